@@ -1,0 +1,57 @@
+# Everything that one does daily; the same commands run in CI.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install lint test unit cluster controlplane up down demo generate lock clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## Set up .venv with everything that is pinned in requirements/dev.txt
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+lint: install ## Formatting, lint, types, import directions, Dockerfile, generated files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/yamllint --strict policies
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/python tools/generate.py --check
+
+controlplane: install ## Build or find etcd, kube-apiserver, kube-controller-manager, kubectl and helm (minutes, once)
+	$(BIN)/python -m tests.controlplane build
+
+test: lint controlplane ## Everything that CI runs: lint, then unit tests and tests on a real control plane
+	$(BIN)/python -m pytest
+
+unit: install ## Unit tests only
+	$(BIN)/python -m pytest tests/unit
+
+cluster: install controlplane ## Tests on a real control plane only
+	$(BIN)/python -m pytest tests/cluster
+
+up: install controlplane ## Start a control plane with Sekisho installed in the background
+	$(BIN)/python -m tests.controlplane up
+
+down: install ## Stop what `make up` started
+	$(BIN)/python -m tests.controlplane down
+
+demo: install controlplane ## Show, on a real control plane, what a user sees; checks every step
+	$(BIN)/python -m tests.demo
+
+generate: install ## Write the files that are generated from the policy types and the controls
+	$(BIN)/python tools/generate.py
+
+lock: install ## Resolve the dependencies anew and pin them with hashes
+	$(BIN)/python tools/lock.py
+
+clean: ## Remove .venv and caches (not the cached control plane)
+	rm -rf $(VENV) .cluster .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,5 @@
+"""`python -m sekisho` is the command `sekisho`."""
+
+from sekisho.cli import main
+
+main()

@@ -1,0 +1,183 @@
+"""AdmissionReview, out: from a question and a policy set to the bytes of the answer."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from sekisho.admission.defaults import Filled, Operation, fill
+from sekisho.admission.denial import MOST_CAUSES, denial_message, warning_lines
+from sekisho.admission.review import API_VERSION, KIND, Review
+from sekisho.admission.verdict import Violation, judge, judge_template
+from sekisho.policies import Enforcement, Plan, PolicySet
+
+_IGNORED_SUBRESOURCES: Final = frozenset(
+    {"status", "binding", "eviction", "log", "exec", "attach", "portforward", "proxy", "token"}
+)
+"""Subresources of pods that cannot change what runs. Any other is judged, one that is not known here included."""
+
+_MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
+
+
+class Outcome(Struct, frozen=True):
+    """An answer, and what the process around it counts, logs and reports.
+
+    response: the AdmissionReview as JSON.
+    decision: allow, warn, audit, deny, patch, or error (a denial because the pod could not be judged).
+    message: the text of the denial, empty otherwise.
+    """
+
+    response: bytes
+    decision: str
+    review: Review
+    violations: tuple[Violation, ...] = ()
+    message: str = ""
+
+
+class _Cause(Struct, frozen=True, gc=False):
+    reason: str
+    message: str
+    field: str
+
+
+class _Details(Struct, frozen=True, gc=False, omit_defaults=True):
+    causes: list[_Cause] = []
+
+
+class _Status(Struct, frozen=True, gc=False, omit_defaults=True):
+    code: int
+    reason: str
+    message: str
+    status: str = "Failure"
+    details: _Details | None = None
+
+
+class _Response(Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
+    uid: str
+    allowed: bool
+    status: _Status | None = None
+    patch: str | None = None
+    patch_type: str | None = None
+    warnings: tuple[str, ...] = ()
+    audit_annotations: dict[str, str] | None = None
+
+
+class _Answer(Struct, frozen=True, gc=False, rename="camel"):
+    response: _Response
+    api_version: str = API_VERSION
+    kind: str = KIND
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def validate(review: Review, policies: PolicySet, namespace_labels: Mapping[str, str] | None) -> Outcome:
+    """The answer of the validating webhook."""
+    early = _without_judging(review)
+    if early is not None:
+        return early
+    pod = review.pod
+    if pod is None:
+        return _allow(review)
+    plan = policies.plan(review.namespace or "", namespace_labels, pod.metadata.labels)
+    old = review.old_pod if review.operation == "UPDATE" else None
+    if review.is_pod:
+        violations = judge(pod, plan.steps, old) if plan.steps else []
+    else:
+        violations = judge_template(pod, plan.template_steps, plan.defaults, old) if plan.template_steps else []
+    return _decide(review, violations) if violations else _allow(review)
+
+
+def mutate(review: Review, policies: PolicySet, namespace_labels: Mapping[str, str] | None) -> Outcome:
+    """The answer of the mutating webhook: defaults for a new pod, or for new ephemeral containers."""
+    early = _without_judging(review)
+    if early is not None:
+        return early
+    pod = review.pod
+    only = _changeable(review)
+    if pod is None or not review.is_pod or only == frozenset() or _is_mirror_pod(review):
+        return _allow(review)
+    plan: Plan = policies.plan(review.namespace or "", namespace_labels, pod.metadata.labels)
+    filled = fill(pod, plan.defaults, only) if plan.defaults else Filled()
+    return _patch(review, filled.operations) if filled.operations else _allow(review)
+
+
+def refuse(review: Review, reason: str) -> Outcome:
+    """The denial of a pod that could not be judged; `reason` is one clause."""
+    message = f"Sekisho refuses what it cannot judge: {reason}"
+    status = _Status(500, "InternalError", message)
+    return Outcome(_encode(_Response(review.uid, False, status)), "error", review, (), message)
+
+
+def _without_judging(review: Review) -> Outcome | None:
+    """The answer to what needs no verdict, None for what does."""
+    if review.operation in ("DELETE", "CONNECT"):
+        return _allow(review)
+    if review.defect is not None:
+        return refuse(review, f"the object cannot be read: {review.defect}")
+    if review.is_pod:
+        return _allow(review) if review.sub_resource in _IGNORED_SUBRESOURCES else None
+    if review.is_template:
+        return _allow(review) if review.sub_resource else None
+    kind = ".".join(part for part in (review.kind.kind, review.kind.group) if part) or "an object without a kind"
+    return refuse(
+        review,
+        f"it judges pods and pod templates, and was sent {kind[:120]}; take it out of the webhook's rules",
+    )
+
+
+def _changeable(review: Review) -> frozenset[str] | None:
+    """The containers that defaults may go into: None for the whole of a new pod, an empty set for none."""
+    if review.operation == "CREATE" and not review.sub_resource:
+        return None
+    if review.sub_resource == "ephemeralcontainers":
+        old = review.old_object
+        known = {c.name for c in (old.spec.ephemeral_containers if old is not None else None) or ()}
+        new = review.object.spec.ephemeral_containers if review.object is not None else None
+        return frozenset(c.name for c in new or () if c.name not in known)
+    return frozenset()
+
+
+def _is_mirror_pod(review: Review) -> bool:
+    """A kubelet's mirror of a static pod; the annotation alone, which anybody may write, is not enough."""
+    user = review.user_info
+    from_node = user.username.startswith("system:node:") and "system:nodes" in (user.groups or ())
+    return from_node and _MIRROR_ANNOTATION in (review.metadata.annotations or {})
+
+
+def _allow(review: Review) -> Outcome:
+    return Outcome(_encode(_Response(review.uid, True)), "allow", review)
+
+
+def _patch(review: Review, operations: Sequence[Operation]) -> Outcome:
+    patch = base64.b64encode(_encoder.encode(operations)).decode()
+    return Outcome(_encode(_Response(review.uid, True, patch=patch, patch_type="JSONPatch")), "patch", review)
+
+
+def _decide(review: Review, violations: Sequence[Violation]) -> Outcome:
+    by = {enforcement: [v for v in violations if v.enforcement == enforcement] for enforcement in Enforcement}
+    denied, warned = by[Enforcement.DENY], by[Enforcement.WARN]
+    prefix = f"pods of this {review.kind.kind}: " if review.is_template and not review.is_pod else ""
+    warnings = warning_lines(warned, prefix) if warned else ()
+    audit = {"violations": denial_message(violations)}
+    if not denied:
+        response = _Response(review.uid, True, warnings=warnings, audit_annotations=audit)
+        return Outcome(_encode(response), "warn" if warned else "audit", review, tuple(violations))
+    message = denial_message(denied)
+    causes = [
+        _Cause(f"Violates{v.finding.control[0].upper()}{v.finding.control[1:]}", _cause(v), v.finding.field)
+        for v in denied
+    ]
+    status = _Status(403, "Forbidden", message, details=_Details(causes[:MOST_CAUSES]))
+    response = _Response(review.uid, False, status, warnings=warnings, audit_annotations=audit)
+    return Outcome(_encode(response), "deny", review, tuple(violations), message)
+
+
+def _cause(violation: Violation) -> str:
+    return denial_message([violation])
+
+
+def _encode(response: _Response) -> bytes:
+    return _encoder.encode(_Answer(response))

@@ -1,0 +1,77 @@
+"""How a denial and a warning read.
+
+The first line stands alone: the ReplicaSet controller copies it into FailedCreate Events and into the Deployment's
+condition, where one line is all that is shown. No line holds the pod's name, which is generated, for such Events would
+never aggregate.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from sekisho.admission.verdict import Violation
+from sekisho.findings import render_path, words
+
+MOST_LINES: Final = 20
+LONGEST_MESSAGE: Final = 8 * 1024
+MOST_CAUSES: Final = 100
+LONGEST_WARNING: Final = 250
+MOST_WARNINGS: Final = 8
+
+
+def denial_message(violations: Sequence[Violation]) -> str:
+    """The message of a denial: a line a problem, the gravest first, capped."""
+    lines = _lines(violations, "refuses")
+    if len(lines) > 1:
+        lines[0] += f" ({len(lines) - 1} more below)"
+    return _capped(lines)
+
+
+def warning_lines(violations: Sequence[Violation], prefix: str = "") -> tuple[str, ...]:
+    """Warnings, a line a problem, capped in number and length to what the API server passes on."""
+    lines = [prefix + line for line in _lines(violations, "would refuse" if prefix else "warns about")]
+    shown = [
+        line if len(line) <= LONGEST_WARNING else line[: LONGEST_WARNING - 1] + "…" for line in lines[:MOST_WARNINGS]
+    ]
+    if len(lines) > len(shown):
+        shown.append(f"{prefix}{len(lines) - len(shown)} more problems; `sekisho check` lists them all")
+    return tuple(shown)
+
+
+def _capped(lines: Sequence[str]) -> str:
+    text = "\n".join(lines[:MOST_LINES])
+    left = len(lines) - MOST_LINES
+    if len(text) > LONGEST_MESSAGE:
+        text = text[: LONGEST_MESSAGE - 1] + "…"
+    return text if left <= 0 else f"{text}\n{left} more; `sekisho check` lists them all"
+
+
+def _lines(violations: Iterable[Violation], verb: str) -> list[str]:
+    """One line for the same problem in several containers."""
+    groups: dict[tuple[object, ...], list[Violation]] = {}
+    for violation in violations:
+        finding = violation.finding
+        tail = finding.path[3:] if finding.container is not None else finding.path
+        key = (violation.policies, finding.control, tail, finding.value, finding.allowed, finding.fix)
+        groups.setdefault(key, []).append(violation)
+    return [_line(group, verb) for group in groups.values()]
+
+
+def _line(group: Sequence[Violation], verb: str) -> str:
+    finding = group[0].finding
+    policies = group[0].policies
+    named = f"policy {_quoted(policies)}" if len(policies) == 1 else f"policies {_quoted(policies)}"
+    if len(policies) > 1:
+        verb = {"refuses": "refuse", "warns about": "warn about"}.get(verb, verb)
+    subjects = list(dict.fromkeys(violation.finding.subject for violation in group))
+    shown = words(subjects if len(subjects) <= 5 else [*subjects[:4], f"{len(subjects) - 4} more"], "and")
+    field = finding.field if len(group) == 1 or finding.container is None else render_path(finding.path[3:])
+    return (
+        f"{named} {verb} {shown}: {field} is {finding.value} (allowed: {finding.allowed}). "
+        f"Fix: {finding.fix}. [{finding.control}]"
+    )
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return words(
+        [f'"{name}"' for name in (names if len(names) <= 5 else [*names[:4], f"{len(names) - 4} others"])], "and"
+    )

@@ -1,0 +1,167 @@
+"""AdmissionReview, in: the API server's question, decoded once into what judging reads.
+
+Source: https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#request
+"""
+
+import json
+import re
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from sekisho.pods import POD_TEMPLATES, ObjectMeta, Pod, Workload, pod_template
+
+API_VERSION: Final = "admission.k8s.io/v1"
+KIND: Final = "AdmissionReview"
+
+
+class MalformedReviewError(ValueError):
+    """A body that is not an AdmissionReview; the message says what is wrong with it, in one line."""
+
+
+class GroupVersionKind(Struct, frozen=True, gc=False):
+    """The kind of the object."""
+
+    group: str = ""
+    version: str = ""
+    kind: str = ""
+
+
+class GroupVersionResource(Struct, frozen=True, gc=False):
+    """The resource that the request is about."""
+
+    group: str = ""
+    version: str = ""
+    resource: str = ""
+
+
+class UserInfo(Struct, frozen=True, gc=False):
+    """Who asks."""
+
+    username: str = ""
+    groups: list[str] | None = None
+
+
+class Review(Struct, frozen=True, gc=False, rename="camel"):
+    """The request of an AdmissionReview.
+
+    `object` and `old_object` are None where the request has none (DELETE, CONNECT). `defect` says why the object could
+    not be read: such a review is a denial, whatever it asks.
+    """
+
+    uid: str
+    kind: GroupVersionKind = GroupVersionKind()
+    resource: GroupVersionResource = GroupVersionResource()
+    sub_resource: str | None = None
+    name: str | None = None
+    namespace: str | None = None
+    operation: str = ""
+    user_info: UserInfo = UserInfo()
+    object: Workload | None = None
+    old_object: Workload | None = None
+    dry_run: bool | None = None
+    defect: str | None = None
+
+    @property
+    def is_pod(self) -> bool:
+        """Whether the object is a pod. Every subresource of pods counts that sends a whole pod."""
+        return self.resource.resource == "pods" and self.resource.group == ""
+
+    @property
+    def is_template(self) -> bool:
+        """Whether the object holds a pod template."""
+        return (self.kind.group, self.kind.kind) in POD_TEMPLATES
+
+    @property
+    def pod(self) -> Pod | None:
+        """The pod, or the pod template read as the pod that it makes."""
+        return self._pod_of(self.object)
+
+    @property
+    def old_pod(self) -> Pod | None:
+        """The same of the object before an update."""
+        return self._pod_of(self.old_object)
+
+    @property
+    def metadata(self) -> ObjectMeta:
+        """The object's own metadata, empty where there is no object."""
+        return self.object.metadata if self.object is not None else ObjectMeta()
+
+    def _pod_of(self, workload: Workload | None) -> Pod | None:
+        if workload is None or self.is_pod:
+            return workload
+        path = POD_TEMPLATES.get((self.kind.group, self.kind.kind))
+        return pod_template(workload, path) if path is not None else None
+
+
+class _Envelope(Struct, frozen=True, gc=False, rename="camel"):
+    request: Review
+    api_version: str
+    kind: str
+
+
+class _BareRequest(Struct, frozen=True, gc=False, rename="camel"):
+    """A request without its objects, to answer one whose objects cannot be read."""
+
+    uid: str
+    kind: GroupVersionKind = GroupVersionKind()
+    resource: GroupVersionResource = GroupVersionResource()
+    sub_resource: str | None = None
+    name: str | None = None
+    namespace: str | None = None
+    operation: str = ""
+    user_info: UserInfo = UserInfo()
+    dry_run: bool | None = None
+
+
+class _BareEnvelope(Struct, frozen=True, gc=False):
+    request: _BareRequest
+
+
+_decoder = msgspec.json.Decoder(_Envelope)
+_bare_decoder = msgspec.json.Decoder(_BareEnvelope)
+_UID = re.compile(rb'"uid"\s*:\s*"([0-9A-Za-z-]{1,64})"')
+
+
+def decode(body: bytes) -> Review:
+    """The request in a body. Raises MalformedReviewError.
+
+    A review whose object cannot be read (a string where a number belongs, a depth or a number beyond all bounds) still
+    has a uid to answer to: it comes back with `defect` set, so that the answer is a denial with the reason.
+    """
+    try:
+        envelope = _decoder.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        return _salvage(body, error)
+    if envelope.kind != KIND or envelope.api_version != API_VERSION:
+        raise MalformedReviewError(f"expected kind {KIND} of {API_VERSION}, found another kind or version")
+    return envelope.request
+
+
+def _salvage(body: bytes, error: Exception) -> Review:
+    reason = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:300]
+    try:
+        bare = _bare_decoder.decode(body).request
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return Review(uid=_find_uid(body, reason), defect=reason)
+    fields = {name: getattr(bare, name) for name in bare.__struct_fields__}
+    return Review(**fields, defect=reason)
+
+
+def _find_uid(body: bytes, reason: str) -> str:
+    """The uid of a review that is JSON by the letter and beyond what can be read; API servers send it first."""
+    found = _UID.search(body)
+    if found is None or KIND.encode() not in body or not _is_json(body):
+        raise MalformedReviewError(reason)
+    return found[1].decode()
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        json.loads(body)
+    except RecursionError:
+        return True
+    except ValueError as error:
+        return "integer string conversion" in str(error)
+    return True

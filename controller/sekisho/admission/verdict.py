@@ -1,0 +1,51 @@
+"""The verdict on a pod: every violation of every policy that is about it."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from sekisho.admission.defaults import fill, with_operations
+from sekisho.findings import Finding
+from sekisho.pods import Pod, placed_containers
+from sekisho.policies import Default, Enforcement, Step
+
+
+class Violation(Struct, frozen=True, gc=False):
+    """A finding, the policies that have it, sorted by name, and what they do about it."""
+
+    policies: tuple[str, ...]
+    enforcement: Enforcement
+    finding: Finding
+
+
+def judge(pod: Pod, steps: Sequence[Step], old: Pod | None = None) -> list[Violation]:
+    """The violations of a pod, in the order of the controls; an empty list when there are none.
+
+    With `old`, the pod before an update, only what it did not violate already: a pod that was admitted under older
+    policies can still be edited and finished, and gains nothing new.
+    """
+    containers = placed_containers(pod.spec)
+    violations: list[Violation] = []
+    for step in steps:
+        findings = step.check(pod, containers)
+        if findings:
+            if old is not None:
+                known = {finding.identity for finding in step.check(old, placed_containers(old.spec))}
+                findings = [finding for finding in findings if finding.identity not in known]
+            violations += [
+                Violation(policies, enforcement, finding)
+                for finding in findings
+                for enforcement, policies in step.asked_by
+            ]
+    return violations
+
+
+def judge_template(
+    template: Pod, steps: Sequence[Step], defaults: Sequence[Default], old: Pod | None = None
+) -> list[Violation]:
+    """The violations of the pods that a template makes: with the defaults filled in, as they will be."""
+    return judge(_dressed(template, defaults), steps, None if old is None else _dressed(old, defaults))
+
+
+def _dressed(template: Pod, defaults: Sequence[Default]) -> Pod:
+    return with_operations(template, fill(template, defaults).operations)

@@ -1,0 +1,85 @@
+"""sysctls: a pod may set only sysctls that are namespaced and cannot harm its node.
+
+Restricted fields: spec.securityContext.sysctls[*].name
+Allowed values: kernel.shm_rmid_forced, net.ipv4.ip_local_port_range, net.ipv4.ip_unprivileged_port_start,
+    net.ipv4.tcp_syncookies, net.ipv4.ping_group_range; from v1.27 net.ipv4.ip_local_reserved_ports; from v1.29
+    net.ipv4.tcp_keepalive_time, net.ipv4.tcp_fin_timeout, net.ipv4.tcp_keepalive_intvl, net.ipv4.tcp_keepalive_probes;
+    from v1.32 net.ipv4.tcp_rmem, net.ipv4.tcp_wmem; from v1.37 net.ipv4.tcp_slow_start_after_idle,
+    net.ipv4.tcp_notsent_lowat
+Level: baseline, from v1.0
+Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#baseline (Sysctls)
+"""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from msgspec import Meta
+
+from sekisho.controls.control import Check, Control, Level, Parameters
+from sekisho.findings import Change, Finding, render_value, words
+from sekisho.pods import Placed, Pod
+
+_SAFE_SINCE = {
+    0: (
+        "kernel.shm_rmid_forced",
+        "net.ipv4.ip_local_port_range",
+        "net.ipv4.ip_unprivileged_port_start",
+        "net.ipv4.tcp_syncookies",
+        "net.ipv4.ping_group_range",
+    ),
+    27: ("net.ipv4.ip_local_reserved_ports",),
+    29: (
+        "net.ipv4.tcp_keepalive_time",
+        "net.ipv4.tcp_fin_timeout",
+        "net.ipv4.tcp_keepalive_intvl",
+        "net.ipv4.tcp_keepalive_probes",
+    ),
+    32: ("net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem"),
+    37: ("net.ipv4.tcp_slow_start_after_idle", "net.ipv4.tcp_notsent_lowat"),
+}
+
+
+class Sysctls(Parameters, frozen=True):
+    """Which sysctls a pod may set."""
+
+    allowed: (
+        Annotated[
+            tuple[Annotated[str, Meta(min_length=1, max_length=253)], ...],
+            Meta(description="Sysctls that a pod may set, by their full names.", max_length=256),
+        ]
+        | None
+    ) = None
+
+
+def _standard(level: Level, minor: int) -> Sysctls | None:
+    if level == "privileged":
+        return None
+    return Sysctls(allowed=tuple(name for since, names in _SAFE_SINCE.items() if since <= minor for name in names))
+
+
+def _check(parameters: Parameters, _minor: int) -> Check:
+    assert isinstance(parameters, Sysctls)  # noqa: S101
+    safe = frozenset(parameters.allowed or ())
+    allowed = f"only {words(parameters.allowed, 'and')}" if parameters.allowed else "none"
+
+    def judge(pod: Pod, _containers: Sequence[Placed]) -> list[Finding]:
+        context = pod.spec.security_context
+        if context is None or not context.sysctls:
+            return []
+        return [
+            Finding(
+                control="sysctls",
+                path=("spec", "securityContext", "sysctls", index, "name"),
+                value=render_value(sysctl.name),
+                allowed=allowed,
+                fix="remove it from the list",
+                change=Change("remove", ("spec", "securityContext", "sysctls", index)),
+            )
+            for index, sysctl in enumerate(context.sysctls)
+            if sysctl.name not in safe
+        ]
+
+    return judge
+
+
+CONTROL = Control("sysctls", "Pods may set only safe sysctls.", Sysctls, _standard, _check)

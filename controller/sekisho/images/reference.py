@@ -1,0 +1,108 @@
+"""Image references, as the container runtimes read them.
+
+Grammar: the `reference` package of the distribution project (github.com/distribution/reference, v0.6.0), with Docker
+Hub's implicit names resolved: `nginx` is `docker.io/library/nginx`. The first segment names a registry only when it
+holds `.` or `:`, has an upper-case letter, or is `localhost`; anything else is a repository on Docker Hub.
+"""
+
+import re
+from functools import lru_cache
+
+from msgspec import Struct
+
+DOCKER_HUB = "docker.io"
+_DOCKER_HUB_ALIAS = "index.docker.io"
+LONGEST_REPOSITORY = 255
+LONGEST_REFERENCE = 1024
+
+_HOST_LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
+_REGISTRY = re.compile(rf"(?:{_HOST_LABEL}(?:\.{_HOST_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
+_SEGMENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
+_IDENTIFIER = re.compile(r"[a-f0-9]{64}")
+
+
+class ImageError(ValueError):
+    """An image that is not a reference; the message says why, in a clause without a full stop."""
+
+
+class Reference(Struct, frozen=True, gc=False):
+    """A parsed reference. `registry` is lower case; `tag` and `digest` are None when absent.
+
+    Where both are given, the digest decides what runs.
+    """
+
+    registry: str
+    repository: str
+    tag: str | None
+    digest: str | None
+
+
+@lru_cache(maxsize=8192)
+def parse(image: str) -> Reference:
+    """Parse an image as written in a pod. Raises ImageError."""
+    if not image:
+        raise ImageError("it is empty")
+    if len(image) > LONGEST_REFERENCE:
+        raise ImageError(f"it is longer than {LONGEST_REFERENCE} characters")
+    if _IDENTIFIER.fullmatch(image):
+        raise ImageError("it is a bare image id, not a name")
+    name, digest = _split_digest(image)
+    name, tag = _split_tag(name)
+    registry, repository = split_registry(name)
+    if not _REGISTRY.fullmatch(registry):
+        raise ImageError(f"{registry!r} is not a registry host")
+    if len(repository) > LONGEST_REPOSITORY:
+        raise ImageError(f"its repository is longer than {LONGEST_REPOSITORY} characters")
+    for segment in repository.split("/"):
+        if not _SEGMENT.fullmatch(segment):
+            raise ImageError(_why_segment(segment))
+    return Reference(registry.lower(), repository, tag, digest)
+
+
+def split_registry(name: str) -> tuple[str, str]:
+    """Split a name without tag and digest into registry and repository, by Docker Hub's rules."""
+    first, slash, rest = name.partition("/")
+    if not slash or not names_registry(first):
+        registry, repository = DOCKER_HUB, name
+    else:
+        registry, repository = first, rest
+    if registry == _DOCKER_HUB_ALIAS:
+        registry = DOCKER_HUB
+    if registry == DOCKER_HUB and "/" not in repository:
+        repository = f"library/{repository}"
+    return registry, repository
+
+
+def names_registry(segment: str) -> bool:
+    """Whether a reference's first segment names a registry rather than a Docker Hub user."""
+    return "." in segment or ":" in segment or segment == "localhost" or segment.lower() != segment
+
+
+def _split_digest(image: str) -> tuple[str, str | None]:
+    name, at, digest = image.partition("@")
+    if not at:
+        return name, None
+    if not _DIGEST.fullmatch(digest):
+        raise ImageError("what follows the @ is not a digest such as sha256:<64 lower-case hex digits>")
+    return name, digest
+
+
+def _split_tag(name: str) -> tuple[str, str | None]:
+    slash = name.rfind("/")
+    colon = name.find(":", slash + 1)
+    if colon < 0:
+        return name, None
+    tag = name[colon + 1 :]
+    if not _TAG.fullmatch(tag):
+        raise ImageError("what follows the last colon is not a tag")
+    return name[:colon], tag
+
+
+def _why_segment(segment: str) -> str:
+    if not segment:
+        return "it has an empty path segment"
+    if segment != segment.lower():
+        return f"a repository is lower case, {segment[:60]!r} is not"
+    return f"{segment[:60]!r} is not a repository path segment"

@@ -1,0 +1,55 @@
+"""Trusted registries: which references a pattern such as `ghcr.io/acme/*` covers.
+
+A pattern is matched segment by segment from the left, so `trusted.io` covers `trusted.io/x` and never
+`trusted.io.evil.com/x`; `*` stands for any characters inside one segment and never crosses a `/`.
+"""
+
+import re
+
+from msgspec import Struct
+
+from sekisho.globs import glob_matches
+from sekisho.images.reference import DOCKER_HUB, Reference, names_registry
+
+_PATTERN_SEGMENT = re.compile(r"[a-z0-9*]+(?:(?:\.|_|__|-+)[a-z0-9*]+)*")
+_PATTERN_HOST = re.compile(r"[a-z0-9*.-]+(?::[0-9]+)?|\[[a-f0-9:]+\](?::[0-9]+)?")
+LONGEST_PATTERN = 512
+
+
+class RegistryPattern(Struct, frozen=True, gc=False):
+    """A parsed pattern: `segments[0]` is the registry, the others lead the repository."""
+
+    segments: tuple[str, ...]
+
+    def covers(self, reference: Reference) -> bool:
+        """Whether the reference lies in the registry or repository that the pattern names."""
+        first, *rest = self.segments
+        if not glob_matches(first, reference.registry):
+            return False
+        if not rest:
+            return True
+        found = reference.repository.split("/")
+        return len(found) >= len(rest) and all(map(glob_matches, rest, found))
+
+
+def parse_pattern(pattern: str) -> RegistryPattern:
+    """Parse a registry pattern. Raises ValueError with a message that says what to write instead."""
+    if len(pattern) > LONGEST_PATTERN:
+        raise ValueError(f"is longer than {LONGEST_PATTERN} characters")
+    host, *rest = pattern.split("/")
+    host = host.lower()
+    if host == "index.docker.io":
+        host = DOCKER_HUB
+    if not names_registry(host) and host != "*":
+        raise ValueError(f"begins with {host!r}, which is no registry host; for Docker Hub write 'docker.io/{pattern}'")
+    if not _PATTERN_HOST.fullmatch(host):
+        raise ValueError(
+            f"begins with {host!r}, which is no registry host such as 'registry.example.com' or 'localhost:5000'"
+        )
+    for segment in rest:
+        if not _PATTERN_SEGMENT.fullmatch(segment):
+            raise ValueError(
+                f"has the path segment {segment!r}; a segment is lower-case letters, digits, separators and '*', "
+                "without a tag"
+            )
+    return RegistryPattern((host, *rest))

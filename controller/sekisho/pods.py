@@ -1,0 +1,314 @@
+"""The typed view of a pod: the fields that judging reads, spelled as in the Kubernetes API, and no others.
+
+What is not declared here is skipped while decoding, so environment values, arguments and secrets never enter the
+process as objects. `null` for a field, a list or a map means the same as its absence, as it does to the API server.
+
+Source: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/
+"""
+
+from collections.abc import Iterator, Mapping
+
+from msgspec import Struct, field
+
+
+class OwnerReference(Struct, frozen=True, gc=False, rename="camel"):
+    """One entry of metadata.ownerReferences."""
+
+    api_version: str = ""
+    kind: str = ""
+    name: str = ""
+    uid: str = ""
+    controller: bool | None = None
+
+
+class ObjectMeta(Struct, frozen=True, gc=False, rename="camel"):
+    """The metadata that matching, provenance and Events read."""
+
+    name: str | None = None
+    generate_name: str | None = None
+    namespace: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    owner_references: list[OwnerReference] | None = None
+
+
+class Present(Struct, frozen=True, gc=False):
+    """An object of which only the presence counts; its content is skipped."""
+
+
+class SeccompProfile(Struct, frozen=True, gc=False, rename="camel"):
+    """securityContext.seccompProfile."""
+
+    type: str = ""
+    localhost_profile: str | None = None
+
+
+class AppArmorProfile(Struct, frozen=True, gc=False, rename="camel"):
+    """securityContext.appArmorProfile."""
+
+    type: str = ""
+    localhost_profile: str | None = None
+
+
+class SELinuxOptions(Struct, frozen=True, gc=False, rename="camel"):
+    """securityContext.seLinuxOptions."""
+
+    type: str | None = None
+    user: str | None = None
+    role: str | None = None
+    level: str | None = None
+
+
+class WindowsOptions(Struct, frozen=True, gc=False, rename="camel"):
+    """securityContext.windowsOptions."""
+
+    host_process: bool | None = None
+
+
+class Capabilities(Struct, frozen=True, gc=False):
+    """securityContext.capabilities."""
+
+    add: list[str] | None = None
+    drop: list[str] | None = None
+
+
+class SecurityContext(Struct, frozen=True, gc=False, rename="camel"):
+    """A container's securityContext."""
+
+    privileged: bool | None = None
+    allow_privilege_escalation: bool | None = None
+    capabilities: Capabilities | None = None
+    run_as_non_root: bool | None = None
+    run_as_user: int | None = None
+    run_as_group: int | None = None
+    read_only_root_filesystem: bool | None = None
+    proc_mount: str | None = None
+    seccomp_profile: SeccompProfile | None = None
+    app_armor_profile: AppArmorProfile | None = None
+    se_linux_options: SELinuxOptions | None = None
+    windows_options: WindowsOptions | None = None
+
+
+class Sysctl(Struct, frozen=True, gc=False):
+    """One entry of the pod's securityContext.sysctls."""
+
+    name: str = ""
+    value: str = ""
+
+
+class PodSecurityContext(Struct, frozen=True, gc=False, rename="camel"):
+    """The pod's securityContext."""
+
+    run_as_non_root: bool | None = None
+    run_as_user: int | None = None
+    run_as_group: int | None = None
+    fs_group: int | None = None
+    supplemental_groups: list[int] | None = None
+    sysctls: list[Sysctl] | None = None
+    seccomp_profile: SeccompProfile | None = None
+    app_armor_profile: AppArmorProfile | None = None
+    se_linux_options: SELinuxOptions | None = None
+    windows_options: WindowsOptions | None = None
+
+
+class HostAction(Struct, frozen=True, gc=False):
+    """The `host` of an httpGet or tcpSocket action."""
+
+    host: str | None = None
+
+
+class Handler(Struct, frozen=True, gc=False, rename="camel"):
+    """A probe, or a lifecycle handler."""
+
+    http_get: HostAction | None = None
+    tcp_socket: HostAction | None = None
+
+
+class Lifecycle(Struct, frozen=True, gc=False, rename="camel"):
+    """A container's lifecycle hooks."""
+
+    post_start: Handler | None = None
+    pre_stop: Handler | None = None
+
+
+class ContainerPort(Struct, frozen=True, gc=False, rename="camel"):
+    """One entry of a container's ports."""
+
+    host_port: int | None = None
+
+
+class Container(Struct, frozen=True, gc=False, rename="camel"):
+    """A container of any of the three lists."""
+
+    name: str = ""
+    image: str | None = None
+    restart_policy: str | None = None
+    security_context: SecurityContext | None = None
+    ports: list[ContainerPort] | None = None
+    liveness_probe: Handler | None = None
+    readiness_probe: Handler | None = None
+    startup_probe: Handler | None = None
+    lifecycle: Lifecycle | None = None
+
+
+class HostPath(Struct, frozen=True, gc=False):
+    """volumes[*].hostPath."""
+
+    path: str = ""
+
+
+class Volume(Struct, frozen=True, gc=False, rename="camel"):
+    """One entry of spec.volumes: its name, and which of the known sources it has."""
+
+    name: str = ""
+    host_path: HostPath | None = None
+    config_map: Present | None = None
+    csi: Present | None = None
+    downward_api: Present | None = field(default=None, name="downwardAPI")
+    empty_dir: Present | None = None
+    ephemeral: Present | None = None
+    image: Present | None = None
+    persistent_volume_claim: Present | None = None
+    projected: Present | None = None
+    secret: Present | None = None
+    aws_elastic_block_store: Present | None = None
+    azure_disk: Present | None = None
+    azure_file: Present | None = None
+    cephfs: Present | None = None
+    cinder: Present | None = None
+    fc: Present | None = None
+    flex_volume: Present | None = None
+    flocker: Present | None = None
+    gce_persistent_disk: Present | None = None
+    git_repo: Present | None = None
+    glusterfs: Present | None = None
+    iscsi: Present | None = None
+    nfs: Present | None = None
+    photon_persistent_disk: Present | None = None
+    portworx_volume: Present | None = None
+    quobyte: Present | None = None
+    rbd: Present | None = None
+    scale_io: Present | None = field(default=None, name="scaleIO")
+    storageos: Present | None = None
+    vsphere_volume: Present | None = None
+
+
+class PodOS(Struct, frozen=True, gc=False):
+    """spec.os."""
+
+    name: str = ""
+
+
+class PodSpec(Struct, frozen=True, gc=False, rename="camel"):
+    """The pod's spec."""
+
+    containers: list[Container] | None = None
+    init_containers: list[Container] | None = None
+    ephemeral_containers: list[Container] | None = None
+    security_context: PodSecurityContext | None = None
+    volumes: list[Volume] | None = None
+    host_network: bool | None = None
+    host_pid: bool | None = field(default=None, name="hostPID")
+    host_ipc: bool | None = field(default=None, name="hostIPC")
+    host_users: bool | None = None
+    os: PodOS | None = None
+    node_name: str | None = None
+    runtime_class_name: str | None = None
+    service_account_name: str | None = None
+    automount_service_account_token: bool | None = None
+    share_process_namespace: bool | None = None
+
+
+class Pod(Struct, frozen=True, gc=False):
+    """A pod, or a pod template read as the pod that it makes."""
+
+    metadata: ObjectMeta = ObjectMeta()
+    spec: PodSpec = PodSpec()
+
+
+class Placed(Struct, frozen=True, gc=False):
+    """A container and where it stands: `kind` as people say it, `path` from the pod's root."""
+
+    container: Container
+    kind: str
+    path: tuple[str | int, ...]
+
+
+_LISTS = (
+    ("init_containers", "init container", "initContainers"),
+    ("containers", "container", "containers"),
+    ("ephemeral_containers", "ephemeral container", "ephemeralContainers"),
+)
+
+
+def placed_containers(spec: PodSpec) -> list[Placed]:
+    """Every container of the pod, in the order of their start: the one iterator over all three lists."""
+    return list(_walk(spec))
+
+
+def _walk(spec: PodSpec) -> Iterator[Placed]:
+    for attribute, kind, key in _LISTS:
+        containers = getattr(spec, attribute)
+        if containers:
+            for index, container in enumerate(containers):
+                yield Placed(container, kind, ("spec", key, index))
+
+
+def is_windows(spec: PodSpec) -> bool:
+    """Whether the pod says that it runs on Windows; the API server then rejects Linux-only fields in it."""
+    return spec.os is not None and spec.os.name == "windows"
+
+
+def in_user_namespace(spec: PodSpec) -> bool:
+    """Whether root in the pod is not root on the host (`hostUsers: false`)."""
+    return spec.host_users is False
+
+
+def annotations_of(pod: Pod) -> Mapping[str, str]:
+    """The pod's annotations, empty when unset."""
+    return pod.metadata.annotations or {}
+
+
+class JobTemplate(Struct, frozen=True, gc=False):
+    """A CronJob's spec.jobTemplate."""
+
+    spec: "WorkloadSpec | None" = None
+
+
+class WorkloadSpec(PodSpec, frozen=True, gc=False, rename="camel"):
+    """The spec of a pod or of a workload: one type for both, so that either is decoded in one pass."""
+
+    template: Pod | None = None
+    job_template: JobTemplate | None = None
+
+
+class Workload(Pod, frozen=True, gc=False):
+    """A pod, or an object that holds a pod template."""
+
+    spec: WorkloadSpec = WorkloadSpec()
+    template: Pod | None = None
+
+
+TemplatePath = tuple[str, ...]
+_SPEC_TEMPLATE = ("spec", "template")
+POD_TEMPLATES: Mapping[tuple[str, str], TemplatePath] = {
+    ("", "PodTemplate"): ("template",),
+    ("", "ReplicationController"): _SPEC_TEMPLATE,
+    ("apps", "ReplicaSet"): _SPEC_TEMPLATE,
+    ("apps", "Deployment"): _SPEC_TEMPLATE,
+    ("apps", "StatefulSet"): _SPEC_TEMPLATE,
+    ("apps", "DaemonSet"): _SPEC_TEMPLATE,
+    ("batch", "Job"): _SPEC_TEMPLATE,
+    ("batch", "CronJob"): ("spec", "jobTemplate", "spec", "template"),
+}
+"""Where each kind, by group and name, keeps its pod template."""
+
+
+def pod_template(workload: Workload, path: TemplatePath) -> Pod | None:
+    """The pod template of a workload, read as the pod that it makes; None where it has none."""
+    if path == ("template",):
+        return workload.template
+    if path == _SPEC_TEMPLATE:
+        return workload.spec.template
+    job = workload.spec.job_template
+    return job.spec.template if job is not None and job.spec is not None else None

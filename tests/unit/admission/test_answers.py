@@ -1,0 +1,472 @@
+"""Questions and answers: an AdmissionReview in, an AdmissionReview out."""
+
+import base64
+import json
+from typing import Any
+
+import jsonpatch
+import msgspec
+import pytest
+
+from sekisho import admission
+from sekisho.policies import ClusterPodPolicy, PolicySet
+from tests.pods import container, restricted_pod
+
+DEPLOYMENT = {"group": "apps", "version": "v1", "kind": "Deployment"}
+POD = {"group": "", "version": "v1", "kind": "Pod"}
+
+
+def policies(**specs: Any) -> PolicySet:
+    return PolicySet.of(
+        msgspec.convert({"metadata": {"name": name}, "spec": spec}, ClusterPodPolicy) for name, spec in specs.items()
+    )
+
+
+RESTRICTED = policies(
+    restricted={"podSecurityStandard": {"level": "restricted"}, "defaults": {"profile": "restricted"}}
+)
+
+
+def review(obj: Any, old: Any = None, operation: str = "CREATE", **request: Any) -> bytes:
+    body = {
+        "uid": "6b4f5c0e-1f52-4c1e-9e8c-8f2f7c9f0a11",
+        "kind": POD,
+        "resource": {"group": "", "version": "v1", "resource": "pods"},
+        "namespace": "shop",
+        "operation": operation,
+        "userInfo": {"username": "alice"},
+        "object": obj,
+        "oldObject": old,
+    } | request
+    return json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": body}).encode()
+
+
+def validated(body: bytes, policy_set: PolicySet = RESTRICTED) -> dict[str, Any]:
+    answer = json.loads(admission.validate(admission.decode(body), policy_set, {}).response)
+    assert (answer["apiVersion"], answer["kind"]) == ("admission.k8s.io/v1", "AdmissionReview")
+    return answer["response"]
+
+
+def mutated(pod: dict[str, Any], policy_set: PolicySet = RESTRICTED, **request: Any) -> dict[str, Any] | None:
+    """The pod after the mutating webhook, None where it sends no patch."""
+    answer = json.loads(admission.mutate(admission.decode(review(pod, **request)), policy_set, {}).response)["response"]
+    assert answer["allowed"], answer
+    if "patch" not in answer:
+        return None
+    assert answer["patchType"] == "JSONPatch"
+    patched: dict[str, Any] = jsonpatch.apply_patch(pod, json.loads(base64.b64decode(answer["patch"])))
+    return patched
+
+
+def test_good_pod_is_allowed_with_nothing_but_the_answer() -> None:
+    response = validated(review(restricted_pod()))
+    assert response == {"uid": "6b4f5c0e-1f52-4c1e-9e8c-8f2f7c9f0a11", "allowed": True}
+
+
+def test_bad_pod_is_denied_with_field_value_allowed_and_fix() -> None:
+    response = validated(review(restricted_pod(container(securityContext={"privileged": True}))))
+    assert response["allowed"] is False
+    assert response["status"]["code"] == 403
+    assert response["status"]["reason"] == "Forbidden"
+    assert response["status"]["message"] == (
+        'policy "restricted" refuses container "app": spec.containers[0].securityContext.privileged is true '
+        "(allowed: unset or false). Fix: remove it or set it to false. [privileged]"
+    )
+    (cause,) = response["status"]["details"]["causes"]
+    assert cause["field"] == "spec.containers[0].securityContext.privileged"
+    assert cause["reason"] == "ViolatesPrivileged"
+
+
+def test_first_line_stands_alone_and_names_no_pod() -> None:
+    pod = restricted_pod(container("a", securityContext={"privileged": True}), container("b", image="x"), hostPID=True)
+    pod["metadata"] = {"generateName": "web-5d4f8-", "name": "web-5d4f8-x7x2v"}
+    message = validated(review(pod))["status"]["message"]
+    first, *others = message.splitlines()
+    assert first.startswith('policy "restricted" refuses container "a": spec.containers[0].securityContext.privileged')
+    assert first.endswith("(1 more below)")
+    assert len(others) == 1
+    assert "web-5d4f8" not in message
+
+
+def test_same_problem_in_several_containers_is_one_line() -> None:
+    pod = restricted_pod(*(container(n, securityContext={"capabilities": {}}) for n in "abc"))
+    response = validated(review(pod))
+    (line,) = response["status"]["message"].splitlines()
+    assert 'container "a", container "b" and container "c": securityContext.capabilities.drop is unset' in line
+    assert len(response["status"]["details"]["causes"]) == 3
+
+
+def test_many_findings_are_capped() -> None:
+    pod = restricted_pod(*(container(f"c{i}", image=f"bad image {i}" + "x" * 500) for i in range(300)))
+    registries = policies(p={"controls": {"images": {"trustedRegistries": ["trusted.io"]}}})
+    response = validated(review(pod), registries)
+    assert len(response["status"]["message"]) < 10_000
+    assert len(response["status"]["details"]["causes"]) == 100
+    assert response["status"]["message"].splitlines()[-1] == "280 more; `sekisho check` lists them all"
+
+
+def test_findings_of_several_policies_name_them_all_in_order() -> None:
+    both = policies(b={"controls": {"privileged": {}}}, a={"controls": {"privileged": {}}})
+    message = validated(review(restricted_pod(container(securityContext={"privileged": True}))), both)["status"][
+        "message"
+    ]
+    assert message.startswith('policies "a" and "b" refuse container "app"')
+
+
+@pytest.mark.parametrize("operation", ["DELETE", "CONNECT"])
+def test_requests_without_a_pod_pass(operation: str) -> None:
+    options = {"kind": "PodExecOptions", "apiVersion": "v1", "command": ["sh"], "container": "app"}
+    assert validated(review(None if operation == "DELETE" else options, operation=operation))["allowed"]
+
+
+@pytest.mark.parametrize(
+    ("subresource", "judged"), [("status", False), ("binding", False), ("resize", True), ("new", True)]
+)
+def test_subresource_that_can_change_what_runs_is_judged(subresource: str, *, judged: bool) -> None:
+    bad = restricted_pod(container(securityContext={"privileged": True}))
+    body = review(bad, restricted_pod(), "UPDATE", subResource=subresource)
+    assert validated(body)["allowed"] is not judged
+    assert validated(review(restricted_pod(), restricted_pod(), "UPDATE", subResource=subresource))["allowed"]
+
+
+def test_update_of_a_pod_that_violates_already_may_change_its_labels() -> None:
+    old = restricted_pod(container(securityContext={"privileged": True}))
+    new = old | {"metadata": {"name": "pod", "labels": {"a": "b"}}}
+    assert validated(review(new, old, "UPDATE"))["allowed"]
+
+
+def test_update_may_not_add_a_violation_to_a_pod_that_violates_already() -> None:
+    old = restricted_pod(container(securityContext={"privileged": True}))
+    new = restricted_pod(
+        container(securityContext={"privileged": True}), container("b", securityContext={"privileged": True})
+    )
+    response = validated(review(new, old, "UPDATE"))
+    assert [cause["field"] for cause in response["status"]["details"]["causes"]] == [
+        "spec.containers[1].securityContext.privileged"
+    ]
+
+
+def test_verdict_is_on_the_new_object() -> None:
+    bad, good = restricted_pod(container(securityContext={"privileged": True})), restricted_pod()
+    assert not validated(review(bad, good, "UPDATE"))["allowed"]
+    assert validated(review(good, bad, "UPDATE"))["allowed"]
+
+
+def test_image_of_a_terminating_pod_is_still_judged() -> None:
+    trusted = policies(p={"controls": {"images": {"trustedRegistries": ["trusted.io"]}}})
+    old = restricted_pod()
+    old["metadata"] = {"name": "p", "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["x/y"]}
+    new = old | {"spec": restricted_pod(container(image="evil.io/x"))["spec"]}
+    assert not validated(review(new, old, "UPDATE"), trusted)["allowed"]
+    good = old | {"spec": restricted_pod(container(image="trusted.io/y"))["spec"]}
+    assert validated(review(good, old, "UPDATE"), trusted)["allowed"]
+
+
+def test_namespace_of_the_request_counts_not_the_one_in_the_object() -> None:
+    scoped = policies(p={"match": {"namespaces": ["shop"]}, "controls": {"privileged": {}}})
+    bad = restricted_pod(container(securityContext={"privileged": True}))
+    bad["metadata"]["namespace"] = "elsewhere"
+    assert not validated(review(bad), scoped)["allowed"]
+    assert validated(review(bad, namespace="elsewhere"), scoped)["allowed"]
+
+
+def test_warn_and_audit_admit_and_say_so() -> None:
+    bad = review(restricted_pod(container(securityContext={"privileged": True})))
+    warned = validated(bad, policies(p={"enforcement": "Warn", "controls": {"privileged": {}}}))
+    assert warned["allowed"]
+    assert warned["warnings"][0].startswith('policy "p" warns about container "app"')
+    audited = validated(bad, policies(p={"enforcement": "Audit", "controls": {"privileged": {}}}))
+    assert audited["allowed"]
+    assert "warnings" not in audited
+    assert "privileged" in audited["auditAnnotations"]["violations"]
+
+
+def deployment(template: dict[str, Any]) -> dict[str, Any]:
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"template": template}}
+
+
+def test_workload_whose_pods_would_be_refused_is_warned_about() -> None:
+    request: dict[str, Any] = {
+        "kind": DEPLOYMENT,
+        "resource": {"group": "apps", "version": "v1", "resource": "deployments"},
+    }
+    bad = deployment({"spec": {"containers": [container(securityContext={"privileged": True})]}})
+    response = validated(review(bad, **request))
+    assert response["allowed"]
+    assert response["warnings"][0].startswith(
+        'pods of this Deployment: policy "restricted" would refuse container "app"'
+    )
+    plain = deployment({"spec": {"containers": [{"name": "app", "image": "x"}]}})
+    assert "warnings" not in validated(review(plain, **request))
+
+
+def test_object_that_is_neither_pod_nor_template_gets_a_clear_refusal() -> None:
+    kind = {"group": "", "version": "v1", "kind": "ConfigMap"}
+    body = review(
+        {"metadata": {"name": "x"}}, kind=kind, resource={"group": "", "version": "v1", "resource": "configmaps"}
+    )
+    response = validated(body)
+    assert not response["allowed"]
+    assert "judges pods and pod templates, and was sent ConfigMap" in response["status"]["message"]
+
+
+MALFORMED = [b"", b"{}", b"[]", b"null", b"not json", b'{"request":{}}', b'{"kind":"AdmissionReview"}', b"\xff\xfe{}"]
+
+
+@pytest.mark.parametrize("body", MALFORMED)
+def test_malformed_review_is_no_review(body: bytes) -> None:
+    with pytest.raises(admission.MalformedReviewError) as raised:
+        admission.decode(body)
+    assert "\n" not in str(raised.value)
+
+
+def test_review_of_another_version_is_no_review() -> None:
+    with pytest.raises(admission.MalformedReviewError, match=r"admission\.k8s\.io/v1"):
+        admission.decode(review({}).replace(b"admission.k8s.io/v1", b"admission.k8s.io/v2"))
+
+
+UNREADABLE = [
+    {"spec": {"securityContext": {"runAsUser": "0"}}},
+    {"spec": {"securityContext": {"runAsUser": True}}},
+    {"spec": {"containers": [{"securityContext": {"privileged": "false"}}]}},
+    {"spec": {"containers": "app"}},
+    {"spec": {"hostNetwork": 1}},
+]
+
+
+@pytest.mark.parametrize("obj", UNREADABLE)
+def test_object_that_cannot_be_read_is_denied_with_the_field(obj: Any) -> None:
+    response = validated(review(obj))
+    assert not response["allowed"]
+    assert "$.request.object.spec" in response["status"]["message"]
+
+
+def test_depth_numbers_and_surrogates_beyond_bounds_are_denied() -> None:
+    deep = json.dumps(restricted_pod()).replace('"kind"', '"x": ' + "[" * 1500 + "]" * 1500 + ', "kind"')
+    huge = json.dumps(restricted_pod()).replace('"kind"', '"spec2": {"runAsUser": ' + "9" * 5000 + '}, "kind"')
+    long_number = json.dumps(restricted_pod(securityContext={"runAsUser": 1})).replace(
+        '"runAsUser": 1', '"runAsUser": ' + "9" * 5000
+    )
+    surrogate = json.dumps(restricted_pod(container(image="x\ud800"))).encode()
+    template = review({"a": 1})
+    for obj in (deep.encode(), huge.encode(), long_number.encode(), surrogate):
+        response = validated(template.replace(b'{"a": 1}', obj))
+        assert response["uid"] == "6b4f5c0e-1f52-4c1e-9e8c-8f2f7c9f0a11"
+    assert not validated(template.replace(b'{"a": 1}', long_number.encode()))["allowed"]
+
+
+@pytest.mark.parametrize("number", ["1e3", "NaN", "1.5", "true", '"1"'])
+def test_number_of_another_type_is_denied(number: str) -> None:
+    body = review({"spec": {"securityContext": {"runAsUser": 424242}}}).replace(b"424242", number.encode())
+    try:
+        assert not validated(body)["allowed"]
+    except admission.MalformedReviewError:
+        assert number == "NaN"
+
+
+def test_no_value_of_the_environment_is_in_an_answer() -> None:
+    secret = "hunter2-do-not-print"
+    bad = container(securityContext={"privileged": True}, env=[{"name": "PASSWORD", "value": secret}], args=[secret])
+    outcome = admission.validate(admission.decode(review(restricted_pod(bad))), RESTRICTED, {})
+    assert secret.encode() not in outcome.response
+    assert secret not in repr(outcome)
+
+
+def test_plain_pod_is_dressed_and_then_admitted() -> None:
+    plain = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "app", "image": "x"}]}}
+    dressed = mutated(plain)
+    assert dressed is not None
+    assert dressed["spec"]["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert dressed["spec"]["containers"][0]["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert json.loads(dressed["metadata"]["annotations"]["sekisho.dev/defaulted"]) == {
+        "restricted": [
+            "spec.securityContext.runAsNonRoot",
+            "spec.securityContext.seccompProfile",
+            "spec.containers[0].securityContext.allowPrivilegeEscalation",
+            "spec.containers[0].securityContext.capabilities",
+        ]
+    }
+    assert validated(review(dressed))["allowed"]
+    assert mutated(dressed) is None
+
+
+@pytest.mark.parametrize("where", ["initContainers", "containers"])
+def test_every_kind_of_container_is_dressed(where: str) -> None:
+    pod = restricted_pod()
+    pod["spec"][where] = [*pod["spec"].get(where, []), {"name": "new", "image": "x", "restartPolicy": "Always"}]
+    dressed = mutated(pod)
+    assert dressed is not None
+    assert dressed["spec"][where][-1]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+EXPLICIT = [
+    {"privileged": True},
+    {"runAsNonRoot": False},
+    {"runAsUser": 0},
+    {"allowPrivilegeEscalation": True},
+    {"seccompProfile": {"type": "Unconfined"}},
+    {"capabilities": {"add": ["SYS_ADMIN"]}},
+    {"capabilities": {"add": ["CAP_SYS_ADMIN"]}},
+]
+
+
+@pytest.mark.parametrize("context", EXPLICIT)
+def test_explicit_value_stays_and_is_then_judged(context: dict[str, Any]) -> None:
+    plain = {
+        "metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "app", "image": "x", "securityContext": context}]},
+    }
+    dressed = mutated(plain)
+    assert dressed is not None
+    own = dressed["spec"]["containers"][0]["securityContext"]
+    for key, value in context.items():
+        assert own[key] == (value | {"drop": ["ALL"]} if key == "capabilities" else value)
+    assert not validated(review(dressed))["allowed"]
+
+
+def test_pod_level_zero_and_false_stay() -> None:
+    plain = {
+        "metadata": {"name": "p"},
+        "spec": {
+            "securityContext": {"runAsUser": 0, "runAsNonRoot": False},
+            "containers": [{"name": "a", "image": "x"}],
+        },
+    }
+    dressed = mutated(plain)
+    assert dressed is not None
+    assert dressed["spec"]["securityContext"]["runAsUser"] == 0
+    assert dressed["spec"]["securityContext"]["runAsNonRoot"] is False
+    assert not validated(review(dressed))["allowed"]
+
+
+@pytest.mark.parametrize("context", [{"privileged": True}, {"capabilities": {"add": ["SYS_ADMIN"]}}])
+def test_nothing_is_filled_in_that_the_api_rejects_beside_it(context: dict[str, Any]) -> None:
+    plain = {
+        "metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "app", "image": "x", "securityContext": context}]},
+    }
+    dressed = mutated(plain)
+    assert dressed is not None
+    assert "allowPrivilegeEscalation" not in dressed["spec"]["containers"][0]["securityContext"]
+
+
+def test_run_as_non_root_is_not_forced_on_a_container_that_asks_for_root() -> None:
+    root = {"name": "root", "image": "x", "securityContext": {"runAsUser": 0}}
+    plain = {"metadata": {"name": "p"}, "spec": {"containers": [root, {"name": "app", "image": "x"}]}}
+    dressed = mutated(plain)
+    assert dressed is not None
+    assert "runAsNonRoot" not in dressed["spec"]["securityContext"]
+    assert "runAsNonRoot" not in dressed["spec"]["containers"][0]["securityContext"]
+    assert dressed["spec"]["containers"][1]["securityContext"]["runAsNonRoot"] is True
+
+
+def test_pod_in_a_user_namespace_may_stay_root() -> None:
+    plain = {"metadata": {"name": "p"}, "spec": {"hostUsers": False, "containers": [{"name": "a", "image": "x"}]}}
+    dressed = mutated(plain)
+    assert dressed is not None
+    assert "runAsNonRoot" not in dressed["spec"]["securityContext"]
+    assert validated(review(dressed))["allowed"]
+
+
+def test_windows_pod_gets_no_linux_field() -> None:
+    plain = {
+        "metadata": {"name": "p"},
+        "spec": {"os": {"name": "windows"}, "containers": [{"name": "a", "image": "x"}]},
+    }
+    dressed = mutated(plain)
+    assert dressed is not None
+    assert dressed["spec"]["securityContext"] == {"runAsNonRoot": True}
+    assert "securityContext" not in dressed["spec"]["containers"][0]
+    assert validated(review(dressed))["allowed"]
+
+
+def test_capabilities_to_drop_are_added_to_those_there() -> None:
+    pod = restricted_pod(
+        container(securityContext={"capabilities": {"drop": ["NET_RAW"], "add": ["NET_BIND_SERVICE"]}})
+    )
+    dressed = mutated(pod)
+    assert dressed is not None
+    assert dressed["spec"]["containers"][0]["securityContext"]["capabilities"] == {
+        "drop": ["NET_RAW", "ALL"],
+        "add": ["NET_BIND_SERVICE"],
+    }
+
+
+def test_only_the_new_ephemeral_container_is_dressed() -> None:
+    old = restricted_pod(ephemeralContainers=[{"name": "old", "image": "x"}])
+    new = restricted_pod(ephemeralContainers=[{"name": "old", "image": "x"}, {"name": "new", "image": "x"}])
+    dressed = mutated(new, old=old, operation="UPDATE", subResource="ephemeralcontainers")
+    assert dressed is not None
+    assert "securityContext" not in dressed["spec"]["ephemeralContainers"][0]
+    assert dressed["spec"]["ephemeralContainers"][1]["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert dressed["metadata"] == new["metadata"]
+
+
+def test_ephemeral_container_is_dressed_itself_where_the_pod_says_nothing() -> None:
+    old = {"metadata": {"name": "p"}, "spec": {"containers": [container()]}}
+    new = {
+        "metadata": {"name": "p"},
+        "spec": {"containers": [container()], "ephemeralContainers": [{"name": "d", "image": "x"}]},
+    }
+    dressed = mutated(new, old=old, operation="UPDATE", subResource="ephemeralcontainers")
+    assert dressed is not None
+    assert dressed["spec"]["ephemeralContainers"][0]["securityContext"]["runAsNonRoot"] is True
+    assert dressed["spec"]["ephemeralContainers"][0]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert "securityContext" not in dressed["spec"]
+
+
+@pytest.mark.parametrize("operation", ["UPDATE", "DELETE"])
+def test_running_pods_are_not_mutated(operation: str) -> None:
+    plain = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "app", "image": "x"}]}}
+    assert mutated(plain, old=plain, operation=operation) is None
+
+
+def test_only_genuine_mirror_pods_are_left_alone() -> None:
+    mirror = {
+        "metadata": {"name": "p", "annotations": {"kubernetes.io/config.mirror": "x"}},
+        "spec": {"containers": [{"name": "app", "image": "x"}]},
+    }
+    node = {"username": "system:node:n1", "groups": ["system:nodes", "system:authenticated"]}
+    assert mutated(mirror, userInfo=node) is None
+    assert mutated(mirror, userInfo={"username": "alice", "groups": ["system:authenticated"]}) is not None
+    assert not validated(review(mirror, userInfo={"username": "alice"}))["allowed"]
+
+
+def test_forged_or_broken_provenance_does_no_harm() -> None:
+    plain = {
+        "metadata": {"name": "p", "annotations": {"sekisho.dev/defaulted": "[" * 5000}},
+        "spec": {"containers": [{"name": "app", "image": "x"}]},
+    }
+    dressed = mutated(plain)
+    assert dressed is not None
+    assert list(json.loads(dressed["metadata"]["annotations"]["sekisho.dev/defaulted"])) == ["restricted"]
+
+
+def test_explicit_defaults_outweigh_the_profile() -> None:
+    own = policies(
+        p={
+            "defaults": {
+                "profile": "restricted",
+                "pod": {"securityContext": {"fsGroup": 2000, "runAsUser": 1000}, "automountServiceAccountToken": False},
+                "container": {
+                    "securityContext": {"readOnlyRootFilesystem": True, "capabilities": {"drop": ["NET_RAW"]}}
+                },
+            }
+        }
+    )
+    dressed = mutated({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a", "image": "x"}]}}, own)
+    assert dressed is not None
+    assert dressed["spec"]["automountServiceAccountToken"] is False
+    assert dressed["spec"]["securityContext"]["fsGroup"] == 2000
+    assert dressed["spec"]["securityContext"]["runAsUser"] == 1000
+    assert dressed["spec"]["containers"][0]["securityContext"] == {
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["NET_RAW"]},
+        "allowPrivilegeEscalation": False,
+    }

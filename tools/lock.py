@@ -1,0 +1,20 @@
+"""Resolves the dependencies for every supported Python and pins them with hashes into requirements/*.txt."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+UV = Path(sys.executable).with_name("uv")
+RESOLVE = "--universal --python-version 3.11 --upgrade --quiet"
+PRINT = "--generate-hashes --no-annotate --no-header --no-emit-index-url"
+LOCKS = {
+    "runtime": ["pyproject.toml"],
+    "build": ["requirements/build.in"],
+    "dev": ["--extra", "dev", "--constraint", "requirements/runtime.txt", "pyproject.toml"],
+}
+
+for name, sources in LOCKS.items():
+    lock = f"requirements/{name}.txt"
+    command = [UV, "pip", "compile", *RESOLVE.split(), *PRINT.split(), *sources, "--output-file", lock]
+    subprocess.run(command, cwd=ROOT, check=True)
