@@ -4,9 +4,12 @@ Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/
 """
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Final
+from typing import Final, get_args
+
+from msgspec import Struct
 
 from sekisho.controls import CONTROLS, NEWEST, Level, Parameters
 
@@ -35,3 +38,46 @@ def controls_of(level: Level, minor: int) -> MappingProxyType[str, Parameters]:
     """The controls of a level at v1.<minor> by name, with their parameters, in the order of `CONTROLS`."""
     found = ((name, control.standard(level, minor)) for name, control in CONTROLS.items())
     return MappingProxyType({name: parameters for name, parameters in found if parameters is not None})
+
+
+LABEL_PREFIX: Final = "pod-security.kubernetes.io/"
+LevelAtVersion = tuple[Level, int]
+_LEVELS: Final = get_args(Level)
+_LABEL_VERSION = re.compile(r"v1\.(0|[1-9][0-9]{0,5})")
+
+
+class NamespaceLevels(Struct, frozen=True):
+    """What the pod-security labels of a namespace ask for; `errors` says which labels could not be read."""
+
+    enforce: LevelAtVersion
+    audit: LevelAtVersion
+    warn: LevelAtVersion
+    errors: tuple[str, ...] = ()
+
+
+def levels_of_labels(labels: Mapping[str, str]) -> NamespaceLevels:
+    """The levels that a namespace's labels ask for, as the built-in plugin reads them with its defaults.
+
+    A label that cannot be read counts as `restricted` and `latest` for enforce, and as `privileged` for audit and warn.
+    Where no warn label is given, what is enforced is also warned about.
+    """
+    errors: list[str] = []
+    enforce = _level_of_labels(labels, "enforce", "restricted", errors)
+    audit = _level_of_labels(labels, "audit", "privileged", errors)
+    warn = _level_of_labels(labels, "warn", "privileged", errors)
+    if LABEL_PREFIX + "warn" not in labels and labels.get(LABEL_PREFIX + "enforce") == enforce[0] != "privileged":
+        warn = (enforce[0], warn[1] if LABEL_PREFIX + "warn-version" in labels else enforce[1])
+    return NamespaceLevels(enforce, audit, warn, tuple(errors))
+
+
+def _level_of_labels(labels: Mapping[str, str], mode: str, fallback: Level, errors: list[str]) -> LevelAtVersion:
+    key = LABEL_PREFIX + mode
+    level = labels.get(key, "privileged")
+    if level not in _LEVELS:
+        errors.append(f"the namespace's label {key} is {level!r}, must be one of {', '.join(_LEVELS)}")
+        level = fallback
+    version = labels.get(f"{key}-version", LATEST)
+    found = _LABEL_VERSION.fullmatch(version)
+    if found is None and version != LATEST:
+        errors.append(f"the namespace's label {key}-version is {version!r}, must be latest or v1.x")
+    return level, min(int(found[1]), NEWEST) if found is not None else NEWEST  # type: ignore[return-value]

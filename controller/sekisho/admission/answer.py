@@ -87,7 +87,7 @@ def validate(review: Review, policies: PolicySet, namespace_labels: Mapping[str,
         violations = judge(pod, plan.steps, old) if plan.steps else []
     else:
         violations = judge_template(pod, plan.template_steps, plan.defaults, old) if plan.template_steps else []
-    return _decide(review, violations) if violations else _allow(review)
+    return _decide(review, violations, plan.notes) if violations or plan.notes else _allow(review)
 
 
 def mutate(review: Review, policies: PolicySet, namespace_labels: Mapping[str, str] | None) -> Outcome:
@@ -156,15 +156,19 @@ def _patch(review: Review, operations: Sequence[Operation]) -> Outcome:
     return Outcome(_encode(_Response(review.uid, True, patch=patch, patch_type="JSONPatch")), "patch", review)
 
 
-def _decide(review: Review, violations: Sequence[Violation]) -> Outcome:
+def _decide(review: Review, violations: Sequence[Violation], notes: tuple[str, ...]) -> Outcome:
     by = {enforcement: [v for v in violations if v.enforcement == enforcement] for enforcement in Enforcement}
-    denied, warned = by[Enforcement.DENY], by[Enforcement.WARN]
+    denied = by[Enforcement.DENY]
+    known = {violation.finding.identity for violation in denied}
+    warned = [violation for violation in by[Enforcement.WARN] if violation.finding.identity not in known]
     prefix = f"pods of this {review.kind.kind}: " if review.is_template and not review.is_pod else ""
-    warnings = warning_lines(warned, prefix) if warned else ()
-    audit = {"violations": denial_message(violations)}
+    warnings = notes + (warning_lines(warned, prefix) if warned else ())
+    audit = ({"violations": denial_message(violations)} if violations else {}) | (
+        {"error": "; ".join(notes)} if notes else {}
+    )
     if not denied:
         response = _Response(review.uid, True, warnings=warnings, audit_annotations=audit)
-        return Outcome(_encode(response), "warn" if warned else "audit", review, tuple(violations))
+        return Outcome(_encode(response), "warn" if warnings else "audit", review, tuple(violations))
     message = denial_message(denied)
     causes = [
         _Cause(f"Violates{v.finding.control[0].upper()}{v.finding.control[1:]}", _cause(v), v.finding.field)

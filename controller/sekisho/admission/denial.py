@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from sekisho.admission.verdict import Violation
+from sekisho.controls import CONTROLS
 from sekisho.findings import render_path, words
 
 MOST_LINES: Final = 20
@@ -65,8 +66,9 @@ def _line(group: Sequence[Violation], verb: str) -> str:
     subjects = list(dict.fromkeys(violation.finding.subject for violation in group))
     shown = words(subjects if len(subjects) <= 5 else [*subjects[:4], f"{len(subjects) - 4} more"], "and")
     field = finding.field if len(group) == 1 or finding.container is None else render_path(finding.path[3:])
+    reason = CONTROLS[finding.control].reason
     return (
-        f"{named} {verb} {shown}: {field} is {finding.value} (allowed: {finding.allowed}). "
+        f"{named} {verb} {shown} for {reason}: {field} is {finding.value} (allowed: {finding.allowed}). "
         f"Fix: {finding.fix}. [{finding.control}]"
     )
 

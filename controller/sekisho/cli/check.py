@@ -19,6 +19,7 @@ from sekisho.policies import (
     PolicyError,
     PolicySet,
     Problem,
+    parse_path,
     read_documents,
     read_policies,
 )
@@ -177,7 +178,8 @@ def _check_object(
         workload = msgspec.convert(item, Workload)
     except (msgspec.ValidationError, RecursionError) as error:
         text, _, field = str(error).rpartition(" - at `$")
-        tally.problems.append(Problem(document.place(path + _path_of(field)), f"{field.strip('.`')}: {text or error}"))
+        field = field.strip(".`")
+        tally.problems.append(Problem(document.place(path + parse_path(field)), f"{field}: {text or error}"))
         return None
     pod = workload if template_path is None else pod_template(workload, template_path)
     meta = workload.metadata
@@ -191,18 +193,6 @@ def _judge(pod: Pod, is_pod: bool, policies: PolicySet, namespace: str) -> list[
     """A manifest is judged as its pods would be: a pod too passes the mutating webhook first."""
     plan = policies.plan(namespace, {}, pod.metadata.labels)
     return judge_template(pod, plan.steps, plan.defaults) if plan.steps else []
-
-
-def _path_of(field: str) -> tuple[str | int, ...]:
-    parts: list[str | int] = []
-    for part in field.strip("`").replace("[", ".[").split("."):
-        if part.startswith("["):
-            index = part[1:-1]
-            if index.isdigit():
-                parts.append(int(index))
-        elif part:
-            parts.append(part)
-    return tuple(parts)
 
 
 def _print(checked: Checked) -> None:

@@ -53,6 +53,7 @@ def _judge(_pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
 
 CONTROL = Control(
     "allowPrivilegeEscalation",
+    "possible privilege escalation",
     "Containers must set allowPrivilegeEscalation to false.",
     AllowPrivilegeEscalation,
     _standard,

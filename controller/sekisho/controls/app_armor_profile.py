@@ -89,5 +89,10 @@ def _annotations(pod: Pod) -> list[Finding]:
 
 
 CONTROL = Control(
-    "appArmorProfile", "Containers may not turn the AppArmor profile off.", AppArmorProfile, _standard, _check
+    "appArmorProfile",
+    "a forbidden AppArmor profile",
+    "Containers may not turn the AppArmor profile off.",
+    AppArmorProfile,
+    _standard,
+    _check,
 )

@@ -125,6 +125,7 @@ def _not_dropped(placed: Placed, found: Found, required: tuple[str, ...]) -> Fin
 
 CONTROL = Control(
     "capabilities",
+    "unrestricted capabilities",
     "Containers may add few Linux capabilities and, at restricted, must drop all others.",
     Capabilities,
     _standard,

@@ -52,6 +52,7 @@ class Control(Struct, frozen=True):
     """One control.
 
     name: as in policies, findings and metrics.
+    reason: what a pod that violates it is refused for, in the words of the built-in plugin where it has some.
     summary: one sentence for the documentation and the CRD.
     parameters: the type of what a policy may set.
     standard: the parameters that a level of the Pod Security Standards at a minor version (0 for v1.0) implies,
@@ -60,6 +61,7 @@ class Control(Struct, frozen=True):
     """
 
     name: str
+    reason: str
     summary: str
     parameters: type[Parameters]
     standard: Callable[[Level, int], Parameters | None]

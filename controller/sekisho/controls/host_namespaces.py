@@ -46,6 +46,7 @@ def _judge(pod: Pod, _containers: Sequence[Placed]) -> list[Finding]:
 
 CONTROL = Control(
     "hostNamespaces",
+    "host namespaces",
     "Pods may not share the node's network, process or IPC namespace.",
     HostNamespaces,
     _standard,

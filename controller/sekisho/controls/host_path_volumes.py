@@ -43,4 +43,11 @@ def _judge(pod: Pod, _containers: Sequence[Placed]) -> list[Finding]:
     ]
 
 
-CONTROL = Control("hostPathVolumes", "Pods may not mount the node's file system.", HostPathVolumes, _standard, _check)
+CONTROL = Control(
+    "hostPathVolumes",
+    "a hostPath volume",
+    "Pods may not mount the node's file system.",
+    HostPathVolumes,
+    _standard,
+    _check,
+)

@@ -61,4 +61,4 @@ def _check(parameters: Parameters, _minor: int) -> Check:
     return judge
 
 
-CONTROL = Control("hostPorts", "Containers may not bind ports of the node.", HostPorts, _standard, _check)
+CONTROL = Control("hostPorts", "a hostPort", "Containers may not bind ports of the node.", HostPorts, _standard, _check)

@@ -66,6 +66,7 @@ def _hosts_of(handler: Handler, path: tuple[str, ...]) -> Iterator[tuple[tuple[s
 
 CONTROL = Control(
     "hostProbesAndHostLifecycle",
+    "a probe or lifecycle host",
     "Probes and lifecycle hooks may not name a host.",
     HostProbesAndHostLifecycle,
     _standard,

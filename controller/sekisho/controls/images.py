@@ -78,4 +78,6 @@ def _patterns(written: Sequence[str]) -> Iterator[RegistryPattern]:
             raise ParameterError(f"trustedRegistries[{index}]", f"{pattern!r} {error}") from None
 
 
-CONTROL = Control("images", "Containers may run images of trusted registries only.", Images, _standard, _check)
+CONTROL = Control(
+    "images", "an untrusted image", "Containers may run images of trusted registries only.", Images, _standard, _check
+)

@@ -46,4 +46,4 @@ def _judge(_pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
     return findings
 
 
-CONTROL = Control("privileged", "Containers may not run privileged.", Privileged, _standard, _check)
+CONTROL = Control("privileged", "privileged mode", "Containers may not run privileged.", Privileged, _standard, _check)

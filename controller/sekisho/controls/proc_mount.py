@@ -52,4 +52,4 @@ def _judge(_pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
     return findings
 
 
-CONTROL = Control("procMount", "Containers must keep the masked /proc.", ProcMount, _standard, _check)
+CONTROL = Control("procMount", "its procMount", "Containers must keep the masked /proc.", ProcMount, _standard, _check)

@@ -65,6 +65,7 @@ def _of(index: int, volume: Volume) -> Finding:
 
 CONTROL = Control(
     "restrictedVolumes",
+    "restricted volume types",
     "Volumes must be of the kinds that stay within the cluster's own storage.",
     RestrictedVolumes,
     _standard,

@@ -68,4 +68,11 @@ def _of(placed: Placed, says: bool | None, fix: str, pod_says: bool | None) -> F
     return of_container("runAsNonRoot", placed, _FIELD, says, allowed, fix, set_to(path, True))
 
 
-CONTROL = Control("runAsNonRoot", "Containers must run as a user other than root.", RunAsNonRoot, _standard, _check)
+CONTROL = Control(
+    "runAsNonRoot",
+    "possibly running as root",
+    "Containers must run as a user other than root.",
+    RunAsNonRoot,
+    _standard,
+    _check,
+)

@@ -71,4 +71,6 @@ def _judge(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
     return findings
 
 
-CONTROL = Control("runAsUser", "Neither the pod nor a container may ask for user 0.", RunAsUser, _standard, _check)
+CONTROL = Control(
+    "runAsUser", "running as root", "Neither the pod nor a container may ask for user 0.", RunAsUser, _standard, _check
+)

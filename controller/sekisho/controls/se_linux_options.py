@@ -93,6 +93,7 @@ def _of_pod(key: str, found: str, allowed: str) -> Finding:
 
 CONTROL = Control(
     "seLinuxOptions",
+    "its seLinuxOptions",
     "The SELinux type must be a container's own; user and role may not be set.",
     SELinuxOptions,
     _standard,

@@ -153,6 +153,7 @@ def _judge_annotations(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
 
 CONTROL = Control(
     "seccompProfile",
+    "its seccompProfile",
     "Containers must keep a seccomp profile of an allowed type.",
     SeccompProfile,
     _standard,

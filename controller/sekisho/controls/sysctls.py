@@ -82,4 +82,4 @@ def _check(parameters: Parameters, _minor: int) -> Check:
     return judge
 
 
-CONTROL = Control("sysctls", "Pods may set only safe sysctls.", Sysctls, _standard, _check)
+CONTROL = Control("sysctls", "a forbidden sysctl", "Pods may set only safe sysctls.", Sysctls, _standard, _check)

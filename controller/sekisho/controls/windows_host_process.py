@@ -65,6 +65,7 @@ def _is_host_process(context: SecurityContext | PodSecurityContext | None) -> bo
 
 CONTROL = Control(
     "windowsHostProcess",
+    "hostProcess",
     "Windows containers may not be processes of their node.",
     WindowsHostProcess,
     _standard,

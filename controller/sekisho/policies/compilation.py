@@ -4,18 +4,25 @@ A plan lists every check once with the policies that ask for it, so twenty polic
 does. Plans are kept per namespace and rebuilt when the namespace's labels change.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
-from sekisho.controls import CONTROLS, Check, ControlEnforcement, ParameterError, Parameters, complete
+from sekisho.controls import CONTROLS, Check, ControlEnforcement, Level, ParameterError, Parameters, complete
 from sekisho.policies.matching import Selects, compile_namespaces, compile_selector
 from sekisho.policies.problems import PolicyError, Problem
-from sekisho.policies.types import ClusterPodPolicy, Defaults, Enforcement, TemplateEnforcement
-from sekisho.standards import controls_of, parse_version
+from sekisho.policies.types import (
+    ClusterPodPolicy,
+    ClusterPodPolicySpec,
+    Defaults,
+    Enforcement,
+    PodSecurityStandard,
+    TemplateEnforcement,
+)
+from sekisho.standards import LATEST, NamespaceLevels, controls_of, levels_of_labels, parse_version
 
 MOST_KEPT: Final = 20_000
 """Namespaces and selections remembered at once; past it they are forgotten and computed again."""
@@ -27,6 +34,7 @@ class Rule(Struct, frozen=True, eq=False):
     control: str
     check: Check
     enforcement: Enforcement
+    on_templates: bool = True
 
 
 class Default(Struct, frozen=True, eq=False):
@@ -39,15 +47,23 @@ class Default(Struct, frozen=True, eq=False):
 
 
 class CompiledPolicy(Struct, frozen=True, eq=False):
-    """A policy ready to match and judge."""
+    """A policy ready to match and judge.
+
+    key: its name, and the levels that were taken from a namespace's labels, if they were.
+    for_labels: where the policy takes its levels from the namespace's labels, gives it compiled for some.
+    notes: what those who apply a pod should know of the labels.
+    """
 
     name: str
+    key: str
     templates: TemplateEnforcement
     selects_namespace: Any
     selects_labels: Selects | None
     selects_pod: Selects | None
     rules: tuple[Rule, ...]
     defaults: tuple[Default, ...]
+    for_labels: "Callable[[Mapping[str, str]], CompiledPolicy] | None" = None
+    notes: tuple[str, ...] = ()
 
 
 class Step(Struct, frozen=True, eq=False):
@@ -58,11 +74,12 @@ class Step(Struct, frozen=True, eq=False):
 
 
 class Plan(Struct, frozen=True, eq=False):
-    """What to do with a pod: checks for pods, checks for pod templates, and defaults."""
+    """What to do with a pod: checks for pods, checks for pod templates, defaults, and warnings for everybody."""
 
     steps: tuple[Step, ...] = ()
     template_steps: tuple[Step, ...] = ()
     defaults: tuple[Default, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class PolicySet:
@@ -70,8 +87,8 @@ class PolicySet:
 
     def __init__(self, policies: tuple[CompiledPolicy, ...]) -> None:
         self._policies = policies
-        self.needs_labels = any(policy.selects_labels is not None for policy in policies)
-        """Whether some policy selects namespaces by label, so that `plan` needs the namespace's labels."""
+        self.needs_labels = any(p.selects_labels is not None or p.for_labels is not None for p in policies)
+        """Whether some policy looks at the namespace's labels, so that `plan` needs them."""
         self._by_namespace: dict[str, tuple[Mapping[str, str] | None, _Selection]] = {}
         self._plans: dict[tuple[str, ...], Plan] = {}
 
@@ -108,7 +125,7 @@ class PolicySet:
 
     def _select(self, namespace: str, labels: Mapping[str, str]) -> "_Selection":
         policies = tuple(
-            policy
+            policy if policy.for_labels is None else policy.for_labels(labels)
             for policy in self._policies
             if policy.selects_namespace(namespace) and (policy.selects_labels is None or policy.selects_labels(labels))
         )
@@ -116,13 +133,13 @@ class PolicySet:
         return _Selection(policies, by_pod, Plan() if by_pod else self._plan_of(policies))
 
     def _plan_of(self, policies: tuple[CompiledPolicy, ...]) -> Plan:
-        names = tuple(policy.name for policy in policies)
-        plan = self._plans.get(names)
+        keys = tuple(policy.key for policy in policies)
+        plan = self._plans.get(keys)
         if plan is None:
             plan = _build_plan(policies)
             if len(self._plans) >= MOST_KEPT:
                 self._plans.clear()
-            self._plans[names] = plan
+            self._plans[keys] = plan
         return plan
 
 
@@ -136,26 +153,54 @@ class _Selection(Struct, frozen=True, eq=False):
 
 def compile_policy(policy: ClusterPodPolicy) -> CompiledPolicy:
     """Compile one policy. Raises PolicyError with the field's path."""
-    spec, match = policy.spec, policy.spec.match
-    return CompiledPolicy(
-        name=policy.metadata.name,
+    spec, match, name = policy.spec, policy.spec.match, policy.metadata.name
+    standard = spec.pod_security_standard or PodSecurityStandard(level="privileged")
+    if (standard.level is None) is not standard.from_namespace_labels or (standard.version and not standard.level):
+        message = "set either level, with or without version, or fromNamespaceLabels: true"
+        raise PolicyError(Problem("spec.podSecurityStandard", message))
+    try:
+        minor = parse_version(standard.version or LATEST)
+    except ValueError as error:
+        raise PolicyError(Problem("spec.podSecurityStandard.version", str(error))) from None
+    compiled = CompiledPolicy(
+        name=name,
+        key=name,
         templates=spec.templates,
         selects_namespace=compile_namespaces(match),
         selects_labels=compile_selector(match.namespace_selector, "spec.match.namespaceSelector"),
         selects_pod=compile_selector(match.pod_selector, "spec.match.podSelector"),
-        rules=tuple(_rules(policy)),
-        defaults=tuple(_defaults(policy.metadata.name, spec.defaults)),
+        rules=tuple(_rules(spec, standard.level or "restricted", minor)),
+        defaults=tuple(_defaults(name, spec.defaults)),
     )
+    if not standard.from_namespace_labels:
+        return compiled
+    return msgspec.structs.replace(compiled, for_labels=_compile_for_labels(spec, compiled))
 
 
-def _rules(policy: ClusterPodPolicy) -> Iterable[Rule]:
-    spec = policy.spec
-    standard = spec.pod_security_standard
-    level = standard.level if standard is not None else "privileged"
-    try:
-        minor = parse_version(standard.version if standard is not None else "latest")
-    except ValueError as error:
-        raise PolicyError(Problem("spec.podSecurityStandard.version", str(error))) from None
+def _compile_for_labels(
+    spec: ClusterPodPolicySpec, compiled: CompiledPolicy
+) -> Callable[[Mapping[str, str]], CompiledPolicy]:
+    """The policy for a namespace's labels, compiled once for each combination of levels."""
+
+    @lru_cache(maxsize=1024)
+    def of_levels(levels: NamespaceLevels) -> CompiledPolicy:
+        enforced = _rules(spec, *levels.enforce)
+        rules = [msgspec.structs.replace(r, on_templates=r.control in _named(spec)) for r in enforced]
+        for (level, minor), enforcement in ((levels.warn, Enforcement.WARN), (levels.audit, Enforcement.AUDIT)):
+            noted = (rule for rule in _rules(spec, level, minor) if rule.control not in _named(spec))
+            rules += [msgspec.structs.replace(rule, enforcement=enforcement) for rule in noted]
+        key = f"{compiled.name} {levels.enforce} {levels.warn} {levels.audit} {levels.errors}"
+        return msgspec.structs.replace(compiled, key=key, rules=tuple(rules), notes=levels.errors, for_labels=None)
+
+    return lambda labels: of_levels(levels_of_labels(labels))
+
+
+def _named(spec: ClusterPodPolicySpec) -> frozenset[str]:
+    """The controls that the policy names itself; they hold whatever the labels say."""
+    return frozenset(name for name in CONTROLS if getattr(spec.controls, name) is not None)
+
+
+def _rules(spec: ClusterPodPolicySpec, level: Level, minor: int) -> Iterator[Rule]:
     implied = controls_of(level, minor)
     for name, control in CONTROLS.items():
         named: Parameters | None = getattr(spec.controls, name)
@@ -212,8 +257,10 @@ def _build_plan(policies: tuple[CompiledPolicy, ...]) -> Plan:
             for policy in policies
             if policy.templates != TemplateEnforcement.IGNORE
             for rule in policy.rules
+            if rule.on_templates
         ),
         defaults=tuple(defaults.values()),
+        notes=tuple(note for policy in policies for note in policy.notes),
     )
 
 

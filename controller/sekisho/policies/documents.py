@@ -65,6 +65,18 @@ def read_documents(text: str, file: str) -> Iterator[Document]:
         loader.dispose()
 
 
+def parse_path(field: str) -> Path:
+    """The path of a field written as `spec.match.namespaces[0]`."""
+    parts: list[str | int] = []
+    for part in field.replace("[", ".[").split("."):
+        if part.startswith("["):
+            index = part.strip("[]")
+            parts.append(int(index) if index.isdigit() else index)
+        elif part:
+            parts.append(part)
+    return tuple(parts)
+
+
 class _Loader(yaml.CSafeLoader):
     """The safe loader of libyaml, with Kubernetes' scalars and without duplicate keys."""
 

@@ -10,8 +10,9 @@ import jsonschema
 import msgspec
 from jsonschema.protocols import Validator
 
+from sekisho.policies.compilation import compile_policy
 from sekisho.policies.crd import cluster_pod_policy_crd
-from sekisho.policies.documents import Document, DocumentError, read_documents
+from sekisho.policies.documents import Document, DocumentError, parse_path, read_documents
 from sekisho.policies.problems import PolicyError, Problem
 from sekisho.policies.types import GROUP, VERSION, ClusterPodPolicy
 
@@ -63,12 +64,24 @@ def parse_policies(text: str, file: str) -> list[ClusterPodPolicy]:
                 found = list(_problems(document))
                 problems += found
                 if not found:
-                    policies.append(msgspec.convert(document.value, ClusterPodPolicy))
+                    policies.append(_compiling(document, msgspec.convert(document.value, ClusterPodPolicy), problems))
     except DocumentError as error:
         problems.append(error.problem)
     if problems:
         raise PolicyError(*problems)
     return policies
+
+
+def _compiling(document: Document, policy: ClusterPodPolicy, problems: list[Problem]) -> ClusterPodPolicy:
+    """The policy, with what the schema cannot say about it added to the problems."""
+    try:
+        compile_policy(policy)
+    except PolicyError as error:
+        problems += [
+            Problem(document.place(parse_path(problem.where)), f"{problem.where}: {problem.message}")
+            for problem in error.problems
+        ]
+    return policy
 
 
 def _read(file: Path) -> str:

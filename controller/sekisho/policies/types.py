@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
-from sekisho.controls import CONTROLS
-from sekisho.standards import LATEST, VERSION_PATTERN
+from sekisho.controls import CONTROLS, Level
+from sekisho.standards import VERSION_PATTERN
 
 GROUP: Final = "sekisho.dev"
 VERSION: Final = "v1alpha1"
@@ -108,19 +108,36 @@ class Match(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     pod_selector: Annotated[LabelSelector, Meta(description="Selects pods by their labels.")] | None = None
 
 
-class PodSecurityStandard(Struct, frozen=True, forbid_unknown_fields=True):
-    """A level of the Pod Security Standards, at a version."""
+class PodSecurityStandard(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """A level of the Pod Security Standards, at a version; or the levels that each namespace's labels ask for."""
 
-    level: Annotated[
-        Literal["privileged", "baseline", "restricted"],
+    level: (
+        Annotated[
+            Level,
+            Meta(
+                description="privileged allows all, baseline stops known escalations, restricted asks for the "
+                "least privilege."
+            ),
+        ]
+        | None
+    ) = None
+    version: (
+        Annotated[
+            str,
+            Meta(
+                description="The version of the standard: latest, or v1.0 to v1.37 to pin it; latest when left out.",
+                pattern=VERSION_PATTERN,
+            ),
+        ]
+        | None
+    ) = None
+    from_namespace_labels: Annotated[
+        bool,
         Meta(
-            description="privileged allows all, baseline stops known escalations, restricted asks for least privilege."
+            description="Take levels and versions from the namespace's labels pod-security.kubernetes.io/enforce, "
+            "warn and audit, as the built-in Pod Security admission does."
         ),
-    ]
-    version: Annotated[
-        str,
-        Meta(description="The version of the standard: latest, or v1.0 to v1.37 to pin it.", pattern=VERSION_PATTERN),
-    ] = LATEST
+    ] = False
 
 
 class SeccompDefault(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
@@ -229,6 +246,13 @@ else:
     )
 
 
+_EITHER_LEVEL_OR_LABELS: Final = {
+    "rule": "has(self.level) != (has(self.fromNamespaceLabels) && self.fromNamespaceLabels) && "
+    "!(has(self.version) && !has(self.level))",
+    "message": "set either level, with or without version, or fromNamespaceLabels: true",
+}
+
+
 class ClusterPodPolicySpec(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """What the policy asks of pods, and of which."""
 
@@ -248,7 +272,13 @@ class ClusterPodPolicySpec(Struct, frozen=True, forbid_unknown_fields=True, rena
     ] = TemplateEnforcement.WARN
     match: Annotated[Match, Meta(description="Which pods the policy is about; every pod when left out.")] = Match()
     pod_security_standard: (
-        Annotated[PodSecurityStandard, Meta(description="The level of the Pod Security Standards that pods must meet.")]
+        Annotated[
+            PodSecurityStandard,
+            Meta(
+                description="The level of the Pod Security Standards that pods must meet.",
+                extra_json_schema={"x-kubernetes-validations": [_EITHER_LEVEL_OR_LABELS]},
+            ),
+        ]
         | None
     ) = None
     controls: Annotated[Controls, Meta(description="Controls by name, beside or instead of the standard's.")] = (

@@ -69,7 +69,8 @@ def test_bad_pod_is_denied_with_field_value_allowed_and_fix() -> None:
     assert response["status"]["code"] == 403
     assert response["status"]["reason"] == "Forbidden"
     assert response["status"]["message"] == (
-        'policy "restricted" refuses container "app": spec.containers[0].securityContext.privileged is true '
+        'policy "restricted" refuses container "app" for privileged mode: '
+        "spec.containers[0].securityContext.privileged is true "
         "(allowed: unset or false). Fix: remove it or set it to false. [privileged]"
     )
     (cause,) = response["status"]["details"]["causes"]
@@ -82,7 +83,7 @@ def test_first_line_stands_alone_and_names_no_pod() -> None:
     pod["metadata"] = {"generateName": "web-5d4f8-", "name": "web-5d4f8-x7x2v"}
     message = validated(review(pod))["status"]["message"]
     first, *others = message.splitlines()
-    assert first.startswith('policy "restricted" refuses container "a": spec.containers[0].securityContext.privileged')
+    assert first.startswith('policy "restricted" refuses container "a" for privileged mode: spec.containers[0].')
     assert first.endswith("(1 more below)")
     assert len(others) == 1
     assert "web-5d4f8" not in message
@@ -92,7 +93,8 @@ def test_same_problem_in_several_containers_is_one_line() -> None:
     pod = restricted_pod(*(container(n, securityContext={"capabilities": {}}) for n in "abc"))
     response = validated(review(pod))
     (line,) = response["status"]["message"].splitlines()
-    assert 'container "a", container "b" and container "c": securityContext.capabilities.drop is unset' in line
+    assert 'refuses container "a", container "b" and container "c" for unrestricted capabilities: ' in line
+    assert "securityContext.capabilities.drop is unset" in line
     assert len(response["status"]["details"]["causes"]) == 3
 
 

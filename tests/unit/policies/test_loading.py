@@ -1,8 +1,10 @@
 """Policies from files: what is wrong is named with file, line and column, and what is right beside it is read."""
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sekisho.policies import (
     DocumentError,
@@ -34,11 +36,12 @@ WRONG = [
     ("spec: {controls: {privileged: {enforcement: No}}}", "spec.controls.privileged.enforcement: must be"),
     ("spec: {podSecurityStandard: {level: strict}}", "must be baseline or privileged or restricted"),
     ("spec: {podSecurityStandard: {level: baseline, version: v1.99}}", "spec.podSecurityStandard.version: must match"),
-    ("spec: {podSecurityStandard: {version: latest}}", "spec.podSecurityStandard: needs the field 'level'"),
+    ("spec: {podSecurityStandard: {version: latest}}", "p.yaml:4:29: spec.podSecurityStandard: set either level"),
     ("spec: {defaults: {container: {securityContext: {allowPrivilegeEscalation: true}}}}", "must be false, found true"),
     ("spec: {defaults: {pod: {securityContext: {runAsUser: -1}}}}", "must be at least 0, found -1"),
     ("spec: {defaults: {pod: {securityContext: {runAsUser: '0'}}}}", 'must be a whole number, found "0"'),
     ("spec: {match: {podSelector: {matchLabels: {a: 1}}}}", "must be a string, found 1"),
+    ("spec: {podSecurityStandard: {level: baseline, fromNamespaceLabels: true}}", "set either level"),
     ("status: {}", "p.yaml:1:1: needs the field 'spec'"),
     ("spec: {", "p.yaml:"),
 ]
@@ -60,6 +63,7 @@ RIGHT = [
     "spec: {controls: {privileged: {enforcement: 'Off'}}}",
     "spec: {podSecurityStandard: {level: baseline, version: v1.0}}",
     "spec: {podSecurityStandard: {level: restricted, version: v1.37}}",
+    "spec: {podSecurityStandard: {fromNamespaceLabels: true}}",
     "spec: {defaults: {profile: restricted, container: {securityContext: {allowPrivilegeEscalation: false}}}}",
 ]
 
@@ -97,7 +101,12 @@ def test_all_problems_of_a_file_are_reported_at_once() -> None:
 )
 def test_what_the_schema_cannot_say_is_refused_when_compiled(spec: str, expected: str) -> None:
     with pytest.raises(PolicyError) as raised:
-        PolicySet.of(parse_policies(HEAD + f"spec: {spec}", "p.yaml"))
+        parse_policies(HEAD + f"spec: {spec}", "p.yaml")
+    assert str(raised.value).startswith("p.yaml:4:")
+    assert expected in str(raised.value)
+    policy = decode_policy(json.dumps({"metadata": {"name": "p"}, "spec": yaml.safe_load(spec)}).encode())
+    with pytest.raises(PolicyError) as raised:
+        PolicySet.of([policy])
     assert str(raised.value).startswith(expected)
 
 
