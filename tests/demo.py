@@ -208,7 +208,7 @@ def explain_denied_deployment(demo: Demo) -> None:
 def uninstall(demo: Demo, sekisho: Sekisho) -> None:
     """After `helm uninstall` nothing stands in the way."""
     demo.show_command("helm", "uninstall", RELEASE, "--namespace", NAMESPACE)
-    sekisho.uninstall()
+    print(sekisho.helm("uninstall", RELEASE, "--namespace", NAMESPACE).rstrip())
     answer = demo.kubectl("get", "validatingwebhookconfigurations,mutatingwebhookconfigurations")
     expect(answer, succeeds=True, says=("No resources found",))
     expect(demo.kubectl("apply", "-f", "-", manifest=pod("privileged", context="{privileged: true}")), succeeds=True)
