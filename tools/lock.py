@@ -10,8 +10,8 @@ RESOLVE = "--universal --python-version 3.11 --upgrade --quiet"
 PRINT = "--generate-hashes --no-annotate --no-header --no-emit-index-url"
 LOCKS = {
     "runtime": ["pyproject.toml"],
-    "build": ["requirements/build.in"],
     "dev": ["--extra", "dev", "--constraint", "requirements/runtime.txt", "pyproject.toml"],
+    "build": ["--constraint", "requirements/dev.txt", "requirements/build.in"],
 }
 
 for name, sources in LOCKS.items():

@@ -1,0 +1,33 @@
+# The image of `sekisho webhook` and `sekisho controller`: the package and its locked dependencies in one virtual environment.
+# tests/unit/test_dockerfile.py executes these steps, so keep them to FROM, WORKDIR, COPY, RUN and absolute target paths.
+
+FROM python:3.14-slim AS build
+WORKDIR /src
+COPY requirements/build.txt requirements/runtime.txt requirements/
+RUN python3 -m venv /opt/build && \
+    python3 -m venv --without-pip /opt/sekisho && \
+    /opt/build/bin/python -m pip install --no-cache-dir \
+        --only-binary :all: --require-hashes --requirement requirements/build.txt && \
+    /opt/build/bin/python -m pip --python /opt/sekisho/bin/python install --no-cache-dir --no-compile \
+        --only-binary :all: --require-hashes --requirement requirements/runtime.txt
+# The layers above change with the locks only.
+COPY pyproject.toml README.md LICENSE ./
+COPY controller controller
+# Compiled here, as nothing can be written at run time; unchecked, as copying may change the times of files.
+RUN /opt/build/bin/python -m pip wheel --no-cache-dir --no-build-isolation --no-deps --no-index --wheel-dir /opt/wheels . && \
+    /opt/build/bin/python -m pip --python /opt/sekisho/bin/python install --no-cache-dir --no-compile --no-deps --no-index \
+        /opt/wheels/*.whl && \
+    /opt/sekisho/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/sekisho/lib
+
+FROM python:3.14-slim
+LABEL org.opencontainers.image.title="Sekisho" \
+      org.opencontainers.image.description="A Kubernetes admission controller: pods enter by policy, dressed with safe defaults" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /opt/sekisho /opt/sekisho
+ENV PATH=/opt/sekisho/bin:/usr/local/bin:/usr/bin:/bin \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+WORKDIR /
+USER 10001:10001
+ENTRYPOINT ["sekisho"]
+CMD ["--help"]

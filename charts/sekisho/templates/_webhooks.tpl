@@ -1,0 +1,29 @@
+{{/* The fields that every webhook has. Takes (dict "root" $ "path" PATH "failurePolicy" POLICY). */}}
+{{- define "sekisho.webhook" -}}
+clientConfig:
+  {{- if .root.Values.webhook.url }}
+  url: {{ printf "%s%s" (.root.Values.webhook.url | trimSuffix "/") .path | quote }}
+  {{- else }}
+  service:
+    name: {{ include "sekisho.fullname" .root }}-webhook
+    namespace: {{ .root.Release.Namespace }}
+    path: {{ .path }}
+    port: 443
+  {{- end }}
+admissionReviewVersions: [v1]
+# Events are written, but not on dryRun.
+sideEffects: NoneOnDryRun
+matchPolicy: Equivalent
+failurePolicy: {{ .failurePolicy }}
+timeoutSeconds: {{ .root.Values.webhook.timeoutSeconds }}
+# The API server itself sets this label to the namespace's name: nobody can opt out by labelling a namespace.
+namespaceSelector:
+  matchExpressions:
+    - key: kubernetes.io/metadata.name
+      operator: NotIn
+      values: {{- include "sekisho.excludedNamespaces" .root | nindent 8 }}
+{{- end -}}
+
+{{- define "sekisho.podFailurePolicy" -}}
+{{ ternary "Ignore" "Fail" .Values.webhook.admitPodsUnjudged }}
+{{- end -}}

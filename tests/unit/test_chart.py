@@ -1,0 +1,640 @@
+"""The chart as Helm renders it: names, what the webhooks are sent, permissions, values."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from sekisho.cli import main
+from tests.controlplane.build import HELM, built
+from tests.controlplane.progress import Progress
+
+pytestmark = pytest.mark.timeout(1800)  # the first of these tests may have to build helm
+
+REPOSITORY = Path(__file__).parents[2]
+CHART = REPOSITORY / "charts" / "sekisho"
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+IMAGE = "image.repository=registry.example/sekisho"
+OUTSIDE = "webhook.url=https://webhook.example:9443"
+
+Object = dict[str, Any]
+
+
+@cache
+def helm_binary() -> Path:
+    return built(HELM, {"helm"}, Progress())["helm"]
+
+
+@cache
+def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([helm_binary(), *arguments], capture_output=True, text=True)
+
+
+def settings(values: tuple[str, ...]) -> list[str]:
+    """`a.b=1` and `a.b:={"c": 1}` (JSON) as Helm's options."""
+    return [
+        option
+        for value in values
+        for option in (("--set-json", value.replace(":=", "=", 1)) if ":=" in value else ("--set", value))
+    ]
+
+
+def template(*values: str, release: str = "sekisho", chart: Path = CHART) -> subprocess.CompletedProcess[str]:
+    return helm("template", release, str(chart), "--namespace", "sekisho-system", *settings(values))
+
+
+def render(*values: str, release: str = "sekisho", chart: Path = CHART) -> list[Object]:
+    """Every object of a release, with an image set."""
+    finished = template(IMAGE, *values, release=release, chart=chart)
+    assert finished.returncode == 0, finished.stderr
+    return [found for found in yaml.safe_load_all(finished.stdout) if found]
+
+
+def identity(found: Object) -> str:
+    return f"{found['kind']}/{found['metadata']['name']}"
+
+
+def identities(objects: list[Object]) -> set[str]:
+    return {identity(found) for found in objects}
+
+
+def pick(objects: list[Object], wanted: str) -> Object:
+    (found,) = (found for found in objects if identity(found) == wanted)
+    return found
+
+
+def webhooks(*values: str) -> dict[str, Object]:
+    """The webhooks of both configurations by name."""
+    return {
+        webhook["name"]: webhook
+        for found in render(*values)
+        if found["kind"].endswith("WebhookConfiguration")
+        for webhook in found["webhooks"]
+    }
+
+
+def deployments(*values: str) -> dict[str, Object]:
+    """The pod specs of the Deployments by name."""
+    return {
+        found["metadata"]["name"]: found["spec"]["template"]["spec"]
+        for found in render(*values)
+        if found["kind"] == "Deployment"
+    }
+
+
+def arguments(pod: Object) -> list[str]:
+    (container,) = pod["containers"]
+    return [str(argument) for argument in container["args"]]
+
+
+def notes(*values: str, namespace: str = "sekisho-system") -> str:
+    finished = helm(
+        *("install", "sekisho", str(CHART), "--dry-run=client", "--namespace", namespace),
+        *settings((IMAGE, *values)),
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout.partition("NOTES:")[2]
+
+
+# Objects and their names.
+
+
+def test_a_release_has_these_objects_and_no_others() -> None:
+    assert {name for name in identities(render()) if not name.startswith("CustomResourceDefinition/")} == {
+        "ClusterRole/sekisho-controller",
+        "ClusterRole/sekisho-webhook",
+        "ClusterRoleBinding/sekisho-controller",
+        "ClusterRoleBinding/sekisho-webhook",
+        "Deployment/sekisho-controller",
+        "Deployment/sekisho-webhook",
+        "Lease/sekisho-controller",
+        "MutatingWebhookConfiguration/sekisho",
+        "NetworkPolicy/sekisho-controller",
+        "NetworkPolicy/sekisho-webhook",
+        "PodDisruptionBudget/sekisho-webhook",
+        "Role/sekisho-controller",
+        "Role/sekisho-webhook",
+        "RoleBinding/sekisho-controller",
+        "RoleBinding/sekisho-webhook",
+        "Secret/sekisho-ca",
+        "Secret/sekisho-webhook-tls",
+        "Service/sekisho-webhook",
+        "ServiceAccount/sekisho-controller",
+        "ServiceAccount/sekisho-webhook",
+        "ValidatingWebhookConfiguration/sekisho",
+    }
+
+
+def test_a_webhook_outside_the_cluster_leaves_out_what_would_run_it_and_keeps_its_permissions() -> None:
+    assert identities(render()) - identities(render(OUTSIDE)) == {
+        "Deployment/sekisho-webhook",
+        "NetworkPolicy/sekisho-webhook",
+        "PodDisruptionBudget/sekisho-webhook",
+        "Service/sekisho-webhook",
+    }
+
+
+def test_no_controller_replicas_leave_out_what_would_run_it_and_keep_its_permissions() -> None:
+    assert identities(render()) - identities(render("controller.replicas=0")) == {
+        "Deployment/sekisho-controller",
+        "NetworkPolicy/sekisho-controller",
+    }
+
+
+def test_two_releases_share_no_object_but_the_definitions() -> None:
+    first = identities(render())
+    second = identities(render("crds.install=false", release="other"))
+    assert first & second == set()
+    assert "Deployment/other-sekisho-webhook" in second
+
+
+@pytest.mark.parametrize("release", ["r" * 53, "sekisho-" + "r" * 45])
+def test_names_leave_room_for_a_pods_host_name(release: str) -> None:
+    names = [found["metadata"]["name"] for found in render(release=release) if found["kind"] == "Deployment"]
+    assert len(names) == 2
+    assert max(len(f"{name}-0123456789-01234") for name in names if name.endswith("-webhook")) <= 63
+
+
+def test_every_object_carries_the_release() -> None:
+    for found in render("serviceMonitor.enabled=true"):
+        labels = found["metadata"]["labels"]
+        assert labels["app.kubernetes.io/instance"] == "sekisho", identity(found)
+        assert labels["app.kubernetes.io/managed-by"] == "Helm", identity(found)
+
+
+def test_what_the_processes_fill_in_is_made_empty() -> None:
+    empty = {"apiVersion", "kind", "metadata", "type"}
+    assert [set(found) for found in render() if found["kind"] == "Secret"] == [empty] * 2
+    assert [set(found) for found in render() if found["kind"] == "Lease"] == [empty - {"type"}]
+
+
+def test_the_chart_has_the_packages_version() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    assert chart["appVersion"] == project["version"]
+
+
+# What the webhooks are sent.
+
+
+def test_validation_is_sent_pods_and_their_writable_subresources() -> None:
+    assert webhooks()["validate.pods.sekisho.dev"]["rules"] == [
+        {
+            "apiGroups": [""],
+            "apiVersions": ["v1"],
+            "resources": ["pods"],
+            "operations": ["CREATE", "UPDATE"],
+            "scope": "Namespaced",
+        },
+        {
+            "apiGroups": [""],
+            "apiVersions": ["v1"],
+            "resources": ["pods/ephemeralcontainers", "pods/resize"],
+            "operations": ["UPDATE"],
+            "scope": "Namespaced",
+        },
+    ]
+
+
+def test_mutation_is_sent_new_pods_and_new_ephemeral_containers() -> None:
+    webhook = webhooks()["mutate.pods.sekisho.dev"]
+    sent = {(*rule["resources"], *rule["operations"]) for rule in webhook["rules"]}
+    assert sent == {("pods", "CREATE"), ("pods/ephemeralcontainers", "UPDATE")}
+    assert webhook["reinvocationPolicy"] == "IfNeeded"
+
+
+def test_templates_of_every_built_in_workload_are_sent() -> None:
+    rules = webhooks()["validate.templates.sekisho.dev"]["rules"]
+    assert {(rule["apiGroups"][0], name) for rule in rules for name in rule["resources"]} == {
+        ("", "podtemplates"),
+        ("", "replicationcontrollers"),
+        ("apps", "daemonsets"),
+        ("apps", "deployments"),
+        ("apps", "replicasets"),
+        ("apps", "statefulsets"),
+        ("batch", "cronjobs"),
+        ("batch", "jobs"),
+    }
+    assert {tuple(rule["operations"]) for rule in rules} == {("CREATE", "UPDATE")}
+
+
+@pytest.mark.parametrize("values", [(), (OUTSIDE,), ("webhook.admitPodsUnjudged=true",)])
+def test_nothing_but_the_namespaces_name_keeps_a_pod_from_a_webhook(values: tuple[str, ...]) -> None:
+    found = webhooks(*values)
+    assert len(found) == 3
+    for webhook in found.values():
+        assert not {"matchConditions", "objectSelector"} & set(webhook)
+        assert webhook["namespaceSelector"] == {
+            "matchExpressions": [
+                {
+                    "key": "kubernetes.io/metadata.name",
+                    "operator": "NotIn",
+                    "values": ["kube-system", "sekisho-system"],
+                }
+            ]
+        }
+        assert webhook["matchPolicy"] == "Equivalent"
+        assert webhook["admissionReviewVersions"] == ["v1"]
+        assert webhook["sideEffects"] == "NoneOnDryRun"
+
+
+def test_excluded_namespaces_are_named_once_each() -> None:
+    for webhook in webhooks('excludeNamespaces:=["calico-system", "kube-system"]').values():
+        (expression,) = webhook["namespaceSelector"]["matchExpressions"]
+        assert expression["values"] == ["kube-system", "sekisho-system", "calico-system"]
+
+
+def test_pods_fail_closed_and_templates_do_not() -> None:
+    assert {name: webhook["failurePolicy"] for name, webhook in webhooks().items()} == {
+        "validate.pods.sekisho.dev": "Fail",
+        "validate.templates.sekisho.dev": "Ignore",
+        "mutate.pods.sekisho.dev": "Fail",
+    }
+    assert {webhook["timeoutSeconds"] for webhook in webhooks().values()} == {3}
+
+
+def test_failing_open_takes_the_value_that_says_so_and_is_told() -> None:
+    opened = webhooks("webhook.admitPodsUnjudged=true")
+    assert {webhook["failurePolicy"] for webhook in opened.values()} == {"Ignore"}
+    assert "WARNING: webhook.admitPodsUnjudged" in notes("webhook.admitPodsUnjudged=true")
+    assert "WARNING" not in notes()
+
+
+def test_templates_may_fail_closed_too() -> None:
+    closed = webhooks("webhook.templatesFailurePolicy=Fail")
+    assert {webhook["failurePolicy"] for webhook in closed.values()} == {"Fail"}
+
+
+@pytest.mark.parametrize("values", [(), (OUTSIDE,)])
+def test_the_chart_never_sets_the_certificate_authority(values: tuple[str, ...]) -> None:
+    assert all("caBundle" not in webhook["clientConfig"] for webhook in webhooks(*values).values())
+
+
+def test_the_webhooks_are_called_through_the_service() -> None:
+    objects = render()
+    service = pick(objects, "Service/sekisho-webhook")
+    (port,) = service["spec"]["ports"]
+    pod = pick(objects, "Deployment/sekisho-webhook")["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    for webhook in webhooks().values():
+        called = webhook["clientConfig"]["service"]
+        assert (called["name"], called["namespace"]) == ("sekisho-webhook", "sekisho-system")
+        assert called["port"] == port["port"]
+        assert called["path"] == ("/mutate" if webhook["name"].startswith("mutate") else "/validate")
+    assert {port["name"]: port["containerPort"] for port in container["ports"]}[port["targetPort"]] == 8443
+    assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+
+
+@pytest.mark.parametrize("base", ["https://webhook.example:9443", "https://webhook.example:9443/"])
+def test_a_webhook_outside_is_called_by_its_url(base: str) -> None:
+    called = {name: webhook["clientConfig"] for name, webhook in webhooks(f"webhook.url={base}").items()}
+    assert called == {
+        "validate.pods.sekisho.dev": {"url": "https://webhook.example:9443/validate"},
+        "validate.templates.sekisho.dev": {"url": "https://webhook.example:9443/validate"},
+        "mutate.pods.sekisho.dev": {"url": "https://webhook.example:9443/mutate"},
+    }
+
+
+# The pods.
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ((), ["sekisho-webhook.sekisho-system.svc", "sekisho-webhook.sekisho-system.svc.cluster.local"]),
+        ((OUTSIDE,), ["webhook.example"]),
+        (("webhook.url=https://127.0.0.1:9443/sekisho",), ["127.0.0.1"]),
+        (("webhook.url=https://[::1]:9443",), ["::1"]),
+    ],
+)
+def test_certificates_are_asked_for_the_names_that_the_api_server_calls(
+    values: tuple[str, ...], names: list[str]
+) -> None:
+    given = arguments(deployments(*values)["sekisho-controller"])
+    assert [value.removeprefix("--serving-name=") for value in given if value.startswith("--serving-name")] == names
+
+
+@pytest.mark.parametrize("values", [(), ("logLevel=debug",)])
+def test_the_processes_understand_their_arguments(values: tuple[str, ...]) -> None:
+    for name, pod in deployments(*values).items():
+        command, *options = arguments(pod)
+        assert name == f"sekisho-{command}"
+        group = click.Context(main)
+        process = main.get_command(group, command)
+        assert process is not None
+        given = process.make_context(command, options, parent=group).params
+        assert given["namespace"] == "sekisho-system"
+        assert given["certificate_secret"] == "sekisho-webhook-tls"
+        assert given["log_level"] == ("debug" if values else "info")
+        (container,) = pod["containers"]
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        assert ports["metrics"] == given["metrics_port"]
+        assert ports.get("https") == given.get("port")
+
+
+def test_service_variables_are_not_taken_for_options() -> None:
+    """Kubernetes would set SEKISHO_WEBHOOK_PORT=tcp://…, which is the variable of `sekisho webhook --port`."""
+    assert {name: pod["enableServiceLinks"] for name, pod in deployments().items()} == {
+        "sekisho-controller": False,
+        "sekisho-webhook": False,
+    }
+
+
+def test_images_are_named_by_tag_and_digest() -> None:
+    digest = f"sha256:{'a' * 64}"
+    for values, image in (
+        ((), "registry.example/sekisho:0.1.0"),
+        (("image.tag=1.2",), "registry.example/sekisho:1.2"),
+        ((f"image.digest={digest}",), f"registry.example/sekisho:0.1.0@{digest}"),
+    ):
+        pods = deployments(*values).values()
+        assert [pod["containers"][0]["image"] for pod in pods] == [image] * 2
+
+
+def test_an_image_is_asked_for_before_anything_is_installed() -> None:
+    assert "image.repository is required" in template().stderr
+    assert template(OUTSIDE, "controller.replicas=0").returncode == 0
+
+
+def test_the_pods_pass_the_restricted_standard() -> None:
+    command = [sys.executable, "-m", "sekisho", "check", "--standard", "restricted", "-"]
+    finished = subprocess.run(command, input=template(IMAGE).stdout, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "2 checked: 2 pass" in finished.stdout
+
+
+# Permissions.
+
+
+def rules() -> Iterator[tuple[str, Object]]:
+    for found in render():
+        if found["kind"] in ("Role", "ClusterRole"):
+            yield from ((identity(found), rule) for rule in found["rules"])
+
+
+def test_no_permission_is_wider_than_named_verbs_on_named_resources() -> None:
+    for role, rule in rules():
+        words = {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
+        assert not words & {"*", "escalate", "bind", "impersonate", "deletecollection"}, role
+
+
+def test_secrets_are_readable_by_name_in_the_releases_namespace_only() -> None:
+    readable = {
+        role: rule["resourceNames"]
+        for role, rule in rules()
+        if "secrets" in rule["resources"] and rule["verbs"] != ["create"]
+    }
+    assert readable == {
+        "Role/sekisho-webhook": ["sekisho-webhook-tls"],
+        "Role/sekisho-controller": ["sekisho-webhook-tls", "sekisho-ca"],
+    }
+
+
+def test_cluster_wide_permissions_to_change_are_these() -> None:
+    reading = {"get", "list", "watch"}
+    changing = {
+        (role, tuple(rule["resources"]), tuple(rule.get("resourceNames", ())), tuple(rule["verbs"]))
+        for role, rule in rules()
+        if role.startswith("ClusterRole/") and not set(rule["verbs"]) <= reading
+    }
+    assert changing == {
+        ("ClusterRole/sekisho-webhook", ("events",), (), ("create", "patch")),
+        ("ClusterRole/sekisho-controller", ("clusterpodpolicies/status",), (), ("patch",)),
+        (
+            "ClusterRole/sekisho-controller",
+            ("validatingwebhookconfigurations", "mutatingwebhookconfigurations"),
+            ("sekisho",),
+            ("get", "list", "watch", "patch"),
+        ),
+    }
+
+
+def test_tokens_are_mounted_by_the_pods_that_need_them_only() -> None:
+    accounts = [found for found in render() if found["kind"] == "ServiceAccount"]
+    assert [found["automountServiceAccountToken"] for found in accounts] == [False, False]
+    assert {name: pod["serviceAccountName"] for name, pod in deployments().items()} == {
+        "sekisho-controller": "sekisho-controller",
+        "sekisho-webhook": "sekisho-webhook",
+    }
+    assert all(pod["automountServiceAccountToken"] for pod in deployments().values())
+
+
+# Definitions.
+
+
+@pytest.fixture(scope="module")
+def chart_with_definition(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the chart with one more, small definition, which carries metadata of its own."""
+    chart = tmp_path_factory.mktemp("chart") / "sekisho"
+    shutil.copytree(CHART, chart)
+    (chart / "files" / "crds").mkdir(parents=True, exist_ok=True)
+    (chart / "files" / "crds" / "sekisho.dev_gates.yaml").write_text(json.dumps(GATES))
+    return chart
+
+
+GATES: Object = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "gates.sekisho.dev", "annotations": {"own": "yes"}, "labels": {"own": "yes"}},
+    "spec": {
+        "group": "sekisho.dev",
+        "versions": [{"schema": {"openAPIV3Schema": {"maxLength": 1048576, "maximum": 2147483647}}}],
+    },
+}
+
+
+def test_definitions_are_rendered_as_they_are_and_kept(chart_with_definition: Path) -> None:
+    found = pick(render(chart=chart_with_definition), "CustomResourceDefinition/gates.sekisho.dev")
+    assert found["spec"] == GATES["spec"]
+    assert found["metadata"]["annotations"] == {"own": "yes", "helm.sh/resource-policy": "keep"}
+    assert found["metadata"]["labels"].items() >= {"own": "yes", "app.kubernetes.io/instance": "sekisho"}.items()
+
+
+def test_definitions_go_with_the_release_when_they_shall(chart_with_definition: Path) -> None:
+    found = render("crds.keep=false", chart=chart_with_definition)
+    gates = pick(found, "CustomResourceDefinition/gates.sekisho.dev")
+    assert gates["metadata"]["annotations"] == {"own": "yes"}
+
+
+def test_definitions_are_left_out_when_they_shall(chart_with_definition: Path) -> None:
+    found = render("crds.install=false", chart=chart_with_definition)
+    assert not [name for name in identities(found) if name.startswith("CustomResourceDefinition/")]
+
+
+def test_generated_definitions_are_rendered_as_they_are() -> None:
+    objects = render()
+    for path in (CHART / "files" / "crds").glob("*.yaml"):
+        generated = yaml.safe_load(path.read_text())
+        assert pick(objects, identity(generated))["spec"] == generated["spec"]
+
+
+# Values.
+
+# For every value one other that is allowed, and what else must be set for it to show.
+OTHER_VALUES: dict[str, tuple[str, ...]] = {
+    "fullnameOverride": ("fullnameOverride=gate",),
+    "image.repository": ("image.repository=other.example/sekisho",),
+    "image.tag": ("image.tag=other",),
+    "image.digest": (f"image.digest=sha256:{'0' * 64}",),
+    "image.pullPolicy": ("image.pullPolicy=Always",),
+    "imagePullSecrets": ('imagePullSecrets:=[{"name": "login"}]',),
+    "crds.install": ("crds.install=false",),
+    "crds.keep": ("crds.keep=false",),
+    "excludeNamespaces": ('excludeNamespaces:=["calico-system"]',),
+    "webhook.url": (OUTSIDE,),
+    "webhook.replicas": ("webhook.replicas=5",),
+    "webhook.timeoutSeconds": ("webhook.timeoutSeconds=5",),
+    "webhook.admitPodsUnjudged": ("webhook.admitPodsUnjudged=true",),
+    "webhook.templatesFailurePolicy": ("webhook.templatesFailurePolicy=Fail",),
+    "webhook.resources": ('webhook.resources:={"limits": {"memory": "1Gi"}}',),
+    "controller.replicas": ("controller.replicas=3",),
+    "controller.resources": ('controller.resources:={"limits": {"memory": "1Gi"}}',),
+    "logLevel": ("logLevel=debug",),
+    "priorityClassName": ("priorityClassName=",),
+    "nodeSelector": ("nodeSelector.pool=system",),
+    "tolerations": ('tolerations:=[{"operator": "Exists"}]',),
+    "podAnnotations": ("podAnnotations.team=platform",),
+    "networkPolicy.enabled": ("networkPolicy.enabled=false",),
+    "networkPolicy.metricsFrom": ('networkPolicy.metricsFrom:=[{"podSelector": {}}]',),
+    "networkPolicy.egress": ('networkPolicy.egress:=[{"ports": [{"port": 6443}]}]',),
+    "serviceMonitor.enabled": ("serviceMonitor.enabled=true",),
+    "serviceMonitor.labels": ("serviceMonitor.labels.release=prometheus",),
+    "serviceMonitor.interval": ("serviceMonitor.interval=10s",),
+}
+NEEDED_FIRST = {
+    "serviceMonitor.labels": ("serviceMonitor.enabled=true",),
+    "serviceMonitor.interval": ("serviceMonitor.enabled=true",),
+}
+
+
+def fixed_objects(schema: Object, path: str = "") -> Iterator[tuple[str, Object]]:
+    """Every object of the schema whose names are fixed, with its path."""
+    if schema.get("additionalProperties") is False:
+        yield path, schema
+    for name, inner in schema.get("properties", {}).items():
+        yield from fixed_objects(inner, f"{path}.{name}".lstrip("."))
+
+
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+FIXED = dict(fixed_objects(SCHEMA))
+
+
+def value_at(path: str) -> Any:
+    found = VALUES
+    for name in filter(None, path.split(".")):
+        found = found[name]
+    return found
+
+
+def test_the_schema_has_the_values_and_no_others() -> None:
+    for path, schema in FIXED.items():
+        assert set(schema["properties"]) - {"global"} == set(value_at(path)), path
+
+
+def test_every_value_is_in_the_table_of_other_values() -> None:
+    leaves = {
+        f"{path}.{name}".lstrip(".")
+        for path, schema in FIXED.items()
+        for name in schema["properties"]
+        if f"{path}.{name}".lstrip(".") not in FIXED
+    }
+    assert leaves - {"global"} == set(OTHER_VALUES)
+
+
+@pytest.mark.parametrize("path", OTHER_VALUES)
+def test_every_value_changes_something(path: str, chart_with_definition: Path) -> None:
+    needed = NEEDED_FIRST.get(path, ())
+    before = render(*needed, chart=chart_with_definition)
+    assert render(*needed, *OTHER_VALUES[path], chart=chart_with_definition) != before
+
+
+@pytest.mark.parametrize("path", FIXED)
+def test_a_misspelt_value_is_an_error(path: str) -> None:
+    finished = template(IMAGE, f"{path}.replica=1".lstrip("."))
+    assert finished.returncode == 1
+    assert "additional properties 'replica' not allowed" in finished.stderr
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        'excludeNamespaces:=["team-*"]',
+        'excludeNamespaces:=[""]',
+        "webhook.url=http://webhook.example",
+        "webhook.url=https://user@webhook.example",
+        "webhook.url=https://webhook.example?x",
+        "webhook.replicas=0",
+        "webhook.timeoutSeconds=0",
+        "webhook.timeoutSeconds=30",
+        "webhook.admitPodsUnjudged=yes",
+        "webhook.templatesFailurePolicy=ignore",
+        "controller.replicas=-1",
+        "logLevel=loud",
+        "image.repository=registry.example/sekisho:1.0",
+        "image.digest=sha256:0",
+        f"fullnameOverride={'x' * 39}",
+        "imagePullSecrets[0]=login",
+    ],
+)
+def test_a_wrong_value_is_an_error_that_names_it(value: str) -> None:
+    path = re.split(r":?=|\[", value)[0].replace(".", "/")
+    finished = template(IMAGE, value)
+    assert finished.returncode == 1
+    assert f"at '/{path}" in finished.stderr
+
+
+def test_the_chart_can_be_a_dependency() -> None:
+    assert template(IMAGE, "global.region=north").returncode == 0
+
+
+# Notes and style.
+
+
+def test_the_notes_tell_what_is_not_judged_and_how_to_break_the_glass() -> None:
+    told = notes('excludeNamespaces:=["calico-system"]')
+    assert "\n  kube-system\n  sekisho-system\n  calico-system\n" in told
+    assert "kubectl delete validatingwebhookconfiguration,mutatingwebhookconfiguration sekisho\n" in told
+    assert "\n\n\n" not in told
+
+
+def test_the_notes_warn_of_a_release_in_the_default_namespace() -> None:
+    assert 'WARNING: the release is in the namespace "default"' in notes(namespace="default")
+
+
+VALUE_SETS = {
+    "plain": (IMAGE,),
+    "outside": (OUTSIDE, "controller.replicas=0"),
+    "all": (IMAGE, "serviceMonitor.enabled=true", *(value for path in OTHER_VALUES for value in OTHER_VALUES[path])),
+}
+
+
+@pytest.mark.parametrize("values", VALUE_SETS.values(), ids=VALUE_SETS)
+def test_helm_finds_nothing_to_improve(values: tuple[str, ...]) -> None:
+    finished = helm("lint", "--strict", "--quiet", str(CHART), *settings(values))
+    assert (finished.returncode, finished.stdout.strip()) == (0, "")
+
+
+@pytest.mark.parametrize("values", VALUE_SETS.values(), ids=VALUE_SETS)
+def test_what_is_rendered_is_tidy(values: tuple[str, ...]) -> None:
+    rules = """
+        extends: default
+        rules:
+          comments-indentation: disable
+          empty-lines: disable
+          indentation: {indent-sequences: whatever}
+          line-length: disable
+    """
+    yamllint = Path(sys.executable).parent / "yamllint"
+    rendered = template(*values).stdout
+    finished = subprocess.run([yamllint, "--strict", "-d", rules, "-"], input=rendered, capture_output=True, text=True)
+    assert (finished.returncode, finished.stdout) == (0, "")
