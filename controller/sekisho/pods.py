@@ -9,6 +9,7 @@ Source: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/p
 from collections.abc import Iterator, Mapping
 
 from msgspec import Struct, field
+from msgspec.structs import fields
 
 
 class OwnerReference(Struct, frozen=True, gc=False, rename="camel"):
@@ -137,6 +138,20 @@ class ContainerPort(Struct, frozen=True, gc=False, rename="camel"):
     host_port: int | None = None
 
 
+class VolumeMount(Struct, frozen=True, gc=False, rename="camel"):
+    """One entry of a container's volumeMounts."""
+
+    name: str = ""
+    read_only: bool | None = None
+
+
+class Resources(Struct, frozen=True, gc=False):
+    """A container's resources; a quantity in a manifest may be written as a number."""
+
+    requests: dict[str, str | int | float] | None = None
+    limits: dict[str, str | int | float] | None = None
+
+
 class Container(Struct, frozen=True, gc=False, rename="camel"):
     """A container of any of the three lists."""
 
@@ -149,6 +164,8 @@ class Container(Struct, frozen=True, gc=False, rename="camel"):
     readiness_probe: Handler | None = None
     startup_probe: Handler | None = None
     lifecycle: Lifecycle | None = None
+    volume_mounts: list[VolumeMount] | None = None
+    resources: Resources | None = None
 
 
 class HostPath(Struct, frozen=True, gc=False):
@@ -191,6 +208,17 @@ class Volume(Struct, frozen=True, gc=False, rename="camel"):
     scale_io: Present | None = field(default=None, name="scaleIO")
     storageos: Present | None = None
     vsphere_volume: Present | None = None
+
+
+VOLUME_KINDS: Mapping[str, str] = {
+    source.encode_name: source.name for source in fields(Volume) if source.encode_name != "name"
+}
+"""The attribute of each kind of volume, by the kind's name in the API."""
+
+
+def volume_kinds(volume: Volume) -> list[str]:
+    """The kinds of source that a volume has: one, unless it is of a kind that is not known here, or malformed."""
+    return [kind for kind, attribute in VOLUME_KINDS.items() if getattr(volume, attribute) is not None]
 
 
 class PodOS(Struct, frozen=True, gc=False):

@@ -15,8 +15,9 @@ from sekisho.findings import render_path, words
 MOST_LINES: Final = 20
 LONGEST_MESSAGE: Final = 8 * 1024
 MOST_CAUSES: Final = 100
-LONGEST_WARNING: Final = 250
+LONGEST_WARNING: Final = 440
 MOST_WARNINGS: Final = 8
+"""The API server passes warnings on whole as long as a request's are not longer than 4,096 characters together."""
 
 
 def denial_message(violations: Sequence[Violation]) -> str:

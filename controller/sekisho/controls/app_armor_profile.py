@@ -11,81 +11,75 @@ Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#bas
 
 from collections.abc import Sequence
 
-from sekisho.controls.control import Check, Control, Level, Parameters, of_container, remove, set_to
+from sekisho.controls.control import Check, Control, Level, Parameters, remove
+from sekisho.controls.profiles import (
+    CONFINED,
+    AllowedTypes,
+    LocalhostProfiles,
+    ProfileRules,
+    ProfileType,
+    judge_profiles,
+)
 from sekisho.findings import Finding, render_value
+from sekisho.globs import glob_matches
 from sekisho.pods import Placed, Pod, annotations_of
 
-_FIELD = ("securityContext", "appArmorProfile", "type")
-_POD_FIELD = ("spec", *_FIELD)
 _ANNOTATION = "container.apparmor.security.beta.kubernetes.io/"
-_TYPES = frozenset({"RuntimeDefault", "Localhost"})
-_ALLOWED = "unset, RuntimeDefault or Localhost"
 
 
 class AppArmorProfile(Parameters, frozen=True):
-    """Containers may not turn the AppArmor profile off."""
+    """Which AppArmor profiles pods and containers may have."""
+
+    allowed_types: AllowedTypes | None = None
+    localhost_profiles: LocalhostProfiles | None = None
 
 
 def _standard(level: Level, _minor: int) -> AppArmorProfile | None:
-    return None if level == "privileged" else AppArmorProfile()
+    return None if level == "privileged" else AppArmorProfile(allowed_types=CONFINED)
 
 
-def _check(_parameters: Parameters, _minor: int) -> Check:
-    return _judge
+def _check(parameters: Parameters, _minor: int) -> Check:
+    assert isinstance(parameters, AppArmorProfile)  # noqa: S101
+    types = tuple(map(str, parameters.allowed_types or CONFINED))
+    rules = ProfileRules("appArmorProfile", "app_armor_profile", types, parameters.localhost_profiles)
+
+    def judge(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+        findings = judge_profiles(rules, pod, containers)
+        if pod.metadata.annotations:
+            findings += _judge_annotations(rules, pod)
+        return findings
+
+    return judge
 
 
-def _judge(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
-    findings = []
-    pod_context = pod.spec.security_context
-    pod_profile = None if pod_context is None else pod_context.app_armor_profile
-    pod_is_good = pod_profile is None or pod_profile.type in _TYPES
-    if pod_profile is not None and not pod_is_good:
-        findings.append(
-            Finding(
-                control="appArmorProfile",
-                path=_POD_FIELD,
-                value=render_value(pod_profile.type),
-                allowed=_ALLOWED,
-                fix="set it to RuntimeDefault",
-                change=set_to(_POD_FIELD, "RuntimeDefault"),
-            )
-        )
-    for placed in containers:
-        context = placed.container.security_context
-        profile = None if context is None else context.app_armor_profile
-        if profile is not None:
-            if profile.type not in _TYPES:
-                findings.append(_of(placed, profile.type))
-        elif not pod_is_good and placed.path[1] == "ephemeralContainers":
-            # It inherits the pod's profile and arrives by an update, when the pod's own finding is no longer new.
-            findings.append(_of(placed, None))
-    annotations = pod.metadata.annotations
-    if annotations:
-        findings.extend(_annotations(pod))
-    return findings
-
-
-def _of(placed: Placed, found: str | None) -> Finding:
-    change = set_to(placed.path + _FIELD, "RuntimeDefault")
-    return of_container("appArmorProfile", placed, _FIELD, found, _ALLOWED, "set it to RuntimeDefault", change)
-
-
-def _annotations(pod: Pod) -> list[Finding]:
+def _judge_annotations(rules: ProfileRules, pod: Pod) -> list[Finding]:
     return [
         Finding(
             control="appArmorProfile",
             path=("metadata", "annotations", key),
             value=render_value(profile),
-            allowed="unset, runtime/default or localhost/*",
+            allowed="unset, runtime/default or localhost/*"
+            if rules.localhost is None
+            else f"a profile that is {rules.allowed}",
             fix="remove the annotation or set it to runtime/default",
             change=remove(("metadata", "annotations", key)),
         )
         for key, profile in sorted(annotations_of(pod).items())
-        if key.startswith(_ANNOTATION)
-        and profile
-        and profile != "runtime/default"
-        and not profile.startswith("localhost/")
+        if key.startswith(_ANNOTATION) and not _is_allowed(rules, profile)
     ]
+
+
+def _is_allowed(rules: ProfileRules, profile: str) -> bool:
+    if not profile:
+        return True
+    if profile == "runtime/default":
+        return ProfileType.RUNTIME_DEFAULT in rules.types
+    if profile == "unconfined":
+        return ProfileType.UNCONFINED in rules.types
+    local = profile.removeprefix("localhost/")
+    if local == profile or ProfileType.LOCALHOST not in rules.types:
+        return False
+    return rules.localhost is None or any(glob_matches(pattern, local) for pattern in rules.localhost)
 
 
 CONTROL = Control(

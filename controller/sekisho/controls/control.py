@@ -48,6 +48,10 @@ class ParameterError(ValueError):
         self.message = message
 
 
+def opt_in(_level: Level, _minor: int) -> None:
+    """The `standard` of a control that no level has: a policy names it, or it does not apply."""
+
+
 class Control(Struct, frozen=True):
     """One control.
 
@@ -89,6 +93,14 @@ def complete(control: Control, given: Parameters, level: Level, minor: int) -> P
 
 NEWEST = 37
 """The newest minor version of the Pod Security Standards known here: v1.37."""
+
+
+def inherits_by_update(placed: Placed) -> bool:
+    """Whether a container's inherited value needs a finding of its own.
+
+    An ephemeral container arrives by an update, when the pod's own finding is no longer new and would excuse it.
+    """
+    return placed.path[1] == "ephemeralContainers"
 
 
 def of_container(

@@ -1,21 +1,23 @@
 """restrictedVolumes: volumes are of the kinds that stay within the cluster's own storage.
 
 Restricted fields: spec.volumes[*]
-Allowed values: configMap, csi, downwardAPI, emptyDir, ephemeral, image, persistentVolumeClaim, projected, secret
+Allowed values: configMap, csi, downwardAPI, emptyDir, ephemeral, image, persistentVolumeClaim, projected, secret,
+    or the kinds that the policy lists
 A volume of any other kind, one that is not known here included, is refused.
 Level: restricted, from v1.0
 Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted (Volume Types)
 """
 
 from collections.abc import Sequence
+from typing import Annotated, Final
 
-import msgspec
+from msgspec import Meta
 
 from sekisho.controls.control import Check, Control, Level, Parameters
 from sekisho.findings import Finding, render_value, words
-from sekisho.pods import Placed, Pod, Volume
+from sekisho.pods import VOLUME_KINDS, Placed, Pod, Volume, volume_kinds
 
-_ALLOWED = (
+WITHIN_THE_CLUSTER: Final = (
     "configMap",
     "csi",
     "downwardAPI",
@@ -26,38 +28,47 @@ _ALLOWED = (
     "projected",
     "secret",
 )
-_ATTRIBUTES = {field.encode_name: field.name for field in msgspec.structs.fields(Volume) if field.encode_name != "name"}
-_GOOD = tuple(_ATTRIBUTES[kind] for kind in _ALLOWED)
+
+VolumeKind = Annotated[str, Meta(pattern=f"^({'|'.join(VOLUME_KINDS)})$")]
 
 
 class RestrictedVolumes(Parameters, frozen=True):
-    """Volumes must be of the kinds that stay within the cluster's own storage."""
+    """Of which kinds volumes may be."""
+
+    allowed: (
+        Annotated[tuple[VolumeKind, ...], Meta(description="Kinds of volume that are allowed.", max_length=64)] | None
+    ) = None
 
 
 def _standard(level: Level, _minor: int) -> RestrictedVolumes | None:
-    return RestrictedVolumes() if level == "restricted" else None
+    return RestrictedVolumes(allowed=WITHIN_THE_CLUSTER) if level == "restricted" else None
 
 
-def _check(_parameters: Parameters, _minor: int) -> Check:
-    return _judge
+def _check(parameters: Parameters, _minor: int) -> Check:
+    assert isinstance(parameters, RestrictedVolumes)  # noqa: S101
+    kinds = parameters.allowed or ()
+    attributes = tuple(VOLUME_KINDS[kind] for kind in kinds)
+    allowed = f"a volume of the kind {words(kinds)}" if kinds else "no volume"
+
+    def is_good(volume: Volume) -> bool:
+        return any(getattr(volume, attribute) is not None for attribute in attributes)
+
+    def judge(pod: Pod, _containers: Sequence[Placed]) -> list[Finding]:
+        volumes = pod.spec.volumes
+        if not volumes:
+            return []
+        return [_of(index, volume, allowed) for index, volume in enumerate(volumes) if not is_good(volume)]
+
+    return judge
 
 
-def _judge(pod: Pod, _containers: Sequence[Placed]) -> list[Finding]:
-    volumes = pod.spec.volumes
-    return [_of(index, volume) for index, volume in enumerate(volumes) if not _is_good(volume)] if volumes else []
-
-
-def _is_good(volume: Volume) -> bool:
-    return any(getattr(volume, attribute) is not None for attribute in _GOOD)
-
-
-def _of(index: int, volume: Volume) -> Finding:
-    kind = next((key for key, name in _ATTRIBUTES.items() if getattr(volume, name) is not None), None)
+def _of(index: int, volume: Volume, allowed: str) -> Finding:
+    kinds = volume_kinds(volume)
     return Finding(
         control="restrictedVolumes",
-        path=("spec", "volumes", index, *(() if kind is None else (kind,))),
-        value="set" if kind is not None else "of an unknown kind",
-        allowed=f"a volume of the kind {words(_ALLOWED)}",
+        path=("spec", "volumes", index, *kinds[:1]),
+        value="set" if kinds else "of an unknown kind",
+        allowed=allowed,
         fix="use an allowed kind of volume, such as emptyDir or persistentVolumeClaim",
         subject=f"volume {render_value(volume.name)}",
     )
@@ -66,7 +77,7 @@ def _of(index: int, volume: Volume) -> Finding:
 CONTROL = Control(
     "restrictedVolumes",
     "restricted volume types",
-    "Volumes must be of the kinds that stay within the cluster's own storage.",
+    "Volumes must be of the kinds that stay within the cluster's own storage, or that the policy allows.",
     RestrictedVolumes,
     _standard,
     _check,

@@ -10,7 +10,7 @@ Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#res
 
 from collections.abc import Sequence
 
-from sekisho.controls.control import Check, Control, Level, Parameters, of_container, set_to
+from sekisho.controls.control import Check, Control, Level, Parameters, inherits_by_update, of_container, set_to
 from sekisho.findings import Finding
 from sekisho.pods import Placed, Pod, in_user_namespace
 
@@ -56,8 +56,7 @@ def _judge(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
             findings.append(_of(placed, False, "set it to true or remove it", pod_says))
         elif says is None and pod_says is None:
             findings.append(_of(placed, None, "set spec.securityContext.runAsNonRoot to true", pod_says))
-        elif says is None and pod_says is False and placed.path[1] == "ephemeralContainers":
-            # It arrives by an update, when the pod's own finding is no longer new and would excuse it.
+        elif says is None and pod_says is False and inherits_by_update(placed):
             findings.append(_of(placed, None, "set it to true", pod_says))
     return findings
 

@@ -1,15 +1,16 @@
-"""runAsUser: neither the pod nor a container may ask for user 0.
+"""runAsUser: neither the pod nor a container may ask for user 0, or they must ask for an id that the policy allows.
 
 Restricted fields: spec.securityContext.runAsUser,
     spec.{containers,initContainers,ephemeralContainers}[*].securityContext.runAsUser
-Allowed values: unset, any but 0; from v1.35 any value in a pod with `hostUsers: false`
+Allowed values: unset, any but 0; from v1.35 any value in a pod with `hostUsers: false`; with `ranges`, the ids in them
 Level: restricted, from v1.23
 Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted (Non-root user), KEP-127
 """
 
 from collections.abc import Sequence
 
-from sekisho.controls.control import Check, Control, Level, Parameters, of_container, remove
+from sekisho.controls.control import Check, Control, Level, Parameters, inherits_by_update, of_container, remove
+from sekisho.controls.id_ranges import Ranges, Rule, allowance, id_check
 from sekisho.findings import Finding
 from sekisho.pods import Placed, Pod, in_user_namespace
 
@@ -20,14 +21,21 @@ _FIX = "remove it or set it to the image's own user, such as 10001"
 
 
 class RunAsUser(Parameters, frozen=True):
-    """Containers may not ask for user 0."""
+    """Which user containers may ask for."""
+
+    ranges: Ranges | None = None
+    rule: Rule | None = None
 
 
 def _standard(level: Level, minor: int) -> RunAsUser | None:
     return RunAsUser() if level == "restricted" and minor >= 23 else None
 
 
-def _check(_parameters: Parameters, minor: int) -> Check:
+def _check(parameters: Parameters, minor: int) -> Check:
+    assert isinstance(parameters, RunAsUser)  # noqa: S101
+    allowed = allowance(parameters.ranges, parameters.rule)
+    if allowed is not None:
+        return id_check("runAsUser", "run_as_user", allowed)
     return _judge_from_1_35 if minor >= 35 else _judge
 
 
@@ -56,8 +64,7 @@ def _judge(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
         if user == 0:
             change = remove(placed.path + _FIELD)
             findings.append(of_container("runAsUser", placed, _FIELD, 0, _ALLOWED, _FIX, change))
-        elif user is None and pod_is_root and placed.path[1] == "ephemeralContainers":
-            # It inherits the pod's 0 and arrives by an update, when the pod's own finding is no longer new.
+        elif user is None and pod_is_root and inherits_by_update(placed):
             findings.append(
                 of_container(
                     "runAsUser",
@@ -72,5 +79,10 @@ def _judge(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
 
 
 CONTROL = Control(
-    "runAsUser", "running as root", "Neither the pod nor a container may ask for user 0.", RunAsUser, _standard, _check
+    "runAsUser",
+    "running as root",
+    "Neither the pod nor a container may ask for user 0, or for an id outside the policy's ranges.",
+    RunAsUser,
+    _standard,
+    _check,
 )

@@ -13,7 +13,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from sekisho.controls.control import Check, Control, Level, Parameters, of_container, remove
+from sekisho.controls.control import Check, Control, Level, Parameters, inherits_by_update, of_container, remove
 from sekisho.findings import Finding, render_value, words
 from sekisho.pods import Placed, Pod
 from sekisho.pods import SELinuxOptions as Found
@@ -64,8 +64,7 @@ def _check(parameters: Parameters, _minor: int) -> Check:
         for placed in containers:
             own = placed.container.security_context
             options = own.se_linux_options if own is not None else None
-            if options is None and pod_faults and placed.path[1] == "ephemeralContainers":
-                # It inherits the pod's options and arrives by an update, when the pod's own finding is no longer new.
+            if options is None and pod_faults and inherits_by_update(placed):
                 findings.append(
                     of_container(
                         "seLinuxOptions",

@@ -12,39 +12,24 @@ Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/ (Se
 """
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Annotated
 
 from msgspec import Meta
 
-from sekisho.controls.control import Check, Control, Level, Parameters, of_container, remove, set_to
-from sekisho.findings import Change, Finding, render_value, words
+from sekisho.controls.control import Check, Control, Level, Parameters, remove
+from sekisho.controls.profiles import CONFINED, AllowedTypes, LocalhostProfiles, ProfileRules, judge_profiles
+from sekisho.findings import Finding, render_value
 from sekisho.pods import Placed, Pod, annotations_of, is_windows
 
-_FIELD = ("securityContext", "seccompProfile", "type")
-_POD_FIELD = ("spec", *_FIELD)
 _POD_ANNOTATION = "seccomp.security.alpha.kubernetes.io/pod"
 _CONTAINER_ANNOTATION = "container.seccomp.security.alpha.kubernetes.io/"
-
-
-class SeccompType(StrEnum):
-    """A seccompProfile's type."""
-
-    RUNTIME_DEFAULT = "RuntimeDefault"
-    LOCALHOST = "Localhost"
-    UNCONFINED = "Unconfined"
 
 
 class SeccompProfile(Parameters, frozen=True):
     """Which seccomp profiles pods and containers may have, and whether they must have one."""
 
-    allowed_types: (
-        Annotated[
-            tuple[SeccompType, ...],
-            Meta(description="Types of profile that are allowed.", min_length=1, max_length=3),
-        ]
-        | None
-    ) = None
+    allowed_types: AllowedTypes | None = None
+    localhost_profiles: LocalhostProfiles | None = None
     required: Annotated[bool, Meta(description="Whether a container needs a profile, its own or the pod's.")] | None = (
         None
     )
@@ -53,78 +38,22 @@ class SeccompProfile(Parameters, frozen=True):
 def _standard(level: Level, minor: int) -> SeccompProfile | None:
     if level == "privileged":
         return None
-    return SeccompProfile(
-        allowed_types=(SeccompType.RUNTIME_DEFAULT, SeccompType.LOCALHOST),
-        required=level == "restricted" and minor >= 19,
-    )
+    return SeccompProfile(allowed_types=CONFINED, required=level == "restricted" and minor >= 19)
 
 
 def _check(parameters: Parameters, minor: int) -> Check:
+    assert isinstance(parameters, SeccompProfile)  # noqa: S101
     if minor < 19:
         return _judge_annotations
-    assert isinstance(parameters, SeccompProfile)  # noqa: S101
-    allowed = tuple(parameters.allowed_types or ())
     required = bool(parameters.required)
-    fields = _Fields(allowed, required)
+    types = tuple(map(str, parameters.allowed_types or CONFINED))
+    rules = ProfileRules("seccompProfile", "seccomp_profile", types, parameters.localhost_profiles, required)
     spares_windows = required and minor >= 25
 
     def judge(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
-        return [] if spares_windows and is_windows(pod.spec) else fields.judge(pod, containers)
+        return [] if spares_windows and is_windows(pod.spec) else judge_profiles(rules, pod, containers)
 
     return judge
-
-
-class _Fields:
-    """The check from v1.19 on, with its texts made once."""
-
-    def __init__(self, allowed: tuple[SeccompType, ...], required: bool) -> None:
-        self.types = frozenset(map(str, allowed))
-        self.required = required
-        self.first = str(allowed[0])
-        self.allowed = words([*(() if required else ("unset",)), *map(str, allowed)])
-
-    def judge(self, pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
-        findings = []
-        pod_context = pod.spec.security_context
-        pod_profile = None if pod_context is None else pod_context.seccomp_profile
-        pod_is_good = pod_profile is not None and pod_profile.type in self.types
-        if pod_profile is not None and not pod_is_good:
-            findings.append(
-                Finding(
-                    control="seccompProfile",
-                    path=_POD_FIELD,
-                    value=render_value(pod_profile.type),
-                    allowed=self.allowed,
-                    fix=f"set it to {self.first}",
-                    change=set_to(_POD_FIELD, self.first),
-                )
-            )
-        for placed in containers:
-            context = placed.container.security_context
-            profile = None if context is None else context.seccomp_profile
-            if profile is not None:
-                if profile.type not in self.types:
-                    findings.append(
-                        self._of(placed, profile.type, "remove seccompProfile or set its type to " + self.first)
-                    )
-            elif pod_profile is None:
-                if self.required:
-                    findings.append(
-                        self._of(
-                            placed,
-                            None,
-                            f"set spec.securityContext.seccompProfile.type to {self.first}",
-                            _POD_FIELD,
-                        )
-                    )
-            elif not pod_is_good and placed.path[1] == "ephemeralContainers":
-                # It inherits the pod's profile and arrives by an update, when the pod's own finding is no longer new.
-                findings.append(self._of(placed, None, f"set it to {self.first}"))
-        return findings
-
-    def _of(self, placed: Placed, found: str | None, fix: str, at: tuple[str | int, ...] | None = None) -> Finding:
-        change = Change("set", at or placed.path + _FIELD, self.first)
-        return of_container("seccompProfile", placed, _FIELD, found, self.allowed, fix, change)
 
 
 def _judge_annotations(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:

@@ -1,0 +1,35 @@
+"""Quantities such as `250m`, `1.5Gi` or `2e3`, as exact numbers.
+
+Source: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
+"""
+
+import re
+from fractions import Fraction
+from functools import lru_cache
+
+PATTERN = r"^[+-]?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$"
+_QUANTITY = re.compile(r"([+-]?(?:[0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18}))(.*)")
+_DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
+_BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
+_SUFFIXES = {suffix: Fraction(10) ** power for suffix, power in _DECIMAL.items()} | {
+    suffix: Fraction(2) ** power for suffix, power in _BINARY.items()
+}
+_EXPONENT = re.compile(r"[eE]([+-]?[0-9]{1,2})")
+
+
+class QuantityError(ValueError):
+    """A text that is no quantity."""
+
+
+@lru_cache(maxsize=4096)
+def parse_quantity(text: str) -> Fraction:
+    """The exact number that a quantity stands for. Raises QuantityError."""
+    found = _QUANTITY.fullmatch(text)
+    if found is not None:
+        number, suffix = Fraction(found[1]), found[2]
+        if suffix in _SUFFIXES:
+            return number * _SUFFIXES[suffix]
+        exponent = _EXPONENT.fullmatch(suffix)
+        if exponent is not None:
+            return number * Fraction(10) ** int(exponent[1])
+    raise QuantityError(f"{text[:40]!r} is no quantity such as 250m, 2 or 1.5Gi")
