@@ -1,0 +1,104 @@
+"""Fixtures on a real control plane: one a test session with Sekisho in it, and a namespace a test."""
+
+import sys
+import uuid
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.controlplane.build import Binaries, control_plane_binaries
+from tests.controlplane.component import base_environment, tail
+from tests.controlplane.installed import Sekisho
+from tests.controlplane.kubectl import Completed, Kubectl, run
+from tests.controlplane.plane import ControlPlane
+from tests.controlplane.progress import Progress
+from tests.controlplane.waiting import wait_until
+
+_READY_IN = 30.0
+_logs = pytest.StashKey[list[Path]]()
+
+
+class Cluster(msgspec.Struct, frozen=True):
+    """A control plane, and Sekisho in it: `sekisho.webhook` and `sekisho.controller` are its processes."""
+
+    plane: ControlPlane
+    sekisho: Sekisho
+
+    def sekisho_cli(self, *args: str) -> Completed:
+        """Run the command `sekisho`, without a kubeconfig."""
+        return run((sys.executable, "-m", "sekisho", *args), base_environment())
+
+
+@pytest.fixture(scope="session")
+def binaries(pytestconfig: pytest.Config) -> Binaries:
+    """The control plane's binaries. Building them takes minutes, so its progress goes past pytest's capture."""
+    capture: Any = pytestconfig.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        return control_plane_binaries(Progress())
+
+
+@pytest.fixture(scope="session")
+def new_plane(
+    binaries: Binaries, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Callable[[], ControlPlane]:
+    """Makes control planes, not started, in folders of their own; a failing test's report names their logs."""
+
+    def make() -> ControlPlane:
+        plane = ControlPlane(tmp_path_factory.mktemp("plane"), binaries)
+        pytestconfig.stash.setdefault(_logs, []).append(plane.logs)
+        return plane
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def bare_plane(new_plane: Callable[[], ControlPlane]) -> Iterator[ControlPlane]:
+    """A control plane without Sekisho, beside the one that has it."""
+    with new_plane() as plane:
+        yield plane
+
+
+@pytest.fixture(scope="session")
+def cluster(new_plane: Callable[[], ControlPlane]) -> Iterator[Cluster]:
+    """The control plane of this test session, with Sekisho installed and live."""
+    with new_plane() as plane:
+        sekisho = Sekisho(plane)
+        try:
+            sekisho.install()
+            yield Cluster(plane, sekisho)
+        finally:
+            sekisho.stop()
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A fresh namespace, whose deletion nobody waits for."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    cluster.plane.kubectl.check("create", "namespace", name)
+    account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+    wait_until(
+        lambda: cluster.plane.call("GET", account).status == 200, _READY_IN, f"namespace {name} has its service account"
+    )
+    yield name
+    cluster.plane.call("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def kubectl(cluster: Cluster, namespace: str) -> Kubectl:
+    """kubectl as the administrator, in the test's namespace unless a call names another."""
+    return cluster.plane.kubectl.in_namespace(namespace)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        for logs in item.config.stash.get(_logs, []):
+            ends = "\n".join(f"-- {log.name}\n{tail(log, 2048)}" for log in sorted(logs.glob("*.log")))
+            report.sections.append((f"control plane logs in {logs}", ends))
+    return report

@@ -1,0 +1,112 @@
+"""python -m tests.controlplane up | down | status | build | kubeconfig"""
+
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from tests.controlplane.build import BuildError, control_plane_binaries
+from tests.controlplane.processes import alive
+from tests.controlplane.progress import Progress, elapsed
+from tests.controlplane.supervisor import SupervisorError, down, read_state, supervise, up
+from tests.controlplane.toolchain import ToolchainError
+
+_CLUSTER = Path(__file__).parents[2] / ".cluster"
+_NOT_UP = 3
+
+_bare = click.option("--bare", is_flag=True, help="Without Sekisho.")
+
+
+@click.group()
+@click.option(
+    "--folder", type=click.Path(path_type=Path, resolve_path=True), default=_CLUSTER, help="Where it lives (.cluster)."
+)
+@click.pass_context
+def main(context: click.Context, folder: Path) -> None:
+    """A real Kubernetes control plane on loopback, with Sekisho in it."""
+    context.obj = folder
+    # The folders that a build works in are removed on the way out, which the default for SIGTERM has not.
+    signal.signal(signal.SIGTERM, _exit)
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+@main.command("up")
+@_bare
+@click.pass_obj
+def up_command(folder: Path, bare: bool) -> None:
+    """Bring it up in the background, or repair what died; returns when it is ready."""
+    start = time.monotonic()
+    progress = Progress()
+    try:
+        control_plane_binaries(progress)  # here, where its progress is seen
+        up(folder, progress.say, bare=bare)
+    except (BuildError, ToolchainError, SupervisorError) as error:
+        raise click.ClickException(str(error)) from error
+    progress.say(f"up ({elapsed(start)}). To use it:")
+    click.echo(f"export KUBECONFIG={folder / 'kubeconfig'}")
+    click.echo(f'export PATH="{folder / "bin"}:$PATH"  # its kubectl and helm')
+
+
+@main.command("down")
+@click.pass_obj
+def down_command(folder: Path) -> None:
+    """Stop it and remove its folder; nothing happens when it is not up."""
+    try:
+        stopped = down(folder)
+    except SupervisorError as error:
+        raise click.ClickException(str(error)) from error
+    Progress().say("down" if stopped else "it was not up")
+
+
+@main.command("status")
+@click.pass_obj
+def status_command(folder: Path) -> None:
+    """Say what runs; exit code 3 unless all does."""
+    state = read_state(folder)
+    if state is None:
+        click.echo("not up")
+        sys.exit(_NOT_UP)
+    processes = {"supervisor": state.supervisor} | state.processes
+    for name, process in processes.items():
+        click.echo(f"{name:24} {process.pid:>8} {'running' if alive(process) else 'dead'}")
+    click.echo(f"{state.phase}; logs: {folder / 'logs'}")
+    if state.phase != "ready" or not all(alive(process) for process in processes.values()):
+        sys.exit(_NOT_UP)
+
+
+@main.command("build")
+def build_command() -> None:
+    """Make sure that the binaries exist, and print their paths."""
+    try:
+        binaries = control_plane_binaries(Progress())
+    except (BuildError, ToolchainError) as error:
+        raise click.ClickException(str(error)) from error
+    for name in binaries.__struct_fields__:
+        click.echo(getattr(binaries, name))
+
+
+@main.command("kubeconfig")
+@click.pass_obj
+def kubeconfig_command(folder: Path) -> None:
+    """Print the path of the administrator's kubeconfig."""
+    state = read_state(folder)
+    if state is None or not alive(state.supervisor):
+        raise click.ClickException("it is not up: python -m tests.controlplane up")
+    click.echo(folder / "kubeconfig")
+
+
+@main.command("supervise", hidden=True)
+@_bare
+@click.pass_obj
+def supervise_command(folder: Path, bare: bool) -> None:
+    """What `up` leaves in the background."""
+    supervise(folder, bare=bare)
+
+
+main(prog_name="python -m tests.controlplane")

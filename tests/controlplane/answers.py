@@ -1,0 +1,33 @@
+"""HTTP requests on loopback, whose failures are answers too."""
+
+import http.client
+
+import msgspec
+
+ANSWER_IN = 5.0
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An HTTP response. Status 0: there was none."""
+
+    status: int
+    body: bytes
+
+
+def ask(connection: http.client.HTTPConnection, method: str, path: str, body: object = None) -> Answer:
+    """Make one request, `body` sent as JSON, and close the connection."""
+    content = None if body is None else msgspec.json.encode(body)
+    try:
+        connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
+        response = connection.getresponse()
+        return Answer(response.status, response.read())
+    except (OSError, http.client.HTTPException):
+        return Answer(0, b"")
+    finally:
+        connection.close()
+
+
+def serves(port: int, path: str = "/readyz") -> bool:
+    """Whether the process at this port answers 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_IN)
+    return ask(connection, "GET", path).status == 200

@@ -1,0 +1,207 @@
+"""A Kubernetes control plane of real parts on loopback: etcd, kube-apiserver, kube-controller-manager.
+
+There are no nodes, no scheduler and no kubelet: pods are made and deleted, and stay Pending.
+"""
+
+import http.client
+import shutil
+import ssl
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.controlplane.answers import ANSWER_IN, Answer, ask, serves
+from tests.controlplane.build import Binaries
+from tests.controlplane.component import Component, ComponentError
+from tests.controlplane.kubeconfig import ClientCertificate, write_kubeconfig
+from tests.controlplane.kubectl import Kubectl
+from tests.controlplane.pki import SERVICE_RANGE, write_pki
+from tests.controlplane.ports import choose_ports
+
+_PORTS = ("etcd", "etcd-peer", "kube-apiserver")
+_ATTEMPTS = 3
+
+
+class ControlPlane:
+    """A control plane that lives in `folder`: keys, etcd's files, logs/ and the administrator's kubeconfig.
+
+    Started again in the same folder, it is the same cluster. `say` gets a line for each thing that is done.
+    Each of `etcd`, `apiserver` and `controller_manager` can be stopped, killed, paused and restarted on its own.
+    """
+
+    etcd: Component
+    apiserver: Component
+    controller_manager: Component
+
+    def __init__(self, folder: Path, binaries: Binaries, say: Callable[[str], None] = lambda text: None) -> None:
+        self.folder = folder.absolute()
+        self.binaries = binaries
+        self.logs = self.folder / "logs"
+        self.kubeconfig = self.folder / "kubeconfig"
+        self.ca = self.folder / "pki" / "ca.crt"
+        self.kubectl = Kubectl(binaries.kubectl, self.kubeconfig)
+        self._say = say
+        self._ports: dict[str, int] = {}
+        self._tls: ssl.SSLContext | None = None
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """What runs, in the order in which it starts; none before start()."""
+        return (self.etcd, self.apiserver, self.controller_manager) if self._ports else ()
+
+    @property
+    def server(self) -> str:
+        """The API server's URL."""
+        return f"https://127.0.0.1:{self._ports['kube-apiserver']}"
+
+    def start(self) -> None:
+        """Start all; return once the API serves and the default service account exists. Raises ComponentError."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        pki = self.folder / "pki"
+        write_pki(pki)
+        self._tls = ssl.create_default_context(cafile=str(self.ca))
+        self._tls.load_cert_chain(pki / "admin.crt", pki / "admin.key")
+        start_on_free_ports(self.folder / "ports.json", _PORTS, self._start_on, self.stop)
+
+    def stop(self) -> None:
+        """Stop all, in the reverse order. Its files stay, but etcd's can be large: remove() is for those."""
+        for component in reversed(self.components):
+            component.stop()
+
+    def remove(self) -> None:
+        """Stop all and remove the cluster's state; logs stay."""
+        self.stop()
+        shutil.rmtree(self.folder / "etcd", ignore_errors=True)
+
+    def repair(self) -> None:
+        """Restart what does not run or does not answer. Raises ComponentError."""
+        for component in self.components:
+            if not component.ready:
+                self._say(f"{component.name} does not answer: restarting it")
+                component.restart()
+
+    def call(self, method: str, path: str, body: object = None) -> Answer:
+        """Ask the API server as the administrator; `body` is sent as JSON. An unreachable server is the Answer 0."""
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", self._ports["kube-apiserver"], timeout=ANSWER_IN, context=self._tls
+        )
+        return ask(connection, method, path, body)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.remove()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.remove()
+
+    def _start_on(self, ports: dict[str, int]) -> None:
+        self._ports = ports
+        pki = self.folder / "pki"
+        write_kubeconfig(self.kubeconfig, self.server, self.ca, ClientCertificate(pki / "admin.crt", pki / "admin.key"))
+        controllers = ClientCertificate(pki / "controller-manager.crt", pki / "controller-manager.key")
+        write_kubeconfig(self._controllers_kubeconfig, self.server, self.ca, controllers)
+        self.etcd = self._component("etcd", self._etcd_command(), self._etcd_ready)
+        self.apiserver = self._component("kube-apiserver", self._apiserver_command(), self._apiserver_ready)
+        self.controller_manager = self._component(
+            "kube-controller-manager", self._controller_manager_command(), self._default_service_account_exists
+        )
+        for component in self.components:
+            start = time.monotonic()
+            component.start()
+            self._say(f"{component.name} is ready ({time.monotonic() - start:.1f} s)")
+
+    def _component(self, name: str, command: tuple[str, ...], ready: Callable[[], bool]) -> Component:
+        return Component(name, command, self.logs / f"{name}.log", ready)
+
+    @property
+    def _controllers_kubeconfig(self) -> Path:
+        return self.folder / "pki" / "controller-manager.kubeconfig"
+
+    def _etcd_command(self) -> tuple[str, ...]:
+        client, peer = (f"http://127.0.0.1:{self._ports[name]}" for name in ("etcd", "etcd-peer"))
+        return (
+            str(self.binaries.etcd),
+            f"--data-dir={self.folder / 'etcd'}",
+            f"--listen-client-urls={client}",
+            f"--advertise-client-urls={client}",
+            f"--listen-peer-urls={peer}",
+            f"--initial-advertise-peer-urls={peer}",
+            f"--initial-cluster=default={peer}",
+            "--unsafe-no-fsync",  # a power cut may lose a test's cluster
+            "--heartbeat-interval=20",
+            "--election-timeout=200",  # a single member waits this long before it elects itself
+            "--log-level=warn",
+        )
+
+    def _apiserver_command(self) -> tuple[str, ...]:
+        pki = self.folder / "pki"
+        return (
+            str(self.binaries.kube_apiserver),
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            "--endpoint-reconciler-type=none",  # endpoints may not be loopback addresses
+            f"--secure-port={self._ports['kube-apiserver']}",
+            f"--etcd-servers=http://127.0.0.1:{self._ports['etcd']}",
+            f"--client-ca-file={self.ca}",
+            f"--tls-cert-file={pki / 'apiserver.crt'}",
+            f"--tls-private-key-file={pki / 'apiserver.key'}",
+            f"--service-cluster-ip-range={SERVICE_RANGE}",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-key-file={pki / 'service-account.key'}",
+            f"--service-account-signing-key-file={pki / 'service-account.key'}",
+            "--authorization-mode=Node,RBAC",
+            "--allow-privileged=true",
+            "--disable-admission-plugins=PodSecurity",  # Sekisho alone is to decide
+            "--enable-aggregator-routing=true",  # calls webhooks at a Service's endpoints: there is no kube-proxy
+            "--shutdown-send-retry-after=true",  # else it waits a minute for its watchers when it stops
+            "--profiling=false",
+        )
+
+    def _controller_manager_command(self) -> tuple[str, ...]:
+        return (
+            str(self.binaries.kube_controller_manager),
+            f"--kubeconfig={self._controllers_kubeconfig}",
+            "--secure-port=0",
+            "--leader-elect=false",
+            "--use-service-account-credentials=true",
+            "--kube-api-qps=200",  # at the default, making its own accounts alone takes 5 s
+            "--kube-api-burst=400",
+            f"--service-account-private-key-file={self.folder / 'pki' / 'service-account.key'}",
+            f"--root-ca-file={self.ca}",
+            "--profiling=false",
+        )
+
+    def _etcd_ready(self) -> bool:
+        return serves(self._ports["etcd"])
+
+    def _apiserver_ready(self) -> bool:
+        return self.call("GET", "/readyz").status == 200
+
+    def _default_service_account_exists(self) -> bool:
+        return self.call("GET", "/api/v1/namespaces/default/serviceaccounts/default").status == 200
+
+
+def start_on_free_ports(
+    record: Path, names: tuple[str, ...], start: Callable[[dict[str, int]], None], stop: Callable[[], None]
+) -> None:
+    """Call `start` with a free port for each name; when another process takes one meanwhile, `stop` and try others.
+
+    Raises ComponentError when it fails for another reason, or three times for this one.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return start(choose_ports(record, names))
+        except ComponentError as error:
+            if not error.port_taken or attempt == _ATTEMPTS:
+                raise
+        stop()
+        record.unlink()
+    return None

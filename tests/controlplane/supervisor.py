@@ -1,0 +1,212 @@
+"""The control plane in the background: one process is the parent of all the others, and this is how to talk with it."""
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+import msgspec
+
+from tests.controlplane.build import BuildError, control_plane_binaries
+from tests.controlplane.component import Component, ComponentError
+from tests.controlplane.installed import Sekisho
+from tests.controlplane.kubectl import CommandError
+from tests.controlplane.plane import ControlPlane
+from tests.controlplane.processes import ProcessId, alive, end, identify, send
+from tests.controlplane.progress import Progress
+from tests.controlplane.toolchain import ToolchainError
+from tests.controlplane.waiting import DeadlineError, wait_until
+
+_READY_IN = 240.0
+_STOP_IN = 90.0
+_MADE = ("etcd", "pki", "logs", "bin", "sekisho", ".cache-kubeconfig", "kubeconfig", "ports.json", "state.json")
+
+
+class SupervisorError(Exception):
+    """The control plane could not be brought up, or down; the message says why and where the logs are."""
+
+
+class State(msgspec.Struct, frozen=True):
+    """What the supervisor says of itself, in state.json."""
+
+    supervisor: ProcessId
+    bare: bool
+    phase: Literal["starting", "ready", "failed"] = "starting"
+    checks: int = 0
+    """How often it has found or made everything well."""
+    processes: dict[str, ProcessId] = {}
+
+
+def read_state(folder: Path) -> State | None:
+    """The state of the control plane in `folder`; None when it never was up."""
+    try:
+        return msgspec.json.decode((folder / "state.json").read_bytes(), type=State)
+    except FileNotFoundError:
+        return None
+
+
+def up(folder: Path, say: Callable[[str], None], *, bare: bool) -> None:
+    """Bring the control plane up in the background, or repair it; return once all is ready. Raises SupervisorError."""
+    with _alone(folder):
+        state = read_state(folder)
+        if state and alive(state.supervisor):
+            if state.bare != bare:
+                raise SupervisorError(f"it is up {'without' if state.bare else 'with'} Sekisho: run `down` first")
+            say("it is up: checking it")
+            told = len(_lines(folder))
+            send(state.supervisor, signal.SIGHUP)
+            _wait_checked(folder, state, told, say)
+        else:
+            _wait_checked(folder, _start(folder, bare=bare), 0, say)
+
+
+def down(folder: Path) -> bool:
+    """Stop everything and remove what `up` made; False when there was nothing. Raises SupervisorError."""
+    with _alone(folder):
+        state = read_state(folder)
+        if state is None:
+            return False
+        try:
+            for process in (state.supervisor, *state.processes.values()):
+                if alive(process):
+                    end(process, _STOP_IN)
+        except DeadlineError as error:
+            raise SupervisorError(str(error)) from error
+        for name in _MADE:
+            path = folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
+    return True
+
+
+def supervise(folder: Path, *, bare: bool) -> None:
+    """Be the supervisor: run the control plane until SIGTERM, repair it at each SIGHUP; exit 1 when that fails."""
+    sys.stdin.read()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    signal.signal(signal.SIGTERM, _exit)
+    say = Progress(sys.stdout).say
+    state = read_state(folder)
+    if state is None:
+        sys.exit(f"{folder} has no state.json")
+    try:
+        plane = ControlPlane(folder, control_plane_binaries(Progress(sys.stdout)), say)
+        sekisho = None if bare else Sekisho(plane, say=say)
+        _link(folder / "bin", (plane.binaries.kubectl, plane.binaries.helm))
+        try:
+            plane.start()
+            if sekisho:
+                sekisho.install()
+            while True:
+                state = _checked(state, (*plane.components, *(sekisho.components if sekisho else ())))
+                _write(folder, state)
+                signal.sigwaitinfo({signal.SIGHUP})
+                plane.repair()
+                if sekisho:
+                    sekisho.repair()
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            if sekisho:
+                sekisho.stop()
+            plane.stop()
+    except (BuildError, ToolchainError, ComponentError, CommandError, DeadlineError) as error:
+        say(str(error))
+        _write(folder, msgspec.structs.replace(state, phase="failed"))
+        sys.exit(1)
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    sys.exit(0)
+
+
+def _checked(state: State, components: tuple[Component, ...]) -> State:
+    processes = {component.name: identify(component.pid) for component in components}
+    return msgspec.structs.replace(
+        state,
+        phase="ready",
+        checks=state.checks + 1,
+        processes={name: process for name, process in processes.items() if process},
+    )
+
+
+def _link(folder: Path, binaries: tuple[Path, ...]) -> None:
+    folder.mkdir(exist_ok=True)
+    for binary in binaries:
+        link = folder / binary.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(binary)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    # The lock is on the folder around: that one is there before `up` and after `down`.
+    around = os.open(folder.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(around, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(around)
+
+
+def _start(folder: Path, *, bare: bool) -> State:
+    logs = folder / "logs"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    logs.mkdir(exist_ok=True)
+    command = (sys.executable, "-m", "tests.controlplane", f"--folder={folder}", "supervise")
+    with (logs / "supervisor.log").open("wb") as log:
+        process = subprocess.Popen(
+            (*command, "--bare") if bare else command,
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    supervisor = identify(process.pid)
+    if supervisor is None:
+        raise SupervisorError(f"the supervisor ended at once (log: {logs / 'supervisor.log'})")
+    state = State(supervisor, bare)
+    _write(folder, state)
+    if process.stdin:
+        process.stdin.close()  # it starts nothing before it is on record
+    process.returncode = 0  # it outlives us: nobody here waits for it
+    return state
+
+
+def _lines(folder: Path) -> list[str]:
+    return (folder / "logs" / "supervisor.log").read_text().splitlines()
+
+
+def _wait_checked(folder: Path, before: State, told: int, say: Callable[[str], None]) -> None:
+    """Return when the supervisor has checked all since `before`; pass on its lines after the first `told`."""
+
+    def checked() -> bool:
+        nonlocal told
+        state = read_state(folder) or before
+        done = state.phase == "failed" or state.checks > before.checks or not alive(before.supervisor)
+        for line in _lines(folder)[told:]:
+            say(line)
+            told += 1
+        return done
+
+    logs = folder / "logs"
+    try:
+        wait_until(checked, _READY_IN, "everything is ready")
+    except DeadlineError as error:
+        raise SupervisorError(f"{error} (logs: {logs})") from error
+    state = read_state(folder)
+    if state is None or state.phase == "failed" or not alive(before.supervisor):
+        raise SupervisorError(f"the control plane did not come up (logs: {logs})")
+
+
+def _write(folder: Path, state: State) -> None:
+    temporary = folder / ".state.json"
+    temporary.write_bytes(msgspec.json.encode(state))
+    temporary.replace(folder / "state.json")
