@@ -1,0 +1,212 @@
+"""A thin client of the Kubernetes API: paths and bytes in, bytes out."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import aiohttp
+import msgspec
+
+from .config import ApiConfig, ConfigError, load_config
+
+__all__ = ["METADATA", "METADATA_LIST", "ApiClient", "ApiError", "ApiUnavailable", "ConfigError"]
+
+METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+"""The `accept` of a GET that needs an object's metadata only."""
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+"""The `accept` of a list that needs the objects' metadata only; a watch takes `METADATA`."""
+
+REQUEST_SECONDS = 15.0
+CREDENTIALS_SECONDS = 60.0
+"""Credentials are read again when they are older than this: the kubelet renews tokens in place."""
+MAX_ANSWER_BYTES = 64 << 20
+MAX_EVENT_BYTES = 8 << 20
+"""An object is at most 1.5 MiB in etcd; the longest line of a watch is far below this."""
+
+_NO_PARAMS: Mapping[str, str] = {}
+_CALL_LIMITS = aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=10)
+
+
+class ApiError(Exception):
+    """The API server answered with something other than success."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(f"{message} ({status} {reason})")
+        self.status = status
+        """The HTTP status, say 404."""
+        self.reason = reason
+        """The machine-readable reason of the Status object, say `NotFound`."""
+        self.message = message
+
+    @property
+    def is_transient(self) -> bool:
+        """Whether the same request may succeed later: the server is overloaded or in trouble."""
+        return self.status == 429 or self.status >= 500
+
+
+class ApiUnavailable(Exception):  # noqa: N818 - a condition, not a mistake
+    """The API server could not be reached or broke off: refused, timed out, TLS failure, answer too large."""
+
+
+class _Status(msgspec.Struct, frozen=True):
+    message: str = ""
+    reason: str = ""
+
+
+class ApiClient:
+    """One connection pool to one API server. Make it with `connect`, end it with `close`."""
+
+    def __init__(self, config: ApiConfig, kubeconfig: Path | None = None) -> None:
+        self._config = config
+        self._kubeconfig = kubeconfig
+        self._loaded_at = time.monotonic()
+        self._loading = asyncio.Lock()
+        self._session = aiohttp.ClientSession(headers={"User-Agent": "sekisho"})
+
+    @staticmethod
+    async def connect(kubeconfig: Path | None) -> "ApiClient":
+        """Make a client from `kubeconfig`, or from where `load_config` looks without one. Sends nothing yet.
+
+        Raises ConfigError.
+        """
+        return ApiClient(await load_config(kubeconfig), kubeconfig)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._session.close()
+
+    async def get(
+        self, path: str, params: Mapping[str, str] = _NO_PARAMS, *, accept: str = "application/json"
+    ) -> bytes:
+        """GET `path` (such as /api/v1/namespaces/x), an object or a list. Raises ApiError, ApiUnavailable."""
+        return await self._call("GET", path, params, {"Accept": accept})
+
+    async def create(self, path: str, body: bytes) -> bytes:
+        """POST `body` to the collection `path`. Raises ApiError, ApiUnavailable."""
+        return await self._call("POST", path, headers={"Content-Type": "application/json"}, body=body)
+
+    async def replace(self, path: str, body: bytes) -> bytes:
+        """PUT `body` over the object at `path`. Raises ApiError, ApiUnavailable."""
+        return await self._call("PUT", path, headers={"Content-Type": "application/json"}, body=body)
+
+    async def patch(
+        self,
+        path: str,
+        body: bytes,
+        content_type: str = "application/merge-patch+json",
+        params: Mapping[str, str] = _NO_PARAMS,
+    ) -> bytes:
+        """PATCH the object at `path`. Raises ApiError, ApiUnavailable."""
+        return await self._call("PATCH", path, params, {"Content-Type": content_type}, body)
+
+    async def delete(self, path: str) -> bytes:
+        """DELETE the object at `path`. Raises ApiError (404 where there is none), ApiUnavailable."""
+        return await self._call("DELETE", path)
+
+    async def watch(
+        self,
+        path: str,
+        params: Mapping[str, str],
+        *,
+        accept: str = "application/json",
+        stall_seconds: float = 120.0,
+    ) -> AsyncGenerator[bytes, None]:
+        """Watch `path`; gives one line, that is one watch event, at a time, until the server ends the watch.
+
+        A half line at the end is dropped. `stall_seconds` bounds the silence between two lines: the server
+        sends a bookmark each minute where `params` ask for them. Raises ApiError, ApiUnavailable.
+        """
+        params = {**params, "watch": "true"}
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=stall_seconds)
+        async with self._response("GET", path, params, {"Accept": accept}, limits=limits) as response:
+            rest = bytearray()
+            async for chunk in response.content.iter_any():
+                rest += chunk
+                if b"\n" in chunk:
+                    *lines, last = rest.split(b"\n")
+                    rest = last
+                    for line in lines:
+                        yield bytes(line)
+                if len(rest) > MAX_EVENT_BYTES:
+                    raise ApiUnavailable(f"watch of {path}: an event of over {MAX_EVENT_BYTES} bytes")
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str] = _NO_PARAMS,
+        headers: Mapping[str, str] = _NO_PARAMS,
+        body: bytes | None = None,
+    ) -> bytes:
+        async with self._response(method, path, params, headers, body) as response:
+            return await _read(response)
+
+    @asynccontextmanager
+    async def _response(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, str],
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        limits: aiohttp.ClientTimeout = _CALL_LIMITS,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send a request, with fresh credentials once more after a 401, and give the successful response."""
+        try:
+            for max_age in (CREDENTIALS_SECONDS, 0.0):
+                config = await self._credentials(max_age)
+                authorization = {"Authorization": config.authorization} if config.authorization else {}
+                async with self._session.request(
+                    method,
+                    config.host + path,
+                    params=params,
+                    headers={**headers, **authorization},
+                    data=body,
+                    timeout=limits,
+                    ssl=config.tls,
+                    server_hostname=config.server_name,
+                    proxy=config.proxy,
+                    allow_redirects=False,  # the token must not travel on
+                ) as response:
+                    if response.status == 401 and max_age:
+                        continue
+                    if response.status >= 300:
+                        raise await _error_of(response)
+                    yield response
+                    return
+        except TimeoutError as error:
+            raise ApiUnavailable(f"{method} {path}: timed out") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise ApiUnavailable(f"{method} {path}: {str(error) or type(error).__name__}") from error
+
+    async def _credentials(self, max_age: float) -> ApiConfig:
+        asked_at = time.monotonic()
+        if asked_at - self._loaded_at < max_age:
+            return self._config
+        async with self._loading:
+            if self._loaded_at < asked_at:  # else someone else loaded them while we waited
+                with suppress(ConfigError):  # a file that is being rewritten: those in hand may still do
+                    self._config = await load_config(self._kubeconfig, self._config)
+                self._loaded_at = time.monotonic()
+            return self._config
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            raise ApiUnavailable(f"{response.url.path}: an answer of over {MAX_ANSWER_BYTES} bytes")
+    return bytes(body)
+
+
+async def _error_of(response: aiohttp.ClientResponse) -> ApiError:
+    body = await _read(response)
+    try:
+        status = msgspec.json.decode(body, type=_Status)
+    except msgspec.DecodeError:  # a proxy's page, not the API server's Status
+        status = _Status(message=body[:200].decode("utf-8", "replace"))
+    reason = status.reason or response.reason or ""
+    return ApiError(response.status, reason, status.message or reason)

@@ -1,0 +1,118 @@
+"""Where the API server is and how to sign in: a kubeconfig, or the service account of the pod."""
+
+import os
+import ssl
+from pathlib import Path
+
+import msgspec
+from kubernetes.aio.client import Configuration
+from kubernetes.aio.config import ConfigException, incluster_config, kube_config
+
+SERVICE_ACCOUNT = Path(incluster_config.SERVICE_TOKEN_FILENAME).parent
+
+
+class ConfigError(Exception):
+    """No usable configuration: the message names each place that was looked at, and what is wrong there."""
+
+
+class ApiConfig(msgspec.Struct, frozen=True):
+    """How to reach one API server."""
+
+    host: str
+    authorization: str | None
+    tls: ssl.SSLContext | bool
+    server_name: str | None = None
+    proxy: str | None = None
+    tls_files: tuple[tuple[str, int], ...] = ()
+    """The files that `tls` was built from, each with its modification time."""
+
+
+async def load_config(kubeconfig: Path | None, previous: ApiConfig | None = None) -> ApiConfig:
+    """Load the configuration from `kubeconfig`, or else from KUBECONFIG, the in-cluster service account or
+    ~/.kube/config, the first that is there.
+
+    A kubeconfig's exec plugin is run and its token file read, so that calling this again refreshes both.
+    The TLS context of `previous` is taken over where its files did not change.
+
+    Raises ConfigError.
+    """
+    environment = os.environ.get("KUBECONFIG", "")
+    default = Path.home() / ".kube/config"
+    if kubeconfig is not None:
+        loaded = await _from_files(str(kubeconfig), str(kubeconfig))
+    elif environment:
+        loaded = await _from_files(environment, f"KUBECONFIG ({environment})")
+    elif os.environ.get(incluster_config.SERVICE_HOST_ENV_NAME):
+        loaded = _from_service_account()
+    elif default.exists():
+        loaded = await _from_files(str(default), str(default))
+    else:
+        raise ConfigError(
+            "no Kubernetes configuration found; looked for --kubeconfig (not given), KUBECONFIG (not set), "
+            f"the service account in {SERVICE_ACCOUNT} ({incluster_config.SERVICE_HOST_ENV_NAME} not set) "
+            f"and {default} (no such file)"
+        )
+    return _config_of(loaded, previous)
+
+
+async def _from_files(paths: str, name: str) -> Configuration:
+    files = [Path(path) for path in paths.split(os.pathsep) if path]
+    if not any(file.exists() for file in files):
+        raise ConfigError(f"kubeconfig {name}: no such file")
+    loaded = Configuration()
+    try:
+        await kube_config.load_kube_config(  # type: ignore[no-untyped-call]
+            paths, client_configuration=loaded, persist_config=False
+        )
+    except Exception as error:  # a malformed file trips the loader as KeyError, TypeError, YAMLError …
+        raise ConfigError(f"kubeconfig {name}: {_one_line(error)}") from error
+    return loaded
+
+
+def _from_service_account() -> Configuration:
+    loaded = Configuration()
+    try:
+        incluster_config.load_incluster_config(loaded)  # type: ignore[no-untyped-call]
+    except (ConfigException, OSError, ValueError) as error:
+        raise ConfigError(f"service account in {SERVICE_ACCOUNT}: {_one_line(error)}") from error
+    return loaded
+
+
+def _config_of(loaded: Configuration, previous: ApiConfig | None) -> ApiConfig:
+    token = loaded.api_key.get("BearerToken")
+    try:
+        tls_files = tuple(
+            (file, Path(file).stat().st_mtime_ns)
+            for file in (loaded.ssl_ca_cert, loaded.cert_file, loaded.key_file)
+            if file
+        )
+        same = previous if previous is not None and previous.tls_files == tls_files else None
+        tls = same.tls if same else _tls_context(loaded)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise ConfigError(f"TLS files of {loaded.host}: {_one_line(error)}") from error
+    return ApiConfig(
+        host=loaded.host,
+        authorization=token.strip() if token else None,
+        tls=tls,
+        server_name=loaded.tls_server_name,
+        proxy=loaded.proxy,
+        tls_files=tls_files,
+    )
+
+
+def _tls_context(loaded: Configuration) -> ssl.SSLContext | bool:
+    if not loaded.host.startswith("https"):
+        return False
+    context = ssl.create_default_context(cafile=loaded.ssl_ca_cert)
+    # Python 3.13 turned on checks that client-go does not make and that the CAs of running clusters fail.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if loaded.cert_file:
+        context.load_cert_chain(loaded.cert_file, loaded.key_file)
+    if not loaded.verify_ssl:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,230 @@
+"""Leader election: one process at a time holds a Lease (coordination.k8s.io/v1).
+
+The clocks of two machines are never compared. A holder is taken for dead when its Lease did not change for the
+Lease's duration *as seen here*, and a holder gives up well before that when it cannot renew, counted from the moment
+at which it sent its last successful renewal. Two writers at once are told apart by the resourceVersion.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import msgspec
+from msgspec import Struct
+
+from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
+
+logger = logging.getLogger(__name__)
+
+_RELEASE_SECONDS = 2.0
+
+
+class LeaseLost(Exception):  # noqa: N818 - a condition, not a mistake
+    """This process does not hold the Lease any more; the message says why."""
+
+
+class Timing(Struct, frozen=True):
+    """Seconds; the defaults are those of Kubernetes' own components."""
+
+    duration: float = 15.0
+    """Without a renewal for this long, others take the Lease."""
+    renew_deadline: float = 10.0
+    """Without a successful renewal for this long, the holder gives up; less than `duration`."""
+    retry: float = 2.0
+    """Between two attempts to take or to renew, up to a fifth longer by chance."""
+
+
+class LeaseSpec(Struct, frozen=True, rename="camel"):
+    """The spec of a Lease, as far as it is read here."""
+
+    holder_identity: str | None = None
+    lease_duration_seconds: int | None = None
+    renew_time: str | None = None
+    lease_transitions: int | None = None
+
+
+class LeaseMeta(Struct, frozen=True, rename="camel"):
+    """The metadata of a Lease, as far as it is read here."""
+
+    name: str = ""
+    resource_version: str = ""
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
+class Lease(Struct, frozen=True):
+    """A Lease, as far as it is read here."""
+
+    metadata: LeaseMeta
+    spec: LeaseSpec = LeaseSpec()
+
+
+class Sighting(Struct, frozen=True):
+    """A Lease as it was last read, and when (by this process's monotonic clock) it was first seen like this."""
+
+    lease: Lease
+    since: float
+
+    def is_free(self, now: float, timing: Timing) -> bool:
+        """Whether nobody holds the Lease: it is released, or its holder was silent for the whole duration."""
+        duration = self.lease.spec.lease_duration_seconds or timing.duration
+        return not self.lease.spec.holder_identity or now >= self.since + duration
+
+
+def sight(previous: Sighting | None, lease: Lease, now: float) -> Sighting:
+    """Take note of a Lease that was just read."""
+    if previous is not None and previous.lease.spec == lease.spec:
+        return Sighting(lease, previous.since)
+    return Sighting(lease, now)
+
+
+def lease_path(namespace: str, name: str = "") -> str:
+    """The path of a namespace's Leases, or of one of them."""
+    return f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases" + (f"/{name}" if name else "")
+
+
+def micro_time(moment: datetime) -> str:
+    """A MicroTime, in which Leases tell times."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+class LeaderLease:
+    """The Lease `name` in `namespace`, for this process to hold as `identity`: `acquire`, then `hold`."""
+
+    def __init__(self, api: ApiClient, namespace: str, name: str, identity: str, timing: Timing | None = None) -> None:
+        self._api = api
+        self._namespace = namespace
+        self._name = name
+        self._identity = identity
+        self._timing = timing or Timing()
+        self._seen: Sighting | None = None
+        self._resource_version = ""
+        self._renewed_at = float("-inf")
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this process may act as the leader at this moment."""
+        return time.monotonic() < self._renewed_at + self._timing.renew_deadline
+
+    async def acquire(self) -> None:
+        """Return as soon as this process holds the Lease. API failures are logged, and tried again."""
+        warned = False
+        while True:
+            try:
+                if await self._take():
+                    return
+                warned = False
+            except (ApiError, ApiUnavailable) as error:
+                if not warned:
+                    logger.warning("cannot read or take Lease %s: %s", self._name, error)
+                warned = True
+            await self._pause()
+
+    async def hold(self) -> None:
+        """Renew the Lease for as long as that succeeds. Raises LeaseLost, in time before anybody else can take it."""
+        while True:
+            try:
+                async with asyncio.timeout(self._renewed_at + self._timing.renew_deadline - time.monotonic()):
+                    await self._pause()
+                    await self._renew()
+            except TimeoutError:
+                raise LeaseLost(f"not renewed within {self._timing.renew_deadline:g} s") from None
+            except LeaseLost:
+                self._renewed_at = float("-inf")
+                raise
+            except ApiUnavailable as error:
+                logger.warning("cannot renew Lease %s: %s", self._name, error)
+
+    async def release(self) -> None:
+        """Let the Lease go, so that another process need not wait; when that fails, it runs out by itself."""
+        if not self.is_held:
+            return
+        self._renewed_at = float("-inf")
+        with suppress(ApiError, ApiUnavailable, TimeoutError):
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                await self._write({"holderIdentity": None, "leaseDurationSeconds": 1})
+
+    async def _pause(self) -> None:
+        await asyncio.sleep(self._timing.retry * random.uniform(1.0, 1.2))  # noqa: S311 - jitter
+
+    async def _take(self) -> bool:
+        started = time.monotonic()
+        try:
+            raw = await self._api.get(lease_path(self._namespace, self._name))
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return await self._create(started)
+        self._seen = sight(self._seen, msgspec.json.decode(raw, type=Lease), started)
+        if not self._seen.is_free(started, self._timing):
+            return False
+        self._resource_version = self._seen.lease.metadata.resource_version
+        try:
+            await self._write(self._claim((self._seen.lease.spec.lease_transitions or 0) + 1))
+        except ApiError as error:
+            if error.status in (404, 409):  # someone was faster
+                return False
+            raise
+        self._renewed_at = started
+        return True
+
+    async def _create(self, started: float) -> bool:
+        body = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": self._name},
+            "spec": self._claim(0),
+        }
+        try:
+            raw = await self._api.create(lease_path(self._namespace), msgspec.json.encode(body))
+        except ApiError as error:
+            if error.status == 409:
+                return False
+            raise
+        self._resource_version = msgspec.json.decode(raw, type=Lease).metadata.resource_version
+        self._renewed_at = started
+        return True
+
+    def _claim(self, transitions: int) -> dict[str, object]:
+        now = micro_time(datetime.now(UTC))
+        return {
+            "holderIdentity": self._identity,
+            "leaseDurationSeconds": round(self._timing.duration),
+            "acquireTime": now,
+            "renewTime": now,
+            "leaseTransitions": transitions,
+        }
+
+    async def _renew(self) -> None:
+        started = time.monotonic()
+        try:
+            await self._write({"renewTime": micro_time(datetime.now(UTC))})
+        except ApiError as error:
+            if error.status == 404:
+                raise LeaseLost("somebody deleted it") from None
+            if error.status == 409:
+                await self._look_again()
+            else:
+                logger.warning("cannot renew Lease %s: %s", self._name, error)
+            return
+        self._renewed_at = started
+
+    async def _look_again(self) -> None:
+        """After a conflict: somebody wrote to the Lease. That may have been a mere label."""
+        try:
+            raw = await self._api.get(lease_path(self._namespace, self._name))
+        except ApiError as error:
+            logger.warning("cannot read Lease %s: %s", self._name, error)
+            return
+        lease = msgspec.json.decode(raw, type=Lease)
+        if lease.spec.holder_identity != self._identity:
+            raise LeaseLost(f"{lease.spec.holder_identity or 'nobody'} holds it now")
+        self._resource_version = lease.metadata.resource_version
+
+    async def _write(self, spec: dict[str, object]) -> None:
+        body = {"metadata": {"resourceVersion": self._resource_version}, "spec": spec}
+        raw = await self._api.patch(lease_path(self._namespace, self._name), msgspec.json.encode(body))
+        self._resource_version = msgspec.json.decode(raw, type=Lease).metadata.resource_version

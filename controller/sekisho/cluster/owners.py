@@ -1,0 +1,104 @@
+"""Owners: from an object that was refused to the object that its user knows.
+
+A user makes a Deployment or a CronJob; controllers make the ReplicaSet or the Job from it, and the pod from that. Only
+those two are looked up; any other controller (a StatefulSet, a custom kind) is taken from the reference itself.
+"""
+
+import re
+from collections import OrderedDict
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Struct
+
+from sekisho.cluster.api import METADATA, ApiClient, ApiError
+from sekisho.cluster.single_flight import SingleFlight
+from sekisho.pods import OwnerReference
+
+MOST_KEPT = 4096
+_MOST_STEPS = 4
+
+_LOOKED_UP = {
+    ("apps/v1", "ReplicaSet"): "/apis/apps/v1/namespaces/{}/replicasets/{}",
+    ("batch/v1", "Job"): "/apis/batch/v1/namespaces/{}/jobs/{}",
+}
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
+
+
+class ObjectReference(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A reference as Events hold it."""
+
+    api_version: str
+    kind: str
+    name: str
+    namespace: str
+    uid: str = ""
+
+
+class _Meta(Struct, frozen=True, rename="camel"):
+    uid: str = ""
+    owner_references: list[OwnerReference] | None = None
+
+
+class _Object(Struct, frozen=True):
+    metadata: _Meta
+
+
+_decoder = msgspec.json.Decoder(_Object)
+
+
+def controller_of(references: list[OwnerReference] | None, namespace: str) -> ObjectReference | None:
+    """The controller among an object's owner references. A Node (of a mirror pod) is nobody's workload."""
+    for owner in references or ():
+        if owner.controller and (owner.api_version, owner.kind) != ("v1", "Node"):
+            return ObjectReference(owner.api_version, owner.kind, owner.name, namespace, owner.uid)
+    return None
+
+
+class Owners:
+    """Looks up owners, and remembers them."""
+
+    def __init__(self, api: ApiClient) -> None:
+        self._api = api
+        self._known: OrderedDict[ObjectReference, ObjectReference | None] = OrderedDict()
+        self._flights: SingleFlight[ObjectReference, ObjectReference | None] = SingleFlight()
+
+    async def top(self, owner: ObjectReference) -> ObjectReference:
+        """The top of the chain of controllers that begins at `owner`.
+
+        It ends earlier where an object is gone, or is not the one that was referred to: anybody can write an owner
+        reference. Raises ApiUnavailable, and ApiError where asking again may help.
+        """
+        for _ in range(_MOST_STEPS):
+            above = await self._above(owner)
+            if above is None:
+                break
+            owner = above
+        return owner
+
+    async def _above(self, owner: ObjectReference) -> ObjectReference | None:
+        path = _LOOKED_UP.get((owner.api_version, owner.kind))
+        if path is None or not _NAME.fullmatch(owner.name):
+            return None
+        if owner in self._known:
+            self._known.move_to_end(owner)
+            return self._known[owner]
+        return await self._flights.run(owner, lambda: self._look_up(owner, path))
+
+    async def _look_up(self, owner: ObjectReference, path: str) -> ObjectReference | None:
+        try:
+            raw = await self._api.get(path.format(quote(owner.namespace, safe=""), owner.name), accept=METADATA)
+            meta = _decoder.decode(raw).metadata
+        except ApiError as error:
+            if error.is_transient:
+                raise
+            return None  # not remembered: it may be made, or allowed to be read, later
+        except msgspec.DecodeError:
+            return None
+        above = None
+        if owner.uid in ("", meta.uid):
+            above = controller_of(meta.owner_references, owner.namespace)
+        self._known[owner] = above
+        if len(self._known) > MOST_KEPT:
+            self._known.popitem(last=False)
+        return above

@@ -1,0 +1,20 @@
+"""A token bucket: so much at once, and so much a second in the long run."""
+
+
+class TokenBucket:
+    """Holds at most `burst` tokens and gains `per_second`; full at first."""
+
+    def __init__(self, burst: float, per_second: float) -> None:
+        self._burst = burst
+        self._per_second = per_second
+        self._tokens = burst
+        self._at = float("-inf")
+
+    def take(self, now: float) -> bool:
+        """Take a token at the monotonic time `now`; False when there is none."""
+        self._tokens = min(self._burst, self._tokens + max(0.0, now - self._at) * self._per_second)
+        self._at = now
+        if self._tokens < 1.0:
+            return False
+        self._tokens -= 1.0
+        return True

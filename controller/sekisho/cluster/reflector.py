@@ -1,0 +1,261 @@
+"""A reflector keeps a copy of a collection of the API server, current by list and watch.
+
+It lists in pages, watches from the list's resourceVersion and resumes where a watch broke off; it lists again when the
+server has forgotten that version (410). While the API server is away the last copy stands, and `stale_seconds` says
+how old it is. One object that cannot be decoded never harms the others.
+
+Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
+"""
+
+import asyncio
+import logging
+import math
+import random
+import time
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from typing import Generic, NoReturn, TypeVar
+
+import msgspec
+
+from sekisho.cluster.api import METADATA, METADATA_LIST, ApiClient, ApiError, ApiUnavailable
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+PAGE = 250
+WATCH_SECONDS = (240, 480)
+"""The server ends a watch after a time in this range, by chance, so that not all come back at once."""
+STALL_SECONDS = 120.0
+"""A watch is silent at most 60 seconds (bookmarks); after this it is taken for dead."""
+FIRST_BACKOFF, MOST_BACKOFF = 0.25, 15.0
+
+
+class _ListAgain(Exception):  # noqa: N818 - a condition, not a mistake
+    """The watch cannot be resumed from the version in hand; the message says why."""
+
+
+class _Meta(msgspec.Struct, rename="camel", frozen=True):
+    name: str = ""
+    namespace: str = ""
+    resource_version: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+class _Object(msgspec.Struct, frozen=True):
+    metadata: _Meta
+
+
+class _ListMeta(msgspec.Struct, rename="camel", frozen=True):
+    resource_version: str = ""
+    continue_: str = msgspec.field(default="", name="continue")
+
+
+class _List(msgspec.Struct, frozen=True):
+    metadata: _ListMeta
+    items: list[msgspec.Raw] | None = None
+
+
+class _WatchEvent(msgspec.Struct, frozen=True):
+    type: str
+    object: msgspec.Raw
+
+
+class _Status(msgspec.Struct, frozen=True):
+    code: int = 0
+    reason: str = ""
+    message: str = ""
+
+
+_object_decoder = msgspec.json.Decoder(_Object)
+_list_decoder = msgspec.json.Decoder(_List)
+_event_decoder = msgspec.json.Decoder(_WatchEvent)
+_status_decoder = msgspec.json.Decoder(_Status)
+
+
+class Reflector(Generic[T]):
+    """A current copy of the objects at `path`, by name (`namespace/name` where they have one). Let a task `run`.
+
+    `decode` makes what is kept of an object from its JSON; whatever it raises puts the object into quarantine.
+    `on_change` is called with the whole copy after it changed, once for all
+    the changes that came together; `on_version` with the resourceVersion up to which the copy is complete, after
+    `on_change`. `on_quarantine` is called with name and reason when an object cannot be decoded: the version of it
+    that could be decoded last stays in the copy. `field_selector` narrows the collection (`metadata.name=x` for a
+    single object); `metadata_only` asks the server for nothing but metadata.
+    """
+
+    def __init__(
+        self,
+        api: ApiClient,
+        path: str,
+        decode: Callable[[bytes], T],
+        *,
+        on_change: Callable[[Mapping[str, T]], None] = lambda objects: None,
+        on_version: Callable[[str], None] = lambda version: None,
+        on_quarantine: Callable[[str, Exception], None] = lambda name, error: None,
+        field_selector: str = "",
+        metadata_only: bool = False,
+    ) -> None:
+        self._api = api
+        self._path = path
+        self._decode = decode
+        self._on_change = on_change
+        self._on_version = on_version
+        self._on_quarantine = on_quarantine
+        self._selector = {"fieldSelector": field_selector} if field_selector else {}
+        self._accept_list = METADATA_LIST if metadata_only else "application/json"
+        self._accept_object = METADATA if metadata_only else "application/json"
+        self._objects: dict[str, T] = {}
+        self._quarantined: dict[str, str] = {}
+        self._version = ""
+        self._heard_at = -math.inf
+        self._synced = asyncio.Event()
+        self._changed = False
+        self._flush_due = False
+        self._problem = ""
+
+    @property
+    def objects(self) -> Mapping[str, T]:
+        """The copy; a live view."""
+        return self._objects
+
+    @property
+    def quarantined(self) -> Mapping[str, str]:
+        """The objects whose present version cannot be decoded, with the reason."""
+        return self._quarantined
+
+    @property
+    def synced(self) -> bool:
+        """Whether the first list is complete."""
+        return self._synced.is_set()
+
+    @property
+    def resource_version(self) -> str:
+        """The version up to which the copy is complete, empty before the first list."""
+        return self._version
+
+    @property
+    def stale_seconds(self) -> float:
+        """How long ago the API server was last heard; infinite before the first list, up to 60 on a healthy watch."""
+        return time.monotonic() - self._heard_at
+
+    async def wait_synced(self) -> None:
+        """Return when the first list is complete."""
+        await self._synced.wait()
+
+    async def run(self) -> NoReturn:
+        """List and watch until cancelled. API failures are logged, and tried again."""
+        failures = 0
+        while True:
+            started = time.monotonic()
+            problem = ""
+            try:
+                if not self._version:
+                    await self._list()
+                await self._watch()
+            except (_ListAgain, msgspec.DecodeError) as error:
+                self._version, problem = "", str(error)
+            except ApiError as error:
+                if error.status == 410:  # the server has forgotten our version: as it should, after a while
+                    self._version = ""
+                else:
+                    problem = str(error)
+            except ApiUnavailable as error:
+                problem = str(error)
+            if problem and problem != self._problem:
+                logger.warning("cannot follow %s, going on with what is known: %s", self._path, problem)
+            self._problem = problem
+            brief = time.monotonic() - started < 1.0
+            failures = failures + 1 if brief else int(bool(problem))
+            await asyncio.sleep(_backoff(failures))
+
+    async def _list(self) -> None:
+        """Replace the copy by what the server has. Nothing changes when a page of the list fails."""
+        objects: dict[str, T] = {}
+        quarantined: dict[str, str] = {}
+        params = {**self._selector, "limit": str(PAGE)}
+        while True:
+            page = _list_decoder.decode(await self._api.get(self._path, params, accept=self._accept_list))
+            for raw in page.items or ():
+                self._take(raw, objects, quarantined)
+            if not page.metadata.continue_:
+                break
+            params["continue"] = page.metadata.continue_
+        self._objects, self._quarantined = objects, quarantined
+        self._heard(page.metadata.resource_version, changed=True)
+        self._synced.set()
+
+    async def _watch(self) -> None:
+        """Follow one watch to its end."""
+        params = {
+            **self._selector,
+            "allowWatchBookmarks": "true",
+            "resourceVersion": self._version,
+            "timeoutSeconds": str(random.randint(*WATCH_SECONDS)),  # noqa: S311 - jitter
+        }
+        lines = self._api.watch(self._path, params, accept=self._accept_object, stall_seconds=STALL_SECONDS)
+        async with aclosing(lines):
+            async for line in lines:
+                self._apply(_event_decoder.decode(line))
+
+    def _apply(self, event: _WatchEvent) -> None:
+        if event.type == "ERROR":
+            status = _status_decoder.decode(event.object)
+            if status.code == 410:
+                raise ApiError(status.code, status.reason, status.message)
+            raise _ListAgain(status.message)  # resuming might run into the same event for ever
+        meta = _object_decoder.decode(event.object).metadata
+        if event.type in ("ADDED", "MODIFIED"):
+            self._take(event.object, self._objects, self._quarantined)
+        elif event.type == "DELETED":
+            self._objects.pop(meta.key, None)
+            self._quarantined.pop(meta.key, None)
+        elif event.type == "BOOKMARK" and _is_before(meta.resource_version, self._version):
+            # etcd was restored from a backup: the server would keep silent until it reaches our version again.
+            raise _ListAgain(f"version went back from {self._version} to {meta.resource_version}")
+        self._heard(meta.resource_version, changed=event.type != "BOOKMARK")
+
+    def _take(self, raw: msgspec.Raw, objects: dict[str, T], quarantined: dict[str, str]) -> None:
+        key = _object_decoder.decode(raw).metadata.key
+        try:
+            objects[key] = self._decode(bytes(raw))
+            quarantined.pop(key, None)
+        except Exception as error:  # whatever is wrong with one object, the others go on
+            if key not in objects and key in self._objects:
+                objects[key] = self._objects[key]
+            quarantined[key] = str(error)
+            if self._quarantined.get(key) != str(error) or quarantined is self._quarantined:
+                self._on_quarantine(key, error)
+
+    def _heard(self, version: str, *, changed: bool) -> None:
+        self._version = version
+        self._heard_at = time.monotonic()
+        self._changed |= changed
+        if self._problem:
+            self._problem = ""
+            logger.info("following %s again", self._path)
+        if not self._flush_due:
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        if self._changed:
+            self._on_change(self._objects)
+            self._changed = False
+        self._on_version(self._version)
+
+
+def _is_before(version: str, other: str) -> bool:
+    """Versions compare as numbers; where they are none, nothing can be said."""
+    return version.isdigit() and other.isdigit() and int(version) < int(other)
+
+
+def _backoff(failures: int) -> float:
+    """Seconds until the next try: after a watch that the server ended in good order, hardly any."""
+    ceiling = min(FIRST_BACKOFF * 2.0 ** min(failures, 10), MOST_BACKOFF) if failures else 0.1
+    return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - jitter

@@ -1,0 +1,1 @@
+"""The single-leader process: certificates, caBundle and the status of policies."""

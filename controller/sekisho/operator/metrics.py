@@ -1,0 +1,33 @@
+"""The controller's metrics."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+
+
+class Metrics:
+    """One process's metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.is_leader = Gauge(
+            "sekisho_controller_is_leader",
+            "1 in the process that holds the Lease, 0 in the others.",
+            registry=self._registry,
+        )
+        self.certificate_expiry = Gauge(
+            "sekisho_controller_certificate_expiry_timestamp_seconds",
+            "When the webhook's certificate and its authority's run out.",
+            ["certificate"],
+            registry=self._registry,
+        )
+        self.reconcile_errors = Counter(
+            "sekisho_controller_reconcile_errors_total",
+            "Failed attempts to bring certificates or policy status up to date.",
+            ["subject"],
+            registry=self._registry,
+        )
+        for subject in ("certificates", "status"):
+            self.reconcile_errors.labels(subject)
+
+    def exposition(self) -> bytes:
+        """The metrics in Prometheus' text format."""
+        return generate_latest(self._registry)

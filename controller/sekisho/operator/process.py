@@ -1,0 +1,92 @@
+"""The controller's process: wait for the Lease, do the leader's work, and end with the Lease or when asked to."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Coroutine
+
+from sekisho.cluster.api import ApiClient
+from sekisho.cluster.lease import LeaderLease, LeaseLost
+from sekisho.operator.metrics import Metrics
+from sekisho.operator.options import Options
+from sekisho.operator.policies import StatusKeeper
+from sekisho.operator.probes import serve_probes
+from sekisho.operator.trust import TrustKeeper
+from sekisho.operator.watch import watch_policies
+
+logger = logging.getLogger(__name__)
+
+EXIT_STOPPED = 0
+EXIT_FAILED = 1
+"""For whoever supervises the process to start it again: the Lease was lost, or the work ended by itself."""
+
+
+async def run(options: Options) -> int:
+    """Run until SIGTERM or SIGINT, or until the Lease is lost; gives the exit code.
+
+    Raises ConfigError without a usable configuration, and BindError when the metrics address can't be had.
+    """
+    stop = asyncio.Event()
+    metrics = Metrics()
+    api = await ApiClient.connect(options.kubeconfig)
+    try:
+        async with serve_probes(options.metrics_bind_address, options.metrics_port, metrics):
+            _listen_for_signals(stop)
+            return await _run_elected(api, options, metrics, stop)
+    finally:
+        await api.close()
+
+
+async def _run_elected(api: ApiClient, options: Options, metrics: Metrics, stop: asyncio.Event) -> int:
+    lease = LeaderLease(api, options.namespace, options.lease, options.identity)
+    logger.info("waiting for Lease %s/%s as %s", options.namespace, options.lease, options.identity)
+    await _until_first(stop.wait(), lease.acquire())
+    try:
+        if stop.is_set():
+            return EXIT_STOPPED
+        logger.info("leading")
+        metrics.is_leader.set(1)
+        return await _lead(api, options, metrics, stop, lease)
+    finally:
+        metrics.is_leader.set(0)
+        await lease.release()
+
+
+async def _lead(api: ApiClient, options: Options, metrics: Metrics, stop: asyncio.Event, lease: LeaderLease) -> int:
+    statuses = StatusKeeper(api, options.namespace, metrics)
+    policies = watch_policies(
+        api, options.kubeconfig, statuses.changed, statuses.deleted, started=lambda: _listen_for_signals(stop)
+    )
+    try:
+        await _until_first(
+            stop.wait(), lease.hold(), TrustKeeper(api, options, metrics).run(), statuses.run(), policies
+        )
+    except LeaseLost as lost:
+        logger.error("Lease %s/%s lost: %s", options.namespace, options.lease, lost)
+        return EXIT_FAILED
+    except Exception:
+        logger.exception("the controller failed")
+        return EXIT_FAILED
+    if stop.is_set():
+        return EXIT_STOPPED
+    logger.error("the watch of the policies ended")
+    return EXIT_FAILED
+
+
+async def _until_first(*works: Coroutine[object, object, object]) -> None:
+    """Run all until one ends, then cancel the others. Raises what that one raised."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+def _listen_for_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)

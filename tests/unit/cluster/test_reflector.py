@@ -1,0 +1,308 @@
+"""The reflector against a server that lists and watches over real HTTP, and fails as API servers do."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+from collection_server import PATH, CollectionServer, line, serving
+
+from sekisho.cluster import reflector as module
+from sekisho.cluster.reflector import Reflector
+
+Labels = dict[str, str]
+
+
+def decode(raw: bytes) -> Labels:
+    labels: Labels = json.loads(raw)["metadata"]["labels"]
+    if "bad" in labels:
+        raise ValueError(f"bad is {labels['bad']}")
+    return labels
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_BACKOFF", 0.01)
+    monkeypatch.setattr(module, "MOST_BACKOFF", 0.05)
+
+
+@pytest.fixture
+def server() -> CollectionServer:
+    return CollectionServer()
+
+
+class Told:
+    """What a reflector told: each snapshot, each version, each quarantine."""
+
+    def __init__(self) -> None:
+        self.snapshots: list[dict[str, Labels]] = []
+        self.versions: list[str] = []
+        self.quarantines: list[tuple[str, str]] = []
+
+    def change(self, objects: Mapping[str, Labels]) -> None:
+        self.snapshots.append(dict(objects))
+
+    def quarantine(self, name: str, error: Exception) -> None:
+        self.quarantines.append((name, str(error)))
+
+
+@asynccontextmanager
+async def following(
+    server: CollectionServer, told: Told | None = None, **settings: Any
+) -> AsyncIterator[Reflector[Labels]]:
+    told = told or Told()
+    async with serving(server) as api:
+        reflector = Reflector(
+            api,
+            PATH,
+            decode,
+            on_change=told.change,
+            on_version=told.versions.append,
+            on_quarantine=told.quarantine,
+            **settings,
+        )
+        task = asyncio.create_task(reflector.run())
+        try:
+            yield reflector
+            assert not task.done()
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+def names(reflector: Reflector[Labels]) -> Callable[[], list[str]]:
+    return lambda: sorted(reflector.objects)
+
+
+async def test_list_comes_in_pages_and_is_shown_only_when_complete(server: CollectionServer) -> None:
+    for name in "abcde":
+        server.put(name)
+    server.page = 2
+    told = Told()
+    seen: list[tuple[int, int, bool]] = []
+    async with following(server, told) as reflector:
+        server.before_page = lambda start: seen.append((start, len(reflector.objects), reflector.synced))
+        await reflector.wait_synced()
+        assert seen == [(0, 0, False), (2, 0, False), (4, 0, False)]
+        assert sorted(reflector.objects) == list("abcde")
+        assert told.snapshots[0].keys() == set("abcde")
+        assert told.versions[0] == reflector.resource_version == "105"
+
+
+async def test_watch_brings_additions_changes_and_deletions(server: CollectionServer) -> None:
+    server.put("a", tier="1")
+    async with following(server) as reflector:
+        await reflector.wait_synced()
+        server.put("b")
+        server.put("a", tier="2")
+        await server.wait_until(lambda: reflector.objects.get("a") == {"tier": "2"} and "b" in reflector.objects)
+        server.delete("a")
+        await server.wait_until(lambda: names(reflector)() == ["b"])
+        assert reflector.resource_version == str(server.version)
+        assert server.lists() == 1
+
+
+async def test_changes_that_come_together_are_told_once(server: CollectionServer) -> None:
+    told = Told()
+    async with following(server, told) as reflector:
+        await reflector.wait_synced()
+        await server.wait_until(lambda: bool(server.watchers))
+        before = len(told.snapshots)
+        things = ({"metadata": {"name": f"n{i}", "labels": {}, "resourceVersion": str(200 + i)}} for i in range(50))
+        server.send(b"".join(line("ADDED", thing) for thing in things))
+        await server.wait_until(lambda: len(reflector.objects) == 50)
+        assert len(told.snapshots) == before + 1
+        assert told.versions[-1] == "249"
+
+
+async def test_bookmark_moves_the_version_and_nothing_else(server: CollectionServer) -> None:
+    told = Told()
+    async with following(server, told) as reflector:
+        await reflector.wait_synced()
+        await server.wait_until(lambda: bool(server.watchers))
+        snapshots = len(told.snapshots)
+        server.bookmark(500)
+        await server.wait_until(lambda: reflector.resource_version == "500")
+        assert told.versions[-1] == "500"
+        assert len(told.snapshots) == snapshots
+        server.end()
+        await server.wait_until(lambda: len(server.watches()) == 2)
+        assert server.watches() == ["100", "500"]
+
+
+@pytest.mark.parametrize("how", ["end", "abort", "half a line"])
+async def test_broken_watch_is_resumed_where_it_broke(server: CollectionServer, how: str) -> None:
+    async with following(server) as reflector:
+        await reflector.wait_synced()
+        server.put("a")
+        await server.wait_until(lambda: names(reflector)() == ["a"])
+        if how == "half a line":
+            server.send(b'{"type":"ADDED","object":{"meta')
+        if how == "end":
+            server.end()
+        else:
+            server.send(b"ABORT")
+        await server.wait_until(lambda: len(server.watches()) == 2)
+        server.put("b")
+        await server.wait_until(lambda: names(reflector)() == ["a", "b"])
+        assert server.watches() == ["100", "101"]
+        assert server.lists() == 1
+
+
+async def test_what_happened_while_the_watch_was_down_is_not_lost(server: CollectionServer) -> None:
+    server.put("a")
+    async with following(server) as reflector:
+        await reflector.wait_synced()
+        server.status = 503
+        server.end()
+        await server.wait_until(lambda: server.requests[-1][0] == "watch" and not server.watchers)
+        server.put("b")
+        server.delete("a")
+        assert names(reflector)() == ["a"]
+        server.status = None
+        await server.wait_until(lambda: names(reflector)() == ["b"])
+
+
+@pytest.mark.parametrize("how", ["status", "event"])
+async def test_forgotten_version_leads_to_a_new_list(server: CollectionServer, how: str) -> None:
+    server.put("a")
+    server.put("b")
+    async with following(server) as reflector:
+        await reflector.wait_synced()
+        await server.wait_until(lambda: bool(server.watchers))
+        watchers = server.watchers[:]
+        server.watchers.clear()  # what happens now is never told
+        server.delete("a")
+        server.put("c")
+        server.compact()
+        server.watchers += watchers
+        if how == "status":
+            server.end()
+        else:
+            server.send(line("ERROR", {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}))
+        await server.wait_until(lambda: names(reflector)() == ["b", "c"])
+        assert server.lists() == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"this is no JSON\n",
+        b'{"type":"ADDED"}\n',
+        b'{"type":"ADDED","object":{"metadata":{"name":7}}}\n',
+        line("ERROR", {"kind": "Status", "code": 500, "reason": "InternalError", "message": "etcd"}),
+        line("BOOKMARK", {"metadata": {"resourceVersion": "7"}}),
+    ],
+    ids=["no JSON", "no object", "wrong type", "error event", "version went back"],
+)
+async def test_watch_that_makes_no_sense_leads_to_a_new_list(server: CollectionServer, text: bytes) -> None:
+    async with following(server) as reflector:
+        await reflector.wait_synced()
+        await server.wait_until(lambda: bool(server.watchers))
+        server.send(text)
+        await server.wait_until(lambda: server.lists() == 2 and bool(server.watchers))
+        server.put("a")
+        await server.wait_until(lambda: names(reflector)() == ["a"])
+
+
+async def test_list_that_expires_between_pages_is_begun_again(server: CollectionServer) -> None:
+    for name in "abc":
+        server.put(name)
+    server.page = 2
+    expired: list[int] = []
+
+    def expire_once(start: int) -> None:
+        if start and not expired:
+            expired.append(start)
+            server.put("d")
+            server.compact()
+
+    server.before_page = expire_once
+    async with following(server) as reflector:
+        await reflector.wait_synced()
+        assert expired
+        assert names(reflector)() == list("abcd")
+
+
+async def test_object_that_cannot_be_decoded_harms_no_other_and_keeps_its_last_good_version(
+    server: CollectionServer,
+) -> None:
+    server.put("good", v="1")
+    server.put("never", bad="1")
+    told = Told()
+    async with following(server, told) as reflector:
+        await reflector.wait_synced()
+        assert names(reflector)() == ["good"]
+        assert reflector.quarantined == {"never": "bad is 1"}
+        server.put("good", v="2", bad="2")
+        server.put("other")
+        await server.wait_until(lambda: "other" in reflector.objects)
+        assert reflector.objects["good"] == {"v": "1"}
+        assert reflector.quarantined == {"never": "bad is 1", "good": "bad is 2"}
+        server.compact()
+        server.send(line("ERROR", {"code": 410}))
+        await server.wait_until(lambda: server.lists() == 2 and bool(server.watchers))
+        assert reflector.objects["good"] == {"v": "1"}
+        assert told.quarantines == [("never", "bad is 1"), ("good", "bad is 2")]
+        server.put("good", v="3")
+        server.delete("never")
+        await server.wait_until(lambda: reflector.objects["good"] == {"v": "3"} and not reflector.quarantined)
+
+
+async def test_silent_watch_is_taken_for_dead(server: CollectionServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STALL_SECONDS", 0.1)
+    async with following(server) as reflector:
+        await reflector.wait_synced()
+        await server.wait_until(lambda: len(server.watches()) >= 3)
+        server.put("a")
+        await server.wait_until(lambda: names(reflector)() == ["a"])
+        assert server.lists() == 1
+
+
+async def test_last_copy_stands_and_grows_stale_while_the_server_is_away(server: CollectionServer) -> None:
+    server.put("a")
+    async with following(server) as reflector:
+        assert reflector.stale_seconds == float("inf")
+        await reflector.wait_synced()
+        assert reflector.stale_seconds < 5
+        server.status = 500
+        server.send(b"ABORT")
+        asked = len(server.requests)
+        await server.wait_until(lambda: len(server.requests) > asked + 3)
+        assert names(reflector)() == ["a"]
+        assert reflector.synced
+        assert reflector.stale_seconds > 0.01
+
+
+async def test_first_list_is_tried_until_it_succeeds(server: CollectionServer) -> None:
+    server.status = 404  # the CRD is yet to be made
+    server.put("a")
+    async with following(server) as reflector:
+        await server.wait_until(lambda: server.lists() >= 3)
+        assert not reflector.synced
+        server.status = None
+        await reflector.wait_synced()
+        assert names(reflector)() == ["a"]
+
+
+async def test_one_object_or_metadata_alone_can_be_asked_for(server: CollectionServer) -> None:
+    async with following(server, field_selector="metadata.name=a", metadata_only=True) as reflector:
+        await reflector.wait_synced()
+        await server.wait_until(lambda: bool(server.watchers))
+        (_, listed, list_type), (_, watched, watch_type) = server.requests
+        assert listed["fieldSelector"] == watched["fieldSelector"] == "metadata.name=a"
+        assert "as=PartialObjectMetadataList" in list_type
+        assert "as=PartialObjectMetadata;" in watch_type
+        assert watched["allowWatchBookmarks"] == "true"
+        assert module.WATCH_SECONDS[0] <= int(watched["timeoutSeconds"]) <= module.WATCH_SECONDS[1]
+
+
+def test_backoff_grows_to_a_limit_and_is_never_the_same_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    for failures, least, most in ((0, 0.05, 0.1), (1, 0.25, 0.5), (3, 1.0, 2.0), (50, 7.5, 15.0)):
+        waits = {module._backoff(failures) for _ in range(50)}  # noqa: SLF001
+        assert least <= min(waits) <= max(waits) <= most
+        assert len(waits) > 40

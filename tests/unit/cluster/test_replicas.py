@@ -1,0 +1,195 @@
+"""How replicas report, and which of them the controller takes for live."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from lease_server import LeaseServer, serving
+
+from sekisho.cluster import replicas
+from sekisho.cluster.api import ApiClient
+from sekisho.cluster.lease import Lease, LeaseMeta, LeaseSpec, micro_time
+from sekisho.cluster.replicas import (
+    COMPONENT,
+    FORGET_SECONDS,
+    LABEL,
+    VERSION_ANNOTATION,
+    ReplicaReporter,
+    forgotten,
+    live,
+    observe,
+    parse_version,
+)
+
+WALL = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
+
+
+def report(
+    name: str = "a", version: str | None = "100", renewed: datetime = WALL, labels: dict[str, str] | None = None
+) -> Lease:
+    annotations = None if version is None else {VERSION_ANNOTATION: version}
+    meta = LeaseMeta(f"sekisho-webhook-{name}", "1", {LABEL: COMPONENT} if labels is None else labels, annotations)
+    return Lease(meta, LeaseSpec(name, 30, micro_time(renewed)))
+
+
+def test_a_replica_lives_for_the_duration_of_its_lease_since_a_renewal_was_seen():
+    seen = observe([report()], {}, 100.0, WALL)
+    assert [(replica.name, replica.version) for replica in live(seen, 129.9)] == [("a", 100)]
+    assert live(seen, 130.0) == ()
+
+
+def test_a_renewal_prolongs_and_the_same_report_again_does_not():
+    seen = observe([report()], {}, 100.0, WALL)
+    same = observe([report()], seen, 120.0, WALL)
+    renewed = observe([report(renewed=WALL + timedelta(seconds=10))], seen, 120.0, WALL)
+    assert not live(same, 130.0)
+    assert live(renewed, 149.9)
+
+
+@pytest.mark.parametrize("skew", [timedelta(minutes=-4), timedelta(minutes=4), timedelta(days=1)])
+def test_a_replica_with_another_clock_is_live_all_the_same(skew):
+    assert live(observe([report(renewed=WALL + skew)], {}, 100.0, WALL), 100.0)
+
+
+def test_a_lease_left_behind_long_ago_counts_for_nothing_even_at_first_sight():
+    seen = observe([report(renewed=WALL - timedelta(minutes=6))], {}, 100.0, WALL)
+    assert not live(seen, 100.0)
+    assert forgotten(seen, 100.0) == ["sekisho-webhook-a"]
+
+
+def test_a_replica_whose_clock_is_far_behind_is_live_once_it_renews():
+    seen = observe([report(renewed=WALL - timedelta(hours=2))], {}, 100.0, WALL)
+    renewed = observe([report(renewed=WALL - timedelta(hours=1, minutes=59))], seen, 110.0, WALL)
+    assert live(renewed, 110.0)
+    assert forgotten(renewed, 110.0) == []
+
+
+def test_a_dead_replicas_lease_is_forgotten_after_a_while_only():
+    seen = observe([report()], {}, 100.0, WALL)
+    assert forgotten(seen, 130.0 + FORGET_SECONDS - 0.1) == []
+    assert forgotten(seen, 130.0 + FORGET_SECONDS) == ["sekisho-webhook-a"]
+
+
+def test_a_deleted_lease_is_gone_at_once():
+    seen = observe([report("a"), report("b")], {}, 100.0, WALL)
+    assert [replica.name for replica in live(observe([report("b")], seen, 101.0, WALL), 101.0)] == ["b"]
+
+
+def test_other_leases_of_the_namespace_are_no_replicas():
+    assert observe([report(labels={}), report(labels={LABEL: "other"})], {}, 100.0, WALL) == {}
+
+
+def test_a_replica_that_reported_nothing_yet_enforces_nothing():
+    (replica,) = live(observe([report(version=None)], {}, 100.0, WALL), 100.0)
+    assert replica.version == -1
+
+
+@pytest.mark.parametrize(
+    ("version", "number"),
+    [("0", 0), ("100", 100), ("18446744073709551615", 2**64 - 1), ("", -1), ("-1", -1), ("1e3", -1), ("²", -1)],
+)
+def test_resource_versions_are_numbers(version, number):
+    assert parse_version(version) == number
+
+
+def test_an_absurdly_long_version_is_no_version():
+    assert parse_version("9" * 5000) == -1
+
+
+@pytest.fixture
+async def server() -> LeaseServer:
+    return LeaseServer()
+
+
+@pytest.fixture
+async def api(server: LeaseServer) -> AsyncIterator[ApiClient]:
+    async with serving(server) as client:
+        yield client
+
+
+NAME = "sekisho-webhook-web-1"
+
+
+def told(server: LeaseServer) -> str:
+    return server.leases[NAME]["metadata"]["annotations"][VERSION_ANNOTATION] if NAME in server.leases else ""
+
+
+async def test_a_replica_without_a_report_has_no_lease_and_leaves_none(server, api):
+    running = asyncio.create_task(ReplicaReporter(api, "ns", "web-1").run())
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert server.requests == []
+
+
+async def test_a_replica_reports_at_once_and_withdraws_when_it_stops(server, api):
+    reporter = ReplicaReporter(api, "ns", "Web-1")
+    running = asyncio.create_task(reporter.run())
+    reporter.report("100")
+    await server.wait_until(lambda: told(server) == "100")
+    assert server.leases[NAME]["metadata"]["labels"] == {LABEL: COMPONENT}
+    assert server.leases[NAME]["spec"]["holderIdentity"] == "Web-1"
+    assert server.leases[NAME]["spec"]["leaseDurationSeconds"] == 30
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert server.leases == {}
+
+
+async def test_many_changes_are_told_in_few_writes(server, api):
+    reporter = ReplicaReporter(api, "ns", "web-1")
+    running = asyncio.create_task(reporter.run())
+    for version in range(1000):
+        reporter.report(str(version))
+        if version % 100 == 0:
+            await asyncio.sleep(0)
+    await server.wait_until(lambda: told(server) == "999")
+    assert server.requests.count("PATCH") == 1
+    running.cancel()
+
+
+async def test_a_report_is_renewed_without_a_change(server, api, monkeypatch):
+    monkeypatch.setattr(replicas, "RENEW_SECONDS", 0.01)
+    reporter = ReplicaReporter(api, "ns", "web-1")
+    running = asyncio.create_task(reporter.run())
+    reporter.report("100")
+    await server.wait_until(lambda: told(server) == "100")
+    first = server.leases[NAME]["spec"]["renewTime"]
+    await server.wait_until(lambda: server.leases[NAME]["spec"]["renewTime"] > first)
+    running.cancel()
+
+
+async def test_a_deleted_lease_comes_back(server, api):
+    reporter = ReplicaReporter(api, "ns", "web-1")
+    running = asyncio.create_task(reporter.run())
+    reporter.report("100")
+    await server.wait_until(lambda: told(server) == "100")
+    server.leases.clear()
+    reporter.report("101")
+    await server.wait_until(lambda: told(server) == "101")
+    running.cancel()
+
+
+async def test_a_replica_goes_on_when_the_server_was_away_and_says_so_once(server, api, caplog):
+    server.is_down = True
+    reporter = ReplicaReporter(api, "ns", "web-1")
+    running = asyncio.create_task(reporter.run())
+    reporter.report("100")
+    await server.wait_until(lambda: len(server.requests) >= 3)
+    reporter.report("101")
+    server.is_down = False
+    await server.wait_until(lambda: told(server) == "101")
+    assert len(caplog.records) == 1
+    running.cancel()
+
+
+async def test_stopping_is_not_held_up_by_a_server_that_does_not_answer(server, api, monkeypatch):
+    monkeypatch.setattr(replicas, "_WITHDRAW_SECONDS", 0.1)
+    reporter = ReplicaReporter(api, "ns", "web-1")
+    running = asyncio.create_task(reporter.run())
+    reporter.report("100")
+    await server.wait_until(lambda: told(server) == "100")
+    server.is_stuck = True
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(running, 5.0)

@@ -1,0 +1,193 @@
+"""What the Secrets should hold: bootstrap, damage, and a rotation step by step."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from sekisho.operator.certificates import (
+    is_issued_by,
+    load_certificate,
+    new_authority,
+    new_serving,
+    renewal_time,
+)
+from sekisho.operator.rotation import OVERLAP, PREVIOUS_CA, SecretContents, Trust, judge
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+NAMES = ("127.0.0.1",)
+
+
+class Cluster:
+    """The two Secrets, and a keeper that takes every step at once."""
+
+    def __init__(self) -> None:
+        self.ca: SecretContents = {}
+        self.tls: SecretContents = {}
+        self.now = NOW
+        self.names = NAMES
+
+    def judge(self) -> Trust:
+        return judge(self.ca, self.tls, self.names, self.now)
+
+    def settle(self) -> Trust:
+        trust = self.judge()
+        self.ca = trust.authority_contents
+        if trust.why_new_serving is not None:
+            self.tls = trust.serving_contents(self.names, self.now)
+        return self.judge()
+
+    @property
+    def authority(self):
+        return load_certificate(self.ca["ca.crt"])
+
+    @property
+    def serving(self):
+        return load_certificate(self.tls["tls.crt"])
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    cluster = Cluster()
+    cluster.settle()
+    return cluster
+
+
+def at_rest(cluster: Cluster) -> bool:
+    trust = cluster.judge()
+    return (
+        trust.why_new_authority is None
+        and trust.why_new_serving is None
+        and trust.authority_contents == cluster.ca
+        and trust.bundle == cluster.ca["ca.crt"]
+    )
+
+
+def test_from_empty_secrets_everything_is_made_once():
+    cluster = Cluster()
+    first = cluster.judge()
+    assert first.why_new_authority == first.why_new_serving == "the certificate is missing"
+    assert not first.serves_previous
+    cluster.settle()
+    assert is_issued_by(cluster.serving, cluster.authority)
+    assert cluster.tls["ca.crt"] == cluster.ca["ca.crt"]
+    assert at_rest(cluster)
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        ({}, "the certificate is missing"),
+        ({"tls.key": b"rubbish"}, "the key is corrupt"),
+        ({"tls.key": new_authority(NOW).key_pem}, "the key is not the certificate's"),
+        ({"tls.crt": b""}, "the certificate is missing"),
+        ({"ca.crt": new_authority(NOW).certificate_pem}, "the authority beside it is another"),
+    ],
+)
+def test_a_damaged_serving_secret_is_made_anew_by_the_same_authority(cluster, damage, why):
+    before = cluster.ca
+    cluster.tls = {**cluster.tls, **damage} if damage else {}
+    assert cluster.judge().why_new_serving == why
+    assert cluster.judge().bundle == before["ca.crt"]
+    cluster.settle()
+    assert cluster.ca == before
+    assert at_rest(cluster)
+
+
+@pytest.mark.parametrize("damage", [None, {"ca.key": b"rubbish"}, {"ca.crt": b"rubbish"}, {"ca.key": b""}])
+def test_when_the_authority_is_lost_the_certificate_in_use_stays_trusted(cluster, damage):
+    old = cluster.authority
+    cluster.ca = {**cluster.ca, **damage} if damage else {}
+    trust = cluster.judge()
+    assert trust.why_new_authority is not None
+    assert trust.why_new_serving == "another authority signed it"
+    assert trust.previous == old
+    assert trust.serves_previous
+    assert trust.bundle == trust.authority.certificate_pem + trust.authority_contents[PREVIOUS_CA]
+
+
+def test_rotation_keeps_both_authorities_until_an_hour_after_the_new_certificate(cluster):
+    old = cluster.authority
+    cluster.now = renewal_time(old)
+    cluster.tls = {
+        "tls.crt": (
+            pair := new_serving(judge_authority(cluster), NAMES, cluster.now - timedelta(days=1))
+        ).certificate_pem,
+        "tls.key": pair.key_pem,
+        "ca.crt": cluster.ca["ca.crt"],
+    }
+
+    trust = cluster.judge()
+    assert trust.why_new_authority == "two thirds of its life are over"
+    cluster.ca = trust.authority_contents  # the keeper dies here, and another goes on from the Secret
+    again = cluster.judge()
+    assert again.why_new_authority is None
+    assert again.bundle == trust.bundle
+    assert again.previous == old
+    assert again.serves_previous
+
+    cluster.tls = again.serving_contents(NAMES, cluster.now)
+    both = cluster.judge()
+    assert both.why_new_serving is None
+    assert not both.serves_previous
+    assert both.bundle == trust.bundle
+    assert both.next_change() == cluster.now + OVERLAP
+
+    cluster.now += OVERLAP - timedelta(seconds=1)
+    assert cluster.judge().bundle == trust.bundle
+    cluster.now += timedelta(seconds=1)
+    cluster.settle()
+    assert PREVIOUS_CA not in cluster.ca
+    assert at_rest(cluster)
+
+
+def judge_authority(cluster: Cluster):
+    return judge(cluster.ca, cluster.tls, cluster.names, NOW).authority
+
+
+def test_renewing_the_certificate_leaves_the_authority_alone(cluster):
+    before = cluster.ca
+    cluster.now = renewal_time(cluster.serving)
+    assert cluster.judge().why_new_serving == "two thirds of its life are over"
+    cluster.settle()
+    assert cluster.ca == before
+    assert at_rest(cluster)
+
+
+def test_a_new_name_renews_the_certificate(cluster):
+    cluster.names = ("127.0.0.1", "webhook.example")
+    assert cluster.judge().why_new_serving == "the names that the webhook is called by changed"
+    cluster.settle()
+    assert at_rest(cluster)
+
+
+def test_an_expired_certificate_is_not_waited_for(cluster):
+    cluster.now = cluster.authority.not_valid_after_utc + timedelta(days=1)
+    trust = cluster.judge()
+    assert trust.serving is None
+    assert not trust.serves_previous
+    assert trust.previous is None
+
+
+def test_after_a_clock_jump_into_the_future_and_back_everything_is_made_anew(cluster):
+    cluster.now = NOW + timedelta(days=20 * 365)
+    cluster.settle()
+    assert at_rest(cluster)
+    cluster.now = NOW
+    assert cluster.judge().why_new_authority == "it is not valid yet: a clock was set back"
+    assert not cluster.judge().serves_previous
+    cluster.settle()
+    assert at_rest(cluster)
+
+
+def test_an_authority_that_signed_nothing_in_use_is_not_trusted(cluster):
+    stranger = new_authority(NOW)
+    cluster.ca = {**cluster.ca, PREVIOUS_CA: stranger.certificate_pem}
+    cluster.now += 2 * OVERLAP
+    trust = cluster.judge()
+    assert trust.bundle == cluster.ca["ca.crt"]
+    cluster.settle()
+    assert PREVIOUS_CA not in cluster.ca
+
+
+def test_the_next_change_is_the_renewal_of_the_certificate(cluster):
+    assert cluster.judge().next_change() == renewal_time(cluster.serving)
