@@ -1,0 +1,1 @@
+"""The serving process: reviews come in over TLS, verdicts go out."""

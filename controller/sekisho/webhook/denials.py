@@ -1,0 +1,45 @@
+"""What becomes of a denial beside its answer: one line in the log, and an Event where the user looks."""
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from sekisho.admission import Outcome
+from sekisho.cluster.events import Denial, denial_of
+
+logger = logging.getLogger(__name__)
+
+LONGEST_MESSAGE = 2048
+LONGEST_NAME = 253
+
+
+def log_denial(outcome: Outcome) -> None:
+    """Log one line. Names are cut: a client of the webhook, not the API server, may have made them up."""
+    review = outcome.review
+    denied = [violation for violation in outcome.violations if violation.enforcement == "Deny"]
+    logger.info(
+        "refused",
+        extra={
+            "uid": review.uid[:LONGEST_NAME],
+            "decision": outcome.decision,
+            "operation": review.operation[:LONGEST_NAME],
+            "kind": review.kind.kind[:LONGEST_NAME],
+            "subresource": (review.sub_resource or "")[:LONGEST_NAME],
+            "namespace": (review.namespace or "")[:LONGEST_NAME],
+            "object": (review.name or review.metadata.name or review.metadata.generate_name or "")[:LONGEST_NAME],
+            "user": review.user_info.username[:LONGEST_NAME],
+            "dry_run": bool(review.dry_run),
+            "policies": sorted({policy for violation in denied for policy in violation.policies}),
+            "controls": sorted({violation.finding.control for violation in denied}),
+            "reason": outcome.message[:LONGEST_MESSAGE],
+        },
+    )
+
+
+def report_denial(outcome: Outcome, record: Callable[[Denial], None] | None) -> None:
+    """Log a denial, and `record` it for an Event where it is a verdict and no dry run."""
+    log_denial(outcome)
+    if record is not None and outcome.decision == "deny":
+        denial = denial_of(outcome.review, outcome.message, datetime.now(UTC))
+        if denial is not None:
+            record(denial)

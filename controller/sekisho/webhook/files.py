@@ -1,0 +1,37 @@
+"""Files that change: looked at now and then, off the event loop."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+POLL_SECONDS = 1.0
+
+Fingerprint = tuple[tuple[str, int, int, int], ...]
+
+
+def fingerprint(*paths: Path) -> Fingerprint:
+    """What tells whether files, and the files in folders, are the same as before."""
+    return tuple(sorted(_stat(file) for path in paths for file in _files(path)))
+
+
+async def poll(paths: tuple[Path, ...], seen: Fingerprint, on_change: Callable[[], None]) -> NoReturn:
+    """Call `on_change` in a thread whenever the paths are no longer as they were `seen`, until cancelled."""
+    while True:
+        await asyncio.sleep(POLL_SECONDS)
+        present = await asyncio.to_thread(fingerprint, *paths)
+        if present != seen:
+            seen = present
+            await asyncio.to_thread(on_change)
+
+
+def _files(path: Path) -> list[Path]:
+    return [path, *path.rglob("*")] if path.is_dir() else [path]
+
+
+def _stat(file: Path) -> tuple[str, int, int, int]:
+    try:
+        found = file.stat()
+    except OSError:
+        return str(file), 0, 0, 0
+    return str(file), found.st_mtime_ns, found.st_size, found.st_ino

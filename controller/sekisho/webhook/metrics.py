@@ -1,0 +1,118 @@
+"""Metrics. On the request path they are plain integers; Prometheus' families are made from them when it asks."""
+
+import bisect
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from sekisho.admission import Outcome
+from sekisho.pods import POD_TEMPLATES
+
+BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the latency histogram, in seconds."""
+MOST_LABELS = 5000
+"""Distinct policy, control and enforcement; past it, violations count under `other`."""
+
+_OPERATIONS = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT"})
+_KINDS = frozenset({"Pod", *(kind for _, kind in POD_TEMPLATES)})
+
+
+class Metrics:
+    """Counts what the process does. `render` gives it in Prometheus' text format."""
+
+    def __init__(self) -> None:
+        self._reviews: Counter[tuple[str, ...]] = Counter()
+        self._violations: Counter[tuple[str, ...]] = Counter()
+        self._http_errors: Counter[int] = Counter()
+        self._buckets: dict[str, list[int]] = {}
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._sources: list[Callable[[], Iterable[Metric]]] = []
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._registry.register(self)
+
+    def count(self, endpoint: str, outcome: Outcome, seconds: float) -> None:
+        """Count one answered review: what became of it, and how long that took."""
+        operation, kind = outcome.review.operation, outcome.review.kind.kind
+        operation = operation if operation in _OPERATIONS else "other"  # whatever a client sends, labels stay few
+        kind = kind if kind in _KINDS else "other"
+        self._reviews[(endpoint, operation, kind, outcome.decision)] += 1
+        buckets = self._buckets.get(endpoint)
+        if buckets is None:
+            buckets = self._buckets[endpoint] = [0] * (len(BOUNDS) + 1)
+        buckets[bisect.bisect_left(BOUNDS, seconds)] += 1
+        self._seconds[endpoint] += seconds
+        for violation in outcome.violations:
+            for policy in violation.policies:
+                key = (policy, violation.finding.control, violation.enforcement.value)
+                if key not in self._violations and len(self._violations) >= MOST_LABELS:
+                    key = ("other", "other", violation.enforcement.value)
+                self._violations[key] += 1
+
+    def count_http_error(self, status: int) -> None:
+        """Count a request that was no review."""
+        self._http_errors[status] += 1
+
+    def add_source(self, source: Callable[[], Iterable[Metric]]) -> None:
+        """Have `source` asked for more families whenever Prometheus asks."""
+        self._sources.append(source)
+
+    def render(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterable[Metric]:
+        """What prometheus_client calls."""
+        yield counters(
+            "sekisho_admission_reviews",
+            "Reviews answered, by what was decided.",
+            ("endpoint", "operation", "kind", "decision"),
+            self._reviews,
+        )
+        yield counters(
+            "sekisho_admission_violations",
+            "Violations found; those with enforcement Deny led to a denial.",
+            ("policy", "control", "enforcement"),
+            self._violations,
+        )
+        yield counters(
+            "sekisho_http_errors",
+            "Requests that were no review, by the HTTP status answered.",
+            ("status",),
+            {(str(status),): count for status, count in self._http_errors.items()},
+        )
+        yield self._latency()
+        for source in self._sources:
+            yield from source()
+
+    def _latency(self) -> Metric:
+        family = HistogramMetricFamily(
+            "sekisho_admission_duration_seconds", "From a review's arrival to its answer.", labels=("endpoint",)
+        )
+        bounds = [*map(str, BOUNDS), "+Inf"]
+        for endpoint, buckets in self._buckets.items():
+            family.add_metric(
+                (endpoint,),
+                list(zip(bounds, map(float, accumulate(buckets)), strict=True)),
+                sum_value=self._seconds[endpoint],
+            )
+        return family
+
+
+def counters(name: str, text: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]) -> Metric:
+    """A family of counters, by the values of its labels."""
+    family = CounterMetricFamily(name, text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
+
+
+def gauges(name: str, text: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]) -> Metric:
+    """A family of gauges, by the values of its labels."""
+    family = GaugeMetricFamily(name, text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family

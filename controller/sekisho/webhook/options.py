@@ -1,0 +1,31 @@
+"""What `sekisho webhook` was started with."""
+
+from pathlib import Path
+
+from msgspec import Struct
+
+
+class Options(Struct, frozen=True):
+    """The options of the process, parsed once; each is documented at the command line.
+
+    Either `certificate_secret` is given, or `tls_cert_file` and `tls_private_key_file` are. With `policy_dir` nothing
+    is asked of a cluster, and the pair comes from files.
+    """
+
+    kubeconfig: Path | None
+    namespace: str
+    bind_address: str
+    port: int
+    metrics_bind_address: str
+    metrics_port: int
+    certificate_secret: str | None
+    tls_cert_file: Path | None
+    tls_private_key_file: Path | None
+    policy_dir: Path | None
+    replica: str
+    drain_seconds: float
+    log_level: str
+
+
+class StartError(Exception):
+    """The process cannot start; the message is one line for its user."""

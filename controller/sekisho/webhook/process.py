@@ -1,0 +1,228 @@
+"""The life of the process: start, become ready, serve, drain, stop."""
+
+import asyncio
+import logging
+import resource
+import signal
+import socket
+from typing import Any
+
+import uvloop
+from aiohttp import web
+from aiohttp.web_protocol import _RequestHandler
+
+from sekisho.cluster.api import ApiClient, ConfigError
+from sekisho.cluster.events import EventRecorder
+from sekisho.cluster.owners import Owners
+from sekisho.cluster.replicas import ReplicaReporter
+from sekisho.policies import PolicySet
+from sekisho.webhook import supplies
+from sekisho.webhook.certificates import ServingCertificate
+from sekisho.webhook.denials import report_denial
+from sekisho.webhook.health import Health
+from sekisho.webhook.metrics import Metrics
+from sekisho.webhook.namespaces import Namespaces
+from sekisho.webhook.options import Options, StartError
+from sekisho.webhook.reviews import Reviews
+from sekisho.webhook.supplies import Supply
+
+logger = logging.getLogger(__name__)
+
+IDLE_SECONDS = 180.0
+"""An idle connection lives longer than the API server's own 90 seconds, which thus never writes into a closing one."""
+FINISH_SECONDS = 10.0
+"""The time that requests in flight have to finish when the process stops."""
+BACKLOG = 1024
+_READY_POLL_SECONDS = 0.02
+
+# What breaks in a handler is answered and logged there; what is left for aiohttp to log are clients without manners.
+_http_logger = logging.getLogger("sekisho.webhook.http")
+_http_logger.setLevel(logging.CRITICAL)
+
+
+class StoppedError(Exception):
+    """A task that the process needs came to an end; the message says which."""
+
+
+def run(options: Options) -> None:
+    """Serve until SIGTERM or SIGINT. Raises StartError, StoppedError."""
+    uvloop.run(serve(options))
+
+
+async def serve(options: Options) -> None:
+    """Serve on the running loop until SIGTERM or SIGINT; a second one ends the process at once.
+
+    Raises StartError, StoppedError.
+    """
+    _allow_many_files()
+    with (
+        _bound(options.bind_address, options.port) as tls,
+        _bound(options.metrics_bind_address, options.metrics_port) as plain,
+    ):
+        api = None if options.policy_dir is not None else await _connect(options)
+        try:
+            await Process(options, api).live(_stop_on_signals(), tls, plain)
+        finally:
+            if api is not None:
+                await api.close()
+
+
+class Process:
+    """The parts of the process, put together; `live` is their life. Raises StartError."""
+
+    def __init__(self, options: Options, api: ApiClient | None) -> None:
+        self._options = options
+        self._metrics = Metrics()
+        self._certificate = ServingCertificate()
+        self._needed: list[Supply] = []
+        self._listening = False
+        if api is not None:
+            self._reviews = self._judging_by_cluster(api)
+        else:
+            self._reviews = self._judging_by_files()
+        if options.tls_cert_file is not None and options.tls_private_key_file is not None:
+            files = (options.tls_cert_file, options.tls_private_key_file)
+            self._needed.append(supplies.certificate_from_files(files, self._certificate))
+        elif api is not None and options.certificate_secret is not None:
+            secret = supplies.certificate_from_secret(
+                api, options.namespace, options.certificate_secret, self._certificate
+            )
+            self._needed.append(secret)
+        for supply in self._needed:
+            self._metrics.add_source(supply.families)
+
+    def _judging_by_cluster(self, api: ApiClient) -> Reviews:
+        options = self._options
+        reflector, labels = supplies.labels_from_cluster(api)
+        recorder = EventRecorder(api, Owners(api), options.replica)
+        reporter = ReplicaReporter(api, options.namespace, options.replica)
+        reviews = Reviews(
+            PolicySet(()),
+            Namespaces(api, reflector),
+            self._metrics,
+            lambda outcome: report_denial(outcome, recorder.record),
+        )
+        policies = supplies.policies_from_cluster(api, reviews.enforce, reporter.report)
+        self._needed += [
+            policies,
+            labels,
+            supplies.events(recorder),
+            Supply("the report of what is enforced", reporter.run),
+        ]
+        return reviews
+
+    def _judging_by_files(self) -> Reviews:
+        reviews = Reviews(PolicySet(()), None, self._metrics, lambda outcome: report_denial(outcome, None))
+        if self._options.policy_dir is not None:
+            self._needed.append(supplies.policies_from_folder(self._options.policy_dir, reviews.enforce))
+        return reviews
+
+    def _lacks(self) -> list[str]:
+        return [reason for supply in self._needed if (reason := supply.missing())]
+
+    async def live(self, stop: asyncio.Event, tls: socket.socket, plain: socket.socket) -> None:
+        """Serve reviews on `tls` and probes on `plain`, both bound, from when all is there until `stop`.
+
+        Raises StoppedError.
+        """
+
+        def missing() -> list[str]:
+            if stop.is_set():
+                return ["the process is stopping"]
+            return self._lacks() or ([] if self._listening else ["reviews are not served yet"])
+
+        health = web.ServerRunner(_server(Health(self._metrics, missing).handle))
+        runner = web.ServerRunner(_server(self._reviews.handle), shutdown_timeout=FINISH_SECONDS)
+        stopping = asyncio.create_task(stop.wait())
+        tasks = [asyncio.create_task(supply.keep(), name=supply.name) for supply in self._needed]
+        try:
+            await health.setup()
+            await web.SockSite(health, plain, backlog=BACKLOG).start()
+            await runner.setup()
+            # The port opens when there is something to judge by: a webhook that answers earlier waves pods through.
+            while self._lacks() and not stop.is_set():
+                await _first_of(stopping, tasks, _READY_POLL_SECONDS)
+            if not stop.is_set():
+                await web.SockSite(runner, tls, ssl_context=self._certificate.context, backlog=BACKLOG).start()
+                self._listening = True
+                logger.info("serving reviews", extra={"address": _name(tls), "metrics_address": _name(plain)})
+                await _first_of(stopping, tasks)
+                logger.info("stopping", extra={"drain_seconds": self._options.drain_seconds})
+                self._reviews.is_draining = True
+                await asyncio.sleep(self._options.drain_seconds)
+        finally:
+            await runner.cleanup()
+            for task in (stopping, *tasks):
+                task.cancel()
+            await asyncio.gather(stopping, *tasks, return_exceptions=True)
+            await health.cleanup()
+
+
+async def _first_of(stopping: asyncio.Task[Any], tasks: list[asyncio.Task[Any]], seconds: float | None = None) -> None:
+    """Wait until the process is to stop. Raises StoppedError when one of the tasks ended."""
+    await asyncio.wait([stopping, *tasks], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        if task.done():
+            raise StoppedError(f"the task for {task.get_name()} ended") from task.exception()
+
+
+async def _connect(options: Options) -> ApiClient:
+    try:
+        return await ApiClient.connect(options.kubeconfig)
+    except ConfigError as error:
+        raise StartError(str(error)) from None
+
+
+def _server(handler: _RequestHandler) -> web.Server:
+    return web.Server(
+        handler,
+        access_log=None,
+        logger=_http_logger,
+        keepalive_timeout=IDLE_SECONDS,
+        lingering_time=2.0,
+        auto_decompress=False,  # the API server does not compress, and a small body shall stay small
+    )
+
+
+def _bound(address: str, port: int) -> socket.socket:
+    """A socket that has its port but does not listen yet. Raises StartError."""
+    bound = None
+    try:
+        family, kind, protocol, _, name = socket.getaddrinfo(
+            address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
+        )[0]
+        bound = socket.socket(family, kind, protocol)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(name)
+    except OSError as error:
+        if bound is not None:
+            bound.close()
+        raise StartError(f"cannot listen on {address}:{port}: {error.strerror}") from None
+    return bound
+
+
+def _name(bound: socket.socket) -> str:
+    host, port = bound.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """An event that the first SIGTERM or SIGINT sets; the second one finds the system's own handler and kills."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        stop.set()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    return stop
+
+
+def _allow_many_files() -> None:
+    """Many systems allow 1,024 open files unless a process asks for more: fewer than there may be connections."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

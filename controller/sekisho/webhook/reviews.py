@@ -1,0 +1,197 @@
+"""POST /validate and POST /mutate: from a request to a verdict.
+
+Whatever goes wrong on the way, a review that has a uid gets a denial, and never a pass.
+"""
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Final
+
+from aiohttp import ClientError, StreamReader, web
+from aiohttp.web_protocol import RequestPayloadError
+from msgspec import Struct
+
+from sekisho import admission
+from sekisho.admission import MalformedReviewError, Outcome, Review
+from sekisho.policies import PolicySet
+from sekisho.webhook.metrics import Metrics
+from sekisho.webhook.namespaces import Namespaces, UnknownNamespaceError
+from sekisho.webhook.replies import JSON, RejectedError, rejection
+
+logger = logging.getLogger(__name__)
+
+MOST_BODY: Final = 8 << 20
+"""Bytes. The API server takes objects of up to 3 MiB, and an update sends two."""
+MOST_INCOMING: Final = 64 << 20
+"""Bytes of unfinished bodies in memory; past it, a request that goes on sending is turned away."""
+MOST_REVIEWS: Final = 1000
+"""Reviews in hand, which wait for a namespace's labels; past it, each is a denial that was not judged."""
+DEFAULT_SECONDS: Final = 10.0
+"""The API server's own default; it tells its timeout as a parameter of the request."""
+MOST_SECONDS: Final = 30.0
+MARGIN: Final = 0.9
+"""The share of the timeout that is ours; the rest is the network's."""
+
+Judge = Callable[[Review, PolicySet, Mapping[str, str] | None], Outcome]
+
+_JUDGES: Final[Mapping[str, Judge]] = {"/validate": admission.validate, "/mutate": admission.mutate}
+_TIMEOUT: Final = re.compile(r"(?:^|&)timeout=([0-9]{1,4})s(?:&|$)")
+
+
+class Endpoint(Struct, frozen=True):
+    """Where a request goes, and how many seconds it has."""
+
+    name: str
+    judge: Judge
+    seconds: float
+
+
+@lru_cache(maxsize=64)
+def endpoint_of(target: str) -> Endpoint | None:
+    """The endpoint of a request target such as /validate?timeout=3s, None for an unknown path."""
+    path, _, query = target.partition("?")
+    judge = _JUDGES.get(path)
+    if judge is None:
+        return None
+    timeout = _TIMEOUT.search(query)
+    seconds = float(timeout[1]) if timeout else DEFAULT_SECONDS
+    return Endpoint(path[1:], judge, min(seconds, MOST_SECONDS) * MARGIN)
+
+
+class Reviews:
+    """Answers reviews by the policy set in `policies`, which may be replaced at any time.
+
+    `namespaces` is None without a cluster. `on_denial` gets each outcome that says no.
+    """
+
+    def __init__(
+        self,
+        policies: PolicySet,
+        namespaces: Namespaces | None,
+        metrics: Metrics,
+        on_denial: Callable[[Outcome], None],
+    ) -> None:
+        self.policies = policies
+        self.is_draining = False
+        """Whether clients are told to take their next request elsewhere."""
+        self._namespaces = namespaces
+        self._metrics = metrics
+        self._on_denial = on_denial
+        self._incoming = 0
+        self._in_hand = 0
+
+    def enforce(self, policies: PolicySet) -> None:
+        """Judge by this set from the next review on."""
+        self.policies = policies
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        started = time.perf_counter()
+        try:
+            endpoint = _endpoint(request)
+            review = _decode(await self._body(request.content, endpoint.seconds))
+        except RejectedError as error:
+            self._metrics.count_http_error(error.status)
+            return rejection(error)
+        outcome = await self._decide(endpoint, review, started)
+        self._metrics.count(endpoint.name, outcome, time.perf_counter() - started)
+        if outcome.message:
+            self._on_denial(outcome)
+        response = web.Response(body=outcome.response, content_type=JSON)
+        if self.is_draining:
+            response.force_close()
+        return response
+
+    async def _body(self, content: StreamReader, seconds: float) -> bytes:
+        """The whole body. Raises RejectedError."""
+        try:
+            if content.is_eof():  # the usual case: it came with the headers
+                return content.read_nowait()
+            async with asyncio.timeout(seconds):
+                return await self._receive(content)
+        except TimeoutError:
+            raise RejectedError(408, "the body did not arrive in time") from None
+        except (RequestPayloadError, ClientError, OSError):
+            raise RejectedError(400, "the body broke off") from None
+
+    async def _receive(self, content: StreamReader) -> bytes:
+        body = bytearray()
+        try:
+            while chunk := await content.readany():
+                body += chunk
+                self._incoming += len(chunk)
+                if len(body) > MOST_BODY:
+                    raise _too_large()
+                if self._incoming > MOST_INCOMING:
+                    raise RejectedError(503, "too much is being received at the same time", {"Retry-After": "1"})
+            return bytes(body)
+        finally:
+            self._incoming -= len(body)
+
+    async def _decide(self, endpoint: Endpoint, review: Review, started: float) -> Outcome:
+        """The verdict. Never raises."""
+        self._in_hand += 1
+        try:
+            if self._in_hand > MOST_REVIEWS:
+                return admission.refuse(review, "too many reviews are in hand at the same time; try again")
+            policies = self.policies  # one set from beginning to end
+            labels = None
+            if policies.needs_labels and review.operation in ("CREATE", "UPDATE"):
+                left = endpoint.seconds - (time.perf_counter() - started)
+                labels = await self._labels(review.namespace or "", left)
+            outcome = endpoint.judge(review, policies, labels)
+            if time.perf_counter() - started > endpoint.seconds:
+                return admission.refuse(review, "judging took longer than the API server waits")
+            return outcome
+        except UnknownNamespaceError as error:
+            return admission.refuse(review, f"the labels of its namespace are not known: {error}")
+        except Exception:
+            incident = secrets.token_hex(4)
+            logger.exception("internal error %s", incident, extra={"incident": incident, "uid": review.uid[:64]})
+            return admission.refuse(review, f"internal error {incident}; Sekisho's log says more under this id")
+        finally:
+            self._in_hand -= 1
+
+    async def _labels(self, namespace: str, seconds: float) -> Mapping[str, str]:
+        if not namespace:
+            raise UnknownNamespaceError("the request names none")
+        if self._namespaces is None:
+            raise UnknownNamespaceError("there is no cluster to ask")
+        labels = self._namespaces.known(namespace)
+        if labels is not None:
+            return labels
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._namespaces.fetch(namespace)
+        except TimeoutError:
+            raise UnknownNamespaceError("the cluster did not answer in time") from None
+
+
+def _endpoint(request: web.BaseRequest) -> Endpoint:
+    """Where a request goes, by its head alone. Raises RejectedError."""
+    endpoint = endpoint_of(request.raw_path)
+    if endpoint is None:
+        raise RejectedError(404, "there is nothing at this path; reviews go to /validate and /mutate")
+    if request.method != "POST":
+        raise RejectedError(405, f"{request.method} is not allowed here, only POST", {"Allow": "POST"})
+    if request.content_type != JSON:
+        raise RejectedError(415, f"the body must be {JSON}")
+    if (request.content_length or 0) > MOST_BODY:
+        raise _too_large()
+    return endpoint
+
+
+def _decode(body: bytes) -> Review:
+    try:
+        return admission.decode(body)
+    except MalformedReviewError as error:
+        raise RejectedError(400, f"the body is no AdmissionReview: {error}") from None
+
+
+def _too_large() -> RejectedError:
+    return RejectedError(413, f"the body is larger than {MOST_BODY} bytes")

@@ -1,0 +1,187 @@
+"""What the process needs from outside and keeps current: policies, labels of namespaces, the certificate, Events."""
+
+import logging
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+from prometheus_client.core import Metric
+
+from sekisho.cluster.api import ApiClient
+from sekisho.cluster.events import EventRecorder
+from sekisho.cluster.reflector import Reflector
+from sekisho.policies import CompiledPolicy, PolicyError, PolicySet, compile_policy, decode_policy, read_policies
+from sekisho.webhook.certificates import CertificateError, Pair, ServingCertificate, decode_pair, read_pair
+from sekisho.webhook.files import fingerprint, poll
+from sekisho.webhook.metrics import counters, gauges
+from sekisho.webhook.namespaces import PATH as NAMESPACES
+from sekisho.webhook.namespaces import decode_labels
+from sekisho.webhook.options import StartError
+
+logger = logging.getLogger(__name__)
+
+POLICIES = "/apis/sekisho.dev/v1alpha1/clusterpodpolicies"
+
+
+class Supply(Struct, frozen=True):
+    """One thing that is needed, by its `name`.
+
+    keep: what keeps it current; it runs until it is cancelled.
+    missing: why the process cannot serve yet, empty when it can.
+    families: its metrics.
+    """
+
+    name: str
+    keep: Callable[[], Coroutine[Any, Any, None]]
+    missing: Callable[[], str] = lambda: ""
+    families: Callable[[], Iterable[Metric]] = tuple
+
+
+def policies_from_cluster(
+    api: ApiClient, enforce: Callable[[PolicySet], None], on_version: Callable[[str], None]
+) -> Supply:
+    """The ClusterPodPolicies of the cluster. One that makes no sense stays out, or as it was; the log names it."""
+
+    def change(policies: Mapping[str, CompiledPolicy]) -> None:
+        enforce(PolicySet.of_compiled(policies.values()))
+        logger.info("enforcing the policies of the cluster", extra={"policies": len(policies)})
+
+    def quarantine(name: str, error: Exception) -> None:
+        logger.error("policy %s is not usable, its last good version stays in force: %s", name, error)
+
+    def families() -> Iterable[Metric]:
+        yield gauges("sekisho_policies", "Policies in force.", (), {(): len(reflector.objects)})
+        yield gauges(
+            "sekisho_policies_quarantined", "Policies that are not usable.", (), {(): len(reflector.quarantined)}
+        )
+        yield from _staleness("policies", reflector)
+
+    reflector = Reflector(api, POLICIES, _compiled, on_change=change, on_version=on_version, on_quarantine=quarantine)
+    return Supply(
+        "policies", reflector.run, lambda: "" if reflector.synced else "the policies are not listed yet", families
+    )
+
+
+def policies_from_folder(folder: Path, enforce: Callable[[PolicySet], None]) -> Supply:
+    """The policies in files. Raises StartError when they are bad now; later, the last good ones stay."""
+    seen = fingerprint(folder)
+    loaded = 0
+
+    def load() -> None:
+        nonlocal loaded
+        policies = read_policies(folder)
+        enforce(PolicySet.of(policies))
+        loaded = len(policies)
+        logger.info("enforcing the policies in %s", folder, extra={"policies": loaded})
+
+    def reload() -> None:
+        try:
+            load()
+        except PolicyError as error:
+            logger.error("the policies in %s are not usable, the last good ones stay in force: %s", folder, error)
+
+    try:
+        load()
+    except PolicyError as error:
+        raise StartError(str(error)) from None
+    return Supply(
+        "policies",
+        lambda: poll((folder,), seen, reload),
+        families=lambda: [gauges("sekisho_policies", "Policies in force.", (), {(): loaded})],
+    )
+
+
+def labels_from_cluster(api: ApiClient) -> tuple[Reflector[Mapping[str, str]], Supply]:
+    """The labels of all namespaces: the reflector that has them, and the supply."""
+    reflector = Reflector(api, NAMESPACES, decode_labels, metadata_only=True)
+    supply = Supply(
+        "namespaces",
+        reflector.run,
+        lambda: "" if reflector.synced else "the namespaces are not listed yet",
+        lambda: _staleness("namespaces", reflector),
+    )
+    return reflector, supply
+
+
+def certificate_from_secret(api: ApiClient, namespace: str, name: str, certificate: ServingCertificate) -> Supply:
+    """The pair in a Secret."""
+
+    def change(pairs: Mapping[str, Pair]) -> None:
+        for pair in pairs.values():
+            certificate.offer(pair)
+        if not pairs:
+            certificate.refuse(f"there is no Secret {namespace}/{name}")
+
+    reflector = Reflector(
+        api,
+        f"/api/v1/namespaces/{namespace}/secrets",
+        decode_pair,
+        on_change=change,
+        on_quarantine=lambda _, error: certificate.refuse(f"the Secret cannot be read: {error}"),
+        field_selector=f"metadata.name={name}",
+    )
+    return Supply("the certificate", reflector.run, lambda: _lacking(certificate), lambda: _expiry(certificate))
+
+
+def certificate_from_files(pair: tuple[Path, Path], certificate: ServingCertificate) -> Supply:
+    """The pair in two files. Raises StartError when it cannot be served now; later, the last good one stays."""
+    seen = fingerprint(*pair)
+
+    def load() -> None:
+        try:
+            certificate.offer(read_pair(*pair))
+        except CertificateError as error:
+            certificate.refuse(str(error))
+
+    load()
+    if certificate.expires is None:
+        raise StartError(f"cannot serve the certificate in {pair[0]} with the key in {pair[1]}: {certificate.problem}")
+    return Supply(
+        "the certificate",
+        lambda: poll(pair, seen, load),
+        lambda: _lacking(certificate),
+        lambda: _expiry(certificate),
+    )
+
+
+def events(recorder: EventRecorder) -> Supply:
+    """The task that writes Events; nothing waits for it."""
+
+    def families() -> Iterable[Metric]:
+        yield counters("sekisho_events_sent", "Events written, and their series.", (), {(): recorder.sent})
+        yield counters(
+            "sekisho_events_dropped",
+            "Denials without an Event, by reason.",
+            ("reason",),
+            {(reason,): count for reason, count in recorder.dropped.items()},
+        )
+
+    return Supply("Events", recorder.run, families=families)
+
+
+def _compiled(raw: bytes) -> CompiledPolicy:
+    return compile_policy(decode_policy(raw))
+
+
+def _lacking(certificate: ServingCertificate) -> str:
+    return "" if certificate.expires is not None else f"no certificate is served: {certificate.problem}"
+
+
+def _expiry(certificate: ServingCertificate) -> Iterable[Metric]:
+    if certificate.expires is not None:
+        yield gauges(
+            "sekisho_certificate_expiry_timestamp_seconds",
+            "When the served certificate expires.",
+            (),
+            {(): certificate.expires.timestamp()},
+        )
+
+
+def _staleness(name: str, reflector: Reflector[Any]) -> Iterable[Metric]:
+    yield gauges(
+        f"sekisho_{name}_stale_seconds",
+        "How long ago the API server was last heard; up to 60 on a healthy watch.",
+        (),
+        {(): reflector.stale_seconds},
+    )
