@@ -24,7 +24,7 @@ lint: install ## Formatting, lint, types, import directions, Dockerfile, generat
 	$(BIN)/lint-imports
 	$(BIN)/yamllint --strict policies
 	$(BIN)/hadolint Dockerfile
-	$(BIN)/python tools/generate.py --check
+	$(BIN)/python -m tools.generate --check
 
 controlplane: install ## Build or find etcd, kube-apiserver, kube-controller-manager, kubectl and helm (minutes, once)
 	$(BIN)/python -m tests.controlplane build
@@ -48,10 +48,10 @@ demo: install controlplane ## Show, on a real control plane, what a user sees; c
 	$(BIN)/python -m tests.demo
 
 generate: install ## Write the files that are generated from the policy types and the controls
-	$(BIN)/python tools/generate.py
+	$(BIN)/python -m tools.generate
 
 lock: install ## Resolve the dependencies anew and pin them with hashes
-	$(BIN)/python tools/lock.py
+	$(BIN)/python -m tools.lock
 
 clean: ## Remove .venv and caches (not the cached control plane)
 	rm -rf $(VENV) .cluster .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

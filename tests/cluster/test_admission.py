@@ -261,7 +261,7 @@ def test_warn_admits_with_a_warning_and_deny_refuses(kubectl: Kubectl, namespace
         enforce(kubectl, policy(name, namespace, enforcement="Warn", controls=controls))
         answer = create(kubectl, bad, "--dry-run=server")
         assert answer.returncode == 0
-        assert f'Warning: policy "{name}" warns about container "app" for an untrusted image' in answer.stderr
+        assert f'Warning: policy "{name}" warns about container "app" for its image' in answer.stderr
         enforce(kubectl, policy(name, namespace, enforcement="Deny", controls=controls))
         assert create(kubectl, bad, "--dry-run=server").returncode == 1
     finally:

@@ -136,7 +136,7 @@ def _patterns(parameter: str, written: Sequence[str]) -> Iterator[RegistryPatter
 
 CONTROL = Control(
     "images",
-    "an untrusted image",
+    "its image",
     "Containers may run images of trusted registries only, named as the policy says.",
     Images,
     opt_in,

@@ -80,7 +80,7 @@ def _judge(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
 
 CONTROL = Control(
     "runAsUser",
-    "running as root",
+    "the user it runs as",
     "Neither the pod nor a container may ask for user 0, or for an id outside the policy's ranges.",
     RunAsUser,
     _standard,

@@ -18,6 +18,7 @@ from sekisho.policies.types import (
     ClusterPodPolicy,
     ClusterPodPolicySpec,
     Defaults,
+    DefaultsProfile,
     Enforcement,
     PodSecurityStandard,
     TemplateEnforcement,
@@ -224,11 +225,12 @@ def _compile_check(name: str, parameters: Parameters, minor: int) -> Check:
 
 def _defaults(policy: str, defaults: Defaults) -> Iterable[Default]:
     given: dict[tuple[str, str], Any] = {}
-    if defaults.profile is not None:
+    if defaults.profile == DefaultsProfile.RESTRICTED:
         given[("pod", "runAsNonRoot")] = True
-        given[("pod", "seccompProfile")] = {"type": "RuntimeDefault"}
         given[("container", "allowPrivilegeEscalation")] = False
         given[("container", "capabilities")] = {"drop": ["ALL"]}
+    if defaults.profile is not None:
+        given[("pod", "seccompProfile")] = {"type": "RuntimeDefault"}
     if defaults.pod is not None:
         given |= _fields("pod", defaults.pod.security_context)
         if defaults.pod.automount_service_account_token is not None:

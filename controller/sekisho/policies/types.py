@@ -42,8 +42,9 @@ class SelectorOperator(StrEnum):
 
 
 class DefaultsProfile(StrEnum):
-    """A level of the Pod Security Standards whose demands are filled in."""
+    """Defaults that go with a level of the Pod Security Standards."""
 
+    BASELINE = "baseline"
     RESTRICTED = "restricted"
 
 
@@ -216,7 +217,13 @@ class Defaults(Struct, frozen=True, forbid_unknown_fields=True):
     """What is filled in where a pod leaves it unset. An explicit value is never changed, and is then judged."""
 
     profile: (
-        Annotated[DefaultsProfile, Meta(description="Fills in what this level of the Pod Security Standards asks for.")]
+        Annotated[
+            DefaultsProfile,
+            Meta(
+                description="restricted fills in what that level asks for; baseline, which asks for nothing, the "
+                "seccomp profile RuntimeDefault."
+            ),
+        ]
         | None
     ) = None
     pod: (

@@ -472,3 +472,11 @@ def test_explicit_defaults_outweigh_the_profile() -> None:
         "capabilities": {"drop": ["NET_RAW"]},
         "allowPrivilegeEscalation": False,
     }
+
+
+def test_baseline_profile_fills_in_the_seccomp_profile_alone() -> None:
+    own = policies(p={"defaults": {"profile": "baseline"}})
+    dressed = mutated({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a", "image": "x"}]}}, own)
+    assert dressed is not None
+    assert dressed["spec"]["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}}
+    assert "securityContext" not in dressed["spec"]["containers"][0]

@@ -45,7 +45,7 @@ def test_node_exporter_is_refused_for_each_thing_it_takes_from_the_host() -> Non
 def test_root_init_container_is_refused_and_named() -> None:
     result = check("-p", LIBRARY / "restricted/policy.yaml", MANIFESTS / "database.yaml")
     assert result.exit_code == 1
-    assert 'init container "own-volume" for running as root: ' in result.output
+    assert 'init container "own-volume" for the user it runs as: ' in result.output
     assert "spec.initContainers[0].securityContext.runAsUser is 0" in result.output
     assert 'container "database": ' not in result.output.replace('init container "own-volume"', "")
 
