@@ -1,0 +1,127 @@
+"""Whatever pod the API server accepts, it accepts with the defaults filled in."""
+
+import json
+import random
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.cluster.conftest import Cluster
+from tests.controlplane.waiting import wait_until
+
+PODS = 200
+SOON = 30.0
+
+CONTEXT: dict[str, list[Any]] = {
+    "privileged": [True, False],
+    "allowPrivilegeEscalation": [True, False],
+    "runAsNonRoot": [True, False],
+    "runAsUser": [0, 1000],
+    "runAsGroup": [0, 1000],
+    "readOnlyRootFilesystem": [True, False],
+    "procMount": ["Default", "Unmasked"],
+    "seccompProfile": [
+        {"type": "RuntimeDefault"},
+        {"type": "Unconfined"},
+        {"type": "Localhost", "localhostProfile": "x"},
+    ],
+    "capabilities": [{}, {"add": ["SYS_ADMIN"]}, {"add": ["CAP_SYS_ADMIN"]}, {"drop": ["NET_RAW"]}, {"drop": ["ALL"]}],
+    "windowsOptions": [{"runAsUserName": "u"}, {"hostProcess": True}],
+}
+POD_CONTEXT: dict[str, list[Any]] = {
+    key: CONTEXT[key] for key in ("runAsNonRoot", "runAsUser", "runAsGroup", "seccompProfile", "windowsOptions")
+} | {"fsGroup": [0, 1000]}
+SPEC: dict[str, list[Any]] = {
+    "hostUsers": [True, False],
+    "hostNetwork": [True],
+    "hostPID": [True],
+    "shareProcessNamespace": [True],
+    "os": [{"name": "linux"}, {"name": "windows"}],
+    "automountServiceAccountToken": [True, False],
+}
+
+
+def some(choices: random.Random, fields: dict[str, list[Any]], chance: float) -> dict[str, Any]:
+    return {key: choices.choice(values) for key, values in fields.items() if choices.random() < chance}
+
+
+def random_pod(choices: random.Random) -> dict[str, Any]:
+    """A pod of random fields; about two of three are ones that the API server accepts."""
+
+    def containers(name: str, most: int) -> list[dict[str, Any]]:
+        made = []
+        for index in range(choices.randint(0, most)):
+            one: dict[str, Any] = {"name": f"{name}{index}", "image": "x"}
+            if choices.random() < 0.8:
+                one["securityContext"] = some(choices, CONTEXT, choices.choice((0.05, 0.2)))
+            made.append(one)
+        return made
+
+    spec = some(choices, SPEC, 0.15)
+    if choices.random() < 0.6:
+        spec["securityContext"] = some(choices, POD_CONTEXT, 0.15)
+    spec["containers"] = [{"name": "always", "image": "x"}, *containers("app", 2)]
+    spec["initContainers"] = containers("init", 1)
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec}
+
+
+@pytest.fixture
+def dressing(cluster: Cluster) -> Iterator[str]:
+    """A namespace where all defaults are filled in and nothing is judged."""
+    name = f"dressing-{uuid.uuid4().hex[:8]}"
+    kubectl = cluster.plane.kubectl
+    defaults = {
+        "profile": "restricted",
+        "pod": {"securityContext": {"fsGroup": 2000, "runAsGroup": 3000}, "automountServiceAccountToken": False},
+        "container": {"securityContext": {"readOnlyRootFilesystem": True}},
+    }
+    policy = {
+        "apiVersion": "sekisho.dev/v1alpha1",
+        "kind": "ClusterPodPolicy",
+        "metadata": {"name": name},
+        "spec": {"match": {"namespaces": [name]}, "defaults": defaults},
+    }
+    kubectl.check("create", "namespace", name)
+    kubectl.check("apply", "-f", "-", input=json.dumps(policy))
+    kubectl.check("wait", "--for=condition=Enforced", f"clusterpodpolicy/{name}", f"--timeout={SOON:g}s")
+    account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+    wait_until(lambda: cluster.plane.call("GET", account).status == 200, SOON, "the service account is there")
+    yield name
+    kubectl("delete", "clusterpodpolicy", name, "--wait=false")
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+def test_defaults_never_make_a_pod_unacceptable_to_the_api_server(
+    cluster: Cluster, namespace: str, dressing: str
+) -> None:
+    choices = random.Random(20261123)  # noqa: S311 - a fixed sequence of pods
+    accepted = changed = 0
+    for _ in range(PODS):
+        pod = random_pod(choices)
+        plain = cluster.plane.call("POST", f"/api/v1/namespaces/{namespace}/pods?dryRun=All", pod)
+        if plain.status != 201:
+            continue
+        accepted += 1
+        dressed = cluster.plane.call("POST", f"/api/v1/namespaces/{dressing}/pods?dryRun=All", pod)
+        assert dressed.status == 201, (pod["spec"], dressed.body)
+        assert explicit_values(pod["spec"], json.loads(dressed.body)["spec"]), pod["spec"]
+        changed += json.loads(dressed.body)["spec"] != json.loads(plain.body)["spec"]
+    assert accepted > PODS / 4
+    assert changed > accepted / 2
+
+
+def explicit_values(given: Any, stored: Any) -> bool:
+    """Whether all that was given is still there; a list of capabilities may have grown."""
+    if isinstance(given, dict):
+        return all(
+            key in stored and explicit_values(value, stored[key])
+            for key, value in given.items()
+            if value not in ({}, [])
+        )
+    if isinstance(given, list) and given and isinstance(given[0], str):
+        return set(given) <= set(stored)
+    if isinstance(given, list):
+        return all(explicit_values(one, other) for one, other in zip(given, stored, strict=False))
+    return bool(given == stored)
