@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+N ?= 100000
 
-.PHONY: help install lint test unit cluster controlplane up down demo generate lock clean
+.PHONY: help install lint test unit cluster controlplane up down demo bench differential generate lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +47,12 @@ down: install ## Stop what `make up` started
 
 demo: install controlplane ## Show, on a real control plane, what a user sees; checks every step
 	$(BIN)/python -m tests.demo
+
+bench: install ## Time the engine, as ratios within one run
+	$(BIN)/python -m tests.load.engine
+
+differential: install ## Compare N random pods with the reference evaluator of the Pod Security Standards
+	$(BIN)/python -m tests.differential $(N)
 
 generate: install ## Write the files that are generated from the policy types and the controls
 	$(BIN)/python -m tools.generate
