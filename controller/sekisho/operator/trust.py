@@ -35,8 +35,18 @@ _LEAST_SECONDS = 0.5
 _RETRY_SECONDS = 5.0
 
 
+_OF_THE_RELEASE = (
+    "app.kubernetes.io/",
+    "helm.sh/",
+    "meta.helm.sh/",
+)
+"""Labels and annotations by which Helm knows what belongs to a release."""
+
+
 class _Meta(Struct, rename="camel", frozen=True):
     resource_version: str = ""
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
 
 
 class _Secret(Struct, frozen=True):
@@ -157,7 +167,8 @@ class TrustKeeper:
     async def _write_secret(self, name: str, read: _Secret, contents: dict[str, bytes]) -> None:
         """Give the Secret exactly these contents, unless it changed since it was `read`; made where it is missing."""
         if not read.metadata.resource_version:
-            body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": contents}
+            metadata = {"name": name} | await self._release_metadata()
+            body = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": contents}
             await self._api.create(self._secret_path(), msgspec.json.encode(body))
             return
         obsolete = dict.fromkeys(read.contents().keys() - contents.keys())
@@ -165,6 +176,16 @@ class TrustKeeper:
         await self._api.patch(
             self._secret_path(name), msgspec.json.encode(patch), params={"fieldManager": FIELD_MANAGER}
         )
+
+    async def _release_metadata(self) -> dict[str, dict[str, str]]:
+        """What makes an object one of the release's, so that Helm upgrades and removes it: as the webhooks have it."""
+        path = f"{WEBHOOK_CONFIGURATIONS[0]}/{self._options.webhook_configuration}"
+        found = msgspec.json.decode(await self._api.get(path), type=_WebhookConfiguration).metadata
+        given = {"labels": found.labels or {}, "annotations": found.annotations or {}}
+        return {
+            part: {key: value for key, value in entries.items() if key.startswith(_OF_THE_RELEASE)}
+            for part, entries in given.items()
+        }
 
     async def _publish(self, bundle: bytes) -> None:
         """Put the bundle into every webhook that does not have it."""

@@ -1,0 +1,227 @@
+"""The chart in a real cluster, by the real helm: what upgrades keep, what break-glass opens, what removal leaves."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.cluster.conftest import Cluster
+from tests.controlplane.installed import CHART, NAMESPACE, RELEASE, Sekisho
+from tests.controlplane.kubectl import Kubectl
+from tests.controlplane.waiting import wait_until
+
+CONFIGURATIONS = "validatingwebhookconfiguration,mutatingwebhookconfiguration"
+SOON = 30.0
+PRIVILEGED_POD: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "privileged"},
+    "spec": {"containers": [{"name": "app", "image": "registry.example/app", "securityContext": {"privileged": True}}]},
+}
+
+
+@pytest.fixture
+def sekisho(cluster: Cluster) -> Iterator[Sekisho]:
+    """The release, to change at will: the tests that follow find it as it was."""
+    yield cluster.sekisho
+    cluster.sekisho.webhook.kill()  # nothing is under way that a drain could wait for
+    cluster.sekisho.controller.stop()
+    cluster.sekisho.install()
+
+
+@pytest.fixture
+def policy(kubectl: Kubectl, namespace: str) -> Iterator[str]:
+    """A policy that refuses the namespace's privileged pods, enforced."""
+    name = f"{namespace}-unprivileged"
+    manifest = {
+        "apiVersion": "sekisho.dev/v1alpha1",
+        "kind": "ClusterPodPolicy",
+        "metadata": {"name": name},
+        "spec": {"match": {"namespaces": [namespace]}, "controls": {"privileged": {}}},
+    }
+    kubectl.check("apply", "-f", "-", input=json.dumps(manifest))
+    kubectl.check("wait", "--for=condition=Enforced", f"clusterpodpolicy/{name}", f"--timeout={SOON:g}s")
+    yield name
+    kubectl("delete", "clusterpodpolicy", name, "--wait=false")
+
+
+def admits_privileged(kubectl: Kubectl) -> bool:
+    answer = kubectl("create", "--dry-run=server", "-f", "-", input=json.dumps(PRIVILEGED_POD))
+    return answer.returncode == 0
+
+
+def items(kubectl: Kubectl, *arguments: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(kubectl.check("get", *arguments, "-o", "json"))["items"]
+    return found
+
+
+def webhooks(kubectl: Kubectl) -> dict[str, dict[str, Any]]:
+    found = items(kubectl, CONFIGURATIONS)
+    return {webhook["name"]: webhook for configuration in found for webhook in configuration["webhooks"]}
+
+
+def bundles(kubectl: Kubectl) -> dict[str, str]:
+    return {name: webhook["clientConfig"].get("caBundle", "") for name, webhook in webhooks(kubectl).items()}
+
+
+def keys(kubectl: Kubectl) -> dict[str, dict[str, str]]:
+    found = items(kubectl, "secret", "--namespace", NAMESPACE, "--selector", f"app.kubernetes.io/instance={RELEASE}")
+    return {secret["metadata"]["name"]: secret["data"] for secret in found}
+
+
+def of_the_release(kubectl: Kubectl) -> set[str]:
+    """Every object of every kind that carries the release's label."""
+    kinds = kubectl.check("api-resources", "--verbs=list,delete", "-o", "name").split()
+    selector = f"app.kubernetes.io/instance={RELEASE}"
+    return set(kubectl.check("get", ",".join(kinds), "-A", "--selector", selector, "-o", "name").split())
+
+
+def upgrade(sekisho: Sekisho, *arguments: str) -> None:
+    sekisho.helm("upgrade", RELEASE, str(CHART), "--namespace", NAMESPACE, "--reuse-values", *arguments)
+
+
+@pytest.mark.parametrize("method", ["--server-side=true", "--server-side=false"])
+def test_upgrade_and_rollback_keep_keys_and_ca_bundles(sekisho: Sekisho, kubectl: Kubectl, method: str) -> None:
+    sekisho.controller.stop()  # it would mend what an upgrade breaks
+    kept = keys(kubectl), bundles(kubectl)
+    assert set(kept[0]) == {f"{RELEASE}-ca", f"{RELEASE}-webhook-tls"}
+    assert all(kept[0].values())
+    assert all(kept[1].values())
+
+    upgrade(sekisho, method, "--set", "webhook.timeoutSeconds=7")
+    assert (keys(kubectl), bundles(kubectl)) == kept
+    assert {webhook["timeoutSeconds"] for webhook in webhooks(kubectl).values()} == {7}
+
+    sekisho.helm("rollback", RELEASE, "--namespace", NAMESPACE)
+    assert (keys(kubectl), bundles(kubectl)) == kept
+    assert {webhook["timeoutSeconds"] for webhook in webhooks(kubectl).values()} == {3}
+
+
+def test_upgrade_from_a_webhook_outside_to_one_inside_and_back(sekisho: Sekisho, kubectl: Kubectl) -> None:
+    sekisho.controller.stop()
+    kept = bundles(kubectl)
+    called = {name: webhook["clientConfig"]["url"] for name, webhook in webhooks(kubectl).items()}
+
+    upgrade(sekisho, "--set", "webhook.url=", "--set", "image.repository=registry.example/sekisho")
+    assert {webhook["clientConfig"]["service"]["name"] for webhook in webhooks(kubectl).values()} == {
+        f"{RELEASE}-webhook"
+    }
+    assert not any("url" in webhook["clientConfig"] for webhook in webhooks(kubectl).values())
+    assert bundles(kubectl) == kept
+    assert f"deployment.apps/{RELEASE}-webhook" in of_the_release(kubectl)
+
+    sekisho.helm("rollback", RELEASE, "--namespace", NAMESPACE)
+    assert {name: webhook["clientConfig"].get("url") for name, webhook in webhooks(kubectl).items()} == called
+    assert bundles(kubectl) == kept
+    assert f"deployment.apps/{RELEASE}-webhook" not in of_the_release(kubectl)
+
+
+@pytest.mark.usefixtures("policy")
+def test_broken_glass_opens_the_gate_and_an_upgrade_shuts_it(sekisho: Sekisho, kubectl: Kubectl) -> None:
+    assert not admits_privileged(kubectl)
+    kubectl.check("delete", CONFIGURATIONS, RELEASE)
+    assert admits_privileged(kubectl)
+    upgrade(sekisho)
+    wait_until(lambda: all(bundles(kubectl).values()), SOON, "the controller set the caBundle again")
+    assert not admits_privileged(kubectl)
+
+
+def test_a_dead_webhook_refuses_pods_but_none_that_it_is_not_sent(sekisho: Sekisho, kubectl: Kubectl) -> None:
+    sekisho.webhook.kill()
+    assert not admits_privileged(kubectl)
+    assert admits_privileged(kubectl.in_namespace("kube-system"))
+    assert admits_privileged(kubectl.in_namespace(NAMESPACE))
+
+
+def test_uninstalling_with_dead_processes_leaves_the_policies_and_nothing_that_blocks(
+    sekisho: Sekisho, kubectl: Kubectl, policy: str
+) -> None:
+    for component in sekisho.components:
+        component.kill()
+    assert not admits_privileged(kubectl)
+
+    sekisho.helm("uninstall", RELEASE, "--namespace", NAMESPACE)
+    assert admits_privileged(kubectl)
+    definition = "customresourcedefinition.apiextensions.k8s.io/clusterpodpolicies.sekisho.dev"
+    assert of_the_release(kubectl) == {definition}
+    assert items(kubectl, "secret", "--namespace", NAMESPACE) == []
+    assert kubectl("get", "clusterpodpolicy", policy).returncode == 0
+
+    sekisho.install()
+    wait_until(lambda: not admits_privileged(kubectl), SOON, "the policy that was kept is enforced again")
+
+
+def test_secrets_made_anew_still_belong_to_the_release(sekisho: Sekisho, kubectl: Kubectl) -> None:
+    names = set(keys(kubectl))
+    kubectl.check("delete", "secret", "--namespace", NAMESPACE, *names)
+    wait_until(lambda: {name for name, held in keys(kubectl).items() if held} == names, SOON, "both are there again")
+    upgrade(sekisho)
+    sekisho.helm("uninstall", RELEASE, "--namespace", NAMESPACE)
+    assert items(kubectl, "secret", "--namespace", NAMESPACE) == []
+
+
+def test_a_second_release_comes_and_goes_beside_the_first(sekisho: Sekisho, kubectl: Kubectl) -> None:
+    before = of_the_release(kubectl)
+    second = ("other", "--namespace", "other-system")
+    values = ("webhook.url=https://127.0.0.1:1", "controller.replicas=0", f"excludeNamespaces={{{NAMESPACE}}}")
+    settings = [argument for value in (*values, "crds.install=false") for argument in ("--set", value)]
+    sekisho.helm("install", *second, "--create-namespace", str(CHART), *settings)
+    try:
+        assert not admits_privileged(kubectl)  # the second one's webhook, which nobody serves
+        assert admits_privileged(kubectl.in_namespace(NAMESPACE))
+    finally:
+        sekisho.helm("uninstall", *second)
+        kubectl("delete", "namespace", "other-system", "--wait=false")
+    assert admits_privileged(kubectl)
+    assert of_the_release(kubectl) == before
+
+
+@pytest.mark.parametrize(
+    "values",
+    [(), ("networkPolicy.egress[0].ports[0].port=6443", "networkPolicy.metricsFrom[0].podSelector.matchLabels.a=b")],
+)
+def test_the_api_server_takes_what_is_rendered_without_a_warning(cluster: Cluster, values: tuple[str, ...]) -> None:
+    all_values = ("image.repository=registry.example/sekisho", "crds.install=false", *values)
+    settings = [argument for value in all_values for argument in ("--set", value)]
+    rendered = cluster.sekisho.helm("template", "another", str(CHART), "--namespace", NAMESPACE, *settings)
+    answer = cluster.plane.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", input=rendered)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stderr == ""
+
+
+CLUSTER = "--all-namespaces"
+OWN = f"--namespace={NAMESPACE}"
+ELSEWHERE = "--namespace=kube-system"
+PERMISSIONS = [
+    ("webhook", True, ("get", f"secret/{RELEASE}-webhook-tls", OWN)),
+    ("webhook", False, ("get", f"secret/{RELEASE}-ca", OWN)),
+    ("webhook", False, ("patch", f"secret/{RELEASE}-webhook-tls", OWN)),
+    ("webhook", False, ("list", "secrets", OWN)),
+    ("webhook", True, ("get", "replicasets.apps", CLUSTER)),
+    ("webhook", False, ("get", "deployments.apps", CLUSTER)),
+    ("webhook", True, ("create", "events.events.k8s.io", CLUSTER)),
+    ("webhook", False, ("get", "pods", CLUSTER)),
+    ("webhook", True, ("patch", "leases.coordination.k8s.io", OWN)),
+    ("webhook", False, ("patch", "leases.coordination.k8s.io", ELSEWHERE)),
+    ("webhook", False, ("patch", f"validatingwebhookconfiguration/{RELEASE}")),
+    ("controller", True, ("patch", f"secret/{RELEASE}-ca", OWN)),
+    ("controller", False, ("patch", f"secret/{RELEASE}-ca", ELSEWHERE)),
+    ("controller", False, ("get", "secret/another", OWN)),
+    ("controller", True, ("patch", f"validatingwebhookconfiguration/{RELEASE}")),
+    ("controller", False, ("patch", "validatingwebhookconfiguration/another")),
+    ("controller", False, ("delete", f"validatingwebhookconfiguration/{RELEASE}")),
+    ("controller", True, ("patch", "clusterpodpolicies.sekisho.dev", "--subresource=status")),
+    ("controller", False, ("patch", "clusterpodpolicies.sekisho.dev")),
+    ("controller", True, ("delete", "leases.coordination.k8s.io", OWN)),
+    ("controller", False, ("delete", "leases.coordination.k8s.io", ELSEWHERE)),
+]
+
+
+@pytest.mark.parametrize(("account", "allowed", "wanted"), PERMISSIONS)
+def test_accounts_may_do_what_their_process_does_and_no_more(
+    cluster: Cluster, account: str, allowed: bool, wanted: tuple[str, ...]
+) -> None:
+    user = f"system:serviceaccount:{NAMESPACE}:{RELEASE}-{account}"
+    answer = cluster.plane.kubectl("auth", "can-i", *wanted, "--as", user)
+    assert answer.stdout.strip() == ("yes" if allowed else "no"), answer.stderr

@@ -1,0 +1,208 @@
+"""The control plane that the other tests stand on."""
+
+import contextlib
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.cluster.conftest import Cluster
+from tests.controlplane.build import Binaries
+from tests.controlplane.component import Component, ComponentError
+from tests.controlplane.kubectl import Kubectl
+from tests.controlplane.plane import ControlPlane, start_on_free_ports
+from tests.controlplane.ports import choose_ports
+from tests.controlplane.processes import ProcessId, alive, identify, listeners, send
+from tests.controlplane.supervisor import read_state
+from tests.controlplane.waiting import wait_until
+
+SOON = 30.0
+ROOT = Path(__file__).parents[2]
+PARENT = """
+import sys
+from pathlib import Path
+from tests.controlplane.build import control_plane_binaries
+from tests.controlplane.kubectl import Kubectl
+from tests.controlplane.plane import ControlPlane
+from tests.controlplane.progress import Progress
+
+with ControlPlane(Path(sys.argv[1]), control_plane_binaries(Progress())) as plane:
+    print(*(component.pid for component in plane.components), flush=True)
+    sys.stdin.read()
+"""
+SERVER = """
+import signal, socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+signal.pause()
+"""
+
+
+def identified(components: Iterable[Component]) -> dict[str, ProcessId]:
+    """The processes of these components, all of which must run."""
+    found = {component.name: identify(component.pid) for component in components}
+    return {name: process for name, process in found.items() if process}
+
+
+def controlplane(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m tests.controlplane` for a control plane in a folder of its own."""
+    command = (sys.executable, "-m", "tests.controlplane", f"--folder={folder}", *args)
+    return subprocess.run(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_two_control_planes_run_beside_each_other(
+    bare_plane: ControlPlane, new_plane: Callable[[], ControlPlane]
+) -> None:
+    with new_plane() as other:
+        other.kubectl.check("create", "namespace", "only-in-the-other")
+        assert other.call("GET", "/api/v1/namespaces/only-in-the-other").status == 200
+        assert bare_plane.call("GET", "/api/v1/namespaces/only-in-the-other").status == 404
+        processes = identified(other.components)
+        assert len(processes) == 3
+    assert not any(alive(process) for process in processes.values())
+    assert bare_plane.call("GET", "/readyz").status == 200
+
+
+def test_everything_listens_on_loopback_only(cluster: Cluster) -> None:
+    components = (*cluster.plane.components, *cluster.sekisho.components)
+    addresses = {component.name: listeners(component.pid) for component in components}
+    silent = {name for name, found in addresses.items() if not found}
+    assert silent == {"kube-controller-manager"}
+    assert {address for found in addresses.values() for address, _ in found} == {"0100007F"}
+
+
+def test_nothing_outlives_a_parent_that_was_killed(binaries: Binaries, tmp_path: Path) -> None:
+    command = (sys.executable, "-c", PARENT, str(tmp_path))
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        processes = [process for pid in pids if (process := identify(pid))]
+        assert len(processes) == 3
+        parent.kill()
+    wait_until(lambda: not any(alive(process) for process in processes), SOON, f"the processes {pids} are gone")
+
+
+def test_restarted_api_server_is_the_same_cluster(bare_plane: ControlPlane) -> None:
+    bare_plane.kubectl.check("create", "namespace", "survivor")
+    server, pid = bare_plane.server, bare_plane.apiserver.pid
+    bare_plane.apiserver.restart()
+    assert bare_plane.server == server
+    assert bare_plane.apiserver.pid != pid
+    assert bare_plane.kubectl("get", "namespace", "survivor").returncode == 0
+
+
+def test_paused_etcd_makes_the_api_server_unready_until_it_goes_on(bare_plane: ControlPlane) -> None:
+    bare_plane.etcd.pause()
+    try:
+        assert not bare_plane.etcd.ready
+        wait_until(lambda: not bare_plane.apiserver.ready, SOON, "the API server notices")
+    finally:
+        bare_plane.etcd.resume()
+    bare_plane.apiserver.wait_ready(SOON)
+
+
+def test_component_that_ends_at_once_is_reported_with_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "failing.log"
+    failing = Component("failing", (sys.executable, "-c", "raise SystemExit('no such flag')"), log, lambda: False)
+    with pytest.raises(
+        ComponentError, match=r"(?s)failing ended with exit code 1\nno such flag\n\(log: .*failing\.log"
+    ):
+        failing.start()
+
+
+def test_taken_port_is_not_chosen_again(tmp_path: Path) -> None:
+    record = tmp_path / "ports.json"
+    first = choose_ports(record, ("one", "two"))
+    assert choose_ports(record, ("one", "two")) == first
+    with socket.create_server(("127.0.0.1", first["one"])):
+        second = choose_ports(record, ("one", "two"))
+    assert second["one"] != first["one"]
+    assert second["two"] == first["two"]
+
+
+def test_port_that_another_process_takes_meanwhile_is_given_up(tmp_path: Path) -> None:
+    tried: list[int] = []
+    with contextlib.ExitStack() as thefts:
+
+        def start(ports: dict[str, int]) -> None:
+            port = ports["server"]
+            if not tried:
+                thefts.enter_context(socket.create_server(("127.0.0.1", port)))
+            tried.append(port)
+
+            def ready() -> bool:
+                with socket.socket() as client:
+                    return client.connect_ex(("127.0.0.1", port)) == 0
+
+            command, log = (sys.executable, "-c", SERVER, str(port)), tmp_path / f"{port}.log"
+            component = Component("server", command, log, ready, port)
+            thefts.callback(component.stop)
+            component.start(SOON)
+
+        start_on_free_ports(tmp_path / "ports.json", ("server",), start, lambda: None)
+    assert len(set(tried)) == 2
+
+
+def test_administrator_and_keys_are_for_the_owner_only(cluster: Cluster) -> None:
+    folder = cluster.plane.folder
+    secrets = [cluster.plane.kubeconfig, *folder.glob("pki/*.key"), *folder.rglob("*.kubeconfig")]
+    assert len(secrets) == 9
+    assert {stat.S_IMODE(path.stat().st_mode) for path in secrets} == {0o600}
+
+
+def test_processes_act_as_the_accounts_of_the_chart(cluster: Cluster) -> None:
+    for name in ("webhook", "controller"):
+        kubeconfig = cluster.plane.folder / "sekisho" / f"sekisho-{name}.kubeconfig"
+        kubectl = Kubectl(cluster.plane.binaries.kubectl, kubeconfig)
+        account = f"system:serviceaccount:sekisho-system:sekisho-{name}"
+        assert kubectl.check("auth", "whoami", "-o", "jsonpath={.status.userInfo.username}") == account
+        assert kubectl("get", "nodes").returncode != 0
+        assert kubectl("get", "clusterpodpolicies").returncode == 0
+
+
+def test_up_repairs_what_died_and_down_leaves_nothing(binaries: Binaries, tmp_path: Path) -> None:
+    folder = tmp_path / "cluster"
+    first = controlplane(folder, "up", "--bare")
+    assert first.returncode == 0, first.stderr
+    assert f"export KUBECONFIG={folder}/kubeconfig" in first.stdout
+    assert controlplane(folder, "status").returncode == 0
+    state = read_state(folder)
+    assert state
+
+    os.kill(state.processes["kube-controller-manager"].pid, signal.SIGKILL)
+    wait_until(lambda: controlplane(folder, "status").returncode == 3, SOON, "status shows that a component died")
+    assert controlplane(folder, "up", "--bare").returncode == 0
+    repaired = read_state(folder)
+    assert repaired
+    assert repaired.supervisor == state.supervisor
+    assert repaired.processes["etcd"] == state.processes["etcd"]
+    assert repaired.processes["kube-controller-manager"] != state.processes["kube-controller-manager"]
+
+    os.kill(repaired.supervisor.pid, signal.SIGKILL)
+    wait_until(lambda: not any(map(alive, repaired.processes.values())), SOON, "all died with the supervisor")
+    assert controlplane(folder, "up", "--bare").returncode == 0
+    last = read_state(folder)
+    assert last
+
+    assert controlplane(folder, "down").returncode == 0
+    assert not any(map(alive, (last.supervisor, *last.processes.values())))
+    assert not folder.exists()
+    assert controlplane(folder, "down").returncode == 0
+
+
+def test_recycled_process_id_is_not_taken_for_the_process(bare_plane: ControlPlane) -> None:
+    process = identify(bare_plane.etcd.pid)
+    assert process
+    another = msgspec.structs.replace(process, started=process.started - 1)
+    assert alive(process)
+    assert not alive(another)
+    assert not send(another, signal.SIGKILL)
+    assert bare_plane.etcd.ready
