@@ -43,12 +43,8 @@ class UserInfo(Struct, frozen=True, gc=False):
     groups: list[str] | None = None
 
 
-class Review(Struct, frozen=True, gc=False, rename="camel"):
-    """The request of an AdmissionReview.
-
-    `object` and `old_object` are None where the request has none (DELETE, CONNECT). `defect` says why the object could
-    not be read: such a review is a denial, whatever it asks.
-    """
+class RequestHead(Struct, frozen=True, gc=False, rename="camel"):
+    """The request of an AdmissionReview without its objects."""
 
     uid: str
     kind: GroupVersionKind = GroupVersionKind()
@@ -58,9 +54,18 @@ class Review(Struct, frozen=True, gc=False, rename="camel"):
     namespace: str | None = None
     operation: str = ""
     user_info: UserInfo = UserInfo()
+    dry_run: bool | None = None
+
+
+class Review(RequestHead, frozen=True, gc=False, rename="camel"):
+    """The request of an AdmissionReview.
+
+    `object` and `old_object` are None where the request has none (DELETE, CONNECT). `defect` says why the object could
+    not be read: such a review is a denial, whatever it asks.
+    """
+
     object: Workload | None = None
     old_object: Workload | None = None
-    dry_run: bool | None = None
     defect: str | None = None
 
     @property
@@ -101,22 +106,8 @@ class _Envelope(Struct, frozen=True, gc=False, rename="camel"):
     kind: str
 
 
-class _BareRequest(Struct, frozen=True, gc=False, rename="camel"):
-    """A request without its objects, to answer one whose objects cannot be read."""
-
-    uid: str
-    kind: GroupVersionKind = GroupVersionKind()
-    resource: GroupVersionResource = GroupVersionResource()
-    sub_resource: str | None = None
-    name: str | None = None
-    namespace: str | None = None
-    operation: str = ""
-    user_info: UserInfo = UserInfo()
-    dry_run: bool | None = None
-
-
 class _BareEnvelope(Struct, frozen=True, gc=False):
-    request: _BareRequest
+    request: RequestHead
 
 
 _decoder = msgspec.json.Decoder(_Envelope)
