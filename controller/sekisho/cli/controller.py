@@ -56,9 +56,27 @@ BAD_INPUT = 2
 @click.option(
     "--identity", default=socket.gethostname, metavar="NAME", help="Who holds the Lease; the host name by default."
 )
-@click.option("--metrics-bind-address", default="0.0.0.0", show_default=True, metavar="ADDRESS")  # noqa: S104
-@click.option("--metrics-port", type=click.IntRange(0, 65535), default=8082, show_default=True)
-@click.option("--log-level", type=click.Choice(logs.LEVELS), default="info", show_default=True)
+@click.option(
+    "--metrics-bind-address",
+    default="0.0.0.0",  # noqa: S104
+    show_default=True,
+    metavar="ADDRESS",
+    help="The address for probes and metrics.",
+)
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    default=8082,
+    show_default=True,
+    help="The port for probes and metrics, in plain HTTP.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(logs.LEVELS),
+    default="info",
+    show_default=True,
+    help="The least severe level that is logged.",
+)
 def controller(
     kubeconfig: Path | None,
     namespace: str,

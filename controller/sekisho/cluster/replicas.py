@@ -68,7 +68,8 @@ class ReplicaReporter:
                     await asyncio.sleep(_backoff(failures))
                 else:
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self._changed.wait(), _spread(RENEW_SECONDS))
+                        async with asyncio.timeout(_spread(RENEW_SECONDS)):
+                            await self._changed.wait()
         finally:
             await self._withdraw()
 
@@ -104,7 +105,8 @@ class ReplicaReporter:
 
     async def _withdraw(self) -> None:
         with suppress(ApiError, ApiUnavailable, TimeoutError):
-            await asyncio.wait_for(self._api.delete(self._path), _WITHDRAW_SECONDS)
+            async with asyncio.timeout(_WITHDRAW_SECONDS):
+                await self._api.delete(self._path)
 
 
 def _backoff(failures: int) -> float:

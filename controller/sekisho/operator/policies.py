@@ -16,7 +16,7 @@ from sekisho.cluster.reflector import Reflector
 from sekisho.cluster.replicas import Replica, forgotten, live, observe
 from sekisho.operator.metrics import Metrics
 from sekisho.operator.status import Policy, read_policy, wanted_status
-from sekisho.policies.types import GROUP, VERSION
+from sekisho.policies.types import GROUP, VERSION, ClusterPodPolicyStatus
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +24,8 @@ PATH = f"/apis/{GROUP}/{VERSION}/clusterpodpolicies"
 FIELD_MANAGER = "sekisho-controller"
 
 DEBOUNCE_SECONDS = 0.1
+BATCH = 16
+"""Requests under way at once; what is to be written is thought over anew after each batch."""
 LOOK_SECONDS = 60.0
 """How often everything is looked at without being woken."""
 _RETRY_SECONDS = 5.0
@@ -37,6 +39,7 @@ class StatusKeeper:
         self._namespace = namespace
         self._metrics = metrics
         self._policies: dict[str, Policy] = {}  # by uid: a policy of the same name made anew is another
+        self._failed: set[str] = set()  # uids: one policy that can't be written must not hold up the others
         self._replicas: dict[str, Replica] = {}
         self._wake = asyncio.Event()
 
@@ -48,7 +51,7 @@ class StatusKeeper:
 
     def deleted(self, body: Mapping[str, Any]) -> None:
         """Take note that a policy is gone."""
-        self._policies.pop(body["metadata"]["uid"], None)
+        self._forget(body["metadata"]["uid"])
 
     async def run(self) -> None:
         """Run until cancelled; API failures are logged, counted and tried again."""
@@ -63,9 +66,11 @@ class StatusKeeper:
             await leases.wait_synced()  # else a controller that starts would see no replicas, and say so
             while True:
                 pause = await self._bring_up_to_date()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), pause)
-                await asyncio.sleep(DEBOUNCE_SECONDS)
+                if pause > 0:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(pause):
+                            await self._wake.wait()
+                    await asyncio.sleep(DEBOUNCE_SECONDS)
 
     def _leases_changed(self, leases: Mapping[str, Lease]) -> None:
         replicas = observe(leases.values(), self._replicas, time.monotonic(), datetime.now(UTC))
@@ -73,48 +78,63 @@ class StatusKeeper:
             self._replicas = replicas
             self._wake.set()
 
+    def _forget(self, uid: str) -> None:
+        self._policies.pop(uid, None)
+        self._failed.discard(uid)
+
     async def _bring_up_to_date(self) -> float:
-        """Write what there is to say; gives the seconds until time alone may change something."""
+        """Write some of what there is to say; gives the seconds until there may be more, without being woken."""
         self._wake.clear()
-        failures: list[Exception] = []
-        try:
-            await self._forget_dead_replicas()
-            for uid in list(self._policies):
-                if (policy := self._policies.get(uid)) is not None:
-                    failures += await self._write_status(policy)
-        except (ApiError, ApiUnavailable) as error:
-            failures.append(error)
+        stale = self._stale()
+        writes = [self._write(policy, wanted) for policy, wanted in stale[:BATCH]]
+        removals = [self._remove_lease(name) for name in forgotten(self._replicas, time.monotonic())[:BATCH]]
+        failures = [failure for failure in await asyncio.gather(*writes, *removals) if failure is not None]
         if failures:
             self._metrics.reconcile_errors.labels("status").inc(len(failures))
             logger.warning("cannot bring the policies' status up to date (%d failures): %s", len(failures), failures[0])
             return _RETRY_SECONDS
+        if len(stale) > BATCH:
+            return 0.0
         now = time.monotonic()
         return min([LOOK_SECONDS] + [replica.expires - now for replica in live(self._replicas, now)])
 
-    async def _write_status(self, policy: Policy) -> list[ApiError]:
-        """Write the status of a policy, if that is news. Gives the failure that is this policy's alone."""
-        wanted = wanted_status(policy, live(self._replicas, time.monotonic()), datetime.now(UTC))
-        if wanted == policy.status:
-            return []
-        # The version makes sure that the status is about what it was made from, and that a leader of old loses.
-        patch = {"metadata": {"resourceVersion": policy.resource_version}, "status": wanted}
-        try:
-            raw = await self._api.patch(
-                f"{PATH}/{policy.name}/status", msgspec.json.encode(patch), params={"fieldManager": FIELD_MANAGER}
-            )
-        except ApiError as error:
-            if error.status == 404:
-                self._policies.pop(policy.uid, None)
-            elif error.status != 409:  # after a conflict, the version that is there now is on its way
-                return [error]
-            return []
-        self.changed(msgspec.json.decode(raw))
-        return []
+    def _stale(self) -> list[tuple[Policy, ClusterPodPolicyStatus]]:
+        """The policies whose status is not what it should be; first those that somebody may be waiting for."""
+        replicas, now = live(self._replicas, time.monotonic()), datetime.now(UTC)
+        wanted = [(policy, wanted_status(policy, replicas, now)) for policy in self._policies.values()]
+        stale = [(policy, status) for policy, status in wanted if policy.status != status]
+        return sorted(stale, key=lambda each: (each[0].uid in self._failed, _is_told(each[0])))
 
-    async def _forget_dead_replicas(self) -> None:
-        for name in forgotten(self._replicas, time.monotonic()):
-            try:
-                await self._api.delete(lease_path(self._namespace, name))
-            except ApiError as error:
-                if error.status != 404:
-                    raise
+    async def _write(self, policy: Policy, status: ClusterPodPolicyStatus) -> Exception | None:
+        """Write the status of a policy; gives what stood in the way."""
+        # The version makes sure that the status is about what it was made from, and that a leader of old loses.
+        patch = {"metadata": {"resourceVersion": policy.resource_version}, "status": status}
+        path = f"{PATH}/{policy.name}/status"
+        try:
+            raw = await self._api.patch(path, msgspec.json.encode(patch), params={"fieldManager": FIELD_MANAGER})
+        except (ApiError, ApiUnavailable) as error:
+            match error:
+                case ApiError(status=404):
+                    self._forget(policy.uid)
+                case ApiError(status=409):  # the version that is there now is on its way
+                    await asyncio.sleep(DEBOUNCE_SECONDS)
+                case _:
+                    self._failed.add(policy.uid)
+                    return error
+            return None
+        self._failed.discard(policy.uid)
+        self.changed(msgspec.json.decode(raw))
+        return None
+
+    async def _remove_lease(self, name: str) -> Exception | None:
+        try:
+            await self._api.delete(lease_path(self._namespace, name))
+        except (ApiError, ApiUnavailable) as error:
+            if not isinstance(error, ApiError) or error.status != 404:
+                return error
+        return None
+
+
+def _is_told(policy: Policy) -> bool:
+    """Whether the status is about this generation already."""
+    return policy.status is not None and policy.status.observed_generation == policy.generation

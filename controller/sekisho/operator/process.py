@@ -20,6 +20,9 @@ EXIT_STOPPED = 0
 EXIT_FAILED = 1
 """For whoever supervises the process to start it again: the Lease was lost, or the work ended by itself."""
 
+STOP_SECONDS = 5.0
+"""Some of the code that is stopped here is not ours, and the Lease must not wait for it."""
+
 
 async def run(options: Options) -> int:
     """Run until SIGTERM or SIGINT, or until the Lease is lost; gives the exit code.
@@ -74,14 +77,14 @@ async def _lead(api: ApiClient, options: Options, metrics: Metrics, stop: asynci
 
 
 async def _until_first(*works: Coroutine[object, object, object]) -> None:
-    """Run all until one ends, then cancel the others. Raises what that one raised."""
+    """Run all until one ends, then cancel the others, which get STOP_SECONDS. Raises what that one raised."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.wait(tasks, timeout=STOP_SECONDS)
     for task in done:
         task.result()
 

@@ -95,7 +95,8 @@ class TrustKeeper:
                 pause = await self._try_to_reconcile()
                 await asyncio.sleep(_LEAST_SECONDS)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), pause)
+                    async with asyncio.timeout(pause):
+                        await self._wake.wait()
 
     def _watch(self, collection: str, name: str) -> Reflector[bytes]:
         """Wakes up at each change of one object. A role that names the object allows just this selection."""

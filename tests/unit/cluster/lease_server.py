@@ -36,7 +36,8 @@ class LeaseServer:
         deadline = time.monotonic() + seconds
         while not condition():
             self._happened.clear()
-            await asyncio.wait_for(self._happened.wait(), deadline - time.monotonic())
+            async with asyncio.timeout(deadline - time.monotonic()):
+                await self._happened.wait()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request.method)
