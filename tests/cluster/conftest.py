@@ -65,7 +65,7 @@ def bare_plane(new_plane: Callable[[], ControlPlane]) -> Iterator[ControlPlane]:
 def cluster(new_plane: Callable[[], ControlPlane]) -> Iterator[Cluster]:
     """The control plane of this test session, with Sekisho installed and live."""
     with new_plane() as plane:
-        sekisho = Sekisho(plane)
+        sekisho = Sekisho(plane, say=print)
         try:
             sekisho.install()
             yield Cluster(plane, sekisho)
@@ -75,7 +75,11 @@ def cluster(new_plane: Callable[[], ControlPlane]) -> Iterator[Cluster]:
 
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[str]:
-    """A fresh namespace, whose deletion nobody waits for."""
+    """A fresh namespace, whose deletion nobody waits for, in a cluster whose processes serve.
+
+    What an earlier test left dead, or what gave up its Lease on a slow machine, is started again, as a kubelet would.
+    """
+    cluster.sekisho.repair()
     name = f"test-{uuid.uuid4().hex[:12]}"
     cluster.plane.kubectl.check("create", "namespace", name)
     account = f"/api/v1/namespaces/{name}/serviceaccounts/default"

@@ -18,7 +18,7 @@ SOON = 30.0
 ROOT = Path(__file__).parents[2]
 COMMANDS = {*KUBERNETES.commands, *HELM.commands}
 
-# Takes the place of go. `go build` writes half of every binary and then the other; the first waits between them if told.
+# Takes the place of go. `go build` writes every binary in two halves; with a gate, the first build waits between them.
 STUB = """\
     #!/bin/sh
     case "$1" in

@@ -27,7 +27,7 @@ def ask(connection: http.client.HTTPConnection, method: str, path: str, body: ob
         connection.close()
 
 
-def serves(port: int, path: str = "/readyz") -> bool:
-    """Whether the process at this port answers 200."""
+def serves(port: int) -> bool:
+    """Whether the process at this port says /readyz."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_IN)
-    return ask(connection, "GET", path).status == 200
+    return ask(connection, "GET", "/readyz").status == 200

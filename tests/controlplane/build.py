@@ -83,7 +83,7 @@ def control_plane_binaries(progress: Progress) -> Binaries:
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     paths: dict[str, Path] = {}
     for module in (KUBERNETES, HELM):
-        given = {name: Path(assets) / name for name in module.commands} if assets else {}
+        given = {name: Path(assets).absolute() / name for name in module.commands} if assets else {}
         given = {name: path for name, path in given.items() if os.access(path, os.X_OK)}
         paths |= given | built(module, set(module.commands) - set(given), progress)
     return Binaries(**{name.replace("-", "_"): path for name, path in paths.items()})

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.controlplane.lifeline import lifeline
+from tests.controlplane.processes import listeners
 from tests.controlplane.waiting import DeadlineError, wait_until
 
 READY_IN = 90.0
@@ -30,7 +31,8 @@ class ComponentError(Exception):
 class Component:
     """One process, at most one at a time; its output is appended to `log`.
 
-    `ready` says whether it serves, from outside. `environment` is all that it gets.
+    `ready` says whether it serves, from outside. With a `port` it also has to listen there itself: what answers may be
+    another process, which was faster to take the port. `environment` is all that it gets.
     """
 
     def __init__(
@@ -39,12 +41,14 @@ class Component:
         command: tuple[str, ...],
         log: Path,
         ready: Callable[[], bool],
+        port: int | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.command = command
         self.log = log
         self._ready = ready
+        self._port = port
         self._environment = environment if environment is not None else base_environment()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -56,7 +60,7 @@ class Component:
     @property
     def ready(self) -> bool:
         """Whether it runs and serves, at this moment."""
-        return self.running and self._ready()
+        return self.running and self._listens() and self._ready()
 
     @property
     def pid(self) -> int:
@@ -84,7 +88,7 @@ class Component:
     def wait_ready(self, deadline: float = READY_IN) -> None:
         """Return once it serves. Raises ComponentError when it ended, or did not serve within `deadline` seconds."""
         try:
-            wait_until(lambda: not self.running or self._ready(), deadline, "it serves")
+            wait_until(lambda: not self.running or self.ready, deadline, "it serves")
         except DeadlineError as error:
             raise ComponentError(f"{self.name} is not ready after {deadline:g} s", self.log) from error
         if not self.running:
@@ -125,6 +129,9 @@ class Component:
     def resume(self) -> None:
         """Let it go on after pause()."""
         os.kill(self._pid_of_running(), signal.SIGCONT)
+
+    def _listens(self) -> bool:
+        return self._port is None or self._port in {port for _, port in listeners(self.pid)}
 
     def _pid_of_running(self) -> int:
         if self._process is None or not self.running:

@@ -128,7 +128,7 @@ class Sekisho:
             *options,
         )
         log = self._plane.logs / f"{account}.log"
-        return Component(account, command, log, lambda: serves(metrics_port))
+        return Component(account, command, log, lambda: serves(metrics_port), metrics_port)
 
     def _have_ca_bundles(self) -> bool:
         answers = [self._plane.call("GET", path) for path in _CONFIGURATIONS]

@@ -119,7 +119,7 @@ class ControlPlane:
             self._say(f"{component.name} is ready ({time.monotonic() - start:.1f} s)")
 
     def _component(self, name: str, command: tuple[str, ...], ready: Callable[[], bool]) -> Component:
-        return Component(name, command, self.logs / f"{name}.log", ready)
+        return Component(name, command, self.logs / f"{name}.log", ready, self._ports.get(name))
 
     @property
     def _controllers_kubeconfig(self) -> Path:

@@ -2,11 +2,14 @@
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from tests.controlplane.waiting import DeadlineError, wait_until
+
+_LISTENING = "0A"
 
 
 class ProcessId(msgspec.Struct, frozen=True):
@@ -29,6 +32,24 @@ def identify(pid: int) -> ProcessId | None:
 def alive(process: ProcessId) -> bool:
     """Whether exactly this process still runs."""
     return identify(process.pid) == process
+
+
+def listeners(pid: int) -> set[tuple[str, int]]:
+    """Address and port of each TCP socket at which a process accepts connections; of one that is gone, none.
+
+    An address is as the kernel writes it: 127.0.0.1 is 0100007F.
+    """
+    sockets = set()
+    try:
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                sockets.add(str(descriptor.readlink()))
+        tables = [Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:] for table in ("tcp", "tcp6")]
+    except (FileNotFoundError, ProcessLookupError):
+        return set()
+    rows = [row.split() for table in tables for row in table]
+    own = [row[1].split(":") for row in rows if row[3] == _LISTENING and f"socket:[{row[9]}]" in sockets]
+    return {(address, int(port, 16)) for address, port in own}
 
 
 def send(process: ProcessId, number: signal.Signals) -> bool:

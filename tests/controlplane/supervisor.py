@@ -70,11 +70,11 @@ def up(folder: Path, say: Callable[[str], None], *, bare: bool) -> None:
 def down(folder: Path) -> bool:
     """Stop everything and remove what `up` made; False when there was nothing. Raises SupervisorError."""
     with _alone(folder):
-        state = read_state(folder)
-        if state is None:
+        if not folder.exists():
             return False
+        state = read_state(folder)
         try:
-            for process in (state.supervisor, *state.processes.values()):
+            for process in (state.supervisor, *state.processes.values()) if state else ():
                 if alive(process):
                     end(process, _STOP_IN)
         except DeadlineError as error:
@@ -207,6 +207,6 @@ def _wait_checked(folder: Path, before: State, told: int, say: Callable[[str], N
 
 
 def _write(folder: Path, state: State) -> None:
-    temporary = folder / ".state.json"
+    temporary = folder / "logs" / "state.json"
     temporary.write_bytes(msgspec.json.encode(state))
     temporary.replace(folder / "state.json")
