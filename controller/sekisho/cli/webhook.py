@@ -82,7 +82,5 @@ def _checked(options: Options) -> Options:
             raise StartError("give either --certificate-secret or --tls-cert-file")
         return options
     if options.policy_dir is not None:
-        raise StartError(
-            "--policy-dir asks nothing of a cluster: give --tls-cert-file and --tls-private-key-file"
-        )
+        raise StartError("--policy-dir asks nothing of a cluster: give --tls-cert-file and --tls-private-key-file")
     return replace(options, certificate_secret=options.certificate_secret or "sekisho-webhook-tls")

@@ -111,12 +111,12 @@ class ApiClient:
         params: Mapping[str, str],
         *,
         accept: str = "application/json",
-        stall_seconds: float = 120.0,
+        stall_seconds: float,
     ) -> AsyncGenerator[bytes, None]:
         """Watch `path`; gives one line, that is one watch event, at a time, until the server ends the watch.
 
-        A half line at the end is dropped. `stall_seconds` bounds the silence between two lines: the server
-        sends a bookmark each minute where `params` ask for them. Raises ApiError, ApiUnavailable.
+        A half line at the end is dropped. `stall_seconds` bounds the silence between two lines.
+        Raises ApiError, ApiUnavailable.
         """
         params = {**params, "watch": "true"}
         limits = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=stall_seconds)
@@ -179,7 +179,7 @@ class ApiClient:
         except TimeoutError as error:
             raise ApiUnavailable(f"{method} {path}: timed out") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise ApiUnavailable(f"{method} {path}: {str(error) or type(error).__name__}") from error
+            raise ApiUnavailable(f"{method} {path}: {_reason_of(error)}") from error
 
     async def _credentials(self, max_age: float) -> ApiConfig:
         asked_at = time.monotonic()
@@ -210,3 +210,12 @@ async def _error_of(response: aiohttp.ClientResponse) -> ApiError:
         status = _Status(message=body[:200].decode("utf-8", "replace"))
     reason = status.reason or response.reason or ""
     return ApiError(response.status, reason, status.message or reason)
+
+
+def _reason_of(error: Exception) -> str:
+    """Why a connection failed, without what aiohttp adds about its own objects."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return str(error.certificate_error)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return str(error.os_error)
+    return str(error) or type(error).__name__

@@ -9,14 +9,12 @@ Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/ev
 import asyncio
 import logging
 import random
-import re
 import secrets
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import NoReturn, TypeVar
-from urllib.parse import quote
 
 import msgspec
 from msgspec import Struct
@@ -24,6 +22,7 @@ from msgspec import Struct
 from sekisho.admission import Review
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
 from sekisho.cluster.lease import micro_time
+from sekisho.cluster.names import LONGEST_SUBDOMAIN, is_label, is_subdomain
 from sekisho.cluster.owners import ObjectReference, Owners, controller_of
 from sekisho.cluster.rates import TokenBucket
 
@@ -44,8 +43,6 @@ FLUSH_SECONDS = 3.0
 _OWNER_BURST, _OWNER_PER_SECOND = 10, 1 / 60
 _TOTAL_BURST, _TOTAL_PER_SECOND = 100, 10
 _MOST_BACKOFF_SECONDS = 15.0
-_LONGEST_NAME = 253
-_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
 class Denial(Struct, frozen=True):
@@ -78,7 +75,7 @@ class _Event(Struct, frozen=True, rename="camel", omit_defaults=True):
     reporting_instance: str
     regarding: ObjectReference
     note: str
-    related: ObjectReference | None
+    related: ObjectReference | None = None
     series: _EventSeries | None = None
 
 
@@ -94,16 +91,16 @@ class _Series(Struct):
 
 def denial_of(review: Review, message: str, observed: datetime) -> Denial | None:
     """What to record of a review that was refused with `message`; None for a dry run, and outside of namespaces."""
-    if review.dry_run or not review.namespace:
+    if review.dry_run or not review.namespace or not is_label(review.namespace):
         return None
     kind, meta = review.kind, review.metadata
     is_named = bool(review.name or meta.name) and not (review.operation == "CREATE" and meta.generate_name)
     name = (review.name or meta.name if is_named else meta.generate_name) or kind.kind.lower()
     refused = ObjectReference(
-        api_version=(f"{kind.group}/{kind.version}" if kind.group else kind.version)[:_LONGEST_NAME],
-        kind=kind.kind[:_LONGEST_NAME],
-        name=name[:_LONGEST_NAME],
-        namespace=review.namespace[:_LONGEST_NAME],
+        api_version=(f"{kind.group}/{kind.version}" if kind.group else kind.version)[:LONGEST_SUBDOMAIN],
+        kind=kind.kind[:LONGEST_SUBDOMAIN],
+        name=name[:LONGEST_SUBDOMAIN],
+        namespace=review.namespace,
     )
     owner = controller_of(meta.owner_references, refused.namespace)
     return Denial(refused, is_named, owner, note_of(message), observed)
@@ -244,11 +241,9 @@ class EventRecorder:
 
     def _event_of(self, denial: Denial, top: ObjectReference) -> _Event:
         related = denial.refused if denial.is_named else denial.owner
-        prefix = top.name[: _LONGEST_NAME - 17].rstrip("-.")
+        prefix = top.name[: LONGEST_SUBDOMAIN - 17].rstrip("-.")
         return _Event(
-            metadata=_Meta(
-                f"{prefix if _SUBDOMAIN.fullmatch(prefix) else 'denied'}.{secrets.token_hex(8)}", top.namespace
-            ),
+            metadata=_Meta(f"{prefix if is_subdomain(prefix) else 'denied'}.{secrets.token_hex(8)}", top.namespace),
             event_time=micro_time(denial.observed),
             reporting_instance=self._instance,
             regarding=top,
@@ -284,4 +279,4 @@ async def _persist(call: Callable[[], Awaitable[V]]) -> V:
 
 
 def _path(namespace: str) -> str:
-    return f"/apis/events.k8s.io/v1/namespaces/{quote(namespace, safe='')}/events"
+    return f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"

@@ -4,14 +4,13 @@ A user makes a Deployment or a CronJob; controllers make the ReplicaSet or the J
 those two are looked up; any other controller (a StatefulSet, a custom kind) is taken from the reference itself.
 """
 
-import re
 from collections import OrderedDict
-from urllib.parse import quote
 
 import msgspec
 from msgspec import Struct
 
 from sekisho.cluster.api import METADATA, ApiClient, ApiError
+from sekisho.cluster.names import is_label, is_subdomain
 from sekisho.cluster.single_flight import SingleFlight
 from sekisho.pods import OwnerReference
 
@@ -22,7 +21,6 @@ _LOOKED_UP = {
     ("apps/v1", "ReplicaSet"): "/apis/apps/v1/namespaces/{}/replicasets/{}",
     ("batch/v1", "Job"): "/apis/batch/v1/namespaces/{}/jobs/{}",
 }
-_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
 
 
 class ObjectReference(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -78,7 +76,7 @@ class Owners:
 
     async def _above(self, owner: ObjectReference) -> ObjectReference | None:
         path = _LOOKED_UP.get((owner.api_version, owner.kind))
-        if path is None or not _NAME.fullmatch(owner.name):
+        if path is None or not is_subdomain(owner.name) or not is_label(owner.namespace):
             return None
         if owner in self._known:
             self._known.move_to_end(owner)
@@ -87,7 +85,7 @@ class Owners:
 
     async def _look_up(self, owner: ObjectReference, path: str) -> ObjectReference | None:
         try:
-            raw = await self._api.get(path.format(quote(owner.namespace, safe=""), owner.name), accept=METADATA)
+            raw = await self._api.get(path.format(owner.namespace, owner.name), accept=METADATA)
             meta = _decoder.decode(raw).metadata
         except ApiError as error:
             if error.is_transient:

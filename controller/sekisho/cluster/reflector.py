@@ -25,10 +25,11 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PAGE = 250
-WATCH_SECONDS = (240, 480)
-"""The server ends a watch after a time in this range, by chance, so that not all come back at once."""
-STALL_SECONDS = 120.0
-"""A watch is silent at most 60 seconds (bookmarks); after this it is taken for dead."""
+WATCH_SECONDS = (45, 75)
+"""The server ends a watch after a time in this range, by chance, so that not all come back at once. Where nothing
+changes that is the one sign of life: bookmarks come only when there is a newer version to tell."""
+STALL_SECONDS = 15.0
+"""A watch that is silent for this long past its end is taken for dead."""
 FIRST_BACKOFF, MOST_BACKOFF = 0.25, 15.0
 
 
@@ -140,7 +141,7 @@ class Reflector(Generic[T]):
 
     @property
     def stale_seconds(self) -> float:
-        """How long ago the API server was last heard; infinite before the first list, up to 60 on a healthy watch."""
+        """How long ago the API server was last heard; infinite before the first list, up to 75 on a healthy watch."""
         return time.monotonic() - self._heard_at
 
     async def wait_synced(self) -> None:
@@ -186,21 +187,23 @@ class Reflector(Generic[T]):
                 break
             params["continue"] = page.metadata.continue_
         self._objects, self._quarantined = objects, quarantined
-        self._heard(page.metadata.resource_version, changed=True)
+        self._reach(page.metadata.resource_version, changed=True)
         self._synced.set()
 
     async def _watch(self) -> None:
         """Follow one watch to its end."""
+        seconds = random.randint(*WATCH_SECONDS)  # noqa: S311 - jitter
         params = {
             **self._selector,
             "allowWatchBookmarks": "true",
             "resourceVersion": self._version,
-            "timeoutSeconds": str(random.randint(*WATCH_SECONDS)),  # noqa: S311 - jitter
+            "timeoutSeconds": str(seconds),
         }
-        lines = self._api.watch(self._path, params, accept=self._accept_object, stall_seconds=STALL_SECONDS)
+        lines = self._api.watch(self._path, params, accept=self._accept_object, stall_seconds=seconds + STALL_SECONDS)
         async with aclosing(lines):
             async for line in lines:
                 self._apply(_event_decoder.decode(line))
+        self._heard()
 
     def _apply(self, event: _WatchEvent) -> None:
         if event.type == "ERROR":
@@ -214,10 +217,7 @@ class Reflector(Generic[T]):
         elif event.type == "DELETED":
             self._objects.pop(meta.key, None)
             self._quarantined.pop(meta.key, None)
-        elif event.type == "BOOKMARK" and _is_before(meta.resource_version, self._version):
-            # etcd was restored from a backup: the server would keep silent until it reaches our version again.
-            raise _ListAgain(f"version went back from {self._version} to {meta.resource_version}")
-        self._heard(meta.resource_version, changed=event.type != "BOOKMARK")
+        self._reach(meta.resource_version, changed=event.type != "BOOKMARK")
 
     def _take(self, raw: msgspec.Raw, objects: dict[str, T], quarantined: dict[str, str]) -> None:
         key = _object_decoder.decode(raw).metadata.key
@@ -231,13 +231,17 @@ class Reflector(Generic[T]):
             if self._quarantined.get(key) != str(error) or quarantined is self._quarantined:
                 self._on_quarantine(key, error)
 
-    def _heard(self, version: str, *, changed: bool) -> None:
-        self._version = version
+    def _heard(self) -> None:
         self._heard_at = time.monotonic()
-        self._changed |= changed
         if self._problem:
             self._problem = ""
             logger.info("following %s again", self._path)
+
+    def _reach(self, version: str, *, changed: bool) -> None:
+        """The copy is complete up to this version."""
+        self._heard()
+        self._version = version
+        self._changed |= changed
         if not self._flush_due:
             self._flush_due = True
             asyncio.get_running_loop().call_soon(self._flush)
@@ -248,11 +252,6 @@ class Reflector(Generic[T]):
             self._on_change(self._objects)
             self._changed = False
         self._on_version(self._version)
-
-
-def _is_before(version: str, other: str) -> bool:
-    """Versions compare as numbers; where they are none, nothing can be said."""
-    return version.isdigit() and other.isdigit() and int(version) < int(other)
 
 
 def _backoff(failures: int) -> float:

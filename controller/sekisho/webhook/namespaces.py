@@ -1,19 +1,18 @@
 """The labels of namespaces: from a reflector, and for a namespace that it has not seen yet, from the API server."""
 
-import re
 from collections.abc import Mapping
 
 import msgspec
 from msgspec import Struct
 
 from sekisho.cluster.api import METADATA, ApiClient, ApiError, ApiUnavailable
+from sekisho.cluster.names import is_label
 from sekisho.cluster.reflector import Reflector
 from sekisho.cluster.single_flight import SingleFlight
 
 PATH = "/api/v1/namespaces"
 MOST_FETCHES = 64
 """Namespaces fetched at the same time; past it, a namespace counts as unknown."""
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 class UnknownNamespaceError(Exception):
@@ -50,7 +49,7 @@ class Namespaces:
 
     async def fetch(self, name: str) -> Mapping[str, str]:
         """The labels of a namespace, from the API server. Raises UnknownNamespaceError."""
-        if not _NAME.fullmatch(name):
+        if not is_label(name):
             raise UnknownNamespaceError("that is no name of a namespace")
         if len(self._flights) >= MOST_FETCHES:
             raise UnknownNamespaceError("too many namespaces are being looked up at the same time")

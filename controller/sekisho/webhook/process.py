@@ -131,8 +131,8 @@ class Process:
                 return ["the process is stopping"]
             return self._lacks() or ([] if self._listening else ["reviews are not served yet"])
 
-        health = web.ServerRunner(_server(Health(self._metrics, missing).handle))
-        runner = web.ServerRunner(_server(self._reviews.handle), shutdown_timeout=FINISH_SECONDS)
+        health = web.ServerRunner(http_server(Health(self._metrics, missing).handle))
+        runner = web.ServerRunner(http_server(self._reviews.handle), shutdown_timeout=FINISH_SECONDS)
         stopping = asyncio.create_task(stop.wait())
         tasks = [asyncio.create_task(supply.keep(), name=supply.name) for supply in self._needed]
         try:
@@ -173,7 +173,7 @@ async def _connect(options: Options) -> ApiClient:
         raise StartError(str(error)) from None
 
 
-def _server(handler: _RequestHandler) -> web.Server:
+def http_server(handler: _RequestHandler) -> web.Server:
     return web.Server(
         handler,
         access_log=None,

@@ -181,7 +181,7 @@ def _expiry(certificate: ServingCertificate) -> Iterable[Metric]:
 def _staleness(name: str, reflector: Reflector[Any]) -> Iterable[Metric]:
     yield gauges(
         f"sekisho_{name}_stale_seconds",
-        "How long ago the API server was last heard; up to 60 on a healthy watch.",
+        "How long ago the API server was last heard; up to 75 on a healthy watch.",
         (),
         {(): reflector.stale_seconds},
     )

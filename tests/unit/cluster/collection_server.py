@@ -38,7 +38,6 @@ class CollectionServer:
         """What was asked: list or watch, the parameters, and the media type that was accepted."""
         self.watchers: list[asyncio.Queue[bytes | None]] = []
         self._history: list[tuple[int, bytes]] = []
-        self._happened = asyncio.Event()
 
     def put(self, name: str, **labels: Any) -> None:
         self.version += 1

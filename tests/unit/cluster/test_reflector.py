@@ -194,9 +194,8 @@ async def test_forgotten_version_leads_to_a_new_list(server: CollectionServer, h
         b'{"type":"ADDED"}\n',
         b'{"type":"ADDED","object":{"metadata":{"name":7}}}\n',
         line("ERROR", {"kind": "Status", "code": 500, "reason": "InternalError", "message": "etcd"}),
-        line("BOOKMARK", {"metadata": {"resourceVersion": "7"}}),
     ],
-    ids=["no JSON", "no object", "wrong type", "error event", "version went back"],
+    ids=["no JSON", "no object", "wrong type", "error event"],
 )
 async def test_watch_that_makes_no_sense_leads_to_a_new_list(server: CollectionServer, text: bytes) -> None:
     async with following(server) as reflector:
@@ -252,11 +251,29 @@ async def test_object_that_cannot_be_decoded_harms_no_other_and_keeps_its_last_g
         await server.wait_until(lambda: reflector.objects["good"] == {"v": "3"} and not reflector.quarantined)
 
 
-async def test_silent_watch_is_taken_for_dead(server: CollectionServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_watch_that_ends_in_good_order_without_a_word_is_healthy(
+    server: CollectionServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with following(server) as reflector:
+        await reflector.wait_synced()
+        listed = reflector.stale_seconds
+        await server.wait_until(lambda: bool(server.watchers) and reflector.stale_seconds > listed)
+        server.end()
+        await server.wait_until(lambda: len(server.watches()) == 2)
+        assert reflector.stale_seconds < listed + 0.5
+        assert not caplog.records
+        assert server.lists() == 1
+
+
+async def test_silent_watch_is_taken_for_dead(
+    server: CollectionServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "WATCH_SECONDS", (0, 0))
     monkeypatch.setattr(module, "STALL_SECONDS", 0.1)
     async with following(server) as reflector:
         await reflector.wait_synced()
         await server.wait_until(lambda: len(server.watches()) >= 3)
+        assert "timed out" in caplog.text
         server.put("a")
         await server.wait_until(lambda: names(reflector)() == ["a"])
         assert server.lists() == 1

@@ -1,0 +1,112 @@
+"""Reviews served over real TLS on loopback, and a client that posts them."""
+
+import io
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import msgspec
+from aiohttp import web
+from pairs import make_pair
+
+from sekisho.admission import Outcome
+from sekisho.policies import ClusterPodPolicy, PolicySet
+from sekisho.webhook.certificates import ServingCertificate
+from sekisho.webhook.metrics import Metrics
+from sekisho.webhook.process import http_server
+from sekisho.webhook.reviews import Reviews
+
+POD = {"group": "", "version": "v1", "kind": "Pod"}
+PODS = {"group": "", "version": "v1", "resource": "pods"}
+BAD = {"name": "app", "image": "trusted.io/app", "securityContext": {"privileged": True}}
+GOOD = {"name": "app", "image": "trusted.io/app"}
+
+
+def policy(name: str = "no-privilege", **spec: Any) -> ClusterPodPolicy:
+    """A policy that refuses privileged containers, and what `spec` adds."""
+    text = {"metadata": {"name": name}, "spec": {"controls": {"privileged": {}}} | spec}
+    return msgspec.convert(text, ClusterPodPolicy)
+
+
+def pod(*containers: dict[str, Any], **meta: Any) -> dict[str, Any]:
+    """A pod with these containers."""
+    return {"metadata": {"name": "pod"} | meta, "spec": {"containers": list(containers)}}
+
+
+def review(thing: Any, **request: Any) -> dict[str, Any]:
+    """An AdmissionReview about a pod."""
+    asked = {
+        "uid": "u-1",
+        "kind": POD,
+        "resource": PODS,
+        "name": "pod",
+        "namespace": "ns",
+        "operation": "CREATE",
+        "userInfo": {"username": "someone"},
+        "object": thing,
+    }
+    return {"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": asked | request}
+
+
+class Served:
+    """A server of reviews, and a session to it. Requests are sent as they are given."""
+
+    def __init__(self, reviews: Reviews, metrics: Metrics, denials: list[Outcome]) -> None:
+        self.reviews = reviews
+        self.metrics = metrics
+        self.denials = denials
+        self.certificate = ServingCertificate()
+        self.pair = make_pair()
+        self.certificate.offer(self.pair)
+        self.port = 0
+        self.session: aiohttp.ClientSession
+
+    def trust(self) -> ssl.SSLContext:
+        """A client's TLS context that trusts the present pair."""
+        return ssl.create_default_context(cadata=self.pair.certificate.decode())
+
+    async def send(
+        self, body: Any, target: str = "/validate?timeout=3s", method: str = "POST", **headers: str
+    ) -> tuple[int, Any]:
+        """Send a body; gives the status and the JSON of the answer."""
+        raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
+        sent = {"Content-Type": "application/json"} | {name.replace("_", "-"): value for name, value in headers.items()}
+        url = f"https://127.0.0.1:{self.port}{target}"
+        async with self.session.request(method, url, data=io.BytesIO(raw), headers=sent, ssl=self.trust()) as answer:
+            assert answer.content_type == "application/json"
+            return answer.status, msgspec.json.decode(await answer.read())
+
+    async def allowed(self, thing: dict[str, Any]) -> bool:
+        """Whether a review is answered with a yes."""
+        status, answer = await self.send(thing)
+        assert status == 200
+        assert answer["kind"] == "AdmissionReview"
+        assert answer["response"]["uid"] == thing["request"]["uid"]
+        allowed: bool = answer["response"]["allowed"]
+        return allowed
+
+    async def message(self, thing: Any) -> str:
+        """The text of a denial."""
+        status, answer = await self.send(thing)
+        assert status == 200
+        assert answer["response"]["allowed"] is False
+        message: str = answer["response"]["status"]["message"]
+        return message
+
+
+@asynccontextmanager
+async def serving_reviews(*policies: ClusterPodPolicy, namespaces: Any = None) -> AsyncIterator[Served]:
+    """Serve reviews by these policies."""
+    metrics, denials = Metrics(), list[Outcome]()
+    reviews = Reviews(PolicySet.of(policies or [policy()]), namespaces, metrics, denials.append)
+    served = Served(reviews, metrics, denials)
+    runner = web.ServerRunner(http_server(reviews.handle), shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=served.certificate.context)
+    await site.start()
+    served.port = runner.addresses[0][1]
+    async with aiohttp.ClientSession() as served.session:
+        yield served
+    await runner.cleanup()

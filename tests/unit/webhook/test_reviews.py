@@ -1,0 +1,410 @@
+"""Reviews over real TLS: what is answered, whatever is sent."""
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import msgspec
+import pytest
+from serving_reviews import BAD, GOOD, Served, pod, policy, review, serving_reviews
+
+from sekisho.admission import Outcome
+from sekisho.webhook import reviews as module
+from sekisho.webhook.namespaces import UnknownNamespaceError
+from sekisho.webhook.reviews import endpoint_of
+
+TIER = {"namespaceSelector": {"matchLabels": {"tier": "prod"}}}
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    async with serving_reviews() as served:
+        yield served
+
+
+async def test_bad_pod_is_refused_and_good_one_admitted(served: Served) -> None:
+    assert not await served.allowed(review(pod(BAD)))
+    assert await served.allowed(review(pod(GOOD)))
+    assert "spec.containers[0].securityContext.privileged" in await served.message(review(pod(BAD)))
+
+
+async def test_defaults_are_filled_in_at_the_other_path(served: Served) -> None:
+    async with serving_reviews(policy(defaults={"profile": "restricted"})) as dressing:
+        _, answer = await dressing.send(review(pod(GOOD)), "/mutate?timeout=3s")
+    assert answer["response"]["allowed"]
+    assert answer["response"]["patchType"] == "JSONPatch"
+
+
+# Requests that are no reviews
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "no AdmissionReview"),
+        (b"hello", "no AdmissionReview"),
+        (b"[]", "no AdmissionReview"),
+        (b"{}", "no AdmissionReview"),
+        (b'{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1"}', "request"),
+        (b'{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{}}', "uid"),
+        (b'{"kind":"Pod","apiVersion":"v1","request":{"uid":"u"}}', "expected kind AdmissionReview"),
+        (b'{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1beta1","request":{"uid":"u"}}', "version"),
+        (b"\xff\xfe\x00", "no AdmissionReview"),
+        (b'{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"u"', "no AdmissionReview"),
+    ],
+)
+async def test_malformed_review_is_400_with_a_json_error(served: Served, body: bytes, said: str) -> None:
+    status, answer = await served.send(body)
+    assert status == 400
+    assert said in answer["error"]
+    assert "Traceback" not in answer["error"]
+    assert await served.allowed(review(pod(GOOD)))
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "headers", "status"),
+    [
+        ("GET", "/validate", {}, 405),
+        ("PUT", "/mutate", {}, 405),
+        ("POST", "/", {}, 404),
+        ("POST", "/validate/", {}, 404),
+        ("POST", "/Validate", {}, 404),
+        ("POST", "/metrics", {}, 404),
+        ("POST", "/validate", {"Content_Type": "text/plain"}, 415),
+        ("POST", "/validate", {"Content_Type": ""}, 415),
+        ("POST", "/validate", {"Content_Encoding": "gzip"}, 400),
+    ],
+)
+async def test_request_that_is_no_review_says_why_in_json(
+    served: Served, method: str, target: str, headers: dict[str, str], status: int
+) -> None:
+    body = b"\x1f\x8b not a review" if "Content_Encoding" in headers else review(pod(GOOD))
+    found, answer = await served.send(body, target, method, **headers)
+    assert found == status
+    assert answer.keys() == {"error"}
+    assert f'sekisho_http_errors_total{{status="{status}"}} 1.0'.encode() in served.metrics.render()
+
+
+async def test_charset_of_the_content_type_does_not_matter(served: Served) -> None:
+    status, _ = await served.send(review(pod(GOOD)), Content_Type="application/json; charset=utf-8")
+    assert status == 200
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_body_over_the_limit_is_413_and_one_at_the_limit_is_judged(served: Served, chunked: bool) -> None:
+    async def send(size: int) -> int:
+        text = msgspec.json.encode(review(pod(GOOD)))
+        text += b" " * (size - len(text))
+        if not chunked:
+            return (await served.send(text))[0]
+
+        async def chunks() -> AsyncIterator[bytes]:
+            for start in range(0, len(text), 1 << 20):
+                yield text[start : start + (1 << 20)]
+
+        async with served.session.post(
+            f"https://127.0.0.1:{served.port}/validate",
+            data=chunks(),
+            headers={"Content-Type": "application/json"},
+            ssl=served.trust(),
+        ) as answer:
+            return answer.status
+
+    assert await send(module.MOST_BODY) == 200
+    assert await send(module.MOST_BODY + 1) == 413
+    assert module.MOST_BODY > 2 * (3 << 20)  # the API server's own limit, for the object and the old one
+
+
+# Reviews that are hard to read
+
+
+async def test_deletion_and_connection_pass_without_an_object(served: Served) -> None:
+    assert await served.allowed(review(None, operation="DELETE", oldObject=pod(BAD)))
+    options = {"kind": "PodExecOptions", "apiVersion": "v1", "command": ["sh"]}
+    kind = {"group": "", "version": "v1", "kind": "PodExecOptions"}
+    assert await served.allowed(review(options, operation="CONNECT", kind=kind, subResource="exec"))
+
+
+async def test_generated_name_is_judged_like_any_other(served: Served) -> None:
+    for container, allowed in ((BAD, False), (GOOD, True)):
+        thing = {"metadata": {"generateName": "pod-"}, "spec": {"containers": [container]}}
+        assert await served.allowed(review(thing, name="")) is allowed
+
+
+async def test_namespace_of_the_request_counts_and_not_the_objects() -> None:
+    async with serving_reviews(policy(match={"namespaces": ["prod"]})) as served:
+        assert not await served.allowed(review(pod(BAD, namespace="other"), namespace="prod"))
+        assert await served.allowed(review(pod(BAD, namespace="prod"), namespace="other"))
+
+
+async def test_verdict_is_on_the_new_object(served: Served) -> None:
+    assert not await served.allowed(review(pod(BAD), operation="UPDATE", oldObject=pod(GOOD)))
+    assert await served.allowed(review(pod(GOOD), operation="UPDATE", oldObject=pod(BAD)))
+
+
+def raw_review(thing: str) -> bytes:
+    """A review with an object that json.dumps would not write."""
+    return json.dumps(review("OBJECT")).replace('"OBJECT"', thing).encode()
+
+
+DEEP = '{"a":' * 1500 + "1" + "}" * 1500
+UNREADABLE = [
+    ("number for a list", '{"spec":{"containers":1}}'),
+    ("text for a bool", '{"spec":{"containers":[{"name":"a","securityContext":{"privileged":"false"}}]}}'),
+    ("number for a bool", '{"spec":{"containers":[{"name":"a","securityContext":{"privileged":0}}]}}'),
+    ("float for a user", '{"spec":{"securityContext":{"runAsUser":1e3},"containers":[]}}'),
+    ("bool for a user", '{"spec":{"securityContext":{"runAsUser":true},"containers":[]}}'),
+    ("NaN", '{"spec":{"securityContext":{"runAsUser":NaN},"containers":[]}}'),
+    ("5,000 digits", '{"spec":{"securityContext":{"runAsUser":' + "9" * 5000 + '},"containers":[]}}'),
+    ("1,500 levels", f'{{"spec":{{"containers":[],"x":{DEEP}}}}}'),
+    ("object is a list", "[]"),
+]
+
+
+@pytest.mark.parametrize("thing", [thing for _, thing in UNREADABLE], ids=[name for name, _ in UNREADABLE])
+async def test_pod_that_cannot_be_read_is_refused_or_no_review_and_harms_nobody(served: Served, thing: str) -> None:
+    status, answer = await served.send(raw_review(thing))
+    assert "Traceback" not in str(answer)
+    if status == 200:
+        assert answer["response"]["allowed"] is False
+        assert answer["response"]["uid"] == "u-1"
+    else:
+        assert status == 400
+    assert await served.allowed(review(pod(GOOD)))
+
+
+async def test_null_is_the_same_as_nothing(served: Served) -> None:
+    empty = {"metadata": {"name": "p", "labels": None, "annotations": None}, "spec": {"containers": None}}
+    assert await served.allowed(review(empty))
+    nulls = {"name": "a", "securityContext": None, "ports": None, "livenessProbe": None}
+    assert await served.allowed(review(pod(nulls)))
+    assert not await served.allowed(review(pod(nulls, BAD) | {"status": None}))
+
+
+async def test_lone_surrogate_and_odd_text_get_a_verdict(served: Served) -> None:
+    text = raw_review('{"metadata":{"name":"\\ud800"},"spec":{"containers":[]}}')
+    status, answer = await served.send(text)
+    assert status in (200, 400)
+    assert "Traceback" not in str(answer)
+
+
+# Faults
+
+
+async def test_internal_error_is_a_denial_with_an_id_that_the_log_explains(
+    served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> Outcome:
+        raise ZeroDivisionError("secret-value")
+
+    endpoint = module.Endpoint("validate", fail, 3.0)
+    monkeypatch.setattr(module, "endpoint_of", lambda target: endpoint)
+    message = await served.message(review(pod(GOOD)))
+    incident = message.split("internal error ")[1].split(";")[0]
+    assert "secret-value" not in message
+    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert incident in record.getMessage()
+    assert record.exc_info is not None
+
+
+async def test_judging_past_the_deadline_is_a_denial_that_says_so(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = endpoint_of("/validate?timeout=3s")
+    assert endpoint is not None
+    monkeypatch.setattr(module, "endpoint_of", lambda target: msgspec.structs.replace(endpoint, seconds=0.0))
+    assert "longer than the API server waits" in await served.message(review(pod(GOOD)))
+
+
+@pytest.mark.parametrize(
+    ("target", "seconds"),
+    [
+        ("/validate", 9.0),
+        ("/validate?timeout=3s", 2.7),
+        ("/mutate?timeout=10s", 9.0),
+        ("/validate?dryRun=1&timeout=5s", 4.5),
+        ("/validate?timeout=9999s", 27.0),
+        ("/validate?timeout=soon", 9.0),
+        ("/validate?xtimeout=3s", 9.0),
+    ],
+)
+def test_deadline_comes_from_the_request(target: str, seconds: float) -> None:
+    endpoint = endpoint_of(target)
+    assert endpoint is not None
+    assert endpoint.seconds == pytest.approx(seconds)
+
+
+async def half_a_body(served: Served, target: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port, ssl=served.trust())
+    head = f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
+    writer.write(head.encode() + b'{"kind":"AdmissionReview",')
+    await writer.drain()
+    return reader, writer
+
+
+async def test_half_a_body_is_given_up_at_the_deadline_and_holds_nobody_up(served: Served) -> None:
+    reader, writer = await half_a_body(served, "/validate?timeout=1s")
+    assert await served.allowed(review(pod(GOOD)))
+    answer = await reader.read()
+    assert b" 408 " in answer.splitlines()[0]
+    assert b'{"error":"the body did not arrive in time"}' in answer
+    writer.close()
+
+
+async def test_client_that_leaves_in_the_middle_leaves_nothing_behind(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(20):
+        _, writer = await half_a_body(served, "/validate?timeout=30s")
+        writer.transport.abort()
+    assert await served.allowed(review(pod(GOOD)))
+    async with asyncio.timeout(5):
+        while served.reviews._incoming:  # noqa: ASYNC110, SLF001
+            await asyncio.sleep(0.005)
+    assert not caplog.records
+
+
+async def test_unfinished_bodies_are_bounded(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_INCOMING", 60)
+    held = [await half_a_body(served, "/validate?timeout=30s") for _ in range(2)]
+    async with asyncio.timeout(5):
+        while served.reviews._incoming < 52:  # noqa: ASYNC110, SLF001
+            await asyncio.sleep(0.005)
+    reader, writer = await half_a_body(served, "/validate?timeout=30s")
+    assert b" 503 " in await reader.readline()
+    for _, other in (*held, (reader, writer)):
+        other.close()
+
+
+async def test_http_that_is_none_gets_400_and_no_log(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port, ssl=served.trust())
+    writer.write(b"NONSENSE\r\n\r\n")
+    assert b" 400 " in (await reader.read()).splitlines()[0]
+    writer.close()
+    assert not caplog.records
+
+
+# Namespaces
+
+
+class SlowNamespaces:
+    """Labels that are there, and labels that have to be fetched."""
+
+    def __init__(self) -> None:
+        self.labels: dict[str, Mapping[str, str]] = {"prod": {"tier": "prod"}, "dev": {"tier": "dev"}}
+        self.gate = asyncio.Event()
+        self.waiting = 0
+
+    def known(self, name: str) -> Mapping[str, str] | None:
+        return self.labels.get(name)
+
+    async def fetch(self, name: str) -> Mapping[str, str]:
+        if name == "missing":
+            raise UnknownNamespaceError("not found")
+        self.waiting += 1
+        await self.gate.wait()
+        return {"tier": "prod"}
+
+
+async def test_labels_of_the_namespace_decide_and_unknown_ones_are_a_denial() -> None:
+    namespaces = SlowNamespaces()
+    async with serving_reviews(policy(match=TIER), namespaces=namespaces) as served:
+        assert not await served.allowed(review(pod(BAD), namespace="prod"))
+        assert await served.allowed(review(pod(BAD), namespace="dev"))
+        message = await served.message(review(pod(GOOD), namespace="missing"))
+        assert message.endswith("the labels of its namespace are not known: not found")
+        assert "names none" in await served.message(review(pod(GOOD), namespace=None))
+        assert await served.allowed(review(None, operation="DELETE", namespace="missing"))
+        namespaces.gate.set()
+        assert not await served.allowed(review(pod(BAD), namespace="new"))
+        assert await served.allowed(review(pod(GOOD), namespace="new"))
+
+
+async def test_labels_are_not_asked_for_where_no_policy_needs_them(served: Served) -> None:
+    assert await served.allowed(review(pod(GOOD), namespace="missing"))
+
+
+async def test_without_a_cluster_labels_cannot_be_known() -> None:
+    async with serving_reviews(policy(match=TIER)) as served:
+        assert "there is no cluster to ask" in await served.message(review(pod(GOOD)))
+
+
+async def test_namespace_that_takes_too_long_is_a_denial() -> None:
+    async with serving_reviews(policy(match=TIER), namespaces=SlowNamespaces()) as served:
+        status, answer = await served.send(review(pod(GOOD), namespace="new"), "/validate?timeout=1s")
+        assert status == 200
+        assert "did not answer in time" in answer["response"]["status"]["message"]
+
+
+async def test_overload_is_a_denial_and_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_REVIEWS", 3)
+    namespaces = SlowNamespaces()
+    async with serving_reviews(policy(match=TIER), namespaces=namespaces) as served:
+        waiting = [
+            asyncio.create_task(served.allowed(review(pod(GOOD), uid=f"u{i}", namespace=f"n{i}"))) for i in range(3)
+        ]
+        async with asyncio.timeout(5):
+            while namespaces.waiting < 3:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        assert "too many reviews" in await served.message(review(pod(GOOD), namespace="prod"))
+        namespaces.gate.set()
+        assert await asyncio.gather(*waiting) == [True] * 3
+        assert await served.allowed(review(pod(GOOD), namespace="prod"))
+
+
+async def test_request_sees_one_policy_set_from_beginning_to_end() -> None:
+    namespaces = SlowNamespaces()
+    strict, lax = policy(match=TIER), policy(match=TIER, enforcement="Warn")
+    async with serving_reviews(strict, namespaces=namespaces) as served:
+        before = served.reviews.policies
+        waiting = asyncio.create_task(served.allowed(review(pod(BAD), namespace="new")))
+        async with asyncio.timeout(5):
+            while not namespaces.waiting:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        served.reviews.enforce(type(before).of([lax]))
+        namespaces.gate.set()
+        assert await waiting is False
+        assert await served.allowed(review(pod(BAD), namespace="prod")) is True
+
+
+# Connections
+
+
+async def test_connection_is_kept_and_closed_while_draining(served: Served) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port, ssl=served.trust())
+    body = msgspec.json.encode(review(pod(GOOD)))
+    request = (
+        b"POST /validate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+    )
+    for draining in (False, False, True):
+        served.reviews.is_draining = draining
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert (b"Connection: close" in head) is draining
+        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        assert b'"allowed":true' in await reader.readexactly(length)
+    assert await reader.read() == b""
+    writer.close()
+
+
+async def test_old_tls_is_refused(served: Served) -> None:
+    context = served.trust()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    _, writer = await asyncio.open_connection("127.0.0.1", served.port, ssl=context)
+    writer.close()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with pytest.warns(DeprecationWarning, match="TLSVersion"):
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with pytest.raises(OSError, match=r"SSL|reset"):
+        await asyncio.open_connection("127.0.0.1", served.port, ssl=context)
+
+
+async def test_denials_are_handed_on_and_passes_are_not(served: Served) -> None:
+    await served.allowed(review(pod(GOOD)))
+    assert served.denials == []
+    await served.allowed(review(pod(BAD)))
+    assert [outcome.decision for outcome in served.denials] == ["deny"]

@@ -1,0 +1,301 @@
+"""The real process, without a cluster: start, reload, drain, stop, and how it says no to bad options."""
+
+import asyncio
+import http.client
+import json
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+from msgspec.structs import replace
+from pairs import make_pair, write_pair
+from serving_reviews import BAD, GOOD, pod, review
+
+from sekisho.cli import main
+from sekisho.webhook.options import Options, StartError
+from sekisho.webhook.process import serve
+
+POLICY = """
+apiVersion: sekisho.dev/v1alpha1
+kind: ClusterPodPolicy
+metadata: {name: no-privilege}
+spec:
+  enforcement: ENFORCEMENT
+  controls: {privileged: {}}
+"""
+SECRET_IN_ENV = {"name": "app", "image": "x", "env": [{"name": "PASSWORD", "value": "hunter2"}]}
+
+
+def clean_environment(home: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("KUBE", "SEKISHO"))}
+    return kept | {"HOME": str(home)}
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not come true"
+        time.sleep(0.02)
+
+
+class Webhook:
+    """A running `sekisho webhook --policy-dir`."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder = folder
+        self.policies = folder / "policies"
+        self.policies.mkdir()
+        self.enforce("Deny")
+        self.pair = make_pair()
+        certificate, key = write_pair(self.pair, folder)
+        self.log = folder / "log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "sekisho", "webhook", f"--policy-dir={self.policies}"),
+                    *(f"--tls-cert-file={certificate}", f"--tls-private-key-file={key}"),
+                    *("--bind-address=127.0.0.1", "--port=0", "--metrics-bind-address=127.0.0.1", "--metrics-port=0"),
+                    *options,
+                ],
+                stderr=log,
+                env=clean_environment(folder),
+            )
+        self.address = self.metrics_address = ""
+
+    def wait_serving(self) -> None:
+        wait_until(lambda: self.logged("serving reviews") or self.process.poll() is not None)
+        (line,) = self.logged("serving reviews")
+        self.address, self.metrics_address = line["address"], line["metrics_address"]
+
+    def enforce(self, enforcement: str) -> None:
+        fresh = self.folder / "fresh"
+        fresh.write_text(POLICY.replace("ENFORCEMENT", enforcement))
+        fresh.rename(self.policies / "policy.yaml")
+
+    def logged(self, message: str) -> list[dict[str, Any]]:
+        """The log lines that begin with a message. Every line is JSON."""
+        lines = map(json.loads, self.log.read_text().splitlines())
+        return [line for line in lines if line["message"].startswith(message)]
+
+    def get(self, path: str) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(self.metrics_address, timeout=10)
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        status, body = answer.status, answer.read()
+        connection.close()
+        return status, body
+
+    def connect(self) -> http.client.HTTPSConnection:
+        trust = ssl.create_default_context(cadata=self.pair.certificate.decode())
+        return http.client.HTTPSConnection(self.address, timeout=10, context=trust)
+
+    def allows(self, container: dict[str, Any]) -> bool:
+        connection = self.connect()
+        connection.request(
+            "POST", "/validate", msgspec.json.encode(review(pod(container))), {"Content-Type": "application/json"}
+        )
+        answer = json.loads(connection.getresponse().read())
+        connection.close()
+        return bool(answer["response"]["allowed"])
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Webhook]]:
+    started: list[Webhook] = []
+
+    def begin(*options: str) -> Webhook:
+        started.append(Webhook(tmp_path, *options))
+        started[0].wait_serving()
+        return started[0]
+
+    yield begin
+    for webhook in started:
+        webhook.process.kill()
+        webhook.process.wait(10)
+
+
+def test_it_serves_verdicts_probes_and_metrics(start: Callable[..., Webhook]) -> None:
+    webhook = start()
+    assert webhook.get("/readyz") == (200, b'{"ready":true,"missing":[]}\n')
+    assert webhook.get("/healthz")[0] == 200
+    assert webhook.get("/nothing")[0] == 404
+    assert webhook.allows(GOOD)
+    assert webhook.allows(SECRET_IN_ENV)
+    assert not webhook.logged("refused")
+    assert not webhook.allows(SECRET_IN_ENV | {"securityContext": {"privileged": True}})
+    (line,) = webhook.logged("refused")
+    assert (line["uid"], line["namespace"], line["object"], line["user"]) == ("u-1", "ns", "pod", "someone")
+    assert (line["policies"], line["controls"], line["dry_run"]) == (["no-privilege"], ["privileged"], False)
+    metrics = webhook.get("/metrics")[1].decode()
+    for expected in (
+        'sekisho_admission_reviews_total{decision="deny",endpoint="validate",kind="Pod",operation="CREATE"} 1.0',
+        "sekisho_policies 1.0",
+        "sekisho_certificate_expiry_timestamp_seconds 1.",
+    ):
+        assert expected in metrics
+    assert "hunter2" not in webhook.log.read_text() + metrics
+
+
+def test_policies_and_certificate_follow_their_files_and_bad_ones_change_nothing(
+    start: Callable[..., Webhook],
+) -> None:
+    webhook = start()
+    assert not webhook.allows(BAD)
+    webhook.enforce("Warn")
+    wait_until(lambda: webhook.allows(BAD))
+    webhook.enforce("Deny")
+    wait_until(lambda: not webhook.allows(BAD))
+    webhook.enforce("Sometimes")
+    wait_until(lambda: webhook.logged("the policies in"))
+    assert "policy.yaml:6:" in webhook.logged("the policies in")[0]["message"]
+    assert not webhook.allows(BAD)
+    assert webhook.allows(GOOD)
+
+    (webhook.folder / "tls.crt").write_bytes(make_pair().certificate)
+    wait_until(lambda: webhook.logged("cannot serve the new certificate"))
+    assert webhook.allows(GOOD)
+    webhook.pair = make_pair()
+    write_pair(webhook.pair, webhook.folder)
+    wait_until(lambda: len(webhook.logged("serving a new certificate")) == 2)
+    assert webhook.allows(GOOD)
+    assert webhook.get("/readyz")[0] == 200
+
+
+def test_sigterm_drains_and_ends_in_good_order(start: Callable[..., Webhook]) -> None:
+    webhook = start("--drain-seconds=2")
+    connection = webhook.connect()
+    connection.connect()
+    webhook.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: webhook.get("/readyz") == (503, b'{"ready":false,"missing":["the process is stopping"]}\n'))
+    assert not webhook.allows(BAD)
+    connection.request(
+        "POST", "/validate", msgspec.json.encode(review(pod(GOOD))), {"Content-Type": "application/json"}
+    )
+    answer = connection.getresponse()
+    assert answer.getheader("Connection") == "close"
+    assert json.loads(answer.read())["response"]["allowed"]
+    assert webhook.process.wait(10) == 0
+    with pytest.raises(ConnectionRefusedError):
+        webhook.connect().connect()
+
+
+def test_second_sigterm_ends_at_once(start: Callable[..., Webhook]) -> None:
+    webhook = start("--drain-seconds=300")
+    webhook.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: webhook.logged("stopping"))
+    webhook.process.send_signal(signal.SIGTERM)
+    assert webhook.process.wait(10) == -signal.SIGTERM
+
+
+# What it does not start with
+
+
+def refused(home: Path, *options: str) -> str:
+    """The one line on stderr of a process that does not start."""
+    done = subprocess.run(
+        [sys.executable, "-m", "sekisho", "webhook", *options],
+        env=clean_environment(home),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert lines[0].startswith("Error: ")
+    assert "Traceback" not in done.stderr
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_without_any_configuration_each_place_is_named(tmp_path: Path) -> None:
+    line = refused(
+        tmp_path, "--bind-address=127.0.0.1", "--metrics-bind-address=127.0.0.1", "--port=0", "--metrics-port=0"
+    )
+    for place in ("--kubeconfig", "KUBECONFIG", "service account", ".kube/config"):
+        assert place in line
+
+
+def test_taken_port_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = refused(tmp_path, "--bind-address=127.0.0.1", f"--port={port}")
+    assert line.startswith(f"Error: cannot listen on 127.0.0.1:{port}: Address already in use")
+
+
+def problem(folder: Path, **changes: Any) -> str:
+    """Why a process without a cluster does not start."""
+    options = Options(
+        kubeconfig=None,
+        namespace="sekisho-system",
+        bind_address="127.0.0.1",
+        port=0,
+        metrics_bind_address="127.0.0.1",
+        metrics_port=0,
+        certificate_secret=None,
+        tls_cert_file=folder / "tls.crt",
+        tls_private_key_file=folder / "tls.key",
+        policy_dir=folder / "policies",
+        replica="local",
+        drain_seconds=0,
+        log_level="info",
+    )
+    with pytest.raises(StartError) as caught:
+        asyncio.run(serve(replace(options, **changes)))
+    return str(caught.value)
+
+
+def test_bad_files_are_named(tmp_path: Path) -> None:
+    _, key = write_pair(make_pair(), tmp_path)
+    assert "no such file or folder" in problem(tmp_path)
+    policies = tmp_path / "policies"
+    policies.mkdir()
+    (policies / "p.yaml").write_text(POLICY.replace("ENFORCEMENT", "Deny") + "  enforcement: Warn\n")
+    assert "p.yaml:8:" in problem(tmp_path)
+    (policies / "p.yaml").write_text(POLICY.replace("ENFORCEMENT", "Deny"))
+    key.write_bytes(make_pair().key)
+    assert "does not belong to the certificate" in problem(tmp_path)
+    key.unlink()
+    assert "tls.key cannot be read" in problem(tmp_path)
+    assert "missing: no such file" in problem(tmp_path, policy_dir=None, kubeconfig=tmp_path / "missing")
+    assert "cannot listen on here:0" in problem(tmp_path, bind_address="here")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--tls-cert-file=a",), "go together"),
+        (("--tls-private-key-file=a",), "go together"),
+        (("--tls-cert-file=a", "--tls-private-key-file=b", "--certificate-secret=c"), "either --certificate-secret or"),
+        (("--policy-dir=a",), "--policy-dir asks nothing of a cluster"),
+        (("--port=70000",), "--port"),
+        (("--log-level=loud",), "--log-level"),
+    ],
+)
+def test_options_that_make_no_sense_are_told(options: tuple[str, ...], said: str) -> None:
+    result = CliRunner().invoke(main, ["webhook", *options])
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_every_option_is_documented_with_its_variable(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["webhook", "--help"])
+    text = capsys.readouterr().out
+    flags = [word for word in text.split() if word.startswith("--")]
+    assert len(flags) > 12
+    for flag in {flag.rstrip(",.;") for flag in flags} - {"--help"}:
+        assert f"SEKISHO_WEBHOOK_{flag[2:].replace('-', '_').upper()}" in text
