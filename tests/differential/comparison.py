@@ -1,0 +1,74 @@
+"""The engine's verdicts beside those of Kubernetes."""
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from sekisho.controls import Level
+from sekisho.pods import Workload, placed_containers
+from sekisho.policies import ClusterPodPolicy, CompiledPolicy, compile_policy
+from tests.differential.generator import Case, cases
+from tests.differential.reference import refused_by_kubernetes
+
+UNREADABLE: Final = frozenset({"(the pod cannot be read)"})
+
+_pods = msgspec.json.Decoder(Workload)
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """A case, and the controls that refuse its pod."""
+
+    case: Case
+    engine: frozenset[str]
+    kubernetes: frozenset[str]
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """What came of a number of cases; `verdicts` counts by level, control, and whether the control refused."""
+
+    count: int
+    differences: tuple[Difference, ...]
+    verdicts: Counter[tuple[Level, str, bool]]
+
+
+def compare(binary: Path, seed: str, count: int) -> Comparison:
+    """Compare `count` generated cases. Raises EvaluatorError."""
+    asked = list(cases(seed, count))
+    verdicts: Counter[tuple[Level, str, bool]] = Counter()
+    for case, refusing in zip(asked, refused := refused_by_kubernetes(binary, asked), strict=True):
+        verdicts.update((case.level, rule.control, rule.control in refusing) for rule in _standard(case).rules)
+    return Comparison(count, tuple(_differences(asked, refused)), verdicts)
+
+
+def differences(binary: Path, asked: Sequence[Case]) -> list[Difference]:
+    """The cases on which the engine and Kubernetes differ. Raises EvaluatorError."""
+    return _differences(asked, refused_by_kubernetes(binary, asked))
+
+
+def _differences(asked: Sequence[Case], kubernetes: Sequence[frozenset[str]]) -> list[Difference]:
+    verdicts = zip(asked, map(refused_by_engine, asked), kubernetes, strict=True)
+    return [Difference(*verdict) for verdict in verdicts if verdict[1] != verdict[2]]
+
+
+def refused_by_engine(case: Case) -> frozenset[str]:
+    """The names of the controls that refuse a case's pod; UNREADABLE where it cannot be decoded."""
+    try:
+        pod = _pods.decode(case.pod)
+    except msgspec.DecodeError:
+        return UNREADABLE
+    containers = placed_containers(pod.spec)
+    return frozenset(rule.control for rule in _standard(case).rules if rule.check(pod, containers))
+
+
+def _standard(case: Case) -> CompiledPolicy:
+    return _policy(case.level, case.version)
+
+
+@cache
+def _policy(level: Level, version: str) -> CompiledPolicy:
+    written = {"metadata": {"name": "p"}, "spec": {"podSecurityStandard": {"level": level, "version": version}}}
+    return compile_policy(msgspec.convert(written, ClusterPodPolicy))

@@ -1,0 +1,71 @@
+"""The engine's Pod Security Standards say of every pod what Kubernetes says of it, control by control."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sekisho.controls import NEWEST
+from sekisho.standards import controls_of
+from tests.controlplane.progress import Progress
+from tests.differential import comparison
+from tests.differential.comparison import Comparison, compare
+from tests.differential.generator import LEVELS
+from tests.differential.reduction import reduced
+from tests.differential.reference import evaluator
+
+PODS = 20_000
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def binary() -> Path:
+    return evaluator(Progress())
+
+
+@pytest.fixture(scope="module")
+def compared(binary: Path) -> Comparison:
+    return compare(binary, "every test run", PODS)
+
+
+def test_engine_and_kubernetes_agree_on_every_control_of_20000_pods(binary: Path, compared: Comparison) -> None:
+    assert compared.count == PODS
+    assert [reduced(binary, difference) for difference in compared.differences[:3]] == []
+
+
+@pytest.mark.parametrize(
+    ("level", "control"), [(level, control) for level in LEVELS for control in controls_of(level, NEWEST)]
+)
+@pytest.mark.parametrize("refuses", [True, False])
+def test_every_control_both_refuses_and_passes_among_them(
+    compared: Comparison, level: str, control: str, refuses: bool
+) -> None:
+    assert compared.verdicts[level, control, refuses] >= 100  # type: ignore[index]
+
+
+def test_an_engine_that_is_wrong_is_found_out_with_a_small_pod(binary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = comparison._policy  # noqa: SLF001
+    monkeypatch.setattr(comparison, "_policy", lambda level, _version: right(level, "v1.36"))
+    found = [
+        difference
+        for difference in compare(binary, "wrong", 2000).differences
+        if difference.case.version in ("latest", "v1.37") and difference.kubernetes < difference.engine
+    ]
+    small = min((reduced(binary, difference) for difference in found[:3]), key=lambda one: len(one.case.pod))
+    assert small.engine ^ small.kubernetes == {"sysctls"}
+    assert small.case.pod in (
+        '{"spec":{"securityContext":{"sysctls":[{"name":"net.ipv4.tcp_notsent_lowat"}]}}}',
+        '{"spec":{"securityContext":{"sysctls":[{"name":"net.ipv4.tcp_slow_start_after_idle"}]}}}',
+    )
+
+
+def test_command_line_tells_how_many_pods_agree(binary: Path) -> None:
+    done = subprocess.run(
+        (sys.executable, "-m", "tests.differential", "300", "--seed", "1"),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.splitlines()[0].endswith(": 0 differ")) == (0, True), done

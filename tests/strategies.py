@@ -1,0 +1,123 @@
+"""Pods and policies for property tests: the values of the differential test, chosen and reduced by Hypothesis."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tests.differential.fields import ANNOTATIONS, CONTAINER, CONTAINER_CONTEXT, POD_CONTEXT, SPEC, VOLUME, Field
+from tests.differential.generator import VERSIONS
+
+Json = Any
+Pod = dict[str, Json]
+
+
+def texts(field: Field, *, wild: bool) -> st.SearchStrategy[str]:
+    return st.sampled_from(field.wild if wild else field.tame)
+
+
+def objects(fields: Sequence[Field], *, wild: bool) -> st.SearchStrategy[Pod]:
+    chosen = st.tuples(*(texts(field, wild=wild) for field in fields))
+    return chosen.map(lambda entries: json.loads(f"{{{','.join(filter(None, entries))}}}"))
+
+
+def containers(*, wild: bool) -> st.SearchStrategy[Pod]:
+    """A container; a wild one may have no securityContext."""
+    contexts = objects(CONTAINER_CONTEXT, wild=wild).map(lambda context: {"securityContext": context})
+    if wild:
+        contexts |= st.sampled_from([{}, {"securityContext": None}])
+    return st.builds(lambda one, context: {**one, **context}, objects(CONTAINER, wild=wild), contexts)
+
+
+@st.composite
+def pods(draw: st.DrawFn, *, wild: bool = True) -> Pod:
+    """A pod as the API server sends it: each part is tame or wild, or all are tame, which `restricted` lets pass."""
+
+    def part(fields: Sequence[Field]) -> Pod:
+        return draw(objects(fields, wild=wild and draw(st.booleans())))
+
+    one = st.booleans().flatmap(lambda is_wild: containers(wild=is_wild)) if wild else containers(wild=False)
+    spec = part(SPEC) | {"securityContext": part(POD_CONTEXT)}
+    if wild and draw(st.booleans()):
+        del spec["securityContext"]
+    for key, least, most in (("containers", 1, 2), ("initContainers", 0, 1), ("ephemeralContainers", 0, 2)):
+        spec[key] = [
+            {**container, "name": f"{key}-{number}"}
+            for number, container in enumerate(draw(st.lists(one, min_size=least, max_size=most)))
+        ]
+    spec["volumes"] = draw(st.lists(texts(VOLUME, wild=wild).map(json.loads), max_size=2))
+    return {"metadata": {"name": "pod", "annotations": part(ANNOTATIONS)}, "spec": spec}
+
+
+CONTROLS = st.fixed_dictionaries(
+    {},
+    optional={
+        "images": st.just({"trustedRegistries": ["registry.example.com"]}),
+        "hostPorts": st.just({"allowed": [{"min": 80, "max": 8080}]}),
+        "capabilities": st.sampled_from([{"allowedAdd": ["SYS_ADMIN"]}, {"requiredDrop": ["NET_RAW"]}, {}]),
+        "seccompProfile": st.sampled_from([{"allowedTypes": ["Unconfined"]}, {"required": True}]),
+        "sysctls": st.just({"allowed": ["kernel.msgmax"]}),
+        "privileged": st.sampled_from([{"enforcement": "Warn"}, {"enforcement": "Off"}, {}]),
+        "runAsUser": st.sampled_from([{"enforcement": "Off"}, {}]),
+    },
+)
+SAFE_POD = {
+    "runAsNonRoot": st.just(True),
+    "runAsUser": st.just(1000),
+    "seccompProfile": st.sampled_from(
+        [{"type": "RuntimeDefault"}, {"type": "Localhost", "localhostProfile": "p.json"}]
+    ),
+}
+SAFE_CONTAINER = {
+    **SAFE_POD,
+    "allowPrivilegeEscalation": st.just(False),
+    "readOnlyRootFilesystem": st.booleans(),
+    "capabilities": st.sampled_from([{"drop": ["ALL"]}, {"drop": ["NET_RAW", "CHOWN"]}]),
+}
+UNSAFE = {"runAsNonRoot": st.booleans(), "runAsUser": st.sampled_from([0, 1000])}
+
+
+def defaults(*, safe: bool) -> st.SearchStrategy[Json]:
+    of_pod, of_container = (SAFE_POD, SAFE_CONTAINER) if safe else (SAFE_POD | UNSAFE, SAFE_CONTAINER | UNSAFE)
+    pod_context = st.fixed_dictionaries({}, optional={**of_pod, "fsGroup": st.just(2000), "runAsGroup": st.just(0)})
+    return st.fixed_dictionaries(
+        {},
+        optional={
+            "profile": st.just("restricted"),
+            "pod": st.fixed_dictionaries(
+                {}, optional={"securityContext": pod_context, "automountServiceAccountToken": st.booleans()}
+            ),
+            "container": st.fixed_dictionaries(
+                {}, optional={"securityContext": st.fixed_dictionaries({}, optional=of_container)}
+            ),
+        },
+    )
+
+
+STANDARDS = st.fixed_dictionaries(
+    {"level": st.sampled_from(["restricted", "baseline", "privileged"]), "version": st.sampled_from(VERSIONS)}
+)
+FEW_STANDARDS = st.builds(
+    lambda standard, version: {**standard, "version": version}, STANDARDS, st.sampled_from(["latest", "v1.37", "v1.18"])
+)
+ENFORCEMENTS = st.sampled_from(["Deny", "Warn", "Audit"])
+SPECS = st.fixed_dictionaries(
+    {"podSecurityStandard": STANDARDS | FEW_STANDARDS, "defaults": defaults(safe=False)},
+    optional={
+        "enforcement": ENFORCEMENTS,
+        "match": st.sampled_from([{"namespaces": ["shop"]}, {"namespaces": ["other-*"]}, {"podSelector": {}}]),
+        "controls": CONTROLS,
+    },
+)
+
+
+@st.composite
+def specs_and_one_more(draw: st.DrawFn) -> tuple[list[Json], list[Json]]:
+    """Policies, and the same with another among them: any, or one of them that does something else to the same pods."""
+    specs = draw(st.lists(SPECS, min_size=1, max_size=3))
+    same = st.builds(
+        lambda spec, enforcement: spec | {"enforcement": enforcement}, st.sampled_from(specs), ENFORCEMENTS
+    )
+    place = draw(st.integers(0, len(specs)))
+    return specs, [*specs[:place], draw(SPECS | same), *specs[place:]]

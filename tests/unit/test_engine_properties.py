@@ -1,0 +1,306 @@
+"""What holds for every pod, every policy and every body that somebody may send."""
+
+import base64
+import copy
+import json
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+import jsonpatch
+import msgspec
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+
+from sekisho import admission
+from sekisho.policies import ClusterPodPolicy, Enforcement, PolicySet
+from tests.pods import container, restricted_pod
+from tests.strategies import SPECS, STANDARDS, Json, Pod, defaults, pods, specs_and_one_more
+
+settings.register_profile(
+    "engine", max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
+engine = settings.get_profile("engine")
+
+
+def policies(*specs: Json) -> PolicySet:
+    return PolicySet.of(
+        msgspec.convert({"metadata": {"name": f"policy-{number}"}, "spec": spec}, ClusterPodPolicy)
+        for number, spec in enumerate(specs)
+    )
+
+
+# Reviews.
+
+
+def review(obj: Json, **request: Json) -> Json:
+    asked = {
+        "uid": "6b4f5c0e-1f52-4c1e-9e8c-8f2f7c9f0a11",
+        "kind": {"group": "", "version": "v1", "kind": "Pod"},
+        "resource": {"group": "", "version": "v1", "resource": "pods"},
+        "namespace": "shop",
+        "operation": "CREATE",
+        "userInfo": {"username": "alice", "groups": ["system:authenticated"]},
+        "object": obj,
+    }
+    return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": asked | request}
+
+
+def validated(pod: Pod, policy_set: PolicySet) -> admission.Outcome:
+    return admission.validate(admission.decode(json.dumps(review(pod)).encode()), policy_set, {})
+
+
+def denies(pod: Pod, policy_set: PolicySet) -> bool:
+    return validated(pod, policy_set).decision == "deny"
+
+
+def filled(pod: Pod, policy_set: PolicySet, **request: Json) -> Pod:
+    """The pod after the mutating webhook; the same object where it sends no patch."""
+    answer = json.loads(
+        admission.mutate(admission.decode(json.dumps(review(pod, **request)).encode()), policy_set, {}).response
+    )["response"]
+    if "patch" not in answer:
+        return pod
+    patched: Pod = jsonpatch.apply_patch(pod, json.loads(base64.b64decode(answer["patch"])))
+    return patched
+
+
+# Nothing that is sent makes the engine raise.
+
+ALL_CONTROLS = policies(
+    {
+        "podSecurityStandard": {"level": "restricted"},
+        "templates": "Deny",
+        "controls": {"images": {"trustedRegistries": ["registry.example.com"]}},
+        "defaults": {
+            "profile": "restricted",
+            "pod": {"automountServiceAccountToken": False, "securityContext": {"fsGroup": 2000}},
+        },
+    },
+    {"podSecurityStandard": {"level": "baseline", "version": "v1.0"}, "enforcement": "Warn"},
+    {"podSecurityStandard": {"level": "baseline"}, "match": {"podSelector": {"matchLabels": {"app": "shop"}}}},
+)
+
+BUSY_POD = restricted_pod(
+    container(
+        ports=[{"containerPort": 80, "hostPort": 80}],
+        livenessProbe={"httpGet": {"host": "h", "port": 80}},
+        lifecycle={"preStop": {"tcpSocket": {"host": "h", "port": 80}}},
+        securityContext={
+            "privileged": True,
+            "runAsUser": 0,
+            "procMount": "Unmasked",
+            "seLinuxOptions": {"user": "root", "type": "t"},
+            "capabilities": {"add": ["NET_ADMIN"], "drop": ["KILL"]},
+            "windowsOptions": {"hostProcess": True},
+        },
+    ),
+    initContainers=[container("init", restartPolicy="Always")],
+    ephemeralContainers=[{"name": "debug", "image": "busybox"}],
+    volumes=[{"name": "root", "hostPath": {"path": "/"}}, {"name": "tmp", "emptyDir": {}}],
+    securityContext={"sysctls": [{"name": "kernel.msgmax", "value": "1"}], "supplementalGroups": [0]},
+    os={"name": "linux"},
+    hostNetwork=True,
+    hostUsers=False,
+)
+BUSY_POD["metadata"] |= {
+    "labels": {"app": "shop"},
+    "annotations": {"container.apparmor.security.beta.kubernetes.io/app": "unconfined", "sekisho.dev/defaulted": "{}"},
+    "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "u", "controller": True}],
+}
+DEPLOYMENT = {"group": "apps", "version": "v1", "kind": "Deployment"}
+CRON_JOB = {"group": "batch", "version": "v1", "kind": "CronJob"}
+GOOD_REVIEWS = [
+    review(BUSY_POD),
+    review(BUSY_POD, operation="UPDATE", oldObject=restricted_pod(container())),
+    review(BUSY_POD, operation="UPDATE", subResource="ephemeralcontainers", oldObject=restricted_pod(container())),
+    review({"spec": {"template": BUSY_POD}}, kind=DEPLOYMENT, resource=DEPLOYMENT | {"resource": "deployments"}),
+    review(
+        {"spec": {"jobTemplate": {"spec": {"template": BUSY_POD}}}}, kind=CRON_JOB, resource={"resource": "cronjobs"}
+    ),
+    review(None, operation="DELETE", oldObject=BUSY_POD),
+]
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+TOKENS = st.sampled_from(
+    [
+        *("null", "true", "{}", "[]", "[null]", '""', '"\\ud800"', '"\\u0000"', '"*"', '"a"', "[{}]", '{"":null}'),
+        *("-0", "1e3", "1.0", "NaN", "1e999", "-1", "9" * 20, "9" * 4000, "-" + "9" * 6000, "0.1e-5"),
+        *("[" * 1500 + "]" * 1500, '{"a":' * 1500 + "1" + "}" * 1500, "", "{", '"', ",", '{"a":1,"a":2}'),
+    ]
+)
+MARK = "a mark that is in no review"
+
+
+def places(value: Json, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    if isinstance(value, dict | list):
+        for key in value if isinstance(value, dict) else range(len(value)):
+            yield from places(value[key], (*path, key))
+
+
+PLACES = [(good, path) for good in GOOD_REVIEWS for path in places(good) if path]
+
+
+@st.composite
+def damaged_reviews(draw: st.DrawFn) -> bytes:
+    """A good review with something else, JSON or not, where one of its values was; or with bytes changed."""
+    good, (*above, last) = draw(st.sampled_from(PLACES))
+    body = copy.deepcopy(good)
+    parent = body
+    for key in above:
+        parent = parent[key]
+    parent[last] = MARK
+    text = json.dumps(body).replace(f'"{MARK}"', draw(TOKENS | JSON.map(json.dumps)), 1).encode()
+    if not draw(st.integers(0, 3)):
+        at = draw(st.integers(0, len(text)))
+        text = text[:at] + draw(st.binary(max_size=3)) + text[at + draw(st.integers(0, 3)) :]
+    return text
+
+
+def answers(body: bytes) -> None:
+    """Decode and answer; whatever was sent, the answer is an AdmissionReview that admits or refuses."""
+    try:
+        decoded = admission.decode(body)
+    except admission.MalformedReviewError:
+        return
+    for answer in (admission.validate, admission.mutate):
+        outcome = answer(decoded, ALL_CONTROLS, {})
+        response = json.loads(outcome.response)["response"]
+        assert response["uid"] == decoded.uid
+        assert response["allowed"] is (outcome.decision not in ("deny", "error"))
+        if decoded.defect is not None and decoded.operation not in ("DELETE", "CONNECT"):
+            assert outcome.decision == "error"
+        assert "Traceback" not in outcome.message
+
+
+@engine
+@given(st.binary() | st.text().map(str.encode))
+@example(b"")
+@example(b"[" * 100_000)
+@example(b'{"request":' * 100_000)
+@example(b'\xff\xfe{"kind":"AdmissionReview"}')
+def test_bytes_never_make_the_engine_raise(body: bytes) -> None:
+    answers(body)
+
+
+@engine
+@given(JSON)
+def test_json_never_makes_the_engine_raise(value: Json) -> None:
+    for body in (value, review(value), review(restricted_pod() | {"spec": value}), review({}, oldObject=value)):
+        answers(json.dumps(body).encode())
+
+
+@settings(engine, max_examples=300)
+@given(damaged_reviews())
+@example(json.dumps(review(restricted_pod(args=MARK))).replace(f'"{MARK}"', "[" * 5000 + "]" * 5000).encode())
+@example(json.dumps(review(restricted_pod(args=MARK))).replace(f'"{MARK}"', "9" * 5000).encode())
+@example(json.dumps(review(restricted_pod(hostUsers=MARK))).replace(f'"{MARK}"', "9" * 5000).encode())
+def test_damaged_reviews_never_make_the_engine_raise(body: bytes) -> None:
+    answers(body)
+
+
+# Verdicts.
+
+
+def shuffled(value: Json, random: Random) -> Json:
+    if isinstance(value, list):
+        return [shuffled(one, random) for one in value]
+    if isinstance(value, dict):
+        keys = list(value)
+        random.shuffle(keys)
+        return {key: shuffled(value[key], random) for key in keys}
+    return value
+
+
+@engine
+@given(pods() | pods(wild=False), SPECS, st.integers())
+def test_the_order_of_keys_changes_no_verdict(pod: Pod, spec: Json, seed: int) -> None:
+    policy_set = policies(spec)
+    before, after = validated(pod, policy_set), validated(shuffled(pod, Random(seed)), policy_set)  # noqa: S311
+    assert (before.decision, before.violations) == (after.decision, after.violations)
+
+
+@settings(engine, max_examples=200)
+@given(pods() | pods(wild=False), specs_and_one_more())
+def test_a_further_policy_never_turns_a_denial_into_a_pass(pod: Pod, specs: tuple[list[Json], list[Json]]) -> None:
+    fewer, more = (validated(pod, policies(*some)) for some in specs)
+    assert fewer.decision != "deny" or more.decision == "deny"
+    denied = [[v.finding for v in outcome.violations if v.enforcement == Enforcement.DENY] for outcome in (fewer, more)]
+    assert [finding for finding in denied[0] if finding not in denied[1]] == []
+
+
+# Defaults.
+
+
+@engine
+@given(pods(), st.lists(SPECS, min_size=1, max_size=3))
+def test_filling_in_defaults_twice_is_filling_them_in_once(pod: Pod, specs: list[Json]) -> None:
+    policy_set = policies(*specs)
+    once = filled(pod, policy_set)
+    assert filled(once, policy_set) == once
+
+
+@engine
+@given(pods(), st.lists(SPECS, min_size=1, max_size=3))
+def test_new_ephemeral_containers_are_filled_in_once_and_nothing_else_is(pod: Pod, specs: list[Json]) -> None:
+    policy_set = policies(*specs)
+    old = copy.deepcopy(pod)
+    old["spec"]["ephemeralContainers"] = old["spec"]["ephemeralContainers"][:1]
+    request = {"operation": "UPDATE", "subResource": "ephemeralcontainers", "oldObject": old}
+    once = filled(pod, policy_set, **request)
+    assert filled(once, policy_set, **request) == once
+    before, after = leaves(pod), leaves(once)
+    assert before.items() <= after.items()
+    assert all(path.startswith("spec.ephemeralContainers.1.") for path in after.keys() - before.keys())
+
+
+@engine
+@given(pods() | pods(wild=False), STANDARDS, defaults(safe=True))
+def test_a_pod_that_passes_its_standard_still_passes_with_defaults(pod: Pod, standard: Json, given: Json) -> None:
+    policy_set = policies({"podSecurityStandard": standard, "defaults": given})
+    assume(not denies(pod, policy_set))
+    assert validated(filled(pod, policy_set), policy_set).message == ""
+
+
+@engine
+@given(pods(), st.lists(SPECS, min_size=1, max_size=3))
+def test_defaults_keep_every_value_that_is_there(pod: Pod, specs: list[Json]) -> None:
+    assert leaves(pod).items() <= leaves(filled(pod, policies(*specs))).items()
+
+
+@engine
+@given(pods(), defaults(safe=True))
+def test_defaults_add_nothing_that_the_api_server_or_the_kubelet_rejects(pod: Pod, given: Json) -> None:
+    after = filled(pod, policies({"defaults": given}))
+    added = {path for path in leaves(after).keys() - leaves(pod).keys() if path.startswith("spec.")}
+    if (pod["spec"].get("os") or {}).get("name") == "windows":
+        assert all(path.endswith(("runAsNonRoot", "automountServiceAccountToken")) for path in added)
+    for key in ("containers", "initContainers", "ephemeralContainers"):
+        for number, (was, now) in enumerate(zip(pod["spec"][key], after["spec"][key], strict=True)):
+            context = now.get("securityContext") or {}
+            if f"spec.{key}.{number}.securityContext.allowPrivilegeEscalation" in added:
+                capabilities = (context.get("capabilities") or {}).get("add") or []
+                assert not context.get("privileged")
+                assert not {"SYS_ADMIN", "CAP_SYS_ADMIN"} & set(capabilities)
+            if effective(after, now, "runAsNonRoot") is True and effective(after, now, "runAsUser") == 0:
+                assert effective(pod, was, "runAsNonRoot") is True
+
+
+def leaves(value: Json, path: str = "") -> dict[str, str]:
+    """Everything in an object that is no object, list or null, as JSON by its path."""
+    if not isinstance(value, dict | list):
+        return {} if value is None else {path: json.dumps(value)}
+    entries = value.items() if isinstance(value, dict) else enumerate(value)
+    found = (leaves(below, f"{path}.{key}" if path else str(key)) for key, below in entries)
+    return {leaf: text for part in found for leaf, text in part.items()}
+
+
+def effective(pod: Pod, one: Json, key: str) -> Json:
+    """What holds for a container: its own value, the pod's where it has none."""
+    values = [(holder.get("securityContext") or {}).get(key) for holder in (one, pod["spec"])]
+    return next((value for value in values if value is not None), None)
