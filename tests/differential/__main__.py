@@ -62,8 +62,8 @@ def _run(binary: Path, count: int, seed: str, progress: Progress) -> int:
         )
     rate = done / (time.monotonic() - start)
     click.echo(f"{done:,} pods in {elapsed(start)}, {rate:,.0f} a second: {differing:,} differ")
-    (level, control, refused), rarest = min(verdicts.items(), key=lambda item: item[1])
-    click.echo(f"rarest verdict: {control} of {level} {'refuses' if refused else 'passes'} {rarest:,} of them")
+    for (level, control, refused), times in verdicts.most_common()[-1:]:
+        click.echo(f"rarest verdict: {control} of {level} {'refuses' if refused else 'passes'} {times:,} of them")
     for difference in first.values():
         click.echo(_described(reduced(binary, difference)))
     return differing
@@ -87,9 +87,12 @@ def _compare_all(binary: Path, count: int, seed: str) -> Iterator[Comparison]:
 
 def _described(difference: Difference) -> str:
     case = difference.case
+    only = {
+        "Sekisho": difference.engine - difference.kubernetes,
+        "Kubernetes": difference.kubernetes - difference.engine,
+    }
     refusals = [
-        f"{who} refuses it for {', '.join(sorted(controls))}" if controls else f"{who} passes it"
-        for who, controls in (("Sekisho", difference.engine), ("Kubernetes", difference.kubernetes))
+        f"only {who} refuses it for {', '.join(sorted(controls))}" for who, controls in only.items() if controls
     ]
     return f"{case.level} {case.version}: {'; '.join(refusals)}: {case.pod}"
 

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
@@ -13,8 +12,6 @@ from sekisho.pods import Workload, placed_containers
 from sekisho.policies import ClusterPodPolicy, CompiledPolicy, compile_policy
 from tests.differential.generator import Case, cases
 from tests.differential.reference import refused_by_kubernetes
-
-UNREADABLE: Final = frozenset({"(the pod cannot be read)"})
 
 _pods = msgspec.json.Decoder(Workload)
 
@@ -28,7 +25,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """What came of a number of cases; `verdicts` counts by level, control, and whether the control refused."""
+    """What came of a number of cases; `verdicts` counts them by level, control, and whether Kubernetes refused."""
 
     count: int
     differences: tuple[Difference, ...]
@@ -38,9 +35,12 @@ class Comparison(msgspec.Struct, frozen=True):
 def compare(binary: Path, seed: str, count: int) -> Comparison:
     """Compare `count` generated cases. Raises EvaluatorError."""
     asked = list(cases(seed, count))
-    verdicts: Counter[tuple[Level, str, bool]] = Counter()
-    for case, refusing in zip(asked, refused := refused_by_kubernetes(binary, asked), strict=True):
-        verdicts.update((case.level, rule.control, rule.control in refusing) for rule in _standard(case).rules)
+    refused = refused_by_kubernetes(binary, asked)
+    verdicts = Counter(
+        (case.level, rule.control, rule.control in refusing)
+        for case, refusing in zip(asked, refused, strict=True)
+        for rule in _standard(case).rules
+    )
     return Comparison(count, tuple(_differences(asked, refused)), verdicts)
 
 
@@ -55,13 +55,13 @@ def _differences(asked: Sequence[Case], kubernetes: Sequence[frozenset[str]]) ->
 
 
 def refused_by_engine(case: Case) -> frozenset[str]:
-    """The names of the controls that refuse a case's pod; UNREADABLE where it cannot be decoded."""
+    """The names of the controls that refuse a case's pod; an exception's in parentheses, if there is one."""
     try:
         pod = _pods.decode(case.pod)
-    except msgspec.DecodeError:
-        return UNREADABLE
-    containers = placed_containers(pod.spec)
-    return frozenset(rule.control for rule in _standard(case).rules if rule.check(pod, containers))
+        containers = placed_containers(pod.spec)
+        return frozenset(rule.control for rule in _standard(case).rules if rule.check(pod, containers))
+    except Exception as error:
+        return frozenset({f"({type(error).__name__})"})
 
 
 def _standard(case: Case) -> CompiledPolicy:
