@@ -7,6 +7,8 @@ Allowed values: kernel.shm_rmid_forced, net.ipv4.ip_local_port_range, net.ipv4.i
     from v1.32 net.ipv4.tcp_rmem, net.ipv4.tcp_wmem; from v1.37 net.ipv4.tcp_slow_start_after_idle,
     net.ipv4.tcp_notsent_lowat
 Level: baseline, from v1.0
+Beyond the standard, a value may hold no `+` and no `=`: a runtime that splits its options there takes what follows for
+another sysctl (CVE-2022-0811). No sysctl needs them.
 Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#baseline (Sysctls)
 """
 
@@ -17,6 +19,7 @@ from msgspec import Meta
 
 from sekisho.controls.control import Check, Control, Level, Parameters
 from sekisho.findings import Change, Finding, render_value, words
+from sekisho.globs import glob_matches
 from sekisho.pods import Placed, Pod
 
 _SAFE_SINCE = {
@@ -45,7 +48,18 @@ class Sysctls(Parameters, frozen=True):
     allowed: (
         Annotated[
             tuple[Annotated[str, Meta(min_length=1, max_length=253)], ...],
-            Meta(description="Sysctls that a pod may set, by their full names.", max_length=256),
+            Meta(
+                description="Sysctls that a pod may set; * stands for any characters, as in net.ipv4.*.", max_length=256
+            ),
+        ]
+        | None
+    ) = None
+    forbidden: (
+        Annotated[
+            tuple[Annotated[str, Meta(min_length=1, max_length=253)], ...],
+            Meta(
+                description="Sysctls that a pod may not set, in the same form; they outweigh allowed.", max_length=256
+            ),
         ]
         | None
     ) = None
@@ -59,27 +73,35 @@ def _standard(level: Level, minor: int) -> Sysctls | None:
 
 def _check(parameters: Parameters, _minor: int) -> Check:
     assert isinstance(parameters, Sysctls)  # noqa: S101
-    safe = frozenset(parameters.allowed or ())
-    allowed = f"only {words(parameters.allowed, 'and')}" if parameters.allowed else "none"
+    forbidden = parameters.forbidden or ()
+    patterns = parameters.allowed or ()
+    allowed = f"only {words(patterns, 'and')}" if patterns else "none"
 
     def judge(pod: Pod, _containers: Sequence[Placed]) -> list[Finding]:
         context = pod.spec.security_context
         if context is None or not context.sysctls:
             return []
-        return [
-            Finding(
-                control="sysctls",
-                path=("spec", "securityContext", "sysctls", index, "name"),
-                value=render_value(sysctl.name),
-                allowed=allowed,
-                fix="remove it from the list",
-                change=Change("remove", ("spec", "securityContext", "sysctls", index)),
-            )
-            for index, sysctl in enumerate(context.sysctls)
-            if sysctl.name not in safe
-        ]
+        findings = []
+        for index, sysctl in enumerate(context.sysctls):
+            if not _any(patterns, sysctl.name):
+                findings.append(_of(index, "name", sysctl.name, allowed))
+            elif _any(forbidden, sysctl.name):
+                findings.append(_of(index, "name", sysctl.name, f"none of {words(forbidden, 'and')}"))
+            elif "+" in sysctl.value or "=" in sysctl.value:
+                findings.append(_of(index, "value", sysctl.value, "a value without + and ="))
+        return findings
 
     return judge
+
+
+def _any(patterns: Sequence[str], name: str) -> bool:
+    return any(glob_matches(pattern, name) for pattern in patterns)
+
+
+def _of(index: int, key: str, found: str, allowed: str) -> Finding:
+    path = ("spec", "securityContext", "sysctls", index)
+    fix = "remove it from the list"
+    return Finding("sysctls", (*path, key), render_value(found), allowed, fix, change=Change("remove", path))
 
 
 CONTROL = Control("sysctls", "a forbidden sysctl", "Pods may set only safe sysctls.", Sysctls, _standard, _check)

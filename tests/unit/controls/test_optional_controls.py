@@ -115,6 +115,20 @@ CASES = [
         "name",
     ),
     (
+        "sysctls",
+        {"allowed": ["net.*"], "forbidden": ["net.core.*"]},
+        pod_context(sysctls=[{"name": "net.core.somaxconn", "value": "1"}]),
+        pod_context(sysctls=[{"name": "net.ipv4.tcp_rmem", "value": "1 2 3"}]),
+        "name",
+    ),
+    (
+        "sysctls",
+        {},
+        pod_context(sysctls=[{"name": "kernel.shm_rmid_forced", "value": "1+kernel.core_pattern=|/x"}]),
+        pod_context(sysctls=[{"name": "kernel.shm_rmid_forced", "value": "1"}]),
+        "value",
+    ),
+    (
         "seccompProfile",
         {"localhostProfiles": ["team/*.json"]},
         context(seccompProfile={"type": "Localhost", "localhostProfile": "x.json"}),
