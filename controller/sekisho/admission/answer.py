@@ -117,10 +117,11 @@ def _without_judging(review: Review) -> Outcome | None:
         return _allow(review)
     if review.defect is not None:
         return refuse(review, f"the object cannot be read: {review.defect}")
-    if review.is_pod:
-        return _allow(review) if review.sub_resource in _IGNORED_SUBRESOURCES else None
-    if review.is_template:
-        return _allow(review) if review.sub_resource else None
+    if review.is_pod or review.is_template:
+        passes = review.sub_resource in _IGNORED_SUBRESOURCES if review.is_pod else bool(review.sub_resource)
+        if passes:
+            return _allow(review)
+        return None if review.namespace else refuse(review, "the request names no namespace")
     kind = ".".join(part for part in (review.kind.kind, review.kind.group) if part) or "an object without a kind"
     return refuse(
         review,

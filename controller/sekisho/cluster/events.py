@@ -7,9 +7,9 @@ Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/ev
 """
 
 import asyncio
+import hashlib
 import logging
 import random
-import secrets
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Awaitable, Callable
@@ -235,16 +235,20 @@ class EventRecorder:
         try:
             await _persist(lambda: self._api.create(_path(event.metadata.namespace), body))
         except ApiError as error:
-            if error.status != 409:  # else an earlier try arrived after all: nobody else has this name
+            if error.status != 409:  # else an earlier try arrived after all
                 raise
         self.sent += 1
 
     def _event_of(self, denial: Denial, top: ObjectReference) -> _Event:
         related = denial.refused if denial.is_named else denial.owner
         prefix = top.name[: LONGEST_SUBDOMAIN - 17].rstrip("-.")
+        observed = micro_time(denial.observed)
+        told = f"{top} {observed} {self._instance} {denial.note}".encode()
+        # The same denial has the same name: one that is written twice, for the first answer was lost, is there once.
+        suffix = hashlib.blake2s(told, digest_size=8).hexdigest()
         return _Event(
-            metadata=_Meta(f"{prefix if is_subdomain(prefix) else 'denied'}.{secrets.token_hex(8)}", top.namespace),
-            event_time=micro_time(denial.observed),
+            metadata=_Meta(f"{prefix if is_subdomain(prefix) else 'denied'}.{suffix}", top.namespace),
+            event_time=observed,
             reporting_instance=self._instance,
             regarding=top,
             note=denial.note,

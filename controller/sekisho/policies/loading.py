@@ -38,10 +38,9 @@ def read_policies(path: Path) -> list[ClusterPodPolicy]:
     """
     if not path.exists():
         raise PolicyError(Problem(str(path), "there is no such file or folder"))
-    files = sorted(f for f in path.rglob("*") if f.suffix in _SUFFIXES and f.is_file()) if path.is_dir() else [path]
     policies: list[ClusterPodPolicy] = []
     problems: list[Problem] = []
-    for file in files:
+    for file in _files(path):
         try:
             policies += parse_policies(_read(file), str(file))
         except PolicyError as error:
@@ -82,6 +81,14 @@ def _compiling(document: Document, policy: ClusterPodPolicy, problems: list[Prob
             for problem in error.problems
         ]
     return policy
+
+
+def _files(path: Path) -> list[Path]:
+    """The files to read. Names that begin with a dot are left out: a mounted ConfigMap holds its files twice, so."""
+    if not path.is_dir():
+        return [path]
+    found = (file for file in path.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
+    return sorted(file for file in found if not any(part.startswith(".") for part in file.relative_to(path).parts))
 
 
 def _read(file: Path) -> str:

@@ -14,10 +14,14 @@ LONGEST_NAME = 253
 
 
 def log_denial(outcome: Outcome) -> None:
-    """Log one line. Names are cut: a client of the webhook, not the API server, may have made them up."""
+    """Log one line, as a warning where there was no verdict.
+
+    Names are cut: a client of the webhook that is not the API server may have made them up.
+    """
     review = outcome.review
     denied = [violation for violation in outcome.violations if violation.enforcement == "Deny"]
-    logger.info(
+    logger.log(
+        logging.INFO if outcome.decision == "deny" else logging.WARNING,
         "refused",
         extra={
             "uid": review.uid[:LONGEST_NAME],

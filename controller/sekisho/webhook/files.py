@@ -26,7 +26,10 @@ async def poll(paths: tuple[Path, ...], seen: Fingerprint, on_change: Callable[[
 
 
 def _files(path: Path) -> list[Path]:
-    return [path, *path.rglob("*")] if path.is_dir() else [path]
+    try:
+        return [path, *path.rglob("*")] if path.is_dir() else [path]
+    except OSError:  # a folder that goes away in this very moment
+        return [path]
 
 
 def _stat(file: Path) -> tuple[str, int, int, int]:

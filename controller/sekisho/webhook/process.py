@@ -54,6 +54,7 @@ async def serve(options: Options) -> None:
 
     Raises StartError, StoppedError.
     """
+    stop = _stop_on_signals()
     _allow_many_files()
     with (
         _bound(options.bind_address, options.port) as tls,
@@ -61,7 +62,7 @@ async def serve(options: Options) -> None:
     ):
         api = None if options.policy_dir is not None else await _connect(options)
         try:
-            await Process(options, api).live(_stop_on_signals(), tls, plain)
+            await Process(options, api).live(stop, tls, plain)
         finally:
             if api is not None:
                 await api.close()

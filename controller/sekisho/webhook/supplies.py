@@ -42,13 +42,19 @@ def policies_from_cluster(
     api: ApiClient, enforce: Callable[[PolicySet], None], on_version: Callable[[str], None]
 ) -> Supply:
     """The ClusterPodPolicies of the cluster. One that makes no sense stays out, or as it was; the log names it."""
+    enforced: dict[str, tuple[str, int]] = {}
 
-    def change(policies: Mapping[str, CompiledPolicy]) -> None:
-        enforce(PolicySet.of_compiled(policies.values()))
+    def change(policies: Mapping[str, _Policy]) -> None:
+        nonlocal enforced
+        present = {name: policy.identity for name, policy in policies.items()}
+        if present == enforced:
+            return  # a status was written
+        enforce(PolicySet.of_compiled(policy.compiled for policy in policies.values()))
+        enforced = present
         logger.info("enforcing the policies of the cluster", extra={"policies": len(policies)})
 
     def quarantine(name: str, error: Exception) -> None:
-        logger.error("policy %s is not usable, its last good version stays in force: %s", name, error)
+        logger.error("policy %s cannot be enforced, only a version of it seen before stays in force: %s", name, error)
 
     def families() -> Iterable[Metric]:
         yield gauges("sekisho_policies", "Policies in force.", (), {(): len(reflector.objects)})
@@ -57,7 +63,7 @@ def policies_from_cluster(
         )
         yield from _staleness("policies", reflector)
 
-    reflector = Reflector(api, POLICIES, _compiled, on_change=change, on_version=on_version, on_quarantine=quarantine)
+    reflector = Reflector(api, POLICIES, _decode, on_change=change, on_version=on_version, on_quarantine=quarantine)
     return Supply(
         "policies", reflector.run, lambda: "" if reflector.synced else "the policies are not listed yet", families
     )
@@ -78,7 +84,7 @@ def policies_from_folder(folder: Path, enforce: Callable[[PolicySet], None]) -> 
     def reload() -> None:
         try:
             load()
-        except PolicyError as error:
+        except (PolicyError, OSError) as error:
             logger.error("the policies in %s are not usable, the last good ones stay in force: %s", folder, error)
 
     try:
@@ -160,8 +166,15 @@ def events(recorder: EventRecorder) -> Supply:
     return Supply("Events", recorder.run, families=families)
 
 
-def _compiled(raw: bytes) -> CompiledPolicy:
-    return compile_policy(decode_policy(raw))
+class _Policy(Struct, frozen=True, eq=False):
+    identity: tuple[str, int]
+    """Its uid and the generation of its spec."""
+    compiled: CompiledPolicy
+
+
+def _decode(raw: bytes) -> _Policy:
+    policy = decode_policy(raw)
+    return _Policy((policy.metadata.uid, policy.metadata.generation), compile_policy(policy))
 
 
 def _lacking(certificate: ServingCertificate) -> str:

@@ -172,6 +172,13 @@ def test_namespace_of_the_request_counts_not_the_one_in_the_object() -> None:
     assert validated(review(bad, namespace="elsewhere"), scoped)["allowed"]
 
 
+def test_pod_without_a_namespace_is_refused() -> None:
+    response = validated(review(restricted_pod(), namespace=""))
+    assert not response["allowed"]
+    assert "the request names no namespace" in response["status"]["message"]
+    assert validated(review(restricted_pod(), namespace="shop"))["allowed"]
+
+
 def test_warn_and_audit_admit_and_say_so() -> None:
     bad = review(restricted_pod(container(securityContext={"privileged": True})))
     warned = validated(bad, policies(p={"enforcement": "Warn", "controls": {"privileged": {}}}))

@@ -290,7 +290,7 @@ async def test_tls_context_is_taken_over_until_its_files_change(nowhere: Path) -
 
 def test_importing_the_client_reads_no_configuration() -> None:
     code = "import sekisho.cluster.api"
-    clean = {"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
+    clean = os.environ | {"HOME": "/nonexistent"}
     subprocess.run([sys.executable, "-c", code], env=clean, check=True, timeout=60)
 
 

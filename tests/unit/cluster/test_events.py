@@ -32,6 +32,8 @@ class EventServer:
         self.events: dict[str, dict[str, Any]] = {}
         self.requests: list[str] = []
         self.status = 0
+        self.lose_answers = False
+        """Whether an Event is stored and the client is not told."""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(f"{request.method} {request.path.split('/')[-1]}")
@@ -45,7 +47,13 @@ class EventServer:
             problem = wrong(event, request.path)
             if problem:
                 return web.json_response({"message": problem}, status=422)
-            self.events[f"{request.path}/{event['metadata']['name']}"] = event
+            path = f"{request.path}/{event['metadata']['name']}"
+            if path in self.events:
+                return web.json_response({"message": "already exists"}, status=409)
+            self.events[path] = event
+            if self.lose_answers:
+                assert request.transport is not None
+                request.transport.abort()
             return web.json_response(event, status=201)
         found = self.events.get(request.path)
         if request.method != "PATCH" or found is None:
@@ -254,6 +262,15 @@ async def test_queue_is_bounded_while_the_server_is_away_and_is_written_when_it_
         assert not server.events
         server.status = 0
         await until(lambda: len(server.events) == 5)
+
+
+async def test_event_whose_answer_was_lost_is_there_once(server: EventServer) -> None:
+    server.lose_answers = True
+    async with recording(server) as recorder:
+        recorder.record(denial({"name": "a"}))
+        await until(lambda: recorder.sent == 1)
+    assert server.requests == ["POST events"] * 2
+    assert len(server.events) == 1
 
 
 @pytest.mark.parametrize("status", [403, 404, 422])

@@ -124,6 +124,15 @@ def test_folder_without_policies_says_so(tmp_path: Path) -> None:
         read_policies(tmp_path / "gone")
 
 
+def test_mounted_config_map_is_read_once(tmp_path: Path) -> None:
+    folder = tmp_path / "..2026_11_23"
+    folder.mkdir()
+    (folder / "policy.yaml").write_text(HEAD + "spec: {}\n")
+    (tmp_path / "..data").symlink_to(folder)
+    (tmp_path / "policy.yaml").symlink_to("..data/policy.yaml")
+    assert [policy.metadata.name for policy in read_policies(tmp_path)] == ["p"]
+
+
 def test_two_policies_of_one_name_are_refused(tmp_path: Path) -> None:
     for name in ("a.yaml", "b.yaml"):
         (tmp_path / name).write_text(HEAD + "spec: {}\n")
