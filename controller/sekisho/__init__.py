@@ -1,3 +1,53 @@
-"""Sekisho, the checkpoint: decides which pods may enter a Kubernetes cluster, and dresses them with safe defaults."""
+"""Sekisho, the checkpoint: decides which pods may enter a Kubernetes cluster, and dresses them with safe defaults.
+
+The public surface for programs is what `__all__` names; it is documented in docs/cli.md and in `sekisho.library`:
+
+    import sekisho
+
+    policies = sekisho.load_policies("policies/", standard="baseline")
+    for checked in sekisho.check(Path("deploy/"), policies):
+        for violation in checked.violations:
+            print(checked.title, violation.line, violation.finding.field, violation.finding.fix)
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sekisho.library import (
+        Checked,
+        Enforcement,
+        Finding,
+        Located,
+        ManifestError,
+        PolicyError,
+        PolicySet,
+        Problem,
+        check,
+        load_policies,
+    )
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Checked",
+    "Enforcement",
+    "Finding",
+    "Located",
+    "ManifestError",
+    "PolicyError",
+    "PolicySet",
+    "Problem",
+    "__version__",
+    "check",
+    "load_policies",
+]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Import the engine when it is first asked for: neither `sekisho --version` nor a pytest run waits for it."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from sekisho import library
+
+        return getattr(library, name)

@@ -341,4 +341,6 @@ def _events(kubectl: Kubectl, owner: str) -> str:
 
 
 def _fields(text: str) -> set[str]:
-    return {word for word in text.split() if word.startswith(("spec.", "securityContext."))}
+    """The fields that a text names, from the pod's root, whether it names them in the pod or in the template."""
+    words = (word.removeprefix("spec.template.") for word in text.split())
+    return {word for word in words if word.startswith(("spec.", "securityContext."))}

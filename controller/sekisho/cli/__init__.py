@@ -1,12 +1,21 @@
 """The command line."""
 
+import errno
 import importlib
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
 
 import click
 
 _COMMANDS = {
     "check": "sekisho.cli.check",
     "controller": "sekisho.cli.controller",
+    "explain": "sekisho.cli.explain",
+    "fix": "sekisho.cli.fix",
+    "policies": "sekisho.cli.policies",
+    "review": "sekisho.cli.review",
     "webhook": "sekisho.cli.webhook",
 }
 
@@ -23,6 +32,23 @@ class _Commands(click.Group):
             return None
         command: click.Command = getattr(importlib.import_module(module), cmd_name)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what nobody expected is told in one line, with its place, and exit code 2."""
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            text = f"{type(error).__name__}: {error} (at {Path(place.filename).name}:{place.lineno})"
+            click.echo(f"error: internal error, please report it: {text}", err=True)
+            ctx.exit(2)
 
 
 @click.command(cls=_Commands, context_settings={"auto_envvar_prefix": "SEKISHO", "help_option_names": ["-h", "--help"]})

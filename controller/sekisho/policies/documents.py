@@ -1,19 +1,27 @@
 """Strict YAML: what the API server would read, with duplicate keys refused and every error at its line and column.
 
-JSON is YAML here too. Two things that YAML 1.1 reads and Kubernetes does not are switched off: timestamps (they stay
-strings) and numbers to the base of sixty.
+JSON is YAML here too. Values are built straight from libyaml's nodes, which also tell where each field stands. What
+would exhaust the process is refused: nesting without end, and aliases that multiply.
 """
 
 import re
-from collections.abc import Hashable, Iterator
-from typing import Any, cast
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, Final
 
 import yaml
 from msgspec import Struct
+from yaml._yaml import CParser
 
 from sekisho.policies.problems import Problem
+from sekisho.policies.scalars import resolve
 
 Path = tuple[str | int, ...]
+
+DEEPEST: Final = 400
+"""Levels of nesting. libyaml's composer recurses on the C stack and would end the process some thousands further on."""
+MOST_ALIASED: Final = 100_000
+"""Values that a document may have beyond what its own length can spell out, by repeating parts of it as aliases."""
 
 
 class DocumentError(Exception):
@@ -25,44 +33,74 @@ class DocumentError(Exception):
 
 
 class Document(Struct, frozen=True):
-    """One YAML document: its value, and the text to find places in."""
+    """One YAML document: its value, and the nodes to find places in; `first_line` is the line before its text."""
 
     value: Any
     file: str
-    index: int
-    text: str
+    node: yaml.Node
+    first_line: int = 0
 
-    def place(self, path: Path) -> str:
-        """`file:line:column` of the field at the path, or of the nearest field above it that is there."""
-        node = _nodes(self.text)[self.index]
+    def position(self, path: Path) -> tuple[int, int]:
+        """Line and column, from 1 on, of the field at the path, or of the nearest field above it that is there."""
+        node = self.node
         for part in path:
             below = _child(node, part)
             if below is None:
                 break
             node = below
-        return _at(self.file, node.start_mark)
+        return self.first_line + node.start_mark.line + 1, node.start_mark.column + 1
+
+    def place(self, path: Path) -> str:
+        """The same as `file:line:column`."""
+        line, column = self.position(path)
+        return f"{self.file}:{line}:{column}"
 
 
-def read_documents(text: str, file: str) -> Iterator[Document]:
-    """The documents of a file that are not empty, in order. Raises DocumentError at the first that cannot be read."""
+def read_documents(text: str, file: str, first_line: int = 0) -> Iterator[Document]:
+    """The documents of a file that are not empty, in order. Raises DocumentError at the first that cannot be read.
+
+    `first_line` is how many lines of the file stand before the text.
+    """
+    loader = None
     try:
-        loader = _Loader(text)
+        loader = _Composer(text)
+        while loader.check_node():
+            node = loader.get_node()
+            value = _Builder(len(text) + MOST_ALIASED).value(node)
+            if value is not None and node is not None:
+                yield Document(value, file, node, first_line)
     except yaml.YAMLError as error:
-        raise DocumentError(_problem(error, file, text)) from None
-    index = 0
-    try:
-        while loader.check_data():  # type: ignore[no-untyped-call]
-            value = loader.get_data()
-            if value is not None:
-                yield Document(value, file, index, text)
-            index += 1
-    except yaml.YAMLError as error:
-        raise DocumentError(_problem(error, file, text)) from None
-    except (RecursionError, ValueError) as error:
-        message = "is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise DocumentError(Problem(file, message)) from None
+        raise DocumentError(_problem(error, file, text, first_line)) from None
+    except RecursionError:
+        raise DocumentError(Problem(file, "is nested too deeply")) from None
+    except UnicodeEncodeError:
+        raise DocumentError(Problem(file, "has a character that YAML does not allow")) from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
+
+
+_DOCUMENT_START: Final = re.compile(r"^---(?=\s|$)", re.MULTILINE)
+_DIRECTIVE: Final = re.compile(r"^%", re.MULTILINE)
+
+
+def split_documents(text: str) -> Iterator[tuple[int, str]]:
+    """The texts of a file's documents, each with the number of lines before it, as kubectl splits them.
+
+    So one document that cannot be read does not hide the others. A file with directives stays in one piece, for
+    they belong to the document that follows.
+    """
+    if "\n---" not in text or _DIRECTIVE.search(text):
+        yield 0, text
+        return
+    starts = [found.start() for found in _DOCUMENT_START.finditer(text)]
+    line = before = 0
+    for start in [*starts, len(text)]:
+        piece = text[before:start]
+        if piece.strip():
+            yield line, piece
+        line += piece.count("\n")
+        before = start
 
 
 def parse_path(field: str) -> Path:
@@ -77,66 +115,143 @@ def parse_path(field: str) -> Path:
     return tuple(parts)
 
 
-class _Loader(yaml.CSafeLoader):
-    """The safe loader of libyaml, with Kubernetes' scalars and without duplicate keys."""
+_TEXT: Final = "text"
+_PLAIN: Final = "plain"
+_COLLECTION: Final = "collection"
+_MERGE: Final = "<<"
+_STANDARD_TAG: Final = "tag:yaml.org,2002:"
+_TYPES: Final[dict[str, tuple[type, ...]]] = {
+    "bool": (bool,),
+    "int": (int,),
+    "float": (int, float),
+    "null": (type(None),),
+}
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        self.flatten_mapping(node)
-        mapping: dict[Hashable, Any] = {}
-        own: set[str] = set()
+
+class _Composer(CParser):
+    """libyaml's nodes with their tags left to `_Builder`, and a bound on their depth.
+
+    The composer calls these methods by their names: `resolve` for each node without a tag, the others around each node.
+    """
+
+    depth = 0
+
+    def resolve(self, kind: type[yaml.Node], _value: str | None, implicit: Any) -> str:
+        if kind is not yaml.ScalarNode:
+            return _COLLECTION
+        return _PLAIN if implicit[0] else _TEXT
+
+    def descend_resolver(self, parent: yaml.Node | None, _index: Any) -> None:
+        self.depth += 1
+        if self.depth > DEEPEST and parent is not None:
+            raise _error(f"is nested too deeply: {DEEPEST} levels are the most", parent)
+
+    def ascend_resolver(self) -> None:
+        self.depth -= 1
+
+
+class _Builder:
+    """Builds values from nodes; `left` is how many more there may be. Aliases are built anew at each use."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def value(self, node: Any) -> Any:
+        if type(node) is yaml.ScalarNode:
+            return node.value if node.tag is _TEXT else _scalar(node)
+        self.left -= len(node.value)
+        if self.left < 0:
+            raise _error("becomes too large by its aliases", node)
+        if node.tag not in (_COLLECTION, f"{_STANDARD_TAG}{node.id[:3]}"):
+            raise _unknown_tag(node)
+        if type(node) is yaml.SequenceNode:
+            return [self.value(item) for item in node.value]
+        return self._mapping(node)
+
+    def _mapping(self, node: yaml.MappingNode) -> dict[str, Any]:
+        mapping: dict[str, Any] = {}
+        merged: list[dict[str, Any]] = []
         for key_node, value_node in node.value:
-            key = self._key(key_node)
-            if key in own:
-                problem = f"the key {key!r} is there twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-            if not _is_merged(node, key_node):
-                own.add(key)
-            mapping[key] = self.construct_object(value_node, deep=deep)
+            if key_node.tag is not _PLAIN:
+                key = _key(key_node)
+            elif key_node.value == _MERGE:
+                merged += self._merged(value_node)
+                continue
+            else:
+                key = _plain_key(key_node.value) or _key(key_node)
+            if key in mapping:
+                raise _error(f"the key {key!r} is there twice", key_node)
+            mapping[key] = self.value(value_node)
+        for other in merged:
+            for key, inherited in other.items():
+                mapping.setdefault(key, inherited)
         return mapping
 
-    def _key(self, node: yaml.Node) -> str:
-        key = self.construct_object(node, deep=True)
-        if isinstance(key, str):
-            return key
-        if isinstance(key, bool):
-            return "true" if key else "false"
-        if isinstance(key, int | float):
-            return str(key)
-        raise yaml.constructor.ConstructorError(None, None, "a key has to be a string", node.start_mark)
+    def _merged(self, node: yaml.Node) -> list[dict[str, Any]]:
+        """The mappings that `<<` brings in; the mapping's own keys outweigh them, and the earlier the later ones."""
+        found = self.value(node)
+        mappings = found if isinstance(found, list) else [found]
+        if not all(isinstance(mapping, dict) for mapping in mappings):
+            raise _error("<< takes a mapping, or a list of mappings", node)
+        return mappings
 
 
-def _is_merged(node: yaml.MappingNode, key_node: yaml.Node) -> bool:
-    """Whether the key came in by a merge (`<<`) from outside the mapping: the mapping's own keys outweigh it."""
-    start, end = node.start_mark, node.end_mark
-    place = key_node.start_mark
-    return not (start.index <= place.index < end.index)
+def _scalar(node: yaml.ScalarNode) -> Any:
+    tag, text = node.tag, node.value
+    if tag == f"{_STANDARD_TAG}str":
+        return text
+    try:
+        value = resolve(text)
+    except ValueError:
+        raise _error("is a number with too many digits", node) from None
+    if tag is _PLAIN:
+        return value
+    asked = tag.removeprefix(_STANDARD_TAG)
+    if asked not in _TYPES:
+        raise _unknown_tag(node)
+    if type(value) not in _TYPES[asked]:
+        raise _error(f"cannot be read as !!{asked}", node)
+    return value
 
 
-_SCALARS = (
-    ("tag:yaml.org,2002:int", r"[-+]?(?:0b[01_]+|0o?[0-7_]+|0x[0-9a-fA-F_]+|0|[1-9][0-9_]*)", "-+0123456789"),
-    (
-        "tag:yaml.org,2002:float",
-        r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.[0-9]+(?:[eE][-+]?[0-9]+)?|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN)",
-        "-+0123456789.",
-    ),
-)
-_REPLACED = {"tag:yaml.org,2002:timestamp", *(tag for tag, _, _ in _SCALARS)}
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _REPLACED]
-    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-}
-for _tag, _pattern, _first in _SCALARS:
-    _Loader.add_implicit_resolver(_tag, re.compile(rf"^(?:{_pattern})$"), list(_first))
+@lru_cache(maxsize=4096)
+def _plain_key(text: str) -> str | None:
+    """The key that an unquoted text is; None for one that `_key` has to look at."""
+    try:
+        return text if resolve(text) is text else None
+    except ValueError:
+        return None
 
 
-def _problem(error: yaml.YAMLError, file: str, text: str) -> Problem:
+def _key(node: yaml.Node) -> str:
+    key = (node.value if node.tag is _TEXT else _scalar(node)) if isinstance(node, yaml.ScalarNode) else None
+    if isinstance(key, bool):
+        return "true" if key else "false"
+    if isinstance(key, str | int | float):
+        return str(key)
+    raise _error("a key has to be a string", node)
+
+
+def _is_merge(key_node: yaml.Node) -> bool:
+    return bool(key_node.value == _MERGE and key_node.tag is _PLAIN)
+
+
+def _error(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
+
+def _unknown_tag(node: yaml.Node) -> yaml.MarkedYAMLError:
+    return _error(f"has the tag {node.tag.replace(_STANDARD_TAG, '!!')}, which JSON has no type for", node)
+
+
+def _problem(error: yaml.YAMLError, file: str, text: str, first_line: int) -> Problem:
     mark = getattr(error, "problem_mark", None)
     message = str(getattr(error, "problem", None) or "is not YAML")
     if isinstance(error, yaml.reader.ReaderError):
         message = "has a character that YAML does not allow"
     elif mark is not None and _is_tab(text, mark):
         message = "a tab cannot indent YAML; use spaces"
-    return Problem(_at(file, mark) if mark is not None else file, message)
+    return Problem(f"{file}:{first_line + mark.line + 1}:{mark.column + 1}" if mark is not None else file, message)
 
 
 def _is_tab(text: str, mark: Any) -> bool:
@@ -144,20 +259,21 @@ def _is_tab(text: str, mark: Any) -> bool:
     return bool(mark.line < len(lines) and lines[mark.line][mark.column : mark.column + 1] == "\t")
 
 
-def _at(file: str, mark: Any) -> str:
-    return f"{file}:{mark.line + 1}:{mark.column + 1}"
-
-
-def _nodes(text: str) -> list[yaml.Node]:
-    return list(yaml.compose_all(text, Loader=yaml.CSafeLoader))
-
-
 def _child(node: yaml.Node, part: str | int) -> yaml.Node | None:
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if key.value == str(part):
-                found: yaml.Node = key if isinstance(value, yaml.ScalarNode) else value
-                return found
-    elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-        return cast("yaml.Node", node.value[part])
+    """What is below a node: for a field with a scalar its key, as that is where an editor should put the cursor."""
+    if isinstance(node, yaml.SequenceNode):
+        below: list[yaml.Node] = node.value
+        return below[part] if isinstance(part, int) and part < len(below) else None
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    for key, value in node.value:
+        if key.value == str(part):
+            found: yaml.Node | None = key if isinstance(value, yaml.ScalarNode) else value
+            return found
+    for key, value in node.value:
+        if _is_merge(key):
+            for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                found = _child(source, part)
+                if found is not None:
+                    return found
     return None

@@ -58,3 +58,34 @@ def _compile_requirement(requirement: LabelSelectorRequirement, where: str) -> S
             return lambda labels: key in labels
         case SelectorOperator.DOES_NOT_EXIST:
             return lambda labels: key not in labels
+
+
+def mismatch(match: Match, namespace: str, namespace_labels: Labels, pod_labels: Labels) -> str | None:
+    """Why a policy is not about a pod: the first condition of `match` that fails, in words; None when all hold."""
+    for pattern in match.exclude_namespaces or ():
+        if glob_matches(pattern, namespace):
+            return f"match.excludeNamespaces has {pattern}, and the namespace is {namespace}"
+    if match.namespaces is not None and not compile_namespaces(match)(namespace):
+        return f"match.namespaces has {', '.join(match.namespaces)}, and the namespace is {namespace}"
+    for field, selector, whose, labels in (
+        ("namespaceSelector", match.namespace_selector, "namespace", namespace_labels),
+        ("podSelector", match.pod_selector, "pod", pod_labels),
+    ):
+        for requirement in _requirements(selector):
+            if not _compile_requirement(requirement, field)(labels):
+                asked = f"{requirement.key} {requirement.operator} {', '.join(requirement.values or ())}".strip()
+                found = labels.get(requirement.key)
+                found = f"has no label {requirement.key}" if found is None else f"has {requirement.key}={found}"
+                return f"match.{field} asks for {asked}, and the {whose} {found}"
+    return None
+
+
+def _requirements(selector: LabelSelector | None) -> list[LabelSelectorRequirement]:
+    """A selector as one list of conditions."""
+    if selector is None:
+        return []
+    equal = [
+        LabelSelectorRequirement(key, SelectorOperator.IN, (value,))
+        for key, value in (selector.match_labels or {}).items()
+    ]
+    return [*equal, *(selector.match_expressions or ())]

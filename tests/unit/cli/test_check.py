@@ -1,126 +1,162 @@
-"""`sekisho check`: verdicts, exit codes, and bad input with its place."""
+"""`sekisho check`: verdicts and exit codes."""
 
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from sekisho_command import BAD_POD, GOOD_POD, MANIFESTS, POD, RESTRICTED, policy_file, sekisho
 
-from sekisho.cli import main
+TEMPLATES = [
+    ("v1", "PodTemplate", "template", 1),
+    ("v1", "ReplicationController", "spec.template", 1),
+    ("apps/v1", "ReplicaSet", "spec.template", 1),
+    ("apps/v1", "Deployment", "spec.template", 1),
+    ("apps/v1", "StatefulSet", "spec.template", 1),
+    ("apps/v1", "DaemonSet", "spec.template", 1),
+    ("batch/v1", "Job", "spec.template", 1),
+    ("batch/v1", "CronJob", "spec.jobTemplate.spec.template", 1),
+    ("v1", "Pod", "", 1),
+    ("argoproj.io/v1alpha1", "Rollout", "spec.template", 0),
+    ("example.com/v1", "Deployment", "spec.template", 0),
+]
 
-MANIFESTS = Path(__file__).parents[2] / "manifests"
-LIBRARY = Path(__file__).parents[3] / "policies"
-POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers: [{name: app, image: trusted.io/x%s}]\n"
+
+def workload(api_version: str, kind: str, path: str, spec: str) -> str:
+    parts = [*filter(None, path.split(".")), "spec"]
+    opening = "".join(f"{part}: {{" for part in parts)
+    return f"apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: w}}\n{opening}{spec}{'}' * len(parts)}\n"
 
 
-def check(*args: str | Path, text: str | None = None) -> Result:
-    result = CliRunner().invoke(main, ["check", *map(str, args)], input=text)
-    assert "Traceback" not in result.output
-    return result
+@pytest.mark.parametrize(("api_version", "kind", "path", "checked"), TEMPLATES)
+def test_every_kind_that_makes_pods_is_judged_by_its_template(
+    api_version: str, kind: str, path: str, checked: int
+) -> None:
+    result = sekisho("check", "--standard", "baseline", "-", text=workload(api_version, kind, path, "hostPID: true"))
+    assert result.exit_code == checked
+    assert f"{checked} checked" in result.output
+    assert (f"{path}.spec.hostPID is true".lstrip(".") in result.output) is bool(checked)
+    result = sekisho("check", "--standard", "baseline", "-", text=workload(api_version, kind, path, "hostPID: false"))
+    assert (result.exit_code, f"{checked} checked: {checked} pass, 0 refused" in result.output) == (0, True)
 
 
 def test_plain_deployment_passes_with_the_defaults_filled_in() -> None:
-    result = check("-p", LIBRARY / "restricted/policy.yaml", MANIFESTS / "web.yaml")
+    result = sekisho("check", "-p", RESTRICTED, MANIFESTS / "web.yaml")
     assert (result.exit_code, result.output) == (0, "1 checked: 1 pass, 0 refused\n")
 
 
 def test_without_the_policys_defaults_the_plain_deployment_is_refused() -> None:
-    result = check("--standard", "restricted", MANIFESTS / "web.yaml")
+    result = sekisho("check", "--standard", "restricted", MANIFESTS / "web.yaml")
     assert result.exit_code == 1
-    assert "spec.template" not in result.output
-    assert "securityContext.allowPrivilegeEscalation is unset" in result.output
+    assert "spec.template.spec.containers[0].securityContext.allowPrivilegeEscalation is unset" in result.output
+
+
+def test_paths_in_a_fix_are_the_manifests_too() -> None:
+    result = sekisho("check", "--standard", "restricted", MANIFESTS / "web.yaml")
+    assert "Fix: set spec.template.spec.securityContext.runAsNonRoot to true." in result.output
 
 
 def test_node_exporter_is_refused_for_each_thing_it_takes_from_the_host() -> None:
-    result = check("-p", LIBRARY / "restricted/policy.yaml", MANIFESTS / "node-metrics.yaml")
+    result = sekisho("check", "-p", RESTRICTED, MANIFESTS / "node-metrics.yaml")
     assert result.exit_code == 1
-    for field in (
-        "spec.hostNetwork",
-        "spec.hostPID",
-        "spec.volumes[0].hostPath",
-        "spec.containers[0].ports[0].hostPort",
-    ):
-        assert f"{field} is" in result.output
+    for field in ("hostNetwork", "hostPID", "volumes[0].hostPath", "containers[0].ports[0].hostPort"):
+        assert f"spec.template.spec.{field} is" in result.output
+
+
+def test_each_finding_stands_at_the_place_of_its_field() -> None:
+    result = sekisho("check", "-p", RESTRICTED, MANIFESTS / "node-metrics.yaml")
+    lines = (MANIFESTS / "node-metrics.yaml").read_text().splitlines()
+    places = [line.split(": ")[0] for line in result.output.splitlines() if ": refused: " in line]
+    assert len(places) == 5
+    for place, key in zip(places, ("hostNetwork", "hostPID", "path", "path", "hostPort"), strict=True):
+        _, line, column = place.rsplit(":", 2)
+        assert lines[int(line) - 1][int(column) - 1 :].lstrip("{").startswith(key)
 
 
 def test_root_init_container_is_refused_and_named() -> None:
-    result = check("-p", LIBRARY / "restricted/policy.yaml", MANIFESTS / "database.yaml")
+    result = sekisho("check", "-p", RESTRICTED, MANIFESTS / "database.yaml")
     assert result.exit_code == 1
-    assert 'init container "own-volume" for the user it runs as: ' in result.output
-    assert "spec.initContainers[0].securityContext.runAsUser is 0" in result.output
-    assert 'container "database": ' not in result.output.replace('init container "own-volume"', "")
+    assert "spec.template.spec.initContainers[0].securityContext.runAsUser is 0" in result.output
+    assert 'init container "own-volume"' in result.output
+    assert 'refused: container "database"' not in result.output
 
 
-def test_standard_input_lists_and_objects_without_pods() -> None:
+def test_lists_and_objects_without_pods() -> None:
     text = (
         "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: ConfigMap, metadata: {name: c}}\n"
         "- {apiVersion: v1, kind: Pod, metadata: {name: p}, spec: {hostPID: true}}\n"
     )
-    result = check("--standard", "baseline", "-", text=text)
+    result = sekisho("check", "--standard", "baseline", "-", text=text)
     assert result.exit_code == 1
     assert "<stdin>:5:3: Pod default/p" in result.output
+    assert "<stdin>:5:59: refused: the pod" in result.output
     assert "1 checked: 0 pass, 1 refused; 1 objects without pods passed over" in result.output
 
 
-def test_cron_job_is_judged_by_its_template() -> None:
-    head = "apiVersion: batch/v1\nkind: CronJob\nmetadata: {name: c}\n"
-    text = head + "spec: {jobTemplate: {spec: {template: {spec: {hostIPC: true}}}}}\n"
-    assert check("--standard", "baseline", "-", text=text).exit_code == 1
-    assert check("--standard", "baseline", "-", text=text.replace("hostIPC: true", "hostIPC: false")).exit_code == 0
+@pytest.mark.parametrize(("value", "code"), [("true", 1), ("false", 0)])
+def test_the_items_of_a_typed_list_are_of_its_kind(value: str, code: int) -> None:
+    text = f"apiVersion: v1\nkind: PodList\nitems: [{{metadata: {{name: p}}, spec: {{hostPID: {value}}}}}]\n"
+    result = sekisho("check", "--standard", "baseline", "-", text=text)
+    assert (result.exit_code, "1 checked" in result.output) == (code, True)
+
+
+def test_a_finding_that_only_warns_is_shown_and_fails_nothing(tmp_path: Path) -> None:
+    for enforcement, shown, code in (("Warn", "warning", 0), ("Audit", "audit note", 0), ("Deny", "refused", 1)):
+        policy = policy_file(tmp_path, enforcement=enforcement, controls={"hostNamespaces": {}})
+        result = sekisho("check", "-p", policy, "-", text=BAD_POD)
+        assert result.exit_code == code
+        assert f"<stdin>:4:8: {shown}: the pod for host namespaces" in result.output
+    result = sekisho("check", "-p", policy, "-", text=GOOD_POD)
+    assert (result.exit_code, result.output) == (0, "1 checked: 1 pass, 0 refused\n")
 
 
 def test_namespace_decides_which_policies_match(tmp_path: Path) -> None:
-    policy = tmp_path / "policy.yaml"
-    policy.write_text(
-        "apiVersion: sekisho.dev/v1alpha1\nkind: ClusterPodPolicy\nmetadata: {name: p}\n"
-        "spec: {match: {namespaces: [shop]}, controls: {images: {trustedRegistries: [other.io]}}}\n"
+    policy = policy_file(
+        tmp_path, match={"namespaces": ["shop"]}, controls={"images": {"trustedRegistries": ["other.io"]}}
     )
-    assert check("-p", policy, "-", text=POD % "").exit_code == 0
-    assert check("-p", policy, "-n", "shop", "-", text=POD % "").exit_code == 1
+    assert sekisho("check", "-p", policy, "-", text=POD % "").exit_code == 0
+    assert sekisho("check", "-p", policy, "-n", "shop", "-", text=POD % "").exit_code == 1
+    named = POD.replace("{name: p}", "{name: p, namespace: shop}")
+    assert sekisho("check", "-p", policy, "-", text=named % "").exit_code == 1
 
 
-BAD_INPUT = [
-    (POD % "" + "  containers: []\n", "<stdin>:6:3: the key 'containers' is there twice"),
-    ("kind: Pod\n", "<stdin>:1:1: is not a Kubernetes object: it needs apiVersion and kind"),
-    ("- a\n", "<stdin>:1:1: is not a Kubernetes object"),
-    ("a: b: c\n", "<stdin>:1:5: mapping values are not allowed"),
-    ("apiVersion: v1\nkind: Pod\nmetadata: {}\nspec:\n\thostPID: true\n", "<stdin>:5:1: a tab cannot indent YAML"),
-    ("apiVersion: v1\nkind: Pod\nmetadata: {}\nspec:\n  hostPID: maybe\n", "<stdin>:5:3: spec.hostPID: Expected"),
-    (
-        "apiVersion: v1\nkind: Pod\nmetadata: {}\nspec: {containers: [{image: 5}]}\n",
-        "spec.containers[0].image: Expected",
-    ),
-]
-
-
-@pytest.mark.parametrize(("text", "expected"), BAD_INPUT)
-def test_bad_manifest_is_named_with_its_place(text: str, expected: str) -> None:
-    result = check("--standard", "baseline", "-", text=text)
-    assert result.exit_code == 2
-    assert expected in result.output
+def test_a_folder_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
+    for name in ("b.yaml", "sub/c.json", "a.yml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(BAD_POD)
+    (tmp_path / "kustomization.yaml").write_text("resources: [a.yml]\n")
+    (tmp_path / "notes.txt").write_text("no manifest")
+    result = sekisho("check", "--standard", "baseline", tmp_path)
+    titles = [line.split(":")[0] for line in result.output.splitlines() if line.endswith("Pod default/bad")]
+    assert titles == [str(tmp_path / name) for name in ("a.yml", "b.yaml", "sub/c.json")]
 
 
 @pytest.mark.parametrize(
     ("args", "expected"),
     [
-        (["-"], "nothing to check against"),
+        (["-"], "there are no policies"),
         (["--standard", "strict", "-"], "the level must be privileged, baseline or restricted"),
         (["--standard", "baseline:v1.99", "-"], "v1.99"),
         (["-p", "gone.yaml", "-"], "gone.yaml: there is no such file or folder"),
         (["--standard", "baseline", "gone.yaml"], "gone.yaml: cannot be read: No such file or directory"),
+        (["--standard", "baseline", "--output", "xml", "-"], "'xml' is not one of"),
+        (["--standard", "baseline", "--namespace-labels", "gone.yaml", "-"], "gone.yaml: cannot be read"),
     ],
 )
 def test_bad_option_is_named(args: list[str], expected: str) -> None:
-    result = check(*args, text=POD % "")
+    result = sekisho("check", *args, text=POD % "")
     assert result.exit_code == 2
     assert expected in result.output
 
 
 def test_wrong_policy_is_named_with_its_place(tmp_path: Path) -> None:
-    policy = tmp_path / "policy.yaml"
-    policy.write_text(
-        "apiVersion: sekisho.dev/v1alpha1\nkind: ClusterPodPolicy\nmetadata: {name: p}\n"
-        "spec:\n  controls:\n    image: {}\n"
-    )
-    result = check("-p", policy, "-", text=POD % "")
+    policy = policy_file(tmp_path, controls={"image": {}})
+    result = sekisho("check", "-p", policy, "-", text=POD % "")
     assert result.exit_code == 2
-    assert f"error: {policy}:6:12: spec.controls.image: unknown field; did you mean images?" in result.output
+    assert f"error: {policy}:7:12: spec.controls.image: unknown field; did you mean images?" in result.output
+
+
+def test_two_policies_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    paths = [policy_file(folder, controls={"privileged": {}}) for folder in (tmp_path, tmp_path / "other")]
+    result = sekisho("check", "-p", paths[0], "-p", paths[1], "-", text=GOOD_POD)
+    assert (result.exit_code, "two policies have this name" in result.output) == (2, True)
+    assert sekisho("check", "-p", paths[0], "-", text=GOOD_POD).exit_code == 0

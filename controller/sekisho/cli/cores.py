@@ -1,0 +1,64 @@
+"""Checking over all cores: in batches, with the results in order."""
+
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from typing import Final
+
+from sekisho.manifests import Checker, Checks, Source
+
+BATCH: Final = 64
+SMALLEST_SHARED: Final = 512 * 1024
+"""Characters of input from which on further processes pay for their start."""
+
+Batch = list[Checks]
+Work = Callable[[range], Batch]
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_all(sources: Sequence[Source], checker: Checker, processes: int) -> Iterator[Batch]:
+    """The results for all sources in their order, some at a time."""
+
+    def work(batch: range) -> Batch:
+        return [checker.check(sources[index]) for index in batch]
+
+    batches = [range(start, min(start + BATCH, len(sources))) for start in range(0, len(sources), BATCH)]
+    is_large = sum(len(source.text) for source in sources) >= SMALLEST_SHARED
+    if min(processes, len(batches)) < 2 or not is_large or "fork" not in multiprocessing.get_all_start_methods():
+        return map(work, batches)
+    return _shared(work, batches, min(processes, len(batches)))
+
+
+def _shared(work: Work, batches: Sequence[range], processes: int) -> Iterator[Batch]:
+    """Forked processes have the sources and the compiled policies already: only ranges and results travel."""
+    executor = ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _start, (work,))
+    pending: deque[Future[Batch]] = deque()
+    try:
+        for batch in batches:
+            pending.append(executor.submit(_run, batch))
+            if len(pending) >= 4 * processes:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+_work: list[Work] = []
+
+
+def _start(work: Work) -> None:
+    """The first thing that a forked process does. An interrupt is its parent's to handle, who then stops it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _work[:] = [work]
+
+
+def _run(batch: range) -> Batch:
+    return _work[0](batch)

@@ -1,0 +1,58 @@
+"""`sekisho fix`: manifests with what the policies ask for filled in."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import click
+
+from sekisho.cli import options
+from sekisho.cli.reports.text import paragraph
+from sekisho.cli.terminal import write
+from sekisho.manifests import Checker, fix_source, read_sources
+from sekisho.policies import PolicySet
+
+
+@click.command()
+@options.manifest_paths
+@options.policy_paths
+@options.standard
+@options.namespace
+@options.namespace_labels
+@click.option("--all", "apply_changes", is_flag=True, help="Make the change of each finding that has a mechanical one.")
+def fix(
+    paths: tuple[Path, ...],
+    policy_paths: tuple[Path, ...],
+    standard: str | None,
+    namespace: str,
+    labels_file: Path | None,
+    apply_changes: bool,
+) -> None:
+    """Write manifests with the policies' defaults filled in, as the mutating webhook fills them in.
+
+    PATH is a file or a folder of YAML or JSON manifests; - reads them from standard input. Documents in which nothing
+    changes are written as they are. What is still refused is named on standard error, and the exit code is 1 then.
+    """
+    policies = PolicySet.of(options.chosen_policies(policy_paths, standard))
+    sources = read_sources(paths, sys.stdin.buffer)
+    namespaces = options.known_namespaces(labels_file, sources.texts if policies.needs_labels else ())
+    checker = Checker(policies, namespaces, namespace)
+    fixed = [fix_source(source, checker, apply_changes=apply_changes) for source in sources.texts]
+    write("".join(_stream(each.text for each in fixed)))
+    left = [checked for each in fixed for checked in each.left]
+    for checked in left:
+        click.echo(paragraph(checked), err=True)
+    problems = [*sources.problems, *(problem for each in fixed for problem in each.problems)]
+    options.tell(problems)
+    sys.exit(2 if problems else 1 if any(checked.is_refused for checked in left) else 0)
+
+
+def _stream(texts: Iterable[str]) -> Iterator[str]:
+    """The documents as one stream."""
+    is_first = True
+    for text in texts:
+        if not is_first and not text.startswith("---"):
+            # After `...` come the directives of the next document, if it has any.
+            yield "...\n" if text.startswith("%") else "---\n"
+        yield text if text.endswith("\n") else f"{text}\n"
+        is_first = False

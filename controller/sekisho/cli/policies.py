@@ -1,0 +1,163 @@
+"""`sekisho policies`: what policies there are, what one comes to, and what each control asks."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from textwrap import fill
+from typing import Any, Final, get_args
+
+import click
+import msgspec
+
+from sekisho.cli import options
+from sekisho.cli.reports.wording import printable
+from sekisho.cli.terminal import write
+from sekisho.controls import CONTROLS, NEWEST, Control, ControlEnforcement, Level, Parameters, complete
+from sekisho.manifests import write_document
+from sekisho.policies import ClusterPodPolicy, compile_policy
+from sekisho.policies.crd import schema_of
+from sekisho.policies.types import ClusterPodPolicySpec
+from sekisho.standards import LATEST, controls_of, parse_version
+
+_LEVELS: Final = get_args(Level)
+
+
+@click.group()
+def policies() -> None:
+    """Show policies and the controls that they are made of."""
+
+
+@policies.command(name="list")
+@options.policy_paths
+@options.standard
+def list_policies(policy_paths: tuple[Path, ...], standard: str | None) -> None:
+    """List policies: their enforcement, standard, own controls, and the pods that they are about."""
+    rows: list[tuple[str, ...]] = [("NAME", "ENFORCEMENT", "STANDARD", "CONTROLS", "MATCH")]
+    rows += [_row(policy) for policy in options.chosen_policies(policy_paths, standard)]
+    write(_table(rows))
+
+
+@policies.command()
+@click.argument("name", required=False)
+@options.policy_paths
+@options.standard
+def show(name: str | None, policy_paths: tuple[Path, ...], standard: str | None) -> None:
+    """Show what a policy comes to: every control with its parameters and enforcement, and the defaults.
+
+    NAME may be left out where there is only one policy.
+    """
+    known = {policy.metadata.name: policy for policy in options.chosen_policies(policy_paths, standard)}
+    if name is None and len(known) > 1:
+        raise click.UsageError(f"which policy? NAME is one of {', '.join(known)}")
+    chosen = known.get(name or next(iter(known)))
+    if chosen is None:
+        raise click.UsageError(f"there is no policy {name}; NAME is one of {', '.join(known)}")
+    write(write_document(_shown(chosen)))
+
+
+@policies.command()
+@click.argument("name", required=False)
+def controls(name: str | None) -> None:
+    """Say what each control asks, or what one asks in full, with its parameters."""
+    if name is None:
+        write(_table([("NAME", "ASKS"), *((control.name, control.summary) for control in CONTROLS.values())]))
+        return
+    control = CONTROLS.get(name)
+    if control is None:
+        raise click.UsageError(f"there is no control {name}; NAME is one of {', '.join(CONTROLS)}")
+    write("\n".join([*_documentation(control), ""]))
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join([*map(printable, lines), ""])
+
+
+def _row(policy: ClusterPodPolicy) -> tuple[str, ...]:
+    spec = policy.spec
+    named = ", ".join(name for name in CONTROLS if getattr(spec.controls, name) is not None)
+    match = msgspec.to_builtins(spec.match)
+    fields = ", ".join(f"{field}: {_short(value)}" for field, value in match.items() if value is not None)
+    return policy.metadata.name, str(spec.enforcement), _standard(spec) or "-", named or "-", fields or "every pod"
+
+
+def _short(value: Any) -> str:
+    return " ".join(value) if isinstance(value, list | tuple) else msgspec.json.encode(value).decode()
+
+
+def _standard(spec: ClusterPodPolicySpec) -> str:
+    standard = spec.pod_security_standard
+    if standard is None:
+        return ""
+    return "from namespace labels" if standard.level is None else f"{standard.level} {standard.version or LATEST}"
+
+
+def _shown(policy: ClusterPodPolicy) -> dict[str, Any]:
+    """The policy as plain values, with everything in it that it leaves to its standard."""
+    spec = policy.spec
+    shown: dict[str, Any] = {"name": policy.metadata.name, "enforcement": str(spec.enforcement)}
+    shown["templates"] = str(spec.templates)
+    shown["match"] = {key: value for key, value in msgspec.to_builtins(spec.match).items() if value is not None}
+    shown["podSecurityStandard"] = _standard(spec) or None
+    shown["controls"] = {
+        name: {"enforcement": str(enforcement), **_given(parameters)}
+        for name, parameters, enforcement in effective(spec)
+    }
+    defaults: dict[str, dict[str, Any]] = {}
+    for default in compile_policy(policy).defaults:
+        defaults.setdefault(default.level, {})[default.key] = default.value
+    return shown | {"defaults": defaults}
+
+
+def effective(spec: ClusterPodPolicySpec) -> Iterator[tuple[str, Parameters, str]]:
+    """The controls that a policy has in effect, those that it takes from namespaces' labels aside.
+
+    Each with its complete parameters and its enforcement.
+    """
+    standard = spec.pod_security_standard
+    level: Level = (standard.level if standard is not None else None) or "privileged"
+    minor = parse_version((standard.version if standard is not None else None) or LATEST)
+    implied = controls_of(level, minor)
+    for name, control in CONTROLS.items():
+        named: Parameters | None = getattr(spec.controls, name)
+        parameters = implied.get(name) if named is None else complete(control, named, level, minor)
+        enforcement = (named.enforcement if named is not None else None) or spec.enforcement
+        if parameters is not None and enforcement != ControlEnforcement.OFF:
+            yield name, parameters, str(enforcement)
+
+
+def _given(parameters: Parameters) -> dict[str, Any]:
+    built: dict[str, Any] = msgspec.to_builtins(parameters)
+    return {key: value for key, value in built.items() if value is not None}
+
+
+def _documentation(control: Control) -> Iterator[str]:
+    yield (sys.modules[control.parameters.__module__].__doc__ or control.summary).strip()
+    yield ""
+    yield "Parameters:"
+    yield from _fields("", schema_of(control.parameters))
+    yield ""
+    for level in _LEVELS[1:]:
+        implied = control.standard(level, NEWEST)
+        said = "does not have it" if implied is None else json.dumps(_given(implied))
+        yield _wrapped(f"At {level}, latest: {said}")
+
+
+def _fields(above: str, schema: Mapping[str, Any]) -> Iterator[str]:
+    """A line a parameter, with its type, and below it those of the objects that it holds."""
+    for name, field in schema.get("properties", {}).items():
+        items = field.get("items")
+        kind = f"list of {_kind(items)}s" if items is not None else _kind(field)
+        yield _wrapped(f"  {above}{name} ({kind}): {field.get('description', '')}")
+        yield from _fields(f"{above}{name}[].", items) if items is not None else _fields(f"{above}{name}.", field)
+
+
+def _wrapped(line: str) -> str:
+    return fill(line, 110, subsequent_indent="      ", break_long_words=False, break_on_hyphens=False)
+
+
+def _kind(schema: Mapping[str, Any]) -> str:
+    choices = schema.get("enum")
+    return " | ".join(map(str, choices)) if choices is not None else str(schema["type"])

@@ -1,0 +1,21 @@
+"""Reports of `sekisho check`: one module a format, each with `render`, which gives the whole report as a string."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from sekisho.cli.reports import github, json_document, junit, sarif, text
+from sekisho.manifests import Checks
+
+REPORTS: Final[Mapping[str, Callable[[Checks], str]]] = MappingProxyType(
+    {
+        "text": text.render,
+        "json": json_document.render,
+        "sarif": sarif.render,
+        "junit": junit.render,
+        "github": github.render,
+    }
+)
+"""The formats by the name that `--output` takes."""
+
+__all__ = ["REPORTS"]

@@ -1,0 +1,53 @@
+"""JSON, for programs: every object that was checked, with its findings."""
+
+import json
+from typing import Any
+
+from sekisho.manifests import Checked, Checks, Located
+
+
+def render(checks: Checks) -> str:
+    """One JSON document, indented."""
+    refused = sum(checked.is_refused for checked in checks.checked)
+    report = {
+        "results": [_object(checked) for checked in checks.checked],
+        "problems": [{"where": problem.where, "message": problem.message} for problem in checks.problems],
+        "summary": {
+            "checked": len(checks.checked),
+            "passed": len(checks.checked) - refused,
+            "refused": refused,
+            "passedOver": checks.passed_over,
+            "unreadable": len(checks.problems),
+        },
+    }
+    return json.dumps(report, indent=2) + "\n"
+
+
+def _object(checked: Checked) -> dict[str, Any]:
+    return {
+        "file": checked.file,
+        "line": checked.line,
+        "column": checked.column,
+        "kind": checked.kind,
+        "namespace": checked.namespace,
+        "name": checked.name,
+        "verdict": "refused" if checked.is_refused else "passed",
+        "findings": [_finding(located) for located in checked.violations],
+    }
+
+
+def _finding(located: Located) -> dict[str, Any]:
+    finding = located.finding
+    return {
+        "control": finding.control,
+        "enforcement": located.enforcement,
+        "policies": located.violation.policies,
+        "field": finding.field,
+        "line": located.line,
+        "column": located.column,
+        "subject": finding.subject,
+        "container": finding.container,
+        "value": finding.value,
+        "allowed": finding.allowed,
+        "fix": finding.fix,
+    }

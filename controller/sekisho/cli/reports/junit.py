@@ -1,0 +1,58 @@
+"""JUnit XML, for CI servers: a test suite a file, a test case an object.
+
+Source: https://github.com/testmoapp/junitxml, which collects what CI servers read
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from xml.etree import ElementTree as Xml
+
+from sekisho.cli.reports.wording import printable, sentence
+from sekisho.manifests import Checked, Checks
+from sekisho.policies import Problem
+
+
+def render(checks: Checks) -> str:
+    """One XML document."""
+    root = Xml.Element("testsuites", name="sekisho check")
+    for file, group in groupby(checks.checked, key=lambda checked: checked.file):
+        _suite(root, file, (_case(checked) for checked in group))
+    if checks.problems:
+        _suite(root, "input", map(_problem, checks.problems))
+    _count(root)
+    Xml.indent(root)
+    return '<?xml version="1.0" encoding="utf-8"?>\n' + Xml.tostring(root, encoding="unicode") + "\n"
+
+
+def _suite(root: Xml.Element, name: str, cases: Iterable[Xml.Element]) -> None:
+    suite = Xml.SubElement(root, "testsuite", name=printable(name))
+    suite.extend(cases)
+    _count(suite)
+
+
+def _case(checked: Checked) -> Xml.Element:
+    case = Xml.Element("testcase", classname=printable(checked.file), name=printable(checked.title))
+    if checked.is_refused:
+        count = len(checked.violations)
+        message = f"refused: {count} finding{'s' if count > 1 else ''}"
+        Xml.SubElement(case, "failure", message=message, type="refused").text = "\n".join(_lines(checked))
+    elif checked.violations:
+        Xml.SubElement(case, "system-out").text = "\n".join(_lines(checked))
+    return case
+
+
+def _lines(checked: Checked) -> Iterator[str]:
+    for located in checked.violations:
+        place = f"{printable(checked.file)}:{located.line}:{located.column}"
+        yield f"{place}: {sentence(located.violation)}"
+
+
+def _problem(problem: Problem) -> Xml.Element:
+    case = Xml.Element("testcase", classname="input", name=printable(problem.where))
+    Xml.SubElement(case, "error", message=printable(problem.message), type="unreadable")
+    return case
+
+
+def _count(element: Xml.Element) -> None:
+    for name, tag in (("tests", "testcase"), ("failures", "failure"), ("errors", "error")):
+        element.set(name, str(sum(1 for _ in element.iter(tag))))

@@ -1,0 +1,80 @@
+"""SARIF 2.1.0, for code scanning: a rule a control, a result a finding.
+
+Source: https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sekisho import __version__
+from sekisho.cli.reports.wording import place_of, printable, sentence
+from sekisho.controls import CONTROLS, Control
+from sekisho.manifests import Checked, Checks, Located
+from sekisho.policies import Enforcement, Problem
+
+_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+_LEVELS = {Enforcement.DENY: "error", Enforcement.WARN: "warning", Enforcement.AUDIT: "note"}
+
+
+def render(checks: Checks) -> str:
+    """One log with one run."""
+    found = {located.finding.control for checked in checks.checked for located in checked.violations}
+    controls = [name for name in CONTROLS if name in found]
+    results = [_result(checked, located, controls) for checked in checks.checked for located in checked.violations]
+    driver = {"name": "sekisho", "version": __version__, "rules": [_rule(CONTROLS[name]) for name in controls]}
+    run = {
+        "tool": {"driver": driver},
+        "columnKind": "unicodeCodePoints",
+        "invocations": [
+            {
+                "executionSuccessful": not checks.problems,
+                "toolExecutionNotifications": [_notification(problem) for problem in checks.problems],
+            }
+        ],
+        "results": results,
+    }
+    log = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
+    return json.dumps(log, indent=2) + "\n"
+
+
+def _rule(control: Control) -> dict[str, Any]:
+    documentation = sys.modules[control.parameters.__module__].__doc__ or control.summary
+    return {
+        "id": control.name,
+        "shortDescription": {"text": control.summary},
+        "fullDescription": {"text": control.summary},
+        "help": {"text": documentation.strip()},
+        "defaultConfiguration": {"level": "error"},
+    }
+
+
+def _result(checked: Checked, located: Located, controls: list[str]) -> dict[str, Any]:
+    location = _location(checked.file, located.line, located.column)
+    location["logicalLocations"] = [{"fullyQualifiedName": checked.title, "kind": "resource"}]
+    return {
+        "ruleId": located.finding.control,
+        "ruleIndex": controls.index(located.finding.control),
+        "level": _LEVELS[located.enforcement],
+        "message": {"text": f"{printable(checked.title)}: {sentence(located.violation)}"},
+        "locations": [location],
+        "properties": {"field": located.finding.field, "policies": located.violation.policies},
+    }
+
+
+def _notification(problem: Problem) -> dict[str, Any]:
+    location = _location(*place_of(problem))
+    return {"level": "error", "message": {"text": str(problem)}, "locations": [location]}
+
+
+def _location(file: str, line: int, column: int) -> dict[str, Any]:
+    uri = Path(file).as_uri() if Path(file).is_absolute() else quote(os.fsencode(file))
+    return {
+        "physicalLocation": {
+            "artifactLocation": {"uri": uri},
+            "region": {"startLine": line, "startColumn": column},
+        }
+    }

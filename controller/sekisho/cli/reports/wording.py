@@ -1,0 +1,63 @@
+"""What the reports for people and for machines say alike."""
+
+import re
+from collections.abc import Sequence
+
+from sekisho.admission import Violation
+from sekisho.controls import CONTROLS
+from sekisho.findings import Finding, words
+from sekisho.manifests import Checks
+from sekisho.policies import Enforcement, Problem
+
+VERDICTS = {Enforcement.DENY: "refused", Enforcement.WARN: "warning", Enforcement.AUDIT: "audit note"}
+_PLACE = re.compile(r"(?P<file>.+?)(?::(?P<line>[0-9]+)(?::(?P<column>[0-9]+))?)?", re.DOTALL)
+
+
+def printable(text: str) -> str:
+    """The text with what could steer a terminal or break a line written as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def headline(finding: Finding) -> str:
+    """Whom a finding concerns and why, the field and its value."""
+    reason = CONTROLS[finding.control].reason
+    return printable(f"{finding.subject} for {reason}: {finding.field} is {finding.value} (allowed: {finding.allowed})")
+
+
+def remedy(violation: Violation) -> str:
+    """The fix, the control and the policies."""
+    finding = violation.finding
+    return printable(f"Fix: {finding.fix}. [{finding.control}, {asking(violation.policies)}]")
+
+
+def sentence(violation: Violation) -> str:
+    """All that there is to say of a finding, in one line."""
+    return f"{VERDICTS[violation.enforcement]}: {headline(violation.finding)}. {remedy(violation)}"
+
+
+def asking(policies: Sequence[str]) -> str:
+    """`policy "a"`, or `policies "a" and "b"`."""
+    quoted = words([f'"{name}"' for name in policies], "and")
+    return f"policy {quoted}" if len(policies) == 1 else f"policies {quoted}"
+
+
+def summary(checks: Checks) -> str:
+    """One line that says what a run came to."""
+    refused = sum(checked.is_refused for checked in checks.checked)
+    line = f"{len(checks.checked)} checked: {len(checks.checked) - refused} pass, {refused} refused"
+    noted = sum(bool(checked.violations) and not checked.is_refused for checked in checks.checked)
+    if noted:
+        line += f"; {noted} of those that pass with warnings"
+    if checks.passed_over:
+        line += f"; {checks.passed_over} objects without pods passed over"
+    if checks.problems:
+        line += f"; {len(checks.problems)} unreadable"
+    return line
+
+
+def place_of(problem: Problem) -> tuple[str, int, int]:
+    """File, line and column of a problem; where it names none of the latter, the first."""
+    place = _PLACE.fullmatch(problem.where)
+    return (place["file"], int(place["line"] or 1), int(place["column"] or 1)) if place is not None else ("", 1, 1)

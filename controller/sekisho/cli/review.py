@@ -1,0 +1,69 @@
+"""`sekisho review`: AdmissionReviews in, the webhook's answers out, a line each."""
+
+import secrets
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import click
+import msgspec
+
+from sekisho import admission
+from sekisho.admission import MalformedReviewError, Outcome, Review
+from sekisho.cli import options
+from sekisho.manifests import Namespaces
+from sekisho.policies import PolicySet
+
+LARGEST_REVIEW: Final = 8 << 20
+"""Bytes of a line, as many as the webhook takes in a body."""
+
+
+@click.command()
+@options.policy_paths
+@options.standard
+@options.namespace_labels
+@click.option("--mutate", "mutates", is_flag=True, help="Answer as the mutating webhook, not as the validating one.")
+def review(policy_paths: tuple[Path, ...], standard: str | None, labels_file: Path | None, mutates: bool) -> None:
+    """Answer AdmissionReviews exactly as the webhook does.
+
+    Each line of standard input is the JSON of one review, each line of standard output the answer to it. To a line that
+    is no review the answer is {"error": …}, and the exit code is 2 at the end.
+    """
+    policies = PolicySet.of(options.chosen_policies(policy_paths, standard))
+    namespaces = options.known_namespaces(labels_file)
+    failures = 0
+    for line in _lines(sys.stdin.buffer):
+        try:
+            answer = _answer(admission.decode(line), policies, namespaces, mutates).response
+        except MalformedReviewError as error:
+            failures += 1
+            answer = msgspec.json.encode({"error": f"the line is no AdmissionReview: {error}"})
+        click.echo(answer)
+    sys.exit(2 if failures else 0)
+
+
+def _answer(asked: Review, policies: PolicySet, namespaces: Namespaces, mutates: bool) -> Outcome:
+    """The answer of the webhook. A namespace that --namespace-labels leaves out is one that it could not ask for."""
+    try:
+        labels = None
+        if policies.needs_labels and asked.operation in ("CREATE", "UPDATE"):
+            if not asked.namespace or asked.namespace not in namespaces:
+                return admission.refuse(asked, "the labels of its namespace are not known: give --namespace-labels")
+            labels = namespaces.labels(asked.namespace)
+        return (admission.mutate if mutates else admission.validate)(asked, policies, labels)
+    except Exception as error:
+        incident = secrets.token_hex(4)
+        click.echo(f"error: internal error {incident}: {type(error).__name__}: {error}", err=True)
+        return admission.refuse(asked, f"internal error {incident}")
+
+
+def _lines(stream: BinaryIO) -> Iterator[bytes]:
+    """The lines that are not empty. Of one beyond the bound, what is too much is left out, so that it is no review."""
+    while line := stream.readline(LARGEST_REVIEW + 1):
+        if len(line) > LARGEST_REVIEW and not line.endswith(b"\n"):
+            while stream.readline(LARGEST_REVIEW)[-1:] not in (b"\n", b""):
+                pass
+            yield b"longer than any review"
+        elif line.strip():
+            yield line

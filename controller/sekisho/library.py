@@ -1,0 +1,86 @@
+"""Sekisho as a library: load policies, check manifests, read the findings. Import these names from `sekisho`."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sekisho import manifests
+from sekisho.findings import Finding
+from sekisho.manifests import Checked, Checker, Located, Namespaces, Source, labels_in, read_sources, sources_of
+from sekisho.policies import Enforcement, PolicyError, PolicySet, Problem
+
+__all__ = [
+    "Checked",
+    "Enforcement",
+    "Finding",
+    "Located",
+    "ManifestError",
+    "PolicyError",
+    "PolicySet",
+    "Problem",
+    "check",
+    "load_policies",
+]
+
+Manifest = str | os.PathLike[str] | Mapping[str, Any]
+
+
+class ManifestError(ValueError):
+    """Manifests that cannot be read; `problems` says what is wrong, each with its place."""
+
+    def __init__(self, *problems: Problem) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+def load_policies(*paths: str | os.PathLike[str], standard: str | None = None) -> PolicySet:
+    """The policies of files and folders, ready to check with.
+
+    `standard` adds a level of the Pod Security Standards, such as `restricted` or `baseline:v1.30`. Raises PolicyError,
+    which names file, line and column, and ValueError for a standard that there is not.
+    """
+    return PolicySet.of(manifests.load_policies(map(Path, paths), standard))
+
+
+def check(
+    manifest: Manifest,
+    policies: PolicySet,
+    *,
+    namespace: str = "default",
+    namespace_labels: Mapping[str, Mapping[str, str]] | None = None,
+) -> list[Checked]:
+    """The verdict on each pod and each workload in a manifest, in order, as the webhook would give it.
+
+    manifest: a str is YAML or JSON, of one or more documents; a path is a file or a folder; a mapping is one object, a
+        List included.
+    namespace: that of objects which name none.
+    namespace_labels: the labels of namespaces by name, for policies that look at them. Namespaces in the manifest add
+        to it; a namespace that is in neither counts as one without labels.
+
+    Raises ManifestError when any of it cannot be read.
+    """
+    sources = _sources(manifest)
+    known = {**(namespace_labels or {}), **labels_in(sources)} if policies.needs_labels else {}
+    checker = Checker(policies, Namespaces(known), namespace)
+    results = [checker.check(source) for source in sources]
+    problems = [problem for result in results for problem in result.problems]
+    if problems:
+        raise ManifestError(*problems)
+    return [checked for result in results for checked in result.checked]
+
+
+def _sources(manifest: Manifest) -> list[Source]:
+    if isinstance(manifest, str):
+        return sources_of(manifest, "<manifest>")
+    if isinstance(manifest, Mapping):
+        try:
+            return [Source("<manifest>", 0, manifests.write_document(dict(manifest)))]
+        except (yaml.YAMLError, RecursionError) as error:
+            raise ManifestError(Problem("<manifest>", f"is not made of plain values: {error}")) from None
+    found = read_sources([Path(manifest)])
+    if found.problems:
+        raise ManifestError(*found.problems)
+    return list(found.texts)

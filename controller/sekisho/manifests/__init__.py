@@ -1,0 +1,36 @@
+"""Manifests: reading them, and what the webhooks would say of them and do to them, without a cluster."""
+
+from sekisho.manifests.checks import Checked, Checker, Checks, Located
+from sekisho.manifests.chosen import load_policies
+from sekisho.manifests.explanations import ControlSays, Explanation, explain
+from sekisho.manifests.fixes import Fixed, fix_source
+from sekisho.manifests.namespaces import Namespaces, labels_in, looking_at_labels, read_namespace_labels
+from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, manifests
+from sekisho.manifests.sources import Source, Sources, read_sources, sources_of
+from sekisho.manifests.writing import write_document
+
+__all__ = [
+    "Checked",
+    "Checker",
+    "Checks",
+    "ControlSays",
+    "Explanation",
+    "Fixed",
+    "JudgedObject",
+    "Located",
+    "Manifest",
+    "Namespaces",
+    "Source",
+    "Sources",
+    "explain",
+    "fix_source",
+    "judged_object",
+    "labels_in",
+    "load_policies",
+    "looking_at_labels",
+    "manifests",
+    "read_namespace_labels",
+    "read_sources",
+    "sources_of",
+    "write_document",
+]

@@ -1,0 +1,133 @@
+"""The verdicts of the webhook on manifests, with the place of each field that a finding is about."""
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from sekisho.admission import Violation, judge_template
+from sekisho.findings import Change, Finding, render_path
+from sekisho.manifests.namespaces import Namespaces
+from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, manifests
+from sekisho.manifests.sources import Source
+from sekisho.policies import DocumentError, Enforcement, Plan, PolicySet, Problem, read_documents
+
+
+class Located(Struct, frozen=True):
+    """A violation with paths from the manifest's root, and the line and column of its field, from 1 on.
+
+    Where the field is unset, they are those of the nearest field above it.
+    """
+
+    violation: Violation
+    line: int
+    column: int
+
+    @property
+    def finding(self) -> Finding:
+        """What was found."""
+        return self.violation.finding
+
+    @property
+    def enforcement(self) -> Enforcement:
+        """What the policies do about it."""
+        return self.violation.enforcement
+
+
+class Checked(Struct, frozen=True):
+    """One pod or workload, where it stands, and what is wrong with it.
+
+    notes: what those who apply it should know, such as labels of its namespace that cannot be read.
+    """
+
+    file: str
+    line: int
+    column: int
+    kind: str
+    namespace: str
+    name: str
+    violations: tuple[Located, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether its pods would be refused."""
+        return any(located.enforcement == Enforcement.DENY for located in self.violations)
+
+    @property
+    def title(self) -> str:
+        """Kind, namespace and name: `Deployment shop/web`."""
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+class Checks(Struct, frozen=True):
+    """What came of some manifests. `passed_over` counts the objects that have no pods."""
+
+    checked: tuple[Checked, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    passed_over: int = 0
+
+
+class Checker:
+    """Judges manifests as their pods would be judged, with the policies' defaults filled in first."""
+
+    def __init__(self, policies: PolicySet, namespaces: Namespaces, namespace: str = "default") -> None:
+        """`namespace` is that of objects which name none."""
+        self._policies = policies
+        self._namespaces = namespaces
+        self._namespace = namespace
+
+    def check(self, source: Source) -> Checks:
+        """The verdicts on the objects of one document."""
+        checked: list[Checked] = []
+        problems: list[Problem] = []
+        passed_over = 0
+        try:
+            for document in read_documents(source.text, source.file, source.first_line):
+                for manifest in manifests(document):
+                    found = self.read(manifest) if isinstance(manifest, Manifest) else manifest
+                    if found is None:
+                        passed_over += 1
+                    elif isinstance(found, Problem):
+                        problems.append(found)
+                    else:
+                        checked.append(self.judge(found))
+        except DocumentError as error:
+            problems.append(error.problem)
+        return Checks(tuple(checked), tuple(problems), passed_over)
+
+    def read(self, manifest: Manifest) -> JudgedObject | Problem | None:
+        """The manifest typed, None for an object without pods."""
+        return judged_object(manifest, self._namespace)
+
+    def plan(self, found: JudgedObject) -> Plan:
+        """What the policies ask of the object's pods."""
+        labels = self._namespaces.labels(found.namespace) if self._policies.needs_labels else None
+        pod_labels = found.pod.metadata.labels if found.pod is not None else None
+        return self._policies.plan(found.namespace, labels, pod_labels)
+
+    def judge(self, found: JudgedObject) -> Checked:
+        """The verdict on one object."""
+        plan = self.plan(found)
+        violations = judge_template(found.pod, plan.steps, plan.defaults) if found.pod and plan.steps else []
+        manifest = found.manifest
+        document = manifest.document
+        line, column = document.position(manifest.at)
+        located = tuple(
+            Located(
+                in_manifest(violation, found.pod_path),
+                *document.position(manifest.at + found.pod_path + violation.finding.path),
+            )
+            for violation in violations
+        )
+        return Checked(document.file, line, column, manifest.kind, found.namespace, found.name, located, plan.notes)
+
+
+def in_manifest(violation: Violation, pod_path: tuple[str, ...]) -> Violation:
+    """The violation of a pod template with its paths from the root of the object that holds the template."""
+    if not pod_path:
+        return violation
+    finding = violation.finding
+    change, fix = finding.change, finding.fix
+    if change is not None:
+        fix = fix.replace(render_path(change.path), render_path(pod_path + change.path))
+        change = Change(change.operation, pod_path + change.path, change.value)
+    return replace(violation, finding=replace(finding, path=pod_path + finding.path, fix=fix, change=change))

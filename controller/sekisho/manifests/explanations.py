@@ -1,0 +1,77 @@
+"""Why a policy is about a pod or not, and what each of its controls says of it."""
+
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+from sekisho.admission import Violation, fill
+from sekisho.admission.defaults import with_operations
+from sekisho.findings import render_path
+from sekisho.manifests.checks import in_manifest
+from sekisho.manifests.namespaces import Namespaces
+from sekisho.manifests.objects import JudgedObject
+from sekisho.pods import Pod, placed_containers
+from sekisho.policies import ClusterPodPolicy, CompiledPolicy, Enforcement, PolicySet, compile_policy
+from sekisho.policies.matching import mismatch
+
+
+class ControlSays(Struct, frozen=True):
+    """One control of a policy: what it does to a pod that fails it, and the violations, with the manifest's paths."""
+
+    control: str
+    enforcement: Enforcement
+    violations: tuple[Violation, ...]
+
+
+class Explanation(Struct, frozen=True):
+    """What one policy has to do with a pod.
+
+    mismatch: the condition that failed, None where the policy is about the pod; the rest is empty otherwise.
+    needs_labels: whether the policy looks at the namespace's labels, and these are not known.
+    fills: the fields that it fills in, with the manifest's paths.
+    """
+
+    policy: str
+    mismatch: str | None
+    needs_labels: bool = False
+    fills: tuple[str, ...] = ()
+    controls: tuple[ControlSays, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def explain(found: JudgedObject, policies: Sequence[ClusterPodPolicy], namespaces: Namespaces) -> Iterator[Explanation]:
+    """What each policy, in the order of their names, has to do with the pods of an object.
+
+    Controls are shown on the pod with all policies' defaults filled in, as they judge it.
+    """
+    pod = found.pod or Pod()
+    labels = namespaces.labels(found.namespace)
+    plan = PolicySet.of(policies).plan(found.namespace, labels, pod.metadata.labels)
+    filled = fill(pod, plan.defaults)
+    dressed = with_operations(pod, filled.operations)
+    above = f"{render_path(found.pod_path)}." if found.pod_path else ""
+    fields = {policy: tuple(above + field for field in filled) for policy, filled in filled.fields}
+    for policy in sorted(policies, key=lambda policy: policy.metadata.name):
+        name = policy.metadata.name
+        compiled = compile_policy(policy)
+        asks = compiled.selects_labels is not None or compiled.for_labels is not None
+        unknown = asks and found.namespace not in namespaces
+        reason = mismatch(policy.spec.match, found.namespace, labels, pod.metadata.labels or {})
+        if reason is not None:
+            yield Explanation(name, reason, unknown)
+            continue
+        if compiled.for_labels is not None:
+            compiled = compiled.for_labels(labels)
+        yield Explanation(
+            name, None, unknown, fields.get(name, ()), tuple(_controls(compiled, dressed, found)), compiled.notes
+        )
+
+
+def _controls(policy: CompiledPolicy, pod: Pod, found: JudgedObject) -> Iterator[ControlSays]:
+    containers = placed_containers(pod.spec)
+    for rule in policy.rules:
+        violations = [
+            in_manifest(Violation((policy.name,), rule.enforcement, finding), found.pod_path)
+            for finding in rule.check(pod, containers)
+        ]
+        yield ControlSays(rule.control, rule.enforcement, tuple(violations))

@@ -1,0 +1,133 @@
+"""Fixing manifests: the defaults that the mutating webhook would fill in, and each finding's smallest change."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from msgspec import Struct
+
+from sekisho.admission import Operation, fill
+from sekisho.findings import Change
+from sekisho.manifests.checks import Checked, Checker
+from sekisho.manifests.objects import JudgedObject, Manifest, manifests
+from sekisho.manifests.sources import Source
+from sekisho.manifests.writing import write_document
+from sekisho.policies import Document, DocumentError, Problem, read_documents
+from sekisho.policies.documents import Path
+
+MOST_ROUNDS: Final = 20
+"""How often changes are made and judged anew; a few rounds do unless two policies contradict each other."""
+
+
+class Fixed(Struct, frozen=True):
+    """The text of a document after fixing, the very same where nothing had to change.
+
+    left: the objects for which findings are left.
+    """
+
+    text: str
+    left: tuple[Checked, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+def fix_source(source: Source, checker: Checker, *, apply_changes: bool) -> Fixed:
+    """Fill in the defaults of the policies and, with `apply_changes`, make the change of each finding that has one.
+
+    The annotation that the webhook leaves on a pod is left out: what a manifest says is its author's.
+    """
+    fixer = _Fixer(checker, apply_changes)
+    try:
+        documents = list(read_documents(source.text, source.file, source.first_line))
+        for document in documents:
+            fixer.fix(document)
+    except DocumentError as error:
+        return Fixed(source.text, problems=(error.problem,))
+    changed = "---\n".join(write_document(document.value) for document in documents)
+    return Fixed(changed if fixer.has_changed else source.text, tuple(fixer.left), tuple(fixer.problems))
+
+
+class _Fixer:
+    def __init__(self, checker: Checker, apply_changes: bool) -> None:
+        self.checker = checker
+        self.apply_changes = apply_changes
+        self.has_changed = False
+        self.left: list[Checked] = []
+        self.problems: list[Problem] = []
+
+    def fix(self, document: Document) -> None:
+        """Change the document's value in place: nothing in it is shared, as aliases are built anew at each use."""
+        for manifest in manifests(document):
+            found = self.checker.read(manifest) if isinstance(manifest, Manifest) else manifest
+            if isinstance(found, Problem):
+                self.problems.append(found)
+            elif found is not None:
+                self._fix_object(found)
+
+    def _fix_object(self, found: JudgedObject) -> None:
+        for _ in range(MOST_ROUNDS):
+            changes = self._defaults(found) or (self._changes(found) if self.apply_changes else [])
+            if not changes:
+                break
+            self._make(changes, found.manifest.value)
+            changed = self.checker.read(found.manifest)
+            found = changed if isinstance(changed, JudgedObject) else found
+        checked = self.checker.judge(found)
+        if checked.violations:
+            self.left.append(checked)
+
+    def _defaults(self, found: JudgedObject) -> list[Change]:
+        if found.pod is None:
+            return []
+        operations = fill(found.pod, self.checker.plan(found).defaults).operations
+        fields = (operation for operation in operations if not operation.path.startswith("/metadata/"))
+        return [_change(operation, found.pod_path) for operation in fields]
+
+    def _changes(self, found: JudgedObject) -> list[Change]:
+        changes = (located.finding.change for located in self.checker.judge(found).violations)
+        return [change for change in changes if change is not None]
+
+    def _make(self, changes: Sequence[Change], value: Any) -> None:
+        """Make the changes; removals last and from the end of each list, so that no index moves under another."""
+        self.has_changed = True
+        for change in changes:
+            if change.operation != "remove":
+                _set(value, change)
+        removals = {change.path for change in changes if change.operation == "remove"}
+        for path in sorted(removals, key=lambda path: [(isinstance(part, int), part) for part in path], reverse=True):
+            _remove(value, path)
+
+
+def _change(operation: Operation, pod_path: Path) -> Change:
+    """An operation of a JSON patch on the pod as a change of the object that holds it."""
+    parts = [part.replace("~1", "/").replace("~0", "~") for part in operation.path[1:].split("/")]
+    if parts[-1] == "-":
+        return Change("append", (*pod_path, *parts[:-1]), [operation.value])
+    return Change("set", (*pod_path, *parts), operation.value)
+
+
+def _set(root: Any, change: Change) -> None:
+    """Set the field, or append to the list; what is missing or null above it is made."""
+    above, last = change.path[:-1], change.path[-1]
+    target = root
+    for part in above:
+        if isinstance(target, list):
+            target = target[int(part)]
+        else:
+            if target.get(part) is None:
+                target[part] = {}
+            target = target[part]
+    if change.operation == "set":
+        target[last] = change.value
+    else:
+        added = change.value if isinstance(change.value, list) else [change.value]
+        target[last] = [*(target.get(last) or ()), *added]
+
+
+def _remove(root: Any, path: Path) -> None:
+    above, last = path[:-1], path[-1]
+    target = root
+    try:
+        for part in above:
+            target = target[part]
+        del target[last]
+    except (LookupError, TypeError):
+        return  # another change took it away already

@@ -1,0 +1,109 @@
+"""The labels of namespaces, offline: from manifests of Namespaces and from a file."""
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from sekisho.manifests.objects import Manifest, manifests
+from sekisho.manifests.sources import Source, read_sources
+from sekisho.policies import (
+    CompiledPolicy,
+    Document,
+    DocumentError,
+    PolicyError,
+    Problem,
+    read_documents,
+)
+
+Labels = Mapping[str, str]
+LabelsByNamespace = Mapping[str, Labels]
+
+_NAME_LABEL: Final = "kubernetes.io/metadata.name"
+"""The API server gives every namespace this label."""
+_MAYBE_NAMESPACE: Final = re.compile(r"\bNamespace\b")
+
+
+class Namespaces:
+    """The labels of namespaces by name. A namespace that nothing is known of has the label with its name alone."""
+
+    def __init__(self, known: LabelsByNamespace) -> None:
+        self._known = {name: {**labels, _NAME_LABEL: name} for name, labels in known.items()}
+        self._unknown: dict[str, Labels] = {}
+
+    def labels(self, namespace: str) -> Labels:
+        """The labels; the same object each time, which is what keeps a policy set's plans."""
+        known = self._known.get(namespace)
+        if known is not None:
+            return known
+        return self._unknown.setdefault(namespace, {_NAME_LABEL: namespace})
+
+    def __contains__(self, namespace: str) -> bool:
+        return namespace in self._known
+
+
+def read_namespace_labels(path: Path) -> dict[str, dict[str, str]]:
+    """The labels of namespaces in a YAML or JSON file that maps names to labels. Raises PolicyError."""
+    found = read_sources([path])
+    if found.problems:
+        raise PolicyError(*found.problems)
+    known: dict[str, dict[str, str]] = {}
+    for source in found.texts:
+        try:
+            for document in read_documents(source.text, source.file, source.first_line):
+                known |= _labels_by_name(document)
+        except DocumentError as error:
+            raise PolicyError(error.problem) from None
+    return known
+
+
+def _labels_by_name(document: Document) -> dict[str, dict[str, str]]:
+    at: tuple[str, ...] = ()
+    known: dict[str, dict[str, str]] = {}
+    try:
+        for name, labels in msgspec.convert(document.value, dict[str, Any]).items():
+            at = (name,)
+            known[name] = msgspec.convert(labels, dict[str, str])
+    except msgspec.ValidationError:
+        problem = "must map names of namespaces to their labels, and these to strings"
+        raise PolicyError(Problem(document.place(at), problem)) from None
+    return known
+
+
+def labels_in(sources: Iterable[Source]) -> dict[str, Labels]:
+    """The labels of the Namespaces among manifests. What cannot be read is passed over; reading it for good says so."""
+    found: dict[str, Labels] = {}
+    for source in sources:
+        if _MAYBE_NAMESPACE.search(source.text):
+            try:
+                for document in read_documents(source.text, source.file):
+                    found |= dict(_named(manifests(document)))
+            except DocumentError:
+                continue
+    return found
+
+
+class _Meta(msgspec.Struct, frozen=True):
+    name: str
+    labels: dict[str, str] | None = None
+
+
+def _named(found: Iterable[Manifest | Problem]) -> Iterable[tuple[str, Labels]]:
+    for manifest in found:
+        if isinstance(manifest, Manifest) and (manifest.group, manifest.kind) == ("", "Namespace"):
+            try:
+                meta = msgspec.convert(manifest.value.get("metadata"), _Meta)
+            except msgspec.ValidationError:
+                continue
+            yield meta.name, meta.labels or {}
+
+
+def looking_at_labels(policies: Iterable[CompiledPolicy], namespace: str) -> list[str]:
+    """The names of the policies whose verdict on a namespace's pods depends on the namespace's labels."""
+    return [
+        policy.name
+        for policy in policies
+        if (policy.selects_labels is not None or policy.for_labels is not None) and policy.selects_namespace(namespace)
+    ]

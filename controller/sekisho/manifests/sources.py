@@ -1,0 +1,104 @@
+"""Manifest texts: from files, folders and standard input, cut into one text a YAML document."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from msgspec import Struct
+
+from sekisho.policies import Problem
+from sekisho.policies.documents import split_documents
+
+STDIN: Final = "<stdin>"
+LARGEST_FILE: Final = 64 * 1024 * 1024
+LARGEST_INPUT: Final = 512 * 1024 * 1024
+"""Bytes of one file, and of everything that is read in one run."""
+
+_SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
+_NOT_MANIFESTS: Final = frozenset({"kustomization.yaml", "kustomization.yml"})
+"""Files that stand among manifests in a folder and are none; named by themselves, they are read as any other."""
+
+
+class Source(Struct, frozen=True):
+    """The text of one YAML document, and where it stands: the name of its file and the number of lines before it."""
+
+    file: str
+    first_line: int
+    text: str
+
+
+class Sources(Struct, frozen=True):
+    """Everything that was given, in order, and what of it could not be read."""
+
+    texts: tuple[Source, ...]
+    problems: tuple[Problem, ...] = ()
+
+
+def read_sources(paths: Iterable[Path], stdin: BinaryIO | None = None) -> Sources:
+    """The documents of files and of the YAML and JSON files of folders, by name; `-` is `stdin`.
+
+    What cannot be read is a problem with the file's name, and does not hide the rest.
+    """
+    texts: list[Source] = []
+    problems: list[Problem] = []
+    left = LARGEST_INPUT
+    for path in paths:
+        for file in _files(path, problems):
+            content = _content(file, stdin, min(left, LARGEST_FILE), problems)
+            left -= len(content)
+            name = STDIN if str(file) == "-" else str(file)
+            texts += _cut(content, name, problems)
+    return Sources(tuple(texts), tuple(problems))
+
+
+def sources_of(text: str, file: str) -> list[Source]:
+    """The documents of a text, `file` being what findings and errors name it."""
+    return [Source(file, line, piece) for line, piece in split_documents(text)]
+
+
+def _files(path: Path, problems: list[Problem]) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = sorted(
+        file
+        for file in path.rglob("*")
+        if file.suffix in _SUFFIXES and file.name not in _NOT_MANIFESTS and file.is_file()
+    )
+    if not files:
+        problems.append(Problem(str(path), "holds no .yaml, .yml or .json file"))
+    return files
+
+
+def _content(file: Path, stdin: BinaryIO | None, most: int, problems: list[Problem]) -> bytes:
+    """The bytes of a file, none when it cannot be read or is too large."""
+    name = str(file)
+    try:
+        if name == "-" and stdin is not None:
+            name, content = STDIN, stdin.read(most + 1)
+        else:
+            with file.open("rb") as stream:
+                # A pipe has no size; to ask of each file for the most that it may have would cost more than reading it.
+                size = os.fstat(stream.fileno()).st_size or most
+                content = stream.read(min(size, most) + 1)
+    except OSError as error:
+        problems.append(Problem(name, f"cannot be read: {error.strerror}"))
+        return b""
+    if name == STDIN and not content.strip():
+        # What should have come through the pipe did not; to pass that would be to pass anything.
+        problems.append(Problem(STDIN, "is empty"))
+    if len(content) <= most:
+        return content
+    whole = f"the input is larger than {LARGEST_INPUT >> 20} MiB"
+    problems.append(Problem(name, f"is larger than {LARGEST_FILE >> 20} MiB" if most == LARGEST_FILE else whole))
+    return b""
+
+
+def _cut(content: bytes, name: str, problems: list[Problem]) -> Iterator[Source]:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        problems.append(Problem(f"{name}:{line}", "is not UTF-8 text"))
+        return
+    yield from sources_of(text, name)

@@ -1,0 +1,36 @@
+"""YAML, out: block style, keys in their order, and quotes around each string that a reader could take for other."""
+
+from typing import Any
+
+import yaml
+
+from sekisho.policies.scalars import resolve
+
+_STRING = "tag:yaml.org,2002:str"
+_OTHER = "tag:yaml.org,2002:null"
+_BOOLEANS_TO_SOME = frozenset("yYnN")
+
+
+def write_document(value: Any) -> str:
+    """The YAML of one document, without a `---` before it."""
+    text: str = yaml.dump(value, Dumper=_Writer, sort_keys=False, allow_unicode=True, width=-1)
+    return text.removesuffix("...\n")
+
+
+class _Writer(yaml.CSafeDumper):
+    def ignore_aliases(self, _value: Any) -> bool:
+        return True
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        """The tag that a text has without quotes; the emitter quotes a string for which that is another one."""
+        tag = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+        if tag == _STRING and implicit[0] and (value in _BOOLEANS_TO_SOME or not isinstance(resolve(value), str)):
+            return _OTHER
+        return tag
+
+
+def _represent_string(writer: _Writer, text: str) -> yaml.ScalarNode:
+    return writer.represent_scalar(_STRING, text, style="|" if "\n" in text else None)
+
+
+_Writer.add_representer(str, _represent_string)

@@ -1,0 +1,49 @@
+"""Plain scalars of YAML as Kubernetes reads them: which unquoted texts are a boolean, a number or null.
+
+Source: go.yaml.in/yaml/v2, resolve.go, by way of sigs.k8s.io/yaml, which every Kubernetes client reads manifests with.
+Timestamps stay strings there, as JSON has none. `y` and `n`, booleans there, stay strings here: where the API wants a
+boolean that is an error, and never a pass.
+"""
+
+import re
+from functools import lru_cache
+from typing import Final
+
+Scalar = str | bool | int | float | None
+
+_WORDS: Final[dict[str, Scalar]] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
+    **dict.fromkeys(("yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
+    **dict.fromkeys(("no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"), False),
+    **dict.fromkeys((".inf", ".Inf", ".INF", "+.inf", "+.Inf", "+.INF"), float("inf")),
+    **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), float("-inf")),
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), float("nan")),
+}
+_FIRST_OF_NUMBERS: Final = frozenset("+-.0123456789")
+_INTEGER: Final = re.compile(r"[-+]?(?:0[bB](?P<b>[01]+)|0[oO]?(?P<o>[0-7]+)|0[xX](?P<x>[0-9a-fA-F]+)|0|[1-9][0-9]*)")
+_FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_BASES: Final = {"b": 2, "o": 8, "x": 16}
+_LARGEST_WHOLE: Final = 1e21
+"""From here on a float is written with an exponent in JSON, and is no whole number to the API server."""
+
+
+@lru_cache(maxsize=65536)
+def resolve(text: str) -> Scalar:
+    """The value of an unquoted text. Raises ValueError for a number of thousands of digits."""
+    if text in _WORDS:
+        return _WORDS[text]
+    return _number(text) if text[0] in _FIRST_OF_NUMBERS else text
+
+
+def _number(text: str) -> Scalar:
+    digits = text.replace("_", "") if text[0] != "." else text
+    integer = _INTEGER.fullmatch(digits)
+    if integer is not None:
+        base = integer.lastgroup
+        if base is None:
+            return int(digits)
+        return int(integer[base], _BASES[base]) * (-1 if digits[0] == "-" else 1)
+    if _FLOAT.fullmatch(digits) is None:
+        return text
+    number = float(digits)
+    return int(number) if number.is_integer() and abs(number) < _LARGEST_WHOLE else number

@@ -1,0 +1,112 @@
+"""Checking over several cores: the same results in the same order, and a good end in every case."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sekisho_command import BAD_POD, GOOD_POD
+
+from sekisho.cli import cores
+
+COMMAND = [sys.executable, "-m", "sekisho", "check", "--standard", "baseline"]
+PADDING = "# " + "x" * 4000 + "\n"
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """A folder with as much as several processes share."""
+    for number in range(300):
+        name = f"n{number:03}"
+        text = BAD_POD.replace("bad", name) if number % 7 == 0 else GOOD_POD.replace("good", name)
+        (tmp_path / f"{name}.yaml").write_text(text + PADDING)
+    (tmp_path / "n150-not.yaml").write_text("a: b: c\n")
+    return tmp_path
+
+
+def run(*args: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *map(str, args)], capture_output=True, text=True)
+
+
+def test_several_processes_say_what_one_says(many: Path) -> None:
+    one, three = run("--jobs", "1", many), run("--jobs", "3", many)
+    assert (one.returncode, one.stdout, one.stderr) == (three.returncode, three.stdout, three.stderr)
+    assert "300 checked: 257 pass, 43 refused; 1 unreadable" in one.stdout
+
+
+def test_small_inputs_are_left_to_one_process(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    class Checker:
+        def check(self, _source: object) -> int:
+            calls.append(os.getpid())
+            return 0
+
+    sources = [cores.Source("f", 0, "x" * 2048)] * 300
+    monkeypatch.setattr(cores, "SMALLEST_SHARED", 300 * 2048 + 1)
+    assert sum(map(len, cores.check_all(sources, Checker(), 3))) == 300  # type: ignore[arg-type]
+    assert set(calls) == {os.getpid()}
+
+
+DYING = """
+import os, sys
+from sekisho.manifests import Checker
+check = Checker.check
+def dying(self, source):
+    if source.file.endswith("n200.yaml"):
+        {what}
+    return check(self, source)
+Checker.check = dying
+sys.argv[0] = "sekisho"
+from sekisho.cli import main
+main()
+"""
+
+
+def run_dying(what: str, many: Path, jobs: int) -> subprocess.CompletedProcess[str]:
+    code = DYING.format(what=what)
+    command = [sys.executable, "-c", code, "check", "--standard", "baseline", "--jobs", str(jobs), str(many)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_a_process_that_dies_is_told(many: Path) -> None:
+    done = run_dying("os._exit(9)", many, 2)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: a process that was checking died, for want of memory perhaps; try --jobs 1\n"
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_nobody_expected_is_one_line(many: Path, jobs: int) -> None:
+    done = run_dying("raise KeyError('boo')", many, jobs)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: internal error, please report it: KeyError: 'boo' (at ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_interrupt_ends_a_run_without_a_traceback(many: Path, jobs: int) -> None:
+    told = many / "told"
+    os.mkfifo(told)
+    code = DYING.format(what=f"open({str(told)!r}, 'w').close(); import time; time.sleep(2)")
+    command = [sys.executable, "-c", code, "check", "--standard", "baseline", "--jobs", str(jobs), str(many)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    told.open().close()  # waits until it is in the midst of it
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr.strip()) == (1, "Aborted!")
+
+
+def test_a_reader_that_goes_away_ends_a_run_without_a_traceback(many: Path) -> None:
+    process = subprocess.Popen([*COMMAND, str(many)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    stderr = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() != 0
+    assert "Traceback" not in stderr
+    assert "Exception ignored" not in stderr

@@ -1,0 +1,132 @@
+"""`sekisho explain`: why a policy is about a pod or not, and what its controls say."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sekisho_command import BAD_POD, GOOD_POD, MANIFESTS, RESTRICTED, policy_file, sekisho
+
+from sekisho.policies import ClusterPodPolicy, PolicySet
+from sekisho.policies.matching import mismatch
+
+LABELLED = "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: shop, labels: {app: web}}\nspec: {}\n"
+NAMESPACE = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {tier: test}}\n"
+
+MISMATCHES = [
+    ({"namespaces": ["pay", "team-*"]}, "match.namespaces has pay, team-*, and the namespace is shop"),
+    ({"excludeNamespaces": ["x", "sh*"]}, "match.excludeNamespaces has sh*, and the namespace is shop"),
+    (
+        {"namespaceSelector": {"matchLabels": {"tier": "prod"}}},
+        "match.namespaceSelector asks for tier In prod, and the namespace has tier=test",
+    ),
+    (
+        {"namespaceSelector": {"matchExpressions": [{"key": "team", "operator": "Exists"}]}},
+        "match.namespaceSelector asks for team Exists, and the namespace has no label team",
+    ),
+    (
+        {"podSelector": {"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["web", "db"]}]}},
+        "match.podSelector asks for app NotIn web, db, and the pod has app=web",
+    ),
+]
+
+
+@pytest.mark.parametrize(("match", "reason"), MISMATCHES)
+def test_the_condition_that_failed_is_named(match: Any, reason: str, tmp_path: Path) -> None:
+    policy = policy_file(tmp_path, match=match, controls={"privileged": {}})
+    result = sekisho("explain", "-p", policy, "-", text=LABELLED + NAMESPACE)
+    assert result.exit_code == 0
+    assert f'  policy "p" does not match: {reason}\n' in result.output
+    assert "privileged" not in result.output
+
+
+def test_what_matches_is_said_beside_it(tmp_path: Path) -> None:
+    match = {"namespaces": ["shop"], "podSelector": {"matchLabels": {"app": "web"}}}
+    policy = policy_file(tmp_path, match=match, controls={"privileged": {}, "hostNamespaces": {}})
+    result = sekisho("explain", "-p", policy, "-", text=LABELLED)
+    assert result.output == (
+        '<stdin>:1:1: Pod shop/p\n  policy "p" matches\n    privileged: passes\n    hostNamespaces: passes\n\n'
+    )
+
+
+NAMES = st.sampled_from(["shop", "shop-a", "pay", ""])
+LABELS = st.dictionaries(st.sampled_from("ab"), st.sampled_from("xy"))
+REQUIREMENTS = st.builds(
+    lambda key, operator, values: {"key": key, "operator": operator} | ({"values": values} if "In" in operator else {}),
+    st.sampled_from("ab"),
+    st.sampled_from(["In", "NotIn", "Exists", "DoesNotExist"]),
+    st.lists(st.sampled_from("xy"), min_size=1),
+)
+SELECTORS = st.fixed_dictionaries(
+    {}, optional={"matchLabels": LABELS, "matchExpressions": st.lists(REQUIREMENTS, max_size=2)}
+)
+PATTERNS = st.lists(st.sampled_from(["shop", "shop*", "*", "pay"]), min_size=1, max_size=2)
+MATCHES = st.fixed_dictionaries(
+    {},
+    optional={
+        "namespaces": PATTERNS,
+        "excludeNamespaces": PATTERNS,
+        "namespaceSelector": SELECTORS,
+        "podSelector": SELECTORS,
+    },
+)
+
+
+@given(MATCHES, NAMES, LABELS, LABELS)
+def test_a_reason_is_given_exactly_where_a_policy_does_not_match(
+    match: Any, namespace: str, labels: dict[str, str], pod_labels: dict[str, str]
+) -> None:
+    spec = {"match": match, "controls": {"privileged": {}}}
+    policy = msgspec.convert({"metadata": {"name": "p"}, "spec": spec}, ClusterPodPolicy)
+    matches = bool(PolicySet.of([policy]).plan(namespace, labels, pod_labels).steps)
+    assert (mismatch(policy.spec.match, namespace, labels, pod_labels) is None) is matches
+
+
+def test_each_control_says_what_it_finds_with_the_defaults_filled_in() -> None:
+    result = sekisho("explain", "-p", RESTRICTED, MANIFESTS / "database.yaml")
+    assert result.exit_code == 0
+    assert "fills in spec.template.spec.securityContext." in result.output
+    assert "    runAsUser: refused: init container " in result.output
+    assert "spec.template.spec.initContainers[0].securityContext.runAsUser is 0" in result.output
+    assert "    seccompProfile: passes\n" in result.output
+
+
+def test_each_object_and_each_policy_is_explained_in_order(tmp_path: Path) -> None:
+    for name, enforcement in (("b", "Deny"), ("a", "Audit")):
+        policy_file(tmp_path, name, enforcement=enforcement, controls={"hostNamespaces": {}})
+    result = sekisho(
+        "explain", "-p", tmp_path, "-", text=f"{BAD_POD}---\nkind: ConfigMap\napiVersion: v1\n---\n{GOOD_POD}"
+    )
+    starts = [line.split(": the pod")[0].strip() for line in result.output.splitlines() if line]
+    assert starts == [
+        *("<stdin>:1:1: Pod default/bad", 'policy "a" matches', "hostNamespaces: audit note"),
+        *('policy "b" matches', "hostNamespaces: refused"),
+        *("<stdin>:9:1: Pod default/good", 'policy "a" matches', "hostNamespaces: passes"),
+        *('policy "b" matches', "hostNamespaces: passes"),
+    ]
+
+
+def test_levels_of_namespace_labels_are_explained(tmp_path: Path) -> None:
+    policy = policy_file(tmp_path, podSecurityStandard={"fromNamespaceLabels": True})
+    unknown = sekisho("explain", "-p", policy, "-", text=BAD_POD)
+    assert "the namespace's labels are not known: it was taken for one without labels" in unknown.output
+    (tmp_path / "labels").write_text("default: {pod-security.kubernetes.io/enforce: baseline}\n")
+    known = sekisho("explain", "-p", policy, "--namespace-labels", tmp_path / "labels", "-", text=BAD_POD)
+    assert "not known" not in known.output
+    assert "hostNamespaces: refused" in known.output
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("kind: Pod\n", "is not a Kubernetes object"),
+        ("apiVersion: v1\nkind: ConfigMap\n", "holds no pod and nothing that makes pods"),
+        ("a: b: c\n", "<stdin>:1:5: mapping values"),
+        ("apiVersion: v1\nkind: Pod\nspec: {hostPID: 1}\n", "<stdin>:3:8: spec.hostPID: Expected"),
+    ],
+)
+def test_bad_input_is_named(text: str, expected: str) -> None:
+    result = sekisho("explain", "--standard", "baseline", "-", text=text)
+    assert (result.exit_code, expected in result.stderr) == (2, True)

@@ -1,0 +1,125 @@
+"""`sekisho review`: the webhook's answers, line by line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sekisho_command import RESTRICTED, policy_file, sekisho
+
+from sekisho import admission
+from sekisho.cli import review as command
+from sekisho.policies import PolicySet, read_policies
+from sekisho.webhook import reviews as webhook
+from tests.pods import container, restricted_pod
+
+
+def review(obj: Any, **request: Any) -> str:
+    asked = {
+        "uid": "6b4f5c0e-1f52-4c1e-9e8c-8f2f7c9f0a11",
+        "kind": {"group": "", "version": "v1", "kind": "Pod"},
+        "resource": {"group": "", "version": "v1", "resource": "pods"},
+        "namespace": "shop",
+        "operation": "CREATE",
+        "object": obj,
+    }
+    return json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": asked | request})
+
+
+GOOD, BAD = review(restricted_pod()), review(restricted_pod(container(securityContext={"privileged": True})))
+PLAIN = review({"spec": {"containers": [{"name": "app", "image": "x"}]}})
+DELETE = review(None, operation="DELETE", oldObject=restricted_pod())
+DEEP = GOOD.replace('"containers"', f'"x": {"[" * 3000}{"]" * 3000}, "containers"')
+
+
+@pytest.mark.parametrize(("args", "answer"), [((), admission.validate), (("--mutate",), admission.mutate)])
+def test_the_answers_are_the_webhooks_to_the_byte(args: tuple[str, ...], answer: Any) -> None:
+    policies = PolicySet.of(read_policies(RESTRICTED))
+    asked = [GOOD, BAD, PLAIN, DELETE, DEEP]
+    result = sekisho("review", "-p", RESTRICTED, *args, text="\n".join(asked))
+    assert result.exit_code == 0
+    expected = [answer(admission.decode(line.encode()), policies, None).response.decode() for line in asked]
+    assert result.stdout.splitlines() == expected
+    assert len({json.loads(line)["response"]["allowed"] for line in expected}) == 2
+
+
+@pytest.mark.parametrize("line", ["x", "{}", "[]", '{"kind": "Pod"}', "\x00", '{"request": 5}', GOOD[:-9]])
+def test_a_line_that_is_no_review_is_told_and_the_others_are_answered(line: str) -> None:
+    result = sekisho("review", "-p", RESTRICTED, text=f"{GOOD}\n{line}\n\n{BAD}\n")
+    assert result.exit_code == 2
+    good, error, bad = map(json.loads, result.stdout.splitlines())
+    assert list(error) == ["error"]
+    assert error["error"].startswith("the line is no AdmissionReview: ")
+    assert (good["response"]["allowed"], bad["response"]["allowed"]) == (True, False)
+
+
+def test_a_line_without_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "LARGEST_REVIEW", len(BAD))
+    for longer in ("x" * (len(BAD) + 1), "x" * (len(BAD) * 5), GOOD + " " * len(BAD)):
+        result = sekisho("review", "-p", RESTRICTED, text=f"{longer}\n{BAD}\n")
+        error, bad = map(json.loads, result.stdout.splitlines())
+        assert (result.exit_code, list(error), bad["response"]["allowed"]) == (2, ["error"], False)
+    assert sekisho("review", "-p", RESTRICTED, text=f"{BAD}\n{BAD}").exit_code == 0
+
+
+def test_a_line_may_be_as_long_as_a_body_of_the_webhook() -> None:
+    assert command.LARGEST_REVIEW == webhook.MOST_BODY
+
+
+def test_labels_are_asked_for_where_matching_needs_them(tmp_path: Path) -> None:
+    selector = {"namespaceSelector": {"matchLabels": {"tier": "prod"}}}
+    policy = policy_file(tmp_path, match=selector, controls={"privileged": {}})
+    labels = tmp_path / "labels.yaml"
+    lines = [BAD, GOOD, DELETE, review(restricted_pod(), namespace="")]
+    for text, allowed in (
+        ("shop: {tier: prod}", [False, True, True, False]),
+        ("shop: {tier: test}", [True, True, True, False]),
+        ("other: {}", [False, False, True, False]),
+    ):
+        labels.write_text(text)
+        result = sekisho("review", "-p", policy, "--namespace-labels", labels, text="\n".join(lines))
+        answers = [json.loads(line)["response"] for line in result.stdout.splitlines()]
+        assert [answer["allowed"] for answer in answers] == allowed
+    assert "the labels of its namespace are not known" in answers[1]["status"]["message"]
+
+
+def test_an_answer_is_written_as_soon_as_it_is_known() -> None:
+    command = [sys.executable, "-m", "sekisho", "review", "--standard", "restricted"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for line, allowed in ((GOOD, True), (BAD, False)):
+            process.stdin.write(line + "\n")
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["response"]["allowed"] is allowed
+        process.stdin.close()
+        assert process.wait() == 0
+
+
+def test_what_nobody_expected_is_a_denial(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_args: object) -> None:
+        raise KeyError("boo")
+
+    monkeypatch.setattr(admission, "validate", broken)
+    result = sekisho_with_an_error(GOOD)
+    answer = json.loads(result[0])["response"]
+    assert answer["allowed"] is False
+    assert "internal error" in answer["status"]["message"]
+    assert result[1].startswith("error: internal error ")
+    assert result[1].count("\n") == 1
+
+
+def sekisho_with_an_error(text: str) -> tuple[str, str]:
+    from click.testing import CliRunner
+
+    from sekisho.cli import main
+
+    result = CliRunner().invoke(main, ["review", "--standard", "restricted"], input=text)
+    return result.stdout, result.stderr
+
+
+def test_policies_are_needed() -> None:
+    result = sekisho("review", text=GOOD)
+    assert (result.exit_code, "there are no policies" in result.output) == (2, True)
