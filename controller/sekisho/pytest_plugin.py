@@ -68,9 +68,11 @@ def sekisho_check(request: pytest.FixtureRequest) -> SekishoCheck:
             pytest.fail(str(error), pytrace=False)
         refused = [checked for checked in results if checked.is_refused]
         if refused:
+            from click import unstyle
+
             from sekisho.cli.reports.text import paragraph
 
-            pytest.fail("\n".join(map(paragraph, refused)), pytrace=False)
+            pytest.fail(unstyle("\n".join(map(paragraph, refused))), pytrace=False)
         return results
 
     return run

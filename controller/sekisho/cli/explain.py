@@ -18,7 +18,7 @@ from sekisho.manifests import (
     Namespaces,
     Source,
     judged_object,
-    manifests,
+    manifests_of,
     read_sources,
 )
 from sekisho.manifests import (
@@ -62,7 +62,7 @@ def _objects(sources: Sequence[Source], namespace: str) -> Iterator[JudgedObject
     for source in sources:
         try:
             for document in read_documents(source.text, source.file, source.first_line):
-                for manifest in manifests(document):
+                for manifest in manifests_of(document):
                     found = judged_object(manifest, namespace) if isinstance(manifest, Manifest) else manifest
                     if found is not None:
                         yield found

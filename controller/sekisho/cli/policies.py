@@ -84,7 +84,9 @@ def _row(policy: ClusterPodPolicy) -> tuple[str, ...]:
 
 
 def _short(value: Any) -> str:
-    return " ".join(value) if isinstance(value, list | tuple) else msgspec.json.encode(value).decode()
+    if isinstance(value, list | tuple):
+        return " ".join(value)
+    return json.dumps({key: below for key, below in value.items() if below is not None})
 
 
 def _standard(spec: ClusterPodPolicySpec) -> str:

@@ -5,7 +5,7 @@ from sekisho.manifests.chosen import load_policies
 from sekisho.manifests.explanations import ControlSays, Explanation, explain
 from sekisho.manifests.fixes import Fixed, fix_source
 from sekisho.manifests.namespaces import Namespaces, labels_in, looking_at_labels, read_namespace_labels
-from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, manifests
+from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, manifests_of
 from sekisho.manifests.sources import Source, Sources, read_sources, sources_of
 from sekisho.manifests.writing import write_document
 
@@ -28,7 +28,7 @@ __all__ = [
     "labels_in",
     "load_policies",
     "looking_at_labels",
-    "manifests",
+    "manifests_of",
     "read_namespace_labels",
     "read_sources",
     "sources_of",

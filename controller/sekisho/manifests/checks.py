@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from sekisho.admission import Violation, judge_template
 from sekisho.findings import Change, Finding, render_path
 from sekisho.manifests.namespaces import Namespaces
-from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, manifests
+from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, manifests_of
 from sekisho.manifests.sources import Source
 from sekisho.policies import DocumentError, Enforcement, Plan, PolicySet, Problem, read_documents
 
@@ -82,7 +82,7 @@ class Checker:
         passed_over = 0
         try:
             for document in read_documents(source.text, source.file, source.first_line):
-                for manifest in manifests(document):
+                for manifest in manifests_of(document):
                     found = self.read(manifest) if isinstance(manifest, Manifest) else manifest
                     if found is None:
                         passed_over += 1

@@ -8,7 +8,7 @@ from msgspec import Struct
 from sekisho.admission import Operation, fill
 from sekisho.findings import Change
 from sekisho.manifests.checks import Checked, Checker
-from sekisho.manifests.objects import JudgedObject, Manifest, manifests
+from sekisho.manifests.objects import JudgedObject, Manifest, manifests_of
 from sekisho.manifests.sources import Source
 from sekisho.manifests.writing import write_document
 from sekisho.policies import Document, DocumentError, Problem, read_documents
@@ -55,7 +55,7 @@ class _Fixer:
 
     def fix(self, document: Document) -> None:
         """Change the document's value in place: nothing in it is shared, as aliases are built anew at each use."""
-        for manifest in manifests(document):
+        for manifest in manifests_of(document):
             found = self.checker.read(manifest) if isinstance(manifest, Manifest) else manifest
             if isinstance(found, Problem):
                 self.problems.append(found)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sekisho.manifests.objects import Manifest, manifests
+from sekisho.manifests.objects import Manifest, manifests_of
 from sekisho.manifests.sources import Source, read_sources
 from sekisho.policies import (
     CompiledPolicy,
@@ -79,7 +79,7 @@ def labels_in(sources: Iterable[Source]) -> dict[str, Labels]:
         if _MAYBE_NAMESPACE.search(source.text):
             try:
                 for document in read_documents(source.text, source.file):
-                    found |= dict(_named(manifests(document)))
+                    found |= dict(_named(manifests_of(document)))
             except DocumentError:
                 continue
     return found

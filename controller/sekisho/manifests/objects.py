@@ -39,7 +39,7 @@ class JudgedObject(Struct, frozen=True):
     pod_path: tuple[str, ...]
 
 
-def manifests(document: Document) -> Iterator[Manifest | Problem]:
+def manifests_of(document: Document) -> Iterator[Manifest | Problem]:
     """The objects of a document, those of lists one by one; a problem for what is no object."""
     yield from _objects(document, (), document.value, "", "")
 

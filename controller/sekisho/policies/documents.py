@@ -248,8 +248,10 @@ def _problem(error: yaml.YAMLError, file: str, text: str, first_line: int) -> Pr
     mark = getattr(error, "problem_mark", None)
     message = str(getattr(error, "problem", None) or "is not YAML")
     if isinstance(error, yaml.reader.ReaderError):
-        message = "has a character that YAML does not allow"
-    elif mark is not None and _is_tab(text, mark):
+        before = text.encode()[: error.position].decode(errors="replace")
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        return Problem(f"{file}:{first_line + line}:{column}", "has a character that YAML does not allow")
+    if mark is not None and _is_tab(text, mark):
         message = "a tab cannot indent YAML; use spaces"
     return Problem(f"{file}:{first_line + mark.line + 1}:{mark.column + 1}" if mark is not None else file, message)
 

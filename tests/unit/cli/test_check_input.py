@@ -37,7 +37,7 @@ BAD_INPUT = [
     (f"a: {'9' * 5000}\n", "<stdin>:1:4: is a number with too many digits"),
     (f"? {'9' * 5000}\n: a\n", "<stdin>:1:3: is a number with too many digits"),
     ("a: {<<: 5}\n", "<stdin>:1:9: << takes a mapping"),
-    ("a: \x00\n", "<stdin>: has a character that YAML does not allow"),
+    ("# é\na: \x00\n", "<stdin>:2:4: has a character that YAML does not allow"),
     ("", "<stdin>: is empty"),
     (b"a: \xff\n", "<stdin>:1: is not UTF-8 text"),
 ]

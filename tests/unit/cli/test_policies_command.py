@@ -24,7 +24,13 @@ def test_list_has_a_line_a_policy(tmp_path: Path) -> None:
     lines = [line.split("  ") for line in result.output.splitlines()]
     assert [[cell.strip() for cell in line if cell] for line in lines] == [
         ["NAME", "ENFORCEMENT", "STANDARD", "CONTROLS", "MATCH"],
-        ["one", "Deny", "-", "privileged, images", 'namespaces: shop team-*, podSelector: {"matchLabels":{"app":"x"}}'],
+        [
+            "one",
+            "Deny",
+            "-",
+            "privileged, images",
+            'namespaces: shop team-*, podSelector: {"matchLabels": {"app": "x"}}',
+        ],
         ["two", "Warn", "from namespace labels", "-", "every pod"],
         ["baseline:v1.30", "Deny", "baseline v1.30", "-", "every pod"],
     ]

@@ -34,7 +34,7 @@ def test_own_policies(sekisho_check):
 def run(folder: Path, configuration: str) -> tuple[str, dict[str, str]]:
     (folder / "test_it.py").write_text(TESTS)
     (folder / "pytest.ini").write_text(f"[pytest]\n{configuration}\n")
-    options = ["-p", "no:sekisho", "-p", "sekisho.pytest_plugin", "-p", "no:cacheprovider", "-rA", "-W", "error"]
+    options = ["-p", "no:asyncio", "-p", "no:cacheprovider", "-rA", "-W", "error"]
     done = subprocess.run([sys.executable, "-m", "pytest", *options], cwd=folder, capture_output=True, text=True)
     summary = (line.split() for line in done.stdout.splitlines() if line.startswith(("PASSED ", "FAILED ", "ERROR ")))
     return done.stdout, {words[1].partition("::")[2]: words[0] for words in summary}

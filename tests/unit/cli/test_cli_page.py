@@ -1,0 +1,30 @@
+"""docs/cli.md shows what the commands write."""
+
+import re
+
+from cli_page import PAGE, ROOT, refreshed
+from click import Context, Group
+
+from sekisho.cli import main
+
+
+def test_the_examples_of_the_page_are_what_the_commands_write() -> None:
+    page = PAGE.read_text()
+    assert refreshed(page) == page, "run: python tests/unit/cli/cli_page.py"
+
+
+def test_every_offline_command_has_an_example() -> None:
+    page = PAGE.read_text()
+    context = Context(main)
+    for name in set(main.list_commands(context)) - {"webhook", "controller"}:
+        command = main.get_command(context, name)
+        for below in [*command.commands] if isinstance(command, Group) else [""]:
+            assert re.search(rf"^\$ (.* \| )?sekisho {name} ?{below}\b", page, re.MULTILINE)
+
+
+def test_the_example_in_python_runs(capsys: object, monkeypatch: object) -> None:
+    (code, *_) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    monkeypatch.chdir(ROOT)  # type: ignore[attr-defined]
+    exec(compile(code, str(PAGE), "exec"), {})  # noqa: S102
+    shown = capsys.readouterr().out  # type: ignore[attr-defined]
+    assert "DaemonSet default/node-metrics 13 spec.template.spec.hostNetwork remove it or set it to false" in shown
