@@ -63,8 +63,8 @@ def check(
     Raises ManifestError when any of it cannot be read.
     """
     sources = _sources(manifest)
-    known = {**(namespace_labels or {}), **labels_in(sources)} if policies.needs_labels else {}
-    checker = Checker(policies, Namespaces(known), namespace)
+    applied = labels_in(sources) if policies.needs_labels else {}
+    checker = Checker(policies, Namespaces(namespace_labels or {}, applied), namespace)
     results = [checker.check(source) for source in sources]
     problems = [problem for result in results for problem in result.problems]
     if problems:

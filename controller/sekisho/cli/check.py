@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from sekisho.cli import options
-from sekisho.cli.cores import available_cores, check_all
+from sekisho.cli.cores import available_cores, check_all, without_collecting
 from sekisho.cli.reports import REPORTS, wording
 from sekisho.cli.terminal import progress, write
 from sekisho.manifests import Checked, Checker, Checks, Namespaces, Sources, looking_at_labels, read_sources
@@ -53,7 +53,7 @@ def check(
     """
     policies = [compile_policy(policy) for policy in options.chosen_policies(policy_paths, standard)]
     policy_set = PolicySet.of_compiled(policies)
-    sources = read_sources(paths, sys.stdin.buffer)
+    sources = read_sources(paths, options.standard_input())
     namespaces = options.known_namespaces(labels_file, sources.texts if policy_set.needs_labels else ())
     checks = _check(sources, Checker(policy_set, namespaces, namespace), jobs)
     write(REPORTS[output](checks))
@@ -67,7 +67,7 @@ def check(
 def _check(sources: Sources, checker: Checker, jobs: int) -> Checks:
     found: list[Checks] = []
     try:
-        with progress(len(sources.texts)) as advance:
+        with without_collecting(), progress(len(sources.texts)) as advance:
             for batch in check_all(sources.texts, checker, jobs):
                 found += batch
                 advance(len(batch))

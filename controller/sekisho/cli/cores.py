@@ -1,11 +1,14 @@
 """Checking over all cores: in batches, with the results in order."""
 
+import gc
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from typing import Final
 
 from sekisho.manifests import Checker, Checks, Source
@@ -21,6 +24,16 @@ Work = Callable[[range], Batch]
 def available_cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def without_collecting() -> Iterator[None]:
+    """The nodes of a large document are many and hold no cycles; to look for some would take most of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def check_all(sources: Sequence[Source], checker: Checker, processes: int) -> Iterator[Batch]:
@@ -57,7 +70,16 @@ _work: list[Work] = []
 def _start(work: Work) -> None:
     """The first thing that a forked process does. An interrupt is its parent's to handle, who then stops it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _work[:] = [work]
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed asks for nothing more, and its pool would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _run(batch: range) -> Batch:

@@ -42,7 +42,7 @@ def explain(
     what each of its controls says. FILE holds manifests; - reads them from standard input.
     """
     policies = options.chosen_policies(policy_paths, standard)
-    sources = read_sources([path], sys.stdin.buffer)
+    sources = read_sources([path], options.standard_input())
     namespaces = options.known_namespaces(labels_file, sources.texts)
     problems = list(sources.problems)
     explained = 0
@@ -79,11 +79,8 @@ def _lines(found: JudgedObject, policies: Sequence[ClusterPodPolicy], namespaces
 
 
 def _policy(explanation: Explanation) -> Iterator[str]:
-    name = f'policy "{explanation.policy}"'
-    if explanation.mismatch is not None:
-        yield printable(f"  {name} does not match: {explanation.mismatch}")
-    else:
-        yield f"  {name} matches"
+    verdict = "matches" if explanation.mismatch is None else f"does not match: {explanation.mismatch}"
+    yield printable(f'  policy "{explanation.policy}" {verdict}')
     if explanation.needs_labels:
         yield "    the namespace's labels are not known: it was taken for one without labels"
     yield from (f"    {printable(note)}" for note in explanation.notes)

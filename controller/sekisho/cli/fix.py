@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from sekisho.cli import options
+from sekisho.cli.cores import without_collecting
 from sekisho.cli.reports.text import paragraph
 from sekisho.cli.terminal import write
 from sekisho.manifests import Checker, fix_source, read_sources
@@ -34,14 +35,15 @@ def fix(
     changes are written as they are. What is still refused is named on standard error, and the exit code is 1 then.
     """
     policies = PolicySet.of(options.chosen_policies(policy_paths, standard))
-    sources = read_sources(paths, sys.stdin.buffer)
+    sources = read_sources(paths, options.standard_input())
     namespaces = options.known_namespaces(labels_file, sources.texts if policies.needs_labels else ())
     checker = Checker(policies, namespaces, namespace)
-    fixed = [fix_source(source, checker, apply_changes=apply_changes) for source in sources.texts]
+    with without_collecting():
+        fixed = [fix_source(source, checker, apply_changes=apply_changes) for source in sources.texts]
     write("".join(_stream(each.text for each in fixed)))
     left = [checked for each in fixed for checked in each.left]
     for checked in left:
-        click.echo(paragraph(checked), err=True)
+        write(f"{paragraph(checked)}\n", sys.stderr)
     problems = [*sources.problems, *(problem for each in fixed for problem in each.problems)]
     options.tell(problems)
     sys.exit(2 if problems else 1 if any(checked.is_refused for checked in left) else 0)

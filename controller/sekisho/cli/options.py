@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Callable, Iterable
+from io import BytesIO
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, BinaryIO, NoReturn, TypeVar
 
 import click
 
@@ -43,6 +44,11 @@ namespace_labels = click.option(
 manifest_paths = click.argument("paths", nargs=-1, required=True, type=_ANY_PATH, metavar="PATH… | -")
 
 
+def standard_input() -> BinaryIO:
+    """Standard input, empty where it is closed."""
+    return sys.stdin.buffer if sys.stdin is not None else BytesIO()
+
+
 def chosen_policies(paths: Iterable[Path], level: str | None = None) -> list[ClusterPodPolicy]:
     """The policies of --policy and --standard; ends the command when there is none, or one that cannot be used."""
     found = tuple(paths)
@@ -62,8 +68,7 @@ def known_namespaces(file: Path | None, sources: Iterable[Source] = ()) -> Names
         known = read_namespace_labels(file) if file is not None else {}
     except PolicyError as error:
         fail(error.problems)
-    applied = labels_in(sources)
-    return Namespaces({name: {**known.get(name, {}), **applied.get(name, {})} for name in (*known, *applied)})
+    return Namespaces(known, labels_in(sources))
 
 
 def tell(problems: Iterable[Problem]) -> None:

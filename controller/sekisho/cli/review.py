@@ -33,7 +33,7 @@ def review(policy_paths: tuple[Path, ...], standard: str | None, labels_file: Pa
     policies = PolicySet.of(options.chosen_policies(policy_paths, standard))
     namespaces = options.known_namespaces(labels_file)
     failures = 0
-    for line in _lines(sys.stdin.buffer):
+    for line in _lines(options.standard_input()):
         try:
             answer = _answer(admission.decode(line), policies, namespaces, mutates).response
         except MalformedReviewError as error:

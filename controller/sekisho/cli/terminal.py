@@ -1,10 +1,11 @@
-"""Writing to standard output: coloured on a terminal, plain in a pipe."""
+"""Writing to people and pipes: coloured on a terminal, plain elsewhere."""
 
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
+from typing import TextIO
 
 import click
 
@@ -12,16 +13,18 @@ PATIENCE = 1.0
 """Seconds that a run may take before a progress bar is shown."""
 
 
-def write(text: str) -> None:
-    """Write a text with its colours, or without them where they do not belong. https://no-color.org/"""
-    is_coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    click.echo(text, nl=False, color=is_coloured)
+def write(text: str, stream: TextIO | None = None) -> None:
+    """Write a text to a stream, standard output by default, and its colours where they belong. https://no-color.org/"""
+    stream = stream or sys.stdout
+    is_terminal = stream is not None and stream.isatty()
+    is_coloured = is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    click.echo(text, stream, nl=False, color=is_coloured)
 
 
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[int], None]]:
     """Gives a function to call with how many were done; on a terminal, what takes long shows a bar on stderr."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield lambda _count: None
         return
     from rich.console import Console

@@ -41,8 +41,13 @@ def fix_source(source: Source, checker: Checker, *, apply_changes: bool) -> Fixe
             fixer.fix(document)
     except DocumentError as error:
         return Fixed(source.text, problems=(error.problem,))
-    changed = "---\n".join(write_document(document.value) for document in documents)
-    return Fixed(changed if fixer.has_changed else source.text, tuple(fixer.left), tuple(fixer.problems))
+    left, problems = tuple(fixer.left), tuple(fixer.problems)
+    if not fixer.has_changed:
+        return Fixed(source.text, left, problems)
+    try:
+        return Fixed("---\n".join(write_document(document.value) for document in documents), left, problems)
+    except RecursionError:
+        return Fixed(source.text, problems=(*problems, Problem(source.file, "is nested too deeply to be changed")))
 
 
 class _Fixer:

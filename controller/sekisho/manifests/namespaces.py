@@ -29,8 +29,12 @@ _MAYBE_NAMESPACE: Final = re.compile(r"\bNamespace\b")
 class Namespaces:
     """The labels of namespaces by name. A namespace that nothing is known of has the label with its name alone."""
 
-    def __init__(self, known: LabelsByNamespace) -> None:
-        self._known = {name: {**labels, _NAME_LABEL: name} for name, labels in known.items()}
+    def __init__(self, *known: LabelsByNamespace) -> None:
+        """Labels by namespace; what comes later adds to what comes before, as applying a manifest does."""
+        self._known: dict[str, dict[str, str]] = {}
+        for by_namespace in known:
+            for name, labels in by_namespace.items():
+                self._known[name] = {**self._known.get(name, {}), **labels, _NAME_LABEL: name}
         self._unknown: dict[str, Labels] = {}
 
     def labels(self, namespace: str) -> Labels:

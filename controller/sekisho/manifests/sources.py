@@ -58,16 +58,20 @@ def sources_of(text: str, file: str) -> list[Source]:
 
 
 def _files(path: Path, problems: list[Problem]) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    files = sorted(
-        file
-        for file in path.rglob("*")
-        if file.suffix in _SUFFIXES and file.name not in _NOT_MANIFESTS and file.is_file()
-    )
+    try:
+        if not path.is_dir():
+            return [path]
+        files = sorted(file for file in path.rglob("*") if _is_manifest(file))
+    except OSError as error:
+        problems.append(Problem(str(path), f"cannot be read: {error.strerror}"))
+        return []
     if not files:
         problems.append(Problem(str(path), "holds no .yaml, .yml or .json file"))
     return files
+
+
+def _is_manifest(file: Path) -> bool:
+    return file.suffix in _SUFFIXES and file.name not in _NOT_MANIFESTS and file.is_file()
 
 
 def _content(file: Path, stdin: BinaryIO | None, most: int, problems: list[Problem]) -> bytes:

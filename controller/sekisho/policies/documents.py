@@ -20,6 +20,8 @@ Path = tuple[str | int, ...]
 
 DEEPEST: Final = 400
 """Levels of nesting. libyaml's composer recurses on the C stack and would end the process some thousands further on."""
+MOST_VALUES: Final = 2_000_000
+"""Values in one document, keys included: about 600 MB of nodes, and more than twenty thousand workloads."""
 MOST_ALIASED: Final = 100_000
 """Values that a document may have beyond what its own length can spell out, by repeating parts of it as aliases."""
 
@@ -65,6 +67,7 @@ def read_documents(text: str, file: str, first_line: int = 0) -> Iterator[Docume
     try:
         loader = _Composer(text)
         while loader.check_node():
+            loader.values = 0
             node = loader.get_node()
             value = _Builder(len(text) + MOST_ALIASED).value(node)
             if value is not None and node is not None:
@@ -134,7 +137,7 @@ class _Composer(CParser):
     The composer calls these methods by their names: `resolve` for each node without a tag, the others around each node.
     """
 
-    depth = 0
+    depth = values = 0
 
     def resolve(self, kind: type[yaml.Node], _value: str | None, implicit: Any) -> str:
         if kind is not yaml.ScalarNode:
@@ -143,8 +146,11 @@ class _Composer(CParser):
 
     def descend_resolver(self, parent: yaml.Node | None, _index: Any) -> None:
         self.depth += 1
+        self.values += 1
         if self.depth > DEEPEST and parent is not None:
             raise _error(f"is nested too deeply: {DEEPEST} levels are the most", parent)
+        if self.values > MOST_VALUES and parent is not None:
+            raise _error(f"has more than {MOST_VALUES} values; split it into several documents", parent)
 
     def ascend_resolver(self) -> None:
         self.depth -= 1
@@ -162,7 +168,7 @@ class _Builder:
         self.left -= len(node.value)
         if self.left < 0:
             raise _error("becomes too large by its aliases", node)
-        if node.tag not in (_COLLECTION, f"{_STANDARD_TAG}{node.id[:3]}"):
+        if node.tag is not _COLLECTION and node.tag != f"{_STANDARD_TAG}{node.id[:3]}":
             raise _unknown_tag(node)
         if type(node) is yaml.SequenceNode:
             return [self.value(item) for item in node.value]

@@ -110,3 +110,35 @@ def test_a_reader_that_goes_away_ends_a_run_without_a_traceback(many: Path) -> N
     assert process.wait() != 0
     assert "Traceback" not in stderr
     assert "Exception ignored" not in stderr
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code", "said"),
+    [
+        ("- <&-", 2, "error: <stdin>: is empty\n"),
+        ("{many}/n001.yaml >&-", 0, ""),
+        ("{many}/n000.yaml >&-", 1, ""),
+        ("{many}/n000.yaml >/dev/full", 2, "error: writing: No space left on device\n"),
+        ("{many}/n000.yaml 2>&- >/dev/null", 1, ""),
+        ("/proc/self/mem", 2, "error: /proc/self/mem: cannot be read: Input/output error\n"),
+        ("-p $(printf 'x%.0s' $(seq 300)) -", 2, "File name too long\n"),
+    ],
+)
+def test_closed_and_broken_streams_are_told(redirection: str, code: int, said: str, many: Path) -> None:
+    command = f"{' '.join(COMMAND)} {redirection.format(many=many)}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr[-len(said) :] if said else done.stderr) == (code, said)
+
+
+def test_a_run_that_is_killed_leaves_no_process_behind(many: Path) -> None:
+    told = many / "told"
+    os.mkfifo(told)
+    code = DYING.format(what=f"open({str(told)!r}, 'w').close(); import time; time.sleep(0.2)")
+    command = [sys.executable, "-c", code, "check", "--standard", "baseline", "--jobs", "3", str(many)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    told.open().close()
+    process.kill()
+    assert process.stderr is not None
+    assert process.stderr.read() == b""  # ends when the last process has let go of it
+    process.stderr.close()
+    assert process.wait() == -signal.SIGKILL

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sekisho_command import BAD_POD, GOOD_POD, POD, sekisho
 
-from sekisho.manifests import read_sources, sources, write_document
-from sekisho.policies import DocumentError, documents, read_documents
+from sekisho.manifests import Checker, Namespaces, fix_source, read_sources, sources, sources_of, write_document
+from sekisho.manifests.chosen import policy_of_standard
+from sekisho.policies import DocumentError, PolicySet, documents, read_documents
 from sekisho.policies.documents import split_documents
 
 BAD_INPUT = [
@@ -129,6 +130,51 @@ def test_nesting_without_end_is_refused(opening: str, times: int) -> None:
     text = opening * times if opening != "a:\n " else "\n".join(" " * n + "a:" for n in range(min(times, 2000)))
     result = sekisho("check", "--standard", "baseline", "-", text=text)
     assert (result.exit_code, "is nested too deeply" in result.output) == (2, True)
+
+
+def test_values_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "MOST_VALUES", 100)
+    for count, code in ((93, 0), (94, 2)):
+        text = f"apiVersion: v1\nkind: ConfigMap\nx: [{', '.join('a' * count)}]\n"
+        result = sekisho("check", "--standard", "baseline", "-", text=f"{text}---\n{text}")
+        assert result.exit_code == code
+    assert "<stdin>:3:4: has more than 100 values; split it into several documents" in result.stderr
+
+
+# No text makes it fail.
+
+LINES = st.sampled_from(
+    [
+        *(
+            "apiVersion: v1",
+            "kind: Pod",
+            "kind: List",
+            "kind: Deployment",
+            "apiVersion: apps/v1",
+            "spec:",
+            "---",
+            "...",
+        ),
+        *(
+            "  containers: [{name: a, image: b}]",
+            "  template: {spec: {hostPID: true}}",
+            "items:",
+            "- a",
+            "- {kind: Pod}",
+        ),
+        *("metadata: null", "metadata: {name: [a]}", "<<: {a: b}", "<<: [1]", "? {a: b}", "&a x: *a", "a: &a {b: *a}"),
+        *("  x: |", "\t", "%YAML 1.2", "!!binary a: b", "\x85", "{", "]", "spec: 5", "items: {a: b}", "kind: {a: b}"),
+    ]
+)
+
+
+@given(st.lists(LINES | st.text(max_size=20), max_size=12).map("\n".join))
+def test_no_text_makes_it_fail(text: str) -> None:
+    checker = Checker(PolicySet.of([policy_of_standard("restricted")]), Namespaces())
+    for source in sources_of(text, "f"):
+        checks = checker.check(source)
+        assert all(problem.where.startswith("f") for problem in checks.problems)
+        fix_source(source, checker, apply_changes=True)
 
 
 def test_some_nesting_is_read() -> None:

@@ -55,7 +55,7 @@ def test_a_pod_gets_what_the_mutating_webhook_gives_it_but_for_the_note(pod: Any
     answer = json.loads(admission.mutate(review, policies, None).response)["response"]
     operations = json.loads(base64.b64decode(answer.get("patch", "W10=")))
     expected = jsonpatch.apply_patch(pod, [o for o in operations if not o["path"].startswith("/metadata")])
-    checker = Checker(policies, Namespaces({}), "shop")
+    checker = Checker(policies, Namespaces(), "shop")
     (source,) = sources_of(write_document(pod), "f")
     assert documents(fix_source(source, checker, apply_changes=False).text) == [expected]
 
@@ -197,7 +197,7 @@ WITHOUT_DEFAULTS = SPECS.map(lambda spec: {key: value for key, value in spec.ite
 @given(broken_pods() | pods(), STANDARDS | WITHOUT_DEFAULTS)
 def test_after_fixing_all_no_finding_is_left_that_has_a_change(pod: dict[str, Any], spec: Any) -> None:
     policy = msgspec.convert({"metadata": {"name": "p"}, "spec": spec}, ClusterPodPolicy)
-    checker = Checker(PolicySet.of([policy]), Namespaces({}), "shop")
+    checker = Checker(PolicySet.of([policy]), Namespaces(), "shop")
     template = {"metadata": pod["metadata"], "spec": pod["spec"]}
     for manifest in (
         {"apiVersion": "v1", "kind": "Pod", **template},
@@ -233,3 +233,10 @@ def test_policies_that_contradict_each_other_are_left_and_named(tmp_path: Path) 
     result = sekisho("fix", "--all", "-p", policies[0], "-p", policies[1], "-", text=text)
     assert (result.exit_code, "its seccompProfile" in result.stderr) == (1, True)
     assert sekisho("fix", "--all", "-p", policies[0], "-", text=text).exit_code == 0
+
+
+@pytest.mark.parametrize(("levels", "code"), [(390, 2), (30, 0)])
+def test_what_is_nested_too_deeply_to_be_written_is_named(levels: int, code: int) -> None:
+    text = BAD_POD.replace("}\n", f", x: {'[' * levels}{']' * levels}}}\n").replace("{name: bad, x", "{name: bad, y")
+    result = sekisho("fix", "--all", "--standard", "baseline", "-", text=text)
+    assert (result.exit_code, "is nested too deeply to be changed" in result.stderr) == (code, bool(code))
