@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,24 @@ main()
 """
 
 
+def fifos(folder: Path) -> tuple[Path, Path]:
+    """Two pipes for a process that is to stop in the midst of a file: it opens the first, then waits at the second."""
+    told, release = folder / "told", folder / "release"
+    os.mkfifo(told)
+    os.mkfifo(release)
+    return told, release
+
+
+@contextmanager
+def released(fifo: Path) -> Iterator[None]:
+    """Let whoever waits at the pipe go on."""
+    both_ends = os.open(fifo, os.O_RDWR)  # for writing alone it would wait for a reader, who may be dead
+    try:
+        yield
+    finally:
+        os.close(both_ends)
+
+
 def run_dying(what: str, many: Path, jobs: int) -> subprocess.CompletedProcess[str]:
     code = DYING.format(what=what)
     command = [sys.executable, "-c", code, "check", "--standard", "baseline", "--jobs", str(jobs), str(many)]
@@ -87,16 +107,16 @@ def test_what_nobody_expected_is_one_line(many: Path, jobs: int) -> None:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_an_interrupt_ends_a_run_without_a_traceback(many: Path, jobs: int) -> None:
-    told = many / "told"
-    os.mkfifo(told)
-    code = DYING.format(what=f"open({str(told)!r}, 'w').close(); import time; time.sleep(2)")
+    told, release = fifos(many)
+    code = DYING.format(what=f"open({str(told)!r}, 'w').close(); open({str(release)!r}).close()")
     command = [sys.executable, "-c", code, "check", "--standard", "baseline", "--jobs", str(jobs), str(many)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     told.open().close()  # waits until it is in the midst of it
     os.killpg(process.pid, signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    with released(release):
+        _, stderr = process.communicate(timeout=60)
     assert (process.returncode, stderr.strip()) == (1, "Aborted!")
 
 
@@ -131,14 +151,14 @@ def test_closed_and_broken_streams_are_told(redirection: str, code: int, said: s
 
 
 def test_a_run_that_is_killed_leaves_no_process_behind(many: Path) -> None:
-    told = many / "told"
-    os.mkfifo(told)
-    code = DYING.format(what=f"open({str(told)!r}, 'w').close(); import time; time.sleep(0.2)")
+    told, release = fifos(many)
+    code = DYING.format(what=f"open({str(told)!r}, 'w').close(); open({str(release)!r}).close()")
     command = [sys.executable, "-c", code, "check", "--standard", "baseline", "--jobs", "3", str(many)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
     told.open().close()
     process.kill()
     assert process.stderr is not None
-    assert process.stderr.read() == b""  # ends when the last process has let go of it
+    with released(release):
+        assert process.stderr.read() == b""  # ends when the last process has let go of it
     process.stderr.close()
     assert process.wait() == -signal.SIGKILL
