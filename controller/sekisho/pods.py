@@ -2,11 +2,12 @@
 
 What is not declared here is skipped while decoding, so environment values, arguments and secrets never enter the
 process as objects. `null` for a field, a list or a map means the same as its absence, as it does to the API server.
+Fields stand in the order in which the API server writes them, which is the order that decodes fastest.
 
 Source: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from msgspec import Struct, field
 from msgspec.structs import fields
@@ -76,18 +77,18 @@ class Capabilities(Struct, frozen=True, gc=False):
 class SecurityContext(Struct, frozen=True, gc=False, rename="camel"):
     """A container's securityContext."""
 
-    privileged: bool | None = None
-    allow_privilege_escalation: bool | None = None
     capabilities: Capabilities | None = None
-    run_as_non_root: bool | None = None
+    privileged: bool | None = None
+    se_linux_options: SELinuxOptions | None = None
+    windows_options: WindowsOptions | None = None
     run_as_user: int | None = None
     run_as_group: int | None = None
+    run_as_non_root: bool | None = None
     read_only_root_filesystem: bool | None = None
+    allow_privilege_escalation: bool | None = None
     proc_mount: str | None = None
     seccomp_profile: SeccompProfile | None = None
     app_armor_profile: AppArmorProfile | None = None
-    se_linux_options: SELinuxOptions | None = None
-    windows_options: WindowsOptions | None = None
 
 
 class Sysctl(Struct, frozen=True, gc=False):
@@ -100,16 +101,16 @@ class Sysctl(Struct, frozen=True, gc=False):
 class PodSecurityContext(Struct, frozen=True, gc=False, rename="camel"):
     """The pod's securityContext."""
 
-    run_as_non_root: bool | None = None
+    se_linux_options: SELinuxOptions | None = None
+    windows_options: WindowsOptions | None = None
     run_as_user: int | None = None
     run_as_group: int | None = None
-    fs_group: int | None = None
+    run_as_non_root: bool | None = None
     supplemental_groups: list[int] | None = None
+    fs_group: int | None = None
     sysctls: list[Sysctl] | None = None
     seccomp_profile: SeccompProfile | None = None
     app_armor_profile: AppArmorProfile | None = None
-    se_linux_options: SELinuxOptions | None = None
-    windows_options: WindowsOptions | None = None
 
 
 class HostAction(Struct, frozen=True, gc=False):
@@ -157,15 +158,15 @@ class Container(Struct, frozen=True, gc=False, rename="camel"):
 
     name: str = ""
     image: str | None = None
-    restart_policy: str | None = None
-    security_context: SecurityContext | None = None
     ports: list[ContainerPort] | None = None
+    resources: Resources | None = None
+    restart_policy: str | None = None
+    volume_mounts: list[VolumeMount] | None = None
     liveness_probe: Handler | None = None
     readiness_probe: Handler | None = None
     startup_probe: Handler | None = None
     lifecycle: Lifecycle | None = None
-    volume_mounts: list[VolumeMount] | None = None
-    resources: Resources | None = None
+    security_context: SecurityContext | None = None
 
 
 class HostPath(Struct, frozen=True, gc=False):
@@ -230,21 +231,21 @@ class PodOS(Struct, frozen=True, gc=False):
 class PodSpec(Struct, frozen=True, gc=False, rename="camel"):
     """The pod's spec."""
 
-    containers: list[Container] | None = None
-    init_containers: list[Container] | None = None
-    ephemeral_containers: list[Container] | None = None
-    security_context: PodSecurityContext | None = None
     volumes: list[Volume] | None = None
+    init_containers: list[Container] | None = None
+    containers: list[Container] | None = None
+    ephemeral_containers: list[Container] | None = None
+    service_account_name: str | None = None
+    automount_service_account_token: bool | None = None
+    node_name: str | None = None
     host_network: bool | None = None
     host_pid: bool | None = field(default=None, name="hostPID")
     host_ipc: bool | None = field(default=None, name="hostIPC")
-    host_users: bool | None = None
-    os: PodOS | None = None
-    node_name: str | None = None
-    runtime_class_name: str | None = None
-    service_account_name: str | None = None
-    automount_service_account_token: bool | None = None
     share_process_namespace: bool | None = None
+    security_context: PodSecurityContext | None = None
+    runtime_class_name: str | None = None
+    os: PodOS | None = None
+    host_users: bool | None = None
 
 
 class Pod(Struct, frozen=True, gc=False):
@@ -262,24 +263,17 @@ class Placed(Struct, frozen=True, gc=False):
     path: tuple[str | int, ...]
 
 
-_LISTS = (
-    ("init_containers", "init container", "initContainers"),
-    ("containers", "container", "containers"),
-    ("ephemeral_containers", "ephemeral container", "ephemeralContainers"),
-)
-
-
 def placed_containers(spec: PodSpec) -> list[Placed]:
     """Every container of the pod, in the order of their start: the one iterator over all three lists."""
-    return list(_walk(spec))
-
-
-def _walk(spec: PodSpec) -> Iterator[Placed]:
-    for attribute, kind, key in _LISTS:
-        containers = getattr(spec, attribute)
+    placed: list[Placed] = []
+    for containers, kind, key in (
+        (spec.init_containers, "init container", "initContainers"),
+        (spec.containers, "container", "containers"),
+        (spec.ephemeral_containers, "ephemeral container", "ephemeralContainers"),
+    ):
         if containers:
-            for index, container in enumerate(containers):
-                yield Placed(container, kind, ("spec", key, index))
+            placed += [Placed(container, kind, ("spec", key, index)) for index, container in enumerate(containers)]
+    return placed
 
 
 def is_windows(spec: PodSpec) -> bool:

@@ -3,63 +3,112 @@
 import json
 from typing import Any
 
-from tests.pods import container, restricted_pod
 
+def pod(*, violates: bool = False, dressed: bool = True) -> dict[str, Any]:
+    """A web application beside a proxy and a log shipper, field by field as an API server writes them.
 
-def pod(*, violates: bool = False) -> dict[str, Any]:
-    """A web application beside a proxy and a log shipper, as they are; `violates` makes one privileged."""
-    env = [
-        {
-            "name": f"SETTING_{index:02}",
-            "valueFrom": {"configMapKeyRef": {"name": "settings", "key": f"setting-{index:02}"}},
-        }
-        for index in range(11)
-    ]
-    mounts = [{"name": f"volume-{index}", "mountPath": f"/var/lib/app/{index}", "readOnly": True} for index in range(5)]
-    probe = {"httpGet": {"path": "/healthz", "port": 8080, "scheme": "HTTP"}, "periodSeconds": 10, "timeoutSeconds": 1}
+    `violates` makes one container privileged; one that is not `dressed` leaves every security context to the defaults.
+    """
     containers = [
-        container(
-            name,
-            f"registry.example.com/platform/{name}:1.2.3",
-            env=env,
-            args=[f"--listen=0.0.0.0:{8080 + place}", "--log-format=json", "--workers=4"],
-            ports=[{"name": "http", "containerPort": 8080 + place, "protocol": "TCP"}],
-            resources={"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}},
-            volumeMounts=mounts,
-            livenessProbe=probe,
-            readinessProbe=probe,
-            terminationMessagePath="/dev/termination-log",
-            terminationMessagePolicy="File",
-            imagePullPolicy="IfNotPresent",
-            securityContext={"privileged": True} if violates and place == 1 else {},
-        )
+        _container(place, name, violates=violates and place == 1, dressed=dressed)
         for place, name in enumerate(("web", "proxy", "log-shipper"))
     ]
-    volumes = [
-        {"name": f"volume-{index}", "configMap": {"name": f"files-{index}", "defaultMode": 420}} for index in range(5)
+    volumes: list[dict[str, Any]] = [
+        {"name": f"files-{index}", "configMap": {"name": f"web-files-{index}", "defaultMode": 420}}
+        for index in range(4)
     ]
-    made = restricted_pod(
-        *containers, volumes=volumes, serviceAccountName="web", restartPolicy="Always", dnsPolicy="ClusterFirst"
-    )
-    made["metadata"] = {
-        "generateName": "web-6c5d9f7b8-",
-        "namespace": "shop",
-        "labels": {
-            "app.kubernetes.io/name": "web",
-            "app.kubernetes.io/version": "1.2.3",
-            "pod-template-hash": "6c5d9f7b8",
+    token = {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}}
+    authority = {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}}
+    volumes.append({"name": _TOKEN_VOLUME, "projected": {"sources": [token, authority], "defaultMode": 420}})
+    context = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}} if dressed else {}
+    taint = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
+    return {
+        "kind": "Pod",
+        "apiVersion": "v1",
+        "metadata": {
+            "name": "web-6c5d9f7b8-x2x4q",
+            "generateName": "web-6c5d9f7b8-",
+            "namespace": "shop",
+            "uid": "5b6a9c52-93a4-4c2e-8f0f-0242ac120002",
+            "creationTimestamp": "2026-11-23T09:00:00Z",
+            "labels": {
+                "app.kubernetes.io/name": "web",
+                "app.kubernetes.io/version": "1.2.3",
+                "pod-template-hash": "6c5d9f7b8",
+            },
+            "annotations": {"checksum/config": "0" * 64, "prometheus.io/scrape": "true"},
+            "ownerReferences": [
+                {
+                    "apiVersion": "apps/v1",
+                    "kind": "ReplicaSet",
+                    "name": "web-6c5d9f7b8",
+                    "uid": "0d6d4a0e-7e0c-4f39-9a10-0242ac120002",
+                    "controller": True,
+                    "blockOwnerDeletion": True,
+                }
+            ],
         },
-        "annotations": {"prometheus.io/scrape": "true", "checksum/config": "0" * 64},
-        "ownerReferences": [
-            {
-                "apiVersion": "apps/v1",
-                "kind": "ReplicaSet",
-                "name": "web-6c5d9f7b8",
-                "uid": "0" * 36,
-                "controller": True,
-            }
-        ],
+        "spec": {
+            "volumes": volumes,
+            "containers": containers,
+            "restartPolicy": "Always",
+            "terminationGracePeriodSeconds": 30,
+            "dnsPolicy": "ClusterFirst",
+            "serviceAccountName": "web",
+            "serviceAccount": "web",
+            "securityContext": context,
+            "schedulerName": "default-scheduler",
+            "tolerations": [
+                {"key": "node.kubernetes.io/not-ready", **taint},
+                {"key": "node.kubernetes.io/unreachable", **taint},
+            ],
+            "priority": 0,
+            "enableServiceLinks": True,
+            "preemptionPolicy": "PreemptLowerPriority",
+        },
+        "status": {},
     }
+
+
+_TOKEN_VOLUME = "kube-api-access-7xk2v"
+
+
+def _container(place: int, name: str, *, violates: bool, dressed: bool) -> dict[str, Any]:
+    settings = [
+        {
+            "name": f"SETTING_{index:02}",
+            "valueFrom": {"configMapKeyRef": {"name": "web-settings", "key": f"setting-{index:02}"}},
+        }
+        for index in range(6)
+    ]
+    mounts = [{"name": f"files-{index}", "readOnly": True, "mountPath": f"/etc/web/{index}"} for index in range(4)]
+    token = {"name": _TOKEN_VOLUME, "readOnly": True, "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount"}
+    probe = {
+        "httpGet": {"path": "/healthz", "port": 8080 + place, "scheme": "HTTP"},
+        "timeoutSeconds": 1,
+        "periodSeconds": 10,
+        "successThreshold": 1,
+        "failureThreshold": 3,
+    }
+    made = {
+        "name": name,
+        "image": f"registry.example.com/platform/{name}:1.2.3",
+        "args": [f"--listen=0.0.0.0:{8080 + place}", "--log-format=json", "--workers=4"],
+        "ports": [{"name": "http", "containerPort": 8080 + place, "protocol": "TCP"}],
+        "env": [{"name": "LOG_LEVEL", "value": "info"}, *settings],
+        "resources": {"limits": {"memory": "256Mi"}, "requests": {"cpu": "100m", "memory": "128Mi"}},
+        "volumeMounts": [*mounts, token],
+        "livenessProbe": probe,
+        "readinessProbe": probe,
+        "terminationMessagePath": "/dev/termination-log",
+        "terminationMessagePolicy": "File",
+        "imagePullPolicy": "IfNotPresent",
+    }
+    if dressed:
+        made["securityContext"] = {
+            "capabilities": {"drop": ["ALL"]},
+            **({"privileged": True} if violates else {"allowPrivilegeEscalation": False}),
+        }
     return made
 
 
@@ -71,6 +120,7 @@ def review(obj: dict[str, Any], operation: str = "CREATE") -> bytes:
         "resource": {"group": "", "version": "v1", "resource": "pods"},
         "requestKind": {"group": "", "version": "v1", "kind": "Pod"},
         "requestResource": {"group": "", "version": "v1", "resource": "pods"},
+        "name": "web-6c5d9f7b8-x2x4q",
         "namespace": "shop",
         "operation": operation,
         "userInfo": {
@@ -81,7 +131,7 @@ def review(obj: dict[str, Any], operation: str = "CREATE") -> bytes:
         "object": obj,
         "oldObject": None,
         "dryRun": False,
-        "options": {"apiVersion": "meta.k8s.io/v1", "kind": "CreateOptions"},
+        "options": {"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1"},
     }
     body = {"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request}
     return json.dumps(body, separators=(",", ":")).encode()

@@ -4,8 +4,7 @@ Defaults fill and never override: a field that is there, `false` and `0` include
 filled in that the API server or the kubelet would reject in that pod. Filling twice changes nothing.
 """
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -53,30 +52,29 @@ class Filled(Struct, frozen=True):
 
 
 class _Filler:
-    """Collects the fields to set in one securityContext after the other."""
+    """Collects the operations, and to which policy each field is owed."""
 
     def __init__(self) -> None:
         self.operations: list[Operation] = []
         self.fields: dict[str, list[str]] = {}
 
-    def add(self, path: tuple[str | int, ...], value: Any) -> None:
-        self.operations.append(Operation("add", "/" + "/".join(map(str, path)), value))
+    def add(self, pointer: str, value: Any) -> None:
+        self.operations.append(Operation("add", pointer, value))
 
-    def credit(self, policy: str, path: tuple[str | int, ...]) -> None:
-        self.fields.setdefault(policy, []).append(render_path(path))
+    def credit(self, policy: str, field: str) -> None:
+        self.fields.setdefault(policy, []).append(field)
 
-    def fill_context(self, at: tuple[str | int, ...], exists: bool, wanted: Iterable[Default]) -> None:
+    def fill_context(self, at: tuple[str | int, ...], exists: bool, wanted: Sequence[Default]) -> None:
         """Set fields of the securityContext below `at`, which may have to be made first."""
-        context = (*at, "securityContext")
-        wanted = tuple(wanted)
         if not wanted:
             return
+        pointer, field = _pointer(at) + "/securityContext", render_path(at) + ".securityContext."
         if not exists:
-            self.add(context, {default.key: default.value for default in wanted})
+            self.add(pointer, {default.key: default.value for default in wanted})
         for default in wanted:
             if exists:
-                self.add((*context, default.key), default.value)
-            self.credit(default.policy, (*context, default.key))
+                self.add(f"{pointer}/{default.key}", default.value)
+            self.credit(default.policy, field + default.key)
 
 
 def fill(pod: Pod, defaults: Sequence[Default], only: frozenset[str] | None = None) -> Filled:
@@ -88,16 +86,14 @@ def fill(pod: Pod, defaults: Sequence[Default], only: frozenset[str] | None = No
     if not defaults:
         return Filled()
     filler = _Filler()
-    containers = [p for p in placed_containers(pod.spec) if only is None or p.container.name in only]
-    windows = is_windows(pod.spec)
-    defaults = [d for d in defaults if not windows or d.key in _ON_WINDOWS]
-    down = _fill_pod(filler, pod, defaults, containers, may_change_pod=only is None)
+    containers = placed_containers(pod.spec)
+    if only is not None:
+        containers = [placed for placed in containers if placed.container.name in only]
+    if is_windows(pod.spec):
+        defaults = [default for default in defaults if default.key in _ON_WINDOWS]
+    for_each = _fill_pod(filler, pod, defaults, containers, may_change_pod=only is None)
     for placed in containers:
-        own = [
-            d for d in defaults if d.level == "container" and not (d.key in _INHERITED and _pod_sets(pod, d.key, down))
-        ]
-        taken = {d.key for d in own}
-        _fill_container(filler, pod, placed, own + [d for d in down if d.level == "down" and d.key not in taken])
+        _fill_container(filler, pod, placed, for_each)
     if filler.operations and only is None:
         _annotate(filler, pod.metadata)
     return Filled(
@@ -108,28 +104,31 @@ def fill(pod: Pod, defaults: Sequence[Default], only: frozenset[str] | None = No
 def _fill_pod(
     filler: _Filler, pod: Pod, defaults: Sequence[Default], containers: Sequence[Placed], *, may_change_pod: bool
 ) -> list[Default]:
-    """Fill the pod's own fields. Gives what became of the inherited ones: level `pod` where the pod answers for its
-    containers now, level `down` where each container has to be filled instead."""
-    answered: list[Default] = []
+    """Fill the pod's own fields. Gives what is left for each container: its own defaults, but for those that the pod
+    answers now, and the inherited ones of the pod that do not fit it as a whole."""
     wanted: list[Default] = []
+    own: list[Default] = []
+    down: list[Default] = []
     for default in defaults:
-        if default.level == "spec":
+        if default.level == "container":
+            own.append(default)
+        elif default.level == "spec":
             if may_change_pod and pod.spec.automount_service_account_token is None:
-                filler.add(("spec", default.key), default.value)
-                filler.credit(default.policy, ("spec", default.key))
-        elif default.level == "pod" and _pod_value(pod, default.key) is None:
+                filler.add(f"/spec/{default.key}", default.value)
+                filler.credit(default.policy, f"spec.{default.key}")
+        elif _pod_value(pod, default.key) is None:
             if default.key not in _INHERITED:
                 wanted += [default] if may_change_pod else []
                 continue
-            unset = [p for p in containers if _value(p.container, default.key) is None]
-            if not unset:
-                continue
-            fits = all(_suits(pod, p.container, default) for p in unset)
-            if fits and may_change_pod:
-                wanted.append(default)
-            answered.append(msgspec.structs.replace(default, level="pod" if fits and may_change_pod else "down"))
+            unset = [p.container for p in containers if _value(p.container, default.key) is None]
+            if unset:
+                fits = may_change_pod and all(_suits(pod, container, default) for container in unset)
+                (wanted if fits else down).append(default)
     filler.fill_context(("spec",), pod.spec.security_context is not None, wanted)
-    return answered
+    answered = {default.key for default in wanted}
+    left = [d for d in own if d.key not in _INHERITED or (d.key not in answered and _pod_value(pod, d.key) is None)]
+    taken = {default.key for default in left}
+    return left + [default for default in down if default.key not in taken]
 
 
 def _fill_container(filler: _Filler, pod: Pod, placed: Placed, defaults: Sequence[Default]) -> None:
@@ -149,16 +148,21 @@ def _drop_more(filler: _Filler, placed: Placed, default: Default) -> None:
     context = placed.container.security_context
     capabilities = context.capabilities if context is not None else None
     dropped = capabilities.drop if capabilities is not None else None
-    path = (*placed.path, "securityContext", "capabilities", "drop")
     missing = [name for name in default.value["drop"] if name not in (dropped or ())]
     if not missing:
         return
+    path = (*placed.path, "securityContext", "capabilities", "drop")
     if dropped is None:
-        filler.add(path, missing)
+        filler.add(_pointer(path), missing)
     else:
         for name in missing:
-            filler.add((*path, "-"), name)
-    filler.credit(default.policy, path)
+            filler.add(_pointer(path) + "/-", name)
+    filler.credit(default.policy, render_path(path))
+
+
+def _pointer(path: tuple[str | int, ...]) -> str:
+    """A path of plain keys as a JSON pointer (RFC 6901)."""
+    return "/" + "/".join(map(str, path))
 
 
 def _value(container: Container, key: str) -> Any:
@@ -169,10 +173,6 @@ def _value(container: Container, key: str) -> Any:
 def _pod_value(pod: Pod, key: str) -> Any:
     context = pod.spec.security_context
     return None if context is None else getattr(context, _ATTRIBUTES[key])
-
-
-def _pod_sets(pod: Pod, key: str, answered: Iterable[Default]) -> bool:
-    return _pod_value(pod, key) is not None or any(d.key == key and d.level == "pod" for d in answered)
 
 
 def _suits(pod: Pod, container: Container, default: Default) -> bool:
@@ -201,19 +201,21 @@ def _annotate(filler: _Filler, metadata: ObjectMeta) -> None:
     told = _told(annotations.get(ANNOTATION) if annotations else None)
     for policy, fields in filler.fields.items():
         told[policy] = [*(f for f in told.get(policy, ()) if f not in fields), *fields]
-    text = json.dumps(told, separators=(",", ":"), sort_keys=True)
+    text = msgspec.json.encode(told, order="sorted").decode()
     others = sum(len(k.encode()) + len(v.encode()) for k, v in (annotations or {}).items() if k != ANNOTATION)
     if others + len(ANNOTATION) + len(text.encode()) > MOST_ANNOTATIONS:
         return
     if annotations is None:
-        filler.add(("metadata", "annotations"), {ANNOTATION: text})
+        filler.add("/metadata/annotations", {ANNOTATION: text})
     else:
-        filler.add(("metadata", "annotations", ANNOTATION.replace("/", "~1")), text)
+        filler.add("/metadata/annotations/" + ANNOTATION.replace("/", "~1"), text)
 
 
 def _told(annotation: str | None) -> dict[str, list[str]]:
+    if annotation is None:
+        return {}
     try:
-        return msgspec.json.decode(annotation or "{}", type=dict[str, list[str]])
+        return msgspec.json.decode(annotation, type=dict[str, list[str]])
     except (msgspec.DecodeError, RecursionError):
         return {}
 

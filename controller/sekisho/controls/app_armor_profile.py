@@ -64,8 +64,8 @@ def _judge_annotations(rules: ProfileRules, pod: Pod) -> list[Finding]:
             fix="remove the annotation or set it to runtime/default",
             change=remove(("metadata", "annotations", key)),
         )
-        for key, profile in sorted(annotations_of(pod).items())
-        if key.startswith(_ANNOTATION) and not _is_allowed(rules, profile)
+        for key, profile in sorted([item for item in annotations_of(pod).items() if item[0].startswith(_ANNOTATION)])
+        if not _is_allowed(rules, profile)
     ]
 
 

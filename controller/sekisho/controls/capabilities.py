@@ -71,6 +71,7 @@ def _check(parameters: Parameters, minor: int) -> Check:
     assert isinstance(parameters, Capabilities)  # noqa: S101
     allowed_add = frozenset(parameters.allowed_add or ())
     required_drop = parameters.required_drop or ()
+    must_drop = frozenset(required_drop)
     may_add = f"only {words(parameters.allowed_add, 'and')}" if parameters.allowed_add else "nothing"
     spares_windows = minor >= 25 and bool(required_drop)
 
@@ -83,7 +84,7 @@ def _check(parameters: Parameters, minor: int) -> Check:
             found = _NONE if context is None else context.capabilities or _NONE
             if found.add and not allowed_add.issuperset(found.add):
                 findings.extend(_added(placed, found.add, allowed_add, may_add))
-            if required_drop and not (found.drop and set(required_drop) <= set(found.drop)):
+            if not must_drop.issubset(found.drop or ()):
                 findings.append(_not_dropped(placed, found, required_drop))
         return findings
 

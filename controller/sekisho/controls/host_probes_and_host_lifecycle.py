@@ -43,25 +43,22 @@ def _judge(_pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
 
 
 def _hosts(container: Container) -> Iterator[tuple[tuple[str, ...], str]]:
-    for key, probe in (
-        ("livenessProbe", container.liveness_probe),
-        ("readinessProbe", container.readiness_probe),
-        ("startupProbe", container.startup_probe),
-    ):
-        if probe is not None:
-            yield from _hosts_of(probe, (key,))
+    handlers: tuple[tuple[tuple[str, ...], Handler | None], ...] = (
+        (("livenessProbe",), container.liveness_probe),
+        (("readinessProbe",), container.readiness_probe),
+        (("startupProbe",), container.startup_probe),
+    )
     lifecycle = container.lifecycle
     if lifecycle is not None:
-        for key, hook in (("postStart", lifecycle.post_start), ("preStop", lifecycle.pre_stop)):
-            if hook is not None:
-                yield from _hosts_of(hook, ("lifecycle", key))
-
-
-def _hosts_of(handler: Handler, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], str]]:
-    if handler.http_get is not None and handler.http_get.host:
-        yield (*path, "httpGet", "host"), handler.http_get.host
-    if handler.tcp_socket is not None and handler.tcp_socket.host:
-        yield (*path, "tcpSocket", "host"), handler.tcp_socket.host
+        handlers += ((("lifecycle", "postStart"), lifecycle.post_start), (("lifecycle", "preStop"), lifecycle.pre_stop))
+    for path, handler in handlers:
+        if handler is not None:
+            action = handler.http_get
+            if action is not None and action.host:
+                yield (*path, "httpGet", "host"), action.host
+            action = handler.tcp_socket
+            if action is not None and action.host:
+                yield (*path, "tcpSocket", "host"), action.host
 
 
 CONTROL = Control(

@@ -8,7 +8,8 @@ Level: restricted, from v1.0
 Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted (Volume Types)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Annotated, Final
 
 from msgspec import Meta
@@ -47,19 +48,24 @@ def _standard(level: Level, _minor: int) -> RestrictedVolumes | None:
 def _check(parameters: Parameters, _minor: int) -> Check:
     assert isinstance(parameters, RestrictedVolumes)  # noqa: S101
     kinds = parameters.allowed or ()
-    attributes = tuple(VOLUME_KINDS[kind] for kind in kinds)
+    sources_of = _all_of(tuple(VOLUME_KINDS[kind] for kind in kinds))
+    none_set = (None,) * len(kinds)
     allowed = f"a volume of the kind {words(kinds)}" if kinds else "no volume"
-
-    def is_good(volume: Volume) -> bool:
-        return any(getattr(volume, attribute) is not None for attribute in attributes)
 
     def judge(pod: Pod, _containers: Sequence[Placed]) -> list[Finding]:
         volumes = pod.spec.volumes
         if not volumes:
             return []
-        return [_of(index, volume, allowed) for index, volume in enumerate(volumes) if not is_good(volume)]
+        return [_of(index, volume, allowed) for index, volume in enumerate(volumes) if sources_of(volume) == none_set]
 
     return judge
+
+
+def _all_of(attributes: tuple[str, ...]) -> Callable[[Volume], tuple[object, ...]]:
+    """The values of the attributes, as a tuple whatever their number."""
+    if len(attributes) > 1:
+        return attrgetter(*attributes)
+    return lambda volume: tuple(getattr(volume, attribute) for attribute in attributes)
 
 
 def _of(index: int, volume: Volume, allowed: str) -> Finding:

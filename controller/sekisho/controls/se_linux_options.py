@@ -75,7 +75,7 @@ def _check(parameters: Parameters, _minor: int) -> Check:
                         "set its type to container_t",
                     )
                 )
-            for key, found, may_be in faults(options):
+            for key, found, may_be in faults(options) if options is not None else ():
                 tail = (*_FIELD, key)
                 findings.append(
                     of_container("seLinuxOptions", placed, tail, found, may_be, "remove it", remove(placed.path + tail))
