@@ -134,4 +134,4 @@ def review(obj: dict[str, Any], operation: str = "CREATE") -> bytes:
         "options": {"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1"},
     }
     body = {"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request}
-    return json.dumps(body, separators=(",", ":")).encode()
+    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()

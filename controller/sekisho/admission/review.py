@@ -5,11 +5,13 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/extensible-admis
 
 import json
 import re
-from typing import Final
+from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from sekisho.admission import wire
+from sekisho.admission.duplicates import refuse_duplicates
 from sekisho.pods import POD_TEMPLATES, ObjectMeta, Pod, Workload, pod_template
 
 API_VERSION: Final = "admission.k8s.io/v1"
@@ -118,26 +120,86 @@ _UID = re.compile(rb'"uid"\s*:\s*"([0-9A-Za-z-]{1,64})"')
 def decode(body: bytes) -> Review:
     """The request in a body. Raises MalformedReviewError.
 
-    A review whose object cannot be read (a string where a number belongs, a depth or a number beyond all bounds) still
-    has a uid to answer to: it comes back with `defect` set, so that the answer is a denial with the reason.
+    A review whose object cannot be read (a string where a number belongs, a key that is there twice, a depth or a
+    number beyond all bounds) still has a uid to answer to: it comes back with `defect` set, so that the answer is a
+    denial with the reason.
     """
+    return _decode_as_written(body) or _decode_any(body)
+
+
+def _wire_envelope() -> Any:
+    kind = wire.wire_type(GroupVersionKind, "group! version! kind!", {})
+    resource = wire.wire_type(GroupVersionResource, "group! version! resource!", {})
+    user = wire.wire_type(UserInfo, "username uid groups extra", {})
+    request = wire.wire_type(
+        Review,
+        "uid! kind! resource! subResource requestKind requestResource requestSubResource name namespace operation! "
+        "userInfo! object! oldObject! dryRun options",
+        {GroupVersionKind: kind, GroupVersionResource: resource, UserInfo: user, Workload: wire.POD},
+    )
+    return wire.wire_type(_Envelope, "kind! apiVersion! request!", {Review: request})
+
+
+_wire_decoder = msgspec.json.Decoder(_wire_envelope())
+_encoder = msgspec.json.Encoder()
+
+
+def _decode_as_written(body: bytes) -> Review | None:
+    """The request in a body that an API server wrote about a pod, or could have written; None for any other."""
+    try:
+        envelope = _wire_decoder.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+    if _encoder.encode(envelope) != body.rstrip(b"\n") or not _is_review(envelope):
+        return None
+    request = envelope.request
+    review = Review(
+        uid=request.uid,
+        kind=request.kind,
+        resource=request.resource,
+        sub_resource=request.sub_resource,
+        name=request.name,
+        namespace=request.namespace,
+        operation=request.operation,
+        user_info=request.user_info,
+        dry_run=request.dry_run,
+        object=request.object,
+        old_object=request.old_object,
+    )
+    return review if review.is_pod else None
+
+
+def _decode_any(body: bytes) -> Review:
     try:
         envelope = _decoder.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         return _salvage(body, error)
-    if envelope.kind != KIND or envelope.api_version != API_VERSION:
+    if not _is_review(envelope):
         raise MalformedReviewError(f"expected kind {KIND} of {API_VERSION}, found another kind or version")
+    try:
+        refuse_duplicates(body)
+    except (ValueError, RecursionError) as error:
+        # Not even the operation is certain then, so none is left that would pass without being judged.
+        return structs.replace(envelope.request, operation="", defect=_reason_of(error))
     return envelope.request
 
 
+def _is_review(envelope: _Envelope) -> bool:
+    return envelope.kind == KIND and envelope.api_version == API_VERSION
+
+
 def _salvage(body: bytes, error: Exception) -> Review:
-    reason = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:300]
+    reason = _reason_of(error)
     try:
         bare = _bare_decoder.decode(body).request
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return Review(uid=_find_uid(body, reason), defect=reason)
     fields = {name: getattr(bare, name) for name in bare.__struct_fields__}
     return Review(**fields, defect=reason)
+
+
+def _reason_of(error: Exception) -> str:
+    return "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:300]
 
 
 def _find_uid(body: bytes, reason: str) -> str:

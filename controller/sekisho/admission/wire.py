@@ -1,0 +1,100 @@
+"""A review as an API server writes it about a pod: read in one pass that also proves it free of duplicate keys.
+
+A decoder keeps one of two members of the same name. So where encoding what was decoded gives the very text again, no
+object has a key twice. For that the types here name every key of the objects that judging reads, in the order in which
+the API server writes them; the values that judging does not read stay unread, and are copied. The attributes are those
+of the types in `sekisho.pods`, whose place the objects take.
+
+Sources: k8s.io/api core/v1 and admission/v1, k8s.io/apimachinery meta/v1 (types.go), Kubernetes 1.37
+"""
+
+from collections.abc import Mapping
+from types import UnionType
+from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import NODEFAULT, Raw, Struct, field
+
+from sekisho import pods
+
+_CONTEXT: Final = "seLinuxOptions windowsOptions runAsUser runAsGroup runAsNonRoot"
+_KEYS: Final[Mapping[type[Struct], str]] = {
+    pods.SeccompProfile: "type localhostProfile",
+    pods.AppArmorProfile: "type localhostProfile",
+    pods.SELinuxOptions: "user role type level",
+    pods.WindowsOptions: "gmsaCredentialSpecName gmsaCredentialSpec runAsUserName hostProcess",
+    pods.Capabilities: "add drop",
+    pods.SecurityContext: f"capabilities privileged {_CONTEXT} readOnlyRootFilesystem allowPrivilegeEscalation "
+    "procMount seccompProfile appArmorProfile",
+    pods.Sysctl: "name! value!",
+    pods.PodSecurityContext: f"{_CONTEXT} supplementalGroups supplementalGroupsPolicy fsGroup sysctls "
+    "fsGroupChangePolicy seccompProfile appArmorProfile seLinuxChangePolicy",
+    pods.HostAction: "path port host scheme httpHeaders protocol",
+    pods.Handler: "exec httpGet tcpSocket grpc sleep initialDelaySeconds timeoutSeconds periodSeconds successThreshold "
+    "failureThreshold terminationGracePeriodSeconds",
+    pods.Lifecycle: "postStart preStop stopSignal",
+    pods.ContainerPort: "name hostPort containerPort protocol hostIP",
+    pods.VolumeMount: "name! readOnly recursiveReadOnly mountPath subPath mountPropagation subPathExpr "
+    "bindMountOptions",
+    pods.Resources: "limits requests claims",
+    pods.Container: "name! image command args workingDir ports envFrom env resources resizePolicy restartPolicy "
+    "restartPolicyRules volumeMounts volumeDevices livenessProbe readinessProbe startupProbe lifecycle "
+    "terminationMessagePath terminationMessagePolicy imagePullPolicy securityContext stdin stdinOnce tty "
+    "targetContainerName",
+    pods.HostPath: "path! type",
+    pods.Volume: "name! hostPath emptyDir gcePersistentDisk awsElasticBlockStore gitRepo secret nfs iscsi glusterfs "
+    "persistentVolumeClaim rbd flexVolume cinder cephfs flocker downwardAPI fc azureFile configMap vsphereVolume "
+    "quobyte azureDisk photonPersistentDisk projected portworxVolume scaleIO storageos csi ephemeral image",
+    pods.PodOS: "name!",
+    pods.PodSpec: "volumes initContainers containers ephemeralContainers restartPolicy terminationGracePeriodSeconds "
+    "activeDeadlineSeconds dnsPolicy nodeSelector serviceAccountName serviceAccount automountServiceAccountToken "
+    "nodeName hostNetwork hostPID hostIPC shareProcessNamespace securityContext imagePullSecrets hostname subdomain "
+    "affinity schedulerName tolerations hostAliases priorityClassName priority dnsConfig readinessGates "
+    "runtimeClassName enableServiceLinks preemptionPolicy overhead topologySpreadConstraints setHostnameAsFQDN os "
+    "hostUsers schedulingGates resourceClaims resources hostnameOverride workloadRef schedulingGroup "
+    "evictionResponders",
+    pods.OwnerReference: "apiVersion! kind! name! uid! controller blockOwnerDeletion",
+    pods.ObjectMeta: "name generateName namespace selfLink uid resourceVersion generation creationTimestamp "
+    "deletionTimestamp deletionGracePeriodSeconds labels annotations ownerReferences finalizers managedFields",
+    pods.Pod: "kind apiVersion metadata! spec! status",
+}
+"""The keys of each object, in order; those with ! are there even when they are empty."""
+
+_UNREAD: Final = Raw()
+
+
+def wire_type(lean: type[Struct], keys: str, others: Mapping[type, Any]) -> type[Struct]:
+    """A type that has the attributes of `lean` and all `keys`; `others` are the types that take others' places."""
+    hints = get_type_hints(lean)
+    read = {known.encode_name: known for known in msgspec.structs.fields(lean)}
+    made: list[tuple[str, Any, Any]] = []
+    for key in keys.split():
+        name, required = key.rstrip("!"), key.endswith("!")
+        if name in read:
+            known = read[name]
+            default = NODEFAULT if required else known.default
+            made.append((known.name, _replaced(hints[known.name], others), field(default=default, name=name)))
+        else:
+            made.append((f"unread_{name}", Raw, field(default=_UNREAD, name=name)))
+    return msgspec.defstruct(f"Wire{lean.__name__}", made, frozen=True, kw_only=True, gc=False, omit_defaults=True)
+
+
+def _replaced(hint: Any, others: Mapping[type, Any]) -> Any:
+    """A type with every type in it that has another in its place replaced by that."""
+    if hint in others:
+        return others[hint]
+    if get_origin(hint) in (Union, UnionType):
+        return Union[tuple(_replaced(part, others) for part in get_args(hint))]  # noqa: UP007 - of a tuple
+    if get_origin(hint) is list:
+        return list[_replaced(get_args(hint)[0], others)]  # type: ignore[misc]
+    return hint
+
+
+def _pod() -> Any:
+    others: dict[type, Any] = {pods.Present: dict[str, Raw]}
+    for lean, keys in _KEYS.items():
+        others[lean] = wire_type(lean, keys, others)
+    return others[pods.Pod]
+
+
+POD: Final = _pod()
