@@ -67,6 +67,10 @@ main()
 """
 
 
+# What a shell starts in the background ignores interrupts, and so do its children.
+LISTENING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+
+
 def fifos(folder: Path) -> tuple[Path, Path]:
     """Two pipes for a process that is to stop in the midst of a file: it opens the first, then waits at the second."""
     told, release = folder / "told", folder / "release"
