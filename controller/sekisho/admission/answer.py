@@ -164,18 +164,17 @@ def _decide(review: Review, violations: Sequence[Violation], notes: tuple[str, .
     warned = [violation for violation in by[Enforcement.WARN] if violation.finding.identity not in known]
     prefix = f"pods of this {review.kind.kind}: " if review.is_template and not review.is_pod else ""
     warnings = notes + (warning_lines(warned, prefix) if warned else ())
-    audit = ({"violations": denial_message(violations)} if violations else {}) | (
-        {"error": "; ".join(notes)} if notes else {}
-    )
+    message = denial_message(denied) if denied else ""
+    noted = message if len(denied) == len(violations) else denial_message(violations)
+    audit = ({"violations": noted} if violations else {}) | ({"error": "; ".join(notes)} if notes else {})
     if not denied:
         response = _Response(review.uid, True, warnings=warnings, audit_annotations=audit)
         return Outcome(_encode(response), "warn" if warnings else "audit", review, tuple(violations))
-    message = denial_message(denied)
     causes = [
         _Cause(f"Violates{v.finding.control[0].upper()}{v.finding.control[1:]}", _cause(v), v.finding.field)
-        for v in denied
+        for v in denied[:MOST_CAUSES]
     ]
-    status = _Status(403, "Forbidden", message, details=_Details(causes[:MOST_CAUSES]))
+    status = _Status(403, "Forbidden", message, details=_Details(causes))
     response = _Response(review.uid, False, status, warnings=warnings, audit_annotations=audit)
     return Outcome(_encode(response), "deny", review, tuple(violations), message)
 

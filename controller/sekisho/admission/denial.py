@@ -75,6 +75,5 @@ def _line(group: Sequence[Violation], verb: str) -> str:
 
 
 def _quoted(names: Sequence[str]) -> str:
-    return words(
-        [f'"{name}"' for name in (names if len(names) <= 5 else [*names[:4], f"{len(names) - 4} others"])], "and"
-    )
+    shown = [f'"{name}"' for name in (names if len(names) <= 5 else names[:4])]
+    return words(shown if len(names) <= 5 else [*shown, f"{len(names) - 4} others"], "and")

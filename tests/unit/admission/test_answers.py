@@ -115,6 +115,16 @@ def test_findings_of_several_policies_name_them_all_in_order() -> None:
     assert message.startswith('policies "a" and "b" refuse container "app"')
 
 
+def test_many_policies_are_named_in_part_and_counted() -> None:
+    named = {f"p{number}": {"controls": {"privileged": {}}} for number in range(6)}
+    bad = restricted_pod(container(securityContext={"privileged": True}))
+    said = validated(review(bad), policies(**named))["status"]["message"]
+    assert said.startswith('policies "p0", "p1", "p2", "p3" and 2 others refuse container "app" for privileged mode: ')
+    named.popitem()
+    said = validated(review(bad), policies(**named))["status"]["message"]
+    assert said.startswith('policies "p0", "p1", "p2", "p3" and "p4" refuse container "app" for privileged mode: ')
+
+
 @pytest.mark.parametrize("operation", ["DELETE", "CONNECT"])
 def test_requests_without_a_pod_pass(operation: str) -> None:
     options = {"kind": "PodExecOptions", "apiVersion": "v1", "command": ["sh"], "container": "app"}
