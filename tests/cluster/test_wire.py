@@ -161,7 +161,6 @@ FULL: dict[str, Any] = {
         "seccompProfile": {"type": "Localhost", "localhostProfile": "a.json"},
         "appArmorProfile": {"type": "RuntimeDefault"},
     },
-    "hostNetwork": True,
     "hostPID": True,
     "automountServiceAccountToken": False,
     "nodeSelector": {"a": "b"},
