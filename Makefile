@@ -48,8 +48,9 @@ down: install ## Stop what `make up` started
 demo: install controlplane ## Show, on a real control plane, what a user sees; checks every step
 	$(BIN)/python -m tests.demo
 
-bench: install ## Time the engine, as ratios within one run
+bench: install ## Measure engine and webhook process beside null servers (4 minutes, needs wrk); writes docs/performance.md
 	$(BIN)/python -m tests.load.engine
+	$(BIN)/python -m tests.load.webhook --write
 
 differential: install ## Compare N random pods with the reference evaluator of the Pod Security Standards
 	$(BIN)/python -m tests.differential $(N)

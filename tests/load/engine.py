@@ -6,7 +6,6 @@ Only ratios travel between machines. Each figure is the lowest of several rounds
 import json
 import timeit
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -14,23 +13,16 @@ from rich.table import Table
 
 from sekisho import admission
 from sekisho.policies import ClusterPodPolicy, PolicySet
-from tests.load.reviews import pod, review
+from tests.load.policies import documents
+from tests.load.questions import COMPLETE, MUTATE, VALIDATE, VIOLATING
 
 CALLS, ROUNDS = 4000, 7
 LABELS: Mapping[str, str] = {}
-SPEC: dict[str, Any] = {
-    "podSecurityStandard": {"level": "restricted"},
-    "controls": {"images": {"trustedRegistries": ["registry.example.com"]}},
-    "defaults": {"profile": "restricted"},
-}
 
 
 def policies(count: int) -> PolicySet:
     """So many policies of restricted and trusted registries."""
-    return PolicySet.of(
-        msgspec.convert({"metadata": {"name": f"policy-{index:02}"}, "spec": SPEC}, ClusterPodPolicy)
-        for index in range(count)
-    )
+    return PolicySet.of(msgspec.convert(policy, ClusterPodPolicy) for policy in documents(count))
 
 
 def microseconds(call: Callable[[], object]) -> float:
@@ -40,19 +32,18 @@ def microseconds(call: Callable[[], object]) -> float:
 
 def main() -> None:
     """Print the table."""
-    good, bad, undressed = review(pod()), review(pod(violates=True)), review(pod(dressed=False))
     twenty, one_policy = policies(20), policies(1)
-    passing, failing, naked = map(admission.decode, (good, bad, undressed))
-    json_loads = microseconds(lambda: json.loads(good))
+    passing, failing, naked = (admission.decode(question.body) for question in (VALIDATE, VIOLATING, MUTATE))
+    json_loads = microseconds(lambda: json.loads(VALIDATE.body))
     rows: tuple[tuple[str, Callable[[], object]], ...] = (
-        ("decode", lambda: admission.decode(good)),
-        ("validate, 1 policy, passes", lambda: admission.validate(passing, one_policy, LABELS)),
-        ("validate, 20 policies, passes", lambda: admission.validate(passing, twenty, LABELS)),
-        ("validate, 20 policies, violates", lambda: admission.validate(failing, twenty, LABELS)),
-        ("mutate, 20 policies, nothing to fill", lambda: admission.mutate(passing, twenty, LABELS)),
-        ("mutate, 20 policies, all to fill", lambda: admission.mutate(naked, twenty, LABELS)),
+        ("decode", lambda: admission.decode(VALIDATE.body)),
+        (f"{VALIDATE.name}, 1 policy", lambda: admission.validate(passing, one_policy, LABELS)),
+        (f"{VALIDATE.name}, 20 policies", lambda: admission.validate(passing, twenty, LABELS)),
+        (f"{VIOLATING.name}, 20 policies", lambda: admission.validate(failing, twenty, LABELS)),
+        (f"{COMPLETE.name}, 20 policies", lambda: admission.mutate(passing, twenty, LABELS)),
+        (f"{MUTATE.name}, 20 policies", lambda: admission.mutate(naked, twenty, LABELS)),
     )
-    table = Table(title=f"One review of {len(good):,} bytes, three containers; answers are encoded")
+    table = Table(title=f"One review of {len(VALIDATE.body):,} bytes, three containers; answers are encoded")
     for column in ("what", "us", "x json.loads"):
         table.add_column(column, justify="left" if column == "what" else "right")
     table.add_row("json.loads of the body", f"{json_loads:.1f}", "1.00")

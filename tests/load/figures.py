@@ -1,0 +1,26 @@
+"""Figures, and how they are told."""
+
+import math
+from collections.abc import Iterable
+
+
+class Latencies:
+    """Latencies of single requests, given in seconds, told in milliseconds."""
+
+    def __init__(self, seconds: Iterable[float]) -> None:
+        self._sorted = sorted(seconds)
+        if not self._sorted:
+            raise ValueError("there is no latency")
+
+    def __len__(self) -> int:
+        return len(self._sorted)
+
+    def at(self, percent: float) -> float:
+        """The least latency that so many percent of the requests did not exceed, in milliseconds."""
+        place = math.ceil(len(self._sorted) * percent / 100)
+        return self._sorted[max(place, 1) - 1] * 1e3
+
+
+def compared(value: float, most: float, unit: str = "") -> str:
+    """A figure beside its budget: "1.31x, budget 1.5x: met"."""
+    return f"{value:.2f}{unit}, budget {most:g}{unit}: {'met' if value <= most else '**missed**'}"

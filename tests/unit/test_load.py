@@ -1,0 +1,122 @@
+"""The benchmarks' own arithmetic: what wrk and Linux say, percentiles, and the page that figures are written into."""
+
+import os
+import time
+
+import pytest
+
+from tests.load import wrk
+from tests.load.figures import Latencies, compared
+from tests.load.page import PAGE, MarksError, table, with_section
+from tests.load.questions import QUESTIONS
+from tests.load.servers import verdict
+from tests.load.usage import cpu_seconds, cpu_ticks, resident_kib, resident_mib
+from tests.load.wrk import Load, WrkError
+
+WRK = """\
+Running 2s test @ https://127.0.0.1:30000/validate
+  1 threads and 10 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency     3.24ms    1.75ms  29.47ms   89.64%
+    Req/Sec     3.21k   331.94     3.70k    70.00%
+  6392 requests in 2.00s, 1.24MB read
+Requests/sec:   3189.33
+{"requests":6392,"microseconds":2004185,"p50":2830,"p99":9710,"p999":24010,"refused":0,"broken":0}
+"""
+
+
+def test_result_of_wrk_is_its_last_line() -> None:
+    load = wrk.parse(WRK)
+    assert load == Load(requests=6392, microseconds=2004185, p50=2830, p99=9710, p999=24010, refused=0, broken=0)
+    assert round(load.per_second) == 3189
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        (WRK.replace('"refused":0', '"refused":3'), "of 6392 requests 3 were answered with an error status"),
+        (WRK.replace('"broken":0', '"broken":2'), "2 broke off"),
+        (WRK.replace('"requests":6392', '"requests":0'), "of 0 requests"),
+        ("unable to connect to 127.0.0.1:30000 Connection refused\n", "Connection refused"),
+        ("", "without a result"),
+    ],
+)
+def test_a_run_with_errors_gives_no_figures(output: str, said: str) -> None:
+    with pytest.raises(WrkError, match=said):
+        wrk.parse(output)
+
+
+def test_missing_wrk_is_told_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(WrkError, match=r"^wrk is missing: apt-get install wrk$"):
+        wrk.find_wrk()
+
+
+def test_cpu_time_is_user_and_kernel_mode_whatever_the_process_is_called() -> None:
+    after_name = "S 1 2 3 4 5 6 7 8 9 10 300 41 1000 1000 20 0 1 0 12345"
+    assert cpu_ticks(f"17 (python) {after_name}") == 341
+    assert cpu_ticks(f"17 (a) S (b 9 9) {after_name}") == 341
+
+
+def test_memory_is_what_is_resident() -> None:
+    assert resident_kib("Name:\tx\nVmPeak:\t  900 kB\nVmRSS:\t   512 kB\nRssAnon:\t 100 kB\n") == 512
+
+
+def test_usage_of_a_real_process_is_what_it_says_itself() -> None:
+    assert cpu_seconds(os.getpid()) == pytest.approx(time.process_time(), abs=0.1)
+    assert resident_mib(os.getpid()) > 1
+
+
+def test_percentile_is_a_latency_that_was_measured() -> None:
+    latencies = Latencies(number / 1000 for number in range(1000, 0, -1))
+    assert [latencies.at(percent) for percent in (50, 99, 99.9, 100)] == [500, 990, 999, 1000]
+    assert Latencies([0.002]).at(99) == 2
+    assert len(latencies) == 1000
+    with pytest.raises(ValueError, match="no latency"):
+        Latencies([])
+
+
+def test_a_figure_at_its_budget_meets_it_and_one_above_misses_it() -> None:
+    assert compared(1.5, 1.5, "x") == "1.50x, budget 1.5x: met"
+    assert compared(10.004, 10, " ms") == "10.00 ms, budget 10 ms: **missed**"
+
+
+def test_section_is_replaced_and_the_rest_of_the_page_stays() -> None:
+    page = "# Title\n\n<!-- begin a -->\nold\n<!-- end a -->\n\nText.\n\n<!-- begin b -->\n<!-- end b -->\n"
+    written = with_section(page, "a", "new\n")
+    assert written == page.replace("old\n", "\nnew\n\n")
+    assert with_section(written, "a", "new") == written
+    with pytest.raises(MarksError, match="begin c"):
+        with_section(page, "c", "new")
+    with pytest.raises(MarksError, match="end a"):
+        with_section(page.replace("<!-- end a -->", ""), "a", "new")
+
+
+def test_performance_page_has_a_place_for_every_benchmark() -> None:
+    page = PAGE.read_text()
+    for name in ("webhook",):
+        assert "new" in with_section(page, name, "new")
+
+
+def test_numbers_of_a_table_are_aligned_right() -> None:
+    assert table(("a", "b"), [("x", "1"), ("y", "2")]) == "| a | b |\n| --- | ---: |\n| x | 1 |\n| y | 2 |"
+
+
+def test_pod_of_the_questions_is_of_about_8_kb() -> None:
+    for question in QUESTIONS:
+        assert 7_500 < len(question.body) < 8_100, question.name
+
+
+@pytest.mark.parametrize(
+    ("response", "said"),
+    [
+        ('{"response":{"uid":"UID","allowed":true}}', "allow"),
+        ('{"response":{"uid":"UID","allowed":false,"status":{"code":403}}}', "deny"),
+        ('{"response":{"uid":"UID","allowed":true,"patch":"W10=","patchType":"JSONPatch"}}', "patch"),
+        ('{"response":{"uid":"another","allowed":true}}', "the uid another"),
+        ('{"error":"no"}', "Object missing required field `response`"),
+    ],
+)
+def test_verdict_is_read_from_the_answer(response: str, said: str) -> None:
+    uid = "705ab4f5-6393-11e8-b7cc-42010a800002"
+    assert verdict(response.replace("UID", uid).encode()) == said
