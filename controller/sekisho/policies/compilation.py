@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from sekisho.controls import CONTROLS, Check, ControlEnforcement, Level, ParameterError, Parameters, complete
+from sekisho.policies.index import Cues, NamespaceIndex, cues_of
 from sekisho.policies.matching import Selects, compile_namespaces, compile_selector
 from sekisho.policies.problems import PolicyError, Problem
 from sekisho.policies.types import (
@@ -51,12 +52,14 @@ class CompiledPolicy(Struct, frozen=True, eq=False):
     """A policy ready to match and judge.
 
     key: its name, and the levels that were taken from a namespace's labels, if they were.
+    cues: where the set's index has it.
     for_labels: where the policy takes its levels from the namespace's labels, gives it compiled for some.
     notes: what those who apply a pod should know of the labels.
     """
 
     name: str
     key: str
+    cues: Cues
     templates: TemplateEnforcement
     selects_namespace: Any
     selects_labels: Selects | None
@@ -87,7 +90,8 @@ class PolicySet:
     """An immutable set of compiled policies. Build it with `of`; a request uses one set from beginning to end."""
 
     def __init__(self, policies: tuple[CompiledPolicy, ...]) -> None:
-        self._policies = policies
+        self._count = len(policies)
+        self._index = NamespaceIndex((policy.cues, policy) for policy in policies)
         self.needs_labels = any(p.selects_labels is not None or p.for_labels is not None for p in policies)
         """Whether some policy looks at the namespace's labels, so that `plan` needs them."""
         self._by_namespace: dict[str, tuple[Mapping[str, str] | None, _Selection]] = {}
@@ -104,7 +108,7 @@ class PolicySet:
         return cls(tuple(sorted(policies, key=lambda policy: policy.name)))
 
     def __len__(self) -> int:
-        return len(self._policies)
+        return self._count
 
     def plan(
         self, namespace: str, namespace_labels: Mapping[str, str] | None, pod_labels: Mapping[str, str] | None
@@ -127,7 +131,7 @@ class PolicySet:
     def _select(self, namespace: str, labels: Mapping[str, str]) -> "_Selection":
         policies = tuple(
             policy if policy.for_labels is None else policy.for_labels(labels)
-            for policy in self._policies
+            for policy in self._index.candidates(namespace, labels)
             if policy.selects_namespace(namespace) and (policy.selects_labels is None or policy.selects_labels(labels))
         )
         by_pod = any(policy.selects_pod is not None for policy in policies)
@@ -166,6 +170,7 @@ def compile_policy(policy: ClusterPodPolicy) -> CompiledPolicy:
     compiled = CompiledPolicy(
         name=name,
         key=name,
+        cues=cues_of(match.namespaces, match.namespace_selector.match_labels if match.namespace_selector else None),
         templates=spec.templates,
         selects_namespace=compile_namespaces(match),
         selects_labels=compile_selector(match.namespace_selector, "spec.match.namespaceSelector"),
