@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 N ?= 100000
 
-.PHONY: help install lint test unit cluster controlplane up down demo bench differential generate lock clean
+.PHONY: help install lint test unit cluster controlplane up down demo bench bench-cluster differential generate lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ demo: install controlplane ## Show, on a real control plane, what a user sees; c
 bench: install ## Measure engine and webhook process beside null servers (4 minutes, needs wrk); writes docs/performance.md
 	$(BIN)/python -m tests.load.engine
 	$(BIN)/python -m tests.load.webhook --write
+
+bench-cluster: install controlplane ## Measure what Sekisho adds on a real control plane, and how it starts in a large one (4 minutes); writes docs/performance.md
+	$(BIN)/python -m tests.load.cluster --write
 
 differential: install ## Compare N random pods with the reference evaluator of the Pod Security Standards
 	$(BIN)/python -m tests.differential $(N)

@@ -2,13 +2,18 @@
 
 import os
 import time
+from pathlib import Path
 
+import msgspec
 import pytest
 
-from tests.load import wrk
+from sekisho.policies import ClusterPodPolicy, PolicySet
+from tests.controlplane.component import Component
+from tests.load import population, wrk
 from tests.load.figures import Latencies, compared
 from tests.load.page import PAGE, MarksError, table, with_section
 from tests.load.questions import QUESTIONS
+from tests.load.replicas import beside, option
 from tests.load.servers import verdict
 from tests.load.usage import cpu_seconds, cpu_ticks, resident_kib, resident_mib
 from tests.load.wrk import Load, WrkError
@@ -94,7 +99,7 @@ def test_section_is_replaced_and_the_rest_of_the_page_stays() -> None:
 
 def test_performance_page_has_a_place_for_every_benchmark() -> None:
     page = PAGE.read_text()
-    for name in ("webhook",):
+    for name in ("webhook", "cluster"):
         assert "new" in with_section(page, name, "new")
 
 
@@ -120,3 +125,22 @@ def test_pod_of_the_questions_is_of_about_8_kb() -> None:
 def test_verdict_is_read_from_the_answer(response: str, said: str) -> None:
     uid = "705ab4f5-6393-11e8-b7cc-42010a800002"
     assert verdict(response.replace("UID", uid).encode()) == said
+
+
+def test_each_namespace_of_the_large_cluster_has_its_teams_policy() -> None:
+    policies = PolicySet.of(msgspec.convert(each, ClusterPodPolicy) for each in population.policies(30))
+    assert policies.needs_labels
+    for namespace in population.namespaces(300):
+        name, labels = namespace["metadata"]["name"], namespace["metadata"]["labels"]
+        plan = policies.plan(name, labels, None)
+        asking = {policy for step in plan.steps for _, names in step.asked_by for policy in names}
+        assert asking == {name.rpartition("-")[0]}
+    assert policies.plan("default", {}, None).steps == ()
+
+
+def test_another_replica_differs_in_name_and_ports_alone(tmp_path: Path) -> None:
+    command = ("python", "-m", "sekisho", "webhook", "--port=1", "--metrics-port=2", "--replica=local", "--x=--port=1")
+    webhook = Component("webhook", command, tmp_path / "log", lambda: True)
+    another = beside(webhook, "another", 3, 4, tmp_path / "another.log")
+    assert another.command == (*command[:4], "--port=3", "--metrics-port=4", "--replica=another", "--x=--port=1")
+    assert option(another, "--metrics-port") == "4"

@@ -1,0 +1,222 @@
+"""`make bench-cluster`: Sekisho in a real control plane: what it adds to a pod's creation, how it starts in a large
+cluster, and how soon a changed policy is in force.
+
+API server, etcd, Sekisho and the client share the machine's cores.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+import aiohttp
+import click
+import msgspec
+import uvloop
+
+from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
+from tests.controlplane.build import BuildError, control_plane_binaries
+from tests.controlplane.component import ComponentError
+from tests.controlplane.installed import Sekisho
+from tests.controlplane.kubectl import CommandError
+from tests.controlplane.plane import ControlPlane
+from tests.controlplane.ports import choose_ports
+from tests.controlplane.progress import Progress, elapsed
+from tests.controlplane.toolchain import ToolchainError
+from tests.controlplane.waiting import DeadlineError
+from tests.load import creations, population, propagation, startup
+from tests.load.creations import Creations
+from tests.load.figures import Latencies, compared
+from tests.load.page import machine, table, write_section
+from tests.load.policies import documents
+from tests.load.replicas import beside, trust
+from tests.load.servers import WrongAnswerError
+from tests.load.startup import Start
+from tests.load.usage import resident_mib
+from tests.load.waiting import until
+
+_POLICIES: Final = 20
+_STARTS: Final = 5
+_CHANGES: Final = 200
+_READY_BUDGET, _MEMORY_BUDGET, _CHANGE_BUDGET = 5.0, 150.0, 1.0
+_ENFORCED_IN: Final = 120.0
+_FAILURES: Final = (
+    *(BuildError, ToolchainError, ComponentError, CommandError, DeadlineError),
+    *(WrongAnswerError, ApiError, ApiUnavailable, aiohttp.ClientError),
+)
+
+# What they add to the creation of a pod, p50, with the defaults of their charts where nothing else is said; measured on
+# another machine on 2026-11-23.
+_PEERS: Final = (
+    ("reference Pod Security webhook (Go), restricted", "4-5"),
+    ("Kyverno 1.19.1, 17 CEL policies", "12"),
+    ("Kyverno 1.19.1, 18 ClusterPolicies", "19"),
+    ("Kyverno 1.19.1, 18 ClusterPolicies and one that mutates", "50"),
+    ("Gatekeeper, 16 constraints", "23"),
+    ("Gatekeeper, 16 constraints, with mutation", "34"),
+)
+
+
+@click.command()
+@click.option("--policies", type=click.IntRange(min=2), default=1000, help="Policies of the large cluster (1,000).")
+@click.option("--namespaces", type=click.IntRange(min=2), default=10000, help="Its namespaces (10,000).")
+@click.option("--write", is_flag=True, help="Write the result into docs/performance.md.")
+def main(policies: int, namespaces: int, write: bool) -> None:
+    """Measure Sekisho in a real control plane. Exits 2 when that is not possible, or when a verdict is wrong."""
+    begun, progress = time.monotonic(), Progress()
+    try:
+        binaries = control_plane_binaries(progress)
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            ControlPlane(Path(folder), binaries, progress.say) as plane,
+        ):
+            sekisho = Sekisho(plane, (f"excludeNamespaces={{{creations.UNJUDGED}}}",), progress.say)
+            try:
+                sekisho.install()
+                text = uvloop.run(_measured(plane, sekisho, policies, namespaces, progress))
+            finally:
+                sekisho.stop()
+    except _FAILURES as error:
+        progress.say(f"error: {error}")
+        sys.exit(2)
+    click.echo(text)
+    if write:
+        write_section("cluster", f"{machine()}.\n\n{text}")
+    progress.say(f"measured in {elapsed(begun)}")
+
+
+async def _measured(plane: ControlPlane, sekisho: Sekisho, policies: int, namespaces: int, progress: Progress) -> str:
+    api = await ApiClient.connect(plane.kubeconfig)
+    try:
+        created = _told_creations(await _creations(api, progress))
+        return f"{created}\n\n{await _large(api, plane, sekisho, policies, namespaces, progress)}"
+    finally:
+        await api.close()
+
+
+async def _creations(api: ApiClient, progress: Progress) -> list[Creations]:
+    await creations.prepare(api)
+    made = documents(_POLICIES)
+    await population.create_all(api, population.POLICIES, made)
+    await _enforced(api, _POLICIES)
+    await creations.check(api)
+    found = []
+    for kind in creations.KINDS:
+        for clients in creations.CLIENTS:
+            progress.say(f"creating pods by {clients} at a time, {creations.KINDS[kind]}")
+            found.append(await creations.measure(api, kind, clients))
+    for policy in made:
+        await api.delete(f"{population.POLICIES}/{policy['metadata']['name']}")
+    return found
+
+
+async def _large(
+    api: ApiClient, plane: ControlPlane, sekisho: Sekisho, policies: int, namespaces: int, progress: Progress
+) -> str:
+    begun = time.monotonic()
+    plane.controller_manager.stop()  # it would make two objects in each namespace for minutes
+    names = [each["metadata"]["name"] for each in population.namespaces(namespaces)]
+    await population.create_all(api, population.NAMESPACES, population.namespaces(namespaces))
+    progress.say(f"{namespaces:,} namespaces created ({elapsed(begun)})")
+    await population.create_all(api, population.POLICIES, population.policies(policies))
+    progress.say(f"{policies:,} policies created ({elapsed(begun)})")
+    await _enforced(api, policies)
+    progress.say(f"every policy's status says that it is enforced ({elapsed(begun)})")
+
+    ports = choose_ports(plane.folder / "bench-ports.json", ("webhook", "metrics"))
+    replica = beside(sekisho.webhook, "another", ports["webhook"], ports["metrics"], plane.logs / "another.log")
+    connector = aiohttp.TCPConnector(ssl=trust(plane), force_close=False)
+    async with aiohttp.ClientSession(connector=connector) as session:
+        starts = []
+        try:
+            for _ in range(_STARTS):
+                replica.stop()
+                starts.append(startup.start(replica))
+                await startup.check(session, replica, policies, names)
+            progress.say(f"started {_STARTS} times ({elapsed(begun)})")
+            cpu = await startup.ask_everywhere(session, replica, names)
+            memory = resident_mib(replica.pid)
+            progress.say(f"judged a pod in every namespace ({elapsed(begun)})")
+            changes = await propagation.measure(api, session, (sekisho.webhook, replica), _CHANGES)
+            progress.say(f"changed a policy {_CHANGES} times ({elapsed(begun)})")
+            after = resident_mib(replica.pid)
+        finally:
+            replica.stop()
+    return _told_large(policies, namespaces, starts, cpu, memory, changes, after)
+
+
+async def _enforced(api: ApiClient, count: int) -> None:
+    """Return when the status of so many policies says that every replica enforces them. Raises DeadlineError."""
+
+    async def all_are() -> bool:
+        return await _count_enforced(api) == count
+
+    await until(all_are, _ENFORCED_IN, f"{count} policies are enforced", pause=0.5)
+
+
+async def _count_enforced(api: ApiClient) -> int:
+    policies = msgspec.json.decode(await api.get(population.POLICIES))["items"]
+    conditions = (each.get("status", {}).get("conditions", []) for each in policies)
+    return sum({"Enforced": "True"}.items() <= {c["type"]: c["status"] for c in each}.items() for each in conditions)
+
+
+def _told_creations(found: Sequence[Creations]) -> str:
+    header = ("pod", "clients", "pods each", "p50 without", "p50 with", "added", "p99 without", "p99 with", "added")
+    rows = [
+        (
+            creations.KINDS[each.kind],
+            str(each.clients),
+            f"{len(each.judged):,}",
+            *(
+                f"{value:.1f}"
+                for percent in (50, 99)
+                for value in (each.unjudged.at(percent), each.judged.at(percent), each.added(percent))
+            ),
+        )
+        for each in found
+    ]
+    ours = [
+        (f"**Sekisho, {_POLICIES} policies: {creations.KINDS[each.kind]}**", f"{each.added(50):.1f}")
+        for each in found
+        if each.clients == 1
+    ]
+    return "\n\n".join(
+        (
+            f"Creation of a pod, {_POLICIES} policies, milliseconds:",
+            table(header, rows),
+            "Beside the peers:",
+            table(("", "added to a pod's creation, p50 ms"), (*ours, *_PEERS)),
+        )
+    )
+
+
+def _told_large(
+    policies: int,
+    namespaces: int,
+    starts: Sequence[Start],
+    cpu: float,
+    memory: float,
+    changes: Latencies,
+    after: float,
+) -> str:
+    ready = median(each.seconds for each in starts)
+    lines = (
+        f"{policies:,} policies and {namespaces:,} namespaces:",
+        "",
+        f"- ready, median of {len(starts)} starts: {compared(ready, _READY_BUDGET, ' s')} "
+        f"(slowest {max(each.seconds for each in starts):.2f} s; CPU {median(each.cpu for each in starts):.2f} s)",
+        f"- memory when ready: {median(each.memory for each in starts):.0f} MiB; "
+        f"after a review in every namespace: {compared(memory, _MEMORY_BUDGET, ' MiB')}; "
+        f"after {len(changes)} changes of a policy: {after:.0f} MiB",
+        f"- CPU of the first review in a namespace: {cpu / namespaces * 1e3:.2f} ms",
+        f"- a changed policy in force on both replicas, {len(changes)} changes: p50 {changes.at(50) / 1e3:.3f} s, "
+        f"p99 {compared(changes.at(99) / 1e3, _CHANGE_BUDGET, ' s')}",
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
