@@ -12,9 +12,13 @@ class TokenBucket:
 
     def take(self, now: float) -> bool:
         """Take a token at the monotonic time `now`; False when there is none."""
-        self._tokens = min(self._burst, self._tokens + max(0.0, now - self._at) * self._per_second)
-        self._at = now
-        if self._tokens < 1.0:
+        if not self.has_one(now):
             return False
         self._tokens -= 1.0
         return True
+
+    def has_one(self, now: float) -> bool:
+        """Whether there is a token to take at the monotonic time `now`."""
+        self._tokens = min(self._burst, self._tokens + max(0.0, now - self._at) * self._per_second)
+        self._at = now
+        return self._tokens >= 1.0

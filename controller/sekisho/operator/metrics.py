@@ -1,6 +1,8 @@
 """The controller's metrics."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector, generate_latest
+
+from sekisho.cluster.families import ProcessFamilies
 
 
 class Metrics:
@@ -8,6 +10,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._registry.register(ProcessFamilies("controller"))
         self.is_leader = Gauge(
             "sekisho_controller_is_leader",
             "1 in the process that holds the Lease, 0 in the others.",

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 
 from sekisho.admission import Outcome
 from sekisho.cluster.events import Denial, denial_of
+from sekisho.cluster.logs import throttle
+from sekisho.cluster.owners import controller_of
 
 logger = logging.getLogger(__name__)
 
@@ -14,11 +16,14 @@ LONGEST_NAME = 253
 
 
 def log_denial(outcome: Outcome) -> None:
-    """Log one line, as a warning where there was no verdict.
+    """Log one line, as a warning where there was no verdict; in a storm, none.
 
     Names are cut: a client of the webhook that is not the API server may have made them up.
     """
+    if not throttle.admits(logger.name):
+        return
     review = outcome.review
+    owner = controller_of(review.metadata.owner_references, review.namespace or "")
     denied = [violation for violation in outcome.violations if violation.enforcement == "Deny"]
     logger.log(
         logging.INFO if outcome.decision == "deny" else logging.WARNING,
@@ -31,6 +36,7 @@ def log_denial(outcome: Outcome) -> None:
             "subresource": (review.sub_resource or "")[:LONGEST_NAME],
             "namespace": (review.namespace or "")[:LONGEST_NAME],
             "object": (review.name or review.metadata.name or review.metadata.generate_name or "")[:LONGEST_NAME],
+            "owner": f"{owner.kind}/{owner.name}"[:LONGEST_NAME] if owner is not None else "",
             "user": review.user_info.username[:LONGEST_NAME],
             "dry_run": bool(review.dry_run),
             "policies": sorted({policy for violation in denied for policy in violation.policies}),

@@ -2,13 +2,14 @@
 
 import bisect
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import HistogramMetricFamily, Metric
 
 from sekisho.admission import Outcome
+from sekisho.cluster.families import ProcessFamilies, counters
 from sekisho.pods import POD_TEMPLATES
 
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -18,13 +19,15 @@ MOST_LABELS = 5000
 
 _OPERATIONS = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT"})
 _KINDS = frozenset({"Pod", *(kind for _, kind in POD_TEMPLATES)})
+_FAILURES = tuple((webhook, "CREATE", "Pod", "error") for webhook in ("validate", "mutate"))
 
 
 class Metrics:
     """Counts what the process does. `render` gives it in Prometheus' text format."""
 
     def __init__(self) -> None:
-        self._reviews: Counter[tuple[str, ...]] = Counter()
+        # There from the start, for a rate misses the step from nothing to one.
+        self._reviews: Counter[tuple[str, ...]] = Counter(dict.fromkeys(_FAILURES, 0))
         self._violations: Counter[tuple[str, ...]] = Counter()
         self._http_errors: Counter[int] = Counter()
         self._buckets: dict[str, list[int]] = {}
@@ -32,19 +35,20 @@ class Metrics:
         self._sources: list[Callable[[], Iterable[Metric]]] = []
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
+        self._registry.register(ProcessFamilies("webhook"))
         self._registry.register(self)
 
-    def count(self, endpoint: str, outcome: Outcome, seconds: float) -> None:
+    def count(self, webhook: str, outcome: Outcome, seconds: float) -> None:
         """Count one answered review: what became of it, and how long that took."""
         operation, kind = outcome.review.operation, outcome.review.kind.kind
         operation = operation if operation in _OPERATIONS else "other"  # whatever a client sends, labels stay few
         kind = kind if kind in _KINDS else "other"
-        self._reviews[(endpoint, operation, kind, outcome.decision)] += 1
-        buckets = self._buckets.get(endpoint)
+        self._reviews[(webhook, operation, kind, outcome.decision)] += 1
+        buckets = self._buckets.get(webhook)
         if buckets is None:
-            buckets = self._buckets[endpoint] = [0] * (len(BOUNDS) + 1)
+            buckets = self._buckets[webhook] = [0] * (len(BOUNDS) + 1)
         buckets[bisect.bisect_left(BOUNDS, seconds)] += 1
-        self._seconds[endpoint] += seconds
+        self._seconds[webhook] += seconds
         for violation in outcome.violations:
             for policy in violation.policies:
                 key = (policy, violation.finding.control, violation.enforcement.value)
@@ -69,7 +73,7 @@ class Metrics:
         yield counters(
             "sekisho_admission_reviews",
             "Reviews answered, by what was decided.",
-            ("endpoint", "operation", "kind", "decision"),
+            ("webhook", "operation", "kind", "decision"),
             self._reviews,
         )
         yield counters(
@@ -90,29 +94,13 @@ class Metrics:
 
     def _latency(self) -> Metric:
         family = HistogramMetricFamily(
-            "sekisho_admission_duration_seconds", "From a review's arrival to its answer.", labels=("endpoint",)
+            "sekisho_admission_duration_seconds", "From a review's arrival to its answer.", labels=("webhook",)
         )
         bounds = [*map(str, BOUNDS), "+Inf"]
-        for endpoint, buckets in self._buckets.items():
+        for webhook, buckets in self._buckets.items():
             family.add_metric(
-                (endpoint,),
+                (webhook,),
                 list(zip(bounds, map(float, accumulate(buckets)), strict=True)),
-                sum_value=self._seconds[endpoint],
+                sum_value=self._seconds[webhook],
             )
         return family
-
-
-def counters(name: str, text: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]) -> Metric:
-    """A family of counters, by the values of its labels."""
-    family = CounterMetricFamily(name, text, labels=labels)
-    for key, value in values.items():
-        family.add_metric(key, value)
-    return family
-
-
-def gauges(name: str, text: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]) -> Metric:
-    """A family of gauges, by the values of its labels."""
-    family = GaugeMetricFamily(name, text, labels=labels)
-    for key, value in values.items():
-        family.add_metric(key, value)
-    return family

@@ -13,6 +13,7 @@ from aiohttp.web_protocol import _RequestHandler
 
 from sekisho.cluster.api import ApiClient, ConfigError
 from sekisho.cluster.events import EventRecorder
+from sekisho.cluster.families import gauges
 from sekisho.cluster.owners import Owners
 from sekisho.cluster.replicas import ReplicaReporter
 from sekisho.policies import PolicySet
@@ -132,6 +133,9 @@ class Process:
                 return ["the process is stopping"]
             return self._lacks() or ([] if self._listening else ["reviews are not served yet"])
 
+        self._metrics.add_source(
+            lambda: [gauges("sekisho_webhook_ready", "1 while /readyz says so, else 0.", (), {(): not missing()})]
+        )
         health = web.ServerRunner(http_server(Health(self._metrics, missing).handle))
         runner = web.ServerRunner(http_server(self._reviews.handle), shutdown_timeout=FINISH_SECONDS)
         stopping = asyncio.create_task(stop.wait())

@@ -1,20 +1,30 @@
 """What the process needs from outside and keeps current: policies, labels of namespaces, the certificate, Events."""
 
+import hashlib
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 from prometheus_client.core import Metric
 
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.events import EventRecorder
+from sekisho.cluster.families import counters, gauges
 from sekisho.cluster.reflector import Reflector
-from sekisho.policies import CompiledPolicy, PolicyError, PolicySet, compile_policy, decode_policy, read_policies
+from sekisho.policies import (
+    ClusterPodPolicy,
+    CompiledPolicy,
+    PolicyError,
+    PolicySet,
+    compile_policy,
+    decode_policy,
+    read_policies,
+)
 from sekisho.webhook.certificates import CertificateError, Pair, ServingCertificate, decode_pair, read_pair
 from sekisho.webhook.files import fingerprint, poll
-from sekisho.webhook.metrics import counters, gauges
 from sekisho.webhook.namespaces import PATH as NAMESPACES
 from sekisho.webhook.namespaces import decode_labels
 from sekisho.webhook.options import StartError
@@ -62,6 +72,8 @@ def policies_from_cluster(
             "sekisho_policies_quarantined", "Policies that are not usable.", (), {(): len(reflector.quarantined)}
         )
         yield from _staleness("policies", reflector)
+        if reflector.synced:
+            yield _fingerprint(repr(sorted(enforced.items())).encode())
 
     reflector = Reflector(api, POLICIES, _decode, on_change=change, on_version=on_version, on_quarantine=quarantine)
     return Supply(
@@ -72,14 +84,14 @@ def policies_from_cluster(
 def policies_from_folder(folder: Path, enforce: Callable[[PolicySet], None]) -> Supply:
     """The policies in files. Raises StartError when they are bad now; later, the last good ones stay."""
     seen = fingerprint(folder)
-    loaded = 0
+    loaded: list[ClusterPodPolicy] = []
 
     def load() -> None:
         nonlocal loaded
         policies = read_policies(folder)
         enforce(PolicySet.of(policies))
-        loaded = len(policies)
-        logger.info("enforcing the policies in %s", folder, extra={"policies": loaded})
+        loaded = policies
+        logger.info("enforcing the policies in %s", folder, extra={"policies": len(loaded)})
 
     def reload() -> None:
         try:
@@ -94,7 +106,10 @@ def policies_from_folder(folder: Path, enforce: Callable[[PolicySet], None]) -> 
     return Supply(
         "policies",
         lambda: poll((folder,), seen, reload),
-        families=lambda: [gauges("sekisho_policies", "Policies in force.", (), {(): loaded})],
+        families=lambda: [
+            gauges("sekisho_policies", "Policies in force.", (), {(): len(loaded)}),
+            _fingerprint(msgspec.json.encode(loaded)),
+        ],
     )
 
 
@@ -197,4 +212,15 @@ def _staleness(name: str, reflector: Reflector[Any]) -> Iterable[Metric]:
         "How long ago the API server was last heard; up to 75 on a healthy watch.",
         (),
         {(): reflector.stale_seconds},
+    )
+
+
+def _fingerprint(policies: bytes) -> Metric:
+    """A number that replicas with the same policies share, of the 48 bits that a gauge is sure to hold exactly."""
+    digest = hashlib.blake2s(policies, digest_size=6).digest()
+    return gauges(
+        "sekisho_policies_fingerprint",
+        "A number made of the policies in force; replicas for which it differs enforce different ones.",
+        (),
+        {(): int.from_bytes(digest)},
     )

@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import ssl
@@ -24,6 +25,7 @@ from serving_reviews import BAD, GOOD, pod, review
 from sekisho.cli import main
 from sekisho.webhook.options import Options, StartError
 from sekisho.webhook.process import serve
+from tests.exposition import faults
 
 POLICY = """
 apiVersion: sekisho.dev/v1alpha1
@@ -95,6 +97,11 @@ class Webhook:
         connection.close()
         return status, body
 
+    def gauge(self, name: str) -> float:
+        """The value of a metric without labels."""
+        (value,) = re.findall(rf"^{name} (\S+)$", self.get("/metrics")[1].decode(), re.MULTILINE)
+        return float(value)
+
     def connect(self) -> http.client.HTTPSConnection:
         trust = ssl.create_default_context(cadata=self.pair.certificate.decode())
         return http.client.HTTPSConnection(self.address, timeout=10, context=trust)
@@ -138,11 +145,12 @@ def test_it_serves_verdicts_probes_and_metrics(start: Callable[..., Webhook]) ->
     assert (line["policies"], line["controls"], line["dry_run"]) == (["no-privilege"], ["privileged"], False)
     metrics = webhook.get("/metrics")[1].decode()
     for expected in (
-        'sekisho_admission_reviews_total{decision="deny",endpoint="validate",kind="Pod",operation="CREATE"} 1.0',
+        'sekisho_admission_reviews_total{decision="deny",kind="Pod",operation="CREATE",webhook="validate"} 1.0',
         "sekisho_policies 1.0",
         "sekisho_certificate_expiry_timestamp_seconds 1.",
     ):
         assert expected in metrics
+    assert faults(metrics) == []
     assert "hunter2" not in webhook.log.read_text() + metrics
 
 
@@ -151,10 +159,13 @@ def test_policies_and_certificate_follow_their_files_and_bad_ones_change_nothing
 ) -> None:
     webhook = start()
     assert not webhook.allows(BAD)
+    fingerprint = webhook.gauge("sekisho_policies_fingerprint")
     webhook.enforce("Warn")
     wait_until(lambda: webhook.allows(BAD))
+    assert webhook.gauge("sekisho_policies_fingerprint") != fingerprint
     webhook.enforce("Deny")
     wait_until(lambda: not webhook.allows(BAD))
+    assert webhook.gauge("sekisho_policies_fingerprint") == fingerprint
     webhook.enforce("Sometimes")
     wait_until(lambda: webhook.logged("the policies in"))
     assert "policy.yaml:6:" in webhook.logged("the policies in")[0]["message"]
@@ -175,8 +186,10 @@ def test_sigterm_drains_and_ends_in_good_order(start: Callable[..., Webhook]) ->
     webhook = start("--drain-seconds=2")
     connection = webhook.connect()
     connection.connect()
+    assert webhook.gauge("sekisho_webhook_ready") == 1
     webhook.process.send_signal(signal.SIGTERM)
     wait_until(lambda: webhook.get("/readyz") == (503, b'{"ready":false,"missing":["the process is stopping"]}\n'))
+    assert webhook.gauge("sekisho_webhook_ready") == 0
     assert not webhook.allows(BAD)
     connection.request(
         "POST", "/validate", msgspec.json.encode(review(pod(GOOD))), {"Content-Type": "application/json"}
