@@ -3,10 +3,12 @@
 import asyncio
 import socket
 import sys
-from pathlib import Path
+from typing import Any
 
 import click
 
+from sekisho.cli import processes
+from sekisho.cli.processes import option
 from sekisho.cluster import logs
 from sekisho.cluster.api import ConfigError
 from sekisho.operator.options import OptionError, Options, parse_serving_names
@@ -17,93 +19,42 @@ BAD_INPUT = 2
 
 
 @click.command()
-@click.option(
-    "--kubeconfig",
-    type=click.Path(path_type=Path),
-    help="How to reach the API server; else KUBECONFIG, the pod's service account or ~/.kube/config.",
-)
-@click.option("--namespace", default="sekisho-system", show_default=True, help="Where the Secrets and the Leases are.")
-@click.option(
+@processes.kubeconfig
+@processes.namespace
+@option(
     "--webhook-configuration",
     default="sekisho",
-    show_default=True,
     metavar="NAME",
     help="The webhook configurations, validating and mutating, whose caBundle is kept.",
 )
-@click.option(
+@option(
     "--certificate-secret",
     default="sekisho-webhook-tls",
-    show_default=True,
     metavar="NAME",
-    help="The Secret with the webhook's certificate.",
+    help="The Secret in --namespace with the webhook's certificate.",
 )
-@click.option(
+@option(
     "--ca-secret",
     default="sekisho-ca",
-    show_default=True,
     metavar="NAME",
-    help="The Secret with the authority that signs it.",
+    help="The Secret in --namespace with the authority that signs it.",
 )
-@click.option(
+@option(
     "--serving-name",
     multiple=True,
     metavar="NAME",
-    help="A DNS name or IP address by which the API server calls the webhook; may be repeated.",
+    help="A DNS name or IP address by which the API server calls the webhook; may be given several times, in the "
+    "variable with spaces between. At least one is needed.",
 )
-@click.option(
-    "--lease", default="sekisho-controller", show_default=True, metavar="NAME", help="The Lease that the leader holds."
-)
-@click.option(
-    "--identity", default=socket.gethostname, metavar="NAME", help="Who holds the Lease; the host name by default."
-)
-@click.option(
-    "--metrics-bind-address",
-    default="0.0.0.0",  # noqa: S104
-    show_default=True,
-    metavar="ADDRESS",
-    help="The address for probes and metrics.",
-)
-@click.option(
-    "--metrics-port",
-    type=click.IntRange(0, 65535),
-    default=8082,
-    show_default=True,
-    help="The port for probes and metrics, in plain HTTP.",
-)
-@click.option(
-    "--log-level",
-    type=click.Choice(logs.LEVELS),
-    default="info",
-    show_default=True,
-    help="The least severe level that is logged.",
-)
-def controller(
-    kubeconfig: Path | None,
-    namespace: str,
-    webhook_configuration: str,
-    certificate_secret: str,
-    ca_secret: str,
-    serving_name: tuple[str, ...],
-    lease: str,
-    identity: str,
-    metrics_bind_address: str,
-    metrics_port: int,
-    log_level: str,
-) -> None:
+@option("--lease", default="sekisho-controller", metavar="NAME", help="The Lease that the leader holds.")
+@option("--identity", default=socket.gethostname, show_default="host name", metavar="NAME", help="Who holds the Lease.")
+@processes.metrics_bind_address
+@processes.metrics_port(8082)
+@processes.log_level
+def controller(log_level: str, serving_name: tuple[str, ...], **given: Any) -> None:
     """Keep certificates, caBundles and the status of policies; of several processes, one acts."""
     try:
-        options = Options(
-            kubeconfig=kubeconfig,
-            namespace=namespace,
-            webhook_configuration=webhook_configuration,
-            certificate_secret=certificate_secret,
-            ca_secret=ca_secret,
-            serving_names=parse_serving_names(serving_name),
-            lease=lease,
-            identity=identity,
-            metrics_bind_address=metrics_bind_address,
-            metrics_port=metrics_port,
-        )
+        options = Options(serving_names=parse_serving_names(serving_name), **given)
         logs.configure(log_level)
         sys.exit(asyncio.run(run(options)))
     except (BindError, ConfigError, OptionError) as error:

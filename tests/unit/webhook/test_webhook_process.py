@@ -302,13 +302,3 @@ def test_options_that_make_no_sense_are_told(options: tuple[str, ...], said: str
     assert result.stdout == ""
     assert said in result.stderr
     assert "Traceback" not in result.stderr
-
-
-def test_every_option_is_documented_with_its_variable(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        main(["webhook", "--help"])
-    text = capsys.readouterr().out
-    flags = [word for word in text.split() if word.startswith("--")]
-    assert len(flags) > 12
-    for flag in {flag.rstrip(",.;") for flag in flags} - {"--help"}:
-        assert f"SEKISHO_WEBHOOK_{flag[2:].replace('-', '_').upper()}" in text
