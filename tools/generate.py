@@ -1,4 +1,4 @@
-"""Writes the generated files: the custom resource definitions of the chart, and pages of the documentation.
+"""Writes the generated files: definitions and dashboard of the chart, and pages of the documentation.
 
 `python -m tools.generate` writes them, `--check` only says which are stale, and exits 1 then.
 """
@@ -12,6 +12,7 @@ from sekisho.controls import CONTROLS, NEWEST
 from sekisho.policies.crd import cluster_pod_policy_crd
 from sekisho.standards import controls_of
 from tools.configuration import configuration_page
+from tools.dashboard import dashboard
 from tools.denials import denials_page
 
 ROOT = Path(__file__).parents[1]
@@ -23,6 +24,7 @@ def generated() -> dict[Path, str]:
     crd = yaml.safe_dump(cluster_pod_policy_crd(), sort_keys=False, allow_unicode=True, width=110)
     return {
         ROOT / "charts/sekisho/files/crds/sekisho.dev_clusterpodpolicies.yaml": BANNER + crd,
+        ROOT / "charts/sekisho/files/dashboards/sekisho.json": dashboard(),
         ROOT / "docs/configuration.md": configuration_page(),
         ROOT / "docs/controls.md": _controls_table(),
         ROOT / "docs/denials.md": denials_page(),

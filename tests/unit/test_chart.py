@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,61 +15,23 @@ import pytest
 import yaml
 
 from sekisho.cli import main
-from tests.controlplane.build import HELM, built
-from tests.controlplane.progress import Progress
+from tests.chart import (
+    CHART,
+    IMAGE,
+    OUTSIDE,
+    REPOSITORY,
+    VALUES,
+    Object,
+    helm,
+    identities,
+    identity,
+    pick,
+    render,
+    settings,
+    template,
+)
 
 pytestmark = pytest.mark.timeout(1800)  # the first of these tests may have to build helm
-
-REPOSITORY = Path(__file__).parents[2]
-CHART = REPOSITORY / "charts" / "sekisho"
-VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
-IMAGE = "image.repository=registry.example/sekisho"
-OUTSIDE = "webhook.url=https://webhook.example:9443"
-
-Object = dict[str, Any]
-
-
-@cache
-def helm_binary() -> Path:
-    return built(HELM, {"helm"}, Progress())["helm"]
-
-
-@cache
-def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([helm_binary(), *arguments], capture_output=True, text=True)
-
-
-def settings(values: tuple[str, ...]) -> list[str]:
-    """`a.b=1` and `a.b:={"c": 1}` (JSON) as Helm's options."""
-    return [
-        option
-        for value in values
-        for option in (("--set-json", value.replace(":=", "=", 1)) if ":=" in value else ("--set", value))
-    ]
-
-
-def template(*values: str, release: str = "sekisho", chart: Path = CHART) -> subprocess.CompletedProcess[str]:
-    return helm("template", release, str(chart), "--namespace", "sekisho-system", *settings(values))
-
-
-def render(*values: str, release: str = "sekisho", chart: Path = CHART) -> list[Object]:
-    """Every object of a release, with an image set."""
-    finished = template(IMAGE, *values, release=release, chart=chart)
-    assert finished.returncode == 0, finished.stderr
-    return [found for found in yaml.safe_load_all(finished.stdout) if found]
-
-
-def identity(found: Object) -> str:
-    return f"{found['kind']}/{found['metadata']['name']}"
-
-
-def identities(objects: list[Object]) -> set[str]:
-    return {identity(found) for found in objects}
-
-
-def pick(objects: list[Object], wanted: str) -> Object:
-    (found,) = (found for found in objects if identity(found) == wanted)
-    return found
 
 
 def webhooks(*values: str) -> dict[str, Object]:
@@ -166,7 +127,8 @@ def test_names_leave_room_for_a_pods_host_name(release: str) -> None:
 
 
 def test_every_object_carries_the_release() -> None:
-    for found in render("serviceMonitor.enabled=true"):
+    optional = ("serviceMonitor", "prometheusRule", "dashboard", "autoscaling")
+    for found in render(*(f"{each}.enabled=true" for each in optional)):
         labels = found["metadata"]["labels"]
         assert labels["app.kubernetes.io/instance"] == "sekisho", identity(found)
         assert labels["app.kubernetes.io/managed-by"] == "Helm", identity(found)
@@ -497,6 +459,10 @@ OTHER_VALUES: dict[str, tuple[str, ...]] = {
     "webhook.admitPodsUnjudged": ("webhook.admitPodsUnjudged=true",),
     "webhook.templatesFailurePolicy": ("webhook.templatesFailurePolicy=Fail",),
     "webhook.resources": ('webhook.resources:={"limits": {"memory": "1Gi"}}',),
+    "autoscaling.enabled": ("autoscaling.enabled=true",),
+    "autoscaling.minReplicas": ("autoscaling.minReplicas=4",),
+    "autoscaling.maxReplicas": ("autoscaling.maxReplicas=20",),
+    "autoscaling.targetCPUUtilizationPercentage": ("autoscaling.targetCPUUtilizationPercentage=50",),
     "controller.replicas": ("controller.replicas=3",),
     "controller.resources": ('controller.resources:={"limits": {"memory": "1Gi"}}',),
     "logLevel": ("logLevel=debug",),
@@ -510,8 +476,19 @@ OTHER_VALUES: dict[str, tuple[str, ...]] = {
     "serviceMonitor.enabled": ("serviceMonitor.enabled=true",),
     "serviceMonitor.labels": ("serviceMonitor.labels.release=prometheus",),
     "serviceMonitor.interval": ("serviceMonitor.interval=10s",),
+    "prometheusRule.enabled": ("prometheusRule.enabled=true",),
+    "prometheusRule.labels": ("prometheusRule.labels.release=prometheus",),
+    "prometheusRule.runbookUrl": ("prometheusRule.runbookUrl=https://runbooks.example/sekisho/",),
+    "dashboard.enabled": ("dashboard.enabled=true",),
+    "dashboard.labels": ("dashboard.labels.team=platform",),
 }
 NEEDED_FIRST = {
+    "autoscaling.minReplicas": ("autoscaling.enabled=true",),
+    "autoscaling.maxReplicas": ("autoscaling.enabled=true",),
+    "autoscaling.targetCPUUtilizationPercentage": ("autoscaling.enabled=true",),
+    "prometheusRule.labels": ("prometheusRule.enabled=true",),
+    "prometheusRule.runbookUrl": ("prometheusRule.enabled=true",),
+    "dashboard.labels": ("dashboard.enabled=true",),
     "serviceMonitor.labels": ("serviceMonitor.enabled=true",),
     "serviceMonitor.interval": ("serviceMonitor.enabled=true",),
 }
@@ -579,6 +556,8 @@ def test_a_misspelt_value_is_an_error(path: str) -> None:
         "webhook.admitPodsUnjudged=yes",
         "webhook.templatesFailurePolicy=ignore",
         "controller.replicas=-1",
+        "autoscaling.targetCPUUtilizationPercentage=0",
+        "prometheusRule.runbookUrl=",
         "logLevel=loud",
         "image.repository=registry.example/sekisho:1.0",
         "image.digest=sha256:0",

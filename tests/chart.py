@@ -1,0 +1,62 @@
+"""The chart as Helm renders it."""
+
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.controlplane.build import HELM, built
+from tests.controlplane.progress import Progress
+
+REPOSITORY = Path(__file__).parents[1]
+CHART = REPOSITORY / "charts" / "sekisho"
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+IMAGE = "image.repository=registry.example/sekisho"
+OUTSIDE = "webhook.url=https://webhook.example:9443"
+
+Object = dict[str, Any]
+
+
+@cache
+def helm_binary() -> Path:
+    return built(HELM, {"helm"}, Progress())["helm"]
+
+
+@cache
+def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([helm_binary(), *arguments], capture_output=True, text=True)
+
+
+def settings(values: tuple[str, ...]) -> list[str]:
+    """`a.b=1` and `a.b:={"c": 1}` (JSON) as Helm's options."""
+    return [
+        option
+        for value in values
+        for option in (("--set-json", value.replace(":=", "=", 1)) if ":=" in value else ("--set", value))
+    ]
+
+
+def template(*values: str, release: str = "sekisho", chart: Path = CHART) -> subprocess.CompletedProcess[str]:
+    return helm("template", release, str(chart), "--namespace", "sekisho-system", *settings(values))
+
+
+def render(*values: str, release: str = "sekisho", chart: Path = CHART) -> list[Object]:
+    """Every object of a release, with an image set."""
+    finished = template(IMAGE, *values, release=release, chart=chart)
+    assert finished.returncode == 0, finished.stderr
+    return [found for found in yaml.safe_load_all(finished.stdout) if found]
+
+
+def identity(found: Object) -> str:
+    return f"{found['kind']}/{found['metadata']['name']}"
+
+
+def identities(objects: list[Object]) -> set[str]:
+    return {identity(found) for found in objects}
+
+
+def pick(objects: list[Object], wanted: str) -> Object:
+    (found,) = (found for found in objects if identity(found) == wanted)
+    return found
