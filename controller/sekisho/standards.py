@@ -42,6 +42,7 @@ def controls_of(level: Level, minor: int) -> MappingProxyType[str, Parameters]:
 
 LABEL_PREFIX: Final = "pod-security.kubernetes.io/"
 LevelAtVersion = tuple[Level, int]
+LevelAndVersion = tuple[Level, str]
 _LEVELS: Final = get_args(Level)
 _LABEL_VERSION = re.compile(r"v1\.(0|[1-9][0-9]{0,5})")
 
@@ -55,29 +56,56 @@ class NamespaceLevels(Struct, frozen=True):
     errors: tuple[str, ...] = ()
 
 
+class AskedLevels(Struct, frozen=True):
+    """The same with each version as it is written: latest, or v1.N."""
+
+    enforce: LevelAndVersion = ("privileged", LATEST)
+    audit: LevelAndVersion = ("privileged", LATEST)
+    warn: LevelAndVersion = ("privileged", LATEST)
+    errors: tuple[str, ...] = ()
+
+
+ALL_PRIVILEGED: Final = AskedLevels()
+
+
 def levels_of_labels(labels: Mapping[str, str]) -> NamespaceLevels:
-    """The levels that a namespace's labels ask for, as the built-in plugin reads them with its defaults.
+    """The levels that a namespace's labels ask for, as the built-in plugin reads them with its defaults."""
+    asked = asked_levels(labels)
+    return NamespaceLevels(_at(asked.enforce), _at(asked.audit), _at(asked.warn), asked.errors)
+
+
+def asked_levels(labels: Mapping[str, str], defaults: AskedLevels = ALL_PRIVILEGED) -> AskedLevels:
+    """The levels that a namespace's labels ask for, as the built-in plugin reads them with these defaults.
 
     A label that cannot be read counts as `restricted` and `latest` for enforce, and as `privileged` for audit and warn.
-    Where no warn label is given, what is enforced is also warned about.
+    Where no warn label is given, what is enforced is also warned about if it asks for more than the default.
     """
     errors: list[str] = []
-    enforce = _level_of_labels(labels, "enforce", "restricted", errors)
-    audit = _level_of_labels(labels, "audit", "privileged", errors)
-    warn = _level_of_labels(labels, "warn", "privileged", errors)
-    if LABEL_PREFIX + "warn" not in labels and labels.get(LABEL_PREFIX + "enforce") == enforce[0] != "privileged":
+    enforce = _level_of_labels(labels, "enforce", "restricted", defaults.enforce, errors)
+    audit = _level_of_labels(labels, "audit", "privileged", defaults.audit, errors)
+    warn = _level_of_labels(labels, "warn", "privileged", defaults.warn, errors)
+    is_enforced = labels.get(LABEL_PREFIX + "enforce") == enforce[0]
+    if is_enforced and LABEL_PREFIX + "warn" not in labels and _LEVELS.index(enforce[0]) > _LEVELS.index(warn[0]):
         warn = (enforce[0], warn[1] if LABEL_PREFIX + "warn-version" in labels else enforce[1])
-    return NamespaceLevels(enforce, audit, warn, tuple(errors))
+    return AskedLevels(enforce, audit, warn, tuple(errors))
 
 
-def _level_of_labels(labels: Mapping[str, str], mode: str, fallback: Level, errors: list[str]) -> LevelAtVersion:
+def _level_of_labels(
+    labels: Mapping[str, str], mode: str, fallback: Level, default: LevelAndVersion, errors: list[str]
+) -> LevelAndVersion:
     key = LABEL_PREFIX + mode
-    level = labels.get(key, "privileged")
+    level = labels.get(key, default[0])
     if level not in _LEVELS:
         errors.append(f"the namespace's label {key} is {level!r}, must be one of {', '.join(_LEVELS)}")
         level = fallback
-    version = labels.get(f"{key}-version", LATEST)
-    found = _LABEL_VERSION.fullmatch(version)
-    if found is None and version != LATEST:
+    version = labels.get(f"{key}-version", default[1])
+    if version != LATEST and not _LABEL_VERSION.fullmatch(version):
         errors.append(f"the namespace's label {key}-version is {version!r}, must be latest or v1.x")
-    return level, min(int(found[1]), NEWEST) if found is not None else NEWEST  # type: ignore[return-value]
+        version = LATEST
+    return level, version  # type: ignore[return-value]
+
+
+def _at(asked: LevelAndVersion) -> LevelAtVersion:
+    """The version as a number; one that is newer than any known counts as the newest."""
+    level, version = asked
+    return level, NEWEST if version == LATEST else min(int(version[3:]), NEWEST)

@@ -14,6 +14,7 @@ _COMMANDS = {
     "controller": "sekisho.cli.controller",
     "explain": "sekisho.cli.explain",
     "fix": "sekisho.cli.fix",
+    "migrate": "sekisho.cli.migrate",
     "policies": "sekisho.cli.policies",
     "review": "sekisho.cli.review",
     "webhook": "sekisho.cli.webhook",

@@ -1,0 +1,124 @@
+"""`sekisho migrate`: from what judged pods before to policies that do the same."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+import msgspec
+from msgspec import Struct
+
+from sekisho.cli import options
+from sekisho.cli.reports.wording import printable
+from sekisho.cli.terminal import write
+from sekisho.manifests import read_sources
+from sekisho.manifests.migration import explicit_policies, policies_from_labels, remarks, write_policies
+from sekisho.manifests.pod_security import PodSecurityConfiguration, namespaces_in, read_configuration
+from sekisho.policies import PolicyError, Problem
+
+_PAGE = "500"
+
+
+class _Meta(Struct, frozen=True):
+    name: str
+    labels: dict[str, str] | None = None
+
+
+class _Item(Struct, frozen=True):
+    metadata: _Meta
+
+
+class _ListMeta(Struct, frozen=True):
+    continue_: str = msgspec.field(default="", name="continue")
+
+
+class _List(Struct, frozen=True):
+    metadata: _ListMeta
+    items: tuple[_Item, ...] = ()
+
+
+@click.group()
+def migrate() -> None:
+    """Write policies that do what something else did before."""
+
+
+@migrate.command()
+@click.option(
+    "-f",
+    "--filename",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path, allow_dash=True),
+    metavar="FILE",
+    help="Manifests of namespaces, such as `kubectl get namespaces -o yaml` gives; - is standard input. May be given "
+    "several times. Without it, the namespaces of the cluster are read.",
+)
+@click.option(
+    "--kubeconfig",
+    type=click.Path(path_type=Path),
+    help="How to reach the cluster. Without it: KUBECONFIG, the pod's service account, ~/.kube/config.",
+)
+@click.option(
+    "--config",
+    "configuration_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The API server's AdmissionConfiguration, or the PodSecurityConfiguration in it: defaults and exemptions.",
+)
+@click.option(
+    "--explicit", is_flag=True, help="Write policies that name levels and namespaces, as they are now, not the labels."
+)
+def psa(files: tuple[Path, ...], kubeconfig: Path | None, configuration_file: Path | None, explicit: bool) -> None:
+    """Write the policies that do what Pod Security admission does by the labels of namespaces.
+
+    By default that is one policy that goes on reading the labels. What labels could not be read, and how they are
+    taken, is told on standard error.
+    """
+    if files and kubeconfig is not None:
+        raise click.UsageError("give either --filename or --kubeconfig")
+    try:
+        configuration = (
+            read_configuration(configuration_file) if configuration_file is not None else PodSecurityConfiguration()
+        )
+        namespaces = _namespaces_of_files(files) if files else asyncio.run(_namespaces_of_cluster(kubeconfig))
+        chosen = explicit_policies if explicit else policies_from_labels
+        migrated = chosen(namespaces, configuration)
+    except PolicyError as error:
+        options.fail(error.problems)
+    write(write_policies(migrated))
+    for remark in remarks(namespaces, configuration, explicit=explicit):
+        click.echo(f"note: {printable(remark)}", err=True)
+
+
+def _namespaces_of_files(files: tuple[Path, ...]) -> Mapping[str, Mapping[str, str]]:
+    sources = read_sources(files, options.standard_input())
+    if sources.problems:
+        raise PolicyError(*sources.problems)
+    found = namespaces_in(sources.texts)
+    if not found:
+        raise PolicyError(Problem(" ".join(map(str, files)), "holds no Namespace"))
+    return found
+
+
+async def _namespaces_of_cluster(kubeconfig: Path | None) -> Mapping[str, Mapping[str, str]]:
+    """The labels of all namespaces. Raises PolicyError, as for any input that cannot be read."""
+    from sekisho.cluster.api import METADATA_LIST, ApiClient, ApiError, ApiUnavailable, ConfigError
+
+    found: dict[str, Mapping[str, str]] = {}
+    try:
+        api = await ApiClient.connect(kubeconfig)
+        try:
+            params = {"limit": _PAGE}
+            while True:
+                raw = await api.get("/api/v1/namespaces", params, accept=METADATA_LIST)
+                page = msgspec.json.decode(raw, type=_List)
+                found |= {item.metadata.name: item.metadata.labels or {} for item in page.items}
+                if not page.metadata.continue_:
+                    return found
+                params["continue"] = page.metadata.continue_
+        finally:
+            await api.close()
+    except ConfigError as error:
+        raise PolicyError(Problem("", str(error))) from None
+    except (ApiError, ApiUnavailable, msgspec.DecodeError) as error:
+        raise PolicyError(Problem("the namespaces of the cluster", str(error))) from None

@@ -1,0 +1,175 @@
+"""What Kubernetes' own Pod Security admission was told: labels of namespaces, and the file of its configuration.
+
+Source: https://kubernetes.io/docs/tasks/configure-pod-container/enforce-standards-admission-controller/
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar, get_args
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from sekisho.controls import Level
+from sekisho.manifests.objects import Manifest, manifests_of
+from sekisho.manifests.sources import Source, read_sources
+from sekisho.policies import Document, DocumentError, PolicyError, Problem, parse_path, read_documents
+from sekisho.standards import AskedLevels
+
+_PLUGIN: Final = "PodSecurity"
+_KIND: Final = "PodSecurityConfiguration"
+_GROUP: Final = "pod-security.admission.config.k8s.io"
+
+_Namespace = Annotated[str, Meta(pattern="^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+_RuntimeClass = Annotated[str, Meta(pattern="^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")]
+_Username = Annotated[str, Meta(min_length=1)]
+_Version = Annotated[str, Meta(pattern="^(latest|v1\\.(0|[1-9][0-9]{0,5}))$")]
+
+T = TypeVar("T")
+
+
+class _Defaults(Struct, frozen=True, forbid_unknown_fields=True):
+    enforce: Level = "privileged"
+    enforce_version: _Version = field(default="latest", name="enforce-version")
+    audit: Level = "privileged"
+    audit_version: _Version = field(default="latest", name="audit-version")
+    warn: Level = "privileged"
+    warn_version: _Version = field(default="latest", name="warn-version")
+
+
+class Exemptions(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """Whom Pod Security admission lets pass, each by the exact name."""
+
+    usernames: tuple[_Username, ...] = ()
+    runtime_classes: tuple[_RuntimeClass, ...] = ()
+    namespaces: tuple[_Namespace, ...] = ()
+
+
+class _Configuration(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    api_version: str = ""
+    kind: str = ""
+    defaults: _Defaults = _Defaults()
+    exemptions: Exemptions = Exemptions()
+
+
+class PodSecurityConfiguration(Struct, frozen=True):
+    """What Pod Security admission was configured with: the levels of a namespace without labels, and exemptions."""
+
+    defaults: AskedLevels = AskedLevels()
+    exemptions: Exemptions = Exemptions()
+
+
+class _Plugin(Struct, frozen=True):
+    name: str = ""
+    configuration: dict[str, Any] | None = None
+    path: str | None = None
+
+
+class _AdmissionConfiguration(Struct, frozen=True):
+    plugins: tuple[_Plugin, ...] = ()
+
+
+def read_configuration(path: Path) -> PodSecurityConfiguration:
+    """The configuration in a file: an AdmissionConfiguration, or the PodSecurityConfiguration itself.
+
+    Raises PolicyError with file:line:column.
+    """
+    document = _only_document(path)
+    value = document.value if isinstance(document.value, dict) else {}
+    if value.get("kind") == _KIND:
+        return _configuration(document, ())
+    if value.get("kind") != "AdmissionConfiguration":
+        message = f"is neither an AdmissionConfiguration nor a {_KIND}"
+        raise PolicyError(Problem(document.place(()), message))
+    for index, plugin in enumerate(_converted(document, (), _AdmissionConfiguration).plugins):
+        if plugin.name == _PLUGIN:
+            if plugin.configuration is not None:
+                return _configuration(document, ("plugins", index, "configuration"))
+            if plugin.path:
+                return _configuration(_only_document(path.parent / plugin.path), ())
+            return PodSecurityConfiguration()
+    raise PolicyError(Problem(document.place(()), f"configures no plugin {_PLUGIN}"))
+
+
+def namespaces_in(sources: Iterable[Source]) -> dict[str, Mapping[str, str]]:
+    """The labels of the Namespaces among manifests, by name. Raises PolicyError for what cannot be read."""
+    found: dict[str, Mapping[str, str]] = {}
+    problems: list[Problem] = []
+    for source in sources:
+        try:
+            for document in read_documents(source.text, source.file, source.first_line):
+                for manifest in manifests_of(document):
+                    if isinstance(manifest, Problem):
+                        problems.append(manifest)
+                    elif (manifest.group, manifest.kind) == ("", "Namespace"):
+                        name, labels = _namespace(manifest)
+                        found[name] = labels
+        except DocumentError as error:
+            problems.append(error.problem)
+        except PolicyError as error:
+            problems += error.problems
+    if problems:
+        raise PolicyError(*problems)
+    return found
+
+
+class _Labelled(Struct, frozen=True):
+    name: _Namespace
+    labels: dict[str, str] | None = None
+
+
+class _NamespaceObject(Struct, frozen=True):
+    metadata: _Labelled
+
+
+def _namespace(manifest: Manifest) -> tuple[str, Mapping[str, str]]:
+    meta = _converted(manifest.document, manifest.at, _NamespaceObject).metadata
+    return meta.name, meta.labels or {}
+
+
+def _configuration(document: Document, at: tuple[str | int, ...]) -> PodSecurityConfiguration:
+    found = _converted(document, at, _Configuration)
+    if found.kind != _KIND or found.api_version.partition("/")[0] != _GROUP:
+        raise PolicyError(Problem(document.place(at), f"must be a {_KIND} of {_GROUP}/v1"))
+    given = found.defaults
+    defaults = AskedLevels(
+        enforce=(given.enforce, given.enforce_version),
+        audit=(given.audit, given.audit_version),
+        warn=(given.warn, given.warn_version),
+    )
+    return PodSecurityConfiguration(defaults, found.exemptions)
+
+
+def _only_document(path: Path) -> Document:
+    """The one document of a file. Raises PolicyError."""
+    found = read_sources([path])
+    if found.problems:
+        raise PolicyError(*found.problems)
+    try:
+        documents = [
+            document
+            for source in found.texts
+            for document in read_documents(source.text, source.file, source.first_line)
+        ]
+    except DocumentError as error:
+        raise PolicyError(error.problem) from None
+    if len(documents) != 1:
+        raise PolicyError(Problem(str(path), f"must hold one document, found {len(documents)}"))
+    return documents[0]
+
+
+def _converted(document: Document, at: tuple[str | int, ...], kind: type[T]) -> T:
+    """What is at a place of a document, typed. Raises PolicyError with the field's own place."""
+    value = document.value
+    for part in at:
+        value = value[part]
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        text, _, where = str(error).rpartition(" - at `$")
+        where = where.rstrip("`").lstrip(".")
+        message = text.replace("`", "'") or str(error)
+        if message.startswith("Invalid enum value"):
+            message += f", must be one of {', '.join(get_args(Level))}"
+        place = document.place((*at, *parse_path(where)))
+        raise PolicyError(Problem(place, f"{where}: {message}" if where else message)) from None

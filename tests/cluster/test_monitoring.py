@@ -1,0 +1,185 @@
+"""What the real processes tell Prometheus is what alerts, dashboard, documentation and runbooks speak of."""
+
+import http.client
+import json
+import os
+import re
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.chart import REPOSITORY, render
+from tests.cluster.conftest import Cluster
+from tests.controlplane.answers import ask
+from tests.controlplane.component import Component
+from tests.controlplane.kubectl import Kubectl
+from tests.controlplane.waiting import wait_until
+from tests.exposition import families_of, faults, labels_of
+from tests.promql import missing
+
+SOON = 30.0
+BAD = {"name": "app", "image": "registry.example/app", "securityContext": {"privileged": True}}
+GOOD = {"name": "app", "image": "registry.example/app"}
+RUNBOOKS = sorted((REPOSITORY / "docs" / "runbooks").glob("*.md"))
+
+
+def metrics_of(component: Component) -> str:
+    (port,) = (option.partition("=")[2] for option in component.command if option.startswith("--metrics-port="))
+    answer = ask(http.client.HTTPConnection("127.0.0.1", int(port), timeout=10), "GET", "/metrics")
+    assert answer.status == 200
+    return answer.body.decode()
+
+
+def policy(name: str, namespace: str, enforcement: str) -> dict[str, Any]:
+    spec = {"enforcement": enforcement, "match": {"namespaces": [namespace]}, "controls": {"privileged": {}}}
+    spec["defaults"] = {"profile": "restricted"}
+    return {
+        "apiVersion": "sekisho.dev/v1alpha1",
+        "kind": "ClusterPodPolicy",
+        "metadata": {"name": name},
+        "spec": spec,
+    }
+
+
+def enforced(kubectl: Kubectl, *policies: dict[str, Any]) -> None:
+    kubectl.check("apply", "-f", "-", input="\n---\n".join(map(json.dumps, policies)))
+    names = [f"clusterpodpolicy/{each['metadata']['name']}" for each in policies]
+    kubectl.check("wait", "--for=condition=Enforced", *names, f"--timeout={SOON:g}s")
+
+
+@pytest.fixture
+def told(cluster: Cluster, kubectl: Kubectl, namespace: str) -> Iterator[str]:
+    """What both processes tell after some of everything: denials, warnings, templates, patches, a stray request."""
+    policies = [policy(f"{namespace}-{each.lower()}", namespace, each) for each in ("Deny", "Warn")]
+    enforced(kubectl, *policies)
+    for name, container in (("bad", BAD), ("good", GOOD)):
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [container]}}
+        assert kubectl("create", "-f", "-", input=json.dumps(pod)).returncode == (1 if name == "bad" else 0)
+    stray_request(cluster)
+    wait_until(lambda: "sekisho_events_sent_total 0" not in metrics_of(cluster.sekisho.webhook), SOON, "an Event")
+    yield metrics_of(cluster.sekisho.webhook) + metrics_of(cluster.sekisho.controller)
+    kubectl("delete", "clusterpodpolicy", *(each["metadata"]["name"] for each in policies), "--wait=false")
+
+
+def stray_request(cluster: Cluster) -> None:
+    """Ask the webhook for a path that it does not have."""
+    configuration = cluster.plane.call(
+        "GET", "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/sekisho"
+    )
+    url = urlsplit(json.loads(configuration.body)["webhooks"][0]["clientConfig"]["url"])
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    assert ask(http.client.HTTPSConnection(url.netloc, timeout=10, context=trusting), "GET", "/nothing").status == 404
+
+
+def queries() -> dict[str, str]:
+    """Each expression of the alerts and of the dashboard, by where it stands; Grafana's own variables filled in."""
+    objects = render("prometheusRule.enabled=true", "dashboard.enabled=true")
+    (rule,) = (found for found in objects if found["kind"] == "PrometheusRule")
+    found = {
+        f"{alert['alert']} {alert['labels']['severity']}": alert["expr"]
+        for group in rule["spec"]["groups"]
+        for alert in group["rules"]
+    }
+    (shown,) = (found for found in objects if found["kind"] == "ConfigMap")
+    for panel in json.loads(shown["data"]["sekisho.json"])["panels"]:
+        for target in panel.get("targets", ()):
+            query = target["expr"].replace("$__rate_interval", "5m").replace("$namespace", ".*")
+            found[f"{panel['title']} {target['refId']}"] = query
+    return found
+
+
+def test_every_metric_and_label_of_every_query_is_there(told: str) -> None:
+    labels = labels_of(told)
+    assert len(queries()) > 30
+    for where, query in queries().items():
+        assert missing(query, labels) == [], where
+
+
+def test_what_each_process_tells_is_well_formed(cluster: Cluster, told: str) -> None:
+    for component in cluster.sekisho.components:
+        assert faults(metrics_of(component)) == []
+
+
+def test_the_documentation_names_every_metric_with_its_labels(told: str) -> None:
+    page = (REPOSITORY / "docs" / "monitoring.md").read_text()
+    rows = re.findall(r"^\| `(sekisho_\w+)` \| (.*?) \|", page, re.MULTILINE)
+    documented = {name: frozenset(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+    assert set(documented) == {name for name in families_of(told) if name.startswith("sekisho_")}
+    present = labels_of(told)
+    for name, labels in documented.items():
+        histogram = present.get(f"{name}_count")
+        assert labels == (present[name] if histogram is None else histogram), name
+
+
+def test_a_changed_policy_changes_the_fingerprint_and_a_status_does_not(
+    cluster: Cluster, kubectl: Kubectl, namespace: str
+) -> None:
+    def fingerprint() -> float:
+        (sample,) = families_of(metrics_of(cluster.sekisho.webhook))["sekisho_policies_fingerprint"].samples
+        return sample.value
+
+    name = f"{namespace}-deny"
+    enforced(kubectl, policy(name, namespace, "Deny"))
+    before = fingerprint()
+    patch = json.dumps({"status": {"enforcedBy": "0/0"}})
+    kubectl.check("patch", "clusterpodpolicy", name, "--subresource=status", "--type=merge", "-p", patch)
+    kubectl.check("wait", "--for=jsonpath={.status.enforcedBy}=1/1", f"clusterpodpolicy/{name}", f"--timeout={SOON:g}s")
+    assert fingerprint() == before
+    enforced(kubectl, policy(name, namespace, "Warn"))
+    wait_until(lambda: fingerprint() != before, SOON, "the fingerprint is another")
+    kubectl("delete", "clusterpodpolicy", name, "--wait=false")
+
+
+def commands(page: Path) -> list[str]:
+    return re.findall(r"^\$ (.*)$", page.read_text(), re.MULTILINE)
+
+
+def shell(cluster: Cluster, command: str) -> subprocess.CompletedProcess[str]:
+    path = f"{cluster.plane.binaries.kubectl.parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {"PATH": path, "KUBECONFIG": str(cluster.plane.kubeconfig), "HOME": str(cluster.plane.folder)}
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_commands_of_the_runbooks_work(cluster: Cluster, namespace: str) -> None:
+    """Those that look; there are no Deployments, nodes and logs here, and one command would open the checkpoint."""
+    looking = [
+        (page.stem, command)
+        for page in RUNBOOKS
+        for command in commands(page)
+        if command.startswith(("kubectl get", "kubectl auth")) and "deployment" not in command
+    ]
+    assert len(looking) > 15
+    for page, command in looking:
+        done = shell(cluster, command)
+        assert done.returncode == 0, (page, command, done.stderr)
+        assert "error" not in done.stderr.lower(), (page, command)
+
+
+def test_a_certificate_that_is_taken_away_is_made_anew(cluster: Cluster, kubectl: Kubectl, namespace: str) -> None:
+    (command,) = (
+        command
+        for command in commands(REPOSITORY / "docs" / "runbooks" / "SekishoCertificateExpiring.md")
+        if command.startswith("kubectl patch secret")
+    )
+
+    def certificate() -> str:
+        return shell(
+            cluster, "kubectl get secret sekisho-webhook-tls -n sekisho-system -o jsonpath='{.data.tls\\.crt}'"
+        ).stdout
+
+    before = certificate()
+    assert shell(cluster, command).returncode == 0
+    wait_until(lambda: certificate() not in ("", before), SOON, "there is another certificate")
+    enforced(kubectl, policy(f"{namespace}-deny", namespace, "Deny"))
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bad"}, "spec": {"containers": [BAD]}}
+    refused = kubectl("create", "-f", "-", input=json.dumps(pod))
+    assert "privileged is true" in refused.stderr
+    kubectl("delete", "clusterpodpolicy", f"{namespace}-deny", "--wait=false")
