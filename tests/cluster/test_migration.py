@@ -1,0 +1,82 @@
+"""`sekisho migrate psa` reads the cluster's own namespaces, and what it writes is applied and holds."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from tests.cluster.conftest import Cluster
+from tests.controlplane.kubectl import Kubectl
+from tests.controlplane.waiting import wait_until
+
+SOON = 30.0
+PREFIX = "pod-security.kubernetes.io/"
+PRIVILEGED = {"containers": [{"name": "app", "image": "x", "securityContext": {"privileged": True}}]}
+ROOT = {"containers": [{"name": "app", "image": "x"}]}
+SAFE = {
+    "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+    "containers": [
+        {
+            "name": "app",
+            "image": "x",
+            "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        }
+    ],
+}
+PODS = {"privileged": PRIVILEGED, "root": ROOT, "safe": SAFE}
+# What the API server says of each pod in a namespace with these labels.
+NAMESPACES = {
+    "restricted": ({"enforce": "restricted"}, {"privileged": "refused", "root": "refused", "safe": "admitted"}),
+    "baseline": (
+        {"enforce": "baseline", "enforce-version": "v1.30", "warn": "restricted"},
+        {"privileged": "refused", "root": "warned", "safe": "admitted"},
+    ),
+    "warned": ({"warn": "baseline"}, {"privileged": "warned", "root": "admitted", "safe": "admitted"}),
+    "free": ({}, {"privileged": "admitted", "root": "admitted", "safe": "admitted"}),
+}
+
+
+@pytest.fixture
+def labelled(cluster: Cluster, namespace: str) -> Iterator[str]:
+    """Namespaces with labels; gives the prefix of their names."""
+    kubectl = cluster.plane.kubectl
+    for name, (labels, _) in NAMESPACES.items():
+        kubectl.check("create", "namespace", f"{namespace}-{name}")
+        for key, value in labels.items():
+            kubectl.check("label", "namespace", f"{namespace}-{name}", f"{PREFIX}{key}={value}")
+        account = f"/api/v1/namespaces/{namespace}-{name}/serviceaccounts/default"
+        wait_until(
+            lambda path=account: cluster.plane.call("GET", path).status == 200, SOON, "it has its service account"
+        )
+    yield namespace
+    for name in NAMESPACES:
+        cluster.plane.call("DELETE", f"/api/v1/namespaces/{namespace}-{name}")
+
+
+def verdict(kubectl: Kubectl, namespace: str, pod: dict[str, object]) -> str:
+    manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": pod}
+    done = kubectl.in_namespace(namespace)("create", "--dry-run=server", "-f", "-", input=json.dumps(manifest))
+    if done.returncode:
+        assert "pod-security" in done.stderr
+        return "refused"
+    return "warned" if "Warning: " in done.stderr else "admitted"
+
+
+@pytest.mark.parametrize("options", [(), ("--explicit",)], ids=["drop-in", "explicit"])
+def test_what_is_written_holds(cluster: Cluster, labelled: str, options: tuple[str, ...]) -> None:
+    kubectl = cluster.plane.kubectl
+    kubeconfig = cluster.plane.kubeconfig
+    done = cluster.sekisho_cli("migrate", "psa", f"--kubeconfig={kubeconfig}", *options)
+    assert done.returncode == 0
+    assert labelled not in done.stderr
+    names = [each["metadata"]["name"] for each in yaml.safe_load_all(done.stdout)]
+    try:
+        kubectl.check("apply", "-f", "-", input=done.stdout)
+        policies = [f"clusterpodpolicy/{name}" for name in names]
+        kubectl.check("wait", "--for=condition=Enforced", *policies, f"--timeout={SOON:g}s")
+        for namespace, (_, expected) in NAMESPACES.items():
+            found = {name: verdict(kubectl, f"{labelled}-{namespace}", pod) for name, pod in PODS.items()}
+            assert found == expected, namespace
+    finally:
+        kubectl("delete", "clusterpodpolicy", *names, "--wait=false")
