@@ -51,7 +51,6 @@ def container_with_secrets(name: str = "app") -> dict[str, Any]:
             "privileged": True,
             "runAsUser": 0,
             "capabilities": {"add": ["SYS_ADMIN"]},
-            "procMount": "Unmasked",
             "seccompProfile": {"type": "Unconfined"},
             "seLinuxOptions": {"type": "spc_t"},
         },
@@ -74,12 +73,11 @@ def pod_with_secrets(name: str = "bad", **spec: Any) -> dict[str, Any]:
         "spec": {
             "hostNetwork": True,
             "hostPID": True,
-            "hostUsers": True,
             "shareProcessNamespace": False,
             "imagePullSecrets": [{"name": f"{SECRET}-pull"}],
             "hostAliases": [{"ip": "192.0.2.1", "hostnames": [f"{SECRET}-alias"]}],
             "securityContext": {"runAsNonRoot": False, "sysctls": [{"name": "kernel.msgmax", "value": "1"}]},
-            "initContainers": [container_with_secrets("init")],
+            "initContainers": [container_with_secrets("init") | {"restartPolicy": "Always"}],
             "containers": [container_with_secrets()],
             "volumes": [
                 {"name": "host", "hostPath": {"path": "/var/run"}},

@@ -133,7 +133,7 @@ class EventRecorder:
         self._bucket = TokenBucket(_TOTAL_BURST, _TOTAL_PER_SECOND)
         self.sent = 0
         """How many requests wrote an Event or a series."""
-        self.dropped: Counter[str] = Counter(dict.fromkeys(("queue", "owner_rate", "rate", "refused"), 0))
+        self.dropped: Counter[str] = Counter()
         """How many denials led to no Event, by reason: queue, owner_rate, rate, refused."""
 
     def record(self, denial: Denial) -> None:

@@ -175,7 +175,7 @@ def events(recorder: EventRecorder) -> Supply:
             "sekisho_events_dropped",
             "Denials without an Event, by reason.",
             ("reason",),
-            {(reason,): count for reason, count in recorder.dropped.items()},
+            {(reason,): count for reason, count in {"queue": 0, **recorder.dropped}.items()},
         )
 
     return Supply("Events", recorder.run, families=families)
