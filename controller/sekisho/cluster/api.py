@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -56,22 +56,29 @@ class _Status(msgspec.Struct, frozen=True):
 
 
 class ApiClient:
-    """One connection pool to one API server. Make it with `connect`, end it with `close`."""
+    """One connection pool to one API server. Make it with `connect`, end it with `close`.
 
-    def __init__(self, config: ApiConfig, kubeconfig: Path | None = None) -> None:
+    `may_write` is asked before each request that writes, as late as that is possible; when it says no, ApiUnavailable
+    is raised and nothing sent.
+    """
+
+    def __init__(
+        self, config: ApiConfig, kubeconfig: Path | None = None, may_write: Callable[[], bool] = lambda: True
+    ) -> None:
         self._config = config
         self._kubeconfig = kubeconfig
+        self._may_write = may_write
         self._loaded_at = time.monotonic()
         self._loading = asyncio.Lock()
         self._session = aiohttp.ClientSession(headers={"User-Agent": "sekisho"})
 
     @staticmethod
-    async def connect(kubeconfig: Path | None) -> "ApiClient":
+    async def connect(kubeconfig: Path | None, may_write: Callable[[], bool] = lambda: True) -> "ApiClient":
         """Make a client from `kubeconfig`, or from where `load_config` looks without one. Sends nothing yet.
 
         Raises ConfigError.
         """
-        return ApiClient(await load_config(kubeconfig), kubeconfig)
+        return ApiClient(await load_config(kubeconfig), kubeconfig, may_write)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -157,6 +164,8 @@ class ApiClient:
         try:
             for max_age in (CREDENTIALS_SECONDS, 0.0):
                 config = await self._credentials(max_age)
+                if method != "GET" and not self._may_write():
+                    raise ApiUnavailable(f"{method} {path}: not sent, for this process may not write any more")
                 authorization = {"Authorization": config.authorization} if config.authorization else {}
                 async with self._session.request(
                     method,

@@ -1,8 +1,9 @@
 """How a replica of the webhook tells which policies it enforces, and how the controller hears of it.
 
 Each replica keeps one Lease. An annotation on it is the resourceVersion up to which the replica has taken in the
-ClusterPodPolicies: one write a change and replica, however many policies there are. The Lease of a replica that died
-runs out; one that stopped is deleted.
+ClusterPodPolicies: one write a change and replica, however many policies there are. Another is the key id of the
+authority whose certificate it serves. The Lease of a replica that died runs out, that of one that stopped is deleted,
+and all go with the service account that wrote them.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 LABEL = "sekisho.dev/component"
 COMPONENT = "webhook-replica"
 VERSION_ANNOTATION = "sekisho.dev/policies-resource-version"
+AUTHORITY_ANNOTATION = "sekisho.dev/serving-certificate-authority"
 
 LEASE_SECONDS = 30
 RENEW_SECONDS = 10.0
@@ -36,15 +38,19 @@ _WITHDRAW_SECONDS = 2.0
 class ReplicaReporter:
     """Reports for the replica `replica`, in the Lease sekisho-webhook-`replica` of `namespace`.
 
-    Call `report` with each resourceVersion of the policies, and let a task `run`.
+    Call `report` with each resourceVersion of the policies and `report_authority` with what signed the certificate that
+    is served, and let a task `run`.
     """
 
     def __init__(self, api: ApiClient, namespace: str, replica: str) -> None:
         self._api = api
         self._replica = replica
         self._name = f"sekisho-webhook-{replica.lower()}"
+        self._namespace = namespace
         self._path = lease_path(namespace, self._name)
         self._version = ""
+        self._authority = ""
+        self._owners: list[_OwnerReference] | None = None
         self._changed = asyncio.Event()
 
     def report(self, resource_version: str) -> None:
@@ -52,6 +58,13 @@ class ReplicaReporter:
         if resource_version != self._version:
             self._version = resource_version
             self._changed.set()
+
+    def report_authority(self, key_id: str) -> None:
+        """Say that this replica now serves a certificate of the authority with this key id, in hex; never fails."""
+        if key_id != self._authority:
+            self._authority = key_id
+            if self._version:  # else there is nothing yet that this would be a change of
+                self._changed.set()
 
     async def run(self) -> None:
         """Write the reports, from the first one on, until cancelled; the Lease is deleted then.
@@ -75,13 +88,25 @@ class ReplicaReporter:
 
     async def _write(self, *, first_failure: bool) -> bool:
         self._changed.clear()
+        try:
+            if self._owners is None:
+                self._owners = await _own_account(self._api, self._namespace)
+            await self._apply(self._owners)
+        except (ApiError, ApiUnavailable) as error:
+            if first_failure:
+                logger.warning("cannot report the enforced policies: %s", error)
+            return False
+        return True
+
+    async def _apply(self, owners: list["_OwnerReference"]) -> None:
         body = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
             "metadata": {
                 "name": self._name,
                 "labels": {LABEL: COMPONENT},
-                "annotations": {VERSION_ANNOTATION: self._version},
+                "annotations": {VERSION_ANNOTATION: self._version, AUTHORITY_ANNOTATION: self._authority},
+                "ownerReferences": owners,
             },
             "spec": {
                 "holderIdentity": self._replica,
@@ -89,19 +114,13 @@ class ReplicaReporter:
                 "renewTime": micro_time(datetime.now(UTC)),
             },
         }
-        try:
-            # Server-side apply makes the Lease where there is none: one request, whatever was there before.
-            await self._api.patch(
-                self._path,
-                msgspec.json.encode(body),
-                "application/apply-patch+yaml",
-                {"fieldManager": "sekisho-webhook", "force": "true"},
-            )
-        except (ApiError, ApiUnavailable) as error:
-            if first_failure:
-                logger.warning("cannot report the enforced policies: %s", error)
-            return False
-        return True
+        # Server-side apply makes the Lease where there is none: one request, whatever was there before.
+        await self._api.patch(
+            self._path,
+            msgspec.json.encode(body),
+            "application/apply-patch+yaml",
+            {"fieldManager": "sekisho-webhook", "force": "true"},
+        )
 
     async def _withdraw(self) -> None:
         with suppress(ApiError, ApiUnavailable, TimeoutError):
@@ -115,6 +134,60 @@ def _backoff(failures: int) -> float:
 
 def _spread(seconds: float) -> float:
     return seconds * random.uniform(0.8, 1.0)  # noqa: S311 - jitter
+
+
+class _OwnerReference(Struct, frozen=True, rename="camel"):
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+
+
+class _User(Struct, frozen=True):
+    username: str = ""
+    uid: str = ""
+
+
+class _ReviewStatus(Struct, frozen=True, rename="camel"):
+    user_info: _User = _User()
+
+
+class _SelfSubjectReview(Struct, frozen=True):
+    status: _ReviewStatus = _ReviewStatus()
+
+
+async def _own_account(api: ApiClient, namespace: str) -> list[_OwnerReference]:
+    """The service account that this process acts as, when it is one of `namespace`; it is there as long as its token.
+
+    Raises ApiUnavailable, and ApiError when asking again may help.
+    """
+    question = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    try:
+        raw = await api.create("/apis/authentication.k8s.io/v1/selfsubjectreviews", msgspec.json.encode(question))
+    except ApiError as error:
+        if error.is_transient:
+            raise
+        return []
+    user = msgspec.json.decode(raw, type=_SelfSubjectReview).status.user_info
+    prefix = f"system:serviceaccount:{namespace}:"
+    if not user.username.startswith(prefix) or not user.uid:
+        return []
+    return [_OwnerReference("v1", "ServiceAccount", user.username.removeprefix(prefix), user.uid)]
+
+
+class _LeaseList(Struct, frozen=True):
+    items: tuple[Lease, ...] = ()
+
+
+async def served_authorities(api: ApiClient, namespace: str) -> frozenset[str]:
+    """The key ids of the authorities whose certificates the replicas serve; a dead one counts while its Lease is there.
+
+    Raises ApiError, ApiUnavailable.
+    """
+    raw = await api.get(lease_path(namespace), {"labelSelector": f"{LABEL}={COMPONENT}"})
+    leases = msgspec.json.decode(raw, type=_LeaseList).items
+    told = ((lease.metadata.annotations or {}).get(AUTHORITY_ANNOTATION, "") for lease in leases)
+    return frozenset(filter(None, told))
 
 
 class Replica(Struct, frozen=True):

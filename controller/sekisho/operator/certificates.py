@@ -79,6 +79,14 @@ def load_certificate(pem: bytes) -> x509.Certificate:
         raise CertificateError("the certificate is missing" if not pem else "the certificate is corrupt") from None
 
 
+def load_certificates(pem: bytes) -> list[x509.Certificate]:
+    """The certificates of a PEM text, at least one. Raises CertificateError."""
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        raise CertificateError("the certificate is missing" if not pem else "the certificate is corrupt") from None
+
+
 def load_pair(certificate_pem: bytes, key_pem: bytes) -> KeyPair:
     """A certificate with its key from their PEM texts. Raises CertificateError."""
     certificate = load_certificate(certificate_pem)
@@ -98,11 +106,6 @@ def to_pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def is_current(certificate: x509.Certificate, now: datetime) -> bool:
-    """Whether `now` is within the certificate's life."""
-    return certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc
-
-
 def is_issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
     """Whether `authority` signed `certificate`."""
     try:
@@ -110,6 +113,14 @@ def is_issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> 
     except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return False
     return True
+
+
+def key_id(authority: x509.Certificate) -> str:
+    """What the certificates of an authority call its key, in hex; empty when it has no such name."""
+    try:
+        return authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
+    except (x509.ExtensionNotFound, ValueError):
+        return ""
 
 
 def renewal_time(certificate: x509.Certificate) -> datetime:

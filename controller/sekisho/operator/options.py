@@ -2,11 +2,29 @@
 
 import ipaddress
 import re
+from collections.abc import Callable
+from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 
 from msgspec import Struct
 
 _DNS_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
+
+
+Clock = Callable[[], datetime]
+"""Tells the time, with its zone."""
+
+
+class Certificates(StrEnum):
+    """Who makes the webhook's certificate and tells the API server whom to trust."""
+
+    SELF = "self"
+    """The controller."""
+    CERT_MANAGER = "cert-manager"
+    """cert-manager and its CA injector; the controller does nothing."""
+    SECRET = "secret"  # noqa: S105
+    """The administrator, in a Secret; the controller passes its ca.crt on to the API server."""
 
 
 class OptionError(Exception):
@@ -19,6 +37,7 @@ class Options(Struct, frozen=True):
     kubeconfig: Path | None
     namespace: str
     webhook_configuration: str
+    certificates: Certificates
     certificate_secret: str
     ca_secret: str
     serving_names: tuple[str, ...]

@@ -4,11 +4,13 @@ import asyncio
 import logging
 import signal
 from collections.abc import Coroutine
+from datetime import UTC, datetime
 
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.lease import LeaderLease, LeaseLost
+from sekisho.operator.existing import ExistingKeeper
 from sekisho.operator.metrics import Metrics
-from sekisho.operator.options import Options
+from sekisho.operator.options import Certificates, Clock, Options
 from sekisho.operator.policies import StatusKeeper
 from sekisho.operator.probes import serve_probes
 from sekisho.operator.trust import TrustKeeper
@@ -24,8 +26,8 @@ STOP_SECONDS = 5.0
 """Some of the code that is stopped here is not ours, and the Lease must not wait for it."""
 
 
-async def run(options: Options) -> int:
-    """Run until SIGTERM or SIGINT, or until the Lease is lost; gives the exit code.
+async def run(options: Options, clock: Clock = lambda: datetime.now(UTC)) -> int:
+    """Run until SIGTERM or SIGINT, or until the Lease is lost; gives the exit code. `clock` is for certificates.
 
     Raises ConfigError without a usable configuration, and BindError when the metrics address can't be had.
     """
@@ -35,12 +37,12 @@ async def run(options: Options) -> int:
     try:
         async with serve_probes(options.metrics_bind_address, options.metrics_port, metrics):
             _listen_for_signals(stop)
-            return await _run_elected(api, options, metrics, stop)
+            return await _run_elected(api, options, metrics, stop, clock)
     finally:
         await api.close()
 
 
-async def _run_elected(api: ApiClient, options: Options, metrics: Metrics, stop: asyncio.Event) -> int:
+async def _run_elected(api: ApiClient, options: Options, metrics: Metrics, stop: asyncio.Event, clock: Clock) -> int:
     lease = LeaderLease(api, options.namespace, options.lease, options.identity)
     logger.info("waiting for Lease %s/%s as %s", options.namespace, options.lease, options.identity)
     await _until_first(stop.wait(), lease.acquire())
@@ -49,21 +51,34 @@ async def _run_elected(api: ApiClient, options: Options, metrics: Metrics, stop:
             return EXIT_STOPPED
         logger.info("leading")
         metrics.is_leader.set(1)
-        return await _lead(api, options, metrics, stop, lease)
+        # A process that was frozen wakes up in the middle of its work, which may be another's by then.
+        leading = await ApiClient.connect(options.kubeconfig, may_write=lambda: lease.is_held)
+        try:
+            return await _lead(leading, options, metrics, stop, clock, lease)
+        finally:
+            await leading.close()
     finally:
         metrics.is_leader.set(0)
         await lease.release()
 
 
-async def _lead(api: ApiClient, options: Options, metrics: Metrics, stop: asyncio.Event, lease: LeaderLease) -> int:
+async def _lead(
+    api: ApiClient, options: Options, metrics: Metrics, stop: asyncio.Event, clock: Clock, lease: LeaderLease
+) -> int:
     statuses = StatusKeeper(api, options.namespace, metrics)
     policies = watch_policies(
         api, options.kubeconfig, statuses.changed, statuses.deleted, started=lambda: _listen_for_signals(stop)
     )
+    works: list[Coroutine[object, object, object]] = [stop.wait(), lease.hold(), statuses.run(), policies]
+    match options.certificates:
+        case Certificates.SELF:
+            works.append(TrustKeeper(api, options, metrics, clock).run())
+        case Certificates.SECRET:
+            works.append(ExistingKeeper(api, options, metrics, clock).run())
+        case Certificates.CERT_MANAGER:
+            pass
     try:
-        await _until_first(
-            stop.wait(), lease.hold(), TrustKeeper(api, options, metrics).run(), statuses.run(), policies
-        )
+        await _until_first(*works)
     except LeaseLost as lost:
         logger.error("Lease %s/%s lost: %s", options.namespace, options.lease, lost)
         return EXIT_FAILED

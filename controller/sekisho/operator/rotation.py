@@ -2,15 +2,18 @@
 
 A webhook must never serve a certificate that the API server does not trust yet, or not any more. So:
 
-1. a new authority is stored, with the one before it as `previous-ca.crt`;
+1. a new authority is stored, with the one before it in `previous-ca.crt`;
 2. the caBundle of every webhook gets both;
 3. only then a certificate of the new authority is stored, and so served;
-4. an hour later the previous authority leaves the Secret, and thus the caBundle.
+4. the previous authority leaves the Secret, and thus the caBundle, when that was an hour ago and no replica of the
+   webhook says that it still serves a certificate of it.
 
-Whoever crashes between two steps goes on from what is stored.
+Whoever crashes between two steps goes on from what is stored. Whether an authority is out of date plays no part in
+its leaving: the clock that says so may be the one that is wrong, and the API server has its own.
 """
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 
 from cryptography import x509
@@ -20,9 +23,9 @@ from sekisho.operator.certificates import (
     BACKDATE,
     CertificateError,
     KeyPair,
-    is_current,
     is_issued_by,
-    load_certificate,
+    key_id,
+    load_certificates,
     load_pair,
     new_authority,
     new_serving,
@@ -39,7 +42,11 @@ TLS_CERTIFICATE = "tls.crt"
 TLS_KEY = "tls.key"
 
 OVERLAP = timedelta(hours=1)
-"""How long the previous authority stays trusted after the webhook's certificate was replaced."""
+"""How long the previous authority stays trusted after the webhook's certificate was replaced, at least."""
+REPORT_INTERVAL = timedelta(seconds=30)
+"""How often the replicas are asked whether they still need it, once that time is over."""
+MOST_PREVIOUS = 8
+"""Authorities that are trusted beside the present one, the newest ones; more are of no honest use."""
 
 SecretContents = Mapping[str, bytes]
 """The `data` of a Secret, decoded."""
@@ -49,29 +56,25 @@ class Trust(Struct, frozen=True, eq=False):
     """Whom the API server should trust, and whether the certificate that the webhook serves fits that."""
 
     authority: KeyPair
-    previous: x509.Certificate | None
+    previous: tuple[x509.Certificate, ...]
+    """The authorities before it that may still be in use, the newest first."""
     why_new_authority: str | None
     """Why `authority` was just made, and is yet to be stored; None when it is the stored one."""
     serving: x509.Certificate | None
-    """The stored certificate, when it is of use."""
+    """The stored certificate, when it has its key."""
     why_new_serving: str | None
     """Why a new serving certificate is to be made, once `bundle` is published; None when the stored one is good."""
 
     @property
     def bundle(self) -> bytes:
-        """The caBundle: the authority, and the previous one while both are in use."""
-        return self.authority.certificate_pem + (to_pem(self.previous) if self.previous else b"")
+        """The caBundle: the authority, and the previous ones while they are in use."""
+        return self.authority.certificate_pem + self._previous_pem
 
     @property
     def authority_contents(self) -> dict[str, bytes]:
         """What the authority's Secret should hold."""
         contents = {CA_CERTIFICATE: self.authority.certificate_pem, CA_KEY: self.authority.key_pem}
-        return contents | ({PREVIOUS_CA: to_pem(self.previous)} if self.previous else {})
-
-    @property
-    def serves_previous(self) -> bool:
-        """Whether the webhook still serves a good certificate of the previous authority, so that there is no hurry."""
-        return self.serving is not None and self.previous is not None and is_issued_by(self.serving, self.previous)
+        return contents | ({PREVIOUS_CA: self._previous_pem} if self.previous else {})
 
     def serving_contents(self, names: tuple[str, ...], now: datetime) -> dict[str, bytes]:
         """New contents for the webhook's Secret."""
@@ -82,23 +85,30 @@ class Trust(Struct, frozen=True, eq=False):
             CA_CERTIFICATE: self.authority.certificate_pem,
         }
 
-    def next_change(self) -> datetime:
-        """When the passing of time alone next asks for something."""
+    def next_look(self, now: datetime) -> timedelta:
+        """How soon the passing of time alone may ask for something."""
         times = [renewal_time(self.authority.certificate)]
         if self.serving is not None:
             times.append(renewal_time(self.serving))
-            if self.previous is not None:
-                times.append(_overlap_end(self.serving))
-        return min(times)
+            if self.previous:
+                times.append(max(_overlap_end(self.serving), now + REPORT_INTERVAL))
+        return min(times) - now
+
+    @property
+    def _previous_pem(self) -> bytes:
+        return b"".join(map(to_pem, self.previous))
 
 
-def judge(ca: SecretContents, tls: SecretContents, names: tuple[str, ...], now: datetime) -> Trust:
-    """Whom to trust, from the contents of the authority's Secret and of the webhook's, both of which may be damaged."""
+def judge(
+    ca: SecretContents, tls: SecretContents, in_use: AbstractSet[str], names: tuple[str, ...], now: datetime
+) -> Trust:
+    """Whom to trust, from the contents of the authority's Secret and of the webhook's, both of which may be damaged.
+
+    `in_use` are the key ids of the authorities of what the replicas of the webhook serve.
+    """
     authority, why_authority = _authority(ca, now)
     serving, why_serving = _serving(tls, authority, names, now)
-    previous = _previous(ca, tls, authority.certificate, serving, now)
-    if serving is not None and previous is None and not is_issued_by(serving, authority.certificate):
-        serving = None
+    previous = _previous(ca, tls, authority.certificate, serving, in_use, now)
     return Trust(authority, previous, why_authority, serving, why_serving)
 
 
@@ -121,7 +131,7 @@ def _serving(
     why = why_new_serving(pair, authority.certificate, names, now)
     if why is None and tls.get(CA_CERTIFICATE) != authority.certificate_pem:
         why = "the authority beside it is another"
-    return (pair.certificate if is_current(pair.certificate, now) else None), why
+    return pair.certificate, why
 
 
 def _previous(
@@ -129,22 +139,27 @@ def _previous(
     tls: SecretContents,
     authority: x509.Certificate,
     serving: x509.Certificate | None,
+    in_use: AbstractSet[str],
     now: datetime,
-) -> x509.Certificate | None:
-    """The authority before this one, while a certificate of it is, or was a moment ago, what the webhook serves."""
-    if serving is None:
-        return None
-    for contents, name in ((ca, PREVIOUS_CA), (ca, CA_CERTIFICATE), (tls, CA_CERTIFICATE)):
-        try:
-            candidate = load_certificate(contents.get(name, b""))
-        except CertificateError:
-            continue
-        if candidate == authority or not is_current(candidate, now):
-            continue
-        was_replaced = name == PREVIOUS_CA and is_issued_by(serving, authority) and now < _overlap_end(serving)
-        if was_replaced or is_issued_by(serving, candidate):
-            return candidate
-    return None
+) -> tuple[x509.Certificate, ...]:
+    """The authorities before this one of which a certificate is, or was a moment ago, what a replica serves."""
+    is_recent = serving is not None and is_issued_by(serving, authority) and now < _overlap_end(serving)
+    kept: list[x509.Certificate] = []
+    for contents, name in ((ca, CA_CERTIFICATE), (ca, PREVIOUS_CA), (tls, CA_CERTIFICATE)):
+        for candidate in _stored(contents, name):
+            if candidate == authority or candidate in kept:
+                continue
+            signed = serving is not None and is_issued_by(serving, candidate)
+            if signed or key_id(candidate) in in_use or (is_recent and name == PREVIOUS_CA):
+                kept.append(candidate)
+    return tuple(kept[:MOST_PREVIOUS])
+
+
+def _stored(contents: SecretContents, name: str) -> list[x509.Certificate]:
+    try:
+        return load_certificates(contents.get(name, b""))
+    except CertificateError:
+        return []
 
 
 def _overlap_end(serving: x509.Certificate) -> datetime:

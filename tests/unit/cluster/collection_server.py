@@ -142,7 +142,9 @@ def _refused(status: int, reason: str) -> web.Response:
 
 
 @asynccontextmanager
-async def serving(server: Any, path: str = PATH) -> AsyncIterator[ApiClient]:
+async def serving(
+    server: Any, path: str = PATH, may_write: Callable[[], bool] = lambda: True
+) -> AsyncIterator[ApiClient]:
     """Serve on loopback; gives a client."""
     app = web.Application()
     app.router.add_route("*", path, server.handle)
@@ -151,7 +153,7 @@ async def serving(server: Any, path: str = PATH) -> AsyncIterator[ApiClient]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     host, port = runner.addresses[0][:2]
-    client = ApiClient(ApiConfig(host=f"http://{host}:{port}", authorization=None, tls=False))
+    client = ApiClient(ApiConfig(host=f"http://{host}:{port}", authorization=None, tls=False), may_write=may_write)
     try:
         yield client
     finally:

@@ -23,6 +23,7 @@ class LeaseServer:
         self.is_down = False
         self.is_stuck = False
         self.requests: list[str] = []
+        self.user: Json | None = None
         self._happened = asyncio.Event()
 
     def put(self, name: str, lease: Json) -> Json:
@@ -53,8 +54,16 @@ class LeaseServer:
             self._happened.set()
 
     async def _answer(self, request: web.Request) -> web.Response:
+        if request.path.endswith("/selfsubjectreviews"):
+            return web.json_response({"status": {"userInfo": self.user}}) if self.user else _refused(404)
         name = request.match_info.get("name", "")
         known = self.leases.get(name)
+        if not name and request.method == "GET":
+            label, _, value = request.query.get("labelSelector", "").partition("=")
+            chosen = [
+                lease for lease in self.leases.values() if lease["metadata"].get("labels", {}).get(label) == value
+            ]
+            return web.json_response({"items": chosen})
         if request.method == "POST":
             body = await request.json()
             name = body["metadata"]["name"]
@@ -98,6 +107,7 @@ async def serving(server: LeaseServer) -> AsyncIterator[ApiClient]:
     collection = "/apis/coordination.k8s.io/v1/namespaces/ns/leases"
     app.router.add_route("*", collection, server.handle)
     app.router.add_route("*", collection + "/{name}", server.handle)
+    app.router.add_post("/apis/authentication.k8s.io/v1/selfsubjectreviews", server.handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)

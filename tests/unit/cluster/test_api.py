@@ -77,6 +77,20 @@ async def test_each_call_is_its_method_with_the_body_and_its_type(api: ApiClient
     ]
 
 
+async def test_who_may_not_write_reads_and_sends_nothing_else(api: ApiClient, server: Scripted) -> None:
+    async with serving(server, "/x", may_write=lambda: False) as fenced:
+        await fenced.get("/x")
+        for call in (
+            fenced.create("/x", b"1"),
+            fenced.replace("/x", b"1"),
+            fenced.patch("/x", b"1"),
+            fenced.delete("/x"),
+        ):
+            with pytest.raises(ApiUnavailable, match="not sent, for this process may not write any more"):
+                await call
+    assert [method for method, _, _ in server.asked] == ["GET"]
+
+
 async def test_error_tells_status_reason_and_message(api: ApiClient, server: Scripted) -> None:
     server.status, server.body = 404, b'{"kind":"Status","reason":"NotFound","message":"pods \\"x\\" not found"}'
     with pytest.raises(ApiError, match='pods "x" not found') as caught:

@@ -11,6 +11,7 @@ from sekisho.cluster import replicas
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.lease import Lease, LeaseMeta, LeaseSpec, micro_time
 from sekisho.cluster.replicas import (
+    AUTHORITY_ANNOTATION,
     COMPONENT,
     FORGET_SECONDS,
     LABEL,
@@ -20,6 +21,7 @@ from sekisho.cluster.replicas import (
     live,
     observe,
     parse_version,
+    served_authorities,
 )
 
 WALL = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
@@ -181,6 +183,54 @@ async def test_a_replica_goes_on_when_the_server_was_away_and_says_so_once(serve
     await server.wait_until(lambda: told(server) == "101")
     assert len(caplog.records) == 1
     running.cancel()
+
+
+async def test_a_replica_tells_whose_certificate_it_serves_once_it_tells_anything(server, api):
+    reporter = ReplicaReporter(api, "ns", "web-1")
+    running = asyncio.create_task(reporter.run())
+    reporter.report_authority("aa")
+    await asyncio.sleep(0)
+    assert server.requests == []
+    reporter.report("100")
+    await server.wait_until(lambda: told(server) == "100")
+    assert await served_authorities(api, "ns") == {"aa"}
+    reporter.report_authority("bb")
+    await server.wait_until(lambda: server.leases[NAME]["metadata"]["annotations"][AUTHORITY_ANNOTATION] == "bb")
+    assert await served_authorities(api, "ns") == {"bb"}
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_leases_of_others_and_empty_reports_name_no_authority(server, api):
+    annotations = {AUTHORITY_ANNOTATION: "aa"}
+    server.put("other", {"metadata": {"labels": {"a": "b"}, "annotations": annotations}, "spec": {}})
+    server.put(
+        "new", {"metadata": {"labels": {LABEL: COMPONENT}, "annotations": {AUTHORITY_ANNOTATION: ""}}, "spec": {}}
+    )
+    server.put("older", {"metadata": {"labels": {LABEL: COMPONENT}}, "spec": {}})
+    assert await served_authorities(api, "ns") == frozenset()
+
+
+ACCOUNT = {"apiVersion": "v1", "kind": "ServiceAccount", "name": "sekisho-webhook", "uid": "u-1"}
+
+
+@pytest.mark.parametrize(
+    ("username", "owners"),
+    [
+        ("system:serviceaccount:ns:sekisho-webhook", [ACCOUNT]),
+        ("system:serviceaccount:other:sekisho-webhook", []),
+        ("admin", []),
+        (None, []),
+    ],
+)
+async def test_a_report_belongs_to_the_service_account_that_writes_it(server, api, username, owners):
+    server.user = {"username": username, "uid": "u-1"} if username else None
+    running = asyncio.create_task((reporter := ReplicaReporter(api, "ns", "web-1")).run())
+    reporter.report("100")
+    await server.wait_until(lambda: told(server) == "100")
+    assert server.leases[NAME]["metadata"]["ownerReferences"] == owners
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_stopping_is_not_held_up_by_a_server_that_does_not_answer(server, api, monkeypatch):

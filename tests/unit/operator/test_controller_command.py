@@ -39,8 +39,21 @@ def test_a_wrong_option_is_told_in_one_line(options, message):
     assert stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("certificates", ["cert-manager", "secret"])
+def test_serving_names_are_asked_for_only_where_certificates_are_made(certificates, tmp_path: Path):
+    absent = str(tmp_path / "absent")
+    assert "absent: no such file" in refused("--kubeconfig", absent, "--certificates", certificates)
+
+
 @pytest.mark.parametrize(
-    "options", [("--metrics-port", "70000"), ("--log-level", "loud"), ("--servingname", "a"), ("--metrics-port", "x")]
+    "options",
+    [
+        ("--certificates", "none"),
+        ("--metrics-port", "70000"),
+        ("--log-level", "loud"),
+        ("--servingname", "a"),
+        ("--metrics-port", "x"),
+    ],
 )
 def test_what_click_refuses_names_the_option(options):
     assert options[0] in refused(*options)

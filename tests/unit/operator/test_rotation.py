@@ -6,12 +6,21 @@ import pytest
 
 from sekisho.operator.certificates import (
     is_issued_by,
+    key_id,
     load_certificate,
     new_authority,
     new_serving,
     renewal_time,
 )
-from sekisho.operator.rotation import OVERLAP, PREVIOUS_CA, SecretContents, Trust, judge
+from sekisho.operator.rotation import (
+    MOST_PREVIOUS,
+    OVERLAP,
+    PREVIOUS_CA,
+    REPORT_INTERVAL,
+    SecretContents,
+    Trust,
+    judge,
+)
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 NAMES = ("127.0.0.1",)
@@ -25,9 +34,10 @@ class Cluster:
         self.tls: SecretContents = {}
         self.now = NOW
         self.names = NAMES
+        self.in_use: set[str] = set()
 
     def judge(self) -> Trust:
-        return judge(self.ca, self.tls, self.names, self.now)
+        return judge(self.ca, self.tls, self.in_use, self.names, self.now)
 
     def settle(self) -> Trust:
         trust = self.judge()
@@ -66,7 +76,7 @@ def test_from_empty_secrets_everything_is_made_once():
     cluster = Cluster()
     first = cluster.judge()
     assert first.why_new_authority == first.why_new_serving == "the certificate is missing"
-    assert not first.serves_previous
+    assert first.previous == ()
     cluster.settle()
     assert is_issued_by(cluster.serving, cluster.authority)
     assert cluster.tls["ca.crt"] == cluster.ca["ca.crt"]
@@ -100,8 +110,7 @@ def test_when_the_authority_is_lost_the_certificate_in_use_stays_trusted(cluster
     trust = cluster.judge()
     assert trust.why_new_authority is not None
     assert trust.why_new_serving == "another authority signed it"
-    assert trust.previous == old
-    assert trust.serves_previous
+    assert trust.previous == (old,)
     assert trust.bundle == trust.authority.certificate_pem + trust.authority_contents[PREVIOUS_CA]
 
 
@@ -122,15 +131,13 @@ def test_rotation_keeps_both_authorities_until_an_hour_after_the_new_certificate
     again = cluster.judge()
     assert again.why_new_authority is None
     assert again.bundle == trust.bundle
-    assert again.previous == old
-    assert again.serves_previous
+    assert again.previous == (old,)
 
     cluster.tls = again.serving_contents(NAMES, cluster.now)
     both = cluster.judge()
     assert both.why_new_serving is None
-    assert not both.serves_previous
     assert both.bundle == trust.bundle
-    assert both.next_change() == cluster.now + OVERLAP
+    assert both.next_look(cluster.now) == OVERLAP
 
     cluster.now += OVERLAP - timedelta(seconds=1)
     assert cluster.judge().bundle == trust.bundle
@@ -141,7 +148,7 @@ def test_rotation_keeps_both_authorities_until_an_hour_after_the_new_certificate
 
 
 def judge_authority(cluster: Cluster):
-    return judge(cluster.ca, cluster.tls, cluster.names, NOW).authority
+    return judge(cluster.ca, cluster.tls, set(), cluster.names, NOW).authority
 
 
 def test_renewing_the_certificate_leaves_the_authority_alone(cluster):
@@ -160,21 +167,79 @@ def test_a_new_name_renews_the_certificate(cluster):
     assert at_rest(cluster)
 
 
-def test_an_expired_certificate_is_not_waited_for(cluster):
-    cluster.now = cluster.authority.not_valid_after_utc + timedelta(days=1)
+def lost_authority(cluster: Cluster) -> None:
+    """The rotation that follows when the authority is lost, to its end."""
+    cluster.ca = {}
+    cluster.settle()
+
+
+def test_a_previous_authority_stays_for_as_long_as_a_replica_serves_its_certificate(cluster):
+    old = cluster.authority
+    cluster.in_use = {key_id(old), "of another webhook"}
+    lost_authority(cluster)
+    cluster.now += timedelta(days=1)
+    cluster.settle()
     trust = cluster.judge()
-    assert trust.serving is None
-    assert not trust.serves_previous
-    assert trust.previous is None
+    assert trust.previous == (old,)
+    assert trust.why_new_serving is None
+    assert trust.next_look(cluster.now) == REPORT_INTERVAL
 
-
-def test_after_a_clock_jump_into_the_future_and_back_everything_is_made_anew(cluster):
-    cluster.now = NOW + timedelta(days=20 * 365)
+    cluster.in_use = {key_id(cluster.authority), "of another webhook"}
     cluster.settle()
     assert at_rest(cluster)
+
+
+def test_two_rotations_in_a_row_keep_every_authority_that_is_in_use(cluster):
+    first = cluster.authority
+    cluster.in_use = {key_id(first)}
+    lost_authority(cluster)
+    second = cluster.authority
+    cluster.ca = {**cluster.ca, "ca.key": b"rubbish"}
+    cluster.settle()
+    assert cluster.judge().previous == (second, first)
+
+    cluster.now += OVERLAP
+    cluster.settle()
+    assert cluster.judge().previous == (first,)
+
+
+def test_the_authorities_that_are_kept_are_bounded(cluster):
+    for _ in range(2 * MOST_PREVIOUS):
+        cluster.in_use.add(key_id(cluster.authority))
+        cluster.ca = {**cluster.ca, "ca.key": b"rubbish"}
+        cluster.settle()
+    assert len(cluster.judge().previous) == MOST_PREVIOUS
+
+
+def test_an_expired_authority_is_replaced_and_stays_trusted_for_what_is_served(cluster):
+    old = cluster.authority
+    cluster.now = old.not_valid_after_utc + timedelta(days=1)
+    trust = cluster.judge()
+    assert trust.why_new_authority == "two thirds of its life are over"
+    assert trust.previous == (old,)
+
+
+def test_after_a_clock_jump_into_the_future_and_back_what_is_served_is_trusted_throughout(cluster):
+    """The replicas' clocks are right: they never take up the certificates of the future."""
+    old = cluster.authority
+    cluster.in_use = {key_id(old)}
+    cluster.now = NOW + timedelta(days=20 * 365)
+    cluster.settle()
+    assert cluster.judge().why_new_serving is None
+    assert old in cluster.judge().previous
+    cluster.now += 2 * OVERLAP
+    cluster.settle()
+    assert old in cluster.judge().previous
+
     cluster.now = NOW
-    assert cluster.judge().why_new_authority == "it is not valid yet: a clock was set back"
-    assert not cluster.judge().serves_previous
+    trust = cluster.judge()
+    assert trust.why_new_authority == "it is not valid yet: a clock was set back"
+    assert old in trust.previous
+    cluster.settle()
+    assert old in cluster.judge().previous
+
+    cluster.in_use = {key_id(cluster.authority)}
+    cluster.now += OVERLAP
     cluster.settle()
     assert at_rest(cluster)
 
@@ -190,4 +255,4 @@ def test_an_authority_that_signed_nothing_in_use_is_not_trusted(cluster):
 
 
 def test_the_next_change_is_the_renewal_of_the_certificate(cluster):
-    assert cluster.judge().next_change() == renewal_time(cluster.serving)
+    assert cluster.judge().next_look(NOW) == renewal_time(cluster.serving) - NOW

@@ -1,0 +1,62 @@
+"""Secrets and webhook configurations, as far as the controller reads them."""
+
+import msgspec
+from msgspec import Struct
+
+from sekisho.cluster.api import ApiClient, ApiError
+
+FIELD_MANAGER = "sekisho-controller"
+
+
+class Meta(Struct, rename="camel", frozen=True):
+    """The metadata of an object; one that is not there has no resourceVersion."""
+
+    uid: str = ""
+    resource_version: str = ""
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
+class Secret(Struct, frozen=True):
+    """A Secret; without a resourceVersion where there is none."""
+
+    metadata: Meta = Meta()
+    data: dict[str, bytes | None] | None = None
+
+    def contents(self) -> dict[str, bytes]:
+        """Its `data`, decoded."""
+        return {name: value for name, value in (self.data or {}).items() if value is not None}
+
+
+class ClientConfig(Struct, rename={"ca_bundle": "caBundle"}, frozen=True):
+    """How a webhook is called."""
+
+    ca_bundle: bytes | None = None
+
+
+class Webhook(Struct, rename="camel", frozen=True):
+    """One webhook of a configuration."""
+
+    client_config: ClientConfig
+
+
+class WebhookConfiguration(Struct, frozen=True):
+    """A ValidatingWebhookConfiguration or MutatingWebhookConfiguration."""
+
+    metadata: Meta
+    webhooks: tuple[Webhook, ...] | None = None
+
+
+def secret_path(namespace: str, name: str = "") -> str:
+    """The path of a namespace's Secrets, or of one of them."""
+    return f"/api/v1/namespaces/{namespace}/secrets" + (f"/{name}" if name else "")
+
+
+async def read_secret(api: ApiClient, namespace: str, name: str) -> Secret:
+    """A Secret as it is now; an empty one where there is none. Raises ApiError, ApiUnavailable."""
+    try:
+        return msgspec.json.decode(await api.get(secret_path(namespace, name)), type=Secret)
+    except ApiError as error:
+        if error.status == 404:
+            return Secret()
+        raise
