@@ -30,6 +30,18 @@ from sekisho.webhook.process import StoppedError, run
 @option("--tls-cert-file", type=FILE, help="The certificate and its chain, PEM; followed live.")
 @option("--tls-private-key-file", type=FILE, help="The key of --tls-cert-file, PEM, not encrypted.")
 @option(
+    "--client-ca-file",
+    type=FILE,
+    help="Let in only clients with a certificate of the authorities in this file, PEM; followed live.",
+)
+@option(
+    "--client-name",
+    multiple=True,
+    metavar="NAME",
+    help="A common name or alternative name that a client's certificate must have, with --client-ca-file; may be"
+    " repeated. Without it, every name will do.",
+)
+@option(
     "--policy-dir",
     type=FILE,
     help="Enforce the policies in this folder instead of a cluster's; followed live. Nothing is asked of a cluster.",
@@ -65,6 +77,8 @@ def webhook(**given: Any) -> None:
 def _checked(options: Options) -> Options:
     if (options.tls_cert_file is None) != (options.tls_private_key_file is None):
         raise StartError("--tls-cert-file and --tls-private-key-file go together")
+    if options.client_name and options.client_ca_file is None:
+        raise StartError("--client-name goes with --client-ca-file")
     if options.tls_cert_file is not None:
         if options.certificate_secret is not None:
             raise StartError("give either --certificate-secret or --tls-cert-file")

@@ -1,14 +1,19 @@
-"""The serving certificate: checked before it is served, and swapped while connections live on."""
+"""The serving certificate: checked before it is served, and swapped while connections live on.
+
+So is the authority of clients, where one is given: a client without a certificate of it ends at the handshake.
+"""
 
 import logging
 import ssl
 import tempfile
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Struct
 
 logger = logging.getLogger(__name__)
@@ -30,7 +35,10 @@ class Checked(Struct, frozen=True):
 
     pair: Pair
     context: ssl.SSLContext
+    begins: datetime
     expires: datetime
+    authority: str
+    """The key id of the authority that signed it, in hex; empty when the certificate does not say."""
 
 
 class _SecretData(Struct, frozen=True):
@@ -56,7 +64,20 @@ def read_pair(certificate: Path, key: Path) -> Pair:
         raise CertificateError(f"{error.filename} cannot be read: {error.strerror}") from None
 
 
-def check_pair(pair: Pair, now: datetime) -> Checked:
+def read_client_ca(file: Path) -> str:
+    """The certificates in a file, PEM, by which clients are known. Raises CertificateError."""
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise CertificateError(f"{error.filename} cannot be read: {error.strerror}") from None
+    try:
+        found = x509.load_pem_x509_certificates(text)
+    except ValueError:
+        raise CertificateError(f"{file} holds no PEM certificate, or a broken one") from None
+    return "".join(each.public_bytes(Encoding.PEM).decode() for each in found)
+
+
+def check_pair(pair: Pair, now: datetime, client_ca: str | None = None) -> Checked:
     """Try a pair in a context of its own. Raises CertificateError when it does not fit together, or is out of date."""
     try:
         leaf = x509.load_pem_x509_certificates(pair.certificate)[0]
@@ -64,7 +85,7 @@ def check_pair(pair: Pair, now: datetime) -> Checked:
         raise CertificateError("the certificate is not PEM") from None
     if leaf.not_valid_after_utc <= now:
         raise CertificateError(f"the certificate expired at {leaf.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}")
-    context = _context()
+    context = _context(client_ca)
     with tempfile.TemporaryDirectory() as folder:  # OpenSSL reads a pair from files only
         certificate, key = Path(folder, "tls.crt"), Path(folder, "tls.key")
         certificate.write_bytes(pair.certificate)
@@ -76,14 +97,23 @@ def check_pair(pair: Pair, now: datetime) -> Checked:
             mismatch = error.reason == "KEY_VALUES_MISMATCH"
             problem = "does not belong to the certificate" if mismatch else "cannot be read as an unencrypted PEM key"
             raise CertificateError(f"the private key {problem}") from None
-    return Checked(pair, context, leaf.not_valid_after_utc)
+    return Checked(pair, context, leaf.not_valid_before_utc, leaf.not_valid_after_utc, _authority_of(leaf))
 
 
 class ServingCertificate:
-    """What a listener serves: give it `context`, and `offer` each pair as it comes."""
+    """What a listener serves: give it `context`, and `offer` each pair as it comes.
 
-    def __init__(self) -> None:
+    Everybody is let in, unless `know_clients` is called before the listener starts. Both may be called in any thread.
+    `on_served` is called, perhaps in another thread, with the key id of the authority of each pair when it is served.
+    """
+
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._clock = clock
+        self._client_ca: str | None = None
+        self._changing = threading.Lock()
         self._served: Checked | None = None
+        self._coming: Checked | None = None
+        self.on_served: Callable[[str], object] = lambda authority: None
         self.problem = "no certificate has been given yet"
         """Why the pair offered last is not served; empty when it is."""
         self.context = _context()
@@ -96,21 +126,33 @@ class ServingCertificate:
         """When the served certificate expires; None when there is none."""
         return self._served.expires if self._served is not None else None
 
-    def offer(self, pair: Pair, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        """Serve this pair from now on; one that cannot be served is logged, and the old one stays."""
+    def offer(self, pair: Pair) -> None:
+        """Serve this pair from now on; one that cannot be served is logged, and the old one stays.
+
+        One that is not valid yet waits: the API server would not take it, and it is the maker's clock that is wrong.
+        """
+        with self._changing:
+            self._offer(pair)
+
+    def _offer(self, pair: Pair) -> None:
+        self._coming = None
         if self._served is not None and pair == self._served.pair:
             self.problem = ""
             return
         if not pair.certificate or not pair.key:
             self.refuse("it is not complete yet")
             return
+        now = self._clock()
         try:
-            self._served = check_pair(pair, clock())
+            checked = check_pair(pair, now, self._client_ca)
         except CertificateError as error:
             self.refuse(str(error))
             return
-        self.problem = ""
-        logger.info("serving a new certificate", extra={"expires": self._served.expires.isoformat()})
+        if self._served is not None and not _is_due(checked, self._served, now):
+            self._coming = checked
+            self.refuse(f"it is not valid before {checked.begins:%Y-%m-%dT%H:%M:%SZ}")
+            return
+        self._serve(checked)
 
     def refuse(self, problem: str) -> None:
         """Take note of a pair that cannot be served."""
@@ -119,13 +161,59 @@ class ServingCertificate:
             kept = "still serving the last one" if self._served is not None else "none is served"
             logger.warning("cannot serve the new certificate, %s: %s", kept, problem)
 
+    def know_clients(self, client_ca: str) -> None:
+        """Let in only who has a certificate of this authority (PEM) from now on; connections that are open stay."""
+        with self._changing:
+            if self._client_ca is None:
+                _ask_for_certificates(self.context)
+            self._client_ca = client_ca
+            # An authority can't be taken out of a context again: each pair gets a new one.
+            if self._served is not None:
+                self._served = check_pair(self._served.pair, self._served.begins, client_ca)
+            if self._coming is not None:
+                self._coming = check_pair(self._coming.pair, self._coming.begins, client_ca)
+
+    def _serve(self, checked: Checked) -> None:
+        self._served = checked
+        self.problem = ""
+        logger.info("serving a new certificate", extra={"expires": checked.expires.isoformat()})
+        self.on_served(checked.authority)
+
     def _choose(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        coming = self._coming
+        if coming is not None and self._served is not None and _is_due(coming, self._served, self._clock()):
+            self._coming = None
+            self._serve(coming)
         if self._served is not None:
             connection.context = self._served.context
 
 
-def _context() -> ssl.SSLContext:
+def _is_due(coming: Checked, served: Checked, now: datetime) -> bool:
+    """Whether to serve a pair now: it is valid, or there is nothing better."""
+    return coming.begins <= now or served.expires <= now
+
+
+def _authority_of(leaf: x509.Certificate) -> str:
+    try:
+        key_id = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+    except (x509.ExtensionNotFound, ValueError):
+        return ""
+    return key_id.hex() if key_id is not None else ""
+
+
+def _context(client_ca: str | None = None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
+    if client_ca is not None:
+        _ask_for_certificates(context)
+        context.load_verify_locations(cadata=client_ca)
     return context
+
+
+def _ask_for_certificates(context: ssl.SSLContext) -> None:
+    # A resumed session would let its client in without a look at the authority of today. In TLS 1.3 it takes a ticket
+    # to resume one, and a client's certificate travels encrypted.
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.num_tickets = 0
+    context.verify_mode = ssl.CERT_REQUIRED

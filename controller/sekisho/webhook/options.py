@@ -9,7 +9,7 @@ class Options(Struct, frozen=True):
     """The options of the process, parsed once; each is documented at the command line.
 
     Either `certificate_secret` is given, or `tls_cert_file` and `tls_private_key_file` are. With `policy_dir` nothing
-    is asked of a cluster, and the pair comes from files.
+    is asked of a cluster, and the pair comes from files. `client_name` goes with `client_ca_file` only.
     """
 
     kubeconfig: Path | None
@@ -21,6 +21,8 @@ class Options(Struct, frozen=True):
     certificate_secret: str | None
     tls_cert_file: Path | None
     tls_private_key_file: Path | None
+    client_ca_file: Path | None
+    client_name: tuple[str, ...]
     policy_dir: Path | None
     replica: str
     drain_seconds: float

@@ -19,6 +19,7 @@ from sekisho.cluster.replicas import ReplicaReporter
 from sekisho.policies import PolicySet
 from sekisho.webhook import supplies
 from sekisho.webhook.certificates import ServingCertificate
+from sekisho.webhook.clients import Handler, only_named
 from sekisho.webhook.denials import report_denial
 from sekisho.webhook.health import Health
 from sekisho.webhook.metrics import Metrics
@@ -90,6 +91,11 @@ class Process:
                 api, options.namespace, options.certificate_secret, self._certificate
             )
             self._needed.append(secret)
+        self._handler: Handler = self._reviews.handle
+        if options.client_ca_file is not None:
+            self._needed.append(supplies.clients_from_file(options.client_ca_file, self._certificate))
+            if options.client_name:
+                self._handler = only_named(options.client_name, self._handler, self._metrics)
         for supply in self._needed:
             self._metrics.add_source(supply.families)
 
@@ -98,6 +104,8 @@ class Process:
         reflector, labels = supplies.labels_from_cluster(api)
         recorder = EventRecorder(api, Owners(api), options.replica)
         reporter = ReplicaReporter(api, options.namespace, options.replica)
+        loop = asyncio.get_running_loop()
+        self._certificate.on_served = lambda key_id: loop.call_soon_threadsafe(reporter.report_authority, key_id)
         reviews = Reviews(
             PolicySet(()),
             Namespaces(api, reflector),
@@ -137,7 +145,7 @@ class Process:
             lambda: [gauges("sekisho_webhook_ready", "1 while /readyz says so, else 0.", (), {(): not missing()})]
         )
         health = web.ServerRunner(http_server(Health(self._metrics, missing).handle))
-        runner = web.ServerRunner(http_server(self._reviews.handle), shutdown_timeout=FINISH_SECONDS)
+        runner = web.ServerRunner(http_server(self._handler), shutdown_timeout=FINISH_SECONDS)
         stopping = asyncio.create_task(stop.wait())
         tasks = [asyncio.create_task(supply.keep(), name=supply.name) for supply in self._needed]
         try:

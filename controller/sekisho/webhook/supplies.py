@@ -23,7 +23,14 @@ from sekisho.policies import (
     decode_policy,
     read_policies,
 )
-from sekisho.webhook.certificates import CertificateError, Pair, ServingCertificate, decode_pair, read_pair
+from sekisho.webhook.certificates import (
+    CertificateError,
+    Pair,
+    ServingCertificate,
+    decode_pair,
+    read_client_ca,
+    read_pair,
+)
 from sekisho.webhook.files import fingerprint, poll
 from sekisho.webhook.namespaces import PATH as NAMESPACES
 from sekisho.webhook.namespaces import decode_labels
@@ -164,6 +171,29 @@ def certificate_from_files(pair: tuple[Path, Path], certificate: ServingCertific
         lambda: _lacking(certificate),
         lambda: _expiry(certificate),
     )
+
+
+def clients_from_file(file: Path, certificate: ServingCertificate) -> Supply:
+    """The authority of the clients that are let in. Raises StartError when it is not usable now; later, the last good
+    one stays.
+    """
+    seen = fingerprint(file)
+
+    def load() -> None:
+        certificate.know_clients(read_client_ca(file))
+        logger.info("letting in clients with a certificate of the authority in %s", file)
+
+    def reload() -> None:
+        try:
+            load()
+        except CertificateError as error:
+            logger.error("the authority of clients is not usable, the last good one stays in force: %s", error)
+
+    try:
+        load()
+    except CertificateError as error:
+        raise StartError(f"--client-ca-file: {error}") from None
+    return Supply("the authority of clients", lambda: poll((file,), seen, reload))
 
 
 def events(recorder: EventRecorder) -> Supply:

@@ -13,8 +13,10 @@ from cryptography.x509.oid import NameOID
 from sekisho.webhook.certificates import Pair
 
 
-def make_pair(name: str = "sekisho", days: float = 1, kind: str = "ec", password: bytes | None = None) -> Pair:
-    """A pair that expires in so many days; a negative number makes one that has expired."""
+def make_pair(
+    name: str = "sekisho", days: float = 1, kind: str = "ec", password: bytes | None = None, age: float = 30
+) -> Pair:
+    """A pair that expires in so many days and is so many days old; a negative number is the other side of now."""
     key = ec.generate_private_key(ec.SECP256R1()) if kind == "ec" else rsa.generate_private_key(65537, 2048)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -24,7 +26,7 @@ def make_pair(name: str = "sekisho", days: float = 1, kind: str = "ec", password
         .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=30))
+        .not_valid_before(now - timedelta(days=age))
         .not_valid_after(now + timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
@@ -34,6 +36,44 @@ def make_pair(name: str = "sekisho", days: float = 1, kind: str = "ec", password
     return Pair(
         certificate.public_bytes(Encoding.PEM), key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
     )
+
+
+class ClientAuthority:
+    """An authority of clients, all of one name; `issue` gives a certificate of it, with its key."""
+
+    def __init__(self) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "clients")])
+        constraints = x509.BasicConstraints(ca=True, path_length=None)
+        self.pem = self._sign(self._name, self._key, constraints).public_bytes(Encoding.PEM)
+
+    def issue(self, name: str) -> Pair:
+        """The certificate of a client called `name`."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = self._sign(subject, key, x509.BasicConstraints(ca=False, path_length=None))
+        return Pair(
+            certificate.public_bytes(Encoding.PEM),
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
+        )
+
+    def _sign(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, constraints: x509.BasicConstraints
+    ) -> x509.Certificate:
+        now = datetime.now(UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=1))
+            .not_valid_after(now + timedelta(days=1))
+            .add_extension(constraints, critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
 
 
 def write_pair(pair: Pair, folder: Path) -> tuple[Path, Path]:

@@ -14,6 +14,7 @@ from pairs import make_pair
 from sekisho.admission import Outcome
 from sekisho.policies import ClusterPodPolicy, PolicySet
 from sekisho.webhook.certificates import ServingCertificate
+from sekisho.webhook.clients import only_named
 from sekisho.webhook.metrics import Metrics
 from sekisho.webhook.process import http_server
 from sekisho.webhook.reviews import Reviews
@@ -97,12 +98,17 @@ class Served:
 
 
 @asynccontextmanager
-async def serving_reviews(*policies: ClusterPodPolicy, namespaces: Any = None) -> AsyncIterator[Served]:
-    """Serve reviews by these policies."""
+async def serving_reviews(
+    *policies: ClusterPodPolicy, namespaces: Any = None, client_ca: bytes = b"", client_names: tuple[str, ...] = ()
+) -> AsyncIterator[Served]:
+    """Serve reviews by these policies, to all clients or to those of an authority, with one of these names."""
     metrics, denials = Metrics(), list[Outcome]()
     reviews = Reviews(PolicySet.of(policies or [policy()]), namespaces, metrics, denials.append)
     served = Served(reviews, metrics, denials)
-    runner = web.ServerRunner(http_server(reviews.handle), shutdown_timeout=0.1)
+    if client_ca:
+        served.certificate.know_clients(client_ca.decode())
+    handler = only_named(client_names, reviews.handle, metrics) if client_names else reviews.handle
+    runner = web.ServerRunner(http_server(handler), shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=served.certificate.context)
     await site.start()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from pairs import make_pair, write_pair
-from serving_reviews import GOOD, pod, review, serving_reviews
+from pairs import ClientAuthority, make_pair, write_pair
+from serving_reviews import GOOD, Served, pod, review, serving_reviews
 
 from sekisho.webhook.certificates import (
     CertificateError,
@@ -20,6 +20,7 @@ from sekisho.webhook.certificates import (
     decode_pair,
     read_pair,
 )
+from sekisho.webhook.clients import names_in
 
 NOW = datetime.now(UTC)
 
@@ -129,3 +130,135 @@ async def test_swap_shows_the_new_certificate_and_keeps_connections(old: str, ne
         assert b" 200 " in await reader.readline()
         writer.close()
         assert await served.allowed(review(pod(GOOD)))
+
+
+def test_a_pair_that_is_not_valid_yet_waits_until_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    now = NOW
+    certificate = ServingCertificate(lambda: now)
+    served: list[str] = []
+    certificate.on_served = served.append
+    certificate.offer(GOOD_PAIR)
+    present = certificate.expires
+    coming = make_pair(days=300, age=-100)
+    certificate.offer(coming)
+    assert certificate.problem.startswith("it is not valid before 20")
+    assert certificate.expires == present
+    certificate.offer(coming)
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
+
+    now += timedelta(days=101)
+    certificate.context.sni_callback(_Connection(), None, certificate.context)  # a handshake
+    assert certificate.expires != present
+    assert certificate.problem == ""
+    assert len(served) == 2
+
+
+class _Connection:
+    context: ssl.SSLContext
+
+
+def test_a_pair_that_is_not_valid_yet_is_better_than_none_or_an_expired_one() -> None:
+    now = NOW
+    certificate = ServingCertificate(lambda: now)
+    certificate.offer(make_pair(days=300, age=-100))
+    assert certificate.problem == ""
+    certificate = ServingCertificate(lambda: now)
+    certificate.offer(make_pair(days=1))
+    now += timedelta(days=2)
+    certificate.offer(make_pair(days=300, age=-100))
+    assert certificate.problem == ""
+
+
+def test_a_pair_made_by_a_clock_that_was_set_back_since_gives_way() -> None:
+    certificate = ServingCertificate()
+    certificate.offer(GOOD_PAIR)
+    certificate.offer(make_pair(days=300, age=-100))
+    better = make_pair(days=5)
+    certificate.offer(better)
+    assert certificate.problem == ""
+    assert check_pair(better, NOW).expires == certificate.expires
+
+
+# The authority of clients.
+
+
+def client_context(served: Served, pair: Pair | None, folder: Path) -> ssl.SSLContext:
+    context = served.trust()
+    if pair is not None:
+        folder.mkdir(exist_ok=True)
+        context.load_cert_chain(*write_pair(pair, folder))
+    return context
+
+
+async def is_let_in(served: Served, context: ssl.SSLContext) -> bool:
+    """Whether a review is answered on a new connection."""
+    body = json.dumps(review(pod(GOOD))).encode()
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port, ssl=context)
+        head = "POST /validate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        answer = await reader.readline()
+        writer.close()
+    except (ssl.SSLError, ConnectionError):
+        return False
+    return answer.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_clients_are_let_in_by_the_authority_of_the_moment(tmp_path: Path) -> None:
+    first, second = ClientAuthority(), ClientAuthority()
+    async with serving_reviews(client_ca=first.pem) as served:
+        ours = client_context(served, first.issue("a"), tmp_path / "first")
+        others = client_context(served, second.issue("a"), tmp_path / "second")
+        nobody = client_context(served, None, tmp_path)
+        assert [await is_let_in(served, each) for each in (ours, others, nobody)] == [True, False, False]
+
+        served.certificate.know_clients((first.pem + second.pem).decode())
+        assert [await is_let_in(served, each) for each in (ours, others, nobody)] == [True, True, False]
+
+        served.certificate.know_clients(second.pem.decode())
+        assert [await is_let_in(served, each) for each in (ours, others, nobody)] == [False, True, False]
+
+
+async def test_a_new_serving_certificate_keeps_the_authority_of_clients(tmp_path: Path) -> None:
+    authority = ClientAuthority()
+    async with serving_reviews(client_ca=authority.pem) as served:
+        served.pair = make_pair(kind="rsa")
+        served.certificate.offer(served.pair)
+        assert await is_let_in(served, client_context(served, authority.issue("a"), tmp_path))
+        assert not await is_let_in(served, client_context(served, None, tmp_path))
+
+
+async def test_an_old_protocol_and_a_session_of_before_let_nobody_in(tmp_path: Path) -> None:
+    authority = ClientAuthority()
+    async with serving_reviews(client_ca=authority.pem) as served:
+        context = client_context(served, authority.issue("a"), tmp_path)
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port, ssl=context)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert await reader.readline()
+        assert not writer.get_extra_info("ssl_object").session.has_ticket
+        writer.close()
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        assert not await is_let_in(served, context)
+
+
+async def test_without_an_authority_of_clients_everybody_is_let_in(tmp_path: Path) -> None:
+    async with serving_reviews() as served:
+        for pair in (None, ClientAuthority().issue("a")):
+            assert await is_let_in(served, client_context(served, pair, tmp_path))
+
+
+@pytest.mark.parametrize(("name", "is_allowed"), [("apiserver", True), ("apiserver2", False), ("", False)])
+async def test_only_a_client_with_an_allowed_name_gets_verdicts(name: str, is_allowed: bool, tmp_path: Path) -> None:
+    authority = ClientAuthority()
+    async with serving_reviews(client_ca=authority.pem, client_names=("other", "apiserver")) as served:
+        pair = authority.issue(name or "x")
+        assert await is_let_in(served, client_context(served, pair, tmp_path)) == is_allowed
+
+
+def test_names_are_common_and_alternative_ones_and_no_other_part_of_the_subject() -> None:
+    certificate = {
+        "subject": ((("organizationName", "org"),), (("commonName", "cn"),)),
+        "subjectAltName": (("DNS", "dns.example"), ("IP Address", "192.0.2.1"), ("URI", "spiffe://a/b")),
+    }
+    assert names_in(certificate) == {"cn", "dns.example", "192.0.2.1", "spiffe://a/b"}
+    assert names_in({}) == set()

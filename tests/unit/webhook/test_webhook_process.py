@@ -259,6 +259,8 @@ def problem(folder: Path, **changes: Any) -> str:
         certificate_secret=None,
         tls_cert_file=folder / "tls.crt",
         tls_private_key_file=folder / "tls.key",
+        client_ca_file=None,
+        client_name=(),
         policy_dir=folder / "policies",
         replica="local",
         drain_seconds=0,
@@ -281,6 +283,10 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     assert "does not belong to the certificate" in problem(tmp_path)
     key.unlink()
     assert "tls.key cannot be read" in problem(tmp_path)
+    write_pair(make_pair(), tmp_path)
+    assert "--client-ca-file: " in problem(tmp_path, client_ca_file=tmp_path / "absent.crt")
+    assert "tls.key holds no PEM certificate" in problem(tmp_path, client_ca_file=tmp_path / "tls.key")
+    key.unlink()
     assert "missing: no such file" in problem(tmp_path, policy_dir=None, kubeconfig=tmp_path / "missing")
     assert "cannot listen on here:0" in problem(tmp_path, bind_address="here")
 
@@ -291,6 +297,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         (("--tls-cert-file=a",), "go together"),
         (("--tls-private-key-file=a",), "go together"),
         (("--tls-cert-file=a", "--tls-private-key-file=b", "--certificate-secret=c"), "either --certificate-secret or"),
+        (("--client-name=a",), "--client-name goes with --client-ca-file"),
         (("--policy-dir=a",), "--policy-dir asks nothing of a cluster"),
         (("--port=70000",), "--port"),
         (("--log-level=loud",), "--log-level"),
