@@ -286,7 +286,10 @@ def test_certificates_are_asked_for_the_names_that_the_api_server_calls(
     assert [value.removeprefix("--serving-name=") for value in given if value.startswith("--serving-name")] == names
 
 
-@pytest.mark.parametrize("values", [(), ("logLevel=debug",)])
+@pytest.mark.parametrize(
+    "values",
+    [(), ("logLevel=debug",), ("certificates.mode=secret", "certificates.secretName=sekisho-webhook-tls")],
+)
 def test_the_processes_understand_their_arguments(values: tuple[str, ...]) -> None:
     for name, pod in deployments(*values).items():
         command, *options = arguments(pod)
@@ -297,7 +300,7 @@ def test_the_processes_understand_their_arguments(values: tuple[str, ...]) -> No
         given = process.make_context(command, options, parent=group).params
         assert given["namespace"] == "sekisho-system"
         assert given["certificate_secret"] == "sekisho-webhook-tls"
-        assert given["log_level"] == ("debug" if values else "info")
+        assert given["log_level"] == ("debug" if values == ("logLevel=debug",) else "info")
         (container,) = pod["containers"]
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
         assert ports["metrics"] == given["metrics_port"]
@@ -335,11 +338,122 @@ def test_the_pods_pass_the_restricted_standard() -> None:
     assert "2 checked: 2 pass" in finished.stdout
 
 
+# Certificates.
+
+BY_SECRET = ("certificates.mode=secret", "certificates.secretName=corp-tls")
+BY_CERT_MANAGER = ("certificates.mode=cert-manager",)
+
+
+def of_cert_manager(*values: str) -> dict[str, Object]:
+    """The specs of cert-manager's objects."""
+    return {
+        identity(found): found["spec"]
+        for found in render(*values)
+        if found["apiVersion"].startswith("cert-manager.io/")
+    }
+
+
+def test_only_certificates_of_the_controllers_own_making_come_with_secrets() -> None:
+    own = {"Secret/sekisho-ca", "Secret/sekisho-webhook-tls"}
+    assert identities(render()) - identities(render(*BY_SECRET)) == own
+    assert identities(render(*BY_SECRET)) - identities(render()) == set()
+    assert identities(render()) - identities(render(*BY_CERT_MANAGER)) == own
+    assert of_cert_manager() == of_cert_manager(*BY_SECRET) == {}
+
+
+def test_cert_manager_is_asked_for_an_authority_and_a_certificate_of_it() -> None:
+    found = of_cert_manager(*BY_CERT_MANAGER)
+    assert set(found) == {
+        "Issuer/sekisho-selfsigned",
+        "Certificate/sekisho-ca",
+        "Issuer/sekisho-ca",
+        "Certificate/sekisho-webhook",
+    }
+    authority, certificate = found["Certificate/sekisho-ca"], found["Certificate/sekisho-webhook"]
+    assert authority["isCA"]
+    assert authority["issuerRef"]["name"] == "sekisho-selfsigned"
+    assert found["Issuer/sekisho-selfsigned"] == {"selfSigned": {}}
+    assert found["Issuer/sekisho-ca"] == {"ca": {"secretName": authority["secretName"]}}
+    assert certificate["issuerRef"] == {"group": "cert-manager.io", "kind": "Issuer", "name": "sekisho-ca"}
+    assert certificate["secretName"] != authority["secretName"]
+    assert certificate["dnsNames"] == [
+        "sekisho-webhook.sekisho-system.svc",
+        "sekisho-webhook.sekisho-system.svc.cluster.local",
+    ]
+    for each in (authority, certificate):  # renewed at two thirds of its life
+        life, before = (int(each[name].removesuffix("h")) for name in ("duration", "renewBefore"))
+        assert before * 3 == life
+
+
+def test_an_issuer_of_ones_own_signs_the_certificate() -> None:
+    ref = {"name": "corp", "kind": "ClusterIssuer", "group": "cert-manager.io"}
+    found = of_cert_manager(*BY_CERT_MANAGER, "certificates.issuerRef.name=corp")
+    assert set(found) == {"Certificate/sekisho-webhook"}
+    assert found["Certificate/sekisho-webhook"]["issuerRef"] == ref
+
+
+@pytest.mark.parametrize(
+    ("url", "field", "names"),
+    [
+        ("https://webhook.example:9443", "dnsNames", ["webhook.example"]),
+        ("https://1a.example", "dnsNames", ["1a.example"]),
+        ("https://192.0.2.1:9443", "ipAddresses", ["192.0.2.1"]),
+        ("https://[2001:db8::1]:9443", "ipAddresses", ["2001:db8::1"]),
+    ],
+)
+def test_a_webhook_outside_gets_a_certificate_for_its_name_or_address(url: str, field: str, names: list[str]) -> None:
+    spec = of_cert_manager(*BY_CERT_MANAGER, f"webhook.url={url}")["Certificate/sekisho-webhook"]
+    assert spec[field] == names
+    assert not {"dnsNames", "ipAddresses"} - {field} & set(spec)
+
+
+def test_cert_managers_injector_is_pointed_at_the_certificate() -> None:
+    for values, annotations in (
+        ((), None),
+        (BY_SECRET, None),
+        (BY_CERT_MANAGER, {"cert-manager.io/inject-ca-from": "sekisho-system/sekisho-webhook"}),
+    ):
+        found = [each for each in render(*values) if each["kind"].endswith("WebhookConfiguration")]
+        assert [each["metadata"].get("annotations") for each in found] == [annotations] * 2
+
+
+def test_both_processes_are_told_the_secret() -> None:
+    for values, secret in (
+        ((), "sekisho-webhook-tls"),
+        (BY_SECRET, "corp-tls"),
+        (BY_CERT_MANAGER, of_cert_manager(*BY_CERT_MANAGER)["Certificate/sekisho-webhook"]["secretName"]),
+    ):
+        pods = deployments(*values)
+        assert f"--certificate-secret={secret}" in arguments(pods["sekisho-webhook"])
+        told = [value for value in arguments(pods["sekisho-controller"]) if value.startswith("--certificate-secret")]
+        assert told == ([] if values == BY_CERT_MANAGER else [f"--certificate-secret={secret}"])
+
+
+def test_the_name_of_the_secret_is_asked_for() -> None:
+    assert "certificates.secretName is required" in template(IMAGE, "certificates.mode=secret").stderr
+
+
+def test_clients_are_known_by_a_config_map() -> None:
+    assert not [value for value in arguments(deployments()["sekisho-webhook"]) if value.startswith("--client")]
+    pods = deployments(
+        "webhook.clientCA.configMap=callers", "webhook.clientCA.key=a.crt", "webhook.clientCA.names={b,c}"
+    )
+    webhook = pods["sekisho-webhook"]
+    (container,) = webhook["containers"]
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "client-ca"]
+    (volume,) = [volume for volume in webhook["volumes"] if volume["name"] == "client-ca"]
+    assert volume["configMap"] == {"name": "callers"}
+    given = arguments(webhook)
+    assert f"--client-ca-file={mount['mountPath']}/a.crt" in given
+    assert [value for value in given if value.startswith("--client-name")] == ["--client-name=b", "--client-name=c"]
+    assert "client-ca" not in json.dumps(pods["sekisho-controller"])
+
+
 # Permissions.
 
 
-def rules() -> Iterator[tuple[str, Object]]:
-    for found in render():
+def rules(*values: str) -> Iterator[tuple[str, Object]]:
+    for found in render(*values):
         if found["kind"] in ("Role", "ClusterRole"):
             yield from ((identity(found), rule) for rule in found["rules"])
 
@@ -350,16 +464,40 @@ def test_no_permission_is_wider_than_named_verbs_on_named_resources() -> None:
         assert not words & {"*", "escalate", "bind", "impersonate", "deletecollection"}, role
 
 
-def test_secrets_are_readable_by_name_in_the_releases_namespace_only() -> None:
-    readable = {
-        role: rule["resourceNames"]
-        for role, rule in rules()
-        if "secrets" in rule["resources"] and rule["verbs"] != ["create"]
-    }
-    assert readable == {
-        "Role/sekisho-webhook": ["sekisho-webhook-tls"],
-        "Role/sekisho-controller": ["sekisho-webhook-tls", "sekisho-ca"],
-    }
+READ = ["get", "list", "watch"]
+SECRETS_BY_MODE: list[tuple[tuple[str, ...], list[tuple[str, list[str] | None, list[str]]]]] = [
+    (
+        (),
+        [
+            ("Role/sekisho-controller", ["sekisho-webhook-tls", "sekisho-ca"], [*READ, "patch"]),
+            ("Role/sekisho-controller", None, ["create"]),
+            ("Role/sekisho-webhook", ["sekisho-webhook-tls"], READ),
+        ],
+    ),
+    (
+        BY_SECRET,
+        [("Role/sekisho-controller", ["corp-tls"], READ), ("Role/sekisho-webhook", ["corp-tls"], READ)],
+    ),
+    (BY_CERT_MANAGER, [("Role/sekisho-webhook", ["sekisho-webhook-cert-manager"], READ)]),
+]
+
+
+@pytest.mark.parametrize(("values", "wanted"), SECRETS_BY_MODE)
+def test_secrets_are_read_and_written_by_name_as_the_certificates_need_it(
+    values: tuple[str, ...], wanted: list[tuple[str, list[str] | None, list[str]]]
+) -> None:
+    found = [
+        (role, rule.get("resourceNames"), rule["verbs"])
+        for role, rule in rules(*values)
+        if "secrets" in rule["resources"]
+    ]
+    assert found == wanted
+
+
+def test_the_controller_changes_webhook_configurations_unless_cert_manager_does() -> None:
+    for values, is_allowed in (((), True), (BY_SECRET, True), (BY_CERT_MANAGER, False)):
+        resources = [name for _, rule in rules(*values) for name in rule["resources"]]
+        assert ("validatingwebhookconfigurations" in resources) == is_allowed
 
 
 def test_cluster_wide_permissions_to_change_are_these() -> None:
@@ -453,7 +591,15 @@ OTHER_VALUES: dict[str, tuple[str, ...]] = {
     "crds.install": ("crds.install=false",),
     "crds.keep": ("crds.keep=false",),
     "excludeNamespaces": ('excludeNamespaces:=["calico-system"]',),
+    "certificates.mode": ("certificates.mode=cert-manager",),
+    "certificates.secretName": ("certificates.secretName=other-tls",),
+    "certificates.issuerRef.name": ("certificates.issuerRef.name=corp",),
+    "certificates.issuerRef.kind": ("certificates.issuerRef.kind=Issuer",),
+    "certificates.issuerRef.group": ("certificates.issuerRef.group=issuers.example",),
     "webhook.url": (OUTSIDE,),
+    "webhook.clientCA.configMap": ("webhook.clientCA.configMap=callers",),
+    "webhook.clientCA.key": ("webhook.clientCA.key=callers.crt",),
+    "webhook.clientCA.names": ("webhook.clientCA.names={kube-apiserver}",),
     "webhook.replicas": ("webhook.replicas=5",),
     "webhook.timeoutSeconds": ("webhook.timeoutSeconds=5",),
     "webhook.admitPodsUnjudged": ("webhook.admitPodsUnjudged=true",),
@@ -489,6 +635,12 @@ NEEDED_FIRST = {
     "prometheusRule.labels": ("prometheusRule.enabled=true",),
     "prometheusRule.runbookUrl": ("prometheusRule.enabled=true",),
     "dashboard.labels": ("dashboard.enabled=true",),
+    "certificates.secretName": ("certificates.mode=secret", "certificates.secretName=corp-tls"),
+    "certificates.issuerRef.name": BY_CERT_MANAGER,
+    "certificates.issuerRef.kind": (*BY_CERT_MANAGER, "certificates.issuerRef.name=corp"),
+    "certificates.issuerRef.group": (*BY_CERT_MANAGER, "certificates.issuerRef.name=corp"),
+    "webhook.clientCA.key": ("webhook.clientCA.configMap=callers",),
+    "webhook.clientCA.names": ("webhook.clientCA.configMap=callers",),
     "serviceMonitor.labels": ("serviceMonitor.enabled=true",),
     "serviceMonitor.interval": ("serviceMonitor.enabled=true",),
 }

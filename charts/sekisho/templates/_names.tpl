@@ -40,3 +40,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 - {{ $service }}.cluster.local
 {{- end -}}
 {{- end -}}
+
+{{/* The Secret with the certificate that the webhook serves. cert-manager wants a type that one of another mode can't change to. */}}
+{{- define "sekisho.certificateSecret" -}}
+{{- if eq .Values.certificates.mode "secret" -}}
+{{ required "certificates.secretName is required when certificates.mode is secret: a Secret with tls.crt, tls.key and ca.crt" .Values.certificates.secretName }}
+{{- else -}}
+{{ printf "%s-webhook-%s" (include "sekisho.fullname" .) (ternary "tls" "cert-manager" (eq .Values.certificates.mode "self")) }}
+{{- end -}}
+{{- end -}}

@@ -41,6 +41,10 @@ volumes:
   # In memory: TLS libraries read a private key from a file only, and it shall not touch the node's disk.
   - name: tmp
     emptyDir: {medium: Memory, sizeLimit: 16Mi}
+  {{- if and (eq .component "webhook") .root.Values.webhook.clientCA.configMap }}
+  - name: client-ca
+    configMap: {name: {{ .root.Values.webhook.clientCA.configMap }}}
+  {{- end }}
 {{- end -}}
 
 {{/* What their containers have in common. The same argument. */}}
@@ -70,4 +74,8 @@ readinessProbe:
   failureThreshold: 2
 volumeMounts:
   - {name: tmp, mountPath: /tmp}
+  {{- if and (eq .component "webhook") .root.Values.webhook.clientCA.configMap }}
+  # The folder and not the file: only then do changes of the ConfigMap arrive.
+  - {name: client-ca, mountPath: /client-ca, readOnly: true}
+  {{- end }}
 {{- end -}}

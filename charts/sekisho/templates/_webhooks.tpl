@@ -27,3 +27,10 @@ namespaceSelector:
 {{- define "sekisho.podFailurePolicy" -}}
 {{ ternary "Ignore" "Fail" .Values.webhook.admitPodsUnjudged }}
 {{- end -}}
+
+{{/* Annotations of both webhook configurations: who sets caBundle, where it is not the controller. */}}
+{{- define "sekisho.caBundleAnnotations" -}}
+{{- if eq .Values.certificates.mode "cert-manager" -}}
+cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/{{ include "sekisho.fullname" . }}-webhook
+{{- end -}}
+{{- end -}}

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 from msgspec import Struct
 
+from sekisho.cluster.accounts import OwnerReference, own_account
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
 from sekisho.cluster.lease import Lease, lease_path, micro_time
 
@@ -50,7 +51,7 @@ class ReplicaReporter:
         self._path = lease_path(namespace, self._name)
         self._version = ""
         self._authority = ""
-        self._owners: list[_OwnerReference] | None = None
+        self._owners: tuple[OwnerReference, ...] | None = None
         self._changed = asyncio.Event()
 
     def report(self, resource_version: str) -> None:
@@ -90,7 +91,7 @@ class ReplicaReporter:
         self._changed.clear()
         try:
             if self._owners is None:
-                self._owners = await _own_account(self._api, self._namespace)
+                self._owners = await own_account(self._api, self._namespace)
             await self._apply(self._owners)
         except (ApiError, ApiUnavailable) as error:
             if first_failure:
@@ -98,7 +99,7 @@ class ReplicaReporter:
             return False
         return True
 
-    async def _apply(self, owners: list["_OwnerReference"]) -> None:
+    async def _apply(self, owners: tuple[OwnerReference, ...]) -> None:
         body = {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
@@ -134,45 +135,6 @@ def _backoff(failures: int) -> float:
 
 def _spread(seconds: float) -> float:
     return seconds * random.uniform(0.8, 1.0)  # noqa: S311 - jitter
-
-
-class _OwnerReference(Struct, frozen=True, rename="camel"):
-    api_version: str
-    kind: str
-    name: str
-    uid: str
-
-
-class _User(Struct, frozen=True):
-    username: str = ""
-    uid: str = ""
-
-
-class _ReviewStatus(Struct, frozen=True, rename="camel"):
-    user_info: _User = _User()
-
-
-class _SelfSubjectReview(Struct, frozen=True):
-    status: _ReviewStatus = _ReviewStatus()
-
-
-async def _own_account(api: ApiClient, namespace: str) -> list[_OwnerReference]:
-    """The service account that this process acts as, when it is one of `namespace`; it is there as long as its token.
-
-    Raises ApiUnavailable, and ApiError when asking again may help.
-    """
-    question = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-    try:
-        raw = await api.create("/apis/authentication.k8s.io/v1/selfsubjectreviews", msgspec.json.encode(question))
-    except ApiError as error:
-        if error.is_transient:
-            raise
-        return []
-    user = msgspec.json.decode(raw, type=_SelfSubjectReview).status.user_info
-    prefix = f"system:serviceaccount:{namespace}:"
-    if not user.username.startswith(prefix) or not user.uid:
-        return []
-    return [_OwnerReference("v1", "ServiceAccount", user.username.removeprefix(prefix), user.uid)]
 
 
 class _LeaseList(Struct, frozen=True):

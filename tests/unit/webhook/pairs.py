@@ -38,44 +38,6 @@ def make_pair(
     )
 
 
-class ClientAuthority:
-    """An authority of clients, all of one name; `issue` gives a certificate of it, with its key."""
-
-    def __init__(self) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "clients")])
-        constraints = x509.BasicConstraints(ca=True, path_length=None)
-        self.pem = self._sign(self._name, self._key, constraints).public_bytes(Encoding.PEM)
-
-    def issue(self, name: str) -> Pair:
-        """The certificate of a client called `name`."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = self._sign(subject, key, x509.BasicConstraints(ca=False, path_length=None))
-        return Pair(
-            certificate.public_bytes(Encoding.PEM),
-            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-        )
-
-    def _sign(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, constraints: x509.BasicConstraints
-    ) -> x509.Certificate:
-        now = datetime.now(UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=1))
-            .add_extension(constraints, critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
-
-
 def write_pair(pair: Pair, folder: Path) -> tuple[Path, Path]:
     """Write a pair as tls.crt and tls.key."""
     files = folder / "tls.crt", folder / "tls.key"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from pairs import ClientAuthority, make_pair, write_pair
+from pairs import make_pair, write_pair
 from serving_reviews import GOOD, Served, pod, review, serving_reviews
 
 from sekisho.webhook.certificates import (
@@ -21,6 +21,7 @@ from sekisho.webhook.certificates import (
     read_pair,
 )
 from sekisho.webhook.clients import names_in
+from tests.client_authority import ClientAuthority
 
 NOW = datetime.now(UTC)
 
@@ -182,11 +183,11 @@ def test_a_pair_made_by_a_clock_that_was_set_back_since_gives_way() -> None:
 # The authority of clients.
 
 
-def client_context(served: Served, pair: Pair | None, folder: Path) -> ssl.SSLContext:
+def client_context(served: Served, pair: tuple[bytes, bytes] | None, folder: Path) -> ssl.SSLContext:
     context = served.trust()
     if pair is not None:
         folder.mkdir(exist_ok=True)
-        context.load_cert_chain(*write_pair(pair, folder))
+        context.load_cert_chain(*write_pair(Pair(*pair), folder))
     return context
 
 
