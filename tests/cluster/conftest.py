@@ -9,6 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.client_authority import ClientAuthority
+from tests.cluster.audit import Audit
+from tests.cluster.callers import APISERVER, write_admission_configuration
 from tests.controlplane.build import Binaries, control_plane_binaries
 from tests.controlplane.component import base_environment, tail
 from tests.controlplane.installed import Sekisho
@@ -43,11 +46,14 @@ def binaries(pytestconfig: pytest.Config) -> Binaries:
 @pytest.fixture(scope="session")
 def new_plane(
     binaries: Binaries, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
-) -> Callable[[], ControlPlane]:
-    """Makes control planes, not started, in folders of their own; a failing test's report names their logs."""
+) -> Callable[..., ControlPlane]:
+    """Makes control planes, not started, in folders of their own; a failing test's report names their logs.
 
-    def make() -> ControlPlane:
-        plane = ControlPlane(tmp_path_factory.mktemp("plane"), binaries)
+    Its arguments are more flags for the API server.
+    """
+
+    def make(*apiserver_options: str) -> ControlPlane:
+        plane = ControlPlane(tmp_path_factory.mktemp("plane"), binaries, apiserver_options=apiserver_options)
         pytestconfig.stash.setdefault(_logs, []).append(plane.logs)
         return plane
 
@@ -55,14 +61,35 @@ def new_plane(
 
 
 @pytest.fixture(scope="session")
-def bare_plane(new_plane: Callable[[], ControlPlane]) -> Iterator[ControlPlane]:
+def bare_plane(new_plane: Callable[..., ControlPlane]) -> Iterator[ControlPlane]:
     """A control plane without Sekisho, beside the one that has it."""
     with new_plane() as plane:
         yield plane
 
 
+class Lab(msgspec.Struct, frozen=True):
+    """A control plane that writes down who wrote what, and shows webhooks a certificate of `callers`.
+
+    Tests install Sekisho in it as they like.
+    """
+
+    plane: ControlPlane
+    audit: Audit
+    callers: ClientAuthority
+
+
 @pytest.fixture(scope="session")
-def cluster(new_plane: Callable[[], ControlPlane]) -> Iterator[Cluster]:
+def lab(new_plane: Callable[..., ControlPlane], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A control plane beside the one that all other tests share."""
+    folder = tmp_path_factory.mktemp("lab")
+    audit, callers = Audit(folder), ClientAuthority()
+    admission = f"--admission-control-config-file={write_admission_configuration(folder, callers, APISERVER)}"
+    with new_plane(*audit.options, admission) as plane:
+        yield Lab(plane, audit, callers)
+
+
+@pytest.fixture(scope="session")
+def cluster(new_plane: Callable[..., ControlPlane]) -> Iterator[Cluster]:
     """The control plane of this test session, with Sekisho installed and live."""
     with new_plane() as plane:
         sekisho = Sekisho(plane, say=print)

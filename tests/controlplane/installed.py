@@ -2,8 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 
@@ -28,17 +29,25 @@ _DRY_RUN = "/api/v1/namespaces/default/pods?dryRun=All"
 
 
 class Sekisho:
-    """Sekisho in `plane`; `webhook` and `controller` are its processes, `settings` more of the chart's values (a=b)."""
+    """Sekisho in `plane`; `webhook` and `controller` are its processes, `settings` more of the chart's values (a=b).
+
+    `options` are more options for each process, by its name; they prevail over those of the same name.
+    """
 
     webhook: Component
     controller: Component
 
     def __init__(
-        self, plane: ControlPlane, settings: tuple[str, ...] = (), say: Callable[[str], None] = lambda text: None
+        self,
+        plane: ControlPlane,
+        settings: tuple[str, ...] = (),
+        say: Callable[[str], None] = lambda text: None,
+        options: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     ) -> None:
         self._plane = plane
         self._settings = settings
         self._say = say
+        self._options = options
         self._ports: dict[str, int] = {}
         self._folder = plane.folder / "sekisho"
 
@@ -126,6 +135,7 @@ class Sekisho:
             *(sys.executable, "-m", "sekisho", name, f"--kubeconfig={kubeconfig}", f"--namespace={NAMESPACE}"),
             *("--metrics-bind-address=127.0.0.1", f"--metrics-port={metrics_port}"),
             *options,
+            *self._options.get(name, ()),
         )
         log = self._plane.logs / f"{account}.log"
         return Component(account, command, log, lambda: serves(metrics_port), metrics_port)

@@ -28,6 +28,7 @@ class ControlPlane:
     """A control plane that lives in `folder`: keys, etcd's files, logs/ and the administrator's kubeconfig.
 
     Started again in the same folder, it is the same cluster. `say` gets a line for each thing that is done.
+    `apiserver_options` are more flags for the API server.
     Each of `etcd`, `apiserver` and `controller_manager` can be stopped, killed, paused and restarted on its own.
     """
 
@@ -35,7 +36,13 @@ class ControlPlane:
     apiserver: Component
     controller_manager: Component
 
-    def __init__(self, folder: Path, binaries: Binaries, say: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        binaries: Binaries,
+        say: Callable[[str], None] = lambda text: None,
+        apiserver_options: tuple[str, ...] = (),
+    ) -> None:
         self.folder = folder.absolute()
         self.binaries = binaries
         self.logs = self.folder / "logs"
@@ -43,6 +50,7 @@ class ControlPlane:
         self.ca = self.folder / "pki" / "ca.crt"
         self.kubectl = Kubectl(binaries.kubectl, self.kubeconfig)
         self._say = say
+        self._apiserver_options = apiserver_options
         self._ports: dict[str, int] = {}
         self._tls: ssl.SSLContext | None = None
 
@@ -163,6 +171,7 @@ class ControlPlane:
             "--enable-aggregator-routing=true",  # calls webhooks at a Service's endpoints: there is no kube-proxy
             "--shutdown-send-retry-after=true",  # else it waits a minute for its watchers when it stops
             "--profiling=false",
+            *self._apiserver_options,
         )
 
     def _controller_manager_command(self) -> tuple[str, ...]:

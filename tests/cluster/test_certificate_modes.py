@@ -1,0 +1,325 @@
+"""Certificates that others make, and clients that must show one, on a control plane that writes down who wrote what."""
+
+import http.client
+import json
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sekisho.operator.certificates import KeyPair, new_authority, new_serving
+from tests.client_authority import ClientAuthority
+from tests.cluster.audit import credential_of
+from tests.cluster.callers import APISERVER
+from tests.cluster.cert_manager import definitions
+from tests.cluster.conftest import Cluster, Lab
+from tests.cluster.looks import (
+    CONFIGURATIONS,
+    SECRETS,
+    SOON,
+    bundles,
+    clobber,
+    enforced_policy,
+    get,
+    judges,
+    option,
+    served,
+    token_of,
+)
+from tests.cluster.traffic import Traffic
+from tests.controlplane.answers import ask
+from tests.controlplane.component import Component
+from tests.controlplane.installed import CHART, NAMESPACE, RELEASE, Sekisho
+from tests.controlplane.kubectl import Kubectl
+from tests.controlplane.waiting import wait_until
+
+POLICED = "policed"
+CORP = "corp-tls"
+INJECTED = f"{RELEASE}-webhook-cert-manager"
+
+BY_SECRET = ("certificates.mode=secret", f"certificates.secretName={CORP}")
+BY_CERT_MANAGER = ("certificates.mode=cert-manager",)
+
+
+@contextmanager
+def installed(lab: Lab, settings: tuple[str, ...], **options: tuple[str, ...]) -> Iterator[Cluster]:
+    """Sekisho with these values and options of its processes, and the namespace POLICED under a policy."""
+    sekisho = Sekisho(lab.plane, settings, options=options)
+    try:
+        sekisho.install()
+        cluster = Cluster(lab.plane, sekisho)
+        with enforced_policy(cluster, POLICED):
+            yield cluster
+    finally:
+        sekisho.stop()
+        sekisho.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--ignore-not-found")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def namespaces(lab: Lab) -> None:
+    for name in (POLICED, NAMESPACE):
+        if lab.plane.kubectl("create", "namespace", name).returncode == 0:
+            account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+            wait_until(lambda path=account: lab.plane.call("GET", path).status == 200, SOON, f"{name} is complete")
+
+
+def kubectl_in(lab: Lab) -> Kubectl:
+    return lab.plane.kubectl.in_namespace(POLICED)
+
+
+def put(lab: Lab, name: str, pair: KeyPair, *authorities: KeyPair) -> None:
+    """Fill a Secret, as an administrator or cert-manager does."""
+    texts = {
+        "tls.crt": pair.certificate_pem,
+        "tls.key": pair.key_pem,
+        "ca.crt": b"".join(authority.certificate_pem for authority in authorities),
+    }
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": name, "namespace": NAMESPACE},
+        "stringData": {key: text.decode() for key, text in texts.items()},
+    }
+    lab.plane.kubectl.check("apply", "--server-side", "--force-conflicts", "-f", "-", input=json.dumps(secret))
+
+
+def patch(lab: Lab, name: str, data: dict[str, str | None]) -> None:
+    lab.plane.kubectl.check(
+        *("patch", "secret", name, f"--namespace={NAMESPACE}", "--type=merge"),
+        *("--patch", json.dumps({"stringData": data})),
+    )
+
+
+def signed(authority: KeyPair, age: timedelta = timedelta()) -> KeyPair:
+    return new_serving(authority, ("127.0.0.1",), datetime.now(UTC) - age)
+
+
+def written_by(lab: Lab, process: Component) -> set[str]:
+    """What a process wrote, by resource."""
+    return {write.resource for write in lab.audit.writes(credential_of(token_of(process)))}
+
+
+# A Secret that somebody else fills.
+
+
+@pytest.fixture
+def by_secret(lab: Lab) -> Iterator[tuple[Cluster, KeyPair]]:
+    authority = new_authority(datetime.now(UTC))
+    put(lab, CORP, signed(authority), authority)
+    options = ("--certificates=secret", f"--certificate-secret={CORP}")
+    with installed(lab, BY_SECRET, controller=options, webhook=(f"--certificate-secret={CORP}",)) as cluster:
+        yield cluster, authority
+    lab.plane.call("DELETE", f"{SECRETS}/{CORP}")
+
+
+def test_a_secret_of_ones_own_is_served_trusted_and_never_written(lab: Lab, by_secret: tuple[Cluster, KeyPair]) -> None:
+    cluster, first = by_secret
+    kubectl = kubectl_in(lab)
+    assert bundles(cluster) == {first.certificate_pem}
+    assert judges(kubectl)
+
+    for path in CONFIGURATIONS:
+        clobber(cluster, path, new_authority(datetime.now(UTC)).certificate_pem)
+    wait_until(lambda: bundles(cluster) == {first.certificate_pem}, SOON, "the caBundles are repaired")
+    wait_until(lambda: judges(kubectl), SOON, "the API server uses them")
+
+    with Traffic(lab.plane, POLICED):
+        renewed = signed(first)
+        put(lab, CORP, renewed, first)
+        wait_until(lambda: served(cluster) == renewed.certificate_pem, SOON, "the renewed certificate is served")
+
+        second = new_authority(datetime.now(UTC))
+        put(lab, CORP, renewed, second, first)
+        both = second.certificate_pem + first.certificate_pem
+        wait_until(lambda: bundles(cluster) == {both}, SOON, "both authorities are trusted")
+        changed = signed(second)
+        put(lab, CORP, changed, second, first)
+        wait_until(lambda: served(cluster) == changed.certificate_pem, SOON, "the second one's certificate is served")
+        put(lab, CORP, changed, second)
+        wait_until(lambda: bundles(cluster) == {second.certificate_pem}, SOON, "only the second one is trusted")
+
+        patch(lab, CORP, {"tls.key": "-----BEGIN PRIVATE KEY-----\nrubbish"})
+        lab.plane.kubectl.check("delete", "secret", CORP, "--namespace", NAMESPACE)
+        wait_until(lambda: "CertificateInvalid" in events(lab), SOON, "the loss is told")
+        assert served(cluster) == changed.certificate_pem
+        assert bundles(cluster) == {second.certificate_pem}
+        put(lab, CORP, changed, second)
+    assert judges(kubectl)
+    assert not written_by(lab, cluster.sekisho.controller) & {"secrets"}
+    assert {"validatingwebhookconfigurations", "leases"} <= written_by(lab, cluster.sekisho.controller)
+
+
+def events(lab: Lab) -> str:
+    """What `kubectl events` shows for the Secret."""
+    return lab.plane.kubectl.check("events", f"--for=secret/{CORP}", f"--namespace={NAMESPACE}")
+
+
+def test_the_end_of_a_certificate_of_ones_own_is_told_on_its_secret(
+    lab: Lab, by_secret: tuple[Cluster, KeyPair]
+) -> None:
+    cluster, authority = by_secret
+    assert "CertificateExpiring" not in events(lab)
+    old = signed(authority, timedelta(days=350))
+    put(lab, CORP, old, authority)
+    wait_until(lambda: "CertificateExpiring" in events(lab), SOON, "the end is told")
+    assert f"runs out at {old.certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}" in events(lab)
+    cluster.sekisho.controller.restart()
+    patch(lab, CORP, {"note": "woken"})
+    wait_until(lambda: len(events(lab).splitlines()) == 2, SOON, "it is told once")
+
+
+@pytest.mark.parametrize("data", [{"ca.crt": ""}, {"ca.crt": "rubbish"}, {"tls.crt": "rubbish"}])
+def test_a_secret_of_no_use_changes_nothing_and_is_told(
+    lab: Lab, by_secret: tuple[Cluster, KeyPair], data: dict[str, str | None]
+) -> None:
+    cluster, authority = by_secret
+    before = served(cluster)
+    with Traffic(lab.plane, POLICED):
+        patch(lab, CORP, data)
+        wait_until(lambda: "CertificateInvalid" in events(lab), SOON, "it is told")
+    assert served(cluster) == before
+    assert bundles(cluster) == {authority.certificate_pem}
+
+
+# cert-manager.
+
+
+def inject(cluster: Cluster, bundle: bytes) -> None:
+    """What cert-manager's CA injector does, to configurations that ask for it."""
+    for path in CONFIGURATIONS:
+        annotations = get(cluster, path)["metadata"]["annotations"]
+        assert annotations["cert-manager.io/inject-ca-from"] == f"{NAMESPACE}/{RELEASE}-webhook"
+        clobber(cluster, path, bundle)
+
+
+def inject_into_new(lab: Lab, bundle: bytes) -> None:
+    """The same, as soon as there are any."""
+
+    def are_there() -> bool:
+        return all(lab.plane.call("GET", path).status == 200 for path in CONFIGURATIONS)
+
+    wait_until(are_there, SOON, "there are webhook configurations")
+    inject(Cluster(lab.plane, Sekisho(lab.plane)), bundle)
+
+
+@pytest.fixture
+def by_cert_manager(lab: Lab) -> Iterator[tuple[Cluster, KeyPair]]:
+    for file in definitions():
+        lab.plane.kubectl.check("apply", "--server-side", "-f", str(file))
+    lab.plane.kubectl.check("wait", "--for=condition=Established", "crd/certificates.cert-manager.io", "--timeout=30s")
+    authority = new_authority(datetime.now(UTC))
+    put(lab, INJECTED, signed(authority), authority)
+    options = {"controller": ("--certificates=cert-manager",), "webhook": (f"--certificate-secret={INJECTED}",)}
+    injector = threading.Thread(target=inject_into_new, args=(lab, authority.certificate_pem))
+    injector.start()
+    with installed(lab, BY_CERT_MANAGER, **options) as cluster:
+        injector.join(SOON)
+        yield cluster, authority
+    lab.plane.call("DELETE", f"{SECRETS}/{INJECTED}")
+
+
+def test_the_controller_leaves_to_cert_manager_what_is_cert_managers(
+    lab: Lab, by_cert_manager: tuple[Cluster, KeyPair]
+) -> None:
+    cluster, first = by_cert_manager
+    kubectl = kubectl_in(lab)
+    assert judges(kubectl)
+    spec = get(cluster, f"/apis/cert-manager.io/v1/namespaces/{NAMESPACE}/certificates/{RELEASE}-webhook")["spec"]
+    assert (spec["secretName"], spec["ipAddresses"]) == (INJECTED, ["127.0.0.1"])
+
+    with Traffic(lab.plane, POLICED):
+        renewed = signed(first)
+        put(lab, INJECTED, renewed, first)
+        wait_until(lambda: served(cluster) == renewed.certificate_pem, SOON, "the renewed certificate is served")
+    second = new_authority(datetime.now(UTC))
+    put(lab, INJECTED, signed(second), second)
+    inject(cluster, second.certificate_pem)
+    wait_until(lambda: judges(kubectl), SOON, "the API server uses the new authority")
+
+    cluster.sekisho.controller.restart()
+    with enforced_policy(cluster, "default"):  # it leads, and does the rest of its work
+        pass
+    assert bundles(cluster) == {second.certificate_pem}
+    assert written_by(lab, cluster.sekisho.controller) == {"leases", "clusterpodpolicies/status"}
+
+
+def test_cert_managers_own_schemas_take_the_chart_without_a_warning(lab: Lab, by_cert_manager: Any) -> None:
+    cluster, _ = by_cert_manager
+    for more in ((), ("certificates.issuerRef.name=corp",), ("webhook.url=https://webhook.example",)):
+        values = ("image.repository=registry.example/sekisho", "crds.install=false", *BY_CERT_MANAGER, *more)
+        settings = [argument for value in values for argument in ("--set", value)]
+        rendered = cluster.sekisho.helm("template", "another", str(CHART), "--namespace", NAMESPACE, *settings)
+        answer = lab.plane.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", input=rendered)
+        assert (answer.returncode, answer.stderr) == (0, "")
+        assert "certificate.cert-manager.io/another-sekisho-webhook created" in answer.stdout
+
+
+# The authority of clients.
+
+
+@pytest.fixture
+def guarded(lab: Lab, tmp_path: Path) -> Iterator[tuple[Cluster, Path]]:
+    """Sekisho with a webhook that lets in only the API server, and the file with the authority of clients."""
+    file = tmp_path / "clients.crt"
+    file.write_bytes(lab.callers.pem)
+    options = (f"--client-ca-file={file}", f"--client-name={APISERVER}")
+    with installed(lab, (), webhook=options) as cluster:
+        yield cluster, file
+
+
+def test_a_webhook_that_knows_its_clients_answers_the_api_server_and_nobody_else(
+    lab: Lab, guarded: tuple[Cluster, Path], tmp_path: Path
+) -> None:
+    cluster, _ = guarded
+    assert judges(kubectl_in(lab))
+    assert answer_to(cluster, lab.callers.issue(APISERVER), tmp_path) == 400  # an empty body is no review
+    assert answer_to(cluster, lab.callers.issue("somebody else"), tmp_path) == 403
+    assert answer_to(cluster, ClientAuthority().issue(APISERVER), tmp_path) == 0
+    assert answer_to(cluster, None, tmp_path) == 0
+    assert cluster.sekisho.webhook.ready  # probes take no certificate
+
+
+def test_another_authority_of_clients_is_taken_up_live(lab: Lab, guarded: tuple[Cluster, Path], tmp_path: Path) -> None:
+    cluster, file = guarded
+    other = ClientAuthority()
+    ours, others = lab.callers.issue(APISERVER), other.issue(APISERVER)
+
+    def let_in() -> tuple[bool, bool]:
+        return answer_to(cluster, ours, tmp_path) != 0, answer_to(cluster, others, tmp_path) != 0
+
+    assert let_in() == (True, False)
+    with Traffic(lab.plane, POLICED):
+        rewrite(file, lab.callers.pem + other.pem)
+        wait_until(lambda: let_in() == (True, True), SOON, "both are let in")
+        rewrite(file, b"rubbish")
+        wait_until(
+            lambda: "authority of clients is not usable" in cluster.sekisho.webhook.log.read_text(), SOON, "said"
+        )
+        assert let_in() == (True, True)
+        rewrite(file, lab.callers.pem)
+        wait_until(lambda: let_in() == (True, False), SOON, "the other one is not let in any more")
+    rewrite(file, other.pem)
+    wait_until(lambda: let_in() == (False, True), SOON, "the API server is not let in any more")
+
+
+def rewrite(file: Path, text: bytes) -> None:
+    fresh = file.with_suffix(".new")
+    fresh.write_bytes(text)
+    fresh.rename(file)
+
+
+def answer_to(cluster: Cluster, pair: tuple[bytes, bytes] | None, folder: Path) -> int:
+    """The HTTP status that a client gets; 0 when it does not get as far."""
+    context = ssl.create_default_context(cadata=min(bundles(cluster)).decode())
+    if pair is not None:
+        for file, text in zip(("client.crt", "client.key"), pair, strict=True):
+            (folder / file).write_bytes(text)
+        context.load_cert_chain(folder / "client.crt", folder / "client.key")
+    port = int(option(cluster.sekisho.webhook, "--port"))
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=5.0, context=context)
+    return ask(connection, "POST", "/validate", "").status
