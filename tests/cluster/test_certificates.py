@@ -162,6 +162,8 @@ def test_a_lost_authority_is_replaced_while_both_are_trusted_and_nobody_notices(
         wait_until(is_replaced, SETTLED, "the webhook serves a certificate of the new authority")
     new = contents(cluster, SERVING)
     assert new["ca.crt"] != old["ca.crt"]
+    for certificate, bundle in seen:  # what is served is trusted, at any time
+        assert (old if certificate == old["tls.crt"] else new)["ca.crt"] in bundle
     assert any(certificate == old["tls.crt"] and new["ca.crt"] in bundle for certificate, bundle in seen)
     assert old["ca.crt"] in seen[-1][1]  # for the replicas that may not have heard yet
 

@@ -23,7 +23,7 @@ class LeaseServer:
         self.is_down = False
         self.is_stuck = False
         self.requests: list[str] = []
-        self.user: Json | None = None
+        self.user: object = None
         self._happened = asyncio.Event()
 
     def put(self, name: str, lease: Json) -> Json:
@@ -101,7 +101,7 @@ def _merged(old: Json, patch: Json) -> Json:
 
 
 @asynccontextmanager
-async def serving(server: LeaseServer) -> AsyncIterator[ApiClient]:
+async def serving(server: LeaseServer, may_write: Callable[[], bool] = lambda: True) -> AsyncIterator[ApiClient]:
     """Serve on loopback; gives a client."""
     app = web.Application()
     collection = "/apis/coordination.k8s.io/v1/namespaces/ns/leases"
@@ -113,7 +113,7 @@ async def serving(server: LeaseServer) -> AsyncIterator[ApiClient]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     host, port = runner.addresses[0][:2]
-    client = ApiClient(ApiConfig(host=f"http://{host}:{port}", authorization=None, tls=False))
+    client = ApiClient(ApiConfig(host=f"http://{host}:{port}", authorization=None, tls=False), may_write=may_write)
     try:
         yield client
     finally:

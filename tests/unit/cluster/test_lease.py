@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 from lease_server import LeaseServer, serving
 
-from sekisho.cluster.api import ApiClient
+from sekisho.cluster.api import ApiClient, ApiUnavailable
 from sekisho.cluster.lease import LeaderLease, Lease, LeaseLost, LeaseMeta, LeaseSpec, Sighting, Timing, sight
 
 TIMING = Timing(duration=15.0, renew_deadline=10.0, retry=2.0)
@@ -209,3 +209,16 @@ async def test_nothing_is_released_that_is_not_held(server, api):
     await candidate(api, "a").release()
     assert holder(server) == "b"
     assert server.requests == []
+
+
+async def test_what_is_written_by_leave_of_the_lease_ends_with_it(server, api):
+    first = candidate(api, "a")
+    async with serving(server, may_write=lambda: first.is_held) as leading:
+        path = "/apis/coordination.k8s.io/v1/namespaces/ns/leases"
+        await first.acquire()
+        await leading.create(path, b'{"metadata": {"name": "work"}}')
+        await candidate(api, "b").acquire()  # the first one, frozen, renews nothing
+        sent = len(server.requests)
+        with pytest.raises(ApiUnavailable, match="not sent"):
+            await leading.delete(f"{path}/work")
+        assert len(server.requests) == sent

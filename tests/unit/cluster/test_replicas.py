@@ -215,16 +215,18 @@ ACCOUNT = {"apiVersion": "v1", "kind": "ServiceAccount", "name": "sekisho-webhoo
 
 
 @pytest.mark.parametrize(
-    ("username", "owners"),
+    ("user", "owners"),
     [
-        ("system:serviceaccount:ns:sekisho-webhook", [ACCOUNT]),
-        ("system:serviceaccount:other:sekisho-webhook", []),
-        ("admin", []),
+        ({"username": "system:serviceaccount:ns:sekisho-webhook", "uid": "u-1"}, [ACCOUNT]),
+        ({"username": "system:serviceaccount:ns:sekisho-webhook"}, []),
+        ({"username": "system:serviceaccount:other:sekisho-webhook", "uid": "u-1"}, []),
+        ({"username": "admin", "uid": "u-1"}, []),
+        ("nonsense", []),
         (None, []),
     ],
 )
-async def test_a_report_belongs_to_the_service_account_that_writes_it(server, api, username, owners):
-    server.user = {"username": username, "uid": "u-1"} if username else None
+async def test_a_report_belongs_to_the_service_account_that_writes_it(server, api, user, owners):
+    server.user = user
     running = asyncio.create_task((reporter := ReplicaReporter(api, "ns", "web-1")).run())
     reporter.report("100")
     await server.wait_until(lambda: told(server) == "100")
