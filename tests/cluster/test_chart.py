@@ -146,6 +146,7 @@ def test_uninstalling_with_dead_processes_leaves_the_policies_and_nothing_that_b
     definition = "customresourcedefinition.apiextensions.k8s.io/clusterpodpolicies.sekisho.dev"
     assert of_the_release(kubectl) == {definition}
     assert items(kubectl, "secret", "--namespace", NAMESPACE) == []
+    wait_until(lambda: items(kubectl, "lease", "--namespace", NAMESPACE) == [], SOON, "no replica is reported")
     assert kubectl("get", "clusterpodpolicy", policy).returncode == 0
 
     sekisho.install()
