@@ -90,10 +90,16 @@ def _check(parameters: Parameters, _minor: int) -> Check:
         for placed in containers:
             image = placed.container.image or ""
             for allowed, fix in faults(image):
-                findings.append(of_container("images", placed, _FIELD, image or None, allowed, fix))
+                findings.append(of_container("images", placed, _FIELD, _shown(image), allowed, fix))
         return findings
 
     return judge
+
+
+def _shown(image: str) -> str | None:
+    """The image as a finding shows it. Who writes a user before the host may have written a password as well."""
+    before, at, name = image.rpartition("@")
+    return (f"…@{name}" if at and before and "/" in name else image) or None
 
 
 def _registry_fault(

@@ -8,6 +8,7 @@ from sekisho.cli import main
 from tools.configuration import PROCESSES, configuration_page, context_of, options_of, variable_of
 
 OPTIONS = [(process, option) for process in PROCESSES for option in options_of(context_of(process).command)]
+VALUES = {"integer range": ("1234", "4321"), "float range": ("1.5", "2.5")}
 NAMES = [f"{process} {option.opts[0]}" for process, option in OPTIONS]
 
 
@@ -33,8 +34,9 @@ def test_every_option_is_documented_with_its_variable(process: str, option: clic
 def test_every_variable_is_read_and_the_command_line_outweighs_it(
     process: str, option: click.Option, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = {"integer range": "1234", "float range": "1.5", "choice": "error"}.get(option.type.name, "here")
-    other = {"integer range": "4321", "float range": "2.5", "choice": "debug"}.get(option.type.name, "there")
+    given, other = VALUES.get(option.type.name, ("here", "there"))
+    if isinstance(option.type, click.Choice):
+        given, *_, other = option.type.choices
     context = context_of(process)
     assert context.parent is not None
     monkeypatch.setenv(variable_of(option, context), given)

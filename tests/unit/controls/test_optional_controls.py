@@ -288,3 +288,18 @@ def test_every_control_is_documented(name: str) -> None:
     assert control.summary.endswith(".")
     assert not control.reason.endswith(".")
     assert control.parameters.__doc__
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("robot:s3cret@registry.example.com/x", "…@registry.example.com/x"),
+        ("https://robot:s3@cret@registry.example.com/x", "…@registry.example.com/x"),
+        ("registry.example.com/X" + SHA, "registry.example.com/X" + SHA),
+        ("", None),
+    ],
+)
+def test_credentials_before_an_images_host_are_not_shown(written: str, shown: str | None) -> None:
+    (finding,) = findings("images", {}, image(written))
+    assert finding.value == (f'"{shown}"' if shown else "unset")
+    assert "s3" not in repr(finding)
