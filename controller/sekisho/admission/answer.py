@@ -81,7 +81,9 @@ def validate(review: Review, policies: PolicySet, namespace_labels: Mapping[str,
     pod = review.pod
     if pod is None:
         return _allow(review)
-    plan = policies.plan(review.namespace or "", namespace_labels, pod.metadata.labels)
+    # A template's pods are not brought by whoever applies it, but by a controller.
+    subject = review.user_info if review.is_pod else None
+    plan = policies.plan(review.namespace or "", namespace_labels, pod, subject)
     old = review.old_pod if review.operation == "UPDATE" else None
     if review.is_pod:
         violations = judge(pod, plan.steps, old) if plan.steps else []
@@ -99,7 +101,7 @@ def mutate(review: Review, policies: PolicySet, namespace_labels: Mapping[str, s
     only = _changeable(review)
     if pod is None or not review.is_pod or only == frozenset() or _is_mirror_pod(review):
         return _allow(review)
-    plan: Plan = policies.plan(review.namespace or "", namespace_labels, pod.metadata.labels)
+    plan: Plan = policies.plan(review.namespace or "", namespace_labels, pod, review.user_info)
     filled = fill(pod, plan.defaults, only) if plan.defaults else Filled()
     return _patch(review, filled.operations) if filled.operations else _allow(review)
 

@@ -101,8 +101,7 @@ class Checker:
     def plan(self, found: JudgedObject) -> Plan:
         """What the policies ask of the object's pods."""
         labels = self._namespaces.labels(found.namespace) if self._policies.needs_labels else None
-        pod_labels = found.pod.metadata.labels if found.pod is not None else None
-        return self._policies.plan(found.namespace, labels, pod_labels)
+        return self._policies.plan(found.namespace, labels, found.pod)
 
     def judge(self, found: JudgedObject) -> Checked:
         """The verdict on one object."""

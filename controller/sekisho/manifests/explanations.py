@@ -1,6 +1,7 @@
 """Why a policy is about a pod or not, and what each of its controls says of it."""
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from msgspec import Struct
 
@@ -13,6 +14,8 @@ from sekisho.manifests.objects import JudgedObject
 from sekisho.pods import Pod, placed_containers
 from sekisho.policies import ClusterPodPolicy, CompiledPolicy, Enforcement, PolicySet, compile_policy
 from sekisho.policies.matching import mismatch
+
+_SUBJECT_UNKNOWN: Final = "match.excludeSubjects was not looked at: a manifest does not tell who will create the pod"
 
 
 class ControlSays(Struct, frozen=True):
@@ -46,7 +49,7 @@ def explain(found: JudgedObject, policies: Sequence[ClusterPodPolicy], namespace
     """
     pod = found.pod or Pod()
     labels = namespaces.labels(found.namespace)
-    plan = PolicySet.of(policies).plan(found.namespace, labels, pod.metadata.labels)
+    plan = PolicySet.of(policies).plan(found.namespace, labels, pod)
     filled = fill(pod, plan.defaults)
     dressed = with_operations(pod, filled.operations)
     above = f"{render_path(found.pod_path)}." if found.pod_path else ""
@@ -56,15 +59,14 @@ def explain(found: JudgedObject, policies: Sequence[ClusterPodPolicy], namespace
         compiled = compile_policy(policy)
         asks = compiled.selects_labels is not None or compiled.for_labels is not None
         unknown = asks and found.namespace not in namespaces
-        reason = mismatch(policy.spec.match, found.namespace, labels, pod.metadata.labels or {})
+        reason = mismatch(policy.spec.match, found.namespace, labels, pod)
         if reason is not None:
             yield Explanation(name, reason, unknown)
             continue
         if compiled.for_labels is not None:
             compiled = compiled.for_labels(labels)
-        yield Explanation(
-            name, None, unknown, fields.get(name, ()), tuple(_controls(compiled, dressed, found)), compiled.notes
-        )
+        notes = compiled.notes + ((_SUBJECT_UNKNOWN,) if policy.spec.match.exclude_subjects is not None else ())
+        yield Explanation(name, None, unknown, fields.get(name, ()), tuple(_controls(compiled, dressed, found)), notes)
 
 
 def _controls(policy: CompiledPolicy, pod: Pod, found: JudgedObject) -> Iterator[ControlSays]:

@@ -12,8 +12,9 @@ import msgspec
 from msgspec import Struct
 
 from sekisho.controls import CONTROLS, Check, ControlEnforcement, Level, ParameterError, Parameters, complete
+from sekisho.pods import Pod
 from sekisho.policies.index import Cues, NamespaceIndex, cues_of
-from sekisho.policies.matching import Selects, compile_namespaces, compile_selector
+from sekisho.policies.matching import Selects, SelectsPod, Subject, compile_namespaces, compile_pods, compile_selector
 from sekisho.policies.problems import PolicyError, Problem
 from sekisho.policies.types import (
     ClusterPodPolicy,
@@ -63,7 +64,7 @@ class CompiledPolicy(Struct, frozen=True, eq=False):
     templates: TemplateEnforcement
     selects_namespace: Any
     selects_labels: Selects | None
-    selects_pod: Selects | None
+    selects_pod: SelectsPod | None
     rules: tuple[Rule, ...]
     defaults: tuple[Default, ...]
     for_labels: "Callable[[Mapping[str, str]], CompiledPolicy] | None" = None
@@ -111,9 +112,16 @@ class PolicySet:
         return self._count
 
     def plan(
-        self, namespace: str, namespace_labels: Mapping[str, str] | None, pod_labels: Mapping[str, str] | None
+        self,
+        namespace: str,
+        namespace_labels: Mapping[str, str] | None,
+        pod: Pod | None,
+        subject: Subject | None = None,
     ) -> Plan:
-        """The plan for a pod. `namespace_labels` may be None only when `needs_labels` is false."""
+        """The plan for a pod. `namespace_labels` may be None only when `needs_labels` is false.
+
+        `subject` is who brings the pod; without one no policy leaves it out for that.
+        """
         known = self._by_namespace.get(namespace)
         if known is None or known[0] is not namespace_labels:
             known = (namespace_labels, self._select(namespace, namespace_labels or {}))
@@ -123,9 +131,13 @@ class PolicySet:
         selection = known[1]
         if not selection.by_pod:
             return selection.plan
-        labels = pod_labels or {}
+        pod = pod or Pod()
         return self._plan_of(
-            tuple(policy for policy in selection.policies if policy.selects_pod is None or policy.selects_pod(labels))
+            tuple(
+                policy
+                for policy in selection.policies
+                if policy.selects_pod is None or policy.selects_pod(pod, subject)
+            )
         )
 
     def _select(self, namespace: str, labels: Mapping[str, str]) -> "_Selection":
@@ -149,7 +161,7 @@ class PolicySet:
 
 
 class _Selection(Struct, frozen=True, eq=False):
-    """The policies that are about a namespace; `by_pod` when some of them also look at the pod's labels."""
+    """The policies that are about a namespace; `by_pod` when some of them also look at the pod or who brings it."""
 
     policies: tuple[CompiledPolicy, ...]
     by_pod: bool
@@ -174,7 +186,7 @@ def compile_policy(policy: ClusterPodPolicy) -> CompiledPolicy:
         templates=spec.templates,
         selects_namespace=compile_namespaces(match),
         selects_labels=compile_selector(match.namespace_selector, "spec.match.namespaceSelector"),
-        selects_pod=compile_selector(match.pod_selector, "spec.match.podSelector"),
+        selects_pod=compile_pods(match),
         rules=tuple(_rules(spec, standard.level or "restricted", minor)),
         defaults=tuple(_defaults(name, spec.defaults)),
     )

@@ -1,13 +1,32 @@
 """Which pods a policy is about."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from sekisho.globs import glob_matches
+from sekisho.pods import Pod
 from sekisho.policies.problems import PolicyError, Problem
-from sekisho.policies.types import LabelSelector, LabelSelectorRequirement, Match, SelectorOperator
+from sekisho.policies.types import LabelSelector, LabelSelectorRequirement, Match, PodMatch, SelectorOperator, Subjects
+
+_SERVICE_ACCOUNT = "system:serviceaccount:"
+
+
+class Subject(Protocol):
+    """Who makes a request."""
+
+    @property
+    def username(self) -> str:
+        """The name that the API server authenticated."""
+
+    @property
+    def groups(self) -> Sequence[str] | None:
+        """The user's groups."""
+
 
 Labels = Mapping[str, str]
 Selects = Callable[[Labels], bool]
+SelectsPod = Callable[[Pod, Subject | None], bool]
+"""Whether a policy is about a pod, and about whoever brings it; None where nobody is known to."""
 
 
 def compile_namespaces(match: Match) -> Callable[[str], bool]:
@@ -20,6 +39,37 @@ def compile_namespaces(match: Match) -> Callable[[str], bool]:
         return included is None or any(glob_matches(pattern, namespace) for pattern in included)
 
     return selects
+
+
+def compile_pods(match: PodMatch) -> SelectsPod | None:
+    """Whether a pod is one that the policy is about; None for a policy about all of its namespaces' pods.
+
+    Raises PolicyError.
+    """
+    selects_labels = compile_selector(match.pod_selector, "spec.match.podSelector")
+    excludes_subject = _compile_subjects(match.exclude_subjects)
+    runtime_classes = frozenset(match.exclude_runtime_classes or ())
+    if selects_labels is None and excludes_subject is None and not runtime_classes:
+        return None
+
+    def selects(pod: Pod, subject: Subject | None) -> bool:
+        if pod.spec.runtime_class_name in runtime_classes:
+            return False
+        if excludes_subject is not None and subject is not None and excludes_subject(subject):
+            return False
+        return selects_labels is None or selects_labels(pod.metadata.labels or {})
+
+    return selects
+
+
+def _compile_subjects(subjects: Subjects | None) -> Callable[[Subject], bool] | None:
+    if subjects is None:
+        return None
+    accounts = (_SERVICE_ACCOUNT + account.replace("/", ":") for account in subjects.service_accounts or ())
+    users, groups = frozenset((*(subjects.users or ()), *accounts)), frozenset(subjects.groups or ())
+    if not users and not groups:
+        return None
+    return lambda subject: subject.username in users or not groups.isdisjoint(subject.groups or ())
 
 
 def compile_selector(selector: LabelSelector | None, where: str) -> Selects | None:
@@ -60,23 +110,37 @@ def _compile_requirement(requirement: LabelSelectorRequirement, where: str) -> S
             return lambda labels: key not in labels
 
 
-def mismatch(match: Match, namespace: str, namespace_labels: Labels, pod_labels: Labels) -> str | None:
+def mismatch(
+    match: Match, namespace: str, namespace_labels: Labels, pod: Pod, subject: Subject | None = None
+) -> str | None:
     """Why a policy is not about a pod: the first condition of `match` that fails, in words; None when all hold."""
     for pattern in match.exclude_namespaces or ():
         if glob_matches(pattern, namespace):
             return f"match.excludeNamespaces has {pattern}, and the namespace is {namespace}"
     if match.namespaces is not None and not compile_namespaces(match)(namespace):
         return f"match.namespaces has {', '.join(match.namespaces)}, and the namespace is {namespace}"
-    for field, selector, whose, labels in (
-        ("namespaceSelector", match.namespace_selector, "namespace", namespace_labels),
-        ("podSelector", match.pod_selector, "pod", pod_labels),
-    ):
-        for requirement in _requirements(selector):
-            if not _compile_requirement(requirement, field)(labels):
-                asked = f"{requirement.key} {requirement.operator} {', '.join(requirement.values or ())}".strip()
-                found = labels.get(requirement.key)
-                found = f"has no label {requirement.key}" if found is None else f"has {requirement.key}={found}"
-                return f"match.{field} asks for {asked}, and the {whose} {found}"
+    return _selector_mismatch(
+        "namespaceSelector", match.namespace_selector, "namespace", namespace_labels
+    ) or _pod_mismatch(match, pod, subject)
+
+
+def _pod_mismatch(match: PodMatch, pod: Pod, subject: Subject | None) -> str | None:
+    runtime_class = pod.spec.runtime_class_name
+    if runtime_class in (match.exclude_runtime_classes or ()):
+        return f"match.excludeRuntimeClasses has {runtime_class}, which is the pod's"
+    excludes = _compile_subjects(match.exclude_subjects)
+    if excludes is not None and subject is not None and excludes(subject):
+        return f"match.excludeSubjects has {subject.username}, or a group that it is in"
+    return _selector_mismatch("podSelector", match.pod_selector, "pod", pod.metadata.labels or {})
+
+
+def _selector_mismatch(field: str, selector: LabelSelector | None, whose: str, labels: Labels) -> str | None:
+    for requirement in _requirements(selector):
+        if not _compile_requirement(requirement, field)(labels):
+            asked = f"{requirement.key} {requirement.operator} {', '.join(requirement.values or ())}".strip()
+            found = labels.get(requirement.key)
+            found = f"has no label {requirement.key}" if found is None else f"has {requirement.key}={found}"
+            return f"match.{field} asks for {asked}, and the {whose} {found}"
     return None
 
 

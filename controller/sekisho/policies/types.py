@@ -51,6 +51,11 @@ class DefaultsProfile(StrEnum):
 NamespacePattern = Annotated[str, Meta(pattern="^[a-z0-9*]([-a-z0-9*]*[a-z0-9*])?$", max_length=63)]
 LabelKey = Annotated[str, Meta(min_length=1, max_length=317)]
 LabelValue = Annotated[str, Meta(max_length=63)]
+SubjectName = Annotated[str, Meta(min_length=1, max_length=512)]
+ServiceAccount = Annotated[
+    str, Meta(pattern="^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=317)
+]
+RuntimeClass = Annotated[str, Meta(pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 UserId = Annotated[int, Meta(ge=0, le=2147483647)]
 
 
@@ -81,7 +86,60 @@ class LabelSelector(Struct, frozen=True, forbid_unknown_fields=True, rename="cam
     ) = None
 
 
-class Match(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+class Subjects(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """Who makes a request, by exact name; a request matches if its user is in any of the lists."""
+
+    users: (
+        Annotated[
+            tuple[SubjectName, ...],
+            Meta(description="Users by their exact names, as the API server authenticates them.", max_length=256),
+        ]
+        | None
+    ) = None
+    groups: (
+        Annotated[tuple[SubjectName, ...], Meta(description="Groups of users by their exact names.", max_length=256)]
+        | None
+    ) = None
+    service_accounts: (
+        Annotated[
+            tuple[ServiceAccount, ...],
+            Meta(
+                description="Service accounts as namespace/name. Pods of a Deployment, a Job and the like are created "
+                "by the controllers' accounts and not by whoever applied it.",
+                max_length=256,
+            ),
+        ]
+        | None
+    ) = None
+
+
+class PodMatch(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """Which pods of its namespace a policy is about: those for which every field that is set holds."""
+
+    pod_selector: Annotated[LabelSelector, Meta(description="Selects pods by their labels.")] | None = None
+    exclude_subjects: (
+        Annotated[
+            Subjects,
+            Meta(
+                description="Requests of these users, groups and service accounts are left out. It is about who "
+                "creates or changes the pod, not about the account that the pod runs as."
+            ),
+        ]
+        | None
+    ) = None
+    exclude_runtime_classes: (
+        Annotated[
+            tuple[RuntimeClass, ...],
+            Meta(
+                description="Pods with one of these as spec.runtimeClassName are left out, such as those of a sandbox.",
+                max_length=64,
+            ),
+        ]
+        | None
+    ) = None
+
+
+class Match(PodMatch, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """Which pods a policy is about: those for which every field that is set holds; empty means every pod."""
 
     namespaces: (
@@ -106,7 +164,6 @@ class Match(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
         | None
     ) = None
     namespace_selector: Annotated[LabelSelector, Meta(description="Selects namespaces by their labels.")] | None = None
-    pod_selector: Annotated[LabelSelector, Meta(description="Selects pods by their labels.")] | None = None
 
 
 class PodSecurityStandard(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):

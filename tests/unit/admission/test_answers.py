@@ -497,3 +497,20 @@ def test_baseline_profile_fills_in_the_seccomp_profile_alone() -> None:
     assert dressed is not None
     assert dressed["spec"]["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}}
     assert "securityContext" not in dressed["spec"]["containers"][0]
+
+
+def test_excluded_subject_is_left_out_of_pods_and_not_of_the_pods_that_a_controller_makes() -> None:
+    excluding = policies(p={"match": {"excludeSubjects": {"users": ["alice"]}}, "controls": {"privileged": {}}})
+    bad = restricted_pod(container(securityContext={"privileged": True}))
+    assert validated(review(bad), excluding)["allowed"]
+    assert not validated(review(bad, userInfo={"username": "alice2"}), excluding)["allowed"]
+    deployment = {"metadata": {"name": "web"}, "spec": {"template": bad}}
+    resource = {"group": "apps", "version": "v1", "resource": "deployments"}
+    assert validated(review(deployment, kind=DEPLOYMENT, resource=resource), excluding)["warnings"]
+
+
+def test_excluded_subject_gets_no_defaults() -> None:
+    excluding = policies(p={"match": {"excludeSubjects": {"groups": ["ops"]}}, "defaults": {"profile": "restricted"}})
+    plain = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a", "image": "x"}]}}
+    assert mutated(plain, excluding, userInfo={"username": "alice", "groups": ["ops"]}) is None
+    assert mutated(plain, excluding, userInfo={"username": "alice", "groups": ["ops2"]}) is not None

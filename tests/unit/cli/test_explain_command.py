@@ -9,10 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sekisho_command import BAD_POD, GOOD_POD, MANIFESTS, RESTRICTED, policy_file, sekisho
 
+from sekisho.pods import ObjectMeta, Pod, PodSpec
 from sekisho.policies import ClusterPodPolicy, PolicySet
 from sekisho.policies.matching import mismatch
 
-LABELLED = "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: shop, labels: {app: web}}\nspec: {}\n"
+LABELLED = (
+    "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: shop, labels: {app: web}}\n"
+    "spec: {runtimeClassName: gvisor}\n"
+)
 NAMESPACE = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {tier: test}}\n"
 
 MISMATCHES = [
@@ -30,6 +34,7 @@ MISMATCHES = [
         {"podSelector": {"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["web", "db"]}]}},
         "match.podSelector asks for app NotIn web, db, and the pod has app=web",
     ),
+    ({"excludeRuntimeClasses": ["kata", "gvisor"]}, "match.excludeRuntimeClasses has gvisor, which is the pod's"),
 ]
 
 
@@ -40,6 +45,13 @@ def test_the_condition_that_failed_is_named(match: Any, reason: str, tmp_path: P
     assert result.exit_code == 0
     assert f'  policy "p" does not match: {reason}\n' in result.output
     assert "privileged" not in result.output
+
+
+def test_nobody_is_known_to_be_left_out_and_that_is_said(tmp_path: Path) -> None:
+    match = {"excludeSubjects": {"users": ["alice"]}}
+    policy = policy_file(tmp_path, match=match, controls={"privileged": {}})
+    result = sekisho("explain", "-p", policy, "-", text=LABELLED)
+    assert '  policy "p" matches\n    match.excludeSubjects was not looked at' in result.output
 
 
 def test_what_matches_is_said_beside_it(tmp_path: Path) -> None:
@@ -70,18 +82,21 @@ MATCHES = st.fixed_dictionaries(
         "excludeNamespaces": PATTERNS,
         "namespaceSelector": SELECTORS,
         "podSelector": SELECTORS,
+        "excludeRuntimeClasses": st.lists(st.sampled_from(["gvisor", "kata"]), max_size=2),
     },
 )
+RUNTIME_CLASSES = st.sampled_from([None, "gvisor"])
 
 
-@given(MATCHES, NAMES, LABELS, LABELS)
+@given(MATCHES, NAMES, LABELS, LABELS, RUNTIME_CLASSES)
 def test_a_reason_is_given_exactly_where_a_policy_does_not_match(
-    match: Any, namespace: str, labels: dict[str, str], pod_labels: dict[str, str]
+    match: Any, namespace: str, labels: dict[str, str], pod_labels: dict[str, str], runtime_class: str | None
 ) -> None:
     spec = {"match": match, "controls": {"privileged": {}}}
     policy = msgspec.convert({"metadata": {"name": "p"}, "spec": spec}, ClusterPodPolicy)
-    matches = bool(PolicySet.of([policy]).plan(namespace, labels, pod_labels).steps)
-    assert (mismatch(policy.spec.match, namespace, labels, pod_labels) is None) is matches
+    pod = Pod(ObjectMeta(labels=pod_labels), PodSpec(runtime_class_name=runtime_class))
+    matches = bool(PolicySet.of([policy]).plan(namespace, labels, pod).steps)
+    assert (mismatch(policy.spec.match, namespace, labels, pod) is None) is matches
 
 
 def test_each_control_says_what_it_finds_with_the_defaults_filled_in() -> None:

@@ -5,6 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from sekisho.admission.review import UserInfo
+from sekisho.pods import ObjectMeta, Pod, PodSpec
 from sekisho.policies import ClusterPodPolicy, Plan, PolicySet
 from sekisho.policies.types import Enforcement
 
@@ -19,7 +21,7 @@ def names(plan: Plan) -> set[str]:
 
 def matches(match: dict[str, Any], namespace: str, labels: dict[str, str], pod_labels: dict[str, str]) -> bool:
     policies = PolicySet.of([policy("p", match=match, controls={"privileged": {}})])
-    return names(policies.plan(namespace, labels, pod_labels)) == {"p"}
+    return names(policies.plan(namespace, labels, Pod(ObjectMeta(labels=pod_labels)))) == {"p"}
 
 
 MATCHED = [
@@ -57,6 +59,62 @@ MATCHED = [
 @pytest.mark.parametrize(("match", "namespace", "labels", "pod_labels", "expected"), MATCHED)
 def test_match(match: Any, namespace: str, labels: Any, pod_labels: Any, *, expected: bool) -> None:
     assert matches(match, namespace, labels, pod_labels) is expected
+
+
+SUBJECTS = {
+    "users": ["alice", "system:node:n1"],
+    "groups": ["ops"],
+    "serviceAccounts": ["ci/deployer"],
+}
+EXCLUDED = [
+    ("alice", [], True),
+    ("alice2", [], False),
+    ("Alice", [], False),
+    ("alic", [], False),
+    ("", [], False),
+    ("bob", ["ops"], True),
+    ("bob", ["ops2", "dev-ops", "Ops"], False),
+    ("bob", ["devs", "ops"], True),
+    ("ops", ["alice"], False),
+    ("system:serviceaccount:ci:deployer", ["system:serviceaccounts"], True),
+    ("system:serviceaccount:ci:deployer2", [], False),
+    ("system:serviceaccount:ci2:deployer", [], False),
+    ("system:serviceaccount:xci:deployer", [], False),
+    ("ci/deployer", [], False),
+    ("deployer", ["ci/deployer"], False),
+]
+
+
+@pytest.mark.parametrize(("user", "groups", "excluded"), EXCLUDED)
+def test_subjects_are_left_out_by_their_exact_names(user: str, groups: list[str], *, excluded: bool) -> None:
+    policies = PolicySet.of([policy("p", match={"excludeSubjects": SUBJECTS}, controls={"privileged": {}})])
+    assert (names(policies.plan("a", None, Pod(), UserInfo(user, groups))) == set()) is excluded
+
+
+def test_nobody_is_left_out_where_it_is_not_known_who_asks() -> None:
+    policies = PolicySet.of([policy("p", match={"excludeSubjects": SUBJECTS}, controls={"privileged": {}})])
+    assert names(policies.plan("a", None, Pod())) == {"p"}
+    assert names(policies.plan("a", None, Pod(), UserInfo())) == {"p"}
+
+
+@pytest.mark.parametrize(
+    ("runtime_class", "excluded"), [("gvisor", True), ("gvisor2", False), ("gviso", False), ("", False), (None, False)]
+)
+def test_runtime_classes_are_left_out_by_their_exact_names(runtime_class: str | None, *, excluded: bool) -> None:
+    policies = PolicySet.of([policy("p", match={"excludeRuntimeClasses": ["gvisor"]}, controls={"privileged": {}})])
+    pod = Pod(spec=PodSpec(runtime_class_name=runtime_class))
+    assert (names(policies.plan("a", None, pod)) == set()) is excluded
+
+
+def test_one_policy_that_leaves_subjects_out_leaves_the_others_in() -> None:
+    policies = PolicySet.of(
+        [
+            policy("but-alice", match={"excludeSubjects": {"users": ["alice"]}}, controls={"privileged": {}}),
+            policy("everybody", controls={"privileged": {}}),
+        ]
+    )
+    assert names(policies.plan("a", None, Pod(), UserInfo("alice"))) == {"everybody"}
+    assert names(policies.plan("a", None, Pod(), UserInfo("bob"))) == {"but-alice", "everybody"}
 
 
 def test_identical_checks_of_many_policies_are_judged_once() -> None:
