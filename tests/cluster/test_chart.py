@@ -143,8 +143,10 @@ def test_uninstalling_with_dead_processes_leaves_the_policies_and_nothing_that_b
 
     sekisho.helm("uninstall", RELEASE, "--namespace", NAMESPACE)
     assert admits_privileged(kubectl)
-    definition = "customresourcedefinition.apiextensions.k8s.io/clusterpodpolicies.sekisho.dev"
-    assert of_the_release(kubectl) == {definition}
+    assert of_the_release(kubectl) == {
+        f"customresourcedefinition.apiextensions.k8s.io/{plural}.sekisho.dev"
+        for plural in ("clusterpodpolicies", "podpolicies", "policywaivers")
+    }
     assert items(kubectl, "secret", "--namespace", NAMESPACE) == []
     wait_until(lambda: items(kubectl, "lease", "--namespace", NAMESPACE) == [], SOON, "no replica is reported")
     assert kubectl("get", "clusterpodpolicy", policy).returncode == 0
@@ -199,6 +201,12 @@ PERMISSIONS = [
     ("webhook", False, ("get", f"secret/{RELEASE}-ca", OWN)),
     ("webhook", False, ("patch", f"secret/{RELEASE}-webhook-tls", OWN)),
     ("webhook", False, ("list", "secrets", OWN)),
+    ("webhook", True, ("watch", "podpolicies.sekisho.dev", CLUSTER)),
+    ("webhook", True, ("watch", "policywaivers.sekisho.dev", CLUSTER)),
+    ("webhook", False, ("patch", "policywaivers.sekisho.dev", CLUSTER)),
+    ("controller", True, ("watch", "podpolicies.sekisho.dev", CLUSTER)),
+    ("controller", True, ("watch", "policywaivers.sekisho.dev", CLUSTER)),
+    ("controller", False, ("patch", "policywaivers.sekisho.dev", CLUSTER)),
     ("webhook", True, ("get", "replicasets.apps", CLUSTER)),
     ("webhook", False, ("get", "deployments.apps", CLUSTER)),
     ("webhook", True, ("create", "events.events.k8s.io", CLUSTER)),

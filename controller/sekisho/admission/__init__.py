@@ -5,21 +5,27 @@ from sekisho.admission.defaults import Filled, Operation, fill
 from sekisho.admission.denial import denial_message, warning_lines
 from sekisho.admission.review import MalformedReviewError, Review, decode
 from sekisho.admission.verdict import Violation, judge, judge_template
+from sekisho.admission.waivers import Clock, Waived, lift, waiver_lines, waiver_of
 
 __all__ = [
+    "Clock",
     "Filled",
     "MalformedReviewError",
     "Operation",
     "Outcome",
     "Review",
     "Violation",
+    "Waived",
     "decode",
     "denial_message",
     "fill",
     "judge",
     "judge_template",
+    "lift",
     "mutate",
     "refuse",
     "validate",
+    "waiver_lines",
+    "waiver_of",
     "warning_lines",
 ]

@@ -8,9 +8,10 @@ import msgspec
 from msgspec import Struct
 
 from sekisho.admission.defaults import Filled, Operation, fill
-from sekisho.admission.denial import MOST_CAUSES, denial_message, warning_lines
+from sekisho.admission.denial import LONGEST_MESSAGE, MOST_CAUSES, capped_warnings, denial_message, warning_lines
 from sekisho.admission.review import API_VERSION, KIND, Review
 from sekisho.admission.verdict import Violation, judge, judge_template
+from sekisho.admission.waivers import Clock, Waived, escaping, lift, waiver_lines
 from sekisho.policies import Enforcement, Plan, PolicySet
 
 _IGNORED_SUBRESOURCES: Final = frozenset(
@@ -27,6 +28,7 @@ class Outcome(Struct, frozen=True):
     response: the AdmissionReview as JSON.
     decision: allow, warn, audit, deny, patch, or error (a denial because the pod could not be judged).
     message: the text of the denial, empty otherwise.
+    waived: what waivers lifted, so that the pod was admitted; empty for a denial.
     """
 
     response: bytes
@@ -34,6 +36,7 @@ class Outcome(Struct, frozen=True):
     review: Review
     violations: tuple[Violation, ...] = ()
     message: str = ""
+    waived: tuple[Waived, ...] = ()
 
 
 class _Cause(Struct, frozen=True, gc=False):
@@ -73,8 +76,10 @@ class _Answer(Struct, frozen=True, gc=False, rename="camel"):
 _encoder = msgspec.json.Encoder()
 
 
-def validate(review: Review, policies: PolicySet, namespace_labels: Mapping[str, str] | None) -> Outcome:
-    """The answer of the validating webhook."""
+def validate(
+    review: Review, policies: PolicySet, namespace_labels: Mapping[str, str] | None, clock: Clock | None = None
+) -> Outcome:
+    """The answer of the validating webhook. Without a clock no waiver counts, for nobody knows which have expired."""
     early = _without_judging(review)
     if early is not None:
         return early
@@ -89,7 +94,14 @@ def validate(review: Review, policies: PolicySet, namespace_labels: Mapping[str,
         violations = judge(pod, plan.steps, old) if plan.steps else []
     else:
         violations = judge_template(pod, plan.template_steps, plan.defaults, old) if plan.template_steps else []
-    return _decide(review, violations, plan.notes) if violations or plan.notes else _allow(review)
+    waived: tuple[Waived, ...] = ()
+    if clock is not None and policies.has_waivers:
+        namespace = review.namespace or ""
+        if old is not None and review.is_pod:
+            violations = [*violations, *escaping(violations, pod, old, plan.steps, namespace, policies)]
+        if violations:
+            violations, waived = lift(violations, pod, namespace, policies, clock())
+    return _decide(review, violations, plan.notes, waived) if violations or plan.notes or waived else _allow(review)
 
 
 def mutate(review: Review, policies: PolicySet, namespace_labels: Mapping[str, str] | None) -> Outcome:
@@ -159,7 +171,9 @@ def _patch(review: Review, operations: Sequence[Operation]) -> Outcome:
     return Outcome(_encode(_Response(review.uid, True, patch=patch, patch_type="JSONPatch")), "patch", review)
 
 
-def _decide(review: Review, violations: Sequence[Violation], notes: tuple[str, ...]) -> Outcome:
+def _decide(
+    review: Review, violations: Sequence[Violation], notes: tuple[str, ...], waived: tuple[Waived, ...]
+) -> Outcome:
     by = {enforcement: [v for v in violations if v.enforcement == enforcement] for enforcement in Enforcement}
     denied = by[Enforcement.DENY]
     known = {violation.finding.identity for violation in denied}
@@ -170,8 +184,12 @@ def _decide(review: Review, violations: Sequence[Violation], notes: tuple[str, .
     noted = message if len(denied) == len(violations) else denial_message(violations)
     audit = ({"violations": noted} if violations else {}) | ({"error": "; ".join(notes)} if notes else {})
     if not denied:
+        if waived:
+            audit["waivers"] = "\n".join(waiver_lines(waived))[:LONGEST_MESSAGE]
+            told = waiver_lines([each for each in waived if each.enforcement != Enforcement.AUDIT])
+            warnings += capped_warnings([prefix + line for line in told])
         response = _Response(review.uid, True, warnings=warnings, audit_annotations=audit)
-        return Outcome(_encode(response), "warn" if warnings else "audit", review, tuple(violations))
+        return Outcome(_encode(response), "warn" if warnings else "audit", review, tuple(violations), waived=waived)
     causes = [
         _Cause(f"Violates{v.finding.control[0].upper()}{v.finding.control[1:]}", _cause(v), v.finding.field)
         for v in denied[:MOST_CAUSES]

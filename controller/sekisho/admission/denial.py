@@ -30,12 +30,16 @@ def denial_message(violations: Sequence[Violation]) -> str:
 
 def warning_lines(violations: Sequence[Violation], prefix: str = "") -> tuple[str, ...]:
     """Warnings, a line a problem, capped in number and length to what the API server passes on."""
-    lines = [prefix + line for line in _lines(violations, "would refuse" if prefix else "warns about")]
+    return capped_warnings([prefix + line for line in _lines(violations, "would refuse" if prefix else "warns about")])
+
+
+def capped_warnings(lines: Sequence[str]) -> tuple[str, ...]:
+    """Lines, capped in number and length to what the API server passes on."""
     shown = [
         line if len(line) <= LONGEST_WARNING else line[: LONGEST_WARNING - 1] + "…" for line in lines[:MOST_WARNINGS]
     ]
     if len(lines) > len(shown):
-        shown.append(f"{prefix}{len(lines) - len(shown)} more problems; `sekisho check` lists them all")
+        shown.append(f"{len(lines) - len(shown)} more; `sekisho check` lists them all")
     return tuple(shown)
 
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from sekisho.admission import waiver_lines
 from sekisho.cli import options
 from sekisho.cli.cores import available_cores, check_all, without_collecting
 from sekisho.cli.reports import REPORTS, wording
 from sekisho.cli.terminal import progress, write
 from sekisho.manifests import Checked, Checker, Checks, Namespaces, Sources, looking_at_labels, read_sources
-from sekisho.policies import CompiledPolicy, PolicySet, Problem, compile_policy
+from sekisho.policies import CompiledPolicy, PolicySet, PolicyWaiver, Problem, compile_policy
 
 
 @click.command()
@@ -51,8 +52,9 @@ def check(
     PATH is a file or a folder of YAML or JSON manifests; - reads them from standard input, for instance from `helm
     template`. The exit code is 0 when every pod would be admitted, 1 when some would be refused, 2 for bad input.
     """
-    policies = [compile_policy(policy) for policy in options.chosen_policies(policy_paths, standard)]
-    policy_set = PolicySet.of_compiled(policies)
+    chosen = options.chosen_policies(policy_paths, standard)
+    policies = [compile_policy(policy) for policy in chosen if not isinstance(policy, PolicyWaiver)]
+    policy_set = PolicySet.of(chosen)
     sources = read_sources(paths, options.standard_input())
     namespaces = options.known_namespaces(labels_file, sources.texts if policy_set.needs_labels else ())
     checks = _check(sources, Checker(policy_set, namespaces, namespace), jobs)
@@ -81,8 +83,9 @@ def _check(sources: Sources, checker: Checker, jobs: int) -> Checks:
 
 
 def _tell_notes(checked: Sequence[Checked], policies: Sequence[CompiledPolicy], namespaces: Namespaces) -> None:
-    """Say once for each namespace what is not known of its labels, or cannot be read in them."""
+    """Say once for each namespace what is not known of its labels, or cannot be read in them; and what waivers lift."""
     notes = [f"namespace {each.namespace}: {note}" for each in checked for note in each.notes]
+    notes += [f"{each.title}: {line}" for each in checked for line in waiver_lines(each.waived)]
     for name in dict.fromkeys(each.namespace for each in checked if each.namespace not in namespaces):
         asking = looking_at_labels(policies, name)
         if asking:

@@ -2,13 +2,14 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 from click import style
 
 from sekisho.cli import options
-from sekisho.cli.reports.wording import VERDICTS, headline, printable
+from sekisho.cli.reports.wording import VERDICTS, headline, lifted, printable
 from sekisho.cli.terminal import write
 from sekisho.manifests import (
     ControlSays,
@@ -24,7 +25,7 @@ from sekisho.manifests import (
 from sekisho.manifests import (
     explain as explain_object,
 )
-from sekisho.policies import ClusterPodPolicy, DocumentError, Problem, read_documents
+from sekisho.policies import DocumentError, Policy, Problem, read_documents
 
 
 @click.command()
@@ -70,11 +71,11 @@ def _objects(sources: Sequence[Source], namespace: str) -> Iterator[JudgedObject
             yield error.problem
 
 
-def _lines(found: JudgedObject, policies: Sequence[ClusterPodPolicy], namespaces: Namespaces) -> Iterator[str]:
+def _lines(found: JudgedObject, policies: Sequence[Policy], namespaces: Namespaces) -> Iterator[str]:
     document = found.manifest.document
     title = f"{found.manifest.kind} {found.namespace}/{found.name}"
     yield f"{printable(document.place(found.manifest.at))}: {style(printable(title), bold=True)}"
-    for explanation in explain_object(found, policies, namespaces):
+    for explanation in explain_object(found, policies, namespaces, datetime.now(UTC)):
         yield from _policy(explanation)
 
 
@@ -91,7 +92,9 @@ def _policy(explanation: Explanation) -> Iterator[str]:
 
 
 def _control(says: ControlSays) -> Iterator[str]:
-    if not says.violations:
+    for each in says.waived:
+        yield f"    {says.control}: {style('lifted', fg='yellow')}: {lifted(each)}: {headline(each.finding)}"
+    if not says.violations and not says.waived:
         yield f"    {says.control}: {style('passes', fg='green')}"
     for violation in says.violations:
         verdict = style(VERDICTS[violation.enforcement], fg="red")

@@ -10,7 +10,7 @@ import click
 
 from sekisho.cli.reports.wording import printable
 from sekisho.manifests import Namespaces, Source, labels_in, load_policies, read_namespace_labels
-from sekisho.policies import ClusterPodPolicy, PolicyError, Problem
+from sekisho.policies import Policy, PolicyError, Problem
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,7 +49,7 @@ def standard_input() -> BinaryIO:
     return sys.stdin.buffer if sys.stdin is not None else BytesIO()
 
 
-def chosen_policies(paths: Iterable[Path], level: str | None = None) -> list[ClusterPodPolicy]:
+def chosen_policies(paths: Iterable[Path], level: str | None = None) -> list[Policy]:
     """The policies of --policy and --standard; ends the command when there is none, or one that cannot be used."""
     found = tuple(paths)
     if not found and level is None:

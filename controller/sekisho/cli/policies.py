@@ -10,14 +10,17 @@ from typing import Any, Final, get_args
 import click
 import msgspec
 
+from sekisho.admission.waivers import moment
 from sekisho.cli import options
 from sekisho.cli.reports.wording import printable
 from sekisho.cli.terminal import write
 from sekisho.controls import CONTROLS, NEWEST, Control, ControlEnforcement, Level, Parameters, complete
 from sekisho.manifests import write_document
-from sekisho.policies import ClusterPodPolicy, compile_policy
+from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicyWaiver, compile_policy
 from sekisho.policies.crd import schema_of
-from sekisho.policies.types import ClusterPodPolicySpec
+from sekisho.policies.selectors import PodMatch
+from sekisho.policies.types import PodPolicySpec
+from sekisho.policies.waivers import WaiverMatch
 from sekisho.standards import LATEST, controls_of, parse_version
 
 _LEVELS: Final = get_args(Level)
@@ -32,10 +35,14 @@ def policies() -> None:
 @options.policy_paths
 @options.standard
 def list_policies(policy_paths: tuple[Path, ...], standard: str | None) -> None:
-    """List policies: their enforcement, standard, own controls, and the pods that they are about."""
+    """List policies: their enforcement, standard, own controls, and the pods that they are about; then waivers."""
+    chosen = options.chosen_policies(policy_paths, standard)
     rows: list[tuple[str, ...]] = [("NAME", "ENFORCEMENT", "STANDARD", "CONTROLS", "MATCH")]
-    rows += [_row(policy) for policy in options.chosen_policies(policy_paths, standard)]
+    rows += [_row(policy) for policy in chosen if not isinstance(policy, PolicyWaiver)]
     write(_table(rows))
+    waivers = [_waiver_row(waiver) for waiver in chosen if isinstance(waiver, PolicyWaiver)]
+    if waivers:
+        write("\n" + _table([("WAIVER", "POLICIES", "CONTROLS", "EXPIRES", "MATCH"), *waivers]))
 
 
 @policies.command()
@@ -47,10 +54,11 @@ def show(name: str | None, policy_paths: tuple[Path, ...], standard: str | None)
 
     NAME may be left out where there is only one policy.
     """
-    known = {policy.metadata.name: policy for policy in options.chosen_policies(policy_paths, standard)}
+    chosen_policies = options.chosen_policies(policy_paths, standard)
+    known = {policy.title: policy for policy in chosen_policies if not isinstance(policy, PolicyWaiver)}
     if name is None and len(known) > 1:
         raise click.UsageError(f"which policy? NAME is one of {', '.join(known)}")
-    chosen = known.get(name or next(iter(known)))
+    chosen = known.get(name or next(iter(known), ""))
     if chosen is None:
         raise click.UsageError(f"there is no policy {name}; NAME is one of {', '.join(known)}")
     write(write_document(_shown(chosen)))
@@ -75,12 +83,20 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([*map(printable, lines), ""])
 
 
-def _row(policy: ClusterPodPolicy) -> tuple[str, ...]:
+def _row(policy: ClusterPodPolicy | PodPolicy) -> tuple[str, ...]:
     spec = policy.spec
     named = ", ".join(name for name in CONTROLS if getattr(spec.controls, name) is not None)
-    match = msgspec.to_builtins(spec.match)
-    fields = ", ".join(f"{field}: {_short(value)}" for field, value in match.items() if value is not None)
-    return policy.metadata.name, str(spec.enforcement), _standard(spec) or "-", named or "-", fields or "every pod"
+    return policy.title, str(spec.enforcement), _standard(spec) or "-", named or "-", _match(spec.match)
+
+
+def _waiver_row(waiver: PolicyWaiver) -> tuple[str, ...]:
+    spec = waiver.spec
+    return waiver.title, ", ".join(spec.policies), ", ".join(spec.controls), moment(spec.expires), _match(spec.match)
+
+
+def _match(match: PodMatch | WaiverMatch) -> str:
+    fields = msgspec.to_builtins(match).items()
+    return ", ".join(f"{field}: {_short(value)}" for field, value in fields if value is not None) or "every pod"
 
 
 def _short(value: Any) -> str:
@@ -89,17 +105,17 @@ def _short(value: Any) -> str:
     return json.dumps({key: below for key, below in value.items() if below is not None})
 
 
-def _standard(spec: ClusterPodPolicySpec) -> str:
+def _standard(spec: PodPolicySpec) -> str:
     standard = spec.pod_security_standard
     if standard is None:
         return ""
     return "from namespace labels" if standard.level is None else f"{standard.level} {standard.version or LATEST}"
 
 
-def _shown(policy: ClusterPodPolicy) -> dict[str, Any]:
+def _shown(policy: ClusterPodPolicy | PodPolicy) -> dict[str, Any]:
     """The policy as plain values, with everything in it that it leaves to its standard."""
     spec = policy.spec
-    shown: dict[str, Any] = {"name": policy.metadata.name, "enforcement": str(spec.enforcement)}
+    shown: dict[str, Any] = {"name": policy.title, "enforcement": str(spec.enforcement)}
     shown["templates"] = str(spec.templates)
     shown["match"] = {key: value for key, value in msgspec.to_builtins(spec.match).items() if value is not None}
     shown["podSecurityStandard"] = _standard(spec) or None
@@ -113,7 +129,7 @@ def _shown(policy: ClusterPodPolicy) -> dict[str, Any]:
     return shown | {"defaults": defaults}
 
 
-def effective(spec: ClusterPodPolicySpec) -> Iterator[tuple[str, Parameters, str]]:
+def effective(spec: PodPolicySpec) -> Iterator[tuple[str, Parameters, str]]:
     """The controls that a policy has in effect, those that it takes from namespaces' labels aside.
 
     Each with its complete parameters and its enforcement.

@@ -3,6 +3,7 @@
 import secrets
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -51,7 +52,9 @@ def _answer(asked: Review, policies: PolicySet, namespaces: Namespaces, mutates:
             if not asked.namespace or asked.namespace not in namespaces:
                 return admission.refuse(asked, "the labels of its namespace are not known: give --namespace-labels")
             labels = namespaces.labels(asked.namespace)
-        return (admission.mutate if mutates else admission.validate)(asked, policies, labels)
+        if mutates:
+            return admission.mutate(asked, policies, labels)
+        return admission.validate(asked, policies, labels, lambda: datetime.now(UTC))
     except Exception as error:
         incident = secrets.token_hex(4)
         click.echo(f"error: internal error {incident}: {type(error).__name__}: {error}", err=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
+from .clock import ServerClock
 from .config import ApiConfig, ConfigError, load_config
 
 __all__ = ["METADATA", "METADATA_LIST", "ApiClient", "ApiError", "ApiUnavailable", "ConfigError"]
@@ -70,6 +71,8 @@ class ApiClient:
         self._may_write = may_write
         self._loaded_at = time.monotonic()
         self._loading = asyncio.Lock()
+        self.clock = ServerClock()
+        """The time by this machine and by the API server."""
         self._session = aiohttp.ClientSession(headers={"User-Agent": "sekisho"})
 
     @staticmethod
@@ -179,6 +182,7 @@ class ApiClient:
                     proxy=config.proxy,
                     allow_redirects=False,  # the token must not travel on
                 ) as response:
+                    self.clock.hear(response.headers.get("Date"))
                     if response.status == 401 and max_age:
                         continue
                     if response.status >= 300:

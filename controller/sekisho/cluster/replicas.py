@@ -1,7 +1,7 @@
 """How a replica of the webhook tells which policies it enforces, and how the controller hears of it.
 
-Each replica keeps one Lease. An annotation on it is the resourceVersion up to which the replica has taken in the
-ClusterPodPolicies: one write a change and replica, however many policies there are. Another is the key id of the
+Each replica keeps one Lease. An annotation on it for each kind of policy is the resourceVersion up to which it has
+taken in that kind: one write a change and replica, however many policies there are. Another is the key id of the
 authority whose certificate it serves. The Lease of a replica that died runs out, that of one that stopped is deleted,
 and all go with the service account that wrote them.
 """
@@ -19,13 +19,23 @@ from msgspec import Struct
 from sekisho.cluster.accounts import OwnerReference, own_account
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
 from sekisho.cluster.lease import Lease, lease_path, micro_time
+from sekisho.policies.crd import RESOURCES
+from sekisho.policies.types import GROUP
 
 logger = logging.getLogger(__name__)
 
 LABEL = "sekisho.dev/component"
 COMPONENT = "webhook-replica"
-VERSION_ANNOTATION = "sekisho.dev/policies-resource-version"
+POLICIES = "clusterpodpolicies"
 AUTHORITY_ANNOTATION = "sekisho.dev/serving-certificate-authority"
+
+
+def annotation_of(plural: str) -> str:
+    """The annotation that tells how far a replica has taken in a collection, by the collection's name in the API."""
+    return f"{GROUP}/{plural}-resource-version"
+
+
+VERSION_ANNOTATION = annotation_of(POLICIES)
 
 LEASE_SECONDS = 30
 RENEW_SECONDS = 10.0
@@ -39,8 +49,8 @@ _WITHDRAW_SECONDS = 2.0
 class ReplicaReporter:
     """Reports for the replica `replica`, in the Lease sekisho-webhook-`replica` of `namespace`.
 
-    Call `report` with each resourceVersion of the policies and `report_authority` with what signed the certificate that
-    is served, and let a task `run`.
+    Call `report` with each resourceVersion of each kind of policy and `report_authority` with what signed the
+    certificate that is served, and let a task `run`.
     """
 
     def __init__(self, api: ApiClient, namespace: str, replica: str) -> None:
@@ -49,22 +59,22 @@ class ReplicaReporter:
         self._name = f"sekisho-webhook-{replica.lower()}"
         self._namespace = namespace
         self._path = lease_path(namespace, self._name)
-        self._version = ""
+        self._versions: dict[str, str] = {}
         self._authority = ""
         self._owners: tuple[OwnerReference, ...] | None = None
         self._changed = asyncio.Event()
 
-    def report(self, resource_version: str) -> None:
-        """Say that this replica now enforces the policies as of `resource_version`. Costs nothing; never fails."""
-        if resource_version != self._version:
-            self._version = resource_version
+    def report(self, resource_version: str, plural: str = POLICIES) -> None:
+        """Say that this replica now enforces a collection as of `resource_version`. Costs nothing; never fails."""
+        if resource_version != self._versions.get(plural):
+            self._versions[plural] = resource_version
             self._changed.set()
 
     def report_authority(self, key_id: str) -> None:
         """Say that this replica now serves a certificate of the authority with this key id, in hex; never fails."""
         if key_id != self._authority:
             self._authority = key_id
-            if self._version:  # else there is nothing yet that this would be a change of
+            if self._versions:  # else there is nothing yet that this would be a change of
                 self._changed.set()
 
     async def run(self) -> None:
@@ -106,7 +116,10 @@ class ReplicaReporter:
             "metadata": {
                 "name": self._name,
                 "labels": {LABEL: COMPONENT},
-                "annotations": {VERSION_ANNOTATION: self._version, AUTHORITY_ANNOTATION: self._authority},
+                "annotations": {
+                    **{annotation_of(plural): version for plural, version in self._versions.items()},
+                    AUTHORITY_ANNOTATION: self._authority,
+                },
                 "ownerReferences": owners,
             },
             "spec": {
@@ -157,9 +170,11 @@ class Replica(Struct, frozen=True):
 
     name: str
     version: int
-    """The resourceVersion up to which it enforces the policies."""
+    """The resourceVersion up to which it enforces the ClusterPodPolicies."""
     renew_time: str
     expires: float
+    versions: Mapping[str, int] = {}
+    """The same for every kind, by the collections' names in the API; -1 for one that it did not report."""
 
 
 def observe(leases: Iterable[Lease], previous: Mapping[str, Replica], now: float, wall: datetime) -> dict[str, Replica]:
@@ -187,7 +202,11 @@ def forgotten(replicas: Mapping[str, Replica], now: float) -> list[str]:
 
 def _observe_one(lease: Lease, previous: Replica | None, now: float, wall: datetime) -> Replica:
     spec = lease.spec
-    version = (lease.metadata.annotations or {}).get(VERSION_ANNOTATION, "")
+    annotations = lease.metadata.annotations or {}
+    versions = {
+        resource.plural: parse_version(annotations.get(annotation_of(resource.plural), ""))
+        for resource in RESOURCES.values()
+    }
     renewed = spec.renew_time or ""
     if previous is not None and previous.renew_time == renewed:
         expires = previous.expires
@@ -197,9 +216,10 @@ def _observe_one(lease: Lease, previous: Replica | None, now: float, wall: datet
         expires = now + (spec.lease_duration_seconds or LEASE_SECONDS)
     return Replica(
         name=spec.holder_identity or lease.metadata.name,
-        version=parse_version(version),
+        version=versions[POLICIES],
         renew_time=renewed,
         expires=expires,
+        versions=versions,
     )
 
 

@@ -62,6 +62,8 @@ class Control(Struct, frozen=True):
     standard: the parameters that a level of the Pod Security Standards at a minor version (0 for v1.0) implies,
         None where that level does not have the control.
     check: compiles parameters, complete by `complete`, at a minor version into a Check; raises ParameterError.
+    verify: raises ParameterError where what one policy gives contradicts itself.
+    of_pod_only: whether its findings are about the pod as a whole and never about a container.
     """
 
     name: str
@@ -70,6 +72,8 @@ class Control(Struct, frozen=True):
     parameters: type[Parameters]
     standard: Callable[[Level, int], Parameters | None]
     check: Callable[[Parameters, int], Check]
+    verify: Callable[[Parameters], None] = lambda given: None
+    of_pod_only: bool = False
 
 
 def complete(control: Control, given: Parameters, level: Level, minor: int) -> Parameters:
@@ -134,3 +138,8 @@ def set_to(path: tuple[str | int, ...], value: object) -> Change:
 def remove(path: tuple[str | int, ...]) -> Change:
     """The change that removes the field."""
     return Change("remove", path)
+
+
+def cel(rule: str, message: str) -> dict[str, object]:
+    """The part of a schema that has the API server check a rule in CEL; compiling the type checks the same."""
+    return {"x-kubernetes-validations": [{"rule": rule, "message": message}]}

@@ -1,9 +1,11 @@
 """The verdicts of the webhook on manifests, with the place of each field that a finding is about."""
 
+from datetime import UTC, datetime
+
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sekisho.admission import Violation, judge_template
+from sekisho.admission import Violation, Waived, judge_template, lift
 from sekisho.findings import Change, Finding, render_path
 from sekisho.manifests.namespaces import Namespaces
 from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, manifests_of
@@ -36,6 +38,7 @@ class Checked(Struct, frozen=True):
     """One pod or workload, where it stands, and what is wrong with it.
 
     notes: what those who apply it should know, such as labels of its namespace that cannot be read.
+    waived: what waivers lift, with paths from the pod's root.
     """
 
     file: str
@@ -46,6 +49,7 @@ class Checked(Struct, frozen=True):
     name: str
     violations: tuple[Located, ...] = ()
     notes: tuple[str, ...] = ()
+    waived: tuple[Waived, ...] = ()
 
     @property
     def is_refused(self) -> bool:
@@ -69,8 +73,11 @@ class Checks(Struct, frozen=True):
 class Checker:
     """Judges manifests as their pods would be judged, with the policies' defaults filled in first."""
 
-    def __init__(self, policies: PolicySet, namespaces: Namespaces, namespace: str = "default") -> None:
-        """`namespace` is that of objects which name none."""
+    def __init__(
+        self, policies: PolicySet, namespaces: Namespaces, namespace: str = "default", now: datetime | None = None
+    ) -> None:
+        """`namespace` is that of objects which name none; waivers count as they do `now`, at present by default."""
+        self._now = now or datetime.now(UTC)
         self._policies = policies
         self._namespaces = namespaces
         self._namespace = namespace
@@ -107,6 +114,9 @@ class Checker:
         """The verdict on one object."""
         plan = self.plan(found)
         violations = judge_template(found.pod, plan.steps, plan.defaults) if found.pod and plan.steps else []
+        waived: tuple[Waived, ...] = ()
+        if violations and found.pod is not None and self._policies.has_waivers:
+            violations, waived = lift(violations, found.pod, found.namespace, self._policies, self._now)
         manifest = found.manifest
         document = manifest.document
         line, column = document.position(manifest.at)
@@ -117,16 +127,22 @@ class Checker:
             )
             for violation in violations
         )
-        return Checked(document.file, line, column, manifest.kind, found.namespace, found.name, located, plan.notes)
+        return Checked(
+            document.file, line, column, manifest.kind, found.namespace, found.name, located, plan.notes, waived
+        )
 
 
 def in_manifest(violation: Violation, pod_path: tuple[str, ...]) -> Violation:
     """The violation of a pod template with its paths from the root of the object that holds the template."""
+    return replace(violation, finding=finding_in_manifest(violation.finding, pod_path)) if pod_path else violation
+
+
+def finding_in_manifest(finding: Finding, pod_path: tuple[str, ...]) -> Finding:
+    """The same for a finding."""
     if not pod_path:
-        return violation
-    finding = violation.finding
+        return finding
     change, fix = finding.change, finding.fix
     if change is not None:
         fix = fix.replace(render_path(change.path), render_path(pod_path + change.path))
         change = Change(change.operation, pod_path + change.path, change.value)
-    return replace(violation, finding=replace(finding, path=pod_path + finding.path, fix=fix, change=change))
+    return replace(finding, path=pod_path + finding.path, fix=fix, change=change)

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import get_args
 
 from sekisho.controls import Level
-from sekisho.policies import ClusterPodPolicy, PolicyError, Problem, read_policies
+from sekisho.policies import ClusterPodPolicy, Policy, PolicyError, read_policies
+from sekisho.policies.loading import twice
 from sekisho.policies.types import ClusterPodPolicySpec, PodSecurityStandard, PolicyMeta
 from sekisho.standards import LATEST, parse_version
 
 
-def load_policies(paths: Iterable[Path], standard: str | None = None) -> list[ClusterPodPolicy]:
+def load_policies(paths: Iterable[Path], standard: str | None = None) -> list[Policy]:
     """The policies of files and folders, and one more for a standard such as `restricted` or `baseline:v1.30`.
 
     Raises PolicyError for what is wrong with a file, and ValueError for a standard that there is not.
@@ -18,10 +19,9 @@ def load_policies(paths: Iterable[Path], standard: str | None = None) -> list[Cl
     policies = [policy for path in paths for policy in read_policies(path)]
     if standard is not None:
         policies.append(policy_of_standard(standard))
-    names = [policy.metadata.name for policy in policies]
-    twice = dict.fromkeys(name for name in names if names.count(name) > 1)
-    if twice:
-        raise PolicyError(*(Problem(name, "two policies have this name") for name in twice))
+    problems = tuple(dict.fromkeys(twice(policies)))
+    if problems:
+        raise PolicyError(*problems)
     return policies
 
 

@@ -1,29 +1,44 @@
 """Why a policy is about a pod or not, and what each of its controls says of it."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from sekisho.admission import Violation, fill
+from sekisho.admission import Violation, Waived, fill, lift
 from sekisho.admission.defaults import with_operations
 from sekisho.findings import render_path
-from sekisho.manifests.checks import in_manifest
+from sekisho.manifests.checks import finding_in_manifest, in_manifest
 from sekisho.manifests.namespaces import Namespaces
 from sekisho.manifests.objects import JudgedObject
 from sekisho.pods import Pod, placed_containers
-from sekisho.policies import ClusterPodPolicy, CompiledPolicy, Enforcement, PolicySet, compile_policy
-from sekisho.policies.matching import mismatch
+from sekisho.policies import (
+    ClusterPodPolicy,
+    CompiledPolicy,
+    Enforcement,
+    PodPolicy,
+    Policy,
+    PolicySet,
+    PolicyWaiver,
+    compile_policy,
+)
+from sekisho.policies.matching import Labels, mismatch, pod_mismatch
 
 _SUBJECT_UNKNOWN: Final = "match.excludeSubjects was not looked at: a manifest does not tell who will create the pod"
 
 
 class ControlSays(Struct, frozen=True):
-    """One control of a policy: what it does to a pod that fails it, and the violations, with the manifest's paths."""
+    """One control of a policy: what it does to a pod that fails it, and the violations, with the manifest's paths.
+
+    waived: what waivers lift, with the manifest's paths too.
+    """
 
     control: str
     enforcement: Enforcement
     violations: tuple[Violation, ...]
+    waived: tuple[Waived, ...] = ()
 
 
 class Explanation(Struct, frozen=True):
@@ -42,38 +57,57 @@ class Explanation(Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
 
-def explain(found: JudgedObject, policies: Sequence[ClusterPodPolicy], namespaces: Namespaces) -> Iterator[Explanation]:
+def explain(
+    found: JudgedObject, policies: Sequence[Policy], namespaces: Namespaces, now: datetime
+) -> Iterator[Explanation]:
     """What each policy, in the order of their names, has to do with the pods of an object.
 
     Controls are shown on the pod with all policies' defaults filled in, as they judge it.
     """
     pod = found.pod or Pod()
     labels = namespaces.labels(found.namespace)
-    plan = PolicySet.of(policies).plan(found.namespace, labels, pod)
+    policy_set = PolicySet.of(policies)
+    plan = policy_set.plan(found.namespace, labels, pod)
     filled = fill(pod, plan.defaults)
     dressed = with_operations(pod, filled.operations)
     above = f"{render_path(found.pod_path)}." if found.pod_path else ""
     fields = {policy: tuple(above + field for field in filled) for policy, filled in filled.fields}
-    for policy in sorted(policies, key=lambda policy: policy.metadata.name):
-        name = policy.metadata.name
+    for policy in sorted(policies, key=lambda policy: policy.title):
+        if isinstance(policy, PolicyWaiver):
+            continue
+        name = policy.title
         compiled = compile_policy(policy)
         asks = compiled.selects_labels is not None or compiled.for_labels is not None
         unknown = asks and found.namespace not in namespaces
-        reason = mismatch(policy.spec.match, found.namespace, labels, pod)
+        reason = _mismatch(policy, found.namespace, labels, pod)
         if reason is not None:
             yield Explanation(name, reason, unknown)
             continue
         if compiled.for_labels is not None:
             compiled = compiled.for_labels(labels)
         notes = compiled.notes + ((_SUBJECT_UNKNOWN,) if policy.spec.match.exclude_subjects is not None else ())
-        yield Explanation(name, None, unknown, fields.get(name, ()), tuple(_controls(compiled, dressed, found)), notes)
+        controls = tuple(_controls(compiled, dressed, found, policy_set, now))
+        yield Explanation(name, None, unknown, fields.get(name, ()), controls, notes)
 
 
-def _controls(policy: CompiledPolicy, pod: Pod, found: JudgedObject) -> Iterator[ControlSays]:
+def _mismatch(policy: ClusterPodPolicy | PodPolicy, namespace: str, labels: Labels, pod: Pod) -> str | None:
+    if isinstance(policy, ClusterPodPolicy):
+        return mismatch(policy.spec.match, namespace, labels, pod)
+    if policy.metadata.namespace != namespace:
+        return f"it is about the pods of {policy.metadata.namespace}, and the namespace is {namespace}"
+    return pod_mismatch(policy.spec.match, pod)
+
+
+def _controls(
+    policy: CompiledPolicy, pod: Pod, found: JudgedObject, policies: PolicySet, now: datetime
+) -> Iterator[ControlSays]:
     containers = placed_containers(pod.spec)
     for rule in policy.rules:
-        violations = [
-            in_manifest(Violation((policy.name,), rule.enforcement, finding), found.pod_path)
-            for finding in rule.check(pod, containers)
-        ]
-        yield ControlSays(rule.control, rule.enforcement, tuple(violations))
+        violations = [Violation((policy.name,), rule.enforcement, finding) for finding in rule.check(pod, containers)]
+        left, waived = lift(violations, pod, found.namespace, policies, now)
+        yield ControlSays(
+            rule.control,
+            rule.enforcement,
+            tuple(in_manifest(violation, found.pod_path) for violation in left),
+            tuple(replace(each, finding=finding_in_manifest(each.finding, found.pod_path)) for each in waived),
+        )

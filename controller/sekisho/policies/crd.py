@@ -1,40 +1,100 @@
-"""The custom resource definition, generated from the policy types as a structural schema."""
+"""The custom resource definitions, generated from the policy types as structural schemas."""
 
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
 import msgspec
-from msgspec import inspect
+from msgspec import Struct, inspect
 
-from sekisho.policies.types import GROUP, VERSION, ClusterPodPolicy, ClusterPodPolicySpec, ClusterPodPolicyStatus
+from sekisho.policies.types import (
+    GROUP,
+    VERSION,
+    ClusterPodPolicy,
+    ClusterPodPolicySpec,
+    ClusterPodPolicyStatus,
+    PodPolicy,
+    PodPolicySpec,
+)
+from sekisho.policies.waivers import PolicyWaiver, PolicyWaiverSpec, PolicyWaiverStatus
 
-_PRINTER_COLUMNS = (
-    ("Enforcement", "string", ".spec.enforcement", "What happens to a pod that violates the policy."),
-    ("Standard", "string", ".spec.podSecurityStandard.level", "The level of the Pod Security Standards."),
-    ("Accepted", "string", ".status.conditions[?(@.type=='Accepted')].status", "Whether the policy is valid."),
-    ("Enforced", "string", ".status.enforcedBy", "How many replicas of the webhook enforce this generation."),
-    ("Age", "date", ".metadata.creationTimestamp", "When the policy was created."),
+
+class Column(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A column that kubectl prints; of priority 1 with `-o wide` only."""
+
+    name: str
+    type: str
+    json_path: str
+    description: str
+    priority: int = 0
+
+
+class Resource(Struct, frozen=True):
+    """A custom resource: its kind's type, and how the API server serves it."""
+
+    kind: type[ClusterPodPolicy] | type[PodPolicy] | type[PolicyWaiver]
+    plural: str
+    short_name: str
+    scope: str
+    spec: type[Struct]
+    status: type[Struct]
+    columns: tuple[Column, ...]
+
+    @property
+    def name(self) -> str:
+        """The kind's name."""
+        return self.kind.__name__
+
+
+_AGE = Column("Age", "date", ".metadata.creationTimestamp", "When it was created.")
+_POLICY_COLUMNS = (
+    Column("Enforcement", "string", ".spec.enforcement", "What happens to a pod that violates the policy."),
+    Column("Level", "string", ".spec.podSecurityStandard.level", "The level of the Pod Security Standards."),
+    Column("Accepted", "string", ".status.conditions[?(@.type=='Accepted')].status", "Whether the policy is valid."),
+    Column("Enforced", "string", ".status.enforcedBy", "How many replicas of the webhook enforce this generation."),
+    _AGE,
+)
+_WAIVER_COLUMNS = (
+    Column("Policies", "string", ".spec.policies", "The policies that it lifts controls of."),
+    Column("Controls", "string", ".spec.controls", "The controls that it lifts."),
+    Column("Expires", "string", ".spec.expires", "When it ends."),
+    Column("Reason", "string", ".spec.reason", "Why it was granted.", 1),
+    _AGE,
 )
 
+RESOURCES: Final = {
+    resource.name: resource
+    for resource in (
+        Resource(
+            ClusterPodPolicy,
+            "clusterpodpolicies",
+            "cpp",
+            "Cluster",
+            ClusterPodPolicySpec,
+            ClusterPodPolicyStatus,
+            _POLICY_COLUMNS,
+        ),
+        Resource(PodPolicy, "podpolicies", "pp", "Namespaced", PodPolicySpec, ClusterPodPolicyStatus, _POLICY_COLUMNS),
+        Resource(PolicyWaiver, "policywaivers", "pw", "Cluster", PolicyWaiverSpec, PolicyWaiverStatus, _WAIVER_COLUMNS),
+    )
+}
+"""The custom resources by kind."""
 
-def cluster_pod_policy_crd() -> dict[str, Any]:
-    """The CustomResourceDefinition of ClusterPodPolicy, as plain JSON values."""
-    columns = [
-        {"name": name, "type": kind, "jsonPath": path, "description": text}
-        for name, kind, path, text in _PRINTER_COLUMNS
-    ]
+
+def definition(resource: Resource) -> dict[str, Any]:
+    """The CustomResourceDefinition of a resource, as plain JSON values."""
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"clusterpodpolicies.{GROUP}"},
+        "metadata": {"name": f"{resource.plural}.{GROUP}"},
         "spec": {
             "group": GROUP,
-            "scope": "Cluster",
+            "scope": resource.scope,
             "names": {
-                "kind": "ClusterPodPolicy",
-                "listKind": "ClusterPodPolicyList",
-                "plural": "clusterpodpolicies",
-                "singular": "clusterpodpolicy",
-                "shortNames": ["cpp"],
+                "kind": resource.name,
+                "listKind": f"{resource.name}List",
+                "plural": resource.plural,
+                "singular": resource.name.lower(),
+                "shortNames": [resource.short_name],
                 "categories": ["sekisho"],
             },
             "versions": [
@@ -43,31 +103,33 @@ def cluster_pod_policy_crd() -> dict[str, Any]:
                     "served": True,
                     "storage": True,
                     "subresources": {"status": {}},
-                    "additionalPrinterColumns": columns,
-                    "schema": {"openAPIV3Schema": _resource_schema()},
+                    "additionalPrinterColumns": msgspec.to_builtins(resource.columns),
+                    "schema": {"openAPIV3Schema": resource_schema(resource)},
                 }
             ],
         },
     }
 
 
-def _resource_schema() -> dict[str, Any]:
+def resource_schema(resource: Resource) -> dict[str, Any]:
+    """The structural schema of a resource's objects."""
     text = {"type": "string"}
     return {
         "type": "object",
-        "description": ClusterPodPolicy.__doc__,
+        "description": resource.kind.__doc__,
         "required": ["spec"],
         "properties": {
             "apiVersion": text | {"description": f"{GROUP}/{VERSION}"},
-            "kind": text | {"description": "ClusterPodPolicy"},
+            "kind": text | {"description": resource.name},
             "metadata": {"type": "object"},
-            "spec": schema_of(ClusterPodPolicySpec),
-            "status": schema_of(ClusterPodPolicyStatus),
+            "spec": schema_of(resource.spec),
+            "status": schema_of(resource.status),
         },
     }
 
 
-def schema_of(kind: type[msgspec.Struct]) -> dict[str, Any]:
+@cache
+def schema_of(kind: type[Struct]) -> dict[str, Any]:
     """The structural schema of a policy type."""
     return _schema(inspect.type_info(kind))
 
@@ -82,13 +144,13 @@ def _schema(kind: inspect.Type) -> dict[str, Any]:
         case inspect.StructType():
             return _object_schema(kind)
         case inspect.VarTupleType():
-            return _bounded(
-                {"type": "array", "items": _schema(kind.item_type), "x-kubernetes-list-type": "atomic"},
-                minItems=kind.min_length,
-                maxItems=kind.max_length,
-            )
+            return _list_schema(kind)
         case inspect.DictType():
-            return {"type": "object", "additionalProperties": _schema(kind.value_type)}
+            return _bounded(
+                {"type": "object", "additionalProperties": _schema(kind.value_type)},
+                minProperties=kind.min_length,
+                maxProperties=kind.max_length,
+            )
         case inspect.StrType():
             return _bounded(
                 {"type": "string"}, minLength=kind.min_length, maxLength=kind.max_length, pattern=kind.pattern
@@ -97,6 +159,8 @@ def _schema(kind: inspect.Type) -> dict[str, Any]:
             return _bounded({"type": "integer", "format": "int64"}, minimum=kind.ge, maximum=kind.le)
         case inspect.BoolType():
             return {"type": "boolean"}
+        case inspect.DateTimeType():
+            return {"type": "string", "format": "date-time"}
     return _choice_schema(kind)
 
 
@@ -107,6 +171,16 @@ def _choice_schema(kind: inspect.Type) -> dict[str, Any]:
         case inspect.LiteralType():
             return {"type": "boolean" if isinstance(kind.values[0], bool) else "string", "enum": list(kind.values)}
     raise TypeError(f"{kind!r} has no place in a structural schema")
+
+
+def _list_schema(kind: inspect.VarTupleType) -> dict[str, Any]:
+    """Lists of names hold each once: the API server refuses one that is there twice."""
+    items = _schema(kind.item_type)
+    return _bounded(
+        {"type": "array", "items": items, "x-kubernetes-list-type": "set" if items["type"] == "string" else "atomic"},
+        minItems=kind.min_length,
+        maxItems=kind.max_length,
+    )
 
 
 def _bounded(schema: dict[str, Any], **bounds: int | str | None) -> dict[str, Any]:

@@ -6,7 +6,14 @@ from typing import Protocol
 from sekisho.globs import glob_matches
 from sekisho.pods import Pod
 from sekisho.policies.problems import PolicyError, Problem
-from sekisho.policies.types import LabelSelector, LabelSelectorRequirement, Match, PodMatch, SelectorOperator, Subjects
+from sekisho.policies.selectors import (
+    LabelSelector,
+    LabelSelectorRequirement,
+    Match,
+    PodMatch,
+    SelectorOperator,
+    Subjects,
+)
 
 _SERVICE_ACCOUNT = "system:serviceaccount:"
 
@@ -29,16 +36,22 @@ SelectsPod = Callable[[Pod, Subject | None], bool]
 """Whether a policy is about a pod, and about whoever brings it; None where nobody is known to."""
 
 
+def selects_names(patterns: Sequence[str] | None) -> Callable[[str], bool]:
+    """Whether a name matches one of the patterns, which are anchored at both ends; without patterns every name does."""
+    if patterns is None:
+        return lambda _: True
+    return lambda name: any(glob_matches(pattern, name) for pattern in patterns)
+
+
 def compile_namespaces(match: Match) -> Callable[[str], bool]:
-    """Whether a namespace, by its name, is one that the policy is about. Patterns are anchored at both ends."""
-    included, excluded = match.namespaces, match.exclude_namespaces or ()
-
-    def selects(namespace: str) -> bool:
-        if any(glob_matches(pattern, namespace) for pattern in excluded):
-            return False
-        return included is None or any(glob_matches(pattern, namespace) for pattern in included)
-
-    return selects
+    """Whether a namespace, by its name, is one that the policy is about. Raises PolicyError."""
+    included, excluded = selects_names(match.namespaces), selects_names(match.exclude_namespaces or ())
+    for index, name in enumerate(match.namespaces or ()):
+        if "*" not in name and excluded(name):
+            raise PolicyError(
+                Problem(f"spec.match.namespaces[{index}]", f"{name!r} is left out again by excludeNamespaces")
+            )
+    return lambda namespace: included(namespace) and not excluded(namespace)
 
 
 def compile_pods(match: PodMatch) -> SelectsPod | None:
@@ -121,10 +134,11 @@ def mismatch(
         return f"match.namespaces has {', '.join(match.namespaces)}, and the namespace is {namespace}"
     return _selector_mismatch(
         "namespaceSelector", match.namespace_selector, "namespace", namespace_labels
-    ) or _pod_mismatch(match, pod, subject)
+    ) or pod_mismatch(match, pod, subject)
 
 
-def _pod_mismatch(match: PodMatch, pod: Pod, subject: Subject | None) -> str | None:
+def pod_mismatch(match: PodMatch, pod: Pod, subject: Subject | None = None) -> str | None:
+    """The same for a policy that is about the namespace."""
     runtime_class = pod.spec.runtime_class_name
     if runtime_class in (match.exclude_runtime_classes or ()):
         return f"match.excludeRuntimeClasses has {runtime_class}, which is the pod's"

@@ -15,7 +15,7 @@ from sekisho.pods import POD_TEMPLATES
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the latency histogram, in seconds."""
 MOST_LABELS = 5000
-"""Distinct policy, control and enforcement; past it, violations count under `other`."""
+"""Distinct policy, control and enforcement, or waiver, policy and control; past it, they count under `other`."""
 
 _OPERATIONS = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT"})
 _KINDS = frozenset({"Pod", *(kind for _, kind in POD_TEMPLATES)})
@@ -29,6 +29,7 @@ class Metrics:
         # There from the start, for a rate misses the step from nothing to one.
         self._reviews: Counter[tuple[str, ...]] = Counter(dict.fromkeys(_FAILURES, 0))
         self._violations: Counter[tuple[str, ...]] = Counter()
+        self._waivers: Counter[tuple[str, ...]] = Counter()
         self._http_errors: Counter[int] = Counter()
         self._buckets: dict[str, list[int]] = {}
         self._seconds: defaultdict[str, float] = defaultdict(float)
@@ -55,6 +56,11 @@ class Metrics:
                 if key not in self._violations and len(self._violations) >= MOST_LABELS:
                     key = ("other", "other", violation.enforcement.value)
                 self._violations[key] += 1
+        for waived in outcome.waived:
+            key = (waived.waiver, waived.policy, waived.finding.control)
+            if key not in self._waivers and len(self._waivers) >= MOST_LABELS:
+                key = ("other", "other", "other")
+            self._waivers[key] += 1
 
     def count_http_error(self, status: int) -> None:
         """Count a request that was no review."""
@@ -81,6 +87,12 @@ class Metrics:
             "Violations found; those with enforcement Deny led to a denial.",
             ("policy", "control", "enforcement"),
             self._violations,
+        )
+        yield counters(
+            "sekisho_admission_waivers_used",
+            "Violations that a waiver lifted, so that the pod was admitted.",
+            ("waiver", "policy", "control"),
+            self._waivers,
         )
         yield counters(
             "sekisho_http_errors",

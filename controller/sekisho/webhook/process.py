@@ -112,7 +112,10 @@ class Process:
             self._metrics,
             lambda outcome: report_denial(outcome, recorder.record),
         )
-        policies = supplies.policies_from_cluster(api, reviews.enforce, reporter.report)
+        reviews.clock = api.clock.now
+        policies = supplies.policies_from_cluster(
+            api, reviews.enforce, lambda plural, version: reporter.report(version, plural)
+        )
         self._needed += [
             policies,
             labels,

@@ -9,6 +9,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
 
@@ -17,7 +18,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from msgspec import Struct
 
 from sekisho import admission
-from sekisho.admission import MalformedReviewError, Outcome, Review
+from sekisho.admission import Clock, MalformedReviewError, Outcome, Review
 from sekisho.policies import PolicySet
 from sekisho.webhook.metrics import Metrics
 from sekisho.webhook.namespaces import Namespaces, UnknownNamespaceError
@@ -37,9 +38,14 @@ MOST_SECONDS: Final = 30.0
 MARGIN: Final = 0.9
 """The share of the timeout that is ours; the rest is the network's."""
 
-Judge = Callable[[Review, PolicySet, Mapping[str, str] | None], Outcome]
+Judge = Callable[[Review, PolicySet, Mapping[str, str] | None, Clock], Outcome]
 
-_JUDGES: Final[Mapping[str, Judge]] = {"/validate": admission.validate, "/mutate": admission.mutate}
+
+def _mutate(review: Review, policies: PolicySet, labels: Mapping[str, str] | None, _clock: Clock) -> Outcome:
+    return admission.mutate(review, policies, labels)
+
+
+_JUDGES: Final[Mapping[str, Judge]] = {"/validate": admission.validate, "/mutate": _mutate}
 _TIMEOUT: Final = re.compile(r"(?:^|&)timeout=([0-9]{1,4})s(?:&|$)")
 
 
@@ -66,7 +72,8 @@ def endpoint_of(target: str) -> Endpoint | None:
 class Reviews:
     """Answers reviews by the policy set in `policies`, which may be replaced at any time.
 
-    `namespaces` is None without a cluster. `on_denial` gets each outcome that says no.
+    `namespaces` is None without a cluster. `on_denial` gets each outcome that says no, or that a
+    waiver let through.
     """
 
     def __init__(
@@ -79,6 +86,8 @@ class Reviews:
         self.policies = policies
         self.is_draining = False
         """Whether clients are told to take their next request elsewhere."""
+        self.clock: Clock = lambda: datetime.now(UTC)
+        """What waivers expire by."""
         self._namespaces = namespaces
         self._metrics = metrics
         self._on_denial = on_denial
@@ -100,7 +109,7 @@ class Reviews:
             return rejection(error)
         outcome = await self._decide(endpoint, review, started)
         self._metrics.count(endpoint.name, outcome, time.perf_counter() - started)
-        if outcome.message:
+        if outcome.message or outcome.waived:
             self._on_denial(outcome)
         response = web.Response(body=outcome.response, content_type=JSON)
         if self.is_draining:
@@ -144,7 +153,7 @@ class Reviews:
             if policies.needs_labels and review.operation in ("CREATE", "UPDATE"):
                 left = endpoint.seconds - (time.perf_counter() - started)
                 labels = await self._labels(review.namespace or "", left)
-            outcome = endpoint.judge(review, policies, labels)
+            outcome = endpoint.judge(review, policies, labels, self.clock)
             if time.perf_counter() - started > endpoint.seconds:
                 return admission.refuse(review, "judging took longer than the API server waits")
             return outcome

@@ -14,15 +14,7 @@ from sekisho.cluster.api import ApiClient
 from sekisho.cluster.events import EventRecorder
 from sekisho.cluster.families import counters, gauges
 from sekisho.cluster.reflector import Reflector
-from sekisho.policies import (
-    ClusterPodPolicy,
-    CompiledPolicy,
-    PolicyError,
-    PolicySet,
-    compile_policy,
-    decode_policy,
-    read_policies,
-)
+from sekisho.policies import Policy, PolicyError, PolicySet, PolicyWaiver, read_policies
 from sekisho.webhook.certificates import (
     CertificateError,
     Pair,
@@ -35,10 +27,9 @@ from sekisho.webhook.files import fingerprint, poll
 from sekisho.webhook.namespaces import PATH as NAMESPACES
 from sekisho.webhook.namespaces import decode_labels
 from sekisho.webhook.options import StartError
+from sekisho.webhook.policies import ClusterPolicies
 
 logger = logging.getLogger(__name__)
-
-POLICIES = "/apis/sekisho.dev/v1alpha1/clusterpodpolicies"
 
 
 class Supply(Struct, frozen=True):
@@ -56,42 +47,30 @@ class Supply(Struct, frozen=True):
 
 
 def policies_from_cluster(
-    api: ApiClient, enforce: Callable[[PolicySet], None], on_version: Callable[[str], None]
+    api: ApiClient, enforce: Callable[[PolicySet], None], on_version: Callable[[str, str], None]
 ) -> Supply:
-    """The ClusterPodPolicies of the cluster. One that makes no sense stays out, or as it was; the log names it."""
-    enforced: dict[str, tuple[str, int]] = {}
-
-    def change(policies: Mapping[str, _Policy]) -> None:
-        nonlocal enforced
-        present = {name: policy.identity for name, policy in policies.items()}
-        if present == enforced:
-            return  # a status was written
-        enforce(PolicySet.of_compiled(policy.compiled for policy in policies.values()))
-        enforced = present
-        logger.info("enforcing the policies of the cluster", extra={"policies": len(policies)})
-
-    def quarantine(name: str, error: Exception) -> None:
-        logger.error("policy %s cannot be enforced, only a version of it seen before stays in force: %s", name, error)
+    """The policies and waivers of the cluster."""
+    policies = ClusterPolicies(api, enforce, on_version)
 
     def families() -> Iterable[Metric]:
-        yield gauges("sekisho_policies", "Policies in force.", (), {(): len(reflector.objects)})
-        yield gauges(
-            "sekisho_policies_quarantined", "Policies that are not usable.", (), {(): len(reflector.quarantined)}
-        )
-        yield from _staleness("policies", reflector)
-        if reflector.synced:
-            yield _fingerprint(repr(sorted(enforced.items())).encode())
+        reflectors = dict(policies.reflectors)
+        waivers = len(reflectors["policywaivers"].objects)
+        total = sum(len(reflector.objects) for reflector in reflectors.values())
+        unusable = sum(len(reflector.quarantined) for reflector in reflectors.values())
+        yield gauges("sekisho_policies", "Policies in force.", (), {(): total - waivers})
+        yield gauges("sekisho_waivers", "Waivers that are there, expired ones included.", (), {(): waivers})
+        yield gauges("sekisho_policies_quarantined", "Policies and waivers that are not usable.", (), {(): unusable})
+        yield from _staleness("policies", policies)
+        if not policies.missing:
+            yield _fingerprint(repr(sorted(policies.enforced.items())).encode())
 
-    reflector = Reflector(api, POLICIES, _decode, on_change=change, on_version=on_version, on_quarantine=quarantine)
-    return Supply(
-        "policies", reflector.run, lambda: "" if reflector.synced else "the policies are not listed yet", families
-    )
+    return Supply("policies", policies.run, lambda: policies.missing, families)
 
 
 def policies_from_folder(folder: Path, enforce: Callable[[PolicySet], None]) -> Supply:
     """The policies in files. Raises StartError when they are bad now; later, the last good ones stay."""
     seen = fingerprint(folder)
-    loaded: list[ClusterPodPolicy] = []
+    loaded: list[Policy] = []
 
     def load() -> None:
         nonlocal loaded
@@ -114,7 +93,12 @@ def policies_from_folder(folder: Path, enforce: Callable[[PolicySet], None]) -> 
         "policies",
         lambda: poll((folder,), seen, reload),
         families=lambda: [
-            gauges("sekisho_policies", "Policies in force.", (), {(): len(loaded)}),
+            gauges(
+                "sekisho_policies",
+                "Policies in force.",
+                (),
+                {(): sum(not isinstance(policy, PolicyWaiver) for policy in loaded)},
+            ),
             _fingerprint(msgspec.json.encode(loaded)),
         ],
     )
@@ -211,17 +195,6 @@ def events(recorder: EventRecorder) -> Supply:
     return Supply("Events", recorder.run, families=families)
 
 
-class _Policy(Struct, frozen=True, eq=False):
-    identity: tuple[str, int]
-    """Its uid and the generation of its spec."""
-    compiled: CompiledPolicy
-
-
-def _decode(raw: bytes) -> _Policy:
-    policy = decode_policy(raw)
-    return _Policy((policy.metadata.uid, policy.metadata.generation), compile_policy(policy))
-
-
 def _lacking(certificate: ServingCertificate) -> str:
     return "" if certificate.expires is not None else f"no certificate is served: {certificate.problem}"
 
@@ -236,7 +209,7 @@ def _expiry(certificate: ServingCertificate) -> Iterable[Metric]:
         )
 
 
-def _staleness(name: str, reflector: Reflector[Any]) -> Iterable[Metric]:
+def _staleness(name: str, reflector: Reflector[Any] | ClusterPolicies) -> Iterable[Metric]:
     yield gauges(
         f"sekisho_{name}_stale_seconds",
         "How long ago the API server was last heard; up to 75 on a healthy watch.",

@@ -29,7 +29,7 @@ def test_list_has_a_line_a_policy(tmp_path: Path) -> None:
             "Deny",
             "-",
             "privileged, images",
-            'namespaces: shop team-*, podSelector: {"matchLabels": {"app": "x"}}',
+            'podSelector: {"matchLabels": {"app": "x"}}, namespaces: shop team-*',
         ],
         ["two", "Warn", "from namespace labels", "-", "every pod"],
         ["baseline:v1.30", "Deny", "baseline v1.30", "-", "every pod"],

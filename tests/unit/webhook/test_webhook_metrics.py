@@ -1,13 +1,16 @@
 """Metrics: what is counted, and that labels stay few."""
 
+from datetime import UTC, datetime
+
 import msgspec
 import pytest
+from msgspec.structs import replace
 from prometheus_client.openmetrics import exposition, parser
 from prometheus_client.parser import text_string_to_metric_families
 from serving_reviews import BAD, GOOD, pod, policy, review
 
 from sekisho import admission
-from sekisho.admission import Outcome
+from sekisho.admission import Outcome, Waived
 from sekisho.cluster.families import counters, gauges
 from sekisho.policies import PolicySet
 from sekisho.webhook import metrics as module
@@ -18,6 +21,11 @@ from tests.exposition import faults
 def outcome(name: str = "p", thing: dict[str, object] | None = None, **request: object) -> Outcome:
     asked = admission.decode(msgspec.json.encode(review(thing or pod(BAD), **request)))
     return admission.validate(asked, PolicySet.of([policy(name)]), None)
+
+
+def waived(name: str) -> Waived:
+    violation = outcome().violations[0]
+    return Waived("p", violation.enforcement, violation.finding, name, datetime(2027, 1, 31, tzinfo=UTC), "x")
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -141,3 +149,13 @@ def test_the_build_and_failures_are_told_from_the_start() -> None:
     for webhook in ("validate", "mutate"):
         failed = {"decision": "error", "kind": "Pod", "operation": "CREATE", "webhook": webhook}
         assert found[("sekisho_admission_reviews_total", tuple(sorted(failed.items())))] == 0
+
+
+def test_uses_of_waivers_are_counted_by_waiver_policy_and_control(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_LABELS", 10)
+    metrics = Metrics()
+    for number in [0] * 3 + list(range(1, 50)):
+        metrics.count("validate", replace(outcome(), waived=(waived(f"w-{number}"),)), 0.001)
+    labels = {"policy": "p", "control": "privileged"}
+    assert value(metrics, "sekisho_admission_waivers_used_total", waiver="w-0", **labels) == 3
+    assert [name for name, _ in samples(metrics)].count("sekisho_admission_waivers_used_total") == 11

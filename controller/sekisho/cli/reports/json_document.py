@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+from sekisho.admission import Waived
+from sekisho.admission.waivers import moment
 from sekisho.manifests import Checked, Checks, Located
 
 
@@ -33,6 +35,20 @@ def _object(checked: Checked) -> dict[str, Any]:
         "name": checked.name,
         "verdict": "refused" if checked.is_refused else "passed",
         "findings": [_finding(located) for located in checked.violations],
+        "waived": [_waived(waived) for waived in checked.waived],
+    }
+
+
+def _waived(waived: Waived) -> dict[str, Any]:
+    return {
+        "control": waived.finding.control,
+        "policy": waived.policy,
+        "field": waived.finding.field,
+        "subject": waived.finding.subject,
+        "container": waived.finding.container,
+        "waiver": waived.waiver,
+        "expires": moment(waived.expires),
+        "reason": waived.reason,
     }
 
 

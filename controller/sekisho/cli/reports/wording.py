@@ -3,7 +3,8 @@
 import re
 from collections.abc import Sequence
 
-from sekisho.admission import Violation
+from sekisho.admission import Violation, Waived
+from sekisho.admission.waivers import moment
 from sekisho.controls import CONTROLS
 from sekisho.findings import Finding, words
 from sekisho.manifests import Checks
@@ -41,6 +42,11 @@ def asking(policies: Sequence[str]) -> str:
     """`policy "a"`, or `policies "a" and "b"`."""
     quoted = words([f'"{name}"' for name in policies], "and")
     return f"policy {quoted}" if len(policies) == 1 else f"policies {quoted}"
+
+
+def lifted(waived: Waived) -> str:
+    """By which waiver, until when, and why."""
+    return printable(f'by waiver "{waived.waiver}" until {moment(waived.expires)}: {waived.reason}')
 
 
 def summary(checks: Checks) -> str:

@@ -1,0 +1,132 @@
+"""What waivers lift of the violations that were found. A pod without violations never comes here."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from sekisho.admission.verdict import Violation, judge
+from sekisho.findings import Finding
+from sekisho.pods import Container, Pod, placed_containers
+from sekisho.policies import CompiledWaiver, Enforcement, PolicySet, Step
+
+Clock = Callable[[], datetime]
+"""Tells the time, with its zone."""
+
+
+class Waived(Struct, frozen=True, gc=False):
+    """A finding of one policy that a waiver lifted: which waiver, when it ends, and why it was granted."""
+
+    policy: str
+    enforcement: Enforcement
+    finding: Finding
+    waiver: str
+    expires: datetime
+    reason: str
+
+
+def lift(
+    violations: Sequence[Violation], pod: Pod, namespace: str, policies: PolicySet, now: datetime
+) -> tuple[list[Violation], tuple[Waived, ...]]:
+    """The violations that stay, and what was lifted.
+
+    Each policy's finding is lifted by one waiver, all of whose conditions hold for it, or stays. A waiver ends at the
+    very moment that it names.
+    """
+    left: list[Violation] = []
+    waived: list[Waived] = []
+    for violation in violations:
+        finding, staying = violation.finding, []
+        for policy in violation.policies:
+            waiver = waiver_of(policy, finding, pod, namespace, policies, now)
+            if waiver is None:
+                staying.append(policy)
+            else:
+                waived.append(
+                    Waived(policy, violation.enforcement, finding, waiver.name, waiver.expires, waiver.reason)
+                )
+        if len(staying) == len(violation.policies):
+            left.append(violation)
+        elif staying:
+            left.append(replace(violation, policies=tuple(staying)))
+    return left, tuple(waived)
+
+
+def waiver_of(
+    policy: str, finding: Finding, pod: Pod, namespace: str, policies: PolicySet, now: datetime
+) -> CompiledWaiver | None:
+    """The first waiver by name that lifts a policy's finding."""
+    for waiver in policies.waivers_of(policy):
+        if (
+            finding.control in waiver.controls
+            and now < waiver.expires
+            and waiver.covers(namespace, pod, _container(finding, pod))
+        ):
+            return waiver
+    return None
+
+
+def escaping(
+    violations: Sequence[Violation], pod: Pod, old: Pod, steps: Sequence[Step], namespace: str, policies: PolicySet
+) -> list[Violation]:
+    """The violations that an update would carry out of a waiver: the old pod had them for the image that it ran.
+
+    An update is excused for what the pod violated before. A waiver for an image, expired or not, is no such excuse for
+    another image in its place.
+    """
+    before = {placed.container.name: placed.container for placed in placed_containers(old.spec)}
+    changed = {
+        placed.container.name
+        for placed in placed_containers(pod.spec)
+        if placed.container.name in before and before[placed.container.name].image != placed.container.image
+    }
+    if not changed:
+        return []
+    new = {violation.finding.identity for violation in violations}
+    escaped = []
+    for violation in judge(pod, steps):
+        finding = violation.finding
+        if finding.container in changed and finding.identity not in new:
+            names = tuple(
+                policy
+                for policy in violation.policies
+                for waiver in policies.waivers_of(policy)
+                if waiver.images
+                and finding.control in waiver.controls
+                and waiver.covers(namespace, old, before[finding.container])
+            )
+            if names:
+                escaped.append(replace(violation, policies=tuple(dict.fromkeys(names))))
+    return escaped
+
+
+def waiver_lines(waived: Sequence[Waived]) -> tuple[str, ...]:
+    """A line for each waiver that was used: what it lifted, until when, and why."""
+    groups: dict[tuple[str, str, str], list[Waived]] = {}
+    for each in waived:
+        groups.setdefault((each.waiver, each.policy, each.finding.control), []).append(each)
+    return tuple(_line(group) for group in groups.values())
+
+
+def _line(group: Sequence[Waived]) -> str:
+    first = group[0]
+    subjects = list(dict.fromkeys(each.finding.subject for each in group))
+    shown = ", ".join(subjects[:4]) + (f" and {len(subjects) - 4} more" if len(subjects) > 4 else "")
+    return (
+        f'waiver "{first.waiver}" lifts {first.finding.control} of policy "{first.policy}" for {shown} until '
+        f"{moment(first.expires)}: {first.reason}"
+    )
+
+
+def moment(time: datetime) -> str:
+    """A time as Kubernetes writes it."""
+    return time.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _container(finding: Finding, pod: Pod) -> Container | None:
+    """The container that a finding is about, None for the pod as a whole."""
+    if finding.container is None:
+        return None
+    at = finding.path[:3]
+    return next((placed.container for placed in placed_containers(pod.spec) if placed.path == at), None)

@@ -1,0 +1,135 @@
+"""What an object of ours has to look like, by the same schemas as the API server's, and what is wrong in words."""
+
+import difflib
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from functools import cache
+from typing import Any, cast
+
+import jsonschema
+import msgspec
+from jsonschema.protocols import Validator
+
+from sekisho.policies.crd import RESOURCES, Resource, resource_schema
+from sekisho.policies.documents import Path
+from sekisho.policies.types import GROUP, VERSION
+
+
+def violations(value: Any) -> Iterator[tuple[Path, str]]:
+    """What is wrong with an object, each with its path; nothing of it says what a schema cannot."""
+    if not isinstance(value, dict):
+        yield (), "is not an object with apiVersion, kind, metadata and spec"
+        return
+    kind = value.get("kind")
+    if not isinstance(kind, str) or kind not in RESOURCES:
+        yield ("kind",), f"must be {kinds()}, found {_found(kind)}{did_you_mean(kind, RESOURCES)}"
+        return
+    for error in _validator(kind).iter_errors(value):
+        path = tuple(error.absolute_path)
+        yield from ((path + below, message) for below, message in _explain(error))
+
+
+def kinds() -> str:
+    """The kinds, as `A, B or C`."""
+    *head, last = RESOURCES
+    return f"{', '.join(head)} or {last}"
+
+
+_formats = jsonschema.FormatChecker(())
+
+
+@_formats.checks("date-time")
+def _is_moment(value: object) -> bool:
+    try:
+        return not isinstance(value, str) or msgspec.convert(value, datetime).tzinfo is not None
+    except msgspec.ValidationError:
+        return False
+
+
+@cache
+def _validator(kind: str) -> Validator:
+    resource: Resource = RESOURCES[kind]
+    schema = _closed(resource_schema(resource))
+    schema["required"] = ["apiVersion", "kind", "metadata", "spec"]
+    needed = ["name", "namespace"] if resource.scope == "Namespaced" else ["name"]
+    name = {"type": "string", "minLength": 1}
+    schema["properties"] |= {
+        "apiVersion": {"enum": [f"{GROUP}/{VERSION}"]},
+        "kind": {"enum": [kind]},
+        "metadata": {"type": "object", "required": needed, "properties": dict.fromkeys(needed, name)},
+        "status": {},
+    }
+    return jsonschema.Draft202012Validator(schema, format_checker=_formats)
+
+
+def _closed(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with unknown fields refused, as the API server refuses them for `kubectl apply`."""
+    closed = {key: below for key, below in schema.items() if key != "type" or "enum" not in schema}
+    if "properties" in schema:
+        closed["properties"] = {name: _closed(below) for name, below in schema["properties"].items()}
+        closed["additionalProperties"] = False
+    if "items" in schema:
+        closed["items"] = _closed(schema["items"])
+        closed["uniqueItems"] = schema.get("x-kubernetes-list-type") == "set"
+    return closed
+
+
+_TYPES = {
+    "object": "an object",
+    "array": "a list",
+    "string": "a string",
+    "integer": "a whole number",
+    "boolean": "true or false",
+}
+
+
+def _explain(error: jsonschema.ValidationError) -> list[tuple[tuple[str, ...], str]]:
+    """What a schema violation means, for people, and the path below the error's own that it is about."""
+    asked: Any = error.validator_value
+    instance: Any = error.instance
+    match error.validator:
+        case "additionalProperties":
+            known = cast("dict[str, Any]", error.schema)["properties"]
+            return [((name,), f"unknown field{did_you_mean(name, known)}") for name in instance if name not in known]
+        case "required":
+            missing = [name for name in asked if name not in instance]
+            return [((), f"needs the field {name!r}") for name in missing if f"'{name}'" in error.message]
+        case "enum":
+            allowed = [value if isinstance(value, str) else str(value).lower() for value in asked]
+            hint = did_you_mean(instance, allowed)
+            return [((), f"must be {' or '.join(allowed)}, found {_found(instance)}{hint}")]
+    return [((), _explain_value(str(error.validator), asked, instance) or error.message)]
+
+
+def _explain_value(rule: str, asked: Any, instance: Any) -> str:
+    found = f", found {_found(instance)}"
+    match rule:
+        case "type":
+            return f"must be {_TYPES[asked]}{found}"
+        case "pattern":
+            return f"must match {asked}{found}"
+        case "minItems" | "minLength":
+            return "must not be empty"
+        case "maxItems" | "maxLength" | "maxProperties":
+            return f"must not be longer than {asked}"
+        case "uniqueItems":
+            return "must not have an item twice"
+        case "format":
+            return f"must be a time such as 2027-01-31T00:00:00Z{found}"
+        case "minimum" | "maximum":
+            return f"must be at {'least' if rule == 'minimum' else 'most'} {asked}{found}"
+    return ""
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """`; did you mean …?` for a name that is close to a known one; empty for any other."""
+    if not isinstance(name, str):
+        return ""
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f"; did you mean {by_lower[close[0]]}?" if close else ""
+
+
+def _found(value: object) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= 80 else text[:79] + "…"

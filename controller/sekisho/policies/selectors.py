@@ -1,0 +1,132 @@
+"""What a policy says of the pods that it is about: the types. `matching` compiles them."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+
+class SelectorOperator(StrEnum):
+    """How a label selector compares a label."""
+
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
+
+
+NamespacePattern = Annotated[str, Meta(pattern="^[a-z0-9*]([-a-z0-9*]*[a-z0-9*])?$", max_length=63)]
+LabelKey = Annotated[str, Meta(min_length=1, max_length=317)]
+LabelValue = Annotated[str, Meta(max_length=63)]
+SubjectName = Annotated[str, Meta(min_length=1, max_length=512)]
+ServiceAccount = Annotated[
+    str, Meta(pattern="^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=317)
+]
+RuntimeClass = Annotated[str, Meta(pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+
+
+class LabelSelectorRequirement(Struct, frozen=True, forbid_unknown_fields=True):
+    """One condition on a label."""
+
+    key: Annotated[LabelKey, Meta(description="The label's key.")]
+    operator: Annotated[
+        SelectorOperator, Meta(description="How the label is compared: In, NotIn, Exists or DoesNotExist.")
+    ]
+    values: (
+        Annotated[
+            tuple[LabelValue, ...],
+            Meta(description="The values for In and NotIn; none for Exists and DoesNotExist.", max_length=256),
+        ]
+        | None
+    ) = None
+
+
+class LabelSelector(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """A label selector as everywhere in Kubernetes: all conditions must hold; an empty one selects everything."""
+
+    match_labels: (
+        Annotated[dict[str, LabelValue], Meta(description="Labels that must have exactly these values.")] | None
+    ) = None
+    match_expressions: (
+        Annotated[tuple[LabelSelectorRequirement, ...], Meta(description="Conditions on labels.", max_length=64)] | None
+    ) = None
+
+
+class Subjects(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """Who makes a request, by exact name; a request matches if its user is in any of the lists."""
+
+    users: (
+        Annotated[
+            tuple[SubjectName, ...],
+            Meta(description="Users by their exact names, as the API server authenticates them.", max_length=256),
+        ]
+        | None
+    ) = None
+    groups: (
+        Annotated[tuple[SubjectName, ...], Meta(description="Groups of users by their exact names.", max_length=256)]
+        | None
+    ) = None
+    service_accounts: (
+        Annotated[
+            tuple[ServiceAccount, ...],
+            Meta(
+                description="Service accounts as namespace/name. Pods of a Deployment, a Job and the like are created "
+                "by the controllers' accounts and not by whoever applied it.",
+                max_length=256,
+            ),
+        ]
+        | None
+    ) = None
+
+
+class PodMatch(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """Which pods of its namespace a policy is about: those for which every field that is set holds."""
+
+    pod_selector: Annotated[LabelSelector, Meta(description="Selects pods by their labels.")] | None = None
+    exclude_subjects: (
+        Annotated[
+            Subjects,
+            Meta(
+                description="Requests of these users, groups and service accounts are left out. It is about who "
+                "creates or changes the pod, not about the account that the pod runs as."
+            ),
+        ]
+        | None
+    ) = None
+    exclude_runtime_classes: (
+        Annotated[
+            tuple[RuntimeClass, ...],
+            Meta(
+                description="Pods with one of these as spec.runtimeClassName are left out, such as those of a sandbox.",
+                max_length=64,
+            ),
+        ]
+        | None
+    ) = None
+
+
+class Match(PodMatch, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """Which pods a policy is about: those for which every field that is set holds; empty means every pod."""
+
+    namespaces: (
+        Annotated[
+            tuple[NamespacePattern, ...],
+            Meta(
+                description="Namespaces by name; * stands for any characters, so team-* covers team-a and team-b.",
+                min_length=1,
+                max_length=1024,
+            ),
+        ]
+        | None
+    ) = None
+    exclude_namespaces: (
+        Annotated[
+            tuple[NamespacePattern, ...],
+            Meta(
+                description="Namespaces that the policy leaves out, in the same form; it outweighs the others.",
+                max_length=1024,
+            ),
+        ]
+        | None
+    ) = None
+    namespace_selector: Annotated[LabelSelector, Meta(description="Selects namespaces by their labels.")] | None = None

@@ -1,0 +1,182 @@
+"""Policies together: a set is built once when a policy changes, and answers each request with a plan of what to judge.
+
+A plan lists every check once with the policies that ask for it, so twenty policies of the same standard cost what one
+does. Plans are kept per namespace and rebuilt when the namespace's labels change.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from sekisho.controls import CONTROLS, Check
+from sekisho.pods import Pod
+from sekisho.policies.compilation import CompiledPolicy, Rule, compile_policy
+from sekisho.policies.defaults import Default
+from sekisho.policies.index import NamespaceIndex
+from sekisho.policies.matching import Subject
+from sekisho.policies.types import ClusterPodPolicy, Enforcement, PodPolicy, TemplateEnforcement
+from sekisho.policies.waivers import CompiledWaiver, PolicyWaiver, compile_waiver
+
+MOST_KEPT: Final = 20_000
+"""Namespaces and selections remembered at once; past it they are forgotten and computed again."""
+
+
+class Step(Struct, frozen=True, eq=False):
+    """A check, and who asks for it: policies by what they do to a pod that fails, each list sorted by name."""
+
+    check: Check
+    asked_by: tuple[tuple[Enforcement, tuple[str, ...]], ...]
+
+
+class Plan(Struct, frozen=True, eq=False):
+    """What to do with a pod: checks for pods, checks for pod templates, defaults, and warnings for everybody."""
+
+    steps: tuple[Step, ...] = ()
+    template_steps: tuple[Step, ...] = ()
+    defaults: tuple[Default, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class _Selection(Struct, frozen=True, eq=False):
+    """The policies that are about a namespace; `by_pod` when some of them also look at the pod or who brings it."""
+
+    policies: tuple[CompiledPolicy, ...]
+    by_pod: bool
+    plan: Plan
+
+
+class PolicySet:
+    """An immutable set of compiled policies and waivers. Build it with `of`; a request uses one set from beginning to
+    end."""
+
+    def __init__(self, policies: Iterable[CompiledPolicy] = (), waivers: Iterable[CompiledWaiver] = ()) -> None:
+        # The cluster's first: their defaults win.
+        ordered = sorted(policies, key=lambda policy: (policy.namespace is not None, policy.name))
+        self._index = NamespaceIndex((policy.cues, policy) for policy in ordered)
+        self._count = len(ordered)
+        self._waivers: dict[str, list[CompiledWaiver]] = {}
+        for waiver in sorted(waivers, key=lambda waiver: waiver.name):
+            for policy_name in waiver.policies:
+                self._waivers.setdefault(policy_name, []).append(waiver)
+        self.has_waivers = bool(self._waivers)
+        self.needs_labels = any(p.selects_labels is not None or p.for_labels is not None for p in ordered)
+        """Whether some policy looks at the namespace's labels, so that `plan` needs them."""
+        self._by_namespace: dict[str, tuple[Mapping[str, str] | None, _Selection]] = {}
+        self._plans: dict[tuple[str, ...], Plan] = {}
+
+    @classmethod
+    def of(cls, policies: Iterable[ClusterPodPolicy | PodPolicy | PolicyWaiver]) -> "PolicySet":
+        """Compile policies and waivers. Raises PolicyError for one that the schema allows and that makes no sense."""
+        given = tuple(policies)
+        return cls(
+            (compile_policy(policy) for policy in given if not isinstance(policy, PolicyWaiver)),
+            (compile_waiver(policy) for policy in given if isinstance(policy, PolicyWaiver)),
+        )
+
+    def __len__(self) -> int:
+        """How many policies there are, waivers not counted."""
+        return self._count
+
+    def waivers_of(self, policy: str) -> Sequence[CompiledWaiver]:
+        """The waivers that name a policy, expired ones included, by name."""
+        return self._waivers.get(policy, ())
+
+    def plan(
+        self,
+        namespace: str,
+        namespace_labels: Mapping[str, str] | None,
+        pod: Pod | None,
+        subject: Subject | None = None,
+    ) -> Plan:
+        """The plan for a pod. `namespace_labels` may be None only when `needs_labels` is false.
+
+        `subject` is who brings the pod; without one no policy leaves it out for that.
+        """
+        known = self._by_namespace.get(namespace)
+        if known is None or known[0] is not namespace_labels:
+            known = (namespace_labels, self._select(namespace, namespace_labels or {}))
+            if len(self._by_namespace) >= MOST_KEPT:
+                self._by_namespace.clear()
+            self._by_namespace[namespace] = known
+        selection = known[1]
+        if not selection.by_pod:
+            return selection.plan
+        pod = pod or Pod()
+        return self._plan_of(
+            tuple(
+                policy
+                for policy in selection.policies
+                if policy.selects_pod is None or policy.selects_pod(pod, subject)
+            )
+        )
+
+    def _select(self, namespace: str, labels: Mapping[str, str]) -> _Selection:
+        policies = tuple(
+            policy if policy.for_labels is None else policy.for_labels(labels)
+            for policy in self._index.candidates(namespace, labels)
+            if policy.selects_namespace(namespace) and (policy.selects_labels is None or policy.selects_labels(labels))
+        )
+        by_pod = any(policy.selects_pod is not None for policy in policies)
+        return _Selection(policies, by_pod, Plan() if by_pod else self._plan_of(policies))
+
+    def _plan_of(self, policies: tuple[CompiledPolicy, ...]) -> Plan:
+        keys = tuple(policy.key for policy in policies)
+        plan = self._plans.get(keys)
+        if plan is None:
+            plan = _build_plan(policies)
+            if len(self._plans) >= MOST_KEPT:
+                self._plans.clear()
+            self._plans[keys] = plan
+        return plan
+
+
+def _build_plan(policies: tuple[CompiledPolicy, ...]) -> Plan:
+    """The plan of policies that come in their order: the cluster's first."""
+    return Plan(
+        steps=_steps((policy.name, rule, rule.enforcement) for policy in policies for rule in policy.rules),
+        template_steps=_steps(
+            (policy.name, rule, _for_templates(rule.enforcement, policy.templates))
+            for policy in policies
+            if policy.templates != TemplateEnforcement.IGNORE
+            for rule in policy.rules
+            if rule.on_templates
+        ),
+        defaults=_defaults(policies),
+        notes=tuple(note for policy in policies for note in policy.notes),
+    )
+
+
+def _defaults(policies: tuple[CompiledPolicy, ...]) -> tuple[Default, ...]:
+    """For each field that of the first policy by name, and of no namespace's policy where the cluster's have one.
+
+    A container's own value outweighs the pod's, so a namespace's default for either would get ahead of the cluster's.
+    """
+    defaults: dict[tuple[str, str], Default] = {}
+    of_cluster = {default.key for policy in policies if policy.namespace is None for default in policy.defaults}
+    for policy in policies:
+        for default in policy.defaults:
+            if policy.namespace is None or default.key not in of_cluster:
+                defaults.setdefault((default.level, default.key), default)
+    return tuple(defaults.values())
+
+
+def _for_templates(enforcement: Enforcement, templates: TemplateEnforcement) -> Enforcement:
+    if enforcement == Enforcement.DENY and templates == TemplateEnforcement.WARN:
+        return Enforcement.WARN
+    return enforcement
+
+
+_ORDER = {name: place for place, name in enumerate(CONTROLS)}
+
+
+def _steps(asked: Iterable[tuple[str, Rule, Enforcement]]) -> tuple[Step, ...]:
+    by_check: dict[int, tuple[Rule, dict[Enforcement, list[str]]]] = {}
+    for policy, rule, enforcement in asked:
+        _, by_enforcement = by_check.setdefault(id(rule.check), (rule, {}))
+        by_enforcement.setdefault(enforcement, []).append(policy)
+    ordered = sorted(by_check.values(), key=lambda found: _ORDER[found[0].control])
+    return tuple(
+        Step(rule.check, tuple((enforcement, tuple(sorted(names))) for enforcement, names in by_enforcement.items()))
+        for rule, by_enforcement in ordered
+    )

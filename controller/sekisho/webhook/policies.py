@@ -1,0 +1,121 @@
+"""The policies and waivers of the cluster: three collections that are followed, one set that is enforced."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from msgspec import Struct
+
+from sekisho.cluster.api import ApiClient
+from sekisho.cluster.reflector import Reflector
+from sekisho.policies import (
+    CompiledPolicy,
+    CompiledWaiver,
+    Policy,
+    PolicySet,
+    PolicyWaiver,
+    compile_policy,
+    compile_waiver,
+    decode,
+)
+from sekisho.policies.crd import RESOURCES, Resource
+from sekisho.policies.types import GROUP, VERSION
+
+logger = logging.getLogger(__name__)
+
+K = TypeVar("K", bound=Policy)
+Identities = Mapping[tuple[str, str], tuple[str, int]]
+
+
+class Kept(Struct, frozen=True, eq=False):
+    """A policy or a waiver, compiled; `identity` is its uid and the generation of its spec."""
+
+    identity: tuple[str, int]
+    compiled: CompiledPolicy | CompiledWaiver
+
+
+class ClusterPolicies:
+    """Follows the three kinds, and has `enforce` called with a new set whenever one of them changed.
+
+    There is no set before all three are listed: part of them would refuse, or admit, what the whole does not. An object
+    that makes no sense stays out, or as it was; the log names it. `on_version` gets a collection by its name in the
+    API, and the resourceVersion up to which it is enforced.
+    """
+
+    def __init__(
+        self, api: ApiClient, enforce: Callable[[PolicySet], None], on_version: Callable[[str, str], None]
+    ) -> None:
+        self._enforce = enforce
+        self._on_version = on_version
+        self._enforced: Identities | None = None
+        self.reflectors = {resource.plural: self._follow(api, resource) for resource in RESOURCES.values()}
+        """By the collections' names in the API."""
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        async with asyncio.TaskGroup() as following:
+            for reflector in self.reflectors.values():
+                following.create_task(reflector.run())
+
+    @property
+    def missing(self) -> str:
+        """Which collections are not listed yet, empty when all are."""
+        names = [plural for plural, reflector in self.reflectors.items() if not reflector.synced]
+        return f"not listed yet: {', '.join(names)}" if names else ""
+
+    @property
+    def enforced(self) -> Identities:
+        """What is in force: uid and generation by collection and name; empty before there is a set."""
+        return self._enforced or {}
+
+    @property
+    def stale_seconds(self) -> float:
+        """How long ago the API server was last heard of the collection that was not heard of for longest."""
+        return max(reflector.stale_seconds for reflector in self.reflectors.values())
+
+    def _follow(self, api: ApiClient, resource: Resource) -> Reflector[Kept]:
+        def quarantined(name: str, error: Exception) -> None:
+            logger.error(
+                "%s %s cannot be enforced, only a version of it seen before stays in force: %s",
+                resource.name,
+                name,
+                error,
+            )
+
+        return Reflector(
+            api,
+            f"/apis/{GROUP}/{VERSION}/{resource.plural}",
+            lambda raw: keep(raw, resource.kind),
+            on_change=lambda _: self._changed(),
+            on_version=lambda version: self._reached(resource.plural, version),
+            on_quarantine=quarantined,
+        )
+
+    def _changed(self) -> None:
+        if self.missing:
+            return
+        held = [(plural, reflector.objects) for plural, reflector in self.reflectors.items()]
+        present = {(plural, key): kept.identity for plural, objects in held for key, kept in objects.items()}
+        if present == self._enforced:
+            return  # a status was written
+        compiled = [kept.compiled for _, objects in held for kept in objects.values()]
+        policies = [each for each in compiled if isinstance(each, CompiledPolicy)]
+        waivers = [each for each in compiled if isinstance(each, CompiledWaiver)]
+        self._enforce(PolicySet(policies, waivers))
+        if self._enforced is None:
+            for plural, reflector in self.reflectors.items():
+                self._on_version(plural, reflector.resource_version)
+        self._enforced = present
+        logger.info("enforcing the policies of the cluster", extra={"policies": len(policies), "waivers": len(waivers)})
+
+    def _reached(self, plural: str, version: str) -> None:
+        if self._enforced is not None:
+            self._on_version(plural, version)
+
+
+def keep(raw: bytes, kind: type[K]) -> Kept:
+    """What is kept of a policy or a waiver. Raises PolicyError."""
+    policy = decode(raw, kind)
+    identity = (policy.metadata.uid, policy.metadata.generation)
+    return Kept(identity, compile_waiver(policy) if isinstance(policy, PolicyWaiver) else compile_policy(policy))

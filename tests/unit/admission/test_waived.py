@@ -1,0 +1,243 @@
+"""Waivers in answers: what they lift, what they never lift, and how their use is told."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from sekisho import admission
+from sekisho.admission import Outcome
+from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, PolicyWaiver
+from tests.pods import container, restricted_pod, with_container_in
+
+EXPIRES = datetime(2027, 1, 31, tzinfo=UTC)
+BEFORE = EXPIRES - timedelta(seconds=1)
+
+PRIVILEGED = {"privileged": True, "allowPrivilegeEscalation": None}
+RESTRICTED = msgspec.convert(
+    {"metadata": {"name": "restricted"}, "spec": {"podSecurityStandard": {"level": "baseline"}}}, ClusterPodPolicy
+)
+
+
+def waiver(name: str = "w", **spec: Any) -> PolicyWaiver:
+    given = {
+        "policies": ["restricted"],
+        "controls": ["privileged"],
+        "expires": "2027-01-31T00:00:00Z",
+        "reason": "the driver\n  needs it",
+    }
+    return msgspec.convert({"metadata": {"name": name}, "spec": given | spec}, PolicyWaiver)
+
+
+def at(moment: datetime) -> Callable[[], datetime]:
+    return lambda: moment
+
+
+def answered(
+    pod: dict[str, Any],
+    *policies: Any,
+    old: dict[str, Any] | None = None,
+    clock: Callable[[], datetime] | None = lambda: BEFORE,
+    **request: Any,
+) -> Outcome:
+    asked = {
+        "uid": "u",
+        "kind": {"group": "", "version": "v1", "kind": "Pod"},
+        "resource": {"group": "", "version": "v1", "resource": "pods"},
+        "namespace": "shop",
+        "operation": "CREATE" if old is None else "UPDATE",
+        "object": pod,
+        "oldObject": old,
+    } | request
+    body = json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": asked}).encode()
+    return admission.validate(admission.decode(body), PolicySet.of(policies), {}, clock)
+
+
+def response(outcome: Outcome) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(outcome.response)["response"]
+    return answer
+
+
+def admits(pod: dict[str, Any], *policies: Any, **kwargs: Any) -> bool:
+    allowed: bool = response(answered(pod, *policies, **kwargs))["allowed"]
+    return allowed
+
+
+def privileged(name: str = "app", image: str = "quay.io/driver:1") -> dict[str, Any]:
+    return container(name, image, securityContext=PRIVILEGED)
+
+
+def test_lifted_finding_is_admitted_with_a_warning_that_says_by_what_until_when_and_why() -> None:
+    outcome = answered(restricted_pod(privileged()), RESTRICTED, waiver())
+    answer = response(outcome)
+    line = (
+        'waiver "w" lifts privileged of policy "restricted" for container "app" until 2027-01-31T00:00:00Z: '
+        "the driver needs it"
+    )
+    assert answer["allowed"]
+    assert answer["warnings"] == [line]
+    assert answer["auditAnnotations"] == {"waivers": line}
+    assert outcome.decision == "warn"
+    (waived,) = outcome.waived
+    assert (waived.waiver, waived.policy, waived.finding.control) == ("w", "restricted", "privileged")
+    assert (waived.expires, waived.reason) == (EXPIRES, "the driver needs it")
+
+
+@pytest.mark.parametrize("kind", ["containers", "initContainers", "sidecar", "ephemeralContainers"])
+def test_every_list_of_containers_counts(kind: str) -> None:
+    pod = with_container_in(kind, privileged())
+    assert admits(pod, RESTRICTED, waiver(match={"containers": ["tested"], "images": ["quay.io/driver"]}))
+    assert not admits(pod, RESTRICTED, waiver(match={"containers": ["app"], "images": ["quay.io/driver"]}))
+
+
+EXPIRED = [(BEFORE, True), (EXPIRES, False), (EXPIRES + timedelta(days=1), False)]
+
+
+@pytest.mark.parametrize(("moment", "admitted"), EXPIRED)
+def test_a_waiver_is_over_at_the_moment_that_it_names(moment: datetime, *, admitted: bool) -> None:
+    assert admits(restricted_pod(privileged()), RESTRICTED, waiver(), clock=at(moment)) is admitted
+
+
+def test_a_moment_with_another_zone_is_the_same_moment() -> None:
+    east = waiver(expires="2027-01-31T09:00:00+09:00")
+    assert admits(restricted_pod(privileged()), RESTRICTED, east, clock=at(BEFORE))
+    assert not admits(restricted_pod(privileged()), RESTRICTED, east, clock=at(EXPIRES))
+
+
+def test_without_a_clock_no_waiver_counts() -> None:
+    assert not admits(restricted_pod(privileged()), RESTRICTED, waiver(), clock=None)
+
+
+NOT_LIFTED = [
+    {"policies": ["other"]},
+    {"policies": ["shop/restricted"]},
+    {"controls": ["hostPorts"]},
+    {"match": {"namespaces": ["sho"]}},
+    {"match": {"namespaces": ["shop2"]}},
+    {"match": {"podSelector": {"matchLabels": {"app": "driver"}}}},
+    {"match": {"images": ["quay.io/driver2"]}},
+    {"match": {"images": ["quay.io/drive"]}},
+    {"match": {"containers": ["app2"]}},
+]
+
+
+@pytest.mark.parametrize("spec", NOT_LIFTED)
+def test_what_a_waiver_does_not_name_stays(spec: dict[str, Any]) -> None:
+    assert not admits(restricted_pod(privileged()), RESTRICTED, waiver(**spec))
+
+
+def test_one_of_several_findings_lifted_is_not_enough() -> None:
+    pod = restricted_pod(privileged(), hostNetwork=True)
+    outcome = answered(pod, RESTRICTED, waiver())
+    assert not response(outcome)["allowed"]
+    assert "privileged" not in outcome.message
+    assert outcome.waived == ()
+    assert "warnings" not in response(outcome)
+    assert admits(pod, RESTRICTED, waiver(controls=["privileged", "hostNamespaces"]))
+
+
+def test_two_waivers_never_combine_within_one_finding() -> None:
+    """One is for the container, the other for the image: a container of that name with that image needs both."""
+    by_container = waiver("a", match={"containers": ["app"], "images": ["ghcr.io/other"]})
+    by_image = waiver("b", match={"containers": ["other"], "images": ["quay.io/driver"]})
+    pod = restricted_pod(privileged("app", "quay.io/driver"))
+    assert not admits(pod, RESTRICTED, by_container, by_image)
+    assert admits(pod, RESTRICTED, by_container, by_image, waiver("c", match={"containers": ["app"]}))
+
+
+def test_two_waivers_never_combine_control_of_one_with_pods_of_the_other() -> None:
+    ports_here = waiver("a", controls=["hostPorts"], match={"namespaces": ["shop"]})
+    privileged_there = waiver("b", match={"namespaces": ["other"]})
+    assert not admits(restricted_pod(privileged()), RESTRICTED, ports_here, privileged_there)
+
+
+def test_two_waivers_never_combine_policy_of_one_with_control_of_the_other() -> None:
+    also = msgspec.structs.replace(RESTRICTED, metadata=msgspec.structs.replace(RESTRICTED.metadata, name="also"))
+    one = waiver("a", policies=["also"])
+    two = waiver("b", policies=["restricted"], controls=["hostPorts"])
+    assert not admits(restricted_pod(privileged()), RESTRICTED, also, one, two)
+
+
+def test_a_policy_that_is_not_waived_goes_on_refusing() -> None:
+    own = {"metadata": {"name": "own", "namespace": "shop"}, "spec": {"podSecurityStandard": {"level": "baseline"}}}
+    namespaced = msgspec.convert(own, PodPolicy)
+    outcome = answered(restricted_pod(privileged()), RESTRICTED, namespaced, waiver())
+    assert outcome.message.startswith('policy "shop/own" refuses container "app"')
+    assert admits(restricted_pod(privileged()), RESTRICTED, namespaced, waiver(policies=["restricted", "shop/own"]))
+
+
+def test_a_waiver_for_containers_lifts_nothing_of_the_pod() -> None:
+    pod = restricted_pod(container(), hostNetwork=True)
+    controls = ["hostNamespaces"]
+    assert not admits(pod, RESTRICTED, waiver(controls=controls, match={"containers": ["app"]}))
+    assert not admits(pod, RESTRICTED, waiver(controls=controls, match={"images": ["trusted.io"]}))
+    assert admits(pod, RESTRICTED, waiver(controls=controls, match={"namespaces": ["shop"]}))
+
+
+def test_containers_that_are_not_waived_go_on_being_refused() -> None:
+    pod = restricted_pod(privileged("app"), privileged("other"))
+    outcome = answered(pod, RESTRICTED, waiver(match={"containers": ["app"]}))
+    assert '"other"' in outcome.message
+    assert '"app"' not in outcome.message
+
+
+@pytest.mark.parametrize(("enforcement", "warned"), [("Warn", True), ("Audit", False)])
+def test_what_only_warns_or_is_noted_is_lifted_too(enforcement: str, *, warned: bool) -> None:
+    spec = {"enforcement": enforcement, "podSecurityStandard": {"level": "baseline"}}
+    policy = msgspec.convert({"metadata": {"name": "restricted"}, "spec": spec}, ClusterPodPolicy)
+    outcome = answered(restricted_pod(privileged()), policy, waiver())
+    assert outcome.violations == ()
+    assert ("warnings" in response(outcome)) is warned
+    assert set(response(outcome)["auditAnnotations"]) == {"waivers"}
+
+
+def test_pods_of_a_template_are_waived_as_the_pods_will_be() -> None:
+    deployment = {"metadata": {"name": "web"}, "spec": {"template": restricted_pod(privileged())}}
+    kind = {"group": "apps", "version": "v1", "kind": "Deployment"}
+    resource = {"group": "apps", "version": "v1", "resource": "deployments"}
+    (warning,) = response(answered(deployment, RESTRICTED, waiver(), kind=kind, resource=resource))["warnings"]
+    assert warning.startswith('pods of this Deployment: waiver "w" lifts privileged')
+
+
+def test_an_image_that_was_waived_makes_no_room_for_another() -> None:
+    old = restricted_pod(privileged(image="quay.io/driver:1"))
+    only = waiver(match={"images": ["quay.io/driver"]})
+    assert admits(restricted_pod(privileged(image="quay.io/driver:2")), RESTRICTED, only, old=old)
+    for moment in (BEFORE, EXPIRES):
+        outcome = answered(restricted_pod(privileged(image="evil.io/x")), RESTRICTED, only, old=old, clock=at(moment))
+        assert not response(outcome)["allowed"]
+        assert "privileged" in outcome.message
+
+
+def test_a_pod_that_entered_by_a_waiver_can_be_edited_when_it_is_over() -> None:
+    old = restricted_pod(privileged())
+    new = restricted_pod(privileged())
+    new["metadata"] = {**new["metadata"], "labels": {"a": "b"}}
+    only = waiver(match={"images": ["quay.io/driver"]})
+    assert admits(new, RESTRICTED, only, old=old, clock=at(EXPIRES))
+    assert admits(new, RESTRICTED, old=old)
+
+
+def test_an_image_that_no_waiver_was_for_may_change_as_before() -> None:
+    old, new = restricted_pod(privileged(image="ghcr.io/a")), restricted_pod(privileged(image="ghcr.io/b"))
+    assert admits(new, RESTRICTED, waiver(match={"images": ["quay.io/driver"]}), old=old)
+
+
+def test_a_passing_pod_asks_no_clock() -> None:
+    def never() -> datetime:
+        raise AssertionError("the clock was asked")
+
+    assert response(answered(restricted_pod(), RESTRICTED, waiver(), clock=never)) == {"uid": "u", "allowed": True}
+
+
+def test_what_is_told_is_capped() -> None:
+    pod = restricted_pod(*(privileged(f"c{i}") for i in range(200)))
+    waivers = [waiver(f"w{i}", match={"containers": [f"c{i}"]}, reason="x" * 1000) for i in range(200)]
+    answer = response(answered(pod, RESTRICTED, *waivers))
+    assert answer["allowed"]
+    assert len(answer["warnings"]) == 9
+    assert max(map(len, answer["warnings"])) <= 440
+    assert len(answer["auditAnnotations"]["waivers"]) <= 8192

@@ -1,0 +1,135 @@
+"""The three collections of policies that a replica follows, and the one set that comes of them."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from aiohttp import web
+from collection_server import CollectionServer, line
+
+from sekisho.cluster.api import ApiClient
+from sekisho.cluster.config import ApiConfig
+from sekisho.policies import PolicySet
+from sekisho.webhook.policies import ClusterPolicies
+
+PLURALS = ("clusterpodpolicies", "podpolicies", "policywaivers")
+DENY = {"controls": {"privileged": {}}}
+WAIVE = {"policies": ["p"], "controls": ["privileged"], "expires": "2999-01-01T00:00:00Z", "reason": "x"}
+
+
+class Followed:
+    """The collections, and what became of them."""
+
+    def __init__(self) -> None:
+        self.servers = {plural: CollectionServer() for plural in PLURALS}
+        self.sets: list[PolicySet] = []
+        self.versions: dict[str, str] = {}
+        self.policies: ClusterPolicies
+
+    def place(self, plural: str, name: str, spec: Any, generation: int = 1, namespace: str = "") -> None:
+        """Make or change an object; those who watch are told."""
+        server = self.servers[plural]
+        server.version += 1
+        meta = {"name": name, "uid": f"u-{name}", "generation": generation, "resourceVersion": str(server.version)}
+        thing = {"metadata": meta | ({"namespace": namespace} if namespace else {}), "spec": spec}
+        kind = "MODIFIED" if name in server.things else "ADDED"
+        server.things[name] = thing
+        server.send(line(kind, thing))
+
+    def asked(self, namespace: str = "shop") -> set[str]:
+        """The policies that the present set asks for in a namespace."""
+        steps = self.sets[-1].plan(namespace, {}, None).steps if self.sets else ()
+        return {name for step in steps for _, names in step.asked_by for name in names}
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 10.0
+        while not condition():
+            assert time.monotonic() < deadline, "the condition did not come true"
+            await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def following(followed: Followed) -> AsyncIterator[Followed]:
+    app = web.Application()
+    for plural, server in followed.servers.items():
+        app.router.add_get(f"/apis/sekisho.dev/v1alpha1/{plural}", server.handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    api = ApiClient(ApiConfig(host=f"http://{host}:{port}", authorization=None, tls=False))
+    followed.policies = ClusterPolicies(api, followed.sets.append, followed.versions.__setitem__)
+    running = asyncio.create_task(followed.policies.run())
+    try:
+        yield followed
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await api.close()
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def followed() -> AsyncIterator[Followed]:
+    """One policy of each kind, and a waiver."""
+    collections = Followed()
+    collections.place("clusterpodpolicies", "p", DENY)
+    collections.place("podpolicies", "own", DENY, namespace="shop")
+    collections.place("policywaivers", "w", WAIVE)
+    async with following(collections):
+        await collections.until(lambda: not collections.policies.missing and bool(collections.sets))
+        yield collections
+
+
+async def test_one_set_is_made_of_all_three(followed: Followed) -> None:
+    assert len(followed.sets) == 1
+    assert followed.asked() == {"p", "shop/own"}
+    assert followed.asked("pay") == {"p"}
+    assert [waiver.name for waiver in followed.sets[-1].waivers_of("p")] == ["w"]
+    assert followed.versions == dict.fromkeys(PLURALS, "101")
+
+
+async def test_there_is_no_set_before_all_three_are_listed() -> None:
+    collections = Followed()
+    collections.place("clusterpodpolicies", "p", DENY)
+    collections.servers["policywaivers"].status = 503
+    async with following(collections):
+        await collections.until(lambda: collections.policies.missing == "not listed yet: policywaivers")
+        assert collections.sets == []
+        assert collections.versions == {}
+        collections.servers["policywaivers"].status = None
+        await collections.until(lambda: bool(collections.sets))
+        assert len(collections.sets) == 1
+        assert set(collections.versions) == set(PLURALS)
+
+
+@pytest.mark.parametrize("plural", PLURALS)
+async def test_a_change_of_any_kind_makes_a_new_set_and_is_reported(followed: Followed, plural: str) -> None:
+    await followed.until(lambda: all(server.watchers for server in followed.servers.values()))
+    spec = WAIVE if plural == "policywaivers" else DENY
+    followed.place(plural, "new", spec, namespace="shop" if plural == "podpolicies" else "")
+    await followed.until(lambda: len(followed.sets) == 2 and followed.versions[plural] == "102")
+    assert followed.versions == {name: "102" if name == plural else "101" for name in PLURALS}
+
+
+async def test_a_status_that_was_written_makes_no_new_set(followed: Followed) -> None:
+    await followed.until(lambda: all(server.watchers for server in followed.servers.values()))
+    followed.place("policywaivers", "w", WAIVE)
+    await followed.until(lambda: followed.versions["policywaivers"] == "102")
+    assert len(followed.sets) == 1
+
+
+async def test_one_that_makes_no_sense_harms_no_other_and_stays_as_it_was(
+    followed: Followed, caplog: pytest.LogCaptureFixture
+) -> None:
+    await followed.until(lambda: all(server.watchers for server in followed.servers.values()))
+    followed.place("podpolicies", "own", {"enforcment": "Warn"}, generation=2, namespace="shop")
+    followed.place("policywaivers", "w", WAIVE | {"match": {"images": ["acme/x"]}}, generation=2)
+    followed.place("clusterpodpolicies", "q", DENY)
+    await followed.until(lambda: followed.asked() == {"p", "q", "shop/own"})
+    await followed.until(lambda: "PolicyWaiver w cannot be enforced" in caplog.text)
+    assert "PodPolicy shop/own cannot be enforced" in caplog.text
+    assert [waiver.name for waiver in followed.sets[-1].waivers_of("p")] == ["w"]
