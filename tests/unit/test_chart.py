@@ -33,6 +33,8 @@ from tests.chart import (
 
 pytestmark = pytest.mark.timeout(1800)  # the first of these tests may have to build helm
 
+POLICIES = "validate.policies.sekisho.dev"
+
 
 def webhooks(*values: str) -> dict[str, Object]:
     """The webhooks of both configurations by name."""
@@ -193,7 +195,8 @@ def test_templates_of_every_built_in_workload_are_sent() -> None:
 @pytest.mark.parametrize("values", [(), (OUTSIDE,), ("webhook.admitPodsUnjudged=true",)])
 def test_nothing_but_the_namespaces_name_keeps_a_pod_from_a_webhook(values: tuple[str, ...]) -> None:
     found = webhooks(*values)
-    assert len(found) == 3
+    assert len(found) == 4
+    del found[POLICIES]
     for webhook in found.values():
         assert not {"matchConditions", "objectSelector"} & set(webhook)
         assert webhook["namespaceSelector"] == {
@@ -210,8 +213,27 @@ def test_nothing_but_the_namespaces_name_keeps_a_pod_from_a_webhook(values: tupl
         assert webhook["sideEffects"] == "NoneOnDryRun"
 
 
+@pytest.mark.parametrize("values", [(), ("webhook.admitPodsUnjudged=true",), ("webhook.templatesFailurePolicy=Fail",)])
+def test_policies_of_every_kind_and_namespace_are_reviewed_and_deleting_them_is_not(values: tuple[str, ...]) -> None:
+    webhook = webhooks(*values)[POLICIES]
+    assert webhook["rules"] == [
+        {
+            "apiGroups": ["sekisho.dev"],
+            "apiVersions": ["v1alpha1"],
+            "resources": ["clusterpodpolicies", "podpolicies", "policywaivers"],
+            "operations": ["CREATE", "UPDATE"],
+            "scope": "*",
+        }
+    ]
+    assert (webhook["failurePolicy"], webhook["sideEffects"]) == ("Fail", "None")
+    assert [condition["name"] for condition in webhook["matchConditions"]] == ["spec-changes"]
+    assert not {"namespaceSelector", "objectSelector"} & set(webhook)
+
+
 def test_excluded_namespaces_are_named_once_each() -> None:
-    for webhook in webhooks('excludeNamespaces:=["calico-system", "kube-system"]').values():
+    for name, webhook in webhooks('excludeNamespaces:=["calico-system", "kube-system"]').items():
+        if name == POLICIES:
+            continue
         (expression,) = webhook["namespaceSelector"]["matchExpressions"]
         assert expression["values"] == ["kube-system", "sekisho-system", "calico-system"]
 
@@ -221,13 +243,14 @@ def test_pods_fail_closed_and_templates_do_not() -> None:
         "validate.pods.sekisho.dev": "Fail",
         "validate.templates.sekisho.dev": "Ignore",
         "mutate.pods.sekisho.dev": "Fail",
+        POLICIES: "Fail",
     }
     assert {webhook["timeoutSeconds"] for webhook in webhooks().values()} == {3}
 
 
 def test_failing_open_takes_the_value_that_says_so_and_is_told() -> None:
     opened = webhooks("webhook.admitPodsUnjudged=true")
-    assert {webhook["failurePolicy"] for webhook in opened.values()} == {"Ignore"}
+    assert {name for name, webhook in opened.items() if webhook["failurePolicy"] == "Fail"} == {POLICIES}
     assert "WARNING: webhook.admitPodsUnjudged" in notes("webhook.admitPodsUnjudged=true")
     assert "WARNING" not in notes()
 
@@ -252,7 +275,8 @@ def test_the_webhooks_are_called_through_the_service() -> None:
         called = webhook["clientConfig"]["service"]
         assert (called["name"], called["namespace"]) == ("sekisho-webhook", "sekisho-system")
         assert called["port"] == port["port"]
-        assert called["path"] == ("/mutate" if webhook["name"].startswith("mutate") else "/validate")
+        paths = {"mutate.pods.sekisho.dev": "/mutate", POLICIES: "/validate-policies"}
+        assert called["path"] == paths.get(webhook["name"], "/validate")
     assert {port["name"]: port["containerPort"] for port in container["ports"]}[port["targetPort"]] == 8443
     assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
 
@@ -264,6 +288,7 @@ def test_a_webhook_outside_is_called_by_its_url(base: str) -> None:
         "validate.pods.sekisho.dev": {"url": "https://webhook.example:9443/validate"},
         "validate.templates.sekisho.dev": {"url": "https://webhook.example:9443/validate"},
         "mutate.pods.sekisho.dev": {"url": "https://webhook.example:9443/mutate"},
+        POLICIES: {"url": "https://webhook.example:9443/validate-policies"},
     }
 
 
@@ -603,6 +628,7 @@ OTHER_VALUES: dict[str, tuple[str, ...]] = {
     "webhook.replicas": ("webhook.replicas=5",),
     "webhook.timeoutSeconds": ("webhook.timeoutSeconds=5",),
     "webhook.admitPodsUnjudged": ("webhook.admitPodsUnjudged=true",),
+    "webhook.longestWaiverDays": ("webhook.longestWaiverDays=30",),
     "webhook.templatesFailurePolicy": ("webhook.templatesFailurePolicy=Fail",),
     "webhook.resources": ('webhook.resources:={"limits": {"memory": "1Gi"}}',),
     "autoscaling.enabled": ("autoscaling.enabled=true",),
@@ -707,6 +733,7 @@ def test_a_misspelt_value_is_an_error(path: str) -> None:
         "webhook.timeoutSeconds=30",
         "webhook.admitPodsUnjudged=yes",
         "webhook.templatesFailurePolicy=ignore",
+        "webhook.longestWaiverDays=0",
         "controller.replicas=-1",
         "autoscaling.targetCPUUtilizationPercentage=0",
         "prometheusRule.runbookUrl=",

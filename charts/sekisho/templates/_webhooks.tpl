@@ -1,5 +1,5 @@
-{{/* The fields that every webhook has. Takes (dict "root" $ "path" PATH "failurePolicy" POLICY). */}}
-{{- define "sekisho.webhook" -}}
+{{/* How a webhook is called. Takes (dict "root" $ "path" PATH "failurePolicy" POLICY). */}}
+{{- define "sekisho.called" -}}
 clientConfig:
   {{- if .root.Values.webhook.url }}
   url: {{ printf "%s%s" (.root.Values.webhook.url | trimSuffix "/") .path | quote }}
@@ -11,11 +11,16 @@ clientConfig:
     port: 443
   {{- end }}
 admissionReviewVersions: [v1]
-# Events are written, but not on dryRun.
-sideEffects: NoneOnDryRun
 matchPolicy: Equivalent
 failurePolicy: {{ .failurePolicy }}
 timeoutSeconds: {{ .root.Values.webhook.timeoutSeconds }}
+{{- end -}}
+
+{{/* The fields that every webhook of pods has. The same argument. */}}
+{{- define "sekisho.webhook" -}}
+{{ include "sekisho.called" . }}
+# Events are written, but not on dryRun.
+sideEffects: NoneOnDryRun
 # The API server itself sets this label to the namespace's name: nobody can opt out by labelling a namespace.
 namespaceSelector:
   matchExpressions:

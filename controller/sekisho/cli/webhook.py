@@ -47,6 +47,13 @@ from sekisho.webhook.process import StoppedError, run
     help="Enforce the policies in this folder instead of a cluster's; followed live. Nothing is asked of a cluster.",
 )
 @option(
+    "--longest-waiver",
+    type=click.IntRange(1, 3650),
+    default=90,
+    metavar="DAYS",
+    help="How many days in the future a PolicyWaiver may end when it is applied.",
+)
+@option(
     "--replica", default=socket.gethostname, show_default="host name", help="This replica's name, unique among them."
 )
 @option(
@@ -57,7 +64,8 @@ from sekisho.webhook.process import StoppedError, run
 )
 @processes.log_level
 def webhook(**given: Any) -> None:
-    """Answer the API server: judge pods at /validate, fill in defaults at /mutate.
+    """Answer the API server: judge pods at /validate, fill in defaults at /mutate, review policies at
+    /validate-policies.
 
     The policies, the labels of namespaces and the certificate are kept current while it runs. The port opens once all
     three are there. SIGTERM stops it in good order, a second one at once.

@@ -19,6 +19,7 @@ from sekisho.controls.profiles import (
     ProfileRules,
     ProfileType,
     judge_profiles,
+    verify_profiles,
 )
 from sekisho.findings import Finding, render_value
 from sekisho.globs import glob_matches
@@ -82,6 +83,11 @@ def _is_allowed(rules: ProfileRules, profile: str) -> bool:
     return rules.localhost is None or any(glob_matches(pattern, local) for pattern in rules.localhost)
 
 
+def _verify(given: Parameters) -> None:
+    assert isinstance(given, AppArmorProfile)  # noqa: S101
+    verify_profiles(given.allowed_types, given.localhost_profiles)
+
+
 CONTROL = Control(
     "appArmorProfile",
     "a forbidden AppArmor profile",
@@ -89,4 +95,5 @@ CONTROL = Control(
     AppArmorProfile,
     _standard,
     _check,
+    verify=_verify,
 )

@@ -14,10 +14,11 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from sekisho.controls.control import Check, Control, Level, Parameters, of_container
+from sekisho.controls.control import Check, Control, Level, ParameterError, Parameters, of_container
 from sekisho.findings import Change, Finding, words
 from sekisho.pods import Capabilities as Found
 from sekisho.pods import Placed, Pod, is_windows
+from sekisho.spelling import did_you_mean
 
 BASELINE_ADD = (
     "AUDIT_WRITE",
@@ -35,7 +36,53 @@ BASELINE_ADD = (
     "SYS_CHROOT",
 )
 
-CapabilityName = Annotated[str, Meta(pattern="^[A-Z][A-Z0-9_]*$", max_length=64)]
+KNOWN = (
+    "ALL",
+    "AUDIT_CONTROL",
+    "AUDIT_READ",
+    "AUDIT_WRITE",
+    "BLOCK_SUSPEND",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "KILL",
+    "LEASE",
+    "LINUX_IMMUTABLE",
+    "MAC_ADMIN",
+    "MAC_OVERRIDE",
+    "MKNOD",
+    "NET_ADMIN",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_RAW",
+    "PERFMON",
+    "SETFCAP",
+    "SETGID",
+    "SETPCAP",
+    "SETUID",
+    "SYSLOG",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_CHROOT",
+    "SYS_MODULE",
+    "SYS_NICE",
+    "SYS_PACCT",
+    "SYS_PTRACE",
+    "SYS_RAWIO",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "WAKE_ALARM",
+)
+"""Linux' capabilities as the API spells them, and ALL. See capabilities(7)."""
+
+CapabilityName = Annotated[str, Meta(pattern="^[A-Za-z0-9_]+$", max_length=64)]
 _ADD = ("securityContext", "capabilities", "add")
 _DROP = ("securityContext", "capabilities", "drop")
 
@@ -124,6 +171,23 @@ def _not_dropped(placed: Placed, found: Found, required: tuple[str, ...]) -> Fin
     )
 
 
+def unknown(name: str) -> str:
+    """What is wrong with a capability that Linux does not have."""
+    hint = did_you_mean(name.upper().removeprefix("CAP_"), KNOWN)
+    return f"there is no capability {name!r}{hint}"
+
+
+def _verify(given: Parameters) -> None:
+    assert isinstance(given, Capabilities)  # noqa: S101
+    for parameter, names in (("allowedAdd", given.allowed_add), ("requiredDrop", given.required_drop)):
+        for index, name in enumerate(names or ()):
+            if name not in KNOWN:
+                raise ParameterError(f"{parameter}[{index}]", unknown(name))
+    for index, name in enumerate(given.allowed_add or ()):
+        if name in (given.required_drop or ()):
+            raise ParameterError(f"allowedAdd[{index}]", f"{name} is in requiredDrop too; a container cannot do both")
+
+
 CONTROL = Control(
     "capabilities",
     "unrestricted capabilities",
@@ -131,4 +195,5 @@ CONTROL = Control(
     Capabilities,
     _standard,
     _check,
+    verify=_verify,
 )

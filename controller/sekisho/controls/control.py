@@ -140,6 +140,9 @@ def remove(path: tuple[str | int, ...]) -> Change:
     return Change("remove", path)
 
 
+MIN_ABOVE_MAX = "min is above max"
+
+
 def cel(rule: str, message: str) -> dict[str, object]:
     """The part of a schema that has the API server check a rule in CEL; compiling the type checks the same."""
     return {"x-kubernetes-validations": [{"rule": rule, "message": message}]}

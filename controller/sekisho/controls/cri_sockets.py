@@ -78,4 +78,5 @@ CONTROL = Control(
     CriSockets,
     opt_in,
     _check,
+    of_pod_only=True,
 )

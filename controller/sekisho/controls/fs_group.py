@@ -47,4 +47,5 @@ CONTROL = Control(
     FsGroup,
     opt_in,
     _check,
+    of_pod_only=True,
 )

@@ -51,4 +51,5 @@ CONTROL = Control(
     HostNamespaces,
     _standard,
     _check,
+    of_pod_only=True,
 )

@@ -9,11 +9,12 @@ Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#bas
 """
 
 from collections.abc import Sequence
+from posixpath import normpath
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from sekisho.controls.control import Check, Control, Level, Parameters, of_container, remove, set_to
+from sekisho.controls.control import Check, Control, Level, ParameterError, Parameters, of_container, remove, set_to
 from sekisho.findings import Finding, render_value, words
 from sekisho.pods import Placed, Pod
 
@@ -96,6 +97,15 @@ def _writable(name: str, containers: Sequence[Placed]) -> list[Finding]:
     ]
 
 
+def _verify(given: Parameters) -> None:
+    assert isinstance(given, HostPathVolumes)  # noqa: S101
+    for index, folder in enumerate(given.allowed or ()):
+        plain = normpath(folder.path_prefix)
+        if folder.path_prefix.rstrip("/") != plain.rstrip("/"):
+            message = f"{folder.path_prefix!r} is no plain path, so no path lies below it; write {plain!r}"
+            raise ParameterError(f"allowed[{index}].pathPrefix", message)
+
+
 CONTROL = Control(
     "hostPathVolumes",
     "a hostPath volume",
@@ -103,4 +113,5 @@ CONTROL = Control(
     HostPathVolumes,
     _standard,
     _check,
+    verify=_verify,
 )

@@ -11,7 +11,17 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from sekisho.controls.control import Check, Control, Level, ParameterError, Parameters, of_container, remove
+from sekisho.controls.control import (
+    MIN_ABOVE_MAX,
+    Check,
+    Control,
+    Level,
+    ParameterError,
+    Parameters,
+    cel,
+    of_container,
+    remove,
+)
 from sekisho.findings import Finding, words
 from sekisho.pods import Placed, Pod
 
@@ -29,7 +39,10 @@ class HostPorts(Parameters, frozen=True):
     """Which ports of the node containers may bind."""
 
     allowed: (
-        Annotated[tuple[PortRange, ...], Meta(description="Ranges of host ports that are allowed.", max_length=64)]
+        Annotated[
+            tuple[Annotated[PortRange, Meta(extra_json_schema=cel("self.min <= self.max", MIN_ABOVE_MAX))], ...],
+            Meta(description="Ranges of host ports that are allowed.", max_length=64),
+        ]
         | None
     ) = None
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from sekisho.controls.control import Check, ParameterError, inherits_by_update, of_container, set_to
+from sekisho.controls.control import MIN_ABOVE_MAX, Check, ParameterError, cel, inherits_by_update, of_container, set_to
 from sekisho.findings import Finding, render_value, words
 from sekisho.pods import Placed, Pod
 
@@ -27,7 +27,10 @@ class IdRule(StrEnum):
     MAY_RUN_AS = "MayRunAs"
 
 
-Ranges = Annotated[tuple[IdRange, ...], Meta(description="Ids that are allowed.", max_length=64)]
+Ranges = Annotated[
+    tuple[Annotated[IdRange, Meta(extra_json_schema=cel("self.min <= self.max", MIN_ABOVE_MAX))], ...],
+    Meta(description="Ids that are allowed.", max_length=64),
+]
 Rule = Annotated[
     IdRule, Meta(description="MustRunAs: an id within the ranges has to be set. MayRunAs: it may be left unset.")
 ]

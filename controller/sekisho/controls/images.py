@@ -140,6 +140,26 @@ def _patterns(parameter: str, written: Sequence[str]) -> Iterator[RegistryPatter
             raise ParameterError(f"{parameter}[{index}]", f"{pattern!r} {error}") from None
 
 
+def _verify(given: Parameters) -> None:
+    assert isinstance(given, Images)  # noqa: S101
+    denied = [(text, parse_pattern(text)) for text in given.denied_registries or () if _is_pattern(text)]
+    for index, text in enumerate(given.trusted_registries or ()):
+        if _is_pattern(text):
+            for other, pattern in denied:
+                if pattern.contains(parse_pattern(text)):
+                    message = f"{text!r} lies in {other!r} of deniedRegistries, which outweighs it"
+                    raise ParameterError(f"trustedRegistries[{index}]", message)
+
+
+def _is_pattern(text: str) -> bool:
+    """Compiling says what is wrong with one that is none."""
+    try:
+        parse_pattern(text)
+    except ValueError:
+        return False
+    return True
+
+
 CONTROL = Control(
     "images",
     "its image",
@@ -147,4 +167,5 @@ CONTROL = Control(
     Images,
     opt_in,
     _check,
+    verify=_verify,
 )

@@ -30,5 +30,11 @@ def _judge(pod: Pod, _containers: Sequence[Placed]) -> list[Finding]:
 
 
 CONTROL = Control(
-    "nodeName", "a chosen node", "Pods may not choose their node past the scheduler.", NodeName, opt_in, _check
+    "nodeName",
+    "a chosen node",
+    "Pods may not choose their node past the scheduler.",
+    NodeName,
+    opt_in,
+    _check,
+    of_pod_only=True,
 )

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from sekisho.controls.control import inherits_by_update, of_container, set_to
+from sekisho.controls.control import ParameterError, inherits_by_update, of_container, set_to
 from sekisho.findings import Finding, render_value, words
 from sekisho.globs import glob_matches
 from sekisho.pods import AppArmorProfile, Placed, Pod, SeccompProfile
@@ -34,6 +34,12 @@ LocalhostProfiles = Annotated[
         max_length=64,
     ),
 ]
+
+
+def verify_profiles(types: Sequence[str] | None, localhost: Sequence[str] | None) -> None:
+    """Raise ParameterError for profiles of a type that the same policy does not allow."""
+    if localhost is not None and types is not None and ProfileType.LOCALHOST not in types:
+        raise ParameterError("localhostProfiles", "goes with the type Localhost, which allowedTypes does not have")
 
 
 class ProfileRules(Struct, frozen=True):

@@ -18,7 +18,10 @@ from sekisho.findings import Finding
 from sekisho.pods import Placed, Pod
 from sekisho.quantities import PATTERN, QuantityError, parse_quantity
 
-ResourceName = Annotated[str, Meta(min_length=1, max_length=253)]
+ResourceName = Annotated[
+    str,
+    Meta(pattern="^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=253),
+]
 Quantity = Annotated[str, Meta(pattern=PATTERN, max_length=64)]
 Amounts = dict[str, str | int | float]
 
@@ -31,7 +34,14 @@ class MaxQuantity(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 Required = Annotated[tuple[ResourceName, ...], Meta(description="Resources that have to be set.", max_length=32)]
-Most = Annotated[tuple[MaxQuantity, ...], Meta(description="The most that is allowed.", max_length=32)]
+Most = Annotated[
+    tuple[MaxQuantity, ...],
+    Meta(
+        description="The most that is allowed.",
+        max_length=32,
+        extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["resource"]},
+    ),
+]
 
 
 class Resources(Parameters, frozen=True):
@@ -101,6 +111,15 @@ def _most(parameter: str, given: Sequence[MaxQuantity]) -> Iterator[tuple[str, s
             raise ParameterError(f"{parameter}[{index}].quantity", str(error)) from None
 
 
+def _verify(given: Parameters) -> None:
+    assert isinstance(given, Resources)  # noqa: S101
+    for parameter, most in (("maxRequests", given.max_requests), ("maxLimits", given.max_limits)):
+        names = [each.resource for each in most or ()]
+        for index, name in enumerate(names):
+            if name in names[:index]:
+                raise ParameterError(f"{parameter}[{index}].resource", f"{name!r} is there twice")
+
+
 CONTROL = Control(
     "resources",
     "its resources",
@@ -108,4 +127,5 @@ CONTROL = Control(
     Resources,
     opt_in,
     _check,
+    verify=_verify,
 )

@@ -14,9 +14,10 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from sekisho.controls.control import Check, Control, Level, Parameters
+from sekisho.controls.control import Check, Control, Level, ParameterError, Parameters
 from sekisho.findings import Finding, render_value, words
 from sekisho.pods import VOLUME_KINDS, Placed, Pod, Volume, volume_kinds
+from sekisho.spelling import did_you_mean
 
 WITHIN_THE_CLUSTER: Final = (
     "configMap",
@@ -30,7 +31,7 @@ WITHIN_THE_CLUSTER: Final = (
     "secret",
 )
 
-VolumeKind = Annotated[str, Meta(pattern=f"^({'|'.join(VOLUME_KINDS)})$")]
+VolumeKind = Annotated[str, Meta(pattern="^[A-Za-z]+$", max_length=64)]
 
 
 class RestrictedVolumes(Parameters, frozen=True):
@@ -48,6 +49,10 @@ def _standard(level: Level, _minor: int) -> RestrictedVolumes | None:
 def _check(parameters: Parameters, _minor: int) -> Check:
     assert isinstance(parameters, RestrictedVolumes)  # noqa: S101
     kinds = parameters.allowed or ()
+    for index, kind in enumerate(kinds):
+        if kind not in VOLUME_KINDS:
+            hint = did_you_mean(kind, VOLUME_KINDS)
+            raise ParameterError(f"allowed[{index}]", f"there is no kind of volume {kind!r}{hint}")
     sources_of = _all_of(tuple(VOLUME_KINDS[kind] for kind in kinds))
     none_set = (None,) * len(kinds)
     allowed = f"a volume of the kind {words(kinds)}" if kinds else "no volume"
@@ -87,4 +92,5 @@ CONTROL = Control(
     RestrictedVolumes,
     _standard,
     _check,
+    of_pod_only=True,
 )

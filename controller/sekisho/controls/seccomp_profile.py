@@ -17,7 +17,14 @@ from typing import Annotated
 from msgspec import Meta
 
 from sekisho.controls.control import Check, Control, Level, Parameters, remove
-from sekisho.controls.profiles import CONFINED, AllowedTypes, LocalhostProfiles, ProfileRules, judge_profiles
+from sekisho.controls.profiles import (
+    CONFINED,
+    AllowedTypes,
+    LocalhostProfiles,
+    ProfileRules,
+    judge_profiles,
+    verify_profiles,
+)
 from sekisho.findings import Finding, render_value
 from sekisho.pods import Placed, Pod, annotations_of, is_windows
 
@@ -80,6 +87,11 @@ def _judge_annotations(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
     return findings
 
 
+def _verify(given: Parameters) -> None:
+    assert isinstance(given, SeccompProfile)  # noqa: S101
+    verify_profiles(given.allowed_types, given.localhost_profiles)
+
+
 CONTROL = Control(
     "seccompProfile",
     "its seccompProfile",
@@ -87,4 +99,5 @@ CONTROL = Control(
     SeccompProfile,
     _standard,
     _check,
+    verify=_verify,
 )

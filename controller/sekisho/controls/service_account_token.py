@@ -22,7 +22,7 @@ class ServiceAccountToken(Parameters, frozen=True):
 
     allowed_service_accounts: (
         Annotated[
-            tuple[Annotated[str, Meta(min_length=1, max_length=253)], ...],
+            tuple[Annotated[str, Meta(pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)], ...],
             Meta(description="Names of service accounts whose pods may have a token.", max_length=256),
         ]
         | None
@@ -50,4 +50,5 @@ CONTROL = Control(
     ServiceAccountToken,
     opt_in,
     _check,
+    of_pod_only=True,
 )

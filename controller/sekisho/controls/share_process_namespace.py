@@ -37,4 +37,5 @@ CONTROL = Control(
     ShareProcessNamespace,
     opt_in,
     _check,
+    of_pod_only=True,
 )

@@ -58,4 +58,5 @@ CONTROL = Control(
     SupplementalGroups,
     opt_in,
     _check,
+    of_pod_only=True,
 )

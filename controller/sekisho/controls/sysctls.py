@@ -17,7 +17,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from sekisho.controls.control import Check, Control, Level, Parameters
+from sekisho.controls.control import Check, Control, Level, ParameterError, Parameters
 from sekisho.findings import Change, Finding, render_value, words
 from sekisho.globs import glob_matches
 from sekisho.pods import Placed, Pod
@@ -42,12 +42,17 @@ _SAFE_SINCE = {
 }
 
 
+SysctlName = Annotated[
+    str, Meta(pattern="^[a-z0-9*]([-_a-z0-9*]*[a-z0-9*])?([./][a-z0-9*]([-_a-z0-9*]*[a-z0-9*])?)*$", max_length=253)
+]
+
+
 class Sysctls(Parameters, frozen=True):
     """Which sysctls a pod may set."""
 
     allowed: (
         Annotated[
-            tuple[Annotated[str, Meta(min_length=1, max_length=253)], ...],
+            tuple[SysctlName, ...],
             Meta(
                 description="Sysctls that a pod may set; * stands for any characters, as in net.ipv4.*.", max_length=256
             ),
@@ -56,7 +61,7 @@ class Sysctls(Parameters, frozen=True):
     ) = None
     forbidden: (
         Annotated[
-            tuple[Annotated[str, Meta(min_length=1, max_length=253)], ...],
+            tuple[SysctlName, ...],
             Meta(
                 description="Sysctls that a pod may not set, in the same form; they outweigh allowed.", max_length=256
             ),
@@ -104,4 +109,20 @@ def _of(index: int, key: str, found: str, allowed: str) -> Finding:
     return Finding("sysctls", (*path, key), render_value(found), allowed, fix, change=Change("remove", path))
 
 
-CONTROL = Control("sysctls", "a forbidden sysctl", "Pods may set only safe sysctls.", Sysctls, _standard, _check)
+def _verify(given: Parameters) -> None:
+    assert isinstance(given, Sysctls)  # noqa: S101
+    for index, pattern in enumerate(given.allowed or ()):
+        if pattern in (given.forbidden or ()):
+            raise ParameterError(f"allowed[{index}]", f"{pattern!r} is in forbidden too, which outweighs it")
+
+
+CONTROL = Control(
+    "sysctls",
+    "a forbidden sysctl",
+    "Pods may set only safe sysctls.",
+    Sysctls,
+    _standard,
+    _check,
+    of_pod_only=True,
+    verify=_verify,
+)

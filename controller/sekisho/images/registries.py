@@ -31,6 +31,12 @@ class RegistryPattern(Struct, frozen=True, gc=False):
         found = reference.repository.split("/")
         return len(found) >= len(rest) and all(map(glob_matches, rest, found))
 
+    def contains(self, other: "RegistryPattern") -> bool:
+        """Whether this pattern covers all that the other one does; not told of every pair with wildcards."""
+        return len(self.segments) <= len(other.segments) and all(
+            mine in (theirs, "*") for mine, theirs in zip(self.segments, other.segments, strict=False)
+        )
+
 
 def parse_pattern(pattern: str) -> RegistryPattern:
     """Parse a registry pattern. Raises ValueError with a message that says what to write instead."""

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from sekisho.controls.capabilities import CapabilityName
+from sekisho.controls.capabilities import KNOWN, CapabilityName, unknown
 from sekisho.controls.control import cel
 from sekisho.policies.problems import Problems
 
@@ -159,6 +159,9 @@ def _fields(level: str, context: Struct | None) -> dict[tuple[str, str], Any]:
 
 def _verify(given: dict[tuple[str, str], Any]) -> None:
     found = Problems()
+    for index, name in enumerate(given.get(("container", "capabilities"), {}).get("drop", ())):
+        if name not in KNOWN:
+            found.add(f"spec.defaults.container.securityContext.capabilities.drop[{index}]", unknown(name))
     for level in ("pod", "container"):
         profile = given.get((level, "seccompProfile"))
         if profile is not None and (profile["type"] == "Localhost") is not ("localhostProfile" in profile):

@@ -1,5 +1,6 @@
 """Which pods a policy is about."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -7,6 +8,7 @@ from sekisho.globs import glob_matches
 from sekisho.pods import Pod
 from sekisho.policies.problems import PolicyError, Problem
 from sekisho.policies.selectors import (
+    LABEL_KEY,
     LabelSelector,
     LabelSelectorRequirement,
     Match,
@@ -15,6 +17,8 @@ from sekisho.policies.selectors import (
     Subjects,
 )
 
+_LABEL_KEY = re.compile(LABEL_KEY)
+LONGEST_KEY = 317
 _SERVICE_ACCOUNT = "system:serviceaccount:"
 
 
@@ -79,6 +83,11 @@ def _compile_subjects(subjects: Subjects | None) -> Callable[[Subject], bool] | 
     if subjects is None:
         return None
     accounts = (_SERVICE_ACCOUNT + account.replace("/", ":") for account in subjects.service_accounts or ())
+    for field, names in (("users", subjects.users), ("groups", subjects.groups)):
+        for index, name in enumerate(names or ()):
+            if "*" in name:
+                message = f"{name!r} is compared to the letter, * stands for nothing else here"
+                raise PolicyError(Problem(f"spec.match.excludeSubjects.{field}[{index}]", message))
     users, groups = frozenset((*(subjects.users or ()), *accounts)), frozenset(subjects.groups or ())
     if not users and not groups:
         return None
@@ -90,6 +99,11 @@ def compile_selector(selector: LabelSelector | None, where: str) -> Selects | No
     if selector is None:
         return None
     equal = dict(selector.match_labels or {})
+    for key in equal:
+        if len(key) > LONGEST_KEY or not _LABEL_KEY.fullmatch(key):
+            raise PolicyError(
+                Problem(f"{where}.matchLabels[{key}]", "is not a label's key, such as app or example.com/app")
+            )
     conditions = [
         _compile_requirement(requirement, f"{where}.matchExpressions[{index}]")
         for index, requirement in enumerate(selector.match_expressions or ())

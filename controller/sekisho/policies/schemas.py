@@ -1,7 +1,6 @@
 """What an object of ours has to look like, by the same schemas as the API server's, and what is wrong in words."""
 
-import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from functools import cache
 from typing import Any, cast
@@ -13,6 +12,7 @@ from jsonschema.protocols import Validator
 from sekisho.policies.crd import RESOURCES, Resource, resource_schema
 from sekisho.policies.documents import Path
 from sekisho.policies.types import GROUP, VERSION
+from sekisho.spelling import did_you_mean
 
 
 def violations(value: Any) -> Iterator[tuple[Path, str]]:
@@ -119,15 +119,6 @@ def _explain_value(rule: str, asked: Any, instance: Any) -> str:
         case "minimum" | "maximum":
             return f"must be at {'least' if rule == 'minimum' else 'most'} {asked}{found}"
     return ""
-
-
-def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """`; did you mean …?` for a name that is close to a known one; empty for any other."""
-    if not isinstance(name, str):
-        return ""
-    by_lower = {candidate.lower(): candidate for candidate in known}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
-    return f"; did you mean {by_lower[close[0]]}?" if close else ""
 
 
 def _found(value: object) -> str:

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from sekisho.controls.control import cel
+
 
 class SelectorOperator(StrEnum):
     """How a label selector compares a label."""
@@ -16,8 +18,9 @@ class SelectorOperator(StrEnum):
 
 
 NamespacePattern = Annotated[str, Meta(pattern="^[a-z0-9*]([-a-z0-9*]*[a-z0-9*])?$", max_length=63)]
-LabelKey = Annotated[str, Meta(min_length=1, max_length=317)]
-LabelValue = Annotated[str, Meta(max_length=63)]
+LABEL_KEY = "^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+LabelKey = Annotated[str, Meta(pattern=LABEL_KEY, max_length=317)]
+LabelValue = Annotated[str, Meta(pattern="^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$", max_length=63)]
 SubjectName = Annotated[str, Meta(min_length=1, max_length=512)]
 ServiceAccount = Annotated[
     str, Meta(pattern="^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=317)
@@ -35,7 +38,11 @@ class LabelSelectorRequirement(Struct, frozen=True, forbid_unknown_fields=True):
     values: (
         Annotated[
             tuple[LabelValue, ...],
-            Meta(description="The values for In and NotIn; none for Exists and DoesNotExist.", max_length=256),
+            Meta(
+                description="The values for In and NotIn; none for Exists and DoesNotExist.",
+                max_length=256,
+                extra_json_schema={"x-kubernetes-list-type": "atomic"},
+            ),
         ]
         | None
     ) = None
@@ -45,10 +52,26 @@ class LabelSelector(Struct, frozen=True, forbid_unknown_fields=True, rename="cam
     """A label selector as everywhere in Kubernetes: all conditions must hold; an empty one selects everything."""
 
     match_labels: (
-        Annotated[dict[str, LabelValue], Meta(description="Labels that must have exactly these values.")] | None
+        Annotated[dict[str, LabelValue], Meta(description="Labels that must have exactly these values.", max_length=64)]
+        | None
     ) = None
     match_expressions: (
-        Annotated[tuple[LabelSelectorRequirement, ...], Meta(description="Conditions on labels.", max_length=64)] | None
+        Annotated[
+            tuple[
+                Annotated[
+                    LabelSelectorRequirement,
+                    Meta(
+                        extra_json_schema=cel(
+                            "(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)",
+                            "In and NotIn need values, Exists and DoesNotExist take none",
+                        )
+                    ),
+                ],
+                ...,
+            ],
+            Meta(description="Conditions on labels.", max_length=64),
+        ]
+        | None
     ) = None
 
 

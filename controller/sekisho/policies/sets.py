@@ -54,7 +54,7 @@ class PolicySet:
         # The cluster's first: their defaults win.
         ordered = sorted(policies, key=lambda policy: (policy.namespace is not None, policy.name))
         self._index = NamespaceIndex((policy.cues, policy) for policy in ordered)
-        self._count = len(ordered)
+        self._by_name = {policy.name: policy for policy in ordered}
         self._waivers: dict[str, list[CompiledWaiver]] = {}
         for waiver in sorted(waivers, key=lambda waiver: waiver.name):
             for policy_name in waiver.policies:
@@ -76,7 +76,17 @@ class PolicySet:
 
     def __len__(self) -> int:
         """How many policies there are, waivers not counted."""
-        return self._count
+        return len(self._by_name)
+
+    @property
+    def names(self) -> Iterable[str]:
+        """The policies' names."""
+        return self._by_name.keys()
+
+    def controls_of(self, policy: str) -> frozenset[str] | None:
+        """The controls that a policy has in effect; None where namespaces' labels decide, or it is not there."""
+        found = self._by_name.get(policy)
+        return None if found is None or found.for_labels is not None else frozenset(r.control for r in found.rules)
 
     def waivers_of(self, policy: str) -> Sequence[CompiledWaiver]:
         """The waivers that name a policy, expired ones included, by name."""

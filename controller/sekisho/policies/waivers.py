@@ -18,6 +18,7 @@ from sekisho.policies.matching import Selects, compile_selector, selects_names
 from sekisho.policies.problems import PolicyError, Problem, Problems
 from sekisho.policies.selectors import LabelSelector, NamespacePattern
 from sekisho.policies.types import GROUP, VERSION, Condition, PolicyMeta
+from sekisho.spelling import did_you_mean
 
 PolicyTitle = Annotated[
     str,
@@ -26,7 +27,7 @@ PolicyTitle = Annotated[
         max_length=317,
     ),
 ]
-ControlName = Annotated[str, Meta(extra_json_schema={"enum": list(CONTROLS)})]
+ControlName = Annotated[str, Meta(pattern="^[A-Za-z]+$", max_length=64)]
 ContainerName = Annotated[str, Meta(pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 
 
@@ -83,7 +84,11 @@ class PolicyWaiverSpec(Struct, frozen=True, forbid_unknown_fields=True, rename="
     ]
     controls: Annotated[
         tuple[ControlName, ...],
-        Meta(description="The controls that it lifts, by name.", min_length=1, max_length=64),
+        Meta(
+            description="The controls that it lifts, as a policy names them under spec.controls.",
+            min_length=1,
+            max_length=64,
+        ),
     ]
     expires: Annotated[
         datetime,
@@ -172,9 +177,9 @@ def compile_waiver(waiver: PolicyWaiver) -> CompiledWaiver:
     """Compile a waiver. Raises PolicyError with all that is wrong, each with its field's path."""
     spec, match = waiver.spec, waiver.spec.match
     found = Problems()
-    unknown = [(i, name) for i, name in enumerate(spec.controls) if name not in CONTROLS]
-    for index, name in unknown:
-        found.add(f"spec.controls[{index}]", f"there is no control {name!r}")
+    for index, name in enumerate(spec.controls):
+        if name not in CONTROLS:
+            found.add(f"spec.controls[{index}]", f"there is no control {name!r}{did_you_mean(name, CONTROLS)}")
     compiled = CompiledWaiver(
         name=waiver.title,
         policies=frozenset(spec.policies),

@@ -24,6 +24,8 @@ class Options(Struct, frozen=True):
     client_ca_file: Path | None
     client_name: tuple[str, ...]
     policy_dir: Path | None
+    longest_waiver: int
+    """How many days in the future a waiver may end."""
     replica: str
     drain_seconds: float
     log_level: str

@@ -5,6 +5,7 @@ import logging
 import resource
 import signal
 import socket
+from datetime import timedelta
 from typing import Any
 
 import uvloop
@@ -25,6 +26,7 @@ from sekisho.webhook.health import Health
 from sekisho.webhook.metrics import Metrics
 from sekisho.webhook.namespaces import Namespaces
 from sekisho.webhook.options import Options, StartError
+from sekisho.webhook.policy_reviews import PolicyReviews
 from sekisho.webhook.reviews import Reviews
 from sekisho.webhook.supplies import Supply
 
@@ -91,6 +93,8 @@ class Process:
                 api, options.namespace, options.certificate_secret, self._certificate
             )
             self._needed.append(secret)
+        longest_waiver = timedelta(days=options.longest_waiver)
+        self._reviews.elsewhere = PolicyReviews(self._reviews, self._metrics, longest_waiver).handle
         self._handler: Handler = self._reviews.handle
         if options.client_ca_file is not None:
             self._needed.append(supplies.clients_from_file(options.client_ca_file, self._certificate))

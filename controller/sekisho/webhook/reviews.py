@@ -8,7 +8,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final
@@ -62,11 +62,14 @@ def endpoint_of(target: str) -> Endpoint | None:
     """The endpoint of a request target such as /validate?timeout=3s, None for an unknown path."""
     path, _, query = target.partition("?")
     judge = _JUDGES.get(path)
-    if judge is None:
-        return None
+    return None if judge is None else Endpoint(path[1:], judge, seconds_of(query))
+
+
+def seconds_of(query: str) -> float:
+    """How long an answer may take, from the query that the API server sends, such as timeout=3s."""
     timeout = _TIMEOUT.search(query)
     seconds = float(timeout[1]) if timeout else DEFAULT_SECONDS
-    return Endpoint(path[1:], judge, min(seconds, MOST_SECONDS) * MARGIN)
+    return min(seconds, MOST_SECONDS) * MARGIN
 
 
 class Reviews:
@@ -88,6 +91,8 @@ class Reviews:
         """Whether clients are told to take their next request elsewhere."""
         self.clock: Clock = lambda: datetime.now(UTC)
         """What waivers expire by."""
+        self.elsewhere: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]] | None = None
+        """What answers requests to other paths."""
         self._namespaces = namespaces
         self._metrics = metrics
         self._on_denial = on_denial
@@ -101,9 +106,14 @@ class Reviews:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         started = time.perf_counter()
+        endpoint = endpoint_of(request.raw_path)
+        if endpoint is None and self.elsewhere is not None:
+            return await self.elsewhere(request)
         try:
-            endpoint = _endpoint(request)
-            review = _decode(await self._body(request.content, endpoint.seconds))
+            if endpoint is None:
+                raise RejectedError(404, "there is nothing at this path; reviews go to /validate and /mutate")
+            check_head(request)
+            review = _decode(await self.body(request.content, endpoint.seconds))
         except RejectedError as error:
             self._metrics.count_http_error(error.status)
             return rejection(error)
@@ -116,7 +126,7 @@ class Reviews:
             response.force_close()
         return response
 
-    async def _body(self, content: StreamReader, seconds: float) -> bytes:
+    async def body(self, content: StreamReader, seconds: float) -> bytes:
         """The whole body. Raises RejectedError."""
         try:
             if content.is_eof():  # the usual case: it came with the headers
@@ -181,18 +191,14 @@ class Reviews:
             raise UnknownNamespaceError("the cluster did not answer in time") from None
 
 
-def _endpoint(request: web.BaseRequest) -> Endpoint:
-    """Where a request goes, by its head alone. Raises RejectedError."""
-    endpoint = endpoint_of(request.raw_path)
-    if endpoint is None:
-        raise RejectedError(404, "there is nothing at this path; reviews go to /validate and /mutate")
+def check_head(request: web.BaseRequest) -> None:
+    """Raise RejectedError for a request whose head tells already that it is no review."""
     if request.method != "POST":
         raise RejectedError(405, f"{request.method} is not allowed here, only POST", {"Allow": "POST"})
     if request.content_type != JSON:
         raise RejectedError(415, f"the body must be {JSON}")
     if (request.content_length or 0) > MOST_BODY:
         raise _too_large()
-    return endpoint
 
 
 def _decode(body: bytes) -> Review:

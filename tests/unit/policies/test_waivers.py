@@ -27,8 +27,11 @@ WRONG = [
     ({"reason": None}, "spec: needs the field 'reason'"),
     ({"policies": "[]"}, "spec.policies: must not be empty"),
     ({"controls": "[]"}, "spec.controls: must not be empty"),
-    ({"controls": "['*']"}, "spec.controls[0]: must be privileged or hostNamespaces"),
-    ({"controls": "[hostPathVolume]"}, 'found "hostPathVolume"; did you mean hostPathVolumes?'),
+    ({"controls": "['*']"}, "spec.controls[0]: must match"),
+    (
+        {"controls": "[hostPathVolume]"},
+        "w.yaml:6:14: spec.controls[0]: there is no control 'hostPathVolume'; did you mean hostPathVolumes?",
+    ),
     ({"controls": "[images, images]"}, "spec.controls: must not have an item twice"),
     ({"policies": "[Restricted]"}, "spec.policies[0]: must match"),
     ({"policies": "['*']"}, "spec.policies[0]: must match"),

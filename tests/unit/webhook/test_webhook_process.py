@@ -262,6 +262,7 @@ def problem(folder: Path, **changes: Any) -> str:
         client_ca_file=None,
         client_name=(),
         policy_dir=folder / "policies",
+        longest_waiver=90,
         replica="local",
         drain_seconds=0,
         log_level="info",

@@ -1,0 +1,144 @@
+"""Policies and waivers under review, when they are applied: what the API server's schema cannot tell.
+
+A policy is judged by itself: that another one is broken is no reason to refuse it. What an update leaves as it was
+passes, whatever it says, so that labels and finalizers can be changed at any time.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from sekisho.admission.denial import MOST_CAUSES, capped_warnings
+from sekisho.admission.review import API_VERSION, KIND, GroupVersionKind, MalformedReviewError, UserInfo
+from sekisho.admission.waivers import moment
+from sekisho.policies import Policy, PolicyError, PolicySet, PolicyWaiver, Problem, decode
+from sekisho.policies.advice import advice
+from sekisho.policies.crd import RESOURCES
+from sekisho.policies.loading import verify
+from sekisho.policies.types import GROUP
+
+LONGEST_MESSAGE: Final = 8 * 1024
+
+
+class PolicyReview(Struct, frozen=True, rename="camel"):
+    """The request of an AdmissionReview about one of our own kinds, its objects still JSON."""
+
+    uid: str
+    kind: GroupVersionKind = GroupVersionKind()
+    name: str | None = None
+    namespace: str | None = None
+    operation: str = ""
+    user_info: UserInfo = UserInfo()
+    dry_run: bool | None = None
+    object: msgspec.Raw = msgspec.Raw(b"null")
+    old_object: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Envelope(Struct, frozen=True, rename="camel"):
+    request: PolicyReview
+    api_version: str
+    kind: str
+
+
+class PolicyOutcome(Struct, frozen=True):
+    """An answer, and why it is no; `problems` is empty for a yes."""
+
+    response: bytes
+    review: PolicyReview
+    problems: tuple[Problem, ...] = ()
+
+
+def decode_policy_review(body: bytes) -> PolicyReview:
+    """The request in a body. Raises MalformedReviewError."""
+    try:
+        envelope = msgspec.json.decode(body, type=_Envelope)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise MalformedReviewError(" ".join(str(error).split())[:300]) from None
+    if envelope.kind != KIND or envelope.api_version != API_VERSION:
+        raise MalformedReviewError(f"expected kind {KIND} of {API_VERSION}, found another kind or version")
+    return envelope.request
+
+
+def review_policy(review: PolicyReview, policies: PolicySet, now: datetime, longest: timedelta) -> PolicyOutcome:
+    """The answer to whoever applies a policy or a waiver.
+
+    `policies` are those in force, for advice only; `longest` is how far in the future a waiver may end.
+    """
+    if review.operation not in ("CREATE", "UPDATE"):
+        return _allow(review)
+    resource = RESOURCES.get(review.kind.kind)
+    if resource is None or review.kind.group != GROUP:
+        kind = ".".join(part for part in (review.kind.kind, review.kind.group) if part)[:120]
+        return refuse_policy(review, Problem("", f"Sekisho reviews its own kinds here, and was sent {kind or 'none'}"))
+    try:
+        old, new = _spec(review.old_object), _spec(review.object)
+        if review.operation == "UPDATE" and old == new:
+            return _allow(review)
+        policy: Policy = decode(bytes(review.object), resource.kind)
+        verify(policy)
+        problems = tuple(_expiry(policy, old, new, now, longest)) if isinstance(policy, PolicyWaiver) else ()
+    except PolicyError as error:
+        problems = error.problems
+    except RecursionError:
+        problems = (Problem("", "is nested too deeply"),)
+    return refuse_policy(review, *problems) if problems else _allow(review, advice(policy, policies))
+
+
+def refuse_policy(review: PolicyReview, *problems: Problem) -> PolicyOutcome:
+    """The refusal of a policy, with all that is wrong with it."""
+    name = review.name or ""
+    status = {
+        "status": "Failure",
+        "code": 422,
+        "reason": "Invalid",
+        "message": "; ".join(map(str, problems))[:LONGEST_MESSAGE],
+        "details": {
+            "name": name,
+            "group": review.kind.group,
+            "kind": review.kind.kind,
+            "causes": [
+                {"reason": "FieldValueInvalid", "field": problem.where, "message": problem.message}
+                for problem in problems[:MOST_CAUSES]
+            ],
+        },
+    }
+    return PolicyOutcome(_answer({"uid": review.uid, "allowed": False, "status": status}), review, problems)
+
+
+def _allow(review: PolicyReview, warnings: Sequence[str] = ()) -> PolicyOutcome:
+    told = {"warnings": capped_warnings(warnings)} if warnings else {}
+    return PolicyOutcome(_answer({"uid": review.uid, "allowed": True} | told), review)
+
+
+def _answer(response: dict[str, Any]) -> bytes:
+    return msgspec.json.encode({"apiVersion": API_VERSION, "kind": KIND, "response": response})
+
+
+class _Specified(Struct, frozen=True):
+    spec: dict[str, Any] = {}
+
+
+def _spec(raw: msgspec.Raw) -> dict[str, Any]:
+    """The spec as plain values, empty where there is no object. Raises PolicyError where it cannot be read."""
+    try:
+        found = msgspec.json.decode(raw, type=_Specified | None)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise PolicyError(Problem("", str(error))) from None
+    return found.spec if found is not None else {}
+
+
+def _expiry(
+    waiver: PolicyWaiver, old: dict[str, Any], new: dict[str, Any], now: datetime, longest: timedelta
+) -> Iterator[Problem]:
+    """What is wrong with the end of a waiver, where it changes. One that is there may be ended at once."""
+    expires = waiver.spec.expires
+    if old and old.get("expires") == new.get("expires"):
+        return
+    if not old and expires <= now:
+        yield Problem("spec.expires", f"{moment(expires)} is over; give a time to come")
+    if expires > now + longest:
+        most = f"{longest.days} days from now are the most, {moment(now + longest)}"
+        yield Problem("spec.expires", f"{moment(expires)} is too far away: {most}")

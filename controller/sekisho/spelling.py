@@ -1,0 +1,13 @@
+"""Misspelt names: which one was meant."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """`; did you mean …?` for a name that is close to a known one; empty for any other."""
+    if not isinstance(name, str):
+        return ""
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f"; did you mean {by_lower[close[0]]}?" if close else ""

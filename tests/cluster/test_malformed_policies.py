@@ -1,0 +1,767 @@
+"""Fifty malformed policies, one a rule, as the API server answers them, and beside each one that is right.
+
+All are dry runs. The answers are asserted to the letter, for they are what a user has to go by, and so is who gives
+them: the strict decoding of an object, its schema with the rules in it, or the webhook.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.cluster.conftest import Cluster
+
+Spec = dict[str, Any]
+
+GROUP = "/apis/sekisho.dev/v1alpha1"
+COLLECTIONS = {
+    "ClusterPodPolicy": f"{GROUP}/clusterpodpolicies",
+    "PodPolicy": f"{GROUP}/namespaces/default/podpolicies",
+    "PolicyWaiver": f"{GROUP}/policywaivers",
+}
+CLUSTER, OWN, WAIVER = COLLECTIONS
+
+
+STRICT, SCHEMA, WEBHOOK = "strict decoding", "schema", "webhook"
+SOON = f"{datetime.now(UTC) + timedelta(days=30):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def images(**parameters: Any) -> Spec:
+    return {"controls": {"images": parameters}}
+
+
+def control(name: str, **parameters: Any) -> Spec:
+    return {"controls": {name: parameters}}
+
+
+def pods(*expressions: Spec) -> Spec:
+    return {"match": {"podSelector": {"matchExpressions": list(expressions)}}, **control("privileged")}
+
+
+def labelled(labels: dict[str, str]) -> Spec:
+    return {"match": {"podSelector": {"matchLabels": labels}}, **control("privileged")}
+
+
+def match(**fields: Any) -> Spec:
+    return {"match": fields, **control("privileged")}
+
+
+def pod_defaults(**context: Any) -> Spec:
+    return {"defaults": {"pod": {"securityContext": context}}}
+
+
+def container_defaults(**context: Any) -> Spec:
+    return {"defaults": {"container": {"securityContext": context}}}
+
+
+def waiver(**changed: Any) -> Spec:
+    given = {
+        "policies": ["restricted"],
+        "controls": ["privileged"],
+        "expires": SOON,
+        "reason": "a driver",
+        "match": {"namespaces": ["shop"]},
+    } | changed
+    return {name: value for name, value in given.items() if value is not None}
+
+
+# What it is about, the kind, the malformed spec, who refuses it, the answer, and the near-twin that is accepted.
+MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
+    (
+        "unknown field",
+        CLUSTER,
+        {"enforcment": "Deny"},
+        STRICT,
+        'unknown field "spec.enforcment"',
+        {"enforcement": "Deny"},
+    ),
+    (
+        "unknown control",
+        CLUSTER,
+        control("previleged"),
+        STRICT,
+        'unknown field "spec.controls.previleged"',
+        control("privileged"),
+    ),
+    (
+        "unknown parameter",
+        CLUSTER,
+        images(trustedRegistry=["a.io"]),
+        STRICT,
+        'unknown field "spec.controls.images.trustedRegistry"',
+        images(trustedRegistries=["a.io"]),
+    ),
+    (
+        "enforcement",
+        CLUSTER,
+        {"enforcement": "deny"},
+        SCHEMA,
+        'spec.enforcement: Unsupported value: "deny": supported values: "Deny", "Warn", "Audit"',
+        {"enforcement": "Deny"},
+    ),
+    (
+        "templates",
+        CLUSTER,
+        {"templates": "Audit"},
+        SCHEMA,
+        'spec.templates: Unsupported value: "Audit": supported values: "Deny", "Warn", "Ignore"',
+        {"templates": "Ignore"},
+    ),
+    (
+        "a control's enforcement",
+        CLUSTER,
+        control("sysctls", enforcement="No"),
+        SCHEMA,
+        (
+            'spec.controls.sysctls.enforcement: Unsupported value: "No": supported values: "Deny", '
+            '"Warn", "Audit", "Off"'
+        ),
+        control("sysctls", enforcement="Off"),
+    ),
+    (
+        "level",
+        CLUSTER,
+        {"podSecurityStandard": {"level": "strict"}},
+        SCHEMA,
+        (
+            'spec.podSecurityStandard.level: Unsupported value: "strict": supported values: '
+            '"baseline", "privileged", "restricted"'
+        ),
+        {"podSecurityStandard": {"level": "restricted"}},
+    ),
+    (
+        "version",
+        CLUSTER,
+        {"podSecurityStandard": {"level": "baseline", "version": "1.30"}},
+        SCHEMA,
+        (
+            'spec.podSecurityStandard.version: Invalid value: "1.30": '
+            "spec.podSecurityStandard.version in body should match "
+            "'^(latest|v1\\.([0-9]|[12][0-9]|3[0-7]))$'"
+        ),
+        {"podSecurityStandard": {"level": "baseline", "version": "v1.30"}},
+    ),
+    (
+        "version without a level",
+        CLUSTER,
+        {"podSecurityStandard": {"version": "v1.30"}},
+        SCHEMA,
+        (
+            "spec.podSecurityStandard: Invalid value: set either level, with or without version, or "
+            "fromNamespaceLabels: true"
+        ),
+        {"podSecurityStandard": {"level": "baseline"}},
+    ),
+    (
+        "level and labels",
+        CLUSTER,
+        {"podSecurityStandard": {"level": "baseline", "fromNamespaceLabels": True}},
+        SCHEMA,
+        (
+            "spec.podSecurityStandard: Invalid value: set either level, with or without version, or "
+            "fromNamespaceLabels: true"
+        ),
+        {"podSecurityStandard": {"fromNamespaceLabels": True}},
+    ),
+    (
+        "a namespace's policy without a level",
+        OWN,
+        {"podSecurityStandard": {}},
+        SCHEMA,
+        "spec.podSecurityStandard: Invalid value: set level",
+        {"podSecurityStandard": {"level": "baseline"}},
+    ),
+    (
+        "a namespace's policy by labels",
+        OWN,
+        {"podSecurityStandard": {"fromNamespaceLabels": True}},
+        STRICT,
+        'unknown field "spec.podSecurityStandard.fromNamespaceLabels"',
+        {"podSecurityStandard": {"level": "restricted"}},
+    ),
+    (
+        "a namespace's policy about namespaces",
+        OWN,
+        match(namespaces=["shop"]),
+        STRICT,
+        'unknown field "spec.match.namespaces"',
+        match(podSelector={"matchLabels": {"a": "b"}}),
+    ),
+    (
+        "type",
+        CLUSTER,
+        match(namespaces="shop"),
+        SCHEMA,
+        (
+            'spec.match.namespaces: Invalid value: "string": spec.match.namespaces in body must be '
+            'of type array: "string"'
+        ),
+        match(namespaces=["shop"]),
+    ),
+    (
+        "no namespaces",
+        CLUSTER,
+        match(namespaces=[]),
+        SCHEMA,
+        ("spec.match.namespaces: Invalid value: 0: spec.match.namespaces in body should have at least 1 items"),
+        match(namespaces=["*"]),
+    ),
+    (
+        "namespace pattern",
+        CLUSTER,
+        match(namespaces=["Shop"]),
+        SCHEMA,
+        (
+            'spec.match.namespaces[0]: Invalid value: "Shop": spec.match.namespaces[0] in body '
+            "should match '^[a-z0-9*]([-a-z0-9*]*[a-z0-9*])?$'"
+        ),
+        match(namespaces=["shop"]),
+    ),
+    (
+        "a namespace twice",
+        CLUSTER,
+        match(namespaces=["shop", "shop"]),
+        SCHEMA,
+        'spec.match.namespaces[1]: Duplicate value: "shop"',
+        match(namespaces=["shop", "shop-2"]),
+    ),
+    (
+        "a namespace left out again",
+        CLUSTER,
+        match(namespaces=["team-a"], excludeNamespaces=["team-*"]),
+        WEBHOOK,
+        "spec.match.namespaces[0]: 'team-a' is left out again by excludeNamespaces",
+        match(namespaces=["team-*"], excludeNamespaces=["team-a"]),
+    ),
+    (
+        "label key",
+        CLUSTER,
+        labelled({"-app": "x"}),
+        WEBHOOK,
+        ("spec.match.podSelector.matchLabels[-app]: is not a label's key, such as app or example.com/app"),
+        labelled({"example.com/app": "x"}),
+    ),
+    (
+        "label value",
+        CLUSTER,
+        labelled({"app": "a b"}),
+        SCHEMA,
+        (
+            'spec.match.podSelector.matchLabels.app: Invalid value: "a b": '
+            "spec.match.podSelector.matchLabels.app in body should match "
+            "'^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$'"
+        ),
+        labelled({"app": "a.b"}),
+    ),
+    (
+        "label key of a condition",
+        CLUSTER,
+        pods({"key": "app/", "operator": "Exists"}),
+        SCHEMA,
+        (
+            'spec.match.podSelector.matchExpressions[0].key: Invalid value: "app/": '
+            "spec.match.podSelector.matchExpressions[0].key in body should match "
+            "'^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'"
+        ),
+        pods({"key": "x/app", "operator": "Exists"}),
+    ),
+    (
+        "operator",
+        CLUSTER,
+        pods({"key": "app", "operator": "Equals", "values": ["x"]}),
+        SCHEMA,
+        (
+            'spec.match.podSelector.matchExpressions[0].operator: Unsupported value: "Equals": '
+            'supported values: "In", "NotIn", "Exists", "DoesNotExist"'
+        ),
+        pods({"key": "app", "operator": "In", "values": ["x"]}),
+    ),
+    (
+        "operator without values",
+        CLUSTER,
+        pods({"key": "app", "operator": "NotIn"}),
+        SCHEMA,
+        (
+            "spec.match.podSelector.matchExpressions[0]: Invalid value: In and NotIn need values, "
+            "Exists and DoesNotExist take none"
+        ),
+        pods({"key": "app", "operator": "DoesNotExist"}),
+    ),
+    (
+        "operator with values",
+        CLUSTER,
+        pods({"key": "app", "operator": "Exists", "values": ["x"]}),
+        SCHEMA,
+        (
+            "spec.match.podSelector.matchExpressions[0]: Invalid value: In and NotIn need values, "
+            "Exists and DoesNotExist take none"
+        ),
+        pods({"key": "app", "operator": "Exists"}),
+    ),
+    (
+        "user pattern",
+        CLUSTER,
+        match(excludeSubjects={"users": ["ci-*"]}),
+        WEBHOOK,
+        ("spec.match.excludeSubjects.users[0]: 'ci-*' is compared to the letter, * stands for nothing else here"),
+        match(excludeSubjects={"users": ["ci-1"]}),
+    ),
+    (
+        "service account",
+        CLUSTER,
+        match(excludeSubjects={"serviceAccounts": ["deployer"]}),
+        SCHEMA,
+        (
+            'spec.match.excludeSubjects.serviceAccounts[0]: Invalid value: "deployer": '
+            "spec.match.excludeSubjects.serviceAccounts[0] in body should match "
+            "'^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/[a-z0-9]([-a-z0-9.]*[a-z0-9])?$'"
+        ),
+        match(excludeSubjects={"serviceAccounts": ["ci/deployer"]}),
+    ),
+    (
+        "runtime class",
+        CLUSTER,
+        match(excludeRuntimeClasses=["gVisor"]),
+        SCHEMA,
+        (
+            'spec.match.excludeRuntimeClasses[0]: Invalid value: "gVisor": '
+            "spec.match.excludeRuntimeClasses[0] in body should match "
+            "'^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$'"
+        ),
+        match(excludeRuntimeClasses=["gvisor"]),
+    ),
+    (
+        "no registry host",
+        CLUSTER,
+        images(trustedRegistries=["acme/web"]),
+        WEBHOOK,
+        (
+            "spec.controls.images.trustedRegistries[0]: 'acme/web' begins with 'acme', which is no "
+            "registry host; for Docker Hub write 'docker.io/acme/web'"
+        ),
+        images(trustedRegistries=["docker.io/acme/web"]),
+    ),
+    (
+        "a tag in a registry",
+        CLUSTER,
+        images(trustedRegistries=["ghcr.io/acme/web:1"]),
+        WEBHOOK,
+        (
+            "spec.controls.images.trustedRegistries[0]: 'ghcr.io/acme/web:1' has the path segment "
+            "'web:1'; a segment is lower-case letters, digits, separators and '*', without a tag"
+        ),
+        images(trustedRegistries=["ghcr.io/acme/web"]),
+    ),
+    (
+        "host of a registry",
+        CLUSTER,
+        images(deniedRegistries=["https://ghcr.io"]),
+        WEBHOOK,
+        (
+            "spec.controls.images.deniedRegistries[0]: 'https://ghcr.io' begins with 'https:', which "
+            "is no registry host such as 'registry.example.com' or 'localhost:5000'"
+        ),
+        images(deniedRegistries=["ghcr.io"]),
+    ),
+    (
+        "trusted and denied",
+        CLUSTER,
+        images(trustedRegistries=["ghcr.io/acme"], deniedRegistries=["ghcr.io"]),
+        WEBHOOK,
+        (
+            "spec.controls.images.trustedRegistries[0]: 'ghcr.io/acme' lies in 'ghcr.io' of "
+            "deniedRegistries, which outweighs it"
+        ),
+        images(trustedRegistries=["ghcr.io"], deniedRegistries=["ghcr.io/acme"]),
+    ),
+    (
+        "tag",
+        CLUSTER,
+        images(deniedTags=[":latest"]),
+        SCHEMA,
+        (
+            'spec.controls.images.deniedTags[0]: Invalid value: ":latest": '
+            "spec.controls.images.deniedTags[0] in body should match '^[A-Za-z0-9_][A-Za-z0-9_.-]*$'"
+        ),
+        images(deniedTags=["latest"]),
+    ),
+    (
+        "port range",
+        CLUSTER,
+        control("hostPorts", allowed=[{"min": 90, "max": 80}]),
+        SCHEMA,
+        "spec.controls.hostPorts.allowed[0]: Invalid value: min is above max",
+        control("hostPorts", allowed=[{"min": 80, "max": 90}]),
+    ),
+    (
+        "port",
+        CLUSTER,
+        control("hostPorts", allowed=[{"min": 0, "max": 80}]),
+        SCHEMA,
+        (
+            "spec.controls.hostPorts.allowed[0].min: Invalid value: 0: "
+            "spec.controls.hostPorts.allowed[0].min in body should be greater than or equal to 1"
+        ),
+        control("hostPorts", allowed=[{"min": 1, "max": 80}]),
+    ),
+    (
+        "id range",
+        CLUSTER,
+        control("runAsUser", ranges=[{"min": 20, "max": 10}]),
+        SCHEMA,
+        "spec.controls.runAsUser.ranges[0]: Invalid value: min is above max",
+        control("runAsUser", ranges=[{"min": 10, "max": 20}]),
+    ),
+    (
+        "negative id",
+        CLUSTER,
+        control("runAsGroup", ranges=[{"min": -1, "max": 10}]),
+        SCHEMA,
+        (
+            "spec.controls.runAsGroup.ranges[0].min: Invalid value: -1: "
+            "spec.controls.runAsGroup.ranges[0].min in body should be greater than or equal to 0"
+        ),
+        control("runAsGroup", ranges=[{"min": 0, "max": 10}]),
+    ),
+    (
+        "rule without ranges",
+        CLUSTER,
+        control("runAsUser", rule="MustRunAs"),
+        WEBHOOK,
+        "spec.controls.runAsUser.ranges: the rule MustRunAs needs at least one range",
+        control("runAsUser", rule="MustRunAs", ranges=[{"min": 1, "max": 2}]),
+    ),
+    (
+        "capability",
+        CLUSTER,
+        control("capabilities", allowedAdd=["NET_BIND_SERVICES"]),
+        WEBHOOK,
+        (
+            "spec.controls.capabilities.allowedAdd[0]: there is no capability 'NET_BIND_SERVICES'; "
+            "did you mean NET_BIND_SERVICE?"
+        ),
+        control("capabilities", allowedAdd=["NET_BIND_SERVICE"]),
+    ),
+    (
+        "capability with its prefix",
+        CLUSTER,
+        control("capabilities", requiredDrop=["CAP_NET_RAW"]),
+        WEBHOOK,
+        ("spec.controls.capabilities.requiredDrop[0]: there is no capability 'CAP_NET_RAW'; did you mean NET_RAW?"),
+        control("capabilities", requiredDrop=["NET_RAW"]),
+    ),
+    (
+        "capability to add and to drop",
+        CLUSTER,
+        control("capabilities", allowedAdd=["CHOWN"], requiredDrop=["CHOWN"]),
+        WEBHOOK,
+        ("spec.controls.capabilities.allowedAdd[0]: CHOWN is in requiredDrop too; a container cannot do both"),
+        control("capabilities", allowedAdd=["CHOWN"], requiredDrop=["ALL"]),
+    ),
+    (
+        "volume kind",
+        CLUSTER,
+        control("restrictedVolumes", allowed=["configmap"]),
+        WEBHOOK,
+        ("spec.controls.restrictedVolumes.allowed[0]: there is no kind of volume 'configmap'; did you mean configMap?"),
+        control("restrictedVolumes", allowed=["configMap"]),
+    ),
+    (
+        "sysctl",
+        CLUSTER,
+        control("sysctls", allowed=["net.ipv4.tcp_rmem=1"]),
+        SCHEMA,
+        (
+            'spec.controls.sysctls.allowed[0]: Invalid value: "net.ipv4.tcp_rmem=1": '
+            "spec.controls.sysctls.allowed[0] in body should match "
+            "'^[a-z0-9*]([-_a-z0-9*]*[a-z0-9*])?([./][a-z0-9*]([-_a-z0-9*]*[a-z0-9*])?)*$'"
+        ),
+        control("sysctls", allowed=["net.ipv4.tcp_rmem"]),
+    ),
+    (
+        "allowed and forbidden",
+        CLUSTER,
+        control("sysctls", allowed=["net.*"], forbidden=["net.*"]),
+        WEBHOOK,
+        "spec.controls.sysctls.allowed[0]: 'net.*' is in forbidden too, which outweighs it",
+        control("sysctls", allowed=["net.*"], forbidden=["net.core.*"]),
+    ),
+    (
+        "folder",
+        CLUSTER,
+        control("hostPathVolumes", allowed=[{"pathPrefix": "var/log"}]),
+        SCHEMA,
+        (
+            'spec.controls.hostPathVolumes.allowed[0].pathPrefix: Invalid value: "var/log": '
+            "spec.controls.hostPathVolumes.allowed[0].pathPrefix in body should match '^/'"
+        ),
+        control("hostPathVolumes", allowed=[{"pathPrefix": "/var/log"}]),
+    ),
+    (
+        "folder by detours",
+        CLUSTER,
+        control("hostPathVolumes", allowed=[{"pathPrefix": "/var/../etc"}]),
+        WEBHOOK,
+        (
+            "spec.controls.hostPathVolumes.allowed[0].pathPrefix: '/var/../etc' is no plain path, so "
+            "no path lies below it; write '/etc'"
+        ),
+        control("hostPathVolumes", allowed=[{"pathPrefix": "/etc/"}]),
+    ),
+    (
+        "seccomp profiles",
+        CLUSTER,
+        control("seccompProfile", allowedTypes=["RuntimeDefault"], localhostProfiles=["a.json"]),
+        WEBHOOK,
+        (
+            "spec.controls.seccompProfile.localhostProfiles: goes with the type Localhost, which "
+            "allowedTypes does not have"
+        ),
+        control("seccompProfile", allowedTypes=["Localhost"], localhostProfiles=["a.json"]),
+    ),
+    (
+        "quantity",
+        CLUSTER,
+        control("resources", maxLimits=[{"resource": "memory", "quantity": "4GB"}]),
+        SCHEMA,
+        (
+            'spec.controls.resources.maxLimits[0].quantity: Invalid value: "4GB": '
+            "spec.controls.resources.maxLimits[0].quantity in body should match "
+            "'^[+-]?([0-9]{1,18}(\\.[0-9]{0,18})?|\\.[0-9]{1,18})([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{"
+            "1,2})?$'"
+        ),
+        control("resources", maxLimits=[{"resource": "memory", "quantity": "4Gi"}]),
+    ),
+    (
+        "resource",
+        CLUSTER,
+        control("resources", requiredLimits=["memory "]),
+        SCHEMA,
+        (
+            'spec.controls.resources.requiredLimits[0]: Invalid value: "memory ": '
+            "spec.controls.resources.requiredLimits[0] in body should match "
+            "'^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$'"
+        ),
+        control("resources", requiredLimits=["memory"]),
+    ),
+    (
+        "a resource twice",
+        CLUSTER,
+        control("resources", maxLimits=[{"resource": "cpu", "quantity": "1"}, {"resource": "cpu", "quantity": "2"}]),
+        SCHEMA,
+        'spec.controls.resources.maxLimits[1]: Duplicate value: {"resource":"cpu"}',
+        control("resources", maxLimits=[{"resource": "cpu", "quantity": "1"}]),
+    ),
+    (
+        "probe",
+        CLUSTER,
+        control("probes", required=["readiness"]),
+        SCHEMA,
+        (
+            'spec.controls.probes.required[0]: Unsupported value: "readiness": supported values: '
+            '"livenessProbe", "readinessProbe", "startupProbe"'
+        ),
+        control("probes", required=["readinessProbe"]),
+    ),
+    (
+        "account with a token",
+        CLUSTER,
+        control("serviceAccountToken", allowedServiceAccounts=["shop/web"]),
+        SCHEMA,
+        (
+            'spec.controls.serviceAccountToken.allowedServiceAccounts[0]: Invalid value: "shop/web": '
+            "spec.controls.serviceAccountToken.allowedServiceAccounts[0] in body should match "
+            "'^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$'"
+        ),
+        control("serviceAccountToken", allowedServiceAccounts=["web"]),
+    ),
+    (
+        "default that cannot be",
+        CLUSTER,
+        container_defaults(allowPrivilegeEscalation=True),
+        SCHEMA,
+        (
+            "spec.defaults.container.securityContext.allowPrivilegeEscalation: Unsupported value: "
+            'true: supported values: "false"'
+        ),
+        container_defaults(allowPrivilegeEscalation=False),
+    ),
+    (
+        "default of a user",
+        CLUSTER,
+        pod_defaults(runAsUser=-1),
+        SCHEMA,
+        (
+            "spec.defaults.pod.securityContext.runAsUser: Invalid value: -1: "
+            "spec.defaults.pod.securityContext.runAsUser in body should be greater than or equal to 0"
+        ),
+        pod_defaults(runAsUser=1),
+    ),
+    (
+        "default profile without a file",
+        CLUSTER,
+        pod_defaults(seccompProfile={"type": "Localhost"}),
+        SCHEMA,
+        (
+            "spec.defaults.pod.securityContext.seccompProfile: Invalid value: localhostProfile goes "
+            "with the type Localhost, and is needed there"
+        ),
+        pod_defaults(seccompProfile={"type": "Localhost", "localhostProfile": "a.json"}),
+    ),
+    (
+        "default to drop",
+        CLUSTER,
+        container_defaults(capabilities={"drop": ["all"]}),
+        WEBHOOK,
+        (
+            "spec.defaults.container.securityContext.capabilities.drop[0]: there is no capability "
+            "'all'; did you mean ALL?"
+        ),
+        container_defaults(capabilities={"drop": ["ALL"]}),
+    ),
+    (
+        "waiver of no policy",
+        WAIVER,
+        waiver(policies=[]),
+        SCHEMA,
+        "spec.policies: Invalid value: 0: spec.policies in body should have at least 1 items",
+        waiver(),
+    ),
+    (
+        "waiver of a pattern",
+        WAIVER,
+        waiver(policies=["*"]),
+        SCHEMA,
+        (
+            'spec.policies[0]: Invalid value: "*": spec.policies[0] in body should match '
+            "'^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$'"
+        ),
+        waiver(policies=["shop/own"]),
+    ),
+    ("waiver without controls", WAIVER, waiver(controls=None), SCHEMA, "spec.controls: Required value", waiver()),
+    (
+        "waiver of everything",
+        WAIVER,
+        waiver(controls=["*"]),
+        SCHEMA,
+        ("spec.controls[0]: Invalid value: \"*\": spec.controls[0] in body should match '^[A-Za-z]+$'"),
+        waiver(controls=["privileged", "hostPorts"]),
+    ),
+    ("waiver without an end", WAIVER, waiver(expires=None), SCHEMA, "spec.expires: Required value", waiver()),
+    (
+        "waiver until a day",
+        WAIVER,
+        waiver(expires="2027-01-31"),
+        SCHEMA,
+        ('spec.expires: Invalid value: "2027-01-31": spec.expires in body must be of type date-time: "2027-01-31"'),
+        waiver(),
+    ),
+    (
+        "waiver that is over",
+        WAIVER,
+        waiver(expires="2020-01-01T00:00:00Z"),
+        WEBHOOK,
+        "spec.expires: 2020-01-01T00:00:00Z is over; give a time to come",
+        waiver(),
+    ),
+    (
+        "waiver without a reason",
+        WAIVER,
+        waiver(reason=" "),
+        SCHEMA,
+        "spec.reason: Invalid value: \" \": spec.reason in body should match '[^\\s]'",
+        waiver(reason="x"),
+    ),
+    (
+        "waiver for an image",
+        WAIVER,
+        waiver(match={"images": ["acme/web"]}),
+        WEBHOOK,
+        (
+            "spec.match.images[0]: 'acme/web' begins with 'acme', which is no registry host; for "
+            "Docker Hub write 'docker.io/acme/web'"
+        ),
+        waiver(match={"images": ["docker.io/acme/web"]}),
+    ),
+    (
+        "waiver for a container",
+        WAIVER,
+        waiver(match={"containers": ["App"]}),
+        SCHEMA,
+        (
+            'spec.match.containers[0]: Invalid value: "App": spec.match.containers[0] in body should '
+            "match '^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'"
+        ),
+        waiver(match={"containers": ["app"]}),
+    ),
+    (
+        "misspelt control of a waiver",
+        WAIVER,
+        waiver(controls=["hostPathVolume"]),
+        WEBHOOK,
+        "spec.controls[0]: there is no control 'hostPathVolume'; did you mean hostPathVolumes?",
+        waiver(controls=["hostPathVolumes"]),
+    ),
+]
+
+
+class Status(msgspec.Struct):
+    """What the API server says."""
+
+    message: str = ""
+
+
+def answered(cluster: Cluster, kind: str, spec: Spec) -> tuple[int, str]:
+    """Apply an object for a try; gives the HTTP status and the message."""
+    manifest = {"apiVersion": "sekisho.dev/v1alpha1", "kind": kind, "metadata": {"name": "malformed"}, "spec": spec}
+    answer = cluster.plane.call("POST", f"{COLLECTIONS[kind]}?dryRun=All&fieldValidation=Strict", manifest)
+    return answer.status, msgspec.json.decode(answer.body, type=Status).message
+
+
+_FORMS = {
+    STRICT: r'KIND in version "v1alpha1" cannot be handled as a KIND: strict decoding error: (?P<said>.*)',
+    SCHEMA: r'KIND\.sekisho\.dev "malformed" is invalid: \[?(?P<said>.*?)'
+    r"(, <nil>: Invalid value: null: some validation rules were not checked because the object was invalid; "
+    r"correct the existing errors to complete validation\])?",
+    WEBHOOK: r'admission webhook "validate\.policies\.sekisho\.dev" denied the request: (?P<said>.*)',
+}
+
+
+def attributed(kind: str, message: str) -> tuple[str, str]:
+    """Who refused, and what it said."""
+    for who, form in _FORMS.items():
+        found = re.fullmatch(form.replace("KIND", kind), message)
+        if found is not None:
+            return who, found["said"]
+    return "nobody known", message
+
+
+def test_there_are_fifty_and_more_and_each_is_about_something_else() -> None:
+    names = [name for name, *_ in MALFORMED]
+    assert len(names) == len(set(names)) >= 50
+
+
+@pytest.mark.usefixtures("namespace")
+def test_each_malformed_policy_is_refused_in_these_words_and_its_twin_accepted(cluster: Cluster) -> None:
+    wrong = []
+    for name, kind, bad, who, said, good in MALFORMED:
+        status, message = answered(cluster, kind, bad)
+        if (status, *attributed(kind, message)) != (400 if who == STRICT else 422, who, said):
+            wrong.append((name, status, message))
+        if (twin := answered(cluster, kind, good)) != (201, ""):
+            wrong.append((name, *twin))
+    assert wrong == []
+
+
+def test_what_the_webhook_refuses_reads_in_kubectl_as_what_the_schema_does(cluster: Cluster) -> None:
+    manifest = {"apiVersion": "sekisho.dev/v1alpha1", "kind": CLUSTER, "metadata": {"name": "malformed"}}
+    spec = images(trustedRegistries=["acme/web"]) | {"match": {"excludeSubjects": {"users": ["a*"]}}}
+    text = msgspec.json.encode(manifest | {"spec": spec}).decode()
+    assert cluster.plane.kubectl("apply", "-f", "-", input=text).stderr == (
+        'The ClusterPodPolicy "malformed" is invalid: \n'
+        "* spec.match.excludeSubjects.users[0]: 'a*' is compared to the letter, * stands for nothing else here\n"
+        "* spec.controls.images.trustedRegistries[0]: 'acme/web' begins with 'acme', which is no registry host; for "
+        "Docker Hub write 'docker.io/acme/web'\n"
+    )

@@ -1,0 +1,297 @@
+"""The three kinds on the real API server: what a namespace's policy and a waiver do, and what they can never do."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.cluster.conftest import Cluster
+from tests.controlplane.installed import NAMESPACE, RELEASE, Sekisho
+from tests.controlplane.kubectl import Completed, Kubectl
+from tests.controlplane.waiting import wait_until
+from tests.pods import container, restricted_pod
+
+SOON = 30.0
+PRIVILEGED = {"privileged": True, "allowPrivilegeEscalation": None}
+ENTRY = "validate.policies.sekisho.dev"
+
+
+def from_now(**duration: float) -> str:
+    return f"{datetime.now(UTC) + timedelta(**duration):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def manifest(kind: str, name: str, **spec: Any) -> str:
+    return json.dumps({"apiVersion": "sekisho.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
+
+
+def apply(kubectl: Kubectl, kind: str, name: str, **spec: Any) -> Completed:
+    applied = kubectl("apply", "-f", "-", input=manifest(kind, name, **spec))
+    assert applied.returncode == 0, applied.stderr
+    return applied
+
+
+def privileged(name: str = "app", image: str = "quay.io/driver:1") -> dict[str, Any]:
+    return container(name, image, securityContext=PRIVILEGED)
+
+
+def tried(kubectl: Kubectl, pod: dict[str, Any], *args: str) -> Completed:
+    return kubectl("create", "--dry-run=server", "-f", "-", *args, input=json.dumps(pod))
+
+
+def wait_admitted(kubectl: Kubectl, pod: dict[str, Any], *, admitted: bool) -> str:
+    """Wait for a verdict, and give what is said beside it."""
+    wait_until(lambda: (tried(kubectl, pod).returncode == 0) is admitted, SOON, f"the pod is admitted: {admitted}")
+    return tried(kubectl, pod).stderr
+
+
+@pytest.fixture
+def baseline(kubectl: Kubectl, namespace: str) -> Iterator[str]:
+    """The namespace under `baseline` by the cluster's administrator; the policy has the namespace's name."""
+    match = {"namespaces": [namespace]}
+    apply(kubectl, "ClusterPodPolicy", namespace, match=match, podSecurityStandard={"level": "baseline"})
+    kubectl.check("wait", "--for=condition=Enforced", f"clusterpodpolicy/{namespace}", f"--timeout={SOON:g}s")
+    yield namespace
+    kubectl("delete", "clusterpodpolicy", namespace, "--wait=false")
+
+
+@pytest.fixture
+def waivers(kubectl: Kubectl, baseline: str) -> Iterator[str]:
+    """The prefix for names of waivers, which are gone afterwards."""
+    yield baseline
+    names = kubectl.check("get", "policywaivers", "-o", "name").split()
+    mine = [name for name in names if name.startswith(f"policywaiver.sekisho.dev/{baseline}")]
+    if mine:
+        kubectl.check("delete", "--wait=false", *mine)
+
+
+def waive(kubectl: Kubectl, baseline: str, suffix: str = "w", **changed: Any) -> None:
+    given = {
+        "policies": [baseline],
+        "controls": ["privileged"],
+        "expires": from_now(days=30),
+        "reason": "the driver loads a module",
+        "match": {"namespaces": [baseline]},
+    }
+    apply(kubectl, "PolicyWaiver", f"{baseline}-{suffix}", **given | changed)
+
+
+# PodPolicy
+
+
+@pytest.mark.usefixtures("baseline")
+def test_a_namespaces_policy_tightens_its_own_namespace_and_no_other(
+    kubectl: Kubectl, cluster: Cluster, namespace: str
+) -> None:
+    apply(kubectl, "PodPolicy", "own", podSecurityStandard={"level": "restricted"})
+    plain = restricted_pod(container(securityContext={"allowPrivilegeEscalation": None}))
+    said = wait_admitted(kubectl, plain, admitted=False)
+    assert f'policy "{namespace}/own" refuses container "app"' in said
+    assert tried(kubectl, restricted_pod()).returncode == 0
+    other = cluster.plane.kubectl.in_namespace("default")
+    assert tried(other, plain).returncode == 0
+
+
+def test_a_namespaces_policy_lifts_nothing_of_the_clusters(kubectl: Kubectl, baseline: str) -> None:
+    everything_off = {"privileged": {"enforcement": "Off"}}
+    spec = {"enforcement": "Audit", "podSecurityStandard": {"level": "privileged"}, "controls": everything_off}
+    apply(kubectl, "PodPolicy", baseline, **spec)
+    apply(kubectl, "PodPolicy", "marker", controls={"images": {"trustedRegistries": ["trusted.io"]}})
+    wait_admitted(kubectl, restricted_pod(container(image="ghcr.io/x")), admitted=False)  # both are in force
+    bad = tried(kubectl, restricted_pod(container(image="trusted.io/x", securityContext=PRIVILEGED)))
+    assert bad.returncode == 1
+    assert f'policy "{baseline}" refuses container "app" for privileged mode' in bad.stderr
+
+
+def test_a_tenant_may_write_policies_of_its_namespace_and_no_waivers(kubectl: Kubectl, namespace: str) -> None:
+    kubectl.check("create", "role", "policies", "--verb=*", "--resource=podpolicies.sekisho.dev")
+    kubectl.check("create", "rolebinding", "policies", "--role=policies", "--user=tenant")
+    assert kubectl("auth", "can-i", "create", "podpolicies.sekisho.dev", "--as=tenant").stdout.strip() == "yes"
+    for refused in ("policywaivers.sekisho.dev", "clusterpodpolicies.sekisho.dev"):
+        assert kubectl("auth", "can-i", "create", refused, "--as=tenant").stdout.split()[-1] == "no"
+    assert namespace
+
+
+# Subjects
+
+
+def test_a_subject_is_left_out_by_its_exact_name(kubectl: Kubectl, namespace: str) -> None:
+    kubectl.check("create", "rolebinding", "pods", "--clusterrole=edit", "--group=makers")
+    match = {"namespaces": [namespace], "excludeSubjects": {"users": ["alice"], "serviceAccounts": ["ci/deployer"]}}
+    apply(kubectl, "ClusterPodPolicy", namespace, match=match, controls={"privileged": {}})
+    try:
+        kubectl.check("wait", "--for=condition=Enforced", f"clusterpodpolicy/{namespace}", f"--timeout={SOON:g}s")
+        bad = restricted_pod(privileged())
+        for user, admitted in (
+            ("alice", True),
+            ("alice2", False),
+            ("system:serviceaccount:ci:deployer", True),
+            ("system:serviceaccount:ci:deployer2", False),
+        ):
+            answer = tried(kubectl, bad, f"--as={user}", "--as-group=makers")
+            assert (answer.returncode == 0) is admitted, (user, answer.stderr)
+    finally:
+        kubectl("delete", "clusterpodpolicy", namespace, "--wait=false")
+
+
+# PolicyWaiver
+
+
+def test_a_waiver_lifts_with_a_warning_and_ends_by_itself(kubectl: Kubectl, cluster: Cluster, waivers: str) -> None:
+    pod = restricted_pod(privileged())
+    wait_admitted(kubectl, pod, admitted=False)
+    waive(kubectl, waivers)
+    said = wait_admitted(kubectl, pod, admitted=True)
+    assert f'Warning: waiver "{waivers}-w" lifts privileged of policy "{waivers}" for container "app" until ' in said
+    assert "Z: the driver loads a module\n" in said
+    metrics = cluster.sekisho.webhook.log.read_text()
+    assert f'"waivers": ["{waivers}-w"]' in metrics
+    waive(kubectl, waivers, expires=from_now(seconds=3))
+    wait_admitted(kubectl, pod, admitted=False)
+    assert kubectl("get", "policywaiver", f"{waivers}-w").returncode == 0
+
+
+def test_a_waiver_that_is_deleted_or_ended_lifts_nothing(kubectl: Kubectl, waivers: str) -> None:
+    pod = restricted_pod(privileged())
+    waive(kubectl, waivers)
+    wait_admitted(kubectl, pod, admitted=True)
+    waive(kubectl, waivers, expires="2020-01-01T00:00:00Z")
+    wait_admitted(kubectl, pod, admitted=False)
+    waive(kubectl, waivers)
+    wait_admitted(kubectl, pod, admitted=True)
+    kubectl.check("delete", "policywaiver", f"{waivers}-w")
+    wait_admitted(kubectl, pod, admitted=False)
+
+
+def test_two_waivers_do_not_combine(kubectl: Kubectl, waivers: str) -> None:
+    """One is for the container by its name, with another image; the other for the image, in another container."""
+    waive(kubectl, waivers, "a", match={"containers": ["app"], "images": ["ghcr.io/other"]})
+    waive(kubectl, waivers, "b", match={"containers": ["other"], "images": ["quay.io/driver"]})
+    wait_admitted(kubectl, restricted_pod(privileged("app", "ghcr.io/other")), admitted=True)
+    wait_admitted(kubectl, restricted_pod(privileged("other", "quay.io/driver")), admitted=True)
+    assert tried(kubectl, restricted_pod(privileged("app", "quay.io/driver"))).returncode == 1
+    assert tried(kubectl, restricted_pod(privileged("app", "ghcr.io/other2"))).returncode == 1
+
+
+def test_an_image_that_was_waived_cannot_become_another(kubectl: Kubectl, waivers: str) -> None:
+    waive(kubectl, waivers, match={"images": ["quay.io/driver"]})
+    wait_admitted(kubectl, restricted_pod(privileged()), admitted=True)
+    assert kubectl("create", "-f", "-", input=json.dumps(restricted_pod(privileged()))).returncode == 0
+    assert kubectl("set", "image", "pod/pod", "app=evil.io/x").returncode == 1
+    assert kubectl("set", "image", "pod/pod", "app=quay.io/driver:2").returncode == 0
+    waive(kubectl, waivers, expires="2020-01-01T00:00:00Z", match={"images": ["quay.io/driver"]})
+    wait_admitted(kubectl, restricted_pod(privileged()), admitted=False)
+    assert kubectl("set", "image", "pod/pod", "app=evil.io/x").returncode == 1
+    assert kubectl("label", "pod/pod", "a=b").returncode == 0
+    assert kubectl("delete", "pod/pod", "--wait=false").returncode == 0
+
+
+# Applying and deleting them
+
+
+def test_one_broken_policy_is_no_reason_to_refuse_another(kubectl: Kubectl, sekisho: Sekisho, namespace: str) -> None:
+    """Broken ones get in while the webhook for policies is opened; the others go on being taken, and enforced."""
+    open_glass(kubectl)
+    broken = {"match": {"namespaces": [namespace]}, "controls": {"images": {"trustedRegistries": ["acme/web"]}}}
+    sekisho.webhook.kill()
+    apply(kubectl, "ClusterPodPolicy", f"{namespace}-broken", **broken)
+    sekisho.webhook.start()
+    try:
+        apply(kubectl, "ClusterPodPolicy", namespace, match=broken["match"], controls={"privileged": {}})
+        wait_admitted(kubectl, restricted_pod(privileged()), admitted=False)
+        assert kubectl("label", "clusterpodpolicy", f"{namespace}-broken", "a=b").returncode == 0
+        changed = kubectl(
+            "apply",
+            "-f",
+            "-",
+            input=manifest("ClusterPodPolicy", f"{namespace}-broken", **broken | {"enforcement": "Warn"}),
+        )
+        assert "'acme/web' begins with 'acme'" in changed.stderr
+    finally:
+        kubectl("delete", "clusterpodpolicy", namespace, f"{namespace}-broken", "--wait=false")
+
+
+def test_a_dead_webhook_keeps_nobody_from_deleting_and_relabelling(
+    kubectl: Kubectl, sekisho: Sekisho, namespace: str
+) -> None:
+    for kind, spec in (("ClusterPodPolicy", {}), ("PodPolicy", {})):
+        apply(kubectl, kind, namespace, controls={"privileged": {}}, **spec)
+    waive(kubectl, namespace)
+    kinds = {"clusterpodpolicy": namespace, "podpolicy": namespace, "policywaiver": f"{namespace}-w"}
+    sekisho.webhook.kill()
+    refused = kubectl("apply", "-f", "-", input=manifest("ClusterPodPolicy", f"{namespace}-new"))
+    assert f'failed calling webhook "{ENTRY}"' in refused.stderr
+    for kind, name in kinds.items():
+        assert kubectl("label", kind, name, "a=b").returncode == 0
+        patch = '{"metadata":{"finalizers":["example.com/hold"]}}'
+        assert kubectl("patch", kind, name, "--type=merge", "-p", patch).returncode == 0
+        assert kubectl("delete", kind, name, "--wait=false").returncode == 0
+        none = '{"metadata":{"finalizers":null}}'
+        assert kubectl("patch", kind, name, "--type=merge", "-p", none).returncode == 0
+        wait_until(lambda k=kind, n=name: kubectl("get", k, n).returncode == 1, SOON, f"the {kind} is gone")
+
+
+def test_the_glass_can_be_broken_for_policies_alone(kubectl: Kubectl, sekisho: Sekisho, namespace: str) -> None:
+    sekisho.webhook.kill()
+    open_glass(kubectl)
+    apply(kubectl, "ClusterPodPolicy", namespace, match={"namespaces": [namespace]}, controls={"privileged": {}})
+    assert "failed calling webhook" in tried(kubectl, restricted_pod()).stderr  # pods are guarded all the same
+    assert kubectl("delete", "clusterpodpolicy", namespace).returncode == 0
+
+
+def open_glass(kubectl: Kubectl) -> None:
+    """What the documentation says, to the letter."""
+    kubectl.check(
+        *("patch", "validatingwebhookconfiguration", RELEASE),
+        *("-p", '{"webhooks":[{"name":"validate.policies.sekisho.dev","failurePolicy":"Ignore"}]}'),
+    )
+
+
+@pytest.fixture
+def sekisho(cluster: Cluster) -> Iterator[Sekisho]:
+    """The release, to change at will: the tests that follow find it as it was."""
+    yield cluster.sekisho
+    cluster.sekisho.webhook.kill()
+    cluster.sekisho.controller.stop()
+    cluster.sekisho.install()
+
+
+def test_helm_closes_the_glass_again(kubectl: Kubectl, sekisho: Sekisho) -> None:
+    open_glass(kubectl)
+    sekisho.install()
+    policies = "{.webhooks[?(@.name=='validate.policies.sekisho.dev')].failurePolicy}"
+    closed = kubectl.check("get", "validatingwebhookconfiguration", RELEASE, "-o", f"jsonpath={policies}")
+    assert closed == "Fail"
+    assert NAMESPACE
+
+
+# How they read
+
+
+def test_kubectl_explains_a_control(kubectl: Kubectl) -> None:
+    told = " ".join(kubectl.check("explain", "clusterpodpolicy.spec.controls.images").split())
+    assert "Containers may run images of trusted registries only, named as the policy says." in told
+    assert "trustedRegistries <[]string> Registries and repositories that images may come from, such as" in told
+    assert "enforcement <string> enum: Deny, Warn, Audit, Off What happens to a pod that violates this control" in told
+
+
+@pytest.mark.parametrize("kind", ["clusterpodpolicy", "podpolicy", "policywaiver"])
+def test_every_field_of_every_kind_is_explained(kubectl: Kubectl, kind: str) -> None:
+    told = kubectl.check("explain", f"{kind}.spec", "--recursive", "--output=plaintext-openapiv2")
+    assert "<no description>" not in told
+
+
+def test_kubectl_lists_them_by_their_short_names_and_together(kubectl: Kubectl, waivers: str) -> None:
+    waive(kubectl, waivers)
+    apply(kubectl, "PodPolicy", "own", podSecurityStandard={"level": "restricted"})
+    assert kubectl.check("get", "cpp", waivers).split()[:5] == ["NAME", "ENFORCEMENT", "LEVEL", "ACCEPTED", "ENFORCED"]
+    assert kubectl.check("get", "pp").split()[:8] == [
+        *("NAME", "ENFORCEMENT", "LEVEL", "ACCEPTED", "ENFORCED", "AGE"),
+        *("own", "Deny"),
+    ]
+    line = kubectl.check("get", "pw", f"{waivers}-w").splitlines()[1]
+    assert f'["{waivers}"]' in line
+    assert '["privileged"]' in line
+    together = kubectl.check("get", "sekisho", "-o", "name").split()
+    assert {"podpolicy.sekisho.dev/own", f"policywaiver.sekisho.dev/{waivers}-w"} <= set(together)

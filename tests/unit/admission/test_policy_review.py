@@ -1,0 +1,205 @@
+"""Policies and waivers under review: what is refused, with all that is wrong, and what passes all the same."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from sekisho.admission import MalformedReviewError
+from sekisho.admission.policy_review import decode_policy_review, review_policy
+from sekisho.policies import ClusterPodPolicy, PolicySet
+
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+LONGEST = timedelta(days=90)
+IN_FORCE = PolicySet.of(
+    [
+        msgspec.convert({"metadata": {"name": name}, "spec": spec}, ClusterPodPolicy)
+        for name, spec in {
+            "restricted": {"podSecurityStandard": {"level": "restricted"}},
+            "by-labels": {"podSecurityStandard": {"fromNamespaceLabels": True}},
+        }.items()
+    ]
+)
+
+
+def answered(
+    spec: Any, kind: str = "ClusterPodPolicy", old: Any = None, labels: Any = None, **request: Any
+) -> dict[str, Any]:
+    def thing(of: Any) -> dict[str, Any]:
+        meta = {"name": "p", "namespace": "shop"} if kind == "PodPolicy" else {"name": "p"}
+        return {"apiVersion": "sekisho.dev/v1alpha1", "kind": kind, "metadata": meta | {"labels": labels}, "spec": of}
+
+    asked = {
+        "uid": "u",
+        "kind": {"group": "sekisho.dev", "version": "v1alpha1", "kind": kind},
+        "name": "p",
+        "operation": "CREATE" if old is None else "UPDATE",
+        "object": thing(spec),
+        "oldObject": None if old is None else thing(old),
+    } | request
+    body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": asked}
+    outcome = review_policy(decode_policy_review(json.dumps(body).encode()), IN_FORCE, NOW, LONGEST)
+    answer = json.loads(outcome.response)
+    assert (answer["apiVersion"], answer["kind"]) == ("admission.k8s.io/v1", "AdmissionReview")
+    assert answer["response"]["allowed"] is not bool(outcome.problems)
+    response: dict[str, Any] = answer["response"]
+    return response
+
+
+def waiver(**spec: Any) -> dict[str, Any]:
+    given = {"policies": ["restricted"], "controls": ["privileged"], "expires": "2026-12-01T00:00:00Z", "reason": "x"}
+    return given | {"match": {"namespaces": ["shop"]}} | spec
+
+
+BROKEN = {"controls": {"images": {"trustedRegistries": ["acme/web"]}, "hostPorts": {"allowed": [{"min": 9, "max": 8}]}}}
+GOOD = {"podSecurityStandard": {"level": "restricted"}}
+
+
+def test_everything_that_is_wrong_is_told_at_once_with_its_field() -> None:
+    response = answered(BROKEN | {"match": {"namespaces": ["a"], "excludeNamespaces": ["a"]}})
+    assert response["status"]["code"] == 422
+    assert response["status"]["reason"] == "Invalid"
+    assert response["status"]["details"]["kind"] == "ClusterPodPolicy"
+    assert [cause["field"] for cause in response["status"]["details"]["causes"]] == [
+        "spec.match.namespaces[0]",
+        "spec.controls.hostPorts.allowed[0]",
+        "spec.controls.images.trustedRegistries[0]",
+    ]
+    assert "spec.controls.hostPorts.allowed[0]: min 9 is above max 8; " in response["status"]["message"]
+
+
+@pytest.mark.parametrize("kind", ["ClusterPodPolicy", "PodPolicy"])
+def test_good_policy_passes_without_a_word(kind: str) -> None:
+    assert answered(GOOD, kind) == {"uid": "u", "allowed": True}
+    assert answered(GOOD, kind, old=BROKEN) == {"uid": "u", "allowed": True}
+
+
+def test_an_update_that_leaves_the_spec_passes_whatever_it_says() -> None:
+    assert answered(BROKEN, old=BROKEN, labels={"a": "b"})["allowed"]
+    assert not answered(BROKEN, old=GOOD)["allowed"]
+    over = waiver(expires="2020-01-01T00:00:00Z")
+    assert answered(over, "PolicyWaiver", old=over, labels={"a": "b"})["allowed"]
+
+
+@pytest.mark.parametrize("operation", ["DELETE", "CONNECT"])
+def test_deleting_passes(operation: str) -> None:
+    assert answered(BROKEN, operation=operation, object=None, oldObject=None)["allowed"]
+
+
+EXPIRES = [
+    ("2026-12-01T00:00:00Z", ""),
+    ("2026-11-25T12:00:01Z", ""),
+    ("2027-02-23T12:00:00Z", ""),
+    ("2026-11-25T12:00:00Z", "2026-11-25T12:00:00Z is over; give a time to come"),
+    ("2020-01-01T00:00:00Z", "2020-01-01T00:00:00Z is over; give a time to come"),
+    (
+        "2027-02-23T12:00:01Z",
+        "2027-02-23T12:00:01Z is too far away: 90 days from now are the most, 2027-02-23T12:00:00Z",
+    ),
+]
+
+
+@pytest.mark.parametrize(("expires", "said"), EXPIRES)
+def test_a_new_waiver_ends_in_the_time_to_come_and_not_too_late(expires: str, said: str) -> None:
+    response = answered(waiver(expires=expires), "PolicyWaiver")
+    assert response.get("status", {}).get("message", "") == (f"spec.expires: {said}" if said else "")
+
+
+CHANGED = [
+    ({"expires": "2020-01-01T00:00:00Z"}, True),  # ended at once
+    ({"expires": "2029-01-01T00:00:00Z"}, False),
+    ({"reason": "y"}, True),
+]
+
+
+@pytest.mark.parametrize(("changed", "allowed"), CHANGED)
+def test_a_waiver_may_be_ended_and_not_prolonged_beyond_the_longest(changed: dict[str, str], *, allowed: bool) -> None:
+    assert answered(waiver() | changed, "PolicyWaiver", old=waiver())["allowed"] is allowed
+    over = waiver(expires="2026-01-01T00:00:00Z")
+    assert answered(over | changed, "PolicyWaiver", old=over)["allowed"] is allowed
+
+
+WARNED = [
+    ("PolicyWaiver", waiver(), []),
+    ("PolicyWaiver", waiver(policies=["by-labels"], controls=["images"]), []),
+    (
+        "PolicyWaiver",
+        waiver(policies=["restrictd"]),
+        ["spec.policies[0]: no policy 'restrictd' is in force; did you mean restricted?"],
+    ),
+    (
+        "PolicyWaiver",
+        waiver(controls=["images"]),
+        ["spec.controls[0]: images is in effect in none of restricted"],
+    ),
+    (
+        "PolicyWaiver",
+        waiver(controls=["hostNamespaces"], match={"images": ["quay.io/x"]}),
+        [
+            "spec.controls[0]: hostNamespaces is about the pod as a whole, which a waiver with images or containers "
+            "never lifts; select its pods by podSelector instead"
+        ],
+    ),
+    (
+        "PolicyWaiver",
+        waiver(match={}),
+        ["spec.match: is left out, so the waiver is about every pod of the cluster"],
+    ),
+    (
+        "ClusterPodPolicy",
+        {},
+        ["spec: asks nothing of pods and fills nothing in: give a podSecurityStandard, controls or defaults"],
+    ),
+    (
+        "PodPolicy",
+        GOOD | {"match": {"excludeSubjects": {"serviceAccounts": ["ci/x", "kube-system/replicaset-controller"]}}},
+        [
+            "spec.match.excludeSubjects.serviceAccounts[1]: kube-system/replicaset-controller creates the pods of "
+            "every ReplicaSet and Deployment; the policy will hold none of them"
+        ],
+    ),
+    (
+        "ClusterPodPolicy",
+        GOOD | {"match": {"excludeSubjects": {"groups": ["system:serviceaccounts"]}}},
+        [
+            "spec.match.excludeSubjects.groups[0]: system:serviceaccounts has the controllers in it that create nearly "
+            "all pods; the policy will hold few"
+        ],
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "spec", "warnings"), WARNED)
+def test_what_is_seldom_meant_is_a_warning(kind: str, spec: dict[str, Any], warnings: list[str]) -> None:
+    response = answered(spec, kind)
+    assert response["allowed"]
+    assert response.get("warnings", []) == warnings
+
+
+def test_a_field_that_this_version_does_not_know_is_refused() -> None:
+    message = answered({"controls": {"fromTheFuture": {}}})["status"]["message"]
+    assert message == "spec.controls: Object contains unknown field 'fromTheFuture'"
+
+
+@pytest.mark.parametrize(
+    "kind", [{"group": "", "version": "v1", "kind": "Pod"}, {"group": "evil.dev", "kind": "ClusterPodPolicy"}, {}]
+)
+def test_other_kinds_are_refused(kind: dict[str, str]) -> None:
+    asked = {"uid": "u", "kind": kind, "operation": "CREATE", "object": {"spec": GOOD}}
+    body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": asked}
+    outcome = review_policy(decode_policy_review(json.dumps(body).encode()), IN_FORCE, NOW, LONGEST)
+    assert not json.loads(outcome.response)["response"]["allowed"]
+    assert "Sekisho reviews its own kinds here" in str(outcome.problems[0])
+
+
+@pytest.mark.parametrize("thing", [None, [], "x", {}, {"spec": None}, {"spec": []}, {"spec": {}}])
+def test_what_is_no_policy_is_refused(thing: Any) -> None:
+    assert not answered(GOOD, object=thing)["allowed"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"kind":"AdmissionReview"}', b"\xff", b"[" * 100_000])
+def test_what_is_no_review_is_malformed(body: bytes) -> None:
+    with pytest.raises(MalformedReviewError):
+        decode_policy_review(body)

@@ -1,0 +1,85 @@
+"""Reviews of policies over real TLS: what is answered, whatever is sent."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from serving_reviews import BAD, GOOD, Served, pod, policy, review, serving_reviews
+
+from sekisho.webhook import policy_reviews as module
+from sekisho.webhook import reviews as bounds
+from sekisho.webhook.policy_reviews import PolicyReviews
+
+TARGET = "/validate-policies?timeout=3s"
+
+
+def asked(spec: Any, kind: str = "ClusterPodPolicy") -> dict[str, Any]:
+    return review({"metadata": {"name": "p"}, "spec": spec}, kind={"group": "sekisho.dev", "kind": kind})
+
+
+BROKEN = {"controls": {"images": {"trustedRegistries": ["acme/web"]}}}
+SOUND = {"controls": {"images": {"trustedRegistries": ["docker.io/acme/web"]}}}
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    async with serving_reviews(policy()) as served:
+        served.reviews.elsewhere = PolicyReviews(served.reviews, served.metrics, timedelta(days=90)).handle
+        yield served
+
+
+async def allowed(served: Served, thing: Any) -> bool:
+    status, answer = await served.send(thing, TARGET)
+    assert status == 200
+    return bool(answer["response"]["allowed"])
+
+
+async def test_broken_policy_is_refused_and_sound_one_passes_beside_pods(served: Served) -> None:
+    assert not await allowed(served, asked(BROKEN))
+    assert await allowed(served, asked(SOUND))
+    assert not await served.allowed(review(pod(BAD)))
+    assert await served.allowed(review(pod(GOOD)))
+    metrics = served.metrics.render().decode()
+    for decision in ("allow", "deny"):
+        line = f'sekisho_policy_reviews_total{{decision="{decision}",kind="ClusterPodPolicy"}} 1.0'
+        assert line in metrics
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body", "status"),
+    [
+        ("GET", TARGET, b"", 405),
+        ("POST", "/validate-policies/", b"{}", 404),
+        ("POST", "/nothing", b"{}", 404),
+        ("POST", TARGET, b"{}", 400),
+        ("POST", TARGET, b"hello", 400),
+    ],
+)
+async def test_request_that_is_no_review_says_why_in_json(
+    served: Served, method: str, target: str, body: bytes, status: int
+) -> None:
+    found, answer = await served.send(body, target, method)
+    assert found == status
+    assert answer["error"]
+    assert await allowed(served, asked(SOUND))
+
+
+async def test_body_over_the_limit_is_413(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds, "MOST_BODY", 1000)
+    assert (await served.send(asked({"reason": "x" * 2000}), TARGET))[0] == 413
+
+
+async def test_error_inside_is_a_no_with_an_id_that_the_log_explains(
+    served: Served, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(module, "review_policy", fail)
+    _, answer = await served.send(asked(SOUND), TARGET)
+    assert answer["response"]["allowed"] is False
+    message = answer["response"]["status"]["message"]
+    (record,) = [record for record in caplog.records if record.exc_info]
+    assert record.__dict__["incident"] in message
+    assert "a bug" not in message
