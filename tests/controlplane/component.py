@@ -116,6 +116,19 @@ class Component:
         except subprocess.TimeoutExpired:
             self.kill()
 
+    def terminate(self) -> None:
+        """Ask it to end (SIGTERM), and don't wait."""
+        os.kill(self._pid_of_running(), signal.SIGTERM)
+
+    def wait_ended(self, deadline: float) -> int:
+        """Its exit code, once it ended. Raises ComponentError when it did not within `deadline` seconds."""
+        if self._process is None:
+            raise RuntimeError(f"{self.name} was not started")
+        try:
+            return self._process.wait(deadline)
+        except subprocess.TimeoutExpired as error:
+            raise ComponentError(f"{self.name} has not ended after {deadline:g} s", self.log) from error
+
     def kill(self) -> None:
         """End it at once (SIGKILL), as a crash would."""
         if self._process is not None and self.running:

@@ -11,19 +11,21 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+LOOPBACK = "127.0.0.1"
 SERVICE_RANGE = "10.96.0.0/24"
 
 _VALID_FOR = datetime.timedelta(days=3650)
 _SERVER_NAMES = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
-_SERVER_ADDRESSES = ("127.0.0.1", str(ipaddress.ip_network(SERVICE_RANGE)[1]))
+_SERVER_ADDRESSES = (LOOPBACK, str(ipaddress.ip_network(SERVICE_RANGE)[1]))
 
 _Issuer: TypeAlias = tuple[x509.Name, ec.EllipticCurvePrivateKey]
 
 
-def write_pki(folder: Path) -> None:
+def write_pki(folder: Path, address: str = LOOPBACK) -> None:
     """Write NAME.crt and NAME.key for ca, apiserver, admin and controller-manager, and service-account.key.
 
-    What is there already stays, so that a restarted control plane is the same one to its clients.
+    The API server's certificate is for `address` too. What is there already stays, so that a restarted control plane
+    is the same one to its clients.
     """
     if (folder / "complete").exists():
         return
@@ -33,7 +35,7 @@ def write_pki(folder: Path) -> None:
     authority = _unsigned(issuer[0], issuer[0], ca_key.public_key())
     _write_certificate(folder / "ca.crt", _as_authority(authority), ca_key)
 
-    addresses = [x509.IPAddress(ipaddress.ip_address(address)) for address in _SERVER_ADDRESSES]
+    addresses = [x509.IPAddress(ipaddress.ip_address(each)) for each in sorted({*_SERVER_ADDRESSES, address})]
     names = x509.SubjectAlternativeName([*(x509.DNSName(name) for name in _SERVER_NAMES), *addresses])
     _issue(folder, "apiserver", issuer, _name("kube-apiserver"), ExtendedKeyUsageOID.SERVER_AUTH, names)
     for file, subject in (

@@ -3,6 +3,7 @@
 There are no nodes, no scheduler and no kubelet: pods are made and deleted, and stay Pending.
 """
 
+import base64
 import http.client
 import shutil
 import ssl
@@ -12,12 +13,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import msgspec
+
 from tests.controlplane.answers import ANSWER_IN, Answer, ask, serves
 from tests.controlplane.build import Binaries
 from tests.controlplane.component import Component, ComponentError
 from tests.controlplane.kubeconfig import ClientCertificate, write_kubeconfig
 from tests.controlplane.kubectl import Kubectl
-from tests.controlplane.pki import SERVICE_RANGE, write_pki
+from tests.controlplane.pki import LOOPBACK, SERVICE_RANGE, write_pki
 from tests.controlplane.ports import choose_ports
 
 _PORTS = ("etcd", "etcd-peer", "kube-apiserver")
@@ -27,8 +30,8 @@ _ATTEMPTS = 3
 class ControlPlane:
     """A control plane that lives in `folder`: keys, etcd's files, logs/ and the administrator's kubeconfig.
 
-    Started again in the same folder, it is the same cluster. `say` gets a line for each thing that is done.
-    `apiserver_options` are more flags for the API server.
+    Started again in the same folder, it is the same cluster. `say` gets a line for each thing that is done. The API
+    server listens on `address` alone; `apiserver_options` are more flags for it.
     Each of `etcd`, `apiserver` and `controller_manager` can be stopped, killed, paused and restarted on its own.
     """
 
@@ -42,8 +45,10 @@ class ControlPlane:
         binaries: Binaries,
         say: Callable[[str], None] = lambda text: None,
         apiserver_options: tuple[str, ...] = (),
+        address: str = LOOPBACK,
     ) -> None:
         self.folder = folder.absolute()
+        self.address = address
         self.binaries = binaries
         self.logs = self.folder / "logs"
         self.kubeconfig = self.folder / "kubeconfig"
@@ -62,13 +67,13 @@ class ControlPlane:
     @property
     def server(self) -> str:
         """The API server's URL."""
-        return f"https://127.0.0.1:{self._ports['kube-apiserver']}"
+        return f"https://{self.address}:{self._ports['kube-apiserver']}"
 
     def start(self) -> None:
         """Start all; return once the API serves and the default service account exists. Raises ComponentError."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         pki = self.folder / "pki"
-        write_pki(pki)
+        write_pki(pki, self.address)
         self._tls = ssl.create_default_context(cafile=str(self.ca))
         self._tls.load_cert_chain(pki / "admin.crt", pki / "admin.key")
         start_on_free_ports(self.folder / "ports.json", _PORTS, self._start_on, self.stop)
@@ -93,9 +98,21 @@ class ControlPlane:
     def call(self, method: str, path: str, body: object = None) -> Answer:
         """Ask the API server as the administrator; `body` is sent as JSON. An unreachable server is the Answer 0."""
         connection = http.client.HTTPSConnection(
-            "127.0.0.1", self._ports["kube-apiserver"], timeout=ANSWER_IN, context=self._tls
+            self.address, self._ports["kube-apiserver"], timeout=ANSWER_IN, context=self._tls
         )
         return ask(connection, method, path, body)
+
+    def compact(self) -> None:
+        """Have etcd forget every version but the present ones. Raises RuntimeError."""
+        header = msgspec.json.decode(self._etcd_call("range", {"key": base64.b64encode(b"/").decode()}))["header"]
+        self._etcd_call("compaction", {"revision": header["revision"], "physical": True})
+
+    def _etcd_call(self, method: str, body: object) -> bytes:
+        connection = http.client.HTTPConnection("127.0.0.1", self._ports["etcd"], timeout=ANSWER_IN)
+        answer = ask(connection, "POST", f"/v3/kv/{method}", body)
+        if answer.status != 200:
+            raise RuntimeError(f"etcd answers {method} with {answer}")
+        return answer.body
 
     def __enter__(self) -> Self:
         try:
@@ -153,8 +170,8 @@ class ControlPlane:
         pki = self.folder / "pki"
         return (
             str(self.binaries.kube_apiserver),
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
+            f"--bind-address={self.address}",
+            f"--advertise-address={self.address}",
             "--endpoint-reconciler-type=none",  # endpoints may not be loopback addresses
             f"--secure-port={self._ports['kube-apiserver']}",
             f"--etcd-servers=http://127.0.0.1:{self._ports['etcd']}",

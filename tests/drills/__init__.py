@@ -1,0 +1,31 @@
+"""Faults, one at a time, on a real control plane with three replicas behind the chart's Service: `make drill`.
+
+While each lasts, clients keep creating good and violating pods. No violating pod may be admitted, and no good one
+refused while a replica is up. `make soak` is the long run against one process.
+"""
+
+from collections.abc import Callable
+
+from tests.drills.bursts import burst_of_200, burst_of_1000
+from tests.drills.hostile import half_bodies, many_connections, policy_stream
+from tests.drills.lifecycle import certificate_rotated, replicas_killed, rolling_upgrades
+from tests.drills.outages import api_server_restarted, etcd_paused, watch_cut_and_compacted
+from tests.drills.site import Site
+
+DRILLS: dict[str, Callable[[Site], str]] = {
+    function.__name__.replace("_", "-"): function
+    for function in (
+        burst_of_200,
+        burst_of_1000,
+        many_connections,
+        half_bodies,
+        policy_stream,
+        certificate_rotated,
+        replicas_killed,
+        rolling_upgrades,
+        api_server_restarted,
+        watch_cut_and_compacted,
+        etcd_paused,
+    )
+}
+"""The drills by name. Each does its worst on a site, and gives a note for the table; raises DrillError."""

@@ -1,0 +1,59 @@
+"""python -m tests.drills [NAME...]: the drills by name, all of them when none is named. Exits 1 when one fails."""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+from tests.controlplane.build import BuildError, control_plane_binaries
+from tests.controlplane.component import ComponentError
+from tests.controlplane.kubectl import CommandError
+from tests.controlplane.network import NetworkError
+from tests.controlplane.progress import Progress, elapsed
+from tests.controlplane.toolchain import ToolchainError
+from tests.controlplane.waiting import DeadlineError
+from tests.drills import DRILLS
+from tests.drills.report import Result, table
+from tests.drills.site import Site, open_site
+from tests.drills.traffic import DrillError
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice(list(DRILLS)))
+def main(names: tuple[str, ...]) -> None:
+    """Make things fail, one after the other, and see that no violating pod enters and no good one is kept out."""
+    progress = Progress()
+    results: list[Result] = []
+    folder = Path(tempfile.mkdtemp(prefix="sekisho-drills-"))
+    try:
+        with open_site(folder, control_plane_binaries(progress), progress.say) as site:
+            results.extend(drill(site, name, progress) for name in names or DRILLS)
+    except (BuildError, ToolchainError, NetworkError, ComponentError, CommandError, DeadlineError, DrillError) as error:
+        raise click.ClickException(f"{error} (logs: {folder / 'logs'})") from error
+    finally:
+        click.echo(table(results))
+    if any(result.failure for result in results):
+        click.echo(f"logs: {folder / 'logs'}", err=True)
+        sys.exit(1)
+
+
+def drill(site: Site, name: str, progress: Progress) -> Result:
+    """Run one drill; whatever goes wrong in it is its result."""
+    progress.say(f"{name}: {(DRILLS[name].__doc__ or '').splitlines()[0]}")
+    began = time.monotonic()
+    note = failure = ""
+    try:
+        site.prepare()
+        note = DRILLS[name](site)
+        site.check()
+    except (DrillError, NetworkError, ComponentError, CommandError, DeadlineError, OSError, RuntimeError) as error:
+        failure = f"{type(error).__name__}: {error}"
+    finally:
+        site.clear()
+    progress.say(f"{name}: {'FAILED: ' + failure if failure else 'held'} ({elapsed(began)})")
+    return Result(name, time.monotonic() - began, site.counts, note, failure)
+
+
+main(prog_name="python -m tests.drills")

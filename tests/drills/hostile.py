@@ -1,0 +1,230 @@
+"""Policies that make no sense, bodies that make no sense, and clients that hold on to what they have."""
+
+import asyncio
+import contextlib
+import ssl
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+
+from tests.controlplane.replicas import REVIEWS_PORT, SERVING_NAME, Replica
+from tests.controlplane.waiting import wait_until
+from tests.drills.direct import allows, review
+from tests.drills.site import POLICIES, Site, policy
+from tests.drills.traffic import GOOD, VIOLATING, DrillError
+
+CONNECTIONS = 2000
+HALVES = 100
+"""Connections of either kind to each replica: half a head, half a body."""
+LARGE_HALVES = 80
+STREAM = 100
+"""Rounds of the policy stream."""
+_SOON = 30.0
+_AT_ONCE = 100
+_UNCOMPILABLE = {
+    "match": {"podSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]}},
+    "controls": {"privileged": {}},
+}
+_NO_SCHEMA = {"enforcement": "Perhaps", "controls": {"privileged": "yes"}}
+_HUGE = {
+    "match": {
+        "podSelector": {
+            "matchExpressions": [
+                {"key": f"key-{key}", "operator": "NotIn", "values": [f"{value:063}" for value in range(220)]}
+                for key in range(60)
+            ]
+        }
+    },
+    "controls": {"privileged": {}},
+}
+"""Just below what the API server takes, and every pod is compared with all of it."""
+_MALFORMED: tuple[bytes, ...] = (
+    b"",
+    b"null",
+    b"[]",
+    b"{",
+    b"\xff\xfe\x00",
+    b'{"request":{}}',
+    b'{"request":{"uid":"u","operation":"CREATE","object":7}}',
+    b'{"request":' * 1500,
+    b"[" * 100_000,
+    b'{"request":{"uid":"u"},"request":{"uid":"v"}}',
+    b'{"request":{"uid":' + b"9" * 5000 + b"}}",
+    b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"\\ud800"}}',
+    review("default", {"containers": "none"}),
+    review("default", {"containers": [{"name": "a", "image": "a" * 100_000}]}),
+    b" " * (9 << 20),
+)
+
+
+def policy_stream(site: Site, rounds: int = STREAM) -> str:
+    """Policies that cannot be compiled, huge ones and short-lived ones, and bodies that are no reviews."""
+    site.enforce("drills-kept", {"controls": {"privileged": {}}})
+    with site.traffic() as traffic:
+        _break(site, "drills-kept")
+        for number in range(rounds):
+            _take(site, f"drills-broken-{number}", _UNCOMPILABLE, 201)
+            _take(site, f"drills-never-{number}", _NO_SCHEMA, 422)
+            if number % 10 == 0:
+                _take(site, f"drills-huge-{number}", _HUGE, 201)
+            for replica in site.replicas.running:
+                _post_nonsense(replica, _MALFORMED[number % len(_MALFORMED)])
+        traffic.wait_flowing()
+        for replica in site.replicas.running:
+            if allows(replica, site.namespace, VIOLATING):
+                raise DrillError(f"{replica.name} allows a violating pod")
+            wait_until(partial(_quarantines, replica, rounds + 1), _SOON, "the broken ones are counted")
+        for listed in msgspec.json.decode(site.must("GET", POLICIES))["items"]:
+            if listed["metadata"]["name"] != "drills":
+                site.must("DELETE", f"{POLICIES}/{listed['metadata']['name']}")
+        for replica in site.replicas.running:
+            wait_until(partial(_quarantines, replica, 0), _SOON, "they are forgotten")
+    return f"{rounds} rounds, {len(msgspec.json.encode(_HUGE)) >> 10} KiB the largest"
+
+
+def half_bodies(site: Site, halves: int = HALVES) -> str:
+    """Connections that send half a head, or half a body, and then wait; the bodies are bounded in time and in sum."""
+    body = review(site.namespace, GOOD)
+    head = b"POST /validate?timeout=3s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    half_head = head[: len(head) // 2]
+    half_body = head + b"Content-Length: %d\r\n\r\n" % len(body) + body[: len(body) // 2]
+    large = head + b"Content-Length: %d\r\n\r\n" % (2 << 20) + b" " * (1 << 20)
+    with site.traffic() as traffic:
+        before = {replica.name: _descriptors(replica) for replica in site.replicas.running}
+        closed = uvloop.run(
+            _hold(site, [half_head] * halves + [half_body] * halves + [large] * LARGE_HALVES, half_head)
+        )
+        traffic.wait_flowing()
+        for replica in site.replicas.running:
+            most = before[replica.name] + 10
+            wait_until(partial(_has_closed, replica, most), _SOON, f"{replica.name} has at most {most} descriptors")
+    return f"{closed} half bodies turned away"
+
+
+def many_connections(site: Site, count: int = CONNECTIONS) -> str:
+    """Thousands of connections to one replica, half of them idle, half of them busy."""
+    replica = site.replicas.running[0]
+    with site.traffic():
+        answered = uvloop.run(_connect_many(replica, site.namespace, count, site))
+    return f"{count} connections, {answered} direct reviews, {_resident_mib(replica)} MiB"
+
+
+def _break(site: Site, name: str) -> None:
+    """Replace a policy that works by a version that does not; what works must stay in force."""
+    held = msgspec.json.decode(site.must("GET", f"{POLICIES}/{name}"))
+    site.must("PUT", f"{POLICIES}/{name}", held | {"spec": _UNCOMPILABLE})
+
+
+def _take(site: Site, name: str, spec: dict[str, Any], expected: int) -> None:
+    answer = site.plane.call("POST", POLICIES, policy(name, spec))
+    if answer.status != expected:
+        raise DrillError(f"the API server answers a policy with {answer.status}: {answer.body[:300]!r}")
+
+
+def _post_nonsense(replica: Replica, body: bytes) -> None:
+    answer = replica.post("/validate", body)
+    if answer.status == 0 and len(body) > 8 << 20:
+        return  # it closed while we were still sending
+    if b'"allowed":true' in answer.body or not (answer.status == 200 or 400 <= answer.status < 500):
+        raise DrillError(f"{body[:80]!r} is answered with {answer.status} {answer.body[:200]!r}")
+
+
+def _quarantines(replica: Replica, policies: int) -> bool:
+    return f"sekisho_policies_quarantined {policies}.0" in replica.metrics().splitlines()
+
+
+def _has_closed(replica: Replica, most: int) -> bool:
+    return _descriptors(replica) <= most
+
+
+def _descriptors(replica: Replica) -> int:
+    return len(list(Path(f"/proc/{replica.process.pid}/fd").iterdir()))
+
+
+def _resident_mib(replica: Replica) -> int:
+    status = Path(f"/proc/{replica.process.pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) >> 10
+
+
+def _trusting() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+async def _hold(site: Site, beginnings: list[bytes], half_head: bytes) -> int:
+    """Send each beginning to each replica and wait for those whose body is missing to be turned away; how many."""
+    context, gate = _trusting(), asyncio.Semaphore(_AT_ONCE)
+    heads: list[asyncio.StreamWriter] = []
+
+    async def hold(replica: Replica, beginning: bytes) -> int:
+        async with gate:
+            reader, writer = await asyncio.open_connection(
+                replica.sandbox.address, REVIEWS_PORT, ssl=context, server_hostname=SERVING_NAME
+            )
+        writer.write(beginning)
+        if beginning is half_head:
+            heads.append(writer)
+            return 0
+        try:
+            async with asyncio.timeout(_SOON):
+                status = await reader.readline()
+        except TimeoutError:
+            raise DrillError("half a body is still waited for") from None
+        except ConnectionError:
+            status = b""
+        writer.close()
+        if status and status.split()[1] not in (b"408", b"503"):
+            raise DrillError(f"half a body is answered with {status!r}")
+        return 1
+
+    closed = await asyncio.gather(*(hold(replica, each) for replica in site.replicas.running for each in beginnings))
+    for writer in heads:
+        writer.close()
+    return sum(closed)
+
+
+async def _connect_many(replica: Replica, namespace: str, count: int, site: Site) -> int:
+    context, gate = _trusting(), asyncio.Semaphore(_AT_ONCE)
+    body = review(namespace, VIOLATING)
+    request = b"POST /validate HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+    request %= (len(body), body)
+    writers: list[asyncio.StreamWriter] = []
+
+    async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length:")[1].split()[0])
+        answer = await reader.readexactly(length)
+        if b'"allowed":false' not in answer:
+            raise DrillError(f"a direct review is answered with {head!r} {answer[:200]!r}")
+        return 1
+
+    async def connect(number: int) -> int:
+        async with gate:
+            reader, writer = await asyncio.open_connection(
+                replica.sandbox.address, REVIEWS_PORT, ssl=context, server_hostname=SERVING_NAME
+            )
+            writers.append(writer)
+            answered = await ask(reader, writer)
+        if number % 2:
+            everyone.add(number)
+            await all_there.wait()
+            for _ in range(5):
+                answered += await ask(reader, writer)
+        if len(writers) == count:
+            all_there.set()
+        return answered
+
+    everyone: set[int] = set()
+    all_there = asyncio.Event()
+    try:
+        return sum(await asyncio.gather(*(connect(number) for number in range(count))))
+    finally:
+        for writer in writers:
+            writer.close()
+        with contextlib.suppress(OSError, ssl.SSLError):
+            await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)

@@ -1,0 +1,113 @@
+"""The API server restarts, its store hangs, a replica is cut off from it."""
+
+import time
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from tests.controlplane.replicas import Replica
+from tests.controlplane.waiting import wait_until
+from tests.drills.direct import allows
+from tests.drills.site import POLICIES, Site, policy
+from tests.drills.traffic import GOOD, VIOLATING, DrillError
+
+PAUSED_SECONDS = 20.0
+CAUGHT_UP_IN = 100.0
+_SOON = 30.0
+_EXPIRED = 410
+_DRESSED: dict[str, Any] = {
+    "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+    "containers": [
+        GOOD["containers"][0]
+        | {"securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}}
+    ],
+}
+"""What becomes of a good pod."""
+_MARKED = _DRESSED | {"hostname": "marked", "shareProcessNamespace": True}
+"""Good, until a policy forbids it while a replica cannot hear of that."""
+
+
+def api_server_restarted(site: Site) -> str:
+    """SIGTERM, then a crash; the replicas go on, and are found again."""
+    apiserver = site.plane.apiserver
+    with site.traffic() as traffic:
+        for end in (apiserver.stop, apiserver.kill):
+            with traffic.excusing():
+                end()
+                _verdicts_stand(site)
+                apiserver.start()
+            traffic.wait_flowing()
+    return ""
+
+
+def etcd_paused(site: Site) -> str:
+    """The store hangs for 20 s, and with it every write and every lease."""
+    with site.traffic():
+        site.plane.etcd.pause()
+        try:
+            until = time.monotonic() + PAUSED_SECONDS
+            while time.monotonic() < until:
+                _verdicts_stand(site)
+                time.sleep(1.0)
+        finally:
+            site.plane.etcd.resume()
+    return f"{PAUSED_SECONDS:g} s"
+
+
+def watch_cut_and_compacted(site: Site) -> str:
+    """One replica hears nothing of the API server while a policy is made and the store forgets how; it returns."""
+    cut = site.replicas.running[0]
+    before = _version(site)
+    with site.traffic() as traffic:
+        cut.sandbox.cut_from_api()
+        site.must("POST", POLICIES, policy("drills-marked", {"controls": {"shareProcessNamespace": {}}}))
+        try:
+            for other in site.replicas.running[1:]:
+                wait_until(partial(_refuses_marked, site, other), _SOON, "the others enforce it")
+            if _refuses_marked(site, cut):
+                raise DrillError("the replica that was cut off has heard of the new policy")
+            site.plane.compact()
+            with traffic.excusing():
+                site.plane.apiserver.restart()  # what it remembered itself goes too
+            _expect_expired(site, before)
+            traffic.wait_flowing()
+            _verdicts_stand(site)
+        finally:
+            cut.sandbox.connect_to_api()
+        since = time.monotonic()
+        wait_until(partial(_refuses_marked, site, cut), CAUGHT_UP_IN, "it enforces the new policy")
+        seconds = time.monotonic() - since
+    with site.traffic(violating=_MARKED):  # whichever replica is asked
+        pass
+    site.must("DELETE", f"{POLICIES}/drills-marked")
+    return f"caught up {seconds:.1f} s after the link was back"
+
+
+def _refuses_marked(site: Site, replica: Replica) -> bool:
+    return not allows(replica, site.namespace, _MARKED)
+
+
+def _verdicts_stand(site: Site) -> None:
+    """Every replica judges as it did. Raises DrillError."""
+    for replica in site.replicas.running:
+        _verdict_stands(replica, site.namespace)
+
+
+def _verdict_stands(replica: Replica, namespace: str) -> None:
+    if allows(replica, namespace, VIOLATING):
+        raise DrillError(f"{replica.name} allows a violating pod")
+    if not allows(replica, namespace, _DRESSED):
+        raise DrillError(f"{replica.name} refuses a good pod")
+
+
+def _version(site: Site) -> str:
+    listed = msgspec.json.decode(site.must("GET", POLICIES))
+    return str(listed["metadata"]["resourceVersion"])
+
+
+def _expect_expired(site: Site, version: str) -> None:
+    """The API server no longer knows what came after `version`. Raises DrillError: the drill would prove nothing."""
+    answer = site.plane.call("GET", f"{POLICIES}?watch=true&resourceVersion={version}&timeoutSeconds=1")
+    if answer.status != _EXPIRED and f'"code":{_EXPIRED}'.encode() not in answer.body:
+        raise DrillError(f"the API server still remembers version {version}: {answer}")

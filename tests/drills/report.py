@@ -1,0 +1,42 @@
+"""The table at the end."""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from tests.drills.traffic import Counts
+
+_COLUMNS = (
+    ("seconds", ""),
+    ("ADMITTED", "violating_admitted"),
+    ("denied", "violating_denied"),
+    ("uncalled", "violating_uncalled"),
+    ("admitted", "good_admitted"),
+    ("REFUSED", "good_refused"),
+    ("excused", "good_excused"),
+    ("no answer", "unanswered"),
+)
+
+
+class Result(Struct, frozen=True):
+    """What a drill showed; `failure` is empty when all held."""
+
+    name: str
+    seconds: float
+    counts: Counts
+    note: str
+    failure: str
+
+
+def table(results: Iterable[Result]) -> str:
+    """The counts of each drill, in lines."""
+    width = max((len(result.name) for result in results), default=5) + 2
+    lines = [
+        f"{'':{width}}{'':10}{'violating pods':^30}{'good pods':^30}",
+        f"{'drill':{width}}" + "".join(f"{title:>10}" for title, _ in _COLUMNS),
+    ]
+    for result in results:
+        numbers = [f"{getattr(result.counts, field) if field else round(result.seconds):>10}" for _, field in _COLUMNS]
+        verdict = f"FAILED: {result.failure.splitlines()[0]}" if result.failure else result.note
+        lines.append(f"{result.name:{width}}{''.join(numbers)}  {verdict}".rstrip())
+    return "\n".join(lines)
