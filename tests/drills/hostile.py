@@ -54,15 +54,19 @@ _MALFORMED: tuple[bytes, ...] = (
     b'{"request":{"uid":"u"},"request":{"uid":"v"}}',
     b'{"request":{"uid":' + b"9" * 5000 + b"}}",
     b'{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"\\ud800"}}',
-    review("default", {"containers": "none"}),
-    review("default", {"containers": [{"name": "a", "image": "a" * 100_000}]}),
     b" " * (9 << 20),
+)
+_BAD_PODS: tuple[dict[str, Any], ...] = (
+    {"containers": "none"},
+    {"containers": [{"name": "a", "image": "a" * 100_000}]},
+    {"containers": [{"name": "a", "image": "b"}] * 10_000},
 )
 
 
 def policy_stream(site: Site, rounds: int = STREAM) -> str:
     """Policies that cannot be compiled, huge ones and short-lived ones, and bodies that are no reviews."""
     site.enforce("drills-kept", {"controls": {"privileged": {}}})
+    nonsense = (*_MALFORMED, *(review(site.namespace, spec) for spec in _BAD_PODS))
     with site.traffic() as traffic:
         _break(site, "drills-kept")
         for number in range(rounds):
@@ -71,7 +75,7 @@ def policy_stream(site: Site, rounds: int = STREAM) -> str:
             if number % 10 == 0:
                 _take(site, f"drills-huge-{number}", _HUGE, 201)
             for replica in site.replicas.running:
-                _post_nonsense(replica, _MALFORMED[number % len(_MALFORMED)])
+                _post_nonsense(replica, nonsense[number % len(nonsense)])
         traffic.wait_flowing()
         for replica in site.replicas.running:
             if allows(replica, site.namespace, VIOLATING):
