@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 0.5
 
 Fingerprint = tuple[tuple[str, int, int, int], ...]
 
@@ -16,13 +16,19 @@ def fingerprint(*paths: Path) -> Fingerprint:
 
 
 async def poll(paths: tuple[Path, ...], seen: Fingerprint, on_change: Callable[[], None]) -> NoReturn:
-    """Call `on_change` in a thread whenever the paths are no longer as they were `seen`, until cancelled."""
+    """Call `on_change` in a thread whenever the paths are no longer as they were `seen`, until cancelled.
+
+    Two looks have to agree on it first: a file that is being rewritten is empty for a moment, and a folder that is
+    being refilled lacks files.
+    """
+    last = seen
     while True:
         await asyncio.sleep(POLL_SECONDS)
         present = await asyncio.to_thread(fingerprint, *paths)
-        if present != seen:
+        if present == last != seen:
             seen = present
             await asyncio.to_thread(on_change)
+        last = present
 
 
 def _files(path: Path) -> list[Path]:

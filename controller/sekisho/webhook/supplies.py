@@ -14,7 +14,7 @@ from sekisho.cluster.api import ApiClient
 from sekisho.cluster.events import EventRecorder
 from sekisho.cluster.families import counters, gauges
 from sekisho.cluster.reflector import Reflector
-from sekisho.policies import Policy, PolicyError, PolicySet, PolicyWaiver, read_policies
+from sekisho.policies import Policy, PolicyError, PolicySet, PolicyWaiver, Problem, read_policies
 from sekisho.webhook.certificates import (
     CertificateError,
     Pair,
@@ -74,7 +74,10 @@ def policies_from_folder(folder: Path, enforce: Callable[[PolicySet], None]) -> 
 
     def load() -> None:
         nonlocal loaded
+        before = fingerprint(folder)
         policies = read_policies(folder)
+        if fingerprint(folder) != before:  # half of a change: the whole of it is seen next time
+            raise PolicyError(Problem(str(folder), "changed while it was read"))
         enforce(PolicySet.of(policies))
         loaded = policies
         logger.info("enforcing the policies in %s", folder, extra={"policies": len(loaded)})

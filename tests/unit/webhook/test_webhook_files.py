@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sekisho.webhook import files
-from sekisho.webhook.files import fingerprint, poll
+from sekisho.webhook.files import Fingerprint, fingerprint, poll
 
 
 def test_any_change_changes_the_fingerprint(tmp_path: Path) -> None:
@@ -61,3 +61,26 @@ async def test_change_is_told_once_and_a_missing_file_is_a_change(
     assert told.empty()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_change_is_told_when_two_looks_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is being rewritten is empty for a moment: to read it then would be to drop its policies."""
+    before, emptied, half, whole = ((("a", time, time, 0),) for time in range(4))
+    looks = iter([before, emptied, half, whole, whole])
+    told: asyncio.Queue[Fingerprint] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    last = before
+
+    def look(*paths: Path) -> Fingerprint:
+        nonlocal last
+        last = next(looks, last)
+        return last
+
+    monkeypatch.setattr(files, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(files, "fingerprint", look)
+    task = asyncio.create_task(poll((), before, lambda: loop.call_soon_threadsafe(told.put_nowait, last) and None))
+    async with asyncio.timeout(10):
+        assert await told.get() == whole
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert told.empty()

@@ -1,0 +1,28 @@
+"""Policies in a folder: what is half written is not enforced."""
+
+from pathlib import Path
+
+import pytest
+
+from sekisho.policies import ClusterPodPolicy, PolicySet, read_policies
+from sekisho.webhook import supplies
+from sekisho.webhook.options import StartError
+
+POLICY = "{apiVersion: sekisho.dev/v1alpha1, kind: ClusterPodPolicy, metadata: {name: NAME}, spec: {}}"
+
+
+def test_folder_that_changes_while_it_is_read_is_not_enforced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.yaml").write_text(POLICY.replace("NAME", "a"))
+    enforced: list[PolicySet] = []
+    supplies.policies_from_folder(tmp_path, enforced.append)
+    assert len(enforced) == 1
+
+    def read_and_change(folder: Path) -> list[ClusterPodPolicy]:
+        found = read_policies(folder)
+        (folder / "b.yaml").write_text(POLICY.replace("NAME", "b"))
+        return found
+
+    monkeypatch.setattr(supplies, "read_policies", read_and_change)
+    with pytest.raises(StartError, match="changed while it was read"):
+        supplies.policies_from_folder(tmp_path, enforced.append)
+    assert len(enforced) == 1
