@@ -96,7 +96,7 @@ def open_site(folder: Path, binaries: Binaries, say: Callable[[str], None]) -> I
 
     Raises NetworkError, ComponentError, CommandError, DeadlineError, DrillError.
     """
-    with Network() as network, ControlPlane(folder, binaries, say, network.api_address) as plane:
+    with Network() as network, ControlPlane(folder, binaries, say, address=network.api_address) as plane:
         replicas = Replicas(plane, network, say)
         try:
             replicas.install(REPLICAS)

@@ -1,6 +1,7 @@
 """A thin client of the Kubernetes API: paths and bytes in, bytes out."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -22,6 +23,9 @@ METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v
 REQUEST_SECONDS = 15.0
 CREDENTIALS_SECONDS = 60.0
 """Credentials are read again when they are older than this: the kubelet renews tokens in place."""
+SILENT_SECONDS = (10, 5, 3)
+"""A connection on which nothing comes is probed after so long, so often, so many times, and then taken for dead: a
+watch over a path that is broken looks like one on which nothing happens."""
 MAX_ANSWER_BYTES = 64 << 20
 MAX_EVENT_BYTES = 8 << 20
 """An object is at most 1.5 MiB in etcd; the longest line of a watch is far below this."""
@@ -73,7 +77,8 @@ class ApiClient:
         self._loading = asyncio.Lock()
         self.clock = ServerClock()
         """The time by this machine and by the API server."""
-        self._session = aiohttp.ClientSession(headers={"User-Agent": "sekisho"})
+        connector = aiohttp.TCPConnector(socket_factory=_socket)
+        self._session = aiohttp.ClientSession(connector=connector, headers={"User-Agent": "sekisho"})
 
     @staticmethod
     async def connect(kubeconfig: Path | None, may_write: Callable[[], bool] = lambda: True) -> "ApiClient":
@@ -204,6 +209,16 @@ class ApiClient:
                     self._config = await load_config(self._kubeconfig, self._config)
                 self._loaded_at = time.monotonic()
             return self._config
+
+
+def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    family, kind, protocol, *_ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in zip(("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT"), SILENT_SECONDS, strict=True):
+        if hasattr(socket, name):  # Linux has them all
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return made
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

@@ -166,6 +166,21 @@ async def test_silent_watch_is_unavailable(api: ApiClient, server: Scripted) -> 
         await watched(api)
 
 
+def probed_after() -> list[float]:
+    """Seconds until the kernel probes the idle connections of this process."""
+    keepalive = 2
+    sockets = [str(descriptor.readlink()) for descriptor in Path("/proc/self/fd").iterdir() if descriptor.is_symlink()]
+    rows = [row.split() for row in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
+    timers = [row[5].split(":") for row in rows if f"socket:[{row[9]}]" in sockets]
+    return [int(when, 16) / os.sysconf("SC_CLK_TCK") for kind, when in timers if int(kind, 16) == keepalive]
+
+
+async def test_silent_connection_is_probed_soon(api: ApiClient) -> None:
+    """When a path breaks, nobody says so: without probes a watch would take it for quiet."""
+    await api.get("/x")
+    assert any(seconds <= module.SILENT_SECONDS[0] for seconds in probed_after())
+
+
 # Configuration
 
 KUBECONFIG = {
