@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 N ?= 100000
 
-.PHONY: help install lint test unit cluster controlplane up down demo bench bench-cluster differential generate lock clean
+.PHONY: help install lint test unit cluster controlplane up down demo drill soak bench bench-cluster differential generate lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,13 @@ down: install ## Stop what `make up` started
 
 demo: install controlplane ## Show, on a real control plane, what a user sees; checks every step
 	$(BIN)/python -m tests.demo
+
+drill: install controlplane ## Faults on a real control plane, with pods being created meanwhile (root and iproute2; 15 minutes)
+	$(BIN)/python -m tests.drills
+
+soak: N = 1000000
+soak: install ## N reviews (1,000,000) to one process, which may not grow
+	$(BIN)/python -m tests.drills.soak $(N)
 
 bench: install ## Measure engine and webhook process beside null servers (4 minutes, needs wrk); writes docs/performance.md
 	$(BIN)/python -m tests.load.engine

@@ -29,12 +29,11 @@ class Sandbox:
     def __init__(self, number: int, api_address: str) -> None:
         self.name = f"{_OURS}{number}"
         self.address = f"10.77.{number}.2"
-        self.caller = f"10.77.{number}.1"
-        """This machine, as the sandbox sees it on the link on which it is called."""
         self._api_link = f"{_OURS}a{number}"
+        self._links = (f"{_OURS}r{number}", self._api_link)
         _ip("netns", "add", self.name)
         _ip("-n", self.name, "link", "set", "lo", "up")
-        for link, subnet in ((f"{_OURS}r{number}", f"10.77.{number}"), (self._api_link, f"10.79.{number}")):
+        for link, subnet in zip(self._links, (f"10.77.{number}", f"10.79.{number}"), strict=True):
             inside = f"{link}-in"
             _ip("link", "add", link, "type", "veth", "peer", "name", inside, "netns", self.name)
             _ip("address", "add", f"{subnet}.1/24", "dev", link)
@@ -42,6 +41,12 @@ class Sandbox:
             _ip("-n", self.name, "address", "add", f"{subnet}.2/24", "dev", inside)
             _ip("-n", self.name, "link", "set", inside, "up")
         _ip("-n", self.name, "route", "add", f"{api_address}/32", "via", f"10.79.{number}.1")
+
+    def remove(self) -> None:
+        """Remove it; no process may be left in it."""
+        for link in self._links:  # with their other ends: the kernel takes its time to remove those of a namespace
+            _ip("link", "delete", link)
+        _ip("netns", "delete", self.name)
 
     def command(self, *command: str) -> tuple[str, ...]:
         """The command line that runs a command in here; the process keeps its id."""
@@ -85,8 +90,8 @@ class Network:
     def remove(self, sandbox: Sandbox) -> None:
         """Remove a sandbox; no process may be left in it."""
         number = next(number for number, made in self._made.items() if made is sandbox)
-        _ip("netns", "delete", sandbox.name)
         del self._made[number]
+        sandbox.remove()
 
     def close(self) -> None:
         """Remove everything."""

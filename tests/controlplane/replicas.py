@@ -162,7 +162,7 @@ class Replicas:
         sandbox = self._network.sandbox()
         name = f"{SERVICE}-{self._made}"
         command = sandbox.command(*self._command, f"--replica={name}")
-        log = self._plane.logs / f"{SERVICE}.log"
+        log = self._plane.logs / f"{name}.log"
         process = Component(name, command, log, lambda: replica.is_ready, PROBES_PORT)
         replica = Replica(name, sandbox, process)
         process.spawn()

@@ -1,5 +1,6 @@
 """python -m tests.drills [NAME...]: the drills by name, all of them when none is named. Exits 1 when one fails."""
 
+import shutil
 import sys
 import tempfile
 import time
@@ -34,7 +35,9 @@ def main(names: tuple[str, ...]) -> None:
         raise click.ClickException(f"{error} (logs: {folder / 'logs'})") from error
     finally:
         click.echo(table(results))
-    if any(result.failure for result in results):
+    if all(not result.failure for result in results):
+        shutil.rmtree(folder)
+    else:
         click.echo(f"logs: {folder / 'logs'}", err=True)
         sys.exit(1)
 

@@ -29,10 +29,13 @@ def burst(site: Site, size: int) -> str:
     site.replicas.scale(1)
     (replica,) = site.replicas.running
     _pin(replica.process.pid, {min(os.sched_getaffinity(0))})
+    before = _cpu_seconds(replica.process.pid)
     try:
         fates, seconds = uvloop.run(_burst(site, size))
+        used = _cpu_seconds(replica.process.pid) - before
     finally:
         _pin(replica.process.pid, os.sched_getaffinity(0))
+    site.say(f"  replica used {used:.2f} s CPU")
     violating, good, after = fates
     counts = site.counts
     counts.violating_admitted += violating["admitted"]
@@ -48,7 +51,12 @@ def burst(site: Site, size: int) -> str:
         raise DrillError(f"{counts.good_refused} good pods were refused: {counts.reasons.most_common()}")
     if not counts.violating_denied:
         raise DrillError("no privileged pod got a verdict")
-    return f"{size} at once, {seconds:.1f} s"
+    return f"{size} at once, {seconds:.1f} s, {used:.1f} s of the core"
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def _burst(site: Site, size: int) -> tuple[tuple[Counter[Fate], Counter[Fate], Counter[Fate]], float]:

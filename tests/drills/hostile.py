@@ -89,17 +89,17 @@ def policy_stream(site: Site, rounds: int = STREAM) -> str:
     return f"{rounds} rounds, {len(msgspec.json.encode(_HUGE)) >> 10} KiB the largest"
 
 
-def half_bodies(site: Site, halves: int = HALVES) -> str:
+def half_bodies(site: Site, halves: int = HALVES, large: int = LARGE_HALVES) -> str:
     """Connections that send half a head, or half a body, and then wait; the bodies are bounded in time and in sum."""
     body = review(site.namespace, GOOD)
     head = b"POST /validate?timeout=3s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
     half_head = head[: len(head) // 2]
     half_body = head + b"Content-Length: %d\r\n\r\n" % len(body) + body[: len(body) // 2]
-    large = head + b"Content-Length: %d\r\n\r\n" % (2 << 20) + b" " * (1 << 20)
+    half_of_much = head + b"Content-Length: %d\r\n\r\n" % (2 << 20) + b" " * (1 << 20)
     with site.traffic() as traffic:
         before = {replica.name: _descriptors(replica) for replica in site.replicas.running}
         closed = uvloop.run(
-            _hold(site, [half_head] * halves + [half_body] * halves + [large] * LARGE_HALVES, half_head)
+            _hold(site, [half_head] * halves + [half_body] * halves + [half_of_much] * large, half_head)
         )
         traffic.wait_flowing()
         for replica in site.replicas.running:

@@ -5,12 +5,14 @@ import logging
 import resource
 import signal
 import socket
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 import uvloop
 from aiohttp import web
 from aiohttp.web_protocol import _RequestHandler
+from prometheus_client.core import Metric
 
 from sekisho.cluster.api import ApiClient, ConfigError
 from sekisho.cluster.events import EventRecorder
@@ -100,6 +102,7 @@ class Process:
             self._needed.append(supplies.clients_from_file(options.client_ca_file, self._certificate))
             if options.client_name:
                 self._handler = only_named(options.client_name, self._handler, self._metrics)
+        self._metrics.add_source(_tasks)
         for supply in self._needed:
             self._metrics.add_source(supply.families)
 
@@ -176,6 +179,10 @@ class Process:
                 task.cancel()
             await asyncio.gather(stopping, *tasks, return_exceptions=True)
             await health.cleanup()
+
+
+def _tasks() -> Iterable[Metric]:
+    yield gauges("sekisho_asyncio_tasks", "Tasks of the event loop.", (), {(): len(asyncio.all_tasks())})
 
 
 async def _first_of(stopping: asyncio.Task[Any], tasks: list[asyncio.Task[Any]], seconds: float | None = None) -> None:

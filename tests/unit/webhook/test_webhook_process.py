@@ -147,6 +147,7 @@ def test_it_serves_verdicts_probes_and_metrics(start: Callable[..., Webhook]) ->
     for expected in (
         'sekisho_admission_reviews_total{decision="deny",kind="Pod",operation="CREATE",webhook="validate"} 1.0',
         "sekisho_policies 1.0",
+        "sekisho_asyncio_tasks ",
         "sekisho_certificate_expiry_timestamp_seconds 1.",
     ):
         assert expected in metrics
