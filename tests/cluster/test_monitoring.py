@@ -7,6 +7,7 @@ import re
 import ssl
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -54,16 +55,33 @@ def enforced(kubectl: Kubectl, *policies: dict[str, Any]) -> None:
 
 @pytest.fixture
 def told(cluster: Cluster, kubectl: Kubectl, namespace: str) -> Iterator[str]:
-    """What both processes tell after some of everything: denials, warnings, templates, patches, a stray request."""
+    """What both processes tell after some of everything: denials, warnings, waivers, patches, a stray request."""
     policies = [policy(f"{namespace}-{each.lower()}", namespace, each) for each in ("Deny", "Warn")]
     enforced(kubectl, *policies)
     for name, container in (("bad", BAD), ("good", GOOD)):
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [container]}}
         assert kubectl("create", "-f", "-", input=json.dumps(pod)).returncode == (1 if name == "bad" else 0)
+    waived = {**BAD, "image": "registry.example/waived"}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "waived"}, "spec": {"containers": [waived]}}
+    kubectl.check("apply", "-f", "-", input=json.dumps(waiver(f"{namespace}-waiver", f"{namespace}-deny")))
+    create = ("create", "--dry-run=server", "-f", "-")
+    wait_until(lambda: kubectl(*create, input=json.dumps(pod)).returncode == 0, SOON, "the waiver lifts")
     stray_request(cluster)
     wait_until(lambda: "sekisho_events_sent_total 0" not in metrics_of(cluster.sekisho.webhook), SOON, "an Event")
     yield metrics_of(cluster.sekisho.webhook) + metrics_of(cluster.sekisho.controller)
     kubectl("delete", "clusterpodpolicy", *(each["metadata"]["name"] for each in policies), "--wait=false")
+    kubectl("delete", "policywaiver", f"{namespace}-waiver", "--wait=false")
+
+
+def waiver(name: str, policy: str) -> dict[str, Any]:
+    spec = {
+        "policies": [policy],
+        "controls": ["privileged"],
+        "match": {"images": ["registry.example/waived"]},
+        "expires": f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}",
+        "reason": "a test",
+    }
+    return {"apiVersion": "sekisho.dev/v1alpha1", "kind": "PolicyWaiver", "metadata": {"name": name}, "spec": spec}
 
 
 def stray_request(cluster: Cluster) -> None:

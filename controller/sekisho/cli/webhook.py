@@ -48,7 +48,7 @@ from sekisho.webhook.process import StoppedError, run
 )
 @option(
     "--longest-waiver",
-    type=click.IntRange(1, 3650),
+    type=click.IntRange(1, 36500),
     default=90,
     metavar="DAYS",
     help="How many days in the future a PolicyWaiver may end when it is applied.",
