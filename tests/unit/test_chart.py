@@ -332,6 +332,27 @@ def test_the_processes_understand_their_arguments(values: tuple[str, ...]) -> No
         assert ports.get("https") == given.get("port")
 
 
+@pytest.mark.parametrize(
+    ("values", "reasons", "per_second"),
+    [
+        ((), {"PodDenied", "WaiverUsed"}, 50),
+        (("webhook.events.reasons:=[]",), set(), 50),
+        (
+            ('webhook.events.reasons:=["PodDenied", "PodWarned", "PodDefaulted"]', "webhook.events.perSecond:=0.5"),
+            {"PodDenied", "PodWarned", "PodDefaulted"},
+            0.5,
+        ),
+    ],
+)
+def test_events_are_those_that_were_asked_for(values: tuple[str, ...], reasons: set[str], per_second: float) -> None:
+    command, *options = arguments(deployments(*values)["sekisho-webhook"])
+    group = click.Context(main)
+    process = main.get_command(group, command)
+    assert process is not None
+    given = process.make_context(command, options, parent=group).params
+    assert (given["events"], given["events_per_second"]) == (reasons, per_second)
+
+
 def test_service_variables_are_not_taken_for_options() -> None:
     """Kubernetes would set SEKISHO_WEBHOOK_PORT=tcp://…, which is the variable of `sekisho webhook --port`."""
     assert {name: pod["enableServiceLinks"] for name, pod in deployments().items()} == {
@@ -630,6 +651,8 @@ OTHER_VALUES: dict[str, tuple[str, ...]] = {
     "webhook.admitPodsUnjudged": ("webhook.admitPodsUnjudged=true",),
     "webhook.longestWaiverDays": ("webhook.longestWaiverDays=30",),
     "webhook.templatesFailurePolicy": ("webhook.templatesFailurePolicy=Fail",),
+    "webhook.events.reasons": ('webhook.events.reasons:=["PodWarned"]',),
+    "webhook.events.perSecond": ("webhook.events.perSecond=5",),
     "webhook.resources": ('webhook.resources:={"limits": {"memory": "1Gi"}}',),
     "autoscaling.enabled": ("autoscaling.enabled=true",),
     "autoscaling.minReplicas": ("autoscaling.minReplicas=4",),
@@ -734,6 +757,8 @@ def test_a_misspelt_value_is_an_error(path: str) -> None:
         "webhook.admitPodsUnjudged=yes",
         "webhook.templatesFailurePolicy=ignore",
         "webhook.longestWaiverDays=0",
+        'webhook.events.reasons:=["PodEaten"]',
+        "webhook.events.perSecond=0",
         "controller.replicas=-1",
         "autoscaling.targetCPUUtilizationPercentage=0",
         "prometheusRule.runbookUrl=",

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from sekisho.admission.defaults import Filled, Operation, fill
+from sekisho.admission.defaults import Filled, fill
 from sekisho.admission.denial import LONGEST_MESSAGE, MOST_CAUSES, capped_warnings, denial_message, warning_lines
 from sekisho.admission.review import API_VERSION, KIND, Review
 from sekisho.admission.verdict import Violation, judge, judge_template
@@ -29,6 +29,7 @@ class Outcome(Struct, frozen=True):
     decision: allow, warn, audit, deny, patch, or error (a denial because the pod could not be judged).
     message: the text of the denial, empty otherwise.
     waived: what waivers lifted, so that the pod was admitted; empty for a denial.
+    filled: the fields that a patch fills in, by the policy that sets them.
     """
 
     response: bytes
@@ -37,6 +38,7 @@ class Outcome(Struct, frozen=True):
     violations: tuple[Violation, ...] = ()
     message: str = ""
     waived: tuple[Waived, ...] = ()
+    filled: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 class _Cause(Struct, frozen=True, gc=False):
@@ -115,7 +117,7 @@ def mutate(review: Review, policies: PolicySet, namespace_labels: Mapping[str, s
         return _allow(review)
     plan: Plan = policies.plan(review.namespace or "", namespace_labels, pod, review.user_info)
     filled = fill(pod, plan.defaults, only) if plan.defaults else Filled()
-    return _patch(review, filled.operations) if filled.operations else _allow(review)
+    return _patch(review, filled) if filled.operations else _allow(review)
 
 
 def refuse(review: Review, reason: str) -> Outcome:
@@ -166,9 +168,10 @@ def _allow(review: Review) -> Outcome:
     return Outcome(_encode(_Response(review.uid, True)), "allow", review)
 
 
-def _patch(review: Review, operations: Sequence[Operation]) -> Outcome:
-    patch = base64.b64encode(_encoder.encode(operations)).decode()
-    return Outcome(_encode(_Response(review.uid, True, patch=patch, patch_type="JSONPatch")), "patch", review)
+def _patch(review: Review, filled: Filled) -> Outcome:
+    patch = base64.b64encode(_encoder.encode(filled.operations)).decode()
+    response = _encode(_Response(review.uid, True, patch=patch, patch_type="JSONPatch"))
+    return Outcome(response, "patch", review, filled=filled.fields)
 
 
 def _decide(

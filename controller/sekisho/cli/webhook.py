@@ -9,9 +9,19 @@ from msgspec.structs import replace
 
 from sekisho.cli import processes
 from sekisho.cli.processes import FILE, PORT, option
+from sekisho.cluster.events import Reason
 from sekisho.cluster.logs import configure
+from sekisho.webhook.denials import REASONS
 from sekisho.webhook.options import Options, StartError
 from sekisho.webhook.process import StoppedError, run
+
+
+def _reasons(context: click.Context, option: click.Parameter, given: str) -> frozenset[Reason]:
+    names = [name.strip() for name in given.split(",") if name.strip()]
+    unknown = sorted(set(names) - set(REASONS))
+    if unknown:
+        raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(REASONS)}.")
+    return frozenset(map(Reason, names))
 
 
 @click.command()
@@ -55,6 +65,19 @@ from sekisho.webhook.process import StoppedError, run
 )
 @option(
     "--replica", default=socket.gethostname, show_default="host name", help="This replica's name, unique among them."
+)
+@option(
+    "--events",
+    metavar="REASON,…",
+    default=f"{Reason.POD_DENIED},{Reason.WAIVER_USED}",
+    callback=_reasons,
+    help=f"The Events to write, some of {', '.join(REASONS)}; empty for none.",
+)
+@option(
+    "--events-per-second",
+    type=click.FloatRange(0, 1000, min_open=True),
+    default=50,
+    help="How many Events and counts of Events this replica writes at most, in the long run.",
 )
 @option(
     "--drain-seconds",

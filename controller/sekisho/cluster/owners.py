@@ -4,6 +4,8 @@ A user makes a Deployment or a CronJob; controllers make the ReplicaSet or the J
 those two are looked up; any other controller (a StatefulSet, a custom kind) is taken from the reference itself.
 """
 
+import asyncio
+import time
 from collections import OrderedDict
 
 import msgspec
@@ -11,11 +13,13 @@ from msgspec import Struct
 
 from sekisho.cluster.api import METADATA, ApiClient, ApiError
 from sekisho.cluster.names import is_label, is_subdomain
+from sekisho.cluster.rates import TokenBucket
 from sekisho.cluster.single_flight import SingleFlight
 from sekisho.pods import OwnerReference
 
 MOST_KEPT = 4096
 _MOST_STEPS = 4
+_BURST = 10
 
 _LOOKED_UP = {
     ("apps/v1", "ReplicaSet"): "/apis/apps/v1/namespaces/{}/replicasets/{}",
@@ -54,15 +58,16 @@ def controller_of(references: list[OwnerReference] | None, namespace: str) -> Ob
 
 
 class Owners:
-    """Looks up owners, and remembers them."""
+    """Looks up owners, at most `per_second` in the long run, and remembers them."""
 
-    def __init__(self, api: ApiClient) -> None:
+    def __init__(self, api: ApiClient, per_second: float = 50.0) -> None:
         self._api = api
+        self._bucket = TokenBucket(_BURST, per_second)
         self._known: OrderedDict[ObjectReference, ObjectReference | None] = OrderedDict()
         self._flights: SingleFlight[ObjectReference, ObjectReference | None] = SingleFlight()
 
     async def top(self, owner: ObjectReference) -> ObjectReference:
-        """The top of the chain of controllers that begins at `owner`.
+        """The top of the chain of controllers that begins at `owner`, which is asked for where it has a uid.
 
         It ends earlier where an object is gone, or is not the one that was referred to: anybody can write an owner
         reference. Raises ApiUnavailable, and ApiError where asking again may help.
@@ -76,7 +81,7 @@ class Owners:
 
     async def _above(self, owner: ObjectReference) -> ObjectReference | None:
         path = _LOOKED_UP.get((owner.api_version, owner.kind))
-        if path is None or not is_subdomain(owner.name) or not is_label(owner.namespace):
+        if path is None or not owner.uid or not is_subdomain(owner.name) or not is_label(owner.namespace):
             return None
         if owner in self._known:
             self._known.move_to_end(owner)
@@ -84,6 +89,7 @@ class Owners:
         return await self._flights.run(owner, lambda: self._look_up(owner, path))
 
     async def _look_up(self, owner: ObjectReference, path: str) -> ObjectReference | None:
+        await asyncio.sleep(self._bucket.reserve(time.monotonic()))
         try:
             raw = await self._api.get(path.format(owner.namespace, owner.name), accept=METADATA)
             meta = _decoder.decode(raw).metadata
@@ -93,9 +99,7 @@ class Owners:
             return None  # not remembered: it may be made, or allowed to be read, later
         except msgspec.DecodeError:
             return None
-        above = None
-        if owner.uid in ("", meta.uid):
-            above = controller_of(meta.owner_references, owner.namespace)
+        above = controller_of(meta.owner_references, owner.namespace) if owner.uid == meta.uid else None
         self._known[owner] = above
         if len(self._known) > MOST_KEPT:
             self._known.popitem(last=False)

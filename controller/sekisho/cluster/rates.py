@@ -19,6 +19,15 @@ class TokenBucket:
 
     def has_one(self, now: float) -> bool:
         """Whether there is a token to take at the monotonic time `now`."""
+        self._fill(now)
+        return self._tokens >= 1.0
+
+    def reserve(self, now: float) -> float:
+        """Take a token, be it one that is yet to come; gives the seconds until it is there."""
+        self._fill(now)
+        self._tokens -= 1.0
+        return max(0.0, -self._tokens / self._per_second)
+
+    def _fill(self, now: float) -> None:
         self._tokens = min(self._burst, self._tokens + max(0.0, now - self._at) * self._per_second)
         self._at = now
-        return self._tokens >= 1.0

@@ -1,16 +1,20 @@
 """What becomes of a verdict beside its answer: one line in the log, and an Event where the user looks."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Final
 
-from sekisho.admission import Outcome, waiver_lines
+from sekisho.admission import Outcome, Violation, waiver_lines, warning_lines
 from sekisho.admission.waivers import moment
-from sekisho.cluster.events import Denial, denial_of
+from sekisho.cluster.events import Occurrence, Reason, Statement, occurrence_of, statement
 from sekisho.cluster.logs import throttle
 from sekisho.cluster.owners import controller_of
 
 logger = logging.getLogger(__name__)
+
+REASONS: Final = (Reason.POD_DENIED, Reason.POD_WARNED, Reason.POD_DEFAULTED, Reason.WAIVER_USED)
+"""The Events that reviews can lead to."""
 
 LONGEST_MESSAGE = 2048
 LONGEST_NAME = 253
@@ -69,14 +73,48 @@ def log_waivers(outcome: Outcome) -> None:
     )
 
 
-def report_denial(outcome: Outcome, record: Callable[[Denial], None] | None) -> None:
-    """Log a denial, and `record` it for an Event where it is a verdict and no dry run. Log a waiver's use."""
+def report(
+    outcome: Outcome, record: Callable[[Occurrence], None] | None = None, reasons: Collection[Reason] = ()
+) -> None:
+    """Log a denial and the use of a waiver, and `record` Events for those of the `reasons`, unless it is a dry run."""
     if outcome.waived:
         log_waivers(outcome)
-    if not outcome.message:
+    if outcome.message:
+        log_denial(outcome)
+    if record is None:
         return
-    log_denial(outcome)
-    if record is not None and outcome.decision == "deny":
-        denial = denial_of(outcome.review, outcome.message, datetime.now(UTC))
-        if denial is not None:
-            record(denial)
+    for said in statements_of(outcome):
+        occurrence = occurrence_of(outcome.review, said, datetime.now(UTC)) if said.reason in reasons else None
+        if occurrence is not None:
+            record(occurrence)
+
+
+def statements_of(outcome: Outcome) -> Iterator[Statement]:
+    """What Events say of an outcome. Whoever applies a pod template reads its warnings then and there."""
+    if outcome.decision == "deny":
+        yield _stated(Reason.POD_DENIED, outcome.message, outcome.violations, "Deny")
+    if outcome.decision == "warn" and outcome.review.is_pod:
+        lines = warning_lines([v for v in outcome.violations if v.enforcement == "Warn"])
+        if lines:
+            yield _stated(Reason.POD_WARNED, "\n".join(lines), outcome.violations, "Warn")
+    if outcome.decision == "patch":
+        lines = tuple(f'policy "{policy}" filled in {", ".join(fields)}' for policy, fields in outcome.filled)
+        yield statement(Reason.POD_DEFAULTED, "\n".join(lines), [policy for policy, _ in outcome.filled])
+    if outcome.waived and outcome.review.is_pod:
+        yield statement(
+            Reason.WAIVER_USED,
+            "\n".join(waiver_lines(outcome.waived)),
+            (each.policy for each in outcome.waived),
+            (each.finding.control for each in outcome.waived),
+        )
+
+
+def _stated(reason: Reason, message: str, violations: Sequence[Violation], enforcement: str) -> Statement:
+    told = [violation for violation in violations if violation.enforcement == enforcement]
+    return statement(
+        reason,
+        message,
+        (policy for violation in told for policy in violation.policies),
+        (violation.finding.control for violation in told),
+        (violation.finding.fix for violation in told),
+    )

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from sekisho.cluster.events import Reason
+
 
 class Options(Struct, frozen=True):
     """The options of the process, parsed once; each is documented at the command line.
@@ -27,6 +29,8 @@ class Options(Struct, frozen=True):
     longest_waiver: int
     """How many days in the future a waiver may end."""
     replica: str
+    events: frozenset[Reason]
+    events_per_second: float
     drain_seconds: float
     log_level: str
 

@@ -15,21 +15,22 @@ from aiohttp.web_protocol import _RequestHandler
 from prometheus_client.core import Metric
 
 from sekisho.cluster.api import ApiClient, ConfigError
-from sekisho.cluster.events import EventRecorder
+from sekisho.cluster.events import Reason
 from sekisho.cluster.families import gauges
 from sekisho.cluster.owners import Owners
+from sekisho.cluster.recorder import EventRecorder
 from sekisho.cluster.replicas import ReplicaReporter
 from sekisho.policies import PolicySet
 from sekisho.webhook import supplies
 from sekisho.webhook.certificates import ServingCertificate
 from sekisho.webhook.clients import Handler, only_named
-from sekisho.webhook.denials import report_denial
+from sekisho.webhook.denials import report
 from sekisho.webhook.health import Health
 from sekisho.webhook.metrics import Metrics
 from sekisho.webhook.namespaces import Namespaces
 from sekisho.webhook.options import Options, StartError
 from sekisho.webhook.policy_reviews import PolicyReviews
-from sekisho.webhook.reviews import Reviews
+from sekisho.webhook.reviews import REFUSALS, Reviews
 from sekisho.webhook.supplies import Supply
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ IDLE_SECONDS = 180.0
 FINISH_SECONDS = 10.0
 """The time that requests in flight have to finish when the process stops."""
 BACKLOG = 1024
+_DECISIONS = {Reason.POD_DENIED: "deny", Reason.POD_WARNED: "warn", Reason.POD_DEFAULTED: "patch"}
+"""The decisions that lead to Events; what waivers let through is always reported."""
 _READY_POLL_SECONDS = 0.02
 
 # What breaks in a handler is answered and logged there; what is left for aiohttp to log are clients without manners.
@@ -109,7 +112,8 @@ class Process:
     def _judging_by_cluster(self, api: ApiClient) -> Reviews:
         options = self._options
         reflector, labels = supplies.labels_from_cluster(api)
-        recorder = EventRecorder(api, Owners(api), options.replica)
+        rate = options.events_per_second
+        recorder = EventRecorder(api, Owners(api, rate), options.replica, rate)
         reporter = ReplicaReporter(api, options.namespace, options.replica)
         loop = asyncio.get_running_loop()
         self._certificate.on_served = lambda key_id: loop.call_soon_threadsafe(reporter.report_authority, key_id)
@@ -117,7 +121,8 @@ class Process:
             PolicySet(()),
             Namespaces(api, reflector),
             self._metrics,
-            lambda outcome: report_denial(outcome, recorder.record),
+            lambda outcome: report(outcome, recorder.record, options.events),
+            REFUSALS | {_DECISIONS[reason] for reason in options.events & _DECISIONS.keys()},
         )
         reviews.clock = api.clock.now
         policies = supplies.policies_from_cluster(
@@ -132,7 +137,7 @@ class Process:
         return reviews
 
     def _judging_by_files(self) -> Reviews:
-        reviews = Reviews(PolicySet(()), None, self._metrics, lambda outcome: report_denial(outcome, None))
+        reviews = Reviews(PolicySet(()), None, self._metrics, report)
         if self._options.policy_dir is not None:
             self._needed.append(supplies.policies_from_folder(self._options.policy_dir, reviews.enforce))
         return reviews

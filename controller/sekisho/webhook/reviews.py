@@ -37,6 +37,8 @@ DEFAULT_SECONDS: Final = 10.0
 MOST_SECONDS: Final = 30.0
 MARGIN: Final = 0.9
 """The share of the timeout that is ours; the rest is the network's."""
+REFUSALS: Final = frozenset({"deny", "error"})
+"""The decisions that refuse."""
 
 Judge = Callable[[Review, PolicySet, Mapping[str, str] | None, Clock], Outcome]
 
@@ -75,7 +77,7 @@ def seconds_of(query: str) -> float:
 class Reviews:
     """Answers reviews by the policy set in `policies`, which may be replaced at any time.
 
-    `namespaces` is None without a cluster. `on_denial` gets each outcome that says no, or that a
+    `namespaces` is None without a cluster. `on_outcome` gets each outcome whose decision is one of `reported`, and what a
     waiver let through.
     """
 
@@ -84,7 +86,8 @@ class Reviews:
         policies: PolicySet,
         namespaces: Namespaces | None,
         metrics: Metrics,
-        on_denial: Callable[[Outcome], None],
+        on_outcome: Callable[[Outcome], None],
+        reported: frozenset[str] = REFUSALS,
     ) -> None:
         self.policies = policies
         self.is_draining = False
@@ -95,7 +98,8 @@ class Reviews:
         """What answers requests to other paths."""
         self._namespaces = namespaces
         self._metrics = metrics
-        self._on_denial = on_denial
+        self._on_outcome = on_outcome
+        self._reported = reported
         self._incoming = 0
         self._in_hand = 0
 
@@ -119,8 +123,8 @@ class Reviews:
             return rejection(error)
         outcome = await self._decide(endpoint, review, started)
         self._metrics.count(endpoint.name, outcome, time.perf_counter() - started)
-        if outcome.message or outcome.waived:
-            self._on_denial(outcome)
+        if outcome.decision in self._reported or outcome.waived:
+            self._on_outcome(outcome)
         response = web.Response(body=outcome.response, content_type=JSON)
         if self.is_draining:
             response.force_close()

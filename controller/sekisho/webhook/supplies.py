@@ -11,8 +11,8 @@ from msgspec import Struct
 from prometheus_client.core import Metric
 
 from sekisho.cluster.api import ApiClient
-from sekisho.cluster.events import EventRecorder
 from sekisho.cluster.families import counters, gauges
+from sekisho.cluster.recorder import EventRecorder
 from sekisho.cluster.reflector import Reflector
 from sekisho.policies import Policy, PolicyError, PolicySet, PolicyWaiver, Problem, read_policies
 from sekisho.webhook.certificates import (
@@ -190,9 +190,9 @@ def events(recorder: EventRecorder) -> Supply:
         yield counters("sekisho_events_sent", "Events written, and their series.", (), {(): recorder.sent})
         yield counters(
             "sekisho_events_dropped",
-            "Denials without an Event, by reason.",
+            "Occurrences that no Event tells of, by reason.",
             ("reason",),
-            {(reason,): count for reason, count in {"queue": 0, **recorder.dropped}.items()},
+            {(reason,): count for reason, count in recorder.dropped.items()},
         )
 
     return Supply("Events", recorder.run, families=families)

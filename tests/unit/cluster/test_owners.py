@@ -63,12 +63,11 @@ async def api(objects: Objects) -> AsyncIterator[ApiClient]:
 @pytest.mark.parametrize(
     ("owner", "top"),
     [
-        (reference("ReplicaSet", "web-1"), reference("Deployment", "web", "uid-web")),
         (reference("ReplicaSet", "web-1", "r"), reference("Deployment", "web", "uid-web")),
-        (reference("Job", "tick-1", "", "batch/v1"), reference("CronJob", "tick", "uid-tick", "batch/v1")),
-        (reference("ReplicaSet", "roll-1"), reference("Rollout", "roll", "uid-roll", "argoproj.io/v1alpha1")),
-        (reference("Job", "alone", "", "batch/v1"), reference("Job", "alone", "", "batch/v1")),
-        (reference("ReplicaSet", "gone"), reference("ReplicaSet", "gone")),
+        (reference("Job", "tick-1", "j", "batch/v1"), reference("CronJob", "tick", "uid-tick", "batch/v1")),
+        (reference("ReplicaSet", "roll-1", "r"), reference("Rollout", "roll", "uid-roll", "argoproj.io/v1alpha1")),
+        (reference("Job", "alone", "j", "batch/v1"), reference("Job", "alone", "j", "batch/v1")),
+        (reference("ReplicaSet", "gone", "g"), reference("ReplicaSet", "gone", "g")),
         (reference("ReplicaSet", "web-1", "another"), reference("ReplicaSet", "web-1", "another")),
     ],
 )
@@ -83,12 +82,13 @@ async def test_chain_of_controllers_is_followed_to_its_top(
     [
         reference("StatefulSet", "db"),
         reference("DaemonSet", "agent"),
-        reference("Widget", "w", "", "example.com/v1"),
-        reference("ReplicaSet", "../../../secrets/s"),
-        reference("ReplicaSet", "web-1/status"),
-        reference("ReplicaSet", "a" * 300),
-        reference("ReplicaSet", ""),
-        reference("ReplicaSet", "web-1", version="extensions/v1beta1"),
+        reference("Widget", "w", "u", "example.com/v1"),
+        reference("ReplicaSet", "web-1"),
+        reference("ReplicaSet", "../../../secrets/s", "u"),
+        reference("ReplicaSet", "web-1/status", "u"),
+        reference("ReplicaSet", "a" * 300, "u"),
+        reference("ReplicaSet", "", "u"),
+        reference("ReplicaSet", "web-1", "r", "extensions/v1beta1"),
     ],
 )
 async def test_other_owners_are_taken_from_the_reference_and_nothing_is_asked(
@@ -101,13 +101,13 @@ async def test_other_owners_are_taken_from_the_reference_and_nothing_is_asked(
 async def test_circle_of_owners_ends(api: ApiClient, objects: Objects) -> None:
     objects.put("/apis/apps/v1/namespaces/ns/replicasets/a", "uid-a", ("apps/v1", "ReplicaSet", "b"))
     objects.put("/apis/apps/v1/namespaces/ns/replicasets/b", "uid-b", ("apps/v1", "ReplicaSet", "a"))
-    assert (await Owners(api).top(reference("ReplicaSet", "a"))).kind == "ReplicaSet"
+    assert (await Owners(api).top(reference("ReplicaSet", "a", "uid-a"))).kind == "ReplicaSet"
     assert len(objects.asked) <= 4
 
 
 async def test_answer_is_remembered_and_asked_once_at_a_time(api: ApiClient, objects: Objects) -> None:
     owners = Owners(api)
-    owner = reference("ReplicaSet", "web-1")
+    owner = reference("ReplicaSet", "web-1", "r")
     tops = await asyncio.gather(*(owners.top(owner) for _ in range(20)))
     assert {top.name for top in tops} == {"web"}
     await owners.top(owner)
@@ -118,18 +118,18 @@ async def test_memory_is_bounded(api: ApiClient, objects: Objects, monkeypatch: 
     monkeypatch.setattr(module, "MOST_KEPT", 2)
     owners = Owners(api)
     for name in ("web-1", "roll-1"):
-        await owners.top(reference("ReplicaSet", name))
-    await owners.top(reference("Job", "alone", "", "batch/v1"))
+        await owners.top(reference("ReplicaSet", name, "r"))
+    await owners.top(reference("Job", "alone", "j", "batch/v1"))
     assert len(objects.asked) == 3
-    await owners.top(reference("ReplicaSet", "roll-1"))
+    await owners.top(reference("ReplicaSet", "roll-1", "r"))
     assert len(objects.asked) == 3
-    await owners.top(reference("ReplicaSet", "web-1"))
+    await owners.top(reference("ReplicaSet", "web-1", "r"))
     assert len(objects.asked) == 4
 
 
 async def test_what_could_not_be_asked_is_asked_again(api: ApiClient, objects: Objects) -> None:
     owners = Owners(api)
-    owner = reference("ReplicaSet", "web-1")
+    owner = reference("ReplicaSet", "web-1", "r")
     objects.status = 403
     assert await owners.top(owner) == owner
     objects.status = 503

@@ -265,6 +265,8 @@ def problem(folder: Path, **changes: Any) -> str:
         policy_dir=folder / "policies",
         longest_waiver=90,
         replica="local",
+        events=frozenset(),
+        events_per_second=50,
         drain_seconds=0,
         log_level="info",
     )
@@ -303,6 +305,8 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         (("--policy-dir=a",), "--policy-dir asks nothing of a cluster"),
         (("--port=70000",), "--port"),
         (("--log-level=loud",), "--log-level"),
+        (("--events=PodDenied,PodEaten",), "'PodEaten' is not one of PodDenied, PodWarned, PodDefaulted, WaiverUsed."),
+        (("--events-per-second=0",), "--events-per-second"),
     ],
 )
 def test_options_that_make_no_sense_are_told(options: tuple[str, ...], said: str) -> None:

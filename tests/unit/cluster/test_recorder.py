@@ -1,0 +1,349 @@
+"""The recorder of Events, writing to a server that keeps the API server's rules for them."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from aiohttp import web
+from collection_server import serving
+
+from sekisho.cluster import recorder as module
+from sekisho.cluster.events import Occurrence, Reason, statement
+from sekisho.cluster.owners import ObjectReference, Owners
+from sekisho.cluster.recorder import EventRecorder
+
+NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
+SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+NOTE = 'policy "restricted" refuses container "app". Fix: do not. [privileged]'
+IMMUTABLE = ("note", "reason", "type", "action", "regarding", "related", "reportingController", "reportingInstance")
+
+
+class EventServer:
+    """Events by path, and ReplicaSets that a Deployment owns each. Refuses what the API server would refuse."""
+
+    def __init__(self) -> None:
+        self.events: dict[str, dict[str, Any]] = {}
+        self.requests: list[str] = []
+        self.status = 0
+        self.lose_answers = False
+        """Whether an Event is stored and the client is not told."""
+        self.stuck = asyncio.Event()
+        """Until it is set, the look-up of a ReplicaSet named stuck-… has no answer."""
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        name = request.path.split("/")[-1]
+        self.requests.append(f"{request.method} {name}")
+        if self.status:
+            return web.json_response({"message": "no"}, status=self.status)
+        if request.path.startswith("/apis/apps/v1/namespaces/ns/replicasets/"):
+            if name.startswith("stuck-"):
+                await self.stuck.wait()
+            above = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name.rpartition("-")[0], "uid": "d"}
+            meta = {"uid": f"uid-{name}", "ownerReferences": [above | {"controller": True}]}
+            return web.json_response({"metadata": meta})
+        if request.method == "POST":
+            event = await request.json()
+            problem = wrong(event, request.path)
+            if problem:
+                return web.json_response({"message": problem}, status=422)
+            path = f"{request.path}/{event['metadata']['name']}"
+            if path in self.events:
+                return web.json_response({"message": "already exists"}, status=409)
+            self.events[path] = event
+            if self.lose_answers:
+                assert request.transport is not None
+                request.transport.abort()
+            return web.json_response(event, status=201)
+        found = self.events.get(request.path)
+        if request.method != "PATCH" or found is None:
+            return web.json_response({"message": "not found"}, status=404)
+        patch = await request.json()
+        assert patch.keys() == {"series"}
+        found["series"] = patch["series"]
+        return web.json_response(found)
+
+    @property
+    def all(self) -> list[dict[str, Any]]:
+        return list(self.events.values())
+
+    @property
+    def told(self) -> int:
+        """How many occurrences the Events tell of."""
+        return sum(event.get("series", {}).get("count", 1) for event in self.all)
+
+    @property
+    def writes(self) -> int:
+        return sum(request.startswith(("POST", "PATCH")) for request in self.requests)
+
+
+def wrong(event: dict[str, Any], path: str) -> str:
+    """The rules of pkg/apis/core/validation/events.go."""
+    namespace = event["metadata"]["namespace"]
+    checks = {
+        "path": path == f"/apis/events.k8s.io/v1/namespaces/{namespace}/events",
+        "name": SUBDOMAIN.fullmatch(event["metadata"]["name"]) and len(event["metadata"]["name"]) <= 253,
+        "eventTime": re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", event["eventTime"]),
+        "type": event["type"] in ("Normal", "Warning"),
+        "regarding.namespace": event["regarding"].get("namespace") == namespace,
+        "reportingController": event["reportingController"],
+        "reportingInstance": 0 < len(event["reportingInstance"]) <= 128,
+        "action": 0 < len(event["action"]) <= 128,
+        "reason": 0 < len(event["reason"]) <= 128,
+        "note": len(event["note"].encode()) <= 1024,
+        "series": "series" not in event or event["series"]["count"] >= 2,
+        "fields": not event.keys() & {"source", "firstTimestamp", "lastTimestamp", "count"},
+    }
+    return ", ".join(name for name, fine in checks.items() if not fine)
+
+
+def denial(name: str, note: str = NOTE, kind: str = "Pod", seconds: int = 0, **rest: Any) -> Occurrence:
+    """The denial of a bare pod, or of a pod of a ReplicaSet."""
+    version, uid = ("apps/v1", f"uid-{name}") if kind == "ReplicaSet" else ("v1", "")
+    said = statement(Reason.POD_DENIED, note, **rest)
+    return Occurrence(ObjectReference(version, kind, name, "ns", uid), None, said, NOW + timedelta(seconds=seconds))
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WRITE_SECONDS", 0.01)
+    monkeypatch.setattr(module, "_MOST_BACKOFF", 0.02)
+
+
+@pytest.fixture
+def server() -> EventServer:
+    return EventServer()
+
+
+@asynccontextmanager
+async def recording(server: EventServer, per_second: float = 1e6) -> AsyncIterator[EventRecorder]:
+    async with serving(server, "/{path:.*}") as api:
+        recorder = EventRecorder(api, Owners(api, per_second), "replica-1", per_second)
+        task = asyncio.create_task(recorder.run())
+        try:
+            yield recorder
+            assert not task.done()
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+
+
+def dropped(recorder: EventRecorder) -> dict[str, int]:
+    return {reason: count for reason, count in recorder.dropped.items() if count}
+
+
+async def test_pod_of_a_deployment_is_told_on_the_deployment(server: EventServer) -> None:
+    async with recording(server) as recorder:
+        recorder.record(denial("web-1", kind="ReplicaSet"))
+        await until(lambda: bool(server.events))
+        await until(lambda: recorder.sent == 1)
+    (event,) = server.all
+    owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "namespace": "ns", "uid": "d"}
+    assert event["regarding"] == owner
+    assert event["note"] == NOTE
+
+
+async def test_repeats_are_one_series_and_one_look_up(server: EventServer) -> None:
+    async with recording(server) as recorder:
+        for second in range(30):
+            recorder.record(denial("web-1", kind="ReplicaSet", seconds=second))
+        await until(lambda: server.told == 30)
+        recorder.record(denial("web-1", kind="ReplicaSet", seconds=30))
+        await until(lambda: server.told == 31)
+    (event,) = server.all
+    assert event["series"] == {"count": 31, "lastObservedTime": "2026-11-23T12:00:30.123456Z"}
+    assert server.requests == ["GET web-1", "POST events", f"PATCH {event['metadata']['name']}"]
+    assert not dropped(recorder)
+
+
+async def test_new_replica_set_of_the_same_deployment_goes_on_with_the_series(server: EventServer) -> None:
+    async with recording(server) as recorder:
+        recorder.record(denial("web-1", kind="ReplicaSet"))
+        await until(lambda: server.told == 1)
+        recorder.record(denial("web-2", kind="ReplicaSet"))
+        await until(lambda: server.told == 2)
+    assert len(server.events) == 1
+
+
+async def test_whatever_is_said_anew_is_another_event(server: EventServer) -> None:
+    """Else whoever has put half of it right reads the old text: the API server lets no note change."""
+    async with recording(server) as recorder:
+        recorder.record(denial("a"))
+        recorder.record(denial("a", "something else is wrong"))
+        recorder.record(denial("a", controls=["privileged"]))
+        recorder.record(denial("a", policies=["restricted"]))
+        recorder.record(denial("b"))
+        recorder.record(denial("b"))
+        await until(lambda: server.told == 6)
+    assert len(server.events) == 5
+
+
+async def test_series_whose_event_is_gone_begins_another(server: EventServer) -> None:
+    async with recording(server) as recorder:
+        recorder.record(denial("a"))
+        await until(lambda: recorder.sent == 1)
+        server.events.clear()
+        recorder.record(denial("a"))
+        await until(lambda: bool(server.events))
+    assert server.all[0]["series"]["count"] == 2
+
+
+async def test_storm_from_many_owners_tells_all_of_them_of_everything(server: EventServer) -> None:
+    async with recording(server) as recorder:
+        for _ in range(100):
+            for owner in range(200):
+                recorder.record(denial(f"web{owner}-1", kind="ReplicaSet"))
+        await until(lambda: server.told == 20_000)
+    assert {event["regarding"]["name"] for event in server.all} == {f"web{owner}" for owner in range(200)}
+    assert server.writes == 200
+    assert not dropped(recorder)
+
+
+async def test_count_of_owners_whose_event_is_written_waits_behind_new_owners(
+    server: EventServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_WORKERS", 1)
+    async with recording(server, per_second=200) as recorder:
+        recorder.record(denial("old"))
+        await until(lambda: recorder.sent == 1)
+        for number in range(10):
+            recorder.record(denial("old"))
+            recorder.record(denial(f"new-{number}"))
+        await until(lambda: server.told == 21)
+    assert [request.split()[0] for request in server.requests][-1] == "PATCH"
+    assert sum(request.startswith("PATCH") for request in server.requests) <= 2
+
+
+async def test_owner_that_cannot_be_looked_up_holds_up_nobody(
+    server: EventServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK_UP_SECONDS", (0.02, 0.05))
+    async with recording(server) as recorder:
+        for number in range(50):
+            recorder.record(denial(f"stuck-{number}", kind="ReplicaSet"))
+        for number in range(50):
+            recorder.record(denial(f"fine{number}-1", kind="ReplicaSet"))
+        await until(lambda: len(server.events) == 50)
+        assert all(event["regarding"]["name"].startswith("fine") for event in server.all)
+        server.stuck.set()
+        await until(lambda: server.told == 100)
+    assert not dropped(recorder)
+
+
+async def test_owner_may_begin_so_many_events_and_others_still_can(server: EventServer) -> None:
+    async with recording(server) as recorder:
+        for number in range(40):
+            recorder.record(denial("noisy", f"message {number}"))
+        recorder.record(denial("quiet"))
+        await until(lambda: any(event["regarding"]["name"] == "quiet" for event in server.all))
+    assert len(server.events) == 11
+    assert dropped(recorder) == {"owner_rate": 30}
+
+
+async def test_entries_are_bounded_while_the_server_is_away_and_are_written_when_it_is_back(
+    server: EventServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_ENTRIES", 5)
+    server.status = 503
+    async with recording(server) as recorder:
+        for number in range(8):
+            for _ in range(3):
+                recorder.record(denial(f"web{number}-1", kind="ReplicaSet"))
+        await until(lambda: len(server.requests) > 20)
+        assert dropped(recorder) == {"queue": 9}
+        assert not server.events
+        server.status = 0
+        await until(lambda: server.told == 15)
+    assert len(server.events) == 5
+
+
+async def test_series_are_bounded_and_what_rests_makes_room(
+    server: EventServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_SERIES", 5)
+    async with recording(server) as recorder:
+        for number in range(20):
+            recorder.record(denial(f"pod-{number}"))
+            await until(lambda: len(server.events) == number + 1)  # noqa: B023
+        await until(lambda: recorder.sent == 20)
+        server.status = 503
+        for number in range(8):
+            recorder.record(denial(f"other-{number}"))
+        await until(lambda: recorder.dropped["queue"] == 3)
+        server.status = 0
+        await until(lambda: len(server.events) == 25)
+
+
+async def test_event_whose_answer_was_lost_is_there_once_and_counts_on(server: EventServer) -> None:
+    server.lose_answers = True
+    async with recording(server) as recorder:
+        recorder.record(denial("a"))
+        await until(lambda: bool(server.events))
+        recorder.record(denial("a"))
+        await until(lambda: server.told == 2)
+    assert len(server.events) == 1
+
+
+@pytest.mark.parametrize("status", [403, 404, 422])
+async def test_what_the_server_does_not_want_is_counted_and_harms_nothing_else(
+    server: EventServer, status: int
+) -> None:
+    server.status = status
+    async with recording(server) as recorder:
+        recorder.record(denial("a"))
+        recorder.record(denial("a"))
+        await until(lambda: recorder.dropped["refused"] == 2)
+        server.status = 0
+        recorder.record(denial("a"))
+        await until(lambda: len(server.events) == 1)
+
+
+async def test_defect_loses_one_event_and_nothing_else(server: EventServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    genuine = module.event_of
+
+    def defective(occurrence: Occurrence, *rest: Any) -> Any:
+        if occurrence.regarding.name == "a":
+            raise ZeroDivisionError
+        return genuine(occurrence, *rest)
+
+    monkeypatch.setattr(module, "event_of", defective)
+    async with recording(server) as recorder:
+        recorder.record(denial("a"))
+        recorder.record(denial("b"))
+        await until(lambda: bool(server.events) and recorder.dropped["error"] == 1)
+    assert dropped(recorder) == {"error": 1}
+
+
+async def test_what_is_recorded_is_still_written_when_the_process_stops(
+    server: EventServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WRITE_SECONDS", 3600.0)
+    async with recording(server) as recorder:
+        recorder.record(denial("a"))
+        await until(lambda: recorder.sent == 1)
+        recorder.record(denial("a"))
+        recorder.record(denial("web-1", kind="ReplicaSet"))
+    assert server.told == 3
+    assert not dropped(recorder)
+
+
+async def test_stopping_is_bounded_when_the_server_is_away(
+    server: EventServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FLUSH_SECONDS", 0.05)
+    server.status = 503
+    async with recording(server, per_second=50) as recorder:
+        recorder.record(denial("a"))
+        recorder.record(denial("a"))
+        await until(lambda: bool(server.requests))
+    assert dropped(recorder) == {"stopped": 2}
