@@ -12,6 +12,7 @@ import click
 _COMMANDS = {
     "check": "sekisho.cli.check",
     "controller": "sekisho.cli.controller",
+    "denials": "sekisho.cli.denials",
     "explain": "sekisho.cli.explain",
     "fix": "sekisho.cli.fix",
     "migrate": "sekisho.cli.migrate",

@@ -88,6 +88,11 @@ class ApiClient:
         """
         return ApiClient(await load_config(kubeconfig), kubeconfig, may_write)
 
+    @property
+    def namespace(self) -> str:
+        """The namespace that the kubeconfig's context, or the service account, is in."""
+        return self._config.namespace
+
     async def close(self) -> None:
         """Close every connection."""
         await self._session.close()

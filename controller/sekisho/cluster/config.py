@@ -23,6 +23,8 @@ class ApiConfig(msgspec.Struct, frozen=True):
     tls: ssl.SSLContext | bool
     server_name: str | None = None
     proxy: str | None = None
+    namespace: str = "default"
+    """The namespace that the kubeconfig's context, or the service account, is in."""
     tls_files: tuple[tuple[str, int], ...] = ()
     """The files that `tls` was built from, each with its modification time."""
 
@@ -39,46 +41,49 @@ async def load_config(kubeconfig: Path | None, previous: ApiConfig | None = None
     environment = os.environ.get("KUBECONFIG", "")
     default = Path.home() / ".kube/config"
     if kubeconfig is not None:
-        loaded = await _from_files(str(kubeconfig), str(kubeconfig))
+        loaded, namespace = await _from_files(str(kubeconfig), str(kubeconfig))
     elif environment:
-        loaded = await _from_files(environment, f"KUBECONFIG ({environment})")
+        loaded, namespace = await _from_files(environment, f"KUBECONFIG ({environment})")
     elif os.environ.get(incluster_config.SERVICE_HOST_ENV_NAME):
-        loaded = _from_service_account()
+        loaded, namespace = _from_service_account()
     elif default.exists():
-        loaded = await _from_files(str(default), str(default))
+        loaded, namespace = await _from_files(str(default), str(default))
     else:
         raise ConfigError(
             "no Kubernetes configuration found; looked for --kubeconfig (not given), KUBECONFIG (not set), "
             f"the service account in {SERVICE_ACCOUNT} ({incluster_config.SERVICE_HOST_ENV_NAME} not set) "
             f"and {default} (no such file)"
         )
-    return _config_of(loaded, previous)
+    return _config_of(loaded, namespace, previous)
 
 
-async def _from_files(paths: str, name: str) -> Configuration:
+async def _from_files(paths: str, name: str) -> tuple[Configuration, str]:
     files = [Path(path) for path in paths.split(os.pathsep) if path]
     if not any(file.exists() for file in files):
         raise ConfigError(f"kubeconfig {name}: no such file")
     loaded = Configuration()
     try:
-        await kube_config.load_kube_config(  # type: ignore[no-untyped-call]
+        loader = await kube_config.load_kube_config(  # type: ignore[no-untyped-call]
             paths, client_configuration=loaded, persist_config=False
         )
+        namespace = str(loader.current_context["context"].get("namespace") or "default")
     except Exception as error:  # a malformed file trips the loader as KeyError, TypeError, YAMLError …
         raise ConfigError(f"kubeconfig {name}: {_one_line(error)}") from error
-    return loaded
+    return loaded, namespace
 
 
-def _from_service_account() -> Configuration:
+def _from_service_account() -> tuple[Configuration, str]:
     loaded = Configuration()
     try:
         incluster_config.load_incluster_config(loaded)  # type: ignore[no-untyped-call]
+        file = SERVICE_ACCOUNT / "namespace"
+        namespace = file.read_text().strip() if file.exists() else "default"
     except (ConfigException, OSError, ValueError) as error:
         raise ConfigError(f"service account in {SERVICE_ACCOUNT}: {_one_line(error)}") from error
-    return loaded
+    return loaded, namespace
 
 
-def _config_of(loaded: Configuration, previous: ApiConfig | None) -> ApiConfig:
+def _config_of(loaded: Configuration, namespace: str, previous: ApiConfig | None) -> ApiConfig:
     token = loaded.api_key.get("BearerToken")
     try:
         tls_files = tuple(
@@ -96,6 +101,7 @@ def _config_of(loaded: Configuration, previous: ApiConfig | None) -> ApiConfig:
         tls=tls,
         server_name=loaded.tls_server_name,
         proxy=loaded.proxy,
+        namespace=namespace,
         tls_files=tls_files,
     )
 

@@ -1,0 +1,243 @@
+"""`sekisho denials`: what was refused in a cluster, by whose fault, how often, and what would pass."""
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import click
+import msgspec
+from msgspec import Struct
+
+from sekisho.cli.reports.wording import printable
+from sekisho.cli.terminal import write
+from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable, ConfigError
+from sekisho.cluster.denials import SELECTOR, Denial, denials_of, kinds_called, list_denials
+from sekisho.cluster.events import Event, decode_event, events_path
+from sekisho.cluster.names import is_label
+from sekisho.cluster.reflector import Reflector
+
+_COLUMNS: Final = ("AGE", "NAMESPACE", "OWNER", "COUNT", "POLICIES", "CONTROLS", "FIX")
+_NARROWEST: Final = (5, 12, 28, 5, 20, 28, 0)
+"""The columns of a watch, which cannot know what is to come, have at least these widths."""
+_UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+
+
+class _DenialsError(Exception):
+    """The command cannot do what it was asked; the message is one line for its user."""
+
+
+class _Query(Struct, frozen=True):
+    """Which Events: of one namespace or of all (None), and the field selector."""
+
+    namespace: str | None
+    selector: str
+    asked: str
+    """The same in words."""
+
+
+class _Access(Struct, frozen=True):
+    allowed: bool = False
+
+
+class _AccessReview(Struct, frozen=True):
+    status: _Access = _Access()
+
+
+@click.command()
+@click.option("-n", "--namespace", help="The namespace to look at; without it, that of the kubeconfig's context.")
+@click.option("-A", "--all-namespaces", is_flag=True, help="Look at all namespaces.")
+@click.option("--owner", metavar="KIND/NAME", help="Only what regards this object, such as deployment/web.")
+@click.option("-w", "--watch", is_flag=True, help="Go on and show each denial as it happens, until Ctrl-C.")
+@click.option(
+    "-o", "--output", type=click.Choice(("table", "json")), default="table", show_default=True, help="What is written."
+)
+@click.option(
+    "--kubeconfig",
+    type=click.Path(path_type=Path),
+    help="How to reach the cluster. Without it: KUBECONFIG, the pod's service account, ~/.kube/config.",
+)
+def denials(
+    namespace: str | None,
+    all_namespaces: bool,
+    owner: str | None,
+    watch: bool,
+    output: str,
+    kubeconfig: Path | None,
+) -> None:
+    """Show what was refused in the cluster, the latest last.
+
+    Reads the Events that the webhook writes, which a cluster keeps for an hour after the last repeat. An owner is what
+    the pods belong to: a Deployment, a CronJob, the pod itself where it belongs to nothing.
+    """
+
+    async def run(api: ApiClient) -> None:
+        query = await _query(api, namespace, owner, all_namespaces=all_namespaces)
+        if watch:
+            await _follow(api, query, _Lines(as_json=output == "json"))
+        found = await _list(api, query)
+        if output == "json":
+            write(json.dumps({"denials": msgspec.to_builtins(found)}, indent=2, ensure_ascii=False) + "\n")
+        elif found:
+            _show(found)
+        if not found:
+            click.echo(f"no denials {query.asked}", err=True)
+
+    try:
+        asyncio.run(_connected(kubeconfig, run))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except _DenialsError as error:
+        click.echo(f"error: {printable(str(error))}", err=True)
+        sys.exit(2)
+
+
+async def _connected(kubeconfig: Path | None, run: Callable[[ApiClient], Coroutine[Any, Any, None]]) -> None:
+    try:
+        api = await ApiClient.connect(kubeconfig)
+    except ConfigError as error:
+        raise _DenialsError(str(error)) from None
+    try:
+        await run(api)
+    except ApiUnavailable as error:
+        raise _DenialsError(f"the API server does not answer: {error}") from None
+    except ApiError as error:
+        raise _DenialsError(str(error)) from None
+    except msgspec.DecodeError as error:
+        raise _DenialsError(f"the API server's answer makes no sense: {error}") from None
+    finally:
+        await api.close()
+
+
+async def _query(api: ApiClient, namespace: str | None, owner: str | None, *, all_namespaces: bool) -> _Query:
+    where = None if all_namespaces else namespace or api.namespace
+    if where is not None and not is_label(where):
+        raise _DenialsError(f"--namespace {where}: not the name of a namespace")
+    asked = "in any namespace" if where is None else f"in namespace {where}"
+    if owner is None:
+        return _Query(where, SELECTOR, asked)
+    kind, slash, name = owner.partition("/")
+    if not (kind and slash and name) or not set(name).isdisjoint(",=!\\/"):
+        raise _DenialsError(f"--owner {owner}: expected KIND/NAME, such as deployment/web")
+    kinds = await kinds_called(api, kind)
+    if not kinds:
+        raise _DenialsError(f"--owner {owner}: the cluster knows no kind called {kind}")
+    return _Query(where, f"{SELECTOR},regarding.kind={kinds[0]},regarding.name={name}", f"of {owner} {asked}")
+
+
+async def _list(api: ApiClient, query: _Query) -> list[Denial]:
+    return await list_denials(api, query.namespace, query.selector)
+
+
+async def _follow(api: ApiClient, query: _Query, lines: "_Lines") -> NoReturn:
+    """Show what there is, and then each change, until cancelled."""
+    await _may_watch(api, query)
+    logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")  # why there is a pause, if there is one
+    changes: asyncio.Queue[list[Denial]] = asyncio.Queue()
+
+    def change(events: Mapping[str, Event]) -> None:
+        changes.put_nowait(denials_of(events.values()))
+
+    reflector = Reflector(
+        api, events_path(query.namespace), decode_event, on_change=change, field_selector=query.selector
+    )
+    following = asyncio.create_task(reflector.run())
+    try:
+        while True:
+            lines.show(await changes.get())
+    finally:
+        following.cancel()
+
+
+async def _may_watch(api: ApiClient, query: _Query) -> None:
+    """Raises ApiError where the watch, which would be tried for ever, is not allowed."""
+    await _list(api, query)
+    attributes = {"namespace": query.namespace or "", "verb": "watch", "group": "events.k8s.io", "resource": "events"}
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": attributes},
+    }
+    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    answer = msgspec.json.decode(await api.create(path, msgspec.json.encode(review)), type=_AccessReview)
+    if not answer.status.allowed:
+        raise _DenialsError(f"you may list Events {query.asked} and not watch them: leave out --watch")
+
+
+class _Lines:
+    """Writes denials one a line as they change; plain text, for a watch has no end to align to."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._seen: dict[tuple[str, ...], int] = {}
+        self._widths: Sequence[int] = ()
+
+    def show(self, found: Sequence[Denial]) -> None:
+        """Write those that are new, or happened again."""
+        news = [denial for denial in found if self._seen.get(denial.key, 0) < denial.count]
+        self._seen = {denial.key: denial.count for denial in found}
+        if self._as_json:
+            write("".join(f"{msgspec.json.encode(denial).decode()}\n" for denial in news))
+        else:
+            rows = [_row(denial) for denial in news]
+            if not self._widths:
+                self._widths = list(map(max, _widths([_COLUMNS, *rows]), _NARROWEST))
+                rows.insert(0, _COLUMNS)
+            write(_aligned(rows, self._widths))
+        sys.stdout.flush()
+
+
+def _show(found: Iterable[Denial]) -> None:
+    """A table: with rich on a terminal, aligned text elsewhere."""
+    rows = [_row(denial) for denial in found]
+    if not sys.stdout.isatty():
+        write(_aligned([_COLUMNS, *rows], _widths([_COLUMNS, *rows])))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in _COLUMNS:
+        table.add_column(column, justify="right" if column == "COUNT" else "left", no_wrap=column in ("AGE", "COUNT"))
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)
+
+
+def _row(denial: Denial) -> tuple[str, ...]:
+    owner = f"{denial.owner.kind}/{denial.owner.name}"
+    cells = (
+        _age(denial.last_seen),
+        denial.namespace,
+        owner,
+        str(denial.count),
+        ",".join(denial.policies) or "-",
+        ",".join(denial.controls) or "-",
+        "; ".join(denial.fixes) or "-",
+    )
+    return tuple(map(printable, cells))
+
+
+def _age(moment: datetime) -> str:
+    """How long ago, in the two largest units."""
+    left = max(0, int((datetime.now(UTC) - moment).total_seconds()))
+    parts: list[str] = []
+    for unit, seconds in _UNITS:
+        if left >= seconds or (parts and left):
+            parts.append(f"{left // seconds}{unit}")
+            left %= seconds
+    return "".join(parts[:2]) or "0s"
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+
+def _aligned(rows: Iterable[Sequence[str]], widths: Sequence[int]) -> str:
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "".join(f"{line}\n" for line in lines)

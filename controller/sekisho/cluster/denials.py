@@ -1,0 +1,184 @@
+"""Denials, read back from the Events about them, and the owners that one may ask for."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from sekisho.cluster.api import ApiClient
+from sekisho.cluster.events import (
+    CONTROLLER,
+    CONTROLS_ANNOTATION,
+    FIXES_ANNOTATION,
+    POLICIES_ANNOTATION,
+    Event,
+    Reason,
+    decode_event,
+    events_path,
+)
+from sekisho.cluster.reflector import PAGE
+
+SELECTOR: Final = f"reportingController={CONTROLLER},reason={Reason.POD_DENIED.value}"
+_DISCOVERY: Final = ",".join(
+    f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList" for version in ("v2", "v2beta1")
+)
+
+
+class Owner(Struct, frozen=True, rename="camel"):
+    """Whose pods were refused."""
+
+    api_version: str
+    kind: str
+    name: str
+
+
+class Denial(Struct, frozen=True, rename="camel"):
+    """What was refused, how often, why, and what would pass.
+
+    `fixes` are those of the first controls only; the note has a line a problem, as far as it fits. Times are in UTC.
+    """
+
+    namespace: str
+    owner: Owner
+    policies: list[str]
+    controls: list[str]
+    fixes: list[str]
+    count: int
+    first_seen: datetime
+    last_seen: datetime
+    note: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What makes two reports of it, by several replicas of the webhook, the same denial."""
+        owner = self.owner
+        return (self.namespace, owner.api_version, owner.kind, owner.name, *self.policies, *self.controls, self.note)
+
+
+class _ListMeta(Struct, frozen=True):
+    continue_: str = msgspec.field(default="", name="continue")
+
+
+class _List(Struct, frozen=True):
+    metadata: _ListMeta
+    items: list[msgspec.Raw] | None = None
+
+
+class _Kind(Struct, frozen=True):
+    kind: str = ""
+    group: str = ""
+
+
+class _Resource(Struct, frozen=True, rename="camel"):
+    resource: str = ""
+    singular_resource: str = ""
+    short_names: list[str] | None = None
+    response_kind: _Kind | None = None
+
+
+class _Version(Struct, frozen=True):
+    resources: list[_Resource] | None = None
+
+
+class _Named(Struct, frozen=True):
+    name: str = ""
+
+
+class _Group(Struct, frozen=True):
+    metadata: _Named = _Named()
+    versions: list[_Version] | None = None
+
+
+class _Groups(Struct, frozen=True):
+    items: list[_Group] | None = None
+
+
+_list_decoder = msgspec.json.Decoder(_List)
+_groups_decoder = msgspec.json.Decoder(_Groups)
+
+
+async def list_denials(api: ApiClient, namespace: str | None, selector: str) -> list[Denial]:
+    """The denials of a namespace, or of all, whose Events match. Raises ApiError, ApiUnavailable."""
+    params = {"fieldSelector": selector, "limit": str(PAGE)}
+    events: list[Event] = []
+    while True:
+        page = _list_decoder.decode(await api.get(events_path(namespace), params))
+        for raw in page.items or ():
+            try:
+                events.append(decode_event(raw))
+            except msgspec.DecodeError:  # an Event that somebody else wrote in this controller's name
+                continue
+        if not page.metadata.continue_:
+            return denials_of(events)
+        params["continue"] = page.metadata.continue_
+
+
+def denials_of(events: Iterable[Event]) -> list[Denial]:
+    """The denials that Events tell of, the latest last: what several replicas report of the same is one."""
+    found: dict[tuple[str, ...], Denial] = {}
+    for event in events:
+        denial = _denial_of(event)
+        if denial is None:
+            continue
+        known = found.get(denial.key)
+        if known is not None:
+            denial = replace(
+                known,
+                count=known.count + denial.count,
+                first_seen=min(known.first_seen, denial.first_seen),
+                last_seen=max(known.last_seen, denial.last_seen),
+            )
+        found[denial.key] = denial
+    return sorted(found.values(), key=lambda denial: (denial.last_seen, denial.key))
+
+
+def _denial_of(event: Event) -> Denial | None:
+    owner, series, annotations = event.regarding, event.series, event.metadata.annotations or {}
+    if owner is None or event.reason != Reason.POD_DENIED:
+        return None
+    try:
+        first = _time(event.event_time or "")
+        last = _time(series.last_observed_time) if series is not None else first
+    except ValueError:
+        return None
+    policies, controls = (annotations.get(key, "") for key in (POLICIES_ANNOTATION, CONTROLS_ANNOTATION))
+    return Denial(
+        namespace=event.metadata.namespace,
+        owner=Owner(owner.api_version, owner.kind, owner.name),
+        policies=policies.split(",") if policies else [],
+        controls=controls.split(",") if controls else [],
+        fixes=annotations.get(FIXES_ANNOTATION, "").splitlines(),
+        count=series.count if series is not None else 1,
+        first_seen=first,
+        last_seen=last,
+        note=event.note,
+    )
+
+
+def _time(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+async def kinds_called(api: ApiClient, name: str) -> list[str]:
+    """The kinds that a name stands for, as kubectl takes it: `deployment`, `deploy`, `Deployment`, `deployments.apps`.
+
+    Empty where the API server knows none. Raises ApiError, ApiUnavailable, msgspec.DecodeError.
+    """
+    asked, _, group_asked = name.lower().partition(".")
+    kinds: dict[str, None] = {}
+    for path in ("/api", "/apis"):
+        groups = _groups_decoder.decode(await api.get(path, accept=_DISCOVERY))
+        for group in groups.items or ():
+            if group_asked and not f"{group.metadata.name}.".startswith(f"{group_asked}."):
+                continue
+            for version in group.versions or ():
+                for resource in version.resources or ():
+                    kind = resource.response_kind.kind if resource.response_kind is not None else ""
+                    names = {resource.resource, resource.singular_resource, kind.lower(), *(resource.short_names or ())}
+                    if kind and asked in names:
+                        kinds[kind] = None
+    return list(kinds)

@@ -1,0 +1,292 @@
+"""`sekisho denials`, run as users run it, against a server that lists and watches."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from click.testing import CliRunner
+from collection_server import CollectionServer, line, serving
+
+from sekisho.cli import main
+from sekisho.cluster.denials import denials_of
+from sekisho.cluster.events import decode_event
+
+FIX = "remove it or set it to false"
+RESOURCES = [
+    {"resource": "deployments", "singularResource": "deployment", "shortNames": ["deploy"],
+     "responseKind": {"group": "apps", "version": "v1", "kind": "Deployment"}},
+    {"resource": "rollouts", "singularResource": "rollout",
+     "responseKind": {"group": "argoproj.io", "version": "v1alpha1", "kind": "Rollout"}},
+]  # fmt: skip
+
+
+def ago(seconds: float) -> str:
+    return (datetime.now(UTC) - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def event(name: str, owner: str = "web", count: int = 1, *, seconds: float = 90.0, **changes: Any) -> dict[str, Any]:
+    annotations = {
+        "sekisho.dev/policies": "restricted,house",
+        "sekisho.dev/controls": "privileged",
+        "sekisho.dev/fixes": FIX,
+    }
+    made = {
+        "metadata": {"name": name, "namespace": "shop", "annotations": annotations},
+        "eventTime": ago(4000),
+        "reason": "PodDenied",
+        "reportingController": "sekisho.dev/webhook",
+        "regarding": {"apiVersion": "apps/v1", "kind": "Deployment", "name": owner, "namespace": "shop", "uid": "u"},
+        "note": 'policies "house" and "restricted" refuse container "app"',
+    }
+    if count > 1:
+        made["series"] = {"count": count, "lastObservedTime": ago(seconds)}
+    return made | changes
+
+
+class EventServer(CollectionServer):
+    """Events, which may be watched, and what else the command asks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_watch = True
+
+    def put_event(self, thing: dict[str, Any]) -> None:
+        self.version += 1
+        kept = thing | {"metadata": thing["metadata"] | {"resourceVersion": str(self.version)}}
+        self.things[thing["metadata"]["name"]] = kept
+        self._tell(line("MODIFIED", kept))
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/selfsubjectaccessreviews"):
+            return web.json_response({"status": {"allowed": self.may_watch}})
+        if request.path in ("/api", "/apis"):
+            assert "apidiscovery.k8s.io" in request.headers["Accept"]
+            items = [{"metadata": {"name": "apps"}, "versions": [{"version": "v1", "resources": RESOURCES}]}]
+            return web.json_response({"items": items if request.path == "/apis" else []})
+        assert request.path == "/apis/events.k8s.io/v1/namespaces/shop/events"
+        return await super().handle(request)
+
+
+class Command:
+    """The command against the server: called in this process, or started in one of its own."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self.kubeconfig = kubeconfig
+
+    async def start(self, *args: str, stdout: int = PIPE, **environment: str) -> Process:
+        command = (sys.executable, "-m", "sekisho", "denials", f"--kubeconfig={self.kubeconfig}", *args)
+        return await asyncio.create_subprocess_exec(
+            *command, stdout=stdout, stderr=PIPE, env={**os.environ, **environment}
+        )
+
+    async def __call__(self, *args: str) -> tuple[int, str, str]:
+        given = ["denials", f"--kubeconfig={self.kubeconfig}", *args]
+        result = await asyncio.to_thread(CliRunner().invoke, main, given)
+        return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture
+def server() -> EventServer:
+    return EventServer()
+
+
+@pytest.fixture
+async def command(server: EventServer, tmp_path: Path) -> AsyncIterator[Command]:
+    async with serving(server, "/{path:.*}") as api:
+        text = {
+            "current-context": "c",
+            "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u", "namespace": "shop"}}],
+            "clusters": [{"name": "c", "cluster": {"server": api._config.host}}],  # noqa: SLF001
+            "users": [{"name": "u", "user": {"token": "t"}}],
+        }
+        kubeconfig = tmp_path / "kubeconfig"
+        kubeconfig.write_text(json.dumps(text))
+        yield Command(kubeconfig)
+
+
+async def test_table_has_a_row_a_denial_the_latest_last(server: EventServer, command: Command) -> None:
+    server.put_event(event("b", "api", 3, seconds=30))
+    server.put_event(event("a", "web", 12, seconds=7300))
+    code, out, err = await command()
+    assert (code, err) == (0, "")
+    header, first, second = out.splitlines()
+    assert header.split() == ["AGE", "NAMESPACE", "OWNER", "COUNT", "POLICIES", "CONTROLS", "FIX"]
+    assert first.split(maxsplit=6)[1:] == ["shop", "Deployment/web", "12", "restricted,house", "privileged", FIX]
+    assert first.split()[0].startswith("2h1m")
+    assert second.split()[2:4] == ["Deployment/api", "3"]
+    assert all(row.index("Deployment") == header.index("OWNER") for row in (first, second))
+
+
+async def test_long_lists_are_read_page_by_page(server: EventServer, command: Command) -> None:
+    server.page = 2
+    for number in range(5):
+        server.put_event(event(f"e{number}", f"web-{number}"))
+    code, out, _ = await command("-o", "json")
+    assert code == 0
+    assert len(json.loads(out)["denials"]) == 5
+
+
+async def test_json_has_the_documented_fields(server: EventServer, command: Command) -> None:
+    server.put_event(event("a", "web", 12, eventTime="2026-11-23T12:00:00.5Z"))
+    server.things["a"]["series"]["lastObservedTime"] = "2026-11-23T12:30:00.000000Z"
+    code, out, err = await command("-o", "json")
+    assert (code, err) == (0, "")
+    assert json.loads(out) == {
+        "denials": [
+            {
+                "namespace": "shop",
+                "owner": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+                "policies": ["restricted", "house"],
+                "controls": ["privileged"],
+                "fixes": [FIX],
+                "count": 12,
+                "firstSeen": "2026-11-23T12:00:00.500000Z",
+                "lastSeen": "2026-11-23T12:30:00Z",
+                "note": 'policies "house" and "restricted" refuse container "app"',
+            }
+        ]
+    }
+
+
+async def test_nothing_to_show_is_said_on_stderr(command: Command) -> None:
+    assert await command() == (0, "", "no denials in namespace shop\n")
+    code, out, err = await command("-o", "json", "--owner", "deploy/web")
+    assert (code, json.loads(out), err) == (0, {"denials": []}, "no denials of deploy/web in namespace shop\n")
+
+
+@pytest.mark.parametrize(
+    ("owner", "kind"),
+    [
+        ("deployment/web", "Deployment"),
+        ("deploy/web", "Deployment"),
+        ("Deployment/web", "Deployment"),
+        ("deployments.apps/web", "Deployment"),
+        ("rollout/web", "Rollout"),
+    ],
+)
+async def test_owner_is_named_as_kubectl_takes_it(server: EventServer, command: Command, owner: str, kind: str) -> None:
+    await command("--owner", owner)
+    ((_, params, _),) = server.requests
+    assert params["fieldSelector"] == (
+        f"reportingController=sekisho.dev/webhook,reason=PodDenied,regarding.kind={kind},regarding.name=web"
+    )
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--owner", "deploymnet/web"), "error: --owner deploymnet/web: the cluster knows no kind called deploymnet\n"),
+        (("--owner", "web"), "error: --owner web: expected KIND/NAME, such as deployment/web\n"),
+        (("--owner", "deploy/a,b=c"), "error: --owner deploy/a,b=c: expected KIND/NAME, such as deployment/web\n"),
+        (("-n", "a/../b"), "error: --namespace a/../b: not the name of a namespace\n"),
+        (("--kubeconfig", "missing"), "error: kubeconfig missing: no such file\n"),
+    ],
+)
+async def test_what_makes_no_sense_is_one_line(command: Command, args: tuple[str, ...], said: str) -> None:
+    assert await command(*args) == (2, "", said)
+
+
+@pytest.mark.parametrize("args", [(), ("--watch",), ("-o", "json")])
+async def test_missing_permission_is_one_line(server: EventServer, command: Command, args: tuple[str, ...]) -> None:
+    server.status = 403
+    code, out, err = await command(*args)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert "403" in err
+
+
+async def test_watch_that_is_not_allowed_is_one_line(server: EventServer, command: Command) -> None:
+    server.may_watch = False
+    code, out, err = await command("--watch")
+    assert (code, out) == (2, "")
+    assert err == "error: you may list Events in namespace shop and not watch them: leave out --watch\n"
+
+
+async def test_server_that_is_not_there_is_one_line(command: Command) -> None:
+    text = json.loads(command.kubeconfig.read_text())
+    text["clusters"][0]["cluster"]["server"] = "http://127.0.0.1:1"
+    command.kubeconfig.write_text(json.dumps(text))
+    code, out, err = await command()
+    assert (code, out) == (2, "")
+    assert err.startswith("error: the API server does not answer: ")
+    assert err.count("\n") == 1
+
+
+async def test_watch_shows_what_happens_and_ends_quietly(server: EventServer, command: Command) -> None:
+    server.put_event(event("a", count=2))
+    process = await command.start("--watch")
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        assert (await process.stdout.readline()).split()[:2] == [b"AGE", b"NAMESPACE"]
+        assert (await process.stdout.readline()).split()[2:4] == [b"Deployment/web", b"2"]
+        await server.wait_until(lambda: bool(server.watchers))
+        server.put_event(event("b", "api"))
+        assert (await process.stdout.readline()).split()[2:4] == [b"Deployment/api", b"1"]
+        server.compact()  # the watch cannot be resumed: 410
+        server.end()
+        server.put_event(event("a", count=7))
+        assert (await process.stdout.readline()).split()[2:4] == [b"Deployment/web", b"7"]
+        process.send_signal(signal.SIGINT)
+        out, err = await process.communicate()
+    assert (process.returncode, out, err) == (130, b"", b"")
+
+
+async def test_watch_in_json_is_a_line_a_change(server: EventServer, command: Command) -> None:
+    server.put_event(event("a", count=2))
+    process = await command.start("--watch", "-o", "json")
+    assert process.stdout is not None
+    async with asyncio.timeout(60):
+        assert json.loads(await process.stdout.readline())["count"] == 2
+        await server.wait_until(lambda: bool(server.watchers))
+        server.put_event(event("a", count=3))
+        assert json.loads(await process.stdout.readline())["count"] == 3
+        process.send_signal(signal.SIGINT)
+        await process.communicate()
+    assert process.returncode == 130
+
+
+async def test_terminal_gets_a_table_that_fits(server: EventServer, command: Command) -> None:
+    server.put_event(event("a", metadata=event("a")["metadata"] | {"annotations": {"sekisho.dev/fixes": "word " * 40}}))
+    ours, theirs = os.openpty()
+    try:
+        process = await command.start(stdout=theirs, COLUMNS="100", TERM="xterm")
+        async with asyncio.timeout(60):
+            _, err = await process.communicate()
+        shown = os.read(ours, 65536).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert (process.returncode, err) == (0, b"")
+    assert "\x1b[1m" in shown
+    assert len(shown.splitlines()) > 3
+    assert shown.count("word") == 40
+
+
+async def test_forged_event_steers_no_terminal_and_a_broken_one_is_passed_over(
+    server: EventServer, command: Command
+) -> None:
+    server.put_event(event("a", "web\x1b[2J\nx"))
+    server.put_event(event("b", "api", eventTime=None))
+    server.put_event(event("c", "api", eventTime=3))
+    server.put_event(event("d", "api", regarding={"kind": "Deployment"}))
+    code, out, _ = await command()
+    assert code == 0
+    assert "Deployment/web\\x1b[2J\\nx" in out
+    assert "api" not in out
+
+
+def test_replicas_that_tell_of_the_same_are_added_up() -> None:
+    told = [event("a", count=5, seconds=50), event("b", count=3, seconds=10), event("c", note="another")]
+    other, same = denials_of(decode_event(json.dumps(each).encode()) for each in told)
+    assert (same.count, other.count) == (8, 1)
+    assert same.last_seen > same.first_seen
