@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 N ?= 100000
 
-.PHONY: help install lint test unit cluster controlplane up down demo drill soak bench bench-cluster differential generate lock clean
+.PHONY: help install lint test unit cluster controlplane up down demo drill soak bench bench-cluster bench-events docs \
+	differential generate lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,10 +63,17 @@ bench: install ## Measure engine and webhook process beside null servers (4 minu
 bench-cluster: install controlplane ## Measure what Sekisho adds on a real control plane, and how it starts in a large one (4 minutes); writes docs/performance.md
 	$(BIN)/python -m tests.load.cluster --write
 
+bench-events: install controlplane ## Refuse 100,000 pods of 1,000 owners and see what their Events cost
+	$(BIN)/python -m tests.load.events
+
 differential: install ## Compare N random pods with the reference evaluator of the Pod Security Standards
 	$(BIN)/python -m tests.differential $(N)
 
 generate: install ## Write the files that are generated from the policy types and the controls
+	$(BIN)/python -m tools.generate
+
+docs: install controlplane ## Write again what docs/denials.md shows of a real cluster (minutes)
+	$(BIN)/python -m tests.docs
 	$(BIN)/python -m tools.generate
 
 lock: install ## Resolve the dependencies anew and pin them with hashes

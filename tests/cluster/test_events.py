@@ -1,13 +1,18 @@
 """A denial is told where its user looks: as an Event on the object that the user made, in its namespace."""
 
+import asyncio
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from tests.cluster.conftest import Cluster
+from tests.controlplane.installed import NAMESPACE
 from tests.controlplane.kubectl import Completed, Kubectl
 from tests.controlplane.waiting import wait_until
+from tests.load.storm import ReplicaSet, post, privileged_pod
 
 SOON = 30.0
 SAID = "privileged is true (allowed: unset or false). Fix: "
@@ -83,6 +88,13 @@ def test_deployment_tells_why_it_has_no_pods(kubectl: Kubectl, denials: Callable
     assert f"replicaset.apps/{event['related']['name']}" in replica_set
     assert event["related"]["kind"] == "ReplicaSet"
     assert (event["reportingController"], event["reportingInstance"]) == ("sekisho.dev/webhook", "local")
+    assert (event["type"], event["action"]) == ("Warning", "Admit")
+    policy = event["metadata"]["annotations"].pop("sekisho.dev/policies")
+    assert event["note"].startswith(f'policy "{policy}" refuses container "app"')
+    assert event["metadata"]["annotations"] == {
+        "sekisho.dev/controls": "privileged",
+        "sekisho.dev/fixes": "spec.containers[0].securityContext.privileged: remove it or set it to false",
+    }
 
 
 def test_attempts_without_end_are_one_event_that_counts(kubectl: Kubectl, denials: Callable[[], list[Json]]) -> None:
@@ -95,10 +107,11 @@ def test_attempts_without_end_are_one_event_that_counts(kubectl: Kubectl, denial
     assert counted[0]["note"].startswith("policy ")
 
 
-@pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet", "CronJob", "Job"])
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet", "CronJob", "Job"])
 def test_owner_of_each_kind_is_told(kubectl: Kubectl, kind: str) -> None:
     batch = {"template": template(BAD, restartPolicy="Never")}
     spec = {
+        "Deployment": workload(BAD),
         "StatefulSet": workload(BAD, serviceName="x"),
         "DaemonSet": workload(BAD),
         "CronJob": {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": batch}},
@@ -112,6 +125,12 @@ def test_owner_of_each_kind_is_told(kubectl: Kubectl, kind: str) -> None:
         if kind == "CronJob":
             kubectl.check("create", "job", "now", "--from=cronjob/bad")
         assert SAID in told(kubectl, f"{kind.lower()}/bad")
+        listed = kubectl.check("get", "events", "--field-selector", f"involvedObject.kind={kind},reason=PodDenied")
+        assert f"{kind.lower()}/bad" in listed
+        assert SAID in listed
+        described = kubectl.check("describe", kind.lower(), "bad")
+        assert re.search(r"Warning +PodDenied .* sekisho\.dev/webhook +policy ", described)
+        assert SAID in described
     finally:
         if kind == "DaemonSet":
             kubectl("delete", "node", "node-for-a-test")
@@ -162,3 +181,182 @@ def test_refused_change_of_a_running_pod_is_told_on_its_owner(
     assert SAID in told(kubectl, "deployment/web")
     (event,) = denials()
     assert (event["related"]["kind"], f"pod/{event['related']['name']}") == ("Pod", pods[0])
+
+
+@pytest.fixture(scope="module")
+def rollouts(cluster: Cluster) -> Iterator[str]:
+    """A custom kind that owns ReplicaSets, as Argo's does, by its name."""
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    spec = {
+        "group": "argoproj.io",
+        "scope": "Namespaced",
+        "names": {"kind": "Rollout", "plural": "rollouts", "singular": "rollout"},
+        "versions": [{"name": "v1alpha1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}],
+    }
+    name = "rollouts.argoproj.io"
+    definition = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "spec": spec}
+    kubectl = cluster.plane.kubectl
+    kubectl.check("apply", "-f", "-", input=json.dumps(definition | {"metadata": {"name": name}}))
+    kubectl.check("wait", "--for=condition=Established", f"crd/{name}", f"--timeout={SOON:g}s")
+    yield name
+    kubectl.check("delete", "crd", name)
+
+
+def rollout(kubectl: Kubectl) -> Json:
+    """A Rollout, as an owner reference."""
+    manifest = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"name": "bad"}}
+    made = json.loads(kubectl.check("create", "-o", "json", "-f", "-", input=json.dumps(manifest)))
+    identity = {"apiVersion": made["apiVersion"], "kind": made["kind"], "name": "bad"}
+    return identity | {"uid": made["metadata"]["uid"], "controller": True}
+
+
+def test_custom_owner_of_replica_sets_is_told_by_its_reference_alone(
+    kubectl: Kubectl, denials: Callable[[], list[Json]], rollouts: str
+) -> None:
+    account = f"system:serviceaccount:{NAMESPACE}:sekisho-webhook"
+    assert kubectl("auth", "can-i", "get", rollouts, "--as", account).returncode == 1
+    meta = {"name": "bad-7d9", "ownerReferences": [rollout(kubectl)]}
+    assert create(kubectl, "ReplicaSet", meta, workload(BAD)).returncode == 0
+    assert SAID in told(kubectl, "rollout/bad")
+    assert SAID in kubectl.check("describe", "rollout", "bad")
+    (event,) = denials()
+    assert (event["regarding"]["kind"], event["related"]["kind"], event["related"]["name"]) == (
+        "Rollout",
+        "ReplicaSet",
+        "bad-7d9",
+    )
+
+
+def test_custom_owner_of_pods_is_told(kubectl: Kubectl, denials: Callable[[], list[Json]], rollouts: str) -> None:
+    meta = {"name": "bad-0", "ownerReferences": [rollout(kubectl)]}
+    assert create(kubectl, "Pod", meta, {"containers": [BAD]}).returncode == 1
+    assert SAID in told(kubectl, "rollout/bad")
+    (event,) = denials()
+    assert (event["related"]["kind"], event["related"]["name"]) == ("Pod", "bad-0")
+
+
+def test_whoever_puts_half_of_it_right_reads_of_the_other_half_alone(
+    kubectl: Kubectl, denials: Callable[[], list[Json]]
+) -> None:
+    pair = {"containers": [BAD, BAD | {"name": "proxy"}]}
+    spec = {"selector": {"matchLabels": {"app": "x"}}, "template": {"metadata": {"labels": {"app": "x"}}, "spec": pair}}
+    assert create(kubectl, "Deployment", {"name": "bad"}, spec).returncode == 0
+    assert 'container "app" and container "proxy"' in told(kubectl, "deployment/bad")
+    pair["containers"][0] = GOOD
+    patch = {"spec": {"template": {"spec": pair}}}
+    kubectl.check("patch", "deployment", "bad", "--type=merge", "-p", json.dumps(patch))
+    wait_until(lambda: len(denials()) == 2, SOON, "what is wrong now is another Event")
+    assert 'container "proxy"' in denials()[-1]["note"]
+    assert {event["regarding"]["name"] for event in denials()} == {"bad"}
+
+
+def warned(answer: Completed) -> list[str]:
+    assert answer.returncode == 0
+    return [line.removeprefix("Warning: ") for line in answer.stderr.splitlines() if line.startswith("Warning: ")]
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "CronJob"])
+def test_applying_a_workload_says_at_once_what_its_event_says_later(
+    kubectl: Kubectl, denials: Callable[[], list[Json]], kind: str
+) -> None:
+    batch = {"template": template(BAD, restartPolicy="Never")}
+    specs = {"Deployment": workload(BAD), "CronJob": {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": batch}}}
+    version = {"Deployment": "apps/v1", "CronJob": "batch/v1"}[kind]
+    manifest = {"apiVersion": version, "kind": kind, "metadata": {"name": "bad"}, "spec": specs[kind]}
+    (line,) = warned(kubectl("apply", "-f", "-", input=json.dumps(manifest)))
+    if kind == "CronJob":
+        kubectl.check("create", "job", "now", "--from=cronjob/bad")
+    told(kubectl, f"{kind.lower()}/bad")
+    (event,) = denials()
+    prefix = f"pods of this {kind}: "
+    assert line.startswith(prefix)
+    assert line.removeprefix(prefix).replace(" would refuse ", " refuses ") == event["note"]
+
+
+def test_warnings_are_as_many_and_as_long_as_kubectl_shows(kubectl: Kubectl, namespace: str) -> None:
+    """The API server cuts a request's warnings off when they are longer than 4,096 characters together."""
+    names = [f"{'x' * 40}-{number}" for number in range(20)]
+    bad = [
+        {"name": name, "image": "registry.example/app", "securityContext": {"privileged": True}, "ports": ports}
+        for number, name in enumerate(names)
+        for ports in [[{"containerPort": 80, "hostPort": 8000 + number}]]
+    ]
+    policy = {
+        "apiVersion": "sekisho.dev/v1alpha1",
+        "kind": "ClusterPodPolicy",
+        "metadata": {"name": f"{namespace}-no-ports"},
+        "spec": {"match": {"namespaces": [namespace]}, "controls": {"hostPorts": {}}},
+    }
+    kubectl.check("apply", "-f", "-", input=json.dumps(policy))
+    kubectl.check("wait", "--for=condition=Enforced", f"clusterpodpolicy/{namespace}-no-ports", f"--timeout={SOON:g}s")
+    try:
+        spec = workload(GOOD)
+        spec["template"]["spec"]["containers"] = bad
+        lines = warned(create(kubectl, "Deployment", {"name": "bad"}, spec))
+    finally:
+        kubectl("delete", "clusterpodpolicy", f"{namespace}-no-ports", "--wait=false")
+    assert len(lines) == 9
+    assert lines[-1].endswith("more problems; `sekisho check` lists them all")
+    assert sum(map(len, lines)) <= 4096
+    assert all(line.startswith("pods of this Deployment: ") for line in lines)
+
+
+@pytest.fixture
+def telling_all(cluster: Cluster) -> Iterator[None]:
+    """The webhook, started with the Events that are opt-in."""
+    webhook = cluster.sekisho.webhook
+    usual = webhook.command
+    webhook.command = (*usual, "--events=PodDenied,PodWarned,PodDefaulted")
+    webhook.restart()
+    yield
+    webhook.command = usual
+    webhook.restart()
+
+
+def reasons(kubectl: Kubectl) -> dict[str, Json]:
+    found: list[Json] = json.loads(kubectl.check("get", "events.events.k8s.io", "-o", "json"))["items"]
+    return {event["reason"]: event for event in found if event["reason"].startswith("Pod")}
+
+
+def test_warnings_and_defaults_are_told_where_that_was_asked_for(
+    kubectl: Kubectl, namespace: str, telling_all: None
+) -> None:
+    policy = {
+        "apiVersion": "sekisho.dev/v1alpha1",
+        "kind": "ClusterPodPolicy",
+        "metadata": {"name": f"{namespace}-warns"},
+        "spec": {
+            "enforcement": "Warn",
+            "match": {"namespaces": [namespace]},
+            "controls": {"readOnlyRootFilesystem": {}},
+            "defaults": {"profile": "restricted"},
+        },
+    }
+    kubectl.check("apply", "-f", "-", input=json.dumps(policy))
+    kubectl.check("wait", "--for=condition=Enforced", f"clusterpodpolicy/{namespace}-warns", f"--timeout={SOON:g}s")
+    try:
+        assert create(kubectl, "Deployment", {"name": "web"}, workload(GOOD)).returncode == 0
+        wait_until(lambda: reasons(kubectl).keys() >= {"PodWarned", "PodDefaulted"}, SOON, "both are told")
+    finally:
+        kubectl("delete", "clusterpodpolicy", f"{namespace}-warns", "--wait=false")
+    found = reasons(kubectl)
+    assert {event["regarding"]["kind"] for event in found.values()} == {"Deployment"}
+    assert (found["PodWarned"]["type"], found["PodDefaulted"]["type"]) == ("Warning", "Normal")
+    assert found["PodWarned"]["note"].startswith(f'policy "{namespace}-warns" warns about container "app" for ')
+    assert found["PodDefaulted"]["note"].startswith(f'policy "{namespace}-warns" filled in spec.')
+
+
+def test_what_is_refused_while_the_api_server_is_away_is_told_when_it_is_back(
+    cluster: Cluster, kubectl: Kubectl, namespace: str
+) -> None:
+    assert create(kubectl, "Deployment", {"name": "web"}, workload(GOOD, replicas=0)).returncode == 0
+    found = wait_until(
+        lambda: json.loads(kubectl.check("get", "replicasets", "-o", "json"))["items"], SOON, "its ReplicaSet is there"
+    )
+    owner = ReplicaSet(found[0]["metadata"]["name"], found[0]["metadata"]["uid"], "web")
+    cluster.plane.apiserver.stop()
+    try:
+        asyncio.run(post(cluster.sekisho.webhook_port, [privileged_pod(owner, namespace, dry_run=False)] * 3, 1))
+    finally:
+        cluster.plane.apiserver.start()
+    assert "(x3 over" in told(kubectl, "deployment/web")

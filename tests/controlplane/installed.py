@@ -1,10 +1,13 @@
 """Sekisho in a control plane: its chart by the real helm, its processes beside it with their own accounts' tokens."""
 
+import http.client
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from tests.controlplane.answers import serves
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.controlplane.answers import ANSWER_IN, ask, serves
 from tests.controlplane.component import Component
 from tests.controlplane.plane import ControlPlane, start_on_free_ports
 from tests.controlplane.release import CHART, NAMESPACE, RELEASE, Release
@@ -43,6 +46,17 @@ class Sekisho:
     def components(self) -> tuple[Component, ...]:
         """The processes, in the order in which they start; none before install()."""
         return (self.controller, self.webhook) if self._ports else ()
+
+    @property
+    def webhook_port(self) -> int:
+        """Where the webhook answers reviews."""
+        return self._ports["webhook"]
+
+    def metric(self, name: str) -> float:
+        """The value of a metric of the webhook, over all its labels added up; 0 where there is none."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._ports["webhook-metrics"], timeout=ANSWER_IN)
+        families = text_string_to_metric_families(ask(connection, "GET", "/metrics").body.decode())
+        return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 
     def install(self) -> None:
         """Install or upgrade the release, start the processes, return once a probe shows that the webhooks are live.

@@ -157,6 +157,8 @@ class EventRecorder:
                     self._complain_once(error)
                     each.failures += 1
                     queue.put(key, _backoff(each.failures))
+                elif error.status == 404 or "is being terminated" in error.message:
+                    held.pop(key)  # the namespace goes, and everybody who would read of it
                 else:
                     self._give_up(held, key, "refused", error)
             except Exception as error:  # an Event is never worth the process

@@ -116,5 +116,5 @@ def _stated(reason: Reason, message: str, violations: Sequence[Violation], enfor
         message,
         (policy for violation in told for policy in violation.policies),
         (violation.finding.control for violation in told),
-        (violation.finding.fix for violation in told),
+        (f"{violation.finding.field}: {violation.finding.fix}" for violation in told),
     )

@@ -29,6 +29,7 @@ class EventServer:
         self.events: dict[str, dict[str, Any]] = {}
         self.requests: list[str] = []
         self.status = 0
+        self.message = "no"
         self.lose_answers = False
         """Whether an Event is stored and the client is not told."""
         self.stuck = asyncio.Event()
@@ -38,7 +39,7 @@ class EventServer:
         name = request.path.split("/")[-1]
         self.requests.append(f"{request.method} {name}")
         if self.status:
-            return web.json_response({"message": "no"}, status=self.status)
+            return web.json_response({"message": self.message}, status=self.status)
         if request.path.startswith("/apis/apps/v1/namespaces/ns/replicasets/"):
             if name.startswith("stuck-"):
                 await self.stuck.wait()
@@ -294,7 +295,7 @@ async def test_event_whose_answer_was_lost_is_there_once_and_counts_on(server: E
     assert len(server.events) == 1
 
 
-@pytest.mark.parametrize("status", [403, 404, 422])
+@pytest.mark.parametrize("status", [401, 403, 422])
 async def test_what_the_server_does_not_want_is_counted_and_harms_nothing_else(
     server: EventServer, status: int
 ) -> None:
@@ -306,6 +307,26 @@ async def test_what_the_server_does_not_want_is_counted_and_harms_nothing_else(
         server.status = 0
         recorder.record(denial("a"))
         await until(lambda: len(server.events) == 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (404, 'namespaces "ns" not found'),
+        (403, "unable to create new content in namespace ns because it is being terminated"),
+    ],
+)
+async def test_namespace_that_goes_needs_no_event_and_alarms_nobody(
+    server: EventServer, status: int, message: str
+) -> None:
+    server.status, server.message = status, message
+    async with recording(server) as recorder:
+        recorder.record(denial("a"))
+        await until(lambda: bool(server.requests))
+        server.status = 0
+        recorder.record(denial("b"))
+        await until(lambda: len(server.events) == 1)
+    assert not dropped(recorder)
 
 
 async def test_defect_loses_one_event_and_nothing_else(server: EventServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,41 @@
+"""A storm of denials: every owner is told of all of them, by few writes."""
+
+import asyncio
+import json
+
+from tests.cluster.conftest import Cluster
+from tests.controlplane.kubectl import Kubectl
+from tests.controlplane.waiting import wait_until
+from tests.load.storm import from_everybody, make_owners, post
+
+OWNERS, TIMES = 100, 50
+
+
+def test_every_owner_is_told_of_every_denial_by_few_writes(cluster: Cluster, kubectl: Kubectl, namespace: str) -> None:
+    name = f"{namespace}-no-privilege"
+    policy = {
+        "apiVersion": "sekisho.dev/v1alpha1",
+        "kind": "ClusterPodPolicy",
+        "metadata": {"name": name},
+        "spec": {"match": {"namespaces": [namespace]}, "controls": {"privileged": {}}},
+    }
+    kubectl.check("apply", "-f", "-", input=json.dumps(policy))
+    kubectl.check("wait", "--for=condition=Enforced", f"clusterpodpolicy/{name}", "--timeout=30s")
+    owners = make_owners(kubectl, OWNERS, 60)
+    sekisho = cluster.sekisho
+    sent, dropped = (sekisho.metric(f"sekisho_events_{what}_total") for what in ("sent", "dropped"))
+    asyncio.run(post(sekisho.webhook_port, from_everybody(owners, namespace, TIMES, dry_run=True)))
+    asyncio.run(post(sekisho.webhook_port, from_everybody(owners, namespace, TIMES)))
+
+    def told() -> dict[str, int]:
+        found = json.loads(kubectl.check("get", "events.events.k8s.io", "-o", "json"))["items"]
+        return {
+            event["regarding"]["name"]: event.get("series", {}).get("count", 1)
+            for event in found
+            if event["reason"] == "PodDenied"
+        }
+
+    wait_until(lambda: told() == {owner.deployment: TIMES for owner in owners}, 60, "all is told")
+    assert sekisho.metric("sekisho_events_dropped_total") == dropped
+    assert OWNERS <= sekisho.metric("sekisho_events_sent_total") - sent <= OWNERS * TIMES / 5
+    kubectl("delete", "clusterpodpolicy", name, "--wait=false")
