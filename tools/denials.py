@@ -105,10 +105,10 @@ def denials_page() -> str:
     parts += [
         "## What a cluster shows\n",
         "Written by `make docs` on a real control plane with the policies of this repository's library: Events are",
-        "about the object that its user made, whichever controller was refused the pod, and repeats are counted in the",
-        "same Event. Ages, counts and generated names are made the same each time. Programs find the same in an Event's",
-        "annotations: `sekisho.dev/policies` and `sekisho.dev/controls`, with commas, and `sekisho.dev/fixes`, a line a",
-        "field and five at most. `sekisho denials` reads them: [cli.md](cli.md#denials).\n",
+        "about the object that its user made, whichever controller was refused the pod, and repeats are counted in",
+        "the same Event. Ages, counts and generated names are made the same each time. Programs find the same in an",
+        "Event's annotations: `sekisho.dev/policies` and `sekisho.dev/controls`, with commas, and `sekisho.dev/fixes`,",
+        "a line a field and five at most. `sekisho denials` reads them: [cli.md](cli.md#denials).\n",
         (Path(__file__).parent / "kubectl_events.md").read_text(),
     ]
     return "\n".join(parts)

@@ -94,6 +94,7 @@ async def post(port: int, bodies: Iterable[bytes], connections: int = 16, per_se
                 await asyncio.sleep(max(0.0, started + number / per_second - time.perf_counter()))
             taken.append(await _denied(reader, writer, body))
         writer.close()
+        await writer.wait_closed()
 
     await asyncio.gather(*(connection() for _ in range(connections)))
     return taken

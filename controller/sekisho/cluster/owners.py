@@ -70,7 +70,7 @@ class Owners:
         """The top of the chain of controllers that begins at `owner`, which is asked for where it has a uid.
 
         It ends earlier where an object is gone, or is not the one that was referred to: anybody can write an owner
-        reference. Raises ApiUnavailable, and ApiError where asking again may help.
+        reference. Raises ApiUnavailable, ApiError.
         """
         for _ in range(_MOST_STEPS):
             above = await self._above(owner)
@@ -94,9 +94,9 @@ class Owners:
             raw = await self._api.get(path.format(owner.namespace, owner.name), accept=METADATA)
             meta = _decoder.decode(raw).metadata
         except ApiError as error:
-            if error.is_transient:
+            if error.status != 404:
                 raise
-            return None  # not remembered: it may be made, or allowed to be read, later
+            return None  # not remembered: it may be made later
         except msgspec.DecodeError:
             return None
         above = controller_of(meta.owner_references, owner.namespace) if owner.uid == meta.uid else None

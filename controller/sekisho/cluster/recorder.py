@@ -38,6 +38,8 @@ WRITE_SECONDS = 15.0
 LOOK_UP_SECONDS = (1.0, 8.0)
 """How long a worker waits for an owner at first, and at most in later tries; the look-up itself goes on meanwhile."""
 FLUSH_SECONDS = 3.0
+MOST_REFUSALS = 5
+"""Tries that may be forbidden: an API server that has just started knows no permissions yet."""
 _WORKERS = 8
 _OWNER_BURST, _OWNER_PER_SECOND = 10, 1 / 60
 _FIRST_BACKOFF, _MOST_BACKOFF = 0.25, 15.0
@@ -153,12 +155,12 @@ class EventRecorder:
                 await act(key, each)
                 self._in_trouble = False
             except (ApiError, ApiUnavailable, TimeoutError) as error:
-                if not isinstance(error, ApiError) or error.is_transient:
+                if _may_succeed(error, each.failures):
                     self._complain_once(error)
                     each.failures += 1
                     queue.put(key, _backoff(each.failures))
-                elif error.status == 404 or "is being terminated" in error.message:
-                    held.pop(key)  # the namespace goes, and everybody who would read of it
+                elif _is_of_namespace(error):
+                    held.pop(key)  # nobody is left there to be told
                 else:
                     self._give_up(held, key, "refused", error)
             except Exception as error:  # an Event is never worth the process
@@ -180,8 +182,13 @@ class EventRecorder:
     async def _find_owner(self, key: Key, entry: _Entry) -> None:
         """Add an entry to the series of its top owner."""
         first, most = LOOK_UP_SECONDS
-        async with asyncio.timeout(min(first * 2.0 ** min(entry.failures, 10), most)):
-            top = await self._owners.top(entry.first.regarding)
+        top = entry.first.regarding
+        try:
+            async with asyncio.timeout(min(first * 2.0 ** min(entry.failures, 10), most)):
+                top = await self._owners.top(top)
+        except ApiError as error:
+            if _may_succeed(error, entry.failures):
+                raise
         series = self._series_of((top, entry.first.statement), entry)
         if series is not None:
             series.count += entry.count
@@ -259,6 +266,18 @@ class EventRecorder:
                 raise
             return False
         return True
+
+
+def _may_succeed(error: Exception, failures: int) -> bool:
+    """Whether it is worth another try."""
+    if not isinstance(error, ApiError) or error.is_transient:
+        return True
+    return error.status in (401, 403) and failures < MOST_REFUSALS and not _is_of_namespace(error)
+
+
+def _is_of_namespace(error: Exception) -> bool:
+    """Whether an Event cannot be written because its namespace is gone, or goes."""
+    return isinstance(error, ApiError) and (error.status == 404 or "is being terminated" in error.message)
 
 
 def _backoff(failures: int) -> float:

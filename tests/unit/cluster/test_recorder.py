@@ -30,6 +30,7 @@ class EventServer:
         self.requests: list[str] = []
         self.status = 0
         self.message = "no"
+        self.unreadable = False
         self.lose_answers = False
         """Whether an Event is stored and the client is not told."""
         self.stuck = asyncio.Event()
@@ -43,6 +44,8 @@ class EventServer:
         if request.path.startswith("/apis/apps/v1/namespaces/ns/replicasets/"):
             if name.startswith("stuck-"):
                 await self.stuck.wait()
+            if self.unreadable:
+                return web.json_response({"message": "no"}, status=403)
             above = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name.rpartition("-")[0], "uid": "d"}
             meta = {"uid": f"uid-{name}", "ownerReferences": [above | {"controller": True}]}
             return web.json_response({"metadata": meta})
@@ -307,6 +310,29 @@ async def test_what_the_server_does_not_want_is_counted_and_harms_nothing_else(
         server.status = 0
         recorder.record(denial("a"))
         await until(lambda: len(server.events) == 1)
+
+
+async def test_permissions_that_the_server_does_not_know_yet_lose_nothing(
+    server: EventServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_REFUSALS", 1000)
+    server.status = 403
+    async with recording(server) as recorder:
+        recorder.record(denial("web-1", kind="ReplicaSet"))
+        recorder.record(denial("a"))
+        await until(lambda: len(server.requests) >= 4)
+        server.status = 0
+        await until(lambda: server.told == 2)
+    assert {event["regarding"]["name"] for event in server.all} == {"web", "a"}
+    assert not dropped(recorder)
+
+
+async def test_owner_that_may_not_be_read_is_told_on_its_controller(server: EventServer) -> None:
+    server.unreadable = True
+    async with recording(server) as recorder:
+        recorder.record(denial("web-1", kind="ReplicaSet"))
+        await until(lambda: server.told == 1)
+    assert server.all[0]["regarding"]["kind"] == "ReplicaSet"
 
 
 @pytest.mark.parametrize(
