@@ -77,8 +77,8 @@ def seconds_of(query: str) -> float:
 class Reviews:
     """Answers reviews by the policy set in `policies`, which may be replaced at any time.
 
-    `namespaces` is None without a cluster. `on_outcome` gets each outcome whose decision is one of `reported`, and what a
-    waiver let through.
+    `namespaces` is None without a cluster. `on_outcome` gets each outcome whose decision is one of `reported`, and each
+    in which a waiver was used.
     """
 
     def __init__(
