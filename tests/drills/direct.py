@@ -1,5 +1,7 @@
 """Reviews sent straight to a replica, past the API server."""
 
+import asyncio
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -23,6 +25,14 @@ def review(namespace: str, spec: dict[str, Any], name: str = "direct") -> bytes:
         "dryRun": True,
     }
     return msgspec.json.encode({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request})
+
+
+async def hang_up(writers: Iterable[asyncio.StreamWriter]) -> None:
+    """Close connections without a word, and return when they are gone."""
+    closing = list(writers)
+    for writer in closing:
+        writer.transport.abort()
+    await asyncio.gather(*(writer.wait_closed() for writer in closing), return_exceptions=True)
 
 
 def allows(replica: Replica, namespace: str, spec: dict[str, Any]) -> bool:

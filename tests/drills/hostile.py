@@ -1,7 +1,6 @@
 """Policies that make no sense, bodies that make no sense, and clients that hold on to what they have."""
 
 import asyncio
-import contextlib
 import ssl
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ import uvloop
 
 from tests.controlplane.replicas import REVIEWS_PORT, SERVING_NAME, Replica
 from tests.controlplane.waiting import wait_until
-from tests.drills.direct import allows, review
+from tests.drills.direct import allows, hang_up, review
 from tests.drills.site import POLICIES, Site, policy
 from tests.drills.traffic import GOOD, VIOLATING, DrillError
 
@@ -112,7 +111,7 @@ def many_connections(site: Site, count: int = CONNECTIONS) -> str:
     """Thousands of connections to one replica, half of them idle, half of them busy."""
     replica = site.replicas.running[0]
     with site.traffic():
-        answered = uvloop.run(_connect_many(replica, site.namespace, count, site))
+        answered = uvloop.run(_connect_many(replica, site.namespace, count))
     return f"{count} connections, {answered} direct reviews, {_resident_mib(replica)} MiB"
 
 
@@ -180,18 +179,17 @@ async def _hold(site: Site, beginnings: list[bytes], half_head: bytes) -> int:
             raise DrillError("half a body is still waited for") from None
         except ConnectionError:
             status = b""
-        writer.close()
+        await hang_up([writer])
         if status and status.split()[1] not in (b"408", b"503"):
             raise DrillError(f"half a body is answered with {status!r}")
         return 1
 
     closed = await asyncio.gather(*(hold(replica, each) for replica in site.replicas.running for each in beginnings))
-    for writer in heads:
-        writer.close()
+    await hang_up(heads)
     return sum(closed)
 
 
-async def _connect_many(replica: Replica, namespace: str, count: int, site: Site) -> int:
+async def _connect_many(replica: Replica, namespace: str, count: int) -> int:
     context, gate = _trusting(), asyncio.Semaphore(_AT_ONCE)
     body = review(namespace, VIOLATING)
     request = b"POST /validate HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
@@ -214,21 +212,16 @@ async def _connect_many(replica: Replica, namespace: str, count: int, site: Site
             )
             writers.append(writer)
             answered = await ask(reader, writer)
+        if len(writers) == count:
+            all_there.set()
         if number % 2:
-            everyone.add(number)
             await all_there.wait()
             for _ in range(5):
                 answered += await ask(reader, writer)
-        if len(writers) == count:
-            all_there.set()
         return answered
 
-    everyone: set[int] = set()
     all_there = asyncio.Event()
     try:
         return sum(await asyncio.gather(*(connect(number) for number in range(count))))
     finally:
-        for writer in writers:
-            writer.close()
-        with contextlib.suppress(OSError, ssl.SSLError):
-            await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
+        await hang_up(writers)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import msgspec
 from msgspec import Struct
 
+from tests.drills.direct import hang_up
 from tests.drills.traffic import DrillError
 from tests.load import reviews
 
@@ -87,10 +88,10 @@ async def send(address: str, port: int, asked: Iterator[Question], count: int) -
                 raise DrillError(f"{question.kind}: answered with {head!r} {answer[:300]!r}")
             sent[question.kind] += 1
             if b"connection: close" in head:
-                writer.close()
+                await hang_up([writer])
                 connection = None
         if connection is not None:
-            connection[1].close()
+            await hang_up([connection[1]])
 
     await asyncio.gather(*(converse() for _ in range(CONNECTIONS)))
     return sent

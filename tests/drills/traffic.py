@@ -60,7 +60,7 @@ class Counts(msgspec.Struct):
     good_admitted: int = 0
     good_refused: int = 0
     good_excused: int = 0
-    """Good pods refused while nothing else could be expected: no API server, or a replica that had just been killed."""
+    """Good pods refused while that had to be expected: no API server, a replica just killed, one core overloaded."""
     unanswered: int = 0
     reasons: Counter[str] = msgspec.field(default_factory=Counter)
     """Why good pods were refused, or not answered; without names."""
