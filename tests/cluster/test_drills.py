@@ -13,7 +13,7 @@ from tests.drills.site import Site, open_site
 from tests.drills.soak import SAMPLES, soak
 
 SHORT: dict[str, Callable[[Site], str]] = {
-    "a burst": lambda site: burst(site, 100, overloads=False),
+    "a burst": lambda site: burst(site, 100),
     "half bodies": lambda site: half_bodies(site, halves=20, large=35),
     "many connections": lambda site: many_connections(site, 200),
     "a stream of policies": lambda site: policy_stream(site, 20),
