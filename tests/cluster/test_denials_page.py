@@ -66,7 +66,10 @@ def test_viewer_of_a_namespace_reads_and_follows_its_denials(
     unknown = denials("--owner=deploymnet/bad")
     assert (unknown.returncode, unknown.stderr.count("\n")) == (2, 1)
 
-    command = (sys.executable, "-m", "sekisho", "denials", f"--kubeconfig={tmp_path / 'kubeconfig'}", "-n", namespace)
+    # What a shell starts in the background ignores interrupts, and so do its children.
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{listening}; from sekisho.cli import main; main()"
+    command = (sys.executable, "-c", code, "denials", f"--kubeconfig={tmp_path / 'kubeconfig'}", "-n", namespace)
     watch = subprocess.Popen(
         (*command, "--watch"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=base_environment()
     )

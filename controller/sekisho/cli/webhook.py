@@ -16,7 +16,8 @@ from sekisho.webhook.options import Options, StartError
 from sekisho.webhook.process import StoppedError, run
 
 
-def _reasons(context: click.Context, option: click.Parameter, given: str) -> frozenset[Reason]:
+def reasons(given: str) -> frozenset[Reason]:
+    """The type of an option: names of reasons with commas between them."""
     names = [name.strip() for name in given.split(",") if name.strip()]
     unknown = sorted(set(names) - set(REASONS))
     if unknown:
@@ -70,7 +71,7 @@ def _reasons(context: click.Context, option: click.Parameter, given: str) -> fro
     "--events",
     metavar="REASON,…",
     default=f"{Reason.POD_DENIED},{Reason.WAIVER_USED}",
-    callback=_reasons,
+    type=reasons,
     help=f"The Events to write, some of {', '.join(REASONS)}; empty for none.",
 )
 @option(

@@ -206,6 +206,8 @@ class EventRecorder:
             self._writes.put(key, series.written + WRITE_SECONDS - now)
         elif not self._owner_bucket(key[0]).take(now):
             self.dropped["owner_rate"] += entry.count
+            if self._complaints.take(now):
+                logger.warning("too many different Events of %s %s/%s", key[0].kind, key[0].namespace, key[0].name)
             return None
         elif len(self._unwritten) + len(self._written) >= MOST_SERIES and not self._forget():
             self.dropped["queue"] += entry.count

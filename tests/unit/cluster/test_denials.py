@@ -21,6 +21,13 @@ from sekisho.cluster.denials import denials_of
 from sekisho.cluster.events import decode_event
 
 FIX = "remove it or set it to false"
+# What a shell starts in the background ignores interrupts, and so do its children.
+COMMAND = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from sekisho.cli import main
+main()
+"""
 RESOURCES = [
     {"resource": "deployments", "singularResource": "deployment", "shortNames": ["deploy"],
      "responseKind": {"group": "apps", "version": "v1", "kind": "Deployment"}},
@@ -83,7 +90,7 @@ class Command:
         self.kubeconfig = kubeconfig
 
     async def start(self, *args: str, stdout: int = PIPE, **environment: str) -> Process:
-        command = (sys.executable, "-m", "sekisho", "denials", f"--kubeconfig={self.kubeconfig}", *args)
+        command = (sys.executable, "-c", COMMAND, "denials", f"--kubeconfig={self.kubeconfig}", *args)
         return await asyncio.create_subprocess_exec(
             *command, stdout=stdout, stderr=PIPE, env={**os.environ, **environment}
         )

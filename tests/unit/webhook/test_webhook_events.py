@@ -1,0 +1,96 @@
+"""Which Events a review leads to, and what they say."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from serving_reviews import BAD, GOOD, pod, policy, review
+
+from sekisho import admission
+from sekisho.admission import Outcome
+from sekisho.cluster.events import Occurrence, Reason
+from sekisho.policies import PolicySet, PolicyWaiver
+from sekisho.webhook.denials import REASONS, report, statements_of
+
+DEPLOYMENT: dict[str, Any] = {
+    "kind": {"group": "apps", "version": "v1", "kind": "Deployment"},
+    "resource": {"group": "apps", "version": "v1", "resource": "deployments"},
+}
+WARNS = policy("warns", enforcement="Warn")
+DRESSES = policy("dresses", controls={}, defaults={"profile": "restricted"})
+WAIVER = msgspec.convert(
+    {
+        "metadata": {"name": "drivers"},
+        "spec": {
+            "policies": ["no-privilege"],
+            "controls": ["privileged"],
+            "expires": "2027-01-31T00:00:00Z",
+            "reason": "it mounts disks",
+        },
+    },
+    PolicyWaiver,
+)
+
+
+def validated(thing: Any, *policies: Any, **request: Any) -> Outcome:
+    asked = admission.decode(msgspec.json.encode(review(thing, **request)))
+    return admission.validate(asked, PolicySet.of(policies), None, lambda: datetime(2026, 11, 23, tzinfo=UTC))
+
+
+def mutated(thing: Any, *policies: Any) -> Outcome:
+    return admission.mutate(admission.decode(msgspec.json.encode(review(thing))), PolicySet.of(policies), None)
+
+
+def template(container: dict[str, Any]) -> dict[str, Any]:
+    return {"metadata": {"name": "web"}, "spec": {"template": pod(container)}}
+
+
+def test_denial_names_policies_controls_and_fixes_with_their_fields() -> None:
+    (said,) = statements_of(validated(pod(BAD), policy("a"), policy("b"), WARNS))
+    assert said.reason == Reason.POD_DENIED
+    assert said.note.startswith('policies "a" and "b" refuse container "app" for privileged mode: ')
+    assert (said.policies, said.controls) == (("a", "b"), ("privileged",))
+    assert said.fixes == ("spec.containers[0].securityContext.privileged: remove it or set it to false",)
+
+
+def test_warning_about_a_pod_is_told_and_one_about_a_template_is_shown_to_whom_applies_it() -> None:
+    (said,) = statements_of(validated(pod(BAD), WARNS))
+    assert (said.reason, said.policies) == (Reason.POD_WARNED, ("warns",))
+    assert said.note.startswith('policy "warns" warns about container "app" for privileged mode: ')
+    warned = validated(template(BAD), policy(), **DEPLOYMENT)
+    assert warned.decision == "warn"
+    assert list(statements_of(warned)) == []
+
+
+def test_defaults_are_told_by_policy_and_field() -> None:
+    (said,) = statements_of(mutated(pod(GOOD), DRESSES))
+    assert (said.reason, said.policies, said.fixes) == (Reason.POD_DEFAULTED, ("dresses",), ())
+    assert said.note.startswith('policy "dresses" filled in spec.securityContext.runAsNonRoot, ')
+
+
+def test_use_of_a_waiver_is_told_with_its_reason() -> None:
+    (said,) = statements_of(validated(pod(BAD), policy(), WAIVER))
+    assert (said.reason, said.policies, said.controls) == (Reason.WAIVER_USED, ("no-privilege",), ("privileged",))
+    assert "it mounts disks" in said.note
+
+
+@pytest.mark.parametrize("outcome", [validated(pod(GOOD), policy()), validated(pod(BAD)), mutated(pod(GOOD), policy())])
+def test_what_passes_is_not_told(outcome: Outcome) -> None:
+    assert list(statements_of(outcome)) == []
+
+
+def test_only_what_was_asked_for_is_recorded_and_no_dry_run() -> None:
+    outcomes = (validated(pod(BAD), policy()), validated(pod(BAD), WARNS), mutated(pod(GOOD), DRESSES))
+
+    def recorded(*reasons: Reason) -> list[Reason]:
+        occurrences: list[Occurrence] = []
+        for outcome in outcomes:
+            report(outcome, occurrences.append, frozenset(reasons))
+        return [occurrence.statement.reason for occurrence in occurrences]
+
+    assert recorded() == []
+    assert recorded(Reason.POD_DENIED) == [Reason.POD_DENIED]
+    assert recorded(*REASONS) == [Reason.POD_DENIED, Reason.POD_WARNED, Reason.POD_DEFAULTED]
+    outcomes = (validated(pod(BAD), policy(), dryRun=True),)
+    assert recorded(*REASONS) == []
