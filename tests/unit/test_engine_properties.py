@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from sekisho import admission
+from sekisho.controls import CONTROLS
 from sekisho.policies import ClusterPodPolicy, Enforcement, PolicySet
 from tests.pods import container, restricted_pod
 from tests.strategies import SPECS, STANDARDS, Json, Pod, defaults, pods, specs_and_one_more
@@ -232,6 +233,18 @@ def test_a_further_policy_never_turns_a_denial_into_a_pass(pod: Pod, specs: tupl
     assert fewer.decision != "deny" or more.decision == "deny"
     denied = [[v.finding for v in outcome.violations if v.enforcement == Enforcement.DENY] for outcome in (fewer, more)]
     assert [finding for finding in denied[0] if finding not in denied[1]] == []
+
+
+OF_POD_ONLY = [name for name, control in CONTROLS.items() if control.of_pod_only]
+
+
+@engine
+@given(pods())
+def test_a_control_of_the_pod_only_finds_nothing_in_containers(pod: Pod) -> None:
+    """Whoever applies a waiver for containers and such a control is told that it lifts nothing."""
+    asked = policies({"podSecurityStandard": {"level": "restricted"}, "controls": {name: {} for name in OF_POD_ONLY}})
+    found = [violation.finding for violation in validated(pod, asked).violations]
+    assert [finding for finding in found if finding.control in OF_POD_ONLY and finding.container is not None] == []
 
 
 # Defaults.

@@ -6,7 +6,7 @@ from sekisho.controls import CONTROLS
 from sekisho.policies.loading import Policy
 from sekisho.policies.sets import PolicySet
 from sekisho.policies.types import ClusterPodPolicy, PodPolicy
-from sekisho.policies.waivers import PolicyWaiver, WaiverMatch
+from sekisho.policies.waivers import PolicyWaiver
 from sekisho.spelling import did_you_mean
 
 _MAKERS = {
@@ -45,8 +45,8 @@ def _of_policy(policy: ClusterPodPolicy | PodPolicy) -> Iterator[str]:
 
 def _of_waiver(waiver: PolicyWaiver, policies: PolicySet) -> Iterator[str]:
     spec, match = waiver.spec, waiver.spec.match
-    if match == WaiverMatch():
-        yield "spec.match: is left out, so the waiver is about every pod of the cluster"
+    if match.namespaces is None and not match.images:
+        yield "spec.match: has neither namespaces nor images, so whoever may create pods in any namespace can use it"
     known = [policy for policy in spec.policies if policy in policies.names]
     for index, policy in enumerate(spec.policies):
         if policy not in known:

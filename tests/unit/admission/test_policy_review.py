@@ -145,8 +145,9 @@ WARNED = [
     (
         "PolicyWaiver",
         waiver(match={}),
-        ["spec.match: is left out, so the waiver is about every pod of the cluster"],
+        ["spec.match: has neither namespaces nor images, so whoever may create pods in any namespace can use it"],
     ),
+    ("PolicyWaiver", waiver(match={"images": ["quay.io/x"]}), []),
     (
         "ClusterPodPolicy",
         {},
