@@ -5,7 +5,7 @@ from sekisho.admission.defaults import Filled, Operation, fill
 from sekisho.admission.denial import denial_message, warning_lines
 from sekisho.admission.review import MalformedReviewError, Review, decode
 from sekisho.admission.verdict import Violation, judge, judge_template
-from sekisho.admission.waivers import Clock, Waived, lift, waiver_lines, waiver_of
+from sekisho.admission.waivers import Clock, Waived, lift, waiver_lines
 
 __all__ = [
     "Clock",
@@ -26,6 +26,5 @@ __all__ = [
     "refuse",
     "validate",
     "waiver_lines",
-    "waiver_of",
     "warning_lines",
 ]

@@ -38,8 +38,9 @@ def lift(
     waived: list[Waived] = []
     for violation in violations:
         finding, staying = violation.finding, []
+        container = _container(finding, pod)
         for policy in violation.policies:
-            waiver = waiver_of(policy, finding, pod, namespace, policies, now)
+            waiver = _waiver_of(policy, finding, pod, container, namespace, policies, now)
             if waiver is None:
                 staying.append(policy)
             else:
@@ -53,16 +54,18 @@ def lift(
     return left, tuple(waived)
 
 
-def waiver_of(
-    policy: str, finding: Finding, pod: Pod, namespace: str, policies: PolicySet, now: datetime
+def _waiver_of(
+    policy: str,
+    finding: Finding,
+    pod: Pod,
+    container: Container | None,
+    namespace: str,
+    policies: PolicySet,
+    now: datetime,
 ) -> CompiledWaiver | None:
     """The first waiver by name that lifts a policy's finding."""
-    for waiver in policies.waivers_of(policy):
-        if (
-            finding.control in waiver.controls
-            and now < waiver.expires
-            and waiver.covers(namespace, pod, _container(finding, pod))
-        ):
+    for waiver in policies.waivers_of(policy, namespace):
+        if finding.control in waiver.controls and waiver.covers(pod, container) and now < waiver.expires:
             return waiver
     return None
 
@@ -91,10 +94,10 @@ def escaping(
             names = tuple(
                 policy
                 for policy in violation.policies
-                for waiver in policies.waivers_of(policy)
+                for waiver in policies.waivers_of(policy, namespace)
                 if waiver.images
                 and finding.control in waiver.controls
-                and waiver.covers(namespace, old, before[finding.container])
+                and waiver.covers(old, before[finding.container])
             )
             if names:
                 escaped.append(replace(violation, policies=tuple(dict.fromkeys(names))))

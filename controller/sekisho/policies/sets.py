@@ -55,10 +55,8 @@ class PolicySet:
         ordered = sorted(policies, key=lambda policy: (policy.namespace is not None, policy.name))
         self._index = NamespaceIndex((policy.cues, policy) for policy in ordered)
         self._by_name = {policy.name: policy for policy in ordered}
-        self._waivers: dict[str, list[CompiledWaiver]] = {}
-        for waiver in sorted(waivers, key=lambda waiver: waiver.name):
-            for policy_name in waiver.policies:
-                self._waivers.setdefault(policy_name, []).append(waiver)
+        self._waivers = tuple(sorted(waivers, key=lambda waiver: waiver.name))
+        self._waivers_in: dict[str, Mapping[str, Sequence[CompiledWaiver]]] = {}
         self.has_waivers = bool(self._waivers)
         self.needs_labels = any(p.selects_labels is not None or p.for_labels is not None for p in ordered)
         """Whether some policy looks at the namespace's labels, so that `plan` needs them."""
@@ -88,9 +86,19 @@ class PolicySet:
         found = self._by_name.get(policy)
         return None if found is None or found.for_labels is not None else frozenset(r.control for r in found.rules)
 
-    def waivers_of(self, policy: str) -> Sequence[CompiledWaiver]:
-        """The waivers that name a policy, expired ones included, by name."""
-        return self._waivers.get(policy, ())
+    def waivers_of(self, policy: str, namespace: str) -> Sequence[CompiledWaiver]:
+        """The waivers that name a policy and are about a namespace, expired ones included, by name."""
+        known = self._waivers_in.get(namespace)
+        if known is None:
+            by_policy: dict[str, list[CompiledWaiver]] = {}
+            for waiver in self._waivers:
+                if waiver.selects_namespace(namespace):
+                    for name in waiver.policies:
+                        by_policy.setdefault(name, []).append(waiver)
+            if len(self._waivers_in) >= MOST_KEPT:
+                self._waivers_in.clear()
+            known = self._waivers_in[namespace] = by_policy
+        return known.get(policy, ())
 
     def plan(
         self,

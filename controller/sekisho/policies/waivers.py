@@ -160,10 +160,8 @@ class CompiledWaiver(Struct, frozen=True, eq=False):
     images: tuple[RegistryPattern, ...]
     containers: frozenset[str]
 
-    def covers(self, namespace: str, pod: Pod, container: Container | None) -> bool:
-        """Whether it is about a pod's container, or with None about what concerns the pod as a whole."""
-        if not self.selects_namespace(namespace):
-            return False
+    def covers(self, pod: Pod, container: Container | None) -> bool:
+        """Whether it is about a container of a pod, in a namespace that it selects; with None, about the pod itself."""
         if self.selects_labels is not None and not self.selects_labels(pod.metadata.labels or {}):
             return False
         if not self.images and not self.containers:

@@ -88,7 +88,7 @@ async def test_one_set_is_made_of_all_three(followed: Followed) -> None:
     assert len(followed.sets) == 1
     assert followed.asked() == {"p", "shop/own"}
     assert followed.asked("pay") == {"p"}
-    assert [waiver.name for waiver in followed.sets[-1].waivers_of("p")] == ["w"]
+    assert [waiver.name for waiver in followed.sets[-1].waivers_of("p", "shop")] == ["w"]
     assert followed.versions == dict.fromkeys(PLURALS, "101")
 
 
@@ -132,4 +132,4 @@ async def test_one_that_makes_no_sense_harms_no_other_and_stays_as_it_was(
     await followed.until(lambda: followed.asked() == {"p", "q", "shop/own"})
     await followed.until(lambda: "PolicyWaiver w cannot be enforced" in caplog.text)
     assert "PodPolicy shop/own cannot be enforced" in caplog.text
-    assert [waiver.name for waiver in followed.sets[-1].waivers_of("p")] == ["w"]
+    assert [waiver.name for waiver in followed.sets[-1].waivers_of("p", "shop")] == ["w"]

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from sekisho.pods import Container, ObjectMeta, Pod
-from sekisho.policies import PolicyError, PolicyWaiver, compile_waiver, parse_policies
+from sekisho.policies import PolicyError, PolicySet, PolicyWaiver, compile_waiver, parse_policies
 
 HEAD = "apiVersion: sekisho.dev/v1alpha1\nkind: PolicyWaiver\nmetadata: {name: w}\n"
 GOOD = {
@@ -112,4 +112,5 @@ def test_all_conditions_hold_for_the_one_container(
     waiver = compile_waiver(msgspec.convert({"metadata": {"name": "w"}, "spec": spec}, PolicyWaiver))
     pod = Pod(ObjectMeta(labels={"a": "b"}))
     found = Container(container, image) if container is not None else None
-    assert waiver.covers(namespace, pod, found) is covered
+    about = PolicySet((), [waiver]).waivers_of("p", namespace)
+    assert any(each.covers(pod, found) for each in about) is covered
