@@ -35,7 +35,7 @@ def test_every_owner_is_told_of_every_denial_by_few_writes(cluster: Cluster, kub
             if event["reason"] == "PodDenied"
         }
 
-    wait_until(lambda: told() == {owner.deployment: TIMES for owner in owners}, 60, "all is told")
+    wait_until(lambda: told() == {owner.deployment: TIMES for owner in owners}, 120, "all is told")
     assert sekisho.metric("sekisho_events_dropped_total") == dropped
     assert OWNERS <= sekisho.metric("sekisho_events_sent_total") - sent <= OWNERS * TIMES / 5
     kubectl("delete", "clusterpodpolicy", name, "--wait=false")

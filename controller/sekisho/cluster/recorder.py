@@ -33,8 +33,8 @@ MOST_ENTRIES = 2048
 MOST_SERIES = 4096
 SERIES_SECONDS = 3600.0
 """It counts as a repeat for as long as the API server keeps an Event (--event-ttl) after its last one."""
-WRITE_SECONDS = 15.0
-"""The count of a series is written at most this often."""
+WRITE_SECONDS = (15.0, 120.0)
+"""The count of a series is written at most this often: at first, and, each time half as often, in the end."""
 LOOK_UP_SECONDS = (1.0, 8.0)
 """How long a worker waits for an owner at first, and at most in later tries; the look-up itself goes on meanwhile."""
 FLUSH_SECONDS = 3.0
@@ -72,6 +72,7 @@ class _Series(Struct):
     observed: datetime
     seen: float
     written: float = 0.0
+    writes: int = 0
     count: int = 0
     told: int = 0
     failures: int = 0
@@ -79,6 +80,12 @@ class _Series(Struct):
     @property
     def untold(self) -> int:
         return self.count - self.told
+
+    @property
+    def due(self) -> float:
+        """When its count may be written next."""
+        first, most = WRITE_SECONDS
+        return self.written + min(first * 2.0 ** min(self.writes - 1, 10), most)
 
 
 class EventRecorder:
@@ -203,7 +210,7 @@ class EventRecorder:
         now = time.monotonic()
         series = self._written.pop(key, None)
         if series is not None and now - series.seen < SERIES_SECONDS:
-            self._writes.put(key, series.written + WRITE_SECONDS - now)
+            self._writes.put(key, series.due - now)
         elif not self._owner_bucket(key[0]).take(now):
             self.dropped["owner_rate"] += entry.count
             if self._complaints.take(now):
@@ -239,9 +246,10 @@ class EventRecorder:
         told = Series(count, micro_time(series.observed)) if count > 1 else None
         if not (series.told and await self._update(series.event, told)):
             await self._create(series.event, told)
-        series.told, series.written, series.failures = count, time.monotonic(), 0
+        series.told, series.failures = count, 0
+        series.written, series.writes = time.monotonic(), series.writes + 1
         if series.untold:
-            self._writes.put(key, WRITE_SECONDS)
+            self._writes.put(key, series.due - series.written)
         else:
             self._written[key] = self._unwritten.pop(key)
 

@@ -113,7 +113,7 @@ def denial(name: str, note: str = NOTE, kind: str = "Pod", seconds: int = 0, **r
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WRITE_SECONDS", 0.01)
+    monkeypatch.setattr(module, "WRITE_SECONDS", (0.01, 0.02))
     monkeypatch.setattr(module, "_MOST_BACKOFF", 0.02)
 
 
@@ -374,7 +374,7 @@ async def test_defect_loses_one_event_and_nothing_else(server: EventServer, monk
 async def test_what_is_recorded_is_still_written_when_the_process_stops(
     server: EventServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "WRITE_SECONDS", 3600.0)
+    monkeypatch.setattr(module, "WRITE_SECONDS", (3600.0, 3600.0))
     async with recording(server) as recorder:
         recorder.record(denial("a"))
         await until(lambda: recorder.sent == 1)
