@@ -115,8 +115,8 @@ def test_one_of_two_acts_and_the_other_takes_over_within_the_leases_time_when_it
 
         first.process.kill()
         killed = len(lab.audit)
-        clobber(cluster, CONFIGURATIONS[0], None)
         apply_policy(cluster, GUARDED, templates="Ignore")
+        clobber(cluster, CONFIGURATIONS[0], None)
         wait_until(lambda: leader(cluster) == second.identity, TAKEN_OVER, "the second one leads")
         repaired(cluster)
         wait_enforced(cluster, GUARDED)
@@ -149,8 +149,8 @@ def test_a_leader_that_wakes_up_after_another_took_over_writes_nothing_and_ends(
         wait_until(lambda: '"leading"' in second.process.log.read_text(), SOON, "it knows")
         # With the second one frozen too, whatever is done about this is done by the first one.
         second.process.pause()
-        clobber(cluster, CONFIGURATIONS[0], None)
         apply_policy(cluster, GUARDED, templates="Ignore")
+        clobber(cluster, CONFIGURATIONS[0], None)
         first.process.resume()
         wait_until(lambda: not first.process.running, SOON, "the first one ends")
         assert "lost" in first.process.log.read_text()
