@@ -16,7 +16,7 @@ SHORT: dict[str, Callable[[Site], str]] = {
     "a burst": lambda site: burst(site, 100),
     "half bodies": lambda site: half_bodies(site, halves=20, large=35),
     "many connections": lambda site: many_connections(site, 200),
-    "a stream of policies": lambda site: policy_stream(site, 20),
+    "a stream of policies": lambda site: policy_stream(site, 10),
     "certificates rotated": lambda site: certificate_rotated(site, 3),
     "a replica killed": lambda site: replicas_killed(site, 1),
     "a rolling upgrade": lambda site: rolling_upgrades(site, 1),

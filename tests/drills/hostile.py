@@ -2,6 +2,8 @@
 
 import asyncio
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import msgspec
 import uvloop
 
+from tests.controlplane.release import RELEASE
 from tests.controlplane.replicas import REVIEWS_PORT, SERVING_NAME, Replica
 from tests.controlplane.waiting import wait_until
 from tests.drills.direct import allows, hang_up, review
@@ -19,14 +22,14 @@ CONNECTIONS = 2000
 HALVES = 100
 """Connections of either kind to each replica: half a head, half a body."""
 LARGE_HALVES = 80
-STREAM = 100
-"""Rounds of the policy stream."""
+STREAM = 50
+"""Rounds of the policy stream, first reviewed and then unreviewed."""
 _SOON = 30.0
+_CONFIGURATION = f"/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/{RELEASE}"
+_REVIEWS_OF_POLICIES = "validate.policies.sekisho.dev"
 _AT_ONCE = 100
-_UNCOMPILABLE = {
-    "match": {"podSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]}},
-    "controls": {"privileged": {}},
-}
+_UNCOMPILABLE = {"controls": {"images": {"trustedRegistries": ["registry.example/team:1"]}}}
+"""What no schema can tell. It is refused when it is applied; stored it can be from before, or past the webhook."""
 _NO_SCHEMA = {"enforcement": "Perhaps", "controls": {"privileged": "yes"}}
 _HUGE = {
     "match": {
@@ -65,27 +68,54 @@ _BAD_PODS: tuple[dict[str, Any], ...] = (
 def policy_stream(site: Site, rounds: int = STREAM) -> str:
     """Policies that cannot be compiled, huge ones and short-lived ones, and bodies that are no reviews."""
     site.enforce("drills-kept", {"controls": {"privileged": {}}})
-    nonsense = (*_MALFORMED, *(review(site.namespace, spec) for spec in _BAD_PODS))
     with site.traffic() as traffic:
-        _break(site, "drills-kept")
-        for number in range(rounds):
-            _take(site, f"drills-broken-{number}", _UNCOMPILABLE, 201)
-            _take(site, f"drills-never-{number}", _NO_SCHEMA, 422)
-            if number % 10 == 0:
-                _take(site, f"drills-huge-{number}", _HUGE, 201)
-            for replica in site.replicas.running:
-                _post_nonsense(replica, nonsense[number % len(nonsense)])
+        _stream(site, rounds, takes_uncompilable=False)
+        with _policies_unreviewed(site):
+            _break(site, "drills-kept")
+            _stream(site, rounds, takes_uncompilable=True)
         traffic.wait_flowing()
         for replica in site.replicas.running:
             if allows(replica, site.namespace, VIOLATING):
                 raise DrillError(f"{replica.name} allows a violating pod")
             wait_until(partial(_quarantines, replica, rounds + 1), _SOON, "the broken ones are counted")
-        for listed in msgspec.json.decode(site.must("GET", POLICIES))["items"]:
-            if listed["metadata"]["name"] != "drills":
-                site.must("DELETE", f"{POLICIES}/{listed['metadata']['name']}")
+        site.clear_policies()
         for replica in site.replicas.running:
             wait_until(partial(_quarantines, replica, 0), _SOON, "they are forgotten")
-    return f"{rounds} rounds, {len(msgspec.json.encode(_HUGE)) >> 10} KiB the largest"
+    return f"{2 * rounds} rounds, {len(msgspec.json.encode(_HUGE)) >> 10} KiB the largest"
+
+
+def _stream(site: Site, rounds: int, *, takes_uncompilable: bool) -> None:
+    nonsense = (*_MALFORMED, *(review(site.namespace, spec) for spec in _BAD_PODS))
+    for number in range(rounds):
+        _take(site, f"drills-broken-{number}", _UNCOMPILABLE, takes=takes_uncompilable)
+        _take(site, f"drills-never-{number}", _NO_SCHEMA, takes=False)
+        _take(site, "drills-brief", {"controls": {"privileged": {}}}, takes=True)
+        if number % 10 == 0:
+            _take(site, f"drills-huge-{number}", _HUGE, takes=True)
+        for replica in site.replicas.running:
+            _post_nonsense(replica, nonsense[number % len(nonsense)])
+        site.must("DELETE", f"{POLICIES}/drills-brief")
+        if number % 10 == 9:
+            site.must("DELETE", f"{POLICIES}/drills-huge-{number - 9}")
+
+
+@contextmanager
+def _policies_unreviewed(site: Site) -> Iterator[None]:
+    """The API server takes policies without asking Sekisho, as it does where someone took that webhook away."""
+    held = msgspec.json.decode(site.must("GET", _CONFIGURATION))
+    others = [webhook for webhook in held["webhooks"] if webhook["name"] != _REVIEWS_OF_POLICIES]
+    site.must("PUT", _CONFIGURATION, held | {"webhooks": others})
+    try:
+        trial = f"{POLICIES}?dryRun=All"
+        wait_until(
+            lambda: site.plane.call("POST", trial, policy("drills-trial", _UNCOMPILABLE)).status == 201,
+            _SOON,
+            "policies are taken unreviewed",
+        )
+        yield
+    finally:
+        present = msgspec.json.decode(site.must("GET", _CONFIGURATION))
+        site.must("PUT", _CONFIGURATION, present | {"webhooks": held["webhooks"]})
 
 
 def half_bodies(site: Site, halves: int = HALVES, large: int = LARGE_HALVES) -> str:
@@ -121,10 +151,11 @@ def _break(site: Site, name: str) -> None:
     site.must("PUT", f"{POLICIES}/{name}", held | {"spec": _UNCOMPILABLE})
 
 
-def _take(site: Site, name: str, spec: dict[str, Any], expected: int) -> None:
+def _take(site: Site, name: str, spec: dict[str, Any], *, takes: bool) -> None:
+    """Make a policy. Raises DrillError unless the API server takes it, or refuses it, as it should."""
     answer = site.plane.call("POST", POLICIES, policy(name, spec))
-    if answer.status != expected:
-        raise DrillError(f"the API server answers a policy with {answer.status}: {answer.body[:300]!r}")
+    if answer.status not in ((201,) if takes else (400, 403, 422)):
+        raise DrillError(f"the API server answers {name} with {answer.status}: {answer.body[:300]!r}")
 
 
 def _post_nonsense(replica: Replica, body: bytes) -> None:
@@ -217,7 +248,8 @@ async def _connect_many(replica: Replica, namespace: str, count: int) -> int:
         if number % 2:
             await all_there.wait()
             for _ in range(5):
-                answered += await ask(reader, writer)
+                async with gate:
+                    answered += await ask(reader, writer)
         return answered
 
     all_there = asyncio.Event()

@@ -1,6 +1,6 @@
 """The table at the end."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from msgspec import Struct
 
@@ -28,8 +28,8 @@ class Result(Struct, frozen=True):
     failure: str
 
 
-def table(results: Iterable[Result]) -> str:
-    """The counts of each drill, in lines."""
+def table(results: Collection[Result]) -> str:
+    """The counts of each drill, and the most frequent reasons for which pods got no verdict, in lines."""
     width = max((len(result.name) for result in results), default=5) + 2
     lines = [
         f"{'':{width}}{'':10}{'violating pods':^30}{'good pods':^30}",
@@ -39,4 +39,9 @@ def table(results: Iterable[Result]) -> str:
         numbers = [f"{getattr(result.counts, field) if field else round(result.seconds):>10}" for _, field in _COLUMNS]
         verdict = f"FAILED: {result.failure.splitlines()[0]}" if result.failure else result.note
         lines.append(f"{result.name:{width}}{''.join(numbers)}  {verdict}".rstrip())
+    lines += [
+        f"{result.name}: {count} x {reason}"
+        for result in results
+        for reason, count in result.counts.reasons.most_common(3)
+    ]
     return "\n".join(lines)

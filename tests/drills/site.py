@@ -59,11 +59,15 @@ class Site:
             raise DrillError(f"replicas that were told to stop ended with the codes {codes}")
 
     def clear(self) -> None:
-        """Remove the drill's namespace, for which nobody waits, and what it left of policies."""
+        """Remove the drill's namespace, for which nobody waits, and the policies that it left."""
+        self.clear_policies()
+        self.plane.call("DELETE", f"/api/v1/namespaces/{self.namespace}")
+
+    def clear_policies(self) -> None:
+        """Remove every policy but the drills' own. Raises DrillError."""
         for held in msgspec.json.decode(self.must("GET", POLICIES))["items"]:
             if (name := held["metadata"]["name"]) != _POLICY_NAME:
                 self.must("DELETE", f"{POLICIES}/{name}")
-        self.plane.call("DELETE", f"/api/v1/namespaces/{self.namespace}")
 
     @contextmanager
     def traffic(self, violating: dict[str, Any] = VIOLATING) -> Iterator[Traffic]:

@@ -63,7 +63,7 @@ class Counts(msgspec.Struct):
     """Good pods refused while that had to be expected: no API server, a replica just killed, one core overloaded."""
     unanswered: int = 0
     reasons: Counter[str] = msgspec.field(default_factory=Counter)
-    """Why good pods were refused, or not answered; without names."""
+    """Why pods got no verdict, or a good one the wrong one; without names."""
 
     def add(self, other: "Counts") -> None:
         """Add another's counts to these."""
@@ -216,6 +216,8 @@ class Traffic:
             self.counts.good_refused += 1
 
     def _count_violating(self, started: float, fate: Fate, said: str) -> None:
+        if fate in ("uncalled", "unanswered"):
+            self.counts.reasons[_nameless(said)] += 1
         match fate:
             case "admitted":
                 self.counts.violating_admitted += 1
