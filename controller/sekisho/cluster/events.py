@@ -47,7 +47,7 @@ _NORMAL = frozenset({Reason.POD_DEFAULTED, Reason.WAIVER_USED})
 """Those that need nobody's attention; the others are of type Warning."""
 
 
-class Statement(Struct, frozen=True):
+class Statement(Struct, frozen=True, gc=False):
     """What an Event says: to people in `note`, to programs in the rest. Make it with `statement`."""
 
     reason: Reason
@@ -57,7 +57,7 @@ class Statement(Struct, frozen=True):
     fixes: tuple[str, ...] = ()
 
 
-class Occurrence(Struct, frozen=True):
+class Occurrence(Struct, frozen=True, gc=False):
     """What happened once. It is told on the owner of `regarding`; `related` is the object that it happened to."""
 
     regarding: ObjectReference
@@ -66,7 +66,7 @@ class Occurrence(Struct, frozen=True):
     observed: datetime
 
 
-class Meta(Struct, frozen=True, omit_defaults=True):
+class Meta(Struct, frozen=True, gc=False, omit_defaults=True):
     """The metadata of an Event."""
 
     name: str
@@ -74,14 +74,14 @@ class Meta(Struct, frozen=True, omit_defaults=True):
     annotations: dict[str, str] | None = None
 
 
-class Series(Struct, frozen=True, rename="camel"):
+class Series(Struct, frozen=True, gc=False, rename="camel"):
     """How often it happened, and when last. The API server takes counts from 2 on."""
 
     count: int
     last_observed_time: str
 
 
-class Event(Struct, frozen=True, rename="camel", omit_defaults=True):
+class Event(Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
     """An Event, written by this program or by an earlier one."""
 
     metadata: Meta

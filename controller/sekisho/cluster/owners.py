@@ -27,7 +27,7 @@ _LOOKED_UP = {
 }
 
 
-class ObjectReference(Struct, frozen=True, rename="camel", omit_defaults=True):
+class ObjectReference(Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
     """A reference as Events hold it."""
 
     api_version: str

@@ -52,7 +52,7 @@ Key = tuple[ObjectReference, Statement]
 H = TypeVar("H", "_Entry", "_Series")
 
 
-class _Entry(Struct):
+class _Entry(Struct, gc=False):
     """What happened, before its owner is known: the first time, and how often by now."""
 
     first: Occurrence
@@ -65,7 +65,7 @@ class _Entry(Struct):
         return self.count
 
 
-class _Series(Struct):
+class _Series(Struct, gc=False):
     """An Event, how often it happened, and how much of that was written."""
 
     event: Event
