@@ -86,8 +86,10 @@ def test_a_release_has_these_objects_and_no_others() -> None:
         "NetworkPolicy/sekisho-webhook",
         "PodDisruptionBudget/sekisho-webhook",
         "Role/sekisho-controller",
+        "Role/sekisho-controller-events",
         "Role/sekisho-webhook",
         "RoleBinding/sekisho-controller",
+        "RoleBinding/sekisho-controller-events",
         "RoleBinding/sekisho-webhook",
         "Secret/sekisho-ca",
         "Secret/sekisho-webhook-tls",
@@ -546,6 +548,25 @@ def test_the_controller_changes_webhook_configurations_unless_cert_manager_does(
         assert ("validatingwebhookconfigurations" in resources) == is_allowed
 
 
+def test_the_controller_follows_the_endpoints_of_the_service_where_there_is_one() -> None:
+    for values, is_there in (((), True), ((OUTSIDE,), False)):
+        resources = [name for _, rule in rules(*values) for name in rule["resources"]]
+        told = [each for each in arguments(deployments(*values)["sekisho-controller"]) if "service" in each]
+        assert ("endpointslices" in resources) == is_there
+        assert told == (["--webhook-service=sekisho-webhook"] if is_there else [])
+
+
+def test_outside_of_its_namespace_the_controller_writes_events_where_the_api_server_asks() -> None:
+    elsewhere = [
+        found for found in render() if found["metadata"].get("namespace", "sekisho-system") != "sekisho-system"
+    ]
+    assert [(identity(found), found["metadata"]["namespace"]) for found in elsewhere] == [
+        ("Role/sekisho-controller-events", "default"),
+        ("RoleBinding/sekisho-controller-events", "default"),
+    ]
+    assert elsewhere[0]["rules"] == [{"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]}]
+
+
 def test_cluster_wide_permissions_to_change_are_these() -> None:
     reading = {"get", "list", "watch"}
     changing = {
@@ -555,7 +576,12 @@ def test_cluster_wide_permissions_to_change_are_these() -> None:
     }
     assert changing == {
         ("ClusterRole/sekisho-webhook", ("events",), (), ("create", "patch")),
-        ("ClusterRole/sekisho-controller", ("clusterpodpolicies/status",), (), ("patch",)),
+        (
+            "ClusterRole/sekisho-controller",
+            ("clusterpodpolicies/status", "podpolicies/status", "policywaivers/status"),
+            (),
+            ("patch",),
+        ),
         (
             "ClusterRole/sekisho-controller",
             ("validatingwebhookconfigurations", "mutatingwebhookconfigurations"),

@@ -28,6 +28,13 @@ BAD_INPUT = 2
     help="The webhook configurations, validating and mutating, whose caBundle is kept.",
 )
 @option(
+    "--webhook-service",
+    default="",
+    metavar="NAME",
+    help="The Service in --namespace that the API server calls the webhook by. A pod that it sends reviews to counts as"
+    " a replica even while it does not report. Empty: a replica that fell silent counts for five minutes.",
+)
+@option(
     "--certificates",
     type=click.Choice([str(each) for each in Certificates]),
     default=str(Certificates.SELF),

@@ -86,7 +86,7 @@ class Reflector(Generic[T]):
     the changes that came together; `on_version` with the resourceVersion up to which the copy is complete, after
     `on_change`. `on_quarantine` is called with name and reason when an object cannot be decoded: the version of it
     that could be decoded last stays in the copy. `field_selector` narrows the collection (`metadata.name=x` for a
-    single object); `metadata_only` asks the server for nothing but metadata.
+    single object), and so does `label_selector`; `metadata_only` asks the server for nothing but metadata.
     """
 
     def __init__(
@@ -99,6 +99,7 @@ class Reflector(Generic[T]):
         on_version: Callable[[str], None] = lambda version: None,
         on_quarantine: Callable[[str, Exception], None] = lambda name, error: None,
         field_selector: str = "",
+        label_selector: str = "",
         metadata_only: bool = False,
     ) -> None:
         self._api = api
@@ -107,7 +108,8 @@ class Reflector(Generic[T]):
         self._on_change = on_change
         self._on_version = on_version
         self._on_quarantine = on_quarantine
-        self._selector = {"fieldSelector": field_selector} if field_selector else {}
+        selectors = {"fieldSelector": field_selector, "labelSelector": label_selector}
+        self._selector = {name: selector for name, selector in selectors.items() if selector}
         self._accept_list = METADATA_LIST if metadata_only else "application/json"
         self._accept_object = METADATA if metadata_only else "application/json"
         self._objects: dict[str, T] = {}

@@ -1,20 +1,24 @@
 """How a replica of the webhook tells which policies it enforces, and how the controller hears of it.
 
 Each replica keeps one Lease. An annotation on it for each kind of policy is the resourceVersion up to which it has
-taken in that kind: one write a change and replica, however many policies there are. Another is the key id of the
-authority whose certificate it serves. The Lease of a replica that died runs out, that of one that stopped is deleted,
-and all go with the service account that wrote them.
+taken in that kind: one write a change and replica, however many policies there are. That it has seen a policy does not
+mean that it could use it, so another annotation names those that it could not. A third has the denials and warnings of
+the last hour, which go with the next renewal, and a fourth the key id of the authority whose certificate is served.
+
+The Lease of a replica that died runs out, that of one that stopped is deleted, and all go with the service account that
+wrote them.
 """
 
 import asyncio
 import logging
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from sekisho.cluster.accounts import OwnerReference, own_account
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
@@ -26,8 +30,12 @@ logger = logging.getLogger(__name__)
 
 LABEL = "sekisho.dev/component"
 COMPONENT = "webhook-replica"
-POLICIES = "clusterpodpolicies"
-AUTHORITY_ANNOTATION = "sekisho.dev/serving-certificate-authority"
+AUTHORITY_ANNOTATION = f"{GROUP}/serving-certificate-authority"
+UNUSABLE_ANNOTATION = f"{GROUP}/unusable-policies"
+COUNTS_ANNOTATION = f"{GROUP}/last-hour"
+LONGEST_UNUSABLE = 32 << 10
+"""Bytes; the annotations of an object may have 256 KiB."""
+_MORE = "…"
 
 
 def annotation_of(plural: str) -> str:
@@ -35,40 +43,56 @@ def annotation_of(plural: str) -> str:
     return f"{GROUP}/{plural}-resource-version"
 
 
-VERSION_ANNOTATION = annotation_of(POLICIES)
-
 LEASE_SECONDS = 30
 RENEW_SECONDS = 10.0
 DEBOUNCE_SECONDS = 0.1
+SETTLE_SECONDS = 3.0
 FORGET_SECONDS = 300.0
 """A Lease that ran out this long ago belongs to no process any more."""
 _MOST_BACKOFF_SECONDS = 10.0
 _WITHDRAW_SECONDS = 2.0
 
 
+Counts = Mapping[str, tuple[int, int]]
+"""Denials and warnings by the policies' titles."""
+
+
 class ReplicaReporter:
     """Reports for the replica `replica`, in the Lease sekisho-webhook-`replica` of `namespace`.
 
     Call `report` with each resourceVersion of each kind of policy and `report_authority` with what signed the
-    certificate that is served, and let a task `run`.
+    certificate that is served, and let a task `run`. `counts` is asked whenever the Lease is renewed.
     """
 
-    def __init__(self, api: ApiClient, namespace: str, replica: str) -> None:
+    def __init__(self, api: ApiClient, namespace: str, replica: str, counts: Callable[[], Counts] = dict) -> None:
         self._api = api
         self._replica = replica
         self._name = f"sekisho-webhook-{replica.lower()}"
         self._namespace = namespace
         self._path = lease_path(namespace, self._name)
+        self._counts = counts
         self._versions: dict[str, str] = {}
+        self._unusable: dict[str, tuple[str, ...]] = {}
         self._authority = ""
         self._owners: tuple[OwnerReference, ...] | None = None
         self._changed = asyncio.Event()
+        self._settling: asyncio.TimerHandle | None = None
 
-    def report(self, resource_version: str, plural: str = POLICIES) -> None:
-        """Say that this replica now enforces a collection as of `resource_version`. Costs nothing; never fails."""
-        if resource_version != self._versions.get(plural):
-            self._versions[plural] = resource_version
+    def report(self, plural: str, resource_version: str, unusable: Iterable[str], *, changed: bool) -> None:
+        """Say that this replica has taken in a collection as of `resource_version`, and cannot use the `unusable` ones.
+
+        `changed`: whether it enforces anything else than before. Statuses that are written change the version alone,
+        and in large numbers, which is told once in a while. Costs little; never fails.
+        """
+        names = tuple(f"{plural}/{key}" for key in unusable)
+        changed = changed or plural not in self._versions or names != self._unusable[plural]
+        if not changed and resource_version == self._versions[plural]:
+            return
+        self._versions[plural], self._unusable[plural] = resource_version, names
+        if changed:
             self._changed.set()
+        elif self._settling is None:
+            self._settling = asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._changed.set)
 
     def report_authority(self, key_id: str) -> None:
         """Say that this replica now serves a certificate of the authority with this key id, in hex; never fails."""
@@ -99,6 +123,9 @@ class ReplicaReporter:
 
     async def _write(self, *, first_failure: bool) -> bool:
         self._changed.clear()
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
         try:
             if self._owners is None:
                 self._owners = await own_account(self._api, self._namespace)
@@ -116,10 +143,7 @@ class ReplicaReporter:
             "metadata": {
                 "name": self._name,
                 "labels": {LABEL: COMPONENT},
-                "annotations": {
-                    **{annotation_of(plural): version for plural, version in self._versions.items()},
-                    AUTHORITY_ANNOTATION: self._authority,
-                },
+                "annotations": self._annotations(),
                 "ownerReferences": owners,
             },
             "spec": {
@@ -135,6 +159,15 @@ class ReplicaReporter:
             "application/apply-patch+yaml",
             {"fieldManager": "sekisho-webhook", "force": "true"},
         )
+
+    def _annotations(self) -> dict[str, str]:
+        unusable = [each for plural in self._unusable.values() for each in plural]
+        return {
+            **{annotation_of(plural): version for plural, version in self._versions.items()},
+            UNUSABLE_ANNOTATION: _encode_unusable(unusable),
+            COUNTS_ANNOTATION: msgspec.json.encode(self._counts()).decode(),
+            AUTHORITY_ANNOTATION: self._authority,
+        }
 
     async def _withdraw(self) -> None:
         with suppress(ApiError, ApiUnavailable, TimeoutError):
@@ -165,16 +198,39 @@ async def served_authorities(api: ApiClient, namespace: str) -> frozenset[str]:
     return frozenset(filter(None, told))
 
 
+class Unusable(Struct, frozen=True):
+    """What a replica could not use, by collection and key (clusterpodpolicies/x, podpolicies/namespace/x).
+
+    The names are in order. Where there were too many they end with `told_to`, and nothing is known of those after it.
+    """
+
+    names: frozenset[str] = frozenset()
+    told_to: str | None = None
+
+    @property
+    def is_any(self) -> bool:
+        """Whether there is something that it could not use, or may be."""
+        return bool(self.names) or self.told_to is not None
+
+    def may_hold(self, name: str) -> bool:
+        """Whether a policy is among them, for all that is known."""
+        return name in self.names or (self.told_to is not None and name > self.told_to)
+
+
 class Replica(Struct, frozen=True):
     """What one replica of the webhook last said, and how long that holds by this process's monotonic clock."""
 
     name: str
-    version: int
-    """The resourceVersion up to which it enforces the ClusterPodPolicies."""
+    versions: Mapping[str, int]
+    """The resourceVersion up to which it has taken in each kind, by the collections' names in the API; -1 for none."""
     renew_time: str
     expires: float
-    versions: Mapping[str, int] = {}
-    """The same for every kind, by the collections' names in the API; -1 for one that it did not report."""
+    unusable: Unusable = Unusable()
+    counts: Counts = {}
+
+    def has_reached(self, plural: str, version: int) -> bool:
+        """Whether it has taken in a collection as of a resourceVersion."""
+        return self.versions.get(plural, -1) >= version
 
 
 def observe(leases: Iterable[Lease], previous: Mapping[str, Replica], now: float, wall: datetime) -> dict[str, Replica]:
@@ -200,13 +256,14 @@ def forgotten(replicas: Mapping[str, Replica], now: float) -> list[str]:
     return [name for name, replica in replicas.items() if now >= replica.expires + FORGET_SECONDS]
 
 
+def silent(replicas: Mapping[str, Replica], now: float) -> tuple[str, ...]:
+    """Those whose Lease ran out and is there still, by name: they are dead, or cut off and go on serving."""
+    return tuple(sorted(r.name for r in replicas.values() if r.expires <= now < r.expires + FORGET_SECONDS))
+
+
 def _observe_one(lease: Lease, previous: Replica | None, now: float, wall: datetime) -> Replica:
     spec = lease.spec
     annotations = lease.metadata.annotations or {}
-    versions = {
-        resource.plural: parse_version(annotations.get(annotation_of(resource.plural), ""))
-        for resource in RESOURCES.values()
-    }
     renewed = spec.renew_time or ""
     if previous is not None and previous.renew_time == renewed:
         expires = previous.expires
@@ -216,11 +273,44 @@ def _observe_one(lease: Lease, previous: Replica | None, now: float, wall: datet
         expires = now + (spec.lease_duration_seconds or LEASE_SECONDS)
     return Replica(
         name=spec.holder_identity or lease.metadata.name,
-        version=versions[POLICIES],
+        versions={
+            resource.plural: parse_version(annotations.get(annotation_of(resource.plural), ""))
+            for resource in RESOURCES.values()
+        },
         renew_time=renewed,
         expires=expires,
-        versions=versions,
+        unusable=_decode_unusable(annotations.get(UNUSABLE_ANNOTATION, "[]")),
+        counts=_decode_counts(annotations.get(COUNTS_ANNOTATION, "{}")),
     )
+
+
+def _encode_unusable(names: Iterable[str]) -> str:
+    told: list[str] = []
+    size = 0
+    for name in sorted(names):
+        size += len(name) + 3
+        if size > LONGEST_UNUSABLE:
+            told.append(_MORE)
+            break
+        told.append(name)
+    return msgspec.json.encode(told).decode()
+
+
+def _decode_unusable(text: str) -> Unusable:
+    try:
+        told = msgspec.json.decode(text, type=list[str])
+    except msgspec.DecodeError:  # not of our making: nothing is known of any policy
+        told = [_MORE]
+    if told[-1:] != [_MORE]:
+        return Unusable(frozenset(told))
+    return Unusable(frozenset(told[:-1]), told[-2] if len(told) > 1 else "")
+
+
+def _decode_counts(text: str) -> Counts:
+    try:
+        return msgspec.json.decode(text, type=dict[str, tuple[Annotated[int, Meta(ge=0)], Annotated[int, Meta(ge=0)]]])
+    except msgspec.DecodeError:
+        return {}
 
 
 def parse_version(version: str) -> int:

@@ -37,6 +37,7 @@ class Options(Struct, frozen=True):
     kubeconfig: Path | None
     namespace: str
     webhook_configuration: str
+    webhook_service: str
     certificates: Certificates
     certificate_secret: str
     ca_secret: str

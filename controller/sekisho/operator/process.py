@@ -65,7 +65,7 @@ async def _run_elected(api: ApiClient, options: Options, metrics: Metrics, stop:
 async def _lead(
     api: ApiClient, options: Options, metrics: Metrics, stop: asyncio.Event, clock: Clock, lease: LeaderLease
 ) -> int:
-    statuses = StatusKeeper(api, options.namespace, metrics)
+    statuses = StatusKeeper(api, options.namespace, metrics, options.identity, options.webhook_service)
     policies = watch_policies(
         api, options.kubeconfig, statuses.changed, statuses.deleted, started=lambda: _listen_for_signals(stop)
     )

@@ -1,125 +1,70 @@
-"""The status of a policy, from the policy and what the replicas of the webhook report. The clock is an argument."""
+"""The status of a policy: from the policy, the other policies and waivers, and what the replicas report."""
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 
-import msgspec
 from msgspec import Struct
 
-from sekisho.cluster.replicas import Replica, parse_version
-from sekisho.policies import PolicyError, compile_policy, decode_policy
-from sekisho.policies.types import ClusterPodPolicyStatus, Condition
-
-MOST_NAMED = 3
-"""Replicas that a message names; it counts the others."""
-LONGEST_MESSAGE = 4096
+from sekisho.cluster.replicas import Counts, Replica
+from sekisho.operator.records import Record, acceptance, condition, reach_of, rfc3339, unaccepted, verdict_of
+from sekisho.policies import PolicyWaiver
+from sekisho.policies.status import MOST_WAIVERS, Conflict, PolicyStatus, WaiverInEffect
 
 
-class Policy(Struct, frozen=True):
-    """What the status of a policy depends on."""
+class View(Struct, frozen=True):
+    """What the controller knows at one moment, beside the record that it looks at."""
 
-    name: str
-    uid: str
-    resource_version: str
-    generation: int
-    since: int
-    """The resourceVersion at which this generation was first seen here: a replica that got as far enforces it."""
-    problem: str | None
-    """Why the policy is not accepted."""
-    status: ClusterPodPolicyStatus | None
-    """What its status says by now."""
+    now: datetime
+    replicas: tuple[Replica, ...]
+    """The live ones."""
+    silent: tuple[str, ...] = ()
+    """Those that do not report and may serve all the same, by name."""
+    counts: Counts = {}
+    """Denials and warnings of the last hour, by the policies' titles."""
+    waivers: Mapping[str, tuple[WaiverInEffect, ...]] = {}
+    """The waivers that have not ended, by the titles of the policies that they name."""
+    titles: frozenset[str] = frozenset()
+    """Those of all policies."""
 
 
-def read_policy(body: Mapping[str, Any], known: Policy | None) -> Policy:
-    """Read a policy from the API's JSON; `known` is what was last read of it.
-
-    Gives `known` itself where `body` is older. What one resourceVersion told of a generation outlives later ones,
-    which writing a status brings about.
-    """
-    metadata = body["metadata"]
-    version: str = metadata["resourceVersion"]
-    generation: int = metadata["generation"]
-    if known is not None and parse_version(version) <= parse_version(known.resource_version):
-        return known
-    same = known is not None and known.generation == generation
-    return Policy(
-        name=metadata["name"],
-        uid=metadata["uid"],
-        resource_version=version,
-        generation=generation,
-        since=known.since if known is not None and same else parse_version(version),
-        problem=known.problem if known is not None and same else problem_of(body),
-        status=_status_of(body),
+def wanted_policy_status(record: Record, conflicts: tuple[Conflict, ...], view: View) -> PolicyStatus:
+    """What the status should be. Equal to `record.status` where there is nothing new to say."""
+    reach = reach_of(record, view.replicas, view.silent)
+    if record.policy is None:
+        enforced_by = f"0/{reach.total}"
+        verdict = unaccepted("policy")
+    else:
+        enforced_by = reach.told
+        verdict = verdict_of(reach, "enforce")
+    denials, warnings = view.counts.get(record.title, (0, 0))
+    return PolicyStatus(
+        observed_generation=record.generation,
+        enforced_by=enforced_by,
+        conditions=(acceptance(record, view.now), condition(record, "Enforced", verdict, view.now)),
+        denials=denials,
+        warnings=warnings,
+        conflicts=conflicts or None,
+        waivers=view.waivers.get(record.title),
     )
 
 
-def problem_of(body: Mapping[str, Any]) -> str | None:
-    """Why a policy can't be accepted, with the field's path, or None."""
-    try:
-        compile_policy(decode_policy(msgspec.json.encode(body)))
-    except PolicyError as error:
-        return str(error)[:LONGEST_MESSAGE]
-    return None
+def waivers_in_effect(records: Iterable[Record], now: datetime) -> dict[str, tuple[WaiverInEffect, ...]]:
+    """The accepted waivers that have not ended by the policies that they name; those that end first come first."""
+    waivers = [r.policy for r in records if isinstance(r.policy, PolicyWaiver) and now < r.policy.spec.expires]
+    found: dict[str, list[WaiverInEffect]] = {}
+    for waiver in sorted(waivers, key=lambda waiver: (waiver.spec.expires, waiver.title)):
+        for title in waiver.spec.policies:
+            named = found.setdefault(title, [])
+            if len(named) < MOST_WAIVERS:
+                named.append(WaiverInEffect(waiver.title, rfc3339(waiver.spec.expires)))
+    return {title: tuple(named) for title, named in found.items()}
 
 
-def wanted_status(policy: Policy, replicas: tuple[Replica, ...], now: datetime) -> ClusterPodPolicyStatus:
-    """What the status should be. Equal to `policy.status` where there is nothing new to say.
-
-    `replicas` are the live ones.
-    """
-    behind = tuple(replica.name for replica in replicas if replica.version < policy.since)
-    enforcing = 0 if policy.problem is not None else len(replicas) - len(behind)
-    return ClusterPodPolicyStatus(
-        observed_generation=policy.generation,
-        enforced_by=f"{enforcing}/{len(replicas)}",
-        conditions=(_accepted(policy, now), _enforced(policy, enforcing, behind, now)),
-    )
-
-
-def _accepted(policy: Policy, now: datetime) -> Condition:
-    if policy.problem is not None:
-        return _condition(policy, "Accepted", "False", "Invalid", policy.problem, now)
-    return _condition(policy, "Accepted", "True", "Valid", "the policy is valid", now)
-
-
-def _enforced(policy: Policy, enforcing: int, behind: tuple[str, ...], now: datetime) -> Condition:
-    if policy.problem is not None:
-        return _condition(policy, "Enforced", "False", "NotAccepted", "the policy is not accepted", now)
-    replicas = enforcing + len(behind)
-    if not replicas:
-        return _condition(policy, "Enforced", "False", "NoReplicas", "no replica of the webhook is running", now)
-    if behind:
-        named = ", ".join(behind[:MOST_NAMED])
-        rest = f" and {len(behind) - MOST_NAMED} more" if len(behind) > MOST_NAMED else ""
-        message = f"{enforcing} of {replicas} replicas enforce it; waiting for {named}{rest}"
-        return _condition(policy, "Enforced", "False", "WaitingForReplicas", message, now)
-    message = "the only replica enforces it" if replicas == 1 else f"all {replicas} replicas enforce it"
-    return _condition(policy, "Enforced", "True", "EnforcedByAllReplicas", message, now)
-
-
-def _condition(
-    policy: Policy, kind: str, status: Literal["True", "False"], reason: str, message: str, now: datetime
-) -> Condition:
-    stated = (policy.status.conditions if policy.status else None) or ()
-    before = next((condition for condition in stated if condition.type == kind), None)
-    unchanged = before is not None and before.status == status
-    return Condition(
-        type=kind,
-        status=status,
-        reason=reason,
-        message=message,
-        last_transition_time=before.last_transition_time if before is not None and unchanged else _seconds(now),
-        observed_generation=policy.generation,
-    )
-
-
-def _seconds(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _status_of(body: Mapping[str, Any]) -> ClusterPodPolicyStatus | None:
-    try:
-        return msgspec.convert(body.get("status"), ClusterPodPolicyStatus | None)
-    except msgspec.ValidationError:  # not of our making: it is written anew
-        return None
+def summed(counts: Iterable[Counts]) -> dict[str, tuple[int, int]]:
+    """What several replicas counted, together."""
+    total: dict[str, tuple[int, int]] = {}
+    for each in counts:
+        for title, (denials, warnings) in each.items():
+            before = total.get(title, (0, 0))
+            total[title] = (before[0] + denials, before[1] + warnings)
+    return total

@@ -15,11 +15,11 @@ import kopf
 
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
 from sekisho.cluster.config import ApiConfig, load_config
+from sekisho.policies.crd import RESOURCES
 from sekisho.policies.types import GROUP, VERSION
 
 logger = logging.getLogger(__name__)
 
-PLURAL = "clusterpodpolicies"
 _RETRY_SECONDS = 5.0
 
 Body = Mapping[str, Any]
@@ -33,13 +33,15 @@ async def watch_policies(
     deleted: Callable[[Body], None],
     started: Callable[[], None],
 ) -> None:
-    """Call `changed` with every policy there is and whenever one changes, `deleted` when one goes, until cancelled.
+    """Call `changed` with every policy and waiver there is and whenever one changes, `deleted` when one goes, until
+    cancelled.
 
-    Waits for the CRD first. kopf takes the signals of the process for itself; `started` is called when it has done so.
-    Returns, or raises what kopf raised, when kopf ends, as it does when the CRD is deleted or credentials are refused;
+    Waits for the CRDs first. kopf takes the signals of the process for itself; `started` is called when it has done so.
+    Returns, or raises what kopf raised, when kopf ends, as it does when a CRD is deleted or credentials are refused;
     tasks that were made since have been cancelled then.
     """
-    await _wait_until_served(api)
+    for resource in RESOURCES.values():
+        await _wait_until_served(api, resource.plural)
     registry = kopf.OperatorRegistry()
     logins = 0
 
@@ -52,10 +54,11 @@ async def watch_policies(
         config = await load_config(kubeconfig)
         return kopf.AiohttpSession(server=config.host, aiohttp_session=_session(config))
 
-    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def happened(event: Body, **_: Any) -> None:
         (deleted if event["type"] == "DELETED" else changed)(event["object"])
 
+    for resource in RESOURCES.values():
+        kopf.on.event(GROUP, VERSION, resource.plural, registry=registry)(happened)
     others = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(registry=registry, settings=_settings(), standalone=True, clusterwide=True)
     started()
@@ -84,14 +87,14 @@ def _session(config: ApiConfig) -> aiohttp.ClientSession:
     )
 
 
-async def _wait_until_served(api: ApiClient) -> None:
+async def _wait_until_served(api: ApiClient, plural: str) -> None:
     told = False
     while True:
         try:
-            await api.get(f"/apis/{GROUP}/{VERSION}/{PLURAL}", {"limit": "1"})
+            await api.get(f"/apis/{GROUP}/{VERSION}/{plural}", {"limit": "1"})
             return
         except (ApiError, ApiUnavailable) as error:
             if not told:
-                logger.warning("waiting for the CRD %s.%s: %s", PLURAL, GROUP, error)
+                logger.warning("waiting for the CRD %s.%s: %s", plural, GROUP, error)
             told = True
         await asyncio.sleep(_RETRY_SECONDS)

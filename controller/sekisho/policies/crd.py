@@ -6,16 +6,16 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct, inspect
 
+from sekisho.policies.status import PolicyStatus, PolicyWaiverStatus
 from sekisho.policies.types import (
     GROUP,
     VERSION,
     ClusterPodPolicy,
     ClusterPodPolicySpec,
-    ClusterPodPolicyStatus,
     PodPolicy,
     PodPolicySpec,
 )
-from sekisho.policies.waivers import PolicyWaiver, PolicyWaiverSpec, PolicyWaiverStatus
+from sekisho.policies.waivers import PolicyWaiver, PolicyWaiverSpec
 
 
 class Column(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -45,17 +45,25 @@ class Resource(Struct, frozen=True):
         return self.kind.__name__
 
 
+def _status_of(condition: str) -> str:
+    return f".status.conditions[?(@.type=='{condition}')].status"
+
+
 _AGE = Column("Age", "date", ".metadata.creationTimestamp", "When it was created.")
 _POLICY_COLUMNS = (
-    Column("Enforcement", "string", ".spec.enforcement", "What happens to a pod that violates the policy."),
     Column("Level", "string", ".spec.podSecurityStandard.level", "The level of the Pod Security Standards."),
-    Column("Accepted", "string", ".status.conditions[?(@.type=='Accepted')].status", "Whether the policy is valid."),
-    Column("Enforced", "string", ".status.enforcedBy", "How many replicas of the webhook enforce this generation."),
+    Column("Enforcement", "string", ".spec.enforcement", "What happens to a pod that violates the policy."),
+    Column("Accepted", "string", _status_of("Accepted"), "Whether the policy is valid.", 1),
+    Column("Enforced", "string", _status_of("Enforced"), "Whether every replica of the webhook enforces it."),
+    Column("By", "string", ".status.enforcedBy", "How many replicas of the webhook enforce this generation."),
+    Column("Denials", "integer", ".status.denials", "Requests that were refused for it in the last hour."),
+    Column("Warnings", "integer", ".status.warnings", "Requests that were answered with a warning of it.", 1),
     _AGE,
 )
 _WAIVER_COLUMNS = (
     Column("Policies", "string", ".spec.policies", "The policies that it lifts controls of."),
     Column("Controls", "string", ".spec.controls", "The controls that it lifts."),
+    Column("Active", "string", _status_of("Active"), "Whether it lifts them now."),
     Column("Expires", "string", ".spec.expires", "When it ends."),
     Column("Reason", "string", ".spec.reason", "Why it was granted.", 1),
     _AGE,
@@ -70,10 +78,10 @@ RESOURCES: Final = {
             "cpp",
             "Cluster",
             ClusterPodPolicySpec,
-            ClusterPodPolicyStatus,
+            PolicyStatus,
             _POLICY_COLUMNS,
         ),
-        Resource(PodPolicy, "podpolicies", "pp", "Namespaced", PodPolicySpec, ClusterPodPolicyStatus, _POLICY_COLUMNS),
+        Resource(PodPolicy, "podpolicies", "pp", "Namespaced", PodPolicySpec, PolicyStatus, _POLICY_COLUMNS),
         Resource(PolicyWaiver, "policywaivers", "pw", "Cluster", PolicyWaiverSpec, PolicyWaiverStatus, _WAIVER_COLUMNS),
     )
 }

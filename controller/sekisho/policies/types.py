@@ -4,7 +4,7 @@ Every field carries its description; unknown fields are errors everywhere below 
 """
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -144,47 +144,6 @@ class ClusterPodPolicySpec(PodPolicySpec, frozen=True, forbid_unknown_fields=Tru
                     "!(has(self.version) && !has(self.level))",
                     EITHER_LEVEL_OR_LABELS,
                 ),
-            ),
-        ]
-        | None
-    ) = None
-
-
-class Condition(Struct, frozen=True, rename="camel"):
-    """A condition, in the form that Kubernetes gives all of them."""
-
-    type: Annotated[str, Meta(description="Accepted, or Enforced.", max_length=316)]
-    status: Annotated[Literal["True", "False", "Unknown"], Meta(description="Whether the condition holds.")]
-    reason: Annotated[str, Meta(description="Why, in one word.", min_length=1, max_length=1024)]
-    message: Annotated[str, Meta(description="Why, for people.", max_length=32768)]
-    last_transition_time: Annotated[
-        str, Meta(description="When the status last changed.", extra_json_schema={"format": "date-time"})
-    ]
-    observed_generation: (
-        Annotated[int, Meta(description="The generation that the condition is about.", ge=0)] | None
-    ) = None
-
-
-class ClusterPodPolicyStatus(Struct, frozen=True, rename="camel"):
-    """What became of the policy."""
-
-    observed_generation: Annotated[int, Meta(description="The generation that this status is about.", ge=0)] | None = (
-        None
-    )
-    enforced_by: (
-        Annotated[
-            str,
-            Meta(description="How many of the webhook's replicas enforce this generation, such as 3/3.", max_length=32),
-        ]
-        | None
-    ) = None
-    conditions: (
-        Annotated[
-            tuple[Condition, ...],
-            Meta(
-                description="Accepted: the policy is valid. Enforced: every replica enforces this generation.",
-                extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
-                max_length=16,
             ),
         ]
         | None

@@ -17,7 +17,7 @@ from sekisho.pods import Container, Pod
 from sekisho.policies.matching import Selects, compile_selector, selects_names
 from sekisho.policies.problems import PolicyError, Problem, Problems
 from sekisho.policies.selectors import LabelSelector, NamespacePattern
-from sekisho.policies.types import GROUP, VERSION, Condition, PolicyMeta
+from sekisho.policies.types import GROUP, VERSION, PolicyMeta
 from sekisho.spelling import did_you_mean
 
 PolicyTitle = Annotated[
@@ -111,25 +111,6 @@ class PolicyWaiverSpec(Struct, frozen=True, forbid_unknown_fields=True, rename="
         WaiverMatch, Meta(description="Which pods and containers it is about; every pod when left out.")
     ] = WaiverMatch()
     requested_by: Annotated[str, Meta(description="Who asked for it.", max_length=256)] | None = None
-
-
-class PolicyWaiverStatus(Struct, frozen=True, rename="camel"):
-    """What became of the waiver."""
-
-    observed_generation: Annotated[int, Meta(description="The generation that this status is about.", ge=0)] | None = (
-        None
-    )
-    conditions: (
-        Annotated[
-            tuple[Condition, ...],
-            Meta(
-                description="Accepted: the waiver is valid.",
-                extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
-                max_length=16,
-            ),
-        ]
-        | None
-    ) = None
 
 
 class PolicyWaiver(Struct, frozen=True, rename="camel"):

@@ -11,6 +11,7 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from sekisho.admission import Outcome
 from sekisho.cluster.families import ProcessFamilies, counters
 from sekisho.pods import POD_TEMPLATES
+from sekisho.webhook.tallies import Tally
 
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the latency histogram, in seconds."""
@@ -30,6 +31,8 @@ class Metrics:
         self._reviews: Counter[tuple[str, ...]] = Counter(dict.fromkeys(_FAILURES, 0))
         self._violations: Counter[tuple[str, ...]] = Counter()
         self._waivers: Counter[tuple[str, ...]] = Counter()
+        self.tally = Tally()
+        """What the policies' status tells of the last hour."""
         self._http_errors: Counter[int] = Counter()
         self._buckets: dict[str, list[int]] = {}
         self._seconds: defaultdict[str, float] = defaultdict(float)
@@ -50,6 +53,8 @@ class Metrics:
             buckets = self._buckets[webhook] = [0] * (len(BOUNDS) + 1)
         buckets[bisect.bisect_left(BOUNDS, seconds)] += 1
         self._seconds[webhook] += seconds
+        if outcome.violations:
+            self.tally.count(outcome)
         for violation in outcome.violations:
             for policy in violation.policies:
                 key = (policy, violation.finding.control, violation.enforcement.value)

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -28,6 +28,13 @@ K = TypeVar("K", bound=Policy)
 Identities = Mapping[tuple[str, str], tuple[str, int]]
 
 
+class OnVersion(Protocol):
+    """Is told how far a collection is enforced."""
+
+    def __call__(self, plural: str, resource_version: str, unusable: Iterable[str], *, changed: bool) -> None:
+        """`unusable`: those that are not; `changed`: whether something else is enforced than before."""
+
+
 class Kept(Struct, frozen=True, eq=False):
     """A policy or a waiver, compiled; `identity` is its uid and the generation of its spec."""
 
@@ -40,15 +47,14 @@ class ClusterPolicies:
 
     There is no set before all three are listed: part of them would refuse, or admit, what the whole does not. An object
     that makes no sense stays out, or as it was; the log names it. `on_version` gets a collection by its name in the
-    API, and the resourceVersion up to which it is enforced.
+    API, the resourceVersion up to which it is enforced, which of its objects are not, and whether that is a change.
     """
 
-    def __init__(
-        self, api: ApiClient, enforce: Callable[[PolicySet], None], on_version: Callable[[str, str], None]
-    ) -> None:
+    def __init__(self, api: ApiClient, enforce: Callable[[PolicySet], None], on_version: OnVersion) -> None:
         self._enforce = enforce
         self._on_version = on_version
         self._enforced: Identities | None = None
+        self._is_news = False
         self.reflectors = {resource.plural: self._follow(api, resource) for resource in RESOURCES.values()}
         """By the collections' names in the API."""
 
@@ -105,13 +111,15 @@ class ClusterPolicies:
         self._enforce(PolicySet(policies, waivers))
         if self._enforced is None:
             for plural, reflector in self.reflectors.items():
-                self._on_version(plural, reflector.resource_version)
+                self._on_version(plural, reflector.resource_version, reflector.quarantined, changed=True)
         self._enforced = present
+        self._is_news = True
         logger.info("enforcing the policies of the cluster", extra={"policies": len(policies), "waivers": len(waivers)})
 
     def _reached(self, plural: str, version: str) -> None:
         if self._enforced is not None:
-            self._on_version(plural, version)
+            changed, self._is_news = self._is_news, False
+            self._on_version(plural, version, self.reflectors[plural].quarantined, changed=changed)
 
 
 def keep(raw: bytes, kind: type[K]) -> Kept:

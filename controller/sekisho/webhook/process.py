@@ -115,7 +115,7 @@ class Process:
         reflector, labels = supplies.labels_from_cluster(api)
         rate = options.events_per_second
         recorder = EventRecorder(api, Owners(api, rate), options.replica, rate)
-        reporter = ReplicaReporter(api, options.namespace, options.replica)
+        reporter = ReplicaReporter(api, options.namespace, options.replica, self._metrics.tally.last_hour)
         loop = asyncio.get_running_loop()
         self._certificate.on_served = lambda key_id: loop.call_soon_threadsafe(reporter.report_authority, key_id)
         reviews = Reviews(
@@ -126,9 +126,7 @@ class Process:
             REFUSALS | {_DECISIONS[reason] for reason in options.events & _DECISIONS.keys()},
         )
         reviews.clock = api.clock.now
-        policies = supplies.policies_from_cluster(
-            api, reviews.enforce, lambda plural, version: reporter.report(version, plural)
-        )
+        policies = supplies.policies_from_cluster(api, reviews.enforce, reporter.report)
         self._needed += [
             policies,
             labels,

@@ -27,7 +27,7 @@ from sekisho.webhook.files import fingerprint, poll
 from sekisho.webhook.namespaces import PATH as NAMESPACES
 from sekisho.webhook.namespaces import decode_labels
 from sekisho.webhook.options import StartError
-from sekisho.webhook.policies import ClusterPolicies
+from sekisho.webhook.policies import ClusterPolicies, OnVersion
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +46,7 @@ class Supply(Struct, frozen=True):
     families: Callable[[], Iterable[Metric]] = tuple
 
 
-def policies_from_cluster(
-    api: ApiClient, enforce: Callable[[PolicySet], None], on_version: Callable[[str, str], None]
-) -> Supply:
+def policies_from_cluster(api: ApiClient, enforce: Callable[[PolicySet], None], on_version: OnVersion) -> Supply:
     """The policies and waivers of the cluster."""
     policies = ClusterPolicies(api, enforce, on_version)
 

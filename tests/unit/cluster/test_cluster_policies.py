@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -27,6 +27,8 @@ class Followed:
         self.servers = {plural: CollectionServer() for plural in PLURALS}
         self.sets: list[PolicySet] = []
         self.versions: dict[str, str] = {}
+        self.unusable: dict[str, set[str]] = {}
+        self.changes = 0
         self.policies: ClusterPolicies
 
     def place(self, plural: str, name: str, spec: Any, generation: int = 1, namespace: str = "") -> None:
@@ -38,6 +40,10 @@ class Followed:
         kind = "MODIFIED" if name in server.things else "ADDED"
         server.things[name] = thing
         server.send(line(kind, thing))
+
+    def reached(self, plural: str, resource_version: str, unusable: Iterable[str], *, changed: bool) -> None:
+        self.versions[plural], self.unusable[plural] = resource_version, set(unusable)
+        self.changes += changed
 
     def asked(self, namespace: str = "shop") -> set[str]:
         """The policies that the present set asks for in a namespace."""
@@ -61,7 +67,7 @@ async def following(followed: Followed) -> AsyncIterator[Followed]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]
     api = ApiClient(ApiConfig(host=f"http://{host}:{port}", authorization=None, tls=False))
-    followed.policies = ClusterPolicies(api, followed.sets.append, followed.versions.__setitem__)
+    followed.policies = ClusterPolicies(api, followed.sets.append, followed.reached)
     running = asyncio.create_task(followed.policies.run())
     try:
         yield followed
@@ -118,8 +124,10 @@ async def test_a_change_of_any_kind_makes_a_new_set_and_is_reported(followed: Fo
 async def test_a_status_that_was_written_makes_no_new_set(followed: Followed) -> None:
     await followed.until(lambda: all(server.watchers for server in followed.servers.values()))
     followed.place("policywaivers", "w", WAIVE)
+    before = followed.changes
     await followed.until(lambda: followed.versions["policywaivers"] == "102")
     assert len(followed.sets) == 1
+    assert followed.changes == before
 
 
 async def test_one_that_makes_no_sense_harms_no_other_and_stays_as_it_was(
@@ -131,5 +139,7 @@ async def test_one_that_makes_no_sense_harms_no_other_and_stays_as_it_was(
     followed.place("clusterpodpolicies", "q", DENY)
     await followed.until(lambda: followed.asked() == {"p", "q", "shop/own"})
     await followed.until(lambda: "PolicyWaiver w cannot be enforced" in caplog.text)
+    await followed.until(lambda: followed.versions["clusterpodpolicies"] == "102")
+    assert followed.unusable == {"clusterpodpolicies": set(), "podpolicies": {"shop/own"}, "policywaivers": {"w"}}
     assert "PodPolicy shop/own cannot be enforced" in caplog.text
     assert [waiver.name for waiver in followed.sets[-1].waivers_of("p", "shop")] == ["w"]

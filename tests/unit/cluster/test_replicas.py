@@ -13,31 +13,41 @@ from sekisho.cluster.lease import Lease, LeaseMeta, LeaseSpec, micro_time
 from sekisho.cluster.replicas import (
     AUTHORITY_ANNOTATION,
     COMPONENT,
+    COUNTS_ANNOTATION,
     FORGET_SECONDS,
     LABEL,
-    VERSION_ANNOTATION,
+    UNUSABLE_ANNOTATION,
+    Replica,
     ReplicaReporter,
+    annotation_of,
     forgotten,
     live,
     observe,
     parse_version,
     served_authorities,
+    silent,
 )
 
+POLICIES = "clusterpodpolicies"
+VERSION_ANNOTATION = annotation_of(POLICIES)
 WALL = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 
 
 def report(
-    name: str = "a", version: str | None = "100", renewed: datetime = WALL, labels: dict[str, str] | None = None
+    name: str = "a",
+    version: str | None = "100",
+    renewed: datetime = WALL,
+    labels: dict[str, str] | None = None,
+    **more: str,
 ) -> Lease:
-    annotations = None if version is None else {VERSION_ANNOTATION: version}
+    annotations = None if version is None else {VERSION_ANNOTATION: version} | more
     meta = LeaseMeta(f"sekisho-webhook-{name}", "1", {LABEL: COMPONENT} if labels is None else labels, annotations)
     return Lease(meta, LeaseSpec(name, 30, micro_time(renewed)))
 
 
 def test_a_replica_lives_for_the_duration_of_its_lease_since_a_renewal_was_seen():
     seen = observe([report()], {}, 100.0, WALL)
-    assert [(replica.name, replica.version) for replica in live(seen, 129.9)] == [("a", 100)]
+    assert [(replica.name, replica.versions[POLICIES]) for replica in live(seen, 129.9)] == [("a", 100)]
     assert live(seen, 130.0) == ()
 
 
@@ -73,6 +83,45 @@ def test_a_dead_replicas_lease_is_forgotten_after_a_while_only():
     assert forgotten(seen, 130.0 + FORGET_SECONDS) == ["sekisho-webhook-a"]
 
 
+def test_a_replica_whose_lease_ran_out_is_silent_until_it_is_forgotten():
+    seen = observe([report("a"), report("b")], {}, 100.0, WALL)
+    seen = observe([report("a", renewed=WALL + timedelta(seconds=10)), report("b")], seen, 120.0, WALL)
+    assert [silent(seen, now) for now in (129.9, 130.0, 150.0, 130.0 + FORGET_SECONDS)] == [
+        (),
+        ("b",),
+        ("a", "b"),
+        ("a",),
+    ]
+
+
+def of(annotation: str, text: str) -> Replica:
+    (replica,) = live(observe([report(**{annotation: text})], {}, 100.0, WALL), 100.0)
+    return replica
+
+
+def test_what_a_replica_cannot_use_is_told_by_name():
+    told = of(UNUSABLE_ANNOTATION, '["clusterpodpolicies/b","podpolicies/ns/c"]').unusable
+    assert [name for name in ("a", "b", "c") if told.may_hold(f"clusterpodpolicies/{name}")] == ["b"]
+    assert told.may_hold("podpolicies/ns/c")
+    assert not told.may_hold("podpolicies/other/c")
+
+
+def test_of_what_was_cut_off_nothing_is_known():
+    told = of(UNUSABLE_ANNOTATION, '["clusterpodpolicies/b","clusterpodpolicies/d","…"]').unusable
+    assert [name for name in "abcde" if told.may_hold(f"clusterpodpolicies/{name}")] == ["b", "d", "e"]
+
+
+@pytest.mark.parametrize("text", ["", "?", "{}", '["…"]', "[1]"])
+def test_of_an_unreadable_list_nothing_is_known(text):
+    assert of(UNUSABLE_ANNOTATION, text).unusable.may_hold("clusterpodpolicies/a")
+
+
+@pytest.mark.parametrize("text", ["", "?", "[]", '{"a":1}', '{"a":[1]}', '{"a":[-1,0]}', '{"a":[1,2,3]}'])
+def test_unreadable_counts_are_none(text):
+    assert of(COUNTS_ANNOTATION, text).counts == {}
+    assert of(COUNTS_ANNOTATION, '{"a":[1,2]}').counts == {"a": (1, 2)}
+
+
 def test_a_deleted_lease_is_gone_at_once():
     seen = observe([report("a"), report("b")], {}, 100.0, WALL)
     assert [replica.name for replica in live(observe([report("b")], seen, 101.0, WALL), 101.0)] == ["b"]
@@ -84,7 +133,8 @@ def test_other_leases_of_the_namespace_are_no_replicas():
 
 def test_a_replica_that_reported_nothing_yet_enforces_nothing():
     (replica,) = live(observe([report(version=None)], {}, 100.0, WALL), 100.0)
-    assert replica.version == -1
+    assert set(replica.versions.values()) == {-1}
+    assert not replica.has_reached(POLICIES, 0)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +167,10 @@ def told(server: LeaseServer) -> str:
     return server.leases[NAME]["metadata"]["annotations"][VERSION_ANNOTATION] if NAME in server.leases else ""
 
 
+def tell(reporter: ReplicaReporter, version: str, *unusable: str, changed: bool = True) -> None:
+    reporter.report(POLICIES, version, unusable, changed=changed)
+
+
 async def test_a_replica_without_a_report_has_no_lease_and_leaves_none(server, api):
     running = asyncio.create_task(ReplicaReporter(api, "ns", "web-1").run())
     await asyncio.sleep(0)
@@ -128,7 +182,7 @@ async def test_a_replica_without_a_report_has_no_lease_and_leaves_none(server, a
 async def test_a_replica_reports_at_once_and_withdraws_when_it_stops(server, api):
     reporter = ReplicaReporter(api, "ns", "Web-1")
     running = asyncio.create_task(reporter.run())
-    reporter.report("100")
+    tell(reporter, "100")
     await server.wait_until(lambda: told(server) == "100")
     assert server.leases[NAME]["metadata"]["labels"] == {LABEL: COMPONENT}
     assert server.leases[NAME]["spec"]["holderIdentity"] == "Web-1"
@@ -142,7 +196,7 @@ async def test_many_changes_are_told_in_few_writes(server, api):
     reporter = ReplicaReporter(api, "ns", "web-1")
     running = asyncio.create_task(reporter.run())
     for version in range(1000):
-        reporter.report(str(version))
+        tell(reporter, str(version))
         if version % 100 == 0:
             await asyncio.sleep(0)
     await server.wait_until(lambda: told(server) == "999")
@@ -150,11 +204,49 @@ async def test_many_changes_are_told_in_few_writes(server, api):
     running.cancel()
 
 
+async def test_statuses_that_are_written_are_told_of_later_and_changes_at_once(server, api, monkeypatch):
+    reporter = ReplicaReporter(api, "ns", "web-1")
+    running = asyncio.create_task(reporter.run())
+    tell(reporter, "100")
+    await server.wait_until(lambda: told(server) == "100")
+    tell(reporter, "101", changed=False)  # nobody waits for it yet
+    tell(reporter, "102")
+    await server.wait_until(lambda: told(server) == "102")
+    assert server.requests.count("PATCH") == 2
+    monkeypatch.setattr(replicas, "SETTLE_SECONDS", 0.01)
+    for version in range(103, 200):
+        tell(reporter, str(version), changed=False)
+    await server.wait_until(lambda: told(server) == "199")
+    assert server.requests.count("PATCH") == 3
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_policy_that_cannot_be_used_is_told_at_once_and_in_a_bounded_list(server, api):
+    reporter = ReplicaReporter(api, "ns", "web-1", lambda: {"p": (2, 1)})
+    running = asyncio.create_task(reporter.run())
+    tell(reporter, "100")
+    await server.wait_until(lambda: told(server) == "100")
+    tell(reporter, "101", *(f"policy-{number:04}" for number in range(5000)), changed=False)
+    await server.wait_until(lambda: told(server) == "101")
+    annotations = server.leases[NAME]["metadata"]["annotations"]
+    assert len(annotations[UNUSABLE_ANNOTATION]) < 33_000
+    unusable = of(UNUSABLE_ANNOTATION, annotations[UNUSABLE_ANNOTATION]).unusable
+    assert all(unusable.may_hold(f"{POLICIES}/policy-{number:04}") for number in range(5000))
+    assert not unusable.may_hold(f"{POLICIES}/a")
+    assert of(COUNTS_ANNOTATION, annotations[COUNTS_ANNOTATION]).counts == {"p": (2, 1)}
+    tell(reporter, "102", changed=False)
+    await server.wait_until(lambda: told(server) == "102")
+    assert server.leases[NAME]["metadata"]["annotations"][UNUSABLE_ANNOTATION] == "[]"
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_a_report_is_renewed_without_a_change(server, api, monkeypatch):
     monkeypatch.setattr(replicas, "RENEW_SECONDS", 0.01)
     reporter = ReplicaReporter(api, "ns", "web-1")
     running = asyncio.create_task(reporter.run())
-    reporter.report("100")
+    tell(reporter, "100")
     await server.wait_until(lambda: told(server) == "100")
     first = server.leases[NAME]["spec"]["renewTime"]
     await server.wait_until(lambda: server.leases[NAME]["spec"]["renewTime"] > first)
@@ -164,10 +256,10 @@ async def test_a_report_is_renewed_without_a_change(server, api, monkeypatch):
 async def test_a_deleted_lease_comes_back(server, api):
     reporter = ReplicaReporter(api, "ns", "web-1")
     running = asyncio.create_task(reporter.run())
-    reporter.report("100")
+    tell(reporter, "100")
     await server.wait_until(lambda: told(server) == "100")
     server.leases.clear()
-    reporter.report("101")
+    tell(reporter, "101")
     await server.wait_until(lambda: told(server) == "101")
     running.cancel()
 
@@ -176,9 +268,9 @@ async def test_a_replica_goes_on_when_the_server_was_away_and_says_so_once(serve
     server.is_down = True
     reporter = ReplicaReporter(api, "ns", "web-1")
     running = asyncio.create_task(reporter.run())
-    reporter.report("100")
+    tell(reporter, "100")
     await server.wait_until(lambda: len(server.requests) >= 3)
-    reporter.report("101")
+    tell(reporter, "101")
     server.is_down = False
     await server.wait_until(lambda: told(server) == "101")
     assert len(caplog.records) == 1
@@ -191,7 +283,7 @@ async def test_a_replica_tells_whose_certificate_it_serves_once_it_tells_anythin
     reporter.report_authority("aa")
     await asyncio.sleep(0)
     assert server.requests == []
-    reporter.report("100")
+    tell(reporter, "100")
     await server.wait_until(lambda: told(server) == "100")
     assert await served_authorities(api, "ns") == {"aa"}
     reporter.report_authority("bb")
@@ -228,7 +320,7 @@ ACCOUNT = {"apiVersion": "v1", "kind": "ServiceAccount", "name": "sekisho-webhoo
 async def test_a_report_belongs_to_the_service_account_that_writes_it(server, api, user, owners):
     server.user = user
     running = asyncio.create_task((reporter := ReplicaReporter(api, "ns", "web-1")).run())
-    reporter.report("100")
+    tell(reporter, "100")
     await server.wait_until(lambda: told(server) == "100")
     assert server.leases[NAME]["metadata"]["ownerReferences"] == owners
     running.cancel()
@@ -239,7 +331,7 @@ async def test_stopping_is_not_held_up_by_a_server_that_does_not_answer(server, 
     monkeypatch.setattr(replicas, "_WITHDRAW_SECONDS", 0.1)
     reporter = ReplicaReporter(api, "ns", "web-1")
     running = asyncio.create_task(reporter.run())
-    reporter.report("100")
+    tell(reporter, "100")
     await server.wait_until(lambda: told(server) == "100")
     server.is_stuck = True
     running.cancel()

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,9 +12,9 @@ from aiohttp import web
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.config import ApiConfig
 from sekisho.cluster.lease import micro_time
-from sekisho.cluster.replicas import COMPONENT, LABEL, VERSION_ANNOTATION
+from sekisho.cluster.replicas import COMPONENT, COUNTS_ANNOTATION, LABEL, annotation_of
 from sekisho.operator.metrics import Metrics
-from sekisho.operator.policies import BATCH, StatusKeeper
+from sekisho.operator.policies import BATCH, COUNT_SECONDS, ShownCounts, StatusKeeper
 
 Json = dict[str, Any]
 
@@ -24,27 +24,32 @@ class Server:
 
     def __init__(self) -> None:
         self.version = 1000
+        self.counts = "{}"
+        self.endpoints: list[Json] = []
+        self.events: list[Json] = []
+        self.events_status = 201
         self.policies: dict[str, Json] = {}
-        self.leases: list[Json] = [self._lease("a", datetime.now(UTC))]
+        self.leases: list[Json] = [self.lease("a", datetime.now(UTC))]
         self.refused: set[str] = set()
         self.writes: list[str] = []
         self.conflicts = 0
         self.happened = asyncio.Event()
 
-    def _lease(self, name: str, renewed: datetime) -> Json:
-        annotations = {VERSION_ANNOTATION: "999999"}
+    def lease(self, name: str, renewed: datetime) -> Json:
+        plurals = ("clusterpodpolicies", "policywaivers")
+        annotations = {annotation_of(plural): "999999" for plural in plurals} | {COUNTS_ANNOTATION: self.counts}
         return {
             "metadata": {"name": f"sekisho-webhook-{name}", "labels": {LABEL: COMPONENT}, "annotations": annotations},
             "spec": {"holderIdentity": name, "leaseDurationSeconds": 30, "renewTime": micro_time(renewed)},
         }
 
     def abandon_a_lease(self) -> None:
-        self.leases.append(self._lease("dead", datetime.fromtimestamp(0, UTC)))
+        self.leases.append(self.lease("dead", datetime.fromtimestamp(0, UTC)))
 
-    def make(self, name: str) -> Json:
+    def make(self, name: str, spec: Json | None = None, kind: str = "ClusterPodPolicy") -> Json:
         self.version += 1
         metadata = {"name": name, "uid": f"u-{name}", "generation": 1, "resourceVersion": str(self.version)}
-        self.policies[name] = {"metadata": metadata, "spec": {}}
+        self.policies[name] = {"kind": kind, "metadata": metadata, "spec": spec or {}}
         return dict(self.policies[name])
 
     def touch(self, name: str) -> Json:
@@ -76,7 +81,28 @@ class Server:
             self.conflicts += 1
             return _refused(409)
         self.writes.append(name)
-        return web.json_response({**self.touch(name), "status": patch["status"]})
+        self.happened.set()
+        self.policies[name]["status"] = {k: v for k, v in patch["status"].items() if v is not None}
+        return web.json_response(self.touch(name))
+
+    async def slices(self, request: web.Request) -> web.StreamResponse:
+        if "watch" in request.query:
+            await asyncio.Event().wait()
+        assert request.query["labelSelector"] == "kubernetes.io/service-name=sekisho-webhook"
+        found = {"metadata": {"name": "s", "resourceVersion": "1"}, "endpoints": self.endpoints}
+        return web.json_response({"metadata": {"resourceVersion": "1"}, "items": [found]})
+
+    async def write_event(self, request: web.Request) -> web.Response:
+        self.happened.set()
+        if self.events_status != 201:
+            return _refused(self.events_status)
+        self.events.append(await request.json())
+        return web.json_response({}, status=201)
+
+    def condition(self, name: str, kind: str) -> str:
+        """Status and reason of a condition, as they are stored."""
+        stored = self.policies[name].get("status", {}).get("conditions", [])
+        return next((f"{c['status']} {c['reason']}" for c in stored if c["type"] == kind), "")
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 5.0
@@ -96,18 +122,26 @@ async def server() -> Server:
 
 
 @pytest.fixture
-async def keeper(server: Server) -> AsyncIterator[StatusKeeper]:
+def service() -> str:
+    return ""
+
+
+@pytest.fixture
+async def keeper(server: Server, service: str) -> AsyncIterator[StatusKeeper]:
     app = web.Application()
     leases = "/apis/coordination.k8s.io/v1/namespaces/ns/leases"
     app.router.add_get(leases, server.list_or_watch)
     app.router.add_delete(leases + "/{name}", server.remove)
-    app.router.add_patch("/apis/sekisho.dev/v1alpha1/clusterpodpolicies/{name}/status", server.write)
+    for plural in ("clusterpodpolicies", "policywaivers"):
+        app.router.add_patch(f"/apis/sekisho.dev/v1alpha1/{plural}/{{name}}/status", server.write)
+    app.router.add_get("/apis/discovery.k8s.io/v1/namespaces/ns/endpointslices", server.slices)
+    app.router.add_post("/apis/events.k8s.io/v1/namespaces/default/events", server.write_event)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]
     api = ApiClient(ApiConfig(host=f"http://{host}:{port}", authorization=None, tls=False))
-    keeper = StatusKeeper(api, "ns", Metrics())
+    keeper = StatusKeeper(api, "ns", Metrics(), "leader", service)
     running = asyncio.create_task(keeper.run())
     yield keeper
     running.cancel()
@@ -163,3 +197,108 @@ async def test_the_lease_of_a_replica_that_died_long_ago_is_removed(server, keep
     keeper.changed(server.make("p"))
     await server.wait_until(lambda: len(server.leases) == 1 and server.writes == ["p"])
     assert server.leases[0]["spec"]["holderIdentity"] == "a"
+
+
+RUN_AS_1, RUN_AS_2 = ({"defaults": {"pod": {"securityContext": {"runAsUser": user}}}} for user in (1, 2))
+
+
+async def test_policies_that_contradict_each_other_both_say_so_until_one_is_gone(server, keeper):
+    for name, spec in (("a", RUN_AS_1), ("b", RUN_AS_2), ("c", {})):
+        keeper.changed(server.make(name, spec))
+
+    def told(name: str) -> list[str]:
+        return [conflict["policy"] for conflict in server.policies[name].get("status", {}).get("conflicts", [])]
+
+    await server.wait_until(lambda: (told("a"), told("b")) == (["b"], ["a"]))
+    assert "conflicts" not in server.policies["c"]["status"]
+    keeper.deleted(server.policies["a"])
+    await server.wait_until(lambda: told("b") == [])
+
+
+def waiver(server: Server, name: str, **left: float) -> Json:
+    expires = datetime.now(UTC) + timedelta(**left)
+    spec = {"policies": ["p", "q"], "controls": ["privileged"], "expires": expires.isoformat(), "reason": "x"}
+    return server.make(name, spec, "PolicyWaiver")
+
+
+async def test_a_policy_lists_its_waivers_and_a_waiver_its_policies(server, keeper):
+    keeper.changed(server.make("p"))
+    keeper.changed(waiver(server, "w", days=30))
+    await server.wait_until(lambda: server.condition("w", "Active") == "True HonouredByAllReplicas")
+    await server.wait_until(lambda: bool(server.policies["p"].get("status", {}).get("waivers")))
+    status = server.policies["w"]["status"]
+    assert (status["policies"], status["missingPolicies"]) == (["p"], ["q"])
+    assert [each["name"] for each in server.policies["p"]["status"]["waivers"]] == ["w"]
+    assert server.events == []
+
+
+async def test_a_waivers_end_is_told_by_its_status_without_a_change(server, keeper):
+    keeper.changed(server.make("p"))
+    keeper.changed(waiver(server, "w", seconds=1.5))
+    await server.wait_until(lambda: server.condition("w", "Active") == "True HonouredByAllReplicas")
+    await server.wait_until(lambda: server.condition("w", "Active") == "False Expired")
+    await server.wait_until(lambda: "waivers" not in server.policies["p"]["status"])
+
+
+async def test_a_waivers_end_is_warned_of_once_and_not_again_by_the_next_leader(server, keeper):
+    keeper.changed(waiver(server, "w", days=2))
+    await server.wait_until(lambda: server.policies["w"].get("status", {}).get("expiresWithinDays") == 3)
+    [event] = server.events
+    assert (event["reason"], event["type"], event["metadata"]["namespace"]) == ("PolicyExpiring", "Warning", "default")
+    assert event["regarding"] == {
+        "apiVersion": "sekisho.dev/v1alpha1",
+        "kind": "PolicyWaiver",
+        "name": "w",
+        "namespace": "",
+        "uid": "u-w",
+    }
+    assert event["note"].startswith("ends at 20")
+    keeper.deleted(server.policies["w"])  # what a new leader knows is the status alone
+    keeper.changed(server.touch("w"))
+    keeper.changed(waiver(server, "later", hours=20))
+    await server.wait_until(lambda: server.policies["later"].get("status", {}).get("expiresWithinDays") == 1)
+    assert [each["regarding"]["name"] for each in server.events] == ["w", "later"]
+
+
+async def test_without_the_event_the_status_does_not_say_that_somebody_was_warned(server, keeper, monkeypatch):
+    monkeypatch.setattr("sekisho.operator.policies._RETRY_SECONDS", 0.01)
+    server.events_status = 503
+    keeper.changed(waiver(server, "w", days=2))
+    keeper.changed(server.make("p"))
+    await server.wait_until(lambda: server.writes == ["p"])
+    server.events_status = 409  # it arrived after all
+    await server.wait_until(lambda: "w" in server.writes)
+    assert server.policies["w"]["status"]["expiresWithinDays"] == 3
+
+
+async def test_what_the_replicas_counted_is_shown(server, keeper):
+    server.counts = '{"p":[4,2]}'
+    server.leases = [server.lease(name, datetime.now(UTC)) for name in ("a", "b")]
+    keeper.changed(server.make("p"))
+    await server.wait_until(lambda: server.policies["p"].get("status", {}).get("denials") == 8)
+    assert server.policies["p"]["status"]["warnings"] == 4
+
+
+def test_a_count_that_goes_on_changing_is_shown_once_a_minute():
+    shown = ShownCounts()
+    counted = [shown.of(["p"], {"p": (second, 0)}, float(second))["p"][0] for second in range(130)]
+    assert counted == [0] + [1] * 60 + [61] * 60 + [121] * 9
+    assert COUNT_SECONDS == 60
+    assert shown.of([], {"p": (1, 0)}, 200.0) == {}
+
+
+@pytest.mark.parametrize("service", ["sekisho-webhook"])
+async def test_a_ready_pod_without_a_report_keeps_a_policy_from_being_called_enforced(server, keeper):
+    server.endpoints = [
+        {"conditions": {"ready": True}, "targetRef": {"kind": "Pod", "name": name}} for name in ("a", "cut-off")
+    ]
+    keeper.changed(server.make("p"))
+    await server.wait_until(lambda: server.condition("p", "Enforced") == "Unknown ReplicasSilent")
+    assert server.policies["p"]["status"]["enforcedBy"] == "1/2"
+
+
+@pytest.mark.parametrize("service", ["sekisho-webhook"])
+async def test_a_lease_that_ran_out_counts_for_nothing_where_the_service_knows_better(server, keeper):
+    server.endpoints = [{"conditions": {"ready": True}, "targetRef": {"kind": "Pod", "name": "a"}}]
+    keeper.changed(server.make("p"))
+    await server.wait_until(lambda: server.condition("p", "Enforced") == "True EnforcedByAllReplicas")

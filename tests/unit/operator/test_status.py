@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from sekisho.cluster.replicas import Replica
-from sekisho.operator.status import Policy, read_policy, wanted_status
+from sekisho.cluster.replicas import Replica, Unusable
+from sekisho.operator.records import Record, read_record
+from sekisho.operator.status import View, summed, waivers_in_effect, wanted_policy_status
+from sekisho.policies.status import MOST_WAIVERS, Conflict, PolicyStatus, WaiverInEffect
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 LATER = datetime(2026, 11, 23, 13, 0, 0, tzinfo=UTC)
@@ -28,18 +30,29 @@ def body(generation: int = 1, version: int = 100, spec: dict | None = None, stat
     }
 
 
-def replicas(*versions: int) -> tuple[Replica, ...]:
-    return tuple(Replica(f"webhook-{i}", version, "", 0.0) for i, version in enumerate(versions))
+NOTHING = Unusable()
 
 
-def states(policy: Policy, *versions: int) -> tuple[str | None, list[tuple[str, str, str]]]:
-    status = wanted_status(policy, replicas(*versions), NOW)
+def replicas(*versions: int, unusable: Unusable = NOTHING) -> tuple[Replica, ...]:
+    """Replicas that got so far; `unusable` is what the last one cannot use."""
+    made = [Replica(f"webhook-{i}", {"clusterpodpolicies": version}, "", 0.0) for i, version in enumerate(versions)]
+    if made:
+        made[-1] = msgspec.structs.replace(made[-1], unusable=unusable)
+    return tuple(made)
+
+
+def wanted_status(record: Record, of: tuple[Replica, ...], now: datetime, *silent: str) -> PolicyStatus:
+    return wanted_policy_status(record, (), View(now, of, silent))
+
+
+def states(record: Record, *versions: int) -> tuple[str | None, list[tuple[str, str, str]]]:
+    status = wanted_status(record, replicas(*versions), NOW)
     return status.enforced_by, [(c.type, c.status, c.reason) for c in status.conditions or ()]
 
 
-def stored(policy: Policy, *versions: int, now: datetime = NOW) -> object:
+def stored(record: Record, *versions: int, now: datetime = NOW) -> object:
     """The status as the API server would give it back."""
-    return msgspec.to_builtins(wanted_status(policy, replicas(*versions), now))
+    return msgspec.to_builtins(wanted_status(record, replicas(*versions), now))
 
 
 VALID = ("Accepted", "True", "Valid")
@@ -58,39 +71,39 @@ VALID = ("Accepted", "True", "Valid")
     ],
 )
 def test_a_policy_is_enforced_when_every_live_replica_got_as_far(versions, enforced_by, enforced):
-    assert states(read_policy(body(), None), *versions) == (enforced_by, [VALID, enforced])
+    assert states(read_record(body(), None), *versions) == (enforced_by, [VALID, enforced])
 
 
 def test_a_new_generation_has_to_be_enforced_anew():
-    first = read_policy(body(generation=1, version=100), None)
-    second = read_policy(body(generation=2, version=150), first)
+    first = read_record(body(generation=1, version=100), None)
+    second = read_record(body(generation=2, version=150), first)
     assert states(second, 149)[0] == "0/1"
     assert states(second, 150)[0] == "1/1"
 
 
 def test_writing_a_status_asks_nothing_more_of_the_replicas():
-    first = read_policy(body(generation=1, version=100), None)
-    touched = read_policy(body(generation=1, version=160), first)
+    first = read_record(body(generation=1, version=100), None)
+    touched = read_record(body(generation=1, version=160), first)
     assert touched.resource_version == "160"
     assert states(touched, 100)[0] == "1/1"
 
 
 def test_an_older_event_changes_nothing():
-    known = read_policy(body(generation=2, version=150), None)
-    assert read_policy(body(generation=1, version=100), known) is known
-    assert read_policy(body(generation=2, version=150), known) is known
+    known = read_record(body(generation=2, version=150), None)
+    assert read_record(body(generation=1, version=100), known) is known
+    assert read_record(body(generation=2, version=150), known) is known
 
 
 def test_a_stored_status_with_nothing_new_is_not_written_again():
-    policy = read_policy(body(), None)
-    read_back = read_policy(body(version=101, status=stored(policy, 100, 100)), policy)
+    policy = read_record(body(), None)
+    read_back = read_record(body(version=101, status=stored(policy, 100, 100)), policy)
     assert wanted_status(read_back, replicas(100, 100), LATER) == read_back.status
     assert wanted_status(read_back, replicas(100, 99), LATER) != read_back.status
 
 
 def test_the_transition_time_changes_only_with_the_status():
-    policy = read_policy(body(), None)
-    read_back = read_policy(body(version=101, status=stored(policy, 99)), policy)
+    policy = read_record(body(), None)
+    read_back = read_record(body(version=101, status=stored(policy, 99)), policy)
     waiting = wanted_status(read_back, replicas(99, 99), LATER).conditions
     enforced = wanted_status(read_back, replicas(100, 100), LATER).conditions
     assert waiting is not None
@@ -100,13 +113,13 @@ def test_the_transition_time_changes_only_with_the_status():
 
 
 def test_conditions_are_about_the_present_generation():
-    status = wanted_status(read_policy(body(generation=7), None), replicas(100), NOW)
+    status = wanted_status(read_record(body(generation=7), None), replicas(100), NOW)
     assert status.observed_generation == 7
     assert [c.observed_generation for c in status.conditions or ()] == [7, 7]
 
 
 def test_a_policy_that_cannot_be_read_is_not_accepted_and_says_where():
-    policy = read_policy(body(spec={"enforcment": "Deny"}), None)
+    policy = read_record(body(spec={"enforcment": "Deny"}), None)
     assert states(policy, 100) == (
         "0/1",
         [("Accepted", "False", "Invalid"), ("Enforced", "False", "NotAccepted")],
@@ -118,25 +131,116 @@ def test_a_policy_that_cannot_be_read_is_not_accepted_and_says_where():
 
 def test_a_policy_that_cannot_be_compiled_is_not_accepted():
     spec = {"match": {"podSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]}}}
-    assert states(read_policy(body(spec=spec), None), 100)[1][0] == ("Accepted", "False", "Invalid")
+    assert states(read_record(body(spec=spec), None), 100)[1][0] == ("Accepted", "False", "Invalid")
     spec["match"]["podSelector"]["matchExpressions"][0]["values"] = ["b"]
-    assert states(read_policy(body(spec=spec), None), 100)[1][0] == VALID
+    assert states(read_record(body(spec=spec), None), 100)[1][0] == VALID
 
 
 def test_a_corrected_policy_is_accepted():
-    broken = read_policy(body(spec={"enforcment": "Deny"}), None)
-    assert states(read_policy(body(generation=2, version=101), broken), 101)[1][0] == VALID
+    broken = read_record(body(spec={"enforcment": "Deny"}), None)
+    assert states(read_record(body(generation=2, version=101), broken), 101)[1][0] == VALID
 
 
 @pytest.mark.parametrize("status", [{"conditions": "?"}, {"conditions": [{"type": "Enforced"}]}, {"enforcedBy": 3}])
 def test_a_status_of_another_making_is_replaced(status):
-    policy = read_policy(body(status=status), None)
+    policy = read_record(body(status=status), None)
     assert wanted_status(policy, replicas(100), NOW) != policy.status
 
 
 def test_a_message_names_a_few_replicas_and_counts_the_rest():
-    policy = read_policy(body(), None)
+    policy = read_record(body(), None)
     status = wanted_status(policy, replicas(100, 1, 1, 1, 1, 1), NOW)
     assert (status.conditions or ())[1].message == (
         "1 of 6 replicas enforce it; waiting for webhook-1, webhook-2, webhook-3 and 2 more"
     )
+
+
+UNUSABLE = Unusable(frozenset({"clusterpodpolicies/restricted"}))
+
+
+def test_a_replica_that_cannot_use_a_policy_does_not_enforce_it():
+    record = read_record(body(), None)
+    status = wanted_status(record, replicas(100, 100, unusable=UNUSABLE), NOW)
+    assert status.enforced_by == "1/2"
+    enforced = (status.conditions or ())[1]
+    assert (enforced.status, enforced.reason) == ("False", "UnusableOnReplicas")
+    assert enforced.message == "1 of 2 replicas enforce it; webhook-1 cannot use it, as the log there explains"
+    other = Unusable(frozenset({"clusterpodpolicies/other", "podpolicies/restricted"}))
+    assert wanted_status(record, replicas(100, 100, unusable=other), NOW).enforced_by == "2/2"
+
+
+def test_a_policy_of_which_a_replica_tells_nothing_is_not_enforced_by_it():
+    cut = Unusable(frozenset(), "clusterpodpolicies/a")
+    assert wanted_status(read_record(body(), None), replicas(100, unusable=cut), NOW).enforced_by == "0/1"
+
+
+def test_what_a_replica_could_not_use_before_a_change_says_nothing_of_the_change():
+    first = read_record(body(generation=1, version=100), None)
+    corrected = read_record(body(generation=2, version=150), first)
+    status = wanted_status(corrected, replicas(149, unusable=UNUSABLE), NOW)
+    assert (status.conditions or ())[1].reason == "WaitingForReplicas"
+    assert wanted_status(corrected, replicas(150), NOW).enforced_by == "1/1"
+
+
+def test_a_replica_that_fell_silent_counts_and_makes_it_unknown():
+    record = read_record(body(), None)
+    status = wanted_status(record, replicas(100, 100), NOW, "webhook-9")
+    assert status.enforced_by == "2/3"
+    enforced = (status.conditions or ())[1]
+    assert (enforced.status, enforced.reason) == ("Unknown", "ReplicasSilent")
+    assert enforced.message == ("2 of 3 replicas enforce it; not known of webhook-9, which may serve without reporting")
+    behind = (wanted_status(record, replicas(100, 99), NOW, "webhook-9").conditions or ())[1]
+    assert (behind.status, behind.reason) == ("False", "WaitingForReplicas")
+
+
+def test_counts_conflicts_and_waivers_are_told():
+    record = read_record(body(), None)
+    conflict = Conflict("spec.defaults.pod.securityContext.runAsUser", "other", "pods get 1")
+    waiver = WaiverInEffect("w", "2027-01-31T00:00:00Z")
+    view = View(NOW, replicas(100), counts={"restricted": (3, 1)}, waivers={"restricted": (waiver,), "other": ()})
+    status = wanted_policy_status(record, (conflict,), view)
+    assert (status.denials, status.warnings) == (3, 1)
+    assert (status.conflicts, status.waivers) == ((conflict,), (waiver,))
+    nothing = wanted_policy_status(record, (), View(NOW, replicas(100)))
+    assert (nothing.denials, nothing.warnings, nothing.conflicts, nothing.waivers) == (0, 0, None, None)
+
+
+def test_what_replicas_counted_is_added_up():
+    assert summed([{"a": (1, 2)}, {"a": (3, 0), "ns/b": (0, 1)}, {}]) == {"a": (4, 2), "ns/b": (0, 1)}
+
+
+def waiver(name: str, expires: datetime, *policies: str, spec: dict | None = None) -> Record:
+    given = {
+        "policies": policies or ["restricted"],
+        "controls": ["privileged"],
+        "expires": expires.isoformat(),
+        "reason": "x",
+    }
+    metadata = {"name": name, "uid": f"u-{name}", "generation": 1, "resourceVersion": "1"}
+    return read_record({"kind": "PolicyWaiver", "metadata": metadata, "spec": given | (spec or {})}, None)
+
+
+def test_waivers_are_listed_by_their_end_until_then():
+    later = waiver("a", LATER, "restricted", "ns/own")
+    latest = waiver("b", datetime(2027, 1, 1, tzinfo=UTC))
+    broken = waiver("c", LATER, spec={"controls": ["privilege"]})
+    found = waivers_in_effect([latest, later, broken, read_record(body(), None)], NOW)
+    first, second = WaiverInEffect("a", "2026-11-23T13:00:00Z"), WaiverInEffect("b", "2027-01-01T00:00:00Z")
+    assert found == {"restricted": (first, second), "ns/own": (first,)}
+    assert waivers_in_effect([latest, later], LATER) == {"restricted": (second,)}
+
+
+def test_the_list_of_waivers_is_bounded():
+    found = waivers_in_effect([waiver(f"w-{number}", LATER) for number in range(100)], NOW)
+    assert len(found["restricted"]) == MOST_WAIVERS
+
+
+def test_a_policy_of_a_namespace_goes_by_namespace_and_name():
+    spec = {"controls": {"privileged": {}}}
+    metadata = {"name": "own", "namespace": "shop", "uid": "u", "generation": 1, "resourceVersion": "5"}
+    record = read_record({"kind": "PodPolicy", "metadata": metadata, "spec": spec}, None)
+    assert record.title == "shop/own"
+    reached = (Replica("webhook-0", {"clusterpodpolicies": 9, "podpolicies": 4}, "", 0.0),)
+    assert wanted_status(record, reached, NOW).enforced_by == "0/1"
+    reached = (Replica("webhook-0", {"clusterpodpolicies": 1, "podpolicies": 5}, "", 0.0),)
+    assert wanted_status(record, reached, NOW).enforced_by == "1/1"

@@ -1,0 +1,194 @@
+"""Defaults that contradict each other: two policies that may be about the same pod set the same field differently.
+
+Whether two policies can be about the same pod is decided with caution: where their matches do not rule it out, they
+may.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import islice
+from typing import Final, NamedTuple, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from sekisho.globs import globs_meet
+from sekisho.policies.compilation import CompiledPolicy
+from sekisho.policies.selectors import LabelSelector, Match
+from sekisho.policies.status import MOST_CONFLICTS, Conflict
+from sekisho.policies.types import ClusterPodPolicy, PodPolicy
+
+LONGEST_VALUE: Final = 80
+MOST_COMPARED: Final = 4096
+"""Pairs of patterns; policies with more may be about the same namespace, for all that is known."""
+
+
+class Field(NamedTuple):
+    """A default: where it goes, and its value as JSON."""
+
+    level: str
+    key: str
+    value: str
+
+    @property
+    def path(self) -> str:
+        """Its path in the policy."""
+        where = "pod" if self.level == "spec" else f"{self.level}.securityContext"
+        return f"spec.defaults.{where}.{self.key}"
+
+
+class Defaulting(Struct, frozen=True, eq=False):
+    """A policy, as far as its defaults and whom they are for matter."""
+
+    policy: ClusterPodPolicy | PodPolicy
+    compiled: CompiledPolicy
+    fields: tuple[Field, ...]
+
+    @property
+    def title(self) -> str:
+        """The policy's name in messages."""
+        return self.compiled.name
+
+    @property
+    def rank(self) -> tuple[bool, str]:
+        """Whose default prevails: the lower one's. The cluster's come before a namespace's, and then it is by name."""
+        return self.compiled.namespace is not None, self.compiled.name
+
+
+def defaulting_of(policy: ClusterPodPolicy | PodPolicy, compiled: CompiledPolicy) -> Defaulting | None:
+    """What to compare of a policy; None for one that fills in nothing."""
+    fields = (Field(each.level, each.key, msgspec.json.encode(each.value).decode()) for each in compiled.defaults)
+    return Defaulting(policy, compiled, tuple(fields)) if compiled.defaults else None
+
+
+def conflicts_between(one: Defaulting, other: Defaulting) -> Iterator[tuple[Conflict, Conflict]]:
+    """For each default that they contradict each other in, what the status of `one` and of `other` says."""
+    first, second = (one, other) if one.rank < other.rank else (other, one)
+    contrary = _contrary(first.fields, second.fields, first.rank[0] != second.rank[0])
+    if not contrary or not may_meet(one, other):
+        return
+    for default, against in contrary:
+        given, lost = f"pods that both are about get {_short(default.value)}", f"and not {_short(against.value)}"
+        prevails = Conflict(default.path, second.title, f"{given}, {lost} of {second.title}")
+        yields = Conflict(against.path, first.title, f"{given} of {first.title}, {lost}")
+        yield (prevails, yields) if first is one else (yields, prevails)
+
+
+@lru_cache(maxsize=4096)
+def _contrary(fields: tuple[Field, ...], others: tuple[Field, ...], across: bool) -> tuple[tuple[Field, Field], ...]:
+    """The fields that have other values there, and those.
+
+    `across`: one policy is the cluster's and the other a namespace's, which fills in nothing where the cluster's has a
+    default for the field, at the pod or at its containers. Many policies have the same defaults: this is remembered.
+    """
+    if fields == others:
+        return ()
+    return tuple(
+        (field, other)
+        for field in fields
+        for other in others
+        if field.key == other.key and field.value != other.value and (across or field.level == other.level)
+    )
+
+
+def may_meet(one: Defaulting, other: Defaulting) -> bool:
+    """Whether there may be a pod that both policies are about."""
+    return _namespaces_may_meet(one, other) and all(
+        _may_both_select(left, right) for left, right in zip(_selectors(one), _selectors(other), strict=True)
+    )
+
+
+def _namespaces_may_meet(one: Defaulting, other: Defaulting) -> bool:
+    for named, selecting in ((one, other), (other, one)):
+        names = _names(named)
+        if names is not None:
+            return any(map(selecting.compiled.selects_namespace, filter(named.compiled.selects_namespace, names)))
+    left, right = _patterns(one), _patterns(other)
+    return len(left) * len(right) > MOST_COMPARED or any(globs_meet(a, b) for a in left for b in right)
+
+
+def _names(policy: Defaulting) -> tuple[str, ...] | None:
+    """The namespaces that a policy can be about, None where patterns leave that open."""
+    patterns = _patterns(policy)
+    return None if any("*" in pattern for pattern in patterns) else patterns
+
+
+def _patterns(policy: Defaulting) -> tuple[str, ...]:
+    if policy.compiled.namespace is not None:
+        return (policy.compiled.namespace,)
+    match = policy.policy.spec.match
+    assert isinstance(match, Match)  # noqa: S101
+    return ("*",) if match.namespaces is None else match.namespaces
+
+
+def _selectors(policy: Defaulting) -> tuple[LabelSelector | None, LabelSelector | None]:
+    match = policy.policy.spec.match
+    return match.namespace_selector if isinstance(match, Match) else None, match.pod_selector
+
+
+def _may_both_select(one: LabelSelector | None, other: LabelSelector | None) -> bool:
+    """False where they ask for different values of the same label."""
+    if one is None or other is None:
+        return True
+    asked, also = one.match_labels or {}, other.match_labels or {}
+    return all(asked[key] == also[key] for key in asked.keys() & also.keys())
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= LONGEST_VALUE else f"{value[: LONGEST_VALUE - 1]}…"
+
+
+class Conflicts:
+    """The conflicts among a cluster's policies, which come and go; keys are whatever tells policies apart.
+
+    Policies with the same defaults are kept together: of a thousand, few kinds have to be compared.
+    """
+
+    def __init__(self) -> None:
+        self._policies: dict[str, Defaulting] = {}
+        self._groups: dict[_Kind, dict[str, Defaulting]] = {}
+        self._told: dict[str, tuple[Conflict, ...]] = {}
+
+    def place(self, key: str, policy: Defaulting | None) -> None:
+        """Take in a policy as it is now; None for one that is gone, or fills in nothing."""
+        before = self._policies.pop(key, None)
+        self._told.pop(key, None)
+        if before is not None:
+            group = self._groups[_kind_of(before)]
+            del group[key]
+            if not group:
+                del self._groups[_kind_of(before)]
+        for each in filter(None, (before, policy)):
+            for other, against in self._contrary_to(each):
+                if other in self._told and next(conflicts_between(each, against), None):
+                    del self._told[other]
+        if policy is not None:
+            self._policies[key] = policy
+            self._groups.setdefault(_kind_of(policy), {})[key] = policy
+
+    def of(self, key: str) -> tuple[Conflict, ...]:
+        """A policy's conflicts, those with the policies that prevail first."""
+        told = self._told.get(key)
+        policy = self._policies.get(key)
+        if told is None and policy is not None:
+            told = self._told[key] = tuple(islice(self._find(policy), MOST_CONFLICTS))
+        return told or ()
+
+    def _find(self, policy: Defaulting) -> Iterator[Conflict]:
+        for _, against in sorted(self._contrary_to(policy), key=lambda item: item[1].rank):
+            yield from (ours for ours, _ in conflicts_between(policy, against))
+
+    def _contrary_to(self, policy: Defaulting) -> Iterator[tuple[str, Defaulting]]:
+        """The policies, with their keys, that have another value for some field."""
+        fields, namespaced = _kind_of(policy)
+        for (others, also_namespaced), group in self._groups.items():
+            if _contrary(fields, others, namespaced != also_namespaced):
+                yield from group.items()
+
+
+_Kind: TypeAlias = tuple[tuple[Field, ...], bool]
+"""The defaults, and whether they are a namespace's."""
+
+
+def _kind_of(policy: Defaulting) -> _Kind:
+    return policy.fields, policy.compiled.namespace is not None

@@ -1,0 +1,64 @@
+"""How often each policy refused or warned within the last hour, counted on this replica."""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct, field
+
+from sekisho.admission import Outcome
+from sekisho.policies import Enforcement
+
+HOUR: Final = 3600.0
+SLICE: Final = 300.0
+"""An hour is counted in slices, and the oldest is forgotten as a whole: what is told is up to a slice less."""
+MOST_POLICIES: Final = 5000
+"""In a slice; what others do is not counted."""
+MOST_TOLD: Final = 200
+
+
+class _Slice(Struct):
+    began: float
+    denials: Counter[str] = field(default_factory=Counter)
+    warnings: Counter[str] = field(default_factory=Counter)
+
+
+class Tally:
+    """Requests that policies refused or warned of; each counts once a policy, and dry runs do not count."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._slices: deque[_Slice] = deque()
+
+    def count(self, outcome: Outcome) -> None:
+        """Count one answered review with violations."""
+        if outcome.review.dry_run:
+            return
+        now = self._clock()
+        if not self._slices or now - self._slices[-1].began >= SLICE:
+            self._forget(now)
+            self._slices.append(_Slice(now))
+        for counts, enforcement in (
+            (self._slices[-1].denials, Enforcement.DENY),
+            (self._slices[-1].warnings, Enforcement.WARN),
+        ):
+            named = {name for each in outcome.violations if each.enforcement == enforcement for name in each.policies}
+            for name in named:
+                if name in counts or len(counts) < MOST_POLICIES:
+                    counts[name] += 1
+
+    def last_hour(self) -> dict[str, tuple[int, int]]:
+        """Denials and warnings by policy; of many policies, those with the most."""
+        self._forget(self._clock())
+        denials: Counter[str] = Counter()
+        warnings: Counter[str] = Counter()
+        for each in self._slices:
+            denials.update(each.denials)
+            warnings.update(each.warnings)
+        most = (denials + warnings).most_common(MOST_TOLD)
+        return {name: (denials[name], warnings[name]) for name, _ in sorted(most)}
+
+    def _forget(self, now: float) -> None:
+        while self._slices and now - self._slices[0].began >= HOUR:
+            self._slices.popleft()

@@ -1,0 +1,105 @@
+"""The status of a waiver, and when its end is warned of."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from sekisho.cluster.replicas import Replica
+from sekisho.operator.records import Record, read_record
+from sekisho.operator.status import View
+from sekisho.operator.waivers import next_change, notice_of, notice_text, wanted_waiver_status
+from sekisho.policies import PolicyWaiver
+
+NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
+ENDS = datetime(2027, 1, 31, tzinfo=UTC)
+TITLES = frozenset({"restricted", "shop/own"})
+
+
+def waiver(**changed: object) -> Record:
+    spec = {
+        "policies": ["restricted", "gone"],
+        "controls": ["hostPathVolumes", "privileged"],
+        "expires": "2027-01-31T00:00:00Z",
+        "reason": "the exporter\nreads the host",
+    }
+    metadata = {"name": "w", "uid": "u", "generation": 4, "resourceVersion": "100"}
+    return read_record({"kind": "PolicyWaiver", "metadata": metadata, "spec": spec | changed}, None)
+
+
+def view(*versions: int, now: datetime = NOW, titles: frozenset[str] = TITLES) -> View:
+    replicas = (Replica(f"r-{i}", {"policywaivers": version}, "", 0.0) for i, version in enumerate(versions))
+    return View(now, tuple(replicas), titles=titles)
+
+
+def active(record: Record, seen: View) -> tuple[str, str, str]:
+    (_, condition) = wanted_waiver_status(record, seen).conditions or ()
+    return condition.status, condition.reason, condition.message
+
+
+def test_a_waiver_is_active_when_every_replica_honours_it() -> None:
+    ends = "; it ends at 2027-01-31T00:00:00Z"
+    assert active(waiver(), view(100, 100)) == ("True", "HonouredByAllReplicas", f"all 2 replicas honour it{ends}")
+    waiting = f"1 of 2 replicas honour it; waiting for r-1{ends}"
+    assert active(waiver(), view(100, 99)) == ("False", "WaitingForReplicas", waiting)
+
+
+@pytest.mark.parametrize(
+    ("record", "seen", "reason"),
+    [
+        (waiver(), view(100, now=ENDS), "Expired"),
+        (waiver(), view(100, titles=frozenset({"other"})), "NoPolicy"),
+        (waiver(), view(), "NoReplicas"),
+        (waiver(controls=["privilege"]), view(100), "NotAccepted"),
+    ],
+)
+def test_a_waiver_that_lifts_nothing_is_not_active(record: Record, seen: View, reason: str) -> None:
+    assert active(record, seen)[:2] == ("False", reason)
+    assert active(waiver(), view(100, now=ENDS - timedelta(seconds=1)))[0] == "True"
+
+
+def test_a_waiver_tells_which_of_its_policies_are_there() -> None:
+    status = wanted_waiver_status(waiver(policies=["shop/own", "gone", "restricted"]), view(100))
+    assert (status.policies, status.missing_policies) == (("shop/own", "restricted"), ("gone",))
+    assert status.observed_generation == 4
+    assert [(c.type, c.status) for c in status.conditions or ()] == [("Accepted", "True"), ("Active", "True")]
+
+
+def test_a_stored_status_with_nothing_new_is_not_written_again() -> None:
+    record = waiver()
+    status = wanted_waiver_status(record, view(100))
+    stored = msgspec.structs.replace(record, status=msgspec.convert(msgspec.to_builtins(status), type(status)))
+    assert wanted_waiver_status(stored, view(100, now=NOW + timedelta(hours=1))) == stored.status
+
+
+@pytest.mark.parametrize(
+    ("left", "notice"),
+    [
+        (timedelta(days=14, seconds=1), None),
+        (timedelta(days=14), 14),
+        (timedelta(days=3, seconds=1), 14),
+        (timedelta(days=3), 3),
+        (timedelta(days=1, seconds=1), 3),
+        (timedelta(days=1), 1),
+        (timedelta(seconds=1), 1),
+        (timedelta(0), None),
+    ],
+)
+def test_the_end_is_warned_of_14_3_and_1_days_before(left: timedelta, notice: int | None) -> None:
+    assert notice_of(ENDS, ENDS - left) == notice
+
+
+def test_the_next_change_is_the_next_notice_or_the_end() -> None:
+    for left, wait in ((20, 6), (14, 11), (3, 2), (1, 1), (0.5, 0.5)):
+        assert next_change(ENDS, ENDS - timedelta(days=left)) == timedelta(days=wait)
+    assert next_change(ENDS, ENDS) is None
+
+
+def test_the_warning_says_what_ends_when_and_what_to_do() -> None:
+    policy = waiver(requestedBy="team-monitoring").policy
+    assert isinstance(policy, PolicyWaiver)
+    assert notice_text(policy) == (
+        "ends at 2027-01-31T00:00:00Z; from then on hostPathVolumes, privileged of policy restricted, gone hold again "
+        "for the pods that it is about. Change these pods until then, or set a later spec.expires. Reason: the "
+        "exporter reads the host, requested by team-monitoring"
+    )

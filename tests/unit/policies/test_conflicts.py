@@ -1,0 +1,147 @@
+"""Defaults that contradict each other, in policies that may be about the same pod."""
+
+from itertools import product
+from typing import Any
+
+import msgspec
+import pytest
+
+from sekisho.globs import glob_matches, globs_meet
+from sekisho.policies import ClusterPodPolicy, PodPolicy, compile_policy
+from sekisho.policies.conflicts import Conflicts, conflicts_between, defaulting_of, may_meet
+from sekisho.policies.status import MOST_CONFLICTS
+
+ONE, TWO = ({"pod": {"securityContext": {"runAsUser": user}}} for user in (1000, 2000))
+
+
+def cluster(name: str, defaults: Any = ONE, **match: Any) -> Any:
+    spec = {"match": match, "defaults": defaults}
+    policy = msgspec.convert({"metadata": {"name": name}, "spec": spec}, ClusterPodPolicy)
+    return defaulting_of(policy, compile_policy(policy))
+
+
+def namespaced(name: str, namespace: str, defaults: Any = ONE, **match: Any) -> Any:
+    spec = {"match": match, "defaults": defaults}
+    metadata = {"name": name, "namespace": namespace}
+    policy = msgspec.convert({"metadata": metadata, "spec": spec}, PodPolicy)
+    return defaulting_of(policy, compile_policy(policy))
+
+
+def told(one: Any, other: Any) -> list[tuple[tuple[str, str], tuple[str, str]]]:
+    return [
+        ((ours.policy, ours.message), (theirs.policy, theirs.message)) for ours, theirs in conflicts_between(one, other)
+    ]
+
+
+def test_both_say_which_value_pods_get_whoever_asks() -> None:
+    a, b = cluster("a"), cluster("b", TWO)
+    of_a = ("b", "pods that both are about get 1000, and not 2000 of b")
+    of_b = ("a", "pods that both are about get 1000 of a, and not 2000")
+    assert told(a, b) == [(of_a, of_b)]
+    assert told(b, a) == [(of_b, of_a)]
+    [(ours, _)] = conflicts_between(a, b)
+    assert ours.field == "spec.defaults.pod.securityContext.runAsUser"
+
+
+@pytest.mark.parametrize(
+    ("defaults", "conflicting"),
+    [
+        (ONE, []),
+        ({"container": {"securityContext": {"runAsUser": 2000}}}, []),  # a container's own value is another field
+        ({"pod": {"securityContext": {"runAsGroup": 2000}}}, []),
+        ({"pod": {"automountServiceAccountToken": False}}, []),
+        (TWO, ["spec.defaults.pod.securityContext.runAsUser"]),
+        (TWO | {"container": {"securityContext": {"runAsUser": 1}}}, ["spec.defaults.pod.securityContext.runAsUser"]),
+    ],
+)
+def test_only_another_value_for_the_same_field_is_a_conflict(defaults: Any, conflicting: list[str]) -> None:
+    assert [ours.field for ours, _ in conflicts_between(cluster("a"), cluster("b", defaults))] == conflicting
+
+
+def test_a_profile_may_contradict_a_value() -> None:
+    profile = cluster("a", {"profile": "restricted"})
+    drops = cluster("b", {"container": {"securityContext": {"capabilities": {"drop": ["NET_RAW"]}}}})
+    [(ours, theirs)] = conflicts_between(profile, drops)
+    assert ours.field == theirs.field == "spec.defaults.container.securityContext.capabilities"
+    assert '{"drop":["ALL"]} of a, and not {"drop":["NET_RAW"]}' in theirs.message
+
+
+def test_the_clusters_default_prevails_over_a_namespaces_for_pod_and_containers_alike() -> None:
+    of_cluster, own = cluster("z"), namespaced("a", "shop", {"container": {"securityContext": {"runAsUser": 7}}})
+    [(ours, theirs)] = conflicts_between(of_cluster, own)
+    assert ours.message == "pods that both are about get 1000, and not 7 of shop/a"
+    assert (theirs.field, theirs.policy) == ("spec.defaults.container.securityContext.runAsUser", "z")
+
+
+SELECTED = {"matchLabels": {"app": "x"}}
+OTHERWISE = {"matchLabels": {"app": "y"}}
+MEETINGS: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
+    ({}, {}, True),
+    ({"namespaces": ["a"]}, {}, True),
+    ({"namespaces": ["a"]}, {"namespaces": ["b"]}, False),
+    ({"namespaces": ["a", "b"]}, {"namespaces": ["b"]}, True),
+    ({"namespaces": ["team-*"]}, {"namespaces": ["team-a"]}, True),
+    ({"namespaces": ["team-*"]}, {"namespaces": ["team"]}, False),
+    ({"namespaces": ["team-*"]}, {"namespaces": ["*-prod"]}, True),
+    ({"namespaces": ["team-*"]}, {"namespaces": ["prod-*"]}, False),
+    ({"namespaces": ["a"]}, {"excludeNamespaces": ["a"]}, False),
+    ({"namespaces": ["a"]}, {"excludeNamespaces": ["b"]}, True),
+    ({"namespaces": ["a-*"]}, {"excludeNamespaces": ["a-*"]}, True),  # more is not tried to find out
+    ({"namespaceSelector": SELECTED}, {"namespaceSelector": OTHERWISE}, False),
+    ({"namespaceSelector": SELECTED}, {"namespaceSelector": SELECTED}, True),
+    ({"namespaceSelector": SELECTED}, {"podSelector": OTHERWISE}, True),
+    ({"podSelector": SELECTED}, {"podSelector": OTHERWISE}, False),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "meets"), MEETINGS)
+def test_policies_meet_unless_their_matches_rule_it_out(one: Any, other: Any, meets: bool) -> None:
+    a, b = cluster("a", **one), cluster("b", TWO, **other)
+    assert may_meet(a, b) is may_meet(b, a) is meets
+    assert bool(told(a, b)) is meets
+
+
+def test_namespaces_policies_meet_in_their_own_namespace() -> None:
+    own = namespaced("p", "shop", TWO)
+    for other, meets in (
+        (namespaced("q", "shop"), True),
+        (namespaced("q", "pay"), False),
+        (cluster("q", namespaces=["sh*"]), True),
+        (cluster("q", excludeNamespaces=["shop"]), False),
+        (namespaced("q", "shop", podSelector=SELECTED), True),
+    ):
+        assert bool(told(own, other)) is meets
+
+
+GLOBS = ("", "a", "ab", "*", "a*", "*b", "a*b", "b*", "*a*", "**", "a*a", "*ab*ba*")
+TEXTS = ["".join(letters) for length in range(7) for letters in product("ab", repeat=length)]
+
+
+def test_patterns_meet_where_a_text_matches_both() -> None:
+    for one in GLOBS:
+        for other in GLOBS:
+            found = any(glob_matches(one, text) and glob_matches(other, text) for text in TEXTS)
+            assert globs_meet(one, other) is found, (one, other)
+
+
+def test_the_book_follows_policies_that_come_change_and_go() -> None:
+    book = Conflicts()
+    book.place("1", cluster("a"))
+    book.place("2", cluster("b", TWO))
+    assert [[each.policy for each in book.of(key)] for key in "12"] == [["b"], ["a"]]
+    book.place("3", cluster("c", TWO))
+    assert [[each.policy for each in book.of(key)] for key in "123"] == [["b", "c"], ["a"], ["a"]]
+    book.place("1", cluster("a", TWO))
+    assert [book.of(key) for key in "123"] == [(), (), ()]
+    book.place("2", cluster("b", ONE, namespaces=["x"]))
+    assert [[each.policy for each in book.of(key)] for key in "123"] == [["b"], ["a", "c"], ["b"]]
+    book.place("2", None)
+    book.place("never-there", None)
+    assert [book.of(key) for key in "1234"] == [(), (), (), ()]
+
+
+def test_what_is_told_of_a_policy_is_bounded_and_the_first_by_name() -> None:
+    book = Conflicts()
+    for number in reversed(range(100)):
+        book.place(str(number), cluster(f"p-{number:02}", {"pod": {"securityContext": {"runAsUser": number}}}))
+    assert [each.policy for each in book.of("50")] == [f"p-{number:02}" for number in range(MOST_CONFLICTS)]

@@ -1,0 +1,71 @@
+"""What a replica counts for the policies' status: refusals and warnings of the last hour."""
+
+import msgspec
+import pytest
+from serving_reviews import BAD, GOOD, pod, policy, review
+
+from sekisho import admission
+from sekisho.admission import Outcome
+from sekisho.policies import PolicySet
+from sekisho.webhook import tallies
+from sekisho.webhook.metrics import Metrics
+from sekisho.webhook.tallies import HOUR, SLICE, Tally
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def outcome(*policies: object, thing: dict[str, object] | None = None, **request: object) -> Outcome:
+    asked = admission.decode(msgspec.json.encode(review(thing or pod(BAD), **request)))
+    return admission.validate(asked, PolicySet.of(policies or [policy("p")]), None)
+
+
+def test_a_request_counts_once_a_policy_whatever_the_number_of_its_violations() -> None:
+    tally = Tally()
+    warning = policy("w", enforcement="Warn")
+    tally.count(outcome(policy("p"), warning))
+    tally.count(outcome(policy("p"), thing=pod(BAD, BAD)))
+    assert tally.last_hour() == {"p": (2, 0), "w": (0, 1)}
+
+
+def test_dry_runs_and_what_is_only_audited_do_not_count() -> None:
+    tally = Tally()
+    tally.count(outcome(dryRun=True))
+    tally.count(outcome(policy("a", enforcement="Audit")))
+    assert tally.last_hour() == {}
+
+
+def test_an_hour_later_it_is_forgotten() -> None:
+    clock = Clock()
+    tally = Tally(clock)
+    tally.count(outcome())
+    clock.now += SLICE
+    tally.count(outcome())
+    clock.now += HOUR - SLICE - 1
+    assert tally.last_hour() == {"p": (2, 0)}
+    clock.now += 1
+    assert tally.last_hour() == {"p": (1, 0)}
+    clock.now += SLICE
+    assert tally.last_hour() == {}
+
+
+def test_those_with_the_most_are_told_and_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tallies, "MOST_TOLD", 2)
+    monkeypatch.setattr(tallies, "MOST_POLICIES", 3)
+    tally = Tally()
+    for name, times in (("a", 1), ("b", 3), ("c", 2), ("d", 9)):
+        for _ in range(times):
+            tally.count(outcome(policy(name)))
+    assert tally.last_hour() == {"b": (3, 0), "c": (2, 0)}
+
+
+def test_the_metrics_keep_the_tally() -> None:
+    metrics = Metrics()
+    for thing in (pod(BAD), pod(GOOD)):
+        metrics.count("validate", outcome(thing=thing), 0.001)
+    assert metrics.tally.last_hour() == {"p": (1, 0)}
