@@ -9,6 +9,7 @@ from tests.controlplane.build import Binaries
 from tests.drills.bursts import burst
 from tests.drills.hostile import half_bodies, many_connections, policy_stream
 from tests.drills.lifecycle import certificate_rotated, replicas_killed, rolling_upgrades
+from tests.drills.outages import cut_off_replica_is_told
 from tests.drills.site import Site, open_site
 from tests.drills.soak import SAMPLES, soak
 
@@ -19,6 +20,7 @@ SHORT: dict[str, Callable[[Site], str]] = {
     "a stream of policies": lambda site: policy_stream(site, 10),
     "certificates rotated": lambda site: certificate_rotated(site, 3),
     "a replica killed": lambda site: replicas_killed(site, 1),
+    "a replica cut off": cut_off_replica_is_told,
     "a rolling upgrade": lambda site: rolling_upgrades(site, 1),
 }
 

@@ -72,7 +72,8 @@ class Replica:
         """Its entry in the EndpointSlice."""
         terminating = self.stopped_at is not None and time.monotonic() - self.stopped_at >= _NEWS_LAG
         conditions = {"ready": self.is_ready and not terminating, "serving": self.is_ready, "terminating": terminating}
-        return {"addresses": [self.sandbox.address], "conditions": conditions}
+        pod = {"kind": "Pod", "namespace": NAMESPACE, "name": self.name}
+        return {"addresses": [self.sandbox.address], "conditions": conditions, "targetRef": pod}
 
     def metrics(self) -> str:
         """Its metrics, in Prometheus' text format."""
@@ -225,6 +226,7 @@ class Replicas:
         names = (SERVING_NAME, f"{SERVING_NAME}.cluster.local")
         command = (
             *self._release.controller_command(*names),
+            f"--webhook-service={SERVICE}",
             *("--metrics-bind-address=127.0.0.1", f"--metrics-port={port}"),
         )
         log = self._plane.logs / f"{RELEASE}-controller.log"

@@ -9,7 +9,12 @@ from collections.abc import Callable
 from tests.drills.bursts import burst_of_200, burst_of_1000
 from tests.drills.hostile import half_bodies, many_connections, policy_stream
 from tests.drills.lifecycle import certificate_rotated, replicas_killed, rolling_upgrades
-from tests.drills.outages import api_server_restarted, etcd_paused, watch_cut_and_compacted
+from tests.drills.outages import (
+    api_server_restarted,
+    cut_off_replica_is_told,
+    etcd_paused,
+    watch_cut_and_compacted,
+)
 from tests.drills.site import Site
 
 DRILLS: dict[str, Callable[[Site], str]] = {
@@ -25,6 +30,7 @@ DRILLS: dict[str, Callable[[Site], str]] = {
         rolling_upgrades,
         api_server_restarted,
         watch_cut_and_compacted,
+        cut_off_replica_is_told,
         etcd_paused,
     )
 }

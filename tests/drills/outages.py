@@ -9,12 +9,13 @@ import msgspec
 from tests.controlplane.replicas import Replica
 from tests.controlplane.waiting import wait_until
 from tests.drills.direct import allows
-from tests.drills.site import POLICIES, Site, policy
+from tests.drills.site import POLICIES, POLICY_NAME, REPLICAS, Site, policy
 from tests.drills.traffic import GOOD, VIOLATING, DrillError
 
 PAUSED_SECONDS = 20.0
 NOTICED_IN = 45.0
 CAUGHT_UP_IN = 30.0
+LEASE_RAN_OUT_IN = 75.0
 _SOON = 30.0
 _EXPIRED = 410
 _DRESSED: dict[str, Any] = {
@@ -84,6 +85,43 @@ def watch_cut_and_compacted(site: Site) -> str:
         pass
     site.must("DELETE", f"{POLICIES}/drills-marked")
     return f"caught up {seconds:.1f} s after the link was back"
+
+
+def cut_off_replica_is_told(site: Site) -> str:
+    """A replica is cut off for longer than its Lease lasts: no policy is called enforced until it obeys again."""
+    cut = site.replicas.running[0]
+    by = f"{REPLICAS - 1}/{REPLICAS}"
+    with site.traffic():
+        cut.sandbox.cut_from_api()
+        site.must("POST", POLICIES, policy("drills-marked", {"controls": {"shareProcessNamespace": {}}}))
+        try:
+            waiting, silent = ("False", "WaitingForReplicas", by), ("Unknown", "ReplicasSilent", by)
+            wait_until(partial(_says, site, "drills-marked", waiting), _SOON, "one is waited for")
+            for name in (POLICY_NAME, "drills-marked"):
+                wait_until(partial(_says, site, name, silent), LEASE_RAN_OUT_IN, f"of {name} one is not known")
+            if not cut.is_ready or _refuses_marked(site, cut):
+                raise DrillError("the replica that was cut off is not asked, or has heard of the new policy")
+        finally:
+            cut.sandbox.connect_to_api()
+        wait = ("wait", "--for=condition=Enforced", f"--timeout={LEASE_RAN_OUT_IN:g}s")
+        site.plane.kubectl.check(*wait, "clusterpodpolicy/drills-marked")
+        for replica in site.replicas.running:
+            if not _refuses_marked(site, replica):
+                raise DrillError(f"{replica.name} does not enforce the policy that is said to be enforced")
+        site.plane.kubectl.check(*wait, f"clusterpodpolicy/{POLICY_NAME}")
+    site.must("DELETE", f"{POLICIES}/drills-marked")
+    return ""
+
+
+def _says(site: Site, name: str, expected: tuple[str, str, str]) -> bool:
+    return _told(site, name) == expected
+
+
+def _told(site: Site, name: str) -> tuple[str, str, str]:
+    """What the status of a policy says of Enforced, why, and by how many replicas."""
+    status = msgspec.json.decode(site.must("GET", f"{POLICIES}/{name}")).get("status", {})
+    [enforced] = [each for each in status.get("conditions", []) if each["type"] == "Enforced"] or [{}]
+    return enforced.get("status", ""), enforced.get("reason", ""), status.get("enforcedBy", "")
 
 
 def _has_noticed(replica: Replica) -> bool:

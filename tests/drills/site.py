@@ -18,7 +18,7 @@ from tests.drills.traffic import VIOLATING, Counts, DrillError, Traffic
 REPLICAS = 3
 POLICIES = "/apis/sekisho.dev/v1alpha1/clusterpodpolicies"
 _SOON = 30.0
-_POLICY_NAME = "drills"
+POLICY_NAME = "drills"
 _POLICY = {
     # Which namespaces it is for can be judged only with their labels at hand.
     "match": {"namespaceSelector": {"matchLabels": {"drills": "yes"}}},
@@ -66,7 +66,7 @@ class Site:
     def clear_policies(self) -> None:
         """Remove every policy but the drills' own. Raises DrillError."""
         for held in msgspec.json.decode(self.must("GET", POLICIES))["items"]:
-            if (name := held["metadata"]["name"]) != _POLICY_NAME:
+            if (name := held["metadata"]["name"]) != POLICY_NAME:
                 self.must("DELETE", f"{POLICIES}/{name}")
 
     @contextmanager
@@ -105,7 +105,7 @@ def open_site(folder: Path, binaries: Binaries, say: Callable[[str], None]) -> I
         try:
             replicas.install(REPLICAS)
             site = Site(plane, replicas, say)
-            site.enforce(_POLICY_NAME, _POLICY)
+            site.enforce(POLICY_NAME, _POLICY)
             yield site
         finally:
             replicas.close()

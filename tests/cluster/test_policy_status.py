@@ -1,0 +1,293 @@
+"""Status: what it says of a policy or a waiver is so on every replica, and what it cannot say it does not."""
+
+import http.client
+import json
+import ssl
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.conftest import Cluster
+from tests.cluster.looks import BAD_POD, GOOD_POD, POLICIES, SOON, apply_policy, get, option, verdict, wait_enforced
+from tests.controlplane.answers import ask, serves
+from tests.controlplane.component import Component
+from tests.controlplane.kubectl import Kubectl
+from tests.controlplane.ports import choose_ports
+from tests.controlplane.waiting import wait_until
+from tests.load.replicas import beside, trust
+from tests.pods import container, restricted_pod
+
+LEASE_RAN_OUT = 60.0
+COUNTED = 90.0
+WAIVERS = "/apis/sekisho.dev/v1alpha1/policywaivers"
+OLDER = Path(__file__).parent / "older_webhook.py"
+
+
+class Replicas:
+    """The webhook's processes: the release's own, which the API server calls, and others beside it."""
+
+    def __init__(self, cluster: Cluster, others: list[Component]) -> None:
+        self.others = others
+        self._all = (cluster.sekisho.webhook, *others)
+        self._trust = trust(cluster.plane)
+
+    def verdicts(self, namespace: str, pod: dict[str, Any]) -> list[bool]:
+        """Whether each of them admits a pod."""
+        return [_admits(replica, self._trust, namespace, pod) for replica in self._all]
+
+
+def _admits(replica: Component, trusted: ssl.SSLContext, namespace: str, pod: dict[str, Any]) -> bool:
+    kind, resource = {"kind": "Pod"}, {"resource": "pods"}
+    version = {"group": "", "version": "v1"}
+    request = {
+        "uid": "u",
+        "kind": version | kind,
+        "resource": version | resource,
+        "name": "app",
+        "namespace": namespace,
+        "operation": "CREATE",
+        "userInfo": {"username": "someone"},
+        "object": pod,
+    }
+    review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+    connection = http.client.HTTPSConnection("127.0.0.1", int(option(replica, "--port")), timeout=10, context=trusted)
+    answer = ask(connection, "POST", "/validate?timeout=10s", review)
+    assert answer.status == 200, answer
+    allowed: bool = json.loads(answer.body)["response"]["allowed"]
+    return allowed
+
+
+def another(cluster: Cluster, name: str, folder: Path, *, older: bool = False) -> Component:
+    ports = choose_ports(folder / f"{name}.json", ("webhook", "metrics"))
+    log = cluster.plane.logs / f"{name}.log"
+    made = beside(cluster.sekisho.webhook, name, ports["webhook"], ports["metrics"], log)
+    if not older:
+        return made
+    own = made.command[made.command.index("webhook") + 1 :]
+    return Component(name, (sys.executable, str(OLDER), *own), log, lambda: serves(ports["metrics"]), ports["metrics"])
+
+
+@pytest.fixture
+def replicas(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Replicas]:
+    """Three replicas."""
+    assert namespace
+    others = [another(cluster, name, tmp_path) for name in ("second", "third")]
+    try:
+        for each in others:
+            each.start()
+        yield Replicas(cluster, others)
+    finally:
+        for each in others:
+            each.stop()
+
+
+@pytest.fixture
+def cleanup(cluster: Cluster, namespace: str) -> Iterator[None]:
+    """Policies and waivers whose names begin with the namespace's are gone afterwards."""
+    yield
+    for path in (POLICIES, WAIVERS):
+        for each in get(cluster, path)["items"]:
+            if each["metadata"]["name"].startswith(namespace):
+                cluster.plane.call("DELETE", f"{path}/{each['metadata']['name']}")
+
+
+pytestmark = pytest.mark.usefixtures("cleanup")
+
+
+def apply(kubectl: Kubectl, kind: str, name: str, **spec: Any) -> None:
+    thing = {"apiVersion": "sekisho.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+    kubectl.check("apply", "-f", "-", input=json.dumps(thing))
+
+
+def wait_for(kubectl: Kubectl, condition: str, thing: str) -> None:
+    kubectl.check("wait", f"--for=condition={condition}", thing, f"--timeout={SOON:g}s")
+
+
+def condition(thing: dict[str, Any], kind: str) -> dict[str, Any]:
+    (found,) = (each for each in thing["status"]["conditions"] if each["type"] == kind)
+    return dict(found)
+
+
+def waiver(kubectl: Kubectl, namespace: str, suffix: str = "w", **left: float) -> str:
+    expires = datetime.now(UTC) + timedelta(**left)
+    apply(
+        kubectl,
+        "PolicyWaiver",
+        f"{namespace}-{suffix}",
+        policies=[namespace],
+        controls=["privileged"],
+        match={"namespaces": [namespace]},
+        expires=f"{expires:%Y-%m-%dT%H:%M:%SZ}",
+        reason="the driver loads a module",
+    )
+    return f"{namespace}-{suffix}"
+
+
+def test_once_a_policy_is_enforced_every_replica_obeys_each_generation(
+    cluster: Cluster, kubectl: Kubectl, namespace: str, replicas: Replicas
+) -> None:
+    for generation, level in enumerate(("restricted", "privileged", "baseline", "privileged", "restricted"), 1):
+        apply_policy(cluster, namespace, podSecurityStandard={"level": level})
+        wait_enforced(cluster, namespace)
+        expected = level == "privileged"
+        assert replicas.verdicts(namespace, BAD_POD) == [expected] * 3
+        assert replicas.verdicts(namespace, GOOD_POD) == [True] * 3
+        assert (verdict(kubectl, BAD_POD) == "admitted") == expected
+        found = get(cluster, f"{POLICIES}/{namespace}")
+        assert found["metadata"]["generation"] == found["status"]["observedGeneration"] == generation
+        assert found["status"]["enforcedBy"] == "3/3"
+
+
+def test_so_do_they_obey_a_namespaces_policy_and_an_active_waiver(
+    cluster: Cluster, kubectl: Kubectl, namespace: str, replicas: Replicas
+) -> None:
+    apply(kubectl, "PodPolicy", "own", podSecurityStandard={"level": "restricted"})
+    wait_for(kubectl, "Enforced", "podpolicy/own")
+    root = restricted_pod(container(securityContext={"allowPrivilegeEscalation": None}))
+    assert replicas.verdicts(namespace, root) == [False] * 3
+    apply_policy(cluster, namespace, podSecurityStandard={"level": "baseline"})
+    wait_enforced(cluster, namespace)
+    kubectl.check("delete", "podpolicy", "own")
+    name = waiver(kubectl, namespace, days=30)
+    wait_for(kubectl, "Active", f"policywaiver/{name}")
+    wait_until(lambda: replicas.verdicts(namespace, BAD_POD) == [True] * 3, SOON, "the namespace's policy is gone")
+
+
+def test_a_policy_that_a_replica_cannot_use_is_not_called_enforced(
+    cluster: Cluster, kubectl: Kubectl, namespace: str, tmp_path: Path
+) -> None:
+    older = another(cluster, "older", tmp_path, older=True)
+    older.start()
+    both = Replicas(cluster, [older])
+    try:
+        apply_policy(cluster, namespace)
+        wait_enforced(cluster, namespace)
+        assert both.verdicts(namespace, BAD_POD) == [False, False]
+        apply_policy(cluster, namespace, podSecurityStandard={"level": "restricted"}, controls={"probes": {}})
+        wait_until(
+            lambda: condition(get(cluster, f"{POLICIES}/{namespace}"), "Enforced")["reason"] == "UnusableOnReplicas",
+            SOON,
+            "the status says that a replica cannot use the policy",
+        )
+        found = get(cluster, f"{POLICIES}/{namespace}")
+        assert found["status"]["enforcedBy"] == "1/2"
+        assert "older cannot use it" in condition(found, "Enforced")["message"]
+        assert condition(found, "Accepted")["status"] == "True"
+        assert both.verdicts(namespace, BAD_POD) == [False, False]  # by what it could use before
+        waited = kubectl("wait", "--for=condition=Enforced", f"clusterpodpolicy/{namespace}", "--timeout=1s")
+        assert waited.returncode == 1
+        apply_policy(cluster, f"{namespace}-b")
+        wait_enforced(cluster, f"{namespace}-b")  # the others are
+    finally:
+        older.stop()
+    wait_enforced(cluster, namespace)
+
+
+def test_a_replica_that_falls_silent_makes_it_unknown_until_it_is_back(
+    cluster: Cluster, namespace: str, replicas: Replicas
+) -> None:
+    apply_policy(cluster, namespace)
+    wait_enforced(cluster, namespace)
+    frozen = replicas.others[0]
+    frozen.pause()
+    try:
+        wait_until(
+            lambda: condition(get(cluster, f"{POLICIES}/{namespace}"), "Enforced")["status"] == "Unknown",
+            LEASE_RAN_OUT,
+            "the status says that one replica is not known",
+        )
+        found = get(cluster, f"{POLICIES}/{namespace}")
+        assert found["status"]["enforcedBy"] == "2/3"
+        assert "not known of second" in condition(found, "Enforced")["message"]
+    finally:
+        frozen.resume()
+    wait_enforced(cluster, namespace)
+
+
+def test_denials_and_warnings_are_counted_over_all_replicas_and_shown_in_a_row(
+    cluster: Cluster, kubectl: Kubectl, namespace: str, replicas: Replicas
+) -> None:
+    apply_policy(cluster, namespace)
+    apply_policy(cluster, f"{namespace}-b", enforcement="Warn", match={"namespaces": [namespace]})
+    for name in (namespace, f"{namespace}-b"):
+        wait_enforced(cluster, name)
+    for _ in range(2):
+        assert replicas.verdicts(namespace, BAD_POD) == [False] * 3
+        assert "privileged" in verdict(kubectl, BAD_POD)  # a dry run, which does not count
+
+    def counted(name: str) -> tuple[int, int]:
+        status = get(cluster, f"{POLICIES}/{name}")["status"]
+        return status["denials"], status["warnings"]
+
+    wait_until(lambda: counted(namespace) == (6, 0), COUNTED, "the status has all denials")
+    wait_until(lambda: counted(f"{namespace}-b") == (0, 6), COUNTED, "the status has all warnings")
+    (header, row) = kubectl.check("get", "cpp", namespace).splitlines()
+    assert header.split() == ["NAME", "LEVEL", "ENFORCEMENT", "ENFORCED", "BY", "DENIALS", "AGE"]
+    assert row.split()[:-1] == [namespace, "baseline", "Deny", "True", "3/3", "6"]
+
+
+def test_policies_whose_defaults_contradict_each_other_say_so(
+    cluster: Cluster, kubectl: Kubectl, namespace: str
+) -> None:
+    for suffix, user in (("a", 1000), ("b", 2000)):
+        defaults = {"pod": {"securityContext": {"runAsUser": user}}}
+        apply_policy(cluster, f"{namespace}-{suffix}", match={"namespaces": [namespace]}, defaults=defaults)
+        wait_enforced(cluster, f"{namespace}-{suffix}")
+
+    def told(suffix: str) -> list[str]:
+        status = get(cluster, f"{POLICIES}/{namespace}-{suffix}")["status"]
+        return [conflict["message"] for conflict in status.get("conflicts", [])]
+
+    a, b = f"{namespace}-a", f"{namespace}-b"
+    wait_until(lambda: bool(told("a") and told("b")), SOON, "both say so")
+    assert told("a") == [f"pods that both are about get 1000, and not 2000 of {b}"]
+    assert told("b") == [f"pods that both are about get 1000 of {a}, and not 2000"]
+    made = kubectl.check("create", "--dry-run=server", "-o", "json", "-f", "-", input=json.dumps(GOOD_POD))
+    assert json.loads(made)["spec"]["securityContext"]["runAsUser"] == 1000
+    cluster.plane.call("DELETE", f"{POLICIES}/{a}")
+    wait_until(lambda: told("b") == [], SOON, "the one that is left contradicts nobody")
+
+
+def test_a_waiver_is_told_of_on_its_policy_and_its_end_once_by_an_event(
+    cluster: Cluster, kubectl: Kubectl, namespace: str
+) -> None:
+    apply_policy(cluster, namespace)
+    name = waiver(kubectl, namespace, days=2)
+    wait_for(kubectl, "Active", f"policywaiver/{name}")
+    wait_until(
+        lambda: (
+            [each["name"] for each in get(cluster, f"{POLICIES}/{namespace}")["status"].get("waivers", [])] == [name]
+        ),
+        SOON,
+        "the policy names the waiver",
+    )
+    found = get(cluster, f"{WAIVERS}/{name}")
+    assert found["status"]["policies"] == [namespace]
+    assert found["status"]["expiresWithinDays"] == 3
+    assert "ends at" in kubectl.check("events", "--namespace=default", f"--for=policywaiver/{name}")
+
+    def events() -> list[str]:
+        listed = json.loads(kubectl.check("get", "events.events.k8s.io", "--namespace=default", "-o", "json"))["items"]
+        return [each["reason"] for each in listed if each["regarding"]["name"] == name]
+
+    assert events() == ["PolicyExpiring"]
+    cluster.sekisho.controller.restart()
+    apply_policy(cluster, f"{namespace}-after")
+    wait_enforced(cluster, f"{namespace}-after")
+    assert events() == ["PolicyExpiring"]
+
+
+def test_a_waiver_ends_in_its_status_without_anybody_doing_anything(
+    cluster: Cluster, kubectl: Kubectl, namespace: str
+) -> None:
+    apply_policy(cluster, namespace)
+    name = waiver(kubectl, namespace, seconds=8)
+    wait_for(kubectl, "Active", f"policywaiver/{name}")
+    wait_until(
+        lambda: condition(get(cluster, f"{WAIVERS}/{name}"), "Active")["reason"] == "Expired", SOON, "it has ended"
+    )
+    assert "waivers" not in get(cluster, f"{POLICIES}/{namespace}")["status"]
