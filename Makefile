@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 N ?= 100000
 
-.PHONY: help install lint test unit cluster controlplane up down demo drill soak bench bench-cluster bench-events docs \
+.PHONY: help install lint test unit cluster controlplane up down demo drill soak bench bench-cluster bench-events stress docs \
 	differential generate lock clean
 
 help: ## List the targets
@@ -62,6 +62,9 @@ bench: install ## Measure engine and webhook process beside null servers (4 minu
 
 bench-cluster: install controlplane ## Measure what Sekisho adds on a real control plane, and how it starts in a large one (4 minutes); writes docs/performance.md
 	$(BIN)/python -m tests.load.cluster --write
+
+stress: install controlplane ## Change one of 1,000 policies each second for two minutes: status converges, API requests stay few (4 minutes)
+	$(BIN)/python -m tests.load.stress
 
 bench-events: install controlplane ## Refuse 100,000 pods of 1,000 owners and see what their Events cost
 	$(BIN)/python -m tests.load.events

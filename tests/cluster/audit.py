@@ -1,4 +1,7 @@
-"""What the API server wrote down of who wrote what: one line a request, before it is answered."""
+"""What the API server wrote down of who asked for what: one line a request, before it is answered.
+
+Of everybody it has what they wrote, of Sekisho's own accounts what they read too.
+"""
 
 import base64
 import json
@@ -7,18 +10,24 @@ from pathlib import Path
 
 import msgspec
 
+from tests.controlplane.installed import NAMESPACE
+
 CREDENTIAL = "authentication.kubernetes.io/credential-id"
 
+_WRITING = ("create", "update", "patch", "delete", "deletecollection")
 _POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
     "omitStages": ["RequestReceived"],
-    "rules": [{"level": "Metadata", "verbs": ["create", "update", "patch", "delete", "deletecollection"]}],
+    "rules": [
+        {"level": "Metadata", "verbs": _WRITING},
+        {"level": "Metadata", "userGroups": [f"system:serviceaccounts:{NAMESPACE}"]},
+    ],
 }
 
 
-class Write(msgspec.Struct, frozen=True):
-    """A request to write. `credential` is the id of the token that it came with."""
+class Request(msgspec.Struct, frozen=True):
+    """A request. `credential` is the id of the token that it came with."""
 
     credential: str
     verb: str
@@ -40,21 +49,27 @@ class Audit:
             "--audit-log-mode=blocking-strict",
         )
 
-    def writes(self, credential: str, after: int = 0) -> list[Write]:
+    def writes(self, credential: str, after: int = 0) -> list[Request]:
         """What was written with a token, after the first `after` requests of all."""
-        return [write for write in list(self._all())[after:] if write.credential == credential]
+        return [request for request in self.requests(credential, after) if request.verb in _WRITING]
+
+    def requests(self, credential: str, after: int = 0) -> list[Request]:
+        """The same, and what was read. A watch is there from its beginning on."""
+        return [request for request in list(self._all())[after:] if request.credential == credential]
 
     def __len__(self) -> int:
         return len(list(self._all()))
 
-    def _all(self) -> Iterator[Write]:
+    def _all(self) -> Iterator[Request]:
         for line in self._log.read_text().splitlines():
             event = json.loads(line)
+            if event["verb"] == "watch" and event["stage"] != "ResponseStarted":
+                continue
             found = event.get("objectRef", {})
             resource = "/".join(filter(None, (found.get("resource", ""), found.get("subresource", ""))))
             [credential] = event["user"].get("extra", {}).get(CREDENTIAL, [""])
             status = event.get("responseStatus", {}).get("code", 0)
-            yield Write(credential, event["verb"], resource, found.get("name", ""), status)
+            yield Request(credential, event["verb"], resource, found.get("name", ""), status)
 
 
 def credential_of(token: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tests.cluster.audit import Write, credential_of
+from tests.cluster.audit import Request, credential_of
 from tests.cluster.conftest import Cluster, Lab
 from tests.cluster.looks import (
     CONFIGURATIONS,
@@ -89,7 +89,7 @@ def controller(cluster: Cluster, identity: str, port: int, folder: Path) -> Cont
     return Controller(identity, process, credential_of(token))
 
 
-def work(lab: Lab, controller: Controller, after: int = 0) -> list[Write]:
+def work(lab: Lab, controller: Controller, after: int = 0) -> list[Request]:
     """What a controller wrote, or tried to, other than to the Lease that it was after."""
     writes = lab.audit.writes(controller.credential, after)
     return [write for write in writes if write.resource not in ("leases", "selfsubjectreviews")]

@@ -2,14 +2,17 @@
 
 import os
 import time
+from collections import Counter
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from sekisho.policies import ClusterPodPolicy, PolicySet
 from tests.controlplane.component import Component
 from tests.load import population, wrk
+from tests.load.changes import Spent
 from tests.load.figures import Latencies, compared
 from tests.load.page import PAGE, MarksError, table, with_section
 from tests.load.questions import QUESTIONS
@@ -144,3 +147,15 @@ def test_another_replica_differs_in_name_and_ports_alone(tmp_path: Path) -> None
     another = beside(webhook, "another", 3, 4, tmp_path / "another.log")
     assert another.command == (*command[:4], "--port=3", "--metrics-port=4", "--replica=another", "--x=--port=1")
     assert option(another, "--metrics-port") == "4"
+
+
+def test_what_changes_cost_beyond_their_bounds_is_named() -> None:
+    status, lease = ("patch", "clusterpodpolicies/status"), ("patch", "leases")
+    controller, webhooks = Counter({status: 40, lease: 4}), Counter({lease: 30, ("watch", "leases"): 3})
+    within = Spent(10, 3, 10.0, 1.0, controller, webhooks)
+    assert within.excesses() == []
+    beyond = structs.replace(within, controller=controller + Counter({status: 1, ("create", "events"): 9}))
+    assert beyond.excesses() == [
+        "statuses that the controller wrote: 41, at most 40",
+        "other writes of the controller: 13, at most 7",
+    ]
