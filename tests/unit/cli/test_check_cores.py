@@ -112,7 +112,7 @@ def test_what_nobody_expected_is_one_line(many: Path, jobs: int) -> None:
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_an_interrupt_ends_a_run_without_a_traceback(many: Path, jobs: int) -> None:
     told, release = fifos(many)
-    code = DYING.format(what=f"open({str(told)!r}, 'w').close(); open({str(release)!r}).close()")
+    code = LISTENING + DYING.format(what=f"open({str(told)!r}, 'w').close(); open({str(release)!r}).close()")
     command = [sys.executable, "-c", code, "check", "--standard", "baseline", "--jobs", str(jobs), str(many)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -156,7 +156,7 @@ def test_closed_and_broken_streams_are_told(redirection: str, code: int, said: s
 
 def test_a_run_that_is_killed_leaves_no_process_behind(many: Path) -> None:
     told, release = fifos(many)
-    code = DYING.format(what=f"open({str(told)!r}, 'w').close(); open({str(release)!r}).close()")
+    code = LISTENING + DYING.format(what=f"open({str(told)!r}, 'w').close(); open({str(release)!r}).close()")
     command = [sys.executable, "-c", code, "check", "--standard", "baseline", "--jobs", "3", str(many)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
     told.open().close()
