@@ -121,7 +121,7 @@ def _measure(plane: ControlPlane, sekisho: Sekisho, progress: Progress, asked: t
     kubectl.check("apply", "-f", "-", input=json.dumps(POLICY))
     kubectl.check("wait", "--for=condition=Enforced", "clusterpodpolicy/no-privilege", "--timeout=30s")
     asyncio.run(post(sekisho.webhook_port, from_everybody(replica_sets[:20], NAMESPACE, 50, dry_run=True)))  # warm up
-    few = min(times, max(10, times // 5))
+    few = min(times, 10)
     dry = asyncio.run(storm(sekisho, from_everybody(replica_sets, NAMESPACE, few, dry_run=True), rate))
     progress.say(f"{owners * few} dry runs are refused")
     real = asyncio.run(storm(sekisho, from_everybody(replica_sets, NAMESPACE, times), rate))
