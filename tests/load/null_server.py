@@ -30,12 +30,12 @@ class _Answer(Struct, frozen=True, gc=False, rename="camel"):
     kind: str = "AdmissionReview"
 
 
-_decoder = msgspec.json.Decoder(_Question)
+DECODER = msgspec.json.Decoder(_Question)
 _encoder = msgspec.json.Encoder()
 
 
 async def _answer(request: web.BaseRequest) -> web.Response:
-    review = _decoder.decode(await request.read()).request
+    review = DECODER.decode(await request.read()).request
     answer = _encoder.encode(_Answer(_Response(review.uid, True)))
     return web.Response(body=answer, content_type="application/json")
 
