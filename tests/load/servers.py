@@ -38,7 +38,9 @@ _POLICIES: Final[Mapping[str, list[dict[str, Any]]]] = {
     TWENTY: documents(20),
     UNLIKE: documents(20, alike=False),
 }
-_DECISIONS: Final = re.compile(r'^sekisho_admission_reviews_total\{decision="(\w+)",endpoint="(\w+)"', re.MULTILINE)
+_DECISIONS: Final = re.compile(
+    r'^sekisho_admission_reviews_total\{decision="(\w+)",[^}]*webhook="(\w+)"\} [1-9]', re.MULTILINE
+)
 _HTTP_ERRORS: Final = re.compile(r"^sekisho_http_errors_total\{", re.MULTILINE)
 
 
