@@ -88,12 +88,15 @@ class Command:
 
     def __init__(self, kubeconfig: Path) -> None:
         self.kubeconfig = kubeconfig
+        self.started: list[Process] = []
 
     async def start(self, *args: str, stdout: int = PIPE, **environment: str) -> Process:
         command = (sys.executable, "-c", COMMAND, "denials", f"--kubeconfig={self.kubeconfig}", *args)
-        return await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             *command, stdout=stdout, stderr=PIPE, env={**os.environ, **environment}
         )
+        self.started.append(process)
+        return process
 
     async def __call__(self, *args: str) -> tuple[int, str, str]:
         given = ["denials", f"--kubeconfig={self.kubeconfig}", *args]
@@ -117,7 +120,12 @@ async def command(server: EventServer, tmp_path: Path) -> AsyncIterator[Command]
         }
         kubeconfig = tmp_path / "kubeconfig"
         kubeconfig.write_text(json.dumps(text))
-        yield Command(kubeconfig)
+        command = Command(kubeconfig)
+        yield command
+        for process in command.started:  # those of a test that failed
+            if process.returncode is None:
+                process.kill()
+                await process.communicate()
 
 
 async def test_table_has_a_row_a_denial_the_latest_last(server: EventServer, command: Command) -> None:
