@@ -51,11 +51,14 @@ def test_policy_follows_the_labels_of_each_namespace() -> None:
     assert policies.needs_labels
     assert policies.plan("a", {}, None).steps == ()
     strict = policies.plan("b", {P + "enforce": "restricted", P + "audit": "baseline"}, None)
-    assert {e for step in strict.steps for e, _ in step.asked_by} == {
+    assert {asked.enforcement for step in strict.steps for asked in step.asked_by} == {
         Enforcement.DENY,
         Enforcement.WARN,
         Enforcement.AUDIT,
     }
-    assert {e for step in strict.template_steps for e, _ in step.asked_by} == {Enforcement.WARN, Enforcement.AUDIT}
+    assert {asked.enforcement for step in strict.template_steps for asked in step.asked_by} == {
+        Enforcement.WARN,
+        Enforcement.AUDIT,
+    }
     broken = policies.plan("c", {P + "enforce": "strict"}, None)
     assert "must be one of privileged, baseline, restricted" in broken.notes[0]

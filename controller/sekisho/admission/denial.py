@@ -11,6 +11,7 @@ from typing import Final
 from sekisho.admission.verdict import Violation
 from sekisho.controls import CONTROLS
 from sekisho.findings import render_path, words
+from sekisho.policies import Enforcement
 
 MOST_LINES: Final = 20
 LONGEST_MESSAGE: Final = 8 * 1024
@@ -30,16 +31,21 @@ def denial_message(violations: Sequence[Violation]) -> str:
 
 def warning_lines(violations: Sequence[Violation], prefix: str = "") -> tuple[str, ...]:
     """Warnings, a line a problem, capped in number and length to what the API server passes on."""
-    return capped_warnings([prefix + line for line in _lines(violations, "would refuse" if prefix else "warns about")])
+    if not prefix:
+        return capped_warnings(_lines(violations, "warns about"), rest="more problems")
+    refusing = [violation for violation in violations if violation.on_pods == Enforcement.DENY]
+    warning = [violation for violation in violations if violation.on_pods != Enforcement.DENY]
+    lines = _lines(refusing, "would refuse") + _lines(warning, "would warn about")
+    return capped_warnings([prefix + line for line in lines], prefix, "more problems")
 
 
-def capped_warnings(lines: Sequence[str]) -> tuple[str, ...]:
-    """Lines, capped in number and length to what the API server passes on."""
+def capped_warnings(lines: Sequence[str], prefix: str = "", rest: str = "more") -> tuple[str, ...]:
+    """Lines, capped in number and length to what the API server passes on; how many are left out stands last."""
     shown = [
         line if len(line) <= LONGEST_WARNING else line[: LONGEST_WARNING - 1] + "…" for line in lines[:MOST_WARNINGS]
     ]
     if len(lines) > len(shown):
-        shown.append(f"{len(lines) - len(shown)} more; `sekisho check` lists them all")
+        shown.append(f"{prefix}{len(lines) - len(shown)} {rest}; `sekisho check` lists them all")
     return tuple(shown)
 
 

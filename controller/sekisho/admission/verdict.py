@@ -11,11 +11,15 @@ from sekisho.policies import Default, Enforcement, Step
 
 
 class Violation(Struct, frozen=True, gc=False):
-    """A finding, the policies that have it, sorted by name, and what they do about it."""
+    """A finding, the policies that have it, sorted by name, and what they do about it.
+
+    on_pods: what they do to a pod with it, where the object is a template; else the same as `enforcement`.
+    """
 
     policies: tuple[str, ...]
     enforcement: Enforcement
     finding: Finding
+    on_pods: Enforcement
 
 
 def judge(pod: Pod, steps: Sequence[Step], old: Pod | None = None) -> list[Violation]:
@@ -33,9 +37,9 @@ def judge(pod: Pod, steps: Sequence[Step], old: Pod | None = None) -> list[Viola
                 known = {finding.identity for finding in step.check(old, placed_containers(old.spec))}
                 findings = [finding for finding in findings if finding.identity not in known]
             violations += [
-                Violation(policies, enforcement, finding)
+                Violation(asked.policies, asked.enforcement, finding, asked.on_pods)
                 for finding in findings
-                for enforcement, policies in step.asked_by
+                for asked in step.asked_by
             ]
     return violations
 

@@ -103,7 +103,10 @@ def _controls(
 ) -> Iterator[ControlSays]:
     containers = placed_containers(pod.spec)
     for rule in policy.rules:
-        violations = [Violation((policy.name,), rule.enforcement, finding) for finding in rule.check(pod, containers)]
+        violations = [
+            Violation((policy.name,), rule.enforcement, finding, rule.enforcement)
+            for finding in rule.check(pod, containers)
+        ]
         left, waived = lift(violations, pod, found.namespace, policies, now)
         yield ControlSays(
             rule.control,

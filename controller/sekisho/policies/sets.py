@@ -22,11 +22,22 @@ MOST_KEPT: Final = 20_000
 """Namespaces and selections remembered at once; past it they are forgotten and computed again."""
 
 
+class Asked(Struct, frozen=True):
+    """Policies, sorted by name, and what they do to an object that fails a check.
+
+    on_pods: what they do to a pod; to a template, a policy that denies pods may do less.
+    """
+
+    enforcement: Enforcement
+    on_pods: Enforcement
+    policies: tuple[str, ...]
+
+
 class Step(Struct, frozen=True, eq=False):
-    """A check, and who asks for it: policies by what they do to a pod that fails, each list sorted by name."""
+    """A check, and who asks for it."""
 
     check: Check
-    asked_by: tuple[tuple[Enforcement, tuple[str, ...]], ...]
+    asked_by: tuple[Asked, ...]
 
 
 class Plan(Struct, frozen=True, eq=False):
@@ -152,9 +163,11 @@ class PolicySet:
 def _build_plan(policies: tuple[CompiledPolicy, ...]) -> Plan:
     """The plan of policies that come in their order: the cluster's first."""
     return Plan(
-        steps=_steps((policy.name, rule, rule.enforcement) for policy in policies for rule in policy.rules),
+        steps=_steps(
+            (policy.name, rule, rule.enforcement, rule.enforcement) for policy in policies for rule in policy.rules
+        ),
         template_steps=_steps(
-            (policy.name, rule, _for_templates(rule.enforcement, policy.templates))
+            (policy.name, rule, _for_templates(rule.enforcement, policy.templates), rule.enforcement)
             for policy in policies
             if policy.templates != TemplateEnforcement.IGNORE
             for rule in policy.rules
@@ -188,13 +201,16 @@ def _for_templates(enforcement: Enforcement, templates: TemplateEnforcement) -> 
 _ORDER = {name: place for place, name in enumerate(CONTROLS)}
 
 
-def _steps(asked: Iterable[tuple[str, Rule, Enforcement]]) -> tuple[Step, ...]:
-    by_check: dict[int, tuple[Rule, dict[Enforcement, list[str]]]] = {}
-    for policy, rule, enforcement in asked:
+def _steps(asked: Iterable[tuple[str, Rule, Enforcement, Enforcement]]) -> tuple[Step, ...]:
+    by_check: dict[int, tuple[Rule, dict[tuple[Enforcement, Enforcement], list[str]]]] = {}
+    for policy, rule, enforcement, on_pods in asked:
         _, by_enforcement = by_check.setdefault(id(rule.check), (rule, {}))
-        by_enforcement.setdefault(enforcement, []).append(policy)
+        by_enforcement.setdefault((enforcement, on_pods), []).append(policy)
     ordered = sorted(by_check.values(), key=lambda found: _ORDER[found[0].control])
     return tuple(
-        Step(rule.check, tuple((enforcement, tuple(sorted(names))) for enforcement, names in by_enforcement.items()))
+        Step(
+            rule.check,
+            tuple(Asked(*enforcement, tuple(sorted(names))) for enforcement, names in by_enforcement.items()),
+        )
         for rule, by_enforcement in ordered
     )

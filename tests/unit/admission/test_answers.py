@@ -219,6 +219,35 @@ def test_workload_whose_pods_would_be_refused_is_warned_about() -> None:
     assert "warnings" not in validated(review(plain, **request))
 
 
+def test_workload_whose_pods_would_only_be_warned_about_is_told_so() -> None:
+    request: dict[str, Any] = {
+        "kind": DEPLOYMENT,
+        "resource": {"group": "apps", "version": "v1", "resource": "deployments"},
+    }
+    bad = deployment({"spec": {"containers": [container(securityContext={"privileged": True})]}})
+    privileged = {"controls": {"privileged": {}}}
+    both = policies(soft={"enforcement": "Warn", **privileged}, hard=privileged)
+    told = validated(review(bad, **request), both)["warnings"]
+    assert [line.partition(" container")[0] for line in told] == [
+        'pods of this Deployment: policy "hard" would refuse',
+        'pods of this Deployment: policy "soft" would warn about',
+    ]
+
+
+def test_warnings_left_out_are_counted_with_whose_they_are() -> None:
+    many = [
+        container(f"c{number}", securityContext={"privileged": True}, ports=[{"hostPort": 80 + number}])
+        for number in range(12)
+    ]
+    request: dict[str, Any] = {
+        "kind": DEPLOYMENT,
+        "resource": {"group": "apps", "version": "v1", "resource": "deployments"},
+    }
+    ports = policies(ports={"controls": {"hostPorts": {}}})
+    told = validated(review(deployment({"spec": {"containers": many}}), **request), ports)["warnings"]
+    assert told[-1] == "pods of this Deployment: 4 more problems; `sekisho check` lists them all"
+
+
 def test_object_that_is_neither_pod_nor_template_gets_a_clear_refusal() -> None:
     kind = {"group": "", "version": "v1", "kind": "ConfigMap"}
     body = review(

@@ -20,7 +20,7 @@ def namespaced(name: str, namespace: str, **spec: Any) -> PodPolicy:
 
 
 def asked(plan: Plan) -> set[tuple[str, str]]:
-    return {(enforcement, name) for step in plan.steps for enforcement, names in step.asked_by for name in names}
+    return {(asked.enforcement, name) for step in plan.steps for asked in step.asked_by for name in asked.policies}
 
 
 def test_it_is_about_its_own_namespace_only() -> None:
