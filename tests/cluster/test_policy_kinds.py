@@ -104,6 +104,24 @@ def test_a_namespaces_policy_lifts_nothing_of_the_clusters(kubectl: Kubectl, bas
     assert f'policy "{baseline}" refuses container "app" for privileged mode' in bad.stderr
 
 
+def test_use_of_a_waiver_is_an_event_and_a_pod_that_needs_none_leaves_none(kubectl: Kubectl, waivers: str) -> None:
+    waive(kubectl, waivers)
+    bad = restricted_pod(privileged())
+    wait_admitted(kubectl, bad, admitted=True)
+    for name, pod in (("plain", restricted_pod()), ("driver", bad)):
+        kubectl.check("create", "-f", "-", input=json.dumps(pod | {"metadata": {"name": name}}))
+
+    def used() -> list[dict[str, Any]]:
+        found = json.loads(kubectl.check("get", "events.events.k8s.io", "-o", "json"))["items"]
+        return [event for event in found if event["reason"] == "WaiverUsed"]
+
+    (event,) = wait_until(used, SOON, "the use of the waiver is told")
+    assert (event["regarding"]["kind"], event["regarding"]["name"], event["type"]) == ("Pod", "driver", "Normal")
+    waiver = json.loads(kubectl.check("get", "policywaiver", f"{waivers}-w", "-o", "json"))
+    for part in (f"{waivers}-w", waiver["spec"]["expires"], waiver["spec"]["reason"]):
+        assert part in event["note"]
+
+
 def test_a_tenant_may_write_policies_of_its_namespace_and_no_waivers(kubectl: Kubectl, namespace: str) -> None:
     kubectl.check("create", "role", "policies", "--verb=*", "--resource=podpolicies.sekisho.dev")
     kubectl.check("create", "rolebinding", "policies", "--role=policies", "--user=tenant")
