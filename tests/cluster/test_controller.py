@@ -27,7 +27,7 @@ from tests.cluster.looks import (
 from tests.controlplane.answers import serves
 from tests.controlplane.component import Component
 from tests.controlplane.kubectl import Kubectl
-from tests.controlplane.ports import choose_ports
+from tests.controlplane.ports import start_component
 from tests.controlplane.waiting import wait_until
 
 
@@ -108,12 +108,13 @@ def test_of_two_controllers_one_acts_and_the_other_takes_over_when_it_is_killed(
     cluster: Cluster, controller: Component, namespace: str, policy: str, tmp_path: Path
 ) -> None:
     first = leader(cluster)
-    port = choose_ports(tmp_path / "ports.json", ["metrics"])["metrics"]
-    metrics = [f"--metrics-port={port}" if part.startswith("--metrics-port=") else part for part in controller.command]
-    second = Component(
-        "second-controller", (*metrics, "--identity=second"), tmp_path / "second.log", lambda: serves(port)
-    )
-    second.start()
+
+    def make(ports: dict[str, int]) -> Component:
+        port = ports["metrics"]
+        command = (*controller.command, f"--metrics-port={port}", "--identity=second")
+        return Component("second-controller", command, tmp_path / "second.log", lambda: serves(port), port)
+
+    second = start_component(tmp_path / "ports.json", ("metrics",), make)
     try:
         assert leader(cluster) == first
         assert '"leading"' not in second.log.read_text()

@@ -17,8 +17,8 @@ from tests.cluster.conftest import Cluster
 from tests.controlplane.build import Binaries
 from tests.controlplane.component import Component, ComponentError
 from tests.controlplane.kubectl import Kubectl
-from tests.controlplane.plane import ControlPlane, start_on_free_ports
-from tests.controlplane.ports import choose_ports
+from tests.controlplane.plane import ControlPlane
+from tests.controlplane.ports import choose_ports, start_component
 from tests.controlplane.processes import ProcessId, alive, identify, listeners, send
 from tests.controlplane.supervisor import read_state
 from tests.controlplane.waiting import wait_until
@@ -131,7 +131,7 @@ def test_port_that_another_process_takes_meanwhile_is_given_up(tmp_path: Path) -
     tried: list[int] = []
     with contextlib.ExitStack() as thefts:
 
-        def start(ports: dict[str, int]) -> None:
+        def make(ports: dict[str, int]) -> Component:
             port = ports["server"]
             if not tried:
                 thefts.enter_context(socket.create_server(("127.0.0.1", port)))
@@ -142,11 +142,10 @@ def test_port_that_another_process_takes_meanwhile_is_given_up(tmp_path: Path) -
                     return client.connect_ex(("127.0.0.1", port)) == 0
 
             command, log = (sys.executable, "-c", SERVER, str(port)), tmp_path / f"{port}.log"
-            component = Component("server", command, log, ready, port)
-            thefts.callback(component.stop)
-            component.start(SOON)
+            return Component("server", command, log, ready, port)
 
-        start_on_free_ports(tmp_path / "ports.json", ("server",), start, lambda: None)
+        component = start_component(tmp_path / "ports.json", ("server",), make)
+        component.stop()
     assert len(set(tried)) == 2
 
 

@@ -12,10 +12,9 @@ from tests.cluster.conftest import Lab
 from tests.cluster.looks import token_of
 from tests.controlplane.component import Component
 from tests.controlplane.installed import NAMESPACE, RELEASE, Sekisho
-from tests.controlplane.ports import choose_ports
 from tests.load import changes
 from tests.load.changes import Spent
-from tests.load.replicas import beside
+from tests.load.replicas import start_beside
 
 SETTLED = 60.0
 POLICIES, CHANGES, REPLICAS = 50, 10, 2
@@ -37,9 +36,7 @@ def sekisho(lab: Lab) -> Iterator[Sekisho]:
 @pytest.fixture
 def second(lab: Lab, sekisho: Sekisho, tmp_path: Path) -> Iterator[Component]:
     """Another replica beside the release's own."""
-    ports = choose_ports(tmp_path / "ports.json", ("webhook", "metrics"))
-    made = beside(sekisho.webhook, "second", ports["webhook"], ports["metrics"], lab.plane.logs / "second.log")
-    made.start()
+    made = start_beside(sekisho.webhook, "second", tmp_path, lab.plane.logs)
     yield made
     made.stop()
 

@@ -1,5 +1,6 @@
 """Status: what it says of a policy or a waiver is so on every replica, and what it cannot say it does not."""
 
+import contextlib
 import http.client
 import json
 import ssl
@@ -16,9 +17,9 @@ from tests.cluster.looks import BAD_POD, GOOD_POD, POLICIES, SOON, apply_policy,
 from tests.controlplane.answers import ask, serves
 from tests.controlplane.component import Component
 from tests.controlplane.kubectl import Kubectl
-from tests.controlplane.ports import choose_ports
+from tests.controlplane.ports import start_component
 from tests.controlplane.waiting import wait_until
-from tests.load.replicas import beside, trust
+from tests.load.replicas import beside, start_beside, trust
 from tests.pods import container, restricted_pod
 
 LEASE_RAN_OUT = 60.0
@@ -61,28 +62,28 @@ def _admits(replica: Component, trusted: ssl.SSLContext, namespace: str, pod: di
     return allowed
 
 
-def another(cluster: Cluster, name: str, folder: Path, *, older: bool = False) -> Component:
-    ports = choose_ports(folder / f"{name}.json", ("webhook", "metrics"))
-    log = cluster.plane.logs / f"{name}.log"
-    made = beside(cluster.sekisho.webhook, name, ports["webhook"], ports["metrics"], log)
-    if not older:
-        return made
-    own = made.command[made.command.index("webhook") + 1 :]
-    return Component(name, (sys.executable, str(OLDER), *own), log, lambda: serves(ports["metrics"]), ports["metrics"])
+def start_older(cluster: Cluster, folder: Path) -> Component:
+    log = cluster.plane.logs / "older.log"
+
+    def make(ports: dict[str, int]) -> Component:
+        metrics = ports["metrics"]
+        command = beside(cluster.sekisho.webhook, "older", ports["webhook"], metrics, log).command
+        own = command[command.index("webhook") + 1 :]
+        return Component("older", (sys.executable, str(OLDER), *own), log, lambda: serves(metrics), metrics)
+
+    return start_component(folder / "older-ports.json", ("webhook", "metrics"), make)
 
 
 @pytest.fixture
 def replicas(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Replicas]:
     """Three replicas."""
     assert namespace
-    others = [another(cluster, name, tmp_path) for name in ("second", "third")]
-    try:
-        for each in others:
-            each.start()
+    with contextlib.ExitStack() as running:
+        others = []
+        for name in ("second", "third"):
+            others.append(start_beside(cluster.sekisho.webhook, name, tmp_path, cluster.plane.logs))
+            running.callback(others[-1].stop)
         yield Replicas(cluster, others)
-    finally:
-        for each in others:
-            each.stop()
 
 
 @pytest.fixture
@@ -160,8 +161,7 @@ def test_so_do_they_obey_a_namespaces_policy_and_an_active_waiver(
 def test_a_policy_that_a_replica_cannot_use_is_not_called_enforced(
     cluster: Cluster, kubectl: Kubectl, namespace: str, tmp_path: Path
 ) -> None:
-    older = another(cluster, "older", tmp_path, older=True)
-    older.start()
+    older = start_older(cluster, tmp_path)
     both = Replicas(cluster, [older])
     try:
         apply_policy(cluster, namespace)

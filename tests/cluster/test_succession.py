@@ -28,7 +28,7 @@ from tests.controlplane.answers import serves
 from tests.controlplane.component import Component
 from tests.controlplane.installed import NAMESPACE, RELEASE, Sekisho
 from tests.controlplane.kubeconfig import Token, write_kubeconfig
-from tests.controlplane.ports import choose_ports
+from tests.controlplane.ports import start_component
 from tests.controlplane.waiting import wait_until
 
 RETRY_SECONDS = 2.4
@@ -65,27 +65,31 @@ def controllers(cluster: Cluster, tmp_path: Path) -> Iterator[list[Controller]]:
     """Two controllers, the first of which leads."""
     cluster.sekisho.repair()
     cluster.sekisho.controller.stop()
-    ports = choose_ports(tmp_path / "ports.json", ["first", "second"])
-    both = [controller(cluster, identity, port, tmp_path) for identity, port in ports.items()]
+    both: list[Controller] = []
     try:
-        for each in both:
-            each.process.start()
-            wait_until(lambda: leader(cluster) == both[0].identity, TAKEN_OVER, "the first one leads")
+        for identity in ("first", "second"):
+            both.append(start_controller(cluster, identity, tmp_path))
+            wait_until(lambda: leader(cluster) == "first", TAKEN_OVER, "the first one leads")
         yield both
     finally:
         for each in both:
             each.process.stop()
 
 
-def controller(cluster: Cluster, identity: str, port: int, folder: Path) -> Controller:
+def start_controller(cluster: Cluster, identity: str, folder: Path) -> Controller:
     plane = cluster.plane
     account = cluster.sekisho.controller.name
     token = plane.kubectl.check("create", "token", account, "--namespace", NAMESPACE, "--duration=24h").strip()
     kubeconfig = folder / f"{identity}.kubeconfig"
     write_kubeconfig(kubeconfig, plane.server, plane.ca, Token(token))
-    own = (f"--kubeconfig={kubeconfig}", f"--metrics-port={port}", f"--identity={identity}")
-    command = (*cluster.sekisho.controller.command, *own)
-    process = Component(identity, command, folder / f"{identity}.log", lambda: serves(port), port)
+    own = (f"--kubeconfig={kubeconfig}", f"--identity={identity}")
+
+    def make(ports: dict[str, int]) -> Component:
+        port = ports["metrics"]
+        command = (*cluster.sekisho.controller.command, *own, f"--metrics-port={port}")
+        return Component(identity, command, folder / f"{identity}.log", lambda: serves(port), port)
+
+    process = start_component(folder / f"{identity}-ports.json", ("metrics",), make)
     return Controller(identity, process, credential_of(token))
 
 

@@ -9,7 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.controlplane.answers import ANSWER_IN, ask, serves
 from tests.controlplane.component import Component
-from tests.controlplane.plane import ControlPlane, start_on_free_ports
+from tests.controlplane.plane import ControlPlane
+from tests.controlplane.ports import start_on_free_ports
 from tests.controlplane.release import CHART, NAMESPACE, RELEASE, Release
 
 __all__ = ["CHART", "NAMESPACE", "RELEASE", "Sekisho"]

@@ -17,14 +17,13 @@ import msgspec
 
 from tests.controlplane.answers import ANSWER_IN, Answer, ask, serves
 from tests.controlplane.build import Binaries
-from tests.controlplane.component import Component, ComponentError
+from tests.controlplane.component import Component
 from tests.controlplane.kubeconfig import ClientCertificate, write_kubeconfig
 from tests.controlplane.kubectl import Kubectl
 from tests.controlplane.pki import LOOPBACK, SERVICE_RANGE, write_pki
-from tests.controlplane.ports import choose_ports
+from tests.controlplane.ports import start_on_free_ports
 
 _PORTS = ("etcd", "etcd-peer", "kube-apiserver")
-_ATTEMPTS = 3
 
 
 class ControlPlane:
@@ -213,21 +212,3 @@ class ControlPlane:
 
     def _default_service_account_exists(self) -> bool:
         return self.call("GET", "/api/v1/namespaces/default/serviceaccounts/default").status == 200
-
-
-def start_on_free_ports(
-    record: Path, names: tuple[str, ...], start: Callable[[dict[str, int]], None], stop: Callable[[], None]
-) -> None:
-    """Call `start` with a free port for each name; when another process takes one meanwhile, `stop` and try others.
-
-    Raises ComponentError when it fails for another reason, or three times for this one.
-    """
-    for attempt in range(1, _ATTEMPTS + 1):
-        try:
-            return start(choose_ports(record, names))
-        except ComponentError as error:
-            if not error.port_taken or attempt == _ATTEMPTS:
-                raise
-        stop()
-        record.unlink()
-    return None

@@ -2,13 +2,16 @@
 
 import random
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
 
+from tests.controlplane.component import Component, ComponentError
+
 _CANDIDATES = range(20000, 32000)  # below the range that Linux takes for outgoing connections
 _LOOPBACK = "127.0.0.1"
+_ATTEMPTS = 3
 
 
 def choose_ports(record: Path, names: Iterable[str]) -> dict[str, int]:
@@ -26,6 +29,43 @@ def choose_ports(record: Path, names: Iterable[str]) -> dict[str, int]:
     record.parent.mkdir(parents=True, exist_ok=True)
     record.write_bytes(msgspec.json.encode(chosen))
     return chosen
+
+
+def start_on_free_ports(
+    record: Path, names: tuple[str, ...], start: Callable[[dict[str, int]], None], stop: Callable[[], None]
+) -> None:
+    """Call `start` with a free port for each name; when another process takes one meanwhile, `stop` and try others.
+
+    Raises ComponentError when it fails for another reason, or three times for this one.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            return start(choose_ports(record, names))
+        except ComponentError as error:
+            if not error.port_taken or attempt == _ATTEMPTS:
+                raise
+        stop()
+        record.unlink()
+    return None
+
+
+def start_component(record: Path, names: tuple[str, ...], make: Callable[[dict[str, int]], Component]) -> Component:
+    """What `make` makes of a free port for each name, started; others are tried as in start_on_free_ports()."""
+    made: list[Component] = []
+
+    def start(ports: dict[str, int]) -> None:
+        made[:] = [make(ports)]
+        made[0].start()
+
+    def stop() -> None:
+        made[0].stop()
+
+    try:
+        start_on_free_ports(record, names, start, stop)
+    except ComponentError:
+        stop()
+        raise
+    return made[0]
 
 
 def _free(port: int) -> bool:

@@ -17,7 +17,8 @@ from typing import Any
 from tests.controlplane.answers import Answer, ask, serves
 from tests.controlplane.component import Component
 from tests.controlplane.network import Network, Sandbox
-from tests.controlplane.plane import ControlPlane, start_on_free_ports
+from tests.controlplane.plane import ControlPlane
+from tests.controlplane.ports import start_on_free_ports
 from tests.controlplane.release import NAMESPACE, RELEASE, Release
 from tests.controlplane.waiting import wait_until
 

@@ -18,7 +18,7 @@ from msgspec import Struct
 from sekisho.operator.certificates import new_authority, new_serving
 from tests.controlplane.answers import serves
 from tests.controlplane.component import Component, ComponentError
-from tests.controlplane.plane import start_on_free_ports
+from tests.controlplane.ports import start_on_free_ports
 from tests.controlplane.progress import Progress, elapsed
 from tests.drills.samples import Sample, sample
 from tests.drills.stream import policies, questions, send

@@ -23,7 +23,6 @@ from tests.controlplane.component import ComponentError
 from tests.controlplane.installed import Sekisho
 from tests.controlplane.kubectl import CommandError
 from tests.controlplane.plane import ControlPlane
-from tests.controlplane.ports import choose_ports
 from tests.controlplane.progress import Progress, elapsed
 from tests.controlplane.toolchain import ToolchainError
 from tests.controlplane.waiting import DeadlineError
@@ -32,7 +31,7 @@ from tests.load.creations import Creations
 from tests.load.figures import Latencies, compared
 from tests.load.page import machine, table, write_section
 from tests.load.policies import documents
-from tests.load.replicas import beside, trust
+from tests.load.replicas import start_beside, trust
 from tests.load.servers import WrongAnswerError
 from tests.load.startup import Start
 from tests.load.usage import resident_mib
@@ -126,8 +125,7 @@ async def _large(
     await _enforced(api, policies)
     progress.say(f"every policy's status says that it is enforced ({elapsed(begun)})")
 
-    ports = choose_ports(plane.folder / "bench-ports.json", ("webhook", "metrics"))
-    replica = beside(sekisho.webhook, "another", ports["webhook"], ports["metrics"], plane.logs / "another.log")
+    replica = start_beside(sekisho.webhook, "another", plane.folder, plane.logs)
     connector = aiohttp.TCPConnector(ssl=trust(plane), force_close=False)
     async with aiohttp.ClientSession(connector=connector) as session:
         starts = []

@@ -13,6 +13,7 @@ from tests.controlplane.answers import serves
 from tests.controlplane.component import Component
 from tests.controlplane.installed import RELEASE
 from tests.controlplane.plane import ControlPlane
+from tests.controlplane.ports import start_component
 from tests.load.questions import Question
 from tests.load.servers import verdict
 
@@ -26,6 +27,18 @@ def beside(webhook: Component, name: str, port: int, metrics_port: int, log: Pat
     options = ((part, part.partition("=")[0]) for part in webhook.command)
     command = tuple(f"{option}={own[option]}" if option in own else part for part, option in options)
     return Component(name, command, log, lambda: serves(metrics_port), metrics_port)
+
+
+def start_beside(webhook: Component, name: str, folder: Path, logs: Path) -> Component:
+    """Another process as `webhook` is one, started on free ports, which a file in `folder` keeps.
+
+    Raises ComponentError.
+    """
+    return start_component(
+        folder / f"{name}-ports.json",
+        ("webhook", "metrics"),
+        lambda ports: beside(webhook, name, ports["webhook"], ports["metrics"], logs / f"{name}.log"),
+    )
 
 
 def option(component: Component, name: str) -> str:

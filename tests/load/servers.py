@@ -17,7 +17,7 @@ from tests.controlplane.answers import Answer, ask, serves
 from tests.controlplane.build import GoModule, built
 from tests.controlplane.component import Component, base_environment
 from tests.controlplane.pki import write_pki
-from tests.controlplane.plane import start_on_free_ports
+from tests.controlplane.ports import start_on_free_ports
 from tests.controlplane.progress import Progress
 from tests.load.policies import documents, write_policies
 from tests.load.questions import VALIDATE, Question

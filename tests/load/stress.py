@@ -20,14 +20,13 @@ from tests.controlplane.component import Component, ComponentError
 from tests.controlplane.installed import Sekisho
 from tests.controlplane.kubectl import CommandError
 from tests.controlplane.plane import ControlPlane
-from tests.controlplane.ports import choose_ports
 from tests.controlplane.progress import Progress, elapsed
 from tests.controlplane.toolchain import ToolchainError
 from tests.controlplane.waiting import DeadlineError
 from tests.load import changes, population
 from tests.load.changes import Spent
 from tests.load.page import table
-from tests.load.replicas import beside
+from tests.load.replicas import start_beside
 from tests.load.usage import cpu_seconds, resident_mib
 
 _OTHERS: Final = ("second", "third")
@@ -51,7 +50,7 @@ def main(policies: int, namespaces: int, count: int) -> None:
                 others: list[Component] = []
                 try:
                     sekisho.install()
-                    others += _others(plane, sekisho)
+                    others.extend(start_beside(sekisho.webhook, name, plane.folder, plane.logs) for name in _OTHERS)
                     spent = uvloop.run(
                         _stressed(plane, sekisho, others, audit, (policies, namespaces, count), progress)
                     )
@@ -69,15 +68,6 @@ def main(policies: int, namespaces: int, count: int) -> None:
     if excesses := spent.excesses():
         click.echo("too much was asked of the API server:\n" + "\n".join(excesses))
         sys.exit(1)
-
-
-def _others(plane: ControlPlane, sekisho: Sekisho) -> list[Component]:
-    made = []
-    for name in _OTHERS:
-        ports = choose_ports(plane.folder / f"{name}.json", ("webhook", "metrics"))
-        made.append(beside(sekisho.webhook, name, ports["webhook"], ports["metrics"], plane.logs / f"{name}.log"))
-        made[-1].start()
-    return made
 
 
 async def _stressed(
