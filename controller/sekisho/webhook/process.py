@@ -12,7 +12,6 @@ from typing import Any
 
 import uvloop
 from aiohttp import web
-from aiohttp.web_protocol import _RequestHandler
 from prometheus_client.core import Metric
 
 from sekisho.cluster.api import ApiClient, ConfigError
@@ -25,6 +24,7 @@ from sekisho.policies import PolicySet
 from sekisho.webhook import supplies
 from sekisho.webhook.certificates import ServingCertificate
 from sekisho.webhook.clients import Handler, only_named
+from sekisho.webhook.connections import HttpServer
 from sekisho.webhook.denials import report
 from sekisho.webhook.health import Health
 from sekisho.webhook.metrics import Metrics
@@ -36,18 +36,12 @@ from sekisho.webhook.supplies import Supply
 
 logger = logging.getLogger(__name__)
 
-IDLE_SECONDS = 180.0
-"""An idle connection lives longer than the API server's own 90 seconds, which thus never writes into a closing one."""
 FINISH_SECONDS = 10.0
 """The time that requests in flight have to finish when the process stops."""
 BACKLOG = 1024
 _DECISIONS = {Reason.POD_DENIED: "deny", Reason.POD_WARNED: "warn", Reason.POD_DEFAULTED: "patch"}
 """The decisions that lead to Events; what waivers let through is always reported."""
 _READY_POLL_SECONDS = 0.02
-
-# What breaks in a handler is answered and logged there; what is left for aiohttp to log are clients without manners.
-_http_logger = logging.getLogger("sekisho.webhook.http")
-_http_logger.setLevel(logging.CRITICAL)
 
 
 class StoppedError(Exception):
@@ -158,8 +152,8 @@ class Process:
         self._metrics.add_source(
             lambda: [gauges("sekisho_webhook_ready", "1 while /readyz says so, else 0.", (), {(): not missing()})]
         )
-        health = web.ServerRunner(http_server(Health(self._metrics, missing).handle))
-        runner = web.ServerRunner(http_server(self._handler), shutdown_timeout=FINISH_SECONDS)
+        health = web.ServerRunner(HttpServer(Health(self._metrics, missing).handle))
+        runner = web.ServerRunner(HttpServer(self._handler), shutdown_timeout=FINISH_SECONDS)
         stopping = asyncio.create_task(stop.wait())
         tasks = [asyncio.create_task(supply.keep(), name=supply.name) for supply in self._needed]
         try:
@@ -212,17 +206,6 @@ async def _connect(options: Options) -> ApiClient:
         return await ApiClient.connect(options.kubeconfig)
     except ConfigError as error:
         raise StartError(str(error)) from None
-
-
-def http_server(handler: _RequestHandler) -> web.Server:
-    return web.Server(
-        handler,
-        access_log=None,
-        logger=_http_logger,
-        keepalive_timeout=IDLE_SECONDS,
-        lingering_time=2.0,
-        auto_decompress=False,  # the API server does not compress, and a small body shall stay small
-    )
 
 
 def _bound(address: str, port: int) -> socket.socket:

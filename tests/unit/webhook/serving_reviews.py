@@ -15,8 +15,8 @@ from sekisho.admission import Outcome
 from sekisho.policies import ClusterPodPolicy, PolicySet
 from sekisho.webhook.certificates import ServingCertificate
 from sekisho.webhook.clients import only_named
+from sekisho.webhook.connections import HttpServer
 from sekisho.webhook.metrics import Metrics
-from sekisho.webhook.process import http_server
 from sekisho.webhook.reviews import Reviews
 
 POD = {"group": "", "version": "v1", "kind": "Pod"}
@@ -108,7 +108,7 @@ async def serving_reviews(
     if client_ca:
         served.certificate.know_clients(client_ca.decode())
     handler = only_named(client_names, reviews.handle, metrics) if client_names else reviews.handle
-    runner = web.ServerRunner(http_server(handler), shutdown_timeout=0.1)
+    runner = web.ServerRunner(HttpServer(handler), shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=served.certificate.context)
     await site.start()
