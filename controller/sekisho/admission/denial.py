@@ -13,6 +13,11 @@ from sekisho.controls import CONTROLS
 from sekisho.findings import render_path, words
 from sekisho.policies import Enforcement
 
+_VERBS: Final = {
+    Enforcement.DENY: ("refuses", "refuse"),
+    Enforcement.WARN: ("warns about", "warn about"),
+    Enforcement.AUDIT: ("audits", "audit"),
+}
 MOST_LINES: Final = 20
 LONGEST_MESSAGE: Final = 8 * 1024
 MOST_CAUSES: Final = 100
@@ -23,19 +28,15 @@ MOST_WARNINGS: Final = 8
 
 def denial_message(violations: Sequence[Violation]) -> str:
     """The message of a denial: a line a problem, the gravest first, capped."""
-    lines = _lines(violations, "refuses")
+    lines = _lines(violations)
     if len(lines) > 1:
         lines[0] += f" ({len(lines) - 1} more below)"
     return _capped(lines)
 
 
 def warning_lines(violations: Sequence[Violation], prefix: str = "") -> tuple[str, ...]:
-    """Warnings, a line a problem, capped in number and length to what the API server passes on."""
-    if not prefix:
-        return capped_warnings(_lines(violations, "warns about"), rest="more problems")
-    refusing = [violation for violation in violations if violation.on_pods == Enforcement.DENY]
-    warning = [violation for violation in violations if violation.on_pods != Enforcement.DENY]
-    lines = _lines(refusing, "would refuse") + _lines(warning, "would warn about")
+    """Warnings, a line a problem, what pods are refused for first, capped to what the API server passes on."""
+    lines = _lines(sorted(violations, key=lambda violation: violation.on_pods != Enforcement.DENY))
     return capped_warnings([prefix + line for line in lines], prefix, "more problems")
 
 
@@ -57,23 +58,30 @@ def _capped(lines: Sequence[str]) -> str:
     return text if left <= 0 else f"{text}\n{left} more; `sekisho check` lists them all"
 
 
-def _lines(violations: Iterable[Violation], verb: str) -> list[str]:
+def _lines(violations: Iterable[Violation]) -> list[str]:
     """One line for the same problem in several containers."""
     groups: dict[tuple[object, ...], list[Violation]] = {}
     for violation in violations:
         finding = violation.finding
         tail = finding.path[3:] if finding.container is not None else finding.path
-        key = (violation.policies, finding.control, tail, finding.value, finding.allowed, finding.fix)
+        key = (
+            violation.policies,
+            violation.on_pods,
+            finding.control,
+            tail,
+            finding.value,
+            finding.allowed,
+            finding.fix,
+        )
         groups.setdefault(key, []).append(violation)
-    return [_line(group, verb) for group in groups.values()]
+    return [_line(group) for group in groups.values()]
 
 
-def _line(group: Sequence[Violation], verb: str) -> str:
+def _line(group: Sequence[Violation]) -> str:
     finding = group[0].finding
     policies = group[0].policies
     named = f"policy {_quoted(policies)}" if len(policies) == 1 else f"policies {_quoted(policies)}"
-    if len(policies) > 1:
-        verb = {"refuses": "refuse", "warns about": "warn about"}.get(verb, verb)
+    verb = _VERBS[group[0].on_pods][len(policies) > 1]
     subjects = list(dict.fromkeys(violation.finding.subject for violation in group))
     shown = words(subjects if len(subjects) <= 5 else [*subjects[:4], f"{len(subjects) - 4} more"], "and")
     field = finding.field if len(group) == 1 or finding.container is None else render_path(finding.path[3:])
