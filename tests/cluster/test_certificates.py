@@ -4,6 +4,7 @@ Meanwhile pods keep coming. None gets in that should not, and as long as the rep
 none is refused that should not.
 """
 
+import contextlib
 import http.client
 import json
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from sekisho.cluster.replicas import AUTHORITY_ANNOTATION
 from sekisho.operator.certificates import KeyPair, load_certificate, load_pair, new_authority, new_serving
 from tests.cluster import skewed_controller
 from tests.cluster.conftest import Cluster
@@ -40,6 +42,7 @@ from tests.controlplane.component import Component
 from tests.controlplane.installed import NAMESPACE, RELEASE
 from tests.controlplane.kubectl import Kubectl
 from tests.controlplane.waiting import wait_until
+from tests.load.replicas import start_beside
 
 SETTLED = 40.0
 """Within this a rotation is over, the time included that API servers are given to take up a new caBundle."""
@@ -270,6 +273,52 @@ def test_a_controller_whose_clock_jumps_ahead_and_back_harms_nobody(
     present = load_certificate(contents(cluster, SERVING)["tls.crt"])
     assert present.not_valid_before_utc < datetime.now(UTC) < present.not_valid_after_utc
     assert judges(kubectl)
+
+
+# More replicas than one.
+
+
+def authority_told_by(cluster: Cluster, replica: Component) -> str:
+    """The key id of the authority that a replica says it serves a certificate of."""
+    metadata = get(cluster, f"{LEASES}/sekisho-webhook-{option(replica, '--replica')}").get("metadata", {})
+    told: str = metadata.get("annotations", {}).get(AUTHORITY_ANNOTATION, "")
+    return told
+
+
+def test_an_authority_stays_trusted_until_the_last_of_three_replicas_serves_another(
+    cluster: Cluster, kubectl: Kubectl, policy: str, skewed: Callable[[int], Component], tmp_path: Path
+) -> None:
+    old = contents(cluster, SERVING)
+    with contextlib.ExitStack() as running:
+        others = []
+        for name in ("second", "third"):
+            others.append(start_beside(cluster.sekisho.webhook, name, tmp_path, cluster.plane.logs))
+            running.callback(others[-1].stop)
+        second, third = others
+        wait_until(lambda: all(authority_told_by(cluster, each) for each in others), SOON, "both tell what they serve")
+        told = authority_told_by(cluster, third)
+
+        third.pause()
+        delete_secrets(cluster, AUTHORITY)
+        wait_until(
+            lambda: is_at_rest(cluster) and authority_told_by(cluster, second) not in ("", told),
+            SETTLED,
+            "two replicas serve a certificate of the new authority",
+        )
+        skewed(1)  # by whose clock the time that the old one is kept in any case is over
+        for path in CONFIGURATIONS:
+            clobber(cluster, path, None)
+        wait_until(lambda: b"" not in bundles(cluster), LEASE_SECONDS + SETTLED, "the caBundle is written anew")
+        assert bundles(cluster) == {contents(cluster, AUTHORITY)["ca.crt"] + old["ca.crt"]}
+
+        third.resume()
+        wait_until(lambda: authority_told_by(cluster, third) != told, SOON, "the third one has taken the new one up")
+        for path in CONFIGURATIONS:
+            clobber(cluster, path, None)
+        wait_until(
+            lambda: bundles(cluster) == {contents(cluster, AUTHORITY)["ca.crt"]}, SETTLED, "the old one is not trusted"
+        )
+        assert judges(kubectl)
 
 
 # What is told.

@@ -1,7 +1,7 @@
 """Fifty malformed policies, one a rule, as the API server answers them, and beside each one that is right.
 
 All are dry runs. The answers are asserted to the letter, for they are what a user has to go by, and so is who gives
-them: the strict decoding of an object, its schema with the rules in it, or the webhook.
+them: the schema with the rules in it, or the webhook.
 """
 
 import re
@@ -24,7 +24,7 @@ COLLECTIONS = {
 CLUSTER, OWN, WAIVER = COLLECTIONS
 
 
-STRICT, SCHEMA, WEBHOOK = "strict decoding", "schema", "webhook"
+SCHEMA, WEBHOOK = "schema", "webhook"
 SOON = f"{datetime.now(UTC) + timedelta(days=30):%Y-%m-%dT%H:%M:%SZ}"
 
 
@@ -73,24 +73,24 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         "unknown field",
         CLUSTER,
         {"enforcment": "Deny"},
-        STRICT,
-        'unknown field "spec.enforcment"',
+        WEBHOOK,
+        "spec.enforcment: unknown field; did you mean enforcement?",
         {"enforcement": "Deny"},
     ),
     (
         "unknown control",
         CLUSTER,
         control("previleged"),
-        STRICT,
-        'unknown field "spec.controls.previleged"',
+        WEBHOOK,
+        "spec.controls.previleged: unknown field; did you mean privileged?",
         control("privileged"),
     ),
     (
         "unknown parameter",
         CLUSTER,
         images(trustedRegistry=["a.io"]),
-        STRICT,
-        'unknown field "spec.controls.images.trustedRegistry"',
+        WEBHOOK,
+        "spec.controls.images.trustedRegistry: unknown field; did you mean trustedRegistries?",
         images(trustedRegistries=["a.io"]),
     ),
     (
@@ -177,16 +177,16 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         "a namespace's policy by labels",
         OWN,
         {"podSecurityStandard": {"fromNamespaceLabels": True}},
-        STRICT,
-        'unknown field "spec.podSecurityStandard.fromNamespaceLabels"',
+        SCHEMA,
+        "spec.podSecurityStandard: Invalid value: set level",
         {"podSecurityStandard": {"level": "restricted"}},
     ),
     (
         "a namespace's policy about namespaces",
         OWN,
         match(namespaces=["shop"]),
-        STRICT,
-        'unknown field "spec.match.namespaces"',
+        WEBHOOK,
+        "spec.match.namespaces: unknown field",
         match(podSelector={"matchLabels": {"a": "b"}}),
     ),
     (
@@ -713,15 +713,15 @@ class Status(msgspec.Struct):
     message: str = ""
 
 
-def answered(cluster: Cluster, kind: str, spec: Spec) -> tuple[int, str]:
+def answered(cluster: Cluster, kind: str, spec: Spec, validation: str = "Strict", **beside: Any) -> tuple[int, str]:
     """Apply an object for a try; gives the HTTP status and the message."""
     manifest = {"apiVersion": "sekisho.dev/v1alpha1", "kind": kind, "metadata": {"name": "malformed"}, "spec": spec}
-    answer = cluster.plane.call("POST", f"{COLLECTIONS[kind]}?dryRun=All&fieldValidation=Strict", manifest)
+    path = f"{COLLECTIONS[kind]}?dryRun=All&fieldValidation={validation}"
+    answer = cluster.plane.call("POST", path, manifest | beside)
     return answer.status, msgspec.json.decode(answer.body, type=Status).message
 
 
 _FORMS = {
-    STRICT: r'KIND in version "v1alpha1" cannot be handled as a KIND: strict decoding error: (?P<said>.*)',
     SCHEMA: r'KIND\.sekisho\.dev "malformed" is invalid: \[?(?P<said>.*?)'
     r"(, <nil>: Invalid value: null: some validation rules were not checked because the object was invalid; "
     r"correct the existing errors to complete validation\])?",
@@ -748,11 +748,26 @@ def test_each_malformed_policy_is_refused_in_these_words_and_its_twin_accepted(c
     wrong = []
     for name, kind, bad, who, said, good in MALFORMED:
         status, message = answered(cluster, kind, bad)
-        if (status, *attributed(kind, message)) != (400 if who == STRICT else 422, who, said):
+        if (status, *attributed(kind, message)) != (422, who, said):
             wrong.append((name, status, message))
         if (twin := answered(cluster, kind, good)) != (201, ""):
             wrong.append((name, *twin))
     assert wrong == []
+
+
+@pytest.mark.parametrize("validation", ["Strict", "Warn", "Ignore"])
+def test_a_misspelt_field_is_lost_for_no_client_whatever_it_asks_of_the_api_server(
+    cluster: Cluster, validation: str
+) -> None:
+    misspelt = control("hostPorts", allowd=[{"min": 80, "max": 80}])
+    assert attributed(CLUSTER, answered(cluster, CLUSTER, misspelt, validation)[1]) == (
+        WEBHOOK,
+        "spec.controls.hostPorts.allowd: unknown field; did you mean allowed?",
+    )
+    beside = answered(cluster, CLUSTER, control("privileged"), validation, enforcement="Deny")
+    assert attributed(CLUSTER, beside[1]) == (WEBHOOK, "enforcement: unknown field; did you mean spec.enforcement?")
+    good = control("hostPorts", allowed=[{"min": 80, "max": 80}])
+    assert answered(cluster, CLUSTER, good, validation) == (201, "")
 
 
 def test_what_the_webhook_refuses_reads_in_kubectl_as_what_the_schema_does(cluster: Cluster) -> None:

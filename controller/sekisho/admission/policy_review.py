@@ -14,10 +14,12 @@ from msgspec import Struct
 from sekisho.admission.denial import MOST_CAUSES, capped_warnings
 from sekisho.admission.review import API_VERSION, KIND, GroupVersionKind, MalformedReviewError, UserInfo
 from sekisho.admission.waivers import moment
+from sekisho.findings import render_path
 from sekisho.policies import Policy, PolicyError, PolicySet, PolicyWaiver, Problem, decode
 from sekisho.policies.advice import advice
 from sekisho.policies.crd import RESOURCES
 from sekisho.policies.loading import verify
+from sekisho.policies.schemas import unknown_fields
 from sekisho.policies.types import GROUP
 
 LONGEST_MESSAGE: Final = 8 * 1024
@@ -77,6 +79,7 @@ def review_policy(review: PolicyReview, policies: PolicySet, now: datetime, long
         old, new = _spec(review.old_object), _spec(review.object)
         if review.operation == "UPDATE" and old == new:
             return _allow(review)
+        _refuse_unknown_fields(review.object, resource.name)
         policy: Policy = decode(bytes(review.object), resource.kind)
         verify(policy)
         problems = tuple(_expiry(policy, old, new, now, longest)) if isinstance(policy, PolicyWaiver) else ()
@@ -128,6 +131,13 @@ def _spec(raw: msgspec.Raw) -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise PolicyError(Problem("", str(error))) from None
     return found.spec if found is not None else {}
+
+
+def _refuse_unknown_fields(raw: msgspec.Raw, kind: str) -> None:
+    """Raise PolicyError for all of them; whatever else is wrong with an object, its schema or its decoding tells."""
+    found = tuple(unknown_fields(msgspec.json.decode(raw), kind))
+    if found:
+        raise PolicyError(*(Problem(render_path(path), message) for path, message in found))
 
 
 def _expiry(

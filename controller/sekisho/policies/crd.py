@@ -17,6 +17,8 @@ from sekisho.policies.types import (
 )
 from sekisho.policies.waivers import PolicyWaiver, PolicyWaiverSpec
 
+_KEPT: Final = {"x-kubernetes-preserve-unknown-fields": True}
+
 
 class Column(Struct, frozen=True, rename="camel", omit_defaults=True):
     """A column that kubectl prints; of priority 1 with `-o wide` only."""
@@ -120,20 +122,34 @@ def definition(resource: Resource) -> dict[str, Any]:
 
 
 def resource_schema(resource: Resource) -> dict[str, Any]:
-    """The structural schema of a resource's objects."""
+    """The structural schema of a resource's objects.
+
+    The API server keeps unknown fields. It would drop them for all clients that do not ask for strictness; so the
+    webhook sees and refuses them, for every client, with the name that was meant: no misspelt control is just lost.
+    """
     text = {"type": "string"}
     return {
         "type": "object",
+        **_KEPT,
         "description": resource.kind.__doc__,
         "required": ["spec"],
         "properties": {
             "apiVersion": text | {"description": f"{GROUP}/{VERSION}"},
             "kind": text | {"description": resource.name},
             "metadata": {"type": "object"},
-            "spec": schema_of(resource.spec),
+            "spec": _keeping_unknown_fields(schema_of(resource.spec)),
             "status": schema_of(resource.status),
         },
     }
+
+
+def _keeping_unknown_fields(schema: dict[str, Any]) -> dict[str, Any]:
+    kept = schema | (_KEPT if "properties" in schema else {})
+    if "properties" in schema:
+        kept["properties"] = {name: _keeping_unknown_fields(below) for name, below in schema["properties"].items()}
+    if "items" in schema:
+        kept["items"] = _keeping_unknown_fields(schema["items"])
+    return kept
 
 
 @cache

@@ -29,6 +29,13 @@ def violations(value: Any) -> Iterator[tuple[Path, str]]:
         yield from ((path + below, message) for below, message in _explain(error))
 
 
+def unknown_fields(value: dict[str, Any], kind: str) -> Iterator[tuple[Path, str]]:
+    """The fields that objects of a kind do not have, outside the metadata, each with its path and what may be meant."""
+    for error in _validator(kind).iter_errors(value):
+        if error.validator == "additionalProperties":
+            yield from ((tuple(error.absolute_path) + below, message) for below, message in _explain(error))
+
+
 def kinds() -> str:
     """The kinds, as `A, B or C`."""
     *head, last = RESOURCES
@@ -63,7 +70,7 @@ def _validator(kind: str) -> Validator:
 
 
 def _closed(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema with unknown fields refused, as the API server refuses them for `kubectl apply`."""
+    """The schema with unknown fields refused, which the API server keeps for us to see."""
     closed = {key: below for key, below in schema.items() if key != "type" or "enum" not in schema}
     if "properties" in schema:
         closed["properties"] = {name: _closed(below) for name, below in schema["properties"].items()}
@@ -72,6 +79,12 @@ def _closed(schema: dict[str, Any]) -> dict[str, Any]:
         closed["items"] = _closed(schema["items"])
         closed["uniqueItems"] = schema.get("x-kubernetes-list-type") == "set"
     return closed
+
+
+def _meant(name: str, known: dict[str, Any]) -> str:
+    """What a hint says of an unknown field: a similar name, or that it belongs one level down."""
+    below = known.get("spec", {}).get("properties", {})
+    return f"; did you mean spec.{name}?" if name in below else did_you_mean(name, known)
 
 
 _TYPES = {
@@ -90,7 +103,7 @@ def _explain(error: jsonschema.ValidationError) -> list[tuple[tuple[str, ...], s
     match error.validator:
         case "additionalProperties":
             known = cast("dict[str, Any]", error.schema)["properties"]
-            return [((name,), f"unknown field{did_you_mean(name, known)}") for name in instance if name not in known]
+            return [((name,), f"unknown field{_meant(name, known)}") for name in instance if name not in known]
         case "required":
             missing = [name for name in asked if name not in instance]
             return [((), f"needs the field {name!r}") for name in missing if f"'{name}'" in error.message]

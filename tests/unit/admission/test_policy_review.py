@@ -180,8 +180,10 @@ def test_what_is_seldom_meant_is_a_warning(kind: str, spec: dict[str, Any], warn
 
 
 def test_a_field_that_this_version_does_not_know_is_refused() -> None:
-    message = answered({"controls": {"fromTheFuture": {}}})["status"]["message"]
-    assert message == "spec.controls: Object contains unknown field 'fromTheFuture'"
+    message = answered({"controls": {"fromTheFuture": {}, "previleged": {}}})["status"]["message"]
+    assert message == (
+        "spec.controls.fromTheFuture: unknown field; spec.controls.previleged: unknown field; did you mean privileged?"
+    )
 
 
 @pytest.mark.parametrize(
