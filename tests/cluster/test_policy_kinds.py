@@ -163,7 +163,8 @@ def test_a_waiver_lifts_with_a_warning_and_ends_by_itself(kubectl: Kubectl, clus
     said = wait_admitted(kubectl, pod, admitted=True)
     assert f'Warning: waiver "{waivers}-w" lifts privileged of policy "{waivers}" for container "app" until ' in said
     assert "Z: the driver loads a module\n" in said
-    assert f'"waivers": ["{waivers}-w"]' in cluster.sekisho.webhook.log.read_text()
+    log = cluster.sekisho.webhook.log
+    wait_until(lambda: f'"waivers": ["{waivers}-w"]' in log.read_text(), SOON, "its use is logged")
     waive(kubectl, waivers, expires=from_now(seconds=3))
     wait_admitted(kubectl, pod, admitted=False)
     assert kubectl("get", "policywaiver", f"{waivers}-w").returncode == 0

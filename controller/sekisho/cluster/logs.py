@@ -1,8 +1,13 @@
-"""Logs: one JSON object a line, on stderr, and of each logger so many lines a second at most."""
+"""Logs: one JSON object a line, on stderr, and of each logger so many lines a second at most.
+
+A thread writes them, so that nobody who logs waits for whoever reads stderr.
+"""
 
 import logging
-import sys
+import os
 import time
+from logging.handlers import QueueHandler, QueueListener
+from queue import Full, Queue
 
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
@@ -13,6 +18,12 @@ LEVELS = ("debug", "info", "warning", "error")
 
 BURST, PER_SECOND = 500.0, 100.0
 """What one logger may write at once, and in the long run: a storm of denials fills no disk."""
+
+MOST_WAITING = 5000
+"""Lines that are not written yet; past it, lines are left out."""
+FLUSH_SECONDS = 2.0
+"""The time that what is left has to be written when the process ends."""
+_STDERR = 2
 
 _KOPF_INTERNALS = ("settings", "k8s_skip", "k8s_ref")
 """What kopf hangs on its records for its own handlers; `settings` alone would print as a page."""
@@ -35,18 +46,23 @@ class Throttle(logging.Filter):
         """Whether a line would be written now; counted if not. To ask before a line that is work to put together."""
         if self._bucket(logger).has_one(time.monotonic()):
             return True
-        self._suppress(logger)
+        self.leave_out(logger)
         return False
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is written."""
         if not self._bucket(record.name).take(time.monotonic()):
-            self._suppress(record.name)
+            self.leave_out(record.name)
             return False
         untold = self._untold.pop(record.name, 0)
         if untold:
             record.suppressed = untold
         return True
+
+    def leave_out(self, logger: str) -> None:
+        """Count a line that is not written."""
+        self.suppressed += 1
+        self._untold[logger] = self._untold.get(logger, 0) + 1
 
     def _bucket(self, logger: str) -> TokenBucket:
         bucket = self._buckets.get(logger)
@@ -54,13 +70,47 @@ class Throttle(logging.Filter):
             bucket = self._buckets[logger] = TokenBucket(BURST, PER_SECOND)
         return bucket
 
-    def _suppress(self, logger: str) -> None:
-        self.suppressed += 1
-        self._untold[logger] = self._untold.get(logger, 0) + 1
-
 
 throttle = Throttle()
 """The one of this process, as logging is one a process."""
+
+
+class _Aside(QueueHandler):
+    """Hands records over to another thread, and leaves out those for which there is no room."""
+
+    queue: Queue[logging.LogRecord]
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        return record  # it stays in this process, and is put into words where it is written
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        try:
+            self.queue.put_nowait(record)
+        except Full:
+            throttle.leave_out(record.name)
+
+    def flush(self) -> None:
+        """Wait until all is written, but not without end: `logging` itself asks for it when the process ends."""
+        done = self.queue.all_tasks_done
+        with done:
+            done.wait_for(lambda: not self.queue.unfinished_tasks, FLUSH_SECONDS)
+
+
+class _Writer(QueueListener):
+    """Writes records to stderr, without a handler or a file: both have locks, which a process that ends waits for."""
+
+    def __init__(self, records: Queue[logging.LogRecord], formatter: logging.Formatter) -> None:
+        super().__init__(records)
+        self._formatter = formatter
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Write a record. Never raises."""
+        try:
+            left = memoryview(f"{self._formatter.format(record)}\n".encode(errors="backslashreplace"))
+            while left:
+                left = left[os.write(_STDERR, left) :]
+        except Exception:  # nobody is left to be told
+            throttle.leave_out(record.name)
 
 
 def configure(level: str) -> None:
@@ -71,9 +121,9 @@ def configure(level: str) -> None:
         timestamp="time",
         reserved_attrs=[*RESERVED_ATTRS, *_KOPF_INTERNALS],
     )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
+    handler = _Aside(Queue(MOST_WAITING))
     handler.addFilter(throttle)
+    _Writer(handler.queue, formatter).start()
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
     if level != "debug":

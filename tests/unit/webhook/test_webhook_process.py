@@ -140,6 +140,7 @@ def test_it_serves_verdicts_probes_and_metrics(start: Callable[..., Webhook]) ->
     assert webhook.allows(SECRET_IN_ENV)
     assert not webhook.logged("refused")
     assert not webhook.allows(SECRET_IN_ENV | {"securityContext": {"privileged": True}})
+    wait_until(lambda: webhook.logged("refused"))
     (line,) = webhook.logged("refused")
     assert (line["uid"], line["namespace"], line["object"], line["user"]) == ("u-1", "ns", "pod", "someone")
     assert (line["policies"], line["controls"], line["dry_run"]) == (["no-privilege"], ["privileged"], False)
