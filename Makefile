@@ -31,8 +31,8 @@ lint: install ## Formatting, lint, types, import directions, Dockerfile, generat
 controlplane: install ## Build or find etcd, kube-apiserver, kube-controller-manager, kubectl and helm (minutes, once)
 	$(BIN)/python -m tests.controlplane build
 
-test: lint controlplane ## Everything that CI runs: lint, then unit tests and tests on a real control plane
-	$(BIN)/python -m pytest
+test: lint controlplane ## Everything that CI runs: lint, then tests on a real control plane, and unit tests beside them
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup
 
 unit: install ## Unit tests only
 	$(BIN)/python -m pytest tests/unit

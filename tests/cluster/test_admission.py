@@ -281,9 +281,9 @@ def test_causes_reach_the_client(cluster: Cluster, namespace: str, restricted: s
 
 
 WRONG_POLICIES = [
-    ({"enforcment": "Deny"}, 'unknown field "spec.enforcment"'),
-    ({"controls": {"previleged": {}}}, 'unknown field "spec.controls.previleged"'),
-    ({"controls": {"images": {"trusted": []}}}, 'unknown field "spec.controls.images.trusted"'),
+    ({"enforcment": "Deny"}, "spec.enforcment: unknown field; did you mean enforcement?"),
+    ({"controls": {"previleged": {}}}, "spec.controls.previleged: unknown field; did you mean privileged?"),
+    ({"controls": {"images": {"trusted": []}}}, "spec.controls.images.trusted: unknown field"),
     ({"enforcement": "deny"}, 'spec.enforcement: Unsupported value: "deny"'),
     ({"podSecurityStandard": {"level": "strict"}}, "spec.podSecurityStandard.level: Unsupported value"),
     ({"podSecurityStandard": {"level": "baseline", "version": "v1.99"}}, "spec.podSecurityStandard.version"),
