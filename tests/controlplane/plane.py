@@ -94,10 +94,10 @@ class ControlPlane:
                 self._say(f"{component.name} does not answer: restarting it")
                 component.restart()
 
-    def call(self, method: str, path: str, body: object = None) -> Answer:
+    def call(self, method: str, path: str, body: object = None, timeout: float = ANSWER_IN) -> Answer:
         """Ask the API server as the administrator; `body` is sent as JSON. An unreachable server is the Answer 0."""
         connection = http.client.HTTPSConnection(
-            self.address, self._ports["kube-apiserver"], timeout=ANSWER_IN, context=self._tls
+            self.address, self._ports["kube-apiserver"], timeout=timeout, context=self._tls
         )
         return ask(connection, method, path, body)
 

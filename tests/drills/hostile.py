@@ -151,7 +151,7 @@ def _break(site: Site, name: str) -> None:
 
 def _take(site: Site, name: str, spec: dict[str, Any], *, takes: bool) -> None:
     """Make a policy. Raises DrillError unless the API server takes it, or refuses it, as it should."""
-    answer = site.plane.call("POST", POLICIES, policy(name, spec))
+    answer = site.plane.call("POST", POLICIES, policy(name, spec), timeout=_SOON)
     if answer.status not in ((201,) if takes else (400, 403, 422)):
         raise DrillError(f"the API server answers {name} with {answer.status}: {answer.body[:300]!r}")
 

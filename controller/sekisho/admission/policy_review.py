@@ -6,6 +6,7 @@ passes, whatever it says, so that labels and finalizers can be changed at any ti
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -134,8 +135,8 @@ def _spec(raw: msgspec.Raw) -> dict[str, Any]:
 
 
 def _refuse_unknown_fields(raw: msgspec.Raw, kind: str) -> None:
-    """Raise PolicyError for all of them; whatever else is wrong with an object, its schema or its decoding tells."""
-    found = tuple(unknown_fields(msgspec.json.decode(raw), kind))
+    """Raise PolicyError for them, a hundred at most; whatever else is wrong, the schema or the decoding tells."""
+    found = tuple(islice(unknown_fields(msgspec.json.decode(raw), kind), MOST_CAUSES))
     if found:
         raise PolicyError(*(Problem(render_path(path), message) for path, message in found))
 

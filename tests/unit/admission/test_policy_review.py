@@ -179,6 +179,12 @@ def test_what_is_seldom_meant_is_a_warning(kind: str, spec: dict[str, Any], warn
     assert response.get("warnings", []) == warnings
 
 
+def test_more_unknown_fields_than_anybody_reads_are_not_all_looked_up() -> None:
+    status = answered({"controls": {f"previleged{number}": {} for number in range(50_000)}})["status"]
+    assert len(status["details"]["causes"]) == 100
+    assert len(status["message"]) <= 8 * 1024
+
+
 def test_a_field_that_this_version_does_not_know_is_refused() -> None:
     message = answered({"controls": {"fromTheFuture": {}, "previleged": {}}})["status"]["message"]
     assert message == (
