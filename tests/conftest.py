@@ -7,5 +7,5 @@ import pytest
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All tests on a control plane go to one process, for they share it; of the others, a file's go to one."""
     for item in items:
-        on_control_plane = "cluster" in item.path.parts
-        item.add_marker(pytest.mark.xdist_group("cluster" if on_control_plane else item.path.stem))
+        file, _, _ = item.nodeid.partition("::")
+        item.add_marker(pytest.mark.xdist_group("cluster" if file.startswith("tests/cluster/") else file))
