@@ -32,7 +32,7 @@ controlplane: install ## Build or find etcd, kube-apiserver, kube-controller-man
 	$(BIN)/python -m tests.controlplane build
 
 test: lint controlplane ## Everything that CI runs: lint, then tests on a real control plane, and unit tests beside them
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup
+	$(BIN)/python -m pytest --numprocesses=2
 
 unit: install ## Unit tests only
 	$(BIN)/python -m pytest tests/unit
