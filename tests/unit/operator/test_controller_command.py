@@ -1,12 +1,10 @@
 """`sekisho controller` on the command line: what it refuses, in one line each."""
 
 import json
-import logging
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,15 +13,7 @@ from click.testing import CliRunner
 from sekisho.cli import main
 from sekisho.operator.options import OptionError, parse_serving_names
 
-
-@pytest.fixture(autouse=True)
-def log_as_before() -> Iterator[None]:
-    """A command that is invoked in this process sets up its log; no later test shall write with that."""
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = before
-    logging.captureWarnings(capture=False)
+pytestmark = pytest.mark.usefixtures("log_as_before")
 
 
 def refused(*options: str) -> str:

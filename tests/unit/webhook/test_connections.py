@@ -71,7 +71,7 @@ async def test_a_head_that_comes_byte_by_byte_gains_no_time() -> None:
     async def drip(client: Client) -> None:
         for byte in HEAD * 1000:
             client.send(bytes((byte,)))
-            await asyncio.sleep(HEAD_SECONDS / 20)
+            await asyncio.sleep(HEAD_SECONDS / 20)  # the slowness of this client is what is tested
 
     async with connected() as client:
         dripping = asyncio.create_task(drip(client))
@@ -86,7 +86,7 @@ async def test_a_head_that_comes_byte_by_byte_gains_no_time() -> None:
 async def test_a_head_in_two_parts_is_a_head() -> None:
     async with connected(SOON) as client:
         client.send(HEAD[:20])
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # what was sent leaves before the rest is there
         client.send(HEAD[20:] + b"body")
         assert (await client.answer()).startswith(b"HTTP/1.1 200")
 

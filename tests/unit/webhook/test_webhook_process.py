@@ -3,7 +3,6 @@
 import asyncio
 import http.client
 import json
-import logging
 import os
 import re
 import signal
@@ -51,14 +50,7 @@ def wait_until(condition: Callable[[], Any], seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
-@pytest.fixture(autouse=True)
-def log_as_before() -> Iterator[None]:
-    """A command that is invoked in this process sets up its log; no later test shall write with that."""
-    root = logging.getLogger()
-    before = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = before
-    logging.captureWarnings(capture=False)
+pytestmark = pytest.mark.usefixtures("log_as_before")
 
 
 class Webhook:
