@@ -66,7 +66,7 @@ bench-cluster: install controlplane ## Measure what Sekisho adds on a real contr
 stress: install controlplane ## Change one of 1,000 policies each second for two minutes: status converges, API requests stay few (4 minutes)
 	$(BIN)/python -m tests.load.stress
 
-bench-events: install controlplane ## Refuse 100,000 pods of 1,000 owners and see what their Events cost (5 minutes); writes docs/performance.md
+bench-events: install controlplane ## Deny 100,000 pods of 1,000 owners and see what their Events cost (5 minutes); writes docs/performance.md
 	$(BIN)/python -m tests.load.events --write
 
 differential: install ## Compare N random pods with the reference evaluator of the Pod Security Standards

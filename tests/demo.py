@@ -146,16 +146,16 @@ def apply_policies(demo: Demo) -> None:
     expect(demo.kubectl("get", "clusterpodpolicies"), succeeds=True, says=("1/1",))
 
 
-def refuse_privileged(demo: Demo) -> None:
-    """A privileged pod is refused with the field, the value, what is allowed and the fix."""
+def deny_privileged(demo: Demo) -> None:
+    """A privileged pod is denied with the field, the value, what is allowed and the fix."""
     answer = demo.kubectl("apply", "-f", "-", manifest=pod("privileged", context="{privileged: true}"))
     says = ("(Forbidden)", "spec.containers[0].securityContext.privileged is true", "allowed: unset or false", "Fix: ")
     expect(answer, succeeds=False, says=says)
     expect(demo.kubectl("apply", "-f", "-", manifest=pod("unprivileged", context="{privileged: false}")), succeeds=True)
 
 
-def refuse_root(demo: Demo) -> None:
-    """A pod that asks for root is refused; `runAsNonRoot` beside user 0 does not help it."""
+def deny_root(demo: Demo) -> None:
+    """A pod that asks for root is denied; `runAsNonRoot` beside user 0 does not help it."""
     context = "{runAsNonRoot: true, runAsUser: 0}"
     answer = demo.kubectl("apply", "-f", "-", manifest=pod("root", context=context))
     expect(
@@ -166,8 +166,8 @@ def refuse_root(demo: Demo) -> None:
     expect(demo.kubectl("apply", "-f", "-", manifest=pod("user", context="{runAsUser: 10001}")), succeeds=True)
 
 
-def refuse_untrusted(demo: Demo) -> None:
-    """An image from elsewhere is refused, and so is one whose registry only looks like a trusted one."""
+def deny_untrusted(demo: Demo) -> None:
+    """An image from elsewhere is denied, and so is one whose registry only looks like a trusted one."""
     for name, image in (("untrusted", "docker.io/library/nginx"), ("look-alike", "trusted.io.evil.com/x")):
         answer = demo.kubectl("apply", "-f", "-", manifest=pod(name, image=image))
         says = ("(Forbidden)", f'spec.containers[0].image is "{image}"', "allowed: an image from trusted.io", "Fix: ")
@@ -194,7 +194,7 @@ def dress_deployment(demo: Demo) -> None:
 
 
 def explain_denied_deployment(demo: Demo) -> None:
-    """A Deployment whose pods are refused warns at once, and its Events say why."""
+    """A Deployment whose pods are denied warns at once, and its Events say why."""
     answer = demo.kubectl("apply", "-f", "-", manifest=deployment("db", context="{runAsUser: 0}"))
     expect(answer, succeeds=True, says=("Warning: ", "securityContext.runAsUser is 0", "Fix: "))
     events = demo.wait_for("events", "--for", "deployment/db", pattern=r"PodDenied.*securityContext\.runAsUser is 0")
@@ -216,11 +216,11 @@ def uninstall(demo: Demo, sekisho: Sekisho) -> None:
 
 STEPS: tuple[tuple[str, Callable[[Demo], None]], ...] = (
     ("policies: apply the library", apply_policies),
-    ("a: a privileged pod is refused", refuse_privileged),
-    ("b: a pod that runs as root is refused", refuse_root),
-    ("c: an image from an untrusted registry is refused", refuse_untrusted),
-    ("d: a plain Deployment is admitted, and dressed", dress_deployment),
-    ("e: a Deployment whose pods are refused says why", explain_denied_deployment),
+    ("a: a privileged pod is denied", deny_privileged),
+    ("b: a pod that runs as root is denied", deny_root),
+    ("c: an image from an untrusted registry is denied", deny_untrusted),
+    ("d: a plain Deployment is admitted, with defaults", dress_deployment),
+    ("e: a Deployment whose pods are denied says why", explain_denied_deployment),
 )
 
 

@@ -32,7 +32,7 @@ _HASH: Final = re.compile(r"\b(web|report)-[0-9a-z]{5,10}\b")
 
 
 class Case(msgspec.Struct, frozen=True):
-    """A workload that is refused: title on the page, kind, name and pod, and the reasons of others' Events about it."""
+    """A workload that is denied: title on the page, kind, name and pod, and the reasons of others' Events about it."""
 
     title: str
     kind: str

@@ -35,7 +35,7 @@ def _violations(by: str, enforcement: str) -> str:
 AT_A_GLANCE: Final = (
     Panel(
         "Replicas ready",
-        "Replicas of the webhook that answer reviews. With none, new pods are refused.",
+        "Replicas of the webhook that answer reviews. With none, new pods are denied.",
         ((f"sum(sekisho_webhook_ready{{{_OURS}}}) or vector(0)", ""),),
         bad_below=1,
     ),
@@ -60,7 +60,7 @@ AT_A_GLANCE: Final = (
         bad_below=14 * 86400,
     ),
     Panel(
-        "Refused in the last hour",
+        "Denied in the last hour",
         "Reviews that were denied by a policy.",
         ((f'sum(increase(sekisho_admission_reviews_total{{{_OURS}, decision="deny"}}[1h]))', ""),),
     ),
@@ -90,7 +90,7 @@ ROWS: Final = (
             ),
             Panel(
                 "Warnings and audit by policy",
-                "Violations that let the pod in: what would be refused if the policy were set to Deny.",
+                "Violations that let the pod in: what would be denied if the policy were set to Deny.",
                 ((_violations("policy, enforcement", 'enforcement!="Deny"'), "{{policy}} {{enforcement}}"),),
                 "cps",
             ),
@@ -102,7 +102,7 @@ ROWS: Final = (
             ),
             Panel(
                 "Without a verdict",
-                "Reviews that were refused because they could not be judged, and requests that were no reviews.",
+                "Reviews that were denied because they could not be judged, and requests that were no reviews.",
                 (
                     (
                         f'sum by (webhook) (rate(sekisho_admission_reviews_total{{{_OURS}, decision="error"}}{_RATE}))',

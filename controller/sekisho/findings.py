@@ -7,7 +7,7 @@ from msgspec import Struct
 
 type_of_path = tuple[str | int, ...]
 
-LONGEST_VALUE: Final = 120
+MAX_VALUE_LENGTH: Final = 120
 
 
 class Finding(Struct, frozen=True, gc=False):
@@ -74,13 +74,13 @@ def render_path(path: type_of_path) -> str:
 
 
 def render_value(value: object) -> str:
-    """A found value as JSON on one line, `unset` for None, at most LONGEST_VALUE characters."""
+    """A found value as JSON on one line, `unset` for None, at most MAX_VALUE_LENGTH characters."""
     if value is None:
         return "unset"
-    if isinstance(value, str) and len(value) > LONGEST_VALUE:
-        value = value[: LONGEST_VALUE - 1] + "…"
+    if isinstance(value, str) and len(value) > MAX_VALUE_LENGTH:
+        value = value[: MAX_VALUE_LENGTH - 1] + "…"
     text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
+    return text if len(text) <= MAX_VALUE_LENGTH else text[: MAX_VALUE_LENGTH - 1] + "…"
 
 
 def words(values: "tuple[str, ...] | list[str]", last: str = "or") -> str:

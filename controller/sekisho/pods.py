@@ -255,7 +255,7 @@ class Pod(Struct, frozen=True, gc=False):
     spec: PodSpec = PodSpec()
 
 
-class Placed(Struct, frozen=True, gc=False):
+class ContainerRef(Struct, frozen=True, gc=False):
     """A container and where it stands: `kind` as people say it, `path` from the pod's root."""
 
     container: Container
@@ -263,16 +263,18 @@ class Placed(Struct, frozen=True, gc=False):
     path: tuple[str | int, ...]
 
 
-def placed_containers(spec: PodSpec) -> list[Placed]:
+def container_refs(spec: PodSpec) -> list[ContainerRef]:
     """Every container of the pod, in the order of their start: the one iterator over all three lists."""
-    placed: list[Placed] = []
+    placed: list[ContainerRef] = []
     for containers, kind, key in (
         (spec.init_containers, "init container", "initContainers"),
         (spec.containers, "container", "containers"),
         (spec.ephemeral_containers, "ephemeral container", "ephemeralContainers"),
     ):
         if containers:
-            placed += [Placed(container, kind, ("spec", key, index)) for index, container in enumerate(containers)]
+            placed += [
+                ContainerRef(container, kind, ("spec", key, index)) for index, container in enumerate(containers)
+            ]
     return placed
 
 

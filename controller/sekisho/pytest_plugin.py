@@ -1,4 +1,4 @@
-"""A pytest plugin: the fixture `sekisho_check` fails a test when pods of a manifest would be refused.
+"""A pytest plugin: the fixture `sekisho_check` fails a test when pods of a manifest would be denied.
 
 The policies come from the options `sekisho_policies` (files and folders) and `sekisho_standard` (such as `restricted`)
 of pytest's configuration file, or from the call.
@@ -25,7 +25,7 @@ class SekishoCheck(Protocol):
         namespace: str = "default",
         namespace_labels: Mapping[str, Mapping[str, str]] | None = None,
     ) -> "list[Checked]":
-        """Check a manifest as `sekisho.check` does, and fail the test when any of its pods would be refused."""
+        """Check a manifest as `sekisho.check` does, and fail the test when any of its pods would be denied."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,7 +50,7 @@ def sekisho_policies(pytestconfig: pytest.Config) -> "PolicySet":
 
 @pytest.fixture
 def sekisho_check(request: pytest.FixtureRequest) -> SekishoCheck:
-    """A function that checks manifests, and fails the test with the findings when pods would be refused."""
+    """A function that checks manifests, and fails the test with the findings when pods would be denied."""
     from sekisho import ManifestError, check
 
     def run(
@@ -66,13 +66,13 @@ def sekisho_check(request: pytest.FixtureRequest) -> SekishoCheck:
             results = check(manifest, policies, namespace=namespace, namespace_labels=namespace_labels)
         except ManifestError as error:
             pytest.fail(str(error), pytrace=False)
-        refused = [checked for checked in results if checked.is_refused]
-        if refused:
+        denied = [checked for checked in results if checked.is_denied]
+        if denied:
             from click import unstyle
 
             from sekisho.cli.reports.text import paragraph
 
-            pytest.fail(unstyle("\n".join(map(paragraph, refused))), pytrace=False)
+            pytest.fail(unstyle("\n".join(map(paragraph, denied))), pytrace=False)
         return results
 
     return run

@@ -10,7 +10,7 @@ if __name__ == "__main__":
     known = module.keep
 
     def keep(raw: bytes, kind: type) -> module.Kept:
-        """Refuse what has the control, as strict decoding would."""
+        """Deny what has the control, as strict decoding would."""
         if b'"probes":' in raw.partition(b'"spec":')[2]:
             raise PolicyError(Problem("spec.controls", "Object contains unknown field 'probes'"))
         return known(raw, kind)

@@ -52,16 +52,16 @@ def restricted(kubectl: Kubectl, namespace: str) -> Any:
 
 
 @pytest.fixture
-def dressed(kubectl: Kubectl, namespace: str) -> Any:
+def with_defaults(kubectl: Kubectl, namespace: str) -> Any:
     """The namespace under `restricted` with its defaults."""
-    name = f"{namespace}-dressed"
+    name = f"{namespace}-with-defaults"
     spec = {"podSecurityStandard": {"level": "restricted"}, "defaults": {"profile": "restricted"}}
     enforce(kubectl, policy(name, namespace, **spec))
     yield name
     kubectl("delete", "clusterpodpolicy", name, "--wait=false")
 
 
-REFUSED = [
+DENIED = [
     (
         "privileged",
         container(securityContext={"privileged": True, "allowPrivilegeEscalation": True}),
@@ -82,8 +82,8 @@ REFUSED = [
 
 @pytest.mark.parametrize("where", ["containers", "initContainers", "sidecar"])
 @pytest.mark.usefixtures("restricted")
-def test_bad_container_is_refused_in_every_list_and_good_one_admitted(kubectl: Kubectl, where: str) -> None:
-    for name, bad, said in REFUSED:
+def test_bad_container_is_denied_in_every_list_and_good_one_admitted(kubectl: Kubectl, where: str) -> None:
+    for name, bad, said in DENIED:
         answer = create(kubectl, with_container_in(where, bad), "--dry-run=server")
         assert answer.returncode == 1, f"{name} was admitted"
         assert "(Forbidden)" in answer.stderr
@@ -94,7 +94,7 @@ def test_bad_container_is_refused_in_every_list_and_good_one_admitted(kubectl: K
 
 
 @pytest.mark.usefixtures("restricted")
-def test_bad_ephemeral_container_is_refused_and_good_one_admitted(
+def test_bad_ephemeral_container_is_denied_and_good_one_admitted(
     kubectl: Kubectl, cluster: Cluster, namespace: str
 ) -> None:
     assert create(kubectl, restricted_pod()).returncode == 0
@@ -106,7 +106,7 @@ def test_bad_ephemeral_container_is_refused_and_good_one_admitted(
         answer = cluster.plane.call("PUT", path, pod)
         return answer.status, answer.body.decode()
 
-    for name, bad, said in REFUSED:
+    for name, bad, said in DENIED:
         status, text = add(bad)
         assert status == 403, f"{name} was admitted: {text}"
         assert said in json.loads(text)["message"]
@@ -145,7 +145,7 @@ def test_pod_that_violates_already_can_be_edited_and_deleted(kubectl: Kubectl, n
         kubectl("delete", "clusterpodpolicy", name, "--wait=false")
 
 
-@pytest.mark.usefixtures("dressed")
+@pytest.mark.usefixtures("with_defaults")
 def test_plain_pod_is_dressed_once(kubectl: Kubectl) -> None:
     plain = {
         "apiVersion": "v1",
@@ -176,7 +176,7 @@ EXPLICIT = [
 ]
 
 
-@pytest.mark.usefixtures("dressed")
+@pytest.mark.usefixtures("with_defaults")
 def test_explicit_value_is_neither_masked_nor_made_unacceptable_to_the_api(kubectl: Kubectl) -> None:
     for context, admitted in EXPLICIT:
         one = {"name": "a", "image": "x", "securityContext": context}
@@ -186,7 +186,7 @@ def test_explicit_value_is_neither_masked_nor_made_unacceptable_to_the_api(kubec
         assert admitted or "denied the request: policy" in answer.stderr, answer.stderr
 
 
-@pytest.mark.usefixtures("dressed")
+@pytest.mark.usefixtures("with_defaults")
 def test_windows_pod_is_admitted_without_linux_fields(kubectl: Kubectl) -> None:
     spec = {"os": {"name": "windows"}, "containers": [{"name": "a", "image": "x"}]}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec}
@@ -194,7 +194,7 @@ def test_windows_pod_is_admitted_without_linux_fields(kubectl: Kubectl) -> None:
     assert answer.returncode == 0, answer.stderr
 
 
-@pytest.mark.usefixtures("dressed")
+@pytest.mark.usefixtures("with_defaults")
 def test_ephemeral_container_is_dressed_alone(kubectl: Kubectl, cluster: Cluster, namespace: str) -> None:
     assert create(kubectl, restricted_pod()).returncode == 0
     path = f"/api/v1/namespaces/{namespace}/pods/pod"
@@ -253,7 +253,7 @@ def test_policy_for_one_namespace_leaves_a_look_alike_alone(kubectl: Kubectl, na
         kubectl("delete", "namespace", other, "--wait=false")
 
 
-def test_warn_admits_with_a_warning_and_deny_refuses(kubectl: Kubectl, namespace: str) -> None:
+def test_warn_admits_with_a_warning_and_deny_denies(kubectl: Kubectl, namespace: str) -> None:
     name = f"{namespace}-stages"
     bad = restricted_pod(container(image="untrusted.io/x"))
     controls = {"images": {"trustedRegistries": ["trusted.io"]}}
@@ -293,7 +293,7 @@ WRONG_POLICIES = [
 
 
 @pytest.mark.parametrize(("spec", "said"), WRONG_POLICIES)
-def test_wrong_policy_is_refused_with_the_fields_path(kubectl: Kubectl, spec: dict[str, Any], said: str) -> None:
+def test_wrong_policy_is_denied_with_the_fields_path(kubectl: Kubectl, spec: dict[str, Any], said: str) -> None:
     manifest = policy("wrong", "nowhere") | {"spec": spec}
     answer = apply(kubectl, manifest, "--dry-run=server")
     assert answer.returncode == 1
@@ -316,7 +316,7 @@ def test_apply_and_check_agree_on_well_known_workloads(
     kubectl: Kubectl, cluster: Cluster, namespace: str, dressed: str, name: str, tmp_path: Path
 ) -> None:
     manifest = MANIFESTS / f"{name}.yaml"
-    stored = json.loads(kubectl.check("get", "clusterpodpolicy", dressed, "-o", "json"))
+    stored = json.loads(kubectl.check("get", "clusterpodpolicy", with_defaults, "-o", "json"))
     file = tmp_path / "policy.yaml"
     file.write_text(json.dumps(stored))
     checked = cluster.sekisho_cli("check", "-p", str(file), "--namespace", namespace, str(manifest))

@@ -18,7 +18,7 @@ from tests.cluster.audit import credential_of
 from tests.cluster.callers import APISERVER
 from tests.cluster.cert_manager import definitions
 from tests.cluster.conftest import Cluster, Lab
-from tests.cluster.looks import (
+from tests.cluster.release_helpers import (
     CONFIGURATIONS,
     SECRETS,
     SOON,

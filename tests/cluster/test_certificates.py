@@ -1,7 +1,7 @@
 """Certificates of Sekisho's own making on the real control plane: whatever is lost or damaged comes back.
 
 Meanwhile pods keep coming. None gets in that should not, and as long as the replica has a good certificate in memory
-none is refused that should not.
+none is denied that should not.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from sekisho.cluster.replicas import AUTHORITY_ANNOTATION
 from sekisho.operator.certificates import KeyPair, load_certificate, load_pair, new_authority, new_serving
 from tests.cluster import skewed_controller
 from tests.cluster.conftest import Cluster
-from tests.cluster.looks import (
+from tests.cluster.release_helpers import (
     AUTHORITY,
     CONFIGURATIONS,
     LEASE_SECONDS,
@@ -50,7 +50,7 @@ SETTLED = 40.0
 
 @pytest.fixture
 def policy(cluster: Cluster, namespace: str) -> Iterator[str]:
-    """A policy on the test's namespace that refuses BAD_POD, and that every replica enforces."""
+    """A policy on the test's namespace that denies BAD_POD, and that every replica enforces."""
     with enforced_policy(cluster, namespace):
         yield namespace
 

@@ -32,7 +32,7 @@ def sekisho(cluster: Cluster) -> Iterator[Sekisho]:
 
 @pytest.fixture
 def policy(kubectl: Kubectl, namespace: str) -> Iterator[str]:
-    """A policy that refuses the namespace's privileged pods, enforced."""
+    """A policy that denies the namespace's privileged pods, enforced."""
     name = f"{namespace}-unprivileged"
     manifest = {
         "apiVersion": "sekisho.dev/v1alpha1",
@@ -127,7 +127,7 @@ def test_broken_glass_opens_the_gate_and_an_upgrade_shuts_it(sekisho: Sekisho, k
     assert not admits_privileged(kubectl)
 
 
-def test_a_dead_webhook_refuses_pods_but_none_that_it_is_not_sent(sekisho: Sekisho, kubectl: Kubectl) -> None:
+def test_a_dead_webhook_denies_pods_but_none_that_it_is_not_sent(sekisho: Sekisho, kubectl: Kubectl) -> None:
     sekisho.webhook.kill()
     assert not admits_privileged(kubectl)
     assert admits_privileged(kubectl.in_namespace("kube-system"))

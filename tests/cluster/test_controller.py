@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.conftest import Cluster
-from tests.cluster.looks import (
+from tests.cluster.release_helpers import (
     BAD_POD,
     CONFIGURATIONS,
     GOOD_POD,
@@ -33,7 +33,7 @@ from tests.controlplane.waiting import wait_until
 
 @pytest.fixture
 def policy(cluster: Cluster, namespace: str) -> Iterator[str]:
-    """A policy on the test's namespace that refuses BAD_POD, and that every replica enforces."""
+    """A policy on the test's namespace that denies BAD_POD, and that every replica enforces."""
     with enforced_policy(cluster, namespace):
         yield namespace
 
@@ -46,7 +46,7 @@ def controller(cluster: Cluster) -> Iterator[Component]:
         cluster.sekisho.controller.start()
 
 
-def test_once_a_policy_is_enforced_a_violating_pod_is_refused_at_once(
+def test_once_a_policy_is_enforced_a_violating_pod_is_denied_at_once(
     cluster: Cluster, kubectl: Kubectl, namespace: str
 ) -> None:
     try:

@@ -104,10 +104,10 @@ def test_defaults_never_make_a_pod_unacceptable_to_the_api_server(
         if plain.status != 201:
             continue
         accepted += 1
-        dressed = cluster.plane.call("POST", f"/api/v1/namespaces/{dressing}/pods?dryRun=All", pod)
-        assert dressed.status == 201, (pod["spec"], dressed.body)
-        assert explicit_values(pod["spec"], json.loads(dressed.body)["spec"]), pod["spec"]
-        changed += json.loads(dressed.body)["spec"] != json.loads(plain.body)["spec"]
+        with_defaults = cluster.plane.call("POST", f"/api/v1/namespaces/{dressing}/pods?dryRun=All", pod)
+        assert with_defaults.status == 201, (pod["spec"], with_defaults.body)
+        assert explicit_values(pod["spec"], json.loads(with_defaults.body)["spec"]), pod["spec"]
+        changed += json.loads(with_defaults.body)["spec"] != json.loads(plain.body)["spec"]
     assert accepted > PODS / 4
     assert changed > accepted / 2
 

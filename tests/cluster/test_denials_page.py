@@ -30,7 +30,7 @@ def test_the_page_shows_what_a_cluster_shows_now(cluster: Cluster, namespace: st
     assert found == PAGE.read_text(), "run: make docs"
 
 
-def refuse(kubectl: Kubectl, name: str) -> None:
+def deny(kubectl: Kubectl, name: str) -> None:
     manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [BAD]}}
     assert "Fix: remove it" in kubectl("create", "-f", "-", input=json.dumps(manifest)).stderr
 
@@ -55,7 +55,7 @@ def test_viewer_of_a_namespace_reads_and_follows_its_denials(
         return cluster.sekisho_cli("denials", f"--kubeconfig={tmp_path / 'kubeconfig'}", "-n", namespace, *args)
 
     assert (denials().returncode, denials().stderr) == (0, f"no denials in namespace {namespace}\n")
-    refuse(kubectl, "bad")
+    deny(kubectl, "bad")
     row = wait_until(lambda: denials("--owner=po/bad").stdout, 30, "the denial is shown").splitlines()[1].split()
     assert row[1:4] == [namespace, "Pod/bad", "1"]
     assert " ".join(row[5:]) == f"privileged {FIX}"
@@ -77,7 +77,7 @@ def test_viewer_of_a_namespace_reads_and_follows_its_denials(
         assert watch.stdout is not None
         assert watch.stdout.readline().startswith("AGE")
         assert "Pod/bad" in watch.stdout.readline()
-        refuse(kubectl, "worse")
+        deny(kubectl, "worse")
         assert "Pod/worse" in watch.stdout.readline()
     finally:
         watch.send_signal(signal.SIGINT)

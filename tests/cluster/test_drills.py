@@ -43,7 +43,7 @@ def site(running_site: Site) -> Iterator[Site]:
 def test_no_violating_pod_enters_and_no_good_one_is_kept_out_in(site: Site, name: str) -> None:
     SHORT[name](site)
     site.check()
-    assert site.counts.violating_admitted == site.counts.good_refused == 0
+    assert site.counts.violating_admitted == site.counts.good_denied == 0
     assert site.counts.violating_denied > 0
     assert site.counts.good_admitted > 0
 

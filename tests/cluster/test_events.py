@@ -38,7 +38,7 @@ def workload(container: Json, **spec: Any) -> Json:
 
 @pytest.fixture(autouse=True)
 def no_privilege(kubectl: Kubectl, namespace: str) -> Iterator[None]:
-    """Privileged containers are refused in the test's namespace."""
+    """Privileged containers are denied in the test's namespace."""
     name = f"{namespace}-no-privilege"
     policy = {
         "apiVersion": "sekisho.dev/v1alpha1",
@@ -90,7 +90,7 @@ def test_deployment_tells_why_it_has_no_pods(kubectl: Kubectl, denials: Callable
     assert (event["reportingController"], event["reportingInstance"]) == ("sekisho.dev/webhook", "local")
     assert (event["type"], event["action"]) == ("Warning", "Admit")
     policy = event["metadata"]["annotations"].pop("sekisho.dev/policies")
-    assert event["note"].startswith(f'policy "{policy}" refuses container "app"')
+    assert event["note"].startswith(f'policy "{policy}" denies container "app"')
     assert event["metadata"]["annotations"] == {
         "sekisho.dev/controls": "privileged",
         "sekisho.dev/fixes": "spec.containers[0].securityContext.privileged: remove it or set it to false",
@@ -164,13 +164,13 @@ def test_dry_run_gets_the_verdict_and_leaves_no_event(kubectl: Kubectl, denials:
 
 def test_event_holds_no_value_of_the_environment(kubectl: Kubectl, denials: Callable[[], list[Json]]) -> None:
     secret = BAD | {"env": [{"name": "PASSWORD", "value": "hunter2"}], "args": ["--token=hunter2"]}
-    refused = create(kubectl, "Pod", {"name": "bad"}, {"containers": [secret]})
-    assert "hunter2" not in refused.stderr
+    denied = create(kubectl, "Pod", {"name": "bad"}, {"containers": [secret]})
+    assert "hunter2" not in denied.stderr
     told(kubectl, "pod/bad")
     assert "hunter2" not in json.dumps(denials())
 
 
-def test_refused_change_of_a_running_pod_is_told_on_its_owner(
+def test_denied_change_of_a_running_pod_is_told_on_its_owner(
     kubectl: Kubectl, denials: Callable[[], list[Json]]
 ) -> None:
     assert create(kubectl, "Deployment", {"name": "web"}, workload(GOOD)).returncode == 0
@@ -346,7 +346,7 @@ def test_warnings_and_defaults_are_told_where_that_was_asked_for(
     assert found["PodDefaulted"]["note"].startswith(f'policy "{namespace}-warns" filled in spec.')
 
 
-def test_what_is_refused_while_the_api_server_is_away_is_told_when_it_is_back(
+def test_what_is_denied_while_the_api_server_is_away_is_told_when_it_is_back(
     cluster: Cluster, kubectl: Kubectl, namespace: str
 ) -> None:
     assert create(kubectl, "Deployment", {"name": "web"}, workload(GOOD, replicas=0)).returncode == 0

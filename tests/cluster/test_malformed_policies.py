@@ -67,7 +67,7 @@ def waiver(**changed: Any) -> Spec:
     return {name: value for name, value in given.items() if value is not None}
 
 
-# What it is about, the kind, the malformed spec, who refuses it, the answer, and the near-twin that is accepted.
+# What it is about, the kind, the malformed spec, who denies it, the answer, and the near-twin that is accepted.
 MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
     (
         "unknown field",
@@ -730,7 +730,7 @@ _FORMS = {
 
 
 def attributed(kind: str, message: str) -> tuple[str, str]:
-    """Who refused, and what it said."""
+    """Who denied, and what it said."""
     for who, form in _FORMS.items():
         found = re.fullmatch(form.replace("KIND", kind), message)
         if found is not None:
@@ -744,7 +744,7 @@ def test_there_are_fifty_and_more_and_each_is_about_something_else() -> None:
 
 
 @pytest.mark.usefixtures("namespace")
-def test_each_malformed_policy_is_refused_in_these_words_and_its_twin_accepted(cluster: Cluster) -> None:
+def test_each_malformed_policy_is_denied_in_these_words_and_its_twin_accepted(cluster: Cluster) -> None:
     wrong = []
     for name, kind, bad, who, said, good in MALFORMED:
         status, message = answered(cluster, kind, bad)
@@ -770,7 +770,7 @@ def test_a_misspelt_field_is_lost_for_no_client_whatever_it_asks_of_the_api_serv
     assert answered(cluster, CLUSTER, good, validation) == (201, "")
 
 
-def test_what_the_webhook_refuses_reads_in_kubectl_as_what_the_schema_does(cluster: Cluster) -> None:
+def test_what_the_webhook_denies_reads_in_kubectl_as_what_the_schema_does(cluster: Cluster) -> None:
     manifest = {"apiVersion": "sekisho.dev/v1alpha1", "kind": CLUSTER, "metadata": {"name": "malformed"}}
     spec = images(trustedRegistries=["acme/web"]) | {"match": {"excludeSubjects": {"users": ["a*"]}}}
     text = msgspec.json.encode(manifest | {"spec": spec}).decode()

@@ -27,10 +27,10 @@ SAFE = {
 PODS = {"privileged": PRIVILEGED, "root": ROOT, "safe": SAFE}
 # What the API server says of each pod in a namespace with these labels.
 NAMESPACES = {
-    "restricted": ({"enforce": "restricted"}, {"privileged": "refused", "root": "refused", "safe": "admitted"}),
+    "restricted": ({"enforce": "restricted"}, {"privileged": "denied", "root": "denied", "safe": "admitted"}),
     "baseline": (
         {"enforce": "baseline", "enforce-version": "v1.30", "warn": "restricted"},
-        {"privileged": "refused", "root": "warned", "safe": "admitted"},
+        {"privileged": "denied", "root": "warned", "safe": "admitted"},
     ),
     "warned": ({"warn": "baseline"}, {"privileged": "warned", "root": "admitted", "safe": "admitted"}),
     "free": ({}, {"privileged": "admitted", "root": "admitted", "safe": "admitted"}),
@@ -59,7 +59,7 @@ def verdict(kubectl: Kubectl, namespace: str, pod: dict[str, object]) -> str:
     done = kubectl.in_namespace(namespace)("create", "--dry-run=server", "-f", "-", input=json.dumps(manifest))
     if done.returncode:
         assert "pod-security" in done.stderr
-        return "refused"
+        return "denied"
     return "warned" if "Warning: " in done.stderr else "admitted"
 
 

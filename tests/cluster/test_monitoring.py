@@ -198,6 +198,6 @@ def test_a_certificate_that_is_taken_away_is_made_anew(cluster: Cluster, kubectl
     wait_until(lambda: certificate() not in ("", before), SOON, "there is another certificate")
     enforced(kubectl, policy(f"{namespace}-deny", namespace, "Deny"))
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "bad"}, "spec": {"containers": [BAD]}}
-    refused = kubectl("create", "-f", "-", input=json.dumps(pod))
-    assert "privileged is true" in refused.stderr
+    denied = kubectl("create", "-f", "-", input=json.dumps(pod))
+    assert "privileged is true" in denied.stderr
     kubectl("delete", "clusterpodpolicy", f"{namespace}-deny", "--wait=false")

@@ -9,7 +9,7 @@ import pytest
 from sekisho.cluster.api import ApiClient
 from tests.cluster.audit import credential_of
 from tests.cluster.conftest import Lab
-from tests.cluster.looks import token_of
+from tests.cluster.release_helpers import token_of
 from tests.controlplane.component import Component
 from tests.controlplane.installed import NAMESPACE, RELEASE, Sekisho
 from tests.load import changes

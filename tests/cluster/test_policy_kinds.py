@@ -87,7 +87,7 @@ def test_a_namespaces_policy_tightens_its_own_namespace_and_no_other(
     apply(kubectl, "PodPolicy", "own", podSecurityStandard={"level": "restricted"})
     plain = restricted_pod(container(securityContext={"allowPrivilegeEscalation": None}))
     said = wait_admitted(kubectl, plain, admitted=False)
-    assert f'policy "{namespace}/own" refuses container "app"' in said
+    assert f'policy "{namespace}/own" denies container "app"' in said
     assert tried(kubectl, restricted_pod()).returncode == 0
     other = cluster.plane.kubectl.in_namespace("default")
     assert tried(other, plain).returncode == 0
@@ -101,7 +101,7 @@ def test_a_namespaces_policy_lifts_nothing_of_the_clusters(kubectl: Kubectl, bas
     wait_admitted(kubectl, restricted_pod(container(image="ghcr.io/x")), admitted=False)  # both are in force
     bad = tried(kubectl, restricted_pod(container(image="trusted.io/x", securityContext=PRIVILEGED)))
     assert bad.returncode == 1
-    assert f'policy "{baseline}" refuses container "app" for privileged mode' in bad.stderr
+    assert f'policy "{baseline}" denies container "app" for privileged mode' in bad.stderr
 
 
 def test_use_of_a_waiver_is_an_event_and_a_pod_that_needs_none_leaves_none(kubectl: Kubectl, waivers: str) -> None:
@@ -126,8 +126,8 @@ def test_a_tenant_may_write_policies_of_its_namespace_and_no_waivers(kubectl: Ku
     kubectl.check("create", "role", "policies", "--verb=*", "--resource=podpolicies.sekisho.dev")
     kubectl.check("create", "rolebinding", "policies", "--role=policies", "--user=tenant")
     assert kubectl("auth", "can-i", "create", "podpolicies.sekisho.dev", "--as=tenant").stdout.strip() == "yes"
-    for refused in ("policywaivers.sekisho.dev", "clusterpodpolicies.sekisho.dev"):
-        assert kubectl("auth", "can-i", "create", refused, "--as=tenant").stdout.split()[-1] == "no"
+    for denied in ("policywaivers.sekisho.dev", "clusterpodpolicies.sekisho.dev"):
+        assert kubectl("auth", "can-i", "create", denied, "--as=tenant").stdout.split()[-1] == "no"
     assert namespace
 
 
@@ -208,7 +208,7 @@ def test_an_image_that_was_waived_cannot_become_another(kubectl: Kubectl, waiver
 # Applying and deleting them
 
 
-def test_one_broken_policy_is_no_reason_to_refuse_another(kubectl: Kubectl, sekisho: Sekisho, namespace: str) -> None:
+def test_one_broken_policy_is_no_reason_to_deny_another(kubectl: Kubectl, sekisho: Sekisho, namespace: str) -> None:
     """Broken ones get in while the webhook for policies is opened; the others go on being taken, and enforced."""
     open_glass(kubectl)
     broken = {"match": {"namespaces": [namespace]}, "controls": {"images": {"trustedRegistries": ["acme/web"]}}}
@@ -238,8 +238,8 @@ def test_a_dead_webhook_keeps_nobody_from_deleting_and_relabelling(
     waive(kubectl, namespace)
     kinds = {"clusterpodpolicy": namespace, "podpolicy": namespace, "policywaiver": f"{namespace}-w"}
     sekisho.webhook.kill()
-    refused = kubectl("apply", "-f", "-", input=manifest("ClusterPodPolicy", f"{namespace}-new"))
-    assert f'failed calling webhook "{ENTRY}"' in refused.stderr
+    denied = kubectl("apply", "-f", "-", input=manifest("ClusterPodPolicy", f"{namespace}-new"))
+    assert f'failed calling webhook "{ENTRY}"' in denied.stderr
     for kind, name in kinds.items():
         assert kubectl("label", kind, name, "a=b").returncode == 0
         patch = '{"metadata":{"finalizers":["example.com/hold"]}}'

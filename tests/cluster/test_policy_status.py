@@ -13,7 +13,17 @@ from typing import Any
 import pytest
 
 from tests.cluster.conftest import Cluster
-from tests.cluster.looks import BAD_POD, GOOD_POD, POLICIES, SOON, apply_policy, get, option, verdict, wait_enforced
+from tests.cluster.release_helpers import (
+    BAD_POD,
+    GOOD_POD,
+    POLICIES,
+    SOON,
+    apply_policy,
+    get,
+    option,
+    verdict,
+    wait_enforced,
+)
 from tests.controlplane.answers import ask, serves
 from tests.controlplane.component import Component
 from tests.controlplane.kubectl import Kubectl

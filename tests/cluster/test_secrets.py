@@ -16,7 +16,7 @@ SOON = 30.0
 
 @pytest.fixture
 def strict(kubectl: Kubectl, namespace: str) -> Any:
-    """Everything is refused in the test's namespace that any control can refuse."""
+    """Everything is denied in the test's namespace that any control can deny."""
     spec = {
         "match": {"namespaces": [namespace]},
         "podSecurityStandard": {"level": "restricted"},
@@ -41,8 +41,8 @@ def test_denials_of_a_pod_and_of_a_deployments_pods_tell_nothing_secret(
     cluster: Cluster, kubectl: Kubectl, namespace: str
 ) -> None:
     pod = pod_with_secrets()
-    refused = kubectl("create", "-f", "-", input=json.dumps(pod))
-    assert refused.returncode == 1
+    denied = kubectl("create", "-f", "-", input=json.dumps(pod))
+    assert denied.returncode == 1
     template = {
         "metadata": {"labels": {"app": "x"}} | {"annotations": pod["metadata"]["annotations"]},
         "spec": pod["spec"],
@@ -75,5 +75,5 @@ def test_denials_of_a_pod_and_of_a_deployments_pods_tell_nothing_secret(
         return "".join(line for line in cluster.sekisho.webhook.log.read_text().splitlines() if namespace in line)
 
     wait_until(lambda: '"decision": "deny"' in log() and "bad" in log(), SOON, "both denials are in the log")
-    for where in (refused.stderr, warned.stderr, events(), status, log(), *map(metrics_of, cluster.sekisho.components)):
+    for where in (denied.stderr, warned.stderr, events(), status, log(), *map(metrics_of, cluster.sekisho.components)):
         assert SECRET not in where

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cluster.audit import Request, credential_of
 from tests.cluster.conftest import Cluster, Lab
-from tests.cluster.looks import (
+from tests.cluster.release_helpers import (
     CONFIGURATIONS,
     LEASE_SECONDS,
     POLICIES,

@@ -4,7 +4,7 @@ import threading
 from types import TracebackType
 from typing import Any, Self
 
-from tests.cluster.looks import BAD_POD, GOOD_POD
+from tests.cluster.release_helpers import BAD_POD, GOOD_POD
 from tests.controlplane.answers import Answer
 from tests.controlplane.plane import ControlPlane
 
@@ -14,18 +14,18 @@ _JOIN_IN = 30.0
 class Traffic:
     """Tries a bad pod and a good one in `namespace`, in dry runs, again and again for as long as the context lasts.
 
-    On leaving it asserts that no bad pod was admitted, and that no good one was refused unless `outage` is allowed.
+    On leaving it asserts that no bad pod was admitted, and that no good one was denied unless `outage` is allowed.
     """
 
     def __init__(self, plane: ControlPlane, namespace: str, *, outage: bool = False) -> None:
         self._plane = plane
         self._path = f"/api/v1/namespaces/{namespace}/pods?dryRun=All"
-        self._may_refuse = outage
+        self._may_deny = outage
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._round = 0
         self.admitted: list[str] = []
-        self.refused: list[str] = []
+        self.denied: list[str] = []
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -40,7 +40,7 @@ class Traffic:
             assert not self._thread.is_alive()
             assert self._round > 0
             assert self.admitted == []
-            assert self._may_refuse or self.refused == []
+            assert self._may_deny or self.denied == []
 
     def _run(self) -> None:
         while not self._over.is_set():
@@ -49,7 +49,7 @@ class Traffic:
                 self.admitted.append(f"round {self._round}")
             good = self._try(GOOD_POD)
             if good.status != 201:
-                self.refused.append(f"round {self._round}: {good.body.decode()}")
+                self.denied.append(f"round {self._round}: {good.body.decode()}")
             self._round += 1
             self._over.wait(0.02)
 

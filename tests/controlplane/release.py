@@ -89,7 +89,7 @@ class Release:
         return all(webhook.client_config.ca_bundle for each in configurations for webhook in each.webhooks)
 
     def _probe(self) -> None:
-        """See a pod refused and another dressed, by a policy that exists for that long; both are dry runs."""
+        """See a pod denied and another dressed, by a policy that exists for that long; both are dry runs."""
         policy = {
             "apiVersion": "sekisho.dev/v1alpha1",
             "kind": "ClusterPodPolicy",
@@ -109,7 +109,7 @@ class Release:
             wait_until(
                 lambda: _PROBE.encode() in (answer := call("POST", _DRY_RUN, bad)).body and answer.status == 403,
                 _LIVE_IN,
-                lambda: f"a privileged pod is refused; the API server says {call('POST', _DRY_RUN, bad)}",
+                lambda: f"a privileged pod is denied; the API server says {call('POST', _DRY_RUN, bad)}",
             )
             wait_until(
                 lambda: b"RuntimeDefault" in (answer := call("POST", _DRY_RUN, good)).body and answer.status == 201,

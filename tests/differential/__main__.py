@@ -62,8 +62,8 @@ def _run(binary: Path, count: int, seed: str, progress: Progress) -> int:
         )
     rate = done / (time.monotonic() - start)
     click.echo(f"{done:,} pods in {elapsed(start)}, {rate:,.0f} a second: {differing:,} differ")
-    for (level, control, refused), times in verdicts.most_common()[-1:]:
-        click.echo(f"rarest verdict: {control} of {level} {'refuses' if refused else 'passes'} {times:,} of them")
+    for (level, control, denied), times in verdicts.most_common()[-1:]:
+        click.echo(f"rarest verdict: {control} of {level} {'denies' if denied else 'passes'} {times:,} of them")
     for difference in first.values():
         click.echo(_described(reduced(binary, difference)))
     return differing
@@ -91,10 +91,8 @@ def _described(difference: Difference) -> str:
         "Sekisho": difference.engine - difference.kubernetes,
         "Kubernetes": difference.kubernetes - difference.engine,
     }
-    refusals = [
-        f"only {who} refuses it for {', '.join(sorted(controls))}" for who, controls in only.items() if controls
-    ]
-    return f"{case.level} {case.version}: {'; '.join(refusals)}: {case.pod}"
+    denials = [f"only {who} denies it for {', '.join(sorted(controls))}" for who, controls in only.items() if controls]
+    return f"{case.level} {case.version}: {'; '.join(denials)}: {case.pod}"
 
 
 if __name__ == "__main__":

@@ -8,16 +8,16 @@ from pathlib import Path
 import msgspec
 
 from sekisho.controls import Level
-from sekisho.pods import Workload, placed_containers
+from sekisho.pods import Workload, container_refs
 from sekisho.policies import ClusterPodPolicy, CompiledPolicy, compile_policy
 from tests.differential.generator import Case, cases
-from tests.differential.reference import refused_by_kubernetes
+from tests.differential.reference import denied_by_kubernetes
 
 _pods = msgspec.json.Decoder(Workload)
 
 
 class Difference(msgspec.Struct, frozen=True):
-    """A case, and the controls that refuse its pod."""
+    """A case, and the controls that deny its pod."""
 
     case: Case
     engine: frozenset[str]
@@ -25,7 +25,7 @@ class Difference(msgspec.Struct, frozen=True):
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """What came of a number of cases; `verdicts` counts them by level, control, and whether Kubernetes refused."""
+    """What came of a number of cases; `verdicts` counts them by level, control, and whether Kubernetes denied."""
 
     count: int
     differences: tuple[Difference, ...]
@@ -35,30 +35,30 @@ class Comparison(msgspec.Struct, frozen=True):
 def compare(binary: Path, seed: str, count: int) -> Comparison:
     """Compare `count` generated cases. Raises EvaluatorError."""
     asked = list(cases(seed, count))
-    refused = refused_by_kubernetes(binary, asked)
+    denied = denied_by_kubernetes(binary, asked)
     verdicts = Counter(
-        (case.level, rule.control, rule.control in refusing)
-        for case, refusing in zip(asked, refused, strict=True)
+        (case.level, rule.control, rule.control in denying)
+        for case, denying in zip(asked, denied, strict=True)
         for rule in _standard(case).rules
     )
-    return Comparison(count, tuple(_differences(asked, refused)), verdicts)
+    return Comparison(count, tuple(_differences(asked, denied)), verdicts)
 
 
 def differences(binary: Path, asked: Sequence[Case]) -> list[Difference]:
     """The cases on which the engine and Kubernetes differ. Raises EvaluatorError."""
-    return _differences(asked, refused_by_kubernetes(binary, asked))
+    return _differences(asked, denied_by_kubernetes(binary, asked))
 
 
 def _differences(asked: Sequence[Case], kubernetes: Sequence[frozenset[str]]) -> list[Difference]:
-    verdicts = zip(asked, map(refused_by_engine, asked), kubernetes, strict=True)
+    verdicts = zip(asked, map(denied_by_engine, asked), kubernetes, strict=True)
     return [Difference(*verdict) for verdict in verdicts if verdict[1] != verdict[2]]
 
 
-def refused_by_engine(case: Case) -> frozenset[str]:
-    """The names of the controls that refuse a case's pod; an exception's in parentheses, if there is one."""
+def denied_by_engine(case: Case) -> frozenset[str]:
+    """The names of the controls that deny a case's pod; an exception's in parentheses, if there is one."""
     try:
         pod = _pods.decode(case.pod)
-        containers = placed_containers(pod.spec)
+        containers = container_refs(pod.spec)
         return frozenset(rule.control for rule in _standard(case).rules if rule.check(pod, containers))
     except Exception as error:
         return frozenset({f"({type(error).__name__})"})

@@ -28,8 +28,8 @@ def evaluator(progress: Progress) -> Path:
     return built(_MODULE, set(_MODULE.commands), progress)["evaluator"]
 
 
-def refused_by_kubernetes(binary: Path, cases: Iterable[Case]) -> list[frozenset[str]]:
-    """For each case the names of the controls that refuse its pod. Raises EvaluatorError.
+def denied_by_kubernetes(binary: Path, cases: Iterable[Case]) -> list[frozenset[str]]:
+    """For each case the names of the controls that deny its pod. Raises EvaluatorError.
 
     Where a control has a check for each level (capabilities_baseline, capabilities_restricted) the evaluator tells the
     check, and this the control.

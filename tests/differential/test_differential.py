@@ -37,11 +37,11 @@ def test_engine_and_kubernetes_agree_on_every_control_of_20000_pods(binary: Path
 @pytest.mark.parametrize(
     ("level", "control"), [(level, control) for level in LEVELS for control in controls_of(level, NEWEST)]
 )
-@pytest.mark.parametrize("refuses", [True, False])
-def test_every_control_both_refuses_and_passes_among_them(
-    compared: Comparison, level: str, control: str, refuses: bool
+@pytest.mark.parametrize("denies", [True, False])
+def test_every_control_both_denies_and_passes_among_them(
+    compared: Comparison, level: str, control: str, denies: bool
 ) -> None:
-    assert compared.verdicts[level, control, refuses] >= 100  # type: ignore[index]
+    assert compared.verdicts[level, control, denies] >= 100  # type: ignore[index]
 
 
 def test_an_engine_that_is_wrong_is_found_out_with_a_small_pod(binary: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """Faults, one at a time, on a real control plane with three replicas behind the chart's Service: `make drill`.
 
 While each lasts, clients keep creating good and violating pods. No violating pod may be admitted, and no good one
-refused while a replica is up. `make soak` is the long run against one process.
+denied while a replica is up. `make soak` is the long run against one process.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """Many privileged pods at the same moment, against one replica that has one core.
 
-A burst can be more than one core answers in the 3 s that the API server waits; what gets no answer is refused, good
+A burst can be more than one core answers in the 3 s that the API server waits; what gets no answer is denied, good
 pods too. Those in the burst are counted apart, those that come after it are not.
 """
 
@@ -46,13 +46,13 @@ def burst(site: Site, size: int) -> str:
     counts.violating_uncalled += violating["uncalled"]
     counts.good_admitted += good["admitted"] + after["admitted"]
     counts.good_excused += good["uncalled"]
-    counts.good_refused += good["denied"] + after["denied"] + after["uncalled"]
+    counts.good_denied += good["denied"] + after["denied"] + after["uncalled"]
     counts.unanswered += violating["unanswered"] + good["unanswered"] + after["unanswered"]
     stored = stored_violating(site.plane, site.namespace)
     if counts.violating_admitted or stored:
         raise DrillError(f"{counts.violating_admitted} privileged pods were admitted, {len(stored)} are stored")
-    if counts.good_refused:
-        raise DrillError(f"{counts.good_refused} good pods were refused: {counts.reasons.most_common()}")
+    if counts.good_denied:
+        raise DrillError(f"{counts.good_denied} good pods were denied: {counts.reasons.most_common()}")
     if not counts.violating_denied or not after["admitted"]:
         raise DrillError(f"nothing is proven: {counts}")
     return f"{size} at once, {seconds:.1f} s, {used:.1f} s of the core"

@@ -29,7 +29,7 @@ _CONFIGURATION = f"/apis/admissionregistration.k8s.io/v1/validatingwebhookconfig
 _REVIEWS_OF_POLICIES = "validate.policies.sekisho.dev"
 _AT_ONCE = 100
 _UNCOMPILABLE = {"controls": {"images": {"trustedRegistries": ["registry.example/team:1"]}}}
-"""What no schema can tell. It is refused when it is applied; stored it can be from before, or past the webhook."""
+"""What no schema can tell. It is denied when it is applied; stored it can be from before, or past the webhook."""
 _NO_SCHEMA = {"enforcement": "Perhaps", "controls": {"privileged": "yes"}}
 _HUGE = {
     "match": {
@@ -150,7 +150,7 @@ def _break(site: Site, name: str) -> None:
 
 
 def _take(site: Site, name: str, spec: dict[str, Any], *, takes: bool) -> None:
-    """Make a policy. Raises DrillError unless the API server takes it, or refuses it, as it should."""
+    """Make a policy. Raises DrillError unless the API server takes it, or denies it, as it should."""
     answer = site.plane.call("POST", POLICIES, policy(name, spec), timeout=_SOON)
     if answer.status not in ((201,) if takes else (400, 403, 422)):
         raise DrillError(f"the API server answers {name} with {answer.status}: {answer.body[:300]!r}")

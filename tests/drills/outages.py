@@ -66,8 +66,8 @@ def watch_cut_and_compacted(site: Site) -> str:
         site.must("POST", POLICIES, policy("drills-marked", {"controls": {"shareProcessNamespace": {}}}))
         try:
             for other in site.replicas.running[1:]:
-                wait_until(partial(_refuses_marked, site, other), _SOON, "the others enforce it")
-            if _refuses_marked(site, cut):
+                wait_until(partial(_denies_marked, site, other), _SOON, "the others enforce it")
+            if _denies_marked(site, cut):
                 raise DrillError("the replica that was cut off has heard of the new policy")
             site.plane.compact()
             with traffic.excusing():
@@ -79,7 +79,7 @@ def watch_cut_and_compacted(site: Site) -> str:
         finally:
             cut.sandbox.connect_to_api()
         since = time.monotonic()
-        wait_until(partial(_refuses_marked, site, cut), CAUGHT_UP_IN, "it enforces the new policy")
+        wait_until(partial(_denies_marked, site, cut), CAUGHT_UP_IN, "it enforces the new policy")
         seconds = time.monotonic() - since
     with site.traffic(violating=_MARKED):  # whichever replica is asked
         pass
@@ -99,14 +99,14 @@ def cut_off_replica_is_told(site: Site) -> str:
             wait_until(partial(_says, site, "drills-marked", waiting), _SOON, "one is waited for")
             for name in (POLICY_NAME, "drills-marked"):
                 wait_until(partial(_says, site, name, silent), LEASE_RAN_OUT_IN, f"of {name} one is not known")
-            if not cut.is_ready or _refuses_marked(site, cut):
+            if not cut.is_ready or _denies_marked(site, cut):
                 raise DrillError("the replica that was cut off is not asked, or has heard of the new policy")
         finally:
             cut.sandbox.connect_to_api()
         wait = ("wait", "--for=condition=Enforced", f"--timeout={LEASE_RAN_OUT_IN:g}s")
         site.plane.kubectl.check(*wait, "clusterpodpolicy/drills-marked")
         for replica in site.replicas.running:
-            if not _refuses_marked(site, replica):
+            if not _denies_marked(site, replica):
                 raise DrillError(f"{replica.name} does not enforce the policy that is said to be enforced")
         site.plane.kubectl.check(*wait, f"clusterpodpolicy/{POLICY_NAME}")
     site.must("DELETE", f"{POLICIES}/drills-marked")
@@ -128,7 +128,7 @@ def _has_noticed(replica: Replica) -> bool:
     return "cannot follow /apis/" in replica.process.log.read_text()
 
 
-def _refuses_marked(site: Site, replica: Replica) -> bool:
+def _denies_marked(site: Site, replica: Replica) -> bool:
     return not allows(replica, site.namespace, _MARKED)
 
 
@@ -142,7 +142,7 @@ def _verdict_stands(replica: Replica, namespace: str) -> None:
     if allows(replica, namespace, VIOLATING):
         raise DrillError(f"{replica.name} allows a violating pod")
     if not allows(replica, namespace, _DRESSED):
-        raise DrillError(f"{replica.name} refuses a good pod")
+        raise DrillError(f"{replica.name} denies a good pod")
 
 
 def _version(site: Site) -> str:

@@ -12,7 +12,7 @@ _COLUMNS = (
     ("denied", "violating_denied"),
     ("uncalled", "violating_uncalled"),
     ("admitted", "good_admitted"),
-    ("REFUSED", "good_refused"),
+    ("DENIED", "good_denied"),
     ("excused", "good_excused"),
     ("no answer", "unanswered"),
 )

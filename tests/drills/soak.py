@@ -29,8 +29,8 @@ WARM_UP = 0.1
 """The share of all reviews after which nothing may grow any more."""
 WINDOW = 5
 """Samples at either end, whose medians are compared: an allocator breathes."""
-MOST_GROWTH_KIB = 1024
-MOST_MORE = 4
+MAX_GROWTH_KIB = 1024
+MAX_MORE = 4
 """Descriptors, and tasks: a connection that is just being closed still counts."""
 _PORTS = ("webhook", "webhook-metrics")
 
@@ -107,7 +107,7 @@ def check(samples: list[Sample]) -> str:
         for what in ("resident_kib", "descriptors", "tasks")
     )
     grown = f"memory {memory:+.0f} KiB, descriptors {descriptors:+.0f}, tasks {tasks:+.0f}"
-    if memory > MOST_GROWTH_KIB or descriptors > MOST_MORE or tasks > MOST_MORE:
+    if memory > MAX_GROWTH_KIB or descriptors > MAX_MORE or tasks > MAX_MORE:
         raise DrillError(f"the process grew: {grown}")
     return grown
 

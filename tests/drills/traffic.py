@@ -58,9 +58,9 @@ class Counts(msgspec.Struct):
     violating_uncalled: int = 0
     violating_admitted: int = 0
     good_admitted: int = 0
-    good_refused: int = 0
+    good_denied: int = 0
     good_excused: int = 0
-    """Good pods refused while that had to be expected: no API server, a replica just killed, one core overloaded."""
+    """Good pods denied while that had to be expected: no API server, a replica just killed, one core overloaded."""
     unanswered: int = 0
     reasons: Counter[str] = msgspec.field(default_factory=Counter)
     """Why pods got no verdict, or a good one the wrong one; without names."""
@@ -165,13 +165,13 @@ class Traffic:
             return good >= enough and violating >= enough
 
         try:
-            wait_until(flowing, FLOWS_IN, lambda: f"pods are created and refused again: {self.counts}")
+            wait_until(flowing, FLOWS_IN, lambda: f"pods are created and denied again: {self.counts}")
         except DeadlineError as error:
             raise DrillError(f"{error} (since {time.monotonic() - began:.0f} s)") from None
 
     @contextmanager
     def excusing(self) -> Iterator[None]:
-        """Good pods that are refused within this context, or on their way when it ends, are counted apart."""
+        """Good pods that are denied within this context, or on their way when it ends, are counted apart."""
         self._excuses += 1
         try:
             yield
@@ -213,7 +213,7 @@ class Traffic:
         elif self._excuses or started <= self._excused_until:
             self.counts.good_excused += 1
         else:
-            self.counts.good_refused += 1
+            self.counts.good_denied += 1
 
     def _count_violating(self, started: float, fate: Fate, said: str) -> None:
         if fate in ("uncalled", "unanswered"):
@@ -232,9 +232,9 @@ class Traffic:
         counts = self.counts
         if counts.violating_admitted:
             raise DrillError(f"{counts.violating_admitted} violating pods were admitted")
-        if counts.good_refused:
+        if counts.good_denied:
             reasons = "; ".join(f"{count} x {reason}" for reason, count in counts.reasons.most_common())
-            raise DrillError(f"{counts.good_refused} good pods were refused: {reasons}")
+            raise DrillError(f"{counts.good_denied} good pods were denied: {reasons}")
 
     def _check(self) -> None:
         self._stand_by_counts()

@@ -28,7 +28,7 @@ Kind = Literal["complete", "plain", "violating"]
 KINDS: Final[Mapping[Kind, str]] = {"complete": "nothing to fill", "plain": "all to fill"}
 _BODIES: Final[Mapping[Kind, bytes]] = {
     "complete": msgspec.json.encode(pod()),
-    "plain": msgspec.json.encode(pod(dressed=False)),
+    "plain": msgspec.json.encode(pod(with_defaults=False)),
     "violating": msgspec.json.encode(pod() | {"spec": pod()["spec"] | {"hostPID": True}}),
 }
 
@@ -58,9 +58,9 @@ async def check(api: ApiClient) -> None:
     """Look whether the verdicts are right before they are timed. Raises WrongAnswerError, ApiError, ApiUnavailable."""
     for kind in ("complete", "plain"):
         created = {namespace: await _create(api, namespace, kind) for namespace in (JUDGED, UNJUDGED)}
-        dressed = {namespace: b"RuntimeDefault" in answer for namespace, answer in created.items()}
-        if dressed != {JUDGED: True, UNJUDGED: kind == "complete"}:
-            raise WrongAnswerError(f"the {kind} pod was dressed wrongly: {dressed}")
+        with_defaults = {namespace: b"RuntimeDefault" in answer for namespace, answer in created.items()}
+        if with_defaults != {JUDGED: True, UNJUDGED: kind == "complete"}:
+            raise WrongAnswerError(f"the {kind} pod was with_defaults wrongly: {with_defaults}")
     await _create(api, UNJUDGED, "violating")
     try:
         await _create(api, JUDGED, "violating")

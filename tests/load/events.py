@@ -98,8 +98,8 @@ def told(kubectl: Kubectl) -> tuple[int, int]:
 
 
 @click.command()
-@click.option("--owners", default=1000, show_default=True, help="Deployments whose pods are refused.")
-@click.option("--times", default=100, show_default=True, help="How often each is refused.")
+@click.option("--owners", default=1000, show_default=True, help="Deployments whose pods are denied.")
+@click.option("--times", default=100, show_default=True, help="How often each is denied.")
 @click.option("--rate", default=1000.0, show_default=True, help="Denials a second; 0: as many as can.")
 @click.option("--write", is_flag=True, help="Write the result into docs/performance.md.")
 def main(owners: int, times: int, rate: float, write: bool) -> None:
@@ -136,7 +136,7 @@ def _measure(
 
     def measured(times: int, *, dry_run: bool) -> Figures:
         figures = asyncio.run(storm(sekisho, from_everybody(replica_sets, NAMESPACE, times, dry_run=dry_run), rate))
-        progress.say(f"{owners * times} {'dry runs' if dry_run else 'pods'} are refused")
+        progress.say(f"{owners * times} {'dry runs' if dry_run else 'pods'} are denied")
         return figures
 
     few = min(times, 10)

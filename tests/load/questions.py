@@ -20,6 +20,6 @@ class Question(Struct, frozen=True):
 
 VALIDATE: Final = Question("validate, passes", "/validate?timeout=3s", review(pod()), "allow")
 VIOLATING: Final = Question("validate, violates", "/validate?timeout=3s", review(pod(violates=True)), "deny")
-MUTATE: Final = Question("mutate, all to fill", "/mutate?timeout=3s", review(pod(dressed=False)), "patch")
+MUTATE: Final = Question("mutate, all to fill", "/mutate?timeout=3s", review(pod(with_defaults=False)), "patch")
 COMPLETE: Final = Question("mutate, nothing to fill", "/mutate?timeout=3s", review(pod()), "allow")
 QUESTIONS: Final = (VALIDATE, VIOLATING, MUTATE, COMPLETE)

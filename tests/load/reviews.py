@@ -4,13 +4,13 @@ import json
 from typing import Any
 
 
-def pod(*, violates: bool = False, dressed: bool = True) -> dict[str, Any]:
+def pod(*, violates: bool = False, with_defaults: bool = True) -> dict[str, Any]:
     """A web application beside a proxy and a log shipper, field by field as an API server writes them.
 
     `violates` makes one container privileged; one that is not `dressed` leaves every security context to the defaults.
     """
     containers = [
-        _container(place, name, violates=violates and place == 1, dressed=dressed)
+        _container(place, name, violates=violates and place == 1, with_defaults=with_defaults)
         for place, name in enumerate(("web", "proxy", "log-shipper"))
     ]
     volumes: list[dict[str, Any]] = [
@@ -20,7 +20,7 @@ def pod(*, violates: bool = False, dressed: bool = True) -> dict[str, Any]:
     token = {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}}
     authority = {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}}
     volumes.append({"name": _TOKEN_VOLUME, "projected": {"sources": [token, authority], "defaultMode": 420}})
-    context = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}} if dressed else {}
+    context = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}} if with_defaults else {}
     taint = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
     return {
         "kind": "Pod",
@@ -73,7 +73,7 @@ def pod(*, violates: bool = False, dressed: bool = True) -> dict[str, Any]:
 _TOKEN_VOLUME = "kube-api-access-7xk2v"
 
 
-def _container(place: int, name: str, *, violates: bool, dressed: bool) -> dict[str, Any]:
+def _container(place: int, name: str, *, violates: bool, with_defaults: bool) -> dict[str, Any]:
     settings = [
         {
             "name": f"SETTING_{index:02}",
@@ -104,7 +104,7 @@ def _container(place: int, name: str, *, violates: bool, dressed: bool) -> dict[
         "terminationMessagePolicy": "File",
         "imagePullPolicy": "IfNotPresent",
     }
-    if dressed:
+    if with_defaults:
         made["securityContext"] = {
             "capabilities": {"drop": ["ALL"]},
             **({"privileged": True} if violates else {"allowPrivilegeEscalation": False}),

@@ -14,7 +14,7 @@ import uvloop
 
 from sekisho.cluster.api import ApiClient
 from tests.cluster.audit import Audit, credential_of
-from tests.cluster.looks import token_of
+from tests.cluster.release_helpers import token_of
 from tests.controlplane.build import BuildError, control_plane_binaries
 from tests.controlplane.component import Component, ComponentError
 from tests.controlplane.installed import Sekisho

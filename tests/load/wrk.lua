@@ -11,7 +11,7 @@ end
 function done(summary, latency, requests)
   local errors = summary.errors
   print(string.format(
-    '{"requests":%d,"microseconds":%d,"p50":%d,"p99":%d,"p999":%d,"refused":%d,"broken":%d}',
+    '{"requests":%d,"microseconds":%d,"p50":%d,"p99":%d,"p999":%d,"denied":%d,"broken":%d}',
     summary.requests, summary.duration, latency:percentile(50), latency:percentile(99), latency:percentile(99.9),
     errors.status, errors.connect + errors.read + errors.write + errors.timeout))
 end

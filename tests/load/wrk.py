@@ -24,7 +24,7 @@ class Load(Struct, frozen=True):
     p50: int
     p99: int
     p999: int
-    refused: int
+    denied: int
     """Answers of status 400 and above."""
     broken: int
     """Connections that failed, and requests that were not answered in time."""
@@ -65,8 +65,8 @@ def parse(output: str) -> Load:
         load = msgspec.json.decode(output.strip().rpartition("\n")[2], type=Load)
     except msgspec.DecodeError:
         raise WrkError(f"wrk ended without a result: {output.strip()}") from None
-    if not load.requests or load.refused or load.broken:
+    if not load.requests or load.denied or load.broken:
         raise WrkError(
-            f"of {load.requests} requests {load.refused} were answered with an error status and {load.broken} broke off"
+            f"of {load.requests} requests {load.denied} were answered with an error status and {load.broken} broke off"
         )
     return load

@@ -79,7 +79,7 @@ def test_alerts_follow_the_values_that_they_are_about() -> None:
     assert {alert["alert"] for alert in alerts()} - outside == {"SekishoWebhookReplicasMissing"}
     opened = json.dumps(alerts("webhook.admitPodsUnjudged=true"))
     assert "new pods enter unjudged" in opened
-    assert "new pods are refused" not in opened
+    assert "new pods are denied" not in opened
 
 
 def test_the_dashboards_queries_parse_and_none_is_about_another_namespace() -> None:

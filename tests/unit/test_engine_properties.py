@@ -164,7 +164,7 @@ def damaged_reviews(draw: st.DrawFn) -> bytes:
 
 
 def answers(body: bytes) -> None:
-    """Decode and answer; whatever was sent, the answer is an AdmissionReview that admits or refuses."""
+    """Decode and answer; whatever was sent, the answer is an AdmissionReview that admits or denies."""
     try:
         decoded = admission.decode(body)
     except admission.MalformedReviewError:

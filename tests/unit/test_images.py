@@ -58,7 +58,7 @@ def test_reference_is_parsed_as_runtimes_do(image: str, expected: Reference) -> 
         "acme/web:" + "t" * 129,
     ],
 )
-def test_what_is_no_reference_is_refused_with_a_reason(image: str) -> None:
+def test_what_is_no_reference_is_denied_with_a_reason(image: str) -> None:
     with pytest.raises(ImageError, match=r"\w+"):
         parse(image)
 
@@ -112,7 +112,7 @@ def test_pattern_covers_at_segment_boundaries(pattern: str, image: str, *, cover
         ("x" * 600 + ".io", "longer"),
     ],
 )
-def test_pattern_that_means_nothing_is_refused_with_advice(pattern: str, hint: str) -> None:
+def test_pattern_that_means_nothing_is_denied_with_advice(pattern: str, hint: str) -> None:
     with pytest.raises(ValueError, match=hint):
         parse_pattern(pattern)
 

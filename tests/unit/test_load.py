@@ -29,20 +29,20 @@ Running 2s test @ https://127.0.0.1:30000/validate
     Req/Sec     3.21k   331.94     3.70k    70.00%
   6392 requests in 2.00s, 1.24MB read
 Requests/sec:   3189.33
-{"requests":6392,"microseconds":2004185,"p50":2830,"p99":9710,"p999":24010,"refused":0,"broken":0}
+{"requests":6392,"microseconds":2004185,"p50":2830,"p99":9710,"p999":24010,"denied":0,"broken":0}
 """
 
 
 def test_result_of_wrk_is_its_last_line() -> None:
     load = wrk.parse(WRK)
-    assert load == Load(requests=6392, microseconds=2004185, p50=2830, p99=9710, p999=24010, refused=0, broken=0)
+    assert load == Load(requests=6392, microseconds=2004185, p50=2830, p99=9710, p999=24010, denied=0, broken=0)
     assert round(load.per_second) == 3189
 
 
 @pytest.mark.parametrize(
     ("output", "said"),
     [
-        (WRK.replace('"refused":0', '"refused":3'), "of 6392 requests 3 were answered with an error status"),
+        (WRK.replace('"denied":0', '"denied":3'), "of 6392 requests 3 were answered with an error status"),
         (WRK.replace('"broken":0', '"broken":2'), "2 broke off"),
         (WRK.replace('"requests":6392', '"requests":0'), "of 0 requests"),
         ("unable to connect to 127.0.0.1:30000 Connection refused\n", "Connection refused"),

@@ -1,4 +1,4 @@
-"""Each policy of the library admits its good pods and refuses each of its bad ones."""
+"""Each policy of the library admits its good pods and denies each of its bad ones."""
 
 from pathlib import Path
 
@@ -21,11 +21,11 @@ def check(folder: Path, pod: Path) -> tuple[int, str]:
 @pytest.mark.parametrize(("folder", "pod"), GOOD, ids=lambda path: path.name)
 def test_good_pod_is_admitted(folder: Path, pod: Path) -> None:
     code, output = check(folder, pod)
-    assert (code, output) == (0, "1 checked: 1 pass, 0 refused\n")
+    assert (code, output) == (0, "1 checked: 1 pass, 0 denied\n")
 
 
 @pytest.mark.parametrize(("folder", "pod"), BAD, ids=lambda path: path.name)
-def test_bad_pod_is_refused(folder: Path, pod: Path) -> None:
+def test_bad_pod_is_denied(folder: Path, pod: Path) -> None:
     code, output = check(folder, pod)
     assert code == 1
     assert "Fix: " in output

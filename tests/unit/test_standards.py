@@ -18,7 +18,7 @@ def test_known_version(version: str, minor: int) -> None:
 
 
 @pytest.mark.parametrize("version", ["", "v1.38", "v1.037", "1.30", "v2.0", "v1.30\n", "Latest"])
-def test_unknown_version_is_refused(version: str) -> None:
+def test_unknown_version_is_denied(version: str) -> None:
     with pytest.raises(UnknownVersionError):
         parse_version(version)
 

@@ -8,10 +8,10 @@ import msgspec
 from msgspec import Struct
 
 from sekisho.admission.defaults import Filled, fill
-from sekisho.admission.denial import LONGEST_MESSAGE, MOST_CAUSES, capped_warnings, denial_message, warning_lines
+from sekisho.admission.denial import MAX_CAUSES, MAX_MESSAGE_LENGTH, capped_warnings, denial_message, warning_lines
 from sekisho.admission.review import API_VERSION, KIND, Review
 from sekisho.admission.verdict import Violation, judge, judge_template
-from sekisho.admission.waivers import Clock, Waived, escaping, lift, waiver_lines
+from sekisho.admission.waivers import Clock, Waived, apply_waivers, revoked_exemptions, waiver_lines
 from sekisho.policies import Enforcement, Plan, PolicySet
 
 _IGNORED_SUBRESOURCES: Final = frozenset(
@@ -100,9 +100,9 @@ def validate(
     if clock is not None and policies.has_waivers:
         namespace = review.namespace or ""
         if old is not None and review.is_pod:
-            violations = [*violations, *escaping(violations, pod, old, plan.steps, namespace, policies)]
+            violations = [*violations, *revoked_exemptions(violations, pod, old, plan.steps, namespace, policies)]
         if violations:
-            violations, waived = lift(violations, pod, namespace, policies, clock())
+            violations, waived = apply_waivers(violations, pod, namespace, policies, clock())
     return _decide(review, violations, plan.notes, waived) if violations or plan.notes or waived else _allow(review)
 
 
@@ -120,9 +120,9 @@ def mutate(review: Review, policies: PolicySet, namespace_labels: Mapping[str, s
     return _patch(review, filled) if filled.operations else _allow(review)
 
 
-def refuse(review: Review, reason: str) -> Outcome:
+def deny(review: Review, reason: str) -> Outcome:
     """The denial of a pod that could not be judged; `reason` is one clause."""
-    message = f"Sekisho refuses what it cannot judge: {reason}"
+    message = f"Sekisho denies what it cannot judge: {reason}"
     status = _Status(500, "InternalError", message)
     return Outcome(_encode(_Response(review.uid, False, status)), "error", review, (), message)
 
@@ -132,14 +132,14 @@ def _without_judging(review: Review) -> Outcome | None:
     if review.operation in ("DELETE", "CONNECT"):
         return _allow(review)
     if review.defect is not None:
-        return refuse(review, f"the object cannot be read: {review.defect}")
+        return deny(review, f"the object cannot be read: {review.defect}")
     if review.is_pod or review.is_template:
         passes = review.sub_resource in _IGNORED_SUBRESOURCES if review.is_pod else bool(review.sub_resource)
         if passes:
             return _allow(review)
-        return None if review.namespace else refuse(review, "the request names no namespace")
+        return None if review.namespace else deny(review, "the request names no namespace")
     kind = ".".join(part for part in (review.kind.kind, review.kind.group) if part) or "an object without a kind"
-    return refuse(
+    return deny(
         review,
         f"it judges pods and pod templates, and was sent {kind[:120]}; take it out of the webhook's rules",
     )
@@ -188,14 +188,14 @@ def _decide(
     audit = ({"violations": noted} if violations else {}) | ({"error": "; ".join(notes)} if notes else {})
     if not denied:
         if waived:
-            audit["waivers"] = "\n".join(waiver_lines(waived))[:LONGEST_MESSAGE]
+            audit["waivers"] = "\n".join(waiver_lines(waived))[:MAX_MESSAGE_LENGTH]
             told = waiver_lines([each for each in waived if each.enforcement != Enforcement.AUDIT])
             warnings += capped_warnings([prefix + line for line in told])
         response = _Response(review.uid, True, warnings=warnings, audit_annotations=audit)
         return Outcome(_encode(response), "warn" if warnings else "audit", review, tuple(violations), waived=waived)
     causes = [
         _Cause(f"Violates{v.finding.control[0].upper()}{v.finding.control[1:]}", _cause(v), v.finding.field)
-        for v in denied[:MOST_CAUSES]
+        for v in denied[:MAX_CAUSES]
     ]
     status = _Status(403, "Forbidden", message, details=_Details(causes))
     response = _Response(review.uid, False, status, warnings=warnings, audit_annotations=audit)

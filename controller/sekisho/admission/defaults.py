@@ -11,12 +11,12 @@ import msgspec
 from msgspec import Struct
 
 from sekisho.findings import render_path
-from sekisho.pods import Container, ObjectMeta, Placed, Pod, in_user_namespace, is_windows, placed_containers
+from sekisho.pods import Container, ContainerRef, ObjectMeta, Pod, container_refs, in_user_namespace, is_windows
 from sekisho.policies import Default
 
 ANNOTATION: Final = "sekisho.dev/defaulted"
-MOST_ANNOTATIONS: Final = 256 * 1024
-"""Bytes of all annotations of one object; the API server refuses more."""
+MAX_ANNOTATIONS: Final = 256 * 1024
+"""Bytes of all annotations of one object; the API server rejects more."""
 
 _INHERITED = frozenset({"runAsNonRoot", "runAsUser", "runAsGroup", "seccompProfile"})
 """Fields of the pod's securityContext that hold for every container which does not set its own."""
@@ -86,7 +86,7 @@ def fill(pod: Pod, defaults: Sequence[Default], only: frozenset[str] | None = No
     if not defaults:
         return Filled()
     filler = _Filler()
-    containers = placed_containers(pod.spec)
+    containers = container_refs(pod.spec)
     if only is not None:
         containers = [placed for placed in containers if placed.container.name in only]
     if is_windows(pod.spec):
@@ -102,7 +102,7 @@ def fill(pod: Pod, defaults: Sequence[Default], only: frozenset[str] | None = No
 
 
 def _fill_pod(
-    filler: _Filler, pod: Pod, defaults: Sequence[Default], containers: Sequence[Placed], *, may_change_pod: bool
+    filler: _Filler, pod: Pod, defaults: Sequence[Default], containers: Sequence[ContainerRef], *, may_change_pod: bool
 ) -> list[Default]:
     """Fill the pod's own fields. Gives what is left for each container: its own defaults, but for those that the pod
     answers now, and the inherited ones of the pod that do not fit it as a whole."""
@@ -131,7 +131,7 @@ def _fill_pod(
     return left + [default for default in down if default.key not in taken]
 
 
-def _fill_container(filler: _Filler, pod: Pod, placed: Placed, defaults: Sequence[Default]) -> None:
+def _fill_container(filler: _Filler, pod: Pod, placed: ContainerRef, defaults: Sequence[Default]) -> None:
     container = placed.container
     wanted = [
         default for default in defaults if _value(container, default.key) is None and _suits(pod, container, default)
@@ -143,7 +143,7 @@ def _fill_container(filler: _Filler, pod: Pod, placed: Placed, defaults: Sequenc
                 _drop_more(filler, placed, default)
 
 
-def _drop_more(filler: _Filler, placed: Placed, default: Default) -> None:
+def _drop_more(filler: _Filler, placed: ContainerRef, default: Default) -> None:
     """`capabilities.drop` is a set: what the container drops already stays, the default's are added."""
     context = placed.container.security_context
     capabilities = context.capabilities if context is not None else None
@@ -203,7 +203,7 @@ def _annotate(filler: _Filler, metadata: ObjectMeta) -> None:
         told[policy] = [*(f for f in told.get(policy, ()) if f not in fields), *fields]
     text = msgspec.json.encode(told, order="sorted").decode()
     others = sum(len(k.encode()) + len(v.encode()) for k, v in (annotations or {}).items() if k != ANNOTATION)
-    if others + len(ANNOTATION) + len(text.encode()) > MOST_ANNOTATIONS:
+    if others + len(ANNOTATION) + len(text.encode()) > MAX_ANNOTATIONS:
         return
     if annotations is None:
         filler.add("/metadata/annotations", {ANNOTATION: text})

@@ -14,15 +14,15 @@ from sekisho.findings import render_path, words
 from sekisho.policies import Enforcement
 
 _VERBS: Final = {
-    Enforcement.DENY: ("refuses", "refuse"),
+    Enforcement.DENY: ("denies", "deny"),
     Enforcement.WARN: ("warns about", "warn about"),
     Enforcement.AUDIT: ("audits", "audit"),
 }
-MOST_LINES: Final = 20
-LONGEST_MESSAGE: Final = 8 * 1024
-MOST_CAUSES: Final = 100
-LONGEST_WARNING: Final = 440
-MOST_WARNINGS: Final = 8
+MAX_LINES: Final = 20
+MAX_MESSAGE_LENGTH: Final = 8 * 1024
+MAX_CAUSES: Final = 100
+MAX_WARNING_LENGTH: Final = 440
+MAX_WARNINGS: Final = 8
 """The API server passes warnings on whole as long as a request's are not longer than 4,096 characters together."""
 
 
@@ -35,7 +35,7 @@ def denial_message(violations: Sequence[Violation]) -> str:
 
 
 def warning_lines(violations: Sequence[Violation], prefix: str = "") -> tuple[str, ...]:
-    """Warnings, a line a problem, what pods are refused for first, capped to what the API server passes on."""
+    """Warnings, a line a problem, what pods are denied for first, capped to what the API server passes on."""
     lines = _lines(sorted(violations, key=lambda violation: violation.on_pods != Enforcement.DENY))
     return capped_warnings([prefix + line for line in lines], prefix, "more problems")
 
@@ -43,7 +43,8 @@ def warning_lines(violations: Sequence[Violation], prefix: str = "") -> tuple[st
 def capped_warnings(lines: Sequence[str], prefix: str = "", rest: str = "more") -> tuple[str, ...]:
     """Lines, capped in number and length to what the API server passes on; how many are left out stands last."""
     shown = [
-        line if len(line) <= LONGEST_WARNING else line[: LONGEST_WARNING - 1] + "…" for line in lines[:MOST_WARNINGS]
+        line if len(line) <= MAX_WARNING_LENGTH else line[: MAX_WARNING_LENGTH - 1] + "…"
+        for line in lines[:MAX_WARNINGS]
     ]
     if len(lines) > len(shown):
         shown.append(f"{prefix}{len(lines) - len(shown)} {rest}; `sekisho check` lists them all")
@@ -51,10 +52,10 @@ def capped_warnings(lines: Sequence[str], prefix: str = "", rest: str = "more") 
 
 
 def _capped(lines: Sequence[str]) -> str:
-    text = "\n".join(lines[:MOST_LINES])
-    left = len(lines) - MOST_LINES
-    if len(text) > LONGEST_MESSAGE:
-        text = text[: LONGEST_MESSAGE - 1] + "…"
+    text = "\n".join(lines[:MAX_LINES])
+    left = len(lines) - MAX_LINES
+    if len(text) > MAX_MESSAGE_LENGTH:
+        text = text[: MAX_MESSAGE_LENGTH - 1] + "…"
     return text if left <= 0 else f"{text}\n{left} more; `sekisho check` lists them all"
 
 

@@ -1,6 +1,6 @@
 """Policies and waivers under review, when they are applied: what the API server's schema cannot tell.
 
-A policy is judged by itself: that another one is broken is no reason to refuse it. What an update leaves as it was
+A policy is judged by itself: that another one is broken is no reason to deny it. What an update leaves as it was
 passes, whatever it says, so that labels and finalizers can be changed at any time.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from sekisho.admission.denial import MOST_CAUSES, capped_warnings
+from sekisho.admission.denial import MAX_CAUSES, capped_warnings
 from sekisho.admission.review import API_VERSION, KIND, GroupVersionKind, MalformedReviewError, UserInfo
 from sekisho.admission.waivers import moment
 from sekisho.findings import render_path
@@ -23,7 +23,7 @@ from sekisho.policies.loading import verify
 from sekisho.policies.schemas import unknown_fields
 from sekisho.policies.types import GROUP
 
-LONGEST_MESSAGE: Final = 8 * 1024
+MAX_MESSAGE_LENGTH: Final = 8 * 1024
 
 
 class PolicyReview(Struct, frozen=True, rename="camel"):
@@ -75,12 +75,12 @@ def review_policy(review: PolicyReview, policies: PolicySet, now: datetime, long
     resource = RESOURCES.get(review.kind.kind)
     if resource is None or review.kind.group != GROUP:
         kind = ".".join(part for part in (review.kind.kind, review.kind.group) if part)[:120]
-        return refuse_policy(review, Problem("", f"Sekisho reviews its own kinds here, and was sent {kind or 'none'}"))
+        return deny_policy(review, Problem("", f"Sekisho reviews its own kinds here, and was sent {kind or 'none'}"))
     try:
         old, new = _spec(review.old_object), _spec(review.object)
         if review.operation == "UPDATE" and old == new:
             return _allow(review)
-        _refuse_unknown_fields(review.object, resource.name)
+        _deny_unknown_fields(review.object, resource.name)
         policy: Policy = decode(bytes(review.object), resource.kind)
         verify(policy)
         problems = tuple(_expiry(policy, old, new, now, longest)) if isinstance(policy, PolicyWaiver) else ()
@@ -88,24 +88,24 @@ def review_policy(review: PolicyReview, policies: PolicySet, now: datetime, long
         problems = error.problems
     except RecursionError:
         problems = (Problem("", "is nested too deeply"),)
-    return refuse_policy(review, *problems) if problems else _allow(review, advice(policy, policies))
+    return deny_policy(review, *problems) if problems else _allow(review, advice(policy, policies))
 
 
-def refuse_policy(review: PolicyReview, *problems: Problem) -> PolicyOutcome:
-    """The refusal of a policy, with all that is wrong with it."""
+def deny_policy(review: PolicyReview, *problems: Problem) -> PolicyOutcome:
+    """The denial of a policy, with all that is wrong with it."""
     name = review.name or ""
     status = {
         "status": "Failure",
         "code": 422,
         "reason": "Invalid",
-        "message": "; ".join(map(str, problems))[:LONGEST_MESSAGE],
+        "message": "; ".join(map(str, problems))[:MAX_MESSAGE_LENGTH],
         "details": {
             "name": name,
             "group": review.kind.group,
             "kind": review.kind.kind,
             "causes": [
                 {"reason": "FieldValueInvalid", "field": problem.where, "message": problem.message}
-                for problem in problems[:MOST_CAUSES]
+                for problem in problems[:MAX_CAUSES]
             ],
         },
     }
@@ -134,9 +134,9 @@ def _spec(raw: msgspec.Raw) -> dict[str, Any]:
     return found.spec if found is not None else {}
 
 
-def _refuse_unknown_fields(raw: msgspec.Raw, kind: str) -> None:
+def _deny_unknown_fields(raw: msgspec.Raw, kind: str) -> None:
     """Raise PolicyError for them, a hundred at most; whatever else is wrong, the schema or the decoding tells."""
-    found = tuple(islice(unknown_fields(msgspec.json.decode(raw), kind), MOST_CAUSES))
+    found = tuple(islice(unknown_fields(msgspec.json.decode(raw), kind), MAX_CAUSES))
     if found:
         raise PolicyError(*(Problem(render_path(path), message) for path, message in found))
 

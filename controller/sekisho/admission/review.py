@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from sekisho.admission import wire
-from sekisho.admission.duplicates import refuse_duplicates
+from sekisho.admission.duplicates import deny_duplicates
 from sekisho.pods import POD_TEMPLATES, ObjectMeta, Pod, Workload, pod_template
 
 API_VERSION: Final = "admission.k8s.io/v1"
@@ -177,7 +177,7 @@ def _decode_any(body: bytes) -> Review:
     if not _is_review(envelope):
         raise MalformedReviewError(f"expected kind {KIND} of {API_VERSION}, found another kind or version")
     try:
-        refuse_duplicates(body)
+        deny_duplicates(body)
     except (ValueError, RecursionError) as error:
         # Not even the operation is certain then, so none is left that would pass without being judged.
         return structs.replace(envelope.request, operation="", defect=_reason_of(error))

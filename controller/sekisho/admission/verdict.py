@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from sekisho.admission.defaults import fill, with_operations
 from sekisho.findings import Finding
-from sekisho.pods import Pod, placed_containers
+from sekisho.pods import Pod, container_refs
 from sekisho.policies import Default, Enforcement, Step
 
 
@@ -28,13 +28,13 @@ def judge(pod: Pod, steps: Sequence[Step], old: Pod | None = None) -> list[Viola
     With `old`, the pod before an update, only what it did not violate already: a pod that was admitted under older
     policies can still be edited and finished, and gains nothing new.
     """
-    containers = placed_containers(pod.spec)
+    containers = container_refs(pod.spec)
     violations: list[Violation] = []
     for step in steps:
         findings = step.check(pod, containers)
         if findings:
             if old is not None:
-                known = {finding.identity for finding in step.check(old, placed_containers(old.spec))}
+                known = {finding.identity for finding in step.check(old, container_refs(old.spec))}
                 findings = [finding for finding in findings if finding.identity not in known]
             violations += [
                 Violation(asked.policies, asked.enforcement, finding, asked.on_pods)
@@ -48,8 +48,8 @@ def judge_template(
     template: Pod, steps: Sequence[Step], defaults: Sequence[Default], old: Pod | None = None
 ) -> list[Violation]:
     """The violations of the pods that a template makes: with the defaults filled in, as they will be."""
-    return judge(_dressed(template, defaults), steps, None if old is None else _dressed(old, defaults))
+    return judge(_with_defaults(template, defaults), steps, None if old is None else _with_defaults(old, defaults))
 
 
-def _dressed(template: Pod, defaults: Sequence[Default]) -> Pod:
+def _with_defaults(template: Pod, defaults: Sequence[Default]) -> Pod:
     return with_operations(template, fill(template, defaults).operations)

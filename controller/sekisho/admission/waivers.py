@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from sekisho.admission.verdict import Violation, judge
 from sekisho.findings import Finding
-from sekisho.pods import Container, Pod, placed_containers
+from sekisho.pods import Container, Pod, container_refs
 from sekisho.policies import CompiledWaiver, Enforcement, PolicySet, Step
 
 Clock = Callable[[], datetime]
@@ -26,7 +26,7 @@ class Waived(Struct, frozen=True, gc=False):
     reason: str
 
 
-def lift(
+def apply_waivers(
     violations: Sequence[Violation], pod: Pod, namespace: str, policies: PolicySet, now: datetime
 ) -> tuple[list[Violation], tuple[Waived, ...]]:
     """The violations that stay, and what was lifted.
@@ -70,7 +70,7 @@ def _waiver_of(
     return None
 
 
-def escaping(
+def revoked_exemptions(
     violations: Sequence[Violation], pod: Pod, old: Pod, steps: Sequence[Step], namespace: str, policies: PolicySet
 ) -> list[Violation]:
     """The violations that an update would carry out of a waiver: the old pod had them for the image that it ran.
@@ -78,10 +78,10 @@ def escaping(
     An update is excused for what the pod violated before. A waiver for an image, expired or not, is no such excuse for
     another image in its place.
     """
-    before = {placed.container.name: placed.container for placed in placed_containers(old.spec)}
+    before = {placed.container.name: placed.container for placed in container_refs(old.spec)}
     changed = {
         placed.container.name
-        for placed in placed_containers(pod.spec)
+        for placed in container_refs(pod.spec)
         if placed.container.name in before and before[placed.container.name].image != placed.container.image
     }
     if not changed:
@@ -132,4 +132,4 @@ def _container(finding: Finding, pod: Pod) -> Container | None:
     if finding.container is None:
         return None
     at = finding.path[:3]
-    return next((placed.container for placed in placed_containers(pod.spec) if placed.path == at), None)
+    return next((placed.container for placed in container_refs(pod.spec) if placed.path == at), None)

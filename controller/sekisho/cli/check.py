@@ -50,7 +50,7 @@ def check(
     """Check manifests against policies, as the webhook would.
 
     PATH is a file or a folder of YAML or JSON manifests; - reads them from standard input, for instance from `helm
-    template`. The exit code is 0 when every pod would be admitted, 1 when some would be refused, 2 for bad input.
+    template`. The exit code is 0 when every pod would be admitted, 1 when some would be denied, 2 for bad input.
     """
     chosen = options.chosen_policies(policy_paths, standard)
     policies = [compile_policy(policy) for policy in chosen if not isinstance(policy, PolicyWaiver)]
@@ -63,7 +63,7 @@ def check(
     _tell_notes(checks.checked, policies, namespaces)
     if output not in ("text", "github"):
         click.echo(wording.summary(checks), err=True)
-    sys.exit(2 if checks.problems else 1 if any(checked.is_refused for checked in checks.checked) else 0)
+    sys.exit(2 if checks.problems else 1 if any(checked.is_denied for checked in checks.checked) else 0)
 
 
 def _check(sources: Sources, checker: Checker, jobs: int) -> Checks:

@@ -1,4 +1,4 @@
-"""`sekisho denials`: what was refused in a cluster, by whose fault, how often, and what would pass."""
+"""`sekisho denials`: what was denied in a cluster, by whose fault, how often, and what would pass."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from msgspec import Struct
 from sekisho.cli.reports.wording import printable
 from sekisho.cli.terminal import write
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable, ConfigError
-from sekisho.cluster.denials import SELECTOR, Denial, denials_of, kinds_called, list_denials
+from sekisho.cluster.denial_history import SELECTOR, Denial, denials_of, kinds_called, list_denials
 from sekisho.cluster.events import Event, decode_event, events_path
 from sekisho.cluster.names import is_label
 from sekisho.cluster.reflector import Reflector
@@ -69,7 +69,7 @@ def denials(
     output: str,
     kubeconfig: Path | None,
 ) -> None:
-    """Show what was refused in the cluster, the latest last.
+    """Show what was denied in the cluster, the latest last.
 
     Reads the Events that the webhook writes, which a cluster keeps for an hour after the last repeat. An owner is what
     the pods belong to: a Deployment, a CronJob, the pod itself where it belongs to nothing.

@@ -32,7 +32,7 @@ def fix(
     """Write manifests with the policies' defaults filled in, as the mutating webhook fills them in.
 
     PATH is a file or a folder of YAML or JSON manifests; - reads them from standard input. Documents in which nothing
-    changes are written as they are. What is still refused is named on standard error, and the exit code is 1 then.
+    changes are written as they are. What is still denied is named on standard error, and the exit code is 1 then.
     """
     policies = PolicySet.of(options.chosen_policies(policy_paths, standard))
     sources = read_sources(paths, options.standard_input())
@@ -46,7 +46,7 @@ def fix(
         write(f"{paragraph(checked)}\n", sys.stderr)
     problems = [*sources.problems, *(problem for each in fixed for problem in each.problems)]
     options.tell(problems)
-    sys.exit(2 if problems else 1 if any(checked.is_refused for checked in left) else 0)
+    sys.exit(2 if problems else 1 if any(checked.is_denied for checked in left) else 0)
 
 
 def _stream(texts: Iterable[str]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from sekisho.cli import options
 from sekisho.manifests import Namespaces
 from sekisho.policies import PolicySet
 
-LARGEST_REVIEW: Final = 8 << 20
+MAX_REVIEW_BYTES: Final = 8 << 20
 """Bytes of a line, as many as the webhook takes in a body."""
 
 
@@ -50,7 +50,7 @@ def _answer(asked: Review, policies: PolicySet, namespaces: Namespaces, mutates:
         labels = None
         if policies.needs_labels and asked.operation in ("CREATE", "UPDATE"):
             if not asked.namespace or asked.namespace not in namespaces:
-                return admission.refuse(asked, "the labels of its namespace are not known: give --namespace-labels")
+                return admission.deny(asked, "the labels of its namespace are not known: give --namespace-labels")
             labels = namespaces.labels(asked.namespace)
         if mutates:
             return admission.mutate(asked, policies, labels)
@@ -58,14 +58,14 @@ def _answer(asked: Review, policies: PolicySet, namespaces: Namespaces, mutates:
     except Exception as error:
         incident = secrets.token_hex(4)
         click.echo(f"error: internal error {incident}: {type(error).__name__}: {error}", err=True)
-        return admission.refuse(asked, f"internal error {incident}")
+        return admission.deny(asked, f"internal error {incident}")
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:
     """The lines that are not empty. Of one beyond the bound, what is too much is left out, so that it is no review."""
-    while line := stream.readline(LARGEST_REVIEW + 1):
-        if len(line) > LARGEST_REVIEW and not line.endswith(b"\n"):
-            while stream.readline(LARGEST_REVIEW)[-1:] not in (b"\n", b""):
+    while line := stream.readline(MAX_REVIEW_BYTES + 1):
+        if len(line) > MAX_REVIEW_BYTES and not line.endswith(b"\n"):
+            while stream.readline(MAX_REVIEW_BYTES)[-1:] not in (b"\n", b""):
                 pass
             yield b"longer than any review"
         elif line.strip():

@@ -11,9 +11,9 @@ from sekisho.cli import processes
 from sekisho.cli.processes import FILE, PORT, option
 from sekisho.cluster.events import Reason
 from sekisho.cluster.logs import configure
-from sekisho.webhook.denials import REASONS
 from sekisho.webhook.options import Options, StartError
 from sekisho.webhook.process import StoppedError, run
+from sekisho.webhook.reporting import REASONS
 
 
 def reasons(given: str) -> frozenset[Reason]:

@@ -52,7 +52,7 @@ class ApiError(Exception):
 
 
 class ApiUnavailable(Exception):  # noqa: N818 - a condition, not a mistake
-    """The API server could not be reached or broke off: refused, timed out, TLS failure, answer too large."""
+    """The API server could not be reached or broke off: denied, timed out, TLS failure, answer too large."""
 
 
 class _Status(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from sekisho.admission import Review
 from sekisho.cluster.lease import micro_time
-from sekisho.cluster.names import LONGEST_SUBDOMAIN, is_label, is_subdomain
+from sekisho.cluster.names import MAX_SUBDOMAIN_LENGTH, is_label, is_subdomain
 from sekisho.cluster.owners import ObjectReference, controller_of
 
 CONTROLLER: Final = "sekisho.dev/webhook"
@@ -25,12 +25,12 @@ POLICIES_ANNOTATION: Final = "sekisho.dev/policies"
 CONTROLS_ANNOTATION: Final = "sekisho.dev/controls"
 FIXES_ANNOTATION: Final = "sekisho.dev/fixes"
 
-LONGEST_NOTE: Final = 1024
-"""Bytes; the API server refuses more, and instances of more than 128 characters."""
-LONGEST_INSTANCE: Final = 128
-MOST_NAMES: Final = 30
-MOST_FIXES: Final = 5
-LONGEST_FIX: Final = 300
+MAX_NOTE_LENGTH: Final = 1024
+"""Bytes; the API server rejects more, and instances of more than 128 characters."""
+MAX_INSTANCE_LENGTH: Final = 128
+MAX_NAMES: Final = 30
+MAX_FIXES: Final = 5
+MAX_FIX_LENGTH: Final = 300
 
 
 class Reason(StrEnum):
@@ -111,19 +111,19 @@ def statement(
     return Statement(
         reason,
         note_of(message),
-        tuple(dict.fromkeys(policies))[:MOST_NAMES],
-        tuple(dict.fromkeys(controls))[:MOST_NAMES],
-        tuple(fix if len(fix) <= LONGEST_FIX else f"{fix[: LONGEST_FIX - 1]}…" for fix in dict.fromkeys(fixes))[
-            :MOST_FIXES
+        tuple(dict.fromkeys(policies))[:MAX_NAMES],
+        tuple(dict.fromkeys(controls))[:MAX_NAMES],
+        tuple(fix if len(fix) <= MAX_FIX_LENGTH else f"{fix[: MAX_FIX_LENGTH - 1]}…" for fix in dict.fromkeys(fixes))[
+            :MAX_FIXES
         ],
     )
 
 
 def note_of(message: str) -> str:
     """The message, cut to what an Event holds: after a whole line, or else a whole sentence."""
-    if len(message.encode()) <= LONGEST_NOTE:
+    if len(message.encode()) <= MAX_NOTE_LENGTH:
         return message
-    cut = message.encode()[: LONGEST_NOTE - 4].decode(errors="ignore")
+    cut = message.encode()[: MAX_NOTE_LENGTH - 4].decode(errors="ignore")
     for end in ("\n", ". "):
         head, found, _ = cut.rpartition(end)
         if found:
@@ -135,7 +135,7 @@ def occurrence_of(review: Review, said: Statement, observed: datetime) -> Occurr
     """What to record of a review; None for a dry run, and outside of namespaces.
 
     A new pod with a generated name goes by the prefix of that name, which is what its user wrote: there is no such pod
-    where it was refused, and the next try has another name.
+    where it was denied, and the next try has another name.
     """
     if review.dry_run or not review.namespace or not is_label(review.namespace):
         return None
@@ -143,9 +143,9 @@ def occurrence_of(review: Review, said: Statement, observed: datetime) -> Occurr
     is_named = bool(review.name or meta.name) and not (review.operation == "CREATE" and meta.generate_name)
     name = (review.name or meta.name if is_named else meta.generate_name) or kind.kind.lower()
     subject = ObjectReference(
-        api_version=(f"{kind.group}/{kind.version}" if kind.group else kind.version)[:LONGEST_SUBDOMAIN],
-        kind=kind.kind[:LONGEST_SUBDOMAIN],
-        name=name[:LONGEST_SUBDOMAIN],
+        api_version=(f"{kind.group}/{kind.version}" if kind.group else kind.version)[:MAX_SUBDOMAIN_LENGTH],
+        kind=kind.kind[:MAX_SUBDOMAIN_LENGTH],
+        name=name[:MAX_SUBDOMAIN_LENGTH],
         namespace=review.namespace,
     )
     owner = controller_of(meta.owner_references, subject.namespace)
@@ -158,7 +158,7 @@ def event_of(occurrence: Occurrence, top: ObjectReference, instance: str) -> Eve
     The same occurrence has the same name: one that is written twice, for the first answer was lost, is there once.
     """
     said, observed = occurrence.statement, micro_time(occurrence.observed)
-    prefix = top.name[: LONGEST_SUBDOMAIN - 17].rstrip("-.")
+    prefix = top.name[: MAX_SUBDOMAIN_LENGTH - 17].rstrip("-.")
     suffix = hashlib.blake2s(f"{top} {observed} {instance} {said}".encode(), digest_size=8).hexdigest()
     annotations = {
         POLICIES_ANNOTATION: ",".join(said.policies),
@@ -177,7 +177,7 @@ def event_of(occurrence: Occurrence, top: ObjectReference, instance: str) -> Eve
         reason=said.reason.value,
         action="Admit",
         reporting_controller=CONTROLLER,
-        reporting_instance=instance[:LONGEST_INSTANCE],
+        reporting_instance=instance[:MAX_INSTANCE_LENGTH],
         regarding=top,
         related=occurrence.related if occurrence.related != top else None,
         note=said.note,

@@ -19,7 +19,7 @@ LEVELS = ("debug", "info", "warning", "error")
 BURST, PER_SECOND = 500.0, 100.0
 """What one logger may write at once, and in the long run: a storm of denials fills no disk."""
 
-MOST_WAITING = 5000
+MAX_WAITING = 5000
 """Lines that are not written yet; past it, lines are left out."""
 FLUSH_SECONDS = 2.0
 """The time that what is left has to be written when the process ends."""
@@ -121,7 +121,7 @@ def configure(level: str) -> None:
         timestamp="time",
         reserved_attrs=[*RESERVED_ATTRS, *_KOPF_INTERNALS],
     )
-    handler = _Aside(Queue(MOST_WAITING))
+    handler = _Aside(Queue(MAX_WAITING))
     handler.addFilter(throttle)
     _Writer(handler.queue, formatter).start()
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

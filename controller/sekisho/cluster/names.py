@@ -5,7 +5,7 @@ Source: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
 
 import re
 
-LONGEST_SUBDOMAIN = 253
+MAX_SUBDOMAIN_LENGTH = 253
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -18,4 +18,4 @@ def is_label(name: str) -> bool:
 
 def is_subdomain(name: str) -> bool:
     """Whether it can be the name of most other objects."""
-    return len(name) <= LONGEST_SUBDOMAIN and _SUBDOMAIN.fullmatch(name) is not None
+    return len(name) <= MAX_SUBDOMAIN_LENGTH and _SUBDOMAIN.fullmatch(name) is not None

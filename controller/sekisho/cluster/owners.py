@@ -1,4 +1,4 @@
-"""Owners: from an object that was refused to the object that its user knows.
+"""Owners: from an object that was denied to the object that its user knows.
 
 A user makes a Deployment or a CronJob; controllers make the ReplicaSet or the Job from it, and the pod from that. Only
 those two are looked up; any other controller (a StatefulSet, a custom kind) is taken from the reference itself.
@@ -17,8 +17,8 @@ from sekisho.cluster.rates import TokenBucket
 from sekisho.cluster.single_flight import SingleFlight
 from sekisho.pods import OwnerReference
 
-MOST_KEPT = 4096
-_MOST_STEPS = 4
+MAX_KEPT = 4096
+_MAX_STEPS = 4
 _BURST = 10
 
 _LOOKED_UP = {
@@ -72,7 +72,7 @@ class Owners:
         It ends earlier where an object is gone, or is not the one that was referred to: anybody can write an owner
         reference. Raises ApiUnavailable, ApiError.
         """
-        for _ in range(_MOST_STEPS):
+        for _ in range(_MAX_STEPS):
             above = await self._above(owner)
             if above is None:
                 break
@@ -101,6 +101,6 @@ class Owners:
             return None
         above = controller_of(meta.owner_references, owner.namespace) if owner.uid == meta.uid else None
         self._known[owner] = above
-        if len(self._known) > MOST_KEPT:
+        if len(self._known) > MAX_KEPT:
             self._known.popitem(last=False)
         return above

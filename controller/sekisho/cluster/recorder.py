@@ -28,9 +28,9 @@ from sekisho.cluster.work_queue import WorkQueue
 
 logger = logging.getLogger(__name__)
 
-MOST_ENTRIES = 2048
+MAX_ENTRIES = 2048
 """Entries whose owner is not known yet."""
-MOST_SERIES = 4096
+MAX_SERIES = 4096
 SERIES_SECONDS = 3600.0
 """It counts as a repeat for as long as the API server keeps an Event (--event-ttl) after its last one."""
 WRITE_SECONDS = (15.0, 120.0)
@@ -38,13 +38,13 @@ WRITE_SECONDS = (15.0, 120.0)
 LOOK_UP_SECONDS = (1.0, 8.0)
 """How long a worker waits for an owner at first, and at most in later tries; the look-up itself goes on meanwhile."""
 FLUSH_SECONDS = 3.0
-MOST_REFUSALS = 5
+MAX_DENIALS = 5
 """Tries that may be forbidden: an API server that has just started knows no permissions yet."""
 _WORKERS = 8
 _OWNER_BURST, _OWNER_PER_SECOND = 10, 1 / 60
-_FIRST_BACKOFF, _MOST_BACKOFF = 0.25, 15.0
+_FIRST_BACKOFF, _MAX_BACKOFF = 0.25, 15.0
 
-DROPPED: Final = ("queue", "owner_rate", "refused", "stopped", "error")
+DROPPED: Final = ("queue", "owner_rate", "denied", "stopped", "error")
 """Why something is told by no Event: no room; too many different Events of one owner; the API server wants none of
 it; the process ended; a defect."""
 
@@ -120,7 +120,7 @@ class EventRecorder:
         if entry is not None:
             entry.count += 1
             entry.observed = occurrence.observed
-        elif len(self._entries) < MOST_ENTRIES:
+        elif len(self._entries) < MAX_ENTRIES:
             self._entries[key] = _Entry(occurrence, occurrence.observed)
             self._arrivals.put(key)
         else:
@@ -169,7 +169,7 @@ class EventRecorder:
                 elif _is_of_namespace(error):
                     held.pop(key)  # nobody is left there to be told
                 else:
-                    self._give_up(held, key, "refused", error)
+                    self._give_up(held, key, "denied", error)
             except Exception as error:  # an Event is never worth the process
                 self._give_up(held, key, "error", error)
             self._progress.set()
@@ -216,7 +216,7 @@ class EventRecorder:
             if self._complaints.take(now):
                 logger.warning("too many different Events of %s %s/%s", key[0].kind, key[0].namespace, key[0].name)
             return None
-        elif len(self._unwritten) + len(self._written) >= MOST_SERIES and not self._forget():
+        elif len(self._unwritten) + len(self._written) >= MAX_SERIES and not self._forget():
             self.dropped["queue"] += entry.count
             return None
         else:
@@ -235,7 +235,7 @@ class EventRecorder:
     def _owner_bucket(self, owner: ObjectReference) -> TokenBucket:
         bucket = self._owner_buckets.pop(owner, None) or TokenBucket(_OWNER_BURST, _OWNER_PER_SECOND)
         self._owner_buckets[owner] = bucket
-        if len(self._owner_buckets) > MOST_SERIES:
+        if len(self._owner_buckets) > MAX_SERIES:
             self._owner_buckets.popitem(last=False)
         return bucket
 
@@ -282,7 +282,7 @@ def _may_succeed(error: Exception, failures: int) -> bool:
     """Whether it is worth another try."""
     if not isinstance(error, ApiError) or error.is_transient:
         return True
-    return error.status in (401, 403) and failures < MOST_REFUSALS and not _is_of_namespace(error)
+    return error.status in (401, 403) and failures < MAX_DENIALS and not _is_of_namespace(error)
 
 
 def _is_of_namespace(error: Exception) -> bool:
@@ -291,5 +291,5 @@ def _is_of_namespace(error: Exception) -> bool:
 
 
 def _backoff(failures: int) -> float:
-    ceiling = min(_FIRST_BACKOFF * 2.0 ** min(failures, 10), _MOST_BACKOFF)
+    ceiling = min(_FIRST_BACKOFF * 2.0 ** min(failures, 10), _MAX_BACKOFF)
     return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - jitter

@@ -30,7 +30,7 @@ WATCH_SECONDS = (45, 75)
 changes that is the one sign of life: bookmarks come only when there is a newer version to tell."""
 STALL_SECONDS = 15.0
 """A watch that is silent for this long past its end is taken for dead."""
-FIRST_BACKOFF, MOST_BACKOFF = 0.25, 15.0
+FIRST_BACKOFF, MAX_BACKOFF = 0.25, 15.0
 
 
 class _ListAgain(Exception):  # noqa: N818 - a condition, not a mistake
@@ -258,5 +258,5 @@ class Reflector(Generic[T]):
 
 def _backoff(failures: int) -> float:
     """Seconds until the next try: after a watch that the server ended in good order, hardly any."""
-    ceiling = min(FIRST_BACKOFF * 2.0 ** min(failures, 10), MOST_BACKOFF) if failures else 0.1
+    ceiling = min(FIRST_BACKOFF * 2.0 ** min(failures, 10), MAX_BACKOFF) if failures else 0.1
     return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - jitter

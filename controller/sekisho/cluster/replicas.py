@@ -33,7 +33,7 @@ COMPONENT = "webhook-replica"
 AUTHORITY_ANNOTATION = f"{GROUP}/serving-certificate-authority"
 UNUSABLE_ANNOTATION = f"{GROUP}/unusable-policies"
 COUNTS_ANNOTATION = f"{GROUP}/last-hour"
-LONGEST_UNUSABLE = 32 << 10
+MAX_UNUSABLE_LENGTH = 32 << 10
 """Bytes; the annotations of an object may have 256 KiB."""
 _MORE = "…"
 
@@ -49,7 +49,7 @@ DEBOUNCE_SECONDS = 0.1
 SETTLE_SECONDS = 3.0
 FORGET_SECONDS = 300.0
 """A Lease that ran out this long ago belongs to no process any more."""
-_MOST_BACKOFF_SECONDS = 10.0
+_MAX_BACKOFF_SECONDS = 10.0
 _WITHDRAW_SECONDS = 2.0
 
 
@@ -176,7 +176,7 @@ class ReplicaReporter:
 
 
 def _backoff(failures: int) -> float:
-    return _spread(min(0.25 * 2 ** min(failures, 8), _MOST_BACKOFF_SECONDS))
+    return _spread(min(0.25 * 2 ** min(failures, 8), _MAX_BACKOFF_SECONDS))
 
 
 def _spread(seconds: float) -> float:
@@ -289,7 +289,7 @@ def _encode_unusable(names: Iterable[str]) -> str:
     size = 0
     for name in sorted(names):
         size += len(name) + 3
-        if size > LONGEST_UNUSABLE:
+        if size > MAX_UNUSABLE_LENGTH:
             told.append(_MORE)
             break
         told.append(name)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from sekisho.controls.control import Check, Control, Level, Parameters, of_container, set_to
 from sekisho.findings import Finding
-from sekisho.pods import Placed, Pod, is_windows
+from sekisho.pods import ContainerRef, Pod, is_windows
 
 _FIELD = ("securityContext", "allowPrivilegeEscalation")
 
@@ -27,11 +27,11 @@ def _check(_parameters: Parameters, minor: int) -> Check:
     return _judge_from_1_25 if minor >= 25 else _judge
 
 
-def _judge_from_1_25(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+def _judge_from_1_25(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     return [] if is_windows(pod.spec) else _judge(pod, containers)
 
 
-def _judge(_pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+def _judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     findings = []
     for placed in containers:
         context = placed.container.security_context

@@ -23,7 +23,7 @@ from sekisho.controls.profiles import (
 )
 from sekisho.findings import Finding, render_value
 from sekisho.globs import glob_matches
-from sekisho.pods import Placed, Pod, annotations_of
+from sekisho.pods import ContainerRef, Pod, annotations_of
 
 _ANNOTATION = "container.apparmor.security.beta.kubernetes.io/"
 
@@ -44,7 +44,7 @@ def _check(parameters: Parameters, _minor: int) -> Check:
     types = tuple(map(str, parameters.allowed_types or CONFINED))
     rules = ProfileRules("appArmorProfile", "app_armor_profile", types, parameters.localhost_profiles)
 
-    def judge(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+    def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         findings = judge_profiles(rules, pod, containers)
         if pod.metadata.annotations:
             findings += _judge_annotations(rules, pod)

@@ -17,7 +17,7 @@ from msgspec import Meta
 from sekisho.controls.control import Check, Control, Level, ParameterError, Parameters, of_container
 from sekisho.findings import Change, Finding, words
 from sekisho.pods import Capabilities as Found
-from sekisho.pods import Placed, Pod, is_windows
+from sekisho.pods import ContainerRef, Pod, is_windows
 from sekisho.spelling import did_you_mean
 
 BASELINE_ADD = (
@@ -122,7 +122,7 @@ def _check(parameters: Parameters, minor: int) -> Check:
     may_add = f"only {words(parameters.allowed_add, 'and')}" if parameters.allowed_add else "nothing"
     spares_windows = minor >= 25 and bool(required_drop)
 
-    def judge(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+    def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         findings: list[Finding] = []
         if spares_windows and is_windows(pod.spec):
             return findings
@@ -141,7 +141,7 @@ def _check(parameters: Parameters, minor: int) -> Check:
 _NONE = Found()
 
 
-def _added(placed: Placed, added: list[str], allowed: frozenset[str], may_add: str) -> list[Finding]:
+def _added(placed: ContainerRef, added: list[str], allowed: frozenset[str], may_add: str) -> list[Finding]:
     return [
         of_container(
             "capabilities",
@@ -157,7 +157,7 @@ def _added(placed: Placed, added: list[str], allowed: frozenset[str], may_add: s
     ]
 
 
-def _not_dropped(placed: Placed, found: Found, required: tuple[str, ...]) -> Finding:
+def _not_dropped(placed: ContainerRef, found: Found, required: tuple[str, ...]) -> Finding:
     missing = [name for name in required if name not in (found.drop or ())]
     listed = ", ".join(f'"{name}"' for name in missing)
     return of_container(

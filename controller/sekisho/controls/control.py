@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, structs
 
 from sekisho.findings import Change, Finding, render_value
-from sekisho.pods import Placed, Pod
+from sekisho.pods import ContainerRef, Pod
 
 Level = Literal["privileged", "baseline", "restricted"]
 
-Check = Callable[[Pod, Sequence[Placed]], list[Finding]]
+Check = Callable[[Pod, Sequence[ContainerRef]], list[Finding]]
 """Judges one pod, given with its containers in order; gives the findings, an empty list when the pod passes."""
 
 
@@ -56,7 +56,7 @@ class Control(Struct, frozen=True):
     """One control.
 
     name: as in policies, findings and metrics.
-    reason: what a pod that violates it is refused for, in the words of the built-in plugin where it has some.
+    reason: what a pod that violates it is denied for, in the words of the built-in plugin where it has some.
     summary: one sentence for the documentation and the CRD.
     parameters: the type of what a policy may set.
     standard: the parameters that a level of the Pod Security Standards at a minor version (0 for v1.0) implies,
@@ -99,7 +99,7 @@ NEWEST = 37
 """The newest minor version of the Pod Security Standards known here: v1.37."""
 
 
-def inherits_by_update(placed: Placed) -> bool:
+def inherits_by_update(placed: ContainerRef) -> bool:
     """Whether a container's inherited value needs a finding of its own.
 
     An ephemeral container arrives by an update, when the pod's own finding is no longer new and would excuse it.
@@ -109,7 +109,7 @@ def inherits_by_update(placed: Placed) -> bool:
 
 def of_container(
     control: str,
-    placed: Placed,
+    placed: ContainerRef,
     tail: tuple[str | int, ...],
     found: object,
     allowed: str,

@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from sekisho.controls.control import Check, Control, Parameters, opt_in, remove
 from sekisho.findings import Finding, render_value
-from sekisho.pods import Placed, Pod
+from sekisho.pods import ContainerRef, Pod
 
 SOCKETS: Final = (
     "/run/containerd/containerd.sock",
@@ -41,7 +41,7 @@ def _check(parameters: Parameters, _minor: int) -> Check:
     assert isinstance(parameters, CriSockets)  # noqa: S101
     sockets = tuple(map(_normal, (*SOCKETS, *(parameters.further_sockets or ()))))
 
-    def judge(pod: Pod, _containers: Sequence[Placed]) -> list[Finding]:
+    def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
         return [
             Finding(
                 control="criSockets",

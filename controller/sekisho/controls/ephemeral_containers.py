@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from sekisho.controls.control import Check, Control, Parameters, of_container, opt_in
 from sekisho.findings import Finding
-from sekisho.pods import Placed, Pod
+from sekisho.pods import ContainerRef, Pod
 
 
 class EphemeralContainers(Parameters, frozen=True):
@@ -20,7 +20,7 @@ def _check(_parameters: Parameters, _minor: int) -> Check:
     return _judge
 
 
-def _judge(_pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+def _judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     return [
         of_container("ephemeralContainers", placed, ("name",), placed.container.name, "none", "debug a copy of the pod")
         for placed in containers

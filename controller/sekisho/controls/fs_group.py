@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from sekisho.controls.control import Check, Control, Parameters, opt_in, set_to
 from sekisho.controls.id_ranges import IdRange, Ranges, Rule, allowance
 from sekisho.findings import Finding, render_value
-from sekisho.pods import Placed, Pod
+from sekisho.pods import ContainerRef, Pod
 
 _FIELD = ("spec", "securityContext", "fsGroup")
 _NOT_ROOT = (IdRange(1, 4294967295),)
@@ -28,7 +28,7 @@ def _check(parameters: Parameters, _minor: int) -> Check:
     allowed = allowance(parameters.ranges or _NOT_ROOT, parameters.rule)
     assert allowed is not None  # noqa: S101
 
-    def judge(pod: Pod, _containers: Sequence[Placed]) -> list[Finding]:
+    def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
         context = pod.spec.security_context
         group = None if context is None else context.fs_group
         if allowed.takes(group):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from sekisho.controls.control import Check, Control, Level, Parameters, set_to
 from sekisho.findings import Finding
-from sekisho.pods import Placed, Pod
+from sekisho.pods import ContainerRef, Pod
 
 
 class HostNamespaces(Parameters, frozen=True):
@@ -25,7 +25,7 @@ def _check(_parameters: Parameters, _minor: int) -> Check:
     return _judge
 
 
-def _judge(pod: Pod, _containers: Sequence[Placed]) -> list[Finding]:
+def _judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
     spec = pod.spec
     if not (spec.host_network or spec.host_pid or spec.host_ipc):
         return []

@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 
 from sekisho.controls.control import Check, Control, Level, ParameterError, Parameters, of_container, remove, set_to
 from sekisho.findings import Finding, render_value, words
-from sekisho.pods import Placed, Pod
+from sekisho.pods import ContainerRef, Pod
 
 
 class AllowedHostPath(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -52,14 +52,14 @@ def _check(parameters: Parameters, _minor: int) -> Check:
     folders = parameters.allowed or ()
     allowed = words(["unset", *(f"below {folder.path_prefix}" for folder in folders)])
 
-    def judge(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+    def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         findings = []
         for index, volume in enumerate(pod.spec.volumes or ()):
             if volume.host_path is None:
                 continue
             covering = [folder for folder in folders if folder.covers(volume.host_path.path)]
             if not covering:
-                findings.append(_refused(index, volume.name, volume.host_path.path, allowed))
+                findings.append(_denied(index, volume.name, volume.host_path.path, allowed))
             elif all(folder.read_only for folder in covering):
                 findings += _writable(volume.name, containers)
         return findings
@@ -67,7 +67,7 @@ def _check(parameters: Parameters, _minor: int) -> Check:
     return judge
 
 
-def _refused(index: int, name: str, path: str, allowed: str) -> Finding:
+def _denied(index: int, name: str, path: str, allowed: str) -> Finding:
     field = ("spec", "volumes", index, "hostPath")
     return Finding(
         control="hostPathVolumes",
@@ -80,7 +80,7 @@ def _refused(index: int, name: str, path: str, allowed: str) -> Finding:
     )
 
 
-def _writable(name: str, containers: Sequence[Placed]) -> list[Finding]:
+def _writable(name: str, containers: Sequence[ContainerRef]) -> list[Finding]:
     return [
         of_container(
             "hostPathVolumes",

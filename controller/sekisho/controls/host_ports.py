@@ -23,7 +23,7 @@ from sekisho.controls.control import (
     remove,
 )
 from sekisho.findings import Finding, words
-from sekisho.pods import Placed, Pod
+from sekisho.pods import ContainerRef, Pod
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 
@@ -59,7 +59,7 @@ def _check(parameters: Parameters, _minor: int) -> Check:
             raise ParameterError(f"allowed[{index}]", f"min {ports.min} is above max {ports.max}")
     allowed = words(["unset", *(f"{r.min} to {r.max}" for r in ranges)])
 
-    def judge(_pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+    def judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         findings = []
         for placed in containers:
             for index, port in enumerate(placed.container.ports or ()):

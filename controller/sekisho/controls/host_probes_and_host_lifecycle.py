@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from sekisho.controls.control import Check, Control, Level, Parameters, of_container, remove
 from sekisho.findings import Finding
-from sekisho.pods import Container, Handler, Placed, Pod
+from sekisho.pods import Container, ContainerRef, Handler, Pod
 
 
 class HostProbesAndHostLifecycle(Parameters, frozen=True):
@@ -26,7 +26,7 @@ def _check(_parameters: Parameters, _minor: int) -> Check:
     return _judge
 
 
-def _judge(_pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+def _judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     return [
         of_container(
             "hostProbesAndHostLifecycle",

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from sekisho.controls.control import MIN_ABOVE_MAX, Check, ParameterError, cel, inherits_by_update, of_container, set_to
 from sekisho.findings import Finding, render_value, words
-from sekisho.pods import Placed, Pod
+from sekisho.pods import ContainerRef, Pod
 
 Id = Annotated[int, Meta(ge=0, le=4294967295)]
 
@@ -75,7 +75,7 @@ def id_check(key: str, attribute: str, allowed: IdAllowance) -> Check:
     pod_field = ("spec", *field)
     fix = f"set it to an allowed id, such as {allowed.first}"
 
-    def judge(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+    def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         pod_context = pod.spec.security_context
         pod_id = None if pod_context is None else getattr(pod_context, attribute)
         pod_is_good = pod_id is None or allowed.takes(pod_id)
@@ -87,10 +87,10 @@ def id_check(key: str, attribute: str, allowed: IdAllowance) -> Check:
             context = placed.container.security_context
             own = None if context is None else getattr(context, attribute)
             if own is None:
-                refused = not allowed.takes(None) if pod_id is None else not pod_is_good and inherits_by_update(placed)
+                denied = not allowed.takes(None) if pod_id is None else not pod_is_good and inherits_by_update(placed)
             else:
-                refused = not allowed.takes(own)
-            if refused:
+                denied = not allowed.takes(own)
+            if denied:
                 change = set_to(placed.path + field, allowed.first)
                 findings.append(of_container(key, placed, field, own, allowed.allowed, fix, change))
         return findings

@@ -17,12 +17,12 @@ from msgspec import Meta
 from sekisho.controls.control import Check, Control, ParameterError, Parameters, of_container, opt_in
 from sekisho.findings import Finding, words
 from sekisho.images import ImageError, Reference, RegistryPattern, parse, parse_pattern
-from sekisho.images.registries import LONGEST_PATTERN
-from sekisho.pods import Placed, Pod
+from sekisho.images.registries import MAX_PATTERN_LENGTH
+from sekisho.pods import ContainerRef, Pod
 
 _FIELD = ("image",)
 
-Registry = Annotated[str, Meta(min_length=1, max_length=LONGEST_PATTERN)]
+Registry = Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN_LENGTH)]
 Tag = Annotated[str, Meta(pattern="^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
 Fault = tuple[str, str]
 """What is allowed instead, and the fix."""
@@ -85,7 +85,7 @@ def _check(parameters: Parameters, _minor: int) -> Check:
         )
         return tuple(fault for fault in found if fault is not None)
 
-    def judge(_pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+    def judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         findings = []
         for placed in containers:
             image = placed.container.image or ""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from sekisho.controls.control import Check, Control, Parameters, opt_in, remove
 from sekisho.findings import Finding, render_value
-from sekisho.pods import Placed, Pod
+from sekisho.pods import ContainerRef, Pod
 
 _FIELD = ("spec", "nodeName")
 
@@ -22,7 +22,7 @@ def _check(_parameters: Parameters, _minor: int) -> Check:
     return _judge
 
 
-def _judge(pod: Pod, _containers: Sequence[Placed]) -> list[Finding]:
+def _judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
     if not pod.spec.node_name:
         return []
     fix = "remove it, and use nodeSelector or affinity"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from sekisho.controls.control import Check, Control, Level, Parameters, of_container, set_to
 from sekisho.findings import Finding
-from sekisho.pods import Placed, Pod
+from sekisho.pods import ContainerRef, Pod
 
 _FIELD = ("securityContext", "privileged")
 
@@ -27,7 +27,7 @@ def _check(_parameters: Parameters, _minor: int) -> Check:
     return _judge
 
 
-def _judge(_pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+def _judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     findings = []
     for placed in containers:
         context = placed.container.security_context

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from sekisho.controls.control import Check, Control, Parameters, of_container, opt_in
 from sekisho.findings import Finding
-from sekisho.pods import Placed, Pod
+from sekisho.pods import ContainerRef, Pod
 
 
 class Probe(StrEnum):
@@ -44,7 +44,7 @@ def _check(parameters: Parameters, _minor: int) -> Check:
     assert isinstance(parameters, Probes)  # noqa: S101
     required = parameters.required or (Probe.READINESS,)
 
-    def judge(_pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+    def judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         return [
             of_container("probes", placed, (str(probe),), None, "a probe", "add one that fits the container")
             for placed in containers
@@ -56,7 +56,7 @@ def _check(parameters: Parameters, _minor: int) -> Check:
     return judge
 
 
-def _runs_on(placed: Placed) -> bool:
+def _runs_on(placed: ContainerRef) -> bool:
     where = placed.path[1]
     return where == "containers" or (where == "initContainers" and placed.container.restart_policy == "Always")
 

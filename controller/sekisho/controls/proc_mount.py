@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from sekisho.controls.control import Check, Control, Level, Parameters, of_container, remove
 from sekisho.findings import Finding
-from sekisho.pods import Placed, Pod, in_user_namespace
+from sekisho.pods import ContainerRef, Pod, in_user_namespace
 
 _FIELD = ("securityContext", "procMount")
 
@@ -37,11 +37,11 @@ def _check(parameters: Parameters, _minor: int) -> Check:
     return _judge_outside_user_namespaces if parameters.allowed_in_user_namespace else _judge
 
 
-def _judge_outside_user_namespaces(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+def _judge_outside_user_namespaces(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     return [] if in_user_namespace(pod.spec) else _judge(pod, containers)
 
 
-def _judge(_pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+def _judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     findings = []
     for placed in containers:
         context = placed.container.security_context

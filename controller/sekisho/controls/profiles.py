@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from sekisho.controls.control import ParameterError, inherits_by_update, of_container, set_to
 from sekisho.findings import Finding, render_value, words
 from sekisho.globs import glob_matches
-from sekisho.pods import AppArmorProfile, Placed, Pod, SeccompProfile
+from sekisho.pods import AppArmorProfile, ContainerRef, Pod, SeccompProfile
 
 Profile = SeccompProfile | AppArmorProfile
 
@@ -57,7 +57,7 @@ class ProfileRules(Struct, frozen=True):
         return words([*(() if self.required else ("unset",)), *self.types])
 
 
-def judge_profiles(rules: ProfileRules, pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+def judge_profiles(rules: ProfileRules, pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     """The findings on the pod's profile and on each container's."""
     findings = []
     path = ("spec", "securityContext", rules.key)
@@ -97,7 +97,7 @@ def _fault(rules: ProfileRules, profile: Profile) -> tuple[str, str | None, str]
 
 def _of(
     rules: ProfileRules,
-    placed: Placed,
+    placed: ContainerRef,
     tail: str,
     value: str | None,
     allowed: str,

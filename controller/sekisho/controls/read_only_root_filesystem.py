@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from sekisho.controls.control import Check, Control, Parameters, of_container, opt_in, set_to
 from sekisho.findings import Finding
-from sekisho.pods import Placed, Pod, is_windows
+from sekisho.pods import ContainerRef, Pod, is_windows
 
 _FIELD = ("securityContext", "readOnlyRootFilesystem")
 
@@ -22,7 +22,7 @@ def _check(_parameters: Parameters, _minor: int) -> Check:
     return _judge
 
 
-def _judge(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+def _judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     if is_windows(pod.spec):
         return []
     findings = []

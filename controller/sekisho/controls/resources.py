@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 
 from sekisho.controls.control import Check, Control, ParameterError, Parameters, of_container, opt_in, set_to
 from sekisho.findings import Finding
-from sekisho.pods import Placed, Pod
+from sekisho.pods import ContainerRef, Pod
 from sekisho.quantities import PATTERN, QuantityError, parse_quantity
 
 ResourceName = Annotated[
@@ -68,7 +68,7 @@ def _check(parameters: Parameters, _minor: int) -> Check:
         _Rules("limits", parameters.required_limits or (), tuple(_most("maxLimits", parameters.max_limits or ()))),
     )
 
-    def judge(_pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+    def judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         findings: list[Finding] = []
         for placed in containers:
             if placed.path[1] != "ephemeralContainers":
@@ -81,7 +81,7 @@ def _check(parameters: Parameters, _minor: int) -> Check:
     return judge
 
 
-def _judge(placed: Placed, rule: _Rules, amounts: Amounts) -> Iterator[Finding]:
+def _judge(placed: ContainerRef, rule: _Rules, amounts: Amounts) -> Iterator[Finding]:
     for name in rule.required:
         if amounts.get(name) is None:
             tail = ("resources", rule.key, name)

@@ -3,7 +3,7 @@
 Restricted fields: spec.volumes[*]
 Allowed values: configMap, csi, downwardAPI, emptyDir, ephemeral, image, persistentVolumeClaim, projected, secret,
     or the kinds that the policy lists
-A volume of any other kind, one that is not known here included, is refused.
+A volume of any other kind, one that is not known here included, is denied.
 Level: restricted, from v1.0
 Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted (Volume Types)
 """
@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from sekisho.controls.control import Check, Control, Level, ParameterError, Parameters
 from sekisho.findings import Finding, render_value, words
-from sekisho.pods import VOLUME_KINDS, Placed, Pod, Volume, volume_kinds
+from sekisho.pods import VOLUME_KINDS, ContainerRef, Pod, Volume, volume_kinds
 from sekisho.spelling import did_you_mean
 
 WITHIN_THE_CLUSTER: Final = (
@@ -57,7 +57,7 @@ def _check(parameters: Parameters, _minor: int) -> Check:
     none_set = (None,) * len(kinds)
     allowed = f"a volume of the kind {words(kinds)}" if kinds else "no volume"
 
-    def judge(pod: Pod, _containers: Sequence[Placed]) -> list[Finding]:
+    def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
         volumes = pod.spec.volumes
         if not volumes:
             return []

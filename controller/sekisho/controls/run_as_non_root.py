@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from sekisho.controls.control import Check, Control, Level, Parameters, inherits_by_update, of_container, set_to
 from sekisho.findings import Finding
-from sekisho.pods import Placed, Pod, in_user_namespace
+from sekisho.pods import ContainerRef, Pod, in_user_namespace
 
 _FIELD = ("securityContext", "runAsNonRoot")
 _POD_FIELD = ("spec", *_FIELD)
@@ -30,11 +30,11 @@ def _check(_parameters: Parameters, minor: int) -> Check:
     return _judge_from_1_35 if minor >= 35 else _judge
 
 
-def _judge_from_1_35(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+def _judge_from_1_35(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     return [] if in_user_namespace(pod.spec) else _judge(pod, containers)
 
 
-def _judge(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+def _judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     findings = []
     pod_context = pod.spec.security_context
     pod_says = None if pod_context is None else pod_context.run_as_non_root
@@ -61,7 +61,7 @@ def _judge(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
     return findings
 
 
-def _of(placed: Placed, says: bool | None, fix: str, pod_says: bool | None) -> Finding:
+def _of(placed: ContainerRef, says: bool | None, fix: str, pod_says: bool | None) -> Finding:
     path = _POD_FIELD if says is None and pod_says is None else placed.path + _FIELD
     allowed = "true" if pod_says is not True else "true or unset"
     return of_container("runAsNonRoot", placed, _FIELD, says, allowed, fix, set_to(path, True))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from sekisho.controls.control import Check, Control, Level, Parameters, inherits_by_update, of_container, remove
 from sekisho.controls.id_ranges import Ranges, Rule, allowance, id_check
 from sekisho.findings import Finding
-from sekisho.pods import Placed, Pod, in_user_namespace
+from sekisho.pods import ContainerRef, Pod, in_user_namespace
 
 _FIELD = ("securityContext", "runAsUser")
 _POD_FIELD = ("spec", *_FIELD)
@@ -39,11 +39,11 @@ def _check(parameters: Parameters, minor: int) -> Check:
     return _judge_from_1_35 if minor >= 35 else _judge
 
 
-def _judge_from_1_35(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+def _judge_from_1_35(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     return [] if in_user_namespace(pod.spec) else _judge(pod, containers)
 
 
-def _judge(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+def _judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     findings = []
     pod_context = pod.spec.security_context
     pod_is_root = pod_context is not None and pod_context.run_as_user == 0

@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from sekisho.controls.control import Check, Control, Level, Parameters, inherits_by_update, of_container, remove
 from sekisho.findings import Finding, render_value, words
-from sekisho.pods import Placed, Pod
+from sekisho.pods import ContainerRef, Pod
 from sekisho.pods import SELinuxOptions as Found
 
 _FIELD = ("securityContext", "seLinuxOptions")
@@ -57,7 +57,7 @@ def _check(parameters: Parameters, _minor: int) -> Check:
             found.append(("role", options.role, "unset"))
         return found
 
-    def judge(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+    def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         context = pod.spec.security_context
         pod_faults = faults(context.se_linux_options) if context is not None else []
         findings = [_of_pod(*fault) for fault in pod_faults]
@@ -71,7 +71,7 @@ def _check(parameters: Parameters, _minor: int) -> Check:
                         placed,
                         _FIELD,
                         None,
-                        "set, as the pod's are refused",
+                        "set, as the pod's are denied",
                         "set its type to container_t",
                     )
                 )

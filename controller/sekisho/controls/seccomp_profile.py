@@ -26,7 +26,7 @@ from sekisho.controls.profiles import (
     verify_profiles,
 )
 from sekisho.findings import Finding, render_value
-from sekisho.pods import Placed, Pod, annotations_of, is_windows
+from sekisho.pods import ContainerRef, Pod, annotations_of, is_windows
 
 _POD_ANNOTATION = "seccomp.security.alpha.kubernetes.io/pod"
 _CONTAINER_ANNOTATION = "container.seccomp.security.alpha.kubernetes.io/"
@@ -57,15 +57,15 @@ def _check(parameters: Parameters, minor: int) -> Check:
     rules = ProfileRules("seccompProfile", "seccomp_profile", types, parameters.localhost_profiles, required)
     spares_windows = required and minor >= 25
 
-    def judge(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+    def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         return [] if spares_windows and is_windows(pod.spec) else judge_profiles(rules, pod, containers)
 
     return judge
 
 
-def _judge_annotations(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+def _judge_annotations(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     annotations = annotations_of(pod)
-    keys: list[tuple[str, Placed | None]] = [(_POD_ANNOTATION, None)]
+    keys: list[tuple[str, ContainerRef | None]] = [(_POD_ANNOTATION, None)]
     keys += [(_CONTAINER_ANNOTATION + placed.container.name, placed) for placed in containers]
     findings = []
     for key, placed in keys:

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from sekisho.controls.control import Check, Control, Parameters, opt_in, set_to
 from sekisho.findings import Finding, render_value
-from sekisho.pods import Placed, Pod
+from sekisho.pods import ContainerRef, Pod
 
 _FIELD = ("spec", "automountServiceAccountToken")
 
@@ -33,7 +33,7 @@ def _check(parameters: Parameters, _minor: int) -> Check:
     assert isinstance(parameters, ServiceAccountToken)  # noqa: S101
     accounts = frozenset(parameters.allowed_service_accounts or ())
 
-    def judge(pod: Pod, _containers: Sequence[Placed]) -> list[Finding]:
+    def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
         found = pod.spec.automount_service_account_token
         if found is False or (pod.spec.service_account_name or "default") in accounts:
             return []

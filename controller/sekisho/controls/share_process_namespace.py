@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from sekisho.controls.control import Check, Control, Parameters, opt_in, set_to
 from sekisho.findings import Finding
-from sekisho.pods import Placed, Pod
+from sekisho.pods import ContainerRef, Pod
 
 _FIELD = ("spec", "shareProcessNamespace")
 
@@ -22,7 +22,7 @@ def _check(_parameters: Parameters, _minor: int) -> Check:
     return _judge
 
 
-def _judge(pod: Pod, _containers: Sequence[Placed]) -> list[Finding]:
+def _judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
     if not pod.spec.share_process_namespace:
         return []
     change = set_to(_FIELD, False)

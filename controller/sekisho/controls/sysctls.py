@@ -20,7 +20,7 @@ from msgspec import Meta
 from sekisho.controls.control import Check, Control, Level, ParameterError, Parameters
 from sekisho.findings import Change, Finding, render_value, words
 from sekisho.globs import glob_matches
-from sekisho.pods import Placed, Pod
+from sekisho.pods import ContainerRef, Pod
 
 _SAFE_SINCE = {
     0: (
@@ -82,7 +82,7 @@ def _check(parameters: Parameters, _minor: int) -> Check:
     patterns = parameters.allowed or ()
     allowed = f"only {words(patterns, 'and')}" if patterns else "none"
 
-    def judge(pod: Pod, _containers: Sequence[Placed]) -> list[Finding]:
+    def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
         context = pod.spec.security_context
         if context is None or not context.sysctls:
             return []

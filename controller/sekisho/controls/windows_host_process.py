@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from sekisho.controls.control import Check, Control, Level, Parameters, of_container, set_to
 from sekisho.findings import Finding
-from sekisho.pods import Placed, Pod, PodSecurityContext, SecurityContext
+from sekisho.pods import ContainerRef, Pod, PodSecurityContext, SecurityContext
 
 _FIELD = ("securityContext", "windowsOptions", "hostProcess")
 _POD_FIELD = ("spec", *_FIELD)
@@ -29,7 +29,7 @@ def _check(_parameters: Parameters, _minor: int) -> Check:
     return _judge
 
 
-def _judge(pod: Pod, containers: Sequence[Placed]) -> list[Finding]:
+def _judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     findings = []
     if _is_host_process(pod.spec.security_context):
         findings.append(

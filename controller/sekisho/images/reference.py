@@ -12,8 +12,8 @@ from msgspec import Struct
 
 DOCKER_HUB = "docker.io"
 _DOCKER_HUB_ALIAS = "index.docker.io"
-LONGEST_REPOSITORY = 255
-LONGEST_REFERENCE = 1024
+MAX_REPOSITORY_LENGTH = 255
+MAX_REFERENCE_LENGTH = 1024
 
 _HOST_LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _REGISTRY = re.compile(rf"(?:{_HOST_LABEL}(?:\.{_HOST_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
@@ -44,8 +44,8 @@ def parse(image: str) -> Reference:
     """Parse an image as written in a pod. Raises ImageError."""
     if not image:
         raise ImageError("it is empty")
-    if len(image) > LONGEST_REFERENCE:
-        raise ImageError(f"it is longer than {LONGEST_REFERENCE} characters")
+    if len(image) > MAX_REFERENCE_LENGTH:
+        raise ImageError(f"it is longer than {MAX_REFERENCE_LENGTH} characters")
     if _IDENTIFIER.fullmatch(image):
         raise ImageError("it is a bare image id, not a name")
     name, digest = _split_digest(image)
@@ -53,8 +53,8 @@ def parse(image: str) -> Reference:
     registry, repository = split_registry(name)
     if not _REGISTRY.fullmatch(registry):
         raise ImageError(f"{registry!r} is not a registry host")
-    if len(repository) > LONGEST_REPOSITORY:
-        raise ImageError(f"its repository is longer than {LONGEST_REPOSITORY} characters")
+    if len(repository) > MAX_REPOSITORY_LENGTH:
+        raise ImageError(f"its repository is longer than {MAX_REPOSITORY_LENGTH} characters")
     for segment in repository.split("/"):
         if not _SEGMENT.fullmatch(segment):
             raise ImageError(_why_segment(segment))

@@ -13,7 +13,7 @@ from sekisho.images.reference import DOCKER_HUB, Reference, names_registry
 
 _PATTERN_SEGMENT = re.compile(r"[a-z0-9*]+(?:(?:\.|_|__|-+)[a-z0-9*]+)*")
 _PATTERN_HOST = re.compile(r"[a-z0-9*.-]+(?::[0-9]+)?|\[[a-f0-9:]+\](?::[0-9]+)?")
-LONGEST_PATTERN = 512
+MAX_PATTERN_LENGTH = 512
 
 
 class RegistryPattern(Struct, frozen=True, gc=False):
@@ -40,8 +40,8 @@ class RegistryPattern(Struct, frozen=True, gc=False):
 
 def parse_pattern(pattern: str) -> RegistryPattern:
     """Parse a registry pattern. Raises ValueError with a message that says what to write instead."""
-    if len(pattern) > LONGEST_PATTERN:
-        raise ValueError(f"is longer than {LONGEST_PATTERN} characters")
+    if len(pattern) > MAX_PATTERN_LENGTH:
+        raise ValueError(f"is longer than {MAX_PATTERN_LENGTH} characters")
     host, *rest = pattern.split("/")
     host = host.lower()
     if host == "index.docker.io":

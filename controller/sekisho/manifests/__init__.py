@@ -1,11 +1,11 @@
 """Manifests: reading them, and what the webhooks would say of them and do to them, without a cluster."""
 
 from sekisho.manifests.checks import Checked, Checker, Checks, Located
-from sekisho.manifests.chosen import load_policies
 from sekisho.manifests.explanations import ControlSays, Explanation, explain
 from sekisho.manifests.fixes import Fixed, fix_source
 from sekisho.manifests.namespaces import Namespaces, labels_in, looking_at_labels, read_namespace_labels
 from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, manifests_of
+from sekisho.manifests.policy_loading import load_policies
 from sekisho.manifests.sources import Source, Sources, read_sources, sources_of
 from sekisho.manifests.writing import write_document
 

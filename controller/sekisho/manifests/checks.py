@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sekisho.admission import Violation, Waived, judge_template, lift
+from sekisho.admission import Violation, Waived, apply_waivers, judge_template
 from sekisho.findings import Change, Finding, render_path
 from sekisho.manifests.namespaces import Namespaces
 from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, manifests_of
@@ -38,7 +38,7 @@ class Checked(Struct, frozen=True):
     """One pod or workload, where it stands, and what is wrong with it.
 
     notes: what those who apply it should know, such as labels of its namespace that cannot be read.
-    waived: what waivers lift, with paths from the pod's root.
+    waived: what waivers exempt, with paths from the pod's root.
     """
 
     file: str
@@ -52,8 +52,8 @@ class Checked(Struct, frozen=True):
     waived: tuple[Waived, ...] = ()
 
     @property
-    def is_refused(self) -> bool:
-        """Whether its pods would be refused."""
+    def is_denied(self) -> bool:
+        """Whether its pods would be denied."""
         return any(located.enforcement == Enforcement.DENY for located in self.violations)
 
     @property
@@ -116,7 +116,7 @@ class Checker:
         violations = judge_template(found.pod, plan.steps, plan.defaults) if found.pod and plan.steps else []
         waived: tuple[Waived, ...] = ()
         if violations and found.pod is not None and self._policies.has_waivers:
-            violations, waived = lift(violations, found.pod, found.namespace, self._policies, self._now)
+            violations, waived = apply_waivers(violations, found.pod, found.namespace, self._policies, self._now)
         manifest = found.manifest
         document = manifest.document
         line, column = document.position(manifest.at)

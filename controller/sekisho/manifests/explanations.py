@@ -7,13 +7,13 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sekisho.admission import Violation, Waived, fill, lift
+from sekisho.admission import Violation, Waived, apply_waivers, fill
 from sekisho.admission.defaults import with_operations
 from sekisho.findings import render_path
 from sekisho.manifests.checks import finding_in_manifest, in_manifest
 from sekisho.manifests.namespaces import Namespaces
 from sekisho.manifests.objects import JudgedObject
-from sekisho.pods import Pod, placed_containers
+from sekisho.pods import Pod, container_refs
 from sekisho.policies import (
     ClusterPodPolicy,
     CompiledPolicy,
@@ -32,7 +32,7 @@ _SUBJECT_UNKNOWN: Final = "match.excludeSubjects was not looked at: a manifest d
 class ControlSays(Struct, frozen=True):
     """One control of a policy: what it does to a pod that fails it, and the violations, with the manifest's paths.
 
-    waived: what waivers lift, with the manifest's paths too.
+    waived: what waivers exempt, with the manifest's paths too.
     """
 
     control: str
@@ -69,7 +69,7 @@ def explain(
     policy_set = PolicySet.of(policies)
     plan = policy_set.plan(found.namespace, labels, pod)
     filled = fill(pod, plan.defaults)
-    dressed = with_operations(pod, filled.operations)
+    with_defaults = with_operations(pod, filled.operations)
     above = f"{render_path(found.pod_path)}." if found.pod_path else ""
     fields = {policy: tuple(above + field for field in filled) for policy, filled in filled.fields}
     for policy in sorted(policies, key=lambda policy: policy.title):
@@ -86,7 +86,7 @@ def explain(
         if compiled.for_labels is not None:
             compiled = compiled.for_labels(labels)
         notes = compiled.notes + ((_SUBJECT_UNKNOWN,) if policy.spec.match.exclude_subjects is not None else ())
-        controls = tuple(_controls(compiled, dressed, found, policy_set, now))
+        controls = tuple(_controls(compiled, with_defaults, found, policy_set, now))
         yield Explanation(name, None, unknown, fields.get(name, ()), controls, notes)
 
 
@@ -101,13 +101,13 @@ def _mismatch(policy: ClusterPodPolicy | PodPolicy, namespace: str, labels: Labe
 def _controls(
     policy: CompiledPolicy, pod: Pod, found: JudgedObject, policies: PolicySet, now: datetime
 ) -> Iterator[ControlSays]:
-    containers = placed_containers(pod.spec)
+    containers = container_refs(pod.spec)
     for rule in policy.rules:
         violations = [
             Violation((policy.name,), rule.enforcement, finding, rule.enforcement)
             for finding in rule.check(pod, containers)
         ]
-        left, waived = lift(violations, pod, found.namespace, policies, now)
+        left, waived = apply_waivers(violations, pod, found.namespace, policies, now)
         yield ControlSays(
             rule.control,
             rule.enforcement,

@@ -14,7 +14,7 @@ from sekisho.manifests.writing import write_document
 from sekisho.policies import Document, DocumentError, Problem, read_documents
 from sekisho.policies.documents import Path
 
-MOST_ROUNDS: Final = 20
+MAX_ROUNDS: Final = 20
 """How often changes are made and judged anew; a few rounds do unless two policies contradict each other."""
 
 
@@ -68,7 +68,7 @@ class _Fixer:
                 self._fix_object(found)
 
     def _fix_object(self, found: JudgedObject) -> None:
-        for _ in range(MOST_ROUNDS):
+        for _ in range(MAX_ROUNDS):
             changes = self._defaults(found) or (self._changes(found) if self.apply_changes else [])
             if not changes:
                 break

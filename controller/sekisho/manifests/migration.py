@@ -16,16 +16,16 @@ from sekisho.standards import LABEL_PREFIX, LATEST, AskedLevels, LevelAndVersion
 NamespaceLabels = Mapping[str, Mapping[str, str]]
 """The labels of each namespace, by its name."""
 
-MOST_NAMES: Final = 1024
+MAX_NAMES: Final = 1024
 """Namespaces that one policy can name."""
-MOST_TOLD: Final = 20
+MAX_TOLD: Final = 20
 _LINE: Final = 110
 
 _Mode = Literal["both", "enforce", "warn", "audit"]
 _PREFIXES: Final[Mapping[_Mode, str]] = {"both": "", "enforce": "enforce-", "warn": "warn-", "audit": "audit-"}
 _WHAT: Final[Mapping[_Mode, str]] = {
-    "both": "are refused, and workloads of such pods warned about",
-    "enforce": "are refused",
+    "both": "are denied, and workloads of such pods warned about",
+    "enforce": "are denied",
     "warn": "are warned about, and workloads of such pods too",
     "audit": "are noted in the audit log, and workloads of such pods too",
 }
@@ -87,15 +87,15 @@ def explicit_policies(namespaces: NamespaceLabels, configuration: PodSecurityCon
     for each in sorted({*default, *(one for found in asked.values() for one in found)}, key=_order):
         if each in default:
             others = sorted({*exempt, *(name for name, found in asked.items() if each not in found)})
-            if len(others) > MOST_NAMES:
-                message = f"more than {MOST_NAMES} namespaces are not held to the default; migrate without --explicit"
+            if len(others) > MAX_NAMES:
+                message = f"more than {MAX_NAMES} namespaces are not held to the default; migrate without --explicit"
                 raise PolicyError(Problem("--explicit", message))
             migrated.append(_explicit(each, each.name, _match(configuration, exclude=others)))
             continue
         names = [name for name, found in asked.items() if each in found]
-        for start in range(0, len(names), MOST_NAMES):
-            name = each.name if not start else f"{each.name}-{start // MOST_NAMES + 1}"
-            match = _match(configuration, include=names[start : start + MOST_NAMES])
+        for start in range(0, len(names), MAX_NAMES):
+            name = each.name if not start else f"{each.name}-{start // MAX_NAMES + 1}"
+            match = _match(configuration, include=names[start : start + MAX_NAMES])
             migrated.append(_explicit(each, name, match))
     return migrated
 
@@ -238,8 +238,8 @@ def _groups(namespaces: NamespaceLabels, configuration: PodSecurityConfiguration
         exempt = name in configuration.exemptions.namespaces
         groups.setdefault("exempt" if exempt else _summary(asked_levels(labels)), []).append(name)
     for summary, names in sorted(groups.items()):
-        more = f" and {len(names) - MOST_TOLD} more" if len(names) > MOST_TOLD else ""
-        yield f"  {summary}: {', '.join(names[:MOST_TOLD])}{more}"
+        more = f" and {len(names) - MAX_TOLD} more" if len(names) > MAX_TOLD else ""
+        yield f"  {summary}: {', '.join(names[:MAX_TOLD])}{more}"
 
 
 def _summary(levels: AskedLevels) -> str:

@@ -11,8 +11,8 @@ from sekisho.policies import Problem
 from sekisho.policies.documents import split_documents
 
 STDIN: Final = "<stdin>"
-LARGEST_FILE: Final = 64 * 1024 * 1024
-LARGEST_INPUT: Final = 512 * 1024 * 1024
+MAX_FILE_BYTES: Final = 64 * 1024 * 1024
+MAX_INPUT_BYTES: Final = 512 * 1024 * 1024
 """Bytes of one file, and of everything that is read in one run."""
 
 _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
@@ -42,10 +42,10 @@ def read_sources(paths: Iterable[Path], stdin: BinaryIO | None = None) -> Source
     """
     texts: list[Source] = []
     problems: list[Problem] = []
-    left = LARGEST_INPUT
+    left = MAX_INPUT_BYTES
     for path in paths:
         for file in _files(path, problems):
-            content = _content(file, stdin, min(left, LARGEST_FILE), problems)
+            content = _content(file, stdin, min(left, MAX_FILE_BYTES), problems)
             left -= len(content)
             name = STDIN if str(file) == "-" else str(file)
             texts += _cut(content, name, problems)
@@ -93,8 +93,8 @@ def _content(file: Path, stdin: BinaryIO | None, most: int, problems: list[Probl
         problems.append(Problem(STDIN, "is empty"))
     if len(content) <= most:
         return content
-    whole = f"the input is larger than {LARGEST_INPUT >> 20} MiB"
-    problems.append(Problem(name, f"is larger than {LARGEST_FILE >> 20} MiB" if most == LARGEST_FILE else whole))
+    whole = f"the input is larger than {MAX_INPUT_BYTES >> 20} MiB"
+    problems.append(Problem(name, f"is larger than {MAX_FILE_BYTES >> 20} MiB" if most == MAX_FILE_BYTES else whole))
     return b""
 
 

@@ -7,7 +7,7 @@ import msgspec
 
 from sekisho.cluster.api import ApiClient, ApiError
 from sekisho.operator.objects import FIELD_MANAGER, Meta, WebhookConfiguration
-from sekisho.operator.reconciling import Watched
+from sekisho.operator.reconcile_loop import Watched
 
 logger = logging.getLogger(__name__)
 

@@ -6,12 +6,12 @@ from datetime import datetime
 from msgspec import Struct
 
 from sekisho.cluster.api import ApiClient, ApiError
-from sekisho.cluster.events import LONGEST_INSTANCE, Event, Meta, body_of, events_path, note_of
+from sekisho.cluster.events import MAX_INSTANCE_LENGTH, Event, Meta, body_of, events_path, note_of
 from sekisho.cluster.lease import micro_time
 from sekisho.cluster.owners import ObjectReference
 
 CONTROLLER = "sekisho.dev/controller"
-_LONGEST_NAME = 230
+_MAX_NAME_LENGTH = 230
 
 
 class Notice(Struct, frozen=True):
@@ -28,7 +28,7 @@ async def warn(api: ApiClient, notice: Notice, identity: str, now: datetime) -> 
     """Write the Event of a notice as `identity`, unless it is there already. Raises ApiError, ApiUnavailable."""
     regarding = notice.regarding
     told = f"{regarding.kind} {regarding.uid} {notice.reason} {notice.told_once}".encode()
-    name = f"{regarding.name[:_LONGEST_NAME]}.{hashlib.blake2s(told, digest_size=8).hexdigest()}"
+    name = f"{regarding.name[:_MAX_NAME_LENGTH]}.{hashlib.blake2s(told, digest_size=8).hexdigest()}"
     event = Event(
         metadata=Meta(name, regarding.namespace or "default"),  # what belongs to no namespace has its Events there
         event_time=micro_time(now),
@@ -36,7 +36,7 @@ async def warn(api: ApiClient, notice: Notice, identity: str, now: datetime) -> 
         reason=notice.reason,
         action=notice.action,
         reporting_controller=CONTROLLER,
-        reporting_instance=identity[:LONGEST_INSTANCE],
+        reporting_instance=identity[:MAX_INSTANCE_LENGTH],
         regarding=regarding,
         note=note_of(notice.note),
     )

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.lease import LeaderLease, LeaseLost
-from sekisho.operator.existing import ExistingKeeper
 from sekisho.operator.metrics import Metrics
 from sekisho.operator.options import Certificates, Clock, Options
-from sekisho.operator.policies import StatusKeeper
+from sekisho.operator.policy_status import StatusKeeper
 from sekisho.operator.probes import serve_probes
-from sekisho.operator.trust import TrustKeeper
+from sekisho.operator.provided_secret import ExistingKeeper
+from sekisho.operator.self_signed import TrustKeeper
 from sekisho.operator.watch import watch_policies
 
 logger = logging.getLogger(__name__)

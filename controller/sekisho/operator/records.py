@@ -13,9 +13,9 @@ from sekisho.policies.conflicts import Defaulting, defaulting_of
 from sekisho.policies.crd import RESOURCES, Resource
 from sekisho.policies.status import Condition, PolicyStatus, PolicyWaiverStatus
 
-MOST_NAMED: Final = 3
+MAX_NAMED: Final = 3
 """Replicas that a message names; it counts the others."""
-LONGEST_MESSAGE: Final = 4096
+MAX_MESSAGE_LENGTH: Final = 4096
 
 Status = PolicyStatus | PolicyWaiverStatus
 State = Literal["True", "False", "Unknown"]
@@ -80,7 +80,7 @@ def _accepted(body: Mapping[str, Any], resource: Resource) -> tuple[Policy | Non
             return policy, "", None
         return policy, "", defaulting_of(policy, compile_policy(policy))
     except PolicyError as error:
-        return None, str(error)[:LONGEST_MESSAGE], None
+        return None, str(error)[:MAX_MESSAGE_LENGTH], None
 
 
 def _status_of(body: Mapping[str, Any], resource: Resource) -> Status | None:
@@ -151,8 +151,8 @@ def unaccepted(noun: str) -> tuple[State, str, str]:
 
 
 def _named(names: tuple[str, ...]) -> str:
-    rest = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + rest
+    rest = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return ", ".join(names[:MAX_NAMED]) + rest
 
 
 def condition(record: Record, kind: str, verdict: tuple[State, str, str], now: datetime) -> Condition:

@@ -45,7 +45,7 @@ OVERLAP = timedelta(hours=1)
 """How long the previous authority stays trusted after the webhook's certificate was replaced, at least."""
 REPORT_INTERVAL = timedelta(seconds=30)
 """How often the replicas are asked whether they still need it, once that time is over."""
-MOST_PREVIOUS = 8
+MAX_PREVIOUS = 8
 """Authorities that are trusted beside the present one, the newest ones; more are of no honest use."""
 
 SecretContents = Mapping[str, bytes]
@@ -99,7 +99,7 @@ class Trust(Struct, frozen=True, eq=False):
         return b"".join(map(to_pem, self.previous))
 
 
-def judge(
+def plan_rotation(
     ca: SecretContents, tls: SecretContents, in_use: AbstractSet[str], names: tuple[str, ...], now: datetime
 ) -> Trust:
     """Whom to trust, from the contents of the authority's Secret and of the webhook's, both of which may be damaged.
@@ -152,7 +152,7 @@ def _previous(
             signed = serving is not None and is_issued_by(serving, candidate)
             if signed or key_id(candidate) in in_use or (is_recent and name == PREVIOUS_CA):
                 kept.append(candidate)
-    return tuple(kept[:MOST_PREVIOUS])
+    return tuple(kept[:MAX_PREVIOUS])
 
 
 def _stored(contents: SecretContents, name: str) -> list[x509.Certificate]:

@@ -8,7 +8,7 @@ from msgspec import Struct
 from sekisho.cluster.replicas import Counts, Replica
 from sekisho.operator.records import Record, acceptance, condition, reach_of, rfc3339, unaccepted, verdict_of
 from sekisho.policies import PolicyWaiver
-from sekisho.policies.status import MOST_WAIVERS, Conflict, PolicyStatus, WaiverInEffect
+from sekisho.policies.status import MAX_WAIVERS, Conflict, PolicyStatus, WaiverInEffect
 
 
 class View(Struct, frozen=True):
@@ -55,7 +55,7 @@ def waivers_in_effect(records: Iterable[Record], now: datetime) -> dict[str, tup
     for waiver in sorted(waivers, key=lambda waiver: (waiver.spec.expires, waiver.title)):
         for title in waiver.spec.policies:
             named = found.setdefault(title, [])
-            if len(named) < MOST_WAIVERS:
+            if len(named) < MAX_WAIVERS:
                 named.append(WaiverInEffect(waiver.title, rfc3339(waiver.spec.expires)))
     return {title: tuple(named) for title, named in found.items()}
 

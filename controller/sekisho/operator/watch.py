@@ -37,7 +37,7 @@ async def watch_policies(
     cancelled.
 
     Waits for the CRDs first. kopf takes the signals of the process for itself; `started` is called when it has done so.
-    Returns, or raises what kopf raised, when kopf ends, as it does when a CRD is deleted or credentials are refused;
+    Returns, or raises what kopf raised, when kopf ends, as it does when a CRD is deleted or credentials are denied;
     tasks that were made since have been cancelled then.
     """
     for resource in RESOURCES.values():
@@ -48,7 +48,7 @@ async def watch_policies(
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.AiohttpSession:
         nonlocal logins
-        if logins:  # asked again after a 401: a token that goes on being refused must not be tried in a tight loop
+        if logins:  # asked again after a 401: a token that goes on being denied must not be tried in a tight loop
             await asyncio.sleep(_RETRY_SECONDS)
         logins += 1
         config = await load_config(kubeconfig)

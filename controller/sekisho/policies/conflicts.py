@@ -15,11 +15,11 @@ from msgspec import Struct
 from sekisho.globs import globs_meet
 from sekisho.policies.compilation import CompiledPolicy
 from sekisho.policies.selectors import LabelSelector, Match
-from sekisho.policies.status import MOST_CONFLICTS, Conflict
+from sekisho.policies.status import MAX_CONFLICTS, Conflict
 from sekisho.policies.types import ClusterPodPolicy, PodPolicy
 
-LONGEST_VALUE: Final = 80
-MOST_COMPARED: Final = 4096
+MAX_VALUE_LENGTH: Final = 80
+MAX_COMPARED: Final = 4096
 """Pairs of patterns; policies with more may be about the same namespace, for all that is known."""
 
 
@@ -104,7 +104,7 @@ def _namespaces_may_meet(one: Defaulting, other: Defaulting) -> bool:
         if names is not None:
             return any(map(selecting.compiled.selects_namespace, filter(named.compiled.selects_namespace, names)))
     left, right = _patterns(one), _patterns(other)
-    return len(left) * len(right) > MOST_COMPARED or any(globs_meet(a, b) for a in left for b in right)
+    return len(left) * len(right) > MAX_COMPARED or any(globs_meet(a, b) for a in left for b in right)
 
 
 def _names(policy: Defaulting) -> tuple[str, ...] | None:
@@ -135,7 +135,7 @@ def _may_both_select(one: LabelSelector | None, other: LabelSelector | None) -> 
 
 
 def _short(value: str) -> str:
-    return value if len(value) <= LONGEST_VALUE else f"{value[: LONGEST_VALUE - 1]}…"
+    return value if len(value) <= MAX_VALUE_LENGTH else f"{value[: MAX_VALUE_LENGTH - 1]}…"
 
 
 class Conflicts:
@@ -171,7 +171,7 @@ class Conflicts:
         told = self._told.get(key)
         policy = self._policies.get(key)
         if told is None and policy is not None:
-            told = self._told[key] = tuple(islice(self._find(policy), MOST_CONFLICTS))
+            told = self._told[key] = tuple(islice(self._find(policy), MAX_CONFLICTS))
         return told or ()
 
     def _find(self, policy: Defaulting) -> Iterator[Conflict]:

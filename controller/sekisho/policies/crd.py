@@ -58,7 +58,7 @@ _POLICY_COLUMNS = (
     Column("Accepted", "string", _status_of("Accepted"), "Whether the policy is valid.", 1),
     Column("Enforced", "string", _status_of("Enforced"), "Whether every replica of the webhook enforces it."),
     Column("By", "string", ".status.enforcedBy", "How many replicas of the webhook enforce this generation."),
-    Column("Denials", "integer", ".status.denials", "Requests that were refused for it in the last hour."),
+    Column("Denials", "integer", ".status.denials", "Requests that were denied for it in the last hour."),
     Column("Warnings", "integer", ".status.warnings", "Requests that were answered with a warning of it.", 1),
     _AGE,
 )
@@ -125,7 +125,7 @@ def resource_schema(resource: Resource) -> dict[str, Any]:
     """The structural schema of a resource's objects.
 
     The API server keeps unknown fields. It would drop them for all clients that do not ask for strictness; so the
-    webhook sees and refuses them, for every client, with the name that was meant: no misspelt control is just lost.
+    webhook sees and denies them, for every client, with the name that was meant: no misspelt control is just lost.
     """
     text = {"type": "string"}
     return {
@@ -198,7 +198,7 @@ def _choice_schema(kind: inspect.Type) -> dict[str, Any]:
 
 
 def _list_schema(kind: inspect.VarTupleType) -> dict[str, Any]:
-    """Lists of names hold each once: the API server refuses one that is there twice."""
+    """Lists of names hold each once: the API server rejects one that is there twice."""
     items = _schema(kind.item_type)
     return _bounded(
         {"type": "array", "items": items, "x-kubernetes-list-type": "set" if items["type"] == "string" else "atomic"},

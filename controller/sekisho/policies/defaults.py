@@ -132,7 +132,7 @@ class Default(Struct, frozen=True, eq=False):
 
 
 def compile_defaults(policy: str, defaults: Defaults) -> tuple[Default, ...]:
-    """The fields that a policy fills in. Raises PolicyError for values that the API server would refuse in a pod."""
+    """The fields that a policy fills in. Raises PolicyError for values that the API server would reject in a pod."""
     given: dict[tuple[str, str], Any] = {}
     if defaults.profile == DefaultsProfile.RESTRICTED:
         given[("pod", "runAsNonRoot")] = True

@@ -1,7 +1,7 @@
-"""Strict YAML: what the API server would read, with duplicate keys refused and every error at its line and column.
+"""Strict YAML: what the API server would read, with duplicate keys denied and every error at its line and column.
 
 JSON is YAML here too. Values are built straight from libyaml's nodes, which also tell where each field stands. What
-would exhaust the process is refused: nesting without end, and aliases that multiply.
+would exhaust the process is denied: nesting without end, and aliases that multiply.
 """
 
 import re
@@ -18,11 +18,11 @@ from sekisho.policies.scalars import resolve
 
 Path = tuple[str | int, ...]
 
-DEEPEST: Final = 400
+MAX_DEPTH: Final = 400
 """Levels of nesting. libyaml's composer recurses on the C stack and would end the process some thousands further on."""
-MOST_VALUES: Final = 2_000_000
+MAX_VALUES: Final = 2_000_000
 """Values in one document, keys included: about 600 MB of nodes, and more than twenty thousand workloads."""
-MOST_ALIASED: Final = 100_000
+MAX_ALIASED: Final = 100_000
 """Values that a document may have beyond what its own length can spell out, by repeating parts of it as aliases."""
 
 
@@ -69,7 +69,7 @@ def read_documents(text: str, file: str, first_line: int = 0) -> Iterator[Docume
         while loader.check_node():
             loader.values = 0
             node = loader.get_node()
-            value = _Builder(len(text) + MOST_ALIASED).value(node)
+            value = _Builder(len(text) + MAX_ALIASED).value(node)
             if value is not None and node is not None:
                 yield Document(value, file, node, first_line)
     except yaml.YAMLError as error:
@@ -147,10 +147,10 @@ class _Composer(CParser):
     def descend_resolver(self, parent: yaml.Node | None, _index: Any) -> None:
         self.depth += 1
         self.values += 1
-        if self.depth > DEEPEST and parent is not None:
-            raise _error(f"is nested too deeply: {DEEPEST} levels are the most", parent)
-        if self.values > MOST_VALUES and parent is not None:
-            raise _error(f"has more than {MOST_VALUES} values; split it into several documents", parent)
+        if self.depth > MAX_DEPTH and parent is not None:
+            raise _error(f"is nested too deeply: {MAX_DEPTH} levels are the most", parent)
+        if self.values > MAX_VALUES and parent is not None:
+            raise _error(f"has more than {MAX_VALUES} values; split it into several documents", parent)
 
     def ascend_resolver(self) -> None:
         self.depth -= 1

@@ -20,7 +20,7 @@ Policy = ClusterPodPolicy | PodPolicy | PolicyWaiver
 K = TypeVar("K", bound=Policy)
 
 _SUFFIXES = (".yaml", ".yml", ".json")
-LARGEST_FILE = 8 * 1024 * 1024
+MAX_FILE_BYTES = 8 * 1024 * 1024
 """Bytes of a policy file; the API server takes no object of more than about 1.5 MiB."""
 
 
@@ -62,7 +62,7 @@ def read_policies(path: Path) -> list[Policy]:
             problems += error.problems
     if not policies and not problems:
         problems.append(Problem(str(path), f"holds no {kinds()} of {GROUP}/{VERSION}"))
-    problems += twice(policies)
+    problems += duplicate_names(policies)
     if problems:
         raise PolicyError(*problems)
     return policies
@@ -109,8 +109,8 @@ def _files(path: Path) -> list[Path]:
 
 def _read(file: Path) -> str:
     try:
-        if file.stat().st_size > LARGEST_FILE:
-            raise PolicyError(Problem(str(file), f"is larger than {LARGEST_FILE} bytes"))
+        if file.stat().st_size > MAX_FILE_BYTES:
+            raise PolicyError(Problem(str(file), f"is larger than {MAX_FILE_BYTES} bytes"))
         return file.read_text("utf-8")
     except UnicodeDecodeError:
         raise PolicyError(Problem(str(file), "is not UTF-8 text")) from None
@@ -118,7 +118,7 @@ def _read(file: Path) -> str:
         raise PolicyError(Problem(str(file), f"cannot be read: {error.strerror}")) from None
 
 
-def twice(policies: Iterable[Policy]) -> Iterator[Problem]:
+def duplicate_names(policies: Iterable[Policy]) -> Iterator[Problem]:
     """A problem for each name that two policies, or two waivers, have."""
     seen: set[tuple[str, bool]] = set()
     for policy in policies:

@@ -18,7 +18,7 @@ from sekisho.policies.selectors import (
 )
 
 _LABEL_KEY = re.compile(LABEL_KEY)
-LONGEST_KEY = 317
+MAX_KEY_LENGTH = 317
 _SERVICE_ACCOUNT = "system:serviceaccount:"
 
 
@@ -100,7 +100,7 @@ def compile_selector(selector: LabelSelector | None, where: str) -> Selects | No
         return None
     equal = dict(selector.match_labels or {})
     for key in equal:
-        if len(key) > LONGEST_KEY or not _LABEL_KEY.fullmatch(key):
+        if len(key) > MAX_KEY_LENGTH or not _LABEL_KEY.fullmatch(key):
             raise PolicyError(
                 Problem(f"{where}.matchLabels[{key}]", "is not a label's key, such as app or example.com/app")
             )

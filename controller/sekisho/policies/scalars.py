@@ -23,7 +23,7 @@ _FIRST_OF_NUMBERS: Final = frozenset("+-.0123456789")
 _INTEGER: Final = re.compile(r"[-+]?(?:0[bB](?P<b>[01]+)|0[oO]?(?P<o>[0-7]+)|0[xX](?P<x>[0-9a-fA-F]+)|0|[1-9][0-9]*)")
 _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _BASES: Final = {"b": 2, "o": 8, "x": 16}
-_LARGEST_WHOLE: Final = 1e21
+_MAX_WHOLE: Final = 1e21
 """From here on a float is written with an exponent in JSON, and is no whole number to the API server."""
 
 
@@ -46,4 +46,4 @@ def _number(text: str) -> Scalar:
     if _FLOAT.fullmatch(digits) is None:
         return text
     number = float(digits)
-    return int(number) if number.is_integer() and abs(number) < _LARGEST_WHOLE else number
+    return int(number) if number.is_integer() and abs(number) < _MAX_WHOLE else number

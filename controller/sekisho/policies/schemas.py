@@ -89,7 +89,7 @@ def _validator(kind: str) -> Validator:
 
 
 def _closed(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema with unknown fields refused, which the API server keeps for us to see."""
+    """The schema with unknown fields denied, which the API server keeps for us to see."""
     closed = {key: below for key, below in schema.items() if key != "type" or "enum" not in schema}
     if "properties" in schema:
         closed["properties"] = {name: _closed(below) for name, below in schema["properties"].items()}

@@ -18,7 +18,7 @@ from sekisho.policies.matching import Subject
 from sekisho.policies.types import ClusterPodPolicy, Enforcement, PodPolicy, TemplateEnforcement
 from sekisho.policies.waivers import CompiledWaiver, PolicyWaiver, compile_waiver
 
-MOST_KEPT: Final = 20_000
+MAX_KEPT: Final = 20_000
 """Namespaces and selections remembered at once; past it they are forgotten and computed again."""
 
 
@@ -106,7 +106,7 @@ class PolicySet:
                 if waiver.selects_namespace(namespace):
                     for name in waiver.policies:
                         by_policy.setdefault(name, []).append(waiver)
-            if len(self._waivers_in) >= MOST_KEPT:
+            if len(self._waivers_in) >= MAX_KEPT:
                 self._waivers_in.clear()
             known = self._waivers_in[namespace] = by_policy
         return known.get(policy, ())
@@ -125,7 +125,7 @@ class PolicySet:
         known = self._by_namespace.get(namespace)
         if known is None or known[0] is not namespace_labels:
             known = (namespace_labels, self._select(namespace, namespace_labels or {}))
-            if len(self._by_namespace) >= MOST_KEPT:
+            if len(self._by_namespace) >= MAX_KEPT:
                 self._by_namespace.clear()
             self._by_namespace[namespace] = known
         selection = known[1]
@@ -154,7 +154,7 @@ class PolicySet:
         plan = self._plans.get(keys)
         if plan is None:
             plan = _build_plan(policies)
-            if len(self._plans) >= MOST_KEPT:
+            if len(self._plans) >= MAX_KEPT:
                 self._plans.clear()
             self._plans[keys] = plan
         return plan

@@ -4,8 +4,8 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
-MOST_CONFLICTS: Final = 8
-MOST_WAIVERS: Final = 16
+MAX_CONFLICTS: Final = 8
+MAX_WAIVERS: Final = 16
 
 _Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 _BY_TYPE: Final = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
@@ -67,7 +67,7 @@ class PolicyStatus(Struct, frozen=True, rename="camel"):
         Annotated[
             int,
             Meta(
-                description="How many requests were refused for it in the last hour, dry runs not counted, by the "
+                description="How many requests were denied for it in the last hour, dry runs not counted, by the "
                 "replicas that run now. Brought up to date once a minute.",
                 ge=0,
             ),
@@ -86,8 +86,8 @@ class PolicyStatus(Struct, frozen=True, rename="camel"):
             tuple[Conflict, ...],
             Meta(
                 description="Defaults for which another policy, that may be about the same pods, has another value; "
-                f"the first {MOST_CONFLICTS}.",
-                max_length=MOST_CONFLICTS,
+                f"the first {MAX_CONFLICTS}.",
+                max_length=MAX_CONFLICTS,
             ),
         ]
         | None
@@ -96,8 +96,8 @@ class PolicyStatus(Struct, frozen=True, rename="camel"):
         Annotated[
             tuple[WaiverInEffect, ...],
             Meta(
-                description=f"The waivers that name the policy and have not ended; the {MOST_WAIVERS} that end first.",
-                max_length=MOST_WAIVERS,
+                description=f"The waivers that name the policy and have not ended; the {MAX_WAIVERS} that end first.",
+                max_length=MAX_WAIVERS,
             ),
         ]
         | None

@@ -100,7 +100,7 @@ class PodPolicySpec(Struct, frozen=True, forbid_unknown_fields=True, rename="cam
     enforcement: Annotated[
         Enforcement,
         Meta(
-            description="What happens to a pod that violates the policy: Deny refuses it, Warn admits it with a "
+            description="What happens to a pod that violates the policy: Deny denies it, Warn admits it with a "
             "warning, Audit only notes it in the audit log."
         ),
     ] = Enforcement.DENY
@@ -108,7 +108,7 @@ class PodPolicySpec(Struct, frozen=True, forbid_unknown_fields=True, rename="cam
         TemplateEnforcement,
         Meta(
             description="What happens when a workload (Deployment, Job …) is applied whose pods would violate the "
-            "policy: Warn tells at once, Deny refuses the workload, Ignore waits for its pods."
+            "policy: Warn tells at once, Deny denies the workload, Ignore waits for its pods."
         ),
     ] = TemplateEnforcement.WARN
     match: Annotated[

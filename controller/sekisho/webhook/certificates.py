@@ -140,21 +140,21 @@ class ServingCertificate:
             self.problem = ""
             return
         if not pair.certificate or not pair.key:
-            self.refuse("it is not complete yet")
+            self.deny("it is not complete yet")
             return
         now = self._clock()
         try:
             checked = check_pair(pair, now, self._client_ca)
         except CertificateError as error:
-            self.refuse(str(error))
+            self.deny(str(error))
             return
         if self._served is not None and not _is_due(checked, self._served, now):
             self._coming = checked
-            self.refuse(f"it is not valid before {checked.begins:%Y-%m-%dT%H:%M:%SZ}")
+            self.deny(f"it is not valid before {checked.begins:%Y-%m-%dT%H:%M:%SZ}")
             return
         self._serve(checked)
 
-    def refuse(self, problem: str) -> None:
+    def deny(self, problem: str) -> None:
         """Take note of a pair that cannot be served."""
         if problem != self.problem:
             self.problem = problem

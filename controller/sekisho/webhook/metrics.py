@@ -11,11 +11,11 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from sekisho.admission import Outcome
 from sekisho.cluster.families import ProcessFamilies, counters
 from sekisho.pods import POD_TEMPLATES
-from sekisho.webhook.tallies import Tally
+from sekisho.webhook.recent_counts import Tally
 
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the latency histogram, in seconds."""
-MOST_LABELS = 5000
+MAX_LABELS = 5000
 """Distinct policy, control and enforcement, or waiver, policy and control; past it, they count under `other`."""
 
 _OPERATIONS = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT"})
@@ -58,12 +58,12 @@ class Metrics:
         for violation in outcome.violations:
             for policy in violation.policies:
                 key = (policy, violation.finding.control, violation.enforcement.value)
-                if key not in self._violations and len(self._violations) >= MOST_LABELS:
+                if key not in self._violations and len(self._violations) >= MAX_LABELS:
                     key = ("other", "other", violation.enforcement.value)
                 self._violations[key] += 1
         for waived in outcome.waived:
             key = (waived.waiver, waived.policy, waived.finding.control)
-            if key not in self._waivers and len(self._waivers) >= MOST_LABELS:
+            if key not in self._waivers and len(self._waivers) >= MAX_LABELS:
                 key = ("other", "other", "other")
             self._waivers[key] += 1
 

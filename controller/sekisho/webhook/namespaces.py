@@ -11,7 +11,7 @@ from sekisho.cluster.reflector import Reflector
 from sekisho.cluster.single_flight import SingleFlight
 
 PATH = "/api/v1/namespaces"
-MOST_FETCHES = 64
+MAX_FETCHES = 64
 """Namespaces fetched at the same time; past it, a namespace counts as unknown."""
 
 
@@ -51,7 +51,7 @@ class Namespaces:
         """The labels of a namespace, from the API server. Raises UnknownNamespaceError."""
         if not is_label(name):
             raise UnknownNamespaceError("that is no name of a namespace")
-        if len(self._flights) >= MOST_FETCHES:
+        if len(self._flights) >= MAX_FETCHES:
             raise UnknownNamespaceError("too many namespaces are being looked up at the same time")
         try:
             return await self._flights.run(name, lambda: self._get(name))

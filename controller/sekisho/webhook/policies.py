@@ -45,7 +45,7 @@ class Kept(Struct, frozen=True, eq=False):
 class ClusterPolicies:
     """Follows the three kinds, and has `enforce` called with a new set whenever one of them changed.
 
-    There is no set before all three are listed: part of them would refuse, or admit, what the whole does not. An object
+    There is no set before all three are listed: part of them would deny, or admit, what the whole does not. An object
     that makes no sense stays out, or as it was; the log names it. `on_version` gets a collection by its name in the
     API, the resourceVersion up to which it is enforced, which of its objects are not, and whether that is a change.
     """

@@ -15,20 +15,20 @@ from sekisho.admission.policy_review import (
     PolicyOutcome,
     PolicyReview,
     decode_policy_review,
-    refuse_policy,
+    deny_policy,
     review_policy,
 )
 from sekisho.cluster.families import counters
 from sekisho.policies import Problem
 from sekisho.policies.crd import RESOURCES
 from sekisho.webhook.metrics import Metrics
+from sekisho.webhook.pod_reviews import Reviews, check_head, seconds_of
 from sekisho.webhook.replies import JSON, RejectedError, rejection
-from sekisho.webhook.reviews import Reviews, check_head, seconds_of
 
 logger = logging.getLogger(__name__)
 
 PATH: Final = "/validate-policies"
-LONGEST_LOGGED: Final = 2048
+MAX_LOGGED_LENGTH: Final = 2048
 
 
 class PolicyReviews:
@@ -76,7 +76,7 @@ class PolicyReviews:
             incident = secrets.token_hex(4)
             logger.exception("internal error %s", incident, extra={"incident": incident, "uid": review.uid[:64]})
             problem = Problem("", f"internal error {incident}; Sekisho's log says more under this id")
-            return refuse_policy(review, problem)
+            return deny_policy(review, problem)
 
     def _rejected(self, error: RejectedError) -> web.Response:
         self._metrics.count_http_error(error.status)
@@ -86,7 +86,7 @@ class PolicyReviews:
 def _log(outcome: PolicyOutcome) -> None:
     review = outcome.review
     logger.info(
-        "refused a policy",
+        "denied a policy",
         extra={
             "uid": review.uid[:64],
             "kind": review.kind.kind[:64],
@@ -94,6 +94,6 @@ def _log(outcome: PolicyOutcome) -> None:
             "object": (review.name or "")[:253],
             "user": review.user_info.username[:253],
             "dry_run": bool(review.dry_run),
-            "reason": "; ".join(map(str, outcome.problems))[:LONGEST_LOGGED],
+            "reason": "; ".join(map(str, outcome.problems))[:MAX_LOGGED_LENGTH],
         },
     )

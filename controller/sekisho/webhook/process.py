@@ -21,18 +21,18 @@ from sekisho.cluster.owners import Owners
 from sekisho.cluster.recorder import EventRecorder
 from sekisho.cluster.replicas import ReplicaReporter
 from sekisho.policies import PolicySet
-from sekisho.webhook import supplies
+from sekisho.webhook import dependencies
 from sekisho.webhook.certificates import ServingCertificate
 from sekisho.webhook.clients import Handler, only_named
 from sekisho.webhook.connections import HttpServer
-from sekisho.webhook.denials import report
+from sekisho.webhook.dependencies import Supply
 from sekisho.webhook.health import Health
 from sekisho.webhook.metrics import Metrics
 from sekisho.webhook.namespaces import Namespaces
 from sekisho.webhook.options import Options, StartError
+from sekisho.webhook.pod_reviews import DENIALS, Reviews
 from sekisho.webhook.policy_reviews import PolicyReviews
-from sekisho.webhook.reviews import REFUSALS, Reviews
-from sekisho.webhook.supplies import Supply
+from sekisho.webhook.reporting import report
 
 logger = logging.getLogger(__name__)
 
@@ -87,9 +87,9 @@ class Process:
             self._reviews = self._judging_by_files()
         if options.tls_cert_file is not None and options.tls_private_key_file is not None:
             files = (options.tls_cert_file, options.tls_private_key_file)
-            self._needed.append(supplies.certificate_from_files(files, self._certificate))
+            self._needed.append(dependencies.certificate_from_files(files, self._certificate))
         elif api is not None and options.certificate_secret is not None:
-            secret = supplies.certificate_from_secret(
+            secret = dependencies.certificate_from_secret(
                 api, options.namespace, options.certificate_secret, self._certificate
             )
             self._needed.append(secret)
@@ -97,7 +97,7 @@ class Process:
         self._reviews.elsewhere = PolicyReviews(self._reviews, self._metrics, longest_waiver).handle
         self._handler: Handler = self._reviews.handle
         if options.client_ca_file is not None:
-            self._needed.append(supplies.clients_from_file(options.client_ca_file, self._certificate))
+            self._needed.append(dependencies.clients_from_file(options.client_ca_file, self._certificate))
             if options.client_name:
                 self._handler = only_named(options.client_name, self._handler, self._metrics)
         self._metrics.add_source(_tasks)
@@ -106,7 +106,7 @@ class Process:
 
     def _judging_by_cluster(self, api: ApiClient) -> Reviews:
         options = self._options
-        reflector, labels = supplies.labels_from_cluster(api)
+        reflector, labels = dependencies.labels_from_cluster(api)
         rate = options.events_per_second
         recorder = EventRecorder(api, Owners(api, rate), options.replica, rate)
         reporter = ReplicaReporter(api, options.namespace, options.replica, self._metrics.tally.last_hour)
@@ -117,14 +117,14 @@ class Process:
             Namespaces(api, reflector),
             self._metrics,
             lambda outcome: report(outcome, recorder.record, options.events),
-            REFUSALS | {_DECISIONS[reason] for reason in options.events & _DECISIONS.keys()},
+            DENIALS | {_DECISIONS[reason] for reason in options.events & _DECISIONS.keys()},
         )
         reviews.clock = api.clock.now
-        policies = supplies.policies_from_cluster(api, reviews.enforce, reporter.report)
+        policies = dependencies.policies_from_cluster(api, reviews.enforce, reporter.report)
         self._needed += [
             policies,
             labels,
-            supplies.events(recorder),
+            dependencies.events(recorder),
             Supply("the report of what is enforced", reporter.run),
         ]
         return reviews
@@ -132,7 +132,7 @@ class Process:
     def _judging_by_files(self) -> Reviews:
         reviews = Reviews(PolicySet(()), None, self._metrics, report)
         if self._options.policy_dir is not None:
-            self._needed.append(supplies.policies_from_folder(self._options.policy_dir, reviews.enforce))
+            self._needed.append(dependencies.policies_from_folder(self._options.policy_dir, reviews.enforce))
         return reviews
 
     def _lacks(self) -> list[str]:

@@ -1,7 +1,7 @@
 // Command evaluator says what the Pod Security evaluator of Kubernetes itself thinks of pods.
 //
 // A line of standard input asks {"level": "restricted", "version": "v1.37", "pod": {…}}; a line of standard output answers
-// with the ids of the checks that refuse the pod, as a JSON list.
+// with the ids of the checks that deny the pod, as a JSON list.
 package main
 
 import (
@@ -48,11 +48,11 @@ func answerAll(in io.Reader, out io.Writer) error {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
-		refusing, err := answer(evaluator, line)
+		denying, err := answer(evaluator, line)
 		if err != nil {
 			return fmt.Errorf("line %d: %w", number, err)
 		}
-		if err := encoder.Encode(refusing); err != nil {
+		if err := encoder.Encode(denying); err != nil {
 			return err
 		}
 	}
@@ -72,14 +72,14 @@ func answer(evaluator policy.Evaluator, line []byte) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	refusing := []string{}
+	denying := []string{}
 	standard := api.LevelVersion{Level: level, Version: version}
 	for _, result := range evaluator.EvaluatePod(standard, &asked.Pod.ObjectMeta, &asked.Pod.Spec) {
 		if !result.Allowed {
-			refusing = append(refusing, result.ForbiddenReason)
+			denying = append(denying, result.ForbiddenReason)
 		}
 	}
-	return refusing, nil
+	return denying, nil
 }
 
 // checksThatTellTheirIDs gives the default checks with their id for a reason. So the evaluator chooses among versions and

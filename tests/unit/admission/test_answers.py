@@ -69,7 +69,7 @@ def test_bad_pod_is_denied_with_field_value_allowed_and_fix() -> None:
     assert response["status"]["code"] == 403
     assert response["status"]["reason"] == "Forbidden"
     assert response["status"]["message"] == (
-        'policy "restricted" refuses container "app" for privileged mode: '
+        'policy "restricted" denies container "app" for privileged mode: '
         "spec.containers[0].securityContext.privileged is true "
         "(allowed: unset or false). Fix: remove it or set it to false. [privileged]"
     )
@@ -83,7 +83,7 @@ def test_first_line_stands_alone_and_names_no_pod() -> None:
     pod["metadata"] = {"generateName": "web-5d4f8-", "name": "web-5d4f8-x7x2v"}
     message = validated(review(pod))["status"]["message"]
     first, *others = message.splitlines()
-    assert first.startswith('policy "restricted" refuses container "a" for privileged mode: spec.containers[0].')
+    assert first.startswith('policy "restricted" denies container "a" for privileged mode: spec.containers[0].')
     assert first.endswith("(1 more below)")
     assert len(others) == 1
     assert "web-5d4f8" not in message
@@ -93,7 +93,7 @@ def test_same_problem_in_several_containers_is_one_line() -> None:
     pod = restricted_pod(*(container(n, securityContext={"capabilities": {}}) for n in "abc"))
     response = validated(review(pod))
     (line,) = response["status"]["message"].splitlines()
-    assert 'refuses container "a", container "b" and container "c" for unrestricted capabilities: ' in line
+    assert 'denies container "a", container "b" and container "c" for unrestricted capabilities: ' in line
     assert "securityContext.capabilities.drop is unset" in line
     assert len(response["status"]["details"]["causes"]) == 3
 
@@ -112,17 +112,17 @@ def test_findings_of_several_policies_name_them_all_in_order() -> None:
     message = validated(review(restricted_pod(container(securityContext={"privileged": True}))), both)["status"][
         "message"
     ]
-    assert message.startswith('policies "a" and "b" refuse container "app"')
+    assert message.startswith('policies "a" and "b" deny container "app"')
 
 
 def test_many_policies_are_named_in_part_and_counted() -> None:
     named = {f"p{number}": {"controls": {"privileged": {}}} for number in range(6)}
     bad = restricted_pod(container(securityContext={"privileged": True}))
     said = validated(review(bad), policies(**named))["status"]["message"]
-    assert said.startswith('policies "p0", "p1", "p2", "p3" and 2 others refuse container "app" for privileged mode: ')
+    assert said.startswith('policies "p0", "p1", "p2", "p3" and 2 others deny container "app" for privileged mode: ')
     named.popitem()
     said = validated(review(bad), policies(**named))["status"]["message"]
-    assert said.startswith('policies "p0", "p1", "p2", "p3" and "p4" refuse container "app" for privileged mode: ')
+    assert said.startswith('policies "p0", "p1", "p2", "p3" and "p4" deny container "app" for privileged mode: ')
 
 
 @pytest.mark.parametrize("operation", ["DELETE", "CONNECT"])
@@ -182,7 +182,7 @@ def test_namespace_of_the_request_counts_not_the_one_in_the_object() -> None:
     assert validated(review(bad, namespace="elsewhere"), scoped)["allowed"]
 
 
-def test_pod_without_a_namespace_is_refused() -> None:
+def test_pod_without_a_namespace_is_denied() -> None:
     response = validated(review(restricted_pod(), namespace=""))
     assert not response["allowed"]
     assert "the request names no namespace" in response["status"]["message"]
@@ -204,7 +204,7 @@ def deployment(template: dict[str, Any]) -> dict[str, Any]:
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"template": template}}
 
 
-def test_workload_whose_pods_would_be_refused_is_warned_about() -> None:
+def test_workload_whose_pods_would_be_denied_is_warned_about() -> None:
     request: dict[str, Any] = {
         "kind": DEPLOYMENT,
         "resource": {"group": "apps", "version": "v1", "resource": "deployments"},
@@ -212,7 +212,7 @@ def test_workload_whose_pods_would_be_refused_is_warned_about() -> None:
     bad = deployment({"spec": {"containers": [container(securityContext={"privileged": True})]}})
     response = validated(review(bad, **request))
     assert response["allowed"]
-    assert response["warnings"][0].startswith('pods of this Deployment: policy "restricted" refuses container "app"')
+    assert response["warnings"][0].startswith('pods of this Deployment: policy "restricted" denies container "app"')
     plain = deployment({"spec": {"containers": [{"name": "app", "image": "x"}]}})
     assert "warnings" not in validated(review(plain, **request))
 
@@ -227,7 +227,7 @@ def test_workload_whose_pods_would_only_be_warned_about_is_told_so() -> None:
     both = policies(soft={"enforcement": "Warn", **privileged}, hard=privileged)
     told = validated(review(bad, **request), both)["warnings"]
     assert [line.partition(" container")[0] for line in told] == [
-        'pods of this Deployment: policy "hard" refuses',
+        'pods of this Deployment: policy "hard" denies',
         'pods of this Deployment: policy "soft" warns about',
     ]
 
@@ -246,7 +246,7 @@ def test_warnings_left_out_are_counted_with_whose_they_are() -> None:
     assert told[-1] == "pods of this Deployment: 4 more problems; `sekisho check` lists them all"
 
 
-def test_object_that_is_neither_pod_nor_template_gets_a_clear_refusal() -> None:
+def test_object_that_is_neither_pod_nor_template_gets_a_clear_denial() -> None:
     kind = {"group": "", "version": "v1", "kind": "ConfigMap"}
     body = review(
         {"metadata": {"name": "x"}}, kind=kind, resource={"group": "", "version": "v1", "resource": "configmaps"}
@@ -320,14 +320,17 @@ def test_no_value_of_the_environment_is_in_an_answer() -> None:
 
 def test_plain_pod_is_dressed_and_then_admitted() -> None:
     plain = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "app", "image": "x"}]}}
-    dressed = mutated(plain)
-    assert dressed is not None
-    assert dressed["spec"]["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
-    assert dressed["spec"]["containers"][0]["securityContext"] == {
+    with_defaults = mutated(plain)
+    assert with_defaults is not None
+    assert with_defaults["spec"]["securityContext"] == {
+        "runAsNonRoot": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert with_defaults["spec"]["containers"][0]["securityContext"] == {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert json.loads(dressed["metadata"]["annotations"]["sekisho.dev/defaulted"]) == {
+    assert json.loads(with_defaults["metadata"]["annotations"]["sekisho.dev/defaulted"]) == {
         "restricted": [
             "spec.securityContext.runAsNonRoot",
             "spec.securityContext.seccompProfile",
@@ -335,17 +338,17 @@ def test_plain_pod_is_dressed_and_then_admitted() -> None:
             "spec.containers[0].securityContext.capabilities",
         ]
     }
-    assert validated(review(dressed))["allowed"]
-    assert mutated(dressed) is None
+    assert validated(review(with_defaults))["allowed"]
+    assert mutated(with_defaults) is None
 
 
 @pytest.mark.parametrize("where", ["initContainers", "containers"])
 def test_every_kind_of_container_is_dressed(where: str) -> None:
     pod = restricted_pod()
     pod["spec"][where] = [*pod["spec"].get(where, []), {"name": "new", "image": "x", "restartPolicy": "Always"}]
-    dressed = mutated(pod)
-    assert dressed is not None
-    assert dressed["spec"][where][-1]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    with_defaults = mutated(pod)
+    assert with_defaults is not None
+    assert with_defaults["spec"][where][-1]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
 EXPLICIT = [
@@ -365,12 +368,12 @@ def test_explicit_value_stays_and_is_then_judged(context: dict[str, Any]) -> Non
         "metadata": {"name": "p"},
         "spec": {"containers": [{"name": "app", "image": "x", "securityContext": context}]},
     }
-    dressed = mutated(plain)
-    assert dressed is not None
-    own = dressed["spec"]["containers"][0]["securityContext"]
+    with_defaults = mutated(plain)
+    assert with_defaults is not None
+    own = with_defaults["spec"]["containers"][0]["securityContext"]
     for key, value in context.items():
         assert own[key] == (value | {"drop": ["ALL"]} if key == "capabilities" else value)
-    assert not validated(review(dressed))["allowed"]
+    assert not validated(review(with_defaults))["allowed"]
 
 
 def test_pod_level_zero_and_false_stay() -> None:
@@ -381,11 +384,11 @@ def test_pod_level_zero_and_false_stay() -> None:
             "containers": [{"name": "a", "image": "x"}],
         },
     }
-    dressed = mutated(plain)
-    assert dressed is not None
-    assert dressed["spec"]["securityContext"]["runAsUser"] == 0
-    assert dressed["spec"]["securityContext"]["runAsNonRoot"] is False
-    assert not validated(review(dressed))["allowed"]
+    with_defaults = mutated(plain)
+    assert with_defaults is not None
+    assert with_defaults["spec"]["securityContext"]["runAsUser"] == 0
+    assert with_defaults["spec"]["securityContext"]["runAsNonRoot"] is False
+    assert not validated(review(with_defaults))["allowed"]
 
 
 @pytest.mark.parametrize("context", [{"privileged": True}, {"capabilities": {"add": ["SYS_ADMIN"]}}])
@@ -394,27 +397,27 @@ def test_nothing_is_filled_in_that_the_api_rejects_beside_it(context: dict[str, 
         "metadata": {"name": "p"},
         "spec": {"containers": [{"name": "app", "image": "x", "securityContext": context}]},
     }
-    dressed = mutated(plain)
-    assert dressed is not None
-    assert "allowPrivilegeEscalation" not in dressed["spec"]["containers"][0]["securityContext"]
+    with_defaults = mutated(plain)
+    assert with_defaults is not None
+    assert "allowPrivilegeEscalation" not in with_defaults["spec"]["containers"][0]["securityContext"]
 
 
 def test_run_as_non_root_is_not_forced_on_a_container_that_asks_for_root() -> None:
     root = {"name": "root", "image": "x", "securityContext": {"runAsUser": 0}}
     plain = {"metadata": {"name": "p"}, "spec": {"containers": [root, {"name": "app", "image": "x"}]}}
-    dressed = mutated(plain)
-    assert dressed is not None
-    assert "runAsNonRoot" not in dressed["spec"]["securityContext"]
-    assert "runAsNonRoot" not in dressed["spec"]["containers"][0]["securityContext"]
-    assert dressed["spec"]["containers"][1]["securityContext"]["runAsNonRoot"] is True
+    with_defaults = mutated(plain)
+    assert with_defaults is not None
+    assert "runAsNonRoot" not in with_defaults["spec"]["securityContext"]
+    assert "runAsNonRoot" not in with_defaults["spec"]["containers"][0]["securityContext"]
+    assert with_defaults["spec"]["containers"][1]["securityContext"]["runAsNonRoot"] is True
 
 
 def test_pod_in_a_user_namespace_may_stay_root() -> None:
     plain = {"metadata": {"name": "p"}, "spec": {"hostUsers": False, "containers": [{"name": "a", "image": "x"}]}}
-    dressed = mutated(plain)
-    assert dressed is not None
-    assert "runAsNonRoot" not in dressed["spec"]["securityContext"]
-    assert validated(review(dressed))["allowed"]
+    with_defaults = mutated(plain)
+    assert with_defaults is not None
+    assert "runAsNonRoot" not in with_defaults["spec"]["securityContext"]
+    assert validated(review(with_defaults))["allowed"]
 
 
 def test_windows_pod_gets_no_linux_field() -> None:
@@ -422,20 +425,20 @@ def test_windows_pod_gets_no_linux_field() -> None:
         "metadata": {"name": "p"},
         "spec": {"os": {"name": "windows"}, "containers": [{"name": "a", "image": "x"}]},
     }
-    dressed = mutated(plain)
-    assert dressed is not None
-    assert dressed["spec"]["securityContext"] == {"runAsNonRoot": True}
-    assert "securityContext" not in dressed["spec"]["containers"][0]
-    assert validated(review(dressed))["allowed"]
+    with_defaults = mutated(plain)
+    assert with_defaults is not None
+    assert with_defaults["spec"]["securityContext"] == {"runAsNonRoot": True}
+    assert "securityContext" not in with_defaults["spec"]["containers"][0]
+    assert validated(review(with_defaults))["allowed"]
 
 
 def test_capabilities_to_drop_are_added_to_those_there() -> None:
     pod = restricted_pod(
         container(securityContext={"capabilities": {"drop": ["NET_RAW"], "add": ["NET_BIND_SERVICE"]}})
     )
-    dressed = mutated(pod)
-    assert dressed is not None
-    assert dressed["spec"]["containers"][0]["securityContext"]["capabilities"] == {
+    with_defaults = mutated(pod)
+    assert with_defaults is not None
+    assert with_defaults["spec"]["containers"][0]["securityContext"]["capabilities"] == {
         "drop": ["NET_RAW", "ALL"],
         "add": ["NET_BIND_SERVICE"],
     }
@@ -444,14 +447,14 @@ def test_capabilities_to_drop_are_added_to_those_there() -> None:
 def test_only_the_new_ephemeral_container_is_dressed() -> None:
     old = restricted_pod(ephemeralContainers=[{"name": "old", "image": "x"}])
     new = restricted_pod(ephemeralContainers=[{"name": "old", "image": "x"}, {"name": "new", "image": "x"}])
-    dressed = mutated(new, old=old, operation="UPDATE", subResource="ephemeralcontainers")
-    assert dressed is not None
-    assert "securityContext" not in dressed["spec"]["ephemeralContainers"][0]
-    assert dressed["spec"]["ephemeralContainers"][1]["securityContext"] == {
+    with_defaults = mutated(new, old=old, operation="UPDATE", subResource="ephemeralcontainers")
+    assert with_defaults is not None
+    assert "securityContext" not in with_defaults["spec"]["ephemeralContainers"][0]
+    assert with_defaults["spec"]["ephemeralContainers"][1]["securityContext"] == {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert dressed["metadata"] == new["metadata"]
+    assert with_defaults["metadata"] == new["metadata"]
 
 
 def test_ephemeral_container_is_dressed_itself_where_the_pod_says_nothing() -> None:
@@ -460,11 +463,13 @@ def test_ephemeral_container_is_dressed_itself_where_the_pod_says_nothing() -> N
         "metadata": {"name": "p"},
         "spec": {"containers": [container()], "ephemeralContainers": [{"name": "d", "image": "x"}]},
     }
-    dressed = mutated(new, old=old, operation="UPDATE", subResource="ephemeralcontainers")
-    assert dressed is not None
-    assert dressed["spec"]["ephemeralContainers"][0]["securityContext"]["runAsNonRoot"] is True
-    assert dressed["spec"]["ephemeralContainers"][0]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    assert "securityContext" not in dressed["spec"]
+    with_defaults = mutated(new, old=old, operation="UPDATE", subResource="ephemeralcontainers")
+    assert with_defaults is not None
+    assert with_defaults["spec"]["ephemeralContainers"][0]["securityContext"]["runAsNonRoot"] is True
+    assert with_defaults["spec"]["ephemeralContainers"][0]["securityContext"]["seccompProfile"] == {
+        "type": "RuntimeDefault"
+    }
+    assert "securityContext" not in with_defaults["spec"]
 
 
 @pytest.mark.parametrize("operation", ["UPDATE", "DELETE"])
@@ -489,9 +494,9 @@ def test_forged_or_broken_provenance_does_no_harm() -> None:
         "metadata": {"name": "p", "annotations": {"sekisho.dev/defaulted": "[" * 5000}},
         "spec": {"containers": [{"name": "app", "image": "x"}]},
     }
-    dressed = mutated(plain)
-    assert dressed is not None
-    assert list(json.loads(dressed["metadata"]["annotations"]["sekisho.dev/defaulted"])) == ["restricted"]
+    with_defaults = mutated(plain)
+    assert with_defaults is not None
+    assert list(json.loads(with_defaults["metadata"]["annotations"]["sekisho.dev/defaulted"])) == ["restricted"]
 
 
 def test_explicit_defaults_outweigh_the_profile() -> None:
@@ -506,12 +511,12 @@ def test_explicit_defaults_outweigh_the_profile() -> None:
             }
         }
     )
-    dressed = mutated({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a", "image": "x"}]}}, own)
-    assert dressed is not None
-    assert dressed["spec"]["automountServiceAccountToken"] is False
-    assert dressed["spec"]["securityContext"]["fsGroup"] == 2000
-    assert dressed["spec"]["securityContext"]["runAsUser"] == 1000
-    assert dressed["spec"]["containers"][0]["securityContext"] == {
+    with_defaults = mutated({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a", "image": "x"}]}}, own)
+    assert with_defaults is not None
+    assert with_defaults["spec"]["automountServiceAccountToken"] is False
+    assert with_defaults["spec"]["securityContext"]["fsGroup"] == 2000
+    assert with_defaults["spec"]["securityContext"]["runAsUser"] == 1000
+    assert with_defaults["spec"]["containers"][0]["securityContext"] == {
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["NET_RAW"]},
         "allowPrivilegeEscalation": False,
@@ -520,10 +525,10 @@ def test_explicit_defaults_outweigh_the_profile() -> None:
 
 def test_baseline_profile_fills_in_the_seccomp_profile_alone() -> None:
     own = policies(p={"defaults": {"profile": "baseline"}})
-    dressed = mutated({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a", "image": "x"}]}}, own)
-    assert dressed is not None
-    assert dressed["spec"]["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}}
-    assert "securityContext" not in dressed["spec"]["containers"][0]
+    with_defaults = mutated({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a", "image": "x"}]}}, own)
+    assert with_defaults is not None
+    assert with_defaults["spec"]["securityContext"] == {"seccompProfile": {"type": "RuntimeDefault"}}
+    assert "securityContext" not in with_defaults["spec"]["containers"][0]
 
 
 def test_excluded_subject_is_left_out_of_pods_and_not_of_the_pods_that_a_controller_makes() -> None:

@@ -1,4 +1,4 @@
-"""A review in which an object has a key twice is refused, wherever that is and however the text is written."""
+"""A review in which an object has a key twice is denied, wherever that is and however the text is written."""
 
 import json
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sekisho import admission
-from sekisho.admission.duplicates import DuplicateKeyError, refuse_duplicates
+from sekisho.admission.duplicates import DuplicateKeyError, deny_duplicates
 from tests.load.reviews import pod, review
 from tests.unit.admission.test_answers import RESTRICTED
 
@@ -40,7 +40,7 @@ def answer_to(text: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("what", TWICE)
 @pytest.mark.parametrize("spaced", [False, True], ids=["compact", "spaced"])
-def test_key_that_is_there_twice_is_refused(what: str, *, spaced: bool) -> None:
+def test_key_that_is_there_twice_is_denied(what: str, *, spaced: bool) -> None:
     once, twice = TWICE[what]
     assert once in GOOD
     text = GOOD.replace(once, twice, 1)
@@ -54,22 +54,22 @@ def test_same_key_in_several_objects_is_allowed(*, spaced: bool) -> None:
     assert answer_to(GOOD.replace('":', '" : ') if spaced else GOOD)["allowed"]
 
 
-def test_key_that_is_there_twice_beyond_what_judging_reads_is_refused_in_other_text_than_an_api_servers() -> None:
+def test_key_that_is_there_twice_beyond_what_judging_reads_is_denied_in_other_text_than_an_api_servers() -> None:
     text = GOOD.replace('"name":"LOG_LEVEL"', '"name":"LOG_LEVEL","name":"HOME"', 1)
     assert not answer_to(text.replace('":', '" : '))["allowed"]
 
 
-def test_refusal_names_the_key_in_ascii_and_shortened() -> None:
+def test_denial_names_the_key_in_ascii_and_shortened() -> None:
     with pytest.raises(DuplicateKeyError, match=r'^an object in it has the key "privileged" twice$'):
-        refuse_duplicates(b'{"a":{"privileged":1,"privileged":1}}')
+        deny_duplicates(b'{"a":{"privileged":1,"privileged":1}}')
     with pytest.raises(DuplicateKeyError) as raised:
-        refuse_duplicates(b'{"\\ud800%s":1,"\\ud800%s":1}' % (b"x" * 900, b"x" * 900))
+        deny_duplicates(b'{"\\ud800%s":1,"\\ud800%s":1}' % (b"x" * 900, b"x" * 900))
     assert str(raised.value).isascii()
     assert len(str(raised.value)) < 120
-    refuse_duplicates(b'{"a":{"privileged":1},"privileged":1}')
+    deny_duplicates(b'{"a":{"privileged":1},"privileged":1}')
 
 
-def test_text_that_is_not_utf_8_is_refused() -> None:
+def test_text_that_is_not_utf_8_is_denied() -> None:
     body = GOOD.encode().replace(b'"dryRun":', b'"dryRun" :').replace(b'"value":"info"', b'"value":"\xff"')
     outcome = admission.validate(admission.decode(body), RESTRICTED, {})
     assert outcome.decision == "error"

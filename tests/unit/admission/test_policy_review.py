@@ -1,4 +1,4 @@
-"""Policies and waivers under review: what is refused, with all that is wrong, and what passes all the same."""
+"""Policies and waivers under review: what is denied, with all that is wrong, and what passes all the same."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from sekisho.admission.policy_review import decode_policy_review, review_policy
 from sekisho.policies import ClusterPodPolicy, PolicySet
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
-LONGEST = timedelta(days=90)
+MAX_LENGTH = timedelta(days=90)
 IN_FORCE = PolicySet.of(
     [
         msgspec.convert({"metadata": {"name": name}, "spec": spec}, ClusterPodPolicy)
@@ -40,7 +40,7 @@ def answered(
         "oldObject": None if old is None else thing(old),
     } | request
     body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": asked}
-    outcome = review_policy(decode_policy_review(json.dumps(body).encode()), IN_FORCE, NOW, LONGEST)
+    outcome = review_policy(decode_policy_review(json.dumps(body).encode()), IN_FORCE, NOW, MAX_LENGTH)
     answer = json.loads(outcome.response)
     assert (answer["apiVersion"], answer["kind"]) == ("admission.k8s.io/v1", "AdmissionReview")
     assert answer["response"]["allowed"] is not bool(outcome.problems)
@@ -185,7 +185,7 @@ def test_more_unknown_fields_than_anybody_reads_are_not_all_looked_up() -> None:
     assert len(status["message"]) <= 8 * 1024
 
 
-def test_a_field_that_this_version_does_not_know_is_refused() -> None:
+def test_a_field_that_this_version_does_not_know_is_denied() -> None:
     message = answered({"controls": {"fromTheFuture": {}, "previleged": {}}})["status"]["message"]
     assert message == (
         "spec.controls.fromTheFuture: unknown field; spec.controls.previleged: unknown field; did you mean privileged?"
@@ -195,16 +195,16 @@ def test_a_field_that_this_version_does_not_know_is_refused() -> None:
 @pytest.mark.parametrize(
     "kind", [{"group": "", "version": "v1", "kind": "Pod"}, {"group": "evil.dev", "kind": "ClusterPodPolicy"}, {}]
 )
-def test_other_kinds_are_refused(kind: dict[str, str]) -> None:
+def test_other_kinds_are_denied(kind: dict[str, str]) -> None:
     asked = {"uid": "u", "kind": kind, "operation": "CREATE", "object": {"spec": GOOD}}
     body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": asked}
-    outcome = review_policy(decode_policy_review(json.dumps(body).encode()), IN_FORCE, NOW, LONGEST)
+    outcome = review_policy(decode_policy_review(json.dumps(body).encode()), IN_FORCE, NOW, MAX_LENGTH)
     assert not json.loads(outcome.response)["response"]["allowed"]
     assert "Sekisho reviews its own kinds here" in str(outcome.problems[0])
 
 
 @pytest.mark.parametrize("thing", [None, [], "x", {}, {"spec": None}, {"spec": []}, {"spec": {}}])
-def test_what_is_no_policy_is_refused(thing: Any) -> None:
+def test_what_is_no_policy_is_denied(thing: Any) -> None:
     assert not answered(GOOD, object=thing)["allowed"]
 
 

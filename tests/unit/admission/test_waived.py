@@ -161,11 +161,11 @@ def test_two_waivers_never_combine_policy_of_one_with_control_of_the_other() -> 
     assert not admits(restricted_pod(privileged()), RESTRICTED, also, one, two)
 
 
-def test_a_policy_that_is_not_waived_goes_on_refusing() -> None:
+def test_a_policy_that_is_not_waived_goes_on_denying() -> None:
     own = {"metadata": {"name": "own", "namespace": "shop"}, "spec": {"podSecurityStandard": {"level": "baseline"}}}
     namespaced = msgspec.convert(own, PodPolicy)
     outcome = answered(restricted_pod(privileged()), RESTRICTED, namespaced, waiver())
-    assert outcome.message.startswith('policy "shop/own" refuses container "app"')
+    assert outcome.message.startswith('policy "shop/own" denies container "app"')
     assert admits(restricted_pod(privileged()), RESTRICTED, namespaced, waiver(policies=["restricted", "shop/own"]))
 
 
@@ -177,7 +177,7 @@ def test_a_waiver_for_containers_lifts_nothing_of_the_pod() -> None:
     assert admits(pod, RESTRICTED, waiver(controls=controls, match={"namespaces": ["shop"]}))
 
 
-def test_containers_that_are_not_waived_go_on_being_refused() -> None:
+def test_containers_that_are_not_waived_go_on_being_denied() -> None:
     pod = restricted_pod(privileged("app"), privileged("other"))
     outcome = answered(pod, RESTRICTED, waiver(match={"containers": ["app"]}))
     assert '"other"' in outcome.message

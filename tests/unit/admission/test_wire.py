@@ -33,7 +33,7 @@ def test_either_reading_of_a_pod_gives_the_same_answers(generated: Pod) -> None:
         assert answer(quick, RESTRICTED, {}).response == answer(slow, RESTRICTED, {}).response
 
 
-@pytest.mark.parametrize("body", [review(pod()), review(pod(violates=True)), review(pod(dressed=False))])
+@pytest.mark.parametrize("body", [review(pod()), review(pod(violates=True)), review(pod(with_defaults=False))])
 def test_body_as_an_api_server_writes_it_is_read_in_one_pass(body: bytes) -> None:
     assert _decode_as_written(body) is not None
     assert _decode_as_written(body + b"\n") is not None

@@ -35,15 +35,15 @@ def test_every_kind_that_makes_pods_is_judged_by_its_template(
     assert f"{checked} checked" in result.output
     assert (f"{path}.spec.hostPID is true".lstrip(".") in result.output) is bool(checked)
     result = sekisho("check", "--standard", "baseline", "-", text=workload(api_version, kind, path, "hostPID: false"))
-    assert (result.exit_code, f"{checked} checked: {checked} pass, 0 refused" in result.output) == (0, True)
+    assert (result.exit_code, f"{checked} checked: {checked} pass, 0 denied" in result.output) == (0, True)
 
 
 def test_plain_deployment_passes_with_the_defaults_filled_in() -> None:
     result = sekisho("check", "-p", RESTRICTED, MANIFESTS / "web.yaml")
-    assert (result.exit_code, result.output) == (0, "1 checked: 1 pass, 0 refused\n")
+    assert (result.exit_code, result.output) == (0, "1 checked: 1 pass, 0 denied\n")
 
 
-def test_without_the_policys_defaults_the_plain_deployment_is_refused() -> None:
+def test_without_the_policys_defaults_the_plain_deployment_is_denied() -> None:
     result = sekisho("check", "--standard", "restricted", MANIFESTS / "web.yaml")
     assert result.exit_code == 1
     assert "spec.template.spec.containers[0].securityContext.allowPrivilegeEscalation is unset" in result.output
@@ -54,7 +54,7 @@ def test_paths_in_a_fix_are_the_manifests_too() -> None:
     assert "Fix: set spec.template.spec.securityContext.runAsNonRoot to true." in result.output
 
 
-def test_node_exporter_is_refused_for_each_thing_it_takes_from_the_host() -> None:
+def test_node_exporter_is_denied_for_each_thing_it_takes_from_the_host() -> None:
     result = sekisho("check", "-p", RESTRICTED, MANIFESTS / "node-metrics.yaml")
     assert result.exit_code == 1
     for field in ("hostNetwork", "hostPID", "volumes[0].hostPath", "containers[0].ports[0].hostPort"):
@@ -64,19 +64,19 @@ def test_node_exporter_is_refused_for_each_thing_it_takes_from_the_host() -> Non
 def test_each_finding_stands_at_the_place_of_its_field() -> None:
     result = sekisho("check", "-p", RESTRICTED, MANIFESTS / "node-metrics.yaml")
     lines = (MANIFESTS / "node-metrics.yaml").read_text().splitlines()
-    places = [line.split(": ")[0] for line in result.output.splitlines() if ": refused: " in line]
+    places = [line.split(": ")[0] for line in result.output.splitlines() if ": denied: " in line]
     assert len(places) == 5
     for place, key in zip(places, ("hostNetwork", "hostPID", "path", "path", "hostPort"), strict=True):
         _, line, column = place.rsplit(":", 2)
         assert lines[int(line) - 1][int(column) - 1 :].lstrip("{").startswith(key)
 
 
-def test_root_init_container_is_refused_and_named() -> None:
+def test_root_init_container_is_denied_and_named() -> None:
     result = sekisho("check", "-p", RESTRICTED, MANIFESTS / "database.yaml")
     assert result.exit_code == 1
     assert "spec.template.spec.initContainers[0].securityContext.runAsUser is 0" in result.output
     assert 'init container "own-volume"' in result.output
-    assert 'refused: container "database"' not in result.output
+    assert 'denied: container "database"' not in result.output
 
 
 def test_lists_and_objects_without_pods() -> None:
@@ -87,8 +87,8 @@ def test_lists_and_objects_without_pods() -> None:
     result = sekisho("check", "--standard", "baseline", "-", text=text)
     assert result.exit_code == 1
     assert "<stdin>:5:3: Pod default/p" in result.output
-    assert "<stdin>:5:59: refused: the pod" in result.output
-    assert "1 checked: 0 pass, 1 refused; 1 objects without pods passed over" in result.output
+    assert "<stdin>:5:59: denied: the pod" in result.output
+    assert "1 checked: 0 pass, 1 denied; 1 objects without pods passed over" in result.output
 
 
 @pytest.mark.parametrize(("value", "code"), [("true", 1), ("false", 0)])
@@ -99,13 +99,13 @@ def test_the_items_of_a_typed_list_are_of_its_kind(value: str, code: int) -> Non
 
 
 def test_a_finding_that_only_warns_is_shown_and_fails_nothing(tmp_path: Path) -> None:
-    for enforcement, shown, code in (("Warn", "warning", 0), ("Audit", "audit note", 0), ("Deny", "refused", 1)):
+    for enforcement, shown, code in (("Warn", "warning", 0), ("Audit", "audit note", 0), ("Deny", "denied", 1)):
         policy = policy_file(tmp_path, enforcement=enforcement, controls={"hostNamespaces": {}})
         result = sekisho("check", "-p", policy, "-", text=BAD_POD)
         assert result.exit_code == code
         assert f"<stdin>:4:8: {shown}: the pod for host namespaces" in result.output
     result = sekisho("check", "-p", policy, "-", text=GOOD_POD)
-    assert (result.exit_code, result.output) == (0, "1 checked: 1 pass, 0 refused\n")
+    assert (result.exit_code, result.output) == (0, "1 checked: 1 pass, 0 denied\n")
 
 
 def test_namespace_decides_which_policies_match(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_wrong_policy_is_named_with_its_place(tmp_path: Path) -> None:
     assert f"error: {policy}:7:12: spec.controls.image: unknown field; did you mean images?" in result.output
 
 
-def test_two_policies_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_two_policies_of_one_name_are_denied(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     paths = [policy_file(folder, controls={"privileged": {}}) for folder in (tmp_path, tmp_path / "other")]
     result = sekisho("check", "-p", paths[0], "-p", paths[1], "-", text=GOOD_POD)

@@ -35,7 +35,7 @@ def run(*args: str | Path) -> subprocess.CompletedProcess[str]:
 def test_several_processes_say_what_one_says(many: Path) -> None:
     one, three = run("--jobs", "1", many), run("--jobs", "3", many)
     assert (one.returncode, one.stdout, one.stderr) == (three.returncode, three.stdout, three.stderr)
-    assert "300 checked: 257 pass, 43 refused; 1 unreadable" in one.stdout
+    assert "300 checked: 257 pass, 43 denied; 1 unreadable" in one.stdout
 
 
 def test_small_inputs_are_left_to_one_process(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:

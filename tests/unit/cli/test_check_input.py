@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sekisho_command import BAD_POD, GOOD_POD, POD, sekisho
 
 from sekisho.manifests import Checker, Namespaces, fix_source, read_sources, sources, sources_of, write_document
-from sekisho.manifests.chosen import policy_of_standard
+from sekisho.manifests.policy_loading import policy_of_standard
 from sekisho.policies import DocumentError, PolicySet, documents, read_documents
 from sekisho.policies.documents import split_documents
 
@@ -74,7 +74,7 @@ def test_a_document_that_cannot_be_read_does_not_hide_the_others() -> None:
     assert result.exit_code == 2
     for place in ("<stdin>:1:1: Pod default/bad", "<stdin>:6:5: mapping", "<stdin>:8:1: Pod", "<stdin>:12:10: did not"):
         assert place in result.output
-    assert "3 checked: 1 pass, 2 refused; 2 unreadable" in result.output
+    assert "3 checked: 1 pass, 2 denied; 2 unreadable" in result.output
 
 
 def test_what_stands_in_a_block_of_text_does_not_end_a_document() -> None:
@@ -82,7 +82,7 @@ def test_what_stands_in_a_block_of_text_does_not_end_a_document() -> None:
         f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c}}\ndata:\n  f: |\n    a\n    ---\n    b\n---\n{BAD_POD}"
     )
     result = sekisho("check", "--standard", "baseline", "-", text=text)
-    assert (result.exit_code, "<stdin>:13:8: refused" in result.output) == (1, True)
+    assert (result.exit_code, "<stdin>:13:8: denied" in result.output) == (1, True)
 
 
 @given(st.lists(st.sampled_from([GOOD_POD, "---\n", "--- x\n", "a: |\n  ---\n", "...\n", "# c\n", "b: 'x\n  y'\n"])))
@@ -107,7 +107,7 @@ LAUGHS = "x: &x {y: &y {a: 1}}\nz: {<<: [*x, *y], b: *x}\n"
 
 
 @pytest.mark.parametrize("head", ["", "apiVersion: v1\nkind: Pod\n"])
-def test_aliases_that_multiply_are_refused(head: str) -> None:
+def test_aliases_that_multiply_are_denied(head: str) -> None:
     result = sekisho("check", "--standard", "baseline", "-", text=head + BOMB)
     assert result.exit_code == 2
     assert "becomes too large by its aliases" in result.output
@@ -115,7 +115,7 @@ def test_aliases_that_multiply_are_refused(head: str) -> None:
     assert (recursive.exit_code, "nested too deeply" in recursive.output) == (2, True)
 
 
-def test_some_aliases_are_not_refused() -> None:
+def test_some_aliases_are_not_denied() -> None:
     (document,) = read_documents(LAUGHS, "f")
     assert document.value["z"] == {"y": {"a": 1}, "a": 1, "b": {"y": {"a": 1}}}
     assert (
@@ -126,14 +126,14 @@ def test_some_aliases_are_not_refused() -> None:
 
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? ", "a:\n "])
 @pytest.mark.parametrize("times", [401, 100_000])
-def test_nesting_without_end_is_refused(opening: str, times: int) -> None:
+def test_nesting_without_end_is_denied(opening: str, times: int) -> None:
     text = opening * times if opening != "a:\n " else "\n".join(" " * n + "a:" for n in range(min(times, 2000)))
     result = sekisho("check", "--standard", "baseline", "-", text=text)
     assert (result.exit_code, "is nested too deeply" in result.output) == (2, True)
 
 
-def test_values_without_end_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "MOST_VALUES", 100)
+def test_values_without_end_are_denied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "MAX_VALUES", 100)
     for count, code in ((93, 0), (94, 2)):
         text = f"apiVersion: v1\nkind: ConfigMap\nx: [{', '.join('a' * count)}]\n"
         result = sekisho("check", "--standard", "baseline", "-", text=f"{text}---\n{text}")
@@ -182,9 +182,9 @@ def test_some_nesting_is_read() -> None:
     assert sekisho("check", "--standard", "baseline", "-", text=text).exit_code == 0
 
 
-def test_a_file_beyond_the_bound_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "LARGEST_FILE", 1 << 20)
-    monkeypatch.setattr(sources, "LARGEST_INPUT", 3 << 20)
+def test_a_file_beyond_the_bound_is_denied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MAX_FILE_BYTES", 1 << 20)
+    monkeypatch.setattr(sources, "MAX_INPUT_BYTES", 3 << 20)
     for name, size in (("a.yaml", 1 << 20), ("b.yaml", (1 << 20) + 1), ("c.yaml", 1 << 20)):
         (tmp_path / name).write_text(f"apiVersion: v1\nkind: ConfigMap\n{'#' * (size - 32)}\n")
     result = sekisho("check", "--standard", "baseline", tmp_path)

@@ -50,9 +50,9 @@ def test_a_name_that_is_no_text_breaks_no_format(output: str, tmp_path: Path) ->
 def test_text_is_an_object_a_paragraph_and_a_summary() -> None:
     assert baseline("text", BAD_POD + "---\n" + GOOD_POD) == (
         "<stdin>:1:1: Pod default/bad\n"
-        "  <stdin>:4:8: refused: the pod for host namespaces: spec.hostPID is true (allowed: unset or false)\n"
+        "  <stdin>:4:8: denied: the pod for host namespaces: spec.hostPID is true (allowed: unset or false)\n"
         '    Fix: remove it or set it to false. [hostNamespaces, policy "baseline"]\n'
-        "2 checked: 1 pass, 1 refused\n"
+        "2 checked: 1 pass, 1 denied\n"
     )
 
 
@@ -70,7 +70,7 @@ def test_json_has_every_object_and_every_finding() -> None:
         "kind": "Pod",
         "namespace": "default",
         "name": "bad",
-        "verdict": "refused",
+        "verdict": "denied",
     }
     assert bad["findings"] == [
         {
@@ -88,13 +88,13 @@ def test_json_has_every_object_and_every_finding() -> None:
         }
     ]
     assert [problem["where"] for problem in found["problems"]] == ["<stdin>:11:1"]
-    assert found["summary"] == {"checked": 2, "passed": 1, "refused": 1, "passedOver": 0, "unreadable": 1}
+    assert found["summary"] == {"checked": 2, "passed": 1, "denied": 1, "passedOver": 0, "unreadable": 1}
 
 
 def test_machine_formats_leave_the_summary_to_stderr() -> None:
     for output in ("json", "sarif", "junit"):
         result = sekisho("check", "-o", output, "--standard", "baseline", "-", text=BAD_POD)
-        assert result.stderr == "1 checked: 0 pass, 1 refused\n"
+        assert result.stderr == "1 checked: 0 pass, 1 denied\n"
 
 
 # SARIF.
@@ -211,7 +211,7 @@ def test_junit_has_a_case_an_object(tmp_path: Path) -> None:
     assert dict(root.attrib) == {"name": "sekisho check", "tests": "3", "failures": "1", "errors": "1"}
     failure = root.find("testsuite/testcase/failure")
     assert failure is not None
-    assert failure.get("message") == "refused: 1 finding"
+    assert failure.get("message") == "denied: 1 finding"
     error = root.find("testsuite[@name='input']/testcase/error")
     assert error is not None
     assert error.get("message") == "is not a Kubernetes object: it needs apiVersion and kind"
@@ -233,10 +233,10 @@ def test_github_has_an_annotation_a_finding(tmp_path: Path) -> None:
     annotation, summary = report("github", "--standard", "baseline", path).splitlines()
     assert annotation == (
         f"::error file={folder}/100%25%2C sure.yaml,line=4,col=8,title=sekisho hostNamespaces::"
-        "Pod default/bad: refused: the pod for host namespaces: spec.hostPID is true (allowed: unset or false). "
+        "Pod default/bad: denied: the pod for host namespaces: spec.hostPID is true (allowed: unset or false). "
         'Fix: remove it or set it to false. [hostNamespaces, policy "baseline"]'
     )
-    assert summary == "1 checked: 0 pass, 1 refused"
+    assert summary == "1 checked: 0 pass, 1 denied"
 
 
 def test_github_tells_warnings_notes_and_unreadable_files_apart(tmp_path: Path) -> None:
@@ -286,10 +286,10 @@ def test_colours_are_for_terminals_that_want_them(tmp_path: Path) -> None:
     path.write_text(BAD_POD)
     args = ("check", "--standard", "baseline", path)
     code, shown = on_a_terminal(RUN_MAIN, *args)
-    assert (code, "\x1b[31mrefused\x1b[0m" in shown) == ("1", True)
+    assert (code, "\x1b[31mdenied\x1b[0m" in shown) == ("1", True)
     for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
         code, shown = on_a_terminal(RUN_MAIN, *args, **environment)
-        assert (code, "\x1b" in shown, "refused" in shown) == ("1", False, True)
+        assert (code, "\x1b" in shown, "denied" in shown) == ("1", False, True)
     assert "\x1b" not in sekisho(*args).output
 
 

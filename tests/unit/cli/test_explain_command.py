@@ -107,7 +107,7 @@ def test_each_control_says_what_it_finds_with_the_defaults_filled_in() -> None:
     result = sekisho("explain", "-p", RESTRICTED, MANIFESTS / "database.yaml")
     assert result.exit_code == 0
     assert "fills in spec.template.spec.securityContext." in result.output
-    assert "    runAsUser: refused: init container " in result.output
+    assert "    runAsUser: denied: init container " in result.output
     assert "spec.template.spec.initContainers[0].securityContext.runAsUser is 0" in result.output
     assert "    seccompProfile: passes\n" in result.output
 
@@ -121,7 +121,7 @@ def test_each_object_and_each_policy_is_explained_in_order(tmp_path: Path) -> No
     starts = [line.split(": the pod")[0].strip() for line in result.output.splitlines() if line]
     assert starts == [
         *("<stdin>:1:1: Pod default/bad", 'policy "a" matches', "hostNamespaces: audit note"),
-        *('policy "b" matches', "hostNamespaces: refused"),
+        *('policy "b" matches', "hostNamespaces: denied"),
         *("<stdin>:9:1: Pod default/good", 'policy "a" matches', "hostNamespaces: passes"),
         *('policy "b" matches', "hostNamespaces: passes"),
     ]
@@ -134,7 +134,7 @@ def test_levels_of_namespace_labels_are_explained(tmp_path: Path) -> None:
     (tmp_path / "labels").write_text("default: {pod-security.kubernetes.io/enforce: baseline}\n")
     known = sekisho("explain", "-p", policy, "--namespace-labels", tmp_path / "labels", "-", text=BAD_POD)
     assert "not known" not in known.output
-    assert "hostNamespaces: refused" in known.output
+    assert "hostNamespaces: denied" in known.output
 
 
 @pytest.mark.parametrize(

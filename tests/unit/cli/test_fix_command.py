@@ -99,7 +99,7 @@ def test_items_of_lists_and_aliases_are_fixed_one_by_one() -> None:
 def test_without_all_findings_are_left_and_named() -> None:
     result = sekisho("fix", "--standard", "baseline", "-", text=BAD_POD)
     assert (result.exit_code, result.stdout) == (1, BAD_POD)
-    assert "<stdin>:4:8: refused: the pod for host namespaces: spec.hostPID is true" in result.stderr
+    assert "<stdin>:4:8: denied: the pod for host namespaces: spec.hostPID is true" in result.stderr
     result = sekisho("fix", "--standard", "baseline", "-", text=GOOD_POD)
     assert (result.exit_code, result.stdout, result.stderr) == (0, GOOD_POD, "")
 
@@ -211,8 +211,8 @@ def test_after_fixing_all_no_finding_is_left_that_has_a_change(pod: dict[str, An
         assert [violation.finding for violation in left if violation.finding.change is not None] == []
         assert left == [located.violation for found in fixed.left for located in found.violations]
         assert fix_source(again, checker, apply_changes=True).text == again.text
-        refused = any(violation.enforcement == Enforcement.DENY for violation in left)
-        assert any(found.is_refused for found in fixed.left) is refused
+        denied = any(violation.enforcement == Enforcement.DENY for violation in left)
+        assert any(found.is_denied for found in fixed.left) is denied
 
 
 @pytest.mark.parametrize("kind", LISTS)

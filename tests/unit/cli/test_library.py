@@ -27,12 +27,12 @@ def test_findings_of_a_text_a_file_and_an_object() -> None:
     policies = sekisho.load_policies(RESTRICTED)
     (bad,) = sekisho.check(BAD_POD, policies)
     (located,) = [found for found in bad.violations if found.finding.control == "hostNamespaces"]
-    assert (bad.is_refused, bad.title, located.line, located.column) == (True, "Pod default/bad", 4, 8)
+    assert (bad.is_denied, bad.title, located.line, located.column) == (True, "Pod default/bad", 4, 8)
     assert (located.finding.field, located.enforcement) == ("spec.hostPID", sekisho.Enforcement.DENY)
-    assert [found.is_refused for found in sekisho.check(MANIFESTS, policies)] == [True, True, False]
-    for value, refused in ((True, True), (False, False)):
+    assert [found.is_denied for found in sekisho.check(MANIFESTS, policies)] == [True, True, False]
+    for value, denied in ((True, True), (False, False)):
         (found,) = sekisho.check(restricted_pod(hostPID=value), policies)
-        assert found.is_refused is refused
+        assert found.is_denied is denied
 
 
 def test_standards_and_several_paths(tmp_path: Path) -> None:
@@ -51,9 +51,9 @@ def test_standards_and_several_paths(tmp_path: Path) -> None:
 def test_namespaces_and_their_labels(tmp_path: Path) -> None:
     selector = {"namespaceSelector": {"matchLabels": {"tier": "prod"}}}
     policies = sekisho.load_policies(policy_file(tmp_path, match=selector, controls={"hostNamespaces": {}}))
-    for labels, refused in (({"shop": {"tier": "prod"}}, True), ({"shop": {"tier": "test"}}, False), (None, False)):
+    for labels, denied in (({"shop": {"tier": "prod"}}, True), ({"shop": {"tier": "test"}}, False), (None, False)):
         (found,) = sekisho.check(BAD_POD, policies, namespace="shop", namespace_labels=labels)
-        assert found.is_refused is refused
+        assert found.is_denied is denied
 
 
 @pytest.mark.parametrize(

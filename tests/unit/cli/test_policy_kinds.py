@@ -36,8 +36,8 @@ def test_check_honours_a_waiver_and_says_so(policies: Path) -> None:
         'note: Pod shop/p: waiver "driver" lifts privileged of policy "base" for container "app" until '
         "2999-01-01T00:00:00Z: it loads a module\n"
     ) in result.stderr
-    refused = sekisho("check", "-p", policies, "-", text=PRIVILEGED.replace("quay.io/driver", "quay.io/driver2"))
-    assert refused.exit_code == 1
+    denied = sekisho("check", "-p", policies, "-", text=PRIVILEGED.replace("quay.io/driver", "quay.io/driver2"))
+    assert denied.exit_code == 1
 
 
 def test_check_honours_no_waiver_that_is_over(policies: Path) -> None:

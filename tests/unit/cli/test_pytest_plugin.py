@@ -18,7 +18,7 @@ BAD, GOOD = {BAD_POD!r}, {GOOD_POD!r}
 
 def test_good(sekisho_check):
     (found,) = sekisho_check(GOOD)
-    assert not found.is_refused
+    assert not found.is_denied
 
 def test_bad(sekisho_check):
     sekisho_check(BAD)
@@ -43,7 +43,7 @@ def run(folder: Path, configuration: str) -> tuple[str, dict[str, str]]:
 @pytest.mark.parametrize(
     "configuration", ["sekisho_standard = baseline", f"sekisho_policies = {RESTRICTED}\nsekisho_standard = baseline"]
 )
-def test_pods_that_would_be_refused_fail_a_test(configuration: str, tmp_path: Path) -> None:
+def test_pods_that_would_be_denied_fail_a_test(configuration: str, tmp_path: Path) -> None:
     output, outcomes = run(tmp_path, configuration)
     assert outcomes == {
         "test_good": "PASSED",
@@ -51,7 +51,7 @@ def test_pods_that_would_be_refused_fail_a_test(configuration: str, tmp_path: Pa
         "test_bad": "FAILED",
         "test_unreadable": "FAILED",
     }
-    assert "<manifest>:4:8: refused: the pod for host namespaces: spec.hostPID is true" in output
+    assert "<manifest>:4:8: denied: the pod for host namespaces: spec.hostPID is true" in output
     assert "<manifest>:1:5: mapping values" in output
     assert "Traceback" not in output
 

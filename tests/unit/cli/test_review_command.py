@@ -12,7 +12,7 @@ from sekisho_command import RESTRICTED, policy_file, sekisho
 from sekisho import admission
 from sekisho.cli import review as command
 from sekisho.policies import PolicySet, read_policies
-from sekisho.webhook import reviews as webhook
+from sekisho.webhook import pod_reviews as webhook
 from tests.pods import container, restricted_pod
 
 
@@ -56,7 +56,7 @@ def test_a_line_that_is_no_review_is_told_and_the_others_are_answered(line: str)
 
 
 def test_a_line_without_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "LARGEST_REVIEW", len(BAD))
+    monkeypatch.setattr(command, "MAX_REVIEW_BYTES", len(BAD))
     for longer in ("x" * (len(BAD) + 1), "x" * (len(BAD) * 5), GOOD + " " * len(BAD)):
         result = sekisho("review", "-p", RESTRICTED, text=f"{longer}\n{BAD}\n")
         error, bad = map(json.loads, result.stdout.splitlines())
@@ -65,7 +65,7 @@ def test_a_line_without_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_line_may_be_as_long_as_a_body_of_the_webhook() -> None:
-    assert command.LARGEST_REVIEW == webhook.MOST_BODY
+    assert command.MAX_REVIEW_BYTES == webhook.MAX_BODY_BYTES
 
 
 def test_labels_are_asked_for_where_matching_needs_them(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ class CollectionServer:
         watching = params.pop("watch", "") == "true"
         self.requests.append(("watch" if watching else "list", params, request.headers["Accept"]))
         if self.status is not None:
-            return _refused(self.status, "Broken")
+            return _denied(self.status, "Broken")
         if watching:
             return await self._watch(request, int(params["resourceVersion"]))
         return self._list(params)
@@ -101,7 +101,7 @@ class CollectionServer:
             start, version = map(int, params["continue"].split("/"))
         self.before_page(start)
         if version < self.oldest:
-            return _refused(410, "Expired")
+            return _denied(410, "Expired")
         limit = min(int(params["limit"]), self.page or 10_000)
         names = list(self.things)
         meta = {"resourceVersion": str(version)}
@@ -113,7 +113,7 @@ class CollectionServer:
 
     async def _watch(self, request: web.Request, version: int) -> web.StreamResponse:
         if version < self.oldest:
-            return _refused(410, "Expired")
+            return _denied(410, "Expired")
         response = web.StreamResponse()
         await response.prepare(request)
         queue: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -137,7 +137,7 @@ class CollectionServer:
         self.send(text)
 
 
-def _refused(status: int, reason: str) -> web.Response:
+def _denied(status: int, reason: str) -> web.Response:
     return web.json_response({"kind": "Status", "reason": reason, "message": "no"}, status=status)
 
 

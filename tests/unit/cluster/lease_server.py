@@ -55,7 +55,7 @@ class LeaseServer:
 
     async def _answer(self, request: web.Request) -> web.Response:
         if request.path.endswith("/selfsubjectreviews"):
-            return web.json_response({"status": {"userInfo": self.user}}) if self.user else _refused(404)
+            return web.json_response({"status": {"userInfo": self.user}}) if self.user else _denied(404)
         name = request.match_info.get("name", "")
         known = self.leases.get(name)
         if not name and request.method == "GET":
@@ -67,25 +67,25 @@ class LeaseServer:
         if request.method == "POST":
             body = await request.json()
             name = body["metadata"]["name"]
-            return _refused(409) if name in self.leases else web.json_response(self.put(name, body))
+            return _denied(409) if name in self.leases else web.json_response(self.put(name, body))
         if request.method == "PATCH":
             body = await request.json()
             if request.content_type == "application/apply-patch+yaml":
                 return web.json_response(self.put(name, body))
             if known is None:
-                return _refused(404)
+                return _denied(404)
             if body["metadata"].pop("resourceVersion") != known["metadata"]["resourceVersion"]:
-                return _refused(409)
+                return _denied(409)
             return web.json_response(self.put(name, _merged(known, body)))
         if known is None:
-            return _refused(404)
+            return _denied(404)
         if request.method == "DELETE":
             del self.leases[name]
         return web.json_response(known)
 
 
-def _refused(status: int) -> web.Response:
-    return web.json_response({"kind": "Status", "reason": "Refused", "message": "refused"}, status=status)
+def _denied(status: int) -> web.Response:
+    return web.json_response({"kind": "Status", "reason": "Denied", "message": "denied"}, status=status)
 
 
 def _merged(old: Json, patch: Json) -> Json:

@@ -210,7 +210,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-async def test_renewed_token_is_used_after_a_refusal(nowhere: Path, server: Scripted) -> None:
+async def test_renewed_token_is_used_after_a_denial(nowhere: Path, server: Scripted) -> None:
     async with serving(server, "/x") as other:
         host = other._config.host  # noqa: SLF001
         token = nowhere / "token"

@@ -9,9 +9,9 @@ import pytest
 
 from sekisho import admission
 from sekisho.cluster.events import (
-    LONGEST_FIX,
-    MOST_FIXES,
-    MOST_NAMES,
+    MAX_FIX_LENGTH,
+    MAX_FIXES,
+    MAX_NAMES,
     Event,
     Occurrence,
     Reason,
@@ -31,7 +31,7 @@ REPLICA_SET = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-1", "
 STATEFUL_SET = {"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": "s", "controller": True}
 NODE = {"apiVersion": "v1", "kind": "Node", "name": "node-1", "uid": "n", "controller": True}
 SAID = statement(
-    Reason.POD_DENIED, 'policy "p" refuses it', ["p", "q"], ["privileged"], ["set it to false", "remove it"]
+    Reason.POD_DENIED, 'policy "p" denies it', ["p", "q"], ["privileged"], ["set it to false", "remove it"]
 )
 
 
@@ -106,7 +106,7 @@ def test_event_says_the_same_to_people_and_to_programs() -> None:
         "reportingController": "sekisho.dev/webhook",
         "reportingInstance": "replica-1",
         "regarding": {"apiVersion": "v1", "kind": "Pod", "name": "p", "namespace": "ns"},
-        "note": 'policy "p" refuses it',
+        "note": 'policy "p" denies it',
     }
 
 
@@ -161,8 +161,8 @@ def test_long_message_is_cut_after_a_whole_line_or_sentence(message: str, note: 
 def test_all_that_is_said_is_bounded() -> None:
     many = [f"name-{number}" for number in range(100)]
     said = statement(Reason.POD_DENIED, "x" * 9999, many, many, ["f" * 9999, *many])
-    assert (len(said.policies), len(said.controls), len(said.fixes)) == (MOST_NAMES, MOST_NAMES, MOST_FIXES)
-    assert len(said.fixes[0]) == LONGEST_FIX
+    assert (len(said.policies), len(said.controls), len(said.fixes)) == (MAX_NAMES, MAX_NAMES, MAX_FIXES)
+    assert len(said.fixes[0]) == MAX_FIX_LENGTH
     found = occurrence({"name": "n" * 5000}, kind={"group": "g" * 5000, "version": "v1", "kind": "K" * 5000})
     assert found is not None
     assert all(len(value) <= 253 for value in (found.regarding.name, found.regarding.kind, found.regarding.api_version))

@@ -46,11 +46,11 @@ def test_a_storm_writes_a_burst_and_then_so_many_a_second(clock: Clock, capfd: p
     logs.configure("info")
     storm = logging.getLogger("storm")
     for _ in range(10_000):
-        storm.info("refused")
+        storm.info("denied")
     assert len(written(capfd)) == logs.BURST
     clock.now += 2.0
     for _ in range(10_000):
-        storm.info("refused")
+        storm.info("denied")
     lines = written(capfd)
     assert len(lines) == 2 * logs.PER_SECOND
     assert lines[0]["suppressed"] == 10_000 - logs.BURST
@@ -61,7 +61,7 @@ def test_a_storm_writes_a_burst_and_then_so_many_a_second(clock: Clock, capfd: p
 def test_a_storm_of_one_logger_hides_nothing_of_another(clock: Clock, capfd: pytest.CaptureFixture[str]) -> None:
     logs.configure("info")
     for _ in range(10_000):
-        logging.getLogger("storm").info("refused")
+        logging.getLogger("storm").info("denied")
     logging.getLogger("other").error("failed")
     last = written(capfd)[-1]
     assert (last["level"], last["logger"], last["message"]) == ("ERROR", "other", "failed")
@@ -69,7 +69,7 @@ def test_a_storm_of_one_logger_hides_nothing_of_another(clock: Clock, capfd: pyt
 
 def test_what_is_asked_first_is_counted_once(clock: Clock) -> None:
     throttle = Throttle()
-    record = logging.LogRecord("storm", logging.INFO, "", 0, "refused", (), None)
+    record = logging.LogRecord("storm", logging.INFO, "", 0, "denied", (), None)
     passed = sum(throttle.admits("storm") and throttle.filter(record) for _ in range(1000))
     assert (passed, throttle.suppressed) == (logs.BURST, 1000 - logs.BURST)
 
@@ -98,7 +98,7 @@ def test_what_was_logged_at_the_end_is_written_where_somebody_reads() -> None:
 
 
 def test_lines_that_find_no_room_are_counted(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "MOST_WAITING", 10)
+    monkeypatch.setattr(logs, "MAX_WAITING", 10)
     reading, writing = os.pipe()
     monkeypatch.setattr(logs, "_STDERR", writing)
     logs.configure("info")

@@ -1,4 +1,4 @@
-"""From a refused object to the owner that its user knows."""
+"""From a denied object to the owner that its user knows."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -115,7 +115,7 @@ async def test_answer_is_remembered_and_asked_once_at_a_time(api: ApiClient, obj
 
 
 async def test_memory_is_bounded(api: ApiClient, objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_KEPT", 2)
+    monkeypatch.setattr(module, "MAX_KEPT", 2)
     owners = Owners(api)
     for name in ("web-1", "roll-1"):
         await owners.top(reference("ReplicaSet", name, "r"))

@@ -18,12 +18,12 @@ from sekisho.cluster.recorder import EventRecorder
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-NOTE = 'policy "restricted" refuses container "app". Fix: do not. [privileged]'
+NOTE = 'policy "restricted" denies container "app". Fix: do not. [privileged]'
 IMMUTABLE = ("note", "reason", "type", "action", "regarding", "related", "reportingController", "reportingInstance")
 
 
 class EventServer:
-    """Events by path, and ReplicaSets that a Deployment owns each. Refuses what the API server would refuse."""
+    """Events by path, and ReplicaSets that a Deployment owns each. Denies what the API server would reject."""
 
     def __init__(self) -> None:
         self.events: dict[str, dict[str, Any]] = {}
@@ -114,7 +114,7 @@ def denial(name: str, note: str = NOTE, kind: str = "Pod", seconds: int = 0, **r
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WRITE_SECONDS", (0.01, 0.02))
-    monkeypatch.setattr(module, "_MOST_BACKOFF", 0.02)
+    monkeypatch.setattr(module, "_MAX_BACKOFF", 0.02)
 
 
 @pytest.fixture
@@ -257,7 +257,7 @@ async def test_owner_may_begin_so_many_events_and_others_still_can(server: Event
 async def test_entries_are_bounded_while_the_server_is_away_and_are_written_when_it_is_back(
     server: EventServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_ENTRIES", 5)
+    monkeypatch.setattr(module, "MAX_ENTRIES", 5)
     server.status = 503
     async with recording(server) as recorder:
         for number in range(8):
@@ -274,7 +274,7 @@ async def test_entries_are_bounded_while_the_server_is_away_and_are_written_when
 async def test_series_are_bounded_and_what_rests_makes_room(
     server: EventServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_SERIES", 5)
+    monkeypatch.setattr(module, "MAX_SERIES", 5)
     async with recording(server) as recorder:
         for number in range(20):
             recorder.record(denial(f"pod-{number}"))
@@ -306,7 +306,7 @@ async def test_what_the_server_does_not_want_is_counted_and_harms_nothing_else(
     async with recording(server) as recorder:
         recorder.record(denial("a"))
         recorder.record(denial("a"))
-        await until(lambda: recorder.dropped["refused"] == 2)
+        await until(lambda: recorder.dropped["denied"] == 2)
         server.status = 0
         recorder.record(denial("a"))
         await until(lambda: len(server.events) == 1)
@@ -315,7 +315,7 @@ async def test_what_the_server_does_not_want_is_counted_and_harms_nothing_else(
 async def test_permissions_that_the_server_does_not_know_yet_lose_nothing(
     server: EventServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_REFUSALS", 1000)
+    monkeypatch.setattr(module, "MAX_DENIALS", 1000)
     server.status = 403
     async with recording(server) as recorder:
         recorder.record(denial("web-1", kind="ReplicaSet"))

@@ -25,7 +25,7 @@ def decode(raw: bytes) -> Labels:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_BACKOFF", 0.01)
-    monkeypatch.setattr(module, "MOST_BACKOFF", 0.05)
+    monkeypatch.setattr(module, "MAX_BACKOFF", 0.05)
 
 
 @pytest.fixture

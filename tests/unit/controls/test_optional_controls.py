@@ -1,4 +1,4 @@
-"""The controls that a policy names: what their parameters refuse, beside a near-twin that they allow."""
+"""The controls that a policy names: what their parameters deny, beside a near-twin that they allow."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 
 from sekisho.controls import CONTROLS, ParameterError, complete
 from sekisho.findings import Finding
-from sekisho.pods import placed_containers
+from sekisho.pods import container_refs
 from tests.pods import container, restricted_pod, typed
 
 SHA = "@sha256:" + "0" * 64
@@ -17,7 +17,7 @@ def findings(control: str, parameters: dict[str, Any], pod: dict[str, Any]) -> l
     found = CONTROLS[control]
     given = complete(found, msgspec.convert(parameters, found.parameters), "privileged", 37)
     judged = typed(pod)
-    return found.check(given, 37)(judged, placed_containers(judged.spec))
+    return found.check(given, 37)(judged, container_refs(judged.spec))
 
 
 def image(reference: str) -> dict[str, Any]:
@@ -244,7 +244,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("control", "parameters", "bad", "good", "field"), CASES)
-def test_parameter_refuses_and_allows(control: str, parameters: Any, bad: Any, good: Any, field: str) -> None:
+def test_parameter_denies_and_allows(control: str, parameters: Any, bad: Any, good: Any, field: str) -> None:
     (found,) = findings(control, parameters, bad)
     assert found.control == control
     assert found.field.endswith(field)
@@ -262,7 +262,7 @@ def test_parameter_refuses_and_allows(control: str, parameters: Any, bad: Any, g
         ("images", {"deniedRegistries": ["evil"]}, "deniedRegistries[0]"),
     ],
 )
-def test_parameter_that_makes_no_sense_is_refused_with_its_path(control: str, parameters: Any, where: str) -> None:
+def test_parameter_that_makes_no_sense_is_denied_with_its_path(control: str, parameters: Any, where: str) -> None:
     given = msgspec.convert(parameters, CONTROLS[control].parameters)
     with pytest.raises(ParameterError) as raised:
         CONTROLS[control].check(given, 37)

@@ -1,4 +1,4 @@
-"""Every control of the Pod Security Standards: what it refuses, beside a near-twin that it allows, in every list."""
+"""Every control of the Pod Security Standards: what it denies, beside a near-twin that it allows, in every list."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pytest
 
 from sekisho.controls import CONTROLS, complete
 from sekisho.findings import Finding
-from sekisho.pods import placed_containers
+from sekisho.pods import container_refs
 from sekisho.standards import controls_of
 from tests.pods import container, restricted_pod, typed, with_container_in
 
@@ -19,7 +19,7 @@ def findings(pod: dict[str, Any], control: str, level: str = "restricted", minor
     if parameters is None:
         return []
     judged = typed(pod)
-    return CONTROLS[control].check(parameters, minor)(judged, placed_containers(judged.spec))
+    return CONTROLS[control].check(parameters, minor)(judged, container_refs(judged.spec))
 
 
 def security(**context: Any) -> dict[str, Any]:
@@ -146,7 +146,7 @@ CONTAINER_CASES = [
 
 @pytest.mark.parametrize("where", LISTS)
 @pytest.mark.parametrize(("control", "bad", "good", "field", "value"), CONTAINER_CASES)
-def test_container_field_is_refused_in_every_list(
+def test_container_field_is_denied_in_every_list(
     control: str, bad: dict[str, Any], good: dict[str, Any], field: str, value: str, where: str
 ) -> None:
     (found,) = findings(with_container_in(where, bad), control)
@@ -231,13 +231,13 @@ POD_CASES = [
 
 
 @pytest.mark.parametrize(("control", "bad", "good", "field"), POD_CASES)
-def test_pod_field_is_refused(control: str, bad: dict[str, Any], good: dict[str, Any], field: str) -> None:
+def test_pod_field_is_denied(control: str, bad: dict[str, Any], good: dict[str, Any], field: str) -> None:
     (found,) = findings(restricted_pod(**bad), control)
     assert (found.field, found.container) == (field, None)
     assert findings(restricted_pod(**good), control) == []
 
 
-def test_baseline_refuses_host_path_and_allows_nfs() -> None:
+def test_baseline_denies_host_path_and_allows_nfs() -> None:
     host_path = restricted_pod(volumes=[{"name": "v", "hostPath": {"path": "/etc"}}])
     (found,) = findings(host_path, "hostPathVolumes", "baseline")
     assert (found.field, found.value, found.subject) == ("spec.volumes[0].hostPath", '"/etc"', 'volume "v"')
@@ -258,7 +258,7 @@ def test_pod_level_true_answers_for_containers_that_say_nothing() -> None:
     assert findings(restricted_pod(container("a"), container("b")), "runAsNonRoot") == []
 
 
-def test_pod_level_false_is_refused_even_where_every_container_says_true() -> None:
+def test_pod_level_false_is_denied_even_where_every_container_says_true() -> None:
     pod = restricted_pod(security(runAsNonRoot=True), securityContext={"runAsNonRoot": False})
     assert [f.field for f in findings(pod, "runAsNonRoot")] == ["spec.securityContext.runAsNonRoot"]
 
@@ -273,7 +273,7 @@ INHERITED = [
 
 
 @pytest.mark.parametrize(("control", "context"), INHERITED)
-def test_ephemeral_container_that_inherits_a_refused_value_is_named_itself(
+def test_ephemeral_container_that_inherits_a_denied_value_is_named_itself(
     control: str, context: dict[str, Any]
 ) -> None:
     pod = with_container_in("ephemeralContainers", container(), securityContext=context)

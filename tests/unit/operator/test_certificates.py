@@ -56,12 +56,12 @@ def test_a_client_that_trusts_the_authority_accepts_the_certificate_under_each_n
 
 
 @pytest.mark.parametrize("name", ["sekisho-webhook.other.svc", "127.0.0.2"])
-def test_a_client_refuses_the_certificate_under_another_name(name, tmp_path):
+def test_a_client_denies_the_certificate_under_another_name(name, tmp_path):
     with pytest.raises(ssl.SSLCertVerificationError, match="mismatch"):
         handshake(SERVING, AUTHORITY.certificate_pem, name, tmp_path)
 
 
-def test_a_client_that_trusts_another_authority_of_the_same_subject_refuses_the_certificate(tmp_path):
+def test_a_client_that_trusts_another_authority_of_the_same_subject_denies_the_certificate(tmp_path):
     with pytest.raises(ssl.SSLCertVerificationError, match="verify failed"):
         handshake(SERVING, new_authority(NOW).certificate_pem, NAMES[0], tmp_path)
 
@@ -114,7 +114,7 @@ ENCRYPTED_KEY = SERVING.key.private_bytes(
         (SERVING.certificate_pem, AUTHORITY.key_pem, "not the certificate's"),
     ],
 )
-def test_a_damaged_pair_is_refused_with_the_reason(certificate, key, why):
+def test_a_damaged_pair_is_denied_with_the_reason(certificate, key, why):
     with pytest.raises(CertificateError, match=why):
         load_pair(certificate, key)
 

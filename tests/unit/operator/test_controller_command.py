@@ -1,4 +1,4 @@
-"""`sekisho controller` on the command line: what it refuses, in one line each."""
+"""`sekisho controller` on the command line: what it denies, in one line each."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from sekisho.operator.options import OptionError, parse_serving_names
 pytestmark = pytest.mark.usefixtures("log_as_before")
 
 
-def refused(*options: str) -> str:
+def denied(*options: str) -> str:
     result = CliRunner().invoke(main, ["controller", *options])
     assert result.exit_code == 2
     assert result.stdout == ""
@@ -35,7 +35,7 @@ def refused(*options: str) -> str:
     ],
 )
 def test_a_wrong_option_is_told_in_one_line(options, message):
-    stderr = refused(*options)
+    stderr = denied(*options)
     assert stderr.startswith("Error: ")
     assert message in stderr
     assert stderr.count("\n") == 1
@@ -44,7 +44,7 @@ def test_a_wrong_option_is_told_in_one_line(options, message):
 @pytest.mark.parametrize("certificates", ["cert-manager", "secret"])
 def test_serving_names_are_asked_for_only_where_certificates_are_made(certificates, tmp_path: Path):
     absent = str(tmp_path / "absent")
-    assert "absent: no such file" in refused("--kubeconfig", absent, "--certificates", certificates)
+    assert "absent: no such file" in denied("--kubeconfig", absent, "--certificates", certificates)
 
 
 @pytest.mark.parametrize(
@@ -57,8 +57,8 @@ def test_serving_names_are_asked_for_only_where_certificates_are_made(certificat
         ("--metrics-port", "x"),
     ],
 )
-def test_what_click_refuses_names_the_option(options):
-    assert options[0] in refused(*options)
+def test_what_click_denies_names_the_option(options):
+    assert options[0] in denied(*options)
 
 
 def test_serving_names_are_normal_and_each_once():

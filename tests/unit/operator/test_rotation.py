@@ -13,7 +13,7 @@ from sekisho.operator.certificates import (
     renewal_time,
 )
 from sekisho.operator.rotation import (
-    MOST_PREVIOUS,
+    MAX_PREVIOUS,
     OVERLAP,
     PREVIOUS_CA,
     REPORT_INTERVAL,
@@ -204,11 +204,11 @@ def test_two_rotations_in_a_row_keep_every_authority_that_is_in_use(cluster):
 
 
 def test_the_authorities_that_are_kept_are_bounded(cluster):
-    for _ in range(2 * MOST_PREVIOUS):
+    for _ in range(2 * MAX_PREVIOUS):
         cluster.in_use.add(key_id(cluster.authority))
         cluster.ca = {**cluster.ca, "ca.key": b"rubbish"}
         cluster.settle()
-    assert len(cluster.judge().previous) == MOST_PREVIOUS
+    assert len(cluster.judge().previous) == MAX_PREVIOUS
 
 
 def test_an_expired_authority_is_replaced_and_stays_trusted_for_what_is_served(cluster):

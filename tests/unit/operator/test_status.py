@@ -8,7 +8,7 @@ import pytest
 from sekisho.cluster.replicas import Replica, Unusable
 from sekisho.operator.records import Record, read_record
 from sekisho.operator.status import View, summed, waivers_in_effect, wanted_policy_status
-from sekisho.policies.status import MOST_WAIVERS, Conflict, PolicyStatus, WaiverInEffect
+from sekisho.policies.status import MAX_WAIVERS, Conflict, PolicyStatus, WaiverInEffect
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 LATER = datetime(2026, 11, 23, 13, 0, 0, tzinfo=UTC)
@@ -232,7 +232,7 @@ def test_waivers_are_listed_by_their_end_until_then():
 
 def test_the_list_of_waivers_is_bounded():
     found = waivers_in_effect([waiver(f"w-{number}", LATER) for number in range(100)], NOW)
-    assert len(found["restricted"]) == MOST_WAIVERS
+    assert len(found["restricted"]) == MAX_WAIVERS
 
 
 def test_a_policy_of_a_namespace_goes_by_namespace_and_name():

@@ -9,7 +9,7 @@ import pytest
 from sekisho.globs import glob_matches, globs_meet
 from sekisho.policies import ClusterPodPolicy, PodPolicy, compile_policy
 from sekisho.policies.conflicts import Conflicts, conflicts_between, defaulting_of, may_meet
-from sekisho.policies.status import MOST_CONFLICTS
+from sekisho.policies.status import MAX_CONFLICTS
 
 ONE, TWO = ({"pod": {"securityContext": {"runAsUser": user}}} for user in (1000, 2000))
 
@@ -144,4 +144,4 @@ def test_what_is_told_of_a_policy_is_bounded_and_the_first_by_name() -> None:
     book = Conflicts()
     for number in reversed(range(100)):
         book.place(str(number), cluster(f"p-{number:02}", {"pod": {"securityContext": {"runAsUser": number}}}))
-    assert [each.policy for each in book.of("50")] == [f"p-{number:02}" for number in range(MOST_CONFLICTS)]
+    assert [each.policy for each in book.of("50")] == [f"p-{number:02}" for number in range(MAX_CONFLICTS)]

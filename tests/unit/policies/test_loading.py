@@ -99,7 +99,7 @@ def test_all_problems_of_a_file_are_reported_at_once() -> None:
         ),
     ],
 )
-def test_what_the_schema_cannot_say_is_refused_when_compiled(spec: str, expected: str) -> None:
+def test_what_the_schema_cannot_say_is_denied_when_compiled(spec: str, expected: str) -> None:
     with pytest.raises(PolicyError) as raised:
         parse_policies(HEAD + f"spec: {spec}", "p.yaml")
     assert str(raised.value).startswith("p.yaml:4:")
@@ -133,7 +133,7 @@ def test_mounted_config_map_is_read_once(tmp_path: Path) -> None:
     assert [policy.metadata.name for policy in read_policies(tmp_path)] == ["p"]
 
 
-def test_two_policies_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_two_policies_of_one_name_are_denied(tmp_path: Path) -> None:
     for name in ("a.yaml", "b.yaml"):
         (tmp_path / name).write_text(HEAD + "spec: {}\n")
     with pytest.raises(PolicyError, match="two policies have this name"):

@@ -17,7 +17,7 @@ from sekisho.webhook.certificates import ServingCertificate
 from sekisho.webhook.clients import only_named
 from sekisho.webhook.connections import HttpServer
 from sekisho.webhook.metrics import Metrics
-from sekisho.webhook.reviews import Reviews
+from sekisho.webhook.pod_reviews import Reviews
 
 POD = {"group": "", "version": "v1", "kind": "Pod"}
 PODS = {"group": "", "version": "v1", "resource": "pods"}
@@ -26,7 +26,7 @@ GOOD = {"name": "app", "image": "trusted.io/app"}
 
 
 def policy(name: str = "no-privilege", **spec: Any) -> ClusterPodPolicy:
-    """A policy that refuses privileged containers, and what `spec` adds."""
+    """A policy that denies privileged containers, and what `spec` adds."""
     text = {"metadata": {"name": name}, "spec": {"controls": {"privileged": {}}} | spec}
     return msgspec.convert(text, ClusterPodPolicy)
 

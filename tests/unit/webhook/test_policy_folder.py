@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sekisho.policies import ClusterPodPolicy, PolicySet, read_policies
-from sekisho.webhook import supplies
+from sekisho.webhook import dependencies
 from sekisho.webhook.options import StartError
 
 POLICY = "{apiVersion: sekisho.dev/v1alpha1, kind: ClusterPodPolicy, metadata: {name: NAME}, spec: {}}"
@@ -14,7 +14,7 @@ POLICY = "{apiVersion: sekisho.dev/v1alpha1, kind: ClusterPodPolicy, metadata: {
 def test_folder_that_changes_while_it_is_read_is_not_enforced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.yaml").write_text(POLICY.replace("NAME", "a"))
     enforced: list[PolicySet] = []
-    supplies.policies_from_folder(tmp_path, enforced.append)
+    dependencies.policies_from_folder(tmp_path, enforced.append)
     assert len(enforced) == 1
 
     def read_and_change(folder: Path) -> list[ClusterPodPolicy]:
@@ -22,7 +22,7 @@ def test_folder_that_changes_while_it_is_read_is_not_enforced(tmp_path: Path, mo
         (folder / "b.yaml").write_text(POLICY.replace("NAME", "b"))
         return found
 
-    monkeypatch.setattr(supplies, "read_policies", read_and_change)
+    monkeypatch.setattr(dependencies, "read_policies", read_and_change)
     with pytest.raises(StartError, match="changed while it was read"):
-        supplies.policies_from_folder(tmp_path, enforced.append)
+        dependencies.policies_from_folder(tmp_path, enforced.append)
     assert len(enforced) == 1

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from serving_reviews import BAD, GOOD, Served, pod, policy, review, serving_reviews
 
+from sekisho.webhook import pod_reviews as bounds
 from sekisho.webhook import policy_reviews as module
-from sekisho.webhook import reviews as bounds
 from sekisho.webhook.policy_reviews import PolicyReviews
 
 TARGET = "/validate-policies?timeout=3s"
@@ -35,7 +35,7 @@ async def allowed(served: Served, thing: Any) -> bool:
     return bool(answer["response"]["allowed"])
 
 
-async def test_broken_policy_is_refused_and_sound_one_passes_beside_pods(served: Served) -> None:
+async def test_broken_policy_is_denied_and_sound_one_passes_beside_pods(served: Served) -> None:
     assert not await allowed(served, asked(BROKEN))
     assert await allowed(served, asked(SOUND))
     assert not await served.allowed(review(pod(BAD)))
@@ -66,7 +66,7 @@ async def test_request_that_is_no_review_says_why_in_json(
 
 
 async def test_body_over_the_limit_is_413(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "MOST_BODY", 1000)
+    monkeypatch.setattr(bounds, "MAX_BODY_BYTES", 1000)
     assert (await served.send(asked({"reason": "x" * 2000}), TARGET))[0] == 413
 
 

@@ -11,7 +11,7 @@ from sekisho import admission
 from sekisho.admission import Outcome
 from sekisho.cluster.events import Occurrence, Reason
 from sekisho.policies import PolicySet, PolicyWaiver
-from sekisho.webhook.denials import REASONS, report, statements_of
+from sekisho.webhook.reporting import REASONS, report, statements_of
 
 DEPLOYMENT: dict[str, Any] = {
     "kind": {"group": "apps", "version": "v1", "kind": "Deployment"},
@@ -49,7 +49,7 @@ def template(container: dict[str, Any]) -> dict[str, Any]:
 def test_denial_names_policies_controls_and_fixes_with_their_fields() -> None:
     (said,) = statements_of(validated(pod(BAD), policy("a"), policy("b"), WARNS))
     assert said.reason == Reason.POD_DENIED
-    assert said.note.startswith('policies "a" and "b" refuse container "app" for privileged mode: ')
+    assert said.note.startswith('policies "a" and "b" deny container "app" for privileged mode: ')
     assert (said.policies, said.controls) == (("a", "b"), ("privileged",))
     assert said.fixes == ("spec.containers[0].securityContext.privileged: remove it or set it to false",)
 

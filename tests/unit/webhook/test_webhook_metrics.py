@@ -14,7 +14,7 @@ from sekisho.admission import Outcome, Waived
 from sekisho.cluster.families import counters, gauges
 from sekisho.policies import PolicySet
 from sekisho.webhook import metrics as module
-from sekisho.webhook.metrics import MOST_LABELS, Metrics
+from sekisho.webhook.metrics import MAX_LABELS, Metrics
 from tests.exposition import faults
 
 
@@ -66,7 +66,7 @@ def test_latency_is_a_histogram() -> None:
 
 
 def test_what_a_client_makes_up_is_no_label(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_LABELS", 10)
+    monkeypatch.setattr(module, "MAX_LABELS", 10)
     metrics = Metrics()
     for number in range(50):
         kind = {"group": "", "version": "v1", "kind": f"Kind{number}"}
@@ -89,7 +89,7 @@ def test_sources_are_asked_when_prometheus_asks() -> None:
 
 def test_ten_thousand_namespaces_and_more_policies_than_labels_leave_the_series_few() -> None:
     metrics = Metrics()
-    names = [f"policy-{number}" for number in range(MOST_LABELS + 500)]
+    names = [f"policy-{number}" for number in range(MAX_LABELS + 500)]
     for start in range(0, len(names), 500):
         policies = PolicySet.of(policy(name) for name in names[start : start + 500])
         asked = admission.decode(msgspec.json.encode(review(pod(BAD))))
@@ -109,7 +109,7 @@ def test_ten_thousand_namespaces_and_more_policies_than_labels_leave_the_series_
     found = samples(metrics)
     told = {value for _, labels in found for _, value in labels}
     assert not [value for value in told if value.startswith(("ns-", "pod-", "app-", "user-", "Kind", "OP"))]
-    assert len(found) < MOST_LABELS + 100
+    assert len(found) < MAX_LABELS + 100
 
 
 def test_promtool_would_find_nothing_to_improve() -> None:
@@ -152,7 +152,7 @@ def test_the_build_and_failures_are_told_from_the_start() -> None:
 
 
 def test_uses_of_waivers_are_counted_by_waiver_policy_and_control(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_LABELS", 10)
+    monkeypatch.setattr(module, "MAX_LABELS", 10)
     metrics = Metrics()
     for number in [0] * 3 + list(range(1, 50)):
         metrics.count("validate", replace(outcome(), waived=(waived(f"w-{number}"),)), 0.001)

@@ -93,7 +93,7 @@ async def test_what_is_no_name_is_not_asked_for(namespaces: Namespaces, server: 
 async def test_fetches_at_the_same_time_are_bounded(
     namespaces: Namespaces, server: NamespaceServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MOST_FETCHES", 2)
+    monkeypatch.setattr(module, "MAX_FETCHES", 2)
     server.gate.clear()
     waiting = [asyncio.create_task(namespaces.fetch(name)) for name in ("a", "b")]
     async with asyncio.timeout(5):

@@ -141,10 +141,10 @@ def test_it_serves_verdicts_probes_and_metrics(start: Callable[..., Webhook]) ->
     assert webhook.get("/nothing")[0] == 404
     assert webhook.allows(GOOD)
     assert webhook.allows(SECRET_IN_ENV)
-    assert not webhook.logged("refused")
+    assert not webhook.logged("denied")
     assert not webhook.allows(SECRET_IN_ENV | {"securityContext": {"privileged": True}})
-    wait_until(lambda: webhook.logged("refused"))
-    (line,) = webhook.logged("refused")
+    wait_until(lambda: webhook.logged("denied"))
+    (line,) = webhook.logged("denied")
     assert (line["uid"], line["namespace"], line["object"], line["user"]) == ("u-1", "ns", "pod", "someone")
     assert (line["policies"], line["controls"], line["dry_run"]) == (["no-privilege"], ["privileged"], False)
     metrics = webhook.get("/metrics")[1].decode()
@@ -218,7 +218,7 @@ def test_second_sigterm_ends_at_once(start: Callable[..., Webhook]) -> None:
 # What it does not start with
 
 
-def refused(home: Path, *options: str) -> str:
+def denied(home: Path, *options: str) -> str:
     """The one line on stderr of a process that does not start."""
     done = subprocess.run(
         [sys.executable, "-m", "sekisho", "webhook", *options],
@@ -238,7 +238,7 @@ def refused(home: Path, *options: str) -> str:
 
 
 def test_without_any_configuration_each_place_is_named(tmp_path: Path) -> None:
-    line = refused(
+    line = denied(
         tmp_path, "--bind-address=127.0.0.1", "--metrics-bind-address=127.0.0.1", "--port=0", "--metrics-port=0"
     )
     for place in ("--kubeconfig", "KUBECONFIG", "service account", ".kube/config"):
@@ -248,7 +248,7 @@ def test_without_any_configuration_each_place_is_named(tmp_path: Path) -> None:
 def test_taken_port_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        line = refused(tmp_path, "--bind-address=127.0.0.1", f"--port={port}")
+        line = denied(tmp_path, "--bind-address=127.0.0.1", f"--port={port}")
     assert line.startswith(f"Error: cannot listen on 127.0.0.1:{port}: Address already in use")
 
 

@@ -88,7 +88,7 @@ def test_what_breaks_every_rule_says_much_and_nothing_secret_in_logs_and_metrics
     response = json.loads(told.partition("] ")[2])["response"]
     violated = {cause["reason"] for cause in response["status"]["details"]["causes"]}
     assert len(violated) > 20
-    wait_until(lambda: webhook.logged("refused"))
+    wait_until(lambda: webhook.logged("denied"))
     log, metrics = webhook.log.read_text(), webhook.get("/metrics")[1].decode()
     assert 'decision="deny"' in metrics
     assert SECRET not in log

@@ -10,14 +10,14 @@ from sekisho.manifests import Checked, Checks, Located
 
 def render(checks: Checks) -> str:
     """One JSON document, indented."""
-    refused = sum(checked.is_refused for checked in checks.checked)
+    denied = sum(checked.is_denied for checked in checks.checked)
     report = {
         "results": [_object(checked) for checked in checks.checked],
         "problems": [{"where": problem.where, "message": problem.message} for problem in checks.problems],
         "summary": {
             "checked": len(checks.checked),
-            "passed": len(checks.checked) - refused,
-            "refused": refused,
+            "passed": len(checks.checked) - denied,
+            "denied": denied,
             "passedOver": checks.passed_over,
             "unreadable": len(checks.problems),
         },
@@ -33,7 +33,7 @@ def _object(checked: Checked) -> dict[str, Any]:
         "kind": checked.kind,
         "namespace": checked.namespace,
         "name": checked.name,
-        "verdict": "refused" if checked.is_refused else "passed",
+        "verdict": "denied" if checked.is_denied else "passed",
         "findings": [_finding(located) for located in checked.violations],
         "waived": [_waived(waived) for waived in checked.waived],
     }

@@ -32,10 +32,10 @@ def _suite(root: Xml.Element, name: str, cases: Iterable[Xml.Element]) -> None:
 
 def _case(checked: Checked) -> Xml.Element:
     case = Xml.Element("testcase", classname=printable(checked.file), name=printable(checked.title))
-    if checked.is_refused:
+    if checked.is_denied:
         count = len(checked.violations)
-        message = f"refused: {count} finding{'s' if count > 1 else ''}"
-        Xml.SubElement(case, "failure", message=message, type="refused").text = "\n".join(_lines(checked))
+        message = f"denied: {count} finding{'s' if count > 1 else ''}"
+        Xml.SubElement(case, "failure", message=message, type="denied").text = "\n".join(_lines(checked))
     elif checked.violations:
         Xml.SubElement(case, "system-out").text = "\n".join(_lines(checked))
     return case

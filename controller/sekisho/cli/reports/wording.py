@@ -10,7 +10,7 @@ from sekisho.findings import Finding, words
 from sekisho.manifests import Checks
 from sekisho.policies import Enforcement, Problem
 
-VERDICTS = {Enforcement.DENY: "refused", Enforcement.WARN: "warning", Enforcement.AUDIT: "audit note"}
+VERDICTS = {Enforcement.DENY: "denied", Enforcement.WARN: "warning", Enforcement.AUDIT: "audit note"}
 _PLACE = re.compile(r"(?P<file>.+?)(?::(?P<line>[0-9]+)(?::(?P<column>[0-9]+))?)?", re.DOTALL)
 
 
@@ -51,9 +51,9 @@ def lifted(waived: Waived) -> str:
 
 def summary(checks: Checks) -> str:
     """One line that says what a run came to."""
-    refused = sum(checked.is_refused for checked in checks.checked)
-    line = f"{len(checks.checked)} checked: {len(checks.checked) - refused} pass, {refused} refused"
-    noted = sum(bool(checked.violations) and not checked.is_refused for checked in checks.checked)
+    denied = sum(checked.is_denied for checked in checks.checked)
+    line = f"{len(checks.checked)} checked: {len(checks.checked) - denied} pass, {denied} denied"
+    noted = sum(bool(checked.violations) and not checked.is_denied for checked in checks.checked)
     if noted:
         line += f"; {noted} of those that pass with warnings"
     if checks.passed_over:

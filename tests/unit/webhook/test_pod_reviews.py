@@ -11,9 +11,9 @@ import pytest
 from serving_reviews import BAD, GOOD, Served, pod, policy, review, serving_reviews
 
 from sekisho.admission import Outcome
-from sekisho.webhook import reviews as module
+from sekisho.webhook import pod_reviews as module
 from sekisho.webhook.namespaces import UnknownNamespaceError
-from sekisho.webhook.reviews import endpoint_of
+from sekisho.webhook.pod_reviews import endpoint_of
 
 TIER = {"namespaceSelector": {"matchLabels": {"tier": "prod"}}}
 
@@ -24,7 +24,7 @@ async def served() -> AsyncIterator[Served]:
         yield served
 
 
-async def test_bad_pod_is_refused_and_good_one_admitted(served: Served) -> None:
+async def test_bad_pod_is_denied_and_good_one_admitted(served: Served) -> None:
     assert not await served.allowed(review(pod(BAD)))
     assert await served.allowed(review(pod(GOOD)))
     assert "spec.containers[0].securityContext.privileged" in await served.message(review(pod(BAD)))
@@ -112,9 +112,9 @@ async def test_body_over_the_limit_is_413_and_one_at_the_limit_is_judged(served:
         ) as answer:
             return answer.status
 
-    assert await send(module.MOST_BODY) == 200
-    assert await send(module.MOST_BODY + 1) == 413
-    assert module.MOST_BODY > 2 * (3 << 20)  # the API server's own limit, for the object and the old one
+    assert await send(module.MAX_BODY_BYTES) == 200
+    assert await send(module.MAX_BODY_BYTES + 1) == 413
+    assert module.MAX_BODY_BYTES > 2 * (3 << 20)  # the API server's own limit, for the object and the old one
 
 
 # Reviews that are hard to read
@@ -162,7 +162,7 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize("thing", [thing for _, thing in UNREADABLE], ids=[name for name, _ in UNREADABLE])
-async def test_pod_that_cannot_be_read_is_refused_or_no_review_and_harms_nobody(served: Served, thing: str) -> None:
+async def test_pod_that_cannot_be_read_is_denied_or_no_review_and_harms_nobody(served: Served, thing: str) -> None:
     status, answer = await served.send(raw_review(thing))
     assert "Traceback" not in str(answer)
     if status == 200:
@@ -274,7 +274,7 @@ async def test_client_that_leaves_in_the_middle_leaves_nothing_behind(
 
 
 async def test_unfinished_bodies_are_bounded(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_INCOMING", 60)
+    monkeypatch.setattr(module, "MAX_INCOMING", 60)
     held = [await half_a_body(served, "/validate?timeout=30s") for _ in range(2)]
     async with asyncio.timeout(5):
         while served.reviews._incoming < 52:  # noqa: ASYNC110, SLF001
@@ -346,7 +346,7 @@ async def test_namespace_that_takes_too_long_is_a_denial() -> None:
 
 
 async def test_overload_is_a_denial_and_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_REVIEWS", 3)
+    monkeypatch.setattr(module, "MAX_REVIEWS", 3)
     namespaces = SlowNamespaces()
     async with serving_reviews(policy(match=TIER), namespaces=namespaces) as served:
         waiting = [
@@ -397,7 +397,7 @@ async def test_connection_is_kept_and_closed_while_draining(served: Served) -> N
     writer.close()
 
 
-async def test_old_tls_is_refused(served: Served) -> None:
+async def test_old_tls_is_denied(served: Served) -> None:
     context = served.trust()
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     _, writer = await asyncio.open_connection("127.0.0.1", served.port, ssl=context)

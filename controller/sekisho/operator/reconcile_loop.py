@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 3600.0
 """How often everything is looked at without being woken."""
-_LEAST_SECONDS = 0.5
+_MIN_SECONDS = 0.5
 """Between two looks: somebody else who insists on another caBundle is not to be fought in a tight loop."""
 _RETRY_SECONDS = 5.0
 
@@ -44,7 +44,7 @@ async def keep_certificates(
         while True:
             wake.clear()
             pause = min(await _try(reconcile, metrics), LOOK_SECONDS)
-            await asyncio.sleep(_LEAST_SECONDS)
+            await asyncio.sleep(_MIN_SECONDS)
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(pause, 0.0)):
                     await wake.wait()

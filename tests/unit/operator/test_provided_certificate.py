@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sekisho.operator.certificates import KeyPair, new_authority, new_serving
-from sekisho.operator.given import WARN_BEFORE, Warned, read_given
+from sekisho.operator.provided_certificate import WARN_BEFORE, Warned, read_given
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 AUTHORITY = new_authority(NOW)

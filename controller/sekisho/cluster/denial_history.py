@@ -28,7 +28,7 @@ _DISCOVERY: Final = ",".join(
 
 
 class Owner(Struct, frozen=True, rename="camel"):
-    """Whose pods were refused."""
+    """Whose pods were denied."""
 
     api_version: str
     kind: str
@@ -36,7 +36,7 @@ class Owner(Struct, frozen=True, rename="camel"):
 
 
 class Denial(Struct, frozen=True, rename="camel"):
-    """What was refused, how often, why, and what would pass.
+    """What was denied, how often, why, and what would pass.
 
     `fixes` are those of the first controls only; the note has a line a problem, as far as it fits. Times are in UTC.
     """

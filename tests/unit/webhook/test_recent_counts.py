@@ -1,4 +1,4 @@
-"""What a replica counts for the policies' status: refusals and warnings of the last hour."""
+"""What a replica counts for the policies' status: denials and warnings of the last hour."""
 
 import msgspec
 import pytest
@@ -7,9 +7,9 @@ from serving_reviews import BAD, GOOD, pod, policy, review
 from sekisho import admission
 from sekisho.admission import Outcome
 from sekisho.policies import PolicySet
-from sekisho.webhook import tallies
+from sekisho.webhook import recent_counts
 from sekisho.webhook.metrics import Metrics
-from sekisho.webhook.tallies import HOUR, SLICE, Tally
+from sekisho.webhook.recent_counts import HOUR, SLICE, Tally
 
 
 class Clock:
@@ -55,8 +55,8 @@ def test_an_hour_later_it_is_forgotten() -> None:
 
 
 def test_those_with_the_most_are_told_and_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tallies, "MOST_TOLD", 2)
-    monkeypatch.setattr(tallies, "MOST_POLICIES", 3)
+    monkeypatch.setattr(recent_counts, "MAX_TOLD", 2)
+    monkeypatch.setattr(recent_counts, "MAX_POLICIES", 3)
     tally = Tally()
     for name, times in (("a", 1), ("b", 3), ("c", 2), ("d", 9)):
         for _ in range(times):

@@ -124,14 +124,14 @@ def certificate_from_secret(api: ApiClient, namespace: str, name: str, certifica
         for pair in pairs.values():
             certificate.offer(pair)
         if not pairs:
-            certificate.refuse(f"there is no Secret {namespace}/{name}")
+            certificate.deny(f"there is no Secret {namespace}/{name}")
 
     reflector = Reflector(
         api,
         f"/api/v1/namespaces/{namespace}/secrets",
         decode_pair,
         on_change=change,
-        on_quarantine=lambda _, error: certificate.refuse(f"the Secret cannot be read: {error}"),
+        on_quarantine=lambda _, error: certificate.deny(f"the Secret cannot be read: {error}"),
         field_selector=f"metadata.name={name}",
     )
     return Supply("the certificate", reflector.run, lambda: _lacking(certificate), lambda: _expiry(certificate))
@@ -145,7 +145,7 @@ def certificate_from_files(pair: tuple[Path, Path], certificate: ServingCertific
         try:
             certificate.offer(read_pair(*pair))
         except CertificateError as error:
-            certificate.refuse(str(error))
+            certificate.deny(str(error))
 
     load()
     if certificate.expires is None:

@@ -14,7 +14,7 @@ from sekisho.cluster.config import ApiConfig
 from sekisho.cluster.lease import micro_time
 from sekisho.cluster.replicas import COMPONENT, COUNTS_ANNOTATION, LABEL, annotation_of
 from sekisho.operator.metrics import Metrics
-from sekisho.operator.policies import BATCH, COUNT_SECONDS, ShownCounts, StatusKeeper
+from sekisho.operator.policy_status import BATCH, COUNT_SECONDS, ShownCounts, StatusKeeper
 
 Json = dict[str, Any]
 
@@ -30,7 +30,7 @@ class Server:
         self.events_status = 201
         self.policies: dict[str, Json] = {}
         self.leases: list[Json] = [self.lease("a", datetime.now(UTC))]
-        self.refused: set[str] = set()
+        self.denied: set[str] = set()
         self.writes: list[str] = []
         self.conflicts = 0
         self.happened = asyncio.Event()
@@ -74,12 +74,12 @@ class Server:
         self.happened.set()
         name, patch = request.match_info["name"], await request.json()
         if name not in self.policies:
-            return _refused(404)
-        if name in self.refused:
-            return _refused(422)
+            return _denied(404)
+        if name in self.denied:
+            return _denied(422)
         if patch["metadata"]["resourceVersion"] != self.policies[name]["metadata"]["resourceVersion"]:
             self.conflicts += 1
-            return _refused(409)
+            return _denied(409)
         self.writes.append(name)
         self.happened.set()
         self.policies[name]["status"] = {k: v for k, v in patch["status"].items() if v is not None}
@@ -95,7 +95,7 @@ class Server:
     async def write_event(self, request: web.Request) -> web.Response:
         self.happened.set()
         if self.events_status != 201:
-            return _refused(self.events_status)
+            return _denied(self.events_status)
         self.events.append(await request.json())
         return web.json_response({}, status=201)
 
@@ -112,8 +112,8 @@ class Server:
                 await self.happened.wait()
 
 
-def _refused(status: int) -> web.Response:
-    return web.json_response({"reason": "Refused", "message": "refused"}, status=status)
+def _denied(status: int) -> web.Response:
+    return web.json_response({"reason": "Denied", "message": "denied"}, status=status)
 
 
 @pytest.fixture
@@ -161,15 +161,15 @@ async def test_each_status_is_written_once(server, keeper):
 
 
 async def test_policies_that_cannot_be_written_do_not_hold_up_the_others(server, keeper, caplog, monkeypatch):
-    monkeypatch.setattr("sekisho.operator.policies._RETRY_SECONDS", 0.01)
-    server.refused = {f"bad-{i}" for i in range(2 * BATCH)}
-    for name in sorted(server.refused):
+    monkeypatch.setattr("sekisho.operator.policy_status._RETRY_SECONDS", 0.01)
+    server.denied = {f"bad-{i}" for i in range(2 * BATCH)}
+    for name in sorted(server.denied):
         keeper.changed(server.make(name))
     for i in range(2 * BATCH):
         keeper.changed(server.make(f"good-{i}"))
     await server.wait_until(lambda: len(server.writes) == 2 * BATCH)
     assert all(name.startswith("good") for name in server.writes)
-    assert "refused" in caplog.text
+    assert "denied" in caplog.text
 
 
 async def test_a_policy_that_changed_meanwhile_is_written_when_the_change_arrives(server, keeper):
@@ -261,7 +261,7 @@ async def test_a_waivers_end_is_warned_of_once_and_not_again_by_the_next_leader(
 
 
 async def test_without_the_event_the_status_does_not_say_that_somebody_was_warned(server, keeper, monkeypatch):
-    monkeypatch.setattr("sekisho.operator.policies._RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("sekisho.operator.policy_status._RETRY_SECONDS", 0.01)
     server.events_status = 503
     keeper.changed(waiver(server, "w", days=2))
     keeper.changed(server.make("p"))

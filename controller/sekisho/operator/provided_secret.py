@@ -7,11 +7,11 @@ from sekisho.cluster.api import ApiClient
 from sekisho.cluster.owners import ObjectReference
 from sekisho.operator.ca_bundles import CaBundles
 from sekisho.operator.events import Notice, warn
-from sekisho.operator.given import Warned, read_given
 from sekisho.operator.metrics import Metrics
 from sekisho.operator.objects import Secret, read_secret, secret_path
 from sekisho.operator.options import Clock, Options
-from sekisho.operator.reconciling import LOOK_SECONDS, Watched, keep_certificates
+from sekisho.operator.provided_certificate import Warned, read_given
+from sekisho.operator.reconcile_loop import LOOK_SECONDS, Watched, keep_certificates
 
 logger = logging.getLogger(__name__)
 

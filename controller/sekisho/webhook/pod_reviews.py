@@ -26,19 +26,19 @@ from sekisho.webhook.replies import JSON, RejectedError, rejection
 
 logger = logging.getLogger(__name__)
 
-MOST_BODY: Final = 8 << 20
+MAX_BODY_BYTES: Final = 8 << 20
 """Bytes. The API server takes objects of up to 3 MiB, and an update sends two."""
-MOST_INCOMING: Final = 64 << 20
+MAX_INCOMING: Final = 64 << 20
 """Bytes of unfinished bodies in memory; past it, a request that goes on sending is turned away."""
-MOST_REVIEWS: Final = 1000
+MAX_REVIEWS: Final = 1000
 """Reviews in hand, which wait for a namespace's labels; past it, each is a denial that was not judged."""
 DEFAULT_SECONDS: Final = 10.0
 """The API server's own default; it tells its timeout as a parameter of the request."""
-MOST_SECONDS: Final = 30.0
+MAX_SECONDS: Final = 30.0
 MARGIN: Final = 0.9
 """The share of the timeout that is ours; the rest is the network's."""
-REFUSALS: Final = frozenset({"deny", "error"})
-"""The decisions that refuse."""
+DENIALS: Final = frozenset({"deny", "error"})
+"""The decisions that deny."""
 
 Judge = Callable[[Review, PolicySet, Mapping[str, str] | None, Clock], Outcome]
 
@@ -71,7 +71,7 @@ def seconds_of(query: str) -> float:
     """How long an answer may take, from the query that the API server sends, such as timeout=3s."""
     timeout = _TIMEOUT.search(query)
     seconds = float(timeout[1]) if timeout else DEFAULT_SECONDS
-    return min(seconds, MOST_SECONDS) * MARGIN
+    return min(seconds, MAX_SECONDS) * MARGIN
 
 
 class Reviews:
@@ -87,7 +87,7 @@ class Reviews:
         namespaces: Namespaces | None,
         metrics: Metrics,
         on_outcome: Callable[[Outcome], None],
-        reported: frozenset[str] = REFUSALS,
+        reported: frozenset[str] = DENIALS,
     ) -> None:
         self.policies = policies
         self.is_draining = False
@@ -148,9 +148,9 @@ class Reviews:
             while chunk := await content.readany():
                 body += chunk
                 self._incoming += len(chunk)
-                if len(body) > MOST_BODY:
+                if len(body) > MAX_BODY_BYTES:
                     raise _too_large()
-                if self._incoming > MOST_INCOMING:
+                if self._incoming > MAX_INCOMING:
                     raise RejectedError(503, "too much is being received at the same time", {"Retry-After": "1"})
             return bytes(body)
         finally:
@@ -160,8 +160,8 @@ class Reviews:
         """The verdict. Never raises."""
         self._in_hand += 1
         try:
-            if self._in_hand > MOST_REVIEWS:
-                return admission.refuse(review, "too many reviews are in hand at the same time; try again")
+            if self._in_hand > MAX_REVIEWS:
+                return admission.deny(review, "too many reviews are in hand at the same time; try again")
             policies = self.policies  # one set from beginning to end
             labels = None
             if policies.needs_labels and review.operation in ("CREATE", "UPDATE"):
@@ -169,14 +169,14 @@ class Reviews:
                 labels = await self._labels(review.namespace or "", left)
             outcome = endpoint.judge(review, policies, labels, self.clock)
             if time.perf_counter() - started > endpoint.seconds:
-                return admission.refuse(review, "judging took longer than the API server waits")
+                return admission.deny(review, "judging took longer than the API server waits")
             return outcome
         except UnknownNamespaceError as error:
-            return admission.refuse(review, f"the labels of its namespace are not known: {error}")
+            return admission.deny(review, f"the labels of its namespace are not known: {error}")
         except Exception:
             incident = secrets.token_hex(4)
             logger.exception("internal error %s", incident, extra={"incident": incident, "uid": review.uid[:64]})
-            return admission.refuse(review, f"internal error {incident}; Sekisho's log says more under this id")
+            return admission.deny(review, f"internal error {incident}; Sekisho's log says more under this id")
         finally:
             self._in_hand -= 1
 
@@ -201,7 +201,7 @@ def check_head(request: web.BaseRequest) -> None:
         raise RejectedError(405, f"{request.method} is not allowed here, only POST", {"Allow": "POST"})
     if request.content_type != JSON:
         raise RejectedError(415, f"the body must be {JSON}")
-    if (request.content_length or 0) > MOST_BODY:
+    if (request.content_length or 0) > MAX_BODY_BYTES:
         raise _too_large()
 
 
@@ -213,4 +213,4 @@ def _decode(body: bytes) -> Review:
 
 
 def _too_large() -> RejectedError:
-    return RejectedError(413, f"the body is larger than {MOST_BODY} bytes")
+    return RejectedError(413, f"the body is larger than {MAX_BODY_BYTES} bytes")

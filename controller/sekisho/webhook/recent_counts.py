@@ -1,4 +1,4 @@
-"""How often each policy refused or warned within the last hour, counted on this replica."""
+"""How often each policy denied or warned within the last hour, counted on this replica."""
 
 import time
 from collections import Counter, deque
@@ -13,9 +13,9 @@ from sekisho.policies import Enforcement
 HOUR: Final = 3600.0
 SLICE: Final = 300.0
 """An hour is counted in slices, and the oldest is forgotten as a whole: what is told is up to a slice less."""
-MOST_POLICIES: Final = 5000
+MAX_POLICIES: Final = 5000
 """In a slice; what others do is not counted."""
-MOST_TOLD: Final = 200
+MAX_TOLD: Final = 200
 
 
 class _Slice(Struct):
@@ -25,7 +25,7 @@ class _Slice(Struct):
 
 
 class Tally:
-    """Requests that policies refused or warned of; each counts once a policy, and dry runs do not count."""
+    """Requests that policies denied or warned of; each counts once a policy, and dry runs do not count."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -45,7 +45,7 @@ class Tally:
         ):
             named = {name for each in outcome.violations if each.enforcement == enforcement for name in each.policies}
             for name in named:
-                if name in counts or len(counts) < MOST_POLICIES:
+                if name in counts or len(counts) < MAX_POLICIES:
                     counts[name] += 1
 
     def last_hour(self) -> dict[str, tuple[int, int]]:
@@ -56,7 +56,7 @@ class Tally:
         for each in self._slices:
             denials.update(each.denials)
             warnings.update(each.warnings)
-        most = (denials + warnings).most_common(MOST_TOLD)
+        most = (denials + warnings).most_common(MAX_TOLD)
         return {name: (denials[name], warnings[name]) for name, _ in sorted(most)}
 
     def _forget(self, now: float) -> None:

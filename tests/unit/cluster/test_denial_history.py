@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from collection_server import CollectionServer, line, serving
 
 from sekisho.cli import main
-from sekisho.cluster.denials import denials_of
+from sekisho.cluster.denial_history import denials_of
 from sekisho.cluster.events import decode_event
 
 FIX = "remove it or set it to false"
@@ -52,7 +52,7 @@ def event(name: str, owner: str = "web", count: int = 1, *, seconds: float = 90.
         "reason": "PodDenied",
         "reportingController": "sekisho.dev/webhook",
         "regarding": {"apiVersion": "apps/v1", "kind": "Deployment", "name": owner, "namespace": "shop", "uid": "u"},
-        "note": 'policies "house" and "restricted" refuse container "app"',
+        "note": 'policies "house" and "restricted" deny container "app"',
     }
     if count > 1:
         made["series"] = {"count": count, "lastObservedTime": ago(seconds)}
@@ -166,7 +166,7 @@ async def test_json_has_the_documented_fields(server: EventServer, command: Comm
                 "count": 12,
                 "firstSeen": "2026-11-23T12:00:00.500000Z",
                 "lastSeen": "2026-11-23T12:30:00Z",
-                "note": 'policies "house" and "restricted" refuse container "app"',
+                "note": 'policies "house" and "restricted" deny container "app"',
             }
         ]
     }

@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
 REASONS: Final = (Reason.POD_DENIED, Reason.POD_WARNED, Reason.POD_DEFAULTED, Reason.WAIVER_USED)
 """The Events that reviews can lead to."""
 
-LONGEST_MESSAGE = 2048
-LONGEST_NAME = 253
+MAX_MESSAGE_LENGTH = 2048
+MAX_NAME_LENGTH = 253
 
 
 def log_denial(outcome: Outcome) -> None:
@@ -32,21 +32,21 @@ def log_denial(outcome: Outcome) -> None:
     denied = [violation for violation in outcome.violations if violation.enforcement == "Deny"]
     logger.log(
         logging.INFO if outcome.decision == "deny" else logging.WARNING,
-        "refused",
+        "denied",
         extra={
-            "uid": review.uid[:LONGEST_NAME],
+            "uid": review.uid[:MAX_NAME_LENGTH],
             "decision": outcome.decision,
-            "operation": review.operation[:LONGEST_NAME],
-            "kind": review.kind.kind[:LONGEST_NAME],
-            "subresource": (review.sub_resource or "")[:LONGEST_NAME],
-            "namespace": (review.namespace or "")[:LONGEST_NAME],
-            "object": (review.name or review.metadata.name or review.metadata.generate_name or "")[:LONGEST_NAME],
-            "owner": f"{owner.kind}/{owner.name}"[:LONGEST_NAME] if owner is not None else "",
-            "user": review.user_info.username[:LONGEST_NAME],
+            "operation": review.operation[:MAX_NAME_LENGTH],
+            "kind": review.kind.kind[:MAX_NAME_LENGTH],
+            "subresource": (review.sub_resource or "")[:MAX_NAME_LENGTH],
+            "namespace": (review.namespace or "")[:MAX_NAME_LENGTH],
+            "object": (review.name or review.metadata.name or review.metadata.generate_name or "")[:MAX_NAME_LENGTH],
+            "owner": f"{owner.kind}/{owner.name}"[:MAX_NAME_LENGTH] if owner is not None else "",
+            "user": review.user_info.username[:MAX_NAME_LENGTH],
             "dry_run": bool(review.dry_run),
             "policies": sorted({policy for violation in denied for policy in violation.policies}),
             "controls": sorted({violation.finding.control for violation in denied}),
-            "reason": outcome.message[:LONGEST_MESSAGE],
+            "reason": outcome.message[:MAX_MESSAGE_LENGTH],
         },
     )
 
@@ -57,18 +57,18 @@ def log_waivers(outcome: Outcome) -> None:
     logger.info(
         "admitted by a waiver",
         extra={
-            "uid": review.uid[:LONGEST_NAME],
-            "operation": review.operation[:LONGEST_NAME],
-            "kind": review.kind.kind[:LONGEST_NAME],
-            "namespace": (review.namespace or "")[:LONGEST_NAME],
-            "object": (review.name or review.metadata.name or review.metadata.generate_name or "")[:LONGEST_NAME],
-            "user": review.user_info.username[:LONGEST_NAME],
+            "uid": review.uid[:MAX_NAME_LENGTH],
+            "operation": review.operation[:MAX_NAME_LENGTH],
+            "kind": review.kind.kind[:MAX_NAME_LENGTH],
+            "namespace": (review.namespace or "")[:MAX_NAME_LENGTH],
+            "object": (review.name or review.metadata.name or review.metadata.generate_name or "")[:MAX_NAME_LENGTH],
+            "user": review.user_info.username[:MAX_NAME_LENGTH],
             "dry_run": bool(review.dry_run),
             "waivers": sorted({each.waiver for each in outcome.waived}),
             "expires": moment(min(each.expires for each in outcome.waived)),
             "policies": sorted({each.policy for each in outcome.waived}),
             "controls": sorted({each.finding.control for each in outcome.waived}),
-            "reason": "\n".join(waiver_lines(outcome.waived))[:LONGEST_MESSAGE],
+            "reason": "\n".join(waiver_lines(outcome.waived))[:MAX_MESSAGE_LENGTH],
         },
     )
 

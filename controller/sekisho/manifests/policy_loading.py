@@ -6,7 +6,7 @@ from typing import get_args
 
 from sekisho.controls import Level
 from sekisho.policies import ClusterPodPolicy, Policy, PolicyError, read_policies
-from sekisho.policies.loading import twice
+from sekisho.policies.loading import duplicate_names
 from sekisho.policies.types import ClusterPodPolicySpec, PodSecurityStandard, PolicyMeta
 from sekisho.standards import LATEST, parse_version
 
@@ -19,7 +19,7 @@ def load_policies(paths: Iterable[Path], standard: str | None = None) -> list[Po
     policies = [policy for path in paths for policy in read_policies(path)]
     if standard is not None:
         policies.append(policy_of_standard(standard))
-    problems = tuple(dict.fromkeys(twice(policies)))
+    problems = tuple(dict.fromkeys(duplicate_names(policies)))
     if problems:
         raise PolicyError(*problems)
     return policies

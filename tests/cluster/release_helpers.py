@@ -46,7 +46,7 @@ def apply_policy(cluster: Cluster, namespace: str, **spec: Any) -> None:
 
 @contextmanager
 def enforced_policy(cluster: Cluster, namespace: str) -> Iterator[None]:
-    """A policy on the namespace that refuses BAD_POD, and that every replica enforces."""
+    """A policy on the namespace that denies BAD_POD, and that every replica enforces."""
     apply_policy(cluster, namespace)
     wait_enforced(cluster, namespace)
     try:

@@ -11,8 +11,8 @@ from sekisho.operator.ca_bundles import CaBundles
 from sekisho.operator.metrics import Metrics
 from sekisho.operator.objects import FIELD_MANAGER, Secret, read_secret, secret_path
 from sekisho.operator.options import Clock, Options
-from sekisho.operator.reconciling import Watched, keep_certificates
-from sekisho.operator.rotation import Trust, judge
+from sekisho.operator.reconcile_loop import Watched, keep_certificates
+from sekisho.operator.rotation import Trust, plan_rotation
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class TrustKeeper:
         in_use = await served_authorities(self._api, options.namespace)
         ca = await read_secret(self._api, options.namespace, options.ca_secret)
         tls = await read_secret(self._api, options.namespace, options.certificate_secret)
-        trust = judge(ca.contents(), tls.contents(), in_use, options.serving_names, now)
+        trust = plan_rotation(ca.contents(), tls.contents(), in_use, options.serving_names, now)
 
         if trust.why_new_authority is not None:
             logger.info(
