@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         PolicyError,
         PolicySet,
         Problem,
+        SekishoError,
         check,
         load_policies,
     )
@@ -37,6 +38,7 @@ __all__ = [
     "PolicyError",
     "PolicySet",
     "Problem",
+    "SekishoError",
     "__version__",
     "check",
     "load_policies",

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from sekisho import manifests
+from sekisho.errors import SekishoError
 from sekisho.findings import Finding
 from sekisho.manifests import Checked, Checker, Located, Namespaces, Source, labels_in, read_sources, sources_of
 from sekisho.policies import Enforcement, PolicyError, PolicySet, Problem
@@ -21,6 +22,7 @@ __all__ = [
     "PolicyError",
     "PolicySet",
     "Problem",
+    "SekishoError",
     "check",
     "load_policies",
 ]
@@ -28,7 +30,7 @@ __all__ = [
 Manifest = str | os.PathLike[str] | Mapping[str, Any]
 
 
-class ManifestError(ValueError):
+class ManifestError(SekishoError, ValueError):
     """Manifests that cannot be read; `problems` says what is wrong, each with its place."""
 
     def __init__(self, *problems: Problem) -> None:

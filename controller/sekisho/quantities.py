@@ -7,6 +7,8 @@ import re
 from fractions import Fraction
 from functools import lru_cache
 
+from sekisho.errors import SekishoError
+
 PATTERN = r"^[+-]?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$"
 _QUANTITY = re.compile(r"([+-]?(?:[0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18}))(.*)")
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
@@ -17,7 +19,7 @@ _SUFFIXES = {suffix: Fraction(10) ** power for suffix, power in _DECIMAL.items()
 _EXPONENT = re.compile(r"[eE]([+-]?[0-9]{1,2})")
 
 
-class QuantityError(ValueError):
+class QuantityError(SekishoError, ValueError):
     """A text that is no quantity."""
 
 

@@ -12,13 +12,14 @@ from typing import Final, get_args
 from msgspec import Struct
 
 from sekisho.controls import CONTROLS, NEWEST, Level, Parameters
+from sekisho.errors import SekishoError
 
 LATEST: Final = "latest"
 VERSION_PATTERN: Final = "^(latest|v1\\.([0-9]|[12][0-9]|3[0-7]))$"
 _VERSION = re.compile(VERSION_PATTERN[1:-1])
 
 
-class UnknownVersionError(ValueError):
+class UnknownVersionError(SekishoError, ValueError):
     """A version that is neither `latest` nor between v1.0 and the newest known."""
 
 

@@ -6,10 +6,12 @@ RFC 8259 (section 4) leaves open which of two members of the same name counts; s
 import json
 from typing import Any, Final
 
+from sekisho.errors import SekishoError
+
 MAX_KEY_LENGTH: Final = 60
 
 
-class DuplicateKeyError(ValueError):
+class DuplicateKeyError(SekishoError, ValueError):
     """An object has a key twice; the message is a clause that names the key."""
 
 

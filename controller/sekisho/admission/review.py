@@ -12,13 +12,14 @@ from msgspec import Struct, structs
 
 from sekisho.admission import wire
 from sekisho.admission.duplicates import deny_duplicates
+from sekisho.errors import SekishoError
 from sekisho.pods import POD_TEMPLATES, ObjectMeta, Pod, Workload, pod_template
 
 API_VERSION: Final = "admission.k8s.io/v1"
 KIND: Final = "AdmissionReview"
 
 
-class MalformedReviewError(ValueError):
+class MalformedReviewError(SekishoError, ValueError):
     """A body that is not an AdmissionReview; the message says what is wrong with it, in one line."""
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import aiohttp
 import msgspec
 
+from sekisho.errors import SekishoError
+
 from .clock import ServerClock
 from .config import ApiConfig, ConfigError, load_config
 
@@ -34,7 +36,7 @@ _NO_PARAMS: Mapping[str, str] = {}
 _CALL_LIMITS = aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=10)
 
 
-class ApiError(Exception):
+class ApiError(SekishoError):
     """The API server answered with something other than success."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
@@ -51,7 +53,7 @@ class ApiError(Exception):
         return self.status == 429 or self.status >= 500
 
 
-class ApiUnavailable(Exception):  # noqa: N818 - a condition, not a mistake
+class ApiUnavailable(SekishoError):  # noqa: N818 - a condition, not a mistake
     """The API server could not be reached or broke off: denied, timed out, TLS failure, answer too large."""
 
 

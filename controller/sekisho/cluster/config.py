@@ -8,10 +8,12 @@ import msgspec
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import ConfigException, incluster_config, kube_config
 
+from sekisho.errors import SekishoError
+
 SERVICE_ACCOUNT = Path(incluster_config.SERVICE_TOKEN_FILENAME).parent
 
 
-class ConfigError(Exception):
+class ConfigError(SekishoError):
     """No usable configuration: the message names each place that was looked at, and what is wrong there."""
 
 

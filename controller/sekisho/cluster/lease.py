@@ -16,13 +16,14 @@ import msgspec
 from msgspec import Struct
 
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
+from sekisho.errors import SekishoError
 
 logger = logging.getLogger(__name__)
 
 _RELEASE_SECONDS = 2.0
 
 
-class LeaseLost(Exception):  # noqa: N818 - a condition, not a mistake
+class LeaseLost(SekishoError):  # noqa: N818 - a condition, not a mistake
     """This process does not hold the Lease any more; the message says why."""
 
 

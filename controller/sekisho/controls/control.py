@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, structs
 
+from sekisho.errors import SekishoError
 from sekisho.findings import Change, Finding, render_value
 from sekisho.pods import ContainerRef, Pod
 
@@ -39,7 +40,7 @@ class Parameters(Struct, frozen=True, rename="camel", forbid_unknown_fields=True
     ) = None
 
 
-class ParameterError(ValueError):
+class ParameterError(SekishoError, ValueError):
     """A parameter that the schema allows and that makes no sense; `where` is its path below the control."""
 
     def __init__(self, where: str, message: str) -> None:

@@ -10,6 +10,8 @@ from functools import lru_cache
 
 from msgspec import Struct
 
+from sekisho.errors import SekishoError
+
 DOCKER_HUB = "docker.io"
 _DOCKER_HUB_ALIAS = "index.docker.io"
 MAX_REPOSITORY_LENGTH = 255
@@ -23,7 +25,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{1
 _IDENTIFIER = re.compile(r"[a-f0-9]{64}")
 
 
-class ImageError(ValueError):
+class ImageError(SekishoError, ValueError):
     """An image that is not a reference; the message says why, in a clause without a full stop."""
 
 

@@ -14,13 +14,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from msgspec import Struct
 
+from sekisho.errors import SekishoError
+
 AUTHORITY_LIFETIME = timedelta(days=3650)
 SERVING_LIFETIME = timedelta(days=365)
 BACKDATE = timedelta(hours=1)
 """How far the clocks of API server and webhook may be behind ours when a certificate is new."""
 
 
-class CertificateError(Exception):
+class CertificateError(SekishoError):
     """A certificate or key that can't be used; the message says why."""
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from sekisho.errors import SekishoError
+
 _DNS_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))*")
 
 
@@ -27,7 +29,7 @@ class Certificates(StrEnum):
     """The administrator, in a Secret; the controller passes its ca.crt on to the API server."""
 
 
-class OptionError(Exception):
+class OptionError(SekishoError):
     """An option that makes no sense; the message names it."""
 
 

@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from sekisho.errors import SekishoError
 from sekisho.operator.metrics import Metrics
 
 
-class BindError(Exception):
+class BindError(SekishoError):
     """The address to listen on can't be had; the message says why."""
 
 

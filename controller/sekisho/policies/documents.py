@@ -13,6 +13,7 @@ import yaml
 from msgspec import Struct
 from yaml._yaml import CParser
 
+from sekisho.errors import SekishoError
 from sekisho.policies.problems import Problem
 from sekisho.policies.scalars import resolve
 
@@ -26,7 +27,7 @@ MAX_ALIASED: Final = 100_000
 """Values that a document may have beyond what its own length can spell out, by repeating parts of it as aliases."""
 
 
-class DocumentError(Exception):
+class DocumentError(SekishoError):
     """A file that is not YAML as Kubernetes reads it; `problem` has file:line:column and what was expected."""
 
     def __init__(self, problem: Problem) -> None:

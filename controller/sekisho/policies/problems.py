@@ -5,6 +5,8 @@ from typing import ParamSpec, TypeVar
 
 from msgspec import Struct
 
+from sekisho.errors import SekishoError
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -19,7 +21,7 @@ class Problem(Struct, frozen=True):
         return f"{self.where}: {self.message}" if self.where else self.message
 
 
-class PolicyError(Exception):
+class PolicyError(SekishoError):
     """A policy that cannot be used; `problems` says why, each with its place."""
 
     def __init__(self, *problems: Problem) -> None:

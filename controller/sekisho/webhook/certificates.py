@@ -16,10 +16,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Struct
 
+from sekisho.errors import SekishoError
+
 logger = logging.getLogger(__name__)
 
 
-class CertificateError(Exception):
+class CertificateError(SekishoError):
     """A pair that cannot be served; the message is a clause that says why, and holds nothing of the key."""
 
 

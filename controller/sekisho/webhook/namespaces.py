@@ -9,13 +9,14 @@ from sekisho.cluster.api import METADATA, ApiClient, ApiError, ApiUnavailable
 from sekisho.cluster.names import is_label
 from sekisho.cluster.reflector import Reflector
 from sekisho.cluster.single_flight import SingleFlight
+from sekisho.errors import SekishoError
 
 PATH = "/api/v1/namespaces"
 MAX_FETCHES = 64
 """Namespaces fetched at the same time; past it, a namespace counts as unknown."""
 
 
-class UnknownNamespaceError(Exception):
+class UnknownNamespaceError(SekishoError):
     """The namespace's labels cannot be had; the message is a clause that says why."""
 
 

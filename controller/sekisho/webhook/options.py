@@ -5,6 +5,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from sekisho.cluster.events import Reason
+from sekisho.errors import SekishoError
 
 
 class Options(Struct, frozen=True):
@@ -35,5 +36,5 @@ class Options(Struct, frozen=True):
     log_level: str
 
 
-class StartError(Exception):
+class StartError(SekishoError):
     """The process cannot start; the message is one line for its user."""

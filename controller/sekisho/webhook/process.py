@@ -20,6 +20,7 @@ from sekisho.cluster.families import gauges
 from sekisho.cluster.owners import Owners
 from sekisho.cluster.recorder import EventRecorder
 from sekisho.cluster.replicas import ReplicaReporter
+from sekisho.errors import SekishoError
 from sekisho.policies import PolicySet
 from sekisho.webhook import dependencies
 from sekisho.webhook.certificates import ServingCertificate
@@ -44,7 +45,7 @@ _DECISIONS = {Reason.POD_DENIED: "deny", Reason.POD_WARNED: "warn", Reason.POD_D
 _READY_POLL_SECONDS = 0.02
 
 
-class StoppedError(Exception):
+class StoppedError(SekishoError):
     """A task that the process needs came to an end; the message says which."""
 
 

@@ -3,10 +3,12 @@
 import msgspec
 from aiohttp import web
 
+from sekisho.errors import SekishoError
+
 JSON = "application/json"
 
 
-class RejectedError(Exception):
+class RejectedError(SekishoError):
     """A request that is no review; it is answered with `status` and {"error": message}."""
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
