@@ -19,7 +19,7 @@ from sekisho.operator.rotation import (
     REPORT_INTERVAL,
     SecretContents,
     Trust,
-    judge,
+    plan_rotation,
 )
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -36,15 +36,15 @@ class Cluster:
         self.names = NAMES
         self.in_use: set[str] = set()
 
-    def judge(self) -> Trust:
-        return judge(self.ca, self.tls, self.in_use, self.names, self.now)
+    def plan_rotation(self) -> Trust:
+        return plan_rotation(self.ca, self.tls, self.in_use, self.names, self.now)
 
     def settle(self) -> Trust:
-        trust = self.judge()
+        trust = self.plan_rotation()
         self.ca = trust.authority_contents
         if trust.why_new_serving is not None:
             self.tls = trust.serving_contents(self.names, self.now)
-        return self.judge()
+        return self.plan_rotation()
 
     @property
     def authority(self):
@@ -63,7 +63,7 @@ def cluster() -> Cluster:
 
 
 def at_rest(cluster: Cluster) -> bool:
-    trust = cluster.judge()
+    trust = cluster.plan_rotation()
     return (
         trust.why_new_authority is None
         and trust.why_new_serving is None
@@ -74,7 +74,7 @@ def at_rest(cluster: Cluster) -> bool:
 
 def test_from_empty_secrets_everything_is_made_once():
     cluster = Cluster()
-    first = cluster.judge()
+    first = cluster.plan_rotation()
     assert first.why_new_authority == first.why_new_serving == "the certificate is missing"
     assert first.previous == ()
     cluster.settle()
@@ -96,8 +96,8 @@ def test_from_empty_secrets_everything_is_made_once():
 def test_a_damaged_serving_secret_is_made_anew_by_the_same_authority(cluster, damage, why):
     before = cluster.ca
     cluster.tls = {**cluster.tls, **damage} if damage else {}
-    assert cluster.judge().why_new_serving == why
-    assert cluster.judge().bundle == before["ca.crt"]
+    assert cluster.plan_rotation().why_new_serving == why
+    assert cluster.plan_rotation().bundle == before["ca.crt"]
     cluster.settle()
     assert cluster.ca == before
     assert at_rest(cluster)
@@ -107,7 +107,7 @@ def test_a_damaged_serving_secret_is_made_anew_by_the_same_authority(cluster, da
 def test_when_the_authority_is_lost_the_certificate_in_use_stays_trusted(cluster, damage):
     old = cluster.authority
     cluster.ca = {**cluster.ca, **damage} if damage else {}
-    trust = cluster.judge()
+    trust = cluster.plan_rotation()
     assert trust.why_new_authority is not None
     assert trust.why_new_serving == "another authority signed it"
     assert trust.previous == (old,)
@@ -125,22 +125,22 @@ def test_rotation_keeps_both_authorities_until_an_hour_after_the_new_certificate
         "ca.crt": cluster.ca["ca.crt"],
     }
 
-    trust = cluster.judge()
+    trust = cluster.plan_rotation()
     assert trust.why_new_authority == "two thirds of its life are over"
     cluster.ca = trust.authority_contents  # the keeper dies here, and another goes on from the Secret
-    again = cluster.judge()
+    again = cluster.plan_rotation()
     assert again.why_new_authority is None
     assert again.bundle == trust.bundle
     assert again.previous == (old,)
 
     cluster.tls = again.serving_contents(NAMES, cluster.now)
-    both = cluster.judge()
+    both = cluster.plan_rotation()
     assert both.why_new_serving is None
     assert both.bundle == trust.bundle
     assert both.next_look(cluster.now) == OVERLAP
 
     cluster.now += OVERLAP - timedelta(seconds=1)
-    assert cluster.judge().bundle == trust.bundle
+    assert cluster.plan_rotation().bundle == trust.bundle
     cluster.now += timedelta(seconds=1)
     cluster.settle()
     assert PREVIOUS_CA not in cluster.ca
@@ -148,13 +148,13 @@ def test_rotation_keeps_both_authorities_until_an_hour_after_the_new_certificate
 
 
 def judge_authority(cluster: Cluster):
-    return judge(cluster.ca, cluster.tls, set(), cluster.names, NOW).authority
+    return plan_rotation(cluster.ca, cluster.tls, set(), cluster.names, NOW).authority
 
 
 def test_renewing_the_certificate_leaves_the_authority_alone(cluster):
     before = cluster.ca
     cluster.now = renewal_time(cluster.serving)
-    assert cluster.judge().why_new_serving == "two thirds of its life are over"
+    assert cluster.plan_rotation().why_new_serving == "two thirds of its life are over"
     cluster.settle()
     assert cluster.ca == before
     assert at_rest(cluster)
@@ -162,7 +162,7 @@ def test_renewing_the_certificate_leaves_the_authority_alone(cluster):
 
 def test_a_new_name_renews_the_certificate(cluster):
     cluster.names = ("127.0.0.1", "webhook.example")
-    assert cluster.judge().why_new_serving == "the names that the webhook is called by changed"
+    assert cluster.plan_rotation().why_new_serving == "the names that the webhook is called by changed"
     cluster.settle()
     assert at_rest(cluster)
 
@@ -179,7 +179,7 @@ def test_a_previous_authority_stays_for_as_long_as_a_replica_serves_its_certific
     lost_authority(cluster)
     cluster.now += timedelta(days=1)
     cluster.settle()
-    trust = cluster.judge()
+    trust = cluster.plan_rotation()
     assert trust.previous == (old,)
     assert trust.why_new_serving is None
     assert trust.next_look(cluster.now) == REPORT_INTERVAL
@@ -196,11 +196,11 @@ def test_two_rotations_in_a_row_keep_every_authority_that_is_in_use(cluster):
     second = cluster.authority
     cluster.ca = {**cluster.ca, "ca.key": b"rubbish"}
     cluster.settle()
-    assert cluster.judge().previous == (second, first)
+    assert cluster.plan_rotation().previous == (second, first)
 
     cluster.now += OVERLAP
     cluster.settle()
-    assert cluster.judge().previous == (first,)
+    assert cluster.plan_rotation().previous == (first,)
 
 
 def test_the_authorities_that_are_kept_are_bounded(cluster):
@@ -208,13 +208,13 @@ def test_the_authorities_that_are_kept_are_bounded(cluster):
         cluster.in_use.add(key_id(cluster.authority))
         cluster.ca = {**cluster.ca, "ca.key": b"rubbish"}
         cluster.settle()
-    assert len(cluster.judge().previous) == MAX_PREVIOUS
+    assert len(cluster.plan_rotation().previous) == MAX_PREVIOUS
 
 
 def test_an_expired_authority_is_replaced_and_stays_trusted_for_what_is_served(cluster):
     old = cluster.authority
     cluster.now = old.not_valid_after_utc + timedelta(days=1)
-    trust = cluster.judge()
+    trust = cluster.plan_rotation()
     assert trust.why_new_authority == "two thirds of its life are over"
     assert trust.previous == (old,)
 
@@ -225,18 +225,18 @@ def test_after_a_clock_jump_into_the_future_and_back_what_is_served_is_trusted_t
     cluster.in_use = {key_id(old)}
     cluster.now = NOW + timedelta(days=20 * 365)
     cluster.settle()
-    assert cluster.judge().why_new_serving is None
-    assert old in cluster.judge().previous
+    assert cluster.plan_rotation().why_new_serving is None
+    assert old in cluster.plan_rotation().previous
     cluster.now += 2 * OVERLAP
     cluster.settle()
-    assert old in cluster.judge().previous
+    assert old in cluster.plan_rotation().previous
 
     cluster.now = NOW
-    trust = cluster.judge()
+    trust = cluster.plan_rotation()
     assert trust.why_new_authority == "it is not valid yet: a clock was set back"
     assert old in trust.previous
     cluster.settle()
-    assert old in cluster.judge().previous
+    assert old in cluster.plan_rotation().previous
 
     cluster.in_use = {key_id(cluster.authority)}
     cluster.now += OVERLAP
@@ -248,11 +248,11 @@ def test_an_authority_that_signed_nothing_in_use_is_not_trusted(cluster):
     stranger = new_authority(NOW)
     cluster.ca = {**cluster.ca, PREVIOUS_CA: stranger.certificate_pem}
     cluster.now += 2 * OVERLAP
-    trust = cluster.judge()
+    trust = cluster.plan_rotation()
     assert trust.bundle == cluster.ca["ca.crt"]
     cluster.settle()
     assert PREVIOUS_CA not in cluster.ca
 
 
 def test_the_next_change_is_the_renewal_of_the_certificate(cluster):
-    assert cluster.judge().next_look(NOW) == renewal_time(cluster.serving) - NOW
+    assert cluster.plan_rotation().next_look(NOW) == renewal_time(cluster.serving) - NOW
