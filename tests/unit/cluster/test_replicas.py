@@ -9,7 +9,7 @@ from lease_server import LeaseServer, serving
 
 from sekisho.cluster import replicas
 from sekisho.cluster.api import ApiClient
-from sekisho.cluster.lease import Lease, LeaseMeta, LeaseSpec, micro_time
+from sekisho.cluster.lease import Lease, LeaseMeta, LeaseSpec
 from sekisho.cluster.replicas import (
     AUTHORITY_ANNOTATION,
     COMPONENT,
@@ -27,6 +27,7 @@ from sekisho.cluster.replicas import (
     served_authorities,
     silent,
 )
+from sekisho.timestamps import micro_time
 
 POLICIES = "clusterpodpolicies"
 VERSION_ANNOTATION = annotation_of(POLICIES)

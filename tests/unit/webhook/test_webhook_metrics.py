@@ -11,8 +11,8 @@ from serving_reviews import BAD, GOOD, pod, policy, review
 
 from sekisho import admission
 from sekisho.admission import Outcome, Waived
-from sekisho.cluster.families import counters, gauges
 from sekisho.policies import PolicySet
+from sekisho.telemetry.families import counters, gauges
 from sekisho.webhook import metrics as module
 from sekisho.webhook.metrics import MAX_LABELS, Metrics
 from tests.exposition import faults
