@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from sekisho.controls import CONTROLS, NEWEST
+from sekisho.controls import CONTROLS, NEWEST, Level
 from sekisho.policies.crd import RESOURCES, definition
 from sekisho.policies.types import GROUP
 from sekisho.standards import controls_of
@@ -60,8 +60,8 @@ def _controls_table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def _since(name: str, level: str) -> str:
-    versions = [minor for minor in range(NEWEST + 1) if name in controls_of(level, minor)]  # type: ignore[arg-type]
+def _since(name: str, level: Level) -> str:
+    versions = [minor for minor in range(NEWEST + 1) if name in controls_of(level, minor)]
     return f"v1.{versions[0]}" if versions else ""
 
 

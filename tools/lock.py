@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-UV = Path(sys.executable).with_name("uv")
+UV = str(Path(sys.executable).with_name("uv"))
 RESOLVE = "--universal --python-version 3.11 --upgrade --quiet"
 PRINT = "--generate-hashes --no-annotate --no-header --no-emit-index-url"
 LOCKS = {

@@ -18,9 +18,7 @@ from tests.controlplane.installed import Sekisho
 from tests.controlplane.kubectl import Completed, Kubectl, run
 from tests.controlplane.plane import ControlPlane
 from tests.controlplane.progress import Progress
-from tests.controlplane.waiting import wait_until
 
-_READY_IN = 30.0
 _logs = pytest.StashKey[list[Path]]()
 
 
@@ -108,11 +106,7 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     """
     cluster.sekisho.repair()
     name = f"test-{uuid.uuid4().hex[:12]}"
-    cluster.plane.kubectl.check("create", "namespace", name)
-    account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
-    wait_until(
-        lambda: cluster.plane.call("GET", account).status == 200, _READY_IN, f"namespace {name} has its service account"
-    )
+    cluster.plane.create_namespace(name)
     yield name
     cluster.plane.call("DELETE", f"/api/v1/namespaces/{name}")
 

@@ -316,7 +316,7 @@ def test_apply_and_check_agree_on_well_known_workloads(
     kubectl: Kubectl, cluster: Cluster, namespace: str, dressed: str, name: str, tmp_path: Path
 ) -> None:
     manifest = MANIFESTS / f"{name}.yaml"
-    stored = json.loads(kubectl.check("get", "clusterpodpolicy", with_defaults, "-o", "json"))
+    stored = json.loads(kubectl.check("get", "clusterpodpolicy", dressed, "-o", "json"))
     file = tmp_path / "policy.yaml"
     file.write_text(json.dumps(stored))
     checked = cluster.sekisho_cli("check", "-p", str(file), "--namespace", namespace, str(manifest))

@@ -63,9 +63,8 @@ def installed(lab: Lab, settings: tuple[str, ...], **options: tuple[str, ...]) -
 @pytest.fixture(scope="module", autouse=True)
 def namespaces(lab: Lab) -> None:
     for name in (POLICED, NAMESPACE):
-        if lab.plane.kubectl("create", "namespace", name).returncode == 0:
-            account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
-            wait_until(lambda path=account: lab.plane.call("GET", path).status == 200, SOON, f"{name} is complete")
+        if lab.plane.call("GET", f"/api/v1/namespaces/{name}").status == 404:
+            lab.plane.create_namespace(name)
 
 
 def kubectl_in(lab: Lab) -> Kubectl:

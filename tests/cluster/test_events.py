@@ -238,7 +238,7 @@ def test_custom_owner_of_pods_is_told(kubectl: Kubectl, denials: Callable[[], li
 def test_whoever_puts_half_of_it_right_reads_of_the_other_half_alone(
     kubectl: Kubectl, denials: Callable[[], list[Json]]
 ) -> None:
-    pair = {"containers": [BAD, BAD | {"name": "proxy"}]}
+    pair: Json = {"containers": [BAD, BAD | {"name": "proxy"}]}
     spec = {"selector": {"matchLabels": {"app": "x"}}, "template": {"metadata": {"labels": {"app": "x"}}, "spec": pair}}
     assert create(kubectl, "Deployment", {"name": "bad"}, spec).returncode == 0
     assert 'container "app" and container "proxy"' in told(kubectl, "deployment/bad")

@@ -8,7 +8,6 @@ import yaml
 
 from tests.cluster.conftest import Cluster
 from tests.controlplane.kubectl import Kubectl
-from tests.controlplane.waiting import wait_until
 
 SOON = 30.0
 PREFIX = "pod-security.kubernetes.io/"
@@ -42,19 +41,15 @@ def labelled(cluster: Cluster, namespace: str) -> Iterator[str]:
     """Namespaces with labels; gives the prefix of their names."""
     kubectl = cluster.plane.kubectl
     for name, (labels, _) in NAMESPACES.items():
-        kubectl.check("create", "namespace", f"{namespace}-{name}")
+        cluster.plane.create_namespace(f"{namespace}-{name}")
         for key, value in labels.items():
             kubectl.check("label", "namespace", f"{namespace}-{name}", f"{PREFIX}{key}={value}")
-        account = f"/api/v1/namespaces/{namespace}-{name}/serviceaccounts/default"
-        wait_until(
-            lambda path=account: cluster.plane.call("GET", path).status == 200, SOON, "it has its service account"
-        )
     yield namespace
     for name in NAMESPACES:
         cluster.plane.call("DELETE", f"/api/v1/namespaces/{namespace}-{name}")
 
 
-def verdict(kubectl: Kubectl, namespace: str, pod: dict[str, object]) -> str:
+def verdict(kubectl: Kubectl, namespace: str, pod: object) -> str:
     manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": pod}
     done = kubectl.in_namespace(namespace)("create", "--dry-run=server", "-f", "-", input=json.dumps(manifest))
     if done.returncode:

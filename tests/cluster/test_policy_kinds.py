@@ -247,7 +247,7 @@ def test_a_dead_webhook_keeps_nobody_from_deleting_and_relabelling(
         assert kubectl("delete", kind, name, "--wait=false").returncode == 0
         none = '{"metadata":{"finalizers":null}}'
         assert kubectl("patch", kind, name, "--type=merge", "-p", none).returncode == 0
-        wait_until(lambda k=kind, n=name: kubectl("get", k, n).returncode == 1, SOON, f"the {kind} is gone")
+        kubectl.check("wait", "--for=delete", f"{kind}/{name}", f"--timeout={SOON:g}s")
 
 
 def test_the_glass_can_be_broken_for_policies_alone(kubectl: Kubectl, sekisho: Sekisho, namespace: str) -> None:

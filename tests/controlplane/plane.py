@@ -22,7 +22,9 @@ from tests.controlplane.kubeconfig import ClientCertificate, write_kubeconfig
 from tests.controlplane.kubectl import Kubectl
 from tests.controlplane.pki import LOOPBACK, SERVICE_RANGE, write_pki
 from tests.controlplane.ports import start_on_free_ports
+from tests.controlplane.waiting import wait_until
 
+_NAMESPACE_IN = 30.0
 _PORTS = ("etcd", "etcd-peer", "kube-apiserver")
 
 
@@ -100,6 +102,12 @@ class ControlPlane:
             self.address, self._ports["kube-apiserver"], timeout=timeout, context=self._tls
         )
         return ask(connection, method, path, body)
+
+    def create_namespace(self, name: str) -> None:
+        """Create a namespace, and wait for the service account that its pods need. Raises DeadlineError."""
+        self.kubectl.check("create", "namespace", name)
+        account = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+        wait_until(lambda: self.call("GET", account).status == 200, _NAMESPACE_IN, f"{name} has its service account")
 
     def compact(self) -> None:
         """Have etcd forget every version but the present ones. Raises RuntimeError."""

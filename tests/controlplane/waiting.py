@@ -13,16 +13,17 @@ class DeadlineError(Exception):
     """A condition did not come true before its deadline; the message says which."""
 
 
-def wait_until(condition: Callable[[], T], deadline: float, describe: str | Callable[[], str]) -> T:
-    """Call `condition` until it answers something true, and give that answer.
+def wait_until(condition: Callable[[], T | None], deadline: float, describe: str | Callable[[], str]) -> T:
+    """Call `condition` until it returns something true, and return that.
 
-    `deadline` is in seconds from now. `describe` says what is waited for, as in "the pod is gone"; a callable is asked
-    when it is too late, so it can say how far things got. Raises DeadlineError; what `condition` raises passes through.
+    `deadline` is in seconds from now. `describe` says what is expected, as in "the pod is gone"; a callable is called
+    after the deadline, so it can report the progress. Raises DeadlineError; errors of `condition` pass through.
     """
     end = time.monotonic() + deadline
-    while not (answer := condition()):
+    while True:
+        if answer := condition():
+            return answer
         if time.monotonic() > end:
             text = describe if isinstance(describe, str) else describe()
             raise DeadlineError(f"not within {deadline:g} s: {text}")
         time.sleep(_PAUSE)
-    return answer

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from sekisho.telemetry.logs import LEVELS
+from sekisho.cluster.logs import LEVELS
 
 F = TypeVar("F", bound=Callable[..., Any])
 

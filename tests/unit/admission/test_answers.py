@@ -44,7 +44,8 @@ def review(obj: Any, old: Any = None, operation: str = "CREATE", **request: Any)
 def validated(body: bytes, policy_set: PolicySet = RESTRICTED) -> dict[str, Any]:
     answer = json.loads(admission.validate(admission.decode(body), policy_set, {}).response)
     assert (answer["apiVersion"], answer["kind"]) == ("admission.k8s.io/v1", "AdmissionReview")
-    return answer["response"]
+    response: dict[str, Any] = answer["response"]
+    return response
 
 
 def mutated(pod: dict[str, Any], policy_set: PolicySet = RESTRICTED, **request: Any) -> dict[str, Any] | None:
@@ -116,7 +117,7 @@ def test_findings_of_several_policies_name_them_all_in_order() -> None:
 
 
 def test_many_policies_are_named_in_part_and_counted() -> None:
-    named = {f"p{number}": {"controls": {"privileged": {}}} for number in range(6)}
+    named: dict[str, dict[str, Any]] = {f"p{number}": {"controls": {"privileged": {}}} for number in range(6)}
     bad = restricted_pod(container(securityContext={"privileged": True}))
     said = validated(review(bad), policies(**named))["status"]["message"]
     assert said.startswith('policies "p0", "p1", "p2", "p3" and 2 others deny container "app" for privileged mode: ')
@@ -223,7 +224,7 @@ def test_workload_whose_pods_would_only_be_warned_about_is_told_so() -> None:
         "resource": {"group": "apps", "version": "v1", "resource": "deployments"},
     }
     bad = deployment({"spec": {"containers": [container(securityContext={"privileged": True})]}})
-    privileged = {"controls": {"privileged": {}}}
+    privileged: dict[str, Any] = {"controls": {"privileged": {}}}
     both = policies(soft={"enforcement": "Warn", **privileged}, hard=privileged)
     told = validated(review(bad, **request), both)["warnings"]
     assert [line.partition(" container")[0] for line in told] == [

@@ -61,5 +61,6 @@ def test_no_value_of_the_environment_becomes_an_object() -> None:
     read = _decode_as_written(review(pod()))
     assert read is not None
     assert read.object is not None
-    (container, *_) = read.object.spec.containers or ()
-    assert isinstance(container.unread_env, msgspec.Raw)  # type: ignore[attr-defined]
+    assert read.object.spec.containers is not None
+    container, *_ = read.object.spec.containers
+    assert isinstance(msgspec.structs.asdict(container)["unread_env"], msgspec.Raw)

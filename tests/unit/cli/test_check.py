@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from sekisho_command import BAD_POD, GOOD_POD, MANIFESTS, POD, RESTRICTED, policy_file, sekisho
+
+from tests.unit.cli.sekisho_command import BAD_POD, GOOD_POD, MANIFESTS, POD, RESTRICTED, policy_file, sekisho
 
 TEMPLATES = [
     ("v1", "PodTemplate", "template", 1),

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sekisho_command import BAD_POD, GOOD_POD
 
 from sekisho.cli import cores
+from sekisho.manifests import Source
+from tests.unit.cli.sekisho_command import BAD_POD, GOOD_POD
 
 COMMAND = [sys.executable, "-m", "sekisho", "check", "--standard", "baseline"]
 PADDING = "# " + "x" * 4000 + "\n"
@@ -46,7 +47,7 @@ def test_small_inputs_are_left_to_one_process(many: Path, monkeypatch: pytest.Mo
             calls.append(os.getpid())
             return 0
 
-    sources = [cores.Source("f", 0, "x" * 2048)] * 300
+    sources = [Source("f", 0, "x" * 2048)] * 300
     monkeypatch.setattr(cores, "SMALLEST_SHARED", 300 * 2048 + 1)
     assert sum(map(len, cores.check_all(sources, Checker(), 3))) == 300  # type: ignore[arg-type]
     assert set(calls) == {os.getpid()}

@@ -9,12 +9,12 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from sekisho_command import BAD_POD, GOOD_POD, POD, sekisho
 
 from sekisho.manifests import Checker, Namespaces, fix_source, read_sources, sources, sources_of, write_document
 from sekisho.manifests.policy_loading import policy_of_standard
 from sekisho.policies import DocumentError, PolicySet, documents, read_documents
 from sekisho.policies.documents import split_documents
+from tests.unit.cli.sekisho_command import BAD_POD, GOOD_POD, POD, sekisho
 
 BAD_INPUT = [
     (POD % "" + "  containers: []\n", "<stdin>:6:3: the key 'containers' is there twice"),

@@ -1,14 +1,19 @@
 """The labels of namespaces: from manifests, from a file, and what is said when they are not known."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sekisho_command import BAD_POD, policy_file, sekisho
+
+from tests.unit.cli.sekisho_command import BAD_POD, policy_file, sekisho
 
 NAMESPACE = "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {%s}}\n"
 POD_IN_SHOP = BAD_POD.replace("{name: bad}", "{name: bad, namespace: shop}")
-FROM_LABELS = {"podSecurityStandard": {"fromNamespaceLabels": True}}
-SELECTING = {"match": {"namespaceSelector": {"matchLabels": {"tier": "prod"}}}, "controls": {"hostNamespaces": {}}}
+FROM_LABELS: dict[str, Any] = {"podSecurityStandard": {"fromNamespaceLabels": True}}
+SELECTING: dict[str, Any] = {
+    "match": {"namespaceSelector": {"matchLabels": {"tier": "prod"}}},
+    "controls": {"hostNamespaces": {}},
+}
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from xml.etree import ElementTree as Xml
 
 import jsonschema
 import pytest
-from sekisho_command import BAD_POD, GOOD_POD, MANIFESTS, policy_file, sekisho
 
 from sekisho.cli.reports import REPORTS
+from tests.unit.cli.sekisho_command import BAD_POD, GOOD_POD, MANIFESTS, policy_file, sekisho
 
 HOSTILE = (
     'apiVersion: v1\nkind: Pod\nmetadata: {name: "a\\e[2J%,:\\n::error::<&>\\x9b"}\n'
@@ -42,7 +42,7 @@ def test_no_format_lets_control_characters_through(output: str) -> None:
 def test_a_name_that_is_no_text_breaks_no_format(output: str, tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/\xff.yaml"
     Path(os.fsdecode(path)).write_text(BAD_POD)
-    command = [sys.executable, "-m", "sekisho", "check", "-o", output, "--standard", "baseline", path]
+    command = [sys.executable, "-m", "sekisho", "check", "-o", output, "--standard", "baseline", os.fsdecode(path)]
     done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert (done.returncode, b"Traceback" in done.stderr) == (1, False)
 

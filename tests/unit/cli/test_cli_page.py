@@ -2,10 +2,11 @@
 
 import re
 
-from cli_page import PAGE, ROOT, refreshed
+import pytest
 from click import Context, Group
 
 from sekisho.cli import main
+from tests.unit.cli.cli_page import PAGE, ROOT, refreshed
 
 
 def test_the_examples_of_the_page_are_what_the_commands_write() -> None:
@@ -22,9 +23,9 @@ def test_every_offline_command_has_an_example() -> None:
             assert re.search(rf"^\$ (.* \| )?sekisho {name} ?{below}\b", page, re.MULTILINE)
 
 
-def test_the_example_in_python_runs(capsys: object, monkeypatch: object) -> None:
+def test_the_example_in_python_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     (code, *_) = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    monkeypatch.chdir(ROOT)  # type: ignore[attr-defined]
+    monkeypatch.chdir(ROOT)
     exec(compile(code, str(PAGE), "exec"), {})  # noqa: S102
-    shown = capsys.readouterr().out  # type: ignore[attr-defined]
+    shown = capsys.readouterr().out
     assert "DaemonSet default/node-metrics 13 spec.template.spec.hostNetwork remove it or set it to false" in shown

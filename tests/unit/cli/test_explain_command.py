@@ -7,11 +7,11 @@ import msgspec
 import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
-from sekisho_command import BAD_POD, GOOD_POD, MANIFESTS, RESTRICTED, policy_file, sekisho
 
 from sekisho.pods import ObjectMeta, Pod, PodSpec
 from sekisho.policies import ClusterPodPolicy, PolicyError, PolicySet
 from sekisho.policies.matching import mismatch
+from tests.unit.cli.sekisho_command import BAD_POD, GOOD_POD, MANIFESTS, RESTRICTED, policy_file, sekisho
 
 LABELLED = (
     "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: shop, labels: {app: web}}\n"

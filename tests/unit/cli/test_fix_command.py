@@ -10,13 +10,13 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sekisho_command import BAD_POD, GOOD_POD, MANIFESTS, RESTRICTED, policy_file, sekisho
 
 from sekisho import admission
 from sekisho.manifests import Checker, Namespaces, fix_source, sources_of, write_document
 from sekisho.policies import ClusterPodPolicy, Enforcement, PolicySet, read_documents, read_policies
 from tests.pods import container, restricted_pod, with_container_in
 from tests.strategies import SPECS, defaults, pods
+from tests.unit.cli.sekisho_command import BAD_POD, GOOD_POD, MANIFESTS, RESTRICTED, policy_file, sekisho
 
 
 def documents(text: str) -> list[Any]:
@@ -136,7 +136,7 @@ def test_bad_input_goes_through_as_it_is_and_is_named() -> None:
 # Whatever a pod is like, once fixed it has no finding left that could have been fixed.
 
 LISTS = ("containers", "initContainers", "sidecar", "ephemeralContainers")
-CONTEXTS = {
+CONTEXTS: dict[str, list[Any]] = {
     "privileged": [True, None],
     "allowPrivilegeEscalation": [True, None],
     "runAsNonRoot": [False, True, None],
@@ -148,7 +148,7 @@ CONTEXTS = {
     "seLinuxOptions": [None, {"type": "spc_t", "user": "root", "role": "sys"}],
     "windowsOptions": [None, {"hostProcess": True}],
 }
-SPEC = {
+SPEC: dict[str, list[Any]] = {
     "hostNetwork": [True, None],
     "hostPID": [True, False],
     "hostIPC": [True, None],

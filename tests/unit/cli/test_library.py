@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from sekisho_command import BAD_POD, GOOD_POD, MANIFESTS, RESTRICTED, policy_file
 
 import sekisho
 from tests.pods import restricted_pod
+from tests.unit.cli.sekisho_command import BAD_POD, GOOD_POD, MANIFESTS, RESTRICTED, policy_file
 
 
 def test_every_public_name_is_there_and_documented() -> None:

@@ -11,15 +11,16 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
-from sekisho_command import sekisho
 
 from sekisho.admission import judge, judge_template
+from sekisho.controls import NEWEST
 from sekisho.manifests.migration import explicit_policies, policies_from_labels, remarks
 from sekisho.manifests.pod_security import Exemptions, PodSecurityConfiguration
 from sekisho.pods import Pod
 from sekisho.policies import ClusterPodPolicy, PolicySet, parse_policies
-from sekisho.standards import NEWEST, AskedLevels, asked_levels
+from sekisho.standards import AskedLevels, asked_levels
 from tests.differential.generator import cases
+from tests.unit.cli.sekisho_command import sekisho
 
 P = "pod-security.kubernetes.io/"
 Labels = Mapping[str, str]

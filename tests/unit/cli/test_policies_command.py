@@ -7,12 +7,12 @@ import msgspec
 import pytest
 import yaml
 from hypothesis import given
-from sekisho_command import RESTRICTED, policy_file, sekisho
 
 from sekisho.cli.policies import effective
 from sekisho.controls import CONTROLS
 from sekisho.policies import ClusterPodPolicy, compile_policy
 from tests.strategies import SPECS
+from tests.unit.cli.sekisho_command import RESTRICTED, policy_file, sekisho
 
 
 def test_list_has_a_line_a_policy(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from sekisho_command import BAD_POD, sekisho
+
+from tests.unit.cli.sekisho_command import BAD_POD, sekisho
 
 PRIVILEGED = (
     "apiVersion: v1\nkind: Pod\nmetadata: {name: p, namespace: shop}\n"

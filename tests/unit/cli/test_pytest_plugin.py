@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 import pytest
 import yaml
-from sekisho_command import BAD_POD, GOOD_POD, RESTRICTED, ROOT, sekisho
 
 from sekisho.cli import main
+from tests.unit.cli.sekisho_command import BAD_POD, GOOD_POD, RESTRICTED, ROOT, sekisho
 
 TESTS = f"""
 import pytest, sekisho

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sekisho_command import RESTRICTED, policy_file, sekisho
 
 from sekisho import admission
 from sekisho.cli import review as command
 from sekisho.policies import PolicySet, read_policies
 from sekisho.webhook import pod_reviews as webhook
 from tests.pods import container, restricted_pod
+from tests.unit.cli.sekisho_command import RESTRICTED, policy_file, sekisho
 
 
 def review(obj: Any, **request: Any) -> str:

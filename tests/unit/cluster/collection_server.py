@@ -122,12 +122,12 @@ class CollectionServer:
                 queue.put_nowait(text)
         self.watchers.append(queue)
         try:
-            while (text := await queue.get()) is not None:
-                if text == b"ABORT":
+            while (sent := await queue.get()) is not None:
+                if sent == b"ABORT":
                     assert request.transport is not None
                     request.transport.abort()
                     break
-                await response.write(text)
+                await response.write(sent)
         finally:
             self.watchers.remove(queue)
         return response

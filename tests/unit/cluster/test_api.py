@@ -11,14 +11,15 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
+import aiohttp
 import certifi
 import pytest
 from aiohttp import web
-from collection_server import serving
 
 from sekisho.cluster import api as module
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable, ConfigError
-from sekisho.cluster.config import load_config
+from sekisho.cluster.config import ApiConfig, load_config
+from tests.unit.cluster.collection_server import serving
 
 
 class Scripted:
@@ -127,7 +128,7 @@ async def test_answer_beyond_the_limit_is_given_up(
 async def test_request_without_an_answer_times_out(
     api: ApiClient, server: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limits = module.aiohttp.ClientTimeout(total=0.05)
+    limits = aiohttp.ClientTimeout(total=0.05)
     monkeypatch.setattr(ApiClient._response.__wrapped__, "__defaults__", (None, limits))  # type: ignore[attr-defined]  # noqa: SLF001
     server.hold = True
     with pytest.raises(ApiUnavailable, match="timed out"):
@@ -135,7 +136,7 @@ async def test_request_without_an_answer_times_out(
 
 
 async def test_nobody_listening_is_unavailable() -> None:
-    client = ApiClient(module.ApiConfig(host="http://127.0.0.1:1", authorization=None, tls=False))
+    client = ApiClient(ApiConfig(host="http://127.0.0.1:1", authorization=None, tls=False))
     with pytest.raises(ApiUnavailable, match="GET /x"):
         await client.get("/x")
     await client.close()

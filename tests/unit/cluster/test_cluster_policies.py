@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from collection_server import CollectionServer, line
 
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.config import ApiConfig
 from sekisho.policies import PolicySet
 from sekisho.webhook.policies import ClusterPolicies
+from tests.unit.cluster.collection_server import CollectionServer, line
 
 PLURALS = ("clusterpodpolicies", "podpolicies", "policywaivers")
-DENY = {"controls": {"privileged": {}}}
+DENY: dict[str, object] = {"controls": {"privileged": {}}}
 WAIVE = {"policies": ["p"], "controls": ["privileged"], "expires": "2999-01-01T00:00:00Z", "reason": "x"}
 
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 from click.testing import CliRunner
-from collection_server import CollectionServer, line, serving
 
 from sekisho.cli import main
 from sekisho.cluster.denial_history import denials_of
 from sekisho.cluster.events import decode_event
+from tests.unit.cluster.collection_server import CollectionServer, line, serving
 
 FIX = "remove it or set it to false"
 # What a shell starts in the background ignores interrupts, and so do its children.

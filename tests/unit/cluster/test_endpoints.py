@@ -11,7 +11,7 @@ def endpoint(name: str | None = None, kind: str = "Pod", **conditions: bool) -> 
     return {"conditions": conditions} | ({"targetRef": {"kind": kind, "name": name}} if name else {})
 
 
-def test_ready_pods_are_those_that_the_service_sends_requests_to():
+def test_ready_pods_are_those_that_the_service_sends_requests_to() -> None:
     endpoints = [
         endpoint("a", ready=True),
         endpoint("b", ready=False, serving=True),
@@ -38,5 +38,7 @@ def test_ready_pods_are_those_that_the_service_sends_requests_to():
         ((), ("a",), 0),
     ],
 )
-def test_a_ready_pod_that_does_not_report_is_missed(ready, reporting, missing):
+def test_a_ready_pod_that_does_not_report_is_missed(
+    ready: tuple[str, ...], reporting: tuple[str, ...], missing: int
+) -> None:
     assert len(unaccounted(ready, reporting)) == missing

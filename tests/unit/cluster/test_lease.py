@@ -5,10 +5,10 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from lease_server import LeaseServer, serving
 
 from sekisho.cluster.api import ApiClient, ApiUnavailable
 from sekisho.cluster.lease import LeaderLease, Lease, LeaseLost, LeaseMeta, LeaseSpec, Sighting, Timing, sight
+from tests.unit.cluster.lease_server import LeaseServer, serving
 
 TIMING = Timing(duration=15.0, renew_deadline=10.0, retry=2.0)
 FAST = Timing(duration=1.0, renew_deadline=0.5, retry=0.05)
@@ -18,36 +18,36 @@ def lease(holder: str | None = "a", renewed: str = "t0", duration: int | None = 
     return Lease(LeaseMeta("x", "1"), LeaseSpec(holder, duration, renewed, 0))
 
 
-def test_a_lease_is_free_only_after_its_duration_without_a_change():
+def test_a_lease_is_free_only_after_its_duration_without_a_change() -> None:
     seen = sight(None, lease(), 100.0)
     assert not seen.is_free(114.9, TIMING)
     assert seen.is_free(115.0, TIMING)
 
 
-def test_each_renewal_that_is_seen_begins_the_duration_anew():
+def test_each_renewal_that_is_seen_begins_the_duration_anew() -> None:
     seen = sight(sight(None, lease(), 100.0), lease(renewed="t1"), 110.0)
     assert not seen.is_free(124.9, TIMING)
     assert seen.is_free(125.0, TIMING)
 
 
-def test_seeing_the_same_again_begins_nothing_anew():
+def test_seeing_the_same_again_begins_nothing_anew() -> None:
     seen = sight(sight(None, lease(), 100.0), lease(), 110.0)
     assert seen == Sighting(lease(), 100.0)
 
 
 @pytest.mark.parametrize("renewed", ["1970-01-01T00:00:00Z", "2999-01-01T00:00:00Z"])
-def test_the_holders_clock_is_not_consulted(renewed):
+def test_the_holders_clock_is_not_consulted(renewed: str) -> None:
     seen = sight(None, lease(renewed=renewed), 100.0)
     assert not seen.is_free(100.0, TIMING)
     assert seen.is_free(115.0, TIMING)
 
 
 @pytest.mark.parametrize("holder", [None, ""])
-def test_a_released_lease_is_free_at_once(holder):
+def test_a_released_lease_is_free_at_once(holder: str | None) -> None:
     assert sight(None, lease(holder), 100.0).is_free(100.0, TIMING)
 
 
-def test_the_duration_is_the_one_that_the_holder_wrote():
+def test_the_duration_is_the_one_that_the_holder_wrote() -> None:
     seen = sight(None, lease(duration=60), 100.0)
     assert not seen.is_free(159.9, TIMING)
     assert seen.is_free(160.0, TIMING)
@@ -69,10 +69,11 @@ def candidate(api: ApiClient, identity: str, timing: Timing = FAST) -> LeaderLea
 
 
 def holder(server: LeaseServer) -> str | None:
-    return server.leases["x"]["spec"].get("holderIdentity")
+    identity: str | None = server.leases["x"]["spec"].get("holderIdentity")
+    return identity
 
 
-async def test_the_first_to_come_makes_the_lease(server, api):
+async def test_the_first_to_come_makes_the_lease(server: LeaseServer, api: ApiClient) -> None:
     first = candidate(api, "a")
     await first.acquire()
     assert first.is_held
@@ -80,7 +81,7 @@ async def test_the_first_to_come_makes_the_lease(server, api):
     assert server.leases["x"]["spec"]["leaseTransitions"] == 0
 
 
-async def test_of_many_at_once_one_gets_it(server, api):
+async def test_of_many_at_once_one_gets_it(server: LeaseServer, api: ApiClient) -> None:
     candidates = [candidate(api, name) for name in "abcdefgh"]
     tasks = [asyncio.create_task(one.acquire()) for one in candidates]
     done, waiting = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -93,7 +94,7 @@ async def test_of_many_at_once_one_gets_it(server, api):
     await asyncio.gather(*waiting, return_exceptions=True)
 
 
-async def test_a_released_lease_goes_to_the_next_without_a_wait(server, api):
+async def test_a_released_lease_goes_to_the_next_without_a_wait(server: LeaseServer, api: ApiClient) -> None:
     first, second = candidate(api, "a", Timing()), candidate(api, "b")
     await first.acquire()
     waiting = asyncio.create_task(second.acquire())
@@ -108,7 +109,7 @@ async def test_a_released_lease_goes_to_the_next_without_a_wait(server, api):
     assert server.leases["x"]["spec"]["leaseDurationSeconds"] == 1
 
 
-async def test_a_silent_holder_is_replaced_after_the_duration(server, api):
+async def test_a_silent_holder_is_replaced_after_the_duration(server: LeaseServer, api: ApiClient) -> None:
     server.put("x", {"spec": {"holderIdentity": "dead", "leaseDurationSeconds": 1, "renewTime": "t"}})
     started = time.monotonic()
     await candidate(api, "b").acquire()
@@ -116,14 +117,14 @@ async def test_a_silent_holder_is_replaced_after_the_duration(server, api):
     assert holder(server) == "b"
 
 
-async def test_a_holder_of_the_same_name_is_another_one(server, api):
+async def test_a_holder_of_the_same_name_is_another_one(server: LeaseServer, api: ApiClient) -> None:
     server.put("x", {"spec": {"holderIdentity": "a", "leaseDurationSeconds": 1, "renewTime": "t"}})
     started = time.monotonic()
     await candidate(api, "a").acquire()
     assert time.monotonic() - started >= FAST.duration
 
 
-async def test_a_holder_renews_and_leaves_what_others_wrote(server, api):
+async def test_a_holder_renews_and_leaves_what_others_wrote(server: LeaseServer, api: ApiClient) -> None:
     server.put("x", {"metadata": {"labels": {"k": "v"}}, "spec": {}})
     first = candidate(api, "a")
     await first.acquire()
@@ -135,7 +136,7 @@ async def test_a_holder_renews_and_leaves_what_others_wrote(server, api):
     holding.cancel()
 
 
-async def test_a_holder_survives_a_write_of_somebody_else(server, api):
+async def test_a_holder_survives_a_write_of_somebody_else(server: LeaseServer, api: ApiClient) -> None:
     first = candidate(api, "a")
     await first.acquire()
     holding = asyncio.create_task(first.hold())
@@ -147,7 +148,7 @@ async def test_a_holder_survives_a_write_of_somebody_else(server, api):
     holding.cancel()
 
 
-async def test_a_holder_gives_up_at_once_when_another_took_the_lease(server, api):
+async def test_a_holder_gives_up_at_once_when_another_took_the_lease(server: LeaseServer, api: ApiClient) -> None:
     first = candidate(api, "a", Timing(duration=15.0, renew_deadline=10.0, retry=0.05))
     await first.acquire()
     server.put("x", {"spec": {"holderIdentity": "b"}})
@@ -158,7 +159,7 @@ async def test_a_holder_gives_up_at_once_when_another_took_the_lease(server, api
     assert holder(server) == "b"
 
 
-async def test_a_holder_gives_up_when_the_lease_is_deleted(server, api):
+async def test_a_holder_gives_up_when_the_lease_is_deleted(server: LeaseServer, api: ApiClient) -> None:
     first = candidate(api, "a")
     await first.acquire()
     server.leases.clear()
@@ -168,7 +169,9 @@ async def test_a_holder_gives_up_when_the_lease_is_deleted(server, api):
 
 
 @pytest.mark.parametrize("failure", ["is_down", "is_stuck"])
-async def test_a_holder_that_cannot_renew_gives_up_before_another_can_take_the_lease(server, api, failure):
+async def test_a_holder_that_cannot_renew_gives_up_before_another_can_take_the_lease(
+    server: LeaseServer, api: ApiClient, failure: str
+) -> None:
     first = candidate(api, "a")
     await first.acquire()
     acquired = time.monotonic()
@@ -179,7 +182,7 @@ async def test_a_holder_that_cannot_renew_gives_up_before_another_can_take_the_l
     assert not first.is_held
 
 
-async def test_a_holder_survives_an_outage_shorter_than_the_renew_deadline(server, api):
+async def test_a_holder_survives_an_outage_shorter_than_the_renew_deadline(server: LeaseServer, api: ApiClient) -> None:
     first = candidate(api, "a", Timing(duration=10.0, renew_deadline=5.0, retry=0.05))
     await first.acquire()
     holding = asyncio.create_task(first.hold())
@@ -192,7 +195,9 @@ async def test_a_holder_survives_an_outage_shorter_than_the_renew_deadline(serve
     holding.cancel()
 
 
-async def test_a_candidate_waits_while_the_server_is_away(server, api, caplog):
+async def test_a_candidate_waits_while_the_server_is_away(
+    server: LeaseServer, api: ApiClient, caplog: pytest.LogCaptureFixture
+) -> None:
     server.is_down = True
     first = candidate(api, "a")
     acquiring = asyncio.create_task(first.acquire())
@@ -204,14 +209,14 @@ async def test_a_candidate_waits_while_the_server_is_away(server, api, caplog):
     assert len(caplog.records) == 1  # one line an outage, not one a try
 
 
-async def test_nothing_is_released_that_is_not_held(server, api):
+async def test_nothing_is_released_that_is_not_held(server: LeaseServer, api: ApiClient) -> None:
     server.put("x", {"spec": {"holderIdentity": "b"}})
     await candidate(api, "a").release()
     assert holder(server) == "b"
     assert server.requests == []
 
 
-async def test_what_is_written_by_leave_of_the_lease_ends_with_it(server, api):
+async def test_what_is_written_by_leave_of_the_lease_ends_with_it(server: LeaseServer, api: ApiClient) -> None:
     first = candidate(api, "a")
     async with serving(server, may_write=lambda: first.is_held) as leading:
         path = "/apis/coordination.k8s.io/v1/namespaces/ns/leases"

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from collection_server import serving
 
 from sekisho.cluster import owners as module
 from sekisho.cluster.api import ApiClient, ApiError
 from sekisho.cluster.owners import ObjectReference, Owners, controller_of
 from sekisho.pods import OwnerReference
+from tests.unit.cluster.collection_server import serving
 
 NAMESPACE = "/apis/{}/namespaces/ns/{}"
 

@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from collection_server import serving
 
-from sekisho.cluster import backoff
 from sekisho.cluster import recorder as module
-from sekisho.cluster.events import Occurrence, Reason, statement
+from sekisho.cluster.events import Occurrence, Reason, event_of, statement
 from sekisho.cluster.owners import ObjectReference, Owners
 from sekisho.cluster.recorder import EventRecorder
+from tests.unit.cluster.collection_server import serving
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -115,7 +114,7 @@ def denial(name: str, note: str = NOTE, kind: str = "Pod", seconds: int = 0, **r
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WRITE_SECONDS", (0.01, 0.02))
-    monkeypatch.setattr(backoff, "MAX_SECONDS", 0.02)
+    monkeypatch.setattr(module, "_MAX_BACKOFF", 0.02)
 
 
 @pytest.fixture
@@ -357,7 +356,7 @@ async def test_namespace_that_goes_needs_no_event_and_alarms_nobody(
 
 
 async def test_defect_loses_one_event_and_nothing_else(server: EventServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    genuine = module.event_of
+    genuine = event_of
 
     def defective(occurrence: Occurrence, *rest: Any) -> Any:
         if occurrence.regarding.name == "a":

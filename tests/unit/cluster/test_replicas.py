@@ -5,11 +5,10 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from lease_server import LeaseServer, serving
 
 from sekisho.cluster import replicas
 from sekisho.cluster.api import ApiClient
-from sekisho.cluster.lease import Lease, LeaseMeta, LeaseSpec
+from sekisho.cluster.lease import Lease, LeaseMeta, LeaseSpec, micro_time
 from sekisho.cluster.replicas import (
     AUTHORITY_ANNOTATION,
     COMPONENT,
@@ -27,7 +26,7 @@ from sekisho.cluster.replicas import (
     served_authorities,
     silent,
 )
-from sekisho.timestamps import micro_time
+from tests.unit.cluster.lease_server import LeaseServer, serving
 
 POLICIES = "clusterpodpolicies"
 VERSION_ANNOTATION = annotation_of(POLICIES)
@@ -39,20 +38,20 @@ def report(
     version: str | None = "100",
     renewed: datetime = WALL,
     labels: dict[str, str] | None = None,
-    **more: str,
+    more: dict[str, str] | None = None,
 ) -> Lease:
-    annotations = None if version is None else {VERSION_ANNOTATION: version} | more
+    annotations = None if version is None else {VERSION_ANNOTATION: version} | (more or {})
     meta = LeaseMeta(f"sekisho-webhook-{name}", "1", {LABEL: COMPONENT} if labels is None else labels, annotations)
     return Lease(meta, LeaseSpec(name, 30, micro_time(renewed)))
 
 
-def test_a_replica_lives_for_the_duration_of_its_lease_since_a_renewal_was_seen():
+def test_a_replica_lives_for_the_duration_of_its_lease_since_a_renewal_was_seen() -> None:
     seen = observe([report()], {}, 100.0, WALL)
     assert [(replica.name, replica.versions[POLICIES]) for replica in live(seen, 129.9)] == [("a", 100)]
     assert live(seen, 130.0) == ()
 
 
-def test_a_renewal_prolongs_and_the_same_report_again_does_not():
+def test_a_renewal_prolongs_and_the_same_report_again_does_not() -> None:
     seen = observe([report()], {}, 100.0, WALL)
     same = observe([report()], seen, 120.0, WALL)
     renewed = observe([report(renewed=WALL + timedelta(seconds=10))], seen, 120.0, WALL)
@@ -61,30 +60,30 @@ def test_a_renewal_prolongs_and_the_same_report_again_does_not():
 
 
 @pytest.mark.parametrize("skew", [timedelta(minutes=-4), timedelta(minutes=4), timedelta(days=1)])
-def test_a_replica_with_another_clock_is_live_all_the_same(skew):
+def test_a_replica_with_another_clock_is_live_all_the_same(skew: timedelta) -> None:
     assert live(observe([report(renewed=WALL + skew)], {}, 100.0, WALL), 100.0)
 
 
-def test_a_lease_left_behind_long_ago_counts_for_nothing_even_at_first_sight():
+def test_a_lease_left_behind_long_ago_counts_for_nothing_even_at_first_sight() -> None:
     seen = observe([report(renewed=WALL - timedelta(minutes=6))], {}, 100.0, WALL)
     assert not live(seen, 100.0)
     assert forgotten(seen, 100.0) == ["sekisho-webhook-a"]
 
 
-def test_a_replica_whose_clock_is_far_behind_is_live_once_it_renews():
+def test_a_replica_whose_clock_is_far_behind_is_live_once_it_renews() -> None:
     seen = observe([report(renewed=WALL - timedelta(hours=2))], {}, 100.0, WALL)
     renewed = observe([report(renewed=WALL - timedelta(hours=1, minutes=59))], seen, 110.0, WALL)
     assert live(renewed, 110.0)
     assert forgotten(renewed, 110.0) == []
 
 
-def test_a_dead_replicas_lease_is_forgotten_after_a_while_only():
+def test_a_dead_replicas_lease_is_forgotten_after_a_while_only() -> None:
     seen = observe([report()], {}, 100.0, WALL)
     assert forgotten(seen, 130.0 + FORGET_SECONDS - 0.1) == []
     assert forgotten(seen, 130.0 + FORGET_SECONDS) == ["sekisho-webhook-a"]
 
 
-def test_a_replica_whose_lease_ran_out_is_silent_until_it_is_forgotten():
+def test_a_replica_whose_lease_ran_out_is_silent_until_it_is_forgotten() -> None:
     seen = observe([report("a"), report("b")], {}, 100.0, WALL)
     seen = observe([report("a", renewed=WALL + timedelta(seconds=10)), report("b")], seen, 120.0, WALL)
     assert [silent(seen, now) for now in (129.9, 130.0, 150.0, 130.0 + FORGET_SECONDS)] == [
@@ -96,43 +95,43 @@ def test_a_replica_whose_lease_ran_out_is_silent_until_it_is_forgotten():
 
 
 def of(annotation: str, text: str) -> Replica:
-    (replica,) = live(observe([report(**{annotation: text})], {}, 100.0, WALL), 100.0)
+    (replica,) = live(observe([report(more={annotation: text})], {}, 100.0, WALL), 100.0)
     return replica
 
 
-def test_what_a_replica_cannot_use_is_told_by_name():
+def test_what_a_replica_cannot_use_is_told_by_name() -> None:
     told = of(UNUSABLE_ANNOTATION, '["clusterpodpolicies/b","podpolicies/ns/c"]').unusable
     assert [name for name in ("a", "b", "c") if told.may_hold(f"clusterpodpolicies/{name}")] == ["b"]
     assert told.may_hold("podpolicies/ns/c")
     assert not told.may_hold("podpolicies/other/c")
 
 
-def test_of_what_was_cut_off_nothing_is_known():
+def test_of_what_was_cut_off_nothing_is_known() -> None:
     told = of(UNUSABLE_ANNOTATION, '["clusterpodpolicies/b","clusterpodpolicies/d","…"]').unusable
     assert [name for name in "abcde" if told.may_hold(f"clusterpodpolicies/{name}")] == ["b", "d", "e"]
 
 
 @pytest.mark.parametrize("text", ["", "?", "{}", '["…"]', "[1]"])
-def test_of_an_unreadable_list_nothing_is_known(text):
+def test_of_an_unreadable_list_nothing_is_known(text: str) -> None:
     assert of(UNUSABLE_ANNOTATION, text).unusable.may_hold("clusterpodpolicies/a")
 
 
 @pytest.mark.parametrize("text", ["", "?", "[]", '{"a":1}', '{"a":[1]}', '{"a":[-1,0]}', '{"a":[1,2,3]}'])
-def test_unreadable_counts_are_none(text):
+def test_unreadable_counts_are_none(text: str) -> None:
     assert of(COUNTS_ANNOTATION, text).counts == {}
     assert of(COUNTS_ANNOTATION, '{"a":[1,2]}').counts == {"a": (1, 2)}
 
 
-def test_a_deleted_lease_is_gone_at_once():
+def test_a_deleted_lease_is_gone_at_once() -> None:
     seen = observe([report("a"), report("b")], {}, 100.0, WALL)
     assert [replica.name for replica in live(observe([report("b")], seen, 101.0, WALL), 101.0)] == ["b"]
 
 
-def test_other_leases_of_the_namespace_are_no_replicas():
+def test_other_leases_of_the_namespace_are_no_replicas() -> None:
     assert observe([report(labels={}), report(labels={LABEL: "other"})], {}, 100.0, WALL) == {}
 
 
-def test_a_replica_that_reported_nothing_yet_enforces_nothing():
+def test_a_replica_that_reported_nothing_yet_enforces_nothing() -> None:
     (replica,) = live(observe([report(version=None)], {}, 100.0, WALL), 100.0)
     assert set(replica.versions.values()) == {-1}
     assert not replica.has_reached(POLICIES, 0)
@@ -142,11 +141,11 @@ def test_a_replica_that_reported_nothing_yet_enforces_nothing():
     ("version", "number"),
     [("0", 0), ("100", 100), ("18446744073709551615", 2**64 - 1), ("", -1), ("-1", -1), ("1e3", -1), ("²", -1)],
 )
-def test_resource_versions_are_numbers(version, number):
+def test_resource_versions_are_numbers(version: str, number: int) -> None:
     assert parse_version(version) == number
 
 
-def test_an_absurdly_long_version_is_no_version():
+def test_an_absurdly_long_version_is_no_version() -> None:
     assert parse_version("9" * 5000) == -1
 
 
@@ -172,7 +171,7 @@ def tell(reporter: ReplicaReporter, version: str, *unusable: str, changed: bool 
     reporter.report(POLICIES, version, unusable, changed=changed)
 
 
-async def test_a_replica_without_a_report_has_no_lease_and_leaves_none(server, api):
+async def test_a_replica_without_a_report_has_no_lease_and_leaves_none(server: LeaseServer, api: ApiClient) -> None:
     running = asyncio.create_task(ReplicaReporter(api, "ns", "web-1").run())
     await asyncio.sleep(0)
     running.cancel()
@@ -180,7 +179,7 @@ async def test_a_replica_without_a_report_has_no_lease_and_leaves_none(server, a
     assert server.requests == []
 
 
-async def test_a_replica_reports_at_once_and_withdraws_when_it_stops(server, api):
+async def test_a_replica_reports_at_once_and_withdraws_when_it_stops(server: LeaseServer, api: ApiClient) -> None:
     reporter = ReplicaReporter(api, "ns", "Web-1")
     running = asyncio.create_task(reporter.run())
     tell(reporter, "100")
@@ -193,7 +192,7 @@ async def test_a_replica_reports_at_once_and_withdraws_when_it_stops(server, api
     assert server.leases == {}
 
 
-async def test_many_changes_are_told_in_few_writes(server, api):
+async def test_many_changes_are_told_in_few_writes(server: LeaseServer, api: ApiClient) -> None:
     reporter = ReplicaReporter(api, "ns", "web-1")
     running = asyncio.create_task(reporter.run())
     for version in range(1000):
@@ -205,7 +204,9 @@ async def test_many_changes_are_told_in_few_writes(server, api):
     running.cancel()
 
 
-async def test_statuses_that_are_written_are_told_of_later_and_changes_at_once(server, api, monkeypatch):
+async def test_statuses_that_are_written_are_told_of_later_and_changes_at_once(
+    server: LeaseServer, api: ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reporter = ReplicaReporter(api, "ns", "web-1")
     running = asyncio.create_task(reporter.run())
     tell(reporter, "100")
@@ -223,7 +224,9 @@ async def test_statuses_that_are_written_are_told_of_later_and_changes_at_once(s
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_a_policy_that_cannot_be_used_is_told_at_once_and_in_a_bounded_list(server, api):
+async def test_a_policy_that_cannot_be_used_is_told_at_once_and_in_a_bounded_list(
+    server: LeaseServer, api: ApiClient
+) -> None:
     reporter = ReplicaReporter(api, "ns", "web-1", lambda: {"p": (2, 1)})
     running = asyncio.create_task(reporter.run())
     tell(reporter, "100")
@@ -243,7 +246,9 @@ async def test_a_policy_that_cannot_be_used_is_told_at_once_and_in_a_bounded_lis
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_a_report_is_renewed_without_a_change(server, api, monkeypatch):
+async def test_a_report_is_renewed_without_a_change(
+    server: LeaseServer, api: ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(replicas, "RENEW_SECONDS", 0.01)
     reporter = ReplicaReporter(api, "ns", "web-1")
     running = asyncio.create_task(reporter.run())
@@ -254,7 +259,7 @@ async def test_a_report_is_renewed_without_a_change(server, api, monkeypatch):
     running.cancel()
 
 
-async def test_a_deleted_lease_comes_back(server, api):
+async def test_a_deleted_lease_comes_back(server: LeaseServer, api: ApiClient) -> None:
     reporter = ReplicaReporter(api, "ns", "web-1")
     running = asyncio.create_task(reporter.run())
     tell(reporter, "100")
@@ -265,7 +270,9 @@ async def test_a_deleted_lease_comes_back(server, api):
     running.cancel()
 
 
-async def test_a_replica_goes_on_when_the_server_was_away_and_says_so_once(server, api, caplog):
+async def test_a_replica_goes_on_when_the_server_was_away_and_says_so_once(
+    server: LeaseServer, api: ApiClient, caplog: pytest.LogCaptureFixture
+) -> None:
     server.is_down = True
     reporter = ReplicaReporter(api, "ns", "web-1")
     running = asyncio.create_task(reporter.run())
@@ -278,7 +285,9 @@ async def test_a_replica_goes_on_when_the_server_was_away_and_says_so_once(serve
     running.cancel()
 
 
-async def test_a_replica_tells_whose_certificate_it_serves_once_it_tells_anything(server, api):
+async def test_a_replica_tells_whose_certificate_it_serves_once_it_tells_anything(
+    server: LeaseServer, api: ApiClient
+) -> None:
     reporter = ReplicaReporter(api, "ns", "web-1")
     running = asyncio.create_task(reporter.run())
     reporter.report_authority("aa")
@@ -294,7 +303,7 @@ async def test_a_replica_tells_whose_certificate_it_serves_once_it_tells_anythin
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_leases_of_others_and_empty_reports_name_no_authority(server, api):
+async def test_leases_of_others_and_empty_reports_name_no_authority(server: LeaseServer, api: ApiClient) -> None:
     annotations = {AUTHORITY_ANNOTATION: "aa"}
     server.put("other", {"metadata": {"labels": {"a": "b"}, "annotations": annotations}, "spec": {}})
     server.put(
@@ -318,7 +327,9 @@ ACCOUNT = {"apiVersion": "v1", "kind": "ServiceAccount", "name": "sekisho-webhoo
         (None, []),
     ],
 )
-async def test_a_report_belongs_to_the_service_account_that_writes_it(server, api, user, owners):
+async def test_a_report_belongs_to_the_service_account_that_writes_it(
+    server: LeaseServer, api: ApiClient, user: dict[str, str], owners: list[dict[str, str]]
+) -> None:
     server.user = user
     running = asyncio.create_task((reporter := ReplicaReporter(api, "ns", "web-1")).run())
     tell(reporter, "100")
@@ -328,7 +339,9 @@ async def test_a_report_belongs_to_the_service_account_that_writes_it(server, ap
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_stopping_is_not_held_up_by_a_server_that_does_not_answer(server, api, monkeypatch):
+async def test_stopping_is_not_held_up_by_a_server_that_does_not_answer(
+    server: LeaseServer, api: ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(replicas, "_WITHDRAW_SECONDS", 0.1)
     reporter = ReplicaReporter(api, "ns", "web-1")
     running = asyncio.create_task(reporter.run())

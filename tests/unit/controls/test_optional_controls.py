@@ -17,7 +17,7 @@ def findings(control: str, parameters: dict[str, Any], pod: dict[str, Any]) -> l
     found = CONTROLS[control]
     given = complete(found, msgspec.convert(parameters, found.parameters), "privileged", 37)
     judged = typed(pod)
-    return found.check(given, 37)(judged, container_refs(judged.spec))
+    return list(found.check(given, 37)(judged, container_refs(judged.spec)))
 
 
 def image(reference: str) -> dict[str, Any]:

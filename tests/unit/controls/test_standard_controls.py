@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sekisho.controls import CONTROLS, complete
+from sekisho.controls import CONTROLS, Level, complete
 from sekisho.findings import Finding
 from sekisho.pods import container_refs
 from sekisho.standards import controls_of
@@ -13,13 +13,13 @@ from tests.pods import container, restricted_pod, typed, with_container_in
 LISTS = ("containers", "initContainers", "sidecar", "ephemeralContainers")
 
 
-def findings(pod: dict[str, Any], control: str, level: str = "restricted", minor: int = 37) -> list[Finding]:
+def findings(pod: dict[str, Any], control: str, level: Level = "restricted", minor: int = 37) -> list[Finding]:
     """What one control of a level finds; nothing when the level does not have it."""
-    parameters = controls_of(level, minor).get(control)  # type: ignore[arg-type]
+    parameters = controls_of(level, minor).get(control)
     if parameters is None:
         return []
     judged = typed(pod)
-    return CONTROLS[control].check(parameters, minor)(judged, container_refs(judged.spec))
+    return list(CONTROLS[control].check(parameters, minor)(judged, container_refs(judged.spec)))
 
 
 def security(**context: Any) -> dict[str, Any]:
@@ -300,7 +300,7 @@ def test_proc_mount_in_a_user_namespace_is_relaxed_at_baseline_only() -> None:
 
 @pytest.mark.parametrize("control", ["allowPrivilegeEscalation", "capabilities", "seccompProfile"])
 def test_windows_pods_are_exempt_from_1_25(control: str) -> None:
-    windows = {"spec": {"os": {"name": "windows"}, "containers": [{"name": "app", "image": "x"}]}}
+    windows: dict[str, Any] = {"spec": {"os": {"name": "windows"}, "containers": [{"name": "app", "image": "x"}]}}
     assert findings(windows, control, minor=24) != []
     assert findings(windows, control, minor=25) == []
     windows["spec"]["os"]["name"] = "linux"

@@ -2,6 +2,7 @@
 
 import ssl
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -28,7 +29,7 @@ AUTHORITY = new_authority(NOW)
 SERVING = new_serving(AUTHORITY, NAMES, NOW)
 
 
-def handshake(serving: KeyPair, trusted_pem: bytes, name: str, folder) -> None:
+def handshake(serving: KeyPair, trusted_pem: bytes, name: str, folder: Path) -> None:
     """A TLS handshake in memory, between a client that calls `name` and a server with this certificate."""
     certificate, key = folder / "tls.crt", folder / "tls.key"
     certificate.write_bytes(serving.certificate_pem)
@@ -51,42 +52,42 @@ def handshake(serving: KeyPair, trusted_pem: bytes, name: str, folder) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_client_that_trusts_the_authority_accepts_the_certificate_under_each_name(name, tmp_path):
+def test_a_client_that_trusts_the_authority_accepts_the_certificate_under_each_name(name: str, tmp_path: Path) -> None:
     handshake(SERVING, AUTHORITY.certificate_pem, name, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["sekisho-webhook.other.svc", "127.0.0.2"])
-def test_a_client_denies_the_certificate_under_another_name(name, tmp_path):
+def test_a_client_denies_the_certificate_under_another_name(name: str, tmp_path: Path) -> None:
     with pytest.raises(ssl.SSLCertVerificationError, match="mismatch"):
         handshake(SERVING, AUTHORITY.certificate_pem, name, tmp_path)
 
 
-def test_a_client_that_trusts_another_authority_of_the_same_subject_denies_the_certificate(tmp_path):
+def test_a_client_that_trusts_another_authority_of_the_same_subject_denies_the_certificate(tmp_path: Path) -> None:
     with pytest.raises(ssl.SSLCertVerificationError, match="verify failed"):
         handshake(SERVING, new_authority(NOW).certificate_pem, NAMES[0], tmp_path)
 
 
-def test_a_client_that_trusts_two_authorities_accepts_certificates_of_both(tmp_path):
+def test_a_client_that_trusts_two_authorities_accepts_certificates_of_both(tmp_path: Path) -> None:
     other = new_authority(NOW)
     bundle = other.certificate_pem + AUTHORITY.certificate_pem
     handshake(SERVING, bundle, NAMES[0], tmp_path)
     handshake(new_serving(other, NAMES, NOW), bundle, NAMES[0], tmp_path)
 
 
-def test_the_certificate_can_sign_no_other(tmp_path):
+def test_the_certificate_can_sign_no_other(tmp_path: Path) -> None:
     forged = new_serving(SERVING, NAMES, NOW)
     with pytest.raises(ssl.SSLCertVerificationError):
         handshake(forged, AUTHORITY.certificate_pem + SERVING.certificate_pem, NAMES[0], tmp_path)
 
 
-def test_certificates_live_for_ten_years_and_for_one():
+def test_certificates_live_for_ten_years_and_for_one() -> None:
     assert AUTHORITY.certificate.not_valid_after_utc - NOW == pytest.approx(
         AUTHORITY_LIFETIME, abs=timedelta(seconds=1)
     )
     assert SERVING.certificate.not_valid_after_utc - NOW == pytest.approx(SERVING_LIFETIME, abs=timedelta(seconds=1))
 
 
-def test_a_pair_survives_being_written_and_read():
+def test_a_pair_survives_being_written_and_read() -> None:
     read = load_pair(SERVING.certificate_pem, SERVING.key_pem)
     assert read.certificate == SERVING.certificate
     assert names_of(read.certificate) == set(NAMES)
@@ -114,12 +115,12 @@ ENCRYPTED_KEY = SERVING.key.private_bytes(
         (SERVING.certificate_pem, AUTHORITY.key_pem, "not the certificate's"),
     ],
 )
-def test_a_damaged_pair_is_denied_with_the_reason(certificate, key, why):
+def test_a_damaged_pair_is_denied_with_the_reason(certificate: bytes, key: bytes, why: str) -> None:
     with pytest.raises(CertificateError, match=why):
         load_pair(certificate, key)
 
 
-def test_the_first_certificate_of_several_is_read():
+def test_the_first_certificate_of_several_is_read() -> None:
     assert load_certificate(SERVING.certificate_pem + AUTHORITY.certificate_pem) == SERVING.certificate
 
 
@@ -127,35 +128,35 @@ def why(now: datetime = NOW, names: tuple[str, ...] = NAMES) -> str | None:
     return why_new_serving(SERVING, AUTHORITY.certificate, names, now)
 
 
-def test_a_certificate_is_kept_until_two_thirds_of_its_life_are_over():
+def test_a_certificate_is_kept_until_two_thirds_of_its_life_are_over() -> None:
     due = renewal_time(SERVING.certificate)
     assert timedelta(days=243) < due - NOW < timedelta(days=244)
     assert why(due - timedelta(seconds=1)) is None
     assert why(due) == "two thirds of its life are over"
 
 
-def test_an_authority_is_kept_until_two_thirds_of_its_life_are_over():
+def test_an_authority_is_kept_until_two_thirds_of_its_life_are_over() -> None:
     due = renewal_time(AUTHORITY.certificate)
     assert timedelta(days=2433) < due - NOW < timedelta(days=2434)
     assert why_new_authority(AUTHORITY, due - timedelta(seconds=1)) is None
     assert why_new_authority(AUTHORITY, due) == "two thirds of its life are over"
 
 
-def test_a_certificate_from_the_future_is_replaced():
+def test_a_certificate_from_the_future_is_replaced() -> None:
     assert why(NOW - timedelta(minutes=59)) is None
     assert why(NOW - timedelta(minutes=61)) == "it is not valid yet: a clock was set back"
 
 
-def test_other_names_ask_for_another_certificate_and_their_order_does_not():
+def test_other_names_ask_for_another_certificate_and_their_order_does_not() -> None:
     assert why(names=NAMES[::-1]) is None
     assert why(names=(*NAMES, "10.0.0.1")) == "the names that the webhook is called by changed"
     assert why(names=NAMES[1:]) == "the names that the webhook is called by changed"
 
 
-def test_another_authority_asks_for_another_certificate():
+def test_another_authority_asks_for_another_certificate() -> None:
     other = new_authority(NOW)
     assert why_new_serving(SERVING, other.certificate, NAMES, NOW) == "another authority signed it"
 
 
-def test_a_serving_certificate_is_no_authority():
+def test_a_serving_certificate_is_no_authority() -> None:
     assert why_new_authority(SERVING, NOW) == "it is no certificate authority"

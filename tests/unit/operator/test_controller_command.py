@@ -34,7 +34,7 @@ def denied(*options: str) -> str:
         (("--serving-name", "ok", "--serving-name", "x" * 64), "is neither"),
     ],
 )
-def test_a_wrong_option_is_told_in_one_line(options, message):
+def test_a_wrong_option_is_told_in_one_line(options: tuple[str, ...], message: str) -> None:
     stderr = denied(*options)
     assert stderr.startswith("Error: ")
     assert message in stderr
@@ -42,7 +42,7 @@ def test_a_wrong_option_is_told_in_one_line(options, message):
 
 
 @pytest.mark.parametrize("certificates", ["cert-manager", "secret"])
-def test_serving_names_are_asked_for_only_where_certificates_are_made(certificates, tmp_path: Path):
+def test_serving_names_are_asked_for_only_where_certificates_are_made(certificates: str, tmp_path: Path) -> None:
     absent = str(tmp_path / "absent")
     assert "absent: no such file" in denied("--kubeconfig", absent, "--certificates", certificates)
 
@@ -57,16 +57,16 @@ def test_serving_names_are_asked_for_only_where_certificates_are_made(certificat
         ("--metrics-port", "x"),
     ],
 )
-def test_what_click_denies_names_the_option(options):
+def test_what_click_denies_names_the_option(options: tuple[str, ...]) -> None:
     assert options[0] in denied(*options)
 
 
-def test_serving_names_are_normal_and_each_once():
+def test_serving_names_are_normal_and_each_once() -> None:
     names = ("Webhook.Example", "webhook.example", "[::1]", "0:0:0:0:0:0:0:1", "127.0.0.1")
     assert parse_serving_names(names) == ("webhook.example", "::1", "127.0.0.1")
 
 
-def test_a_name_of_253_characters_is_the_longest():
+def test_a_name_of_253_characters_is_the_longest() -> None:
     longest = ".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 61])
     assert parse_serving_names((longest,)) == (longest,)
     with pytest.raises(OptionError):
@@ -84,7 +84,7 @@ def run_controller(*options: str, **environment: str) -> subprocess.CompletedPro
     )
 
 
-def test_without_any_configuration_each_place_that_was_looked_at_is_named(tmp_path: Path):
+def test_without_any_configuration_each_place_that_was_looked_at_is_named(tmp_path: Path) -> None:
     result = run_controller("--serving-name=a", HOME=str(tmp_path))
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
@@ -102,7 +102,7 @@ current-context: x
 """
 
 
-def test_a_taken_metrics_port_is_told_in_one_line(tmp_path: Path):
+def test_a_taken_metrics_port_is_told_in_one_line(tmp_path: Path) -> None:
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(KUBECONFIG)
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -119,9 +119,9 @@ def test_a_taken_metrics_port_is_told_in_one_line(tmp_path: Path):
     assert len(lines) == 1
 
 
-def test_logs_are_one_json_object_a_line():
+def test_logs_are_one_json_object_a_line() -> None:
     script = (
-        "import logging; from sekisho.telemetry import logs; logs.configure('info')\n"
+        "import logging; from sekisho.cluster import logs; logs.configure('info')\n"
         "logging.getLogger('a').info('two\\nlines', extra={'uid': 'u-1', 'settings': object()})\n"
         "logging.getLogger('a').debug('unseen'); logging.getLogger('kopf.x').info('unseen')\n"
         "try: 1/0\n"

@@ -11,10 +11,10 @@ from aiohttp import web
 
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.config import ApiConfig
+from sekisho.cluster.lease import micro_time
 from sekisho.cluster.replicas import COMPONENT, COUNTS_ANNOTATION, LABEL, annotation_of
 from sekisho.operator.metrics import Metrics
 from sekisho.operator.policy_status import BATCH, COUNT_SECONDS, ShownCounts, StatusKeeper
-from sekisho.timestamps import micro_time
 
 Json = dict[str, Any]
 
@@ -150,7 +150,7 @@ async def keeper(server: Server, service: str) -> AsyncIterator[StatusKeeper]:
     await runner.cleanup()
 
 
-async def test_each_status_is_written_once(server, keeper):
+async def test_each_status_is_written_once(server: Server, keeper: StatusKeeper) -> None:
     names = [f"p-{i}" for i in range(3 * BATCH)]
     for name in names:
         keeper.changed(server.make(name))
@@ -160,7 +160,9 @@ async def test_each_status_is_written_once(server, keeper):
     assert sorted(server.writes) == sorted([*names, "last"])
 
 
-async def test_policies_that_cannot_be_written_do_not_hold_up_the_others(server, keeper, caplog, monkeypatch):
+async def test_policies_that_cannot_be_written_do_not_hold_up_the_others(
+    server: Server, keeper: StatusKeeper, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sekisho.operator.policy_status._RETRY_SECONDS", 0.01)
     server.denied = {f"bad-{i}" for i in range(2 * BATCH)}
     for name in sorted(server.denied):
@@ -172,7 +174,9 @@ async def test_policies_that_cannot_be_written_do_not_hold_up_the_others(server,
     assert "denied" in caplog.text
 
 
-async def test_a_policy_that_changed_meanwhile_is_written_when_the_change_arrives(server, keeper):
+async def test_a_policy_that_changed_meanwhile_is_written_when_the_change_arrives(
+    server: Server, keeper: StatusKeeper
+) -> None:
     stale = server.make("p")
     newer = server.touch("p")
     keeper.changed(stale)
@@ -182,7 +186,7 @@ async def test_a_policy_that_changed_meanwhile_is_written_when_the_change_arrive
     await server.wait_until(lambda: server.writes == ["p"])
 
 
-async def test_a_policy_that_is_gone_is_forgotten(server, keeper):
+async def test_a_policy_that_is_gone_is_forgotten(server: Server, keeper: StatusKeeper) -> None:
     keeper.changed(server.make("p"))
     del server.policies["p"]
     keeper.changed(server.make("q"))
@@ -192,7 +196,7 @@ async def test_a_policy_that_is_gone_is_forgotten(server, keeper):
     await server.wait_until(lambda: server.writes == ["q", "r"])
 
 
-async def test_the_lease_of_a_replica_that_died_long_ago_is_removed(server, keeper):
+async def test_the_lease_of_a_replica_that_died_long_ago_is_removed(server: Server, keeper: StatusKeeper) -> None:
     server.abandon_a_lease()
     keeper.changed(server.make("p"))
     await server.wait_until(lambda: len(server.leases) == 1 and server.writes == ["p"])
@@ -202,7 +206,9 @@ async def test_the_lease_of_a_replica_that_died_long_ago_is_removed(server, keep
 RUN_AS_1, RUN_AS_2 = ({"defaults": {"pod": {"securityContext": {"runAsUser": user}}}} for user in (1, 2))
 
 
-async def test_policies_that_contradict_each_other_both_say_so_until_one_is_gone(server, keeper):
+async def test_policies_that_contradict_each_other_both_say_so_until_one_is_gone(
+    server: Server, keeper: StatusKeeper
+) -> None:
     for name, spec in (("a", RUN_AS_1), ("b", RUN_AS_2), ("c", {})):
         keeper.changed(server.make(name, spec))
 
@@ -221,7 +227,7 @@ def waiver(server: Server, name: str, **left: float) -> Json:
     return server.make(name, spec, "PolicyWaiver")
 
 
-async def test_a_policy_lists_its_waivers_and_a_waiver_its_policies(server, keeper):
+async def test_a_policy_lists_its_waivers_and_a_waiver_its_policies(server: Server, keeper: StatusKeeper) -> None:
     keeper.changed(server.make("p"))
     keeper.changed(waiver(server, "w", days=30))
     await server.wait_until(lambda: server.condition("w", "Active") == "True HonouredByAllReplicas")
@@ -232,7 +238,7 @@ async def test_a_policy_lists_its_waivers_and_a_waiver_its_policies(server, keep
     assert server.events == []
 
 
-async def test_a_waivers_end_is_told_by_its_status_without_a_change(server, keeper):
+async def test_a_waivers_end_is_told_by_its_status_without_a_change(server: Server, keeper: StatusKeeper) -> None:
     keeper.changed(server.make("p"))
     keeper.changed(waiver(server, "w", seconds=1.5))
     await server.wait_until(lambda: server.condition("w", "Active") == "True HonouredByAllReplicas")
@@ -240,7 +246,9 @@ async def test_a_waivers_end_is_told_by_its_status_without_a_change(server, keep
     await server.wait_until(lambda: "waivers" not in server.policies["p"]["status"])
 
 
-async def test_a_waivers_end_is_warned_of_once_and_not_again_by_the_next_leader(server, keeper):
+async def test_a_waivers_end_is_warned_of_once_and_not_again_by_the_next_leader(
+    server: Server, keeper: StatusKeeper
+) -> None:
     keeper.changed(waiver(server, "w", days=2))
     await server.wait_until(lambda: server.policies["w"].get("status", {}).get("expiresWithinDays") == 3)
     [event] = server.events
@@ -260,7 +268,9 @@ async def test_a_waivers_end_is_warned_of_once_and_not_again_by_the_next_leader(
     assert [each["regarding"]["name"] for each in server.events] == ["w", "later"]
 
 
-async def test_without_the_event_the_status_does_not_say_that_somebody_was_warned(server, keeper, monkeypatch):
+async def test_without_the_event_the_status_does_not_say_that_somebody_was_warned(
+    server: Server, keeper: StatusKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sekisho.operator.policy_status._RETRY_SECONDS", 0.01)
     server.events_status = 503
     keeper.changed(waiver(server, "w", days=2))
@@ -271,7 +281,7 @@ async def test_without_the_event_the_status_does_not_say_that_somebody_was_warne
     assert server.policies["w"]["status"]["expiresWithinDays"] == 3
 
 
-async def test_what_the_replicas_counted_is_shown(server, keeper):
+async def test_what_the_replicas_counted_is_shown(server: Server, keeper: StatusKeeper) -> None:
     server.counts = '{"p":[4,2]}'
     server.leases = [server.lease(name, datetime.now(UTC)) for name in ("a", "b")]
     keeper.changed(server.make("p"))
@@ -279,7 +289,7 @@ async def test_what_the_replicas_counted_is_shown(server, keeper):
     assert server.policies["p"]["status"]["warnings"] == 4
 
 
-def test_a_count_that_goes_on_changing_is_shown_once_a_minute():
+def test_a_count_that_goes_on_changing_is_shown_once_a_minute() -> None:
     shown = ShownCounts()
     counted = [shown.of(["p"], {"p": (second, 0)}, float(second))["p"][0] for second in range(130)]
     assert counted == [0] + [1] * 60 + [61] * 60 + [121] * 9
@@ -288,7 +298,9 @@ def test_a_count_that_goes_on_changing_is_shown_once_a_minute():
 
 
 @pytest.mark.parametrize("service", ["sekisho-webhook"])
-async def test_a_ready_pod_without_a_report_keeps_a_policy_from_being_called_enforced(server, keeper):
+async def test_a_ready_pod_without_a_report_keeps_a_policy_from_being_called_enforced(
+    server: Server, keeper: StatusKeeper
+) -> None:
     server.endpoints = [
         {"conditions": {"ready": True}, "targetRef": {"kind": "Pod", "name": name}} for name in ("a", "cut-off")
     ]
@@ -298,7 +310,9 @@ async def test_a_ready_pod_without_a_report_keeps_a_policy_from_being_called_enf
 
 
 @pytest.mark.parametrize("service", ["sekisho-webhook"])
-async def test_a_lease_that_ran_out_counts_for_nothing_where_the_service_knows_better(server, keeper):
+async def test_a_lease_that_ran_out_counts_for_nothing_where_the_service_knows_better(
+    server: Server, keeper: StatusKeeper
+) -> None:
     server.endpoints = [{"conditions": {"ready": True}, "targetRef": {"kind": "Pod", "name": "a"}}]
     keeper.changed(server.make("p"))
     await server.wait_until(lambda: server.condition("p", "Enforced") == "True EnforcedByAllReplicas")

@@ -3,8 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography.x509 import Certificate
 
 from sekisho.operator.certificates import (
+    KeyPair,
     is_issued_by,
     key_id,
     load_certificate,
@@ -33,7 +35,7 @@ class Cluster:
         self.ca: SecretContents = {}
         self.tls: SecretContents = {}
         self.now = NOW
-        self.names = NAMES
+        self.names: tuple[str, ...] = NAMES
         self.in_use: set[str] = set()
 
     def plan_rotation(self) -> Trust:
@@ -47,11 +49,11 @@ class Cluster:
         return self.plan_rotation()
 
     @property
-    def authority(self):
+    def authority(self) -> Certificate:
         return load_certificate(self.ca["ca.crt"])
 
     @property
-    def serving(self):
+    def serving(self) -> Certificate:
         return load_certificate(self.tls["tls.crt"])
 
 
@@ -72,7 +74,7 @@ def at_rest(cluster: Cluster) -> bool:
     )
 
 
-def test_from_empty_secrets_everything_is_made_once():
+def test_from_empty_secrets_everything_is_made_once() -> None:
     cluster = Cluster()
     first = cluster.plan_rotation()
     assert first.why_new_authority == first.why_new_serving == "the certificate is missing"
@@ -93,7 +95,9 @@ def test_from_empty_secrets_everything_is_made_once():
         ({"ca.crt": new_authority(NOW).certificate_pem}, "the authority beside it is another"),
     ],
 )
-def test_a_damaged_serving_secret_is_made_anew_by_the_same_authority(cluster, damage, why):
+def test_a_damaged_serving_secret_is_made_anew_by_the_same_authority(
+    cluster: Cluster, damage: SecretContents | None, why: str
+) -> None:
     before = cluster.ca
     cluster.tls = {**cluster.tls, **damage} if damage else {}
     assert cluster.plan_rotation().why_new_serving == why
@@ -104,7 +108,9 @@ def test_a_damaged_serving_secret_is_made_anew_by_the_same_authority(cluster, da
 
 
 @pytest.mark.parametrize("damage", [None, {"ca.key": b"rubbish"}, {"ca.crt": b"rubbish"}, {"ca.key": b""}])
-def test_when_the_authority_is_lost_the_certificate_in_use_stays_trusted(cluster, damage):
+def test_when_the_authority_is_lost_the_certificate_in_use_stays_trusted(
+    cluster: Cluster, damage: SecretContents | None
+) -> None:
     old = cluster.authority
     cluster.ca = {**cluster.ca, **damage} if damage else {}
     trust = cluster.plan_rotation()
@@ -114,7 +120,7 @@ def test_when_the_authority_is_lost_the_certificate_in_use_stays_trusted(cluster
     assert trust.bundle == trust.authority.certificate_pem + trust.authority_contents[PREVIOUS_CA]
 
 
-def test_rotation_keeps_both_authorities_until_an_hour_after_the_new_certificate(cluster):
+def test_rotation_keeps_both_authorities_until_an_hour_after_the_new_certificate(cluster: Cluster) -> None:
     old = cluster.authority
     cluster.now = renewal_time(old)
     cluster.tls = {
@@ -147,11 +153,11 @@ def test_rotation_keeps_both_authorities_until_an_hour_after_the_new_certificate
     assert at_rest(cluster)
 
 
-def judge_authority(cluster: Cluster):
+def judge_authority(cluster: Cluster) -> KeyPair:
     return plan_rotation(cluster.ca, cluster.tls, set(), cluster.names, NOW).authority
 
 
-def test_renewing_the_certificate_leaves_the_authority_alone(cluster):
+def test_renewing_the_certificate_leaves_the_authority_alone(cluster: Cluster) -> None:
     before = cluster.ca
     cluster.now = renewal_time(cluster.serving)
     assert cluster.plan_rotation().why_new_serving == "two thirds of its life are over"
@@ -160,7 +166,7 @@ def test_renewing_the_certificate_leaves_the_authority_alone(cluster):
     assert at_rest(cluster)
 
 
-def test_a_new_name_renews_the_certificate(cluster):
+def test_a_new_name_renews_the_certificate(cluster: Cluster) -> None:
     cluster.names = ("127.0.0.1", "webhook.example")
     assert cluster.plan_rotation().why_new_serving == "the names that the webhook is called by changed"
     cluster.settle()
@@ -173,7 +179,7 @@ def lost_authority(cluster: Cluster) -> None:
     cluster.settle()
 
 
-def test_a_previous_authority_stays_for_as_long_as_a_replica_serves_its_certificate(cluster):
+def test_a_previous_authority_stays_for_as_long_as_a_replica_serves_its_certificate(cluster: Cluster) -> None:
     old = cluster.authority
     cluster.in_use = {key_id(old), "of another webhook"}
     lost_authority(cluster)
@@ -189,7 +195,7 @@ def test_a_previous_authority_stays_for_as_long_as_a_replica_serves_its_certific
     assert at_rest(cluster)
 
 
-def test_two_rotations_in_a_row_keep_every_authority_that_is_in_use(cluster):
+def test_two_rotations_in_a_row_keep_every_authority_that_is_in_use(cluster: Cluster) -> None:
     first = cluster.authority
     cluster.in_use = {key_id(first)}
     lost_authority(cluster)
@@ -203,7 +209,7 @@ def test_two_rotations_in_a_row_keep_every_authority_that_is_in_use(cluster):
     assert cluster.plan_rotation().previous == (first,)
 
 
-def test_the_authorities_that_are_kept_are_bounded(cluster):
+def test_the_authorities_that_are_kept_are_bounded(cluster: Cluster) -> None:
     for _ in range(2 * MAX_PREVIOUS):
         cluster.in_use.add(key_id(cluster.authority))
         cluster.ca = {**cluster.ca, "ca.key": b"rubbish"}
@@ -211,7 +217,7 @@ def test_the_authorities_that_are_kept_are_bounded(cluster):
     assert len(cluster.plan_rotation().previous) == MAX_PREVIOUS
 
 
-def test_an_expired_authority_is_replaced_and_stays_trusted_for_what_is_served(cluster):
+def test_an_expired_authority_is_replaced_and_stays_trusted_for_what_is_served(cluster: Cluster) -> None:
     old = cluster.authority
     cluster.now = old.not_valid_after_utc + timedelta(days=1)
     trust = cluster.plan_rotation()
@@ -219,7 +225,7 @@ def test_an_expired_authority_is_replaced_and_stays_trusted_for_what_is_served(c
     assert trust.previous == (old,)
 
 
-def test_after_a_clock_jump_into_the_future_and_back_what_is_served_is_trusted_throughout(cluster):
+def test_after_a_clock_jump_into_the_future_and_back_what_is_served_is_trusted_throughout(cluster: Cluster) -> None:
     """The replicas' clocks are right: they never take up the certificates of the future."""
     old = cluster.authority
     cluster.in_use = {key_id(old)}
@@ -244,7 +250,7 @@ def test_after_a_clock_jump_into_the_future_and_back_what_is_served_is_trusted_t
     assert at_rest(cluster)
 
 
-def test_an_authority_that_signed_nothing_in_use_is_not_trusted(cluster):
+def test_an_authority_that_signed_nothing_in_use_is_not_trusted(cluster: Cluster) -> None:
     stranger = new_authority(NOW)
     cluster.ca = {**cluster.ca, PREVIOUS_CA: stranger.certificate_pem}
     cluster.now += 2 * OVERLAP
@@ -254,5 +260,5 @@ def test_an_authority_that_signed_nothing_in_use_is_not_trusted(cluster):
     assert PREVIOUS_CA not in cluster.ca
 
 
-def test_the_next_change_is_the_renewal_of_the_certificate(cluster):
+def test_the_next_change_is_the_renewal_of_the_certificate(cluster: Cluster) -> None:
     assert cluster.plan_rotation().next_look(NOW) == renewal_time(cluster.serving) - NOW

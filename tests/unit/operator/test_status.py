@@ -1,6 +1,7 @@
 """The status of a policy, from its generations and the replicas' reports."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,7 +15,9 @@ NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 LATER = datetime(2026, 11, 23, 13, 0, 0, tzinfo=UTC)
 
 
-def body(generation: int = 1, version: int = 100, spec: dict | None = None, status: object = None) -> dict:
+def body(
+    generation: int = 1, version: int = 100, spec: dict[str, Any] | None = None, status: object = None
+) -> dict[str, Any]:
     return {
         "apiVersion": "sekisho.dev/v1alpha1",
         "kind": "ClusterPodPolicy",
@@ -70,38 +73,40 @@ VALID = ("Accepted", "True", "Valid")
         ((100, 101, 2000), "3/3", ("Enforced", "True", "EnforcedByAllReplicas")),
     ],
 )
-def test_a_policy_is_enforced_when_every_live_replica_got_as_far(versions, enforced_by, enforced):
+def test_a_policy_is_enforced_when_every_live_replica_got_as_far(
+    versions: tuple[int, ...], enforced_by: str, enforced: tuple[str, str, str]
+) -> None:
     assert states(read_record(body(), None), *versions) == (enforced_by, [VALID, enforced])
 
 
-def test_a_new_generation_has_to_be_enforced_anew():
+def test_a_new_generation_has_to_be_enforced_anew() -> None:
     first = read_record(body(generation=1, version=100), None)
     second = read_record(body(generation=2, version=150), first)
     assert states(second, 149)[0] == "0/1"
     assert states(second, 150)[0] == "1/1"
 
 
-def test_writing_a_status_asks_nothing_more_of_the_replicas():
+def test_writing_a_status_asks_nothing_more_of_the_replicas() -> None:
     first = read_record(body(generation=1, version=100), None)
     touched = read_record(body(generation=1, version=160), first)
     assert touched.resource_version == "160"
     assert states(touched, 100)[0] == "1/1"
 
 
-def test_an_older_event_changes_nothing():
+def test_an_older_event_changes_nothing() -> None:
     known = read_record(body(generation=2, version=150), None)
     assert read_record(body(generation=1, version=100), known) is known
     assert read_record(body(generation=2, version=150), known) is known
 
 
-def test_a_stored_status_with_nothing_new_is_not_written_again():
+def test_a_stored_status_with_nothing_new_is_not_written_again() -> None:
     policy = read_record(body(), None)
     read_back = read_record(body(version=101, status=stored(policy, 100, 100)), policy)
     assert wanted_status(read_back, replicas(100, 100), LATER) == read_back.status
     assert wanted_status(read_back, replicas(100, 99), LATER) != read_back.status
 
 
-def test_the_transition_time_changes_only_with_the_status():
+def test_the_transition_time_changes_only_with_the_status() -> None:
     policy = read_record(body(), None)
     read_back = read_record(body(version=101, status=stored(policy, 99)), policy)
     waiting = wanted_status(read_back, replicas(99, 99), LATER).conditions
@@ -112,13 +117,13 @@ def test_the_transition_time_changes_only_with_the_status():
     assert [c.last_transition_time for c in enforced] == ["2026-11-23T12:00:00Z", "2026-11-23T13:00:00Z"]
 
 
-def test_conditions_are_about_the_present_generation():
+def test_conditions_are_about_the_present_generation() -> None:
     status = wanted_status(read_record(body(generation=7), None), replicas(100), NOW)
     assert status.observed_generation == 7
     assert [c.observed_generation for c in status.conditions or ()] == [7, 7]
 
 
-def test_a_policy_that_cannot_be_read_is_not_accepted_and_says_where():
+def test_a_policy_that_cannot_be_read_is_not_accepted_and_says_where() -> None:
     policy = read_record(body(spec={"enforcment": "Deny"}), None)
     assert states(policy, 100) == (
         "0/1",
@@ -129,25 +134,25 @@ def test_a_policy_that_cannot_be_read_is_not_accepted_and_says_where():
     assert "enforcment" in accepted.message
 
 
-def test_a_policy_that_cannot_be_compiled_is_not_accepted():
-    spec = {"match": {"podSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]}}}
+def test_a_policy_that_cannot_be_compiled_is_not_accepted() -> None:
+    spec: dict[str, Any] = {"match": {"podSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]}}}
     assert states(read_record(body(spec=spec), None), 100)[1][0] == ("Accepted", "False", "Invalid")
     spec["match"]["podSelector"]["matchExpressions"][0]["values"] = ["b"]
     assert states(read_record(body(spec=spec), None), 100)[1][0] == VALID
 
 
-def test_a_corrected_policy_is_accepted():
+def test_a_corrected_policy_is_accepted() -> None:
     broken = read_record(body(spec={"enforcment": "Deny"}), None)
     assert states(read_record(body(generation=2, version=101), broken), 101)[1][0] == VALID
 
 
 @pytest.mark.parametrize("status", [{"conditions": "?"}, {"conditions": [{"type": "Enforced"}]}, {"enforcedBy": 3}])
-def test_a_status_of_another_making_is_replaced(status):
+def test_a_status_of_another_making_is_replaced(status: dict[str, object]) -> None:
     policy = read_record(body(status=status), None)
     assert wanted_status(policy, replicas(100), NOW) != policy.status
 
 
-def test_a_message_names_a_few_replicas_and_counts_the_rest():
+def test_a_message_names_a_few_replicas_and_counts_the_rest() -> None:
     policy = read_record(body(), None)
     status = wanted_status(policy, replicas(100, 1, 1, 1, 1, 1), NOW)
     assert (status.conditions or ())[1].message == (
@@ -158,7 +163,7 @@ def test_a_message_names_a_few_replicas_and_counts_the_rest():
 UNUSABLE = Unusable(frozenset({"clusterpodpolicies/restricted"}))
 
 
-def test_a_replica_that_cannot_use_a_policy_does_not_enforce_it():
+def test_a_replica_that_cannot_use_a_policy_does_not_enforce_it() -> None:
     record = read_record(body(), None)
     status = wanted_status(record, replicas(100, 100, unusable=UNUSABLE), NOW)
     assert status.enforced_by == "1/2"
@@ -169,12 +174,12 @@ def test_a_replica_that_cannot_use_a_policy_does_not_enforce_it():
     assert wanted_status(record, replicas(100, 100, unusable=other), NOW).enforced_by == "2/2"
 
 
-def test_a_policy_of_which_a_replica_tells_nothing_is_not_enforced_by_it():
+def test_a_policy_of_which_a_replica_tells_nothing_is_not_enforced_by_it() -> None:
     cut = Unusable(frozenset(), "clusterpodpolicies/a")
     assert wanted_status(read_record(body(), None), replicas(100, unusable=cut), NOW).enforced_by == "0/1"
 
 
-def test_what_a_replica_could_not_use_before_a_change_says_nothing_of_the_change():
+def test_what_a_replica_could_not_use_before_a_change_says_nothing_of_the_change() -> None:
     first = read_record(body(generation=1, version=100), None)
     corrected = read_record(body(generation=2, version=150), first)
     status = wanted_status(corrected, replicas(149, unusable=UNUSABLE), NOW)
@@ -182,7 +187,7 @@ def test_what_a_replica_could_not_use_before_a_change_says_nothing_of_the_change
     assert wanted_status(corrected, replicas(150), NOW).enforced_by == "1/1"
 
 
-def test_a_replica_that_fell_silent_counts_and_makes_it_unknown():
+def test_a_replica_that_fell_silent_counts_and_makes_it_unknown() -> None:
     record = read_record(body(), None)
     status = wanted_status(record, replicas(100, 100), NOW, "webhook-9")
     assert status.enforced_by == "2/3"
@@ -193,7 +198,7 @@ def test_a_replica_that_fell_silent_counts_and_makes_it_unknown():
     assert (behind.status, behind.reason) == ("False", "WaitingForReplicas")
 
 
-def test_counts_conflicts_and_waivers_are_told():
+def test_counts_conflicts_and_waivers_are_told() -> None:
     record = read_record(body(), None)
     conflict = Conflict("spec.defaults.pod.securityContext.runAsUser", "other", "pods get 1")
     waiver = WaiverInEffect("w", "2027-01-31T00:00:00Z")
@@ -205,11 +210,11 @@ def test_counts_conflicts_and_waivers_are_told():
     assert (nothing.denials, nothing.warnings, nothing.conflicts, nothing.waivers) == (0, 0, None, None)
 
 
-def test_what_replicas_counted_is_added_up():
+def test_what_replicas_counted_is_added_up() -> None:
     assert summed([{"a": (1, 2)}, {"a": (3, 0), "ns/b": (0, 1)}, {}]) == {"a": (4, 2), "ns/b": (0, 1)}
 
 
-def waiver(name: str, expires: datetime, *policies: str, spec: dict | None = None) -> Record:
+def waiver(name: str, expires: datetime, *policies: str, spec: dict[str, object] | None = None) -> Record:
     given = {
         "policies": policies or ["restricted"],
         "controls": ["privileged"],
@@ -220,7 +225,7 @@ def waiver(name: str, expires: datetime, *policies: str, spec: dict | None = Non
     return read_record({"kind": "PolicyWaiver", "metadata": metadata, "spec": given | (spec or {})}, None)
 
 
-def test_waivers_are_listed_by_their_end_until_then():
+def test_waivers_are_listed_by_their_end_until_then() -> None:
     later = waiver("a", LATER, "restricted", "ns/own")
     latest = waiver("b", datetime(2027, 1, 1, tzinfo=UTC))
     broken = waiver("c", LATER, spec={"controls": ["privilege"]})
@@ -230,13 +235,13 @@ def test_waivers_are_listed_by_their_end_until_then():
     assert waivers_in_effect([latest, later], LATER) == {"restricted": (second,)}
 
 
-def test_the_list_of_waivers_is_bounded():
+def test_the_list_of_waivers_is_bounded() -> None:
     found = waivers_in_effect([waiver(f"w-{number}", LATER) for number in range(100)], NOW)
     assert len(found["restricted"]) == MAX_WAIVERS
 
 
-def test_a_policy_of_a_namespace_goes_by_namespace_and_name():
-    spec = {"controls": {"privileged": {}}}
+def test_a_policy_of_a_namespace_goes_by_namespace_and_name() -> None:
+    spec: dict[str, object] = {"controls": {"privileged": {}}}
     metadata = {"name": "own", "namespace": "shop", "uid": "u", "generation": 1, "resourceVersion": "5"}
     record = read_record({"kind": "PodPolicy", "metadata": metadata, "spec": spec}, None)
     assert record.title == "shop/own"

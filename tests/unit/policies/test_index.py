@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sekisho.policies.index import NamespaceIndex, cues_of
 from sekisho.policies.matching import compile_namespaces, compile_selector
-from sekisho.policies.types import Match
+from sekisho.policies.selectors import Match
 
 NAMES = st.text("ab", min_size=1, max_size=4)
 PATTERNS = st.text("ab*", min_size=1, max_size=4)

@@ -9,7 +9,6 @@ from typing import Any
 import aiohttp
 import msgspec
 from aiohttp import web
-from pairs import make_pair
 
 from sekisho.admission import Outcome
 from sekisho.policies import ClusterPodPolicy, PolicySet
@@ -18,6 +17,7 @@ from sekisho.webhook.clients import only_named
 from sekisho.webhook.connections import HttpServer
 from sekisho.webhook.metrics import Metrics
 from sekisho.webhook.pod_reviews import Reviews
+from tests.unit.webhook.pairs import make_pair
 
 POD = {"group": "", "version": "v1", "kind": "Pod"}
 PODS = {"group": "", "version": "v1", "resource": "pods"}

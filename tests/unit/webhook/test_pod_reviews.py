@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 import pytest
-from serving_reviews import BAD, GOOD, Served, pod, policy, review, serving_reviews
 
 from sekisho.admission import Outcome
 from sekisho.webhook import pod_reviews as module
 from sekisho.webhook.namespaces import UnknownNamespaceError
 from sekisho.webhook.pod_reviews import endpoint_of
+from tests.unit.webhook.serving_reviews import BAD, GOOD, Served, pod, policy, review, serving_reviews
 
 TIER = {"namespaceSelector": {"matchLabels": {"tier": "prod"}}}
 

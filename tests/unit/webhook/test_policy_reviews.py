@@ -5,11 +5,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from serving_reviews import BAD, GOOD, Served, pod, policy, review, serving_reviews
 
 from sekisho.webhook import pod_reviews as bounds
 from sekisho.webhook import policy_reviews as module
 from sekisho.webhook.policy_reviews import PolicyReviews
+from tests.unit.webhook.serving_reviews import BAD, GOOD, Served, pod, policy, review, serving_reviews
 
 TARGET = "/validate-policies?timeout=3s"
 

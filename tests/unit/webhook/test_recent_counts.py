@@ -2,14 +2,14 @@
 
 import msgspec
 import pytest
-from serving_reviews import BAD, GOOD, pod, policy, review
 
 from sekisho import admission
 from sekisho.admission import Outcome
-from sekisho.policies import PolicySet
+from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, PolicyWaiver
 from sekisho.webhook import recent_counts
 from sekisho.webhook.metrics import Metrics
 from sekisho.webhook.recent_counts import HOUR, SLICE, Tally
+from tests.unit.webhook.serving_reviews import BAD, GOOD, pod, policy, review
 
 
 class Clock:
@@ -20,7 +20,9 @@ class Clock:
         return self.now
 
 
-def outcome(*policies: object, thing: dict[str, object] | None = None, **request: object) -> Outcome:
+def outcome(
+    *policies: ClusterPodPolicy | PodPolicy | PolicyWaiver, thing: dict[str, object] | None = None, **request: object
+) -> Outcome:
     asked = admission.decode(msgspec.json.encode(review(thing or pod(BAD), **request)))
     return admission.validate(asked, PolicySet.of(policies or [policy("p")]), None)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 import ssl
 from datetime import UTC, datetime, timedelta
@@ -9,8 +10,6 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from pairs import make_pair, write_pair
-from serving_reviews import GOOD, Served, pod, review, serving_reviews
 
 from sekisho.webhook.certificates import (
     CertificateError,
@@ -22,6 +21,8 @@ from sekisho.webhook.certificates import (
 )
 from sekisho.webhook.clients import names_in
 from tests.client_authority import ClientAuthority
+from tests.unit.webhook.pairs import make_pair, write_pair
+from tests.unit.webhook.serving_reviews import GOOD, Served, pod, review, serving_reviews
 
 NOW = datetime.now(UTC)
 
@@ -148,14 +149,19 @@ def test_a_pair_that_is_not_valid_yet_waits_until_it_is(caplog: pytest.LogCaptur
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
 
     now += timedelta(days=101)
-    certificate.context.sni_callback(_Connection(), None, certificate.context)  # a handshake
+    handshake(certificate.context)
     assert certificate.expires != present
     assert certificate.problem == ""
     assert len(served) == 2
 
 
-class _Connection:
-    context: ssl.SSLContext
+def handshake(server: ssl.SSLContext) -> None:
+    """A TLS handshake in memory, up to the server's first message."""
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    hello, answer = ssl.MemoryBIO(), ssl.MemoryBIO()
+    for context, incoming, outgoing, side in ((trusting, answer, hello, "x"), (server, hello, answer, None)):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            context.wrap_bio(incoming, outgoing, server_side=side is None, server_hostname=side).do_handshake()
 
 
 def test_a_pair_that_is_not_valid_yet_is_better_than_none_or_an_expired_one() -> None:

@@ -5,13 +5,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from serving_reviews import BAD, GOOD, pod, policy, review
 
 from sekisho import admission
 from sekisho.admission import Outcome
 from sekisho.cluster.events import Occurrence, Reason
 from sekisho.policies import PolicySet, PolicyWaiver
 from sekisho.webhook.reporting import REASONS, report, statements_of
+from tests.unit.webhook.serving_reviews import BAD, GOOD, pod, policy, review
 
 DEPLOYMENT: dict[str, Any] = {
     "kind": {"group": "apps", "version": "v1", "kind": "Deployment"},
@@ -81,7 +81,7 @@ def test_what_passes_is_not_told(outcome: Outcome) -> None:
 
 
 def test_only_what_was_asked_for_is_recorded_and_no_dry_run() -> None:
-    outcomes = (validated(pod(BAD), policy()), validated(pod(BAD), WARNS), mutated(pod(GOOD), DRESSES))
+    outcomes = [validated(pod(BAD), policy()), validated(pod(BAD), WARNS), mutated(pod(GOOD), DRESSES)]
 
     def recorded(*reasons: Reason) -> list[Reason]:
         occurrences: list[Occurrence] = []
@@ -92,5 +92,5 @@ def test_only_what_was_asked_for_is_recorded_and_no_dry_run() -> None:
     assert recorded() == []
     assert recorded(Reason.POD_DENIED) == [Reason.POD_DENIED]
     assert recorded(*REASONS) == [Reason.POD_DENIED, Reason.POD_WARNED, Reason.POD_DEFAULTED]
-    outcomes = (validated(pod(BAD), policy(), dryRun=True),)
+    outcomes = [validated(pod(BAD), policy(), dryRun=True)]
     assert recorded(*REASONS) == []

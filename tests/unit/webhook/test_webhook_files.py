@@ -48,9 +48,11 @@ async def test_change_is_told_once_and_a_missing_file_is_a_change(
     file.write_text("1")
     told: asyncio.Queue[bool] = asyncio.Queue()
     loop = asyncio.get_running_loop()
-    task = asyncio.create_task(
-        poll((file,), fingerprint(file), lambda: loop.call_soon_threadsafe(told.put_nowait, file.exists()) and None)
-    )
+
+    def tell() -> None:
+        loop.call_soon_threadsafe(told.put_nowait, file.exists())
+
+    task = asyncio.create_task(poll((file,), fingerprint(file), tell))
     async with asyncio.timeout(10):
         file.write_text("22")
         assert await told.get() is True
@@ -76,9 +78,12 @@ async def test_change_is_told_when_two_looks_agree(monkeypatch: pytest.MonkeyPat
         last = next(looks, last)
         return last
 
+    def tell() -> None:
+        loop.call_soon_threadsafe(told.put_nowait, last)
+
     monkeypatch.setattr(files, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(files, "fingerprint", look)
-    task = asyncio.create_task(poll((), before, lambda: loop.call_soon_threadsafe(told.put_nowait, last) and None))
+    task = asyncio.create_task(poll((), before, tell))
     async with asyncio.timeout(10):
         assert await told.get() == whole
     task.cancel()

@@ -7,15 +7,15 @@ import pytest
 from msgspec.structs import replace
 from prometheus_client.openmetrics import exposition, parser
 from prometheus_client.parser import text_string_to_metric_families
-from serving_reviews import BAD, GOOD, pod, policy, review
 
 from sekisho import admission
 from sekisho.admission import Outcome, Waived
+from sekisho.cluster.families import counters, gauges
 from sekisho.policies import PolicySet
-from sekisho.telemetry.families import counters, gauges
 from sekisho.webhook import metrics as module
 from sekisho.webhook.metrics import MAX_LABELS, Metrics
 from tests.exposition import faults
+from tests.unit.webhook.serving_reviews import BAD, GOOD, pod, policy, review
 
 
 def outcome(name: str = "p", thing: dict[str, object] | None = None, **request: object) -> Outcome:

@@ -19,13 +19,13 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 from msgspec.structs import replace
-from pairs import make_pair, write_pair
-from serving_reviews import BAD, GOOD, pod, review
 
 from sekisho.cli import main
 from sekisho.webhook.options import Options, StartError
 from sekisho.webhook.process import serve
 from tests.exposition import faults
+from tests.unit.webhook.pairs import make_pair, write_pair
+from tests.unit.webhook.serving_reviews import BAD, GOOD, pod, review
 
 POLICY = """
 apiVersion: sekisho.dev/v1alpha1

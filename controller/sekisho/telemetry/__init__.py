@@ -1,1 +1,0 @@
-"""What a process says of itself: logs, metrics, health, and the rates that bound them."""
