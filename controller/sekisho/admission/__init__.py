@@ -1,30 +1,35 @@
 """Admission: a review in, a verdict, an answer out. Pure: no I/O, no clock, and no exception for a decoded review."""
 
-from sekisho.admission.answer import Outcome, deny, mutate, validate
+from sekisho.admission.answer import DENIALS, Decision, Outcome, errored, mutate, validate
 from sekisho.admission.defaults import Filled, Operation, fill
 from sekisho.admission.denial import denial_message, warning_lines
+from sekisho.admission.evaluation import Evaluation, Form, evaluate
 from sekisho.admission.review import MalformedReviewError, Review, decode
-from sekisho.admission.verdict import Violation, judge, judge_template
-from sekisho.admission.waivers import Clock, Waived, apply_waivers, waiver_lines
+from sekisho.admission.verdict import Violation, judge, with_enforcement
+from sekisho.admission.waivers import Clock, Waived, waiver_lines
 
 __all__ = [
+    "DENIALS",
     "Clock",
+    "Decision",
+    "Evaluation",
     "Filled",
+    "Form",
     "MalformedReviewError",
     "Operation",
     "Outcome",
     "Review",
     "Violation",
     "Waived",
-    "apply_waivers",
     "decode",
     "denial_message",
-    "deny",
+    "errored",
+    "evaluate",
     "fill",
     "judge",
-    "judge_template",
     "mutate",
     "validate",
     "waiver_lines",
     "warning_lines",
+    "with_enforcement",
 ]

@@ -1,7 +1,8 @@
-"""AdmissionReview, out: from a question and a policy set to the bytes of the answer."""
+"""AdmissionReview, out: from a request and a policy set to the bytes of the answer."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from enum import StrEnum
 from typing import Final
 
 import msgspec
@@ -9,31 +10,51 @@ from msgspec import Struct
 
 from sekisho.admission.defaults import Filled, fill
 from sekisho.admission.denial import MAX_CAUSES, MAX_MESSAGE_LENGTH, capped_warnings, denial_message, warning_lines
+from sekisho.admission.evaluation import Evaluation, Form, evaluate
 from sekisho.admission.review import API_VERSION, KIND, Review
-from sekisho.admission.verdict import Violation, judge, judge_template
-from sekisho.admission.waivers import Clock, Waived, apply_waivers, revoked_exemptions, waiver_lines
-from sekisho.policies import Enforcement, Plan, PolicySet
+from sekisho.admission.verdict import Violation, with_enforcement
+from sekisho.admission.waivers import Clock, Waived, waiver_lines
+from sekisho.policies import Enforcement, PolicySet
 
 _IGNORED_SUBRESOURCES: Final = frozenset(
     {"status", "binding", "eviction", "log", "exec", "attach", "portforward", "proxy", "token"}
 )
-"""Subresources of pods that cannot change what runs. Any other is judged, one that is not known here included."""
+"""Subresources of pods that cannot change what runs. All others are judged, unknown ones included."""
 
 _MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
+
+
+class Decision(StrEnum):
+    """What an answer decides.
+
+    ALLOW: admitted, with nothing to say. WARN: admitted with warnings. AUDIT: admitted with audit annotations only.
+    PATCH: admitted with defaults. DENY: denied by a policy. ERROR: denied because the pod could not be judged.
+    """
+
+    ALLOW = "allow"
+    WARN = "warn"
+    AUDIT = "audit"
+    PATCH = "patch"
+    DENY = "deny"
+    ERROR = "error"
+
+
+DENIALS: Final = frozenset({Decision.DENY, Decision.ERROR})
+"""The decisions that deny."""
 
 
 class Outcome(Struct, frozen=True):
     """An answer, and what the process around it counts, logs and reports.
 
     response: the AdmissionReview as JSON.
-    decision: allow, warn, audit, deny, patch, or error (a denial because the pod could not be judged).
+    violations: those that no waiver exempts, whatever the policies do about them.
     message: the text of the denial, empty otherwise.
-    waived: what waivers lifted, so that the pod was admitted; empty for a denial.
-    filled: the fields that a patch fills in, by the policy that sets them.
+    waived: what waivers exempt; empty for a denial.
+    filled: the fields that a patch sets, by the policy whose defaults they are.
     """
 
     response: bytes
-    decision: str
+    decision: Decision
     review: Review
     violations: tuple[Violation, ...] = ()
     message: str = ""
@@ -81,72 +102,122 @@ _encoder = msgspec.json.Encoder()
 def validate(
     review: Review, policies: PolicySet, namespace_labels: Mapping[str, str] | None, clock: Clock | None = None
 ) -> Outcome:
-    """The answer of the validating webhook. Without a clock no waiver counts, for nobody knows which have expired."""
+    """The answer of the validating webhook.
+
+    namespace_labels: None only where `policies.needs_labels` is false.
+    clock: the time for waivers; with None no waiver applies.
+    """
     early = _without_judging(review)
     if early is not None:
         return early
     pod = review.pod
     if pod is None:
-        return _allow(review)
-    # A template's pods are not brought by whoever applies it, but by a controller.
-    subject = review.user_info if review.is_pod else None
-    plan = policies.plan(review.namespace or "", namespace_labels, pod, subject)
-    old = review.old_pod if review.operation == "UPDATE" else None
-    if review.is_pod:
-        violations = judge(pod, plan.steps, old) if plan.steps else []
-    else:
-        violations = judge_template(pod, plan.template_steps, plan.defaults, old) if plan.template_steps else []
-    waived: tuple[Waived, ...] = ()
-    if clock is not None and policies.has_waivers:
-        namespace = review.namespace or ""
-        if old is not None and review.is_pod:
-            violations = [*violations, *revoked_exemptions(violations, pod, old, plan.steps, namespace, policies)]
-        if violations:
-            violations, waived = apply_waivers(violations, pod, namespace, policies, clock())
-    return _decide(review, violations, plan.notes, waived) if violations or plan.notes or waived else _allow(review)
+        return allowed(review)
+    evaluation = evaluate(
+        pod,
+        policies,
+        review.namespace or "",
+        namespace_labels,
+        form=Form.POD if review.is_pod else Form.TEMPLATE,
+        old=review.old_pod if review.operation == "UPDATE" else None,
+        # The pods of a template are created by a controller, not by the user who applies the template.
+        subject=review.user_info if review.is_pod else None,
+        clock=clock,
+    )
+    if evaluation.is_denied:
+        return denied(review, evaluation)
+    if evaluation.violations or evaluation.waived or evaluation.plan.notes:
+        return admitted_with_notes(review, evaluation)
+    return allowed(review)
 
 
 def mutate(review: Review, policies: PolicySet, namespace_labels: Mapping[str, str] | None) -> Outcome:
-    """The answer of the mutating webhook: defaults for a new pod, or for new ephemeral containers."""
+    """The answer of the mutating webhook: defaults for a new pod, or for new ephemeral containers.
+
+    namespace_labels: None only where `policies.needs_labels` is false.
+    """
     early = _without_judging(review)
     if early is not None:
         return early
     pod = review.pod
     only = _changeable(review)
     if pod is None or not review.is_pod or only == frozenset() or _is_mirror_pod(review):
-        return _allow(review)
-    plan: Plan = policies.plan(review.namespace or "", namespace_labels, pod, review.user_info)
-    filled = fill(pod, plan.defaults, only) if plan.defaults else Filled()
-    return _patch(review, filled) if filled.operations else _allow(review)
+        return allowed(review)
+    plan = policies.plan(review.namespace or "", namespace_labels, pod, review.user_info)
+    filled = fill(pod, plan.defaults, only)
+    return patched(review, filled) if filled.operations else allowed(review)
 
 
-def deny(review: Review, reason: str) -> Outcome:
-    """The denial of a pod that could not be judged; `reason` is one clause."""
+def allowed(review: Review) -> Outcome:
+    """The pod is admitted, and there is nothing to say about it."""
+    return Outcome(_encode(_Response(review.uid, True)), Decision.ALLOW, review)
+
+
+def patched(review: Review, filled: Filled) -> Outcome:
+    """The pod is admitted with defaults."""
+    patch = base64.b64encode(_encoder.encode(filled.operations)).decode()
+    response = _encode(_Response(review.uid, True, patch=patch, patch_type="JSONPatch"))
+    return Outcome(response, Decision.PATCH, review, filled=filled.fields)
+
+
+def admitted_with_notes(review: Review, evaluation: Evaluation) -> Outcome:
+    """The pod is admitted with warnings, or with audit annotations only."""
+    audit = _audit_annotations(evaluation)
+    warnings = _warnings(review, evaluation)
+    if evaluation.waived:
+        audit["waivers"] = "\n".join(waiver_lines(evaluation.waived))[:MAX_MESSAGE_LENGTH]
+        shown = waiver_lines([each for each in evaluation.waived if each.enforcement != Enforcement.AUDIT])
+        warnings += capped_warnings([_prefix(review) + line for line in shown])
+    response = _Response(review.uid, True, warnings=warnings, audit_annotations=audit)
+    decision = Decision.WARN if warnings else Decision.AUDIT
+    return Outcome(_encode(response), decision, review, evaluation.violations, waived=evaluation.waived)
+
+
+def denied(review: Review, evaluation: Evaluation) -> Outcome:
+    """The pod is denied by one or more policies."""
+    denials = with_enforcement(evaluation.violations, Enforcement.DENY)
+    message = denial_message(denials)
+    causes = [
+        _Cause(f"Violates{v.finding.control[0].upper()}{v.finding.control[1:]}", denial_message([v]), v.finding.field)
+        for v in denials[:MAX_CAUSES]
+    ]
+    response = _Response(
+        review.uid,
+        False,
+        _Status(403, "Forbidden", message, details=_Details(causes)),
+        warnings=_warnings(review, evaluation),
+        audit_annotations=_audit_annotations(evaluation, message if len(denials) == len(evaluation.violations) else ""),
+    )
+    return Outcome(_encode(response), Decision.DENY, review, evaluation.violations, message)
+
+
+def errored(review: Review, reason: str) -> Outcome:
+    """The pod is denied because it could not be judged; `reason` is one clause."""
     message = f"Sekisho denies what it cannot judge: {reason}"
     status = _Status(500, "InternalError", message)
-    return Outcome(_encode(_Response(review.uid, False, status)), "error", review, (), message)
+    return Outcome(_encode(_Response(review.uid, False, status)), Decision.ERROR, review, (), message)
 
 
 def _without_judging(review: Review) -> Outcome | None:
-    """The answer to what needs no verdict, None for what does."""
+    """The answer to a request that needs no verdict, None for one that does."""
     if review.operation in ("DELETE", "CONNECT"):
-        return _allow(review)
+        return allowed(review)
     if review.defect is not None:
-        return deny(review, f"the object cannot be read: {review.defect}")
+        return errored(review, f"the object cannot be read: {review.defect}")
     if review.is_pod or review.is_template:
         passes = review.sub_resource in _IGNORED_SUBRESOURCES if review.is_pod else bool(review.sub_resource)
         if passes:
-            return _allow(review)
-        return None if review.namespace else deny(review, "the request names no namespace")
+            return allowed(review)
+        return None if review.namespace else errored(review, "the request names no namespace")
     kind = ".".join(part for part in (review.kind.kind, review.kind.group) if part) or "an object without a kind"
-    return deny(
+    return errored(
         review,
-        f"it judges pods and pod templates, and was sent {kind[:120]}; take it out of the webhook's rules",
+        f"it judges pods and pod templates, not {kind[:120]}; remove that from the webhook's rules",
     )
 
 
 def _changeable(review: Review) -> frozenset[str] | None:
-    """The containers that defaults may go into: None for the whole of a new pod, an empty set for none."""
+    """The containers that may get defaults: None for all of a new pod, an empty set for none."""
     if review.operation == "CREATE" and not review.sub_resource:
         return None
     if review.sub_resource == "ephemeralcontainers":
@@ -158,52 +229,35 @@ def _changeable(review: Review) -> frozenset[str] | None:
 
 
 def _is_mirror_pod(review: Review) -> bool:
-    """A kubelet's mirror of a static pod; the annotation alone, which anybody may write, is not enough."""
+    """Whether a kubelet mirrors a static pod; the annotation alone, which any user may set, is not enough."""
     user = review.user_info
     from_node = user.username.startswith("system:node:") and "system:nodes" in (user.groups or ())
     return from_node and _MIRROR_ANNOTATION in (review.metadata.annotations or {})
 
 
-def _allow(review: Review) -> Outcome:
-    return Outcome(_encode(_Response(review.uid, True)), "allow", review)
-
-
-def _patch(review: Review, filled: Filled) -> Outcome:
-    patch = base64.b64encode(_encoder.encode(filled.operations)).decode()
-    response = _encode(_Response(review.uid, True, patch=patch, patch_type="JSONPatch"))
-    return Outcome(response, "patch", review, filled=filled.fields)
-
-
-def _decide(
-    review: Review, violations: Sequence[Violation], notes: tuple[str, ...], waived: tuple[Waived, ...]
-) -> Outcome:
-    by = {enforcement: [v for v in violations if v.enforcement == enforcement] for enforcement in Enforcement}
-    denied = by[Enforcement.DENY]
-    known = {violation.finding.identity for violation in denied}
-    warned = [violation for violation in by[Enforcement.WARN] if violation.finding.identity not in known]
-    prefix = f"pods of this {review.kind.kind}: " if review.is_template and not review.is_pod else ""
-    warnings = notes + (warning_lines(warned, prefix) if warned else ())
-    message = denial_message(denied) if denied else ""
-    noted = message if len(denied) == len(violations) else denial_message(violations)
-    audit = ({"violations": noted} if violations else {}) | ({"error": "; ".join(notes)} if notes else {})
-    if not denied:
-        if waived:
-            audit["waivers"] = "\n".join(waiver_lines(waived))[:MAX_MESSAGE_LENGTH]
-            told = waiver_lines([each for each in waived if each.enforcement != Enforcement.AUDIT])
-            warnings += capped_warnings([prefix + line for line in told])
-        response = _Response(review.uid, True, warnings=warnings, audit_annotations=audit)
-        return Outcome(_encode(response), "warn" if warnings else "audit", review, tuple(violations), waived=waived)
-    causes = [
-        _Cause(f"Violates{v.finding.control[0].upper()}{v.finding.control[1:]}", _cause(v), v.finding.field)
-        for v in denied[:MAX_CAUSES]
+def _warnings(review: Review, evaluation: Evaluation) -> tuple[str, ...]:
+    """The policies' notes, and a line for each problem that is warned about and not denied as well."""
+    denied_already = {v.finding.identity for v in with_enforcement(evaluation.violations, Enforcement.DENY)}
+    warned = [
+        violation
+        for violation in with_enforcement(evaluation.violations, Enforcement.WARN)
+        if violation.finding.identity not in denied_already
     ]
-    status = _Status(403, "Forbidden", message, details=_Details(causes))
-    response = _Response(review.uid, False, status, warnings=warnings, audit_annotations=audit)
-    return Outcome(_encode(response), "deny", review, tuple(violations), message)
+    return evaluation.plan.notes + (warning_lines(warned, _prefix(review)) if warned else ())
 
 
-def _cause(violation: Violation) -> str:
-    return denial_message([violation])
+def _audit_annotations(evaluation: Evaluation, message: str = "") -> dict[str, str]:
+    """The annotations for the audit log; `message` is that of all violations, empty where it has to be made."""
+    annotations = {}
+    if evaluation.violations:
+        annotations["violations"] = message or denial_message(evaluation.violations)
+    if evaluation.plan.notes:
+        annotations["error"] = "; ".join(evaluation.plan.notes)
+    return annotations
+
+
+def _prefix(review: Review) -> str:
+    return "" if review.is_pod else f"pods of this {review.kind.kind}: "
 
 
 def _encode(response: _Response) -> bytes:

@@ -220,12 +220,12 @@ def _told(annotation: str | None) -> dict[str, list[str]]:
         return {}
 
 
-def with_operations(pod: Pod, operations: Sequence[Operation]) -> Pod:
-    """The pod with operations of `fill` applied, for judging a pod template as its pods will be."""
-    if not operations:
+def with_defaults(pod: Pod, filled: Filled) -> Pod:
+    """The pod with what `fill` gave for it applied."""
+    if not filled.operations:
         return pod
     root = msgspec.to_builtins(pod)
-    for operation in operations:
+    for operation in filled.operations:
         *above, last = (part.replace("~1", "/") for part in operation.path[1:].split("/"))
         target: Any = root
         for part in above:

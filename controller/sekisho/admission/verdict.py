@@ -1,13 +1,12 @@
-"""The verdict on a pod: every violation of every policy that is about it."""
+"""The verdict on a pod: every violation of every policy that applies to it."""
 
 from collections.abc import Sequence
 
 from msgspec import Struct
 
-from sekisho.admission.defaults import fill, with_operations
 from sekisho.findings import Finding
 from sekisho.pods import Pod, container_refs
-from sekisho.policies import Default, Enforcement, Step
+from sekisho.policies import Enforcement, Step
 
 
 class Violation(Struct, frozen=True, gc=False):
@@ -44,12 +43,6 @@ def judge(pod: Pod, steps: Sequence[Step], old: Pod | None = None) -> list[Viola
     return violations
 
 
-def judge_template(
-    template: Pod, steps: Sequence[Step], defaults: Sequence[Default], old: Pod | None = None
-) -> list[Violation]:
-    """The violations of the pods that a template makes: with the defaults filled in, as they will be."""
-    return judge(_with_defaults(template, defaults), steps, None if old is None else _with_defaults(old, defaults))
-
-
-def _with_defaults(template: Pod, defaults: Sequence[Default]) -> Pod:
-    return with_operations(template, fill(template, defaults).operations)
+def with_enforcement(violations: Sequence[Violation], enforcement: Enforcement) -> list[Violation]:
+    """The violations that policies deny, warn about or audit, whichever is asked for."""
+    return [violation for violation in violations if violation.enforcement == enforcement]

@@ -50,7 +50,7 @@ def _answer(asked: Review, policies: PolicySet, namespaces: Namespaces, mutates:
         labels = None
         if policies.needs_labels and asked.operation in ("CREATE", "UPDATE"):
             if not asked.namespace or asked.namespace not in namespaces:
-                return admission.deny(asked, "the labels of its namespace are not known: give --namespace-labels")
+                return admission.errored(asked, "the labels of its namespace are not known: give --namespace-labels")
             labels = namespaces.labels(asked.namespace)
         if mutates:
             return admission.mutate(asked, policies, labels)
@@ -58,7 +58,7 @@ def _answer(asked: Review, policies: PolicySet, namespaces: Namespaces, mutates:
     except Exception as error:
         incident = secrets.token_hex(4)
         click.echo(f"error: internal error {incident}: {type(error).__name__}: {error}", err=True)
-        return admission.deny(asked, f"internal error {incident}")
+        return admission.errored(asked, f"internal error {incident}")
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:

@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sekisho.admission import Violation, Waived, apply_waivers, judge_template
+from sekisho.admission import Evaluation, Form, Violation, Waived, evaluate
 from sekisho.findings import Change, Finding, render_path
 from sekisho.manifests.namespaces import Namespaces
 from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, manifests_of
 from sekisho.manifests.sources import Source
-from sekisho.policies import DocumentError, Enforcement, Plan, PolicySet, Problem, read_documents
+from sekisho.policies import DocumentError, Enforcement, PolicySet, Problem, read_documents
 
 
 class Located(Struct, frozen=True):
@@ -105,18 +105,14 @@ class Checker:
         """The manifest typed, None for an object without pods."""
         return judged_object(manifest, self._namespace)
 
-    def plan(self, found: JudgedObject) -> Plan:
-        """What the policies ask of the object's pods."""
+    def evaluate(self, found: JudgedObject) -> Evaluation:
+        """The verdict on the object's pods, with paths from the pod's root."""
         labels = self._namespaces.labels(found.namespace) if self._policies.needs_labels else None
-        return self._policies.plan(found.namespace, labels, found.pod)
+        return evaluate(found.pod, self._policies, found.namespace, labels, form=Form.MANIFEST, clock=lambda: self._now)
 
     def judge(self, found: JudgedObject) -> Checked:
         """The verdict on one object."""
-        plan = self.plan(found)
-        violations = judge_template(found.pod, plan.steps, plan.defaults) if found.pod and plan.steps else []
-        waived: tuple[Waived, ...] = ()
-        if violations and found.pod is not None and self._policies.has_waivers:
-            violations, waived = apply_waivers(violations, found.pod, found.namespace, self._policies, self._now)
+        evaluation = self.evaluate(found)
         manifest = found.manifest
         document = manifest.document
         line, column = document.position(manifest.at)
@@ -125,10 +121,18 @@ class Checker:
                 in_manifest(violation, found.pod_path),
                 *document.position(manifest.at + found.pod_path + violation.finding.path),
             )
-            for violation in violations
+            for violation in evaluation.violations
         )
         return Checked(
-            document.file, line, column, manifest.kind, found.namespace, found.name, located, plan.notes, waived
+            document.file,
+            line,
+            column,
+            manifest.kind,
+            found.namespace,
+            found.name,
+            located,
+            evaluation.plan.notes,
+            evaluation.waived,
         )
 
 

@@ -7,13 +7,12 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sekisho.admission import Violation, Waived, apply_waivers, fill
-from sekisho.admission.defaults import with_operations
+from sekisho.admission import Evaluation, Form, Violation, Waived, evaluate
 from sekisho.findings import render_path
 from sekisho.manifests.checks import finding_in_manifest, in_manifest
 from sekisho.manifests.namespaces import Namespaces
 from sekisho.manifests.objects import JudgedObject
-from sekisho.pods import Pod, container_refs
+from sekisho.pods import Pod
 from sekisho.policies import (
     ClusterPodPolicy,
     CompiledPolicy,
@@ -66,12 +65,9 @@ def explain(
     """
     pod = found.pod or Pod()
     labels = namespaces.labels(found.namespace)
-    policy_set = PolicySet.of(policies)
-    plan = policy_set.plan(found.namespace, labels, pod)
-    filled = fill(pod, plan.defaults)
-    with_defaults = with_operations(pod, filled.operations)
+    evaluation = evaluate(pod, PolicySet.of(policies), found.namespace, labels, form=Form.MANIFEST, clock=lambda: now)
     above = f"{render_path(found.pod_path)}." if found.pod_path else ""
-    fields = {policy: tuple(above + field for field in filled) for policy, filled in filled.fields}
+    fields = {policy: tuple(above + field for field in filled) for policy, filled in evaluation.filled.fields}
     for policy in sorted(policies, key=lambda policy: policy.title):
         if isinstance(policy, PolicyWaiver):
             continue
@@ -86,7 +82,7 @@ def explain(
         if compiled.for_labels is not None:
             compiled = compiled.for_labels(labels)
         notes = compiled.notes + ((_SUBJECT_UNKNOWN,) if policy.spec.match.exclude_subjects is not None else ())
-        controls = tuple(_controls(compiled, with_defaults, found, policy_set, now))
+        controls = tuple(_controls(compiled, evaluation, found))
         yield Explanation(name, None, unknown, fields.get(name, ()), controls, notes)
 
 
@@ -98,19 +94,21 @@ def _mismatch(policy: ClusterPodPolicy | PodPolicy, namespace: str, labels: Labe
     return pod_mismatch(policy.spec.match, pod)
 
 
-def _controls(
-    policy: CompiledPolicy, pod: Pod, found: JudgedObject, policies: PolicySet, now: datetime
-) -> Iterator[ControlSays]:
-    containers = container_refs(pod.spec)
+def _controls(policy: CompiledPolicy, evaluation: Evaluation, found: JudgedObject) -> Iterator[ControlSays]:
     for rule in policy.rules:
-        violations = [
-            Violation((policy.name,), rule.enforcement, finding, rule.enforcement)
-            for finding in rule.check(pod, containers)
-        ]
-        left, waived = apply_waivers(violations, pod, found.namespace, policies, now)
         yield ControlSays(
             rule.control,
             rule.enforcement,
-            tuple(in_manifest(violation, found.pod_path) for violation in left),
-            tuple(replace(each, finding=finding_in_manifest(each.finding, found.pod_path)) for each in waived),
+            tuple(
+                replace(in_manifest(violation, found.pod_path), policies=(policy.name,))
+                for violation in evaluation.violations
+                if policy.name in violation.policies
+                and (violation.finding.control, violation.enforcement) == (rule.control, rule.enforcement)
+            ),
+            tuple(
+                replace(waived, finding=finding_in_manifest(waived.finding, found.pod_path))
+                for waived in evaluation.waived
+                if waived.policy == policy.name
+                and (waived.finding.control, waived.enforcement) == (rule.control, rule.enforcement)
+            ),
         )

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from sekisho.admission import Operation, fill
+from sekisho.admission import Operation
 from sekisho.findings import Change
 from sekisho.manifests.checks import Checked, Checker
 from sekisho.manifests.objects import JudgedObject, Manifest, manifests_of
@@ -80,9 +80,7 @@ class _Fixer:
             self.left.append(checked)
 
     def _defaults(self, found: JudgedObject) -> list[Change]:
-        if found.pod is None:
-            return []
-        operations = fill(found.pod, self.checker.plan(found).defaults).operations
+        operations = self.checker.evaluate(found).filled.operations
         fields = (operation for operation in operations if not operation.path.startswith("/metadata/"))
         return [_change(operation, found.pod_path) for operation in fields]
 

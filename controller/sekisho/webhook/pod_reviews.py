@@ -18,7 +18,7 @@ from aiohttp.web_protocol import RequestPayloadError
 from msgspec import Struct
 
 from sekisho import admission
-from sekisho.admission import Clock, MalformedReviewError, Outcome, Review
+from sekisho.admission import DENIALS, Clock, Decision, MalformedReviewError, Outcome, Review
 from sekisho.policies import PolicySet
 from sekisho.webhook.metrics import Metrics
 from sekisho.webhook.namespaces import Namespaces, UnknownNamespaceError
@@ -37,8 +37,6 @@ DEFAULT_SECONDS: Final = 10.0
 MAX_SECONDS: Final = 30.0
 MARGIN: Final = 0.9
 """The share of the timeout that is ours; the rest is the network's."""
-DENIALS: Final = frozenset({"deny", "error"})
-"""The decisions that deny."""
 
 Judge = Callable[[Review, PolicySet, Mapping[str, str] | None, Clock], Outcome]
 
@@ -87,7 +85,7 @@ class Reviews:
         namespaces: Namespaces | None,
         metrics: Metrics,
         on_outcome: Callable[[Outcome], None],
-        reported: frozenset[str] = DENIALS,
+        reported: frozenset[Decision] = DENIALS,
     ) -> None:
         self.policies = policies
         self.is_draining = False
@@ -161,7 +159,7 @@ class Reviews:
         self._in_hand += 1
         try:
             if self._in_hand > MAX_REVIEWS:
-                return admission.deny(review, "too many reviews are in hand at the same time; try again")
+                return admission.errored(review, "too many reviews are in hand at the same time; try again")
             policies = self.policies  # one set from beginning to end
             labels = None
             if policies.needs_labels and review.operation in ("CREATE", "UPDATE"):
@@ -169,14 +167,14 @@ class Reviews:
                 labels = await self._labels(review.namespace or "", left)
             outcome = endpoint.judge(review, policies, labels, self.clock)
             if time.perf_counter() - started > endpoint.seconds:
-                return admission.deny(review, "judging took longer than the API server waits")
+                return admission.errored(review, "judging took longer than the API server waits")
             return outcome
         except UnknownNamespaceError as error:
-            return admission.deny(review, f"the labels of its namespace are not known: {error}")
+            return admission.errored(review, f"the labels of its namespace are not known: {error}")
         except Exception:
             incident = secrets.token_hex(4)
             logger.exception("internal error %s", incident, extra={"incident": incident, "uid": review.uid[:64]})
-            return admission.deny(review, f"internal error {incident}; Sekisho's log says more under this id")
+            return admission.errored(review, f"internal error {incident}; Sekisho's log says more under this id")
         finally:
             self._in_hand -= 1
 

@@ -14,6 +14,7 @@ import uvloop
 from aiohttp import web
 from prometheus_client.core import Metric
 
+from sekisho.admission import DENIALS, Decision
 from sekisho.cluster.api import ApiClient, ConfigError
 from sekisho.cluster.events import Reason
 from sekisho.cluster.families import gauges
@@ -31,7 +32,7 @@ from sekisho.webhook.health import Health
 from sekisho.webhook.metrics import Metrics
 from sekisho.webhook.namespaces import Namespaces
 from sekisho.webhook.options import Options, StartError
-from sekisho.webhook.pod_reviews import DENIALS, Reviews
+from sekisho.webhook.pod_reviews import Reviews
 from sekisho.webhook.policy_reviews import PolicyReviews
 from sekisho.webhook.reporting import report
 
@@ -40,7 +41,11 @@ logger = logging.getLogger(__name__)
 FINISH_SECONDS = 10.0
 """The time that requests in flight have to finish when the process stops."""
 BACKLOG = 1024
-_DECISIONS = {Reason.POD_DENIED: "deny", Reason.POD_WARNED: "warn", Reason.POD_DEFAULTED: "patch"}
+_DECISIONS = {
+    Reason.POD_DENIED: Decision.DENY,
+    Reason.POD_WARNED: Decision.WARN,
+    Reason.POD_DEFAULTED: Decision.PATCH,
+}
 """The decisions that lead to Events; what waivers let through is always reported."""
 _READY_POLL_SECONDS = 0.02
 

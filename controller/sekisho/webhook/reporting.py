@@ -5,11 +5,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from sekisho.admission import Outcome, Violation, waiver_lines, warning_lines
+from sekisho.admission import Decision, Outcome, Violation, waiver_lines, warning_lines, with_enforcement
 from sekisho.admission.waivers import moment
 from sekisho.cluster.events import Occurrence, Reason, Statement, occurrence_of, statement
 from sekisho.cluster.logs import throttle
 from sekisho.cluster.owners import controller_of
+from sekisho.policies import Enforcement
 
 logger = logging.getLogger(__name__)
 
@@ -29,9 +30,9 @@ def log_denial(outcome: Outcome) -> None:
         return
     review = outcome.review
     owner = controller_of(review.metadata.owner_references, review.namespace or "")
-    denied = [violation for violation in outcome.violations if violation.enforcement == "Deny"]
+    denied = with_enforcement(outcome.violations, Enforcement.DENY)
     logger.log(
-        logging.INFO if outcome.decision == "deny" else logging.WARNING,
+        logging.INFO if outcome.decision is Decision.DENY else logging.WARNING,
         "denied",
         extra={
             "uid": review.uid[:MAX_NAME_LENGTH],
@@ -91,13 +92,13 @@ def report(
 
 def statements_of(outcome: Outcome) -> Iterator[Statement]:
     """What Events say of an outcome. Whoever applies a pod template reads its warnings then and there."""
-    if outcome.decision == "deny":
-        yield _stated(Reason.POD_DENIED, outcome.message, outcome.violations, "Deny")
-    if outcome.decision == "warn" and outcome.review.is_pod:
-        lines = warning_lines([v for v in outcome.violations if v.enforcement == "Warn"])
-        if lines:
-            yield _stated(Reason.POD_WARNED, "\n".join(lines), outcome.violations, "Warn")
-    if outcome.decision == "patch":
+    if outcome.decision is Decision.DENY:
+        yield _stated(Reason.POD_DENIED, outcome.message, with_enforcement(outcome.violations, Enforcement.DENY))
+    if outcome.decision is Decision.WARN and outcome.review.is_pod:
+        warned = with_enforcement(outcome.violations, Enforcement.WARN)
+        if warned:
+            yield _stated(Reason.POD_WARNED, "\n".join(warning_lines(warned)), warned)
+    if outcome.decision is Decision.PATCH:
         lines = tuple(f'policy "{policy}" filled in {", ".join(fields)}' for policy, fields in outcome.filled)
         yield statement(Reason.POD_DEFAULTED, "\n".join(lines), [policy for policy, _ in outcome.filled])
     if outcome.waived and outcome.review.is_pod:
@@ -109,12 +110,11 @@ def statements_of(outcome: Outcome) -> Iterator[Statement]:
         )
 
 
-def _stated(reason: Reason, message: str, violations: Sequence[Violation], enforcement: str) -> Statement:
-    told = [violation for violation in violations if violation.enforcement == enforcement]
+def _stated(reason: Reason, message: str, violations: Sequence[Violation]) -> Statement:
     return statement(
         reason,
         message,
-        (policy for violation in told for policy in violation.policies),
-        (violation.finding.control for violation in told),
-        (f"{violation.finding.field}: {violation.finding.fix}" for violation in told),
+        (policy for violation in violations for policy in violation.policies),
+        (violation.finding.control for violation in violations),
+        (f"{violation.finding.field}: {violation.finding.fix}" for violation in violations),
     )

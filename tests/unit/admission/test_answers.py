@@ -254,7 +254,7 @@ def test_object_that_is_neither_pod_nor_template_gets_a_clear_denial() -> None:
     )
     response = validated(body)
     assert not response["allowed"]
-    assert "judges pods and pod templates, and was sent ConfigMap" in response["status"]["message"]
+    assert "judges pods and pod templates, not ConfigMap" in response["status"]["message"]
 
 
 MALFORMED = [b"", b"{}", b"[]", b"null", b"not json", b'{"request":{}}', b'{"kind":"AdmissionReview"}', b"\xff\xfe{}"]

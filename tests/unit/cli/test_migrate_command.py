@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import yaml
 
-from sekisho.admission import judge, judge_template
+from sekisho.admission import Form, evaluate
 from sekisho.controls import NEWEST
 from sekisho.manifests.migration import explicit_policies, policies_from_labels, remarks
 from sekisho.manifests.pod_security import Exemptions, PodSecurityConfiguration
@@ -333,10 +333,9 @@ def of_standard(level: str, version: str, enforcement: str, templates: str) -> P
 
 def verdicts(policies: PolicySet, namespace: str, labels: Labels, pod: Pod) -> tuple[Violations, Violations]:
     """The violations of a pod, and of a template like it. What is denied is not also warned about."""
-    plan = policies.plan(namespace, labels, None)
-    both = judge(pod, plan.steps), judge_template(pod, plan.template_steps, plan.defaults)
     found = []
-    for violations in both:
+    for form in (Form.POD, Form.TEMPLATE):
+        violations = evaluate(pod, policies, namespace, labels, form=form).violations
         denied = {each.finding.identity for each in violations if each.enforcement == "Deny"}
         found.append(
             frozenset(

@@ -1,0 +1,89 @@
+"""The evaluation of one pod or pod template: match the policies, apply the defaults, judge, apply the waivers.
+
+The webhook, `sekisho check` and `sekisho explain` all evaluate here, so that their verdicts are the same.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from msgspec import Struct
+
+from sekisho.admission.defaults import Filled, fill, with_defaults
+from sekisho.admission.verdict import Violation, judge, with_enforcement
+from sekisho.admission.waivers import Clock, Waived, apply_waivers, revoked_exemptions
+from sekisho.pods import Pod
+from sekisho.policies import Enforcement, Plan, PolicySet
+from sekisho.policies.matching import Subject
+
+
+class Form(StrEnum):
+    """What is evaluated, which decides about the checks and about defaults.
+
+    POD: a pod as it will be stored, after the mutating webhook: the checks for pods, without defaults.
+    TEMPLATE: a pod template that a user applies to the cluster: the checks for templates, after defaults.
+    MANIFEST: a pod or template before it is applied: the checks for pods, after defaults.
+    """
+
+    POD = "pod"
+    TEMPLATE = "template"
+    MANIFEST = "manifest"
+
+
+class Evaluation(Struct, frozen=True, eq=False):
+    """The verdict on one pod or pod template.
+
+    pod: what was judged, with the defaults applied where `Form` says so; paths in findings are from its root.
+    violations: those that no waiver exempts, in the order of the controls.
+    waived: what waivers exempt.
+    filled: the defaults that were applied before judging.
+    """
+
+    pod: Pod
+    plan: Plan
+    violations: tuple[Violation, ...] = ()
+    waived: tuple[Waived, ...] = ()
+    filled: Filled = Filled()
+
+    @property
+    def is_denied(self) -> bool:
+        """Whether some policy denies the pod."""
+        return bool(with_enforcement(self.violations, Enforcement.DENY))
+
+
+def evaluate(
+    pod: Pod | None,
+    policies: PolicySet,
+    namespace: str,
+    namespace_labels: Mapping[str, str] | None,
+    *,
+    form: Form = Form.POD,
+    old: Pod | None = None,
+    subject: Subject | None = None,
+    clock: Clock | None = None,
+) -> Evaluation:
+    """Evaluate a pod, or a pod template read as the pod that it makes.
+
+    pod: None for a workload without a pod template, which violates nothing.
+    namespace_labels: None only where `policies.needs_labels` is false.
+    old: the pod before an update, None when a pod is created.
+    subject: who creates the pod, None where that is not known; then `excludeSubjects` excludes nobody.
+    clock: gives the time for waivers, and is called only where there is something to exempt. With None no waiver
+        applies, because nothing says which have expired.
+    """
+    plan = policies.plan(namespace, namespace_labels, pod, subject)
+    steps = plan.template_steps if form is Form.TEMPLATE else plan.steps
+    if pod is None or not (steps or (form is Form.MANIFEST and plan.defaults)):
+        return Evaluation(pod or Pod(), plan)
+    filled = Filled()
+    if form is not Form.POD and plan.defaults:
+        filled = fill(pod, plan.defaults)
+        pod = with_defaults(pod, filled)
+        old = with_defaults(old, fill(old, plan.defaults)) if old is not None else None
+    violations = judge(pod, steps, old)
+    waived: tuple[Waived, ...] = ()
+    if clock is not None and policies.has_waivers:
+        if old is not None and form is Form.POD:
+            violations += revoked_exemptions(violations, pod, old, steps, namespace, policies)
+        if violations:
+            violations, waived = apply_waivers(violations, pod, namespace, policies, clock())
+    return Evaluation(pod, plan, tuple(violations), waived, filled)
