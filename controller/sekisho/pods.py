@@ -137,6 +137,7 @@ class ContainerPort(Struct, frozen=True, gc=False, rename="camel"):
     """One entry of a container's ports."""
 
     host_port: int | None = None
+    container_port: int | None = None
 
 
 class VolumeMount(Struct, frozen=True, gc=False, rename="camel"):
@@ -144,6 +145,7 @@ class VolumeMount(Struct, frozen=True, gc=False, rename="camel"):
 
     name: str = ""
     read_only: bool | None = None
+    mount_path: str | None = None
 
 
 class Resources(Struct, frozen=True, gc=False):
@@ -175,6 +177,24 @@ class HostPath(Struct, frozen=True, gc=False):
     path: str = ""
 
 
+class ServiceAccountTokenProjection(Struct, frozen=True, gc=False, rename="camel"):
+    """volumes[*].projected.sources[*].serviceAccountToken."""
+
+    audience: str | None = None
+
+
+class ProjectedSource(Struct, frozen=True, gc=False, rename="camel"):
+    """One entry of volumes[*].projected.sources."""
+
+    service_account_token: ServiceAccountTokenProjection | None = None
+
+
+class Projected(Struct, frozen=True, gc=False):
+    """volumes[*].projected."""
+
+    sources: list[ProjectedSource] | None = None
+
+
 class Volume(Struct, frozen=True, gc=False, rename="camel"):
     """One entry of spec.volumes: its name, and which of the known sources it has."""
 
@@ -187,7 +207,7 @@ class Volume(Struct, frozen=True, gc=False, rename="camel"):
     ephemeral: Present | None = None
     image: Present | None = None
     persistent_volume_claim: Present | None = None
-    projected: Present | None = None
+    projected: Projected | None = None
     secret: Present | None = None
     aws_elastic_block_store: Present | None = None
     azure_disk: Present | None = None
@@ -235,7 +255,9 @@ class PodSpec(Struct, frozen=True, gc=False, rename="camel"):
     init_containers: list[Container] | None = None
     containers: list[Container] | None = None
     ephemeral_containers: list[Container] | None = None
+    restart_policy: str | None = None
     service_account_name: str | None = None
+    service_account: str | None = None
     automount_service_account_token: bool | None = None
     node_name: str | None = None
     host_network: bool | None = None
@@ -246,6 +268,7 @@ class PodSpec(Struct, frozen=True, gc=False, rename="camel"):
     runtime_class_name: str | None = None
     os: PodOS | None = None
     host_users: bool | None = None
+    resources: Resources | None = None
 
 
 class Pod(Struct, frozen=True, gc=False):

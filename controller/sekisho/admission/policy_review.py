@@ -14,7 +14,6 @@ from msgspec import Struct
 
 from sekisho.admission.denial import MAX_CAUSES, capped_warnings
 from sekisho.admission.review import API_VERSION, KIND, GroupVersionKind, MalformedReviewError, UserInfo
-from sekisho.admission.waivers import moment
 from sekisho.findings import render_path
 from sekisho.policies import Policy, PolicyError, PolicySet, PolicyWaiver, Problem, decode
 from sekisho.policies.advice import advice
@@ -22,6 +21,7 @@ from sekisho.policies.crd import RESOURCES
 from sekisho.policies.loading import verify
 from sekisho.policies.schemas import unknown_fields
 from sekisho.policies.types import GROUP
+from sekisho.timestamps import rfc3339
 
 MAX_MESSAGE_LENGTH: Final = 8 * 1024
 
@@ -149,7 +149,7 @@ def _expiry(
     if old and old.get("expires") == new.get("expires"):
         return
     if not old and expires <= now:
-        yield Problem("spec.expires", f"{moment(expires)} is over; give a time to come")
+        yield Problem("spec.expires", f"{rfc3339(expires)} is over; give a time to come")
     if expires > now + longest:
-        most = f"{longest.days} days from now are the most, {moment(now + longest)}"
-        yield Problem("spec.expires", f"{moment(expires)} is too far away: {most}")
+        most = f"{longest.days} days from now are the most, {rfc3339(now + longest)}"
+        yield Problem("spec.expires", f"{rfc3339(expires)} is too far away: {most}")

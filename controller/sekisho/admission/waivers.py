@@ -10,6 +10,7 @@ from sekisho.admission.verdict import Violation, judge
 from sekisho.findings import Finding
 from sekisho.pods import Container, Pod, container_refs
 from sekisho.policies import CompiledWaiver, Enforcement, PolicySet, Step
+from sekisho.timestamps import rfc3339
 
 Clock = Callable[[], datetime]
 """Tells the time, with its zone."""
@@ -118,13 +119,8 @@ def _line(group: Sequence[Waived]) -> str:
     shown = ", ".join(subjects[:4]) + (f" and {len(subjects) - 4} more" if len(subjects) > 4 else "")
     return (
         f'waiver "{first.waiver}" lifts {first.finding.control} of policy "{first.policy}" for {shown} until '
-        f"{moment(first.expires)}: {first.reason}"
+        f"{rfc3339(first.expires)}: {first.reason}"
     )
-
-
-def moment(time: datetime) -> str:
-    """A time as Kubernetes writes it."""
-    return time.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _container(finding: Finding, pod: Pod) -> Container | None:

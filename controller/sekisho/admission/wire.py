@@ -42,6 +42,9 @@ _KEYS: Final[Mapping[type[Struct], str]] = {
     "terminationMessagePath terminationMessagePolicy imagePullPolicy securityContext stdin stdinOnce tty "
     "targetContainerName",
     pods.HostPath: "path! type",
+    pods.ServiceAccountTokenProjection: "audience expirationSeconds path user",
+    pods.ProjectedSource: "secret downwardAPI configMap serviceAccountToken clusterTrustBundle podCertificate",
+    pods.Projected: "sources! defaultMode defaultUser",
     pods.Volume: "name! hostPath emptyDir gcePersistentDisk awsElasticBlockStore gitRepo secret nfs iscsi glusterfs "
     "persistentVolumeClaim rbd flexVolume cinder cephfs flocker downwardAPI fc azureFile configMap vsphereVolume "
     "quobyte azureDisk photonPersistentDisk projected portworxVolume scaleIO storageos csi ephemeral image",

@@ -9,11 +9,11 @@ import click
 
 from sekisho.cli import processes
 from sekisho.cli.processes import option
-from sekisho.cluster import logs
 from sekisho.cluster.api import ConfigError
 from sekisho.operator.options import Certificates, OptionError, Options, parse_serving_names
 from sekisho.operator.probes import BindError
 from sekisho.operator.process import run
+from sekisho.telemetry import logs
 
 BAD_INPUT = 2
 

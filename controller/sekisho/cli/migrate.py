@@ -16,8 +16,6 @@ from sekisho.manifests.migration import explicit_policies, policies_from_labels,
 from sekisho.manifests.pod_security import PodSecurityConfiguration, namespaces_in, read_configuration
 from sekisho.policies import PolicyError, Problem
 
-_PAGE = "500"
-
 
 class _Meta(Struct, frozen=True):
     name: str
@@ -26,15 +24,6 @@ class _Meta(Struct, frozen=True):
 
 class _Item(Struct, frozen=True):
     metadata: _Meta
-
-
-class _ListMeta(Struct, frozen=True):
-    continue_: str = msgspec.field(default="", name="continue")
-
-
-class _List(Struct, frozen=True):
-    metadata: _ListMeta
-    items: tuple[_Item, ...] = ()
 
 
 @click.group()
@@ -103,19 +92,17 @@ def _namespaces_of_files(files: tuple[Path, ...]) -> Mapping[str, Mapping[str, s
 async def _namespaces_of_cluster(kubeconfig: Path | None) -> Mapping[str, Mapping[str, str]]:
     """The labels of all namespaces. Raises PolicyError, as for any input that cannot be read."""
     from sekisho.cluster.api import METADATA_LIST, ApiClient, ApiError, ApiUnavailable, ConfigError
+    from sekisho.cluster.pages import pages
 
     found: dict[str, Mapping[str, str]] = {}
     try:
         api = await ApiClient.connect(kubeconfig)
         try:
-            params = {"limit": _PAGE}
-            while True:
-                raw = await api.get("/api/v1/namespaces", params, accept=METADATA_LIST)
-                page = msgspec.json.decode(raw, type=_List)
-                found |= {item.metadata.name: item.metadata.labels or {} for item in page.items}
-                if not page.metadata.continue_:
-                    return found
-                params["continue"] = page.metadata.continue_
+            async for page in pages(api, "/api/v1/namespaces", {}, METADATA_LIST):
+                for raw in page.items or ():
+                    metadata = msgspec.json.decode(raw, type=_Item).metadata
+                    found[metadata.name] = metadata.labels or {}
+            return found
         finally:
             await api.close()
     except ConfigError as error:

@@ -10,7 +10,6 @@ from typing import Any, Final, get_args
 import click
 import msgspec
 
-from sekisho.admission.waivers import moment
 from sekisho.cli import options
 from sekisho.cli.reports.wording import printable
 from sekisho.cli.terminal import write
@@ -22,6 +21,7 @@ from sekisho.policies.selectors import PodMatch
 from sekisho.policies.types import PodPolicySpec
 from sekisho.policies.waivers import WaiverMatch
 from sekisho.standards import LATEST, controls_of, parse_version
+from sekisho.timestamps import rfc3339
 
 _LEVELS: Final = get_args(Level)
 
@@ -91,7 +91,7 @@ def _row(policy: ClusterPodPolicy | PodPolicy) -> tuple[str, ...]:
 
 def _waiver_row(waiver: PolicyWaiver) -> tuple[str, ...]:
     spec = waiver.spec
-    return waiver.title, ", ".join(spec.policies), ", ".join(spec.controls), moment(spec.expires), _match(spec.match)
+    return waiver.title, ", ".join(spec.policies), ", ".join(spec.controls), rfc3339(spec.expires), _match(spec.match)
 
 
 def _match(match: PodMatch | WaiverMatch) -> str:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from sekisho.cluster.logs import LEVELS
+from sekisho.telemetry.logs import LEVELS
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from sekisho.cli import processes
 from sekisho.cli.processes import FILE, PORT, option
 from sekisho.cluster.events import Reason
-from sekisho.cluster.logs import configure
+from sekisho.telemetry.logs import configure
 from sekisho.webhook.options import Options, StartError
 from sekisho.webhook.process import StoppedError, run
 from sekisho.webhook.reporting import REASONS

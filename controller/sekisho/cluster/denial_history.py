@@ -1,7 +1,8 @@
 """Denials, read back from the Events about them, and the owners that one may ask for."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import datetime
 from typing import Final
 
 import msgspec
@@ -19,7 +20,8 @@ from sekisho.cluster.events import (
     decode_event,
     events_path,
 )
-from sekisho.cluster.reflector import PAGE
+from sekisho.cluster.pages import pages
+from sekisho.timestamps import parse
 
 SELECTOR: Final = f"reportingController={CONTROLLER},reason={Reason.POD_DENIED.value}"
 _DISCOVERY: Final = ",".join(
@@ -58,15 +60,6 @@ class Denial(Struct, frozen=True, rename="camel"):
         return (self.namespace, owner.api_version, owner.kind, owner.name, *self.policies, *self.controls, self.note)
 
 
-class _ListMeta(Struct, frozen=True):
-    continue_: str = msgspec.field(default="", name="continue")
-
-
-class _List(Struct, frozen=True):
-    metadata: _ListMeta
-    items: list[msgspec.Raw] | None = None
-
-
 class _Kind(Struct, frozen=True):
     kind: str = ""
     group: str = ""
@@ -96,24 +89,18 @@ class _Groups(Struct, frozen=True):
     items: list[_Group] | None = None
 
 
-_list_decoder = msgspec.json.Decoder(_List)
 _groups_decoder = msgspec.json.Decoder(_Groups)
 
 
 async def list_denials(api: ApiClient, namespace: str | None, selector: str) -> list[Denial]:
     """The denials of a namespace, or of all, whose Events match. Raises ApiError, ApiUnavailable."""
-    params = {"fieldSelector": selector, "limit": str(PAGE)}
     events: list[Event] = []
-    while True:
-        page = _list_decoder.decode(await api.get(events_path(namespace), params))
+    async for page in pages(api, events_path(namespace), {"fieldSelector": selector}):
         for raw in page.items or ():
-            try:
+            # Anybody may write an Event in the name of this controller.
+            with suppress(msgspec.DecodeError):
                 events.append(decode_event(raw))
-            except msgspec.DecodeError:  # an Event that somebody else wrote in this controller's name
-                continue
-        if not page.metadata.continue_:
-            return denials_of(events)
-        params["continue"] = page.metadata.continue_
+    return denials_of(events)
 
 
 def denials_of(events: Iterable[Event]) -> list[Denial]:
@@ -140,8 +127,8 @@ def _denial_of(event: Event) -> Denial | None:
     if owner is None or event.reason != Reason.POD_DENIED:
         return None
     try:
-        first = _time(event.event_time or "")
-        last = _time(series.last_observed_time) if series is not None else first
+        first = parse(event.event_time or "")
+        last = parse(series.last_observed_time) if series is not None else first
     except ValueError:
         return None
     policies, controls = (annotations.get(key, "") for key in (POLICIES_ANNOTATION, CONTROLS_ANNOTATION))
@@ -156,11 +143,6 @@ def _denial_of(event: Event) -> Denial | None:
         last_seen=last,
         note=event.note,
     )
-
-
-def _time(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 async def kinds_called(api: ApiClient, name: str) -> list[str]:

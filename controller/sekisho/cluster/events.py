@@ -16,9 +16,9 @@ import msgspec
 from msgspec import Struct
 
 from sekisho.admission import Review
-from sekisho.cluster.lease import micro_time
 from sekisho.cluster.names import MAX_SUBDOMAIN_LENGTH, is_label, is_subdomain
 from sekisho.cluster.owners import ObjectReference, controller_of
+from sekisho.timestamps import micro_time
 
 CONTROLLER: Final = "sekisho.dev/webhook"
 POLICIES_ANNOTATION: Final = "sekisho.dev/policies"

@@ -7,7 +7,6 @@ at which it sent its last successful renewal. Two writers at once are told apart
 
 import asyncio
 import logging
-import random
 import time
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -16,7 +15,9 @@ import msgspec
 from msgspec import Struct
 
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
+from sekisho.cluster.backoff import spread
 from sekisho.errors import SekishoError
+from sekisho.timestamps import micro_time
 
 logger = logging.getLogger(__name__)
 
@@ -87,11 +88,6 @@ def lease_path(namespace: str, name: str = "") -> str:
     return f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases" + (f"/{name}" if name else "")
 
 
-def micro_time(moment: datetime) -> str:
-    """A MicroTime, in which Leases tell times."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
 class LeaderLease:
     """The Lease `name` in `namespace`, for this process to hold as `identity`: `acquire`, then `hold`."""
 
@@ -149,7 +145,7 @@ class LeaderLease:
                 await self._write({"holderIdentity": None, "leaseDurationSeconds": 1})
 
     async def _pause(self) -> None:
-        await asyncio.sleep(self._timing.retry * random.uniform(1.0, 1.2))  # noqa: S311 - jitter
+        await asyncio.sleep(spread(self._timing.retry * 1.2, 1 / 6))
 
     async def _take(self) -> bool:
         started = time.monotonic()

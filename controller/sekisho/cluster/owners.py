@@ -13,9 +13,9 @@ from msgspec import Struct
 
 from sekisho.cluster.api import METADATA, ApiClient, ApiError
 from sekisho.cluster.names import is_label, is_subdomain
-from sekisho.cluster.rates import TokenBucket
 from sekisho.cluster.single_flight import SingleFlight
 from sekisho.pods import OwnerReference
+from sekisho.telemetry.rates import TokenBucket
 
 MAX_KEPT = 4096
 _MAX_STEPS = 4

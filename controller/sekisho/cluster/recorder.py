@@ -8,7 +8,6 @@ others: no owner that cannot be looked up, and no Event that cannot be written, 
 
 import asyncio
 import logging
-import random
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -20,11 +19,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
+from sekisho.cluster.backoff import backoff
 from sekisho.cluster.events import Event, Occurrence, Series, Statement, body_of, event_of, events_path
-from sekisho.cluster.lease import micro_time
 from sekisho.cluster.owners import ObjectReference, Owners
-from sekisho.cluster.rates import TokenBucket
 from sekisho.cluster.work_queue import WorkQueue
+from sekisho.telemetry.rates import TokenBucket
+from sekisho.timestamps import micro_time
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,6 @@ MAX_DENIALS = 5
 """Tries that may be forbidden: an API server that has just started knows no permissions yet."""
 _WORKERS = 8
 _OWNER_BURST, _OWNER_PER_SECOND = 10, 1 / 60
-_FIRST_BACKOFF, _MAX_BACKOFF = 0.25, 15.0
 
 DROPPED: Final = ("queue", "owner_rate", "denied", "stopped", "error")
 """Why something is told by no Event: no room; too many different Events of one owner; the API server wants none of
@@ -165,7 +164,7 @@ class EventRecorder:
                 if _may_succeed(error, each.failures):
                     self._complain_once(error)
                     each.failures += 1
-                    queue.put(key, _backoff(each.failures))
+                    queue.put(key, backoff(each.failures))
                 elif _is_of_namespace(error):
                     held.pop(key)  # nobody is left there to be told
                 else:
@@ -288,8 +287,3 @@ def _may_succeed(error: Exception, failures: int) -> bool:
 def _is_of_namespace(error: Exception) -> bool:
     """Whether an Event cannot be written because its namespace is gone, or goes."""
     return isinstance(error, ApiError) and (error.status == 404 or "is being terminated" in error.message)
-
-
-def _backoff(failures: int) -> float:
-    ceiling = min(_FIRST_BACKOFF * 2.0 ** min(failures, 10), _MAX_BACKOFF)
-    return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - jitter

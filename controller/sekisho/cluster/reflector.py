@@ -19,18 +19,18 @@ from typing import Generic, NoReturn, TypeVar
 import msgspec
 
 from sekisho.cluster.api import METADATA, METADATA_LIST, ApiClient, ApiError, ApiUnavailable
+from sekisho.cluster.backoff import backoff, spread
+from sekisho.cluster.pages import pages
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-PAGE = 250
 WATCH_SECONDS = (45, 75)
 """The server ends a watch after a time in this range, by chance, so that not all come back at once. Where nothing
 changes that is the one sign of life: bookmarks come only when there is a newer version to tell."""
 STALL_SECONDS = 15.0
 """A watch that is silent for this long past its end is taken for dead."""
-FIRST_BACKOFF, MAX_BACKOFF = 0.25, 15.0
 
 
 class _ListAgain(Exception):  # noqa: N818 - a condition, not a mistake
@@ -51,16 +51,6 @@ class _Object(msgspec.Struct, frozen=True):
     metadata: _Meta
 
 
-class _ListMeta(msgspec.Struct, rename="camel", frozen=True):
-    resource_version: str = ""
-    continue_: str = msgspec.field(default="", name="continue")
-
-
-class _List(msgspec.Struct, frozen=True):
-    metadata: _ListMeta
-    items: list[msgspec.Raw] | None = None
-
-
 class _WatchEvent(msgspec.Struct, frozen=True):
     type: str
     object: msgspec.Raw
@@ -73,7 +63,6 @@ class _Status(msgspec.Struct, frozen=True):
 
 
 _object_decoder = msgspec.json.Decoder(_Object)
-_list_decoder = msgspec.json.Decoder(_List)
 _event_decoder = msgspec.json.Decoder(_WatchEvent)
 _status_decoder = msgspec.json.Decoder(_Status)
 
@@ -174,22 +163,20 @@ class Reflector(Generic[T]):
             self._problem = problem
             brief = time.monotonic() - started < 1.0
             failures = failures + 1 if brief else int(bool(problem))
-            await asyncio.sleep(_backoff(failures))
+            # A watch that the server ended in good order is resumed almost at once.
+            await asyncio.sleep(backoff(failures) if failures else spread(0.1, 0.5))
 
     async def _list(self) -> None:
         """Replace the copy by what the server has. Nothing changes when a page of the list fails."""
         objects: dict[str, T] = {}
         quarantined: dict[str, str] = {}
-        params = {**self._selector, "limit": str(PAGE)}
-        while True:
-            page = _list_decoder.decode(await self._api.get(self._path, params, accept=self._accept_list))
+        version = ""
+        async for page in pages(self._api, self._path, self._selector, self._accept_list):
+            version = page.resource_version
             for raw in page.items or ():
                 self._take(raw, objects, quarantined)
-            if not page.metadata.continue_:
-                break
-            params["continue"] = page.metadata.continue_
         self._objects, self._quarantined = objects, quarantined
-        self._reach(page.metadata.resource_version, changed=True)
+        self._reach(version, changed=True)
         self._synced.set()
 
     async def _watch(self) -> None:
@@ -254,9 +241,3 @@ class Reflector(Generic[T]):
             self._on_change(self._objects)
             self._changed = False
         self._on_version(self._version)
-
-
-def _backoff(failures: int) -> float:
-    """Seconds until the next try: after a watch that the server ended in good order, hardly any."""
-    ceiling = min(FIRST_BACKOFF * 2.0 ** min(failures, 10), MAX_BACKOFF) if failures else 0.1
-    return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - jitter

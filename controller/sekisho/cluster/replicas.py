@@ -11,7 +11,6 @@ wrote them.
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -22,9 +21,11 @@ from msgspec import Meta, Struct
 
 from sekisho.cluster.accounts import OwnerReference, own_account
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
-from sekisho.cluster.lease import Lease, lease_path, micro_time
+from sekisho.cluster.backoff import backoff, spread
+from sekisho.cluster.lease import Lease, lease_path
 from sekisho.policies.crd import RESOURCES
 from sekisho.policies.types import GROUP
+from sekisho.timestamps import micro_time, parse
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,6 @@ DEBOUNCE_SECONDS = 0.1
 SETTLE_SECONDS = 3.0
 FORGET_SECONDS = 300.0
 """A Lease that ran out this long ago belongs to no process any more."""
-_MAX_BACKOFF_SECONDS = 10.0
 _WITHDRAW_SECONDS = 2.0
 
 
@@ -113,10 +113,10 @@ class ReplicaReporter:
                 await asyncio.sleep(DEBOUNCE_SECONDS)
                 failures = 0 if await self._write(first_failure=failures == 0) else failures + 1
                 if failures:
-                    await asyncio.sleep(_backoff(failures))
+                    await asyncio.sleep(backoff(failures))
                 else:
                     with suppress(TimeoutError):
-                        async with asyncio.timeout(_spread(RENEW_SECONDS)):
+                        async with asyncio.timeout(spread(RENEW_SECONDS, 0.2)):
                             await self._changed.wait()
         finally:
             await self._withdraw()
@@ -173,14 +173,6 @@ class ReplicaReporter:
         with suppress(ApiError, ApiUnavailable, TimeoutError):
             async with asyncio.timeout(_WITHDRAW_SECONDS):
                 await self._api.delete(self._path)
-
-
-def _backoff(failures: int) -> float:
-    return _spread(min(0.25 * 2 ** min(failures, 8), _MAX_BACKOFF_SECONDS))
-
-
-def _spread(seconds: float) -> float:
-    return seconds * random.uniform(0.8, 1.0)  # noqa: S311 - jitter
 
 
 class _LeaseList(Struct, frozen=True):
@@ -318,8 +310,8 @@ def parse_version(version: str) -> int:
     return int(version) if version.isascii() and version.isdigit() and len(version) <= 20 else -1
 
 
-def _age(micro_time: str, wall: datetime) -> timedelta:
+def _age(renewed: str, wall: datetime) -> timedelta:
     try:
-        return wall - datetime.fromisoformat(micro_time)
-    except (ValueError, TypeError):  # TypeError: a time without a zone
+        return wall - parse(renewed)
+    except ValueError:
         return timedelta(0)

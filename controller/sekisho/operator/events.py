@@ -7,8 +7,8 @@ from msgspec import Struct
 
 from sekisho.cluster.api import ApiClient, ApiError
 from sekisho.cluster.events import MAX_INSTANCE_LENGTH, Event, Meta, body_of, events_path, note_of
-from sekisho.cluster.lease import micro_time
 from sekisho.cluster.owners import ObjectReference
+from sekisho.timestamps import micro_time
 
 CONTROLLER = "sekisho.dev/controller"
 _MAX_NAME_LENGTH = 230

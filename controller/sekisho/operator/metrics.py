@@ -9,7 +9,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from sekisho.cluster.families import ProcessFamilies
+from sekisho.telemetry.families import ProcessFamilies
 
 
 class Metrics:
@@ -41,6 +41,6 @@ class Metrics:
         for subject in ("certificates", "status"):
             self.reconcile_errors.labels(subject)
 
-    def exposition(self) -> bytes:
+    def render(self) -> bytes:
         """The metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -1,37 +1,22 @@
-"""/healthz, /readyz and /metrics of the controller."""
+"""The controller's port for the kubelet and Prometheus."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from sekisho.errors import SekishoError
-from sekisho.operator.metrics import Metrics
+from sekisho.telemetry.health import Health
 
 
 class BindError(SekishoError):
-    """The address to listen on can't be had; the message says why."""
+    """The address to listen on is not available; the message says why."""
 
 
 @asynccontextmanager
-async def serve_probes(host: str, port: int, metrics: Metrics) -> AsyncIterator[None]:
-    """Serve them for as long as the context lasts. Raises BindError.
-
-    A process is ready when it stands by as well as when it leads: it would take over at once.
-    """
-
-    async def alive(_: web.Request) -> web.Response:
-        return web.Response(text="ok")
-
-    async def exposition(_: web.Request) -> web.Response:
-        return web.Response(body=metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    app = web.Application()
-    app.router.add_get("/healthz", alive)
-    app.router.add_get("/readyz", alive)
-    app.router.add_get("/metrics", exposition)
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+async def serve_probes(host: str, port: int, health: Health) -> AsyncIterator[None]:
+    """Serve /healthz, /readyz and /metrics for as long as the context lasts. Raises BindError."""
+    runner = web.ServerRunner(web.Server(health.handle, access_log=None), shutdown_timeout=1.0)
     await runner.setup()
     try:
         try:

@@ -15,6 +15,7 @@ from sekisho.operator.probes import serve_probes
 from sekisho.operator.provided_secret import ExistingKeeper
 from sekisho.operator.self_signed import TrustKeeper
 from sekisho.operator.watch import watch_policies
+from sekisho.telemetry.health import Health
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,8 @@ async def run(options: Options, clock: Clock = lambda: datetime.now(UTC)) -> int
     metrics = Metrics()
     api = await ApiClient.connect(options.kubeconfig)
     try:
-        async with serve_probes(options.metrics_bind_address, options.metrics_port, metrics):
+        # A process that waits for the Lease is ready: it would lead at once.
+        async with serve_probes(options.metrics_bind_address, options.metrics_port, Health(metrics.render)):
             _listen_for_signals(stop)
             return await _run_elected(api, options, metrics, stop, clock)
     finally:

@@ -7,6 +7,7 @@ from cryptography import x509
 from msgspec import Struct
 
 from sekisho.operator.certificates import CertificateError, is_issued_by, load_certificates, to_pem
+from sekisho.timestamps import rfc3339
 
 WARN_BEFORE = timedelta(days=30)
 """How long before a certificate runs out somebody is told to renew it."""
@@ -88,7 +89,7 @@ def _foundations(
 
 
 def _expiring(secret: str, what: str, expires: datetime, now: datetime) -> str:
-    moment = f"{expires:%Y-%m-%dT%H:%M:%SZ}"
+    moment = rfc3339(expires)
     when = f"ran out at {moment}, since when" if now >= expires else f"runs out at {moment}, from when on"
     return (
         f"Secret {secret}: {what} {when} no pod is admitted. Put a new one into the Secret; it is taken up without a"

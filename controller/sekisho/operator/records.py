@@ -1,7 +1,7 @@
 """Policies and waivers as the controller knows them, and what replicas of the webhook say of each."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final, Literal, cast
 
 import msgspec
@@ -12,6 +12,7 @@ from sekisho.policies import Policy, PolicyError, PolicyWaiver, compile_policy, 
 from sekisho.policies.conflicts import Defaulting, defaulting_of
 from sekisho.policies.crd import RESOURCES, Resource
 from sekisho.policies.status import Condition, PolicyStatus, PolicyWaiverStatus
+from sekisho.timestamps import rfc3339
 
 MAX_NAMED: Final = 3
 """Replicas that a message names; it counts the others."""
@@ -177,8 +178,3 @@ def acceptance(record: Record, now: datetime) -> Condition:
         return condition(record, "Accepted", ("False", "Invalid", record.problem), now)
     noun = "waiver" if record.resource.name == "PolicyWaiver" else "policy"
     return condition(record, "Accepted", ("True", "Valid", f"the {noun} is valid"), now)
-
-
-def rfc3339(moment: datetime) -> str:
-    """A moment as the API tells it, to the second."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -6,9 +6,10 @@ from datetime import datetime
 from msgspec import Struct
 
 from sekisho.cluster.replicas import Counts, Replica
-from sekisho.operator.records import Record, acceptance, condition, reach_of, rfc3339, unaccepted, verdict_of
+from sekisho.operator.records import Record, acceptance, condition, reach_of, unaccepted, verdict_of
 from sekisho.policies import PolicyWaiver
 from sekisho.policies.status import MAX_WAIVERS, Conflict, PolicyStatus, WaiverInEffect
+from sekisho.timestamps import rfc3339
 
 
 class View(Struct, frozen=True):

@@ -3,10 +3,11 @@
 from datetime import datetime, timedelta
 from typing import Final
 
-from sekisho.operator.records import Record, State, acceptance, condition, reach_of, rfc3339, unaccepted, verdict_of
+from sekisho.operator.records import Record, State, acceptance, condition, reach_of, unaccepted, verdict_of
 from sekisho.operator.status import View
 from sekisho.policies import PolicyWaiver
 from sekisho.policies.status import PolicyWaiverStatus
+from sekisho.timestamps import rfc3339
 
 NOTICE_DAYS: Final = (14, 3, 1)
 

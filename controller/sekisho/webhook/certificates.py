@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Struct
 
 from sekisho.errors import SekishoError
+from sekisho.timestamps import rfc3339
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ def check_pair(pair: Pair, now: datetime, client_ca: str | None = None) -> Check
     except ValueError:
         raise CertificateError("the certificate is not PEM") from None
     if leaf.not_valid_after_utc <= now:
-        raise CertificateError(f"the certificate expired at {leaf.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}")
+        raise CertificateError(f"the certificate expired at {rfc3339(leaf.not_valid_after_utc)}")
     context = _context(client_ca)
     with tempfile.TemporaryDirectory() as folder:  # OpenSSL reads a pair from files only
         certificate, key = Path(folder, "tls.crt"), Path(folder, "tls.key")
@@ -152,7 +153,7 @@ class ServingCertificate:
             return
         if self._served is not None and not _is_due(checked, self._served, now):
             self._coming = checked
-            self.deny(f"it is not valid before {checked.begins:%Y-%m-%dT%H:%M:%SZ}")
+            self.deny(f"it is not valid before {rfc3339(checked.begins)}")
             return
         self._serve(checked)
 

@@ -11,10 +11,10 @@ from msgspec import Struct
 from prometheus_client.core import Metric
 
 from sekisho.cluster.api import ApiClient
-from sekisho.cluster.families import counters, gauges
 from sekisho.cluster.recorder import EventRecorder
 from sekisho.cluster.reflector import Reflector
 from sekisho.policies import Policy, PolicyError, PolicySet, PolicyWaiver, Problem, read_policies
+from sekisho.telemetry.families import counters, gauges
 from sekisho.webhook.certificates import (
     CertificateError,
     Pair,

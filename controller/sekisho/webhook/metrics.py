@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import HistogramMetricFamily, Metric
 
 from sekisho.admission import Outcome
-from sekisho.cluster.families import ProcessFamilies, counters
 from sekisho.pods import POD_TEMPLATES
+from sekisho.telemetry.families import ProcessFamilies, counters
 from sekisho.webhook.recent_counts import Tally
 
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

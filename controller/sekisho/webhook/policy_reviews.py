@@ -18,9 +18,9 @@ from sekisho.admission.policy_review import (
     deny_policy,
     review_policy,
 )
-from sekisho.cluster.families import counters
 from sekisho.policies import Problem
 from sekisho.policies.crd import RESOURCES
+from sekisho.telemetry.families import counters
 from sekisho.webhook.metrics import Metrics
 from sekisho.webhook.pod_reviews import Reviews, check_head, seconds_of
 from sekisho.webhook.replies import JSON, RejectedError, rejection

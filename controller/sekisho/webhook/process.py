@@ -17,12 +17,12 @@ from prometheus_client.core import Metric
 from sekisho.admission import DENIALS, Decision
 from sekisho.cluster.api import ApiClient, ConfigError
 from sekisho.cluster.events import Reason
-from sekisho.cluster.families import gauges
 from sekisho.cluster.owners import Owners
 from sekisho.cluster.recorder import EventRecorder
 from sekisho.cluster.replicas import ReplicaReporter
 from sekisho.errors import SekishoError
 from sekisho.policies import PolicySet
+from sekisho.telemetry.families import gauges
 from sekisho.webhook import dependencies
 from sekisho.webhook.certificates import ServingCertificate
 from sekisho.webhook.clients import Handler, only_named

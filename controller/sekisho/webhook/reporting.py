@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from typing import Final
 
 from sekisho.admission import Decision, Outcome, Violation, waiver_lines, warning_lines, with_enforcement
-from sekisho.admission.waivers import moment
 from sekisho.cluster.events import Occurrence, Reason, Statement, occurrence_of, statement
-from sekisho.cluster.logs import throttle
 from sekisho.cluster.owners import controller_of
 from sekisho.policies import Enforcement
+from sekisho.telemetry.logs import throttle
+from sekisho.timestamps import rfc3339
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def log_waivers(outcome: Outcome) -> None:
             "user": review.user_info.username[:MAX_NAME_LENGTH],
             "dry_run": bool(review.dry_run),
             "waivers": sorted({each.waiver for each in outcome.waived}),
-            "expires": moment(min(each.expires for each in outcome.waived)),
+            "expires": rfc3339(min(each.expires for each in outcome.waived)),
             "policies": sorted({each.policy for each in outcome.waived}),
             "controls": sorted({each.finding.control for each in outcome.waived}),
             "reason": "\n".join(waiver_lines(outcome.waived))[:MAX_MESSAGE_LENGTH],

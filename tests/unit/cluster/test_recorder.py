@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from sekisho.cluster import backoff
 from sekisho.cluster import recorder as module
 from sekisho.cluster.events import Occurrence, Reason, event_of, statement
 from sekisho.cluster.owners import ObjectReference, Owners
@@ -114,7 +115,7 @@ def denial(name: str, note: str = NOTE, kind: str = "Pod", seconds: int = 0, **r
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WRITE_SECONDS", (0.01, 0.02))
-    monkeypatch.setattr(module, "_MAX_BACKOFF", 0.02)
+    monkeypatch.setattr(backoff, "MAX_SECONDS", 0.02)
 
 
 @pytest.fixture

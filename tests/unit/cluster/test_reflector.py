@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sekisho.cluster import backoff
 from sekisho.cluster import reflector as module
 from sekisho.cluster.reflector import Reflector
 from tests.unit.cluster.collection_server import PATH, CollectionServer, line, serving
@@ -24,8 +25,8 @@ def decode(raw: bytes) -> Labels:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FIRST_BACKOFF", 0.01)
-    monkeypatch.setattr(module, "MAX_BACKOFF", 0.05)
+    monkeypatch.setattr(backoff, "FIRST_SECONDS", 0.01)
+    monkeypatch.setattr(backoff, "MAX_SECONDS", 0.05)
 
 
 @pytest.fixture
@@ -314,11 +315,3 @@ async def test_one_object_or_metadata_alone_can_be_asked_for(server: CollectionS
         assert "as=PartialObjectMetadata;" in watch_type
         assert watched["allowWatchBookmarks"] == "true"
         assert module.WATCH_SECONDS[0] <= int(watched["timeoutSeconds"]) <= module.WATCH_SECONDS[1]
-
-
-def test_backoff_grows_to_a_limit_and_is_never_the_same_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    for failures, least, most in ((0, 0.05, 0.1), (1, 0.25, 0.5), (3, 1.0, 2.0), (50, 7.5, 15.0)):
-        waits = {module._backoff(failures) for _ in range(50)}  # noqa: SLF001
-        assert least <= min(waits) <= max(waits) <= most
-        assert len(waits) > 40

@@ -8,7 +8,7 @@ import pytest
 
 from sekisho.cluster import replicas
 from sekisho.cluster.api import ApiClient
-from sekisho.cluster.lease import Lease, LeaseMeta, LeaseSpec, micro_time
+from sekisho.cluster.lease import Lease, LeaseMeta, LeaseSpec
 from sekisho.cluster.replicas import (
     AUTHORITY_ANNOTATION,
     COMPONENT,
@@ -26,6 +26,7 @@ from sekisho.cluster.replicas import (
     served_authorities,
     silent,
 )
+from sekisho.timestamps import micro_time
 from tests.unit.cluster.lease_server import LeaseServer, serving
 
 POLICIES = "clusterpodpolicies"

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from sekisho.cluster.rates import TokenBucket
 from sekisho.cluster.single_flight import SingleFlight
+from sekisho.telemetry.rates import TokenBucket
 
 
 async def test_callers_at_the_same_time_share_one_call() -> None:

@@ -121,7 +121,7 @@ def test_a_taken_metrics_port_is_told_in_one_line(tmp_path: Path) -> None:
 
 def test_logs_are_one_json_object_a_line() -> None:
     script = (
-        "import logging; from sekisho.cluster import logs; logs.configure('info')\n"
+        "import logging; from sekisho.telemetry import logs; logs.configure('info')\n"
         "logging.getLogger('a').info('two\\nlines', extra={'uid': 'u-1', 'settings': object()})\n"
         "logging.getLogger('a').debug('unseen'); logging.getLogger('kopf.x').info('unseen')\n"
         "try: 1/0\n"

@@ -11,10 +11,10 @@ from aiohttp import web
 
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.config import ApiConfig
-from sekisho.cluster.lease import micro_time
 from sekisho.cluster.replicas import COMPONENT, COUNTS_ANNOTATION, LABEL, annotation_of
 from sekisho.operator.metrics import Metrics
 from sekisho.operator.policy_status import BATCH, COUNT_SECONDS, ShownCounts, StatusKeeper
+from sekisho.timestamps import micro_time
 
 Json = dict[str, Any]
 

@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sekisho import admission
 from sekisho.admission import Outcome, Waived
-from sekisho.cluster.families import counters, gauges
 from sekisho.policies import PolicySet
+from sekisho.telemetry.families import counters, gauges
 from sekisho.webhook import metrics as module
 from sekisho.webhook.metrics import MAX_LABELS, Metrics
 from tests.exposition import faults

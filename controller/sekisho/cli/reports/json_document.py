@@ -4,8 +4,8 @@ import json
 from typing import Any
 
 from sekisho.admission import Waived
-from sekisho.admission.waivers import moment
 from sekisho.manifests import Checked, Checks, Located
+from sekisho.timestamps import rfc3339
 
 
 def render(checks: Checks) -> str:
@@ -47,7 +47,7 @@ def _waived(waived: Waived) -> dict[str, Any]:
         "subject": waived.finding.subject,
         "container": waived.finding.container,
         "waiver": waived.waiver,
-        "expires": moment(waived.expires),
+        "expires": rfc3339(waived.expires),
         "reason": waived.reason,
     }
 

@@ -4,11 +4,11 @@ import re
 from collections.abc import Sequence
 
 from sekisho.admission import Violation, Waived
-from sekisho.admission.waivers import moment
 from sekisho.controls import CONTROLS
 from sekisho.findings import Finding, words
 from sekisho.manifests import Checks
 from sekisho.policies import Enforcement, Problem
+from sekisho.timestamps import rfc3339
 
 VERDICTS = {Enforcement.DENY: "denied", Enforcement.WARN: "warning", Enforcement.AUDIT: "audit note"}
 _PLACE = re.compile(r"(?P<file>.+?)(?::(?P<line>[0-9]+)(?::(?P<column>[0-9]+))?)?", re.DOTALL)
@@ -46,7 +46,7 @@ def asking(policies: Sequence[str]) -> str:
 
 def lifted(waived: Waived) -> str:
     """By which waiver, until when, and why."""
-    return printable(f'by waiver "{waived.waiver}" until {moment(waived.expires)}: {waived.reason}')
+    return printable(f'by waiver "{waived.waiver}" until {rfc3339(waived.expires)}: {waived.reason}')
 
 
 def summary(checks: Checks) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sekisho.cluster import logs
-from sekisho.cluster.logs import Throttle
+from sekisho.telemetry import logs
+from sekisho.telemetry.logs import Throttle
 
 SOON = 30.0
 
@@ -76,7 +76,7 @@ def test_what_is_asked_first_is_counted_once(clock: Clock) -> None:
 
 LOGGING = """
 import logging, sys
-from sekisho.cluster import logs
+from sekisho.telemetry import logs
 logs.configure("info")
 for number in range(500):
     logging.getLogger("storm").info("x" * 1000)

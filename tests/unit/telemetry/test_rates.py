@@ -1,6 +1,6 @@
 """A token bucket, by a clock that the test turns."""
 
-from sekisho.cluster.rates import TokenBucket
+from sekisho.telemetry.rates import TokenBucket
 
 
 def test_so_much_at_once_and_so_much_a_second() -> None:

@@ -12,7 +12,7 @@ from queue import Full, Queue
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter
 
-from sekisho.cluster.rates import TokenBucket
+from sekisho.telemetry.rates import TokenBucket
 
 LEVELS = ("debug", "info", "warning", "error")
 

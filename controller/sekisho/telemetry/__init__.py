@@ -1,0 +1,1 @@
+"""What a process says of itself: logs, metrics, health, and the rates that bound them."""
