@@ -8,10 +8,11 @@ from typing import Any
 import yaml
 
 from sekisho import manifests
+from sekisho.documents import Problem, write_document
 from sekisho.errors import SekishoError
 from sekisho.findings import Finding
 from sekisho.manifests import Checked, Checker, Located, Namespaces, Source, labels_in, read_sources, sources_of
-from sekisho.policies import Enforcement, PolicyError, PolicySet, Problem
+from sekisho.policies import Enforcement, PolicyError, PolicySet
 
 __all__ = [
     "Checked",
@@ -79,7 +80,7 @@ def _sources(manifest: Manifest) -> list[Source]:
         return sources_of(manifest, "<manifest>")
     if isinstance(manifest, Mapping):
         try:
-            return [Source("<manifest>", 0, manifests.write_document(dict(manifest)))]
+            return [Source("<manifest>", 0, write_document(dict(manifest)))]
         except (yaml.YAMLError, RecursionError) as error:
             raise ManifestError(Problem("<manifest>", f"is not made of plain values: {error}")) from None
     found = read_sources([Path(manifest)])

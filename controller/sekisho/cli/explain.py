@@ -15,17 +15,14 @@ from sekisho.manifests import (
     ControlSays,
     Explanation,
     JudgedObject,
-    Manifest,
     Namespaces,
-    Source,
-    judged_object,
-    manifests_of,
+    read_objects,
     read_sources,
 )
 from sekisho.manifests import (
     explain as explain_object,
 )
-from sekisho.policies import DocumentError, Policy, Problem, read_documents
+from sekisho.policies import Policy, Problem
 
 
 @click.command()
@@ -47,28 +44,16 @@ def explain(
     namespaces = options.known_namespaces(labels_file, sources.texts)
     problems = list(sources.problems)
     explained = 0
-    for found in _objects(sources.texts, namespace):
+    for found in read_objects(sources.texts, namespace):
         if isinstance(found, Problem):
             problems.append(found)
-        else:
+        elif isinstance(found, JudgedObject):
             explained += 1
             write("\n".join([*_lines(found, policies, namespaces), "", ""]))
     if not explained and not problems:
         problems.append(Problem(str(path), "holds no pod and nothing that makes pods"))
     options.tell(problems)
     sys.exit(2 if problems else 0)
-
-
-def _objects(sources: Sequence[Source], namespace: str) -> Iterator[JudgedObject | Problem]:
-    for source in sources:
-        try:
-            for document in read_documents(source.text, source.file, source.first_line):
-                for manifest in manifests_of(document):
-                    found = judged_object(manifest, namespace) if isinstance(manifest, Manifest) else manifest
-                    if found is not None:
-                        yield found
-        except DocumentError as error:
-            yield error.problem
 
 
 def _lines(found: JudgedObject, policies: Sequence[Policy], namespaces: Namespaces) -> Iterator[str]:

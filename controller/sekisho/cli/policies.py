@@ -13,14 +13,14 @@ import msgspec
 from sekisho.cli import options
 from sekisho.cli.reports.wording import printable
 from sekisho.cli.terminal import write
-from sekisho.controls import CONTROLS, NEWEST, Control, ControlEnforcement, Level, Parameters, complete
-from sekisho.manifests import write_document
+from sekisho.controls import CONTROLS, NEWEST, Control, Level, Parameters
+from sekisho.documents import write_document
 from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicyWaiver, compile_policy
 from sekisho.policies.crd import schema_of
 from sekisho.policies.selectors import PodMatch
 from sekisho.policies.types import PodPolicySpec
 from sekisho.policies.waivers import WaiverMatch
-from sekisho.standards import LATEST, controls_of, parse_version
+from sekisho.standards import LATEST
 from sekisho.timestamps import rfc3339
 
 _LEVELS: Final = get_args(Level)
@@ -119,34 +119,17 @@ def _shown(policy: ClusterPodPolicy | PodPolicy) -> dict[str, Any]:
     shown["templates"] = str(spec.templates)
     shown["match"] = {key: value for key, value in msgspec.to_builtins(spec.match).items() if value is not None}
     shown["podSecurityStandard"] = _standard(spec) or None
+    compiled = compile_policy(policy)
     shown["controls"] = {
-        name: {"enforcement": str(enforcement), **_given(parameters)}
-        for name, parameters, enforcement in effective(spec)
+        rule.control: {"enforcement": str(rule.enforcement), **_set_fields(rule.parameters)} for rule in compiled.rules
     }
     defaults: dict[str, dict[str, Any]] = {}
-    for default in compile_policy(policy).defaults:
+    for default in compiled.defaults:
         defaults.setdefault(default.level, {})[default.key] = default.value
     return shown | {"defaults": defaults}
 
 
-def effective(spec: PodPolicySpec) -> Iterator[tuple[str, Parameters, str]]:
-    """The controls that a policy has in effect, those that it takes from namespaces' labels aside.
-
-    Each with its complete parameters and its enforcement.
-    """
-    standard = spec.pod_security_standard
-    level: Level = (standard.level if standard is not None else None) or "privileged"
-    minor = parse_version((standard.version if standard is not None else None) or LATEST)
-    implied = controls_of(level, minor)
-    for name, control in CONTROLS.items():
-        named: Parameters | None = getattr(spec.controls, name)
-        parameters = implied.get(name) if named is None else complete(control, named, level, minor)
-        enforcement = (named.enforcement if named is not None else None) or spec.enforcement
-        if parameters is not None and enforcement != ControlEnforcement.OFF:
-            yield name, parameters, str(enforcement)
-
-
-def _given(parameters: Parameters) -> dict[str, Any]:
+def _set_fields(parameters: Parameters) -> dict[str, Any]:
     built: dict[str, Any] = msgspec.to_builtins(parameters)
     return {key: value for key, value in built.items() if value is not None}
 
@@ -159,7 +142,7 @@ def _documentation(control: Control) -> Iterator[str]:
     yield ""
     for level in _LEVELS[1:]:
         implied = control.standard(level, NEWEST)
-        said = "does not have it" if implied is None else json.dumps(_given(implied))
+        said = "does not have it" if implied is None else json.dumps(_set_fields(implied))
         yield _wrapped(f"At {level}, latest: {said}")
 
 

@@ -4,10 +4,9 @@ from sekisho.manifests.checks import Checked, Checker, Checks, Located
 from sekisho.manifests.explanations import ControlSays, Explanation, explain
 from sekisho.manifests.fixes import Fixed, fix_source
 from sekisho.manifests.namespaces import Namespaces, labels_in, looking_at_labels, read_namespace_labels
-from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, manifests_of
-from sekisho.manifests.policy_loading import load_policies
+from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, read_objects
+from sekisho.manifests.policy_loading import load_policies, parse_policies, read_policies
 from sekisho.manifests.sources import Source, Sources, read_sources, sources_of
-from sekisho.manifests.writing import write_document
 
 __all__ = [
     "Checked",
@@ -28,9 +27,10 @@ __all__ = [
     "labels_in",
     "load_policies",
     "looking_at_labels",
-    "manifests_of",
+    "parse_policies",
     "read_namespace_labels",
+    "read_objects",
+    "read_policies",
     "read_sources",
     "sources_of",
-    "write_document",
 ]

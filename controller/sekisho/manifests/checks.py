@@ -6,11 +6,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sekisho.admission import Evaluation, Form, Violation, Waived, evaluate
+from sekisho.documents import Problem
 from sekisho.findings import Change, Finding, render_path
 from sekisho.manifests.namespaces import Namespaces
-from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, manifests_of
+from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, read_objects
 from sekisho.manifests.sources import Source
-from sekisho.policies import DocumentError, Enforcement, PolicySet, Problem, read_documents
+from sekisho.policies import Enforcement, PolicySet
 
 
 class Located(Struct, frozen=True):
@@ -87,18 +88,13 @@ class Checker:
         checked: list[Checked] = []
         problems: list[Problem] = []
         passed_over = 0
-        try:
-            for document in read_documents(source.text, source.file, source.first_line):
-                for manifest in manifests_of(document):
-                    found = self.read(manifest) if isinstance(manifest, Manifest) else manifest
-                    if found is None:
-                        passed_over += 1
-                    elif isinstance(found, Problem):
-                        problems.append(found)
-                    else:
-                        checked.append(self.judge(found))
-        except DocumentError as error:
-            problems.append(error.problem)
+        for found in read_objects([source], self._namespace):
+            if isinstance(found, Problem):
+                problems.append(found)
+            elif isinstance(found, Manifest):
+                passed_over += 1
+            else:
+                checked.append(self.judge(found))
         return Checks(tuple(checked), tuple(problems), passed_over)
 
     def read(self, manifest: Manifest) -> JudgedObject | Problem | None:

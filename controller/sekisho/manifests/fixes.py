@@ -6,13 +6,11 @@ from typing import Any, Final
 from msgspec import Struct
 
 from sekisho.admission import Operation
+from sekisho.documents import Document, Path, Problem, write_document
 from sekisho.findings import Change
 from sekisho.manifests.checks import Checked, Checker
-from sekisho.manifests.objects import JudgedObject, Manifest, manifests_of
+from sekisho.manifests.objects import JudgedObject, Manifest, documents_of, manifests_of
 from sekisho.manifests.sources import Source
-from sekisho.manifests.writing import write_document
-from sekisho.policies import Document, DocumentError, Problem, read_documents
-from sekisho.policies.documents import Path
 
 MAX_ROUNDS: Final = 20
 """How often changes are made and judged anew; a few rounds do unless two policies contradict each other."""
@@ -35,12 +33,13 @@ def fix_source(source: Source, checker: Checker, *, apply_changes: bool) -> Fixe
     The annotation that the webhook leaves on a pod is left out: what a manifest says is its author's.
     """
     fixer = _Fixer(checker, apply_changes)
-    try:
-        documents = list(read_documents(source.text, source.file, source.first_line))
-        for document in documents:
-            fixer.fix(document)
-    except DocumentError as error:
-        return Fixed(source.text, problems=(error.problem,))
+    documents: list[Document] = []
+    for document in documents_of(source):
+        if isinstance(document, Problem):
+            return Fixed(source.text, problems=(document,))
+        documents.append(document)
+    for document in documents:
+        fixer.fix(document)
     left, problems = tuple(fixer.left), tuple(fixer.problems)
     if not fixer.has_changed:
         return Fixed(source.text, left, problems)

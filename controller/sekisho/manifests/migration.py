@@ -7,9 +7,9 @@ from typing import Any, Final, Literal
 from msgspec import Struct
 
 from sekisho.controls import NEWEST
+from sekisho.documents import Problem, write_document
 from sekisho.manifests.pod_security import PodSecurityConfiguration
-from sekisho.manifests.writing import write_document
-from sekisho.policies import PolicyError, Problem
+from sekisho.policies import PolicyError
 from sekisho.policies.types import GROUP, VERSION
 from sekisho.standards import LABEL_PREFIX, LATEST, AskedLevels, LevelAndVersion, asked_levels
 

@@ -7,16 +7,10 @@ from typing import Any, Final
 
 import msgspec
 
-from sekisho.manifests.objects import Manifest, manifests_of
+from sekisho.documents import Document, Problem
+from sekisho.manifests.objects import Manifest, documents_of, read_manifests
 from sekisho.manifests.sources import Source, read_sources
-from sekisho.policies import (
-    CompiledPolicy,
-    Document,
-    DocumentError,
-    PolicyError,
-    Problem,
-    read_documents,
-)
+from sekisho.policies import CompiledPolicy, PolicyError
 
 Labels = Mapping[str, str]
 LabelsByNamespace = Mapping[str, Labels]
@@ -38,7 +32,7 @@ class Namespaces:
         self._unknown: dict[str, Labels] = {}
 
     def labels(self, namespace: str) -> Labels:
-        """The labels; the same object each time, which is what keeps a policy set's plans."""
+        """The labels of a namespace."""
         known = self._known.get(namespace)
         if known is not None:
             return known
@@ -55,11 +49,10 @@ def read_namespace_labels(path: Path) -> dict[str, dict[str, str]]:
         raise PolicyError(*found.problems)
     known: dict[str, dict[str, str]] = {}
     for source in found.texts:
-        try:
-            for document in read_documents(source.text, source.file, source.first_line):
-                known |= _labels_by_name(document)
-        except DocumentError as error:
-            raise PolicyError(error.problem) from None
+        for document in documents_of(source):
+            if isinstance(document, Problem):
+                raise PolicyError(document)
+            known |= _labels_by_name(document)
     return known
 
 
@@ -78,15 +71,8 @@ def _labels_by_name(document: Document) -> dict[str, dict[str, str]]:
 
 def labels_in(sources: Iterable[Source]) -> dict[str, Labels]:
     """The labels of the Namespaces among manifests. What cannot be read is passed over; reading it for good says so."""
-    found: dict[str, Labels] = {}
-    for source in sources:
-        if _MAYBE_NAMESPACE.search(source.text):
-            try:
-                for document in read_documents(source.text, source.file):
-                    found |= dict(_named(manifests_of(document)))
-            except DocumentError:
-                continue
-    return found
+    maybe = (source for source in sources if _MAYBE_NAMESPACE.search(source.text))
+    return dict(_labels_of_namespaces(read_manifests(maybe)))
 
 
 class _Meta(msgspec.Struct, frozen=True):
@@ -94,7 +80,7 @@ class _Meta(msgspec.Struct, frozen=True):
     labels: dict[str, str] | None = None
 
 
-def _named(found: Iterable[Manifest | Problem]) -> Iterable[tuple[str, Labels]]:
+def _labels_of_namespaces(found: Iterable[Manifest | Problem]) -> Iterable[tuple[str, Labels]]:
     for manifest in found:
         if isinstance(manifest, Manifest) and (manifest.group, manifest.kind) == ("", "Namespace"):
             try:

@@ -1,20 +1,20 @@
-"""The Kubernetes objects in a document, and the pod that each is or makes: the one extractor for all kinds."""
+"""From texts to Kubernetes objects, and to the pod that an object is or makes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from sekisho.documents import Document, DocumentError, Path, Problem, parse_path, problem_of, read_documents
+from sekisho.manifests.sources import Source
 from sekisho.pods import POD_TEMPLATES, Pod, Workload, pod_template
-from sekisho.policies import Document, Problem, parse_path
-from sekisho.policies.documents import Path
 
 _POD = ("", "Pod")
 
 
 class Manifest(Struct, frozen=True):
-    """One object: its value, and its path in the document, which is not empty for the items of a list."""
+    """One object: its value, and its path in the document, which is empty unless it is an item of a list."""
 
     document: Document
     at: Path
@@ -39,25 +39,50 @@ class JudgedObject(Struct, frozen=True):
     pod_path: tuple[str, ...]
 
 
+def read_objects(sources: Iterable[Source], namespace: str) -> Iterator[JudgedObject | Manifest | Problem]:
+    """The objects in texts, typed if they have pods; a Manifest for others; a Problem for what cannot be read.
+
+    namespace: that of objects which name none.
+    """
+    for found in read_manifests(sources):
+        yield found if isinstance(found, Problem) else judged_object(found, namespace) or found
+
+
+def read_manifests(sources: Iterable[Source]) -> Iterator[Manifest | Problem]:
+    """The objects in texts, those of lists one by one, and a Problem for whatever cannot be read."""
+    for source in sources:
+        for document in documents_of(source):
+            if isinstance(document, Problem):
+                yield document
+            else:
+                yield from manifests_of(document)
+
+
+def documents_of(source: Source) -> Iterator[Document | Problem]:
+    """The documents of a text; a Problem for the first that cannot be read, which is the last."""
+    try:
+        yield from read_documents(source.text, source.file, source.first_line)
+    except DocumentError as error:
+        yield error.problem
+
+
 def manifests_of(document: Document) -> Iterator[Manifest | Problem]:
-    """The objects of a document, those of lists one by one; a problem for what is no object."""
+    """The objects of a document, those of lists one by one; a Problem for a value that is not an object."""
     yield from _objects(document, (), document.value, "", "")
 
 
 def _objects(document: Document, at: Path, value: Any, api_version: Any, kind: Any) -> Iterator[Manifest | Problem]:
     if isinstance(value, dict):
         api_version, kind = value.get("apiVersion") or api_version, value.get("kind") or kind
-    if not isinstance(value, dict) or not isinstance(kind, str) or not isinstance(api_version, str):
-        yield Problem(document.place(at), "is not a Kubernetes object: it needs apiVersion and kind")
-        return
-    if not kind or not api_version:
+    is_typed = isinstance(kind, str) and kind and isinstance(api_version, str) and api_version
+    if not isinstance(value, dict) or not is_typed:
         yield Problem(document.place(at), "is not a Kubernetes object: it needs apiVersion and kind")
         return
     items = value.get("items")
     if not kind.endswith("List") or not isinstance(items, list):
         yield Manifest(document, at, value, api_version.rpartition("/")[0], kind)
         return
-    # As in kubectl, the items of a typed list such as PodList may leave out what the list says.
+    # As in kubectl, the items of a typed list such as PodList may leave out apiVersion and kind.
     inherited = (api_version, kind.removesuffix("List")) if kind != "List" else ("", "")
     for index, item in enumerate(items):
         yield from _objects(document, (*at, "items", index), item, *inherited)
@@ -78,8 +103,5 @@ def judged_object(manifest: Manifest, namespace: str) -> JudgedObject | Problem 
 
 
 def _misfit(manifest: Manifest, error: Exception) -> Problem:
-    """msgspec says `what - at `$.path``; the path goes in front."""
-    text, _, field = str(error).rpartition(" - at `$")
-    field = field.strip(".`")
-    place = manifest.document.place(manifest.at + parse_path(field))
-    return Problem(place, f"{field}: {text}" if text else str(error))
+    problem = problem_of(error)
+    return Problem(manifest.document.place(manifest.at + parse_path(problem.where)), str(problem))

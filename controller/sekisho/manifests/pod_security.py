@@ -4,16 +4,18 @@ Source: https://kubernetes.io/docs/tasks/configure-pod-container/enforce-standar
 """
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from itertools import chain
+from pathlib import Path as FilePath
 from typing import Annotated, Any, Final, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta, Struct, field
 
 from sekisho.controls import Level
-from sekisho.manifests.objects import Manifest, manifests_of
+from sekisho.documents import Document, Path, Problem, parse_path, problem_of
+from sekisho.manifests.objects import Manifest, documents_of, read_manifests
 from sekisho.manifests.sources import Source, read_sources
-from sekisho.policies import Document, DocumentError, PolicyError, Problem, parse_path, read_documents
+from sekisho.policies import PolicyError
 from sekisho.standards import AskedLevels
 
 _PLUGIN: Final = "PodSecurity"
@@ -69,7 +71,7 @@ class _AdmissionConfiguration(Struct, frozen=True):
     plugins: tuple[_Plugin, ...] = ()
 
 
-def read_configuration(path: Path) -> PodSecurityConfiguration:
+def read_configuration(path: FilePath) -> PodSecurityConfiguration:
     """The configuration in a file: an AdmissionConfiguration, or the PodSecurityConfiguration itself.
 
     Raises PolicyError with file:line:column.
@@ -95,19 +97,16 @@ def namespaces_in(sources: Iterable[Source]) -> dict[str, Mapping[str, str]]:
     """The labels of the Namespaces among manifests, by name. Raises PolicyError for what cannot be read."""
     found: dict[str, Mapping[str, str]] = {}
     problems: list[Problem] = []
-    for source in sources:
-        try:
-            for document in read_documents(source.text, source.file, source.first_line):
-                for manifest in manifests_of(document):
-                    if isinstance(manifest, Problem):
-                        problems.append(manifest)
-                    elif (manifest.group, manifest.kind) == ("", "Namespace"):
-                        name, labels = _namespace(manifest)
-                        found[name] = labels
-        except DocumentError as error:
-            problems.append(error.problem)
-        except PolicyError as error:
-            problems += error.problems
+    for manifest in read_manifests(sources):
+        if isinstance(manifest, Problem):
+            problems.append(manifest)
+        elif (manifest.group, manifest.kind) == ("", "Namespace"):
+            try:
+                name, labels = _namespace(manifest)
+            except PolicyError as error:
+                problems += error.problems
+            else:
+                found[name] = labels
     if problems:
         raise PolicyError(*problems)
     return found
@@ -127,7 +126,7 @@ def _namespace(manifest: Manifest) -> tuple[str, Mapping[str, str]]:
     return meta.name, meta.labels or {}
 
 
-def _configuration(document: Document, at: tuple[str | int, ...]) -> PodSecurityConfiguration:
+def _configuration(document: Document, at: Path) -> PodSecurityConfiguration:
     found = _converted(document, at, _Configuration)
     if found.kind != _KIND or found.api_version.partition("/")[0] != _GROUP:
         raise PolicyError(Problem(document.place(at), f"must be a {_KIND} of {_GROUP}/v1"))
@@ -140,25 +139,22 @@ def _configuration(document: Document, at: tuple[str | int, ...]) -> PodSecurity
     return PodSecurityConfiguration(defaults, found.exemptions)
 
 
-def _only_document(path: Path) -> Document:
+def _only_document(path: FilePath) -> Document:
     """The one document of a file. Raises PolicyError."""
     found = read_sources([path])
     if found.problems:
         raise PolicyError(*found.problems)
-    try:
-        documents = [
-            document
-            for source in found.texts
-            for document in read_documents(source.text, source.file, source.first_line)
-        ]
-    except DocumentError as error:
-        raise PolicyError(error.problem) from None
+    documents: list[Document] = []
+    for document in chain.from_iterable(map(documents_of, found.texts)):
+        if isinstance(document, Problem):
+            raise PolicyError(document)
+        documents.append(document)
     if len(documents) != 1:
         raise PolicyError(Problem(str(path), f"must hold one document, found {len(documents)}"))
     return documents[0]
 
 
-def _converted(document: Document, at: tuple[str | int, ...], kind: type[T]) -> T:
+def _converted(document: Document, at: Path, kind: type[T]) -> T:
     """What is at a place of a document, typed. Raises PolicyError with the field's own place."""
     value = document.value
     for part in at:
@@ -166,10 +162,7 @@ def _converted(document: Document, at: tuple[str | int, ...], kind: type[T]) -> 
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        text, _, where = str(error).rpartition(" - at `$")
-        where = where.rstrip("`").lstrip(".")
-        message = text.replace("`", "'") or str(error)
-        if message.startswith("Invalid enum value"):
-            message += f", must be one of {', '.join(get_args(Level))}"
-        place = document.place((*at, *parse_path(where)))
-        raise PolicyError(Problem(place, f"{where}: {message}" if where else message)) from None
+        problem = problem_of(error)
+        hint = f", must be one of {', '.join(get_args(Level))}" if "Invalid enum value" in problem.message else ""
+        place = document.place((*at, *parse_path(problem.where)))
+        raise PolicyError(Problem(place, f"{problem}{hint}")) from None

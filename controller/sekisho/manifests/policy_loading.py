@@ -1,20 +1,34 @@
-"""The policies that a run was given: of files, and of a level of the Pod Security Standards."""
+"""The policies of a run: from files and folders, and from a level of the Pod Security Standards."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import get_args
 
+import msgspec
+
 from sekisho.controls import Level
-from sekisho.policies import ClusterPodPolicy, Policy, PolicyError, read_policies
-from sekisho.policies.loading import duplicate_names
-from sekisho.policies.types import ClusterPodPolicySpec, PodSecurityStandard, PolicyMeta
+from sekisho.documents import Problem, parse_path
+from sekisho.findings import render_path
+from sekisho.manifests.objects import Manifest, read_manifests
+from sekisho.manifests.sources import sources_of
+from sekisho.policies import ClusterPodPolicy, Policy, PolicyError
+from sekisho.policies.crd import RESOURCES
+from sekisho.policies.loading import duplicate_names, verify
+from sekisho.policies.schemas import kinds, violations
+from sekisho.policies.types import GROUP, VERSION, ClusterPodPolicySpec, PodSecurityStandard, PolicyMeta
 from sekisho.standards import LATEST, parse_version
+
+_SUFFIXES = (".yaml", ".yml", ".json")
+MAX_FILE_BYTES = 8 * 1024 * 1024
+"""Bytes of a policy file; the API server accepts objects of at most about 1.5 MiB."""
 
 
 def load_policies(paths: Iterable[Path], standard: str | None = None) -> list[Policy]:
-    """The policies of files and folders, and one more for a standard such as `restricted` or `baseline:v1.30`.
+    """The policies of files and folders.
 
-    Raises PolicyError for what is wrong with a file, and ValueError for a standard that there is not.
+    standard: adds one more policy, for a level such as `restricted` or `baseline:v1.30`; None adds none.
+
+    Raises PolicyError for files that cannot be used, and ValueError for an unknown standard.
     """
     policies = [policy for path in paths for policy in read_policies(path)]
     if standard is not None:
@@ -26,11 +40,92 @@ def load_policies(paths: Iterable[Path], standard: str | None = None) -> list[Po
 
 
 def policy_of_standard(standard: str) -> ClusterPodPolicy:
-    """A policy that asks for a level of the Pod Security Standards, named after it. Raises ValueError."""
+    """A policy that requires a level of the Pod Security Standards, and has its name. Raises ValueError."""
     level, _, version = standard.partition(":")
     levels = get_args(Level)
     if level not in levels:
         raise ValueError(f"the level must be {', '.join(levels[:-1])} or {levels[-1]}")
     parse_version(version or LATEST)
-    asked = PodSecurityStandard(level=level, version=version or LATEST)  # type: ignore[arg-type]
-    return ClusterPodPolicy(PolicyMeta(standard), ClusterPodPolicySpec(pod_security_standard=asked))
+    required = PodSecurityStandard(level=level, version=version or LATEST)  # type: ignore[arg-type]
+    return ClusterPodPolicy(PolicyMeta(standard), ClusterPodPolicySpec(pod_security_standard=required))
+
+
+def read_policies(path: Path) -> list[Policy]:
+    """The policies and waivers of a file, or of the YAML and JSON files of a folder in the order of their names.
+
+    Objects of other API groups are ignored. Raises PolicyError with the file:line:column of every problem, and when
+    there is no policy at all.
+    """
+    if not path.exists():
+        raise PolicyError(Problem(str(path), "there is no such file or folder"))
+    policies: list[Policy] = []
+    problems: list[Problem] = []
+    for file in _files(path):
+        try:
+            policies += parse_policies(_read(file), str(file))
+        except PolicyError as error:
+            problems += error.problems
+    if not policies and not problems:
+        problems.append(Problem(str(path), f"holds no {kinds()} of {GROUP}/{VERSION}"))
+    problems += duplicate_names(policies)
+    if problems:
+        raise PolicyError(*problems)
+    return policies
+
+
+def parse_policies(text: str, file: str) -> list[Policy]:
+    """The policies and waivers in a text, those of a List included; `file` is its name in errors.
+
+    Raises PolicyError.
+    """
+    policies: list[Policy] = []
+    problems: list[Problem] = []
+    for found in read_manifests(sources_of(text, file)):
+        if isinstance(found, Problem):
+            problems.append(found)
+        elif found.group == GROUP:
+            wrong = list(_violations(found))
+            if not wrong:
+                policy = msgspec.convert(found.value, RESOURCES[found.kind].kind)
+                wrong += _compilation_problems(found, policy)
+                policies.append(policy)
+            problems += wrong
+    if problems:
+        raise PolicyError(*problems)
+    return policies
+
+
+def _violations(manifest: Manifest) -> Iterator[Problem]:
+    for path, message in violations(manifest.value):
+        field = render_path(path)
+        place = manifest.document.place((*manifest.at, *path))
+        yield Problem(place, f"{field}: {message}" if field else message)
+
+
+def _compilation_problems(manifest: Manifest, policy: Policy) -> Iterator[Problem]:
+    """What the schema cannot say about a policy."""
+    try:
+        verify(policy)
+    except PolicyError as error:
+        for problem in error.problems:
+            place = manifest.document.place((*manifest.at, *parse_path(problem.where)))
+            yield Problem(place, f"{problem.where}: {problem.message}")
+
+
+def _files(path: Path) -> list[Path]:
+    """The files to read. Hidden ones are left out: a mounted ConfigMap keeps a second copy of its files in them."""
+    if not path.is_dir():
+        return [path]
+    found = (file for file in path.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
+    return sorted(file for file in found if not any(part.startswith(".") for part in file.relative_to(path).parts))
+
+
+def _read(file: Path) -> str:
+    try:
+        if file.stat().st_size > MAX_FILE_BYTES:
+            raise PolicyError(Problem(str(file), f"is larger than {MAX_FILE_BYTES} bytes"))
+        return file.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise PolicyError(Problem(str(file), "is not UTF-8 text")) from None
+    except OSError as error:
+        raise PolicyError(Problem(str(file), f"cannot be read: {error.strerror}")) from None

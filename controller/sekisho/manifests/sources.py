@@ -7,8 +7,7 @@ from typing import BinaryIO, Final
 
 from msgspec import Struct
 
-from sekisho.policies import Problem
-from sekisho.policies.documents import split_documents
+from sekisho.documents import Problem, split_documents
 
 STDIN: Final = "<stdin>"
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024

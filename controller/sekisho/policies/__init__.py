@@ -1,10 +1,10 @@
-"""Policies: their types, strict loading, matching and compilation."""
+"""Policies: their types, strict loading, matching and compilation. Pure: nothing here reads files or the clock."""
 
+from sekisho.documents import Problem
 from sekisho.policies.compilation import CompiledPolicy, compile_policy
 from sekisho.policies.defaults import Default
-from sekisho.policies.documents import Document, DocumentError, parse_path, read_documents
-from sekisho.policies.loading import Policy, decode, decode_policy, parse_policies, read_policies
-from sekisho.policies.problems import PolicyError, Problem
+from sekisho.policies.loading import Policy, decode, decode_policy
+from sekisho.policies.problems import PolicyError
 from sekisho.policies.sets import Plan, PolicySet, Step
 from sekisho.policies.types import ClusterPodPolicy, Enforcement, PodPolicy
 from sekisho.policies.waivers import CompiledWaiver, PolicyWaiver, compile_waiver
@@ -14,8 +14,6 @@ __all__ = [
     "CompiledPolicy",
     "CompiledWaiver",
     "Default",
-    "Document",
-    "DocumentError",
     "Enforcement",
     "Plan",
     "PodPolicy",
@@ -29,8 +27,4 @@ __all__ = [
     "compile_waiver",
     "decode",
     "decode_policy",
-    "parse_path",
-    "parse_policies",
-    "read_documents",
-    "read_policies",
 ]

@@ -10,10 +10,11 @@ import msgspec
 from msgspec import Struct
 
 from sekisho.controls import CONTROLS, Check, ControlEnforcement, Level, ParameterError, Parameters, complete
+from sekisho.documents import Problem
 from sekisho.policies.defaults import Default, compile_defaults
 from sekisho.policies.index import Cues, cues_of
 from sekisho.policies.matching import Selects, SelectsPod, compile_namespaces, compile_pods, compile_selector
-from sekisho.policies.problems import PolicyError, Problem, Problems
+from sekisho.policies.problems import PolicyError, Problems
 from sekisho.policies.types import (
     EITHER_LEVEL_OR_LABELS,
     LEVEL,
@@ -29,9 +30,14 @@ from sekisho.standards import LATEST, NamespaceLevels, controls_of, levels_of_la
 
 
 class Rule(Struct, frozen=True, eq=False):
-    """One check that a policy asks for, and what happens to a pod that fails it."""
+    """One check that a policy requires, and what happens to a pod that fails it.
+
+    parameters: those of the control, complete: what the policy leaves unset comes from its standard.
+    on_templates: whether pod templates are checked too.
+    """
 
     control: str
+    parameters: Parameters
     check: Check
     enforcement: Enforcement
     on_templates: bool = True
@@ -93,17 +99,17 @@ def _takes_labels(standard: Standard | None) -> bool:
 
 
 def _level(standard: Standard | None, found: Problems) -> tuple[Level, int]:
-    """Level and minor version; where labels give the level, that of what a policy names itself."""
+    """Level and minor version; privileged where the namespace's labels give the level."""
     if standard is None:
         return "privileged", parse_version(LATEST)
     if (standard.level is None) is not _takes_labels(standard) or (standard.version and not standard.level):
         message = EITHER_LEVEL_OR_LABELS if isinstance(standard, PodSecurityStandard) else LEVEL
         found.add("spec.podSecurityStandard", message)
     try:
-        return standard.level or "restricted", parse_version(standard.version or LATEST)
+        return standard.level or "privileged", parse_version(standard.version or LATEST)
     except ValueError as error:
         found.add("spec.podSecurityStandard.version", str(error))
-        return "restricted", parse_version(LATEST)
+        return "privileged", parse_version(LATEST)
 
 
 def _selects_namespace(policy: ClusterPodPolicy | PodPolicy, found: Problems) -> Callable[[str], bool]:
@@ -162,7 +168,7 @@ def _rules(spec: PodPolicySpec, level: Level, minor: int, problems: Problems | N
                 raise PolicyError(Problem(where, error.message)) from None
             problems.add(where, error.message)
             continue
-        yield Rule(name, check, Enforcement(enforcement))
+        yield Rule(name, parameters, check, Enforcement(enforcement))
 
 
 @lru_cache(maxsize=4096)

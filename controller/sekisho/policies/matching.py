@@ -4,9 +4,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from sekisho.documents import Problem
 from sekisho.globs import glob_matches
 from sekisho.pods import Pod
-from sekisho.policies.problems import PolicyError, Problem
+from sekisho.policies.problems import PolicyError
 from sekisho.policies.selectors import (
     LABEL_KEY,
     LabelSelector,

@@ -1,28 +1,17 @@
-"""What is wrong with a policy, and where."""
+"""PolicyError, and collecting everything that is wrong with a policy."""
 
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from msgspec import Struct
-
+from sekisho.documents import Problem
 from sekisho.errors import SekishoError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Problem(Struct, frozen=True):
-    """One thing that is wrong. `where` is a field path (`spec.match`) or a place in a file (`policy.yaml:3:5`)."""
-
-    where: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.message}" if self.where else self.message
-
-
 class PolicyError(SekishoError):
-    """A policy that cannot be used; `problems` says why, each with its place."""
+    """A policy that cannot be used; `problems` holds every reason, each with its place."""
 
     def __init__(self, *problems: Problem) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -30,24 +19,24 @@ class PolicyError(SekishoError):
 
 
 class Problems:
-    """Collects what is wrong with one policy, so that all of it is told at once."""
+    """Collects the problems of one policy, so that all of them are reported at once."""
 
     def __init__(self) -> None:
-        self._found: list[Problem] = []
+        self._problems: list[Problem] = []
 
     def add(self, where: str, message: str) -> None:
-        """Take note of a problem."""
-        self._found.append(Problem(where, message))
+        """Add a problem."""
+        self._problems.append(Problem(where, message))
 
     def of(self, compile_part: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """What a function gives; None where it raises PolicyError, whose problems are taken note of."""
+        """The result of a function; None if it raises PolicyError, whose problems are added."""
         try:
             return compile_part(*args, **kwargs)
         except PolicyError as error:
-            self._found += error.problems
+            self._problems += error.problems
             return None
 
     def raise_any(self) -> None:
-        """Raise PolicyError where there are problems."""
-        if self._found:
-            raise PolicyError(*self._found)
+        """Raise PolicyError if there are problems."""
+        if self._problems:
+            raise PolicyError(*self._problems)

@@ -9,8 +9,8 @@ import jsonschema
 import msgspec
 from jsonschema.protocols import Validator
 
+from sekisho.documents import Path
 from sekisho.policies.crd import RESOURCES, Resource, resource_schema
-from sekisho.policies.documents import Path
 from sekisho.policies.types import GROUP, VERSION
 from sekisho.spelling import did_you_mean
 

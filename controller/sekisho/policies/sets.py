@@ -118,12 +118,16 @@ class PolicySet:
         pod: Pod | None,
         subject: Subject | None = None,
     ) -> Plan:
-        """The plan for a pod. `namespace_labels` may be None only when `needs_labels` is false.
+        """The plan for a pod.
 
-        `subject` is who brings the pod; without one no policy leaves it out for that.
+        namespace_labels: must not be changed in place, as what is computed from them is kept; may be None only when
+            `needs_labels` is false.
+        pod: None for a workload without a pod template.
+        subject: who creates or changes the pod; None if unknown, and then excludeSubjects excludes nobody.
         """
         known = self._by_namespace.get(namespace)
-        if known is None or known[0] is not namespace_labels:
+        # The same mapping object as before, which is the usual case, is known to be equal without a comparison.
+        if known is None or (known[0] is not namespace_labels and known[0] != namespace_labels):
             known = (namespace_labels, self._select(namespace, namespace_labels or {}))
             if len(self._by_namespace) >= MAX_KEPT:
                 self._by_namespace.clear()

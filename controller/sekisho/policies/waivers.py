@@ -12,10 +12,11 @@ from msgspec import Meta, Struct, field
 
 from sekisho.controls import CONTROLS
 from sekisho.controls.images import Registry
+from sekisho.documents import Problem
 from sekisho.images import ImageError, RegistryPattern, parse, parse_pattern
 from sekisho.pods import Container, Pod
 from sekisho.policies.matching import Selects, compile_selector, selects_names
-from sekisho.policies.problems import PolicyError, Problem, Problems
+from sekisho.policies.problems import PolicyError, Problems
 from sekisho.policies.selectors import LabelSelector, NamespacePattern
 from sekisho.policies.types import GROUP, VERSION, PolicyMeta
 from sekisho.spelling import did_you_mean

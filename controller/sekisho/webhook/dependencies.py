@@ -13,7 +13,8 @@ from prometheus_client.core import Metric
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.recorder import EventRecorder
 from sekisho.cluster.reflector import Reflector
-from sekisho.policies import Policy, PolicyError, PolicySet, PolicyWaiver, Problem, read_policies
+from sekisho.manifests import read_policies
+from sekisho.policies import Policy, PolicyError, PolicySet, PolicyWaiver, Problem
 from sekisho.telemetry.families import counters, gauges
 from sekisho.webhook.certificates import (
     CertificateError,

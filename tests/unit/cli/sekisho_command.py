@@ -6,7 +6,7 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from sekisho.cli import main
-from sekisho.manifests import write_document
+from sekisho.documents import write_document
 
 ROOT = Path(__file__).parents[3]
 MANIFESTS = ROOT / "tests/manifests"

@@ -10,10 +10,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sekisho.manifests import Checker, Namespaces, fix_source, read_sources, sources, sources_of, write_document
+from sekisho.documents import DocumentError, read_documents, reading, split_documents, write_document
+from sekisho.manifests import Checker, Namespaces, fix_source, read_sources, sources, sources_of
 from sekisho.manifests.policy_loading import policy_of_standard
-from sekisho.policies import DocumentError, PolicySet, documents, read_documents
-from sekisho.policies.documents import split_documents
+from sekisho.policies import PolicySet
 from tests.unit.cli.sekisho_command import BAD_POD, GOOD_POD, POD, sekisho
 
 BAD_INPUT = [
@@ -133,7 +133,7 @@ def test_nesting_without_end_is_denied(opening: str, times: int) -> None:
 
 
 def test_values_without_end_are_denied(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "MAX_VALUES", 100)
+    monkeypatch.setattr(reading, "MAX_VALUES", 100)
     for count, code in ((93, 0), (94, 2)):
         text = f"apiVersion: v1\nkind: ConfigMap\nx: [{', '.join('a' * count)}]\n"
         result = sekisho("check", "--standard", "baseline", "-", text=f"{text}---\n{text}")
@@ -281,7 +281,7 @@ def test_what_is_written_is_what_is_read(value: dict[str, object]) -> None:
     text = write_document(value)
     (document,) = read_documents(text, "f")
     assert document.value == as_json(value)
-    assert not any(documents._DOCUMENT_START.finditer(text))  # noqa: SLF001
+    assert not any(reading._DOCUMENT_START.finditer(text))  # noqa: SLF001
 
 
 @given(TEXTS)

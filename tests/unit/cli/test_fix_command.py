@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sekisho import admission
-from sekisho.manifests import Checker, Namespaces, fix_source, sources_of, write_document
-from sekisho.policies import ClusterPodPolicy, Enforcement, PolicySet, read_documents, read_policies
+from sekisho.documents import read_documents, write_document
+from sekisho.manifests import Checker, Namespaces, fix_source, read_policies, sources_of
+from sekisho.policies import ClusterPodPolicy, Enforcement, PolicySet
 from tests.pods import container, restricted_pod, with_container_in
 from tests.strategies import SPECS, defaults, pods
 from tests.unit.cli.sekisho_command import BAD_POD, GOOD_POD, MANIFESTS, RESTRICTED, policy_file, sekisho

@@ -14,10 +14,11 @@ import yaml
 
 from sekisho.admission import Form, evaluate
 from sekisho.controls import NEWEST
+from sekisho.manifests import parse_policies
 from sekisho.manifests.migration import explicit_policies, policies_from_labels, remarks
 from sekisho.manifests.pod_security import Exemptions, PodSecurityConfiguration
 from sekisho.pods import Pod
-from sekisho.policies import ClusterPodPolicy, PolicySet, parse_policies
+from sekisho.policies import ClusterPodPolicy, PolicySet
 from sekisho.standards import AskedLevels, asked_levels
 from tests.differential.generator import cases
 from tests.unit.cli.sekisho_command import sekisho

@@ -1,14 +1,14 @@
 """`sekisho policies`: list, show and controls."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 
-from sekisho.cli.policies import effective
 from sekisho.controls import CONTROLS
 from sekisho.policies import ClusterPodPolicy, compile_policy
 from tests.strategies import SPECS
@@ -60,11 +60,21 @@ def test_show_has_the_parameters_that_the_standard_gives(tmp_path: Path) -> None
     assert shown["defaults"]["pod"]["runAsNonRoot"] is True
 
 
+@settings(max_examples=25)
 @given(SPECS)
-def test_what_is_shown_is_what_is_judged(spec: Any) -> None:
+def test_show_has_the_controls_that_are_judged(spec: Any) -> None:
     policy = msgspec.convert({"metadata": {"name": "p"}, "spec": spec}, ClusterPodPolicy)
+    with TemporaryDirectory() as folder:
+        shown = yaml.safe_load(sekisho("policies", "show", "-p", policy_file(Path(folder), **spec)).output)
     rules = [(rule.control, str(rule.enforcement)) for rule in compile_policy(policy).rules]
-    assert [(name, enforcement) for name, _, enforcement in effective(policy.spec)] == rules
+    assert [(name, control["enforcement"]) for name, control in shown["controls"].items()] == rules
+
+
+def test_show_of_a_policy_by_namespace_labels_has_the_controls_that_it_names(tmp_path: Path) -> None:
+    policy = policy_file(tmp_path, podSecurityStandard={"fromNamespaceLabels": True}, controls={"capabilities": {}})
+    shown = yaml.safe_load(sekisho("policies", "show", "-p", policy).output)
+    assert list(shown["controls"]) == ["capabilities"]
+    assert shown["controls"]["capabilities"]["requiredDrop"] == ["ALL"]
 
 
 def test_show_needs_a_name_among_several(tmp_path: Path) -> None:

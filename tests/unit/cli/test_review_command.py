@@ -10,7 +10,8 @@ import pytest
 
 from sekisho import admission
 from sekisho.cli import review as command
-from sekisho.policies import PolicySet, read_policies
+from sekisho.manifests import read_policies
+from sekisho.policies import PolicySet
 from sekisho.webhook import pod_reviews as webhook
 from tests.pods import container, restricted_pod
 from tests.unit.cli.sekisho_command import RESTRICTED, policy_file, sekisho

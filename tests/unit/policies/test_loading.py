@@ -6,15 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sekisho.policies import (
-    DocumentError,
-    PolicyError,
-    PolicySet,
-    decode_policy,
-    parse_policies,
-    read_documents,
-    read_policies,
-)
+from sekisho.documents import DocumentError, read_documents
+from sekisho.manifests import parse_policies, read_policies
+from sekisho.policies import PolicyError, PolicySet, decode_policy
 from sekisho.policies.types import Enforcement
 
 HEAD = "apiVersion: sekisho.dev/v1alpha1\nkind: ClusterPodPolicy\nmetadata: {name: p}\n"
@@ -115,6 +109,35 @@ def test_objects_of_other_groups_are_passed_over(tmp_path: Path) -> None:
         "apiVersion: v1\nkind: Namespace\nmetadata: {name: n}\n---\n" + HEAD + "spec: {}\n"
     )
     assert [policy.metadata.name for policy in read_policies(tmp_path)] == ["p"]
+
+
+LIST = """apiVersion: v1
+kind: List
+items:
+  - {apiVersion: sekisho.dev/v1alpha1, kind: ClusterPodPolicy, metadata: {name: a}, spec: {}}
+  - {apiVersion: v1, kind: ConfigMap, metadata: {name: c}}
+  - {apiVersion: sekisho.dev/v1alpha1, kind: PodPolicy, metadata: {name: b, namespace: n}, spec: SPEC}
+"""
+
+
+def test_policies_of_a_list_are_read() -> None:
+    assert [policy.title for policy in parse_policies(LIST.replace("SPEC", "{}"), "list.yaml")] == ["a", "n/b"]
+
+
+def test_problems_of_a_list_are_at_their_own_place() -> None:
+    with pytest.raises(PolicyError) as raised:
+        parse_policies(LIST.replace("SPEC", "{controls: {previleged: {}}}"), "list.yaml")
+    assert str(raised.value).startswith("list.yaml:6:122: spec.controls.previleged: unknown field")
+    with pytest.raises(PolicyError) as raised:
+        parse_policies(LIST.replace("SPEC", "{controls: {hostPorts: {allowed: [{min: 90, max: 80}]}}}"), "list.yaml")
+    assert str(raised.value).startswith("list.yaml:6:")
+    assert "spec.controls.hostPorts.allowed[0]: min 90" in str(raised.value)
+
+
+def test_unreadable_document_does_not_hide_the_others() -> None:
+    with pytest.raises(PolicyError) as raised:
+        parse_policies(f"a: b: c\n---\n{HEAD}spec: {{enforcment: Deny}}\n", "p.yaml")
+    assert [problem.where for problem in raised.value.problems] == ["p.yaml:1:5", "p.yaml:6:8"]
 
 
 def test_folder_without_policies_says_so(tmp_path: Path) -> None:

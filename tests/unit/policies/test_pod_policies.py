@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from sekisho.policies import ClusterPodPolicy, Plan, PodPolicy, PolicyError, PolicySet, compile_policy, parse_policies
+from sekisho.manifests import parse_policies
+from sekisho.policies import ClusterPodPolicy, Plan, PodPolicy, PolicyError, PolicySet, compile_policy
 from sekisho.policies.types import Enforcement
 
 HEAD = "apiVersion: sekisho.dev/v1alpha1\nkind: PodPolicy\nmetadata: {name: p, namespace: shop}\n"

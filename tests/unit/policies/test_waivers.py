@@ -3,8 +3,9 @@
 import msgspec
 import pytest
 
+from sekisho.manifests import parse_policies
 from sekisho.pods import Container, ObjectMeta, Pod
-from sekisho.policies import PolicyError, PolicySet, PolicyWaiver, compile_waiver, parse_policies
+from sekisho.policies import PolicyError, PolicySet, PolicyWaiver, compile_waiver
 
 HEAD = "apiVersion: sekisho.dev/v1alpha1\nkind: PolicyWaiver\nmetadata: {name: w}\n"
 GOOD = {

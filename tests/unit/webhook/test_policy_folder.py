@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, PolicyWaiver, read_policies
+from sekisho.manifests import read_policies
+from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, PolicyWaiver
 from sekisho.webhook import dependencies
 from sekisho.webhook.options import StartError
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from sekisho.policies.scalars import resolve
+from sekisho.documents.scalars import resolve
 
 _STRING = "tag:yaml.org,2002:str"
 _OTHER = "tag:yaml.org,2002:null"

@@ -13,9 +13,9 @@ import yaml
 from msgspec import Struct
 from yaml._yaml import CParser
 
+from sekisho.documents.problems import Problem
+from sekisho.documents.scalars import resolve
 from sekisho.errors import SekishoError
-from sekisho.policies.problems import Problem
-from sekisho.policies.scalars import resolve
 
 Path = tuple[str | int, ...]
 

@@ -1,0 +1,17 @@
+"""YAML and JSON documents: strict reading that knows the place of every field, and writing."""
+
+from sekisho.documents.problems import Problem, problem_of
+from sekisho.documents.reading import Document, DocumentError, Path, parse_path, read_documents, split_documents
+from sekisho.documents.writing import write_document
+
+__all__ = [
+    "Document",
+    "DocumentError",
+    "Path",
+    "Problem",
+    "parse_path",
+    "problem_of",
+    "read_documents",
+    "split_documents",
+    "write_document",
+]
