@@ -21,7 +21,7 @@ RUN /opt/build/bin/python -m pip wheel --no-cache-dir --no-build-isolation --no-
 
 FROM python:3.14-slim
 LABEL org.opencontainers.image.title="Sekisho" \
-      org.opencontainers.image.description="A Kubernetes admission controller: pods enter by policy, dressed with safe defaults" \
+      org.opencontainers.image.description="A Kubernetes admission controller that denies pods that break a policy and applies safe defaults to the others" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /opt/sekisho /opt/sekisho
 ENV PATH=/opt/sekisho/bin:/usr/local/bin:/usr/bin:/bin \

@@ -1,4 +1,4 @@
-"""The Grafana dashboard of the chart, from a table of its panels."""
+"""Generates the chart's Grafana dashboard from a table of its panels."""
 
 import json
 from collections.abc import Iterator
@@ -8,61 +8,64 @@ from msgspec import Struct
 
 WIDTH: Final = 24
 _DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
-_OURS: Final = 'namespace=~"$namespace"'
+_SELECTED: Final = 'namespace=~"$namespace"'
 _RATE: Final = "[$__rate_interval]"
-_OF_SEKISHO: Final = "and on (namespace, pod) sekisho_build_info"
-_REVIEWS: Final = f"sekisho_admission_reviews_total{{{_OURS}}}{_RATE}"
-_BUCKETS: Final = f"sekisho_admission_duration_seconds_bucket{{{_OURS}}}{_RATE}"
+_ONLY_SEKISHO: Final = "and on (namespace, pod) sekisho_build_info"
+_REVIEWS: Final = f"sekisho_admission_reviews_total{{{_SELECTED}}}{_RATE}"
+_ERRORS: Final = f'sekisho_admission_reviews_total{{{_SELECTED}, decision="error"}}{_RATE}'
+_BUCKETS: Final = f"sekisho_admission_duration_seconds_bucket{{{_SELECTED}}}{_RATE}"
 
 
 class Panel(Struct, frozen=True):
-    """One panel: its queries, each with what the legend says, and the unit by Grafana's name."""
+    """One panel. `queries` are pairs of a query and its legend; `unit` is Grafana's id of the unit."""
 
     title: str
     description: str
     queries: tuple[tuple[str, str], ...]
     unit: str = "short"
     bad_from: float | None = None
-    """For a number at a glance: from where on it is red."""
+    """A single number turns red at or above this value; None for never."""
     bad_below: float | None = None
-    """The same, for one that is red below."""
+    """A single number turns red below this value; None for never."""
 
 
 def _violations(by: str, enforcement: str) -> str:
-    return f"topk(10, sum by ({by}) (rate(sekisho_admission_violations_total{{{_OURS}, {enforcement}}}{_RATE})))"
+    return f"topk(10, sum by ({by}) (rate(sekisho_admission_violations_total{{{_SELECTED}, {enforcement}}}{_RATE})))"
 
 
 AT_A_GLANCE: Final = (
     Panel(
         "Replicas ready",
-        "Replicas of the webhook that answer reviews. With none, new pods are denied.",
-        ((f"sum(sekisho_webhook_ready{{{_OURS}}}) or vector(0)", ""),),
+        "Replicas of the webhook that answer reviews. If there are none, new pods are denied.",
+        ((f"sum(sekisho_webhook_ready{{{_SELECTED}}}) or vector(0)", ""),),
         bad_below=1,
     ),
-    Panel("Policies in force", "On the replica that has most.", ((f"max(sekisho_policies{{{_OURS}}})", ""),)),
+    Panel(
+        "Policies in force", "On the replica with the most policies.", ((f"max(sekisho_policies{{{_SELECTED}}})", ""),)
+    ),
     Panel(
         "Policies quarantined",
-        "Policies whose present version is not usable; an older one stays in force where there was one.",
-        ((f"max(sekisho_policies_quarantined{{{_OURS}}})", ""),),
+        "Policies whose current version cannot be used. Replicas keep the last usable version, if they have one.",
+        ((f"max(sekisho_policies_quarantined{{{_SELECTED}}})", ""),),
         bad_from=1,
     ),
     Panel(
         "Different sets of policies",
-        "How many different sets of policies the replicas enforce: 1 when all agree.",
-        ((f'count(count_values("fingerprint", sekisho_policies_fingerprint{{{_OURS}}}))', ""),),
+        "How many different sets of policies the replicas enforce. 1 if all replicas agree.",
+        ((f'count(count_values("fingerprint", sekisho_policies_fingerprint{{{_SELECTED}}}))', ""),),
         bad_from=2,
     ),
     Panel(
         "Certificate expires in",
-        "The first of the certificates that the replicas serve.",
-        ((f"min(sekisho_certificate_expiry_timestamp_seconds{{{_OURS}}}) - time()", ""),),
+        "The certificate that expires first, of all replicas.",
+        ((f"min(sekisho_certificate_expiry_timestamp_seconds{{{_SELECTED}}}) - time()", ""),),
         unit="s",
         bad_below=14 * 86400,
     ),
     Panel(
         "Denied in the last hour",
         "Reviews that were denied by a policy.",
-        ((f'sum(increase(sekisho_admission_reviews_total{{{_OURS}, decision="deny"}}[1h]))', ""),),
+        ((f'sum(increase(sekisho_admission_reviews_total{{{_SELECTED}, decision="deny"}}[1h]))', ""),),
     ),
 )
 
@@ -72,43 +75,40 @@ ROWS: Final = (
         (
             Panel(
                 "Reviews by decision",
-                "Reviews answered, a second.",
+                "Answered reviews per second.",
                 ((f"sum by (webhook, decision) (rate({_REVIEWS}))", "{{webhook}} {{decision}}"),),
                 "reqps",
             ),
             Panel(
                 "Denials by policy",
-                "Violations that led to a denial, a second; one pod may have several.",
+                "Violations per second that caused a denial. A pod can have several.",
                 ((_violations("policy", 'enforcement="Deny"'), "{{policy}}"),),
                 "cps",
             ),
             Panel(
                 "Denials by control",
-                "The same, by what was violated.",
+                "The same, by control.",
                 ((_violations("control", 'enforcement="Deny"'), "{{control}}"),),
                 "cps",
             ),
             Panel(
                 "Warnings and audit by policy",
-                "Violations that let the pod in: what would be denied if the policy were set to Deny.",
+                "Violations of pods that were admitted. With Deny, these pods would be denied.",
                 ((_violations("policy, enforcement", 'enforcement!="Deny"'), "{{policy}} {{enforcement}}"),),
                 "cps",
             ),
             Panel(
                 "Reviews by kind",
-                "What the API server asks about.",
+                "Reviews per second, by the operation and the kind of the object.",
                 ((f"sum by (operation, kind) (rate({_REVIEWS}))", "{{operation}} {{kind}}"),),
                 "reqps",
             ),
             Panel(
                 "Without a verdict",
-                "Reviews that were denied because they could not be judged, and requests that were no reviews.",
+                "Reviews that were denied without a verdict, and requests that were not reviews.",
                 (
-                    (
-                        f'sum by (webhook) (rate(sekisho_admission_reviews_total{{{_OURS}, decision="error"}}{_RATE}))',
-                        "{{webhook}}",
-                    ),
-                    (f"sum by (status) (rate(sekisho_http_errors_total{{{_OURS}}}{_RATE}))", "HTTP {{status}}"),
+                    (f"sum by (webhook) (rate({_ERRORS}))", "{{webhook}}"),
+                    (f"sum by (status) (rate(sekisho_http_errors_total{{{_SELECTED}}}{_RATE}))", "HTTP {{status}}"),
                 ),
                 "reqps",
             ),
@@ -119,7 +119,7 @@ ROWS: Final = (
         (
             Panel(
                 "Time to a verdict",
-                "From a review's arrival to its answer, without the network.",
+                "From the arrival of a review to its answer, without the network.",
                 tuple(
                     (
                         f"histogram_quantile({quantile}, sum by (webhook, le) (rate({_BUCKETS})))",
@@ -131,49 +131,54 @@ ROWS: Final = (
             ),
             Panel(
                 "CPU by pod",
-                "Cores in use, by both processes.",
-                ((f"rate(process_cpu_seconds_total{{{_OURS}}}{_RATE}) {_OF_SEKISHO}", "{{pod}}"),),
+                "CPU cores used by each process.",
+                ((f"rate(process_cpu_seconds_total{{{_SELECTED}}}{_RATE}) {_ONLY_SEKISHO}", "{{pod}}"),),
             ),
             Panel(
                 "Memory by pod",
-                "Resident memory of both processes.",
-                ((f"process_resident_memory_bytes{{{_OURS}}} {_OF_SEKISHO}", "{{pod}}"),),
+                "Resident memory of each process.",
+                ((f"process_resident_memory_bytes{{{_SELECTED}}} {_ONLY_SEKISHO}", "{{pod}}"),),
                 "bytes",
             ),
         ),
     ),
     (
-        "Freshness, Events and the controller",
+        "State, Events and the controller",
         (
             Panel(
-                "Seconds since the API server was heard",
-                "Up to 75 on a healthy watch; above, a replica goes on with what it knew.",
+                "Seconds since the last message from the API server",
+                "Up to 75 is healthy. A replica with more enforces policies that may be out of date.",
                 (
-                    (f"max by (pod) (sekisho_policies_stale_seconds{{{_OURS}}})", "policies {{pod}}"),
-                    (f"max by (pod) (sekisho_namespaces_stale_seconds{{{_OURS}}})", "namespaces {{pod}}"),
+                    (f"max by (pod) (sekisho_policies_stale_seconds{{{_SELECTED}}})", "policies {{pod}}"),
+                    (f"max by (pod) (sekisho_namespaces_stale_seconds{{{_SELECTED}}})", "namespaces {{pod}}"),
                 ),
                 "s",
             ),
             Panel(
                 "Events",
-                "Events written about denials, and denials that led to none.",
+                "Events written per second, and denials without an Event.",
                 (
-                    (f"sum(rate(sekisho_events_sent_total{{{_OURS}}}{_RATE}))", "written"),
-                    (f"sum by (reason) (rate(sekisho_events_dropped_total{{{_OURS}}}{_RATE}))", "dropped: {{reason}}"),
+                    (f"sum(rate(sekisho_events_sent_total{{{_SELECTED}}}{_RATE}))", "written"),
+                    (
+                        f"sum by (reason) (rate(sekisho_events_dropped_total{{{_SELECTED}}}{_RATE}))",
+                        "dropped: {{reason}}",
+                    ),
                 ),
                 "cps",
             ),
             Panel(
                 "Controller",
-                "Leaders, of which there should be one; failed attempts to keep certificates and status; lines left "
-                "out of the log.",
+                "Leaders (there should be one), failed updates of certificates and status, and log lines left out.",
                 (
-                    (f"sum(sekisho_controller_is_leader{{{_OURS}}})", "leaders"),
+                    (f"sum(sekisho_controller_is_leader{{{_SELECTED}}})", "leaders"),
                     (
-                        f"sum by (subject) (increase(sekisho_controller_reconcile_errors_total{{{_OURS}}}{_RATE}))",
+                        f"sum by (subject) (increase(sekisho_controller_reconcile_errors_total{{{_SELECTED}}}{_RATE}))",
                         "failed: {{subject}}",
                     ),
-                    (f"sum(rate(sekisho_log_lines_suppressed_total{{{_OURS}}}{_RATE}))", "log lines left out a second"),
+                    (
+                        f"sum(rate(sekisho_log_lines_suppressed_total{{{_SELECTED}}}{_RATE}))",
+                        "log lines left out per second",
+                    ),
                 ),
             ),
         ),
@@ -183,11 +188,11 @@ ROWS: Final = (
 
 def dashboard() -> str:
     """The dashboard as JSON."""
-    return json.dumps(_DASHBOARD | {"panels": list(_placed())}, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(_DASHBOARD | {"panels": list(_positioned())}, indent=2, ensure_ascii=False) + "\n"
 
 
-def _placed() -> Iterator[dict[str, Any]]:
-    """The panels, each at its place: numbers in one line at the top, then rows of three graphs."""
+def _positioned() -> Iterator[dict[str, Any]]:
+    """The panels with their positions: single numbers in one line at the top, then rows of three graphs."""
     width, height = WIDTH // len(AT_A_GLANCE), 4
     number, y = 1, 0
     for place, panel in enumerate(AT_A_GLANCE):
@@ -242,7 +247,7 @@ def _common(panel: Panel, defaults: dict[str, Any]) -> dict[str, Any]:
 _DASHBOARD: Final[dict[str, Any]] = {
     "uid": "sekisho",
     "title": "Sekisho",
-    "description": "Pods that may enter the cluster, and those that may not. Generated; do not edit.",
+    "description": "Admitted and denied pods, and the state of Sekisho. Generated; do not edit.",
     "tags": ["kubernetes", "admission", "security"],
     "schemaVersion": 39,
     "editable": True,

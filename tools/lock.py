@@ -1,4 +1,4 @@
-"""Resolves the dependencies for every supported Python and pins them with hashes into requirements/*.txt."""
+"""Resolves the dependencies for all supported Python versions and pins them with hashes in requirements/*.txt."""
 
 import subprocess
 import sys

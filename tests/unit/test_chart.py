@@ -1,4 +1,4 @@
-"""The chart as Helm renders it: names, what the webhooks are sent, permissions, values."""
+"""The chart as Helm renders it: names, webhook rules, permissions, values."""
 
 import json
 import re
@@ -31,7 +31,7 @@ from tests.chart import (
     template,
 )
 
-pytestmark = pytest.mark.timeout(1800)  # the first of these tests may have to build helm
+pytestmark = pytest.mark.timeout(1800)  # the first test may have to build helm
 
 POLICIES = "validate.policies.sekisho.dev"
 
@@ -40,18 +40,18 @@ def webhooks(*values: str) -> dict[str, Object]:
     """The webhooks of both configurations by name."""
     return {
         webhook["name"]: webhook
-        for found in render(*values)
-        if found["kind"].endswith("WebhookConfiguration")
-        for webhook in found["webhooks"]
+        for manifest in render(*values)
+        if manifest["kind"].endswith("WebhookConfiguration")
+        for webhook in manifest["webhooks"]
     }
 
 
 def deployments(*values: str) -> dict[str, Object]:
     """The pod specs of the Deployments by name."""
     return {
-        found["metadata"]["name"]: found["spec"]["template"]["spec"]
-        for found in render(*values)
-        if found["kind"] == "Deployment"
+        manifest["metadata"]["name"]: manifest["spec"]["template"]["spec"]
+        for manifest in render(*values)
+        if manifest["kind"] == "Deployment"
     }
 
 
@@ -100,7 +100,7 @@ def test_a_release_has_these_objects_and_no_others() -> None:
     }
 
 
-def test_a_webhook_outside_the_cluster_leaves_out_what_would_run_it_and_keeps_its_permissions() -> None:
+def test_with_a_webhook_outside_the_cluster_only_its_permissions_are_rendered() -> None:
     assert identities(render()) - identities(render(OUTSIDE)) == {
         "Deployment/sekisho-webhook",
         "NetworkPolicy/sekisho-webhook",
@@ -109,14 +109,14 @@ def test_a_webhook_outside_the_cluster_leaves_out_what_would_run_it_and_keeps_it
     }
 
 
-def test_no_controller_replicas_leave_out_what_would_run_it_and_keep_its_permissions() -> None:
+def test_without_controller_replicas_only_its_permissions_are_rendered() -> None:
     assert identities(render()) - identities(render("controller.replicas=0")) == {
         "Deployment/sekisho-controller",
         "NetworkPolicy/sekisho-controller",
     }
 
 
-def test_two_releases_share_no_object_but_the_definitions() -> None:
+def test_two_releases_share_only_the_custom_resource_definitions() -> None:
     first = identities(render())
     second = identities(render("crds.install=false", release="other"))
     assert first & second == set()
@@ -125,23 +125,23 @@ def test_two_releases_share_no_object_but_the_definitions() -> None:
 
 @pytest.mark.parametrize("release", ["r" * 53, "sekisho-" + "r" * 45])
 def test_names_leave_room_for_a_pods_host_name(release: str) -> None:
-    names = [found["metadata"]["name"] for found in render(release=release) if found["kind"] == "Deployment"]
+    names = [manifest["metadata"]["name"] for manifest in render(release=release) if manifest["kind"] == "Deployment"]
     assert len(names) == 2
     assert max(len(f"{name}-0123456789-01234") for name in names if name.endswith("-webhook")) <= 63
 
 
-def test_every_object_carries_the_release() -> None:
+def test_every_object_has_the_labels_of_the_release() -> None:
     optional = ("serviceMonitor", "prometheusRule", "dashboard", "autoscaling")
-    for found in render(*(f"{each}.enabled=true" for each in optional)):
-        labels = found["metadata"]["labels"]
-        assert labels["app.kubernetes.io/instance"] == "sekisho", identity(found)
-        assert labels["app.kubernetes.io/managed-by"] == "Helm", identity(found)
+    for manifest in render(*(f"{each}.enabled=true" for each in optional)):
+        labels = manifest["metadata"]["labels"]
+        assert labels["app.kubernetes.io/instance"] == "sekisho", identity(manifest)
+        assert labels["app.kubernetes.io/managed-by"] == "Helm", identity(manifest)
 
 
-def test_what_the_processes_fill_in_is_made_empty() -> None:
+def test_secrets_and_lease_are_rendered_empty() -> None:
     empty = {"apiVersion", "kind", "metadata", "type"}
-    assert [set(found) for found in render() if found["kind"] == "Secret"] == [empty] * 2
-    assert [set(found) for found in render() if found["kind"] == "Lease"] == [empty - {"type"}]
+    assert [set(manifest) for manifest in render() if manifest["kind"] == "Secret"] == [empty] * 2
+    assert [set(manifest) for manifest in render() if manifest["kind"] == "Lease"] == [empty - {"type"}]
 
 
 def test_the_chart_has_the_packages_version() -> None:
@@ -150,10 +150,10 @@ def test_the_chart_has_the_packages_version() -> None:
     assert chart["appVersion"] == project["version"]
 
 
-# What the webhooks are sent.
+# Rules of the webhooks.
 
 
-def test_validation_is_sent_pods_and_their_writable_subresources() -> None:
+def test_pods_and_their_writable_subresources_are_validated() -> None:
     assert webhooks()["validate.pods.sekisho.dev"]["rules"] == [
         {
             "apiGroups": [""],
@@ -172,14 +172,14 @@ def test_validation_is_sent_pods_and_their_writable_subresources() -> None:
     ]
 
 
-def test_mutation_is_sent_new_pods_and_new_ephemeral_containers() -> None:
+def test_new_pods_and_new_ephemeral_containers_are_mutated() -> None:
     webhook = webhooks()["mutate.pods.sekisho.dev"]
     sent = {(*rule["resources"], *rule["operations"]) for rule in webhook["rules"]}
     assert sent == {("pods", "CREATE"), ("pods/ephemeralcontainers", "UPDATE")}
     assert webhook["reinvocationPolicy"] == "IfNeeded"
 
 
-def test_templates_of_every_built_in_workload_are_sent() -> None:
+def test_templates_of_every_built_in_workload_are_validated() -> None:
     rules = webhooks()["validate.templates.sekisho.dev"]["rules"]
     assert {(rule["apiGroups"][0], name) for rule in rules for name in rule["resources"]} == {
         ("", "podtemplates"),
@@ -195,11 +195,11 @@ def test_templates_of_every_built_in_workload_are_sent() -> None:
 
 
 @pytest.mark.parametrize("values", [(), (OUTSIDE,), ("webhook.admitPodsUnjudged=true",)])
-def test_nothing_but_the_namespaces_name_keeps_a_pod_from_a_webhook(values: tuple[str, ...]) -> None:
-    found = webhooks(*values)
-    assert len(found) == 4
-    del found[POLICIES]
-    for webhook in found.values():
+def test_only_the_namespaces_name_exempts_pods_from_the_webhooks(values: tuple[str, ...]) -> None:
+    rendered = webhooks(*values)
+    assert len(rendered) == 4
+    del rendered[POLICIES]
+    for webhook in rendered.values():
         assert not {"matchConditions", "objectSelector"} & set(webhook)
         assert webhook["namespaceSelector"] == {
             "matchExpressions": [
@@ -216,7 +216,7 @@ def test_nothing_but_the_namespaces_name_keeps_a_pod_from_a_webhook(values: tupl
 
 
 @pytest.mark.parametrize("values", [(), ("webhook.admitPodsUnjudged=true",), ("webhook.templatesFailurePolicy=Fail",)])
-def test_policies_of_every_kind_and_namespace_are_reviewed_and_deleting_them_is_not(values: tuple[str, ...]) -> None:
+def test_creating_and_changing_policies_is_reviewed_and_deleting_is_not(values: tuple[str, ...]) -> None:
     webhook = webhooks(*values)[POLICIES]
     assert webhook["rules"] == [
         {
@@ -232,7 +232,7 @@ def test_policies_of_every_kind_and_namespace_are_reviewed_and_deleting_them_is_
     assert not {"namespaceSelector", "objectSelector"} & set(webhook)
 
 
-def test_excluded_namespaces_are_named_once_each() -> None:
+def test_excluded_namespaces_have_no_duplicates() -> None:
     for name, webhook in webhooks('excludeNamespaces:=["calico-system", "kube-system"]').items():
         if name == POLICIES:
             continue
@@ -250,14 +250,14 @@ def test_pods_fail_closed_and_templates_do_not() -> None:
     assert {webhook["timeoutSeconds"] for webhook in webhooks().values()} == {3}
 
 
-def test_failing_open_takes_the_value_that_says_so_and_is_told() -> None:
+def test_failing_open_requires_its_value_and_is_warned_about() -> None:
     opened = webhooks("webhook.admitPodsUnjudged=true")
     assert {name for name, webhook in opened.items() if webhook["failurePolicy"] == "Fail"} == {POLICIES}
     assert "WARNING: webhook.admitPodsUnjudged" in notes("webhook.admitPodsUnjudged=true")
     assert "WARNING" not in notes()
 
 
-def test_templates_may_fail_closed_too() -> None:
+def test_templates_can_fail_closed() -> None:
     closed = webhooks("webhook.templatesFailurePolicy=Fail")
     assert {webhook["failurePolicy"] for webhook in closed.values()} == {"Fail"}
 
@@ -284,7 +284,7 @@ def test_the_webhooks_are_called_through_the_service() -> None:
 
 
 @pytest.mark.parametrize("base", ["https://webhook.example:9443", "https://webhook.example:9443/"])
-def test_a_webhook_outside_is_called_by_its_url(base: str) -> None:
+def test_a_webhook_outside_the_cluster_is_called_by_its_url(base: str) -> None:
     called = {name: webhook["clientConfig"] for name, webhook in webhooks(f"webhook.url={base}").items()}
     assert called == {
         "validate.pods.sekisho.dev": {"url": "https://webhook.example:9443/validate"},
@@ -306,9 +306,7 @@ def test_a_webhook_outside_is_called_by_its_url(base: str) -> None:
         (("webhook.url=https://[::1]:9443",), ["::1"]),
     ],
 )
-def test_certificates_are_asked_for_the_names_that_the_api_server_calls(
-    values: tuple[str, ...], names: list[str]
-) -> None:
+def test_certificates_are_for_the_names_that_the_api_server_calls(values: tuple[str, ...], names: list[str]) -> None:
     given = arguments(deployments(*values)["sekisho-controller"])
     assert [value.removeprefix("--serving-name=") for value in given if value.startswith("--serving-name")] == names
 
@@ -317,7 +315,7 @@ def test_certificates_are_asked_for_the_names_that_the_api_server_calls(
     "values",
     [(), ("logLevel=debug",), ("certificates.mode=secret", "certificates.secretName=sekisho-webhook-tls")],
 )
-def test_the_processes_understand_their_arguments(values: tuple[str, ...]) -> None:
+def test_the_processes_accept_their_arguments(values: tuple[str, ...]) -> None:
     for name, pod in deployments(*values).items():
         command, *options = arguments(pod)
         assert name == f"sekisho-{command}"
@@ -346,7 +344,7 @@ def test_the_processes_understand_their_arguments(values: tuple[str, ...]) -> No
         ),
     ],
 )
-def test_events_are_those_that_were_asked_for(values: tuple[str, ...], reasons: set[str], per_second: float) -> None:
+def test_events_are_configured_by_values(values: tuple[str, ...], reasons: set[str], per_second: float) -> None:
     command, *options = arguments(deployments(*values)["sekisho-webhook"])
     group = click.Context(main)
     process = main.get_command(group, command)
@@ -355,7 +353,7 @@ def test_events_are_those_that_were_asked_for(values: tuple[str, ...], reasons: 
     assert (given["events"], given["events_per_second"]) == (reasons, per_second)
 
 
-def test_service_variables_are_not_taken_for_options() -> None:
+def test_service_variables_are_not_read_as_options() -> None:
     """Kubernetes would set SEKISHO_WEBHOOK_PORT=tcp://…, which is the variable of `sekisho webhook --port`."""
     assert {name: pod["enableServiceLinks"] for name, pod in deployments().items()} == {
         "sekisho-controller": False,
@@ -363,7 +361,7 @@ def test_service_variables_are_not_taken_for_options() -> None:
     }
 
 
-def test_images_are_named_by_tag_and_digest() -> None:
+def test_images_are_set_by_tag_and_digest() -> None:
     digest = f"sha256:{'a' * 64}"
     for values, image in (
         ((), "registry.example/sekisho:0.1.0"),
@@ -374,12 +372,12 @@ def test_images_are_named_by_tag_and_digest() -> None:
         assert [pod["containers"][0]["image"] for pod in pods] == [image] * 2
 
 
-def test_an_image_is_asked_for_before_anything_is_installed() -> None:
+def test_an_image_is_required_if_the_chart_runs_pods() -> None:
     assert "image.repository is required" in template().stderr
     assert template(OUTSIDE, "controller.replicas=0").returncode == 0
 
 
-def test_the_pods_pass_the_restricted_standard() -> None:
+def test_the_pods_meet_the_restricted_standard() -> None:
     command = [sys.executable, "-m", "sekisho", "check", "--standard", "restricted", "-"]
     finished = subprocess.run(command, input=template(IMAGE).stdout, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stdout + finished.stderr
@@ -395,13 +393,13 @@ BY_CERT_MANAGER = ("certificates.mode=cert-manager",)
 def of_cert_manager(*values: str) -> dict[str, Object]:
     """The specs of cert-manager's objects."""
     return {
-        identity(found): found["spec"]
-        for found in render(*values)
-        if found["apiVersion"].startswith("cert-manager.io/")
+        identity(manifest): manifest["spec"]
+        for manifest in render(*values)
+        if manifest["apiVersion"].startswith("cert-manager.io/")
     }
 
 
-def test_only_certificates_of_the_controllers_own_making_come_with_secrets() -> None:
+def test_secrets_are_rendered_only_if_the_controller_makes_the_certificate() -> None:
     own = {"Secret/sekisho-ca", "Secret/sekisho-webhook-tls"}
     assert identities(render()) - identities(render(*BY_SECRET)) == own
     assert identities(render(*BY_SECRET)) - identities(render()) == set()
@@ -409,19 +407,19 @@ def test_only_certificates_of_the_controllers_own_making_come_with_secrets() -> 
     assert of_cert_manager() == of_cert_manager(*BY_SECRET) == {}
 
 
-def test_cert_manager_is_asked_for_an_authority_and_a_certificate_of_it() -> None:
-    found = of_cert_manager(*BY_CERT_MANAGER)
-    assert set(found) == {
+def test_cert_manager_makes_an_authority_and_a_certificate() -> None:
+    specs = of_cert_manager(*BY_CERT_MANAGER)
+    assert set(specs) == {
         "Issuer/sekisho-selfsigned",
         "Certificate/sekisho-ca",
         "Issuer/sekisho-ca",
         "Certificate/sekisho-webhook",
     }
-    authority, certificate = found["Certificate/sekisho-ca"], found["Certificate/sekisho-webhook"]
+    authority, certificate = specs["Certificate/sekisho-ca"], specs["Certificate/sekisho-webhook"]
     assert authority["isCA"]
     assert authority["issuerRef"]["name"] == "sekisho-selfsigned"
-    assert found["Issuer/sekisho-selfsigned"] == {"selfSigned": {}}
-    assert found["Issuer/sekisho-ca"] == {"ca": {"secretName": authority["secretName"]}}
+    assert specs["Issuer/sekisho-selfsigned"] == {"selfSigned": {}}
+    assert specs["Issuer/sekisho-ca"] == {"ca": {"secretName": authority["secretName"]}}
     assert certificate["issuerRef"] == {"group": "cert-manager.io", "kind": "Issuer", "name": "sekisho-ca"}
     assert certificate["secretName"] != authority["secretName"]
     assert certificate["dnsNames"] == [
@@ -433,11 +431,11 @@ def test_cert_manager_is_asked_for_an_authority_and_a_certificate_of_it() -> Non
         assert before * 3 == life
 
 
-def test_an_issuer_of_ones_own_signs_the_certificate() -> None:
+def test_a_custom_issuer_signs_the_certificate() -> None:
     ref = {"name": "corp", "kind": "ClusterIssuer", "group": "cert-manager.io"}
-    found = of_cert_manager(*BY_CERT_MANAGER, "certificates.issuerRef.name=corp")
-    assert set(found) == {"Certificate/sekisho-webhook"}
-    assert found["Certificate/sekisho-webhook"]["issuerRef"] == ref
+    specs = of_cert_manager(*BY_CERT_MANAGER, "certificates.issuerRef.name=corp")
+    assert set(specs) == {"Certificate/sekisho-webhook"}
+    assert specs["Certificate/sekisho-webhook"]["issuerRef"] == ref
 
 
 @pytest.mark.parametrize(
@@ -449,23 +447,25 @@ def test_an_issuer_of_ones_own_signs_the_certificate() -> None:
         ("https://[2001:db8::1]:9443", "ipAddresses", ["2001:db8::1"]),
     ],
 )
-def test_a_webhook_outside_gets_a_certificate_for_its_name_or_address(url: str, field: str, names: list[str]) -> None:
+def test_a_webhook_outside_the_cluster_gets_a_certificate_for_its_name_or_address(
+    url: str, field: str, names: list[str]
+) -> None:
     spec = of_cert_manager(*BY_CERT_MANAGER, f"webhook.url={url}")["Certificate/sekisho-webhook"]
     assert spec[field] == names
     assert not {"dnsNames", "ipAddresses"} - {field} & set(spec)
 
 
-def test_cert_managers_injector_is_pointed_at_the_certificate() -> None:
+def test_the_ca_injector_is_annotated_with_the_certificate() -> None:
     for values, annotations in (
         ((), None),
         (BY_SECRET, None),
         (BY_CERT_MANAGER, {"cert-manager.io/inject-ca-from": "sekisho-system/sekisho-webhook"}),
     ):
-        found = [each for each in render(*values) if each["kind"].endswith("WebhookConfiguration")]
-        assert [each["metadata"].get("annotations") for each in found] == [annotations] * 2
+        configurations = [manifest for manifest in render(*values) if manifest["kind"].endswith("WebhookConfiguration")]
+        assert [configuration["metadata"].get("annotations") for configuration in configurations] == [annotations] * 2
 
 
-def test_both_processes_are_told_the_secret() -> None:
+def test_both_processes_use_the_same_secret() -> None:
     for values, secret in (
         ((), "sekisho-webhook-tls"),
         (BY_SECRET, "corp-tls"),
@@ -473,15 +473,15 @@ def test_both_processes_are_told_the_secret() -> None:
     ):
         pods = deployments(*values)
         assert f"--certificate-secret={secret}" in arguments(pods["sekisho-webhook"])
-        told = [value for value in arguments(pods["sekisho-controller"]) if value.startswith("--certificate-secret")]
-        assert told == ([] if values == BY_CERT_MANAGER else [f"--certificate-secret={secret}"])
+        options = [value for value in arguments(pods["sekisho-controller"]) if value.startswith("--certificate-secret")]
+        assert options == ([] if values == BY_CERT_MANAGER else [f"--certificate-secret={secret}"])
 
 
-def test_the_name_of_the_secret_is_asked_for() -> None:
+def test_mode_secret_requires_the_name_of_the_secret() -> None:
     assert "certificates.secretName is required" in template(IMAGE, "certificates.mode=secret").stderr
 
 
-def test_clients_are_known_by_a_config_map() -> None:
+def test_client_certificates_are_checked_against_a_config_map() -> None:
     assert not [value for value in arguments(deployments()["sekisho-webhook"]) if value.startswith("--client")]
     pods = deployments(
         "webhook.clientCA.configMap=callers", "webhook.clientCA.key=a.crt", "webhook.clientCA.names={b,c}"
@@ -501,12 +501,12 @@ def test_clients_are_known_by_a_config_map() -> None:
 
 
 def rules(*values: str) -> Iterator[tuple[str, Object]]:
-    for found in render(*values):
-        if found["kind"] in ("Role", "ClusterRole"):
-            yield from ((identity(found), rule) for rule in found["rules"])
+    for manifest in render(*values):
+        if manifest["kind"] in ("Role", "ClusterRole"):
+            yield from ((identity(manifest), rule) for rule in manifest["rules"])
 
 
-def test_no_permission_is_wider_than_named_verbs_on_named_resources() -> None:
+def test_no_permission_uses_wildcards_or_escalating_verbs() -> None:
     for role, rule in rules():
         words = {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
         assert not words & {"*", "escalate", "bind", "impersonate", "deletecollection"}, role
@@ -531,43 +531,43 @@ SECRETS_BY_MODE: list[tuple[tuple[str, ...], list[tuple[str, list[str] | None, l
 
 
 @pytest.mark.parametrize(("values", "wanted"), SECRETS_BY_MODE)
-def test_secrets_are_read_and_written_by_name_as_the_certificates_need_it(
+def test_access_to_secrets_is_limited_by_name_and_certificate_mode(
     values: tuple[str, ...], wanted: list[tuple[str, list[str] | None, list[str]]]
 ) -> None:
-    found = [
+    rendered = [
         (role, rule.get("resourceNames"), rule["verbs"])
         for role, rule in rules(*values)
         if "secrets" in rule["resources"]
     ]
-    assert found == wanted
+    assert rendered == wanted
 
 
-def test_the_controller_changes_webhook_configurations_unless_cert_manager_does() -> None:
+def test_the_controller_can_patch_webhook_configurations_unless_cert_manager_does() -> None:
     for values, is_allowed in (((), True), (BY_SECRET, True), (BY_CERT_MANAGER, False)):
         resources = [name for _, rule in rules(*values) for name in rule["resources"]]
         assert ("validatingwebhookconfigurations" in resources) == is_allowed
 
 
-def test_the_controller_follows_the_endpoints_of_the_service_where_there_is_one() -> None:
+def test_the_controller_watches_endpoint_slices_if_the_webhook_has_a_service() -> None:
     for values, is_there in (((), True), ((OUTSIDE,), False)):
         resources = [name for _, rule in rules(*values) for name in rule["resources"]]
-        told = [each for each in arguments(deployments(*values)["sekisho-controller"]) if "service" in each]
+        options = [option for option in arguments(deployments(*values)["sekisho-controller"]) if "service" in option]
         assert ("endpointslices" in resources) == is_there
-        assert told == (["--webhook-service=sekisho-webhook"] if is_there else [])
+        assert options == (["--webhook-service=sekisho-webhook"] if is_there else [])
 
 
-def test_outside_of_its_namespace_the_controller_writes_events_where_the_api_server_asks() -> None:
+def test_the_controller_can_write_events_in_the_namespace_default() -> None:
     elsewhere = [
-        found for found in render() if found["metadata"].get("namespace", "sekisho-system") != "sekisho-system"
+        manifest for manifest in render() if manifest["metadata"].get("namespace", "sekisho-system") != "sekisho-system"
     ]
-    assert [(identity(found), found["metadata"]["namespace"]) for found in elsewhere] == [
+    assert [(identity(manifest), manifest["metadata"]["namespace"]) for manifest in elsewhere] == [
         ("Role/sekisho-controller-events", "default"),
         ("RoleBinding/sekisho-controller-events", "default"),
     ]
     assert elsewhere[0]["rules"] == [{"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]}]
 
 
-def test_cluster_wide_permissions_to_change_are_these() -> None:
+def test_cluster_wide_write_permissions() -> None:
     reading = {"get", "list", "watch"}
     changing = {
         (role, tuple(rule["resources"]), tuple(rule.get("resourceNames", ())), tuple(rule["verbs"]))
@@ -591,9 +591,9 @@ def test_cluster_wide_permissions_to_change_are_these() -> None:
     }
 
 
-def test_tokens_are_mounted_by_the_pods_that_need_them_only() -> None:
-    accounts = [found for found in render() if found["kind"] == "ServiceAccount"]
-    assert [found["automountServiceAccountToken"] for found in accounts] == [False, False]
+def test_only_the_pods_mount_tokens_not_the_service_accounts() -> None:
+    accounts = [account for account in render() if account["kind"] == "ServiceAccount"]
+    assert [account["automountServiceAccountToken"] for account in accounts] == [False, False]
     assert {name: pod["serviceAccountName"] for name, pod in deployments().items()} == {
         "sekisho-controller": "sekisho-controller",
         "sekisho-webhook": "sekisho-webhook",
@@ -601,12 +601,12 @@ def test_tokens_are_mounted_by_the_pods_that_need_them_only() -> None:
     assert all(pod["automountServiceAccountToken"] for pod in deployments().values())
 
 
-# Definitions.
+# Custom resource definitions.
 
 
 @pytest.fixture(scope="module")
 def chart_with_definition(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the chart with one more, small definition, which carries metadata of its own."""
+    """A copy of the chart with an additional small CRD that has its own labels and annotations."""
     chart = tmp_path_factory.mktemp("chart") / "sekisho"
     shutil.copytree(CHART, chart)
     (chart / "files" / "crds").mkdir(parents=True, exist_ok=True)
@@ -625,25 +625,25 @@ GATES: Object = {
 }
 
 
-def test_definitions_are_rendered_as_they_are_and_kept(chart_with_definition: Path) -> None:
-    found = pick(render(chart=chart_with_definition), "CustomResourceDefinition/gates.sekisho.dev")
-    assert found["spec"] == GATES["spec"]
-    assert found["metadata"]["annotations"] == {"own": "yes", "helm.sh/resource-policy": "keep"}
-    assert found["metadata"]["labels"].items() >= {"own": "yes", "app.kubernetes.io/instance": "sekisho"}.items()
+def test_crds_are_rendered_unchanged_and_kept(chart_with_definition: Path) -> None:
+    crd = pick(render(chart=chart_with_definition), "CustomResourceDefinition/gates.sekisho.dev")
+    assert crd["spec"] == GATES["spec"]
+    assert crd["metadata"]["annotations"] == {"own": "yes", "helm.sh/resource-policy": "keep"}
+    assert crd["metadata"]["labels"].items() >= {"own": "yes", "app.kubernetes.io/instance": "sekisho"}.items()
 
 
-def test_definitions_go_with_the_release_when_they_shall(chart_with_definition: Path) -> None:
-    found = render("crds.keep=false", chart=chart_with_definition)
-    gates = pick(found, "CustomResourceDefinition/gates.sekisho.dev")
+def test_crds_are_deleted_with_the_release_if_keep_is_false(chart_with_definition: Path) -> None:
+    rendered = render("crds.keep=false", chart=chart_with_definition)
+    gates = pick(rendered, "CustomResourceDefinition/gates.sekisho.dev")
     assert gates["metadata"]["annotations"] == {"own": "yes"}
 
 
-def test_definitions_are_left_out_when_they_shall(chart_with_definition: Path) -> None:
-    found = render("crds.install=false", chart=chart_with_definition)
-    assert not [name for name in identities(found) if name.startswith("CustomResourceDefinition/")]
+def test_crds_are_not_rendered_if_install_is_false(chart_with_definition: Path) -> None:
+    rendered = render("crds.install=false", chart=chart_with_definition)
+    assert not [name for name in identities(rendered) if name.startswith("CustomResourceDefinition/")]
 
 
-def test_generated_definitions_are_rendered_as_they_are() -> None:
+def test_generated_crds_are_rendered_unchanged() -> None:
     objects = render()
     for path in (CHART / "files" / "crds").glob("*.yaml"):
         generated = yaml.safe_load(path.read_text())
@@ -652,7 +652,7 @@ def test_generated_definitions_are_rendered_as_they_are() -> None:
 
 # Values.
 
-# For every value one other that is allowed, and what else must be set for it to show.
+# A different valid setting for every value.
 OTHER_VALUES: dict[str, tuple[str, ...]] = {
     "fullnameOverride": ("fullnameOverride=gate",),
     "image.repository": ("image.repository=other.example/sekisho",),
@@ -722,7 +722,7 @@ NEEDED_FIRST = {
 
 
 def fixed_objects(schema: Object, path: str = "") -> Iterator[tuple[str, Object]]:
-    """Every object of the schema whose names are fixed, with its path."""
+    """Every object in the schema that allows no additional properties, with its path."""
     if schema.get("additionalProperties") is False:
         yield path, schema
     for name, inner in schema.get("properties", {}).items():
@@ -734,18 +734,18 @@ FIXED = dict(fixed_objects(SCHEMA))
 
 
 def value_at(path: str) -> Any:
-    found = VALUES
+    value = VALUES
     for name in filter(None, path.split(".")):
-        found = found[name]
-    return found
+        value = value[name]
+    return value
 
 
-def test_the_schema_has_the_values_and_no_others() -> None:
+def test_the_schema_and_the_values_have_the_same_fields() -> None:
     for path, schema in FIXED.items():
         assert set(schema["properties"]) - {"global"} == set(value_at(path)), path
 
 
-def test_every_value_is_in_the_table_of_other_values() -> None:
+def test_every_value_has_a_different_setting_in_the_table() -> None:
     leaves = {
         f"{path}.{name}".lstrip(".")
         for path, schema in FIXED.items()
@@ -756,7 +756,7 @@ def test_every_value_is_in_the_table_of_other_values() -> None:
 
 
 @pytest.mark.parametrize("path", OTHER_VALUES)
-def test_every_value_changes_something(path: str, chart_with_definition: Path) -> None:
+def test_every_value_changes_what_is_rendered(path: str, chart_with_definition: Path) -> None:
     needed = NEEDED_FIRST.get(path, ())
     before = render(*needed, chart=chart_with_definition)
     assert render(*needed, *OTHER_VALUES[path], chart=chart_with_definition) != before
@@ -795,7 +795,7 @@ def test_a_misspelt_value_is_an_error(path: str) -> None:
         "imagePullSecrets[0]=login",
     ],
 )
-def test_a_wrong_value_is_an_error_that_names_it(value: str) -> None:
+def test_an_invalid_value_is_an_error_with_its_path(value: str) -> None:
     path = re.split(r":?=|\[", value)[0].replace(".", "/")
     finished = template(IMAGE, value)
     assert finished.returncode == 1
@@ -809,11 +809,11 @@ def test_the_chart_can_be_a_dependency() -> None:
 # Notes and style.
 
 
-def test_the_notes_tell_what_is_not_judged_and_how_to_break_the_glass() -> None:
-    told = notes('excludeNamespaces:=["calico-system"]')
-    assert "\n  kube-system\n  sekisho-system\n  calico-system\n" in told
-    assert "kubectl delete validatingwebhookconfiguration,mutatingwebhookconfiguration sekisho\n" in told
-    assert "\n\n\n" not in told
+def test_the_notes_list_excluded_namespaces_and_the_emergency_command() -> None:
+    text = notes('excludeNamespaces:=["calico-system"]')
+    assert "\n  kube-system\n  sekisho-system\n  calico-system\n" in text
+    assert "kubectl delete validatingwebhookconfiguration,mutatingwebhookconfiguration sekisho\n" in text
+    assert "\n\n\n" not in text
 
 
 def test_the_notes_warn_of_a_release_in_the_default_namespace() -> None:
@@ -828,13 +828,13 @@ VALUE_SETS = {
 
 
 @pytest.mark.parametrize("values", VALUE_SETS.values(), ids=VALUE_SETS)
-def test_helm_finds_nothing_to_improve(values: tuple[str, ...]) -> None:
+def test_helm_lint_reports_nothing(values: tuple[str, ...]) -> None:
     finished = helm("lint", "--strict", "--quiet", str(CHART), *settings(values))
     assert (finished.returncode, finished.stdout.strip()) == (0, "")
 
 
 @pytest.mark.parametrize("values", VALUE_SETS.values(), ids=VALUE_SETS)
-def test_what_is_rendered_is_tidy(values: tuple[str, ...]) -> None:
+def test_rendered_manifests_pass_yamllint(values: tuple[str, ...]) -> None:
     rules = """
         extends: default
         rules:

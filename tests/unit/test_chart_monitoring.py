@@ -1,4 +1,4 @@
-"""What the chart gives Prometheus and Grafana: alerts that parse and have their pages, a dashboard, a scaler."""
+"""The chart's alerts, runbooks, dashboard, ServiceMonitor and autoscaler."""
 
 import json
 import re
@@ -9,27 +9,27 @@ import pytest
 from tests.chart import IMAGE, OUTSIDE, REPOSITORY, Object, identities, pick, render, template
 from tests.promql import asked_by, labels_of_result, missing
 
-pytestmark = pytest.mark.timeout(1800)  # the first of these tests may have to build helm
+pytestmark = pytest.mark.timeout(1800)  # the first test may have to build helm
 
 RUNBOOKS = REPOSITORY / "docs" / "runbooks"
 MONITORED = ("serviceMonitor.enabled=true", "prometheusRule.enabled=true", "dashboard.enabled=true")
 
 
 def alerts(*values: str) -> list[Object]:
-    (rule,) = (found for found in render(*MONITORED, *values) if found["kind"] == "PrometheusRule")
+    (rule,) = (rendered for rendered in render(*MONITORED, *values) if rendered["kind"] == "PrometheusRule")
     return [alert for group in rule["spec"]["groups"] for alert in group["rules"]]
 
 
 def dashboard() -> Any:
-    found = pick(render(*MONITORED), "ConfigMap/sekisho-dashboard")
-    assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
-    return json.loads(found["data"]["sekisho.json"])
+    config_map = pick(render(*MONITORED), "ConfigMap/sekisho-dashboard")
+    assert config_map["metadata"]["labels"]["grafana_dashboard"] == "1"
+    return json.loads(config_map["data"]["sekisho.json"])
 
 
 def queries() -> list[str]:
     """The dashboard's queries, with Grafana's own variables filled in."""
-    found = [target["expr"] for panel in dashboard()["panels"] for target in panel.get("targets", ())]
-    return [query.replace("$__rate_interval", "5m").replace("$namespace", ".*") for query in found]
+    expressions = [target["expr"] for panel in dashboard()["panels"] for target in panel.get("targets", ())]
+    return [query.replace("$__rate_interval", "5m").replace("$namespace", ".*") for query in expressions]
 
 
 def test_every_alert_is_complete_and_its_expression_parses() -> None:
@@ -41,8 +41,8 @@ def test_every_alert_is_complete_and_its_expression_parses() -> None:
         assert annotations["summary"].endswith(".")
         assert annotations["description"].endswith(".")
         assert all(asked.metric.startswith("sekisho_") for asked in asked_by(alert["expr"])), alert
-        told = set(re.findall(r"\$labels\.(\w+)", json.dumps(annotations)))
-        assert told <= labels_of_result(alert["expr"]), alert
+        used = set(re.findall(r"\$labels\.(\w+)", json.dumps(annotations)))
+        assert used <= labels_of_result(alert["expr"]), alert
 
 
 def test_every_alert_has_its_runbook_and_every_runbook_its_alert() -> None:
@@ -50,7 +50,7 @@ def test_every_alert_has_its_runbook_and_every_runbook_its_alert() -> None:
         assert alert["annotations"]["runbook_url"] == f"docs/runbooks/{alert['alert']}.md"
         page = (RUNBOOKS / f"{alert['alert']}.md").read_text()
         assert page.startswith(f"# {alert['alert']}\n")
-        assert re.findall(r"^## (.*)$", page, re.MULTILINE) == ["What it means", "How to look", "What to do"]
+        assert re.findall(r"^## (.*)$", page, re.MULTILINE) == ["What it means", "How to diagnose", "What to do"]
         assert "```console\n$ " in page
         for linked in re.findall(r"\]\((.*?)\)", page):
             assert (RUNBOOKS / linked).exists()
@@ -58,17 +58,17 @@ def test_every_alert_has_its_runbook_and_every_runbook_its_alert() -> None:
 
 
 @pytest.mark.parametrize("base", ["https://runbooks.example/sekisho", "https://runbooks.example/sekisho/"])
-def test_runbooks_may_be_kept_elsewhere(base: str) -> None:
+def test_the_url_of_the_runbooks_is_a_value(base: str) -> None:
     urls = {alert["annotations"]["runbook_url"] for alert in alerts(f"prometheusRule.runbookUrl={base}")}
     assert "https://runbooks.example/sekisho/SekishoDenialSurge.md" in urls
 
 
 def expression(name: str, *values: str) -> str:
-    (found,) = (alert["expr"] for alert in alerts(*values) if alert["alert"] == name)
-    return str(found)
+    (expr,) = (alert["expr"] for alert in alerts(*values) if alert["alert"] == name)
+    return str(expr)
 
 
-def test_alerts_follow_the_values_that_they_are_about() -> None:
+def test_alerts_depend_on_the_values_of_the_chart() -> None:
     assert expression("SekishoWebhookReplicasMissing").endswith("< 3")
     assert expression("SekishoWebhookReplicasMissing", "webhook.replicas=5").endswith("< 5")
     scaled = ("autoscaling.enabled=true", "autoscaling.minReplicas=4")
@@ -78,11 +78,11 @@ def test_alerts_follow_the_values_that_they_are_about() -> None:
     outside = {alert["alert"] for alert in alerts(OUTSIDE)}
     assert {alert["alert"] for alert in alerts()} - outside == {"SekishoWebhookReplicasMissing"}
     opened = json.dumps(alerts("webhook.admitPodsUnjudged=true"))
-    assert "new pods enter unjudged" in opened
+    assert "new pods are admitted without a verdict" in opened
     assert "new pods are denied" not in opened
 
 
-def test_the_dashboards_queries_parse_and_none_is_about_another_namespace() -> None:
+def test_the_dashboards_queries_parse_and_select_the_chosen_namespace() -> None:
     for query in queries():
         for asked in asked_by(query):
             is_selected = 'namespace=~".*"' in query
@@ -90,7 +90,7 @@ def test_the_dashboards_queries_parse_and_none_is_about_another_namespace() -> N
             assert asked.metric.startswith(("sekisho_", "process_")), query
 
 
-def test_the_dashboards_panels_overlap_nowhere_and_say_what_they_show() -> None:
+def test_the_dashboards_panels_do_not_overlap_and_have_a_description() -> None:
     taken: set[tuple[int, int]] = set()
     panels = dashboard()["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
@@ -103,15 +103,15 @@ def test_the_dashboards_panels_overlap_nowhere_and_say_what_they_show() -> None:
         assert panel["type"] == "row" or panel["description"].endswith(".")
 
 
-def test_every_legend_names_labels_that_its_query_has() -> None:
+def test_every_legend_uses_only_labels_of_its_query() -> None:
     for panel in dashboard()["panels"]:
         for target in panel.get("targets", ()):
             query = target["expr"].replace("$__rate_interval", "5m").replace("$namespace", ".*")
-            told = set(re.findall(r"{{(\w+)}}", target["legendFormat"])) - {"pod"}
-            assert told <= labels_of_result(query), query
+            used = set(re.findall(r"{{(\w+)}}", target["legendFormat"])) - {"pod"}
+            assert used <= labels_of_result(query), query
 
 
-def test_the_service_monitor_names_the_port_that_the_pods_have() -> None:
+def test_the_service_monitor_scrapes_a_port_of_the_pods() -> None:
     objects = render(*MONITORED)
     (endpoint,) = pick(objects, "ServiceMonitor/sekisho")["spec"]["endpoints"]
     service = pick(objects, "Service/sekisho-metrics")
@@ -120,13 +120,13 @@ def test_the_service_monitor_names_the_port_that_the_pods_have() -> None:
     for name in ("webhook", "controller"):
         template = pick(objects, f"Deployment/sekisho-{name}")["spec"]["template"]
         (container,) = template["spec"]["containers"]
-        assert port["targetPort"] in {each["name"] for each in container["ports"]}
+        assert port["targetPort"] in {exposed["name"] for exposed in container["ports"]}
         assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
     labels = pick(objects, "ServiceMonitor/sekisho")["spec"]["selector"]["matchLabels"]
     assert labels.items() <= service["metadata"]["labels"].items()
 
 
-def test_a_scaler_takes_the_replicas_over() -> None:
+def test_with_autoscaling_the_deployment_has_no_replicas() -> None:
     plain = pick(render(), "Deployment/sekisho-webhook")["spec"]
     assert plain["replicas"] == 3
     objects = render("autoscaling.enabled=true")
@@ -137,13 +137,13 @@ def test_a_scaler_takes_the_replicas_over() -> None:
     assert "HorizontalPodAutoscaler/sekisho-webhook" not in identities(render("autoscaling.enabled=true", OUTSIDE))
 
 
-def test_a_scaler_without_room_is_an_error() -> None:
+def test_fewer_maximum_than_minimum_replicas_is_an_error() -> None:
     finished = template(IMAGE, "autoscaling.enabled=true", "autoscaling.maxReplicas=2")
     assert finished.returncode == 1
     assert "autoscaling.maxReplicas must not be less than autoscaling.minReplicas" in finished.stderr
 
 
-def test_what_an_expression_asks_in_vain_is_found() -> None:
+def test_missing_metrics_and_labels_of_an_expression_are_reported() -> None:
     known = {"x_total": frozenset({"a"})}
     assert missing('sum by (a, namespace) (rate(x_total{a="1"}[5m])) or vector(0)', known) == []
     assert missing("sum by (b) (rate(x_total[5m]))", known) == ["x_total has no label b"]

@@ -1,4 +1,4 @@
-{{/* Prefix of every name. 38 characters leave room for the longest pod name in a host name: "-webhook-" and 16 of hash. */}}
+{{/* Prefix of all names. At most 38 characters, so that pod names fit into a host name: "-webhook-" and a hash of 16 follow. */}}
 {{- define "sekisho.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{ .Values.fullnameOverride }}
@@ -9,14 +9,14 @@
 {{- end -}}
 {{- end -}}
 
-{{/* What a Deployment selects by: never changes during a release's life. Takes (dict "root" $ "component" NAME). */}}
+{{/* The labels that Deployments select. They must never change. Takes (dict "root" $ "component" NAME). */}}
 {{- define "sekisho.selectorLabels" -}}
 app.kubernetes.io/name: sekisho
 app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
-{{/* Labels of every object of the release. */}}
+{{/* Labels of all objects of the release. */}}
 {{- define "sekisho.labels" -}}
 app.kubernetes.io/name: sekisho
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -25,12 +25,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") }}
 {{- end -}}
 
-{{/* Namespaces that the webhooks are not sent: exact names, each once. */}}
+{{/* Namespaces whose pods are not sent to the webhooks: exact names without duplicates. */}}
 {{- define "sekisho.excludedNamespaces" -}}
 {{ concat (list "kube-system" .Release.Namespace) .Values.excludeNamespaces | uniq | toYaml }}
 {{- end -}}
 
-{{/* Host names and addresses that the API server calls the webhook by, as a YAML list. */}}
+{{/* Host names and addresses of the webhook in the API server's calls, as a YAML list. */}}
 {{- define "sekisho.servingNames" -}}
 {{- if .Values.webhook.url -}}
 - {{ (urlParse .Values.webhook.url).hostname | quote }}
@@ -41,7 +41,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- end -}}
 {{- end -}}
 
-{{/* The Secret with the certificate that the webhook serves. cert-manager wants a type that one of another mode can't change to. */}}
+{{/* The Secret with the webhook's certificate. cert-manager's has its own name: it needs another type, and types cannot change. */}}
 {{- define "sekisho.certificateSecret" -}}
 {{- if eq .Values.certificates.mode "secret" -}}
 {{ required "certificates.secretName is required when certificates.mode is secret: a Secret with tls.crt, tls.key and ca.crt" .Values.certificates.secretName }}

@@ -1,8 +1,8 @@
-{{/* What the pods of both Deployments have in common. Takes (dict "root" $ "component" NAME). */}}
+{{/* The fields that both Deployments' pods share. Takes (dict "root" $ "component" NAME). */}}
 {{- define "sekisho.podSpec" -}}
 serviceAccountName: {{ include "sekisho.fullname" .root }}-{{ .component }}
 automountServiceAccountToken: true
-# The Service's own variables (SEKISHO_WEBHOOK_PORT=tcp://...) would be read as the option --port of `sekisho webhook`.
+# Otherwise the Service's variable SEKISHO_WEBHOOK_PORT=tcp://... would be read as the option --port of `sekisho webhook`.
 enableServiceLinks: false
 {{- with .root.Values.priorityClassName }}
 priorityClassName: {{ . }}
@@ -38,7 +38,7 @@ securityContext:
   fsGroup: 10001
   seccompProfile: {type: RuntimeDefault}
 volumes:
-  # In memory: TLS libraries read a private key from a file only, and it shall not touch the node's disk.
+  # In memory, because TLS libraries only read private keys from files, and keys must not be written to the node's disk.
   - name: tmp
     emptyDir: {medium: Memory, sizeLimit: 16Mi}
   {{- if and (eq .component "webhook") .root.Values.webhook.clientCA.configMap }}
@@ -47,10 +47,10 @@ volumes:
   {{- end }}
 {{- end -}}
 
-{{/* What their containers have in common. The same argument. */}}
+{{/* The fields that their containers share. Takes the same argument. */}}
 {{- define "sekisho.container" -}}
 {{- with .root.Values.image -}}
-{{- $repository := required "image.repository is required: the registry and repository that hold the sekisho image" .repository -}}
+{{- $repository := required "image.repository is required: the registry and repository of the sekisho image" .repository -}}
 {{- $digest := ternary (printf "@%s" .digest) "" (ne .digest "") -}}
 image: {{ printf "%s:%s%s" $repository (.tag | default $.root.Chart.AppVersion) $digest | quote }}
 imagePullPolicy: {{ .pullPolicy }}
@@ -75,7 +75,7 @@ readinessProbe:
 volumeMounts:
   - {name: tmp, mountPath: /tmp}
   {{- if and (eq .component "webhook") .root.Values.webhook.clientCA.configMap }}
-  # The folder and not the file: only then do changes of the ConfigMap arrive.
+  # The folder is mounted, not the file, because only then the kubelet updates it when the ConfigMap changes.
   - {name: client-ca, mountPath: /client-ca, readOnly: true}
   {{- end }}
 {{- end -}}

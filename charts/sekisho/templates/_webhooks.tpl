@@ -1,4 +1,4 @@
-{{/* How a webhook is called. Takes (dict "root" $ "path" PATH "failurePolicy" POLICY). */}}
+{{/* How the API server calls a webhook. Takes (dict "root" $ "path" PATH "failurePolicy" POLICY). */}}
 {{- define "sekisho.called" -}}
 clientConfig:
   {{- if .root.Values.webhook.url }}
@@ -16,12 +16,12 @@ failurePolicy: {{ .failurePolicy }}
 timeoutSeconds: {{ .root.Values.webhook.timeoutSeconds }}
 {{- end -}}
 
-{{/* The fields that every webhook of pods has. The same argument. */}}
+{{/* The fields that all webhooks for pods share. Takes the same argument. */}}
 {{- define "sekisho.webhook" -}}
 {{ include "sekisho.called" . }}
-# Events are written, but not on dryRun.
+# The webhook writes Events, but not for dry runs.
 sideEffects: NoneOnDryRun
-# The API server itself sets this label to the namespace's name: nobody can opt out by labelling a namespace.
+# The API server sets this label to the namespace's name, so nobody can opt out by labelling a namespace.
 namespaceSelector:
   matchExpressions:
     - key: kubernetes.io/metadata.name
@@ -33,7 +33,7 @@ namespaceSelector:
 {{ ternary "Ignore" "Fail" .Values.webhook.admitPodsUnjudged }}
 {{- end -}}
 
-{{/* Annotations of both webhook configurations: who sets caBundle, where it is not the controller. */}}
+{{/* Annotations of both webhook configurations. They tell cert-manager to set caBundle, if the controller does not. */}}
 {{- define "sekisho.caBundleAnnotations" -}}
 {{- if eq .Values.certificates.mode "cert-manager" -}}
 cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/{{ include "sekisho.fullname" . }}-webhook
