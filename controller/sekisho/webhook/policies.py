@@ -25,6 +25,19 @@ from sekisho.policies.types import GROUP, VERSION
 logger = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Policy)
+
+
+class Enforced:
+    """The policy set in force, for those who judge by it; whoever loads policies replaces it."""
+
+    def __init__(self, policies: PolicySet | None = None) -> None:
+        self.policies = PolicySet() if policies is None else policies
+
+    def enforce(self, policies: PolicySet) -> None:
+        """Judge by this set from the next review on."""
+        self.policies = policies
+
+
 Identities = Mapping[tuple[str, str], tuple[str, int]]
 
 

@@ -7,7 +7,7 @@ import resource
 import signal
 import socket
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import uvloop
@@ -21,18 +21,19 @@ from sekisho.cluster.owners import Owners
 from sekisho.cluster.recorder import EventRecorder
 from sekisho.cluster.replicas import ReplicaReporter
 from sekisho.errors import SekishoError
-from sekisho.policies import PolicySet
 from sekisho.telemetry.families import gauges
+from sekisho.telemetry.health import Health
 from sekisho.webhook import dependencies
 from sekisho.webhook.certificates import ServingCertificate
 from sekisho.webhook.clients import Handler, only_named
 from sekisho.webhook.connections import HttpServer
 from sekisho.webhook.dependencies import Supply
-from sekisho.webhook.health import Health
+from sekisho.webhook.http_shell import HttpShell
 from sekisho.webhook.metrics import Metrics
 from sekisho.webhook.namespaces import Namespaces
 from sekisho.webhook.options import Options, StartError
-from sekisho.webhook.pod_reviews import Reviews
+from sekisho.webhook.pod_reviews import PodReviews
+from sekisho.webhook.policies import Enforced
 from sekisho.webhook.policy_reviews import PolicyReviews
 from sekisho.webhook.reporting import report
 
@@ -79,29 +80,25 @@ async def serve(options: Options) -> None:
 
 
 class Process:
-    """The parts of the process, put together; `live` is their life. Raises StartError."""
+    """The parts of the process, put together; `live` runs them. Raises StartError."""
 
     def __init__(self, options: Options, api: ApiClient | None) -> None:
         self._options = options
         self._metrics = Metrics()
         self._certificate = ServingCertificate()
+        self._enforced = Enforced()
         self._needed: list[Supply] = []
         self._listening = False
-        if api is not None:
-            self._reviews = self._judging_by_cluster(api)
-        else:
-            self._reviews = self._judging_by_files()
-        if options.tls_cert_file is not None and options.tls_private_key_file is not None:
-            files = (options.tls_cert_file, options.tls_private_key_file)
-            self._needed.append(dependencies.certificate_from_files(files, self._certificate))
-        elif api is not None and options.certificate_secret is not None:
-            secret = dependencies.certificate_from_secret(
-                api, options.namespace, options.certificate_secret, self._certificate
-            )
-            self._needed.append(secret)
-        longest_waiver = timedelta(days=options.longest_waiver)
-        self._reviews.elsewhere = PolicyReviews(self._reviews, self._metrics, longest_waiver).handle
-        self._handler: Handler = self._reviews.handle
+        pods = self._pods_by_cluster(api) if api is not None else self._pods_by_files()
+        self._add_certificate(api)
+        clock = _system_time if api is None else api.clock.now
+        policies = PolicyReviews(self._enforced, clock, timedelta(days=options.longest_waiver))
+        self._metrics.add_source(policies.families)
+        self._shell = HttpShell(
+            {"/validate": pods.validate, "/mutate": pods.mutate, "/validate-policies": policies.validate},
+            self._metrics,
+        )
+        self._handler: Handler = self._shell.handle
         if options.client_ca_file is not None:
             self._needed.append(dependencies.clients_from_file(options.client_ca_file, self._certificate))
             if options.client_name:
@@ -110,7 +107,7 @@ class Process:
         for supply in self._needed:
             self._metrics.add_source(supply.families)
 
-    def _judging_by_cluster(self, api: ApiClient) -> Reviews:
+    def _pods_by_cluster(self, api: ApiClient) -> PodReviews:
         options = self._options
         reflector, labels = dependencies.labels_from_cluster(api)
         rate = options.events_per_second
@@ -118,28 +115,36 @@ class Process:
         reporter = ReplicaReporter(api, options.namespace, options.replica, self._metrics.tally.last_hour)
         loop = asyncio.get_running_loop()
         self._certificate.on_served = lambda key_id: loop.call_soon_threadsafe(reporter.report_authority, key_id)
-        reviews = Reviews(
-            PolicySet(()),
+        self._needed += [
+            dependencies.policies_from_cluster(api, self._enforced.enforce, reporter.report),
+            labels,
+            dependencies.events(recorder),
+            Supply("the report of what is enforced", reporter.run),
+        ]
+        return PodReviews(
+            self._enforced,
+            api.clock.now,
             Namespaces(api, reflector),
             self._metrics,
             lambda outcome: report(outcome, recorder.record, options.events),
             DENIALS | {_DECISIONS[reason] for reason in options.events & _DECISIONS.keys()},
         )
-        reviews.clock = api.clock.now
-        policies = dependencies.policies_from_cluster(api, reviews.enforce, reporter.report)
-        self._needed += [
-            policies,
-            labels,
-            dependencies.events(recorder),
-            Supply("the report of what is enforced", reporter.run),
-        ]
-        return reviews
 
-    def _judging_by_files(self) -> Reviews:
-        reviews = Reviews(PolicySet(()), None, self._metrics, report)
+    def _pods_by_files(self) -> PodReviews:
         if self._options.policy_dir is not None:
-            self._needed.append(dependencies.policies_from_folder(self._options.policy_dir, reviews.enforce))
-        return reviews
+            self._needed.append(dependencies.policies_from_folder(self._options.policy_dir, self._enforced.enforce))
+        return PodReviews(self._enforced, _system_time, None, self._metrics, report)
+
+    def _add_certificate(self, api: ApiClient | None) -> None:
+        options = self._options
+        if options.tls_cert_file is not None and options.tls_private_key_file is not None:
+            files = (options.tls_cert_file, options.tls_private_key_file)
+            self._needed.append(dependencies.certificate_from_files(files, self._certificate))
+        elif api is not None and options.certificate_secret is not None:
+            secret = dependencies.certificate_from_secret(
+                api, options.namespace, options.certificate_secret, self._certificate
+            )
+            self._needed.append(secret)
 
     def _lacks(self) -> list[str]:
         return [reason for supply in self._needed if (reason := supply.missing())]
@@ -158,7 +163,7 @@ class Process:
         self._metrics.add_source(
             lambda: [gauges("sekisho_webhook_ready", "1 while /readyz says so, else 0.", (), {(): not missing()})]
         )
-        health = web.ServerRunner(HttpServer(Health(self._metrics, missing).handle))
+        health = web.ServerRunner(HttpServer(Health(self._metrics.render, missing).handle))
         runner = web.ServerRunner(HttpServer(self._handler), shutdown_timeout=FINISH_SECONDS)
         stopping = asyncio.create_task(stop.wait())
         tasks = [asyncio.create_task(supply.keep(), name=supply.name) for supply in self._needed]
@@ -166,7 +171,7 @@ class Process:
             await health.setup()
             await web.SockSite(health, plain, backlog=BACKLOG).start()
             await runner.setup()
-            # The port opens when there is something to judge by: a webhook that answers earlier waves pods through.
+            # The port opens when there are policies to judge by: an earlier answer would admit pods unjudged.
             while self._lacks() and not stop.is_set():
                 await _first_of(stopping, tasks, _READY_POLL_SECONDS)
             if not stop.is_set():
@@ -176,7 +181,7 @@ class Process:
                 logger.info("serving reviews", extra={"address": _name(tls), "metrics_address": _name(plain)})
                 await _first_of(stopping, tasks)
                 logger.info("stopping", extra={"drain_seconds": self._options.drain_seconds})
-                self._reviews.is_draining = True
+                self._shell.is_draining = True
                 await asyncio.sleep(self._options.drain_seconds)
         finally:
             await runner.cleanup()
@@ -184,6 +189,10 @@ class Process:
                 task.cancel()
             await asyncio.gather(stopping, *tasks, return_exceptions=True)
             await health.cleanup()
+
+
+def _system_time() -> datetime:
+    return datetime.now(UTC)
 
 
 def _tasks() -> Iterable[Metric]:

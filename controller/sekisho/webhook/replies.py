@@ -1,4 +1,4 @@
-"""HTTP answers that are no verdicts: errors, as JSON."""
+"""HTTP answers to requests that are no review."""
 
 import msgspec
 from aiohttp import web
@@ -14,16 +14,12 @@ class RejectedError(SekishoError):
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
         self.status = status
-        self.headers = headers
-
-
-def reply(status: int, body: object, headers: dict[str, str] | None = None) -> web.Response:
-    """A JSON answer."""
-    return web.Response(status=status, body=msgspec.json.encode(body) + b"\n", content_type=JSON, headers=headers or {})
+        self.headers = headers or {}
 
 
 def rejection(error: RejectedError) -> web.Response:
-    """The answer to a rejected request. The connection closes: what is left of the request is not worth reading."""
-    response = reply(error.status, {"error": str(error)}, error.headers)
+    """The answer to a rejected request. The connection closes: the rest of the request is not worth reading."""
+    body = msgspec.json.encode({"error": str(error)}) + b"\n"
+    response = web.Response(status=error.status, body=body, content_type=JSON, headers=error.headers)
     response.force_close()
     return response

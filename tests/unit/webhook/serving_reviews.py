@@ -4,6 +4,7 @@ import io
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
@@ -15,12 +16,13 @@ from sekisho.policies import ClusterPodPolicy, PolicySet
 from sekisho.webhook.certificates import ServingCertificate
 from sekisho.webhook.clients import only_named
 from sekisho.webhook.connections import HttpServer
+from sekisho.webhook.http_shell import HttpShell
 from sekisho.webhook.metrics import Metrics
-from sekisho.webhook.pod_reviews import Reviews
+from sekisho.webhook.pod_reviews import PodReviews
+from sekisho.webhook.policies import Enforced
+from sekisho.webhook.policy_reviews import PolicyReviews
 from tests.unit.webhook.pairs import make_pair
 
-POD = {"group": "", "version": "v1", "kind": "Pod"}
-PODS = {"group": "", "version": "v1", "resource": "pods"}
 BAD = {"name": "app", "image": "trusted.io/app", "securityContext": {"privileged": True}}
 GOOD = {"name": "app", "image": "trusted.io/app"}
 
@@ -36,26 +38,12 @@ def pod(*containers: dict[str, Any], **meta: Any) -> dict[str, Any]:
     return {"metadata": {"name": "pod"} | meta, "spec": {"containers": list(containers)}}
 
 
-def review(thing: Any, **request: Any) -> dict[str, Any]:
-    """An AdmissionReview about a pod."""
-    asked = {
-        "uid": "u-1",
-        "kind": POD,
-        "resource": PODS,
-        "name": "pod",
-        "namespace": "ns",
-        "operation": "CREATE",
-        "userInfo": {"username": "someone"},
-        "object": thing,
-    }
-    return {"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": asked | request}
-
-
 class Served:
     """A server of reviews, and a session to it. Requests are sent as they are given."""
 
-    def __init__(self, reviews: Reviews, metrics: Metrics, denials: list[Outcome]) -> None:
-        self.reviews = reviews
+    def __init__(self, shell: HttpShell, enforced: Enforced, metrics: Metrics, denials: list[Outcome]) -> None:
+        self.shell = shell
+        self.enforced = enforced
         self.metrics = metrics
         self.denials = denials
         self.certificate = ServingCertificate()
@@ -103,11 +91,16 @@ async def serving_reviews(
 ) -> AsyncIterator[Served]:
     """Serve reviews by these policies, to all clients or to those of an authority, with one of these names."""
     metrics, denials = Metrics(), list[Outcome]()
-    reviews = Reviews(PolicySet.of(policies or [policy()]), namespaces, metrics, denials.append)
-    served = Served(reviews, metrics, denials)
+    enforced = Enforced(PolicySet.of(policies or [policy()]))
+    pods = PodReviews(enforced, _now, namespaces, metrics, denials.append)
+    of_policies = PolicyReviews(enforced, _now, timedelta(days=90))
+    metrics.add_source(of_policies.families)
+    routes = {"/validate": pods.validate, "/mutate": pods.mutate, "/validate-policies": of_policies.validate}
+    shell = HttpShell(routes, metrics)
+    served = Served(shell, enforced, metrics, denials)
     if client_ca:
         served.certificate.know_clients(client_ca.decode())
-    handler = only_named(client_names, reviews.handle, metrics) if client_names else reviews.handle
+    handler = only_named(client_names, shell.handle, metrics) if client_names else shell.handle
     runner = web.ServerRunner(HttpServer(handler), shutdown_timeout=0.1)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=served.certificate.context)
@@ -116,3 +109,7 @@ async def serving_reviews(
     async with aiohttp.ClientSession() as served.session:
         yield served
     await runner.cleanup()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

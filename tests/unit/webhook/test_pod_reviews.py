@@ -9,11 +9,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from sekisho import admission
 from sekisho.admission import Outcome
+from sekisho.policies import PolicySet
+from sekisho.webhook import http_shell
 from sekisho.webhook import pod_reviews as module
 from sekisho.webhook.namespaces import UnknownNamespaceError
-from sekisho.webhook.pod_reviews import endpoint_of
-from tests.unit.webhook.serving_reviews import BAD, GOOD, Served, pod, policy, review, serving_reviews
+from tests.reviews import UID, review
+from tests.unit.webhook.serving_reviews import BAD, GOOD, Served, pod, policy, serving_reviews
 
 TIER = {"namespaceSelector": {"matchLabels": {"tier": "prod"}}}
 
@@ -112,9 +115,9 @@ async def test_body_over_the_limit_is_413_and_one_at_the_limit_is_judged(served:
         ) as answer:
             return answer.status
 
-    assert await send(module.MAX_BODY_BYTES) == 200
-    assert await send(module.MAX_BODY_BYTES + 1) == 413
-    assert module.MAX_BODY_BYTES > 2 * (3 << 20)  # the API server's own limit, for the object and the old one
+    assert await send(http_shell.MAX_BODY_BYTES) == 200
+    assert await send(http_shell.MAX_BODY_BYTES + 1) == 413
+    assert http_shell.MAX_BODY_BYTES > 2 * (3 << 20)  # the API server's own limit, for the object and the old one
 
 
 # Reviews that are hard to read
@@ -167,7 +170,7 @@ async def test_pod_that_cannot_be_read_is_denied_or_no_review_and_harms_nobody(s
     assert "Traceback" not in str(answer)
     if status == 200:
         assert answer["response"]["allowed"] is False
-        assert answer["response"]["uid"] == "u-1"
+        assert answer["response"]["uid"] == UID
     else:
         assert status == 400
     assert await served.allowed(review(pod(GOOD)))
@@ -206,8 +209,7 @@ async def test_internal_error_is_a_denial_with_an_id_that_the_log_explains(
     def fail(*_: Any) -> Outcome:
         raise ZeroDivisionError("secret-value")
 
-    endpoint = module.Endpoint("validate", fail, 3.0)
-    monkeypatch.setattr(module, "endpoint_of", lambda target: endpoint)
+    monkeypatch.setattr(admission, "validate", fail)
     message = await served.message(review(pod(GOOD)))
     incident = message.split("internal error ")[1].split(";")[0]
     assert "secret-value" not in message
@@ -216,31 +218,26 @@ async def test_internal_error_is_a_denial_with_an_id_that_the_log_explains(
     assert record.exc_info is not None
 
 
-async def test_judging_past_the_deadline_is_a_denial_that_says_so(
-    served: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    endpoint = endpoint_of("/validate?timeout=3s")
-    assert endpoint is not None
-    monkeypatch.setattr(module, "endpoint_of", lambda target: msgspec.structs.replace(endpoint, seconds=0.0))
-    assert "longer than the API server waits" in await served.message(review(pod(GOOD)))
+async def test_judging_past_the_deadline_is_a_denial_that_says_so(served: Served) -> None:
+    _, answer = await served.send(review(pod(GOOD)), "/validate?timeout=0s")
+    assert answer["response"]["allowed"] is False
+    assert "longer than the API server waits" in answer["response"]["status"]["message"]
 
 
 @pytest.mark.parametrize(
-    ("target", "seconds"),
+    ("query", "seconds"),
     [
-        ("/validate", 9.0),
-        ("/validate?timeout=3s", 2.7),
-        ("/mutate?timeout=10s", 9.0),
-        ("/validate?dryRun=1&timeout=5s", 4.5),
-        ("/validate?timeout=9999s", 27.0),
-        ("/validate?timeout=soon", 9.0),
-        ("/validate?xtimeout=3s", 9.0),
+        ("", 9.0),
+        ("timeout=3s", 2.7),
+        ("timeout=10s", 9.0),
+        ("dryRun=1&timeout=5s", 4.5),
+        ("timeout=9999s", 27.0),
+        ("timeout=soon", 9.0),
+        ("xtimeout=3s", 9.0),
     ],
 )
-def test_deadline_comes_from_the_request(target: str, seconds: float) -> None:
-    endpoint = endpoint_of(target)
-    assert endpoint is not None
-    assert endpoint.seconds == pytest.approx(seconds)
+def test_deadline_comes_from_the_request(query: str, seconds: float) -> None:
+    assert http_shell.seconds_of(query) == pytest.approx(seconds)
 
 
 async def half_a_body(served: Served, target: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -268,16 +265,16 @@ async def test_client_that_leaves_in_the_middle_leaves_nothing_behind(
         writer.transport.abort()
     assert await served.allowed(review(pod(GOOD)))
     async with asyncio.timeout(5):
-        while served.reviews._incoming:  # noqa: ASYNC110, SLF001
+        while served.shell._incoming:  # noqa: ASYNC110, SLF001
             await asyncio.sleep(0.005)
     assert not caplog.records
 
 
 async def test_unfinished_bodies_are_bounded(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_INCOMING", 60)
+    monkeypatch.setattr(http_shell, "MAX_INCOMING_BYTES", 60)
     held = [await half_a_body(served, "/validate?timeout=30s") for _ in range(2)]
     async with asyncio.timeout(5):
-        while served.reviews._incoming < 52:  # noqa: ASYNC110, SLF001
+        while served.shell._incoming < 52:  # noqa: ASYNC110, SLF001
             await asyncio.sleep(0.005)
     reader, writer = await half_a_body(served, "/validate?timeout=30s")
     assert b" 503 " in await reader.readline()
@@ -365,12 +362,11 @@ async def test_request_sees_one_policy_set_from_beginning_to_end() -> None:
     namespaces = SlowNamespaces()
     strict, lax = policy(match=TIER), policy(match=TIER, enforcement="Warn")
     async with serving_reviews(strict, namespaces=namespaces) as served:
-        before = served.reviews.policies
         waiting = asyncio.create_task(served.allowed(review(pod(BAD), namespace="new")))
         async with asyncio.timeout(5):
             while not namespaces.waiting:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
-        served.reviews.enforce(type(before).of([lax]))
+        served.enforced.enforce(PolicySet.of([lax]))
         namespaces.gate.set()
         assert await waiting is False
         assert await served.allowed(review(pod(BAD), namespace="prod")) is True
@@ -387,7 +383,7 @@ async def test_connection_is_kept_and_closed_while_draining(served: Served) -> N
         b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
     )
     for draining in (False, False, True):
-        served.reviews.is_draining = draining
+        served.shell.is_draining = draining
         writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
         assert (b"Connection: close" in head) is draining

@@ -1,15 +1,14 @@
 """Reviews of policies over real TLS: what is answered, whatever is sent."""
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from sekisho.webhook import pod_reviews as bounds
+from sekisho.webhook import http_shell
 from sekisho.webhook import policy_reviews as module
-from sekisho.webhook.policy_reviews import PolicyReviews
-from tests.unit.webhook.serving_reviews import BAD, GOOD, Served, pod, policy, review, serving_reviews
+from tests.reviews import review
+from tests.unit.webhook.serving_reviews import BAD, GOOD, Served, pod, policy, serving_reviews
 
 TARGET = "/validate-policies?timeout=3s"
 
@@ -25,7 +24,6 @@ SOUND = {"controls": {"images": {"trustedRegistries": ["docker.io/acme/web"]}}}
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
     async with serving_reviews(policy()) as served:
-        served.reviews.elsewhere = PolicyReviews(served.reviews, served.metrics, timedelta(days=90)).handle
         yield served
 
 
@@ -66,7 +64,7 @@ async def test_request_that_is_no_review_says_why_in_json(
 
 
 async def test_body_over_the_limit_is_413(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounds, "MAX_BODY_BYTES", 1000)
+    monkeypatch.setattr(http_shell, "MAX_BODY_BYTES", 1000)
     assert (await served.send(asked({"reason": "x" * 2000}), TARGET))[0] == 413
 
 

@@ -1,5 +1,7 @@
 """What a replica counts for the policies' status: denials and warnings of the last hour."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -9,7 +11,8 @@ from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, PolicyWaive
 from sekisho.webhook import recent_counts
 from sekisho.webhook.metrics import Metrics
 from sekisho.webhook.recent_counts import HOUR, SLICE, Tally
-from tests.unit.webhook.serving_reviews import BAD, GOOD, pod, policy, review
+from tests.reviews import review
+from tests.unit.webhook.serving_reviews import BAD, GOOD, pod, policy
 
 
 class Clock:
@@ -21,7 +24,7 @@ class Clock:
 
 
 def outcome(
-    *policies: ClusterPodPolicy | PodPolicy | PolicyWaiver, thing: dict[str, object] | None = None, **request: object
+    *policies: ClusterPodPolicy | PodPolicy | PolicyWaiver, thing: dict[str, Any] | None = None, **request: Any
 ) -> Outcome:
     asked = admission.decode(msgspec.json.encode(review(thing or pod(BAD), **request)))
     return admission.validate(asked, PolicySet.of(policies or [policy("p")]), None)

@@ -21,8 +21,9 @@ from sekisho.webhook.certificates import (
 )
 from sekisho.webhook.clients import names_in
 from tests.client_authority import ClientAuthority
+from tests.reviews import review
 from tests.unit.webhook.pairs import make_pair, write_pair
-from tests.unit.webhook.serving_reviews import GOOD, Served, pod, review, serving_reviews
+from tests.unit.webhook.serving_reviews import GOOD, Served, pod, serving_reviews
 
 NOW = datetime.now(UTC)
 

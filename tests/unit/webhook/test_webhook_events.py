@@ -11,7 +11,8 @@ from sekisho.admission import Outcome
 from sekisho.cluster.events import Occurrence, Reason
 from sekisho.policies import PolicySet, PolicyWaiver
 from sekisho.webhook.reporting import REASONS, report, statements_of
-from tests.unit.webhook.serving_reviews import BAD, GOOD, pod, policy, review
+from tests.reviews import review
+from tests.unit.webhook.serving_reviews import BAD, GOOD, pod, policy
 
 DEPLOYMENT: dict[str, Any] = {
     "kind": {"group": "apps", "version": "v1", "kind": "Deployment"},

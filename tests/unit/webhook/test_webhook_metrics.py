@@ -1,6 +1,7 @@
 """Metrics: what is counted, and that labels stay few."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,10 +16,11 @@ from sekisho.telemetry.families import counters, gauges
 from sekisho.webhook import metrics as module
 from sekisho.webhook.metrics import MAX_LABELS, Metrics
 from tests.exposition import faults
-from tests.unit.webhook.serving_reviews import BAD, GOOD, pod, policy, review
+from tests.reviews import review
+from tests.unit.webhook.serving_reviews import BAD, GOOD, pod, policy
 
 
-def outcome(name: str = "p", thing: dict[str, object] | None = None, **request: object) -> Outcome:
+def outcome(name: str = "p", thing: dict[str, Any] | None = None, **request: Any) -> Outcome:
     asked = admission.decode(msgspec.json.encode(review(thing or pod(BAD), **request)))
     return admission.validate(asked, PolicySet.of([policy(name)]), None)
 
@@ -99,7 +101,8 @@ def test_ten_thousand_namespaces_and_more_policies_than_labels_leave_the_series_
         kind = {"group": "", "version": "v1", "kind": f"Kind{number}"}
         meta = {"name": f"pod-{number}", "labels": {"app": f"app-{number}"}}
         user = {"username": f"user-{number}"}
-        for made_up in ({}, {"kind": kind, "operation": f"OP{number}"}):
+        made_ups: tuple[dict[str, Any], ...] = ({}, {"kind": kind, "operation": f"OP{number}"})
+        for made_up in made_ups:
             asked = admission.decode(
                 msgspec.json.encode(review(pod(BAD, **meta), namespace=f"ns-{number}", userInfo=user, **made_up))
             )

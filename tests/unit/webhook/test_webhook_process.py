@@ -24,8 +24,9 @@ from sekisho.cli import main
 from sekisho.webhook.options import Options, StartError
 from sekisho.webhook.process import serve
 from tests.exposition import faults
+from tests.reviews import UID, review
 from tests.unit.webhook.pairs import make_pair, write_pair
-from tests.unit.webhook.serving_reviews import BAD, GOOD, pod, review
+from tests.unit.webhook.serving_reviews import BAD, GOOD, pod
 
 POLICY = """
 apiVersion: sekisho.dev/v1alpha1
@@ -145,7 +146,7 @@ def test_it_serves_verdicts_probes_and_metrics(start: Callable[..., Webhook]) ->
     assert not webhook.allows(SECRET_IN_ENV | {"securityContext": {"privileged": True}})
     wait_until(lambda: webhook.logged("denied"))
     (line,) = webhook.logged("denied")
-    assert (line["uid"], line["namespace"], line["object"], line["user"]) == ("u-1", "ns", "pod", "someone")
+    assert (line["uid"], line["namespace"], line["object"], line["user"]) == (UID, "shop", "pod", "alice")
     assert (line["policies"], line["controls"], line["dry_run"]) == (["no-privilege"], ["privileged"], False)
     metrics = webhook.get("/metrics")[1].decode()
     for expected in (

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.reviews import POD, review
 from tests.secret_pods import ALL_CONTROLS, SECRET, container_with_secrets, pod_with_secrets
-from tests.unit.webhook.serving_reviews import POD, review
 from tests.unit.webhook.test_webhook_process import Webhook, wait_until
 
 DEPLOYMENT = {"group": "apps", "version": "v1", "kind": "Deployment"}
