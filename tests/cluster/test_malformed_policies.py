@@ -284,8 +284,8 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         pods({"key": "app", "operator": "NotIn"}),
         SCHEMA,
         (
-            "spec.match.podSelector.matchExpressions[0]: Invalid value: In and NotIn need values, "
-            "Exists and DoesNotExist take none"
+            "spec.match.podSelector.matchExpressions[0]: Invalid value: In and NotIn require "
+            "values; Exists and DoesNotExist allow none"
         ),
         pods({"key": "app", "operator": "DoesNotExist"}),
     ),
@@ -295,8 +295,8 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         pods({"key": "app", "operator": "Exists", "values": ["x"]}),
         SCHEMA,
         (
-            "spec.match.podSelector.matchExpressions[0]: Invalid value: In and NotIn need values, "
-            "Exists and DoesNotExist take none"
+            "spec.match.podSelector.matchExpressions[0]: Invalid value: In and NotIn require "
+            "values; Exists and DoesNotExist allow none"
         ),
         pods({"key": "app", "operator": "Exists"}),
     ),
@@ -305,7 +305,7 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         CLUSTER,
         match(excludeSubjects={"users": ["ci-*"]}),
         WEBHOOK,
-        ("spec.match.excludeSubjects.users[0]: 'ci-*' is compared to the letter, * stands for nothing else here"),
+        ("spec.match.excludeSubjects.users[0]: 'ci-*': wildcards are not supported here"),
         match(excludeSubjects={"users": ["ci-1"]}),
     ),
     (
@@ -605,8 +605,8 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         pod_defaults(seccompProfile={"type": "Localhost"}),
         SCHEMA,
         (
-            "spec.defaults.pod.securityContext.seccompProfile: Invalid value: localhostProfile goes "
-            "with the type Localhost, and is needed there"
+            "spec.defaults.pod.securityContext.seccompProfile: Invalid value: localhostProfile must "
+            "be set for the type Localhost, and unset for any other type"
         ),
         pod_defaults(seccompProfile={"type": "Localhost", "localhostProfile": "a.json"}),
     ),
@@ -776,7 +776,7 @@ def test_what_the_webhook_denies_reads_in_kubectl_as_what_the_schema_does(cluste
     text = msgspec.json.encode(manifest | {"spec": spec}).decode()
     assert cluster.plane.kubectl("apply", "-f", "-", input=text).stderr == (
         'The ClusterPodPolicy "malformed" is invalid: \n'
-        "* spec.match.excludeSubjects.users[0]: 'a*' is compared to the letter, * stands for nothing else here\n"
+        "* spec.match.excludeSubjects.users[0]: 'a*': wildcards are not supported here\n"
         "* spec.controls.images.trustedRegistries[0]: 'acme/web' begins with 'acme', which is no registry host; for "
         "Docker Hub write 'docker.io/acme/web'\n"
     )

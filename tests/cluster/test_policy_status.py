@@ -254,8 +254,8 @@ def test_policies_whose_defaults_contradict_each_other_say_so(
 
     a, b = f"{namespace}-a", f"{namespace}-b"
     wait_until(lambda: bool(told("a") and told("b")), SOON, "both say so")
-    assert told("a") == [f"pods that both are about get 1000, and not 2000 of {b}"]
-    assert told("b") == [f"pods that both are about get 1000 of {a}, and not 2000"]
+    assert told("a") == [f"pods that both apply to get 1000, not 2000 of {b}"]
+    assert told("b") == [f"pods that both apply to get 1000 of {a}, not 2000"]
     made = kubectl.check("create", "--dry-run=server", "-o", "json", "-f", "-", input=json.dumps(GOOD_POD))
     assert json.loads(made)["spec"]["securityContext"]["runAsUser"] == 1000
     cluster.plane.call("DELETE", f"{POLICIES}/{a}")

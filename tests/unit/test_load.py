@@ -136,7 +136,7 @@ def test_each_namespace_of_the_large_cluster_has_its_teams_policy() -> None:
     for namespace in population.namespaces(300):
         name, labels = namespace["metadata"]["name"], namespace["metadata"]["labels"]
         plan = policies.plan(name, labels, None)
-        asking = {policy for step in plan.steps for asked in step.asked_by for policy in asked.policies}
+        asking = {policy for step in plan.steps for requirement in step.required_by for policy in requirement.policies}
         assert asking == {name.rpartition("-")[0]}
     assert policies.plan("default", {}, None).steps == ()
 

@@ -51,12 +51,12 @@ def test_policy_follows_the_labels_of_each_namespace() -> None:
     assert policies.needs_labels
     assert policies.plan("a", {}, None).steps == ()
     strict = policies.plan("b", {P + "enforce": "restricted", P + "audit": "baseline"}, None)
-    assert {asked.enforcement for step in strict.steps for asked in step.asked_by} == {
+    assert {requirement.enforcement for step in strict.steps for requirement in step.required_by} == {
         Enforcement.DENY,
         Enforcement.WARN,
         Enforcement.AUDIT,
     }
-    assert {asked.enforcement for step in strict.template_steps for asked in step.asked_by} == {
+    assert {requirement.enforcement for step in strict.template_steps for requirement in step.required_by} == {
         Enforcement.WARN,
         Enforcement.AUDIT,
     }

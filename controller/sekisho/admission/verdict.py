@@ -36,9 +36,9 @@ def judge(pod: Pod, steps: Sequence[Step], old: Pod | None = None) -> list[Viola
                 known = {finding.identity for finding in step.check(old, container_refs(old.spec))}
                 findings = [finding for finding in findings if finding.identity not in known]
             violations += [
-                Violation(asked.policies, asked.enforcement, finding, asked.on_pods)
+                Violation(by.policies, by.enforcement, finding, by.on_pods)
                 for finding in findings
-                for asked in step.asked_by
+                for by in step.required_by
             ]
     return violations
 

@@ -1,6 +1,6 @@
-"""A policy, compiled: whom it is about, what it checks and what it fills in, ready for requests.
+"""A policy, compiled: which pods it applies to, what it checks, and its defaults, ready for requests.
 
-What the schema allows and what still makes no sense is found here, all of it at once, with the fields' paths.
+Compilation also finds what the schema cannot express: every problem at once, each with its field's path.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -46,11 +46,14 @@ class Rule(Struct, frozen=True, eq=False):
 class CompiledPolicy(Struct, frozen=True, eq=False):
     """A policy ready to match and judge.
 
-    key: its name, and the levels that were taken from a namespace's labels, if they were.
-    namespace: that of a PodPolicy, None for a policy of the cluster.
-    cues: where the set's index has it.
-    for_labels: where the policy takes its levels from the namespace's labels, gives it compiled for some.
-    notes: what those who apply a pod should know of the labels.
+    key: identifies the policy in a plan: its name, with the levels from the namespace's labels where it reads those.
+    namespace: that of a PodPolicy, None for a ClusterPodPolicy.
+    cues: its place in the index of a PolicySet.
+    selects_labels: None if the policy does not read the namespace's labels to match.
+    selects_pod: None if it applies to all pods of its namespaces.
+    rules: for a policy that reads its levels from labels, those of the controls that it sets itself.
+    for_labels: compiles the policy for a namespace's labels; None if it does not read its levels from them.
+    notes: problems with those labels, for users who apply pods.
     """
 
     name: str
@@ -68,27 +71,27 @@ class CompiledPolicy(Struct, frozen=True, eq=False):
 
 
 def compile_policy(policy: ClusterPodPolicy | PodPolicy) -> CompiledPolicy:
-    """Compile one policy. Raises PolicyError with all that is wrong, each with its field's path."""
+    """Compile one policy. Raises PolicyError with every problem, each with its field's path."""
     spec, name = policy.spec, policy.title
-    found = Problems()
-    level, minor = _level(spec.pod_security_standard, found)
+    problems = Problems()
+    level, minor = _level(spec.pod_security_standard, problems)
     compiled = CompiledPolicy(
         name=name,
         key=name,
         namespace=policy.metadata.namespace if isinstance(policy, PodPolicy) else None,
         cues=_cues(policy),
         templates=spec.templates,
-        selects_namespace=_selects_namespace(policy, found),
+        selects_namespace=_selects_namespace(policy, problems),
         selects_labels=(
-            found.of(compile_selector, policy.spec.match.namespace_selector, "spec.match.namespaceSelector")
+            problems.of(compile_selector, policy.spec.match.namespace_selector, "spec.match.namespaceSelector")
             if isinstance(policy, ClusterPodPolicy)
             else None
         ),
-        selects_pod=found.of(compile_pods, spec.match),
-        rules=tuple(_rules(spec, level, minor, found)),
-        defaults=found.of(compile_defaults, name, spec.defaults) or (),
+        selects_pod=problems.of(compile_pods, spec.match),
+        rules=tuple(_rules(spec, level, minor, problems)),
+        defaults=problems.of(compile_defaults, name, spec.defaults) or (),
     )
-    found.raise_any()
+    problems.raise_any()
     if not _takes_labels(spec.pod_security_standard):
         return compiled
     return msgspec.structs.replace(compiled, for_labels=_compile_for_labels(spec, compiled))
@@ -98,26 +101,26 @@ def _takes_labels(standard: Standard | None) -> bool:
     return isinstance(standard, PodSecurityStandard) and standard.from_namespace_labels
 
 
-def _level(standard: Standard | None, found: Problems) -> tuple[Level, int]:
+def _level(standard: Standard | None, problems: Problems) -> tuple[Level, int]:
     """Level and minor version; privileged where the namespace's labels give the level."""
     if standard is None:
         return "privileged", parse_version(LATEST)
     if (standard.level is None) is not _takes_labels(standard) or (standard.version and not standard.level):
         message = EITHER_LEVEL_OR_LABELS if isinstance(standard, PodSecurityStandard) else LEVEL
-        found.add("spec.podSecurityStandard", message)
+        problems.add("spec.podSecurityStandard", message)
     try:
         return standard.level or "privileged", parse_version(standard.version or LATEST)
     except ValueError as error:
-        found.add("spec.podSecurityStandard.version", str(error))
+        problems.add("spec.podSecurityStandard.version", str(error))
         return "privileged", parse_version(LATEST)
 
 
-def _selects_namespace(policy: ClusterPodPolicy | PodPolicy, found: Problems) -> Callable[[str], bool]:
+def _selects_namespace(policy: ClusterPodPolicy | PodPolicy, problems: Problems) -> Callable[[str], bool]:
     if isinstance(policy, ClusterPodPolicy):
-        return found.of(compile_namespaces, policy.spec.match) or (lambda _: False)
+        return problems.of(compile_namespaces, policy.spec.match) or (lambda _: False)
     own = policy.metadata.namespace
     if not own:
-        found.add("metadata.namespace", "is needed: a PodPolicy is about the pods of its own namespace")
+        problems.add("metadata.namespace", "must be set: a PodPolicy applies to the pods of its own namespace")
     return lambda namespace: namespace == own
 
 
@@ -129,28 +132,28 @@ def _cues(policy: ClusterPodPolicy | PodPolicy) -> Cues:
 
 
 def _compile_for_labels(spec: PodPolicySpec, compiled: CompiledPolicy) -> Callable[[Mapping[str, str]], CompiledPolicy]:
-    """The policy for a namespace's labels, compiled once for each combination of levels."""
+    """A function that compiles the policy for a namespace's labels, once per combination of levels."""
 
     @lru_cache(maxsize=1024)
     def of_levels(levels: NamespaceLevels) -> CompiledPolicy:
         enforced = _rules(spec, *levels.enforce)
-        rules = [msgspec.structs.replace(r, on_templates=r.control in _named(spec)) for r in enforced]
+        rules = [msgspec.structs.replace(r, on_templates=r.control in _own_controls(spec)) for r in enforced]
         for (level, minor), enforcement in ((levels.warn, Enforcement.WARN), (levels.audit, Enforcement.AUDIT)):
-            noted = (rule for rule in _rules(spec, level, minor) if rule.control not in _named(spec))
-            rules += [msgspec.structs.replace(rule, enforcement=enforcement) for rule in noted]
+            others = (rule for rule in _rules(spec, level, minor) if rule.control not in _own_controls(spec))
+            rules += [msgspec.structs.replace(rule, enforcement=enforcement) for rule in others]
         key = f"{compiled.name} {levels.enforce} {levels.warn} {levels.audit} {levels.errors}"
         return msgspec.structs.replace(compiled, key=key, rules=tuple(rules), notes=levels.errors, for_labels=None)
 
     return lambda labels: of_levels(levels_of_labels(labels))
 
 
-def _named(spec: PodPolicySpec) -> frozenset[str]:
-    """The controls that the policy names itself; they hold whatever the labels say."""
+def _own_controls(spec: PodPolicySpec) -> frozenset[str]:
+    """The controls that the policy sets itself; they apply whatever the labels say."""
     return frozenset(name for name in CONTROLS if getattr(spec.controls, name) is not None)
 
 
 def _rules(spec: PodPolicySpec, level: Level, minor: int, problems: Problems | None = None) -> Iterator[Rule]:
-    """The rules of a policy; `problems` takes what is wrong with a control, and is left out once that is known."""
+    """The rules of a policy. Problems are added to `problems`, or raised as PolicyError if it is None."""
     implied = controls_of(level, minor)
     for name, control in CONTROLS.items():
         named: Parameters | None = getattr(spec.controls, name)
@@ -173,6 +176,6 @@ def _rules(spec: PodPolicySpec, level: Level, minor: int, problems: Problems | N
 
 @lru_cache(maxsize=4096)
 def _compile_check(name: str, parameters: Parameters, minor: int) -> Check:
-    """One check for all policies that ask for the same thing."""
+    """The same check for all policies that require the same, so that a plan can tell that they do."""
     check: Check = CONTROLS[name].check(parameters, minor)
     return check

@@ -1,7 +1,6 @@
-"""Defaults that contradict each other: two policies that may be about the same pod set the same field differently.
+"""Conflicting defaults: two policies that may apply to the same pod set the same field to different values.
 
-Whether two policies can be about the same pod is decided with caution: where their matches do not rule it out, they
-may.
+Two policies may apply to the same pod unless their matches rule it out.
 """
 
 from collections.abc import Iterator
@@ -20,11 +19,11 @@ from sekisho.policies.types import ClusterPodPolicy, PodPolicy
 
 MAX_VALUE_LENGTH: Final = 80
 MAX_COMPARED: Final = 4096
-"""Pairs of patterns; policies with more may be about the same namespace, for all that is known."""
+"""Pairs of patterns; policies with more are taken to apply to the same namespace."""
 
 
 class Field(NamedTuple):
-    """A default: where it goes, and its value as JSON."""
+    """A default: its place, and its value as JSON."""
 
     level: str
     key: str
@@ -38,7 +37,7 @@ class Field(NamedTuple):
 
 
 class Defaulting(Struct, frozen=True, eq=False):
-    """A policy, as far as its defaults and whom they are for matter."""
+    """A policy, reduced to its defaults and its match."""
 
     policy: ClusterPodPolicy | PodPolicy
     compiled: CompiledPolicy
@@ -51,35 +50,35 @@ class Defaulting(Struct, frozen=True, eq=False):
 
     @property
     def rank(self) -> tuple[bool, str]:
-        """Whose default prevails: the lower one's. The cluster's come before a namespace's, and then it is by name."""
+        """Defaults of the policy with the lower rank are applied: ClusterPodPolicies first, then by name."""
         return self.compiled.namespace is not None, self.compiled.name
 
 
 def defaulting_of(policy: ClusterPodPolicy | PodPolicy, compiled: CompiledPolicy) -> Defaulting | None:
-    """What to compare of a policy; None for one that fills in nothing."""
+    """The part of a policy to compare; None for one without defaults."""
     fields = (Field(each.level, each.key, msgspec.json.encode(each.value).decode()) for each in compiled.defaults)
     return Defaulting(policy, compiled, tuple(fields)) if compiled.defaults else None
 
 
 def conflicts_between(one: Defaulting, other: Defaulting) -> Iterator[tuple[Conflict, Conflict]]:
-    """For each default that they contradict each other in, what the status of `one` and of `other` says."""
+    """For each default in conflict, the entries for the status of `one` and of `other`."""
     first, second = (one, other) if one.rank < other.rank else (other, one)
     contrary = _contrary(first.fields, second.fields, first.rank[0] != second.rank[0])
     if not contrary or not may_meet(one, other):
         return
     for default, against in contrary:
-        given, lost = f"pods that both are about get {_short(default.value)}", f"and not {_short(against.value)}"
-        prevails = Conflict(default.path, second.title, f"{given}, {lost} of {second.title}")
-        yields = Conflict(against.path, first.title, f"{given} of {first.title}, {lost}")
+        applied, ignored = f"pods that both apply to get {_short(default.value)}", f"not {_short(against.value)}"
+        prevails = Conflict(default.path, second.title, f"{applied}, {ignored} of {second.title}")
+        yields = Conflict(against.path, first.title, f"{applied} of {first.title}, {ignored}")
         yield (prevails, yields) if first is one else (yields, prevails)
 
 
 @lru_cache(maxsize=4096)
 def _contrary(fields: tuple[Field, ...], others: tuple[Field, ...], across: bool) -> tuple[tuple[Field, Field], ...]:
-    """The fields that have other values there, and those.
+    """The pairs of fields with different values. Cached, because many policies have the same defaults.
 
-    `across`: one policy is the cluster's and the other a namespace's, which fills in nothing where the cluster's has a
-    default for the field, at the pod or at its containers. Many policies have the same defaults: this is remembered.
+    across: whether one is a ClusterPodPolicy and the other a PodPolicy. The latter's default is not applied if the
+        former has one for the field, whether for the pod or for its containers.
     """
     if fields == others:
         return ()
@@ -92,7 +91,7 @@ def _contrary(fields: tuple[Field, ...], others: tuple[Field, ...], across: bool
 
 
 def may_meet(one: Defaulting, other: Defaulting) -> bool:
-    """Whether there may be a pod that both policies are about."""
+    """Whether there may be a pod that both policies apply to."""
     return _namespaces_may_meet(one, other) and all(
         _may_both_select(left, right) for left, right in zip(_selectors(one), _selectors(other), strict=True)
     )
@@ -108,7 +107,7 @@ def _namespaces_may_meet(one: Defaulting, other: Defaulting) -> bool:
 
 
 def _names(policy: Defaulting) -> tuple[str, ...] | None:
-    """The namespaces that a policy can be about, None where patterns leave that open."""
+    """The namespaces that a policy names; None if it has patterns."""
     patterns = _patterns(policy)
     return None if any("*" in pattern for pattern in patterns) else patterns
 
@@ -127,11 +126,11 @@ def _selectors(policy: Defaulting) -> tuple[LabelSelector | None, LabelSelector 
 
 
 def _may_both_select(one: LabelSelector | None, other: LabelSelector | None) -> bool:
-    """False where they ask for different values of the same label."""
+    """False if they require different values of the same label."""
     if one is None or other is None:
         return True
-    asked, also = one.match_labels or {}, other.match_labels or {}
-    return all(asked[key] == also[key] for key in asked.keys() & also.keys())
+    required, also = one.match_labels or {}, other.match_labels or {}
+    return all(required[key] == also[key] for key in required.keys() & also.keys())
 
 
 def _short(value: str) -> str:
@@ -139,20 +138,20 @@ def _short(value: str) -> str:
 
 
 class Conflicts:
-    """The conflicts among a cluster's policies, which come and go; keys are whatever tells policies apart.
+    """The conflicts among a cluster's policies; each policy has a unique key.
 
-    Policies with the same defaults are kept together: of a thousand, few kinds have to be compared.
+    Policies with the same defaults form a group, and only groups are compared: a thousand policies make few.
     """
 
     def __init__(self) -> None:
         self._policies: dict[str, Defaulting] = {}
         self._groups: dict[_Kind, dict[str, Defaulting]] = {}
-        self._told: dict[str, tuple[Conflict, ...]] = {}
+        self._conflicts: dict[str, tuple[Conflict, ...]] = {}
 
     def place(self, key: str, policy: Defaulting | None) -> None:
-        """Take in a policy as it is now; None for one that is gone, or fills in nothing."""
+        """Add or replace a policy; None removes it, as it is deleted or has no defaults."""
         before = self._policies.pop(key, None)
-        self._told.pop(key, None)
+        self._conflicts.pop(key, None)
         if before is not None:
             group = self._groups[_kind_of(before)]
             del group[key]
@@ -160,26 +159,26 @@ class Conflicts:
                 del self._groups[_kind_of(before)]
         for each in filter(None, (before, policy)):
             for other, against in self._contrary_to(each):
-                if other in self._told and next(conflicts_between(each, against), None):
-                    del self._told[other]
+                if other in self._conflicts and next(conflicts_between(each, against), None):
+                    del self._conflicts[other]
         if policy is not None:
             self._policies[key] = policy
             self._groups.setdefault(_kind_of(policy), {})[key] = policy
 
     def of(self, key: str) -> tuple[Conflict, ...]:
-        """A policy's conflicts, those with the policies that prevail first."""
-        told = self._told.get(key)
+        """A policy's conflicts, first those with the policies of the lowest rank."""
+        conflicts = self._conflicts.get(key)
         policy = self._policies.get(key)
-        if told is None and policy is not None:
-            told = self._told[key] = tuple(islice(self._find(policy), MAX_CONFLICTS))
-        return told or ()
+        if conflicts is None and policy is not None:
+            conflicts = self._conflicts[key] = tuple(islice(self._find(policy), MAX_CONFLICTS))
+        return conflicts or ()
 
     def _find(self, policy: Defaulting) -> Iterator[Conflict]:
         for _, against in sorted(self._contrary_to(policy), key=lambda item: item[1].rank):
             yield from (ours for ours, _ in conflicts_between(policy, against))
 
     def _contrary_to(self, policy: Defaulting) -> Iterator[tuple[str, Defaulting]]:
-        """The policies, with their keys, that have another value for some field."""
+        """The policies, with their keys, that have a different value for some field."""
         fields, namespaced = _kind_of(policy)
         for (others, also_namespaced), group in self._groups.items():
             if _contrary(fields, others, namespaced != also_namespaced):
@@ -187,7 +186,7 @@ class Conflicts:
 
 
 _Kind: TypeAlias = tuple[tuple[Field, ...], bool]
-"""The defaults, and whether they are a namespace's."""
+"""The defaults, and whether they are a PodPolicy's."""
 
 
 def _kind_of(policy: Defaulting) -> _Kind:

@@ -17,11 +17,11 @@ from sekisho.policies.types import (
 )
 from sekisho.policies.waivers import PolicyWaiver, PolicyWaiverSpec
 
-_KEPT: Final = {"x-kubernetes-preserve-unknown-fields": True}
+_PRESERVE: Final = {"x-kubernetes-preserve-unknown-fields": True}
 
 
 class Column(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """A column that kubectl prints; of priority 1 with `-o wide` only."""
+    """A column that kubectl prints; with priority 1 only for `-o wide`."""
 
     name: str
     type: str
@@ -58,14 +58,14 @@ _POLICY_COLUMNS = (
     Column("Accepted", "string", _status_of("Accepted"), "Whether the policy is valid.", 1),
     Column("Enforced", "string", _status_of("Enforced"), "Whether every replica of the webhook enforces it."),
     Column("By", "string", ".status.enforcedBy", "How many replicas of the webhook enforce this generation."),
-    Column("Denials", "integer", ".status.denials", "Requests that were denied for it in the last hour."),
-    Column("Warnings", "integer", ".status.warnings", "Requests that were answered with a warning of it.", 1),
+    Column("Denials", "integer", ".status.denials", "Requests that were denied because of it in the last hour."),
+    Column("Warnings", "integer", ".status.warnings", "Requests that it answered with a warning.", 1),
     _AGE,
 )
 _WAIVER_COLUMNS = (
-    Column("Policies", "string", ".spec.policies", "The policies that it lifts controls of."),
-    Column("Controls", "string", ".spec.controls", "The controls that it lifts."),
-    Column("Active", "string", _status_of("Active"), "Whether it lifts them now."),
+    Column("Policies", "string", ".spec.policies", "The policies whose controls it exempts pods from."),
+    Column("Controls", "string", ".spec.controls", "The controls that it exempts pods from."),
+    Column("Active", "string", _status_of("Active"), "Whether it applies now."),
     Column("Expires", "string", ".spec.expires", "When it ends."),
     Column("Reason", "string", ".spec.reason", "Why it was granted.", 1),
     _AGE,
@@ -124,32 +124,35 @@ def definition(resource: Resource) -> dict[str, Any]:
 def resource_schema(resource: Resource) -> dict[str, Any]:
     """The structural schema of a resource's objects.
 
-    The API server keeps unknown fields. It would drop them for all clients that do not ask for strictness; so the
-    webhook sees and denies them, for every client, with the name that was meant: no misspelt control is just lost.
+    The schema preserves unknown fields. Otherwise the API server would drop them for clients that do not request strict
+    validation, and a misspelt control would be lost. So the webhook sees unknown fields, denies them for every client,
+    and suggests the right name.
     """
     text = {"type": "string"}
     return {
         "type": "object",
-        **_KEPT,
+        **_PRESERVE,
         "description": resource.kind.__doc__,
         "required": ["spec"],
         "properties": {
             "apiVersion": text | {"description": f"{GROUP}/{VERSION}"},
             "kind": text | {"description": resource.name},
             "metadata": {"type": "object"},
-            "spec": _keeping_unknown_fields(schema_of(resource.spec)),
+            "spec": _preserving_unknown_fields(schema_of(resource.spec)),
             "status": schema_of(resource.status),
         },
     }
 
 
-def _keeping_unknown_fields(schema: dict[str, Any]) -> dict[str, Any]:
-    kept = schema | (_KEPT if "properties" in schema else {})
+def _preserving_unknown_fields(schema: dict[str, Any]) -> dict[str, Any]:
+    preserving = schema | (_PRESERVE if "properties" in schema else {})
     if "properties" in schema:
-        kept["properties"] = {name: _keeping_unknown_fields(below) for name, below in schema["properties"].items()}
+        preserving["properties"] = {
+            name: _preserving_unknown_fields(below) for name, below in schema["properties"].items()
+        }
     if "items" in schema:
-        kept["items"] = _keeping_unknown_fields(schema["items"])
-    return kept
+        preserving["items"] = _preserving_unknown_fields(schema["items"])
+    return preserving
 
 
 @cache
@@ -194,11 +197,11 @@ def _choice_schema(kind: inspect.Type) -> dict[str, Any]:
             return {"type": "string", "enum": [str(member) for member in kind.cls]}
         case inspect.LiteralType():
             return {"type": "boolean" if isinstance(kind.values[0], bool) else "string", "enum": list(kind.values)}
-    raise TypeError(f"{kind!r} has no place in a structural schema")
+    raise TypeError(f"{kind!r} is not supported in a structural schema")
 
 
 def _list_schema(kind: inspect.VarTupleType) -> dict[str, Any]:
-    """Lists of names hold each once: the API server rejects one that is there twice."""
+    """Lists of strings are sets, for which the API server rejects duplicates."""
     items = _schema(kind.item_type)
     return _bounded(
         {"type": "array", "items": items, "x-kubernetes-list-type": "set" if items["type"] == "string" else "atomic"},
@@ -214,9 +217,9 @@ def _bounded(schema: dict[str, Any], **bounds: int | str | None) -> dict[str, An
 def _object_schema(kind: inspect.StructType) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": "object", "description": kind.cls.__doc__, "properties": {}}
     for field in kind.fields:
-        found = _schema(field.type)
+        below = _schema(field.type)
         if isinstance(field.default, str):
-            found["default"] = str(field.default)
-        schema["properties"][field.encode_name] = found
+            below["default"] = str(field.default)
+        schema["properties"][field.encode_name] = below
     required = [field.encode_name for field in kind.fields if field.required]
     return schema | ({"required": required} if required else {})

@@ -1,4 +1,4 @@
-"""What a policy fills in where a pod leaves it unset: the types, and their compilation."""
+"""The defaults that a policy applies where a pod leaves a field unset: the types, and their compilation."""
 
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -28,13 +28,17 @@ class SeccompDefault(Struct, frozen=True, forbid_unknown_fields=True, rename="ca
     localhost_profile: (
         Annotated[
             str,
-            Meta(description="The profile's file on the node, for the type Localhost.", min_length=1, max_length=253),
+            Meta(
+                description="The profile's file on the node; required for the type Localhost.",
+                min_length=1,
+                max_length=253,
+            ),
         ]
         | None
     ) = None
 
 
-LOCALHOST_NAMES_PROFILE = "localhostProfile goes with the type Localhost, and is needed there"
+LOCALHOST_NAMES_PROFILE = "localhostProfile must be set for the type Localhost, and unset for any other type"
 Seccomp = Annotated[
     SeccompDefault,
     Meta(extra_json_schema=cel("(self.type == 'Localhost') == has(self.localhostProfile)", LOCALHOST_NAMES_PROFILE)),
@@ -46,14 +50,12 @@ class CapabilitiesDefault(Struct, frozen=True, forbid_unknown_fields=True):
 
     drop: Annotated[
         tuple[CapabilityName, ...],
-        Meta(
-            description="Capabilities added to the list of those that the container drops.", min_length=1, max_length=64
-        ),
+        Meta(description="Capabilities to add to the container's drop list.", min_length=1, max_length=64),
     ]
 
 
 class PodSecurityContextDefaults(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """Fields of the pod's securityContext that are filled in where the pod leaves them unset."""
+    """Defaults for fields of the pod's securityContext that the pod leaves unset."""
 
     run_as_non_root: Annotated[bool, Meta(description="Default of runAsNonRoot.")] | None = None
     run_as_user: Annotated[UserId, Meta(description="Default of runAsUser.")] | None = None
@@ -63,7 +65,7 @@ class PodSecurityContextDefaults(Struct, frozen=True, forbid_unknown_fields=True
 
 
 class ContainerSecurityContextDefaults(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """Fields of each container's securityContext that are filled in where container and pod leave them unset."""
+    """Defaults for fields of each container's securityContext that the container and the pod leave unset."""
 
     run_as_non_root: Annotated[bool, Meta(description="Default of runAsNonRoot.")] | None = None
     run_as_user: Annotated[UserId, Meta(description="Default of runAsUser.")] | None = None
@@ -71,7 +73,7 @@ class ContainerSecurityContextDefaults(Struct, frozen=True, forbid_unknown_field
     allow_privilege_escalation: (
         Annotated[
             Literal[False],
-            Meta(description="Default of allowPrivilegeEscalation; left out where the API would reject it."),
+            Meta(description="Default of allowPrivilegeEscalation; not applied where the API server would reject it."),
         ]
         | None
     ) = None
@@ -101,23 +103,23 @@ class ContainerDefaults(Struct, frozen=True, forbid_unknown_fields=True, rename=
 
 
 class Defaults(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is filled in where a pod leaves it unset. An explicit value is never changed, and is then judged."""
+    """Defaults for fields that a pod leaves unset. A value that is set is never changed, only judged."""
 
     profile: (
         Annotated[
             DefaultsProfile,
             Meta(
-                description="restricted fills in what that level asks for; baseline, which asks for nothing, the "
-                "seccomp profile RuntimeDefault."
+                description="restricted sets what that level requires; baseline, which requires no field to be set, "
+                "sets the seccomp profile RuntimeDefault."
             ),
         ]
         | None
     ) = None
     pod: (
-        Annotated[PodDefaults, Meta(description="Defaults for the pod itself; they outweigh the profile's.")] | None
+        Annotated[PodDefaults, Meta(description="Defaults for the pod itself; they override the profile's.")] | None
     ) = None
     container: (
-        Annotated[ContainerDefaults, Meta(description="Defaults for every container; they outweigh the profile's.")]
+        Annotated[ContainerDefaults, Meta(description="Defaults for every container; they override the profile's.")]
         | None
     ) = None
 
@@ -132,22 +134,22 @@ class Default(Struct, frozen=True, eq=False):
 
 
 def compile_defaults(policy: str, defaults: Defaults) -> tuple[Default, ...]:
-    """The fields that a policy fills in. Raises PolicyError for values that the API server would reject in a pod."""
-    given: dict[tuple[str, str], Any] = {}
+    """The defaults of a policy. Raises PolicyError for values that the API server would reject in a pod."""
+    values: dict[tuple[str, str], Any] = {}
     if defaults.profile == DefaultsProfile.RESTRICTED:
-        given[("pod", "runAsNonRoot")] = True
-        given[("container", "allowPrivilegeEscalation")] = False
-        given[("container", "capabilities")] = {"drop": ["ALL"]}
+        values[("pod", "runAsNonRoot")] = True
+        values[("container", "allowPrivilegeEscalation")] = False
+        values[("container", "capabilities")] = {"drop": ["ALL"]}
     if defaults.profile is not None:
-        given[("pod", "seccompProfile")] = {"type": "RuntimeDefault"}
+        values[("pod", "seccompProfile")] = {"type": "RuntimeDefault"}
     if defaults.pod is not None:
-        given |= _fields("pod", defaults.pod.security_context)
+        values |= _fields("pod", defaults.pod.security_context)
         if defaults.pod.automount_service_account_token is not None:
-            given[("spec", "automountServiceAccountToken")] = defaults.pod.automount_service_account_token
+            values[("spec", "automountServiceAccountToken")] = defaults.pod.automount_service_account_token
     if defaults.container is not None:
-        given |= _fields("container", defaults.container.security_context)
-    _verify(given)
-    return tuple(Default(level, key, value, policy) for (level, key), value in given.items())
+        values |= _fields("container", defaults.container.security_context)
+    _verify(values)
+    return tuple(Default(level, key, value, policy) for (level, key), value in values.items())
 
 
 def _fields(level: str, context: Struct | None) -> dict[tuple[str, str], Any]:
@@ -157,13 +159,13 @@ def _fields(level: str, context: Struct | None) -> dict[tuple[str, str], Any]:
     return {(level, key): msgspec.to_builtins(value) for key, value in values if value is not None}
 
 
-def _verify(given: dict[tuple[str, str], Any]) -> None:
-    found = Problems()
-    for index, name in enumerate(given.get(("container", "capabilities"), {}).get("drop", ())):
+def _verify(values: dict[tuple[str, str], Any]) -> None:
+    problems = Problems()
+    for index, name in enumerate(values.get(("container", "capabilities"), {}).get("drop", ())):
         if name not in KNOWN:
-            found.add(f"spec.defaults.container.securityContext.capabilities.drop[{index}]", unknown(name))
+            problems.add(f"spec.defaults.container.securityContext.capabilities.drop[{index}]", unknown(name))
     for level in ("pod", "container"):
-        profile = given.get((level, "seccompProfile"))
+        profile = values.get((level, "seccompProfile"))
         if profile is not None and (profile["type"] == "Localhost") is not ("localhostProfile" in profile):
-            found.add(f"spec.defaults.{level}.securityContext.seccompProfile", LOCALHOST_NAMES_PROFILE)
-    found.raise_any()
+            problems.add(f"spec.defaults.{level}.securityContext.seccompProfile", LOCALHOST_NAMES_PROFILE)
+    problems.raise_any()

@@ -1,8 +1,8 @@
-"""An index of policies by the namespaces that they may be about, so that a thousand of them are not asked one by one.
+"""An index of policies by namespace, so that a request does not try a thousand policies one by one.
 
-A policy that names namespaces is filed under the literal beginnings of those names, one that selects labels under one
-of these, whichever fewer policies share. What is found may still be about other namespaces only; what is not found is
-not about this one.
+A policy is filed under the literal beginnings of the namespaces that it names, or under one of the labels that it
+selects: under what fewer policies share. A look-up may return policies that do not apply to the namespace, but never
+misses one that does.
 """
 
 from collections import Counter
@@ -14,13 +14,16 @@ T = TypeVar("T")
 Cue: TypeAlias = tuple[str, str]
 """A label, key and value; or, with an empty key, which no label has, the beginning of a namespace's name."""
 Cues: TypeAlias = tuple[frozenset[Cue], ...]
-"""A namespace that a policy is about has a cue out of each of these."""
+"""A namespace that a policy applies to has a cue from each of these sets."""
 
 _NAME: Final = ""
 
 
 def cues_of(patterns: Sequence[str] | None, labels: Mapping[str, str] | None) -> Cues:
-    """The cues of a policy for namespaces whose name matches one of `patterns` and who have all of `labels`."""
+    """The cues of a policy for namespaces with a name that matches one of `patterns` and with all of `labels`.
+
+    None stands for any name, and for any labels.
+    """
     cues = [frozenset({label}) for label in (labels or {}).items()]
     beginnings = frozenset((_NAME, pattern.partition("*")[0]) for pattern in patterns or ())
     if patterns is not None and (_NAME, "") not in beginnings:
@@ -29,7 +32,7 @@ def cues_of(patterns: Sequence[str] | None, labels: Mapping[str, str] | None) ->
 
 
 class NamespaceIndex(Generic[T]):
-    """Things by their cues; `candidates` gives them in the order in which they came."""
+    """Policies by their cues; `candidates` keeps their order."""
 
     def __init__(self, things: Iterable[tuple[Cues, T]]) -> None:
         filed = tuple(things)
@@ -46,7 +49,7 @@ class NamespaceIndex(Generic[T]):
         self._lengths = sorted({len(value) for key, value in self._places if key == _NAME})
 
     def candidates(self, namespace: str, labels: Mapping[str, str]) -> list[T]:
-        """What may be about a namespace."""
+        """What may apply to a namespace."""
         places = set(self._everywhere)
         for label in labels.items():
             places.update(self._places.get(label, ()))

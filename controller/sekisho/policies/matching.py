@@ -1,4 +1,4 @@
-"""Which pods a policy is about."""
+"""Which pods a policy applies to."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -38,29 +38,27 @@ class Subject(Protocol):
 Labels = Mapping[str, str]
 Selects = Callable[[Labels], bool]
 SelectsPod = Callable[[Pod, Subject | None], bool]
-"""Whether a policy is about a pod, and about whoever brings it; None where nobody is known to."""
+"""Whether a policy applies to a pod and to the user who creates it; None if the user is unknown."""
 
 
 def selects_names(patterns: Sequence[str] | None) -> Callable[[str], bool]:
-    """Whether a name matches one of the patterns, which are anchored at both ends; without patterns every name does."""
+    """Whether a name matches one of the patterns, which are anchored at both ends; with None every name matches."""
     if patterns is None:
         return lambda _: True
     return lambda name: any(glob_matches(pattern, name) for pattern in patterns)
 
 
 def compile_namespaces(match: Match) -> Callable[[str], bool]:
-    """Whether a namespace, by its name, is one that the policy is about. Raises PolicyError."""
+    """Whether the policy applies to a namespace, by its name. Raises PolicyError."""
     included, excluded = selects_names(match.namespaces), selects_names(match.exclude_namespaces or ())
     for index, name in enumerate(match.namespaces or ()):
         if "*" not in name and excluded(name):
-            raise PolicyError(
-                Problem(f"spec.match.namespaces[{index}]", f"{name!r} is left out again by excludeNamespaces")
-            )
+            raise PolicyError(Problem(f"spec.match.namespaces[{index}]", f"{name!r} is excluded by excludeNamespaces"))
     return lambda namespace: included(namespace) and not excluded(namespace)
 
 
 def compile_pods(match: PodMatch) -> SelectsPod | None:
-    """Whether a pod is one that the policy is about; None for a policy about all of its namespaces' pods.
+    """Whether the policy applies to a pod; None for a policy that applies to all pods of its namespaces.
 
     Raises PolicyError.
     """
@@ -87,7 +85,7 @@ def _compile_subjects(subjects: Subjects | None) -> Callable[[Subject], bool] | 
     for field, names in (("users", subjects.users), ("groups", subjects.groups)):
         for index, name in enumerate(names or ()):
             if "*" in name:
-                message = f"{name!r} is compared to the letter, * stands for nothing else here"
+                message = f"{name!r}: wildcards are not supported here"
                 raise PolicyError(Problem(f"spec.match.excludeSubjects.{field}[{index}]", message))
     users, groups = frozenset((*(subjects.users or ()), *accounts)), frozenset(subjects.groups or ())
     if not users and not groups:
@@ -96,14 +94,14 @@ def _compile_subjects(subjects: Subjects | None) -> Callable[[Subject], bool] | 
 
 
 def compile_selector(selector: LabelSelector | None, where: str) -> Selects | None:
-    """Whether labels meet a selector; None for a selector that everything meets. Raises PolicyError."""
+    """Whether labels match a selector; None for a selector that all labels match. Raises PolicyError."""
     if selector is None:
         return None
     equal = dict(selector.match_labels or {})
     for key in equal:
         if len(key) > MAX_KEY_LENGTH or not _LABEL_KEY.fullmatch(key):
             raise PolicyError(
-                Problem(f"{where}.matchLabels[{key}]", "is not a label's key, such as app or example.com/app")
+                Problem(f"{where}.matchLabels[{key}]", "is not a label key, such as app or example.com/app")
             )
     conditions = [
         _compile_requirement(requirement, f"{where}.matchExpressions[{index}]")
@@ -124,13 +122,13 @@ def _compile_requirement(requirement: LabelSelectorRequirement, where: str) -> S
     key, values = requirement.key, frozenset(requirement.values or ())
     takes_values = requirement.operator in (SelectorOperator.IN, SelectorOperator.NOT_IN)
     if takes_values != bool(values):
-        need = "needs at least one value" if takes_values else "takes no values"
+        need = "requires at least one value" if takes_values else "allows no values"
         raise PolicyError(Problem(f"{where}.values", f"the operator {requirement.operator} {need}"))
     match requirement.operator:
         case SelectorOperator.IN:
             return lambda labels: labels.get(key) in values
         case SelectorOperator.NOT_IN:
-            # As in Kubernetes, a label that is not there is not in the values either.
+            # As in Kubernetes, an unset label matches NotIn.
             return lambda labels: labels.get(key) not in values
         case SelectorOperator.EXISTS:
             return lambda labels: key in labels
@@ -141,7 +139,7 @@ def _compile_requirement(requirement: LabelSelectorRequirement, where: str) -> S
 def mismatch(
     match: Match, namespace: str, namespace_labels: Labels, pod: Pod, subject: Subject | None = None
 ) -> str | None:
-    """Why a policy is not about a pod: the first condition of `match` that fails, in words; None when all hold."""
+    """Why a policy does not apply to a pod: the first condition of `match` that fails; None if all hold."""
     for pattern in match.exclude_namespaces or ():
         if glob_matches(pattern, namespace):
             return f"match.excludeNamespaces has {pattern}, and the namespace is {namespace}"
@@ -153,23 +151,23 @@ def mismatch(
 
 
 def pod_mismatch(match: PodMatch, pod: Pod, subject: Subject | None = None) -> str | None:
-    """The same for a policy that is about the namespace."""
+    """The same for a policy that applies to the namespace."""
     runtime_class = pod.spec.runtime_class_name
     if runtime_class in (match.exclude_runtime_classes or ()):
-        return f"match.excludeRuntimeClasses has {runtime_class}, which is the pod's"
+        return f"match.excludeRuntimeClasses has {runtime_class}, and the pod has this runtimeClassName"
     excludes = _compile_subjects(match.exclude_subjects)
     if excludes is not None and subject is not None and excludes(subject):
-        return f"match.excludeSubjects has {subject.username}, or a group that it is in"
+        return f"match.excludeSubjects has {subject.username} or one of its groups"
     return _selector_mismatch("podSelector", match.pod_selector, "pod", pod.metadata.labels or {})
 
 
 def _selector_mismatch(field: str, selector: LabelSelector | None, whose: str, labels: Labels) -> str | None:
     for requirement in _requirements(selector):
         if not _compile_requirement(requirement, field)(labels):
-            asked = f"{requirement.key} {requirement.operator} {', '.join(requirement.values or ())}".strip()
-            found = labels.get(requirement.key)
-            found = f"has no label {requirement.key}" if found is None else f"has {requirement.key}={found}"
-            return f"match.{field} asks for {asked}, and the {whose} {found}"
+            required = f"{requirement.key} {requirement.operator} {', '.join(requirement.values or ())}".strip()
+            value = labels.get(requirement.key)
+            actual = f"has no label {requirement.key}" if value is None else f"has {requirement.key}={value}"
+            return f"match.{field} requires {required}, and the {whose} {actual}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""What an object of ours has to look like, by the same schemas as the API server's, and what is wrong in words."""
+"""Validation of Sekisho's own objects by the same schemas as the API server's, with messages for people."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -16,7 +16,7 @@ from sekisho.spelling import did_you_mean
 
 
 def violations(value: Any) -> Iterator[tuple[Path, str]]:
-    """What is wrong with an object, each with its path; nothing of it says what a schema cannot."""
+    """The schema violations of an object, each with its path and a message."""
     if not isinstance(value, dict):
         yield (), "is not an object with apiVersion, kind, metadata and spec"
         return
@@ -30,9 +30,9 @@ def violations(value: Any) -> Iterator[tuple[Path, str]]:
 
 
 def unknown_fields(value: dict[str, Any], kind: str) -> Iterator[tuple[Path, str]]:
-    """The fields that objects of a kind do not have, outside the metadata, each with its path and what may be meant.
+    """The unknown fields of an object, outside of its metadata, each with its path and a suggestion.
 
-    In a time that grows with the object, unlike `violations`: the webhook asks this of whatever is sent.
+    Takes time linear in the object, unlike `violations`: the webhook runs it on everything that it receives.
     """
     return _unknown(value, _schema(kind), ())
 
@@ -89,7 +89,7 @@ def _validator(kind: str) -> Validator:
 
 
 def _closed(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema with unknown fields denied, which the API server keeps for us to see."""
+    """The schema with unknown fields forbidden; the API server's preserves them for the webhook to deny."""
     closed = {key: below for key, below in schema.items() if key != "type" or "enum" not in schema}
     if "properties" in schema:
         closed["properties"] = {name: _closed(below) for name, below in schema["properties"].items()}
@@ -101,7 +101,7 @@ def _closed(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _meant(name: str, known: dict[str, Any]) -> str:
-    """What a hint says of an unknown field: a similar name, or that it belongs one level down."""
+    """The suggestion for an unknown field: a similar name, or the same name under spec."""
     below = known.get("spec", {}).get("properties", {})
     return f"; did you mean spec.{name}?" if name in below else did_you_mean(name, known)
 
@@ -116,40 +116,40 @@ _TYPES = {
 
 
 def _explain(error: jsonschema.ValidationError) -> list[tuple[tuple[str, ...], str]]:
-    """What a schema violation means, for people, and the path below the error's own that it is about."""
-    asked: Any = error.validator_value
+    """A schema violation for people: messages, each with the path below the error's own."""
+    required: Any = error.validator_value
     instance: Any = error.instance
     match error.validator:
         case "additionalProperties":
             known = cast("dict[str, Any]", error.schema)["properties"]
             return [((name,), f"unknown field{_meant(name, known)}") for name in instance if name not in known]
         case "required":
-            missing = [name for name in asked if name not in instance]
-            return [((), f"needs the field {name!r}") for name in missing if f"'{name}'" in error.message]
+            missing = [name for name in required if name not in instance]
+            return [((), f"the field {name!r} must be set") for name in missing if f"'{name}'" in error.message]
         case "enum":
-            allowed = [value if isinstance(value, str) else str(value).lower() for value in asked]
+            allowed = [value if isinstance(value, str) else str(value).lower() for value in required]
             hint = did_you_mean(instance, allowed)
             return [((), f"must be {' or '.join(allowed)}, found {_found(instance)}{hint}")]
-    return [((), _explain_value(str(error.validator), asked, instance) or error.message)]
+    return [((), _explain_value(str(error.validator), required, instance) or error.message)]
 
 
-def _explain_value(rule: str, asked: Any, instance: Any) -> str:
+def _explain_value(rule: str, required: Any, instance: Any) -> str:
     found = f", found {_found(instance)}"
     match rule:
         case "type":
-            return f"must be {_TYPES[asked]}{found}"
+            return f"must be {_TYPES[required]}{found}"
         case "pattern":
-            return f"must match {asked}{found}"
+            return f"must match {required}{found}"
         case "minItems" | "minLength":
             return "must not be empty"
         case "maxItems" | "maxLength" | "maxProperties":
-            return f"must not be longer than {asked}"
+            return f"must not be longer than {required}"
         case "uniqueItems":
-            return "must not have an item twice"
+            return "must not have duplicate items"
         case "format":
             return f"must be a time such as 2027-01-31T00:00:00Z{found}"
         case "minimum" | "maximum":
-            return f"must be at {'least' if rule == 'minimum' else 'most'} {asked}{found}"
+            return f"must be at {'least' if rule == 'minimum' else 'most'} {required}{found}"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""What a policy says of the pods that it is about: the types. `matching` compiles them."""
+"""Which pods a policy applies to: the types. `matching` compiles them."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -39,7 +39,7 @@ class LabelSelectorRequirement(Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[
             tuple[LabelValue, ...],
             Meta(
-                description="The values for In and NotIn; none for Exists and DoesNotExist.",
+                description="The values for In and NotIn; must be unset or empty for Exists and DoesNotExist.",
                 max_length=256,
                 extra_json_schema={"x-kubernetes-list-type": "atomic"},
             ),
@@ -49,7 +49,7 @@ class LabelSelectorRequirement(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LabelSelector(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """A label selector as everywhere in Kubernetes: all conditions must hold; an empty one selects everything."""
+    """A Kubernetes label selector: all conditions must hold; an empty one selects everything."""
 
     match_labels: (
         Annotated[dict[str, LabelValue], Meta(description="Labels that must have exactly these values.", max_length=64)]
@@ -63,7 +63,7 @@ class LabelSelector(Struct, frozen=True, forbid_unknown_fields=True, rename="cam
                     Meta(
                         extra_json_schema=cel(
                             "(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)",
-                            "In and NotIn need values, Exists and DoesNotExist take none",
+                            "In and NotIn require values; Exists and DoesNotExist allow none",
                         )
                     ),
                 ],
@@ -76,7 +76,7 @@ class LabelSelector(Struct, frozen=True, forbid_unknown_fields=True, rename="cam
 
 
 class Subjects(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """Who makes a request, by exact name; a request matches if its user is in any of the lists."""
+    """Who makes a request, by exact name; a request matches if any of the lists has its user."""
 
     users: (
         Annotated[
@@ -93,8 +93,8 @@ class Subjects(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
         Annotated[
             tuple[ServiceAccount, ...],
             Meta(
-                description="Service accounts as namespace/name. Pods of a Deployment, a Job and the like are created "
-                "by the controllers' accounts and not by whoever applied it.",
+                description="Service accounts as namespace/name. The pods of a Deployment, a Job or another workload "
+                "are created by Kubernetes' controllers, not by the user who applied the workload.",
                 max_length=256,
             ),
         ]
@@ -103,15 +103,15 @@ class Subjects(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
 
 
 class PodMatch(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """Which pods of its namespace a policy is about: those for which every field that is set holds."""
+    """Which pods of its namespace a policy applies to: those that match every field that is set."""
 
     pod_selector: Annotated[LabelSelector, Meta(description="Selects pods by their labels.")] | None = None
     exclude_subjects: (
         Annotated[
             Subjects,
             Meta(
-                description="Requests of these users, groups and service accounts are left out. It is about who "
-                "creates or changes the pod, not about the account that the pod runs as."
+                description="The policy does not apply to requests of these users, groups and service accounts: those "
+                "who create or change the pod, not the account that the pod runs as."
             ),
         ]
         | None
@@ -120,7 +120,7 @@ class PodMatch(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
         Annotated[
             tuple[RuntimeClass, ...],
             Meta(
-                description="Pods with one of these as spec.runtimeClassName are left out, such as those of a sandbox.",
+                description="The policy does not apply to pods with one of these as spec.runtimeClassName.",
                 max_length=64,
             ),
         ]
@@ -129,13 +129,13 @@ class PodMatch(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
 
 
 class Match(PodMatch, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """Which pods a policy is about: those for which every field that is set holds; empty means every pod."""
+    """Which pods a policy applies to: those that match every field that is set; every pod if none is set."""
 
     namespaces: (
         Annotated[
             tuple[NamespacePattern, ...],
             Meta(
-                description="Namespaces by name; * stands for any characters, so team-* covers team-a and team-b.",
+                description="Namespaces by name; * matches any characters, so team-* matches team-a and team-b.",
                 min_length=1,
                 max_length=1024,
             ),
@@ -146,7 +146,8 @@ class Match(PodMatch, frozen=True, forbid_unknown_fields=True, rename="camel"):
         Annotated[
             tuple[NamespacePattern, ...],
             Meta(
-                description="Namespaces that the policy leaves out, in the same form; it outweighs the others.",
+                description="Namespaces that the policy does not apply to, in the same form; overrides the other "
+                "fields.",
                 max_length=1024,
             ),
         ]

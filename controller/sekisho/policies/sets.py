@@ -1,7 +1,7 @@
-"""Policies together: a set is built once when a policy changes, and answers each request with a plan of what to judge.
+"""A set of policies: built when a policy changes, it gives the plan for each request.
 
-A plan lists every check once with the policies that ask for it, so twenty policies of the same standard cost what one
-does. Plans are kept per namespace and rebuilt when the namespace's labels change.
+A plan lists every check once with the policies that require it, so that twenty policies of the same standard cost as
+much as one. Plans are cached by namespace and computed again when the namespace's labels change.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,13 +19,13 @@ from sekisho.policies.types import ClusterPodPolicy, Enforcement, PodPolicy, Tem
 from sekisho.policies.waivers import CompiledWaiver, PolicyWaiver, compile_waiver
 
 MAX_KEPT: Final = 20_000
-"""Namespaces and selections remembered at once; past it they are forgotten and computed again."""
+"""Entries in each cache; a full cache is cleared."""
 
 
-class Asked(Struct, frozen=True):
-    """Policies, sorted by name, and what they do to an object that fails a check.
+class Requirement(Struct, frozen=True):
+    """Policies that require a check, sorted by name, and what they do to an object that fails it.
 
-    on_pods: what they do to a pod; to a template, a policy that denies pods may do less.
+    on_pods: what they do to a pod; for a template `enforcement` may be milder.
     """
 
     enforcement: Enforcement
@@ -34,14 +34,14 @@ class Asked(Struct, frozen=True):
 
 
 class Step(Struct, frozen=True, eq=False):
-    """A check, and who asks for it."""
+    """A check, and which policies require it."""
 
     check: Check
-    asked_by: tuple[Asked, ...]
+    required_by: tuple[Requirement, ...]
 
 
 class Plan(Struct, frozen=True, eq=False):
-    """What to do with a pod: checks for pods, checks for pod templates, defaults, and warnings for everybody."""
+    """What to do with a pod: checks for pods, checks for pod templates, defaults, and notes for all users."""
 
     steps: tuple[Step, ...] = ()
     template_steps: tuple[Step, ...] = ()
@@ -50,7 +50,10 @@ class Plan(Struct, frozen=True, eq=False):
 
 
 class _Selection(Struct, frozen=True, eq=False):
-    """The policies that are about a namespace; `by_pod` when some of them also look at the pod or who brings it."""
+    """The policies that apply to a namespace.
+
+    by_pod: whether some of them also match by the pod or by who creates it; `plan` is empty then.
+    """
 
     policies: tuple[CompiledPolicy, ...]
     by_pod: bool
@@ -62,7 +65,7 @@ class PolicySet:
     end."""
 
     def __init__(self, policies: Iterable[CompiledPolicy] = (), waivers: Iterable[CompiledWaiver] = ()) -> None:
-        # The cluster's first: their defaults win.
+        # ClusterPodPolicies come first: their defaults take precedence.
         ordered = sorted(policies, key=lambda policy: (policy.namespace is not None, policy.name))
         self._index = NamespaceIndex((policy.cues, policy) for policy in ordered)
         self._by_name = {policy.name: policy for policy in ordered}
@@ -70,21 +73,21 @@ class PolicySet:
         self._waivers_in: dict[str, Mapping[str, Sequence[CompiledWaiver]]] = {}
         self.has_waivers = bool(self._waivers)
         self.needs_labels = any(p.selects_labels is not None or p.for_labels is not None for p in ordered)
-        """Whether some policy looks at the namespace's labels, so that `plan` needs them."""
+        """Whether some policy reads the namespace's labels, so that `plan` needs them."""
         self._by_namespace: dict[str, tuple[Mapping[str, str] | None, _Selection]] = {}
         self._plans: dict[tuple[str, ...], Plan] = {}
 
     @classmethod
     def of(cls, policies: Iterable[ClusterPodPolicy | PodPolicy | PolicyWaiver]) -> "PolicySet":
-        """Compile policies and waivers. Raises PolicyError for one that the schema allows and that makes no sense."""
-        given = tuple(policies)
+        """Compile policies and waivers. Raises PolicyError for one that cannot be compiled."""
+        objects = tuple(policies)
         return cls(
-            (compile_policy(policy) for policy in given if not isinstance(policy, PolicyWaiver)),
-            (compile_waiver(policy) for policy in given if isinstance(policy, PolicyWaiver)),
+            (compile_policy(policy) for policy in objects if not isinstance(policy, PolicyWaiver)),
+            (compile_waiver(policy) for policy in objects if isinstance(policy, PolicyWaiver)),
         )
 
     def __len__(self) -> int:
-        """How many policies there are, waivers not counted."""
+        """The number of policies, without waivers."""
         return len(self._by_name)
 
     @property
@@ -93,12 +96,12 @@ class PolicySet:
         return self._by_name.keys()
 
     def controls_of(self, policy: str) -> frozenset[str] | None:
-        """The controls that a policy has in effect; None where namespaces' labels decide, or it is not there."""
+        """The controls of a policy; None if namespaces' labels decide on them, or there is no such policy."""
         found = self._by_name.get(policy)
         return None if found is None or found.for_labels is not None else frozenset(r.control for r in found.rules)
 
     def waivers_of(self, policy: str, namespace: str) -> Sequence[CompiledWaiver]:
-        """The waivers that name a policy and are about a namespace, expired ones included, by name."""
+        """The waivers for a policy and a namespace, expired ones included, in the order of their names."""
         known = self._waivers_in.get(namespace)
         if known is None:
             by_policy: dict[str, list[CompiledWaiver]] = {}
@@ -165,7 +168,7 @@ class PolicySet:
 
 
 def _build_plan(policies: tuple[CompiledPolicy, ...]) -> Plan:
-    """The plan of policies that come in their order: the cluster's first."""
+    """The plan of policies, which must be in order: ClusterPodPolicies first."""
     return Plan(
         steps=_steps(
             (policy.name, rule, rule.enforcement, rule.enforcement) for policy in policies for rule in policy.rules
@@ -183,9 +186,9 @@ def _build_plan(policies: tuple[CompiledPolicy, ...]) -> Plan:
 
 
 def _defaults(policies: tuple[CompiledPolicy, ...]) -> tuple[Default, ...]:
-    """For each field that of the first policy by name, and of no namespace's policy where the cluster's have one.
+    """For each field the default of the first policy, and of a PodPolicy only where no ClusterPodPolicy has one.
 
-    A container's own value outweighs the pod's, so a namespace's default for either would get ahead of the cluster's.
+    A container's value overrides the pod's, so a PodPolicy's default for either could override a ClusterPodPolicy's.
     """
     defaults: dict[tuple[str, str], Default] = {}
     of_cluster = {default.key for policy in policies if policy.namespace is None for default in policy.defaults}
@@ -205,16 +208,16 @@ def _for_templates(enforcement: Enforcement, templates: TemplateEnforcement) -> 
 _ORDER = {name: place for place, name in enumerate(CONTROLS)}
 
 
-def _steps(asked: Iterable[tuple[str, Rule, Enforcement, Enforcement]]) -> tuple[Step, ...]:
+def _steps(required: Iterable[tuple[str, Rule, Enforcement, Enforcement]]) -> tuple[Step, ...]:
     by_check: dict[int, tuple[Rule, dict[tuple[Enforcement, Enforcement], list[str]]]] = {}
-    for policy, rule, enforcement, on_pods in asked:
+    for policy, rule, enforcement, on_pods in required:
         _, by_enforcement = by_check.setdefault(id(rule.check), (rule, {}))
         by_enforcement.setdefault((enforcement, on_pods), []).append(policy)
     ordered = sorted(by_check.values(), key=lambda found: _ORDER[found[0].control])
     return tuple(
         Step(
             rule.check,
-            tuple(Asked(*enforcement, tuple(sorted(names))) for enforcement, names in by_enforcement.items()),
+            tuple(Requirement(*enforcement, tuple(sorted(names))) for enforcement, names in by_enforcement.items()),
         )
         for rule, by_enforcement in ordered
     )

@@ -1,4 +1,4 @@
-"""What became of policies and waivers: the types of their status, which the controller writes."""
+"""The status of policies and waivers, which the controller writes: the types."""
 
 from typing import Annotated, Final, Literal
 
@@ -12,37 +12,37 @@ _BY_TYPE: Final = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys"
 
 
 class Condition(Struct, frozen=True, rename="camel"):
-    """A condition, in the form that Kubernetes gives all of them."""
+    """A condition in the usual form of Kubernetes."""
 
-    type: Annotated[str, Meta(description="What the condition is about.", max_length=316)]
+    type: Annotated[str, Meta(description="The type of the condition.", max_length=316)]
     status: Annotated[Literal["True", "False", "Unknown"], Meta(description="Whether the condition holds.")]
-    reason: Annotated[str, Meta(description="Why, in one word.", min_length=1, max_length=1024)]
-    message: Annotated[str, Meta(description="Why, for people.", max_length=32768)]
+    reason: Annotated[str, Meta(description="The reason as one word.", min_length=1, max_length=1024)]
+    message: Annotated[str, Meta(description="The reason as a sentence.", max_length=32768)]
     last_transition_time: Annotated[_Moment, Meta(description="When the status last changed.")]
     observed_generation: (
-        Annotated[int, Meta(description="The generation that the condition is about.", ge=0)] | None
+        Annotated[int, Meta(description="The generation that the condition describes.", ge=0)] | None
     ) = None
 
 
 class Conflict(Struct, frozen=True):
-    """A default for which another policy, that may be about the same pods, has another value."""
+    """A default for which another policy that may apply to the same pods has another value."""
 
     field: Annotated[str, Meta(description="The default, by its path in the policy.", max_length=253)]
     policy: Annotated[str, Meta(description="The other policy.", max_length=317)]
-    message: Annotated[str, Meta(description="Which of the two values pods get.", max_length=1024)]
+    message: Annotated[str, Meta(description="Which of the two values is applied.", max_length=1024)]
 
 
 class WaiverInEffect(Struct, frozen=True):
-    """A waiver that lifts something of the policy."""
+    """A waiver that names the policy and has not ended."""
 
     name: Annotated[str, Meta(description="The waiver's name.", max_length=253)]
     expires: Annotated[_Moment, Meta(description="When it ends.")]
 
 
 class PolicyStatus(Struct, frozen=True, rename="camel"):
-    """What became of the policy."""
+    """The status of the policy."""
 
-    observed_generation: Annotated[int, Meta(description="The generation that this status is about.", ge=0)] | None = (
+    observed_generation: Annotated[int, Meta(description="The generation that this status describes.", ge=0)] | None = (
         None
     )
     enforced_by: (
@@ -67,8 +67,8 @@ class PolicyStatus(Struct, frozen=True, rename="camel"):
         Annotated[
             int,
             Meta(
-                description="How many requests were denied for it in the last hour, dry runs not counted, by the "
-                "replicas that run now. Brought up to date once a minute.",
+                description="How many requests the replicas that run now denied because of it in the last hour, "
+                "without dry runs. Updated once a minute.",
                 ge=0,
             ),
         ]
@@ -77,7 +77,7 @@ class PolicyStatus(Struct, frozen=True, rename="camel"):
     warnings: (
         Annotated[
             int,
-            Meta(description="How many requests were answered with a warning of it, counted in the same way.", ge=0),
+            Meta(description="How many requests it answered with a warning, counted in the same way.", ge=0),
         ]
         | None
     ) = None
@@ -85,7 +85,7 @@ class PolicyStatus(Struct, frozen=True, rename="camel"):
         Annotated[
             tuple[Conflict, ...],
             Meta(
-                description="Defaults for which another policy, that may be about the same pods, has another value; "
+                description="Defaults for which another policy that may apply to the same pods has another value; "
                 f"the first {MAX_CONFLICTS}.",
                 max_length=MAX_CONFLICTS,
             ),
@@ -105,9 +105,9 @@ class PolicyStatus(Struct, frozen=True, rename="camel"):
 
 
 class PolicyWaiverStatus(Struct, frozen=True, rename="camel"):
-    """What became of the waiver."""
+    """The status of the waiver."""
 
-    observed_generation: Annotated[int, Meta(description="The generation that this status is about.", ge=0)] | None = (
+    observed_generation: Annotated[int, Meta(description="The generation that this status describes.", ge=0)] | None = (
         None
     )
     conditions: (
@@ -115,7 +115,7 @@ class PolicyWaiverStatus(Struct, frozen=True, rename="camel"):
             tuple[Condition, ...],
             Meta(
                 description="Accepted: the waiver is valid. Active: it has not ended, one of its policies exists, and "
-                "every replica of the webhook honours it.",
+                "every replica of the webhook applies it.",
                 extra_json_schema=_BY_TYPE,
                 max_length=16,
             ),
@@ -132,8 +132,8 @@ class PolicyWaiverStatus(Struct, frozen=True, rename="camel"):
         Annotated[
             int,
             Meta(
-                description="14, 3 or 1 when the waiver ends within so many days; an Event PolicyExpiring on it said "
-                "so.",
+                description="14, 3 or 1: the waiver ends within so many days, and has an Event PolicyExpiring that "
+                "says so.",
                 ge=0,
             ),
         ]

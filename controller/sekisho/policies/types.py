@@ -42,8 +42,8 @@ class Standard(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
         Annotated[
             Level,
             Meta(
-                description="privileged allows all, baseline stops known escalations, restricted asks for the "
-                "least privilege."
+                description="privileged allows everything, baseline prevents known privilege escalations, "
+                "restricted requires least privilege."
             ),
         ]
         | None
@@ -52,7 +52,7 @@ class Standard(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
         Annotated[
             str,
             Meta(
-                description="The version of the standard: latest, or v1.0 to v1.37 to pin it; latest when left out.",
+                description="The version of the standard: latest, or v1.0 to v1.37 to pin it; latest if unset.",
                 pattern=VERSION_PATTERN,
             ),
         ]
@@ -61,12 +61,12 @@ class Standard(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
 
 
 class PodSecurityStandard(Standard, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """A level of the Pod Security Standards, at a version; or the levels that each namespace's labels ask for."""
+    """A level of the Pod Security Standards, at a version; or the levels that each namespace's labels set."""
 
     from_namespace_labels: Annotated[
         bool,
         Meta(
-            description="Take levels and versions from the namespace's labels pod-security.kubernetes.io/enforce, "
+            description="Read levels and versions from the namespace's labels pod-security.kubernetes.io/enforce, "
             "warn and audit, as the built-in Pod Security admission does."
         ),
     ] = False
@@ -86,7 +86,9 @@ else:
         ],
         frozen=True,
         forbid_unknown_fields=True,
-        namespace={"__doc__": "Controls by name. One named here replaces the standard's control of the same name."},
+        namespace={
+            "__doc__": "Controls by name. A control that is set here replaces the one of the same name in the standard."
+        },
     )
 
 
@@ -95,24 +97,25 @@ LEVEL: Final = "set level"
 
 
 class PodPolicySpec(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """What the policy asks of the pods of its namespace, and of which."""
+    """What the policy requires of pods in its namespace, and of which pods."""
 
     enforcement: Annotated[
         Enforcement,
         Meta(
             description="What happens to a pod that violates the policy: Deny denies it, Warn admits it with a "
-            "warning, Audit only notes it in the audit log."
+            "warning, Audit only adds a note to the audit log."
         ),
     ] = Enforcement.DENY
     templates: Annotated[
         TemplateEnforcement,
         Meta(
             description="What happens when a workload (Deployment, Job …) is applied whose pods would violate the "
-            "policy: Warn tells at once, Deny denies the workload, Ignore waits for its pods."
+            "policy: Warn returns a warning, Deny denies the workload, Ignore does nothing until its pods "
+            "are created."
         ),
     ] = TemplateEnforcement.WARN
     match: Annotated[
-        PodMatch, Meta(description="Which pods the policy is about; every pod of its namespace when left out.")
+        PodMatch, Meta(description="Which pods the policy applies to; every pod of its namespace if unset.")
     ] = PodMatch()
     pod_security_standard: (
         Annotated[
@@ -124,16 +127,16 @@ class PodPolicySpec(Struct, frozen=True, forbid_unknown_fields=True, rename="cam
         ]
         | None
     ) = None
-    controls: Annotated[Controls, Meta(description="Controls by name, beside or instead of the standard's.")] = (
-        Controls()
-    )
-    defaults: Annotated[Defaults, Meta(description="What is filled in where a pod leaves it unset.")] = Defaults()
+    controls: Annotated[
+        Controls, Meta(description="Controls by name, in addition to or instead of the standard's.")
+    ] = Controls()
+    defaults: Annotated[Defaults, Meta(description="Defaults for fields that a pod leaves unset.")] = Defaults()
 
 
 class ClusterPodPolicySpec(PodPolicySpec, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """What the policy asks of pods, and of which."""
+    """What the policy requires of pods, and of which pods."""
 
-    match: Annotated[Match, Meta(description="Which pods the policy is about; every pod when left out.")] = Match()
+    match: Annotated[Match, Meta(description="Which pods the policy applies to; every pod if unset.")] = Match()
     pod_security_standard: (
         Annotated[
             PodSecurityStandard,
@@ -161,7 +164,7 @@ class PolicyMeta(Struct, frozen=True, rename="camel"):
 
 
 class ClusterPodPolicy(Struct, frozen=True, rename="camel"):
-    """A policy about pods: what they must be like to enter the cluster, and what is filled in for them."""
+    """A policy for pods in the cluster: what it requires of them, and the defaults that it applies."""
 
     metadata: PolicyMeta
     spec: ClusterPodPolicySpec
@@ -171,12 +174,12 @@ class ClusterPodPolicy(Struct, frozen=True, rename="camel"):
 
     @property
     def title(self) -> str:
-        """How findings, waivers and metrics name the policy."""
+        """The policy's name in findings, waivers and metrics."""
         return self.metadata.name
 
 
 class PodPolicy(Struct, frozen=True, rename="camel"):
-    """A policy about the pods of its own namespace. It adds to what the cluster's policies ask, and lifts nothing."""
+    """A policy for the pods of its own namespace. It adds requirements to the ClusterPodPolicies', and removes none."""
 
     metadata: PolicyMeta
     spec: PodPolicySpec
@@ -186,5 +189,5 @@ class PodPolicy(Struct, frozen=True, rename="camel"):
 
     @property
     def title(self) -> str:
-        """How findings, waivers and metrics name the policy: namespace/name, as no ClusterPodPolicy is named."""
+        """The policy's name in findings, waivers and metrics: namespace/name, which no ClusterPodPolicy can have."""
         return f"{self.metadata.namespace}/{self.metadata.name}"

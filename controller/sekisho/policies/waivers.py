@@ -1,7 +1,7 @@
-"""Waivers: what an administrator lifts, for which pods, and until when. The types, and their compilation.
+"""Waivers: an administrator exempts pods from controls until a date. The types, and their compilation.
 
-A waiver is about a finding as a whole or not at all: all of its conditions hold for the one container that the finding
-is about. So two waivers together lift what each of them lifts, and nothing more.
+A waiver exempts from a finding only if all of its conditions hold for the container of that finding. So two waivers
+together exempt from what each of them does alone, and from nothing more.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,16 +33,16 @@ ContainerName = Annotated[str, Meta(pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", m
 
 
 class WaiverMatch(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """Which pods and containers a waiver is about: those for which every field that is set holds.
+    """Which pods and containers a waiver applies to: those that match every field that is set.
 
-    With images or containers, what is said about the pod as a whole, such as its volumes, is never lifted.
+    With images or containers set, it does not apply to findings about the pod as a whole, such as its volumes.
     """
 
     namespaces: (
         Annotated[
             tuple[NamespacePattern, ...],
             Meta(
-                description="Namespaces by name; * stands for any characters, so team-* covers team-a and team-b.",
+                description="Namespaces by name; * matches any characters, so team-* matches team-a and team-b.",
                 min_length=1,
                 max_length=1024,
             ),
@@ -54,8 +54,8 @@ class WaiverMatch(Struct, frozen=True, forbid_unknown_fields=True, rename="camel
         Annotated[
             tuple[Registry, ...],
             Meta(
-                description="Registries and repositories that the container's image lies in, such as "
-                "quay.io/prometheus/node-exporter. Matched as trustedRegistries are: segment by segment from the left.",
+                description="Registries and repositories of the container's image, such as "
+                "quay.io/prometheus/node-exporter. Matched like trustedRegistries: segment by segment from the left.",
                 min_length=1,
                 max_length=256,
             ),
@@ -65,19 +65,19 @@ class WaiverMatch(Struct, frozen=True, forbid_unknown_fields=True, rename="camel
     containers: (
         Annotated[
             tuple[ContainerName, ...],
-            Meta(description="Names of containers, of whichever kind.", min_length=1, max_length=256),
+            Meta(description="Names of containers of any kind.", min_length=1, max_length=256),
         ]
         | None
     ) = None
 
 
 class PolicyWaiverSpec(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """What is lifted, for which pods, until when, and why."""
+    """Which controls the waiver exempts pods from, which pods, until when, and why."""
 
     policies: Annotated[
         tuple[PolicyTitle, ...],
         Meta(
-            description="The policies that it lifts controls of: ClusterPodPolicies by name, PodPolicies as "
+            description="The policies whose controls it exempts pods from: ClusterPodPolicies by name, PodPolicies as "
             "namespace/name.",
             min_length=1,
             max_length=64,
@@ -86,7 +86,7 @@ class PolicyWaiverSpec(Struct, frozen=True, forbid_unknown_fields=True, rename="
     controls: Annotated[
         tuple[ControlName, ...],
         Meta(
-            description="The controls that it lifts, as a policy names them under spec.controls.",
+            description="The controls that it exempts pods from, by their names in a policy's spec.controls.",
             min_length=1,
             max_length=64,
         ),
@@ -95,8 +95,8 @@ class PolicyWaiverSpec(Struct, frozen=True, forbid_unknown_fields=True, rename="
         datetime,
         Meta(
             tz=True,
-            description="When it ends, such as 2027-01-31T00:00:00Z. From then on it lifts nothing; pods that entered "
-            "by it run on.",
+            description="When it ends, such as 2027-01-31T00:00:00Z. After that it exempts no pod; pods that it "
+            "admitted keep running.",
         ),
     ]
     reason: Annotated[
@@ -108,14 +108,14 @@ class PolicyWaiverSpec(Struct, frozen=True, forbid_unknown_fields=True, rename="
             pattern="[^\\s]",
         ),
     ]
-    match: Annotated[
-        WaiverMatch, Meta(description="Which pods and containers it is about; every pod when left out.")
-    ] = WaiverMatch()
-    requested_by: Annotated[str, Meta(description="Who asked for it.", max_length=256)] | None = None
+    match: Annotated[WaiverMatch, Meta(description="Which pods and containers it applies to; every pod if unset.")] = (
+        WaiverMatch()
+    )
+    requested_by: Annotated[str, Meta(description="Who requested it.", max_length=256)] | None = None
 
 
 class PolicyWaiver(Struct, frozen=True, rename="camel"):
-    """Lifts named controls of named policies for some pods or containers, until it expires."""
+    """Exempts pods or containers from named controls of named policies until it expires."""
 
     metadata: PolicyMeta
     spec: PolicyWaiverSpec
@@ -125,12 +125,12 @@ class PolicyWaiver(Struct, frozen=True, rename="camel"):
 
     @property
     def title(self) -> str:
-        """How answers and metrics name the waiver."""
+        """The waiver's name in answers and metrics."""
         return self.metadata.name
 
 
 class CompiledWaiver(Struct, frozen=True, eq=False):
-    """A waiver ready to be looked at."""
+    """A waiver ready to apply to findings."""
 
     name: str
     policies: frozenset[str]
@@ -143,7 +143,7 @@ class CompiledWaiver(Struct, frozen=True, eq=False):
     containers: frozenset[str]
 
     def covers(self, pod: Pod, container: Container | None) -> bool:
-        """Whether it is about a container of a pod, in a namespace that it selects; with None, about the pod itself."""
+        """Whether it applies to a container of a pod; None stands for the pod itself. The namespace is not checked."""
         if self.selects_labels is not None and not self.selects_labels(pod.metadata.labels or {}):
             return False
         if not self.images and not self.containers:
@@ -154,12 +154,12 @@ class CompiledWaiver(Struct, frozen=True, eq=False):
 
 
 def compile_waiver(waiver: PolicyWaiver) -> CompiledWaiver:
-    """Compile a waiver. Raises PolicyError with all that is wrong, each with its field's path."""
+    """Compile a waiver. Raises PolicyError with every problem, each with its field's path."""
     spec, match = waiver.spec, waiver.spec.match
-    found = Problems()
+    problems = Problems()
     for index, name in enumerate(spec.controls):
         if name not in CONTROLS:
-            found.add(f"spec.controls[{index}]", f"there is no control {name!r}{did_you_mean(name, CONTROLS)}")
+            problems.add(f"spec.controls[{index}]", f"there is no control {name!r}{did_you_mean(name, CONTROLS)}")
     compiled = CompiledWaiver(
         name=waiver.title,
         policies=frozenset(spec.policies),
@@ -167,11 +167,11 @@ def compile_waiver(waiver: PolicyWaiver) -> CompiledWaiver:
         expires=spec.expires,
         reason=" ".join(spec.reason.split()),
         selects_namespace=selects_names(match.namespaces),
-        selects_labels=found.of(compile_selector, match.pod_selector, "spec.match.podSelector"),
-        images=found.of(lambda: tuple(_patterns(match.images or ()))) or (),
+        selects_labels=problems.of(compile_selector, match.pod_selector, "spec.match.podSelector"),
+        images=problems.of(lambda: tuple(_patterns(match.images or ()))) or (),
         containers=frozenset(match.containers or ()),
     )
-    found.raise_any()
+    problems.raise_any()
     return compiled
 
 

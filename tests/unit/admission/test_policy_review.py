@@ -127,7 +127,7 @@ WARNED = [
     (
         "PolicyWaiver",
         waiver(policies=["restrictd"]),
-        ["spec.policies[0]: no policy 'restrictd' is in force; did you mean restricted?"],
+        ["spec.policies[0]: no policy 'restrictd' is in effect; did you mean restricted?"],
     ),
     (
         "PolicyWaiver",
@@ -138,35 +138,35 @@ WARNED = [
         "PolicyWaiver",
         waiver(controls=["hostNamespaces"], match={"images": ["quay.io/x"]}),
         [
-            "spec.controls[0]: hostNamespaces is about the pod as a whole, which a waiver with images or containers "
-            "never lifts; select its pods by podSelector instead"
+            "spec.controls[0]: hostNamespaces checks the pod as a whole, and a waiver with images or containers does "
+            "not apply to that; select the pods by podSelector instead"
         ],
     ),
     (
         "PolicyWaiver",
         waiver(match={}),
-        ["spec.match: has neither namespaces nor images, so whoever may create pods in any namespace can use it"],
+        ["spec.match: sets neither namespaces nor images, so everyone who may create pods anywhere can use it"],
     ),
     ("PolicyWaiver", waiver(match={"images": ["quay.io/x"]}), []),
     (
         "ClusterPodPolicy",
         {},
-        ["spec: asks nothing of pods and fills nothing in: give a podSecurityStandard, controls or defaults"],
+        ["spec: requires nothing of pods and applies no defaults: set podSecurityStandard, controls or defaults"],
     ),
     (
         "PodPolicy",
         GOOD | {"match": {"excludeSubjects": {"serviceAccounts": ["ci/x", "kube-system/replicaset-controller"]}}},
         [
             "spec.match.excludeSubjects.serviceAccounts[1]: kube-system/replicaset-controller creates the pods of "
-            "every ReplicaSet and Deployment; the policy will hold none of them"
+            "every ReplicaSet and Deployment; the policy will not apply to them"
         ],
     ),
     (
         "ClusterPodPolicy",
         GOOD | {"match": {"excludeSubjects": {"groups": ["system:serviceaccounts"]}}},
         [
-            "spec.match.excludeSubjects.groups[0]: system:serviceaccounts has the controllers in it that create nearly "
-            "all pods; the policy will hold few"
+            "spec.match.excludeSubjects.groups[0]: system:serviceaccounts includes the controllers that create "
+            "nearly all pods; the policy will apply to few"
         ],
     ),
 ]

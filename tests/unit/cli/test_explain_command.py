@@ -24,17 +24,20 @@ MISMATCHES = [
     ({"excludeNamespaces": ["x", "sh*"]}, "match.excludeNamespaces has sh*, and the namespace is shop"),
     (
         {"namespaceSelector": {"matchLabels": {"tier": "prod"}}},
-        "match.namespaceSelector asks for tier In prod, and the namespace has tier=test",
+        "match.namespaceSelector requires tier In prod, and the namespace has tier=test",
     ),
     (
         {"namespaceSelector": {"matchExpressions": [{"key": "team", "operator": "Exists"}]}},
-        "match.namespaceSelector asks for team Exists, and the namespace has no label team",
+        "match.namespaceSelector requires team Exists, and the namespace has no label team",
     ),
     (
         {"podSelector": {"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["web", "db"]}]}},
-        "match.podSelector asks for app NotIn web, db, and the pod has app=web",
+        "match.podSelector requires app NotIn web, db, and the pod has app=web",
     ),
-    ({"excludeRuntimeClasses": ["kata", "gvisor"]}, "match.excludeRuntimeClasses has gvisor, which is the pod's"),
+    (
+        {"excludeRuntimeClasses": ["kata", "gvisor"]},
+        "match.excludeRuntimeClasses has gvisor, and the pod has this runtimeClassName",
+    ),
 ]
 
 

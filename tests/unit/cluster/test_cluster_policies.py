@@ -48,7 +48,7 @@ class Followed:
     def asked(self, namespace: str = "shop") -> set[str]:
         """The policies that the present set asks for in a namespace."""
         steps = self.sets[-1].plan(namespace, {}, None).steps if self.sets else ()
-        return {name for step in steps for asked in step.asked_by for name in asked.policies}
+        return {name for step in steps for requirement in step.required_by for name in requirement.policies}
 
     async def until(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 10.0

@@ -16,7 +16,7 @@ def policy(name: str, **spec: Any) -> ClusterPodPolicy:
 
 
 def names(plan: Plan) -> set[str]:
-    return {name for step in plan.steps for asked in step.asked_by for name in asked.policies}
+    return {name for step in plan.steps for requirement in step.required_by for name in requirement.policies}
 
 
 def matches(match: dict[str, Any], namespace: str, labels: dict[str, str], pod_labels: dict[str, str]) -> bool:
@@ -121,8 +121,8 @@ def test_identical_checks_of_many_policies_are_judged_once() -> None:
     one = PolicySet.of([policy("p", podSecurityStandard={"level": "restricted"})])
     many = PolicySet.of([policy(f"p{i:02}", podSecurityStandard={"level": "restricted"}) for i in range(20)])
     assert len(many.plan("a", None, None).steps) == len(one.plan("a", None, None).steps)
-    (asked,) = many.plan("a", None, None).steps[0].asked_by
-    assert (asked.enforcement, asked.policies) == (Enforcement.DENY, tuple(f"p{i:02}" for i in range(20)))
+    (requirement,) = many.plan("a", None, None).steps[0].required_by
+    assert (requirement.enforcement, requirement.policies) == (Enforcement.DENY, tuple(f"p{i:02}" for i in range(20)))
 
 
 def test_different_parameters_are_judged_apart() -> None:
@@ -140,7 +140,7 @@ def test_a_named_control_replaces_the_standards() -> None:
             )
         ]
     )
-    by = [asked.enforcement for step in policies.plan("a", None, None).steps for asked in step.asked_by]
+    by = [requirement.enforcement for step in policies.plan("a", None, None).steps for requirement in step.required_by]
     assert by.count(Enforcement.WARN) == 1
     full = PolicySet.of([policy("p", podSecurityStandard={"level": "baseline"})])
     assert len(by) == len(full.plan("a", None, None).steps) - 1
@@ -160,8 +160,10 @@ def test_labels_of_a_namespace_count_as_soon_as_they_change() -> None:
 def test_templates_setting_decides_about_workloads_only() -> None:
     for setting, expected in (("Warn", [Enforcement.WARN]), ("Deny", [Enforcement.DENY]), ("Ignore", [])):
         plan = PolicySet.of([policy("p", templates=setting, controls={"privileged": {}})]).plan("a", None, None)
-        assert [asked.enforcement for step in plan.template_steps for asked in step.asked_by] == expected
-        assert [asked.enforcement for step in plan.steps for asked in step.asked_by] == [Enforcement.DENY]
+        assert [requirement.enforcement for step in plan.template_steps for requirement in step.required_by] == expected
+        assert [requirement.enforcement for step in plan.steps for requirement in step.required_by] == [
+            Enforcement.DENY
+        ]
 
 
 def test_first_policy_by_name_wins_a_conflict_of_defaults() -> None:

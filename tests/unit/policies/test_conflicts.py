@@ -35,8 +35,8 @@ def told(one: Any, other: Any) -> list[tuple[tuple[str, str], tuple[str, str]]]:
 
 def test_both_say_which_value_pods_get_whoever_asks() -> None:
     a, b = cluster("a"), cluster("b", TWO)
-    of_a = ("b", "pods that both are about get 1000, and not 2000 of b")
-    of_b = ("a", "pods that both are about get 1000 of a, and not 2000")
+    of_a = ("b", "pods that both apply to get 1000, not 2000 of b")
+    of_b = ("a", "pods that both apply to get 1000 of a, not 2000")
     assert told(a, b) == [(of_a, of_b)]
     assert told(b, a) == [(of_b, of_a)]
     [(ours, _)] = conflicts_between(a, b)
@@ -63,13 +63,13 @@ def test_a_profile_may_contradict_a_value() -> None:
     drops = cluster("b", {"container": {"securityContext": {"capabilities": {"drop": ["NET_RAW"]}}}})
     [(ours, theirs)] = conflicts_between(profile, drops)
     assert ours.field == theirs.field == "spec.defaults.container.securityContext.capabilities"
-    assert '{"drop":["ALL"]} of a, and not {"drop":["NET_RAW"]}' in theirs.message
+    assert '{"drop":["ALL"]} of a, not {"drop":["NET_RAW"]}' in theirs.message
 
 
 def test_the_clusters_default_prevails_over_a_namespaces_for_pod_and_containers_alike() -> None:
     of_cluster, own = cluster("z"), namespaced("a", "shop", {"container": {"securityContext": {"runAsUser": 7}}})
     [(ours, theirs)] = conflicts_between(of_cluster, own)
-    assert ours.message == "pods that both are about get 1000, and not 7 of shop/a"
+    assert ours.message == "pods that both apply to get 1000, not 7 of shop/a"
     assert (theirs.field, theirs.policy) == ("spec.defaults.container.securityContext.runAsUser", "z")
 
 

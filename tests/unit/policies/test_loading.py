@@ -36,7 +36,7 @@ WRONG = [
     ("spec: {defaults: {pod: {securityContext: {runAsUser: '0'}}}}", 'must be a whole number, found "0"'),
     ("spec: {match: {podSelector: {matchLabels: {a: 1}}}}", "must be a string, found 1"),
     ("spec: {podSecurityStandard: {level: baseline, fromNamespaceLabels: true}}", "set either level"),
-    ("status: {}", "p.yaml:1:1: needs the field 'spec'"),
+    ("status: {}", "p.yaml:1:1: the field 'spec' must be set"),
     ("spec: {", "p.yaml:"),
 ]
 
@@ -85,11 +85,11 @@ def test_all_problems_of_a_file_are_reported_at_once() -> None:
         ("{controls: {hostPorts: {allowed: [{min: 90, max: 80}]}}}", "spec.controls.hostPorts.allowed[0]: min 90"),
         (
             "{match: {podSelector: {matchExpressions: [{key: a, operator: In}]}}}",
-            "spec.match.podSelector.matchExpressions[0].values: the operator In needs at least one value",
+            "spec.match.podSelector.matchExpressions[0].values: the operator In requires at least one value",
         ),
         (
             "{match: {namespaceSelector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}}}",
-            "spec.match.namespaceSelector.matchExpressions[0].values: the operator Exists takes no values",
+            "spec.match.namespaceSelector.matchExpressions[0].values: the operator Exists allows no values",
         ),
     ],
 )

@@ -20,15 +20,20 @@ def namespaced(name: str, namespace: str, **spec: Any) -> PodPolicy:
     return msgspec.convert({"metadata": {"name": name, "namespace": namespace}, "spec": spec}, PodPolicy)
 
 
-def asked(plan: Plan) -> set[tuple[str, str]]:
-    return {(asked.enforcement, name) for step in plan.steps for asked in step.asked_by for name in asked.policies}
+def requirements(plan: Plan) -> set[tuple[str, str]]:
+    return {
+        (requirement.enforcement, name)
+        for step in plan.steps
+        for requirement in step.required_by
+        for name in requirement.policies
+    }
 
 
 def test_it_is_about_its_own_namespace_only() -> None:
     policies = PolicySet.of([namespaced("p", "shop", controls={"privileged": {}})])
-    assert asked(policies.plan("shop", None, None)) == {("Deny", "shop/p")}
+    assert requirements(policies.plan("shop", None, None)) == {("Deny", "shop/p")}
     for other in ("shop2", "sho", "", "p", "shop/p"):
-        assert asked(policies.plan(other, None, None)) == set()
+        assert requirements(policies.plan(other, None, None)) == set()
 
 
 def test_it_adds_to_the_clusters_policies_and_lifts_nothing() -> None:
@@ -36,8 +41,8 @@ def test_it_adds_to_the_clusters_policies_and_lifts_nothing() -> None:
     off = {"privileged": {"enforcement": "Off"}, "images": {"trustedRegistries": ["*"]}}
     alone = PolicySet.of([cluster("p", controls={"privileged": {}})])
     both = PolicySet.of([cluster("p", controls={"privileged": {}}), namespaced("p", "shop", controls=off, **lenient)])
-    assert asked(alone.plan("shop", None, None)) <= asked(both.plan("shop", None, None))
-    assert asked(both.plan("shop", None, None)) == {("Deny", "p"), ("Audit", "shop/p")}
+    assert requirements(alone.plan("shop", None, None)) <= requirements(both.plan("shop", None, None))
+    assert requirements(both.plan("shop", None, None)) == {("Deny", "p"), ("Audit", "shop/p")}
 
 
 def test_the_clusters_defaults_win_at_whatever_level_they_are() -> None:
@@ -62,7 +67,7 @@ def test_it_needs_no_labels_of_any_namespace() -> None:
 def test_policies_of_one_name_in_two_namespaces_are_two() -> None:
     policies = PolicySet.of([namespaced("p", n, controls={"privileged": {}}) for n in ("a", "b")])
     assert len(policies) == 2
-    assert asked(policies.plan("a", None, None)) == {(Enforcement.DENY, "a/p")}
+    assert requirements(policies.plan("a", None, None)) == {(Enforcement.DENY, "a/p")}
 
 
 @pytest.mark.parametrize(
@@ -81,12 +86,12 @@ def test_it_can_say_nothing_of_namespaces(text: str, expected: str) -> None:
 
 
 def test_a_file_names_the_namespace() -> None:
-    with pytest.raises(PolicyError, match="metadata: needs the field 'namespace'"):
+    with pytest.raises(PolicyError, match="metadata: the field 'namespace' must be set"):
         parse_policies(HEAD.replace(", namespace: shop", "") + "spec: {}", "p.yaml")
     (policy,) = parse_policies(HEAD + "spec: {match: {podSelector: {matchLabels: {a: b}}}}", "p.yaml")
     assert policy.title == "shop/p"
 
 
 def test_one_without_a_namespace_is_no_policy() -> None:
-    with pytest.raises(PolicyError, match=r"^metadata\.namespace: is needed"):
+    with pytest.raises(PolicyError, match=r"^metadata\.namespace: must be set"):
         compile_policy(namespaced("p", "", controls={"privileged": {}}))

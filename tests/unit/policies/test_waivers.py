@@ -22,10 +22,10 @@ def text(**changed: str | None) -> str:
 
 
 WRONG = [
-    ({"policies": None}, "w.yaml:5:3: spec: needs the field 'policies'"),
-    ({"controls": None}, "spec: needs the field 'controls'"),
-    ({"expires": None}, "spec: needs the field 'expires'"),
-    ({"reason": None}, "spec: needs the field 'reason'"),
+    ({"policies": None}, "w.yaml:5:3: spec: the field 'policies' must be set"),
+    ({"controls": None}, "spec: the field 'controls' must be set"),
+    ({"expires": None}, "spec: the field 'expires' must be set"),
+    ({"reason": None}, "spec: the field 'reason' must be set"),
     ({"policies": "[]"}, "spec.policies: must not be empty"),
     ({"controls": "[]"}, "spec.controls: must not be empty"),
     ({"controls": "['*']"}, "spec.controls[0]: must match"),
@@ -33,7 +33,7 @@ WRONG = [
         {"controls": "[hostPathVolume]"},
         "w.yaml:6:14: spec.controls[0]: there is no control 'hostPathVolume'; did you mean hostPathVolumes?",
     ),
-    ({"controls": "[images, images]"}, "spec.controls: must not have an item twice"),
+    ({"controls": "[images, images]"}, "spec.controls: must not have duplicate items"),
     ({"policies": "[Restricted]"}, "spec.policies[0]: must match"),
     ({"policies": "['*']"}, "spec.policies[0]: must match"),
     ({"expires": "tomorrow"}, 'spec.expires: must be a time such as 2027-01-31T00:00:00Z, found "tomorrow"'),
@@ -46,7 +46,7 @@ WRONG = [
     ({"match": "{namespace: shop}"}, "spec.match.namespace: unknown field; did you mean namespaces?"),
     (
         {"match": "{podSelector: {matchExpressions: [{key: a, operator: In}]}}"},
-        "spec.match.podSelector.matchExpressions[0].values: the operator In needs at least one value",
+        "spec.match.podSelector.matchExpressions[0].values: the operator In requires at least one value",
     ),
 ]
 
