@@ -19,13 +19,14 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-lint: install ## Formatting, lint, types, import directions, Dockerfile, generated files
+lint: install ## Formatting, lint, types, import directions, plain English, Dockerfile, generated files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/yamllint --strict policies
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/python -m tools.plain_english
 	$(BIN)/python -m tools.generate --check
 
 controlplane: install ## Build or find etcd, kube-apiserver, kube-controller-manager, kubectl and helm (minutes, once)

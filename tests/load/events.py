@@ -170,7 +170,7 @@ def _told(before: Figures, real: Figures, after: Figures, told: tuple[int, int],
         ("writes", *(f"{each.writes[-1][1] - each.writes[0][1]:,.0f}" for each in three)),
         ("most writes a second", *(f"{each.most_writes:.1f}" for each in three)),
         ("owners with an Event", "", f"{told[0]:,}", ""),
-        ("denials told of", "", f"{told[1]:,}", ""),
+        ("denials in Events", "", f"{told[1]:,}", ""),
         ("denials dropped", "", f"{dropped:,.0f}", ""),
     ]
     return table(("", "dry runs before", "with Events", "dry runs after"), rows)

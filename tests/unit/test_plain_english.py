@@ -1,0 +1,88 @@
+"""The check for plain English finds each word of its table, in prose and in string literals, and reports its place."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tools.plain_english import NOT_YET, ROOT, WORDS, Word, check, findings
+
+
+def words(text: str) -> list[str]:
+    return [finding.word for finding in findings(text)]
+
+
+@pytest.mark.parametrize(
+    ("bad", "good"),
+    [
+        ("the pod is refused", "the pod is denied"),
+        ("Refusing it, a refusal", "connection refused by the server"),
+        ("it tells of a denial", "it tells you about a denial"),
+        ("nobody is told", "the total is reported"),
+        ("made anew", "made again"),
+        ("pods are dressed", "the address is set"),
+        ("whoever made it", "the user who made it"),
+        ("listed twice", "a duplicate item"),
+        ("it lends a name", "it sends a name"),
+        ("a waiver lifts it", "a waiver exempts it"),
+        ("a pod enters", "press Enter to stop"),
+        ("the pods that entered", "the pods that were admitted"),
+        ("it lets in all pods", "it lets all pods pass"),
+        ("what is over is cut", "it waited for over five minutes"),
+        ("compared to the letter", "written to the letterbox"),
+        ("it shall be set", "it must be set, says Marshall"),
+        ("it waits in vain", "an inventory, in vanilla form"),
+        ("left unsaid", "left unset"),
+        ("it speaks of pods", "it speaks off hand"),
+        ("a policy asks for it", "a policy requires it"),
+        ("it has to be set", "it must be set"),
+        ("it outweighs the other", "it takes precedence"),
+        ("it waits for ever", "it waits forever, without endpoints"),
+        ("hence it fails", "hyphenated words such as thencefoo"),
+        ("the line is no review", "there is no review, and it is no longer needed"),
+    ],
+)
+def test_a_word_to_avoid_is_found_and_a_similar_text_is_not(bad: str, good: str) -> None:
+    assert len(words(bad)) >= 1
+    assert words(good) == []
+
+
+@pytest.mark.parametrize("word", WORDS, ids=lambda word: word.pattern)
+def test_no_suggestion_contains_a_word_to_avoid(word: Word) -> None:
+    assert words(word.instead) == []
+
+
+def test_the_line_is_reported_also_if_the_words_are_on_two_lines() -> None:
+    text = "All is well.\nA policy\nasks for it.\nIt was made anew."
+    assert [(finding.line, re.sub(r"\s", " ", finding.word)) for finding in findings(text)] == [
+        (2, "policy asks"),
+        (4, "anew"),
+    ]
+
+
+def test_string_literals_are_checked_and_names_and_comments_are_not(tmp_path: Path) -> None:
+    folder = tmp_path / "controller/sekisho"
+    folder.mkdir(parents=True)
+    (folder / "example.py").write_text(
+        '"""Docstring.\n\nMade anew.\n"""\n\nrefused = 1  # refused\nmessage = f"{refused} is told"\n'
+    )
+    assert list(check(tmp_path)) == [
+        "controller/sekisho/example.py:3: 'anew': write: again; new",
+        "controller/sekisho/example.py:7: 'is told': write: is reported; sees",
+    ]
+
+
+def test_the_documentation_and_the_chart_are_checked(tmp_path: Path) -> None:
+    for name in ("README.md", "docs/a/b.md", "charts/sekisho/values.yaml", "charts/sekisho/templates/NOTES.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("Pods are dressed.\n")
+    assert len(list(check(tmp_path))) == 4
+
+
+def test_this_repository_passes() -> None:
+    assert list(check(ROOT)) == []
+
+
+def test_every_file_that_is_not_checked_yet_exists() -> None:
+    assert all((ROOT / name).exists() for name in NOT_YET)

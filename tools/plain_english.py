@@ -1,0 +1,205 @@
+"""Finds archaic and unclear words in texts that users read, and says what to write instead.
+
+`python -m tools.plain_english` checks the documentation, the chart and the string literals of the product's code
+(docstrings too, because some are shown by `--help`). It prints each finding with its file and line, and exits with 1 if
+there are any.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+ROOT: Final = Path(__file__).parents[1]
+PROSE: Final = (
+    "*.md",
+    "docs/**/*.md",
+    "policies/**/*.md",
+    "policies/**/*.yaml",
+    "tools/*.md",
+    "charts/sekisho/*.yaml",
+    "charts/sekisho/*.json",
+    "charts/sekisho/files/**/*.yaml",
+    "charts/sekisho/files/**/*.json",
+    "charts/sekisho/templates/**/*.*",
+)
+CODE: Final = ("controller/sekisho/**/*.py",)
+
+
+class Word(Struct, frozen=True):
+    """A word to avoid: a regular expression for it, and what to write instead."""
+
+    pattern: str
+    instead: str
+
+
+WORDS: Final = (
+    Word(r"refus(e|es|ed|ing|als?)", "denies a pod; rejects an invalid object"),
+    Word(r"tell(s|ing)? of|told of", "reports; says; shows"),
+    Word(r"is told\b|are told", "is reported; sees"),
+    Word(r"anew", "again; new"),
+    Word(r"dress(es|ed|ing)?", "defaults are applied"),
+    Word(r"whoever", "anyone who; the user who"),
+    Word(r"twice", "duplicate; two times"),
+    Word(r"lends?|lent", "gives; provides"),
+    Word(r"lift(s|ed|ing)?", "a waiver exempts"),
+    Word(r"pods? (that )?enter(s|ed)?|enter(s|ed)? unjudged", "is admitted"),
+    Word(r"let(s|ting)? in", "admits; accepts"),
+    Word(r"what is over", "anything above"),
+    Word(r"to the letter", "exactly"),
+    Word(r"shall", "must; should"),
+    Word(r"in vain", "without success; fails"),
+    Word(r"unsaid", "unset"),
+    Word(r"speaks? of|spoken of", "is about; names"),
+    Word(r"(policy|policies|level|standard|controls?) asks?", "requires"),
+    Word(r"ha(s|ve) to be", "must be"),
+    Word(r"outweighs?", "takes precedence over"),
+    Word(r"without end|for ever", "forever; without limit"),
+    Word(
+        r"hence(forth)?|thence|whence|whither|hitherto|thereof|thereby|wherein|whereby|lest|nought|naught|forthwith",
+        "modern words",
+    ),
+    Word(r"(?<!there )is no (?!longer|more|one|such)\w+", "is not a"),
+)
+EXCEPTIONS: Final = (
+    "connection refused",
+    "refused connection",
+)
+"""Phrases in which a word is right: the names that other programs and protocols use."""
+
+NOT_YET: Final = frozenset(
+    {
+        "charts/sekisho/files/crds/sekisho.dev_clusterpodpolicies.yaml",
+        "charts/sekisho/files/crds/sekisho.dev_podpolicies.yaml",
+        "controller/sekisho/__init__.py",
+        "controller/sekisho/admission/answer.py",
+        "controller/sekisho/admission/defaults.py",
+        "controller/sekisho/admission/duplicates.py",
+        "controller/sekisho/admission/policy_review.py",
+        "controller/sekisho/admission/review.py",
+        "controller/sekisho/admission/waivers.py",
+        "controller/sekisho/admission/wire.py",
+        "controller/sekisho/cli/__init__.py",
+        "controller/sekisho/cli/check.py",
+        "controller/sekisho/cli/cores.py",
+        "controller/sekisho/cli/denials.py",
+        "controller/sekisho/cli/explain.py",
+        "controller/sekisho/cli/fix.py",
+        "controller/sekisho/cli/migrate.py",
+        "controller/sekisho/cli/options.py",
+        "controller/sekisho/cli/policies.py",
+        "controller/sekisho/cli/review.py",
+        "controller/sekisho/cli/webhook.py",
+        "controller/sekisho/cluster/accounts.py",
+        "controller/sekisho/cluster/denial_history.py",
+        "controller/sekisho/cluster/events.py",
+        "controller/sekisho/cluster/lease.py",
+        "controller/sekisho/cluster/recorder.py",
+        "controller/sekisho/cluster/replicas.py",
+        "controller/sekisho/cluster/single_flight.py",
+        "controller/sekisho/cluster/work_queue.py",
+        "controller/sekisho/controls/control.py",
+        "controller/sekisho/controls/host_path_volumes.py",
+        "controller/sekisho/controls/id_ranges.py",
+        "controller/sekisho/controls/images.py",
+        "controller/sekisho/controls/node_name.py",
+        "controller/sekisho/controls/probes.py",
+        "controller/sekisho/controls/resources.py",
+        "controller/sekisho/controls/supplemental_groups.py",
+        "controller/sekisho/controls/sysctls.py",
+        "controller/sekisho/documents/reading.py",
+        "controller/sekisho/documents/scalars.py",
+        "controller/sekisho/images/registries.py",
+        "controller/sekisho/manifests/fixes.py",
+        "controller/sekisho/manifests/migration.py",
+        "controller/sekisho/operator/certificates.py",
+        "controller/sekisho/operator/options.py",
+        "controller/sekisho/operator/policy_status.py",
+        "controller/sekisho/operator/process.py",
+        "controller/sekisho/operator/provided_certificate.py",
+        "controller/sekisho/operator/reconcile_loop.py",
+        "controller/sekisho/operator/records.py",
+        "controller/sekisho/operator/rotation.py",
+        "controller/sekisho/operator/watch.py",
+        "controller/sekisho/quantities.py",
+        "controller/sekisho/telemetry/families.py",
+        "controller/sekisho/telemetry/logs.py",
+        "controller/sekisho/webhook/certificates.py",
+        "controller/sekisho/webhook/dependencies.py",
+        "controller/sekisho/webhook/http_shell.py",
+        "controller/sekisho/webhook/metrics.py",
+        "controller/sekisho/webhook/namespaces.py",
+        "controller/sekisho/webhook/policies.py",
+        "controller/sekisho/webhook/recent_counts.py",
+        "controller/sekisho/webhook/replies.py",
+        "controller/sekisho/webhook/reporting.py",
+        "docs/cli.md",
+        "docs/configuration.md",
+        "docs/performance.md",
+    }
+)
+"""Files that are still to be rewritten, and are not checked."""
+
+_WORD: Final = re.compile(
+    "|".join(rf"(?P<w{number}>\b(?:{word.pattern})\b)" for number, word in enumerate(WORDS)), re.I
+)
+_EXCEPTION: Final = re.compile("|".join(map(re.escape, EXCEPTIONS)), re.I)
+
+
+class Finding(Struct, frozen=True):
+    """A word to avoid in a text: the line in the text, counted from 1, the word, and what to write instead."""
+
+    line: int
+    word: str
+    instead: str
+
+
+def findings(text: str) -> Iterator[Finding]:
+    """The words to avoid in a text, in order. Line breaks count as spaces."""
+    text = _EXCEPTION.sub(lambda match: " " * len(match[0]), text)
+    flat = re.sub(r"\s", " ", text)
+    for match in _WORD.finditer(flat):
+        word = WORDS[int((match.lastgroup or "w0")[1:])]
+        yield Finding(text.count("\n", 0, match.start()) + 1, match[0], word.instead)
+
+
+def literals(source: str) -> Iterator[tuple[int, str]]:
+    """The string literals of Python code with their first line, including docstrings and the text of f-strings."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, node.value
+
+
+def check(root: Path) -> Iterator[str]:
+    """One line for each finding in the files below `root`."""
+    for path in _files(root, PROSE):
+        for finding in findings(path.read_text()):
+            yield _line(path.relative_to(root), finding.line, finding)
+    for path in _files(root, CODE):
+        for first, literal in literals(path.read_text()):
+            for finding in findings(literal):
+                yield _line(path.relative_to(root), first + finding.line - 1, finding)
+
+
+def _files(root: Path, patterns: tuple[str, ...]) -> list[Path]:
+    found = {path for pattern in patterns for path in root.glob(pattern) if path.is_file()}
+    return sorted(path for path in found if str(path.relative_to(root)) not in NOT_YET)
+
+
+def _line(path: Path, line: int, finding: Finding) -> str:
+    return f"{path}:{line}: {finding.word!r}: write: {finding.instead}"
+
+
+def main() -> int:
+    """Print all findings. Returns the exit code."""
+    lines = list(check(ROOT))
+    print(*lines, sep="\n", end="\n" if lines else "")
+    return 1 if lines else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
