@@ -172,7 +172,7 @@ def test_the_end_of_a_certificate_of_ones_own_is_told_on_its_secret(
     old = signed(authority, timedelta(days=350))
     put(lab, CORP, old, authority)
     wait_until(lambda: "CertificateExpiring" in events(lab), SOON, "the end is told")
-    assert f"runs out at {old.certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}" in events(lab)
+    assert f"expires at {old.certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}" in events(lab)
 
     cluster.sekisho.controller.restart()
     wait_until(lambda: 409 in event_answers(lab, cluster), SOON, "the next leader would tell it again")

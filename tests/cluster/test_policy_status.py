@@ -212,7 +212,7 @@ def test_a_replica_that_falls_silent_makes_it_unknown_until_it_is_back(
         )
         found = get(cluster, f"{POLICIES}/{namespace}")
         assert found["status"]["enforcedBy"] == "2/3"
-        assert "not known of second" in condition(found, "Enforced")["message"]
+        assert "no report from second" in condition(found, "Enforced")["message"]
     finally:
         frozen.resume()
     wait_enforced(cluster, namespace)

@@ -6,13 +6,13 @@ FIRST_SECONDS = 0.25
 MAX_SECONDS = 15.0
 
 
-def backoff(failures: int) -> float:
+def backoff(failures: int, most: float | None = None) -> float:
     """Seconds to wait after so many failures in a row, at least one.
 
-    The wait doubles with each failure up to MAX_SECONDS. Up to half of it is left out by chance, so that the processes
-    that an API server failed at the same time do not all return at the same time.
+    The wait doubles with each failure, up to `most` (None: MAX_SECONDS). Up to half of it is left out by chance, so
+    that clients that failed at the same time do not all try again at the same time.
     """
-    return spread(min(FIRST_SECONDS * 2.0 ** min(failures, 10), MAX_SECONDS), 0.5)
+    return spread(min(FIRST_SECONDS * 2.0 ** min(failures, 20), most or MAX_SECONDS), 0.5)
 
 
 def spread(seconds: float, share: float) -> float:

@@ -46,8 +46,11 @@ def ready_pods(raw: bytes) -> tuple[str, ...]:
     )
 
 
-def unaccounted(ready: Iterable[str], reporting: Iterable[str]) -> tuple[str, ...]:
-    """The ready pods that do not report; one that is not named goes with one that reports and is not named, if any."""
+def unreported(ready: Iterable[str], reporting: Iterable[str]) -> tuple[str, ...]:
+    """The names of the ready pods that do not report.
+
+    An endpoint without a pod is taken for a reporting replica that no endpoint names, while there are such replicas.
+    """
     pods, known = list(ready), set(reporting)
     named = sorted({pod for pod in pods if pod} - known)
     return (*named, *("an endpoint without a pod" for _ in range(pods.count("") - len(known - set(pods)))))

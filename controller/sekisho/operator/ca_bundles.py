@@ -1,4 +1,4 @@
-"""The caBundle of every webhook of the release: by which certificates the API server knows the webhook."""
+"""The caBundle of every webhook of the release: the authorities by which the API server verifies the webhook."""
 
 import logging
 import time
@@ -18,7 +18,7 @@ COLLECTIONS = tuple(
 
 
 class CaBundles:
-    """The caBundles in both webhook configurations called `name`."""
+    """The caBundles in the two webhook configurations named `name`."""
 
     def __init__(self, api: ApiClient, name: str) -> None:
         self._api = api
@@ -27,16 +27,16 @@ class CaBundles:
 
     @property
     def watched(self) -> tuple[Watched, ...]:
-        """The objects that hold them."""
+        """The two webhook configurations."""
         return tuple(Watched(collection, self._name) for collection in COLLECTIONS)
 
     @property
     def seconds_published(self) -> float:
-        """For how long all webhooks have had the bundle that was published last."""
+        """For how many seconds all webhooks have had the bundle that was published last."""
         return time.monotonic() - self._published[1]
 
     async def publish(self, bundle: bytes) -> None:
-        """Put the bundle into every webhook that does not have it. Raises ApiError, ApiUnavailable."""
+        """Write the bundle (PEM) into every webhook that has another. Raises ApiError, ApiUnavailable."""
         patched = [await self._publish_to(collection, bundle) for collection in COLLECTIONS]
         if any(patched) or self._published[0] != bundle:
             self._published = (bundle, time.monotonic())
@@ -51,7 +51,7 @@ class CaBundles:
         try:
             read = msgspec.json.decode(await self._api.get(path), type=WebhookConfiguration)
         except ApiError as error:
-            if error.status == 404:  # the chart is being removed, or was never installed: nobody calls the webhook
+            if error.status == 404:  # without a configuration nobody calls the webhook
                 return False
             raise
         stale = [
@@ -59,7 +59,7 @@ class CaBundles:
         ]
         if not stale:
             return False
-        # A list is patched by position, which only this one version of the object vouches for.
+        # The patch addresses webhooks by position, which is right for this version of the object only.
         version = {"op": "replace", "path": "/metadata/resourceVersion", "value": read.metadata.resource_version}
         patch = [version] + [
             {"op": "add", "path": f"/webhooks/{index}/clientConfig/caBundle", "value": bundle} for index in stale

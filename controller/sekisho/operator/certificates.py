@@ -1,7 +1,7 @@
-"""The webhook's certificate authority and serving certificate: making them, and telling why they must be made anew.
+"""The webhook's certificate authority and serving certificate: how they are made, and when they must be replaced.
 
-Both are ECDSA P-256. The authority lives ten years and signs nothing but the webhook's certificate, which lives one
-year. Each is replaced at two thirds of its life.
+Both are ECDSA P-256. The authority is valid for ten years and signs nothing but the webhook's certificate, which is
+valid for one year. Each is replaced after two thirds of its lifetime.
 """
 
 import ipaddress
@@ -19,11 +19,11 @@ from sekisho.errors import SekishoError
 AUTHORITY_LIFETIME = timedelta(days=3650)
 SERVING_LIFETIME = timedelta(days=365)
 BACKDATE = timedelta(hours=1)
-"""How far the clocks of API server and webhook may be behind ours when a certificate is new."""
+"""How far the clocks of API server and webhook may be behind this one when a certificate is new."""
 
 
 class CertificateError(SekishoError):
-    """A certificate or key that can't be used; the message says why."""
+    """A certificate or key that cannot be used; the message says why."""
 
 
 class KeyPair(Struct, frozen=True, eq=False):
@@ -46,7 +46,7 @@ class KeyPair(Struct, frozen=True, eq=False):
 def new_authority(now: datetime) -> KeyPair:
     """A new certificate authority."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = _named("Sekisho webhook CA")
+    name = _common_name("Sekisho webhook CA")
     certificate = (
         _builder(name, name, key, now, AUTHORITY_LIFETIME)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -62,7 +62,7 @@ def new_serving(authority: KeyPair, names: tuple[str, ...], now: datetime) -> Ke
     issuer = authority.certificate
     issuer_key_id = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     certificate = (
-        _builder(_named("Sekisho webhook"), issuer.subject, key, now, SERVING_LIFETIME)
+        _builder(_common_name("Sekisho webhook"), issuer.subject, key, now, SERVING_LIFETIME)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -74,7 +74,7 @@ def new_serving(authority: KeyPair, names: tuple[str, ...], now: datetime) -> Ke
 
 
 def load_certificate(pem: bytes) -> x509.Certificate:
-    """The (first) certificate of a PEM text. Raises CertificateError."""
+    """The first certificate in a PEM text. Raises CertificateError."""
     try:
         return x509.load_pem_x509_certificate(pem)
     except ValueError:
@@ -82,7 +82,7 @@ def load_certificate(pem: bytes) -> x509.Certificate:
 
 
 def load_certificates(pem: bytes) -> list[x509.Certificate]:
-    """The certificates of a PEM text, at least one. Raises CertificateError."""
+    """The certificates in a PEM text, at least one. Raises CertificateError."""
     try:
         return x509.load_pem_x509_certificates(pem)
     except ValueError:
@@ -90,7 +90,7 @@ def load_certificates(pem: bytes) -> list[x509.Certificate]:
 
 
 def load_pair(certificate_pem: bytes, key_pem: bytes) -> KeyPair:
-    """A certificate with its key from their PEM texts. Raises CertificateError."""
+    """A certificate and its key, from their PEM texts. Raises CertificateError."""
     certificate = load_certificate(certificate_pem)
     try:
         key = serialization.load_pem_private_key(key_pem, password=None)
@@ -104,7 +104,7 @@ def load_pair(certificate_pem: bytes, key_pem: bytes) -> KeyPair:
 
 
 def to_pem(certificate: x509.Certificate) -> bytes:
-    """A certificate as PEM text."""
+    """A certificate in PEM."""
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
@@ -118,7 +118,7 @@ def is_issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> 
 
 
 def key_id(authority: x509.Certificate) -> str:
-    """What the certificates of an authority call its key, in hex; empty when it has no such name."""
+    """The authority's subject key identifier, in hex; empty when it has none."""
     try:
         return authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
     except (x509.ExtensionNotFound, ValueError):
@@ -126,38 +126,38 @@ def key_id(authority: x509.Certificate) -> str:
 
 
 def renewal_time(certificate: x509.Certificate) -> datetime:
-    """When a certificate is to be replaced: at two thirds of its life."""
-    born = certificate.not_valid_before_utc
-    return born + (certificate.not_valid_after_utc - born) * 2 / 3
+    """When a certificate is replaced: after two thirds of its lifetime."""
+    start = certificate.not_valid_before_utc
+    return start + (certificate.not_valid_after_utc - start) * 2 / 3
 
 
 def why_renew(certificate: x509.Certificate, now: datetime) -> str | None:
-    """Why the clock asks for a new certificate, or None."""
+    """Why a certificate must be replaced at the time `now`; None when it need not be."""
     if now < certificate.not_valid_before_utc:
         return "it is not valid yet: a clock was set back"
     if now >= renewal_time(certificate):
-        return "two thirds of its life are over"
+        return "two thirds of its lifetime have passed"
     return None
 
 
 def why_new_authority(authority: KeyPair, now: datetime) -> str | None:
-    """Why a new authority is needed in place of this one, or None."""
+    """Why this authority must be replaced; None when it need not be."""
     try:
         constraints = authority.certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
         authority.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
     except (x509.ExtensionNotFound, ValueError):
-        return "it is no certificate authority"
+        return "it is not a certificate authority"
     if not constraints.ca:
-        return "it is no certificate authority"
+        return "it is not a certificate authority"
     return why_renew(authority.certificate, now)
 
 
 def why_new_serving(serving: KeyPair, authority: x509.Certificate, names: tuple[str, ...], now: datetime) -> str | None:
-    """Why a new serving certificate is needed in place of this one, or None."""
+    """Why this serving certificate must be replaced; None when it need not be."""
     if not is_issued_by(serving.certificate, authority):
         return "another authority signed it"
     if names_of(serving.certificate) != set(names):
-        return "the names that the webhook is called by changed"
+        return "the names of the webhook changed"
     return why_renew(serving.certificate, now)
 
 
@@ -188,8 +188,8 @@ def _builder(
     )
 
 
-def _named(common_name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+def _common_name(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
 
 
 def _general_name(name: str) -> x509.GeneralName:

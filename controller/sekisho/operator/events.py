@@ -1,4 +1,4 @@
-"""Events of the controller, each of which is written once: its name says what it tells."""
+"""Events of the controller. The name of each is derived from its content, so that none is written twice."""
 
 import hashlib
 from datetime import datetime
@@ -15,22 +15,22 @@ _MAX_NAME_LENGTH = 230
 
 
 class Notice(Struct, frozen=True):
-    """What somebody has to see to. Notices about an object with the same reason and `told_once` are one Event."""
+    """A warning for the administrator. Notices about one object with equal `reason` and `key` are one Event."""
 
     regarding: ObjectReference
     reason: str
     action: str
     note: str
-    told_once: str
+    key: str
 
 
-async def warn(api: ApiClient, notice: Notice, identity: str, now: datetime) -> None:
-    """Write the Event of a notice as `identity`, unless it is there already. Raises ApiError, ApiUnavailable."""
+async def write_warning(api: ApiClient, notice: Notice, identity: str, now: datetime) -> None:
+    """Write the Event of a notice as `identity`, unless it exists already. Raises ApiError, ApiUnavailable."""
     regarding = notice.regarding
-    told = f"{regarding.kind} {regarding.uid} {notice.reason} {notice.told_once}".encode()
-    name = f"{regarding.name[:_MAX_NAME_LENGTH]}.{hashlib.blake2s(told, digest_size=8).hexdigest()}"
+    content = f"{regarding.kind} {regarding.uid} {notice.reason} {notice.key}".encode()
+    name = f"{regarding.name[:_MAX_NAME_LENGTH]}.{hashlib.blake2s(content, digest_size=8).hexdigest()}"
     event = Event(
-        metadata=Meta(name, regarding.namespace or "default"),  # what belongs to no namespace has its Events there
+        metadata=Meta(name, regarding.namespace or "default"),  # Events about cluster-scoped objects are in default
         event_time=micro_time(now),
         type="Warning",
         reason=notice.reason,
@@ -43,5 +43,5 @@ async def warn(api: ApiClient, notice: Notice, identity: str, now: datetime) -> 
     try:
         await api.create(events_path(event.metadata.namespace), body_of(event))
     except ApiError as error:
-        if error.status != 409:  # else it was told before, by this process or an earlier one
+        if error.status != 409:  # 409: this process or an earlier one wrote it
             raise

@@ -1,5 +1,7 @@
 """The controller's metrics."""
 
+from enum import StrEnum
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -12,11 +14,18 @@ from prometheus_client import (
 from sekisho.telemetry.families import ProcessFamilies
 
 
+class Subject(StrEnum):
+    """What the controller keeps up to date."""
+
+    CERTIFICATES = "certificates"
+    STATUS = "status"
+
+
 class Metrics:
     """One process's metrics, in a registry of their own."""
 
     def __init__(self) -> None:
-        # Else each counter has one more series, which tells what no query asks.
+        # prometheus_client would add a series with the time of creation to each counter.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
@@ -28,7 +37,7 @@ class Metrics:
         )
         self.certificate_expiry = Gauge(
             "sekisho_controller_certificate_expiry_timestamp_seconds",
-            "When the webhook's certificate and its authority's run out.",
+            "When the webhook's certificate and its authority's expire.",
             ["certificate"],
             registry=self._registry,
         )
@@ -38,7 +47,7 @@ class Metrics:
             ["subject"],
             registry=self._registry,
         )
-        for subject in ("certificates", "status"):
+        for subject in Subject:
             self.reconcile_errors.labels(subject)
 
     def render(self) -> bytes:

@@ -1,4 +1,4 @@
-"""Secrets and webhook configurations, as far as the controller reads them."""
+"""The fields of Secrets and webhook configurations that the controller reads."""
 
 import msgspec
 from msgspec import Struct
@@ -9,7 +9,7 @@ FIELD_MANAGER = "sekisho-controller"
 
 
 class Meta(Struct, rename="camel", frozen=True):
-    """The metadata of an object; one that is not there has no resourceVersion."""
+    """The metadata of an object; without a resourceVersion when the object does not exist."""
 
     uid: str = ""
     resource_version: str = ""
@@ -18,18 +18,18 @@ class Meta(Struct, rename="camel", frozen=True):
 
 
 class Secret(Struct, frozen=True):
-    """A Secret; without a resourceVersion where there is none."""
+    """A Secret; without a resourceVersion when it does not exist."""
 
     metadata: Meta = Meta()
     data: dict[str, bytes | None] | None = None
 
     def contents(self) -> dict[str, bytes]:
-        """Its `data`, decoded."""
+        """Its `data`, decoded from base64."""
         return {name: value for name, value in (self.data or {}).items() if value is not None}
 
 
 class ClientConfig(Struct, rename={"ca_bundle": "caBundle"}, frozen=True):
-    """How a webhook is called."""
+    """How the API server calls a webhook."""
 
     ca_bundle: bytes | None = None
 
@@ -53,7 +53,7 @@ def secret_path(namespace: str, name: str = "") -> str:
 
 
 async def read_secret(api: ApiClient, namespace: str, name: str) -> Secret:
-    """A Secret as it is now; an empty one where there is none. Raises ApiError, ApiUnavailable."""
+    """A Secret as it is now; an empty one when it does not exist. Raises ApiError, ApiUnavailable."""
     try:
         return msgspec.json.decode(await api.get(secret_path(namespace, name)), type=Secret)
     except ApiError as error:

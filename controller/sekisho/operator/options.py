@@ -1,4 +1,4 @@
-"""What the controller is told on the command line, parsed once."""
+"""The controller's command-line options, parsed once."""
 
 import ipaddress
 import re
@@ -15,26 +15,31 @@ _DNS_NAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-)
 
 
 Clock = Callable[[], datetime]
-"""Tells the time, with its zone."""
+"""Gives the present time, with its zone."""
 
 
 class Certificates(StrEnum):
-    """Who makes the webhook's certificate and tells the API server whom to trust."""
+    """Who makes the webhook's certificate and writes the caBundle."""
 
     SELF = "self"
     """The controller."""
     CERT_MANAGER = "cert-manager"
     """cert-manager and its CA injector; the controller does nothing."""
     SECRET = "secret"  # noqa: S105
-    """The administrator, in a Secret; the controller passes its ca.crt on to the API server."""
+    """The administrator, in a Secret; the controller copies its ca.crt into the caBundle."""
 
 
 class OptionError(SekishoError):
-    """An option that makes no sense; the message names it."""
+    """An option with an invalid value; the message names it."""
 
 
 class Options(Struct, frozen=True):
-    """The controller's options; the names are those of the flags."""
+    """The controller's options, named as their flags are.
+
+    kubeconfig: None for KUBECONFIG, the pod's service account or ~/.kube/config.
+    webhook_service: empty when there is no Service.
+    serving_names: empty unless `certificates` is SELF.
+    """
 
     kubeconfig: Path | None
     namespace: str
@@ -51,10 +56,10 @@ class Options(Struct, frozen=True):
 
 
 def parse_serving_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    """DNS names and IP addresses in the form in which a certificate holds them, each once. Raises OptionError."""
+    """DNS names and IP addresses, each once, in the form that certificates have. Raises OptionError."""
     if not names:
         raise OptionError(
-            "--serving-name: at least one is needed, a DNS name or IP address that the webhook is called by"
+            "--serving-name: at least one is required, the DNS name or IP address at which the webhook is called"
         )
     return tuple(dict.fromkeys(map(_serving_name, names)))
 

@@ -1,4 +1,4 @@
-"""Keeps the status of every policy and waiver true, from all of them and from what the replicas report."""
+"""Keeps the status of every policy and waiver up to date, by all of them and by the replicas' reports."""
 
 import asyncio
 import logging
@@ -6,47 +6,50 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 import msgspec
 
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
-from sekisho.cluster.endpoints import SERVICE_LABEL, ready_pods, slices_path, unaccounted
+from sekisho.cluster.backoff import backoff
+from sekisho.cluster.endpoints import SERVICE_LABEL, ready_pods, slices_path, unreported
 from sekisho.cluster.events import Reason
 from sekisho.cluster.lease import Lease, lease_path
 from sekisho.cluster.owners import ObjectReference
 from sekisho.cluster.reflector import Reflector
 from sekisho.cluster.replicas import Counts, Replica, forgotten, live, observe, silent
-from sekisho.operator.events import Notice, warn
-from sekisho.operator.metrics import Metrics
+from sekisho.operator.events import Notice, write_warning
+from sekisho.operator.metrics import Metrics, Subject
+from sekisho.operator.objects import FIELD_MANAGER
 from sekisho.operator.records import Record, Status, read_record
-from sekisho.operator.status import View, summed, waivers_in_effect, wanted_policy_status
+from sekisho.operator.status import View, total_counts, waivers_in_effect, wanted_policy_status
 from sekisho.operator.waivers import next_change, notice_text, wanted_waiver_status
 from sekisho.policies import PolicyWaiver
 from sekisho.policies.conflicts import Conflicts
-from sekisho.policies.crd import RESOURCES
 from sekisho.policies.status import PolicyWaiverStatus
 from sekisho.policies.types import GROUP, VERSION
 
 logger = logging.getLogger(__name__)
 
-FIELD_MANAGER = "sekisho-controller"
-
-DEBOUNCE_SECONDS = 0.1
-BATCH = 16
-"""Requests under way at once; what is to be written is thought over anew after each batch."""
-LOOK_SECONDS = 60.0
-"""How often everything is looked at without being woken."""
-COUNT_SECONDS = 60.0
+DEBOUNCE_SECONDS: Final = 0.1
+BATCH: Final = 16
+"""Requests under way at once."""
+RECOMPUTE_SECONDS: Final = 1.0
+"""While statuses are being written, all of them are computed again at most this often."""
+RESYNC_SECONDS: Final = 60.0
+"""The longest time between two computations of all statuses."""
+COUNT_SECONDS: Final = 60.0
 """The counts of one policy change in its status at most this often."""
-_RETRY_SECONDS = 5.0
+MAX_RETRY_SECONDS: Final = 300.0
+"""The longest wait before a status that could not be written is tried again."""
 
 
 class StatusKeeper:
-    """Keeps the status of policies and waivers true while it runs; for the leader only, which acts as `identity`.
+    """Keeps statuses up to date while `run` runs; for the leader only, which writes Events as `identity`.
 
-    Feed it each one that changes or goes. `service` is the webhook's Service in `namespace`, empty where it has none:
-    a pod that this sends reviews to counts as a replica, whether it reports or not.
+    Call `changed` and `deleted` for each policy and waiver. `service` is the webhook's Service in `namespace`: a pod to
+    which it sends reviews counts as a replica even while it does not report. Empty when there is no Service.
     """
 
     def __init__(self, api: ApiClient, namespace: str, metrics: Metrics, identity: str = "", service: str = "") -> None:
@@ -55,30 +58,32 @@ class StatusKeeper:
         self._metrics = metrics
         self._identity = identity
         self._service = service
-        self._records: dict[str, Record] = {}  # by uid: a policy of the same name made anew is another
+        self._records: dict[str, Record] = {}  # by uid, as another policy may get the name of a deleted one
         self._conflicts = Conflicts()
         self._counts = ShownCounts()
-        self._failed: set[str] = set()  # uids: one policy that can't be written must not hold up the others
+        self._retries: dict[str, tuple[int, float]] = {}  # by uid: failures so far, and when to try again
         self._replicas: dict[str, Replica] = {}
         self._ready: tuple[str, ...] | None = None
         self._wake = asyncio.Event()
 
     def changed(self, body: Mapping[str, Any]) -> None:
-        """Take note of a policy or a waiver as it is now."""
+        """Take in a policy or a waiver as it is now."""
         uid = body["metadata"]["uid"]
         known = self._records.get(uid)
         record = self._records[uid] = read_record(body, known)
         if known is None or known.generation != record.generation:
             self._conflicts.place(uid, record.defaulting)
-        self._wake.set()
+            self._retries.pop(uid, None)
+        if record is not known:
+            self._wake.set()
 
     def deleted(self, body: Mapping[str, Any]) -> None:
-        """Take note that a policy or a waiver is gone."""
+        """Forget a policy or a waiver."""
         self._forget(body["metadata"]["uid"])
         self._wake.set()
 
     async def run(self) -> None:
-        """Run until cancelled; API failures are logged, counted and tried again."""
+        """Run until cancelled. API failures are logged, counted and tried again."""
         leases = Reflector(
             self._api,
             lease_path(self._namespace),
@@ -92,23 +97,22 @@ class StatusKeeper:
             on_change=self._slices_changed,
             label_selector=f"{SERVICE_LABEL}={self._service}",
         )
-        followed: list[Reflector[Any]] = [leases, slices] if self._service else [leases]
+        reflectors: list[Reflector[Any]] = [leases, slices] if self._service else [leases]
         async with asyncio.TaskGroup() as watches:
-            for reflector in followed:
+            for reflector in reflectors:
                 watches.create_task(reflector.run())
-            for reflector in followed:  # else a controller that starts would see no replicas, and say so
+            for reflector in reflectors:  # until then it would seem that no replica is running
                 await reflector.wait_synced()
             while True:
                 pause = await self._bring_up_to_date()
-                if pause > 0:
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(pause):
-                            await self._wake.wait()
-                    await asyncio.sleep(DEBOUNCE_SECONDS)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._wake.wait()
+                await asyncio.sleep(DEBOUNCE_SECONDS)
 
     def _leases_changed(self, leases: Mapping[str, Lease]) -> None:
         replicas = observe(leases.values(), self._replicas, time.monotonic(), datetime.now(UTC))
-        if replicas != self._replicas:  # else it was another Lease of this namespace
+        if replicas != self._replicas:  # else another Lease of this namespace changed
             self._replicas = replicas
             self._wake.set()
 
@@ -119,98 +123,125 @@ class StatusKeeper:
     def _forget(self, uid: str) -> None:
         self._records.pop(uid, None)
         self._conflicts.place(uid, None)
-        self._failed.discard(uid)
+        self._retries.pop(uid, None)
 
     async def _bring_up_to_date(self) -> float:
-        """Write some of what there is to say; gives the seconds until there may be more, without being woken."""
+        """Write the statuses that are out of date; gives the seconds until the passing of time may change some.
+
+        Stops in the middle when something changed and the computation is older than RECOMPUTE_SECONDS.
+        """
         self._wake.clear()
+        computed = time.monotonic()
         view = self._view()
-        stale = self._stale(view)
-        writes = [self._write(record, wanted, view.now) for record, wanted in stale[:BATCH]]
-        removals = [self._remove_lease(name) for name in forgotten(self._replicas, time.monotonic())[:BATCH]]
-        failures = [failure for failure in await asyncio.gather(*writes, *removals) if failure is not None]
-        if failures:
-            self._metrics.reconcile_errors.labels("status").inc(len(failures))
-            logger.warning("cannot bring the policies' status up to date (%d failures): %s", len(failures), failures[0])
-            return _RETRY_SECONDS
-        if len(stale) > BATCH:
-            return 0.0
+        expired = forgotten(self._replicas, computed)[:BATCH]
+        failures = self._count(await asyncio.gather(*map(self._remove_lease, expired)), 0)
+        stale = iter(self._stale(view))
+        while batch := list(islice(stale, BATCH)):
+            writes = (self._write(record, status, view.now) for record, status in batch)
+            failures += self._count(await asyncio.gather(*writes), failures)
+            if self._wake.is_set() and time.monotonic() - computed > RECOMPUTE_SECONDS:
+                break
         return self._pause(view)
+
+    def _count(self, results: Iterable[Exception | None], earlier: int) -> int:
+        """The number of failures among `results`. Counts all; logs the first, unless there were `earlier` ones."""
+        failures = [*filter(None, results)]
+        if failures:
+            self._metrics.reconcile_errors.labels(Subject.STATUS).inc(len(failures))
+        if failures and not earlier:
+            logger.warning("cannot bring the status of policies up to date: %s", failures[0])
+        return len(failures)
 
     def _view(self) -> View:
         now, moment = time.monotonic(), self._api.clock.now()
         replicas = live(self._replicas, now)
         records = self._records.values()
-        titles = frozenset(r.title for r in records if r.resource is not RESOURCES["PolicyWaiver"])
-        reported = summed(replica.counts for replica in self._replicas.values())
-        ready = self._ready
+        titles = frozenset(record.title for record in records if not record.is_waiver)
+        reported = total_counts(replica.counts for replica in self._replicas.values())
+        names = (replica.name for replica in replicas)
         return View(
             now=moment,
             replicas=replicas,
-            silent=silent(self._replicas, now) if ready is None else unaccounted(ready, (r.name for r in replicas)),
+            silent=silent(self._replicas, now) if self._ready is None else unreported(self._ready, names),
             counts=self._counts.of(titles, reported, now),
             waivers=waivers_in_effect(records, moment),
             titles=titles,
         )
 
     def _stale(self, view: View) -> list[tuple[Record, Status]]:
-        """Those whose status is not what it should be; first those that somebody may be waiting for."""
-        wanted = [(record, self._wanted(record, view)) for record in self._records.values()]
+        """Those whose status is out of date, with the status that they should have.
+
+        New generations come first, as somebody may wait for them. Those that are to be tried again later are left out.
+        """
+        now = time.monotonic()
+        due = [record for record in self._records.values() if now >= self._retries.get(record.uid, (0, now))[1]]
+        wanted = [(record, self._wanted(record, view)) for record in due]
         stale = [(record, status) for record, status in wanted if record.status != status]
-        return sorted(stale, key=lambda each: (each[0].uid in self._failed, _is_told(each[0])))
+        return sorted(stale, key=lambda item: _is_observed(item[0]))
 
     def _wanted(self, record: Record, view: View) -> Status:
-        if record.resource is RESOURCES["PolicyWaiver"]:
+        if record.is_waiver:
             return wanted_waiver_status(record, view)
         return wanted_policy_status(record, self._conflicts.of(record.uid), view)
 
     def _pause(self, view: View) -> float:
-        """The seconds until time alone changes something: a Lease runs out, or a waiver."""
+        """The seconds until a Lease or a waiver expires, or a failed write is to be tried again."""
         now = time.monotonic()
         expiries = [replica.expires - now for replica in view.replicas]
+        retries = [due - now for _, due in self._retries.values()]
         waivers = [r.policy for r in self._records.values() if isinstance(r.policy, PolicyWaiver)]
         changes = [next_change(waiver.spec.expires, view.now) for waiver in waivers]
-        return min([LOOK_SECONDS, *expiries, *(change.total_seconds() for change in changes if change is not None)])
+        seconds = [change.total_seconds() for change in changes if change is not None]
+        return max(0.0, min([RESYNC_SECONDS, *expiries, *retries, *seconds]))
 
     async def _write(self, record: Record, status: Status, now: datetime) -> Exception | None:
-        """Write a status, after the Event that goes with it; gives what stood in the way."""
-        # The version makes sure that the status is about what it was made from, and that a leader of old loses.
-        patch = {"metadata": {"resourceVersion": record.resource_version}, "status": status}
+        """Write a status, and the Event that goes with it; gives the error of a failure, which is tried again later."""
+        failure: Exception | None = None
         try:
-            await self._tell(record, status, now)
-            raw = await self._api.patch(
-                _status_path(record), msgspec.json.encode(patch), params={"fieldManager": FIELD_MANAGER}
-            )
+            await self._warn(record, status, now)
         except (ApiError, ApiUnavailable) as error:
-            match error:
-                case ApiError(status=404):
-                    self._forget(record.uid)
-                case ApiError(status=409):  # the version that is there now is on its way
-                    await asyncio.sleep(DEBOUNCE_SECONDS)
-                case _:
-                    self._failed.add(record.uid)
-                    return error
-            return None
-        self._failed.discard(record.uid)
-        if record.uid in self._records:  # else it was deleted meanwhile
-            self.changed(msgspec.json.decode(raw))
-        return None
+            failure, status = error, _without_notice(record, status)
+        try:
+            if status != record.status:
+                await self._patch(record, status)
+        except (ApiError, ApiUnavailable) as error:
+            if isinstance(error, ApiError) and error.status == 404:
+                self._forget(record.uid)
+                return None
+            if isinstance(error, ApiError) and error.status == 409:  # the watch is about to deliver a newer version
+                return None
+            failure = error
+        if failure is None:
+            self._retries.pop(record.uid, None)
+        elif record.uid in self._records:
+            failures = self._retries.get(record.uid, (0, 0.0))[0] + 1
+            self._retries[record.uid] = failures, time.monotonic() + backoff(failures, MAX_RETRY_SECONDS)
+        return failure
 
-    async def _tell(self, record: Record, status: Status, now: datetime) -> None:
-        """Warn of a waiver's end, once a notice. The status keeps that it was done, for Events are soon forgotten."""
+    async def _patch(self, record: Record, status: Status) -> None:
+        # The resourceVersion makes the write fail when the status was computed from an older object, or by a former
+        # leader.
+        patch = {"metadata": {"resourceVersion": record.resource_version}, "status": status}
+        raw = await self._api.patch(
+            _status_path(record), msgspec.json.encode(patch), params={"fieldManager": FIELD_MANAGER}
+        )
+        known = self._records.get(record.uid)
+        if known is not None:  # else it was deleted meanwhile
+            self._records[record.uid] = read_record(msgspec.json.decode(raw), known)
+
+    async def _warn(self, record: Record, status: Status, now: datetime) -> None:
+        """Write an Event before a waiver expires, once for each notice. The status records it, as Events are deleted
+        within hours.
+        """
         if not isinstance(status, PolicyWaiverStatus) or not isinstance(record.policy, PolicyWaiver):
             return
         days = status.expires_within_days
-        told = record.status.expires_within_days if isinstance(record.status, PolicyWaiverStatus) else None
-        if days is None or days == told:
+        if days is None or days == _stored_notice(record):
             return
-        kind = record.resource.name
-        regarding = ObjectReference(f"{GROUP}/{VERSION}", kind, record.title, "", record.uid)
-        once = f"{days} {record.policy.spec.expires.isoformat()}"
-        note = notice_text(record.policy)
-        await warn(
-            self._api, Notice(regarding, Reason.POLICY_EXPIRING.value, "LiftControls", note, once), self._identity, now
-        )
+        regarding = ObjectReference(f"{GROUP}/{VERSION}", record.resource.name, record.title, "", record.uid)
+        key = f"{days} {record.policy.spec.expires.isoformat()}"
+        notice = Notice(regarding, Reason.POLICY_EXPIRING.value, "LiftControls", notice_text(record.policy), key)
+        await write_warning(self._api, notice, self._identity, now)
 
     async def _remove_lease(self, name: str) -> Exception | None:
         try:
@@ -228,12 +259,12 @@ class ShownCounts:
         self._shown: dict[str, tuple[tuple[int, int], float]] = {}
 
     def of(self, titles: Iterable[str], reported: Counts, now: float) -> Counts:
-        """What to show of the policies with these titles, when the replicas report so."""
+        """What to show for the policies with these titles, when the replicas report `reported`."""
         shown: dict[str, tuple[tuple[int, int], float]] = {}
         for title in titles:
-            counted, at = self._shown.get(title, ((0, 0), now - COUNT_SECONDS))
-            told = reported.get(title, (0, 0))
-            shown[title] = (told, now) if told != counted and now - at >= COUNT_SECONDS else (counted, at)
+            before, at = self._shown.get(title, ((0, 0), now - COUNT_SECONDS))
+            present = reported.get(title, (0, 0))
+            shown[title] = (present, now) if present != before and now - at >= COUNT_SECONDS else (before, at)
         self._shown = shown
         return {title: counted for title, (counted, _) in shown.items()}
 
@@ -244,6 +275,17 @@ def _status_path(record: Record) -> str:
     return f"/apis/{GROUP}/{VERSION}/{within}{record.resource.plural}/{name}/status"
 
 
-def _is_told(record: Record) -> bool:
-    """Whether the status is about this generation already."""
+def _is_observed(record: Record) -> bool:
+    """Whether the stored status is about the present generation."""
     return record.status is not None and record.status.observed_generation == record.generation
+
+
+def _stored_notice(record: Record) -> int | None:
+    return record.status.expires_within_days if isinstance(record.status, PolicyWaiverStatus) else None
+
+
+def _without_notice(record: Record, status: Status) -> Status:
+    """The status with the notice that is stored: it must not say that an Event was written that was not."""
+    if not isinstance(status, PolicyWaiverStatus):
+        return status
+    return msgspec.structs.replace(status, expires_within_days=_stored_notice(record))

@@ -1,4 +1,4 @@
-"""The controller's process: wait for the Lease, do the leader's work, and end with the Lease or when asked to."""
+"""The controller's process: wait for the Lease, do the leader's work, end when stopped or when the Lease is lost."""
 
 import asyncio
 import logging
@@ -12,8 +12,8 @@ from sekisho.operator.metrics import Metrics
 from sekisho.operator.options import Certificates, Clock, Options
 from sekisho.operator.policy_status import StatusKeeper
 from sekisho.operator.probes import serve_probes
-from sekisho.operator.provided_secret import ExistingKeeper
-from sekisho.operator.self_signed import TrustKeeper
+from sekisho.operator.provided_secret import ProvidedSecretKeeper
+from sekisho.operator.self_signed import SelfSignedKeeper
 from sekisho.operator.watch import watch_policies
 from sekisho.telemetry.health import Health
 
@@ -21,16 +21,16 @@ logger = logging.getLogger(__name__)
 
 EXIT_STOPPED = 0
 EXIT_FAILED = 1
-"""For whoever supervises the process to start it again: the Lease was lost, or the work ended by itself."""
+"""The Lease was lost or the work failed: the kubelet starts the process again."""
 
 STOP_SECONDS = 5.0
-"""Some of the code that is stopped here is not ours, and the Lease must not wait for it."""
+"""The longest wait for tasks to end, after which the Lease is released all the same."""
 
 
 async def run(options: Options, clock: Clock = lambda: datetime.now(UTC)) -> int:
     """Run until SIGTERM or SIGINT, or until the Lease is lost; gives the exit code. `clock` is for certificates.
 
-    Raises ConfigError without a usable configuration, and BindError when the metrics address can't be had.
+    Raises ConfigError when the cluster cannot be configured, and BindError when the metrics address is not available.
     """
     stop = asyncio.Event()
     metrics = Metrics()
@@ -53,7 +53,7 @@ async def _run_elected(api: ApiClient, options: Options, metrics: Metrics, stop:
             return EXIT_STOPPED
         logger.info("leading")
         metrics.is_leader.set(1)
-        # A process that was frozen wakes up in the middle of its work, which may be another's by then.
+        # A process that was suspended may continue in the middle of its work after another became the leader.
         leading = await ApiClient.connect(options.kubeconfig, may_write=lambda: lease.is_held)
         try:
             return await _lead(leading, options, metrics, stop, clock, lease)
@@ -74,9 +74,9 @@ async def _lead(
     works: list[Coroutine[object, object, object]] = [stop.wait(), lease.hold(), statuses.run(), policies]
     match options.certificates:
         case Certificates.SELF:
-            works.append(TrustKeeper(api, options, metrics, clock).run())
+            works.append(SelfSignedKeeper(api, options, metrics, clock).run())
         case Certificates.SECRET:
-            works.append(ExistingKeeper(api, options, metrics, clock).run())
+            works.append(ProvidedSecretKeeper(api, options, metrics, clock).run())
         case Certificates.CERT_MANAGER:
             pass
     try:
@@ -94,7 +94,7 @@ async def _lead(
 
 
 async def _until_first(*works: Coroutine[object, object, object]) -> None:
-    """Run all until one ends, then cancel the others, which get STOP_SECONDS. Raises what that one raised."""
+    """Run all until one ends, then cancel the others, which have STOP_SECONDS to end. Raises what that one raised."""
     tasks = [asyncio.create_task(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""What a Secret that somebody else fills says of the webhook's certificate, and what is wrong with it. No I/O."""
+"""The webhook's certificate as the administrator provides it in a Secret, and what is wrong with it. No I/O."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -10,46 +10,49 @@ from sekisho.operator.certificates import CertificateError, is_issued_by, load_c
 from sekisho.timestamps import rfc3339
 
 WARN_BEFORE = timedelta(days=30)
-"""How long before a certificate runs out somebody is told to renew it."""
+"""How long before a certificate expires Events ask for a new one."""
 
 
-class Warned(Struct, frozen=True):
-    """Something that the administrator has to see to."""
+class Concern(Struct, frozen=True):
+    """What the administrator must do: the reason and the note of an Event."""
 
     reason: str
     note: str
 
 
-class Given(Struct, frozen=True, eq=False):
-    """The certificates of a Secret, as far as they are usable."""
+class ProvidedCertificate(Struct, frozen=True, eq=False):
+    """The certificates of a Secret, as far as they can be read."""
 
     chain: tuple[x509.Certificate, ...]
-    """The webhook's certificate, and those between it and an authority."""
+    """The webhook's certificate first, then intermediate ones; empty when tls.crt cannot be read."""
     authorities: tuple[x509.Certificate, ...]
+    """Empty when ca.crt cannot be read."""
     problem: str | None
-    """Why the API server could not know the webhook by this."""
+    """Why the API server could not verify the webhook by them; None when it can."""
 
     @property
     def bundle(self) -> bytes | None:
-        """The caBundle: the certificates of ca.crt, and nothing else that may stand there. None when unusable."""
+        """The caBundle: the certificates in ca.crt, without any other text there. None when there is a problem."""
         return b"".join(map(to_pem, self.authorities)) if self.problem is None else None
 
     @property
     def serving_expires(self) -> datetime | None:
-        """When the webhook's certificate runs out."""
+        """When the webhook's certificate expires; None when there is none."""
         return self.chain[0].not_valid_after_utc if self.chain else None
 
     @property
     def authority_expires(self) -> datetime | None:
-        """When the last of the authorities runs out that the certificate rests on."""
-        return max((each.not_valid_after_utc for each in _foundations(self.chain, self.authorities)), default=None)
+        """When the last of the authorities that signed the chain expires; None when there is none."""
+        return max(
+            (authority.not_valid_after_utc for authority in _signers(self.chain, self.authorities)), default=None
+        )
 
-    def warnings(self, secret: str, now: datetime) -> list[Warned]:
-        """What somebody should be told of at `now`."""
-        found = []
+    def concerns(self, secret: str, now: datetime) -> list[Concern]:
+        """What the administrator must do at the time `now`; `secret` is the Secret's namespace/name."""
+        concerns = []
         if self.problem is not None:
-            found.append(
-                Warned("CertificateInvalid", f"Secret {secret}: {self.problem}. The caBundles stay as they are.")
+            concerns.append(
+                Concern("CertificateInvalid", f"Secret {secret}: {self.problem}. The caBundles are not changed.")
             )
         expiries = (
             ("the webhook's certificate (tls.crt)", self.serving_expires),
@@ -57,18 +60,18 @@ class Given(Struct, frozen=True, eq=False):
         )
         for what, expires in expiries:
             if expires is not None and now >= expires - WARN_BEFORE:
-                found.append(Warned("CertificateExpiring", _expiring(secret, what, expires, now)))
-        return found
+                concerns.append(Concern("CertificateExpiring", _expiring(secret, what, expires, now)))
+        return concerns
 
 
-def read_given(contents: Mapping[str, bytes]) -> Given:
-    """What the `data` of the Secret holds, which may be damaged. The key is not looked at: the webhook does that."""
+def read_provided(contents: Mapping[str, bytes]) -> ProvidedCertificate:
+    """The certificates in the `data` of a Secret, which may be damaged. The webhook checks the key."""
     chain, chain_problem = _certificates(contents, "tls.crt")
     authorities, authorities_problem = _certificates(contents, "ca.crt")
     problem = chain_problem or authorities_problem
-    if problem is None and not _foundations(chain, authorities):
+    if problem is None and not _signers(chain, authorities):
         problem = "no certificate in ca.crt is the authority of the one in tls.crt"
-    return Given(chain, authorities, problem)
+    return ProvidedCertificate(chain, authorities, problem)
 
 
 def _certificates(contents: Mapping[str, bytes], name: str) -> tuple[tuple[x509.Certificate, ...], str | None]:
@@ -78,20 +81,18 @@ def _certificates(contents: Mapping[str, bytes], name: str) -> tuple[tuple[x509.
         return (), f"{name}: {error}"
 
 
-def _foundations(
-    chain: tuple[x509.Certificate, ...], authorities: tuple[x509.Certificate, ...]
-) -> list[x509.Certificate]:
+def _signers(chain: tuple[x509.Certificate, ...], authorities: tuple[x509.Certificate, ...]) -> list[x509.Certificate]:
     return [
         authority
         for authority in authorities
-        if any(each == authority or is_issued_by(each, authority) for each in chain)
+        if any(certificate == authority or is_issued_by(certificate, authority) for certificate in chain)
     ]
 
 
 def _expiring(secret: str, what: str, expires: datetime, now: datetime) -> str:
     moment = rfc3339(expires)
-    when = f"ran out at {moment}, since when" if now >= expires else f"runs out at {moment}, from when on"
+    when = f"expired at {moment}; since then" if now >= expires else f"expires at {moment}; from then on"
     return (
-        f"Secret {secret}: {what} {when} no pod is admitted. Put a new one into the Secret; it is taken up without a"
+        f"Secret {secret}: {what} {when} no pod is admitted. Put a new one into the Secret; it is used without a"
         " restart."
     )

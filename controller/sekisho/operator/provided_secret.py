@@ -1,4 +1,4 @@
-"""Certificates that somebody else makes, in a Secret: keeps every caBundle as its ca.crt, and warns of their end."""
+"""Certificates that the administrator provides in a Secret: its ca.crt becomes the caBundle."""
 
 import logging
 from datetime import datetime
@@ -6,18 +6,18 @@ from datetime import datetime
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.owners import ObjectReference
 from sekisho.operator.ca_bundles import CaBundles
-from sekisho.operator.events import Notice, warn
+from sekisho.operator.events import Notice, write_warning
 from sekisho.operator.metrics import Metrics
 from sekisho.operator.objects import Secret, read_secret, secret_path
 from sekisho.operator.options import Clock, Options
-from sekisho.operator.provided_certificate import Warned, read_given
-from sekisho.operator.reconcile_loop import LOOK_SECONDS, Watched, keep_certificates
+from sekisho.operator.provided_certificate import Concern, read_provided
+from sekisho.operator.reconcile_loop import RESYNC_SECONDS, Watched, keep_certificates
 
 logger = logging.getLogger(__name__)
 
 
-class ExistingKeeper:
-    """Keeps caBundles right while it runs, and writes no Secret; for the leader only."""
+class ProvidedSecretKeeper:
+    """Keeps caBundles up to date while `run` runs, and writes no Secret; for the leader only."""
 
     def __init__(self, api: ApiClient, options: Options, metrics: Metrics, clock: Clock) -> None:
         self._api = api
@@ -25,10 +25,10 @@ class ExistingKeeper:
         self._metrics = metrics
         self._clock = clock
         self._bundles = CaBundles(api, options.webhook_configuration)
-        self._told: frozenset[Notice] = frozenset()
+        self._written: frozenset[Notice] = frozenset()
 
     async def run(self) -> None:
-        """Run until cancelled; API failures are logged, counted and tried again."""
+        """Run until cancelled. API failures are logged, counted and tried again."""
         options = self._options
         watched = (Watched(secret_path(options.namespace), options.certificate_secret), *self._bundles.watched)
         await keep_certificates(self._api, watched, self._reconcile, self._metrics)
@@ -37,23 +37,23 @@ class ExistingKeeper:
         options = self._options
         now = self._clock()
         secret = await read_secret(self._api, options.namespace, options.certificate_secret)
-        given = read_given(secret.contents())
-        if given.bundle is not None:  # else the API server goes on by what it has, as the webhook does
-            await self._bundles.publish(given.bundle)
-        for kind, expires in (("authority", given.authority_expires), ("serving", given.serving_expires)):
+        provided = read_provided(secret.contents())
+        if provided.bundle is not None:  # else the API server and the webhook keep what they have
+            await self._bundles.publish(provided.bundle)
+        for kind, expires in (("authority", provided.authority_expires), ("serving", provided.serving_expires)):
             self._metrics.certificate_expiry.labels(kind).set(expires.timestamp() if expires else 0)
-        await self._tell(given.warnings(f"{options.namespace}/{options.certificate_secret}", now), secret, now)
-        return LOOK_SECONDS
+        await self._warn(provided.concerns(f"{options.namespace}/{options.certificate_secret}", now), secret, now)
+        return RESYNC_SECONDS
 
-    async def _tell(self, warnings: list[Warned], secret: Secret, now: datetime) -> None:
-        """Write an Event for each, once a day: the API server forgets Events within hours."""
+    async def _warn(self, concerns: list[Concern], secret: Secret, now: datetime) -> None:
+        """Write an Event for each, once a day, as the API server deletes Events within hours."""
         options = self._options
         regarding = ObjectReference("v1", "Secret", options.certificate_secret, options.namespace, secret.metadata.uid)
-        told = {
-            Notice(regarding, warned.reason, "KeepCertificates", warned.note, f"{warned.note} {now:%Y-%m-%d}")
-            for warned in warnings
+        notices = {
+            Notice(regarding, concern.reason, "KeepCertificates", concern.note, f"{concern.note} {now:%Y-%m-%d}")
+            for concern in concerns
         }
-        for notice in told - self._told:
+        for notice in notices - self._written:
             logger.warning("%s", notice.note)
-            await warn(self._api, notice, options.identity, now)
-        self._told = frozenset(told)
+            await write_warning(self._api, notice, options.identity, now)
+        self._written = frozenset(notices)

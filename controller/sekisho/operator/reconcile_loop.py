@@ -1,6 +1,6 @@
-"""The loop in which the leader keeps objects as they should be, whatever happens to them.
+"""The loop in which the leader keeps the objects of the webhook's certificate as they should be.
 
-Nothing is cached: a watch of each object only wakes the loop, which then reads all of them anew.
+It caches nothing: a watch of each object only wakes the loop, which then reads all objects again.
 """
 
 import asyncio
@@ -11,20 +11,20 @@ from contextlib import suppress
 from msgspec import Struct
 
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
+from sekisho.cluster.backoff import backoff
 from sekisho.cluster.reflector import Reflector
-from sekisho.operator.metrics import Metrics
+from sekisho.operator.metrics import Metrics, Subject
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 3600.0
-"""How often everything is looked at without being woken."""
+RESYNC_SECONDS = 3600.0
+"""The longest time between two reconciliations."""
 _MIN_SECONDS = 0.5
-"""Between two looks: somebody else who insists on another caBundle is not to be fought in a tight loop."""
-_RETRY_SECONDS = 5.0
+"""The shortest time between two: another program that keeps writing another caBundle must not cause a tight loop."""
 
 
 class Watched(Struct, frozen=True):
-    """One object: the path of its collection, and its name. A role that names the object allows just this selection."""
+    """One object: the path of its collection, and its name. It is watched by its name, as the role allows no more."""
 
     collection: str
     name: str
@@ -33,17 +33,27 @@ class Watched(Struct, frozen=True):
 async def keep_certificates(
     api: ApiClient, watched: Iterable[Watched], reconcile: Callable[[], Awaitable[float]], metrics: Metrics
 ) -> None:
-    """Call `reconcile` now, when one of the objects changes, and when the seconds are over that it gave.
+    """Call `reconcile` at once, when one of the objects changes, and after the seconds that it returned last.
 
-    Runs until cancelled; API failures are logged, counted and tried again.
+    Runs until cancelled. API failures are logged, counted and tried again.
     """
     wake = asyncio.Event()
+    failures = 0
     async with asyncio.TaskGroup() as watches:
         for each in watched:
             watches.create_task(_watch(api, each, wake).run())
         while True:
             wake.clear()
-            pause = min(await _try(reconcile, metrics), LOOK_SECONDS)
+            try:
+                pause, failures = min(await reconcile(), RESYNC_SECONDS), 0
+            except (ApiError, ApiUnavailable) as error:
+                if isinstance(error, ApiError) and error.status == 409:  # the object changed since it was read
+                    pause = 0.0
+                else:
+                    failures += 1
+                    pause = backoff(failures)
+                    metrics.reconcile_errors.labels(Subject.CERTIFICATES).inc()
+                    logger.warning("cannot bring the certificates up to date: %s", error)
             await asyncio.sleep(_MIN_SECONDS)
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(pause, 0.0)):
@@ -59,14 +69,3 @@ def _watch(api: ApiClient, watched: Watched, wake: asyncio.Event) -> Reflector[b
         field_selector=f"metadata.name={watched.name}",
         metadata_only=True,
     )
-
-
-async def _try(reconcile: Callable[[], Awaitable[float]], metrics: Metrics) -> float:
-    try:
-        return await reconcile()
-    except (ApiError, ApiUnavailable) as error:
-        if isinstance(error, ApiError) and error.status == 409:
-            return 0.0  # it changed since it was read
-        metrics.reconcile_errors.labels("certificates").inc()
-        logger.warning("cannot bring the certificates up to date: %s", error)
-        return _RETRY_SECONDS

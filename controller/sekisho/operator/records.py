@@ -1,29 +1,25 @@
-"""Policies and waivers as the controller knows them, and what replicas of the webhook say of each."""
+"""Policies and waivers as the controller knows them, and how far the webhook's replicas have them in force."""
 
 from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, cast
 
 import msgspec
 from msgspec import Struct
 
 from sekisho.cluster.replicas import Replica, parse_version
-from sekisho.policies import Policy, PolicyError, PolicyWaiver, compile_policy, compile_waiver, decode
+from sekisho.policies import Policy, PolicyError, PolicyWaiver, compile_policy, compile_waiver
 from sekisho.policies.conflicts import Defaulting, defaulting_of
 from sekisho.policies.crd import RESOURCES, Resource
-from sekisho.policies.status import Condition, PolicyStatus, PolicyWaiverStatus
-from sekisho.timestamps import rfc3339
+from sekisho.policies.loading import from_object
+from sekisho.policies.status import PolicyStatus, PolicyWaiverStatus
 
-MAX_NAMED: Final = 3
-"""Replicas that a message names; it counts the others."""
 MAX_MESSAGE_LENGTH: Final = 4096
 
 Status = PolicyStatus | PolicyWaiverStatus
-State = Literal["True", "False", "Unknown"]
 
 
 class Record(Struct, frozen=True):
-    """A policy or a waiver: what its status depends on, and what that says by now."""
+    """A policy or a waiver: everything that its status depends on, and the status that is stored."""
 
     resource: Resource
     title: str
@@ -32,21 +28,27 @@ class Record(Struct, frozen=True):
     resource_version: str
     generation: int
     since: int
-    """The resourceVersion at which this generation was first seen here: a replica that got as far has taken it in."""
+    """The resourceVersion at which this process first saw this generation: a replica that has read up to it has read
+    this generation."""
     policy: Policy | None
-    """None where it is not accepted."""
+    """None when it is not accepted."""
     problem: str
-    """Why it is not accepted."""
+    """Why it is not accepted; empty when it is."""
     defaulting: Defaulting | None
-    """What may contradict other policies."""
+    """Its defaults, which may conflict with other policies'; None when it has none."""
     status: Status | None
+    """None when there is none, or one that this version of the controller did not write."""
+
+    @property
+    def is_waiver(self) -> bool:
+        """Whether it is a PolicyWaiver."""
+        return self.resource is RESOURCES["PolicyWaiver"]
 
 
 def read_record(body: Mapping[str, Any], known: Record | None) -> Record:
-    """Read a policy or a waiver from the API's JSON; `known` is what was last read of it.
+    """Read a policy or a waiver from the API's JSON.
 
-    Gives `known` itself where `body` is older. What one resourceVersion told of a generation outlives later ones,
-    which writing a status brings about.
+    known: what was last read of the same object; None for a new one. Returned as it is when `body` is not newer.
     """
     metadata = body["metadata"]
     version: str = metadata["resourceVersion"]
@@ -55,6 +57,7 @@ def read_record(body: Mapping[str, Any], known: Record | None) -> Record:
     resource = RESOURCES[body["kind"]]
     status = _status_of(body, resource)
     if known is not None and known.generation == metadata["generation"]:
+        # Only the metadata or the status changed: replicas need not report again, so `since` stays.
         return msgspec.structs.replace(known, resource_version=version, status=status)
     policy, problem, defaulting = _accepted(body, resource)
     namespace = metadata.get("namespace", "")
@@ -73,9 +76,9 @@ def read_record(body: Mapping[str, Any], known: Record | None) -> Record:
 
 
 def _accepted(body: Mapping[str, Any], resource: Resource) -> tuple[Policy | None, str, Defaulting | None]:
-    """A policy or a waiver, or why it can't be accepted, with the fields' paths; and what may contradict others."""
+    """The policy or waiver with its defaults, or None and why it is not accepted, with the fields' paths."""
     try:
-        policy: Policy = decode(msgspec.json.encode(body), resource.kind)
+        policy: Policy = from_object(body, resource.kind)
         if isinstance(policy, PolicyWaiver):
             compile_waiver(policy)
             return policy, "", None
@@ -87,94 +90,38 @@ def _accepted(body: Mapping[str, Any], resource: Resource) -> tuple[Policy | Non
 def _status_of(body: Mapping[str, Any], resource: Resource) -> Status | None:
     try:
         return cast("Status", msgspec.convert(body.get("status"), resource.status))
-    except msgspec.ValidationError:  # there is none, or not of our making: it is written anew
+    except msgspec.ValidationError:
         return None
 
 
-class Reach(Struct, frozen=True):
-    """Which replicas have a policy or a waiver in force, and which have not, by name."""
+class Coverage(Struct, frozen=True):
+    """How many replicas have a policy or a waiver in force, and the names of those that do not."""
 
     enforcing: int
     behind: tuple[str, ...]
-    """Those that have not taken in this generation yet."""
+    """Those that have not read this generation yet."""
     unable: tuple[str, ...]
-    """Those that have, and cannot use it."""
+    """Those that have read it and cannot use it."""
     silent: tuple[str, ...]
-    """Those that do not report, and may serve all the same."""
+    """Those that do not report and may serve all the same."""
 
     @property
     def total(self) -> int:
-        """How many replicas there are."""
+        """The number of replicas."""
         return self.enforcing + len(self.behind) + len(self.unable) + len(self.silent)
 
     @property
-    def told(self) -> str:
+    def ratio(self) -> str:
         """How many of them have it in force, such as 3/3."""
         return f"{self.enforcing}/{self.total}"
 
 
-def reach_of(record: Record, replicas: tuple[Replica, ...], silent: tuple[str, ...]) -> Reach:
-    """What the live `replicas` say of a policy or a waiver."""
+def coverage_of(record: Record, replicas: tuple[Replica, ...], silent: tuple[str, ...]) -> Coverage:
+    """The coverage of a policy or a waiver, by the reports of the live `replicas`."""
     plural = record.resource.plural
-    behind = tuple(each.name for each in replicas if not each.has_reached(plural, record.since))
+    behind = tuple(replica.name for replica in replicas if not replica.has_reached(plural, record.since))
     unable: tuple[str, ...] = ()
-    if any(each.unusable.is_any for each in replicas):
+    if any(replica.unusable.is_any for replica in replicas):
         name = f"{plural}/{record.title}"
-        unable = tuple(e.name for e in replicas if e.unusable.may_hold(name) and e.has_reached(plural, record.since))
-    return Reach(len(replicas) - len(behind) - len(unable), behind, unable, silent)
-
-
-def verdict_of(reach: Reach, verb: str) -> tuple[State, str, str]:
-    """Status, reason and message of a condition that asks for all replicas; `verb` is what they do, such as enforce."""
-    if not reach.total:
-        return "False", "NoReplicas", "no replica of the webhook is running"
-    if reach.enforcing == reach.total:
-        message = f"the only replica {verb}s it" if reach.total == 1 else f"all {reach.total} replicas {verb} it"
-        return "True", f"{verb.capitalize().removesuffix('e')}edByAllReplicas", message
-    parts = [f"{reach.enforcing} of {reach.total} replicas {verb} it"]
-    if reach.unable:
-        parts.append(f"{_named(reach.unable)} cannot use it, as the log there explains")
-    if reach.behind:
-        parts.append(f"waiting for {_named(reach.behind)}")
-    if reach.silent:
-        parts.append(f"not known of {_named(reach.silent)}, which may serve without reporting")
-    message = "; ".join(parts)
-    if reach.unable:
-        return "False", "UnusableOnReplicas", message
-    if reach.behind:
-        return "False", "WaitingForReplicas", message
-    return "Unknown", "ReplicasSilent", message
-
-
-def unaccepted(noun: str) -> tuple[State, str, str]:
-    """The same for a policy or a waiver that no replica can have in force."""
-    return "False", "NotAccepted", f"the {noun} is not accepted"
-
-
-def _named(names: tuple[str, ...]) -> str:
-    rest = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
-    return ", ".join(names[:MAX_NAMED]) + rest
-
-
-def condition(record: Record, kind: str, verdict: tuple[State, str, str], now: datetime) -> Condition:
-    """A condition of the record as it is now; the time of its last transition stays while its status does."""
-    stated = (record.status.conditions if record.status else None) or ()
-    before = next((each for each in stated if each.type == kind), None)
-    status, reason, message = verdict
-    stays = before is not None and before.status == status
-    return Condition(
-        type=kind,
-        status=status,
-        reason=reason,
-        message=message,
-        last_transition_time=before.last_transition_time if before is not None and stays else rfc3339(now),
-        observed_generation=record.generation,
-    )
-
-
-def acceptance(record: Record, now: datetime) -> Condition:
-    """The condition Accepted."""
-    if record.policy is None:
-        return condition(record, "Accepted", ("False", "Invalid", record.problem), now)
-    noun = "waiver" if record.resource.name == "PolicyWaiver" else "policy"
-    return condition(record, "Accepted", ("True", "Valid", f"the {noun} is valid"), now)
+        unable = tuple(r.name for r in replicas if r.unusable.may_hold(name) and r.has_reached(plural, record.since))
+    return Coverage(len(replicas) - len(behind) - len(unable), behind, unable, silent)

@@ -1,15 +1,15 @@
-"""What the two Secrets should hold, given what they hold: the order of things in a rotation, without any I/O.
+"""What the two Secrets should contain, computed from what they contain: the steps of a rotation. No I/O.
 
-A webhook must never serve a certificate that the API server does not trust yet, or not any more. So:
+The webhook must never serve a certificate that the API server does not trust. So a rotation has four steps:
 
-1. a new authority is stored, with the one before it in `previous-ca.crt`;
-2. the caBundle of every webhook gets both;
-3. only then a certificate of the new authority is stored, and so served;
-4. the previous authority leaves the Secret, and thus the caBundle, when that was an hour ago and no replica of the
-   webhook says that it still serves a certificate of it.
+1. store a new authority, and the previous one beside it in `previous-ca.crt`;
+2. write both into the caBundle of every webhook;
+3. store a certificate that the new authority signed, which the webhook then serves;
+4. remove the previous authority from the Secret, and so from the caBundle, when an hour has passed since step 3 and no
+   replica of the webhook reports that it serves a certificate of the previous authority.
 
-Whoever crashes between two steps goes on from what is stored. Whether an authority is out of date plays no part in
-its leaving: the clock that says so may be the one that is wrong, and the API server has its own.
+A controller that crashes between two steps continues from what is stored. An expired authority is removed by the same
+rule as any other: this process's clock may be wrong, and the API server goes by its own.
 """
 
 from collections.abc import Mapping
@@ -44,40 +44,40 @@ TLS_KEY = "tls.key"
 OVERLAP = timedelta(hours=1)
 """How long the previous authority stays trusted after the webhook's certificate was replaced, at least."""
 REPORT_INTERVAL = timedelta(seconds=30)
-"""How often the replicas are asked whether they still need it, once that time is over."""
+"""How often the replicas' reports are read after that, until none needs it."""
 MAX_PREVIOUS = 8
-"""Authorities that are trusted beside the present one, the newest ones; more are of no honest use."""
+"""The most authorities that are trusted beside the present one; the newest are kept."""
 
 SecretContents = Mapping[str, bytes]
 """The `data` of a Secret, decoded."""
 
 
 class Trust(Struct, frozen=True, eq=False):
-    """Whom the API server should trust, and whether the certificate that the webhook serves fits that."""
+    """The authorities that the API server should trust, and the webhook's certificate."""
 
     authority: KeyPair
     previous: tuple[x509.Certificate, ...]
-    """The authorities before it that may still be in use, the newest first."""
+    """Earlier authorities that may still be in use, the newest first."""
     why_new_authority: str | None
-    """Why `authority` was just made, and is yet to be stored; None when it is the stored one."""
+    """Why `authority` was made now and must be stored; None when it is the stored one."""
     serving: x509.Certificate | None
-    """The stored certificate, when it has its key."""
+    """The stored certificate; None when it or its key cannot be read."""
     why_new_serving: str | None
-    """Why a new serving certificate is to be made, once `bundle` is published; None when the stored one is good."""
+    """Why a new serving certificate must be made after `bundle` is published; None when the stored one is good."""
 
     @property
     def bundle(self) -> bytes:
-        """The caBundle: the authority, and the previous ones while they are in use."""
+        """The caBundle, PEM: the authority, and earlier ones while they are in use."""
         return self.authority.certificate_pem + self._previous_pem
 
     @property
     def authority_contents(self) -> dict[str, bytes]:
-        """What the authority's Secret should hold."""
+        """What the authority's Secret should contain."""
         contents = {CA_CERTIFICATE: self.authority.certificate_pem, CA_KEY: self.authority.key_pem}
         return contents | ({PREVIOUS_CA: self._previous_pem} if self.previous else {})
 
     def serving_contents(self, names: tuple[str, ...], now: datetime) -> dict[str, bytes]:
-        """New contents for the webhook's Secret."""
+        """New contents for the webhook's Secret: a new certificate for `names`."""
         pair = new_serving(self.authority, names, now)
         return {
             TLS_CERTIFICATE: pair.certificate_pem,
@@ -85,8 +85,8 @@ class Trust(Struct, frozen=True, eq=False):
             CA_CERTIFICATE: self.authority.certificate_pem,
         }
 
-    def next_look(self, now: datetime) -> timedelta:
-        """How soon the passing of time alone may ask for something."""
+    def next_check(self, now: datetime) -> timedelta:
+        """How long until the passing of time may require another step."""
         times = [renewal_time(self.authority.certificate)]
         if self.serving is not None:
             times.append(renewal_time(self.serving))
@@ -102,9 +102,11 @@ class Trust(Struct, frozen=True, eq=False):
 def plan_rotation(
     ca: SecretContents, tls: SecretContents, in_use: AbstractSet[str], names: tuple[str, ...], now: datetime
 ) -> Trust:
-    """Whom to trust, from the contents of the authority's Secret and of the webhook's, both of which may be damaged.
+    """The next state of a rotation, from the contents of the authority's Secret and of the webhook's.
 
-    `in_use` are the key ids of the authorities of what the replicas of the webhook serve.
+    Both Secrets may be empty or damaged.
+    in_use: the key ids, in hex, of the authorities whose certificates replicas of the webhook serve.
+    names: the DNS names and IP addresses by which the API server calls the webhook.
     """
     authority, why_authority = _authority(ca, now)
     serving, why_serving = _serving(tls, authority, names, now)
@@ -130,7 +132,7 @@ def _serving(
         return None, str(error)
     why = why_new_serving(pair, authority.certificate, names, now)
     if why is None and tls.get(CA_CERTIFICATE) != authority.certificate_pem:
-        why = "the authority beside it is another"
+        why = "ca.crt beside it is another authority"
     return pair.certificate, why
 
 
@@ -142,7 +144,7 @@ def _previous(
     in_use: AbstractSet[str],
     now: datetime,
 ) -> tuple[x509.Certificate, ...]:
-    """The authorities before this one of which a certificate is, or was a moment ago, what a replica serves."""
+    """The earlier authorities whose certificates a replica serves, or served less than OVERLAP ago."""
     is_recent = serving is not None and is_issued_by(serving, authority) and now < _overlap_end(serving)
     kept: list[x509.Certificate] = []
     for contents, name in ((ca, CA_CERTIFICATE), (ca, PREVIOUS_CA), (tls, CA_CERTIFICATE)):

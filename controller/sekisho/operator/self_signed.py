@@ -1,4 +1,4 @@
-"""Certificates of Sekisho's own making: keeps the two Secrets and every caBundle as `rotation` says."""
+"""Certificates that the controller makes: keeps the two Secrets and every caBundle as `rotation` plans them."""
 
 import logging
 from datetime import timedelta
@@ -17,18 +17,18 @@ from sekisho.operator.rotation import Trust, plan_rotation
 logger = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 10.0
-"""How long after a new caBundle the API servers, all of them, are given to take it up before it is relied on."""
+"""How long all API servers have to read a new caBundle before a certificate is served that requires it."""
 
 _OF_THE_RELEASE = (
     "app.kubernetes.io/",
     "helm.sh/",
     "meta.helm.sh/",
 )
-"""Labels and annotations by which Helm knows what belongs to a release."""
+"""Prefixes of the labels and annotations by which Helm recognizes the objects of a release."""
 
 
-class TrustKeeper:
-    """Keeps certificates and caBundles right while it runs; for the leader only."""
+class SelfSignedKeeper:
+    """Keeps certificates and caBundles up to date while `run` runs; for the leader only."""
 
     def __init__(self, api: ApiClient, options: Options, metrics: Metrics, clock: Clock) -> None:
         self._api = api
@@ -38,14 +38,14 @@ class TrustKeeper:
         self._bundles = CaBundles(api, options.webhook_configuration)
 
     async def run(self) -> None:
-        """Run until cancelled; API failures are logged, counted and tried again."""
+        """Run until cancelled. API failures are logged, counted and tried again."""
         secrets = secret_path(self._options.namespace)
         names = (self._options.ca_secret, self._options.certificate_secret)
         watched = (*(Watched(secrets, name) for name in names), *self._bundles.watched)
         await keep_certificates(self._api, watched, self._reconcile, self._metrics)
 
     async def _reconcile(self) -> float:
-        """Take whatever steps can be taken now; gives the seconds until time alone asks for the next one."""
+        """Take the steps that are possible now; gives the seconds until the passing of time requires another."""
         options = self._options
         now = self._clock()
         in_use = await served_authorities(self._api, options.namespace)
@@ -55,20 +55,20 @@ class TrustKeeper:
 
         if trust.why_new_authority is not None:
             logger.info(
-                "a new certificate authority: of the one in Secret %s, %s", options.ca_secret, trust.why_new_authority
+                "making a new certificate authority for Secret %s: %s", options.ca_secret, trust.why_new_authority
             )
         if trust.authority_contents != ca.contents():
             await self._write_secret(options.ca_secret, ca, trust.authority_contents)
 
         await self._bundles.publish(trust.bundle)
-        self._tell_expiry(trust)
+        self._set_expiry(trust)
 
         if trust.why_new_serving is not None:
             settling = SETTLE_SECONDS - self._bundles.seconds_published
-            if trust.previous and settling > 0:  # what is served now is trusted meanwhile
+            if trust.previous and settling > 0:  # the present certificate is trusted meanwhile
                 return settling
             logger.info(
-                "a new certificate for the webhook: of the one in Secret %s, %s",
+                "making a new certificate for Secret %s: %s",
                 options.certificate_secret,
                 trust.why_new_serving,
             )
@@ -76,15 +76,15 @@ class TrustKeeper:
                 options.certificate_secret, tls, trust.serving_contents(options.serving_names, now)
             )
             return 0.0
-        return trust.next_look(now) / timedelta(seconds=1)
+        return trust.next_check(now) / timedelta(seconds=1)
 
-    def _tell_expiry(self, trust: Trust) -> None:
+    def _set_expiry(self, trust: Trust) -> None:
         expiry = self._metrics.certificate_expiry
         expiry.labels("authority").set(trust.authority.certificate.not_valid_after_utc.timestamp())
         expiry.labels("serving").set(trust.serving.not_valid_after_utc.timestamp() if trust.serving else 0)
 
     async def _write_secret(self, name: str, read: Secret, contents: dict[str, bytes]) -> None:
-        """Give the Secret exactly these contents, unless it changed since it was `read`; made where it is missing."""
+        """Give the Secret exactly these contents, or create it. Raises ApiError (409) when it changed since `read`."""
         namespace = self._options.namespace
         if not read.metadata.resource_version:
             metadata = {"name": name} | await self._release_metadata()
@@ -98,10 +98,10 @@ class TrustKeeper:
         )
 
     async def _release_metadata(self) -> dict[str, dict[str, str]]:
-        """What makes an object one of the release's, so that Helm upgrades and removes it: as the webhooks have it."""
-        found = await self._bundles.release()
-        given = {"labels": found.labels or {}, "annotations": found.annotations or {}}
+        """The labels and annotations of the webhook configuration by which Helm upgrades and removes the release."""
+        release = await self._bundles.release()
+        metadata = {"labels": release.labels or {}, "annotations": release.annotations or {}}
         return {
             part: {key: value for key, value in entries.items() if key.startswith(_OF_THE_RELEASE)}
-            for part, entries in given.items()
+            for part, entries in metadata.items()
         }

@@ -1,4 +1,4 @@
-"""The status of a policy: from the policy, the other policies and waivers, and what the replicas report."""
+"""The status of a policy, computed from the policy, the other policies and waivers, and the replicas' reports."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -6,42 +6,41 @@ from datetime import datetime
 from msgspec import Struct
 
 from sekisho.cluster.replicas import Counts, Replica
-from sekisho.operator.records import Record, acceptance, condition, reach_of, unaccepted, verdict_of
+from sekisho.operator.conditions import accepted_condition, coverage_state, make_condition, not_accepted
+from sekisho.operator.records import Record, coverage_of
 from sekisho.policies import PolicyWaiver
 from sekisho.policies.status import MAX_WAIVERS, Conflict, PolicyStatus, WaiverInEffect
 from sekisho.timestamps import rfc3339
 
 
 class View(Struct, frozen=True):
-    """What the controller knows at one moment, beside the record that it looks at."""
+    """What the controller knows at one moment, apart from the record whose status it computes."""
 
     now: datetime
     replicas: tuple[Replica, ...]
     """The live ones."""
     silent: tuple[str, ...] = ()
-    """Those that do not report and may serve all the same, by name."""
+    """The names of those that do not report and may serve all the same."""
     counts: Counts = {}
     """Denials and warnings of the last hour, by the policies' titles."""
     waivers: Mapping[str, tuple[WaiverInEffect, ...]] = {}
-    """The waivers that have not ended, by the titles of the policies that they name."""
+    """The waivers that have not expired, by the titles of the policies that they name."""
     titles: frozenset[str] = frozenset()
-    """Those of all policies."""
+    """The titles of all policies."""
 
 
 def wanted_policy_status(record: Record, conflicts: tuple[Conflict, ...], view: View) -> PolicyStatus:
-    """What the status should be. Equal to `record.status` where there is nothing new to say."""
-    reach = reach_of(record, view.replicas, view.silent)
+    """What the status should be; equal to `record.status` when there is nothing to write."""
+    coverage = coverage_of(record, view.replicas, view.silent)
     if record.policy is None:
-        enforced_by = f"0/{reach.total}"
-        verdict = unaccepted("policy")
+        enforced_by, state = f"0/{coverage.total}", not_accepted("policy")
     else:
-        enforced_by = reach.told
-        verdict = verdict_of(reach, "enforce")
+        enforced_by, state = coverage.ratio, coverage_state(coverage, "enforce")
     denials, warnings = view.counts.get(record.title, (0, 0))
     return PolicyStatus(
         observed_generation=record.generation,
         enforced_by=enforced_by,
-        conditions=(acceptance(record, view.now), condition(record, "Enforced", verdict, view.now)),
+        conditions=(accepted_condition(record, view.now), make_condition(record, "Enforced", state, view.now)),
         denials=denials,
         warnings=warnings,
         conflicts=conflicts or None,
@@ -50,22 +49,22 @@ def wanted_policy_status(record: Record, conflicts: tuple[Conflict, ...], view: 
 
 
 def waivers_in_effect(records: Iterable[Record], now: datetime) -> dict[str, tuple[WaiverInEffect, ...]]:
-    """The accepted waivers that have not ended by the policies that they name; those that end first come first."""
+    """The accepted waivers that have not expired, by the policies that they name; the first to expire comes first."""
     waivers = [r.policy for r in records if isinstance(r.policy, PolicyWaiver) and now < r.policy.spec.expires]
-    found: dict[str, list[WaiverInEffect]] = {}
+    in_effect: dict[str, list[WaiverInEffect]] = {}
     for waiver in sorted(waivers, key=lambda waiver: (waiver.spec.expires, waiver.title)):
         for title in waiver.spec.policies:
-            named = found.setdefault(title, [])
-            if len(named) < MAX_WAIVERS:
-                named.append(WaiverInEffect(waiver.title, rfc3339(waiver.spec.expires)))
-    return {title: tuple(named) for title, named in found.items()}
+            of_policy = in_effect.setdefault(title, [])
+            if len(of_policy) < MAX_WAIVERS:
+                of_policy.append(WaiverInEffect(waiver.title, rfc3339(waiver.spec.expires)))
+    return {title: tuple(of_policy) for title, of_policy in in_effect.items()}
 
 
-def summed(counts: Iterable[Counts]) -> dict[str, tuple[int, int]]:
-    """What several replicas counted, together."""
+def total_counts(counts: Iterable[Counts]) -> dict[str, tuple[int, int]]:
+    """The sums of several replicas' counts."""
     total: dict[str, tuple[int, int]] = {}
-    for each in counts:
-        for title, (denials, warnings) in each.items():
+    for of_replica in counts:
+        for title, (denials, warnings) in of_replica.items():
             before = total.get(title, (0, 0))
             total[title] = (before[0] + denials, before[1] + warnings)
     return total

@@ -1,29 +1,31 @@
-"""The status of a waiver, and when somebody is to be told that it ends."""
+"""The status of a waiver, and the warnings before it expires."""
 
 from datetime import datetime, timedelta
 from typing import Final
 
-from sekisho.operator.records import Record, State, acceptance, condition, reach_of, unaccepted, verdict_of
+from sekisho.operator.conditions import State, accepted_condition, coverage_state, make_condition, not_accepted
+from sekisho.operator.records import Record, coverage_of
 from sekisho.operator.status import View
 from sekisho.policies import PolicyWaiver
-from sekisho.policies.status import PolicyWaiverStatus
+from sekisho.policies.status import ConditionStatus, PolicyWaiverStatus
 from sekisho.timestamps import rfc3339
 
 NOTICE_DAYS: Final = (14, 3, 1)
+"""How many days before a waiver expires an Event warns of it."""
 
 
 def wanted_waiver_status(record: Record, view: View) -> PolicyWaiverStatus:
-    """What the status should be. Equal to `record.status` where there is nothing new to say."""
+    """What the status should be; equal to `record.status` when there is nothing to write."""
     waiver = record.policy
     if not isinstance(waiver, PolicyWaiver):
-        active = condition(record, "Active", unaccepted("waiver"), view.now)
-        return PolicyWaiverStatus(record.generation, (acceptance(record, view.now), active))
+        active = make_condition(record, "Active", not_accepted("waiver"), view.now)
+        return PolicyWaiverStatus(record.generation, (accepted_condition(record, view.now), active))
     named = waiver.spec.policies
     return PolicyWaiverStatus(
         observed_generation=record.generation,
         conditions=(
-            acceptance(record, view.now),
-            condition(record, "Active", _activity(record, waiver, view), view.now),
+            accepted_condition(record, view.now),
+            make_condition(record, "Active", _active_state(record, waiver, view), view.now),
         ),
         policies=tuple(title for title in named if title in view.titles) or None,
         missing_policies=tuple(title for title in named if title not in view.titles) or None,
@@ -31,35 +33,36 @@ def wanted_waiver_status(record: Record, view: View) -> PolicyWaiverStatus:
     )
 
 
-def _activity(record: Record, waiver: PolicyWaiver, view: View) -> tuple[State, str, str]:
-    ends = rfc3339(waiver.spec.expires)
+def _active_state(record: Record, waiver: PolicyWaiver, view: View) -> State:
+    expires = rfc3339(waiver.spec.expires)
     if view.now >= waiver.spec.expires:
-        return "False", "Expired", f"it ended at {ends}"
+        return State(ConditionStatus.FALSE, "Expired", f"it expired at {expires}")
     if view.titles.isdisjoint(waiver.spec.policies):
-        return "False", "NoPolicy", "none of the policies that it names exists"
-    status, reason, message = verdict_of(reach_of(record, view.replicas, view.silent), "honour")
-    return status, reason, f"{message}; it ends at {ends}"
+        return State(ConditionStatus.FALSE, "NoPolicy", "none of the policies that it names exists")
+    state = coverage_state(coverage_of(record, view.replicas, view.silent), "honour")
+    return State(state.status, state.reason, f"{state.message}; it expires at {expires}")
 
 
 def notice_of(expires: datetime, now: datetime) -> int | None:
-    """The shortest of NOTICE_DAYS within which it ends; None before all of them, and once it ended."""
+    """The least of NOTICE_DAYS within which the waiver expires; None before all of them, and once it has expired."""
     if now >= expires:
         return None
     return min((days for days in NOTICE_DAYS if expires - now <= timedelta(days=days)), default=None)
 
 
 def next_change(expires: datetime, now: datetime) -> timedelta | None:
-    """How long until time alone changes the status; None when it never does again."""
-    moments = [expires, *(expires - timedelta(days=days) for days in NOTICE_DAYS)]
-    return min((moment - now for moment in moments if moment > now), default=None)
+    """How long until the status changes by the passing of time; None when it will not change again."""
+    left = expires - now
+    moments = [left, *(left - timedelta(days=days) for days in NOTICE_DAYS)]
+    return min((moment for moment in moments if moment > timedelta(0)), default=None)
 
 
 def notice_text(waiver: PolicyWaiver) -> str:
-    """What the Event says: what happens, when, and what to do."""
+    """The note of the Event that warns: what happens, when, and what to do."""
     controls, policies = ", ".join(waiver.spec.controls), ", ".join(waiver.spec.policies)
-    asked = f", requested by {waiver.spec.requested_by}" if waiver.spec.requested_by else ""
+    requester = f", requested by {waiver.spec.requested_by}" if waiver.spec.requested_by else ""
     return (
-        f"ends at {rfc3339(waiver.spec.expires)}; from then on {controls} of policy {policies} hold again for the pods "
-        f"that it is about. Change these pods until then, or set a later spec.expires. Reason: "
-        f"{' '.join(waiver.spec.reason.split())}{asked}"
+        f"expires at {rfc3339(waiver.spec.expires)}; from then on {controls} of policy {policies} apply again to the "
+        f"pods that it exempts. Change these pods before, or set a later spec.expires. Reason: "
+        f"{' '.join(waiver.spec.reason.split())}{requester}"
     )

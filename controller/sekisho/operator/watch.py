@@ -1,7 +1,7 @@
-"""The policies as kopf reads them, for whoever wants to know each change.
+"""Every change of a policy or waiver, as kopf delivers it.
 
-kopf lists and watches them, and writes nothing: its event handlers leave no finalizer and no annotation, and it is
-told to post no Events, to look for no peers and to watch neither namespaces nor CRDs, for which the role has no rule.
+kopf lists and watches them, and writes nothing: its event handlers leave no finalizer and no annotation, and its
+settings turn off Events, peering and the watches of namespaces and CRDs, which the role does not permit.
 """
 
 import asyncio
@@ -33,12 +33,11 @@ async def watch_policies(
     deleted: Callable[[Body], None],
     started: Callable[[], None],
 ) -> None:
-    """Call `changed` with every policy and waiver there is and whenever one changes, `deleted` when one goes, until
-    cancelled.
+    """Call `changed` with each policy and waiver, first and after each change, and `deleted` with each deleted one.
 
-    Waits for the CRDs first. kopf takes the signals of the process for itself; `started` is called when it has done so.
-    Returns, or raises what kopf raised, when kopf ends, as it does when a CRD is deleted or credentials are denied;
-    tasks that were made since have been cancelled then.
+    Runs until cancelled. Waits for the CRDs first. kopf installs signal handlers of its own; `started` is called after
+    that. Returns, or raises what kopf raised, when kopf ends, as it does when a CRD is deleted or credentials are
+    rejected; tasks that were created since then have been cancelled.
     """
     for resource in RESOURCES.values():
         await _wait_until_served(api, resource.plural)
@@ -48,17 +47,17 @@ async def watch_policies(
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.AiohttpSession:
         nonlocal logins
-        if logins:  # asked again after a 401: a token that goes on being denied must not be tried in a tight loop
+        if logins:  # after a 401: a token that is still rejected must not be tried in a tight loop
             await asyncio.sleep(_RETRY_SECONDS)
         logins += 1
         config = await load_config(kubeconfig)
         return kopf.AiohttpSession(server=config.host, aiohttp_session=_session(config))
 
-    async def happened(event: Body, **_: Any) -> None:
+    async def handle(event: Body, **_: Any) -> None:
         (deleted if event["type"] == "DELETED" else changed)(event["object"])
 
     for resource in RESOURCES.values():
-        kopf.on.event(GROUP, VERSION, resource.plural, registry=registry)(happened)
+        kopf.on.event(GROUP, VERSION, resource.plural, registry=registry)(handle)
     others = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(registry=registry, settings=_settings(), standalone=True, clusterwide=True)
     started()
@@ -70,7 +69,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.networking.request_timeout = 15.0
-    settings.process.ultimate_exiting_timeout = None  # it would kill a process that is merely asked to stop
+    settings.process.ultimate_exiting_timeout = None  # else it kills the process a while after the watch was cancelled
     return settings
 
 
@@ -88,13 +87,13 @@ def _session(config: ApiConfig) -> aiohttp.ClientSession:
 
 
 async def _wait_until_served(api: ApiClient, plural: str) -> None:
-    told = False
+    is_logged = False
     while True:
         try:
             await api.get(f"/apis/{GROUP}/{VERSION}/{plural}", {"limit": "1"})
             return
         except (ApiError, ApiUnavailable) as error:
-            if not told:
+            if not is_logged:
                 logger.warning("waiting for the CRD %s.%s: %s", plural, GROUP, error)
-            told = True
+            is_logged = True
         await asyncio.sleep(_RETRY_SECONDS)

@@ -1,7 +1,7 @@
 """Policies from the API, strictly: a misspelt or misplaced field is an error with its path."""
 
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -26,6 +26,14 @@ def decode(raw: bytes, kind: type[K]) -> K:
     try:
         return msgspec.json.decode(raw, type=kind)
     except msgspec.DecodeError as error:
+        raise PolicyError(problem_of(error)) from None
+
+
+def from_object(value: Any, kind: type[K]) -> K:
+    """A policy or a waiver from the API's JSON, already decoded. Raises PolicyError with the field's path."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
         raise PolicyError(problem_of(error)) from None
 
 

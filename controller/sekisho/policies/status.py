@@ -1,6 +1,7 @@
 """The status of policies and waivers, which the controller writes: the types."""
 
-from typing import Annotated, Final, Literal
+from enum import StrEnum
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
@@ -11,11 +12,19 @@ _Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 _BY_TYPE: Final = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
 
 
+class ConditionStatus(StrEnum):
+    """Whether a condition holds."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
 class Condition(Struct, frozen=True, rename="camel"):
     """A condition in the usual form of Kubernetes."""
 
     type: Annotated[str, Meta(description="The type of the condition.", max_length=316)]
-    status: Annotated[Literal["True", "False", "Unknown"], Meta(description="Whether the condition holds.")]
+    status: Annotated[ConditionStatus, Meta(description="Whether the condition holds.")]
     reason: Annotated[str, Meta(description="The reason as one word.", min_length=1, max_length=1024)]
     message: Annotated[str, Meta(description="The reason as a sentence.", max_length=32768)]
     last_transition_time: Annotated[_Moment, Meta(description="When the status last changed.")]

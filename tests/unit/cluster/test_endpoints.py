@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sekisho.cluster.endpoints import ready_pods, unaccounted
+from sekisho.cluster.endpoints import ready_pods, unreported
 
 
 def endpoint(name: str | None = None, kind: str = "Pod", **conditions: bool) -> dict[str, object]:
@@ -41,4 +41,4 @@ def test_ready_pods_are_those_that_the_service_sends_requests_to() -> None:
 def test_a_ready_pod_that_does_not_report_is_missed(
     ready: tuple[str, ...], reporting: tuple[str, ...], missing: int
 ) -> None:
-    assert len(unaccounted(ready, reporting)) == missing
+    assert len(unreported(ready, reporting)) == missing

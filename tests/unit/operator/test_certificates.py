@@ -132,14 +132,14 @@ def test_a_certificate_is_kept_until_two_thirds_of_its_life_are_over() -> None:
     due = renewal_time(SERVING.certificate)
     assert timedelta(days=243) < due - NOW < timedelta(days=244)
     assert why(due - timedelta(seconds=1)) is None
-    assert why(due) == "two thirds of its life are over"
+    assert why(due) == "two thirds of its lifetime have passed"
 
 
 def test_an_authority_is_kept_until_two_thirds_of_its_life_are_over() -> None:
     due = renewal_time(AUTHORITY.certificate)
     assert timedelta(days=2433) < due - NOW < timedelta(days=2434)
     assert why_new_authority(AUTHORITY, due - timedelta(seconds=1)) is None
-    assert why_new_authority(AUTHORITY, due) == "two thirds of its life are over"
+    assert why_new_authority(AUTHORITY, due) == "two thirds of its lifetime have passed"
 
 
 def test_a_certificate_from_the_future_is_replaced() -> None:
@@ -149,8 +149,8 @@ def test_a_certificate_from_the_future_is_replaced() -> None:
 
 def test_other_names_ask_for_another_certificate_and_their_order_does_not() -> None:
     assert why(names=NAMES[::-1]) is None
-    assert why(names=(*NAMES, "10.0.0.1")) == "the names that the webhook is called by changed"
-    assert why(names=NAMES[1:]) == "the names that the webhook is called by changed"
+    assert why(names=(*NAMES, "10.0.0.1")) == "the names of the webhook changed"
+    assert why(names=NAMES[1:]) == "the names of the webhook changed"
 
 
 def test_another_authority_asks_for_another_certificate() -> None:
@@ -159,4 +159,4 @@ def test_another_authority_asks_for_another_certificate() -> None:
 
 
 def test_a_serving_certificate_is_no_authority() -> None:
-    assert why_new_authority(SERVING, NOW) == "it is no certificate authority"
+    assert why_new_authority(SERVING, NOW) == "it is not a certificate authority"

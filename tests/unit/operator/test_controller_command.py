@@ -27,7 +27,7 @@ def denied(*options: str) -> str:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "--serving-name: at least one is needed"),
+        ((), "--serving-name: at least one is required"),
         (("--serving-name", ""), "--serving-name: '' is neither a DNS name nor an IP address"),
         (("--serving-name", "a b"), "--serving-name: 'a b' is neither"),
         (("--serving-name", "*.example"), "--serving-name: '*.example' is neither"),

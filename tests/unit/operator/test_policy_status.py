@@ -163,7 +163,7 @@ async def test_each_status_is_written_once(server: Server, keeper: StatusKeeper)
 async def test_policies_that_cannot_be_written_do_not_hold_up_the_others(
     server: Server, keeper: StatusKeeper, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sekisho.operator.policy_status._RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("sekisho.operator.policy_status.MAX_RETRY_SECONDS", 0.01)
     server.denied = {f"bad-{i}" for i in range(2 * BATCH)}
     for name in sorted(server.denied):
         keeper.changed(server.make(name))
@@ -186,7 +186,7 @@ async def test_a_policy_that_changed_meanwhile_is_written_when_the_change_arrive
     await server.wait_until(lambda: server.writes == ["p"])
 
 
-async def test_a_policy_that_is_gone_is_forgotten(server: Server, keeper: StatusKeeper) -> None:
+async def test_a_deleted_policy_is_forgotten(server: Server, keeper: StatusKeeper) -> None:
     keeper.changed(server.make("p"))
     del server.policies["p"]
     keeper.changed(server.make("q"))
@@ -206,7 +206,7 @@ async def test_the_lease_of_a_replica_that_died_long_ago_is_removed(server: Serv
 RUN_AS_1, RUN_AS_2 = ({"defaults": {"pod": {"securityContext": {"runAsUser": user}}}} for user in (1, 2))
 
 
-async def test_policies_that_contradict_each_other_both_say_so_until_one_is_gone(
+async def test_two_policies_with_conflicting_defaults_both_say_so_until_one_is_deleted(
     server: Server, keeper: StatusKeeper
 ) -> None:
     for name, spec in (("a", RUN_AS_1), ("b", RUN_AS_2), ("c", {})):
@@ -238,7 +238,7 @@ async def test_a_policy_lists_its_waivers_and_a_waiver_its_policies(server: Serv
     assert server.events == []
 
 
-async def test_a_waivers_end_is_told_by_its_status_without_a_change(server: Server, keeper: StatusKeeper) -> None:
+async def test_a_waiver_expires_in_its_status_without_a_change(server: Server, keeper: StatusKeeper) -> None:
     keeper.changed(server.make("p"))
     keeper.changed(waiver(server, "w", seconds=1.5))
     await server.wait_until(lambda: server.condition("w", "Active") == "True HonouredByAllReplicas")
@@ -246,7 +246,7 @@ async def test_a_waivers_end_is_told_by_its_status_without_a_change(server: Serv
     await server.wait_until(lambda: "waivers" not in server.policies["p"]["status"])
 
 
-async def test_a_waivers_end_is_warned_of_once_and_not_again_by_the_next_leader(
+async def test_the_expiry_of_a_waiver_is_announced_once_and_not_again_by_the_next_leader(
     server: Server, keeper: StatusKeeper
 ) -> None:
     keeper.changed(waiver(server, "w", days=2))
@@ -260,7 +260,7 @@ async def test_a_waivers_end_is_warned_of_once_and_not_again_by_the_next_leader(
         "namespace": "",
         "uid": "u-w",
     }
-    assert event["note"].startswith("ends at 20")
+    assert event["note"].startswith("expires at 20")
     keeper.deleted(server.policies["w"])  # what a new leader knows is the status alone
     keeper.changed(server.touch("w"))
     keeper.changed(waiver(server, "later", hours=20))
@@ -268,20 +268,22 @@ async def test_a_waivers_end_is_warned_of_once_and_not_again_by_the_next_leader(
     assert [each["regarding"]["name"] for each in server.events] == ["w", "later"]
 
 
-async def test_without_the_event_the_status_does_not_say_that_somebody_was_warned(
+async def test_a_failing_event_blocks_no_status_and_is_written_later(
     server: Server, keeper: StatusKeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sekisho.operator.policy_status._RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("sekisho.operator.policy_status.MAX_RETRY_SECONDS", 0.01)
     server.events_status = 503
     keeper.changed(waiver(server, "w", days=2))
     keeper.changed(server.make("p"))
-    await server.wait_until(lambda: server.writes == ["p"])
-    server.events_status = 409  # it arrived after all
-    await server.wait_until(lambda: "w" in server.writes)
+    await server.wait_until(lambda: sorted(server.writes) == ["p", "w"])
+    assert server.condition("w", "Active") == "True HonouredByAllReplicas"
+    assert "expiresWithinDays" not in server.policies["w"]["status"]  # nobody has been warned
+    server.events_status = 409  # an earlier attempt succeeded after all
+    await server.wait_until(lambda: "expiresWithinDays" in server.policies["w"]["status"])
     assert server.policies["w"]["status"]["expiresWithinDays"] == 3
 
 
-async def test_what_the_replicas_counted_is_shown(server: Server, keeper: StatusKeeper) -> None:
+async def test_the_counts_of_the_replicas_are_shown(server: Server, keeper: StatusKeeper) -> None:
     server.counts = '{"p":[4,2]}'
     server.leases = [server.lease(name, datetime.now(UTC)) for name in ("a", "b")]
     keeper.changed(server.make("p"))
@@ -289,7 +291,7 @@ async def test_what_the_replicas_counted_is_shown(server: Server, keeper: Status
     assert server.policies["p"]["status"]["warnings"] == 4
 
 
-def test_a_count_that_goes_on_changing_is_shown_once_a_minute() -> None:
+def test_a_count_that_keeps_changing_is_written_once_a_minute() -> None:
     shown = ShownCounts()
     counted = [shown.of(["p"], {"p": (second, 0)}, float(second))["p"][0] for second in range(130)]
     assert counted == [0] + [1] * 60 + [61] * 60 + [121] * 9
@@ -298,7 +300,7 @@ def test_a_count_that_goes_on_changing_is_shown_once_a_minute() -> None:
 
 
 @pytest.mark.parametrize("service", ["sekisho-webhook"])
-async def test_a_ready_pod_without_a_report_keeps_a_policy_from_being_called_enforced(
+async def test_with_a_ready_pod_that_does_not_report_a_policy_is_not_called_enforced(
     server: Server, keeper: StatusKeeper
 ) -> None:
     server.endpoints = [
@@ -310,9 +312,7 @@ async def test_a_ready_pod_without_a_report_keeps_a_policy_from_being_called_enf
 
 
 @pytest.mark.parametrize("service", ["sekisho-webhook"])
-async def test_a_lease_that_ran_out_counts_for_nothing_where_the_service_knows_better(
-    server: Server, keeper: StatusKeeper
-) -> None:
+async def test_an_expired_lease_without_a_ready_pod_does_not_count(server: Server, keeper: StatusKeeper) -> None:
     server.endpoints = [{"conditions": {"ready": True}, "targetRef": {"kind": "Pod", "name": "a"}}]
     keeper.changed(server.make("p"))
     await server.wait_until(lambda: server.condition("p", "Enforced") == "True EnforcedByAllReplicas")

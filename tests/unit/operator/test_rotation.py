@@ -92,7 +92,7 @@ def test_from_empty_secrets_everything_is_made_once() -> None:
         ({"tls.key": b"rubbish"}, "the key is corrupt"),
         ({"tls.key": new_authority(NOW).key_pem}, "the key is not the certificate's"),
         ({"tls.crt": b""}, "the certificate is missing"),
-        ({"ca.crt": new_authority(NOW).certificate_pem}, "the authority beside it is another"),
+        ({"ca.crt": new_authority(NOW).certificate_pem}, "ca.crt beside it is another authority"),
     ],
 )
 def test_a_damaged_serving_secret_is_made_anew_by_the_same_authority(
@@ -132,7 +132,7 @@ def test_rotation_keeps_both_authorities_until_an_hour_after_the_new_certificate
     }
 
     trust = cluster.plan_rotation()
-    assert trust.why_new_authority == "two thirds of its life are over"
+    assert trust.why_new_authority == "two thirds of its lifetime have passed"
     cluster.ca = trust.authority_contents  # the keeper dies here, and another goes on from the Secret
     again = cluster.plan_rotation()
     assert again.why_new_authority is None
@@ -143,7 +143,7 @@ def test_rotation_keeps_both_authorities_until_an_hour_after_the_new_certificate
     both = cluster.plan_rotation()
     assert both.why_new_serving is None
     assert both.bundle == trust.bundle
-    assert both.next_look(cluster.now) == OVERLAP
+    assert both.next_check(cluster.now) == OVERLAP
 
     cluster.now += OVERLAP - timedelta(seconds=1)
     assert cluster.plan_rotation().bundle == trust.bundle
@@ -160,7 +160,7 @@ def judge_authority(cluster: Cluster) -> KeyPair:
 def test_renewing_the_certificate_leaves_the_authority_alone(cluster: Cluster) -> None:
     before = cluster.ca
     cluster.now = renewal_time(cluster.serving)
-    assert cluster.plan_rotation().why_new_serving == "two thirds of its life are over"
+    assert cluster.plan_rotation().why_new_serving == "two thirds of its lifetime have passed"
     cluster.settle()
     assert cluster.ca == before
     assert at_rest(cluster)
@@ -168,7 +168,7 @@ def test_renewing_the_certificate_leaves_the_authority_alone(cluster: Cluster) -
 
 def test_a_new_name_renews_the_certificate(cluster: Cluster) -> None:
     cluster.names = ("127.0.0.1", "webhook.example")
-    assert cluster.plan_rotation().why_new_serving == "the names that the webhook is called by changed"
+    assert cluster.plan_rotation().why_new_serving == "the names of the webhook changed"
     cluster.settle()
     assert at_rest(cluster)
 
@@ -188,7 +188,7 @@ def test_a_previous_authority_stays_for_as_long_as_a_replica_serves_its_certific
     trust = cluster.plan_rotation()
     assert trust.previous == (old,)
     assert trust.why_new_serving is None
-    assert trust.next_look(cluster.now) == REPORT_INTERVAL
+    assert trust.next_check(cluster.now) == REPORT_INTERVAL
 
     cluster.in_use = {key_id(cluster.authority), "of another webhook"}
     cluster.settle()
@@ -221,7 +221,7 @@ def test_an_expired_authority_is_replaced_and_stays_trusted_for_what_is_served(c
     old = cluster.authority
     cluster.now = old.not_valid_after_utc + timedelta(days=1)
     trust = cluster.plan_rotation()
-    assert trust.why_new_authority == "two thirds of its life are over"
+    assert trust.why_new_authority == "two thirds of its lifetime have passed"
     assert trust.previous == (old,)
 
 
@@ -261,4 +261,4 @@ def test_an_authority_that_signed_nothing_in_use_is_not_trusted(cluster: Cluster
 
 
 def test_the_next_change_is_the_renewal_of_the_certificate(cluster: Cluster) -> None:
-    assert cluster.plan_rotation().next_look(NOW) == renewal_time(cluster.serving) - NOW
+    assert cluster.plan_rotation().next_check(NOW) == renewal_time(cluster.serving) - NOW

@@ -8,7 +8,7 @@ import pytest
 
 from sekisho.cluster.replicas import Replica, Unusable
 from sekisho.operator.records import Record, read_record
-from sekisho.operator.status import View, summed, waivers_in_effect, wanted_policy_status
+from sekisho.operator.status import View, total_counts, waivers_in_effect, wanted_policy_status
 from sekisho.policies.status import MAX_WAIVERS, Conflict, PolicyStatus, WaiverInEffect
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
@@ -73,20 +73,20 @@ VALID = ("Accepted", "True", "Valid")
         ((100, 101, 2000), "3/3", ("Enforced", "True", "EnforcedByAllReplicas")),
     ],
 )
-def test_a_policy_is_enforced_when_every_live_replica_got_as_far(
+def test_a_policy_is_enforced_when_every_live_replica_has_read_it(
     versions: tuple[int, ...], enforced_by: str, enforced: tuple[str, str, str]
 ) -> None:
     assert states(read_record(body(), None), *versions) == (enforced_by, [VALID, enforced])
 
 
-def test_a_new_generation_has_to_be_enforced_anew() -> None:
+def test_a_new_generation_must_be_read_by_every_replica() -> None:
     first = read_record(body(generation=1, version=100), None)
     second = read_record(body(generation=2, version=150), first)
     assert states(second, 149)[0] == "0/1"
     assert states(second, 150)[0] == "1/1"
 
 
-def test_writing_a_status_asks_nothing_more_of_the_replicas() -> None:
+def test_a_written_status_requires_no_new_reports() -> None:
     first = read_record(body(generation=1, version=100), None)
     touched = read_record(body(generation=1, version=160), first)
     assert touched.resource_version == "160"
@@ -147,7 +147,7 @@ def test_a_corrected_policy_is_accepted() -> None:
 
 
 @pytest.mark.parametrize("status", [{"conditions": "?"}, {"conditions": [{"type": "Enforced"}]}, {"enforcedBy": 3}])
-def test_a_status_of_another_making_is_replaced(status: dict[str, object]) -> None:
+def test_a_status_that_another_program_wrote_is_replaced(status: dict[str, object]) -> None:
     policy = read_record(body(status=status), None)
     assert wanted_status(policy, replicas(100), NOW) != policy.status
 
@@ -169,17 +169,17 @@ def test_a_replica_that_cannot_use_a_policy_does_not_enforce_it() -> None:
     assert status.enforced_by == "1/2"
     enforced = (status.conditions or ())[1]
     assert (enforced.status, enforced.reason) == ("False", "UnusableOnReplicas")
-    assert enforced.message == "1 of 2 replicas enforce it; webhook-1 cannot use it, as the log there explains"
+    assert enforced.message == "1 of 2 replicas enforce it; webhook-1 cannot use it (see the log there)"
     other = Unusable(frozenset({"clusterpodpolicies/other", "podpolicies/restricted"}))
     assert wanted_status(record, replicas(100, 100, unusable=other), NOW).enforced_by == "2/2"
 
 
-def test_a_policy_of_which_a_replica_tells_nothing_is_not_enforced_by_it() -> None:
+def test_a_policy_that_a_truncated_report_does_not_reach_is_not_enforced_by_that_replica() -> None:
     cut = Unusable(frozenset(), "clusterpodpolicies/a")
     assert wanted_status(read_record(body(), None), replicas(100, unusable=cut), NOW).enforced_by == "0/1"
 
 
-def test_what_a_replica_could_not_use_before_a_change_says_nothing_of_the_change() -> None:
+def test_a_report_from_before_a_change_says_nothing_about_the_change() -> None:
     first = read_record(body(generation=1, version=100), None)
     corrected = read_record(body(generation=2, version=150), first)
     status = wanted_status(corrected, replicas(149, unusable=UNUSABLE), NOW)
@@ -187,18 +187,18 @@ def test_what_a_replica_could_not_use_before_a_change_says_nothing_of_the_change
     assert wanted_status(corrected, replicas(150), NOW).enforced_by == "1/1"
 
 
-def test_a_replica_that_fell_silent_counts_and_makes_it_unknown() -> None:
+def test_a_silent_replica_counts_and_makes_the_status_unknown() -> None:
     record = read_record(body(), None)
     status = wanted_status(record, replicas(100, 100), NOW, "webhook-9")
     assert status.enforced_by == "2/3"
     enforced = (status.conditions or ())[1]
     assert (enforced.status, enforced.reason) == ("Unknown", "ReplicasSilent")
-    assert enforced.message == ("2 of 3 replicas enforce it; not known of webhook-9, which may serve without reporting")
+    assert enforced.message == "2 of 3 replicas enforce it; no report from webhook-9, which may still serve"
     behind = (wanted_status(record, replicas(100, 99), NOW, "webhook-9").conditions or ())[1]
     assert (behind.status, behind.reason) == ("False", "WaitingForReplicas")
 
 
-def test_counts_conflicts_and_waivers_are_told() -> None:
+def test_counts_conflicts_and_waivers_are_in_the_status() -> None:
     record = read_record(body(), None)
     conflict = Conflict("spec.defaults.pod.securityContext.runAsUser", "other", "pods get 1")
     waiver = WaiverInEffect("w", "2027-01-31T00:00:00Z")
@@ -210,8 +210,8 @@ def test_counts_conflicts_and_waivers_are_told() -> None:
     assert (nothing.denials, nothing.warnings, nothing.conflicts, nothing.waivers) == (0, 0, None, None)
 
 
-def test_what_replicas_counted_is_added_up() -> None:
-    assert summed([{"a": (1, 2)}, {"a": (3, 0), "ns/b": (0, 1)}, {}]) == {"a": (4, 2), "ns/b": (0, 1)}
+def test_the_counts_of_replicas_are_summed() -> None:
+    assert total_counts([{"a": (1, 2)}, {"a": (3, 0), "ns/b": (0, 1)}, {}]) == {"a": (4, 2), "ns/b": (0, 1)}
 
 
 def waiver(name: str, expires: datetime, *policies: str, spec: dict[str, object] | None = None) -> Record:
@@ -225,7 +225,7 @@ def waiver(name: str, expires: datetime, *policies: str, spec: dict[str, object]
     return read_record({"kind": "PolicyWaiver", "metadata": metadata, "spec": given | (spec or {})}, None)
 
 
-def test_waivers_are_listed_by_their_end_until_then() -> None:
+def test_waivers_are_listed_by_expiry_until_they_expire() -> None:
     later = waiver("a", LATER, "restricted", "ns/own")
     latest = waiver("b", datetime(2027, 1, 1, tzinfo=UTC))
     broken = waiver("c", LATER, spec={"controls": ["privilege"]})
@@ -240,7 +240,7 @@ def test_the_list_of_waivers_is_bounded() -> None:
     assert len(found["restricted"]) == MAX_WAIVERS
 
 
-def test_a_policy_of_a_namespace_goes_by_namespace_and_name() -> None:
+def test_the_title_of_a_pod_policy_is_namespace_and_name() -> None:
     spec: dict[str, object] = {"controls": {"privileged": {}}}
     metadata = {"name": "own", "namespace": "shop", "uid": "u", "generation": 1, "resourceVersion": "5"}
     record = read_record({"kind": "PodPolicy", "metadata": metadata, "spec": spec}, None)

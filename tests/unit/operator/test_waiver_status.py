@@ -1,4 +1,4 @@
-"""The status of a waiver, and when its end is warned of."""
+"""The status of a waiver, and the warnings before it expires."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -38,7 +38,7 @@ def active(record: Record, seen: View) -> tuple[str, str, str]:
 
 
 def test_a_waiver_is_active_when_every_replica_honours_it() -> None:
-    ends = "; it ends at 2027-01-31T00:00:00Z"
+    ends = "; it expires at 2027-01-31T00:00:00Z"
     assert active(waiver(), view(100, 100)) == ("True", "HonouredByAllReplicas", f"all 2 replicas honour it{ends}")
     waiting = f"1 of 2 replicas honour it; waiting for r-1{ends}"
     assert active(waiver(), view(100, 99)) == ("False", "WaitingForReplicas", waiting)
@@ -53,12 +53,12 @@ def test_a_waiver_is_active_when_every_replica_honours_it() -> None:
         (waiver(controls=["privilege"]), view(100), "NotAccepted"),
     ],
 )
-def test_a_waiver_that_lifts_nothing_is_not_active(record: Record, seen: View, reason: str) -> None:
+def test_a_waiver_that_exempts_nothing_is_not_active(record: Record, seen: View, reason: str) -> None:
     assert active(record, seen)[:2] == ("False", reason)
     assert active(waiver(), view(100, now=ENDS - timedelta(seconds=1)))[0] == "True"
 
 
-def test_a_waiver_tells_which_of_its_policies_are_there() -> None:
+def test_a_waiver_says_which_of_its_policies_exist() -> None:
     status = wanted_waiver_status(waiver(policies=["shop/own", "gone", "restricted"]), view(100))
     assert (status.policies, status.missing_policies) == (("shop/own", "restricted"), ("gone",))
     assert status.observed_generation == 4
@@ -85,21 +85,21 @@ def test_a_stored_status_with_nothing_new_is_not_written_again() -> None:
         (timedelta(0), None),
     ],
 )
-def test_the_end_is_warned_of_14_3_and_1_days_before(left: timedelta, notice: int | None) -> None:
+def test_expiry_is_announced_14_3_and_1_days_before(left: timedelta, notice: int | None) -> None:
     assert notice_of(ENDS, ENDS - left) == notice
 
 
-def test_the_next_change_is_the_next_notice_or_the_end() -> None:
+def test_the_next_change_is_the_next_notice_or_the_expiry() -> None:
     for left, wait in ((20, 6), (14, 11), (3, 2), (1, 1), (0.5, 0.5)):
         assert next_change(ENDS, ENDS - timedelta(days=left)) == timedelta(days=wait)
     assert next_change(ENDS, ENDS) is None
 
 
-def test_the_warning_says_what_ends_when_and_what_to_do() -> None:
+def test_the_warning_says_what_expires_when_and_what_to_do() -> None:
     policy = waiver(requestedBy="team-monitoring").policy
     assert isinstance(policy, PolicyWaiver)
     assert notice_text(policy) == (
-        "ends at 2027-01-31T00:00:00Z; from then on hostPathVolumes, privileged of policy restricted, gone hold again "
-        "for the pods that it is about. Change these pods until then, or set a later spec.expires. Reason: the "
+        "expires at 2027-01-31T00:00:00Z; from then on hostPathVolumes, privileged of policy restricted, gone apply "
+        "again to the pods that it exempts. Change these pods before, or set a later spec.expires. Reason: the "
         "exporter reads the host, requested by team-monitoring"
     )
