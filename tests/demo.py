@@ -149,7 +149,7 @@ def apply_policies(demo: Demo) -> None:
 def deny_privileged(demo: Demo) -> None:
     """A privileged pod is denied with the field, the value, what is allowed and the fix."""
     answer = demo.kubectl("apply", "-f", "-", manifest=pod("privileged", context="{privileged: true}"))
-    says = ("(Forbidden)", "spec.containers[0].securityContext.privileged is true", "allowed: unset or false", "Fix: ")
+    says = ("(Forbidden)", 'container "app"', "securityContext.privileged is true", "allowed: unset or false", "Fix: ")
     expect(answer, succeeds=False, says=says)
     expect(demo.kubectl("apply", "-f", "-", manifest=pod("unprivileged", context="{privileged: false}")), succeeds=True)
 
@@ -170,7 +170,7 @@ def deny_untrusted(demo: Demo) -> None:
     """An image from elsewhere is denied, and so is one whose registry only looks like a trusted one."""
     for name, image in (("untrusted", "docker.io/library/nginx"), ("look-alike", "trusted.io.evil.com/x")):
         answer = demo.kubectl("apply", "-f", "-", manifest=pod(name, image=image))
-        says = ("(Forbidden)", f'spec.containers[0].image is "{image}"', "allowed: an image from trusted.io", "Fix: ")
+        says = ("(Forbidden)", 'container "app"', f'image is "{image}"', "allowed: an image from trusted.io", "Fix: ")
         expect(answer, succeeds=False, says=says)
     expect(demo.kubectl("apply", "-f", "-", manifest=pod("trusted", image="trusted.io/x")), succeeds=True)
 

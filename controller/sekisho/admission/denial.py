@@ -1,8 +1,8 @@
-"""How a denial and a warning read.
+"""The text of denials and warnings.
 
-The first line stands alone: the ReplicaSet controller copies it into FailedCreate Events and into the Deployment's
-condition, where one line is all that is shown. No line holds the pod's name, which is generated, for such Events would
-never aggregate.
+The first line must make sense alone: the ReplicaSet controller copies it into FailedCreate Events and into the
+Deployment's condition, which show one line. No line holds the pod's name: it is generated, and Events with different
+texts are not aggregated.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from typing import Final
 
 from sekisho.admission.verdict import Violation
 from sekisho.controls import CONTROLS
-from sekisho.findings import render_path, words
+from sekisho.findings import Finding, render_path, words
 from sekisho.policies import Enforcement
 
 _VERBS: Final = {
@@ -23,11 +23,11 @@ MAX_MESSAGE_LENGTH: Final = 8 * 1024
 MAX_CAUSES: Final = 100
 MAX_WARNING_LENGTH: Final = 440
 MAX_WARNINGS: Final = 8
-"""The API server passes warnings on whole as long as a request's are not longer than 4,096 characters together."""
+"""The API server shortens the warnings of a request when they are longer than 4,096 characters together."""
 
 
 def denial_message(violations: Sequence[Violation]) -> str:
-    """The message of a denial: a line a problem, the gravest first, capped."""
+    """The message of a denial: one line for each problem, in the order of the controls, capped."""
     lines = _lines(violations)
     if len(lines) > 1:
         lines[0] += f" ({len(lines) - 1} more below)"
@@ -35,13 +35,13 @@ def denial_message(violations: Sequence[Violation]) -> str:
 
 
 def warning_lines(violations: Sequence[Violation], prefix: str = "") -> tuple[str, ...]:
-    """Warnings, a line a problem, what pods are denied for first, capped to what the API server passes on."""
+    """One line for each problem, those that pods are denied for first, capped to what the API server passes on."""
     lines = _lines(sorted(violations, key=lambda violation: violation.on_pods != Enforcement.DENY))
     return capped_warnings([prefix + line for line in lines], prefix, "more problems")
 
 
 def capped_warnings(lines: Sequence[str], prefix: str = "", rest: str = "more") -> tuple[str, ...]:
-    """Lines, capped in number and length to what the API server passes on; how many are left out stands last."""
+    """Lines, capped in number and length to what the API server passes on; the last says how many are left out."""
     shown = [
         line if len(line) <= MAX_WARNING_LENGTH else line[: MAX_WARNING_LENGTH - 1] + "…"
         for line in lines[:MAX_WARNINGS]
@@ -64,12 +64,11 @@ def _lines(violations: Iterable[Violation]) -> list[str]:
     groups: dict[tuple[object, ...], list[Violation]] = {}
     for violation in violations:
         finding = violation.finding
-        tail = finding.path[3:] if finding.container is not None else finding.path
         key = (
             violation.policies,
             violation.on_pods,
             finding.control,
-            tail,
+            _shown_path(finding),
             finding.value,
             finding.allowed,
             finding.fix,
@@ -79,20 +78,35 @@ def _lines(violations: Iterable[Violation]) -> list[str]:
 
 
 def _line(group: Sequence[Violation]) -> str:
-    finding = group[0].finding
-    policies = group[0].policies
+    finding, policies = group[0].finding, group[0].policies
     named = f"policy {_quoted(policies)}" if len(policies) == 1 else f"policies {_quoted(policies)}"
     verb = _VERBS[group[0].on_pods][len(policies) > 1]
-    subjects = list(dict.fromkeys(violation.finding.subject for violation in group))
-    shown = words(subjects if len(subjects) <= 5 else [*subjects[:4], f"{len(subjects) - 4} more"], "and")
-    field = finding.field if len(group) == 1 or finding.container is None else render_path(finding.path[3:])
-    reason = CONTROLS[finding.control].reason
+    reason, field = CONTROLS[finding.control].reason, render_path(_shown_path(finding))
     return (
-        f"{named} {verb} {shown} for {reason}: {field} is {finding.value} (allowed: {finding.allowed}). "
+        f"{named} {verb} {_subjects(group)} for {reason}: {field} is {finding.value} (allowed: {finding.allowed}). "
         f"Fix: {finding.fix}. [{finding.control}]"
     )
 
 
+def _subjects(group: Sequence[Violation]) -> str:
+    """Who is denied: `container "app"`, or `containers "app" and "log"`."""
+    subjects = list(dict.fromkeys(violation.finding.subject for violation in group))
+    kinds = {subject.partition(' "')[0] for subject in subjects}
+    if len(subjects) > 1 and len(kinds) == 1:
+        (kind,) = kinds
+        return f"{kind}s {_some([subject.removeprefix(f'{kind} ') for subject in subjects])}"
+    return _some(subjects)
+
+
+def _some(names: list[str]) -> str:
+    """All of up to five names, or four of them and how many more there are."""
+    return words(names if len(names) <= 5 else [*names[:4], f"{len(names) - 4} more"], "and")
+
+
+def _shown_path(finding: Finding) -> tuple[str | int, ...]:
+    """The path from the container's root where the line names the container, else from the pod's."""
+    return finding.path[3:] if finding.container else finding.path
+
+
 def _quoted(names: Sequence[str]) -> str:
-    shown = [f'"{name}"' for name in (names if len(names) <= 5 else names[:4])]
-    return words(shown if len(names) <= 5 else [*shown, f"{len(names) - 4} others"], "and")
+    return _some([f'"{name}"' for name in names])

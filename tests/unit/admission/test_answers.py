@@ -71,7 +71,7 @@ def test_bad_pod_is_denied_with_field_value_allowed_and_fix() -> None:
     assert response["status"]["reason"] == "Forbidden"
     assert response["status"]["message"] == (
         'policy "restricted" denies container "app" for privileged mode: '
-        "spec.containers[0].securityContext.privileged is true "
+        "securityContext.privileged is true "
         "(allowed: unset or false). Fix: remove it or set it to false. [privileged]"
     )
     (cause,) = response["status"]["details"]["causes"]
@@ -84,7 +84,7 @@ def test_first_line_stands_alone_and_names_no_pod() -> None:
     pod["metadata"] = {"generateName": "web-5d4f8-", "name": "web-5d4f8-x7x2v"}
     message = validated(review(pod))["status"]["message"]
     first, *others = message.splitlines()
-    assert first.startswith('policy "restricted" denies container "a" for privileged mode: spec.containers[0].')
+    assert first.startswith('policy "restricted" denies container "a" for privileged mode: securityContext.')
     assert first.endswith("(1 more below)")
     assert len(others) == 1
     assert "web-5d4f8" not in message
@@ -94,7 +94,7 @@ def test_same_problem_in_several_containers_is_one_line() -> None:
     pod = restricted_pod(*(container(n, securityContext={"capabilities": {}}) for n in "abc"))
     response = validated(review(pod))
     (line,) = response["status"]["message"].splitlines()
-    assert 'denies container "a", container "b" and container "c" for unrestricted capabilities: ' in line
+    assert 'denies containers "a", "b" and "c" for unrestricted capabilities: ' in line
     assert "securityContext.capabilities.drop is unset" in line
     assert len(response["status"]["details"]["causes"]) == 3
 
@@ -120,7 +120,7 @@ def test_many_policies_are_named_in_part_and_counted() -> None:
     named: dict[str, dict[str, Any]] = {f"p{number}": {"controls": {"privileged": {}}} for number in range(6)}
     bad = restricted_pod(container(securityContext={"privileged": True}))
     said = validated(review(bad), policies(**named))["status"]["message"]
-    assert said.startswith('policies "p0", "p1", "p2", "p3" and 2 others deny container "app" for privileged mode: ')
+    assert said.startswith('policies "p0", "p1", "p2", "p3" and 2 more deny container "app" for privileged mode: ')
     named.popitem()
     said = validated(review(bad), policies(**named))["status"]["message"]
     assert said.startswith('policies "p0", "p1", "p2", "p3" and "p4" deny container "app" for privileged mode: ')

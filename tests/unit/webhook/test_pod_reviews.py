@@ -30,7 +30,9 @@ async def served() -> AsyncIterator[Served]:
 async def test_bad_pod_is_denied_and_good_one_admitted(served: Served) -> None:
     assert not await served.allowed(review(pod(BAD)))
     assert await served.allowed(review(pod(GOOD)))
-    assert "spec.containers[0].securityContext.privileged" in await served.message(review(pod(BAD)))
+    assert 'container "app" for privileged mode: securityContext.privileged is true' in await served.message(
+        review(pod(BAD))
+    )
 
 
 async def test_defaults_are_filled_in_at_the_other_path(served: Served) -> None:
