@@ -22,16 +22,20 @@ def review(obj: Any, old: Any = None, operation: str = "", **request: Any) -> di
         "uid": UID,
         "kind": POD,
         "resource": PODS,
+        "requestKind": request.get("kind", POD),
+        "requestResource": request.get("resource", PODS),
         "name": "pod",
         "namespace": "shop",
         "operation": operation or ("CREATE" if old is None else "UPDATE"),
         "userInfo": {"username": "alice", "groups": ["system:authenticated"]},
         "object": obj,
         "oldObject": old,
+        "dryRun": False,
+        "options": None,
     }
     return {"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": fields | request}
 
 
 def review_body(obj: Any, old: Any = None, operation: str = "", **request: Any) -> bytes:
-    """The same as JSON."""
+    """The same as compact JSON, which is how the API server writes it."""
     return msgspec.json.encode(review(obj, old, operation, **request))

@@ -31,6 +31,7 @@ from tests.controlplane.ports import start_component
 from tests.controlplane.waiting import wait_until
 from tests.load.replicas import beside, start_beside, trust
 from tests.pods import container, restricted_pod
+from tests.reviews import review
 
 LEASE_RAN_OUT = 60.0
 COUNTED = 90.0
@@ -52,21 +53,9 @@ class Replicas:
 
 
 def _admits(replica: Component, trusted: ssl.SSLContext, namespace: str, pod: dict[str, Any]) -> bool:
-    kind, resource = {"kind": "Pod"}, {"resource": "pods"}
-    version = {"group": "", "version": "v1"}
-    request = {
-        "uid": "u",
-        "kind": version | kind,
-        "resource": version | resource,
-        "name": "app",
-        "namespace": namespace,
-        "operation": "CREATE",
-        "userInfo": {"username": "someone"},
-        "object": pod,
-    }
-    review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+    body = review(pod, name="app", namespace=namespace)
     connection = http.client.HTTPSConnection("127.0.0.1", int(option(replica, "--port")), timeout=10, context=trusted)
-    answer = ask(connection, "POST", "/validate?timeout=10s", review)
+    answer = ask(connection, "POST", "/validate?timeout=10s", body)
     assert answer.status == 200, answer
     allowed: bool = json.loads(answer.body)["response"]["allowed"]
     return allowed

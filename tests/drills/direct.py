@@ -8,23 +8,14 @@ import msgspec
 
 from tests.controlplane.replicas import Replica
 from tests.drills.traffic import DrillError
+from tests.reviews import review_body
 
 
 def review(namespace: str, spec: dict[str, Any], name: str = "direct") -> bytes:
     """The AdmissionReview of a pod's creation."""
     metadata = {"name": name, "namespace": namespace}
-    request = {
-        "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
-        "kind": {"group": "", "version": "v1", "kind": "Pod"},
-        "resource": {"group": "", "version": "v1", "resource": "pods"},
-        "name": name,
-        "namespace": namespace,
-        "operation": "CREATE",
-        "userInfo": {"username": "drill"},
-        "object": {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec},
-        "dryRun": True,
-    }
-    return msgspec.json.encode({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request})
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+    return review_body(pod, name=name, namespace=namespace, userInfo={"username": "drill"}, dryRun=True)
 
 
 async def hang_up(writers: Iterable[asyncio.StreamWriter]) -> None:

@@ -1,7 +1,8 @@
 """Reviews as an API server sends them: a pod of three containers, of about 8 KB, that passes or violates."""
 
-import json
 from typing import Any
+
+from tests.reviews import review_body
 
 
 def pod(*, violates: bool = False, with_defaults: bool = True) -> dict[str, Any]:
@@ -114,24 +115,16 @@ def _container(place: int, name: str, *, violates: bool, with_defaults: bool) ->
 
 def review(obj: dict[str, Any], operation: str = "CREATE") -> bytes:
     """The AdmissionReview of a pod, compact as the API server writes it."""
-    request = {
-        "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
-        "kind": {"group": "", "version": "v1", "kind": "Pod"},
-        "resource": {"group": "", "version": "v1", "resource": "pods"},
-        "requestKind": {"group": "", "version": "v1", "kind": "Pod"},
-        "requestResource": {"group": "", "version": "v1", "resource": "pods"},
-        "name": "web-6c5d9f7b8-x2x4q",
-        "namespace": "shop",
-        "operation": operation,
-        "userInfo": {
-            "username": "system:serviceaccount:kube-system:replicaset-controller",
-            "uid": "014fbff9-9a3e-11e8-b2d5-42010a800002",
-            "groups": ["system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"],
-        },
-        "object": obj,
-        "oldObject": None,
-        "dryRun": False,
-        "options": {"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1"},
+    user = {
+        "username": "system:serviceaccount:kube-system:replicaset-controller",
+        "uid": "014fbff9-9a3e-11e8-b2d5-42010a800002",
+        "groups": ["system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated"],
     }
-    body = {"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request}
-    return json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode()
+    return review_body(
+        obj,
+        uid="705ab4f5-6393-11e8-b7cc-42010a800002",
+        name="web-6c5d9f7b8-x2x4q",
+        operation=operation,
+        userInfo=user,
+        options={"kind": "CreateOptions", "apiVersion": "meta.k8s.io/v1"},
+    )

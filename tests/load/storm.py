@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from tests.controlplane.kubectl import Kubectl
 from tests.controlplane.waiting import wait_until
+from tests.reviews import review_body
 
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
 
@@ -64,18 +65,8 @@ def privileged_pod(owner: ReplicaSet, namespace: str, *, dry_run: bool) -> bytes
         },
         "spec": {"containers": [container]},
     }
-    request = {
-        "uid": "705ab4f5-6393-11e8-b7cc-42010a800002",
-        "kind": {"group": "", "version": "v1", "kind": "Pod"},
-        "resource": {"group": "", "version": "v1", "resource": "pods"},
-        "namespace": namespace,
-        "operation": "CREATE",
-        "userInfo": {"username": "system:serviceaccount:kube-system:replicaset-controller"},
-        "object": pod,
-        "oldObject": None,
-        "dryRun": dry_run,
-    }
-    return json.dumps({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request}).encode()
+    user = {"username": "system:serviceaccount:kube-system:replicaset-controller"}
+    return review_body(pod, name="", namespace=namespace, userInfo=user, dryRun=dry_run)
 
 
 async def post(port: int, bodies: Iterable[bytes], connections: int = 16, per_second: float = 0.0) -> list[float]:

@@ -16,6 +16,7 @@ from sekisho import admission
 from sekisho.controls import CONTROLS
 from sekisho.policies import ClusterPodPolicy, Enforcement, PolicySet
 from tests.pods import container, restricted_pod
+from tests.reviews import review
 from tests.strategies import SPECS, STANDARDS, Json, Pod, defaults, pods, specs_and_one_more
 
 settings.register_profile(
@@ -32,19 +33,6 @@ def policies(*specs: Json) -> PolicySet:
 
 
 # Reviews.
-
-
-def review(obj: Json, **request: Json) -> Json:
-    asked = {
-        "uid": "6b4f5c0e-1f52-4c1e-9e8c-8f2f7c9f0a11",
-        "kind": {"group": "", "version": "v1", "kind": "Pod"},
-        "resource": {"group": "", "version": "v1", "resource": "pods"},
-        "namespace": "shop",
-        "operation": "CREATE",
-        "userInfo": {"username": "alice", "groups": ["system:authenticated"]},
-        "object": obj,
-    }
-    return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": asked | request}
 
 
 def validated(pod: Pod, policy_set: PolicySet) -> admission.Outcome:

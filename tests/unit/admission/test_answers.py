@@ -11,9 +11,9 @@ import pytest
 from sekisho import admission
 from sekisho.policies import ClusterPodPolicy, PolicySet
 from tests.pods import container, restricted_pod
+from tests.reviews import UID, review_body
 
 DEPLOYMENT = {"group": "apps", "version": "v1", "kind": "Deployment"}
-POD = {"group": "", "version": "v1", "kind": "Pod"}
 
 
 def policies(**specs: Any) -> PolicySet:
@@ -28,17 +28,7 @@ RESTRICTED = policies(
 
 
 def review(obj: Any, old: Any = None, operation: str = "CREATE", **request: Any) -> bytes:
-    body = {
-        "uid": "6b4f5c0e-1f52-4c1e-9e8c-8f2f7c9f0a11",
-        "kind": POD,
-        "resource": {"group": "", "version": "v1", "resource": "pods"},
-        "namespace": "shop",
-        "operation": operation,
-        "userInfo": {"username": "alice"},
-        "object": obj,
-        "oldObject": old,
-    } | request
-    return json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": body}).encode()
+    return review_body(obj, old, operation, **request)
 
 
 def validated(body: bytes, policy_set: PolicySet = RESTRICTED) -> dict[str, Any]:
@@ -61,7 +51,7 @@ def mutated(pod: dict[str, Any], policy_set: PolicySet = RESTRICTED, **request: 
 
 def test_good_pod_is_allowed_with_nothing_but_the_answer() -> None:
     response = validated(review(restricted_pod()))
-    assert response == {"uid": "6b4f5c0e-1f52-4c1e-9e8c-8f2f7c9f0a11", "allowed": True}
+    assert response == {"uid": UID, "allowed": True}
 
 
 def test_bad_pod_is_denied_with_field_value_allowed_and_fix() -> None:
@@ -297,9 +287,9 @@ def test_depth_numbers_and_surrogates_beyond_bounds_are_denied() -> None:
     surrogate = json.dumps(restricted_pod(container(image="x\ud800"))).encode()
     template = review({"a": 1})
     for obj in (deep.encode(), huge.encode(), long_number.encode(), surrogate):
-        response = validated(template.replace(b'{"a": 1}', obj))
-        assert response["uid"] == "6b4f5c0e-1f52-4c1e-9e8c-8f2f7c9f0a11"
-    assert not validated(template.replace(b'{"a": 1}', long_number.encode()))["allowed"]
+        response = validated(template.replace(b'{"a":1}', obj))
+        assert response["uid"] == UID
+    assert not validated(template.replace(b'{"a":1}', long_number.encode()))["allowed"]
 
 
 @pytest.mark.parametrize("number", ["1e3", "NaN", "1.5", "true", '"1"'])

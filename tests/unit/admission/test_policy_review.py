@@ -10,6 +10,7 @@ import pytest
 from sekisho.admission import MalformedReviewError
 from sekisho.admission.policy_review import decode_policy_review, review_policy
 from sekisho.policies import ClusterPodPolicy, PolicySet
+from tests.reviews import UID, review_body
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 MAX_LENGTH = timedelta(days=90)
@@ -31,16 +32,16 @@ def answered(
         meta = {"name": "p", "namespace": "shop"} if kind == "PodPolicy" else {"name": "p"}
         return {"apiVersion": "sekisho.dev/v1alpha1", "kind": kind, "metadata": meta | {"labels": labels}, "spec": of}
 
-    asked = {
-        "uid": "u",
-        "kind": {"group": "sekisho.dev", "version": "v1alpha1", "kind": kind},
-        "name": "p",
-        "operation": "CREATE" if old is None else "UPDATE",
-        "object": thing(spec),
-        "oldObject": None if old is None else thing(old),
-    } | request
-    body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": asked}
-    outcome = review_policy(decode_policy_review(json.dumps(body).encode()), IN_FORCE, NOW, MAX_LENGTH)
+    body = review_body(
+        thing(spec),
+        None if old is None else thing(old),
+        **{
+            "kind": {"group": "sekisho.dev", "version": "v1alpha1", "kind": kind},
+            "name": "p",
+            **request,
+        },
+    )
+    outcome = review_policy(decode_policy_review(body), IN_FORCE, NOW, MAX_LENGTH)
     answer = json.loads(outcome.response)
     assert (answer["apiVersion"], answer["kind"]) == ("admission.k8s.io/v1", "AdmissionReview")
     assert answer["response"]["allowed"] is not bool(outcome.problems)
@@ -72,8 +73,8 @@ def test_everything_that_is_wrong_is_told_at_once_with_its_field() -> None:
 
 @pytest.mark.parametrize("kind", ["ClusterPodPolicy", "PodPolicy"])
 def test_good_policy_passes_without_a_word(kind: str) -> None:
-    assert answered(GOOD, kind) == {"uid": "u", "allowed": True}
-    assert answered(GOOD, kind, old=BROKEN) == {"uid": "u", "allowed": True}
+    assert answered(GOOD, kind) == {"uid": UID, "allowed": True}
+    assert answered(GOOD, kind, old=BROKEN) == {"uid": UID, "allowed": True}
 
 
 def test_an_update_that_leaves_the_spec_passes_whatever_it_says() -> None:
@@ -196,9 +197,7 @@ def test_a_field_that_this_version_does_not_know_is_denied() -> None:
     "kind", [{"group": "", "version": "v1", "kind": "Pod"}, {"group": "evil.dev", "kind": "ClusterPodPolicy"}, {}]
 )
 def test_other_kinds_are_denied(kind: dict[str, str]) -> None:
-    asked = {"uid": "u", "kind": kind, "operation": "CREATE", "object": {"spec": GOOD}}
-    body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": asked}
-    outcome = review_policy(decode_policy_review(json.dumps(body).encode()), IN_FORCE, NOW, MAX_LENGTH)
+    outcome = review_policy(decode_policy_review(review_body({"spec": GOOD}, kind=kind)), IN_FORCE, NOW, MAX_LENGTH)
     assert not json.loads(outcome.response)["response"]["allowed"]
     assert "Sekisho reviews its own kinds here" in str(outcome.problems[0])
 

@@ -12,6 +12,7 @@ from sekisho import admission
 from sekisho.admission import Outcome
 from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, PolicyWaiver
 from tests.pods import container, restricted_pod, with_container_in
+from tests.reviews import UID, review_body
 
 EXPIRES = datetime(2027, 1, 31, tzinfo=UTC)
 BEFORE = EXPIRES - timedelta(seconds=1)
@@ -43,16 +44,7 @@ def answered(
     clock: Callable[[], datetime] | None = lambda: BEFORE,
     **request: Any,
 ) -> Outcome:
-    asked = {
-        "uid": "u",
-        "kind": {"group": "", "version": "v1", "kind": "Pod"},
-        "resource": {"group": "", "version": "v1", "resource": "pods"},
-        "namespace": "shop",
-        "operation": "CREATE" if old is None else "UPDATE",
-        "object": pod,
-        "oldObject": old,
-    } | request
-    body = json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": asked}).encode()
+    body = review_body(pod, old, **request)
     return admission.validate(admission.decode(body), PolicySet.of(policies), {}, clock)
 
 
@@ -230,7 +222,7 @@ def test_a_passing_pod_asks_no_clock() -> None:
     def never() -> datetime:
         raise AssertionError("the clock was asked")
 
-    assert response(answered(restricted_pod(), RESTRICTED, waiver(), clock=never)) == {"uid": "u", "allowed": True}
+    assert response(answered(restricted_pod(), RESTRICTED, waiver(), clock=never)) == {"uid": UID, "allowed": True}
 
 
 def test_what_is_told_is_capped() -> None:

@@ -16,6 +16,7 @@ from sekisho.documents import read_documents, write_document
 from sekisho.manifests import Checker, Namespaces, fix_source, read_policies, sources_of
 from sekisho.policies import ClusterPodPolicy, Enforcement, PolicySet
 from tests.pods import container, restricted_pod, with_container_in
+from tests.reviews import review_body
 from tests.strategies import SPECS, defaults, pods
 from tests.unit.cli.sekisho_command import BAD_POD, GOOD_POD, MANIFESTS, RESTRICTED, policy_file, sekisho
 
@@ -43,16 +44,7 @@ def test_defaults_are_filled_in_and_the_rest_is_as_it_was() -> None:
 def test_a_pod_gets_what_the_mutating_webhook_gives_it_but_for_the_note(pod: Any) -> None:
     policies = PolicySet.of(read_policies(RESTRICTED))
     pod = {"apiVersion": "v1", "kind": "Pod"} | pod
-    request = {
-        "uid": "u",
-        "operation": "CREATE",
-        "namespace": "shop",
-        "kind": {"version": "v1", "kind": "Pod"},
-        "resource": {"version": "v1", "resource": "pods"},
-        "object": pod,
-    }
-    body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
-    review = admission.decode(json.dumps(body).encode())
+    review = admission.decode(review_body(pod))
     answer = json.loads(admission.mutate(review, policies, None).response)["response"]
     operations = json.loads(base64.b64decode(answer.get("patch", "W10=")))
     expected = jsonpatch.apply_patch(pod, [o for o in operations if not o["path"].startswith("/metadata")])

@@ -14,19 +14,12 @@ from sekisho.manifests import read_policies
 from sekisho.policies import PolicySet
 from sekisho.webhook import http_shell as webhook
 from tests.pods import container, restricted_pod
+from tests.reviews import review_body
 from tests.unit.cli.sekisho_command import RESTRICTED, policy_file, sekisho
 
 
 def review(obj: Any, **request: Any) -> str:
-    asked = {
-        "uid": "6b4f5c0e-1f52-4c1e-9e8c-8f2f7c9f0a11",
-        "kind": {"group": "", "version": "v1", "kind": "Pod"},
-        "resource": {"group": "", "version": "v1", "resource": "pods"},
-        "namespace": "shop",
-        "operation": "CREATE",
-        "object": obj,
-    }
-    return json.dumps({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": asked | request})
+    return review_body(obj, **request).decode()
 
 
 GOOD, BAD = review(restricted_pod()), review(restricted_pod(container(securityContext={"privileged": True})))

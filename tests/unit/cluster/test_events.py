@@ -23,6 +23,7 @@ from sekisho.cluster.events import (
     statement,
 )
 from sekisho.cluster.owners import ObjectReference
+from tests.reviews import review
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 POD = {"group": "", "version": "v1", "kind": "Pod"}
@@ -36,14 +37,7 @@ SAID = statement(
 
 
 def occurrence(meta: dict[str, Any], **request: Any) -> Occurrence | None:
-    asked = {
-        "uid": "u",
-        "kind": POD,
-        "namespace": "ns",
-        "operation": "CREATE",
-        "object": {"metadata": meta, "spec": {}},
-    }
-    body = {"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": asked | request}
+    body = review({"metadata": meta, "spec": {}}, **{"name": "", "namespace": "ns", **request})
     return occurrence_of(admission.decode(msgspec.json.encode(body)), SAID, NOW)
 
 
