@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from sekisho.controls import CONTROLS, NEWEST
+from sekisho.standards import controls_of
+
 SECRET = "hunter2"
 
 _ENV = [
@@ -18,21 +21,19 @@ _HTTP = {
     }
 }
 
-ALL_CONTROLS: dict[str, Any] = {
+_STRICT: dict[str, Any] = {
     "images": {"trustedRegistries": ["trusted.example"], "requireDigest": True},
-    "readOnlyRootFilesystem": {},
     "runAsGroup": {"ranges": [{"min": 1, "max": 2}], "rule": "MustRunAs"},
     "fsGroup": {"ranges": [{"min": 1, "max": 2}], "rule": "MustRunAs"},
     "supplementalGroups": {"ranges": [{"min": 1, "max": 2}], "rule": "MustRunAs"},
-    "criSockets": {},
-    "serviceAccountToken": {},
-    "shareProcessNamespace": {},
-    "nodeName": {},
     "resources": {"requiredRequests": ["cpu", "memory"], "requiredLimits": ["memory"]},
     "probes": {"required": ["startupProbe"]},
-    "ephemeralContainers": {},
 }
-"""Controls beside those of the restricted level."""
+
+ALL_CONTROLS: dict[str, Any] = {
+    name: _STRICT.get(name, {}) for name in CONTROLS if name not in controls_of("restricted", NEWEST)
+}
+"""Every control that the restricted level does not have, with parameters that deny as much as possible."""
 
 
 def container_with_secrets(name: str = "app") -> dict[str, Any]:

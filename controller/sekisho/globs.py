@@ -1,8 +1,8 @@
-"""Wildcards: `*` stands for any characters, none included; patterns are anchored at both ends."""
+"""Wildcards: `*` matches any number of any characters; a pattern must match the whole text."""
 
 
 def glob_matches(pattern: str, text: str) -> bool:
-    """Whether `*` wildcards in the pattern can be filled so that it equals the text; linear, without backtracking."""
+    """Whether the pattern matches the text, in linear time, without backtracking."""
     if "*" not in pattern:
         return pattern == text
     head, *middle, tail = pattern.split("*")
@@ -18,17 +18,18 @@ def glob_matches(pattern: str, text: str) -> bool:
 
 
 def globs_meet(one: str, other: str) -> bool:
-    """Whether there is a text that both patterns match; takes the product of their lengths."""
-    head, other_head = one.partition("*")[0], other.partition("*")[0]
-    if not head.startswith(other_head) and not other_head.startswith(head):
-        return False  # as most do, at little cost
-    met = [True]  # met[j]: what came so far of `one` and other[:j] match a text in common
+    """Whether some text matches both patterns; takes time in proportion to the product of their lengths."""
+    prefix, other_prefix = one.partition("*")[0], other.partition("*")[0]
+    if not prefix.startswith(other_prefix) and not other_prefix.startswith(prefix):
+        return False  # a cheap test that rules out most pairs
+    # row[j]: whether some text matches both the part of `one` read so far and other[:j]
+    row = [True]
     for letter in other:
-        met.append(met[-1] and letter == "*")
-    for asked in one:
-        following = [met[0] and asked == "*"]
-        for j, letter in enumerate(other):
-            is_open = "*" in (asked, letter)
-            following.append(met[j + 1] or following[j] if is_open else met[j] and asked == letter)
-        met = following
-    return met[-1]
+        row.append(row[-1] and letter == "*")
+    for letter in one:
+        next_row = [row[0] and letter == "*"]
+        for j, other_letter in enumerate(other):
+            is_wildcard = "*" in (letter, other_letter)
+            next_row.append(row[j + 1] or next_row[j] if is_wildcard else row[j] and letter == other_letter)
+        row = next_row
+    return row[-1]

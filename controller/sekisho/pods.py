@@ -1,13 +1,14 @@
 """The typed view of a pod: the fields that judging reads, spelled as in the Kubernetes API, and no others.
 
-What is not declared here is skipped while decoding, so environment values, arguments and secrets never enter the
-process as objects. `null` for a field, a list or a map means the same as its absence, as it does to the API server.
-Fields stand in the order in which the API server writes them, which is the order that decodes fastest.
+Decoding skips every field that is not declared here, so environment values, arguments and secrets never become
+objects. None means that a field is unset; `null` for a field, a list or a map means the same, as in the API server.
+Fields are declared in the order in which the API server writes them, which decodes fastest.
 
 Source: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/
 """
 
 from collections.abc import Mapping
+from enum import StrEnum
 
 from msgspec import Struct, field
 from msgspec.structs import fields
@@ -24,7 +25,7 @@ class OwnerReference(Struct, frozen=True, gc=False, rename="camel"):
 
 
 class ObjectMeta(Struct, frozen=True, gc=False, rename="camel"):
-    """The metadata that matching, provenance and Events read."""
+    """The fields of metadata that matching, defaults and Events read."""
 
     name: str | None = None
     generate_name: str | None = None
@@ -35,7 +36,7 @@ class ObjectMeta(Struct, frozen=True, gc=False, rename="camel"):
 
 
 class Present(Struct, frozen=True, gc=False):
-    """An object of which only the presence counts; its content is skipped."""
+    """An object whose content does not matter, only whether it is set."""
 
 
 class SeccompProfile(Struct, frozen=True, gc=False, rename="camel"):
@@ -149,14 +150,14 @@ class VolumeMount(Struct, frozen=True, gc=False, rename="camel"):
 
 
 class Resources(Struct, frozen=True, gc=False):
-    """A container's resources; a quantity in a manifest may be written as a number."""
+    """Requests and limits by resource; a manifest may write a quantity as a number."""
 
     requests: dict[str, str | int | float] | None = None
     limits: dict[str, str | int | float] | None = None
 
 
 class Container(Struct, frozen=True, gc=False, rename="camel"):
-    """A container of any of the three lists."""
+    """A container, init container or ephemeral container."""
 
     name: str = ""
     image: str | None = None
@@ -234,11 +235,11 @@ class Volume(Struct, frozen=True, gc=False, rename="camel"):
 VOLUME_KINDS: Mapping[str, str] = {
     source.encode_name: source.name for source in fields(Volume) if source.encode_name != "name"
 }
-"""The attribute of each kind of volume, by the kind's name in the API."""
+"""The attribute of `Volume` for each kind of volume, by the kind's name in the API."""
 
 
 def volume_kinds(volume: Volume) -> list[str]:
-    """The kinds of source that a volume has: one, unless it is of a kind that is not known here, or malformed."""
+    """The kinds of source that a volume has: one in a valid pod, none where the kind is not declared here."""
     return [kind for kind, attribute in VOLUME_KINDS.items() if getattr(volume, attribute) is not None]
 
 
@@ -272,42 +273,48 @@ class PodSpec(Struct, frozen=True, gc=False, rename="camel"):
 
 
 class Pod(Struct, frozen=True, gc=False):
-    """A pod, or a pod template read as the pod that it makes."""
+    """A pod, or a pod template as the pod that it creates."""
 
     metadata: ObjectMeta = ObjectMeta()
     spec: PodSpec = PodSpec()
 
 
+class ContainerKind(StrEnum):
+    """The list that a container is in, as messages call it."""
+
+    INIT = "init container"
+    REGULAR = "container"
+    EPHEMERAL = "ephemeral container"
+
+
 class ContainerRef(Struct, frozen=True, gc=False):
-    """A container and where it stands: `kind` as people say it, `path` from the pod's root."""
+    """A container with its kind and its path from the pod's root, such as ("spec", "containers", 0)."""
 
     container: Container
-    kind: str
+    kind: ContainerKind
     path: tuple[str | int, ...]
 
 
 def container_refs(spec: PodSpec) -> list[ContainerRef]:
-    """Every container of the pod, in the order of their start: the one iterator over all three lists."""
-    placed: list[ContainerRef] = []
+    """All containers of the pod in the order in which they start. Whatever judges containers gets them from here."""
+    refs: list[ContainerRef] = []
     for containers, kind, key in (
-        (spec.init_containers, "init container", "initContainers"),
-        (spec.containers, "container", "containers"),
-        (spec.ephemeral_containers, "ephemeral container", "ephemeralContainers"),
+        (spec.init_containers, ContainerKind.INIT, "initContainers"),
+        (spec.containers, ContainerKind.REGULAR, "containers"),
+        (spec.ephemeral_containers, ContainerKind.EPHEMERAL, "ephemeralContainers"),
     ):
         if containers:
-            placed += [
-                ContainerRef(container, kind, ("spec", key, index)) for index, container in enumerate(containers)
-            ]
-    return placed
+            refs += [ContainerRef(container, kind, ("spec", key, index)) for index, container in enumerate(containers)]
+    return refs
 
 
 def is_windows(spec: PodSpec) -> bool:
-    """Whether the pod says that it runs on Windows; the API server then rejects Linux-only fields in it."""
+    """Whether spec.os.name is windows; the API server rejects Linux-only fields in such a pod."""
     return spec.os is not None and spec.os.name == "windows"
 
 
 def in_user_namespace(spec: PodSpec) -> bool:
-    """Whether root in the pod is not root on the host (`hostUsers: false`)."""
+    """Whether hostUsers is false: root in the pod is then another user on the node."""
     return spec.host_users is False
 
 
@@ -323,7 +330,7 @@ class JobTemplate(Struct, frozen=True, gc=False):
 
 
 class WorkloadSpec(PodSpec, frozen=True, gc=False, rename="camel"):
-    """The spec of a pod or of a workload: one type for both, so that either is decoded in one pass."""
+    """The spec of a pod or of a workload: one type, so that one pass decodes either."""
 
     template: Pod | None = None
     job_template: JobTemplate | None = None
@@ -348,11 +355,11 @@ POD_TEMPLATES: Mapping[tuple[str, str], TemplatePath] = {
     ("batch", "Job"): _SPEC_TEMPLATE,
     ("batch", "CronJob"): ("spec", "jobTemplate", "spec", "template"),
 }
-"""Where each kind, by group and name, keeps its pod template."""
+"""The path of the pod template in each kind of workload, by group and kind."""
 
 
 def pod_template(workload: Workload, path: TemplatePath) -> Pod | None:
-    """The pod template of a workload, read as the pod that it makes; None where it has none."""
+    """The pod template of a workload as the pod that it creates; None where the workload has none."""
     if path == ("template",):
         return workload.template
     if path == _SPEC_TEMPLATE:

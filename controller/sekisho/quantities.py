@@ -20,12 +20,12 @@ _EXPONENT = re.compile(r"[eE]([+-]?[0-9]{1,2})")
 
 
 class QuantityError(SekishoError, ValueError):
-    """A text that is no quantity."""
+    """A text that is not a quantity."""
 
 
 @lru_cache(maxsize=4096)
 def parse_quantity(text: str) -> Fraction:
-    """The exact number that a quantity stands for. Raises QuantityError."""
+    """The exact value of a quantity. Raises QuantityError."""
     found = _QUANTITY.fullmatch(text)
     if found is not None:
         number, suffix = Fraction(found[1]), found[2]
@@ -34,4 +34,4 @@ def parse_quantity(text: str) -> Fraction:
         exponent = _EXPONENT.fullmatch(suffix)
         if exponent is not None:
             return number * Fraction(10) ** int(exponent[1])
-    raise QuantityError(f"{text[:40]!r} is no quantity such as 250m, 2 or 1.5Gi")
+    raise QuantityError(f"{text[:40]!r} is not a quantity such as 250m, 2 or 1.5Gi")

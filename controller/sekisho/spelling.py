@@ -1,11 +1,11 @@
-"""Misspelt names: which one was meant."""
+"""Suggestions for misspelt names."""
 
 import difflib
 from collections.abc import Iterable
 
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
-    """`; did you mean …?` for a name that is close to a known one; empty for any other."""
+    """`; did you mean …?` where the name is close to a known one, else an empty string."""
     if not isinstance(name, str):
         return ""
     by_lower = {candidate.lower(): candidate for candidate in known}

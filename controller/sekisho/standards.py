@@ -37,8 +37,8 @@ def parse_version(version: str) -> int:
 @lru_cache(maxsize=256)
 def controls_of(level: Level, minor: int) -> MappingProxyType[str, Parameters]:
     """The controls of a level at v1.<minor> by name, with their parameters, in the order of `CONTROLS`."""
-    found = ((name, control.standard(level, minor)) for name, control in CONTROLS.items())
-    return MappingProxyType({name: parameters for name, parameters in found if parameters is not None})
+    of_level = ((name, control.standard(level, minor)) for name, control in CONTROLS.items())
+    return MappingProxyType({name: parameters for name, parameters in of_level if parameters is not None})
 
 
 LABEL_PREFIX: Final = "pod-security.kubernetes.io/"
@@ -49,7 +49,7 @@ _LABEL_VERSION = re.compile(r"v1\.(0|[1-9][0-9]{0,5})")
 
 
 class NamespaceLevels(Struct, frozen=True):
-    """What the pod-security labels of a namespace ask for; `errors` says which labels could not be read."""
+    """The levels in the pod-security labels of a namespace; `errors` says which labels could not be read."""
 
     enforce: LevelAtVersion
     audit: LevelAtVersion
@@ -58,7 +58,7 @@ class NamespaceLevels(Struct, frozen=True):
 
 
 class AskedLevels(Struct, frozen=True):
-    """The same with each version as it is written: latest, or v1.N."""
+    """The same with each version as the label has it: latest, or v1.N."""
 
     enforce: LevelAndVersion = ("privileged", LATEST)
     audit: LevelAndVersion = ("privileged", LATEST)
@@ -70,16 +70,16 @@ ALL_PRIVILEGED: Final = AskedLevels()
 
 
 def levels_of_labels(labels: Mapping[str, str]) -> NamespaceLevels:
-    """The levels that a namespace's labels ask for, as the built-in plugin reads them with its defaults."""
+    """The levels in a namespace's labels, as the built-in plugin reads them with its defaults."""
     asked = asked_levels(labels)
     return NamespaceLevels(_at(asked.enforce), _at(asked.audit), _at(asked.warn), asked.errors)
 
 
 def asked_levels(labels: Mapping[str, str], defaults: AskedLevels = ALL_PRIVILEGED) -> AskedLevels:
-    """The levels that a namespace's labels ask for, as the built-in plugin reads them with these defaults.
+    """The levels in a namespace's labels, as the built-in plugin reads them with the given defaults.
 
     A label that cannot be read counts as `restricted` and `latest` for enforce, and as `privileged` for audit and warn.
-    Where no warn label is given, what is enforced is also warned about if it asks for more than the default.
+    Without a label for warn, the enforced level is also the level for warnings if it is stricter than the default.
     """
     errors: list[str] = []
     enforce = _level_of_labels(labels, "enforce", "restricted", defaults.enforce, errors)
@@ -107,6 +107,6 @@ def _level_of_labels(
 
 
 def _at(asked: LevelAndVersion) -> LevelAtVersion:
-    """The version as a number; one that is newer than any known counts as the newest."""
+    """The version as a number; a version newer than NEWEST counts as NEWEST."""
     level, version = asked
     return level, NEWEST if version == LATEST else min(int(version[3:]), NEWEST)

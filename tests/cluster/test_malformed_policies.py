@@ -333,7 +333,7 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         match(excludeRuntimeClasses=["gvisor"]),
     ),
     (
-        "no registry host",
+        "not a registry host",
         CLUSTER,
         images(trustedRegistries=["acme/web"]),
         WEBHOOK,
@@ -361,7 +361,7 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         WEBHOOK,
         (
             "spec.controls.images.deniedRegistries[0]: 'https://ghcr.io' begins with 'https:', which "
-            "is no registry host such as 'registry.example.com' or 'localhost:5000'"
+            "is not a registry host such as 'registry.example.com' or 'localhost:5000'"
         ),
         images(deniedRegistries=["ghcr.io"]),
     ),
@@ -371,8 +371,8 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         images(trustedRegistries=["ghcr.io/acme"], deniedRegistries=["ghcr.io"]),
         WEBHOOK,
         (
-            "spec.controls.images.trustedRegistries[0]: 'ghcr.io/acme' lies in 'ghcr.io' of "
-            "deniedRegistries, which outweighs it"
+            "spec.controls.images.trustedRegistries[0]: 'ghcr.io/acme' is in 'ghcr.io' of "
+            "deniedRegistries, which takes precedence"
         ),
         images(trustedRegistries=["ghcr.io"], deniedRegistries=["ghcr.io/acme"]),
     ),
@@ -485,7 +485,7 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         CLUSTER,
         control("sysctls", allowed=["net.*"], forbidden=["net.*"]),
         WEBHOOK,
-        "spec.controls.sysctls.allowed[0]: 'net.*' is in forbidden too, which outweighs it",
+        "spec.controls.sysctls.allowed[0]: 'net.*' is in forbidden too, which takes precedence",
         control("sysctls", allowed=["net.*"], forbidden=["net.core.*"]),
     ),
     (
@@ -505,8 +505,8 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         control("hostPathVolumes", allowed=[{"pathPrefix": "/var/../etc"}]),
         WEBHOOK,
         (
-            "spec.controls.hostPathVolumes.allowed[0].pathPrefix: '/var/../etc' is no plain path, so "
-            "no path lies below it; write '/etc'"
+            "spec.controls.hostPathVolumes.allowed[0].pathPrefix: '/var/../etc' is not a plain path, so "
+            "no path is below it; write '/etc'"
         ),
         control("hostPathVolumes", allowed=[{"pathPrefix": "/etc/"}]),
     ),
@@ -680,7 +680,7 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         waiver(match={"images": ["acme/web"]}),
         WEBHOOK,
         (
-            "spec.match.images[0]: 'acme/web' begins with 'acme', which is no registry host; for "
+            "spec.match.images[0]: 'acme/web' begins with 'acme', which is not a registry host; for "
             "Docker Hub write 'docker.io/acme/web'"
         ),
         waiver(match={"images": ["docker.io/acme/web"]}),
@@ -777,6 +777,6 @@ def test_what_the_webhook_denies_reads_in_kubectl_as_what_the_schema_does(cluste
     assert cluster.plane.kubectl("apply", "-f", "-", input=text).stderr == (
         'The ClusterPodPolicy "malformed" is invalid: \n'
         "* spec.match.excludeSubjects.users[0]: 'a*': wildcards are not supported here\n"
-        "* spec.controls.images.trustedRegistries[0]: 'acme/web' begins with 'acme', which is no registry host; for "
+        "* spec.controls.images.trustedRegistries[0]: 'acme/web' begins with 'acme', which is not a registry host; for "
         "Docker Hub write 'docker.io/acme/web'\n"
     )

@@ -93,9 +93,21 @@ def _replaced(hint: Any, others: Mapping[type, Any]) -> Any:
     return hint
 
 
+def require_every_field(lean: type[Struct], keys: str, others: Mapping[type, Any]) -> None:
+    """Raises TypeError where the keys lack a field of `lean`, or `others` a type of one: no pod would have it set."""
+    missing = {known.encode_name for known in msgspec.structs.fields(lean)} - {key.rstrip("!") for key in keys.split()}
+    if missing:
+        raise TypeError(f"the keys of {lean.__name__} lack {', '.join(sorted(missing))}; add them in the API's order")
+    for hint in get_type_hints(lean).values():
+        for part in (hint, *get_args(hint), *(inner for arg in get_args(hint) for inner in get_args(arg))):
+            if isinstance(part, type) and issubclass(part, Struct) and part not in others:
+                raise TypeError(f"the keys of {part.__name__} must be listed before those of {lean.__name__}")
+
+
 def _pod() -> Any:
     others: dict[type, Any] = {pods.Present: dict[str, Raw]}
     for lean, keys in _KEYS.items():
+        require_every_field(lean, keys, others)
         others[lean] = wire_type(lean, keys, others)
     return others[pods.Pod]
 

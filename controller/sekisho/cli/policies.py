@@ -134,7 +134,7 @@ def _set_fields(parameters: Parameters) -> dict[str, Any]:
     return {key: value for key, value in built.items() if value is not None}
 
 
-def _documentation(control: Control) -> Iterator[str]:
+def _documentation(control: Control[Parameters]) -> Iterator[str]:
     yield (sys.modules[control.parameters.__module__].__doc__ or control.summary).strip()
     yield ""
     yield "Parameters:"

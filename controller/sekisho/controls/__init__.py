@@ -1,89 +1,75 @@
-"""The controls, one file each; `CONTROLS` is the registry that standards, policies, CRD and documentation follow."""
+"""The controls, one module each. `CONTROLS` is the registry that standards, policies, CRD and documentation follow."""
 
+from importlib import import_module
+from pkgutil import iter_modules
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
-from sekisho.controls import (
-    allow_privilege_escalation,
-    app_armor_profile,
-    capabilities,
-    cri_sockets,
-    ephemeral_containers,
-    fs_group,
-    host_namespaces,
-    host_path_volumes,
-    host_ports,
-    host_probes_and_host_lifecycle,
-    images,
-    node_name,
-    privileged,
-    probes,
-    proc_mount,
-    read_only_root_filesystem,
-    resources,
-    restricted_volumes,
-    run_as_group,
-    run_as_non_root,
-    run_as_user,
-    se_linux_options,
-    seccomp_profile,
-    service_account_token,
-    share_process_namespace,
-    supplemental_groups,
-    sysctls,
-    windows_host_process,
-)
 from sekisho.controls.control import (
     NEWEST,
     Check,
     Control,
     ControlEnforcement,
+    Example,
     Level,
     ParameterError,
     Parameters,
     complete,
 )
 
-_MODULES = (
-    privileged,
-    host_namespaces,
-    host_path_volumes,
-    restricted_volumes,
-    cri_sockets,
-    host_ports,
-    host_probes_and_host_lifecycle,
-    windows_host_process,
-    run_as_user,
-    run_as_non_root,
-    run_as_group,
-    fs_group,
-    supplemental_groups,
-    allow_privilege_escalation,
-    capabilities,
-    seccomp_profile,
-    app_armor_profile,
-    se_linux_options,
-    proc_mount,
-    sysctls,
-    images,
-    read_only_root_filesystem,
-    service_account_token,
-    share_process_namespace,
-    node_name,
-    ephemeral_containers,
-    resources,
-    probes,
+ORDER: Final = (
+    "privileged",
+    "hostNamespaces",
+    "hostPathVolumes",
+    "restrictedVolumes",
+    "criSockets",
+    "hostPorts",
+    "hostProbesAndHostLifecycle",
+    "windowsHostProcess",
+    "runAsUser",
+    "runAsNonRoot",
+    "runAsGroup",
+    "fsGroup",
+    "supplementalGroups",
+    "allowPrivilegeEscalation",
+    "capabilities",
+    "seccompProfile",
+    "appArmorProfile",
+    "seLinuxOptions",
+    "procMount",
+    "sysctls",
+    "images",
+    "readOnlyRootFilesystem",
+    "serviceAccountToken",
+    "shareProcessNamespace",
+    "nodeName",
+    "ephemeralContainers",
+    "resources",
+    "probes",
 )
+"""The order in which findings are reported: the gravest first."""
 
-CONTROLS: Final = MappingProxyType({module.CONTROL.name: module.CONTROL for module in _MODULES})
-"""Every control by name, in the order in which findings are reported: the gravest first."""
+
+def _discover() -> dict[str, Control[Any]]:
+    """The `CONTROL` of every module of this package that has one, by name; those that ORDER lacks come last."""
+    modules = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
+    found: dict[str, Control[Any]] = {
+        module.CONTROL.name: module.CONTROL for module in modules if hasattr(module, "CONTROL")
+    }
+    return {name: found.pop(name) for name in ORDER} | found
+
+
+CONTROLS: Final = MappingProxyType(_discover())
+"""Every control by name, in the order in which findings are reported."""
 
 __all__ = [
     "CONTROLS",
     "NEWEST",
+    "ORDER",
     "Check",
     "Control",
     "ControlEnforcement",
+    "Example",
     "Level",
     "ParameterError",
     "Parameters",

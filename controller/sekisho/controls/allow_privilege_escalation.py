@@ -1,15 +1,15 @@
-"""allowPrivilegeEscalation: a process may not gain more privileges than its parent, as set-user-ID binaries do.
+"""allowPrivilegeEscalation: a process may not gain more privileges than its parent has.
 
 Restricted fields: spec.{containers,initContainers,ephemeralContainers}[*].securityContext.allowPrivilegeEscalation
 Allowed values: false
-Level: restricted, from v1.8; pods that say spec.os.name is windows are exempt from v1.25
+Level: restricted, from v1.8; pods with spec.os.name windows are exempt from v1.25
 Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted (Privilege Escalation)
 """
 
 from collections.abc import Sequence
 
-from sekisho.controls.control import Check, Control, Level, Parameters, of_container, set_to
-from sekisho.findings import Finding
+from sekisho.controls.control import Check, Control, Example, Level, Parameters
+from sekisho.findings import Finding, set_to
 from sekisho.pods import ContainerRef, Pod, is_windows
 
 _FIELD = ("securityContext", "allowPrivilegeEscalation")
@@ -23,7 +23,7 @@ def _standard(level: Level, minor: int) -> AllowPrivilegeEscalation | None:
     return AllowPrivilegeEscalation() if level == "restricted" and minor >= 8 else None
 
 
-def _check(_parameters: Parameters, minor: int) -> Check:
+def _check(_parameters: AllowPrivilegeEscalation, minor: int) -> Check:
     return _judge_from_1_25 if minor >= 25 else _judge
 
 
@@ -33,29 +33,46 @@ def _judge_from_1_25(pod: Pod, containers: Sequence[ContainerRef]) -> list[Findi
 
 def _judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     findings = []
-    for placed in containers:
-        context = placed.container.security_context
-        found = None if context is None else context.allow_privilege_escalation
-        if found is not False:
-            findings.append(
-                of_container(
-                    "allowPrivilegeEscalation",
-                    placed,
-                    _FIELD,
-                    found,
-                    "false",
-                    "set it to false",
-                    set_to(placed.path + _FIELD, False),
-                )
+    for ref in containers:
+        context = ref.container.security_context
+        value = None if context is None else context.allow_privilege_escalation
+        if value is not False:
+            finding = Finding.of(
+                "allowPrivilegeEscalation",
+                ref.path + _FIELD,
+                value,
+                allowed="false",
+                fix="set it to false",
+                change=set_to(ref.path + _FIELD, False),
+                about=ref,
             )
+            findings.append(finding)
     return findings
 
 
 CONTROL = Control(
-    "allowPrivilegeEscalation",
-    "possible privilege escalation",
-    "Containers must set allowPrivilegeEscalation to false.",
-    AllowPrivilegeEscalation,
-    _standard,
-    _check,
+    name="allowPrivilegeEscalation",
+    reason="privilege escalation",
+    summary="Containers must set allowPrivilegeEscalation to false.",
+    why="A set-user-ID program such as sudo turns a process into root. With false the kernel ignores that bit "
+    "(no_new_privs).",
+    example=Example(
+        denied="""\
+securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  securityContext: {capabilities: {drop: [ALL]}}
+""",
+        allowed="""\
+securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+""",
+    ),
+    parameters=AllowPrivilegeEscalation,
+    standard=_standard,
+    check=_check,
 )

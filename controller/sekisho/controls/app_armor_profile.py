@@ -11,7 +11,7 @@ Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#bas
 
 from collections.abc import Sequence
 
-from sekisho.controls.control import Check, Control, Level, Parameters, remove
+from sekisho.controls.control import Check, Control, Example, Level, Parameters
 from sekisho.controls.profiles import (
     CONFINED,
     AllowedTypes,
@@ -21,7 +21,7 @@ from sekisho.controls.profiles import (
     judge_profiles,
     verify_profiles,
 )
-from sekisho.findings import Finding, render_value
+from sekisho.findings import Finding, remove
 from sekisho.globs import glob_matches
 from sekisho.pods import ContainerRef, Pod, annotations_of
 
@@ -39,8 +39,7 @@ def _standard(level: Level, _minor: int) -> AppArmorProfile | None:
     return None if level == "privileged" else AppArmorProfile(allowed_types=CONFINED)
 
 
-def _check(parameters: Parameters, _minor: int) -> Check:
-    assert isinstance(parameters, AppArmorProfile)  # noqa: S101
+def _check(parameters: AppArmorProfile, _minor: int) -> Check:
     types = tuple(map(str, parameters.allowed_types or CONFINED))
     rules = ProfileRules("appArmorProfile", "app_armor_profile", types, parameters.localhost_profiles)
 
@@ -54,18 +53,19 @@ def _check(parameters: Parameters, _minor: int) -> Check:
 
 
 def _judge_annotations(rules: ProfileRules, pod: Pod) -> list[Finding]:
+    profiles = sorted([item for item in annotations_of(pod).items() if item[0].startswith(_ANNOTATION)])
     return [
-        Finding(
-            control="appArmorProfile",
-            path=("metadata", "annotations", key),
-            value=render_value(profile),
+        Finding.of(
+            "appArmorProfile",
+            ("metadata", "annotations", key),
+            profile,
             allowed="unset, runtime/default or localhost/*"
             if rules.localhost is None
             else f"a profile that is {rules.allowed}",
             fix="remove the annotation or set it to runtime/default",
             change=remove(("metadata", "annotations", key)),
         )
-        for key, profile in sorted([item for item in annotations_of(pod).items() if item[0].startswith(_ANNOTATION)])
+        for key, profile in profiles
         if not _is_allowed(rules, profile)
     ]
 
@@ -83,17 +83,31 @@ def _is_allowed(rules: ProfileRules, profile: str) -> bool:
     return rules.localhost is None or any(glob_matches(pattern, local) for pattern in rules.localhost)
 
 
-def _verify(given: Parameters) -> None:
-    assert isinstance(given, AppArmorProfile)  # noqa: S101
+def _verify(given: AppArmorProfile) -> None:
     verify_profiles(given.allowed_types, given.localhost_profiles)
 
 
 CONTROL = Control(
-    "appArmorProfile",
-    "a forbidden AppArmor profile",
-    "Containers may not turn the AppArmor profile off.",
-    AppArmorProfile,
-    _standard,
-    _check,
+    name="appArmorProfile",
+    reason="a forbidden AppArmor profile",
+    summary="Containers may not turn the AppArmor profile off.",
+    why="The runtime's profile denies mounts, writes to /proc and /sys and other ways out of a container.",
+    example=Example(
+        denied="""\
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  securityContext: {appArmorProfile: {type: Unconfined}}
+""",
+        allowed="""\
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  securityContext: {appArmorProfile: {type: RuntimeDefault}}
+""",
+    ),
+    parameters=AppArmorProfile,
+    standard=_standard,
+    check=_check,
     verify=_verify,
 )

@@ -4,8 +4,8 @@ Restricted fields: spec.{containers,initContainers,ephemeralContainers}[*].secur
 Allowed values, baseline from v1.0: `add` unset, empty, or of AUDIT_WRITE, CHOWN, DAC_OVERRIDE, FOWNER, FSETID, KILL,
     MKNOD, NET_BIND_SERVICE, SETFCAP, SETGID, SETPCAP, SETUID, SYS_CHROOT
 Allowed values, restricted from v1.22: `drop` includes ALL; `add` unset, empty, or NET_BIND_SERVICE;
-    pods that say spec.os.name is windows are exempt from v1.25
-Names are compared as the API spells them: `all`, `CAP_SYS_ADMIN` or `sys_admin` are other names, and so not allowed.
+    pods with spec.os.name windows are exempt from v1.25
+Names must be spelled as in the API: `all`, `CAP_SYS_ADMIN` and `sys_admin` are other names, which are not allowed.
 Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/ (Capabilities)
 """
 
@@ -14,9 +14,9 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from sekisho.controls.control import Check, Control, Level, ParameterError, Parameters, of_container
-from sekisho.findings import Change, Finding, words
-from sekisho.pods import Capabilities as Found
+from sekisho.controls.control import Check, Control, Example, Level, ParameterError, Parameters
+from sekisho.findings import Finding, append, remove, words
+from sekisho.pods import Capabilities as PodCapabilities
 from sekisho.pods import ContainerRef, Pod, is_windows
 from sekisho.spelling import did_you_mean
 
@@ -100,7 +100,7 @@ class Capabilities(Parameters, frozen=True):
     required_drop: (
         Annotated[
             tuple[CapabilityName, ...],
-            Meta(description="Capabilities that every container must drop; ALL stands for all.", max_length=64),
+            Meta(description="Capabilities that every container must drop; ALL means all.", max_length=64),
         ]
         | None
     ) = None
@@ -114,71 +114,69 @@ def _standard(level: Level, minor: int) -> Capabilities | None:
     return Capabilities(allowed_add=BASELINE_ADD, required_drop=())
 
 
-def _check(parameters: Parameters, minor: int) -> Check:
-    assert isinstance(parameters, Capabilities)  # noqa: S101
+_NONE = PodCapabilities()
+
+
+def _check(parameters: Capabilities, minor: int) -> Check:
     allowed_add = frozenset(parameters.allowed_add or ())
     required_drop = parameters.required_drop or ()
     must_drop = frozenset(required_drop)
     may_add = f"only {words(parameters.allowed_add, 'and')}" if parameters.allowed_add else "nothing"
-    spares_windows = minor >= 25 and bool(required_drop)
+    exempts_windows = minor >= 25 and bool(required_drop)
 
     def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         findings: list[Finding] = []
-        if spares_windows and is_windows(pod.spec):
+        if exempts_windows and is_windows(pod.spec):
             return findings
-        for placed in containers:
-            context = placed.container.security_context
-            found = _NONE if context is None else context.capabilities or _NONE
-            if found.add and not allowed_add.issuperset(found.add):
-                findings.extend(_added(placed, found.add, allowed_add, may_add))
-            if not must_drop.issubset(found.drop or ()):
-                findings.append(_not_dropped(placed, found, required_drop))
+        for ref in containers:
+            context = ref.container.security_context
+            capabilities = _NONE if context is None else context.capabilities or _NONE
+            if capabilities.add and not allowed_add.issuperset(capabilities.add):
+                findings += _added(ref, capabilities.add, allowed_add, may_add)
+            if not must_drop.issubset(capabilities.drop or ()):
+                findings.append(_not_dropped(ref, capabilities.drop, required_drop))
         return findings
 
     return judge
 
 
-_NONE = Found()
-
-
-def _added(placed: ContainerRef, added: list[str], allowed: frozenset[str], may_add: str) -> list[Finding]:
+def _added(ref: ContainerRef, added: list[str], allowed: frozenset[str], may_add: str) -> list[Finding]:
     return [
-        of_container(
+        Finding.of(
             "capabilities",
-            placed,
-            (*_ADD, index),
+            (*ref.path, *_ADD, index),
             name,
-            may_add,
-            "remove it from the list",
-            Change("remove", (*placed.path, *_ADD, index)),
+            allowed=may_add,
+            fix="remove it from the list",
+            change=remove((*ref.path, *_ADD, index)),
+            about=ref,
         )
         for index, name in enumerate(added)
         if name not in allowed
     ]
 
 
-def _not_dropped(placed: ContainerRef, found: Found, required: tuple[str, ...]) -> Finding:
-    missing = [name for name in required if name not in (found.drop or ())]
+def _not_dropped(ref: ContainerRef, dropped: list[str] | None, required: tuple[str, ...]) -> Finding:
+    missing = [name for name in required if name not in (dropped or ())]
     listed = ", ".join(f'"{name}"' for name in missing)
-    return of_container(
+    return Finding.of(
         "capabilities",
-        placed,
-        _DROP,
-        found.drop,
-        f"a list with {words(missing, 'and')}",
-        f"set it to [{listed}]" if not found.drop else f"add {listed} to it",
-        Change("append", (*placed.path, *_DROP), missing),
+        ref.path + _DROP,
+        dropped,
+        allowed=f"a list with {words(missing, 'and')}",
+        fix=f"add {listed} to it" if dropped else f"set it to [{listed}]",
+        change=append(ref.path + _DROP, missing),
+        about=ref,
     )
 
 
 def unknown(name: str) -> str:
-    """What is wrong with a capability that Linux does not have."""
+    """The message for a capability that Linux does not have."""
     hint = did_you_mean(name.upper().removeprefix("CAP_"), KNOWN)
     return f"there is no capability {name!r}{hint}"
 
 
-def _verify(given: Parameters) -> None:
-    assert isinstance(given, Capabilities)  # noqa: S101
+def _verify(given: Capabilities) -> None:
     for parameter, names in (("allowedAdd", given.allowed_add), ("requiredDrop", given.required_drop)):
         for index, name in enumerate(names or ()):
             if name not in KNOWN:
@@ -189,11 +187,27 @@ def _verify(given: Parameters) -> None:
 
 
 CONTROL = Control(
-    "capabilities",
-    "unrestricted capabilities",
-    "Containers may add few Linux capabilities and, at restricted, must drop all others.",
-    Capabilities,
-    _standard,
-    _check,
+    name="capabilities",
+    reason="unrestricted capabilities",
+    summary="Containers may add few Linux capabilities and, at restricted, must drop all others.",
+    why="Capabilities are the parts of root's power. SYS_ADMIN, SYS_PTRACE and others are ways out of a container; an "
+    "application rarely needs any.",
+    example=Example(
+        denied="""\
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  securityContext: {capabilities: {add: [SYS_ADMIN]}}
+""",
+        allowed="""\
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  securityContext: {capabilities: {drop: [ALL], add: [NET_BIND_SERVICE]}}
+""",
+    ),
+    parameters=Capabilities,
+    standard=_standard,
+    check=_check,
     verify=_verify,
 )

@@ -1,23 +1,26 @@
-"""What a control is: a name, typed parameters, what the Pod Security Standards ask of it, and a check."""
+"""What a control is: typed parameters, what the Pod Security Standards set them to, and a check of a pod."""
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Generic, Literal, TypeVar
 
 from msgspec import Meta, Struct, structs
 
 from sekisho.errors import SekishoError
-from sekisho.findings import Change, Finding, render_value
-from sekisho.pods import ContainerRef, Pod
+from sekisho.findings import Finding
+from sekisho.pods import ContainerKind, ContainerRef, Pod
 
 Level = Literal["privileged", "baseline", "restricted"]
 
+NEWEST: Final = 37
+"""The newest known minor version of the Pod Security Standards: v1.37."""
+
 Check = Callable[[Pod, Sequence[ContainerRef]], list[Finding]]
-"""Judges one pod, given with its containers in order; gives the findings, an empty list when the pod passes."""
+"""Judges a pod, given with its containers in order; returns its findings, an empty list when the pod passes."""
 
 
 class ControlEnforcement(StrEnum):
-    """What happens to a pod that a control finds fault with."""
+    """What happens to a pod that violates a control."""
 
     DENY = "Deny"
     WARN = "Warn"
@@ -26,22 +29,25 @@ class ControlEnforcement(StrEnum):
 
 
 class Parameters(Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """What a policy may say of any control. A parameter left out is as the policy's standard has it."""
+    """What a policy may set for any control. A parameter that is None is taken from the policy's standard."""
 
     enforcement: (
         Annotated[
             ControlEnforcement,
             Meta(
-                description="What happens to a pod that violates this control; the policy's own enforcement when left "
-                "out. Off leaves the control out of the policy's standard."
+                description="What happens to a pod that violates this control; the policy's own enforcement when "
+                "unset. Off removes the control from the policy's standard."
             ),
         ]
         | None
     ) = None
 
 
+P = TypeVar("P", bound=Parameters)
+
+
 class ParameterError(SekishoError, ValueError):
-    """A parameter that the schema allows and that makes no sense; `where` is its path below the control."""
+    """A parameter that the schema allows but that makes no sense; `where` is its path below the control."""
 
     def __init__(self, where: str, message: str) -> None:
         super().__init__(f"{where}: {message}")
@@ -49,101 +55,80 @@ class ParameterError(SekishoError, ValueError):
         self.message = message
 
 
+class Example(Struct, frozen=True, kw_only=True):
+    """Two specs of pods in YAML, one that the control denies and one that it admits; documented and tested.
+
+    parameters: what the policy sets below the control's name, in YAML; empty for what the lowest level of the
+        standards that has the control sets.
+    """
+
+    denied: str
+    allowed: str
+    parameters: str = ""
+
+
 def opt_in(_level: Level, _minor: int) -> None:
-    """The `standard` of a control that no level has: a policy names it, or it does not apply."""
+    """The `standard` of a control that no level has: it applies only where a policy names it."""
 
 
-class Control(Struct, frozen=True):
+class Control(Struct, Generic[P], frozen=True, kw_only=True):
     """One control.
 
-    name: as in policies, findings and metrics.
-    reason: what a pod that violates it is denied for, in the words of the built-in plugin where it has some.
-    summary: one sentence for the documentation and the CRD.
+    name: as policies, findings and metrics spell it.
+    reason: why a denial says that a pod is denied, in the words of the built-in plugin where it has the control.
+    summary: one sentence for the documentation and the CRD: what the control requires.
+    why: one or two sentences for the documentation: what a pod that violates it could do.
+    example: for the documentation, and run by the tests.
     parameters: the type of what a policy may set.
-    standard: the parameters that a level of the Pod Security Standards at a minor version (0 for v1.0) implies,
-        None where that level does not have the control.
-    check: compiles parameters, complete by `complete`, at a minor version into a Check; raises ParameterError.
-    verify: raises ParameterError where what one policy gives contradicts itself.
-    of_pod_only: whether its findings are about the pod as a whole and never about a container.
+    standard: takes a level and a minor version (0 for v1.0); returns the parameters that the level has at that
+        version, None where it does not have the control.
+    check: compiles complete parameters (see `complete`) at a minor version; raises ParameterError.
+    verify: raises ParameterError where the parameters that one policy sets contradict each other.
+    of_pod_only: whether all its findings are about the pod as a whole, none about a container.
     """
 
     name: str
     reason: str
     summary: str
-    parameters: type[Parameters]
-    standard: Callable[[Level, int], Parameters | None]
-    check: Callable[[Parameters, int], Check]
-    verify: Callable[[Parameters], None] = lambda given: None
+    why: str
+    example: Example
+    parameters: type[P]
+    standard: Callable[[Level, int], P | None]
+    check: Callable[[P, int], Check]
+    verify: Callable[[P], None] = lambda given: None
     of_pod_only: bool = False
 
 
-def complete(control: Control, given: Parameters, level: Level, minor: int) -> Parameters:
-    """The given parameters with each one that was left out taken from the standard.
+def complete(control: Control[P], given: P, level: Level, minor: int) -> P:
+    """The given parameters, each unset one replaced by the standard's value.
 
-    A level that does not have the control lends nothing; then the restricted level at the same version does, and where
-    that has no such control either, its newest form. So to name a control never means less than the standard does.
+    Where the level does not have the control, the values are those of the restricted level at that version, and where
+    it does not have it either, those of the newest one. So a named control never requires less than the standard.
     """
-    model = (
+    standard = (
         control.standard(level, minor)
         or control.standard("restricted", minor)
         or control.standard("restricted", NEWEST)
     )
     fields = {
-        name: (getattr(model, name) if getattr(given, name) is None and model is not None else getattr(given, name))
+        name: getattr(standard, name) if standard is not None and getattr(given, name) is None else getattr(given, name)
         for name in control.parameters.__struct_fields__
     }
     fields["enforcement"] = None
     return structs.replace(given, **fields)
 
 
-NEWEST = 37
-"""The newest minor version of the Pod Security Standards known here: v1.37."""
+def inherits_by_update(ref: ContainerRef) -> bool:
+    """Whether a value that the container inherits from the pod needs a finding of its own.
 
-
-def inherits_by_update(placed: ContainerRef) -> bool:
-    """Whether a container's inherited value needs a finding of its own.
-
-    An ephemeral container arrives by an update, when the pod's own finding is no longer new and would excuse it.
+    An update adds ephemeral containers, and excuses the pod's own finding because the pod had it before.
     """
-    return placed.path[1] == "ephemeralContainers"
+    return ref.kind is ContainerKind.EPHEMERAL
 
 
-def of_container(
-    control: str,
-    placed: ContainerRef,
-    tail: tuple[str | int, ...],
-    found: object,
-    allowed: str,
-    fix: str,
-    change: Change | None = None,
-) -> Finding:
-    """A finding on a container's field, `tail` being the path below the container."""
-    name = placed.container.name
-    return Finding(
-        control=control,
-        path=placed.path + tail,
-        value=render_value(found),
-        allowed=allowed,
-        fix=fix,
-        subject=f"{placed.kind} {render_value(name)}",
-        container=name,
-        change=change,
-    )
-
-
-def set_to(path: tuple[str | int, ...], value: object) -> Change:
-    """The change that sets the field to a value."""
-    return Change("set", path, value)
-
-
-def remove(path: tuple[str | int, ...]) -> Change:
-    """The change that removes the field."""
-    return Change("remove", path)
-
-
-MIN_ABOVE_MAX = "min is above max"
+MIN_ABOVE_MAX: Final = "min is above max"
 
 
 def cel(rule: str, message: str) -> dict[str, object]:
-    """The part of a schema that has the API server check a rule in CEL; compiling the type checks the same."""
+    """The part of a schema that makes the API server check a CEL rule; compiling the policy checks the same."""
     return {"x-kubernetes-validations": [{"rule": rule, "message": message}]}

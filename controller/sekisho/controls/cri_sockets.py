@@ -1,8 +1,8 @@
-"""criSockets: a pod may not mount the socket of the container runtime, with which it would own the node.
+"""criSockets: pods may not mount the socket of the container runtime.
 
 Restricted fields: spec.volumes[*].hostPath.path
-Allowed values: a path that is none of the sockets, and no folder that holds one
-Level: none, a policy names it; where hostPathVolumes or restrictedVolumes hold, no hostPath is left to look at
+Allowed values: a path that is not one of the sockets and not a folder that holds one
+Level: none, a policy names it; it adds nothing where hostPathVolumes or restrictedVolumes deny every hostPath
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from sekisho.controls.control import Check, Control, Parameters, opt_in, remove
-from sekisho.findings import Finding, render_value
+from sekisho.controls.control import Check, Control, Example, Parameters, opt_in
+from sekisho.findings import Finding, remove
 from sekisho.pods import ContainerRef, Pod
 
 SOCKETS: Final = (
@@ -31,26 +31,25 @@ class CriSockets(Parameters, frozen=True):
     further_sockets: (
         Annotated[
             tuple[Annotated[str, Meta(pattern="^/", max_length=4096)], ...],
-            Meta(description="Sockets on the node beside the well-known ones.", max_length=64),
+            Meta(description="Sockets on the node in addition to the well-known ones.", max_length=64),
         ]
         | None
     ) = None
 
 
-def _check(parameters: Parameters, _minor: int) -> Check:
-    assert isinstance(parameters, CriSockets)  # noqa: S101
+def _check(parameters: CriSockets, _minor: int) -> Check:
     sockets = tuple(map(_normal, (*SOCKETS, *(parameters.further_sockets or ()))))
 
     def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
         return [
-            Finding(
-                control="criSockets",
-                path=("spec", "volumes", index, "hostPath", "path"),
-                value=render_value(volume.host_path.path),
+            Finding.of(
+                "criSockets",
+                ("spec", "volumes", index, "hostPath", "path"),
+                volume.host_path.path,
                 allowed="a path that does not reach the container runtime's socket",
                 fix="remove the volume, or mount a folder that does not hold the socket",
-                subject=f"volume {render_value(volume.name)}",
                 change=remove(("spec", "volumes", index)),
+                about=volume,
             )
             for index, volume in enumerate(pod.spec.volumes or ())
             if volume.host_path is not None and _reaches(_normal(volume.host_path.path), sockets)
@@ -67,16 +66,38 @@ def _normal(path: str) -> str:
 
 def _reaches(path: str, sockets: Sequence[str]) -> bool:
     folder = path.rstrip("/") + "/"
-    # A mount of /var shows the link /var/run, and not what it points to.
+    # A mount of /var shows the link /var/run, not the folder that it points to.
     return any(socket == path or socket.startswith(folder) for socket in sockets)
 
 
 CONTROL = Control(
-    "criSockets",
-    "the container runtime's socket",
-    "Pods may not mount the container runtime's socket, or a folder that holds it.",
-    CriSockets,
-    opt_in,
-    _check,
+    name="criSockets",
+    reason="the container runtime's socket",
+    summary="Pods may not mount the container runtime's socket, or a folder that holds it.",
+    why="Whoever can write to the socket starts privileged containers on the node, without the API server.",
+    example=Example(
+        parameters="{}",
+        denied="""\
+containers:
+- name: builder
+  image: registry.example.com/builder:1.4
+  volumeMounts: [{name: docker, mountPath: /var/run/docker.sock}]
+volumes:
+- name: docker
+  hostPath: {path: /var/run/docker.sock}
+""",
+        allowed="""\
+containers:
+- name: builder
+  image: registry.example.com/builder:1.4
+  volumeMounts: [{name: work, mountPath: /work}]
+volumes:
+- name: work
+  emptyDir: {}
+""",
+    ),
+    parameters=CriSockets,
+    standard=opt_in,
+    check=_check,
     of_pod_only=True,
 )

@@ -1,4 +1,4 @@
-"""fsGroup: volumes belong to a group that the policy allows.
+"""fsGroup: volumes must belong to a group that the policy allows.
 
 Restricted fields: spec.securityContext.fsGroup
 Allowed values: the ids in `ranges`; unset, unless `rule` is MustRunAs; without ranges, unset or any but 0
@@ -7,13 +7,12 @@ Level: none, a policy names it
 
 from collections.abc import Sequence
 
-from sekisho.controls.control import Check, Control, Parameters, opt_in, set_to
-from sekisho.controls.id_ranges import IdRange, Ranges, Rule, allowance
-from sekisho.findings import Finding, render_value
+from sekisho.controls.control import Check, Control, Example, Parameters, opt_in
+from sekisho.controls.id_ranges import NOT_ROOT, Ranges, Rule, allowance, id_finding
+from sekisho.findings import Finding
 from sekisho.pods import ContainerRef, Pod
 
 _FIELD = ("spec", "securityContext", "fsGroup")
-_NOT_ROOT = (IdRange(1, 4294967295),)
 
 
 class FsGroup(Parameters, frozen=True):
@@ -23,29 +22,40 @@ class FsGroup(Parameters, frozen=True):
     rule: Rule | None = None
 
 
-def _check(parameters: Parameters, _minor: int) -> Check:
-    assert isinstance(parameters, FsGroup)  # noqa: S101
-    allowed = allowance(parameters.ranges or _NOT_ROOT, parameters.rule)
-    assert allowed is not None  # noqa: S101
+def _check(parameters: FsGroup, _minor: int) -> Check:
+    allowed = allowance(parameters.ranges or NOT_ROOT, parameters.rule)
 
     def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
         context = pod.spec.security_context
         group = None if context is None else context.fs_group
-        if allowed.takes(group):
-            return []
-        fix = f"set it to an allowed id, such as {allowed.first}"
-        change = set_to(_FIELD, allowed.first)
-        return [Finding("fsGroup", _FIELD, render_value(group), allowed.allowed, fix, change=change)]
+        return [] if allowed.accepts(group) else [id_finding("fsGroup", _FIELD, group, allowed, None)]
 
     return judge
 
 
 CONTROL = Control(
-    "fsGroup",
-    "the group of its volumes",
-    "Volumes must belong to a group that the policy allows; without ranges, any but 0.",
-    FsGroup,
-    opt_in,
-    _check,
+    name="fsGroup",
+    reason="the group of its volumes",
+    summary="Volumes must belong to a group that the policy allows; without ranges, any but 0.",
+    why="Every process of the pod has this group, and the kubelet gives it the files of the pod's volumes: with a "
+    "foreign group a pod reads files of others on shared storage.",
+    example=Example(
+        parameters="{ranges: [{min: 2000, max: 2999}]}",
+        denied="""\
+securityContext: {fsGroup: 0}
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+""",
+        allowed="""\
+securityContext: {fsGroup: 2000}
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+""",
+    ),
+    parameters=FsGroup,
+    standard=opt_in,
+    check=_check,
     of_pod_only=True,
 )

@@ -1,4 +1,4 @@
-"""hostNamespaces: a pod may not share the node's network, process or IPC namespace.
+"""hostNamespaces: pods may not share the node's network, process or IPC namespace.
 
 Restricted fields: spec.hostNetwork, spec.hostPID, spec.hostIPC
 Allowed values: unset, false
@@ -8,8 +8,8 @@ Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#bas
 
 from collections.abc import Sequence
 
-from sekisho.controls.control import Check, Control, Level, Parameters, set_to
-from sekisho.findings import Finding
+from sekisho.controls.control import Check, Control, Example, Level, Parameters
+from sekisho.findings import Finding, set_to
 from sekisho.pods import ContainerRef, Pod
 
 
@@ -21,7 +21,7 @@ def _standard(level: Level, _minor: int) -> HostNamespaces | None:
     return None if level == "privileged" else HostNamespaces()
 
 
-def _check(_parameters: Parameters, _minor: int) -> Check:
+def _check(_parameters: HostNamespaces, _minor: int) -> Check:
     return _judge
 
 
@@ -31,25 +31,42 @@ def _judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
         return []
     shared = (("hostNetwork", spec.host_network), ("hostPID", spec.host_pid), ("hostIPC", spec.host_ipc))
     return [
-        Finding(
-            control="hostNamespaces",
-            path=("spec", name),
-            value="true",
+        Finding.of(
+            "hostNamespaces",
+            ("spec", key),
+            True,
             allowed="unset or false",
             fix="remove it or set it to false",
-            change=set_to(("spec", name), False),
+            change=set_to(("spec", key), False),
         )
-        for name, is_shared in shared
+        for key, is_shared in shared
         if is_shared
     ]
 
 
 CONTROL = Control(
-    "hostNamespaces",
-    "host namespaces",
-    "Pods may not share the node's network, process or IPC namespace.",
-    HostNamespaces,
-    _standard,
-    _check,
+    name="hostNamespaces",
+    reason="host namespaces",
+    summary="Pods may not share the node's network, process or IPC namespace.",
+    why="In the node's namespaces a pod reaches services that listen on the node only, reads its traffic, and sees and "
+    "signals its processes.",
+    example=Example(
+        denied="""\
+hostNetwork: true
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+""",
+        allowed="""\
+hostNetwork: false
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  ports: [{containerPort: 8080}]
+""",
+    ),
+    parameters=HostNamespaces,
+    standard=_standard,
+    check=_check,
     of_pod_only=True,
 )

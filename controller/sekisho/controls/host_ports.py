@@ -1,4 +1,4 @@
-"""hostPorts: containers may not bind ports of the node.
+"""hostPorts: containers may not use ports of the node.
 
 Restricted fields: spec.{containers,initContainers,ephemeralContainers}[*].ports[*].hostPort
 Allowed values: unset, 0, or within a range that the policy allows
@@ -15,14 +15,13 @@ from sekisho.controls.control import (
     MIN_ABOVE_MAX,
     Check,
     Control,
+    Example,
     Level,
     ParameterError,
     Parameters,
     cel,
-    of_container,
-    remove,
 )
-from sekisho.findings import Finding, words
+from sekisho.findings import Finding, remove, words
 from sekisho.pods import ContainerRef, Pod
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -36,7 +35,7 @@ class PortRange(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HostPorts(Parameters, frozen=True):
-    """Which ports of the node containers may bind."""
+    """Which ports of the node containers may use."""
 
     allowed: (
         Annotated[
@@ -51,8 +50,7 @@ def _standard(level: Level, _minor: int) -> HostPorts | None:
     return None if level == "privileged" else HostPorts(allowed=())
 
 
-def _check(parameters: Parameters, _minor: int) -> Check:
-    assert isinstance(parameters, HostPorts)  # noqa: S101
+def _check(parameters: HostPorts, _minor: int) -> Check:
     ranges = parameters.allowed or ()
     for index, ports in enumerate(ranges):
         if ports.min > ports.max:
@@ -61,17 +59,47 @@ def _check(parameters: Parameters, _minor: int) -> Check:
 
     def judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         findings = []
-        for placed in containers:
-            for index, port in enumerate(placed.container.ports or ()):
+        for ref in containers:
+            for index, port in enumerate(ref.container.ports or ()):
                 number = port.host_port
                 if number and not any(r.min <= number <= r.max for r in ranges):
-                    tail = ("ports", index, "hostPort")
-                    fix = "remove it and reach the pod through a Service"
-                    change = remove(placed.path + tail)
-                    findings.append(of_container("hostPorts", placed, tail, number, allowed, fix, change))
+                    field = (*ref.path, "ports", index, "hostPort")
+                    finding = Finding.of(
+                        "hostPorts",
+                        field,
+                        number,
+                        allowed=allowed,
+                        fix="remove it and reach the pod through a Service",
+                        change=remove(field),
+                        about=ref,
+                    )
+                    findings.append(finding)
         return findings
 
     return judge
 
 
-CONTROL = Control("hostPorts", "a hostPort", "Containers may not bind ports of the node.", HostPorts, _standard, _check)
+CONTROL = Control(
+    name="hostPorts",
+    reason="a hostPort",
+    summary="Containers may not use ports of the node.",
+    why="A port of the node is reachable past the rules for Services and network policies, and a pod that uses one can "
+    "impersonate a service of the node.",
+    example=Example(
+        denied="""\
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  ports: [{containerPort: 8080, hostPort: 80}]
+""",
+        allowed="""\
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  ports: [{containerPort: 8080}]
+""",
+    ),
+    parameters=HostPorts,
+    standard=_standard,
+    check=_check,
+)

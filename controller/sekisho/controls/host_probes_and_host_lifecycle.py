@@ -1,4 +1,4 @@
-"""hostProbesAndHostLifecycle: probes and lifecycle hooks may not name a host; the kubelet would call it from the node.
+"""hostProbesAndHostLifecycle: probes and lifecycle hooks may not name a host.
 
 Restricted fields: spec.{containers,initContainers,ephemeralContainers}[*].
     {livenessProbe,readinessProbe,startupProbe,lifecycle.postStart,lifecycle.preStop}.{httpGet,tcpSocket}.host
@@ -9,8 +9,8 @@ Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#bas
 
 from collections.abc import Iterator, Sequence
 
-from sekisho.controls.control import Check, Control, Level, Parameters, of_container, remove
-from sekisho.findings import Finding
+from sekisho.controls.control import Check, Control, Example, Level, Parameters
+from sekisho.findings import Finding, remove
 from sekisho.pods import Container, ContainerRef, Handler, Pod
 
 
@@ -22,27 +22,28 @@ def _standard(level: Level, minor: int) -> HostProbesAndHostLifecycle | None:
     return HostProbesAndHostLifecycle() if level != "privileged" and minor >= 34 else None
 
 
-def _check(_parameters: Parameters, _minor: int) -> Check:
+def _check(_parameters: HostProbesAndHostLifecycle, _minor: int) -> Check:
     return _judge
 
 
 def _judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     return [
-        of_container(
+        Finding.of(
             "hostProbesAndHostLifecycle",
-            placed,
-            tail,
+            ref.path + tail,
             host,
-            "unset or empty",
-            "remove it: the pod's own address is used then",
-            remove(placed.path + tail),
+            allowed="unset or empty",
+            fix="remove it: the pod's own address is used then",
+            change=remove(ref.path + tail),
+            about=ref,
         )
-        for placed in containers
-        for tail, host in _hosts(placed.container)
+        for ref in containers
+        for tail, host in _hosts(ref.container)
     ]
 
 
 def _hosts(container: Container) -> Iterator[tuple[tuple[str, ...], str]]:
+    """The path below the container and the value of every host that is set."""
     handlers: tuple[tuple[tuple[str, ...], Handler | None], ...] = (
         (("livenessProbe",), container.liveness_probe),
         (("readinessProbe",), container.readiness_probe),
@@ -62,10 +63,26 @@ def _hosts(container: Container) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 CONTROL = Control(
-    "hostProbesAndHostLifecycle",
-    "a probe or lifecycle host",
-    "Probes and lifecycle hooks may not name a host.",
-    HostProbesAndHostLifecycle,
-    _standard,
-    _check,
+    name="hostProbesAndHostLifecycle",
+    reason="a probe or lifecycle host",
+    summary="Probes and lifecycle hooks may not name a host.",
+    why="The kubelet calls the named host from the node, so a pod could use it to reach services that only the node "
+    "may reach.",
+    example=Example(
+        denied="""\
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  livenessProbe: {httpGet: {host: 169.254.169.254, port: 80}}
+""",
+        allowed="""\
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  livenessProbe: {httpGet: {port: 8080}}
+""",
+    ),
+    parameters=HostProbesAndHostLifecycle,
+    standard=_standard,
+    check=_check,
 )

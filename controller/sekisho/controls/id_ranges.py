@@ -1,13 +1,13 @@
-"""Ranges of user and group ids, as several controls take them."""
+"""Ranges of user and group ids, which several controls take as parameters."""
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from sekisho.controls.control import MIN_ABOVE_MAX, Check, ParameterError, cel, inherits_by_update, of_container, set_to
-from sekisho.findings import Finding, render_value, words
+from sekisho.controls.control import MIN_ABOVE_MAX, Check, ParameterError, cel, inherits_by_update
+from sekisho.findings import FieldPath, Finding, set_to, words
 from sekisho.pods import ContainerRef, Pod
 
 Id = Annotated[int, Meta(ge=0, le=4294967295)]
@@ -20,8 +20,11 @@ class IdRange(Struct, frozen=True, forbid_unknown_fields=True):
     max: Annotated[Id, Meta(description="The last id of the range.")]
 
 
+NOT_ROOT: Final = (IdRange(1, 4294967295),)
+
+
 class IdRule(StrEnum):
-    """Whether an id has to be set."""
+    """Whether an id must be set."""
 
     MUST_RUN_AS = "MustRunAs"
     MAY_RUN_AS = "MayRunAs"
@@ -31,23 +34,21 @@ Ranges = Annotated[
     tuple[Annotated[IdRange, Meta(extra_json_schema=cel("self.min <= self.max", MIN_ABOVE_MAX))], ...],
     Meta(description="Ids that are allowed.", max_length=64),
 ]
-Rule = Annotated[
-    IdRule, Meta(description="MustRunAs: an id within the ranges has to be set. MayRunAs: it may be left unset.")
-]
+Rule = Annotated[IdRule, Meta(description="MustRunAs: an id in the ranges must be set. MayRunAs: it may be unset.")]
 
 
 class IdAllowance(Struct, frozen=True):
-    """What ids are allowed: `allowed` says it in words."""
+    """Which ids are allowed, and whether one must be set; `allowed` says it in words."""
 
     ranges: tuple[IdRange, ...]
     required: bool
     allowed: str
 
-    def takes(self, found: int | None) -> bool:
-        """Whether the id, or its absence, is allowed."""
-        if found is None:
+    def accepts(self, value: int | None) -> bool:
+        """Whether the id is allowed; None asks whether it may be unset."""
+        if value is None:
             return not self.required
-        return any(each.min <= found <= each.max for each in self.ranges)
+        return any(ids.min <= value <= ids.max for ids in self.ranges)
 
     @property
     def first(self) -> int:
@@ -55,44 +56,55 @@ class IdAllowance(Struct, frozen=True):
         return self.ranges[0].min
 
 
-def allowance(ranges: Sequence[IdRange] | None, rule: IdRule | None) -> IdAllowance | None:
-    """Compile ranges and rule; None where a policy gives no ranges. Raises ParameterError."""
-    if not ranges:
-        if rule is not None:
-            raise ParameterError("ranges", f"the rule {rule} needs at least one range")
-        return None
-    for index, each in enumerate(ranges):
-        if each.min > each.max:
-            raise ParameterError(f"ranges[{index}]", f"min {each.min} is above max {each.max}")
+def allowance(ranges: Sequence[IdRange], rule: IdRule | None) -> IdAllowance:
+    """Compile ranges and rule; a rule of None means MayRunAs. Raises ParameterError."""
+    for index, ids in enumerate(ranges):
+        if ids.min > ids.max:
+            raise ParameterError(f"ranges[{index}]", f"min {ids.min} is above max {ids.max}")
     required = rule == IdRule.MUST_RUN_AS
-    texts = [f"{each.min} to {each.max}" if each.min != each.max else str(each.min) for each in ranges]
+    texts = [f"{ids.min} to {ids.max}" if ids.min != ids.max else str(ids.min) for ids in ranges]
     return IdAllowance(tuple(ranges), required, words([*(() if required else ("unset",)), *texts]))
 
 
+def id_finding(
+    control: str, path: FieldPath, value: int | None, allowed: IdAllowance, about: ContainerRef | None
+) -> Finding:
+    """A finding on an id that is not allowed, or that must be set."""
+    return Finding.of(
+        control,
+        path,
+        value,
+        allowed=allowed.allowed,
+        fix=f"set it to an allowed id, such as {allowed.first}",
+        change=set_to(path, allowed.first),
+        about=about,
+    )
+
+
 def id_check(key: str, attribute: str, allowed: IdAllowance) -> Check:
-    """The check of an id that the pod's securityContext sets for the containers that set none of their own."""
+    """The check of an id in securityContext, where the pod's value applies to containers that set none.
+
+    key: the field's name, which is also the control's; attribute: the same in the typed view.
+    """
     field = ("securityContext", key)
     pod_field = ("spec", *field)
-    fix = f"set it to an allowed id, such as {allowed.first}"
 
     def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         pod_context = pod.spec.security_context
         pod_id = None if pod_context is None else getattr(pod_context, attribute)
-        pod_is_good = pod_id is None or allowed.takes(pod_id)
-        findings = []
-        if not pod_is_good:
-            change = set_to(pod_field, allowed.first)
-            findings.append(Finding(key, pod_field, render_value(pod_id), allowed.allowed, fix, change=change))
-        for placed in containers:
-            context = placed.container.security_context
+        is_pod_denied = pod_id is not None and not allowed.accepts(pod_id)
+        findings = [id_finding(key, pod_field, pod_id, allowed, None)] if is_pod_denied else []
+        for ref in containers:
+            context = ref.container.security_context
             own = None if context is None else getattr(context, attribute)
-            if own is None:
-                denied = not allowed.takes(None) if pod_id is None else not pod_is_good and inherits_by_update(placed)
+            if own is not None:
+                is_denied = not allowed.accepts(own)
+            elif pod_id is not None:
+                is_denied = is_pod_denied and inherits_by_update(ref)
             else:
-                denied = not allowed.takes(own)
-            if denied:
-                change = set_to(placed.path + field, allowed.first)
-                findings.append(of_container(key, placed, field, own, allowed.allowed, fix, change))
+                is_denied = not allowed.accepts(None)
+            if is_denied:
+                findings.append(id_finding(key, ref.path + field, own, allowed, ref))
         return findings
 
     return judge

@@ -1,9 +1,9 @@
-"""images: where containers' images may come from, and how they must be named.
+"""images: images must come from allowed registries and be named as the policy requires.
 
 Restricted fields: spec.{containers,initContainers,ephemeralContainers}[*].image
-Allowed values: a valid reference that lies in one of `trustedRegistries` and in none of `deniedRegistries`, with a tag
-    or digest where `requireTag` says so, a digest where `requireDigest` says so, and no tag of `deniedTags`
-A reference without tag and digest runs the tag latest; where a digest is given it decides what runs, and no tag counts.
+Allowed values: a valid reference in one of `trustedRegistries` and in none of `deniedRegistries`, with a tag or digest
+    if `requireTag` is set, a digest if `requireDigest` is set, and no tag of `deniedTags`
+A reference without tag and digest runs the tag latest. A digest decides what runs, so no tag counts beside it.
 Level: none, a policy names it
 Source: the reference grammar of github.com/distribution/reference, with Docker Hub's implicit names resolved first
 """
@@ -14,13 +14,11 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from sekisho.controls.control import Check, Control, ParameterError, Parameters, of_container, opt_in
-from sekisho.findings import Finding, words
-from sekisho.images import ImageError, Reference, RegistryPattern, parse, parse_pattern
+from sekisho.controls.control import Check, Control, Example, ParameterError, Parameters, opt_in
+from sekisho.findings import Finding, render_value, words
+from sekisho.images import ImageError, Reference, RegistryPattern, parse, parse_pattern, without_credentials
 from sekisho.images.registries import MAX_PATTERN_LENGTH
 from sekisho.pods import ContainerRef, Pod
-
-_FIELD = ("image",)
 
 Registry = Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN_LENGTH)]
 Tag = Annotated[str, Meta(pattern="^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
@@ -29,14 +27,14 @@ Fault = tuple[str, str]
 
 
 class Images(Parameters, frozen=True):
-    """Where containers' images may come from, and how they must be named."""
+    """Where images may come from, and how they must be named."""
 
     trusted_registries: (
         Annotated[
             tuple[Registry, ...],
             Meta(
                 description="Registries and repositories that images may come from, such as registry.example.com or "
-                "ghcr.io/acme/*. Matched segment by segment from the left; * stands for any characters within one.",
+                "ghcr.io/acme/*. Matched segment by segment from the left; * matches any characters within a segment.",
                 min_length=1,
                 max_length=256,
             ),
@@ -48,7 +46,7 @@ class Images(Parameters, frozen=True):
             tuple[Registry, ...],
             Meta(
                 description="Registries and repositories that images may not come from, in the same form; they "
-                "outweigh trustedRegistries.",
+                "take precedence over trustedRegistries.",
                 max_length=256,
             ),
         ]
@@ -68,8 +66,7 @@ class Images(Parameters, frozen=True):
     ) = None
 
 
-def _check(parameters: Parameters, _minor: int) -> Check:
-    assert isinstance(parameters, Images)  # noqa: S101
+def _check(parameters: Images, _minor: int) -> Check:
     trusted = tuple(_patterns("trustedRegistries", parameters.trusted_registries or ()))
     denied = tuple(_patterns("deniedRegistries", parameters.denied_registries or ()))
 
@@ -80,42 +77,49 @@ def _check(parameters: Parameters, _minor: int) -> Check:
         except ImageError as error:
             return (("a valid image reference", f"write a valid image reference: {error}"),)
         found = (
-            _registry_fault(reference, parameters, trusted, denied),
+            _registry_fault(image, reference, parameters, trusted, denied),
             _tag_fault(reference, parameters),
         )
         return tuple(fault for fault in found if fault is not None)
 
     def judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         findings = []
-        for placed in containers:
-            image = placed.container.image or ""
+        for ref in containers:
+            image = ref.container.image or ""
             for allowed, fix in faults(image):
-                findings.append(of_container("images", placed, _FIELD, _shown(image), allowed, fix))
+                findings.append(_not_allowed(ref, image, allowed, fix))
         return findings
 
     return judge
 
 
-def _shown(image: str) -> str | None:
-    """The image as a finding shows it. Who writes a user before the host may have written a password as well."""
-    before, at, name = image.rpartition("@")
-    return (f"…@{name}" if at and before and "/" in name else image) or None
+def _not_allowed(ref: ContainerRef, image: str, allowed: str, fix: str) -> Finding:
+    shown = without_credentials(image)
+    return Finding.of(
+        "images",
+        (*ref.path, "image"),
+        image or None,
+        allowed=allowed,
+        fix=fix,
+        about=ref,
+        shown=None if shown == image else render_value(shown),
+    )
 
 
 def _registry_fault(
+    image: str,
     reference: Reference,
     parameters: Images,
     trusted: Sequence[RegistryPattern],
     denied: Sequence[RegistryPattern],
 ) -> Fault | None:
     name = f"{reference.registry}/{reference.repository}"
-    written = parameters.trusted_registries or ()
+    resolved = "" if image.startswith(name) else f", this is {name}"
     if trusted and not any(pattern.covers(reference) for pattern in trusted):
-        fix = f"use an image from a trusted registry, {name} is not in one"
-        return f"an image from {words(written)}", fix
+        return f"an image from {words(parameters.trusted_registries or ())}", f"use an image from there{resolved}"
     for pattern, text in zip(denied, parameters.denied_registries or (), strict=True):
         if pattern.covers(reference):
-            return f"no image from {text}", f"use an image from another registry, {name} is in {text}"
+            return f"no image from {text}", f"use an image from another registry{resolved}"
     return None
 
 
@@ -140,19 +144,18 @@ def _patterns(parameter: str, written: Sequence[str]) -> Iterator[RegistryPatter
             raise ParameterError(f"{parameter}[{index}]", f"{pattern!r} {error}") from None
 
 
-def _verify(given: Parameters) -> None:
-    assert isinstance(given, Images)  # noqa: S101
+def _verify(given: Images) -> None:
     denied = [(text, parse_pattern(text)) for text in given.denied_registries or () if _is_pattern(text)]
     for index, text in enumerate(given.trusted_registries or ()):
         if _is_pattern(text):
             for other, pattern in denied:
                 if pattern.contains(parse_pattern(text)):
-                    message = f"{text!r} lies in {other!r} of deniedRegistries, which outweighs it"
+                    message = f"{text!r} is in {other!r} of deniedRegistries, which takes precedence"
                     raise ParameterError(f"trustedRegistries[{index}]", message)
 
 
 def _is_pattern(text: str) -> bool:
-    """Compiling says what is wrong with one that is none."""
+    """Whether the text is a valid pattern; compiling reports one that is not."""
     try:
         parse_pattern(text)
     except ValueError:
@@ -161,11 +164,26 @@ def _is_pattern(text: str) -> bool:
 
 
 CONTROL = Control(
-    "images",
-    "its image",
-    "Containers may run images of trusted registries only, named as the policy says.",
-    Images,
-    opt_in,
-    _check,
+    name="images",
+    reason="its image",
+    summary="Containers may run images of trusted registries only, named as the policy says.",
+    why="Whoever controls an image controls what runs in the pod. A tag can be moved to another image later, a digest "
+    "cannot.",
+    example=Example(
+        parameters="{trustedRegistries: [registry.example.com], deniedTags: [latest]}",
+        denied="""\
+containers:
+- name: app
+  image: registry.example.com.evil.net/app:1.4
+""",
+        allowed="""\
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+""",
+    ),
+    parameters=Images,
+    standard=opt_in,
+    check=_check,
     verify=_verify,
 )

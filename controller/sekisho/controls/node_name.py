@@ -1,14 +1,14 @@
-"""nodeName: a pod is placed by the scheduler, not by whoever creates it.
+"""nodeName: the scheduler places pods, not whoever creates them.
 
 Restricted fields: spec.nodeName, when a pod is created
 Allowed values: unset
-Level: none, a policy names it. The scheduler sets the field by pods/binding, which is not judged.
+Level: none, a policy names it. The scheduler sets the field through pods/binding, which is not judged.
 """
 
 from collections.abc import Sequence
 
-from sekisho.controls.control import Check, Control, Parameters, opt_in, remove
-from sekisho.findings import Finding, render_value
+from sekisho.controls.control import Check, Control, Example, Parameters, opt_in
+from sekisho.findings import Finding, remove
 from sekisho.pods import ContainerRef, Pod
 
 _FIELD = ("spec", "nodeName")
@@ -18,7 +18,7 @@ class NodeName(Parameters, frozen=True):
     """Pods may not name their node."""
 
 
-def _check(_parameters: Parameters, _minor: int) -> Check:
+def _check(_parameters: NodeName, _minor: int) -> Check:
     return _judge
 
 
@@ -26,15 +26,32 @@ def _judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
     if not pod.spec.node_name:
         return []
     fix = "remove it, and use nodeSelector or affinity"
-    return [Finding("nodeName", _FIELD, render_value(pod.spec.node_name), "unset", fix, change=remove(_FIELD))]
+    return [Finding.of("nodeName", _FIELD, pod.spec.node_name, allowed="unset", fix=fix, change=remove(_FIELD))]
 
 
 CONTROL = Control(
-    "nodeName",
-    "a chosen node",
-    "Pods may not choose their node past the scheduler.",
-    NodeName,
-    opt_in,
-    _check,
+    name="nodeName",
+    reason="a chosen node",
+    summary="Pods may not choose their node past the scheduler.",
+    why="A pod that names its node skips the scheduler's taints, affinities and capacity, and can run beside workloads "
+    "that taints keep apart.",
+    example=Example(
+        parameters="{}",
+        denied="""\
+nodeName: control-plane-1
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+""",
+        allowed="""\
+nodeSelector: {kubernetes.io/os: linux}
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+""",
+    ),
+    parameters=NodeName,
+    standard=opt_in,
+    check=_check,
     of_pod_only=True,
 )

@@ -1,4 +1,4 @@
-"""privileged: a privileged container owns its node, so none may be privileged.
+"""privileged: containers may not be privileged.
 
 Restricted fields: spec.{containers,initContainers,ephemeralContainers}[*].securityContext.privileged
 Allowed values: unset, false
@@ -8,8 +8,8 @@ Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#bas
 
 from collections.abc import Sequence
 
-from sekisho.controls.control import Check, Control, Level, Parameters, of_container, set_to
-from sekisho.findings import Finding
+from sekisho.controls.control import Check, Control, Example, Level, Parameters
+from sekisho.findings import Finding, set_to
 from sekisho.pods import ContainerRef, Pod
 
 _FIELD = ("securityContext", "privileged")
@@ -23,27 +23,46 @@ def _standard(level: Level, _minor: int) -> Privileged | None:
     return None if level == "privileged" else Privileged()
 
 
-def _check(_parameters: Parameters, _minor: int) -> Check:
+def _check(_parameters: Privileged, _minor: int) -> Check:
     return _judge
 
 
 def _judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
-    findings = []
-    for placed in containers:
-        context = placed.container.security_context
-        if context is not None and context.privileged:
-            findings.append(
-                of_container(
-                    "privileged",
-                    placed,
-                    _FIELD,
-                    True,
-                    "unset or false",
-                    "remove it or set it to false",
-                    set_to(placed.path + _FIELD, False),
-                )
-            )
-    return findings
+    return [
+        Finding.of(
+            "privileged",
+            ref.path + _FIELD,
+            True,
+            allowed="unset or false",
+            fix="remove it or set it to false",
+            change=set_to(ref.path + _FIELD, False),
+            about=ref,
+        )
+        for ref in containers
+        if (context := ref.container.security_context) is not None and context.privileged
+    ]
 
 
-CONTROL = Control("privileged", "privileged mode", "Containers may not run privileged.", Privileged, _standard, _check)
+CONTROL = Control(
+    name="privileged",
+    reason="privileged mode",
+    summary="Containers may not run privileged.",
+    why="A privileged container has every capability, every device and no confinement: it controls its node.",
+    example=Example(
+        denied="""\
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  securityContext: {privileged: true}
+""",
+        allowed="""\
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  securityContext: {privileged: false}
+""",
+    ),
+    parameters=Privileged,
+    standard=_standard,
+    check=_check,
+)

@@ -1,4 +1,4 @@
-"""probes: long-running containers let the kubelet see whether they work.
+"""probes: long-running containers must let the kubelet see whether they work.
 
 Restricted fields: spec.containers[*].{livenessProbe,readinessProbe,startupProbe}, and those of sidecars
 Allowed values: those in `required` are set; readinessProbe where the policy lists none
@@ -8,13 +8,13 @@ Level: none, a policy names it
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta
 
-from sekisho.controls.control import Check, Control, Parameters, of_container, opt_in
+from sekisho.controls.control import Check, Control, Example, Parameters, opt_in
 from sekisho.findings import Finding
-from sekisho.pods import ContainerRef, Pod
+from sekisho.pods import ContainerKind, ContainerRef, Pod
 
 
 class Probe(StrEnum):
@@ -25,7 +25,7 @@ class Probe(StrEnum):
     STARTUP = "startupProbe"
 
 
-_ATTRIBUTES = {
+_ATTRIBUTES: Final = {
     Probe.LIVENESS: "liveness_probe",
     Probe.READINESS: "readiness_probe",
     Probe.STARTUP: "startup_probe",
@@ -36,36 +36,59 @@ class Probes(Parameters, frozen=True):
     """Which probes long-running containers must have."""
 
     required: (
-        Annotated[tuple[Probe, ...], Meta(description="Probes that have to be set.", min_length=1, max_length=3)] | None
+        Annotated[tuple[Probe, ...], Meta(description="Probes that must be set.", min_length=1, max_length=3)] | None
     ) = None
 
 
-def _check(parameters: Parameters, _minor: int) -> Check:
-    assert isinstance(parameters, Probes)  # noqa: S101
+def _check(parameters: Probes, _minor: int) -> Check:
     required = parameters.required or (Probe.READINESS,)
 
     def judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         return [
-            of_container("probes", placed, (str(probe),), None, "a probe", "add one that fits the container")
-            for placed in containers
-            if _runs_on(placed)
+            Finding.of(
+                "probes",
+                (*ref.path, str(probe)),
+                None,
+                allowed="a probe",
+                fix="add one that fits the container",
+                about=ref,
+            )
+            for ref in containers
+            if _is_long_running(ref)
             for probe in required
-            if getattr(placed.container, _ATTRIBUTES[probe]) is None
+            if getattr(ref.container, _ATTRIBUTES[probe]) is None
         ]
 
     return judge
 
 
-def _runs_on(placed: ContainerRef) -> bool:
-    where = placed.path[1]
-    return where == "containers" or (where == "initContainers" and placed.container.restart_policy == "Always")
+def _is_long_running(ref: ContainerRef) -> bool:
+    if ref.kind is ContainerKind.INIT:
+        return ref.container.restart_policy == "Always"
+    return ref.kind is ContainerKind.REGULAR
 
 
 CONTROL = Control(
-    "probes",
-    "a missing probe",
-    "Long-running containers must have the probes that the policy lists.",
-    Probes,
-    opt_in,
-    _check,
+    name="probes",
+    reason="a missing probe",
+    summary="Long-running containers must have the probes that the policy lists.",
+    why="Without a readiness probe a pod gets traffic before it can answer; without a liveness probe the kubelet does "
+    "not restart a container that hangs.",
+    example=Example(
+        parameters="{required: [readinessProbe]}",
+        denied="""\
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+""",
+        allowed="""\
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  readinessProbe: {httpGet: {port: 8080, path: /ready}}
+""",
+    ),
+    parameters=Probes,
+    standard=opt_in,
+    check=_check,
 )

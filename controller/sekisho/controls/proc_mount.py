@@ -1,4 +1,4 @@
-"""procMount: containers keep the masked /proc.
+"""procMount: containers must keep the masked /proc.
 
 Restricted fields: spec.{containers,initContainers,ephemeralContainers}[*].securityContext.procMount
 Allowed values: unset, Default; at baseline from v1.35 any value in a pod with `hostUsers: false`
@@ -11,15 +11,15 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from sekisho.controls.control import Check, Control, Level, Parameters, of_container, remove
-from sekisho.findings import Finding
+from sekisho.controls.control import Check, Control, Example, Level, Parameters
+from sekisho.findings import Finding, remove
 from sekisho.pods import ContainerRef, Pod, in_user_namespace
 
 _FIELD = ("securityContext", "procMount")
 
 
 class ProcMount(Parameters, frozen=True):
-    """Containers keep the masked /proc."""
+    """Containers must keep the masked /proc."""
 
     allowed_in_user_namespace: (
         Annotated[bool, Meta(description="Whether a pod with hostUsers false may have any procMount.")] | None
@@ -32,8 +32,7 @@ def _standard(level: Level, minor: int) -> ProcMount | None:
     return ProcMount(allowed_in_user_namespace=level == "baseline" and minor >= 35)
 
 
-def _check(parameters: Parameters, _minor: int) -> Check:
-    assert isinstance(parameters, ProcMount)  # noqa: S101
+def _check(parameters: ProcMount, _minor: int) -> Check:
     return _judge_outside_user_namespaces if parameters.allowed_in_user_namespace else _judge
 
 
@@ -43,13 +42,43 @@ def _judge_outside_user_namespaces(pod: Pod, containers: Sequence[ContainerRef])
 
 def _judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     findings = []
-    for placed in containers:
-        context = placed.container.security_context
-        found = None if context is None else context.proc_mount
-        if found is not None and found != "Default":
-            change = remove(placed.path + _FIELD)
-            findings.append(of_container("procMount", placed, _FIELD, found, "unset or Default", "remove it", change))
+    for ref in containers:
+        context = ref.container.security_context
+        value = None if context is None else context.proc_mount
+        if value is not None and value != "Default":
+            finding = Finding.of(
+                "procMount",
+                ref.path + _FIELD,
+                value,
+                allowed="unset or Default",
+                fix="remove it",
+                change=remove(ref.path + _FIELD),
+                about=ref,
+            )
+            findings.append(finding)
     return findings
 
 
-CONTROL = Control("procMount", "its procMount", "Containers must keep the masked /proc.", ProcMount, _standard, _check)
+CONTROL = Control(
+    name="procMount",
+    reason="its procMount",
+    summary="Containers must keep the masked /proc.",
+    why="The runtime hides and protects files of /proc through which a process could change the node's kernel.",
+    example=Example(
+        denied="""\
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  securityContext: {procMount: Unmasked}
+""",
+        allowed="""\
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  securityContext: {procMount: Default}
+""",
+    ),
+    parameters=ProcMount,
+    standard=_standard,
+    check=_check,
+)

@@ -1,13 +1,13 @@
-"""Profiles of the kernel's confinement, seccomp and AppArmor: set for the pod, or for a container in its place."""
+"""seccomp and AppArmor profiles: the pod's profile applies to every container that has none of its own."""
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from sekisho.controls.control import ParameterError, inherits_by_update, of_container, set_to
-from sekisho.findings import Finding, render_value, words
+from sekisho.controls.control import ParameterError, inherits_by_update
+from sekisho.findings import FieldPath, Finding, set_to, words
 from sekisho.globs import glob_matches
 from sekisho.pods import AppArmorProfile, ContainerRef, Pod, SeccompProfile
 
@@ -22,7 +22,7 @@ class ProfileType(StrEnum):
     UNCONFINED = "Unconfined"
 
 
-CONFINED = (ProfileType.RUNTIME_DEFAULT, ProfileType.LOCALHOST)
+CONFINED: Final = (ProfileType.RUNTIME_DEFAULT, ProfileType.LOCALHOST)
 
 AllowedTypes = Annotated[
     tuple[ProfileType, ...], Meta(description="Types of profile that are allowed.", min_length=1, max_length=3)
@@ -30,20 +30,26 @@ AllowedTypes = Annotated[
 LocalhostProfiles = Annotated[
     tuple[Annotated[str, Meta(min_length=1, max_length=253)], ...],
     Meta(
-        description="Profiles that the type Localhost may name; * stands for any characters. Any when left out.",
+        description="Profiles that the type Localhost may name; * matches any characters. Unset allows any.",
         max_length=64,
     ),
 ]
 
 
 def verify_profiles(types: Sequence[str] | None, localhost: Sequence[str] | None) -> None:
-    """Raise ParameterError for profiles of a type that the same policy does not allow."""
+    """Raises ParameterError where profiles are listed for a type that the same policy does not allow."""
     if localhost is not None and types is not None and ProfileType.LOCALHOST not in types:
         raise ParameterError("localhostProfiles", "goes with the type Localhost, which allowedTypes does not have")
 
 
 class ProfileRules(Struct, frozen=True):
-    """What is allowed of the profiles under `key` of a securityContext, in the struct's `attribute`."""
+    """Which profiles are allowed in a field of securityContext.
+
+    key: the field, which is also the control's name.
+    attribute: the same in the typed view.
+    localhost: patterns for the profiles of the type Localhost; None allows any.
+    required: whether a container needs a profile, its own or the pod's.
+    """
 
     key: str
     attribute: str
@@ -58,52 +64,68 @@ class ProfileRules(Struct, frozen=True):
 
 
 def judge_profiles(rules: ProfileRules, pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
-    """The findings on the pod's profile and on each container's."""
+    """The findings on the pod's profile and on the containers' profiles."""
     findings = []
-    path = ("spec", "securityContext", rules.key)
+    pod_path = ("spec", "securityContext", rules.key)
     pod_context = pod.spec.security_context
     pod_profile = None if pod_context is None else getattr(pod_context, rules.attribute)
     pod_fault = None if pod_profile is None else _fault(rules, pod_profile)
     if pod_fault is not None:
-        tail, value, allowed = pod_fault
-        fix = f"set its type to {rules.types[0]}" if tail == "localhostProfile" else f"set it to {rules.types[0]}"
-        change = set_to((*path, "type"), rules.types[0])
-        findings.append(Finding(rules.key, (*path, tail), render_value(value), allowed, fix, change=change))
-    for placed in containers:
-        context = placed.container.security_context
+        its_type = "its type" if pod_fault.key == "localhostProfile" else "it"
+        fix = f"set {its_type} to {rules.types[0]}"
+        findings.append(_finding(rules, pod_path, pod_fault, fix))
+    unset = _Fault("type", None, rules.allowed)
+    for ref in containers:
+        path = (*ref.path, "securityContext", rules.key)
+        context = ref.container.security_context
         profile = None if context is None else getattr(context, rules.attribute)
         if profile is not None:
             fault = _fault(rules, profile)
             if fault is not None:
-                findings.append(_of(rules, placed, *fault, f"remove {rules.key} or set its type to {rules.types[0]}"))
+                fix = f"set its type to {rules.types[0]} or remove it"
+                findings.append(_finding(rules, path, fault, fix, about=ref))
         elif pod_profile is None and rules.required:
             fix = f"set spec.securityContext.{rules.key}.type to {rules.types[0]}"
-            findings.append(_of(rules, placed, "type", None, rules.allowed, fix, at=(*path, "type")))
-        elif pod_fault is not None and inherits_by_update(placed):
-            findings.append(_of(rules, placed, "type", None, rules.allowed, f"set it to {rules.types[0]}"))
+            findings.append(_finding(rules, path, unset, fix, about=ref, changes=pod_path))
+        elif pod_fault is not None and inherits_by_update(ref):
+            findings.append(_finding(rules, path, unset, f"set it to {rules.types[0]}", about=ref))
     return findings
 
 
-def _fault(rules: ProfileRules, profile: Profile) -> tuple[str, str | None, str] | None:
-    """What is wrong with a profile: the key below it, the value found, what is allowed."""
+class _Fault(Struct, frozen=True):
+    """What is wrong with a profile: the key below it, its value, what is allowed."""
+
+    key: str
+    value: str | None
+    allowed: str
+
+
+def _fault(rules: ProfileRules, profile: Profile) -> _Fault | None:
     if profile.type not in rules.types:
-        return "type", profile.type, rules.allowed
+        return _Fault("type", profile.type, rules.allowed)
     if profile.type == ProfileType.LOCALHOST and rules.localhost is not None:
         name = profile.localhost_profile or ""
         if not any(glob_matches(pattern, name) for pattern in rules.localhost):
-            return "localhostProfile", profile.localhost_profile, words(rules.localhost)
+            return _Fault("localhostProfile", profile.localhost_profile, words(rules.localhost))
     return None
 
 
-def _of(
+def _finding(
     rules: ProfileRules,
-    placed: ContainerRef,
-    tail: str,
-    value: str | None,
-    allowed: str,
+    path: FieldPath,
+    fault: _Fault,
     fix: str,
-    at: tuple[str | int, ...] | None = None,
+    *,
+    about: ContainerRef | None = None,
+    changes: FieldPath | None = None,
 ) -> Finding:
-    field = ("securityContext", rules.key, tail)
-    change = set_to(at or (*placed.path, "securityContext", rules.key, "type"), rules.types[0])
-    return of_container(rules.key, placed, field, value, allowed, fix, change)
+    """A finding on the profile at `path`; the fix changes that profile, or the one at `changes`."""
+    return Finding.of(
+        rules.key,
+        (*path, fault.key),
+        fault.value,
+        allowed=fault.allowed,
+        fix=fix,
+        change=set_to((*(changes or path), "type"), rules.types[0]),
+        about=about,
+    )

@@ -1,9 +1,10 @@
-"""resources: containers say what they need, and take no more than the policy allows.
+"""resources: containers must say what they need, and take no more than the policy allows.
 
 Restricted fields: spec.{containers,initContainers}[*].resources.{requests,limits}
-Allowed values: with `requiredRequests` and `requiredLimits`, those named are set; with `maxRequests` and `maxLimits`,
-    those named are at most so much where they are set; quantities are compared exactly, 1 is 1000m
-Ephemeral containers are left out: the API server rejects resources in them.
+Allowed values: with `requiredRequests` and `requiredLimits`, the listed resources are set; with `maxRequests` and
+    `maxLimits`, the listed resources are at most that much where they are set; quantities are compared exactly, 1 is
+    1000m
+Ephemeral containers are exempt, because the API server rejects resources in them.
 Level: none, a policy names it
 """
 
@@ -13,9 +14,9 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from sekisho.controls.control import Check, Control, ParameterError, Parameters, of_container, opt_in, set_to
-from sekisho.findings import Finding
-from sekisho.pods import ContainerRef, Pod
+from sekisho.controls.control import Check, Control, Example, ParameterError, Parameters, opt_in
+from sekisho.findings import Finding, set_to
+from sekisho.pods import ContainerKind, ContainerRef, Pod
 from sekisho.quantities import PATTERN, QuantityError, parse_quantity
 
 ResourceName = Annotated[
@@ -33,8 +34,8 @@ class MaxQuantity(Struct, frozen=True, forbid_unknown_fields=True):
     quantity: Annotated[Quantity, Meta(description="The most that is allowed, such as 500m or 4Gi.")]
 
 
-Required = Annotated[tuple[ResourceName, ...], Meta(description="Resources that have to be set.", max_length=32)]
-Most = Annotated[
+Required = Annotated[tuple[ResourceName, ...], Meta(description="Resources that must be set.", max_length=32)]
+Maxima = Annotated[
     tuple[MaxQuantity, ...],
     Meta(
         description="The most that is allowed.",
@@ -45,55 +46,73 @@ Most = Annotated[
 
 
 class Resources(Parameters, frozen=True):
-    """What containers must and may say of their resources."""
+    """Which resources containers must set, and how much they may take."""
 
-    required_requests: Annotated[Required, Meta(description="Resources whose request has to be set.")] | None = None
-    required_limits: Annotated[Required, Meta(description="Resources whose limit has to be set.")] | None = None
-    max_requests: Annotated[Most, Meta(description="The most that may be requested.")] | None = None
-    max_limits: Annotated[Most, Meta(description="The highest limits.")] | None = None
+    required_requests: Annotated[Required, Meta(description="Resources whose request must be set.")] | None = None
+    required_limits: Annotated[Required, Meta(description="Resources whose limit must be set.")] | None = None
+    max_requests: Annotated[Maxima, Meta(description="The most that may be requested.")] | None = None
+    max_limits: Annotated[Maxima, Meta(description="The highest limits.")] | None = None
+
+
+class _Maximum(Struct, frozen=True):
+    resource: str
+    text: str
+    quantity: Fraction
 
 
 class _Rules(Struct, frozen=True):
+    """What is required of requests or limits; `key` says of which."""
+
     key: str
     required: tuple[str, ...]
-    most: tuple[tuple[str, str, Fraction], ...]
+    maxima: tuple[_Maximum, ...]
 
 
-def _check(parameters: Parameters, _minor: int) -> Check:
-    assert isinstance(parameters, Resources)  # noqa: S101
-    rules = (
-        _Rules(
-            "requests", parameters.required_requests or (), tuple(_most("maxRequests", parameters.max_requests or ()))
-        ),
-        _Rules("limits", parameters.required_limits or (), tuple(_most("maxLimits", parameters.max_limits or ()))),
+def _check(parameters: Resources, _minor: int) -> Check:
+    requests = _Rules(
+        "requests", parameters.required_requests or (), tuple(_maxima("maxRequests", parameters.max_requests or ()))
+    )
+    limits = _Rules(
+        "limits", parameters.required_limits or (), tuple(_maxima("maxLimits", parameters.max_limits or ()))
     )
 
     def judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         findings: list[Finding] = []
-        for placed in containers:
-            if placed.path[1] != "ephemeralContainers":
-                own = placed.container.resources
-                amounts = (own.requests, own.limits) if own is not None else (None, None)
-                for rule, found in zip(rules, amounts, strict=True):
-                    findings += _judge(placed, rule, found or {})
+        for ref in containers:
+            if ref.kind is not ContainerKind.EPHEMERAL:
+                own = ref.container.resources
+                findings += _judge(ref, requests, own.requests if own is not None else None)
+                findings += _judge(ref, limits, own.limits if own is not None else None)
         return findings
 
     return judge
 
 
-def _judge(placed: ContainerRef, rule: _Rules, amounts: Amounts) -> Iterator[Finding]:
-    for name in rule.required:
+def _judge(ref: ContainerRef, rules: _Rules, amounts: Amounts | None) -> Iterator[Finding]:
+    amounts = amounts or {}
+    for name in rules.required:
         if amounts.get(name) is None:
-            tail = ("resources", rule.key, name)
-            fix = "set it to what the container needs"
-            yield of_container("resources", placed, tail, None, "a quantity", fix)
-    for name, written, most in rule.most:
-        amount = amounts.get(name)
-        if amount is not None and not _is_at_most(str(amount), most):
-            tail = ("resources", rule.key, name)
-            change = set_to(placed.path + tail, written)
-            fix = f"lower it to {written}"
-            yield of_container("resources", placed, tail, amount, f"at most {written}", fix, change)
+            yield Finding.of(
+                "resources",
+                (*ref.path, "resources", rules.key, name),
+                None,
+                allowed="a quantity",
+                fix="set it to what the container needs",
+                about=ref,
+            )
+    for maximum in rules.maxima:
+        amount = amounts.get(maximum.resource)
+        if amount is not None and not _is_at_most(str(amount), maximum.quantity):
+            field = (*ref.path, "resources", rules.key, maximum.resource)
+            yield Finding.of(
+                "resources",
+                field,
+                amount,
+                allowed=f"at most {maximum.text}",
+                fix=f"lower it to {maximum.text}",
+                change=set_to(field, maximum.text),
+                about=ref,
+            )
 
 
 def _is_at_most(amount: str, most: Fraction) -> bool:
@@ -103,29 +122,49 @@ def _is_at_most(amount: str, most: Fraction) -> bool:
         return False
 
 
-def _most(parameter: str, given: Sequence[MaxQuantity]) -> Iterator[tuple[str, str, Fraction]]:
-    for index, each in enumerate(given):
+def _maxima(parameter: str, given: Sequence[MaxQuantity]) -> Iterator[_Maximum]:
+    for index, maximum in enumerate(given):
         try:
-            yield each.resource, each.quantity, parse_quantity(each.quantity)
+            yield _Maximum(maximum.resource, maximum.quantity, parse_quantity(maximum.quantity))
         except QuantityError as error:
             raise ParameterError(f"{parameter}[{index}].quantity", str(error)) from None
 
 
-def _verify(given: Parameters) -> None:
-    assert isinstance(given, Resources)  # noqa: S101
-    for parameter, most in (("maxRequests", given.max_requests), ("maxLimits", given.max_limits)):
-        names = [each.resource for each in most or ()]
+def _verify(given: Resources) -> None:
+    for parameter, maxima in (("maxRequests", given.max_requests), ("maxLimits", given.max_limits)):
+        names = [maximum.resource for maximum in maxima or ()]
         for index, name in enumerate(names):
             if name in names[:index]:
-                raise ParameterError(f"{parameter}[{index}].resource", f"{name!r} is there twice")
+                raise ParameterError(f"{parameter}[{index}].resource", f"{name!r} is a duplicate")
 
 
 CONTROL = Control(
-    "resources",
-    "its resources",
-    "Containers must say what they need, and take no more than the policy allows.",
-    Resources,
-    opt_in,
-    _check,
+    name="resources",
+    reason="its resources",
+    summary="Containers must say what they need, and take no more than the policy allows.",
+    why="A container without requests is placed where there is no room, and one without limits can take the memory and "
+    "CPU of every pod on its node.",
+    example=Example(
+        parameters="{requiredRequests: [cpu, memory], maxLimits: [{resource: memory, quantity: 4Gi}]}",
+        denied="""\
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  resources:
+    requests: {cpu: 100m, memory: 1Gi}
+    limits: {memory: 8Gi}
+""",
+        allowed="""\
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  resources:
+    requests: {cpu: 100m, memory: 1Gi}
+    limits: {memory: 4Gi}
+""",
+    ),
+    parameters=Resources,
+    standard=opt_in,
+    check=_check,
     verify=_verify,
 )

@@ -1,9 +1,9 @@
-"""restrictedVolumes: volumes are of the kinds that stay within the cluster's own storage.
+"""restrictedVolumes: volumes must be of kinds that do not reach outside the cluster's own storage.
 
 Restricted fields: spec.volumes[*]
 Allowed values: configMap, csi, downwardAPI, emptyDir, ephemeral, image, persistentVolumeClaim, projected, secret,
     or the kinds that the policy lists
-A volume of any other kind, one that is not known here included, is denied.
+A volume of any other kind is denied, also one of a kind that is newer than this control.
 Level: restricted, from v1.0
 Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted (Volume Types)
 """
@@ -14,8 +14,8 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from sekisho.controls.control import Check, Control, Level, ParameterError, Parameters
-from sekisho.findings import Finding, render_value, words
+from sekisho.controls.control import Check, Control, Example, Level, ParameterError, Parameters
+from sekisho.findings import Finding, words
 from sekisho.pods import VOLUME_KINDS, ContainerRef, Pod, Volume, volume_kinds
 from sekisho.spelling import did_you_mean
 
@@ -30,12 +30,13 @@ WITHIN_THE_CLUSTER: Final = (
     "projected",
     "secret",
 )
+_MAX_KINDS_IN_TEXT: Final = 4
 
 VolumeKind = Annotated[str, Meta(pattern="^[A-Za-z]+$", max_length=64)]
 
 
 class RestrictedVolumes(Parameters, frozen=True):
-    """Of which kinds volumes may be."""
+    """Which kinds of volume pods may have."""
 
     allowed: (
         Annotated[tuple[VolumeKind, ...], Meta(description="Kinds of volume that are allowed.", max_length=64)] | None
@@ -46,51 +47,89 @@ def _standard(level: Level, _minor: int) -> RestrictedVolumes | None:
     return RestrictedVolumes(allowed=WITHIN_THE_CLUSTER) if level == "restricted" else None
 
 
-def _check(parameters: Parameters, _minor: int) -> Check:
-    assert isinstance(parameters, RestrictedVolumes)  # noqa: S101
+def _check(parameters: RestrictedVolumes, _minor: int) -> Check:
     kinds = parameters.allowed or ()
     for index, kind in enumerate(kinds):
         if kind not in VOLUME_KINDS:
             hint = did_you_mean(kind, VOLUME_KINDS)
             raise ParameterError(f"allowed[{index}]", f"there is no kind of volume {kind!r}{hint}")
-    sources_of = _all_of(tuple(VOLUME_KINDS[kind] for kind in kinds))
+    sources_of = _getter(tuple(VOLUME_KINDS[kind] for kind in kinds))
     none_set = (None,) * len(kinds)
-    allowed = f"a volume of the kind {words(kinds)}" if kinds else "no volume"
+    allowed, fix = _texts(kinds)
 
     def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
         volumes = pod.spec.volumes
         if not volumes:
             return []
-        return [_of(index, volume, allowed) for index, volume in enumerate(volumes) if sources_of(volume) == none_set]
+        return [
+            _not_allowed(index, volume, allowed, fix)
+            for index, volume in enumerate(volumes)
+            if sources_of(volume) == none_set
+        ]
 
     return judge
 
 
-def _all_of(attributes: tuple[str, ...]) -> Callable[[Volume], tuple[object, ...]]:
-    """The values of the attributes, as a tuple whatever their number."""
+def _getter(attributes: tuple[str, ...]) -> Callable[[Volume], tuple[object, ...]]:
+    """A function that returns the attributes of a volume as a tuple; attrgetter does so only for two and more."""
     if len(attributes) > 1:
         return attrgetter(*attributes)
     return lambda volume: tuple(getattr(volume, attribute) for attribute in attributes)
 
 
-def _of(index: int, volume: Volume, allowed: str) -> Finding:
+def _texts(kinds: tuple[str, ...]) -> tuple[str, str]:
+    """What is allowed, and the fix; a long list is cut to the kinds that replace most others."""
+    if not kinds:
+        return "no volume", "remove it"
+    usual = [kind for kind in kinds if kind in ("emptyDir", "persistentVolumeClaim")] or [kinds[0]]
+    is_long = len(kinds) > _MAX_KINDS_IN_TEXT
+    allowed = words([*usual, f"{len(kinds) - len(usual)} other kinds"]) if is_long else words(kinds)
+    return allowed, f"use {words(usual)}"
+
+
+def _not_allowed(index: int, volume: Volume, allowed: str, fix: str) -> Finding:
     kinds = volume_kinds(volume)
-    return Finding(
-        control="restrictedVolumes",
-        path=("spec", "volumes", index, *kinds[:1]),
-        value="set" if kinds else "of an unknown kind",
+    return Finding.of(
+        "restrictedVolumes",
+        ("spec", "volumes", index, *kinds[:1]),
+        None,
+        shown="set" if kinds else "of an unknown kind",
         allowed=allowed,
-        fix="use an allowed kind of volume, such as emptyDir or persistentVolumeClaim",
-        subject=f"volume {render_value(volume.name)}",
+        fix=fix,
+        about=volume,
     )
 
 
 CONTROL = Control(
-    "restrictedVolumes",
-    "restricted volume types",
-    "Volumes must be of the kinds that stay within the cluster's own storage, or that the policy allows.",
-    RestrictedVolumes,
-    _standard,
-    _check,
+    name="restrictedVolumes",
+    reason="restricted volume types",
+    summary="Volumes must be of the kinds that stay within the cluster's own storage, or that the policy allows.",
+    why="Other kinds of volume reach the node's files or storage outside the cluster, past the rules that apply to "
+    "PersistentVolumes.",
+    example=Example(
+        denied="""\
+securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+volumes:
+- name: data
+  nfs: {server: nfs.example.com, path: /export}
+""",
+        allowed="""\
+securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+volumes:
+- name: data
+  persistentVolumeClaim: {claimName: app}
+""",
+    ),
+    parameters=RestrictedVolumes,
+    standard=_standard,
+    check=_check,
     of_pod_only=True,
 )

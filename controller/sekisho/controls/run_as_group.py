@@ -1,4 +1,4 @@
-"""runAsGroup: containers run with a primary group that the policy allows.
+"""runAsGroup: containers must run with a primary group that the policy allows.
 
 Restricted fields: spec.securityContext.runAsGroup,
     spec.{containers,initContainers,ephemeralContainers}[*].securityContext.runAsGroup
@@ -6,10 +6,8 @@ Allowed values: the ids in `ranges`; unset, unless `rule` is MustRunAs; without 
 Level: none, a policy names it
 """
 
-from sekisho.controls.control import Check, Control, Parameters, opt_in
-from sekisho.controls.id_ranges import IdRange, Ranges, Rule, allowance, id_check
-
-_NOT_ROOT = (IdRange(1, 4294967295),)
+from sekisho.controls.control import Check, Control, Example, Parameters, opt_in
+from sekisho.controls.id_ranges import NOT_ROOT, Ranges, Rule, allowance, id_check
 
 
 class RunAsGroup(Parameters, frozen=True):
@@ -19,18 +17,31 @@ class RunAsGroup(Parameters, frozen=True):
     rule: Rule | None = None
 
 
-def _check(parameters: Parameters, _minor: int) -> Check:
-    assert isinstance(parameters, RunAsGroup)  # noqa: S101
-    allowed = allowance(parameters.ranges or _NOT_ROOT, parameters.rule)
-    assert allowed is not None  # noqa: S101
-    return id_check("runAsGroup", "run_as_group", allowed)
+def _check(parameters: RunAsGroup, _minor: int) -> Check:
+    return id_check("runAsGroup", "run_as_group", allowance(parameters.ranges or NOT_ROOT, parameters.rule))
 
 
 CONTROL = Control(
-    "runAsGroup",
-    "its primary group",
-    "Containers must run with a primary group that the policy allows; without ranges, any but 0.",
-    RunAsGroup,
-    opt_in,
-    _check,
+    name="runAsGroup",
+    reason="its primary group",
+    summary="Containers must run with a primary group that the policy allows; without ranges, any but 0.",
+    why="Files of the group root are often writable for the group, on volumes and in the image.",
+    example=Example(
+        parameters="{ranges: [{min: 1000, max: 1999}], rule: MustRunAs}",
+        denied="""\
+securityContext: {runAsUser: 1000, runAsGroup: 0}
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+""",
+        allowed="""\
+securityContext: {runAsUser: 1000, runAsGroup: 1000}
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+""",
+    ),
+    parameters=RunAsGroup,
+    standard=opt_in,
+    check=_check,
 )

@@ -10,8 +10,8 @@ Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#res
 
 from collections.abc import Sequence
 
-from sekisho.controls.control import Check, Control, Level, Parameters, inherits_by_update, of_container, set_to
-from sekisho.findings import Finding
+from sekisho.controls.control import Check, Control, Example, Level, Parameters, inherits_by_update
+from sekisho.findings import Finding, set_to
 from sekisho.pods import ContainerRef, Pod, in_user_namespace
 
 _FIELD = ("securityContext", "runAsNonRoot")
@@ -26,7 +26,7 @@ def _standard(level: Level, _minor: int) -> RunAsNonRoot | None:
     return RunAsNonRoot() if level == "restricted" else None
 
 
-def _check(_parameters: Parameters, minor: int) -> Check:
+def _check(_parameters: RunAsNonRoot, minor: int) -> Check:
     return _judge_from_1_35 if minor >= 35 else _judge
 
 
@@ -37,41 +37,65 @@ def _judge_from_1_35(pod: Pod, containers: Sequence[ContainerRef]) -> list[Findi
 def _judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     findings = []
     pod_context = pod.spec.security_context
-    pod_says = None if pod_context is None else pod_context.run_as_non_root
-    if pod_says is False:
-        findings.append(
-            Finding(
-                control="runAsNonRoot",
-                path=_POD_FIELD,
-                value="false",
-                allowed="true",
-                fix="set it to true",
-                change=set_to(_POD_FIELD, True),
-            )
+    of_pod = None if pod_context is None else pod_context.run_as_non_root
+    if of_pod is False:
+        finding = Finding.of(
+            "runAsNonRoot",
+            _POD_FIELD,
+            False,
+            allowed="true",
+            fix="set it to true",
+            change=set_to(_POD_FIELD, True),
         )
-    for placed in containers:
-        context = placed.container.security_context
-        says = None if context is None else context.run_as_non_root
-        if says is False:
-            findings.append(_of(placed, False, "set it to true or remove it", pod_says))
-        elif says is None and pod_says is None:
-            findings.append(_of(placed, None, "set spec.securityContext.runAsNonRoot to true", pod_says))
-        elif says is None and pod_says is False and inherits_by_update(placed):
-            findings.append(_of(placed, None, "set it to true", pod_says))
+        findings.append(finding)
+    for ref in containers:
+        context = ref.container.security_context
+        own = None if context is None else context.run_as_non_root
+        if own is False:
+            findings.append(_of_container(ref, False, "set it to true or remove it", of_pod))
+        elif own is None and of_pod is None:
+            findings.append(_of_container(ref, None, "set spec.securityContext.runAsNonRoot to true", of_pod))
+        elif own is None and of_pod is False and inherits_by_update(ref):
+            findings.append(_of_container(ref, None, "set it to true", of_pod))
     return findings
 
 
-def _of(placed: ContainerRef, says: bool | None, fix: str, pod_says: bool | None) -> Finding:
-    path = _POD_FIELD if says is None and pod_says is None else placed.path + _FIELD
-    allowed = "true" if pod_says is not True else "true or unset"
-    return of_container("runAsNonRoot", placed, _FIELD, says, allowed, fix, set_to(path, True))
+def _of_container(ref: ContainerRef, own: bool | None, fix: str, of_pod: bool | None) -> Finding:
+    is_unset_everywhere = own is None and of_pod is None
+    return Finding.of(
+        "runAsNonRoot",
+        ref.path + _FIELD,
+        own,
+        allowed="true" if of_pod is not True else "true or unset",
+        fix=fix,
+        change=set_to(_POD_FIELD if is_unset_everywhere else ref.path + _FIELD, True),
+        about=ref,
+    )
 
 
 CONTROL = Control(
-    "runAsNonRoot",
-    "possibly running as root",
-    "Containers must run as a user other than root.",
-    RunAsNonRoot,
-    _standard,
-    _check,
+    name="runAsNonRoot",
+    reason="possibly running as root",
+    summary="Containers must run as a user other than root.",
+    why="Without it the image decides, and many images run as root. The kubelet does not start a container that would "
+    "run as root where this is true.",
+    example=Example(
+        denied="""\
+securityContext: {seccompProfile: {type: RuntimeDefault}}
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+""",
+        allowed="""\
+securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+""",
+    ),
+    parameters=RunAsNonRoot,
+    standard=_standard,
+    check=_check,
 )

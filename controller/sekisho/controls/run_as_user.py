@@ -1,4 +1,4 @@
-"""runAsUser: neither the pod nor a container may ask for user 0, or they must ask for an id that the policy allows.
+"""runAsUser: neither the pod nor a container may set user 0, or an id that the policy does not allow.
 
 Restricted fields: spec.securityContext.runAsUser,
     spec.{containers,initContainers,ephemeralContainers}[*].securityContext.runAsUser
@@ -9,19 +9,25 @@ Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#res
 
 from collections.abc import Sequence
 
-from sekisho.controls.control import Check, Control, Level, Parameters, inherits_by_update, of_container, remove
+from sekisho.controls.control import (
+    Check,
+    Control,
+    Example,
+    Level,
+    ParameterError,
+    Parameters,
+    inherits_by_update,
+)
 from sekisho.controls.id_ranges import Ranges, Rule, allowance, id_check
-from sekisho.findings import Finding
+from sekisho.findings import Finding, remove
 from sekisho.pods import ContainerRef, Pod, in_user_namespace
 
 _FIELD = ("securityContext", "runAsUser")
 _POD_FIELD = ("spec", *_FIELD)
-_ALLOWED = "unset or not 0"
-_FIX = "remove it or set it to the image's own user, such as 10001"
 
 
 class RunAsUser(Parameters, frozen=True):
-    """Which user containers may ask for."""
+    """Which user pods and containers may set."""
 
     ranges: Ranges | None = None
     rule: Rule | None = None
@@ -31,11 +37,11 @@ def _standard(level: Level, minor: int) -> RunAsUser | None:
     return RunAsUser() if level == "restricted" and minor >= 23 else None
 
 
-def _check(parameters: Parameters, minor: int) -> Check:
-    assert isinstance(parameters, RunAsUser)  # noqa: S101
-    allowed = allowance(parameters.ranges, parameters.rule)
-    if allowed is not None:
-        return id_check("runAsUser", "run_as_user", allowed)
+def _check(parameters: RunAsUser, minor: int) -> Check:
+    if parameters.ranges:
+        return id_check("runAsUser", "run_as_user", allowance(parameters.ranges, parameters.rule))
+    if parameters.rule is not None:
+        raise ParameterError("ranges", f"the rule {parameters.rule} needs at least one range")
     return _judge_from_1_35 if minor >= 35 else _judge
 
 
@@ -48,41 +54,59 @@ def _judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     pod_context = pod.spec.security_context
     pod_is_root = pod_context is not None and pod_context.run_as_user == 0
     if pod_is_root:
-        findings.append(
-            Finding(
-                control="runAsUser",
-                path=_POD_FIELD,
-                value="0",
-                allowed=_ALLOWED,
-                fix=_FIX,
-                change=remove(_POD_FIELD),
-            )
-        )
-    for placed in containers:
-        context = placed.container.security_context
+        findings.append(_root(_POD_FIELD, None))
+    for ref in containers:
+        context = ref.container.security_context
         user = None if context is None else context.run_as_user
         if user == 0:
-            change = remove(placed.path + _FIELD)
-            findings.append(of_container("runAsUser", placed, _FIELD, 0, _ALLOWED, _FIX, change))
-        elif user is None and pod_is_root and inherits_by_update(placed):
-            findings.append(
-                of_container(
-                    "runAsUser",
-                    placed,
-                    _FIELD,
-                    None,
-                    "not 0, and the pod's is 0",
-                    "set it to a user other than 0",
-                )
+            findings.append(_root(ref.path + _FIELD, ref))
+        elif user is None and pod_is_root and inherits_by_update(ref):
+            finding = Finding.of(
+                "runAsUser",
+                ref.path + _FIELD,
+                None,
+                allowed="not 0, and the pod's is 0",
+                fix="set it to a user other than 0",
+                about=ref,
             )
+            findings.append(finding)
     return findings
 
 
+def _root(path: tuple[str | int, ...], about: ContainerRef | None) -> Finding:
+    return Finding.of(
+        "runAsUser",
+        path,
+        0,
+        allowed="unset or not 0",
+        fix="remove it or set another user",
+        change=remove(path),
+        about=about,
+    )
+
+
 CONTROL = Control(
-    "runAsUser",
-    "the user it runs as",
-    "Neither the pod nor a container may ask for user 0, or for an id outside the policy's ranges.",
-    RunAsUser,
-    _standard,
-    _check,
+    name="runAsUser",
+    reason="the user it runs as",
+    summary="Neither the pod nor a container may set user 0, or an id outside the policy's ranges.",
+    why="A process that runs as root in a container is root on the node once it finds a way out of the container.",
+    example=Example(
+        denied="""\
+securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  securityContext: {runAsUser: 0, allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+""",
+        allowed="""\
+securityContext: {runAsNonRoot: true, seccompProfile: {type: RuntimeDefault}}
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  securityContext: {runAsUser: 10001, allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+""",
+    ),
+    parameters=RunAsUser,
+    standard=_standard,
+    check=_check,
 )

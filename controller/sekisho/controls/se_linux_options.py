@@ -1,4 +1,4 @@
-"""seLinuxOptions: the SELinux type is one of the containers' own, and user and role are not set.
+"""seLinuxOptions: the SELinux type must be one for containers, and user and role must be unset.
 
 Restricted fields: spec.securityContext.seLinuxOptions.{type,user,role},
     spec.{containers,initContainers,ephemeralContainers}[*].securityContext.seLinuxOptions.{type,user,role}
@@ -13,10 +13,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from sekisho.controls.control import Check, Control, Level, Parameters, inherits_by_update, of_container, remove
-from sekisho.findings import Finding, render_value, words
+from sekisho.controls.control import Check, Control, Example, Level, Parameters, inherits_by_update
+from sekisho.findings import FieldPath, Finding, remove, words
 from sekisho.pods import ContainerRef, Pod
-from sekisho.pods import SELinuxOptions as Found
+from sekisho.pods import SELinuxOptions as PodSELinuxOptions
 
 _FIELD = ("securityContext", "seLinuxOptions")
 _TYPES = ("container_t", "container_init_t", "container_kvm_t")
@@ -28,7 +28,7 @@ class SELinuxOptions(Parameters, frozen=True):
     allowed_types: (
         Annotated[
             tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...],
-            Meta(description="SELinux types that are allowed beside none.", max_length=64),
+            Meta(description="SELinux types that are allowed; unset always is.", max_length=64),
         ]
         | None
     ) = None
@@ -40,61 +40,74 @@ def _standard(level: Level, minor: int) -> SELinuxOptions | None:
     return SELinuxOptions(allowed_types=(*_TYPES, "container_engine_t") if minor >= 31 else _TYPES)
 
 
-def _check(parameters: Parameters, _minor: int) -> Check:
-    assert isinstance(parameters, SELinuxOptions)  # noqa: S101
+def _check(parameters: SELinuxOptions, _minor: int) -> Check:
     types = parameters.allowed_types or ()
     allowed = words(["unset", *types])
 
-    def faults(options: Found | None) -> list[tuple[str, str, str]]:
-        if options is None:
-            return []
-        found = []
+    def options_findings(
+        options: PodSELinuxOptions, above: FieldPath, about: ContainerRef | None = None
+    ) -> list[Finding]:
+        findings = []
         if options.type and options.type not in types:
-            found.append(("type", options.type, allowed))
+            findings.append(_not_allowed((*above, *_FIELD, "type"), options.type, allowed, about))
         if options.user:
-            found.append(("user", options.user, "unset"))
+            findings.append(_not_allowed((*above, *_FIELD, "user"), options.user, "unset", about))
         if options.role:
-            found.append(("role", options.role, "unset"))
-        return found
+            findings.append(_not_allowed((*above, *_FIELD, "role"), options.role, "unset", about))
+        return findings
 
     def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         context = pod.spec.security_context
-        pod_faults = faults(context.se_linux_options) if context is not None else []
-        findings = [_of_pod(*fault) for fault in pod_faults]
-        for placed in containers:
-            own = placed.container.security_context
-            options = own.se_linux_options if own is not None else None
-            if options is None and pod_faults and inherits_by_update(placed):
-                findings.append(
-                    of_container(
-                        "seLinuxOptions",
-                        placed,
-                        _FIELD,
-                        None,
-                        "set, as the pod's are denied",
-                        "set its type to container_t",
-                    )
-                )
-            for key, found, may_be in faults(options) if options is not None else ():
-                tail = (*_FIELD, key)
-                findings.append(
-                    of_container("seLinuxOptions", placed, tail, found, may_be, "remove it", remove(placed.path + tail))
-                )
+        of_pod = None if context is None else context.se_linux_options
+        findings = [] if of_pod is None else options_findings(of_pod, ("spec",))
+        is_pod_denied = bool(findings)
+        for ref in containers:
+            own_context = ref.container.security_context
+            own = None if own_context is None else own_context.se_linux_options
+            if own is not None:
+                findings += options_findings(own, ref.path, ref)
+            elif is_pod_denied and inherits_by_update(ref):
+                findings.append(_inherits(ref))
         return findings
 
     return judge
 
 
-def _of_pod(key: str, found: str, allowed: str) -> Finding:
-    path = ("spec", *_FIELD, key)
-    return Finding("seLinuxOptions", path, render_value(found), allowed, "remove it", change=remove(path))
+def _not_allowed(path: FieldPath, value: str, allowed: str, about: ContainerRef | None) -> Finding:
+    return Finding.of("seLinuxOptions", path, value, allowed=allowed, fix="remove it", change=remove(path), about=about)
+
+
+def _inherits(ref: ContainerRef) -> Finding:
+    return Finding.of(
+        "seLinuxOptions",
+        ref.path + _FIELD,
+        None,
+        allowed="set, as the pod's are denied",
+        fix="set its type to container_t",
+        about=ref,
+    )
 
 
 CONTROL = Control(
-    "seLinuxOptions",
-    "its seLinuxOptions",
-    "The SELinux type must be a container's own; user and role may not be set.",
-    SELinuxOptions,
-    _standard,
-    _check,
+    name="seLinuxOptions",
+    reason="its seLinuxOptions",
+    summary="The SELinux type must be a container's own; user and role may not be set.",
+    why="Another type, such as spc_t, or another user or role removes the separation between container and node.",
+    example=Example(
+        denied="""\
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  securityContext: {seLinuxOptions: {type: spc_t}}
+""",
+        allowed="""\
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  securityContext: {seLinuxOptions: {type: container_t, level: "s0:c123,c456"}}
+""",
+    ),
+    parameters=SELinuxOptions,
+    standard=_standard,
+    check=_check,
 )

@@ -1,4 +1,4 @@
-"""seccompProfile: containers must keep the system call filter, and at restricted must say so.
+"""seccompProfile: containers must keep the filter of system calls, and at restricted must set it.
 
 Restricted fields, v1.0 to v1.18: metadata.annotations[seccomp.security.alpha.kubernetes.io/pod],
     metadata.annotations[container.seccomp.security.alpha.kubernetes.io/*]
@@ -7,7 +7,7 @@ Restricted fields, from v1.19: spec.securityContext.seccompProfile.type,
     spec.{containers,initContainers,ephemeralContainers}[*].securityContext.seccompProfile.type
 Allowed values, baseline: unset, RuntimeDefault, Localhost
 Allowed values, restricted from v1.19: RuntimeDefault, Localhost; a container may leave it unset where the pod sets an
-    allowed one; pods that say spec.os.name is windows are exempt from v1.25
+    allowed one; pods with spec.os.name windows are exempt from v1.25
 Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/ (Seccomp)
 """
 
@@ -16,7 +16,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from sekisho.controls.control import Check, Control, Level, Parameters, remove
+from sekisho.controls.control import Check, Control, Example, Level, Parameters
 from sekisho.controls.profiles import (
     CONFINED,
     AllowedTypes,
@@ -25,7 +25,7 @@ from sekisho.controls.profiles import (
     judge_profiles,
     verify_profiles,
 )
-from sekisho.findings import Finding, render_value
+from sekisho.findings import Finding, remove
 from sekisho.pods import ContainerRef, Pod, annotations_of, is_windows
 
 _POD_ANNOTATION = "seccomp.security.alpha.kubernetes.io/pod"
@@ -48,17 +48,16 @@ def _standard(level: Level, minor: int) -> SeccompProfile | None:
     return SeccompProfile(allowed_types=CONFINED, required=level == "restricted" and minor >= 19)
 
 
-def _check(parameters: Parameters, minor: int) -> Check:
-    assert isinstance(parameters, SeccompProfile)  # noqa: S101
+def _check(parameters: SeccompProfile, minor: int) -> Check:
     if minor < 19:
         return _judge_annotations
     required = bool(parameters.required)
     types = tuple(map(str, parameters.allowed_types or CONFINED))
     rules = ProfileRules("seccompProfile", "seccomp_profile", types, parameters.localhost_profiles, required)
-    spares_windows = required and minor >= 25
+    exempts_windows = required and minor >= 25
 
     def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
-        return [] if spares_windows and is_windows(pod.spec) else judge_profiles(rules, pod, containers)
+        return [] if exempts_windows and is_windows(pod.spec) else judge_profiles(rules, pod, containers)
 
     return judge
 
@@ -66,38 +65,50 @@ def _check(parameters: Parameters, minor: int) -> Check:
 def _judge_annotations(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     annotations = annotations_of(pod)
     keys: list[tuple[str, ContainerRef | None]] = [(_POD_ANNOTATION, None)]
-    keys += [(_CONTAINER_ANNOTATION + placed.container.name, placed) for placed in containers]
+    keys += [(_CONTAINER_ANNOTATION + ref.container.name, ref) for ref in containers]
     findings = []
-    for key, placed in keys:
+    for key, ref in keys:
         profile = annotations.get(key)
         if profile is None or profile in ("runtime/default", "docker/default") or profile.startswith("localhost/"):
             continue
-        path = ("metadata", "annotations", key)
-        findings.append(
-            Finding(
-                control="seccompProfile",
-                path=path,
-                value=render_value(profile),
-                allowed="unset, runtime/default, docker/default or localhost/*",
-                fix="remove the annotation or set it to runtime/default",
-                change=remove(path),
-                subject="the pod" if placed is None else f"{placed.kind} {render_value(placed.container.name)}",
-            )
+        finding = Finding.of(
+            "seccompProfile",
+            ("metadata", "annotations", key),
+            profile,
+            allowed="unset, runtime/default, docker/default or localhost/*",
+            fix="remove the annotation or set it to runtime/default",
+            change=remove(("metadata", "annotations", key)),
+            about=ref,
         )
+        findings.append(finding)
     return findings
 
 
-def _verify(given: Parameters) -> None:
-    assert isinstance(given, SeccompProfile)  # noqa: S101
+def _verify(given: SeccompProfile) -> None:
     verify_profiles(given.allowed_types, given.localhost_profiles)
 
 
 CONTROL = Control(
-    "seccompProfile",
-    "its seccompProfile",
-    "Containers must keep a seccomp profile of an allowed type.",
-    SeccompProfile,
-    _standard,
-    _check,
+    name="seccompProfile",
+    reason="its seccompProfile",
+    summary="Containers must keep a seccomp profile of an allowed type.",
+    why="Most ways out of a container use system calls that applications do not need; the profile blocks them.",
+    example=Example(
+        denied="""\
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  securityContext: {seccompProfile: {type: Unconfined}}
+""",
+        allowed="""\
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  securityContext: {seccompProfile: {type: RuntimeDefault}}
+""",
+    ),
+    parameters=SeccompProfile,
+    standard=_standard,
+    check=_check,
     verify=_verify,
 )

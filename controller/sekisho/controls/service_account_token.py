@@ -1,7 +1,7 @@
-"""serviceAccountToken: a pod gets no token for the API server unless it runs as an account that needs one.
+"""serviceAccountToken: pods get no token for the API server, unless their service account may have one.
 
 Restricted fields: spec.automountServiceAccountToken
-Allowed values: false, or anything for pods that run as an account in `allowedServiceAccounts`
+Allowed values: false; any value for pods that run as an account in `allowedServiceAccounts`
 Level: none, a policy names it
 """
 
@@ -10,8 +10,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from sekisho.controls.control import Check, Control, Parameters, opt_in, set_to
-from sekisho.findings import Finding, render_value
+from sekisho.controls.control import Check, Control, Example, Parameters, opt_in
+from sekisho.findings import Finding, set_to
 from sekisho.pods import ContainerRef, Pod
 
 _FIELD = ("spec", "automountServiceAccountToken")
@@ -29,26 +29,47 @@ class ServiceAccountToken(Parameters, frozen=True):
     ) = None
 
 
-def _check(parameters: Parameters, _minor: int) -> Check:
-    assert isinstance(parameters, ServiceAccountToken)  # noqa: S101
+def _check(parameters: ServiceAccountToken, _minor: int) -> Check:
     accounts = frozenset(parameters.allowed_service_accounts or ())
 
     def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
-        found = pod.spec.automount_service_account_token
-        if found is False or (pod.spec.service_account_name or "default") in accounts:
+        automount = pod.spec.automount_service_account_token
+        if automount is False or (pod.spec.service_account_name or "default") in accounts:
             return []
-        change = set_to(_FIELD, False)
-        return [Finding("serviceAccountToken", _FIELD, render_value(found), "false", "set it to false", change=change)]
+        finding = Finding.of(
+            "serviceAccountToken",
+            _FIELD,
+            automount,
+            allowed="false",
+            fix="set it to false",
+            change=set_to(_FIELD, False),
+        )
+        return [finding]
 
     return judge
 
 
 CONTROL = Control(
-    "serviceAccountToken",
-    "a token for the API server",
-    "Pods get no token for the API server, unless they run as an account that may have one.",
-    ServiceAccountToken,
-    opt_in,
-    _check,
+    name="serviceAccountToken",
+    reason="a token for the API server",
+    summary="Pods get no token for the API server, unless they run as an account that may have one.",
+    why="Whoever gets into a pod can use its token with the API server. Few pods call the API server.",
+    example=Example(
+        parameters="{}",
+        denied="""\
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+""",
+        allowed="""\
+automountServiceAccountToken: false
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+""",
+    ),
+    parameters=ServiceAccountToken,
+    standard=opt_in,
+    check=_check,
     of_pod_only=True,
 )

@@ -1,62 +1,81 @@
-"""supplementalGroups: a pod's processes may have only further groups that the policy allows.
+"""supplementalGroups: a pod may list only supplemental groups that the policy allows.
 
 Restricted fields: spec.securityContext.supplementalGroups[*]
-Allowed values: the ids in `ranges`; without ranges, any but 0. With `rule` MustRunAs, at least one has to be set
+Allowed values: the ids in `ranges`; without ranges, any but 0. With `rule` MustRunAs, at least one must be set
 Level: none, a policy names it
 """
 
 from collections.abc import Sequence
 
-from sekisho.controls.control import Check, Control, Parameters, opt_in
-from sekisho.controls.id_ranges import IdRange, Ranges, Rule, allowance
-from sekisho.findings import Change, Finding, render_value
+from sekisho.controls.control import Check, Control, Example, Parameters, opt_in
+from sekisho.controls.id_ranges import NOT_ROOT, Ranges, Rule, allowance
+from sekisho.findings import Finding, remove, set_to
 from sekisho.pods import ContainerRef, Pod
 
 _FIELD = ("spec", "securityContext", "supplementalGroups")
-_NOT_ROOT = (IdRange(1, 4294967295),)
 
 
 class SupplementalGroups(Parameters, frozen=True):
-    """Which further groups a pod's processes may have."""
+    """Which supplemental groups a pod may list."""
 
     ranges: Ranges | None = None
     rule: Rule | None = None
 
 
-def _check(parameters: Parameters, _minor: int) -> Check:
-    assert isinstance(parameters, SupplementalGroups)  # noqa: S101
-    allowed = allowance(parameters.ranges or _NOT_ROOT, parameters.rule)
-    assert allowed is not None  # noqa: S101
+def _check(parameters: SupplementalGroups, _minor: int) -> Check:
+    allowed = allowance(parameters.ranges or NOT_ROOT, parameters.rule)
+    required = Finding.of(
+        "supplementalGroups",
+        _FIELD,
+        None,
+        allowed=allowed.allowed,
+        fix=f"set it to [{allowed.first}]",
+        change=set_to(_FIELD, [allowed.first]),
+    )
 
     def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
         context = pod.spec.security_context
         groups = (None if context is None else context.supplemental_groups) or ()
         if not groups and allowed.required:
-            fix = f"set it to [{allowed.first}]"
-            change = Change("set", _FIELD, [allowed.first])
-            return [Finding("supplementalGroups", _FIELD, "unset", allowed.allowed, fix, change=change)]
+            return [required]
         return [
-            Finding(
+            Finding.of(
                 "supplementalGroups",
                 (*_FIELD, index),
-                render_value(group),
-                allowed.allowed,
-                "remove it from the list",
-                change=Change("remove", (*_FIELD, index)),
+                group,
+                allowed=allowed.allowed,
+                fix="remove it from the list",
+                change=remove((*_FIELD, index)),
             )
             for index, group in enumerate(groups)
-            if not allowed.takes(group)
+            if not allowed.accepts(group)
         ]
 
     return judge
 
 
 CONTROL = Control(
-    "supplementalGroups",
-    "a supplemental group",
-    "A pod's processes may have only supplemental groups that the policy allows; without ranges, any but 0.",
-    SupplementalGroups,
-    opt_in,
-    _check,
+    name="supplementalGroups",
+    reason="a supplemental group",
+    summary="A pod may list only supplemental groups that the policy allows; without ranges, any but 0.",
+    why="With a foreign group a pod reads and writes files of others on shared storage.",
+    example=Example(
+        parameters="{ranges: [{min: 2000, max: 2999}]}",
+        denied="""\
+securityContext: {supplementalGroups: [2001, 27]}
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+""",
+        allowed="""\
+securityContext: {supplementalGroups: [2001]}
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+""",
+    ),
+    parameters=SupplementalGroups,
+    standard=opt_in,
+    check=_check,
     of_pod_only=True,
 )

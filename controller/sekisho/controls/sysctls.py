@@ -1,4 +1,4 @@
-"""sysctls: a pod may set only sysctls that are namespaced and cannot harm its node.
+"""sysctls: pods may set only sysctls that are namespaced and cannot harm their node.
 
 Restricted fields: spec.securityContext.sysctls[*].name
 Allowed values: kernel.shm_rmid_forced, net.ipv4.ip_local_port_range, net.ipv4.ip_unprivileged_port_start,
@@ -7,8 +7,8 @@ Allowed values: kernel.shm_rmid_forced, net.ipv4.ip_local_port_range, net.ipv4.i
     from v1.32 net.ipv4.tcp_rmem, net.ipv4.tcp_wmem; from v1.37 net.ipv4.tcp_slow_start_after_idle,
     net.ipv4.tcp_notsent_lowat
 Level: baseline, from v1.0
-Beyond the standard, a value may hold no `+` and no `=`: a runtime that splits its options there takes what follows for
-another sysctl (CVE-2022-0811). No sysctl needs them.
+Beyond the standard, a value must not contain `+` or `=`: a runtime that splits its options there reads the rest as
+another sysctl (CVE-2022-0811). No sysctl needs these characters.
 Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#baseline (Sysctls)
 """
 
@@ -17,8 +17,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from sekisho.controls.control import Check, Control, Level, ParameterError, Parameters
-from sekisho.findings import Change, Finding, render_value, words
+from sekisho.controls.control import Check, Control, Example, Level, ParameterError, Parameters
+from sekisho.findings import Finding, remove, words
 from sekisho.globs import glob_matches
 from sekisho.pods import ContainerRef, Pod
 
@@ -53,9 +53,7 @@ class Sysctls(Parameters, frozen=True):
     allowed: (
         Annotated[
             tuple[SysctlName, ...],
-            Meta(
-                description="Sysctls that a pod may set; * stands for any characters, as in net.ipv4.*.", max_length=256
-            ),
+            Meta(description="Sysctls that a pod may set; * matches any characters, as in net.ipv4.*.", max_length=256),
         ]
         | None
     ) = None
@@ -63,7 +61,8 @@ class Sysctls(Parameters, frozen=True):
         Annotated[
             tuple[SysctlName, ...],
             Meta(
-                description="Sysctls that a pod may not set, in the same form; they outweigh allowed.", max_length=256
+                description="Sysctls that a pod may not set, in the same form; they take precedence over allowed.",
+                max_length=256,
             ),
         ]
         | None
@@ -76,8 +75,7 @@ def _standard(level: Level, minor: int) -> Sysctls | None:
     return Sysctls(allowed=tuple(name for since, names in _SAFE_SINCE.items() if since <= minor for name in names))
 
 
-def _check(parameters: Parameters, _minor: int) -> Check:
-    assert isinstance(parameters, Sysctls)  # noqa: S101
+def _check(parameters: Sysctls, _minor: int) -> Check:
     forbidden = parameters.forbidden or ()
     patterns = parameters.allowed or ()
     allowed = f"only {words(patterns, 'and')}" if patterns else "none"
@@ -88,41 +86,57 @@ def _check(parameters: Parameters, _minor: int) -> Check:
             return []
         findings = []
         for index, sysctl in enumerate(context.sysctls):
-            if not _any(patterns, sysctl.name):
-                findings.append(_of(index, "name", sysctl.name, allowed))
-            elif _any(forbidden, sysctl.name):
-                findings.append(_of(index, "name", sysctl.name, f"none of {words(forbidden, 'and')}"))
+            if not _matches_any(patterns, sysctl.name):
+                findings.append(_not_allowed(index, "name", sysctl.name, allowed))
+            elif _matches_any(forbidden, sysctl.name):
+                findings.append(_not_allowed(index, "name", sysctl.name, f"none of {words(forbidden, 'and')}"))
             elif "+" in sysctl.value or "=" in sysctl.value:
-                findings.append(_of(index, "value", sysctl.value, "a value without + and ="))
+                findings.append(_not_allowed(index, "value", sysctl.value, "a value without + and ="))
         return findings
 
     return judge
 
 
-def _any(patterns: Sequence[str], name: str) -> bool:
+def _matches_any(patterns: Sequence[str], name: str) -> bool:
     return any(glob_matches(pattern, name) for pattern in patterns)
 
 
-def _of(index: int, key: str, found: str, allowed: str) -> Finding:
+def _not_allowed(index: int, key: str, value: str, allowed: str) -> Finding:
     path = ("spec", "securityContext", "sysctls", index)
-    fix = "remove it from the list"
-    return Finding("sysctls", (*path, key), render_value(found), allowed, fix, change=Change("remove", path))
+    return Finding.of(
+        "sysctls", (*path, key), value, allowed=allowed, fix="remove it from the list", change=remove(path)
+    )
 
 
-def _verify(given: Parameters) -> None:
-    assert isinstance(given, Sysctls)  # noqa: S101
+def _verify(given: Sysctls) -> None:
     for index, pattern in enumerate(given.allowed or ()):
         if pattern in (given.forbidden or ()):
-            raise ParameterError(f"allowed[{index}]", f"{pattern!r} is in forbidden too, which outweighs it")
+            message = f"{pattern!r} is in forbidden too, which takes precedence"
+            raise ParameterError(f"allowed[{index}]", message)
 
 
 CONTROL = Control(
-    "sysctls",
-    "a forbidden sysctl",
-    "Pods may set only safe sysctls.",
-    Sysctls,
-    _standard,
-    _check,
+    name="sysctls",
+    reason="a forbidden sysctl",
+    summary="Pods may set only safe sysctls.",
+    why="A sysctl that is not limited to the pod's namespaces changes the kernel of the whole node.",
+    example=Example(
+        denied="""\
+securityContext: {sysctls: [{name: kernel.msgmax, value: "65536"}]}
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+""",
+        allowed="""\
+securityContext: {sysctls: [{name: net.ipv4.tcp_syncookies, value: "1"}]}
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+""",
+    ),
+    parameters=Sysctls,
+    standard=_standard,
+    check=_check,
     of_pod_only=True,
     verify=_verify,
 )

@@ -1,4 +1,4 @@
-"""windowsHostProcess: a Windows container may not be a process of its node.
+"""windowsHostProcess: Windows containers may not run as processes of the node.
 
 Restricted fields: spec.securityContext.windowsOptions.hostProcess,
     spec.{containers,initContainers,ephemeralContainers}[*].securityContext.windowsOptions.hostProcess
@@ -9,53 +9,30 @@ Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#bas
 
 from collections.abc import Sequence
 
-from sekisho.controls.control import Check, Control, Level, Parameters, of_container, set_to
-from sekisho.findings import Finding
+from sekisho.controls.control import Check, Control, Example, Level, Parameters
+from sekisho.findings import FieldPath, Finding, set_to
 from sekisho.pods import ContainerRef, Pod, PodSecurityContext, SecurityContext
 
 _FIELD = ("securityContext", "windowsOptions", "hostProcess")
-_POD_FIELD = ("spec", *_FIELD)
 
 
 class WindowsHostProcess(Parameters, frozen=True):
-    """Windows containers may not be processes of their node."""
+    """Windows containers may not run as processes of the node."""
 
 
 def _standard(level: Level, _minor: int) -> WindowsHostProcess | None:
     return None if level == "privileged" else WindowsHostProcess()
 
 
-def _check(_parameters: Parameters, _minor: int) -> Check:
+def _check(_parameters: WindowsHostProcess, _minor: int) -> Check:
     return _judge
 
 
 def _judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     findings = []
     if _is_host_process(pod.spec.security_context):
-        findings.append(
-            Finding(
-                control="windowsHostProcess",
-                path=_POD_FIELD,
-                value="true",
-                allowed="unset or false",
-                fix="remove it or set it to false",
-                change=set_to(_POD_FIELD, False),
-            )
-        )
-    for placed in containers:
-        if _is_host_process(placed.container.security_context):
-            change = set_to(placed.path + _FIELD, False)
-            findings.append(
-                of_container(
-                    "windowsHostProcess",
-                    placed,
-                    _FIELD,
-                    True,
-                    "unset or false",
-                    "remove it or set it to false",
-                    change,
-                )
-            )
+        findings.append(_finding(("spec",), None))
+    findings += [_finding(ref.path, ref) for ref in containers if _is_host_process(ref.container.security_context)]
     return findings
 
 
@@ -63,11 +40,40 @@ def _is_host_process(context: SecurityContext | PodSecurityContext | None) -> bo
     return context is not None and context.windows_options is not None and context.windows_options.host_process is True
 
 
+def _finding(above: FieldPath, about: ContainerRef | None) -> Finding:
+    return Finding.of(
+        "windowsHostProcess",
+        above + _FIELD,
+        True,
+        allowed="unset or false",
+        fix="remove it or set it to false",
+        change=set_to(above + _FIELD, False),
+        about=about,
+    )
+
+
 CONTROL = Control(
-    "windowsHostProcess",
-    "hostProcess",
-    "Windows containers may not be processes of their node.",
-    WindowsHostProcess,
-    _standard,
-    _check,
+    name="windowsHostProcess",
+    reason="hostProcess",
+    summary="Windows containers may not be processes of their node.",
+    why="A HostProcess container runs directly on the Windows node, with its files and its network.",
+    example=Example(
+        denied="""\
+os: {name: windows}
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  securityContext: {windowsOptions: {hostProcess: true}}
+""",
+        allowed="""\
+os: {name: windows}
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+  securityContext: {windowsOptions: {hostProcess: false}}
+""",
+    ),
+    parameters=WindowsHostProcess,
+    standard=_standard,
+    check=_check,
 )

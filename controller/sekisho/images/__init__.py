@@ -1,6 +1,6 @@
-"""Image references and trusted registries."""
+"""Image references and patterns for registries."""
 
-from sekisho.images.reference import ImageError, Reference, parse
+from sekisho.images.reference import ImageError, Reference, parse, without_credentials
 from sekisho.images.registries import RegistryPattern, parse_pattern
 
-__all__ = ["ImageError", "Reference", "RegistryPattern", "parse", "parse_pattern"]
+__all__ = ["ImageError", "Reference", "RegistryPattern", "parse", "parse_pattern", "without_credentials"]

@@ -1,8 +1,8 @@
-"""Image references, as the container runtimes read them.
+"""Image references, as container runtimes read them.
 
 Grammar: the `reference` package of the distribution project (github.com/distribution/reference, v0.6.0), with Docker
-Hub's implicit names resolved: `nginx` is `docker.io/library/nginx`. The first segment names a registry only when it
-holds `.` or `:`, has an upper-case letter, or is `localhost`; anything else is a repository on Docker Hub.
+Hub's implicit names resolved: `nginx` is `docker.io/library/nginx`. The first segment names a registry only if it
+contains `.`, `:` or an upper-case letter, or is `localhost`; anything else is a repository on Docker Hub.
 """
 
 import re
@@ -26,13 +26,15 @@ _IDENTIFIER = re.compile(r"[a-f0-9]{64}")
 
 
 class ImageError(SekishoError, ValueError):
-    """An image that is not a reference; the message says why, in a clause without a full stop."""
+    """An image that is not a valid reference; the message says why, in a clause without a full stop."""
 
 
 class Reference(Struct, frozen=True, gc=False):
-    """A parsed reference. `registry` is lower case; `tag` and `digest` are None when absent.
+    """A parsed reference; where it has both a tag and a digest, the digest decides what runs.
 
-    Where both are given, the digest decides what runs.
+    registry: host and port in lower case, such as docker.io.
+    repository: without the registry, such as library/nginx.
+    tag, digest: None where the reference has none.
     """
 
     registry: str
@@ -43,7 +45,7 @@ class Reference(Struct, frozen=True, gc=False):
 
 @lru_cache(maxsize=8192)
 def parse(image: str) -> Reference:
-    """Parse an image as written in a pod. Raises ImageError."""
+    """Parse an image as it is written in a pod. Raises ImageError."""
     if not image:
         raise ImageError("it is empty")
     if len(image) > MAX_REFERENCE_LENGTH:
@@ -78,8 +80,22 @@ def split_registry(name: str) -> tuple[str, str]:
 
 
 def names_registry(segment: str) -> bool:
-    """Whether a reference's first segment names a registry rather than a Docker Hub user."""
+    """Whether the first segment of a reference names a registry, and not a user of Docker Hub."""
     return "." in segment or ":" in segment or segment == "localhost" or segment.lower() != segment
+
+
+_DIGEST_LIKE = re.compile(r"@(?:sha256|sha384|sha512):[^@/]*\Z")
+
+
+def without_credentials(image: str) -> str:
+    """The image as it may be shown: `…` replaces what stands before a host, which may be a user with a password.
+
+    No valid reference has such a part; people write it by mistake, and it must not appear in denials, Events or logs.
+    """
+    found = _DIGEST_LIKE.search(image)
+    name, digest = (image[: found.start()], found[0]) if found else (image, "")
+    before, at, host = name.rpartition("@")
+    return f"…@{host}{digest}" if at and before else image
 
 
 def _split_digest(image: str) -> tuple[str, str | None]:
@@ -106,5 +122,5 @@ def _why_segment(segment: str) -> str:
     if not segment:
         return "it has an empty path segment"
     if segment != segment.lower():
-        return f"a repository is lower case, {segment[:60]!r} is not"
+        return f"a repository must be lower case, {segment[:60]!r} is not"
     return f"{segment[:60]!r} is not a repository path segment"

@@ -1,7 +1,7 @@
-"""Trusted registries: which references a pattern such as `ghcr.io/acme/*` covers.
+"""Patterns for registries and repositories, such as `ghcr.io/acme/*`.
 
 A pattern is matched segment by segment from the left, so `trusted.io` covers `trusted.io/x` and never
-`trusted.io.evil.com/x`; `*` stands for any characters inside one segment and never crosses a `/`.
+`trusted.io.evil.com/x`; `*` matches any characters within one segment and never a `/`.
 """
 
 import re
@@ -22,7 +22,7 @@ class RegistryPattern(Struct, frozen=True, gc=False):
     segments: tuple[str, ...]
 
     def covers(self, reference: Reference) -> bool:
-        """Whether the reference lies in the registry or repository that the pattern names."""
+        """Whether the reference is in the registry or repository that the pattern names."""
         first, *rest = self.segments
         if not glob_matches(first, reference.registry):
             return False
@@ -32,14 +32,14 @@ class RegistryPattern(Struct, frozen=True, gc=False):
         return len(found) >= len(rest) and all(map(glob_matches, rest, found))
 
     def contains(self, other: "RegistryPattern") -> bool:
-        """Whether this pattern covers all that the other one does; not told of every pair with wildcards."""
+        """Whether this pattern covers all that the other one covers; may be False for some pairs with wildcards."""
         return len(self.segments) <= len(other.segments) and all(
             mine in (theirs, "*") for mine, theirs in zip(self.segments, other.segments, strict=False)
         )
 
 
 def parse_pattern(pattern: str) -> RegistryPattern:
-    """Parse a registry pattern. Raises ValueError with a message that says what to write instead."""
+    """Parse a pattern. Raises ValueError; its message continues a sentence that begins with the pattern."""
     if len(pattern) > MAX_PATTERN_LENGTH:
         raise ValueError(f"is longer than {MAX_PATTERN_LENGTH} characters")
     host, *rest = pattern.split("/")
@@ -47,10 +47,12 @@ def parse_pattern(pattern: str) -> RegistryPattern:
     if host == "index.docker.io":
         host = DOCKER_HUB
     if not names_registry(host) and host != "*":
-        raise ValueError(f"begins with {host!r}, which is no registry host; for Docker Hub write 'docker.io/{pattern}'")
+        raise ValueError(
+            f"begins with {host!r}, which is not a registry host; for Docker Hub write 'docker.io/{pattern}'"
+        )
     if not _PATTERN_HOST.fullmatch(host):
         raise ValueError(
-            f"begins with {host!r}, which is no registry host such as 'registry.example.com' or 'localhost:5000'"
+            f"begins with {host!r}, which is not a registry host such as 'registry.example.com' or 'localhost:5000'"
         )
     for segment in rest:
         if not _PATTERN_SEGMENT.fullmatch(segment):

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from sekisho.admission import Operation
 from sekisho.documents import Document, Path, Problem, write_document
-from sekisho.findings import Change
+from sekisho.findings import Change, ChangeOperation, append, set_to
 from sekisho.manifests.checks import Checked, Checker
 from sekisho.manifests.objects import JudgedObject, Manifest, documents_of, manifests_of
 from sekisho.manifests.sources import Source
@@ -91,9 +91,9 @@ class _Fixer:
         """Make the changes; removals last and from the end of each list, so that no index moves under another."""
         self.has_changed = True
         for change in changes:
-            if change.operation != "remove":
+            if change.operation != ChangeOperation.REMOVE:
                 _set(value, change)
-        removals = {change.path for change in changes if change.operation == "remove"}
+        removals = {change.path for change in changes if change.operation == ChangeOperation.REMOVE}
         for path in sorted(removals, key=lambda path: [(isinstance(part, int), part) for part in path], reverse=True):
             _remove(value, path)
 
@@ -102,8 +102,8 @@ def _change(operation: Operation, pod_path: Path) -> Change:
     """An operation of a JSON patch on the pod as a change of the object that holds it."""
     parts = [part.replace("~1", "/").replace("~0", "~") for part in operation.path[1:].split("/")]
     if parts[-1] == "-":
-        return Change("append", (*pod_path, *parts[:-1]), [operation.value])
-    return Change("set", (*pod_path, *parts), operation.value)
+        return append((*pod_path, *parts[:-1]), [operation.value])
+    return set_to((*pod_path, *parts), operation.value)
 
 
 def _set(root: Any, change: Change) -> None:
@@ -117,7 +117,7 @@ def _set(root: Any, change: Change) -> None:
             if target.get(part) is None:
                 target[part] = {}
             target = target[part]
-    if change.operation == "set":
+    if change.operation == ChangeOperation.SET:
         target[last] = change.value
     else:
         added = change.value if isinstance(change.value, list) else [change.value]

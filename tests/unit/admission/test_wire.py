@@ -8,10 +8,22 @@ from hypothesis import given, reject, settings
 
 from sekisho import admission
 from sekisho.admission.review import _decode_any, _decode_as_written
-from sekisho.admission.wire import POD
+from sekisho.admission.wire import POD, require_every_field
+from sekisho.pods import (
+    Capabilities,
+    Handler,
+    HostPath,
+    Lifecycle,
+    PodSecurityContext,
+    SecurityContext,
+    SELinuxOptions,
+    WindowsOptions,
+)
 from tests.load.reviews import pod, review
 from tests.strategies import Pod, pods
 from tests.unit.admission.test_answers import RESTRICTED
+
+ALL_BUT_CAPABILITIES = " ".join(key for key in SecurityContext.__struct_encode_fields__ if key != "capabilities")
 
 
 def as_written(obj: Pod, operation: str = "CREATE") -> bytes:
@@ -64,3 +76,24 @@ def test_no_value_of_the_environment_becomes_an_object() -> None:
     assert read.object.spec.containers is not None
     container, *_ = read.object.spec.containers
     assert isinstance(msgspec.structs.asdict(container)["unread_env"], msgspec.Raw)
+
+
+@pytest.mark.parametrize(
+    ("lean", "keys", "message"),
+    [
+        (HostPath, "type", "the keys of HostPath lack path"),
+        (Capabilities, "drop", "the keys of Capabilities lack add"),
+        (SecurityContext, f"{ALL_BUT_CAPABILITIES}", "the keys of SecurityContext lack capabilities"),
+        (SecurityContext, f"capabilities {ALL_BUT_CAPABILITIES}", "the keys of Capabilities must be listed before"),
+        (Lifecycle, "postStart preStop", "the keys of Handler must be listed before those of Lifecycle"),
+        (PodSecurityContext, " ".join(PodSecurityContext.__struct_encode_fields__), "must be listed before"),
+    ],
+)
+def test_field_that_the_wire_lacks_is_an_error_at_import(lean: type[msgspec.Struct], keys: str, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        require_every_field(lean, keys, {SELinuxOptions: str, WindowsOptions: str})
+
+
+def test_field_that_the_wire_has_is_none() -> None:
+    require_every_field(HostPath, "path! type", {})
+    require_every_field(Lifecycle, "postStart preStop", {Handler: str})

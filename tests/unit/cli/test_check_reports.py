@@ -185,7 +185,7 @@ def test_sarif_has_a_rule_a_control_and_a_result_a_finding(tmp_path: Path) -> No
     place = run["results"][0]["locations"][0]["physicalLocation"]
     assert place["artifactLocation"]["uri"] == path.as_uri()
     assert place["region"] == {"startLine": 13, "startColumn": 7}
-    assert "hostNamespaces: a pod may not share" in run["tool"]["driver"]["rules"][0]["help"]["text"]
+    assert "hostNamespaces: pods may not share" in run["tool"]["driver"]["rules"][0]["help"]["text"]
     assert run["invocations"] == [{"executionSuccessful": True, "toolExecutionNotifications": []}]
 
 

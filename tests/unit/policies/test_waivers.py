@@ -41,7 +41,7 @@ WRONG = [
     ({"expires": "2027-01-31T00:00:00"}, "spec.expires: must be a time such as"),
     ({"reason": "' '"}, "spec.reason: must match"),
     ({"match": "{images: []}"}, "spec.match.images: must not be empty"),
-    ({"match": "{images: [acme/web]}"}, "spec.match.images[0]: 'acme/web' begins with 'acme', which is no registry"),
+    ({"match": "{images: [acme/web]}"}, "spec.match.images[0]: 'acme/web' begins with 'acme', which is not a registry"),
     ({"match": "{containers: [App]}"}, "spec.match.containers[0]: must match"),
     ({"match": "{namespace: shop}"}, "spec.match.namespace: unknown field; did you mean namespaces?"),
     (

@@ -41,7 +41,7 @@ def render(checks: Checks) -> str:
     return json.dumps(log, indent=2) + "\n"
 
 
-def _rule(control: Control) -> dict[str, Any]:
+def _rule(control: Control[Any]) -> dict[str, Any]:
     documentation = sys.modules[control.parameters.__module__].__doc__ or control.summary
     return {
         "id": control.name,
