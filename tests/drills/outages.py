@@ -125,7 +125,7 @@ def _told(site: Site, name: str) -> tuple[str, str, str]:
 
 
 def _has_noticed(replica: Replica) -> bool:
-    return "cannot follow /apis/" in replica.process.log.read_text()
+    return "cannot watch /apis/" in replica.process.log.read_text()
 
 
 def _denies_marked(site: Site, replica: Replica) -> bool:

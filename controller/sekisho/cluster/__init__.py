@@ -1,1 +1,1 @@
-"""What talks to the Kubernetes API: the client, reflectors, Leases, owners and Events."""
+"""Access to the Kubernetes API: the client, reflectors, Leases, owners and Events."""

@@ -1,4 +1,4 @@
-"""The service account that this process acts as, for what it writes to go when the account goes."""
+"""The service account of this process: objects that it owns are deleted together with it."""
 
 import msgspec
 from msgspec import Struct
@@ -29,21 +29,20 @@ class _SelfSubjectReview(Struct, frozen=True):
 
 
 async def own_account(api: ApiClient, namespace: str) -> tuple[OwnerReference, ...]:
-    """The account as the owner of objects in `namespace`; none when it is no service account of that namespace.
+    """The account as the owner of objects in `namespace`; empty when it is no service account of that namespace.
 
-    Asking takes no permission but the one that every account has. Raises ApiUnavailable, and ApiError when asking
-    again may help.
+    Every account is permitted to ask who it is. Raises ApiUnavailable, and ApiError when another attempt may succeed.
     """
-    question = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
     try:
-        raw = await api.create("/apis/authentication.k8s.io/v1/selfsubjectreviews", msgspec.json.encode(question))
+        raw = await api.create("/apis/authentication.k8s.io/v1/selfsubjectreviews", msgspec.json.encode(review))
     except ApiError as error:
         if error.is_transient:
             raise
         return ()
     try:
         user = msgspec.json.decode(raw, type=_SelfSubjectReview).status.user_info
-    except msgspec.DecodeError:  # who it is matters too little to fail over
+    except msgspec.DecodeError:  # without an owner the object is only cleaned up later
         return ()
     prefix = f"system:serviceaccount:{namespace}:"
     if not user.username.startswith(prefix) or not user.uid:

@@ -26,8 +26,8 @@ REQUEST_SECONDS = 15.0
 CREDENTIALS_SECONDS = 60.0
 """Credentials are read again when they are older than this: the kubelet renews tokens in place."""
 SILENT_SECONDS = (10, 5, 3)
-"""A connection on which nothing comes is probed after so long, so often, so many times, and then taken for dead: a
-watch over a path that is broken looks like one on which nothing happens."""
+"""TCP keep-alive: seconds of silence until the first probe, between probes, and the number of probes. Without it a
+watch over a broken network path looks like one on which nothing happens."""
 MAX_ANSWER_BYTES = 64 << 20
 MAX_EVENT_BYTES = 8 << 20
 """An object is at most 1.5 MiB in etcd; the longest line of a watch is far below this."""
@@ -54,7 +54,7 @@ class ApiError(SekishoError):
 
 
 class ApiUnavailable(SekishoError):  # noqa: N818 - a condition, not a mistake
-    """The API server could not be reached or broke off: denied, timed out, TLS failure, answer too large."""
+    """The API server gave no whole answer: connection refused or broken, timeout, TLS failure, answer too large."""
 
 
 class _Status(msgspec.Struct, frozen=True):
@@ -65,8 +65,8 @@ class _Status(msgspec.Struct, frozen=True):
 class ApiClient:
     """One connection pool to one API server. Make it with `connect`, end it with `close`.
 
-    `may_write` is asked before each request that writes, as late as that is possible; when it says no, ApiUnavailable
-    is raised and nothing sent.
+    `may_write` is called right before each request that writes; when it returns False, nothing is sent and
+    ApiUnavailable is raised.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class ApiClient:
 
     @staticmethod
     async def connect(kubeconfig: Path | None, may_write: Callable[[], bool] = lambda: True) -> "ApiClient":
-        """Make a client from `kubeconfig`, or from where `load_config` looks without one. Sends nothing yet.
+        """Make a client from `kubeconfig`; None for the places where `load_config` looks. Sends nothing yet.
 
         Raises ConfigError.
         """
@@ -135,9 +135,9 @@ class ApiClient:
         accept: str = "application/json",
         stall_seconds: float,
     ) -> AsyncGenerator[bytes, None]:
-        """Watch `path`; gives one line, that is one watch event, at a time, until the server ends the watch.
+        """Watch `path`; gives one line, which is one watch event, at a time, until the server ends the watch.
 
-        A half line at the end is dropped. `stall_seconds` bounds the silence between two lines.
+        An incomplete line at the end is dropped. `stall_seconds` bounds the silence between two lines.
         Raises ApiError, ApiUnavailable.
         """
         params = {**params, "watch": "true"}
@@ -180,7 +180,7 @@ class ApiClient:
             for max_age in (CREDENTIALS_SECONDS, 0.0):
                 config = await self._credentials(max_age)
                 if method != "GET" and not self._may_write():
-                    raise ApiUnavailable(f"{method} {path}: not sent, for this process may not write any more")
+                    raise ApiUnavailable(f"{method} {path}: not sent, as this process is not the leader any more")
                 authorization = {"Authorization": config.authorization} if config.authorization else {}
                 async with self._session.request(
                     method,
@@ -192,9 +192,9 @@ class ApiClient:
                     ssl=config.tls,
                     server_hostname=config.server_name,
                     proxy=config.proxy,
-                    allow_redirects=False,  # the token must not travel on
+                    allow_redirects=False,  # the token must not be sent to another host
                 ) as response:
-                    self.clock.hear(response.headers.get("Date"))
+                    self.clock.observe(response.headers.get("Date"))
                     if response.status == 401 and max_age:
                         continue
                     if response.status >= 300:
@@ -207,12 +207,12 @@ class ApiClient:
             raise ApiUnavailable(f"{method} {path}: {_reason_of(error)}") from error
 
     async def _credentials(self, max_age: float) -> ApiConfig:
-        asked_at = time.monotonic()
-        if asked_at - self._loaded_at < max_age:
+        now = time.monotonic()
+        if now - self._loaded_at < max_age:
             return self._config
         async with self._loading:
-            if self._loaded_at < asked_at:  # else someone else loaded them while we waited
-                with suppress(ConfigError):  # a file that is being rewritten: those in hand may still do
+            if self._loaded_at < now:  # else another task loaded them meanwhile
+                with suppress(ConfigError):  # a file that is being rewritten: the present ones may still work
                     self._config = await load_config(self._kubeconfig, self._config)
                 self._loaded_at = time.monotonic()
             return self._config
@@ -220,12 +220,12 @@ class ApiClient:
 
 def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
     family, kind, protocol, *_ = address
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock = socket.socket(family, kind, protocol)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in zip(("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT"), SILENT_SECONDS, strict=True):
         if hasattr(socket, name):  # Linux has them all
-            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-    return made
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return sock
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
@@ -248,7 +248,7 @@ async def _error_of(response: aiohttp.ClientResponse) -> ApiError:
 
 
 def _reason_of(error: Exception) -> str:
-    """Why a connection failed, without what aiohttp adds about its own objects."""
+    """Why a connection failed, without the names of aiohttp's objects."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return str(error.certificate_error)
     if isinstance(error, aiohttp.ClientConnectorError):

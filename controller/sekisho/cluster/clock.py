@@ -1,7 +1,7 @@
-"""The time, as the later of two clocks tells it: this machine's, and the API server's as its answers show it.
+"""The time: the later of two clocks, this machine's and the API server's, which is known from its answers.
 
-What ends at a time thus ends even where this machine's clock is slow, or set back. A clock that is fast ends it early,
-which is the strict side.
+So a waiver expires in time even when this machine's clock is slow or was set back. When a clock is fast it expires too
+early, which is the safe side.
 """
 
 import time
@@ -10,24 +10,24 @@ from email.utils import parsedate_to_datetime
 
 
 class ServerClock:
-    """Tells the time, in UTC. Let it `hear` the Date of each answer."""
+    """The time in UTC. Call `observe` with the Date header of each answer."""
 
     def __init__(self) -> None:
-        self._heard: tuple[datetime, float] | None = None
+        self._observed: tuple[datetime, float] | None = None
 
-    def hear(self, date: str | None) -> None:
-        """Take note of an answer's Date header; one that is missing or no date is passed over."""
+    def observe(self, date: str | None) -> None:
+        """Take in a Date header; one that is missing (None) or invalid is ignored."""
         try:
-            told = parsedate_to_datetime(date) if date else None
+            moment = parsedate_to_datetime(date) if date else None
         except ValueError:
             return
-        if told is not None and told.tzinfo is not None:
-            self._heard = (told, time.monotonic())
+        if moment is not None and moment.tzinfo is not None:
+            self._observed = (moment, time.monotonic())
 
     def now(self) -> datetime:
         """The later of this machine's time and the API server's."""
         own = datetime.now(UTC)
-        if self._heard is None:
+        if self._observed is None:
             return own
-        told, at = self._heard
-        return max(own, told + timedelta(seconds=time.monotonic() - at))
+        moment, at = self._observed
+        return max(own, moment + timedelta(seconds=time.monotonic() - at))

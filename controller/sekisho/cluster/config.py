@@ -1,4 +1,4 @@
-"""Where the API server is and how to sign in: a kubeconfig, or the service account of the pod."""
+"""How to reach the API server and authenticate: from a kubeconfig, or by the service account of the pod."""
 
 import os
 import ssl
@@ -14,11 +14,16 @@ SERVICE_ACCOUNT = Path(incluster_config.SERVICE_TOKEN_FILENAME).parent
 
 
 class ConfigError(SekishoError):
-    """No usable configuration: the message names each place that was looked at, and what is wrong there."""
+    """There is no usable configuration: the message names each place that was tried and what is wrong there."""
 
 
 class ApiConfig(msgspec.Struct, frozen=True):
-    """How to reach one API server."""
+    """How to reach one API server.
+
+    authorization: the value of the header; None without a token.
+    tls: False for plain HTTP.
+    server_name: the name to verify the server's certificate by; None for the host in `host`.
+    """
 
     host: str
     authorization: str | None
@@ -32,11 +37,11 @@ class ApiConfig(msgspec.Struct, frozen=True):
 
 
 async def load_config(kubeconfig: Path | None, previous: ApiConfig | None = None) -> ApiConfig:
-    """Load the configuration from `kubeconfig`, or else from KUBECONFIG, the in-cluster service account or
-    ~/.kube/config, the first that is there.
+    """Load the configuration from `kubeconfig`; with None, from the first of KUBECONFIG, the pod's service account and
+    ~/.kube/config that exists.
 
-    A kubeconfig's exec plugin is run and its token file read, so that calling this again refreshes both.
-    The TLS context of `previous` is taken over where its files did not change.
+    Runs a kubeconfig's exec plugin and reads its token file, so that another call refreshes both. The TLS context of
+    `previous` is used again when its files did not change; None for the first call.
 
     Raises ConfigError.
     """
@@ -69,7 +74,7 @@ async def _from_files(paths: str, name: str) -> tuple[Configuration, str]:
             paths, client_configuration=loaded, persist_config=False
         )
         namespace = str(loader.current_context["context"].get("namespace") or "default")
-    except Exception as error:  # a malformed file trips the loader as KeyError, TypeError, YAMLError …
+    except Exception as error:  # for a malformed file the loader raises KeyError, TypeError, YAMLError …
         raise ConfigError(f"kubeconfig {name}: {_one_line(error)}") from error
     return loaded, namespace
 
@@ -112,7 +117,7 @@ def _tls_context(loaded: Configuration) -> ssl.SSLContext | bool:
     if not loaded.host.startswith("https"):
         return False
     context = ssl.create_default_context(cafile=loaded.ssl_ca_cert)
-    # Python 3.13 turned on checks that client-go does not make and that the CAs of running clusters fail.
+    # Python 3.13 enabled checks that client-go does not make and that the CAs of some clusters do not pass.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if loaded.cert_file:
         context.load_cert_chain(loaded.cert_file, loaded.key_file)

@@ -1,4 +1,4 @@
-"""Denials, read back from the Events about them, and the owners that one may ask for."""
+"""Denials, read from the Events about them, and the kinds of owners by which they are selected."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -30,7 +30,7 @@ _DISCOVERY: Final = ",".join(
 
 
 class Owner(Struct, frozen=True, rename="camel"):
-    """Whose pods were denied."""
+    """The object whose pods were denied."""
 
     api_version: str
     kind: str
@@ -38,9 +38,9 @@ class Owner(Struct, frozen=True, rename="camel"):
 
 
 class Denial(Struct, frozen=True, rename="camel"):
-    """What was denied, how often, why, and what would pass.
+    """What was denied, how often, why, and what would be admitted.
 
-    `fixes` are those of the first controls only; the note has a line a problem, as far as it fits. Times are in UTC.
+    `fixes` are those of the first controls only. `note` has a line for each problem, as many as fit. Times are in UTC.
     """
 
     namespace: str
@@ -55,7 +55,7 @@ class Denial(Struct, frozen=True, rename="camel"):
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What makes two reports of it, by several replicas of the webhook, the same denial."""
+        """Equal for reports of several replicas about the same denial."""
         owner = self.owner
         return (self.namespace, owner.api_version, owner.kind, owner.name, *self.policies, *self.controls, self.note)
 
@@ -93,7 +93,7 @@ _groups_decoder = msgspec.json.Decoder(_Groups)
 
 
 async def list_denials(api: ApiClient, namespace: str | None, selector: str) -> list[Denial]:
-    """The denials of a namespace, or of all, whose Events match. Raises ApiError, ApiUnavailable."""
+    """The denials in a namespace (None: all) whose Events match the field selector. Raises ApiError, ApiUnavailable."""
     events: list[Event] = []
     async for page in pages(api, events_path(namespace), {"fieldSelector": selector}):
         for raw in page.items or ():
@@ -104,13 +104,13 @@ async def list_denials(api: ApiClient, namespace: str | None, selector: str) -> 
 
 
 def denials_of(events: Iterable[Event]) -> list[Denial]:
-    """The denials that Events tell of, the latest last: what several replicas report of the same is one."""
-    found: dict[tuple[str, ...], Denial] = {}
+    """The denials that Events report, the latest last; several replicas' reports of the same denial are added up."""
+    denials: dict[tuple[str, ...], Denial] = {}
     for event in events:
         denial = _denial_of(event)
         if denial is None:
             continue
-        known = found.get(denial.key)
+        known = denials.get(denial.key)
         if known is not None:
             denial = replace(
                 known,
@@ -118,8 +118,8 @@ def denials_of(events: Iterable[Event]) -> list[Denial]:
                 first_seen=min(known.first_seen, denial.first_seen),
                 last_seen=max(known.last_seen, denial.last_seen),
             )
-        found[denial.key] = denial
-    return sorted(found.values(), key=lambda denial: (denial.last_seen, denial.key))
+        denials[denial.key] = denial
+    return sorted(denials.values(), key=lambda denial: (denial.last_seen, denial.key))
 
 
 def _denial_of(event: Event) -> Denial | None:
@@ -146,21 +146,21 @@ def _denial_of(event: Event) -> Denial | None:
 
 
 async def kinds_called(api: ApiClient, name: str) -> list[str]:
-    """The kinds that a name stands for, as kubectl takes it: `deployment`, `deploy`, `Deployment`, `deployments.apps`.
+    """The kinds that a name means, as in kubectl: `deployment`, `deploy`, `Deployment`, `deployments.apps`.
 
-    Empty where the API server knows none. Raises ApiError, ApiUnavailable, msgspec.DecodeError.
+    Empty when the API server has none. Raises ApiError, ApiUnavailable, msgspec.DecodeError.
     """
-    asked, _, group_asked = name.lower().partition(".")
+    wanted, _, wanted_group = name.lower().partition(".")
     kinds: dict[str, None] = {}
     for path in ("/api", "/apis"):
         groups = _groups_decoder.decode(await api.get(path, accept=_DISCOVERY))
         for group in groups.items or ():
-            if group_asked and not f"{group.metadata.name}.".startswith(f"{group_asked}."):
+            if wanted_group and not f"{group.metadata.name}.".startswith(f"{wanted_group}."):
                 continue
             for version in group.versions or ():
                 for resource in version.resources or ():
                     kind = resource.response_kind.kind if resource.response_kind is not None else ""
                     names = {resource.resource, resource.singular_resource, kind.lower(), *(resource.short_names or ())}
-                    if kind and asked in names:
+                    if kind and wanted in names:
                         kinds[kind] = None
     return list(kinds)

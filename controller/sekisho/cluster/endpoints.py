@@ -1,4 +1,4 @@
-"""Which pods a Service sends its requests to, by its EndpointSlices (discovery.k8s.io/v1).
+"""The pods that receive a Service's requests, from its EndpointSlices (discovery.k8s.io/v1).
 
 Source: https://kubernetes.io/docs/reference/kubernetes-api/service-resources/endpoint-slice-v1/
 """
@@ -38,11 +38,11 @@ def slices_path(namespace: str) -> str:
 
 
 def ready_pods(raw: bytes) -> tuple[str, ...]:
-    """The names of the pods behind the ready endpoints of an EndpointSlice; empty for one that names no pod."""
+    """The names of the pods of the ready endpoints in an EndpointSlice; an empty name for an endpoint without a pod."""
     return tuple(
         endpoint.target_ref.name if endpoint.target_ref is not None and endpoint.target_ref.kind == "Pod" else ""
         for endpoint in _decoder.decode(raw).endpoints or ()
-        if endpoint.conditions.ready is not False  # where nothing is said it counts as ready
+        if endpoint.conditions.ready is not False  # unset means ready
     )
 
 

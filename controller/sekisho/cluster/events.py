@@ -1,7 +1,7 @@
-"""Events (events.k8s.io/v1): what one says, how it is written, and how it is read back.
+"""Events (events.k8s.io/v1): their content, how they are written, and how they are read.
 
-The API server lets nothing of an Event change but its series and its metadata. Whoever has put half of a problem right
-must not go on reading of the other half, so whatever is said anew is another Event.
+The API server allows changes of an Event's series and metadata only. So a changed message becomes a new Event: a
+half-fixed problem must not keep showing the old text.
 
 Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
 """
@@ -26,15 +26,16 @@ CONTROLS_ANNOTATION: Final = "sekisho.dev/controls"
 FIXES_ANNOTATION: Final = "sekisho.dev/fixes"
 
 MAX_NOTE_LENGTH: Final = 1024
-"""Bytes; the API server rejects more, and instances of more than 128 characters."""
+"""Bytes; the API server rejects longer notes."""
 MAX_INSTANCE_LENGTH: Final = 128
+"""Characters; the API server rejects longer instances."""
 MAX_NAMES: Final = 30
 MAX_FIXES: Final = 5
 MAX_FIX_LENGTH: Final = 300
 
 
 class Reason(StrEnum):
-    """Why there is an Event."""
+    """The reasons of Events."""
 
     POD_DENIED = "PodDenied"
     POD_WARNED = "PodWarned"
@@ -44,11 +45,11 @@ class Reason(StrEnum):
 
 
 _NORMAL = frozenset({Reason.POD_DEFAULTED, Reason.WAIVER_USED})
-"""Those that need nobody's attention; the others are of type Warning."""
+"""Those of type Normal; the others are of type Warning."""
 
 
 class Statement(Struct, frozen=True, gc=False):
-    """What an Event says: to people in `note`, to programs in the rest. Make it with `statement`."""
+    """The content of an Event: `note` for people, the rest for programs. Make it with `statement`."""
 
     reason: Reason
     note: str
@@ -58,7 +59,11 @@ class Statement(Struct, frozen=True, gc=False):
 
 
 class Occurrence(Struct, frozen=True, gc=False):
-    """What happened once. It is told on the owner of `regarding`; `related` is the object that it happened to."""
+    """Something that happened once.
+
+    The Event will be about the top owner of `regarding`. `related` is the object that was reviewed; None when it has no
+    name that anybody knows.
+    """
 
     regarding: ObjectReference
     related: ObjectReference | None
@@ -75,14 +80,14 @@ class Meta(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Series(Struct, frozen=True, gc=False, rename="camel"):
-    """How often it happened, and when last. The API server takes counts from 2 on."""
+    """How often something happened, and when last. The API server accepts counts from 2 on."""
 
     count: int
     last_observed_time: str
 
 
 class Event(Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
-    """An Event, written by this program or by an earlier one."""
+    """An Event."""
 
     metadata: Meta
     event_time: str | None = None
@@ -107,7 +112,7 @@ def statement(
     controls: Iterable[str] = (),
     fixes: Iterable[str] = (),
 ) -> Statement:
-    """A statement, cut to what an Event holds; of what is given twice, the first counts."""
+    """A statement, shortened to the limits of an Event and without repeated entries."""
     return Statement(
         reason,
         note_of(message),
@@ -120,7 +125,7 @@ def statement(
 
 
 def note_of(message: str) -> str:
-    """The message, cut to what an Event holds: after a whole line, or else a whole sentence."""
+    """The message, shortened to MAX_NOTE_LENGTH: after a whole line, or else after a whole sentence."""
     if len(message.encode()) <= MAX_NOTE_LENGTH:
         return message
     cut = message.encode()[: MAX_NOTE_LENGTH - 4].decode(errors="ignore")
@@ -131,11 +136,11 @@ def note_of(message: str) -> str:
     return f"{cut}…"
 
 
-def occurrence_of(review: Review, said: Statement, observed: datetime) -> Occurrence | None:
-    """What to record of a review; None for a dry run, and outside of namespaces.
+def occurrence_of(review: Review, content: Statement, observed: datetime) -> Occurrence | None:
+    """The occurrence to record for a review; None for a dry run and for an object outside of namespaces.
 
-    A new pod with a generated name goes by the prefix of that name, which is what its user wrote: there is no such pod
-    where it was denied, and the next try has another name.
+    A new pod with a generated name is called by the prefix that its user wrote: a denied pod never exists under the
+    generated name, and the next attempt has another.
     """
     if review.dry_run or not review.namespace or not is_label(review.namespace):
         return None
@@ -149,52 +154,52 @@ def occurrence_of(review: Review, said: Statement, observed: datetime) -> Occurr
         namespace=review.namespace,
     )
     owner = controller_of(meta.owner_references, subject.namespace)
-    return Occurrence(owner or subject, subject if is_named else owner, said, observed)
+    return Occurrence(owner or subject, subject if is_named else owner, content, observed)
 
 
 def event_of(occurrence: Occurrence, top: ObjectReference, instance: str) -> Event:
-    """The Event about an occurrence, told on `top` by the process `instance`.
+    """The Event about an occurrence, regarding `top`, written by the process `instance`.
 
-    The same occurrence has the same name: one that is written twice, for the first answer was lost, is there once.
+    Its name is derived from its content: writing it again after a lost answer does not make a second Event.
     """
-    said, observed = occurrence.statement, micro_time(occurrence.observed)
+    content, observed = occurrence.statement, micro_time(occurrence.observed)
     prefix = top.name[: MAX_SUBDOMAIN_LENGTH - 17].rstrip("-.")
-    suffix = hashlib.blake2s(f"{top} {observed} {instance} {said}".encode(), digest_size=8).hexdigest()
+    suffix = hashlib.blake2s(f"{top} {observed} {instance} {content}".encode(), digest_size=8).hexdigest()
     annotations = {
-        POLICIES_ANNOTATION: ",".join(said.policies),
-        CONTROLS_ANNOTATION: ",".join(said.controls),
-        FIXES_ANNOTATION: "\n".join(said.fixes),
+        POLICIES_ANNOTATION: ",".join(content.policies),
+        CONTROLS_ANNOTATION: ",".join(content.controls),
+        FIXES_ANNOTATION: "\n".join(content.fixes),
     }
     return Event(
-        # Events about objects outside of namespaces are in `default`, as the API server asks.
+        # The API server requires the namespace `default` for Events about cluster-scoped objects.
         metadata=Meta(
             name=f"{prefix if is_subdomain(prefix) else 'pod'}.{suffix}",
             namespace=top.namespace or "default",
             annotations={key: value for key, value in annotations.items() if value},
         ),
         event_time=observed,
-        type="Normal" if said.reason in _NORMAL else "Warning",
-        reason=said.reason.value,
+        type="Normal" if content.reason in _NORMAL else "Warning",
+        reason=content.reason.value,
         action="Admit",
         reporting_controller=CONTROLLER,
         reporting_instance=instance[:MAX_INSTANCE_LENGTH],
         regarding=top,
         related=occurrence.related if occurrence.related != top else None,
-        note=said.note,
+        note=content.note,
     )
 
 
 def body_of(event: Event) -> bytes:
-    """The Event as the API server takes it."""
+    """The Event as JSON for the API server."""
     head: dict[str, Any] = {"apiVersion": "events.k8s.io/v1", "kind": "Event"}
     return msgspec.json.encode(head | msgspec.to_builtins(event))
 
 
 def decode_event(raw: bytes) -> Event:
-    """An Event as the API server gives it. Raises msgspec.DecodeError."""
+    """An Event from the API server's JSON. Raises msgspec.DecodeError."""
     return _decoder.decode(raw)
 
 
 def events_path(namespace: str | None) -> str:
-    """The Events of a namespace, or of all."""
+    """The path of the Events in a namespace; None for all namespaces."""
     return f"/apis/events.k8s.io/v1{f'/namespaces/{namespace}' if namespace else ''}/events"

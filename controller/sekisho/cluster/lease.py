@@ -1,8 +1,8 @@
 """Leader election: one process at a time holds a Lease (coordination.k8s.io/v1).
 
-The clocks of two machines are never compared. A holder is taken for dead when its Lease did not change for the
-Lease's duration *as seen here*, and a holder gives up well before that when it cannot renew, counted from the moment
-at which it sent its last successful renewal. Two writers at once are told apart by the resourceVersion.
+The clocks of two machines are never compared. A Lease has expired when this process saw no change of it for its
+duration, by its own monotonic clock. A holder that cannot renew stops earlier than that, counted from when it sent its
+last successful renewal. The resourceVersion prevents two processes from taking the Lease at once.
 """
 
 import asyncio
@@ -25,22 +25,22 @@ _RELEASE_SECONDS = 2.0
 
 
 class LeaseLost(SekishoError):  # noqa: N818 - a condition, not a mistake
-    """This process does not hold the Lease any more; the message says why."""
+    """This process no longer holds the Lease; the message says why."""
 
 
 class Timing(Struct, frozen=True):
-    """Seconds; the defaults are those of Kubernetes' own components."""
+    """Times in seconds; the defaults are those of Kubernetes' own components."""
 
     duration: float = 15.0
-    """Without a renewal for this long, others take the Lease."""
+    """Other processes may take the Lease after this long without a renewal."""
     renew_deadline: float = 10.0
-    """Without a successful renewal for this long, the holder gives up; less than `duration`."""
+    """The holder stops after this long without a successful renewal; less than `duration`."""
     retry: float = 2.0
-    """Between two attempts to take or to renew, up to a fifth longer by chance."""
+    """The time between two attempts to take or renew, up to a fifth longer by chance."""
 
 
 class LeaseSpec(Struct, frozen=True, rename="camel"):
-    """The spec of a Lease, as far as it is read here."""
+    """The fields of a Lease's spec that are read here; None when unset."""
 
     holder_identity: str | None = None
     lease_duration_seconds: int | None = None
@@ -49,7 +49,7 @@ class LeaseSpec(Struct, frozen=True, rename="camel"):
 
 
 class LeaseMeta(Struct, frozen=True, rename="camel"):
-    """The metadata of a Lease, as far as it is read here."""
+    """The fields of a Lease's metadata that are read here."""
 
     name: str = ""
     resource_version: str = ""
@@ -58,38 +58,38 @@ class LeaseMeta(Struct, frozen=True, rename="camel"):
 
 
 class Lease(Struct, frozen=True):
-    """A Lease, as far as it is read here."""
+    """A Lease."""
 
     metadata: LeaseMeta
     spec: LeaseSpec = LeaseSpec()
 
 
-class Sighting(Struct, frozen=True):
-    """A Lease as it was last read, and when (by this process's monotonic clock) it was first seen like this."""
+class ObservedLease(Struct, frozen=True):
+    """A Lease as it was last read, and the monotonic time at which its spec was first seen like this."""
 
     lease: Lease
     since: float
 
     def is_free(self, now: float, timing: Timing) -> bool:
-        """Whether nobody holds the Lease: it is released, or its holder was silent for the whole duration."""
+        """Whether nobody holds the Lease at the monotonic time `now`: it was released, or it has expired."""
         duration = self.lease.spec.lease_duration_seconds or timing.duration
         return not self.lease.spec.holder_identity or now >= self.since + duration
 
 
-def sight(previous: Sighting | None, lease: Lease, now: float) -> Sighting:
-    """Take note of a Lease that was just read."""
+def observe(previous: ObservedLease | None, lease: Lease, now: float) -> ObservedLease:
+    """The observation of a Lease read at the monotonic time `now`, after the `previous` one of it, if any."""
     if previous is not None and previous.lease.spec == lease.spec:
-        return Sighting(lease, previous.since)
-    return Sighting(lease, now)
+        return ObservedLease(lease, previous.since)
+    return ObservedLease(lease, now)
 
 
 def lease_path(namespace: str, name: str = "") -> str:
-    """The path of a namespace's Leases, or of one of them."""
+    """The path of a namespace's Leases; with `name`, of one of them."""
     return f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases" + (f"/{name}" if name else "")
 
 
 class LeaderLease:
-    """The Lease `name` in `namespace`, for this process to hold as `identity`: `acquire`, then `hold`."""
+    """The Lease `name` in `namespace`, which this process takes as `identity`: await `acquire`, then `hold`."""
 
     def __init__(self, api: ApiClient, namespace: str, name: str, identity: str, timing: Timing | None = None) -> None:
         self._api = api
@@ -97,17 +97,17 @@ class LeaderLease:
         self._name = name
         self._identity = identity
         self._timing = timing or Timing()
-        self._seen: Sighting | None = None
+        self._observed: ObservedLease | None = None
         self._resource_version = ""
         self._renewed_at = float("-inf")
 
     @property
     def is_held(self) -> bool:
-        """Whether this process may act as the leader at this moment."""
+        """Whether this process is the leader now."""
         return time.monotonic() < self._renewed_at + self._timing.renew_deadline
 
     async def acquire(self) -> None:
-        """Return as soon as this process holds the Lease. API failures are logged, and tried again."""
+        """Return when this process holds the Lease. API failures are logged and tried again."""
         warned = False
         while True:
             try:
@@ -121,7 +121,7 @@ class LeaderLease:
             await self._pause()
 
     async def hold(self) -> None:
-        """Renew the Lease for as long as that succeeds. Raises LeaseLost, in time before anybody else can take it."""
+        """Renew the Lease until that fails. Raises LeaseLost before another process can take the Lease."""
         while True:
             try:
                 async with asyncio.timeout(self._renewed_at + self._timing.renew_deadline - time.monotonic()):
@@ -136,7 +136,7 @@ class LeaderLease:
                 logger.warning("cannot renew Lease %s: %s", self._name, error)
 
     async def release(self) -> None:
-        """Let the Lease go, so that another process need not wait; when that fails, it runs out by itself."""
+        """Release the Lease, so that another process can take it at once. When that fails, it expires."""
         if not self.is_held:
             return
         self._renewed_at = float("-inf")
@@ -155,14 +155,14 @@ class LeaderLease:
             if error.status != 404:
                 raise
             return await self._create(started)
-        self._seen = sight(self._seen, msgspec.json.decode(raw, type=Lease), started)
-        if not self._seen.is_free(started, self._timing):
+        self._observed = observe(self._observed, msgspec.json.decode(raw, type=Lease), started)
+        if not self._observed.is_free(started, self._timing):
             return False
-        self._resource_version = self._seen.lease.metadata.resource_version
+        self._resource_version = self._observed.lease.metadata.resource_version
         try:
-            await self._write(self._claim((self._seen.lease.spec.lease_transitions or 0) + 1))
+            await self._write(self._claim((self._observed.lease.spec.lease_transitions or 0) + 1))
         except ApiError as error:
-            if error.status in (404, 409):  # someone was faster
+            if error.status in (404, 409):  # another process was faster
                 return False
             raise
         self._renewed_at = started
@@ -201,16 +201,16 @@ class LeaderLease:
             await self._write({"renewTime": micro_time(datetime.now(UTC))})
         except ApiError as error:
             if error.status == 404:
-                raise LeaseLost("somebody deleted it") from None
+                raise LeaseLost("it was deleted") from None
             if error.status == 409:
-                await self._look_again()
+                await self._check_holder()
             else:
                 logger.warning("cannot renew Lease %s: %s", self._name, error)
             return
         self._renewed_at = started
 
-    async def _look_again(self) -> None:
-        """After a conflict: somebody wrote to the Lease. That may have been a mere label."""
+    async def _check_holder(self) -> None:
+        """After a conflict: read who holds the Lease, as the other write may have changed a label only."""
         try:
             raw = await self._api.get(lease_path(self._namespace, self._name))
         except ApiError as error:

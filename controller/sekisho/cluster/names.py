@@ -1,4 +1,4 @@
-"""Names of objects, which become parts of paths: those in a review may be anybody's invention.
+"""Names of objects, which become parts of URL paths: those in a review may be invented by the client.
 
 Source: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
 """
@@ -12,10 +12,10 @@ _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-
 
 
 def is_label(name: str) -> bool:
-    """Whether it can be the name of a namespace."""
+    """Whether a name can be a namespace's (RFC 1123 label)."""
     return _LABEL.fullmatch(name) is not None
 
 
 def is_subdomain(name: str) -> bool:
-    """Whether it can be the name of most other objects."""
+    """Whether a name can be that of most other objects (RFC 1123 subdomain)."""
     return len(name) <= MAX_SUBDOMAIN_LENGTH and _SUBDOMAIN.fullmatch(name) is not None

@@ -1,7 +1,7 @@
-"""Owners: from an object that was denied to the object that its user knows.
+"""Owners: from a denied object to the object that its user created.
 
-A user makes a Deployment or a CronJob; controllers make the ReplicaSet or the Job from it, and the pod from that. Only
-those two are looked up; any other controller (a StatefulSet, a custom kind) is taken from the reference itself.
+A user creates a Deployment or a CronJob; controllers create a ReplicaSet or a Job from it, and pods from that. Only
+ReplicaSets and Jobs are looked up; any other controller (a StatefulSet, a custom kind) is the top owner itself.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ _LOOKED_UP = {
 
 
 class ObjectReference(Struct, frozen=True, gc=False, rename="camel", omit_defaults=True):
-    """A reference as Events hold it."""
+    """A reference to an object, as in Events."""
 
     api_version: str
     kind: str
@@ -50,7 +50,7 @@ _decoder = msgspec.json.Decoder(_Object)
 
 
 def controller_of(references: list[OwnerReference] | None, namespace: str) -> ObjectReference | None:
-    """The controller among an object's owner references. A Node (of a mirror pod) is nobody's workload."""
+    """The controller among an object's owner references; None when there is none, or a Node (of a mirror pod)."""
     for owner in references or ():
         if owner.controller and (owner.api_version, owner.kind) != ("v1", "Node"):
             return ObjectReference(owner.api_version, owner.kind, owner.name, namespace, owner.uid)
@@ -58,7 +58,7 @@ def controller_of(references: list[OwnerReference] | None, namespace: str) -> Ob
 
 
 class Owners:
-    """Looks up owners, at most `per_second` in the long run, and remembers them."""
+    """Looks up owners, at most `per_second` in the long run, and caches them."""
 
     def __init__(self, api: ApiClient, per_second: float = 50.0) -> None:
         self._api = api
@@ -67,10 +67,10 @@ class Owners:
         self._flights: SingleFlight[ObjectReference, ObjectReference | None] = SingleFlight()
 
     async def top(self, owner: ObjectReference) -> ObjectReference:
-        """The top of the chain of controllers that begins at `owner`, which is asked for where it has a uid.
+        """The top of the chain of controllers that begins at `owner`; `owner` itself when it has no uid.
 
-        It ends earlier where an object is gone, or is not the one that was referred to: anybody can write an owner
-        reference. Raises ApiUnavailable, ApiError.
+        The chain ends at an object that does not exist or has another uid, as clients can write any owner reference.
+        Raises ApiUnavailable, ApiError.
         """
         for _ in range(_MAX_STEPS):
             above = await self._above(owner)
@@ -96,7 +96,7 @@ class Owners:
         except ApiError as error:
             if error.status != 404:
                 raise
-            return None  # not remembered: it may be made later
+            return None  # not cached: it may be created later
         except msgspec.DecodeError:
             return None
         above = controller_of(meta.owner_references, owner.namespace) if owner.uid == meta.uid else None

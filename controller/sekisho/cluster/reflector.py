@@ -1,8 +1,8 @@
 """A reflector keeps a copy of a collection of the API server, current by list and watch.
 
 It lists in pages, watches from the list's resourceVersion and resumes where a watch broke off; it lists again when the
-server has forgotten that version (410). While the API server is away the last copy stands, and `stale_seconds` says
-how old it is. One object that cannot be decoded never harms the others.
+server does not have that version any more (410). While the API server is not reachable the last copy stays, and
+`stale_seconds` says how old it is. An object that cannot be decoded does not affect the others.
 
 Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
 """
@@ -27,14 +27,14 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 WATCH_SECONDS = (45, 75)
-"""The server ends a watch after a time in this range, by chance, so that not all come back at once. Where nothing
-changes that is the one sign of life: bookmarks come only when there is a newer version to tell."""
+"""The server ends a watch after a random time in this range, so that watches do not all restart together. While nothing
+changes, that is the only sign of life: bookmarks are sent only for newer versions."""
 STALL_SECONDS = 15.0
-"""A watch that is silent for this long past its end is taken for dead."""
+"""A watch that is silent for this long past its end is broken."""
 
 
 class _ListAgain(Exception):  # noqa: N818 - a condition, not a mistake
-    """The watch cannot be resumed from the version in hand; the message says why."""
+    """The watch cannot be resumed from the present version; the message says why."""
 
 
 class _Meta(msgspec.Struct, rename="camel", frozen=True):
@@ -68,14 +68,15 @@ _status_decoder = msgspec.json.Decoder(_Status)
 
 
 class Reflector(Generic[T]):
-    """A current copy of the objects at `path`, by name (`namespace/name` where they have one). Let a task `run`.
+    """A current copy of the objects at `path`, by name or namespace/name. Run `run` in a task.
 
-    `decode` makes what is kept of an object from its JSON; whatever it raises puts the object into quarantine.
-    `on_change` is called with the whole copy after it changed, once for all
-    the changes that came together; `on_version` with the resourceVersion up to which the copy is complete, after
-    `on_change`. `on_quarantine` is called with name and reason when an object cannot be decoded: the version of it
-    that could be decoded last stays in the copy. `field_selector` narrows the collection (`metadata.name=x` for a
-    single object), and so does `label_selector`; `metadata_only` asks the server for nothing but metadata.
+    decode: makes the kept form of an object from its JSON; an object for which it raises is quarantined: the last
+        version of it that could be decoded stays in the copy.
+    on_change: called with the whole copy after it changed, once for changes that arrive together.
+    on_version: called after `on_change` with the resourceVersion up to which the copy is complete.
+    on_quarantine: called with the name and the error when an object is quarantined.
+    field_selector, label_selector: narrow the collection (`metadata.name=x` for a single object).
+    metadata_only: request metadata only.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class Reflector(Generic[T]):
         self._objects: dict[str, T] = {}
         self._quarantined: dict[str, str] = {}
         self._version = ""
-        self._heard_at = -math.inf
+        self._answered_at = -math.inf
         self._synced = asyncio.Event()
         self._changed = False
         self._flush_due = False
@@ -117,7 +118,7 @@ class Reflector(Generic[T]):
 
     @property
     def quarantined(self) -> Mapping[str, str]:
-        """The objects whose present version cannot be decoded, with the reason."""
+        """The objects whose present version cannot be decoded, with the error's text."""
         return self._quarantined
 
     @property
@@ -132,8 +133,8 @@ class Reflector(Generic[T]):
 
     @property
     def stale_seconds(self) -> float:
-        """How long ago the API server was last heard; infinite before the first list, up to 75 on a healthy watch."""
-        return time.monotonic() - self._heard_at
+        """Seconds since the API server last answered; infinite before the first list, up to 75 on a healthy watch."""
+        return time.monotonic() - self._answered_at
 
     async def wait_synced(self) -> None:
         """Return when the first list is complete."""
@@ -152,14 +153,14 @@ class Reflector(Generic[T]):
             except (_ListAgain, msgspec.DecodeError) as error:
                 self._version, problem = "", str(error)
             except ApiError as error:
-                if error.status == 410:  # the server has forgotten our version: as it should, after a while
+                if error.status == 410:  # the server keeps versions for some minutes only
                     self._version = ""
                 else:
                     problem = str(error)
             except ApiUnavailable as error:
                 problem = str(error)
             if problem and problem != self._problem:
-                logger.warning("cannot follow %s, going on with what is known: %s", self._path, problem)
+                logger.warning("cannot watch %s, the last copy stays in use: %s", self._path, problem)
             self._problem = problem
             brief = time.monotonic() - started < 1.0
             failures = failures + 1 if brief else int(bool(problem))
@@ -167,7 +168,7 @@ class Reflector(Generic[T]):
             await asyncio.sleep(backoff(failures) if failures else spread(0.1, 0.5))
 
     async def _list(self) -> None:
-        """Replace the copy by what the server has. Nothing changes when a page of the list fails."""
+        """Replace the copy by a new list. Nothing changes when a page of the list fails."""
         objects: dict[str, T] = {}
         quarantined: dict[str, str] = {}
         version = ""
@@ -180,7 +181,7 @@ class Reflector(Generic[T]):
         self._synced.set()
 
     async def _watch(self) -> None:
-        """Follow one watch to its end."""
+        """Read one watch to its end."""
         seconds = random.randint(*WATCH_SECONDS)  # noqa: S311 - jitter
         params = {
             **self._selector,
@@ -192,14 +193,14 @@ class Reflector(Generic[T]):
         async with aclosing(lines):
             async for line in lines:
                 self._apply(_event_decoder.decode(line))
-        self._heard()
+        self._answered()
 
     def _apply(self, event: _WatchEvent) -> None:
         if event.type == "ERROR":
             status = _status_decoder.decode(event.object)
             if status.code == 410:
                 raise ApiError(status.code, status.reason, status.message)
-            raise _ListAgain(status.message)  # resuming might run into the same event for ever
+            raise _ListAgain(status.message)  # a resumed watch might fail at the same event again
         meta = _object_decoder.decode(event.object).metadata
         if event.type in ("ADDED", "MODIFIED"):
             self._take(event.object, self._objects, self._quarantined)
@@ -213,22 +214,22 @@ class Reflector(Generic[T]):
         try:
             objects[key] = self._decode(bytes(raw))
             quarantined.pop(key, None)
-        except Exception as error:  # whatever is wrong with one object, the others go on
+        except Exception as error:  # one bad object must not affect the others
             if key not in objects and key in self._objects:
                 objects[key] = self._objects[key]
             quarantined[key] = str(error)
             if self._quarantined.get(key) != str(error) or quarantined is self._quarantined:
                 self._on_quarantine(key, error)
 
-    def _heard(self) -> None:
-        self._heard_at = time.monotonic()
+    def _answered(self) -> None:
+        self._answered_at = time.monotonic()
         if self._problem:
             self._problem = ""
-            logger.info("following %s again", self._path)
+            logger.info("watching %s again", self._path)
 
     def _reach(self, version: str, *, changed: bool) -> None:
-        """The copy is complete up to this version."""
-        self._heard()
+        """Note that the copy is complete up to this version."""
+        self._answered()
         self._version = version
         self._changed |= changed
         if not self._flush_due:

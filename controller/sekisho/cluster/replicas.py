@@ -1,12 +1,15 @@
-"""How a replica of the webhook tells which policies it enforces, and how the controller hears of it.
+"""How each replica of the webhook reports the policies that it enforces, and how the controller reads the reports.
 
-Each replica keeps one Lease. An annotation on it for each kind of policy is the resourceVersion up to which it has
-taken in that kind: one write a change and replica, however many policies there are. That it has seen a policy does not
-mean that it could use it, so another annotation names those that it could not. A third has the denials and warnings of
-the last hour, which go with the next renewal, and a fourth the key id of the authority whose certificate is served.
+Each replica has a Lease with annotations:
 
-The Lease of a replica that died runs out, that of one that stopped is deleted, and all go with the service account that
-wrote them.
+- for each kind of policy, the resourceVersion up to which it has read that kind. A change costs one write by each
+  replica, however many policies there are;
+- the policies that it has read and cannot use;
+- the denials and warnings of the last hour, written with each renewal;
+- the key id of the authority that signed the certificate that it serves.
+
+A replica that stops deletes its Lease, and the Lease of one that died expires. All are deleted with the service account
+that wrote them.
 """
 
 import asyncio
@@ -40,7 +43,7 @@ _MORE = "…"
 
 
 def annotation_of(plural: str) -> str:
-    """The annotation that tells how far a replica has taken in a collection, by the collection's name in the API."""
+    """The annotation with the resourceVersion up to which a replica has read a kind, `plural` in the API."""
     return f"{GROUP}/{plural}-resource-version"
 
 
@@ -48,8 +51,9 @@ LEASE_SECONDS = 30
 RENEW_SECONDS = 10.0
 DEBOUNCE_SECONDS = 0.1
 SETTLE_SECONDS = 3.0
+"""How long versions without a change of policies are collected before they are reported."""
 FORGET_SECONDS = 300.0
-"""A Lease that ran out this long ago belongs to no process any more."""
+"""A Lease that expired this long ago is deleted, as its process is gone."""
 _WITHDRAW_SECONDS = 2.0
 
 
@@ -58,10 +62,10 @@ Counts = Mapping[str, tuple[int, int]]
 
 
 class ReplicaReporter:
-    """Reports for the replica `replica`, in the Lease sekisho-webhook-`replica` of `namespace`.
+    """Writes the reports of `replica` into the Lease sekisho-webhook-`replica` in `namespace`.
 
-    Call `report` with each resourceVersion of each kind of policy and `report_authority` with what signed the
-    certificate that is served, and let a task `run`. `counts` is asked whenever the Lease is renewed.
+    Call `report` with each resourceVersion of each kind of policy and `report_authority` with each served authority,
+    and run `run` in a task. `counts` is called for each renewal.
     """
 
     def __init__(self, api: ApiClient, namespace: str, replica: str, counts: Callable[[], Counts] = dict) -> None:
@@ -79,10 +83,10 @@ class ReplicaReporter:
         self._settling: asyncio.TimerHandle | None = None
 
     def report(self, plural: str, resource_version: str, unusable: Iterable[str], *, changed: bool) -> None:
-        """Say that this replica has taken in a collection as of `resource_version`, and cannot use the `unusable` ones.
+        """Report that this replica has read a kind up to `resource_version`, and cannot use the `unusable` policies.
 
-        `changed`: whether it enforces anything else than before. Statuses that are written change the version alone,
-        and in large numbers, which is told once in a while. Costs little; never fails.
+        changed: whether it enforces something else than before. Written statuses change the version alone, in large
+            numbers, and are reported together after SETTLE_SECONDS.
         """
         names = tuple(f"{plural}/{key}" for key in unusable)
         changed = changed or plural not in self._versions or names != self._unusable[plural]
@@ -95,16 +99,16 @@ class ReplicaReporter:
             self._settling = asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._changed.set)
 
     def report_authority(self, key_id: str) -> None:
-        """Say that this replica now serves a certificate of the authority with this key id, in hex; never fails."""
+        """Report that this replica serves a certificate of the authority with this key id, in hex."""
         if key_id != self._authority:
             self._authority = key_id
-            if self._versions:  # else there is nothing yet that this would be a change of
+            if self._versions:  # else the first report is still to come
                 self._changed.set()
 
     async def run(self) -> None:
-        """Write the reports, from the first one on, until cancelled; the Lease is deleted then.
+        """Write the reports, from the first one on, until cancelled; then delete the Lease.
 
-        Never raises: when the API server is away, it goes on trying.
+        API failures are logged and tried again.
         """
         await self._changed.wait()
         try:
@@ -152,7 +156,7 @@ class ReplicaReporter:
                 "renewTime": micro_time(datetime.now(UTC)),
             },
         }
-        # Server-side apply makes the Lease where there is none: one request, whatever was there before.
+        # Server-side apply is one request, whether the Lease exists or not.
         await self._api.patch(
             self._path,
             msgspec.json.encode(body),
@@ -180,56 +184,58 @@ class _LeaseList(Struct, frozen=True):
 
 
 async def served_authorities(api: ApiClient, namespace: str) -> frozenset[str]:
-    """The key ids of the authorities whose certificates the replicas serve; a dead one counts while its Lease is there.
+    """The key ids, in hex, of the authorities of all replicas' certificates; a dead one counts while it has a Lease.
 
     Raises ApiError, ApiUnavailable.
     """
     raw = await api.get(lease_path(namespace), {"labelSelector": f"{LABEL}={COMPONENT}"})
     leases = msgspec.json.decode(raw, type=_LeaseList).items
-    told = ((lease.metadata.annotations or {}).get(AUTHORITY_ANNOTATION, "") for lease in leases)
-    return frozenset(filter(None, told))
+    reported = ((lease.metadata.annotations or {}).get(AUTHORITY_ANNOTATION, "") for lease in leases)
+    return frozenset(filter(None, reported))
 
 
 class Unusable(Struct, frozen=True):
-    """What a replica could not use, by collection and key (clusterpodpolicies/x, podpolicies/namespace/x).
+    """The policies that a replica cannot use, by kind and name (clusterpodpolicies/x, podpolicies/namespace/x).
 
-    The names are in order. Where there were too many they end with `told_to`, and nothing is known of those after it.
+    complete_to: the last name of a report that was too long, names being in order; nothing is known of names after it.
+        None for a complete report.
     """
 
     names: frozenset[str] = frozenset()
-    told_to: str | None = None
+    complete_to: str | None = None
 
     @property
     def is_any(self) -> bool:
-        """Whether there is something that it could not use, or may be."""
-        return bool(self.names) or self.told_to is not None
+        """Whether there is, or may be, a policy that it cannot use."""
+        return bool(self.names) or self.complete_to is not None
 
     def may_hold(self, name: str) -> bool:
-        """Whether a policy is among them, for all that is known."""
-        return name in self.names or (self.told_to is not None and name > self.told_to)
+        """Whether it may be unable to use this policy."""
+        return name in self.names or (self.complete_to is not None and name > self.complete_to)
 
 
 class Replica(Struct, frozen=True):
-    """What one replica of the webhook last said, and how long that holds by this process's monotonic clock."""
+    """The last report of a replica of the webhook."""
 
     name: str
     versions: Mapping[str, int]
-    """The resourceVersion up to which it has taken in each kind, by the collections' names in the API; -1 for none."""
+    """The resourceVersion up to which it has read each kind, by the kinds' names in the API; -1 for none."""
     renew_time: str
     expires: float
+    """When its Lease expires, by this process's monotonic clock."""
     unusable: Unusable = Unusable()
     counts: Counts = {}
 
     def has_reached(self, plural: str, version: int) -> bool:
-        """Whether it has taken in a collection as of a resourceVersion."""
+        """Whether it has read a kind up to a resourceVersion."""
         return self.versions.get(plural, -1) >= version
 
 
 def observe(leases: Iterable[Lease], previous: Mapping[str, Replica], now: float, wall: datetime) -> dict[str, Replica]:
-    """The replicas by the names of their Leases, from a namespace's Leases and from what was `previous`ly observed.
+    """The replicas, by the names of their Leases, from a namespace's Leases and the `previous` result.
 
-    A renewal counts from when it is seen here (`now`, monotonic). Only a Lease seen for the first time whose last
-    renewal is over FORGET_SECONDS old by the clocks (`wall`, with time zone) counts as run out at once.
+    A renewal counts from when this process sees it (`now`, monotonic). Only a Lease that is new to this process and was
+    renewed more than FORGET_SECONDS ago by the clock (`wall`, with its zone) counts as expired at once.
     """
     return {
         lease.metadata.name: _observe_one(lease, previous.get(lease.metadata.name), now, wall)
@@ -239,17 +245,17 @@ def observe(leases: Iterable[Lease], previous: Mapping[str, Replica], now: float
 
 
 def live(replicas: Mapping[str, Replica], now: float) -> tuple[Replica, ...]:
-    """Those that renewed within their Lease's duration, by name."""
+    """Those whose Lease has not expired, sorted by name."""
     return tuple(sorted((r for r in replicas.values() if now < r.expires), key=lambda replica: replica.name))
 
 
 def forgotten(replicas: Mapping[str, Replica], now: float) -> list[str]:
-    """The names of the Leases that ran out so long ago that nobody needs them any more."""
+    """The names of the Leases that expired FORGET_SECONDS ago or earlier."""
     return [name for name, replica in replicas.items() if now >= replica.expires + FORGET_SECONDS]
 
 
 def silent(replicas: Mapping[str, Replica], now: float) -> tuple[str, ...]:
-    """Those whose Lease ran out and is there still, by name: they are dead, or cut off and go on serving."""
+    """The names of those whose Lease has expired and exists: they died, or serve without access to the API server."""
     return tuple(sorted(r.name for r in replicas.values() if r.expires <= now < r.expires + FORGET_SECONDS))
 
 
@@ -277,25 +283,25 @@ def _observe_one(lease: Lease, previous: Replica | None, now: float, wall: datet
 
 
 def _encode_unusable(names: Iterable[str]) -> str:
-    told: list[str] = []
+    written: list[str] = []
     size = 0
     for name in sorted(names):
         size += len(name) + 3
         if size > MAX_UNUSABLE_LENGTH:
-            told.append(_MORE)
+            written.append(_MORE)
             break
-        told.append(name)
-    return msgspec.json.encode(told).decode()
+        written.append(name)
+    return msgspec.json.encode(written).decode()
 
 
 def _decode_unusable(text: str) -> Unusable:
     try:
-        told = msgspec.json.decode(text, type=list[str])
-    except msgspec.DecodeError:  # not of our making: nothing is known of any policy
-        told = [_MORE]
-    if told[-1:] != [_MORE]:
-        return Unusable(frozenset(told))
-    return Unusable(frozenset(told[:-1]), told[-2] if len(told) > 1 else "")
+        names = msgspec.json.decode(text, type=list[str])
+    except msgspec.DecodeError:  # another program wrote it: nothing is known of any policy
+        names = [_MORE]
+    if names[-1:] != [_MORE]:
+        return Unusable(frozenset(names))
+    return Unusable(frozenset(names[:-1]), names[-2] if len(names) > 1 else "")
 
 
 def _decode_counts(text: str) -> Counts:
@@ -306,7 +312,7 @@ def _decode_counts(text: str) -> Counts:
 
 
 def parse_version(version: str) -> int:
-    """A resourceVersion as the number by which it compares; -1, which is before all others, when it is none."""
+    """A resourceVersion as a number, for comparison; -1, which is before all others, for an invalid one."""
     return int(version) if version.isascii() and version.isdigit() and len(version) <= 20 else -1
 
 

@@ -1,4 +1,4 @@
-"""Single flight: those who ask the same thing at the same time share one answer."""
+"""Single flight: concurrent calls for the same key share one result."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
@@ -9,9 +9,9 @@ V = TypeVar("V")
 
 
 class SingleFlight(Generic[K, V]):
-    """Runs one call a key at a time; whoever asks for the key meanwhile gets the same result or exception.
+    """Runs one call for each key at a time; other callers for the key get the same result or exception.
 
-    A caller that is cancelled does not take the call away from the others.
+    When one caller is cancelled, the call goes on for the others.
     """
 
     def __init__(self) -> None:
@@ -21,14 +21,14 @@ class SingleFlight(Generic[K, V]):
         return len(self._calls)
 
     async def run(self, key: K, call: Callable[[], Coroutine[Any, Any, V]]) -> V:
-        """The result of `call`, or of the call for `key` that is under way."""
+        """The result of `call`, or of the running call for `key`."""
         task = self._calls.get(key)
         if task is None:
             task = self._calls[key] = asyncio.create_task(call())
-            task.add_done_callback(lambda done: self._land(key, done))
+            task.add_done_callback(lambda done: self._end(key, done))
         return await asyncio.shield(task)
 
-    def _land(self, key: K, done: asyncio.Task[V]) -> None:
+    def _end(self, key: K, done: asyncio.Task[V]) -> None:
         del self._calls[key]
         if not done.cancelled():
-            done.exception()  # every caller may be gone; asyncio would complain that nobody looked at it
+            done.exception()  # when all callers were cancelled, asyncio would log that nobody read it

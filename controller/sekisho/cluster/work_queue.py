@@ -1,4 +1,4 @@
-"""A queue of keys for several workers: the urgent come first, and each comes when it is due."""
+"""A queue of keys for several workers, with urgent keys first and delays."""
 
 import asyncio
 from collections.abc import Hashable
@@ -8,7 +8,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 class WorkQueue(Generic[K]):
-    """Keys to work on. A key is in it once at most; whoever took it may put it back, to try again later."""
+    """Keys to work on. A key may be put only while it is not in the queue, such as after a worker took it."""
 
     def __init__(self) -> None:
         self._urgent: dict[K, None] = {}
@@ -18,7 +18,7 @@ class WorkQueue(Generic[K]):
         self._hurried = False
 
     def put(self, key: K, delay: float = 0.0, *, urgent: bool = False) -> None:
-        """Have `key` taken in `delay` seconds, before others that are due then where it is `urgent`."""
+        """Put a key that workers may take after `delay` seconds; an `urgent` one before all others."""
         if delay > 0.0 and not self._hurried:
             timer = asyncio.get_running_loop().call_later(delay, self._fall_due, key)
             self._later[key] = urgent, timer
@@ -27,7 +27,7 @@ class WorkQueue(Generic[K]):
             self._available.release()
 
     async def take(self) -> K:
-        """Wait for a key that is due, and take it out."""
+        """Wait for a key whose delay has passed, and remove it from the queue."""
         await self._available.acquire()
         due = self._urgent or self._ready
         key = next(iter(due))
@@ -35,7 +35,7 @@ class WorkQueue(Generic[K]):
         return key
 
     def hurry(self) -> None:
-        """From now on every key is due at once."""
+        """Ignore all delays from now on."""
         self._hurried = True
         for key in list(self._later):
             self._fall_due(key)

@@ -1,4 +1,4 @@
-"""Families of metrics that are made when Prometheus asks, and those that both processes have."""
+"""Metric families that are built for each scrape, and those that both processes have."""
 
 import platform
 from collections.abc import Iterable, Mapping
@@ -11,7 +11,7 @@ from sekisho.telemetry import logs
 
 
 def counters(name: str, text: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]) -> Metric:
-    """A family of counters, by the values of its labels."""
+    """A family of counters; `values` are by the values of the `labels`."""
     family = CounterMetricFamily(name, text, labels=labels)
     for key, value in values.items():
         family.add_metric(key, value)
@@ -19,7 +19,7 @@ def counters(name: str, text: str, labels: tuple[str, ...], values: Mapping[tupl
 
 
 def gauges(name: str, text: str, labels: tuple[str, ...], values: Mapping[tuple[str, ...], float]) -> Metric:
-    """A family of gauges, by the values of its labels."""
+    """A family of gauges; `values` are by the values of the `labels`."""
     family = GaugeMetricFamily(name, text, labels=labels)
     for key, value in values.items():
         family.add_metric(key, value)
@@ -27,22 +27,22 @@ def gauges(name: str, text: str, labels: tuple[str, ...], values: Mapping[tuple[
 
 
 class ProcessFamilies:
-    """A collector of what both processes tell of themselves; `component` is webhook or controller."""
+    """The collector of the families that both processes have; `component` is webhook or controller."""
 
     def __init__(self, component: str) -> None:
         self._component = component
 
     def collect(self) -> Iterable[Metric]:
-        """What prometheus_client calls."""
+        """The families; called by prometheus_client for each scrape."""
         yield gauges(
             "sekisho_build_info",
-            "Always 1; the labels tell which Sekisho runs on which Python.",
+            "Always 1; the labels are the versions of Sekisho and Python.",
             ("component", "version", "python_version"),
             {(self._component, _version(), platform.python_version()): 1.0},
         )
         yield counters(
             "sekisho_log_lines_suppressed",
-            "Lines left out of the log, because one logger wrote too many.",
+            "Log lines that were dropped because one logger wrote too many.",
             (),
             {(): logs.throttle.suppressed},
         )

@@ -1,6 +1,6 @@
-"""Logs: one JSON object a line, on stderr, and of each logger so many lines a second at most.
+"""Logs: one JSON object a line on stderr, at a bounded rate for each logger.
 
-A thread writes them, so that nobody who logs waits for whoever reads stderr.
+A thread writes them, so that a slow reader of stderr does not delay the process.
 """
 
 import logging
@@ -17,52 +17,52 @@ from sekisho.telemetry.rates import TokenBucket
 LEVELS = ("debug", "info", "warning", "error")
 
 BURST, PER_SECOND = 500.0, 100.0
-"""What one logger may write at once, and in the long run: a storm of denials fills no disk."""
+"""Lines that one logger may write at once, and a second in the long run: a storm of denials must not fill a disk."""
 
 MAX_WAITING = 5000
-"""Lines that are not written yet; past it, lines are left out."""
+"""Lines that wait to be written; further lines are dropped."""
 FLUSH_SECONDS = 2.0
-"""The time that what is left has to be written when the process ends."""
+"""How long waiting lines may still be written when the process ends."""
 _STDERR = 2
 
 _KOPF_INTERNALS = ("settings", "k8s_skip", "k8s_ref")
-"""What kopf hangs on its records for its own handlers; `settings` alone would print as a page."""
+"""Attributes that kopf adds to its records for its own handlers."""
 
 
 class Throttle(logging.Filter):
-    """Leaves out what a logger writes beyond its rate; the next line that passes tells how many as `suppressed`.
+    """Drops the lines of a logger that exceed its rate; the next line has their number as `suppressed`.
 
-    Each logger has a rate of its own, so that a storm of denials hides no error. There are as many loggers as modules.
+    Each logger has a rate of its own, so that a storm of denials hides no error. There is one logger for each module.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.suppressed = 0
-        """How many lines were left out so far."""
+        """Lines dropped so far."""
         self._buckets: dict[str, TokenBucket] = {}
-        self._untold: dict[str, int] = {}
+        self._unreported: dict[str, int] = {}
 
     def admits(self, logger: str) -> bool:
-        """Whether a line would be written now; counted if not. To ask before a line that is work to put together."""
+        """Whether a line would be written now; counts it as dropped when not. For lines that are costly to build."""
         if self._bucket(logger).has_one(time.monotonic()):
             return True
-        self.leave_out(logger)
+        self.drop(logger)
         return False
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is written."""
         if not self._bucket(record.name).take(time.monotonic()):
-            self.leave_out(record.name)
+            self.drop(record.name)
             return False
-        untold = self._untold.pop(record.name, 0)
-        if untold:
-            record.suppressed = untold
+        unreported = self._unreported.pop(record.name, 0)
+        if unreported:
+            record.suppressed = unreported
         return True
 
-    def leave_out(self, logger: str) -> None:
+    def drop(self, logger: str) -> None:
         """Count a line that is not written."""
         self.suppressed += 1
-        self._untold[logger] = self._untold.get(logger, 0) + 1
+        self._unreported[logger] = self._unreported.get(logger, 0) + 1
 
     def _bucket(self, logger: str) -> TokenBucket:
         bucket = self._buckets.get(logger)
@@ -72,32 +72,32 @@ class Throttle(logging.Filter):
 
 
 throttle = Throttle()
-"""The one of this process, as logging is one a process."""
+"""The throttle of this process's root logger."""
 
 
 class _Aside(QueueHandler):
-    """Hands records over to another thread, and leaves out those for which there is no room."""
+    """Hands records over to another thread, and drops those for which there is no room."""
 
     queue: Queue[logging.LogRecord]
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        return record  # it stays in this process, and is put into words where it is written
+        return record  # it stays in this process and is formatted by the thread that writes it
 
     def enqueue(self, record: logging.LogRecord) -> None:
         try:
             self.queue.put_nowait(record)
         except Full:
-            throttle.leave_out(record.name)
+            throttle.drop(record.name)
 
     def flush(self) -> None:
-        """Wait until all is written, but not without end: `logging` itself asks for it when the process ends."""
+        """Wait until all is written, for FLUSH_SECONDS at most: `logging` calls this when the process ends."""
         done = self.queue.all_tasks_done
         with done:
             done.wait_for(lambda: not self.queue.unfinished_tasks, FLUSH_SECONDS)
 
 
 class _Writer(QueueListener):
-    """Writes records to stderr, without a handler or a file: both have locks, which a process that ends waits for."""
+    """Writes records to stderr, without a handler or a file: an ending process would wait for their locks."""
 
     def __init__(self, records: Queue[logging.LogRecord], formatter: logging.Formatter) -> None:
         super().__init__(records)
@@ -109,12 +109,12 @@ class _Writer(QueueListener):
             left = memoryview(f"{self._formatter.format(record)}\n".encode(errors="backslashreplace"))
             while left:
                 left = left[os.write(_STDERR, left) :]
-        except Exception:  # nobody is left to be told
-            throttle.leave_out(record.name)
+        except Exception:  # there is nowhere to report it
+            throttle.drop(record.name)
 
 
 def configure(level: str) -> None:
-    """Send every log record from `level` (one of LEVELS) on to stderr: time, level, logger, message and `extra`."""
+    """Write each log record of at least `level` (one of LEVELS) to stderr: time, level, logger, message and `extra`."""
     formatter = JsonFormatter(
         ["levelname", "name", "message"],
         rename_fields={"levelname": "level", "name": "logger", "exc_info": "traceback"},
@@ -127,5 +127,5 @@ def configure(level: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
     if level != "debug":
-        # kopf tells each handled event at info, which is the reader's business only when kopf itself is in doubt.
+        # kopf logs each handled event at info.
         logging.getLogger("kopf").setLevel(logging.WARNING)

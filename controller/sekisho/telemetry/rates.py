@@ -1,4 +1,4 @@
-"""A token bucket: so much at once, and so much a second in the long run."""
+"""A token bucket: a rate with bursts."""
 
 
 class TokenBucket:
@@ -18,12 +18,12 @@ class TokenBucket:
         return True
 
     def has_one(self, now: float) -> bool:
-        """Whether there is a token to take at the monotonic time `now`."""
+        """Whether there is a token at the monotonic time `now`."""
         self._fill(now)
         return self._tokens >= 1.0
 
     def reserve(self, now: float) -> float:
-        """Take a token, be it one that is yet to come; gives the seconds until it is there."""
+        """Take the next token; gives the seconds to wait until it exists."""
         self._fill(now)
         self._tokens -= 1.0
         return max(0.0, -self._tokens / self._per_second)

@@ -59,7 +59,7 @@ async def api(server: Scripted) -> AsyncIterator[ApiClient]:
         yield client
 
 
-async def test_each_call_is_its_method_with_the_body_and_its_type(api: ApiClient, server: Scripted) -> None:
+async def test_each_call_sends_its_method_body_and_content_type(api: ApiClient, server: Scripted) -> None:
     server.body = b'{"a":1}'
     assert await api.get("/x") == b'{"a":1}'
     await api.create("/x", b"1")
@@ -78,7 +78,7 @@ async def test_each_call_is_its_method_with_the_body_and_its_type(api: ApiClient
     ]
 
 
-async def test_who_may_not_write_reads_and_sends_nothing_else(api: ApiClient, server: Scripted) -> None:
+async def test_a_client_that_may_not_write_only_reads(api: ApiClient, server: Scripted) -> None:
     async with serving(server, "/x", may_write=lambda: False) as fenced:
         await fenced.get("/x")
         for call in (
@@ -87,19 +87,19 @@ async def test_who_may_not_write_reads_and_sends_nothing_else(api: ApiClient, se
             fenced.patch("/x", b"1"),
             fenced.delete("/x"),
         ):
-            with pytest.raises(ApiUnavailable, match="not sent, for this process may not write any more"):
+            with pytest.raises(ApiUnavailable, match="not sent, as this process is not the leader any more"):
                 await call
     assert [method for method, _, _ in server.asked] == ["GET"]
 
 
-async def test_error_tells_status_reason_and_message(api: ApiClient, server: Scripted) -> None:
+async def test_error_has_status_reason_and_message(api: ApiClient, server: Scripted) -> None:
     server.status, server.body = 404, b'{"kind":"Status","reason":"NotFound","message":"pods \\"x\\" not found"}'
     with pytest.raises(ApiError, match='pods "x" not found') as caught:
         await api.get("/x")
     assert (caught.value.status, caught.value.reason, caught.value.is_transient) == (404, "NotFound", False)
 
 
-async def test_error_that_is_no_status_object_is_told_in_short(api: ApiClient, server: Scripted) -> None:
+async def test_error_without_a_status_object_has_the_start_of_its_text(api: ApiClient, server: Scripted) -> None:
     server.status, server.body = 502, b"<html>" + b"x" * 5000
     with pytest.raises(ApiError) as caught:
         await api.get("/x")
@@ -114,7 +114,7 @@ async def test_redirect_is_an_error_and_is_not_followed(api: ApiClient, server: 
     assert len(server.asked) == 1
 
 
-async def test_answer_beyond_the_limit_is_given_up(
+async def test_answer_over_the_limit_is_an_error(
     api: ApiClient, server: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_ANSWER_BYTES", 1000)
@@ -147,7 +147,7 @@ async def watched(api: ApiClient) -> list[bytes]:
         return [line async for line in lines]
 
 
-async def test_watch_gives_whole_lines_however_they_are_cut(api: ApiClient, server: Scripted) -> None:
+async def test_watch_gives_whole_lines_however_they_arrive(api: ApiClient, server: Scripted) -> None:
     server.chunks = [b'{"a"', b":1}\n{", b'"b":2}\n{"c":3}\n', b"\n", b'{"half":']
     assert await watched(api) == [b'{"a":1}', b'{"b":2}', b'{"c":3}', b""]
 
@@ -227,7 +227,7 @@ async def test_renewed_token_is_used_after_a_denial(nowhere: Path, server: Scrip
         await client.close()
 
 
-async def test_places_are_looked_at_in_order(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_configurations_are_tried_in_order(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (nowhere / ".kube").mkdir()
     write_kubeconfig(nowhere / ".kube/config", "http://home:1", token="h")
     assert (await load_config(None)).host == "http://home:1"
@@ -238,7 +238,7 @@ async def test_places_are_looked_at_in_order(nowhere: Path, monkeypatch: pytest.
     assert (loaded.host, loaded.authorization) == ("http://given:1", "Bearer g")
 
 
-async def test_nothing_found_names_each_place(nowhere: Path) -> None:
+async def test_without_a_configuration_the_error_names_each_place(nowhere: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         await load_config(None)
     for place in ("--kubeconfig", "KUBECONFIG", "serviceaccount", str(nowhere / ".kube/config")):
@@ -252,7 +252,7 @@ async def test_service_account_without_its_files_says_so(nowhere: Path, monkeypa
         await load_config(None)
 
 
-async def test_missing_file_that_was_named_is_an_error_and_no_other_is_taken(
+async def test_missing_file_of_an_option_is_an_error_and_no_other_is_used(
     nowhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (nowhere / ".kube").mkdir()
@@ -306,7 +306,7 @@ async def test_exec_plugin_gives_the_token(nowhere: Path) -> None:
     assert (await load_config(file)).authorization == "Bearer from-plugin"
 
 
-async def test_tls_context_is_taken_over_until_its_files_change(nowhere: Path) -> None:
+async def test_tls_context_is_kept_until_its_files_change(nowhere: Path) -> None:
     ca = Path(shutil.copy(certifi.where(), nowhere / "ca.crt"))
     file = write_kubeconfig(nowhere / "config", "https://127.0.0.1:1", token="t")
     text = json.loads(file.read_text())

@@ -90,7 +90,7 @@ async def followed() -> AsyncIterator[Followed]:
         yield collections
 
 
-async def test_one_set_is_made_of_all_three(followed: Followed) -> None:
+async def test_one_set_is_built_from_all_three_kinds(followed: Followed) -> None:
     assert len(followed.sets) == 1
     assert followed.asked() == {"p", "shop/own"}
     assert followed.asked("pay") == {"p"}
@@ -98,7 +98,7 @@ async def test_one_set_is_made_of_all_three(followed: Followed) -> None:
     assert followed.versions == dict.fromkeys(PLURALS, "101")
 
 
-async def test_there_is_no_set_before_all_three_are_listed() -> None:
+async def test_no_set_is_built_before_all_three_kinds_are_listed() -> None:
     collections = Followed()
     collections.place("clusterpodpolicies", "p", DENY)
     collections.servers["policywaivers"].status = 503
@@ -113,7 +113,7 @@ async def test_there_is_no_set_before_all_three_are_listed() -> None:
 
 
 @pytest.mark.parametrize("plural", PLURALS)
-async def test_a_change_of_any_kind_makes_a_new_set_and_is_reported(followed: Followed, plural: str) -> None:
+async def test_a_change_of_any_kind_builds_a_new_set_and_is_reported(followed: Followed, plural: str) -> None:
     await followed.until(lambda: all(server.watchers for server in followed.servers.values()))
     spec = WAIVE if plural == "policywaivers" else DENY
     followed.place(plural, "new", spec, namespace="shop" if plural == "podpolicies" else "")
@@ -121,7 +121,7 @@ async def test_a_change_of_any_kind_makes_a_new_set_and_is_reported(followed: Fo
     assert followed.versions == {name: "102" if name == plural else "101" for name in PLURALS}
 
 
-async def test_a_status_that_was_written_makes_no_new_set(followed: Followed) -> None:
+async def test_a_written_status_builds_no_new_set(followed: Followed) -> None:
     await followed.until(lambda: all(server.watchers for server in followed.servers.values()))
     followed.place("policywaivers", "w", WAIVE)
     before = followed.changes
@@ -130,7 +130,7 @@ async def test_a_status_that_was_written_makes_no_new_set(followed: Followed) ->
     assert followed.changes == before
 
 
-async def test_one_that_makes_no_sense_harms_no_other_and_stays_as_it_was(
+async def test_an_unusable_policy_affects_no_other_and_its_last_version_stays(
     followed: Followed, caplog: pytest.LogCaptureFixture
 ) -> None:
     await followed.until(lambda: all(server.watchers for server in followed.servers.values()))

@@ -128,7 +128,7 @@ async def command(server: EventServer, tmp_path: Path) -> AsyncIterator[Command]
                 await process.communicate()
 
 
-async def test_table_has_a_row_a_denial_the_latest_last(server: EventServer, command: Command) -> None:
+async def test_table_has_one_row_for_each_denial_with_the_latest_last(server: EventServer, command: Command) -> None:
     server.put_event(event("b", "api", 3, seconds=30))
     server.put_event(event("a", "web", 12, seconds=7300))
     code, out, err = await command()
@@ -172,7 +172,7 @@ async def test_json_has_the_documented_fields(server: EventServer, command: Comm
     }
 
 
-async def test_nothing_to_show_is_said_on_stderr(command: Command) -> None:
+async def test_stderr_says_when_there_is_nothing_to_show(command: Command) -> None:
     assert await command() == (0, "", "no denials in namespace shop\n")
     code, out, err = await command("-o", "json", "--owner", "deploy/web")
     assert (code, json.loads(out), err) == (0, {"denials": []}, "no denials of deploy/web in namespace shop\n")
@@ -206,7 +206,7 @@ async def test_owner_is_named_as_kubectl_takes_it(server: EventServer, command: 
         (("--kubeconfig", "missing"), "error: kubeconfig missing: no such file\n"),
     ],
 )
-async def test_what_makes_no_sense_is_one_line(command: Command, args: tuple[str, ...], said: str) -> None:
+async def test_bad_options_are_one_line(command: Command, args: tuple[str, ...], said: str) -> None:
     assert await command(*args) == (2, "", said)
 
 
@@ -227,7 +227,7 @@ async def test_watch_that_is_not_allowed_is_one_line(server: EventServer, comman
     assert err == "error: you may list Events in namespace shop and not watch them: leave out --watch\n"
 
 
-async def test_server_that_is_not_there_is_one_line(command: Command) -> None:
+async def test_unreachable_server_is_one_line(command: Command) -> None:
     text = json.loads(command.kubeconfig.read_text())
     text["clusters"][0]["cluster"]["server"] = "http://127.0.0.1:1"
     command.kubeconfig.write_text(json.dumps(text))
@@ -237,7 +237,7 @@ async def test_server_that_is_not_there_is_one_line(command: Command) -> None:
     assert err.count("\n") == 1
 
 
-async def test_watch_shows_what_happens_and_ends_quietly(server: EventServer, command: Command) -> None:
+async def test_watch_shows_new_denials_and_ends_quietly(server: EventServer, command: Command) -> None:
     server.put_event(event("a", count=2))
     process = await command.start("--watch")
     assert process.stdout is not None
@@ -256,7 +256,7 @@ async def test_watch_shows_what_happens_and_ends_quietly(server: EventServer, co
     assert (process.returncode, out, err) == (130, b"", b"")
 
 
-async def test_watch_in_json_is_a_line_a_change(server: EventServer, command: Command) -> None:
+async def test_watch_in_json_writes_one_line_for_each_change(server: EventServer, command: Command) -> None:
     server.put_event(event("a", count=2))
     process = await command.start("--watch", "-o", "json")
     assert process.stdout is not None
@@ -287,7 +287,7 @@ async def test_terminal_gets_a_table_that_fits(server: EventServer, command: Com
     assert shown.count("word") == 40
 
 
-async def test_forged_event_steers_no_terminal_and_a_broken_one_is_passed_over(
+async def test_forged_event_cannot_control_the_terminal_and_a_broken_one_is_ignored(
     server: EventServer, command: Command
 ) -> None:
     server.put_event(event("a", "web\x1b[2J\nx"))
@@ -300,7 +300,7 @@ async def test_forged_event_steers_no_terminal_and_a_broken_one_is_passed_over(
     assert "api" not in out
 
 
-def test_replicas_that_tell_of_the_same_are_added_up() -> None:
+def test_reports_of_several_replicas_are_added_up() -> None:
     told = [event("a", count=5, seconds=50), event("b", count=3, seconds=10), event("c", note="another")]
     other, same = denials_of(decode_event(json.dumps(each).encode()) for each in told)
     assert (same.count, other.count) == (8, 1)

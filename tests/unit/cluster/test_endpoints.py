@@ -38,7 +38,7 @@ def test_ready_pods_are_those_that_the_service_sends_requests_to() -> None:
         ((), ("a",), 0),
     ],
 )
-def test_a_ready_pod_that_does_not_report_is_missed(
+def test_a_ready_pod_that_does_not_report_is_listed(
     ready: tuple[str, ...], reporting: tuple[str, ...], missing: int
 ) -> None:
     assert len(unreported(ready, reporting)) == missing

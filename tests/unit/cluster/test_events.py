@@ -63,7 +63,9 @@ def event(meta: dict[str, Any], **request: Any) -> Event:
         ({"name": "x" * 500}, {}, "x" * 253, None),
     ],
 )  # fmt: skip
-def test_who_is_told(meta: dict[str, Any], request_fields: dict[str, Any], regarding: str, related: str | None) -> None:
+def test_the_object_that_an_event_regards(
+    meta: dict[str, Any], request_fields: dict[str, Any], regarding: str, related: str | None
+) -> None:
     told = event(meta, **request_fields)
     assert told.regarding is not None
     assert told.regarding.name == regarding
@@ -72,14 +74,14 @@ def test_who_is_told(meta: dict[str, Any], request_fields: dict[str, Any], regar
     assert len(told.metadata.name) <= 253
 
 
-def test_dry_run_and_what_has_no_namespace_leave_no_event() -> None:
+def test_dry_runs_and_cluster_scoped_objects_cause_no_event() -> None:
     assert occurrence({"name": "p"}, dryRun=True) is None
     assert occurrence({"name": "p"}, namespace="") is None
     assert occurrence({"name": "p"}, namespace="a/../b") is None
     assert occurrence({"name": "p"}, dryRun=False) is not None
 
 
-def test_event_says_the_same_to_people_and_to_programs() -> None:
+def test_event_has_the_same_content_for_people_and_programs() -> None:
     written = msgspec.json.decode(body_of(event({"name": "p"})))
     assert written.pop("metadata") == {
         "name": written_name(written),
@@ -118,7 +120,7 @@ def written_name(written: dict[str, Any]) -> str:
         (Reason.WAIVER_USED, "Normal"),
     ],
 )
-def test_reason_decides_whether_it_warns(reason: Reason, kind: str) -> None:
+def test_reason_decides_the_type(reason: Reason, kind: str) -> None:
     pod = ObjectReference("v1", "Pod", "p", "ns")
     told = event_of(Occurrence(pod, None, statement(reason, "text"), NOW), pod, "i")
     assert (told.type, told.reason, told.metadata.annotations) == (kind, reason.value, {})
@@ -130,7 +132,7 @@ def test_event_about_an_object_outside_of_namespaces_is_in_the_default_one() -> 
     assert told.metadata.namespace == "default"
 
 
-def test_event_is_read_back_as_it_was_written_and_so_is_anybody_elses() -> None:
+def test_event_is_read_as_it_was_written_and_other_programs_events_are_read_too() -> None:
     told = event({"name": "p"})
     assert decode_event(body_of(told)) == told
     other = b'{"metadata": {"name": "n", "namespace": "ns"}, "eventTime": null, "deprecatedCount": 3, "note": "x"}'
@@ -152,7 +154,7 @@ def test_long_message_is_cut_after_a_whole_line_or_sentence(message: str, note: 
     assert len(note_of(message).encode()) <= 1024
 
 
-def test_all_that_is_said_is_bounded() -> None:
+def test_every_part_of_a_statement_is_bounded() -> None:
     many = [f"name-{number}" for number in range(100)]
     said = statement(Reason.POD_DENIED, "x" * 9999, many, many, ["f" * 9999, *many])
     assert (len(said.policies), len(said.controls), len(said.fixes)) == (MAX_NAMES, MAX_NAMES, MAX_FIXES)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from sekisho.cluster.api import ApiClient, ApiUnavailable
-from sekisho.cluster.lease import LeaderLease, Lease, LeaseLost, LeaseMeta, LeaseSpec, Sighting, Timing, sight
+from sekisho.cluster.lease import LeaderLease, Lease, LeaseLost, LeaseMeta, LeaseSpec, ObservedLease, Timing, observe
 from tests.unit.cluster.lease_server import LeaseServer, serving
 
 TIMING = Timing(duration=15.0, renew_deadline=10.0, retry=2.0)
@@ -19,36 +19,36 @@ def lease(holder: str | None = "a", renewed: str = "t0", duration: int | None = 
 
 
 def test_a_lease_is_free_only_after_its_duration_without_a_change() -> None:
-    seen = sight(None, lease(), 100.0)
+    seen = observe(None, lease(), 100.0)
     assert not seen.is_free(114.9, TIMING)
     assert seen.is_free(115.0, TIMING)
 
 
-def test_each_renewal_that_is_seen_begins_the_duration_anew() -> None:
-    seen = sight(sight(None, lease(), 100.0), lease(renewed="t1"), 110.0)
+def test_each_observed_renewal_restarts_the_duration() -> None:
+    seen = observe(observe(None, lease(), 100.0), lease(renewed="t1"), 110.0)
     assert not seen.is_free(124.9, TIMING)
     assert seen.is_free(125.0, TIMING)
 
 
-def test_seeing_the_same_again_begins_nothing_anew() -> None:
-    seen = sight(sight(None, lease(), 100.0), lease(), 110.0)
-    assert seen == Sighting(lease(), 100.0)
+def test_observing_the_same_lease_again_does_not_restart_the_duration() -> None:
+    seen = observe(observe(None, lease(), 100.0), lease(), 110.0)
+    assert seen == ObservedLease(lease(), 100.0)
 
 
 @pytest.mark.parametrize("renewed", ["1970-01-01T00:00:00Z", "2999-01-01T00:00:00Z"])
 def test_the_holders_clock_is_not_consulted(renewed: str) -> None:
-    seen = sight(None, lease(renewed=renewed), 100.0)
+    seen = observe(None, lease(renewed=renewed), 100.0)
     assert not seen.is_free(100.0, TIMING)
     assert seen.is_free(115.0, TIMING)
 
 
 @pytest.mark.parametrize("holder", [None, ""])
 def test_a_released_lease_is_free_at_once(holder: str | None) -> None:
-    assert sight(None, lease(holder), 100.0).is_free(100.0, TIMING)
+    assert observe(None, lease(holder), 100.0).is_free(100.0, TIMING)
 
 
 def test_the_duration_is_the_one_that_the_holder_wrote() -> None:
-    seen = sight(None, lease(duration=60), 100.0)
+    seen = observe(None, lease(duration=60), 100.0)
     assert not seen.is_free(159.9, TIMING)
     assert seen.is_free(160.0, TIMING)
 
@@ -73,7 +73,7 @@ def holder(server: LeaseServer) -> str | None:
     return identity
 
 
-async def test_the_first_to_come_makes_the_lease(server: LeaseServer, api: ApiClient) -> None:
+async def test_the_first_process_creates_the_lease(server: LeaseServer, api: ApiClient) -> None:
     first = candidate(api, "a")
     await first.acquire()
     assert first.is_held
@@ -81,7 +81,7 @@ async def test_the_first_to_come_makes_the_lease(server: LeaseServer, api: ApiCl
     assert server.leases["x"]["spec"]["leaseTransitions"] == 0
 
 
-async def test_of_many_at_once_one_gets_it(server: LeaseServer, api: ApiClient) -> None:
+async def test_of_many_candidates_one_gets_the_lease(server: LeaseServer, api: ApiClient) -> None:
     candidates = [candidate(api, name) for name in "abcdefgh"]
     tasks = [asyncio.create_task(one.acquire()) for one in candidates]
     done, waiting = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -124,7 +124,7 @@ async def test_a_holder_of_the_same_name_is_another_one(server: LeaseServer, api
     assert time.monotonic() - started >= FAST.duration
 
 
-async def test_a_holder_renews_and_leaves_what_others_wrote(server: LeaseServer, api: ApiClient) -> None:
+async def test_a_holder_renews_and_keeps_what_others_wrote(server: LeaseServer, api: ApiClient) -> None:
     server.put("x", {"metadata": {"labels": {"k": "v"}}, "spec": {}})
     first = candidate(api, "a")
     await first.acquire()
@@ -136,7 +136,7 @@ async def test_a_holder_renews_and_leaves_what_others_wrote(server: LeaseServer,
     holding.cancel()
 
 
-async def test_a_holder_survives_a_write_of_somebody_else(server: LeaseServer, api: ApiClient) -> None:
+async def test_a_holder_survives_a_write_by_another_client(server: LeaseServer, api: ApiClient) -> None:
     first = candidate(api, "a")
     await first.acquire()
     holding = asyncio.create_task(first.hold())
@@ -209,14 +209,14 @@ async def test_a_candidate_waits_while_the_server_is_away(
     assert len(caplog.records) == 1  # one line an outage, not one a try
 
 
-async def test_nothing_is_released_that_is_not_held(server: LeaseServer, api: ApiClient) -> None:
+async def test_a_lease_that_is_not_held_is_not_released(server: LeaseServer, api: ApiClient) -> None:
     server.put("x", {"spec": {"holderIdentity": "b"}})
     await candidate(api, "a").release()
     assert holder(server) == "b"
     assert server.requests == []
 
 
-async def test_what_is_written_by_leave_of_the_lease_ends_with_it(server: LeaseServer, api: ApiClient) -> None:
+async def test_writes_that_require_the_lease_end_with_it(server: LeaseServer, api: ApiClient) -> None:
     first = candidate(api, "a")
     async with serving(server, may_write=lambda: first.is_held) as leading:
         path = "/apis/coordination.k8s.io/v1/namespaces/ns/leases"

@@ -91,7 +91,7 @@ async def test_chain_of_controllers_is_followed_to_its_top(
         reference("ReplicaSet", "web-1", "r", "extensions/v1beta1"),
     ],
 )
-async def test_other_owners_are_taken_from_the_reference_and_nothing_is_asked(
+async def test_other_owners_are_taken_from_the_reference_without_a_request(
     api: ApiClient, objects: Objects, owner: ObjectReference
 ) -> None:
     assert await Owners(api).top(owner) == owner
@@ -105,7 +105,7 @@ async def test_circle_of_owners_ends(api: ApiClient, objects: Objects) -> None:
     assert len(objects.asked) <= 4
 
 
-async def test_answer_is_remembered_and_asked_once_at_a_time(api: ApiClient, objects: Objects) -> None:
+async def test_answer_is_cached_and_requested_once_at_a_time(api: ApiClient, objects: Objects) -> None:
     owners = Owners(api)
     owner = reference("ReplicaSet", "web-1", "r")
     tops = await asyncio.gather(*(owners.top(owner) for _ in range(20)))
@@ -114,7 +114,7 @@ async def test_answer_is_remembered_and_asked_once_at_a_time(api: ApiClient, obj
     assert len(objects.asked) == 1
 
 
-async def test_memory_is_bounded(api: ApiClient, objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cache_is_bounded(api: ApiClient, objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_KEPT", 2)
     owners = Owners(api)
     for name in ("web-1", "roll-1"):
@@ -127,7 +127,7 @@ async def test_memory_is_bounded(api: ApiClient, objects: Objects, monkeypatch: 
     assert len(objects.asked) == 4
 
 
-async def test_what_could_not_be_asked_is_asked_again(api: ApiClient, objects: Objects) -> None:
+async def test_failed_look_up_is_tried_again(api: ApiClient, objects: Objects) -> None:
     owners = Owners(api)
     owner = reference("ReplicaSet", "web-1", "r")
     for status in (403, 503):

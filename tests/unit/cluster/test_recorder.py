@@ -14,7 +14,7 @@ from sekisho.cluster import backoff
 from sekisho.cluster import recorder as module
 from sekisho.cluster.events import Occurrence, Reason, event_of, statement
 from sekisho.cluster.owners import ObjectReference, Owners
-from sekisho.cluster.recorder import EventRecorder
+from sekisho.cluster.recorder import DropReason, EventRecorder
 from tests.unit.cluster.collection_server import serving
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
@@ -147,7 +147,7 @@ def dropped(recorder: EventRecorder) -> dict[str, int]:
     return {reason: count for reason, count in recorder.dropped.items() if count}
 
 
-async def test_pod_of_a_deployment_is_told_on_the_deployment(server: EventServer) -> None:
+async def test_event_about_a_pod_of_a_deployment_regards_the_deployment(server: EventServer) -> None:
     async with recording(server) as recorder:
         recorder.record(denial("web-1", kind="ReplicaSet"))
         await until(lambda: bool(server.events))
@@ -171,7 +171,7 @@ async def test_repeats_are_one_series_and_one_look_up(server: EventServer) -> No
     assert not dropped(recorder)
 
 
-async def test_new_replica_set_of_the_same_deployment_goes_on_with_the_series(server: EventServer) -> None:
+async def test_new_replica_set_of_the_same_deployment_continues_the_series(server: EventServer) -> None:
     async with recording(server) as recorder:
         recorder.record(denial("web-1", kind="ReplicaSet"))
         await until(lambda: server.told == 1)
@@ -180,7 +180,7 @@ async def test_new_replica_set_of_the_same_deployment_goes_on_with_the_series(se
     assert len(server.events) == 1
 
 
-async def test_whatever_is_said_anew_is_another_event(server: EventServer) -> None:
+async def test_changed_message_is_another_event(server: EventServer) -> None:
     """Else whoever has put half of it right reads the old text: the API server lets no note change."""
     async with recording(server) as recorder:
         recorder.record(denial("a"))
@@ -193,7 +193,7 @@ async def test_whatever_is_said_anew_is_another_event(server: EventServer) -> No
     assert len(server.events) == 5
 
 
-async def test_series_whose_event_is_gone_begins_another(server: EventServer) -> None:
+async def test_series_whose_event_was_deleted_starts_another(server: EventServer) -> None:
     async with recording(server) as recorder:
         recorder.record(denial("a"))
         await until(lambda: recorder.sent == 1)
@@ -203,7 +203,7 @@ async def test_series_whose_event_is_gone_begins_another(server: EventServer) ->
     assert server.all[0]["series"]["count"] == 2
 
 
-async def test_storm_from_many_owners_tells_all_of_them_of_everything(server: EventServer) -> None:
+async def test_storm_of_many_owners_loses_no_occurrence(server: EventServer) -> None:
     async with recording(server) as recorder:
         for _ in range(100):
             for owner in range(200):
@@ -214,7 +214,7 @@ async def test_storm_from_many_owners_tells_all_of_them_of_everything(server: Ev
     assert not dropped(recorder)
 
 
-async def test_count_of_owners_whose_event_is_written_waits_behind_new_owners(
+async def test_counts_of_known_owners_wait_for_events_of_new_owners(
     server: EventServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_WORKERS", 1)
@@ -229,7 +229,7 @@ async def test_count_of_owners_whose_event_is_written_waits_behind_new_owners(
     assert sum(request.startswith("PATCH") for request in server.requests) <= 2
 
 
-async def test_owner_that_cannot_be_looked_up_holds_up_nobody(
+async def test_owner_that_cannot_be_looked_up_delays_no_other(
     server: EventServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LOOK_UP_SECONDS", (0.02, 0.05))
@@ -245,7 +245,7 @@ async def test_owner_that_cannot_be_looked_up_holds_up_nobody(
     assert not dropped(recorder)
 
 
-async def test_owner_may_begin_so_many_events_and_others_still_can(server: EventServer) -> None:
+async def test_events_of_one_owner_are_bounded_and_others_are_not_affected(server: EventServer) -> None:
     async with recording(server) as recorder:
         for number in range(40):
             recorder.record(denial("noisy", f"message {number}"))
@@ -272,7 +272,7 @@ async def test_entries_are_bounded_while_the_server_is_away_and_are_written_when
     assert len(server.events) == 5
 
 
-async def test_series_are_bounded_and_what_rests_makes_room(
+async def test_series_are_bounded_and_written_ones_make_room(
     server: EventServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "MAX_SERIES", 5)
@@ -284,12 +284,12 @@ async def test_series_are_bounded_and_what_rests_makes_room(
         server.status = 503
         for number in range(8):
             recorder.record(denial(f"other-{number}"))
-        await until(lambda: recorder.dropped["queue"] == 3)
+        await until(lambda: recorder.dropped[DropReason.QUEUE] == 3)
         server.status = 0
         await until(lambda: len(server.events) == 25)
 
 
-async def test_event_whose_answer_was_lost_is_there_once_and_counts_on(server: EventServer) -> None:
+async def test_event_whose_answer_was_lost_exists_once_and_is_counted_on(server: EventServer) -> None:
     server.lose_answers = True
     async with recording(server) as recorder:
         recorder.record(denial("a"))
@@ -300,23 +300,21 @@ async def test_event_whose_answer_was_lost_is_there_once_and_counts_on(server: E
 
 
 @pytest.mark.parametrize("status", [401, 403, 422])
-async def test_what_the_server_does_not_want_is_counted_and_harms_nothing_else(
-    server: EventServer, status: int
-) -> None:
+async def test_rejected_event_is_counted_and_affects_no_other(server: EventServer, status: int) -> None:
     server.status = status
     async with recording(server) as recorder:
         recorder.record(denial("a"))
         recorder.record(denial("a"))
-        await until(lambda: recorder.dropped["denied"] == 2)
+        await until(lambda: recorder.dropped[DropReason.REJECTED] == 2)
         server.status = 0
         recorder.record(denial("a"))
         await until(lambda: len(server.events) == 1)
 
 
-async def test_permissions_that_the_server_does_not_know_yet_lose_nothing(
+async def test_permissions_that_the_server_does_not_know_yet_lose_no_event(
     server: EventServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_DENIALS", 1000)
+    monkeypatch.setattr(module, "MAX_FORBIDDEN", 1000)
     server.status = 403
     async with recording(server) as recorder:
         recorder.record(denial("web-1", kind="ReplicaSet"))
@@ -328,7 +326,7 @@ async def test_permissions_that_the_server_does_not_know_yet_lose_nothing(
     assert not dropped(recorder)
 
 
-async def test_owner_that_may_not_be_read_is_told_on_its_controller(server: EventServer) -> None:
+async def test_event_about_an_owner_that_may_not_be_read_regards_its_controller(server: EventServer) -> None:
     server.unreadable = True
     async with recording(server) as recorder:
         recorder.record(denial("web-1", kind="ReplicaSet"))
@@ -343,7 +341,7 @@ async def test_owner_that_may_not_be_read_is_told_on_its_controller(server: Even
         (403, "unable to create new content in namespace ns because it is being terminated"),
     ],
 )
-async def test_namespace_that_goes_needs_no_event_and_alarms_nobody(
+async def test_event_in_a_deleted_namespace_is_dropped_without_being_counted(
     server: EventServer, status: int, message: str
 ) -> None:
     server.status, server.message = status, message
@@ -356,7 +354,7 @@ async def test_namespace_that_goes_needs_no_event_and_alarms_nobody(
     assert not dropped(recorder)
 
 
-async def test_defect_loses_one_event_and_nothing_else(server: EventServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_defect_loses_one_event_only(server: EventServer, monkeypatch: pytest.MonkeyPatch) -> None:
     genuine = event_of
 
     def defective(occurrence: Occurrence, *rest: Any) -> Any:
@@ -368,11 +366,11 @@ async def test_defect_loses_one_event_and_nothing_else(server: EventServer, monk
     async with recording(server) as recorder:
         recorder.record(denial("a"))
         recorder.record(denial("b"))
-        await until(lambda: bool(server.events) and recorder.dropped["error"] == 1)
+        await until(lambda: bool(server.events) and recorder.dropped[DropReason.ERROR] == 1)
     assert dropped(recorder) == {"error": 1}
 
 
-async def test_what_is_recorded_is_still_written_when_the_process_stops(
+async def test_recorded_events_are_still_written_when_the_process_stops(
     server: EventServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "WRITE_SECONDS", (3600.0, 3600.0))

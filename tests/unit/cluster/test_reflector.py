@@ -78,7 +78,7 @@ def names(reflector: Reflector[Labels]) -> Callable[[], list[str]]:
     return lambda: sorted(reflector.objects)
 
 
-async def test_list_comes_in_pages_and_is_shown_only_when_complete(server: CollectionServer) -> None:
+async def test_list_is_read_in_pages_and_used_only_when_complete(server: CollectionServer) -> None:
     for name in "abcde":
         server.put(name)
     server.page = 2
@@ -93,7 +93,7 @@ async def test_list_comes_in_pages_and_is_shown_only_when_complete(server: Colle
         assert told.versions[0] == reflector.resource_version == "105"
 
 
-async def test_watch_brings_additions_changes_and_deletions(server: CollectionServer) -> None:
+async def test_watch_delivers_additions_changes_and_deletions(server: CollectionServer) -> None:
     server.put("a", tier="1")
     async with following(server) as reflector:
         await reflector.wait_synced()
@@ -106,7 +106,7 @@ async def test_watch_brings_additions_changes_and_deletions(server: CollectionSe
         assert server.lists() == 1
 
 
-async def test_changes_that_come_together_are_told_once(server: CollectionServer) -> None:
+async def test_changes_that_arrive_together_are_one_call(server: CollectionServer) -> None:
     told = Told()
     async with following(server, told) as reflector:
         await reflector.wait_synced()
@@ -119,7 +119,7 @@ async def test_changes_that_come_together_are_told_once(server: CollectionServer
         assert told.versions[-1] == "249"
 
 
-async def test_bookmark_moves_the_version_and_nothing_else(server: CollectionServer) -> None:
+async def test_bookmark_changes_the_version_only(server: CollectionServer) -> None:
     told = Told()
     async with following(server, told) as reflector:
         await reflector.wait_synced()
@@ -153,7 +153,7 @@ async def test_broken_watch_is_resumed_where_it_broke(server: CollectionServer, 
         assert server.lists() == 1
 
 
-async def test_what_happened_while_the_watch_was_down_is_not_lost(server: CollectionServer) -> None:
+async def test_changes_while_the_watch_was_down_are_not_lost(server: CollectionServer) -> None:
     server.put("a")
     async with following(server) as reflector:
         await reflector.wait_synced()
@@ -198,7 +198,7 @@ async def test_forgotten_version_leads_to_a_new_list(server: CollectionServer, h
     ],
     ids=["no JSON", "no object", "wrong type", "error event"],
 )
-async def test_watch_that_makes_no_sense_leads_to_a_new_list(server: CollectionServer, text: bytes) -> None:
+async def test_unreadable_watch_leads_to_a_new_list(server: CollectionServer, text: bytes) -> None:
     async with following(server) as reflector:
         await reflector.wait_synced()
         await server.wait_until(lambda: bool(server.watchers))
@@ -208,7 +208,7 @@ async def test_watch_that_makes_no_sense_leads_to_a_new_list(server: CollectionS
         await server.wait_until(lambda: names(reflector)() == ["a"])
 
 
-async def test_list_that_expires_between_pages_is_begun_again(server: CollectionServer) -> None:
+async def test_list_that_expires_between_pages_is_started_again(server: CollectionServer) -> None:
     for name in "abc":
         server.put(name)
     server.page = 2
@@ -227,7 +227,7 @@ async def test_list_that_expires_between_pages_is_begun_again(server: Collection
         assert names(reflector)() == list("abcd")
 
 
-async def test_object_that_cannot_be_decoded_harms_no_other_and_keeps_its_last_good_version(
+async def test_object_that_cannot_be_decoded_affects_no_other_and_keeps_its_last_good_version(
     server: CollectionServer,
 ) -> None:
     server.put("good", v="1")
@@ -252,7 +252,7 @@ async def test_object_that_cannot_be_decoded_harms_no_other_and_keeps_its_last_g
         await server.wait_until(lambda: reflector.objects["good"] == {"v": "3"} and not reflector.quarantined)
 
 
-async def test_watch_that_ends_in_good_order_without_a_word_is_healthy(
+async def test_watch_that_ends_normally_without_an_event_is_healthy(
     server: CollectionServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with following(server) as reflector:
@@ -265,7 +265,7 @@ async def test_watch_that_ends_in_good_order_without_a_word_is_healthy(
         assert server.lists() == 1
 
 
-async def test_silent_watch_is_taken_for_dead(
+async def test_silent_watch_is_restarted(
     server: CollectionServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(module, "WATCH_SECONDS", (0, 0))
@@ -279,7 +279,7 @@ async def test_silent_watch_is_taken_for_dead(
         assert server.lists() == 1
 
 
-async def test_last_copy_stands_and_grows_stale_while_the_server_is_away(server: CollectionServer) -> None:
+async def test_last_copy_stays_and_becomes_stale_while_the_server_is_unreachable(server: CollectionServer) -> None:
     server.put("a")
     async with following(server) as reflector:
         assert reflector.stale_seconds == float("inf")
@@ -305,7 +305,7 @@ async def test_first_list_is_tried_until_it_succeeds(server: CollectionServer) -
         assert names(reflector)() == ["a"]
 
 
-async def test_one_object_or_metadata_alone_can_be_asked_for(server: CollectionServer) -> None:
+async def test_one_object_or_metadata_only_can_be_requested(server: CollectionServer) -> None:
     async with following(server, field_selector="metadata.name=a", metadata_only=True) as reflector:
         await reflector.wait_synced()
         await server.wait_until(lambda: bool(server.watchers))

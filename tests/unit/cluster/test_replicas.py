@@ -46,13 +46,13 @@ def report(
     return Lease(meta, LeaseSpec(name, 30, micro_time(renewed)))
 
 
-def test_a_replica_lives_for_the_duration_of_its_lease_since_a_renewal_was_seen() -> None:
+def test_a_replica_is_live_for_the_duration_of_its_lease_after_an_observed_renewal() -> None:
     seen = observe([report()], {}, 100.0, WALL)
     assert [(replica.name, replica.versions[POLICIES]) for replica in live(seen, 129.9)] == [("a", 100)]
     assert live(seen, 130.0) == ()
 
 
-def test_a_renewal_prolongs_and_the_same_report_again_does_not() -> None:
+def test_a_renewal_extends_the_lease_and_the_same_report_again_does_not() -> None:
     seen = observe([report()], {}, 100.0, WALL)
     same = observe([report()], seen, 120.0, WALL)
     renewed = observe([report(renewed=WALL + timedelta(seconds=10))], seen, 120.0, WALL)
@@ -65,7 +65,7 @@ def test_a_replica_with_another_clock_is_live_all_the_same(skew: timedelta) -> N
     assert live(observe([report(renewed=WALL + skew)], {}, 100.0, WALL), 100.0)
 
 
-def test_a_lease_left_behind_long_ago_counts_for_nothing_even_at_first_sight() -> None:
+def test_a_lease_that_expired_long_ago_does_not_count_when_first_observed() -> None:
     seen = observe([report(renewed=WALL - timedelta(minutes=6))], {}, 100.0, WALL)
     assert not live(seen, 100.0)
     assert forgotten(seen, 100.0) == ["sekisho-webhook-a"]
@@ -78,13 +78,13 @@ def test_a_replica_whose_clock_is_far_behind_is_live_once_it_renews() -> None:
     assert forgotten(renewed, 110.0) == []
 
 
-def test_a_dead_replicas_lease_is_forgotten_after_a_while_only() -> None:
+def test_the_lease_of_a_dead_replica_is_deleted_only_later() -> None:
     seen = observe([report()], {}, 100.0, WALL)
     assert forgotten(seen, 130.0 + FORGET_SECONDS - 0.1) == []
     assert forgotten(seen, 130.0 + FORGET_SECONDS) == ["sekisho-webhook-a"]
 
 
-def test_a_replica_whose_lease_ran_out_is_silent_until_it_is_forgotten() -> None:
+def test_a_replica_whose_lease_expired_is_silent_until_it_is_deleted() -> None:
     seen = observe([report("a"), report("b")], {}, 100.0, WALL)
     seen = observe([report("a", renewed=WALL + timedelta(seconds=10)), report("b")], seen, 120.0, WALL)
     assert [silent(seen, now) for now in (129.9, 130.0, 150.0, 130.0 + FORGET_SECONDS)] == [
@@ -100,30 +100,30 @@ def of(annotation: str, text: str) -> Replica:
     return replica
 
 
-def test_what_a_replica_cannot_use_is_told_by_name() -> None:
+def test_policies_that_a_replica_cannot_use_are_reported_by_name() -> None:
     told = of(UNUSABLE_ANNOTATION, '["clusterpodpolicies/b","podpolicies/ns/c"]').unusable
     assert [name for name in ("a", "b", "c") if told.may_hold(f"clusterpodpolicies/{name}")] == ["b"]
     assert told.may_hold("podpolicies/ns/c")
     assert not told.may_hold("podpolicies/other/c")
 
 
-def test_of_what_was_cut_off_nothing_is_known() -> None:
+def test_nothing_is_known_of_policies_after_the_end_of_a_truncated_report() -> None:
     told = of(UNUSABLE_ANNOTATION, '["clusterpodpolicies/b","clusterpodpolicies/d","…"]').unusable
     assert [name for name in "abcde" if told.may_hold(f"clusterpodpolicies/{name}")] == ["b", "d", "e"]
 
 
 @pytest.mark.parametrize("text", ["", "?", "{}", '["…"]', "[1]"])
-def test_of_an_unreadable_list_nothing_is_known(text: str) -> None:
+def test_nothing_is_known_from_an_unreadable_list(text: str) -> None:
     assert of(UNUSABLE_ANNOTATION, text).unusable.may_hold("clusterpodpolicies/a")
 
 
 @pytest.mark.parametrize("text", ["", "?", "[]", '{"a":1}', '{"a":[1]}', '{"a":[-1,0]}', '{"a":[1,2,3]}'])
-def test_unreadable_counts_are_none(text: str) -> None:
+def test_unreadable_counts_are_empty(text: str) -> None:
     assert of(COUNTS_ANNOTATION, text).counts == {}
     assert of(COUNTS_ANNOTATION, '{"a":[1,2]}').counts == {"a": (1, 2)}
 
 
-def test_a_deleted_lease_is_gone_at_once() -> None:
+def test_a_deleted_lease_stops_counting_at_once() -> None:
     seen = observe([report("a"), report("b")], {}, 100.0, WALL)
     assert [replica.name for replica in live(observe([report("b")], seen, 101.0, WALL), 101.0)] == ["b"]
 
@@ -146,7 +146,7 @@ def test_resource_versions_are_numbers(version: str, number: int) -> None:
     assert parse_version(version) == number
 
 
-def test_an_absurdly_long_version_is_no_version() -> None:
+def test_an_overlong_version_is_invalid() -> None:
     assert parse_version("9" * 5000) == -1
 
 
@@ -172,7 +172,7 @@ def tell(reporter: ReplicaReporter, version: str, *unusable: str, changed: bool 
     reporter.report(POLICIES, version, unusable, changed=changed)
 
 
-async def test_a_replica_without_a_report_has_no_lease_and_leaves_none(server: LeaseServer, api: ApiClient) -> None:
+async def test_a_replica_without_a_report_writes_no_lease(server: LeaseServer, api: ApiClient) -> None:
     running = asyncio.create_task(ReplicaReporter(api, "ns", "web-1").run())
     await asyncio.sleep(0)
     running.cancel()
@@ -193,7 +193,7 @@ async def test_a_replica_reports_at_once_and_withdraws_when_it_stops(server: Lea
     assert server.leases == {}
 
 
-async def test_many_changes_are_told_in_few_writes(server: LeaseServer, api: ApiClient) -> None:
+async def test_many_changes_are_reported_in_few_writes(server: LeaseServer, api: ApiClient) -> None:
     reporter = ReplicaReporter(api, "ns", "web-1")
     running = asyncio.create_task(reporter.run())
     for version in range(1000):
@@ -205,7 +205,7 @@ async def test_many_changes_are_told_in_few_writes(server: LeaseServer, api: Api
     running.cancel()
 
 
-async def test_statuses_that_are_written_are_told_of_later_and_changes_at_once(
+async def test_written_statuses_are_reported_later_and_changes_at_once(
     server: LeaseServer, api: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reporter = ReplicaReporter(api, "ns", "web-1")
@@ -225,9 +225,7 @@ async def test_statuses_that_are_written_are_told_of_later_and_changes_at_once(
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_a_policy_that_cannot_be_used_is_told_at_once_and_in_a_bounded_list(
-    server: LeaseServer, api: ApiClient
-) -> None:
+async def test_an_unusable_policy_is_reported_at_once_in_a_bounded_list(server: LeaseServer, api: ApiClient) -> None:
     reporter = ReplicaReporter(api, "ns", "web-1", lambda: {"p": (2, 1)})
     running = asyncio.create_task(reporter.run())
     tell(reporter, "100")
@@ -260,7 +258,7 @@ async def test_a_report_is_renewed_without_a_change(
     running.cancel()
 
 
-async def test_a_deleted_lease_comes_back(server: LeaseServer, api: ApiClient) -> None:
+async def test_a_deleted_lease_is_written_again(server: LeaseServer, api: ApiClient) -> None:
     reporter = ReplicaReporter(api, "ns", "web-1")
     running = asyncio.create_task(reporter.run())
     tell(reporter, "100")
@@ -271,7 +269,7 @@ async def test_a_deleted_lease_comes_back(server: LeaseServer, api: ApiClient) -
     running.cancel()
 
 
-async def test_a_replica_goes_on_when_the_server_was_away_and_says_so_once(
+async def test_a_replica_continues_after_an_outage_and_logs_it_once(
     server: LeaseServer, api: ApiClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.is_down = True
@@ -286,7 +284,7 @@ async def test_a_replica_goes_on_when_the_server_was_away_and_says_so_once(
     running.cancel()
 
 
-async def test_a_replica_tells_whose_certificate_it_serves_once_it_tells_anything(
+async def test_the_first_report_names_the_authority_of_the_served_certificate(
     server: LeaseServer, api: ApiClient
 ) -> None:
     reporter = ReplicaReporter(api, "ns", "web-1")
@@ -340,7 +338,7 @@ async def test_a_report_belongs_to_the_service_account_that_writes_it(
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_stopping_is_not_held_up_by_a_server_that_does_not_answer(
+async def test_stopping_does_not_wait_for_a_server_that_does_not_answer(
     server: LeaseServer, api: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replicas, "_WITHDRAW_SECONDS", 0.1)

@@ -30,7 +30,7 @@ async def test_callers_at_the_same_time_share_one_call() -> None:
     assert await flights.run("k", call) == 3
 
 
-async def test_failure_is_everybodys_and_is_not_kept() -> None:
+async def test_callers_share_a_failure_which_is_not_kept() -> None:
     flights: SingleFlight[str, int] = SingleFlight()
 
     async def fail() -> int:

@@ -10,7 +10,7 @@ async def taken(queue: WorkQueue[str], count: int) -> list[str]:
         return [await queue.take() for _ in range(count)]
 
 
-async def test_first_come_first_served_but_the_urgent_before_all() -> None:
+async def test_keys_are_taken_in_order_with_urgent_ones_first() -> None:
     queue = WorkQueue[str]()
     for key in ("a", "b"):
         queue.put(key)
@@ -19,14 +19,14 @@ async def test_first_come_first_served_but_the_urgent_before_all() -> None:
     assert await taken(queue, 4) == ["now", "a", "b", "c"]
 
 
-async def test_what_is_due_later_comes_later() -> None:
+async def test_delayed_keys_are_taken_later() -> None:
     queue = WorkQueue[str]()
     queue.put("later", 0.01, urgent=True)
     queue.put("a")
     assert await taken(queue, 2) == ["a", "later"]
 
 
-async def test_hurry_makes_all_due_at_once_and_from_then_on() -> None:
+async def test_hurry_removes_all_delays_from_then_on() -> None:
     queue = WorkQueue[str]()
     queue.put("a", 3600.0)
     queue.put("b", 3600.0, urgent=True)
@@ -35,7 +35,7 @@ async def test_hurry_makes_all_due_at_once_and_from_then_on() -> None:
     assert await taken(queue, 3) == ["b", "a", "c"]
 
 
-async def test_worker_that_waits_gets_the_key_and_one_that_left_loses_none() -> None:
+async def test_waiting_worker_gets_the_key_and_a_cancelled_one_loses_none() -> None:
     queue = WorkQueue[str]()
     gone = asyncio.create_task(queue.take())
     await asyncio.sleep(0)

@@ -57,12 +57,12 @@ def test_a_client_that_trusts_the_authority_accepts_the_certificate_under_each_n
 
 
 @pytest.mark.parametrize("name", ["sekisho-webhook.other.svc", "127.0.0.2"])
-def test_a_client_denies_the_certificate_under_another_name(name: str, tmp_path: Path) -> None:
+def test_a_client_rejects_the_certificate_under_another_name(name: str, tmp_path: Path) -> None:
     with pytest.raises(ssl.SSLCertVerificationError, match="mismatch"):
         handshake(SERVING, AUTHORITY.certificate_pem, name, tmp_path)
 
 
-def test_a_client_that_trusts_another_authority_of_the_same_subject_denies_the_certificate(tmp_path: Path) -> None:
+def test_a_client_that_trusts_another_authority_of_the_same_subject_rejects_the_certificate(tmp_path: Path) -> None:
     with pytest.raises(ssl.SSLCertVerificationError, match="verify failed"):
         handshake(SERVING, new_authority(NOW).certificate_pem, NAMES[0], tmp_path)
 
@@ -87,7 +87,7 @@ def test_certificates_live_for_ten_years_and_for_one() -> None:
     assert SERVING.certificate.not_valid_after_utc - NOW == pytest.approx(SERVING_LIFETIME, abs=timedelta(seconds=1))
 
 
-def test_a_pair_survives_being_written_and_read() -> None:
+def test_a_pair_is_read_as_it_was_written() -> None:
     read = load_pair(SERVING.certificate_pem, SERVING.key_pem)
     assert read.certificate == SERVING.certificate
     assert names_of(read.certificate) == set(NAMES)
@@ -115,7 +115,7 @@ ENCRYPTED_KEY = SERVING.key.private_bytes(
         (SERVING.certificate_pem, AUTHORITY.key_pem, "not the certificate's"),
     ],
 )
-def test_a_damaged_pair_is_denied_with_the_reason(certificate: bytes, key: bytes, why: str) -> None:
+def test_a_damaged_pair_is_rejected_with_the_reason(certificate: bytes, key: bytes, why: str) -> None:
     with pytest.raises(CertificateError, match=why):
         load_pair(certificate, key)
 
@@ -128,14 +128,14 @@ def why(now: datetime = NOW, names: tuple[str, ...] = NAMES) -> str | None:
     return why_new_serving(SERVING, AUTHORITY.certificate, names, now)
 
 
-def test_a_certificate_is_kept_until_two_thirds_of_its_life_are_over() -> None:
+def test_a_certificate_is_kept_for_two_thirds_of_its_lifetime() -> None:
     due = renewal_time(SERVING.certificate)
     assert timedelta(days=243) < due - NOW < timedelta(days=244)
     assert why(due - timedelta(seconds=1)) is None
     assert why(due) == "two thirds of its lifetime have passed"
 
 
-def test_an_authority_is_kept_until_two_thirds_of_its_life_are_over() -> None:
+def test_an_authority_is_kept_for_two_thirds_of_its_lifetime() -> None:
     due = renewal_time(AUTHORITY.certificate)
     assert timedelta(days=2433) < due - NOW < timedelta(days=2434)
     assert why_new_authority(AUTHORITY, due - timedelta(seconds=1)) is None
@@ -147,13 +147,13 @@ def test_a_certificate_from_the_future_is_replaced() -> None:
     assert why(NOW - timedelta(minutes=61)) == "it is not valid yet: a clock was set back"
 
 
-def test_other_names_ask_for_another_certificate_and_their_order_does_not() -> None:
+def test_other_names_require_another_certificate_and_another_order_does_not() -> None:
     assert why(names=NAMES[::-1]) is None
     assert why(names=(*NAMES, "10.0.0.1")) == "the names of the webhook changed"
     assert why(names=NAMES[1:]) == "the names of the webhook changed"
 
 
-def test_another_authority_asks_for_another_certificate() -> None:
+def test_another_authority_requires_another_certificate() -> None:
     other = new_authority(NOW)
     assert why_new_serving(SERVING, other.certificate, NAMES, NOW) == "another authority signed it"
 

@@ -34,7 +34,7 @@ def denied(*options: str) -> str:
         (("--serving-name", "ok", "--serving-name", "x" * 64), "is neither"),
     ],
 )
-def test_a_wrong_option_is_told_in_one_line(options: tuple[str, ...], message: str) -> None:
+def test_a_wrong_option_is_one_line(options: tuple[str, ...], message: str) -> None:
     stderr = denied(*options)
     assert stderr.startswith("Error: ")
     assert message in stderr
@@ -42,7 +42,7 @@ def test_a_wrong_option_is_told_in_one_line(options: tuple[str, ...], message: s
 
 
 @pytest.mark.parametrize("certificates", ["cert-manager", "secret"])
-def test_serving_names_are_asked_for_only_where_certificates_are_made(certificates: str, tmp_path: Path) -> None:
+def test_serving_names_are_required_only_for_certificates_of_the_controller(certificates: str, tmp_path: Path) -> None:
     absent = str(tmp_path / "absent")
     assert "absent: no such file" in denied("--kubeconfig", absent, "--certificates", certificates)
 
@@ -57,7 +57,7 @@ def test_serving_names_are_asked_for_only_where_certificates_are_made(certificat
         ("--metrics-port", "x"),
     ],
 )
-def test_what_click_denies_names_the_option(options: tuple[str, ...]) -> None:
+def test_an_error_of_click_names_the_option(options: tuple[str, ...]) -> None:
     assert options[0] in denied(*options)
 
 
@@ -84,7 +84,7 @@ def run_controller(*options: str, **environment: str) -> subprocess.CompletedPro
     )
 
 
-def test_without_any_configuration_each_place_that_was_looked_at_is_named(tmp_path: Path) -> None:
+def test_without_a_configuration_the_error_names_each_place(tmp_path: Path) -> None:
     result = run_controller("--serving-name=a", HOME=str(tmp_path))
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
@@ -102,7 +102,7 @@ current-context: x
 """
 
 
-def test_a_taken_metrics_port_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_used_metrics_port_is_one_line(tmp_path: Path) -> None:
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(KUBECONFIG)
     with socket.create_server(("127.0.0.1", 0)) as taken:

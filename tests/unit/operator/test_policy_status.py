@@ -160,7 +160,7 @@ async def test_each_status_is_written_once(server: Server, keeper: StatusKeeper)
     assert sorted(server.writes) == sorted([*names, "last"])
 
 
-async def test_policies_that_cannot_be_written_do_not_hold_up_the_others(
+async def test_policies_that_cannot_be_written_delay_no_others(
     server: Server, keeper: StatusKeeper, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sekisho.operator.policy_status.MAX_RETRY_SECONDS", 0.01)

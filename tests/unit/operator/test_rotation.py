@@ -74,7 +74,7 @@ def at_rest(cluster: Cluster) -> bool:
     )
 
 
-def test_from_empty_secrets_everything_is_made_once() -> None:
+def test_empty_secrets_are_filled_once() -> None:
     cluster = Cluster()
     first = cluster.plan_rotation()
     assert first.why_new_authority == first.why_new_serving == "the certificate is missing"
@@ -95,7 +95,7 @@ def test_from_empty_secrets_everything_is_made_once() -> None:
         ({"ca.crt": new_authority(NOW).certificate_pem}, "ca.crt beside it is another authority"),
     ],
 )
-def test_a_damaged_serving_secret_is_made_anew_by_the_same_authority(
+def test_a_damaged_serving_secret_is_replaced_by_the_same_authority(
     cluster: Cluster, damage: SecretContents | None, why: str
 ) -> None:
     before = cluster.ca

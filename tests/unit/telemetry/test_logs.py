@@ -42,7 +42,7 @@ def written(capfd: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
     return [json.loads(line) for line in capfd.readouterr().err.splitlines()]
 
 
-def test_a_storm_writes_a_burst_and_then_so_many_a_second(clock: Clock, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_storm_writes_a_burst_and_then_a_bounded_rate(clock: Clock, capfd: pytest.CaptureFixture[str]) -> None:
     logs.configure("info")
     storm = logging.getLogger("storm")
     for _ in range(10_000):
@@ -58,7 +58,7 @@ def test_a_storm_writes_a_burst_and_then_so_many_a_second(clock: Clock, capfd: p
     assert logs.throttle.suppressed == 20_000 - logs.BURST - 2 * logs.PER_SECOND
 
 
-def test_a_storm_of_one_logger_hides_nothing_of_another(clock: Clock, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_storm_of_one_logger_drops_no_line_of_another(clock: Clock, capfd: pytest.CaptureFixture[str]) -> None:
     logs.configure("info")
     for _ in range(10_000):
         logging.getLogger("storm").info("denied")
@@ -67,7 +67,7 @@ def test_a_storm_of_one_logger_hides_nothing_of_another(clock: Clock, capfd: pyt
     assert (last["level"], last["logger"], last["message"]) == ("ERROR", "other", "failed")
 
 
-def test_what_is_asked_first_is_counted_once(clock: Clock) -> None:
+def test_a_line_that_is_checked_first_is_counted_once(clock: Clock) -> None:
     throttle = Throttle()
     record = logging.LogRecord("storm", logging.INFO, "", 0, "denied", (), None)
     passed = sum(throttle.admits("storm") and throttle.filter(record) for _ in range(1000))
@@ -84,7 +84,7 @@ print("logged", flush=True)
 """
 
 
-def test_nobody_waits_for_a_reader_of_the_log_that_does_not_read() -> None:
+def test_a_reader_of_the_log_that_does_not_read_delays_nobody() -> None:
     command = (sys.executable, "-c", LOGGING)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -92,12 +92,12 @@ def test_nobody_waits_for_a_reader_of_the_log_that_does_not_read() -> None:
         assert process.wait(SOON) == 0
 
 
-def test_what_was_logged_at_the_end_is_written_where_somebody_reads() -> None:
+def test_the_last_lines_are_written_when_somebody_reads() -> None:
     ended = subprocess.run((sys.executable, "-c", LOGGING), capture_output=True, text=True, timeout=SOON, check=True)
     assert [json.loads(line)["message"] for line in ended.stderr.splitlines()] == ["x" * 1000] * 500
 
 
-def test_lines_that_find_no_room_are_counted(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_that_do_not_fit_are_counted(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "MAX_WAITING", 10)
     reading, writing = os.pipe()
     monkeypatch.setattr(logs, "_STDERR", writing)
