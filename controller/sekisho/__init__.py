@@ -1,4 +1,4 @@
-"""Sekisho, the checkpoint: decides which pods may enter a Kubernetes cluster, and dresses them with safe defaults.
+"""Sekisho decides which pods are admitted to a Kubernetes cluster, and applies safe defaults to them.
 
 The public surface for programs is what `__all__` names; it is documented in docs/cli.md and in `sekisho.library`:
 
@@ -47,7 +47,7 @@ __all__ = [
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
-        """Import the engine when it is first asked for: neither `sekisho --version` nor a pytest run waits for it."""
+        """Import the engine at the first use, so that `sekisho --version` and pytest runs start fast."""
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from sekisho import library

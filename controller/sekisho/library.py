@@ -32,7 +32,7 @@ Manifest = str | os.PathLike[str] | Mapping[str, Any]
 
 
 class ManifestError(SekishoError, ValueError):
-    """Manifests that cannot be read; `problems` says what is wrong, each with its place."""
+    """Manifests that cannot be read; `problems` holds every reason, each with its place."""
 
     def __init__(self, *problems: Problem) -> None:
         super().__init__("\n".join(map(str, problems)))
@@ -43,7 +43,7 @@ def load_policies(*paths: str | os.PathLike[str], standard: str | None = None) -
     """The policies of files and folders, ready to check with.
 
     `standard` adds a level of the Pod Security Standards, such as `restricted` or `baseline:v1.30`. Raises PolicyError,
-    which names file, line and column, and ValueError for a standard that there is not.
+    which names file, line and column, and ValueError for an unknown standard.
     """
     return PolicySet.of(manifests.load_policies(map(Path, paths), standard))
 
@@ -60,8 +60,8 @@ def check(
     manifest: a str is YAML or JSON, of one or more documents; a path is a file or a folder; a mapping is one object, a
         List included.
     namespace: that of objects which name none.
-    namespace_labels: the labels of namespaces by name, for policies that look at them. Namespaces in the manifest add
-        to it; a namespace that is in neither counts as one without labels.
+    namespace_labels: the labels of namespaces by name, for policies that read them; None for no labels. Namespaces
+        in the manifest are added; any other namespace has no labels.
 
     Raises ManifestError when any of it cannot be read.
     """
@@ -82,7 +82,7 @@ def _sources(manifest: Manifest) -> list[Source]:
         try:
             return [Source("<manifest>", 0, write_document(dict(manifest)))]
         except (yaml.YAMLError, RecursionError) as error:
-            raise ManifestError(Problem("<manifest>", f"is not made of plain values: {error}")) from None
+            raise ManifestError(Problem("<manifest>", f"has values that are not plain: {error}")) from None
     found = read_sources([Path(manifest)])
     if found.problems:
         raise ManifestError(*found.problems)

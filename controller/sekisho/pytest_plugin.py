@@ -41,7 +41,7 @@ def sekisho_policies(pytestconfig: pytest.Config) -> "PolicySet":
 
     paths, standard = pytestconfig.getini("sekisho_policies"), pytestconfig.getini("sekisho_standard")
     if not paths and not standard:
-        raise pytest.UsageError("sekisho_check needs policies: set sekisho_policies or sekisho_standard, or give some")
+        raise pytest.UsageError("sekisho_check needs policies: set sekisho_policies or sekisho_standard, or pass some")
     try:
         return load_policies(*paths, standard=standard or None)
     except (PolicyError, ValueError) as error:

@@ -23,7 +23,7 @@ _COMMANDS = {
 
 
 class _Commands(click.Group):
-    """A group that imports a command's module when it is called: `check` needs no API client, nor its start-up time."""
+    """A group that imports a command's module when it is called, so that `check` does not load the API client."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(_COMMANDS)
@@ -36,7 +36,7 @@ class _Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what nobody expected is told in one line, with its place, and exit code 2."""
+        """Run the command; an unexpected error becomes one line with its place, and exit code 2."""
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
@@ -59,4 +59,4 @@ class _Commands(click.Group):
 @click.command(cls=_Commands, context_settings={"auto_envvar_prefix": "SEKISHO", "help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="sekisho", message="%(version)s")
 def main() -> None:
-    """Decide which pods may enter a Kubernetes cluster."""
+    """Decide which pods are admitted to a Kubernetes cluster."""

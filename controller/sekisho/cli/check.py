@@ -1,4 +1,4 @@
-"""`sekisho check`: the verdicts of the webhook on manifests, offline."""
+"""`sekisho check`: the webhook's verdicts on manifests, offline."""
 
 import sys
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from sekisho.cli import options
 from sekisho.cli.cores import available_cores, check_all, without_collecting
 from sekisho.cli.reports import REPORTS, wording
 from sekisho.cli.terminal import progress, write
-from sekisho.manifests import Checked, Checker, Checks, Namespaces, Sources, looking_at_labels, read_sources
+from sekisho.manifests import Checked, Checker, Checks, Namespaces, Sources, policies_reading_labels, read_sources
 from sekisho.policies import CompiledPolicy, PolicySet, PolicyWaiver, Problem, compile_policy
 
 
@@ -28,7 +28,7 @@ from sekisho.policies import CompiledPolicy, PolicySet, PolicyWaiver, Problem, c
     type=click.Choice(tuple(REPORTS)),
     default="text",
     show_default=True,
-    help="What is written to standard output.",
+    help="The format of the report on standard output.",
 )
 @click.option(
     "-j",
@@ -36,7 +36,7 @@ from sekisho.policies import CompiledPolicy, PolicySet, PolicyWaiver, Problem, c
     type=click.IntRange(1, 256),
     default=available_cores,
     show_default="cores",
-    help="Processes at most.",
+    help="The maximum number of processes.",
 )
 def check(
     paths: tuple[Path, ...],
@@ -47,51 +47,51 @@ def check(
     output: str,
     jobs: int,
 ) -> None:
-    """Check manifests against policies, as the webhook would.
+    """Check manifests against policies, as the webhook does.
 
     PATH is a file or a folder of YAML or JSON manifests; - reads them from standard input, for instance from `helm
-    template`. The exit code is 0 when every pod would be admitted, 1 when some would be denied, 2 for bad input.
+    template`. The exit code is 0 if every pod would be admitted, 1 if some would be denied, 2 for bad input.
     """
-    chosen = options.chosen_policies(policy_paths, standard)
-    policies = [compile_policy(policy) for policy in chosen if not isinstance(policy, PolicyWaiver)]
-    policy_set = PolicySet.of(chosen)
+    objects = options.load_policies(policy_paths, standard)
+    policies = [compile_policy(policy) for policy in objects if not isinstance(policy, PolicyWaiver)]
+    policy_set = PolicySet.of(objects)
     sources = read_sources(paths, options.standard_input())
     namespaces = options.known_namespaces(labels_file, sources.texts if policy_set.needs_labels else ())
     checks = _check(sources, Checker(policy_set, namespaces, namespace), jobs)
     write(REPORTS[output](checks))
-    options.tell(checks.problems)
-    _tell_notes(checks.checked, policies, namespaces)
+    options.report(checks.problems)
+    _write_notes(checks.checked, policies, namespaces)
     if output not in ("text", "github"):
         click.echo(wording.summary(checks), err=True)
     sys.exit(2 if checks.problems else 1 if any(checked.is_denied for checked in checks.checked) else 0)
 
 
 def _check(sources: Sources, checker: Checker, jobs: int) -> Checks:
-    found: list[Checks] = []
+    results: list[Checks] = []
     try:
         with without_collecting(), progress(len(sources.texts)) as advance:
             for batch in check_all(sources.texts, checker, jobs):
-                found += batch
+                results += batch
                 advance(len(batch))
     except BrokenProcessPool:
-        options.fail([Problem("", "a process that was checking died, for want of memory perhaps; try --jobs 1")])
+        options.fail([Problem("", "a checking process died, perhaps because it ran out of memory; try --jobs 1")])
     return Checks(
-        tuple(checked for checks in found for checked in checks.checked),
-        (*sources.problems, *(problem for checks in found for problem in checks.problems)),
-        sum(checks.passed_over for checks in found),
+        tuple(checked for checks in results for checked in checks.checked),
+        (*sources.problems, *(problem for checks in results for problem in checks.problems)),
+        sum(checks.passed_over for checks in results),
     )
 
 
-def _tell_notes(checked: Sequence[Checked], policies: Sequence[CompiledPolicy], namespaces: Namespaces) -> None:
-    """Say once for each namespace what is not known of its labels, or cannot be read in them; and what waivers lift."""
+def _write_notes(checked: Sequence[Checked], policies: Sequence[CompiledPolicy], namespaces: Namespaces) -> None:
+    """Write notes: namespaces with unknown or invalid labels, and what waivers exempt; each note once."""
     notes = [f"namespace {each.namespace}: {note}" for each in checked for note in each.notes]
     notes += [f"{each.title}: {line}" for each in checked for line in waiver_lines(each.waived)]
     for name in dict.fromkeys(each.namespace for each in checked if each.namespace not in namespaces):
-        asking = looking_at_labels(policies, name)
-        if asking:
+        readers = policies_reading_labels(policies, name)
+        if readers:
             notes.append(
-                f"namespace {name}: its labels, asked for by {wording.asking(asking)}, are not known; it was judged as "
-                "one without any. Add its Namespace to the manifests, or give --namespace-labels"
+                f"namespace {name}: its labels are unknown, but matter to {wording.policy_names(readers)}; it was "
+                "checked as a namespace without labels. Add its Namespace to the manifests, or use --namespace-labels"
             )
     for note in dict.fromkeys(notes):
         click.echo(f"note: {wording.printable(note)}", err=True)

@@ -1,4 +1,4 @@
-"""`sekisho controller`: keeps certificates, caBundles and the status of policies, one leader at a time."""
+"""`sekisho controller`: maintains certificates, caBundles and the status of policies; one process leads."""
 
 import asyncio
 import socket
@@ -25,51 +25,57 @@ BAD_INPUT = 2
     "--webhook-configuration",
     default="sekisho",
     metavar="NAME",
-    help="The webhook configurations, validating and mutating, whose caBundle is kept.",
+    help="The validating and mutating webhook configurations whose caBundle is maintained.",
 )
 @option(
     "--webhook-service",
     default="",
     metavar="NAME",
-    help="The Service in --namespace that the API server calls the webhook by. A pod that it sends reviews to counts as"
-    " a replica even while it does not report. Empty: a replica that fell silent counts for five minutes.",
+    help="The Service in --namespace through which the API server calls the webhook. A pod behind it counts as a "
+    "replica even while it does not report. If empty, a replica that stops reporting counts for five more minutes.",
 )
 @option(
     "--certificates",
     type=click.Choice([str(each) for each in Certificates]),
     default=str(Certificates.SELF),
-    help="Who makes the webhook's certificate: the controller itself, cert-manager, or somebody else, in a Secret with "
-    "tls.crt, tls.key and ca.crt.",
+    help="Who creates the webhook's certificate: self (the controller), cert-manager, or secret (you, in a Secret with "
+    "tls.crt, tls.key and ca.crt).",
 )
 @option(
     "--certificate-secret",
     default="sekisho-webhook-tls",
     metavar="NAME",
-    help="The Secret in --namespace with the webhook's certificate; not read with --certificates=cert-manager.",
+    help="The Secret in --namespace with the webhook's certificate; ignored with --certificates=cert-manager.",
 )
 @option(
     "--ca-secret",
     default="sekisho-ca",
     metavar="NAME",
-    help="The Secret in --namespace with the authority that signs it, with --certificates=self.",
+    help="The Secret in --namespace with the certificate authority, for --certificates=self.",
 )
 @option(
     "--serving-name",
     multiple=True,
     metavar="NAME",
-    help="A DNS name or IP address by which the API server calls the webhook, which --certificates=self asks for; may "
-    "be given several times, in the variable with spaces between.",
+    help="A DNS name or IP address through which the API server calls the webhook; required for "
+    "--certificates=self. May be repeated; the variable takes several, separated by spaces.",
 )
 @option("--lease", default="sekisho-controller", metavar="NAME", help="The Lease that the leader holds.")
-@option("--identity", default=socket.gethostname, show_default="host name", metavar="NAME", help="Who holds the Lease.")
+@option(
+    "--identity",
+    default=socket.gethostname,
+    show_default="host name",
+    metavar="NAME",
+    help="The name of this process in the Lease.",
+)
 @processes.metrics_bind_address
 @processes.metrics_port(8082)
 @processes.log_level
-def controller(log_level: str, certificates: str, serving_name: tuple[str, ...], **given: Any) -> None:
-    """Keep certificates, caBundles and the status of policies; of several processes, one acts."""
+def controller(log_level: str, certificates: str, serving_name: tuple[str, ...], **values: Any) -> None:
+    """Maintain certificates, caBundles and the status of policies; of several processes, one leads."""
     try:
         names = parse_serving_names(serving_name) if certificates == Certificates.SELF else ()
-        options = Options(certificates=Certificates(certificates), serving_names=names, **given)
+        options = Options(certificates=Certificates(certificates), serving_names=names, **values)
         logs.configure(log_level)
         sys.exit(asyncio.run(run(options)))
     except (BindError, ConfigError, OptionError) as error:

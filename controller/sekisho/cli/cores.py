@@ -1,4 +1,4 @@
-"""Checking over all cores: in batches, with the results in order."""
+"""Checking on several cores: in batches, with the results in order."""
 
 import gc
 import multiprocessing
@@ -15,7 +15,7 @@ from sekisho.manifests import Checker, Checks, Source
 
 BATCH: Final = 64
 SMALLEST_SHARED: Final = 512 * 1024
-"""Characters of input from which on further processes pay for their start."""
+"""Characters of input from which more processes save more time than their start costs."""
 
 Batch = list[Checks]
 Work = Callable[[range], Batch]
@@ -28,7 +28,7 @@ def available_cores() -> int:
 
 @contextmanager
 def without_collecting() -> Iterator[None]:
-    """The nodes of a large document are many and hold no cycles; to look for some would take most of the time."""
+    """Switch off garbage collection: a large document has many nodes and no cycles, and searching them is slow."""
     gc.disable()
     try:
         yield
@@ -37,7 +37,7 @@ def without_collecting() -> Iterator[None]:
 
 
 def check_all(sources: Sequence[Source], checker: Checker, processes: int) -> Iterator[Batch]:
-    """The results for all sources in their order, some at a time."""
+    """The results for all sources in their order, in batches."""
 
     def work(batch: range) -> Batch:
         return [checker.check(sources[index]) for index in batch]
@@ -50,7 +50,7 @@ def check_all(sources: Sequence[Source], checker: Checker, processes: int) -> It
 
 
 def _shared(work: Work, batches: Sequence[range], processes: int) -> Iterator[Batch]:
-    """Forked processes have the sources and the compiled policies already: only ranges and results travel."""
+    """Forked processes already have the sources and the compiled policies: only ranges and results are sent."""
     executor = ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), _start, (work,))
     pending: deque[Future[Batch]] = deque()
     try:
@@ -68,14 +68,14 @@ _work: list[Work] = []
 
 
 def _start(work: Work) -> None:
-    """The first thing that a forked process does. An interrupt is its parent's to handle, who then stops it."""
+    """Initialize a forked process. It ignores interrupts, because its parent handles them and stops it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _work[:] = [work]
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed asks for nothing more, and its pool would wait for ever."""
+    """Exit when the parent is killed; the process would otherwise wait for work for ever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

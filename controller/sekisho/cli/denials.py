@@ -1,4 +1,4 @@
-"""`sekisho denials`: what was denied in a cluster, by whose fault, how often, and what would pass."""
+"""`sekisho denials`: what was denied in a cluster, whose pods, how often, and the fixes."""
 
 import asyncio
 import json
@@ -23,21 +23,25 @@ from sekisho.cluster.reflector import Reflector
 
 _COLUMNS: Final = ("AGE", "NAMESPACE", "OWNER", "COUNT", "POLICIES", "CONTROLS", "FIX")
 _NARROWEST: Final = (5, 12, 28, 5, 20, 28, 0)
-"""The columns of a watch, which cannot know what is to come, have at least these widths."""
+"""Minimum widths of the columns with --watch, which cannot know later rows."""
 _UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
 class _DenialsError(Exception):
-    """The command cannot do what it was asked; the message is one line for its user."""
+    """The command failed; the message is one line for its user."""
 
 
 class _Query(Struct, frozen=True):
-    """Which Events: of one namespace or of all (None), and the field selector."""
+    """Which Events to read.
+
+    namespace: None for all.
+    selector: the field selector.
+    text: both in words.
+    """
 
     namespace: str | None
     selector: str
-    asked: str
-    """The same in words."""
+    text: str
 
 
 class _Access(Struct, frozen=True):
@@ -49,12 +53,12 @@ class _AccessReview(Struct, frozen=True):
 
 
 @click.command()
-@click.option("-n", "--namespace", help="The namespace to look at; without it, that of the kubeconfig's context.")
-@click.option("-A", "--all-namespaces", is_flag=True, help="Look at all namespaces.")
-@click.option("--owner", metavar="KIND/NAME", help="Only what regards this object, such as deployment/web.")
-@click.option("-w", "--watch", is_flag=True, help="Go on and show each denial as it happens, until Ctrl-C.")
+@click.option("-n", "--namespace", help="The namespace; without it, that of the kubeconfig's context.")
+@click.option("-A", "--all-namespaces", is_flag=True, help="All namespaces.")
+@click.option("--owner", metavar="KIND/NAME", help="Only denials of this object's pods, such as deployment/web.")
+@click.option("-w", "--watch", is_flag=True, help="Keep running and show each denial as it happens, until Ctrl-C.")
 @click.option(
-    "-o", "--output", type=click.Choice(("table", "json")), default="table", show_default=True, help="What is written."
+    "-o", "--output", type=click.Choice(("table", "json")), default="table", show_default=True, help="The format."
 )
 @click.option(
     "--kubeconfig",
@@ -71,8 +75,8 @@ def denials(
 ) -> None:
     """Show what was denied in the cluster, the latest last.
 
-    Reads the Events that the webhook writes, which a cluster keeps for an hour after the last repeat. An owner is what
-    the pods belong to: a Deployment, a CronJob, the pod itself where it belongs to nothing.
+    Reads the Events of the webhook, which a cluster keeps for an hour after the last repeat. The owner is the workload
+    of the pods, such as a Deployment or a CronJob, or the pod itself if it has none.
     """
 
     async def run(api: ApiClient) -> None:
@@ -85,7 +89,7 @@ def denials(
         elif found:
             _show(found)
         if not found:
-            click.echo(f"no denials {query.asked}", err=True)
+            click.echo(f"no denials {query.text}", err=True)
 
     try:
         asyncio.run(_connected(kubeconfig, run))
@@ -108,7 +112,7 @@ async def _connected(kubeconfig: Path | None, run: Callable[[ApiClient], Corouti
     except ApiError as error:
         raise _DenialsError(str(error)) from None
     except msgspec.DecodeError as error:
-        raise _DenialsError(f"the API server's answer makes no sense: {error}") from None
+        raise _DenialsError(f"the API server's answer is invalid: {error}") from None
     finally:
         await api.close()
 
@@ -116,7 +120,7 @@ async def _connected(kubeconfig: Path | None, run: Callable[[ApiClient], Corouti
 async def _query(api: ApiClient, namespace: str | None, owner: str | None, *, all_namespaces: bool) -> _Query:
     where = None if all_namespaces else namespace or api.namespace
     if where is not None and not is_label(where):
-        raise _DenialsError(f"--namespace {where}: not the name of a namespace")
+        raise _DenialsError(f"--namespace {where}: is not a valid name of a namespace")
     asked = "in any namespace" if where is None else f"in namespace {where}"
     if owner is None:
         return _Query(where, SELECTOR, asked)
@@ -125,7 +129,7 @@ async def _query(api: ApiClient, namespace: str | None, owner: str | None, *, al
         raise _DenialsError(f"--owner {owner}: expected KIND/NAME, such as deployment/web")
     kinds = await kinds_called(api, kind)
     if not kinds:
-        raise _DenialsError(f"--owner {owner}: the cluster knows no kind called {kind}")
+        raise _DenialsError(f"--owner {owner}: the cluster has no kind {kind}")
     return _Query(where, f"{SELECTOR},regarding.kind={kinds[0]},regarding.name={name}", f"of {owner} {asked}")
 
 
@@ -134,9 +138,9 @@ async def _list(api: ApiClient, query: _Query) -> list[Denial]:
 
 
 async def _follow(api: ApiClient, query: _Query, lines: "_Lines") -> NoReturn:
-    """Show what there is, and then each change, until cancelled."""
+    """Show the denials so far, and then each change, until cancelled."""
     await _may_watch(api, query)
-    logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")  # why there is a pause, if there is one
+    logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")  # explains pauses
     changes: asyncio.Queue[list[Denial]] = asyncio.Queue()
 
     def change(events: Mapping[str, Event]) -> None:
@@ -154,7 +158,7 @@ async def _follow(api: ApiClient, query: _Query, lines: "_Lines") -> NoReturn:
 
 
 async def _may_watch(api: ApiClient, query: _Query) -> None:
-    """Raises ApiError where the watch, which would be tried for ever, is not allowed."""
+    """Raise an error if the watch is not allowed; it would otherwise be retried for ever."""
     await _list(api, query)
     attributes = {"namespace": query.namespace or "", "verb": "watch", "group": "events.k8s.io", "resource": "events"}
     review = {
@@ -165,11 +169,11 @@ async def _may_watch(api: ApiClient, query: _Query) -> None:
     path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
     answer = msgspec.json.decode(await api.create(path, msgspec.json.encode(review)), type=_AccessReview)
     if not answer.status.allowed:
-        raise _DenialsError(f"you may list Events {query.asked} and not watch them: leave out --watch")
+        raise _DenialsError(f"you may list Events {query.text} but not watch them: omit --watch")
 
 
 class _Lines:
-    """Writes denials one a line as they change; plain text, for a watch has no end to align to."""
+    """Writes denials as they change, one per line, in columns of fixed width."""
 
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
@@ -177,13 +181,13 @@ class _Lines:
         self._widths: Sequence[int] = ()
 
     def show(self, found: Sequence[Denial]) -> None:
-        """Write those that are new, or happened again."""
-        news = [denial for denial in found if self._seen.get(denial.key, 0) < denial.count]
+        """Write those that are new or have a higher count."""
+        changed = [denial for denial in found if self._seen.get(denial.key, 0) < denial.count]
         self._seen = {denial.key: denial.count for denial in found}
         if self._as_json:
-            write("".join(f"{msgspec.json.encode(denial).decode()}\n" for denial in news))
+            write("".join(f"{msgspec.json.encode(denial).decode()}\n" for denial in changed))
         else:
-            rows = [_row(denial) for denial in news]
+            rows = [_row(denial) for denial in changed]
             if not self._widths:
                 self._widths = list(map(max, _widths([_COLUMNS, *rows]), _NARROWEST))
                 rows.insert(0, _COLUMNS)
@@ -192,7 +196,7 @@ class _Lines:
 
 
 def _show(found: Iterable[Denial]) -> None:
-    """A table: with rich on a terminal, aligned text elsewhere."""
+    """Write a table: with rich on a terminal, aligned text elsewhere."""
     rows = [_row(denial) for denial in found]
     if not sys.stdout.isatty():
         write(_aligned([_COLUMNS, *rows], _widths([_COLUMNS, *rows])))
@@ -224,7 +228,7 @@ def _row(denial: Denial) -> tuple[str, ...]:
 
 
 def _age(moment: datetime) -> str:
-    """How long ago, in the two largest units."""
+    """The time since then, in the two largest units."""
     left = max(0, int((datetime.now(UTC) - moment).total_seconds()))
     parts: list[str] = []
     for unit, seconds in _UNITS:

@@ -1,4 +1,4 @@
-"""`sekisho fix`: manifests with what the policies ask for filled in."""
+"""`sekisho fix`: writes manifests with the policies' defaults and requirements applied."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -20,7 +20,9 @@ from sekisho.policies import PolicySet
 @options.standard
 @options.namespace
 @options.namespace_labels
-@click.option("--all", "apply_changes", is_flag=True, help="Make the change of each finding that has a mechanical one.")
+@click.option(
+    "--all", "apply_changes", is_flag=True, help="Also make the change of each finding whose fix needs no decision."
+)
 def fix(
     paths: tuple[Path, ...],
     policy_paths: tuple[Path, ...],
@@ -29,12 +31,12 @@ def fix(
     labels_file: Path | None,
     apply_changes: bool,
 ) -> None:
-    """Write manifests with the policies' defaults filled in, as the mutating webhook fills them in.
+    """Write manifests with the policies' defaults applied, as the mutating webhook applies them.
 
-    PATH is a file or a folder of YAML or JSON manifests; - reads them from standard input. Documents in which nothing
-    changes are written as they are. What is still denied is named on standard error, and the exit code is 1 then.
+    PATH is a file or a folder of YAML or JSON manifests; - reads them from standard input. A document in which nothing
+    changes is written as it is. Remaining findings go to standard error; the exit code is 1 if one of them denies.
     """
-    policies = PolicySet.of(options.chosen_policies(policy_paths, standard))
+    policies = PolicySet.of(options.load_policies(policy_paths, standard))
     sources = read_sources(paths, options.standard_input())
     namespaces = options.known_namespaces(labels_file, sources.texts if policies.needs_labels else ())
     checker = Checker(policies, namespaces, namespace)
@@ -45,7 +47,7 @@ def fix(
     for checked in left:
         write(f"{paragraph(checked)}\n", sys.stderr)
     problems = [*sources.problems, *(problem for each in fixed for problem in each.problems)]
-    options.tell(problems)
+    options.report(problems)
     sys.exit(2 if problems else 1 if any(checked.is_denied for checked in left) else 0)
 
 
@@ -54,7 +56,7 @@ def _stream(texts: Iterable[str]) -> Iterator[str]:
     is_first = True
     for text in texts:
         if not is_first and not text.startswith("---"):
-            # After `...` come the directives of the next document, if it has any.
+            # The directives of the next document must follow `...`.
             yield "...\n" if text.startswith("%") else "---\n"
         yield text if text.endswith("\n") else f"{text}\n"
         is_first = False

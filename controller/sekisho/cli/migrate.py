@@ -1,4 +1,4 @@
-"""`sekisho migrate`: from what judged pods before to policies that do the same."""
+"""`sekisho migrate`: policies that do the same as another admission control."""
 
 import asyncio
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class _Item(Struct, frozen=True):
 
 @click.group()
 def migrate() -> None:
-    """Write policies that do what something else did before."""
+    """Write policies that do the same as another admission control."""
 
 
 @migrate.command()
@@ -39,8 +39,8 @@ def migrate() -> None:
     multiple=True,
     type=click.Path(path_type=Path, allow_dash=True),
     metavar="FILE",
-    help="Manifests of namespaces, such as `kubectl get namespaces -o yaml` gives; - is standard input. May be given "
-    "several times. Without it, the namespaces of the cluster are read.",
+    help="Manifests of namespaces, such as the output of `kubectl get namespaces -o yaml`; - reads standard input. "
+    "May be repeated. Without it, the namespaces of the cluster are read.",
 )
 @click.option(
     "--kubeconfig",
@@ -55,16 +55,17 @@ def migrate() -> None:
     help="The API server's AdmissionConfiguration, or the PodSecurityConfiguration in it: defaults and exemptions.",
 )
 @click.option(
-    "--explicit", is_flag=True, help="Write policies that name levels and namespaces, as they are now, not the labels."
+    "--explicit",
+    is_flag=True,
+    help="Write policies that name the current levels and namespaces, and do not read the labels.",
 )
 def psa(files: tuple[Path, ...], kubeconfig: Path | None, configuration_file: Path | None, explicit: bool) -> None:
-    """Write the policies that do what Pod Security admission does by the labels of namespaces.
+    """Write policies that do the same as Pod Security admission with its labels of namespaces.
 
-    By default that is one policy that goes on reading the labels. What labels could not be read, and how they are
-    taken, is told on standard error.
+    By default this is one policy that keeps reading the labels. Notes about invalid labels go to standard error.
     """
     if files and kubeconfig is not None:
-        raise click.UsageError("give either --filename or --kubeconfig")
+        raise click.UsageError("use either --filename or --kubeconfig")
     try:
         configuration = (
             read_configuration(configuration_file) if configuration_file is not None else PodSecurityConfiguration()

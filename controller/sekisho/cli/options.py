@@ -1,4 +1,4 @@
-"""Options that several commands share, and what becomes of them."""
+"""Options that several commands share, and how they are read."""
 
 import sys
 from collections.abc import Callable, Iterable
@@ -8,8 +8,9 @@ from typing import Any, BinaryIO, NoReturn, TypeVar
 
 import click
 
+from sekisho import manifests
 from sekisho.cli.reports.wording import printable
-from sekisho.manifests import Namespaces, Source, labels_in, load_policies, read_namespace_labels
+from sekisho.manifests import Namespaces, Source, labels_in, read_namespace_labels
 from sekisho.policies import Policy, PolicyError, Problem
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -24,7 +25,7 @@ policy_paths = click.option(
     multiple=True,
     type=_FILE,
     metavar="FILE_OR_DIR",
-    help="Policies to apply; may be given several times.",
+    help="Policies to apply; may be repeated.",
 )
 standard = click.option(
     "--standard",
@@ -39,23 +40,23 @@ namespace_labels = click.option(
     "labels_file",
     type=_FILE,
     metavar="FILE",
-    help="The labels of namespaces, for policies that look at them: YAML or JSON that maps names to labels.",
+    help="The labels of namespaces, for policies that read them: YAML or JSON that maps names to labels.",
 )
 manifest_paths = click.argument("paths", nargs=-1, required=True, type=_ANY_PATH, metavar="PATH… | -")
 
 
 def standard_input() -> BinaryIO:
-    """Standard input, empty where it is closed."""
+    """Standard input; empty if it is closed."""
     return sys.stdin.buffer if sys.stdin is not None else BytesIO()
 
 
-def chosen_policies(paths: Iterable[Path], level: str | None = None) -> list[Policy]:
-    """The policies of --policy and --standard; ends the command when there is none, or one that cannot be used."""
-    found = tuple(paths)
-    if not found and level is None:
-        raise click.UsageError("there are no policies: give --policy FILE_OR_DIR or --standard LEVEL[:VERSION]")
+def load_policies(paths: Iterable[Path], level: str | None = None) -> list[Policy]:
+    """The policies of --policy and --standard; ends the command if there are none, or one cannot be used."""
+    files = tuple(paths)
+    if not files and level is None:
+        raise click.UsageError("there are no policies: use --policy FILE_OR_DIR or --standard LEVEL[:VERSION]")
     try:
-        return load_policies(found, level)
+        return manifests.load_policies(files, level)
     except ValueError as error:
         raise click.UsageError(f"--standard {level}: {error}") from None
     except PolicyError as error:
@@ -63,7 +64,7 @@ def chosen_policies(paths: Iterable[Path], level: str | None = None) -> list[Pol
 
 
 def known_namespaces(file: Path | None, sources: Iterable[Source] = ()) -> Namespaces:
-    """The labels that --namespace-labels gives, and those of Namespaces among the manifests, which outweigh them."""
+    """The labels from --namespace-labels, and those of Namespaces among the manifests, which override them."""
     try:
         known = read_namespace_labels(file) if file is not None else {}
     except PolicyError as error:
@@ -71,13 +72,13 @@ def known_namespaces(file: Path | None, sources: Iterable[Source] = ()) -> Names
     return Namespaces(known, labels_in(sources))
 
 
-def tell(problems: Iterable[Problem]) -> None:
-    """Name problems on stderr."""
+def report(problems: Iterable[Problem]) -> None:
+    """Write problems to stderr."""
     for problem in problems:
         click.echo(f"error: {printable(str(problem))}", err=True)
 
 
 def fail(problems: Iterable[Problem]) -> NoReturn:
-    """Name problems on stderr and end with exit code 2."""
-    tell(problems)
+    """Write problems to stderr and exit with code 2."""
+    report(problems)
     sys.exit(2)

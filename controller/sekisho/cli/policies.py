@@ -1,4 +1,4 @@
-"""`sekisho policies`: what policies there are, what one comes to, and what each control asks."""
+"""`sekisho policies`: lists policies, shows the rules of one, and documents each control."""
 
 import json
 import sys
@@ -28,15 +28,15 @@ _LEVELS: Final = get_args(Level)
 
 @click.group()
 def policies() -> None:
-    """Show policies and the controls that they are made of."""
+    """Show policies and controls."""
 
 
 @policies.command(name="list")
 @options.policy_paths
 @options.standard
 def list_policies(policy_paths: tuple[Path, ...], standard: str | None) -> None:
-    """List policies: their enforcement, standard, own controls, and the pods that they are about; then waivers."""
-    chosen = options.chosen_policies(policy_paths, standard)
+    """List policies: enforcement, standard, own controls, and which pods they apply to; then waivers."""
+    chosen = options.load_policies(policy_paths, standard)
     rows: list[tuple[str, ...]] = [("NAME", "ENFORCEMENT", "STANDARD", "CONTROLS", "MATCH")]
     rows += [_row(policy) for policy in chosen if not isinstance(policy, PolicyWaiver)]
     write(_table(rows))
@@ -50,30 +50,30 @@ def list_policies(policy_paths: tuple[Path, ...], standard: str | None) -> None:
 @options.policy_paths
 @options.standard
 def show(name: str | None, policy_paths: tuple[Path, ...], standard: str | None) -> None:
-    """Show what a policy comes to: every control with its parameters and enforcement, and the defaults.
+    """Show a policy in full: every control with its parameters and enforcement, and the defaults.
 
-    NAME may be left out where there is only one policy.
+    NAME may be omitted if there is only one policy.
     """
-    chosen_policies = options.chosen_policies(policy_paths, standard)
+    chosen_policies = options.load_policies(policy_paths, standard)
     known = {policy.title: policy for policy in chosen_policies if not isinstance(policy, PolicyWaiver)}
     if name is None and len(known) > 1:
-        raise click.UsageError(f"which policy? NAME is one of {', '.join(known)}")
+        raise click.UsageError(f"there are several policies; NAME must be one of {', '.join(known)}")
     chosen = known.get(name or next(iter(known), ""))
     if chosen is None:
-        raise click.UsageError(f"there is no policy {name}; NAME is one of {', '.join(known)}")
+        raise click.UsageError(f"there is no policy {name}; NAME must be one of {', '.join(known)}")
     write(write_document(_shown(chosen)))
 
 
 @policies.command()
 @click.argument("name", required=False)
 def controls(name: str | None) -> None:
-    """Say what each control asks, or what one asks in full, with its parameters."""
+    """List the controls, or document one of them with its parameters."""
     if name is None:
-        write(_table([("NAME", "ASKS"), *((control.name, control.summary) for control in CONTROLS.values())]))
+        write(_table([("NAME", "REQUIRES"), *((control.name, control.summary) for control in CONTROLS.values())]))
         return
     control = CONTROLS.get(name)
     if control is None:
-        raise click.UsageError(f"there is no control {name}; NAME is one of {', '.join(CONTROLS)}")
+        raise click.UsageError(f"there is no control {name}; NAME must be one of {', '.join(CONTROLS)}")
     write("\n".join([*_documentation(control), ""]))
 
 
@@ -113,7 +113,7 @@ def _standard(spec: PodPolicySpec) -> str:
 
 
 def _shown(policy: ClusterPodPolicy | PodPolicy) -> dict[str, Any]:
-    """The policy as plain values, with everything in it that it leaves to its standard."""
+    """The policy as plain values, including what comes from its standard."""
     spec = policy.spec
     shown: dict[str, Any] = {"name": policy.title, "enforcement": str(spec.enforcement)}
     shown["templates"] = str(spec.templates)
@@ -142,12 +142,12 @@ def _documentation(control: Control[Parameters]) -> Iterator[str]:
     yield ""
     for level in _LEVELS[1:]:
         implied = control.standard(level, NEWEST)
-        said = "does not have it" if implied is None else json.dumps(_set_fields(implied))
-        yield _wrapped(f"At {level}, latest: {said}")
+        parameters = "not part of it" if implied is None else json.dumps(_set_fields(implied))
+        yield _wrapped(f"At {level}, latest: {parameters}")
 
 
 def _fields(above: str, schema: Mapping[str, Any]) -> Iterator[str]:
-    """A line a parameter, with its type, and below it those of the objects that it holds."""
+    """A line for each parameter, with its type, and below it the fields of objects."""
     for name, field in schema.get("properties", {}).items():
         items = field.get("items")
         kind = f"list of {_kind(items)}s" if items is not None else _kind(field)

@@ -1,4 +1,4 @@
-"""Options of the two processes: each is documented with its default and with its environment variable."""
+"""Options that both processes share; the help of each shows its default and its environment variable."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ FILE = click.Path(path_type=Path)
 
 
 def option(name: str, **settings: Any) -> Callable[[F], F]:
-    """An option whose help shows its default and its variable."""
+    """An option whose help shows its default and its environment variable."""
     return click.option(name, **{"show_default": True, "show_envvar": True, **settings})
 
 

@@ -1,4 +1,4 @@
-"""`sekisho review`: AdmissionReviews in, the webhook's answers out, a line each."""
+"""`sekisho review`: reads AdmissionReviews and writes the webhook's answers, one per line."""
 
 import secrets
 import sys
@@ -17,21 +17,21 @@ from sekisho.manifests import Namespaces
 from sekisho.policies import PolicySet
 
 MAX_REVIEW_BYTES: Final = 8 << 20
-"""Bytes of a line, as many as the webhook takes in a body."""
+"""Bytes of a line; the webhook has the same limit for a body."""
 
 
 @click.command()
 @options.policy_paths
 @options.standard
 @options.namespace_labels
-@click.option("--mutate", "mutates", is_flag=True, help="Answer as the mutating webhook, not as the validating one.")
+@click.option("--mutate", "mutates", is_flag=True, help="Answer as the mutating webhook instead of the validating one.")
 def review(policy_paths: tuple[Path, ...], standard: str | None, labels_file: Path | None, mutates: bool) -> None:
     """Answer AdmissionReviews exactly as the webhook does.
 
-    Each line of standard input is the JSON of one review, each line of standard output the answer to it. To a line that
-    is no review the answer is {"error": …}, and the exit code is 2 at the end.
+    Each line of standard input is one review in JSON; each line of standard output is its answer. A line that is not a
+    review is answered by {"error": …}, and makes the exit code 2.
     """
-    policies = PolicySet.of(options.chosen_policies(policy_paths, standard))
+    policies = PolicySet.of(options.load_policies(policy_paths, standard))
     namespaces = options.known_namespaces(labels_file)
     failures = 0
     for line in _lines(options.standard_input()):
@@ -39,18 +39,18 @@ def review(policy_paths: tuple[Path, ...], standard: str | None, labels_file: Pa
             answer = _answer(admission.decode(line), policies, namespaces, mutates).response
         except MalformedReviewError as error:
             failures += 1
-            answer = msgspec.json.encode({"error": f"the line is no AdmissionReview: {error}"})
+            answer = msgspec.json.encode({"error": f"the line is not an AdmissionReview: {error}"})
         click.echo(answer)
     sys.exit(2 if failures else 0)
 
 
 def _answer(asked: Review, policies: PolicySet, namespaces: Namespaces, mutates: bool) -> Outcome:
-    """The answer of the webhook. A namespace that --namespace-labels leaves out is one that it could not ask for."""
+    """The webhook's answer. A namespace missing in --namespace-labels is one whose labels it could not read."""
     try:
         labels = None
         if policies.needs_labels and asked.operation in ("CREATE", "UPDATE"):
             if not asked.namespace or asked.namespace not in namespaces:
-                return admission.errored(asked, "the labels of its namespace are not known: give --namespace-labels")
+                return admission.errored(asked, "the labels of its namespace are unknown: use --namespace-labels")
             labels = namespaces.labels(asked.namespace)
         if mutates:
             return admission.mutate(asked, policies, labels)
@@ -62,7 +62,7 @@ def _answer(asked: Review, policies: PolicySet, namespaces: Namespaces, mutates:
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:
-    """The lines that are not empty. Of one beyond the bound, what is too much is left out, so that it is no review."""
+    """The lines that are not empty. A line that is too long is replaced, so that it is answered as an error."""
     while line := stream.readline(MAX_REVIEW_BYTES + 1):
         if len(line) > MAX_REVIEW_BYTES and not line.endswith(b"\n"):
             while stream.readline(MAX_REVIEW_BYTES)[-1:] not in (b"\n", b""):

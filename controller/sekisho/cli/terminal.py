@@ -1,4 +1,4 @@
-"""Writing to people and pipes: coloured on a terminal, plain elsewhere."""
+"""Writing to terminals, with colours, and to pipes, without."""
 
 import os
 import sys
@@ -9,12 +9,12 @@ from typing import TextIO
 
 import click
 
-PATIENCE = 1.0
-"""Seconds that a run may take before a progress bar is shown."""
+PROGRESS_AFTER = 1.0
+"""Seconds before a progress bar is shown."""
 
 
 def write(text: str, stream: TextIO | None = None) -> None:
-    """Write a text to a stream, standard output by default, and its colours where they belong. https://no-color.org/"""
+    """Write a text to a stream, to standard output for None; colours only to a terminal. https://no-color.org/"""
     stream = stream or sys.stdout
     is_terminal = stream is not None and stream.isatty()
     is_coloured = is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
@@ -23,7 +23,7 @@ def write(text: str, stream: TextIO | None = None) -> None:
 
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[int], None]]:
-    """Gives a function to call with how many were done; on a terminal, what takes long shows a bar on stderr."""
+    """A function to call with the number of items done; on a terminal, a slow run shows a progress bar on stderr."""
     if sys.stderr is None or not sys.stderr.isatty():
         yield lambda _count: None
         return
@@ -36,7 +36,7 @@ def progress(total: int) -> Iterator[Callable[[int], None]]:
 
     def advance(count: int) -> None:
         bar.advance(task, count)
-        if monotonic() - started > PATIENCE:
+        if monotonic() - started > PROGRESS_AFTER:
             bar.start()
 
     try:

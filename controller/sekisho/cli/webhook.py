@@ -16,9 +16,9 @@ from sekisho.webhook.process import StoppedError, run
 from sekisho.webhook.reporting import REASONS
 
 
-def reasons(given: str) -> frozenset[Reason]:
-    """The type of an option: names of reasons with commas between them."""
-    names = [name.strip() for name in given.split(",") if name.strip()]
+def reasons(text: str) -> frozenset[Reason]:
+    """The type of --events: names of reasons, separated by commas."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
     unknown = sorted(set(names) - set(REASONS))
     if unknown:
         raise click.BadParameter(f"{unknown[0]!r} is not one of {', '.join(REASONS)}.")
@@ -36,33 +36,33 @@ def reasons(given: str) -> frozenset[Reason]:
     "--certificate-secret",
     metavar="NAME",
     show_default="sekisho-webhook-tls, unless --tls-cert-file is given",
-    help="The Secret in --namespace that holds tls.crt and tls.key; followed live.",
+    help="The Secret in --namespace that has tls.crt and tls.key; changes apply at once.",
 )
-@option("--tls-cert-file", type=FILE, help="The certificate and its chain, PEM; followed live.")
+@option("--tls-cert-file", type=FILE, help="The certificate and its chain, PEM; changes apply at once.")
 @option("--tls-private-key-file", type=FILE, help="The key of --tls-cert-file, PEM, not encrypted.")
 @option(
     "--client-ca-file",
     type=FILE,
-    help="Let in only clients with a certificate of the authorities in this file, PEM; followed live.",
+    help="Accept only clients with a certificate from the authorities in this file, PEM; changes apply at once.",
 )
 @option(
     "--client-name",
     multiple=True,
     metavar="NAME",
     help="A common name or alternative name that a client's certificate must have, with --client-ca-file; may be"
-    " repeated. Without it, every name will do.",
+    " repeated. Without it, any name is accepted.",
 )
 @option(
     "--policy-dir",
     type=FILE,
-    help="Enforce the policies in this folder instead of a cluster's; followed live. Nothing is asked of a cluster.",
+    help="Enforce the policies in this folder instead of a cluster's; changes apply at once. No cluster is needed.",
 )
 @option(
     "--longest-waiver",
     type=click.IntRange(1, 36500),
     default=90,
     metavar="DAYS",
-    help="How many days in the future a PolicyWaiver may end when it is applied.",
+    help="The maximum number of days from applying a PolicyWaiver to its end.",
 )
 @option(
     "--replica", default=socket.gethostname, show_default="host name", help="This replica's name, unique among them."
@@ -72,30 +72,30 @@ def reasons(given: str) -> frozenset[Reason]:
     metavar="REASON,…",
     default=f"{Reason.POD_DENIED},{Reason.WAIVER_USED}",
     type=reasons,
-    help=f"The Events to write, some of {', '.join(REASONS)}; empty for none.",
+    help=f"The Events to write, any of {', '.join(REASONS)}; empty for none.",
 )
 @option(
     "--events-per-second",
     type=click.FloatRange(0, 1000, min_open=True),
     default=50,
-    help="How many Events and counts of Events this replica writes at most, in the long run.",
+    help="The maximum rate at which this replica writes Events and their counts, on average.",
 )
 @option(
     "--drain-seconds",
     type=click.FloatRange(0, 300),
     default=5,
-    help="How long to go on serving after SIGTERM, while clients turn to other replicas.",
+    help="How long to keep serving after SIGTERM, until clients use other replicas.",
 )
 @processes.log_level
-def webhook(**given: Any) -> None:
-    """Answer the API server: judge pods at /validate, fill in defaults at /mutate, review policies at
+def webhook(**values: Any) -> None:
+    """Answer the API server: judge pods at /validate, apply defaults at /mutate, review policies at
     /validate-policies.
 
-    The policies, the labels of namespaces and the certificate are kept current while it runs. The port opens once all
-    three are there. SIGTERM stops it in good order, a second one at once.
+    Changes of policies, namespaces' labels and the certificate apply at once. The port opens when all three are loaded.
+    SIGTERM stops it gracefully, a second SIGTERM at once.
     """
     try:
-        options = _checked(Options(**given))
+        options = _checked(Options(**values))
         configure(options.log_level)
         run(options)
     except StartError as error:
@@ -108,13 +108,13 @@ def webhook(**given: Any) -> None:
 
 def _checked(options: Options) -> Options:
     if (options.tls_cert_file is None) != (options.tls_private_key_file is None):
-        raise StartError("--tls-cert-file and --tls-private-key-file go together")
+        raise StartError("--tls-cert-file and --tls-private-key-file must be used together")
     if options.client_name and options.client_ca_file is None:
-        raise StartError("--client-name goes with --client-ca-file")
+        raise StartError("--client-name requires --client-ca-file")
     if options.tls_cert_file is not None:
         if options.certificate_secret is not None:
-            raise StartError("give either --certificate-secret or --tls-cert-file")
+            raise StartError("use either --certificate-secret or --tls-cert-file")
         return options
     if options.policy_dir is not None:
-        raise StartError("--policy-dir asks nothing of a cluster: give --tls-cert-file and --tls-private-key-file")
+        raise StartError("--policy-dir reads nothing from a cluster: use --tls-cert-file and --tls-private-key-file")
     return replace(options, certificate_secret=options.certificate_secret or "sekisho-webhook-tls")

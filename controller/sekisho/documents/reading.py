@@ -1,7 +1,7 @@
-"""Strict YAML: what the API server would read, with duplicate keys denied and every error at its line and column.
+"""Strict YAML: the values that the API server would read; duplicate keys are errors, every error has its place.
 
-JSON is YAML here too. Values are built straight from libyaml's nodes, which also tell where each field stands. What
-would exhaust the process is denied: nesting without end, and aliases that multiply.
+JSON is read as YAML too. Values are built from libyaml's nodes, which know the place of each field. Input that would
+exhaust the process is rejected: too deep nesting, and aliases that multiply.
 """
 
 import re
@@ -20,15 +20,15 @@ from sekisho.errors import SekishoError
 Path = tuple[str | int, ...]
 
 MAX_DEPTH: Final = 400
-"""Levels of nesting. libyaml's composer recurses on the C stack and would end the process some thousands further on."""
+"""Levels of nesting. libyaml's composer recurses on the C stack; some thousands of levels would crash the process."""
 MAX_VALUES: Final = 2_000_000
 """Values in one document, keys included: about 600 MB of nodes, and more than twenty thousand workloads."""
 MAX_ALIASED: Final = 100_000
-"""Values that a document may have beyond what its own length can spell out, by repeating parts of it as aliases."""
+"""Values that aliases may add to a document beyond its number of characters."""
 
 
 class DocumentError(SekishoError):
-    """A file that is not YAML as Kubernetes reads it; `problem` has file:line:column and what was expected."""
+    """A document that is not YAML as Kubernetes reads it; `problem` has its file:line:column and a message."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(str(problem))
@@ -36,7 +36,10 @@ class DocumentError(SekishoError):
 
 
 class Document(Struct, frozen=True):
-    """One YAML document: its value, and the nodes to find places in; `first_line` is the line before its text."""
+    """One YAML document: its value, and its nodes, which know their places.
+
+    first_line: the number of lines before its text in the file.
+    """
 
     value: Any
     file: str
@@ -44,7 +47,7 @@ class Document(Struct, frozen=True):
     first_line: int = 0
 
     def position(self, path: Path) -> tuple[int, int]:
-        """Line and column, from 1 on, of the field at the path, or of the nearest field above it that is there."""
+        """Line and column, starting at 1, of the field at the path, or of the nearest field above it if it is unset."""
         node = self.node
         for part in path:
             below = _child(node, part)
@@ -54,15 +57,16 @@ class Document(Struct, frozen=True):
         return self.first_line + node.start_mark.line + 1, node.start_mark.column + 1
 
     def place(self, path: Path) -> str:
-        """The same as `file:line:column`."""
+        """The position as `file:line:column`."""
         line, column = self.position(path)
         return f"{self.file}:{line}:{column}"
 
 
 def read_documents(text: str, file: str, first_line: int = 0) -> Iterator[Document]:
-    """The documents of a file that are not empty, in order. Raises DocumentError at the first that cannot be read.
+    """The documents of a text that are not empty, in order. Raises DocumentError at the first that cannot be read.
 
-    `first_line` is how many lines of the file stand before the text.
+    file: its name in errors.
+    first_line: the number of lines before the text in the file.
     """
     loader = None
     try:
@@ -91,8 +95,8 @@ _DIRECTIVE: Final = re.compile(r"^%", re.MULTILINE)
 def split_documents(text: str) -> Iterator[tuple[int, str]]:
     """The texts of a file's documents, each with the number of lines before it, as kubectl splits them.
 
-    So one document that cannot be read does not hide the others. A file with directives stays in one piece, for
-    they belong to the document that follows.
+    So a document that cannot be read does not hide the others. A file with directives is not split, because they belong
+    to the document that follows.
     """
     if "\n---" not in text or _DIRECTIVE.search(text):
         yield 0, text
@@ -108,7 +112,7 @@ def split_documents(text: str) -> Iterator[tuple[int, str]]:
 
 
 def parse_path(field: str) -> Path:
-    """The path of a field written as `spec.match.namespaces[0]`."""
+    """The path of a field that is written as `spec.match.namespaces[0]`."""
     parts: list[str | int] = []
     for part in field.replace("[", ".[").split("."):
         if part.startswith("["):
@@ -149,7 +153,7 @@ class _Composer(CParser):
         self.depth += 1
         self.values += 1
         if self.depth > MAX_DEPTH and parent is not None:
-            raise _error(f"is nested too deeply: {MAX_DEPTH} levels are the most", parent)
+            raise _error(f"is nested too deeply: the maximum is {MAX_DEPTH} levels", parent)
         if self.values > MAX_VALUES and parent is not None:
             raise _error(f"has more than {MAX_VALUES} values; split it into several documents", parent)
 
@@ -158,7 +162,7 @@ class _Composer(CParser):
 
 
 class _Builder:
-    """Builds values from nodes; `left` is how many more there may be. Aliases are built anew at each use."""
+    """Builds values from nodes, at most `left`. Aliases are built again at each use, so that values share no parts."""
 
     def __init__(self, left: int) -> None:
         self.left = left
@@ -187,7 +191,7 @@ class _Builder:
             else:
                 key = _plain_key(key_node.value) or _key(key_node)
             if key in mapping:
-                raise _error(f"the key {key!r} is there twice", key_node)
+                raise _error(f"duplicate key {key!r}", key_node)
             mapping[key] = self.value(value_node)
         for other in merged:
             for key, inherited in other.items():
@@ -195,11 +199,11 @@ class _Builder:
         return mapping
 
     def _merged(self, node: yaml.Node) -> list[dict[str, Any]]:
-        """The mappings that `<<` brings in; the mapping's own keys outweigh them, and the earlier the later ones."""
+        """The mappings that `<<` merges; the mapping's own keys override theirs, and earlier ones later ones."""
         found = self.value(node)
         mappings = found if isinstance(found, list) else [found]
         if not all(isinstance(mapping, dict) for mapping in mappings):
-            raise _error("<< takes a mapping, or a list of mappings", node)
+            raise _error("<< requires a mapping or a list of mappings", node)
         return mappings
 
 
@@ -213,17 +217,17 @@ def _scalar(node: yaml.ScalarNode) -> Any:
         raise _error("is a number with too many digits", node) from None
     if tag is _PLAIN:
         return value
-    asked = tag.removeprefix(_STANDARD_TAG)
-    if asked not in _TYPES:
+    expected = tag.removeprefix(_STANDARD_TAG)
+    if expected not in _TYPES:
         raise _unknown_tag(node)
-    if type(value) not in _TYPES[asked]:
-        raise _error(f"cannot be read as !!{asked}", node)
+    if type(value) not in _TYPES[expected]:
+        raise _error(f"cannot be read as !!{expected}", node)
     return value
 
 
 @lru_cache(maxsize=4096)
 def _plain_key(text: str) -> str | None:
-    """The key that an unquoted text is; None for one that `_key` has to look at."""
+    """The key of an unquoted text if it is a string; None for any other, which `_key` converts or rejects."""
     try:
         return text if resolve(text) is text else None
     except ValueError:
@@ -236,7 +240,7 @@ def _key(node: yaml.Node) -> str:
         return "true" if key else "false"
     if isinstance(key, str | int | float):
         return str(key)
-    raise _error("a key has to be a string", node)
+    raise _error("a key must be a string", node)
 
 
 def _is_merge(key_node: yaml.Node) -> bool:
@@ -248,7 +252,7 @@ def _error(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:
 
 
 def _unknown_tag(node: yaml.Node) -> yaml.MarkedYAMLError:
-    return _error(f"has the tag {node.tag.replace(_STANDARD_TAG, '!!')}, which JSON has no type for", node)
+    return _error(f"has the tag {node.tag.replace(_STANDARD_TAG, '!!')}, for which JSON has no type", node)
 
 
 def _problem(error: yaml.YAMLError, file: str, text: str, first_line: int) -> Problem:
@@ -269,7 +273,7 @@ def _is_tab(text: str, mark: Any) -> bool:
 
 
 def _child(node: yaml.Node, part: str | int) -> yaml.Node | None:
-    """What is below a node: for a field with a scalar its key, as that is where an editor should put the cursor."""
+    """The node below a node; for a field with a scalar value its key, where an editor should put the cursor."""
     if isinstance(node, yaml.SequenceNode):
         below: list[yaml.Node] = node.value
         return below[part] if isinstance(part, int) and part < len(below) else None

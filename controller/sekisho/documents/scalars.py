@@ -1,8 +1,8 @@
-"""Plain scalars of YAML as Kubernetes reads them: which unquoted texts are a boolean, a number or null.
+"""Plain scalars of YAML as Kubernetes reads them: which unquoted texts are booleans, numbers or null.
 
-Source: go.yaml.in/yaml/v2, resolve.go, by way of sigs.k8s.io/yaml, which every Kubernetes client reads manifests with.
-Timestamps stay strings there, as JSON has none. `y` and `n`, booleans there, stay strings here: where the API wants a
-boolean that is an error, and never a pass.
+Source: go.yaml.in/yaml/v2, resolve.go, through sigs.k8s.io/yaml, with which every Kubernetes client reads manifests.
+Timestamps are strings there, as JSON has none. `y` and `n` are booleans there and strings here: where the API expects a
+boolean, that is an error, which denies and never admits.
 """
 
 import re
@@ -24,12 +24,12 @@ _INTEGER: Final = re.compile(r"[-+]?(?:0[bB](?P<b>[01]+)|0[oO]?(?P<o>[0-7]+)|0[x
 _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _BASES: Final = {"b": 2, "o": 8, "x": 16}
 _MAX_WHOLE: Final = 1e21
-"""From here on a float is written with an exponent in JSON, and is no whole number to the API server."""
+"""From here on JSON writes a float with an exponent, and the API server does not read it as an integer."""
 
 
 @lru_cache(maxsize=65536)
 def resolve(text: str) -> Scalar:
-    """The value of an unquoted text. Raises ValueError for a number of thousands of digits."""
+    """The value of an unquoted text. Raises ValueError for a number with thousands of digits."""
     if text in _WORDS:
         return _WORDS[text]
     return _number(text) if text[0] in _FIRST_OF_NUMBERS else text

@@ -1,4 +1,4 @@
-"""YAML, out: block style, keys in their order, and quotes around each string that a reader could take for other."""
+"""Writing YAML: block style, keys in their order, quotes around strings that a parser could read as another type."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from sekisho.documents.scalars import resolve
 
 _STRING = "tag:yaml.org,2002:str"
 _OTHER = "tag:yaml.org,2002:null"
-_BOOLEANS_TO_SOME = frozenset("yYnN")
+_BOOLEANS_IN_SOME_PARSERS = frozenset("yYnN")
 
 
 def write_document(value: Any) -> str:
@@ -22,9 +22,13 @@ class _Writer(yaml.CSafeDumper):
         return True
 
     def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
-        """The tag that a text has without quotes; the emitter quotes a string for which that is another one."""
+        """The tag of a text without quotes; the emitter quotes a string if this is another tag than its own."""
         tag = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
-        if tag == _STRING and implicit[0] and (value in _BOOLEANS_TO_SOME or not isinstance(resolve(value), str)):
+        if (
+            tag == _STRING
+            and implicit[0]
+            and (value in _BOOLEANS_IN_SOME_PARSERS or not isinstance(resolve(value), str))
+        ):
             return _OTHER
         return tag
 

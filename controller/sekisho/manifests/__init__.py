@@ -1,9 +1,9 @@
-"""Manifests: reading them, and what the webhooks would say of them and do to them, without a cluster."""
+"""Manifests, offline: reading them, checking them as the webhooks would, explaining and fixing them."""
 
 from sekisho.manifests.checks import Checked, Checker, Checks, Located
-from sekisho.manifests.explanations import ControlSays, Explanation, explain
+from sekisho.manifests.explanations import ControlResult, Explanation, explain
 from sekisho.manifests.fixes import Fixed, fix_source
-from sekisho.manifests.namespaces import Namespaces, labels_in, looking_at_labels, read_namespace_labels
+from sekisho.manifests.namespaces import Namespaces, labels_in, policies_reading_labels, read_namespace_labels
 from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, read_objects
 from sekisho.manifests.policy_loading import load_policies, parse_policies, read_policies
 from sekisho.manifests.sources import Source, Sources, read_sources, sources_of
@@ -12,7 +12,7 @@ __all__ = [
     "Checked",
     "Checker",
     "Checks",
-    "ControlSays",
+    "ControlResult",
     "Explanation",
     "Fixed",
     "JudgedObject",
@@ -26,8 +26,8 @@ __all__ = [
     "judged_object",
     "labels_in",
     "load_policies",
-    "looking_at_labels",
     "parse_policies",
+    "policies_reading_labels",
     "read_namespace_labels",
     "read_objects",
     "read_policies",

@@ -1,4 +1,4 @@
-"""The verdicts of the webhook on manifests, with the place of each field that a finding is about."""
+"""The webhook's verdicts on manifests, with the place of the field of each finding."""
 
 from datetime import UTC, datetime
 
@@ -17,7 +17,7 @@ from sekisho.policies import Enforcement, PolicySet
 class Located(Struct, frozen=True):
     """A violation with paths from the manifest's root, and the line and column of its field, from 1 on.
 
-    Where the field is unset, they are those of the nearest field above it.
+    If the field is unset, line and column are those of the nearest field above it.
     """
 
     violation: Violation
@@ -26,19 +26,19 @@ class Located(Struct, frozen=True):
 
     @property
     def finding(self) -> Finding:
-        """What was found."""
+        """The violation's finding."""
         return self.violation.finding
 
     @property
     def enforcement(self) -> Enforcement:
-        """What the policies do about it."""
+        """What the policies do because of it."""
         return self.violation.enforcement
 
 
 class Checked(Struct, frozen=True):
-    """One pod or workload, where it stands, and what is wrong with it.
+    """One pod or workload, its place, and its violations.
 
-    notes: what those who apply it should know, such as labels of its namespace that cannot be read.
+    notes: what users should know, such as labels of its namespace that are invalid.
     waived: what waivers exempt, with paths from the pod's root.
     """
 
@@ -64,7 +64,7 @@ class Checked(Struct, frozen=True):
 
 
 class Checks(Struct, frozen=True):
-    """What came of some manifests. `passed_over` counts the objects that have no pods."""
+    """The results of checking manifests. `passed_over` counts the objects without pods."""
 
     checked: tuple[Checked, ...] = ()
     problems: tuple[Problem, ...] = ()
@@ -72,12 +72,16 @@ class Checks(Struct, frozen=True):
 
 
 class Checker:
-    """Judges manifests as their pods would be judged, with the policies' defaults filled in first."""
+    """Checks manifests as the webhook would check their pods: after the policies' defaults are applied."""
 
     def __init__(
         self, policies: PolicySet, namespaces: Namespaces, namespace: str = "default", now: datetime | None = None
     ) -> None:
-        """`namespace` is that of objects which name none; waivers count as they do `now`, at present by default."""
+        """Check by a set of policies.
+
+        namespace: that of objects which name none.
+        now: the time for waivers; None for the present.
+        """
         self._now = now or datetime.now(UTC)
         self._policies = policies
         self._namespaces = namespaces
@@ -101,21 +105,23 @@ class Checker:
         """The manifest typed, None for an object without pods."""
         return judged_object(manifest, self._namespace)
 
-    def evaluate(self, found: JudgedObject) -> Evaluation:
+    def evaluate(self, judged: JudgedObject) -> Evaluation:
         """The verdict on the object's pods, with paths from the pod's root."""
-        labels = self._namespaces.labels(found.namespace) if self._policies.needs_labels else None
-        return evaluate(found.pod, self._policies, found.namespace, labels, form=Form.MANIFEST, clock=lambda: self._now)
+        labels = self._namespaces.labels(judged.namespace) if self._policies.needs_labels else None
+        return evaluate(
+            judged.pod, self._policies, judged.namespace, labels, form=Form.MANIFEST, clock=lambda: self._now
+        )
 
-    def judge(self, found: JudgedObject) -> Checked:
+    def judge(self, judged: JudgedObject) -> Checked:
         """The verdict on one object."""
-        evaluation = self.evaluate(found)
-        manifest = found.manifest
+        evaluation = self.evaluate(judged)
+        manifest = judged.manifest
         document = manifest.document
         line, column = document.position(manifest.at)
         located = tuple(
             Located(
-                in_manifest(violation, found.pod_path),
-                *document.position(manifest.at + found.pod_path + violation.finding.path),
+                in_manifest(violation, judged.pod_path),
+                *document.position(manifest.at + judged.pod_path + violation.finding.path),
             )
             for violation in evaluation.violations
         )
@@ -124,8 +130,8 @@ class Checker:
             line,
             column,
             manifest.kind,
-            found.namespace,
-            found.name,
+            judged.namespace,
+            judged.name,
             located,
             evaluation.plan.notes,
             evaluation.waived,
@@ -133,7 +139,7 @@ class Checker:
 
 
 def in_manifest(violation: Violation, pod_path: tuple[str, ...]) -> Violation:
-    """The violation of a pod template with its paths from the root of the object that holds the template."""
+    """The violation of a pod template, with paths from the root of the object that has the template."""
     return replace(violation, finding=finding_in_manifest(violation.finding, pod_path)) if pod_path else violation
 
 

@@ -1,4 +1,4 @@
-"""Why a policy is about a pod or not, and what each of its controls says of it."""
+"""Why a policy applies to a pod or not, and the result of each of its controls."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -25,13 +25,14 @@ from sekisho.policies import (
 )
 from sekisho.policies.matching import Labels, mismatch, pod_mismatch
 
-_SUBJECT_UNKNOWN: Final = "match.excludeSubjects was not looked at: a manifest does not tell who will create the pod"
+_SUBJECT_UNKNOWN: Final = "match.excludeSubjects was ignored: a manifest does not say who will create the pod"
 
 
-class ControlSays(Struct, frozen=True):
-    """One control of a policy: what it does to a pod that fails it, and the violations, with the manifest's paths.
+class ControlResult(Struct, frozen=True):
+    """The result of one control of a policy. All paths are from the manifest's root.
 
-    waived: what waivers exempt, with the manifest's paths too.
+    enforcement: what the policy does to a pod that fails the control.
+    waived: the violations that waivers exempt the pod from.
     """
 
     control: str
@@ -41,48 +42,50 @@ class ControlSays(Struct, frozen=True):
 
 
 class Explanation(Struct, frozen=True):
-    """What one policy has to do with a pod.
+    """How one policy applies to a pod.
 
-    mismatch: the condition that failed, None where the policy is about the pod; the rest is empty otherwise.
-    needs_labels: whether the policy looks at the namespace's labels, and these are not known.
-    fills: the fields that it fills in, with the manifest's paths.
+    mismatch: the condition that failed, and then the rest is empty; None if the policy applies.
+    labels_unknown: whether the policy reads the namespace's labels, and these are unknown.
+    defaults: the paths of the fields that it sets, from the manifest's root.
     """
 
     policy: str
     mismatch: str | None
-    needs_labels: bool = False
-    fills: tuple[str, ...] = ()
-    controls: tuple[ControlSays, ...] = ()
+    labels_unknown: bool = False
+    defaults: tuple[str, ...] = ()
+    controls: tuple[ControlResult, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 def explain(
-    found: JudgedObject, policies: Sequence[Policy], namespaces: Namespaces, now: datetime
+    judged: JudgedObject, policies: Sequence[Policy], namespaces: Namespaces, now: datetime
 ) -> Iterator[Explanation]:
-    """What each policy, in the order of their names, has to do with the pods of an object.
+    """How each policy applies to the pods of an object, in the order of the policies' names.
 
-    Controls are shown on the pod with all policies' defaults filled in, as they judge it.
+    now: the time for waivers.
+
+    Controls check the pod after the defaults of all policies are applied.
     """
-    pod = found.pod or Pod()
-    labels = namespaces.labels(found.namespace)
-    evaluation = evaluate(pod, PolicySet.of(policies), found.namespace, labels, form=Form.MANIFEST, clock=lambda: now)
-    above = f"{render_path(found.pod_path)}." if found.pod_path else ""
+    pod = judged.pod or Pod()
+    labels = namespaces.labels(judged.namespace)
+    evaluation = evaluate(pod, PolicySet.of(policies), judged.namespace, labels, form=Form.MANIFEST, clock=lambda: now)
+    above = f"{render_path(judged.pod_path)}." if judged.pod_path else ""
     fields = {policy: tuple(above + field for field in filled) for policy, filled in evaluation.filled.fields}
     for policy in sorted(policies, key=lambda policy: policy.title):
         if isinstance(policy, PolicyWaiver):
             continue
         name = policy.title
         compiled = compile_policy(policy)
-        asks = compiled.selects_labels is not None or compiled.for_labels is not None
-        unknown = asks and found.namespace not in namespaces
-        reason = _mismatch(policy, found.namespace, labels, pod)
+        reads_labels = compiled.selects_labels is not None or compiled.for_labels is not None
+        unknown = reads_labels and judged.namespace not in namespaces
+        reason = _mismatch(policy, judged.namespace, labels, pod)
         if reason is not None:
             yield Explanation(name, reason, unknown)
             continue
         if compiled.for_labels is not None:
             compiled = compiled.for_labels(labels)
         notes = compiled.notes + ((_SUBJECT_UNKNOWN,) if policy.spec.match.exclude_subjects is not None else ())
-        controls = tuple(_controls(compiled, evaluation, found))
+        controls = tuple(_controls(compiled, evaluation, judged))
         yield Explanation(name, None, unknown, fields.get(name, ()), controls, notes)
 
 
@@ -90,23 +93,23 @@ def _mismatch(policy: ClusterPodPolicy | PodPolicy, namespace: str, labels: Labe
     if isinstance(policy, ClusterPodPolicy):
         return mismatch(policy.spec.match, namespace, labels, pod)
     if policy.metadata.namespace != namespace:
-        return f"it is about the pods of {policy.metadata.namespace}, and the namespace is {namespace}"
+        return f"it applies to the pods of namespace {policy.metadata.namespace}, and the namespace is {namespace}"
     return pod_mismatch(policy.spec.match, pod)
 
 
-def _controls(policy: CompiledPolicy, evaluation: Evaluation, found: JudgedObject) -> Iterator[ControlSays]:
+def _controls(policy: CompiledPolicy, evaluation: Evaluation, judged: JudgedObject) -> Iterator[ControlResult]:
     for rule in policy.rules:
-        yield ControlSays(
+        yield ControlResult(
             rule.control,
             rule.enforcement,
             tuple(
-                replace(in_manifest(violation, found.pod_path), policies=(policy.name,))
+                replace(in_manifest(violation, judged.pod_path), policies=(policy.name,))
                 for violation in evaluation.violations
                 if policy.name in violation.policies
                 and (violation.finding.control, violation.enforcement) == (rule.control, rule.enforcement)
             ),
             tuple(
-                replace(waived, finding=finding_in_manifest(waived.finding, found.pod_path))
+                replace(waived, finding=finding_in_manifest(waived.finding, judged.pod_path))
                 for waived in evaluation.waived
                 if waived.policy == policy.name
                 and (waived.finding.control, waived.enforcement) == (rule.control, rule.enforcement)

@@ -1,4 +1,4 @@
-"""Fixing manifests: the defaults that the mutating webhook would fill in, and each finding's smallest change."""
+"""Fixing manifests: applying the defaults of the mutating webhook, and the smallest change for each finding."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -13,13 +13,13 @@ from sekisho.manifests.objects import JudgedObject, Manifest, documents_of, mani
 from sekisho.manifests.sources import Source
 
 MAX_ROUNDS: Final = 20
-"""How often changes are made and judged anew; a few rounds do unless two policies contradict each other."""
+"""Rounds of changing and judging; a few are enough unless two policies conflict."""
 
 
 class Fixed(Struct, frozen=True):
-    """The text of a document after fixing, the very same where nothing had to change.
+    """The text of a document after fixing, unchanged if there was nothing to fix.
 
-    left: the objects for which findings are left.
+    left: the objects that still have findings.
     """
 
     text: str
@@ -28,9 +28,9 @@ class Fixed(Struct, frozen=True):
 
 
 def fix_source(source: Source, checker: Checker, *, apply_changes: bool) -> Fixed:
-    """Fill in the defaults of the policies and, with `apply_changes`, make the change of each finding that has one.
+    """Apply the policies' defaults and, with `apply_changes`, the change of each finding that has one.
 
-    The annotation that the webhook leaves on a pod is left out: what a manifest says is its author's.
+    The annotation that the webhook adds to a pod is not written: it describes the webhook's work, not the author's.
     """
     fixer = _Fixer(checker, apply_changes)
     documents: list[Document] = []
@@ -58,7 +58,7 @@ class _Fixer:
         self.problems: list[Problem] = []
 
     def fix(self, document: Document) -> None:
-        """Change the document's value in place: nothing in it is shared, as aliases are built anew at each use."""
+        """Change the document's value in place. No part of it is shared, because aliases are copied at each use."""
         for manifest in manifests_of(document):
             found = self.checker.read(manifest) if isinstance(manifest, Manifest) else manifest
             if isinstance(found, Problem):
@@ -66,29 +66,29 @@ class _Fixer:
             elif found is not None:
                 self._fix_object(found)
 
-    def _fix_object(self, found: JudgedObject) -> None:
+    def _fix_object(self, judged: JudgedObject) -> None:
         for _ in range(MAX_ROUNDS):
-            changes = self._defaults(found) or (self._changes(found) if self.apply_changes else [])
+            changes = self._defaults(judged) or (self._changes(judged) if self.apply_changes else [])
             if not changes:
                 break
-            self._make(changes, found.manifest.value)
-            changed = self.checker.read(found.manifest)
-            found = changed if isinstance(changed, JudgedObject) else found
-        checked = self.checker.judge(found)
+            self._make(changes, judged.manifest.value)
+            changed = self.checker.read(judged.manifest)
+            judged = changed if isinstance(changed, JudgedObject) else judged
+        checked = self.checker.judge(judged)
         if checked.violations:
             self.left.append(checked)
 
-    def _defaults(self, found: JudgedObject) -> list[Change]:
-        operations = self.checker.evaluate(found).filled.operations
+    def _defaults(self, judged: JudgedObject) -> list[Change]:
+        operations = self.checker.evaluate(judged).filled.operations
         fields = (operation for operation in operations if not operation.path.startswith("/metadata/"))
-        return [_change(operation, found.pod_path) for operation in fields]
+        return [_change(operation, judged.pod_path) for operation in fields]
 
-    def _changes(self, found: JudgedObject) -> list[Change]:
-        changes = (located.finding.change for located in self.checker.judge(found).violations)
+    def _changes(self, judged: JudgedObject) -> list[Change]:
+        changes = (located.finding.change for located in self.checker.judge(judged).violations)
         return [change for change in changes if change is not None]
 
     def _make(self, changes: Sequence[Change], value: Any) -> None:
-        """Make the changes; removals last and from the end of each list, so that no index moves under another."""
+        """Make the changes; removals last and from the end of each list, so that the other indices stay valid."""
         self.has_changed = True
         for change in changes:
             if change.operation != ChangeOperation.REMOVE:
@@ -99,7 +99,7 @@ class _Fixer:
 
 
 def _change(operation: Operation, pod_path: Path) -> Change:
-    """An operation of a JSON patch on the pod as a change of the object that holds it."""
+    """An operation of a JSON patch on the pod as a change of the object that has the pod."""
     parts = [part.replace("~1", "/").replace("~0", "~") for part in operation.path[1:].split("/")]
     if parts[-1] == "-":
         return append((*pod_path, *parts[:-1]), [operation.value])
@@ -107,7 +107,7 @@ def _change(operation: Operation, pod_path: Path) -> Change:
 
 
 def _set(root: Any, change: Change) -> None:
-    """Set the field, or append to the list; what is missing or null above it is made."""
+    """Set the field, or append to the list; missing or null parents are created."""
     above, last = change.path[:-1], change.path[-1]
     target = root
     for part in above:
@@ -132,4 +132,4 @@ def _remove(root: Any, path: Path) -> None:
             target = target[part]
         del target[last]
     except (LookupError, TypeError):
-        return  # another change took it away already
+        return  # another change has removed it already

@@ -1,4 +1,4 @@
-"""From Pod Security admission to policies that do the same."""
+"""Policies that do the same as Pod Security admission."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from textwrap import wrap
@@ -18,7 +18,7 @@ NamespaceLabels = Mapping[str, Mapping[str, str]]
 
 MAX_NAMES: Final = 1024
 """Namespaces that one policy can name."""
-MAX_TOLD: Final = 20
+MAX_LISTED: Final = 20
 _LINE: Final = 110
 
 _Mode = Literal["both", "enforce", "warn", "audit"]
@@ -38,14 +38,14 @@ _ENFORCEMENT: Final[Mapping[_Mode, tuple[str, str]]] = {
 
 
 class Migrated(Struct, frozen=True):
-    """A policy as an object of the API, and what stands above it as a comment."""
+    """A policy as an API object, and the comment above it."""
 
     comment: str
     policy: dict[str, Any]
 
 
 class _Asked(Struct, frozen=True, order=True):
-    """What one policy asks for; `both` where the same is enforced and warned about."""
+    """What one policy requires; mode `both` if the same level is enforced and warned about."""
 
     level: str
     version: str
@@ -58,11 +58,11 @@ class _Asked(Struct, frozen=True, order=True):
 
 
 def policies_from_labels(namespaces: NamespaceLabels, configuration: PodSecurityConfiguration) -> list[Migrated]:
-    """The drop-in: one policy that reads the labels, and one for each default that the API server was given."""
+    """A drop-in: one policy that reads the labels, and one for each default of the API server's configuration."""
     match = _match(configuration, exclude=configuration.exemptions.namespaces)
     spec = ({"match": match} if match else {}) | {"podSecurityStandard": {"fromNamespaceLabels": True}}
     comment = [
-        "Does what each namespace's labels pod-security.kubernetes.io/{enforce,warn,audit}[-version] say, and goes on "
+        "Applies the levels in each namespace's labels pod-security.kubernetes.io/{enforce,warn,audit}[-version], also "
         "when they change. As of now:"
     ]
     comment += _groups(namespaces, configuration)
@@ -71,10 +71,10 @@ def policies_from_labels(namespaces: NamespaceLabels, configuration: PodSecurity
 
 
 def explicit_policies(namespaces: NamespaceLabels, configuration: PodSecurityConfiguration) -> list[Migrated]:
-    """Policies that name their levels and namespaces, for what the labels say now.
+    """Policies that name their levels and namespaces, for the labels as they are now.
 
-    What the API server was configured with as default holds for all other namespaces, those that come later included.
-    Raises PolicyError where that takes more names than a policy holds.
+    The API server's configured default applies to all other namespaces, including those created later. Raises
+    PolicyError if that needs more names than a policy may have.
     """
     exempt = set(configuration.exemptions.namespaces)
     asked = {
@@ -88,7 +88,7 @@ def explicit_policies(namespaces: NamespaceLabels, configuration: PodSecurityCon
         if each in default:
             others = sorted({*exempt, *(name for name, found in asked.items() if each not in found)})
             if len(others) > MAX_NAMES:
-                message = f"more than {MAX_NAMES} namespaces are not held to the default; migrate without --explicit"
+                message = f"the default does not apply to more than {MAX_NAMES} namespaces; migrate without --explicit"
                 raise PolicyError(Problem("--explicit", message))
             migrated.append(_explicit(each, each.name, _match(configuration, exclude=others)))
             continue
@@ -101,12 +101,12 @@ def explicit_policies(namespaces: NamespaceLabels, configuration: PodSecurityCon
 
 
 def remarks(namespaces: NamespaceLabels, configuration: PodSecurityConfiguration, *, explicit: bool) -> Iterator[str]:
-    """What there is to know before the policies are applied: labels that cannot be read, and what differs."""
+    """What to know before the policies are applied: invalid labels, and differences."""
     pinned = [
         f"{mode}-version {version}" for mode, (_, version) in _by_mode(configuration.defaults) if version != LATEST
     ]
     if pinned and not explicit:
-        yield f"the defaults pin {', '.join(pinned)}: to the policies, labels with a level and no version mean latest"
+        yield f"the defaults pin {', '.join(pinned)}; the policies use latest for labels with a level and no version"
     for name, labels in sorted(namespaces.items()):
         if name in configuration.exemptions.namespaces:
             continue
@@ -115,7 +115,7 @@ def remarks(namespaces: NamespaceLabels, configuration: PodSecurityConfiguration
         if not explicit:
             told += _halves(name, labels, configuration.defaults)
         if name == "kube-system" and asked.enforce[0] != "privileged":
-            told.append("Sekisho is not sent its pods, so that a cluster can always start")
+            told.append("Sekisho does not receive its pods, so that a cluster can always start")
         for remark in told:
             yield f"namespace {name}: {remark}"
 
@@ -124,17 +124,17 @@ def _misread(error: str) -> str:
     taken_for = "restricted" if f"{LABEL_PREFIX}enforce is " in error else "privileged"
     taken_for = "latest" if "-version is " in error else taken_for
     error = error.replace("the namespace's label", "its label")
-    return f"{error}; Pod Security admission takes it for {taken_for}, and so do the policies"
+    return f"{error}; Pod Security admission reads it as {taken_for}, and so do the policies"
 
 
 def _newer(asked: AskedLevels) -> Iterator[str]:
     for mode, (_, version) in _by_mode(asked):
         if version != LATEST and int(version[3:]) > NEWEST:
-            yield f"{mode}-version {version} is newer than v1.{NEWEST}, the newest known, and means latest until then"
+            yield f"{mode}-version {version} is newer than v1.{NEWEST}, the newest known one, and is read as latest"
 
 
 def _halves(name: str, labels: Mapping[str, str], defaults: AskedLevels) -> Iterator[str]:
-    """Labels of which the default would be the other half: the policies for defaults are about neither label."""
+    """Namespaces that set only one of a level and its version: no policy for defaults completes that."""
     for mode, (level, version) in _by_mode(defaults):
         key = LABEL_PREFIX + mode
         given, given_version = labels.get(key), labels.get(f"{key}-version")
@@ -145,7 +145,7 @@ def _halves(name: str, labels: Mapping[str, str], defaults: AskedLevels) -> Iter
             repair = f"{key}-version={version}"
         if repair:
             has = f"{mode}-version" if given is None else mode
-            yield f"it has the label {has} alone, without the default's other half; {_label(name, repair)} repairs that"
+            yield f"it sets only the label {has}, so the other one has no default; fix: {_label(name, repair)}"
 
 
 def _label(name: str, label: str) -> str:
@@ -155,7 +155,7 @@ def _label(name: str, label: str) -> str:
 def write_policies(migrated: Sequence[Migrated]) -> str:
     """The policies as YAML documents, each below its comment."""
     if not migrated:
-        return "# No namespace is held to more than privileged: there is nothing to write.\n"
+        return "# No namespace requires more than privileged: there is nothing to write.\n"
     return "---\n".join(f"{each.comment}{write_document(each.policy)}" for each in migrated)
 
 
@@ -167,7 +167,7 @@ def _asked(levels: AskedLevels) -> frozenset[_Asked]:
 
 
 def _known(asked: LevelAndVersion) -> LevelAndVersion:
-    """The same with a version that policies know: what is newer than all of them means latest until then."""
+    """The same with a version that policies know: a newer one becomes latest."""
     level, version = asked
     return (level, LATEST) if version != LATEST and int(version[3:]) > NEWEST else asked
 
@@ -179,7 +179,7 @@ def _order(asked: _Asked) -> tuple[int, str, int]:
 
 def _explicit(asked: _Asked, name: str, match: dict[str, Any]) -> Migrated:
     spec = _spec(asked, match)
-    which = "in these namespaces" if "namespaces" in match else "in every namespace that is held to the default"
+    which = "in these namespaces" if "namespaces" in match else "in every namespace that the default applies to"
     return Migrated(_comment(asked, which), _policy(name, spec))
 
 
@@ -191,7 +191,7 @@ def _spec(asked: _Asked, match: dict[str, Any]) -> dict[str, Any]:
 
 
 def _defaults_by_label(configuration: PodSecurityConfiguration) -> Iterator[Migrated]:
-    """Policies for what the API server's defaults ask of namespaces in which a label is missing."""
+    """Policies for the API server's defaults, which apply to namespaces where a label is missing."""
     for mode, standard in _by_mode(configuration.defaults):
         level, version = _known(standard)
         if level == "privileged":
@@ -199,7 +199,7 @@ def _defaults_by_label(configuration: PodSecurityConfiguration) -> Iterator[Migr
         asked = _Asked(level, version, mode)
         missing: list[dict[str, Any]] = [{"key": LABEL_PREFIX + mode, "operator": "DoesNotExist"}]
         if mode == "warn" and level == "baseline":
-            # Where more is enforced than that, that is warned about, by the policy that reads the labels.
+            # Where restricted is enforced, the policy that reads the labels warns about that.
             missing.append({"key": f"{LABEL_PREFIX}enforce", "operator": "NotIn", "values": ["restricted"]})
         match = _match(configuration, exclude=configuration.exemptions.namespaces)
         match["namespaceSelector"] = {"matchExpressions": missing}
@@ -232,14 +232,14 @@ def _policy(name: str, spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _groups(namespaces: NamespaceLabels, configuration: PodSecurityConfiguration) -> Iterator[str]:
-    """Which namespaces are held to what: a line for each combination, the names in order."""
+    """The namespaces with each combination of levels: a line each, the names in order."""
     groups: dict[str, list[str]] = {}
     for name, labels in sorted(namespaces.items()):
         exempt = name in configuration.exemptions.namespaces
         groups.setdefault("exempt" if exempt else _summary(asked_levels(labels)), []).append(name)
     for summary, names in sorted(groups.items()):
-        more = f" and {len(names) - MAX_TOLD} more" if len(names) > MAX_TOLD else ""
-        yield f"  {summary}: {', '.join(names[:MAX_TOLD])}{more}"
+        more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+        yield f"  {summary}: {', '.join(names[:MAX_LISTED])}{more}"
 
 
 def _summary(levels: AskedLevels) -> str:

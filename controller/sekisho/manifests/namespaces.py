@@ -16,15 +16,15 @@ Labels = Mapping[str, str]
 LabelsByNamespace = Mapping[str, Labels]
 
 _NAME_LABEL: Final = "kubernetes.io/metadata.name"
-"""The API server gives every namespace this label."""
+"""The API server sets this label on every namespace."""
 _MAYBE_NAMESPACE: Final = re.compile(r"\bNamespace\b")
 
 
 class Namespaces:
-    """The labels of namespaces by name. A namespace that nothing is known of has the label with its name alone."""
+    """The labels of namespaces by name. An unknown namespace has only the label with its name."""
 
     def __init__(self, *known: LabelsByNamespace) -> None:
-        """Labels by namespace; what comes later adds to what comes before, as applying a manifest does."""
+        """Labels by namespace; later ones are added to earlier ones, as `kubectl apply` does."""
         self._known: dict[str, dict[str, str]] = {}
         for by_namespace in known:
             for name, labels in by_namespace.items():
@@ -64,13 +64,13 @@ def _labels_by_name(document: Document) -> dict[str, dict[str, str]]:
             at = (name,)
             known[name] = msgspec.convert(labels, dict[str, str])
     except msgspec.ValidationError:
-        problem = "must map names of namespaces to their labels, and these to strings"
+        problem = "must map names of namespaces to labels, and labels to strings"
         raise PolicyError(Problem(document.place(at), problem)) from None
     return known
 
 
 def labels_in(sources: Iterable[Source]) -> dict[str, Labels]:
-    """The labels of the Namespaces among manifests. What cannot be read is passed over; reading it for good says so."""
+    """The labels of the Namespaces among manifests. What cannot be read is ignored: checking it reports it."""
     maybe = (source for source in sources if _MAYBE_NAMESPACE.search(source.text))
     return dict(_labels_of_namespaces(read_manifests(maybe)))
 
@@ -90,7 +90,7 @@ def _labels_of_namespaces(found: Iterable[Manifest | Problem]) -> Iterable[tuple
             yield meta.name, meta.labels or {}
 
 
-def looking_at_labels(policies: Iterable[CompiledPolicy], namespace: str) -> list[str]:
+def policies_reading_labels(policies: Iterable[CompiledPolicy], namespace: str) -> list[str]:
     """The names of the policies whose verdict on a namespace's pods depends on the namespace's labels."""
     return [
         policy.name

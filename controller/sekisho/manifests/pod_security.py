@@ -1,4 +1,4 @@
-"""What Kubernetes' own Pod Security admission was told: labels of namespaces, and the file of its configuration.
+"""The configuration of Kubernetes' own Pod Security admission: labels of namespaces, and its configuration file.
 
 Source: https://kubernetes.io/docs/tasks/configure-pod-container/enforce-standards-admission-controller/
 """
@@ -40,7 +40,7 @@ class _Defaults(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Exemptions(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """Whom Pod Security admission lets pass, each by the exact name."""
+    """What Pod Security admission exempts, by exact name."""
 
     usernames: tuple[_Username, ...] = ()
     runtime_classes: tuple[_RuntimeClass, ...] = ()
@@ -55,7 +55,7 @@ class _Configuration(Struct, frozen=True, forbid_unknown_fields=True, rename="ca
 
 
 class PodSecurityConfiguration(Struct, frozen=True):
-    """What Pod Security admission was configured with: the levels of a namespace without labels, and exemptions."""
+    """The configuration of Pod Security admission: the levels of a namespace without labels, and exemptions."""
 
     defaults: AskedLevels = AskedLevels()
     exemptions: Exemptions = Exemptions()
@@ -90,7 +90,7 @@ def read_configuration(path: FilePath) -> PodSecurityConfiguration:
             if plugin.path:
                 return _configuration(_only_document(path.parent / plugin.path), ())
             return PodSecurityConfiguration()
-    raise PolicyError(Problem(document.place(()), f"configures no plugin {_PLUGIN}"))
+    raise PolicyError(Problem(document.place(()), f"does not configure the plugin {_PLUGIN}"))
 
 
 def namespaces_in(sources: Iterable[Source]) -> dict[str, Mapping[str, str]]:
@@ -130,11 +130,11 @@ def _configuration(document: Document, at: Path) -> PodSecurityConfiguration:
     found = _converted(document, at, _Configuration)
     if found.kind != _KIND or found.api_version.partition("/")[0] != _GROUP:
         raise PolicyError(Problem(document.place(at), f"must be a {_KIND} of {_GROUP}/v1"))
-    given = found.defaults
+    levels = found.defaults
     defaults = AskedLevels(
-        enforce=(given.enforce, given.enforce_version),
-        audit=(given.audit, given.audit_version),
-        warn=(given.warn, given.warn_version),
+        enforce=(levels.enforce, levels.enforce_version),
+        audit=(levels.audit, levels.audit_version),
+        warn=(levels.warn, levels.warn_version),
     )
     return PodSecurityConfiguration(defaults, found.exemptions)
 
@@ -155,7 +155,7 @@ def _only_document(path: FilePath) -> Document:
 
 
 def _converted(document: Document, at: Path, kind: type[T]) -> T:
-    """What is at a place of a document, typed. Raises PolicyError with the field's own place."""
+    """The value at a path of a document, typed. Raises PolicyError with the place of the wrong field."""
     value = document.value
     for part in at:
         value = value[part]

@@ -16,11 +16,11 @@ MAX_INPUT_BYTES: Final = 512 * 1024 * 1024
 
 _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 _NOT_MANIFESTS: Final = frozenset({"kustomization.yaml", "kustomization.yml"})
-"""Files that stand among manifests in a folder and are none; named by themselves, they are read as any other."""
+"""Files in folders of manifests that are not manifests. They are read only if they are named themselves."""
 
 
 class Source(Struct, frozen=True):
-    """The text of one YAML document, and where it stands: the name of its file and the number of lines before it."""
+    """The text of one YAML document, the name of its file, and the number of lines before it there."""
 
     file: str
     first_line: int
@@ -28,7 +28,7 @@ class Source(Struct, frozen=True):
 
 
 class Sources(Struct, frozen=True):
-    """Everything that was given, in order, and what of it could not be read."""
+    """The documents that were read, in order, and problems with what could not be read."""
 
     texts: tuple[Source, ...]
     problems: tuple[Problem, ...] = ()
@@ -37,7 +37,9 @@ class Sources(Struct, frozen=True):
 def read_sources(paths: Iterable[Path], stdin: BinaryIO | None = None) -> Sources:
     """The documents of files and of the YAML and JSON files of folders, by name; `-` is `stdin`.
 
-    What cannot be read is a problem with the file's name, and does not hide the rest.
+    stdin: None if standard input is not available; then `-` is the name of a file.
+
+    A file that cannot be read becomes a problem, and the others are read all the same.
     """
     texts: list[Source] = []
     problems: list[Problem] = []
@@ -52,7 +54,7 @@ def read_sources(paths: Iterable[Path], stdin: BinaryIO | None = None) -> Source
 
 
 def sources_of(text: str, file: str) -> list[Source]:
-    """The documents of a text, `file` being what findings and errors name it."""
+    """The documents of a text; `file` is its name in findings and errors."""
     return [Source(file, line, piece) for line, piece in split_documents(text)]
 
 
@@ -81,14 +83,14 @@ def _content(file: Path, stdin: BinaryIO | None, most: int, problems: list[Probl
             name, content = STDIN, stdin.read(most + 1)
         else:
             with file.open("rb") as stream:
-                # A pipe has no size; to ask of each file for the most that it may have would cost more than reading it.
+                # A pipe has no size. Reading files with the maximum as the size would allocate far more than they need.
                 size = os.fstat(stream.fileno()).st_size or most
                 content = stream.read(min(size, most) + 1)
     except OSError as error:
         problems.append(Problem(name, f"cannot be read: {error.strerror}"))
         return b""
     if name == STDIN and not content.strip():
-        # What should have come through the pipe did not; to pass that would be to pass anything.
+        # The command before the pipe failed; admitting its empty output would admit anything.
         problems.append(Problem(STDIN, "is empty"))
     if len(content) <= most:
         return content

@@ -99,7 +99,7 @@ def run_dying(what: str, many: Path, jobs: int) -> subprocess.CompletedProcess[s
 def test_a_process_that_dies_is_told(many: Path) -> None:
     done = run_dying("os._exit(9)", many, 2)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: a process that was checking died, for want of memory perhaps; try --jobs 1\n"
+    assert done.stderr == "error: a checking process died, perhaps because it ran out of memory; try --jobs 1\n"
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

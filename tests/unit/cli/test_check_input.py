@@ -17,7 +17,7 @@ from sekisho.policies import PolicySet
 from tests.unit.cli.sekisho_command import BAD_POD, GOOD_POD, POD, sekisho
 
 BAD_INPUT = [
-    (POD % "" + "  containers: []\n", "<stdin>:6:3: the key 'containers' is there twice"),
+    (POD % "" + "  containers: []\n", "<stdin>:6:3: duplicate key 'containers'"),
     ("kind: Pod\n", "<stdin>:1:1: is not a Kubernetes object: it needs apiVersion and kind"),
     ("- a\n", "<stdin>:1:1: is not a Kubernetes object"),
     ("apiVersion: v1\nkind: [Pod]\n", "<stdin>:1:1: is not a Kubernetes object"),
@@ -30,14 +30,14 @@ BAD_INPUT = [
         "<stdin>:4:22: spec.containers[0].image: Expected",
     ),
     ("a: &a [1]\nb: *c\n", "<stdin>:2:4: found undefined alias"),
-    ("a: !secret x\n", "<stdin>:1:4: has the tag !secret, which JSON has no type for"),
+    ("a: !secret x\n", "<stdin>:1:4: has the tag !secret, for which JSON has no type"),
     ("a: !!set {b}\n", "<stdin>:1:4: has the tag !!set"),
     ("a: !!int x\n", "<stdin>:1:4: cannot be read as !!int"),
-    ("? [a]\n: b\n", "<stdin>:1:3: a key has to be a string"),
-    ("~: b\n", "<stdin>:1:1: a key has to be a string"),
+    ("? [a]\n: b\n", "<stdin>:1:3: a key must be a string"),
+    ("~: b\n", "<stdin>:1:1: a key must be a string"),
     (f"a: {'9' * 5000}\n", "<stdin>:1:4: is a number with too many digits"),
     (f"? {'9' * 5000}\n: a\n", "<stdin>:1:3: is a number with too many digits"),
-    ("a: {<<: 5}\n", "<stdin>:1:9: << takes a mapping"),
+    ("a: {<<: 5}\n", "<stdin>:1:9: << requires a mapping"),
     ("# é\na: \x00\n", "<stdin>:2:4: has a character that YAML does not allow"),
     ("", "<stdin>: is empty"),
     (b"a: \xff\n", "<stdin>:1: is not UTF-8 text"),

@@ -67,8 +67,9 @@ def test_labels_that_are_not_known_are_told_once_a_namespace(tmp_path: Path) -> 
     result = sekisho("check", "-p", selecting, "-p", other, "-", text=text)
     assert result.exit_code == 0
     notes = result.stderr.splitlines()
-    assert [note.partition(" are not known")[0] for note in notes] == [
-        f'note: namespace {name}: its labels, asked for by policies "one" and "two",' for name in ("shop", "default")
+    assert [note.partition(";")[0] for note in notes] == [
+        f'note: namespace {name}: its labels are unknown, but matter to policies "one" and "two"'
+        for name in ("shop", "default")
     ]
 
 

@@ -297,7 +297,7 @@ def test_a_long_run_shows_its_progress_on_a_terminal_only(tmp_path: Path) -> Non
     (tmp_path / "many.yaml").write_text("---\n".join([GOOD_POD] * 1000))
     code = (
         "import sys; sys.argv[0] = 'sekisho'\n"
-        "from sekisho.cli import terminal; terminal.PATIENCE = 0\n"
+        "from sekisho.cli import terminal; terminal.PROGRESS_AFTER = 0\n"
         "from sekisho.cli import main; main()"
     )
     args = ("check", "--jobs", "1", "--standard", "baseline", tmp_path)

@@ -54,7 +54,7 @@ def test_nobody_is_known_to_be_left_out_and_that_is_said(tmp_path: Path) -> None
     match = {"excludeSubjects": {"users": ["alice"]}}
     policy = policy_file(tmp_path, match=match, controls={"privileged": {}})
     result = sekisho("explain", "-p", policy, "-", text=LABELLED)
-    assert '  policy "p" matches\n    match.excludeSubjects was not looked at' in result.output
+    assert '  policy "p" matches\n    match.excludeSubjects was ignored' in result.output
 
 
 def test_what_matches_is_said_beside_it(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ def test_a_reason_is_given_exactly_where_a_policy_does_not_match(
 def test_each_control_says_what_it_finds_with_the_defaults_filled_in() -> None:
     result = sekisho("explain", "-p", RESTRICTED, MANIFESTS / "database.yaml")
     assert result.exit_code == 0
-    assert "fills in spec.template.spec.securityContext." in result.output
+    assert "sets spec.template.spec.securityContext." in result.output
     assert "    runAsUser: denied: init container " in result.output
     assert "spec.template.spec.initContainers[0].securityContext.runAsUser is 0" in result.output
     assert "    seccompProfile: passes\n" in result.output
@@ -133,7 +133,7 @@ def test_each_object_and_each_policy_is_explained_in_order(tmp_path: Path) -> No
 def test_levels_of_namespace_labels_are_explained(tmp_path: Path) -> None:
     policy = policy_file(tmp_path, podSecurityStandard={"fromNamespaceLabels": True})
     unknown = sekisho("explain", "-p", policy, "-", text=BAD_POD)
-    assert "the namespace's labels are not known: it was taken for one without labels" in unknown.output
+    assert "the namespace's labels are unknown: it was read as a namespace without labels" in unknown.output
     (tmp_path / "labels").write_text("default: {pod-security.kubernetes.io/enforce: baseline}\n")
     known = sekisho("explain", "-p", policy, "--namespace-labels", tmp_path / "labels", "-", text=BAD_POD)
     assert "not known" not in known.output
@@ -144,7 +144,7 @@ def test_levels_of_namespace_labels_are_explained(tmp_path: Path) -> None:
     ("text", "expected"),
     [
         ("kind: Pod\n", "is not a Kubernetes object"),
-        ("apiVersion: v1\nkind: ConfigMap\n", "holds no pod and nothing that makes pods"),
+        ("apiVersion: v1\nkind: ConfigMap\n", "holds no pods and no workloads"),
         ("a: b: c\n", "<stdin>:1:5: mapping values"),
         ("apiVersion: v1\nkind: Pod\nspec: {hostPID: 1}\n", "<stdin>:3:8: spec.hostPID: Expected"),
     ],

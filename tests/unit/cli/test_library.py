@@ -61,7 +61,7 @@ def test_namespaces_and_their_labels(tmp_path: Path) -> None:
     [
         ("a: b: c\n", "<manifest>:1:5: mapping values"),
         ({"kind": "Pod"}, "<manifest>:1:1: is not a Kubernetes object"),
-        ({"apiVersion": "v1", "kind": "Pod", "x": object()}, "is not made of plain values"),
+        ({"apiVersion": "v1", "kind": "Pod", "x": object()}, "has values that are not plain"),
         (Path("gone.yaml"), "gone.yaml: cannot be read"),
     ],
 )

@@ -94,17 +94,17 @@ def test_the_order_of_the_namespaces_changes_nothing(tmp_path: Path) -> None:
 def test_nothing_to_write_is_told(tmp_path: Path) -> None:
     done = sekisho("migrate", "psa", "--explicit", "-f", written(tmp_path, namespace("free")))
     assert done.exit_code == 0
-    assert done.stdout.startswith("# No namespace is held to more than privileged")
+    assert done.stdout.startswith("# No namespace requires more than privileged")
 
 
 @pytest.mark.parametrize(
     ("labels", "remark"),
     [
         ({"enforce": "strict"}, "enforce is 'strict', must be one of privileged, baseline, restricted; Pod Security "),
-        ({"enforce": "strict"}, "takes it for restricted, and so do the policies"),
-        ({"warn": "strict"}, "takes it for privileged, and so do the policies"),
-        ({"audit": "strict"}, "takes it for privileged, and so do the policies"),
-        ({"enforce": "baseline", "enforce_version": "1.30"}, "takes it for latest, and so do the policies"),
+        ({"enforce": "strict"}, "reads it as restricted, and so do the policies"),
+        ({"warn": "strict"}, "reads it as privileged, and so do the policies"),
+        ({"audit": "strict"}, "reads it as privileged, and so do the policies"),
+        ({"enforce": "baseline", "enforce_version": "1.30"}, "reads it as latest, and so do the policies"),
         ({"enforce": "baseline", "enforce_version": "v1.999"}, f"newer than v1.{NEWEST}, the newest known"),
     ],
 )
@@ -122,7 +122,8 @@ def test_labels_that_cannot_be_read_are_told_with_the_namespace(
 def test_what_is_not_sent_to_sekisho_is_told(tmp_path: Path) -> None:
     system = namespace("kube-system", enforce="baseline")
     assert (
-        "kube-system: Sekisho is not sent its pods" in sekisho("migrate", "psa", "-f", written(tmp_path, system)).stderr
+        "kube-system: Sekisho does not receive its pods"
+        in sekisho("migrate", "psa", "-f", written(tmp_path, system)).stderr
     )
 
 
@@ -163,7 +164,7 @@ def test_manifests_that_cannot_be_read_are_told_with_their_place(tmp_path: Path,
 def test_files_and_a_cluster_do_not_go_together() -> None:
     done = sekisho("migrate", "psa", "-f", "-", "--kubeconfig", "x")
     assert done.exit_code == 2
-    assert "give either --filename or --kubeconfig" in done.stderr
+    assert "use either --filename or --kubeconfig" in done.stderr
 
 
 def test_a_cluster_that_cannot_be_reached_is_one_line(tmp_path: Path) -> None:
@@ -259,7 +260,7 @@ def test_exemptions_and_defaults_become_policies(tmp_path: Path) -> None:
         (CONFIGURATION | {"exemptions": {"usernames": [""]}}, "exemptions.usernames[0]: "),
         (admission(path="none.yaml"), "none.yaml: cannot be read: No such file"),
         (admission(configuration=CONFIGURATION | {"defaults": {"warn": 1}}), "configuration.yaml:"),
-        (admission() | {"plugins": []}, "configures no plugin PodSecurity"),
+        (admission() | {"plugins": []}, "does not configure the plugin PodSecurity"),
     ],
 )
 def test_a_configuration_that_cannot_be_used_is_told_with_its_place(
@@ -376,7 +377,7 @@ def test_random_pods_get_the_same_verdicts_from_labels_and_from_either_migration
     configuration = PodSecurityConfiguration(defaults, Exemptions(namespaces=("exempt",)))
     explicit = policy_set(explicit_policies(namespaces, configuration))
     from_labels = policy_set(policies_from_labels(namespaces, configuration))
-    told = [each for each in remarks(namespaces, configuration, explicit=False) if "repairs that" in each]
+    told = [each for each in remarks(namespaces, configuration, explicit=False) if "; fix: `kubectl label" in each]
     inexact = {re.findall(r"^namespace (\S+): ", each)[0] for each in told}
     assert len(inexact) < 45
     assert bool(inexact) is (defaults != AskedLevels())

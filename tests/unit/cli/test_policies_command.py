@@ -80,7 +80,10 @@ def test_show_of_a_policy_by_namespace_labels_has_the_controls_that_it_names(tmp
 def test_show_needs_a_name_among_several(tmp_path: Path) -> None:
     for name in ("one", "two"):
         policy_file(tmp_path, name, controls={"privileged": {}})
-    for args, expected in (((), "which policy? NAME is one of one, two"), (("three",), "there is no policy three")):
+    for args, expected in (
+        ((), "there are several policies; NAME must be one of one, two"),
+        (("three",), "there is no policy three"),
+    ):
         result = sekisho("policies", "show", *args, "-p", tmp_path)
         assert (result.exit_code, expected in result.output) == (2, True)
     result = sekisho("policies", "show", "two", "-p", tmp_path)
@@ -113,7 +116,7 @@ def test_each_control_is_documented_with_its_parameters(name: str) -> None:
 
 def test_a_control_that_there_is_not_is_named() -> None:
     result = sekisho("policies", "controls", "previleged")
-    assert (result.exit_code, "there is no control previleged; NAME is one of privileged," in result.output) == (
+    assert (result.exit_code, "there is no control previleged; NAME must be one of privileged," in result.output) == (
         2,
         True,
     )

@@ -73,13 +73,14 @@ def test_a_namespaces_policy_is_about_its_pods_only(policies: Path) -> None:
 def test_explain_says_what_a_waiver_lifts_and_why_a_namespaces_policy_is_not_about_a_pod(policies: Path) -> None:
     result = sekisho("explain", "-p", policies, "-", text=PRIVILEGED)
     assert (
-        '    privileged: lifted: by waiver "driver" until 2999-01-01T00:00:00Z: it loads a module: container "app" for '
+        '    privileged: waived by waiver "driver" until 2999-01-01T00:00:00Z: it loads a module: container "app" for '
         "privileged mode: spec.containers[0].securityContext.privileged is true"
     ) in result.output
     assert '  policy "shop/own" matches\n' in result.output
     other = sekisho("explain", "-p", policies, "-", text=PRIVILEGED.replace("shop", "pay"))
     assert (
-        '  policy "shop/own" does not match: it is about the pods of shop, and the namespace is pay\n' in other.output
+        '  policy "shop/own" does not match: it applies to the pods of namespace shop, and the namespace is pay\n'
+        in other.output
     )
 
 

@@ -45,7 +45,7 @@ def test_a_line_that_is_no_review_is_told_and_the_others_are_answered(line: str)
     assert result.exit_code == 2
     good, error, bad = map(json.loads, result.stdout.splitlines())
     assert list(error) == ["error"]
-    assert error["error"].startswith("the line is no AdmissionReview: ")
+    assert error["error"].startswith("the line is not an AdmissionReview: ")
     assert (good["response"]["allowed"], bad["response"]["allowed"]) == (True, False)
 
 
@@ -76,7 +76,7 @@ def test_labels_are_asked_for_where_matching_needs_them(tmp_path: Path) -> None:
         result = sekisho("review", "-p", policy, "--namespace-labels", labels, text="\n".join(lines))
         answers = [json.loads(line)["response"] for line in result.stdout.splitlines()]
         assert [answer["allowed"] for answer in answers] == allowed
-    assert "the labels of its namespace are not known" in answers[1]["status"]["message"]
+    assert "the labels of its namespace are unknown" in answers[1]["status"]["message"]
 
 
 def test_an_answer_is_written_as_soon_as_it_is_known() -> None:

@@ -16,7 +16,7 @@ HEAD = "apiVersion: sekisho.dev/v1alpha1\nkind: ClusterPodPolicy\nmetadata: {nam
 WRONG = [
     ("spec: {enforcment: Deny}", "p.yaml:4:8: spec.enforcment: unknown field; did you mean enforcement?"),
     ("spec: {enforcement: deny}", 'spec.enforcement: must be Deny or Warn or Audit, found "deny"; did you mean Deny?'),
-    ("spec:\n  enforcement: Warn\n  enforcement: Deny", "p.yaml:6:3: the key 'enforcement' is there twice"),
+    ("spec:\n  enforcement: Warn\n  enforcement: Deny", "p.yaml:6:3: duplicate key 'enforcement'"),
     ("spec:\n\tenforcement: Warn", "p.yaml:5:1: a tab cannot indent YAML; use spaces"),
     ("spec:\n  match: [a]", 'p.yaml:5:10: spec.match: must be an object, found ["a"]'),
     (

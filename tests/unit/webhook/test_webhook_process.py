@@ -303,11 +303,11 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--tls-cert-file=a",), "go together"),
-        (("--tls-private-key-file=a",), "go together"),
+        (("--tls-cert-file=a",), "must be used together"),
+        (("--tls-private-key-file=a",), "must be used together"),
         (("--tls-cert-file=a", "--tls-private-key-file=b", "--certificate-secret=c"), "either --certificate-secret or"),
-        (("--client-name=a",), "--client-name goes with --client-ca-file"),
-        (("--policy-dir=a",), "--policy-dir asks nothing of a cluster"),
+        (("--client-name=a",), "--client-name requires --client-ca-file"),
+        (("--policy-dir=a",), "--policy-dir reads nothing from a cluster"),
         (("--port=70000",), "--port"),
         (("--log-level=loud",), "--log-level"),
         (("--events=PodDenied,PodEaten",), "'PodEaten' is not one of PodDenied, PodWarned, PodDefaulted, WaiverUsed."),

@@ -1,4 +1,4 @@
-"""Reports of `sekisho check`: one module a format, each with `render`, which gives the whole report as a string."""
+"""Reports of `sekisho check`: a module for each format, with `render`, which returns the report as a string."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -16,6 +16,6 @@ REPORTS: Final[Mapping[str, Callable[[Checks], str]]] = MappingProxyType(
         "github": github.render,
     }
 )
-"""The formats by the name that `--output` takes."""
+"""The formats by their names for `--output`."""
 
 __all__ = ["REPORTS"]

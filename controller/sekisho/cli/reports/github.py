@@ -1,4 +1,4 @@
-"""Workflow commands of GitHub Actions: an annotation a finding, shown at its line in a pull request.
+"""Workflow commands of GitHub Actions: each finding is an annotation at its line in a pull request.
 
 Source: https://docs.github.com/actions/reference/workflow-commands-for-github-actions
 """

@@ -1,6 +1,6 @@
-"""JUnit XML, for CI servers: a test suite a file, a test case an object.
+"""JUnit XML, for CI servers: each file is a test suite, each object a test case.
 
-Source: https://github.com/testmoapp/junitxml, which collects what CI servers read
+Source: https://github.com/testmoapp/junitxml, a collection of what CI servers read
 """
 
 from collections.abc import Iterable, Iterator

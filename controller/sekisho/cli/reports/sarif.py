@@ -1,4 +1,4 @@
-"""SARIF 2.1.0, for code scanning: a rule a control, a result a finding.
+"""SARIF 2.1.0, for code scanning: each control is a rule, each finding a result.
 
 Source: https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
 """

@@ -1,4 +1,4 @@
-"""Text, for a terminal and for a pipe: an object a paragraph, and each finding at the place of its field."""
+"""Text for terminals and pipes: a paragraph for each object, and each finding at the place of its field."""
 
 from click import style
 
@@ -10,7 +10,7 @@ _COLOURS = {Enforcement.DENY: "red", Enforcement.WARN: "yellow", Enforcement.AUD
 
 
 def render(checks: Checks) -> str:
-    """The findings and a summary line, with colours; who writes it strips them where they do not belong."""
+    """The findings and a summary line, with colours, which the caller must strip where they are not wanted."""
     paragraphs = [paragraph(checked) for checked in checks.checked if checked.violations]
     return "\n".join([*paragraphs, summary(checks), ""])
 

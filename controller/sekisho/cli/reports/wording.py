@@ -1,4 +1,4 @@
-"""What the reports for people and for machines say alike."""
+"""Wording that the reports for people and for machines share."""
 
 import re
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ _PLACE = re.compile(r"(?P<file>.+?)(?::(?P<line>[0-9]+)(?::(?P<column>[0-9]+))?)
 
 
 def printable(text: str) -> str:
-    """The text with what could steer a terminal or break a line written as escapes."""
+    """The text with everything escaped that could control a terminal or break a line."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def headline(finding: Finding) -> str:
-    """Whom a finding concerns and why, the field and its value."""
+    """The subject of a finding, the reason, the field and its value."""
     reason = CONTROLS[finding.control].reason
     return printable(f"{finding.subject} for {reason}: {finding.field} is {finding.value} (allowed: {finding.allowed})")
 
@@ -30,40 +30,40 @@ def headline(finding: Finding) -> str:
 def remedy(violation: Violation) -> str:
     """The fix, the control and the policies."""
     finding = violation.finding
-    return printable(f"Fix: {finding.fix}. [{finding.control}, {asking(violation.policies)}]")
+    return printable(f"Fix: {finding.fix}. [{finding.control}, {policy_names(violation.policies)}]")
 
 
 def sentence(violation: Violation) -> str:
-    """All that there is to say of a finding, in one line."""
+    """Everything about a finding, in one line."""
     return f"{VERDICTS[violation.enforcement]}: {headline(violation.finding)}. {remedy(violation)}"
 
 
-def asking(policies: Sequence[str]) -> str:
+def policy_names(policies: Sequence[str]) -> str:
     """`policy "a"`, or `policies "a" and "b"`."""
     quoted = words([f'"{name}"' for name in policies], "and")
     return f"policy {quoted}" if len(policies) == 1 else f"policies {quoted}"
 
 
-def lifted(waived: Waived) -> str:
-    """By which waiver, until when, and why."""
+def waived_by(waived: Waived) -> str:
+    """The waiver, its end and its reason."""
     return printable(f'by waiver "{waived.waiver}" until {rfc3339(waived.expires)}: {waived.reason}')
 
 
 def summary(checks: Checks) -> str:
-    """One line that says what a run came to."""
+    """One line with the counts of a run."""
     denied = sum(checked.is_denied for checked in checks.checked)
     line = f"{len(checks.checked)} checked: {len(checks.checked) - denied} pass, {denied} denied"
     noted = sum(bool(checked.violations) and not checked.is_denied for checked in checks.checked)
     if noted:
-        line += f"; {noted} of those that pass with warnings"
+        line += f"; {noted} of those pass with warnings"
     if checks.passed_over:
-        line += f"; {checks.passed_over} objects without pods passed over"
+        line += f"; {checks.passed_over} objects without pods ignored"
     if checks.problems:
         line += f"; {len(checks.problems)} unreadable"
     return line
 
 
 def place_of(problem: Problem) -> tuple[str, int, int]:
-    """File, line and column of a problem; where it names none of the latter, the first."""
+    """File, line and column of a problem; line and column are 1 if it does not have them."""
     place = _PLACE.fullmatch(problem.where)
     return (place["file"], int(place["line"] or 1), int(place["column"] or 1)) if place is not None else ("", 1, 1)
