@@ -343,7 +343,7 @@ def test_warnings_and_defaults_are_told_where_that_was_asked_for(
     assert {event["regarding"]["kind"] for event in found.values()} == {"Deployment"}
     assert (found["PodWarned"]["type"], found["PodDefaulted"]["type"]) == ("Warning", "Normal")
     assert found["PodWarned"]["note"].startswith(f'policy "{namespace}-warns" warns about container "app" for ')
-    assert found["PodDefaulted"]["note"].startswith(f'policy "{namespace}-warns" filled in spec.')
+    assert found["PodDefaulted"]["note"].startswith(f'policy "{namespace}-warns" set spec.')
 
 
 def test_what_is_denied_while_the_api_server_is_away_is_told_when_it_is_back(

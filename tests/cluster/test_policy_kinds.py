@@ -161,7 +161,7 @@ def test_a_waiver_lifts_with_a_warning_and_ends_by_itself(kubectl: Kubectl, clus
     wait_admitted(kubectl, pod, admitted=False)
     waive(kubectl, waivers)
     said = wait_admitted(kubectl, pod, admitted=True)
-    assert f'Warning: waiver "{waivers}-w" lifts privileged of policy "{waivers}" for container "app" until ' in said
+    assert f'Warning: waiver "{waivers}-w" exempts container "app" from privileged of policy "{waivers}" until ' in said
     assert "Z: the driver loads a module\n" in said
     log = cluster.sekisho.webhook.log
     wait_until(lambda: f'"waivers": ["{waivers}-w"]' in log.read_text(), SOON, "its use is logged")

@@ -1,4 +1,4 @@
-"""What holds for every pod, every policy and every body that somebody may send."""
+"""Laws that hold for every pod, every policy and every body of a request."""
 
 import base64
 import copy
@@ -16,7 +16,7 @@ from sekisho import admission
 from sekisho.controls import CONTROLS
 from sekisho.policies import ClusterPodPolicy, Enforcement, PolicySet
 from tests.pods import container, restricted_pod
-from tests.reviews import review
+from tests.reviews import DEPLOYMENT, DEPLOYMENTS, review, review_body
 from tests.strategies import SPECS, STANDARDS, Json, Pod, defaults, pods, specs_and_one_more
 
 settings.register_profile(
@@ -32,11 +32,8 @@ def policies(*specs: Json) -> PolicySet:
     )
 
 
-# Reviews.
-
-
 def validated(pod: Pod, policy_set: PolicySet) -> admission.Outcome:
-    return admission.validate(admission.decode(json.dumps(review(pod)).encode()), policy_set, {})
+    return admission.validate(admission.decode(review_body(pod)), policy_set, {})
 
 
 def denies(pod: Pod, policy_set: PolicySet) -> bool:
@@ -45,9 +42,9 @@ def denies(pod: Pod, policy_set: PolicySet) -> bool:
 
 def filled(pod: Pod, policy_set: PolicySet, **request: Json) -> Pod:
     """The pod after the mutating webhook; the same object where it sends no patch."""
-    answer = json.loads(
-        admission.mutate(admission.decode(json.dumps(review(pod, **request)).encode()), policy_set, {}).response
-    )["response"]
+    answer = json.loads(admission.mutate(admission.decode(review_body(pod, **request)), policy_set, {}).response)[
+        "response"
+    ]
     if "patch" not in answer:
         return pod
     patched: Pod = jsonpatch.apply_patch(pod, json.loads(base64.b64decode(answer["patch"])))
@@ -97,13 +94,12 @@ BUSY_POD["metadata"] |= {
     "annotations": {"container.apparmor.security.beta.kubernetes.io/app": "unconfined", "sekisho.dev/defaulted": "{}"},
     "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "u", "controller": True}],
 }
-DEPLOYMENT = {"group": "apps", "version": "v1", "kind": "Deployment"}
 CRON_JOB = {"group": "batch", "version": "v1", "kind": "CronJob"}
 GOOD_REVIEWS = [
     review(BUSY_POD),
-    review(BUSY_POD, operation="UPDATE", oldObject=restricted_pod(container())),
-    review(BUSY_POD, operation="UPDATE", subResource="ephemeralcontainers", oldObject=restricted_pod(container())),
-    review({"spec": {"template": BUSY_POD}}, kind=DEPLOYMENT, resource=DEPLOYMENT | {"resource": "deployments"}),
+    review(BUSY_POD, old=restricted_pod(container())),
+    review(BUSY_POD, old=restricted_pod(container()), subResource="ephemeralcontainers"),
+    review({"spec": {"template": BUSY_POD}}, kind=DEPLOYMENT, resource=DEPLOYMENTS),
     review(
         {"spec": {"jobTemplate": {"spec": {"template": BUSY_POD}}}}, kind=CRON_JOB, resource={"resource": "cronjobs"}
     ),
@@ -229,7 +225,7 @@ OF_POD_ONLY = [name for name, control in CONTROLS.items() if control.of_pod_only
 @engine
 @given(pods())
 def test_a_control_of_the_pod_only_finds_nothing_in_containers(pod: Pod) -> None:
-    """Whoever applies a waiver for containers and such a control is told that it lifts nothing."""
+    """A waiver for containers and such a control causes a warning that it exempts nothing."""
     asked = policies({"podSecurityStandard": {"level": "restricted"}, "controls": {name: {} for name in OF_POD_ONLY}})
     found = [violation.finding for violation in validated(pod, asked).violations]
     assert [finding for finding in found if finding.control in OF_POD_ONLY and finding.container is not None] == []
@@ -240,7 +236,7 @@ def test_a_control_of_the_pod_only_finds_nothing_in_containers(pod: Pod) -> None
 
 @engine
 @given(pods(), st.lists(SPECS, min_size=1, max_size=3))
-def test_filling_in_defaults_twice_is_filling_them_in_once(pod: Pod, specs: list[Json]) -> None:
+def test_applying_defaults_again_changes_nothing(pod: Pod, specs: list[Json]) -> None:
     policy_set = policies(*specs)
     once = filled(pod, policy_set)
     assert filled(once, policy_set) == once
@@ -248,7 +244,7 @@ def test_filling_in_defaults_twice_is_filling_them_in_once(pod: Pod, specs: list
 
 @engine
 @given(pods(), st.lists(SPECS, min_size=1, max_size=3))
-def test_new_ephemeral_containers_are_filled_in_once_and_nothing_else_is(pod: Pod, specs: list[Json]) -> None:
+def test_only_new_ephemeral_containers_of_a_running_pod_get_defaults(pod: Pod, specs: list[Json]) -> None:
     policy_set = policies(*specs)
     old = copy.deepcopy(pod)
     old["spec"]["ephemeralContainers"] = old["spec"]["ephemeralContainers"][:1]

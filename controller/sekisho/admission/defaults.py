@@ -1,7 +1,7 @@
-"""Defaults: what the policies fill in where a pod leaves it unset, as operations of a JSON patch.
+"""Defaults: the values that policies give to unset fields of a pod, as operations of a JSON patch.
 
-Defaults fill and never override: a field that is there, `false` and `0` included, stays and is then judged. Nothing is
-filled in that the API server or the kubelet would reject in that pod. Filling twice changes nothing.
+Defaults never override: a field that is set, to `false` or `0` too, stays and is then judged. No default is applied
+that the API server or the kubelet would reject in that pod. Applying defaults again changes nothing.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ MAX_ANNOTATIONS: Final = 256 * 1024
 """Bytes of all annotations of one object; the API server rejects more."""
 
 _INHERITED = frozenset({"runAsNonRoot", "runAsUser", "runAsGroup", "seccompProfile"})
-"""Fields of the pod's securityContext that hold for every container which does not set its own."""
+"""Fields of the pod's securityContext that containers inherit where they do not set their own."""
 
 _ON_WINDOWS = frozenset({"runAsNonRoot", "automountServiceAccountToken"})
 """Fields that the API server accepts in a pod whose spec.os.name is windows."""
@@ -45,14 +45,14 @@ class Operation(Struct, frozen=True, gc=False):
 
 
 class Filled(Struct, frozen=True):
-    """What was filled in: the operations, and the fields by the policy that set them."""
+    """The defaults for one pod: the operations that set them, and the fields by the policy whose defaults they are."""
 
     operations: tuple[Operation, ...] = ()
     fields: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 class _Filler:
-    """Collects the operations, and to which policy each field is owed."""
+    """Collects the operations, and the fields by policy."""
 
     def __init__(self) -> None:
         self.operations: list[Operation] = []
@@ -65,7 +65,7 @@ class _Filler:
         self.fields.setdefault(policy, []).append(field)
 
     def fill_context(self, at: tuple[str | int, ...], exists: bool, wanted: Sequence[Default]) -> None:
-        """Set fields of the securityContext below `at`, which may have to be made first."""
+        """Set fields of the securityContext below `at`, which is created where it does not exist."""
         if not wanted:
             return
         pointer, field = _pointer(at) + "/securityContext", render_path(at) + ".securityContext."
@@ -78,10 +78,10 @@ class _Filler:
 
 
 def fill(pod: Pod, defaults: Sequence[Default], only: frozenset[str] | None = None) -> Filled:
-    """What the defaults fill in for a pod.
+    """The defaults for a pod.
 
-    `only` names the containers that may still be changed, and then nothing of the pod itself can be: that is so when
-    ephemeral containers are added to a running pod.
+    only: the names of the containers that may still be changed, as when ephemeral containers are added to a running
+        pod; the pod's own fields then stay. None for a new pod, of which everything may be changed.
     """
     if not defaults:
         return Filled()
@@ -104,11 +104,14 @@ def fill(pod: Pod, defaults: Sequence[Default], only: frozenset[str] | None = No
 def _fill_pod(
     filler: _Filler, pod: Pod, defaults: Sequence[Default], containers: Sequence[ContainerRef], *, may_change_pod: bool
 ) -> list[Default]:
-    """Fill the pod's own fields. Gives what is left for each container: its own defaults, but for those that the pod
-    answers now, and the inherited ones of the pod that do not fit it as a whole."""
+    """Set the pod's own fields, and give the defaults to apply to each container.
+
+    Those are the defaults for containers, without the fields that containers inherit from the pod now, and those of the
+    pod's inherited fields that some container cannot have.
+    """
     wanted: list[Default] = []
     own: list[Default] = []
-    down: list[Default] = []
+    for_containers: list[Default] = []
     for default in defaults:
         if default.level == "container":
             own.append(default)
@@ -123,12 +126,12 @@ def _fill_pod(
             unset = [p.container for p in containers if _value(p.container, default.key) is None]
             if unset:
                 fits = may_change_pod and all(_suits(pod, container, default) for container in unset)
-                (wanted if fits else down).append(default)
+                (wanted if fits else for_containers).append(default)
     filler.fill_context(("spec",), pod.spec.security_context is not None, wanted)
-    answered = {default.key for default in wanted}
-    left = [d for d in own if d.key not in _INHERITED or (d.key not in answered and _pod_value(pod, d.key) is None)]
+    inherited = {default.key for default in wanted}
+    left = [d for d in own if d.key not in _INHERITED or (d.key not in inherited and _pod_value(pod, d.key) is None)]
     taken = {default.key for default in left}
-    return left + [default for default in down if default.key not in taken]
+    return left + [default for default in for_containers if default.key not in taken]
 
 
 def _fill_container(filler: _Filler, pod: Pod, placed: ContainerRef, defaults: Sequence[Default]) -> None:
@@ -144,7 +147,7 @@ def _fill_container(filler: _Filler, pod: Pod, placed: ContainerRef, defaults: S
 
 
 def _drop_more(filler: _Filler, placed: ContainerRef, default: Default) -> None:
-    """`capabilities.drop` is a set: what the container drops already stays, the default's are added."""
+    """Add the default's capabilities to those that the container drops already: `capabilities.drop` is a set."""
     context = placed.container.security_context
     capabilities = context.capabilities if context is not None else None
     dropped = capabilities.drop if capabilities is not None else None
@@ -196,12 +199,12 @@ def _needs_escalation(container: Container) -> bool:
 
 
 def _annotate(filler: _Filler, metadata: ObjectMeta) -> None:
-    """Say which policy set which fields, beside what an earlier call on the same pod said."""
+    """Record which policy set which fields, in addition to what an earlier call on the same pod recorded."""
     annotations = metadata.annotations
-    told = _told(annotations.get(ANNOTATION) if annotations else None)
+    recorded = _recorded(annotations.get(ANNOTATION) if annotations else None)
     for policy, fields in filler.fields.items():
-        told[policy] = [*(f for f in told.get(policy, ()) if f not in fields), *fields]
-    text = msgspec.json.encode(told, order="sorted").decode()
+        recorded[policy] = [*(f for f in recorded.get(policy, ()) if f not in fields), *fields]
+    text = msgspec.json.encode(recorded, order="sorted").decode()
     others = sum(len(k.encode()) + len(v.encode()) for k, v in (annotations or {}).items() if k != ANNOTATION)
     if others + len(ANNOTATION) + len(text.encode()) > MAX_ANNOTATIONS:
         return
@@ -211,7 +214,7 @@ def _annotate(filler: _Filler, metadata: ObjectMeta) -> None:
         filler.add("/metadata/annotations/" + ANNOTATION.replace("/", "~1"), text)
 
 
-def _told(annotation: str | None) -> dict[str, list[str]]:
+def _recorded(annotation: str | None) -> dict[str, list[str]]:
     if annotation is None:
         return {}
     try:

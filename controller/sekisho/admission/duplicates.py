@@ -1,6 +1,6 @@
-"""Duplicate keys in JSON: of two values one would be judged, and another reader may take the other.
+"""Duplicate keys in JSON: Sekisho would check one of the two values while another parser uses the other.
 
-RFC 8259 (section 4) leaves open which of two members of the same name counts; so an object that has them says nothing.
+RFC 8259 (section 4) leaves open which of two members of the same name counts.
 """
 
 import json
@@ -12,11 +12,11 @@ MAX_KEY_LENGTH: Final = 60
 
 
 class DuplicateKeyError(SekishoError, ValueError):
-    """An object has a key twice; the message is a clause that names the key."""
+    """An object has a duplicate key; the message is a clause that names the key."""
 
 
 def deny_duplicates(text: bytes) -> None:
-    """Raise DuplicateKeyError when an object in a JSON text has a key twice.
+    """Raise DuplicateKeyError when an object in a JSON text has a duplicate key.
 
     Raises UnicodeDecodeError for what is not UTF-8, RecursionError for what is nested too deeply, and ValueError for
     what is no JSON.
@@ -31,9 +31,9 @@ def _deny(members: list[tuple[str, Any]]) -> None:
     for key, _ in members:
         if key in seen:
             shown = json.dumps(key if len(key) <= MAX_KEY_LENGTH else key[: MAX_KEY_LENGTH - 1] + "…")
-            raise DuplicateKeyError(f"an object in it has the key {shown} twice")
+            raise DuplicateKeyError(f"an object in it has the duplicate key {shown}")
         seen.add(key)
 
 
 def _skip(_number: str) -> None:
-    """Numbers are of no interest, and making one of a thousand digits costs."""
+    """Numbers are not needed, and parsing one of a thousand digits is slow."""

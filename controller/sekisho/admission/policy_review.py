@@ -1,7 +1,7 @@
-"""Policies and waivers under review, when they are applied: what the API server's schema cannot tell.
+"""Reviews of policies and waivers when they are applied: mistakes that the API server's schema cannot catch.
 
-A policy is judged by itself: that another one is broken is no reason to deny it. What an update leaves as it was
-passes, whatever it says, so that labels and finalizers can be changed at any time.
+A policy is judged alone: a mistake in another policy does not deny it. An update that does not change the spec is
+allowed, so that labels and finalizers can always be changed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -47,7 +47,7 @@ class _Envelope(Struct, frozen=True, rename="camel"):
 
 
 class PolicyOutcome(Struct, frozen=True):
-    """An answer, and why it is no; `problems` is empty for a yes."""
+    """An answer, and the problems that it denies the object for; empty when the object is allowed."""
 
     response: bytes
     review: PolicyReview
@@ -66,16 +66,19 @@ def decode_policy_review(body: bytes) -> PolicyReview:
 
 
 def review_policy(review: PolicyReview, policies: PolicySet, now: datetime, longest: timedelta) -> PolicyOutcome:
-    """The answer to whoever applies a policy or a waiver.
+    """The answer to a review of a policy or a waiver.
 
-    `policies` are those in force, for advice only; `longest` is how far in the future a waiver may end.
+    policies: those in force, which warnings compare the new policy with.
+    longest: how far in the future a waiver may end.
     """
     if review.operation not in ("CREATE", "UPDATE"):
         return _allow(review)
     resource = RESOURCES.get(review.kind.kind)
     if resource is None or review.kind.group != GROUP:
         kind = ".".join(part for part in (review.kind.kind, review.kind.group) if part)[:120]
-        return deny_policy(review, Problem("", f"Sekisho reviews its own kinds here, and was sent {kind or 'none'}"))
+        return deny_policy(
+            review, Problem("", f"Sekisho reviews its own kinds here, not {kind or 'an object without a kind'}")
+        )
     try:
         old, new = _spec(review.old_object), _spec(review.object)
         if review.operation == "UPDATE" and old == new:
@@ -92,7 +95,7 @@ def review_policy(review: PolicyReview, policies: PolicySet, now: datetime, long
 
 
 def deny_policy(review: PolicyReview, *problems: Problem) -> PolicyOutcome:
-    """The denial of a policy, with all that is wrong with it."""
+    """The denial of a policy, with all its problems."""
     name = review.name or ""
     status = {
         "status": "Failure",
@@ -113,8 +116,10 @@ def deny_policy(review: PolicyReview, *problems: Problem) -> PolicyOutcome:
 
 
 def _allow(review: PolicyReview, warnings: Sequence[str] = ()) -> PolicyOutcome:
-    told = {"warnings": capped_warnings(warnings)} if warnings else {}
-    return PolicyOutcome(_answer({"uid": review.uid, "allowed": True} | told), review)
+    response: dict[str, Any] = {"uid": review.uid, "allowed": True}
+    if warnings:
+        response["warnings"] = capped_warnings(warnings)
+    return PolicyOutcome(_answer(response), review)
 
 
 def _answer(response: dict[str, Any]) -> bytes:
@@ -126,7 +131,7 @@ class _Specified(Struct, frozen=True):
 
 
 def _spec(raw: msgspec.Raw) -> dict[str, Any]:
-    """The spec as plain values, empty where there is no object. Raises PolicyError where it cannot be read."""
+    """The spec as plain values, empty without an object. Raises PolicyError where it cannot be read."""
     try:
         found = msgspec.json.decode(raw, type=_Specified | None)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -135,7 +140,7 @@ def _spec(raw: msgspec.Raw) -> dict[str, Any]:
 
 
 def _deny_unknown_fields(raw: msgspec.Raw, kind: str) -> None:
-    """Raise PolicyError for them, a hundred at most; whatever else is wrong, the schema or the decoding tells."""
+    """Raise PolicyError with the first hundred; the schema or the decoding reports all other mistakes."""
     found = tuple(islice(unknown_fields(msgspec.json.decode(raw), kind), MAX_CAUSES))
     if found:
         raise PolicyError(*(Problem(render_path(path), message) for path, message in found))
@@ -144,7 +149,7 @@ def _deny_unknown_fields(raw: msgspec.Raw, kind: str) -> None:
 def _expiry(
     waiver: PolicyWaiver, old: dict[str, Any], new: dict[str, Any], now: datetime, longest: timedelta
 ) -> Iterator[Problem]:
-    """What is wrong with the end of a waiver, where it changes. One that is there may be ended at once."""
+    """The problems with the end of a waiver, where it changes. An existing waiver may be ended at once."""
     expires = waiver.spec.expires
     if old and old.get("expires") == new.get("expires"):
         return

@@ -1,4 +1,4 @@
-"""AdmissionReview, in: the API server's question, decoded once into what judging reads.
+"""AdmissionReview, in: the API server's request, decoded once into the fields that judging reads.
 
 Source: https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/#request
 """
@@ -40,7 +40,7 @@ class GroupVersionResource(Struct, frozen=True, gc=False):
 
 
 class UserInfo(Struct, frozen=True, gc=False):
-    """Who asks."""
+    """The user who makes the request."""
 
     username: str = ""
     groups: list[str] | None = None
@@ -63,8 +63,8 @@ class RequestHead(Struct, frozen=True, gc=False, rename="camel"):
 class Review(RequestHead, frozen=True, gc=False, rename="camel"):
     """The request of an AdmissionReview.
 
-    `object` and `old_object` are None where the request has none (DELETE, CONNECT). `defect` says why the object could
-    not be read: such a review is a denial, whatever it asks.
+    object, old_object: None where the request has none (DELETE, CONNECT).
+    defect: why the object could not be read, None when it could; a review with a defect is always denied.
     """
 
     object: Workload | None = None
@@ -73,7 +73,7 @@ class Review(RequestHead, frozen=True, gc=False, rename="camel"):
 
     @property
     def is_pod(self) -> bool:
-        """Whether the object is a pod. Every subresource of pods counts that sends a whole pod."""
+        """Whether the object is a pod; true for the subresources of pods too, which send the whole pod."""
         return self.resource.resource == "pods" and self.resource.group == ""
 
     @property
@@ -121,9 +121,9 @@ _UID = re.compile(rb'"uid"\s*:\s*"([0-9A-Za-z-]{1,64})"')
 def decode(body: bytes) -> Review:
     """The request in a body. Raises MalformedReviewError.
 
-    A review whose object cannot be read (a string where a number belongs, a key that is there twice, a depth or a
-    number beyond all bounds) still has a uid to answer to: it comes back with `defect` set, so that the answer is a
-    denial with the reason.
+    A review whose object cannot be read (a string in place of a number, a duplicate key, too deep nesting, a too large
+    number) still has a uid that an answer needs: it is returned with `defect` set, and the answer is a denial with that
+    reason.
     """
     return _decode_as_written(body) or _decode_any(body)
 
@@ -146,7 +146,7 @@ _encoder = msgspec.json.Encoder()
 
 
 def _decode_as_written(body: bytes) -> Review | None:
-    """The request in a body that an API server wrote about a pod, or could have written; None for any other."""
+    """The request in a body about a pod that is written as API servers write it; None for any other body."""
     try:
         envelope = _wire_decoder.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
@@ -180,7 +180,7 @@ def _decode_any(body: bytes) -> Review:
     try:
         deny_duplicates(body)
     except (ValueError, RecursionError) as error:
-        # Not even the operation is certain then, so none is left that would pass without being judged.
+        # The operation is not certain either, so it is cleared: DELETE and CONNECT would be allowed unjudged.
         return structs.replace(envelope.request, operation="", defect=_reason_of(error))
     return envelope.request
 
@@ -204,7 +204,7 @@ def _reason_of(error: Exception) -> str:
 
 
 def _find_uid(body: bytes, reason: str) -> str:
-    """The uid of a review that is JSON by the letter and beyond what can be read; API servers send it first."""
+    """The uid of a review that is valid JSON and still cannot be decoded; API servers write it first."""
     found = _UID.search(body)
     if found is None or KIND.encode() not in body or not _is_json(body):
         raise MalformedReviewError(reason)

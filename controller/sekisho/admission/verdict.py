@@ -10,9 +10,11 @@ from sekisho.policies import Enforcement, Step
 
 
 class Violation(Struct, frozen=True, gc=False):
-    """A finding, the policies that have it, sorted by name, and what they do about it.
+    """A finding, and the policies that it violates.
 
-    on_pods: what they do to a pod with it, where the object is a template; else the same as `enforcement`.
+    policies: their names, sorted.
+    enforcement: what they do about it.
+    on_pods: what they do to a pod with this finding, which differs from `enforcement` for some templates.
     """
 
     policies: tuple[str, ...]
@@ -24,8 +26,8 @@ class Violation(Struct, frozen=True, gc=False):
 def judge(pod: Pod, steps: Sequence[Step], old: Pod | None = None) -> list[Violation]:
     """The violations of a pod, in the order of the controls; an empty list when there are none.
 
-    With `old`, the pod before an update, only what it did not violate already: a pod that was admitted under older
-    policies can still be edited and finished, and gains nothing new.
+    old: the pod before an update, whose violations are left out, so that a pod that was admitted under older policies
+        can still be edited and finalized; None when a pod is created.
     """
     containers = container_refs(pod.spec)
     violations: list[Violation] = []

@@ -1,4 +1,4 @@
-"""What waivers lift of the violations that were found. A pod without violations never comes here."""
+"""Waivers: which violations they exempt. Pods without violations never get here."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -13,11 +13,11 @@ from sekisho.policies import CompiledWaiver, Enforcement, PolicySet, Step
 from sekisho.timestamps import rfc3339
 
 Clock = Callable[[], datetime]
-"""Tells the time, with its zone."""
+"""Gives the present time, with its zone."""
 
 
 class Waived(Struct, frozen=True, gc=False):
-    """A finding of one policy that a waiver lifted: which waiver, when it ends, and why it was granted."""
+    """A finding that a waiver exempts from one policy: the waiver, when it ends, and why it was granted."""
 
     policy: str
     enforcement: Enforcement
@@ -30,10 +30,10 @@ class Waived(Struct, frozen=True, gc=False):
 def apply_waivers(
     violations: Sequence[Violation], pod: Pod, namespace: str, policies: PolicySet, now: datetime
 ) -> tuple[list[Violation], tuple[Waived, ...]]:
-    """The violations that stay, and what was lifted.
+    """The violations that stay, and the findings that waivers exempt.
 
-    Each policy's finding is lifted by one waiver, all of whose conditions hold for it, or stays. A waiver ends at the
-    very moment that it names.
+    One waiver must exempt a policy's finding alone: the conditions of two waivers never combine. A waiver has ended at
+    the time that it names.
     """
     left: list[Violation] = []
     waived: list[Waived] = []
@@ -64,7 +64,7 @@ def _waiver_of(
     policies: PolicySet,
     now: datetime,
 ) -> CompiledWaiver | None:
-    """The first waiver by name that lifts a policy's finding."""
+    """The first waiver by name that exempts a policy's finding, None without one."""
     for waiver in policies.waivers_of(policy, namespace):
         if finding.control in waiver.controls and waiver.covers(pod, container) and now < waiver.expires:
             return waiver
@@ -74,10 +74,10 @@ def _waiver_of(
 def revoked_exemptions(
     violations: Sequence[Violation], pod: Pod, old: Pod, steps: Sequence[Step], namespace: str, policies: PolicySet
 ) -> list[Violation]:
-    """The violations that an update would carry out of a waiver: the old pod had them for the image that it ran.
+    """The violations of an update that only a waiver for the old image exempted.
 
-    An update is excused for what the pod violated before. A waiver for an image, expired or not, is no such excuse for
-    another image in its place.
+    An update is excused for what the pod violated before. A waiver for an image, expired or not, does not excuse
+    another image.
     """
     before = {placed.container.name: placed.container for placed in container_refs(old.spec)}
     changed = {
@@ -88,7 +88,7 @@ def revoked_exemptions(
     if not changed:
         return []
     new = {violation.finding.identity for violation in violations}
-    escaped = []
+    revoked = []
     for violation in judge(pod, steps):
         finding = violation.finding
         if finding.container in changed and finding.identity not in new:
@@ -101,12 +101,12 @@ def revoked_exemptions(
                 and waiver.covers(old, before[finding.container])
             )
             if names:
-                escaped.append(replace(violation, policies=tuple(dict.fromkeys(names))))
-    return escaped
+                revoked.append(replace(violation, policies=tuple(dict.fromkeys(names))))
+    return revoked
 
 
 def waiver_lines(waived: Sequence[Waived]) -> tuple[str, ...]:
-    """A line for each waiver that was used: what it lifted, until when, and why."""
+    """A line for each waiver and control: what it exempts, until when, and why."""
     groups: dict[tuple[str, str, str], list[Waived]] = {}
     for each in waived:
         groups.setdefault((each.waiver, each.policy, each.finding.control), []).append(each)
@@ -118,13 +118,13 @@ def _line(group: Sequence[Waived]) -> str:
     subjects = list(dict.fromkeys(each.finding.subject for each in group))
     shown = ", ".join(subjects[:4]) + (f" and {len(subjects) - 4} more" if len(subjects) > 4 else "")
     return (
-        f'waiver "{first.waiver}" lifts {first.finding.control} of policy "{first.policy}" for {shown} until '
+        f'waiver "{first.waiver}" exempts {shown} from {first.finding.control} of policy "{first.policy}" until '
         f"{rfc3339(first.expires)}: {first.reason}"
     )
 
 
 def _container(finding: Finding, pod: Pod) -> Container | None:
-    """The container that a finding is about, None for the pod as a whole."""
+    """The container of a finding, None for a finding of the pod itself."""
     if finding.container is None:
         return None
     at = finding.path[:3]

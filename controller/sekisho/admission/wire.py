@@ -1,9 +1,9 @@
-"""A review as an API server writes it about a pod: read in one pass that also proves it free of duplicate keys.
+"""A review of a pod as an API server writes it: decoded in one pass that also proves that no key is duplicate.
 
-A decoder keeps one of two members of the same name. So where encoding what was decoded gives the very text again, no
-object has a key twice. For that the types here name every key of the objects that judging reads, in the order in which
-the API server writes them; the values that judging does not read stay unread, and are copied. The attributes are those
-of the types in `sekisho.pods`, whose place the objects take.
+A decoder keeps one of two members of the same name. So when encoding the decoded objects gives the same text again, no
+object has a duplicate key. For that, the types here name every key of the objects that judging reads, in the order in
+which the API server writes them; other values stay raw and are copied. The attributes are those of the types in
+`sekisho.pods`, so that either type can be judged.
 
 Sources: k8s.io/api core/v1 and admission/v1, k8s.io/apimachinery meta/v1 (types.go), Kubernetes 1.37
 """
@@ -61,13 +61,13 @@ _KEYS: Final[Mapping[type[Struct], str]] = {
     "deletionTimestamp deletionGracePeriodSeconds labels annotations ownerReferences finalizers managedFields",
     pods.Pod: "kind apiVersion metadata! spec! status",
 }
-"""The keys of each object, in order; those with ! are there even when they are empty."""
+"""The keys of each object, in order; those with ! are written even when they are empty."""
 
 _UNREAD: Final = Raw()
 
 
 def wire_type(lean: type[Struct], keys: str, others: Mapping[type, Any]) -> type[Struct]:
-    """A type that has the attributes of `lean` and all `keys`; `others` are the types that take others' places."""
+    """A type with the attributes of `lean` and all `keys`; `others` maps types to those that replace them."""
     hints = get_type_hints(lean)
     read = {known.encode_name: known for known in msgspec.structs.fields(lean)}
     made: list[tuple[str, Any, Any]] = []
@@ -83,7 +83,7 @@ def wire_type(lean: type[Struct], keys: str, others: Mapping[type, Any]) -> type
 
 
 def _replaced(hint: Any, others: Mapping[type, Any]) -> Any:
-    """A type with every type in it that has another in its place replaced by that."""
+    """A type hint with the types in it replaced as `others` says."""
     if hint in others:
         return others[hint]
     if get_origin(hint) in (Union, UnionType):

@@ -1,6 +1,6 @@
-"""The serving certificate: checked before it is served, and swapped while connections live on.
+"""The serving certificate: checked before it is served, and replaced without closing connections.
 
-So is the authority of clients, where one is given: a client without a certificate of it ends at the handshake.
+The authority of clients likewise, where one is set: a client without a certificate of it fails in the handshake.
 """
 
 import logging
@@ -27,7 +27,7 @@ class CertificateError(SekishoError):
 
 
 class Pair(Struct, frozen=True):
-    """A certificate with its chain, and its private key, both PEM. Empty where there is none yet."""
+    """A certificate with its chain, and its private key, both PEM; empty when there is none yet."""
 
     certificate: bytes = b""
     key: bytes = b""
@@ -54,7 +54,7 @@ class _Secret(Struct, frozen=True):
 
 
 def decode_pair(raw: bytes) -> Pair:
-    """The pair in a Secret, from its JSON; an empty one when the Secret holds none yet."""
+    """The pair in a Secret, from its JSON; empty when the Secret has none yet."""
     held = msgspec.json.decode(raw, type=_Secret).data or _SecretData()
     return Pair(held.certificate, held.key)
 
@@ -68,7 +68,9 @@ def read_pair(certificate: Path, key: Path) -> Pair:
 
 
 def read_client_ca(file: Path) -> str:
-    """The certificates in a file, PEM, by which clients are known. Raises CertificateError."""
+    """The authority's certificates in a file, PEM, which clients' certificates are verified with. Raises
+    CertificateError.
+    """
     try:
         text = file.read_bytes()
     except OSError as error:
@@ -81,7 +83,7 @@ def read_client_ca(file: Path) -> str:
 
 
 def check_pair(pair: Pair, now: datetime, client_ca: str | None = None) -> Checked:
-    """Try a pair in a context of its own. Raises CertificateError when it does not fit together, or is out of date."""
+    """Load a pair into a context of its own. Raises CertificateError for a wrong key and an expired certificate."""
     try:
         leaf = x509.load_pem_x509_certificates(pair.certificate)[0]
     except ValueError:
@@ -104,10 +106,10 @@ def check_pair(pair: Pair, now: datetime, client_ca: str | None = None) -> Check
 
 
 class ServingCertificate:
-    """What a listener serves: give it `context`, and `offer` each pair as it comes.
+    """The certificate of a listener: pass `context` to the listener, and each new pair to `offer`.
 
-    Everybody is let in, unless `know_clients` is called before the listener starts. Both may be called in any thread.
-    `on_served` is called, perhaps in another thread, with the key id of the authority of each pair when it is served.
+    All clients are let in, unless `know_clients` is called before the listener starts. Both may be called in any
+    thread. `on_served` is called, in any thread, with the key id of the authority of each pair that is served.
     """
 
     def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -117,11 +119,11 @@ class ServingCertificate:
         self._served: Checked | None = None
         self._coming: Checked | None = None
         self.on_served: Callable[[str], object] = lambda authority: None
-        self.problem = "no certificate has been given yet"
-        """Why the pair offered last is not served; empty when it is."""
+        self.problem = "there is no certificate yet"
+        """Why the last offered pair is not served; empty when it is."""
         self.context = _context()
-        # Each handshake takes the pair of its moment. Loading a pair into the context that serves would leave the
-        # old one beside it where the kind of key changes, and half a pair where the second half is bad.
+        # Each handshake gets the present pair. Loading a pair into the serving context would keep the old one too
+        # when the kind of key changes, and would keep half of a pair whose second half is bad.
         self.context.sni_callback = self._choose
 
     @property
@@ -130,9 +132,9 @@ class ServingCertificate:
         return self._served.expires if self._served is not None else None
 
     def offer(self, pair: Pair) -> None:
-        """Serve this pair from now on; one that cannot be served is logged, and the old one stays.
+        """Serve this pair from now on. A pair that cannot be served is logged, and the old one stays.
 
-        One that is not valid yet waits: the API server would not take it, and it is the maker's clock that is wrong.
+        A pair that is not valid yet waits, because the API server would reject it.
         """
         with self._changing:
             self._offer(pair)
@@ -143,34 +145,34 @@ class ServingCertificate:
             self.problem = ""
             return
         if not pair.certificate or not pair.key:
-            self.deny("it is not complete yet")
+            self.reject("it is not complete yet")
             return
         now = self._clock()
         try:
             checked = check_pair(pair, now, self._client_ca)
         except CertificateError as error:
-            self.deny(str(error))
+            self.reject(str(error))
             return
         if self._served is not None and not _is_due(checked, self._served, now):
             self._coming = checked
-            self.deny(f"it is not valid before {rfc3339(checked.begins)}")
+            self.reject(f"it is not valid before {rfc3339(checked.begins)}")
             return
         self._serve(checked)
 
-    def deny(self, problem: str) -> None:
-        """Take note of a pair that cannot be served."""
+    def reject(self, problem: str) -> None:
+        """Log a pair that cannot be served, once for each problem."""
         if problem != self.problem:
             self.problem = problem
             kept = "still serving the last one" if self._served is not None else "none is served"
             logger.warning("cannot serve the new certificate, %s: %s", kept, problem)
 
     def know_clients(self, client_ca: str) -> None:
-        """Let in only who has a certificate of this authority (PEM) from now on; connections that are open stay."""
+        """Let in only clients with a certificate of this authority (PEM) from now on; open connections stay."""
         with self._changing:
             if self._client_ca is None:
                 _ask_for_certificates(self.context)
             self._client_ca = client_ca
-            # An authority can't be taken out of a context again: each pair gets a new one.
+            # An authority cannot be removed from a context, so each pair gets a new one.
             if self._served is not None:
                 self._served = check_pair(self._served.pair, self._served.begins, client_ca)
             if self._coming is not None:
@@ -192,7 +194,7 @@ class ServingCertificate:
 
 
 def _is_due(coming: Checked, served: Checked, now: datetime) -> bool:
-    """Whether to serve a pair now: it is valid, or there is nothing better."""
+    """Whether to serve a pair now: it is valid, or the served one has expired."""
     return coming.begins <= now or served.expires <= now
 
 
@@ -208,7 +210,7 @@ def _context(client_ca: str | None = None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    context.num_tickets = 0  # API servers never resume a session, and tickets for it are a fifth of a handshake
+    context.num_tickets = 0  # API servers never resume sessions, and tickets are a fifth of a handshake
     if client_ca is not None:
         _ask_for_certificates(context)
         context.load_verify_locations(cadata=client_ca)
@@ -216,7 +218,7 @@ def _context(client_ca: str | None = None) -> ssl.SSLContext:
 
 
 def _ask_for_certificates(context: ssl.SSLContext) -> None:
-    # A resumed session would let its client in without a look at the authority of today. In TLS 1.3 it takes a ticket
-    # to resume one, of which we give none, and a client's certificate travels encrypted.
+    # A resumed session would let its client in without verifying it with the present authority. TLS 1.3 resumes only
+    # with tickets, which we never send, and it encrypts clients' certificates.
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_REQUIRED

@@ -1,4 +1,4 @@
-"""What the process needs from outside and keeps current: policies, labels of namespaces, the certificate, Events."""
+"""What the process needs from outside and keeps up to date: policies, namespace labels, the certificate, Events."""
 
 import hashlib
 import logging
@@ -34,10 +34,11 @@ logger = logging.getLogger(__name__)
 
 
 class Supply(Struct, frozen=True):
-    """One thing that is needed, by its `name`.
+    """One thing that the process needs.
 
-    keep: what keeps it current; it runs until it is cancelled.
-    missing: why the process cannot serve yet, empty when it can.
+    name: for messages.
+    keep: keeps it up to date until it is cancelled.
+    missing: why the process cannot serve yet without it, empty when it can.
     families: its metrics.
     """
 
@@ -57,8 +58,8 @@ def policies_from_cluster(api: ApiClient, enforce: Callable[[PolicySet], None], 
         total = sum(len(reflector.objects) for reflector in reflectors.values())
         unusable = sum(len(reflector.quarantined) for reflector in reflectors.values())
         yield gauges("sekisho_policies", "Policies in force.", (), {(): total - waivers})
-        yield gauges("sekisho_waivers", "Waivers that are there, expired ones included.", (), {(): waivers})
-        yield gauges("sekisho_policies_quarantined", "Policies and waivers that are not usable.", (), {(): unusable})
+        yield gauges("sekisho_waivers", "Waivers, expired ones included.", (), {(): waivers})
+        yield gauges("sekisho_policies_quarantined", "Policies and waivers that cannot be used.", (), {(): unusable})
         yield from _staleness("policies", policies)
         if not policies.missing:
             yield _fingerprint(repr(sorted(policies.enforced.items())).encode())
@@ -67,7 +68,7 @@ def policies_from_cluster(api: ApiClient, enforce: Callable[[PolicySet], None], 
 
 
 def policies_from_folder(folder: Path, enforce: Callable[[PolicySet], None]) -> Supply:
-    """The policies in files. Raises StartError when they are bad now; later, the last good ones stay."""
+    """The policies in files. Raises StartError when they cannot be used now; later, the last good ones stay."""
     seen = fingerprint(folder)
     loaded: list[Policy] = []
 
@@ -75,7 +76,7 @@ def policies_from_folder(folder: Path, enforce: Callable[[PolicySet], None]) -> 
         nonlocal loaded
         before = fingerprint(folder)
         policies = read_policies(folder)
-        if fingerprint(folder) != before:  # half of a change: the whole of it is seen next time
+        if fingerprint(folder) != before:  # half of a change: the next poll sees all of it
             raise PolicyError(Problem(str(folder), "changed while it was read"))
         enforce(PolicySet.of(policies))
         loaded = policies
@@ -85,7 +86,7 @@ def policies_from_folder(folder: Path, enforce: Callable[[PolicySet], None]) -> 
         try:
             load()
         except (PolicyError, OSError) as error:
-            logger.error("the policies in %s are not usable, the last good ones stay in force: %s", folder, error)
+            logger.error("the policies in %s cannot be used, the last good ones stay in force: %s", folder, error)
 
     try:
         load()
@@ -107,7 +108,7 @@ def policies_from_folder(folder: Path, enforce: Callable[[PolicySet], None]) -> 
 
 
 def labels_from_cluster(api: ApiClient) -> tuple[Reflector[Mapping[str, str]], Supply]:
-    """The labels of all namespaces: the reflector that has them, and the supply."""
+    """The labels of all namespaces: the reflector that holds them, and the supply."""
     reflector = Reflector(api, NAMESPACES, decode_labels, metadata_only=True)
     supply = Supply(
         "namespaces",
@@ -125,17 +126,17 @@ def certificate_from_secret(api: ApiClient, namespace: str, name: str, certifica
         for pair in pairs.values():
             certificate.offer(pair)
         if not pairs:
-            certificate.deny(f"there is no Secret {namespace}/{name}")
+            certificate.reject(f"there is no Secret {namespace}/{name}")
 
     reflector = Reflector(
         api,
         f"/api/v1/namespaces/{namespace}/secrets",
         decode_pair,
         on_change=change,
-        on_quarantine=lambda _, error: certificate.deny(f"the Secret cannot be read: {error}"),
+        on_quarantine=lambda _, error: certificate.reject(f"the Secret cannot be read: {error}"),
         field_selector=f"metadata.name={name}",
     )
-    return Supply("the certificate", reflector.run, lambda: _lacking(certificate), lambda: _expiry(certificate))
+    return Supply("the certificate", reflector.run, lambda: _missing(certificate), lambda: _expiry(certificate))
 
 
 def certificate_from_files(pair: tuple[Path, Path], certificate: ServingCertificate) -> Supply:
@@ -146,7 +147,7 @@ def certificate_from_files(pair: tuple[Path, Path], certificate: ServingCertific
         try:
             certificate.offer(read_pair(*pair))
         except CertificateError as error:
-            certificate.deny(str(error))
+            certificate.reject(str(error))
 
     load()
     if certificate.expires is None:
@@ -154,15 +155,13 @@ def certificate_from_files(pair: tuple[Path, Path], certificate: ServingCertific
     return Supply(
         "the certificate",
         lambda: poll(pair, seen, load),
-        lambda: _lacking(certificate),
+        lambda: _missing(certificate),
         lambda: _expiry(certificate),
     )
 
 
 def clients_from_file(file: Path, certificate: ServingCertificate) -> Supply:
-    """The authority of the clients that are let in. Raises StartError when it is not usable now; later, the last good
-    one stays.
-    """
+    """The authority of clients. Raises StartError when it cannot be used now; later, the last good one stays."""
     seen = fingerprint(file)
 
     def load() -> None:
@@ -173,7 +172,7 @@ def clients_from_file(file: Path, certificate: ServingCertificate) -> Supply:
         try:
             load()
         except CertificateError as error:
-            logger.error("the authority of clients is not usable, the last good one stays in force: %s", error)
+            logger.error("the authority of clients cannot be used, the last good one stays in force: %s", error)
 
     try:
         load()
@@ -183,13 +182,13 @@ def clients_from_file(file: Path, certificate: ServingCertificate) -> Supply:
 
 
 def events(recorder: EventRecorder) -> Supply:
-    """The task that writes Events; nothing waits for it."""
+    """The task that writes Events; the process is ready without it."""
 
     def families() -> Iterable[Metric]:
         yield counters("sekisho_events_sent", "Events written, and their series.", (), {(): recorder.sent})
         yield counters(
             "sekisho_events_dropped",
-            "Occurrences that no Event tells of, by reason.",
+            "Occurrences without an Event, by reason.",
             ("reason",),
             {(reason,): count for reason, count in recorder.dropped.items()},
         )
@@ -197,7 +196,7 @@ def events(recorder: EventRecorder) -> Supply:
     return Supply("Events", recorder.run, families=families)
 
 
-def _lacking(certificate: ServingCertificate) -> str:
+def _missing(certificate: ServingCertificate) -> str:
     return "" if certificate.expires is not None else f"no certificate is served: {certificate.problem}"
 
 
@@ -214,18 +213,18 @@ def _expiry(certificate: ServingCertificate) -> Iterable[Metric]:
 def _staleness(name: str, reflector: Reflector[Any] | ClusterPolicies) -> Iterable[Metric]:
     yield gauges(
         f"sekisho_{name}_stale_seconds",
-        "How long ago the API server was last heard; up to 75 on a healthy watch.",
+        "Seconds since the API server last sent something; up to 75 on a healthy watch.",
         (),
         {(): reflector.stale_seconds},
     )
 
 
 def _fingerprint(policies: bytes) -> Metric:
-    """A number that replicas with the same policies share, of the 48 bits that a gauge is sure to hold exactly."""
+    """A number that is the same on replicas with the same policies, of 48 bits, which a gauge holds exactly."""
     digest = hashlib.blake2s(policies, digest_size=6).digest()
     return gauges(
         "sekisho_policies_fingerprint",
-        "A number made of the policies in force; replicas for which it differs enforce different ones.",
+        "A hash of the policies in force; replicas with different numbers enforce different policies.",
         (),
         {(): int.from_bytes(digest)},
     )

@@ -1,4 +1,4 @@
-"""Files that change: looked at now and then, off the event loop."""
+"""Polling of files for changes, off the event loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,15 +11,15 @@ Fingerprint = tuple[tuple[str, int, int, int], ...]
 
 
 def fingerprint(*paths: Path) -> Fingerprint:
-    """What tells whether files, and the files in folders, are the same as before."""
+    """Changes when one of the files, or a file in one of the folders, changes."""
     return tuple(sorted(_stat(file) for path in paths for file in _files(path)))
 
 
 async def poll(paths: tuple[Path, ...], seen: Fingerprint, on_change: Callable[[], None]) -> NoReturn:
-    """Call `on_change` in a thread whenever the paths are no longer as they were `seen`, until cancelled.
+    """Call `on_change` in a thread whenever the fingerprint of the paths is no longer `seen`, until cancelled.
 
-    Two looks have to agree on it first: a file that is being rewritten is empty for a moment, and a folder that is
-    being refilled lacks files.
+    A change is reported after two identical polls: a file that is being rewritten is empty for a moment, and a folder
+    that is being replaced lacks files.
     """
     last = seen
     while True:
@@ -34,7 +34,7 @@ async def poll(paths: tuple[Path, ...], seen: Fingerprint, on_change: Callable[[
 def _files(path: Path) -> list[Path]:
     try:
         return [path, *path.rglob("*")] if path.is_dir() else [path]
-    except OSError:  # a folder that goes away in this very moment
+    except OSError:  # the folder was removed just now
         return [path]
 
 

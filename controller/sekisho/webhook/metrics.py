@@ -1,4 +1,4 @@
-"""Metrics. On the request path they are plain integers; Prometheus' families are made from them when it asks."""
+"""Metrics: plain integers while requests are answered, made into Prometheus' families when it scrapes."""
 
 import bisect
 from collections import Counter, defaultdict
@@ -16,7 +16,7 @@ from sekisho.webhook.recent_counts import Tally
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the latency histogram, in seconds."""
 MAX_LABELS = 5000
-"""Distinct policy, control and enforcement, or waiver, policy and control; past it, they count under `other`."""
+"""Of each counter with policies, controls or waivers as labels; further ones are counted as `other`."""
 
 _OPERATIONS = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT"})
 _KINDS = frozenset({"Pod", *(kind for _, kind in POD_TEMPLATES)})
@@ -24,15 +24,15 @@ _FAILURES = tuple((webhook, "CREATE", "Pod", "error") for webhook in ("validate"
 
 
 class Metrics:
-    """Counts what the process does. `render` gives it in Prometheus' text format."""
+    """The metrics of the process."""
 
     def __init__(self) -> None:
-        # There from the start, for a rate misses the step from nothing to one.
+        # At zero from the start: a rate misses the step from no sample to one.
         self._reviews: Counter[tuple[str, ...]] = Counter(dict.fromkeys(_FAILURES, 0))
         self._violations: Counter[tuple[str, ...]] = Counter()
         self._waivers: Counter[tuple[str, ...]] = Counter()
         self.tally = Tally()
-        """What the policies' status tells of the last hour."""
+        """The last hour, for the status of policies."""
         self._http_errors: Counter[int] = Counter()
         self._buckets: dict[str, list[int]] = {}
         self._seconds: defaultdict[str, float] = defaultdict(float)
@@ -43,9 +43,11 @@ class Metrics:
         self._registry.register(self)
 
     def count(self, webhook: str, outcome: Outcome, seconds: float) -> None:
-        """Count one answered review: what became of it, and how long that took."""
+        """Count one answered review: its outcome, and the seconds that it took."""
         operation, kind = outcome.review.operation, outcome.review.kind.kind
-        operation = operation if operation in _OPERATIONS else "other"  # whatever a client sends, labels stay few
+        operation = (
+            operation if operation in _OPERATIONS else "other"
+        )  # a client can send anything, and labels must stay few
         kind = kind if kind in _KINDS else "other"
         self._reviews[(webhook, operation, kind, outcome.decision)] += 1
         buckets = self._buckets.get(webhook)
@@ -72,36 +74,36 @@ class Metrics:
         self._http_errors[status] += 1
 
     def add_source(self, source: Callable[[], Iterable[Metric]]) -> None:
-        """Have `source` asked for more families whenever Prometheus asks."""
+        """Add the families of `source` to each scrape."""
         self._sources.append(source)
 
     def render(self) -> bytes:
-        """Everything, in Prometheus' text format."""
+        """All metrics, in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def collect(self) -> Iterable[Metric]:
         """What prometheus_client calls."""
         yield counters(
             "sekisho_admission_reviews",
-            "Reviews answered, by what was decided.",
+            "Reviews answered, by decision.",
             ("webhook", "operation", "kind", "decision"),
             self._reviews,
         )
         yield counters(
             "sekisho_admission_violations",
-            "Violations found; those with enforcement Deny led to a denial.",
+            "Violations; those with enforcement Deny led to a denial.",
             ("policy", "control", "enforcement"),
             self._violations,
         )
         yield counters(
             "sekisho_admission_waivers_used",
-            "Violations that a waiver lifted, so that the pod was admitted.",
+            "Violations that a waiver exempted, so that the pod was admitted.",
             ("waiver", "policy", "control"),
             self._waivers,
         )
         yield counters(
             "sekisho_http_errors",
-            "Requests that were no review, by the HTTP status answered.",
+            "Requests that were no review, by HTTP status.",
             ("status",),
             {(str(status),): count for status, count in self._http_errors.items()},
         )

@@ -1,4 +1,4 @@
-"""The labels of namespaces: from a reflector, and for a namespace that it has not seen yet, from the API server."""
+"""The labels of namespaces: from a reflector, and from the API server for a namespace that it does not have yet."""
 
 from collections.abc import Mapping
 
@@ -13,11 +13,11 @@ from sekisho.errors import SekishoError
 
 PATH = "/api/v1/namespaces"
 MAX_FETCHES = 64
-"""Namespaces fetched at the same time; past it, a namespace counts as unknown."""
+"""Namespaces fetched at the same time; further ones count as unknown."""
 
 
 class UnknownNamespaceError(SekishoError):
-    """The namespace's labels cannot be had; the message is a clause that says why."""
+    """The namespace's labels cannot be fetched; the message is a clause that says why."""
 
 
 class _Meta(Struct, frozen=True):
@@ -45,13 +45,13 @@ class Namespaces:
         self._flights: SingleFlight[str, Mapping[str, str]] = SingleFlight()
 
     def known(self, name: str) -> Mapping[str, str] | None:
-        """The labels of a namespace that was seen already, None for any other."""
+        """The labels of a namespace that the reflector has, None for any other."""
         return self._reflector.objects.get(name)
 
     async def fetch(self, name: str) -> Mapping[str, str]:
         """The labels of a namespace, from the API server. Raises UnknownNamespaceError."""
         if not is_label(name):
-            raise UnknownNamespaceError("that is no name of a namespace")
+            raise UnknownNamespaceError("its name is not valid")
         if len(self._flights) >= MAX_FETCHES:
             raise UnknownNamespaceError("too many namespaces are being looked up at the same time")
         try:

@@ -1,4 +1,4 @@
-"""What `sekisho webhook` was started with."""
+"""The options of `sekisho webhook`."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from sekisho.errors import SekishoError
 
 
 class Options(Struct, frozen=True):
-    """The options of the process, parsed once; each is documented at the command line.
+    """The options of the process, parsed once; the command line documents each.
 
-    Either `certificate_secret` is given, or `tls_cert_file` and `tls_private_key_file` are. With `policy_dir` nothing
-    is asked of a cluster, and the pair comes from files. `client_name` goes with `client_ca_file` only.
+    Either `certificate_secret` is set, or `tls_cert_file` and `tls_private_key_file` are. With `policy_dir` no cluster
+    is called, and the pair comes from files. `client_name` needs `client_ca_file`.
     """
 
     kubeconfig: Path | None

@@ -1,4 +1,4 @@
-"""The policies and waivers of the cluster: three collections that are followed, one set that is enforced."""
+"""The policies and waivers of the cluster: three collections are watched, and one set is enforced."""
 
 import asyncio
 import logging
@@ -28,7 +28,7 @@ K = TypeVar("K", bound=Policy)
 
 
 class Enforced:
-    """The policy set in force, for those who judge by it; whoever loads policies replaces it."""
+    """The policy set in force, shared by those who load policies and those who judge by them."""
 
     def __init__(self, policies: PolicySet | None = None) -> None:
         self.policies = PolicySet() if policies is None else policies
@@ -42,10 +42,10 @@ Identities = Mapping[tuple[str, str], tuple[str, int]]
 
 
 class OnVersion(Protocol):
-    """Is told how far a collection is enforced."""
+    """Called with how far a collection is enforced."""
 
     def __call__(self, plural: str, resource_version: str, unusable: Iterable[str], *, changed: bool) -> None:
-        """`unusable`: those that are not; `changed`: whether something else is enforced than before."""
+        """unusable: the objects that are not enforced. changed: whether the set in force has changed."""
 
 
 class Kept(Struct, frozen=True, eq=False):
@@ -56,11 +56,11 @@ class Kept(Struct, frozen=True, eq=False):
 
 
 class ClusterPolicies:
-    """Follows the three kinds, and has `enforce` called with a new set whenever one of them changed.
+    """Watches the three kinds, and calls `enforce` with a new set whenever one of them changes.
 
-    There is no set before all three are listed: part of them would deny, or admit, what the whole does not. An object
-    that makes no sense stays out, or as it was; the log names it. `on_version` gets a collection by its name in the
-    API, the resourceVersion up to which it is enforced, which of its objects are not, and whether that is a change.
+    There is no set before all three are listed: a part of the policies would decide differently. An object that cannot
+    be compiled is left out, or stays as it was before; the log names it. `on_version` gets a collection by its name in
+    the API, the resourceVersion up to which it is enforced, and which of its objects are not.
     """
 
     def __init__(self, api: ApiClient, enforce: Callable[[PolicySet], None], on_version: OnVersion) -> None:
@@ -72,7 +72,7 @@ class ClusterPolicies:
         """By the collections' names in the API."""
 
     async def run(self) -> None:
-        """Follow until cancelled."""
+        """Watch until cancelled."""
         async with asyncio.TaskGroup() as following:
             for reflector in self.reflectors.values():
                 following.create_task(reflector.run())
@@ -85,18 +85,18 @@ class ClusterPolicies:
 
     @property
     def enforced(self) -> Identities:
-        """What is in force: uid and generation by collection and name; empty before there is a set."""
+        """What is in force: uid and generation by collection and name; empty before the first set."""
         return self._enforced or {}
 
     @property
     def stale_seconds(self) -> float:
-        """How long ago the API server was last heard of the collection that was not heard of for longest."""
+        """The seconds since the API server last sent something, of the collection for which it is longest."""
         return max(reflector.stale_seconds for reflector in self.reflectors.values())
 
     def _follow(self, api: ApiClient, resource: Resource) -> Reflector[Kept]:
         def quarantined(name: str, error: Exception) -> None:
             logger.error(
-                "%s %s cannot be enforced, only a version of it seen before stays in force: %s",
+                "%s %s cannot be enforced, its last usable version stays in force: %s",
                 resource.name,
                 name,
                 error,
@@ -117,7 +117,7 @@ class ClusterPolicies:
         held = [(plural, reflector.objects) for plural, reflector in self.reflectors.items()]
         present = {(plural, key): kept.identity for plural, objects in held for key, kept in objects.items()}
         if present == self._enforced:
-            return  # a status was written
+            return  # only a status has changed
         compiled = [kept.compiled for _, objects in held for kept in objects.values()]
         policies = [each for each in compiled if isinstance(each, CompiledPolicy)]
         waivers = [each for each in compiled if isinstance(each, CompiledWaiver)]
@@ -136,7 +136,7 @@ class ClusterPolicies:
 
 
 def keep(raw: bytes, kind: type[K]) -> Kept:
-    """What is kept of a policy or a waiver. Raises PolicyError."""
+    """A policy or a waiver from its JSON, compiled. Raises PolicyError."""
     policy = decode(raw, kind)
     identity = (policy.metadata.uid, policy.metadata.generation)
     return Kept(identity, compile_waiver(policy) if isinstance(policy, PolicyWaiver) else compile_policy(policy))

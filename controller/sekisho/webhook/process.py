@@ -40,14 +40,14 @@ from sekisho.webhook.reporting import report
 logger = logging.getLogger(__name__)
 
 FINISH_SECONDS = 10.0
-"""The time that requests in flight have to finish when the process stops."""
+"""For requests in flight when the process stops."""
 BACKLOG = 1024
 _DECISIONS = {
     Reason.POD_DENIED: Decision.DENY,
     Reason.POD_WARNED: Decision.WARN,
     Reason.POD_DEFAULTED: Decision.PATCH,
 }
-"""The decisions that lead to Events; what waivers let through is always reported."""
+"""The decisions that cause Events; outcomes with waivers are always reported."""
 _READY_POLL_SECONDS = 0.02
 
 
@@ -146,11 +146,11 @@ class Process:
             )
             self._needed.append(secret)
 
-    def _lacks(self) -> list[str]:
+    def _missing(self) -> list[str]:
         return [reason for supply in self._needed if (reason := supply.missing())]
 
     async def live(self, stop: asyncio.Event, tls: socket.socket, plain: socket.socket) -> None:
-        """Serve reviews on `tls` and probes on `plain`, both bound, from when all is there until `stop`.
+        """Serve probes on `plain`, and reviews on `tls` once nothing is missing, until `stop`. Both sockets are bound.
 
         Raises StoppedError.
         """
@@ -158,10 +158,10 @@ class Process:
         def missing() -> list[str]:
             if stop.is_set():
                 return ["the process is stopping"]
-            return self._lacks() or ([] if self._listening else ["reviews are not served yet"])
+            return self._missing() or ([] if self._listening else ["reviews are not served yet"])
 
         self._metrics.add_source(
-            lambda: [gauges("sekisho_webhook_ready", "1 while /readyz says so, else 0.", (), {(): not missing()})]
+            lambda: [gauges("sekisho_webhook_ready", "1 while /readyz answers 200, else 0.", (), {(): not missing()})]
         )
         health = web.ServerRunner(HttpServer(Health(self._metrics.render, missing).handle))
         runner = web.ServerRunner(HttpServer(self._handler), shutdown_timeout=FINISH_SECONDS)
@@ -172,10 +172,10 @@ class Process:
             await web.SockSite(health, plain, backlog=BACKLOG).start()
             await runner.setup()
             # The port opens when there are policies to judge by: an earlier answer would admit pods unjudged.
-            while self._lacks() and not stop.is_set():
+            while self._missing() and not stop.is_set():
                 await _first_of(stopping, tasks, _READY_POLL_SECONDS)
             if not stop.is_set():
-                _keep_for_good()
+                _exempt_from_collection()
                 await web.SockSite(runner, tls, ssl_context=self._certificate.context, backlog=BACKLOG).start()
                 self._listening = True
                 logger.info("serving reviews", extra={"address": _name(tls), "metrics_address": _name(plain)})
@@ -199,10 +199,10 @@ def _tasks() -> Iterable[Metric]:
     yield gauges("sekisho_asyncio_tasks", "Tasks of the event loop.", (), {(): len(asyncio.all_tasks())})
 
 
-def _keep_for_good() -> None:
-    """Have the garbage collector pass over what is there by now, and stays.
+def _exempt_from_collection() -> None:
+    """Have the garbage collector skip the objects that exist now, almost all of which stay.
 
-    Each full collection would walk through it and stop all requests for tens of milliseconds.
+    Each full collection would visit them, and stop all requests for tens of milliseconds.
     """
     gc.collect()
     gc.freeze()
@@ -224,7 +224,7 @@ async def _connect(options: Options) -> ApiClient:
 
 
 def _bound(address: str, port: int) -> socket.socket:
-    """A socket that has its port but does not listen yet. Raises StartError."""
+    """A socket that is bound but does not listen yet. Raises StartError."""
     bound = None
     try:
         family, kind, protocol, _, name = socket.getaddrinfo(
@@ -246,7 +246,7 @@ def _name(bound: socket.socket) -> str:
 
 
 def _stop_on_signals() -> asyncio.Event:
-    """An event that the first SIGTERM or SIGINT sets; the second one finds the system's own handler and kills."""
+    """An event that the first SIGTERM or SIGINT sets; the second one kills the process."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
@@ -262,6 +262,6 @@ def _stop_on_signals() -> asyncio.Event:
 
 
 def _allow_many_files() -> None:
-    """Many systems allow 1,024 open files unless a process asks for more: fewer than there may be connections."""
+    """Raise the limit of open files: many systems start with 1,024, fewer than there may be connections."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -1,4 +1,4 @@
-"""How often each policy denied or warned within the last hour, counted on this replica."""
+"""How many requests each policy denied or warned about in the last hour, on this replica."""
 
 import time
 from collections import Counter, deque
@@ -12,10 +12,10 @@ from sekisho.policies import Enforcement
 
 HOUR: Final = 3600.0
 SLICE: Final = 300.0
-"""An hour is counted in slices, and the oldest is forgotten as a whole: what is told is up to a slice less."""
+"""An hour is counted in slices, and the oldest is dropped whole: the counts may cover up to one slice less."""
 MAX_POLICIES: Final = 5000
-"""In a slice; what others do is not counted."""
-MAX_TOLD: Final = 200
+"""In a slice; further policies are not counted."""
+MAX_REPORTED: Final = 200
 
 
 class _Slice(Struct):
@@ -25,7 +25,7 @@ class _Slice(Struct):
 
 
 class Tally:
-    """Requests that policies denied or warned of; each counts once a policy, and dry runs do not count."""
+    """Counts requests that policies denied or warned about, each once for every policy; dry runs are not counted."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -37,7 +37,7 @@ class Tally:
             return
         now = self._clock()
         if not self._slices or now - self._slices[-1].began >= SLICE:
-            self._forget(now)
+            self._drop_old(now)
             self._slices.append(_Slice(now))
         for counts, enforcement in (
             (self._slices[-1].denials, Enforcement.DENY),
@@ -49,16 +49,16 @@ class Tally:
                     counts[name] += 1
 
     def last_hour(self) -> dict[str, tuple[int, int]]:
-        """Denials and warnings by policy; of many policies, those with the most."""
-        self._forget(self._clock())
+        """Denials and warnings by policy, of the policies with the most."""
+        self._drop_old(self._clock())
         denials: Counter[str] = Counter()
         warnings: Counter[str] = Counter()
         for each in self._slices:
             denials.update(each.denials)
             warnings.update(each.warnings)
-        most = (denials + warnings).most_common(MAX_TOLD)
+        most = (denials + warnings).most_common(MAX_REPORTED)
         return {name: (denials[name], warnings[name]) for name, _ in sorted(most)}
 
-    def _forget(self, now: float) -> None:
+    def _drop_old(self, now: float) -> None:
         while self._slices and now - self._slices[0].began >= HOUR:
             self._slices.popleft()

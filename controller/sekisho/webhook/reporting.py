@@ -1,4 +1,4 @@
-"""What becomes of a verdict beside its answer: one line in the log, and an Event where the user looks."""
+"""Reports of outcomes beside the answer: a line in the log, and an Event on the object that the user made."""
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -15,16 +15,16 @@ from sekisho.timestamps import rfc3339
 logger = logging.getLogger(__name__)
 
 REASONS: Final = (Reason.POD_DENIED, Reason.POD_WARNED, Reason.POD_DEFAULTED, Reason.WAIVER_USED)
-"""The Events that reviews can lead to."""
+"""The reasons of Events that reviews can cause."""
 
 MAX_MESSAGE_LENGTH = 2048
 MAX_NAME_LENGTH = 253
 
 
 def log_denial(outcome: Outcome) -> None:
-    """Log one line, as a warning where there was no verdict; in a storm, none.
+    """Log one line, as a warning where the pod could not be judged; lines over the log's rate are dropped.
 
-    Names are cut: a client of the webhook that is not the API server may have made them up.
+    Names are cut: a client that is not the API server can send anything.
     """
     if not throttle.admits(logger.name):
         return
@@ -53,7 +53,7 @@ def log_denial(outcome: Outcome) -> None:
 
 
 def log_waivers(outcome: Outcome) -> None:
-    """Log one line for a pod that was admitted by waivers."""
+    """Log one line for a pod that waivers exempted."""
     review = outcome.review
     logger.info(
         "admitted by a waiver",
@@ -91,7 +91,7 @@ def report(
 
 
 def statements_of(outcome: Outcome) -> Iterator[Statement]:
-    """What Events say of an outcome. Whoever applies a pod template reads its warnings then and there."""
+    """The statements of an outcome's Events. A pod template has none: its user gets warnings as the answer."""
     if outcome.decision is Decision.DENY:
         yield _stated(Reason.POD_DENIED, outcome.message, with_enforcement(outcome.violations, Enforcement.DENY))
     if outcome.decision is Decision.WARN and outcome.review.is_pod:
@@ -99,7 +99,7 @@ def statements_of(outcome: Outcome) -> Iterator[Statement]:
         if warned:
             yield _stated(Reason.POD_WARNED, "\n".join(warning_lines(warned)), warned)
     if outcome.decision is Decision.PATCH:
-        lines = tuple(f'policy "{policy}" filled in {", ".join(fields)}' for policy, fields in outcome.filled)
+        lines = tuple(f'policy "{policy}" set {", ".join(fields)}' for policy, fields in outcome.filled)
         yield statement(Reason.POD_DEFAULTED, "\n".join(lines), [policy for policy, _ in outcome.filled])
     if outcome.waived and outcome.review.is_pod:
         yield statement(

@@ -1,4 +1,4 @@
-"""Questions and answers: an AdmissionReview in, an AdmissionReview out."""
+"""AdmissionReviews in, and the answers to them."""
 
 import base64
 import json
@@ -11,9 +11,8 @@ import pytest
 from sekisho import admission
 from sekisho.policies import ClusterPodPolicy, PolicySet
 from tests.pods import container, restricted_pod
-from tests.reviews import UID, review_body
-
-DEPLOYMENT = {"group": "apps", "version": "v1", "kind": "Deployment"}
+from tests.reviews import DEPLOYMENT, DEPLOYMENTS, UID
+from tests.reviews import review_body as review
 
 
 def policies(**specs: Any) -> PolicySet:
@@ -25,10 +24,6 @@ def policies(**specs: Any) -> PolicySet:
 RESTRICTED = policies(
     restricted={"podSecurityStandard": {"level": "restricted"}, "defaults": {"profile": "restricted"}}
 )
-
-
-def review(obj: Any, old: Any = None, operation: str = "CREATE", **request: Any) -> bytes:
-    return review_body(obj, old, operation, **request)
 
 
 def validated(body: bytes, policy_set: PolicySet = RESTRICTED) -> dict[str, Any]:
@@ -49,7 +44,7 @@ def mutated(pod: dict[str, Any], policy_set: PolicySet = RESTRICTED, **request: 
     return patched
 
 
-def test_good_pod_is_allowed_with_nothing_but_the_answer() -> None:
+def test_good_pod_is_allowed_without_warnings() -> None:
     response = validated(review(restricted_pod()))
     assert response == {"uid": UID, "allowed": True}
 
@@ -198,7 +193,7 @@ def deployment(template: dict[str, Any]) -> dict[str, Any]:
 def test_workload_whose_pods_would_be_denied_is_warned_about() -> None:
     request: dict[str, Any] = {
         "kind": DEPLOYMENT,
-        "resource": {"group": "apps", "version": "v1", "resource": "deployments"},
+        "resource": DEPLOYMENTS,
     }
     bad = deployment({"spec": {"containers": [container(securityContext={"privileged": True})]}})
     response = validated(review(bad, **request))
@@ -208,33 +203,33 @@ def test_workload_whose_pods_would_be_denied_is_warned_about() -> None:
     assert "warnings" not in validated(review(plain, **request))
 
 
-def test_workload_whose_pods_would_only_be_warned_about_is_told_so() -> None:
+def test_warnings_about_a_workload_say_what_its_pods_would_get() -> None:
     request: dict[str, Any] = {
         "kind": DEPLOYMENT,
-        "resource": {"group": "apps", "version": "v1", "resource": "deployments"},
+        "resource": DEPLOYMENTS,
     }
     bad = deployment({"spec": {"containers": [container(securityContext={"privileged": True})]}})
     privileged: dict[str, Any] = {"controls": {"privileged": {}}}
     both = policies(soft={"enforcement": "Warn", **privileged}, hard=privileged)
-    told = validated(review(bad, **request), both)["warnings"]
-    assert [line.partition(" container")[0] for line in told] == [
+    warnings = validated(review(bad, **request), both)["warnings"]
+    assert [line.partition(" container")[0] for line in warnings] == [
         'pods of this Deployment: policy "hard" denies',
         'pods of this Deployment: policy "soft" warns about',
     ]
 
 
-def test_warnings_left_out_are_counted_with_whose_they_are() -> None:
+def test_warnings_over_the_limit_are_counted() -> None:
     many = [
         container(f"c{number}", securityContext={"privileged": True}, ports=[{"hostPort": 80 + number}])
         for number in range(12)
     ]
     request: dict[str, Any] = {
         "kind": DEPLOYMENT,
-        "resource": {"group": "apps", "version": "v1", "resource": "deployments"},
+        "resource": DEPLOYMENTS,
     }
     ports = policies(ports={"controls": {"hostPorts": {}}})
-    told = validated(review(deployment({"spec": {"containers": many}}), **request), ports)["warnings"]
-    assert told[-1] == "pods of this Deployment: 4 more problems; `sekisho check` lists them all"
+    warnings = validated(review(deployment({"spec": {"containers": many}}), **request), ports)["warnings"]
+    assert warnings[-1] == "pods of this Deployment: 4 more problems; `sekisho check` lists them all"
 
 
 def test_object_that_is_neither_pod_nor_template_gets_a_clear_denial() -> None:
@@ -251,13 +246,13 @@ MALFORMED = [b"", b"{}", b"[]", b"null", b"not json", b'{"request":{}}', b'{"kin
 
 
 @pytest.mark.parametrize("body", MALFORMED)
-def test_malformed_review_is_no_review(body: bytes) -> None:
+def test_malformed_review_is_rejected(body: bytes) -> None:
     with pytest.raises(admission.MalformedReviewError) as raised:
         admission.decode(body)
     assert "\n" not in str(raised.value)
 
 
-def test_review_of_another_version_is_no_review() -> None:
+def test_review_of_another_version_is_rejected() -> None:
     with pytest.raises(admission.MalformedReviewError, match=r"admission\.k8s\.io/v1"):
         admission.decode(review({}).replace(b"admission.k8s.io/v1", b"admission.k8s.io/v2"))
 
@@ -309,7 +304,7 @@ def test_no_value_of_the_environment_is_in_an_answer() -> None:
     assert secret not in repr(outcome)
 
 
-def test_plain_pod_is_dressed_and_then_admitted() -> None:
+def test_plain_pod_gets_defaults_and_is_then_admitted() -> None:
     plain = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "app", "image": "x"}]}}
     with_defaults = mutated(plain)
     assert with_defaults is not None
@@ -334,7 +329,7 @@ def test_plain_pod_is_dressed_and_then_admitted() -> None:
 
 
 @pytest.mark.parametrize("where", ["initContainers", "containers"])
-def test_every_kind_of_container_is_dressed(where: str) -> None:
+def test_every_kind_of_container_gets_defaults(where: str) -> None:
     pod = restricted_pod()
     pod["spec"][where] = [*pod["spec"].get(where, []), {"name": "new", "image": "x", "restartPolicy": "Always"}]
     with_defaults = mutated(pod)
@@ -354,7 +349,7 @@ EXPLICIT = [
 
 
 @pytest.mark.parametrize("context", EXPLICIT)
-def test_explicit_value_stays_and_is_then_judged(context: dict[str, Any]) -> None:
+def test_explicit_value_stays_and_is_judged(context: dict[str, Any]) -> None:
     plain = {
         "metadata": {"name": "p"},
         "spec": {"containers": [{"name": "app", "image": "x", "securityContext": context}]},
@@ -383,7 +378,7 @@ def test_pod_level_zero_and_false_stay() -> None:
 
 
 @pytest.mark.parametrize("context", [{"privileged": True}, {"capabilities": {"add": ["SYS_ADMIN"]}}])
-def test_nothing_is_filled_in_that_the_api_rejects_beside_it(context: dict[str, Any]) -> None:
+def test_no_default_is_applied_that_the_api_server_would_reject(context: dict[str, Any]) -> None:
     plain = {
         "metadata": {"name": "p"},
         "spec": {"containers": [{"name": "app", "image": "x", "securityContext": context}]},
@@ -423,7 +418,7 @@ def test_windows_pod_gets_no_linux_field() -> None:
     assert validated(review(with_defaults))["allowed"]
 
 
-def test_capabilities_to_drop_are_added_to_those_there() -> None:
+def test_default_capabilities_to_drop_are_added_to_the_present_ones() -> None:
     pod = restricted_pod(
         container(securityContext={"capabilities": {"drop": ["NET_RAW"], "add": ["NET_BIND_SERVICE"]}})
     )
@@ -435,7 +430,7 @@ def test_capabilities_to_drop_are_added_to_those_there() -> None:
     }
 
 
-def test_only_the_new_ephemeral_container_is_dressed() -> None:
+def test_only_the_new_ephemeral_container_gets_defaults() -> None:
     old = restricted_pod(ephemeralContainers=[{"name": "old", "image": "x"}])
     new = restricted_pod(ephemeralContainers=[{"name": "old", "image": "x"}, {"name": "new", "image": "x"}])
     with_defaults = mutated(new, old=old, operation="UPDATE", subResource="ephemeralcontainers")
@@ -448,7 +443,7 @@ def test_only_the_new_ephemeral_container_is_dressed() -> None:
     assert with_defaults["metadata"] == new["metadata"]
 
 
-def test_ephemeral_container_is_dressed_itself_where_the_pod_says_nothing() -> None:
+def test_ephemeral_container_gets_the_defaults_that_the_pod_does_not_set() -> None:
     old = {"metadata": {"name": "p"}, "spec": {"containers": [container()]}}
     new = {
         "metadata": {"name": "p"},
@@ -480,7 +475,7 @@ def test_only_genuine_mirror_pods_are_left_alone() -> None:
     assert not validated(review(mirror, userInfo={"username": "alice"}))["allowed"]
 
 
-def test_forged_or_broken_provenance_does_no_harm() -> None:
+def test_forged_or_broken_annotation_of_defaults_is_replaced() -> None:
     plain = {
         "metadata": {"name": "p", "annotations": {"sekisho.dev/defaulted": "[" * 5000}},
         "spec": {"containers": [{"name": "app", "image": "x"}]},
@@ -490,7 +485,7 @@ def test_forged_or_broken_provenance_does_no_harm() -> None:
     assert list(json.loads(with_defaults["metadata"]["annotations"]["sekisho.dev/defaulted"])) == ["restricted"]
 
 
-def test_explicit_defaults_outweigh_the_profile() -> None:
+def test_explicit_defaults_override_the_profile() -> None:
     own = policies(
         p={
             "defaults": {
@@ -514,7 +509,7 @@ def test_explicit_defaults_outweigh_the_profile() -> None:
     }
 
 
-def test_baseline_profile_fills_in_the_seccomp_profile_alone() -> None:
+def test_baseline_profile_sets_the_seccomp_profile_only() -> None:
     own = policies(p={"defaults": {"profile": "baseline"}})
     with_defaults = mutated({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a", "image": "x"}]}}, own)
     assert with_defaults is not None
@@ -522,14 +517,13 @@ def test_baseline_profile_fills_in_the_seccomp_profile_alone() -> None:
     assert "securityContext" not in with_defaults["spec"]["containers"][0]
 
 
-def test_excluded_subject_is_left_out_of_pods_and_not_of_the_pods_that_a_controller_makes() -> None:
+def test_excluded_subject_may_create_pods_but_its_deployment_is_still_judged() -> None:
     excluding = policies(p={"match": {"excludeSubjects": {"users": ["alice"]}}, "controls": {"privileged": {}}})
     bad = restricted_pod(container(securityContext={"privileged": True}))
     assert validated(review(bad), excluding)["allowed"]
     assert not validated(review(bad, userInfo={"username": "alice2"}), excluding)["allowed"]
     deployment = {"metadata": {"name": "web"}, "spec": {"template": bad}}
-    resource = {"group": "apps", "version": "v1", "resource": "deployments"}
-    assert validated(review(deployment, kind=DEPLOYMENT, resource=resource), excluding)["warnings"]
+    assert validated(review(deployment, kind=DEPLOYMENT, resource=DEPLOYMENTS), excluding)["warnings"]
 
 
 def test_excluded_subject_gets_no_defaults() -> None:

@@ -46,7 +46,7 @@ def test_key_that_is_there_twice_is_denied(what: str, *, spaced: bool) -> None:
     text = GOOD.replace(once, twice, 1)
     answer = answer_to(text.replace('":', '" : ') if spaced else text)
     assert not answer["allowed"]
-    assert "twice" in answer["status"]["message"]
+    assert "duplicate key" in answer["status"]["message"]
 
 
 @pytest.mark.parametrize("spaced", [False, True], ids=["compact", "spaced"])
@@ -60,7 +60,7 @@ def test_key_that_is_there_twice_beyond_what_judging_reads_is_denied_in_other_te
 
 
 def test_denial_names_the_key_in_ascii_and_shortened() -> None:
-    with pytest.raises(DuplicateKeyError, match=r'^an object in it has the key "privileged" twice$'):
+    with pytest.raises(DuplicateKeyError, match=r'^an object in it has the duplicate key "privileged"$'):
         deny_duplicates(b'{"a":{"privileged":1,"privileged":1}}')
     with pytest.raises(DuplicateKeyError) as raised:
         deny_duplicates(b'{"\\ud800%s":1,"\\ud800%s":1}' % (b"x" * 900, b"x" * 900))

@@ -35,11 +35,7 @@ def answered(
     body = review_body(
         thing(spec),
         None if old is None else thing(old),
-        **{
-            "kind": {"group": "sekisho.dev", "version": "v1alpha1", "kind": kind},
-            "name": "p",
-            **request,
-        },
+        **{"kind": {"group": "sekisho.dev", "version": "v1alpha1", "kind": kind}, "name": "p"} | request,
     )
     outcome = review_policy(decode_policy_review(body), IN_FORCE, NOW, MAX_LENGTH)
     answer = json.loads(outcome.response)
@@ -197,7 +193,8 @@ def test_a_field_that_this_version_does_not_know_is_denied() -> None:
     "kind", [{"group": "", "version": "v1", "kind": "Pod"}, {"group": "evil.dev", "kind": "ClusterPodPolicy"}, {}]
 )
 def test_other_kinds_are_denied(kind: dict[str, str]) -> None:
-    outcome = review_policy(decode_policy_review(review_body({"spec": GOOD}, kind=kind)), IN_FORCE, NOW, MAX_LENGTH)
+    body = review_body({"spec": GOOD}, kind=kind)
+    outcome = review_policy(decode_policy_review(body), IN_FORCE, NOW, MAX_LENGTH)
     assert not json.loads(outcome.response)["response"]["allowed"]
     assert "Sekisho reviews its own kinds here" in str(outcome.problems[0])
 

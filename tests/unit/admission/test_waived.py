@@ -1,4 +1,4 @@
-"""Waivers in answers: what they lift, what they never lift, and how their use is told."""
+"""Waivers in answers: what they exempt, what they never exempt, and what says that one was used."""
 
 import json
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from sekisho import admission
 from sekisho.admission import Outcome
 from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, PolicyWaiver
 from tests.pods import container, restricted_pod, with_container_in
-from tests.reviews import UID, review_body
+from tests.reviews import DEPLOYMENT, DEPLOYMENTS, UID, review_body
 
 EXPIRES = datetime(2027, 1, 31, tzinfo=UTC)
 BEFORE = EXPIRES - timedelta(seconds=1)
@@ -62,11 +62,11 @@ def privileged(name: str = "app", image: str = "quay.io/driver:1") -> dict[str, 
     return container(name, image, securityContext=PRIVILEGED)
 
 
-def test_lifted_finding_is_admitted_with_a_warning_that_says_by_what_until_when_and_why() -> None:
+def test_exempted_finding_is_admitted_with_a_warning_that_names_waiver_end_and_reason() -> None:
     outcome = answered(restricted_pod(privileged()), RESTRICTED, waiver())
     answer = response(outcome)
     line = (
-        'waiver "w" lifts privileged of policy "restricted" for container "app" until 2027-01-31T00:00:00Z: '
+        'waiver "w" exempts container "app" from privileged of policy "restricted" until 2027-01-31T00:00:00Z: '
         "the driver needs it"
     )
     assert answer["allowed"]
@@ -89,21 +89,21 @@ EXPIRED = [(BEFORE, True), (EXPIRES, False), (EXPIRES + timedelta(days=1), False
 
 
 @pytest.mark.parametrize(("moment", "admitted"), EXPIRED)
-def test_a_waiver_is_over_at_the_moment_that_it_names(moment: datetime, *, admitted: bool) -> None:
+def test_a_waiver_has_ended_at_the_time_that_it_names(moment: datetime, *, admitted: bool) -> None:
     assert admits(restricted_pod(privileged()), RESTRICTED, waiver(), clock=at(moment)) is admitted
 
 
-def test_a_moment_with_another_zone_is_the_same_moment() -> None:
+def test_the_end_may_be_in_any_time_zone() -> None:
     east = waiver(expires="2027-01-31T09:00:00+09:00")
     assert admits(restricted_pod(privileged()), RESTRICTED, east, clock=at(BEFORE))
     assert not admits(restricted_pod(privileged()), RESTRICTED, east, clock=at(EXPIRES))
 
 
-def test_without_a_clock_no_waiver_counts() -> None:
+def test_without_a_clock_no_waiver_applies() -> None:
     assert not admits(restricted_pod(privileged()), RESTRICTED, waiver(), clock=None)
 
 
-NOT_LIFTED = [
+NOT_EXEMPTED = [
     {"policies": ["other"]},
     {"policies": ["shop/restricted"]},
     {"controls": ["hostPorts"]},
@@ -116,12 +116,12 @@ NOT_LIFTED = [
 ]
 
 
-@pytest.mark.parametrize("spec", NOT_LIFTED)
-def test_what_a_waiver_does_not_name_stays(spec: dict[str, Any]) -> None:
+@pytest.mark.parametrize("spec", NOT_EXEMPTED)
+def test_a_waiver_exempts_only_what_it_names(spec: dict[str, Any]) -> None:
     assert not admits(restricted_pod(privileged()), RESTRICTED, waiver(**spec))
 
 
-def test_one_of_several_findings_lifted_is_not_enough() -> None:
+def test_a_pod_with_a_finding_that_no_waiver_exempts_is_denied() -> None:
     pod = restricted_pod(privileged(), hostNetwork=True)
     outcome = answered(pod, RESTRICTED, waiver())
     assert not response(outcome)["allowed"]
@@ -153,7 +153,7 @@ def test_two_waivers_never_combine_policy_of_one_with_control_of_the_other() -> 
     assert not admits(restricted_pod(privileged()), RESTRICTED, also, one, two)
 
 
-def test_a_policy_that_is_not_waived_goes_on_denying() -> None:
+def test_a_policy_that_the_waiver_does_not_name_still_denies() -> None:
     own = {"metadata": {"name": "own", "namespace": "shop"}, "spec": {"podSecurityStandard": {"level": "baseline"}}}
     namespaced = msgspec.convert(own, PodPolicy)
     outcome = answered(restricted_pod(privileged()), RESTRICTED, namespaced, waiver())
@@ -161,7 +161,7 @@ def test_a_policy_that_is_not_waived_goes_on_denying() -> None:
     assert admits(restricted_pod(privileged()), RESTRICTED, namespaced, waiver(policies=["restricted", "shop/own"]))
 
 
-def test_a_waiver_for_containers_lifts_nothing_of_the_pod() -> None:
+def test_a_waiver_for_containers_exempts_no_finding_of_the_pod() -> None:
     pod = restricted_pod(container(), hostNetwork=True)
     controls = ["hostNamespaces"]
     assert not admits(pod, RESTRICTED, waiver(controls=controls, match={"containers": ["app"]}))
@@ -169,7 +169,7 @@ def test_a_waiver_for_containers_lifts_nothing_of_the_pod() -> None:
     assert admits(pod, RESTRICTED, waiver(controls=controls, match={"namespaces": ["shop"]}))
 
 
-def test_containers_that_are_not_waived_go_on_being_denied() -> None:
+def test_containers_that_the_waiver_does_not_name_are_still_denied() -> None:
     pod = restricted_pod(privileged("app"), privileged("other"))
     outcome = answered(pod, RESTRICTED, waiver(match={"containers": ["app"]}))
     assert '"other"' in outcome.message
@@ -177,7 +177,7 @@ def test_containers_that_are_not_waived_go_on_being_denied() -> None:
 
 
 @pytest.mark.parametrize(("enforcement", "warned"), [("Warn", True), ("Audit", False)])
-def test_what_only_warns_or_is_noted_is_lifted_too(enforcement: str, *, warned: bool) -> None:
+def test_warnings_and_audits_are_exempted_too(enforcement: str, *, warned: bool) -> None:
     spec = {"enforcement": enforcement, "podSecurityStandard": {"level": "baseline"}}
     policy = msgspec.convert({"metadata": {"name": "restricted"}, "spec": spec}, ClusterPodPolicy)
     outcome = answered(restricted_pod(privileged()), policy, waiver())
@@ -188,13 +188,12 @@ def test_what_only_warns_or_is_noted_is_lifted_too(enforcement: str, *, warned: 
 
 def test_pods_of_a_template_are_waived_as_the_pods_will_be() -> None:
     deployment = {"metadata": {"name": "web"}, "spec": {"template": restricted_pod(privileged())}}
-    kind = {"group": "apps", "version": "v1", "kind": "Deployment"}
-    resource = {"group": "apps", "version": "v1", "resource": "deployments"}
-    (warning,) = response(answered(deployment, RESTRICTED, waiver(), kind=kind, resource=resource))["warnings"]
-    assert warning.startswith('pods of this Deployment: waiver "w" lifts privileged')
+    outcome = answered(deployment, RESTRICTED, waiver(), kind=DEPLOYMENT, resource=DEPLOYMENTS)
+    (warning,) = response(outcome)["warnings"]
+    assert warning.startswith('pods of this Deployment: waiver "w" exempts container "app" from privileged')
 
 
-def test_an_image_that_was_waived_makes_no_room_for_another() -> None:
+def test_a_waiver_for_an_image_does_not_exempt_another_image() -> None:
     old = restricted_pod(privileged(image="quay.io/driver:1"))
     only = waiver(match={"images": ["quay.io/driver"]})
     assert admits(restricted_pod(privileged(image="quay.io/driver:2")), RESTRICTED, only, old=old)
@@ -204,7 +203,7 @@ def test_an_image_that_was_waived_makes_no_room_for_another() -> None:
         assert "privileged" in outcome.message
 
 
-def test_a_pod_that_entered_by_a_waiver_can_be_edited_when_it_is_over() -> None:
+def test_a_pod_that_a_waiver_exempted_can_be_edited_after_the_waiver_ended() -> None:
     old = restricted_pod(privileged())
     new = restricted_pod(privileged())
     new["metadata"] = {**new["metadata"], "labels": {"a": "b"}}
@@ -213,19 +212,19 @@ def test_a_pod_that_entered_by_a_waiver_can_be_edited_when_it_is_over() -> None:
     assert admits(new, RESTRICTED, old=old)
 
 
-def test_an_image_that_no_waiver_was_for_may_change_as_before() -> None:
+def test_an_image_that_no_waiver_exempted_may_change() -> None:
     old, new = restricted_pod(privileged(image="ghcr.io/a")), restricted_pod(privileged(image="ghcr.io/b"))
     assert admits(new, RESTRICTED, waiver(match={"images": ["quay.io/driver"]}), old=old)
 
 
-def test_a_passing_pod_asks_no_clock() -> None:
+def test_a_passing_pod_does_not_use_the_clock() -> None:
     def never() -> datetime:
         raise AssertionError("the clock was asked")
 
     assert response(answered(restricted_pod(), RESTRICTED, waiver(), clock=never)) == {"uid": UID, "allowed": True}
 
 
-def test_what_is_told_is_capped() -> None:
+def test_warnings_and_annotations_about_waivers_are_capped() -> None:
     pod = restricted_pod(*(privileged(f"c{i}") for i in range(200)))
     waivers = [waiver(f"w{i}", match={"containers": [f"c{i}"]}, reason="x" * 1000) for i in range(200)]
     answer = response(answered(pod, RESTRICTED, *waivers))

@@ -34,7 +34,7 @@ def test_check_honours_a_waiver_and_says_so(policies: Path) -> None:
     result = sekisho("check", "-p", policies, "-", text=PRIVILEGED)
     assert result.exit_code == 0
     assert (
-        'note: Pod shop/p: waiver "driver" lifts privileged of policy "base" for container "app" until '
+        'note: Pod shop/p: waiver "driver" exempts container "app" from privileged of policy "base" until '
         "2999-01-01T00:00:00Z: it loads a module\n"
     ) in result.stderr
     denied = sekisho("check", "-p", policies, "-", text=PRIVILEGED.replace("quay.io/driver", "quay.io/driver2"))

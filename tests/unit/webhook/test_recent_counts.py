@@ -60,7 +60,7 @@ def test_an_hour_later_it_is_forgotten() -> None:
 
 
 def test_those_with_the_most_are_told_and_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recent_counts, "MAX_TOLD", 2)
+    monkeypatch.setattr(recent_counts, "MAX_REPORTED", 2)
     monkeypatch.setattr(recent_counts, "MAX_POLICIES", 3)
     tally = Tally()
     for name, times in (("a", 1), ("b", 3), ("c", 2), ("d", 9)):

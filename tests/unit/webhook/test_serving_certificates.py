@@ -77,7 +77,7 @@ def test_bad_pair_is_named_and_the_old_one_stays(pair: Pair, problem: str, caplo
 def test_nothing_is_served_at_first() -> None:
     certificate = ServingCertificate()
     assert certificate.expires is None
-    assert certificate.problem == "no certificate has been given yet"
+    assert certificate.problem == "there is no certificate yet"
     certificate.offer(make_pair(days=-1))
     assert certificate.expires is None
 

@@ -67,7 +67,7 @@ def test_warning_about_a_pod_is_told_and_one_about_a_template_is_shown_to_whom_a
 def test_defaults_are_told_by_policy_and_field() -> None:
     (said,) = statements_of(mutated(pod(GOOD), DRESSES))
     assert (said.reason, said.policies, said.fixes) == (Reason.POD_DEFAULTED, ("dresses",), ())
-    assert said.note.startswith('policy "dresses" filled in spec.securityContext.runAsNonRoot, ')
+    assert said.note.startswith('policy "dresses" set spec.securityContext.runAsNonRoot, ')
 
 
 def test_use_of_a_waiver_is_told_with_its_reason() -> None:

@@ -85,7 +85,7 @@ async def test_namespace_that_cannot_be_had_is_an_error_that_says_why(
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../secrets", "A", "a" * 64, "a?x=y", "a\n"])
 async def test_what_is_no_name_is_not_asked_for(namespaces: Namespaces, server: NamespaceServer, name: str) -> None:
-    with pytest.raises(UnknownNamespaceError, match="no name of a namespace"):
+    with pytest.raises(UnknownNamespaceError, match="its name is not valid"):
         await namespaces.fetch(name)
     assert server.fetched == []
 
