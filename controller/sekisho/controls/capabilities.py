@@ -147,7 +147,7 @@ def _added(ref: ContainerRef, added: list[str], allowed: frozenset[str], may_add
             (*ref.path, *_ADD, index),
             name,
             allowed=may_add,
-            fix="remove it from the list",
+            fix="remove it",
             change=remove((*ref.path, *_ADD, index)),
             about=ref,
         )

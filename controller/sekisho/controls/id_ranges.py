@@ -75,7 +75,7 @@ def id_finding(
         path,
         value,
         allowed=allowed.allowed,
-        fix=f"set it to an allowed id, such as {allowed.first}",
+        fix=f"use an allowed id such as {allowed.first}",
         change=set_to(path, allowed.first),
         about=about,
     )

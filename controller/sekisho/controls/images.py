@@ -75,7 +75,7 @@ def _check(parameters: Images, _minor: int) -> Check:
         try:
             reference = parse(image)
         except ImageError as error:
-            return (("a valid image reference", f"write a valid image reference: {error}"),)
+            return (("a valid image reference", f"correct it: {error}"),)
         found = (
             _registry_fault(image, reference, parameters, trusted, denied),
             _tag_fault(reference, parameters),

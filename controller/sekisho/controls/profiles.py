@@ -71,9 +71,7 @@ def judge_profiles(rules: ProfileRules, pod: Pod, containers: Sequence[Container
     pod_profile = None if pod_context is None else getattr(pod_context, rules.attribute)
     pod_fault = None if pod_profile is None else _fault(rules, pod_profile)
     if pod_fault is not None:
-        its_type = "its type" if pod_fault.key == "localhostProfile" else "it"
-        fix = f"set {its_type} to {rules.types[0]}"
-        findings.append(_finding(rules, pod_path, pod_fault, fix))
+        findings.append(_finding(rules, pod_path, pod_fault, _fix(rules, pod_fault)))
     unset = _Fault("type", None, rules.allowed)
     for ref in containers:
         path = (*ref.path, "securityContext", rules.key)
@@ -82,8 +80,7 @@ def judge_profiles(rules: ProfileRules, pod: Pod, containers: Sequence[Container
         if profile is not None:
             fault = _fault(rules, profile)
             if fault is not None:
-                fix = f"set its type to {rules.types[0]} or remove it"
-                findings.append(_finding(rules, path, fault, fix, about=ref))
+                findings.append(_finding(rules, path, fault, _fix(rules, fault), about=ref))
         elif pod_profile is None and rules.required:
             fix = f"set spec.securityContext.{rules.key}.type to {rules.types[0]}"
             findings.append(_finding(rules, path, unset, fix, about=ref, changes=pod_path))
@@ -108,6 +105,10 @@ def _fault(rules: ProfileRules, profile: Profile) -> _Fault | None:
         if not any(glob_matches(pattern, name) for pattern in rules.localhost):
             return _Fault("localhostProfile", profile.localhost_profile, words(rules.localhost))
     return None
+
+
+def _fix(rules: ProfileRules, fault: _Fault) -> str:
+    return f"set {'it' if fault.key == 'type' else 'its type'} to {rules.types[0]}"
 
 
 def _finding(

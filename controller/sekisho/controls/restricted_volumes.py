@@ -78,13 +78,13 @@ def _getter(attributes: tuple[str, ...]) -> Callable[[Volume], tuple[object, ...
 
 
 def _texts(kinds: tuple[str, ...]) -> tuple[str, str]:
-    """What is allowed, and the fix; a long list is cut to the kinds that replace most others."""
+    """What is allowed, and the fix; of a long list only the kinds that replace most others are named."""
     if not kinds:
         return "no volume", "remove it"
     usual = [kind for kind in kinds if kind in ("emptyDir", "persistentVolumeClaim")] or [kinds[0]]
     is_long = len(kinds) > _MAX_KINDS_IN_TEXT
     allowed = words([*usual, f"{len(kinds) - len(usual)} other kinds"]) if is_long else words(kinds)
-    return allowed, f"use {words(usual)}"
+    return allowed, "use an allowed kind"
 
 
 def _not_allowed(index: int, volume: Volume, allowed: str, fix: str) -> Finding:

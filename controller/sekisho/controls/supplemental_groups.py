@@ -44,7 +44,7 @@ def _check(parameters: SupplementalGroups, _minor: int) -> Check:
                 (*_FIELD, index),
                 group,
                 allowed=allowed.allowed,
-                fix="remove it from the list",
+                fix="remove it",
                 change=remove((*_FIELD, index)),
             )
             for index, group in enumerate(groups)

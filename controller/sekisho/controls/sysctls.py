@@ -103,9 +103,7 @@ def _matches_any(patterns: Sequence[str], name: str) -> bool:
 
 def _not_allowed(index: int, key: str, value: str, allowed: str) -> Finding:
     path = ("spec", "securityContext", "sysctls", index)
-    return Finding.of(
-        "sysctls", (*path, key), value, allowed=allowed, fix="remove it from the list", change=remove(path)
-    )
+    return Finding.of("sysctls", (*path, key), value, allowed=allowed, fix="remove it", change=remove(path))
 
 
 def _verify(given: Sysctls) -> None:

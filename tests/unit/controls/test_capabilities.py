@@ -1,0 +1,90 @@
+"""capabilities: pods that it denies, beside near-twins that it allows."""
+
+from typing import Any
+
+import pytest
+
+from sekisho.controls import CONTROLS, complete
+from sekisho.standards import controls_of
+from tests.unit.controls.twins import (
+    LISTS,
+    Container,
+    ContainerTwin,
+    ParameterTwin,
+    Pod,
+    at_level,
+    check_container_twin,
+    check_parameter_twin,
+    check_windows_exemption,
+    context,
+    security,
+)
+
+CONTAINER_TWINS: list[ContainerTwin] = [
+    (
+        security(capabilities={"drop": ["ALL"], "add": ["SYS_ADMIN"]}),
+        security(capabilities={"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}),
+        "securityContext.capabilities.add[0]",
+        '"SYS_ADMIN"',
+    ),
+    (
+        security(capabilities={"drop": ["all"]}),
+        security(capabilities={"drop": ["NET_RAW", "ALL"]}),
+        "securityContext.capabilities.drop",
+        '["all"]',
+    ),
+    (
+        security(capabilities=None),
+        security(capabilities={"drop": ["ALL"]}),
+        "securityContext.capabilities.drop",
+        "unset",
+    ),
+]
+
+
+@pytest.mark.parametrize("where", LISTS)
+@pytest.mark.parametrize(("bad", "good", "field", "value"), CONTAINER_TWINS)
+def test_container_field_is_denied_in_every_list(
+    bad: Container, good: Container, field: str, value: str, where: str
+) -> None:
+    check_container_twin("capabilities", bad, good, field, value, where)
+
+
+PARAMETER_TWINS: list[ParameterTwin] = [
+    (
+        {"allowedAdd": ["SYS_TIME"]},
+        context(capabilities={"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}),
+        context(capabilities={"drop": ["ALL"], "add": ["SYS_TIME"]}),
+        "add[0]",
+    ),
+    (
+        {"requiredDrop": ["NET_RAW"]},
+        context(capabilities={"drop": ["ALL"]}),
+        context(capabilities={"drop": ["NET_RAW"]}),
+        "drop",
+    ),
+]
+
+
+@pytest.mark.parametrize(("parameters", "bad", "good", "field"), PARAMETER_TWINS)
+def test_parameters_deny_and_allow(parameters: Any, bad: Pod, good: Pod, field: str) -> None:
+    check_parameter_twin("capabilities", parameters, bad, good, field)
+
+
+@pytest.mark.parametrize(
+    "name", ["\u017fYS_ADMIN", "CAP_SYS_ADMIN", "sys_admin", "CAP_NET_BIND_SERVICE", "net_bind_service"]
+)
+def test_names_must_be_spelled_as_in_the_api(name: str) -> None:
+    (finding,) = at_level("capabilities", context(capabilities={"drop": ["ALL"], "add": [name]}))
+    assert finding.field.endswith("add[0]")
+
+
+def test_named_control_takes_what_it_leaves_unset_from_the_standard() -> None:
+    control = CONTROLS["capabilities"]
+    assert complete(control, control.parameters(), "restricted", 37) == controls_of("restricted", 37)["capabilities"]
+    assert complete(control, control.parameters(), "baseline", 37) == controls_of("baseline", 37)["capabilities"]
+    assert complete(control, control.parameters(), "privileged", 37) == controls_of("restricted", 37)["capabilities"]
+
+
+def test_windows_pods_are_exempt_from_1_25() -> None:
+    check_windows_exemption("capabilities")

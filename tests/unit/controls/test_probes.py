@@ -1,0 +1,37 @@
+"""probes: pods that it denies, beside near-twins that it allows."""
+
+from typing import Any
+
+import pytest
+
+from tests.pods import container, restricted_pod
+from tests.unit.controls.twins import (
+    ParameterTwin,
+    Pod,
+    check_parameter_twin,
+    spec,
+    with_parameters,
+)
+
+PARAMETER_TWINS: list[ParameterTwin] = [
+    ({}, spec(), restricted_pod(container(readinessProbe={})), "readinessProbe"),
+    (
+        {"required": ["livenessProbe"]},
+        restricted_pod(container(readinessProbe={})),
+        restricted_pod(container(livenessProbe={})),
+        "livenessProbe",
+    ),
+]
+
+
+@pytest.mark.parametrize(("parameters", "bad", "good", "field"), PARAMETER_TWINS)
+def test_parameters_deny_and_allow(parameters: Any, bad: Pod, good: Pod, field: str) -> None:
+    check_parameter_twin("probes", parameters, bad, good, field)
+
+
+def test_sidecars_need_probes_and_init_containers_do_not() -> None:
+    init, sidecar = container("init"), container("side", restartPolicy="Always")
+    pod = restricted_pod(
+        container(readinessProbe={}), initContainers=[init, sidecar], ephemeralContainers=[container("d")]
+    )
+    assert [finding.container for finding in with_parameters("probes", {}, pod)] == ["side"]

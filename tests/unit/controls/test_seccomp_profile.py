@@ -1,0 +1,91 @@
+"""seccompProfile: pods that it denies, beside near-twins that it allows."""
+
+from typing import Any
+
+import pytest
+
+from tests.pods import restricted_pod
+from tests.unit.controls.twins import (
+    LISTS,
+    Container,
+    ContainerTwin,
+    ParameterTwin,
+    Pod,
+    PodTwin,
+    at_level,
+    check_container_twin,
+    check_inheritance,
+    check_parameter_twin,
+    check_pod_twin,
+    check_windows_exemption,
+    context,
+    pod_context,
+    security,
+    spec,
+)
+
+CONTAINER_TWINS: list[ContainerTwin] = [
+    (
+        security(seccompProfile={"type": "Unconfined"}),
+        security(seccompProfile={"type": "Localhost", "localhostProfile": "p.json"}),
+        "securityContext.seccompProfile.type",
+        '"Unconfined"',
+    ),
+]
+
+
+@pytest.mark.parametrize("where", LISTS)
+@pytest.mark.parametrize(("bad", "good", "field", "value"), CONTAINER_TWINS)
+def test_container_field_is_denied_in_every_list(
+    bad: Container, good: Container, field: str, value: str, where: str
+) -> None:
+    check_container_twin("seccompProfile", bad, good, field, value, where)
+
+
+POD_TWINS: list[PodTwin] = [
+    (
+        {"securityContext": {"seccompProfile": {"type": "Unconfined"}}},
+        {"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}},
+        "spec.securityContext.seccompProfile.type",
+    ),
+]
+
+
+@pytest.mark.parametrize(("bad", "good", "field"), POD_TWINS)
+def test_pod_field_is_denied(bad: Pod, good: Pod, field: str) -> None:
+    check_pod_twin("seccompProfile", bad, good, field)
+
+
+PARAMETER_TWINS: list[ParameterTwin] = [
+    (
+        {"localhostProfiles": ["team/*.json"]},
+        context(seccompProfile={"type": "Localhost", "localhostProfile": "x.json"}),
+        context(seccompProfile={"type": "Localhost", "localhostProfile": "team/x.json"}),
+        "localhostProfile",
+    ),
+    ({"allowedTypes": ["Localhost"]}, spec(), pod_context(seccompProfile={"type": "Localhost"}), "type"),
+]
+
+
+@pytest.mark.parametrize(("parameters", "bad", "good", "field"), PARAMETER_TWINS)
+def test_parameters_deny_and_allow(parameters: Any, bad: Pod, good: Pod, field: str) -> None:
+    check_parameter_twin("seccompProfile", parameters, bad, good, field)
+
+
+def test_windows_pods_are_exempt_from_1_25() -> None:
+    check_windows_exemption("seccompProfile")
+
+
+def test_annotations_count_before_1_19_only() -> None:
+    pod = restricted_pod()
+    pod["metadata"]["annotations"] = {"container.seccomp.security.alpha.kubernetes.io/app": "unconfined"}
+    (finding,) = at_level("seccompProfile", pod, "baseline", 18)
+    assert finding.field == "metadata.annotations[container.seccomp.security.alpha.kubernetes.io/app]"
+    assert (finding.subject, finding.container) == ('container "app"', None)
+    assert at_level("seccompProfile", pod, "baseline", 19) == []
+    pod["metadata"]["annotations"] = {"seccomp.security.alpha.kubernetes.io/pod": "localhost/x"}
+    assert at_level("seccompProfile", pod, "baseline", 18) == []
+
+
+def test_ephemeral_container_that_inherits_a_denied_value_is_named_itself() -> None:
+    check_inheritance("seccompProfile", {"seccompProfile": {"type": "Unconfined"}})
