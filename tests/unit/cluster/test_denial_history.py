@@ -199,10 +199,10 @@ async def test_owner_is_named_as_kubectl_takes_it(server: EventServer, command: 
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (("--owner", "deploymnet/web"), "error: --owner deploymnet/web: the cluster knows no kind called deploymnet\n"),
+        (("--owner", "deploymnet/web"), "error: --owner deploymnet/web: the cluster has no kind deploymnet\n"),
         (("--owner", "web"), "error: --owner web: expected KIND/NAME, such as deployment/web\n"),
         (("--owner", "deploy/a,b=c"), "error: --owner deploy/a,b=c: expected KIND/NAME, such as deployment/web\n"),
-        (("-n", "a/../b"), "error: --namespace a/../b: not the name of a namespace\n"),
+        (("-n", "a/../b"), "error: --namespace a/../b: is not a valid name of a namespace\n"),
         (("--kubeconfig", "missing"), "error: kubeconfig missing: no such file\n"),
     ],
 )
@@ -224,7 +224,7 @@ async def test_watch_that_is_not_allowed_is_one_line(server: EventServer, comman
     server.may_watch = False
     code, out, err = await command("--watch")
     assert (code, out) == (2, "")
-    assert err == "error: you may list Events in namespace shop and not watch them: leave out --watch\n"
+    assert err == "error: you may list Events in namespace shop but not watch them: omit --watch\n"
 
 
 async def test_unreachable_server_is_one_line(command: Command) -> None:
