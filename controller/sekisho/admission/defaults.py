@@ -13,6 +13,7 @@ from msgspec import Struct
 from sekisho.findings import render_path
 from sekisho.pods import Container, ContainerRef, ObjectMeta, Pod, container_refs, in_user_namespace, is_windows
 from sekisho.policies import Default
+from sekisho.policies.defaults import DefaultLevel
 
 ANNOTATION: Final = "sekisho.dev/defaulted"
 MAX_ANNOTATIONS: Final = 256 * 1024
@@ -113,9 +114,9 @@ def _fill_pod(
     own: list[Default] = []
     for_containers: list[Default] = []
     for default in defaults:
-        if default.level == "container":
+        if default.level is DefaultLevel.CONTAINER:
             own.append(default)
-        elif default.level == "spec":
+        elif default.level is DefaultLevel.SPEC:
             if may_change_pod and pod.spec.automount_service_account_token is None:
                 filler.add(f"/spec/{default.key}", default.value)
                 filler.credit(default.policy, f"spec.{default.key}")

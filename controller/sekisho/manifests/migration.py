@@ -1,8 +1,9 @@
 """Policies that do the same as Pod Security admission."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
 from textwrap import wrap
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -21,19 +22,33 @@ MAX_NAMES: Final = 1024
 MAX_LISTED: Final = 20
 _LINE: Final = 110
 
-_Mode = Literal["both", "enforce", "warn", "audit"]
-_PREFIXES: Final[Mapping[_Mode, str]] = {"both": "", "enforce": "enforce-", "warn": "warn-", "audit": "audit-"}
+
+class _Mode(StrEnum):
+    """What happens to pods that do not meet a level; BOTH: they are denied, and workloads get warnings."""
+
+    BOTH = "both"
+    ENFORCE = "enforce"
+    WARN = "warn"
+    AUDIT = "audit"
+
+
+_PREFIXES: Final[Mapping[_Mode, str]] = {
+    _Mode.BOTH: "",
+    _Mode.ENFORCE: "enforce-",
+    _Mode.WARN: "warn-",
+    _Mode.AUDIT: "audit-",
+}
 _WHAT: Final[Mapping[_Mode, str]] = {
-    "both": "are denied, and workloads of such pods warned about",
-    "enforce": "are denied",
-    "warn": "are warned about, and workloads of such pods too",
-    "audit": "are noted in the audit log, and workloads of such pods too",
+    _Mode.BOTH: "are denied, and workloads of such pods warned about",
+    _Mode.ENFORCE: "are denied",
+    _Mode.WARN: "are warned about, and workloads of such pods too",
+    _Mode.AUDIT: "are noted in the audit log, and workloads of such pods too",
 }
 _ENFORCEMENT: Final[Mapping[_Mode, tuple[str, str]]] = {
-    "both": ("Deny", "Warn"),
-    "enforce": ("Deny", "Ignore"),
-    "warn": ("Warn", "Warn"),
-    "audit": ("Audit", "Warn"),
+    _Mode.BOTH: ("Deny", "Warn"),
+    _Mode.ENFORCE: ("Deny", "Ignore"),
+    _Mode.WARN: ("Warn", "Warn"),
+    _Mode.AUDIT: ("Audit", "Warn"),
 }
 
 
@@ -161,8 +176,8 @@ def write_policies(migrated: Sequence[Migrated]) -> str:
 
 def _asked(levels: AskedLevels) -> frozenset[_Asked]:
     enforce, warn, audit = (_known(asked) for asked in (levels.enforce, levels.warn, levels.audit))
-    modes: list[tuple[_Mode, LevelAndVersion]] = [("audit", audit)]
-    modes += [("both", enforce)] if enforce == warn else [("enforce", enforce), ("warn", warn)]
+    modes: list[tuple[_Mode, LevelAndVersion]] = [(_Mode.AUDIT, audit)]
+    modes += [(_Mode.BOTH, enforce)] if enforce == warn else [(_Mode.ENFORCE, enforce), (_Mode.WARN, warn)]
     return frozenset(_Asked(level, version, mode) for mode, (level, version) in modes if level != "privileged")
 
 
@@ -198,7 +213,7 @@ def _defaults_by_label(configuration: PodSecurityConfiguration) -> Iterator[Migr
             continue
         asked = _Asked(level, version, mode)
         missing: list[dict[str, Any]] = [{"key": LABEL_PREFIX + mode, "operator": "DoesNotExist"}]
-        if mode == "warn" and level == "baseline":
+        if mode is _Mode.WARN and level == "baseline":
             # Where restricted is enforced, the policy that reads the labels warns about that.
             missing.append({"key": f"{LABEL_PREFIX}enforce", "operator": "NotIn", "values": ["restricted"]})
         match = _match(configuration, exclude=configuration.exemptions.namespaces)
@@ -208,7 +223,7 @@ def _defaults_by_label(configuration: PodSecurityConfiguration) -> Iterator[Migr
 
 
 def _by_mode(levels: AskedLevels) -> tuple[tuple[_Mode, LevelAndVersion], ...]:
-    return ("enforce", levels.enforce), ("audit", levels.audit), ("warn", levels.warn)
+    return (_Mode.ENFORCE, levels.enforce), (_Mode.AUDIT, levels.audit), (_Mode.WARN, levels.warn)
 
 
 def _match(

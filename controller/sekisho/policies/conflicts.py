@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from sekisho.globs import globs_meet
 from sekisho.policies.compilation import CompiledPolicy
+from sekisho.policies.defaults import DefaultLevel
 from sekisho.policies.selectors import LabelSelector, Match
 from sekisho.policies.status import MAX_CONFLICTS, Conflict
 from sekisho.policies.types import ClusterPodPolicy, PodPolicy
@@ -25,14 +26,14 @@ MAX_COMPARED: Final = 4096
 class Field(NamedTuple):
     """A default: its place, and its value as JSON."""
 
-    level: str
+    level: DefaultLevel
     key: str
     value: str
 
     @property
     def path(self) -> str:
         """Its path in the policy."""
-        where = "pod" if self.level == "spec" else f"{self.level}.securityContext"
+        where = "pod" if self.level is DefaultLevel.SPEC else f"{self.level}.securityContext"
         return f"spec.defaults.{where}.{self.key}"
 
 

@@ -124,10 +124,18 @@ class Defaults(Struct, frozen=True, forbid_unknown_fields=True):
     ) = None
 
 
-class Default(Struct, frozen=True, eq=False):
-    """One field that a policy fills in: `level` is spec, or pod or container for its securityContext."""
+class DefaultLevel(StrEnum):
+    """Where a default goes: into the pod's spec, or into the securityContext of the pod or of each container."""
 
-    level: str
+    SPEC = "spec"
+    POD = "pod"
+    CONTAINER = "container"
+
+
+class Default(Struct, frozen=True, eq=False):
+    """A default of one field. `key` is the field's name, `value` is as in JSON, `policy` the name of the policy."""
+
+    level: DefaultLevel
     key: str
     value: Any
     policy: str
@@ -135,36 +143,36 @@ class Default(Struct, frozen=True, eq=False):
 
 def compile_defaults(policy: str, defaults: Defaults) -> tuple[Default, ...]:
     """The defaults of a policy. Raises PolicyError for values that the API server would reject in a pod."""
-    values: dict[tuple[str, str], Any] = {}
+    values: dict[tuple[DefaultLevel, str], Any] = {}
     if defaults.profile == DefaultsProfile.RESTRICTED:
-        values[("pod", "runAsNonRoot")] = True
-        values[("container", "allowPrivilegeEscalation")] = False
-        values[("container", "capabilities")] = {"drop": ["ALL"]}
+        values[(DefaultLevel.POD, "runAsNonRoot")] = True
+        values[(DefaultLevel.CONTAINER, "allowPrivilegeEscalation")] = False
+        values[(DefaultLevel.CONTAINER, "capabilities")] = {"drop": ["ALL"]}
     if defaults.profile is not None:
-        values[("pod", "seccompProfile")] = {"type": "RuntimeDefault"}
+        values[(DefaultLevel.POD, "seccompProfile")] = {"type": "RuntimeDefault"}
     if defaults.pod is not None:
-        values |= _fields("pod", defaults.pod.security_context)
+        values |= _fields(DefaultLevel.POD, defaults.pod.security_context)
         if defaults.pod.automount_service_account_token is not None:
-            values[("spec", "automountServiceAccountToken")] = defaults.pod.automount_service_account_token
+            values[(DefaultLevel.SPEC, "automountServiceAccountToken")] = defaults.pod.automount_service_account_token
     if defaults.container is not None:
-        values |= _fields("container", defaults.container.security_context)
+        values |= _fields(DefaultLevel.CONTAINER, defaults.container.security_context)
     _verify(values)
     return tuple(Default(level, key, value, policy) for (level, key), value in values.items())
 
 
-def _fields(level: str, context: Struct | None) -> dict[tuple[str, str], Any]:
+def _fields(level: DefaultLevel, context: Struct | None) -> dict[tuple[DefaultLevel, str], Any]:
     if context is None:
         return {}
     values = ((field.encode_name, getattr(context, field.name)) for field in msgspec.structs.fields(context))
     return {(level, key): msgspec.to_builtins(value) for key, value in values if value is not None}
 
 
-def _verify(values: dict[tuple[str, str], Any]) -> None:
+def _verify(values: dict[tuple[DefaultLevel, str], Any]) -> None:
     problems = Problems()
-    for index, name in enumerate(values.get(("container", "capabilities"), {}).get("drop", ())):
+    for index, name in enumerate(values.get((DefaultLevel.CONTAINER, "capabilities"), {}).get("drop", ())):
         if name not in KNOWN:
             problems.add(f"spec.defaults.container.securityContext.capabilities.drop[{index}]", unknown(name))
-    for level in ("pod", "container"):
+    for level in (DefaultLevel.POD, DefaultLevel.CONTAINER):
         profile = values.get((level, "seccompProfile"))
         if profile is not None and (profile["type"] == "Localhost") is not ("localhostProfile" in profile):
             problems.add(f"spec.defaults.{level}.securityContext.seccompProfile", LOCALHOST_NAMES_PROFILE)

@@ -28,9 +28,7 @@ def workload(api_version: str, kind: str, path: str, spec: str) -> str:
 
 
 @pytest.mark.parametrize(("api_version", "kind", "path", "checked"), TEMPLATES)
-def test_every_kind_that_makes_pods_is_judged_by_its_template(
-    api_version: str, kind: str, path: str, checked: int
-) -> None:
+def test_every_workload_kind_is_judged_by_its_template(api_version: str, kind: str, path: str, checked: int) -> None:
     result = sekisho("check", "--standard", "baseline", "-", text=workload(api_version, kind, path, "hostPID: true"))
     assert result.exit_code == checked
     assert f"{checked} checked" in result.output
@@ -39,30 +37,30 @@ def test_every_kind_that_makes_pods_is_judged_by_its_template(
     assert (result.exit_code, f"{checked} checked: {checked} pass, 0 denied" in result.output) == (0, True)
 
 
-def test_plain_deployment_passes_with_the_defaults_filled_in() -> None:
+def test_plain_deployment_passes_with_defaults() -> None:
     result = sekisho("check", "-p", RESTRICTED, MANIFESTS / "web.yaml")
     assert (result.exit_code, result.output) == (0, "1 checked: 1 pass, 0 denied\n")
 
 
-def test_without_the_policys_defaults_the_plain_deployment_is_denied() -> None:
+def test_plain_deployment_is_denied_without_defaults() -> None:
     result = sekisho("check", "--standard", "restricted", MANIFESTS / "web.yaml")
     assert result.exit_code == 1
     assert "spec.template.spec.containers[0].securityContext.allowPrivilegeEscalation is unset" in result.output
 
 
-def test_paths_in_a_fix_are_the_manifests_too() -> None:
+def test_paths_in_a_fix_are_those_of_the_manifest() -> None:
     result = sekisho("check", "--standard", "restricted", MANIFESTS / "web.yaml")
     assert "Fix: set spec.template.spec.securityContext.runAsNonRoot to true." in result.output
 
 
-def test_node_exporter_is_denied_for_each_thing_it_takes_from_the_host() -> None:
+def test_node_exporter_is_denied_for_each_thing_it_uses_of_the_host() -> None:
     result = sekisho("check", "-p", RESTRICTED, MANIFESTS / "node-metrics.yaml")
     assert result.exit_code == 1
     for field in ("hostNetwork", "hostPID", "volumes[0].hostPath", "containers[0].ports[0].hostPort"):
         assert f"spec.template.spec.{field} is" in result.output
 
 
-def test_each_finding_stands_at_the_place_of_its_field() -> None:
+def test_each_finding_has_the_place_of_its_field() -> None:
     result = sekisho("check", "-p", RESTRICTED, MANIFESTS / "node-metrics.yaml")
     lines = (MANIFESTS / "node-metrics.yaml").read_text().splitlines()
     places = [line.split(": ")[0] for line in result.output.splitlines() if ": denied: " in line]
@@ -93,13 +91,13 @@ def test_lists_and_objects_without_pods() -> None:
 
 
 @pytest.mark.parametrize(("value", "code"), [("true", 1), ("false", 0)])
-def test_the_items_of_a_typed_list_are_of_its_kind(value: str, code: int) -> None:
+def test_items_of_a_typed_list_have_its_kind(value: str, code: int) -> None:
     text = f"apiVersion: v1\nkind: PodList\nitems: [{{metadata: {{name: p}}, spec: {{hostPID: {value}}}}}]\n"
     result = sekisho("check", "--standard", "baseline", "-", text=text)
     assert (result.exit_code, "1 checked" in result.output) == (code, True)
 
 
-def test_a_finding_that_only_warns_is_shown_and_fails_nothing(tmp_path: Path) -> None:
+def test_a_warning_is_shown_and_does_not_fail(tmp_path: Path) -> None:
     for enforcement, shown, code in (("Warn", "warning", 0), ("Audit", "audit note", 0), ("Deny", "denied", 1)):
         policy = policy_file(tmp_path, enforcement=enforcement, controls={"hostNamespaces": {}})
         result = sekisho("check", "-p", policy, "-", text=BAD_POD)
@@ -119,7 +117,7 @@ def test_namespace_decides_which_policies_match(tmp_path: Path) -> None:
     assert sekisho("check", "-p", policy, "-", text=named % "").exit_code == 1
 
 
-def test_a_folder_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
+def test_a_folder_is_read_in_the_order_of_file_names(tmp_path: Path) -> None:
     for name in ("b.yaml", "sub/c.json", "a.yml"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(BAD_POD)
@@ -142,20 +140,20 @@ def test_a_folder_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
         (["--standard", "baseline", "--namespace-labels", "gone.yaml", "-"], "gone.yaml: cannot be read"),
     ],
 )
-def test_bad_option_is_named(args: list[str], expected: str) -> None:
+def test_bad_option_is_reported(args: list[str], expected: str) -> None:
     result = sekisho("check", *args, text=POD % "")
     assert result.exit_code == 2
     assert expected in result.output
 
 
-def test_wrong_policy_is_named_with_its_place(tmp_path: Path) -> None:
+def test_invalid_policy_is_reported_with_its_place(tmp_path: Path) -> None:
     policy = policy_file(tmp_path, controls={"image": {}})
     result = sekisho("check", "-p", policy, "-", text=POD % "")
     assert result.exit_code == 2
     assert f"error: {policy}:7:12: spec.controls.image: unknown field; did you mean images?" in result.output
 
 
-def test_two_policies_of_one_name_are_denied(tmp_path: Path) -> None:
+def test_two_policies_with_one_name_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     paths = [policy_file(folder, controls={"privileged": {}}) for folder in (tmp_path, tmp_path / "other")]
     result = sekisho("check", "-p", paths[0], "-p", paths[1], "-", text=GOOD_POD)

@@ -33,13 +33,13 @@ def run(*args: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *map(str, args)], capture_output=True, text=True)
 
 
-def test_several_processes_say_what_one_says(many: Path) -> None:
+def test_several_processes_report_what_one_reports(many: Path) -> None:
     one, three = run("--jobs", "1", many), run("--jobs", "3", many)
     assert (one.returncode, one.stdout, one.stderr) == (three.returncode, three.stdout, three.stderr)
     assert "300 checked: 257 pass, 43 denied; 1 unreadable" in one.stdout
 
 
-def test_small_inputs_are_left_to_one_process(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_inputs_are_checked_by_one_process(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
 
     class Checker:
@@ -96,14 +96,14 @@ def run_dying(what: str, many: Path, jobs: int) -> subprocess.CompletedProcess[s
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def test_a_process_that_dies_is_told(many: Path) -> None:
+def test_a_process_that_dies_is_reported(many: Path) -> None:
     done = run_dying("os._exit(9)", many, 2)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "error: a checking process died, perhaps because it ran out of memory; try --jobs 1\n"
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_what_nobody_expected_is_one_line(many: Path, jobs: int) -> None:
+def test_an_unexpected_error_is_one_line(many: Path, jobs: int) -> None:
     done = run_dying("raise KeyError('boo')", many, jobs)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: internal error, please report it: KeyError: 'boo' (at ")
@@ -125,7 +125,7 @@ def test_an_interrupt_ends_a_run_without_a_traceback(many: Path, jobs: int) -> N
     assert (process.returncode, stderr.strip()) == (1, "Aborted!")
 
 
-def test_a_reader_that_goes_away_ends_a_run_without_a_traceback(many: Path) -> None:
+def test_a_closed_pipe_ends_a_run_without_a_traceback(many: Path) -> None:
     process = subprocess.Popen([*COMMAND, str(many)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     process.stdout.close()
@@ -149,7 +149,7 @@ def test_a_reader_that_goes_away_ends_a_run_without_a_traceback(many: Path) -> N
         ("-p $(printf 'x%.0s' $(seq 300)) -", 2, "File name too long\n"),
     ],
 )
-def test_closed_and_broken_streams_are_told(redirection: str, code: int, said: str, many: Path) -> None:
+def test_closed_and_broken_streams_are_reported(redirection: str, code: int, said: str, many: Path) -> None:
     command = f"{' '.join(COMMAND)} {redirection.format(many=many)}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert (done.returncode, done.stderr[-len(said) :] if said else done.stderr) == (code, said)

@@ -45,7 +45,7 @@ BAD_INPUT = [
 
 
 @pytest.mark.parametrize(("text", "expected"), BAD_INPUT)
-def test_bad_manifest_is_named_with_its_place(text: str | bytes, expected: str) -> None:
+def test_bad_manifest_is_reported_with_its_place(text: str | bytes, expected: str) -> None:
     result = sekisho("check", "--standard", "baseline", "-", text=text)
     assert result.exit_code == 2
     assert expected in result.output
@@ -64,7 +64,7 @@ GOOD_INPUT = [
 
 
 @pytest.mark.parametrize("text", GOOD_INPUT)
-def test_good_manifest_beside_it_is_read(text: str) -> None:
+def test_good_near_twin_of_a_bad_manifest_is_read(text: str) -> None:
     assert sekisho("check", "--standard", "baseline", "-", text=text).exit_code == 0
 
 
@@ -77,7 +77,7 @@ def test_a_document_that_cannot_be_read_does_not_hide_the_others() -> None:
     assert "3 checked: 1 pass, 2 denied; 2 unreadable" in result.output
 
 
-def test_what_stands_in_a_block_of_text_does_not_end_a_document() -> None:
+def test_a_separator_in_a_block_of_text_does_not_end_a_document() -> None:
     text = (
         f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c}}\ndata:\n  f: |\n    a\n    ---\n    b\n---\n{BAD_POD}"
     )
@@ -107,7 +107,7 @@ LAUGHS = "x: &x {y: &y {a: 1}}\nz: {<<: [*x, *y], b: *x}\n"
 
 
 @pytest.mark.parametrize("head", ["", "apiVersion: v1\nkind: Pod\n"])
-def test_aliases_that_multiply_are_denied(head: str) -> None:
+def test_aliases_that_multiply_are_rejected(head: str) -> None:
     result = sekisho("check", "--standard", "baseline", "-", text=head + BOMB)
     assert result.exit_code == 2
     assert "becomes too large by its aliases" in result.output
@@ -115,7 +115,7 @@ def test_aliases_that_multiply_are_denied(head: str) -> None:
     assert (recursive.exit_code, "nested too deeply" in recursive.output) == (2, True)
 
 
-def test_some_aliases_are_not_denied() -> None:
+def test_some_aliases_are_accepted() -> None:
     (document,) = read_documents(LAUGHS, "f")
     assert document.value["z"] == {"y": {"a": 1}, "a": 1, "b": {"y": {"a": 1}}}
     assert (
@@ -126,13 +126,13 @@ def test_some_aliases_are_not_denied() -> None:
 
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? ", "a:\n "])
 @pytest.mark.parametrize("times", [401, 100_000])
-def test_nesting_without_end_is_denied(opening: str, times: int) -> None:
+def test_too_deep_nesting_is_rejected(opening: str, times: int) -> None:
     text = opening * times if opening != "a:\n " else "\n".join(" " * n + "a:" for n in range(min(times, 2000)))
     result = sekisho("check", "--standard", "baseline", "-", text=text)
     assert (result.exit_code, "is nested too deeply" in result.output) == (2, True)
 
 
-def test_values_without_end_are_denied(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_values_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "MAX_VALUES", 100)
     for count, code in ((93, 0), (94, 2)):
         text = f"apiVersion: v1\nkind: ConfigMap\nx: [{', '.join('a' * count)}]\n"
@@ -177,12 +177,12 @@ def test_no_text_makes_it_fail(text: str) -> None:
         fix_source(source, checker, apply_changes=True)
 
 
-def test_some_nesting_is_read() -> None:
+def test_some_nesting_is_accepted() -> None:
     text = f"apiVersion: v1\nkind: ConfigMap\ndata: {'[' * 300}{']' * 300}\n"
     assert sekisho("check", "--standard", "baseline", "-", text=text).exit_code == 0
 
 
-def test_a_file_beyond_the_bound_is_denied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_too_large_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "MAX_FILE_BYTES", 1 << 20)
     monkeypatch.setattr(sources, "MAX_INPUT_BYTES", 3 << 20)
     for name, size in (("a.yaml", 1 << 20), ("b.yaml", (1 << 20) + 1), ("c.yaml", 1 << 20)):
@@ -213,7 +213,7 @@ def test_a_folder_without_manifests_says_so(tmp_path: Path) -> None:
     assert (result.exit_code, "holds no .yaml, .yml or .json file" in result.output) == (2, True)
 
 
-def test_file_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     (tmp_path / "gone.yaml").symlink_to(tmp_path / "nowhere")
     result = sekisho("check", "--standard", "baseline", tmp_path / "gone.yaml")
     assert (result.exit_code, "cannot be read: No such file" in result.output) == (2, True)
@@ -277,7 +277,7 @@ def as_json(value: object) -> object:
 
 
 @given(st.dictionaries(TEXTS, VALUES, min_size=1, max_size=4))
-def test_what_is_written_is_what_is_read(value: dict[str, object]) -> None:
+def test_written_values_are_read_back_equal(value: dict[str, object]) -> None:
     text = write_document(value)
     (document,) = read_documents(text, "f")
     assert document.value == as_json(value)
@@ -285,7 +285,7 @@ def test_what_is_written_is_what_is_read(value: dict[str, object]) -> None:
 
 
 @given(TEXTS)
-def test_other_readers_take_a_written_string_for_a_string(text: str) -> None:
+def test_other_parsers_read_a_written_string_as_a_string(text: str) -> None:
     assert yaml.safe_load(write_document({"a": text})) == {"a": text}
 
 

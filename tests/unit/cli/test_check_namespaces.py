@@ -27,7 +27,7 @@ SELECTING: dict[str, Any] = {
     ],
 )
 @pytest.mark.parametrize("order", ["before", "after", "in a list", "in a file"])
-def test_labels_decide(spec: object, labels: str, code: int, order: str, tmp_path: Path) -> None:
+def test_namespace_labels_decide(spec: object, labels: str, code: int, order: str, tmp_path: Path) -> None:
     policy = policy_file(tmp_path, **spec)  # type: ignore[arg-type]
     namespace = NAMESPACE % labels
     extra: list[str | Path] = []
@@ -45,7 +45,7 @@ def test_labels_decide(spec: object, labels: str, code: int, order: str, tmp_pat
     assert "are not known" not in result.stderr
 
 
-def test_a_manifests_labels_outweigh_the_files_and_join_them(tmp_path: Path) -> None:
+def test_labels_in_manifests_override_and_extend_those_of_the_file(tmp_path: Path) -> None:
     selector = {"matchLabels": {"tier": "prod", "team": "a"}}
     policy = policy_file(tmp_path, match={"namespaceSelector": selector}, controls={"hostNamespaces": {}})
     (tmp_path / "labels.json").write_text('{"shop": {"tier": "test", "team": "a"}}')
@@ -61,7 +61,7 @@ def test_every_namespace_has_the_label_with_its_name(tmp_path: Path) -> None:
         assert sekisho("check", "-p", policy, "-", text=POD_IN_SHOP).exit_code == code
 
 
-def test_labels_that_are_not_known_are_told_once_a_namespace(tmp_path: Path) -> None:
+def test_unknown_labels_are_reported_once_per_namespace(tmp_path: Path) -> None:
     selecting, other = policy_file(tmp_path, "one", **SELECTING), policy_file(tmp_path, "two", **FROM_LABELS)
     text = "---\n".join([POD_IN_SHOP, POD_IN_SHOP, BAD_POD])
     result = sekisho("check", "-p", selecting, "-p", other, "-", text=text)
@@ -73,14 +73,14 @@ def test_labels_that_are_not_known_are_told_once_a_namespace(tmp_path: Path) -> 
     ]
 
 
-def test_policies_that_do_not_look_at_labels_need_none(tmp_path: Path) -> None:
+def test_policies_that_do_not_read_labels_need_none(tmp_path: Path) -> None:
     excluding = {**SELECTING, "match": {**SELECTING["match"], "excludeNamespaces": ["shop"]}}
     for policy in (policy_file(tmp_path, **excluding), policy_file(tmp_path, controls={"privileged": {}})):
         result = sekisho("check", "-p", policy, "-", text=POD_IN_SHOP)
         assert (result.exit_code, result.stderr) == (0, "")
 
 
-def test_a_label_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_an_invalid_label_is_reported(tmp_path: Path) -> None:
     policy = policy_file(tmp_path, **FROM_LABELS)
     text = NAMESPACE % "pod-security.kubernetes.io/enforce: none" + "---\n" + POD_IN_SHOP
     result = sekisho("check", "-p", policy, "-", text=text)
@@ -96,7 +96,7 @@ def test_a_label_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         ("a: b: c\n", ":1:5: mapping values"),
     ],
 )
-def test_a_file_of_labels_that_is_none_is_named(text: str, place: str, tmp_path: Path) -> None:
+def test_an_invalid_file_of_labels_is_reported(text: str, place: str, tmp_path: Path) -> None:
     policy = policy_file(tmp_path, **SELECTING)
     path = tmp_path / "labels.yaml"
     path.write_text(text)

@@ -39,7 +39,7 @@ def test_no_format_lets_control_characters_through(output: str) -> None:
 
 
 @pytest.mark.parametrize("output", REPORTS)
-def test_a_name_that_is_no_text_breaks_no_format(output: str, tmp_path: Path) -> None:
+def test_a_name_with_invalid_text_breaks_no_format(output: str, tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/\xff.yaml"
     Path(os.fsdecode(path)).write_text(BAD_POD)
     command = [sys.executable, "-m", "sekisho", "check", "-o", output, "--standard", "baseline", os.fsdecode(path)]
@@ -47,7 +47,7 @@ def test_a_name_that_is_no_text_breaks_no_format(output: str, tmp_path: Path) ->
     assert (done.returncode, b"Traceback" in done.stderr) == (1, False)
 
 
-def test_text_is_an_object_a_paragraph_and_a_summary() -> None:
+def test_text_has_a_paragraph_for_each_object_and_a_summary() -> None:
     assert baseline("text", BAD_POD + "---\n" + GOOD_POD) == (
         "<stdin>:1:1: Pod default/bad\n"
         "  <stdin>:4:8: denied: the pod for host namespaces: spec.hostPID is true (allowed: unset or false)\n"
@@ -91,7 +91,7 @@ def test_json_has_every_object_and_every_finding() -> None:
     assert found["summary"] == {"checked": 2, "passed": 1, "denied": 1, "passedOver": 0, "unreadable": 1}
 
 
-def test_machine_formats_leave_the_summary_to_stderr() -> None:
+def test_machine_formats_write_the_summary_to_stderr() -> None:
     for output in ("json", "sarif", "junit"):
         result = sekisho("check", "-o", output, "--standard", "baseline", "-", text=BAD_POD)
         assert result.stderr == "1 checked: 0 pass, 1 denied\n"
@@ -173,7 +173,7 @@ def sarif(text: str) -> Any:
     return log["runs"][0]
 
 
-def test_sarif_has_a_rule_a_control_and_a_result_a_finding(tmp_path: Path) -> None:
+def test_sarif_has_a_rule_for_each_control_and_a_result_for_each_finding(tmp_path: Path) -> None:
     policy = policy_file(tmp_path, enforcement="Warn", controls={"hostPorts": {}})
     path = tmp_path / "a b%.yaml"
     path.write_text((MANIFESTS / "node-metrics.yaml").read_text())
@@ -189,7 +189,7 @@ def test_sarif_has_a_rule_a_control_and_a_result_a_finding(tmp_path: Path) -> No
     assert run["invocations"] == [{"executionSuccessful": True, "toolExecutionNotifications": []}]
 
 
-def test_sarif_of_what_cannot_be_read_and_of_nothing() -> None:
+def test_sarif_of_unreadable_input_and_of_nothing() -> None:
     run = sarif(baseline("sarif", "kind: x\n", code=2))
     assert run["invocations"][0]["executionSuccessful"] is False
     place = run["invocations"][0]["toolExecutionNotifications"][0]["locations"][0]["physicalLocation"]
@@ -201,7 +201,7 @@ def test_sarif_of_what_cannot_be_read_and_of_nothing() -> None:
 # JUnit.
 
 
-def test_junit_has_a_case_an_object(tmp_path: Path) -> None:
+def test_junit_has_a_case_for_each_object(tmp_path: Path) -> None:
     policy = policy_file(tmp_path, enforcement="Warn", controls={"hostNamespaces": {}})
     root = Xml.fromstring(report("junit", "-p", policy, "-", text=BAD_POD, code=0))  # noqa: S314
     (case,) = root.iter("testcase")
@@ -217,7 +217,7 @@ def test_junit_has_a_case_an_object(tmp_path: Path) -> None:
     assert error.get("message") == "is not a Kubernetes object: it needs apiVersion and kind"
 
 
-def test_junit_of_hostile_names_is_xml() -> None:
+def test_junit_with_hostile_names_is_valid_xml() -> None:
     root = Xml.fromstring(baseline("junit", HOSTILE))  # noqa: S314
     (case,) = root.iter("testcase")
     assert case.get("name") == r"Pod default/a\x1b[2J%,:\n::error::<&>\x9b"
@@ -226,7 +226,7 @@ def test_junit_of_hostile_names_is_xml() -> None:
 # GitHub.
 
 
-def test_github_has_an_annotation_a_finding(tmp_path: Path) -> None:
+def test_github_has_an_annotation_for_each_finding(tmp_path: Path) -> None:
     path = tmp_path / "100%, sure.yaml"
     path.write_text(BAD_POD)
     folder = tmp_path.as_posix()
@@ -239,7 +239,7 @@ def test_github_has_an_annotation_a_finding(tmp_path: Path) -> None:
     assert summary == "1 checked: 0 pass, 1 denied"
 
 
-def test_github_tells_warnings_notes_and_unreadable_files_apart(tmp_path: Path) -> None:
+def test_github_distinguishes_warnings_notes_and_unreadable_files(tmp_path: Path) -> None:
     for enforcement, command in (("Warn", "::warning "), ("Audit", "::notice ")):
         policy = policy_file(tmp_path, enforcement=enforcement, controls={"hostNamespaces": {}})
         assert report("github", "-p", policy, "-", text=BAD_POD, code=0).startswith(command)
@@ -247,7 +247,7 @@ def test_github_tells_warnings_notes_and_unreadable_files_apart(tmp_path: Path) 
     assert baseline("github", "a: !x 1\n", code=2).startswith(unreadable)
 
 
-def test_github_reads_no_command_out_of_a_manifest() -> None:
+def test_a_manifest_cannot_inject_github_commands() -> None:
     lines = baseline("github", HOSTILE).splitlines()
     assert [line.partition(" ")[0] for line in lines] == ["::error", "::error", "1"]
     assert all(r"a\x1b[2J%25,:\n::error::<&>\x9b" in line for line in lines[:2])

@@ -9,7 +9,7 @@ from sekisho.cli import main
 from tests.unit.cli.cli_page import PAGE, ROOT, refreshed
 
 
-def test_the_examples_of_the_page_are_what_the_commands_write() -> None:
+def test_examples_of_the_page_are_the_output_of_the_commands() -> None:
     page = PAGE.read_text()
     assert refreshed(page) == page, "run: python tests/unit/cli/cli_page.py"
 

@@ -42,7 +42,7 @@ MISMATCHES = [
 
 
 @pytest.mark.parametrize(("match", "reason"), MISMATCHES)
-def test_the_condition_that_failed_is_named(match: Any, reason: str, tmp_path: Path) -> None:
+def test_the_failed_condition_is_reported(match: Any, reason: str, tmp_path: Path) -> None:
     policy = policy_file(tmp_path, match=match, controls={"privileged": {}})
     result = sekisho("explain", "-p", policy, "-", text=LABELLED + NAMESPACE)
     assert result.exit_code == 0
@@ -50,14 +50,14 @@ def test_the_condition_that_failed_is_named(match: Any, reason: str, tmp_path: P
     assert "privileged" not in result.output
 
 
-def test_nobody_is_known_to_be_left_out_and_that_is_said(tmp_path: Path) -> None:
+def test_excluded_subjects_are_ignored_with_a_note(tmp_path: Path) -> None:
     match = {"excludeSubjects": {"users": ["alice"]}}
     policy = policy_file(tmp_path, match=match, controls={"privileged": {}})
     result = sekisho("explain", "-p", policy, "-", text=LABELLED)
     assert '  policy "p" matches\n    match.excludeSubjects was ignored' in result.output
 
 
-def test_what_matches_is_said_beside_it(tmp_path: Path) -> None:
+def test_a_matching_near_twin_matches(tmp_path: Path) -> None:
     match = {"namespaces": ["shop"], "podSelector": {"matchLabels": {"app": "web"}}}
     policy = policy_file(tmp_path, match=match, controls={"privileged": {}, "hostNamespaces": {}})
     result = sekisho("explain", "-p", policy, "-", text=LABELLED)
@@ -92,7 +92,7 @@ RUNTIME_CLASSES = st.sampled_from([None, "gvisor"])
 
 
 @given(MATCHES, NAMES, LABELS, LABELS, RUNTIME_CLASSES)
-def test_a_reason_is_given_exactly_where_a_policy_does_not_match(
+def test_a_mismatch_has_a_reason_exactly_when_the_policy_does_not_match(
     match: Any, namespace: str, labels: dict[str, str], pod_labels: dict[str, str], runtime_class: str | None
 ) -> None:
     spec = {"match": match, "controls": {"privileged": {}}}
@@ -106,7 +106,7 @@ def test_a_reason_is_given_exactly_where_a_policy_does_not_match(
     assert (mismatch(policy.spec.match, namespace, labels, pod) is None) is matches
 
 
-def test_each_control_says_what_it_finds_with_the_defaults_filled_in() -> None:
+def test_each_control_shows_its_result_after_defaults() -> None:
     result = sekisho("explain", "-p", RESTRICTED, MANIFESTS / "database.yaml")
     assert result.exit_code == 0
     assert "sets spec.template.spec.securityContext." in result.output
@@ -149,6 +149,6 @@ def test_levels_of_namespace_labels_are_explained(tmp_path: Path) -> None:
         ("apiVersion: v1\nkind: Pod\nspec: {hostPID: 1}\n", "<stdin>:3:8: spec.hostPID: Expected"),
     ],
 )
-def test_bad_input_is_named(text: str, expected: str) -> None:
+def test_bad_input_is_reported(text: str, expected: str) -> None:
     result = sekisho("explain", "--standard", "baseline", "-", text=text)
     assert (result.exit_code, expected in result.stderr) == (2, True)

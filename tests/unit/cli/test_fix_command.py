@@ -25,7 +25,7 @@ def documents(text: str) -> list[Any]:
     return [document.value for document in read_documents(text, "f")]
 
 
-def test_defaults_are_filled_in_and_the_rest_is_as_it_was() -> None:
+def test_defaults_are_applied_and_the_rest_is_unchanged() -> None:
     path = MANIFESTS / "web.yaml"
     result = sekisho("fix", "-p", RESTRICTED, path)
     assert (result.exit_code, result.stderr) == (0, "")
@@ -41,7 +41,7 @@ def test_defaults_are_filled_in_and_the_rest_is_as_it_was() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(pods())
-def test_a_pod_gets_what_the_mutating_webhook_gives_it_but_for_the_note(pod: Any) -> None:
+def test_a_pod_gets_the_mutating_webhooks_changes_except_the_annotation(pod: Any) -> None:
     policies = PolicySet.of(read_policies(RESTRICTED))
     pod = {"apiVersion": "v1", "kind": "Pod"} | pod
     review = admission.decode(review_body(pod))
@@ -53,7 +53,7 @@ def test_a_pod_gets_what_the_mutating_webhook_gives_it_but_for_the_note(pod: Any
     assert documents(fix_source(source, checker, apply_changes=False).text) == [expected]
 
 
-def test_documents_in_which_nothing_changes_are_kept_to_the_letter() -> None:
+def test_documents_without_changes_are_written_as_they_are() -> None:
     kept = "# why\napiVersion: v1\nkind: ConfigMap   # kept\nmetadata: {name: c}\ndata: {a: 'x'}\n"
     text = f"{kept}--- # next\n{BAD_POD}---\n{kept}"
     result = sekisho("fix", "--all", "--standard", "baseline", "-", text=text)
@@ -89,7 +89,7 @@ def test_items_of_lists_and_aliases_are_fixed_one_by_one() -> None:
     assert "&" not in result.stdout
 
 
-def test_without_all_findings_are_left_and_named() -> None:
+def test_without_all_findings_remain_and_are_reported() -> None:
     result = sekisho("fix", "--standard", "baseline", "-", text=BAD_POD)
     assert (result.exit_code, result.stdout) == (1, BAD_POD)
     assert "<stdin>:4:8: denied: the pod for host namespaces: spec.hostPID is true" in result.stderr
@@ -97,7 +97,7 @@ def test_without_all_findings_are_left_and_named() -> None:
     assert (result.exit_code, result.stdout, result.stderr) == (0, GOOD_POD, "")
 
 
-def test_what_a_person_has_to_decide_is_left_and_named() -> None:
+def test_what_a_person_must_decide_remains_and_is_reported() -> None:
     pod = restricted_pod(container(image="evil.io/x", securityContext={"privileged": True}))
     policies = ("-p", RESTRICTED, "-p", RESTRICTED.parents[1] / "trusted-registries/policy.yaml")
     result = sekisho("fix", "--all", *policies, "-", text=write_document(pod))
@@ -107,7 +107,7 @@ def test_what_a_person_has_to_decide_is_left_and_named() -> None:
     assert documents(result.stdout)[0]["spec"]["containers"][0]["securityContext"]["privileged"] is False
 
 
-def test_findings_that_only_warn_are_changed_too_and_fail_nothing(tmp_path: Path) -> None:
+def test_warnings_are_fixed_too_and_do_not_fail(tmp_path: Path) -> None:
     policy = policy_file(tmp_path, enforcement="Warn", controls={"hostNamespaces": {}, "images": {}})
     result = sekisho("fix", "--all", "-p", policy, "-", text=BAD_POD)
     assert (result.exit_code, documents(result.stdout)[0]["spec"]) == (0, {"hostPID": False})
@@ -116,7 +116,7 @@ def test_findings_that_only_warn_are_changed_too_and_fail_nothing(tmp_path: Path
     assert (result.exit_code, "warning: container" in result.stderr) == (0, True)
 
 
-def test_bad_input_goes_through_as_it_is_and_is_named() -> None:
+def test_bad_input_is_written_as_it_is_and_reported() -> None:
     text = f"{BAD_POD}---\na: b: c\n---\napiVersion: v1\nkind: Pod\nspec: {{hostPID: 1}}\n"
     result = sekisho("fix", "--all", "--standard", "baseline", "-", text=text)
     assert result.exit_code == 2
@@ -188,7 +188,7 @@ WITHOUT_DEFAULTS = SPECS.map(lambda spec: {key: value for key, value in spec.ite
 
 @settings(max_examples=300, deadline=None)
 @given(broken_pods() | pods(), STANDARDS | WITHOUT_DEFAULTS)
-def test_after_fixing_all_no_finding_is_left_that_has_a_change(pod: dict[str, Any], spec: Any) -> None:
+def test_after_fix_all_no_finding_with_a_change_remains(pod: dict[str, Any], spec: Any) -> None:
     policy = msgspec.convert({"metadata": {"name": "p"}, "spec": spec}, ClusterPodPolicy)
     checker = Checker(PolicySet.of([policy]), Namespaces(), "shop")
     template = {"metadata": pod["metadata"], "spec": pod["spec"]}
@@ -217,7 +217,7 @@ def test_a_privileged_container_of_each_list_is_fixed(kind: str) -> None:
     assert sekisho("check", "--standard", "restricted", "-", text=write_document(pod)).exit_code == 1
 
 
-def test_policies_that_contradict_each_other_are_left_and_named(tmp_path: Path) -> None:
+def test_findings_of_conflicting_policies_remain_and_are_reported(tmp_path: Path) -> None:
     policies = [
         policy_file(tmp_path, name, controls={"seccompProfile": {"allowedTypes": [kind], "required": True}})
         for name, kind in (("one", "RuntimeDefault"), ("two", "Unconfined"))
@@ -229,7 +229,7 @@ def test_policies_that_contradict_each_other_are_left_and_named(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("levels", "code"), [(390, 2), (30, 0)])
-def test_what_is_nested_too_deeply_to_be_written_is_named(levels: int, code: int) -> None:
+def test_too_deep_nesting_for_writing_is_reported(levels: int, code: int) -> None:
     text = BAD_POD.replace("}\n", f", x: {'[' * levels}{']' * levels}}}\n").replace("{name: bad, x", "{name: bad, y")
     result = sekisho("fix", "--all", "--standard", "baseline", "-", text=text)
     assert (result.exit_code, "is nested too deeply to be changed" in result.stderr) == (code, bool(code))

@@ -11,19 +11,19 @@ from tests.pods import restricted_pod
 from tests.unit.cli.sekisho_command import BAD_POD, GOOD_POD, MANIFESTS, RESTRICTED, policy_file
 
 
-def test_every_public_name_is_there_and_documented() -> None:
+def test_every_public_name_exists_and_is_documented() -> None:
     for name in sekisho.__all__:
         assert getattr(sekisho, name).__doc__
     with pytest.raises(AttributeError, match="no attribute 'chek'"):
         sekisho.chek  # type: ignore[attr-defined]  # noqa: B018
 
 
-def test_importing_it_waits_for_nothing() -> None:
+def test_importing_it_loads_nothing_else() -> None:
     code = "import sys, sekisho; sekisho.__version__; assert not {'msgspec', 'yaml'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_findings_of_a_text_a_file_and_an_object() -> None:
+def test_a_text_a_file_and_an_object_can_be_checked() -> None:
     policies = sekisho.load_policies(RESTRICTED)
     (bad,) = sekisho.check(BAD_POD, policies)
     (located,) = [found for found in bad.violations if found.finding.control == "hostNamespaces"]
@@ -65,7 +65,7 @@ def test_namespaces_and_their_labels(tmp_path: Path) -> None:
         (Path("gone.yaml"), "gone.yaml: cannot be read"),
     ],
 )
-def test_what_cannot_be_read_raises_with_its_place(manifest: object, expected: str) -> None:
+def test_unreadable_input_raises_with_its_place(manifest: object, expected: str) -> None:
     with pytest.raises(sekisho.ManifestError, match=expected) as raised:
         sekisho.check(manifest, sekisho.load_policies(standard="baseline"))  # type: ignore[arg-type]
     assert len(raised.value.problems) == 1

@@ -49,7 +49,7 @@ def policies(text: str) -> dict[str, Any]:
 # What is written
 
 
-def test_the_labels_go_on_to_be_read(tmp_path: Path) -> None:
+def test_the_migrated_policy_keeps_reading_labels(tmp_path: Path) -> None:
     done = sekisho("migrate", "psa", "-f", written(tmp_path, namespace("shop", enforce="restricted"), namespace("a")))
     assert (done.exit_code, done.stderr) == (0, "")
     assert policies(done.stdout) == {"pod-security-labels": {"podSecurityStandard": {"fromNamespaceLabels": True}}}
@@ -83,7 +83,7 @@ def test_explicit_policies_name_level_version_and_namespaces(tmp_path: Path) -> 
     }
 
 
-def test_the_order_of_the_namespaces_changes_nothing(tmp_path: Path) -> None:
+def test_the_order_of_namespaces_does_not_matter(tmp_path: Path) -> None:
     levels = ("restricted", "baseline", "privileged")
     namespaces = [namespace(f"ns-{number}", enforce=levels[number % 3]) for number in range(30)]
     for option in ((), ("--explicit",)):
@@ -91,7 +91,7 @@ def test_the_order_of_the_namespaces_changes_nothing(tmp_path: Path) -> None:
         assert sekisho("migrate", "psa", *option, "-f", written(tmp_path, *reversed(namespaces))).stdout == first
 
 
-def test_nothing_to_write_is_told(tmp_path: Path) -> None:
+def test_nothing_to_write_is_reported(tmp_path: Path) -> None:
     done = sekisho("migrate", "psa", "--explicit", "-f", written(tmp_path, namespace("free")))
     assert done.exit_code == 0
     assert done.stdout.startswith("# No namespace requires more than privileged")
@@ -108,9 +108,7 @@ def test_nothing_to_write_is_told(tmp_path: Path) -> None:
         ({"enforce": "baseline", "enforce_version": "v1.999"}, f"newer than v1.{NEWEST}, the newest known"),
     ],
 )
-def test_labels_that_cannot_be_read_are_told_with_the_namespace(
-    tmp_path: Path, labels: dict[str, str], remark: str
-) -> None:
+def test_invalid_labels_are_reported_with_the_namespace(tmp_path: Path, labels: dict[str, str], remark: str) -> None:
     for option in ((), ("--explicit",)):
         done = sekisho("migrate", "psa", *option, "-f", written(tmp_path, namespace("shop", **labels)))
         assert done.exit_code == 0
@@ -119,7 +117,7 @@ def test_labels_that_cannot_be_read_are_told_with_the_namespace(
         policies(done.stdout)
 
 
-def test_what_is_not_sent_to_sekisho_is_told(tmp_path: Path) -> None:
+def test_what_sekisho_does_not_receive_is_reported(tmp_path: Path) -> None:
     system = namespace("kube-system", enforce="baseline")
     assert (
         "kube-system: Sekisho does not receive its pods"
@@ -127,7 +125,7 @@ def test_what_is_not_sent_to_sekisho_is_told(tmp_path: Path) -> None:
     )
 
 
-def test_manifests_come_in_every_form(tmp_path: Path) -> None:
+def test_manifests_are_read_in_every_form(tmp_path: Path) -> None:
     one = namespace("shop", enforce="restricted")
     other = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}}
     listed = {"apiVersion": "v1", "kind": "List", "items": [other, one]}
@@ -152,7 +150,7 @@ def test_manifests_come_in_every_form(tmp_path: Path) -> None:
         ("- 1\n", "is not a Kubernetes object"),
     ],
 )
-def test_manifests_that_cannot_be_read_are_told_with_their_place(tmp_path: Path, text: str, said: str) -> None:
+def test_unreadable_manifests_are_reported_with_their_place(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "namespaces.yaml"
     file.write_text(text)
     done = sekisho("migrate", "psa", "-f", str(file))
@@ -161,7 +159,7 @@ def test_manifests_that_cannot_be_read_are_told_with_their_place(tmp_path: Path,
     assert said in done.stderr
 
 
-def test_files_and_a_cluster_do_not_go_together() -> None:
+def test_files_and_a_cluster_exclude_each_other() -> None:
     done = sekisho("migrate", "psa", "-f", "-", "--kubeconfig", "x")
     assert done.exit_code == 2
     assert "use either --filename or --kubeconfig" in done.stderr
@@ -263,9 +261,7 @@ def test_exemptions_and_defaults_become_policies(tmp_path: Path) -> None:
         (admission() | {"plugins": []}, "does not configure the plugin PodSecurity"),
     ],
 )
-def test_a_configuration_that_cannot_be_used_is_told_with_its_place(
-    tmp_path: Path, configuration: Any, said: str
-) -> None:
+def test_an_unusable_configuration_is_reported_with_its_place(tmp_path: Path, configuration: Any, said: str) -> None:
     code, text, told = migrated(tmp_path, configuration)
     assert (code, text) == (2, "")
     assert told.startswith("error: ")
@@ -276,7 +272,7 @@ def test_a_configuration_that_cannot_be_used_is_told_with_its_place(
 # Many namespaces
 
 
-def test_more_namespaces_than_a_policy_names_make_several_policies() -> None:
+def test_too_many_namespaces_for_one_policy_make_several() -> None:
     namespaces = {f"ns-{number:04}": {P + "enforce": "baseline"} for number in range(2050)}
     found = explicit_policies(namespaces, PodSecurityConfiguration())
     assert [each.policy["metadata"]["name"] for each in found] == [
@@ -288,7 +284,7 @@ def test_more_namespaces_than_a_policy_names_make_several_policies() -> None:
     assert named == sorted(namespaces)
 
 
-def test_more_exceptions_than_a_policy_names_are_an_error(tmp_path: Path) -> None:
+def test_too_many_exceptions_for_one_policy_are_an_error(tmp_path: Path) -> None:
     file = tmp_path / "configuration.yaml"
     file.write_text(yaml.safe_dump(CONFIGURATION | {"exemptions": {}}))
     many = [namespace(f"ns-{number:04}", enforce="privileged") for number in range(1025)]

@@ -15,7 +15,7 @@ from tests.strategies import SPECS
 from tests.unit.cli.sekisho_command import RESTRICTED, policy_file, sekisho
 
 
-def test_list_has_a_line_a_policy(tmp_path: Path) -> None:
+def test_list_has_a_line_for_each_policy(tmp_path: Path) -> None:
     match = {"namespaces": ["shop", "team-*"], "podSelector": {"matchLabels": {"app": "x"}}}
     policy_file(tmp_path, "one", match=match, controls={"images": {"trustedRegistries": ["a.io"]}, "privileged": {}})
     policy_file(tmp_path, "two", enforcement="Warn", podSecurityStandard={"fromNamespaceLabels": True})
@@ -36,7 +36,7 @@ def test_list_has_a_line_a_policy(tmp_path: Path) -> None:
     ]
 
 
-def test_show_has_the_parameters_that_the_standard_gives(tmp_path: Path) -> None:
+def test_show_has_the_parameters_of_the_standard(tmp_path: Path) -> None:
     policy = policy_file(
         tmp_path,
         enforcement="Warn",
@@ -77,7 +77,7 @@ def test_show_of_a_policy_by_namespace_labels_has_the_controls_that_it_names(tmp
     assert shown["controls"]["capabilities"]["requiredDrop"] == ["ALL"]
 
 
-def test_show_needs_a_name_among_several(tmp_path: Path) -> None:
+def test_show_requires_a_name_if_there_are_several(tmp_path: Path) -> None:
     for name in ("one", "two"):
         policy_file(tmp_path, name, controls={"privileged": {}})
     for args, expected in (
@@ -91,7 +91,7 @@ def test_show_needs_a_name_among_several(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["list", "show"])
-def test_wrong_policies_are_named(command: str, tmp_path: Path) -> None:
+def test_invalid_policies_are_reported(command: str, tmp_path: Path) -> None:
     result = sekisho("policies", command, "-p", policy_file(tmp_path, controls={"image": {}}))
     assert (result.exit_code, "unknown field; did you mean images?" in result.output) == (2, True)
     result = sekisho("policies", command)
@@ -114,7 +114,7 @@ def test_each_control_is_documented_with_its_parameters(name: str) -> None:
     assert "): \n" not in result.output
 
 
-def test_a_control_that_there_is_not_is_named() -> None:
+def test_an_unknown_control_is_reported() -> None:
     result = sekisho("policies", "controls", "previleged")
     assert (result.exit_code, "there is no control previleged; NAME must be one of privileged," in result.output) == (
         2,

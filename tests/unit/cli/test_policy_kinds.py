@@ -30,7 +30,7 @@ def policies(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_check_honours_a_waiver_and_says_so(policies: Path) -> None:
+def test_check_applies_a_waiver_with_a_note(policies: Path) -> None:
     result = sekisho("check", "-p", policies, "-", text=PRIVILEGED)
     assert result.exit_code == 0
     assert (
@@ -41,12 +41,12 @@ def test_check_honours_a_waiver_and_says_so(policies: Path) -> None:
     assert denied.exit_code == 1
 
 
-def test_check_honours_no_waiver_that_is_over(policies: Path) -> None:
+def test_check_ignores_an_expired_waiver(policies: Path) -> None:
     (policies / "waiver.yaml").write_text(WAIVER.replace("EXPIRES", PAST))
     assert sekisho("check", "-p", policies, "-", text=PRIVILEGED).exit_code == 1
 
 
-def test_json_has_what_was_lifted(policies: Path) -> None:
+def test_json_has_what_was_waived(policies: Path) -> None:
     result = sekisho("check", "-o", "json", "-p", policies, "-", text=PRIVILEGED)
     (checked,) = json.loads(result.stdout)["results"]
     assert checked["findings"] == []
@@ -64,13 +64,13 @@ def test_json_has_what_was_lifted(policies: Path) -> None:
     ]
 
 
-def test_a_namespaces_policy_is_about_its_pods_only(policies: Path) -> None:
+def test_a_pod_policy_applies_to_its_own_namespace_only(policies: Path) -> None:
     shop = BAD_POD.replace("name: bad", "name: bad, namespace: shop").replace("hostPID", "hostIPC")
     assert '[hostNamespaces, policies "base" and "shop/own"]' in sekisho("check", "-p", policies, "-", text=shop).output
     assert '[hostNamespaces, policy "base"]' in sekisho("check", "-p", policies, "-", text=BAD_POD).output
 
 
-def test_explain_says_what_a_waiver_lifts_and_why_a_namespaces_policy_is_not_about_a_pod(policies: Path) -> None:
+def test_explain_shows_waivers_and_why_a_pod_policy_does_not_match(policies: Path) -> None:
     result = sekisho("explain", "-p", policies, "-", text=PRIVILEGED)
     assert (
         '    privileged: waived by waiver "driver" until 2999-01-01T00:00:00Z: it loads a module: container "app" for '
@@ -96,7 +96,7 @@ def test_list_has_all_three_kinds(policies: Path) -> None:
     assert "name: shop/own\n" in sekisho("policies", "show", "shop/own", "-p", policies).output
 
 
-def test_a_waiver_alone_is_no_policy(policies: Path) -> None:
+def test_a_waiver_alone_is_not_a_policy(policies: Path) -> None:
     waiver = policies / "waiver.yaml"
     assert sekisho("policies", "show", "-p", waiver).exit_code == 2
     assert sekisho("check", "-p", waiver, "-", text=PRIVILEGED).exit_code == 0

@@ -31,7 +31,7 @@ def test_every_option_is_documented_with_its_variable(process: str, option: clic
 
 
 @pytest.mark.parametrize(("process", "option"), OPTIONS, ids=NAMES)
-def test_every_variable_is_read_and_the_command_line_outweighs_it(
+def test_every_variable_is_read_and_the_command_line_overrides_it(
     process: str, option: click.Option, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given, other = VALUES.get(option.type.name, ("here", "there"))
@@ -51,7 +51,7 @@ def test_every_variable_is_read_and_the_command_line_outweighs_it(
 
 
 @pytest.mark.parametrize("process", PROCESSES)
-def test_a_wrong_value_in_a_variable_is_told_with_the_options_name(process: str) -> None:
+def test_a_wrong_value_in_a_variable_is_reported_with_the_option(process: str) -> None:
     variable = f"SEKISHO_{process.upper()}_METRICS_PORT"
     result = CliRunner().invoke(main, [process], env={variable: "many"})
     assert result.exit_code == 2

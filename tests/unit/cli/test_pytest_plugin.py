@@ -67,7 +67,7 @@ def test_without_policies_the_plugin_says_what_to_set(configuration: str, expect
     assert "test_good" not in outcomes or outcomes["test_good"] != "PASSED"
 
 
-def test_the_pre_commit_hook_runs_a_command_that_there_is(tmp_path: Path) -> None:
+def test_the_pre_commit_hook_runs_an_existing_command(tmp_path: Path) -> None:
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())
     program, *args = hook["entry"].split()
     assert program == "sekisho"

@@ -29,7 +29,7 @@ UNREADABLE = review({"spec": {"hostPID": 5}})
 
 
 @pytest.mark.parametrize(("args", "answer"), [((), admission.validate), (("--mutate",), admission.mutate)])
-def test_the_answers_are_the_webhooks_to_the_byte(args: tuple[str, ...], answer: Any) -> None:
+def test_answers_equal_the_webhooks_byte_for_byte(args: tuple[str, ...], answer: Any) -> None:
     policies = PolicySet.of(read_policies(RESTRICTED))
     asked = [GOOD, BAD, PLAIN, DELETE, UNREADABLE]
     result = sekisho("review", "-p", RESTRICTED, *args, text="\n".join(asked))
@@ -40,7 +40,7 @@ def test_the_answers_are_the_webhooks_to_the_byte(args: tuple[str, ...], answer:
 
 
 @pytest.mark.parametrize("line", ["x", "{}", "[]", '{"kind": "Pod"}', "\x00", '{"request": 5}', GOOD[:-9]])
-def test_a_line_that_is_no_review_is_told_and_the_others_are_answered(line: str) -> None:
+def test_an_invalid_line_is_reported_and_the_others_are_answered(line: str) -> None:
     result = sekisho("review", "-p", RESTRICTED, text=f"{GOOD}\n{line}\n\n{BAD}\n")
     assert result.exit_code == 2
     good, error, bad = map(json.loads, result.stdout.splitlines())
@@ -49,7 +49,7 @@ def test_a_line_that_is_no_review_is_told_and_the_others_are_answered(line: str)
     assert (good["response"]["allowed"], bad["response"]["allowed"]) == (True, False)
 
 
-def test_a_line_without_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_that_is_too_long_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "MAX_REVIEW_BYTES", len(BAD))
     for longer in ("x" * (len(BAD) + 1), "x" * (len(BAD) * 5), GOOD + " " * len(BAD)):
         result = sekisho("review", "-p", RESTRICTED, text=f"{longer}\n{BAD}\n")
@@ -58,11 +58,11 @@ def test_a_line_without_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert sekisho("review", "-p", RESTRICTED, text=f"{BAD}\n{BAD}").exit_code == 0
 
 
-def test_a_line_may_be_as_long_as_a_body_of_the_webhook() -> None:
+def test_a_line_may_be_as_long_as_the_webhooks_body() -> None:
     assert command.MAX_REVIEW_BYTES == webhook.MAX_BODY_BYTES
 
 
-def test_labels_are_asked_for_where_matching_needs_them(tmp_path: Path) -> None:
+def test_labels_are_required_where_matching_needs_them(tmp_path: Path) -> None:
     selector = {"namespaceSelector": {"matchLabels": {"tier": "prod"}}}
     policy = policy_file(tmp_path, match=selector, controls={"privileged": {}})
     labels = tmp_path / "labels.yaml"
@@ -79,7 +79,7 @@ def test_labels_are_asked_for_where_matching_needs_them(tmp_path: Path) -> None:
     assert "the labels of its namespace are unknown" in answers[1]["status"]["message"]
 
 
-def test_an_answer_is_written_as_soon_as_it_is_known() -> None:
+def test_an_answer_is_written_at_once() -> None:
     command = [sys.executable, "-m", "sekisho", "review", "--standard", "restricted"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
@@ -92,7 +92,7 @@ def test_an_answer_is_written_as_soon_as_it_is_known() -> None:
         assert process.wait() == 0
 
 
-def test_what_nobody_expected_is_a_denial(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_is_a_denial(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_args: object) -> None:
         raise KeyError("boo")
 
@@ -114,6 +114,6 @@ def sekisho_with_an_error(text: str) -> tuple[str, str]:
     return result.stdout, result.stderr
 
 
-def test_policies_are_needed() -> None:
+def test_policies_are_required() -> None:
     result = sekisho("review", text=GOOD)
     assert (result.exit_code, "there are no policies" in result.output) == (2, True)

@@ -86,12 +86,12 @@ EXCLUDED = [
 
 
 @pytest.mark.parametrize(("user", "groups", "excluded"), EXCLUDED)
-def test_subjects_are_left_out_by_their_exact_names(user: str, groups: list[str], *, excluded: bool) -> None:
+def test_subjects_are_excluded_by_exact_names(user: str, groups: list[str], *, excluded: bool) -> None:
     policies = PolicySet.of([policy("p", match={"excludeSubjects": SUBJECTS}, controls={"privileged": {}})])
     assert (names(policies.plan("a", None, Pod(), UserInfo(user, groups))) == set()) is excluded
 
 
-def test_nobody_is_left_out_where_it_is_not_known_who_asks() -> None:
+def test_unknown_subjects_are_not_excluded() -> None:
     policies = PolicySet.of([policy("p", match={"excludeSubjects": SUBJECTS}, controls={"privileged": {}})])
     assert names(policies.plan("a", None, Pod())) == {"p"}
     assert names(policies.plan("a", None, Pod(), UserInfo())) == {"p"}
@@ -100,13 +100,13 @@ def test_nobody_is_left_out_where_it_is_not_known_who_asks() -> None:
 @pytest.mark.parametrize(
     ("runtime_class", "excluded"), [("gvisor", True), ("gvisor2", False), ("gviso", False), ("", False), (None, False)]
 )
-def test_runtime_classes_are_left_out_by_their_exact_names(runtime_class: str | None, *, excluded: bool) -> None:
+def test_runtime_classes_are_excluded_by_exact_names(runtime_class: str | None, *, excluded: bool) -> None:
     policies = PolicySet.of([policy("p", match={"excludeRuntimeClasses": ["gvisor"]}, controls={"privileged": {}})])
     pod = Pod(spec=PodSpec(runtime_class_name=runtime_class))
     assert (names(policies.plan("a", None, pod)) == set()) is excluded
 
 
-def test_one_policy_that_leaves_subjects_out_leaves_the_others_in() -> None:
+def test_excluded_subjects_of_one_policy_are_not_excluded_from_others() -> None:
     policies = PolicySet.of(
         [
             policy("but-alice", match={"excludeSubjects": {"users": ["alice"]}}, controls={"privileged": {}}),
@@ -130,7 +130,7 @@ def test_different_parameters_are_judged_apart() -> None:
     assert len(PolicySet.of(policies).plan("x", None, None).steps) == 2
 
 
-def test_a_named_control_replaces_the_standards() -> None:
+def test_a_control_that_is_set_replaces_the_standards() -> None:
     policies = PolicySet.of(
         [
             policy(
@@ -146,7 +146,7 @@ def test_a_named_control_replaces_the_standards() -> None:
     assert len(by) == len(full.plan("a", None, None).steps) - 1
 
 
-def test_labels_of_a_namespace_count_as_soon_as_they_change() -> None:
+def test_changed_namespace_labels_apply_at_once() -> None:
     policies = PolicySet.of(
         [policy("p", match={"namespaceSelector": {"matchLabels": {"t": "1"}}}, controls={"privileged": {}})]
     )
@@ -157,7 +157,7 @@ def test_labels_of_a_namespace_count_as_soon_as_they_change() -> None:
     assert names(policies.plan("a", before, None)) == set()
 
 
-def test_templates_setting_decides_about_workloads_only() -> None:
+def test_templates_setting_applies_to_workloads_only() -> None:
     for setting, expected in (("Warn", [Enforcement.WARN]), ("Deny", [Enforcement.DENY]), ("Ignore", [])):
         plan = PolicySet.of([policy("p", templates=setting, controls={"privileged": {}})]).plan("a", None, None)
         assert [requirement.enforcement for step in plan.template_steps for requirement in step.required_by] == expected
@@ -175,6 +175,6 @@ def test_first_policy_by_name_wins_a_conflict_of_defaults() -> None:
         assert (default.policy, default.value) == ("a", 1)
 
 
-def test_empty_set_plans_nothing() -> None:
+def test_empty_set_has_an_empty_plan() -> None:
     plan = PolicySet.of([]).plan("a", None, None)
     assert (plan.steps, plan.template_steps, plan.defaults) == ((), (), ())

@@ -33,7 +33,7 @@ def told(one: Any, other: Any) -> list[tuple[tuple[str, str], tuple[str, str]]]:
     ]
 
 
-def test_both_say_which_value_pods_get_whoever_asks() -> None:
+def test_both_policies_say_which_value_is_applied() -> None:
     a, b = cluster("a"), cluster("b", TWO)
     of_a = ("b", "pods that both apply to get 1000, not 2000 of b")
     of_b = ("a", "pods that both apply to get 1000 of a, not 2000")
@@ -58,7 +58,7 @@ def test_only_another_value_for_the_same_field_is_a_conflict(defaults: Any, conf
     assert [ours.field for ours, _ in conflicts_between(cluster("a"), cluster("b", defaults))] == conflicting
 
 
-def test_a_profile_may_contradict_a_value() -> None:
+def test_a_profile_may_conflict_with_a_value() -> None:
     profile = cluster("a", {"profile": "restricted"})
     drops = cluster("b", {"container": {"securityContext": {"capabilities": {"drop": ["NET_RAW"]}}}})
     [(ours, theirs)] = conflicts_between(profile, drops)
@@ -66,7 +66,7 @@ def test_a_profile_may_contradict_a_value() -> None:
     assert '{"drop":["ALL"]} of a, not {"drop":["NET_RAW"]}' in theirs.message
 
 
-def test_the_clusters_default_prevails_over_a_namespaces_for_pod_and_containers_alike() -> None:
+def test_cluster_default_overrides_a_namespaces_for_pod_and_containers() -> None:
     of_cluster, own = cluster("z"), namespaced("a", "shop", {"container": {"securityContext": {"runAsUser": 7}}})
     [(ours, theirs)] = conflicts_between(of_cluster, own)
     assert ours.message == "pods that both apply to get 1000, not 7 of shop/a"
@@ -95,13 +95,13 @@ MEETINGS: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
 
 
 @pytest.mark.parametrize(("one", "other", "meets"), MEETINGS)
-def test_policies_meet_unless_their_matches_rule_it_out(one: Any, other: Any, meets: bool) -> None:
+def test_policies_may_apply_to_one_pod_unless_their_matches_exclude_it(one: Any, other: Any, meets: bool) -> None:
     a, b = cluster("a", **one), cluster("b", TWO, **other)
     assert may_meet(a, b) is may_meet(b, a) is meets
     assert bool(told(a, b)) is meets
 
 
-def test_namespaces_policies_meet_in_their_own_namespace() -> None:
+def test_pod_policies_apply_together_in_their_own_namespace() -> None:
     own = namespaced("p", "shop", TWO)
     for other, meets in (
         (namespaced("q", "shop"), True),
@@ -117,14 +117,14 @@ GLOBS = ("", "a", "ab", "*", "a*", "*b", "a*b", "b*", "*a*", "**", "a*a", "*ab*b
 TEXTS = ["".join(letters) for length in range(7) for letters in product("ab", repeat=length)]
 
 
-def test_patterns_meet_where_a_text_matches_both() -> None:
+def test_patterns_overlap_if_a_text_matches_both() -> None:
     for one in GLOBS:
         for other in GLOBS:
             found = any(glob_matches(one, text) and glob_matches(other, text) for text in TEXTS)
             assert globs_meet(one, other) is found, (one, other)
 
 
-def test_the_book_follows_policies_that_come_change_and_go() -> None:
+def test_conflicts_follow_added_changed_and_deleted_policies() -> None:
     book = Conflicts()
     book.place("1", cluster("a"))
     book.place("2", cluster("b", TWO))
@@ -140,7 +140,7 @@ def test_the_book_follows_policies_that_come_change_and_go() -> None:
     assert [book.of(key) for key in "1234"] == [(), (), (), ()]
 
 
-def test_what_is_told_of_a_policy_is_bounded_and_the_first_by_name() -> None:
+def test_conflicts_of_a_policy_are_bounded_and_in_the_order_of_names() -> None:
     book = Conflicts()
     for number in reversed(range(100)):
         book.place(str(number), cluster(f"p-{number:02}", {"pod": {"securityContext": {"runAsUser": number}}}))

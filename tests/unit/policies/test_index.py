@@ -67,7 +67,7 @@ def team(number: int, **more: Any) -> dict[str, Any]:
         ),
     ],
 )
-def test_policies_about_other_namespaces_are_not_asked(
+def test_policies_for_other_namespaces_are_not_evaluated(
     matches: list[dict[str, Any]], namespace: str, labels: dict[str, str], found: list[int]
 ) -> None:
     index = NamespaceIndex((cues(match), place) for place, match in enumerate(matches))

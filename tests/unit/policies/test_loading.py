@@ -42,7 +42,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "expected"), WRONG)
-def test_wrong_policy_is_named_with_its_place(text: str, expected: str) -> None:
+def test_invalid_policy_is_reported_with_its_place(text: str, expected: str) -> None:
     with pytest.raises(PolicyError) as raised:
         parse_policies(HEAD + text, "p.yaml")
     assert expected in str(raised.value)
@@ -63,7 +63,7 @@ RIGHT = [
 
 
 @pytest.mark.parametrize("text", RIGHT)
-def test_right_policy_is_read(text: str) -> None:
+def test_valid_policy_is_read(text: str) -> None:
     (policy,) = parse_policies(HEAD + text, "p.yaml")
     assert policy.metadata.name == "p"
     PolicySet.of([policy])
@@ -93,7 +93,7 @@ def test_all_problems_of_a_file_are_reported_at_once() -> None:
         ),
     ],
 )
-def test_what_the_schema_cannot_say_is_denied_when_compiled(spec: str, expected: str) -> None:
+def test_what_the_schema_cannot_express_is_an_error_when_compiled(spec: str, expected: str) -> None:
     with pytest.raises(PolicyError) as raised:
         parse_policies(HEAD + f"spec: {spec}", "p.yaml")
     assert str(raised.value).startswith("p.yaml:4:")
@@ -104,7 +104,7 @@ def test_what_the_schema_cannot_say_is_denied_when_compiled(spec: str, expected:
     assert str(raised.value).startswith(expected)
 
 
-def test_objects_of_other_groups_are_passed_over(tmp_path: Path) -> None:
+def test_objects_of_other_groups_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(
         "apiVersion: v1\nkind: Namespace\nmetadata: {name: n}\n---\n" + HEAD + "spec: {}\n"
     )
@@ -156,7 +156,7 @@ def test_mounted_config_map_is_read_once(tmp_path: Path) -> None:
     assert [policy.metadata.name for policy in read_policies(tmp_path)] == ["p"]
 
 
-def test_two_policies_of_one_name_are_denied(tmp_path: Path) -> None:
+def test_two_policies_with_one_name_are_an_error(tmp_path: Path) -> None:
     for name in ("a.yaml", "b.yaml"):
         (tmp_path / name).write_text(HEAD + "spec: {}\n")
     with pytest.raises(PolicyError, match="two policies have this name"):

@@ -29,14 +29,14 @@ def requirements(plan: Plan) -> set[tuple[str, str]]:
     }
 
 
-def test_it_is_about_its_own_namespace_only() -> None:
+def test_it_applies_to_its_own_namespace_only() -> None:
     policies = PolicySet.of([namespaced("p", "shop", controls={"privileged": {}})])
     assert requirements(policies.plan("shop", None, None)) == {("Deny", "shop/p")}
     for other in ("shop2", "sho", "", "p", "shop/p"):
         assert requirements(policies.plan(other, None, None)) == set()
 
 
-def test_it_adds_to_the_clusters_policies_and_lifts_nothing() -> None:
+def test_it_adds_to_cluster_policies_and_removes_nothing() -> None:
     lenient = {"podSecurityStandard": {"level": "privileged"}, "enforcement": "Audit"}
     off = {"privileged": {"enforcement": "Off"}, "images": {"trustedRegistries": ["*"]}}
     alone = PolicySet.of([cluster("p", controls={"privileged": {}})])
@@ -45,7 +45,7 @@ def test_it_adds_to_the_clusters_policies_and_lifts_nothing() -> None:
     assert requirements(both.plan("shop", None, None)) == {("Deny", "p"), ("Audit", "shop/p")}
 
 
-def test_the_clusters_defaults_win_at_whatever_level_they_are() -> None:
+def test_cluster_defaults_win_for_pod_and_containers() -> None:
     own = {
         "pod": {"securityContext": {"runAsNonRoot": False, "runAsUser": 7}},
         "container": {"securityContext": {"runAsNonRoot": False, "readOnlyRootFilesystem": True}},
@@ -53,18 +53,18 @@ def test_the_clusters_defaults_win_at_whatever_level_they_are() -> None:
     policies = PolicySet.of(
         [namespaced("a", "shop", defaults=own), cluster("z", defaults={"profile": "restricted"})],
     )
-    defaults = {(d.level, d.key): (d.policy, d.value) for d in policies.plan("shop", None, None).defaults}
+    defaults = {(str(d.level), d.key): (d.policy, d.value) for d in policies.plan("shop", None, None).defaults}
     assert defaults[("pod", "runAsNonRoot")] == ("z", True)
     assert ("container", "runAsNonRoot") not in defaults
     assert defaults[("pod", "runAsUser")] == ("shop/a", 7)
     assert defaults[("container", "readOnlyRootFilesystem")] == ("shop/a", True)
 
 
-def test_it_needs_no_labels_of_any_namespace() -> None:
+def test_it_needs_no_namespace_labels() -> None:
     assert not PolicySet.of([namespaced("p", "shop", podSecurityStandard={"level": "restricted"})]).needs_labels
 
 
-def test_policies_of_one_name_in_two_namespaces_are_two() -> None:
+def test_policies_with_one_name_in_two_namespaces_are_different() -> None:
     policies = PolicySet.of([namespaced("p", n, controls={"privileged": {}}) for n in ("a", "b")])
     assert len(policies) == 2
     assert requirements(policies.plan("a", None, None)) == {(Enforcement.DENY, "a/p")}
@@ -79,19 +79,19 @@ def test_policies_of_one_name_in_two_namespaces_are_two() -> None:
         ("spec: {podSecurityStandard: {version: latest}}", "p.yaml:4:29: spec.podSecurityStandard: set level"),
     ],
 )
-def test_it_can_say_nothing_of_namespaces(text: str, expected: str) -> None:
+def test_it_has_no_namespace_selection(text: str, expected: str) -> None:
     with pytest.raises(PolicyError) as raised:
         parse_policies(HEAD + text, "p.yaml")
     assert expected in str(raised.value)
 
 
-def test_a_file_names_the_namespace() -> None:
+def test_a_file_must_set_the_namespace() -> None:
     with pytest.raises(PolicyError, match="metadata: the field 'namespace' must be set"):
         parse_policies(HEAD.replace(", namespace: shop", "") + "spec: {}", "p.yaml")
     (policy,) = parse_policies(HEAD + "spec: {match: {podSelector: {matchLabels: {a: b}}}}", "p.yaml")
     assert policy.title == "shop/p"
 
 
-def test_one_without_a_namespace_is_no_policy() -> None:
+def test_one_without_a_namespace_is_invalid() -> None:
     with pytest.raises(PolicyError, match=r"^metadata\.namespace: must be set"):
         compile_policy(namespaced("p", "", controls={"privileged": {}}))

@@ -52,7 +52,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("changed", "expected"), WRONG)
-def test_wrong_waiver_is_named_with_its_place(changed: dict[str, str | None], expected: str) -> None:
+def test_invalid_waiver_is_reported_with_its_place(changed: dict[str, str | None], expected: str) -> None:
     with pytest.raises(PolicyError) as raised:
         parse_policies(text(**changed), "w.yaml")
     assert expected in str(raised.value)
@@ -70,13 +70,13 @@ RIGHT = [
 
 
 @pytest.mark.parametrize("changed", RIGHT)
-def test_right_waiver_is_read(changed: dict[str, str | None]) -> None:
+def test_valid_waiver_is_read(changed: dict[str, str | None]) -> None:
     (waiver,) = parse_policies(text(**changed), "w.yaml")
     assert isinstance(waiver, PolicyWaiver)
     assert compile_waiver(waiver).name == "w"
 
 
-def test_a_control_that_the_schema_did_not_know_is_none() -> None:
+def test_an_unknown_control_in_a_waiver_is_an_error() -> None:
     spec = {"policies": ["p"], "controls": ["fromTheFuture"], "expires": "2027-01-31T00:00:00Z", "reason": "x"}
     waiver = msgspec.convert({"metadata": {"name": "w"}, "spec": spec}, PolicyWaiver)
     with pytest.raises(PolicyError, match=r"^spec\.controls\[0\]: there is no control 'fromTheFuture'"):
@@ -106,7 +106,7 @@ COVERED = [
 
 
 @pytest.mark.parametrize(("match", "namespace", "container", "image", "covered"), COVERED)
-def test_all_conditions_hold_for_the_one_container(
+def test_all_conditions_must_hold_for_the_same_container(
     match: object, namespace: str, container: str | None, image: str | None, *, covered: bool
 ) -> None:
     spec = {"policies": ["p"], "controls": ["images"], "expires": "2027-01-31T00:00:00Z", "reason": "x", "match": match}
