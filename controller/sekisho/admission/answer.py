@@ -247,7 +247,7 @@ def _warnings(review: Review, evaluation: Evaluation) -> tuple[str, ...]:
 
 
 def _audit_annotations(evaluation: Evaluation, message: str = "") -> dict[str, str]:
-    """The annotations for the audit log; `message` is that of all violations, empty where it has to be made."""
+    """The annotations for the audit log; `message` is that of all violations, empty if it must be computed."""
     annotations = {}
     if evaluation.violations:
         annotations["violations"] = message or denial_message(evaluation.violations)

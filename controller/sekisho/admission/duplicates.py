@@ -19,7 +19,7 @@ def deny_duplicates(text: bytes) -> None:
     """Raise DuplicateKeyError when an object in a JSON text has a duplicate key.
 
     Raises UnicodeDecodeError for what is not UTF-8, RecursionError for what is nested too deeply, and ValueError for
-    what is no JSON.
+    what is not JSON.
     """
     json.loads(text.decode(), object_pairs_hook=_deny, parse_int=_skip, parse_float=_skip)
 

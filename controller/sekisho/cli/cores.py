@@ -75,7 +75,7 @@ def _start(work: Work) -> None:
 
 
 def _end_with_parent() -> None:
-    """Exit when the parent is killed; the process would otherwise wait for work for ever."""
+    """Exit when the parent is killed; the process would otherwise wait for work forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -158,7 +158,7 @@ async def _follow(api: ApiClient, query: _Query, lines: "_Lines") -> NoReturn:
 
 
 async def _may_watch(api: ApiClient, query: _Query) -> None:
-    """Raise an error if the watch is not allowed; it would otherwise be retried for ever."""
+    """Raise an error if the watch is not allowed; it would otherwise be retried forever."""
     await _list(api, query)
     attributes = {"namespace": query.namespace or "", "verb": "watch", "group": "events.k8s.io", "resource": "events"}
     review = {

@@ -29,7 +29,7 @@ class _SelfSubjectReview(Struct, frozen=True):
 
 
 async def own_account(api: ApiClient, namespace: str) -> tuple[OwnerReference, ...]:
-    """The account as the owner of objects in `namespace`; empty when it is no service account of that namespace.
+    """The account as the owner of objects in `namespace`; empty if it is not a service account of that namespace.
 
     Every account is permitted to ask who it is. Raises ApiUnavailable, and ApiError when another attempt may succeed.
     """

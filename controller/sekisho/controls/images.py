@@ -167,8 +167,8 @@ CONTROL = Control(
     name="images",
     reason="its image",
     summary="Containers may run images of trusted registries only, named as the policy says.",
-    why="Whoever controls an image controls what runs in the pod. A tag can be moved to another image later, a digest "
-    "cannot.",
+    why="Anyone who can change an image can change what runs in the pod. A tag can be moved to another image later, a "
+    "digest cannot.",
     example=Example(
         parameters="{trustedRegistries: [registry.example.com], deniedTags: [latest]}",
         denied="""\

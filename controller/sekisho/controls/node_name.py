@@ -1,4 +1,4 @@
-"""nodeName: the scheduler places pods, not whoever creates them.
+"""nodeName: the scheduler places pods, not the users who create them.
 
 Restricted fields: spec.nodeName, when a pod is created
 Allowed values: unset

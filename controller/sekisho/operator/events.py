@@ -1,4 +1,4 @@
-"""Events of the controller. The name of each is derived from its content, so that none is written twice."""
+"""Events of the controller. Each gets its name from its content, so that it is not written again after a restart."""
 
 import hashlib
 from datetime import datetime
