@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 N ?= 100000
 
-.PHONY: help install lint test unit cluster controlplane up down demo drill soak bench bench-cluster bench-events stress docs \
+.PHONY: help install lint test unit cluster fuzz controlplane up down demo drill soak bench bench-cluster bench-events stress docs \
 	differential generate lock clean
 
 help: ## List the targets
@@ -32,14 +32,18 @@ lint: install ## Formatting, lint, types, import directions, plain English, Dock
 controlplane: install ## Build or find etcd, kube-apiserver, kube-controller-manager, kubectl and helm (minutes, once)
 	$(BIN)/python -m tests.controlplane build
 
-test: lint controlplane ## Everything that CI runs: lint, then tests on a real control plane, and unit tests beside them
-	$(BIN)/python -m pytest --numprocesses=2
+test: lint controlplane ## What CI runs: lint, unit tests, and tests on a real control plane
+	$(BIN)/python -m pytest --numprocesses=2 --durations=10
 
-unit: install ## Unit tests only
-	$(BIN)/python -m pytest tests/unit
+unit: install ## Unit tests only; builds helm for the tests of the chart, unless it is there
+	$(BIN)/python -m tests.controlplane build --helm
+	$(BIN)/python -m pytest tests/unit --durations=10
 
 cluster: install controlplane ## Tests on a real control plane only
-	$(BIN)/python -m pytest tests/cluster
+	$(BIN)/python -m pytest tests/cluster --durations=10
+
+fuzz: install ## Property tests with 1,000 examples each, where `make test` tries 50 (15 minutes)
+	$(BIN)/python -m pytest tests/unit -m hypothesis --hypothesis-profile=thorough --timeout=3600 --durations=10
 
 up: install controlplane ## Start a control plane with Sekisho installed in the background
 	$(BIN)/python -m tests.controlplane up
@@ -80,7 +84,7 @@ docs: install controlplane ## Write again what docs/denials.md shows of a real c
 	$(BIN)/python -m tests.docs
 	$(BIN)/python -m tools.generate
 
-lock: install ## Resolve the dependencies anew and pin them with hashes
+lock: install ## Resolve the dependencies again and pin them with hashes
 	$(BIN)/python -m tools.lock
 
 clean: ## Remove .venv and caches (not the cached control plane)

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from tests.controlplane.build import HELM, built
+from tests.controlplane import build
 from tests.controlplane.progress import Progress
 
 REPOSITORY = Path(__file__).parents[1]
@@ -21,7 +21,7 @@ Object = dict[str, Any]
 
 @cache
 def helm_binary() -> Path:
-    return built(HELM, {"helm"}, Progress())["helm"]
+    return build.helm_binary(Progress())
 
 
 @cache

@@ -1,29 +1,40 @@
-"""How the tests are shared out where several processes run them, and what tests of all kinds share."""
+"""How tests are distributed over processes, how many examples property tests try, and fixtures for all tests."""
 
 import logging
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+_SLOW_EXAMPLES = (HealthCheck.too_slow, HealthCheck.filter_too_much)
+settings.register_profile("quick", max_examples=50, deadline=None, suppress_health_check=_SLOW_EXAMPLES)
+settings.register_profile("thorough", max_examples=1000, deadline=None, suppress_health_check=_SLOW_EXAMPLES)
+settings.load_profile("quick")
+
+_OF_THE_LAB = tuple(f"tests/cluster/test_{name}.py" for name in ("certificate_modes", "policy_changes", "succession"))
+_ALONE = tuple(f"tests/cluster/test_{name}.py" for name in ("build", "drills"))
+
 
 class _ByWhatTheyShare(LoadScopeScheduling):
-    """All tests on a control plane go to one process, for they share it; of the others, a file's go to one."""
+    """Tests that share a control plane go to one process; the tests of any other file go to one process too."""
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, _ = nodeid.partition("::")
-        return "cluster" if file.startswith("tests/cluster/") else file
+        if file in _OF_THE_LAB:
+            return "lab"
+        return "cluster" if file.startswith("tests/cluster/") and file not in _ALONE else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
-    """Which process runs which tests."""
+    """Decides which process runs which tests."""
     return _ByWhatTheyShare(config, log)
 
 
 @pytest.fixture
 def log_as_before() -> Iterator[None]:
-    """A command that is invoked in this process sets up its log; no later test shall write with that."""
+    """Restores the root logger after a test that runs a command, which configures it."""
     root = logging.getLogger()
     before = root.handlers[:], root.level
     yield

@@ -1,6 +1,7 @@
 """The control plane that the other tests stand on."""
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -69,6 +70,27 @@ def test_two_control_planes_run_beside_each_other(
         assert len(processes) == 3
     assert not any(alive(process) for process in processes.values())
     assert bare_plane.call("GET", "/readyz").status == 200
+
+
+def test_sekisho_starts_in_a_cluster_whose_policies_deny_ordinary_pods(cluster: Cluster, kubectl: Kubectl) -> None:
+    spec = {
+        "match": {"namespaces": ["default"]},
+        "podSecurityStandard": {"level": "restricted"},
+        "controls": {"images": {"trustedRegistries": ["nowhere.example"]}},
+    }
+    metadata = {"name": "denies-ordinary-pods"}
+    policy = {"apiVersion": "sekisho.dev/v1alpha1", "kind": "ClusterPodPolicy", "metadata": metadata, "spec": spec}
+    kubectl.check("apply", "-f", "-", input=json.dumps(policy))
+    try:
+        kubectl.check(
+            "wait", "--for=condition=Enforced", "clusterpodpolicy/denies-ordinary-pods", f"--timeout={SOON:g}s"
+        )
+        cluster.sekisho.stop()
+        cluster.sekisho.repair()
+        denied = kubectl.in_namespace("default")("run", "app", "--image=docker.io/app", "--dry-run=server")
+        assert "nowhere.example" in denied.stderr
+    finally:
+        kubectl.check("delete", "clusterpodpolicy", "denies-ordinary-pods")
 
 
 def test_everything_listens_on_loopback_only(cluster: Cluster) -> None:

@@ -8,7 +8,7 @@ from types import FrameType
 
 import click
 
-from tests.controlplane.build import BuildError, control_plane_binaries
+from tests.controlplane.build import BuildError, control_plane_binaries, helm_binary
 from tests.controlplane.processes import alive
 from tests.controlplane.progress import Progress, elapsed
 from tests.controlplane.supervisor import SupervisorError, down, read_state, supervise, up
@@ -81,14 +81,19 @@ def status_command(folder: Path) -> None:
 
 
 @main.command("build")
-def build_command() -> None:
-    """Make sure that the binaries exist, and print their paths."""
+@click.option("--helm", "helm_only", is_flag=True, help="Only helm.")
+def build_command(helm_only: bool) -> None:
+    """Build the binaries that are missing, and print the paths of all."""
     try:
-        binaries = control_plane_binaries(Progress())
+        if helm_only:
+            paths = [helm_binary(Progress())]
+        else:
+            binaries = control_plane_binaries(Progress())
+            paths = [getattr(binaries, name) for name in binaries.__struct_fields__]
     except (BuildError, ToolchainError) as error:
         raise click.ClickException(str(error)) from error
-    for name in binaries.__struct_fields__:
-        click.echo(getattr(binaries, name))
+    for path in paths:
+        click.echo(path)
 
 
 @main.command("kubeconfig")

@@ -80,13 +80,20 @@ def control_plane_binaries(progress: Progress) -> Binaries:
 
     Raises BuildError, and ToolchainError when there is no Go and none can be installed.
     """
-    assets = os.environ.get("KUBEBUILDER_ASSETS")
-    paths: dict[str, Path] = {}
-    for module in (KUBERNETES, HELM):
-        given = {name: Path(assets).absolute() / name for name in module.commands} if assets else {}
-        given = {name: path for name, path in given.items() if os.access(path, os.X_OK)}
-        paths |= given | built(module, set(module.commands) - set(given), progress)
+    paths = _provided_or_built(KUBERNETES, progress) | _provided_or_built(HELM, progress)
     return Binaries(**{name.replace("-", "_"): path for name, path in paths.items()})
+
+
+def helm_binary(progress: Progress) -> Path:
+    """Helm alone, from the same places. Raises BuildError, ToolchainError."""
+    return _provided_or_built(HELM, progress)["helm"]
+
+
+def _provided_or_built(module: GoModule, progress: Progress) -> dict[str, Path]:
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    candidates = {name: Path(assets).absolute() / name for name in module.commands} if assets else {}
+    provided = {name: path for name, path in candidates.items() if os.access(path, os.X_OK)}
+    return provided | built(module, set(module.commands) - set(provided), progress)
 
 
 def built(module: GoModule, names: set[str], progress: Progress) -> dict[str, Path]:

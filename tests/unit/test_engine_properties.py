@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonpatch
 import msgspec
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from sekisho import admission
@@ -18,11 +18,6 @@ from sekisho.policies import ClusterPodPolicy, Enforcement, PolicySet
 from tests.pods import container, restricted_pod
 from tests.reviews import DEPLOYMENT, DEPLOYMENTS, review, review_body
 from tests.strategies import SPECS, STANDARDS, Json, Pod, defaults, pods, specs_and_one_more
-
-settings.register_profile(
-    "engine", max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
-)
-engine = settings.get_profile("engine")
 
 
 def policies(*specs: Json) -> PolicySet:
@@ -163,7 +158,6 @@ def answers(body: bytes) -> None:
         assert "Traceback" not in outcome.message
 
 
-@engine
 @given(st.binary() | st.text().map(str.encode))
 @example(b"")
 @example(b"[" * 100_000)
@@ -173,14 +167,12 @@ def test_bytes_never_make_the_engine_raise(body: bytes) -> None:
     answers(body)
 
 
-@engine
 @given(JSON)
 def test_json_never_makes_the_engine_raise(value: Json) -> None:
     for body in (value, review(value), review(restricted_pod() | {"spec": value}), review({}, oldObject=value)):
         answers(json.dumps(body).encode())
 
 
-@settings(engine, max_examples=300)
 @given(damaged_reviews())
 @example(json.dumps(review(restricted_pod(args=MARK))).replace(f'"{MARK}"', "[" * 5000 + "]" * 5000).encode())
 @example(json.dumps(review(restricted_pod(args=MARK))).replace(f'"{MARK}"', "9" * 5000).encode())
@@ -202,7 +194,6 @@ def shuffled(value: Json, random: Random) -> Json:
     return value
 
 
-@engine
 @given(pods() | pods(wild=False), SPECS, st.integers())
 def test_the_order_of_keys_changes_no_verdict(pod: Pod, spec: Json, seed: int) -> None:
     policy_set = policies(spec)
@@ -210,7 +201,6 @@ def test_the_order_of_keys_changes_no_verdict(pod: Pod, spec: Json, seed: int) -
     assert (before.decision, before.violations) == (after.decision, after.violations)
 
 
-@settings(engine, max_examples=200)
 @given(pods() | pods(wild=False), specs_and_one_more())
 def test_a_further_policy_never_turns_a_denial_into_a_pass(pod: Pod, specs: tuple[list[Json], list[Json]]) -> None:
     fewer, more = (validated(pod, policies(*some)) for some in specs)
@@ -222,7 +212,6 @@ def test_a_further_policy_never_turns_a_denial_into_a_pass(pod: Pod, specs: tupl
 OF_POD_ONLY = [name for name, control in CONTROLS.items() if control.of_pod_only]
 
 
-@engine
 @given(pods())
 def test_a_control_of_the_pod_only_finds_nothing_in_containers(pod: Pod) -> None:
     """A waiver for containers and such a control causes a warning that it exempts nothing."""
@@ -234,7 +223,6 @@ def test_a_control_of_the_pod_only_finds_nothing_in_containers(pod: Pod) -> None
 # Defaults.
 
 
-@engine
 @given(pods(), st.lists(SPECS, min_size=1, max_size=3))
 def test_applying_defaults_again_changes_nothing(pod: Pod, specs: list[Json]) -> None:
     policy_set = policies(*specs)
@@ -242,7 +230,6 @@ def test_applying_defaults_again_changes_nothing(pod: Pod, specs: list[Json]) ->
     assert filled(once, policy_set) == once
 
 
-@engine
 @given(pods(), st.lists(SPECS, min_size=1, max_size=3))
 def test_only_new_ephemeral_containers_of_a_running_pod_get_defaults(pod: Pod, specs: list[Json]) -> None:
     policy_set = policies(*specs)
@@ -256,7 +243,6 @@ def test_only_new_ephemeral_containers_of_a_running_pod_get_defaults(pod: Pod, s
     assert all(path.startswith("spec.ephemeralContainers.1.") for path in after.keys() - before.keys())
 
 
-@engine
 @given(pods() | pods(wild=False), STANDARDS, defaults(safe=True))
 def test_a_pod_that_passes_its_standard_still_passes_with_defaults(pod: Pod, standard: Json, given: Json) -> None:
     policy_set = policies({"podSecurityStandard": standard, "defaults": given})
@@ -264,13 +250,11 @@ def test_a_pod_that_passes_its_standard_still_passes_with_defaults(pod: Pod, sta
     assert validated(filled(pod, policy_set), policy_set).message == ""
 
 
-@engine
 @given(pods(), st.lists(SPECS, min_size=1, max_size=3))
 def test_defaults_keep_every_value_that_is_there(pod: Pod, specs: list[Json]) -> None:
     assert leaves(pod).items() <= leaves(filled(pod, policies(*specs))).items()
 
 
-@engine
 @given(pods(), defaults(safe=True))
 def test_defaults_add_nothing_that_the_api_server_or_the_kubelet_rejects(pod: Pod, given: Json) -> None:
     after = filled(pod, policies({"defaults": given}))

@@ -4,7 +4,7 @@ import json
 
 import msgspec
 import pytest
-from hypothesis import given, reject, settings
+from hypothesis import given, reject
 
 from sekisho import admission
 from sekisho.admission.review import _decode_any, _decode_as_written
@@ -35,7 +35,6 @@ def as_written(obj: Pod, operation: str = "CREATE") -> bytes:
     return review(json.loads(msgspec.json.encode(read)), operation)
 
 
-@settings(max_examples=400, deadline=None)
 @given(pods() | pods(wild=False))
 def test_either_reading_of_a_pod_gives_the_same_answers(generated: Pod) -> None:
     body = as_written(generated)

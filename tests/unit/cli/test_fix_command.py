@@ -8,7 +8,7 @@ from typing import Any
 import jsonpatch
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sekisho import admission
@@ -39,7 +39,6 @@ def test_defaults_are_applied_and_the_rest_is_unchanged() -> None:
     assert sekisho("fix", "-p", RESTRICTED, "-", text=result.stdout).stdout == result.stdout
 
 
-@settings(max_examples=60, deadline=None)
 @given(pods())
 def test_a_pod_gets_the_mutating_webhooks_changes_except_the_annotation(pod: Any) -> None:
     policies = PolicySet.of(read_policies(RESTRICTED))
@@ -186,7 +185,6 @@ STANDARDS = st.fixed_dictionaries({"podSecurityStandard": LEVELS}, optional={"de
 WITHOUT_DEFAULTS = SPECS.map(lambda spec: {key: value for key, value in spec.items() if key != "defaults"})
 
 
-@settings(max_examples=300, deadline=None)
 @given(broken_pods() | pods(), STANDARDS | WITHOUT_DEFAULTS)
 def test_after_fix_all_no_finding_with_a_change_remains(pod: dict[str, Any], spec: Any) -> None:
     policy = msgspec.convert({"metadata": {"name": "p"}, "spec": spec}, ClusterPodPolicy)

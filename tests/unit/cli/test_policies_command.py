@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 
 from sekisho.controls import CONTROLS
 from sekisho.policies import ClusterPodPolicy, compile_policy
@@ -60,7 +60,6 @@ def test_show_has_the_parameters_of_the_standard(tmp_path: Path) -> None:
     assert shown["defaults"]["pod"]["runAsNonRoot"] is True
 
 
-@settings(max_examples=25)
 @given(SPECS)
 def test_show_has_the_controls_that_are_judged(spec: Any) -> None:
     policy = msgspec.convert({"metadata": {"name": "p"}, "spec": spec}, ClusterPodPolicy)
