@@ -124,11 +124,9 @@ def validate(
         subject=review.user_info if review.is_pod else None,
         clock=clock,
     )
-    if evaluation.is_denied:
-        return denied(review, evaluation)
-    if evaluation.violations or evaluation.waived or evaluation.plan.notes:
-        return admitted_with_notes(review, evaluation)
-    return allowed(review)
+    if not (evaluation.violations or evaluation.waived or evaluation.plan.notes):
+        return allowed(review)
+    return denied(review, evaluation) if evaluation.is_denied else admitted_with_notes(review, evaluation)
 
 
 def mutate(review: Review, policies: PolicySet, namespace_labels: Mapping[str, str] | None) -> Outcome:

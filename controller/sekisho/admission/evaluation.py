@@ -29,7 +29,7 @@ class Form(StrEnum):
     MANIFEST = "manifest"
 
 
-class Evaluation(Struct, frozen=True, eq=False):
+class Evaluation(Struct, frozen=True, eq=False, gc=False):
     """The verdict on one pod or pod template.
 
     pod: what was judged, with the defaults applied where `Form` says so; paths in findings are from its root.
@@ -80,6 +80,8 @@ def evaluate(
         pod = with_defaults(pod, filled)
         old = with_defaults(old, fill(old, plan.defaults)) if old is not None else None
     violations = judge(pod, steps, old)
+    if not violations and old is None:
+        return Evaluation(pod, plan, filled=filled)
     waived: tuple[Waived, ...] = ()
     if clock is not None and policies.has_waivers:
         if old is not None and form is Form.POD:
