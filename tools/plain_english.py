@@ -17,6 +17,8 @@ from msgspec import Struct
 ROOT: Final = Path(__file__).parents[1]
 PROSE: Final = (
     "*.md",
+    "Makefile",
+    "Dockerfile",
     "docs/**/*.md",
     "policies/**/*.md",
     "policies/**/*.yaml",
