@@ -1,0 +1,46 @@
+"""Every field of `match` is read, and it and every field of a waiver are in docs/policies.md."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import Struct
+
+from sekisho.admission.review import UserInfo
+from sekisho.pods import ObjectMeta, Pod, PodSpec
+from sekisho.policies import ClusterPodPolicy, PolicySet
+from sekisho.policies.selectors import Match
+from sekisho.policies.waivers import PolicyWaiverSpec, WaiverMatch
+
+PAGE = Path(__file__).parents[3] / "docs/policies.md"
+
+# For each field a value that the pod below matches, and a near-twin that it does not match.
+MATCHES: dict[str, tuple[Any, Any]] = {
+    "namespaces": (["shop"], ["shop2"]),
+    "excludeNamespaces": (["shop2"], ["shop"]),
+    "namespaceSelector": ({"matchLabels": {"tier": "prod"}}, {"matchLabels": {"tier": "test"}}),
+    "podSelector": ({"matchLabels": {"app": "web"}}, {"matchLabels": {"app": "db"}}),
+    "excludeSubjects": ({"users": ["alice2"]}, {"users": ["alice"]}),
+    "excludeRuntimeClasses": (["kata"], ["gvisor"]),
+}
+POD = Pod(ObjectMeta(labels={"app": "web"}), PodSpec(runtime_class_name="gvisor"))
+
+
+def test_every_field_of_match_has_a_case() -> None:
+    assert set(MATCHES) == set(Match.__struct_encode_fields__)
+
+
+@pytest.mark.parametrize("field", MATCHES)
+def test_every_field_of_match_decides(field: str) -> None:
+    for value, expected in zip(MATCHES[field], (True, False), strict=True):
+        raw = {"metadata": {"name": "p"}, "spec": {"match": {field: value}, "controls": {"privileged": {}}}}
+        policies = PolicySet.of([msgspec.convert(raw, ClusterPodPolicy)])
+        plan = policies.plan("shop", {"tier": "prod"}, POD, UserInfo(username="alice"))
+        assert bool(plan.steps) is expected, value
+
+
+@pytest.mark.parametrize("kind", [Match, PolicyWaiverSpec, WaiverMatch], ids=lambda kind: kind.__name__)
+def test_every_field_is_documented(kind: type[Struct]) -> None:
+    page = PAGE.read_text()
+    assert [name for name in kind.__struct_encode_fields__ if name not in page] == []
