@@ -666,6 +666,23 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         "spec.expires: 2020-01-01T00:00:00Z is over; give a time to come",
         waiver(),
     ),
+    *(
+        (
+            f"waiver until {moment}",
+            WAIVER,
+            waiver(expires=moment),
+            SCHEMA,
+            "spec.expires: Invalid value: must be between the years 2000 and 2999",
+            waiver(),
+        )
+        for moment in (
+            "0001-01-01T00:00:00+14:00",
+            "0001-01-01T00:00:00Z",
+            "1999-12-31T23:59:59Z",
+            "3000-01-01T00:00:00Z",
+            "9999-12-31T23:59:59-12:00",
+        )
+    ),
     (
         "waiver without a reason",
         WAIVER,

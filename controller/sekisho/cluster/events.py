@@ -6,7 +6,6 @@ half-fixed problem must not keep showing the old text.
 Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
 """
 
-import hashlib
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
@@ -16,7 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from sekisho.admission import Review
-from sekisho.cluster.names import MAX_SUBDOMAIN_LENGTH, is_label, is_subdomain
+from sekisho.cluster.names import MAX_SUBDOMAIN_LENGTH, derived_name, is_label
 from sekisho.cluster.owners import ObjectReference, controller_of
 from sekisho.timestamps import micro_time
 
@@ -163,8 +162,6 @@ def event_of(occurrence: Occurrence, top: ObjectReference, instance: str) -> Eve
     Its name is derived from its content: writing it again after a lost answer does not make a second Event.
     """
     content, observed = occurrence.statement, micro_time(occurrence.observed)
-    prefix = top.name[: MAX_SUBDOMAIN_LENGTH - 17].rstrip("-.")
-    suffix = hashlib.blake2s(f"{top} {observed} {instance} {content}".encode(), digest_size=8).hexdigest()
     annotations = {
         POLICIES_ANNOTATION: ",".join(content.policies),
         CONTROLS_ANNOTATION: ",".join(content.controls),
@@ -173,7 +170,7 @@ def event_of(occurrence: Occurrence, top: ObjectReference, instance: str) -> Eve
     return Event(
         # The API server requires the namespace `default` for Events about cluster-scoped objects.
         metadata=Meta(
-            name=f"{prefix if is_subdomain(prefix) else 'pod'}.{suffix}",
+            name=derived_name(top.name, f"{top} {observed} {instance} {content}"),
             namespace=top.namespace or "default",
             annotations={key: value for key, value in annotations.items() if value},
         ),

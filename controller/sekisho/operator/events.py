@@ -1,17 +1,16 @@
 """Events of the controller. Each gets its name from its content, so that it is not written again after a restart."""
 
-import hashlib
 from datetime import datetime
 
 from msgspec import Struct
 
 from sekisho.cluster.api import ApiClient, ApiError
 from sekisho.cluster.events import MAX_INSTANCE_LENGTH, Event, Meta, body_of, events_path, note_of
+from sekisho.cluster.names import derived_name
 from sekisho.cluster.owners import ObjectReference
 from sekisho.timestamps import micro_time
 
 CONTROLLER = "sekisho.dev/controller"
-_MAX_NAME_LENGTH = 230
 
 
 class Notice(Struct, frozen=True):
@@ -27,8 +26,7 @@ class Notice(Struct, frozen=True):
 async def write_warning(api: ApiClient, notice: Notice, identity: str, now: datetime) -> None:
     """Write the Event of a notice as `identity`, unless it exists already. Raises ApiError, ApiUnavailable."""
     regarding = notice.regarding
-    content = f"{regarding.kind} {regarding.uid} {notice.reason} {notice.key}".encode()
-    name = f"{regarding.name[:_MAX_NAME_LENGTH]}.{hashlib.blake2s(content, digest_size=8).hexdigest()}"
+    name = derived_name(regarding.name, f"{regarding.kind} {regarding.uid} {notice.reason} {notice.key}")
     event = Event(
         metadata=Meta(name, regarding.namespace or "default"),  # Events about cluster-scoped objects are in default
         event_time=micro_time(now),

@@ -70,7 +70,12 @@ class StatusKeeper:
         """Take in a policy or a waiver as it is now."""
         uid = body["metadata"]["uid"]
         known = self._records.get(uid)
-        record = self._records[uid] = read_record(body, known)
+        try:
+            record = self._records[uid] = read_record(body, known)
+        except Exception:  # a defect: the status of this object goes stale, the others are kept up to date
+            self._metrics.reconcile_errors.labels(Subject.STATUS).inc()
+            logger.exception("cannot read %s %s", body.get("kind"), body["metadata"].get("name"))
+            return
         if known is None or known.generation != record.generation:
             self._conflicts.place(uid, record.defaulting)
             self._retries.pop(uid, None)
@@ -176,13 +181,20 @@ class StatusKeeper:
         now = time.monotonic()
         due = [record for record in self._records.values() if now >= self._retries.get(record.uid, (0, now))[1]]
         wanted = [(record, self._wanted(record, view)) for record in due]
-        stale = [(record, status) for record, status in wanted if record.status != status]
+        stale = [(record, status) for record, status in wanted if status is not None and record.status != status]
         return sorted(stale, key=lambda item: _is_observed(item[0]))
 
-    def _wanted(self, record: Record, view: View) -> Status:
-        if record.is_waiver:
-            return wanted_waiver_status(record, view)
-        return wanted_policy_status(record, self._conflicts.of(record.uid), view)
+    def _wanted(self, record: Record, view: View) -> Status | None:
+        """The status that a record should have; None when it cannot be computed, which is tried again later."""
+        try:
+            if record.is_waiver:
+                return wanted_waiver_status(record, view)
+            return wanted_policy_status(record, self._conflicts.of(record.uid), view)
+        except Exception:  # a defect: it must not stop the others
+            self._metrics.reconcile_errors.labels(Subject.STATUS).inc()
+            logger.exception("cannot compute the status of %s %s", record.resource.name, record.title)
+            self._retry_later(record)
+            return None
 
     def _pause(self, view: View) -> float:
         """The seconds until a Lease or a waiver expires, or a failed write is to be tried again."""
@@ -214,9 +226,12 @@ class StatusKeeper:
         if failure is None:
             self._retries.pop(record.uid, None)
         elif record.uid in self._records:
-            failures = self._retries.get(record.uid, (0, 0.0))[0] + 1
-            self._retries[record.uid] = failures, time.monotonic() + backoff(failures, MAX_RETRY_SECONDS)
+            self._retry_later(record)
         return failure
+
+    def _retry_later(self, record: Record) -> None:
+        failures = self._retries.get(record.uid, (0, 0.0))[0] + 1
+        self._retries[record.uid] = failures, time.monotonic() + backoff(failures, MAX_RETRY_SECONDS)
 
     async def _patch(self, record: Record, status: Status) -> None:
         # The resourceVersion makes the write fail when the status was computed from an older object, or by a former

@@ -5,12 +5,13 @@ together exempt from what each of them does alone, and from nothing more.
 """
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
-from typing import Annotated, Any
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct, field
 
 from sekisho.controls import CONTROLS
+from sekisho.controls.control import cel
 from sekisho.controls.images import Registry
 from sekisho.documents import Problem
 from sekisho.images import ImageError, RegistryPattern, parse, parse_pattern
@@ -20,6 +21,11 @@ from sekisho.policies.problems import PolicyError, Problems
 from sekisho.policies.selectors import LabelSelector, NamespacePattern
 from sekisho.policies.types import GROUP, VERSION, PolicyMeta
 from sekisho.spelling import did_you_mean
+from sekisho.timestamps import rfc3339
+
+MIN_EXPIRES: Final = datetime(2000, 1, 1, tzinfo=UTC)
+MAX_EXPIRES: Final = datetime(3000, 1, 1, tzinfo=UTC)
+EXPIRES_RANGE: Final = "must be between the years 2000 and 2999"
 
 PolicyTitle = Annotated[
     str,
@@ -95,6 +101,10 @@ class PolicyWaiverSpec(Struct, frozen=True, forbid_unknown_fields=True, rename="
         datetime,
         Meta(
             tz=True,
+            extra_json_schema=cel(
+                f"self >= timestamp('{rfc3339(MIN_EXPIRES)}') && self < timestamp('{rfc3339(MAX_EXPIRES)}')",
+                EXPIRES_RANGE,
+            ),
             description="When it ends, such as 2027-01-31T00:00:00Z. After that it exempts no pod; pods that it "
             "admitted keep running.",
         ),
@@ -160,6 +170,8 @@ def compile_waiver(waiver: PolicyWaiver) -> CompiledWaiver:
     for index, name in enumerate(spec.controls):
         if name not in CONTROLS:
             problems.add(f"spec.controls[{index}]", f"there is no control {name!r}{did_you_mean(name, CONTROLS)}")
+    if not MIN_EXPIRES <= spec.expires < MAX_EXPIRES:
+        problems.add("spec.expires", EXPIRES_RANGE)
     compiled = CompiledWaiver(
         name=waiver.title,
         policies=frozenset(spec.policies),

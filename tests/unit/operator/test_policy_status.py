@@ -14,6 +14,9 @@ from sekisho.cluster.config import ApiConfig
 from sekisho.cluster.replicas import COMPONENT, COUNTS_ANNOTATION, LABEL, annotation_of
 from sekisho.operator.metrics import Metrics
 from sekisho.operator.policy_status import BATCH, COUNT_SECONDS, ShownCounts, StatusKeeper
+from sekisho.operator.records import Record
+from sekisho.operator.status import View, wanted_policy_status
+from sekisho.policies.status import Conflict, PolicyStatus
 from sekisho.timestamps import micro_time
 
 Json = dict[str, Any]
@@ -33,6 +36,7 @@ class Server:
         self.denied: set[str] = set()
         self.writes: list[str] = []
         self.conflicts = 0
+        self.rejections = 0
         self.happened = asyncio.Event()
 
     def lease(self, name: str, renewed: datetime) -> Json:
@@ -51,6 +55,12 @@ class Server:
         metadata = {"name": name, "uid": f"u-{name}", "generation": 1, "resourceVersion": str(self.version)}
         self.policies[name] = {"kind": kind, "metadata": metadata, "spec": spec or {}}
         return dict(self.policies[name])
+
+    def edit(self, name: str) -> Json:
+        """A new generation of a policy."""
+        metadata = self.policies[name]["metadata"]
+        self.policies[name]["metadata"] = {**metadata, "generation": metadata["generation"] + 1}
+        return self.touch(name)
 
     def touch(self, name: str) -> Json:
         """A newer version of a policy, with a label, say."""
@@ -76,6 +86,7 @@ class Server:
         if name not in self.policies:
             return _denied(404)
         if name in self.denied:
+            self.rejections += 1
             return _denied(422)
         if patch["metadata"]["resourceVersion"] != self.policies[name]["metadata"]["resourceVersion"]:
             self.conflicts += 1
@@ -172,6 +183,45 @@ async def test_policies_that_cannot_be_written_delay_no_others(
     await server.wait_until(lambda: len(server.writes) == 2 * BATCH)
     assert all(name.startswith("good") for name in server.writes)
     assert "denied" in caplog.text
+
+
+async def test_a_rejected_status_is_tried_again_after_a_growing_wait(server: Server, keeper: StatusKeeper) -> None:
+    server.denied = {"bad"}
+    keeper.changed(server.make("bad"))
+    await server.wait_until(lambda: server.rejections == 2)
+    keeper.changed(server.make("good"))  # other objects that change do not shorten the wait
+    await server.wait_until(lambda: server.writes == ["good"])
+    started = time.monotonic()
+    await server.wait_until(lambda: server.rejections == 4)
+    assert time.monotonic() - started > 0.5
+    server.denied.clear()
+    keeper.changed(server.edit("bad"))  # a new generation is written at once
+    await server.wait_until(lambda: server.writes == ["good", "bad"])
+
+
+async def test_a_defect_in_one_status_stops_no_other(
+    server: Server, keeper: StatusKeeper, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_for_bad(record: Record, conflicts: tuple[Conflict, ...], view: View) -> PolicyStatus:
+        if record.title == "bad":
+            raise OverflowError("date value out of range")
+        return wanted_policy_status(record, conflicts, view)
+
+    monkeypatch.setattr("sekisho.operator.policy_status.wanted_policy_status", fail_for_bad)
+    keeper.changed(server.make("bad"))
+    keeper.changed(server.make("good"))
+    await server.wait_until(lambda: server.writes == ["good"])
+    assert "cannot compute the status of ClusterPodPolicy bad" in caplog.text
+
+
+async def test_an_object_that_cannot_be_read_stops_no_other(
+    server: Server, keeper: StatusKeeper, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = server.make("bad")
+    keeper.changed({**bad, "kind": "NoSuchKind"})
+    keeper.changed(server.make("good"))
+    await server.wait_until(lambda: server.writes == ["good"])
+    assert "cannot read NoSuchKind bad" in caplog.text
 
 
 async def test_a_policy_that_changed_meanwhile_is_written_when_the_change_arrives(
