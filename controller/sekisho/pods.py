@@ -108,6 +108,7 @@ class PodSecurityContext(Struct, frozen=True, gc=False, rename="camel"):
     run_as_group: int | None = None
     run_as_non_root: bool | None = None
     supplemental_groups: list[int] | None = None
+    supplemental_groups_policy: str | None = None
     fs_group: int | None = None
     sysctls: list[Sysctl] | None = None
     seccomp_profile: SeccompProfile | None = None
@@ -147,6 +148,15 @@ class VolumeMount(Struct, frozen=True, gc=False, rename="camel"):
     name: str = ""
     read_only: bool | None = None
     mount_path: str | None = None
+    sub_path: str | None = None
+    sub_path_expr: str | None = None
+
+
+class VolumeDevice(Struct, frozen=True, gc=False, rename="camel"):
+    """One entry of a container's volumeDevices."""
+
+    name: str = ""
+    device_path: str = ""
 
 
 class Resources(Struct, frozen=True, gc=False):
@@ -165,6 +175,7 @@ class Container(Struct, frozen=True, gc=False, rename="camel"):
     resources: Resources | None = None
     restart_policy: str | None = None
     volume_mounts: list[VolumeMount] | None = None
+    volume_devices: list[VolumeDevice] | None = None
     liveness_probe: Handler | None = None
     readiness_probe: Handler | None = None
     startup_probe: Handler | None = None
@@ -184,10 +195,17 @@ class ServiceAccountTokenProjection(Struct, frozen=True, gc=False, rename="camel
     audience: str | None = None
 
 
+class PodCertificateProjection(Struct, frozen=True, gc=False, rename="camel"):
+    """volumes[*].projected.sources[*].podCertificate."""
+
+    signer_name: str | None = None
+
+
 class ProjectedSource(Struct, frozen=True, gc=False, rename="camel"):
     """One entry of volumes[*].projected.sources."""
 
     service_account_token: ServiceAccountTokenProjection | None = None
+    pod_certificate: PodCertificateProjection | None = None
 
 
 class Projected(Struct, frozen=True, gc=False):
@@ -196,17 +214,47 @@ class Projected(Struct, frozen=True, gc=False):
     sources: list[ProjectedSource] | None = None
 
 
+class ImageVolume(Struct, frozen=True, gc=False):
+    """volumes[*].image."""
+
+    reference: str | None = None
+
+
+class CSIVolume(Struct, frozen=True, gc=False):
+    """volumes[*].csi."""
+
+    driver: str = ""
+
+
+class ClaimSpec(Struct, frozen=True, gc=False, rename="camel"):
+    """The spec of a generic ephemeral volume's claim."""
+
+    storage_class_name: str | None = None
+
+
+class ClaimTemplate(Struct, frozen=True, gc=False):
+    """volumes[*].ephemeral.volumeClaimTemplate."""
+
+    spec: ClaimSpec = ClaimSpec()
+
+
+class EphemeralVolume(Struct, frozen=True, gc=False, rename="camel"):
+    """volumes[*].ephemeral."""
+
+    volume_claim_template: ClaimTemplate | None = None
+
+
 class Volume(Struct, frozen=True, gc=False, rename="camel"):
     """One entry of spec.volumes: its name, and which of the known sources it has."""
 
     name: str = ""
     host_path: HostPath | None = None
     config_map: Present | None = None
-    csi: Present | None = None
+    csi: CSIVolume | None = None
     downward_api: Present | None = field(default=None, name="downwardAPI")
     empty_dir: Present | None = None
-    ephemeral: Present | None = None
-    image: Present | None = None
+    ephemeral: EphemeralVolume | None = None
+    image: ImageVolume | None = None
     persistent_volume_claim: Present | None = None
     projected: Projected | None = None
     secret: Present | None = None
@@ -249,6 +297,14 @@ class PodOS(Struct, frozen=True, gc=False):
     name: str = ""
 
 
+class PodResourceClaim(Struct, frozen=True, gc=False, rename="camel"):
+    """One entry of spec.resourceClaims."""
+
+    name: str = ""
+    resource_claim_name: str | None = None
+    resource_claim_template_name: str | None = None
+
+
 class PodSpec(Struct, frozen=True, gc=False, rename="camel"):
     """The pod's spec."""
 
@@ -269,6 +325,7 @@ class PodSpec(Struct, frozen=True, gc=False, rename="camel"):
     runtime_class_name: str | None = None
     os: PodOS | None = None
     host_users: bool | None = None
+    resource_claims: list[PodResourceClaim] | None = None
     resources: Resources | None = None
 
 

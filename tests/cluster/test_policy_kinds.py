@@ -298,7 +298,7 @@ def test_helm_says_that_the_glass_is_broken_until_it_is_mended(kubectl: Kubectl,
 
 def test_kubectl_explains_a_control(kubectl: Kubectl) -> None:
     told = " ".join(kubectl.check("explain", "clusterpodpolicy.spec.controls.images").split())
-    assert "Containers may run images of trusted registries only, named as the policy says." in told
+    assert "The images of containers and volumes must come from trusted registries" in told
     assert "trustedRegistries <[]string> Registries and repositories that images may come from, such as" in told
     assert "enforcement <string> enum: Deny, Warn, Audit, Off What happens to a pod that violates this control" in told
 

@@ -36,6 +36,7 @@ _KEYS: Final[Mapping[type[Struct], str]] = {
     pods.ContainerPort: "name hostPort containerPort protocol hostIP",
     pods.VolumeMount: "name! readOnly recursiveReadOnly mountPath subPath mountPropagation subPathExpr "
     "bindMountOptions",
+    pods.VolumeDevice: "name! devicePath!",
     pods.Resources: "limits requests claims",
     pods.Container: "name! image command args workingDir ports envFrom env resources resizePolicy restartPolicy "
     "restartPolicyRules volumeMounts volumeDevices livenessProbe readinessProbe startupProbe lifecycle "
@@ -43,12 +44,21 @@ _KEYS: Final[Mapping[type[Struct], str]] = {
     "targetContainerName",
     pods.HostPath: "path! type",
     pods.ServiceAccountTokenProjection: "audience expirationSeconds path user",
+    pods.PodCertificateProjection: "signerName keyType maxExpirationSeconds credentialBundlePath keyPath "
+    "certificateChainPath userAnnotations user",
     pods.ProjectedSource: "secret downwardAPI configMap serviceAccountToken clusterTrustBundle podCertificate",
     pods.Projected: "sources! defaultMode defaultUser",
+    pods.ImageVolume: "reference pullPolicy",
+    pods.CSIVolume: "driver! readOnly fsType volumeAttributes nodePublishSecretRef",
+    pods.ClaimSpec: "accessModes selector resources volumeName storageClassName volumeMode dataSource dataSourceRef "
+    "volumeAttributesClassName",
+    pods.ClaimTemplate: "metadata spec!",
+    pods.EphemeralVolume: "volumeClaimTemplate",
     pods.Volume: "name! hostPath emptyDir gcePersistentDisk awsElasticBlockStore gitRepo secret nfs iscsi glusterfs "
     "persistentVolumeClaim rbd flexVolume cinder cephfs flocker downwardAPI fc azureFile configMap vsphereVolume "
     "quobyte azureDisk photonPersistentDisk projected portworxVolume scaleIO storageos csi ephemeral image",
     pods.PodOS: "name!",
+    pods.PodResourceClaim: "name! resourceClaimName resourceClaimTemplateName",
     pods.PodSpec: "volumes initContainers containers ephemeralContainers restartPolicy terminationGracePeriodSeconds "
     "activeDeadlineSeconds dnsPolicy nodeSelector serviceAccountName serviceAccount automountServiceAccountToken "
     "nodeName hostNetwork hostPID hostIPC shareProcessNamespace securityContext imagePullSecrets hostname subdomain "

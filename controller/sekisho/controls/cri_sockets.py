@@ -1,18 +1,19 @@
 """criSockets: pods may not mount the socket of the container runtime.
 
 Restricted fields: spec.volumes[*].hostPath.path
-Allowed values: a path that is not one of the sockets and not a folder that holds one
+Allowed values: a path that is not one of the sockets and not a folder that holds one. /proc holds them, because the
+    root of every process is in it. Paths are compared as the node resolves them: /var/run is /run, /proc/1/root is /
 Level: none, a policy names it; it adds nothing where hostPathVolumes or restrictedVolumes deny every hostPath
 """
 
 from collections.abc import Sequence
-from posixpath import normpath
 from typing import Annotated, Final
 
 from msgspec import Meta
 
 from sekisho.controls.control import Check, Control, Example, Parameters, opt_in
 from sekisho.findings import Finding, remove
+from sekisho.paths import node_path, process_folder
 from sekisho.pods import ContainerRef, Pod
 
 SOCKETS: Final = (
@@ -38,7 +39,7 @@ class CriSockets(Parameters, frozen=True):
 
 
 def _check(parameters: CriSockets, _minor: int) -> Check:
-    sockets = tuple(map(_normal, (*SOCKETS, *(parameters.further_sockets or ()))))
+    sockets = tuple(map(node_path, (*SOCKETS, *(parameters.further_sockets or ()))))
 
     def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
         return [
@@ -52,22 +53,16 @@ def _check(parameters: CriSockets, _minor: int) -> Check:
                 about=volume,
             )
             for index, volume in enumerate(pod.spec.volumes or ())
-            if volume.host_path is not None and _reaches(_normal(volume.host_path.path), sockets)
+            if volume.host_path is not None and _reaches(node_path(volume.host_path.path), sockets)
         ]
 
     return judge
 
 
-def _normal(path: str) -> str:
-    """The path without `.`, `..` and doubled slashes; /var/run is a link to /run."""
-    plain = "/" + normpath(path).lstrip("/")
-    return plain.removeprefix("/var") if plain == "/var/run" or plain.startswith("/var/run/") else plain
-
-
 def _reaches(path: str, sockets: Sequence[str]) -> bool:
     folder = path.rstrip("/") + "/"
     # A mount of /var shows the link /var/run, not the folder that it points to.
-    return any(socket == path or socket.startswith(folder) for socket in sockets)
+    return process_folder(path) or any(socket == path or socket.startswith(folder) for socket in sockets)
 
 
 CONTROL = Control(

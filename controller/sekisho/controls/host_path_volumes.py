@@ -1,7 +1,8 @@
 """hostPathVolumes: pods may not mount the node's file system, or only the folders that the policy allows.
 
 Restricted fields: spec.volumes[*].hostPath, and with `readOnly` the volumeMounts of such volumes
-Allowed values: unset, or a path at or below one of `allowed`, without `..`
+Allowed values: unset, or a path at or below one of `allowed`, without `..`. Paths are compared as the node resolves
+    them: /var/run is /run, /proc/1/root is /
 Level: baseline, from v1.0; at restricted the control restrictedVolumes requires the same and more
 A hostPath behind a PersistentVolumeClaim is not visible in the pod, which names only the claim: control who may create
 PersistentVolumes.
@@ -16,6 +17,7 @@ from msgspec import Meta, Struct
 
 from sekisho.controls.control import Check, Control, Example, Level, ParameterError, Parameters
 from sekisho.findings import Finding, remove, set_to, words
+from sekisho.paths import node_path
 from sekisho.pods import ContainerRef, Pod, Volume
 
 
@@ -29,9 +31,11 @@ class AllowedHostPath(Struct, frozen=True, forbid_unknown_fields=True, rename="c
     read_only: Annotated[bool, Meta(description="Whether containers must mount it read-only.")] = False
 
     def covers(self, path: str) -> bool:
-        """Whether the path is the folder or below it."""
-        prefix = self.path_prefix.rstrip("/")
-        return ".." not in path.split("/") and (path == prefix or path.startswith(f"{prefix}/"))
+        """Whether the path is the folder or below it, as the node resolves both."""
+        if ".." in path.split("/"):
+            return False
+        folder = node_path(self.path_prefix).rstrip("/") + "/"
+        return (node_path(path) + "/").startswith(folder)
 
 
 class HostPathVolumes(Parameters, frozen=True):

@@ -1,8 +1,10 @@
 """images: images must come from allowed registries and be named as the policy requires.
 
-Restricted fields: spec.{containers,initContainers,ephemeralContainers}[*].image
+Restricted fields: spec.{containers,initContainers,ephemeralContainers}[*].image, spec.volumes[*].image.reference
 Allowed values: a valid reference in one of `trustedRegistries` and in none of `deniedRegistries`, with a tag or digest
     if `requireTag` is set, a digest if `requireDigest` is set, and no tag of `deniedTags`
+A registry has one name: without the port 443, and docker.io for Docker Hub. A denied registry without a port is denied
+on every port.
 A reference without tag and digest runs the tag latest. A digest decides what runs, so no tag counts beside it.
 Level: none, a policy names it
 Source: the reference grammar of github.com/distribution/reference, with Docker Hub's implicit names resolved first
@@ -15,10 +17,10 @@ from typing import Annotated
 from msgspec import Meta
 
 from sekisho.controls.control import Check, Control, Example, ParameterError, Parameters, opt_in
-from sekisho.findings import Finding, render_value, words
+from sekisho.findings import FieldPath, Finding, render_value, words
 from sekisho.images import ImageError, Reference, RegistryPattern, parse, parse_pattern, without_credentials
 from sekisho.images.registries import MAX_PATTERN_LENGTH
-from sekisho.pods import ContainerRef, Pod
+from sekisho.pods import ContainerRef, Pod, Volume
 
 Registry = Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN_LENGTH)]
 Tag = Annotated[str, Meta(pattern="^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
@@ -27,7 +29,7 @@ Fault = tuple[str, str]
 
 
 class Images(Parameters, frozen=True):
-    """Where images may come from, and how they must be named."""
+    """Where the images of containers and volumes may come from, and how they must be named."""
 
     trusted_registries: (
         Annotated[
@@ -46,7 +48,7 @@ class Images(Parameters, frozen=True):
             tuple[Registry, ...],
             Meta(
                 description="Registries and repositories that images may not come from, in the same form; they "
-                "take precedence over trustedRegistries.",
+                "take precedence over trustedRegistries. A registry without a port is denied on every port.",
                 max_length=256,
             ),
         ]
@@ -82,26 +84,31 @@ def _check(parameters: Images, _minor: int) -> Check:
         )
         return tuple(fault for fault in found if fault is not None)
 
-    def judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
+    def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         findings = []
         for ref in containers:
             image = ref.container.image or ""
             for allowed, fix in faults(image):
-                findings.append(_not_allowed(ref, image, allowed, fix))
+                findings.append(_not_allowed((*ref.path, "image"), image, allowed, fix, ref))
+        for index, volume in enumerate(pod.spec.volumes or ()):
+            if volume.image is not None:
+                image = volume.image.reference or ""
+                path = ("spec", "volumes", index, "image", "reference")
+                findings += [_not_allowed(path, image, allowed, fix, volume) for allowed, fix in faults(image)]
         return findings
 
     return judge
 
 
-def _not_allowed(ref: ContainerRef, image: str, allowed: str, fix: str) -> Finding:
+def _not_allowed(path: FieldPath, image: str, allowed: str, fix: str, about: ContainerRef | Volume) -> Finding:
     shown = without_credentials(image)
     return Finding.of(
         "images",
-        (*ref.path, "image"),
+        path,
         image or None,
         allowed=allowed,
         fix=fix,
-        about=ref,
+        about=about,
         shown=None if shown == image else render_value(shown),
     )
 
@@ -118,7 +125,7 @@ def _registry_fault(
     if trusted and not any(pattern.covers(reference) for pattern in trusted):
         return f"an image from {words(parameters.trusted_registries or ())}", f"use an image from there{resolved}"
     for pattern, text in zip(denied, parameters.denied_registries or (), strict=True):
-        if pattern.covers(reference):
+        if pattern.may_reach(reference):
             return f"no image from {text}", f"use an image from another registry{resolved}"
     return None
 
@@ -166,7 +173,7 @@ def _is_pattern(text: str) -> bool:
 CONTROL = Control(
     name="images",
     reason="its image",
-    summary="Containers may run images of trusted registries only, named as the policy says.",
+    summary="The images of containers and volumes must come from trusted registries and be named as the policy says.",
     why="Anyone who can change an image can change what runs in the pod. A tag can be moved to another image later, a "
     "digest cannot.",
     example=Example(

@@ -1,22 +1,26 @@
 """resources: containers must say what they need, and take no more than the policy allows.
 
-Restricted fields: spec.{containers,initContainers}[*].resources.{requests,limits}
-Allowed values: with `requiredRequests` and `requiredLimits`, the listed resources are set; with `maxRequests` and
-    `maxLimits`, the listed resources are at most that much where they are set; quantities are compared exactly, 1 is
-    1000m
+Restricted fields: spec.{containers,initContainers}[*].resources.{requests,limits}, spec.resources.{requests,limits}
+Allowed values: with `requiredRequests` and `requiredLimits`, the listed resources are set, for the container or for the
+    pod; with `maxRequests` and `maxLimits`, the listed resources are at most that much, for each container and for the
+    pod; quantities are compared exactly, 1 is 1000m
+A limit of cpu, memory or ephemeral-storage that is 0 is no limit to the kubelet, and here. Where neither the container
+nor the pod has a limit, `maxLimits` denies the container, as a LimitRange does: without a limit it may take more than
+any maximum. An unset request reserves nothing, so `maxRequests` allows it.
 Ephemeral containers are exempt, because the API server rejects resources in them.
 Level: none, a policy names it
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from fractions import Fraction
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
 from sekisho.controls.control import Check, Control, Example, ParameterError, Parameters, opt_in
-from sekisho.findings import Finding, set_to
+from sekisho.findings import FieldPath, Finding, set_to
 from sekisho.pods import ContainerKind, ContainerRef, Pod
+from sekisho.pods import Resources as PodResources
 from sekisho.quantities import PATTERN, QuantityError, parse_quantity
 
 ResourceName = Annotated[
@@ -50,8 +54,19 @@ class Resources(Parameters, frozen=True):
 
     required_requests: Annotated[Required, Meta(description="Resources whose request must be set.")] | None = None
     required_limits: Annotated[Required, Meta(description="Resources whose limit must be set.")] | None = None
-    max_requests: Annotated[Maxima, Meta(description="The most that may be requested.")] | None = None
-    max_limits: Annotated[Maxima, Meta(description="The highest limits.")] | None = None
+    max_requests: (
+        Annotated[Maxima, Meta(description="The most that each container, and the pod as a whole, may request.")] | None
+    ) = None
+    max_limits: (
+        Annotated[
+            Maxima,
+            Meta(
+                description="The highest limit of each container, and of the pod as a whole. A container without a "
+                "limit of cpu, memory or ephemeral-storage is denied."
+            ),
+        ]
+        | None
+    ) = None
 
 
 class _Maximum(Struct, frozen=True):
@@ -67,6 +82,17 @@ class _Rules(Struct, frozen=True):
     required: tuple[str, ...]
     maxima: tuple[_Maximum, ...]
 
+    def amounts(self, resources: PodResources | None) -> Amounts:
+        """The requests, or the limits without those that mean no limit."""
+        found: Amounts | None = None if resources is None else getattr(resources, self.key)
+        if found and self.key == "limits":
+            return {name: amount for name, amount in found.items() if name not in _UNLIMITED or not _is_zero(amount)}
+        return found or {}
+
+
+_UNLIMITED: Final = frozenset(("cpu", "memory", "ephemeral-storage"))
+"""Resources of which a container without a limit, or with the limit 0, may take all that the node has."""
+
 
 def _check(parameters: Resources, _minor: int) -> Check:
     requests = _Rules(
@@ -76,34 +102,56 @@ def _check(parameters: Resources, _minor: int) -> Check:
         "limits", parameters.required_limits or (), tuple(_maxima("maxLimits", parameters.max_limits or ()))
     )
 
-    def judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
+    def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
+        of_pod = [(rules, rules.amounts(pod.spec.resources)) for rules in (requests, limits)]
         findings: list[Finding] = []
+        for rules, pod_amounts in of_pod:
+            findings += _above_maximum(rules, pod_amounts, ("spec",))
         for ref in containers:
             if ref.kind is not ContainerKind.EPHEMERAL:
-                own = ref.container.resources
-                findings += _judge(ref, requests, own.requests if own is not None else None)
-                findings += _judge(ref, limits, own.limits if own is not None else None)
+                for rules, pod_amounts in of_pod:
+                    own = rules.amounts(ref.container.resources)
+                    findings += _unset(rules, ref, own.keys() | pod_amounts.keys())
+                    findings += _above_maximum(rules, own, ref.path, ref)
         return findings
 
     return judge
 
 
-def _judge(ref: ContainerRef, rules: _Rules, amounts: Amounts | None) -> Iterator[Finding]:
-    amounts = amounts or {}
+def _unset(rules: _Rules, ref: ContainerRef, names: Set[str]) -> Iterator[Finding]:
+    """The findings on resources that must be set and are not among the names that the container or the pod sets."""
     for name in rules.required:
-        if amounts.get(name) is None:
-            yield Finding.of(
-                "resources",
-                (*ref.path, "resources", rules.key, name),
-                None,
-                allowed="a quantity",
-                fix="set it to what the container needs",
-                about=ref,
-            )
+        if name not in names:
+            fix = "set it to what the container needs"
+            yield _not_set(rules, ref, name, "a quantity", fix, None)
+    for maximum in rules.maxima if rules.key == "limits" else ():
+        name = maximum.resource
+        if name in _UNLIMITED and name not in names and name not in rules.required:
+            most = f"at most {maximum.text}"
+            yield _not_set(rules, ref, name, most, f"set it to {most}", maximum.text)
+
+
+def _not_set(rules: _Rules, ref: ContainerRef, name: str, allowed: str, fix: str, suggestion: str | None) -> Finding:
+    field = (*ref.path, "resources", rules.key, name)
+    written = None if ref.container.resources is None else getattr(ref.container.resources, rules.key)
+    return Finding.of(
+        "resources",
+        field,
+        (written or {}).get(name),
+        allowed=allowed,
+        fix=fix,
+        change=None if suggestion is None else set_to(field, suggestion),
+        about=ref,
+    )
+
+
+def _above_maximum(
+    rules: _Rules, amounts: Amounts, above: FieldPath, about: ContainerRef | None = None
+) -> Iterator[Finding]:
     for maximum in rules.maxima:
         amount = amounts.get(maximum.resource)
         if amount is not None and not _is_at_most(str(amount), maximum.quantity):
-            field = (*ref.path, "resources", rules.key, maximum.resource)
+            field = (*above, "resources", rules.key, maximum.resource)
             yield Finding.of(
                 "resources",
                 field,
@@ -111,8 +159,15 @@ def _judge(ref: ContainerRef, rules: _Rules, amounts: Amounts | None) -> Iterato
                 allowed=f"at most {maximum.text}",
                 fix=f"lower it to {maximum.text}",
                 change=set_to(field, maximum.text),
-                about=ref,
+                about=about,
             )
+
+
+def _is_zero(amount: str | int | float) -> bool:
+    try:
+        return parse_quantity(str(amount)) == 0
+    except QuantityError:
+        return False
 
 
 def _is_at_most(amount: str, most: Fraction) -> bool:

@@ -7,6 +7,8 @@ Allowed values: kernel.shm_rmid_forced, net.ipv4.ip_local_port_range, net.ipv4.i
     from v1.32 net.ipv4.tcp_rmem, net.ipv4.tcp_wmem; from v1.37 net.ipv4.tcp_slow_start_after_idle,
     net.ipv4.tcp_notsent_lowat
 Level: baseline, from v1.0
+A name may be written with slashes, as net/ipv4/tcp_rmem. `forbidden` applies to both spellings; `allowed`, as the
+standard, to the spelling in the list.
 Beyond the standard, a value must not contain `+` or `=`: a runtime that splits its options there reads the rest as
 another sysctl (CVE-2022-0811). No sysctl needs these characters.
 Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#baseline (Sysctls)
@@ -76,7 +78,7 @@ def _standard(level: Level, minor: int) -> Sysctls | None:
 
 
 def _check(parameters: Sysctls, _minor: int) -> Check:
-    forbidden = parameters.forbidden or ()
+    forbidden = tuple(map(with_dots, parameters.forbidden or ()))
     patterns = parameters.allowed or ()
     allowed = f"only {words(patterns, 'and')}" if patterns else "none"
 
@@ -88,13 +90,27 @@ def _check(parameters: Sysctls, _minor: int) -> Check:
         for index, sysctl in enumerate(context.sysctls):
             if not _matches_any(patterns, sysctl.name):
                 findings.append(_not_allowed(index, "name", sysctl.name, allowed))
-            elif _matches_any(forbidden, sysctl.name):
+            elif _matches_any(forbidden, with_dots(sysctl.name)):
                 findings.append(_not_allowed(index, "name", sysctl.name, f"none of {words(forbidden, 'and')}"))
             elif "+" in sysctl.value or "=" in sysctl.value:
                 findings.append(_not_allowed(index, "value", sysctl.value, "a value without + and ="))
         return findings
 
     return judge
+
+
+def with_dots(name: str) -> str:
+    """The name of a sysctl with dots between its parts, as the kubelet reads it.
+
+    The first separator decides: in net/ipv4/conf/eth0.1/forwarding the slashes separate, and the dot is part of a name.
+    """
+    dot, slash = name.find("."), name.find("/")
+    if slash < 0 or 0 <= dot < slash:
+        return name
+    return name.translate(_SWAPPED)
+
+
+_SWAPPED = str.maketrans("./", "/.")
 
 
 def _matches_any(patterns: Sequence[str], name: str) -> bool:
@@ -107,8 +123,9 @@ def _not_allowed(index: int, key: str, value: str, allowed: str) -> Finding:
 
 
 def _verify(given: Sysctls) -> None:
+    forbidden = {with_dots(pattern) for pattern in given.forbidden or ()}
     for index, pattern in enumerate(given.allowed or ()):
-        if pattern in (given.forbidden or ()):
+        if with_dots(pattern) in forbidden:
             message = f"{pattern!r} is in forbidden too, which takes precedence"
             raise ParameterError(f"allowed[{index}]", message)
 

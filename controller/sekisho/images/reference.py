@@ -6,14 +6,17 @@ contains `.`, `:` or an upper-case letter, or is `localhost`; anything else is a
 """
 
 import re
+from contextlib import suppress
 from functools import lru_cache
+from ipaddress import IPv6Address
 
 from msgspec import Struct
 
 from sekisho.errors import SekishoError
 
 DOCKER_HUB = "docker.io"
-_DOCKER_HUB_ALIAS = "index.docker.io"
+_DOCKER_HUB_ALIASES = frozenset(("index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"))
+_DEFAULT_PORT = 443
 MAX_REPOSITORY_LENGTH = 255
 MAX_REFERENCE_LENGTH = 1024
 
@@ -32,7 +35,7 @@ class ImageError(SekishoError, ValueError):
 class Reference(Struct, frozen=True, gc=False):
     """A parsed reference; where it has both a tag and a digest, the digest decides what runs.
 
-    registry: host and port in lower case, such as docker.io.
+    registry: host and port as `canonical_registry` has them, such as docker.io.
     repository: without the registry, such as library/nginx.
     tag, digest: None where the reference has none.
     """
@@ -62,7 +65,7 @@ def parse(image: str) -> Reference:
     for segment in repository.split("/"):
         if not _SEGMENT.fullmatch(segment):
             raise ImageError(_why_segment(segment))
-    return Reference(registry.lower(), repository, tag, digest)
+    return Reference(canonical_registry(registry), repository, tag, digest)
 
 
 def split_registry(name: str) -> tuple[str, str]:
@@ -72,11 +75,28 @@ def split_registry(name: str) -> tuple[str, str]:
         registry, repository = DOCKER_HUB, name
     else:
         registry, repository = first, rest
-    if registry == _DOCKER_HUB_ALIAS:
+    if registry == "index.docker.io":
         registry = DOCKER_HUB
     if registry == DOCKER_HUB and "/" not in repository:
         repository = f"library/{repository}"
     return registry, repository
+
+
+def canonical_registry(registry: str) -> str:
+    """The one name of a registry that has several.
+
+    It is in lower case, without the port 443 and zeros before a port, docker.io for Docker Hub, and an IPv6 address is
+    in its short form.
+    """
+    host, colon, port = registry.lower().rpartition(":")
+    if not colon or not port.isdecimal():  # the last colon may be one of an IPv6 address
+        host, port = registry.lower(), ""
+    if host in _DOCKER_HUB_ALIASES:
+        host = DOCKER_HUB
+    elif host.startswith("["):
+        with suppress(ValueError):
+            host = f"[{IPv6Address(host[1:-1])}]"
+    return f"{host}:{int(port)}" if port and int(port) != _DEFAULT_PORT else host
 
 
 def names_registry(segment: str) -> bool:

@@ -6,10 +6,10 @@ A pattern is matched segment by segment from the left, so `trusted.io` covers `t
 
 import re
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from sekisho.globs import glob_matches
-from sekisho.images.reference import DOCKER_HUB, Reference, names_registry
+from sekisho.images.reference import Reference, canonical_registry, names_registry
 
 _PATTERN_SEGMENT = re.compile(r"[a-z0-9*]+(?:(?:\.|_|__|-+)[a-z0-9*]+)*")
 _PATTERN_HOST = re.compile(r"[a-z0-9*.-]+(?::[0-9]+)?|\[[a-f0-9:]+\](?::[0-9]+)?")
@@ -17,7 +17,7 @@ MAX_PATTERN_LENGTH = 512
 
 
 class RegistryPattern(Struct, frozen=True, gc=False):
-    """A parsed pattern: `segments[0]` is the registry, the others lead the repository."""
+    """A parsed pattern: `segments[0]` is the registry, by its one name, and the others lead the repository."""
 
     segments: tuple[str, ...]
 
@@ -30,6 +30,16 @@ class RegistryPattern(Struct, frozen=True, gc=False):
             return True
         found = reference.repository.split("/")
         return len(found) >= len(rest) and all(map(glob_matches, rest, found))
+
+    def may_reach(self, reference: Reference) -> bool:
+        """Whether the reference is in what the pattern names, where a pattern without a port names every port.
+
+        For what is denied: the same host on another port is rarely another registry.
+        """
+        if self.covers(reference):
+            return True
+        host, colon, port = reference.registry.rpartition(":")
+        return bool(colon) and port.isdecimal() and self.covers(structs.replace(reference, registry=host))
 
     def contains(self, other: "RegistryPattern") -> bool:
         """Whether this pattern covers all that the other one covers; may be False for some pairs with wildcards."""
@@ -44,8 +54,6 @@ def parse_pattern(pattern: str) -> RegistryPattern:
         raise ValueError(f"is longer than {MAX_PATTERN_LENGTH} characters")
     host, *rest = pattern.split("/")
     host = host.lower()
-    if host == "index.docker.io":
-        host = DOCKER_HUB
     if not names_registry(host) and host != "*":
         raise ValueError(
             f"begins with {host!r}, which is not a registry host; for Docker Hub write 'docker.io/{pattern}'"
@@ -60,4 +68,4 @@ def parse_pattern(pattern: str) -> RegistryPattern:
                 f"has the path segment {segment!r}; a segment is lower-case letters, digits, separators and '*', "
                 "without a tag"
             )
-    return RegistryPattern((host, *rest))
+    return RegistryPattern((canonical_registry(host), *rest))

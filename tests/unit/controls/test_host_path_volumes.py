@@ -16,6 +16,8 @@ from tests.unit.controls.twins import (
 
 LOGS = {"allowed": [{"pathPrefix": "/var/log", "readOnly": True}, {"pathPrefix": "/data/"}]}
 
+PROC = {"allowed": [{"pathPrefix": "/proc"}]}
+
 
 def mounted(path: str, *, read_only: bool) -> Pod:
     mount = {"name": "v", "mountPath": "/x"} | ({"readOnly": True} if read_only else {})
@@ -27,6 +29,9 @@ PARAMETER_TWINS: list[ParameterTwin] = [
     (LOGS, host_path("/var/log-old"), mounted("/var/log/app", read_only=True), "hostPath"),
     (LOGS, host_path("/var/log/../../etc"), mounted("/var/log", read_only=True), "hostPath"),
     (LOGS, mounted("/var/log/app", read_only=False), mounted("/var/log/app", read_only=True), "readOnly"),
+    (PROC, host_path("/proc/1/root/etc"), host_path("/proc/1/net"), "hostPath"),
+    (LOGS, host_path("/proc/1/root/etc"), mounted("/proc/1/root/var/log/app", read_only=True), "hostPath"),
+    (LOGS, host_path("/var//log-old"), mounted("/var//log/./app", read_only=True), "hostPath"),
     (LOGS, host_path("/"), mounted("/data/x", read_only=False), "hostPath"),
 ]
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests.pods import container, restricted_pod
 from tests.unit.controls.twins import (
     ParameterTwin,
     Pod,
@@ -14,6 +15,13 @@ from tests.unit.controls.twins import (
 )
 
 SHA = "@sha256:" + "0" * 64
+
+
+def image_volume(reference: str) -> Pod:
+    return restricted_pod(
+        container(image="a.io/app:1" + SHA, volumeMounts=[{"name": "m", "mountPath": "/m"}]),
+        volumes=[{"name": "m", "image": {"reference": reference}}],
+    )
 
 
 PARAMETER_TWINS: list[ParameterTwin] = [
@@ -28,6 +36,19 @@ PARAMETER_TWINS: list[ParameterTwin] = [
     ({"requireTag": True}, image("a.io/x"), image("a.io/x:1"), "image"),
     ({"requireTag": True}, image("a.io/x"), image("a.io/x" + SHA), "image"),
     ({"deniedTags": ["latest"]}, image("a.io/x:latest"), image("a.io/x:1"), "image"),
+    ({"deniedRegistries": ["evil.io"]}, image("evil.io:443/x"), image("evil.io.example.com:443/x"), "image"),
+    ({"deniedRegistries": ["docker.io"]}, image("registry-1.docker.io/library/nginx"), image("a.io/nginx"), "image"),
+    ({"trustedRegistries": ["a.io"]}, image_volume("evil.io/x:1"), image_volume("a.io/x:1"), "image.reference"),
+    (
+        {"deniedRegistries": ["evil.io"]},
+        image_volume("evil.io/x"),
+        image_volume("a.io/x"),
+        "volumes[0].image.reference",
+    ),
+    ({"deniedTags": ["latest"]}, image_volume("trusted.io/x"), image_volume("trusted.io/x:1"), "image.reference"),
+    ({"requireTag": True}, image_volume("trusted.io/x"), image_volume("trusted.io/x:1"), "image.reference"),
+    ({"requireDigest": True}, image_volume("trusted.io/x:1"), image_volume("trusted.io/x" + SHA), "image.reference"),
+    ({}, image_volume("trusted.io/X"), image_volume("trusted.io/x"), "image.reference"),
     ({"deniedTags": ["latest"]}, image("a.io/x"), image("a.io/x:latest" + SHA), "image"),
     ({}, image("a.io/X"), image("a.io/x"), "image"),
 ]
@@ -72,3 +93,8 @@ def test_images_that_differ_where_it_is_not_shown_are_different_findings(one: st
     (again,) = with_parameters("images", {"trustedRegistries": ["a.io"]}, image(one))
     assert first.value == second.value
     assert first.identity == again.identity != second.identity
+
+
+def test_image_of_a_volume_is_a_finding_about_the_volume() -> None:
+    (finding,) = with_parameters("images", {"trustedRegistries": ["a.io"]}, image_volume("robot:s3cret@evil.io/x"))
+    assert (finding.subject, finding.container, finding.value) == ('volume "m"', None, '"…@evil.io/x"')

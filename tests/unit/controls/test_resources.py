@@ -13,11 +13,31 @@ from tests.unit.controls.twins import (
 )
 
 
+def at_most(resource: str, quantity: str) -> dict[str, Any]:
+    return {"maxLimits": [{"resource": resource, "quantity": quantity}]}
+
+
+def of_pod(own: dict[str, Any] | None = None, **amounts: Any) -> Pod:
+    return restricted_pod(container(resources=own or {}), container("b"), resources=amounts)
+
+
 def resources(**amounts: Any) -> Pod:
     return restricted_pod(container(resources=amounts))
 
 
 PARAMETER_TWINS: list[ParameterTwin] = [
+    ({"requiredLimits": ["memory"]}, resources(limits={"memory": "0"}), resources(limits={"memory": "1"}), "memory"),
+    ({"requiredLimits": ["cpu"]}, resources(limits={"cpu": "0m"}), resources(limits={"cpu": "1m"}), "cpu"),
+    (at_most("memory", "1Gi"), resources(limits={"memory": 0}), resources(limits={"memory": 1}), "memory"),
+    (at_most("memory", "1Gi"), resources(), resources(limits={"memory": "1Gi"}), "limits.memory"),
+    (at_most("nvidia.com/gpu", "1"), resources(limits={"nvidia.com/gpu": 2}), resources(), "gpu]"),
+    (at_most("memory", "4Gi"), of_pod(limits={"memory": "900Gi"}), of_pod(limits={"memory": "4Gi"}), "limits.memory"),
+    (
+        {"maxRequests": [{"resource": "memory", "quantity": "4Gi"}]},
+        of_pod(requests={"memory": "8Gi"}),
+        of_pod(requests={"memory": "4Gi"}),
+        "spec.resources.requests.memory",
+    ),
     ({"requiredRequests": ["cpu"]}, resources(requests={"memory": "1Gi"}), resources(requests={"cpu": "1m"}), "cpu"),
     ({"requiredLimits": ["memory"]}, resources(requests={"memory": "1Gi"}), resources(limits={"memory": 1}), "memory"),
     (
@@ -49,3 +69,28 @@ def test_parameters_deny_and_allow(parameters: Any, bad: Pod, good: Pod, field: 
 def test_ephemeral_containers_are_exempt() -> None:
     pod = restricted_pod(container(resources={"requests": {"cpu": "1"}}), ephemeralContainers=[container("d")])
     assert with_parameters("resources", {"requiredRequests": ["cpu"]}, pod) == []
+
+
+def test_resources_of_the_pod_satisfy_what_containers_must_set() -> None:
+    required = {"requiredRequests": ["cpu", "memory"], "requiredLimits": ["memory"]}
+    requests, limits = {"cpu": "1", "memory": "512Mi"}, {"cpu": "2", "memory": "1Gi"}
+    assert with_parameters("resources", required, of_pod(requests=requests, limits=limits)) == []
+    without = with_parameters("resources", required, of_pod(requests=requests, limits={"cpu": "2", "memory": "0"}))
+    assert [finding.field for finding in without] == [
+        "spec.containers[0].resources.limits.memory",
+        "spec.containers[1].resources.limits.memory",
+    ]
+
+
+def test_limit_of_the_pod_above_the_maximum_is_one_finding() -> None:
+    most = {"maxLimits": [{"resource": "memory", "quantity": "4Gi"}, {"resource": "cpu", "quantity": "4"}]}
+    huge = of_pod(limits={"cpu": "200", "memory": "900Gi"})
+    findings = with_parameters("resources", most, huge)
+    assert [finding.field for finding in findings] == ["spec.resources.limits.memory", "spec.resources.limits.cpu"]
+    assert {finding.subject for finding in findings} == {"the pod"}
+
+
+def test_limit_that_is_required_and_has_a_maximum_is_one_finding() -> None:
+    parameters = at_most("memory", "1Gi") | {"requiredLimits": ["memory"]}
+    (finding,) = with_parameters("resources", parameters, resources(limits={"memory": "0"}))
+    assert (finding.value, finding.allowed) == ('"0"', "a quantity")

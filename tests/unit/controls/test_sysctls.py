@@ -3,7 +3,11 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from sekisho.controls import CONTROLS, ParameterError
+from sekisho.controls.sysctls import with_dots
 from tests.unit.controls.twins import (
     ParameterTwin,
     Pod,
@@ -12,6 +16,7 @@ from tests.unit.controls.twins import (
     check_parameter_twin,
     check_pod_twin,
     pod_context,
+    with_parameters,
 )
 
 POD_TWINS: list[PodTwin] = [
@@ -69,3 +74,48 @@ def test_sysctls_become_safe_with_a_version(name: str, since: int) -> None:
     pod = pod_context(sysctls=[{"name": name, "value": "1"}])
     assert at_level("sysctls", pod, "baseline", since) == []
     assert since == 0 or at_level("sysctls", pod, "baseline", since - 1) != []
+
+
+def named(*names: str) -> Pod:
+    return pod_context(sysctls=[{"name": name, "value": "1"} for name in names])
+
+
+def test_forbidden_sysctl_is_forbidden_in_either_spelling() -> None:
+    parameters = {"allowed": ["*"], "forbidden": ["kernel.*", "net.core.somaxconn"]}
+    slashes = with_parameters("sysctls", parameters, named("kernel/msgmax", "net/core/somaxconn", "net/ipv4/tcp_rmem"))
+    dots = with_parameters("sysctls", parameters, named("kernel.msgmax", "net.core.somaxconn", "net.ipv4.tcp_rmem"))
+    assert [finding.path[3] for finding in slashes] == [finding.path[3] for finding in dots] == [0, 1]
+    reverse = {"allowed": ["*"], "forbidden": ["kernel/*", "net/core/somaxconn"]}
+    assert with_parameters("sysctls", reverse, named("kernel.msgmax", "net.core.somaxconn", "net.ipv4.tcp_rmem"))[1:]
+
+
+def test_standard_allows_the_spelling_with_dots_only() -> None:
+    assert at_level("sysctls", named("net/ipv4/tcp_syncookies")) != []
+    assert at_level("sysctls", named("net.ipv4.tcp_syncookies")) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "dotted"),
+    [
+        ("kernel/core_pattern", "kernel.core_pattern"),
+        ("kernel.core_pattern", "kernel.core_pattern"),
+        ("net/ipv4/conf/eth0.1/forwarding", "net.ipv4.conf.eth0/1.forwarding"),
+        ("net.ipv4.conf.eth0/1.forwarding", "net.ipv4.conf.eth0/1.forwarding"),
+        ("vm", "vm"),
+        ("", ""),
+    ],
+)
+def test_name_is_read_as_the_kubelet_does(name: str, dotted: str) -> None:
+    assert with_dots(name) == dotted
+
+
+@given(st.from_regex(r"[a-z]{1,3}([./][a-z0-9]{1,3}){0,4}", fullmatch=True))
+def test_both_spellings_of_a_name_are_one(name: str) -> None:
+    other = name.translate(str.maketrans("./", "/."))
+    assert with_dots(name) == with_dots(other) == with_dots(with_dots(name))
+
+
+def test_name_that_is_allowed_and_forbidden_in_another_spelling_is_rejected() -> None:
+    parameters = CONTROLS["sysctls"].parameters(allowed=("kernel.msgmax",), forbidden=("kernel/msgmax",))
+    with pytest.raises(ParameterError, match="takes precedence"):
+        CONTROLS["sysctls"].verify(parameters)

@@ -5,7 +5,8 @@ from docker_image import reference as oracle
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sekisho.images import ImageError, Reference, parse, parse_pattern
+from sekisho.images import ImageError, Reference, parse, parse_pattern, without_credentials
+from sekisho.images.reference import canonical_registry
 
 SHA = "sha256:" + "0123456789abcdef" * 4
 
@@ -21,6 +22,12 @@ PARSED = [
     ("Registry.Example.com/web", Reference("registry.example.com", "web", None, None)),
     ("FOO/bar", Reference("foo", "bar", None, None)),
     ("[2001:db8::1]:5000/web", Reference("[2001:db8::1]:5000", "web", None, None)),
+    ("[2001:DB8:0:0::1]:443/web", Reference("[2001:db8::1]", "web", None, None)),
+    ("ghcr.io:443/acme/web", Reference("ghcr.io", "acme/web", None, None)),
+    ("ghcr.io:00443/acme/web", Reference("ghcr.io", "acme/web", None, None)),
+    ("ghcr.io:0080/acme/web", Reference("ghcr.io:80", "acme/web", None, None)),
+    ("registry-1.docker.io/library/nginx", Reference("docker.io", "library/nginx", None, None)),
+    ("registry.hub.docker.com:443/library/nginx", Reference("docker.io", "library/nginx", None, None)),
     ("a__b/c-d.e/f", Reference("docker.io", "a__b/c-d.e/f", None, None)),
 ]
 
@@ -70,6 +77,12 @@ COVERED = [
     ("trusted.io", "nottrusted.io/x", False),
     ("trusted.io", "trusted.io:5000/x", False),
     ("trusted.io:5000", "trusted.io:5000/x", True),
+    ("trusted.io", "trusted.io:443/x", True),
+    ("trusted.io:443", "trusted.io/x", True),
+    ("*.trusted.io:443", "a.trusted.io/x", True),
+    ("trusted.io:05000", "trusted.io:5000/x", True),
+    ("registry-1.docker.io/library", "nginx", True),
+    ("[::1]", "[0:0:0:0:0:0:0:1]/x", True),
     ("TRUSTED.io", "Trusted.io/x", True),
     ("ghcr.io/acme", "ghcr.io/acme/web", True),
     ("ghcr.io/acme", "ghcr.io/acme", True),
@@ -95,6 +108,65 @@ COVERED = [
 @pytest.mark.parametrize(("pattern", "image", "covered"), COVERED)
 def test_pattern_covers_at_segment_boundaries(pattern: str, image: str, *, covered: bool) -> None:
     assert parse_pattern(pattern).covers(parse(image)) is covered
+
+
+@pytest.mark.parametrize(
+    ("pattern", "image", "denied"),
+    [
+        ("evil.io", "evil.io/x", True),
+        ("evil.io", "evil.io:443/x", True),
+        ("evil.io", "evil.io:8443/x", True),
+        ("evil.io:8443", "evil.io:8443/x", True),
+        ("evil.io:8443", "evil.io/x", False),
+        ("*.evil.io/x", "a.evil.io:80/x/y", True),
+        ("evil.io", "evil.io.example.com:443/x", False),
+        ("[::1]", "[::1]:5000/x", True),
+        ("docker.io", "registry-1.docker.io/library/nginx", True),
+        ("docker.io", "registry-2.docker.io/library/nginx", False),
+    ],
+)
+def test_denied_registry_is_denied_on_every_port_and_by_every_name(pattern: str, image: str, *, denied: bool) -> None:
+    assert parse_pattern(pattern).may_reach(parse(image)) is denied
+
+
+_HOSTS = st.sampled_from(
+    ["evil.io", "EVIL.io", "docker.io", "index.docker.io", "registry-1.docker.io", "[::1]", "[0::1]"]
+)
+
+
+@given(_HOSTS, st.sampled_from(["", ":443", ":0443", ":5000", ":80"]))
+def test_registry_has_one_name(host: str, port: str) -> None:
+    name = canonical_registry(host + port)
+    assert canonical_registry(name) == name == canonical_registry(name.upper())
+    assert parse_pattern(host + port).covers(parse(f"{name}/a/b"))
+    assert parse_pattern(name).covers(parse(f"{host}{port}/a/b"))
+
+
+@pytest.mark.parametrize(
+    ("image", "shown"),
+    [
+        ("robot:s3cret@host.io/x", "…@host.io/x"),
+        ("robot:s3cret@host.io", "…@host.io"),
+        ("robot:s3cret@host.io/x@" + SHA, "…@host.io/x@" + SHA),
+        ("https://robot:s3@cret@host.io:5000/x:1", "…@host.io:5000/x:1"),
+        ("host.io/x@" + SHA, "host.io/x@" + SHA),
+        ("host.io/x@sha256:short", "host.io/x@sha256:short"),
+        ("host.io/x:1", "host.io/x:1"),
+        ("@host.io/x", "@host.io/x"),
+        ("", ""),
+    ],
+)
+def test_credentials_are_not_shown(image: str, shown: str) -> None:
+    assert without_credentials(image) == shown
+
+
+@given(
+    st.from_regex(r"[a-z]{1,9}(:[^/@\n]{1,9})?", fullmatch=True),
+    _HOSTS,
+    st.sampled_from(["", "/x", "/x:1", "/x@" + SHA]),
+)
+def test_no_user_and_password_are_shown(user: str, host: str, rest: str) -> None:
+    assert without_credentials(f"{user}@{host}{rest}") == f"…@{host}{rest}"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +221,7 @@ def test_parser_agrees_with_an_independent_one(image: str) -> None:
     if ours is not None and theirs is not None:
         hostname, path = theirs.split_hostname()
         assert (ours.registry, ours.repository, ours.tag, ours.digest) == (
-            hostname.lower(),
+            canonical_registry(hostname),
             path,
             theirs["tag"],
             theirs["digest"],
