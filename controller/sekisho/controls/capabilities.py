@@ -100,7 +100,10 @@ class Capabilities(Parameters, frozen=True):
     required_drop: (
         Annotated[
             tuple[CapabilityName, ...],
-            Meta(description="Capabilities that every container must drop; ALL means all.", max_length=64),
+            Meta(
+                description="Capabilities that every container must drop, by name or with ALL, which drops all.",
+                max_length=64,
+            ),
         ]
         | None
     ) = None
@@ -133,7 +136,8 @@ def _check(parameters: Capabilities, minor: int) -> Check:
             capabilities = _NONE if context is None else context.capabilities or _NONE
             if capabilities.add and not allowed_add.issuperset(capabilities.add):
                 findings += _added(ref, capabilities.add, allowed_add, may_add)
-            if not must_drop.issubset(capabilities.drop or ()):
+            dropped = capabilities.drop or ()
+            if not must_drop.issubset(dropped) and "ALL" not in dropped:
                 findings.append(_not_dropped(ref, capabilities.drop, required_drop))
         return findings
 

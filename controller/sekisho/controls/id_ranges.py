@@ -32,7 +32,7 @@ class IdRule(StrEnum):
 
 Ranges = Annotated[
     tuple[Annotated[IdRange, Meta(extra_json_schema=cel("self.min <= self.max", MIN_ABOVE_MAX))], ...],
-    Meta(description="Ids that are allowed.", max_length=64),
+    Meta(description="Ids that are allowed.", min_length=1, max_length=64),
 ]
 Rule = Annotated[IdRule, Meta(description="MustRunAs: an id in the ranges must be set. MayRunAs: it may be unset.")]
 

@@ -2,7 +2,8 @@
 
 Restricted fields: spec.containers[*].{livenessProbe,readinessProbe,startupProbe}, and those of sidecars
 Allowed values: those in `required` are set; readinessProbe where the policy lists none
-Init containers that end, and ephemeral containers, have no probes.
+Only containers that run on need probes. Exempt are pods with a restartPolicy other than Always, which those of Jobs
+have, containers with such a restartPolicy of their own, init containers that end, and ephemeral containers.
 Level: none, a policy names it
 """
 
@@ -25,6 +26,7 @@ class Probe(StrEnum):
     STARTUP = "startupProbe"
 
 
+_ALWAYS: Final = "Always"
 _ATTRIBUTES: Final = {
     Probe.LIVENESS: "liveness_probe",
     Probe.READINESS: "readiness_probe",
@@ -43,7 +45,9 @@ class Probes(Parameters, frozen=True):
 def _check(parameters: Probes, _minor: int) -> Check:
     required = parameters.required or (Probe.READINESS,)
 
-    def judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
+    def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
+        if (pod.spec.restart_policy or _ALWAYS) != _ALWAYS:
+            return []
         return [
             Finding.of(
                 "probes",
@@ -63,9 +67,10 @@ def _check(parameters: Probes, _minor: int) -> Check:
 
 
 def _is_long_running(ref: ContainerRef) -> bool:
+    policy = ref.container.restart_policy
     if ref.kind is ContainerKind.INIT:
-        return ref.container.restart_policy == "Always"
-    return ref.kind is ContainerKind.REGULAR
+        return policy == _ALWAYS
+    return ref.kind is ContainerKind.REGULAR and (policy or _ALWAYS) == _ALWAYS
 
 
 CONTROL = Control(

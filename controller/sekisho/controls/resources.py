@@ -4,9 +4,9 @@ Restricted fields: spec.{containers,initContainers}[*].resources.{requests,limit
 Allowed values: with `requiredRequests` and `requiredLimits`, the listed resources are set, for the container or for the
     pod; with `maxRequests` and `maxLimits`, the listed resources are at most that much, for each container and for the
     pod; quantities are compared exactly, 1 is 1000m
-A limit of cpu, memory or ephemeral-storage that is 0 is no limit to the kubelet, and here. Where neither the container
-nor the pod has a limit, `maxLimits` denies the container, as a LimitRange does: without a limit it may take more than
-any maximum. An unset request reserves nothing, so `maxRequests` allows it.
+A limit of cpu, memory or ephemeral-storage that is 0 counts as unset, as it does to the kubelet. Where neither the
+container nor the pod has a limit, `maxLimits` denies the container, as a LimitRange does: it may take more than any
+maximum. An unset request reserves nothing, so `maxRequests` allows it.
 Ephemeral containers are exempt, because the API server rejects resources in them.
 Level: none, a policy names it
 """

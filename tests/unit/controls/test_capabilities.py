@@ -59,8 +59,14 @@ PARAMETER_TWINS: list[ParameterTwin] = [
     ),
     (
         {"requiredDrop": ["NET_RAW"]},
-        context(capabilities={"drop": ["ALL"]}),
+        context(capabilities={"drop": ["KILL"]}),
         context(capabilities={"drop": ["NET_RAW"]}),
+        "drop",
+    ),
+    (
+        {"requiredDrop": ["NET_RAW", "KILL"]},
+        context(capabilities={"drop": ["all"]}),
+        context(capabilities={"drop": ["ALL"]}),
         "drop",
     ),
 ]

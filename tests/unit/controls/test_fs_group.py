@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.unit.controls.twins import (
@@ -11,6 +12,7 @@ from tests.unit.controls.twins import (
     pod_context,
     rejected_parameter,
     spec,
+    with_parameters,
 )
 
 RANGE = {"ranges": [{"min": 1000, "max": 1999}]}
@@ -30,3 +32,9 @@ def test_parameters_deny_and_allow(parameters: Any, bad: Pod, good: Pod, field: 
 
 def test_range_that_makes_no_sense_is_rejected_with_its_path() -> None:
     assert rejected_parameter("fsGroup", {"ranges": [{"min": 1, "max": 1}, {"min": 2, "max": 1}]}).where == "ranges[1]"
+
+
+def test_empty_list_of_ranges_is_rejected() -> None:
+    with pytest.raises(msgspec.ValidationError, match=r"length >= 1 - at `\$\.ranges`"):
+        with_parameters("fsGroup", {"ranges": []}, spec())
+    assert with_parameters("fsGroup", {"ranges": [{"min": 1, "max": 2}]}, spec()) == []

@@ -35,3 +35,15 @@ def test_sidecars_need_probes_and_init_containers_do_not() -> None:
         container(readinessProbe={}), initContainers=[init, sidecar], ephemeralContainers=[container("d")]
     )
     assert [finding.container for finding in with_parameters("probes", {}, pod)] == ["side"]
+
+
+@pytest.mark.parametrize("policy", ["Never", "OnFailure"])
+def test_pods_that_end_need_no_probes(policy: str) -> None:
+    sidecar = container("side", restartPolicy="Always")
+    assert with_parameters("probes", {}, spec(restartPolicy=policy, initContainers=[sidecar])) == []
+    assert [f.container for f in with_parameters("probes", {}, spec(restartPolicy="Always"))] == ["app"]
+
+
+def test_containers_that_end_need_no_probes() -> None:
+    pod = restricted_pod(container(), container("task", restartPolicy="OnFailure"))
+    assert [finding.container for finding in with_parameters("probes", {}, pod)] == ["app"]

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.unit.controls.twins import (
@@ -21,6 +22,7 @@ from tests.unit.controls.twins import (
     rejected_parameter,
     security,
     spec,
+    with_parameters,
 )
 
 RANGE = {"ranges": [{"min": 1000, "max": 1999}]}
@@ -77,3 +79,9 @@ def test_ephemeral_container_that_inherits_a_denied_value_is_named_itself() -> N
 )
 def test_parameter_that_makes_no_sense_is_rejected_with_its_path(parameters: Any, where: str) -> None:
     assert rejected_parameter("runAsUser", parameters).where == where
+
+
+def test_empty_list_of_ranges_is_rejected() -> None:
+    with pytest.raises(msgspec.ValidationError, match=r"length >= 1 - at `\$\.ranges`"):
+        with_parameters("runAsUser", {"ranges": []}, spec())
+    assert with_parameters("runAsUser", {"ranges": [{"min": 1, "max": 2}]}, spec()) == []
