@@ -12,7 +12,7 @@ from sekisho.cli import options
 from sekisho.cli.cores import available_cores, check_all, without_collecting
 from sekisho.cli.reports import REPORTS, wording
 from sekisho.cli.terminal import progress, write
-from sekisho.manifests import Checked, Checker, Checks, Namespaces, Sources, policies_reading_labels, read_sources
+from sekisho.manifests import Checker, Checks, Namespaces, Sources, policies_reading_labels, read_sources
 from sekisho.policies import CompiledPolicy, PolicySet, PolicyWaiver, Problem, compile_policy
 
 
@@ -60,7 +60,7 @@ def check(
     checks = _check(sources, Checker(policy_set, namespaces, namespace), jobs)
     write(REPORTS[output](checks))
     options.report(checks.problems)
-    _write_notes(checks.checked, policies, namespaces)
+    _write_notes(checks, policies, namespaces)
     if output not in ("text", "github"):
         click.echo(wording.summary(checks), err=True)
     sys.exit(2 if checks.problems else 1 if any(checked.is_denied for checked in checks.checked) else 0)
@@ -79,12 +79,15 @@ def _check(sources: Sources, checker: Checker, jobs: int) -> Checks:
         tuple(checked for checks in results for checked in checks.checked),
         (*sources.problems, *(problem for checks in results for problem in checks.problems)),
         sum(checks.passed_over for checks in results),
+        tuple(note for checks in results for note in checks.unknown),
     )
 
 
-def _write_notes(checked: Sequence[Checked], policies: Sequence[CompiledPolicy], namespaces: Namespaces) -> None:
-    """Write notes: namespaces with unknown or invalid labels, and what waivers exempt; each note once."""
-    notes = [f"namespace {each.namespace}: {note}" for each in checked for note in each.notes]
+def _write_notes(checks: Checks, policies: Sequence[CompiledPolicy], namespaces: Namespaces) -> None:
+    """Write notes: unknown kinds, namespaces with unknown or invalid labels, and waivers; each note once."""
+    checked = checks.checked
+    notes = [str(unknown) for unknown in checks.unknown]
+    notes += [f"namespace {each.namespace}: {note}" for each in checked for note in each.notes]
     notes += [f"{each.title}: {line}" for each in checked for line in waiver_lines(each.waived)]
     for name in dict.fromkeys(each.namespace for each in checked if each.namespace not in namespaces):
         readers = policies_reading_labels(policies, name)

@@ -37,7 +37,7 @@ def fix(
     changes is written as it is. Remaining findings go to standard error; the exit code is 1 if one of them denies.
     """
     policies = PolicySet.of(options.load_policies(policy_paths, standard))
-    sources = read_sources(paths, options.standard_input())
+    sources = read_sources(paths, options.standard_input(), split_lists=False)
     namespaces = options.known_namespaces(labels_file, sources.texts if policies.needs_labels else ())
     checker = Checker(policies, namespaces, namespace)
     with without_collecting():

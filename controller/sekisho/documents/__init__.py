@@ -1,5 +1,6 @@
 """YAML and JSON documents: strict reading that knows the place of every field, and writing."""
 
+from sekisho.documents.lists import split_list
 from sekisho.documents.problems import Problem, problem_of
 from sekisho.documents.reading import Document, DocumentError, Path, parse_path, read_documents, split_documents
 from sekisho.documents.writing import write_document
@@ -13,5 +14,6 @@ __all__ = [
     "problem_of",
     "read_documents",
     "split_documents",
+    "split_list",
     "write_document",
 ]

@@ -22,7 +22,7 @@ Path = tuple[str | int, ...]
 MAX_DEPTH: Final = 400
 """Levels of nesting. libyaml's composer recurses on the C stack; some thousands of levels would crash the process."""
 MAX_VALUES: Final = 2_000_000
-"""Values in one document, keys included: about 600 MB of nodes, and more than twenty thousand workloads."""
+"""Values in one document, keys included: about 600 MB of nodes. Items of a large list count as documents."""
 MAX_ALIASED: Final = 100_000
 """Values that aliases may add to a document beyond its number of characters."""
 

@@ -11,6 +11,7 @@ from sekisho.findings import Change, Finding, render_path
 from sekisho.manifests.namespaces import Namespaces
 from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, read_objects
 from sekisho.manifests.sources import Source
+from sekisho.manifests.unknown_kinds import unknown_workload
 from sekisho.policies import Enforcement, PolicySet
 
 
@@ -64,11 +65,16 @@ class Checked(Struct, frozen=True):
 
 
 class Checks(Struct, frozen=True):
-    """The results of checking manifests. `passed_over` counts the objects without pods."""
+    """The results of checking manifests.
+
+    passed_over: the number of objects without pods, including those in `unknown`.
+    unknown: objects of kinds that Sekisho does not know and that seem to have pods, each with its place.
+    """
 
     checked: tuple[Checked, ...] = ()
     problems: tuple[Problem, ...] = ()
     passed_over: int = 0
+    unknown: tuple[Problem, ...] = ()
 
 
 class Checker:
@@ -91,15 +97,17 @@ class Checker:
         """The verdicts on the objects of one document."""
         checked: list[Checked] = []
         problems: list[Problem] = []
+        unknown: list[Problem] = []
         passed_over = 0
         for found in read_objects([source], self._namespace):
             if isinstance(found, Problem):
                 problems.append(found)
             elif isinstance(found, Manifest):
                 passed_over += 1
+                unknown += unknown_workload(found)
             else:
                 checked.append(self.judge(found))
-        return Checks(tuple(checked), tuple(problems), passed_over)
+        return Checks(tuple(checked), tuple(problems), passed_over, tuple(unknown))
 
     def read(self, manifest: Manifest) -> JudgedObject | Problem | None:
         """The manifest typed, None for an object without pods."""

@@ -54,8 +54,10 @@ def read_manifests(sources: Iterable[Source]) -> Iterator[Manifest | Problem]:
         for document in documents_of(source):
             if isinstance(document, Problem):
                 yield document
-            else:
+            elif source.inherited is None:
                 yield from manifests_of(document)
+            else:
+                yield from _items(document, (), document.value, *source.inherited)
 
 
 def documents_of(source: Source) -> Iterator[Document | Problem]:
@@ -71,7 +73,7 @@ def manifests_of(document: Document) -> Iterator[Manifest | Problem]:
     yield from _objects(document, (), document.value, "", "")
 
 
-def _objects(document: Document, at: Path, value: Any, api_version: Any, kind: Any) -> Iterator[Manifest | Problem]:
+def _objects(document: Document, at: Path, value: Any, api_version: str, kind: str) -> Iterator[Manifest | Problem]:
     if isinstance(value, dict):
         api_version, kind = value.get("apiVersion") or api_version, value.get("kind") or kind
     is_typed = isinstance(kind, str) and kind and isinstance(api_version, str) and api_version
@@ -84,8 +86,12 @@ def _objects(document: Document, at: Path, value: Any, api_version: Any, kind: A
         return
     # As in kubectl, the items of a typed list such as PodList may leave out apiVersion and kind.
     inherited = (api_version, kind.removesuffix("List")) if kind != "List" else ("", "")
+    yield from _items(document, (*at, "items"), items, *inherited)
+
+
+def _items(document: Document, at: Path, items: list[Any], *inherited: str) -> Iterator[Manifest | Problem]:
     for index, item in enumerate(items):
-        yield from _objects(document, (*at, "items", index), item, *inherited)
+        yield from _objects(document, (*at, index), item, *inherited)
 
 
 def judged_object(manifest: Manifest, namespace: str) -> JudgedObject | Problem | None:

@@ -7,12 +7,15 @@ from typing import BinaryIO, Final
 
 from msgspec import Struct
 
-from sekisho.documents import Problem, split_documents
+from sekisho.documents import Problem, split_documents, split_list
 
 STDIN: Final = "<stdin>"
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 MAX_INPUT_BYTES: Final = 512 * 1024 * 1024
 """Bytes of one file, and of everything that is read in one run."""
+
+LARGE_LIST: Final = 512 * 1024
+"""Characters from which the items of a list are read one by one, and on several cores."""
 
 _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 _NOT_MANIFESTS: Final = frozenset({"kustomization.yaml", "kustomization.yml"})
@@ -20,11 +23,15 @@ _NOT_MANIFESTS: Final = frozenset({"kustomization.yaml", "kustomization.yml"})
 
 
 class Source(Struct, frozen=True):
-    """The text of one YAML document, the name of its file, and the number of lines before it there."""
+    """The text of one YAML document, the name of its file, and the number of lines before it there.
+
+    inherited: for an item of a list, apiVersion and kind that it has if it names none; None for a whole document.
+    """
 
     file: str
     first_line: int
     text: str
+    inherited: tuple[str, str] | None = None
 
 
 class Sources(Struct, frozen=True):
@@ -34,9 +41,10 @@ class Sources(Struct, frozen=True):
     problems: tuple[Problem, ...] = ()
 
 
-def read_sources(paths: Iterable[Path], stdin: BinaryIO | None = None) -> Sources:
+def read_sources(paths: Iterable[Path], stdin: BinaryIO | None = None, *, split_lists: bool = True) -> Sources:
     """The documents of files and of the YAML and JSON files of folders, by name; `-` is `stdin`.
 
+    split_lists: whether the items of large lists become documents of their own.
     stdin: None if standard input is not available; then `-` is the name of a file.
 
     A file that cannot be read becomes a problem, and the others are read all the same.
@@ -49,7 +57,7 @@ def read_sources(paths: Iterable[Path], stdin: BinaryIO | None = None) -> Source
             content = _content(file, stdin, min(left, MAX_FILE_BYTES), problems)
             left -= len(content)
             name = STDIN if str(file) == "-" else str(file)
-            texts += _cut(content, name, problems)
+            texts += _cut(content, name, problems, split_lists)
     return Sources(tuple(texts), tuple(problems))
 
 
@@ -99,11 +107,22 @@ def _content(file: Path, stdin: BinaryIO | None, most: int, problems: list[Probl
     return b""
 
 
-def _cut(content: bytes, name: str, problems: list[Problem]) -> Iterator[Source]:
+def _cut(content: bytes, name: str, problems: list[Problem], split_lists: bool) -> Iterator[Source]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         problems.append(Problem(f"{name}:{line}", "is not UTF-8 text"))
         return
-    yield from sources_of(text, name)
+    for source in sources_of(text, name):
+        yield from _items(source) if split_lists and len(source.text) >= LARGE_LIST else (source,)
+
+
+def _items(source: Source) -> Iterator[Source]:
+    """A source for each item of a list; the source itself if it is not a list that can be split."""
+    items = split_list(source.text)
+    if items is None:
+        yield source
+        return
+    for line, piece in items.pieces:
+        yield Source(source.file, source.first_line + line, piece, items.inherited)

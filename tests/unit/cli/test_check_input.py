@@ -1,4 +1,4 @@
-"""What `sekisho check` reads, and what it says of what it cannot read."""
+"""What `sekisho check` reads, and its errors for what it cannot read."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""`sekisho explain`: why a policy is about a pod or not, and what its controls say."""
+"""`sekisho explain`: why a policy applies to a pod or not, and the results of its controls."""
 
 from pathlib import Path
 from typing import Any

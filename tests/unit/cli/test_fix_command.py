@@ -1,4 +1,4 @@
-"""`sekisho fix`: what it fills in and changes, what it leaves, and that checking afterwards finds no more of it."""
+"""`sekisho fix`: what it changes, what it leaves, and that a check afterwards has no finding that it could fix."""
 
 import base64
 import json

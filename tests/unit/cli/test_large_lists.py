@@ -1,0 +1,91 @@
+"""Large lists, as `kubectl get -A -o yaml` writes them: their items are read one by one, with the same results."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sekisho.documents import reading, split_list, write_document
+from sekisho.manifests import Source, sources
+from sekisho.manifests.objects import Manifest, read_manifests
+from tests.unit.cli.sekisho_command import sekisho
+
+ITEM = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "a"}]}}
+BAD = ITEM | {"spec": {"hostPID": True}}
+TAIL = 'metadata:\n  resourceVersion: ""\n'
+
+
+def read(text: str, *, split: bool) -> list[Any]:
+    whole = Source("f", 0, text)
+    found = split_list(text) if split else None
+    texts = [Source("f", line, piece, found.inherited) for line, piece in found.pieces] if found else [whole]
+    return [
+        (each.value, each.group, each.kind, each.document.place(each.at)) if isinstance(each, Manifest) else str(each)
+        for each in read_manifests(texts)
+    ]
+
+
+def listed(items: list[dict[str, Any]], kind: str = "List", indent: int = 0) -> str:
+    blocks = "".join(yaml.safe_dump([item], default_flow_style=False) for item in items)
+    indented = "".join(" " * indent + line for line in blocks.splitlines(keepends=True))
+    return f"apiVersion: v1\nitems:\n{indented}kind: {kind}\n{TAIL}"
+
+
+TEXTS = st.sampled_from(["a", "- b", "x\n- y\nitems:\n- z\n", "'", '"', "kind: List", "#", "&a", "*a", "---", "é", ""])
+ITEMS = st.lists(
+    st.fixed_dictionaries({"data": st.dictionaries(TEXTS, TEXTS, max_size=3)}, optional={"kind": st.just("Pod")}),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(ITEMS, st.sampled_from(["List", "PodList"]), st.integers(0, 3))
+def test_items_are_those_of_the_whole_list(items: list[dict[str, Any]], kind: str, indent: int) -> None:
+    text = listed(items, kind, indent)
+    assert read(text, split=True) == read(text, split=False)
+
+
+def test_a_list_of_sekishos_own_writing_is_split() -> None:
+    text = write_document({"apiVersion": "v1", "kind": "List", "items": [ITEM, BAD]})
+    found = split_list(text)
+    assert found is not None
+    assert len(found.pieces) == 2
+    assert read(text, split=True) == read(text, split=False)
+
+
+WHOLE = [
+    "apiVersion: v1\nkind: List\nitems: []\n",
+    "apiVersion: v1\nkind: ConfigMap\nitems:\n- a\n",
+    "kind: List\nitems:\n- a\n",
+    "apiVersion: v1\nkind: List\nitems:\n- a\nitems:\n- b\n",
+    "apiVersion: v1\nkind: List\nitems:\n- &a {b: c}\n- *a\n",
+    'apiVersion: v1\nkind: List\nx: "\nitems:\n- a\n',
+    'apiVersion: v1\nkind: List\nitems:\n- a: "\nb"\n',
+    "apiVersion: v1\nkind: List\nitems:\n  a: b\n",
+]
+
+
+@pytest.mark.parametrize("text", WHOLE)
+def test_other_documents_are_read_as_a_whole(text: str) -> None:
+    assert split_list(text) is None
+
+
+def test_a_quoted_text_across_items_cannot_be_read() -> None:
+    text = 'apiVersion: v1\nkind: List\nitems:\n- a: "\n- b"\n'
+    assert any(isinstance(each, str) for each in read(text, split=True))
+
+
+def test_check_reads_a_list_with_more_values_than_a_document_may_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "MAX_VALUES", 500)
+    monkeypatch.setattr(sources, "LARGE_LIST", 1000)
+    (tmp_path / "list.yaml").write_text(listed([*[ITEM] * 100, BAD]))
+    result = sekisho("check", "--standard", "baseline", tmp_path / "list.yaml")
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert "101 checked: 100 pass, 1 denied" in result.output
+    denied = f"{tmp_path / 'list.yaml'}:{2 + 100 * 7 + 6}:5: denied"
+    assert denied in result.output
