@@ -56,7 +56,7 @@ def _of_waiver(waiver: PolicyWaiver, policies: PolicySet) -> Iterator[str]:
     in_effect = [policies.controls_of(policy) for policy in known]
     for index, control in enumerate(spec.controls):
         if in_effect and all(controls is not None and control not in controls for controls in in_effect):
-            yield f"spec.controls[{index}]: {control} is in effect in none of {', '.join(known)}"
+            yield f"spec.controls[{index}]: none of these policies has {control} in effect: {', '.join(known)}"
         if (match.images or match.containers) and CONTROLS[control].of_pod_only:
             yield (
                 f"spec.controls[{index}]: {control} checks the pod as a whole, and a waiver with images or "

@@ -129,7 +129,7 @@ WARNED = [
     (
         "PolicyWaiver",
         waiver(controls=["images"]),
-        ["spec.controls[0]: images is in effect in none of restricted"],
+        ["spec.controls[0]: none of these policies has images in effect: restricted"],
     ),
     (
         "PolicyWaiver",
