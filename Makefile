@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 N ?= 100000
 
-.PHONY: help install lint test unit cluster fuzz controlplane up down demo drill soak bench bench-cluster bench-events stress docs \
+.PHONY: help install lint test unit cluster fuzz controlplane up down demo drill soak worst bench bench-cluster bench-events stress docs \
 	differential generate lock clean
 
 help: ## List the targets
@@ -60,6 +60,9 @@ drill: install controlplane ## Faults on a real control plane, with pods being c
 soak: N = 1000000
 soak: install ## N reviews (1,000,000) to one process, which may not grow
 	$(BIN)/python -m tests.drills.soak $(N)
+
+worst: install ## Review the largest pods and policies that a client can send; fails past 1 s or 64 MiB; writes docs/performance.md
+	$(BIN)/python -m tests.worst --write
 
 bench: install ## Measure engine and webhook process beside null servers (4 minutes, needs wrk); writes docs/performance.md
 	$(BIN)/python -m tests.load.engine

@@ -147,7 +147,7 @@ def test_pod_that_violates_already_can_be_edited_and_deleted(kubectl: Kubectl, n
 
 
 @pytest.mark.usefixtures("with_defaults")
-def test_plain_pod_is_dressed_once(kubectl: Kubectl) -> None:
+def test_plain_pod_gets_defaults_once(kubectl: Kubectl) -> None:
     plain = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -196,7 +196,7 @@ def test_windows_pod_is_admitted_without_linux_fields(kubectl: Kubectl) -> None:
 
 
 @pytest.mark.usefixtures("with_defaults")
-def test_ephemeral_container_is_dressed_alone(kubectl: Kubectl, cluster: Cluster, namespace: str) -> None:
+def test_only_a_new_ephemeral_container_gets_defaults(kubectl: Kubectl, cluster: Cluster, namespace: str) -> None:
     assert create(kubectl, restricted_pod()).returncode == 0
     path = f"/api/v1/namespaces/{namespace}/pods/pod"
     pod = json.loads(cluster.plane.call("GET", path).body)
@@ -314,10 +314,10 @@ def test_right_policy_is_accepted_and_explained(kubectl: Kubectl) -> None:
 
 @pytest.mark.parametrize("name", ["web", "node-metrics", "database"])
 def test_apply_and_check_agree_on_well_known_workloads(
-    kubectl: Kubectl, cluster: Cluster, namespace: str, dressed: str, name: str, tmp_path: Path
+    kubectl: Kubectl, cluster: Cluster, namespace: str, with_defaults: str, name: str, tmp_path: Path
 ) -> None:
     manifest = MANIFESTS / f"{name}.yaml"
-    stored = json.loads(kubectl.check("get", "clusterpodpolicy", dressed, "-o", "json"))
+    stored = json.loads(kubectl.check("get", "clusterpodpolicy", with_defaults, "-o", "json"))
     file = tmp_path / "policy.yaml"
     file.write_text(json.dumps(stored))
     checked = cluster.sekisho_cli("check", "-p", str(file), "--namespace", namespace, str(manifest))

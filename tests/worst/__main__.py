@@ -1,0 +1,121 @@
+"""`make worst`: the largest pods and policies that a client can send, and what a review of each costs.
+
+Every list, map and string of a pod and of the three policy kinds grows up to the largest request that the API server
+accepts, alone and in pairs; the costliest once more at the largest body that the webhook reads. Fails when a review
+costs more CPU or memory than the bounds, or when its cost grows faster than its bytes.
+"""
+
+import gc
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from itertools import chain
+
+import click
+from msgspec import Struct
+
+from sekisho.webhook.http_shell import MAX_BODY_BYTES
+from tests.load.page import machine, table, write_section
+from tests.worst.inputs import Input, pairs_of_pods, pairs_of_policies, pods, policies
+from tests.worst.judging import Answer, answers, bodies, policy_set
+from tests.worst.measure import MAX_BYTES, MAX_SECONDS, Cost, cost_of, grows_faster, is_measurable, over_bounds
+
+_REQUEST_BYTES = 3 << 20
+"""The API server's own limit."""
+_ENVELOPE = 4096
+_RATIO = 8
+_SHOWN = 15
+_SHORT_BYTES = 1 << 20
+
+
+class Case(Struct, frozen=True):
+    """An input, a request about it, and what the review cost at a size in bytes."""
+
+    input: Input
+    request: str
+    bytes: int
+    cost: Cost
+    faults: tuple[str, ...]
+
+    @property
+    def badness(self) -> float:
+        """Of the two bounds, how much of the nearer one is used; 1.0 is all of it."""
+        return max(self.cost.seconds / MAX_SECONDS, self.cost.memory / MAX_BYTES)
+
+
+def measured(inputs: Iterable[Input], size: int, answer: Mapping[str, Answer]) -> Iterator[Case]:
+    """The costs of all requests about the inputs at a size."""
+    for one in inputs:
+        smaller: dict[str, bytes] = {}
+        for name, body in bodies(one, size):
+            gc.freeze()
+            cost = cost_of(partial(answer[name], body))
+            wrong = over_bounds(cost)
+            if not wrong and is_measurable(cost):
+                smaller = smaller or dict(bodies(one, size // _RATIO))
+                less = cost_of(partial(answer[name], smaller[name]))
+                wrong = grows_faster(less, cost, len(body) / len(smaller[name]))
+            yield Case(one, name, len(body), cost, tuple(wrong))
+
+
+@click.command()
+@click.option("--short", is_flag=True, help="Only what judging reads, alone, and a few pairs, at 1 MiB.")
+@click.option("--only", default="", help="Only inputs whose name has this text.")
+@click.option("--write", is_flag=True, help="Write the costliest into docs/performance.md.")
+def main(short: bool, only: str, write: bool) -> None:
+    """Measure, show the costliest, and exit 1 where one is over a bound."""
+    start = time.monotonic()
+    every = chain(pods(), pairs_of_pods(), policies(), pairs_of_policies())
+    inputs = [one for one in every if only in one.name and (not short or _is_short(one))]
+    size = (_SHORT_BYTES if short else _REQUEST_BYTES) - _ENVELOPE
+    answer = answers(policy_set())
+    cases: list[Case] = []
+    for case in measured(inputs, size, answer):
+        cases.append(case)
+        if case.faults:
+            click.echo(_line(case))
+    cases.sort(key=lambda case: case.badness, reverse=True)
+    if not short:
+        costliest = {case.input.name: case.input for case in cases[:_SHOWN]}
+        largest = list(measured(costliest.values(), MAX_BODY_BYTES - _ENVELOPE, answer))
+        for case in largest:
+            if case.faults:
+                click.echo(_line(case))
+        cases = sorted((*cases, *largest), key=lambda case: case.badness, reverse=True)
+    rows = [_row(case) for case in cases[:_SHOWN]]
+    shown = table(("what grows", "request", "MB", "CPU, s", "memory, MiB"), rows, texts=2)
+    click.echo(f"\n{len(cases)} reviews in {time.monotonic() - start:.0f} s. The costliest:\n\n{shown}")
+    if write:
+        write_section("worst", f"{len(cases):,} reviews, {machine()}. The costliest:\n\n{shown}")
+    failed = sum(bool(case.faults) for case in cases)
+    if failed:
+        click.echo(f"\n{failed} over the bounds: {MAX_SECONDS:g} s, {MAX_BYTES >> 20} MiB, or not linear")
+        sys.exit(1)
+
+
+def _is_short(one: Input) -> bool:
+    if one.kind != "Pod":
+        return one.name.startswith("ClusterPodPolicy: spec.controls.images")
+    if " and " in one.name:
+        return one.name in _SHORT_PAIRS
+    return one.is_read and not one.name.startswith(("spec.initContainers", "spec.ephemeralContainers"))
+
+
+_SHORT_PAIRS = {
+    "metadata.annotations.sekisho.dev/defaulted and spec.containers, bare",
+    "spec.volumes, full and spec.containers[].volumeMounts, full",
+}
+
+
+def _line(case: Case) -> str:
+    return f"{case.input.name} ({case.request}, {case.bytes:,} bytes): {', '.join(case.faults)}"
+
+
+def _row(case: Case) -> tuple[str, ...]:
+    seconds = f"{case.cost.seconds:.2f}" if case.cost.finished else f"over {case.cost.seconds:.0f}"
+    return case.input.name, case.request, f"{case.bytes / 1e6:.1f}", seconds, f"{case.cost.memory / 2**20:.0f}"
+
+
+if __name__ == "__main__":
+    main()

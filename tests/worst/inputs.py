@@ -1,0 +1,205 @@
+"""Inputs as large as a client may make them: each list, map and string of a pod or policy, alone and in pairs."""
+
+import json
+from collections.abc import Callable, Iterator
+from itertools import combinations
+from typing import Any
+
+from msgspec import Struct
+
+from sekisho.pods import Pod
+from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicyWaiver
+from tests.worst.schema import ENTRY, KEY, Path, Schema, growable, of_struct, pod_schema
+
+Json = Any
+Grown = Callable[[int], Json]
+"""A value of about so many bytes of JSON."""
+
+_MANY = 100_000
+_HOSTILE: dict[str, Json] = {
+    "image": "evil.example/x",
+    "type": "Unconfined",
+    "procMount": "Unmasked",
+    "restartPolicy": "Always",
+    "runAsUser": 0,
+    "runAsGroup": 0,
+    "operator": "In",
+}
+_OTHER_CONTAINERS = {("spec", key, ENTRY) for key in ("initContainers", "ephemeralContainers")}
+_DEFAULTED = "sekisho.dev/defaulted"
+_APPARMOR = "container.apparmor.security.beta.kubernetes.io/x"
+_SECCOMP = "container.seccomp.security.alpha.kubernetes.io/x"
+
+
+class Input(Struct, frozen=True):
+    """An object that grows. `make` gives it at about so many bytes of JSON; `name` says what in it grows.
+
+    is_read: whether judging reads what grows, so that more than its decoding can cost something.
+    """
+
+    name: str
+    kind: str
+    make: Grown
+    is_read: bool = True
+
+
+def pods() -> Iterator[Input]:
+    """Pods in which one list, map or string grows."""
+    read = {path for path, _ in growable(of_struct(Pod))}
+    for path, schema in growable(pod_schema()):
+        for label, grown in _ways(path, schema):
+            yield Input(label, "Pod", _pod_of(((path, grown),)), path in read)
+
+
+def pairs_of_pods() -> Iterator[Input]:
+    """Pods in which two lists or maps grow that judging reads.
+
+    Init and ephemeral containers are judged by the code of the others, so what is in them is left out here.
+    """
+    for (one, grown, label), (other, also, label_too) in combinations(_lists_and_maps(), 2):
+        if one != other:
+            yield Input(f"{label} and {label_too}", "Pod", _pod_of(((one, grown), (other, also))))
+
+
+def policies() -> Iterator[Input]:
+    """Policies and waivers in which one list, map or string grows past its limit."""
+    for kind, (declared, _) in _POLICY_KINDS.items():
+        for path, schema in growable(of_struct(declared)):
+            for label, grown in _ways(path, schema):
+                yield Input(f"{kind}: {label}", kind, _policy_of(kind, ((path, grown),)))
+
+
+def pairs_of_policies() -> Iterator[Input]:
+    """Policies and waivers in which two lists or maps are as long as their schema allows."""
+    for kind, (declared, _) in _POLICY_KINDS.items():
+        limited = [
+            (path, _to_the_limit(schema), ".".join(path))
+            for path, schema in growable(of_struct(declared))
+            if schema.kind in ("list", "map") and schema.most
+        ]
+        for (one, grown, label), (other, also, label_too) in combinations(limited, 2):
+            yield Input(f"{kind}: {label} and {label_too}", kind, _policy_of(kind, ((one, grown), (other, also))))
+
+
+_NAMED: dict[str, Json] = {"name": "p"}
+_EXPIRES = {"policies": ["p"], "controls": ["privileged"], "reason": "x", "expires": "2027-01-01T00:00:00Z"}
+_POLICY_KINDS: dict[str, tuple[type, Json]] = {
+    "ClusterPodPolicy": (ClusterPodPolicy, {}),
+    "PodPolicy": (PodPolicy, {}),
+    "PolicyWaiver": (PolicyWaiver, _EXPIRES),
+}
+
+
+def _pod_of(parts: tuple[tuple[Path, Grown], ...]) -> Grown:
+    base = {"metadata": {"name": "pod"}, "spec": {"containers": [{"name": "x0", "image": "evil.example/x"}]}}
+    return _object_of(base, parts)
+
+
+def _policy_of(kind: str, parts: tuple[tuple[Path, Grown], ...]) -> Grown:
+    head = {"apiVersion": "sekisho.dev/v1alpha1", "kind": kind, "metadata": _NAMED}
+    return _object_of(head | {"spec": _POLICY_KINDS[kind][1]}, parts)
+
+
+def _object_of(base: Json, parts: tuple[tuple[Path, Grown], ...]) -> Grown:
+    text = json.dumps(base)
+
+    def make(size: int) -> Json:
+        whole = json.loads(text)
+        for path, grown in parts:
+            _place(whole, path, grown(size // len(parts)))
+        return whole
+
+    return make
+
+
+def _place(at: Json, path: Path, value: Json) -> None:
+    """Set what is at `path`; lists and maps on the way get an entry, unless they have one."""
+    for step, after in zip(path, (*path[1:], None), strict=True):
+        key: Json = {ENTRY: 0, KEY: "x"}.get(step, step)
+        if after is None:
+            inner: Json = value
+        elif after == ENTRY:
+            inner = [None]
+        else:
+            inner = {}
+        if isinstance(at, list):
+            at[0] = inner if after is None or not at[0] else at[0]
+        elif after is None or not at.get(key):
+            at[key] = inner
+        at = at[key]
+
+
+def _lists_and_maps() -> Iterator[tuple[Path, Grown, str]]:
+    for path, schema in growable(of_struct(Pod)):
+        if schema.kind != "string" and path[:3] not in _OTHER_CONTAINERS:
+            yield from ((path, grown, label) for label, grown in _ways(path, schema))
+    yield ("metadata", "annotations", _DEFAULTED), _defaulted, f"metadata.annotations.{_DEFAULTED}"
+
+
+def _ways(path: Path, schema: Schema) -> Iterator[tuple[str, Grown]]:
+    """How a value grows, each with a name for it."""
+    name = ".".join(path).replace(f".{ENTRY}", ENTRY).replace(f".{KEY}", KEY)
+    if schema.kind == "string":
+        yield name, lambda size: "x" * size
+        if path[-1] == "image":
+            yield f"{name} of many parts", lambda size: "a/" * (size // 2)
+    elif schema.kind == "map":
+        yield name, _entries(lambda index: (f"x{index}", "1"), dict)
+        if path == ("metadata", "annotations"):
+            yield f"{name} of AppArmor", _entries(lambda index: (f"{_APPARMOR}{index}", "unconfined"), dict)
+            yield f"{name} of seccomp", _entries(lambda index: (f"{_SECCOMP}{index}", "unconfined"), dict)
+            yield f"{name}.{_DEFAULTED}", lambda size: {_DEFAULTED: _defaulted(size)}
+    else:
+        entry = schema.entry or Schema("string")
+        yield f"{name}, bare", _entries(lambda index: _bare(entry, index), list)
+        if entry.kind == "object":
+            yield f"{name}, full", _entries(lambda index: _full(entry, index), list)
+
+
+def _defaulted(size: int) -> str:
+    fields = [f"/spec/x{index}" for index in range(size // 16)]
+    return json.dumps({"everything": fields}, separators=(",", ":"))
+
+
+def _entries(entry: Callable[[int], Json], of: type[list[Json]] | type[dict[str, Json]]) -> Grown:
+    def grown(size: int) -> Json:
+        one = len(json.dumps(of([entry(_MANY)]), separators=(",", ":"))) - 1
+        return of(entry(index) for index in range(max(1, size // one)))
+
+    return grown
+
+
+def _to_the_limit(schema: Schema) -> Grown:
+    """As many entries as the schema allows, whatever the size; texts of 60 characters."""
+
+    def grown(size: int) -> Json:
+        if schema.kind == "map":
+            return {f"x{index}": "y" * 60 for index in range(schema.most or 0)}
+        entry = schema.entry or Schema("string")
+        if entry.kind == "string":
+            return [f"x{index}".ljust(min(entry.most or 60, 500), "y") for index in range(schema.most or 0)]
+        return [_full(entry, index) for index in range(schema.most or 0)]
+
+    return grown
+
+
+def _bare(schema: Schema, index: int) -> Json:
+    """The smallest entry of a list: an object of a name, if its type has one."""
+    if schema.kind == "object":
+        return {"name": f"x{index}"} if "name" in schema.fields else {}
+    return _scalar(schema, f"x{index}", index)
+
+
+def _full(schema: Schema, index: int, name: str = "") -> Json:
+    """A value with every field set, as a violation where a field's name is known for it."""
+    if schema.kind == "object":
+        return {key: _full(field, index, key) for key, field in schema.fields.items()}
+    if schema.kind == "list":
+        return [_full(schema.entry or Schema("string"), index, name)]
+    if schema.kind == "map":
+        return {"cpu": "1"}
+    return _scalar(schema, _HOSTILE.get(name, f"x{index}"), _HOSTILE.get(name, index % 60_000 + 1))
+
+
+def _scalar(schema: Schema, text: Json, number: Json) -> Json:
+    return {"string": text, "number": number, "boolean": True}[schema.kind]

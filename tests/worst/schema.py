@@ -1,0 +1,103 @@
+"""The shape of an API type: which lists, maps and strings it has, whoever declares it.
+
+Pods come from the types of the kubernetes package, which has every field of the API; what judging reads comes from
+`sekisho.pods`, policies and waivers from `sekisho.policies`.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import kubernetes.client
+from msgspec import Struct, inspect
+
+Kind = Literal["object", "list", "map", "string", "boolean", "number"]
+Path = tuple[str, ...]
+
+ENTRY = "[]"
+"""Stands in a path for an entry of a list."""
+KEY = "{}"
+"""Stands in a path for a value of a map."""
+
+
+class Schema(Struct, frozen=True):
+    """A type. `fields` are those of an object, `entry` is the type of a list's or map's entries.
+
+    `most` is how many entries or characters it may have, None where the schema has no limit.
+    """
+
+    kind: Kind
+    fields: dict[str, "Schema"] = {}
+    entry: "Schema | None" = None
+    most: int | None = None
+
+
+STRING = Schema("string")
+_SCALARS: dict[str, Kind] = {
+    "str": "string",
+    "datetime": "string",
+    "object": "string",
+    "bool": "boolean",
+    "int": "number",
+    "float": "number",
+}
+
+
+def of_kubernetes(name: str) -> Schema:
+    """A type of the kubernetes package, such as V1PodSpec, list[V1Volume] or dict(str, str)."""
+    if listed := re.fullmatch(r"[Ll]ist\[(.+)\]", name):
+        return Schema("list", entry=of_kubernetes(listed[1]))
+    if mapped := re.fullmatch(r"[Dd]ict[\[(]str, (.+)[\])]", name):
+        return Schema("map", entry=of_kubernetes(mapped[1]))
+    if name in _SCALARS:
+        return Schema(_SCALARS[name])
+    model: Any = getattr(kubernetes.client, name)
+    fields = {model.attribute_map[field]: of_kubernetes(type_) for field, type_ in model.openapi_types.items()}
+    return Schema("object", fields)
+
+
+def of_struct(declared: Any) -> Schema:
+    """A msgspec type, with the limits that it has."""
+    return _of_type(inspect.type_info(declared), None)
+
+
+def _of_type(type_: inspect.Type, most: int | None) -> Schema:
+    match type_:
+        case inspect.Metadata(type=inner):
+            return _of_type(inner, most)
+        case inspect.UnionType(types=types):
+            schemas = [_of_type(one, most) for one in types if not isinstance(one, inspect.NoneType)]
+            return max(schemas, key=lambda schema: _PREFERRED.index(schema.kind))
+        case inspect.StructType(fields=fields):
+            return Schema("object", {field.encode_name: _of_type(field.type, None) for field in fields})
+        case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):
+            return Schema("list", entry=_of_type(item, None), most=type_.max_length)
+        case inspect.DictType(value_type=value):
+            return Schema("map", entry=_of_type(value, None), most=type_.max_length)
+        case inspect.StrType():
+            return Schema("string", most=type_.max_length)
+        case inspect.BoolType():
+            return Schema("boolean")
+        case inspect.IntType() | inspect.FloatType():
+            return Schema("number")
+        case _:
+            return STRING
+
+
+_PREFERRED: tuple[Kind, ...] = ("boolean", "number", "string", "map", "list", "object")
+
+
+def growable(schema: Schema, path: Path = ()) -> Iterator[tuple[Path, Schema]]:
+    """Every list, map and string in a type, by its path, the outer ones first."""
+    if schema.kind in ("list", "map", "string"):
+        yield path, schema
+    if schema.entry is not None:
+        yield from growable(schema.entry, (*path, ENTRY if schema.kind == "list" else KEY))
+    for name, field in schema.fields.items():
+        yield from growable(field, (*path, name))
+
+
+def pod_schema() -> Schema:
+    """A pod, as the API declares it."""
+    fields = {"metadata": of_kubernetes("V1ObjectMeta"), "spec": of_kubernetes("V1PodSpec")}
+    return Schema("object", fields)
