@@ -1,0 +1,82 @@
+"""csiDrivers: inline CSI volumes must use a driver that the policy allows.
+
+Restricted fields: spec.volumes[*].csi.driver
+Allowed values: a driver in `allowed`
+A driver behind a PersistentVolumeClaim is not visible in the pod: its StorageClass or PersistentVolume names it.
+Level: none, a policy names it
+"""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from msgspec import Meta
+
+from sekisho.controls.control import Check, Control, Example, Parameters, opt_in
+from sekisho.findings import Finding, remove, words
+from sekisho.pods import ContainerRef, Pod
+
+
+class CsiDrivers(Parameters, frozen=True):
+    """Which drivers inline CSI volumes may use."""
+
+    allowed: (
+        Annotated[
+            tuple[Annotated[str, Meta(min_length=1, max_length=253)], ...],
+            Meta(description="Drivers that are allowed, such as secrets-store.csi.k8s.io.", max_length=64),
+        ]
+        | None
+    ) = None
+
+
+def _check(parameters: CsiDrivers, _minor: int) -> Check:
+    drivers = parameters.allowed or ()
+    allowed = words(drivers) if drivers else "no inline CSI volume"
+
+    def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
+        return [
+            Finding.of(
+                "csiDrivers",
+                ("spec", "volumes", index, "csi", "driver"),
+                volume.csi.driver,
+                allowed=allowed,
+                fix="use a persistentVolumeClaim or an allowed driver",
+                change=remove(("spec", "volumes", index)),
+                about=volume,
+            )
+            for index, volume in enumerate(pod.spec.volumes or ())
+            if volume.csi is not None and volume.csi.driver not in drivers
+        ]
+
+    return judge
+
+
+CONTROL = Control(
+    name="csiDrivers",
+    reason="a CSI driver",
+    summary="Inline CSI volumes must use a driver that the policy allows; without a list, none.",
+    why="A pod passes options of its own to the driver, which runs privileged on the node. Many drivers do not expect "
+    "options from tenants.",
+    example=Example(
+        parameters="{allowed: [secrets-store.csi.k8s.io]}",
+        denied="""\
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+volumes:
+- name: share
+  csi: {driver: smb.csi.k8s.io, volumeAttributes: {source: //files.example.com/share}}
+""",
+        allowed="""\
+containers:
+- name: app
+  image: registry.example.com/app:1.4
+volumes:
+- name: secrets
+  csi: {driver: secrets-store.csi.k8s.io, readOnly: true}
+""",
+    ),
+    parameters=CsiDrivers,
+    standard=opt_in,
+    check=_check,
+    of_pod_only=True,
+)
