@@ -154,7 +154,7 @@ def _expiry(
     if old and old.get("expires") == new.get("expires"):
         return
     if not old and expires <= now:
-        yield Problem("spec.expires", f"{rfc3339(expires)} is over; give a time to come")
+        yield Problem("spec.expires", f"{rfc3339(expires)} is not in the future")
     if expires > now + longest:
-        most = f"{longest.days} days from now are the most, {rfc3339(now + longest)}"
-        yield Problem("spec.expires", f"{rfc3339(expires)} is too far away: {most}")
+        latest = f"the latest is {longest.days} days from now, {rfc3339(now + longest)}"
+        yield Problem("spec.expires", f"{rfc3339(expires)} is too late: {latest}")

@@ -89,11 +89,11 @@ EXPIRES = [
     ("2026-12-01T00:00:00Z", ""),
     ("2026-11-25T12:00:01Z", ""),
     ("2027-02-23T12:00:00Z", ""),
-    ("2026-11-25T12:00:00Z", "2026-11-25T12:00:00Z is over; give a time to come"),
-    ("2020-01-01T00:00:00Z", "2020-01-01T00:00:00Z is over; give a time to come"),
+    ("2026-11-25T12:00:00Z", "2026-11-25T12:00:00Z is not in the future"),
+    ("2020-01-01T00:00:00Z", "2020-01-01T00:00:00Z is not in the future"),
     (
         "2027-02-23T12:00:01Z",
-        "2027-02-23T12:00:01Z is too far away: 90 days from now are the most, 2027-02-23T12:00:00Z",
+        "2027-02-23T12:00:01Z is too late: the latest is 90 days from now, 2027-02-23T12:00:00Z",
     ),
 ]
 
