@@ -59,7 +59,6 @@ class SELinuxOptions(Struct, frozen=True, gc=False, rename="camel"):
     type: str | None = None
     user: str | None = None
     role: str | None = None
-    level: str | None = None
 
 
 class WindowsOptions(Struct, frozen=True, gc=False, rename="camel"):

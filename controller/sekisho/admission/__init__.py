@@ -4,21 +4,28 @@ from sekisho.admission.answer import DENIALS, Decision, Outcome, errored, mutate
 from sekisho.admission.defaults import Filled, Operation, fill
 from sekisho.admission.denial import denial_message, warning_lines
 from sekisho.admission.evaluation import Evaluation, Form, evaluate
+from sekisho.admission.pod_defaults import NO_OBJECTS, NamespaceObjects, ServiceAccount
+from sekisho.admission.pod_resources import LimitRange, LimitRangeItem, limit_range
 from sekisho.admission.review import MalformedReviewError, Review, decode
 from sekisho.admission.verdict import Violation, judge, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, waiver_lines
 
 __all__ = [
     "DENIALS",
+    "NO_OBJECTS",
     "Clock",
     "Decision",
     "Evaluation",
     "Filled",
     "Form",
+    "LimitRange",
+    "LimitRangeItem",
     "MalformedReviewError",
+    "NamespaceObjects",
     "Operation",
     "Outcome",
     "Review",
+    "ServiceAccount",
     "Violation",
     "Waived",
     "decode",
@@ -27,6 +34,7 @@ __all__ = [
     "evaluate",
     "fill",
     "judge",
+    "limit_range",
     "mutate",
     "validate",
     "waiver_lines",
