@@ -11,7 +11,17 @@ from sekisho import manifests
 from sekisho.documents import Problem, write_document
 from sekisho.errors import SekishoError
 from sekisho.findings import Finding
-from sekisho.manifests import Checked, Checker, Located, Namespaces, Source, labels_in, read_sources, sources_of
+from sekisho.manifests import (
+    Checked,
+    Checker,
+    Located,
+    Namespaces,
+    Source,
+    labels_in,
+    objects_in,
+    read_sources,
+    sources_of,
+)
 from sekisho.policies import Enforcement, PolicyError, PolicySet
 
 __all__ = [
@@ -61,13 +71,15 @@ def check(
         List included.
     namespace: that of objects which name none.
     namespace_labels: the labels of namespaces by name, for policies that read them; None for no labels. Namespaces
-        in the manifest are added; any other namespace has no labels.
+        in the manifest are added; any other namespace has no labels. LimitRanges and ServiceAccounts in the manifest
+        change the pods of their namespace.
 
     Raises ManifestError when any of it cannot be read.
     """
     sources = _sources(manifest)
     applied = labels_in(sources) if policies.needs_labels else {}
-    checker = Checker(policies, Namespaces(namespace_labels or {}, applied), namespace)
+    namespaces = Namespaces(namespace_labels or {}, applied, objects=objects_in(sources, namespace))
+    checker = Checker(policies, namespaces, namespace)
     results = [checker.check(source) for source in sources]
     problems = [problem for result in results for problem in result.problems]
     if problems:

@@ -1,4 +1,4 @@
-"""The evaluation of one pod or pod template: match the policies, apply the defaults, judge, apply the waivers.
+"""The evaluation of one pod or pod template: match, create as the API server does, default, judge, apply waivers.
 
 The webhook, `sekisho check` and `sekisho explain` all evaluate here, so that their verdicts are the same.
 """
@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from sekisho.admission.defaults import Filled, fill, with_defaults
+from sekisho.admission.origins import with_origin
+from sekisho.admission.pod_defaults import NO_OBJECTS, CreatedPod, NamespaceObjects, as_created
 from sekisho.admission.verdict import Violation, judge, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, apply_waivers, revoked_exemptions
 from sekisho.pods import Pod
@@ -20,8 +23,10 @@ class Form(StrEnum):
     """What is evaluated, which decides about the checks and about defaults.
 
     POD: a pod as it will be stored, after the mutating webhook: the checks for pods, without defaults.
-    TEMPLATE: a pod template that a user applies to the cluster: the checks for templates, after defaults.
-    MANIFEST: a pod or template before it is applied: the checks for pods, after defaults.
+    TEMPLATE: a pod template that a user applies to the cluster: the checks for templates, on the pod as the API server
+        creates it and after defaults.
+    MANIFEST: a pod or template before it is applied: the checks for pods, on the pod as the API server creates it and
+        after defaults.
     """
 
     POD = "pod"
@@ -32,7 +37,7 @@ class Form(StrEnum):
 class Evaluation(Struct, frozen=True, eq=False, gc=False):
     """The verdict on one pod or pod template.
 
-    pod: what was judged, with the defaults applied where `Form` says so; paths in findings are from its root.
+    pod: what was judged, created and with defaults where `Form` says so; paths in findings are from its root.
     violations: those that no waiver exempts, in the order of the controls.
     waived: what waivers exempt.
     filled: the defaults that were applied before judging.
@@ -60,6 +65,7 @@ def evaluate(
     old: Pod | None = None,
     subject: Subject | None = None,
     clock: Clock | None = None,
+    objects: NamespaceObjects = NO_OBJECTS,
 ) -> Evaluation:
     """Evaluate a pod, or a pod template read as the pod that it makes.
 
@@ -69,19 +75,26 @@ def evaluate(
     subject: who creates the pod, None where that is not known; then `excludeSubjects` excludes nobody.
     clock: gives the time for waivers, and is called only where there is something to exempt. With None no waiver
         applies, because nothing says which have expired.
+    objects: what is known of the namespace that changes the pods of a template or manifest.
     """
     plan = policies.plan(namespace, namespace_labels, pod, subject)
     steps = plan.template_steps if form is Form.TEMPLATE else plan.steps
     if pod is None or not (steps or (form is Form.MANIFEST and plan.defaults)):
         return Evaluation(pod or Pod(), plan)
     filled = Filled()
-    if form is not Form.POD and plan.defaults:
-        filled = fill(pod, plan.defaults)
-        pod = with_defaults(pod, filled)
-        old = with_defaults(old, fill(old, plan.defaults)) if old is not None else None
+    created: CreatedPod | None = None
+    if form is not Form.POD:
+        created = as_created(pod, objects)
+        filled = fill(created.pod, plan.defaults)
+        pod = with_defaults(created.pod, filled)
+        if old is not None:
+            old = as_created(old, objects).pod
+            old = with_defaults(old, fill(old, plan.defaults))
     violations = judge(pod, steps, old)
     if not violations and old is None:
         return Evaluation(pod, plan, filled=filled)
+    if created is not None and created.origins:
+        violations = [replace(each, finding=with_origin(each.finding, created.origins)) for each in violations]
     waived: tuple[Waived, ...] = ()
     if clock is not None and policies.has_waivers:
         if old is not None and form is Form.POD:

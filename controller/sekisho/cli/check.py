@@ -22,6 +22,7 @@ from sekisho.policies import CompiledPolicy, PolicySet, PolicyWaiver, Problem, c
 @options.standard
 @options.namespace
 @options.namespace_labels
+@options.context_dir
 @click.option(
     "-o",
     "--output",
@@ -44,6 +45,7 @@ def check(
     standard: str | None,
     namespace: str,
     labels_file: Path | None,
+    context_dir: Path | None,
     output: str,
     jobs: int,
 ) -> None:
@@ -52,11 +54,14 @@ def check(
     PATH is a file or a folder of YAML or JSON manifests; - reads them from standard input, for instance from `helm
     template`. The exit code is 0 if every pod would be admitted, 1 if some would be denied, 2 for bad input.
     """
-    objects = options.load_policies(policy_paths, standard)
+    objects = options.load_policies(policy_paths, standard, context_dir)
     policies = [compile_policy(policy) for policy in objects if not isinstance(policy, PolicyWaiver)]
     policy_set = PolicySet.of(objects)
     sources = read_sources(paths, options.standard_input())
-    namespaces = options.known_namespaces(labels_file, sources.texts if policy_set.needs_labels else ())
+    context = options.context_sources(context_dir)
+    namespaces = options.known_namespaces(
+        labels_file, (*context, *sources.texts), namespace, needs_labels=policy_set.needs_labels
+    )
     checks = _check(sources, Checker(policy_set, namespaces, namespace), jobs)
     write(REPORTS[output](checks))
     options.report(checks.problems)

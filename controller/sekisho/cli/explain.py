@@ -31,17 +31,24 @@ from sekisho.policies import Policy, Problem
 @options.standard
 @options.namespace
 @options.namespace_labels
+@options.context_dir
 def explain(
-    path: Path, policy_paths: tuple[Path, ...], standard: str | None, namespace: str, labels_file: Path | None
+    path: Path,
+    policy_paths: tuple[Path, ...],
+    standard: str | None,
+    namespace: str,
+    labels_file: Path | None,
+    context_dir: Path | None,
 ) -> None:
     """Explain how each policy applies to a pod or a workload.
 
     For each policy: whether it matches the pod, and if not, which condition failed; the defaults that it sets; and the
     result of each of its controls. FILE holds manifests; - reads them from standard input.
     """
-    policies = options.load_policies(policy_paths, standard)
+    policies = options.load_policies(policy_paths, standard, context_dir)
     sources = read_sources([path], options.standard_input())
-    namespaces = options.known_namespaces(labels_file, sources.texts)
+    context = options.context_sources(context_dir)
+    namespaces = options.known_namespaces(labels_file, (*context, *sources.texts), namespace)
     problems = list(sources.problems)
     explained = 0
     for judged in read_objects(sources.texts, namespace):

@@ -20,6 +20,7 @@ from sekisho.policies import PolicySet
 @options.standard
 @options.namespace
 @options.namespace_labels
+@options.context_dir
 @click.option(
     "--all", "apply_changes", is_flag=True, help="Also make the change of each finding whose fix needs no decision."
 )
@@ -29,6 +30,7 @@ def fix(
     standard: str | None,
     namespace: str,
     labels_file: Path | None,
+    context_dir: Path | None,
     apply_changes: bool,
 ) -> None:
     """Write manifests with the policies' defaults applied, as the mutating webhook applies them.
@@ -36,9 +38,12 @@ def fix(
     PATH is a file or a folder of YAML or JSON manifests; - reads them from standard input. A document in which nothing
     changes is written as it is. Remaining findings go to standard error; the exit code is 1 if one of them denies.
     """
-    policies = PolicySet.of(options.load_policies(policy_paths, standard))
+    policies = PolicySet.of(options.load_policies(policy_paths, standard, context_dir))
     sources = read_sources(paths, options.standard_input(), split_lists=False)
-    namespaces = options.known_namespaces(labels_file, sources.texts if policies.needs_labels else ())
+    context = options.context_sources(context_dir)
+    namespaces = options.known_namespaces(
+        labels_file, (*context, *sources.texts), namespace, needs_labels=policies.needs_labels
+    )
     checker = Checker(policies, namespaces, namespace)
     with without_collecting():
         fixed = [fix_source(source, checker, apply_changes=apply_changes) for source in sources.texts]

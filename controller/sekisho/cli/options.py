@@ -10,7 +10,7 @@ import click
 
 from sekisho import manifests
 from sekisho.cli.reports.wording import printable
-from sekisho.manifests import Namespaces, Source, labels_in, read_namespace_labels
+from sekisho.manifests import Namespaces, Source, labels_in, objects_in, read_namespace_labels, read_sources
 from sekisho.policies import Policy, PolicyError, Problem
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -42,6 +42,12 @@ namespace_labels = click.option(
     metavar="FILE",
     help="The labels of namespaces, for policies that read them: YAML or JSON that maps names to labels.",
 )
+context_dir = click.option(
+    "--context-dir",
+    type=_FILE,
+    metavar="DIR",
+    help="Objects of the cluster to check with, and not to check: Namespaces, LimitRanges, ServiceAccounts, policies.",
+)
 manifest_paths = click.argument("paths", nargs=-1, required=True, type=_ANY_PATH, metavar="PATH… | -")
 
 
@@ -50,26 +56,47 @@ def standard_input() -> BinaryIO:
     return sys.stdin.buffer if sys.stdin is not None else BytesIO()
 
 
-def load_policies(paths: Iterable[Path], level: str | None = None) -> list[Policy]:
-    """The policies of --policy and --standard; ends the command if there are none, or one cannot be used."""
-    files = tuple(paths)
-    if not files and level is None:
-        raise click.UsageError("there are no policies: use --policy FILE_OR_DIR or --standard LEVEL[:VERSION]")
+def context_sources(directory: Path | None) -> tuple[Source, ...]:
+    """The texts in --context-dir; ends the command if they cannot be read."""
+    if directory is None:
+        return ()
+    sources = read_sources([directory])
+    if sources.problems:
+        fail(sources.problems)
+    return sources.texts
+
+
+def load_policies(paths: Iterable[Path], level: str | None = None, context: Path | None = None) -> list[Policy]:
+    """The policies of --policy, --standard and --context-dir; ends the command if there are none, or one is invalid."""
     try:
-        return manifests.load_policies(files, level)
+        policies = manifests.load_policies(paths, level, context)
     except ValueError as error:
         raise click.UsageError(f"--standard {level}: {error}") from None
     except PolicyError as error:
         fail(error.problems)
+    if not policies:
+        raise click.UsageError("there are no policies: use --policy FILE_OR_DIR or --standard LEVEL[:VERSION]")
+    return policies
 
 
-def known_namespaces(file: Path | None, sources: Iterable[Source] = ()) -> Namespaces:
-    """The labels from --namespace-labels, and those of Namespaces among the manifests, which override them."""
+def known_namespaces(
+    file: Path | None,
+    sources: Iterable[Source] = (),
+    namespace: str = "default",
+    *,
+    needs_labels: bool = True,
+) -> Namespaces:
+    """What is known of namespaces: the labels from --namespace-labels, and the objects in texts, which override them.
+
+    namespace: that of objects which name none.
+    needs_labels: whether any policy reads labels; otherwise Namespaces are not looked for.
+    """
+    texts = tuple(sources)
     try:
         known = read_namespace_labels(file) if file is not None else {}
     except PolicyError as error:
         fail(error.problems)
-    return Namespaces(known, labels_in(sources))
+    return Namespaces(known, labels_in(texts) if needs_labels else {}, objects=objects_in(texts, namespace))
 
 
 def report(problems: Iterable[Problem]) -> None:

@@ -3,6 +3,7 @@
 from sekisho.manifests.checks import Checked, Checker, Checks, Located
 from sekisho.manifests.explanations import ControlResult, Explanation, explain
 from sekisho.manifests.fixes import Fixed, fix_source
+from sekisho.manifests.namespace_objects import objects_in
 from sekisho.manifests.namespaces import Namespaces, labels_in, policies_reading_labels, read_namespace_labels
 from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, read_objects
 from sekisho.manifests.policy_loading import load_policies, parse_policies, read_policies
@@ -26,6 +27,7 @@ __all__ = [
     "judged_object",
     "labels_in",
     "load_policies",
+    "objects_in",
     "parse_policies",
     "policies_reading_labels",
     "read_namespace_labels",

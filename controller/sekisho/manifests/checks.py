@@ -78,7 +78,7 @@ class Checks(Struct, frozen=True):
 
 
 class Checker:
-    """Checks manifests as the webhook would check their pods: after the policies' defaults are applied."""
+    """Checks manifests as the webhook would check their pods: as the API server creates them, with the defaults."""
 
     def __init__(
         self, policies: PolicySet, namespaces: Namespaces, namespace: str = "default", now: datetime | None = None
@@ -117,7 +117,13 @@ class Checker:
         """The verdict on the object's pods, with paths from the pod's root."""
         labels = self._namespaces.labels(judged.namespace) if self._policies.needs_labels else None
         return evaluate(
-            judged.pod, self._policies, judged.namespace, labels, form=Form.MANIFEST, clock=lambda: self._now
+            judged.pod,
+            self._policies,
+            judged.namespace,
+            labels,
+            form=Form.MANIFEST,
+            clock=lambda: self._now,
+            objects=self._namespaces.objects(judged.namespace),
         )
 
     def judge(self, judged: JudgedObject) -> Checked:

@@ -68,7 +68,15 @@ def explain(
     """
     pod = judged.pod or Pod()
     labels = namespaces.labels(judged.namespace)
-    evaluation = evaluate(pod, PolicySet.of(policies), judged.namespace, labels, form=Form.MANIFEST, clock=lambda: now)
+    evaluation = evaluate(
+        pod,
+        PolicySet.of(policies),
+        judged.namespace,
+        labels,
+        form=Form.MANIFEST,
+        clock=lambda: now,
+        objects=namespaces.objects(judged.namespace),
+    )
     above = f"{render_path(judged.pod_path)}." if judged.pod_path else ""
     fields = {policy: tuple(above + field for field in filled) for policy, filled in evaluation.filled.fields}
     for policy in sorted(policies, key=lambda policy: policy.title):

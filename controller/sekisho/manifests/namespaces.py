@@ -1,4 +1,4 @@
-"""The labels of namespaces, offline: from manifests of Namespaces and from a file."""
+"""What is known of namespaces, offline: their labels, from manifests of Namespaces and a file, and their objects."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from sekisho.admission import NO_OBJECTS, NamespaceObjects
 from sekisho.documents import Document, Problem
 from sekisho.manifests.objects import Manifest, documents_of, read_manifests
 from sekisho.manifests.sources import Source, read_sources
@@ -21,10 +22,14 @@ _MAYBE_NAMESPACE: Final = re.compile(r"\bNamespace\b")
 
 
 class Namespaces:
-    """The labels of namespaces by name. An unknown namespace has only the label with its name."""
+    """The labels and objects of namespaces by name. An unknown namespace has only the label with its name."""
 
-    def __init__(self, *known: LabelsByNamespace) -> None:
-        """Labels by namespace; later ones are added to earlier ones, as `kubectl apply` does."""
+    def __init__(self, *known: LabelsByNamespace, objects: Mapping[str, NamespaceObjects] | None = None) -> None:
+        """Labels by namespace; later ones are added to earlier ones, as `kubectl apply` does.
+
+        objects: what changes the pods of a namespace, by its name; None is nothing for any.
+        """
+        self._objects = objects or {}
         self._known: dict[str, dict[str, str]] = {}
         for by_namespace in known:
             for name, labels in by_namespace.items():
@@ -37,6 +42,10 @@ class Namespaces:
         if known is not None:
             return known
         return self._unknown.setdefault(namespace, {_NAME_LABEL: namespace})
+
+    def objects(self, namespace: str) -> NamespaceObjects:
+        """The objects of a namespace that change its pods."""
+        return self._objects.get(namespace, NO_OBJECTS)
 
     def __contains__(self, namespace: str) -> bool:
         return namespace in self._known

@@ -7,8 +7,9 @@ import msgspec
 from msgspec import Struct
 
 from sekisho.documents import Document, DocumentError, Path, Problem, parse_path, problem_of, read_documents
+from sekisho.manifests.nulls import with_volume_sources, without_nulls
 from sekisho.manifests.sources import Source
-from sekisho.pods import POD_TEMPLATES, Pod, Workload, pod_template
+from sekisho.pods import POD_TEMPLATES, Pod, TemplatePath, Workload, pod_template
 
 _POD = ("", "Pod")
 
@@ -100,12 +101,24 @@ def judged_object(manifest: Manifest, namespace: str) -> JudgedObject | Problem 
     if path is None:
         return None
     try:
-        workload = msgspec.convert(manifest.value, Workload)
+        workload = _workload(manifest.value, path)
     except (msgspec.ValidationError, RecursionError) as error:
         return _misfit(manifest, error)
     meta = workload.metadata
     pod = pod_template(workload, path) if path else workload
     return JudgedObject(manifest, meta.namespace or namespace, meta.name or meta.generate_name or "", pod, path)
+
+
+def _workload(value: dict[str, Any], path: TemplatePath) -> Workload:
+    """The object typed. Where that fails, null may stand where the API server reads an unset field."""
+    value = with_volume_sources(value, (*path, "spec"))
+    try:
+        return msgspec.convert(value, Workload)
+    except msgspec.ValidationError:
+        without = without_nulls(value)
+        if without == value:
+            raise
+        return msgspec.convert(without, Workload)
 
 
 def _misfit(manifest: Manifest, error: Exception) -> Problem:

@@ -23,14 +23,17 @@ MAX_FILE_BYTES = 8 * 1024 * 1024
 """Bytes of a policy file; the API server accepts objects of at most about 1.5 MiB."""
 
 
-def load_policies(paths: Iterable[Path], standard: str | None = None) -> list[Policy]:
+def load_policies(paths: Iterable[Path], standard: str | None = None, context: Path | None = None) -> list[Policy]:
     """The policies of files and folders.
 
     standard: adds one more policy, for a level such as `restricted` or `baseline:v1.30`; None adds none.
+    context: a folder of a cluster's objects whose policies are added, if it has any; None adds none.
 
     Raises PolicyError for files that cannot be used, and ValueError for an unknown standard.
     """
     policies = [policy for path in paths for policy in read_policies(path)]
+    if context is not None:
+        policies += read_policies(context, required=False)
     if standard is not None:
         policies.append(policy_of_standard(standard))
     problems = tuple(dict.fromkeys(duplicate_names(policies)))
@@ -50,11 +53,12 @@ def policy_of_standard(standard: str) -> ClusterPodPolicy:
     return ClusterPodPolicy(PolicyMeta(standard), ClusterPodPolicySpec(pod_security_standard=required))
 
 
-def read_policies(path: Path) -> list[Policy]:
+def read_policies(path: Path, *, required: bool = True) -> list[Policy]:
     """The policies and waivers of a file, or of the YAML and JSON files of a folder in the order of their names.
 
-    Objects of other API groups are ignored. Raises PolicyError with the file:line:column of every problem, and when
-    there is no policy at all.
+    required: whether there must be at least one.
+
+    Objects of other API groups are ignored. Raises PolicyError with the file:line:column of every problem.
     """
     if not path.exists():
         raise PolicyError(Problem(str(path), "there is no such file or folder"))
@@ -65,7 +69,7 @@ def read_policies(path: Path) -> list[Policy]:
             policies += parse_policies(_read(file), str(file))
         except PolicyError as error:
             problems += error.problems
-    if not policies and not problems:
+    if required and not policies and not problems:
         problems.append(Problem(str(path), f"holds no {kinds()} of {GROUP}/{VERSION}"))
     problems += duplicate_names(policies)
     if problems:

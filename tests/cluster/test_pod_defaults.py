@@ -1,0 +1,163 @@
+"""The API server creates every pod as `sekisho.admission.pod_defaults` says, field by field."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from sekisho.admission import Form, LimitRangeItem, NamespaceObjects, ServiceAccount, evaluate, fill, limit_range
+from sekisho.admission.defaults import with_defaults
+from sekisho.pods import Pod
+from sekisho.policies import ClusterPodPolicy, PolicySet
+from tests.controlplane.plane import ControlPlane
+from tests.controlplane.waiting import wait_until
+from tests.pod_defaults.comparison import differences, fields, typed
+from tests.pod_defaults.corpus import Json, corpus, generated
+
+SOON = 30.0
+GENERATED = 300
+MIN_CREATED, MIN_GENERATED, MIN_VERDICTS = 700, 100, 20
+POLICIES: list[Json] = [
+    {"podSecurityStandard": {"level": "baseline"}},
+    {"podSecurityStandard": {"level": "restricted"}},
+    {"podSecurityStandard": {"level": "restricted"}, "defaults": {"profile": "restricted"}},
+    {
+        "controls": {
+            "hostPorts": {"allowed": [{"min": 9100, "max": 9100}]},
+            "resources": {
+                "requiredRequests": ["cpu", "memory"],
+                "maxRequests": [{"resource": "cpu", "quantity": "2"}, {"resource": "memory", "quantity": "4Gi"}],
+                "maxLimits": [{"resource": "memory", "quantity": "8Gi"}],
+            },
+        }
+    },
+    {
+        "controls": {"serviceAccountToken": {"allowedServiceAccounts": ["quiet"]}},
+        "defaults": {"pod": {"automountServiceAccountToken": False}},
+    },
+    {"controls": {"restrictedVolumes": {"allowed": ["emptyDir", "configMap"]}}},
+]
+ACCOUNTS = ("ingress", "log-agent", "operator", "quiet")
+LIMITS: list[Json] = [
+    {"type": "Pod", "max": {"cpu": "1000"}},
+    {
+        "type": "Container",
+        "default": {"cpu": "64"},
+        "defaultRequest": {"memory": "32Mi"},
+        "min": {"ephemeral-storage": "1"},
+        "max": {"memory": "900Gi"},
+    },
+]
+
+
+class Namespace(msgspec.Struct, frozen=True):
+    """A namespace, and what is in it that changes pods."""
+
+    name: str
+    objects: NamespaceObjects
+
+
+def create(plane: ControlPlane, name: str, accounts: dict[str, bool | None], limits: list[Json]) -> Namespace:
+    kubectl = plane.kubectl
+    kubectl.check("create", "namespace", name)
+    path = f"/api/v1/namespaces/{name}/serviceaccounts/default"
+    wait_until(lambda: plane.call("GET", path).status == 200, SOON, f"namespace {name} has its service account")
+    objects: list[Json] = [
+        {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {"name": account, "namespace": name},
+            "automountServiceAccountToken": automount,
+        }
+        for account, automount in accounts.items()
+    ]
+    if limits:
+        metadata = {"name": "limits", "namespace": name}
+        objects.append({"apiVersion": "v1", "kind": "LimitRange", "metadata": metadata, "spec": {"limits": limits}})
+    kubectl.check("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+    ranges = (limit_range("limits", msgspec.convert(limits, list[LimitRangeItem])),) if limits else ()
+    known = {account: ServiceAccount(automount) for account, automount in accounts.items()}
+    return Namespace(name, NamespaceObjects(ranges, known))
+
+
+@pytest.fixture(scope="module")
+def namespaces(bare_plane: ControlPlane) -> Iterator[tuple[Namespace, ...]]:
+    """Namespaces with nothing in them, with LimitRanges and accounts, and with a default account without a token."""
+    made = (
+        create(bare_plane, "plain", dict.fromkeys(ACCOUNTS), []),
+        create(bare_plane, "furnished", {**dict.fromkeys(ACCOUNTS), "default": True, "quiet": False}, LIMITS),
+        create(bare_plane, "reserved", {**dict.fromkeys(ACCOUNTS), "default": False}, []),
+    )
+    yield made
+    for namespace in made:
+        bare_plane.call("DELETE", f"/api/v1/namespaces/{namespace.name}")
+
+
+class Created(msgspec.Struct, frozen=True):
+    """A pod, the namespace where it was created, and what the API server would have stored."""
+
+    name: str
+    namespace: Namespace
+    sent: Json
+    stored: Json
+    template: Json
+
+
+@pytest.fixture(scope="module")
+def created(bare_plane: ControlPlane, namespaces: tuple[Namespace, ...]) -> list[Created]:
+    """Every pod of the corpus and of the generator, each in one of the namespaces; without those that are rejected."""
+    made = []
+    for index, (name, pod) in enumerate([*corpus(), *generated(GENERATED)]):
+        namespace = namespaces[index % len(namespaces)]
+        at = f"/api/v1/namespaces/{namespace.name}"
+        answer = bare_plane.call("POST", f"{at}/pods?dryRun=All", pod)
+        template = {"metadata": pod["metadata"] | {"name": "", "labels": {"app": "web"}}, "spec": pod["spec"]}
+        body = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "t"}, "template": template}
+        stored = bare_plane.call("POST", f"{at}/podtemplates?dryRun=All", body)
+        if answer.status == stored.status == 201:
+            made.append(Created(name, namespace, pod, json.loads(answer.body), json.loads(stored.body)["template"]))
+    return made
+
+
+def test_api_server_creates_every_pod_as_the_module_says(created: list[Created]) -> None:
+    assert len(created) > MIN_CREATED
+    assert sum(each.name.startswith("generated") for each in created) > MIN_GENERATED
+    wrong = [
+        (each.name, each.namespace.name, found)
+        for each in created
+        if (found := differences(each.sent, each.stored, each.namespace.objects))
+    ]
+    assert "\n".join(map(str, wrong)) == ""
+
+
+def test_a_pod_that_is_not_defaulted_is_found_out(created: list[Created]) -> None:
+    unlike = [each for each in created if fields(typed(each.sent)) != fields(typed(each.stored))]
+    assert len(unlike) > len(created) / 2
+
+
+@pytest.mark.parametrize("spec", POLICIES, ids=lambda spec: ", ".join(spec))
+def test_verdict_is_the_same_on_the_manifest_the_template_and_the_pod(created: list[Created], spec: Json) -> None:
+    policies = PolicySet.of([msgspec.convert({"metadata": {"name": "p"}, "spec": spec}, ClusterPodPolicy)])
+    verdicts: Counter[bool] = Counter()
+    for each in created:
+        namespace = each.namespace
+        manifest = judged(typed(each.sent), policies, namespace, Form.MANIFEST)
+        template = judged(msgspec.convert(each.template, Pod), policies, namespace, Form.TEMPLATE)
+        stored = typed(each.stored)
+        pod = judged(
+            with_defaults(stored, fill(stored, policies.plan(namespace.name, {}, stored).defaults)),
+            policies,
+            namespace,
+            Form.POD,
+        )
+        assert manifest == template == pod, each.name
+        verdicts[bool(pod)] += 1
+    assert min(verdicts.values()) > MIN_VERDICTS
+
+
+def judged(pod: Pod, policies: PolicySet, namespace: Namespace, form: Form) -> set[tuple[str, str]]:
+    """Each violation's control and field."""
+    evaluation = evaluate(pod, policies, namespace.name, {}, form=form, objects=namespace.objects)
+    return {(each.finding.control, each.finding.field) for each in evaluation.violations}
