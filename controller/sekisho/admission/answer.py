@@ -1,7 +1,7 @@
 """AdmissionReview, out: from a request and a policy set to the bytes of the answer."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -12,7 +12,7 @@ from sekisho.admission.defaults import Filled, fill
 from sekisho.admission.denial import MAX_CAUSES, MAX_MESSAGE_LENGTH, capped_warnings, denial_message, warning_lines
 from sekisho.admission.evaluation import Evaluation, Form, evaluate
 from sekisho.admission.review import API_VERSION, KIND, Review
-from sekisho.admission.verdict import Violation, with_enforcement
+from sekisho.admission.verdict import UnjudgedError, Violation, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, waiver_lines
 from sekisho.policies import Enforcement, PolicySet
 
@@ -100,12 +100,17 @@ _encoder = msgspec.json.Encoder()
 
 
 def validate(
-    review: Review, policies: PolicySet, namespace_labels: Mapping[str, str] | None, clock: Clock | None = None
+    review: Review,
+    policies: PolicySet,
+    namespace_labels: Mapping[str, str] | None,
+    clock: Clock | None = None,
+    is_late: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """The answer of the validating webhook.
 
     namespace_labels: None only where `policies.needs_labels` is false.
     clock: the time for waivers; with None no waiver applies.
+    is_late: whether the answer is due, asked between checks; the pod is then denied.
     """
     early = _without_judging(review)
     if early is not None:
@@ -113,17 +118,21 @@ def validate(
     pod = review.pod
     if pod is None:
         return allowed(review)
-    evaluation = evaluate(
-        pod,
-        policies,
-        review.namespace or "",
-        namespace_labels,
-        form=Form.POD if review.is_pod else Form.TEMPLATE,
-        old=review.old_pod if review.operation == "UPDATE" else None,
-        # The pods of a template are created by a controller, not by the user who applies the template.
-        subject=review.user_info if review.is_pod else None,
-        clock=clock,
-    )
+    try:
+        evaluation = evaluate(
+            pod,
+            policies,
+            review.namespace or "",
+            namespace_labels,
+            form=Form.POD if review.is_pod else Form.TEMPLATE,
+            old=review.old_pod if review.operation == "UPDATE" else None,
+            # The pods of a template are created by a controller, not by the user who applies the template.
+            subject=review.user_info if review.is_pod else None,
+            clock=clock,
+            is_late=is_late,
+        )
+    except UnjudgedError as error:
+        return errored(review, str(error))
     if not (evaluation.violations or evaluation.waived or evaluation.plan.notes):
         return allowed(review)
     return denied(review, evaluation) if evaluation.is_denied else admitted_with_notes(review, evaluation)
@@ -201,7 +210,7 @@ def _without_judging(review: Review) -> Outcome | None:
     if review.operation in ("DELETE", "CONNECT"):
         return allowed(review)
     if review.defect is not None:
-        return errored(review, f"the object cannot be read: {review.defect}")
+        return errored(review, review.defect)
     if review.is_pod or review.is_template:
         passes = review.sub_resource in _IGNORED_SUBRESOURCES if review.is_pod else bool(review.sub_resource)
         if passes:

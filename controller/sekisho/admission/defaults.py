@@ -204,7 +204,8 @@ def _annotate(filler: _Filler, metadata: ObjectMeta) -> None:
     annotations = metadata.annotations
     recorded = _recorded(annotations.get(ANNOTATION) if annotations else None)
     for policy, fields in filler.fields.items():
-        recorded[policy] = [*(f for f in recorded.get(policy, ()) if f not in fields), *fields]
+        added = frozenset(fields)
+        recorded[policy] = [*(f for f in recorded.get(policy, ()) if f not in added), *fields]
     text = msgspec.json.encode(recorded, order="sorted").decode()
     others = sum(len(k.encode()) + len(v.encode()) for k, v in (annotations or {}).items() if k != ANNOTATION)
     if others + len(ANNOTATION) + len(text.encode()) > MAX_ANNOTATIONS:

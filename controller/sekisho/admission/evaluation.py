@@ -3,7 +3,7 @@
 The webhook, `sekisho check` and `sekisho explain` all evaluate here, so that their verdicts are the same.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 
 from msgspec import Struct
@@ -12,8 +12,9 @@ from msgspec.structs import replace
 from sekisho.admission.defaults import Filled, fill, with_defaults
 from sekisho.admission.origins import with_origin
 from sekisho.admission.pod_defaults import NO_OBJECTS, CreatedPod, NamespaceObjects, as_created
+from sekisho.admission.updates import runs_the_same
 from sekisho.admission.verdict import Violation, judge, with_enforcement
-from sekisho.admission.waivers import Clock, Waived, apply_waivers, revoked_exemptions
+from sekisho.admission.waivers import Clock, Waived, apply_waivers
 from sekisho.pods import Pod
 from sekisho.policies import Enforcement, Plan, PolicySet
 from sekisho.policies.matching import Subject
@@ -66,16 +67,21 @@ def evaluate(
     subject: Subject | None = None,
     clock: Clock | None = None,
     objects: NamespaceObjects = NO_OBJECTS,
+    is_late: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
     """Evaluate a pod, or a pod template read as the pod that it makes.
 
     pod: None for a workload without a pod template, which violates nothing.
     namespace_labels: None only where `policies.needs_labels` is false.
-    old: the pod before an update, None when a pod is created.
+    old: the pod before an update, None when a pod is created. Its violations are excused where nothing that runs has
+        changed, and no policy applies that did not apply to it.
     subject: who creates the pod, None where that is not known; then `excludeSubjects` excludes nobody.
     clock: gives the time for waivers, and is called only where there is something to exempt. With None no waiver
         applies, because nothing says which have expired.
     objects: what is known of the namespace that changes the pods of a template or manifest.
+    is_late: whether the answer is due, asked between checks.
+
+    Raises UnjudgedError when the answer is due, and for a pod with too many violations.
     """
     plan = policies.plan(namespace, namespace_labels, pod, subject)
     steps = plan.template_steps if form is Form.TEMPLATE else plan.steps
@@ -90,15 +96,18 @@ def evaluate(
         if old is not None:
             old = as_created(old, objects).pod
             old = with_defaults(old, fill(old, plan.defaults))
-    violations = judge(pod, steps, old)
-    if not violations and old is None:
-        return Evaluation(pod, plan, filled=filled)
+    elif old is not None:
+        old_plan = policies.plan(namespace, namespace_labels, old, subject)
+        if not runs_the_same(old, pod) or not _policies_of(plan) <= _policies_of(old_plan):
+            old = None
+    violations = judge(pod, steps, old, is_late)
     if created is not None and created.origins:
         violations = [replace(each, finding=with_origin(each.finding, created.origins)) for each in violations]
     waived: tuple[Waived, ...] = ()
-    if clock is not None and policies.has_waivers:
-        if old is not None and form is Form.POD:
-            violations += revoked_exemptions(violations, pod, old, steps, namespace, policies)
-        if violations:
-            violations, waived = apply_waivers(violations, pod, namespace, policies, clock())
+    if violations and clock is not None and policies.has_waivers:
+        violations, waived = apply_waivers(violations, pod, namespace, policies, clock())
     return Evaluation(pod, plan, tuple(violations), waived, filled)
+
+
+def _policies_of(plan: Plan) -> set[str]:
+    return {name for step in plan.steps for requirement in step.required_by for name in requirement.policies}

@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct, structs
 
 from sekisho.admission import wire
+from sekisho.admission.bounds import body_excess, pod_excess
 from sekisho.admission.duplicates import deny_duplicates
 from sekisho.errors import SekishoError
 from sekisho.pods import POD_TEMPLATES, ObjectMeta, Pod, Workload, pod_template
@@ -64,7 +65,7 @@ class Review(RequestHead, frozen=True, gc=False, rename="camel"):
     """The request of an AdmissionReview.
 
     object, old_object: None where the request has none (DELETE, CONNECT).
-    defect: why the object could not be read, None when it could; a review with a defect is always denied.
+    defect: why the object cannot be judged, as a clause; None when it can. A review with a defect is always denied.
     """
 
     object: Workload | None = None
@@ -115,6 +116,8 @@ class _BareEnvelope(Struct, frozen=True, gc=False):
 
 _decoder = msgspec.json.Decoder(_Envelope)
 _bare_decoder = msgspec.json.Decoder(_BareEnvelope)
+MAX_HEAD_BYTES: Final = 4096
+"""Of a body, in which its uid is looked for where the body is not decoded."""
 _UID = re.compile(rb'"uid"\s*:\s*"([0-9A-Za-z-]{1,64})"')
 
 
@@ -122,10 +125,21 @@ def decode(body: bytes) -> Review:
     """The request in a body. Raises MalformedReviewError.
 
     A review whose object cannot be read (a string in place of a number, a duplicate key, too deep nesting, a too large
-    number) still has a uid that an answer needs: it is returned with `defect` set, and the answer is a denial with that
-    reason.
+    number), or that is over a bound, still has a uid that an answer needs: it is returned with `defect` set, and the
+    answer is a denial with that reason.
     """
-    return _decode_as_written(body) or _decode_any(body)
+    excess = body_excess(body)
+    if excess:
+        return Review(uid=_first_uid(body), defect=excess)
+    review = _decode_as_written(body) or _decode_any(body)
+    excess = "" if review.defect is not None else _review_excess(review, len(body))
+    return structs.replace(review, defect=excess) if excess else review
+
+
+def _review_excess(review: Review, size: int) -> str:
+    """What the objects of a review have too much of, as a clause; empty where they may be judged."""
+    pod, old = review.pod, review.old_pod
+    return (pod_excess(pod, size) if pod is not None else "") or (pod_excess(old, size) if old is not None else "")
 
 
 def _wire_envelope() -> Any:
@@ -181,7 +195,7 @@ def _decode_any(body: bytes) -> Review:
         deny_duplicates(body)
     except (ValueError, RecursionError) as error:
         # The operation is not certain either, so it is cleared: DELETE and CONNECT would be allowed unjudged.
-        return structs.replace(envelope.request, operation="", defect=_reason_of(error))
+        return structs.replace(envelope.request, operation="", defect=_unreadable(_reason_of(error)))
     return envelope.request
 
 
@@ -194,13 +208,25 @@ def _salvage(body: bytes, error: Exception) -> Review:
     try:
         bare = _bare_decoder.decode(body).request
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return Review(uid=_find_uid(body, reason), defect=reason)
+        return Review(uid=_find_uid(body, reason), defect=_unreadable(reason))
     fields = {name: getattr(bare, name) for name in bare.__struct_fields__}
-    return Review(**fields, defect=reason)
+    return Review(**fields, defect=_unreadable(reason))
+
+
+def _unreadable(reason: str) -> str:
+    return f"the object cannot be read: {reason}"
 
 
 def _reason_of(error: Exception) -> str:
     return "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:300]
+
+
+def _first_uid(body: bytes) -> str:
+    """The uid of a review that is too large to be decoded; API servers write it first."""
+    found = _UID.search(body, 0, MAX_HEAD_BYTES)
+    if found is None or KIND.encode() not in body[:MAX_HEAD_BYTES]:
+        raise MalformedReviewError("it is too large to be decoded, and does not begin with a uid")
+    return found[1].decode()
 
 
 def _find_uid(body: bytes, reason: str) -> str:

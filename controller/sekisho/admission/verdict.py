@@ -1,9 +1,11 @@
 """The verdict on a pod: every violation of every policy that applies to it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
+from sekisho.admission.bounds import MAX_FINDINGS
+from sekisho.errors import SekishoError
 from sekisho.findings import Finding
 from sekisho.pods import Pod, container_refs
 from sekisho.policies import Enforcement, Step
@@ -23,24 +25,37 @@ class Violation(Struct, frozen=True, gc=False):
     on_pods: Enforcement
 
 
-def judge(pod: Pod, steps: Sequence[Step], old: Pod | None = None) -> list[Violation]:
+class UnjudgedError(SekishoError):
+    """A pod could not be judged to the end; the message is a clause that says why."""
+
+
+def judge(
+    pod: Pod, steps: Sequence[Step], old: Pod | None = None, is_late: Callable[[], bool] = lambda: False
+) -> list[Violation]:
     """The violations of a pod, in the order of the controls; an empty list when there are none.
 
-    old: the pod before an update, whose violations are left out, so that a pod that was admitted under older policies
-        can still be edited and finalized; None when a pod is created.
+    old: a pod whose violations are left out; None to judge the pod whole.
+    is_late: whether the answer is due, asked between checks.
+
+    Raises UnjudgedError when the answer is due, and for more than MAX_FINDINGS violations.
     """
     containers = container_refs(pod.spec)
+    old_containers = container_refs(old.spec) if old is not None else []
     violations: list[Violation] = []
     for step in steps:
+        if is_late():
+            raise UnjudgedError("judging took longer than the API server waits")
         findings = step.check(pod, containers)
         if findings:
             if old is not None:
-                known = {finding.identity for finding in step.check(old, container_refs(old.spec))}
+                known = {finding.identity for finding in step.check(old, old_containers)}
                 findings = [finding for finding in findings if finding.identity not in known]
+            if len(violations) + len(findings) * len(step.required_by) > MAX_FINDINGS:
+                raise UnjudgedError(f"the pod has more than {MAX_FINDINGS:,} problems")
             violations += [
-                Violation(by.policies, by.enforcement, finding, by.on_pods)
+                Violation(requirement.policies, requirement.enforcement, finding, requirement.on_pods)
                 for finding in findings
-                for by in step.required_by
+                for requirement in step.required_by
             ]
     return violations
 

@@ -1,15 +1,17 @@
 """Waivers: which violations they exempt. Pods without violations never get here."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from itertools import takewhile
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
-from sekisho.admission.verdict import Violation, judge
+from sekisho.admission.verdict import Violation
 from sekisho.findings import Finding
+from sekisho.images import ImageError, RegistryPattern, parse
 from sekisho.pods import Container, Pod, container_refs
-from sekisho.policies import CompiledWaiver, Enforcement, PolicySet, Step
+from sekisho.policies import CompiledWaiver, Enforcement, PolicySet
 from sekisho.timestamps import rfc3339
 
 Clock = Callable[[], datetime]
@@ -37,11 +39,16 @@ def apply_waivers(
     """
     left: list[Violation] = []
     waived: list[Waived] = []
+    containers = {ref.path: ref.container for ref in container_refs(pod.spec)}
+    applicable: dict[str, dict[str, _Waivers]] = {}
     for violation in violations:
         finding, staying = violation.finding, []
-        container = _container(finding, pod)
+        container = containers[finding.path[:3]] if finding.container is not None else None
         for policy in violation.policies:
-            waiver = _waiver_of(policy, finding, pod, container, namespace, policies, now)
+            if policy not in applicable:
+                applicable[policy] = _applicable(policies.waivers_of(policy, namespace), pod, now)
+            waivers = applicable[policy].get(finding.control)
+            waiver = waivers.first_for(pod, container) if waivers is not None else None
             if waiver is None:
                 staying.append(policy)
             else:
@@ -55,54 +62,63 @@ def apply_waivers(
     return left, tuple(waived)
 
 
-def _waiver_of(
-    policy: str,
-    finding: Finding,
-    pod: Pod,
-    container: Container | None,
-    namespace: str,
-    policies: PolicySet,
-    now: datetime,
-) -> CompiledWaiver | None:
-    """The first waiver by name that exempts a policy's finding, None without one."""
-    for waiver in policies.waivers_of(policy, namespace):
-        if finding.control in waiver.controls and waiver.covers(pod, container) and now < waiver.expires:
-            return waiver
-    return None
+class _Waivers(Struct, frozen=True, gc=False):
+    """The waivers of one policy and control that apply to a pod now, each with its place in the order of names.
 
-
-def revoked_exemptions(
-    violations: Sequence[Violation], pod: Pod, old: Pod, steps: Sequence[Step], namespace: str, policies: PolicySet
-) -> list[Violation]:
-    """The violations of an update that only a waiver for the old image exempted.
-
-    An update is excused for what the pod violated before. A waiver for an image, expired or not, does not excuse
-    another image.
+    They are filed so that a container finds its own without asking each: by the container's name, by the segments of
+    an image pattern up to its first wildcard, and the rest in `others`.
     """
-    before = {placed.container.name: placed.container for placed in container_refs(old.spec)}
-    changed = {
-        placed.container.name
-        for placed in container_refs(pod.spec)
-        if placed.container.name in before and before[placed.container.name].image != placed.container.image
-    }
-    if not changed:
-        return []
-    new = {violation.finding.identity for violation in violations}
-    revoked = []
-    for violation in judge(pod, steps):
-        finding = violation.finding
-        if finding.container in changed and finding.identity not in new:
-            names = tuple(
-                policy
-                for policy in violation.policies
-                for waiver in policies.waivers_of(policy, namespace)
-                if waiver.images
-                and finding.control in waiver.controls
-                and waiver.covers(old, before[finding.container])
-            )
-            if names:
-                revoked.append(replace(violation, policies=tuple(dict.fromkeys(names))))
-    return revoked
+
+    by_name: dict[str, list[tuple[int, CompiledWaiver]]] = field(default_factory=dict)
+    by_image: dict[tuple[str, ...], list[tuple[int, CompiledWaiver]]] = field(default_factory=dict)
+    others: list[tuple[int, CompiledWaiver]] = field(default_factory=list)
+
+    def add(self, place: int, waiver: CompiledWaiver) -> None:
+        """File a waiver."""
+        for name in waiver.containers:
+            self.by_name.setdefault(name, []).append((place, waiver))
+        if not waiver.containers:
+            for pattern in waiver.images:
+                self.by_image.setdefault(_literal(pattern), []).append((place, waiver))
+            if not waiver.images:
+                self.others.append((place, waiver))
+
+    def first_for(self, pod: Pod, container: Container | None) -> CompiledWaiver | None:
+        """The first waiver by name for a container of the pod, or with None for the pod itself."""
+        found = self.others[:1]
+        if container is not None:
+            found += self.by_name.get(container.name, ())
+            for prefix in _prefixes(container.image or ""):
+                found += self.by_image.get(prefix, ())
+        covering = (each for each in found if each[1].covers(pod, container))
+        return min(covering, key=lambda each: each[0], default=(0, None))[1]
+
+
+def _applicable(waivers: Sequence[CompiledWaiver], pod: Pod, now: datetime) -> dict[str, _Waivers]:
+    """By control, the waivers that have not ended and select the pod's labels."""
+    by_control: dict[str, _Waivers] = {}
+    labels = pod.metadata.labels or {}
+    for place, waiver in enumerate(waivers):
+        if now < waiver.expires and (waiver.selects_labels is None or waiver.selects_labels(labels)):
+            for control in waiver.controls:
+                by_control.setdefault(control, _Waivers()).add(place, waiver)
+    return by_control
+
+
+def _literal(pattern: RegistryPattern) -> tuple[str, ...]:
+    """The segments of a pattern up to the first with a wildcard."""
+    return tuple(takewhile(lambda segment: "*" not in segment, pattern.segments))
+
+
+def _prefixes(image: str) -> Iterator[tuple[str, ...]]:
+    """All beginnings of an image's segments, the empty one included; none where it is not a valid reference."""
+    try:
+        reference = parse(image)
+    except ImageError:
+        return
+    segments = (reference.registry, *reference.repository.split("/"))
+    for length in range(len(segments) + 1):
+        yield segments[:length]
 
 
 def waiver_lines(waived: Sequence[Waived]) -> tuple[str, ...]:
@@ -121,11 +137,3 @@ def _line(group: Sequence[Waived]) -> str:
         f'waiver "{first.waiver}" exempts {shown} from {first.finding.control} of policy "{first.policy}" until '
         f"{rfc3339(first.expires)}: {first.reason}"
     )
-
-
-def _container(finding: Finding, pod: Pod) -> Container | None:
-    """The container of a finding, None for a finding of the pod itself."""
-    if finding.container is None:
-        return None
-    at = finding.path[:3]
-    return next((placed.container for placed in container_refs(pod.spec) if placed.path == at), None)

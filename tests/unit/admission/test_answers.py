@@ -133,14 +133,15 @@ def test_update_of_a_pod_that_violates_already_may_change_its_labels() -> None:
     assert validated(review(new, old, "UPDATE"))["allowed"]
 
 
-def test_update_may_not_add_a_violation_to_a_pod_that_violates_already() -> None:
+def test_update_that_adds_a_container_has_the_pod_judged_whole() -> None:
     old = restricted_pod(container(securityContext={"privileged": True}))
     new = restricted_pod(
         container(securityContext={"privileged": True}), container("b", securityContext={"privileged": True})
     )
     response = validated(review(new, old, "UPDATE"))
     assert [cause["field"] for cause in response["status"]["details"]["causes"]] == [
-        "spec.containers[1].securityContext.privileged"
+        "spec.containers[0].securityContext.privileged",
+        "spec.containers[1].securityContext.privileged",
     ]
 
 

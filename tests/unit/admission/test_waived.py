@@ -212,9 +212,11 @@ def test_a_pod_that_a_waiver_exempted_can_be_edited_after_the_waiver_ended() -> 
     assert admits(new, RESTRICTED, old=old)
 
 
-def test_an_image_that_no_waiver_exempted_may_change() -> None:
-    old, new = restricted_pod(privileged(image="ghcr.io/a")), restricted_pod(privileged(image="ghcr.io/b"))
-    assert admits(new, RESTRICTED, waiver(match={"images": ["quay.io/driver"]}), old=old)
+def test_a_deleted_waiver_excuses_no_other_image() -> None:
+    old, new = restricted_pod(privileged(image="quay.io/driver:1")), restricted_pod(privileged(image="evil.io/x"))
+    assert not admits(new, RESTRICTED, old=old)
+    assert not admits(new, RESTRICTED, waiver(match={"images": ["ghcr.io/other"]}), old=old)
+    assert admits(old, RESTRICTED, old=old)
 
 
 def test_a_passing_pod_does_not_use_the_clock() -> None:

@@ -1,0 +1,76 @@
+"""Bounds of what is judged, far above what pods need: they keep the work and the memory of any review small.
+
+They are checked before anything is judged or gets defaults. A body of up to MAX_PLAIN_BYTES cannot hold more than they
+allow, apart from containers and volumes, which are always counted.
+"""
+
+from typing import Any, Final
+
+from msgspec import Struct
+
+from sekisho.pods import ObjectMeta, Pod
+
+MAX_PLAIN_BYTES: Final = 32 * 1024
+"""Of a body whose entries need not be counted."""
+MAX_OBJECTS: Final = 40_000
+"""Opening braces in a body: an upper bound of its JSON objects, counted before it is decoded."""
+MAX_COMMAS: Final = 200_000
+"""In a body: an upper bound of the entries of its lists and objects, counted before it is decoded."""
+MAX_CONTAINERS: Final = 512
+"""Of a pod, in all three lists together."""
+MAX_VOLUMES: Final = 1024
+MAX_ENTRIES: Final = 20_000
+"""Of all lists and maps that are judged in a pod, together."""
+MAX_STRING_LENGTH: Final = 4096
+"""Of a string that is judged; the values of annotations have the API server's own bound."""
+MAX_FINDINGS: Final = 10_000
+"""Of a pod, by all policies together."""
+
+
+def body_excess(body: bytes) -> str:
+    """What a body has too much of, as a clause; empty where it may be decoded."""
+    if len(body) <= MAX_PLAIN_BYTES:
+        return ""
+    if body.count(b"{") > MAX_OBJECTS:
+        return f"the review has more than {MAX_OBJECTS:,} objects"
+    return f"the review has more than {MAX_COMMAS:,} entries" if body.count(b",") > MAX_COMMAS else ""
+
+
+def pod_excess(pod: Pod, size: int) -> str:
+    """What a pod has too much of, as a clause; empty where it may be judged. `size` is that of the review's body."""
+    spec = pod.spec
+    containers = len(spec.containers or ()) + len(spec.init_containers or ()) + len(spec.ephemeral_containers or ())
+    if containers > MAX_CONTAINERS:
+        return f"the pod has {containers:,} containers, more than {MAX_CONTAINERS:,}"
+    if len(spec.volumes or ()) > MAX_VOLUMES:
+        return f"the pod has {len(spec.volumes or ()):,} volumes, more than {MAX_VOLUMES:,}"
+    return _entries_excess(pod) if size > MAX_PLAIN_BYTES else ""
+
+
+def _entries_excess(pod: Pod) -> str:
+    """The same for the entries of lists and maps, and for strings. Visits each value once."""
+    entries = 0
+    pending: list[Any] = [pod.spec, _judged_metadata(pod.metadata)]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, str):
+            if len(value) > MAX_STRING_LENGTH:
+                return f"the pod has a field of {len(value):,} characters, more than {MAX_STRING_LENGTH:,}"
+        elif isinstance(value, list):
+            entries += len(value)
+            pending += value
+        elif isinstance(value, dict):
+            entries += len(value)
+            pending += value
+            pending += value.values()
+        elif isinstance(value, Struct):
+            pending += [getattr(value, name) for name in value.__struct_fields__]
+        if entries > MAX_ENTRIES:
+            return f"the pod has more than {MAX_ENTRIES:,} entries in its lists and maps"
+    return ""
+
+
+def _judged_metadata(metadata: ObjectMeta) -> list[Any]:
+    """Metadata without the values of annotations."""
+    values = [getattr(metadata, name) for name in metadata.__struct_fields__ if name != "annotations"]
+    return [*values, list(metadata.annotations or ())]

@@ -1,0 +1,170 @@
+"""Bounds: reviews that cost too much are denied before they are judged, and the largest that pass cost little."""
+
+import json
+import time
+from typing import Any
+
+import msgspec
+import pytest
+
+from sekisho import admission
+from sekisho.admission import Decision, MalformedReviewError, Outcome, bounds
+from sekisho.policies import ClusterPodPolicy, PolicySet, PolicyWaiver
+from tests.pods import container, restricted_pod
+from tests.reviews import DEPLOYMENT, DEPLOYMENTS, UID, review_body
+
+RESTRICTED = msgspec.convert(
+    {
+        "metadata": {"name": "restricted"},
+        "spec": {"podSecurityStandard": {"level": "restricted"}, "defaults": {"profile": "restricted"}},
+    },
+    ClusterPodPolicy,
+)
+MAX_CPU_SECONDS = 1.0
+
+
+def outcomes(body: bytes, *policies: Any) -> tuple[Outcome, Outcome]:
+    """The answers of both webhooks, which must not take more CPU than any review may."""
+    policy_set = PolicySet.of(policies or (RESTRICTED,))
+    started = time.process_time()
+    review = admission.decode(body)
+    both = admission.mutate(review, policy_set, {}), admission.validate(review, policy_set, {})
+    assert time.process_time() - started < MAX_CPU_SECONDS
+    return both
+
+
+def plain(count: int, **fields: Any) -> list[dict[str, Any]]:
+    return [{"name": f"c{number}", "image": "x"} | fields for number in range(count)]
+
+
+def pod(*containers: dict[str, Any], annotations: Any = None, **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "p", "annotations": annotations}, "spec": {"containers": list(containers)} | spec}
+
+
+def adds(count: int) -> dict[str, Any]:
+    return {"name": "a", "image": "x", "securityContext": {"capabilities": {"add": ["X"] * count}}}
+
+
+def mounts(count: int) -> dict[str, Any]:
+    mounted = [{"name": f"v{number}", "mountPath": f"/{number}"} for number in range(count)]
+    return {"name": "a", "image": "x", "volumeMounts": mounted}
+
+
+def volumes(count: int) -> list[dict[str, Any]]:
+    return [{"name": f"v{number}", "hostPath": {"path": "/var/log"}} for number in range(count)]
+
+
+EXCESSIVE = {
+    "containers": (pod(*plain(513)), "the pod has 513 containers, more than 512"),
+    "containers of all kinds": (pod(*plain(500), initContainers=plain(13)), "the pod has 513 containers"),
+    "12,000 containers": (pod(*plain(12_000)), "the pod has 12,000 containers"),
+    "volumes": (pod(*plain(1), volumes=volumes(1025)), "the pod has 1,025 volumes, more than 1,024"),
+    "capabilities": (pod(adds(20_000)), "the pod has more than 20,000 entries in its lists and maps"),
+    "780,000 capabilities": (pod(adds(780_000)), "the review has more than 200,000 entries"),
+    "labels": (
+        {"metadata": {"labels": {f"l{number}": "x" for number in range(20_001)}}, "spec": {"containers": plain(1)}},
+        "the pod has more than 20,000 entries",
+    ),
+    "an image": (pod({"name": "a", "image": "x" * 2_500_000}), "the pod has a field of 2,500,000 characters"),
+    "a key": (pod(*plain(1), annotations={"a" * 40_000: "x"}), "the pod has a field of 40,000 characters"),
+    "an annotation of 400,000 entries beside 8,000 containers": (
+        pod(*plain(8_000), annotations={"sekisho.dev/defaulted": json.dumps({"restricted": ["a"] * 400_000})}),
+        "the review has more than 200,000 entries",
+    ),
+    "8 MiB of empty containers": (pod(*[{}] * 2_500_000), "the review has more than 40,000 objects"),
+    "volumes and mounts": (pod(mounts(20_000), volumes=volumes(20_000)), "the review has more than 40,000 objects"),
+}
+
+
+@pytest.mark.parametrize(("obj", "reason"), EXCESSIVE.values(), ids=EXCESSIVE)
+def test_excessive_pod_is_denied_by_both_webhooks_before_anything_is_done(obj: dict[str, Any], reason: str) -> None:
+    for outcome in outcomes(review_body(obj)):
+        answer = json.loads(outcome.response)["response"]
+        assert outcome.decision is Decision.ERROR
+        assert (answer["uid"], answer["allowed"]) == (UID, False)
+        assert outcome.message.startswith(f"Sekisho denies what it cannot judge: {reason}")
+        assert len(outcome.response) < 1000
+
+
+LARGE = {
+    "containers": (pod(*plain(512)), "512"),
+    "capabilities": (pod(adds(9_900)), "capabilities"),
+    "volumes": (pod(mounts(1024), volumes=volumes(1024)), "restrictedVolumes"),
+    "an annotation of 60,000 entries": (
+        pod(*plain(512), annotations={"sekisho.dev/defaulted": json.dumps({"restricted": ["a"] * 60_000})}),
+        "runAsNonRoot",
+    ),
+    "arguments": (pod({"name": "a", "image": "x", "args": ["x" * 100_000, "y" * 100_000]}), "runAsNonRoot"),
+}
+
+
+@pytest.mark.parametrize(("obj", "said"), LARGE.values(), ids=LARGE)
+def test_pod_at_the_bounds_is_judged_in_time(obj: dict[str, Any], said: str) -> None:
+    mutated, validated = outcomes(review_body(obj))
+    assert mutated.decision is Decision.PATCH
+    assert validated.decision is Decision.DENY
+    assert said in validated.message or said == "512"
+
+
+def test_large_good_pod_is_admitted() -> None:
+    good = restricted_pod(*(container(f"c{number}", args=["x" * 1000]) for number in range(512)))
+    assert [outcome.decision for outcome in outcomes(review_body(good))] == [Decision.ALLOW, Decision.ALLOW]
+
+
+def test_template_is_bounded_like_a_pod() -> None:
+    for count, decision in ((513, Decision.ERROR), (512, Decision.WARN)):
+        body = review_body(
+            {"spec": {"template": pod(*plain(count, securityContext={"privileged": True}))}},
+            kind=DEPLOYMENT,
+            resource=DEPLOYMENTS,
+        )
+        assert outcomes(body)[1].decision is decision
+
+
+def test_old_pod_is_bounded_too() -> None:
+    assert outcomes(review_body(restricted_pod(), pod(*plain(513))))[1].decision is Decision.ERROR
+    assert outcomes(review_body(restricted_pod(), pod(*plain(512))))[1].decision is Decision.ALLOW
+
+
+def test_pod_with_too_many_problems_is_denied_even_where_policies_only_warn() -> None:
+    spec = {"enforcement": "Warn", "podSecurityStandard": {"level": "restricted"}}
+    warns = msgspec.convert({"metadata": {"name": "warns"}, "spec": spec}, ClusterPodPolicy)
+    _, many = outcomes(review_body(pod(adds(bounds.MAX_FINDINGS + 1))), warns)
+    assert (many.decision, many.message) == (
+        Decision.ERROR,
+        "Sekisho denies what it cannot judge: the pod has more than 10,000 problems",
+    )
+    assert outcomes(review_body(pod(adds(9_900))), warns)[1].decision is Decision.WARN
+
+
+def test_body_over_the_bounds_without_a_uid_at_its_beginning_is_rejected() -> None:
+    late = review_body(pod(*[{}] * 50_000)).replace(b'"uid"', b'"oldUid"', 1)
+    with pytest.raises(MalformedReviewError, match="too large to be decoded"):
+        admission.decode(late)
+
+
+def test_waivers_cost_no_more_than_findings_and_waivers_together() -> None:
+    """10,000 waivers by image, and a pod of 100 bad containers, one of which one waiver exempts."""
+    bad = plain(100, securityContext={"privileged": True})
+    bad[50]["image"] = "registry-7777.example/team/driver:1"
+    spec = {"controls": ["privileged"], "policies": ["p"], "expires": "2099-01-01T00:00:00Z", "reason": "x"}
+    waivers = [
+        msgspec.convert(
+            {
+                "metadata": {"name": f"w{number}"},
+                "spec": spec | {"match": {"images": [f"registry-{number}.example/team"]}},
+            },
+            PolicyWaiver,
+        )
+        for number in range(10_000)
+    ]
+    p = {"metadata": {"name": "p"}, "spec": {"controls": {"privileged": {}}}}
+    policy_set = PolicySet.of([msgspec.convert(p, ClusterPodPolicy), *waivers])
+    review = admission.decode(review_body(pod(*bad)))
+    started = time.process_time()
+    evaluation = admission.evaluate(
+        review.pod, policy_set, "shop", {}, clock=lambda: waivers[0].spec.expires.replace(year=2030)
+    )
+    assert time.process_time() - started < MAX_CPU_SECONDS / 2
+    assert [waived.waiver for waived in evaluation.waived] == ["w7777"]
+    assert len(evaluation.violations) == 99
