@@ -129,7 +129,7 @@ def _given(parameters: Parameters | None) -> dict[str, Any]:
 
 def _type(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
-        return " or ".join(f"`{value}`" for value in schema["enum"])
+        return " or ".join(f"`{value}`" for value in schema["enum"] if isinstance(value, str))
     if schema["type"] == "array":
         return f"list of {_type(schema['items'])}"
     return str(schema["type"])

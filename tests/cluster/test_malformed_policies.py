@@ -116,7 +116,7 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         SCHEMA,
         (
             'spec.controls.sysctls.enforcement: Unsupported value: "No": supported values: "Deny", '
-            '"Warn", "Audit", "Off"'
+            '"Warn", "Audit", "Off", "false"'
         ),
         control("sysctls", enforcement="Off"),
     ),
@@ -232,7 +232,7 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         CLUSTER,
         match(namespaces=["team-a"], excludeNamespaces=["team-*"]),
         WEBHOOK,
-        "spec.match.namespaces[0]: 'team-a' is left out again by excludeNamespaces",
+        "spec.match.namespaces[0]: 'team-a' is excluded by excludeNamespaces",
         match(namespaces=["team-*"], excludeNamespaces=["team-a"]),
     ),
     (
@@ -240,7 +240,7 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         CLUSTER,
         labelled({"-app": "x"}),
         WEBHOOK,
-        ("spec.match.podSelector.matchLabels[-app]: is not a label's key, such as app or example.com/app"),
+        ("spec.match.podSelector.matchLabels[-app]: is not a label key, such as app or example.com/app"),
         labelled({"example.com/app": "x"}),
     ),
     (
@@ -338,7 +338,7 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         images(trustedRegistries=["acme/web"]),
         WEBHOOK,
         (
-            "spec.controls.images.trustedRegistries[0]: 'acme/web' begins with 'acme', which is no "
+            "spec.controls.images.trustedRegistries[0]: 'acme/web' begins with 'acme', which is not a "
             "registry host; for Docker Hub write 'docker.io/acme/web'"
         ),
         images(trustedRegistries=["docker.io/acme/web"]),
@@ -672,7 +672,7 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
             WAIVER,
             waiver(expires=moment),
             SCHEMA,
-            "spec.expires: Invalid value: must be between the years 2000 and 2999",
+            f'spec.expires: Invalid value: "{moment}": must be between the years 2000 and 2999',
             waiver(),
         )
         for moment in (
@@ -769,7 +769,17 @@ def test_each_malformed_policy_is_denied_in_these_words_and_its_twin_accepted(cl
             wrong.append((name, status, message))
         if (twin := answered(cluster, kind, good)) != (201, ""):
             wrong.append((name, *twin))
-    assert wrong == []
+    assert wrong == [], "\n".join(map(str, wrong))
+
+
+def test_off_needs_no_quotes(cluster: Cluster) -> None:
+    text = (
+        "apiVersion: sekisho.dev/v1alpha1\nkind: ClusterPodPolicy\nmetadata: {name: off-unquoted}\n"
+        "spec: {podSecurityStandard: {level: baseline}, controls: {sysctls: {enforcement: Off}}}\n"
+    )
+    assert cluster.plane.kubectl("apply", "--dry-run=server", "-f", "-", input=text).returncode == 0
+    on = cluster.plane.kubectl("apply", "--dry-run=server", "-f", "-", input=text.replace("Off", "On"))
+    assert "spec.controls.sysctls.enforcement: Unsupported value: true" in on.stderr
 
 
 @pytest.mark.parametrize("validation", ["Strict", "Warn", "Ignore"])

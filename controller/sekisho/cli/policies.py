@@ -125,7 +125,7 @@ def _shown(policy: ClusterPodPolicy | PodPolicy) -> dict[str, Any]:
     }
     defaults: dict[str, dict[str, Any]] = {}
     for default in compiled.defaults:
-        defaults.setdefault(default.level, {})[default.key] = default.value
+        defaults.setdefault(str(default.level), {})[default.key] = default.value
     return shown | {"defaults": defaults}
 
 
@@ -160,5 +160,5 @@ def _wrapped(line: str) -> str:
 
 
 def _kind(schema: Mapping[str, Any]) -> str:
-    choices = schema.get("enum")
-    return " | ".join(map(str, choices)) if choices is not None else str(schema["type"])
+    choices = [value for value in schema.get("enum", ()) if isinstance(value, str)]
+    return " | ".join(choices) or str(schema["type"])

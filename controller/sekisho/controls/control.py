@@ -33,7 +33,8 @@ class Parameters(Struct, frozen=True, rename="camel", forbid_unknown_fields=True
 
     enforcement: (
         Annotated[
-            ControlEnforcement,
+            # YAML reads Off without quotes as false.
+            ControlEnforcement | Literal[False],
             Meta(
                 description="What happens to a pod that violates this control; the policy's own enforcement when "
                 "unset. Off removes the control from the policy's standard."
@@ -41,6 +42,10 @@ class Parameters(Struct, frozen=True, rename="camel", forbid_unknown_fields=True
         ]
         | None
     ) = None
+
+    def __post_init__(self) -> None:
+        if self.enforcement is False:
+            structs.force_setattr(self, "enforcement", ControlEnforcement.OFF)
 
 
 P = TypeVar("P", bound=Parameters)

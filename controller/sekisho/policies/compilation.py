@@ -158,7 +158,7 @@ def _rules(spec: PodPolicySpec, level: Level, minor: int, problems: Problems | N
     for name, control in CONTROLS.items():
         named: Parameters | None = getattr(spec.controls, name)
         parameters = implied.get(name) if named is None else complete(control, named, level, minor)
-        enforcement = named.enforcement if named is not None and named.enforcement is not None else spec.enforcement
+        enforcement = (named.enforcement if named is not None else None) or spec.enforcement
         if parameters is None or enforcement == ControlEnforcement.OFF:
             continue
         try:

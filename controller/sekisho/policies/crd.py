@@ -165,8 +165,7 @@ def _schema(kind: inspect.Type) -> dict[str, Any]:
     if isinstance(kind, inspect.Metadata):
         return _schema(kind.type) | (kind.extra_json_schema or {})
     if isinstance(kind, inspect.UnionType):
-        (inner,) = (member for member in kind.types if not isinstance(member, inspect.NoneType))
-        return _schema(inner)
+        return _union_schema([member for member in kind.types if not isinstance(member, inspect.NoneType)])
     match kind:
         case inspect.StructType():
             return _object_schema(kind)
@@ -189,6 +188,14 @@ def _schema(kind: inspect.Type) -> dict[str, Any]:
         case inspect.DateTimeType():
             return {"type": "string", "format": "date-time"}
     return _choice_schema(kind)
+
+
+def _union_schema(members: list[inspect.Type]) -> dict[str, Any]:
+    """The schema of the one member; for several, which must be choices, an enum of any type."""
+    schemas = [_schema(member) for member in members]
+    if len(schemas) == 1:
+        return schemas[0]
+    return {"enum": [value for schema in schemas for value in schema["enum"]]} | _PRESERVE
 
 
 def _choice_schema(kind: inspect.Type) -> dict[str, Any]:

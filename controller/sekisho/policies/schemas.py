@@ -127,7 +127,8 @@ def _explain(error: jsonschema.ValidationError) -> list[tuple[tuple[str, ...], s
             missing = [name for name in required if name not in instance]
             return [((), f"the field {name!r} must be set") for name in missing if f"'{name}'" in error.message]
         case "enum":
-            allowed = [value if isinstance(value, str) else str(value).lower() for value in required]
+            names = [value for value in required if isinstance(value, str)]
+            allowed = names or [str(value).lower() for value in required]
             hint = did_you_mean(instance, allowed)
             return [((), f"must be {' or '.join(allowed)}, found {_found(instance)}{hint}")]
     return [((), _explain_value(str(error.validator), required, instance) or error.message)]

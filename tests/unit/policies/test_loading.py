@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sekisho.controls import ControlEnforcement
 from sekisho.documents import DocumentError, read_documents
 from sekisho.manifests import parse_policies, read_policies
-from sekisho.policies import PolicyError, PolicySet, decode_policy
+from sekisho.policies import ClusterPodPolicy, PolicyError, PolicySet, compile_policy, decode_policy
 from sekisho.policies.types import Enforcement
 
 HEAD = "apiVersion: sekisho.dev/v1alpha1\nkind: ClusterPodPolicy\nmetadata: {name: p}\n"
@@ -27,7 +28,7 @@ WRONG = [
     ("spec: {match: {namespaces: [Payments]}}", "spec.match.namespaces[0]: must match"),
     ("spec: {controls: {previleged: {}}}", "spec.controls.previleged: unknown field; did you mean privileged?"),
     ("spec: {controls: {images: {trustedRegistry: []}}}", "unknown field; did you mean trustedRegistries?"),
-    ("spec: {controls: {privileged: {enforcement: No}}}", "spec.controls.privileged.enforcement: must be"),
+    ("spec: {controls: {privileged: {enforcement: Nope}}}", "spec.controls.privileged.enforcement: must be"),
     ("spec: {podSecurityStandard: {level: strict}}", "must be baseline or privileged or restricted"),
     ("spec: {podSecurityStandard: {level: baseline, version: v1.99}}", "spec.podSecurityStandard.version: must match"),
     ("spec: {podSecurityStandard: {version: latest}}", "p.yaml:4:29: spec.podSecurityStandard: set either level"),
@@ -55,6 +56,7 @@ RIGHT = [
     "spec: {match: {namespaces: [payments, 'team-*'], excludeNamespaces: [team-x]}}",
     "spec: {match: {podSelector: {matchLabels: {a: '1'}}}}",
     "spec: {controls: {privileged: {enforcement: 'Off'}}}",
+    "spec: {controls: {privileged: {enforcement: Off}}}",
     "spec: {podSecurityStandard: {level: baseline, version: v1.0}}",
     "spec: {podSecurityStandard: {level: restricted, version: v1.37}}",
     "spec: {podSecurityStandard: {fromNamespaceLabels: true}}",
@@ -118,6 +120,25 @@ items:
   - {apiVersion: v1, kind: ConfigMap, metadata: {name: c}}
   - {apiVersion: sekisho.dev/v1alpha1, kind: PodPolicy, metadata: {name: b, namespace: n}, spec: SPEC}
 """
+
+
+@pytest.mark.parametrize("written", ["Off", "off", "'Off'", "false"])
+def test_off_needs_no_quotes(written: str) -> None:
+    text = (
+        HEAD + f"spec: {{podSecurityStandard: {{level: baseline}}, controls: {{sysctls: {{enforcement: {written}}}}}}}"
+    )
+    (policy,) = parse_policies(text, "p.yaml")
+    assert isinstance(policy, ClusterPodPolicy)
+    assert policy.spec.controls.sysctls.enforcement is ControlEnforcement.OFF  # type: ignore[attr-defined]
+    assert "sysctls" not in {rule.control for rule in compile_policy(policy).rules}
+    api = json.dumps({"metadata": {"name": "p"}, "spec": yaml.safe_load(text)["spec"]}).encode()
+    assert decode_policy(api).spec == policy.spec
+
+
+@pytest.mark.parametrize("written", ["On", "0", "''", "No way"])
+def test_other_values_are_not_off(written: str) -> None:
+    with pytest.raises(PolicyError, match="enforcement: must be Deny or Warn or Audit or Off, found"):
+        parse_policies(HEAD + f"spec: {{controls: {{sysctls: {{enforcement: {written}}}}}}}", "p.yaml")
 
 
 def test_policies_of_a_list_are_read() -> None:
