@@ -15,6 +15,7 @@ from sekisho.controls.control import (
     ParameterError,
     Parameters,
     complete,
+    no_longer_allowed,
 )
 
 ORDER: Final = (
@@ -81,4 +82,5 @@ __all__ = [
     "ParameterError",
     "Parameters",
     "complete",
+    "no_longer_allowed",
 ]

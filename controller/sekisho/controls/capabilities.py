@@ -93,7 +93,18 @@ class Capabilities(Parameters, frozen=True):
     allowed_add: (
         Annotated[
             tuple[CapabilityName, ...],
-            Meta(description="Capabilities that a container may add, without the prefix CAP_.", max_length=64),
+            Meta(
+                description="Capabilities that a container may add, without the prefix CAP_. Replaces the standard's "
+                "list.",
+                max_length=64,
+            ),
+        ]
+        | None
+    ) = None
+    additional_allowed_add: (
+        Annotated[
+            tuple[CapabilityName, ...],
+            Meta(description="Capabilities that a container may add besides those of the standard.", max_length=64),
         ]
         | None
     ) = None
@@ -181,7 +192,11 @@ def unknown(name: str) -> str:
 
 
 def _verify(given: Capabilities) -> None:
-    for parameter, names in (("allowedAdd", given.allowed_add), ("requiredDrop", given.required_drop)):
+    for parameter, names in (
+        ("allowedAdd", given.allowed_add),
+        ("additionalAllowedAdd", given.additional_allowed_add),
+        ("requiredDrop", given.required_drop),
+    ):
         for index, name in enumerate(names or ()):
             if name not in KNOWN:
                 raise ParameterError(f"{parameter}[{index}]", unknown(name))

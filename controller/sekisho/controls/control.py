@@ -1,8 +1,8 @@
 """What a control is: typed parameters, what the Pod Security Standards set them to, and a check of a pod."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
-from typing import Annotated, Final, Generic, Literal, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from msgspec import Meta, Struct, structs
 
@@ -105,7 +105,7 @@ class Control(Struct, Generic[P], frozen=True, kw_only=True):
 
 
 def complete(control: Control[P], given: P, level: Level, minor: int) -> P:
-    """The given parameters, each unset one replaced by the standard's value.
+    """The given parameters, each unset one replaced by the standard's value, and lists with the additions to them.
 
     Where the level does not have the control, the values are those of the restricted level at that version, and where
     it does not have it either, those of the newest one. So a named control never requires less than the standard.
@@ -115,12 +115,42 @@ def complete(control: Control[P], given: P, level: Level, minor: int) -> P:
         or control.standard("restricted", minor)
         or control.standard("restricted", NEWEST)
     )
-    fields = {
+    fields: dict[str, Any] = {
         name: getattr(standard, name) if standard is not None and getattr(given, name) is None else getattr(given, name)
         for name in control.parameters.__struct_fields__
     }
     fields["enforcement"] = None
+    for name in fields:
+        if name.startswith(_ADDITIONAL) and fields[name] is not None:
+            replaced = name.removeprefix(_ADDITIONAL)
+            listed = fields[replaced] or ()
+            fields[replaced] = (*listed, *(value for value in fields[name] if value not in listed))
+            fields[name] = None
     return structs.replace(given, **fields)
+
+
+_ADDITIONAL: Final = "additional_"
+"""Begins the name of a parameter that adds to a list: `additional_allowed_add` to `allowed_add`."""
+
+
+def no_longer_allowed(
+    control: Control[P], given: P, level: Level, minor: int
+) -> Iterator[tuple[str, str, Sequence[str]]]:
+    """The lists that replace the level's own, though they seem meant to add to it: they have a new value.
+
+    Gives the parameter, the parameter that adds to it, and the values of the level that are lost; no list that has all
+    values of the level's is among them.
+    """
+    standard = control.standard(level, minor)
+    names = {field.name: field.encode_name for field in structs.fields(control.parameters)}
+    for additional in names if standard is not None else ():
+        name = additional.removeprefix(_ADDITIONAL)
+        if name == additional:
+            continue
+        own, listed = getattr(given, name), getattr(standard, name) or ()
+        lost = [value for value in listed if own is not None and value not in own]
+        if lost and not set(own) <= set(listed):
+            yield names[name], names[additional], lost
 
 
 def inherits_by_update(ref: ContainerRef) -> bool:

@@ -39,7 +39,18 @@ class RestrictedVolumes(Parameters, frozen=True):
     """Which kinds of volume pods may have."""
 
     allowed: (
-        Annotated[tuple[VolumeKind, ...], Meta(description="Kinds of volume that are allowed.", max_length=64)] | None
+        Annotated[
+            tuple[VolumeKind, ...],
+            Meta(description="Kinds of volume that are allowed. Replaces the standard's list.", max_length=64),
+        ]
+        | None
+    ) = None
+    additional_allowed: (
+        Annotated[
+            tuple[VolumeKind, ...],
+            Meta(description="Kinds of volume that are allowed besides those of the standard.", max_length=64),
+        ]
+        | None
     ) = None
 
 
@@ -48,11 +59,7 @@ def _standard(level: Level, _minor: int) -> RestrictedVolumes | None:
 
 
 def _check(parameters: RestrictedVolumes, _minor: int) -> Check:
-    kinds = parameters.allowed or ()
-    for index, kind in enumerate(kinds):
-        if kind not in VOLUME_KINDS:
-            hint = did_you_mean(kind, VOLUME_KINDS)
-            raise ParameterError(f"allowed[{index}]", f"there is no kind of volume {kind!r}{hint}")
+    kinds = tuple(kind for kind in parameters.allowed or () if kind in VOLUME_KINDS)
     sources_of = _getter(tuple(VOLUME_KINDS[kind] for kind in kinds))
     none_set = (None,) * len(kinds)
     allowed, fix = _texts(kinds)
@@ -100,6 +107,14 @@ def _not_allowed(index: int, volume: Volume, allowed: str, fix: str) -> Finding:
     )
 
 
+def _verify(given: RestrictedVolumes) -> None:
+    for parameter, kinds in (("allowed", given.allowed), ("additionalAllowed", given.additional_allowed)):
+        for index, kind in enumerate(kinds or ()):
+            if kind not in VOLUME_KINDS:
+                hint = did_you_mean(kind, VOLUME_KINDS)
+                raise ParameterError(f"{parameter}[{index}]", f"there is no kind of volume {kind!r}{hint}")
+
+
 CONTROL = Control(
     name="restrictedVolumes",
     reason="restricted volume types",
@@ -131,5 +146,6 @@ volumes:
     parameters=RestrictedVolumes,
     standard=_standard,
     check=_check,
+    verify=_verify,
     of_pod_only=True,
 )

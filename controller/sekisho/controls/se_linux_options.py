@@ -28,7 +28,17 @@ class SELinuxOptions(Parameters, frozen=True):
     allowed_types: (
         Annotated[
             tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...],
-            Meta(description="SELinux types that are allowed; unset always is.", max_length=64),
+            Meta(
+                description="SELinux types that are allowed; unset always is. Replaces the standard's list.",
+                max_length=64,
+            ),
+        ]
+        | None
+    ) = None
+    additional_allowed_types: (
+        Annotated[
+            tuple[Annotated[str, Meta(min_length=1, max_length=256)], ...],
+            Meta(description="SELinux types that are allowed besides those of the standard.", max_length=64),
         ]
         | None
     ) = None

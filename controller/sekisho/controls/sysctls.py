@@ -55,7 +55,18 @@ class Sysctls(Parameters, frozen=True):
     allowed: (
         Annotated[
             tuple[SysctlName, ...],
-            Meta(description="Sysctls that a pod may set; * matches any characters, as in net.ipv4.*.", max_length=256),
+            Meta(
+                description="Sysctls that a pod may set; * matches any characters, as in net.ipv4.*. Replaces the "
+                "standard's list.",
+                max_length=256,
+            ),
+        ]
+        | None
+    ) = None
+    additional_allowed: (
+        Annotated[
+            tuple[SysctlName, ...],
+            Meta(description="Sysctls that a pod may set besides those of the standard.", max_length=256),
         ]
         | None
     ) = None
@@ -124,10 +135,11 @@ def _not_allowed(index: int, key: str, value: str, allowed: str) -> Finding:
 
 def _verify(given: Sysctls) -> None:
     forbidden = {with_dots(pattern) for pattern in given.forbidden or ()}
-    for index, pattern in enumerate(given.allowed or ()):
-        if with_dots(pattern) in forbidden:
-            message = f"{pattern!r} is in forbidden too, which takes precedence"
-            raise ParameterError(f"allowed[{index}]", message)
+    for parameter, patterns in (("allowed", given.allowed), ("additionalAllowed", given.additional_allowed)):
+        for index, pattern in enumerate(patterns or ()):
+            if with_dots(pattern) in forbidden:
+                message = f"{pattern!r} is in forbidden too, which takes precedence"
+                raise ParameterError(f"{parameter}[{index}]", message)
 
 
 CONTROL = Control(

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 
-from sekisho.controls import CONTROLS
+from sekisho.controls import CONTROLS, Level, no_longer_allowed
+from sekisho.findings import words
 from sekisho.policies.loading import Policy
 from sekisho.policies.sets import PolicySet
-from sekisho.policies.types import ClusterPodPolicy, PodPolicy
+from sekisho.policies.types import ClusterPodPolicy, PodPolicy, PodPolicySpec
 from sekisho.policies.waivers import PolicyWaiver
 from sekisho.spelling import did_you_mean
+from sekisho.standards import LATEST, parse_version
 
 _POD_CREATORS = {
     f"kube-system/{name}-controller": f"every {kind}"
@@ -32,6 +34,7 @@ def _of_policy(policy: ClusterPodPolicy | PodPolicy) -> Iterator[str]:
     named = any(getattr(spec.controls, name) is not None for name in CONTROLS)
     if spec.pod_security_standard is None and not named and spec.defaults == type(spec.defaults)():
         yield "spec: requires nothing of pods and applies no defaults: set podSecurityStandard, controls or defaults"
+    yield from _of_lists(spec)
     subjects = spec.match.exclude_subjects
     for index, account in enumerate(subjects.service_accounts or () if subjects is not None else ()):
         if account in _POD_CREATORS:
@@ -42,6 +45,17 @@ def _of_policy(policy: ClusterPodPolicy | PodPolicy) -> Iterator[str]:
         if group in _NEARLY_EVERY_USER:
             where = f"spec.match.excludeSubjects.groups[{index}]"
             yield f"{where}: {group} includes the controllers that create nearly all pods; the policy will apply to few"
+
+
+def _of_lists(spec: PodPolicySpec) -> Iterator[str]:
+    standard = spec.pod_security_standard
+    level: Level = (standard.level if standard is not None else None) or "privileged"
+    minor = parse_version((standard.version if standard is not None else None) or LATEST)
+    for name, control in CONTROLS.items():
+        given = getattr(spec.controls, name)
+        for parameter, additional, lost in no_longer_allowed(control, given, level, minor) if given is not None else ():
+            where = f"spec.controls.{name}.{parameter}"
+            yield f"{where}: replaces a list that also allows {words(lost, 'and')}; use {additional} to add to it"
 
 
 def _of_waiver(waiver: PolicyWaiver, policies: PolicySet) -> Iterator[str]:

@@ -166,6 +166,30 @@ WARNED = [
             "nearly all pods; the policy will apply to few"
         ],
     ),
+    (
+        "ClusterPodPolicy",
+        {
+            "podSecurityStandard": {"level": "restricted"},
+            "controls": {"capabilities": {"allowedAdd": ["NET_ADMIN"]}},
+        },
+        [
+            "spec.controls.capabilities.allowedAdd: replaces a list that also allows NET_BIND_SERVICE; use "
+            "additionalAllowedAdd to add to it"
+        ],
+    ),
+    (
+        "ClusterPodPolicy",
+        {
+            "podSecurityStandard": {"level": "restricted"},
+            "controls": {"capabilities": {"additionalAllowedAdd": ["NET_ADMIN"]}},
+        },
+        [],
+    ),
+    (
+        "ClusterPodPolicy",
+        {"podSecurityStandard": {"level": "restricted"}, "controls": {"capabilities": {"allowedAdd": []}}},
+        [],
+    ),
 ]
 
 

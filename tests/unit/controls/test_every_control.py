@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
-from sekisho.controls import CONTROLS, ORDER
+from sekisho.controls import CONTROLS, NEWEST, ORDER, Level, complete, no_longer_allowed
+from sekisho.controls.capabilities import BASELINE_ADD
 from sekisho.standards import controls_of
 from tests.unit.controls.twins import at_level
 from tools.control_pages import control_pages, example_denial
@@ -45,6 +47,54 @@ def test_example_is_denied_by_this_control_alone(name: str) -> None:
 def test_allowed_example_is_admitted(name: str) -> None:
     control = CONTROLS[name]
     assert example_denial(control, control.example.allowed)[0] == set()
+
+
+LEVELS: tuple[Level, ...] = ("baseline", "restricted")
+ADDITIONS = [
+    (name, field.name.removeprefix("additional_"), field.name)
+    for name, control in CONTROLS.items()
+    for field in structs.fields(control.parameters)
+    if field.name.startswith("additional_")
+]
+
+
+@pytest.mark.parametrize(("name", "replaces", "adds"), ADDITIONS)
+@pytest.mark.parametrize("level", LEVELS)
+def test_addition_keeps_what_the_level_allows(name: str, replaces: str, adds: str, level: Level) -> None:
+    control = CONTROLS[name]
+    standard = control.standard(level, NEWEST)
+    if standard is None:
+        return
+    listed = getattr(standard, replaces)
+    added = complete(control, control.parameters(**{adds: ("x", listed[0])}), level, NEWEST)
+    replaced = complete(control, control.parameters(**{replaces: ("x",)}), level, NEWEST)
+    assert getattr(added, replaces) == (*listed, "x")
+    assert getattr(replaced, replaces) == ("x",)
+    assert getattr(added, adds) is getattr(replaced, adds) is None
+
+
+def test_every_list_that_a_level_fills_can_be_added_to() -> None:
+    filled = {
+        (name, key)
+        for level in LEVELS
+        for name, parameters in controls_of(level, NEWEST).items()
+        for key, value in structs.asdict(parameters).items()
+        if key.startswith("allowed") and isinstance(value, tuple) and value
+    }
+    profiles = {("seccompProfile", "allowed_types"), ("appArmorProfile", "allowed_types")}  # only Unconfined is left
+    assert filled - profiles == {(name, replaces) for name, replaces, _ in ADDITIONS}
+
+
+def test_list_that_replaces_what_the_level_allows_is_named() -> None:
+    control = CONTROLS["capabilities"]
+    replaced = control.parameters(allowed_add=("NET_ADMIN", "KILL"))
+    ((parameter, additional, lost),) = no_longer_allowed(control, replaced, "baseline", NEWEST)
+    assert (parameter, additional) == ("allowedAdd", "additionalAllowedAdd")
+    assert "CHOWN" in lost
+    assert "KILL" not in lost
+    for meant in ((), ("CHOWN",), (*BASELINE_ADD, "NET_ADMIN")):
+        assert list(no_longer_allowed(control, control.parameters(allowed_add=meant), "baseline", NEWEST)) == []
+    assert list(no_longer_allowed(control, replaced, "privileged", NEWEST)) == []
 
 
 def test_no_page_is_left_of_a_control_that_is_gone() -> None:
