@@ -77,8 +77,9 @@ stress: install controlplane ## Change one of 1,000 policies each second for two
 bench-events: install controlplane ## Deny 100,000 pods of 1,000 owners and see what their Events cost (5 minutes); writes docs/performance.md
 	$(BIN)/python -m tests.load.events --write
 
-differential: install ## Compare N random pods with the reference evaluator of the Pod Security Standards
+differential: install ## Compare N random pods and N updates with Kubernetes' own Pod Security admission
 	$(BIN)/python -m tests.differential $(N)
+	$(BIN)/python -m tests.differential --updates $(N)
 
 generate: install ## Write the files that are generated from the policy types and the controls
 	$(BIN)/python -m tools.generate

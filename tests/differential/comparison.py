@@ -7,11 +7,14 @@ from pathlib import Path
 
 import msgspec
 
+from sekisho import admission
 from sekisho.controls import Level
 from sekisho.pods import Workload, container_refs
-from sekisho.policies import ClusterPodPolicy, CompiledPolicy, compile_policy
+from sekisho.policies import ClusterPodPolicy, CompiledPolicy, PolicySet, compile_policy
 from tests.differential.generator import Case, cases
 from tests.differential.reference import denied_by_kubernetes
+from tests.differential.updates import updates
+from tests.reviews import review_body
 
 _pods = msgspec.json.Decoder(Workload)
 
@@ -33,15 +36,23 @@ class Comparison(msgspec.Struct, frozen=True):
 
 
 def compare(binary: Path, seed: str, count: int) -> Comparison:
-    """Compare `count` generated cases. Raises EvaluatorError."""
-    asked = list(cases(seed, count))
+    """Compare `count` generated pods. Raises EvaluatorError."""
+    return _compare(binary, list(cases(seed, count)))
+
+
+def compare_updates(binary: Path, seed: str, count: int) -> Comparison:
+    """Compare `count` generated updates of pods. Raises EvaluatorError."""
+    return _compare(binary, list(updates(seed, count)))
+
+
+def _compare(binary: Path, asked: Sequence[Case]) -> Comparison:
     denied = denied_by_kubernetes(binary, asked)
     verdicts = Counter(
         (case.level, rule.control, rule.control in denying)
         for case, denying in zip(asked, denied, strict=True)
         for rule in _standard(case).rules
     )
-    return Comparison(count, tuple(_differences(asked, denied)), verdicts)
+    return Comparison(len(asked), tuple(_differences(asked, denied)), verdicts)
 
 
 def differences(binary: Path, asked: Sequence[Case]) -> list[Difference]:
@@ -57,11 +68,24 @@ def _differences(asked: Sequence[Case], kubernetes: Sequence[frozenset[str]]) ->
 def denied_by_engine(case: Case) -> frozenset[str]:
     """The names of the controls that deny a case's pod; an exception's in parentheses, if there is one."""
     try:
+        if case.old:
+            return _denied_update(case)
         pod = _pods.decode(case.pod)
         containers = container_refs(pod.spec)
         return frozenset(rule.control for rule in _standard(case).rules if rule.check(pod, containers))
     except Exception as error:
         return frozenset({f"({type(error).__name__})"})
+
+
+def _denied_update(case: Case) -> frozenset[str]:
+    body = review_body(msgspec.Raw(case.pod.encode()), msgspec.Raw(case.old.encode()))
+    outcome = admission.validate(admission.decode(body), _policies(case.level, case.version), None)
+    return frozenset(violation.finding.control for violation in outcome.violations)
+
+
+@cache
+def _policies(level: Level, version: str) -> PolicySet:
+    return PolicySet.of([_written(level, version)])
 
 
 def _standard(case: Case) -> CompiledPolicy:
@@ -70,5 +94,9 @@ def _standard(case: Case) -> CompiledPolicy:
 
 @cache
 def _policy(level: Level, version: str) -> CompiledPolicy:
+    return compile_policy(_written(level, version))
+
+
+def _written(level: Level, version: str) -> ClusterPodPolicy:
     written = {"metadata": {"name": "p"}, "spec": {"podSecurityStandard": {"level": level, "version": version}}}
-    return compile_policy(msgspec.convert(written, ClusterPodPolicy))
+    return msgspec.convert(written, ClusterPodPolicy)

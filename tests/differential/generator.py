@@ -26,11 +26,12 @@ Table = Sequence[str]
 
 
 class Case(msgspec.Struct, frozen=True):
-    """A pod as JSON, and the standard that it is held to."""
+    """A pod as JSON, and the standard that it is held to; `old` is the pod before an update, empty for a creation."""
 
     level: Level
     version: str
     pod: str
+    old: str = ""
 
 
 def cases(seed: str, count: int) -> Iterator[Case]:

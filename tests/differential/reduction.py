@@ -9,20 +9,30 @@ from typing import Any
 from msgspec.structs import replace
 
 from tests.differential.comparison import Difference, differences
+from tests.differential.generator import Case
 
 
 def reduced(binary: Path, difference: Difference) -> Difference:
     """The same difference with every field and list entry left out that it does not take. Raises EvaluatorError."""
     controls = difference.engine ^ difference.kubernetes
     while True:
-        texts = sorted(
-            (json.dumps(pod, separators=(",", ":")) for pod in _smaller(json.loads(difference.case.pod))), key=len
-        )
-        found = differences(binary, [replace(difference.case, pod=text) for text in texts])
+        cases = sorted(_smaller_cases(difference.case), key=lambda case: len(case.pod) + len(case.old))
+        found = differences(binary, cases)
         same = next((smaller for smaller in found if (smaller.engine ^ smaller.kubernetes) & controls), None)
         if same is None:
             return difference
         difference = same
+
+
+def _smaller_cases(case: Case) -> Iterator[Case]:
+    for pod in _smaller(json.loads(case.pod)):
+        yield replace(case, pod=_text(pod))
+    for old in _smaller(json.loads(case.old)) if case.old else ():
+        yield replace(case, old=_text(old))
+
+
+def _text(pod: Any) -> str:
+    return json.dumps(pod, separators=(",", ":"))
 
 
 def _smaller(value: Any) -> Iterator[Any]:

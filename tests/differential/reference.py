@@ -28,13 +28,18 @@ def evaluator(progress: Progress) -> Path:
     return built(_MODULE, set(_MODULE.commands), progress)["evaluator"]
 
 
+def _question(case: Case) -> str:
+    old = f',"oldPod":{case.old}' if case.old else ""
+    return f'{{"level":"{case.level}","version":"{case.version}","pod":{case.pod}{old}}}'
+
+
 def denied_by_kubernetes(binary: Path, cases: Iterable[Case]) -> list[frozenset[str]]:
     """For each case the names of the controls that deny its pod. Raises EvaluatorError.
 
     Where a control has a check for each level (capabilities_baseline, capabilities_restricted) the evaluator tells the
     check, and this the control.
     """
-    asked = "\n".join(f'{{"level":"{case.level}","version":"{case.version}","pod":{case.pod}}}' for case in cases)
+    asked = "\n".join(map(_question, cases))
     done = subprocess.run((binary,), input=asked.encode(), capture_output=True, check=False)
     if done.returncode != 0:
         raise EvaluatorError(done.stderr.decode(errors="replace").strip())

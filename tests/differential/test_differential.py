@@ -10,12 +10,13 @@ from sekisho.controls import NEWEST
 from sekisho.standards import controls_of
 from tests.controlplane.progress import Progress
 from tests.differential import comparison
-from tests.differential.comparison import Comparison, compare
-from tests.differential.generator import LEVELS
+from tests.differential.comparison import Comparison, compare, compare_updates, denied_by_engine
+from tests.differential.generator import LEVELS, Case
 from tests.differential.reduction import reduced
-from tests.differential.reference import evaluator
+from tests.differential.reference import denied_by_kubernetes, evaluator
 
 PODS = 20_000
+UPDATES = 4_000
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -42,6 +43,22 @@ def test_every_control_both_denies_and_passes_among_them(
     compared: Comparison, level: str, control: str, denies: bool
 ) -> None:
     assert compared.verdicts[level, control, denies] >= 100  # type: ignore[index]
+
+
+def test_engine_and_kubernetes_agree_on_4000_updates(binary: Path) -> None:
+    compared = compare_updates(binary, "every test run", UPDATES)
+    assert [reduced(binary, difference) for difference in compared.differences[:3]] == []
+    denied = sum(count for (_, _, denies), count in compared.verdicts.items() if denies)
+    assert denied >= 1000
+
+
+def test_an_update_that_changes_nothing_that_runs_excuses_what_the_old_pod_had(binary: Path) -> None:
+    violating = '{"metadata":{},"spec":{"hostPID":true,"containers":[{"name":"app","image":"a"}]}}'
+    labelled = violating.replace('"metadata":{}', '"metadata":{"labels":{"a":"b"}}')
+    other_image = violating.replace('"image":"a"', '"image":"b"')
+    excused, judged = (Case("baseline", "latest", new, violating) for new in (labelled, other_image))
+    assert denied_by_kubernetes(binary, (excused, judged)) == [frozenset(), {"hostNamespaces"}]
+    assert [denied_by_engine(excused), denied_by_engine(judged)] == [frozenset(), {"hostNamespaces"}]
 
 
 def test_an_engine_that_is_wrong_is_found_out_with_a_small_pod(binary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
