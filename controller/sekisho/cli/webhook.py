@@ -41,6 +41,13 @@ def reasons(text: str) -> frozenset[Reason]:
 @option("--tls-cert-file", type=FILE, help="The certificate and its chain, PEM; changes apply at once.")
 @option("--tls-private-key-file", type=FILE, help="The key of --tls-cert-file, PEM, not encrypted.")
 @option(
+    "--serving-name",
+    multiple=True,
+    metavar="NAME",
+    help="A DNS name or IP address by which the API server calls the webhook; may be repeated. A certificate that is"
+    " not valid for it is not served.",
+)
+@option(
     "--client-ca-file",
     type=FILE,
     help="Accept only clients with a certificate from the authorities in this file, PEM; changes apply at once.",

@@ -24,10 +24,13 @@ class ServerClock:
         if moment is not None and moment.tzinfo is not None:
             self._observed = (moment, time.monotonic())
 
+    def server_time(self) -> datetime:
+        """The API server's time; this machine's before the first answer."""
+        if self._observed is None:
+            return datetime.now(UTC)
+        moment, at = self._observed
+        return moment + timedelta(seconds=time.monotonic() - at)
+
     def now(self) -> datetime:
         """The later of this machine's time and the API server's."""
-        own = datetime.now(UTC)
-        if self._observed is None:
-            return own
-        moment, at = self._observed
-        return max(own, moment + timedelta(seconds=time.monotonic() - at))
+        return max(datetime.now(UTC), self.server_time())

@@ -41,6 +41,7 @@ class Reason(StrEnum):
     POD_DEFAULTED = "PodDefaulted"
     WAIVER_USED = "WaiverUsed"
     POLICY_EXPIRING = "PolicyExpiring"
+    REPLICA_NOT_SERVING = "ReplicaNotServing"
 
 
 _NORMAL = frozenset({Reason.POD_DEFAULTED, Reason.WAIVER_USED})

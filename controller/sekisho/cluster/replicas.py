@@ -6,7 +6,8 @@ Each replica has a Lease with annotations:
   replica, however many policies there are;
 - the policies that it has read and cannot use;
 - the denials and warnings of the last hour, written with each renewal;
-- the key id of the authority that signed the certificate that it serves.
+- the key id of the authority that signed the certificate that it serves;
+- why it serves no reviews, if it does not.
 
 A replica that stops deletes its Lease, and the Lease of one that died expires. All are deleted with the service account
 that wrote them.
@@ -37,6 +38,8 @@ COMPONENT = "webhook-replica"
 AUTHORITY_ANNOTATION = f"{GROUP}/serving-certificate-authority"
 UNUSABLE_ANNOTATION = f"{GROUP}/unusable-policies"
 COUNTS_ANNOTATION = f"{GROUP}/last-hour"
+PROBLEM_ANNOTATION = f"{GROUP}/not-serving"
+MAX_PROBLEM_LENGTH = 512
 MAX_UNUSABLE_LENGTH = 32 << 10
 """Bytes; the annotations of an object may have 256 KiB."""
 _MORE = "…"
@@ -65,16 +68,25 @@ class ReplicaReporter:
     """Writes the reports of `replica` into the Lease sekisho-webhook-`replica` in `namespace`.
 
     Call `report` with each resourceVersion of each kind of policy and `report_authority` with each served authority,
-    and run `run` in a task. `counts` is called for each renewal.
+    and run `run` in a task. `counts` and `problem` are called for each renewal; the latter gives why the replica serves
+    no reviews, or an empty text.
     """
 
-    def __init__(self, api: ApiClient, namespace: str, replica: str, counts: Callable[[], Counts] = dict) -> None:
+    def __init__(
+        self,
+        api: ApiClient,
+        namespace: str,
+        replica: str,
+        counts: Callable[[], Counts] = dict,
+        problem: Callable[[], str] = str,
+    ) -> None:
         self._api = api
         self._replica = replica
         self._name = f"sekisho-webhook-{replica.lower()}"
         self._namespace = namespace
         self._path = lease_path(namespace, self._name)
         self._counts = counts
+        self._problem = problem
         self._versions: dict[str, str] = {}
         self._unusable: dict[str, tuple[str, ...]] = {}
         self._authority = ""
@@ -171,6 +183,7 @@ class ReplicaReporter:
             UNUSABLE_ANNOTATION: _encode_unusable(unusable),
             COUNTS_ANNOTATION: msgspec.json.encode(self._counts()).decode(),
             AUTHORITY_ANNOTATION: self._authority,
+            PROBLEM_ANNOTATION: self._problem()[:MAX_PROBLEM_LENGTH],
         }
 
     async def _withdraw(self) -> None:
@@ -225,6 +238,8 @@ class Replica(Struct, frozen=True):
     """When its Lease expires, by this process's monotonic clock."""
     unusable: Unusable = Unusable()
     counts: Counts = {}
+    problem: str = ""
+    """Why it serves no reviews; empty when it does."""
 
     def has_reached(self, plural: str, version: int) -> bool:
         """Whether it has read a kind up to a resourceVersion."""
@@ -279,6 +294,7 @@ def _observe_one(lease: Lease, previous: Replica | None, now: float, wall: datet
         expires=expires,
         unusable=_decode_unusable(annotations.get(UNUSABLE_ANNOTATION, "[]")),
         counts=_decode_counts(annotations.get(COUNTS_ANNOTATION, "{}")),
+        problem=annotations.get(PROBLEM_ANNOTATION, "")[:MAX_PROBLEM_LENGTH],
     )
 
 

@@ -46,6 +46,20 @@ class CaBundles:
         raw = await self._api.get(f"{COLLECTIONS[0]}/{self._name}")
         return msgspec.json.decode(raw, type=WebhookConfiguration).metadata
 
+    async def names(self) -> tuple[str, ...]:
+        """The names by which the API server calls the webhooks; empty without a configuration.
+
+        Raises ApiError, ApiUnavailable.
+        """
+        try:
+            raw = await self._api.get(f"{COLLECTIONS[0]}/{self._name}")
+        except ApiError as error:
+            if error.status == 404:
+                return ()
+            raise
+        webhooks = msgspec.json.decode(raw, type=WebhookConfiguration).webhooks or ()
+        return tuple(dict.fromkeys(filter(None, (webhook.client_config.name for webhook in webhooks))))
+
     async def _publish_to(self, collection: str, bundle: bytes) -> bool:
         path = f"{collection}/{self._name}"
         try:

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from msgspec import Struct
 
+from sekisho.cluster.server_certificates import why_rejected
 from sekisho.errors import SekishoError
 
 AUTHORITY_LIFETIME = timedelta(days=3650)
@@ -140,7 +141,7 @@ def why_renew(certificate: x509.Certificate, now: datetime) -> str | None:
     return None
 
 
-def why_new_authority(authority: KeyPair, now: datetime) -> str | None:
+def why_new_authority(authority: KeyPair, names: tuple[str, ...], now: datetime) -> str | None:
     """Why this authority must be replaced; None when it need not be."""
     try:
         constraints = authority.certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
@@ -149,7 +150,12 @@ def why_new_authority(authority: KeyPair, now: datetime) -> str | None:
         return "it is not a certificate authority"
     if not constraints.ca:
         return "it is not a certificate authority"
-    return why_renew(authority.certificate, now)
+    why = why_renew(authority.certificate, now) or why_rejected([authority.certificate], [], (), now)
+    if why is not None:
+        return why
+    sample = new_serving(authority, names, now).certificate
+    rejection = why_rejected([sample], [authority.certificate], names, now)
+    return None if rejection is None else f"the API server would reject its certificates: {rejection}"
 
 
 def why_new_serving(serving: KeyPair, authority: x509.Certificate, names: tuple[str, ...], now: datetime) -> str | None:
@@ -158,7 +164,7 @@ def why_new_serving(serving: KeyPair, authority: x509.Certificate, names: tuple[
         return "another authority signed it"
     if names_of(serving.certificate) != set(names):
         return "the names of the webhook changed"
-    return why_renew(serving.certificate, now)
+    return why_renew(serving.certificate, now) or why_rejected([serving.certificate], [authority], names, now)
 
 
 def names_of(certificate: x509.Certificate) -> set[str]:

@@ -30,6 +30,8 @@ def coverage_state(coverage: Coverage, verb: str) -> State:
         message = f"the only replica {verb}s it" if total == 1 else f"all {total} replicas {verb} it"
         return State(ConditionStatus.TRUE, f"{verb.capitalize().removesuffix('e')}edByAllReplicas", message)
     clauses = [f"{coverage.enforcing} of {total} replicas {verb} it"]
+    if coverage.not_serving:
+        clauses.append(f"no reviews are served by {_some(coverage.not_serving)}")
     if coverage.unable:
         clauses.append(f"{_some(coverage.unable)} cannot use it (see the log there)")
     if coverage.behind:
@@ -37,6 +39,8 @@ def coverage_state(coverage: Coverage, verb: str) -> State:
     if coverage.silent:
         clauses.append(f"no report from {_some(coverage.silent)}, which may still serve")
     message = "; ".join(clauses)
+    if coverage.not_serving:
+        return State(ConditionStatus.FALSE, "ReplicasNotServing", message)
     if coverage.unable:
         return State(ConditionStatus.FALSE, "UnusableOnReplicas", message)
     if coverage.behind:

@@ -1,5 +1,7 @@
 """The fields of Secrets and webhook configurations that the controller reads."""
 
+from urllib.parse import urlsplit
+
 import msgspec
 from msgspec import Struct
 
@@ -28,10 +30,26 @@ class Secret(Struct, frozen=True):
         return {name: value for name, value in (self.data or {}).items() if value is not None}
 
 
+class Service(Struct, frozen=True):
+    """A reference to a Service."""
+
+    name: str = ""
+    namespace: str = ""
+
+
 class ClientConfig(Struct, rename={"ca_bundle": "caBundle"}, frozen=True):
     """How the API server calls a webhook."""
 
     ca_bundle: bytes | None = None
+    service: Service | None = None
+    url: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The DNS name or IP address that the serving certificate must be valid for; empty when there is none."""
+        if self.service is not None:
+            return f"{self.service.name}.{self.service.namespace}.svc"
+        return urlsplit(self.url or "").hostname or ""
 
 
 class Webhook(Struct, rename="camel", frozen=True):

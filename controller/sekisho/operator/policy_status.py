@@ -64,6 +64,7 @@ class StatusKeeper:
         self._retries: dict[str, tuple[int, float]] = {}  # by uid: failures so far, and when to try again
         self._replicas: dict[str, Replica] = {}
         self._ready: tuple[str, ...] | None = None
+        self._warned: frozenset[tuple[str, str]] = frozenset()
         self._wake = asyncio.Event()
 
     def changed(self, body: Mapping[str, Any]) -> None:
@@ -138,6 +139,7 @@ class StatusKeeper:
         self._wake.clear()
         computed = time.monotonic()
         view = self._view()
+        await self._warn_of_replicas(view)
         expired = forgotten(self._replicas, computed)[:BATCH]
         failures = self._count(await asyncio.gather(*map(self._remove_lease, expired)), 0)
         stale = iter(self._stale(view))
@@ -257,6 +259,20 @@ class StatusKeeper:
         key = f"{days} {record.policy.spec.expires.isoformat()}"
         notice = Notice(regarding, Reason.POLICY_EXPIRING.value, "LiftControls", notice_text(record.policy), key)
         await write_warning(self._api, notice, self._identity, now)
+
+    async def _warn_of_replicas(self, view: View) -> None:
+        """Write an Event for each replica that serves no reviews, once for each reason. Never raises."""
+        problems = {(replica.name, replica.problem) for replica in view.replicas if replica.problem}
+        for name, problem in problems - self._warned:
+            regarding = ObjectReference("coordination.k8s.io/v1", "Lease", f"sekisho-webhook-{name}", self._namespace)
+            note = f"replica {name} of the webhook serves no reviews: {problem}"
+            logger.warning("%s", note)
+            try:
+                notice = Notice(regarding, Reason.REPLICA_NOT_SERVING.value, "ServeReviews", note, note)
+                await write_warning(self._api, notice, self._identity, view.now)
+            except (ApiError, ApiUnavailable) as error:
+                logger.warning("cannot write an Event: %s", error)
+        self._warned = frozenset(problems)
 
     async def _remove_lease(self, name: str) -> Exception | None:
         try:

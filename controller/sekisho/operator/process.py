@@ -4,7 +4,6 @@ import asyncio
 import logging
 import signal
 from collections.abc import Coroutine
-from datetime import UTC, datetime
 
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.lease import LeaderLease, LeaseLost
@@ -27,8 +26,10 @@ STOP_SECONDS = 5.0
 """The longest wait for tasks to end, after which the Lease is released all the same."""
 
 
-async def run(options: Options, clock: Clock = lambda: datetime.now(UTC)) -> int:
-    """Run until SIGTERM or SIGINT, or until the Lease is lost; gives the exit code. `clock` is for certificates.
+async def run(options: Options, clock: Clock | None = None) -> int:
+    """Run until SIGTERM or SIGINT, or until the Lease is lost; gives the exit code.
+
+    clock: the time for certificates; None for the API server's, which is the one that verifies them.
 
     Raises ConfigError when the cluster cannot be configured, and BindError when the metrics address is not available.
     """
@@ -44,7 +45,9 @@ async def run(options: Options, clock: Clock = lambda: datetime.now(UTC)) -> int
         await api.close()
 
 
-async def _run_elected(api: ApiClient, options: Options, metrics: Metrics, stop: asyncio.Event, clock: Clock) -> int:
+async def _run_elected(
+    api: ApiClient, options: Options, metrics: Metrics, stop: asyncio.Event, clock: Clock | None
+) -> int:
     lease = LeaderLease(api, options.namespace, options.lease, options.identity)
     logger.info("waiting for Lease %s/%s as %s", options.namespace, options.lease, options.identity)
     await _until_first(stop.wait(), lease.acquire())
@@ -65,12 +68,13 @@ async def _run_elected(api: ApiClient, options: Options, metrics: Metrics, stop:
 
 
 async def _lead(
-    api: ApiClient, options: Options, metrics: Metrics, stop: asyncio.Event, clock: Clock, lease: LeaderLease
+    api: ApiClient, options: Options, metrics: Metrics, stop: asyncio.Event, clock: Clock | None, lease: LeaderLease
 ) -> int:
     statuses = StatusKeeper(api, options.namespace, metrics, options.identity, options.webhook_service)
     policies = watch_policies(
         api, options.kubeconfig, statuses.changed, statuses.deleted, started=lambda: _listen_for_signals(stop)
     )
+    clock = clock or api.clock.server_time
     works: list[Coroutine[object, object, object]] = [stop.wait(), lease.hold(), statuses.run(), policies]
     match options.certificates:
         case Certificates.SELF:

@@ -1,11 +1,13 @@
 """The webhook's certificate as the administrator provides it in a Secret, and what is wrong with it. No I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from cryptography import x509
 from msgspec import Struct
+from msgspec.structs import replace
 
+from sekisho.cluster.server_certificates import why_rejected
 from sekisho.operator.certificates import CertificateError, is_issued_by, load_certificates, to_pem
 from sekisho.timestamps import rfc3339
 
@@ -64,14 +66,26 @@ class ProvidedCertificate(Struct, frozen=True, eq=False):
         return concerns
 
 
-def read_provided(contents: Mapping[str, bytes]) -> ProvidedCertificate:
-    """The certificates in the `data` of a Secret, which may be damaged. The webhook checks the key."""
+def read_provided(contents: Mapping[str, bytes], names: Iterable[str], now: datetime) -> ProvidedCertificate:
+    """The certificates in the `data` of a Secret, which may be damaged. The webhook checks the key.
+
+    names: the DNS names and IP addresses by which the API server calls the webhook.
+    now: the API server's time.
+    """
     chain, chain_problem = _certificates(contents, "tls.crt")
     authorities, authorities_problem = _certificates(contents, "ca.crt")
     problem = chain_problem or authorities_problem
     if problem is None and not _signers(chain, authorities):
         problem = "no certificate in ca.crt is the authority of the one in tls.crt"
-    return ProvidedCertificate(chain, authorities, problem)
+    provided = ProvidedCertificate(chain, authorities, problem)
+    if problem is not None:
+        return provided
+    # An expired certificate has a warning of its own, and cannot be made better by keeping the caBundle.
+    moment = min(filter(None, (now, provided.serving_expires, provided.authority_expires)))
+    rejection = why_rejected(chain, authorities, names, moment)
+    if rejection is None:
+        return provided
+    return replace(provided, problem=f"the API server would reject the certificate in tls.crt: {rejection}")
 
 
 def _certificates(contents: Mapping[str, bytes], name: str) -> tuple[tuple[x509.Certificate, ...], str | None]:

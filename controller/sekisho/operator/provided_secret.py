@@ -37,7 +37,7 @@ class ProvidedSecretKeeper:
         options = self._options
         now = self._clock()
         secret = await read_secret(self._api, options.namespace, options.certificate_secret)
-        provided = read_provided(secret.contents())
+        provided = read_provided(secret.contents(), await self._bundles.names(), now)
         if provided.bundle is not None:  # else the API server and the webhook keep what they have
             await self._bundles.publish(provided.bundle)
         for kind, expires in (("authority", provided.authority_expires), ("serving", provided.serving_expires)):

@@ -100,6 +100,8 @@ class Coverage(Struct, frozen=True):
     enforcing: int
     behind: tuple[str, ...]
     """Those that have not read this generation yet."""
+    not_serving: tuple[str, ...]
+    """Those that serve no reviews, each with the reason."""
     unable: tuple[str, ...]
     """Those that have read it and cannot use it."""
     silent: tuple[str, ...]
@@ -108,7 +110,7 @@ class Coverage(Struct, frozen=True):
     @property
     def total(self) -> int:
         """The number of replicas."""
-        return self.enforcing + len(self.behind) + len(self.unable) + len(self.silent)
+        return self.enforcing + sum(map(len, (self.not_serving, self.behind, self.unable, self.silent)))
 
     @property
     def ratio(self) -> str:
@@ -119,9 +121,17 @@ class Coverage(Struct, frozen=True):
 def coverage_of(record: Record, replicas: tuple[Replica, ...], silent: tuple[str, ...]) -> Coverage:
     """The coverage of a policy or a waiver, by the reports of the live `replicas`."""
     plural = record.resource.plural
+    not_serving = tuple(f"{replica.name}: {replica.problem}" for replica in replicas if replica.problem)
+    replicas = tuple(replica for replica in replicas if not replica.problem)
     behind = tuple(replica.name for replica in replicas if not replica.has_reached(plural, record.since))
     unable: tuple[str, ...] = ()
     if any(replica.unusable.is_any for replica in replicas):
         name = f"{plural}/{record.title}"
         unable = tuple(r.name for r in replicas if r.unusable.may_hold(name) and r.has_reached(plural, record.since))
-    return Coverage(len(replicas) - len(behind) - len(unable), behind, unable, silent)
+    return Coverage(
+        enforcing=len(replicas) - len(behind) - len(unable),
+        not_serving=not_serving,
+        behind=behind,
+        unable=unable,
+        silent=silent,
+    )

@@ -108,16 +108,16 @@ def plan_rotation(
     in_use: the key ids, in hex, of the authorities whose certificates replicas of the webhook serve.
     names: the DNS names and IP addresses by which the API server calls the webhook.
     """
-    authority, why_authority = _authority(ca, now)
+    authority, why_authority = _authority(ca, names, now)
     serving, why_serving = _serving(tls, authority, names, now)
     previous = _previous(ca, tls, authority.certificate, serving, in_use, now)
     return Trust(authority, previous, why_authority, serving, why_serving)
 
 
-def _authority(ca: SecretContents, now: datetime) -> tuple[KeyPair, str | None]:
+def _authority(ca: SecretContents, names: tuple[str, ...], now: datetime) -> tuple[KeyPair, str | None]:
     try:
         authority = load_pair(ca.get(CA_CERTIFICATE, b""), ca.get(CA_KEY, b""))
-        why = why_new_authority(authority, now)
+        why = why_new_authority(authority, names, now)
     except CertificateError as error:
         why = str(error)
     return (authority, None) if why is None else (new_authority(now), why)

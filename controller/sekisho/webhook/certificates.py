@@ -7,7 +7,7 @@ import logging
 import ssl
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Struct
 
+from sekisho.cluster.server_certificates import why_rejected
 from sekisho.errors import SekishoError
 from sekisho.timestamps import rfc3339
 
@@ -27,10 +28,14 @@ class CertificateError(SekishoError):
 
 
 class Pair(Struct, frozen=True):
-    """A certificate with its chain, and its private key, both PEM; empty when there is none yet."""
+    """A certificate with its chain, its private key, and the authorities by which the API server verifies it, all PEM.
+
+    Empty when there is none yet; `authorities` also when they are not known.
+    """
 
     certificate: bytes = b""
     key: bytes = b""
+    authorities: bytes = b""
 
 
 class Checked(Struct, frozen=True):
@@ -47,6 +52,7 @@ class Checked(Struct, frozen=True):
 class _SecretData(Struct, frozen=True):
     certificate: bytes = msgspec.field(default=b"", name="tls.crt")
     key: bytes = msgspec.field(default=b"", name="tls.key")
+    authorities: bytes = msgspec.field(default=b"", name="ca.crt")
 
 
 class _Secret(Struct, frozen=True):
@@ -56,7 +62,7 @@ class _Secret(Struct, frozen=True):
 def decode_pair(raw: bytes) -> Pair:
     """The pair in a Secret, from its JSON; empty when the Secret has none yet."""
     held = msgspec.json.decode(raw, type=_Secret).data or _SecretData()
-    return Pair(held.certificate, held.key)
+    return Pair(held.certificate, held.key, held.authorities)
 
 
 def read_pair(certificate: Path, key: Path) -> Pair:
@@ -82,14 +88,31 @@ def read_client_ca(file: Path) -> str:
     return "".join(each.public_bytes(Encoding.PEM).decode() for each in found)
 
 
-def check_pair(pair: Pair, now: datetime, client_ca: str | None = None) -> Checked:
-    """Load a pair into a context of its own. Raises CertificateError for a wrong key and an expired certificate."""
+def check_pair(
+    pair: Pair, now: datetime, client_ca: str | None = None, names: Sequence[str] = (), *, verify: bool = True
+) -> Checked:
+    """Load a pair into a context of its own.
+
+    names: by which the API server calls the webhook; empty when they are not known.
+    verify: whether the API server must accept the certificate at the time `now`, or, when it begins later, then.
+
+    Raises CertificateError for a wrong key and for a certificate that the API server would reject.
+    """
     try:
-        leaf = x509.load_pem_x509_certificates(pair.certificate)[0]
+        chain = x509.load_pem_x509_certificates(pair.certificate)
     except ValueError:
         raise CertificateError("the certificate is not PEM") from None
+    leaf = chain[0]
     if leaf.not_valid_after_utc <= now:
         raise CertificateError(f"the certificate expired at {rfc3339(leaf.not_valid_after_utc)}")
+    if verify:
+        try:
+            authorities = x509.load_pem_x509_certificates(pair.authorities) if pair.authorities.strip() else []
+        except ValueError:
+            raise CertificateError("ca.crt beside the certificate is not PEM") from None
+        problem = why_rejected(chain, authorities, names, max(now, leaf.not_valid_before_utc))
+        if problem is not None:
+            raise CertificateError(f"the API server would reject it: {problem}")
     context = _context(client_ca)
     with tempfile.TemporaryDirectory() as folder:  # OpenSSL reads a pair from files only
         certificate, key = Path(folder, "tls.crt"), Path(folder, "tls.key")
@@ -112,8 +135,9 @@ class ServingCertificate:
     thread. `on_served` is called, in any thread, with the key id of the authority of each pair that is served.
     """
 
-    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC), names: Sequence[str] = ()) -> None:
         self._clock = clock
+        self._names = names
         self._client_ca: str | None = None
         self._changing = threading.Lock()
         self._served: Checked | None = None
@@ -134,7 +158,7 @@ class ServingCertificate:
     def offer(self, pair: Pair) -> None:
         """Serve this pair from now on. A pair that cannot be served is logged, and the old one stays.
 
-        A pair that is not valid yet waits, because the API server would reject it.
+        A pair that is not valid yet waits, because the API server would reject it until then.
         """
         with self._changing:
             self._offer(pair)
@@ -149,11 +173,11 @@ class ServingCertificate:
             return
         now = self._clock()
         try:
-            checked = check_pair(pair, now, self._client_ca)
+            checked = check_pair(pair, now, self._client_ca, self._names)
         except CertificateError as error:
             self.reject(str(error))
             return
-        if self._served is not None and not _is_due(checked, self._served, now):
+        if not _is_due(checked, self._served, now):
             self._coming = checked
             self.reject(f"it is not valid before {rfc3339(checked.begins)}")
             return
@@ -174,9 +198,9 @@ class ServingCertificate:
             self._client_ca = client_ca
             # An authority cannot be removed from a context, so each pair gets a new one.
             if self._served is not None:
-                self._served = check_pair(self._served.pair, self._served.begins, client_ca)
+                self._served = check_pair(self._served.pair, self._served.begins, client_ca, verify=False)
             if self._coming is not None:
-                self._coming = check_pair(self._coming.pair, self._coming.begins, client_ca)
+                self._coming = check_pair(self._coming.pair, self._coming.begins, client_ca, verify=False)
 
     def _serve(self, checked: Checked) -> None:
         self._served = checked
@@ -184,18 +208,22 @@ class ServingCertificate:
         logger.info("serving a new certificate", extra={"expires": checked.expires.isoformat()})
         self.on_served(checked.authority)
 
-    def _choose(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+    def advance(self) -> None:
+        """Serve the pair that waits, if it has become valid."""
         coming = self._coming
-        if coming is not None and self._served is not None and _is_due(coming, self._served, self._clock()):
+        if coming is not None and _is_due(coming, self._served, self._clock()):
             self._coming = None
             self._serve(coming)
+
+    def _choose(self, connection: ssl.SSLObject, name: str | None, context: ssl.SSLContext) -> None:
+        self.advance()
         if self._served is not None:
             connection.context = self._served.context
 
 
-def _is_due(coming: Checked, served: Checked, now: datetime) -> bool:
+def _is_due(coming: Checked, served: Checked | None, now: datetime) -> bool:
     """Whether to serve a pair now: it is valid, or the served one has expired."""
-    return coming.begins <= now or served.expires <= now
+    return coming.begins <= now or (served is not None and served.expires <= now)
 
 
 def _authority_of(leaf: x509.Certificate) -> str:

@@ -136,7 +136,9 @@ def certificate_from_secret(api: ApiClient, namespace: str, name: str, certifica
         on_quarantine=lambda _, error: certificate.reject(f"the Secret cannot be read: {error}"),
         field_selector=f"metadata.name={name}",
     )
-    return Supply("the certificate", reflector.run, lambda: _missing(certificate), lambda: _expiry(certificate))
+    return Supply(
+        "the certificate", reflector.run, lambda: why_no_certificate(certificate), lambda: _expiry(certificate)
+    )
 
 
 def certificate_from_files(pair: tuple[Path, Path], certificate: ServingCertificate) -> Supply:
@@ -155,7 +157,7 @@ def certificate_from_files(pair: tuple[Path, Path], certificate: ServingCertific
     return Supply(
         "the certificate",
         lambda: poll(pair, seen, load),
-        lambda: _missing(certificate),
+        lambda: why_no_certificate(certificate),
         lambda: _expiry(certificate),
     )
 
@@ -196,11 +198,19 @@ def events(recorder: EventRecorder) -> Supply:
     return Supply("Events", recorder.run, families=families)
 
 
-def _missing(certificate: ServingCertificate) -> str:
+def why_no_certificate(certificate: ServingCertificate) -> str:
+    """Why no certificate is served; empty when one is."""
+    certificate.advance()
     return "" if certificate.expires is not None else f"no certificate is served: {certificate.problem}"
 
 
 def _expiry(certificate: ServingCertificate) -> Iterable[Metric]:
+    yield gauges(
+        "sekisho_certificate_rejected",
+        "1 while the certificate that was provided last cannot be served, else 0; the log says why.",
+        (),
+        {(): bool(certificate.problem)},
+    )
     if certificate.expires is not None:
         yield gauges(
             "sekisho_certificate_expiry_timestamp_seconds",

@@ -24,6 +24,8 @@ class Options(Struct, frozen=True):
     certificate_secret: str | None
     tls_cert_file: Path | None
     tls_private_key_file: Path | None
+    serving_name: tuple[str, ...]
+    """The names and addresses by which the API server calls the webhook; empty when they are not known."""
     client_ca_file: Path | None
     client_name: tuple[str, ...]
     policy_dir: Path | None

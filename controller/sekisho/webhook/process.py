@@ -85,7 +85,8 @@ class Process:
     def __init__(self, options: Options, api: ApiClient | None) -> None:
         self._options = options
         self._metrics = Metrics()
-        self._certificate = ServingCertificate()
+        certificate_clock = _system_time if api is None else api.clock.server_time
+        self._certificate = ServingCertificate(certificate_clock, options.serving_name)
         self._enforced = Enforced()
         self._needed: list[Supply] = []
         self._listening = False
@@ -112,7 +113,13 @@ class Process:
         reflector, labels = dependencies.labels_from_cluster(api)
         rate = options.events_per_second
         recorder = EventRecorder(api, Owners(api, rate), options.replica, rate)
-        reporter = ReplicaReporter(api, options.namespace, options.replica, self._metrics.tally.last_hour)
+        reporter = ReplicaReporter(
+            api,
+            options.namespace,
+            options.replica,
+            self._metrics.tally.last_hour,
+            lambda: dependencies.why_no_certificate(self._certificate),
+        )
         loop = asyncio.get_running_loop()
         self._certificate.on_served = lambda key_id: loop.call_soon_threadsafe(reporter.report_authority, key_id)
         self._needed += [

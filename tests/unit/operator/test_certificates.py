@@ -138,8 +138,8 @@ def test_a_certificate_is_kept_for_two_thirds_of_its_lifetime() -> None:
 def test_an_authority_is_kept_for_two_thirds_of_its_lifetime() -> None:
     due = renewal_time(AUTHORITY.certificate)
     assert timedelta(days=2433) < due - NOW < timedelta(days=2434)
-    assert why_new_authority(AUTHORITY, due - timedelta(seconds=1)) is None
-    assert why_new_authority(AUTHORITY, due) == "two thirds of its lifetime have passed"
+    assert why_new_authority(AUTHORITY, NAMES, due - timedelta(seconds=1)) is None
+    assert why_new_authority(AUTHORITY, NAMES, due) == "two thirds of its lifetime have passed"
 
 
 def test_a_certificate_from_the_future_is_replaced() -> None:
@@ -159,4 +159,4 @@ def test_another_authority_requires_another_certificate() -> None:
 
 
 def test_a_serving_certificate_is_no_authority() -> None:
-    assert why_new_authority(SERVING, NOW) == "it is not a certificate authority"
+    assert why_new_authority(SERVING, NAMES, NOW) == "it is not a certificate authority"

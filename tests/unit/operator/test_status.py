@@ -174,6 +174,19 @@ def test_a_replica_that_cannot_use_a_policy_does_not_enforce_it() -> None:
     assert wanted_status(record, replicas(100, 100, unusable=other), NOW).enforced_by == "2/2"
 
 
+def test_a_replica_without_a_certificate_does_not_enforce_a_policy_and_says_why() -> None:
+    good, bad = replicas(100, 100)
+    bad = msgspec.structs.replace(bad, problem="no certificate is served: it is not valid before 2027-01-01T00:00:00Z")
+    status = wanted_status(read_record(body(), None), (good, bad), NOW)
+    assert status.enforced_by == "1/2"
+    enforced = (status.conditions or ())[1]
+    assert (enforced.status, enforced.reason) == ("False", "ReplicasNotServing")
+    assert enforced.message == (
+        "1 of 2 replicas enforce it; no reviews are served by webhook-1: no certificate is served: it is not valid "
+        "before 2027-01-01T00:00:00Z"
+    )
+
+
 def test_a_policy_that_a_truncated_report_does_not_reach_is_not_enforced_by_that_replica() -> None:
     cut = Unusable(frozenset(), "clusterpodpolicies/a")
     assert wanted_status(read_record(body(), None), replicas(100, unusable=cut), NOW).enforced_by == "0/1"

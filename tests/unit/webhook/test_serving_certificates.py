@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from sekisho.webhook.certificates import (
     CertificateError,
@@ -22,6 +24,7 @@ from sekisho.webhook.certificates import (
 from sekisho.webhook.clients import names_in
 from tests.client_authority import ClientAuthority
 from tests.reviews import review
+from tests.serving_certificates import NAME, Signer, make, pem
 from tests.unit.webhook.pairs import make_pair, write_pair
 from tests.unit.webhook.serving_reviews import GOOD, Served, pod, serving_reviews
 
@@ -165,11 +168,56 @@ def handshake(server: ssl.SSLContext) -> None:
             context.wrap_bio(incoming, outgoing, server_side=side is None, server_hostname=side).do_handshake()
 
 
-def test_a_pair_that_is_not_valid_yet_is_better_than_none_or_an_expired_one() -> None:
+def test_a_replica_that_starts_waits_for_a_pair_that_is_not_valid_yet() -> None:
     now = NOW
     certificate = ServingCertificate(lambda: now)
     certificate.offer(make_pair(days=300, age=-100))
+    assert certificate.problem.startswith("it is not valid before 20")
+    assert certificate.expires is None
+    now += timedelta(days=101)
+    certificate.advance()
+    assert (certificate.problem, certificate.expires is None) == ("", False)
+
+
+def pair_of(leaf: Signer, *authorities: Signer) -> Pair:
+    key = leaf.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return Pair(pem(leaf), key, pem(*authorities))
+
+
+ROOT = make(ca=True, subject="root")
+SIGNS_NOTHING = make(ca=True, cert_sign=False, subject="signs nothing")
+ON_BRAINPOOL = make(ca=True, key=ec.generate_private_key(ec.BrainpoolP256R1()), subject="brainpool")
+ON_SECP256K1 = make(ROOT, names=[NAME], key=ec.generate_private_key(ec.SECP256K1()))
+NARROW = make(ca=True, permitted=["example.com"], subject="narrow")
+
+
+@pytest.mark.parametrize(
+    ("pair", "problem"),
+    [
+        (pair_of(make(ROOT, names=["other.svc"]), ROOT), f"it is not valid for {NAME}, only for other.svc"),
+        (pair_of(make(ROOT, names=[NAME]), NARROW), "no certificate in the caBundle is its authority"),
+        (pair_of(make(SIGNS_NOTHING, names=[NAME]), SIGNS_NOTHING), "its key usage does not include keyCertSign"),
+        (pair_of(make(ON_BRAINPOOL, names=[NAME]), ON_BRAINPOOL), "no certificate in the caBundle is its authority"),
+        (pair_of(ON_SECP256K1, ROOT), "its key has the curve secp256k1, which the API server does not support"),
+        (pair_of(make(NARROW, names=[NAME]), NARROW), f"its name constraints do not permit {NAME}"),
+    ],
+)
+def test_a_pair_that_the_api_server_would_reject_is_not_served(pair: Pair, problem: str) -> None:
+    certificate = ServingCertificate(names=[NAME])
+    certificate.offer(pair)
+    assert certificate.expires is None
+    assert f"the API server would reject it: {problem}" in certificate.problem.replace(
+        "its authority cannot be used: ", ""
+    )
+    good = make(ROOT, names=[NAME])
+    certificate.offer(pair_of(good, ROOT))
     assert certificate.problem == ""
+    certificate.offer(pair)
+    assert certificate.expires == good.certificate.not_valid_after_utc
+
+
+def test_a_pair_that_is_not_valid_yet_is_better_than_an_expired_one() -> None:
+    now = NOW
     certificate = ServingCertificate(lambda: now)
     certificate.offer(make_pair(days=1))
     now += timedelta(days=2)

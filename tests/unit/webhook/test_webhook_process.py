@@ -265,6 +265,7 @@ def problem(folder: Path, **changes: Any) -> str:
         certificate_secret=None,
         tls_cert_file=folder / "tls.crt",
         tls_private_key_file=folder / "tls.key",
+        serving_name=(),
         client_ca_file=None,
         client_name=(),
         policy_dir=folder / "policies",
