@@ -7,7 +7,7 @@ from sekisho.admission.evaluation import Evaluation, Form, evaluate
 from sekisho.admission.pod_defaults import NO_OBJECTS, NamespaceObjects, ServiceAccount
 from sekisho.admission.pod_resources import LimitRange, LimitRangeItem, limit_range
 from sekisho.admission.review import MalformedReviewError, Review, decode
-from sekisho.admission.verdict import UnjudgedError, Violation, judge, with_enforcement
+from sekisho.admission.verdict import UnjudgedError, Violation, judge, policies_of, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, waiver_lines
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "judge",
     "limit_range",
     "mutate",
+    "policies_of",
     "validate",
     "waiver_lines",
     "warning_lines",

@@ -28,39 +28,42 @@ MAX_WARNINGS: Final = 8
 
 def denial_message(violations: Sequence[Violation]) -> str:
     """The message of a denial: one line for each problem, in the order of the controls, capped."""
-    lines = _lines(violations)
-    if len(lines) > 1:
-        lines[0] += f" ({len(lines) - 1} more below)"
-    return _capped(lines)
+    groups = _groups(violations)
+    lines = [_line(group) for group in groups[:MAX_LINES]]
+    if len(groups) > 1:
+        lines[0] += f" ({len(groups) - 1} more below)"
+    text = "\n".join(lines)
+    if len(text) > MAX_MESSAGE_LENGTH:
+        text = text[: MAX_MESSAGE_LENGTH - 1] + "…"
+    left = len(groups) - len(lines)
+    return f"{text}\n{left} more; `sekisho check` lists them all" if left else text
 
 
 def warning_lines(violations: Sequence[Violation], prefix: str = "") -> tuple[str, ...]:
     """One line for each problem, those that pods are denied for first, capped to what the API server passes on."""
-    lines = _lines(sorted(violations, key=lambda violation: violation.on_pods != Enforcement.DENY))
-    return capped_warnings([prefix + line for line in lines], prefix, "more problems")
+    groups = _groups(sorted(violations, key=lambda violation: violation.on_pods != Enforcement.DENY))
+    return capped_warnings([prefix + _line(group) for group in groups[:MAX_WARNINGS]], prefix, "more problems", groups)
 
 
-def capped_warnings(lines: Sequence[str], prefix: str = "", rest: str = "more") -> tuple[str, ...]:
-    """Lines, capped in number and length to what the API server passes on; the last says how many are left out."""
+def capped_warnings(
+    lines: Sequence[str], prefix: str = "", rest: str = "more", all_of_them: Sequence[object] = ()
+) -> tuple[str, ...]:
+    """Lines, capped in number and length to what the API server passes on; the last says how many are left out.
+
+    all_of_them: what the lines are about, where `lines` holds those that are shown only; empty where it holds all.
+    """
     shown = [
         line if len(line) <= MAX_WARNING_LENGTH else line[: MAX_WARNING_LENGTH - 1] + "…"
         for line in lines[:MAX_WARNINGS]
     ]
-    if len(lines) > len(shown):
-        shown.append(f"{prefix}{len(lines) - len(shown)} {rest}; `sekisho check` lists them all")
+    left = len(all_of_them or lines) - len(shown)
+    if left:
+        shown.append(f"{prefix}{left} {rest}; `sekisho check` lists them all")
     return tuple(shown)
 
 
-def _capped(lines: Sequence[str]) -> str:
-    text = "\n".join(lines[:MAX_LINES])
-    left = len(lines) - MAX_LINES
-    if len(text) > MAX_MESSAGE_LENGTH:
-        text = text[: MAX_MESSAGE_LENGTH - 1] + "…"
-    return text if left <= 0 else f"{text}\n{left} more; `sekisho check` lists them all"
-
-
-def _lines(violations: Iterable[Violation]) -> list[str]:
-    """One line for the same problem in several containers."""
+def _groups(violations: Iterable[Violation]) -> list[list[Violation]]:
+    """The violations by line: the same problem in several containers is one line."""
     groups: dict[tuple[object, ...], list[Violation]] = {}
     for violation in violations:
         finding = violation.finding
@@ -74,7 +77,7 @@ def _lines(violations: Iterable[Violation]) -> list[str]:
             finding.fix,
         )
         groups.setdefault(key, []).append(violation)
-    return [_line(group) for group in groups.values()]
+    return list(groups.values())
 
 
 def _line(group: Sequence[Violation]) -> str:
@@ -109,4 +112,5 @@ def _shown_path(finding: Finding) -> tuple[str | int, ...]:
 
 
 def _quoted(names: Sequence[str]) -> str:
-    return _some([f'"{name}"' for name in names])
+    shown = [f'"{name}"' for name in names[:5]]
+    return _some(shown if len(names) <= 5 else [*shown, *names[5:]])

@@ -93,6 +93,12 @@ class Review(RequestHead, frozen=True, gc=False, rename="camel"):
         return self._pod_of(self.old_object)
 
     @property
+    def containers(self) -> int:
+        """The number of containers of the pod or pod template."""
+        spec = (self.pod or Pod()).spec
+        return len(spec.containers or ()) + len(spec.init_containers or ()) + len(spec.ephemeral_containers or ())
+
+    @property
     def metadata(self) -> ObjectMeta:
         """The object's own metadata, empty where there is no object."""
         return self.object.metadata if self.object is not None else ObjectMeta()

@@ -1,6 +1,6 @@
 """The verdict on a pod: every violation of every policy that applies to it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
 
@@ -58,6 +58,12 @@ def judge(
                 for requirement in step.required_by
             ]
     return violations
+
+
+def policies_of(violations: Iterable[Violation]) -> list[str]:
+    """The names of the policies that are violated, each once, in the order of the violations."""
+    distinct = {id(violation.policies): violation.policies for violation in violations}
+    return list(dict.fromkeys(name for policies in distinct.values() for name in policies))
 
 
 def with_enforcement(violations: Sequence[Violation], enforcement: Enforcement) -> list[Violation]:

@@ -7,7 +7,8 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Final
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
 
 from sekisho import admission
 from sekisho.admission import DENIALS, Clock, Decision, Outcome, Review
@@ -22,7 +23,13 @@ logger = logging.getLogger(__name__)
 MAX_REVIEWS: Final = 1000
 """Reviews that wait for a namespace's labels; past it, each is denied unjudged."""
 
-Answer = Callable[[Review, PolicySet, Mapping[str, str] | None], Outcome]
+MAX_SMALL_BYTES: Final = 64 * 1024
+"""Of a body that is decoded and judged at once; larger ones take their turn in a thread of their own."""
+MAX_SMALL_WORK: Final = 5000
+"""Containers times policies of a review that is judged at once."""
+
+T = TypeVar("T")
+Answer = Callable[[Review, PolicySet, Mapping[str, str] | None, Deadline], Outcome]
 
 
 class PodReviews:
@@ -50,6 +57,7 @@ class PodReviews:
         self._on_outcome = on_outcome
         self._reported = reported
         self._waiting = 0
+        self._apart = ThreadPoolExecutor(1, thread_name_prefix="large-reviews")
 
     async def validate(self, body: bytes, deadline: Deadline) -> bytes:
         """The answer of the validating webhook. Raises MalformedReviewError."""
@@ -57,19 +65,29 @@ class PodReviews:
 
     async def mutate(self, body: bytes, deadline: Deadline) -> bytes:
         """The answer of the mutating webhook. Raises MalformedReviewError."""
-        return await self._answer("mutate", admission.mutate, body, deadline)
+        return await self._answer("mutate", _mutated, body, deadline)
 
-    def _validated(self, review: Review, policies: PolicySet, labels: Mapping[str, str] | None) -> Outcome:
-        return admission.validate(review, policies, labels, self._clock)
+    def close(self) -> None:
+        """End the thread for large reviews when it is done with the present one."""
+        self._apart.shutdown(wait=False, cancel_futures=True)
+
+    def _validated(
+        self, review: Review, policies: PolicySet, labels: Mapping[str, str] | None, deadline: Deadline
+    ) -> Outcome:
+        return admission.validate(review, policies, labels, self._clock, lambda: deadline.left < 0)
 
     async def _answer(self, webhook: str, answer: Answer, body: bytes, deadline: Deadline) -> bytes:
-        outcome = await self._outcome(answer, admission.decode(body), deadline)
+        if len(body) <= MAX_SMALL_BYTES:
+            review = admission.decode(body)
+        else:
+            review = await self._run_apart(lambda: admission.decode(body))
+        outcome = await self._outcome(answer, review, len(body), deadline)
         self._metrics.count(webhook, outcome, deadline.elapsed)
         if outcome.decision in self._reported or outcome.waived:
             self._on_outcome(outcome)
         return outcome.response
 
-    async def _outcome(self, answer: Answer, review: Review, deadline: Deadline) -> Outcome:
+    async def _outcome(self, answer: Answer, review: Review, size: int, deadline: Deadline) -> Outcome:
         """The verdict. Never raises."""
         self._waiting += 1
         try:
@@ -79,7 +97,10 @@ class PodReviews:
             labels = None
             if policies.needs_labels and review.operation in ("CREATE", "UPDATE"):
                 labels = await self._labels(review.namespace or "", deadline)
-            outcome = answer(review, policies, labels)
+            if size <= MAX_SMALL_BYTES and review.containers * len(policies) <= MAX_SMALL_WORK:
+                outcome = answer(review, policies, labels, deadline)
+            else:
+                outcome = await self._run_apart(lambda: answer(review, policies, labels, deadline))
             if deadline.left < 0:
                 return admission.errored(review, "judging took longer than the API server waits")
             return outcome
@@ -91,6 +112,10 @@ class PodReviews:
             return admission.errored(review, f"internal error {incident}; Sekisho's log says more under this id")
         finally:
             self._waiting -= 1
+
+    async def _run_apart(self, call: Callable[[], T]) -> T:
+        """Call in the thread for large reviews, one after the other, so that small ones and probes are answered."""
+        return await asyncio.get_running_loop().run_in_executor(self._apart, call)
 
     async def _labels(self, namespace: str, deadline: Deadline) -> Mapping[str, str]:
         if not namespace:
@@ -105,3 +130,9 @@ class PodReviews:
                 return await self._namespaces.fetch(namespace)
         except TimeoutError:
             raise UnknownNamespaceError("the cluster did not answer in time") from None
+
+
+def _mutated(review: Review, policies: PolicySet, labels: Mapping[str, str] | None, deadline: Deadline) -> Outcome:
+    if deadline.left < 0:  # it waited for other large reviews
+        return admission.errored(review, "judging took longer than the API server waits")
+    return admission.mutate(review, policies, labels)

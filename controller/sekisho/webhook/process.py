@@ -90,7 +90,7 @@ class Process:
         self._enforced = Enforced()
         self._needed: list[Supply] = []
         self._listening = False
-        pods = self._pods_by_cluster(api) if api is not None else self._pods_by_files()
+        self._pods = pods = self._pods_by_cluster(api) if api is not None else self._pods_by_files()
         self._add_certificate(api)
         clock = _system_time if api is None else api.clock.now
         policies = PolicyReviews(self._enforced, clock, timedelta(days=options.longest_waiver))
@@ -192,6 +192,7 @@ class Process:
                 await asyncio.sleep(self._options.drain_seconds)
         finally:
             await runner.cleanup()
+            self._pods.close()
             for task in (stopping, *tasks):
                 task.cancel()
             await asyncio.gather(stopping, *tasks, return_exceptions=True)

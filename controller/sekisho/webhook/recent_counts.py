@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from sekisho.admission import Outcome, with_enforcement
+from sekisho.admission import Outcome, policies_of, with_enforcement
 from sekisho.policies import Enforcement
 
 HOUR: Final = 3600.0
@@ -43,8 +43,7 @@ class Tally:
             (self._slices[-1].denials, Enforcement.DENY),
             (self._slices[-1].warnings, Enforcement.WARN),
         ):
-            named = {name for each in with_enforcement(outcome.violations, enforcement) for name in each.policies}
-            for name in named:
+            for name in policies_of(with_enforcement(outcome.violations, enforcement)):
                 if name in counts or len(counts) < MAX_POLICIES:
                     counts[name] += 1
 

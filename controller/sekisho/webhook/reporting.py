@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from sekisho.admission import Decision, Outcome, Violation, waiver_lines, warning_lines, with_enforcement
+from sekisho.admission import Decision, Outcome, Violation, policies_of, waiver_lines, warning_lines, with_enforcement
 from sekisho.cluster.events import Occurrence, Reason, Statement, occurrence_of, statement
 from sekisho.cluster.owners import controller_of
 from sekisho.policies import Enforcement
@@ -19,6 +19,8 @@ REASONS: Final = (Reason.POD_DENIED, Reason.POD_WARNED, Reason.POD_DEFAULTED, Re
 
 MAX_MESSAGE_LENGTH = 2048
 MAX_NAME_LENGTH = 253
+MAX_FIXES_READ = 100
+"""Violations whose fixes an Event may name; it names a few of them."""
 
 
 def log_denial(outcome: Outcome) -> None:
@@ -45,7 +47,7 @@ def log_denial(outcome: Outcome) -> None:
             "owner": f"{owner.kind}/{owner.name}"[:MAX_NAME_LENGTH] if owner is not None else "",
             "user": review.user_info.username[:MAX_NAME_LENGTH],
             "dry_run": bool(review.dry_run),
-            "policies": sorted({policy for violation in denied for policy in violation.policies}),
+            "policies": sorted(policies_of(denied)),
             "controls": sorted({violation.finding.control for violation in denied}),
             "reason": outcome.message[:MAX_MESSAGE_LENGTH],
         },
@@ -114,7 +116,7 @@ def _stated(reason: Reason, message: str, violations: Sequence[Violation]) -> St
     return statement(
         reason,
         message,
-        (policy for violation in violations for policy in violation.policies),
+        policies_of(violations),
         (violation.finding.control for violation in violations),
-        (f"{violation.finding.field}: {violation.finding.fix}" for violation in violations),
+        (f"{violation.finding.field}: {violation.finding.fix}" for violation in violations[:MAX_FIXES_READ]),
     )

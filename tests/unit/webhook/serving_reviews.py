@@ -109,6 +109,7 @@ async def serving_reviews(
     async with aiohttp.ClientSession() as served.session:
         yield served
     await runner.cleanup()
+    pods.close()
 
 
 def _now() -> datetime:

@@ -11,7 +11,7 @@ import pytest
 
 from sekisho import admission
 from sekisho.admission import Outcome
-from sekisho.policies import PolicySet
+from sekisho.policies import ClusterPodPolicy, PolicySet
 from sekisho.webhook import http_shell
 from sekisho.webhook import pod_reviews as module
 from sekisho.webhook.namespaces import UnknownNamespaceError
@@ -372,6 +372,45 @@ async def test_request_sees_one_policy_set_from_beginning_to_end() -> None:
         namespaces.gate.set()
         assert await waiting is False
         assert await served.allowed(review(pod(BAD), namespace="prod")) is True
+
+
+# Large reviews
+
+
+def large_pod() -> dict[str, Any]:
+    """A pod that takes long to judge, within the bounds."""
+    ports = [{"containerPort": number, "hostPort": number} for number in range(1, 18)]
+    return pod(*({"name": f"c{number}", "image": f"x{number}.io/y", "ports": ports} for number in range(512)))
+
+
+def many_policies() -> list[ClusterPodPolicy]:
+    """Policies that allow all host ports, each by a list of its own."""
+    return [
+        policy(f"p{number}", controls={"hostPorts": {"allowed": [{"min": 1, "max": 1000 + number}]}})
+        for number in range(60)
+    ]
+
+
+async def test_small_reviews_and_probes_are_answered_while_large_ones_are_judged() -> None:
+    async with serving_reviews(*many_policies()) as served:
+        target = "/validate?timeout=30s"
+        large = [asyncio.create_task(served.send(review(large_pod()), target)) for _ in range(4)]
+        await large[0]
+        for _ in range(3):
+            assert await served.allowed(review(pod(GOOD)))
+        assert served.metrics.render()
+        assert not large[3].done()
+        assert [answer["response"]["allowed"] for _, answer in await asyncio.gather(*large)] == [True] * 4
+
+
+async def test_large_review_past_the_deadline_is_denied_between_two_checks() -> None:
+    async with serving_reviews(*many_policies()) as served:
+        for target in ("/validate?timeout=0s", "/mutate?timeout=0s"):
+            _, answer = await served.send(review(large_pod()), target)
+            assert answer["response"]["allowed"] is False
+            assert "longer than the API server waits" in answer["response"]["status"]["message"]
+        _, answer = await served.send(review(large_pod()), "/validate?timeout=30s")
+        assert answer["response"]["allowed"]
 
 
 # Connections
