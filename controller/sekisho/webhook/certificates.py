@@ -131,7 +131,7 @@ def check_pair(
 class ServingCertificate:
     """The certificate of a listener: pass `context` to the listener, and each new pair to `offer`.
 
-    All clients are let in, unless `know_clients` is called before the listener starts. Both may be called in any
+    All clients are accepted, unless `know_clients` is called before the listener starts. Both may be called in any
     thread. `on_served` is called, in any thread, with the key id of the authority of each pair that is served.
     """
 
@@ -191,7 +191,7 @@ class ServingCertificate:
             logger.warning("cannot serve the new certificate, %s: %s", kept, problem)
 
     def know_clients(self, client_ca: str) -> None:
-        """Let in only clients with a certificate of this authority (PEM) from now on; open connections stay."""
+        """Accept only clients with a certificate of this authority (PEM) from now on; open connections stay."""
         with self._changing:
             if self._client_ca is None:
                 _ask_for_certificates(self.context)

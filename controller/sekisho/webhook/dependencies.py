@@ -168,7 +168,7 @@ def clients_from_file(file: Path, certificate: ServingCertificate) -> Supply:
 
     def load() -> None:
         certificate.know_clients(read_client_ca(file))
-        logger.info("letting in clients with a certificate of the authority in %s", file)
+        logger.info("accepting only clients with a certificate of the authority in %s", file)
 
     def reload() -> None:
         try:

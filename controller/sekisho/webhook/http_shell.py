@@ -73,7 +73,7 @@ class HttpShell:
             deadline = Deadline(started, seconds_of(query))
             answer = await handler(await self._body(request.content, deadline), deadline)
         except MalformedReviewError as error:
-            return self._rejected(RejectedError(400, f"the body is no AdmissionReview: {error}"))
+            return self._rejected(RejectedError(400, f"the body is not an AdmissionReview: {error}"))
         except RejectedError as error:
             return self._rejected(error)
         response = web.Response(body=answer, content_type=JSON)
@@ -120,7 +120,7 @@ def seconds_of(query: str) -> float:
 
 
 def _check_head(request: web.BaseRequest) -> None:
-    """Raise RejectedError for a request whose head says already that it is no review."""
+    """Raise RejectedError for a request whose head already shows that it is not a review."""
     if request.method != "POST":
         raise RejectedError(405, f"{request.method} is not allowed here, only POST", {"Allow": "POST"})
     if request.content_type != JSON:

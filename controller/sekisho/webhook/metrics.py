@@ -108,7 +108,7 @@ class Metrics:
         )
         yield counters(
             "sekisho_http_errors",
-            "Requests that were no review, by HTTP status.",
+            "Requests that were not reviews, by HTTP status.",
             ("status",),
             {(str(status),): count for status, count in self._http_errors.items()},
         )

@@ -9,7 +9,7 @@ JSON = "application/json"
 
 
 class RejectedError(SekishoError):
-    """A request that is no review; it is answered with `status` and {"error": message}."""
+    """A request that is not a review; it is answered with `status` and {"error": message}."""
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
