@@ -48,16 +48,19 @@ async def test_defaults_are_filled_in_at_the_other_path(served: Served) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"", "no AdmissionReview"),
-        (b"hello", "no AdmissionReview"),
-        (b"[]", "no AdmissionReview"),
-        (b"{}", "no AdmissionReview"),
+        (b"", "not an AdmissionReview"),
+        (b"hello", "not an AdmissionReview"),
+        (b"[]", "not an AdmissionReview"),
+        (b"{}", "not an AdmissionReview"),
         (b'{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1"}', "request"),
         (b'{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{}}', "uid"),
         (b'{"kind":"Pod","apiVersion":"v1","request":{"uid":"u"}}', "expected kind AdmissionReview"),
         (b'{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1beta1","request":{"uid":"u"}}', "version"),
-        (b"\xff\xfe\x00", "no AdmissionReview"),
-        (b'{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"u"', "no AdmissionReview"),
+        (b"\xff\xfe\x00", "not an AdmissionReview"),
+        (
+            b'{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"u"',
+            "not an AdmissionReview",
+        ),
     ],
 )
 async def test_malformed_review_is_400_with_a_json_error(served: Served, body: bytes, said: str) -> None:
