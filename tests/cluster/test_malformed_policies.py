@@ -415,6 +415,17 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         control("runAsUser", ranges=[{"min": 10, "max": 20}]),
     ),
     (
+        "no ranges",
+        CLUSTER,
+        control("fsGroup", ranges=[]),
+        SCHEMA,
+        (
+            "spec.controls.fsGroup.ranges: Invalid value: 0: spec.controls.fsGroup.ranges in body should have at least "
+            "1 items"
+        ),
+        control("fsGroup", ranges=[{"min": 10, "max": 20}]),
+    ),
+    (
         "negative id",
         CLUSTER,
         control("runAsGroup", ranges=[{"min": -1, "max": 10}]),

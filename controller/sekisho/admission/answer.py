@@ -215,6 +215,8 @@ def _without_judging(review: Review) -> Outcome | None:
         passes = review.sub_resource in _IGNORED_SUBRESOURCES if review.is_pod else bool(review.sub_resource)
         if passes:
             return allowed(review)
+        if review.object is None:
+            return errored(review, "the request has no object")
         return None if review.namespace else errored(review, "the request names no namespace")
     kind = ".".join(part for part in (review.kind.kind, review.kind.group) if part) or "an object without a kind"
     return errored(

@@ -8,7 +8,7 @@ import re
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import Raw, Struct, structs
 
 from sekisho.admission import wire
 from sekisho.admission.bounds import body_excess, pod_excess
@@ -202,7 +202,42 @@ def _decode_any(body: bytes) -> Review:
     except (ValueError, RecursionError) as error:
         # The operation is not certain either, so it is cleared: DELETE and CONNECT would be allowed unjudged.
         return structs.replace(envelope.request, operation="", defect=_unreadable(_reason_of(error)))
+    if envelope.request.is_pod and (defect := _unknown_containers(body)):
+        return structs.replace(envelope.request, defect=defect)
     return envelope.request
+
+
+class _KeysOfPod(Struct, frozen=True, gc=False):
+    spec: dict[str, Raw] | None = None
+
+
+class _KeysOfRequest(Struct, frozen=True, gc=False):
+    object: _KeysOfPod | None = None
+
+
+class _KeysOfEnvelope(Struct, frozen=True, gc=False):
+    request: _KeysOfRequest
+
+
+_keys_decoder = msgspec.json.Decoder(_KeysOfEnvelope)
+_containers_decoder = msgspec.json.Decoder(list[dict[str, Raw]])
+
+
+def _unknown_containers(body: bytes) -> str:
+    """Names a list of a pod's spec that may hold containers that nothing would judge; empty where there is none.
+
+    A newer API server may know such a list. What has an image there would run unjudged.
+    """
+    pod = _keys_decoder.decode(body).request.object
+    for key, value in ((pod.spec if pod is not None else None) or {}).items():
+        if key not in wire.POD_SPEC_KEYS and bytes(value).startswith(b"["):
+            try:
+                entries = _containers_decoder.decode(value)
+            except msgspec.DecodeError:
+                continue
+            if any("image" in entry for entry in entries):
+                return f"spec.{key[:120]} may hold containers that this version of Sekisho does not know"
+    return ""
 
 
 def _is_review(envelope: _Envelope) -> bool:

@@ -73,6 +73,9 @@ _KEYS: Final[Mapping[type[Struct], str]] = {
 }
 """The keys of each object, in order; those with ! are written even when they are empty."""
 
+POD_SPEC_KEYS: Final = frozenset(_KEYS[pods.PodSpec].split())
+"""The keys of a pod's spec that this version knows."""
+
 _UNREAD: Final = Raw()
 
 

@@ -3,7 +3,8 @@
 Restricted fields: spec.volumes[*]
 Allowed values: configMap, csi, downwardAPI, emptyDir, ephemeral, image, persistentVolumeClaim, projected, secret,
     or the kinds that the policy lists
-A volume of any other kind is denied, also one of a kind that is newer than this control.
+A volume of any other kind is denied, also one of a kind that is newer than this control. A volume with two sources
+counts as of its allowed kind, as in the built-in plugin; the API server rejects it.
 Level: restricted, from v1.0
 Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted (Volume Types)
 """
