@@ -14,11 +14,12 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from sekisho.controls.control import Check, Control, Example, ParameterError, Parameters, opt_in
 from sekisho.findings import FieldPath, Finding, render_value, words
 from sekisho.images import ImageError, Reference, RegistryPattern, parse, parse_pattern, without_credentials
+from sekisho.images.reference import MAX_CACHED_LENGTH
 from sekisho.images.registries import MAX_PATTERN_LENGTH
 from sekisho.pods import ContainerRef, Pod, Volume
 
@@ -72,32 +73,50 @@ def _check(parameters: Images, _minor: int) -> Check:
     trusted = tuple(_patterns("trustedRegistries", parameters.trusted_registries or ()))
     denied = tuple(_patterns("deniedRegistries", parameters.denied_registries or ()))
 
-    @lru_cache(maxsize=4096)
-    def faults(image: str) -> tuple[Fault, ...]:
-        try:
-            reference = parse(image)
-        except ImageError as error:
-            return (("a valid image reference", f"correct it: {error}"),)
-        found = (
-            _registry_fault(image, reference, parameters, trusted, denied),
-            _tag_fault(reference, parameters),
-        )
-        return tuple(fault for fault in found if fault is not None)
+    rules = _Rules(parameters, trusted, denied)
 
     def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         findings = []
         for ref in containers:
             image = ref.container.image or ""
-            for allowed, fix in faults(image):
+            for allowed, fix in _faults(rules, image):
                 findings.append(_not_allowed((*ref.path, "image"), image, allowed, fix, ref))
         for index, volume in enumerate(pod.spec.volumes or ()):
             if volume.image is not None:
                 image = volume.image.reference or ""
                 path = ("spec", "volumes", index, "image", "reference")
-                findings += [_not_allowed(path, image, allowed, fix, volume) for allowed, fix in faults(image)]
+                findings += [_not_allowed(path, image, allowed, fix, volume) for allowed, fix in _faults(rules, image)]
         return findings
 
     return judge
+
+
+class _Rules(Struct, frozen=True, eq=False):
+    """Compiled parameters; a key of the cache of faults by their identity."""
+
+    parameters: Images
+    trusted: tuple[RegistryPattern, ...]
+    denied: tuple[RegistryPattern, ...]
+
+
+def _faults(rules: _Rules, image: str) -> tuple[Fault, ...]:
+    return _cached_faults(rules, image) if len(image) <= MAX_CACHED_LENGTH else _faults_of(rules, image)
+
+
+def _faults_of(rules: _Rules, image: str) -> tuple[Fault, ...]:
+    try:
+        reference = parse(image)
+    except ImageError as error:
+        return (("a valid image reference", f"correct it: {error}"),)
+    found = (
+        _registry_fault(image, reference, rules.parameters, rules.trusted, rules.denied),
+        _tag_fault(reference, rules.parameters),
+    )
+    return tuple(fault for fault in found if fault is not None)
+
+
+_cached_faults = lru_cache(maxsize=4096)(_faults_of)
+"""One cache for all policies: with one each, a tenant's policies and pods could fill any memory."""
 
 
 def _not_allowed(path: FieldPath, image: str, allowed: str, fix: str, about: ContainerRef | Volume) -> Finding:

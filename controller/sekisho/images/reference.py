@@ -19,6 +19,8 @@ _DOCKER_HUB_ALIASES = frozenset(("index.docker.io", "registry-1.docker.io", "reg
 _DEFAULT_PORT = 443
 MAX_REPOSITORY_LENGTH = 255
 MAX_REFERENCE_LENGTH = 1024
+MAX_CACHED_LENGTH = 256
+"""Longer images are not kept in caches, which hold thousands of them, so that pods cannot fill the memory."""
 
 _HOST_LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _REGISTRY = re.compile(rf"(?:{_HOST_LABEL}(?:\.{_HOST_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
@@ -46,9 +48,12 @@ class Reference(Struct, frozen=True, gc=False):
     digest: str | None
 
 
-@lru_cache(maxsize=8192)
 def parse(image: str) -> Reference:
     """Parse an image as it is written in a pod. Raises ImageError."""
+    return _cached(image) if len(image) <= MAX_CACHED_LENGTH else _parse(image)
+
+
+def _parse(image: str) -> Reference:
     if not image:
         raise ImageError("it is empty")
     if len(image) > MAX_REFERENCE_LENGTH:
@@ -66,6 +71,9 @@ def parse(image: str) -> Reference:
         if not _SEGMENT.fullmatch(segment):
             raise ImageError(_why_segment(segment))
     return Reference(canonical_registry(registry), repository, tag, digest)
+
+
+_cached = lru_cache(maxsize=4096)(_parse)
 
 
 def split_registry(name: str) -> tuple[str, str]:
