@@ -1,4 +1,4 @@
-"""HTTP on a connection: how long it may be idle, and how long the head of a request may take to arrive."""
+"""HTTP on connections: how many there may be, how long they may be idle, and how long a head may take to arrive."""
 
 import asyncio
 import functools
@@ -11,6 +11,8 @@ from sekisho.webhook.clients import Handler
 
 IDLE_SECONDS = 180.0
 """Longer than the API server's own 90 seconds, so that it never writes into a connection that we are closing."""
+MAX_CONNECTIONS = 2048
+"""Open at the same time; past it, the one that has been idle for longest is closed for a new one."""
 HEAD_SECONDS = 10.0
 """From the first byte of a request's head to its last; the body has the deadline of the request."""
 
@@ -25,9 +27,9 @@ class Connection(web.RequestHandler):
     A connection without any byte of a request stays: the API server opens connections before it needs them.
     """
 
-    __slots__ = ("_clock", "_head_seconds", "_head_since", "_is_answering", "_watch")
+    __slots__ = ("_clock", "_head_seconds", "_head_since", "_is_answering", "_open", "_watch")
 
-    def __init__(self, server: web.Server, head_seconds: float) -> None:
+    def __init__(self, server: web.Server, open_connections: "OpenConnections", head_seconds: float) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(
             server,
@@ -38,20 +40,33 @@ class Connection(web.RequestHandler):
             lingering_time=2.0,
             auto_decompress=False,  # the API server does not compress, and a small body must not become a large one
         )
+        self._open = open_connections
         self._clock = loop
         self._head_seconds = head_seconds
         self._head_since: float | None = None
         self._is_answering = False
         self._watch: asyncio.TimerHandle | None = None  # one at most, for any number of requests
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if not self._open.add(self):
+            self.abort()
+
+    def abort(self) -> None:
+        """Close the connection at once, without the end of TLS, for which a client could make it wait."""
+        if self.transport is not None:
+            self.transport.abort()
+
     def data_received(self, data: bytes) -> None:
         if self._head_since is None and not self._is_answering:
+            self._open.set_idle(self, is_idle=False)
             self._head_since = self._clock.time()
             if self._watch is None:
                 self._watch = self._clock.call_later(self._head_seconds, self._check_head)
         super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        self._open.remove(self)
         if self._watch is not None:
             self._watch.cancel()
         super().connection_lost(exc)
@@ -60,6 +75,7 @@ class Connection(web.RequestHandler):
         """Note that a request's head is complete and the request is being answered, or that it is answered."""
         self._is_answering = is_answering
         self._head_since = None
+        self._open.set_idle(self, is_idle=not is_answering)
 
     def _check_head(self) -> None:
         self._watch = None
@@ -72,15 +88,47 @@ class Connection(web.RequestHandler):
             self.force_close()
 
 
+class OpenConnections:
+    """The connections of a server, those that wait for a request in the order in which they began to wait."""
+
+    def __init__(self) -> None:
+        self._all: set[Connection] = set()
+        self._idle: dict[Connection, None] = {}
+
+    def add(self, connection: Connection) -> bool:
+        """Add a new connection, and close another where there are too many; False where none is idle."""
+        if len(self._all) >= MAX_CONNECTIONS:
+            oldest = next(iter(self._idle), None)
+            if oldest is None:
+                return False
+            self.remove(oldest)
+            oldest.abort()
+        self._all.add(connection)
+        self._idle[connection] = None
+        return True
+
+    def remove(self, connection: Connection) -> None:
+        """Remove a connection that is closed."""
+        self._all.discard(connection)
+        self._idle.pop(connection, None)
+
+    def set_idle(self, connection: Connection, *, is_idle: bool) -> None:
+        """Note that a connection waits for a request, or that it no longer does."""
+        self._idle.pop(connection, None)
+        if is_idle and connection in self._all:
+            self._idle[connection] = None
+
+
 class HttpServer(web.Server):
     """Serves `handler` on such connections; `head_seconds` is how long a head may take."""
 
     def __init__(self, handler: Handler, head_seconds: float = HEAD_SECONDS) -> None:
         super().__init__(functools.partial(_answer, handler))
         self._head_seconds = head_seconds
+        self._open = OpenConnections()
 
     def __call__(self) -> web.RequestHandler:
-        return Connection(self, self._head_seconds)
+        return Connection(self, self._open, self._head_seconds)
 
 
 async def _answer(handler: Handler, request: web.BaseRequest) -> web.StreamResponse:

@@ -16,8 +16,10 @@ from sekisho.webhook.replies import JSON, RejectedError, rejection
 
 MAX_BODY_BYTES: Final = 8 << 20
 """The API server accepts objects of up to 3 MiB, and an update sends two."""
-MAX_INCOMING_BYTES: Final = 64 << 20
-"""Of all unfinished bodies together; past it, a request that goes on sending gets a 503."""
+MAX_HELD_BYTES: Final = 32 << 20
+"""Of all bodies together, from their first byte to their answer; past it, a large body gets a 503."""
+MAX_FREE_BYTES: Final = 64 * 1024
+"""Of a body that is always accepted, so that large ones cannot keep ordinary pods out."""
 DEFAULT_SECONDS: Final = 10.0
 """The API server's own default; it sends its timeout as a parameter of the request."""
 MAX_SECONDS: Final = 30.0
@@ -58,7 +60,7 @@ class HttpShell:
     def __init__(self, routes: Mapping[str, ReviewHandler], metrics: Metrics) -> None:
         self._routes = routes
         self._metrics = metrics
-        self._incoming = 0
+        self._held = 0
         self.is_draining = False
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -71,7 +73,11 @@ class HttpShell:
                 raise RejectedError(404, f"there is nothing at this path; try {', '.join(self._routes)}")
             _check_head(request)
             deadline = Deadline(started, seconds_of(query))
-            answer = await handler(await self._body(request.content, deadline), deadline)
+            body = await self._body(request.content, deadline)
+            try:
+                answer = await handler(body, deadline)
+            finally:
+                self._held -= len(body)
         except MalformedReviewError as error:
             return self._rejected(RejectedError(400, f"the body is not an AdmissionReview: {error}"))
         except RejectedError as error:
@@ -82,10 +88,12 @@ class HttpShell:
         return response
 
     async def _body(self, content: StreamReader, deadline: Deadline) -> bytes:
-        """The whole body. Raises RejectedError."""
+        """The whole body, whose bytes are held from then on. Raises RejectedError."""
         try:
             if content.is_eof():  # the usual case: it came with the headers
-                return content.read_nowait()
+                body = content.read_nowait()
+                self._held += len(body)
+                return body
             async with asyncio.timeout(deadline.seconds):
                 return await self._receive(content)
         except TimeoutError:
@@ -98,14 +106,15 @@ class HttpShell:
         try:
             while chunk := await content.readany():
                 body += chunk
-                self._incoming += len(chunk)
+                self._held += len(chunk)
                 if len(body) > MAX_BODY_BYTES:
                     raise _too_large()
-                if self._incoming > MAX_INCOMING_BYTES:
+                if self._held > MAX_HELD_BYTES and len(body) > MAX_FREE_BYTES:
                     raise RejectedError(503, "too much is being received at the same time", {"Retry-After": "1"})
             return bytes(body)
-        finally:
-            self._incoming -= len(body)
+        except BaseException:
+            self._held -= len(body)
+            raise
 
     def _rejected(self, error: RejectedError) -> web.Response:
         self._metrics.count_http_error(error.status)

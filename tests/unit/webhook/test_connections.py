@@ -1,11 +1,13 @@
 """Connections whose requests come slowly, or not at all."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 
+import pytest
 from aiohttp import web
 
+from sekisho.webhook import connections as module
 from sekisho.webhook.connections import HttpServer
 
 SOON = 20
@@ -38,20 +40,34 @@ class Client:
 
 
 @asynccontextmanager
-async def connected(head_seconds: float = HEAD_SECONDS) -> AsyncIterator[Client]:
+async def serving(head_seconds: float = HEAD_SECONDS) -> AsyncIterator[Callable[[], Awaitable[Client]]]:
+    """A server, and what connects a client to it."""
+
     async def seen(request: web.BaseRequest) -> web.Response:
         await request.read()
         return web.Response(text="seen")
 
+    clients: list[Client] = []
+
+    async def connect() -> Client:
+        clients.append(Client(*await asyncio.open_connection(*runner.addresses[0][:2])))
+        return clients[-1]
+
     runner = web.ServerRunner(HttpServer(seen, head_seconds), shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    reader, writer = await asyncio.open_connection(*runner.addresses[0][:2])
     try:
-        yield Client(reader, writer)
+        yield connect
     finally:
-        writer.close()
+        for client in clients:
+            client.writer.close()
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def connected(head_seconds: float = HEAD_SECONDS) -> AsyncIterator[Client]:
+    async with serving(head_seconds) as connect:
+        yield await connect()
 
 
 async def test_half_a_head_is_given_up() -> None:
@@ -103,3 +119,41 @@ async def test_neither_silence_nor_a_slow_body_is_a_slow_head() -> None:
         client.send(b"dy")
         assert await client.answer()
         assert await client.ask()
+
+
+async def test_over_the_limit_the_connection_that_is_idle_for_longest_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_CONNECTIONS", 2)
+    async with serving(SOON) as connect:
+        first, second = await connect(), await connect()
+        assert await second.ask()
+        assert await first.ask()  # so the second is idle for longer
+        third = await connect()
+        assert await third.ask()
+        with suppress(ConnectionResetError):
+            assert await second.rest() == b""
+        assert await first.ask()
+
+
+async def test_over_the_limit_connections_with_a_request_stay_and_a_new_one_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_CONNECTIONS", 1)
+    async with serving(SOON) as connect:
+        busy = await connect()
+        assert await busy.ask()
+        busy.send(HEAD + b"bo")
+        await asyncio.sleep(0)  # the head leaves before the next client connects
+        assert await closes(await connect())
+        busy.send(b"dy")
+        assert await busy.answer()
+
+
+async def closes(client: Client) -> bool:
+    """Whether a new connection is closed at once."""
+    with suppress(ConnectionResetError, asyncio.IncompleteReadError):
+        client.send(HEAD + b"body")
+        await client.answer()
+        return False
+    return True

@@ -270,16 +270,17 @@ async def test_client_that_leaves_in_the_middle_leaves_nothing_behind(
         writer.transport.abort()
     assert await served.allowed(review(pod(GOOD)))
     async with asyncio.timeout(5):
-        while served.shell._incoming:  # noqa: ASYNC110, SLF001
+        while served.shell._held:  # noqa: ASYNC110, SLF001
             await asyncio.sleep(0.005)
     assert not caplog.records
 
 
 async def test_unfinished_bodies_are_bounded(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_shell, "MAX_INCOMING_BYTES", 60)
+    monkeypatch.setattr(http_shell, "MAX_HELD_BYTES", 60)
+    monkeypatch.setattr(http_shell, "MAX_FREE_BYTES", 0)
     held = [await half_a_body(served, "/validate?timeout=30s") for _ in range(2)]
     async with asyncio.timeout(5):
-        while served.shell._incoming < 52:  # noqa: ASYNC110, SLF001
+        while served.shell._held < 52:  # noqa: ASYNC110, SLF001
             await asyncio.sleep(0.005)
     reader, writer = await half_a_body(served, "/validate?timeout=30s")
     assert b" 503 " in await reader.readline()
