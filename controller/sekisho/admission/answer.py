@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from sekisho.admission.defaults import Filled, fill
+from sekisho.admission.defaults import Filled, defaults_for
 from sekisho.admission.denial import MAX_CAUSES, MAX_MESSAGE_LENGTH, capped_warnings, denial_message, warning_lines
 from sekisho.admission.evaluation import Evaluation, Form, evaluate
 from sekisho.admission.review import API_VERSION, KIND, Review
@@ -138,10 +138,13 @@ def validate(
     return denied(review, evaluation) if evaluation.is_denied else admitted_with_notes(review, evaluation)
 
 
-def mutate(review: Review, policies: PolicySet, namespace_labels: Mapping[str, str] | None) -> Outcome:
+def mutate(
+    review: Review, policies: PolicySet, namespace_labels: Mapping[str, str] | None, clock: Clock | None = None
+) -> Outcome:
     """The answer of the mutating webhook: defaults for a new pod, or for new ephemeral containers.
 
     namespace_labels: None only where `policies.needs_labels` is false.
+    clock: the time for waivers; with None no waiver applies.
     """
     early = _without_judging(review)
     if early is not None:
@@ -150,8 +153,9 @@ def mutate(review: Review, policies: PolicySet, namespace_labels: Mapping[str, s
     only = _changeable(review)
     if pod is None or not review.is_pod or only == frozenset() or _is_mirror_pod(review):
         return allowed(review)
-    plan = policies.plan(review.namespace or "", namespace_labels, pod, review.user_info)
-    filled = fill(pod, plan.defaults, only)
+    namespace = review.namespace or ""
+    plan = policies.plan(namespace, namespace_labels, pod, review.user_info)
+    filled = defaults_for(pod, plan, policies, namespace, clock, only)
     return patched(review, filled) if filled.operations else allowed(review)
 
 

@@ -1,19 +1,32 @@
 """Defaults: the values that policies give to unset fields of a pod, as operations of a JSON patch.
 
 Defaults never override: a field that is set, to `false` or `0` too, stays and is then judged. No default is applied
-that the API server or the kubelet would reject in that pod. Applying defaults again changes nothing.
+that the API server or the kubelet would reject in that pod, none for what waivers exempt it from, and none that a
+policy would deny it for. Applying defaults again changes nothing.
 """
 
 from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct
 
+from sekisho.admission.pod_defaults import is_token_mount, is_token_volume
+from sekisho.admission.waivers import Clock, Exempt, exemptions
 from sekisho.findings import render_path
-from sekisho.pods import Container, ContainerRef, ObjectMeta, Pod, container_refs, in_user_namespace, is_windows
-from sekisho.policies import Default
+from sekisho.pods import (
+    Container,
+    ContainerRef,
+    ObjectMeta,
+    Pod,
+    PodSpec,
+    container_refs,
+    in_user_namespace,
+    is_windows,
+)
+from sekisho.policies import Default, Plan, PolicySet
 from sekisho.policies.defaults import DefaultLevel
+from sekisho.policies.safe_defaults import one_for_each_field
 
 ANNOTATION: Final = "sekisho.dev/defaulted"
 MAX_ANNOTATIONS: Final = 256 * 1024
@@ -38,11 +51,11 @@ _ATTRIBUTES = {
 
 
 class Operation(Struct, frozen=True, gc=False):
-    """One operation of a JSON patch (RFC 6902)."""
+    """One operation of a JSON patch (RFC 6902): add, or remove, which has no value."""
 
     op: str
     path: str
-    value: Any
+    value: Any = UNSET
 
 
 class Filled(Struct, frozen=True):
@@ -55,12 +68,16 @@ class Filled(Struct, frozen=True):
 class _Filler:
     """Collects the operations, and the fields by policy."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_exempt: Exempt | None) -> None:
+        self.is_exempt = is_exempt
         self.operations: list[Operation] = []
         self.fields: dict[str, list[str]] = {}
 
     def add(self, pointer: str, value: Any) -> None:
         self.operations.append(Operation("add", pointer, value))
+
+    def remove(self, pointer: str) -> None:
+        self.operations.append(Operation("remove", pointer))
 
     def credit(self, policy: str, field: str) -> None:
         self.fields.setdefault(policy, []).append(field)
@@ -78,15 +95,39 @@ class _Filler:
             self.credit(default.policy, field + default.key)
 
 
-def fill(pod: Pod, defaults: Sequence[Default], only: frozenset[str] | None = None) -> Filled:
-    """The defaults for a pod.
+def defaults_for(
+    pod: Pod,
+    plan: Plan,
+    policies: PolicySet,
+    namespace: str,
+    clock: Clock | None,
+    only: frozenset[str] | None = None,
+) -> Filled:
+    """The defaults for a pod, without those of controls that waivers exempt it from.
+
+    clock: gives the time for waivers, called only where there is something to set; with None no waiver applies.
+    only: as for `fill`.
+    """
+    filled = fill(pod, plan.defaults, only)
+    if not filled.operations or clock is None or not policies.has_waivers:
+        return filled
+    is_exempt = exemptions(pod, namespace, policies, clock())
+    left = [each for each in plan.all_defaults if not is_exempt(each.policy, each.control, None)]
+    return fill(pod, one_for_each_field(left), only, is_exempt)
+
+
+def fill(
+    pod: Pod, defaults: Sequence[Default], only: frozenset[str] | None = None, is_exempt: Exempt | None = None
+) -> Filled:
+    """Defaults applied to a pod.
 
     only: the names of the containers that may still be changed, as when ephemeral containers are added to a running
         pod; the pod's own fields then stay. None for a new pod, of which everything may be changed.
+    is_exempt: tells the containers that a default is not applied to; None for no container.
     """
     if not defaults:
         return Filled()
-    filler = _Filler()
+    filler = _Filler(is_exempt)
     containers = container_refs(pod.spec)
     if only is not None:
         containers = [placed for placed in containers if placed.container.name in only]
@@ -120,6 +161,8 @@ def _fill_pod(
             if may_change_pod and pod.spec.automount_service_account_token is None:
                 filler.add(f"/spec/{default.key}", default.value)
                 filler.credit(default.policy, f"spec.{default.key}")
+                if default.value is False:
+                    _remove_token(filler, pod.spec)
         elif _pod_value(pod, default.key) is None:
             if default.key not in _INHERITED:
                 wanted += [default] if may_change_pod else []
@@ -127,6 +170,8 @@ def _fill_pod(
             unset = [p.container for p in containers if _value(p.container, default.key) is None]
             if unset:
                 fits = may_change_pod and all(_suits(pod, container, default) for container in unset)
+                if fits and filler.is_exempt is not None:
+                    fits = all(_without_exempt(filler.is_exempt, container, [default]) for container in unset)
                 (wanted if fits else for_containers).append(default)
     filler.fill_context(("spec",), pod.spec.security_context is not None, wanted)
     inherited = {default.key for default in wanted}
@@ -135,8 +180,10 @@ def _fill_pod(
     return left + [default for default in for_containers if default.key not in taken]
 
 
-def _fill_container(filler: _Filler, pod: Pod, placed: ContainerRef, defaults: Sequence[Default]) -> None:
+def _fill_container(filler: _Filler, pod: Pod, placed: ContainerRef, defaults: list[Default]) -> None:
     container = placed.container
+    if filler.is_exempt is not None:
+        defaults = _without_exempt(filler.is_exempt, container, defaults)
     wanted = [
         default for default in defaults if _value(container, default.key) is None and _suits(pod, container, default)
     ]
@@ -145,6 +192,10 @@ def _fill_container(filler: _Filler, pod: Pod, placed: ContainerRef, defaults: S
         for default in defaults:
             if default.key == "capabilities":
                 _drop_more(filler, placed, default)
+
+
+def _without_exempt(is_exempt: Exempt, container: Container, defaults: list[Default]) -> list[Default]:
+    return [default for default in defaults if not is_exempt(default.policy, default.control, container)]
 
 
 def _drop_more(filler: _Filler, placed: ContainerRef, default: Default) -> None:
@@ -162,6 +213,29 @@ def _drop_more(filler: _Filler, placed: ContainerRef, default: Default) -> None:
         for name in missing:
             filler.add(_pointer(path) + "/-", name)
     filler.credit(default.policy, render_path(path))
+
+
+def _remove_token(filler: _Filler, spec: PodSpec) -> None:
+    """Remove the volume and the mounts of the token, which the ServiceAccount plugin adds before webhooks are called.
+
+    Mounts that are not as the plugin makes them stay, and then the volume does.
+    """
+    names = {volume.name for volume in spec.volumes or () if is_token_volume(volume)}
+    if not names:
+        return
+    kept: set[str] = set()
+    for placed in container_refs(spec):
+        mounts = placed.container.volume_mounts or ()
+        for index in range(len(mounts) - 1, -1, -1):
+            mount = mounts[index]
+            if mount.name in names and is_token_mount(mount):
+                filler.remove(_pointer((*placed.path, "volumeMounts", index)))
+            elif mount.name in names:
+                kept.add(mount.name)
+    volumes = spec.volumes or ()
+    for index in range(len(volumes) - 1, -1, -1):
+        if volumes[index].name in names - kept:
+            filler.remove(_pointer(("spec", "volumes", index)))
 
 
 def _pointer(path: tuple[str | int, ...]) -> str:
@@ -186,7 +260,10 @@ def _suits(pod: Pod, container: Container, default: Default) -> bool:
     if default.key == "runAsNonRoot" and default.value is True:
         user = _value(container, "runAsUser")
         user = _pod_value(pod, "runAsUser") if user is None else user
-        return user != 0 and not in_user_namespace(pod.spec)
+        return user != 0 and (default.in_user_namespaces or not in_user_namespace(pod.spec))
+    if default.key == "runAsUser" and default.value == 0:
+        non_root = _value(container, "runAsNonRoot")
+        return not (_pod_value(pod, "runAsNonRoot") if non_root is None else non_root)
     return True
 
 
@@ -235,7 +312,9 @@ def with_defaults(pod: Pod, filled: Filled) -> Pod:
         target: Any = root
         for part in above:
             target = target[int(part)] if isinstance(target, list) else target[part]
-        if isinstance(target, list):
+        if operation.op == "remove":
+            del target[int(last)]
+        elif isinstance(target, list):
             target.append(operation.value)
         else:
             target[last] = operation.value

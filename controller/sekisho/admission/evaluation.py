@@ -9,7 +9,7 @@ from enum import StrEnum
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sekisho.admission.defaults import Filled, fill, with_defaults
+from sekisho.admission.defaults import Filled, defaults_for, with_defaults
 from sekisho.admission.origins import with_origin
 from sekisho.admission.pod_defaults import NO_OBJECTS, CreatedPod, NamespaceObjects, as_created
 from sekisho.admission.updates import runs_the_same
@@ -91,11 +91,11 @@ def evaluate(
     created: CreatedPod | None = None
     if form is not Form.POD:
         created = as_created(pod, objects)
-        filled = fill(created.pod, plan.defaults)
+        filled = defaults_for(created.pod, plan, policies, namespace, clock)
         pod = with_defaults(created.pod, filled)
         if old is not None:
             old = as_created(old, objects).pod
-            old = with_defaults(old, fill(old, plan.defaults))
+            old = with_defaults(old, defaults_for(old, plan, policies, namespace, clock))
     elif old is not None:
         old_plan = policies.plan(namespace, namespace_labels, old, subject)
         if not runs_the_same(old, pod) or not _policies_of(plan) <= _policies_of(old_plan):

@@ -7,6 +7,7 @@ Sources: Kubernetes 1.37, pkg/apis/core/v1/defaults.go (SetDefaults_Pod, SetDefa
 plugin/pkg/admission/{limitranger,serviceaccount}, pkg/registry/core/pod/strategy.go (PrepareForCreate)
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from operator import is_not
 from typing import Final
@@ -42,6 +43,8 @@ _MIRROR: Final = "kubernetes.io/config.mirror"
 _MAX_PROFILE: Final = 4095
 """Bytes of the name of an AppArmor profile; the API server does not copy a longer one."""
 
+_TOKEN_VOLUME: Final = re.compile(rf"{TOKEN_VOLUME}([bcdfghjklmnpqrstvwxz2456789]{{5}}|…)")
+"""The suffix is made of the characters of k8s.io/apimachinery/pkg/util/rand."""
 _NEW_TOKEN_VOLUME: Final = Volume(
     name=f"{TOKEN_VOLUME}…",
     projected=Projected([ProjectedSource(ServiceAccountTokenProjection()), ProjectedSource(), ProjectedSource()]),
@@ -186,6 +189,18 @@ def _annotated_profile(annotation: str) -> AppArmorProfile | None:
     if name == annotation or not name.strip() or name != name.strip() or len(name.encode()) > _MAX_PROFILE:
         return None
     return AppArmorProfile("Localhost", name)
+
+
+def is_token_volume(volume: Volume) -> bool:
+    """Whether the API server added the volume for a service account's token, by its name and sources."""
+    if _TOKEN_VOLUME.fullmatch(volume.name) is None or volume.projected is None:
+        return False
+    return any(source.service_account_token is not None for source in volume.projected.sources or ())
+
+
+def is_token_mount(mount: VolumeMount) -> bool:
+    """Whether the API server mounts a token so."""
+    return mount.mount_path == TOKEN_PATH and bool(mount.read_only) and not (mount.sub_path or mount.sub_path_expr)
 
 
 def _mounts_token(spec: PodSpec, objects: NamespaceObjects) -> bool:

@@ -1,4 +1,4 @@
-"""Waivers: which violations they exempt. Pods without violations never get here."""
+"""Waivers: what they exempt. Pods without violations and without defaults never get here."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -16,6 +16,10 @@ from sekisho.timestamps import rfc3339
 
 Clock = Callable[[], datetime]
 """Gives the present time, with its zone."""
+
+
+Exempt = Callable[[str, str, Container | None], bool]
+"""Whether a container, or with None the pod itself, is exempt from a control of a policy, both by name."""
 
 
 class Waived(Struct, frozen=True, gc=False):
@@ -60,6 +64,19 @@ def apply_waivers(
         elif staying:
             left.append(replace(violation, policies=tuple(staying)))
     return left, tuple(waived)
+
+
+def exemptions(pod: Pod, namespace: str, policies: PolicySet, now: datetime) -> Exempt:
+    """What waivers exempt a pod from, whether it violates anything or not."""
+    applicable: dict[str, dict[str, _Waivers]] = {}
+
+    def is_exempt(policy: str, control: str, container: Container | None) -> bool:
+        if policy not in applicable:
+            applicable[policy] = _applicable(policies.waivers_of(policy, namespace), pod, now)
+        waivers = applicable[policy].get(control)
+        return waivers is not None and waivers.first_for(pod, container) is not None
+
+    return is_exempt
 
 
 class _Waivers(Struct, frozen=True, gc=False):

@@ -52,9 +52,8 @@ def _answer(asked: Review, policies: PolicySet, namespaces: Namespaces, mutates:
             if not asked.namespace or asked.namespace not in namespaces:
                 return admission.errored(asked, "the labels of its namespace are unknown: use --namespace-labels")
             labels = namespaces.labels(asked.namespace)
-        if mutates:
-            return admission.mutate(asked, policies, labels)
-        return admission.validate(asked, policies, labels, lambda: datetime.now(UTC))
+        answer = admission.mutate if mutates else admission.validate
+        return answer(asked, policies, labels, lambda: datetime.now(UTC))
     except Exception as error:
         incident = secrets.token_hex(4)
         click.echo(f"error: internal error {incident}: {type(error).__name__}: {error}", err=True)

@@ -80,7 +80,8 @@ class _Fixer:
 
     def _defaults(self, judged: JudgedObject) -> list[Change]:
         operations = self.checker.evaluate(judged).filled.operations
-        fields = (operation for operation in operations if not operation.path.startswith("/metadata/"))
+        # Only what the API server adds to the pod is ever removed, and that is not in the manifest.
+        fields = (each for each in operations if each.op == "add" and not each.path.startswith("/metadata/"))
         return [_change(operation, judged.pod_path) for operation in fields]
 
     def _changes(self, judged: JudgedObject) -> list[Change]:

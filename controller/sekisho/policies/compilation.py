@@ -89,12 +89,12 @@ def compile_policy(policy: ClusterPodPolicy | PodPolicy) -> CompiledPolicy:
         ),
         selects_pod=problems.of(compile_pods, spec.match),
         rules=tuple(_rules(spec, level, minor, problems)),
-        defaults=problems.of(compile_defaults, name, spec.defaults) or (),
+        defaults=problems.of(_defaults, policy, minor) or (),
     )
     problems.raise_any()
     if not _takes_labels(spec.pod_security_standard):
         return compiled
-    return msgspec.structs.replace(compiled, for_labels=_compile_for_labels(spec, compiled))
+    return msgspec.structs.replace(compiled, for_labels=_compile_for_labels(policy, compiled))
 
 
 def _takes_labels(standard: Standard | None) -> bool:
@@ -131,8 +131,11 @@ def _cues(policy: ClusterPodPolicy | PodPolicy) -> Cues:
     return cues_of(match.namespaces, match.namespace_selector.match_labels if match.namespace_selector else None)
 
 
-def _compile_for_labels(spec: PodPolicySpec, compiled: CompiledPolicy) -> Callable[[Mapping[str, str]], CompiledPolicy]:
+def _compile_for_labels(
+    policy: ClusterPodPolicy | PodPolicy, compiled: CompiledPolicy
+) -> Callable[[Mapping[str, str]], CompiledPolicy]:
     """A function that compiles the policy for a namespace's labels, once per combination of levels."""
+    spec = policy.spec
 
     @lru_cache(maxsize=1024)
     def of_levels(levels: NamespaceLevels) -> CompiledPolicy:
@@ -142,9 +145,20 @@ def _compile_for_labels(spec: PodPolicySpec, compiled: CompiledPolicy) -> Callab
             others = (rule for rule in _rules(spec, level, minor) if rule.control not in _own_controls(spec))
             rules += [msgspec.structs.replace(rule, enforcement=enforcement) for rule in others]
         key = f"{compiled.name} {levels.enforce} {levels.warn} {levels.audit} {levels.errors}"
-        return msgspec.structs.replace(compiled, key=key, rules=tuple(rules), notes=levels.errors, for_labels=None)
+        defaults = _defaults(policy, levels.enforce[1])
+        return msgspec.structs.replace(
+            compiled, key=key, rules=tuple(rules), defaults=defaults, notes=levels.errors, for_labels=None
+        )
 
     return lambda labels: of_levels(levels_of_labels(labels))
+
+
+def _defaults(policy: ClusterPodPolicy | PodPolicy, minor: int) -> tuple[Default, ...]:
+    """The defaults of a policy at a version, without those of controls that it switches off."""
+    own = {name: getattr(policy.spec.controls, name) for name in CONTROLS}
+    off = {name for name, named in own.items() if named and named.enforcement == ControlEnforcement.OFF}
+    of_cluster = isinstance(policy, ClusterPodPolicy)
+    return compile_defaults(policy.title, policy.spec.defaults, minor, off, of_cluster=of_cluster)
 
 
 def _own_controls(spec: PodPolicySpec) -> frozenset[str]:

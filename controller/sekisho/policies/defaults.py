@@ -1,7 +1,8 @@
 """The defaults that a policy applies where a pod leaves a field unset: the types, and their compilation."""
 
+from collections.abc import Collection
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -9,6 +10,10 @@ from msgspec import Meta, Struct
 from sekisho.controls.capabilities import KNOWN, CapabilityName, unknown
 from sekisho.controls.control import cel
 from sekisho.policies.problems import Problems
+from sekisho.standards import controls_of
+
+USER_NAMESPACES_SINCE: Final = 35
+"""The minor version from which the Pod Security Standards exempt pods with hostUsers false from runAsNonRoot."""
 
 
 class DefaultsProfile(StrEnum):
@@ -109,8 +114,8 @@ class Defaults(Struct, frozen=True, forbid_unknown_fields=True):
         Annotated[
             DefaultsProfile,
             Meta(
-                description="restricted sets what that level requires; baseline, which requires no field to be set, "
-                "sets the seccomp profile RuntimeDefault."
+                description="restricted sets what that level requires at the version of podSecurityStandard; baseline, "
+                "which requires no field to be set, sets the seccomp profile RuntimeDefault."
             ),
         ]
         | None
@@ -133,22 +138,38 @@ class DefaultLevel(StrEnum):
 
 
 class Default(Struct, frozen=True, eq=False):
-    """A default of one field. `key` is the field's name, `value` is as in JSON, `policy` the name of the policy."""
+    """A default of one field. `key` is the field's name, `value` is as in JSON, `policy` the name of the policy.
+
+    of_cluster: whether the policy is a ClusterPodPolicy.
+    in_user_namespaces: whether runAsNonRoot applies to pods with hostUsers false, from which no version since v1.35
+        requires it.
+    """
 
     level: DefaultLevel
     key: str
     value: Any
     policy: str
+    of_cluster: bool = True
+    in_user_namespaces: bool = False
+
+    @property
+    def control(self) -> str:
+        """The control that judges the field."""
+        return "serviceAccountToken" if self.key == "automountServiceAccountToken" else self.key
 
 
-def compile_defaults(policy: str, defaults: Defaults) -> tuple[Default, ...]:
-    """The defaults of a policy. Raises PolicyError for values that the API server would reject in a pod."""
+def compile_defaults(
+    policy: str, defaults: Defaults, minor: int, off: Collection[str], *, of_cluster: bool
+) -> tuple[Default, ...]:
+    """The defaults of a policy. Raises PolicyError for values that the API server would reject in a pod.
+
+    minor: the version of the Pod Security Standards that the profile follows.
+    off: the controls that the policy switches off; it sets no default for their fields.
+    """
     values: dict[tuple[DefaultLevel, str], Any] = {}
     if defaults.profile == DefaultsProfile.RESTRICTED:
-        values[(DefaultLevel.POD, "runAsNonRoot")] = True
-        values[(DefaultLevel.CONTAINER, "allowPrivilegeEscalation")] = False
-        values[(DefaultLevel.CONTAINER, "capabilities")] = {"drop": ["ALL"]}
-    if defaults.profile is not None:
+        values |= _restricted(minor)
+    elif defaults.profile == DefaultsProfile.BASELINE:
         values[(DefaultLevel.POD, "seccompProfile")] = {"type": "RuntimeDefault"}
     if defaults.pod is not None:
         values |= _fields(DefaultLevel.POD, defaults.pod.security_context)
@@ -157,7 +178,24 @@ def compile_defaults(policy: str, defaults: Defaults) -> tuple[Default, ...]:
     if defaults.container is not None:
         values |= _fields(DefaultLevel.CONTAINER, defaults.container.security_context)
     _verify(values)
-    return tuple(Default(level, key, value, policy) for (level, key), value in values.items())
+    old = minor < USER_NAMESPACES_SINCE
+    made = (Default(level, key, value, policy, of_cluster, old) for (level, key), value in values.items())
+    return tuple(default for default in made if default.control not in off)
+
+
+def _restricted(minor: int) -> dict[tuple[DefaultLevel, str], Any]:
+    """The fields that the restricted level requires at a version."""
+    required = controls_of("restricted", minor)
+    values: dict[tuple[DefaultLevel, str], Any] = {}
+    if "runAsNonRoot" in required:
+        values[(DefaultLevel.POD, "runAsNonRoot")] = True
+    if "allowPrivilegeEscalation" in required:
+        values[(DefaultLevel.CONTAINER, "allowPrivilegeEscalation")] = False
+    if getattr(required.get("capabilities"), "required_drop", None):
+        values[(DefaultLevel.CONTAINER, "capabilities")] = {"drop": ["ALL"]}
+    if getattr(required.get("seccompProfile"), "required", None):
+        values[(DefaultLevel.POD, "seccompProfile")] = {"type": "RuntimeDefault"}
+    return values
 
 
 def _fields(level: DefaultLevel, context: Struct | None) -> dict[tuple[DefaultLevel, str], Any]:

@@ -15,6 +15,7 @@ from sekisho.policies.compilation import CompiledPolicy, Rule, compile_policy
 from sekisho.policies.defaults import Default
 from sekisho.policies.index import NamespaceIndex
 from sekisho.policies.matching import Subject
+from sekisho.policies.safe_defaults import one_for_each_field, safe_defaults
 from sekisho.policies.types import ClusterPodPolicy, Enforcement, PodPolicy, TemplateEnforcement
 from sekisho.policies.waivers import CompiledWaiver, PolicyWaiver, compile_waiver
 
@@ -41,12 +42,16 @@ class Step(Struct, frozen=True, eq=False):
 
 
 class Plan(Struct, frozen=True, eq=False):
-    """What to do with a pod: checks for pods, checks for pod templates, defaults, and notes for all users."""
+    """What to do with a pod: checks for pods, checks for pod templates, defaults, and notes for all users.
+
+    all_defaults: those of all policies in the order of precedence, of which `defaults` has one for each field.
+    """
 
     steps: tuple[Step, ...] = ()
     template_steps: tuple[Step, ...] = ()
     defaults: tuple[Default, ...] = ()
     notes: tuple[str, ...] = ()
+    all_defaults: tuple[Default, ...] = ()
 
 
 class _Selection(Struct, frozen=True, eq=False):
@@ -169,6 +174,15 @@ class PolicySet:
 
 def _build_plan(policies: tuple[CompiledPolicy, ...]) -> Plan:
     """The plan of policies, which must be in order: ClusterPodPolicies first."""
+    defaults = safe_defaults(
+        (default for policy in policies for default in policy.defaults),
+        (
+            (rule.control, rule.check)
+            for policy in policies
+            for rule in policy.rules
+            if rule.enforcement == Enforcement.DENY
+        ),
+    )
     return Plan(
         steps=_steps(
             (policy.name, rule, rule.enforcement, rule.enforcement) for policy in policies for rule in policy.rules
@@ -180,23 +194,10 @@ def _build_plan(policies: tuple[CompiledPolicy, ...]) -> Plan:
             for rule in policy.rules
             if rule.on_templates
         ),
-        defaults=_defaults(policies),
+        defaults=one_for_each_field(defaults),
         notes=tuple(note for policy in policies for note in policy.notes),
+        all_defaults=defaults,
     )
-
-
-def _defaults(policies: tuple[CompiledPolicy, ...]) -> tuple[Default, ...]:
-    """For each field the default of the first policy, and of a PodPolicy only where no ClusterPodPolicy has one.
-
-    A container's value overrides the pod's, so a PodPolicy's default for either could override a ClusterPodPolicy's.
-    """
-    defaults: dict[tuple[str, str], Default] = {}
-    of_cluster = {default.key for policy in policies if policy.namespace is None for default in policy.defaults}
-    for policy in policies:
-        for default in policy.defaults:
-            if policy.namespace is None or default.key not in of_cluster:
-                defaults.setdefault((default.level, default.key), default)
-    return tuple(defaults.values())
 
 
 def _for_templates(enforcement: Enforcement, templates: TemplateEnforcement) -> Enforcement:

@@ -65,7 +65,7 @@ class PodReviews:
 
     async def mutate(self, body: bytes, deadline: Deadline) -> bytes:
         """The answer of the mutating webhook. Raises MalformedReviewError."""
-        return await self._answer("mutate", _mutated, body, deadline)
+        return await self._answer("mutate", self._mutated, body, deadline)
 
     def close(self) -> None:
         """End the thread for large reviews when it is done with the present one."""
@@ -75,6 +75,13 @@ class PodReviews:
         self, review: Review, policies: PolicySet, labels: Mapping[str, str] | None, deadline: Deadline
     ) -> Outcome:
         return admission.validate(review, policies, labels, self._clock, lambda: deadline.left < 0)
+
+    def _mutated(
+        self, review: Review, policies: PolicySet, labels: Mapping[str, str] | None, deadline: Deadline
+    ) -> Outcome:
+        if deadline.left < 0:  # it waited for other large reviews
+            return admission.errored(review, "judging took longer than the API server waits")
+        return admission.mutate(review, policies, labels, self._clock)
 
     async def _answer(self, webhook: str, answer: Answer, body: bytes, deadline: Deadline) -> bytes:
         if len(body) <= MAX_SMALL_BYTES:
@@ -130,9 +137,3 @@ class PodReviews:
                 return await self._namespaces.fetch(namespace)
         except TimeoutError:
             raise UnknownNamespaceError("the cluster did not answer in time") from None
-
-
-def _mutated(review: Review, policies: PolicySet, labels: Mapping[str, str] | None, deadline: Deadline) -> Outcome:
-    if deadline.left < 0:  # it waited for other large reviews
-        return admission.errored(review, "judging took longer than the API server waits")
-    return admission.mutate(review, policies, labels)

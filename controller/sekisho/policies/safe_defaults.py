@@ -1,0 +1,71 @@
+"""Which defaults are applied: none that its own pod would be denied for, and one for each field."""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any, Final
+
+import msgspec
+
+from sekisho.controls import Check
+from sekisho.pods import Pod, container_refs
+from sekisho.policies.defaults import Default, DefaultLevel
+
+_CONTAINER: Final = {"name": "app", "image": "app"}
+_SPECS: Final[tuple[dict[str, Any], ...]] = ({}, {"hostUsers": False}, {"os": {"name": "windows"}})
+"""Pods that leave every field unset, of each kind that controls treat in a way of its own."""
+
+
+def safe_defaults(defaults: Iterable[Default], denying: Iterable[tuple[str, Check]]) -> tuple[Default, ...]:
+    """The defaults that no policy denies a pod for: a default must not turn an admitted pod into a denied one.
+
+    denying: the checks that deny, with the names of their controls.
+    """
+    checks: dict[str, list[Check]] = {}
+    for control, check in denying:
+        checks.setdefault(control, []).append(check)
+    return tuple(
+        default
+        for default in defaults
+        if not any(
+            _breaks(check, default.level, default.key, msgspec.json.encode(default.value))
+            for check in checks.get(default.control, ())
+        )
+    )
+
+
+def one_for_each_field(defaults: Sequence[Default]) -> tuple[Default, ...]:
+    """The first default for each field; of a PodPolicy only where no ClusterPodPolicy has one for either level.
+
+    A container's value overrides the pod's, so a PodPolicy's default for either could override a ClusterPodPolicy's.
+    """
+    chosen: dict[tuple[DefaultLevel, str], Default] = {}
+    of_cluster = {default.key for default in defaults if default.of_cluster}
+    for default in defaults:
+        if default.of_cluster or default.key not in of_cluster:
+            chosen.setdefault((default.level, default.key), default)
+    return tuple(chosen.values())
+
+
+@lru_cache(maxsize=4096)
+def _breaks(check: Check, level: DefaultLevel, key: str, value: bytes) -> bool:
+    """Whether a pod in which only this field is set violates the check more often than one in which nothing is set."""
+    return any(_count(check, _spec(base, level, key, value)) > _count(check, _spec(base)) for base in _SPECS)
+
+
+def _count(check: Check, spec: dict[str, Any]) -> int:
+    pod = msgspec.convert({"spec": spec}, Pod)
+    return len(check(pod, container_refs(pod.spec)))
+
+
+def _spec(
+    base: dict[str, Any], level: DefaultLevel | None = None, key: str = "", value: bytes = b"null"
+) -> dict[str, Any]:
+    field = {key: msgspec.json.decode(value)}
+    spec = {**base, "containers": [_CONTAINER]}
+    if level is DefaultLevel.SPEC:
+        return {**spec, **field}
+    if level is DefaultLevel.POD:
+        return {**spec, "securityContext": field}
+    if level is DefaultLevel.CONTAINER:
+        return {**spec, "containers": [{**_CONTAINER, "securityContext": field}]}
+    return spec
