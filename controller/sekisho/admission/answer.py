@@ -7,13 +7,16 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from sekisho.admission.defaults import Filled, defaults_for
 from sekisho.admission.denial import MAX_CAUSES, MAX_MESSAGE_LENGTH, capped_warnings, denial_message, warning_lines
 from sekisho.admission.evaluation import Evaluation, Form, evaluate
 from sekisho.admission.review import API_VERSION, KIND, Review
+from sekisho.admission.template_paths import violations_in_object
 from sekisho.admission.verdict import UnjudgedError, Violation, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, waiver_lines
+from sekisho.pods import POD_TEMPLATES
 from sekisho.policies import Enforcement, PolicySet
 
 _IGNORED_SUBRESOURCES: Final = frozenset(
@@ -135,6 +138,9 @@ def validate(
         return errored(review, str(error))
     if not (evaluation.violations or evaluation.waived or evaluation.plan.notes):
         return allowed(review)
+    if not review.is_pod:
+        path = POD_TEMPLATES[(review.kind.group, review.kind.kind)]
+        evaluation = replace(evaluation, violations=violations_in_object(evaluation.violations, path))
     return denied(review, evaluation) if evaluation.is_denied else admitted_with_notes(review, evaluation)
 
 

@@ -108,7 +108,11 @@ def _some(names: list[str]) -> str:
 
 def _shown_path(finding: Finding) -> tuple[str | int, ...]:
     """The path from the container's root where the line names the container, else from the pod's."""
-    return finding.path[3:] if finding.container else finding.path
+    path = finding.path
+    if not finding.container:
+        return path
+    index = next((place for place, part in enumerate(path) if isinstance(part, int)), -1)
+    return path[index + 1 :]
 
 
 def _quoted(names: Sequence[str]) -> str:

@@ -6,8 +6,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sekisho.admission import Evaluation, Form, Violation, Waived, evaluate
+from sekisho.admission.template_paths import finding_in_object
 from sekisho.documents import Problem
-from sekisho.findings import Change, Finding, render_path
+from sekisho.findings import Finding
 from sekisho.manifests.namespaces import Namespaces
 from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, read_objects
 from sekisho.manifests.sources import Source
@@ -134,7 +135,7 @@ class Checker:
         line, column = document.position(manifest.at)
         located = tuple(
             Located(
-                in_manifest(violation, judged.pod_path),
+                replace(violation, finding=finding_in_object(violation.finding, judged.pod_path)),
                 *document.position(manifest.at + judged.pod_path + violation.finding.path),
             )
             for violation in evaluation.violations
@@ -150,19 +151,3 @@ class Checker:
             evaluation.plan.notes,
             evaluation.waived,
         )
-
-
-def in_manifest(violation: Violation, pod_path: tuple[str, ...]) -> Violation:
-    """The violation of a pod template, with paths from the root of the object that has the template."""
-    return replace(violation, finding=finding_in_manifest(violation.finding, pod_path)) if pod_path else violation
-
-
-def finding_in_manifest(finding: Finding, pod_path: tuple[str, ...]) -> Finding:
-    """The same for a finding."""
-    if not pod_path:
-        return finding
-    change, fix = finding.change, finding.fix
-    if change is not None:
-        fix = fix.replace(render_path(change.path), render_path(pod_path + change.path))
-        change = Change(change.operation, pod_path + change.path, change.value)
-    return replace(finding, path=pod_path + finding.path, fix=fix, change=change)

@@ -8,8 +8,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sekisho.admission import Evaluation, Form, Violation, Waived, evaluate
+from sekisho.admission.template_paths import finding_in_object
 from sekisho.findings import render_path
-from sekisho.manifests.checks import finding_in_manifest, in_manifest
 from sekisho.manifests.namespaces import Namespaces
 from sekisho.manifests.objects import JudgedObject
 from sekisho.pods import Pod
@@ -111,13 +111,17 @@ def _controls(policy: CompiledPolicy, evaluation: Evaluation, judged: JudgedObje
             rule.control,
             rule.enforcement,
             tuple(
-                replace(in_manifest(violation, judged.pod_path), policies=(policy.name,))
+                replace(
+                    violation,
+                    policies=(policy.name,),
+                    finding=finding_in_object(violation.finding, judged.pod_path),
+                )
                 for violation in evaluation.violations
                 if policy.name in violation.policies
                 and (violation.finding.control, violation.enforcement) == (rule.control, rule.enforcement)
             ),
             tuple(
-                replace(waived, finding=finding_in_manifest(waived.finding, judged.pod_path))
+                replace(waived, finding=finding_in_object(waived.finding, judged.pod_path))
                 for waived in evaluation.waived
                 if waived.policy == policy.name
                 and (waived.finding.control, waived.enforcement) == (rule.control, rule.enforcement)

@@ -532,3 +532,39 @@ def test_excluded_subject_gets_no_defaults() -> None:
     plain = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a", "image": "x"}]}}
     assert mutated(plain, excluding, userInfo={"username": "alice", "groups": ["ops"]}) is None
     assert mutated(plain, excluding, userInfo={"username": "alice", "groups": ["ops2"]}) is not None
+
+
+IN_OBJECTS = [
+    (DEPLOYMENT, DEPLOYMENTS, lambda template: {"spec": {"template": template}}, "spec.template."),
+    (
+        {"group": "batch", "version": "v1", "kind": "CronJob"},
+        {"group": "batch", "version": "v1", "resource": "cronjobs"},
+        lambda template: {"spec": {"jobTemplate": {"spec": {"template": template}}}},
+        "spec.jobTemplate.spec.template.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "resource", "wrapped", "above"), IN_OBJECTS)
+def test_paths_of_a_template_are_those_that_its_user_writes(
+    kind: dict[str, str], resource: dict[str, str], wrapped: Any, above: str
+) -> None:
+    denies = policies(p={"templates": "Deny", "podSecurityStandard": {"level": "restricted"}})
+    template = restricted_pod(container(securityContext={"privileged": True}), hostPID=True)
+    del template["spec"]["securityContext"]["runAsNonRoot"]
+    response = validated(review(wrapped(template), kind=kind, resource=resource), denies)
+    assert not response["allowed"]
+    message, causes = response["status"]["message"], response["status"]["details"]["causes"]
+    assert 'container "app" for privileged mode: securityContext.privileged is true' in message
+    assert f": {above}spec.hostPID is true" in message
+    assert f"Fix: set {above}spec.securityContext.runAsNonRoot to true." in message
+    assert f"{above}spec.containers[0].securityContext.privileged" in [cause["field"] for cause in causes]
+    assert validated(review(wrapped(restricted_pod()), kind=kind, resource=resource), denies)["allowed"]
+
+
+def test_paths_of_a_pod_are_from_its_root() -> None:
+    pod = restricted_pod(hostPID=True)
+    del pod["spec"]["securityContext"]["runAsNonRoot"]
+    message = validated(review(pod))["status"]["message"]
+    assert ": spec.hostPID is true" in message
+    assert "Fix: set spec.securityContext.runAsNonRoot to true." in message

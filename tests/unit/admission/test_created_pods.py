@@ -64,7 +64,7 @@ def test_host_ports_of_the_hosts_network_are_judged_before_there_is_a_pod(port: 
         assert not message
     else:
         assert f"ports[0].hostPort is {value} (allowed: " in message
-        assert "Fix: unset spec.hostNetwork, or remove the port from the list" in message
+        assert "Fix: unset spec.template.spec.hostNetwork, or remove the port from the list" in message
 
 
 REQUESTS = policies(controls={"resources": {"requiredRequests": ["cpu", "memory"]}})

@@ -52,7 +52,13 @@ def reviews() -> dict[str, Any]:
     ephemeral = pod_with_secrets(ephemeralContainers=[container_with_secrets("debug")])
     odd_env = pod_with_secrets(containers=[{"name": "app", "env": f"{SECRET}-odd"}])
     odd_user = pod_with_secrets(containers=[{"name": "app", "securityContext": {"runAsUser": f"{SECRET}-user"}}])
+    user = f"user:{SECRET}-image@untrusted.example/app"
+    credentials = pod_with_secrets(
+        containers=[{"name": "app", "image": user}, {"name": "pinned", "image": f"{user}@sha256:{'a' * 64}"}],
+        volumes=[{"name": "files", "image": {"reference": user}}],
+    )
     return {
+        "credentials in images": review(credentials),
         "a new pod": review(pod, userInfo=USER),
         "a pod that gained a container": review(ephemeral, operation="UPDATE", oldObject=pod, userInfo=USER),
         "a workload": review(deployment, kind=DEPLOYMENT, resource={"group": "apps", "resource": "deployments"}),
