@@ -80,7 +80,15 @@ UNSAFE = {"runAsNonRoot": st.booleans(), "runAsUser": st.sampled_from([0, 1000])
 
 def defaults(*, safe: bool) -> st.SearchStrategy[Json]:
     of_pod, of_container = (SAFE_POD, SAFE_CONTAINER) if safe else (SAFE_POD | UNSAFE, SAFE_CONTAINER | UNSAFE)
-    pod_context = st.fixed_dictionaries({}, optional={**of_pod, "fsGroup": st.just(2000), "runAsGroup": st.just(0)})
+    pod_context = st.fixed_dictionaries(
+        {},
+        optional={
+            **of_pod,
+            "fsGroup": st.just(2000),
+            "runAsGroup": st.just(0),
+            "supplementalGroupsPolicy": st.just("Strict"),
+        },
+    )
     return st.fixed_dictionaries(
         {},
         optional={

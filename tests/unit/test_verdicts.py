@@ -1,8 +1,10 @@
 """Pods and workloads for which a wrong verdict was reported, and the verdict that each must get, through the engine."""
 
+import base64
 import json
 from typing import Any
 
+import jsonpatch
 import msgspec
 import pytest
 import yaml
@@ -198,3 +200,16 @@ def test_list_of_containers_that_is_not_known_is_denied(key: str, value: Any, *,
     response = judged(review_body(pod(**{key: value})))
     assert response["allowed"] is not is_denied
     assert (f"spec.{key} may hold containers" in str(response)) is is_denied
+
+
+def test_default_gives_pods_no_groups_of_their_images() -> None:
+    defaults = "defaults: {pod: {securityContext: {supplementalGroupsPolicy: Strict}}}"
+    policy = policies(f"{defaults}\ncontrols: {{supplementalGroupsPolicy: {{}}}}")
+    for before, after in (({}, "Strict"), ({"supplementalGroupsPolicy": "Merge"}, "Merge")):
+        created = pod(securityContext=before)
+        answer = json.loads(admission.mutate(admission.decode(review_body(created)), policy, {}).response)["response"]
+        patch = json.loads(base64.b64decode(answer.get("patch", base64.b64encode(b"[]"))))
+        filled = jsonpatch.apply_patch(created, patch)
+        assert filled["spec"]["securityContext"]["supplementalGroupsPolicy"] == after
+        outcome = admission.validate(admission.decode(review_body(filled)), policy, {})
+        assert json.loads(outcome.response)["response"]["allowed"] is (after == "Strict")

@@ -43,6 +43,7 @@ _ATTRIBUTES = {
     "runAsUser": "run_as_user",
     "runAsGroup": "run_as_group",
     "fsGroup": "fs_group",
+    "supplementalGroupsPolicy": "supplemental_groups_policy",
     "seccompProfile": "seccomp_profile",
     "allowPrivilegeEscalation": "allow_privilege_escalation",
     "readOnlyRootFilesystem": "read_only_root_filesystem",

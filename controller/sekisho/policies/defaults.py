@@ -66,6 +66,10 @@ class PodSecurityContextDefaults(Struct, frozen=True, forbid_unknown_fields=True
     run_as_user: Annotated[UserId, Meta(description="Default of runAsUser.")] | None = None
     run_as_group: Annotated[UserId, Meta(description="Default of runAsGroup.")] | None = None
     fs_group: Annotated[UserId, Meta(description="Default of fsGroup.")] | None = None
+    supplemental_groups_policy: (
+        Annotated[Literal["Strict"], Meta(description="Default of supplementalGroupsPolicy; nodes must support it.")]
+        | None
+    ) = None
     seccomp_profile: Annotated[Seccomp, Meta(description="Default of seccompProfile.")] | None = None
 
 
