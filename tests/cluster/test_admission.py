@@ -77,7 +77,7 @@ DENIED = [
     ("registry", container(image="docker.io/library/nginx"), 'image is "docker.io/library/nginx"'),
     ("look-alike", container(image="trusted.io.evil.com/x"), 'image is "trusted.io.evil.com/x"'),
     ("short-name", container(image="nginx"), 'image is "nginx"'),
-    ("no-reference", container(image="trusted.io/X@y"), "write a valid image reference"),
+    ("no-reference", container(image="trusted.io/X@y"), "a valid image reference"),
 ]
 
 

@@ -183,8 +183,8 @@ def admitted_with_notes(review: Review, evaluation: Evaluation) -> Outcome:
     warnings = _warnings(review, evaluation)
     if evaluation.waived:
         audit["waivers"] = "\n".join(waiver_lines(evaluation.waived))[:MAX_MESSAGE_LENGTH]
-        shown = waiver_lines([each for each in evaluation.waived if each.enforcement != Enforcement.AUDIT])
-        warnings += capped_warnings([_prefix(review) + line for line in shown])
+        lines = waiver_lines([waived for waived in evaluation.waived if waived.enforcement != Enforcement.AUDIT])
+        warnings += capped_warnings([_prefix(review) + line for line in lines])
     response = _Response(review.uid, True, warnings=warnings, audit_annotations=audit)
     decision = Decision.WARN if warnings else Decision.AUDIT
     return Outcome(_encode(response), decision, review, evaluation.violations, waived=evaluation.waived)

@@ -102,7 +102,9 @@ def evaluate(
             old = None
     violations = judge(pod, steps, old, is_late)
     if created is not None and created.origins:
-        violations = [replace(each, finding=with_origin(each.finding, created.origins)) for each in violations]
+        violations = [
+            replace(violation, finding=with_origin(violation.finding, created.origins)) for violation in violations
+        ]
     waived: tuple[Waived, ...] = ()
     if violations and clock is not None and policies.has_waivers:
         violations, waived = apply_waivers(violations, pod, namespace, policies, clock())

@@ -133,17 +133,17 @@ class _Specified(Struct, frozen=True):
 def _spec(raw: msgspec.Raw) -> dict[str, Any]:
     """The spec as plain values, empty without an object. Raises PolicyError where it cannot be read."""
     try:
-        found = msgspec.json.decode(raw, type=_Specified | None)
+        specified = msgspec.json.decode(raw, type=_Specified | None)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise PolicyError(Problem("", str(error))) from None
-    return found.spec if found is not None else {}
+    return specified.spec if specified is not None else {}
 
 
 def _deny_unknown_fields(raw: msgspec.Raw, kind: str) -> None:
     """Raise PolicyError with the first hundred; the schema or the decoding reports all other mistakes."""
-    found = tuple(islice(unknown_fields(msgspec.json.decode(raw), kind), MAX_CAUSES))
-    if found:
-        raise PolicyError(*(Problem(render_path(path), message) for path, message in found))
+    unknown = tuple(islice(unknown_fields(msgspec.json.decode(raw), kind), MAX_CAUSES))
+    if unknown:
+        raise PolicyError(*(Problem(render_path(path), message) for path, message in unknown))
 
 
 def _expiry(

@@ -264,18 +264,18 @@ def _reason_of(error: Exception) -> str:
 
 def _first_uid(body: bytes) -> str:
     """The uid of a review that is too large to be decoded; API servers write it first."""
-    found = _UID.search(body, 0, MAX_HEAD_BYTES)
-    if found is None or KIND.encode() not in body[:MAX_HEAD_BYTES]:
+    uid = _UID.search(body, 0, MAX_HEAD_BYTES)
+    if uid is None or KIND.encode() not in body[:MAX_HEAD_BYTES]:
         raise MalformedReviewError("it is too large to be decoded, and does not begin with a uid")
-    return found[1].decode()
+    return uid[1].decode()
 
 
 def _find_uid(body: bytes, reason: str) -> str:
     """The uid of a review that is valid JSON and still cannot be decoded; API servers write it first."""
-    found = _UID.search(body)
-    if found is None or KIND.encode() not in body or not _is_json(body):
+    uid = _UID.search(body)
+    if uid is None or KIND.encode() not in body or not _is_json(body):
         raise MalformedReviewError(reason)
-    return found[1].decode()
+    return uid[1].decode()
 
 
 def _is_json(body: bytes) -> bool:

@@ -24,10 +24,12 @@ def finding_in_object(finding: Finding, template_path: tuple[str, ...]) -> Findi
     if change is not None:
         change = Change(change.operation, template_path + change.path, change.value)
     above = render_path(template_path)
-    fix = _POD_FIELD.sub(lambda found: f"{above}.{found[0]}", finding.fix)
+    fix = _POD_FIELD.sub(lambda field: f"{above}.{field[0]}", finding.fix)
     return replace(finding, path=template_path + finding.path, fix=fix, change=change)
 
 
 def violations_in_object(violations: Sequence[Violation], template_path: tuple[str, ...]) -> tuple[Violation, ...]:
     """The same for the findings of violations."""
-    return tuple(replace(each, finding=finding_in_object(each.finding, template_path)) for each in violations)
+    return tuple(
+        replace(violation, finding=finding_in_object(violation.finding, template_path)) for violation in violations
+    )

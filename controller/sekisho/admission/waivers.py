@@ -102,13 +102,13 @@ class _Waivers(Struct, frozen=True, gc=False):
 
     def first_for(self, pod: Pod, container: Container | None) -> CompiledWaiver | None:
         """The first waiver by name for a container of the pod, or with None for the pod itself."""
-        found = self.others[:1]
+        candidates = self.others[:1]
         if container is not None:
-            found += self.by_name.get(container.name, ())
+            candidates += self.by_name.get(container.name, ())
             for prefix in _prefixes(container.image or ""):
-                found += self.by_image.get(prefix, ())
-        covering = (each for each in found if each[1].covers(pod, container))
-        return min(covering, key=lambda each: each[0], default=(0, None))[1]
+                candidates += self.by_image.get(prefix, ())
+        covering = (candidate for candidate in candidates if candidate[1].covers(pod, container))
+        return min(covering, key=lambda candidate: candidate[0], default=(0, None))[1]
 
 
 def _applicable(waivers: Sequence[CompiledWaiver], pod: Pod, now: datetime) -> dict[str, _Waivers]:
@@ -141,14 +141,14 @@ def _prefixes(image: str) -> Iterator[tuple[str, ...]]:
 def waiver_lines(waived: Sequence[Waived]) -> tuple[str, ...]:
     """A line for each waiver and control: what it exempts, until when, and why."""
     groups: dict[tuple[str, str, str], list[Waived]] = {}
-    for each in waived:
-        groups.setdefault((each.waiver, each.policy, each.finding.control), []).append(each)
+    for exemption in waived:
+        groups.setdefault((exemption.waiver, exemption.policy, exemption.finding.control), []).append(exemption)
     return tuple(_line(group) for group in groups.values())
 
 
 def _line(group: Sequence[Waived]) -> str:
     first = group[0]
-    subjects = list(dict.fromkeys(each.finding.subject for each in group))
+    subjects = list(dict.fromkeys(exemption.finding.subject for exemption in group))
     shown = ", ".join(subjects[:4]) + (f" and {len(subjects) - 4} more" if len(subjects) > 4 else "")
     return (
         f'waiver "{first.waiver}" exempts {shown} from {first.finding.control} of policy "{first.policy}" until '

@@ -82,10 +82,10 @@ def read_client_ca(file: Path) -> str:
     except OSError as error:
         raise CertificateError(f"{error.filename} cannot be read: {error.strerror}") from None
     try:
-        found = x509.load_pem_x509_certificates(text)
+        authorities = x509.load_pem_x509_certificates(text)
     except ValueError:
         raise CertificateError(f"{file} holds no PEM certificate, or a broken one") from None
-    return "".join(each.public_bytes(Encoding.PEM).decode() for each in found)
+    return "".join(authority.public_bytes(Encoding.PEM).decode() for authority in authorities)
 
 
 def check_pair(

@@ -40,7 +40,7 @@ def _files(path: Path) -> list[Path]:
 
 def _stat(file: Path) -> tuple[str, int, int, int]:
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError:
         return str(file), 0, 0, 0
-    return str(file), found.st_mtime_ns, found.st_size, found.st_ino
+    return str(file), status.st_mtime_ns, status.st_size, status.st_ino

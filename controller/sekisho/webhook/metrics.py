@@ -65,8 +65,10 @@ class Metrics:
 
     def _count_violations(self, violations: Sequence[Violation]) -> None:
         # A thousand policies may share each of thousands of violations, so these are grouped first.
-        counts = Counter((id(each.policies), each.finding.control, each.enforcement) for each in violations)
-        names = {id(each.policies): each.policies for each in violations}
+        counts = Counter(
+            (id(violation.policies), violation.finding.control, violation.enforcement) for violation in violations
+        )
+        names = {id(violation.policies): violation.policies for violation in violations}
         for (place, control, enforcement), count in counts.items():
             for policy in names[place]:
                 key = (policy, control, enforcement.value)

@@ -119,8 +119,8 @@ class ClusterPolicies:
         if present == self._enforced:
             return  # only a status has changed
         compiled = [kept.compiled for _, objects in held for kept in objects.values()]
-        policies = [each for each in compiled if isinstance(each, CompiledPolicy)]
-        waivers = [each for each in compiled if isinstance(each, CompiledWaiver)]
+        policies = [policy for policy in compiled if isinstance(policy, CompiledPolicy)]
+        waivers = [waiver for waiver in compiled if isinstance(waiver, CompiledWaiver)]
         self._enforce(PolicySet(policies, waivers))
         if self._enforced is None:
             for plural, reflector in self.reflectors.items():

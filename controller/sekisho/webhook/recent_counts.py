@@ -52,9 +52,9 @@ class Tally:
         self._drop_old(self._clock())
         denials: Counter[str] = Counter()
         warnings: Counter[str] = Counter()
-        for each in self._slices:
-            denials.update(each.denials)
-            warnings.update(each.warnings)
+        for slice_ in self._slices:
+            denials.update(slice_.denials)
+            warnings.update(slice_.warnings)
         most = (denials + warnings).most_common(MAX_REPORTED)
         return {name: (denials[name], warnings[name]) for name, _ in sorted(most)}
 

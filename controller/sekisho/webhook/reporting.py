@@ -67,10 +67,10 @@ def log_waivers(outcome: Outcome) -> None:
             "object": (review.name or review.metadata.name or review.metadata.generate_name or "")[:MAX_NAME_LENGTH],
             "user": review.user_info.username[:MAX_NAME_LENGTH],
             "dry_run": bool(review.dry_run),
-            "waivers": sorted({each.waiver for each in outcome.waived}),
-            "expires": rfc3339(min(each.expires for each in outcome.waived)),
-            "policies": sorted({each.policy for each in outcome.waived}),
-            "controls": sorted({each.finding.control for each in outcome.waived}),
+            "waivers": sorted({waived.waiver for waived in outcome.waived}),
+            "expires": rfc3339(min(waived.expires for waived in outcome.waived)),
+            "policies": sorted({waived.policy for waived in outcome.waived}),
+            "controls": sorted({waived.finding.control for waived in outcome.waived}),
             "reason": "\n".join(waiver_lines(outcome.waived))[:MAX_MESSAGE_LENGTH],
         },
     )
@@ -86,8 +86,8 @@ def report(
         log_denial(outcome)
     if record is None:
         return
-    for said in statements_of(outcome):
-        occurrence = occurrence_of(outcome.review, said, datetime.now(UTC)) if said.reason in reasons else None
+    for stated in statements_of(outcome):
+        occurrence = occurrence_of(outcome.review, stated, datetime.now(UTC)) if stated.reason in reasons else None
         if occurrence is not None:
             record(occurrence)
 
@@ -107,8 +107,8 @@ def statements_of(outcome: Outcome) -> Iterator[Statement]:
         yield statement(
             Reason.WAIVER_USED,
             "\n".join(waiver_lines(outcome.waived)),
-            (each.policy for each in outcome.waived),
-            (each.finding.control for each in outcome.waived),
+            (waived.policy for waived in outcome.waived),
+            (waived.finding.control for waived in outcome.waived),
         )
 
 
