@@ -151,11 +151,10 @@ class VolumeMount(Struct, frozen=True, gc=False, rename="camel"):
     sub_path_expr: str | None = None
 
 
-class VolumeDevice(Struct, frozen=True, gc=False, rename="camel"):
+class VolumeDevice(Struct, frozen=True, gc=False):
     """One entry of a container's volumeDevices."""
 
     name: str = ""
-    device_path: str = ""
 
 
 class Resources(Struct, frozen=True, gc=False):
@@ -299,7 +298,6 @@ class PodOS(Struct, frozen=True, gc=False):
 class PodResourceClaim(Struct, frozen=True, gc=False, rename="camel"):
     """One entry of spec.resourceClaims."""
 
-    name: str = ""
     resource_claim_name: str | None = None
     resource_claim_template_name: str | None = None
 
