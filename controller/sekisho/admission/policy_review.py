@@ -15,9 +15,10 @@ from msgspec import Struct
 from sekisho.admission.denial import MAX_CAUSES, capped_warnings
 from sekisho.admission.review import API_VERSION, KIND, GroupVersionKind, MalformedReviewError, UserInfo
 from sekisho.findings import render_path
-from sekisho.policies import Policy, PolicyError, PolicySet, PolicyWaiver, Problem, decode
+from sekisho.policies import PodPolicy, Policy, PolicyError, PolicySet, PolicyWaiver, Problem, decode
 from sekisho.policies.advice import advice
 from sekisho.policies.crd import RESOURCES
+from sekisho.policies.limits import limit_problems
 from sekisho.policies.loading import verify
 from sekisho.policies.schemas import unknown_fields
 from sekisho.policies.types import GROUP
@@ -68,7 +69,7 @@ def decode_policy_review(body: bytes) -> PolicyReview:
 def review_policy(review: PolicyReview, policies: PolicySet, now: datetime, longest: timedelta) -> PolicyOutcome:
     """The answer to a review of a policy or a waiver.
 
-    policies: those in force, which warnings compare the new policy with.
+    policies: those in effect, for warnings and for the limits of a namespace.
     longest: how far in the future a waiver may end.
     """
     if review.operation not in ("CREATE", "UPDATE"):
@@ -86,7 +87,11 @@ def review_policy(review: PolicyReview, policies: PolicySet, now: datetime, long
         _deny_unknown_fields(review.object, resource.name)
         policy: Policy = decode(bytes(review.object), resource.kind)
         verify(policy)
-        problems = tuple(_expiry(policy, old, new, now, longest)) if isinstance(policy, PolicyWaiver) else ()
+        problems: tuple[Problem, ...] = ()
+        if isinstance(policy, PolicyWaiver):
+            problems = tuple(_expiry(policy, old, new, now, longest))
+        elif isinstance(policy, PodPolicy):
+            problems = tuple(limit_problems(policy, policies))
     except PolicyError as error:
         problems = error.problems
     except RecursionError:

@@ -18,7 +18,15 @@ from msgspec import Meta, Struct
 
 from sekisho.controls.control import Check, Control, Example, ParameterError, Parameters, opt_in
 from sekisho.findings import FieldPath, Finding, render_value, words
-from sekisho.images import ImageError, Reference, RegistryPattern, parse, parse_pattern, without_credentials
+from sekisho.images import (
+    ImageError,
+    PatternIndex,
+    Reference,
+    RegistryPattern,
+    parse,
+    parse_pattern,
+    without_credentials,
+)
 from sekisho.images.reference import MAX_CACHED_LENGTH
 from sekisho.images.registries import MAX_PATTERN_LENGTH
 from sekisho.pods import ContainerRef, Pod, Volume
@@ -171,22 +179,22 @@ def _patterns(parameter: str, written: Sequence[str]) -> Iterator[RegistryPatter
 
 
 def _verify(given: Images) -> None:
-    denied = [(text, parse_pattern(text)) for text in given.denied_registries or () if _is_pattern(text)]
-    for index, text in enumerate(given.trusted_registries or ()):
-        if _is_pattern(text):
-            for other, pattern in denied:
-                if pattern.contains(parse_pattern(text)):
-                    message = f"{text!r} is in {other!r} of deniedRegistries, which takes precedence"
-                    raise ParameterError(f"trustedRegistries[{index}]", message)
+    denied = [(text, pattern) for text in given.denied_registries or () if (pattern := _pattern(text)) is not None]
+    index = PatternIndex([pattern for _, pattern in denied])
+    for place, text in enumerate(given.trusted_registries or ()):
+        pattern = _pattern(text)
+        found = index.containing(pattern) if pattern is not None else None
+        if found is not None:
+            message = f"{text!r} is in {denied[found][0]!r} of deniedRegistries, which takes precedence"
+            raise ParameterError(f"trustedRegistries[{place}]", message)
 
 
-def _is_pattern(text: str) -> bool:
-    """Whether the text is a valid pattern; compiling reports one that is not."""
+def _pattern(text: str) -> RegistryPattern | None:
+    """The pattern of a text; None if it is invalid, which compiling reports."""
     try:
-        parse_pattern(text)
+        return parse_pattern(text)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 CONTROL = Control(

@@ -1,6 +1,14 @@
 """Image references and patterns for registries."""
 
 from sekisho.images.reference import ImageError, Reference, parse, without_credentials
-from sekisho.images.registries import RegistryPattern, parse_pattern
+from sekisho.images.registries import PatternIndex, RegistryPattern, parse_pattern
 
-__all__ = ["ImageError", "Reference", "RegistryPattern", "parse", "parse_pattern", "without_credentials"]
+__all__ = [
+    "ImageError",
+    "PatternIndex",
+    "Reference",
+    "RegistryPattern",
+    "parse",
+    "parse_pattern",
+    "without_credentials",
+]

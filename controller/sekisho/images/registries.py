@@ -5,6 +5,7 @@ A pattern is matched segment by segment from the left, so `trusted.io` covers `t
 """
 
 import re
+from collections.abc import Sequence
 
 from msgspec import Struct, structs
 
@@ -41,11 +42,36 @@ class RegistryPattern(Struct, frozen=True, gc=False):
         host, colon, port = reference.registry.rpartition(":")
         return bool(colon) and port.isdecimal() and self.covers(structs.replace(reference, registry=host))
 
-    def contains(self, other: "RegistryPattern") -> bool:
-        """Whether this pattern covers all that the other one covers; may be False for some pairs with wildcards."""
-        return len(self.segments) <= len(other.segments) and all(
-            mine in (theirs, "*") for mine, theirs in zip(self.segments, other.segments, strict=False)
-        )
+
+class PatternIndex:
+    """Finds a pattern that contains another one, in time that does not grow with the number of patterns.
+
+    Each pattern has a bit. For each place in a path there is the set of patterns that have a given segment there.
+    """
+
+    def __init__(self, patterns: Sequence[RegistryPattern]) -> None:
+        self._literal: dict[tuple[int, str], int] = {}
+        self._wildcard: dict[int, int] = {}
+        self._ending: dict[int, int] = {}
+        for number, pattern in enumerate(patterns):
+            bit = 1 << number
+            for place, segment in enumerate(pattern.segments):
+                if segment == "*":
+                    self._wildcard[place] = self._wildcard.get(place, 0) | bit
+                else:
+                    self._literal[place, segment] = self._literal.get((place, segment), 0) | bit
+            self._ending[len(pattern.segments)] = self._ending.get(len(pattern.segments), 0) | bit
+
+    def containing(self, other: RegistryPattern) -> int | None:
+        """The index of the first pattern that covers all that the other one covers; None if there is none.
+
+        Each segment must be equal or `*`: with other wildcards, a pattern that contains the other one may be missed.
+        """
+        alive, containing = -1, 0
+        for place, segment in enumerate(other.segments):
+            alive &= self._literal.get((place, segment), 0) | self._wildcard.get(place, 0)
+            containing |= alive & self._ending.get(place + 1, 0)
+        return (containing & -containing).bit_length() - 1 if containing else None
 
 
 def parse_pattern(pattern: str) -> RegistryPattern:

@@ -4,8 +4,9 @@ from sekisho.documents import Problem
 from sekisho.policies.compilation import CompiledPolicy, compile_policy
 from sekisho.policies.defaults import Default
 from sekisho.policies.loading import Policy, decode, decode_policy
+from sekisho.policies.plans import Plan, Step
 from sekisho.policies.problems import PolicyError
-from sekisho.policies.sets import Plan, PolicySet, Step
+from sekisho.policies.sets import PolicySet
 from sekisho.policies.types import ClusterPodPolicy, Enforcement, PodPolicy
 from sekisho.policies.waivers import CompiledWaiver, PolicyWaiver, compile_waiver
 

@@ -1,6 +1,7 @@
 """Warnings for the user who applies a policy: what is valid and seldom intended."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from sekisho.controls import CONTROLS, Level, no_longer_allowed
 from sekisho.findings import words
@@ -22,6 +23,9 @@ _POD_CREATORS = {
     )
 }
 _NEARLY_EVERY_USER = ("system:authenticated", "system:serviceaccounts", "system:serviceaccounts:kube-system")
+
+MAX_HINTS: Final = 4
+"""Suggestions for unknown policies in one waiver; each compares the name with those of many policies."""
 
 
 def advice(policy: Policy, policies: PolicySet) -> list[str]:
@@ -63,10 +67,10 @@ def _of_waiver(waiver: PolicyWaiver, policies: PolicySet) -> Iterator[str]:
     if match.namespaces is None and not match.images:
         yield "spec.match: sets neither namespaces nor images, so everyone who may create pods anywhere can use it"
     known = [policy for policy in spec.policies if policy in policies.names]
-    for index, policy in enumerate(spec.policies):
-        if policy not in known:
-            hint = did_you_mean(policy, policies.names)
-            yield f"spec.policies[{index}]: no policy {policy!r} is in effect{hint}"
+    unknown = ((index, policy) for index, policy in enumerate(spec.policies) if policy not in policies.names)
+    for number, (index, policy) in enumerate(unknown):
+        hint = did_you_mean(policy, policies.names) if number < MAX_HINTS else ""
+        yield f"spec.policies[{index}]: no policy {policy!r} is in effect{hint}"
     in_effect = [policies.controls_of(policy) for policy in known]
     for index, control in enumerate(spec.controls):
         if in_effect and all(controls is not None and control not in controls for controls in in_effect):

@@ -1,7 +1,6 @@
 """A set of policies: built when a policy changes, it gives the plan for each request.
 
-A plan lists every check once with the policies that require it, so that twenty policies of the same standard cost as
-much as one. Plans are cached by namespace and computed again when the namespace's labels change.
+Plans are cached by namespace and computed again when the namespace's labels change.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,49 +8,16 @@ from typing import Final
 
 from msgspec import Struct
 
-from sekisho.controls import CONTROLS, Check
 from sekisho.pods import Pod
-from sekisho.policies.compilation import CompiledPolicy, Rule, compile_policy
-from sekisho.policies.defaults import Default
+from sekisho.policies.compilation import CompiledPolicy, compile_policy
 from sekisho.policies.index import NamespaceIndex
 from sekisho.policies.matching import Subject
-from sekisho.policies.safe_defaults import one_for_each_field, safe_defaults
-from sekisho.policies.types import ClusterPodPolicy, Enforcement, PodPolicy, TemplateEnforcement
+from sekisho.policies.plans import Plan, PlanCache
+from sekisho.policies.types import ClusterPodPolicy, PodPolicy
 from sekisho.policies.waivers import CompiledWaiver, PolicyWaiver, compile_waiver
 
-MAX_KEPT: Final = 20_000
-"""Entries in each cache; a full cache is cleared."""
-
-
-class Requirement(Struct, frozen=True):
-    """Policies that require a check, sorted by name, and what they do to an object that fails it.
-
-    on_pods: what they do to a pod; for a template `enforcement` may be milder.
-    """
-
-    enforcement: Enforcement
-    on_pods: Enforcement
-    policies: tuple[str, ...]
-
-
-class Step(Struct, frozen=True, eq=False):
-    """A check, and which policies require it."""
-
-    check: Check
-    required_by: tuple[Requirement, ...]
-
-
-class Plan(Struct, frozen=True, eq=False):
-    """What to do with a pod: checks for pods, checks for pod templates, defaults, and notes for all users.
-
-    all_defaults: those of all policies in the order of precedence, of which `defaults` has one for each field.
-    """
-
-    steps: tuple[Step, ...] = ()
-    template_steps: tuple[Step, ...] = ()
-    defaults: tuple[Default, ...] = ()
-    notes: tuple[str, ...] = ()
-    all_defaults: tuple[Default, ...] = ()
+MAX_NAMESPACES: Final = 20_000
+"""Namespaces whose waivers are cached; a full cache is cleared."""
 
 
 class _Selection(Struct, frozen=True, eq=False):
@@ -80,7 +46,7 @@ class PolicySet:
         self.needs_labels = any(p.selects_labels is not None or p.for_labels is not None for p in ordered)
         """Whether some policy reads the namespace's labels, so that `plan` needs them."""
         self._by_namespace: dict[str, tuple[Mapping[str, str] | None, _Selection]] = {}
-        self._plans: dict[tuple[str, ...], Plan] = {}
+        self._plans = PlanCache()
 
     @classmethod
     def of(cls, policies: Iterable[ClusterPodPolicy | PodPolicy | PolicyWaiver]) -> "PolicySet":
@@ -100,6 +66,10 @@ class PolicySet:
         """The policies' names."""
         return self._by_name.keys()
 
+    def pod_policies(self, namespace: str) -> list[CompiledPolicy]:
+        """The PodPolicies of a namespace."""
+        return [policy for policy in self._by_name.values() if policy.namespace == namespace]
+
     def controls_of(self, policy: str) -> frozenset[str] | None:
         """The controls of a policy; None if namespaces' labels decide on them, or there is no such policy."""
         found = self._by_name.get(policy)
@@ -114,7 +84,7 @@ class PolicySet:
                 if waiver.selects_namespace(namespace):
                     for name in waiver.policies:
                         by_policy.setdefault(name, []).append(waiver)
-            if len(self._waivers_in) >= MAX_KEPT:
+            if len(self._waivers_in) >= MAX_NAMESPACES:
                 self._waivers_in.clear()
             known = self._waivers_in[namespace] = by_policy
         return known.get(policy, ())
@@ -136,21 +106,28 @@ class PolicySet:
         known = self._by_namespace.get(namespace)
         # The same mapping object as before, which is the usual case, is known to be equal without a comparison.
         if known is None or (known[0] is not namespace_labels and known[0] != namespace_labels):
+            self._make_room()
             known = (namespace_labels, self._select(namespace, namespace_labels or {}))
-            if len(self._by_namespace) >= MAX_KEPT:
-                self._by_namespace.clear()
             self._by_namespace[namespace] = known
+            self._plans.add_bytes(len(known[1].policies))
         selection = known[1]
         if not selection.by_pod:
             return selection.plan
         pod = pod or Pod()
-        return self._plan_of(
+        self._make_room()
+        return self._plans.plan(
             tuple(
                 policy
                 for policy in selection.policies
                 if policy.selects_pod is None or policy.selects_pod(pod, subject)
             )
         )
+
+    def _make_room(self) -> None:
+        """Clear the caches of plans if they are full."""
+        if self._plans.is_full:
+            self._plans.clear()
+            self._by_namespace.clear()
 
     def _select(self, namespace: str, labels: Mapping[str, str]) -> _Selection:
         policies = tuple(
@@ -159,66 +136,4 @@ class PolicySet:
             if policy.selects_namespace(namespace) and (policy.selects_labels is None or policy.selects_labels(labels))
         )
         by_pod = any(policy.selects_pod is not None for policy in policies)
-        return _Selection(policies, by_pod, Plan() if by_pod else self._plan_of(policies))
-
-    def _plan_of(self, policies: tuple[CompiledPolicy, ...]) -> Plan:
-        keys = tuple(policy.key for policy in policies)
-        plan = self._plans.get(keys)
-        if plan is None:
-            plan = _build_plan(policies)
-            if len(self._plans) >= MAX_KEPT:
-                self._plans.clear()
-            self._plans[keys] = plan
-        return plan
-
-
-def _build_plan(policies: tuple[CompiledPolicy, ...]) -> Plan:
-    """The plan of policies, which must be in order: ClusterPodPolicies first."""
-    defaults = safe_defaults(
-        (default for policy in policies for default in policy.defaults),
-        (
-            (rule.control, rule.check)
-            for policy in policies
-            for rule in policy.rules
-            if rule.enforcement == Enforcement.DENY
-        ),
-    )
-    return Plan(
-        steps=_steps(
-            (policy.name, rule, rule.enforcement, rule.enforcement) for policy in policies for rule in policy.rules
-        ),
-        template_steps=_steps(
-            (policy.name, rule, _for_templates(rule.enforcement, policy.templates), rule.enforcement)
-            for policy in policies
-            if policy.templates != TemplateEnforcement.IGNORE
-            for rule in policy.rules
-            if rule.on_templates
-        ),
-        defaults=one_for_each_field(defaults),
-        notes=tuple(note for policy in policies for note in policy.notes),
-        all_defaults=defaults,
-    )
-
-
-def _for_templates(enforcement: Enforcement, templates: TemplateEnforcement) -> Enforcement:
-    if enforcement == Enforcement.DENY and templates == TemplateEnforcement.WARN:
-        return Enforcement.WARN
-    return enforcement
-
-
-_ORDER = {name: place for place, name in enumerate(CONTROLS)}
-
-
-def _steps(required: Iterable[tuple[str, Rule, Enforcement, Enforcement]]) -> tuple[Step, ...]:
-    by_check: dict[int, tuple[Rule, dict[tuple[Enforcement, Enforcement], list[str]]]] = {}
-    for policy, rule, enforcement, on_pods in required:
-        _, by_enforcement = by_check.setdefault(id(rule.check), (rule, {}))
-        by_enforcement.setdefault((enforcement, on_pods), []).append(policy)
-    ordered = sorted(by_check.values(), key=lambda found: _ORDER[found[0].control])
-    return tuple(
-        Step(
-            rule.check,
-            tuple(Requirement(*enforcement, tuple(sorted(names))) for enforcement, names in by_enforcement.items()),
-        )
-        for rule, by_enforcement in ordered
-    )
+        return _Selection(policies, by_pod, Plan() if by_pod else self._plans.plan(policies))

@@ -1,0 +1,152 @@
+"""Plans: what to judge about a pod, for the policies that match it.
+
+A plan lists every check once with the policies that require it, so that twenty policies of the same standard cost as
+much as one. Plans share equal parts, and the cache of plans is bounded in bytes: users choose the labels of their pods,
+and with them which of the policies with a podSelector match.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+from msgspec import Struct
+
+from sekisho.controls import CONTROLS, Check
+from sekisho.policies.compilation import CompiledPolicy, Rule
+from sekisho.policies.defaults import Default
+from sekisho.policies.safe_defaults import one_for_each_field, safe_defaults
+from sekisho.policies.types import Enforcement, TemplateEnforcement
+
+MAX_BYTES: Final = 24 << 20
+"""Estimated bytes of the plans in a cache; a full cache is cleared."""
+_PART_BYTES: Final = 190
+_ENTRY_BYTES: Final = 8
+
+T = TypeVar("T")
+
+
+class Requirement(Struct, frozen=True):
+    """Policies that require a check, sorted by name, and what they do to an object that fails it.
+
+    on_pods: what they do to a pod; for a template `enforcement` may be milder.
+    """
+
+    enforcement: Enforcement
+    on_pods: Enforcement
+    policies: tuple[str, ...]
+
+
+class Step(Struct, frozen=True):
+    """A check, and which policies require it."""
+
+    check: Check
+    required_by: tuple[Requirement, ...]
+
+
+class Plan(Struct, frozen=True, eq=False):
+    """What to do with a pod: checks for pods, checks for pod templates, defaults, and notes for all users.
+
+    all_defaults: those of all policies in the order of precedence, of which `defaults` has one for each field.
+    """
+
+    steps: tuple[Step, ...] = ()
+    template_steps: tuple[Step, ...] = ()
+    defaults: tuple[Default, ...] = ()
+    notes: tuple[str, ...] = ()
+    all_defaults: tuple[Default, ...] = ()
+
+
+class PlanCache:
+    """The plans of combinations of policies, bounded in bytes."""
+
+    def __init__(self) -> None:
+        self._plans: dict[tuple[str, ...], Plan] = {}
+        self._shared: dict[tuple[Any, ...], Any] = {}
+        self._bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it must be cleared, together with whatever else refers to its plans."""
+        return self._bytes >= MAX_BYTES
+
+    def clear(self) -> None:
+        """Drop all plans."""
+        self._plans.clear()
+        self._shared.clear()
+        self._bytes = 0
+
+    def add_bytes(self, entries: int) -> None:
+        """Count an object outside of the cache that refers to its plans, with so many references."""
+        self._bytes += _PART_BYTES + _ENTRY_BYTES * entries
+
+    def plan(self, policies: tuple[CompiledPolicy, ...]) -> Plan:
+        """The plan of policies, which must be in order: ClusterPodPolicies first."""
+        keys = tuple(policy.key for policy in policies)
+        plan = self._plans.get(keys)
+        if plan is None:
+            plan = self._plans[keys] = self._build(policies)
+            self.add_bytes(len(keys))
+        return plan
+
+    def _share(self, key: tuple[Any, ...], entries: int, make: Callable[[], T]) -> T:
+        """The part of an earlier plan with the same key, or a new one, which has so many entries.
+
+        A key may have the ids of other shared parts, and of checks that the parts refer to: they live as long.
+        """
+        known: T | None = self._shared.get(key)
+        if known is None:
+            known = self._shared[key] = make()
+            self.add_bytes(entries)
+        return known
+
+    def _build(self, policies: tuple[CompiledPolicy, ...]) -> Plan:
+        defaults = safe_defaults(
+            (default for policy in policies for default in policy.defaults),
+            (
+                (rule.control, rule.check)
+                for policy in policies
+                for rule in policy.rules
+                if rule.enforcement == Enforcement.DENY
+            ),
+        )
+        return Plan(
+            steps=self._steps(
+                (policy.name, rule, rule.enforcement, rule.enforcement) for policy in policies for rule in policy.rules
+            ),
+            template_steps=self._steps(
+                (policy.name, rule, _for_templates(rule.enforcement, policy.templates), rule.enforcement)
+                for policy in policies
+                if policy.templates != TemplateEnforcement.IGNORE
+                for rule in policy.rules
+                if rule.on_templates
+            ),
+            defaults=one_for_each_field(defaults),
+            notes=tuple(note for policy in policies for note in policy.notes),
+            all_defaults=defaults,
+        )
+
+    def _steps(self, required: Iterable[tuple[str, Rule, Enforcement, Enforcement]]) -> tuple[Step, ...]:
+        by_check: dict[int, tuple[Rule, dict[tuple[Enforcement, Enforcement], list[str]]]] = {}
+        for policy, rule, enforcement, on_pods in required:
+            _, by_enforcement = by_check.setdefault(id(rule.check), (rule, {}))
+            by_enforcement.setdefault((enforcement, on_pods), []).append(policy)
+        ordered = sorted(by_check.values(), key=lambda found: _ORDER[found[0].control])
+        steps = tuple(self._step(rule.check, by_enforcement) for rule, by_enforcement in ordered)
+        return self._share(("steps", *map(id, steps)), 2 * len(steps), lambda: steps)
+
+    def _step(self, check: Check, by_enforcement: Mapping[tuple[Enforcement, Enforcement], Sequence[str]]) -> Step:
+        groups = tuple((enforcement, tuple(sorted(names))) for enforcement, names in by_enforcement.items())
+        required_by = self._share(
+            groups,
+            sum(len(names) for _, names in groups),
+            lambda: tuple(Requirement(*enforcement, names) for enforcement, names in groups),
+        )
+        return self._share((id(check), id(required_by)), 4, lambda: Step(check, required_by))
+
+
+def _for_templates(enforcement: Enforcement, templates: TemplateEnforcement) -> Enforcement:
+    if enforcement == Enforcement.DENY and templates == TemplateEnforcement.WARN:
+        return Enforcement.WARN
+    return enforcement
+
+
+_ORDER = {name: place for place, name in enumerate(CONTROLS)}

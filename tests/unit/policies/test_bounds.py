@@ -1,0 +1,167 @@
+"""What a policy or a waiver can cost when it is applied is bounded."""
+
+import tracemalloc
+from random import Random
+from time import process_time
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sekisho.images import PatternIndex, RegistryPattern
+from sekisho.pods import ObjectMeta, Pod
+from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, PolicyWaiver, compile_policy, plans
+from sekisho.policies.advice import advice
+from sekisho.policies.limits import MAX_POD_POLICIES, limit_problems
+from sekisho.spelling import did_you_mean
+
+
+def cluster_policy(name: str, **spec: Any) -> ClusterPodPolicy:
+    return msgspec.convert({"metadata": {"name": name}, "spec": spec}, ClusterPodPolicy)
+
+
+# Unknown names in a waiver.
+
+
+def test_unknown_policies_of_a_waiver_take_bounded_time() -> None:
+    policies = PolicySet.of([cluster_policy(f"team-{number:04}-requirements") for number in range(1000)])
+    spec = {
+        "policies": [f"taem-{number:04}-requirement" for number in range(64)],
+        "controls": ["privileged"],
+        "expires": "2999-01-01T00:00:00Z",
+        "reason": "x",
+        "match": {"namespaces": ["a"]},
+    }
+    waiver = msgspec.convert({"metadata": {"name": "w"}, "spec": spec}, PolicyWaiver)
+    started = process_time()
+    warnings = advice(waiver, policies)
+    assert process_time() - started < 0.2
+    assert len(warnings) == 64
+    assert "did you mean team-0000-requirements?" in warnings[0]
+    assert "did you mean" not in warnings[-1]
+
+
+def test_a_long_name_gets_no_suggestion() -> None:
+    assert did_you_mean("privilegd", ["privileged"]) == "; did you mean privileged?"
+    assert did_you_mean("privilegd" * 100_000, ["privileged" * 100_000]) == ""
+
+
+# Trusted and denied registries.
+
+SEGMENTS = st.lists(st.sampled_from(["a", "b", "*", "a*"]), min_size=1, max_size=4).map(tuple)
+
+
+@given(st.lists(SEGMENTS, max_size=6), SEGMENTS)
+def test_the_index_finds_the_first_containing_pattern(patterns: list[tuple[str, ...]], other: tuple[str, ...]) -> None:
+    expected = [
+        place
+        for place, pattern in enumerate(patterns)
+        if len(pattern) <= len(other)
+        and all(mine in (theirs, "*") for mine, theirs in zip(pattern, other, strict=False))
+    ]
+    found = PatternIndex([RegistryPattern(pattern) for pattern in patterns]).containing(RegistryPattern(other))
+    assert found == (expected[0] if expected else None)
+
+
+def test_many_long_patterns_compile_in_bounded_time() -> None:
+    def patterns(last: str) -> list[str]:
+        return [f"r.io/{'a/' * 230}{last}{number:03}" for number in range(256)]
+
+    policy = cluster_policy(
+        "p", controls={"images": {"trustedRegistries": patterns("t"), "deniedRegistries": patterns("d")}}
+    )
+    started = process_time()
+    compile_policy(policy)
+    assert process_time() - started < 0.5
+
+
+# Plans of policies that select pods by label.
+
+
+def test_plans_of_random_labels_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plans, "MAX_BYTES", 1 << 20)
+    policies = PolicySet.of(
+        [
+            cluster_policy(
+                f"p{number:02}",
+                podSecurityStandard={"level": "restricted"},
+                match={"podSelector": {"matchLabels": {f"l{number}": "x"}}},
+            )
+            for number in range(20)
+        ]
+    )
+    chance = Random(7)  # noqa: S311 - not a secret
+    policies.plan("a", None, Pod())
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(1000):
+            labels = {f"l{number}": "x" for number in range(20) if chance.random() < 0.5}
+            policies.plan("a", None, Pod(ObjectMeta(labels=labels)))
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert grown < 3 << 20
+
+
+def test_plans_of_namespaces_share_their_steps() -> None:
+    base = [cluster_policy(f"p{number:02}", podSecurityStandard={"level": "restricted"}) for number in range(10)]
+    own = [
+        cluster_policy(f"q{number}", match={"namespaces": [f"n{number}"]}, controls={"images": {"deniedTags": ["a"]}})
+        for number in range(200)
+    ]
+    policies = PolicySet.of([*base, *own])
+    policies.plan("n0", None, Pod())
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        found = [policies.plan(f"n{number}", None, Pod()) for number in range(200)]
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert grown / 200 < 4096
+    assert all(any(f"q{n}" in r.policies for s in plan.steps for r in s.required_by) for n, plan in enumerate(found))
+
+
+# The PodPolicies of a namespace.
+
+
+def pod_policy(name: str, namespace: str = "shop", **controls: Any) -> PodPolicy:
+    raw = {"metadata": {"name": name, "namespace": namespace}, "spec": {"controls": controls or {"privileged": {}}}}
+    return msgspec.convert(raw, PodPolicy)
+
+
+def registries(count: int) -> dict[str, list[str]]:
+    return {"trustedRegistries": [f"r{number}.io" for number in range(count)]}
+
+
+def limits(policy: PodPolicy, *in_effect: PodPolicy) -> list[str]:
+    return [str(problem) for problem in limit_problems(policy, PolicySet.of(in_effect))]
+
+
+def test_a_namespace_has_a_bounded_number_of_pod_policies() -> None:
+    full = [pod_policy(f"p{number}") for number in range(MAX_POD_POLICIES)]
+    expected = ["metadata.namespace: namespace shop has 32 PodPolicies; the maximum is 32"]
+    assert limits(pod_policy("one-more"), *full) == expected
+    assert limits(pod_policy("one-more", namespace="other"), *full) == []
+    assert limits(pod_policy("one-more"), *full[1:]) == []
+    assert limits(pod_policy("p0", hostNamespaces={}), *full) == []
+
+
+def test_the_pod_policies_of_a_namespace_have_a_bounded_total_cost() -> None:
+    large = [pod_policy(f"p{number}", images=registries(250)) for number in range(8)]
+    expected = (
+        "spec: the PodPolicies of namespace shop would have 2259 checks and entries in lists, 251 of them in this one; "
+        "the maximum is 2048"
+    )
+    assert limits(pod_policy("one-more", images=registries(250)), *large) == [expected]
+    assert limits(pod_policy("one-more", namespace="other", images=registries(250)), *large) == []
+    assert limits(pod_policy("p0", images=registries(250)), *large) == []
+
+
+def test_a_change_above_the_maximum_may_only_lower_the_cost() -> None:
+    large = [pod_policy(f"p{number}", images=registries(250)) for number in range(9)]
+    assert limits(pod_policy("p0", images=registries(249)), *large) == []
+    assert len(limits(pod_policy("p0", images=registries(251)), *large)) == 1
