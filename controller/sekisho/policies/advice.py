@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from typing import Final
 
-from sekisho.controls import CONTROLS, Level, no_longer_allowed
+from sekisho.controls import CONTROLS, Level, Parameters, no_longer_allowed
 from sekisho.findings import words
 from sekisho.policies.loading import Policy
+from sekisho.policies.selectors import LabelSelector, Match, PodMatch, Subjects
 from sekisho.policies.sets import PolicySet
 from sekisho.policies.types import ClusterPodPolicy, PodPolicy, PodPolicySpec
 from sekisho.policies.waivers import PolicyWaiver
@@ -24,6 +25,12 @@ _POD_CREATORS = {
 }
 _NEARLY_EVERY_USER = ("system:authenticated", "system:serviceaccounts", "system:serviceaccounts:kube-system")
 
+EXEMPT_NAMESPACES: Final = frozenset({"kube-system"})
+"""Namespaces whose pods no webhook of the chart receives, whatever its values."""
+_CONTROLS_WITHOUT_REQUIREMENTS: Final = ("images", "resources")
+"""Controls that require nothing if no parameter is set."""
+_NAME_LABEL: Final = "kubernetes.io/metadata.name"
+"""The API server sets this label to the namespace's name, and nobody can change it."""
 MAX_HINTS: Final = 4
 """Suggestions for unknown policies in one waiver; each compares the name with those of many policies."""
 
@@ -39,6 +46,9 @@ def _of_policy(policy: ClusterPodPolicy | PodPolicy) -> Iterator[str]:
     if spec.pod_security_standard is None and not named and spec.defaults == type(spec.defaults)():
         yield "spec: requires nothing of pods and applies no defaults: set podSecurityStandard, controls or defaults"
     yield from _of_lists(spec)
+    yield from _of_empty_controls(spec)
+    yield from _of_exempt_namespaces(policy)
+    yield from _of_selection(spec.match)
     subjects = spec.match.exclude_subjects
     for index, account in enumerate(subjects.service_accounts or () if subjects is not None else ()):
         if account in _POD_CREATORS:
@@ -49,6 +59,57 @@ def _of_policy(policy: ClusterPodPolicy | PodPolicy) -> Iterator[str]:
         if group in _NEARLY_EVERY_USER:
             where = f"spec.match.excludeSubjects.groups[{index}]"
             yield f"{where}: {group} includes the controllers that create nearly all pods; the policy will apply to few"
+
+
+def _of_empty_controls(spec: PodPolicySpec) -> Iterator[str]:
+    for name in _CONTROLS_WITHOUT_REQUIREMENTS:
+        given = getattr(spec.controls, name)
+        if given is not None and not any(getattr(given, field) for field in _own_fields(given)):
+            yield f"spec.controls.{name}: requires nothing: set one of {words(_own_names(given))}"
+
+
+def _own_fields(parameters: Parameters) -> list[str]:
+    return [field for field in parameters.__struct_fields__ if field != "enforcement"]
+
+
+def _own_names(parameters: Parameters) -> list[str]:
+    return [name for name in parameters.__struct_encode_fields__ if name != "enforcement"]
+
+
+def _of_exempt_namespaces(policy: ClusterPodPolicy | PodPolicy) -> Iterator[str]:
+    """A policy that applies only to namespaces whose pods the webhook does not receive."""
+    if isinstance(policy, PodPolicy):
+        if policy.metadata.namespace in EXEMPT_NAMESPACES:
+            yield f"metadata.namespace: Sekisho does not judge pods in {policy.metadata.namespace}, so no pod matches"
+        return
+    names = policy.spec.match.namespaces
+    if names is not None and EXEMPT_NAMESPACES.issuperset(names):
+        yield f"spec.match.namespaces: Sekisho does not judge pods in {words(list(names), 'and')}, so no pod matches"
+
+
+def _of_selection(match: PodMatch) -> Iterator[str]:
+    """Fields of `match` by which users can take their own pods out of a policy."""
+    if match.pod_selector is not None and match.pod_selector != LabelSelector():
+        yield "spec.match.podSelector: users choose the labels of their pods, and so whether the policy applies"
+    if match.exclude_runtime_classes:
+        yield (
+            "spec.match.excludeRuntimeClasses: users choose the runtimeClassName of their pods, and so whether the "
+            "policy applies"
+        )
+    if isinstance(match, Match) and match.namespace_selector is not None:
+        keys = {*(match.namespace_selector.match_labels or {})}
+        keys |= {each.key for each in match.namespace_selector.match_expressions or ()}
+        if keys - {_NAME_LABEL}:
+            yield "spec.match.namespaceSelector: everyone who may label a namespace chooses whether the policy applies"
+    subjects = match.exclude_subjects or Subjects()
+    accounts = [account for account in subjects.service_accounts or () if not account.startswith("kube-system/")]
+    users = [user for user in subjects.users or () if user.startswith("system:serviceaccount:")]
+    groups = [group for group in subjects.groups or () if group.startswith("system:serviceaccounts:")]
+    if accounts or [name for name in (*users, *groups) if name.split(":")[2] != "kube-system"]:
+        yield (
+            "spec.match.excludeSubjects: everyone who may create pods or tokens in the namespace of a service account "
+            "can act as that account"
+        )
 
 
 def _of_lists(spec: PodPolicySpec) -> Iterator[str]:

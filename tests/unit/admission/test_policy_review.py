@@ -118,6 +118,7 @@ def test_a_waiver_may_be_ended_and_not_prolonged_beyond_the_longest(changed: dic
     assert answered(over | changed, "PolicyWaiver", old=over)["allowed"] is allowed
 
 
+REPLICA_SETS = "kube-system/replicaset-controller"
 WARNED = [
     ("PolicyWaiver", waiver(), []),
     ("PolicyWaiver", waiver(policies=["by-labels"], controls=["images"]), []),
@@ -152,7 +153,7 @@ WARNED = [
     ),
     (
         "PodPolicy",
-        GOOD | {"match": {"excludeSubjects": {"serviceAccounts": ["ci/x", "kube-system/replicaset-controller"]}}},
+        GOOD | {"match": {"excludeSubjects": {"serviceAccounts": ["kube-system/x", REPLICA_SETS]}}},
         [
             "spec.match.excludeSubjects.serviceAccounts[1]: kube-system/replicaset-controller creates the pods of "
             "every ReplicaSet and Deployment; the policy will not apply to them"
