@@ -84,7 +84,7 @@ class PlanCache:
         plan = self._plans.get(keys)
         if plan is None:
             plan = self._plans[keys] = self._build(policies)
-            self.add_bytes(len(keys))
+            self.add_bytes(len(keys) + len(plan.defaults) + len(plan.all_defaults) + len(plan.notes))
         return plan
 
     def _share(self, key: tuple[Any, ...], entries: int, make: Callable[[], T]) -> T:

@@ -8,7 +8,7 @@ import pytest
 from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet
 from sekisho.policies.advice import advice
 
-REQUIRED = {"privileged": {}}
+REQUIRED: dict[str, Any] = {"privileged": {}}
 POD_SELECTOR = "spec.match.podSelector: users choose the labels of their pods, and so whether the policy applies"
 RUNTIME_CLASS = (
     "spec.match.excludeRuntimeClasses: users choose the runtimeClassName of their pods, and so whether the policy "
@@ -23,7 +23,7 @@ ACCOUNTS = (
 
 def warnings(spec: dict[str, Any], namespace: str = "") -> list[str]:
     raw = {"metadata": {"name": "p", "namespace": namespace}, "spec": {"controls": REQUIRED} | spec}
-    policy = msgspec.convert(raw, PodPolicy if namespace else ClusterPodPolicy)
+    policy = msgspec.convert(raw, PodPolicy) if namespace else msgspec.convert(raw, ClusterPodPolicy)
     return advice(policy, PolicySet())
 
 
