@@ -92,9 +92,9 @@ def _rules(control: Control[Any]) -> Iterator[str]:
     lines = documentation.partition("\n\n")[2].strip().splitlines()
     starts = re.compile(r"(Restricted fields|Allowed values|Level|Source)[^:]*: ")
     for index, line in enumerate(lines):
-        found = starts.match(line)
-        if found is not None:
-            yield f"- **{line[: found.end() - 2]}:** {_escaped(line[found.end() :])}"
+        match = starts.match(line)
+        if match is not None:
+            yield f"- **{line[: match.end() - 2]}:** {_escaped(line[match.end() :])}"
         elif line.startswith("    "):
             yield f"  {_escaped(line.strip())}"
         else:
@@ -114,15 +114,15 @@ def _parameters(control: Control[Any]) -> list[str]:
 def _parameter_table(control: Control[Parameters]) -> Iterator[str]:
     yield "| parameter | type | default at baseline | default at restricted | description |"
     yield "|---|---|---|---|---|"
-    defaults = [_given(control.standard(level, NEWEST)) for level in _LEVELS]
+    defaults = [_parameter_values(control.standard(level, NEWEST)) for level in _LEVELS]
     for key, field in schema_of(control.parameters)["properties"].items():
-        values = " | ".join("" if key not in given else f"`{json.dumps(given[key])}`" for given in defaults)
+        values = " | ".join("" if key not in of_level else f"`{json.dumps(of_level[key])}`" for of_level in defaults)
         yield f"| `{key}` | {_type(field)} | {values} | {field.get('description', '')} |"
         for inner, below in field.get("items", {}).get("properties", {}).items():
             yield f"| `{key}[].{inner}` | {_type(below)} | | | {below.get('description', '')} |"
 
 
-def _given(parameters: Parameters | None) -> dict[str, Any]:
+def _parameter_values(parameters: Parameters | None) -> dict[str, Any]:
     built: dict[str, Any] = msgspec.to_builtins(parameters) or {}
     return {key: value for key, value in built.items() if value is not None}
 
@@ -150,6 +150,6 @@ def _versions(control: Control[Any]) -> Iterator[str]:
             if is_last or of_version[minor + 1] != parameters:
                 if parameters is not None:
                     versions = f"v1.{first} and later" if is_last else f"v1.{first} to v1.{minor}"
-                    given = _given(parameters)
-                    yield f"| {level} | {versions} | {f'`{json.dumps(given)}`' if given else ''} |"
+                    of_level = _parameter_values(parameters)
+                    yield f"| {level} | {versions} | {f'`{json.dumps(of_level)}`' if of_level else ''} |"
                 first = minor + 1

@@ -132,7 +132,7 @@ def test_names_leave_room_for_a_pods_host_name(release: str) -> None:
 
 def test_every_object_has_the_labels_of_the_release() -> None:
     optional = ("serviceMonitor", "prometheusRule", "dashboard", "autoscaling")
-    for manifest in render(*(f"{each}.enabled=true" for each in optional)):
+    for manifest in render(*(f"{name}.enabled=true" for name in optional)):
         labels = manifest["metadata"]["labels"]
         assert labels["app.kubernetes.io/instance"] == "sekisho", identity(manifest)
         assert labels["app.kubernetes.io/managed-by"] == "Helm", identity(manifest)
@@ -307,8 +307,8 @@ def test_a_webhook_outside_the_cluster_is_called_by_its_url(base: str) -> None:
     ],
 )
 def test_certificates_are_for_the_names_that_the_api_server_calls(values: tuple[str, ...], names: list[str]) -> None:
-    given = arguments(deployments(*values)["sekisho-controller"])
-    assert [value.removeprefix("--serving-name=") for value in given if value.startswith("--serving-name")] == names
+    options = arguments(deployments(*values)["sekisho-controller"])
+    assert [value.removeprefix("--serving-name=") for value in options if value.startswith("--serving-name")] == names
 
 
 @pytest.mark.parametrize(
@@ -322,14 +322,14 @@ def test_the_processes_accept_their_arguments(values: tuple[str, ...]) -> None:
         group = click.Context(main)
         process = main.get_command(group, command)
         assert process is not None
-        given = process.make_context(command, options, parent=group).params
-        assert given["namespace"] == "sekisho-system"
-        assert given["certificate_secret"] == "sekisho-webhook-tls"
-        assert given["log_level"] == ("debug" if values == ("logLevel=debug",) else "info")
+        parsed = process.make_context(command, options, parent=group).params
+        assert parsed["namespace"] == "sekisho-system"
+        assert parsed["certificate_secret"] == "sekisho-webhook-tls"
+        assert parsed["log_level"] == ("debug" if values == ("logLevel=debug",) else "info")
         (container,) = pod["containers"]
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
-        assert ports["metrics"] == given["metrics_port"]
-        assert ports.get("https") == given.get("port")
+        assert ports["metrics"] == parsed["metrics_port"]
+        assert ports.get("https") == parsed.get("port")
 
 
 @pytest.mark.parametrize(
@@ -349,8 +349,8 @@ def test_events_are_configured_by_values(values: tuple[str, ...], reasons: set[s
     group = click.Context(main)
     process = main.get_command(group, command)
     assert process is not None
-    given = process.make_context(command, options, parent=group).params
-    assert (given["events"], given["events_per_second"]) == (reasons, per_second)
+    parsed = process.make_context(command, options, parent=group).params
+    assert (parsed["events"], parsed["events_per_second"]) == (reasons, per_second)
 
 
 def test_service_variables_are_not_read_as_options() -> None:
@@ -426,8 +426,8 @@ def test_cert_manager_makes_an_authority_and_a_certificate() -> None:
         "sekisho-webhook.sekisho-system.svc",
         "sekisho-webhook.sekisho-system.svc.cluster.local",
     ]
-    for each in (authority, certificate):  # renewed at two thirds of its life
-        life, before = (int(each[name].removesuffix("h")) for name in ("duration", "renewBefore"))
+    for spec in (authority, certificate):  # renewed at two thirds of its life
+        life, before = (int(spec[name].removesuffix("h")) for name in ("duration", "renewBefore"))
         assert before * 3 == life
 
 
@@ -491,9 +491,9 @@ def test_client_certificates_are_checked_against_a_config_map() -> None:
     (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "client-ca"]
     (volume,) = [volume for volume in webhook["volumes"] if volume["name"] == "client-ca"]
     assert volume["configMap"] == {"name": "callers"}
-    given = arguments(webhook)
-    assert f"--client-ca-file={mount['mountPath']}/a.crt" in given
-    assert [value for value in given if value.startswith("--client-name")] == ["--client-name=b", "--client-name=c"]
+    options = arguments(webhook)
+    assert f"--client-ca-file={mount['mountPath']}/a.crt" in options
+    assert [value for value in options if value.startswith("--client-name")] == ["--client-name=b", "--client-name=c"]
     assert "client-ca" not in json.dumps(pods["sekisho-controller"])
 
 

@@ -40,7 +40,7 @@ def test_every_alert_is_complete_and_its_expression_parses() -> None:
         assert set(annotations) == {"summary", "description", "runbook_url"}
         assert annotations["summary"].endswith(".")
         assert annotations["description"].endswith(".")
-        assert all(asked.metric.startswith("sekisho_") for asked in asked_by(alert["expr"])), alert
+        assert all(used.metric.startswith("sekisho_") for used in asked_by(alert["expr"])), alert
         used = set(re.findall(r"\$labels\.(\w+)", json.dumps(annotations)))
         assert used <= labels_of_result(alert["expr"]), alert
 
@@ -82,12 +82,12 @@ def test_alerts_depend_on_the_values_of_the_chart() -> None:
     assert "new pods are denied" not in opened
 
 
-def test_the_dashboards_queries_parse_and_select_the_chosen_namespace() -> None:
+def test_the_dashboards_queries_parse_and_select_the_variable_namespace() -> None:
     for query in queries():
-        for asked in asked_by(query):
+        for used in asked_by(query):
             is_selected = 'namespace=~".*"' in query
             assert is_selected, query
-            assert asked.metric.startswith(("sekisho_", "process_")), query
+            assert used.metric.startswith(("sekisho_", "process_")), query
 
 
 def test_the_dashboards_panels_do_not_overlap_and_have_a_description() -> None:

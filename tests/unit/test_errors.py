@@ -20,9 +20,9 @@ def error_types() -> Iterator[type[Exception]]:
 
 
 def test_every_public_error_is_a_sekisho_error() -> None:
-    found = set(error_types())
-    assert len(found) > 15
-    assert [error.__qualname__ for error in found if not issubclass(error, SekishoError)] == []
+    errors = set(error_types())
+    assert len(errors) > 15
+    assert [error.__qualname__ for error in errors if not issubclass(error, SekishoError)] == []
 
 
 def test_the_library_names_the_base() -> None:

@@ -42,7 +42,7 @@ def words(text: str) -> list[str]:
         ("the line is no review", "there is no review, and it is no longer needed"),
     ],
 )
-def test_a_word_to_avoid_is_found_and_a_similar_text_is_not(bad: str, good: str) -> None:
+def test_a_word_to_avoid_is_reported_and_a_similar_text_is_not(bad: str, good: str) -> None:
     assert len(words(bad)) >= 1
     assert words(good) == []
 
