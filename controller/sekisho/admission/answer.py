@@ -13,7 +13,7 @@ from sekisho.admission.defaults import Filled, defaults_for
 from sekisho.admission.denial import MAX_CAUSES, MAX_MESSAGE_LENGTH, capped_warnings, denial_message, warning_lines
 from sekisho.admission.evaluation import Evaluation, Form, evaluate
 from sekisho.admission.review import API_VERSION, KIND, Review
-from sekisho.admission.template_paths import violations_in_object
+from sekisho.admission.template_paths import fixes_in_object, violations_in_object
 from sekisho.admission.verdict import UnjudgedError, Violation, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, waiver_lines
 from sekisho.pods import POD_TEMPLATES
@@ -24,6 +24,10 @@ _IGNORED_SUBRESOURCES: Final = frozenset(
 )
 """Subresources of pods that cannot change what runs. All others are judged, unknown ones included."""
 
+_WRITTEN_AS_TEMPLATE: Final = frozenset(
+    {"ReplicaSet", "StatefulSet", "DaemonSet", "ReplicationController", "Deployment"}
+)
+"""Controllers whose pods have all their fields from the spec.template that a user wrote."""
 _MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
 
 
@@ -107,13 +111,13 @@ def validate(
     policies: PolicySet,
     namespace_labels: Mapping[str, str] | None,
     clock: Clock | None = None,
-    is_late: Callable[[], bool] = lambda: False,
+    is_late: Callable[[], bool] | None = None,
 ) -> Outcome:
     """The answer of the validating webhook.
 
     namespace_labels: None only where `policies.needs_labels` is false.
     clock: the time for waivers; with None no waiver applies.
-    is_late: whether the answer is due, asked between checks; the pod is then denied.
+    is_late: whether the answer is due, called between checks; the pod is then denied. None where judging is quick.
     """
     early = _without_judging(review)
     if early is not None:
@@ -138,9 +142,7 @@ def validate(
         return errored(review, str(error))
     if not (evaluation.violations or evaluation.waived or evaluation.plan.notes):
         return allowed(review)
-    if not review.is_pod:
-        path = POD_TEMPLATES[(review.kind.group, review.kind.kind)]
-        evaluation = replace(evaluation, violations=violations_in_object(evaluation.violations, path))
+    evaluation = replace(evaluation, violations=_as_users_write_them(review, evaluation.violations))
     return denied(review, evaluation) if evaluation.is_denied else admitted_with_notes(review, evaluation)
 
 
@@ -252,6 +254,16 @@ def _is_mirror_pod(review: Review) -> bool:
     user = review.user_info
     from_node = user.username.startswith("system:node:") and "system:nodes" in (user.groups or ())
     return from_node and _MIRROR_ANNOTATION in (review.metadata.annotations or {})
+
+
+def _as_users_write_them(review: Review, violations: tuple[Violation, ...]) -> tuple[Violation, ...]:
+    """The violations with the paths of the object that their user writes, not of the pod that is made from it."""
+    if not review.is_pod:
+        return violations_in_object(violations, POD_TEMPLATES[(review.kind.group, review.kind.kind)])
+    owners = review.metadata.owner_references or ()
+    if any(owner.controller and owner.kind in _WRITTEN_AS_TEMPLATE for owner in owners):
+        return fixes_in_object(violations, ("spec", "template"))
+    return violations
 
 
 def _warnings(review: Review, evaluation: Evaluation) -> tuple[str, ...]:

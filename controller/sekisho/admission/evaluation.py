@@ -67,7 +67,7 @@ def evaluate(
     subject: Subject | None = None,
     clock: Clock | None = None,
     objects: NamespaceObjects = NO_OBJECTS,
-    is_late: Callable[[], bool] = lambda: False,
+    is_late: Callable[[], bool] | None = None,
 ) -> Evaluation:
     """Evaluate a pod, or a pod template read as the pod that it makes.
 
@@ -79,7 +79,7 @@ def evaluate(
     clock: gives the time for waivers, and is called only where there is something to exempt. With None no waiver
         applies, because nothing says which have expired.
     objects: what is known of the namespace that changes the pods of a template or manifest.
-    is_late: whether the answer is due, asked between checks.
+    is_late: whether the answer is due, called between checks; None where judging is quick.
 
     Raises UnjudgedError when the answer is due, and for a pod with too many violations.
     """

@@ -4,13 +4,17 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from msgspec.structs import replace
+from msgspec.structs import fields, replace
 
 from sekisho.admission.verdict import Violation
 from sekisho.findings import Change, Finding, render_path
+from sekisho.pods import PodSpec
 
-_POD_FIELD: Final = re.compile(r"(?<![\w.\]])(?:spec|metadata)\.(?=\w)")
-"""Where a text names a field by its path from the pod's root."""
+_POD_FIELD: Final = re.compile(
+    rf"(?<![\w./\]\"'])(?:spec\.(?:{'|'.join(field.encode_name for field in fields(PodSpec))})"
+    r"|metadata\.(?:annotations|labels))\b(?![-/:])"
+)
+"""Where a text names a field by its path from the pod's root; a fix also holds values, such as images."""
 
 
 def finding_in_object(finding: Finding, template_path: tuple[str, ...]) -> Finding:
@@ -23,9 +27,7 @@ def finding_in_object(finding: Finding, template_path: tuple[str, ...]) -> Findi
     change = finding.change
     if change is not None:
         change = Change(change.operation, template_path + change.path, change.value)
-    above = render_path(template_path)
-    fix = _POD_FIELD.sub(lambda field: f"{above}.{field[0]}", finding.fix)
-    return replace(finding, path=template_path + finding.path, fix=fix, change=change)
+    return replace(finding, path=template_path + finding.path, fix=_fix(finding, template_path), change=change)
 
 
 def violations_in_object(violations: Sequence[Violation], template_path: tuple[str, ...]) -> tuple[Violation, ...]:
@@ -33,3 +35,16 @@ def violations_in_object(violations: Sequence[Violation], template_path: tuple[s
     return tuple(
         replace(violation, finding=finding_in_object(violation.finding, template_path)) for violation in violations
     )
+
+
+def fixes_in_object(violations: Sequence[Violation], template_path: tuple[str, ...]) -> tuple[Violation, ...]:
+    """Violations of a pod whose fixes name the fields of the object that its controller made it from."""
+    return tuple(
+        replace(violation, finding=replace(violation.finding, fix=_fix(violation.finding, template_path)))
+        for violation in violations
+    )
+
+
+def _fix(finding: Finding, template_path: tuple[str, ...]) -> str:
+    above = render_path(template_path)
+    return _POD_FIELD.sub(lambda field: f"{above}.{field[0]}", finding.fix)

@@ -29,7 +29,8 @@ MAX_SMALL_WORK: Final = 5000
 """Containers times policies of a review that is judged at once."""
 
 T = TypeVar("T")
-Answer = Callable[[Review, PolicySet, Mapping[str, str] | None, Deadline], Outcome]
+Answer = Callable[[Review, PolicySet, Mapping[str, str] | None, Deadline | None], Outcome]
+"""Called with the deadline of a large review, which is checked on the way; None for a small one."""
 
 
 class PodReviews:
@@ -72,14 +73,15 @@ class PodReviews:
         self._apart.shutdown(wait=False, cancel_futures=True)
 
     def _validated(
-        self, review: Review, policies: PolicySet, labels: Mapping[str, str] | None, deadline: Deadline
+        self, review: Review, policies: PolicySet, labels: Mapping[str, str] | None, deadline: Deadline | None
     ) -> Outcome:
-        return admission.validate(review, policies, labels, self._clock, lambda: deadline.left < 0)
+        is_late = None if deadline is None else lambda: deadline.left < 0
+        return admission.validate(review, policies, labels, self._clock, is_late)
 
     def _mutated(
-        self, review: Review, policies: PolicySet, labels: Mapping[str, str] | None, deadline: Deadline
+        self, review: Review, policies: PolicySet, labels: Mapping[str, str] | None, deadline: Deadline | None
     ) -> Outcome:
-        if deadline.left < 0:  # it waited for other large reviews
+        if deadline is not None and deadline.left < 0:  # it waited for other large reviews
             return admission.errored(review, "judging took longer than the API server waits")
         return admission.mutate(review, policies, labels, self._clock)
 
@@ -105,7 +107,7 @@ class PodReviews:
             if policies.needs_labels and review.operation in ("CREATE", "UPDATE"):
                 labels = await self._labels(review.namespace or "", deadline)
             if size <= MAX_SMALL_BYTES and review.containers * len(policies) <= MAX_SMALL_WORK:
-                outcome = answer(review, policies, labels, deadline)
+                outcome = answer(review, policies, labels, None)
             else:
                 outcome = await self._run_apart(lambda: answer(review, policies, labels, deadline))
             if deadline.left < 0:

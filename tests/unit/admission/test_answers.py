@@ -562,6 +562,26 @@ def test_paths_of_a_template_are_those_that_its_user_writes(
     assert validated(review(wrapped(restricted_pod()), kind=kind, resource=resource), denies)["allowed"]
 
 
+def test_fix_of_a_controllers_pod_names_the_template_that_its_user_writes() -> None:
+    pod = restricted_pod(hostPID=True)
+    del pod["spec"]["securityContext"]["runAsNonRoot"]
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-5d4f8", "uid": "u", "controller": True}
+    pod["metadata"]["ownerReferences"] = [owner]
+    message = validated(review(pod))["status"]["message"]
+    assert ": spec.hostPID is true" in message
+    assert "Fix: set spec.template.spec.securityContext.runAsNonRoot to true." in message
+    owner["kind"] = "Workflow"
+    assert "Fix: set spec.securityContext.runAsNonRoot to true." in validated(review(pod))["status"]["message"]
+
+
+def test_value_in_a_fix_is_not_taken_for_a_path() -> None:
+    trusted = policies(p={"templates": "Deny", "controls": {"images": {"trustedRegistries": ["trusted.io"]}}})
+    template = restricted_pod(container(image="spec.securityContext"), container("b", image="spec.os/x"))
+    response = validated(review(deployment(template), kind=DEPLOYMENT, resource=DEPLOYMENTS), trusted)
+    assert "docker.io/library/spec.template" not in response["status"]["message"]
+    assert "spec.template.spec.os" not in response["status"]["message"]
+
+
 def test_paths_of_a_pod_are_from_its_root() -> None:
     pod = restricted_pod(hostPID=True)
     del pod["spec"]["securityContext"]["runAsNonRoot"]
