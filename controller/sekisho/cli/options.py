@@ -96,7 +96,11 @@ def known_namespaces(
         known = read_namespace_labels(file) if file is not None else {}
     except PolicyError as error:
         fail(error.problems)
-    return Namespaces(known, labels_in(texts) if needs_labels else {}, objects=objects_in(texts, namespace))
+    problems: list[Problem] = []
+    objects = objects_in(texts, namespace, problems)
+    for problem in problems:
+        click.echo(f"note: {printable(str(problem))}", err=True)
+    return Namespaces(known, labels_in(texts) if needs_labels else {}, objects=objects)
 
 
 def report(problems: Iterable[Problem]) -> None:

@@ -7,10 +7,13 @@ from typing import Final, TypeVar
 import msgspec
 
 from sekisho.admission import LimitRange, LimitRangeItem, NamespaceObjects, ServiceAccount, limit_range
+from sekisho.documents import Problem, parse_path, problem_of
+from sekisho.errors import SekishoError
+from sekisho.manifests.nulls import without_nulls
 from sekisho.manifests.objects import Manifest, read_manifests
 from sekisho.manifests.sources import Source
 
-_MAYBE: Final = re.compile(r"\bLimitRange\b|\bautomountServiceAccountToken\b")
+_MAYBE: Final = re.compile(r"\bLimitRange|\bautomountServiceAccountToken\b")
 """In the text of each document that holds a LimitRange, or a ServiceAccount that does not mount its token."""
 
 T = TypeVar("T")
@@ -35,31 +38,52 @@ class _ServiceAccountObject(msgspec.Struct, frozen=True, rename="camel"):
     automount_service_account_token: bool | None = None
 
 
-def objects_in(sources: Iterable[Source], namespace: str) -> dict[str, NamespaceObjects]:
-    """The LimitRanges and ServiceAccounts of each namespace; `namespace` is that of objects which name none.
+def objects_in(
+    sources: Iterable[Source], namespace: str, problems: list[Problem] | None = None
+) -> dict[str, NamespaceObjects]:
+    """The LimitRanges and ServiceAccounts of each namespace. A later one replaces an earlier one of the same name.
 
-    An object that cannot be read is ignored, as every object is that has no pods.
+    namespace: that of objects which name none.
+    problems: gets a problem for each LimitRange or ServiceAccount that is invalid and therefore ignored, if not None.
     """
-    ranges: dict[str, list[LimitRange]] = {}
+    ranges: dict[str, dict[str, LimitRange]] = {}
     accounts: dict[str, dict[str, ServiceAccount]] = {}
-    for manifest in read_manifests(source for source in sources if _MAYBE.search(source.text)):
+    for manifest in read_manifests(filter(_may_have_objects, sources)):
         if not isinstance(manifest, Manifest) or manifest.group:
             continue
-        if manifest.kind == "LimitRange" and (found := _typed(manifest, _LimitRangeObject)) is not None:
-            meta = found.metadata
-            ranges.setdefault(meta.namespace or namespace, []).append(limit_range(meta.name, found.spec.limits or ()))
-        elif manifest.kind == "ServiceAccount" and (account := _typed(manifest, _ServiceAccountObject)) is not None:
-            meta = account.metadata
-            known = accounts.setdefault(meta.namespace or namespace, {})
-            known[meta.name] = ServiceAccount(account.automount_service_account_token)
+        try:
+            if manifest.kind == "LimitRange":
+                limits = _typed(manifest, _LimitRangeObject)
+                meta = limits.metadata
+                of_namespace = ranges.setdefault(meta.namespace or namespace, {})
+                of_namespace[meta.name] = limit_range(meta.name, limits.spec.limits or ())
+            elif manifest.kind == "ServiceAccount":
+                account = _typed(manifest, _ServiceAccountObject)
+                meta = account.metadata
+                known = accounts.setdefault(meta.namespace or namespace, {})
+                known[meta.name] = ServiceAccount(account.automount_service_account_token)
+        except (msgspec.ValidationError, RecursionError, SekishoError) as error:
+            if problems is not None:
+                problems.append(_ignored(manifest, error))
     return {
-        name: NamespaceObjects(tuple(sorted(ranges.get(name, ()), key=lambda each: each.name)), accounts.get(name, {}))
+        name: NamespaceObjects(
+            tuple(of_name for _, of_name in sorted(ranges.get(name, {}).items())), accounts.get(name, {})
+        )
         for name in ranges.keys() | accounts.keys()
     }
 
 
-def _typed(manifest: Manifest, kind: type[T]) -> T | None:
-    try:
-        return msgspec.convert(manifest.value, kind)
-    except (msgspec.ValidationError, RecursionError):
-        return None
+def _may_have_objects(source: Source) -> bool:
+    """Whether to read a text; false for most, whose reading would take time."""
+    inherited = source.inherited[1] if source.inherited is not None else ""
+    return inherited in ("LimitRange", "ServiceAccount") or _MAYBE.search(source.text) is not None
+
+
+def _typed(manifest: Manifest, kind: type[T]) -> T:
+    return msgspec.convert(without_nulls(manifest.value), kind)
+
+
+def _ignored(manifest: Manifest, error: Exception) -> Problem:
+    problem = problem_of(error)
+    place = manifest.document.place(manifest.at + parse_path(problem.where))
+    return Problem(place, f"{manifest.kind} is invalid and was ignored: {problem}")

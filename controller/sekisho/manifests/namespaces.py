@@ -18,7 +18,7 @@ LabelsByNamespace = Mapping[str, Labels]
 
 _NAME_LABEL: Final = "kubernetes.io/metadata.name"
 """The API server sets this label on every namespace."""
-_MAYBE_NAMESPACE: Final = re.compile(r"\bNamespace\b")
+_MAYBE_NAMESPACE: Final = re.compile(r"\bNamespace(?:List)?\b")
 
 
 class Namespaces:
@@ -80,7 +80,11 @@ def _labels_by_name(document: Document) -> dict[str, dict[str, str]]:
 
 def labels_in(sources: Iterable[Source]) -> dict[str, Labels]:
     """The labels of the Namespaces among manifests. What cannot be read is ignored: checking it reports it."""
-    maybe = (source for source in sources if _MAYBE_NAMESPACE.search(source.text))
+    maybe = (
+        source
+        for source in sources
+        if (source.inherited or ("", ""))[1] == "Namespace" or _MAYBE_NAMESPACE.search(source.text)
+    )
     return dict(_labels_of_namespaces(read_manifests(maybe)))
 
 

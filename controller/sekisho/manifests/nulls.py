@@ -4,21 +4,47 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 _TEXTS: Final = frozenset({"labels", "annotations"})
-_QUANTITIES: Final = frozenset({"requests", "limits"})
+_QUANTITIES: Final = frozenset(
+    {"requests", "limits", "max", "min", "default", "defaultRequest", "maxLimitRequestRatio"}
+)
+_TEXT_LISTS: Final = frozenset(
+    {
+        "accessModes",
+        "add",
+        "args",
+        "command",
+        "drop",
+        "finalizers",
+        "hostnames",
+        "matchLabelKeys",
+        "mismatchLabelKeys",
+        "monitors",
+        "nameservers",
+        "namespaces",
+        "portals",
+        "searches",
+        "targetWWNs",
+        "values",
+        "wwids",
+    }
+)
+"""Lists of texts in a pod spec; other lists hold objects, or numbers."""
+_NUMBER_LISTS: Final = frozenset({"supplementalGroups"})
 
 
 def without_nulls(value: Any, key: str = "") -> Any:
-    """The value without null fields; a null in a map of texts is empty, in a map of quantities 0, in a list an object.
+    """The value without null fields; a null in a map or list is an empty text, 0 or an empty object, by the field.
 
-    `key` is the name of the field that holds the value.
+    key: the name of the field that has the value.
     """
     if isinstance(value, dict):
         if key in _TEXTS or key in _QUANTITIES:
             empty = "" if key in _TEXTS else "0"
-            return {name: empty if each is None else each for name, each in value.items()}
-        return {name: without_nulls(each, name) for name, each in value.items() if each is not None}
+            return {name: empty if below is None else below for name, below in value.items()}
+        return {name: without_nulls(below, name) for name, below in value.items() if below is not None}
     if isinstance(value, list):
-        return [{} if each is None else without_nulls(each) for each in value]
+        zero: Any = "" if key in _TEXT_LISTS else 0 if key in _NUMBER_LISTS else {}
+        return [zero if item is None else without_nulls(item) for item in value]
     return value
 
 
@@ -33,11 +59,11 @@ def with_volume_sources(value: dict[str, Any], spec_path: Sequence[str]) -> dict
     if spec_path:
         changed: Any = with_volume_sources(inner, rest) if isinstance(inner, dict) else inner
     elif isinstance(inner, list) and any(map(_has_no_source, inner)):
-        changed = [{**each, "emptyDir": {}} if _has_no_source(each) else each for each in inner]
+        changed = [{**volume, "emptyDir": {}} if _has_no_source(volume) else volume for volume in inner]
     else:
         return value
     return value if changed is inner else {**value, key: changed}
 
 
 def _has_no_source(volume: Any) -> bool:
-    return isinstance(volume, dict) and all(each is None for key, each in volume.items() if key != "name")
+    return isinstance(volume, dict) and all(source is None for key, source in volume.items() if key != "name")
