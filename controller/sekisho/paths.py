@@ -35,7 +35,7 @@ def process_folder(path: str) -> bool:
     if parts == ["proc"] or _is_process(parts) or (len(parts) == 3 and parts[2] == "task" and _is_process(parts[:2])):
         return True
     # An open folder of a process can be any folder of the node.
-    return len(parts) > 2 and parts[2] == "fd" and _is_process(parts[:2])
+    return any(len(parts) > count and parts[count] == "fd" and _is_process(parts[:count]) for count in (2, 4))
 
 
 def _is_process(parts: list[str]) -> bool:

@@ -5,6 +5,7 @@ Allowed values, baseline from v1.0: `add` unset, empty, or of AUDIT_WRITE, CHOWN
     MKNOD, NET_BIND_SERVICE, SETFCAP, SETGID, SETPCAP, SETUID, SYS_CHROOT
 Allowed values, restricted from v1.22: `drop` includes ALL; `add` unset, empty, or NET_BIND_SERVICE;
     pods with spec.os.name windows are exempt from v1.25
+With `requiredDrop`, `drop` includes those names, or ALL while `add` has none of them.
 Names must be spelled as in the API: `all`, `CAP_SYS_ADMIN` and `sys_admin` are other names, which are not allowed.
 Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/ (Capabilities)
 """
@@ -148,8 +149,11 @@ def _check(parameters: Capabilities, minor: int) -> Check:
             if capabilities.add and not allowed_add.issuperset(capabilities.add):
                 findings += _added(ref, capabilities.add, allowed_add, may_add)
             dropped = capabilities.drop or ()
-            if not must_drop.issubset(dropped) and "ALL" not in dropped:
-                findings.append(_not_dropped(ref, capabilities.drop, required_drop))
+            if not must_drop.issubset(dropped):
+                if "ALL" not in dropped:
+                    findings.append(_not_dropped(ref, capabilities.drop, required_drop))
+                elif capabilities.add:
+                    findings += _added_back(ref, capabilities.add, allowed_add & (must_drop | {"ALL"}), required_drop)
         return findings
 
     return judge
@@ -168,6 +172,25 @@ def _added(ref: ContainerRef, added: list[str], allowed: frozenset[str], may_add
         )
         for index, name in enumerate(added)
         if name not in allowed
+    ]
+
+
+def _added_back(
+    ref: ContainerRef, added: list[str], not_allowed: frozenset[str], required: tuple[str, ...]
+) -> list[Finding]:
+    """The findings on capabilities that must be dropped: runtimes drop ALL first, and then add."""
+    return [
+        Finding.of(
+            "capabilities",
+            (*ref.path, *_ADD, index),
+            name,
+            allowed=f"none of {words(required, 'and')}",
+            fix="remove it",
+            change=remove((*ref.path, *_ADD, index)),
+            about=ref,
+        )
+        for index, name in enumerate(added)
+        if name in not_allowed
     ]
 
 
@@ -200,9 +223,11 @@ def _verify(given: Capabilities) -> None:
         for index, name in enumerate(names or ()):
             if name not in KNOWN:
                 raise ParameterError(f"{parameter}[{index}]", unknown(name))
-    for index, name in enumerate(given.allowed_add or ()):
-        if name in (given.required_drop or ()):
-            raise ParameterError(f"allowedAdd[{index}]", f"{name} is in requiredDrop too; a container cannot do both")
+    for parameter, names in (("allowedAdd", given.allowed_add), ("additionalAllowedAdd", given.additional_allowed_add)):
+        for index, name in enumerate(names or ()):
+            if name in (given.required_drop or ()):
+                message = f"{name} is in requiredDrop too; a container cannot do both"
+                raise ParameterError(f"{parameter}[{index}]", message)
 
 
 CONTROL = Control(

@@ -48,8 +48,8 @@ def _check(parameters: CriSockets, _minor: int) -> Check:
                 ("spec", "volumes", index, "hostPath", "path"),
                 volume.host_path.path,
                 allowed="a path that does not reach the container runtime's socket",
-                fix="remove the volume, or mount a folder that does not hold the socket",
-                change=remove(("spec", "volumes", index)),
+                fix="use another kind of volume, or a folder that does not hold the socket",
+                change=remove(("spec", "volumes", index, "hostPath")),
                 about=volume,
             )
             for index, volume in enumerate(pod.spec.volumes or ())

@@ -39,8 +39,8 @@ def _check(parameters: CsiDrivers, _minor: int) -> Check:
                 ("spec", "volumes", index, "csi", "driver"),
                 volume.csi.driver,
                 allowed=allowed,
-                fix="use a persistentVolumeClaim or an allowed driver",
-                change=remove(("spec", "volumes", index)),
+                fix="use another kind of volume or an allowed driver",
+                change=remove(("spec", "volumes", index, "csi")),
                 about=volume,
             )
             for index, volume in enumerate(pod.spec.volumes or ())

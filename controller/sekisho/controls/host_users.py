@@ -9,7 +9,7 @@ Source: KEP-127
 from collections.abc import Sequence
 
 from sekisho.controls.control import Check, Control, Example, Parameters, opt_in
-from sekisho.findings import Finding, set_to
+from sekisho.findings import Finding, set_to, words
 from sekisho.pods import ContainerRef, Pod, in_user_namespace, is_windows
 
 _FIELD = ("spec", "hostUsers")
@@ -26,13 +26,23 @@ def _check(_parameters: HostUsers, _minor: int) -> Check:
 def _judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
     if in_user_namespace(pod.spec) or is_windows(pod.spec):
         return []
+    spec = pod.spec
+    shared = [
+        name
+        for name, is_shared in (
+            ("hostNetwork", spec.host_network),
+            ("hostPID", spec.host_pid),
+            ("hostIPC", spec.host_ipc),
+        )
+        if is_shared
+    ]  # the API server rejects them beside hostUsers false
     finding = Finding.of(
         "hostUsers",
         _FIELD,
-        pod.spec.host_users,
+        spec.host_users,
         allowed="false",
-        fix="set it to false",
-        change=set_to(_FIELD, False),
+        fix=f"set it to false and remove {words(shared, 'and')}" if shared else "set it to false",
+        change=None if shared else set_to(_FIELD, False),
     )
     return [finding]
 

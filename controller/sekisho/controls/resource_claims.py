@@ -2,21 +2,26 @@
 
 Restricted fields: spec.resourceClaims[*].{resourceClaimName,resourceClaimTemplateName}
 Allowed values: a claim in `allowedClaims`, a template in `allowedTemplates`
-A container uses a device only through a claim of its pod, so resources.claims of containers needs no rule.
+Restricted fields: spec.{containers,initContainers}[*].resources.{requests,limits}, spec.resources.{requests,limits}
+Allowed values: no resource deviceclass.resource.kubernetes.io/CLASS, for which the scheduler makes a claim, except of a
+    class in `allowedDeviceClasses`
+A class may have a resource name of its own, as example.com/gpu: the control resources rules that out with a maximum of
+0. A container uses only claims that its pod lists, so resources.claims of containers needs no rule.
 Level: none, a policy names it
-Source: KEP-4381
+Source: KEP-4381, KEP-5004
 """
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Final
 
 from msgspec import Meta
 
 from sekisho.controls.control import Check, Control, Example, Parameters, opt_in
-from sekisho.findings import Finding, remove, words
+from sekisho.findings import FieldPath, Finding, words
 from sekisho.globs import glob_matches
-from sekisho.pods import ContainerRef, Pod, PodResourceClaim
+from sekisho.pods import ContainerRef, Pod, PodResourceClaim, Resources
 
+_DEVICE_CLASS: Final = "deviceclass.resource.kubernetes.io/"
 ClaimName = Annotated[str, Meta(min_length=1, max_length=253)]
 
 
@@ -37,29 +42,61 @@ class ResourceClaims(Parameters, frozen=True):
         ]
         | None
     ) = None
+    allowed_device_classes: (
+        Annotated[
+            tuple[ClaimName, ...],
+            Meta(
+                description="DeviceClasses that containers may request as resources; * matches any characters.",
+                max_length=64,
+            ),
+        ]
+        | None
+    ) = None
 
 
 def _check(parameters: ResourceClaims, _minor: int) -> Check:
     claims, templates = parameters.allowed_claims or (), parameters.allowed_templates or ()
+    classes = parameters.allowed_device_classes or ()
 
-    def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
+    def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         findings = []
         for index, claim in enumerate(pod.spec.resource_claims or ()):
             key, name, patterns = _reference(claim, claims, templates)
-            if name is None or not any(glob_matches(pattern, name) for pattern in patterns):
-                path = ("spec", "resourceClaims", index)
-                finding = Finding.of(
-                    "resourceClaims",
-                    (*path, key),
-                    name,
-                    allowed=words(patterns) if patterns else "none",
-                    fix="remove the claim or use an allowed one",
-                    change=remove(path),
-                )
-                findings.append(finding)
+            if name is None or not _matches_any(patterns, name):
+                findings.append(_not_allowed(("spec", "resourceClaims", index, key), name, patterns))
+        findings += _of_resources(pod.spec.resources, ("spec",), classes)
+        for ref in containers:
+            findings += _of_resources(ref.container.resources, ref.path, classes, ref)
         return findings
 
     return judge
+
+
+def _of_resources(
+    resources: Resources | None, above: FieldPath, classes: Sequence[str], about: ContainerRef | None = None
+) -> Iterator[Finding]:
+    """The findings on device classes that are requested as resources; the API server sets both lists to the same."""
+    if resources is None:
+        return
+    for key, amounts in (("requests", resources.requests), ("limits", resources.limits)):
+        for name in amounts or ():
+            if name.startswith(_DEVICE_CLASS) and not _matches_any(classes, name.removeprefix(_DEVICE_CLASS)):
+                yield _not_allowed((*above, "resources", key, name), (amounts or {})[name], classes, about)
+
+
+def _matches_any(patterns: Sequence[str], name: str) -> bool:
+    return any(glob_matches(pattern, name) for pattern in patterns)
+
+
+def _not_allowed(path: FieldPath, value: object, patterns: Sequence[str], about: ContainerRef | None = None) -> Finding:
+    return Finding.of(
+        "resourceClaims",
+        path,
+        value,
+        allowed=words(patterns) if patterns else "none",
+        fix="remove it or use an allowed device",
+        about=about,
+    )
 
 
 def _reference(
@@ -99,5 +136,4 @@ containers:
     parameters=ResourceClaims,
     standard=opt_in,
     check=_check,
-    of_pod_only=True,
 )

@@ -63,7 +63,8 @@ def _check(parameters: ServiceAccountToken, _minor: int) -> Check:
                 continue  # the first finding is about the volume of the plugin already
             for number, source in enumerate(volume.projected.sources or ()):
                 path = ("spec", "volumes", index, "projected", "sources", number)
-                findings += _of_source(source, path, audiences)
+                is_only = len(volume.projected.sources or ()) == 1
+                findings += _of_source(source, path, audiences, path[:-2] if is_only else path)
         return findings
 
     return judge
@@ -84,8 +85,13 @@ def _automounted(automount: bool | None) -> Finding:
     )
 
 
-def _of_source(source: ProjectedSource, path: FieldPath, audiences: frozenset[str]) -> Iterator[Finding]:
-    """The findings on a source of a projected volume; the volume's name may be generated, so they do not contain it."""
+def _of_source(
+    source: ProjectedSource, path: FieldPath, audiences: frozenset[str], removed: FieldPath
+) -> Iterator[Finding]:
+    """The findings on a source of a projected volume, and their fix, which removes the field at `removed`.
+
+    The volume's name may be generated, so they do not contain it.
+    """
     token, certificate = source.service_account_token, source.pod_certificate
     if token is not None and token.audience not in audiences:
         allowed = f"an audience of {words(sorted(audiences))}" if audiences else "no token"
@@ -95,7 +101,7 @@ def _of_source(source: ProjectedSource, path: FieldPath, audiences: frozenset[st
             token.audience or None,
             allowed=allowed,
             fix="remove the token from the volume",
-            change=remove(path),
+            change=remove(removed),
         )
     signer = (None if certificate is None else certificate.signer_name) or ""
     if signer.startswith(_API_SERVER_SIGNERS):
@@ -105,7 +111,7 @@ def _of_source(source: ProjectedSource, path: FieldPath, audiences: frozenset[st
             signer,
             allowed="a signer whose certificates the API server does not accept",
             fix="remove the certificate from the volume",
-            change=remove(path),
+            change=remove(removed),
         )
 
 

@@ -7,8 +7,8 @@ Allowed values: kernel.shm_rmid_forced, net.ipv4.ip_local_port_range, net.ipv4.i
     from v1.32 net.ipv4.tcp_rmem, net.ipv4.tcp_wmem; from v1.37 net.ipv4.tcp_slow_start_after_idle,
     net.ipv4.tcp_notsent_lowat
 Level: baseline, from v1.0
-A name may be written with slashes, as net/ipv4/tcp_rmem. `forbidden` applies to both spellings; `allowed`, as the
-standard, to the spelling in the list.
+A name may be written with slashes, or with both, as net/ipv4.tcp_rmem. `forbidden` applies to every spelling;
+`allowed`, as the standard, to the spelling in the list.
 Beyond the standard, a value must not contain `+` or `=`: a runtime that splits its options there reads the rest as
 another sysctl (CVE-2022-0811). No sysctl needs these characters.
 Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#baseline (Sysctls)
@@ -111,17 +111,11 @@ def _check(parameters: Sysctls, _minor: int) -> Check:
 
 
 def with_dots(name: str) -> str:
-    """The name of a sysctl with dots between its parts, as the kubelet reads it.
+    """The name of a sysctl with dots between its parts; slashes, which it may have instead or beside dots, are dots.
 
-    The first separator decides: in net/ipv4/conf/eth0.1/forwarding the slashes separate, and the dot is part of a name.
+    A name with both, as of an interface eth0.1, gets the spelling of another sysctl. So this is for what is forbidden.
     """
-    dot, slash = name.find("."), name.find("/")
-    if slash < 0 or 0 <= dot < slash:
-        return name
-    return name.translate(_SWAPPED)
-
-
-_SWAPPED = str.maketrans("./", "/.")
+    return name.replace("/", ".")
 
 
 def _matches_any(patterns: Sequence[str], name: str) -> bool:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sekisho.controls import CONTROLS, complete
+from sekisho.controls import CONTROLS, ParameterError, complete
 from sekisho.standards import controls_of
 from tests.unit.controls.twins import (
     LISTS,
@@ -18,6 +18,7 @@ from tests.unit.controls.twins import (
     check_windows_exemption,
     context,
     security,
+    with_parameters,
 )
 
 CONTAINER_TWINS: list[ContainerTwin] = [
@@ -94,3 +95,20 @@ def test_named_control_takes_what_it_leaves_unset_from_the_standard() -> None:
 
 def test_windows_pods_are_exempt_from_1_25() -> None:
     check_windows_exemption("capabilities")
+
+
+@pytest.mark.parametrize("added", ["SETUID", "ALL"])
+def test_required_drop_is_not_satisfied_by_all_where_it_is_added_back(added: str) -> None:
+    parameters = {"requiredDrop": ["SETUID"], "allowedAdd": ["SETUID", "ALL", "KILL"]}
+    bad = context(capabilities={"drop": ["ALL"], "add": ["KILL", added]})
+    (finding,) = with_parameters("capabilities", parameters, bad)
+    assert (finding.path[-1], finding.value) == (1, f'"{added}"')
+    assert with_parameters("capabilities", parameters, context(capabilities={"drop": ["ALL"], "add": ["KILL"]})) == []
+
+
+@pytest.mark.parametrize("parameter", ["allowed_add", "additional_allowed_add"])
+def test_capability_that_must_be_dropped_cannot_be_allowed(parameter: str) -> None:
+    control = CONTROLS["capabilities"]
+    with pytest.raises(ParameterError, match="NET_RAW is in requiredDrop too"):
+        control.verify(control.parameters(required_drop=("NET_RAW",), **{parameter: ("KILL", "NET_RAW")}))
+    control.verify(control.parameters(required_drop=("NET_RAW",), **{parameter: ("KILL",)}))

@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
+from sekisho.findings import set_to
 from tests.unit.controls.twins import (
     ParameterTwin,
     Pod,
     check_parameter_twin,
     spec,
+    with_parameters,
 )
 
 PARAMETER_TWINS: list[ParameterTwin] = [
@@ -21,3 +23,10 @@ PARAMETER_TWINS: list[ParameterTwin] = [
 @pytest.mark.parametrize(("parameters", "bad", "good", "field"), PARAMETER_TWINS)
 def test_parameters_deny_and_allow(parameters: Any, bad: Pod, good: Pod, field: str) -> None:
     check_parameter_twin("hostUsers", parameters, bad, good, field)
+
+
+def test_fix_names_the_host_namespaces_that_the_api_server_rejects_beside_it() -> None:
+    (finding,) = with_parameters("hostUsers", {}, spec(hostPID=True, hostIPC=True))
+    assert (finding.fix, finding.change) == ("set it to false and remove hostPID and hostIPC", None)
+    (finding,) = with_parameters("hostUsers", {}, spec())
+    assert (finding.fix, finding.change) == ("set it to false", set_to(("spec", "hostUsers"), False))

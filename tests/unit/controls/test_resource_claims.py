@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tests.pods import container, restricted_pod
 from tests.unit.controls.twins import (
     ParameterTwin,
     Pod,
@@ -16,7 +17,16 @@ def claim(**names: str) -> Pod:
     return spec(resourceClaims=[{"name": "gpu"} | names])
 
 
+def requests(resource: str, key: str = "limits") -> Pod:
+    return restricted_pod(container(resources={key: {resource: "1"}}))
+
+
+CLASS = "deviceclass.resource.kubernetes.io/"
 PARAMETER_TWINS: list[ParameterTwin] = [
+    ({}, requests(CLASS + "gpu"), requests("cpu"), "gpu]"),
+    ({}, requests(CLASS + "gpu", "requests"), requests("memory", "requests"), "gpu]"),
+    ({}, spec(resources={"limits": {CLASS + "gpu": "1"}}), spec(resources={"limits": {"cpu": "1"}}), "gpu]"),
+    ({"allowedDeviceClasses": ["small-*"]}, requests(CLASS + "large"), requests(CLASS + "small-gpu"), "large]"),
     ({}, claim(resourceClaimName="a"), spec(), "spec.resourceClaims[0].resourceClaimName"),
     ({}, claim(), spec(resourceClaims=[]), "spec.resourceClaims[0].resourceClaimName"),
     (

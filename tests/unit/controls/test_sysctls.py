@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sekisho.controls import CONTROLS, ParameterError
-from sekisho.controls.sysctls import with_dots
 from tests.unit.controls.twins import (
     ParameterTwin,
     Pod,
@@ -94,25 +93,17 @@ def test_standard_allows_the_spelling_with_dots_only() -> None:
     assert at_level("sysctls", named("net.ipv4.tcp_syncookies")) == []
 
 
-@pytest.mark.parametrize(
-    ("name", "dotted"),
-    [
-        ("kernel/core_pattern", "kernel.core_pattern"),
-        ("kernel.core_pattern", "kernel.core_pattern"),
-        ("net/ipv4/conf/eth0.1/forwarding", "net.ipv4.conf.eth0/1.forwarding"),
-        ("net.ipv4.conf.eth0/1.forwarding", "net.ipv4.conf.eth0/1.forwarding"),
-        ("vm", "vm"),
-        ("", ""),
-    ],
-)
-def test_name_is_read_as_the_kubelet_does(name: str, dotted: str) -> None:
-    assert with_dots(name) == dotted
+SEPARATORS = st.lists(st.sampled_from("./"), min_size=3, max_size=3)
 
 
-@given(st.from_regex(r"[a-z]{1,3}([./][a-z0-9]{1,3}){0,4}", fullmatch=True))
-def test_both_spellings_of_a_name_are_one(name: str) -> None:
-    other = name.translate(str.maketrans("./", "/."))
-    assert with_dots(name) == with_dots(other) == with_dots(with_dots(name))
+@given(SEPARATORS, SEPARATORS)
+def test_forbidden_sysctl_is_forbidden_in_every_spelling(written: list[str], forbidden: list[str]) -> None:
+    def spelled(separators: list[str], last: str) -> str:
+        return "net{}ipv4{}conf{}{}".format(*separators, last)
+
+    parameters = {"allowed": ["*"], "forbidden": [spelled(forbidden, "forwarding")]}
+    assert len(with_parameters("sysctls", parameters, named(spelled(written, "forwarding")))) == 1
+    assert with_parameters("sysctls", parameters, named(spelled(written, "forwarding2"))) == []
 
 
 def test_name_that_is_allowed_and_forbidden_in_another_spelling_is_rejected() -> None:
