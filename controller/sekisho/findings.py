@@ -63,6 +63,7 @@ class Finding(Struct, frozen=True, gc=False):
     container: the container's name; None where the field is not one of a container.
     change: what `fix` says, for a program; None where a person has to decide.
     digest: a hash of the whole value, empty where the value is short enough to be shown whole.
+    origin: what set the field if nobody wrote it, as a clause such as `set by hostNetwork`; else empty.
     """
 
     control: str
@@ -74,6 +75,7 @@ class Finding(Struct, frozen=True, gc=False):
     container: str | None = None
     change: Change | None = None
     digest: str = ""
+    origin: str = ""
 
     @classmethod
     def of(
@@ -111,6 +113,11 @@ class Finding(Struct, frozen=True, gc=False):
     def field(self) -> str:
         """The path as Kubernetes prints it: `spec.containers[0].securityContext.privileged`."""
         return render_path(self.path)
+
+    @property
+    def value_and_origin(self) -> str:
+        """The value as people read it: `10250, set by hostNetwork` if nobody wrote it."""
+        return f"{self.value}, {self.origin}" if self.origin else self.value
 
     @property
     def identity(self) -> tuple[str, str | None, FieldPath, str, str]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from msgspec import Struct, field
-from msgspec.structs import fields
+from msgspec.structs import fields, replace
 
 
 class OwnerReference(Struct, frozen=True, gc=False, rename="camel"):
@@ -383,11 +383,18 @@ class JobTemplate(Struct, frozen=True, gc=False):
     spec: "WorkloadSpec | None" = None
 
 
+class VolumeClaimTemplate(Struct, frozen=True, gc=False):
+    """One entry of a StatefulSet's spec.volumeClaimTemplates."""
+
+    metadata: ObjectMeta = ObjectMeta()
+
+
 class WorkloadSpec(PodSpec, frozen=True, gc=False, rename="camel"):
     """The spec of a pod or of a workload: one type, so that one pass decodes either."""
 
     template: Pod | None = None
     job_template: JobTemplate | None = None
+    volume_claim_templates: list[VolumeClaimTemplate] | None = None
 
 
 class Workload(Pod, frozen=True, gc=False):
@@ -417,6 +424,25 @@ def pod_template(workload: Workload, path: TemplatePath) -> Pod | None:
     if path == ("template",):
         return workload.template
     if path == _SPEC_TEMPLATE:
-        return workload.spec.template
+        return _with_claims(workload.spec.template, workload.spec.volume_claim_templates)
     job = workload.spec.job_template
     return job.spec.template if job is not None and job.spec is not None else None
+
+
+CLAIM_FROM_TEMPLATE = Present()
+"""The source of a volume that the StatefulSet controller puts into each pod for one of spec.volumeClaimTemplates."""
+
+
+def _with_claims(template: Pod | None, claims: list[VolumeClaimTemplate] | None) -> Pod | None:
+    """The template with a volume for each claim, in the place of one of the same name."""
+    if template is None or not claims:
+        return template
+    left = {claim.metadata.name or "": None for claim in claims}
+    volumes = []
+    for volume in template.spec.volumes or ():
+        if volume.name in left:
+            del left[volume.name]
+            volume = Volume(name=volume.name, persistent_volume_claim=CLAIM_FROM_TEMPLATE)
+        volumes.append(volume)
+    volumes += [Volume(name=name, persistent_volume_claim=CLAIM_FROM_TEMPLATE) for name in left]
+    return replace(template, spec=replace(template.spec, volumes=volumes))

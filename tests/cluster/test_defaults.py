@@ -112,6 +112,26 @@ def test_defaults_never_make_a_pod_unacceptable_to_the_api_server(
     assert changed > accepted / 2
 
 
+@pytest.mark.parametrize(("explicit", "mounts"), [(None, False), (True, True), (False, False)])
+def test_token_that_the_api_server_mounts_is_removed_by_the_default(
+    cluster: Cluster, dressing: str, explicit: bool | None, mounts: bool
+) -> None:
+    spec = {
+        "automountServiceAccountToken": explicit,
+        "initContainers": [{"name": "init", "image": "x"}],
+        "containers": [{"name": "app", "image": "x", "volumeMounts": [{"name": "own", "mountPath": "/own"}]}],
+        "volumes": [{"name": "own", "emptyDir": {}}],
+    }
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec}
+    answer = cluster.plane.call("POST", f"/api/v1/namespaces/{dressing}/pods?dryRun=All", pod)
+    assert answer.status == 201, answer.body
+    created = json.loads(answer.body)["spec"]
+    assert created["automountServiceAccountToken"] is bool(explicit)
+    assert len(created["volumes"]) == 1 + mounts
+    assert len(created["containers"][0]["volumeMounts"]) == 1 + mounts
+    assert len(created["initContainers"][0].get("volumeMounts", [])) == mounts
+
+
 def explicit_values(given: Any, stored: Any) -> bool:
     """Whether all that was given is still there; a list of capabilities may have grown."""
     if isinstance(given, dict):

@@ -72,7 +72,7 @@ def _groups(violations: Iterable[Violation]) -> list[list[Violation]]:
             violation.on_pods,
             finding.control,
             _shown_path(finding),
-            finding.value,
+            finding.value_and_origin,
             finding.allowed,
             finding.fix,
         )
@@ -86,8 +86,8 @@ def _line(group: Sequence[Violation]) -> str:
     verb = _VERBS[group[0].on_pods][len(policies) > 1]
     reason, field = CONTROLS[finding.control].reason, render_path(_shown_path(finding))
     return (
-        f"{named} {verb} {_subjects(group)} for {reason}: {field} is {finding.value} (allowed: {finding.allowed}). "
-        f"Fix: {finding.fix}. [{finding.control}]"
+        f"{named} {verb} {_subjects(group)} for {reason}: {field} is {finding.value_and_origin} "
+        f"(allowed: {finding.allowed}). Fix: {finding.fix}. [{finding.control}]"
     )
 
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from sekisho.admission.defaults import Filled, defaults_for, with_defaults
 from sekisho.admission.origins import with_origin
-from sekisho.admission.pod_defaults import NO_OBJECTS, CreatedPod, NamespaceObjects, as_created
+from sekisho.admission.pod_defaults import NO_OBJECTS, CreatedPod, NamespaceObjects, apparent_origins, as_created
 from sekisho.admission.updates import runs_the_same
 from sekisho.admission.verdict import Violation, judge, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, apply_waivers
@@ -101,10 +101,12 @@ def evaluate(
         if not runs_the_same(old, pod) or not _policies_of(plan) <= _policies_of(old_plan):
             old = None
     violations = judge(pod, steps, old, is_late)
-    if created is not None and created.origins:
-        violations = [
-            replace(violation, finding=with_origin(violation.finding, created.origins)) for violation in violations
-        ]
+    if violations:
+        origins = apparent_origins(pod) if created is None else created.origins
+        if origins:
+            violations = [
+                replace(violation, finding=with_origin(violation.finding, origins)) for violation in violations
+            ]
     waived: tuple[Waived, ...] = ()
     if violations and clock is not None and policies.has_waivers:
         violations, waived = apply_waivers(violations, pod, namespace, policies, clock())

@@ -32,7 +32,6 @@ def with_origin(finding: Finding, origins: Mapping[FieldPath, Origin]) -> Findin
     origin = next((origins[path[:end]] for end in range(len(path), 0, -1) if path[:end] in origins), None)
     if origin is None:
         return finding
-    value = f"{finding.value}, {origin.cause}"
     if origin.fix is None:
-        return replace(finding, value=value)
-    return replace(finding, value=value, fix=origin.fix, change=origin.change)
+        return replace(finding, origin=origin.cause)
+    return replace(finding, origin=origin.cause, fix=origin.fix, change=origin.change)

@@ -19,6 +19,7 @@ from sekisho.admission.origins import Origin, Origins
 from sekisho.admission.pod_resources import LimitRange, container_resources, pod_resources
 from sekisho.findings import FieldPath, remove, set_to
 from sekisho.pods import (
+    CLAIM_FROM_TEMPLATE,
     AppArmorProfile,
     Container,
     ContainerPort,
@@ -31,6 +32,7 @@ from sekisho.pods import (
     Volume,
     VolumeMount,
     annotations_of,
+    container_refs,
     is_windows,
 )
 
@@ -55,6 +57,9 @@ _FOR_TOKEN: Final = Origin(
     "added for the service account's token",
     "set spec.automountServiceAccountToken to false",
     set_to(("spec", "automountServiceAccountToken"), value=False),
+)
+_FROM_CLAIM_TEMPLATE: Final = Origin(
+    "added for volumeClaimTemplates", "remove the entry of that name from volumeClaimTemplates"
 )
 _FROM_HOST_NETWORK: Final = Origin(
     "set by hostNetwork", "unset spec.hostNetwork, or remove the port from the list, which only informs"
@@ -93,7 +98,11 @@ def as_created(pod: Pod, objects: NamespaceObjects = NO_OBJECTS) -> CreatedPod:
 
     A pod that was created already stays the same object. What the API server would reject is left as it is.
     """
-    origins: Origins = {}
+    origins: Origins = {
+        ("spec", "volumes", index): _FROM_CLAIM_TEMPLATE
+        for index, volume in enumerate(pod.spec.volumes or ())
+        if volume.persistent_volume_claim is CLAIM_FROM_TEMPLATE
+    }
     spec = _with_account(pod.spec, is_mirror=_MIRROR in annotations_of(pod))
     spec = _with_containers(pod, spec, objects.limit_ranges, origins)
     if spec.service_account_name and _mounts_token(spec, objects):
@@ -102,6 +111,33 @@ def as_created(pod: Pod, objects: NamespaceObjects = NO_OBJECTS) -> CreatedPod:
     if resources is not spec.resources:
         spec = replace(spec, resources=resources)
     return CreatedPod(pod if spec is pod.spec else replace(pod, spec=spec), origins)
+
+
+def apparent_origins(pod: Pod) -> Origins:
+    """The origins of the fields of a created pod that look as the API server sets them.
+
+    What a user wrote in the same way has the same effect, and the same fix.
+    """
+    origins: Origins = {}
+    for ref in container_refs(pod.spec):
+        if pod.spec.host_network:
+            for index, port in enumerate(ref.container.ports or ()):
+                if port.host_port and port.host_port == port.container_port:
+                    origins[(*ref.path, "ports", index, "hostPort")] = _FROM_HOST_NETWORK
+        context, annotation = ref.container.security_context, annotations_of(pod).get(_APP_ARMOR + ref.container.name)
+        profile = context.app_armor_profile if context is not None else None
+        if annotation is not None and profile is not None and profile == _annotated_profile(annotation):
+            path = (*ref.path, "securityContext", "appArmorProfile")
+            origins[path] = _from_annotation(_APP_ARMOR + ref.container.name)
+    for index, volume in enumerate(pod.spec.volumes or ()):
+        if is_token_volume(volume):
+            origins[("spec", "volumes", index)] = _FOR_TOKEN
+    return origins
+
+
+def _from_annotation(key: str) -> Origin:
+    fix = "remove the annotation or set it to runtime/default"
+    return Origin("copied from the annotation", fix, remove(("metadata", "annotations", key)))
 
 
 def _with_account(spec: PodSpec, *, is_mirror: bool) -> PodSpec:
@@ -173,9 +209,7 @@ def _with_app_armor(container: Container, path: FieldPath, pod: Pod, origins: Or
     of_pod = pod.spec.security_context.app_armor_profile if pod.spec.security_context is not None else None
     if profile is None or profile == of_pod:
         return container
-    fix = "remove the annotation or set it to runtime/default"
-    origin = Origin("copied from the annotation", fix, remove(("metadata", "annotations", key)))
-    origins[(*path, "securityContext", "appArmorProfile")] = origin
+    origins[(*path, "securityContext", "appArmorProfile")] = _from_annotation(key)
     return replace(container, security_context=replace(context or SecurityContext(), app_armor_profile=profile))
 
 

@@ -71,8 +71,8 @@ def container_resources(
     if resources is None and not limit_ranges:
         return None
     own = resources or _UNSET
-    limits, requests = _rounded(own.limits), _rounded(own.requests)
     at_limits, at_requests = (*path, "resources", "limits"), (*path, "resources", "requests")
+    limits, requests = _rounded(own.limits, at_limits, origins), _rounded(own.requests, at_requests, origins)
     requests = _filled(requests, limits, at_requests, "copied from limits", origins)
     for each in limit_ranges:
         cause = f"set by LimitRange {each.name}"
@@ -92,8 +92,9 @@ def pod_resources(spec: PodSpec, origins: Origins) -> Resources | None:
     own = spec.resources
     if own is None or not (own.requests or own.limits):
         return own
-    limits, requests = _rounded(own.limits) or {}, _rounded(own.requests) or {}
     at_limits, at_requests = ("spec", "resources", "limits"), ("spec", "resources", "requests")
+    limits = _rounded(own.limits, at_limits, origins) or {}
+    requests = _rounded(own.requests, at_requests, origins) or {}
     container_limits = _total(spec, lambda each: each.limits)
     from_limits, from_requests = "the sum of the containers' limits", "the sum of the containers' requests"
 
@@ -136,11 +137,13 @@ def _filled(
     return {**(amounts or {}), **added}
 
 
-def _rounded(amounts: Amounts | None) -> Amounts | None:
+def _rounded(amounts: Amounts | None, path: FieldPath, origins: Origins) -> Amounts | None:
     """The amounts rounded up to thousandths, which is the finest that the API server stores."""
     if not amounts:
         return amounts
     changed = {name: rounded for name, amount in amounts.items() if (rounded := _round_up(amount)) != amount}
+    for name in changed:
+        origins[(*path, name)] = Origin(f"rounded up from {amounts[name]}")
     return {**amounts, **changed} if changed else amounts
 
 

@@ -49,7 +49,7 @@ def webhook_message(spec: Json, policy: PolicySet) -> str:
 def offline_values(spec: Json, policy: PolicySet) -> list[str]:
     """The values that `sekisho.check` complains of in the same Deployment."""
     (checked,) = sekisho.check(deployment(spec), policy)
-    return [located.finding.value for located in checked.violations]
+    return [located.finding.value_and_origin for located in checked.violations]
 
 
 HOST_PORTS = policies(controls={"hostPorts": {"allowed": [{"min": 9100, "max": 9100}]}})
@@ -85,7 +85,7 @@ def test_request_that_is_copied_from_a_limit_is_said_to_be_and_can_be_set() -> N
     spec = {"containers": [{"name": "a", "image": "a", "resources": {"limits": {"cpu": "4"}}}]}
     (checked,) = sekisho.check(deployment(spec), most)
     finding = checked.violations[0].finding
-    assert finding.value == '"4", copied from limits'
+    assert (finding.value, finding.origin) == ('"4"', "copied from limits")
     assert finding.change is not None
     assert finding.change.path[-3:] == ("resources", "requests", "cpu")
 
@@ -158,7 +158,7 @@ def test_value_that_a_limit_range_sets_is_said_to_be() -> None:
     web = manifests.sources_of(msgspec.json.encode(deployment({"containers": [{"name": "a"}]})).decode(), "web")
     namespaces = manifests.Namespaces(objects=manifests.objects_in(sources, "default"))
     (checked,) = manifests.Checker(most, namespaces).check(web[0]).checked
-    assert checked.violations[0].finding.value == '"200m", set by LimitRange lr'
+    assert checked.violations[0].finding.value_and_origin == '"200m", set by LimitRange lr'
 
 
 def test_context_dir_gives_policies_and_labels_and_is_not_checked_itself(tmp_path: Path) -> None:
@@ -175,3 +175,95 @@ def test_context_dir_gives_policies_and_labels_and_is_not_checked_itself(tmp_pat
     assert command("check", "--context-dir", context, "-", text=msgspec.json.encode(bad).decode()).exit_code == 1
     (context / "policy.json").unlink()
     assert "there are no policies" in command("check", "--context-dir", context, "-", text=good).stderr
+
+
+# What the StatefulSet controller adds.
+
+VOLUMES = policies(controls={"restrictedVolumes": {"allowed": ["emptyDir", "projected"]}})
+
+
+@pytest.mark.parametrize(
+    ("claims", "volumes", "values"),
+    [
+        (["data"], [], ["added for volumeClaimTemplates"]),
+        (["data"], [{"name": "data", "emptyDir": {}}], ["added for volumeClaimTemplates"]),
+        (["data"], [{"name": "data", "hostPath": {"path": "/"}}], ["added for volumeClaimTemplates"]),
+        ([], [{"name": "data", "hostPath": {"path": "/"}}], [""]),
+        ([], [{"name": "data", "emptyDir": {}}], []),
+    ],
+)
+def test_volume_claim_templates_are_volumes_of_the_pods(
+    claims: list[str], volumes: list[Json], values: list[str]
+) -> None:
+    stateful = deployment({"containers": [{"name": "a", "image": "a"}], "volumes": volumes}) | {"kind": "StatefulSet"}
+    stateful["spec"]["volumeClaimTemplates"] = [{"metadata": {"name": name}} for name in claims]
+    (checked,) = sekisho.check(stateful, VOLUMES)
+    assert [each.finding.origin for each in checked.violations] == values
+    kind = {"group": "apps", "version": "v1", "kind": "StatefulSet"}
+    body = review_body(stateful, kind=kind, resource={"group": "apps", "version": "v1", "resource": "statefulsets"})
+    outcome = admission.validate(admission.decode(body), VOLUMES, {})
+    assert [each.finding.origin for each in outcome.violations] == values
+    if claims:
+        assert all(each.finding.path[:4] == ("spec", "template", "spec", "volumes") for each in checked.violations)
+
+
+# Pods themselves.
+
+
+@pytest.mark.parametrize(
+    ("spec", "annotations", "origin"),
+    [
+        (
+            {"hostNetwork": True, "containers": [container(ports=[{"containerPort": 80, "hostPort": 80}])]},
+            {},
+            "set by hostNetwork",
+        ),
+        ({"containers": [container(ports=[{"containerPort": 80, "hostPort": 80}])]}, {}, ""),
+        (
+            {"containers": [container(securityContext={"appArmorProfile": {"type": "Unconfined"}})]},
+            {"container.apparmor.security.beta.kubernetes.io/app": "unconfined"},
+            "copied from the annotation",
+        ),
+        ({"containers": [container(securityContext={"appArmorProfile": {"type": "Unconfined"}})]}, {}, ""),
+    ],
+)
+def test_denial_of_a_pod_says_where_a_field_comes_from(spec: Json, annotations: Json, origin: str) -> None:
+    baseline = policies(podSecurityStandard={"level": "baseline"})
+    pod = {"metadata": {"name": "p", "annotations": annotations}, "spec": spec}
+    outcome = admission.validate(admission.decode(review_body(pod)), baseline, {})
+    of_containers = [each.finding for each in outcome.violations if each.finding.container is not None]
+    assert [each.origin for each in of_containers] == [origin]
+    assert (origin in outcome.message) is True
+
+
+NULLS = """
+apiVersion: v1
+kind: LimitRange
+metadata: {name: lr, namespace: shop, labels: null}
+spec: {limits: [{type: Container, default: {cpu: 200m, memory: 256Mi}, defaultRequest: null, max: {cpu: null}}]}
+"""
+OLDER = LIMIT_RANGE.replace("memory: 256Mi", "example.com/x: 1")
+
+
+@pytest.mark.parametrize(
+    ("texts", "code"), [([NULLS], 0), ([OLDER], 1), ([OLDER, LIMIT_RANGE], 0), ([LIMIT_RANGE, OLDER], 1)]
+)
+def test_limit_range_is_read_as_the_api_server_reads_it_and_the_later_one_counts(
+    texts: list[str], code: int, tmp_path: Path
+) -> None:
+    (tmp_path / "policy.json").write_bytes(msgspec.json.encode(NEEDS))
+    web = msgspec.json.encode(deployment({"containers": [{"name": "a", "image": "a"}]})).decode()
+    result = command("check", "-p", tmp_path / "policy.json", "-", text="---\n".join([web + "\n", *texts]))
+    assert result.exit_code == code, result.stdout
+
+
+def test_null_in_a_list_of_texts_is_an_empty_text() -> None:
+    restricted = policies(podSecurityStandard={"level": "restricted"})
+    pod = restricted_pod(container(securityContext={"capabilities": {"drop": [None, "ALL"]}}))
+    assert [each.is_denied for each in sekisho.check(pod, restricted)] == [False]
+
+
+def test_rounded_quantity_is_said_to_be() -> None:
+    most = policies(controls={"resources": {"maxLimits": [{"resource": "memory", "quantity": "1Gi"}]}})
+    spec = {"containers": [{"name": "a", "image": "a", "resources": {"limits": {"memory": "1.00000001Gi"}}}]}
+    assert offline_values(spec, most) == ['"1073741834738m", rounded up from 1.00000001Gi']

@@ -83,6 +83,7 @@ def test_json_has_every_object_and_every_finding() -> None:
             "subject": "the pod",
             "container": None,
             "value": "true",
+            "origin": None,
             "allowed": "unset or false",
             "fix": "remove it or set it to false",
         }

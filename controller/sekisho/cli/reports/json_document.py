@@ -64,6 +64,7 @@ def _finding(located: Located) -> dict[str, Any]:
         "subject": finding.subject,
         "container": finding.container,
         "value": finding.value,
+        "origin": finding.origin or None,
         "allowed": finding.allowed,
         "fix": finding.fix,
     }

@@ -24,7 +24,8 @@ def printable(text: str) -> str:
 def headline(finding: Finding) -> str:
     """The subject of a finding, the reason, the field and its value."""
     reason = CONTROLS[finding.control].reason
-    return printable(f"{finding.subject} for {reason}: {finding.field} is {finding.value} (allowed: {finding.allowed})")
+    value = finding.value_and_origin
+    return printable(f"{finding.subject} for {reason}: {finding.field} is {value} (allowed: {finding.allowed})")
 
 
 def remedy(violation: Violation) -> str:
