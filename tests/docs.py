@@ -153,12 +153,12 @@ def normalised(text: str, same: Mapping[str, str] = _SAME) -> str:
     """A table of kubectl or sekisho with the cells that change each time made the same, aligned anew, rows sorted."""
     header, *lines = text.rstrip().splitlines()
     names = re.split(r"\s{2,}", header)
-    starts = [header.index(name) for name in names]
     rows: list[list[str]] = []
     below: list[list[str]] = []
     for line in lines:
         if re.match(r"\d+[smh]", line):
-            cells = [line[a:b].rstrip() for a, b in zip(starts, [*starts[1:], None], strict=True)]
+            # Not by the header's columns: kubectl aligns the rows after a message of several lines on their own.
+            cells = re.split(r"\s{2,}", line.rstrip(), maxsplit=len(names) - 1)
             rows.append([same.get(name, cell) for name, cell in zip(names, cells, strict=True)])
             below.append([])
         else:  # a further line of the last row's message
