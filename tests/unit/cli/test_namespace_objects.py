@@ -47,7 +47,7 @@ def test_an_invalid_limit_range_is_reported(policy: Path) -> None:
     result = sekisho("check", "-p", policy, "-", text=f"{RANGE % '{type: Container, default: 5}'}---\n{POD}")
     assert result.exit_code == 1
     assert (
-        "note: <stdin>:4:34: LimitRange is invalid and was ignored: spec.limits[0].default: Expected" in result.stderr
+        "note: <stdin>:4:35: LimitRange is invalid and was ignored: spec.limits[0].default: Expected" in result.stderr
     )
 
 
