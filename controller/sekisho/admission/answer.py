@@ -137,10 +137,11 @@ def validate(
             subject=review.user_info if review.is_pod else None,
             clock=clock,
             is_late=is_late,
+            annotations=None if review.is_pod else review.metadata.annotations,
         )
     except UnjudgedError as error:
         return errored(review, str(error))
-    if not (evaluation.violations or evaluation.waived or evaluation.plan.notes):
+    if not (evaluation.violations or evaluation.waived or evaluation.plan.notes or evaluation.notes):
         return allowed(review)
     evaluation = replace(evaluation, violations=_as_users_write_them(review, evaluation.violations))
     return denied(review, evaluation) if evaluation.is_denied else admitted_with_notes(review, evaluation)
@@ -274,7 +275,7 @@ def _warnings(review: Review, evaluation: Evaluation) -> tuple[str, ...]:
         for violation in with_enforcement(evaluation.violations, Enforcement.WARN)
         if violation.finding.identity not in denied_already
     ]
-    return evaluation.plan.notes + (warning_lines(warned, _prefix(review)) if warned else ())
+    return evaluation.plan.notes + evaluation.notes + (warning_lines(warned, _prefix(review)) if warned else ())
 
 
 def _audit_annotations(evaluation: Evaluation, message: str = "") -> dict[str, str]:

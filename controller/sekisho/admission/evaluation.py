@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from sekisho.admission.defaults import Filled, defaults_for, with_defaults
 from sekisho.admission.origins import with_origin
+from sekisho.admission.placeholders import without_placeholders
 from sekisho.admission.pod_defaults import NO_OBJECTS, CreatedPod, NamespaceObjects, apparent_origins, as_created
 from sekisho.admission.updates import runs_the_same
 from sekisho.admission.verdict import Violation, judge, with_enforcement
@@ -42,6 +43,7 @@ class Evaluation(Struct, frozen=True, eq=False, gc=False):
     violations: those that no waiver exempts, in the order of the controls.
     waived: what waivers exempt.
     filled: the defaults that were applied before judging.
+    notes: images of a template or manifest that were not judged, in addition to the notes of the plan.
     """
 
     pod: Pod
@@ -49,6 +51,7 @@ class Evaluation(Struct, frozen=True, eq=False, gc=False):
     violations: tuple[Violation, ...] = ()
     waived: tuple[Waived, ...] = ()
     filled: Filled = Filled()
+    notes: tuple[str, ...] = ()
 
     @property
     def is_denied(self) -> bool:
@@ -68,6 +71,7 @@ def evaluate(
     clock: Clock | None = None,
     objects: NamespaceObjects = NO_OBJECTS,
     is_late: Callable[[], bool] | None = None,
+    annotations: Mapping[str, str] | None = None,
 ) -> Evaluation:
     """Evaluate a pod, or a pod template read as the pod that it makes.
 
@@ -80,6 +84,7 @@ def evaluate(
         applies, because nothing says which have expired.
     objects: what is known of the namespace that changes the pods of a template or manifest.
     is_late: whether the answer is due, called between checks; None where judging is quick.
+    annotations: those of the workload with the template; None for none, and for a pod.
 
     Raises UnjudgedError when the answer is due, and for a pod with too many violations.
     """
@@ -107,10 +112,13 @@ def evaluate(
             violations = [
                 replace(violation, finding=with_origin(violation.finding, origins)) for violation in violations
             ]
+    notes: tuple[str, ...] = ()
+    if form is not Form.POD:
+        violations, notes = without_placeholders(violations, pod, annotations)
     waived: tuple[Waived, ...] = ()
     if violations and clock is not None and policies.has_waivers:
         violations, waived = apply_waivers(violations, pod, namespace, policies, clock())
-    return Evaluation(pod, plan, tuple(violations), waived, filled)
+    return Evaluation(pod, plan, tuple(violations), waived, filled, notes)
 
 
 def _policies_of(plan: Plan) -> set[str]:

@@ -93,6 +93,7 @@ def _write_notes(checks: Checks, policies: Sequence[CompiledPolicy], namespaces:
     checked = checks.checked
     notes = [str(unknown) for unknown in checks.unknown]
     notes += [f"namespace {each.namespace}: {note}" for each in checked for note in each.notes]
+    notes += [f"{each.title}: {note}" for each in checked for note in each.not_judged]
     notes += [f"{each.title}: {line}" for each in checked for line in waiver_lines(each.waived)]
     for name in dict.fromkeys(each.namespace for each in checked if each.namespace not in namespaces):
         readers = policies_reading_labels(policies, name)

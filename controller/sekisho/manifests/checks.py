@@ -42,6 +42,7 @@ class Checked(Struct, frozen=True):
 
     notes: what users should know, such as labels of its namespace that are invalid.
     waived: what waivers exempt, with paths from the pod's root.
+    not_judged: notes on images that are judged only when a pod is created.
     """
 
     file: str
@@ -53,6 +54,7 @@ class Checked(Struct, frozen=True):
     violations: tuple[Located, ...] = ()
     notes: tuple[str, ...] = ()
     waived: tuple[Waived, ...] = ()
+    not_judged: tuple[str, ...] = ()
 
     @property
     def is_denied(self) -> bool:
@@ -125,6 +127,7 @@ class Checker:
             form=Form.MANIFEST,
             clock=lambda: self._now,
             objects=self._namespaces.objects(judged.namespace),
+            annotations=judged.annotations,
         )
 
     def judge(self, judged: JudgedObject) -> Checked:
@@ -150,4 +153,5 @@ class Checker:
             located,
             evaluation.plan.notes,
             evaluation.waived,
+            evaluation.notes,
         )

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from sekisho.admission import Evaluation, Form, Violation, Waived, evaluate
 from sekisho.admission.template_paths import finding_in_object
+from sekisho.controls.images import CONTROL as IMAGES
 from sekisho.findings import render_path
 from sekisho.manifests.namespaces import Namespaces
 from sekisho.manifests.objects import JudgedObject
@@ -76,6 +77,7 @@ def explain(
         form=Form.MANIFEST,
         clock=lambda: now,
         objects=namespaces.objects(judged.namespace),
+        annotations=judged.annotations,
     )
     above = f"{render_path(judged.pod_path)}." if judged.pod_path else ""
     fields = {policy: tuple(above + field for field in filled) for policy, filled in evaluation.filled.fields}
@@ -92,7 +94,9 @@ def explain(
             continue
         if compiled.for_labels is not None:
             compiled = compiled.for_labels(labels)
-        notes = compiled.notes + ((_SUBJECT_UNKNOWN,) if policy.spec.match.exclude_subjects is not None else ())
+        not_judged = evaluation.notes if any(rule.control == IMAGES.name for rule in compiled.rules) else ()
+        ignored = (_SUBJECT_UNKNOWN,) if policy.spec.match.exclude_subjects is not None else ()
+        notes = compiled.notes + not_judged + ignored
         controls = tuple(_controls(compiled, evaluation, judged))
         yield Explanation(name, None, unknown, fields.get(name, ()), controls, notes)
 

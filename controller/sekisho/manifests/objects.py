@@ -31,13 +31,18 @@ class Manifest(Struct, frozen=True):
 
 
 class JudgedObject(Struct, frozen=True):
-    """An object that is a pod or makes pods, typed. `pod` is None for a workload without a template."""
+    """An object that is a pod or makes pods, typed.
+
+    pod: None for a workload without a template.
+    annotations: those of the object.
+    """
 
     manifest: Manifest
     namespace: str
     name: str
     pod: Pod | None
     pod_path: tuple[str, ...]
+    annotations: dict[str, str] | None = None
 
 
 def read_objects(sources: Iterable[Source], namespace: str) -> Iterator[JudgedObject | Manifest | Problem]:
@@ -106,7 +111,8 @@ def judged_object(manifest: Manifest, namespace: str) -> JudgedObject | Problem 
         return _misfit(manifest, error)
     meta = workload.metadata
     pod = pod_template(workload, path) if path else workload
-    return JudgedObject(manifest, meta.namespace or namespace, meta.name or meta.generate_name or "", pod, path)
+    name = meta.name or meta.generate_name or ""
+    return JudgedObject(manifest, meta.namespace or namespace, name, pod, path, meta.annotations)
 
 
 def _workload(value: dict[str, Any], path: TemplatePath) -> Workload:

@@ -159,3 +159,23 @@ def test_two_policies_with_one_name_are_an_error(tmp_path: Path) -> None:
     result = sekisho("check", "-p", paths[0], "-p", paths[1], "-", text=GOOD_POD)
     assert (result.exit_code, "two policies have this name" in result.output) == (2, True)
     assert sekisho("check", "-p", paths[0], "-", text=GOOD_POD).exit_code == 0
+
+
+GATEWAY = """apiVersion: apps/v1
+kind: Deployment
+metadata: {name: gw}
+spec:
+  template:
+    metadata: {labels: {sidecar.istio.io/inject: "true"}}
+    spec: {containers: [{name: istio-proxy, image: auto}]}
+"""
+
+
+def test_the_image_of_an_injected_container_is_noted_and_not_judged(tmp_path: Path) -> None:
+    images = {"trustedRegistries": ["docker.io/istio"], "deniedTags": ["latest"]}
+    policy = policy_file(tmp_path, controls={"images": images})
+    result = sekisho("check", "-p", policy, "-", text=GATEWAY)
+    note = 'the image of container "istio-proxy" is a placeholder that Istio\'s injector replaces'
+    assert (result.exit_code, f"note: Deployment default/gw: {note}" in result.stderr) == (0, True)
+    assert note in sekisho("explain", "-p", policy, "-", text=GATEWAY).output
+    assert sekisho("check", "-p", policy, "-", text=GATEWAY.replace("auto", "auto:1")).exit_code == 1

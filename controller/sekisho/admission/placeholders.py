@@ -1,0 +1,85 @@
+"""Images in templates that something else replaces when the pod is created: they are judged on the pod only."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from sekisho.admission.verdict import Violation
+from sekisho.controls.images import CONTROL as IMAGES
+from sekisho.pods import Pod, container_refs
+
+ISTIO_IMAGE: Final = "auto"
+"""https://istio.io/latest/docs/setup/additional-setup/gateway/"""
+_ISTIO_INJECT: Final = "sidecar.istio.io/inject"
+_ISTIO_TEMPLATES: Final = "inject.istio.io/templates"
+OPENSHIFT_TRIGGERS: Final = "image.openshift.io/triggers"
+"""https://docs.redhat.com/en/documentation/openshift_container_platform/latest/html/images/triggering-updates-on-imagestream-changes"""
+MAX_TRIGGERS_LENGTH: Final = 64 * 1024
+"""Characters of the annotation; a longer one is ignored, and the images are judged."""
+_FIELD_PATH: Final = re.compile(
+    r"spec(?:\.\w+)*\.(?:initContainers|containers)\[(?:\?\(@\.name==[\"'](?P<name>[^\"']{1,63})[\"']\)|(?P<index>[0-9]{1,4}))\]\.image"
+)
+
+
+class _Trigger(Struct, frozen=True, rename="camel"):
+    field_path: str = ""
+    paused: bool | str | None = None
+
+
+def without_placeholders(
+    violations: Sequence[Violation], pod: Pod, annotations: Mapping[str, str] | None
+) -> tuple[list[Violation], tuple[str, ...]]:
+    """The violations without those about images that are replaced later, and a note for each such container.
+
+    pod: the pod of a template or manifest.
+    annotations: those of the workload; None for none.
+    """
+    if not any(violation.finding.control == IMAGES.name for violation in violations):
+        return list(violations), ()
+    replaced_by = dict(_replaced_images(pod, annotations or {}))
+    kept: list[Violation] = []
+    containers: dict[str, None] = {}
+    for violation in violations:
+        container = violation.finding.container
+        if violation.finding.control == IMAGES.name and container in replaced_by:
+            containers[container] = None
+        else:
+            kept.append(violation)
+    notes = (
+        f'the image of container "{name}" is a placeholder that {replaced_by[name]} replaces; it is judged when a pod '
+        "is created"
+        for name in containers
+    )
+    return kept, tuple(notes)
+
+
+def _replaced_images(pod: Pod, annotations: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The containers whose images are replaced, and by what."""
+    yield from ((name, "OpenShift's image trigger") for name in _triggered(pod, annotations.get(OPENSHIFT_TRIGGERS)))
+    labels, own = pod.metadata.labels or {}, pod.metadata.annotations or {}
+    if "true" in (labels.get(_ISTIO_INJECT), own.get(_ISTIO_INJECT)) or _ISTIO_TEMPLATES in own:
+        for ref in container_refs(pod.spec):
+            if ref.container.image == ISTIO_IMAGE:
+                yield ref.container.name, "Istio's injector"
+
+
+def _triggered(pod: Pod, text: str | None) -> Iterator[str]:
+    if text is None or len(text) > MAX_TRIGGERS_LENGTH:
+        return
+    try:
+        triggers = msgspec.json.decode(text, type=list[_Trigger])
+    except (msgspec.DecodeError, RecursionError):
+        return
+    for trigger in triggers:
+        path = _FIELD_PATH.fullmatch(trigger.field_path)
+        if path is None or trigger.paused in (True, "true"):
+            continue
+        if path["name"] is not None:
+            yield path["name"]
+            continue
+        of_kind = (pod.spec.init_containers if "initContainers" in trigger.field_path else pod.spec.containers) or []
+        if int(path["index"]) < len(of_kind):
+            yield of_kind[int(path["index"])].name
