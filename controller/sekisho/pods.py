@@ -227,12 +227,20 @@ class CSIVolume(Struct, frozen=True, gc=False):
 class ClaimSpec(Struct, frozen=True, gc=False, rename="camel"):
     """The spec of a generic ephemeral volume's claim."""
 
+    volume_name: str | None = None
     storage_class_name: str | None = None
+
+
+class ClaimMeta(Struct, frozen=True, gc=False):
+    """The metadata of a generic ephemeral volume's claim."""
+
+    annotations: dict[str, str] | None = None
 
 
 class ClaimTemplate(Struct, frozen=True, gc=False):
     """volumes[*].ephemeral.volumeClaimTemplate."""
 
+    metadata: ClaimMeta = ClaimMeta()
     spec: ClaimSpec = ClaimSpec()
 
 

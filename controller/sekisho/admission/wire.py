@@ -18,6 +18,10 @@ from msgspec import NODEFAULT, Raw, Struct, field
 from sekisho import pods
 
 _CONTEXT: Final = "seLinuxOptions windowsOptions runAsUser runAsGroup runAsNonRoot"
+_META: Final = (
+    "name generateName namespace selfLink uid resourceVersion generation creationTimestamp "
+    "deletionTimestamp deletionGracePeriodSeconds labels annotations ownerReferences finalizers managedFields"
+)
 _KEYS: Final[Mapping[type[Struct], str]] = {
     pods.SeccompProfile: "type localhostProfile",
     pods.AppArmorProfile: "type localhostProfile",
@@ -52,6 +56,7 @@ _KEYS: Final[Mapping[type[Struct], str]] = {
     pods.CSIVolume: "driver! readOnly fsType volumeAttributes nodePublishSecretRef",
     pods.ClaimSpec: "accessModes selector resources volumeName storageClassName volumeMode dataSource dataSourceRef "
     "volumeAttributesClassName",
+    pods.ClaimMeta: _META,
     pods.ClaimTemplate: "metadata spec!",
     pods.EphemeralVolume: "volumeClaimTemplate",
     pods.Volume: "name! hostPath emptyDir gcePersistentDisk awsElasticBlockStore gitRepo secret nfs iscsi glusterfs "
@@ -67,8 +72,7 @@ _KEYS: Final[Mapping[type[Struct], str]] = {
     "hostUsers schedulingGates resourceClaims resources hostnameOverride workloadRef schedulingGroup "
     "evictionResponders",
     pods.OwnerReference: "apiVersion! kind! name! uid! controller blockOwnerDeletion",
-    pods.ObjectMeta: "name generateName namespace selfLink uid resourceVersion generation creationTimestamp "
-    "deletionTimestamp deletionGracePeriodSeconds labels annotations ownerReferences finalizers managedFields",
+    pods.ObjectMeta: _META,
     pods.Pod: "kind apiVersion metadata! spec! status",
 }
 """The keys of each object, in order; those with ! are written even when they are empty."""

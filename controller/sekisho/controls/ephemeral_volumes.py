@@ -2,6 +2,11 @@
 
 Restricted fields: spec.volumes[*].ephemeral.volumeClaimTemplate.spec.storageClassName
 Allowed values: a class in `allowedStorageClasses`; unset means the cluster's default class, which must be named
+Restricted fields: spec.volumes[*].ephemeral.volumeClaimTemplate.metadata.annotations
+Allowed values: volume.beta.kubernetes.io/storage-class unset, or a class in `allowedStorageClasses`; where set, it
+    decides in place of storageClassName
+Restricted fields: spec.volumes[*].ephemeral.volumeClaimTemplate.spec.volumeName
+Allowed values: unset, because a name chooses a PersistentVolume past its class
 Level: none, a policy names it
 """
 
@@ -12,9 +17,10 @@ from msgspec import Meta
 
 from sekisho.controls.control import Check, Control, Example, Parameters, opt_in
 from sekisho.findings import Finding, words
-from sekisho.pods import ContainerRef, EphemeralVolume, Pod
+from sekisho.pods import ClaimTemplate, ContainerRef, Pod
 
-_CLASS = ("volumeClaimTemplate", "spec", "storageClassName")
+_CLASS = ("spec", "storageClassName")
+_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
 
 
 class EphemeralVolumes(Parameters, frozen=True):
@@ -34,25 +40,36 @@ def _check(parameters: EphemeralVolumes, _minor: int) -> Check:
     allowed = words(classes) if classes else "no generic ephemeral volume"
 
     def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
-        return [
-            Finding.of(
-                "ephemeralVolumes",
-                ("spec", "volumes", index, "ephemeral", *_CLASS),
-                _storage_class(volume.ephemeral),
-                allowed=allowed,
-                fix="use an emptyDir or an allowed class",
-                about=volume,
-            )
-            for index, volume in enumerate(pod.spec.volumes or ())
-            if volume.ephemeral is not None and _storage_class(volume.ephemeral) not in classes
-        ]
+        findings: list[Finding] = []
+        for index, volume in enumerate(pod.spec.volumes or ()):
+            if volume.ephemeral is None:
+                continue
+            template = volume.ephemeral.volume_claim_template or ClaimTemplate()
+            above = ("spec", "volumes", index, "ephemeral", "volumeClaimTemplate")
+            field, storage_class = _storage_class(template)
+            if storage_class not in classes:
+                fix = "use an emptyDir or an allowed class"
+                path = above + field
+                findings.append(
+                    Finding.of("ephemeralVolumes", path, storage_class, allowed=allowed, fix=fix, about=volume)
+                )
+            name = template.spec.volume_name
+            if name:
+                path = (*above, "spec", "volumeName")
+                findings.append(
+                    Finding.of("ephemeralVolumes", path, name, allowed="unset", fix="remove it", about=volume)
+                )
+        return findings
 
     return judge
 
 
-def _storage_class(volume: EphemeralVolume) -> str | None:
-    template = volume.volume_claim_template
-    return None if template is None else template.spec.storage_class_name
+def _storage_class(template: ClaimTemplate) -> tuple[tuple[str, ...], str | None]:
+    """The field that decides the storage class, below the template, and its value."""
+    annotated = (template.metadata.annotations or {}).get(_ANNOTATION)
+    if annotated is not None:
+        return ("metadata", "annotations", _ANNOTATION), annotated
+    return _CLASS, template.spec.storage_class_name
 
 
 CONTROL = Control(

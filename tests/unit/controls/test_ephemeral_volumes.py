@@ -12,10 +12,13 @@ from tests.unit.controls.twins import (
     with_parameters,
 )
 
+BETA = "volume.beta.kubernetes.io/storage-class"
 
-def ephemeral(storage_class: str | None) -> Pod:
-    claim = {"accessModes": ["ReadWriteOnce"]} | ({"storageClassName": storage_class} if storage_class else {})
-    return spec(volumes=[{"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": claim}}}])
+
+def ephemeral(storage_class: str | None, annotations: dict[str, str] | None = None, **fields: str) -> Pod:
+    claim = fields | {"accessModes": ["ReadWriteOnce"]} | ({"storageClassName": storage_class} if storage_class else {})
+    template = {"metadata": {"annotations": annotations or {}}, "spec": claim}
+    return spec(volumes=[{"name": "v", "ephemeral": {"volumeClaimTemplate": template}}])
 
 
 ALLOWED = {"allowedStorageClasses": ["scratch"]}
@@ -24,6 +27,9 @@ PARAMETER_TWINS: list[ParameterTwin] = [
     ({}, ephemeral("scratch"), spec(volumes=[{"name": "v", "emptyDir": {}}]), "spec.storageClassName"),
     (ALLOWED, ephemeral("scratch2"), ephemeral("scratch"), "volumeClaimTemplate.spec.storageClassName"),
     (ALLOWED, ephemeral(None), ephemeral("scratch"), "volumeClaimTemplate.spec.storageClassName"),
+    (ALLOWED, ephemeral("scratch", {BETA: "fast"}), ephemeral("fast", {BETA: "scratch"}), f"annotations[{BETA}]"),
+    (ALLOWED, ephemeral("scratch", {BETA: ""}), ephemeral("scratch", {"other": "fast"}), f"annotations[{BETA}]"),
+    (ALLOWED, ephemeral("scratch", volumeName="pv"), ephemeral("scratch", volumeName=""), "spec.volumeName"),
 ]
 
 
