@@ -61,7 +61,7 @@ soak: N = 1000000
 soak: install ## N reviews (1,000,000) to one process, which may not grow
 	$(BIN)/python -m tests.drills.soak $(N)
 
-worst: install ## Review the largest pods and policies that a client can send; fails past 1 s or 64 MiB; writes docs/performance.md
+worst: install ## Review the largest pods and policies that a client can send; fails past 1 s or 64 MiB (half an hour); writes docs/performance.md
 	$(BIN)/python -m tests.worst --write
 
 bench: install ## Measure engine and webhook process beside null servers (4 minutes, needs wrk); writes docs/performance.md

@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,12 +26,12 @@ from tests.drills.traffic import DrillError
 
 SAMPLES = 50
 WARM_UP = 0.1
-"""The share of all reviews after which nothing may grow any more."""
+"""The share of all reviews after which nothing may grow."""
 WINDOW = 5
-"""Samples at either end, whose medians are compared: an allocator breathes."""
+"""Samples at either end, whose medians are compared: the allocator's use of memory varies."""
 MAX_GROWTH_KIB = 1024
 MAX_MORE = 4
-"""Descriptors, and tasks: a connection that is just being closed still counts."""
+"""Descriptors and tasks; a connection that is being closed still counts."""
 _PORTS = ("webhook", "webhook-metrics")
 
 
@@ -45,11 +45,12 @@ class Webhook(Struct, frozen=True):
 
 
 @contextmanager
-def webhook(folder: Path) -> Iterator[Webhook]:
-    """The real process on loopback, while the context lasts. Raises ComponentError."""
+def webhook(folder: Path, documents: Iterable[tuple[str, bytes]] = ()) -> Iterator[Webhook]:
+    """A real webhook process on loopback with these policies, by name and as YAML. Raises ComponentError."""
     rules = folder / "policies"
     rules.mkdir()
-    write_policies(rules, 0)
+    for name, text in documents:
+        (rules / f"{name}.yaml").write_bytes(text)
     pair = new_serving(new_authority(datetime.now(UTC)), ("127.0.0.1",), datetime.now(UTC))
     (folder / "tls.crt").write_bytes(pair.certificate_pem)
     (folder / "tls.key").write_bytes(pair.key_pem)
@@ -87,7 +88,7 @@ def write_policies(folder: Path, generation: int) -> None:
 def soak(folder: Path, count: int, show: Callable[[str], None]) -> tuple[list[Sample], Counter[str]]:
     """Send `count` reviews while the policies change; samples along the way. Raises DrillError, ComponentError."""
     asked, sent, samples = questions(seed=count), Counter[str](), list[Sample]()
-    with webhook(folder) as served:
+    with webhook(folder, policies(0)) as served:
         for part in range(SAMPLES):
             sent += uvloop.run(send("127.0.0.1", served.port, asked, count // SAMPLES))
             samples.append(sample(served.process.pid, served.metrics_port))

@@ -14,7 +14,17 @@ def cpu_seconds(pid: int) -> float:
 
 def resident_mib(pid: int) -> float:
     """Memory of a process that is resident at this moment, in MiB."""
-    return resident_kib(Path(f"/proc/{pid}/status").read_text()) / 1024
+    return status_kib(Path(f"/proc/{pid}/status").read_text(), "VmRSS") / 1024
+
+
+def start_peak(pid: int) -> None:
+    """Make the peak of a process's memory begin at what is resident at this moment."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak_mib(pid: int) -> float:
+    """The most memory of a process that was resident at any moment since `start_peak`, in MiB."""
+    return status_kib(Path(f"/proc/{pid}/status").read_text(), "VmHWM") / 1024
 
 
 def cpu_ticks(stat: str) -> int:
@@ -23,7 +33,7 @@ def cpu_ticks(stat: str) -> int:
     return int(fields[11]) + int(fields[12])
 
 
-def resident_kib(status: str) -> int:
-    """VmRSS in the text of /proc/PID/status."""
-    [line] = (line for line in status.splitlines() if line.startswith("VmRSS:"))
+def status_kib(status: str, name: str) -> int:
+    """VmRSS, VmHWM and the like in the text of /proc/PID/status."""
+    [line] = (line for line in status.splitlines() if line.startswith(f"{name}:"))
     return int(line.split()[1])

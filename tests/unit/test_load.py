@@ -18,7 +18,7 @@ from tests.load.page import PAGE, MarksError, table, with_section
 from tests.load.questions import QUESTIONS
 from tests.load.replicas import beside, option
 from tests.load.servers import verdict
-from tests.load.usage import cpu_seconds, cpu_ticks, resident_kib, resident_mib
+from tests.load.usage import cpu_seconds, cpu_ticks, resident_mib, status_kib
 from tests.load.wrk import Load, WrkError
 
 WRK = """\
@@ -67,7 +67,7 @@ def test_cpu_time_is_user_and_kernel_mode_whatever_the_process_is_called() -> No
 
 
 def test_memory_is_what_is_resident() -> None:
-    assert resident_kib("Name:\tx\nVmPeak:\t  900 kB\nVmRSS:\t   512 kB\nRssAnon:\t 100 kB\n") == 512
+    assert status_kib("Name:\tx\nVmPeak:\t  900 kB\nVmRSS:\t   512 kB\nRssAnon:\t 100 kB\n", "VmRSS") == 512
 
 
 def test_usage_of_a_real_process_is_what_it_says_itself() -> None:

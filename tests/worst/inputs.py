@@ -1,7 +1,7 @@
 """Inputs as large as a client may make them: each list, map and string of a pod or policy, alone and in pairs."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -15,7 +15,9 @@ Json = Any
 Grown = Callable[[int], Json]
 """A value of about so many bytes of JSON."""
 
+_ALL_REQUESTS = ("validate", "mutate", "update", "template")
 _MANY = 100_000
+_SHARES = (0.5, 0.95, 0.05)
 _HOSTILE: dict[str, Json] = {
     "image": "evil.example/x",
     "type": "Unconfined",
@@ -34,13 +36,14 @@ _SECCOMP = "container.seccomp.security.alpha.kubernetes.io/x"
 class Input(Struct, frozen=True):
     """An object that grows. `make` gives it at about so many bytes of JSON; `name` says what in it grows.
 
-    is_read: whether judging reads what grows, so that more than its decoding can cost something.
+    requests: the requests about it that are measured.
+    is_swept: whether it is measured at smaller sizes too, because judging reads what grows.
     """
 
     name: str
-    kind: str
     make: Grown
-    is_read: bool = True
+    requests: tuple[str, ...]
+    is_swept: bool = True
 
 
 def pods() -> Iterator[Input]:
@@ -48,17 +51,20 @@ def pods() -> Iterator[Input]:
     read = {path for path, _ in growable(of_struct(Pod))}
     for path, schema in growable(pod_schema()):
         for label, grown in _ways(path, schema):
-            yield Input(label, "Pod", _pod_of(((path, grown),)), path in read)
+            requests = _ALL_REQUESTS if path in read else ("validate",)
+            yield Input(label, _pod_of(((path, grown),)), requests, path in read)
 
 
 def pairs_of_pods() -> Iterator[Input]:
-    """Pods in which two lists or maps grow that judging reads.
+    """Pods in which two lists or maps grow that judging reads, both alike or one far more than the other.
 
     Init and ephemeral containers are judged by the code of the others, so what is in them is left out here.
     """
     for (one, grown, label), (other, also, label_too) in combinations(_lists_and_maps(), 2):
         if one != other:
-            yield Input(f"{label} and {label_too}", "Pod", _pod_of(((one, grown), (other, also))))
+            for share in _SHARES:
+                parts = _pod_of(((one, grown), (other, also)), (share, 1 - share))
+                yield Input(f"{label} and {label_too}", parts, ("validate", "mutate"))
 
 
 def policies() -> Iterator[Input]:
@@ -66,7 +72,7 @@ def policies() -> Iterator[Input]:
     for kind, (declared, _) in _POLICY_KINDS.items():
         for path, schema in growable(of_struct(declared)):
             for label, grown in _ways(path, schema):
-                yield Input(f"{kind}: {label}", kind, _policy_of(kind, ((path, grown),)))
+                yield Input(f"{kind}: {label}", _policy_of(kind, ((path, grown),)), (kind,))
 
 
 def pairs_of_policies() -> Iterator[Input]:
@@ -78,7 +84,8 @@ def pairs_of_policies() -> Iterator[Input]:
             if schema.kind in ("list", "map") and schema.most
         ]
         for (one, grown, label), (other, also, label_too) in combinations(limited, 2):
-            yield Input(f"{kind}: {label} and {label_too}", kind, _policy_of(kind, ((one, grown), (other, also))))
+            parts = ((one, grown), (other, also))
+            yield Input(f"{kind}: {label} and {label_too}", _policy_of(kind, parts), (kind,), is_swept=False)
 
 
 _NAMED: dict[str, Json] = {"name": "p"}
@@ -90,23 +97,23 @@ _POLICY_KINDS: dict[str, tuple[type, Json]] = {
 }
 
 
-def _pod_of(parts: tuple[tuple[Path, Grown], ...]) -> Grown:
+def _pod_of(parts: tuple[tuple[Path, Grown], ...], shares: Sequence[float] = (1.0,)) -> Grown:
     base = {"metadata": {"name": "pod"}, "spec": {"containers": [{"name": "x0", "image": "evil.example/x"}]}}
-    return _object_of(base, parts)
+    return _object_of(base, parts, shares)
 
 
 def _policy_of(kind: str, parts: tuple[tuple[Path, Grown], ...]) -> Grown:
     head = {"apiVersion": "sekisho.dev/v1alpha1", "kind": kind, "metadata": _NAMED}
-    return _object_of(head | {"spec": _POLICY_KINDS[kind][1]}, parts)
+    return _object_of(head | {"spec": _POLICY_KINDS[kind][1]}, parts, [1 / len(parts)] * len(parts))
 
 
-def _object_of(base: Json, parts: tuple[tuple[Path, Grown], ...]) -> Grown:
+def _object_of(base: Json, parts: tuple[tuple[Path, Grown], ...], shares: Sequence[float]) -> Grown:
     text = json.dumps(base)
 
     def make(size: int) -> Json:
         whole = json.loads(text)
-        for path, grown in parts:
-            _place(whole, path, grown(size // len(parts)))
+        for (path, grown), share in zip(parts, shares, strict=True):
+            _place(whole, path, grown(int(size * share)))
         return whole
 
     return make
@@ -170,14 +177,15 @@ def _entries(entry: Callable[[int], Json], of: type[list[Json]] | type[dict[str,
 
 
 def _to_the_limit(schema: Schema) -> Grown:
-    """As many entries as the schema allows, whatever the size; texts of 60 characters."""
+    """As many entries as the schema allows, whatever the size; paths with a long prefix in common where they may be."""
 
     def grown(size: int) -> Json:
         if schema.kind == "map":
             return {f"x{index}": "y" * 60 for index in range(schema.most or 0)}
         entry = schema.entry or Schema("string")
         if entry.kind == "string":
-            return [f"x{index}".ljust(min(entry.most or 60, 500), "y") for index in range(schema.most or 0)]
+            prefix = "x/" * (min(entry.most or 60, 500) // 2 - 4) if (entry.most or 0) > 100 else "x"
+            return [f"{prefix}{index}" for index in range(schema.most or 0)]
         return [_full(entry, index) for index in range(schema.most or 0)]
 
     return grown

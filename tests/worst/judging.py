@@ -9,6 +9,7 @@ import msgspec
 from sekisho import admission
 from sekisho.admission.policy_review import decode_policy_review, review_policy
 from sekisho.policies import ClusterPodPolicy, PolicySet, PolicyWaiver
+from sekisho.policies.crd import RESOURCES
 from tests.reviews import DEPLOYMENT, DEPLOYMENTS, review_body
 from tests.secret_pods import ALL_CONTROLS
 from tests.worst.inputs import Input
@@ -59,24 +60,26 @@ def answers(policies: PolicySet) -> dict[str, Answer]:
     def review(body: bytes) -> object:
         return review_policy(decode_policy_review(body), policies, NOW, timedelta(days=90))
 
-    return {"validate": validate, "mutate": mutate, "update": validate, "template": validate, "policy": review}
+    pods: dict[str, Answer] = {"validate": validate, "mutate": mutate, "update": validate, "template": validate}
+    return pods | dict.fromkeys(RESOURCES, review)
 
 
 def bodies(given: Input, size: int) -> Iterator[tuple[str, bytes]]:
     """The requests about an input of about so many bytes, each with its name in `answers`."""
     made = given.make(size)
-    if given.kind != "Pod":
-        kind = {"group": "sekisho.dev", "version": "v1alpha1", "kind": given.kind}
-        yield "policy", review_body(made, kind=kind, name="p")
-        return
-    created = review_body(made)
-    yield "validate", created
-    if given.is_read:
-        yield "mutate", created
-        yield "update", _update_body(given.make(size // 2))
-        workload = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}}
-        template = workload | {"spec": {"template": made}}
-        yield "template", review_body(template, kind=DEPLOYMENT, resource=DEPLOYMENTS)
+    for request in given.requests:
+        match request:
+            case "validate" | "mutate":
+                yield request, review_body(made)
+            case "update":
+                yield request, _update_body(given.make(size // 2))
+            case "template":
+                workload = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}}
+                template = workload | {"spec": {"template": made}}
+                yield request, review_body(template, kind=DEPLOYMENT, resource=DEPLOYMENTS)
+            case kind:
+                of = {"group": "sekisho.dev", "version": "v1alpha1", "kind": kind}
+                yield request, review_body(made, kind=of, name="p")
 
 
 def _update_body(old: Any) -> bytes:

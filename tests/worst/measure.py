@@ -4,11 +4,12 @@ import os
 import resource
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 import msgspec
 from msgspec import Struct
+
+from tests.load.usage import peak_mib, resident_mib, start_peak
 
 MAX_SECONDS: Final = 1.0
 """CPU that any review may cost."""
@@ -20,6 +21,7 @@ MAX_EXPONENT: Final = 1.2
 _GIVEN_UP_AFTER = 5
 _MOST_MEMORY = 3 << 30
 _SMALL_SECONDS, _SMALL_BYTES = 0.1, 16 << 20
+"""Below these, growth is not checked: it would be noise."""
 
 
 class Cost(Struct, frozen=True):
@@ -33,7 +35,17 @@ class Cost(Struct, frozen=True):
     finished: bool = True
 
 
-def cost_of(call: Callable[[], object]) -> Cost:
+Call = Callable[[], object]
+
+
+def least(one: Cost, other: Cost) -> Cost:
+    """The lower of two measurements of the same review, in each respect."""
+    if not other.finished:
+        return one
+    return Cost(min(one.seconds, other.seconds), min(one.memory, other.memory))
+
+
+def cost_of(call: Call) -> Cost:
     """The cost of a call, in a child of this process that ends when the call takes too long or too much memory."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -49,23 +61,19 @@ def cost_of(call: Callable[[], object]) -> Cost:
     return Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, finished=False)
 
 
-def _measure(call: Callable[[], object], writing: int) -> None:
+def _measure(call: Call, writing: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (_GIVEN_UP_AFTER, _GIVEN_UP_AFTER))
     resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM, the peak, begins at what is in use now
-    before, start = _status("VmRSS"), time.process_time()
+    pid = os.getpid()
+    start_peak(pid)
+    before, start = resident_mib(pid), time.process_time()
     try:
         call()
     except BaseException:  # not even MemoryError may return into the caller's tests
         os._exit(1)
-    cost = Cost(time.process_time() - start, max(0, _status("VmHWM") - before))
+    cost = Cost(time.process_time() - start, max(0, int((peak_mib(pid) - before) * 2**20)))
     os.write(writing, msgspec.json.encode(cost))
     os._exit(0)
-
-
-def _status(name: str) -> int:
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:"))
-    return int(line.split()[1]) * 1024
 
 
 def over_bounds(cost: Cost) -> list[str]:
@@ -76,17 +84,12 @@ def over_bounds(cost: Cost) -> list[str]:
     return [*wrong, f"{cost.memory >> 20} MiB"] if cost.memory > MAX_BYTES else wrong
 
 
-def is_measurable(cost: Cost) -> bool:
-    """Whether a review costs enough for its growth to be more than noise."""
-    return cost.seconds > _SMALL_SECONDS or cost.memory > _SMALL_BYTES
-
-
 def grows_faster(small: Cost, large: Cost, ratio: float) -> list[str]:
     """What grows faster than the bytes, in words, from one review to another that has `ratio` times its bytes."""
     most = ratio**MAX_EXPONENT
     wrong: list[str] = []
-    if large.seconds > most * max(small.seconds, _SMALL_SECONDS / ratio):
+    if large.seconds > _SMALL_SECONDS and large.seconds > most * max(small.seconds, _SMALL_SECONDS / ratio):
         wrong.append(f"{large.seconds / max(small.seconds, 1e-6):.0f} times the CPU for {ratio:.0f} times the bytes")
-    if large.memory > most * max(small.memory, _SMALL_BYTES / 4):
+    if large.memory > _SMALL_BYTES and large.memory > most * max(small.memory, _SMALL_BYTES / 4):
         wrong.append(f"{large.memory / max(small.memory, 1):.0f} times the memory for {ratio:.0f} times the bytes")
     return wrong

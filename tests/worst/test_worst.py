@@ -1,0 +1,117 @@
+"""The short form of `make worst`, and the reviews that once stalled a webhook process, sent to a real one."""
+
+import http.client
+import json
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.controlplane.answers import Answer, ask
+from tests.drills.soak import Webhook, webhook
+from tests.load.usage import cpu_seconds, peak_mib, resident_mib, start_peak
+from tests.reviews import review_body
+from tests.worst.judging import EVERYTHING, WAIVER
+from tests.worst.measure import MAX_BYTES, MAX_SECONDS
+
+REPOSITORY = Path(__file__).parents[2]
+MAX_KEPT_MIB = 16
+"""Memory that the process may keep after all of them."""
+
+
+def test_the_largest_reviews_stay_within_their_bounds() -> None:
+    command = (sys.executable, "-m", "tests.worst", "--short")
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+MEASURED = """
+from tests.worst.measure import cost_of, grows_faster, over_bounds
+
+def quadratic(size):
+    return sum(1 for one in range(size) for other in range(size))
+
+small, large = (cost_of(lambda: quadratic(size)) for size in (1000, 4000))
+print(grows_faster(small, large, 4.0), over_bounds(cost_of(lambda: bytearray(100 << 20))))
+"""
+
+
+def test_the_measurement_finds_what_is_not_linear_and_what_is_large() -> None:
+    done = subprocess.run((sys.executable, "-c", MEASURED), cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert "times the CPU for 4 times the bytes" in done.stdout
+    assert " MiB" in done.stdout
+
+
+def container(index: int, **fields: Any) -> dict[str, Any]:
+    return {"name": f"x{index}", "image": "evil.example/x"} | fields
+
+
+def pod(*containers: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "pod"}, "spec": {"containers": [*containers], **spec}}
+
+
+def with_annotation(thing: dict[str, Any], name: str, value: str) -> dict[str, Any]:
+    return thing | {"metadata": {"name": "pod", "annotations": {name: value}}}
+
+
+RECORDED = json.dumps({"everything": [f"x{index}" for index in range(240_000)]})
+VOLUMES = [{"name": f"x{index}", "hostPath": {"path": "/x"}} for index in range(32_000)]
+MOUNTS = [{"name": f"x{index}", "mountPath": "/x"} for index in range(32_000)]
+REVIEWS: dict[str, Callable[[], dict[str, Any]]] = {
+    "780,000 capabilities": lambda: pod(container(0, securityContext={"capabilities": {"add": ["A"] * 780_000}})),
+    "a long record of defaults beside 8,000 containers": lambda: with_annotation(
+        pod(*map(container, range(8000))), "sekisho.dev/defaulted", RECORDED
+    ),
+    "12,000 containers and a waiver": lambda: pod(*map(container, range(12_000))),
+    "2,600,000 empty containers": lambda: pod(*[{}] * 2_600_000),
+    "32,000 volumes and mounts of them": lambda: pod(container(0, volumeMounts=MOUNTS), volumes=VOLUMES),
+    "an image of 2.5 MB": lambda: pod(container(0, image="a/" * 1_250_000)),
+    "sysctls": lambda: pod(container(0), securityContext={"sysctls": [{"name": "a"}] * 200_000}),
+    "supplemental groups": lambda: pod(container(0), securityContext={"supplementalGroups": [0] * 1_400_000}),
+}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webhook]:
+    head = {"apiVersion": "sekisho.dev/v1alpha1"}
+    kinds = (("ClusterPodPolicy", EVERYTHING), ("PolicyWaiver", WAIVER))
+    documents = [(kind, json.dumps(head | {"kind": kind} | policy).encode()) for kind, policy in kinds]
+    with webhook(tmp_path_factory.mktemp("worst"), documents) as process:
+        send(process, "/mutate", review_body(pod(container(0))))
+        yield process
+
+
+def send(process: Webhook, path: str, body: bytes) -> Answer:
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+    connection = http.client.HTTPSConnection("127.0.0.1", process.port, timeout=60, context=tls)
+    return ask(connection, "POST", f"{path}?timeout=30s", msgspec.Raw(body))
+
+
+@pytest.mark.parametrize("name", REVIEWS)
+def test_a_review_that_once_stalled_a_process_is_denied_within_its_bounds(served: Webhook, name: str) -> None:
+    body, pid = review_body(REVIEWS[name]()), served.process.pid
+    before = resident_mib(pid)
+    for path in ("/mutate", "/validate"):
+        start_peak(pid)
+        used = cpu_seconds(pid)
+        answer = send(served, path, body)
+        assert answer.status == 200
+        assert cpu_seconds(pid) - used <= MAX_SECONDS, path
+        assert peak_mib(pid) - before <= (MAX_BYTES + 2 * len(body)) / 2**20, path
+    assert json.loads(answer.body)["response"]["allowed"] is False
+    assert len(answer.body) < 64 * 1024
+
+
+def test_an_ordinary_pod_is_judged_as_ever_after_them_and_their_memory_is_given_back(served: Webhook) -> None:
+    before = resident_mib(served.process.pid)
+    for make in REVIEWS.values():
+        send(served, "/validate", review_body(make()))
+    assert resident_mib(served.process.pid) - before <= MAX_KEPT_MIB
+    answer = send(served, "/validate", review_body(pod(container(0))))
+    assert 'container "x0"' in json.loads(answer.body)["response"]["status"]["message"]
