@@ -115,7 +115,7 @@ def served(cluster: Cluster) -> bytes:
 
 def leader(cluster: Cluster) -> str:
     holder: str = get(cluster, f"{LEASES}/{RELEASE}-controller")["spec"].get("holderIdentity", "")
-    return holder
+    return holder.rpartition("_")[0]  # each process adds a suffix of its own
 
 
 def clobber(cluster: Cluster, path: str, bundle: bytes | None) -> None:

@@ -315,7 +315,7 @@ def test_another_authority_of_clients_is_taken_up_live(lab: Lab, guarded: tuple[
         wait_until(lambda: let_in() == (True, True), SOON, "both are let in")
         rewrite(file, b"rubbish")
         wait_until(
-            lambda: "authority of clients is not usable" in cluster.sekisho.webhook.log.read_text(), SOON, "said"
+            lambda: "authority of clients cannot be used" in cluster.sekisho.webhook.log.read_text(), SOON, "said"
         )
         assert let_in() == (True, True)
         rewrite(file, lab.callers.pem)

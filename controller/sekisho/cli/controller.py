@@ -1,6 +1,8 @@
 """`sekisho controller`: maintains certificates, caBundles and the status of policies; one process leads."""
 
 import asyncio
+import logging
+import os
 import socket
 import sys
 from typing import Any
@@ -77,7 +79,11 @@ def controller(log_level: str, certificates: str, serving_name: tuple[str, ...],
         names = parse_serving_names(serving_name) if certificates == Certificates.SELF else ()
         options = Options(certificates=Certificates(certificates), serving_names=names, **values)
         logs.configure(log_level)
-        sys.exit(asyncio.run(run(options)))
+        # Not asyncio.run, which waits for every task to end: kopf's may take long to, or never do.
+        loop = asyncio.new_event_loop()
+        code = loop.run_until_complete(run(options))
+        logging.shutdown()
+        os._exit(code)
     except (BindError, ConfigError, OptionError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(BAD_INPUT)

@@ -37,13 +37,36 @@ def slices_path(namespace: str) -> str:
     return f"/apis/discovery.k8s.io/v1/namespaces/{namespace}/endpointslices"
 
 
-def ready_pods(raw: bytes) -> tuple[str, ...]:
-    """The names of the pods of the ready endpoints in an EndpointSlice; an empty name for an endpoint without a pod."""
-    return tuple(
-        endpoint.target_ref.name if endpoint.target_ref is not None and endpoint.target_ref.kind == "Pod" else ""
-        for endpoint in _decoder.decode(raw).endpoints or ()
-        if endpoint.conditions.ready is not False  # unset means ready
+class Pods(Struct, frozen=True):
+    """The names of the pods of some endpoints; an empty name for each endpoint without a pod."""
+
+    ready: tuple[str, ...] = ()
+    unready: tuple[str, ...] = ()
+
+
+def pods_of(raw: bytes) -> Pods:
+    """The pods in an EndpointSlice."""
+    ready: list[str] = []
+    unready: list[str] = []
+    for endpoint in _decoder.decode(raw).endpoints or ():
+        target = endpoint.target_ref
+        name = target.name if target is not None and target.kind == "Pod" else ""
+        (unready if endpoint.conditions.ready is False else ready).append(name)  # unset means ready
+    return Pods(tuple(ready), tuple(unready))
+
+
+def all_pods(slices: Iterable[Pods]) -> Pods:
+    """The pods of several slices."""
+    listed = list(slices)
+    return Pods(
+        tuple(pod for pods in listed for pod in pods.ready), tuple(pod for pods in listed for pod in pods.unready)
     )
+
+
+def strangers(pods: Pods, reporting: Iterable[str]) -> frozenset[str]:
+    """Those that report and are no pod of the Service; none while an endpoint has no pod, as it may be any of them."""
+    known = {*pods.ready, *pods.unready}
+    return frozenset() if "" in known else frozenset(reporting) - known
 
 
 def unreported(ready: Iterable[str], reporting: Iterable[str]) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ from sekisho.timestamps import micro_time
 logger = logging.getLogger(__name__)
 
 _RELEASE_SECONDS = 2.0
+MAX_DURATION_SECONDS = 60.0
+"""The longest duration of another process's Lease that is respected: nobody must hold it for years by one write."""
 
 
 class LeaseLost(SekishoError):  # noqa: N818 - a condition, not a mistake
@@ -72,7 +74,7 @@ class ObservedLease(Struct, frozen=True):
 
     def is_free(self, now: float, timing: Timing) -> bool:
         """Whether nobody holds the Lease at the monotonic time `now`: it was released, or it has expired."""
-        duration = self.lease.spec.lease_duration_seconds or timing.duration
+        duration = min(self.lease.spec.lease_duration_seconds or timing.duration, MAX_DURATION_SECONDS)
         return not self.lease.spec.holder_identity or now >= self.since + duration
 
 
@@ -98,6 +100,7 @@ class LeaderLease:
         self._identity = identity
         self._timing = timing or Timing()
         self._observed: ObservedLease | None = None
+        self._warned_of: LeaseSpec | None = None
         self._resource_version = ""
         self._renewed_at = float("-inf")
 
@@ -156,6 +159,7 @@ class LeaderLease:
                 raise
             return await self._create(started)
         self._observed = observe(self._observed, msgspec.json.decode(raw, type=Lease), started)
+        self._warn_of_duration(self._observed.lease.spec)
         if not self._observed.is_free(started, self._timing):
             return False
         self._resource_version = self._observed.lease.metadata.resource_version
@@ -167,6 +171,18 @@ class LeaderLease:
             raise
         self._renewed_at = started
         return True
+
+    def _warn_of_duration(self, spec: LeaseSpec) -> None:
+        duration = spec.lease_duration_seconds or 0
+        if duration > MAX_DURATION_SECONDS and spec != self._warned_of:
+            self._warned_of = spec
+            logger.warning(
+                "Lease %s of %s has a duration of %d s, which no Sekisho controller writes; it is taken after %g s",
+                self._name,
+                spec.holder_identity,
+                duration,
+                MAX_DURATION_SECONDS,
+            )
 
     async def _create(self, started: float) -> bool:
         body = {

@@ -51,6 +51,8 @@ def annotation_of(plural: str) -> str:
 
 
 LEASE_SECONDS = 30
+MAX_LEASE_SECONDS = 60
+"""The longest duration of a replica's Lease that is respected."""
 RENEW_SECONDS = 10.0
 DEBOUNCE_SECONDS = 0.1
 SETTLE_SECONDS = 3.0
@@ -283,7 +285,7 @@ def _observe_one(lease: Lease, previous: Replica | None, now: float, wall: datet
     elif previous is None and _age(renewed, wall) > timedelta(seconds=FORGET_SECONDS):
         expires = now - FORGET_SECONDS
     else:
-        expires = now + (spec.lease_duration_seconds or LEASE_SECONDS)
+        expires = now + min(spec.lease_duration_seconds or LEASE_SECONDS, MAX_LEASE_SECONDS)
     return Replica(
         name=spec.holder_identity or lease.metadata.name,
         versions={

@@ -13,7 +13,7 @@ import msgspec
 
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
 from sekisho.cluster.backoff import backoff
-from sekisho.cluster.endpoints import SERVICE_LABEL, ready_pods, slices_path, unreported
+from sekisho.cluster.endpoints import SERVICE_LABEL, Pods, all_pods, pods_of, slices_path, strangers, unreported
 from sekisho.cluster.events import Reason
 from sekisho.cluster.lease import Lease, lease_path
 from sekisho.cluster.owners import ObjectReference
@@ -63,9 +63,12 @@ class StatusKeeper:
         self._counts = ShownCounts()
         self._retries: dict[str, tuple[int, float]] = {}  # by uid: failures so far, and when to try again
         self._replicas: dict[str, Replica] = {}
-        self._ready: tuple[str, ...] | None = None
+        self._pods: Pods | None = None
+        self._strangers: frozenset[str] = frozenset()
         self._warned: frozenset[tuple[str, str]] = frozenset()
         self._wake = asyncio.Event()
+        self.progressed_at = time.monotonic()
+        """When statuses were last computed or written, by the monotonic clock."""
 
     def changed(self, body: Mapping[str, Any]) -> None:
         """Take in a policy or a waiver as it is now."""
@@ -99,7 +102,7 @@ class StatusKeeper:
         slices = Reflector(
             self._api,
             slices_path(self._namespace),
-            ready_pods,
+            pods_of,
             on_change=self._slices_changed,
             label_selector=f"{SERVICE_LABEL}={self._service}",
         )
@@ -109,6 +112,7 @@ class StatusKeeper:
                 watches.create_task(reflector.run())
             for reflector in reflectors:  # until then it would seem that no replica is running
                 await reflector.wait_synced()
+            await asyncio.sleep(0)  # the callbacks with the first copies are due, but may not have run yet
             while True:
                 pause = await self._bring_up_to_date()
                 with suppress(TimeoutError):
@@ -122,8 +126,8 @@ class StatusKeeper:
             self._replicas = replicas
             self._wake.set()
 
-    def _slices_changed(self, slices: Mapping[str, tuple[str, ...]]) -> None:
-        self._ready = tuple(pod for pods in slices.values() for pod in pods)
+    def _slices_changed(self, slices: Mapping[str, Pods]) -> None:
+        self._pods = all_pods(slices.values())
         self._wake.set()
 
     def _forget(self, uid: str) -> None:
@@ -137,7 +141,7 @@ class StatusKeeper:
         Stops in the middle when something changed and the computation is older than RECOMPUTE_SECONDS.
         """
         self._wake.clear()
-        computed = time.monotonic()
+        computed = self.progressed_at = time.monotonic()
         view = self._view()
         await self._warn_of_replicas(view)
         expired = forgotten(self._replicas, computed)[:BATCH]
@@ -146,6 +150,7 @@ class StatusKeeper:
         while batch := list(islice(stale, BATCH)):
             writes = (self._write(record, status, view.now) for record, status in batch)
             failures += self._count(await asyncio.gather(*writes), failures)
+            self.progressed_at = time.monotonic()
             if self._wake.is_set() and time.monotonic() - computed > RECOMPUTE_SECONDS:
                 break
         return self._pause(view)
@@ -161,19 +166,30 @@ class StatusKeeper:
 
     def _view(self) -> View:
         now, moment = time.monotonic(), self._api.clock.now()
-        replicas = live(self._replicas, now)
+        reports = self._without_strangers()
+        replicas = live(reports, now)
         records = self._records.values()
         titles = frozenset(record.title for record in records if not record.is_waiver)
-        reported = total_counts(replica.counts for replica in self._replicas.values())
+        reported = total_counts(replica.counts for replica in reports.values())
         names = (replica.name for replica in replicas)
         return View(
             now=moment,
             replicas=replicas,
-            silent=silent(self._replicas, now) if self._ready is None else unreported(self._ready, names),
+            silent=silent(reports, now) if self._pods is None else unreported(self._pods.ready, names),
             counts=self._counts.of(titles, reported, now),
             waivers=waivers_in_effect(records, moment),
             titles=titles,
         )
+
+    def _without_strangers(self) -> Mapping[str, Replica]:
+        """The reports of the Service's pods: anybody who may write Leases here could report as a replica."""
+        if self._pods is None:
+            return self._replicas
+        names = strangers(self._pods, (replica.name for replica in self._replicas.values()))
+        for name in names - self._strangers:
+            logger.info("the report of %s does not count, as it is no pod of Service %s", name, self._service)
+        self._strangers = names
+        return {key: replica for key, replica in self._replicas.items() if replica.name not in names}
 
     def _stale(self, view: View) -> list[tuple[Record, Status]]:
         """Those whose status is out of date, with the status that they should have.

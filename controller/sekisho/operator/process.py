@@ -3,7 +3,9 @@
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import Coroutine
+from uuid import uuid4
 
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.lease import LeaderLease, LeaseLost
@@ -13,7 +15,7 @@ from sekisho.operator.policy_status import StatusKeeper
 from sekisho.operator.probes import serve_probes
 from sekisho.operator.provided_secret import ProvidedSecretKeeper
 from sekisho.operator.self_signed import SelfSignedKeeper
-from sekisho.operator.watch import watch_policies
+from sekisho.operator.watch import WatchEndedError, watch_policies
 from sekisho.telemetry.health import Health
 
 logger = logging.getLogger(__name__)
@@ -21,6 +23,9 @@ logger = logging.getLogger(__name__)
 EXIT_STOPPED = 0
 EXIT_FAILED = 1
 """The Lease was lost or the work failed: the kubelet starts the process again."""
+
+MAX_IDLE_SECONDS = 300.0
+"""The longest time between two passes over the status of policies; a pass begins at least once a minute."""
 
 STOP_SECONDS = 5.0
 """The longest wait for tasks to end, after which the Lease is released all the same."""
@@ -35,21 +40,40 @@ async def run(options: Options, clock: Clock | None = None) -> int:
     """
     stop = asyncio.Event()
     metrics = Metrics()
+    progress = Progress()
     api = await ApiClient.connect(options.kubeconfig)
     try:
         # A process that waits for the Lease is ready: it would lead at once.
-        async with serve_probes(options.metrics_bind_address, options.metrics_port, Health(metrics.render)):
+        health = Health(metrics.render, stalled=progress.why_stalled)
+        async with serve_probes(options.metrics_bind_address, options.metrics_port, health):
             _listen_for_signals(stop)
-            return await _run_elected(api, options, metrics, stop, clock)
+            return await _run_elected(api, options, metrics, progress, stop, clock)
     finally:
         await api.close()
 
 
+class Progress:
+    """Whether the leader's work goes on. A process that waits for the Lease has none, and is healthy."""
+
+    def __init__(self) -> None:
+        self._statuses: StatusKeeper | None = None
+
+    def watch(self, statuses: StatusKeeper | None) -> None:
+        """Observe the work of this keeper from now on; None for a process that does not lead any more."""
+        self._statuses = statuses
+
+    def why_stalled(self) -> str:
+        """Why the process must be started again; empty while its work goes on."""
+        idle = time.monotonic() - self._statuses.progressed_at if self._statuses is not None else 0.0
+        return f"the status of policies was not checked for {idle:.0f} s" if idle > MAX_IDLE_SECONDS else ""
+
+
 async def _run_elected(
-    api: ApiClient, options: Options, metrics: Metrics, stop: asyncio.Event, clock: Clock | None
+    api: ApiClient, options: Options, metrics: Metrics, progress: Progress, stop: asyncio.Event, clock: Clock | None
 ) -> int:
-    lease = LeaderLease(api, options.namespace, options.lease, options.identity)
-    logger.info("waiting for Lease %s/%s as %s", options.namespace, options.lease, options.identity)
+    identity = f"{options.identity}_{uuid4()}"  # two processes of one host name must not take each other for themselves
+    lease = LeaderLease(api, options.namespace, options.lease, identity)
+    logger.info("waiting for Lease %s/%s as %s", options.namespace, options.lease, identity)
     await _until_first(stop.wait(), lease.acquire())
     try:
         if stop.is_set():
@@ -59,7 +83,7 @@ async def _run_elected(
         # A process that was suspended may continue in the middle of its work after another became the leader.
         leading = await ApiClient.connect(options.kubeconfig, may_write=lambda: lease.is_held)
         try:
-            return await _lead(leading, options, metrics, stop, clock, lease)
+            return await _lead(leading, options, metrics, progress, stop, clock, lease)
         finally:
             await leading.close()
     finally:
@@ -68,9 +92,16 @@ async def _run_elected(
 
 
 async def _lead(
-    api: ApiClient, options: Options, metrics: Metrics, stop: asyncio.Event, clock: Clock | None, lease: LeaderLease
+    api: ApiClient,
+    options: Options,
+    metrics: Metrics,
+    progress: Progress,
+    stop: asyncio.Event,
+    clock: Clock | None,
+    lease: LeaderLease,
 ) -> int:
     statuses = StatusKeeper(api, options.namespace, metrics, options.identity, options.webhook_service)
+    progress.watch(statuses)
     policies = watch_policies(
         api, options.kubeconfig, statuses.changed, statuses.deleted, started=lambda: _listen_for_signals(stop)
     )
@@ -85,16 +116,18 @@ async def _lead(
             pass
     try:
         await _until_first(*works)
+    except WatchEndedError as error:
+        logger.error("%s: ending, for another process to lead", error)
+        return EXIT_FAILED
     except LeaseLost as lost:
         logger.error("Lease %s/%s lost: %s", options.namespace, options.lease, lost)
         return EXIT_FAILED
     except Exception:
         logger.exception("the controller failed")
         return EXIT_FAILED
-    if stop.is_set():
-        return EXIT_STOPPED
-    logger.error("the watch of the policies ended")
-    return EXIT_FAILED
+    finally:
+        progress.watch(None)
+    return EXIT_STOPPED
 
 
 async def _until_first(*works: Coroutine[object, object, object]) -> None:

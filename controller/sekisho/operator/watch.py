@@ -6,6 +6,7 @@ settings turn off Events, peering and the watches of namespaces and CRDs, which 
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,24 @@ import kopf
 
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
 from sekisho.cluster.config import ApiConfig, load_config
+from sekisho.errors import SekishoError
 from sekisho.policies.crd import RESOURCES
 from sekisho.policies.types import GROUP, VERSION
 
 logger = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 5.0
+_WATCHER = "watcher for "
+"""How kopf names the tasks that watch a kind."""
+
+_CHECK_SECONDS, _START_CHECK_SECONDS = 1.0, 0.05
+_START_SECONDS = 60.0
+"""How long kopf may take until it watches all kinds."""
+
+
+class WatchEndedError(SekishoError):
+    """kopf no longer watches every kind of policy."""
+
 
 Body = Mapping[str, Any]
 """An object, as JSON."""
@@ -36,8 +49,8 @@ async def watch_policies(
     """Call `changed` with each policy and waiver, first and after each change, and `deleted` with each deleted one.
 
     Runs until cancelled. Waits for the CRDs first. kopf installs signal handlers of its own; `started` is called after
-    that. Returns, or raises what kopf raised, when kopf ends, as it does when a CRD is deleted or credentials are
-    rejected; tasks that were created since then have been cancelled.
+    that. Raises WatchEndedError when kopf no longer watches a kind, such as after its CRD was deleted: kopf itself may
+    take long to end then, or not end at all. Tasks that were created since the start are cancelled with kopf's.
     """
     for resource in RESOURCES.values():
         await _wait_until_served(api, resource.plural)
@@ -61,7 +74,25 @@ async def watch_policies(
     others = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(registry=registry, settings=_settings(), standalone=True, clusterwide=True)
     started()
-    await kopf.run_tasks(tasks, ignored=others)
+    running = asyncio.create_task(kopf.run_tasks(tasks, ignored=others))
+    try:
+        await _wait_for_end(running)
+        raise WatchEndedError("kopf no longer watches every kind of policy")
+    finally:
+        running.cancel()
+
+
+async def _wait_for_end(running: asyncio.Task[None]) -> None:
+    """Return when kopf ends, or no longer watches one of the kinds, which it logs."""
+    deadline = time.monotonic() + _START_SECONDS
+    watchers: dict[str, asyncio.Task[Any]] = {}
+    while not running.done():
+        watchers |= {task.get_name(): task for task in asyncio.all_tasks() if task.get_name().startswith(_WATCHER)}
+        is_complete = len(watchers) >= len(RESOURCES)
+        if any(task.done() for task in watchers.values()) or (not is_complete and time.monotonic() > deadline):
+            return
+        pause = _CHECK_SECONDS if is_complete else _START_CHECK_SECONDS
+        await asyncio.wait([running, *watchers.values()], timeout=pause, return_when=asyncio.FIRST_COMPLETED)
 
 
 def _settings() -> kopf.OperatorSettings:

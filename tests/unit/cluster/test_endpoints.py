@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from sekisho.cluster.endpoints import ready_pods, unreported
+from sekisho.cluster.endpoints import Pods, all_pods, pods_of, strangers, unreported
 
 
 def endpoint(name: str | None = None, kind: str = "Pod", **conditions: bool) -> dict[str, object]:
@@ -19,8 +19,8 @@ def test_ready_pods_are_those_that_the_service_sends_requests_to() -> None:
         endpoint(ready=True),
         endpoint("n", kind="Node", ready=True),
     ]
-    assert ready_pods(json.dumps({"endpoints": endpoints}).encode()) == ("a", "c", "", "")
-    assert ready_pods(b'{"endpoints":null}') == ()
+    assert pods_of(json.dumps({"endpoints": endpoints}).encode()) == Pods(("a", "c", "", ""), ("b",))
+    assert pods_of(b'{"endpoints":null}') == Pods()
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,22 @@ def test_a_ready_pod_that_does_not_report_is_listed(
     ready: tuple[str, ...], reporting: tuple[str, ...], missing: int
 ) -> None:
     assert len(unreported(ready, reporting)) == missing
+
+
+@pytest.mark.parametrize(
+    ("pods", "reporting", "expected"),
+    [
+        (Pods(("a",), ("b",)), ("a", "b", "c"), {"c"}),
+        (Pods(("a",), ("b",)), ("a", "b"), set()),
+        (Pods(("a", ""), ()), ("a", "c"), set()),  # the endpoint without a pod may be c's
+        (Pods(), ("a",), {"a"}),
+    ],
+)
+def test_a_report_of_no_pod_of_the_service_is_a_strangers(
+    pods: Pods, reporting: tuple[str, ...], expected: set[str]
+) -> None:
+    assert strangers(pods, reporting) == expected
+
+
+def test_the_pods_of_several_slices_are_put_together() -> None:
+    assert all_pods([Pods(("a",), ("b",)), Pods(("c",), ())]) == Pods(("a", "c"), ("b",))

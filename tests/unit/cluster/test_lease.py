@@ -47,6 +47,12 @@ def test_a_released_lease_is_free_at_once(holder: str | None) -> None:
     assert observe(None, lease(holder), 100.0).is_free(100.0, TIMING)
 
 
+def test_a_duration_of_years_is_respected_for_a_minute() -> None:
+    seen = observe(None, lease(duration=2147483647), 100.0)
+    assert not seen.is_free(159.9, TIMING)
+    assert seen.is_free(160.0, TIMING)
+
+
 def test_the_duration_is_the_one_that_the_holder_wrote() -> None:
     seen = observe(None, lease(duration=60), 100.0)
     assert not seen.is_free(159.9, TIMING)

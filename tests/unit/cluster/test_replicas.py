@@ -52,6 +52,14 @@ def test_a_replica_is_live_for_the_duration_of_its_lease_after_an_observed_renew
     assert live(seen, 130.0) == ()
 
 
+def test_a_report_for_years_counts_for_a_minute() -> None:
+    ghost = report()
+    ghost = Lease(ghost.metadata, LeaseSpec("a", 2147483647, micro_time(WALL)))
+    seen = observe([ghost], {}, 100.0, WALL)
+    assert live(seen, 159.9)
+    assert not live(seen, 160.0)
+
+
 def test_a_renewal_extends_the_lease_and_the_same_report_again_does_not() -> None:
     seen = observe([report()], {}, 100.0, WALL)
     same = observe([report()], seen, 120.0, WALL)

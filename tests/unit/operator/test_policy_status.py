@@ -362,6 +362,23 @@ async def test_with_a_ready_pod_that_does_not_report_a_policy_is_not_called_enfo
 
 
 @pytest.mark.parametrize("service", ["sekisho-webhook"])
+async def test_a_report_that_no_pod_of_the_service_wrote_does_not_count(server: Server, keeper: StatusKeeper) -> None:
+    ghost = server.lease("ghost", datetime.now(UTC))
+    ghost["metadata"]["annotations"] = {COUNTS_ANNOTATION: '{"p":[9,9]}'}
+    server.leases.append(ghost)
+    starting = server.lease("starting", datetime.now(UTC))
+    server.leases.append(starting)
+    server.endpoints = [
+        {"conditions": {"ready": ready}, "targetRef": {"kind": "Pod", "name": name}}
+        for name, ready in (("a", True), ("starting", False))
+    ]
+    keeper.changed(server.make("p"))
+    await server.wait_until(lambda: server.condition("p", "Enforced") == "True EnforcedByAllReplicas")
+    status = server.policies["p"]["status"]
+    assert (status["enforcedBy"], status["denials"]) == ("2/2", 0)
+
+
+@pytest.mark.parametrize("service", ["sekisho-webhook"])
 async def test_an_expired_lease_without_a_ready_pod_does_not_count(server: Server, keeper: StatusKeeper) -> None:
     server.endpoints = [{"conditions": {"ready": True}, "targetRef": {"kind": "Pod", "name": "a"}}]
     keeper.changed(server.make("p"))
