@@ -26,9 +26,9 @@ class QuantityError(SekishoError, ValueError):
 @lru_cache(maxsize=4096)
 def parse_quantity(text: str) -> Fraction:
     """The exact value of a quantity. Raises QuantityError."""
-    found = _QUANTITY.fullmatch(text)
-    if found is not None:
-        number, suffix = Fraction(found[1]), found[2]
+    match = _QUANTITY.fullmatch(text)
+    if match is not None:
+        number, suffix = Fraction(match[1]), match[2]
         if suffix in _SUFFIXES:
             return number * _SUFFIXES[suffix]
         exponent = _EXPONENT.fullmatch(suffix)

@@ -57,7 +57,7 @@ class NamespaceLevels(Struct, frozen=True):
     errors: tuple[str, ...] = ()
 
 
-class AskedLevels(Struct, frozen=True):
+class WrittenLevels(Struct, frozen=True):
     """The same with each version as the label has it: latest, or v1.N."""
 
     enforce: LevelAndVersion = ("privileged", LATEST)
@@ -66,16 +66,16 @@ class AskedLevels(Struct, frozen=True):
     errors: tuple[str, ...] = ()
 
 
-ALL_PRIVILEGED: Final = AskedLevels()
+ALL_PRIVILEGED: Final = WrittenLevels()
 
 
 def levels_of_labels(labels: Mapping[str, str]) -> NamespaceLevels:
     """The levels in a namespace's labels, as the built-in plugin reads them with its defaults."""
-    asked = asked_levels(labels)
-    return NamespaceLevels(_at(asked.enforce), _at(asked.audit), _at(asked.warn), asked.errors)
+    levels = written_levels(labels)
+    return NamespaceLevels(_at(levels.enforce), _at(levels.audit), _at(levels.warn), levels.errors)
 
 
-def asked_levels(labels: Mapping[str, str], defaults: AskedLevels = ALL_PRIVILEGED) -> AskedLevels:
+def written_levels(labels: Mapping[str, str], defaults: WrittenLevels = ALL_PRIVILEGED) -> WrittenLevels:
     """The levels in a namespace's labels, as the built-in plugin reads them with the given defaults.
 
     A label that cannot be read counts as `restricted` and `latest` for enforce, and as `privileged` for audit and warn.
@@ -88,7 +88,7 @@ def asked_levels(labels: Mapping[str, str], defaults: AskedLevels = ALL_PRIVILEG
     is_enforced = labels.get(LABEL_PREFIX + "enforce") == enforce[0]
     if is_enforced and LABEL_PREFIX + "warn" not in labels and _LEVELS.index(enforce[0]) > _LEVELS.index(warn[0]):
         warn = (enforce[0], warn[1] if LABEL_PREFIX + "warn-version" in labels else enforce[1])
-    return AskedLevels(enforce, audit, warn, tuple(errors))
+    return WrittenLevels(enforce, audit, warn, tuple(errors))
 
 
 def _level_of_labels(
@@ -106,7 +106,7 @@ def _level_of_labels(
     return level, version  # type: ignore[return-value]
 
 
-def _at(asked: LevelAndVersion) -> LevelAtVersion:
+def _at(written: LevelAndVersion) -> LevelAtVersion:
     """The version as a number; a version newer than NEWEST counts as NEWEST."""
-    level, version = asked
+    level, version = written
     return level, NEWEST if version == LATEST else min(int(version[3:]), NEWEST)

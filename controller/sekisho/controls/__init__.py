@@ -61,10 +61,10 @@ ORDER: Final = (
 def _discover() -> dict[str, Control[Any]]:
     """The `CONTROL` of every module of this package that has one, by name; those that ORDER lacks come last."""
     modules = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
-    found: dict[str, Control[Any]] = {
+    controls: dict[str, Control[Any]] = {
         module.CONTROL.name: module.CONTROL for module in modules if hasattr(module, "CONTROL")
     }
-    return {name: found.pop(name) for name in ORDER} | found
+    return {name: controls.pop(name) for name in ORDER} | controls
 
 
 CONTROLS: Final = MappingProxyType(_discover())

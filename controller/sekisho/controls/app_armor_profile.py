@@ -83,8 +83,8 @@ def _is_allowed(rules: ProfileRules, profile: str) -> bool:
     return rules.localhost is None or any(glob_matches(pattern, local) for pattern in rules.localhost)
 
 
-def _verify(given: AppArmorProfile) -> None:
-    verify_profiles(given.allowed_types, given.localhost_profiles)
+def _verify(parameters: AppArmorProfile) -> None:
+    verify_profiles(parameters.allowed_types, parameters.localhost_profiles)
 
 
 CONTROL = Control(

@@ -214,18 +214,21 @@ def unknown(name: str) -> str:
     return f"there is no capability {name!r}{hint}"
 
 
-def _verify(given: Capabilities) -> None:
+def _verify(parameters: Capabilities) -> None:
     for parameter, names in (
-        ("allowedAdd", given.allowed_add),
-        ("additionalAllowedAdd", given.additional_allowed_add),
-        ("requiredDrop", given.required_drop),
+        ("allowedAdd", parameters.allowed_add),
+        ("additionalAllowedAdd", parameters.additional_allowed_add),
+        ("requiredDrop", parameters.required_drop),
     ):
         for index, name in enumerate(names or ()):
             if name not in KNOWN:
                 raise ParameterError(f"{parameter}[{index}]", unknown(name))
-    for parameter, names in (("allowedAdd", given.allowed_add), ("additionalAllowedAdd", given.additional_allowed_add)):
+    for parameter, names in (
+        ("allowedAdd", parameters.allowed_add),
+        ("additionalAllowedAdd", parameters.additional_allowed_add),
+    ):
         for index, name in enumerate(names or ()):
-            if name in (given.required_drop or ()):
+            if name in (parameters.required_drop or ()):
                 message = f"{name} is in requiredDrop too; a container cannot do both"
                 raise ParameterError(f"{parameter}[{index}]", message)
 

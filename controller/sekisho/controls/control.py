@@ -16,7 +16,7 @@ NEWEST: Final = 37
 """The newest known minor version of the Pod Security Standards: v1.37."""
 
 Check = Callable[[Pod, Sequence[ContainerRef]], list[Finding]]
-"""Judges a pod, given with its containers in order; returns its findings, an empty list when the pod passes."""
+"""Judges a pod and its containers, in their order; returns the findings, an empty list when the pod passes."""
 
 
 class ControlEnforcement(StrEnum):
@@ -100,12 +100,12 @@ class Control(Struct, Generic[P], frozen=True, kw_only=True):
     parameters: type[P]
     standard: Callable[[Level, int], P | None]
     check: Callable[[P, int], Check]
-    verify: Callable[[P], None] = lambda given: None
+    verify: Callable[[P], None] = lambda _: None
     of_pod_only: bool = False
 
 
-def complete(control: Control[P], given: P, level: Level, minor: int) -> P:
-    """The given parameters, each unset one replaced by the standard's value, and lists with the additions to them.
+def complete(control: Control[P], parameters: P, level: Level, minor: int) -> P:
+    """The parameters, each unset one replaced by the standard's value, and lists with the additions to them.
 
     Where the level does not have the control, the values are those of the restricted level at that version, and where
     it does not have it either, those of the newest one. So a named control never requires less than the standard.
@@ -116,8 +116,8 @@ def complete(control: Control[P], given: P, level: Level, minor: int) -> P:
         or control.standard("restricted", NEWEST)
     )
     fields: dict[str, Any] = {
-        name: getattr(standard, name) if standard is not None and getattr(given, name) is None else getattr(given, name)
-        for name in control.parameters.__struct_fields__
+        name: getattr(standard, name) if value is None and standard is not None else value
+        for name, value in structs.asdict(parameters).items()
     }
     fields["enforcement"] = None
     for name in fields:
@@ -126,7 +126,7 @@ def complete(control: Control[P], given: P, level: Level, minor: int) -> P:
             listed = fields[replaced] or ()
             fields[replaced] = (*listed, *(value for value in fields[name] if value not in listed))
             fields[name] = None
-    return structs.replace(given, **fields)
+    return structs.replace(parameters, **fields)
 
 
 _ADDITIONAL: Final = "additional_"
@@ -134,7 +134,7 @@ _ADDITIONAL: Final = "additional_"
 
 
 def no_longer_allowed(
-    control: Control[P], given: P, level: Level, minor: int
+    control: Control[P], parameters: P, level: Level, minor: int
 ) -> Iterator[tuple[str, str, Sequence[str]]]:
     """The lists that replace the level's own, though they seem meant to add to it: they have a new value.
 
@@ -147,7 +147,7 @@ def no_longer_allowed(
         name = additional.removeprefix(_ADDITIONAL)
         if name == additional:
             continue
-        own, listed = getattr(given, name), getattr(standard, name) or ()
+        own, listed = getattr(parameters, name), getattr(standard, name) or ()
         lost = [value for value in listed if own is not None and value not in own]
         if lost and not set(own) <= set(listed):
             yield names[name], names[additional], lost

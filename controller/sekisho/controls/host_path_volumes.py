@@ -102,8 +102,8 @@ def _writable_mounts(volumes: set[str], containers: Iterable[ContainerRef]) -> I
                 )
 
 
-def _verify(given: HostPathVolumes) -> None:
-    for index, folder in enumerate(given.allowed or ()):
+def _verify(parameters: HostPathVolumes) -> None:
+    for index, folder in enumerate(parameters.allowed or ()):
         plain = normpath(folder.path_prefix)
         if folder.path_prefix.rstrip("/") != plain.rstrip("/"):
             message = f"{folder.path_prefix!r} is not a plain path, so no path is below it; write {plain!r}"

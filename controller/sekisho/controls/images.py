@@ -116,11 +116,11 @@ def _faults_of(rules: _Rules, image: str) -> tuple[Fault, ...]:
         reference = parse(image)
     except ImageError as error:
         return (("a valid image reference", f"correct it: {error}"),)
-    found = (
+    possible = (
         _registry_fault(image, reference, rules.parameters, rules.trusted, rules.denied),
         _tag_fault(reference, rules.parameters),
     )
-    return tuple(fault for fault in found if fault is not None)
+    return tuple(fault for fault in possible if fault is not None)
 
 
 _cached_faults = lru_cache(maxsize=4096)(_faults_of)
@@ -178,14 +178,14 @@ def _patterns(parameter: str, written: Sequence[str]) -> Iterator[RegistryPatter
             raise ParameterError(f"{parameter}[{index}]", f"{pattern!r} {error}") from None
 
 
-def _verify(given: Images) -> None:
-    denied = [(text, pattern) for text in given.denied_registries or () if (pattern := _pattern(text)) is not None]
+def _verify(parameters: Images) -> None:
+    denied = [(text, pattern) for text in parameters.denied_registries or () if (pattern := _pattern(text)) is not None]
     index = PatternIndex([pattern for _, pattern in denied])
-    for place, text in enumerate(given.trusted_registries or ()):
+    for place, text in enumerate(parameters.trusted_registries or ()):
         pattern = _pattern(text)
-        found = index.containing(pattern) if pattern is not None else None
-        if found is not None:
-            message = f"{text!r} is in {denied[found][0]!r} of deniedRegistries, which takes precedence"
+        number = index.containing(pattern) if pattern is not None else None
+        if number is not None:
+            message = f"{text!r} is in {denied[number][0]!r} of deniedRegistries, which takes precedence"
             raise ParameterError(f"trustedRegistries[{place}]", message)
 
 

@@ -84,10 +84,10 @@ class _Rules(Struct, frozen=True):
 
     def amounts(self, resources: PodResources | None) -> Amounts:
         """The requests, or the limits without those that mean no limit."""
-        found: Amounts | None = None if resources is None else getattr(resources, self.key)
-        if found and self.key == "limits":
-            return {name: amount for name, amount in found.items() if name not in _UNLIMITED or not _is_zero(amount)}
-        return found or {}
+        amounts: Amounts | None = None if resources is None else getattr(resources, self.key)
+        if amounts and self.key == "limits":
+            return {name: amount for name, amount in amounts.items() if name not in _UNLIMITED or not _is_zero(amount)}
+        return amounts or {}
 
 
 _UNLIMITED: Final = frozenset(("cpu", "memory", "ephemeral-storage"))
@@ -177,16 +177,16 @@ def _is_at_most(amount: str, most: Fraction) -> bool:
         return False
 
 
-def _maxima(parameter: str, given: Sequence[MaxQuantity]) -> Iterator[_Maximum]:
-    for index, maximum in enumerate(given):
+def _maxima(parameter: str, maxima: Sequence[MaxQuantity]) -> Iterator[_Maximum]:
+    for index, maximum in enumerate(maxima):
         try:
             yield _Maximum(maximum.resource, maximum.quantity, parse_quantity(maximum.quantity))
         except QuantityError as error:
             raise ParameterError(f"{parameter}[{index}].quantity", str(error)) from None
 
 
-def _verify(given: Resources) -> None:
-    for parameter, maxima in (("maxRequests", given.max_requests), ("maxLimits", given.max_limits)):
+def _verify(parameters: Resources) -> None:
+    for parameter, maxima in (("maxRequests", parameters.max_requests), ("maxLimits", parameters.max_limits)):
         names = [maximum.resource for maximum in maxima or ()]
         for index, name in enumerate(names):
             if name in names[:index]:

@@ -108,8 +108,8 @@ def _not_allowed(index: int, volume: Volume, allowed: str, fix: str) -> Finding:
     )
 
 
-def _verify(given: RestrictedVolumes) -> None:
-    for parameter, kinds in (("allowed", given.allowed), ("additionalAllowed", given.additional_allowed)):
+def _verify(parameters: RestrictedVolumes) -> None:
+    for parameter, kinds in (("allowed", parameters.allowed), ("additionalAllowed", parameters.additional_allowed)):
         for index, kind in enumerate(kinds or ()):
             if kind not in VOLUME_KINDS:
                 hint = did_you_mean(kind, VOLUME_KINDS)

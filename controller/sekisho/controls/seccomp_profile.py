@@ -84,8 +84,8 @@ def _judge_annotations(pod: Pod, containers: Sequence[ContainerRef]) -> list[Fin
     return findings
 
 
-def _verify(given: SeccompProfile) -> None:
-    verify_profiles(given.allowed_types, given.localhost_profiles)
+def _verify(parameters: SeccompProfile) -> None:
+    verify_profiles(parameters.allowed_types, parameters.localhost_profiles)
 
 
 CONTROL = Control(

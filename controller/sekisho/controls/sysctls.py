@@ -127,9 +127,9 @@ def _not_allowed(index: int, key: str, value: str, allowed: str) -> Finding:
     return Finding.of("sysctls", (*path, key), value, allowed=allowed, fix="remove it", change=remove(path))
 
 
-def _verify(given: Sysctls) -> None:
-    forbidden = {with_dots(pattern) for pattern in given.forbidden or ()}
-    for parameter, patterns in (("allowed", given.allowed), ("additionalAllowed", given.additional_allowed)):
+def _verify(parameters: Sysctls) -> None:
+    forbidden = {with_dots(pattern) for pattern in parameters.forbidden or ()}
+    for parameter, patterns in (("allowed", parameters.allowed), ("additionalAllowed", parameters.additional_allowed)):
         for index, pattern in enumerate(patterns or ()):
             if with_dots(pattern) in forbidden:
                 message = f"{pattern!r} is in forbidden too, which takes precedence"

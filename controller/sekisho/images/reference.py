@@ -120,8 +120,8 @@ def without_credentials(image: str) -> str:
 
     No valid reference has such a part; people write it by mistake, and it must not appear in denials, Events or logs.
     """
-    found = _DIGEST_LIKE.search(image)
-    name, digest = (image[: found.start()], found[0]) if found else (image, "")
+    match = _DIGEST_LIKE.search(image)
+    name, digest = (image[: match.start()], match[0]) if match else (image, "")
     before, at, host = name.rpartition("@")
     return f"…@{host}{digest}" if at and before else image
 

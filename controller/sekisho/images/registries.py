@@ -29,8 +29,8 @@ class RegistryPattern(Struct, frozen=True, gc=False):
             return False
         if not rest:
             return True
-        found = reference.repository.split("/")
-        return len(found) >= len(rest) and all(map(glob_matches, rest, found))
+        path = reference.repository.split("/")
+        return len(path) >= len(rest) and all(map(glob_matches, rest, path))
 
     def may_reach(self, reference: Reference) -> bool:
         """Whether the reference is in what the pattern names, where a pattern without a port names every port.

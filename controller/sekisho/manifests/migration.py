@@ -12,7 +12,7 @@ from sekisho.documents import Problem, write_document
 from sekisho.manifests.pod_security import PodSecurityConfiguration
 from sekisho.policies import PolicyError
 from sekisho.policies.types import GROUP, VERSION
-from sekisho.standards import LABEL_PREFIX, LATEST, AskedLevels, LevelAndVersion, asked_levels
+from sekisho.standards import LABEL_PREFIX, LATEST, LevelAndVersion, WrittenLevels, written_levels
 
 NamespaceLabels = Mapping[str, Mapping[str, str]]
 """The labels of each namespace, by its name."""
@@ -93,7 +93,7 @@ def explicit_policies(namespaces: NamespaceLabels, configuration: PodSecurityCon
     """
     exempt = set(configuration.exemptions.namespaces)
     asked = {
-        name: _asked(asked_levels(labels, configuration.defaults))
+        name: _asked(written_levels(labels, configuration.defaults))
         for name, labels in sorted(namespaces.items())
         if name not in exempt
     }
@@ -125,7 +125,7 @@ def remarks(namespaces: NamespaceLabels, configuration: PodSecurityConfiguration
     for name, labels in sorted(namespaces.items()):
         if name in configuration.exemptions.namespaces:
             continue
-        asked = asked_levels(labels, configuration.defaults)
+        asked = written_levels(labels, configuration.defaults)
         told = [_misread(error) for error in asked.errors] + list(_newer(asked))
         if not explicit:
             told += _halves(name, labels, configuration.defaults)
@@ -142,13 +142,13 @@ def _misread(error: str) -> str:
     return f"{error}; Pod Security admission reads it as {taken_for}, and so do the policies"
 
 
-def _newer(asked: AskedLevels) -> Iterator[str]:
+def _newer(asked: WrittenLevels) -> Iterator[str]:
     for mode, (_, version) in _by_mode(asked):
         if version != LATEST and int(version[3:]) > NEWEST:
             yield f"{mode}-version {version} is newer than v1.{NEWEST}, the newest known one, and is read as latest"
 
 
-def _halves(name: str, labels: Mapping[str, str], defaults: AskedLevels) -> Iterator[str]:
+def _halves(name: str, labels: Mapping[str, str], defaults: WrittenLevels) -> Iterator[str]:
     """Namespaces that set only one of a level and its version: no policy for defaults completes that."""
     for mode, (level, version) in _by_mode(defaults):
         key = LABEL_PREFIX + mode
@@ -174,7 +174,7 @@ def write_policies(migrated: Sequence[Migrated]) -> str:
     return "---\n".join(f"{each.comment}{write_document(each.policy)}" for each in migrated)
 
 
-def _asked(levels: AskedLevels) -> frozenset[_Asked]:
+def _asked(levels: WrittenLevels) -> frozenset[_Asked]:
     enforce, warn, audit = (_known(asked) for asked in (levels.enforce, levels.warn, levels.audit))
     modes: list[tuple[_Mode, LevelAndVersion]] = [(_Mode.AUDIT, audit)]
     modes += [(_Mode.BOTH, enforce)] if enforce == warn else [(_Mode.ENFORCE, enforce), (_Mode.WARN, warn)]
@@ -222,7 +222,7 @@ def _defaults_by_label(configuration: PodSecurityConfiguration) -> Iterator[Migr
         yield Migrated(_comment(asked, where), _policy(f"pod-security-default-{mode}", _spec(asked, match)))
 
 
-def _by_mode(levels: AskedLevels) -> tuple[tuple[_Mode, LevelAndVersion], ...]:
+def _by_mode(levels: WrittenLevels) -> tuple[tuple[_Mode, LevelAndVersion], ...]:
     return (_Mode.ENFORCE, levels.enforce), (_Mode.AUDIT, levels.audit), (_Mode.WARN, levels.warn)
 
 
@@ -251,13 +251,13 @@ def _groups(namespaces: NamespaceLabels, configuration: PodSecurityConfiguration
     groups: dict[str, list[str]] = {}
     for name, labels in sorted(namespaces.items()):
         exempt = name in configuration.exemptions.namespaces
-        groups.setdefault("exempt" if exempt else _summary(asked_levels(labels)), []).append(name)
+        groups.setdefault("exempt" if exempt else _summary(written_levels(labels)), []).append(name)
     for summary, names in sorted(groups.items()):
         more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
         yield f"  {summary}: {', '.join(names[:MAX_LISTED])}{more}"
 
 
-def _summary(levels: AskedLevels) -> str:
+def _summary(levels: WrittenLevels) -> str:
     told = [f"{mode} {level}:{version}" for mode, (level, version) in _by_mode(levels) if level != "privileged"]
     return ", ".join(told) or "privileged"
 

@@ -16,7 +16,7 @@ from sekisho.documents import Document, Path, Problem, parse_path, problem_of
 from sekisho.manifests.objects import Manifest, documents_of, read_manifests
 from sekisho.manifests.sources import Source, read_sources
 from sekisho.policies import PolicyError
-from sekisho.standards import AskedLevels
+from sekisho.standards import WrittenLevels
 
 _PLUGIN: Final = "PodSecurity"
 _KIND: Final = "PodSecurityConfiguration"
@@ -57,7 +57,7 @@ class _Configuration(Struct, frozen=True, forbid_unknown_fields=True, rename="ca
 class PodSecurityConfiguration(Struct, frozen=True):
     """The configuration of Pod Security admission: the levels of a namespace without labels, and exemptions."""
 
-    defaults: AskedLevels = AskedLevels()
+    defaults: WrittenLevels = WrittenLevels()
     exemptions: Exemptions = Exemptions()
 
 
@@ -131,7 +131,7 @@ def _configuration(document: Document, at: Path) -> PodSecurityConfiguration:
     if found.kind != _KIND or found.api_version.partition("/")[0] != _GROUP:
         raise PolicyError(Problem(document.place(at), f"must be a {_KIND} of {_GROUP}/v1"))
     levels = found.defaults
-    defaults = AskedLevels(
+    defaults = WrittenLevels(
         enforce=(levels.enforce, levels.enforce_version),
         audit=(levels.audit, levels.audit_version),
         warn=(levels.warn, levels.warn_version),

@@ -19,7 +19,7 @@ from sekisho.manifests.migration import explicit_policies, policies_from_labels,
 from sekisho.manifests.pod_security import Exemptions, PodSecurityConfiguration
 from sekisho.pods import Pod
 from sekisho.policies import ClusterPodPolicy, PolicySet
-from sekisho.standards import AskedLevels, asked_levels
+from sekisho.standards import WrittenLevels, written_levels
 from tests.differential.generator import cases
 from tests.unit.cli.sekisho_command import sekisho
 
@@ -296,9 +296,9 @@ def test_too_many_exceptions_for_one_policy_are_an_error(tmp_path: Path) -> None
 # The same verdicts
 
 DEFAULTS = [
-    AskedLevels(),
-    AskedLevels(enforce=("baseline", "latest"), warn=("restricted", "latest"), audit=("restricted", "v1.30")),
-    AskedLevels(enforce=("restricted", "v1.20"), warn=("baseline", "latest")),
+    WrittenLevels(),
+    WrittenLevels(enforce=("baseline", "latest"), warn=("restricted", "latest"), audit=("restricted", "v1.30")),
+    WrittenLevels(enforce=("restricted", "v1.20"), warn=("baseline", "latest")),
 ]
 LEVELS = ("", "privileged", "baseline", "restricted", "restricted", "strict")
 VERSIONS = ("", "", "latest", "v1.0", "v1.19", "v1.24", f"v1.{NEWEST}", "v1.99", "one")
@@ -345,7 +345,7 @@ def verdicts(policies: PolicySet, namespace: str, labels: Labels, pod: Pod) -> t
     return found[0], found[1]
 
 
-def by_the_standard(levels: AskedLevels, pod: Pod) -> tuple[Violations, Violations]:
+def by_the_standard(levels: WrittenLevels, pod: Pod) -> tuple[Violations, Violations]:
     """The same from the levels alone: what is enforced is about pods, what is warned and noted about templates too."""
     on_pods: set[tuple[str, Any]] = set()
     on_templates: set[tuple[str, Any]] = set()
@@ -365,7 +365,7 @@ def by_the_standard(levels: AskedLevels, pod: Pod) -> tuple[Violations, Violatio
 
 
 @pytest.mark.parametrize("defaults", DEFAULTS, ids=["no-defaults", "baseline", "restricted"])
-def test_random_pods_get_the_same_verdicts_from_labels_and_from_either_migration(defaults: AskedLevels) -> None:
+def test_random_pods_get_the_same_verdicts_from_labels_and_from_either_migration(defaults: WrittenLevels) -> None:
     chance = Random(20)  # noqa: S311 - no secret is made of it
     namespaces = {f"ns-{number:02}": random_labels(chance) for number in range(60)} | {
         "exempt": {P + "enforce": "strict"}
@@ -376,12 +376,12 @@ def test_random_pods_get_the_same_verdicts_from_labels_and_from_either_migration
     told = [each for each in remarks(namespaces, configuration, explicit=False) if "; fix: `kubectl label" in each]
     inexact = {re.findall(r"^namespace (\S+): ", each)[0] for each in told}
     assert len(inexact) < 45
-    assert bool(inexact) is (defaults != AskedLevels())
+    assert bool(inexact) is (defaults != WrittenLevels())
     denied = warned = 0
     for case in cases("migration", 40):
         pod = msgspec.json.decode(case.pod, type=Pod)
         for name, labels in (namespaces | {"made-later": {}}).items():
-            levels = AskedLevels() if name == "exempt" else asked_levels(labels, defaults)
+            levels = WrittenLevels() if name == "exempt" else written_levels(labels, defaults)
             expected = by_the_standard(levels, pod)
             denied += any(enforcement == "Deny" for enforcement, _ in expected[0])
             warned += any(enforcement == "Warn" for enforcement, _ in expected[0])
@@ -392,6 +392,6 @@ def test_random_pods_get_the_same_verdicts_from_labels_and_from_either_migration
                 # Two policies may warn, by the labels and by the default: then the labels' version may add a warning.
                 assert {each for each in found ^ wanted if each[0] != "Warn"} == set(), (name, labels)
                 assert wanted <= found, (name, labels)
-                assert defaults != AskedLevels() or found == wanted, (name, labels)
+                assert defaults != WrittenLevels() or found == wanted, (name, labels)
     assert denied > 200
     assert warned > 100
