@@ -26,7 +26,7 @@ from sekisho.pods import (
 )
 from sekisho.policies import Default, Plan, PolicySet
 from sekisho.policies.defaults import DefaultLevel
-from sekisho.policies.safe_defaults import one_for_each_field
+from sekisho.policies.safe_defaults import first_per_field
 
 ANNOTATION: Final = "sekisho.dev/defaulted"
 MAX_ANNOTATIONS: Final = 256 * 1024
@@ -113,8 +113,8 @@ def defaults_for(
     if not filled.operations or clock is None or not policies.has_waivers:
         return filled
     is_exempt = exemptions(pod, namespace, policies, clock())
-    left = [each for each in plan.all_defaults if not is_exempt(each.policy, each.control, None)]
-    return fill(pod, one_for_each_field(left), only, is_exempt)
+    left = [default for default in plan.all_defaults if not is_exempt(default.policy, default.control, None)]
+    return fill(pod, first_per_field(left), only, is_exempt)
 
 
 def fill(
@@ -134,9 +134,9 @@ def fill(
         containers = [placed for placed in containers if placed.container.name in only]
     if is_windows(pod.spec):
         defaults = [default for default in defaults if default.key in _ON_WINDOWS]
-    for_each = _fill_pod(filler, pod, defaults, containers, may_change_pod=only is None)
+    container_defaults = _fill_pod(filler, pod, defaults, containers, may_change_pod=only is None)
     for placed in containers:
-        _fill_container(filler, pod, placed, for_each)
+        _fill_container(filler, pod, placed, container_defaults)
     if filler.operations and only is None:
         _annotate(filler, pod.metadata)
     return Filled(
@@ -159,7 +159,7 @@ def _fill_pod(
         if default.level is DefaultLevel.CONTAINER:
             own.append(default)
         elif default.level is DefaultLevel.SPEC:
-            if may_change_pod and pod.spec.automount_service_account_token is None:
+            if may_change_pod and _leaves_token_to_default(pod, default):
                 filler.add(f"/spec/{default.key}", default.value)
                 filler.credit(default.policy, f"spec.{default.key}")
                 if default.value is False:
@@ -214,6 +214,14 @@ def _drop_more(filler: _Filler, placed: ContainerRef, default: Default) -> None:
         for name in missing:
             filler.add(_pointer(path) + "/-", name)
     filler.credit(default.policy, render_path(path))
+
+
+def _leaves_token_to_default(pod: Pod, default: Default) -> bool:
+    """Whether the pod does not say if it gets a token, and is not of an account that may have one."""
+    return (
+        pod.spec.automount_service_account_token is None
+        and (pod.spec.service_account_name or "default") not in default.exempt_accounts
+    )
 
 
 def _remove_token(filler: _Filler, spec: PodSpec) -> None:

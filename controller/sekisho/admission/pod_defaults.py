@@ -248,21 +248,21 @@ def _mounts_token(spec: PodSpec, objects: NamespaceObjects) -> bool:
 def _with_token(spec: PodSpec, origins: Origins) -> PodSpec:
     """The spec with the account's token mounted in each container that has nothing at its path."""
     volumes = spec.volumes or []
-    found = next((volume.name for volume in volumes if volume.name.startswith(TOKEN_VOLUME)), None)
-    mount = VolumeMount(name=found or _NEW_TOKEN_VOLUME.name, read_only=True, mount_path=TOKEN_PATH)
+    name = next((volume.name for volume in volumes if volume.name.startswith(TOKEN_VOLUME)), None)
+    token_mount = VolumeMount(name=name or _NEW_TOKEN_VOLUME.name, read_only=True, mount_path=TOKEN_PATH)
 
     def mounting(path: FieldPath, container: Container) -> Container:
         mounts = container.volume_mounts or []
-        if any(each.mount_path == TOKEN_PATH for each in mounts):
+        if any(mount.mount_path == TOKEN_PATH for mount in mounts):
             return container
         origins[(*path, "volumeMounts", len(mounts))] = _FOR_TOKEN
-        return replace(container, volume_mounts=[*mounts, mount])
+        return replace(container, volume_mounts=[*mounts, token_mount])
 
     initial = _mapped(("spec", "initContainers"), spec.init_containers, mounting)
     containers = _mapped(("spec", "containers"), spec.containers, mounting)
     if initial is spec.init_containers and containers is spec.containers:
         return spec
-    if found is None:
+    if name is None:
         origins[("spec", "volumes", len(volumes))] = _FOR_TOKEN
         volumes = [*volumes, _NEW_TOKEN_VOLUME]
     return replace(spec, init_containers=initial, containers=containers, volumes=volumes)

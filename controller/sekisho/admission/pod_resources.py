@@ -74,10 +74,10 @@ def container_resources(
     at_limits, at_requests = (*path, "resources", "limits"), (*path, "resources", "requests")
     limits, requests = _rounded(own.limits, at_limits, origins), _rounded(own.requests, at_requests, origins)
     requests = _filled(requests, limits, at_requests, "copied from limits", origins)
-    for each in limit_ranges:
-        cause = f"set by LimitRange {each.name}"
-        limits = _filled(limits, each.limits, at_limits, cause, origins)
-        requests = _filled(requests, each.requests, at_requests, cause, origins)
+    for defaults in limit_ranges:
+        cause = f"set by LimitRange {defaults.name}"
+        limits = _filled(limits, defaults.limits, at_limits, cause, origins)
+        requests = _filled(requests, defaults.requests, at_requests, cause, origins)
     if limits is own.limits and requests is own.requests:
         return resources
     return replace(own, limits=limits, requests=requests)
@@ -95,7 +95,7 @@ def pod_resources(spec: PodSpec, origins: Origins) -> Resources | None:
     at_limits, at_requests = ("spec", "resources", "limits"), ("spec", "resources", "requests")
     limits = _rounded(own.limits, at_limits, origins) or {}
     requests = _rounded(own.requests, at_requests, origins) or {}
-    container_limits = _total(spec, lambda each: each.limits)
+    container_limits = _total(spec, lambda resources: resources.limits)
     from_limits, from_requests = "the sum of the containers' limits", "the sum of the containers' requests"
 
     pages = {
@@ -104,7 +104,7 @@ def pod_resources(spec: PodSpec, origins: Origins) -> Resources | None:
         if name.startswith(_HUGE_PAGES) and name not in requests
     }
     limits = _filled(limits, pages, at_limits, from_limits, origins) or limits
-    sums = _total(spec, lambda each: each.requests)
+    sums = _total(spec, lambda resources: resources.requests)
     wanted = {name: _render(amount, spec, name) for name, amount in sums.items() if name in _POD_LEVEL}
     requests = _filled(requests, wanted, at_requests, from_requests, origins) or requests
     of_pod = {name: amount for name, amount in limits.items() if _is_pod_level(name)}
@@ -201,7 +201,8 @@ def _add(total: Exact, more: Exact) -> None:
 
 def _all_limit(spec: PodSpec, name: str) -> bool:
     containers = (*(spec.init_containers or ()), *(spec.containers or ()), *(spec.ephemeral_containers or ()))
-    return all(each.resources is not None and name in (each.resources.limits or {}) for each in containers)
+    resources = [container.resources for container in containers]
+    return all(own is not None and name in (own.limits or {}) for own in resources)
 
 
 def _render(amount: Fraction, spec: PodSpec, name: str) -> str:

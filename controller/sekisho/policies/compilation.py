@@ -157,8 +157,15 @@ def _defaults(policy: ClusterPodPolicy | PodPolicy, minor: int) -> tuple[Default
     """The defaults of a policy at a version, without those of controls that it switches off."""
     own = {name: getattr(policy.spec.controls, name) for name in CONTROLS}
     off = {name for name, named in own.items() if named and named.enforcement == ControlEnforcement.OFF}
-    of_cluster = isinstance(policy, ClusterPodPolicy)
-    return compile_defaults(policy.title, policy.spec.defaults, minor, off, of_cluster=of_cluster)
+    token = own["serviceAccountToken"]
+    return compile_defaults(
+        policy.title,
+        policy.spec.defaults,
+        minor,
+        off,
+        of_cluster=isinstance(policy, ClusterPodPolicy),
+        token_accounts=frozenset(getattr(token, "allowed_service_accounts", None) or ()),
+    )
 
 
 def _own_controls(spec: PodPolicySpec) -> frozenset[str]:

@@ -147,6 +147,7 @@ class Default(Struct, frozen=True, eq=False):
     of_cluster: whether the policy is a ClusterPodPolicy.
     in_user_namespaces: whether runAsNonRoot applies to pods with hostUsers false, from which no version since v1.35
         requires it.
+    exempt_accounts: for automountServiceAccountToken, the service accounts whose pods the policy allows a token.
     """
 
     level: DefaultLevel
@@ -155,6 +156,7 @@ class Default(Struct, frozen=True, eq=False):
     policy: str
     of_cluster: bool = True
     in_user_namespaces: bool = False
+    exempt_accounts: frozenset[str] = frozenset()
 
     @property
     def control(self) -> str:
@@ -163,12 +165,19 @@ class Default(Struct, frozen=True, eq=False):
 
 
 def compile_defaults(
-    policy: str, defaults: Defaults, minor: int, off: Collection[str], *, of_cluster: bool
+    policy: str,
+    defaults: Defaults,
+    minor: int,
+    off: Collection[str],
+    *,
+    of_cluster: bool,
+    token_accounts: frozenset[str] = frozenset(),
 ) -> tuple[Default, ...]:
     """The defaults of a policy. Raises PolicyError for values that the API server would reject in a pod.
 
     minor: the version of the Pod Security Standards that the profile follows.
     off: the controls that the policy switches off; it sets no default for their fields.
+    token_accounts: the service accounts whose pods the policy allows a token.
     """
     values: dict[tuple[DefaultLevel, str], Any] = {}
     if defaults.profile == DefaultsProfile.RESTRICTED:
@@ -183,7 +192,10 @@ def compile_defaults(
         values |= _fields(DefaultLevel.CONTAINER, defaults.container.security_context)
     _verify(values)
     old = minor < USER_NAMESPACES_SINCE
-    made = (Default(level, key, value, policy, of_cluster, old) for (level, key), value in values.items())
+    made = (
+        Default(level, key, value, policy, of_cluster, old, token_accounts if value is False else frozenset())
+        for (level, key), value in values.items()
+    )
     return tuple(default for default in made if default.control not in off)
 
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 from sekisho.controls import CONTROLS, Check
 from sekisho.policies.compilation import CompiledPolicy, Rule
 from sekisho.policies.defaults import Default
-from sekisho.policies.safe_defaults import one_for_each_field, safe_defaults
+from sekisho.policies.safe_defaults import first_per_field, safe_defaults
 from sekisho.policies.types import Enforcement, TemplateEnforcement
 
 MAX_BYTES: Final = 24 << 20
@@ -119,7 +119,7 @@ class PlanCache:
                 for rule in policy.rules
                 if rule.on_templates
             ),
-            defaults=one_for_each_field(defaults),
+            defaults=first_per_field(defaults),
             notes=tuple(note for policy in policies for note in policy.notes),
             all_defaults=defaults,
         )

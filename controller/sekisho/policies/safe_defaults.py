@@ -33,17 +33,21 @@ def safe_defaults(defaults: Iterable[Default], denying: Iterable[tuple[str, Chec
     )
 
 
-def one_for_each_field(defaults: Sequence[Default]) -> tuple[Default, ...]:
+def first_per_field(defaults: Sequence[Default]) -> tuple[Default, ...]:
     """The first default for each field; of a PodPolicy only where no ClusterPodPolicy has one for either level.
 
     A container's value overrides the pod's, so a PodPolicy's default for either could override a ClusterPodPolicy's.
+    The user 0 is no default beside runAsNonRoot.
     """
-    chosen: dict[tuple[DefaultLevel, str], Default] = {}
+    by_field: dict[tuple[DefaultLevel, str], Default] = {}
     of_cluster = {default.key for default in defaults if default.of_cluster}
     for default in defaults:
         if default.of_cluster or default.key not in of_cluster:
-            chosen.setdefault((default.level, default.key), default)
-    return tuple(chosen.values())
+            by_field.setdefault((default.level, default.key), default)
+    first = by_field.values()
+    # The kubelet does not start a container that must not run as root as the user 0.
+    non_root = any(default.key == "runAsNonRoot" and default.value is True for default in first)
+    return tuple(d for d in first if not (non_root and d.key == "runAsUser" and d.value == 0))
 
 
 @lru_cache(maxsize=4096)

@@ -185,6 +185,21 @@ def test_root_is_no_default_for_a_pod_that_must_not_run_as_root() -> None:
         assert contexts(pod)[0].get("runAsUser") == user
 
 
+@pytest.mark.parametrize(
+    "given_defaults",
+    [
+        [{"profile": "restricted", "pod": {"securityContext": {"runAsUser": 0}}}],
+        [{"profile": "restricted", "container": {"securityContext": {"runAsUser": 0}}}],
+        [{"pod": {"securityContext": {"runAsUser": 0}}}, {"container": {"securityContext": {"runAsNonRoot": True}}}],
+    ],
+)
+def test_two_defaults_never_say_root_and_not_root(given_defaults: list[Json]) -> None:
+    objects = [policy(f"p{index}", defaults=defaults) for index, defaults in enumerate(given_defaults)]
+    fields = [context.keys() for context in contexts(with_defaults(plain_pod(), *objects))]
+    assert any("runAsNonRoot" in keys for keys in fields)
+    assert not any("runAsUser" in keys for keys in fields)
+
+
 # The token that the ServiceAccount plugin mounts.
 
 NO_TOKEN = policy(controls={"serviceAccountToken": {}}, defaults={"pod": {"automountServiceAccountToken": False}})
@@ -247,6 +262,18 @@ def test_token_of_a_pod_that_says_what_it_wants_stays(explicit: bool) -> None:
         container("a", volumeMounts=[mount()]), volumes=[token_volume()], automountServiceAccountToken=explicit
     )
     assert with_defaults(pod, NO_TOKEN) == pod
+
+
+@pytest.mark.parametrize(("account", "keeps"), [("reader", True), ("default", False), (None, False)])
+def test_accounts_that_may_have_a_token_keep_it(account: str | None, keeps: bool) -> None:
+    accounts = policy(
+        controls={"serviceAccountToken": {"allowedServiceAccounts": ["reader"]}},
+        defaults={"pod": {"automountServiceAccountToken": False}},
+    )
+    containers = [container("a", volumeMounts=[mount()])]
+    pod = plain_pod(*containers, volumes=[token_volume()], serviceAccountName=account)
+    assert (with_defaults(pod, accounts) == pod) is keeps
+    assert not denies(with_defaults(pod, accounts), accounts)
 
 
 # Laws.
