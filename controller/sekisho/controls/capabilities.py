@@ -5,7 +5,8 @@ Allowed values, baseline from v1.0: `add` unset, empty, or of AUDIT_WRITE, CHOWN
     MKNOD, NET_BIND_SERVICE, SETFCAP, SETGID, SETPCAP, SETUID, SYS_CHROOT
 Allowed values, restricted from v1.22: `drop` includes ALL; `add` unset, empty, or NET_BIND_SERVICE;
     pods with spec.os.name windows are exempt from v1.25
-With `requiredDrop`, `drop` includes those names, or ALL while `add` has none of them.
+With `requiredDrop`, `drop` includes those names or ALL, and `add` has none of them. ALL among them allows the names in
+`allowedAdd`.
 Names must be spelled as in the API: `all`, `CAP_SYS_ADMIN` and `sys_admin` are other names, which are not allowed.
 Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/ (Capabilities)
 """
@@ -137,6 +138,8 @@ def _check(parameters: Capabilities, minor: int) -> Check:
     required_drop = parameters.required_drop or ()
     must_drop = frozenset(required_drop)
     may_add = f"only {words(parameters.allowed_add, 'and')}" if parameters.allowed_add else "nothing"
+    by_name = must_drop - {"ALL"}
+    may_not_add_back = allowed_add & (by_name | {"ALL"}) if by_name else frozenset()
     exempts_windows = minor >= 25 and bool(required_drop)
 
     def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
@@ -149,11 +152,10 @@ def _check(parameters: Capabilities, minor: int) -> Check:
             if capabilities.add and not allowed_add.issuperset(capabilities.add):
                 findings += _added(ref, capabilities.add, allowed_add, may_add)
             dropped = capabilities.drop or ()
-            if not must_drop.issubset(dropped):
-                if "ALL" not in dropped:
-                    findings.append(_not_dropped(ref, capabilities.drop, required_drop))
-                elif capabilities.add:
-                    findings += _added_back(ref, capabilities.add, allowed_add & (must_drop | {"ALL"}), required_drop)
+            if not must_drop.issubset(dropped) and "ALL" not in dropped:
+                findings.append(_not_dropped(ref, capabilities.drop, required_drop))
+            if capabilities.add and not may_not_add_back.isdisjoint(capabilities.add):
+                findings += _added_back(ref, capabilities.add, may_not_add_back, required_drop)
         return findings
 
     return judge
@@ -178,7 +180,7 @@ def _added(ref: ContainerRef, added: list[str], allowed: frozenset[str], may_add
 def _added_back(
     ref: ContainerRef, added: list[str], not_allowed: frozenset[str], required: tuple[str, ...]
 ) -> list[Finding]:
-    """The findings on capabilities that must be dropped: runtimes drop ALL first, and then add."""
+    """The findings on capabilities that must be dropped: a runtime may add after it drops."""
     return [
         Finding.of(
             "capabilities",

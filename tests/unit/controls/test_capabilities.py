@@ -98,11 +98,12 @@ def test_windows_pods_are_exempt_from_1_25() -> None:
 
 
 @pytest.mark.parametrize("added", ["SETUID", "ALL"])
-def test_required_drop_is_not_satisfied_by_all_where_it_is_added_back(added: str) -> None:
+def test_capability_that_must_be_dropped_may_not_be_added_back(added: str) -> None:
     parameters = {"requiredDrop": ["SETUID"], "allowedAdd": ["SETUID", "ALL", "KILL"]}
-    bad = context(capabilities={"drop": ["ALL"], "add": ["KILL", added]})
-    (finding,) = with_parameters("capabilities", parameters, bad)
-    assert (finding.path[-1], finding.value) == (1, f'"{added}"')
+    for dropped in (["ALL"], ["SETUID"], ["ALL", "SETUID"]):
+        bad = context(capabilities={"drop": dropped, "add": ["KILL", added]})
+        (finding,) = with_parameters("capabilities", parameters, bad)
+        assert (finding.path[-1], finding.value) == (1, f'"{added}"')
     assert with_parameters("capabilities", parameters, context(capabilities={"drop": ["ALL"], "add": ["KILL"]})) == []
 
 
@@ -112,3 +113,9 @@ def test_capability_that_must_be_dropped_cannot_be_allowed(parameter: str) -> No
     with pytest.raises(ParameterError, match="NET_RAW is in requiredDrop too"):
         control.verify(control.parameters(required_drop=("NET_RAW",), **{parameter: ("KILL", "NET_RAW")}))
     control.verify(control.parameters(required_drop=("NET_RAW",), **{parameter: ("KILL",)}))
+
+
+def test_all_that_must_be_dropped_leaves_room_for_what_may_be_added() -> None:
+    parameters = {"requiredDrop": ["ALL"], "allowedAdd": ["SETUID"]}
+    assert with_parameters("capabilities", parameters, context(capabilities={"drop": ["ALL"], "add": ["SETUID"]})) == []
+    assert with_parameters("capabilities", parameters, context(capabilities={"drop": ["ALL"], "add": ["KILL"]})) != []
