@@ -1,6 +1,7 @@
 """AdmissionReview, out: from a request and a policy set to the bytes of the answer."""
 
 import base64
+import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Final
@@ -25,9 +26,11 @@ _IGNORED_SUBRESOURCES: Final = frozenset(
 """Subresources of pods that cannot change what runs. All others are judged, unknown ones included."""
 
 _WRITTEN_AS_TEMPLATE: Final = frozenset(
-    {"ReplicaSet", "StatefulSet", "DaemonSet", "ReplicationController", "Deployment"}
+    {"ReplicaSet", "StatefulSet", "DaemonSet", "ReplicationController", "Deployment", "Job"}
 )
-"""Controllers whose pods have all their fields from the spec.template that a user wrote."""
+"""Controllers whose pods have their fields from a template that a user wrote."""
+_NAME_OF_CRON_JOB: Final = re.compile(r"-[0-9]{8,}$")
+"""A CronJob names its Jobs by its own name and the time in minutes, so the Job's user wrote a CronJob."""
 _MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
 
 
@@ -261,10 +264,11 @@ def _as_users_write_them(review: Review, violations: tuple[Violation, ...]) -> t
     """The violations with the paths of the object that their user writes, not of the pod that is made from it."""
     if not review.is_pod:
         return violations_in_object(violations, POD_TEMPLATES[(review.kind.group, review.kind.kind)])
-    owners = review.metadata.owner_references or ()
-    if any(owner.controller and owner.kind in _WRITTEN_AS_TEMPLATE for owner in owners):
-        return fixes_in_object(violations, ("spec", "template"))
-    return violations
+    owner = next((owner for owner in review.metadata.owner_references or () if owner.controller), None)
+    if owner is None or owner.kind not in _WRITTEN_AS_TEMPLATE:
+        return violations
+    of_cron_job = owner.kind == "Job" and _NAME_OF_CRON_JOB.search(owner.name)
+    return fixes_in_object(violations, POD_TEMPLATES[("batch", "CronJob")] if of_cron_job else ("spec", "template"))
 
 
 def _warnings(review: Review, evaluation: Evaluation) -> tuple[str, ...]:

@@ -570,6 +570,10 @@ def test_fix_of_a_controllers_pod_names_the_template_that_its_user_writes() -> N
     message = validated(review(pod))["status"]["message"]
     assert ": spec.hostPID is true" in message
     assert "Fix: set spec.template.spec.securityContext.runAsNonRoot to true." in message
+    owner |= {"apiVersion": "batch/v1", "kind": "Job", "name": "report"}
+    assert "Fix: set spec.template.spec.securityContext" in validated(review(pod))["status"]["message"]
+    owner["name"] = "report-29400960"
+    assert "Fix: set spec.jobTemplate.spec.template.spec.security" in validated(review(pod))["status"]["message"]
     owner["kind"] = "Workflow"
     assert "Fix: set spec.securityContext.runAsNonRoot to true." in validated(review(pod))["status"]["message"]
 
