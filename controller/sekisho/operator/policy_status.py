@@ -187,7 +187,7 @@ class StatusKeeper:
             return self._replicas
         names = strangers(self._pods, (replica.name for replica in self._replicas.values()))
         for name in names - self._strangers:
-            logger.info("the report of %s does not count, as it is no pod of Service %s", name, self._service)
+            logger.info("the report of %s does not count: it is not a pod of Service %s", name, self._service)
         self._strangers = names
         return {key: replica for key, replica in self._replicas.items() if replica.name not in names}
 

@@ -37,7 +37,7 @@ def first_per_field(defaults: Sequence[Default]) -> tuple[Default, ...]:
     """The first default for each field; of a PodPolicy only where no ClusterPodPolicy has one for either level.
 
     A container's value overrides the pod's, so a PodPolicy's default for either could override a ClusterPodPolicy's.
-    The user 0 is no default beside runAsNonRoot.
+    The user 0 is never set where runAsNonRoot is set.
     """
     by_field: dict[tuple[DefaultLevel, str], Default] = {}
     of_cluster = {default.key for default in defaults if default.of_cluster}
