@@ -92,10 +92,10 @@ def _write_notes(checks: Checks, policies: Sequence[CompiledPolicy], namespaces:
     """Write notes: unknown kinds, namespaces with unknown or invalid labels, and waivers; each note once."""
     checked = checks.checked
     notes = [str(unknown) for unknown in checks.unknown]
-    notes += [f"namespace {each.namespace}: {note}" for each in checked for note in each.notes]
-    notes += [f"{each.title}: {note}" for each in checked for note in each.not_judged]
-    notes += [f"{each.title}: {line}" for each in checked for line in waiver_lines(each.waived)]
-    for name in dict.fromkeys(each.namespace for each in checked if each.namespace not in namespaces):
+    notes += [f"namespace {item.namespace}: {note}" for item in checked for note in item.notes]
+    notes += [f"{item.title}: {note}" for item in checked for note in item.not_judged]
+    notes += [f"{item.title}: {line}" for item in checked for line in waiver_lines(item.waived)]
+    for name in dict.fromkeys(item.namespace for item in checked if item.namespace not in namespaces):
         readers = policies_reading_labels(policies, name)
         if readers:
             notes.append(

@@ -38,7 +38,7 @@ BAD_INPUT = 2
 )
 @option(
     "--certificates",
-    type=click.Choice([str(each) for each in Certificates]),
+    type=click.Choice([str(member) for member in Certificates]),
     default=str(Certificates.SELF),
     help="Who creates the webhook's certificate: self (the controller), cert-manager, or secret (you, in a Secret with "
     "tls.crt, tls.key and ca.crt).",

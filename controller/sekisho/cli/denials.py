@@ -83,12 +83,12 @@ def denials(
         query = await _query(api, namespace, owner, all_namespaces=all_namespaces)
         if watch:
             await _follow(api, query, _Lines(as_json=output == "json"))
-        found = await _list(api, query)
+        history = await _list(api, query)
         if output == "json":
-            write(json.dumps({"denials": msgspec.to_builtins(found)}, indent=2, ensure_ascii=False) + "\n")
-        elif found:
-            _show(found)
-        if not found:
+            write(json.dumps({"denials": msgspec.to_builtins(history)}, indent=2, ensure_ascii=False) + "\n")
+        elif history:
+            _show(history)
+        if not history:
             click.echo(f"no denials {query.text}", err=True)
 
     try:
@@ -121,16 +121,16 @@ async def _query(api: ApiClient, namespace: str | None, owner: str | None, *, al
     where = None if all_namespaces else namespace or api.namespace
     if where is not None and not is_label(where):
         raise _DenialsError(f"--namespace {where}: is not a valid name of a namespace")
-    asked = "in any namespace" if where is None else f"in namespace {where}"
+    text = "in any namespace" if where is None else f"in namespace {where}"
     if owner is None:
-        return _Query(where, SELECTOR, asked)
+        return _Query(where, SELECTOR, text)
     kind, slash, name = owner.partition("/")
     if not (kind and slash and name) or not set(name).isdisjoint(",=!\\/"):
         raise _DenialsError(f"--owner {owner}: expected KIND/NAME, such as deployment/web")
     kinds = await kinds_called(api, kind)
     if not kinds:
         raise _DenialsError(f"--owner {owner}: the cluster has no kind {kind}")
-    return _Query(where, f"{SELECTOR},regarding.kind={kinds[0]},regarding.name={name}", f"of {owner} {asked}")
+    return _Query(where, f"{SELECTOR},regarding.kind={kinds[0]},regarding.name={name}", f"of {owner} {text}")
 
 
 async def _list(api: ApiClient, query: _Query) -> list[Denial]:
@@ -180,10 +180,10 @@ class _Lines:
         self._seen: dict[tuple[str, ...], int] = {}
         self._widths: Sequence[int] = ()
 
-    def show(self, found: Sequence[Denial]) -> None:
+    def show(self, history: Sequence[Denial]) -> None:
         """Write those that are new or have a higher count."""
-        changed = [denial for denial in found if self._seen.get(denial.key, 0) < denial.count]
-        self._seen = {denial.key: denial.count for denial in found}
+        changed = [denial for denial in history if self._seen.get(denial.key, 0) < denial.count]
+        self._seen = {denial.key: denial.count for denial in history}
         if self._as_json:
             write("".join(f"{msgspec.json.encode(denial).decode()}\n" for denial in changed))
         else:
@@ -195,9 +195,9 @@ class _Lines:
         sys.stdout.flush()
 
 
-def _show(found: Iterable[Denial]) -> None:
+def _show(history: Iterable[Denial]) -> None:
     """Write a table: with rich on a terminal, aligned text elsewhere."""
-    rows = [_row(denial) for denial in found]
+    rows = [_row(denial) for denial in history]
     if not sys.stdout.isatty():
         write(_aligned([_COLUMNS, *rows], _widths([_COLUMNS, *rows])))
         return

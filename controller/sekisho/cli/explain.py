@@ -84,8 +84,8 @@ def _policy(explanation: Explanation) -> Iterator[str]:
 
 
 def _control(result: ControlResult) -> Iterator[str]:
-    for each in result.waived:
-        yield f"    {result.control}: {style('waived', fg='yellow')} {waived_by(each)}: {headline(each.finding)}"
+    for waived in result.waived:
+        yield f"    {result.control}: {style('waived', fg='yellow')} {waived_by(waived)}: {headline(waived.finding)}"
     if not result.violations and not result.waived:
         yield f"    {result.control}: {style('passes', fg='green')}"
     for violation in result.violations:

@@ -47,11 +47,11 @@ def fix(
     checker = Checker(policies, namespaces, namespace)
     with without_collecting():
         fixed = [fix_source(source, checker, apply_changes=apply_changes) for source in sources.texts]
-    write("".join(_stream(each.text for each in fixed)))
-    left = [checked for each in fixed for checked in each.left]
+    write("".join(_stream(document.text for document in fixed)))
+    left = [checked for document in fixed for checked in document.left]
     for checked in left:
         write(f"{paragraph(checked)}\n", sys.stderr)
-    problems = [*sources.problems, *(problem for each in fixed for problem in each.problems)]
+    problems = [*sources.problems, *(problem for document in fixed for problem in document.problems)]
     options.report(problems)
     sys.exit(2 if problems else 1 if any(checked.is_denied for checked in left) else 0)
 

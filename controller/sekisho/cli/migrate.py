@@ -71,8 +71,8 @@ def psa(files: tuple[Path, ...], kubeconfig: Path | None, configuration_file: Pa
             read_configuration(configuration_file) if configuration_file is not None else PodSecurityConfiguration()
         )
         namespaces = _namespaces_of_files(files) if files else asyncio.run(_namespaces_of_cluster(kubeconfig))
-        chosen = explicit_policies if explicit else policies_from_labels
-        migrated = chosen(namespaces, configuration)
+        migration = explicit_policies if explicit else policies_from_labels
+        migrated = migration(namespaces, configuration)
     except PolicyError as error:
         options.fail(error.problems)
     write(write_policies(migrated))
@@ -84,10 +84,10 @@ def _namespaces_of_files(files: tuple[Path, ...]) -> Mapping[str, Mapping[str, s
     sources = read_sources(files, options.standard_input())
     if sources.problems:
         raise PolicyError(*sources.problems)
-    found = namespaces_in(sources.texts)
-    if not found:
+    namespaces = namespaces_in(sources.texts)
+    if not namespaces:
         raise PolicyError(Problem(" ".join(map(str, files)), "holds no Namespace"))
-    return found
+    return namespaces
 
 
 async def _namespaces_of_cluster(kubeconfig: Path | None) -> Mapping[str, Mapping[str, str]]:
@@ -95,15 +95,15 @@ async def _namespaces_of_cluster(kubeconfig: Path | None) -> Mapping[str, Mappin
     from sekisho.cluster.api import METADATA_LIST, ApiClient, ApiError, ApiUnavailable, ConfigError
     from sekisho.cluster.pages import pages
 
-    found: dict[str, Mapping[str, str]] = {}
+    namespaces: dict[str, Mapping[str, str]] = {}
     try:
         api = await ApiClient.connect(kubeconfig)
         try:
             async for page in pages(api, "/api/v1/namespaces", {}, METADATA_LIST):
                 for raw in page.items or ():
                     metadata = msgspec.json.decode(raw, type=_Item).metadata
-                    found[metadata.name] = metadata.labels or {}
-            return found
+                    namespaces[metadata.name] = metadata.labels or {}
+            return namespaces
         finally:
             await api.close()
     except ConfigError as error:

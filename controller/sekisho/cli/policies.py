@@ -36,11 +36,11 @@ def policies() -> None:
 @options.standard
 def list_policies(policy_paths: tuple[Path, ...], standard: str | None) -> None:
     """List policies: enforcement, standard, own controls, and which pods they apply to; then waivers."""
-    chosen = options.load_policies(policy_paths, standard)
+    objects = options.load_policies(policy_paths, standard)
     rows: list[tuple[str, ...]] = [("NAME", "ENFORCEMENT", "STANDARD", "CONTROLS", "MATCH")]
-    rows += [_row(policy) for policy in chosen if not isinstance(policy, PolicyWaiver)]
+    rows += [_row(policy) for policy in objects if not isinstance(policy, PolicyWaiver)]
     write(_table(rows))
-    waivers = [_waiver_row(waiver) for waiver in chosen if isinstance(waiver, PolicyWaiver)]
+    waivers = [_waiver_row(waiver) for waiver in objects if isinstance(waiver, PolicyWaiver)]
     if waivers:
         write("\n" + _table([("WAIVER", "POLICIES", "CONTROLS", "EXPIRES", "MATCH"), *waivers]))
 
@@ -54,14 +54,14 @@ def show(name: str | None, policy_paths: tuple[Path, ...], standard: str | None)
 
     NAME may be omitted if there is only one policy.
     """
-    chosen_policies = options.load_policies(policy_paths, standard)
-    known = {policy.title: policy for policy in chosen_policies if not isinstance(policy, PolicyWaiver)}
+    objects = options.load_policies(policy_paths, standard)
+    known = {policy.title: policy for policy in objects if not isinstance(policy, PolicyWaiver)}
     if name is None and len(known) > 1:
         raise click.UsageError(f"there are several policies; NAME must be one of {', '.join(known)}")
-    chosen = known.get(name or next(iter(known), ""))
-    if chosen is None:
+    policy = known.get(name or next(iter(known), ""))
+    if policy is None:
         raise click.UsageError(f"there is no policy {name}; NAME must be one of {', '.join(known)}")
-    write(write_document(_shown(chosen)))
+    write(write_document(_shown(policy)))
 
 
 @policies.command()

@@ -44,20 +44,20 @@ def review(policy_paths: tuple[Path, ...], standard: str | None, labels_file: Pa
     sys.exit(2 if failures else 0)
 
 
-def _answer(asked: Review, policies: PolicySet, namespaces: Namespaces, mutates: bool) -> Outcome:
+def _answer(request: Review, policies: PolicySet, namespaces: Namespaces, mutates: bool) -> Outcome:
     """The webhook's answer. A namespace missing in --namespace-labels is one whose labels it could not read."""
     try:
         labels = None
-        if policies.needs_labels and asked.operation in ("CREATE", "UPDATE"):
-            if not asked.namespace or asked.namespace not in namespaces:
-                return admission.errored(asked, "the labels of its namespace are unknown: use --namespace-labels")
-            labels = namespaces.labels(asked.namespace)
+        if policies.needs_labels and request.operation in ("CREATE", "UPDATE"):
+            if not request.namespace or request.namespace not in namespaces:
+                return admission.errored(request, "the labels of its namespace are unknown: use --namespace-labels")
+            labels = namespaces.labels(request.namespace)
         answer = admission.mutate if mutates else admission.validate
-        return answer(asked, policies, labels, lambda: datetime.now(UTC))
+        return answer(request, policies, labels, lambda: datetime.now(UTC))
     except Exception as error:
         incident = secrets.token_hex(4)
         click.echo(f"error: internal error {incident}: {type(error).__name__}: {error}", err=True)
-        return admission.errored(asked, f"internal error {incident}")
+        return admission.errored(request, f"internal error {incident}")
 
 
 def _lines(stream: BinaryIO) -> Iterator[bytes]:

@@ -32,9 +32,9 @@ class ListItems(Struct, frozen=True):
 
 def split_list(text: str) -> ListItems | None:
     """The items of a document that is a list in block style; None for any other document, which is read as a whole."""
-    found = _ITEMS.search(text)
-    first = _FIRST_ITEM.match(text, found.end()) if found is not None else None
-    if found is None or first is None or _ANCHOR.search(text) is not None:
+    start = _ITEMS.search(text)
+    first = _FIRST_ITEM.match(text, start.end()) if start is not None else None
+    if start is None or first is None or _ANCHOR.search(text) is not None:
         return None
     indent = len(first["indent"])
     item = re.compile(rf"^ {{{indent}}}-(?=[ \t\r\n])", re.MULTILINE)
@@ -42,12 +42,12 @@ def split_list(text: str) -> ListItems | None:
         text, first.end()
     )
     end = after.start() if after is not None else len(text)
-    head = _head(f"{text[: found.start()]}\n{text[end:]}")
+    head = _head(f"{text[: start.start()]}\n{text[end:]}")
     if head is None:
         return None
     api_version, kind = head
     inherited = (api_version, kind.removesuffix("List")) if kind != "List" else ("", "")
-    starts = [first.start(), *(each.start() for each in item.finditer(text, first.end(), end)), end]
+    starts = [first.start(), *(match.start() for match in item.finditer(text, first.end(), end)), end]
     return ListItems(inherited, tuple(_pieces(text, starts)))
 
 

@@ -101,7 +101,7 @@ def split_documents(text: str) -> Iterator[tuple[int, str]]:
     if "\n---" not in text or _DIRECTIVE.search(text):
         yield 0, text
         return
-    starts = [found.start() for found in _DOCUMENT_START.finditer(text)]
+    starts = [match.start() for match in _DOCUMENT_START.finditer(text)]
     line = before = 0
     for start in [*starts, len(text)]:
         piece = text[before:start]
@@ -200,8 +200,8 @@ class _Builder:
 
     def _merged(self, node: yaml.Node) -> list[dict[str, Any]]:
         """The mappings that `<<` merges; the mapping's own keys override theirs, and earlier ones later ones."""
-        found = self.value(node)
-        mappings = found if isinstance(found, list) else [found]
+        merged = self.value(node)
+        mappings = merged if isinstance(merged, list) else [merged]
         if not all(isinstance(mapping, dict) for mapping in mappings):
             raise _error("<< requires a mapping or a list of mappings", node)
         return mappings
@@ -281,12 +281,12 @@ def _child(node: yaml.Node, part: str | int) -> yaml.Node | None:
         return None
     for key, value in node.value:
         if key.value == str(part):
-            found: yaml.Node | None = key if isinstance(value, yaml.ScalarNode) else value
-            return found
+            child: yaml.Node | None = key if isinstance(value, yaml.ScalarNode) else value
+            return child
     for key, value in node.value:
         if _is_merge(key):
             for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-                found = _child(source, part)
-                if found is not None:
-                    return found
+                inherited = _child(source, part)
+                if inherited is not None:
+                    return inherited
     return None

@@ -102,14 +102,14 @@ class Checker:
         problems: list[Problem] = []
         unknown: list[Problem] = []
         passed_over = 0
-        for found in read_objects([source], self._namespace):
-            if isinstance(found, Problem):
-                problems.append(found)
-            elif isinstance(found, Manifest):
+        for item in read_objects([source], self._namespace):
+            if isinstance(item, Problem):
+                problems.append(item)
+            elif isinstance(item, Manifest):
                 passed_over += 1
-                unknown += unknown_workload(found)
+                unknown += unknown_workload(item)
             else:
-                checked.append(self.judge(found))
+                checked.append(self.judge(item))
         return Checks(tuple(checked), tuple(problems), passed_over, tuple(unknown))
 
     def read(self, manifest: Manifest) -> JudgedObject | Problem | None:

@@ -60,11 +60,11 @@ class _Fixer:
     def fix(self, document: Document) -> None:
         """Change the document's value in place. No part of it is shared, because aliases are copied at each use."""
         for manifest in manifests_of(document):
-            found = self.checker.read(manifest) if isinstance(manifest, Manifest) else manifest
-            if isinstance(found, Problem):
-                self.problems.append(found)
-            elif found is not None:
-                self._fix_object(found)
+            judged = self.checker.read(manifest) if isinstance(manifest, Manifest) else manifest
+            if isinstance(judged, Problem):
+                self.problems.append(judged)
+            elif judged is not None:
+                self._fix_object(judged)
 
     def _fix_object(self, judged: JudgedObject) -> None:
         for _ in range(MAX_ROUNDS):
@@ -81,7 +81,8 @@ class _Fixer:
     def _defaults(self, judged: JudgedObject) -> list[Change]:
         operations = self.checker.evaluate(judged).filled.operations
         # Only what the API server adds to the pod is ever removed, and that is not in the manifest.
-        fields = (each for each in operations if each.op == "add" and not each.path.startswith("/metadata/"))
+        additions = (operation for operation in operations if operation.op == "add")
+        fields = (operation for operation in additions if not operation.path.startswith("/metadata/"))
         return [_change(operation, judged.pod_path) for operation in fields]
 
     def _changes(self, judged: JudgedObject) -> list[Change]:

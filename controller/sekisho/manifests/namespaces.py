@@ -53,11 +53,11 @@ class Namespaces:
 
 def read_namespace_labels(path: Path) -> dict[str, dict[str, str]]:
     """The labels of namespaces in a YAML or JSON file that maps names to labels. Raises PolicyError."""
-    found = read_sources([path])
-    if found.problems:
-        raise PolicyError(*found.problems)
+    sources = read_sources([path])
+    if sources.problems:
+        raise PolicyError(*sources.problems)
     known: dict[str, dict[str, str]] = {}
-    for source in found.texts:
+    for source in sources.texts:
         for document in documents_of(source):
             if isinstance(document, Problem):
                 raise PolicyError(document)
@@ -93,8 +93,8 @@ class _Meta(msgspec.Struct, frozen=True):
     labels: dict[str, str] | None = None
 
 
-def _labels_of_namespaces(found: Iterable[Manifest | Problem]) -> Iterable[tuple[str, Labels]]:
-    for manifest in found:
+def _labels_of_namespaces(manifests: Iterable[Manifest | Problem]) -> Iterable[tuple[str, Labels]]:
+    for manifest in manifests:
         if isinstance(manifest, Manifest) and (manifest.group, manifest.kind) == ("", "Namespace"):
             try:
                 meta = msgspec.convert(manifest.value.get("metadata"), _Meta)

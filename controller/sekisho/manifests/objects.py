@@ -50,8 +50,8 @@ def read_objects(sources: Iterable[Source], namespace: str) -> Iterator[JudgedOb
 
     namespace: that of objects which name none.
     """
-    for found in read_manifests(sources):
-        yield found if isinstance(found, Problem) else judged_object(found, namespace) or found
+    for manifest in read_manifests(sources):
+        yield manifest if isinstance(manifest, Problem) else judged_object(manifest, namespace) or manifest
 
 
 def read_manifests(sources: Iterable[Source]) -> Iterator[Manifest | Problem]:

@@ -84,14 +84,14 @@ def parse_policies(text: str, file: str) -> list[Policy]:
     """
     policies: list[Policy] = []
     problems: list[Problem] = []
-    for found in read_manifests(sources_of(text, file)):
-        if isinstance(found, Problem):
-            problems.append(found)
-        elif found.group == GROUP:
-            wrong = list(_violations(found))
+    for manifest in read_manifests(sources_of(text, file)):
+        if isinstance(manifest, Problem):
+            problems.append(manifest)
+        elif manifest.group == GROUP:
+            wrong = list(_violations(manifest))
             if not wrong:
-                policy = msgspec.convert(found.value, RESOURCES[found.kind].kind)
-                wrong += _compilation_problems(found, policy)
+                policy = msgspec.convert(manifest.value, RESOURCES[manifest.kind].kind)
+                wrong += _compilation_problems(manifest, policy)
                 policies.append(policy)
             problems += wrong
     if problems:
@@ -120,8 +120,8 @@ def _files(path: Path) -> list[Path]:
     """The files to read. Hidden ones are left out: a mounted ConfigMap keeps a second copy of its files in them."""
     if not path.is_dir():
         return [path]
-    found = (file for file in path.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
-    return sorted(file for file in found if not any(part.startswith(".") for part in file.relative_to(path).parts))
+    files = (file for file in path.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
+    return sorted(file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts))
 
 
 def _read(file: Path) -> str:

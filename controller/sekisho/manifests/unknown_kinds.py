@@ -45,4 +45,4 @@ def _containers(value: Any, path: Path) -> Path | None:
         below = enumerate(value)  # type: ignore[assignment]
     else:
         return None
-    return next((found for key, one in below if (found := _containers(one, (*path, key))) is not None), None)
+    return next((containers for key, one in below if (containers := _containers(one, (*path, key))) is not None), None)

@@ -63,9 +63,9 @@ def _of_policy(policy: ClusterPodPolicy | PodPolicy) -> Iterator[str]:
 
 def _of_empty_controls(spec: PodPolicySpec) -> Iterator[str]:
     for name in _CONTROLS_WITHOUT_REQUIREMENTS:
-        given = getattr(spec.controls, name)
-        if given is not None and not any(getattr(given, field) for field in _own_fields(given)):
-            yield f"spec.controls.{name}: requires nothing: set one of {words(_own_names(given))}"
+        parameters = getattr(spec.controls, name)
+        if parameters is not None and not any(getattr(parameters, field) for field in _own_fields(parameters)):
+            yield f"spec.controls.{name}: requires nothing: set one of {words(_own_names(parameters))}"
 
 
 def _own_fields(parameters: Parameters) -> list[str]:
@@ -98,7 +98,7 @@ def _of_selection(match: PodMatch) -> Iterator[str]:
         )
     if isinstance(match, Match) and match.namespace_selector is not None:
         keys = {*(match.namespace_selector.match_labels or {})}
-        keys |= {each.key for each in match.namespace_selector.match_expressions or ()}
+        keys |= {requirement.key for requirement in match.namespace_selector.match_expressions or ()}
         if keys - {_NAME_LABEL}:
             yield "spec.match.namespaceSelector: everyone who may label a namespace chooses whether the policy applies"
     subjects = match.exclude_subjects or Subjects()
@@ -117,8 +117,10 @@ def _of_lists(spec: PodPolicySpec) -> Iterator[str]:
     level: Level = (standard.level if standard is not None else None) or "privileged"
     minor = parse_version((standard.version if standard is not None else None) or LATEST)
     for name, control in CONTROLS.items():
-        given = getattr(spec.controls, name)
-        for parameter, additional, lost in no_longer_allowed(control, given, level, minor) if given is not None else ():
+        parameters = getattr(spec.controls, name)
+        if parameters is None:
+            continue
+        for parameter, additional, lost in no_longer_allowed(control, parameters, level, minor):
             where = f"spec.controls.{name}.{parameter}"
             yield f"{where}: replaces a list that also allows {words(lost, 'and')}; use {additional} to add to it"
 

@@ -57,8 +57,10 @@ class Defaulting(Struct, frozen=True, eq=False):
 
 def defaulting_of(policy: ClusterPodPolicy | PodPolicy, compiled: CompiledPolicy) -> Defaulting | None:
     """The part of a policy to compare; None for one without defaults."""
-    fields = (Field(each.level, each.key, msgspec.json.encode(each.value).decode()) for each in compiled.defaults)
-    return Defaulting(policy, compiled, tuple(fields)) if compiled.defaults else None
+    fields = tuple(
+        Field(default.level, default.key, msgspec.json.encode(default.value).decode()) for default in compiled.defaults
+    )
+    return Defaulting(policy, compiled, fields) if fields else None
 
 
 def conflicts_between(one: Defaulting, other: Defaulting) -> Iterator[tuple[Conflict, Conflict]]:
@@ -158,9 +160,9 @@ class Conflicts:
             del group[key]
             if not group:
                 del self._groups[_kind_of(before)]
-        for each in filter(None, (before, policy)):
-            for other, against in self._contrary_to(each):
-                if other in self._conflicts and next(conflicts_between(each, against), None):
+        for changed in filter(None, (before, policy)):
+            for other, against in self._contrary_to(changed):
+                if other in self._conflicts and next(conflicts_between(changed, against), None):
                     del self._conflicts[other]
         if policy is not None:
             self._policies[key] = policy

@@ -29,7 +29,7 @@ def limit_problems(policy: PodPolicy, policies: PolicySet) -> Iterator[Problem]:
     policies: those in effect. A change that does not increase the cost is always possible.
     """
     namespace = policy.metadata.namespace
-    in_namespace = {each.name: each for each in policies.pod_policies(namespace)}
+    in_namespace = {pod_policy.name: pod_policy for pod_policy in policies.pod_policies(namespace)}
     before = in_namespace.pop(policy.title, None)
     if before is None and len(in_namespace) >= MAX_POD_POLICIES:
         message = f"namespace {namespace} has {len(in_namespace)} PodPolicies; the maximum is {MAX_POD_POLICIES}"

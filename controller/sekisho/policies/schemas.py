@@ -22,7 +22,7 @@ def violations(value: Any) -> Iterator[tuple[Path, str]]:
         return
     kind = value.get("kind")
     if not isinstance(kind, str) or kind not in RESOURCES:
-        yield ("kind",), f"must be {kinds()}, found {_found(kind)}{did_you_mean(kind, RESOURCES)}"
+        yield ("kind",), f"must be {kinds()}, found {_shown(kind)}{did_you_mean(kind, RESOURCES)}"
         return
     for error in _validator(kind).iter_errors(value):
         path = tuple(error.absolute_path)
@@ -51,8 +51,8 @@ def _unknown(value: Any, schema: dict[str, Any], path: Path) -> Iterator[tuple[P
             else:
                 yield (*path, name), f"unknown field{_meant(name, known)}"
     elif isinstance(value, list) and "properties" in schema.get("items", {}):
-        for place, each in enumerate(value):
-            yield from _unknown(each, schema["items"], (*path, place))
+        for place, item in enumerate(value):
+            yield from _unknown(item, schema["items"], (*path, place))
 
 
 def kinds() -> str:
@@ -130,17 +130,17 @@ def _explain(error: jsonschema.ValidationError) -> list[tuple[tuple[str, ...], s
             names = [value for value in required if isinstance(value, str)]
             allowed = names or [str(value).lower() for value in required]
             hint = did_you_mean(instance, allowed)
-            return [((), f"must be {' or '.join(allowed)}, found {_found(instance)}{hint}")]
+            return [((), f"must be {' or '.join(allowed)}, found {_shown(instance)}{hint}")]
     return [((), _explain_value(str(error.validator), required, instance) or error.message)]
 
 
 def _explain_value(rule: str, required: Any, instance: Any) -> str:
-    found = f", found {_found(instance)}"
+    actual = f", found {_shown(instance)}"
     match rule:
         case "type":
-            return f"must be {_TYPES[required]}{found}"
+            return f"must be {_TYPES[required]}{actual}"
         case "pattern":
-            return f"must match {required}{found}"
+            return f"must match {required}{actual}"
         case "minItems" | "minLength":
             return "must not be empty"
         case "maxItems" | "maxLength" | "maxProperties":
@@ -148,12 +148,12 @@ def _explain_value(rule: str, required: Any, instance: Any) -> str:
         case "uniqueItems":
             return "must not have duplicate items"
         case "format":
-            return f"must be a time such as 2027-01-31T00:00:00Z{found}"
+            return f"must be a time such as 2027-01-31T00:00:00Z{actual}"
         case "minimum" | "maximum":
-            return f"must be at {'least' if rule == 'minimum' else 'most'} {required}{found}"
+            return f"must be at {'least' if rule == 'minimum' else 'most'} {required}{actual}"
     return ""
 
 
-def _found(value: object) -> str:
+def _shown(value: object) -> str:
     text = msgspec.json.encode(value).decode()
     return text if len(text) <= 80 else text[:79] + "…"

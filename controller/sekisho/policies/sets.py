@@ -72,8 +72,10 @@ class PolicySet:
 
     def controls_of(self, policy: str) -> frozenset[str] | None:
         """The controls of a policy; None if namespaces' labels decide on them, or there is no such policy."""
-        found = self._by_name.get(policy)
-        return None if found is None or found.for_labels is not None else frozenset(r.control for r in found.rules)
+        compiled = self._by_name.get(policy)
+        if compiled is None or compiled.for_labels is not None:
+            return None
+        return frozenset(rule.control for rule in compiled.rules)
 
     def waivers_of(self, policy: str, namespace: str) -> Sequence[CompiledWaiver]:
         """The waivers for a policy and a namespace, expired ones included, in the order of their names."""

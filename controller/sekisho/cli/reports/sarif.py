@@ -22,8 +22,8 @@ _LEVELS = {Enforcement.DENY: "error", Enforcement.WARN: "warning", Enforcement.A
 
 def render(checks: Checks) -> str:
     """One log with one run."""
-    found = {located.finding.control for checked in checks.checked for located in checked.violations}
-    controls = [name for name in CONTROLS if name in found]
+    violated = {located.finding.control for checked in checks.checked for located in checked.violations}
+    controls = [name for name in CONTROLS if name in violated]
     results = [_result(checked, located, controls) for checked in checks.checked for located in checked.violations]
     driver = {"name": "sekisho", "version": __version__, "rules": [_rule(CONTROLS[name]) for name in controls]}
     run = {
