@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from sekisho.admission.bounds import MAX_NAMESPACE_LENGTH
 from sekisho.admission.defaults import Filled, defaults_for
 from sekisho.admission.denial import MAX_CAUSES, MAX_MESSAGE_LENGTH, capped_warnings, denial_message, warning_lines
 from sekisho.admission.evaluation import Evaluation, Form, evaluate
@@ -233,7 +234,11 @@ def _without_judging(review: Review) -> Outcome | None:
             return allowed(review)
         if review.object is None:
             return errored(review, "the request has no object")
-        return None if review.namespace else errored(review, "the request names no namespace")
+        if not review.namespace:
+            return errored(review, "the request names no namespace")
+        if len(review.namespace) > MAX_NAMESPACE_LENGTH:
+            return errored(review, "the name of its namespace is longer than any namespace's")
+        return None
     kind = ".".join(part for part in (review.kind.kind, review.kind.group) if part) or "an object without a kind"
     return errored(
         review,

@@ -23,6 +23,8 @@ MAX_ENTRIES: Final = 20_000
 """Of all lists and maps that are judged in a pod, together."""
 MAX_STRING_LENGTH: Final = 4096
 """Of a string that is judged; the values of annotations have the API server's own bound."""
+MAX_NAMESPACE_LENGTH: Final = 63
+"""The API server's own bound; what a policy set has computed for a namespace is kept by its name."""
 MAX_FINDINGS: Final = 10_000
 """Of a pod, by all policies together."""
 

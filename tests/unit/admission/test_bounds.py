@@ -168,3 +168,9 @@ def test_waivers_cost_no_more_than_findings_and_waivers_together() -> None:
     assert time.process_time() - started < MAX_CPU_SECONDS / 2
     assert [waived.waiver for waived in evaluation.waived] == ["w7777"]
     assert len(evaluation.violations) == 99
+
+
+def test_name_of_a_namespace_is_bounded() -> None:
+    """What is computed for a namespace is kept by its name, which a client of the port can make up."""
+    for length, decision in ((64, Decision.ERROR), (63, Decision.ALLOW)):
+        assert outcomes(review_body(restricted_pod(), namespace="n" * length))[1].decision is decision
