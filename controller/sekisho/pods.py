@@ -427,12 +427,18 @@ POD_TEMPLATES: Mapping[tuple[str, str], TemplatePath] = {
 """The path of the pod template in each kind of workload, by group and kind."""
 
 
-def pod_template(workload: Workload, path: TemplatePath) -> Pod | None:
-    """The pod template of a workload as the pod that it creates; None where the workload has none."""
+def pod_template(workload: Workload, group: str, kind: str) -> Pod | None:
+    """The pod template of a workload as the pod that it creates; None where the workload has none.
+
+    group, kind: those of the workload, which must be in POD_TEMPLATES.
+    """
+    path = POD_TEMPLATES[group, kind]
     if path == ("template",):
         return workload.template
     if path == _SPEC_TEMPLATE:
-        return _with_claims(workload.spec.template, workload.spec.volume_claim_templates)
+        # Other kinds do not have the field: the API server drops it, and it must not hide a volume.
+        claims = workload.spec.volume_claim_templates if kind == "StatefulSet" else None
+        return _with_claims(workload.spec.template, claims)
     job = workload.spec.job_template
     return job.spec.template if job is not None and job.spec is not None else None
 

@@ -129,8 +129,9 @@ def apparent_origins(pod: Pod) -> Origins:
         if annotation is not None and profile is not None and profile == _annotated_profile(annotation):
             path = (*ref.path, "securityContext", "appArmorProfile")
             origins[path] = _from_annotation(_APP_ARMOR + ref.container.name)
+    mounts_token = pod.spec.automount_service_account_token is not False
     for index, volume in enumerate(pod.spec.volumes or ()):
-        if is_token_volume(volume):
+        if mounts_token and is_token_volume(volume):
             origins[("spec", "volumes", index)] = _FOR_TOKEN
     return origins
 

@@ -106,8 +106,7 @@ class Review(RequestHead, frozen=True, gc=False, rename="camel"):
     def _pod_of(self, workload: Workload | None) -> Pod | None:
         if workload is None or self.is_pod:
             return workload
-        path = POD_TEMPLATES.get((self.kind.group, self.kind.kind))
-        return pod_template(workload, path) if path is not None else None
+        return pod_template(workload, self.kind.group, self.kind.kind) if self.is_template else None
 
 
 class _Envelope(Struct, frozen=True, gc=False, rename="camel"):

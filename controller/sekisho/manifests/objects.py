@@ -110,7 +110,7 @@ def judged_object(manifest: Manifest, namespace: str) -> JudgedObject | Problem 
     except (msgspec.ValidationError, RecursionError) as error:
         return _misfit(manifest, error)
     meta = workload.metadata
-    pod = pod_template(workload, path) if path else workload
+    pod = pod_template(workload, manifest.group, manifest.kind) if path else workload
     name = meta.name or meta.generate_name or ""
     return JudgedObject(manifest, meta.namespace or namespace, name, pod, path, meta.annotations)
 

@@ -145,7 +145,7 @@ def _compile_for_labels(
             others = (rule for rule in _rules(spec, level, minor) if rule.control not in _own_controls(spec))
             rules += [msgspec.structs.replace(rule, enforcement=enforcement) for rule in others]
         key = f"{compiled.name} {levels.enforce} {levels.warn} {levels.audit} {levels.errors}"
-        defaults = _defaults(policy, levels.enforce[1])
+        defaults = _defaults(policy, levels.enforce[1], levels.enforce[0])
         return msgspec.structs.replace(
             compiled, key=key, rules=tuple(rules), defaults=defaults, notes=levels.errors, for_labels=None
         )
@@ -153,9 +153,15 @@ def _compile_for_labels(
     return lambda labels: of_levels(levels_of_labels(labels))
 
 
-def _defaults(policy: ClusterPodPolicy | PodPolicy, minor: int) -> tuple[Default, ...]:
-    """The defaults of a policy at a version, without those of controls that it switches off."""
+def _defaults(policy: ClusterPodPolicy | PodPolicy, minor: int, labelled: Level | None = None) -> tuple[Default, ...]:
+    """The defaults of a policy at a version, without those of controls that it switches off.
+
+    labelled: the level of the namespace's labels, None where the policy itself has the level. The profile sets nothing
+        that neither that level nor the policy's own controls restrict.
+    """
     own = {name: getattr(policy.spec.controls, name) for name in CONTROLS}
+    of_level = {"privileged": (), "baseline": ("seccompProfile",)}.get(labelled or "restricted")
+    restricting = None if of_level is None else {*of_level, *(name for name, named in own.items() if named)}
     off = {name for name, named in own.items() if named and named.enforcement == ControlEnforcement.OFF}
     token = own["serviceAccountToken"]
     return compile_defaults(
@@ -165,6 +171,7 @@ def _defaults(policy: ClusterPodPolicy | PodPolicy, minor: int) -> tuple[Default
         off,
         of_cluster=isinstance(policy, ClusterPodPolicy),
         token_accounts=frozenset(getattr(token, "allowed_service_accounts", None) or ()),
+        profile_controls=restricting,
     )
 
 

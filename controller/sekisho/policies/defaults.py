@@ -172,18 +172,18 @@ def compile_defaults(
     *,
     of_cluster: bool,
     token_accounts: frozenset[str] = frozenset(),
+    profile_controls: Collection[str] | None = None,
 ) -> tuple[Default, ...]:
     """The defaults of a policy. Raises PolicyError for values that the API server would reject in a pod.
 
     minor: the version of the Pod Security Standards that the profile follows.
     off: the controls that the policy switches off; it sets no default for their fields.
     token_accounts: the service accounts whose pods the policy allows a token.
+    profile_controls: the controls that the profile may set fields for; None for all.
     """
-    values: dict[tuple[DefaultLevel, str], Any] = {}
-    if defaults.profile == DefaultsProfile.RESTRICTED:
-        values |= _restricted(minor)
-    elif defaults.profile == DefaultsProfile.BASELINE:
-        values[(DefaultLevel.POD, "seccompProfile")] = {"type": "RuntimeDefault"}
+    values = _of_profile(defaults.profile, minor)
+    if profile_controls is not None:
+        values = {field: value for field, value in values.items() if field[1] in profile_controls}
     if defaults.pod is not None:
         values |= _fields(DefaultLevel.POD, defaults.pod.security_context)
         if defaults.pod.automount_service_account_token is not None:
@@ -197,6 +197,12 @@ def compile_defaults(
         for (level, key), value in values.items()
     )
     return tuple(default for default in made if default.control not in off)
+
+
+def _of_profile(profile: DefaultsProfile | None, minor: int) -> dict[tuple[DefaultLevel, str], Any]:
+    if profile == DefaultsProfile.RESTRICTED:
+        return _restricted(minor)
+    return {} if profile is None else {(DefaultLevel.POD, "seccompProfile"): {"type": "RuntimeDefault"}}
 
 
 def _restricted(minor: int) -> dict[tuple[DefaultLevel, str], Any]:

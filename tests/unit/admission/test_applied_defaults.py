@@ -155,6 +155,26 @@ def test_profile_follows_the_version_of_the_namespaces_labels() -> None:
     assert b"capabilities" not in patch
 
 
+@pytest.mark.parametrize(
+    ("level", "controls", "keys"),
+    [
+        ("restricted", {}, {"runAsNonRoot", "seccompProfile", "allowPrivilegeEscalation", "capabilities"}),
+        ("baseline", {}, {"seccompProfile"}),
+        ("privileged", {}, set()),
+        ("privileged", {"runAsNonRoot": {}}, {"runAsNonRoot"}),
+    ],
+)
+def test_profile_sets_nothing_that_the_namespaces_level_does_not_restrict(
+    level: str, controls: Json, keys: set[str]
+) -> None:
+    labelled = policy(
+        podSecurityStandard={"fromNamespaceLabels": True}, controls=controls, defaults={"profile": "restricted"}
+    )
+    labels = {"pod-security.kubernetes.io/enforce": level}
+    outcome = admission.mutate(admission.decode(review_body(plain_pod())), PolicySet.of([labelled]), labels)
+    assert {field.rpartition(".")[2] for _, fields in outcome.filled for field in fields} == keys
+
+
 DENIED_DEFAULTS: list[tuple[Json, Json]] = [
     ({"runAsUser": {}}, {"pod": {"securityContext": {"runAsUser": 0}}}),
     ({"runAsUser": {"ranges": [{"min": 2000, "max": 3000}]}}, {"pod": {"securityContext": {"runAsUser": 1000}}}),

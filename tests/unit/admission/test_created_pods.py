@@ -207,6 +207,14 @@ def test_volume_claim_templates_are_volumes_of_the_pods(
         assert all(each.finding.path[:4] == ("spec", "template", "spec", "volumes") for each in checked.violations)
 
 
+def test_volume_claim_templates_of_other_kinds_hide_no_volume() -> None:
+    baseline = policies(podSecurityStandard={"level": "baseline"})
+    spec = {"containers": [{"name": "a", "image": "a"}], "volumes": [{"name": "data", "hostPath": {"path": "/"}}]}
+    other = deployment(spec)
+    other["spec"]["volumeClaimTemplates"] = [{"metadata": {"name": "data"}}]
+    assert [checked.is_denied for checked in sekisho.check(other, baseline)] == [True]
+
+
 # Pods themselves.
 
 
@@ -234,6 +242,15 @@ def test_denial_of_a_pod_says_where_a_field_comes_from(spec: Json, annotations: 
     of_containers = [each.finding for each in outcome.violations if each.finding.container is not None]
     assert [each.origin for each in of_containers] == [origin]
     assert (origin in outcome.message) is True
+
+
+@pytest.mark.parametrize(("automount", "origin"), [(None, "added for the service account's token"), (False, "")])
+def test_token_volume_that_was_copied_is_not_said_to_be_added(automount: bool | None, origin: str) -> None:
+    volume = {"name": "kube-api-access-bcdfg", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}
+    spec = {"automountServiceAccountToken": automount, "containers": [container()], "volumes": [volume]}
+    body = review_body({"metadata": {"name": "p"}, "spec": spec})
+    outcome = admission.validate(admission.decode(body), policies(controls={"restrictedVolumes": {"allowed": []}}), {})
+    assert [violation.finding.origin for violation in outcome.violations] == [origin]
 
 
 NULLS = """
