@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
@@ -23,11 +23,11 @@ from sekisho.operator.events import Notice, write_warning
 from sekisho.operator.metrics import Metrics, Subject
 from sekisho.operator.objects import FIELD_MANAGER
 from sekisho.operator.records import Record, Status, read_record
-from sekisho.operator.status import View, total_counts, waivers_in_effect, wanted_policy_status
+from sekisho.operator.status import View, waivers_in_effect, wanted_policy_status
 from sekisho.operator.waivers import next_change, notice_text, wanted_waiver_status
 from sekisho.policies import PolicyWaiver
 from sekisho.policies.conflicts import Conflicts
-from sekisho.policies.status import PolicyWaiverStatus
+from sekisho.policies.status import PolicyStatus, PolicyWaiverStatus
 from sekisho.policies.types import GROUP, VERSION
 
 logger = logging.getLogger(__name__)
@@ -170,13 +170,12 @@ class StatusKeeper:
         replicas = live(reports, now)
         records = self._records.values()
         titles = frozenset(record.title for record in records if not record.is_waiver)
-        reported = total_counts(replica.counts for replica in reports.values())
         names = (replica.name for replica in replicas)
         return View(
             now=moment,
             replicas=replicas,
             silent=silent(reports, now) if self._pods is None else unreported(self._pods.ready, names),
-            counts=self._counts.of(titles, reported, now),
+            counts=self._counts.of(records, tuple(reports.values()), now),
             waivers=waivers_in_effect(records, moment),
             titles=titles,
         )
@@ -305,15 +304,32 @@ class ShownCounts:
     def __init__(self) -> None:
         self._shown: dict[str, tuple[tuple[int, int], float]] = {}
 
-    def of(self, titles: Iterable[str], reported: Counts, now: float) -> Counts:
-        """What to show for the policies with these titles, when the replicas report `reported`."""
+    def of(self, records: Iterable[Record], reports: Sequence[Replica], now: float) -> Counts:
+        """The counts to show, by the policies' titles."""
         shown: dict[str, tuple[tuple[int, int], float]] = {}
-        for title in titles:
-            before, at = self._shown.get(title, ((0, 0), now - COUNT_SECONDS))
-            present = reported.get(title, (0, 0))
-            shown[title] = (present, now) if present != before and now - at >= COUNT_SECONDS else (before, at)
+        counts: dict[str, tuple[int, int]] = {}
+        for record in records:
+            if record.is_waiver:
+                continue
+            before, at = self._shown.get(record.uid) or (_stored_counts(record), now - COUNT_SECONDS)
+            present = _reported_counts(record, reports)
+            is_due = present is not None and present != before and now - at >= COUNT_SECONDS
+            shown[record.uid] = (present, now) if is_due and present is not None else (before, at)
+            counts[record.title] = shown[record.uid][0]
         self._shown = shown
-        return {title: counted for title, (counted, _) in shown.items()}
+        return counts
+
+
+def _stored_counts(record: Record) -> tuple[int, int]:
+    status = record.status
+    return (status.denials or 0, status.warnings or 0) if isinstance(status, PolicyStatus) else (0, 0)
+
+
+def _reported_counts(record: Record, reports: Sequence[Replica]) -> tuple[int, int] | None:
+    """The counts of a policy by the replicas that have read it; None when none has."""
+    plural = record.resource.plural
+    counts = [r.counts.get(record.title, (0, 0)) for r in reports if r.has_reached(plural, record.created)]
+    return (sum(denials for denials, _ in counts), sum(warnings for _, warnings in counts)) if counts else None
 
 
 def _status_path(record: Record) -> str:

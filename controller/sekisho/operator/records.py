@@ -30,6 +30,9 @@ class Record(Struct, frozen=True):
     since: int
     """The resourceVersion at which this process first saw this generation: a replica that has read up to it has read
     this generation."""
+    created: int
+    """The resourceVersion at which this process first saw the object: counts in older reports are about a deleted
+    policy with its name."""
     policy: Policy | None
     """None when it is not accepted."""
     problem: str
@@ -68,6 +71,7 @@ def read_record(body: Mapping[str, Any], known: Record | None) -> Record:
         resource_version=version,
         generation=metadata["generation"],
         since=parse_version(version),
+        created=known.created if known is not None else parse_version(version),
         policy=policy,
         problem=problem,
         defaulting=defaulting,

@@ -58,13 +58,3 @@ def waivers_in_effect(records: Iterable[Record], now: datetime) -> dict[str, tup
             if len(of_policy) < MAX_WAIVERS:
                 of_policy.append(WaiverInEffect(waiver.title, rfc3339(waiver.spec.expires)))
     return {title: tuple(of_policy) for title, of_policy in in_effect.items()}
-
-
-def total_counts(counts: Iterable[Counts]) -> dict[str, tuple[int, int]]:
-    """The sums of several replicas' counts."""
-    total: dict[str, tuple[int, int]] = {}
-    for of_replica in counts:
-        for title, (denials, warnings) in of_replica.items():
-            before = total.get(title, (0, 0))
-            total[title] = (before[0] + denials, before[1] + warnings)
-    return total

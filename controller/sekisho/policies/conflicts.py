@@ -6,7 +6,7 @@ Two policies may apply to the same pod unless their matches rule it out.
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import islice
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -143,12 +143,14 @@ def _short(value: str) -> str:
 class Conflicts:
     """The conflicts among a cluster's policies; each policy has a unique key.
 
-    Policies with the same defaults form a group, and only groups are compared: a thousand policies make few.
+    PodPolicies of two namespaces never apply to the same pod, so a policy is compared with those of its own namespace
+    and the cluster's. Policies with the same defaults form a group, and only groups are compared.
     """
 
     def __init__(self) -> None:
         self._policies: dict[str, Defaulting] = {}
-        self._groups: dict[_Kind, dict[str, Defaulting]] = {}
+        self._groups: dict[str | None, dict[tuple[Field, ...], dict[str, Defaulting]]] = {}
+        """By namespace, None for the cluster's, and by defaults."""
         self._conflicts: dict[str, tuple[Conflict, ...]] = {}
 
     def place(self, key: str, policy: Defaulting | None) -> None:
@@ -156,17 +158,19 @@ class Conflicts:
         before = self._policies.pop(key, None)
         self._conflicts.pop(key, None)
         if before is not None:
-            group = self._groups[_kind_of(before)]
-            del group[key]
-            if not group:
-                del self._groups[_kind_of(before)]
+            groups = self._groups[before.compiled.namespace]
+            del groups[before.fields][key]
+            if not groups[before.fields]:
+                del groups[before.fields]
+            if not groups:
+                del self._groups[before.compiled.namespace]
         for changed in filter(None, (before, policy)):
             for other, against in self._contrary_to(changed):
                 if other in self._conflicts and next(conflicts_between(changed, against), None):
                     del self._conflicts[other]
         if policy is not None:
             self._policies[key] = policy
-            self._groups.setdefault(_kind_of(policy), {})[key] = policy
+            self._groups.setdefault(policy.compiled.namespace, {}).setdefault(policy.fields, {})[key] = policy
 
     def of(self, key: str) -> tuple[Conflict, ...]:
         """A policy's conflicts, first those with the policies of the lowest rank."""
@@ -181,16 +185,9 @@ class Conflicts:
             yield from (ours for ours, _ in conflicts_between(policy, against))
 
     def _contrary_to(self, policy: Defaulting) -> Iterator[tuple[str, Defaulting]]:
-        """The policies, with their keys, that have a different value for some field."""
-        fields, namespaced = _kind_of(policy)
-        for (others, also_namespaced), group in self._groups.items():
-            if _contrary(fields, others, namespaced != also_namespaced):
-                yield from group.items()
-
-
-_Kind: TypeAlias = tuple[tuple[Field, ...], bool]
-"""The defaults, and whether they are a PodPolicy's."""
-
-
-def _kind_of(policy: Defaulting) -> _Kind:
-    return policy.fields, policy.compiled.namespace is not None
+        """The policies, with their keys, that have a different value for some field and may share a namespace."""
+        own = policy.compiled.namespace
+        for namespace in self._groups if own is None else (None, own):
+            for fields, group in self._groups.get(namespace, {}).items():
+                if _contrary(policy.fields, fields, (own is None) != (namespace is None)):
+                    yield from group.items()

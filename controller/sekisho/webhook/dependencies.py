@@ -48,9 +48,14 @@ class Supply(Struct, frozen=True):
     families: Callable[[], Iterable[Metric]] = tuple
 
 
-def policies_from_cluster(api: ApiClient, enforce: Callable[[PolicySet], None], on_version: OnVersion) -> Supply:
+def policies_from_cluster(
+    api: ApiClient,
+    enforce: Callable[[PolicySet], None],
+    on_version: OnVersion,
+    on_removed: Callable[[str], None],
+) -> Supply:
     """The policies and waivers of the cluster."""
-    policies = ClusterPolicies(api, enforce, on_version)
+    policies = ClusterPolicies(api, enforce, on_version, on_removed)
 
     def families() -> Iterable[Metric]:
         reflectors = dict(policies.reflectors)

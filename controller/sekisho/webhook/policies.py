@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeVar
 
+import msgspec
 from msgspec import Struct
 
 from sekisho.cluster.api import ApiClient
@@ -60,14 +61,24 @@ class ClusterPolicies:
 
     There is no set before all three are listed: a part of the policies would decide differently. An object that cannot
     be compiled is left out, or stays as it was before; the log names it. `on_version` gets a collection by its name in
-    the API, the resourceVersion up to which it is enforced, and which of its objects are not.
+    the API, the resourceVersion up to which it is enforced, and which of its objects are not. `on_removed` gets the
+    name of each policy that was deleted, also when another has its name by now.
     """
 
-    def __init__(self, api: ApiClient, enforce: Callable[[PolicySet], None], on_version: OnVersion) -> None:
+    def __init__(
+        self,
+        api: ApiClient,
+        enforce: Callable[[PolicySet], None],
+        on_version: OnVersion,
+        on_removed: Callable[[str], None] = lambda title: None,
+    ) -> None:
         self._enforce = enforce
+        self._on_removed = on_removed
         self._on_version = on_version
         self._enforced: Identities | None = None
         self._is_news = False
+        self._is_stale = True
+        """Whether an object was compiled since the last set was built."""
         self.reflectors = {resource.plural: self._follow(api, resource) for resource in RESOURCES.values()}
         """By the collections' names in the API."""
 
@@ -105,15 +116,25 @@ class ClusterPolicies:
         return Reflector(
             api,
             f"/apis/{GROUP}/{VERSION}/{resource.plural}",
-            lambda raw: keep(raw, resource.kind),
+            lambda raw: self._keep(raw, resource),
             on_change=lambda _: self._changed(),
             on_version=lambda version: self._reached(resource.plural, version),
             on_quarantine=quarantined,
         )
 
+    def _keep(self, raw: bytes, resource: Resource) -> Kept:
+        kept, is_new = keep(raw, resource.kind, self.reflectors[resource.plural].objects)
+        self._is_stale |= is_new
+        return kept
+
     def _changed(self) -> None:
         if self.missing:
             return
+        # Thousands of statuses may be written in a row: not each may cost a pass over all policies.
+        count = sum(len(reflector.objects) for reflector in self.reflectors.values())
+        if not self._is_stale and self._enforced is not None and len(self._enforced) == count:
+            return
+        self._is_stale = False
         held = [(plural, reflector.objects) for plural, reflector in self.reflectors.items()]
         present = {(plural, key): kept.identity for plural, objects in held for key, kept in objects.items()}
         if present == self._enforced:
@@ -125,6 +146,9 @@ class ClusterPolicies:
         if self._enforced is None:
             for plural, reflector in self.reflectors.items():
                 self._on_version(plural, reflector.resource_version, reflector.quarantined, changed=True)
+        for (plural, key), (uid, _) in (self._enforced or {}).items():
+            if plural != RESOURCES["PolicyWaiver"].plural and present.get((plural, key), ("", 0))[0] != uid:
+                self._on_removed(key)
         self._enforced = present
         self._is_news = True
         logger.info("enforcing the policies of the cluster", extra={"policies": len(policies), "waivers": len(waivers)})
@@ -135,8 +159,30 @@ class ClusterPolicies:
             self._on_version(plural, version, self.reflectors[plural].quarantined, changed=changed)
 
 
-def keep(raw: bytes, kind: type[K]) -> Kept:
-    """A policy or a waiver from its JSON, compiled. Raises PolicyError."""
+class _Meta(Struct, frozen=True):
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    generation: int = 0
+
+
+class _Object(Struct, frozen=True):
+    metadata: _Meta
+
+
+_object_decoder = msgspec.json.Decoder(_Object)
+
+
+def keep(raw: bytes, kind: type[K], known: Mapping[str, Kept]) -> tuple[Kept, bool]:
+    """A policy or a waiver from its JSON, compiled; or the one in `known` with the same spec. Whether it is new.
+
+    Each written status is a new version of the object with the same spec. Raises PolicyError.
+    """
+    meta = _object_decoder.decode(raw).metadata
+    before = known.get(f"{meta.namespace}/{meta.name}" if meta.namespace else meta.name)
+    if before is not None and meta.uid and before.identity == (meta.uid, meta.generation):
+        return before, False
     policy = decode(raw, kind)
     identity = (policy.metadata.uid, policy.metadata.generation)
-    return Kept(identity, compile_waiver(policy) if isinstance(policy, PolicyWaiver) else compile_policy(policy))
+    compiled = compile_waiver(policy) if isinstance(policy, PolicyWaiver) else compile_policy(policy)
+    return Kept(identity, compiled), True

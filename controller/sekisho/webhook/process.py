@@ -126,7 +126,9 @@ class Process:
         loop = asyncio.get_running_loop()
         self._certificate.on_served = lambda key_id: loop.call_soon_threadsafe(reporter.report_authority, key_id)
         self._needed += [
-            dependencies.policies_from_cluster(api, self._enforced.enforce, reporter.report),
+            dependencies.policies_from_cluster(
+                api, self._enforced.enforce, reporter.report, self._metrics.tally.forget
+            ),
             labels,
             dependencies.events(recorder),
             Supply("the report of what is enforced", reporter.run),

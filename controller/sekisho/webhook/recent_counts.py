@@ -47,6 +47,12 @@ class Tally:
                 if name in counts or len(counts) < MAX_POLICIES:
                     counts[name] += 1
 
+    def forget(self, policy: str) -> None:
+        """Drop the counts of a deleted policy: another of its name starts at zero."""
+        for slice_ in self._slices:
+            del slice_.denials[policy]
+            del slice_.warnings[policy]
+
     def last_hour(self) -> dict[str, tuple[int, int]]:
         """Denials and warnings by policy, of the policies with the most."""
         self._drop_old(self._clock())

@@ -29,13 +29,16 @@ class Followed:
         self.versions: dict[str, str] = {}
         self.unusable: dict[str, set[str]] = {}
         self.changes = 0
+        self.removed: list[str] = []
         self.policies: ClusterPolicies
 
-    def place(self, plural: str, name: str, spec: Any, generation: int = 1, namespace: str = "") -> None:
+    def place(
+        self, plural: str, name: str, spec: Any, generation: int = 1, namespace: str = "", uid: str = "u"
+    ) -> None:
         """Make or change an object; those who watch are told."""
         server = self.servers[plural]
         server.version += 1
-        meta = {"name": name, "uid": f"u-{name}", "generation": generation, "resourceVersion": str(server.version)}
+        meta = {"name": name, "uid": f"{uid}-{name}", "generation": generation, "resourceVersion": str(server.version)}
         thing = {"metadata": meta | ({"namespace": namespace} if namespace else {}), "spec": spec}
         kind = "MODIFIED" if name in server.things else "ADDED"
         server.things[name] = thing
@@ -67,7 +70,7 @@ async def following(followed: Followed) -> AsyncIterator[Followed]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]
     api = ApiClient(ApiConfig(host=f"http://{host}:{port}", authorization=None, tls=False))
-    followed.policies = ClusterPolicies(api, followed.sets.append, followed.reached)
+    followed.policies = ClusterPolicies(api, followed.sets.append, followed.reached, followed.removed.append)
     running = asyncio.create_task(followed.policies.run())
     try:
         yield followed
@@ -128,6 +131,28 @@ async def test_a_written_status_builds_no_new_set(followed: Followed) -> None:
     await followed.until(lambda: followed.versions["policywaivers"] == "102")
     assert len(followed.sets) == 1
     assert followed.changes == before
+
+
+async def test_a_written_status_compiles_nothing(followed: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
+    await followed.until(lambda: all(server.watchers for server in followed.servers.values()))
+    kept = dict(followed.policies.reflectors["podpolicies"].objects)
+    followed.place("podpolicies", "own", DENY, namespace="shop")
+    await followed.until(lambda: followed.versions["podpolicies"] == "102")
+    assert followed.policies.reflectors["podpolicies"].objects["shop/own"] is kept["shop/own"]
+    followed.place("podpolicies", "own", DENY, generation=2, namespace="shop")
+    await followed.until(lambda: followed.versions["podpolicies"] == "103")
+    assert followed.policies.reflectors["podpolicies"].objects["shop/own"] is not kept["shop/own"]
+    assert len(followed.sets) == 2
+
+
+async def test_a_policy_of_a_deleted_ones_name_is_another(followed: Followed) -> None:
+    await followed.until(lambda: all(server.watchers for server in followed.servers.values()))
+    followed.place("podpolicies", "own", DENY, generation=2, namespace="shop")
+    await followed.until(lambda: len(followed.sets) == 2)
+    assert followed.removed == []
+    followed.place("podpolicies", "own", DENY, namespace="shop", uid="another")
+    await followed.until(lambda: len(followed.sets) == 3)
+    assert followed.removed == ["shop/own"]
 
 
 async def test_an_unusable_policy_affects_no_other_and_its_last_version_stays(

@@ -8,7 +8,7 @@ import pytest
 
 from sekisho.cluster.replicas import Replica, Unusable
 from sekisho.operator.records import Record, read_record
-from sekisho.operator.status import View, total_counts, waivers_in_effect, wanted_policy_status
+from sekisho.operator.status import View, waivers_in_effect, wanted_policy_status
 from sekisho.policies.status import MAX_WAIVERS, Conflict, PolicyStatus, WaiverInEffect
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
@@ -221,10 +221,6 @@ def test_counts_conflicts_and_waivers_are_in_the_status() -> None:
     assert (status.conflicts, status.waivers) == ((conflict,), (waiver,))
     nothing = wanted_policy_status(record, (), View(NOW, replicas(100)))
     assert (nothing.denials, nothing.warnings, nothing.conflicts, nothing.waivers) == (0, 0, None, None)
-
-
-def test_the_counts_of_replicas_are_summed() -> None:
-    assert total_counts([{"a": (1, 2)}, {"a": (3, 0), "ns/b": (0, 1)}, {}]) == {"a": (4, 2), "ns/b": (0, 1)}
 
 
 def waiver(name: str, expires: datetime, *policies: str, spec: dict[str, object] | None = None) -> Record:

@@ -8,7 +8,14 @@ import pytest
 
 from sekisho.globs import glob_matches, globs_meet
 from sekisho.policies import ClusterPodPolicy, PodPolicy, compile_policy
-from sekisho.policies.conflicts import Conflicts, conflicts_between, defaulting_of, may_meet
+from sekisho.policies.conflicts import (
+    Conflicts,
+    Field,
+    _contrary,
+    conflicts_between,
+    defaulting_of,
+    may_meet,
+)
 from sekisho.policies.status import MAX_CONFLICTS
 
 ONE, TWO = ({"pod": {"securityContext": {"runAsUser": user}}} for user in (1000, 2000))
@@ -138,6 +145,26 @@ def test_conflicts_follow_added_changed_and_deleted_policies() -> None:
     book.place("2", None)
     book.place("never-there", None)
     assert [book.of(key) for key in "1234"] == [(), (), (), ()]
+
+
+def test_policies_of_other_namespaces_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[bool] = []
+
+    def count(fields: tuple[Field, ...], others: tuple[Field, ...], across: bool) -> tuple[tuple[Field, Field], ...]:
+        compared.append(across)
+        return _contrary(fields, others, across)
+
+    monkeypatch.setattr("sekisho.policies.conflicts._contrary", count)
+    conflicts = Conflicts()
+    for number in range(200):
+        user = {"pod": {"securityContext": {"runAsUser": 1000 + number}}}
+        conflicts.place(str(number), namespaced("p", f"ns-{number}", user))
+    assert [conflicts.of(str(number)) for number in range(200)] == [()] * 200
+    assert len(compared) <= 200  # each with its own group only
+    conflicts.place("own", namespaced("q", "ns-7", TWO))
+    conflicts.place("cluster", cluster("q", TWO))
+    assert [conflict.policy for conflict in conflicts.of("7")] == ["q", "ns-7/q"]
+    assert len(compared) < 1000
 
 
 def test_conflicts_of_a_policy_are_bounded_and_in_the_order_of_names() -> None:

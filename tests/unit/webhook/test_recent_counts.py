@@ -45,6 +45,15 @@ def test_dry_runs_and_what_is_only_audited_do_not_count() -> None:
     assert tally.last_hour() == {}
 
 
+def test_the_counts_of_a_deleted_policy_are_forgotten() -> None:
+    tally = Tally()
+    tally.count(outcome(policy("p")))
+    tally.count(outcome(policy("q")))
+    tally.forget("p")
+    tally.forget("never counted")
+    assert tally.last_hour() == {"q": (1, 0)}
+
+
 def test_an_hour_later_it_is_forgotten() -> None:
     clock = Clock()
     tally = Tally(clock)
