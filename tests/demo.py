@@ -1,6 +1,6 @@
-"""`make demo`: what a user of Sekisho sees, on a real control plane. Every command is run, every answer is checked.
+"""`make demo`: shows Sekisho to a user on a real control plane. It runs every command and checks every answer.
 
-Exits 1 and names the step when reality differs from what this file expects.
+Exits 1 and names the step whose result is not the expected one.
 """
 
 import re
@@ -26,7 +26,7 @@ SOON = 30.0
 
 
 class StepError(Exception):
-    """A step of the demo did not go as it must."""
+    """A step of the demo failed."""
 
 
 class Demo:
@@ -155,7 +155,7 @@ def deny_privileged(demo: Demo) -> None:
 
 
 def deny_root(demo: Demo) -> None:
-    """A pod that asks for root is denied; `runAsNonRoot` beside user 0 does not help it."""
+    """A pod that runs as root is denied, even with `runAsNonRoot`."""
     context = "{runAsNonRoot: true, runAsUser: 0}"
     answer = demo.kubectl("apply", "-f", "-", manifest=pod("root", context=context))
     expect(
@@ -167,7 +167,7 @@ def deny_root(demo: Demo) -> None:
 
 
 def deny_untrusted(demo: Demo) -> None:
-    """An image from elsewhere is denied, and so is one whose registry only looks like a trusted one."""
+    """Images from an untrusted registry, and from one with a similar name, are denied."""
     for name, image in (("untrusted", "docker.io/library/nginx"), ("look-alike", "trusted.io.evil.com/x")):
         answer = demo.kubectl("apply", "-f", "-", manifest=pod(name, image=image))
         says = ("(Forbidden)", 'container "app"', f'image is "{image}"', "allowed: an image from trusted.io", "Fix: ")
@@ -175,12 +175,12 @@ def deny_untrusted(demo: Demo) -> None:
     expect(demo.kubectl("apply", "-f", "-", manifest=pod("trusted", image="trusted.io/x")), succeeds=True)
 
 
-def dress_deployment(demo: Demo) -> None:
+def default_deployment(demo: Demo) -> None:
     """A plain Deployment is admitted, and its pods carry the defaults."""
     answer = demo.kubectl("apply", "-f", "-", manifest=deployment("web"))
     expect(answer, succeeds=True)
     if "Warning" in answer.stderr:
-        raise StepError("a Deployment whose pods will be admitted was warned about")
+        raise StepError("the Deployment got a warning, though its pods are admitted")
     demo.wait_for("get", "replicasets", "-l", "app=web", pattern=r"web-\S+\s+2\s+2")
     spec = "{range .items[*]}{.spec.securityContext}{.spec.containers[0].securityContext}{'\\n'}{end}"
     contexts = demo.kubectl("get", "pods", "-l", "app=web", "-o", f"jsonpath={spec}")
@@ -206,7 +206,7 @@ def explain_denied_deployment(demo: Demo) -> None:
 
 
 def uninstall(demo: Demo, sekisho: Sekisho) -> None:
-    """After `helm uninstall` nothing stands in the way."""
+    """After `helm uninstall` no pod is denied."""
     demo.show_command("helm", "uninstall", RELEASE, "--namespace", NAMESPACE)
     print(sekisho.helm("uninstall", RELEASE, "--namespace", NAMESPACE).rstrip())
     answer = demo.kubectl("get", "validatingwebhookconfigurations,mutatingwebhookconfigurations")
@@ -219,7 +219,7 @@ STEPS: tuple[tuple[str, Callable[[Demo], None]], ...] = (
     ("a: a privileged pod is denied", deny_privileged),
     ("b: a pod that runs as root is denied", deny_root),
     ("c: an image from an untrusted registry is denied", deny_untrusted),
-    ("d: a plain Deployment is admitted, with defaults", dress_deployment),
+    ("d: a plain Deployment is admitted, with defaults", default_deployment),
     ("e: a Deployment whose pods are denied says why", explain_denied_deployment),
 )
 
@@ -242,16 +242,16 @@ def main() -> None:
         for title, step in STEPS:
             with demo.phase(title):
                 step(demo)
-        with demo.phase("f: uninstalled, it blocks nothing"):
+        with demo.phase("f: after the uninstallation no pod is denied"):
             uninstall(demo, sekisho)
     finally:
         sekisho.stop()
         plane.remove()
     shutil.rmtree(folder, ignore_errors=True)  # kept after a failure, for its logs
-    print("\nEvery step went as it must.")
+    print("\nEvery step passed.")
     for title, seconds in demo.phases:
         print(f"{seconds:7.1f} s  {title}")
-    print(f"{time.monotonic() - started:7.1f} s  in all")
+    print(f"{time.monotonic() - started:7.1f} s  in total")
 
 
 if __name__ == "__main__":

@@ -150,7 +150,7 @@ def _manifest(case: Case) -> dict[str, Any]:
 
 
 def normalised(text: str, same: Mapping[str, str] = _SAME) -> str:
-    """A table of kubectl or sekisho with the cells that change each time made the same, aligned anew, rows sorted."""
+    """A table of kubectl or sekisho with the cells that change each time made the same, aligned again, rows sorted."""
     header, *lines = text.rstrip().splitlines()
     names = re.split(r"\s{2,}", header)
     rows: list[list[str]] = []

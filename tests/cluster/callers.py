@@ -1,4 +1,4 @@
-"""How an API server is told to show webhooks a certificate of its own."""
+"""Configures an API server to authenticate to webhooks with a client certificate."""
 
 import base64
 import json

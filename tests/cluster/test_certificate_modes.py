@@ -116,7 +116,9 @@ def by_secret(lab: Lab) -> Iterator[tuple[Cluster, KeyPair]]:
     lab.plane.call("DELETE", f"{SECRETS}/{CORP}")
 
 
-def test_a_secret_of_ones_own_is_served_trusted_and_never_written(lab: Lab, by_secret: tuple[Cluster, KeyPair]) -> None:
+def test_a_provided_secret_is_served_and_trusted_and_never_written(
+    lab: Lab, by_secret: tuple[Cluster, KeyPair]
+) -> None:
     cluster, first = by_secret
     kubectl = kubectl_in(lab)
     assert bundles(cluster) == {first.certificate_pem}
@@ -144,7 +146,7 @@ def test_a_secret_of_ones_own_is_served_trusted_and_never_written(lab: Lab, by_s
 
         patch(lab, CORP, {"tls.key": "-----BEGIN PRIVATE KEY-----\nrubbish"})
         lab.plane.kubectl.check("delete", "secret", CORP, "--namespace", NAMESPACE)
-        wait_until(lambda: "CertificateInvalid" in events(lab), SOON, "the loss is told")
+        wait_until(lambda: "CertificateInvalid" in events(lab), SOON, "the loss is reported")
         assert served(cluster) == changed.certificate_pem
         assert bundles(cluster) == {second.certificate_pem}
         put(lab, CORP, changed, second)
@@ -164,14 +166,14 @@ def event_answers(lab: Lab, cluster: Cluster) -> set[int]:
     return {write.status for write in writes if write.resource == "events"}
 
 
-def test_the_end_of_a_certificate_of_ones_own_is_told_on_its_secret(
+def test_a_provided_certificate_that_expires_soon_is_reported_on_its_secret(
     lab: Lab, by_secret: tuple[Cluster, KeyPair]
 ) -> None:
     cluster, authority = by_secret
     assert "CertificateExpiring" not in events(lab)
     old = signed(authority, timedelta(days=350))
     put(lab, CORP, old, authority)
-    wait_until(lambda: "CertificateExpiring" in events(lab), SOON, "the end is told")
+    wait_until(lambda: "CertificateExpiring" in events(lab), SOON, "the end is reported")
     assert f"expires at {old.certificate.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}" in events(lab)
 
     cluster.sekisho.controller.restart()
@@ -191,14 +193,14 @@ def test_the_end_of_a_certificate_of_ones_own_is_told_on_its_secret(
         ({"tls.crt": "rubbish"}, "tls.crt: the certificate is corrupt"),
     ],
 )
-def test_a_secret_of_no_use_changes_nothing_and_is_told(
+def test_an_unusable_provided_secret_changes_nothing_and_is_reported(
     lab: Lab, by_secret: tuple[Cluster, KeyPair], data: dict[str, str | None], problem: str
 ) -> None:
     cluster, authority = by_secret
     before = served(cluster)
     with Traffic(lab.plane, POLICED):
         patch(lab, CORP, data)
-        wait_until(lambda: problem in events(lab), SOON, "it is told")
+        wait_until(lambda: problem in events(lab), SOON, "it is reported")
     assert served(cluster) == before
     assert bundles(cluster) == {authority.certificate_pem}
 
@@ -240,7 +242,7 @@ def by_cert_manager(lab: Lab) -> Iterator[tuple[Cluster, KeyPair]]:
     lab.plane.call("DELETE", f"{SECRETS}/{INJECTED}")
 
 
-def test_the_controller_leaves_to_cert_manager_what_is_cert_managers(
+def test_the_controller_does_not_write_what_cert_manager_owns(
     lab: Lab, by_cert_manager: tuple[Cluster, KeyPair]
 ) -> None:
     cluster, first = by_cert_manager
@@ -265,7 +267,7 @@ def test_the_controller_leaves_to_cert_manager_what_is_cert_managers(
     assert written_by(lab, cluster.sekisho.controller) == {"leases", "clusterpodpolicies/status"}
 
 
-def test_cert_managers_own_schemas_take_the_chart_without_a_warning(lab: Lab, by_cert_manager: Any) -> None:
+def test_the_chart_is_valid_by_the_schemas_of_cert_manager(lab: Lab, by_cert_manager: Any) -> None:
     cluster, _ = by_cert_manager
     for more in ((), ("certificates.issuerRef.name=corp",), ("webhook.url=https://webhook.example",)):
         values = ("image.repository=registry.example/sekisho", "crds.install=false", *BY_CERT_MANAGER, *more)
@@ -289,7 +291,7 @@ def guarded(lab: Lab, tmp_path: Path) -> Iterator[tuple[Cluster, Path]]:
         yield cluster, file
 
 
-def test_a_webhook_that_knows_its_clients_answers_the_api_server_and_nobody_else(
+def test_a_webhook_with_a_client_ca_answers_the_api_server_only(
     lab: Lab, guarded: tuple[Cluster, Path], tmp_path: Path
 ) -> None:
     cluster, _ = guarded
@@ -301,7 +303,7 @@ def test_a_webhook_that_knows_its_clients_answers_the_api_server_and_nobody_else
     assert cluster.sekisho.webhook.ready  # probes take no certificate
 
 
-def test_another_authority_of_clients_is_taken_up_live(lab: Lab, guarded: tuple[Cluster, Path], tmp_path: Path) -> None:
+def test_a_changed_client_ca_applies_without_a_restart(lab: Lab, guarded: tuple[Cluster, Path], tmp_path: Path) -> None:
     cluster, file = guarded
     other = ClientAuthority()
     ours, others = lab.callers.issue(APISERVER), other.issue(APISERVER)

@@ -101,7 +101,7 @@ STRANGER = new_authority(datetime.now(UTC)).certificate_pem
     ],
     ids=["replaced", "another before it", "another after it", "emptied", "removed"],
 )
-def test_a_clobbered_ca_bundle_is_repaired(
+def test_an_overwritten_ca_bundle_is_repaired(
     cluster: Cluster, kubectl: Kubectl, policy: str, path: str, clobbered: Callable[[bytes], bytes | None]
 ) -> None:
     before = bundles(cluster)
@@ -131,7 +131,7 @@ DAMAGE_TO_SERVING: dict[str, Callable[[Cluster], None]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE_TO_SERVING.values(), ids=DAMAGE_TO_SERVING)
-def test_a_damaged_serving_secret_is_made_anew_and_nobody_notices(
+def test_a_damaged_serving_secret_is_replaced_without_a_failed_request(
     cluster: Cluster, kubectl: Kubectl, policy: str, damage: Callable[[Cluster], None]
 ) -> None:
     authority, old = contents(cluster, AUTHORITY), contents(cluster, SERVING)
@@ -149,7 +149,7 @@ DAMAGE_TO_AUTHORITY: dict[str, Callable[[Cluster], None]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE_TO_AUTHORITY.values(), ids=DAMAGE_TO_AUTHORITY)
-def test_a_lost_authority_is_replaced_while_both_are_trusted_and_nobody_notices(
+def test_a_lost_authority_is_replaced_without_a_failed_request(
     cluster: Cluster, policy: str, damage: Callable[[Cluster], None]
 ) -> None:
     old = contents(cluster, SERVING)
@@ -171,7 +171,7 @@ def test_a_lost_authority_is_replaced_while_both_are_trusted_and_nobody_notices(
     assert old["ca.crt"] in seen[-1][1]  # for the replicas that may not have heard yet
 
 
-def test_with_both_secrets_gone_everything_is_made_anew(cluster: Cluster, kubectl: Kubectl, policy: str) -> None:
+def test_deleted_secrets_are_both_replaced(cluster: Cluster, kubectl: Kubectl, policy: str) -> None:
     old = contents(cluster, SERVING)
     with Traffic(cluster.plane, policy, outage=True):
         delete_secrets(cluster, SERVING, AUTHORITY)
@@ -193,7 +193,7 @@ def serving_secret(pair: KeyPair, authority: bytes) -> dict[str, Any]:
     [(timedelta(days=250), True), (timedelta(days=400), False), (timedelta(days=-100), False)],
     ids=["past two thirds of its life", "past its end", "not valid yet"],
 )
-def test_a_certificate_of_another_time_is_made_anew_and_served_only_if_it_is_good(
+def test_a_certificate_of_another_time_is_replaced_and_served_only_if_valid(
     cluster: Cluster, policy: str, age: timedelta, is_taken_up: bool
 ) -> None:
     authority = contents(cluster, AUTHORITY)
@@ -241,7 +241,7 @@ def skewed(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[[int], Compone
 @pytest.mark.parametrize(
     ("days", "is_authority_replaced"), [(300, False), (400, False), (20 * 365, True)], ids=lambda value: f"{value}"
 )
-def test_a_controller_whose_clock_jumps_ahead_and_back_harms_nobody(
+def test_a_controller_whose_clock_jumps_ahead_and_back_causes_no_denials(
     cluster: Cluster,
     kubectl: Kubectl,
     policy: str,
@@ -308,7 +308,7 @@ def test_an_authority_stays_trusted_until_the_last_of_three_replicas_serves_anot
         skewed(1)  # by whose clock the time that the old one is kept in any case is over
         for path in CONFIGURATIONS:
             clobber(cluster, path, None)
-        wait_until(lambda: b"" not in bundles(cluster), LEASE_SECONDS + SETTLED, "the caBundle is written anew")
+        wait_until(lambda: b"" not in bundles(cluster), LEASE_SECONDS + SETTLED, "the caBundle is restored")
         assert bundles(cluster) == {contents(cluster, AUTHORITY)["ca.crt"] + old["ca.crt"]}
 
         third.resume()
@@ -321,10 +321,10 @@ def test_an_authority_stays_trusted_until_the_last_of_three_replicas_serves_anot
         assert judges(kubectl)
 
 
-# What is told.
+# Reports.
 
 
-def test_both_processes_tell_when_the_certificate_runs_out(cluster: Cluster, policy: str) -> None:
+def test_both_processes_report_when_the_certificate_expires(cluster: Cluster, policy: str) -> None:
     end = load_certificate(contents(cluster, SERVING)["tls.crt"]).not_valid_after_utc.timestamp()
     authority_end = load_certificate(contents(cluster, AUTHORITY)["ca.crt"]).not_valid_after_utc.timestamp()
     of_webhook, of_controller = metrics(cluster.sekisho.webhook), metrics(cluster.sekisho.controller)
@@ -340,7 +340,7 @@ def metrics(component: Component) -> dict[str, float]:
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
 
 
-def test_a_replicas_report_goes_with_its_account(cluster: Cluster, policy: str) -> None:
+def test_a_report_is_deleted_with_the_account_of_its_replica(cluster: Cluster, policy: str) -> None:
     replica = option(cluster.sekisho.webhook, "--replica")
     metadata = get(cluster, f"{LEASES}/sekisho-webhook-{replica}")["metadata"]
     account = get(cluster, f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{RELEASE}-webhook")["metadata"]

@@ -118,7 +118,7 @@ def test_upgrade_from_a_webhook_outside_to_one_inside_and_back(sekisho: Sekisho,
 
 
 @pytest.mark.usefixtures("policy")
-def test_broken_glass_opens_the_gate_and_an_upgrade_shuts_it(sekisho: Sekisho, kubectl: Kubectl) -> None:
+def test_fail_open_admits_pods_until_an_upgrade_sets_it_back(sekisho: Sekisho, kubectl: Kubectl) -> None:
     assert not admits_privileged(kubectl)
     kubectl.check("delete", CONFIGURATIONS, RELEASE)
     assert admits_privileged(kubectl)
@@ -127,14 +127,14 @@ def test_broken_glass_opens_the_gate_and_an_upgrade_shuts_it(sekisho: Sekisho, k
     assert not admits_privileged(kubectl)
 
 
-def test_a_dead_webhook_denies_pods_but_none_that_it_is_not_sent(sekisho: Sekisho, kubectl: Kubectl) -> None:
+def test_a_dead_webhook_denies_pods_in_its_scope_only(sekisho: Sekisho, kubectl: Kubectl) -> None:
     sekisho.webhook.kill()
     assert not admits_privileged(kubectl)
     assert admits_privileged(kubectl.in_namespace("kube-system"))
     assert admits_privileged(kubectl.in_namespace(NAMESPACE))
 
 
-def test_uninstalling_with_dead_processes_leaves_the_policies_and_nothing_that_blocks(
+def test_uninstalling_with_dead_processes_keeps_policies_and_blocks_no_pods(
     sekisho: Sekisho, kubectl: Kubectl, policy: str
 ) -> None:
     for component in sekisho.components:
@@ -155,7 +155,7 @@ def test_uninstalling_with_dead_processes_leaves_the_policies_and_nothing_that_b
     wait_until(lambda: not admits_privileged(kubectl), SOON, "the policy that was kept is enforced again")
 
 
-def test_secrets_made_anew_still_belong_to_the_release(sekisho: Sekisho, kubectl: Kubectl) -> None:
+def test_replaced_secrets_still_belong_to_the_release(sekisho: Sekisho, kubectl: Kubectl) -> None:
     names = set(keys(kubectl))
     kubectl.check("delete", "secret", "--namespace", NAMESPACE, *names)
     wait_until(lambda: {name for name, held in keys(kubectl).items() if held} == names, SOON, "both are there again")
@@ -164,7 +164,7 @@ def test_secrets_made_anew_still_belong_to_the_release(sekisho: Sekisho, kubectl
     assert items(kubectl, "secret", "--namespace", NAMESPACE) == []
 
 
-def test_a_second_release_comes_and_goes_beside_the_first(sekisho: Sekisho, kubectl: Kubectl) -> None:
+def test_a_second_release_can_be_installed_and_uninstalled_beside_the_first(sekisho: Sekisho, kubectl: Kubectl) -> None:
     before = of_the_release(kubectl)
     second = ("other", "--namespace", "other-system")
     values = ("webhook.url=https://127.0.0.1:1", "controller.replicas=0", f"excludeNamespaces={{{NAMESPACE}}}")
@@ -184,7 +184,7 @@ def test_a_second_release_comes_and_goes_beside_the_first(sekisho: Sekisho, kube
     "values",
     [(), ("networkPolicy.egress[0].ports[0].port=6443", "networkPolicy.metricsFrom[0].podSelector.matchLabels.a=b")],
 )
-def test_the_api_server_takes_what_is_rendered_without_a_warning(cluster: Cluster, values: tuple[str, ...]) -> None:
+def test_the_api_server_accepts_the_rendered_chart_without_a_warning(cluster: Cluster, values: tuple[str, ...]) -> None:
     all_values = ("image.repository=registry.example/sekisho", "crds.install=false", *values)
     settings = [argument for value in all_values for argument in ("--set", value)]
     rendered = cluster.sekisho.helm("template", "another", str(CHART), "--namespace", NAMESPACE, *settings)
@@ -228,7 +228,7 @@ PERMISSIONS = [
 
 
 @pytest.mark.parametrize(("account", "allowed", "wanted"), PERMISSIONS)
-def test_accounts_may_do_what_their_process_does_and_no_more(
+def test_accounts_have_the_permissions_that_their_process_uses_and_no_others(
     cluster: Cluster, account: str, allowed: bool, wanted: tuple[str, ...]
 ) -> None:
     user = f"system:serviceaccount:{NAMESPACE}:{RELEASE}-{account}"

@@ -59,7 +59,7 @@ def test_once_a_policy_is_enforced_a_violating_pod_is_denied_at_once(
         cluster.plane.call("DELETE", f"{POLICIES}/{namespace}")
 
 
-def test_a_policys_status_says_what_is_so(cluster: Cluster, policy: str) -> None:
+def test_the_status_of_a_policy_is_true(cluster: Cluster, policy: str) -> None:
     found = get(cluster, f"{POLICIES}/{policy}")
     status = found["status"]
     assert status["observedGeneration"] == found["metadata"]["generation"]
@@ -70,7 +70,7 @@ def test_a_policys_status_says_what_is_so(cluster: Cluster, policy: str) -> None
     ]
 
 
-def test_nothing_is_left_on_a_policy_but_its_status(cluster: Cluster, policy: str) -> None:
+def test_the_controller_changes_only_the_status_of_a_policy(cluster: Cluster, policy: str) -> None:
     metadata = get(cluster, f"{POLICIES}/{policy}")["metadata"]
     assert "finalizers" not in metadata
     assert set(metadata["annotations"]) == {"kubectl.kubernetes.io/last-applied-configuration"}
@@ -78,7 +78,7 @@ def test_nothing_is_left_on_a_policy_but_its_status(cluster: Cluster, policy: st
     assert managers == {("kubectl-client-side-apply", None), ("sekisho-controller", "status")}
 
 
-def test_a_status_with_nothing_new_is_not_written(cluster: Cluster, policy: str) -> None:
+def test_an_unchanged_status_is_not_written(cluster: Cluster, policy: str) -> None:
     version = get(cluster, f"{POLICIES}/{policy}")["metadata"]["resourceVersion"]
     replica = f"{LEASES}/sekisho-webhook-{option(cluster.sekisho.webhook, '--replica')}"
 
@@ -133,7 +133,7 @@ def test_of_two_controllers_one_acts_and_the_other_takes_over_when_it_is_killed(
     wait_until(lambda: leader(cluster) == first, LEASE_SECONDS, "a lease that was released goes back")
 
 
-def test_a_controller_that_stops_ends_well_and_lets_the_lease_go(cluster: Cluster, controller: Component) -> None:
+def test_a_stopped_controller_exits_cleanly_and_releases_the_lease(cluster: Cluster, controller: Component) -> None:
     wait_until(lambda: leader(cluster), LEASE_SECONDS, "there is a leader")
     controller.stop()
     assert leader(cluster) == ""

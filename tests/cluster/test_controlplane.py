@@ -139,7 +139,7 @@ def test_component_that_ends_at_once_is_reported_with_its_log(tmp_path: Path) ->
         failing.start()
 
 
-def test_taken_port_is_not_chosen_again(tmp_path: Path) -> None:
+def test_a_port_in_use_is_replaced_by_another(tmp_path: Path) -> None:
     record = tmp_path / "ports.json"
     first = choose_ports(record, ("one", "two"))
     assert choose_ports(record, ("one", "two")) == first
@@ -149,7 +149,7 @@ def test_taken_port_is_not_chosen_again(tmp_path: Path) -> None:
     assert second["two"] == first["two"]
 
 
-def test_port_that_another_process_takes_meanwhile_is_given_up(tmp_path: Path) -> None:
+def test_a_port_that_another_process_takes_first_is_replaced(tmp_path: Path) -> None:
     tried: list[int] = []
     with contextlib.ExitStack() as thefts:
 
@@ -171,7 +171,7 @@ def test_port_that_another_process_takes_meanwhile_is_given_up(tmp_path: Path) -
     assert len(set(tried)) == 2
 
 
-def test_administrator_and_keys_are_for_the_owner_only(cluster: Cluster) -> None:
+def test_kubeconfigs_and_keys_are_readable_by_the_owner_only(cluster: Cluster) -> None:
     folder = cluster.plane.folder
     secrets = [cluster.plane.kubeconfig, *folder.glob("pki/*.key"), *folder.rglob("*.kubeconfig")]
     assert len(secrets) == 9

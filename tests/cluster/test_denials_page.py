@@ -18,7 +18,7 @@ BAD = {"name": "app", "image": "registry.example/app", "securityContext": {"priv
 FIX = "spec.containers[0].securityContext.privileged: remove it or set it to false"
 
 
-def test_the_page_shows_what_a_cluster_shows_now(cluster: Cluster, namespace: str) -> None:
+def test_the_page_shows_the_present_output_of_a_cluster(cluster: Cluster, namespace: str) -> None:
     kubectl = cluster.plane.kubectl
     kubectl.check("create", "namespace", NAMESPACE)
     account = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default"

@@ -9,7 +9,7 @@ from tests.controlplane.build import Binaries
 from tests.drills.bursts import burst
 from tests.drills.hostile import half_bodies, many_connections, policy_stream
 from tests.drills.lifecycle import certificate_rotated, replicas_killed, rolling_upgrades
-from tests.drills.outages import cut_off_replica_is_told
+from tests.drills.outages import cut_off_replica_is_reported
 from tests.drills.site import Site, open_site
 from tests.drills.soak import SAMPLES, soak
 
@@ -20,7 +20,7 @@ SHORT: dict[str, Callable[[Site], str]] = {
     "a stream of policies": lambda site: policy_stream(site, 10),
     "certificates rotated": lambda site: certificate_rotated(site, 3),
     "a replica killed": lambda site: replicas_killed(site, 1),
-    "a replica cut off": cut_off_replica_is_told,
+    "a replica cut off": cut_off_replica_is_reported,
     "a rolling upgrade": lambda site: rolling_upgrades(site, 1),
 }
 
@@ -40,7 +40,7 @@ def site(running_site: Site) -> Iterator[Site]:
 
 
 @pytest.mark.parametrize("name", SHORT)
-def test_no_violating_pod_enters_and_no_good_one_is_kept_out_in(site: Site, name: str) -> None:
+def test_no_violating_pod_is_admitted_and_no_good_pod_denied_in(site: Site, name: str) -> None:
     SHORT[name](site)
     site.check()
     assert site.counts.violating_admitted == site.counts.good_denied == 0

@@ -1,4 +1,4 @@
-"""A storm of denials: every owner is told of all of them, by few writes."""
+"""A storm of denials: all of them are reported to every owner, in few writes."""
 
 import asyncio
 import json
@@ -11,7 +11,9 @@ from tests.load.storm import from_everybody, make_owners, post
 OWNERS, TIMES = 100, 50
 
 
-def test_every_owner_is_told_of_every_denial_by_few_writes(cluster: Cluster, kubectl: Kubectl, namespace: str) -> None:
+def test_every_denial_is_reported_to_its_owner_in_few_writes(
+    cluster: Cluster, kubectl: Kubectl, namespace: str
+) -> None:
     name = f"{namespace}-no-privilege"
     policy = {
         "apiVersion": "sekisho.dev/v1alpha1",
@@ -35,7 +37,7 @@ def test_every_owner_is_told_of_every_denial_by_few_writes(cluster: Cluster, kub
             if event["reason"] == "PodDenied"
         }
 
-    wait_until(lambda: told() == {owner.deployment: TIMES for owner in owners}, 120, "all is told")
+    wait_until(lambda: told() == {owner.deployment: TIMES for owner in owners}, 120, "all denials are reported")
     assert sekisho.metric("sekisho_events_dropped_total") == dropped
     assert OWNERS <= sekisho.metric("sekisho_events_sent_total") - sent <= OWNERS * TIMES / 5
     kubectl("delete", "clusterpodpolicy", name, "--wait=false")

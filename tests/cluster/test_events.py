@@ -1,4 +1,4 @@
-"""A denial is told where its user looks: as an Event on the object that the user made, in its namespace."""
+"""A denial is an Event on the object that the user made, in its namespace."""
 
 import asyncio
 import json
@@ -73,7 +73,7 @@ def told(kubectl: Kubectl, owner: str) -> str:
     return wait_until(shown, SOON, f"kubectl events --for {owner} shows the denial")
 
 
-def test_deployment_tells_why_it_has_no_pods(kubectl: Kubectl, denials: Callable[[], list[Json]]) -> None:
+def test_events_of_a_deployment_say_why_it_has_no_pods(kubectl: Kubectl, denials: Callable[[], list[Json]]) -> None:
     assert create(kubectl, "Deployment", {"name": "bad"}, workload(BAD, replicas=3)).returncode == 0
     assert create(kubectl, "Deployment", {"name": "good"}, workload(GOOD)).returncode == 0
     shown = told(kubectl, "deployment/bad")
@@ -97,7 +97,7 @@ def test_deployment_tells_why_it_has_no_pods(kubectl: Kubectl, denials: Callable
     }
 
 
-def test_attempts_without_end_are_one_event_that_counts(kubectl: Kubectl, denials: Callable[[], list[Json]]) -> None:
+def test_repeated_denials_are_one_event_with_a_count(kubectl: Kubectl, denials: Callable[[], list[Json]]) -> None:
     assert create(kubectl, "Deployment", {"name": "bad"}, workload(BAD, replicas=3)).returncode == 0
     counted = wait_until(
         lambda: [event for event in denials() if event.get("series", {}).get("count", 0) >= 3], 60.0, "it is a series"
@@ -108,7 +108,7 @@ def test_attempts_without_end_are_one_event_that_counts(kubectl: Kubectl, denial
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet", "CronJob", "Job"])
-def test_owner_of_each_kind_is_told(kubectl: Kubectl, kind: str) -> None:
+def test_every_kind_of_owner_gets_the_event(kubectl: Kubectl, kind: str) -> None:
     batch = {"template": template(BAD, restartPolicy="Never")}
     spec = {
         "Deployment": workload(BAD),
@@ -136,7 +136,7 @@ def test_owner_of_each_kind_is_told(kubectl: Kubectl, kind: str) -> None:
             kubectl("delete", "node", "node-for-a-test")
 
 
-def test_pod_without_an_owner_is_told_by_its_own_name(kubectl: Kubectl, denials: Callable[[], list[Json]]) -> None:
+def test_the_event_of_a_pod_without_an_owner_names_the_pod(kubectl: Kubectl, denials: Callable[[], list[Json]]) -> None:
     assert create(kubectl, "Pod", {"name": "good"}, {"containers": [GOOD]}).returncode == 0
     assert create(kubectl, "Pod", {"name": "bad"}, {"containers": [BAD]}).returncode == 1
     assert SAID in told(kubectl, "pod/bad")
@@ -170,9 +170,7 @@ def test_event_holds_no_value_of_the_environment(kubectl: Kubectl, denials: Call
     assert "hunter2" not in json.dumps(denials())
 
 
-def test_denied_change_of_a_running_pod_is_told_on_its_owner(
-    kubectl: Kubectl, denials: Callable[[], list[Json]]
-) -> None:
+def test_the_event_of_a_denied_update_is_on_the_owner(kubectl: Kubectl, denials: Callable[[], list[Json]]) -> None:
     assert create(kubectl, "Deployment", {"name": "web"}, workload(GOOD)).returncode == 0
     pods = wait_until(lambda: kubectl.check("get", "pods", "-o", "name").split(), SOON, "the pod is there")
     debug = {"spec": {"ephemeralContainers": [BAD | {"name": "debug"}]}}
@@ -210,7 +208,7 @@ def rollout(kubectl: Kubectl) -> Json:
     return identity | {"uid": made["metadata"]["uid"], "controller": True}
 
 
-def test_custom_owner_of_replica_sets_is_told_by_its_reference_alone(
+def test_a_custom_owner_of_replica_sets_gets_the_event(
     kubectl: Kubectl, denials: Callable[[], list[Json]], rollouts: str
 ) -> None:
     account = f"system:serviceaccount:{NAMESPACE}:sekisho-webhook"
@@ -227,7 +225,9 @@ def test_custom_owner_of_replica_sets_is_told_by_its_reference_alone(
     )
 
 
-def test_custom_owner_of_pods_is_told(kubectl: Kubectl, denials: Callable[[], list[Json]], rollouts: str) -> None:
+def test_a_custom_owner_of_pods_gets_the_event(
+    kubectl: Kubectl, denials: Callable[[], list[Json]], rollouts: str
+) -> None:
     meta = {"name": "bad-0", "ownerReferences": [rollout(kubectl)]}
     assert create(kubectl, "Pod", meta, {"containers": [BAD]}).returncode == 1
     assert SAID in told(kubectl, "rollout/bad")
@@ -235,7 +235,7 @@ def test_custom_owner_of_pods_is_told(kubectl: Kubectl, denials: Callable[[], li
     assert (event["related"]["kind"], event["related"]["name"]) == ("Pod", "bad-0")
 
 
-def test_whoever_puts_half_of_it_right_reads_of_the_other_half_alone(
+def test_a_half_fixed_deployment_gets_a_new_event_about_the_rest(
     kubectl: Kubectl, denials: Callable[[], list[Json]]
 ) -> None:
     pair: Json = {"containers": [BAD, BAD | {"name": "proxy"}]}
@@ -318,9 +318,7 @@ def reasons(kubectl: Kubectl) -> dict[str, Json]:
     return {event["reason"]: event for event in found if event["reason"].startswith("Pod")}
 
 
-def test_warnings_and_defaults_are_told_where_that_was_asked_for(
-    kubectl: Kubectl, namespace: str, telling_all: None
-) -> None:
+def test_warnings_and_defaults_are_reported_where_enabled(kubectl: Kubectl, namespace: str, telling_all: None) -> None:
     policy = {
         "apiVersion": "sekisho.dev/v1alpha1",
         "kind": "ClusterPodPolicy",
@@ -346,9 +344,7 @@ def test_warnings_and_defaults_are_told_where_that_was_asked_for(
     assert found["PodDefaulted"]["note"].startswith(f'policy "{namespace}-warns" set spec.')
 
 
-def test_what_is_denied_while_the_api_server_is_away_is_told_when_it_is_back(
-    cluster: Cluster, kubectl: Kubectl, namespace: str
-) -> None:
+def test_denials_during_an_outage_are_reported_after_it(cluster: Cluster, kubectl: Kubectl, namespace: str) -> None:
     assert create(kubectl, "Deployment", {"name": "web"}, workload(GOOD, replicas=0)).returncode == 0
     found = wait_until(
         lambda: json.loads(kubectl.check("get", "replicasets", "-o", "json"))["items"], SOON, "its ReplicaSet is there"

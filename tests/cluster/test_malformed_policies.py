@@ -766,13 +766,13 @@ def attributed(kind: str, message: str) -> tuple[str, str]:
     return "nobody known", message
 
 
-def test_there_are_fifty_and_more_and_each_is_about_something_else() -> None:
+def test_there_are_at_least_fifty_different_malformed_policies() -> None:
     names = [name for name, *_ in MALFORMED]
     assert len(names) == len(set(names)) >= 50
 
 
 @pytest.mark.usefixtures("namespace")
-def test_each_malformed_policy_is_denied_in_these_words_and_its_twin_accepted(cluster: Cluster) -> None:
+def test_a_malformed_policy_is_denied_with_its_message_and_its_twin_accepted(cluster: Cluster) -> None:
     wrong = []
     for name, kind, bad, who, said, good in MALFORMED:
         status, message = answered(cluster, kind, bad)
@@ -794,7 +794,7 @@ def test_off_needs_no_quotes(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("validation", ["Strict", "Warn", "Ignore"])
-def test_a_misspelt_field_is_lost_for_no_client_whatever_it_asks_of_the_api_server(
+def test_a_misspelt_field_is_denied_whatever_field_validation_the_client_requests(
     cluster: Cluster, validation: str
 ) -> None:
     misspelt = control("hostPorts", allowd=[{"min": 80, "max": 80}])
@@ -808,7 +808,7 @@ def test_a_misspelt_field_is_lost_for_no_client_whatever_it_asks_of_the_api_serv
     assert answered(cluster, CLUSTER, good, validation) == (201, "")
 
 
-def test_what_the_webhook_denies_reads_in_kubectl_as_what_the_schema_does(cluster: Cluster) -> None:
+def test_denials_of_the_webhook_look_in_kubectl_like_those_of_the_schema(cluster: Cluster) -> None:
     manifest = {"apiVersion": "sekisho.dev/v1alpha1", "kind": CLUSTER, "metadata": {"name": "malformed"}}
     spec = images(trustedRegistries=["acme/web"]) | {"match": {"excludeSubjects": {"users": ["a*"]}}}
     text = msgspec.json.encode(manifest | {"spec": spec}).decode()

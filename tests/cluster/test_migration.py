@@ -59,7 +59,9 @@ def verdict(kubectl: Kubectl, namespace: str, pod: object) -> str:
 
 
 @pytest.mark.parametrize("options", [(), ("--explicit",)], ids=["drop-in", "explicit"])
-def test_what_is_written_holds(cluster: Cluster, labelled: str, options: tuple[str, ...]) -> None:
+def test_migrated_policies_give_the_verdicts_of_pod_security_admission(
+    cluster: Cluster, labelled: str, options: tuple[str, ...]
+) -> None:
     kubectl = cluster.plane.kubectl
     kubeconfig = cluster.plane.kubeconfig
     done = cluster.sekisho_cli("migrate", "psa", f"--kubeconfig={kubeconfig}", *options)

@@ -112,14 +112,14 @@ def queries() -> dict[str, str]:
     return found
 
 
-def test_every_metric_and_label_of_every_query_is_there(told: str) -> None:
+def test_every_metric_and_label_of_every_query_exists(told: str) -> None:
     labels = labels_of(told)
     assert len(queries()) > 30
     for where, query in queries().items():
         assert missing(query, labels) == [], where
 
 
-def test_what_each_process_tells_is_well_formed(cluster: Cluster, told: str) -> None:
+def test_the_metrics_of_both_processes_are_well_formed(cluster: Cluster, told: str) -> None:
     for component in cluster.sekisho.components:
         assert faults(metrics_of(component)) == []
 
@@ -188,7 +188,7 @@ def test_the_commands_of_the_runbooks_work(cluster: Cluster, namespace: str) -> 
         assert "error" not in done.stderr.lower(), (page, command)
 
 
-def test_a_certificate_that_is_taken_away_is_made_anew(cluster: Cluster, kubectl: Kubectl, namespace: str) -> None:
+def test_a_deleted_certificate_is_replaced(cluster: Cluster, kubectl: Kubectl, namespace: str) -> None:
     (command,) = (
         command
         for command in commands(REPOSITORY / "docs" / "runbooks" / "SekishoCertificateExpiring.md")

@@ -42,9 +42,7 @@ def second(lab: Lab, sekisho: Sekisho, tmp_path: Path) -> Iterator[Component]:
 
 
 @pytest.mark.usefixtures("second")
-def test_a_change_among_many_policies_costs_a_few_requests_and_its_status_comes_to_rest(
-    lab: Lab, sekisho: Sekisho
-) -> None:
+def test_a_change_among_many_policies_costs_few_requests_and_its_status_settles(lab: Lab, sekisho: Sekisho) -> None:
     credentials = (credential_of(token_of(sekisho.controller)), credential_of(token_of(sekisho.webhook)))
 
     async def changed() -> Spent:

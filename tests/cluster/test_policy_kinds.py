@@ -81,9 +81,7 @@ def waive(kubectl: Kubectl, baseline: str, suffix: str = "w", **changed: Any) ->
 
 
 @pytest.mark.usefixtures("baseline")
-def test_a_namespaces_policy_tightens_its_own_namespace_and_no_other(
-    kubectl: Kubectl, cluster: Cluster, namespace: str
-) -> None:
+def test_a_pod_policy_applies_to_its_own_namespace_only(kubectl: Kubectl, cluster: Cluster, namespace: str) -> None:
     apply(kubectl, "PodPolicy", "own", podSecurityStandard={"level": "restricted"})
     plain = restricted_pod(container(securityContext={"allowPrivilegeEscalation": None}))
     said = wait_admitted(kubectl, plain, admitted=False)
@@ -93,7 +91,7 @@ def test_a_namespaces_policy_tightens_its_own_namespace_and_no_other(
     assert tried(other, plain).returncode == 0
 
 
-def test_a_namespaces_policy_lifts_nothing_of_the_clusters(kubectl: Kubectl, baseline: str) -> None:
+def test_a_pod_policy_exempts_from_no_cluster_policy(kubectl: Kubectl, baseline: str) -> None:
     everything_off = {"privileged": {"enforcement": "Off"}}
     spec = {"enforcement": "Audit", "podSecurityStandard": {"level": "privileged"}, "controls": everything_off}
     apply(kubectl, "PodPolicy", baseline, **spec)
@@ -104,7 +102,7 @@ def test_a_namespaces_policy_lifts_nothing_of_the_clusters(kubectl: Kubectl, bas
     assert f'policy "{baseline}" denies container "app" for privileged mode' in bad.stderr
 
 
-def test_use_of_a_waiver_is_an_event_and_a_pod_that_needs_none_leaves_none(kubectl: Kubectl, waivers: str) -> None:
+def test_a_used_waiver_is_reported_by_an_event_and_an_unused_one_is_not(kubectl: Kubectl, waivers: str) -> None:
     waive(kubectl, waivers)
     bad = restricted_pod(privileged())
     wait_admitted(kubectl, bad, admitted=True)
@@ -115,14 +113,14 @@ def test_use_of_a_waiver_is_an_event_and_a_pod_that_needs_none_leaves_none(kubec
         found = json.loads(kubectl.check("get", "events.events.k8s.io", "-o", "json"))["items"]
         return [event for event in found if event["reason"] == "WaiverUsed"]
 
-    (event,) = wait_until(used, SOON, "the use of the waiver is told")
+    (event,) = wait_until(used, SOON, "the use of the waiver is reported")
     assert (event["regarding"]["kind"], event["regarding"]["name"], event["type"]) == ("Pod", "driver", "Normal")
     waiver = json.loads(kubectl.check("get", "policywaiver", f"{waivers}-w", "-o", "json"))
     for part in (f"{waivers}-w", waiver["spec"]["expires"], waiver["spec"]["reason"]):
         assert part in event["note"]
 
 
-def test_a_tenant_may_write_policies_of_its_namespace_and_no_waivers(kubectl: Kubectl, namespace: str) -> None:
+def test_a_tenant_may_write_pod_policies_and_no_waivers(kubectl: Kubectl, namespace: str) -> None:
     kubectl.check("create", "role", "policies", "--verb=*", "--resource=podpolicies.sekisho.dev")
     kubectl.check("create", "rolebinding", "policies", "--role=policies", "--user=tenant")
     assert kubectl("auth", "can-i", "create", "podpolicies.sekisho.dev", "--as=tenant").stdout.strip() == "yes"
@@ -134,7 +132,7 @@ def test_a_tenant_may_write_policies_of_its_namespace_and_no_waivers(kubectl: Ku
 # Subjects
 
 
-def test_a_subject_is_left_out_by_its_exact_name(kubectl: Kubectl, namespace: str) -> None:
+def test_a_subject_is_excluded_by_its_exact_name(kubectl: Kubectl, namespace: str) -> None:
     kubectl.check("create", "rolebinding", "pods", "--clusterrole=edit", "--group=makers")
     match = {"namespaces": [namespace], "excludeSubjects": {"users": ["alice"], "serviceAccounts": ["ci/deployer"]}}
     apply(kubectl, "ClusterPodPolicy", namespace, match=match, controls={"privileged": {}})
@@ -156,7 +154,7 @@ def test_a_subject_is_left_out_by_its_exact_name(kubectl: Kubectl, namespace: st
 # PolicyWaiver
 
 
-def test_a_waiver_lifts_with_a_warning_and_ends_by_itself(kubectl: Kubectl, cluster: Cluster, waivers: str) -> None:
+def test_a_waiver_exempts_with_a_warning_until_it_expires(kubectl: Kubectl, cluster: Cluster, waivers: str) -> None:
     pod = restricted_pod(privileged())
     wait_admitted(kubectl, pod, admitted=False)
     waive(kubectl, waivers)
@@ -170,7 +168,7 @@ def test_a_waiver_lifts_with_a_warning_and_ends_by_itself(kubectl: Kubectl, clus
     assert kubectl("get", "policywaiver", f"{waivers}-w").returncode == 0
 
 
-def test_a_waiver_that_is_deleted_or_ended_lifts_nothing(kubectl: Kubectl, waivers: str) -> None:
+def test_a_deleted_or_expired_waiver_exempts_nothing(kubectl: Kubectl, waivers: str) -> None:
     pod = restricted_pod(privileged())
     waive(kubectl, waivers)
     wait_admitted(kubectl, pod, admitted=True)
@@ -192,7 +190,7 @@ def test_two_waivers_do_not_combine(kubectl: Kubectl, waivers: str) -> None:
     assert tried(kubectl, restricted_pod(privileged("app", "ghcr.io/other2"))).returncode == 1
 
 
-def test_an_image_that_was_waived_cannot_become_another(kubectl: Kubectl, waivers: str) -> None:
+def test_a_waived_image_cannot_be_replaced_by_another(kubectl: Kubectl, waivers: str) -> None:
     waive(kubectl, waivers, match={"images": ["quay.io/driver"]})
     wait_admitted(kubectl, restricted_pod(privileged()), admitted=True)
     assert kubectl("create", "-f", "-", input=json.dumps(restricted_pod(privileged()))).returncode == 0
@@ -208,7 +206,9 @@ def test_an_image_that_was_waived_cannot_become_another(kubectl: Kubectl, waiver
 # Applying and deleting them
 
 
-def test_one_broken_policy_is_no_reason_to_deny_another(kubectl: Kubectl, sekisho: Sekisho, namespace: str) -> None:
+def test_a_broken_stored_policy_does_not_prevent_changes_to_others(
+    kubectl: Kubectl, sekisho: Sekisho, namespace: str
+) -> None:
     """Broken ones get in while the webhook for policies is opened; the others go on being taken, and enforced."""
     open_glass(kubectl)
     broken = {"match": {"namespaces": [namespace]}, "controls": {"images": {"trustedRegistries": ["acme/web"]}}}
@@ -230,7 +230,7 @@ def test_one_broken_policy_is_no_reason_to_deny_another(kubectl: Kubectl, sekish
         kubectl("delete", "clusterpodpolicy", namespace, f"{namespace}-broken", "--wait=false")
 
 
-def test_a_dead_webhook_keeps_nobody_from_deleting_and_relabelling(
+def test_policies_can_be_deleted_and_labelled_while_the_webhook_is_dead(
     kubectl: Kubectl, sekisho: Sekisho, namespace: str
 ) -> None:
     for kind in ("ClusterPodPolicy", "PodPolicy"):
@@ -250,7 +250,9 @@ def test_a_dead_webhook_keeps_nobody_from_deleting_and_relabelling(
         kubectl.check("wait", "--for=delete", f"{kind}/{name}", f"--timeout={SOON:g}s")
 
 
-def test_the_glass_can_be_broken_for_policies_alone(kubectl: Kubectl, sekisho: Sekisho, namespace: str) -> None:
+def test_policies_can_be_changed_unchecked_after_their_webhook_is_set_to_ignore(
+    kubectl: Kubectl, sekisho: Sekisho, namespace: str
+) -> None:
     sekisho.webhook.kill()
     open_glass(kubectl)
     apply(kubectl, "ClusterPodPolicy", namespace, match={"namespaces": [namespace]}, controls={"privileged": {}})
@@ -284,7 +286,7 @@ def sekisho(cluster: Cluster) -> Iterator[Sekisho]:
         cluster.sekisho.webhook.start()
 
 
-def test_helm_says_that_the_glass_is_broken_until_it_is_mended(kubectl: Kubectl, sekisho: Sekisho) -> None:
+def test_helm_warns_while_the_policy_webhook_is_set_to_ignore(kubectl: Kubectl, sekisho: Sekisho) -> None:
     upgrade = ("upgrade", RELEASE, str(CHART), "--namespace", NAMESPACE, "--reuse-values")
     open_glass(kubectl)
     with pytest.raises(CommandError, match=r"conflict with \"kubectl-patch\".*failurePolicy"):

@@ -127,7 +127,7 @@ def waiver(kubectl: Kubectl, namespace: str, suffix: str = "w", **left: float) -
     return f"{namespace}-{suffix}"
 
 
-def test_once_a_policy_is_enforced_every_replica_obeys_each_generation(
+def test_every_replica_obeys_a_generation_once_it_is_enforced(
     cluster: Cluster, kubectl: Kubectl, namespace: str, replicas: Replicas
 ) -> None:
     for generation, level in enumerate(("restricted", "privileged", "baseline", "privileged", "restricted"), 1):
@@ -142,7 +142,7 @@ def test_once_a_policy_is_enforced_every_replica_obeys_each_generation(
         assert found["status"]["enforcedBy"] == "3/3"
 
 
-def test_so_do_they_obey_a_namespaces_policy_and_an_active_waiver(
+def test_every_replica_obeys_an_enforced_pod_policy_and_an_active_waiver(
     cluster: Cluster, kubectl: Kubectl, namespace: str, replicas: Replicas
 ) -> None:
     apply(kubectl, "PodPolicy", "own", podSecurityStandard={"level": "restricted"})
@@ -186,7 +186,7 @@ def test_a_policy_that_a_replica_cannot_use_is_not_called_enforced(
     wait_enforced(cluster, namespace)
 
 
-def test_a_replica_that_falls_silent_makes_it_unknown_until_it_is_back(
+def test_enforced_is_unknown_while_a_replica_does_not_report(
     cluster: Cluster, namespace: str, replicas: Replicas
 ) -> None:
     apply_policy(cluster, namespace)
@@ -251,7 +251,7 @@ def test_policies_whose_defaults_contradict_each_other_say_so(
     wait_until(lambda: told("b") == [], SOON, "the one that is left contradicts nobody")
 
 
-def test_a_waiver_is_told_of_on_its_policy_and_its_end_once_by_an_event(
+def test_a_waiver_is_shown_on_its_policy_and_its_end_reported_by_one_event(
     cluster: Cluster, kubectl: Kubectl, namespace: str
 ) -> None:
     apply_policy(cluster, namespace)
@@ -280,9 +280,7 @@ def test_a_waiver_is_told_of_on_its_policy_and_its_end_once_by_an_event(
     assert events() == ["PolicyExpiring"]
 
 
-def test_a_waiver_ends_in_its_status_without_anybody_doing_anything(
-    cluster: Cluster, kubectl: Kubectl, namespace: str
-) -> None:
+def test_the_status_of_a_waiver_changes_when_it_expires(cluster: Cluster, kubectl: Kubectl, namespace: str) -> None:
     apply_policy(cluster, namespace)
     name = waiver(kubectl, namespace, seconds=8)
     wait_for(kubectl, "Active", f"policywaiver/{name}")

@@ -37,9 +37,7 @@ def strict(kubectl: Kubectl, namespace: str) -> Any:
 
 
 @pytest.mark.usefixtures("strict")
-def test_denials_of_a_pod_and_of_a_deployments_pods_tell_nothing_secret(
-    cluster: Cluster, kubectl: Kubectl, namespace: str
-) -> None:
+def test_denials_of_pods_and_deployments_hold_no_secrets(cluster: Cluster, kubectl: Kubectl, namespace: str) -> None:
     pod = pod_with_secrets()
     denied = kubectl("create", "-f", "-", input=json.dumps(pod))
     assert denied.returncode == 1

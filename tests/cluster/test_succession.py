@@ -32,7 +32,7 @@ from tests.controlplane.ports import start_component
 from tests.controlplane.waiting import wait_until
 
 RETRY_SECONDS = 2.4
-"""The longest time between two looks of who stands by."""
+"""The longest time between two attempts of the standby."""
 TAKEN_OVER = LEASE_SECONDS + RETRY_SECONDS + 10.0
 """Within this somebody else leads; the last seconds are for a slow machine."""
 GUARDED = "guarded"
@@ -104,7 +104,7 @@ def repaired(cluster: Cluster) -> None:
     wait_until(lambda: b"" not in bundles(cluster), SOON, "the caBundles are repaired")
 
 
-def test_one_of_two_acts_and_the_other_takes_over_within_the_leases_time_when_it_is_killed(
+def test_the_standby_takes_over_within_the_lease_duration_after_a_kill(
     lab: Lab, cluster: Cluster, controllers: list[Controller]
 ) -> None:
     first, second = controllers
@@ -129,9 +129,7 @@ def test_one_of_two_acts_and_the_other_takes_over_within_the_leases_time_when_it
         assert judges(lab.plane.kubectl.in_namespace(GUARDED))
 
 
-def test_a_leader_that_was_frozen_for_a_moment_goes_on(
-    lab: Lab, cluster: Cluster, controllers: list[Controller]
-) -> None:
+def test_a_leader_that_was_paused_briefly_continues(lab: Lab, cluster: Cluster, controllers: list[Controller]) -> None:
     first, second = controllers
     first.process.pause()
     frozen = len(lab.audit)
@@ -142,7 +140,7 @@ def test_a_leader_that_was_frozen_for_a_moment_goes_on(
     assert lab.audit.writes(second.credential) == []
 
 
-def test_a_leader_that_wakes_up_after_another_took_over_writes_nothing_and_ends(
+def test_a_leader_that_resumes_after_another_took_over_writes_nothing_and_exits(
     lab: Lab, cluster: Cluster, controllers: list[Controller]
 ) -> None:
     first, second = controllers
@@ -167,7 +165,7 @@ def test_a_leader_that_wakes_up_after_another_took_over_writes_nothing_and_ends(
 
 
 @pytest.mark.parametrize("is_alive", [True, False], ids=["alive", "dead"])
-def test_deleting_policies_definitions_and_the_namespace_never_hangs(
+def test_deleting_policies_crds_and_the_namespace_never_hangs(
     lab: Lab, cluster: Cluster, controllers: list[Controller], is_alive: bool
 ) -> None:
     kubectl = lab.plane.kubectl

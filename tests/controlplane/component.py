@@ -15,7 +15,7 @@ READY_IN = 90.0
 _STOP_IN = 20.0
 _TAIL = 8192
 
-# A component dies with the thread that started it; this one lives as long as the interpreter, whoever calls.
+# A component dies with the thread that started it; this one lives as long as the interpreter.
 _SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
 

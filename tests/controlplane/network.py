@@ -53,7 +53,7 @@ class Sandbox:
         return ("ip", "netns", "exec", self.name, *command)
 
     def cut_from_api(self) -> None:
-        """Pull the cable to the API server: nothing passes, and nobody is told."""
+        """Drop all packets to and from the API server, without an error to either side."""
         _ip("link", "set", self._api_link, "down")
 
     def connect_to_api(self) -> None:

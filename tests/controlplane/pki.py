@@ -1,4 +1,4 @@
-"""The keys and certificates of a control plane, made anew for each."""
+"""The keys and certificates of a control plane, new for every control plane."""
 
 import datetime
 import ipaddress

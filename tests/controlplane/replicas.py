@@ -2,7 +2,7 @@
 
 There is no kubelet and no kube-proxy here. The API server calls the addresses in the Service's EndpointSlices itself;
 a thread plays the kubelet: it probes each replica as the chart asks for, and keeps one slice by what it finds. A
-replica that is told to stop leaves the slice a moment later, as the news takes its time in a cluster too.
+replica that is told to stop leaves the slice a moment later, as in a real cluster.
 """
 
 import http.client

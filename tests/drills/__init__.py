@@ -11,7 +11,7 @@ from tests.drills.hostile import half_bodies, many_connections, policy_stream
 from tests.drills.lifecycle import certificate_rotated, replicas_killed, rolling_upgrades
 from tests.drills.outages import (
     api_server_restarted,
-    cut_off_replica_is_told,
+    cut_off_replica_is_reported,
     etcd_paused,
     watch_cut_and_compacted,
 )
@@ -30,7 +30,7 @@ DRILLS: dict[str, Callable[[Site], str]] = {
         rolling_upgrades,
         api_server_restarted,
         watch_cut_and_compacted,
-        cut_off_replica_is_told,
+        cut_off_replica_is_reported,
         etcd_paused,
     )
 }

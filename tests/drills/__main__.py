@@ -24,7 +24,7 @@ from tests.drills.traffic import DrillError
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(DRILLS)))
 def main(names: tuple[str, ...]) -> None:
-    """Make things fail, one after the other, and see that no violating pod enters and no good one is kept out."""
+    """Cause faults, one after the other, and check that no violating pod is admitted and no good one denied."""
     progress = Progress()
     results: list[Result] = []
     folder = Path(tempfile.mkdtemp(prefix="sekisho-drills-"))
@@ -43,7 +43,7 @@ def main(names: tuple[str, ...]) -> None:
 
 
 def drill(site: Site, name: str, progress: Progress) -> Result:
-    """Run one drill; whatever goes wrong in it is its result."""
+    """Run one drill; an error in it becomes its result."""
     progress.say(f"{name}: {(DRILLS[name].__doc__ or '').splitlines()[0]}")
     began = time.monotonic()
     note = failure = ""
@@ -55,7 +55,7 @@ def drill(site: Site, name: str, progress: Progress) -> Result:
         failure = f"{type(error).__name__}: {error}"
     finally:
         site.clear()
-    progress.say(f"{name}: {'FAILED: ' + failure if failure else 'held'} ({elapsed(began)})")
+    progress.say(f"{name}: {'FAILED: ' + failure if failure else 'passed'} ({elapsed(began)})")
     return Result(name, time.monotonic() - began, site.counts, note, failure)
 
 

@@ -1,4 +1,4 @@
-"""Many privileged pods at the same moment, against one replica that has one core.
+"""Many privileged pods at the same time, against one replica that has one core.
 
 A burst can be more than one core answers in the 3 s that the API server waits; what gets no answer is denied, good
 pods too. Those in the burst are counted apart, those that come after it are not.
@@ -15,7 +15,7 @@ from tests.drills.site import Site
 from tests.drills.traffic import GOOD, GOOD_KIND, VIOLATING, VIOLATING_KIND, Client, DrillError, Fate, stored_violating
 
 AFTERWARDS = 20
-"""Good pods that are created one after the other when the burst is over."""
+"""Good pods that are created one after the other after the burst."""
 
 
 def burst_of_200(site: Site) -> str:
@@ -54,7 +54,7 @@ def burst(site: Site, size: int) -> str:
     if counts.good_denied:
         raise DrillError(f"{counts.good_denied} good pods were denied: {counts.reasons.most_common()}")
     if not counts.violating_denied or not after["admitted"]:
-        raise DrillError(f"nothing is proven: {counts}")
+        raise DrillError(f"the burst proves nothing: {counts}")
     return f"{size} at once, {seconds:.1f} s, {used:.1f} s of the core"
 
 

@@ -19,7 +19,7 @@ def review(namespace: str, spec: dict[str, Any], name: str = "direct") -> bytes:
 
 
 async def hang_up(writers: Iterable[asyncio.StreamWriter]) -> None:
-    """Close connections without a word, and return when they are gone."""
+    """Abort connections, and return when they are closed."""
     closing = list(writers)
     for writer in closing:
         writer.transport.abort()

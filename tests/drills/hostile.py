@@ -1,4 +1,4 @@
-"""Policies that make no sense, bodies that make no sense, and clients that hold on to what they have."""
+"""Invalid policies, invalid bodies, and clients that keep connections open."""
 
 import asyncio
 import ssl
@@ -66,7 +66,7 @@ _BAD_PODS: tuple[dict[str, Any], ...] = (
 
 
 def policy_stream(site: Site, rounds: int = STREAM) -> str:
-    """Policies that cannot be compiled, huge ones and short-lived ones, and bodies that are no reviews."""
+    """Policies that cannot be compiled, huge and short-lived ones, and bodies that are no reviews."""
     site.enforce("drills-kept", {"controls": {"privileged": {}}})
     with site.traffic() as traffic:
         _stream(site, rounds, takes_uncompilable=False)
@@ -101,7 +101,7 @@ def _stream(site: Site, rounds: int, *, takes_uncompilable: bool) -> None:
 
 @contextmanager
 def _policies_unreviewed(site: Site) -> Iterator[None]:
-    """The API server takes policies without asking Sekisho, as it does where someone took that webhook away."""
+    """The API server accepts policies without calling Sekisho, as if its policy webhook had been deleted."""
     held = msgspec.json.decode(site.must("GET", _CONFIGURATION))
     others = [webhook for webhook in held["webhooks"] if webhook["name"] != _REVIEWS_OF_POLICIES]
     site.must("PUT", _CONFIGURATION, held | {"webhooks": others})
@@ -119,7 +119,7 @@ def _policies_unreviewed(site: Site) -> Iterator[None]:
 
 
 def half_bodies(site: Site, halves: int = HALVES, large: int = LARGE_HALVES) -> str:
-    """Connections that send half a head, or half a body, and then wait: both are bounded in time, bodies in sum too."""
+    """Connections that send half a head or half a body and then wait: both time out; bodies are bounded in total."""
     body = review(site.namespace, GOOD)
     head = b"POST /validate?timeout=3s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
     half_head = head[: len(head) // 2]
@@ -132,7 +132,7 @@ def half_bodies(site: Site, halves: int = HALVES, large: int = LARGE_HALVES) -> 
         for replica in site.replicas.running:
             most = before[replica.name] + 10
             wait_until(partial(_has_closed, replica, most), _SOON, f"{replica.name} has at most {most} descriptors")
-    return f"{closed} half requests turned away"
+    return f"{closed} incomplete requests closed"
 
 
 def many_connections(site: Site, count: int = CONNECTIONS) -> str:
@@ -144,7 +144,7 @@ def many_connections(site: Site, count: int = CONNECTIONS) -> str:
 
 
 def _break(site: Site, name: str) -> None:
-    """Replace a policy that works by a version that does not; what works must stay in force."""
+    """Replace a valid policy by an invalid version; the valid one must stay enforced."""
     held = msgspec.json.decode(site.must("GET", f"{POLICIES}/{name}"))
     site.must("PUT", f"{POLICIES}/{name}", held | {"spec": _UNCOMPILABLE})
 
@@ -188,7 +188,7 @@ def _trusting() -> ssl.SSLContext:
 
 
 async def _hold(site: Site, beginnings: list[bytes]) -> int:
-    """Send each beginning to each replica and wait for all to be turned away; how many."""
+    """Send these incomplete requests to every replica until all are closed; returns how many."""
     context, gate = _trusting(), asyncio.Semaphore(_AT_ONCE)
 
     async def hold(replica: Replica, beginning: bytes) -> int:
@@ -201,7 +201,7 @@ async def _hold(site: Site, beginnings: list[bytes]) -> int:
             async with asyncio.timeout(_SOON):
                 status = await reader.readline()
         except TimeoutError:
-            raise DrillError(f"the rest of {beginning[:300]!r} is still waited for") from None
+            raise DrillError(f"the rest of {beginning[:300]!r} is not answered in time") from None
         except ConnectionError:
             status = b""
         await hang_up([writer])

@@ -20,7 +20,7 @@ _SECRET = f"/api/v1/namespaces/{NAMESPACE}/secrets/{RELEASE}-webhook-tls"
 
 
 def certificate_rotated(site: Site, times: int = ROTATIONS) -> str:
-    """The webhook's Secret is deleted again and again; each new certificate is waited for at every replica."""
+    """The webhook's Secret is deleted repeatedly, each time until every replica serves a new certificate."""
     with site.traffic():
         for _ in range(times):
             stored = _rotate(site)
@@ -30,7 +30,7 @@ def certificate_rotated(site: Site, times: int = ROTATIONS) -> str:
 
 
 def replicas_killed(site: Site, times: int = KILLS) -> str:
-    """One replica after the other dies without a word (SIGKILL), and comes back."""
+    """Replicas are killed one after the other (SIGKILL), and restarted."""
     with site.traffic() as traffic:
         for kill in range(times):
             victim = site.replicas.running[kill % len(site.replicas.running)]
@@ -45,7 +45,7 @@ def replicas_killed(site: Site, times: int = KILLS) -> str:
 
 
 def rolling_upgrades(site: Site, times: int = UPGRADES) -> str:
-    """As the Deployment does it: one new replica, and when that is ready, one old replica is told to stop."""
+    """Replicas are replaced as by a Deployment: one new replica, and when it is ready, one old replica is stopped."""
     with site.traffic():
         for upgrade in range(times):
             for old in site.replicas.running:
@@ -60,7 +60,7 @@ def rolling_upgrades(site: Site, times: int = UPGRADES) -> str:
 
 def _all_ended_well(codes: list[int]) -> None:
     if any(codes):
-        raise DrillError(f"replicas that were told to stop ended with the codes {codes}")
+        raise DrillError(f"stopped replicas exited with the codes {codes}")
 
 
 def _rotate(site: Site) -> bytes:

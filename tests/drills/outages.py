@@ -18,20 +18,20 @@ CAUGHT_UP_IN = 30.0
 LEASE_RAN_OUT_IN = 75.0
 _SOON = 30.0
 _EXPIRED = 410
-_DRESSED: dict[str, Any] = {
+_WITH_DEFAULTS: dict[str, Any] = {
     "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
     "containers": [
         GOOD["containers"][0]
         | {"securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}}
     ],
 }
-"""What becomes of a good pod."""
-_MARKED = _DRESSED | {"hostname": "marked", "shareProcessNamespace": True}
-"""Good, until a policy forbids it while a replica cannot hear of that."""
+"""The good pod with defaults."""
+_MARKED = _WITH_DEFAULTS | {"hostname": "marked", "shareProcessNamespace": True}
+"""Good, until a policy denies it while a replica is cut off."""
 
 
 def api_server_restarted(site: Site) -> str:
-    """SIGTERM, then a crash; the replicas go on, and are found again."""
+    """The API server restarts, then crashes; the replicas continue and reconnect."""
     apiserver = site.plane.apiserver
     with site.traffic() as traffic:
         for end in (apiserver.stop, apiserver.kill):
@@ -44,7 +44,7 @@ def api_server_restarted(site: Site) -> str:
 
 
 def etcd_paused(site: Site) -> str:
-    """The store hangs for 20 s, and with it every write and every lease."""
+    """etcd hangs for 20 s, and with it every write and every Lease."""
     with site.traffic():
         site.plane.etcd.pause()
         try:
@@ -58,7 +58,7 @@ def etcd_paused(site: Site) -> str:
 
 
 def watch_cut_and_compacted(site: Site) -> str:
-    """One replica hears nothing of the API server while a policy is made and the store forgets how; it returns."""
+    """One replica is cut off while a policy is created and etcd compacts its history; it catches up."""
     cut = site.replicas.running[0]
     before = _version(site)
     with site.traffic() as traffic:
@@ -87,8 +87,8 @@ def watch_cut_and_compacted(site: Site) -> str:
     return f"caught up {seconds:.1f} s after the link was back"
 
 
-def cut_off_replica_is_told(site: Site) -> str:
-    """A replica is cut off for longer than its Lease lasts: no policy is called enforced until it obeys again."""
+def cut_off_replica_is_reported(site: Site) -> str:
+    """A replica is cut off for longer than its Lease: no policy is Enforced until it is back."""
     cut = site.replicas.running[0]
     by = f"{REPLICAS - 1}/{REPLICAS}"
     with site.traffic():
@@ -141,7 +141,7 @@ def _verdicts_stand(site: Site) -> None:
 def _verdict_stands(replica: Replica, namespace: str) -> None:
     if allows(replica, namespace, VIOLATING):
         raise DrillError(f"{replica.name} allows a violating pod")
-    if not allows(replica, namespace, _DRESSED):
+    if not allows(replica, namespace, _WITH_DEFAULTS):
         raise DrillError(f"{replica.name} denies a good pod")
 
 

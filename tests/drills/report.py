@@ -19,7 +19,7 @@ _COLUMNS = (
 
 
 class Result(Struct, frozen=True):
-    """What a drill showed; `failure` is empty when all held."""
+    """The outcome of a drill; `failure` is empty when it passed."""
 
     name: str
     seconds: float

@@ -38,7 +38,7 @@ def main() -> None:
     json_loads = microseconds(lambda: json.loads(VALIDATE.body))
     rows: tuple[tuple[str, Callable[[], object]], ...] = (
         ("decode alone", lambda: DECODER.decode(VALIDATE.body)),
-        ("decode, and prove that no key is there twice", lambda: admission.decode(VALIDATE.body)),
+        ("decode, and check for duplicate keys", lambda: admission.decode(VALIDATE.body)),
         (f"{VALIDATE.name}, 1 policy", lambda: admission.validate(passing, one_policy, LABELS)),
         (f"{VALIDATE.name}, 20 policies", lambda: admission.validate(passing, twenty, LABELS)),
         (f"{VIOLATING.name}, 20 policies", lambda: admission.validate(failing, twenty, LABELS)),

@@ -1,7 +1,7 @@
 """`make bench`: the real webhook process under load over TLS, beside servers that only decode and answer.
 
 One core is the server's, another one the client's. The servers take turns in rounds, so that what else the machine does
-hits all of them, and a ratio is taken within a round; what is told is the median of the rounds.
+hits all of them, and a ratio is taken within a round; the median of the rounds is reported.
 """
 
 import os
@@ -159,7 +159,7 @@ def _run(server: Server, case: Case, folder: Path, core: int) -> Run:
 
 
 def _at_pace(server: Server) -> Latencies:
-    """A pod's creation is two requests: one to be dressed, one to be judged."""
+    """A pod's creation is two requests: one for defaults, one for the verdict."""
     requests = [Request(server.url(question), question.body, b'"allowed":true') for question in (MUTATE, VALIDATE)]
     return at_pace(requests, server.tls, per_second=_PACE, count=_PACED)
 

@@ -13,7 +13,7 @@ _SLACK_SECONDS: Final = 20.0
 
 
 class WrkError(Exception):
-    """wrk is missing or failed, or not every answer was 200; the message is for whoever runs the benchmark."""
+    """wrk is missing or failed, or not every answer was 200; the message says which."""
 
 
 class Load(Struct, frozen=True):

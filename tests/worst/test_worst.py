@@ -108,7 +108,7 @@ def test_a_review_that_once_stalled_a_process_is_denied_within_its_bounds(served
     assert len(answer.body) < 64 * 1024
 
 
-def test_an_ordinary_pod_is_judged_as_ever_after_them_and_their_memory_is_given_back(served: Webhook) -> None:
+def test_afterwards_an_ordinary_pod_is_judged_and_their_memory_is_released(served: Webhook) -> None:
     before = resident_mib(served.process.pid)
     for make in REVIEWS.values():
         send(served, "/validate", review_body(make()))
