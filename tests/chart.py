@@ -46,17 +46,17 @@ def render(*values: str, release: str = "sekisho", chart: Path = CHART) -> list[
     """Every object of a release, with an image set."""
     finished = template(IMAGE, *values, release=release, chart=chart)
     assert finished.returncode == 0, finished.stderr
-    return [found for found in yaml.safe_load_all(finished.stdout) if found]
+    return [manifest for manifest in yaml.safe_load_all(finished.stdout) if manifest]
 
 
-def identity(found: Object) -> str:
-    return f"{found['kind']}/{found['metadata']['name']}"
+def identity(manifest: Object) -> str:
+    return f"{manifest['kind']}/{manifest['metadata']['name']}"
 
 
 def identities(objects: list[Object]) -> set[str]:
-    return {identity(found) for found in objects}
+    return {identity(manifest) for manifest in objects}
 
 
 def pick(objects: list[Object], wanted: str) -> Object:
-    (found,) = (found for found in objects if identity(found) == wanted)
-    return found
+    (manifest,) = (manifest for manifest in objects if identity(manifest) == wanted)
+    return manifest

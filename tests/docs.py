@@ -115,11 +115,11 @@ def _shown(kubectl: Kubectl, case: Case) -> tuple[str, ...]:
         raise RuntimeError(f"{case.kind} {case.name}: {created.stderr}")
     command = ("events", "--for", f"{case.kind.lower()}/{case.name}")
 
-    def told() -> str:
+    def reported() -> str:
         text = kubectl.check(*command)
         return text if all(reason in text for reason in ("PodDenied", *case.others)) else ""
 
-    text = normalised(wait_until(told, _SOON, f"kubectl {' '.join(command)} tells of all"))
+    text = normalised(wait_until(reported, _SOON, f"kubectl {' '.join(command)} tells of all"))
     return (
         f"### {case.title}",
         "",

@@ -25,11 +25,11 @@ def families_of(text: str) -> dict[str, Metric]:
 
 def labels_of(text: str) -> dict[str, frozenset[str]]:
     """The names of the labels of each sample by the name that a query gives it; of those that have samples."""
-    found: dict[str, set[str]] = {}
+    series: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
-            found.setdefault(sample.name, set()).update(sample.labels)
-    return {name: frozenset(labels) for name, labels in found.items()}
+            series.setdefault(sample.name, set()).update(sample.labels)
+    return {name: frozenset(labels) for name, labels in series.items()}
 
 
 def faults(text: str) -> list[str]:

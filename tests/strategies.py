@@ -18,8 +18,8 @@ def texts(field: Field, *, wild: bool) -> st.SearchStrategy[str]:
 
 
 def objects(fields: Sequence[Field], *, wild: bool) -> st.SearchStrategy[Pod]:
-    chosen = st.tuples(*(texts(field, wild=wild) for field in fields))
-    return chosen.map(lambda entries: json.loads(f"{{{','.join(filter(None, entries))}}}"))
+    drawn = st.tuples(*(texts(field, wild=wild) for field in fields))
+    return drawn.map(lambda entries: json.loads(f"{{{','.join(filter(None, entries))}}}"))
 
 
 def containers(*, wild: bool) -> st.SearchStrategy[Pod]:

@@ -65,11 +65,11 @@ class Audit:
             event = json.loads(line)
             if event["verb"] == "watch" and event["stage"] != "ResponseStarted":
                 continue
-            found = event.get("objectRef", {})
-            resource = "/".join(filter(None, (found.get("resource", ""), found.get("subresource", ""))))
+            reference = event.get("objectRef", {})
+            resource = "/".join(filter(None, (reference.get("resource", ""), reference.get("subresource", ""))))
             [credential] = event["user"].get("extra", {}).get(CREDENTIAL, [""])
             status = event.get("responseStatus", {}).get("code", 0)
-            yield Request(credential, event["verb"], resource, found.get("name", ""), status)
+            yield Request(credential, event["verb"], resource, reference.get("name", ""), status)
 
 
 def credential_of(token: str) -> str:

@@ -62,8 +62,8 @@ def wait_enforced(cluster: Cluster, name: str) -> None:
 def get(cluster: Cluster, path: str) -> dict[str, Any]:
     """An object; an empty one where there is none."""
     answer = cluster.plane.call("GET", path)
-    found: dict[str, Any] = json.loads(answer.body) if answer.status == 200 else {}
-    return found
+    stored: dict[str, Any] = json.loads(answer.body) if answer.status == 200 else {}
+    return stored
 
 
 def verdict(kubectl: Kubectl, pod: dict[str, Any]) -> str:

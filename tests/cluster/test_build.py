@@ -176,12 +176,12 @@ def test_failed_build_shows_what_go_said(machine: Machine) -> None:
 def test_binaries_of_kubebuilder_are_used_and_only_the_others_built(machine: Machine, tmp_path: Path) -> None:
     assets = tmp_path / "assets"
     assets.mkdir()
-    given = {"etcd", "kube-apiserver", "kubectl"}
-    for name in given:
+    provided = {"etcd", "kube-apiserver", "kubectl"}
+    for name in provided:
         (assets / name).write_text("#!/bin/sh\n")
         (assets / name).chmod(0o755)
     build = machine.build(KUBEBUILDER_ASSETS=str(assets))
     output, progress = build.communicate(timeout=SOON)
     assert build.returncode == 0, progress
-    assert {str(assets / name) for name in given} < set(output.splitlines())
-    assert set(machine.binaries()) == COMMANDS - given
+    assert {str(assets / name) for name in provided} < set(output.splitlines())
+    assert set(machine.binaries()) == COMMANDS - provided

@@ -278,11 +278,11 @@ def test_a_controller_whose_clock_jumps_ahead_and_back_causes_no_denials(
 # More replicas than one.
 
 
-def authority_told_by(cluster: Cluster, replica: Component) -> str:
+def reported_authority(cluster: Cluster, replica: Component) -> str:
     """The key id of the authority that a replica says it serves a certificate of."""
     metadata = get(cluster, f"{LEASES}/sekisho-webhook-{option(replica, '--replica')}").get("metadata", {})
-    told: str = metadata.get("annotations", {}).get(AUTHORITY_ANNOTATION, "")
-    return told
+    reported: str = metadata.get("annotations", {}).get(AUTHORITY_ANNOTATION, "")
+    return reported
 
 
 def test_an_authority_stays_trusted_until_the_last_of_three_replicas_serves_another(
@@ -295,13 +295,15 @@ def test_an_authority_stays_trusted_until_the_last_of_three_replicas_serves_anot
             others.append(start_beside(cluster.sekisho.webhook, name, tmp_path, cluster.plane.logs))
             running.callback(others[-1].stop)
         second, third = others
-        wait_until(lambda: all(authority_told_by(cluster, each) for each in others), SOON, "both tell what they serve")
-        told = authority_told_by(cluster, third)
+        wait_until(
+            lambda: all(reported_authority(cluster, replica) for replica in others), SOON, "both report what they serve"
+        )
+        reported = reported_authority(cluster, third)
 
         third.pause()
         delete_secrets(cluster, AUTHORITY)
         wait_until(
-            lambda: is_at_rest(cluster) and authority_told_by(cluster, second) not in ("", told),
+            lambda: is_at_rest(cluster) and reported_authority(cluster, second) not in ("", reported),
             SETTLED,
             "two replicas serve a certificate of the new authority",
         )
@@ -312,7 +314,9 @@ def test_an_authority_stays_trusted_until_the_last_of_three_replicas_serves_anot
         assert bundles(cluster) == {contents(cluster, AUTHORITY)["ca.crt"] + old["ca.crt"]}
 
         third.resume()
-        wait_until(lambda: authority_told_by(cluster, third) != told, SOON, "the third one has taken the new one up")
+        wait_until(
+            lambda: reported_authority(cluster, third) != reported, SOON, "the third one has taken the new one up"
+        )
         for path in CONFIGURATIONS:
             clobber(cluster, path, None)
         wait_until(
@@ -329,9 +333,9 @@ def test_both_processes_report_when_the_certificate_expires(cluster: Cluster, po
     authority_end = load_certificate(contents(cluster, AUTHORITY)["ca.crt"]).not_valid_after_utc.timestamp()
     of_webhook, of_controller = metrics(cluster.sekisho.webhook), metrics(cluster.sekisho.controller)
     assert of_webhook["sekisho_certificate_expiry_timestamp_seconds"] == end
-    told = "sekisho_controller_certificate_expiry_timestamp_seconds"
-    assert of_controller[f'{told}{{certificate="serving"}}'] == end
-    assert of_controller[f'{told}{{certificate="authority"}}'] == authority_end
+    reported = "sekisho_controller_certificate_expiry_timestamp_seconds"
+    assert of_controller[f'{reported}{{certificate="serving"}}'] == end
+    assert of_controller[f'{reported}{{certificate="authority"}}'] == authority_end
 
 
 def metrics(component: Component) -> dict[str, float]:

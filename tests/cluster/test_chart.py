@@ -52,13 +52,13 @@ def admits_privileged(kubectl: Kubectl) -> bool:
 
 
 def items(kubectl: Kubectl, *arguments: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(kubectl.check("get", *arguments, "-o", "json"))["items"]
-    return found
+    listed: list[dict[str, Any]] = json.loads(kubectl.check("get", *arguments, "-o", "json"))["items"]
+    return listed
 
 
 def webhooks(kubectl: Kubectl) -> dict[str, dict[str, Any]]:
-    found = items(kubectl, CONFIGURATIONS)
-    return {webhook["name"]: webhook for configuration in found for webhook in configuration["webhooks"]}
+    listed = items(kubectl, CONFIGURATIONS)
+    return {webhook["name"]: webhook for configuration in listed for webhook in configuration["webhooks"]}
 
 
 def bundles(kubectl: Kubectl) -> dict[str, str]:
@@ -66,8 +66,8 @@ def bundles(kubectl: Kubectl) -> dict[str, str]:
 
 
 def keys(kubectl: Kubectl) -> dict[str, dict[str, str]]:
-    found = items(kubectl, "secret", "--namespace", NAMESPACE, "--selector", f"app.kubernetes.io/instance={RELEASE}")
-    return {secret["metadata"]["name"]: secret["data"] for secret in found}
+    listed = items(kubectl, "secret", "--namespace", NAMESPACE, "--selector", f"app.kubernetes.io/instance={RELEASE}")
+    return {secret["metadata"]["name"]: secret["data"] for secret in listed}
 
 
 def of_the_release(kubectl: Kubectl) -> set[str]:

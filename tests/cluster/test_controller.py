@@ -60,9 +60,9 @@ def test_once_a_policy_is_enforced_a_violating_pod_is_denied_at_once(
 
 
 def test_the_status_of_a_policy_is_true(cluster: Cluster, policy: str) -> None:
-    found = get(cluster, f"{POLICIES}/{policy}")
-    status = found["status"]
-    assert status["observedGeneration"] == found["metadata"]["generation"]
+    stored = get(cluster, f"{POLICIES}/{policy}")
+    status = stored["status"]
+    assert status["observedGeneration"] == stored["metadata"]["generation"]
     assert status["enforcedBy"] == "1/1"
     assert [(c["type"], c["status"], c["reason"]) for c in status["conditions"]] == [
         ("Accepted", "True", "Valid"),

@@ -47,8 +47,8 @@ signal.pause()
 
 def identified(components: Iterable[Component]) -> dict[str, ProcessId]:
     """The processes of these components, all of which must run."""
-    found = {component.name: identify(component.pid) for component in components}
-    return {name: process for name, process in found.items() if process}
+    processes = {component.name: identify(component.pid) for component in components}
+    return {name: process for name, process in processes.items() if process}
 
 
 def controlplane(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
@@ -96,9 +96,9 @@ def test_sekisho_starts_in_a_cluster_whose_policies_deny_ordinary_pods(cluster: 
 def test_everything_listens_on_loopback_only(cluster: Cluster) -> None:
     components = (*cluster.plane.components, *cluster.sekisho.components)
     addresses = {component.name: listeners(component.pid) for component in components}
-    silent = {name for name, found in addresses.items() if not found}
+    silent = {name for name, listening in addresses.items() if not listening}
     assert silent == {"kube-controller-manager"}
-    assert {address for found in addresses.values() for address, _ in found} == {"0100007F"}
+    assert {address for listening in addresses.values() for address, _ in listening} == {"0100007F"}
 
 
 def test_nothing_outlives_a_parent_that_was_killed(binaries: Binaries, tmp_path: Path) -> None:

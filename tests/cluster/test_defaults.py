@@ -132,16 +132,16 @@ def test_token_that_the_api_server_mounts_is_removed_by_the_default(
     assert len(created["initContainers"][0].get("volumeMounts", [])) == mounts
 
 
-def explicit_values(given: Any, stored: Any) -> bool:
+def explicit_values(explicit: Any, stored: Any) -> bool:
     """Whether all that was given is still there; a list of capabilities may have grown."""
-    if isinstance(given, dict):
+    if isinstance(explicit, dict):
         return all(
             key in stored and explicit_values(value, stored[key])
-            for key, value in given.items()
+            for key, value in explicit.items()
             if value not in ({}, [])
         )
-    if isinstance(given, list) and given and isinstance(given[0], str):
-        return set(given) <= set(stored)
-    if isinstance(given, list):
-        return all(explicit_values(one, other) for one, other in zip(given, stored, strict=False))
-    return bool(given == stored)
+    if isinstance(explicit, list) and explicit and isinstance(explicit[0], str):
+        return set(explicit) <= set(stored)
+    if isinstance(explicit, list):
+        return all(explicit_values(one, other) for one, other in zip(explicit, stored, strict=False))
+    return bool(explicit == stored)

@@ -24,10 +24,10 @@ def test_the_page_shows_the_present_output_of_a_cluster(cluster: Cluster, namesp
     account = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default"
     wait_until(lambda: cluster.plane.call("GET", account).status == 200, 30, "the namespace has its service account")
     try:
-        found = shown(kubectl.in_namespace(NAMESPACE), lambda: table_of_denials(cluster.plane))
+        present = shown(kubectl.in_namespace(NAMESPACE), lambda: table_of_denials(cluster.plane))
     finally:
         kubectl("delete", "namespace", NAMESPACE, "--wait=false")
-    assert found == PAGE.read_text(), "run: make docs"
+    assert present == PAGE.read_text(), "run: make docs"
 
 
 def deny(kubectl: Kubectl, name: str) -> None:

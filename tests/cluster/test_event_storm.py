@@ -29,15 +29,15 @@ def test_every_denial_is_reported_to_its_owner_in_few_writes(
     asyncio.run(post(sekisho.webhook_port, from_everybody(owners, namespace, TIMES, dry_run=True)))
     asyncio.run(post(sekisho.webhook_port, from_everybody(owners, namespace, TIMES)))
 
-    def told() -> dict[str, int]:
-        found = json.loads(kubectl.check("get", "events.events.k8s.io", "-o", "json"))["items"]
+    def reported() -> dict[str, int]:
+        events = json.loads(kubectl.check("get", "events.events.k8s.io", "-o", "json"))["items"]
         return {
             event["regarding"]["name"]: event.get("series", {}).get("count", 1)
-            for event in found
+            for event in events
             if event["reason"] == "PodDenied"
         }
 
-    wait_until(lambda: told() == {owner.deployment: TIMES for owner in owners}, 120, "all denials are reported")
+    wait_until(lambda: reported() == {owner.deployment: TIMES for owner in owners}, 120, "all denials are reported")
     assert sekisho.metric("sekisho_events_dropped_total") == dropped
     assert OWNERS <= sekisho.metric("sekisho_events_sent_total") - sent <= OWNERS * TIMES / 5
     kubectl("delete", "clusterpodpolicy", name, "--wait=false")

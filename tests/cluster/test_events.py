@@ -57,13 +57,13 @@ def denials(kubectl: Kubectl) -> Callable[[], list[Json]]:
     """Reads the Events about denials in the test's namespace."""
 
     def read() -> list[Json]:
-        found: list[Json] = json.loads(kubectl.check("get", "events.events.k8s.io", "-o", "json"))["items"]
-        return [event for event in found if event["reason"] == "PodDenied"]
+        listed: list[Json] = json.loads(kubectl.check("get", "events.events.k8s.io", "-o", "json"))["items"]
+        return [event for event in listed if event["reason"] == "PodDenied"]
 
     return read
 
 
-def told(kubectl: Kubectl, owner: str) -> str:
+def reported_events(kubectl: Kubectl, owner: str) -> str:
     """What `kubectl events --for` shows of denials, once there is one."""
 
     def shown() -> str:
@@ -76,7 +76,7 @@ def told(kubectl: Kubectl, owner: str) -> str:
 def test_events_of_a_deployment_say_why_it_has_no_pods(kubectl: Kubectl, denials: Callable[[], list[Json]]) -> None:
     assert create(kubectl, "Deployment", {"name": "bad"}, workload(BAD, replicas=3)).returncode == 0
     assert create(kubectl, "Deployment", {"name": "good"}, workload(GOOD)).returncode == 0
-    shown = told(kubectl, "deployment/bad")
+    shown = reported_events(kubectl, "deployment/bad")
     line = next(line for line in shown.splitlines() if "PodDenied" in line)
     assert "Warning" in line
     assert "Deployment/bad" in line
@@ -103,7 +103,7 @@ def test_repeated_denials_are_one_event_with_a_count(kubectl: Kubectl, denials: 
         lambda: [event for event in denials() if event.get("series", {}).get("count", 0) >= 3], 60.0, "it is a series"
     )
     assert len(denials()) == 1
-    assert "(x" in told(kubectl, "deployment/bad")
+    assert "(x" in reported_events(kubectl, "deployment/bad")
     assert counted[0]["note"].startswith("policy ")
 
 
@@ -124,7 +124,7 @@ def test_every_kind_of_owner_gets_the_event(kubectl: Kubectl, kind: str) -> None
         assert create(kubectl, kind, {"name": "bad"}, spec).returncode == 0
         if kind == "CronJob":
             kubectl.check("create", "job", "now", "--from=cronjob/bad")
-        assert SAID in told(kubectl, f"{kind.lower()}/bad")
+        assert SAID in reported_events(kubectl, f"{kind.lower()}/bad")
         listed = kubectl.check("get", "events", "--field-selector", f"involvedObject.kind={kind},reason=PodDenied")
         assert f"{kind.lower()}/bad" in listed
         assert SAID in listed
@@ -139,7 +139,7 @@ def test_every_kind_of_owner_gets_the_event(kubectl: Kubectl, kind: str) -> None
 def test_the_event_of_a_pod_without_an_owner_names_the_pod(kubectl: Kubectl, denials: Callable[[], list[Json]]) -> None:
     assert create(kubectl, "Pod", {"name": "good"}, {"containers": [GOOD]}).returncode == 0
     assert create(kubectl, "Pod", {"name": "bad"}, {"containers": [BAD]}).returncode == 1
-    assert SAID in told(kubectl, "pod/bad")
+    assert SAID in reported_events(kubectl, "pod/bad")
     (event,) = denials()
     assert event["regarding"]["name"] == "bad"
     assert "related" not in event
@@ -149,7 +149,7 @@ def test_pods_with_generated_names_are_one_event(kubectl: Kubectl, denials: Call
     for _ in range(3):
         assert create(kubectl, "Pod", {"generateName": "bad-"}, {"containers": [BAD]}).returncode == 1
     assert create(kubectl, "Pod", {"name": "last"}, {"containers": [BAD]}).returncode == 1
-    told(kubectl, "pod/last")
+    reported_events(kubectl, "pod/last")
     assert sorted(event["regarding"]["name"] for event in denials()) == ["bad-", "last"]
 
 
@@ -158,7 +158,7 @@ def test_dry_run_gets_the_verdict_and_leaves_no_event(kubectl: Kubectl, denials:
     assert dry.returncode == 1
     assert SAID in dry.stderr
     assert create(kubectl, "Pod", {"name": "real"}, {"containers": [BAD]}).returncode == 1
-    told(kubectl, "pod/real")
+    reported_events(kubectl, "pod/real")
     assert [event["regarding"]["name"] for event in denials()] == ["real"]
 
 
@@ -166,7 +166,7 @@ def test_event_holds_no_value_of_the_environment(kubectl: Kubectl, denials: Call
     secret = BAD | {"env": [{"name": "PASSWORD", "value": "hunter2"}], "args": ["--token=hunter2"]}
     denied = create(kubectl, "Pod", {"name": "bad"}, {"containers": [secret]})
     assert "hunter2" not in denied.stderr
-    told(kubectl, "pod/bad")
+    reported_events(kubectl, "pod/bad")
     assert "hunter2" not in json.dumps(denials())
 
 
@@ -176,7 +176,7 @@ def test_the_event_of_a_denied_update_is_on_the_owner(kubectl: Kubectl, denials:
     debug = {"spec": {"ephemeralContainers": [BAD | {"name": "debug"}]}}
     patched = kubectl("patch", pods[0], "--subresource=ephemeralcontainers", "-p", json.dumps(debug))
     assert patched.returncode == 1
-    assert SAID in told(kubectl, "deployment/web")
+    assert SAID in reported_events(kubectl, "deployment/web")
     (event,) = denials()
     assert (event["related"]["kind"], f"pod/{event['related']['name']}") == ("Pod", pods[0])
 
@@ -215,7 +215,7 @@ def test_a_custom_owner_of_replica_sets_gets_the_event(
     assert kubectl("auth", "can-i", "get", rollouts, "--as", account).returncode == 1
     meta = {"name": "bad-7d9", "ownerReferences": [rollout(kubectl)]}
     assert create(kubectl, "ReplicaSet", meta, workload(BAD)).returncode == 0
-    assert SAID in told(kubectl, "rollout/bad")
+    assert SAID in reported_events(kubectl, "rollout/bad")
     assert SAID in kubectl.check("describe", "rollout", "bad")
     (event,) = denials()
     assert (event["regarding"]["kind"], event["related"]["kind"], event["related"]["name"]) == (
@@ -230,7 +230,7 @@ def test_a_custom_owner_of_pods_gets_the_event(
 ) -> None:
     meta = {"name": "bad-0", "ownerReferences": [rollout(kubectl)]}
     assert create(kubectl, "Pod", meta, {"containers": [BAD]}).returncode == 1
-    assert SAID in told(kubectl, "rollout/bad")
+    assert SAID in reported_events(kubectl, "rollout/bad")
     (event,) = denials()
     assert (event["related"]["kind"], event["related"]["name"]) == ("Pod", "bad-0")
 
@@ -241,7 +241,7 @@ def test_a_half_fixed_deployment_gets_a_new_event_about_the_rest(
     pair: Json = {"containers": [BAD, BAD | {"name": "proxy"}]}
     spec = {"selector": {"matchLabels": {"app": "x"}}, "template": {"metadata": {"labels": {"app": "x"}}, "spec": pair}}
     assert create(kubectl, "Deployment", {"name": "bad"}, spec).returncode == 0
-    assert 'container "app" and container "proxy"' in told(kubectl, "deployment/bad")
+    assert 'container "app" and container "proxy"' in reported_events(kubectl, "deployment/bad")
     pair["containers"][0] = GOOD
     patch = {"spec": {"template": {"spec": pair}}}
     kubectl.check("patch", "deployment", "bad", "--type=merge", "-p", json.dumps(patch))
@@ -266,7 +266,7 @@ def test_applying_a_workload_says_at_once_what_its_event_says_later(
     (line,) = warned(kubectl("apply", "-f", "-", input=json.dumps(manifest)))
     if kind == "CronJob":
         kubectl.check("create", "job", "now", "--from=cronjob/bad")
-    told(kubectl, f"{kind.lower()}/bad")
+    reported_events(kubectl, f"{kind.lower()}/bad")
     (event,) = denials()
     prefix = f"pods of this {kind}: "
     assert line.startswith(prefix)
@@ -314,8 +314,8 @@ def telling_all(cluster: Cluster) -> Iterator[None]:
 
 
 def reasons(kubectl: Kubectl) -> dict[str, Json]:
-    found: list[Json] = json.loads(kubectl.check("get", "events.events.k8s.io", "-o", "json"))["items"]
-    return {event["reason"]: event for event in found if event["reason"].startswith("Pod")}
+    listed: list[Json] = json.loads(kubectl.check("get", "events.events.k8s.io", "-o", "json"))["items"]
+    return {event["reason"]: event for event in listed if event["reason"].startswith("Pod")}
 
 
 def test_warnings_and_defaults_are_reported_where_enabled(kubectl: Kubectl, namespace: str, telling_all: None) -> None:
@@ -337,22 +337,22 @@ def test_warnings_and_defaults_are_reported_where_enabled(kubectl: Kubectl, name
         wait_until(lambda: reasons(kubectl).keys() >= {"PodWarned", "PodDefaulted"}, SOON, "both are told")
     finally:
         kubectl("delete", "clusterpodpolicy", f"{namespace}-warns", "--wait=false")
-    found = reasons(kubectl)
-    assert {event["regarding"]["kind"] for event in found.values()} == {"Deployment"}
-    assert (found["PodWarned"]["type"], found["PodDefaulted"]["type"]) == ("Warning", "Normal")
-    assert found["PodWarned"]["note"].startswith(f'policy "{namespace}-warns" warns about container "app" for ')
-    assert found["PodDefaulted"]["note"].startswith(f'policy "{namespace}-warns" set spec.')
+    listed = reasons(kubectl)
+    assert {event["regarding"]["kind"] for event in listed.values()} == {"Deployment"}
+    assert (listed["PodWarned"]["type"], listed["PodDefaulted"]["type"]) == ("Warning", "Normal")
+    assert listed["PodWarned"]["note"].startswith(f'policy "{namespace}-warns" warns about container "app" for ')
+    assert listed["PodDefaulted"]["note"].startswith(f'policy "{namespace}-warns" set spec.')
 
 
 def test_denials_during_an_outage_are_reported_after_it(cluster: Cluster, kubectl: Kubectl, namespace: str) -> None:
     assert create(kubectl, "Deployment", {"name": "web"}, workload(GOOD, replicas=0)).returncode == 0
-    found = wait_until(
+    listed = wait_until(
         lambda: json.loads(kubectl.check("get", "replicasets", "-o", "json"))["items"], SOON, "its ReplicaSet is there"
     )
-    owner = ReplicaSet(found[0]["metadata"]["name"], found[0]["metadata"]["uid"], "web")
+    owner = ReplicaSet(listed[0]["metadata"]["name"], listed[0]["metadata"]["uid"], "web")
     cluster.plane.apiserver.stop()
     try:
         asyncio.run(post(cluster.sekisho.webhook_port, [privileged_pod(owner, namespace, dry_run=False)] * 3, 1))
     finally:
         cluster.plane.apiserver.start()
-    assert "(x3 over" in told(kubectl, "deployment/web")
+    assert "(x3 over" in reported_events(kubectl, "deployment/web")

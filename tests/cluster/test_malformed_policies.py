@@ -57,14 +57,14 @@ def container_defaults(**context: Any) -> Spec:
 
 
 def waiver(**changed: Any) -> Spec:
-    given = {
+    shown = {
         "policies": ["restricted"],
         "controls": ["privileged"],
         "expires": SOON,
         "reason": "a driver",
         "match": {"namespaces": ["shop"]},
     } | changed
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in shown.items() if value is not None}
 
 
 # What it is about, the kind, the malformed spec, who denies it, the answer, and the near-twin that is accepted.
@@ -760,9 +760,9 @@ _FORMS = {
 def attributed(kind: str, message: str) -> tuple[str, str]:
     """Who denied, and what it said."""
     for who, form in _FORMS.items():
-        found = re.fullmatch(form.replace("KIND", kind), message)
-        if found is not None:
-            return who, found["said"]
+        matched = re.fullmatch(form.replace("KIND", kind), message)
+        if matched is not None:
+            return who, matched["said"]
     return "nobody known", message
 
 

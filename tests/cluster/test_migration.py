@@ -67,13 +67,13 @@ def test_migrated_policies_give_the_verdicts_of_pod_security_admission(
     done = cluster.sekisho_cli("migrate", "psa", f"--kubeconfig={kubeconfig}", *options)
     assert done.returncode == 0
     assert labelled not in done.stderr
-    names = [each["metadata"]["name"] for each in yaml.safe_load_all(done.stdout)]
+    names = [policy["metadata"]["name"] for policy in yaml.safe_load_all(done.stdout)]
     try:
         kubectl.check("apply", "-f", "-", input=done.stdout)
         policies = [f"clusterpodpolicy/{name}" for name in names]
         kubectl.check("wait", "--for=condition=Enforced", *policies, f"--timeout={SOON:g}s")
         for namespace, (_, expected) in NAMESPACES.items():
-            found = {name: verdict(kubectl, f"{labelled}-{namespace}", pod) for name, pod in PODS.items()}
-            assert found == expected, namespace
+            verdicts = {name: verdict(kubectl, f"{labelled}-{namespace}", pod) for name, pod in PODS.items()}
+            assert verdicts == expected, namespace
     finally:
         kubectl("delete", "clusterpodpolicy", *names, "--wait=false")

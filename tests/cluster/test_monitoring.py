@@ -49,14 +49,14 @@ def policy(name: str, namespace: str, enforcement: str) -> dict[str, Any]:
 
 def enforced(kubectl: Kubectl, *policies: dict[str, Any]) -> None:
     kubectl.check("apply", "-f", "-", input="\n---\n".join(map(json.dumps, policies)))
-    names = [f"clusterpodpolicy/{each['metadata']['name']}" for each in policies]
+    names = [f"clusterpodpolicy/{one['metadata']['name']}" for one in policies]
     kubectl.check("wait", "--for=condition=Enforced", *names, f"--timeout={SOON:g}s")
 
 
 @pytest.fixture
-def told(cluster: Cluster, kubectl: Kubectl, namespace: str) -> Iterator[str]:
+def activity(cluster: Cluster, kubectl: Kubectl, namespace: str) -> Iterator[str]:
     """What both processes tell after some of everything: denials, warnings, waivers, patches, a stray request."""
-    policies = [policy(f"{namespace}-{each.lower()}", namespace, each) for each in ("Deny", "Warn")]
+    policies = [policy(f"{namespace}-{one.lower()}", namespace, one) for one in ("Deny", "Warn")]
     enforced(kubectl, *policies)
     for name, container in (("bad", BAD), ("good", GOOD)):
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [container]}}
@@ -69,7 +69,7 @@ def told(cluster: Cluster, kubectl: Kubectl, namespace: str) -> Iterator[str]:
     stray_request(cluster)
     wait_until(lambda: "sekisho_events_sent_total 0" not in metrics_of(cluster.sekisho.webhook), SOON, "an Event")
     yield metrics_of(cluster.sekisho.webhook) + metrics_of(cluster.sekisho.controller)
-    kubectl("delete", "clusterpodpolicy", *(each["metadata"]["name"] for each in policies), "--wait=false")
+    kubectl("delete", "clusterpodpolicy", *(one["metadata"]["name"] for one in policies), "--wait=false")
     kubectl("delete", "policywaiver", f"{namespace}-waiver", "--wait=false")
 
 
@@ -98,38 +98,38 @@ def stray_request(cluster: Cluster) -> None:
 def queries() -> dict[str, str]:
     """Each expression of the alerts and of the dashboard, by where it stands; Grafana's own variables filled in."""
     objects = render("prometheusRule.enabled=true", "dashboard.enabled=true")
-    (rule,) = (found for found in objects if found["kind"] == "PrometheusRule")
-    found = {
+    (rule,) = (defined for defined in objects if defined["kind"] == "PrometheusRule")
+    defined = {
         f"{alert['alert']} {alert['labels']['severity']}": alert["expr"]
         for group in rule["spec"]["groups"]
         for alert in group["rules"]
     }
-    (shown,) = (found for found in objects if found["kind"] == "ConfigMap")
+    (shown,) = (defined for defined in objects if defined["kind"] == "ConfigMap")
     for panel in json.loads(shown["data"]["sekisho.json"])["panels"]:
         for target in panel.get("targets", ()):
             query = target["expr"].replace("$__rate_interval", "5m").replace("$namespace", ".*")
-            found[f"{panel['title']} {target['refId']}"] = query
-    return found
+            defined[f"{panel['title']} {target['refId']}"] = query
+    return defined
 
 
-def test_every_metric_and_label_of_every_query_exists(told: str) -> None:
-    labels = labels_of(told)
+def test_every_metric_and_label_of_every_query_exists(activity: str) -> None:
+    labels = labels_of(activity)
     assert len(queries()) > 30
     for where, query in queries().items():
         assert missing(query, labels) == [], where
 
 
-def test_the_metrics_of_both_processes_are_well_formed(cluster: Cluster, told: str) -> None:
+def test_the_metrics_of_both_processes_are_well_formed(cluster: Cluster, activity: str) -> None:
     for component in cluster.sekisho.components:
         assert faults(metrics_of(component)) == []
 
 
-def test_the_documentation_names_every_metric_with_its_labels(told: str) -> None:
+def test_the_documentation_names_every_metric_with_its_labels(activity: str) -> None:
     page = (REPOSITORY / "docs" / "monitoring.md").read_text()
     rows = re.findall(r"^\| `(sekisho_\w+)` \| (.*?) \|", page, re.MULTILINE)
     documented = {name: frozenset(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
-    assert set(documented) == {name for name in families_of(told) if name.startswith("sekisho_")}
-    present = labels_of(told)
+    assert set(documented) == {name for name in families_of(activity) if name.startswith("sekisho_")}
+    present = labels_of(activity)
     for name, labels in documented.items():
         histogram = present.get(f"{name}_count")
         assert labels == (present[name] if histogram is None else histogram), name

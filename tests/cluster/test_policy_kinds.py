@@ -67,14 +67,14 @@ def waivers(kubectl: Kubectl, baseline: str) -> Iterator[str]:
 
 
 def waive(kubectl: Kubectl, baseline: str, suffix: str = "w", **changed: Any) -> None:
-    given = {
+    fields = {
         "policies": [baseline],
         "controls": ["privileged"],
         "expires": from_now(days=30),
         "reason": "the driver loads a module",
         "match": {"namespaces": [baseline]},
     }
-    apply(kubectl, "PolicyWaiver", f"{baseline}-{suffix}", **given | changed)
+    apply(kubectl, "PolicyWaiver", f"{baseline}-{suffix}", **fields | changed)
 
 
 # PodPolicy
@@ -110,8 +110,8 @@ def test_a_used_waiver_is_reported_by_an_event_and_an_unused_one_is_not(kubectl:
         kubectl.check("create", "-f", "-", input=json.dumps(pod | {"metadata": {"name": name}}))
 
     def used() -> list[dict[str, Any]]:
-        found = json.loads(kubectl.check("get", "events.events.k8s.io", "-o", "json"))["items"]
-        return [event for event in found if event["reason"] == "WaiverUsed"]
+        events = json.loads(kubectl.check("get", "events.events.k8s.io", "-o", "json"))["items"]
+        return [event for event in events if event["reason"] == "WaiverUsed"]
 
     (event,) = wait_until(used, SOON, "the use of the waiver is reported")
     assert (event["regarding"]["kind"], event["regarding"]["name"], event["type"]) == ("Pod", "driver", "Normal")
@@ -299,16 +299,19 @@ def test_helm_warns_while_the_policy_webhook_is_set_to_ignore(kubectl: Kubectl, 
 
 
 def test_kubectl_explains_a_control(kubectl: Kubectl) -> None:
-    told = " ".join(kubectl.check("explain", "clusterpodpolicy.spec.controls.images").split())
-    assert "The images of containers and volumes must come from trusted registries" in told
-    assert "trustedRegistries <[]string> Registries and repositories that images may come from, such as" in told
-    assert "enforcement <string> enum: Deny, Warn, Audit, Off What happens to a pod that violates this control" in told
+    explained = " ".join(kubectl.check("explain", "clusterpodpolicy.spec.controls.images").split())
+    assert "The images of containers and volumes must come from trusted registries" in explained
+    assert "trustedRegistries <[]string> Registries and repositories that images may come from, such as" in explained
+    assert (
+        "enforcement <string> enum: Deny, Warn, Audit, Off What happens to a pod that violates this control"
+        in explained
+    )
 
 
 @pytest.mark.parametrize("kind", ["clusterpodpolicy", "podpolicy", "policywaiver"])
 def test_every_field_of_every_kind_is_explained(kubectl: Kubectl, kind: str) -> None:
-    told = kubectl.check("explain", f"{kind}.spec", "--recursive", "--output=plaintext-openapiv2")
-    assert "<no description>" not in told
+    explained = kubectl.check("explain", f"{kind}.spec", "--recursive", "--output=plaintext-openapiv2")
+    assert "<no description>" not in explained
 
 
 def test_kubectl_lists_them_by_their_short_names_and_together(kubectl: Kubectl, waivers: str) -> None:

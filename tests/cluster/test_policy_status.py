@@ -90,9 +90,9 @@ def cleanup(cluster: Cluster, namespace: str) -> Iterator[None]:
     """Policies and waivers whose names begin with the namespace's are gone afterwards."""
     yield
     for path in (POLICIES, WAIVERS):
-        for each in get(cluster, path)["items"]:
-            if each["metadata"]["name"].startswith(namespace):
-                cluster.plane.call("DELETE", f"{path}/{each['metadata']['name']}")
+        for item in get(cluster, path)["items"]:
+            if item["metadata"]["name"].startswith(namespace):
+                cluster.plane.call("DELETE", f"{path}/{item['metadata']['name']}")
 
 
 pytestmark = pytest.mark.usefixtures("cleanup")
@@ -108,8 +108,8 @@ def wait_for(kubectl: Kubectl, condition: str, thing: str) -> None:
 
 
 def condition(thing: dict[str, Any], kind: str) -> dict[str, Any]:
-    (found,) = (each for each in thing["status"]["conditions"] if each["type"] == kind)
-    return dict(found)
+    (stored,) = (item for item in thing["status"]["conditions"] if item["type"] == kind)
+    return dict(stored)
 
 
 def waiver(kubectl: Kubectl, namespace: str, suffix: str = "w", **left: float) -> str:
@@ -137,9 +137,9 @@ def test_every_replica_obeys_a_generation_once_it_is_enforced(
         assert replicas.verdicts(namespace, BAD_POD) == [expected] * 3
         assert replicas.verdicts(namespace, GOOD_POD) == [True] * 3
         assert (verdict(kubectl, BAD_POD) == "admitted") == expected
-        found = get(cluster, f"{POLICIES}/{namespace}")
-        assert found["metadata"]["generation"] == found["status"]["observedGeneration"] == generation
-        assert found["status"]["enforcedBy"] == "3/3"
+        stored = get(cluster, f"{POLICIES}/{namespace}")
+        assert stored["metadata"]["generation"] == stored["status"]["observedGeneration"] == generation
+        assert stored["status"]["enforcedBy"] == "3/3"
 
 
 def test_every_replica_obeys_an_enforced_pod_policy_and_an_active_waiver(
@@ -172,10 +172,10 @@ def test_a_policy_that_a_replica_cannot_use_is_not_called_enforced(
             SOON,
             "the status says that a replica cannot use the policy",
         )
-        found = get(cluster, f"{POLICIES}/{namespace}")
-        assert found["status"]["enforcedBy"] == "1/2"
-        assert "older cannot use it" in condition(found, "Enforced")["message"]
-        assert condition(found, "Accepted")["status"] == "True"
+        stored = get(cluster, f"{POLICIES}/{namespace}")
+        assert stored["status"]["enforcedBy"] == "1/2"
+        assert "older cannot use it" in condition(stored, "Enforced")["message"]
+        assert condition(stored, "Accepted")["status"] == "True"
         assert both.verdicts(namespace, BAD_POD) == [False, False]  # by what it could use before
         waited = kubectl("wait", "--for=condition=Enforced", f"clusterpodpolicy/{namespace}", "--timeout=1s")
         assert waited.returncode == 1
@@ -199,9 +199,9 @@ def test_enforced_is_unknown_while_a_replica_does_not_report(
             LEASE_RAN_OUT,
             "the status says that one replica is not known",
         )
-        found = get(cluster, f"{POLICIES}/{namespace}")
-        assert found["status"]["enforcedBy"] == "2/3"
-        assert "no report from second" in condition(found, "Enforced")["message"]
+        stored = get(cluster, f"{POLICIES}/{namespace}")
+        assert stored["status"]["enforcedBy"] == "2/3"
+        assert "no report from second" in condition(stored, "Enforced")["message"]
     finally:
         frozen.resume()
     wait_enforced(cluster, namespace)
@@ -237,18 +237,18 @@ def test_policies_whose_defaults_contradict_each_other_say_so(
         apply_policy(cluster, f"{namespace}-{suffix}", match={"namespaces": [namespace]}, defaults=defaults)
         wait_enforced(cluster, f"{namespace}-{suffix}")
 
-    def told(suffix: str) -> list[str]:
+    def reported(suffix: str) -> list[str]:
         status = get(cluster, f"{POLICIES}/{namespace}-{suffix}")["status"]
         return [conflict["message"] for conflict in status.get("conflicts", [])]
 
     a, b = f"{namespace}-a", f"{namespace}-b"
-    wait_until(lambda: bool(told("a") and told("b")), SOON, "both say so")
-    assert told("a") == [f"pods that both apply to get 1000, not 2000 of {b}"]
-    assert told("b") == [f"pods that both apply to get 1000 of {a}, not 2000"]
+    wait_until(lambda: bool(reported("a") and reported("b")), SOON, "both say so")
+    assert reported("a") == [f"pods that both apply to get 1000, not 2000 of {b}"]
+    assert reported("b") == [f"pods that both apply to get 1000 of {a}, not 2000"]
     made = kubectl.check("create", "--dry-run=server", "-o", "json", "-f", "-", input=json.dumps(GOOD_POD))
     assert json.loads(made)["spec"]["securityContext"]["runAsUser"] == 1000
     cluster.plane.call("DELETE", f"{POLICIES}/{a}")
-    wait_until(lambda: told("b") == [], SOON, "the one that is left contradicts nobody")
+    wait_until(lambda: reported("b") == [], SOON, "the one that is left contradicts nobody")
 
 
 def test_a_waiver_is_shown_on_its_policy_and_its_end_reported_by_one_event(
@@ -259,19 +259,19 @@ def test_a_waiver_is_shown_on_its_policy_and_its_end_reported_by_one_event(
     wait_for(kubectl, "Active", f"policywaiver/{name}")
     wait_until(
         lambda: (
-            [each["name"] for each in get(cluster, f"{POLICIES}/{namespace}")["status"].get("waivers", [])] == [name]
+            [item["name"] for item in get(cluster, f"{POLICIES}/{namespace}")["status"].get("waivers", [])] == [name]
         ),
         SOON,
         "the policy names the waiver",
     )
-    found = get(cluster, f"{WAIVERS}/{name}")
-    assert found["status"]["policies"] == [namespace]
-    assert found["status"]["expiresWithinDays"] == 3
+    stored = get(cluster, f"{WAIVERS}/{name}")
+    assert stored["status"]["policies"] == [namespace]
+    assert stored["status"]["expiresWithinDays"] == 3
     assert "ends at" in kubectl.check("events", "--namespace=default", f"--for=policywaiver/{name}")
 
     def events() -> list[str]:
         listed = json.loads(kubectl.check("get", "events.events.k8s.io", "--namespace=default", "-o", "json"))["items"]
-        return [each["reason"] for each in listed if each["regarding"]["name"] == name]
+        return [item["reason"] for item in listed if item["regarding"]["name"] == name]
 
     assert events() == ["PolicyExpiring"]
     cluster.sekisho.controller.restart()

@@ -58,13 +58,13 @@ def test_denials_of_pods_and_deployments_hold_no_secrets(cluster: Cluster, kubec
     def events() -> str:
         return kubectl.check("get", "events.events.k8s.io", "-o", "json")
 
-    def told_of_both() -> bool:
+    def both_reported() -> bool:
         regarded = {
-            each["regarding"]["kind"] for each in json.loads(events())["items"] if each["reason"] == "PodDenied"
+            event["regarding"]["kind"] for event in json.loads(events())["items"] if event["reason"] == "PodDenied"
         }
         return regarded == {"Pod", "Deployment"}
 
-    wait_until(told_of_both, SOON, "both denials are Events")
+    wait_until(both_reported, SOON, "both denials are Events")
     status = wait_until(
         lambda: kubectl.check("get", "deployment", "bad", "-o", "jsonpath={.status.conditions}"), SOON, "a condition"
     )

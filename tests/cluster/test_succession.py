@@ -72,8 +72,8 @@ def controllers(cluster: Cluster, tmp_path: Path) -> Iterator[list[Controller]]:
             wait_until(lambda: leader(cluster) == "first", TAKEN_OVER, "the first one leads")
         yield both
     finally:
-        for each in both:
-            each.process.stop()
+        for controller in both:
+            controller.process.stop()
 
 
 def start_controller(cluster: Cluster, identity: str, folder: Path) -> Controller:
@@ -173,8 +173,8 @@ def test_deleting_policies_crds_and_the_namespace_never_hangs(
         apply_policy(cluster, name)
     wait_enforced(cluster, "two")
     if not is_alive:
-        for each in controllers:
-            each.process.kill()
+        for controller in controllers:
+            controller.process.kill()
         cluster.sekisho.webhook.kill()
     kubectl.check("delete", "clusterpodpolicy", "one", "--timeout=20s")
     assert get(cluster, f"{POLICIES}/one") == {}

@@ -128,13 +128,13 @@ def test_updates_and_pods_of_controllers_are_read_in_one_pass(
 ) -> None:
     path = f"/api/v1/namespaces/{namespace}/pods/one"
     create(cluster, namespace, {"containers": [{"name": "a", "image": "x"}]}, name="one")
-    found = json.loads(cluster.plane.call("GET", path).body)
-    found["metadata"]["labels"] = {"a": "b"}
-    found["spec"]["containers"][0]["image"] = "y"
-    assert cluster.plane.call("PUT", path, found).status == 200
-    found = json.loads(cluster.plane.call("GET", path).body)
-    found["spec"]["ephemeralContainers"] = [{"name": "debug", "image": "x", "targetContainerName": "a"}]
-    assert cluster.plane.call("PUT", f"{path}/ephemeralcontainers", found).status == 200
+    stored = json.loads(cluster.plane.call("GET", path).body)
+    stored["metadata"]["labels"] = {"a": "b"}
+    stored["spec"]["containers"][0]["image"] = "y"
+    assert cluster.plane.call("PUT", path, stored).status == 200
+    stored = json.loads(cluster.plane.call("GET", path).body)
+    stored["spec"]["ephemeralContainers"] = [{"name": "debug", "image": "x", "targetContainerName": "a"}]
+    assert cluster.plane.call("PUT", f"{path}/ephemeralcontainers", stored).status == 200
     template = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "a", "image": "x"}]}}
     deployment = {
         "apiVersion": "apps/v1",

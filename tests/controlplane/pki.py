@@ -35,7 +35,7 @@ def write_pki(folder: Path, address: str = LOOPBACK) -> None:
     authority = _unsigned(issuer[0], issuer[0], ca_key.public_key())
     _write_certificate(folder / "ca.crt", _as_authority(authority), ca_key)
 
-    addresses = [x509.IPAddress(ipaddress.ip_address(each)) for each in sorted({*_SERVER_ADDRESSES, address})]
+    addresses = [x509.IPAddress(ipaddress.ip_address(text)) for text in sorted({*_SERVER_ADDRESSES, address})]
     names = x509.SubjectAlternativeName([*(x509.DNSName(name) for name in _SERVER_NAMES), *addresses])
     _issue(folder, "apiserver", issuer, _name("kube-apiserver"), ExtendedKeyUsageOID.SERVER_AUTH, names)
     for file, subject in (

@@ -20,15 +20,15 @@ def choose_ports(record: Path, names: Iterable[str]) -> dict[str, int]:
     Nothing holds a port until its server listens: when another process was faster, remove `record` and choose again.
     """
     earlier = msgspec.json.decode(record.read_bytes(), type=dict[str, int]) if record.exists() else {}
-    chosen: dict[str, int] = {}
+    selected: dict[str, int] = {}
     for name in names:
         port = earlier.get(name)
-        while port is None or port in chosen.values() or not _free(port):
+        while port is None or port in selected.values() or not _free(port):
             port = random.choice(_CANDIDATES)  # noqa: S311 - not a secret
-        chosen[name] = port
+        selected[name] = port
     record.parent.mkdir(parents=True, exist_ok=True)
-    record.write_bytes(msgspec.json.encode(chosen))
-    return chosen
+    record.write_bytes(msgspec.json.encode(selected))
+    return selected
 
 
 def start_on_free_ports(

@@ -89,7 +89,9 @@ class Release:
         if any(answer.status != 200 for answer in answers):
             return False
         configurations = [msgspec.json.decode(answer.body, type=_Configuration) for answer in answers]
-        return all(webhook.client_config.ca_bundle for each in configurations for webhook in each.webhooks)
+        return all(
+            webhook.client_config.ca_bundle for configuration in configurations for webhook in configuration.webhooks
+        )
 
     def _probe(self) -> None:
         """Check by a policy of its own that a pod is denied and another gets defaults; both are dry runs.

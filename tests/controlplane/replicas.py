@@ -195,7 +195,7 @@ class Replicas:
     def reap(self, deadline: float = 0.0) -> list[int]:
         """Remove those that were told to stop and have ended; their exit codes. Waits `deadline` seconds for each."""
         codes = []
-        for replica in [each for each in self._all if each.stopped_at is not None]:
+        for replica in [candidate for candidate in self._all if candidate.stopped_at is not None]:
             if deadline or not replica.process.running:
                 codes.append(replica.process.wait_ended(deadline))
                 self._all.remove(replica)

@@ -60,9 +60,9 @@ def up(folder: Path, say: Callable[[str], None], *, bare: bool) -> None:
             if state.bare != bare:
                 raise SupervisorError(f"it is up {'without' if state.bare else 'with'} Sekisho: run `down` first")
             say("it is up: checking it")
-            told = len(_lines(folder))
+            shown = len(_lines(folder))
             send(state.supervisor, signal.SIGHUP)
-            _wait_checked(folder, state, told, say)
+            _wait_checked(folder, state, shown, say)
         else:
             _wait_checked(folder, _start(folder, bare=bare), 0, say)
 
@@ -184,16 +184,16 @@ def _lines(folder: Path) -> list[str]:
     return (folder / "logs" / "supervisor.log").read_text().splitlines()
 
 
-def _wait_checked(folder: Path, before: State, told: int, say: Callable[[str], None]) -> None:
+def _wait_checked(folder: Path, before: State, shown: int, say: Callable[[str], None]) -> None:
     """Return when the supervisor has checked all since `before`; pass on its lines after the first `told`."""
 
     def checked() -> bool:
-        nonlocal told
+        nonlocal shown
         state = read_state(folder) or before
         done = state.phase == "failed" or state.checks > before.checks or not alive(before.supervisor)
-        for line in _lines(folder)[told:]:
+        for line in _lines(folder)[shown:]:
             say(line)
-            told += 1
+            shown += 1
         return done
 
     logs = folder / "logs"

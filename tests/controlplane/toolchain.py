@@ -20,10 +20,10 @@ class ToolchainError(Exception):
 
 def go_command(minimum: str, cache: Path, progress: Progress) -> Path:
     """Path of a `go` of at least version `minimum` ("1.26.0"). Raises ToolchainError."""
-    found = shutil.which("go")
-    if found and _version_of(found) >= _numbers(minimum):
-        return Path(found)
-    why = f"Go on PATH is older than {minimum}" if found else "no Go on PATH"
+    installed = shutil.which("go")
+    if installed and _version_of(installed) >= _numbers(minimum):
+        return Path(installed)
+    why = f"Go on PATH is older than {minimum}" if installed else "no Go on PATH"
     return _installed(why, cache, progress)
 
 

@@ -45,23 +45,23 @@ def compare_updates(binary: Path, seed: str, count: int) -> Comparison:
     return _compare(binary, list(updates(seed, count)))
 
 
-def _compare(binary: Path, asked: Sequence[Case]) -> Comparison:
-    denied = denied_by_kubernetes(binary, asked)
+def _compare(binary: Path, batch: Sequence[Case]) -> Comparison:
+    denied = denied_by_kubernetes(binary, batch)
     verdicts = Counter(
         (case.level, rule.control, rule.control in denying)
-        for case, denying in zip(asked, denied, strict=True)
+        for case, denying in zip(batch, denied, strict=True)
         for rule in _standard(case).rules
     )
-    return Comparison(len(asked), tuple(_differences(asked, denied)), verdicts)
+    return Comparison(len(batch), tuple(_differences(batch, denied)), verdicts)
 
 
-def differences(binary: Path, asked: Sequence[Case]) -> list[Difference]:
+def differences(binary: Path, batch: Sequence[Case]) -> list[Difference]:
     """The cases on which the engine and Kubernetes differ. Raises EvaluatorError."""
-    return _differences(asked, denied_by_kubernetes(binary, asked))
+    return _differences(batch, denied_by_kubernetes(binary, batch))
 
 
-def _differences(asked: Sequence[Case], kubernetes: Sequence[frozenset[str]]) -> list[Difference]:
-    verdicts = zip(asked, map(denied_by_engine, asked), kubernetes, strict=True)
+def _differences(batch: Sequence[Case], kubernetes: Sequence[frozenset[str]]) -> list[Difference]:
+    verdicts = zip(batch, map(denied_by_engine, batch), kubernetes, strict=True)
     return [Difference(*verdict) for verdict in verdicts if verdict[1] != verdict[2]]
 
 

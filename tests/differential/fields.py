@@ -39,8 +39,8 @@ def _text(key: str, value: Any) -> str:
 def objects(**values: Sequence[Any]) -> list[dict[str, Any]]:
     """Every object that has one of its values for each key."""
     return [
-        {key: value for key, value in zip(values, chosen, strict=True) if value is not ABSENT}
-        for chosen in itertools.product(*values.values())
+        {key: value for key, value in zip(values, combination, strict=True) if value is not ABSENT}
+        for combination in itertools.product(*values.values())
     ]
 
 

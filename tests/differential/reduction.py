@@ -17,8 +17,8 @@ def reduced(binary: Path, difference: Difference) -> Difference:
     controls = difference.engine ^ difference.kubernetes
     while True:
         cases = sorted(_smaller_cases(difference.case), key=lambda case: len(case.pod) + len(case.old))
-        found = differences(binary, cases)
-        same = next((smaller for smaller in found if (smaller.engine ^ smaller.kubernetes) & controls), None)
+        differing = differences(binary, cases)
+        same = next((smaller for smaller in differing if (smaller.engine ^ smaller.kubernetes) & controls), None)
         if same is None:
             return difference
         difference = same

@@ -39,8 +39,8 @@ def denied_by_kubernetes(binary: Path, cases: Iterable[Case]) -> list[frozenset[
     Where a control has a check for each level (capabilities_baseline, capabilities_restricted) the evaluator tells the
     check, and this the control.
     """
-    asked = "\n".join(map(_question, cases))
-    done = subprocess.run((binary,), input=asked.encode(), capture_output=True, check=False)
+    questions = "\n".join(map(_question, cases))
+    done = subprocess.run((binary,), input=questions.encode(), capture_output=True, check=False)
     if done.returncode != 0:
         raise EvaluatorError(done.stderr.decode(errors="replace").strip())
     return [frozenset(check.partition("_")[0] for check in _answers.decode(line)) for line in done.stdout.splitlines()]

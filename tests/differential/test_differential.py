@@ -61,15 +61,15 @@ def test_an_update_that_changes_nothing_that_runs_excuses_what_the_old_pod_had(b
     assert [denied_by_engine(excused), denied_by_engine(judged)] == [frozenset(), {"hostNamespaces"}]
 
 
-def test_an_engine_that_is_wrong_is_found_out_with_a_small_pod(binary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_engine_is_detected_with_a_small_pod(binary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right = comparison._policy  # noqa: SLF001
     monkeypatch.setattr(comparison, "_policy", lambda level, _version: right(level, "v1.36"))
-    found = [
+    wrong = [
         difference
         for difference in compare(binary, "wrong", 2000).differences
         if difference.case.version in ("latest", "v1.37") and difference.kubernetes < difference.engine
     ]
-    small = min((reduced(binary, difference) for difference in found[:3]), key=lambda one: len(one.case.pod))
+    small = min((reduced(binary, difference) for difference in wrong[:3]), key=lambda one: len(one.case.pod))
     assert small.engine ^ small.kubernetes == {"sysctls"}
     assert small.case.pod in (
         '{"spec":{"securityContext":{"sysctls":[{"name":"net.ipv4.tcp_notsent_lowat"}]}}}',

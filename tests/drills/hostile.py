@@ -209,7 +209,7 @@ async def _hold(site: Site, beginnings: list[bytes]) -> int:
             raise DrillError(f"half a request is answered with {status!r}")
         return 1
 
-    closed = await asyncio.gather(*(hold(replica, each) for replica in site.replicas.running for each in beginnings))
+    closed = await asyncio.gather(*(hold(replica, text) for replica in site.replicas.running for text in beginnings))
     return sum(closed)
 
 

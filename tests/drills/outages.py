@@ -114,13 +114,13 @@ def cut_off_replica_is_reported(site: Site) -> str:
 
 
 def _says(site: Site, name: str, expected: tuple[str, str, str]) -> bool:
-    return _told(site, name) == expected
+    return _enforced_status(site, name) == expected
 
 
-def _told(site: Site, name: str) -> tuple[str, str, str]:
+def _enforced_status(site: Site, name: str) -> tuple[str, str, str]:
     """What the status of a policy says of Enforced, why, and by how many replicas."""
     status = msgspec.json.decode(site.must("GET", f"{POLICIES}/{name}")).get("status", {})
-    [enforced] = [each for each in status.get("conditions", []) if each["type"] == "Enforced"] or [{}]
+    [enforced] = [condition for condition in status.get("conditions", []) if condition["type"] == "Enforced"] or [{}]
     return enforced.get("status", ""), enforced.get("reason", ""), status.get("enforcedBy", "")
 
 

@@ -87,10 +87,10 @@ def write_policies(folder: Path, generation: int) -> None:
 
 def soak(folder: Path, count: int, show: Callable[[str], None]) -> tuple[list[Sample], Counter[str]]:
     """Send `count` reviews while the policies change; samples along the way. Raises DrillError, ComponentError."""
-    asked, sent, samples = questions(seed=count), Counter[str](), list[Sample]()
+    reviews, sent, samples = questions(seed=count), Counter[str](), list[Sample]()
     with webhook(folder, policies(0)) as served:
         for part in range(SAMPLES):
-            sent += uvloop.run(send("127.0.0.1", served.port, asked, count // SAMPLES))
+            sent += uvloop.run(send("127.0.0.1", served.port, reviews, count // SAMPLES))
             samples.append(sample(served.process.pid, served.metrics_port))
             write_policies(served.policies, part)
             served.process.log.write_bytes(b"")  # a line a denial: some hundred MiB
@@ -103,8 +103,7 @@ def check(samples: list[Sample]) -> str:
     warm = samples[int(len(samples) * WARM_UP) :]
     first, last = warm[:WINDOW], warm[-WINDOW:]
     memory, descriptors, tasks = (
-        statistics.median(getattr(each, what) for each in last)
-        - statistics.median(getattr(each, what) for each in first)
+        statistics.median(getattr(one, what) for one in last) - statistics.median(getattr(one, what) for one in first)
         for what in ("resident_kib", "descriptors", "tasks")
     )
     grown = f"memory {memory:+.0f} KiB, descriptors {descriptors:+.0f}, tasks {tasks:+.0f}"

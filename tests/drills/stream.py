@@ -69,11 +69,11 @@ def questions(seed: int) -> Iterator[Question]:
         yield template.question(number)
 
 
-async def send(address: str, port: int, asked: Iterator[Question], count: int) -> Counter[str]:
+async def send(address: str, port: int, reviews: Iterator[Question], count: int) -> Counter[str]:
     """Send the next `count` questions; how many of each kind there were. Raises DrillError at the first bad answer."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    left = itertools.islice(asked, count)
+    left = itertools.islice(reviews, count)
     sent = Counter[str]()
 
     async def converse() -> None:

@@ -66,7 +66,7 @@ async def make(api: ApiClient, policies: int, replicas: int, deadline: float) ->
     made = population.policies(policies)
     await population.create_all(api, population.POLICIES, made)
     await _until_enforced(api, policies, replicas, deadline)
-    return [each["metadata"]["name"] for each in made]
+    return [item["metadata"]["name"] for item in made]
 
 
 async def measure(
@@ -115,5 +115,5 @@ async def _until_enforced(api: ApiClient, policies: int, replicas: int, deadline
 def _is_enforced(policy: dict[str, Any], replicas: int) -> bool:
     status = policy.get("status", {})
     is_current = status.get("observedGeneration") == policy["metadata"]["generation"]
-    conditions = {each["type"]: each["status"] for each in status.get("conditions", [])}
+    conditions = {item["type"]: item["status"] for item in status.get("conditions", [])}
     return is_current and conditions.get("Enforced") == "True" and status["enforcedBy"] == f"{replicas}/{replicas}"

@@ -90,7 +90,7 @@ def main(policies: int, namespaces: int, write: bool) -> None:
 async def _measured(plane: ControlPlane, sekisho: Sekisho, policies: int, namespaces: int, progress: Progress) -> str:
     api = await ApiClient.connect(plane.kubeconfig)
     try:
-        created = _told_creations(await _creations(api, progress))
+        created = _creations_text(await _creations(api, progress))
         return f"{created}\n\n{await _large(api, plane, sekisho, policies, namespaces, progress)}"
     finally:
         await api.close()
@@ -102,14 +102,14 @@ async def _creations(api: ApiClient, progress: Progress) -> list[Creations]:
     await population.create_all(api, population.POLICIES, made)
     await _enforced(api, _POLICIES)
     await creations.check(api)
-    found = []
+    measured = []
     for kind in creations.KINDS:
         for clients in creations.CLIENTS:
             progress.say(f"creating pods by {clients} at a time, {creations.KINDS[kind]}")
-            found.append(await creations.measure(api, kind, clients))
+            measured.append(await creations.measure(api, kind, clients))
     for policy in made:
         await api.delete(f"{population.POLICIES}/{policy['metadata']['name']}")
-    return found
+    return measured
 
 
 async def _large(
@@ -117,7 +117,7 @@ async def _large(
 ) -> str:
     begun = time.monotonic()
     plane.controller_manager.stop()  # it would make two objects in each namespace for minutes
-    names = [each["metadata"]["name"] for each in population.namespaces(namespaces)]
+    names = [one["metadata"]["name"] for one in population.namespaces(namespaces)]
     await population.create_all(api, population.NAMESPACES, population.namespaces(namespaces))
     progress.say(f"{namespaces:,} namespaces created ({elapsed(begun)})")
     await population.create_all(api, population.POLICIES, population.policies(policies))
@@ -143,7 +143,7 @@ async def _large(
             after = resident_mib(replica.pid)
         finally:
             replica.stop()
-    return _told_large(policies, namespaces, starts, cpu, memory, changes, after)
+    return _large_text(policies, namespaces, starts, cpu, memory, changes, after)
 
 
 async def _enforced(api: ApiClient, count: int) -> None:
@@ -157,29 +157,29 @@ async def _enforced(api: ApiClient, count: int) -> None:
 
 async def _count_enforced(api: ApiClient) -> int:
     policies = msgspec.json.decode(await api.get(population.POLICIES))["items"]
-    conditions = (each.get("status", {}).get("conditions", []) for each in policies)
-    return sum({"Enforced": "True"}.items() <= {c["type"]: c["status"] for c in each}.items() for each in conditions)
+    conditions = (one.get("status", {}).get("conditions", []) for one in policies)
+    return sum({"Enforced": "True"}.items() <= {c["type"]: c["status"] for c in one}.items() for one in conditions)
 
 
-def _told_creations(found: Sequence[Creations]) -> str:
+def _creations_text(measured: Sequence[Creations]) -> str:
     header = ("pod", "clients", "pods each", "p50 without", "p50 with", "added", "p99 without", "p99 with", "added")
     rows = [
         (
-            creations.KINDS[each.kind],
-            str(each.clients),
-            f"{len(each.judged):,}",
+            creations.KINDS[one.kind],
+            str(one.clients),
+            f"{len(one.judged):,}",
             *(
                 f"{value:.1f}"
                 for percent in (50, 99)
-                for value in (each.unjudged.at(percent), each.judged.at(percent), each.added(percent))
+                for value in (one.unjudged.at(percent), one.judged.at(percent), one.added(percent))
             ),
         )
-        for each in found
+        for one in measured
     ]
     ours = [
-        (f"**Sekisho, {_POLICIES} policies: {creations.KINDS[each.kind]}**", f"{each.added(50):.1f}")
-        for each in found
-        if each.clients == 1
+        (f"**Sekisho, {_POLICIES} policies: {creations.KINDS[one.kind]}**", f"{one.added(50):.1f}")
+        for one in measured
+        if one.clients == 1
     ]
     return "\n\n".join(
         (
@@ -191,7 +191,7 @@ def _told_creations(found: Sequence[Creations]) -> str:
     )
 
 
-def _told_large(
+def _large_text(
     policies: int,
     namespaces: int,
     starts: Sequence[Start],
@@ -200,13 +200,13 @@ def _told_large(
     changes: Latencies,
     after: float,
 ) -> str:
-    ready = median(each.seconds for each in starts)
+    ready = median(one.seconds for one in starts)
     lines = (
         f"{policies:,} policies and {namespaces:,} namespaces:",
         "",
         f"- ready, median of {len(starts)} starts: {compared(ready, _READY_BUDGET, ' s')} "
-        f"(slowest {max(each.seconds for each in starts):.2f} s; CPU {median(each.cpu for each in starts):.2f} s)",
-        f"- memory when ready: {median(each.memory for each in starts):.0f} MiB; "
+        f"(slowest {max(one.seconds for one in starts):.2f} s; CPU {median(one.cpu for one in starts):.2f} s)",
+        f"- memory when ready: {median(one.memory for one in starts):.0f} MiB; "
         f"after a review in every namespace: {compared(memory, _MEMORY_BUDGET, ' MiB')}; "
         f"after {len(changes)} changes of a policy: {after:.0f} MiB",
         f"- CPU of the first review in a namespace: {cpu / namespaces * 1e3:.2f} ms",

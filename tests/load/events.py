@@ -87,10 +87,10 @@ async def storm(sekisho: Sekisho, bodies: Iterable[bytes], rate: float) -> Figur
     return figures
 
 
-def told(kubectl: Kubectl) -> tuple[int, int]:
+def reported(kubectl: Kubectl) -> tuple[int, int]:
     """How many owners have an Event, and how many denials these tell of."""
-    found = json.loads(kubectl.check("get", "events.events.k8s.io", "-o", "json"))["items"]
-    events = [event for event in found if event["reason"] == "PodDenied"]
+    events = json.loads(kubectl.check("get", "events.events.k8s.io", "-o", "json"))["items"]
+    events = [event for event in events if event["reason"] == "PodDenied"]
     return (
         len({event["regarding"]["name"] for event in events if event["regarding"]["kind"] == "Deployment"}),
         sum(event.get("series", {}).get("count", 1) for event in events),
@@ -122,9 +122,9 @@ def main(owners: int, times: int, rate: float, write: bool) -> None:
 
 
 def _measure(
-    plane: ControlPlane, sekisho: Sekisho, progress: Progress, asked: tuple[int, int, float]
+    plane: ControlPlane, sekisho: Sekisho, progress: Progress, amounts: tuple[int, int, float]
 ) -> tuple[str, bool]:
-    owners, times, rate = asked
+    owners, times, rate = amounts
     kubectl = plane.kubectl.in_namespace(NAMESPACE)
     kubectl.check("create", "namespace", NAMESPACE)
     replica_sets = make_owners(kubectl, owners, 300)
@@ -141,11 +141,17 @@ def _measure(
 
     few = min(times, 10)
     before, real = measured(few, dry_run=True), measured(times, dry_run=False)
-    wait_until(lambda: told(kubectl) == (owners, owners * times), 200, lambda: f"all is told; so far: {told(kubectl)}")
+    wait_until(
+        lambda: reported(kubectl) == (owners, owners * times),
+        200,
+        lambda: f"all denials are reported; so far: {reported(kubectl)}",
+    )
     real.look()
     after = measured(few, dry_run=True)
     dropped = sekisho.metric("sekisho_events_dropped_total")
-    return _told(before, real, after, told(kubectl), dropped), not dropped and real.most_writes <= RATE * 1.1
+    return _figures_table(
+        before, real, after, reported(kubectl), dropped
+    ), not dropped and real.most_writes <= RATE * 1.1
 
 
 def _part(plane: ControlPlane, sekisho: Sekisho) -> None:
@@ -153,24 +159,24 @@ def _part(plane: ControlPlane, sekisho: Sekisho) -> None:
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         return
-    others = [os.getpid(), *(each.pid for each in (*plane.components, sekisho.controller))]
+    others = [os.getpid(), *(run.pid for run in (*plane.components, sekisho.controller))]
     for pid, own in (*((pid, cores[:-1]) for pid in others), (sekisho.webhook.pid, cores[-1:])):
         for task in Path(f"/proc/{pid}/task").iterdir():
             os.sched_setaffinity(int(task.name), own)
 
 
-def _told(before: Figures, real: Figures, after: Figures, told: tuple[int, int], dropped: float) -> str:
+def _figures_table(before: Figures, real: Figures, after: Figures, reported: tuple[int, int], dropped: float) -> str:
     three = (before, real, after)
     rows = [
-        ("denials", *(f"{len(each.taken):,}" for each in three)),
-        ("denials a second", *(f"{len(each.taken) / each.seconds:,.0f}" for each in three)),
-        *((f"p{q * 100:g} of a denial, ms", *(f"{each.quantile(q):.2f}" for each in three)) for q in (0.5, 0.9, 0.99)),
-        ("CPU of a denial, us", *(f"{each.cpu / len(each.taken) * 1e6:.0f}" for each in three)),
-        ("memory at most, MiB", *(f"{max(each.memory):.1f}" for each in three)),
-        ("writes", *(f"{each.writes[-1][1] - each.writes[0][1]:,.0f}" for each in three)),
-        ("most writes a second", *(f"{each.most_writes:.1f}" for each in three)),
-        ("owners with an Event", "", f"{told[0]:,}", ""),
-        ("denials in Events", "", f"{told[1]:,}", ""),
+        ("denials", *(f"{len(run.taken):,}" for run in three)),
+        ("denials a second", *(f"{len(run.taken) / run.seconds:,.0f}" for run in three)),
+        *((f"p{q * 100:g} of a denial, ms", *(f"{run.quantile(q):.2f}" for run in three)) for q in (0.5, 0.9, 0.99)),
+        ("CPU of a denial, us", *(f"{run.cpu / len(run.taken) * 1e6:.0f}" for run in three)),
+        ("memory at most, MiB", *(f"{max(run.memory):.1f}" for run in three)),
+        ("writes", *(f"{run.writes[-1][1] - run.writes[0][1]:,.0f}" for run in three)),
+        ("most writes a second", *(f"{run.most_writes:.1f}" for run in three)),
+        ("owners with an Event", "", f"{reported[0]:,}", ""),
+        ("denials in Events", "", f"{reported[1]:,}", ""),
         ("denials dropped", "", f"{dropped:,.0f}", ""),
     ]
     return table(("", "dry runs before", "with Events", "dry runs after"), rows)

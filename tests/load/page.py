@@ -17,9 +17,9 @@ class MarksError(Exception):
 def with_section(page: str, name: str, text: str) -> str:
     """The page with `text` as its section `name`. Raises MarksError."""
     begin, end = f"<!-- begin {name} -->\n", f"<!-- end {name} -->"
-    head, found, rest = page.partition(begin)
+    head, marked, rest = page.partition(begin)
     _, ended, tail = rest.partition(end)
-    if not found or not ended:
+    if not marked or not ended:
         raise MarksError(f"the page needs the lines {begin.strip()} and {end}")
     return f"{head}{begin}\n{text.strip()}\n\n{end}{tail}"
 

@@ -45,7 +45,7 @@ def namespaces(count: int) -> list[dict[str, Any]]:
 
 async def create_all(api: ApiClient, path: str, objects: Iterable[dict[str, Any]]) -> None:
     """Create objects, several at the same time. Raises ApiError, ApiUnavailable."""
-    await together(api.create(path, msgspec.json.encode(each)) for each in objects)
+    await together(api.create(path, msgspec.json.encode(item)) for item in objects)
 
 
 async def together(calls: Iterable[Coroutine[Any, Any, Any]]) -> None:

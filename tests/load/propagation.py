@@ -52,7 +52,7 @@ async def _all_say(session: aiohttp.ClientSession, replicas: Sequence[Component]
     async def says(replica: Component) -> bool:
         return await ask(session, replica, VIOLATING, _NAMESPACE) == expected
 
-    waits = (until(partial(says, each), _WITHIN, f"{each.name} says {expected}", _GLANCE) for each in replicas)
+    waits = (until(partial(says, replica), _WITHIN, f"{replica.name} says {expected}", _GLANCE) for replica in replicas)
     await asyncio.gather(*waits)
 
 

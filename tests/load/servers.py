@@ -77,16 +77,16 @@ class Server(Struct, frozen=True):
         if answer.status != 200 or verdict(answer.body) != expected:
             raise WrongAnswerError(f"{self.name}: {question.name}: expected {expected}, found {answer}")
 
-    def check_counts(self, asked: Iterable[Question]) -> None:
+    def check_counts(self, questions: Iterable[Question]) -> None:
         """Look whether it decided nothing else than what these questions ask for. Raises WrongAnswerError."""
         if self.metrics_port is None:
             return
         connection = http.client.HTTPConnection("127.0.0.1", self.metrics_port, timeout=5)
         metrics = ask(connection, "GET", "/metrics").body.decode()
-        expected = {(question.verdict, question.path.partition("?")[0][1:]) for question in asked}
-        found = set(_DECISIONS.findall(metrics))
-        if found != expected or _HTTP_ERRORS.search(metrics):
-            raise WrongAnswerError(f"{self.name}: expected the decisions {expected}, found {found} in\n{metrics}")
+        expected = {(question.verdict, question.path.partition("?")[0][1:]) for question in questions}
+        decided = set(_DECISIONS.findall(metrics))
+        if decided != expected or _HTTP_ERRORS.search(metrics):
+            raise WrongAnswerError(f"{self.name}: expected the decisions {expected}, found {decided} in\n{metrics}")
 
 
 class _Response(Struct, frozen=True, rename="camel"):

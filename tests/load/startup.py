@@ -38,9 +38,9 @@ async def check(session: aiohttp.ClientSession, replica: Component, policies: in
 
     Raises WrongAnswerError.
     """
-    found = await policies_of(session, replica)
-    if found != policies:
-        raise WrongAnswerError(f"{replica.name} is ready with {found} policies of {policies}")
+    answered = await policies_of(session, replica)
+    if answered != policies:
+        raise WrongAnswerError(f"{replica.name} is ready with {answered} policies of {policies}")
     for namespace in (namespaces[0], namespaces[len(namespaces) // 2], namespaces[-1]):
         for question in (VALIDATE, VIOLATING):
             await _expect(session, replica, question, namespace, question.verdict)
@@ -57,6 +57,6 @@ async def ask_everywhere(session: aiohttp.ClientSession, replica: Component, nam
 async def _expect(
     session: aiohttp.ClientSession, replica: Component, question: Question, namespace: str, expected: str
 ) -> None:
-    found = await ask(session, replica, question, namespace)
-    if found != expected:
-        raise WrongAnswerError(f"{replica.name}: {question.name} in {namespace}: expected {expected}, found {found}")
+    answered = await ask(session, replica, question, namespace)
+    if answered != expected:
+        raise WrongAnswerError(f"{replica.name}: {question.name} in {namespace}: expected {expected}, found {answered}")

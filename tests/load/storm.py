@@ -33,10 +33,10 @@ def make_owners(kubectl: Kubectl, count: int, deadline: float) -> list[ReplicaSe
         kubectl.check("create", "-f", "-", input=json.dumps(manifest))
 
     def replica_sets() -> list[ReplicaSet]:
-        found = json.loads(kubectl.check("get", "replicasets", "-o", "json"))["items"]
+        replica_sets = json.loads(kubectl.check("get", "replicasets", "-o", "json"))["items"]
         made = [
             ReplicaSet(meta["name"], meta["uid"], meta["ownerReferences"][0]["name"])
-            for meta in (each["metadata"] for each in found)
+            for meta in (item["metadata"] for item in replica_sets)
         ]
         return made if len(made) == count else []
 

@@ -55,8 +55,8 @@ def main(policies: int, namespaces: int, count: int) -> None:
                         _stressed(plane, sekisho, others, audit, (policies, namespaces, count), progress)
                     )
                 finally:
-                    for each in others:
-                        each.stop()
+                    for process in others:
+                        process.stop()
                     sekisho.stop()
     except DeadlineError as error:
         progress.say(f"error: {error}")
@@ -88,19 +88,19 @@ async def _stressed(
         begun = time.monotonic()
         names = await changes.make(api, policies, replicas, _WITHIN)
         progress.say(f"{policies:,} policies are made and enforced by {replicas} replicas ({elapsed(begun)})")
-        before = [cpu_seconds(each.pid) for each in processes]
+        before = [cpu_seconds(process.pid) for process in processes]
         spent = await changes.measure(api, audit, credentials, names, replicas, count, 1.0, _WITHIN)
-        used = [cpu_seconds(each.pid) - earlier for each, earlier in zip(processes, before, strict=True)]
+        used = [cpu_seconds(process.pid) - earlier for process, earlier in zip(processes, before, strict=True)]
     finally:
         await api.close()
-    cores = [f"{each.name} {seconds / spent.seconds:.1%}" for each, seconds in zip(processes, used, strict=True)]
-    memory = [f"{each.name} {resident_mib(each.pid):.0f} MiB" for each in processes]
-    click.echo(_told(spent))
+    cores = [f"{process.name} {seconds / spent.seconds:.1%}" for process, seconds in zip(processes, used, strict=True)]
+    memory = [f"{process.name} {resident_mib(process.pid):.0f} MiB" for process in processes]
+    click.echo(_summary(spent))
     click.echo(f"\nCPU of a core: {', '.join(cores)}; memory: {', '.join(memory)}")
     return spent
 
 
-def _told(spent: Spent) -> str:
+def _summary(spent: Spent) -> str:
     rows = [
         (who, f"{verb} {resource}", f"{number}", f"{number / spent.changes:.2f}")
         for who, requests in (("controller", spent.controller), ("replicas", spent.webhooks))

@@ -112,9 +112,9 @@ def main(rounds: int, write: bool) -> None:
 
 
 def _measured(servers: Mapping[str, Server], folder: Path, core: int, rounds: int, progress: Progress) -> str:
-    asked = {name: {case.question for case in _CASES if case.server == name} for name in servers}
+    questions = {name: {case.question for case in _CASES if case.server == name} for name in servers}
     for name, server in servers.items():
-        for question in asked[name]:
+        for question in questions[name]:
             server.check(question)
             (folder / question.name).write_bytes(question.body)
     runs: dict[Case, list[Run]] = {case: [] for case in _CASES}
@@ -127,7 +127,7 @@ def _measured(servers: Mapping[str, Server], folder: Path, core: int, rounds: in
         for name, latencies in paced.items():
             latencies.append(_at_pace(servers[name]))
     for name, server in servers.items():
-        server.check_counts(asked[name])
+        server.check_counts(questions[name])
     budgets = [
         f"- {case.question.name}, {case.server}, CPU over {null}: {compared(_ratio(runs, case, null), most, 'x')}"
         for case, null, most in _BUDGETS

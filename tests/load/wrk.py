@@ -37,10 +37,10 @@ class Load(Struct, frozen=True):
 
 def find_wrk() -> str:
     """The path of wrk. Raises WrkError."""
-    found = shutil.which("wrk")
-    if found is None:
+    binary = shutil.which("wrk")
+    if binary is None:
         raise WrkError("wrk is missing: apt-get install wrk")
-    return found
+    return binary
 
 
 def run_wrk(url: str, body: Path, *, connections: int, seconds: float, core: int) -> Load:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.chart import IMAGE, OUTSIDE, REPOSITORY, Object, identities, pick, render, template
-from tests.promql import asked_by, labels_of_result, missing
+from tests.promql import labels_of_result, missing, selected_by
 
 pytestmark = pytest.mark.timeout(1800)  # the first test may have to build helm
 
@@ -40,7 +40,7 @@ def test_every_alert_is_complete_and_its_expression_parses() -> None:
         assert set(annotations) == {"summary", "description", "runbook_url"}
         assert annotations["summary"].endswith(".")
         assert annotations["description"].endswith(".")
-        assert all(used.metric.startswith("sekisho_") for used in asked_by(alert["expr"])), alert
+        assert all(used.metric.startswith("sekisho_") for used in selected_by(alert["expr"])), alert
         used = set(re.findall(r"\$labels\.(\w+)", json.dumps(annotations)))
         assert used <= labels_of_result(alert["expr"]), alert
 
@@ -84,7 +84,7 @@ def test_alerts_depend_on_the_values_of_the_chart() -> None:
 
 def test_the_dashboards_queries_parse_and_select_the_variable_namespace() -> None:
     for query in queries():
-        for used in asked_by(query):
+        for used in selected_by(query):
             is_selected = 'namespace=~".*"' in query
             assert is_selected, query
             assert used.metric.startswith(("sekisho_", "process_")), query

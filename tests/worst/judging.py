@@ -64,15 +64,15 @@ def answers(policies: PolicySet) -> dict[str, Answer]:
     return pods | dict.fromkeys(RESOURCES, review)
 
 
-def bodies(given: Input, size: int) -> Iterator[tuple[str, bytes]]:
+def bodies(one: Input, size: int) -> Iterator[tuple[str, bytes]]:
     """The requests about an input of about so many bytes, each with its name in `answers`."""
-    made = given.make(size)
-    for request in given.requests:
+    made = one.make(size)
+    for request in one.requests:
         match request:
             case "validate" | "mutate":
                 yield request, review_body(made)
             case "update":
-                yield request, _update_body(given.make(size // 2))
+                yield request, _update_body(one.make(size // 2))
             case "template":
                 workload = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}}
                 template = workload | {"spec": {"template": made}}

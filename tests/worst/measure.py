@@ -18,7 +18,7 @@ MAX_BYTES: Final = 64 << 20
 MAX_EXPONENT: Final = 1.2
 """How fast cost may grow with size: 1.0 is linear, 2.0 quadratic."""
 
-_GIVEN_UP_AFTER = 5
+_MAX_CPU_SECONDS = 5
 _MOST_MEMORY = 3 << 30
 _SMALL_SECONDS, _SMALL_BYTES = 0.1, 16 << 20
 """Below these, growth is not checked: it would be noise."""
@@ -62,7 +62,7 @@ def cost_of(call: Call) -> Cost:
 
 
 def _measure(call: Call, writing: int) -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (_GIVEN_UP_AFTER, _GIVEN_UP_AFTER))
+    resource.setrlimit(resource.RLIMIT_CPU, (_MAX_CPU_SECONDS, _MAX_CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
     pid = os.getpid()
     start_peak(pid)
