@@ -60,7 +60,9 @@ def _replaced_images(pod: Pod, annotations: Mapping[str, str]) -> Iterator[tuple
     """The containers whose images are replaced, and by what."""
     yield from ((name, "OpenShift's image trigger") for name in _triggered(pod, annotations.get(OPENSHIFT_TRIGGERS)))
     labels, own = pod.metadata.labels or {}, pod.metadata.annotations or {}
-    if "true" in (labels.get(_ISTIO_INJECT), own.get(_ISTIO_INJECT)) or _ISTIO_TEMPLATES in own:
+    # The label decides, else the annotation; without either, it is the namespace's label, which is not known here.
+    inject = labels.get(_ISTIO_INJECT, own.get(_ISTIO_INJECT))
+    if inject == "true" or (inject is None and _ISTIO_TEMPLATES in own):
         for ref in container_refs(pod.spec):
             if ref.container.image == ISTIO_IMAGE:
                 yield ref.container.name, "Istio's injector"

@@ -15,6 +15,7 @@ from sekisho.manifests import (
     ControlResult,
     Explanation,
     JudgedObject,
+    Manifest,
     Namespaces,
     read_objects,
     read_sources,
@@ -22,6 +23,7 @@ from sekisho.manifests import (
 from sekisho.manifests import (
     explain as explain_object,
 )
+from sekisho.manifests.unknown_kinds import unknown_workload
 from sekisho.policies import Policy, Problem
 
 
@@ -54,7 +56,10 @@ def explain(
     for judged in read_objects(sources.texts, namespace):
         if isinstance(judged, Problem):
             problems.append(judged)
-        elif isinstance(judged, JudgedObject):
+        elif isinstance(judged, Manifest):
+            for unknown in unknown_workload(judged):
+                click.echo(f"note: {printable(str(unknown))}", err=True)
+        else:
             explained += 1
             write("\n".join([*_lines(judged, policies, namespaces), "", ""]))
     if not explained and not problems:

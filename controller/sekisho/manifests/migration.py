@@ -59,7 +59,7 @@ class Migrated(Struct, frozen=True):
     policy: dict[str, Any]
 
 
-class _Asked(Struct, frozen=True, order=True):
+class _Requirement(Struct, frozen=True, order=True):
     """What one policy requires; mode `both` if the same level is enforced and warned about."""
 
     level: str
@@ -92,26 +92,26 @@ def explicit_policies(namespaces: NamespaceLabels, configuration: PodSecurityCon
     PolicyError if that needs more names than a policy may have.
     """
     exempt = set(configuration.exemptions.namespaces)
-    asked = {
-        name: _asked(written_levels(labels, configuration.defaults))
+    required = {
+        name: _requirements(written_levels(labels, configuration.defaults))
         for name, labels in sorted(namespaces.items())
         if name not in exempt
     }
-    default = _asked(configuration.defaults)
+    default = _requirements(configuration.defaults)
     migrated: list[Migrated] = []
-    for each in sorted({*default, *(one for found in asked.values() for one in found)}, key=_order):
-        if each in default:
-            others = sorted({*exempt, *(name for name, found in asked.items() if each not in found)})
+    for requirement in sorted(default.union(*required.values()), key=_order):
+        if requirement in default:
+            others = sorted({*exempt, *(name for name, own in required.items() if requirement not in own)})
             if len(others) > MAX_NAMES:
                 message = f"the default does not apply to more than {MAX_NAMES} namespaces; migrate without --explicit"
                 raise PolicyError(Problem("--explicit", message))
-            migrated.append(_explicit(each, each.name, _match(configuration, exclude=others)))
+            migrated.append(_explicit(requirement, requirement.name, _match(configuration, exclude=others)))
             continue
-        names = [name for name, found in asked.items() if each in found]
+        names = [name for name, own in required.items() if requirement in own]
         for start in range(0, len(names), MAX_NAMES):
-            name = each.name if not start else f"{each.name}-{start // MAX_NAMES + 1}"
+            name = requirement.name if not start else f"{requirement.name}-{start // MAX_NAMES + 1}"
             match = _match(configuration, include=names[start : start + MAX_NAMES])
-            migrated.append(_explicit(each, name, match))
+            migrated.append(_explicit(requirement, name, match))
     return migrated
 
 
@@ -125,13 +125,13 @@ def remarks(namespaces: NamespaceLabels, configuration: PodSecurityConfiguration
     for name, labels in sorted(namespaces.items()):
         if name in configuration.exemptions.namespaces:
             continue
-        asked = written_levels(labels, configuration.defaults)
-        told = [_misread(error) for error in asked.errors] + list(_newer(asked))
+        levels = written_levels(labels, configuration.defaults)
+        texts = [_misread(error) for error in levels.errors] + list(_newer(levels))
         if not explicit:
-            told += _halves(name, labels, configuration.defaults)
-        if name == "kube-system" and asked.enforce[0] != "privileged":
-            told.append("Sekisho does not receive its pods, so that a cluster can always start")
-        for remark in told:
+            texts += _halves(name, labels, configuration.defaults)
+        if name == "kube-system" and levels.enforce[0] != "privileged":
+            texts.append("Sekisho does not receive its pods, so that a cluster can always start")
+        for remark in texts:
             yield f"namespace {name}: {remark}"
 
 
@@ -142,8 +142,8 @@ def _misread(error: str) -> str:
     return f"{error}; Pod Security admission reads it as {taken_for}, and so do the policies"
 
 
-def _newer(asked: WrittenLevels) -> Iterator[str]:
-    for mode, (_, version) in _by_mode(asked):
+def _newer(levels: WrittenLevels) -> Iterator[str]:
+    for mode, (_, version) in _by_mode(levels):
         if version != LATEST and int(version[3:]) > NEWEST:
             yield f"{mode}-version {version} is newer than v1.{NEWEST}, the newest known one, and is read as latest"
 
@@ -152,14 +152,14 @@ def _halves(name: str, labels: Mapping[str, str], defaults: WrittenLevels) -> It
     """Namespaces that set only one of a level and its version: no policy for defaults completes that."""
     for mode, (level, version) in _by_mode(defaults):
         key = LABEL_PREFIX + mode
-        given, given_version = labels.get(key), labels.get(f"{key}-version")
+        own_level, own_version = labels.get(key), labels.get(f"{key}-version")
         repair = ""
-        if given is None and given_version not in (None, version) and level != "privileged":
+        if own_level is None and own_version not in (None, version) and level != "privileged":
             repair = f"{key}={level}"
-        elif given not in (None, "privileged") and given_version is None and version != LATEST:
+        elif own_level not in (None, "privileged") and own_version is None and version != LATEST:
             repair = f"{key}-version={version}"
         if repair:
-            has = f"{mode}-version" if given is None else mode
+            has = f"{mode}-version" if own_level is None else mode
             yield f"it sets only the label {has}, so the other one has no default; fix: {_label(name, repair)}"
 
 
@@ -171,36 +171,36 @@ def write_policies(migrated: Sequence[Migrated]) -> str:
     """The policies as YAML documents, each below its comment."""
     if not migrated:
         return "# No namespace requires more than privileged: there is nothing to write.\n"
-    return "---\n".join(f"{each.comment}{write_document(each.policy)}" for each in migrated)
+    return "---\n".join(f"{one.comment}{write_document(one.policy)}" for one in migrated)
 
 
-def _asked(levels: WrittenLevels) -> frozenset[_Asked]:
-    enforce, warn, audit = (_known(asked) for asked in (levels.enforce, levels.warn, levels.audit))
+def _requirements(levels: WrittenLevels) -> frozenset[_Requirement]:
+    enforce, warn, audit = (_known(standard) for standard in (levels.enforce, levels.warn, levels.audit))
     modes: list[tuple[_Mode, LevelAndVersion]] = [(_Mode.AUDIT, audit)]
     modes += [(_Mode.BOTH, enforce)] if enforce == warn else [(_Mode.ENFORCE, enforce), (_Mode.WARN, warn)]
-    return frozenset(_Asked(level, version, mode) for mode, (level, version) in modes if level != "privileged")
+    return frozenset(_Requirement(level, version, mode) for mode, (level, version) in modes if level != "privileged")
 
 
-def _known(asked: LevelAndVersion) -> LevelAndVersion:
+def _known(standard: LevelAndVersion) -> LevelAndVersion:
     """The same with a version that policies know: a newer one becomes latest."""
-    level, version = asked
-    return (level, LATEST) if version != LATEST and int(version[3:]) > NEWEST else asked
+    level, version = standard
+    return (level, LATEST) if version != LATEST and int(version[3:]) > NEWEST else standard
 
 
-def _order(asked: _Asked) -> tuple[int, str, int]:
-    version = NEWEST + 1 if asked.version == LATEST else int(asked.version[3:])
-    return list(_PREFIXES).index(asked.mode), asked.level, version
+def _order(requirement: _Requirement) -> tuple[int, str, int]:
+    version = NEWEST + 1 if requirement.version == LATEST else int(requirement.version[3:])
+    return list(_PREFIXES).index(requirement.mode), requirement.level, version
 
 
-def _explicit(asked: _Asked, name: str, match: dict[str, Any]) -> Migrated:
-    spec = _spec(asked, match)
+def _explicit(requirement: _Requirement, name: str, match: dict[str, Any]) -> Migrated:
+    spec = _spec(requirement, match)
     which = "in these namespaces" if "namespaces" in match else "in every namespace that the default applies to"
-    return Migrated(_comment(asked, which), _policy(name, spec))
+    return Migrated(_comment(requirement, which), _policy(name, spec))
 
 
-def _spec(asked: _Asked, match: dict[str, Any]) -> dict[str, Any]:
-    enforcement, templates = _ENFORCEMENT[asked.mode]
-    standard = {"level": asked.level, "version": asked.version}
+def _spec(requirement: _Requirement, match: dict[str, Any]) -> dict[str, Any]:
+    enforcement, templates = _ENFORCEMENT[requirement.mode]
+    standard = {"level": requirement.level, "version": requirement.version}
     spec: dict[str, Any] = {"enforcement": enforcement, "templates": templates}
     return spec | ({"match": match} if match else {}) | {"podSecurityStandard": standard}
 
@@ -211,7 +211,7 @@ def _defaults_by_label(configuration: PodSecurityConfiguration) -> Iterator[Migr
         level, version = _known(standard)
         if level == "privileged":
             continue
-        asked = _Asked(level, version, mode)
+        requirement = _Requirement(level, version, mode)
         missing: list[dict[str, Any]] = [{"key": LABEL_PREFIX + mode, "operator": "DoesNotExist"}]
         if mode is _Mode.WARN and level == "baseline":
             # Where restricted is enforced, the policy that reads the labels warns about that.
@@ -219,7 +219,7 @@ def _defaults_by_label(configuration: PodSecurityConfiguration) -> Iterator[Migr
         match = _match(configuration, exclude=configuration.exemptions.namespaces)
         match["namespaceSelector"] = {"matchExpressions": missing}
         where = f"in namespaces without the label {mode}: the API server's default"
-        yield Migrated(_comment(asked, where), _policy(f"pod-security-default-{mode}", _spec(asked, match)))
+        yield Migrated(_comment(requirement, where), _policy(f"pod-security-default-{mode}", _spec(requirement, match)))
 
 
 def _by_mode(levels: WrittenLevels) -> tuple[tuple[_Mode, LevelAndVersion], ...]:
@@ -258,13 +258,13 @@ def _groups(namespaces: NamespaceLabels, configuration: PodSecurityConfiguration
 
 
 def _summary(levels: WrittenLevels) -> str:
-    told = [f"{mode} {level}:{version}" for mode, (level, version) in _by_mode(levels) if level != "privileged"]
-    return ", ".join(told) or "privileged"
+    modes = [f"{mode} {level}:{version}" for mode, (level, version) in _by_mode(levels) if level != "privileged"]
+    return ", ".join(modes) or "privileged"
 
 
-def _comment(asked: _Asked, where: str) -> str:
-    version = "" if asked.version == LATEST else f" of {asked.version}"
-    return _commented([f"Pods that do not meet {asked.level}{version} {_WHAT[asked.mode]}, {where}."])
+def _comment(requirement: _Requirement, where: str) -> str:
+    version = "" if requirement.version == LATEST else f" of {requirement.version}"
+    return _commented([f"Pods that do not meet {requirement.level}{version} {_WHAT[requirement.mode]}, {where}."])
 
 
 def _commented(lines: Iterable[str]) -> str:

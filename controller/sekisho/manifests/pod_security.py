@@ -95,7 +95,7 @@ def read_configuration(path: FilePath) -> PodSecurityConfiguration:
 
 def namespaces_in(sources: Iterable[Source]) -> dict[str, Mapping[str, str]]:
     """The labels of the Namespaces among manifests, by name. Raises PolicyError for what cannot be read."""
-    found: dict[str, Mapping[str, str]] = {}
+    labels_by_name: dict[str, Mapping[str, str]] = {}
     problems: list[Problem] = []
     for manifest in read_manifests(sources):
         if isinstance(manifest, Problem):
@@ -106,10 +106,10 @@ def namespaces_in(sources: Iterable[Source]) -> dict[str, Mapping[str, str]]:
             except PolicyError as error:
                 problems += error.problems
             else:
-                found[name] = labels
+                labels_by_name[name] = labels
     if problems:
         raise PolicyError(*problems)
-    return found
+    return labels_by_name
 
 
 class _Labelled(Struct, frozen=True):
@@ -127,25 +127,25 @@ def _namespace(manifest: Manifest) -> tuple[str, Mapping[str, str]]:
 
 
 def _configuration(document: Document, at: Path) -> PodSecurityConfiguration:
-    found = _converted(document, at, _Configuration)
-    if found.kind != _KIND or found.api_version.partition("/")[0] != _GROUP:
+    configuration = _converted(document, at, _Configuration)
+    if configuration.kind != _KIND or configuration.api_version.partition("/")[0] != _GROUP:
         raise PolicyError(Problem(document.place(at), f"must be a {_KIND} of {_GROUP}/v1"))
-    levels = found.defaults
+    levels = configuration.defaults
     defaults = WrittenLevels(
         enforce=(levels.enforce, levels.enforce_version),
         audit=(levels.audit, levels.audit_version),
         warn=(levels.warn, levels.warn_version),
     )
-    return PodSecurityConfiguration(defaults, found.exemptions)
+    return PodSecurityConfiguration(defaults, configuration.exemptions)
 
 
 def _only_document(path: FilePath) -> Document:
     """The one document of a file. Raises PolicyError."""
-    found = read_sources([path])
-    if found.problems:
-        raise PolicyError(*found.problems)
+    sources = read_sources([path])
+    if sources.problems:
+        raise PolicyError(*sources.problems)
     documents: list[Document] = []
-    for document in chain.from_iterable(map(documents_of, found.texts)):
+    for document in chain.from_iterable(map(documents_of, sources.texts)):
         if isinstance(document, Problem):
             raise PolicyError(document)
         documents.append(document)

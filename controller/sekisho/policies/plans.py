@@ -129,7 +129,7 @@ class PlanCache:
         for policy, rule, enforcement, on_pods in required:
             _, by_enforcement = by_check.setdefault(id(rule.check), (rule, {}))
             by_enforcement.setdefault((enforcement, on_pods), []).append(policy)
-        ordered = sorted(by_check.values(), key=lambda found: _ORDER[found[0].control])
+        ordered = sorted(by_check.values(), key=lambda entry: _ORDER[entry[0].control])
         steps = tuple(self._step(rule.check, by_enforcement) for rule, by_enforcement in ordered)
         return self._share(("steps", *map(id, steps)), 2 * len(steps), lambda: steps)
 

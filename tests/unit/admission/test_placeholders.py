@@ -58,6 +58,13 @@ def test_a_placeholder_is_not_judged_before_the_pod(
 JUDGED: list[tuple[dict[str, Any], str, str | None]] = [
     ({}, "auto", None),
     ({"labels": {"sidecar.istio.io/inject": "false"}}, "auto", None),
+    (
+        {"labels": {"sidecar.istio.io/inject": "false"}, "annotations": {"inject.istio.io/templates": "gateway"}},
+        "auto",
+        None,
+    ),
+    ({"annotations": {"sidecar.istio.io/inject": "false", "inject.istio.io/templates": "gateway"}}, "auto", None),
+    (INJECTED | {"labels": {"sidecar.istio.io/inject": "false"}}, "auto", None),
     (INJECTED, "auto:1", None),
     (INJECTED, "evil.example/auto", None),
     ({}, "app:latest", trigger(BY_NAME, paused="true")),

@@ -27,6 +27,12 @@ def test_unknown_kind_with_containers_is_reported(head: str, kind: str, end: str
     assert end in result.stderr
 
 
+def test_explain_reports_an_unknown_kind_too() -> None:
+    result = sekisho("explain", "--standard", "baseline", "-", text=UNKNOWN[0][0] + SPEC)
+    assert result.exit_code == 2
+    assert "note: <stdin>:1:1: Rollout of argoproj.io is not a kind with pods that Sekisho knows" in result.stderr
+
+
 NESTED = "apiVersion: jobset.x-k8s.io/v1alpha2\nkind: JobSet\nspec: {replicatedJobs: [{template: %s}]}\n"
 
 
