@@ -21,11 +21,10 @@ READ_BY_OTHERS: Final = ("the engine:", "messages,", "waivers", "matching:", "po
 
 
 class Table(msgspec.Struct, frozen=True):
-    """The table: what reads a field, and why nothing needs to; `open` are those of the latter that shall be read."""
+    """The table: what reads a field, and why nothing needs to."""
 
     read: dict[str, str]
     unread: dict[str, str]
-    open: frozenset[str]
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +41,9 @@ def paths() -> Mapping[str, str]:
 @pytest.fixture(scope="module")
 def table() -> Table:
     written = tomllib.loads(TABLE.read_text())
-    undecided = written.get("open", [])
-    unread = [(field, group["because"]) for group in [*written["unread"], *undecided] for field in group["fields"]]
+    unread = [(field, group["because"]) for group in written["unread"] for field in group["fields"]]
     assert len(unread) == len(dict(unread)), "a field is in two groups"
-    return Table(written["read"], dict(unread), frozenset(field for group in undecided for field in group["fields"]))
+    return Table(written["read"], dict(unread))
 
 
 def test_every_field_of_the_api_is_in_the_table_once(paths: Mapping[str, str], table: Table) -> None:
@@ -61,7 +59,7 @@ def test_fields_that_are_read_are_declared_and_no_others(paths: Mapping[str, str
     assert sorted(path for path, field in paths.items() if field in table.read and path not in declared) == []
     # An ephemeral container has the type of any container, and fields that the API server rejects in it.
     of_its_own = [path for path in declared if not path.startswith("ephemeralContainers[].")]
-    assert sorted(path for path in of_its_own if paths.get(path) not in table.read.keys() | table.open) == []
+    assert sorted(path for path in of_its_own if paths.get(path) not in table.read) == []
 
 
 def test_what_reads_a_field_exists(table: Table) -> None:
