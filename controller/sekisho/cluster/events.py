@@ -130,8 +130,8 @@ def note_of(message: str) -> str:
         return message
     cut = message.encode()[: MAX_NOTE_LENGTH - 4].decode(errors="ignore")
     for end in ("\n", ". "):
-        head, found, _ = cut.rpartition(end)
-        if found:
+        head, separator, _ = cut.rpartition(end)
+        if separator:
             return f"{head}{end}…"
     return f"{cut}…"
 

@@ -141,9 +141,9 @@ class EventRecorder:
 
     async def run(self) -> None:
         """Write until cancelled, and then for up to FLUSH_SECONDS what is unwritten."""
-        work = [self._work(self._arrivals, self._entries, self._find_owner) for _ in range(_WORKERS)]
-        work += [self._work(self._writes, self._unwritten, self._write) for _ in range(_WORKERS)]
-        workers = [asyncio.create_task(each) for each in work]
+        loops = [self._work(self._arrivals, self._entries, self._find_owner) for _ in range(_WORKERS)]
+        loops += [self._work(self._writes, self._unwritten, self._write) for _ in range(_WORKERS)]
+        workers = [asyncio.create_task(loop) for loop in loops]
         try:
             ended, _ = await asyncio.wait(workers, return_when=asyncio.FIRST_COMPLETED)
             for worker in ended:  # a worker ends only by a defect
@@ -170,15 +170,15 @@ class EventRecorder:
         """Take one key after another. A key for which `act` fails goes back into the queue when that may help."""
         while True:
             key = await queue.take()
-            each = held[key]
+            item = held[key]
             try:
-                await act(key, each)
+                await act(key, item)
                 self._is_failing = False
             except (ApiError, ApiUnavailable, TimeoutError) as error:
-                if _may_succeed(error, each.failures):
+                if _may_succeed(error, item.failures):
                     self._log_once(error)
-                    each.failures += 1
-                    queue.put(key, backoff(each.failures))
+                    item.failures += 1
+                    queue.put(key, backoff(item.failures))
                 elif _is_of_namespace(error):
                     held.pop(key)  # nobody can read Events there any more
                 else:

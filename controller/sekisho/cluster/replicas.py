@@ -179,7 +179,7 @@ class ReplicaReporter:
         )
 
     def _annotations(self) -> dict[str, str]:
-        unusable = [each for plural in self._unusable.values() for each in plural]
+        unusable = [name for names in self._unusable.values() for name in names]
         return {
             **{annotation_of(plural): version for plural, version in self._versions.items()},
             UNUSABLE_ANNOTATION: _encode_unusable(unusable),

@@ -120,17 +120,17 @@ def _why_no_path(
     problem = "no certificate in the caBundle is its authority"
     for authority in authorities:
         if authority.subject == last.issuer:
-            found = _why_no_issuer(path, authority, now)
-            if found is None:
+            reason = _why_no_issuer(path, authority, now)
+            if reason is None:
                 return None
-            problem = f"its authority cannot be used: {found}"
+            problem = f"its authority cannot be used: {reason}"
     if len(path) > MAX_CHAIN:
         return problem
     for intermediate in intermediates:
         if intermediate.subject == last.issuer and intermediate not in path:
-            found = _why_no_issuer(path, intermediate, now)
-            if found is not None:
-                problem = f"an intermediate certificate cannot be used: {found}"
+            reason = _why_no_issuer(path, intermediate, now)
+            if reason is not None:
+                problem = f"an intermediate certificate cannot be used: {reason}"
                 continue
             problem = _why_no_path([*path, intermediate], intermediates, authorities, now) or ""
             if not problem:

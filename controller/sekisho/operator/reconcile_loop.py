@@ -40,8 +40,8 @@ async def keep_certificates(
     wake = asyncio.Event()
     failures = 0
     async with asyncio.TaskGroup() as watches:
-        for each in watched:
-            watches.create_task(_watch(api, each, wake).run())
+        for watched_object in watched:
+            watches.create_task(_watch(api, watched_object, wake).run())
         while True:
             wake.clear()
             try:
