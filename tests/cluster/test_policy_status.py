@@ -267,7 +267,7 @@ def test_a_waiver_is_shown_on_its_policy_and_its_end_reported_by_one_event(
     stored = get(cluster, f"{WAIVERS}/{name}")
     assert stored["status"]["policies"] == [namespace]
     assert stored["status"]["expiresWithinDays"] == 3
-    assert "ends at" in kubectl.check("events", "--namespace=default", f"--for=policywaiver/{name}")
+    assert "expires at" in kubectl.check("events", "--namespace=default", f"--for=policywaiver/{name}")
 
     def events() -> list[str]:
         listed = json.loads(kubectl.check("get", "events.events.k8s.io", "--namespace=default", "-o", "json"))["items"]
