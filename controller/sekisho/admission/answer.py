@@ -201,9 +201,10 @@ def denied(review: Review, evaluation: Evaluation) -> Outcome:
     """The pod is denied by one or more policies."""
     denials = with_enforcement(evaluation.violations, Enforcement.DENY)
     message = denial_message(denials)
+    messages = [message] if len(denials) == 1 else [denial_message([violation]) for violation in denials[:MAX_CAUSES]]
     causes = [
-        _Cause(f"Violates{v.finding.control[0].upper()}{v.finding.control[1:]}", denial_message([v]), v.finding.field)
-        for v in denials[:MAX_CAUSES]
+        _Cause(f"Violates{v.finding.control[0].upper()}{v.finding.control[1:]}", text, v.finding.field)
+        for v, text in zip(denials, messages, strict=False)
     ]
     response = _Response(
         review.uid,

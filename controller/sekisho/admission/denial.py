@@ -5,7 +5,7 @@ Deployment's condition, which show one line. No line holds the pod's name: it is
 texts are not aggregated.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from sekisho.admission.verdict import Violation
@@ -62,8 +62,10 @@ def capped_warnings(
     return tuple(shown)
 
 
-def _groups(violations: Iterable[Violation]) -> list[list[Violation]]:
+def _groups(violations: Sequence[Violation]) -> list[list[Violation]]:
     """The violations by line: the same problem in several containers is one line."""
+    if len(violations) == 1:
+        return [list(violations)]
     groups: dict[tuple[object, ...], list[Violation]] = {}
     for violation in violations:
         finding = violation.finding
@@ -93,6 +95,8 @@ def _line(group: Sequence[Violation]) -> str:
 
 def _subjects(group: Sequence[Violation]) -> str:
     """Who is denied: `container "app"`, or `containers "app" and "log"`."""
+    if len(group) == 1:
+        return group[0].finding.subject
     subjects = list(dict.fromkeys(violation.finding.subject for violation in group))
     kinds = {subject.partition(' "')[0] for subject in subjects}
     if len(subjects) > 1 and len(kinds) == 1:
@@ -111,6 +115,8 @@ def _shown_path(finding: Finding) -> tuple[str | int, ...]:
     path = finding.path
     if not finding.container:
         return path
+    if isinstance(path[2], int):  # in a pod
+        return path[3:]
     index = next((place for place, part in enumerate(path) if isinstance(part, int)), -1)
     return path[index + 1 :]
 

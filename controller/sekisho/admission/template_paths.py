@@ -41,6 +41,8 @@ def fixes_in_object(violations: Sequence[Violation], template_path: tuple[str, .
     """Violations of a pod whose fixes name the fields of the object that its controller made it from."""
     return tuple(
         replace(violation, finding=replace(violation.finding, fix=_fix(violation.finding, template_path)))
+        if "." in violation.finding.fix  # few fixes name a field
+        else violation
         for violation in violations
     )
 
