@@ -7,7 +7,7 @@ Source: https://github.com/golang/go/blob/master/src/crypto/x509/verify.go
 """
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -19,6 +19,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 from sekisho.timestamps import rfc3339
 
 MIN_RSA_BITS: Final = 1024
+MAX_CHECKS: Final = 100
+"""The most intermediate certificates that are tried, as in Go: cross-signed ones have factorially many paths."""
 MAX_CHAIN: Final = 8
 """The most certificates between the serving certificate and an authority."""
 
@@ -58,7 +60,7 @@ def why_rejected(chain: Certificates, authorities: Certificates, names: Iterable
         if problem is not None or not authorities:
             return problem
         usable = [authority for authority in authorities if _why_unreadable(authority) is None]
-        return _why_no_path([leaf], chain[1:], usable, now)
+        return _why_no_path([leaf], chain[1:], usable, now, iter(range(MAX_CHECKS)))
     except ValueError as error:
         return f"a certificate cannot be read: {error}"
 
@@ -111,9 +113,16 @@ def _why_other_names(leaf: x509.Certificate, names: Iterable[str]) -> str | None
 
 
 def _why_no_path(
-    path: list[x509.Certificate], intermediates: Certificates, authorities: Certificates, now: datetime
+    path: list[x509.Certificate],
+    intermediates: Certificates,
+    authorities: Certificates,
+    now: datetime,
+    checks: Iterator[int],
 ) -> str | None:
-    """Why no path leads from the last certificate of `path` to an authority; the problem of the last attempt."""
+    """Why no path leads from the last certificate of `path` to an authority; the problem of the last attempt.
+
+    checks: has an item for each intermediate certificate that may still be tried.
+    """
     last = path[-1]
     if len(path) == 1 and last in authorities:
         return None
@@ -124,17 +133,17 @@ def _why_no_path(
             if reason is None:
                 return None
             problem = f"its authority cannot be used: {reason}"
-    if len(path) > MAX_CHAIN:
-        return problem
-    for intermediate in intermediates:
-        if intermediate.subject == last.issuer and intermediate not in path:
-            reason = _why_no_issuer(path, intermediate, now)
-            if reason is not None:
-                problem = f"an intermediate certificate cannot be used: {reason}"
-                continue
-            problem = _why_no_path([*path, intermediate], intermediates, authorities, now) or ""
-            if not problem:
-                return None
+    issuers = [one for one in intermediates if one.subject == last.issuer and one not in path]
+    for intermediate in issuers if len(path) <= MAX_CHAIN else ():
+        if next(checks, None) is None:
+            return "there are too many ways to an authority"
+        reason = _why_no_issuer(path, intermediate, now)
+        if reason is not None:
+            problem = f"an intermediate certificate cannot be used: {reason}"
+            continue
+        problem = _why_no_path([*path, intermediate], intermediates, authorities, now, checks) or ""
+        if not problem:
+            return None
     return problem
 
 
