@@ -303,7 +303,7 @@ def test_kubectl_explains_a_control(kubectl: Kubectl) -> None:
     assert "The images of containers and volumes must come from trusted registries" in explained
     assert "trustedRegistries <[]string> Registries and repositories that images may come from, such as" in explained
     assert (
-        "enforcement <string> enum: Deny, Warn, Audit, Off What happens to a pod that violates this control"
+        "enforcement <Object> enum: Deny, Warn, Audit, Off, .... What happens to a pod that violates this control"
         in explained
     )
 
