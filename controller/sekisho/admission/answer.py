@@ -14,11 +14,12 @@ from sekisho.admission.bounds import MAX_NAMESPACE_LENGTH
 from sekisho.admission.defaults import Filled, defaults_for
 from sekisho.admission.denial import MAX_CAUSES, MAX_MESSAGE_LENGTH, capped_warnings, denial_message, warning_lines
 from sekisho.admission.evaluation import Evaluation, Form, evaluate
+from sekisho.admission.pod_defaults import NO_OBJECTS, NamespaceObjects
 from sekisho.admission.review import API_VERSION, KIND, Review
 from sekisho.admission.template_paths import fixes_in_object, violations_in_object
 from sekisho.admission.verdict import UnjudgedError, Violation, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, waiver_lines
-from sekisho.pods import POD_TEMPLATES
+from sekisho.pods import POD_TEMPLATES, Pod
 from sekisho.policies import Enforcement, PolicySet
 
 _IGNORED_SUBRESOURCES: Final = frozenset(
@@ -116,12 +117,14 @@ def validate(
     namespace_labels: Mapping[str, str] | None,
     clock: Clock | None = None,
     is_late: Callable[[], bool] | None = None,
+    objects_for: Callable[[str, Pod], NamespaceObjects] = lambda namespace, pod: NO_OBJECTS,
 ) -> Outcome:
     """The answer of the validating webhook.
 
     namespace_labels: None only where `policies.needs_labels` is false.
     clock: the time for waivers; with None no waiver applies.
     is_late: whether the answer is due, called between checks; the pod is then denied. None where judging is quick.
+    objects_for: the objects of a namespace that will change a template's pod.
     """
     early = _without_judging(review)
     if early is not None:
@@ -140,6 +143,7 @@ def validate(
             # The pods of a template are created by a controller, not by the user who applies the template.
             subject=review.user_info if review.is_pod else None,
             clock=clock,
+            objects=NO_OBJECTS if review.is_pod else objects_for(review.namespace or "", pod),
             is_late=is_late,
             annotations=None if review.is_pod else review.metadata.annotations,
         )

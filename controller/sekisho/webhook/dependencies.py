@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from sekisho.webhook.certificates import (
     read_pair,
 )
 from sekisho.webhook.files import fingerprint, poll
+from sekisho.webhook.namespace_objects import ClusterObjects
 from sekisho.webhook.namespaces import PATH as NAMESPACES
 from sekisho.webhook.namespaces import decode_labels
 from sekisho.webhook.options import StartError
@@ -118,10 +120,24 @@ def labels_from_cluster(api: ApiClient) -> tuple[Reflector[Mapping[str, str]], S
     supply = Supply(
         "namespaces",
         reflector.run,
-        lambda: "" if reflector.synced else "the namespaces are not listed yet",
+        partial(_unlisted, "namespaces", reflector),
         lambda: _staleness("namespaces", reflector),
     )
     return reflector, supply
+
+
+def objects_from_cluster(api: ApiClient) -> tuple[ClusterObjects, list[Supply]]:
+    """The LimitRanges and ServiceAccounts of all namespaces, and their supplies."""
+    objects = ClusterObjects(api)
+    reflectors: list[tuple[str, Reflector[Any]]] = [
+        ("LimitRanges", objects.limit_ranges),
+        ("ServiceAccounts", objects.service_accounts),
+    ]
+    return objects, [Supply(name, reflector.run, partial(_unlisted, name, reflector)) for name, reflector in reflectors]
+
+
+def _unlisted(name: str, reflector: Reflector[Any]) -> str:
+    return "" if reflector.synced else f"the {name} are not listed yet"
 
 
 def certificate_from_secret(api: ApiClient, namespace: str, name: str, certificate: ServingCertificate) -> Supply:

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from sekisho import admission
-from sekisho.admission import DENIALS, Clock, Decision, Outcome, Review
+from sekisho.admission import DENIALS, NO_OBJECTS, Clock, Decision, NamespaceObjects, Outcome, Review
+from sekisho.pods import Pod
 from sekisho.policies import PolicySet
 from sekisho.webhook.http_shell import Deadline
 from sekisho.webhook.metrics import Metrics
@@ -39,6 +40,7 @@ class PodReviews:
     enforced: the policies in force, which may be replaced at any time; a review is judged by one set throughout.
     clock: the time that waivers expire by.
     namespaces: None without a cluster; then policies that select labels cannot be judged.
+    objects_for: the objects of a namespace that will change a template's pod; none are known without a cluster.
     on_outcome: called with each outcome whose decision is in `reported`, and each in which a waiver was used.
     """
 
@@ -50,6 +52,7 @@ class PodReviews:
         metrics: Metrics,
         on_outcome: Callable[[Outcome], None],
         reported: frozenset[Decision] = DENIALS,
+        objects_for: Callable[[str, Pod], NamespaceObjects] = lambda namespace, pod: NO_OBJECTS,
     ) -> None:
         self._enforced = enforced
         self._clock = clock
@@ -57,6 +60,7 @@ class PodReviews:
         self._metrics = metrics
         self._on_outcome = on_outcome
         self._reported = reported
+        self._objects_for = objects_for
         self._waiting = 0
         self._apart = ThreadPoolExecutor(1, thread_name_prefix="large-reviews")
 
@@ -76,7 +80,7 @@ class PodReviews:
         self, review: Review, policies: PolicySet, labels: Mapping[str, str] | None, deadline: Deadline | None
     ) -> Outcome:
         is_late = None if deadline is None else lambda: deadline.left < 0
-        return admission.validate(review, policies, labels, self._clock, is_late)
+        return admission.validate(review, policies, labels, self._clock, is_late, self._objects_for)
 
     def _mutated(
         self, review: Review, policies: PolicySet, labels: Mapping[str, str] | None, deadline: Deadline | None

@@ -114,6 +114,7 @@ class Process:
     def _pods_by_cluster(self, api: ApiClient) -> PodReviews:
         options = self._options
         reflector, labels = dependencies.labels_from_cluster(api)
+        objects, lists = dependencies.objects_from_cluster(api)
         rate = options.events_per_second
         recorder = EventRecorder(api, Owners(api, rate), options.replica, rate)
         reporter = ReplicaReporter(
@@ -130,6 +131,7 @@ class Process:
                 api, self._enforced.enforce, reporter.report, self._metrics.tally.forget
             ),
             labels,
+            *lists,
             dependencies.events(recorder),
             Supply("the report of what is enforced", reporter.run),
         ]
@@ -140,6 +142,7 @@ class Process:
             self._metrics,
             lambda outcome: report(outcome, recorder.record, options.events),
             DENIALS | {_DECISIONS[reason] for reason in options.events & _DECISIONS.keys()},
+            objects.for_pod,
         )
 
     def _pods_by_files(self) -> PodReviews:

@@ -1,0 +1,73 @@
+"""LimitRanges and ServiceAccounts of the cluster, which change the pods of a template after the template was judged."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from sekisho.admission import LimitRange, LimitRangeItem, NamespaceObjects, ServiceAccount, limit_range
+from sekisho.cluster.api import ApiClient
+from sekisho.cluster.reflector import Reflector
+from sekisho.pods import Pod
+
+LIMIT_RANGES: Final = "/api/v1/limitranges"
+SERVICE_ACCOUNTS: Final = "/api/v1/serviceaccounts"
+
+
+class _Meta(Struct, frozen=True):
+    name: str
+
+
+class _LimitRangeSpec(Struct, frozen=True):
+    limits: list[LimitRangeItem] | None = None
+
+
+class _LimitRange(Struct, frozen=True):
+    metadata: _Meta
+    spec: _LimitRangeSpec = _LimitRangeSpec()
+
+
+class _ServiceAccount(Struct, frozen=True, rename="camel"):
+    automount_service_account_token: bool | None = None
+
+
+_limit_range_decoder = msgspec.json.Decoder(_LimitRange)
+_service_account_decoder = msgspec.json.Decoder(_ServiceAccount)
+_SERVICE_ACCOUNTS: Final = {setting: ServiceAccount(setting) for setting in (None, False, True)}
+"""A cluster has very many accounts and only three settings, so accounts share these."""
+
+
+def decode_limit_range(raw: bytes) -> LimitRange:
+    """A LimitRange, from its JSON."""
+    decoded = _limit_range_decoder.decode(raw)
+    return limit_range(decoded.metadata.name, decoded.spec.limits or ())
+
+
+def decode_service_account(raw: bytes) -> ServiceAccount:
+    """What a ServiceAccount sets for its pods, from its JSON."""
+    return _SERVICE_ACCOUNTS[_service_account_decoder.decode(raw).automount_service_account_token]
+
+
+class ClusterObjects:
+    """Looks up what changes the pods of a template. Both reflectors must be run."""
+
+    def __init__(self, api: ApiClient) -> None:
+        self.limit_ranges: Reflector[LimitRange] = Reflector(
+            api, LIMIT_RANGES, decode_limit_range, on_change=self._index
+        )
+        self.service_accounts: Reflector[ServiceAccount] = Reflector(api, SERVICE_ACCOUNTS, decode_service_account)
+        self._by_namespace: Mapping[str, tuple[LimitRange, ...]] = {}
+
+    def for_pod(self, namespace: str, pod: Pod) -> NamespaceObjects:
+        """The LimitRanges of the namespace, and the ServiceAccount of the pod where it exists."""
+        name = pod.spec.service_account_name or pod.spec.service_account or "default"
+        account = self.service_accounts.objects.get(f"{namespace}/{name}")
+        return NamespaceObjects(self._by_namespace.get(namespace, ()), {} if account is None else {name: account})
+
+    def _index(self, limit_ranges: Mapping[str, LimitRange]) -> None:
+        """File the LimitRanges by namespace, those of each in the order of their names."""
+        by_namespace: dict[str, list[LimitRange]] = {}
+        for key in sorted(limit_ranges):
+            by_namespace.setdefault(key.partition("/")[0], []).append(limit_ranges[key])
+        self._by_namespace = {namespace: tuple(ranges) for namespace, ranges in by_namespace.items()}
