@@ -1,4 +1,4 @@
-"""The examples of docs/cli.md. `python tests/unit/cli/cli_page.py` writes below each what it gives now."""
+"""The examples of docs/cli.md. `python -m tests.unit.cli.cli_page` writes below each what it gives now."""
 
 import os
 import re

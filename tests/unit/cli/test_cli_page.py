@@ -11,7 +11,7 @@ from tests.unit.cli.cli_page import PAGE, ROOT, refreshed
 
 def test_examples_of_the_page_are_the_output_of_the_commands() -> None:
     page = PAGE.read_text()
-    assert refreshed(page) == page, "run: python tests/unit/cli/cli_page.py"
+    assert refreshed(page) == page, "run: python -m tests.unit.cli.cli_page"
 
 
 def test_every_offline_command_has_an_example() -> None:
