@@ -161,13 +161,17 @@ def render_path(path: FieldPath) -> str:
     return text
 
 
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
+"""json.dumps would make such an encoder for each value."""
+
+
 def render_value(value: object) -> str:
     """A value as JSON on one line, `unset` for None; cut to MAX_VALUE_LENGTH characters, with `…` for the rest."""
     if value is None:
         return "unset"
     if isinstance(value, str) and len(value) > MAX_VALUE_LENGTH:
         value = value[: MAX_VALUE_LENGTH - 1] + "…"
-    text = json.dumps(value, ensure_ascii=False)
+    text = _to_json(value)
     return text if len(text) <= MAX_VALUE_LENGTH else text[: MAX_VALUE_LENGTH - 1] + "…"
 
 

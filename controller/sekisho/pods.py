@@ -357,13 +357,16 @@ class ContainerRef(Struct, frozen=True, gc=False):
     path: tuple[str | int, ...]
 
 
+_INIT, _REGULAR, _EPHEMERAL = ContainerKind  # to look a member up by its name is slow in Python 3.11
+
+
 def container_refs(spec: PodSpec) -> list[ContainerRef]:
     """All containers of the pod in the order in which they start. Whatever judges containers gets them from here."""
     refs: list[ContainerRef] = []
     for containers, kind, key in (
-        (spec.init_containers, ContainerKind.INIT, "initContainers"),
-        (spec.containers, ContainerKind.REGULAR, "containers"),
-        (spec.ephemeral_containers, ContainerKind.EPHEMERAL, "ephemeralContainers"),
+        (spec.init_containers, _INIT, "initContainers"),
+        (spec.containers, _REGULAR, "containers"),
+        (spec.ephemeral_containers, _EPHEMERAL, "ephemeralContainers"),
     ):
         if containers:
             refs += [ContainerRef(container, kind, ("spec", key, index)) for index, container in enumerate(containers)]

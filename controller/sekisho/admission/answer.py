@@ -109,6 +109,8 @@ class _Answer(Struct, frozen=True, gc=False, rename="camel"):
 
 
 _encoder = msgspec.json.Encoder()
+_POD, _TEMPLATE = Form.POD, Form.TEMPLATE  # to look a member up by its name is slow in Python 3.11
+_ALLOW, _DENY, _PATCH = Decision.ALLOW, Decision.DENY, Decision.PATCH
 
 
 def validate(
@@ -132,20 +134,21 @@ def validate(
     pod = review.pod
     if pod is None:
         return allowed(review)
+    is_pod = review.is_pod
     try:
         evaluation = evaluate(
             pod,
             policies,
             review.namespace or "",
             namespace_labels,
-            form=Form.POD if review.is_pod else Form.TEMPLATE,
+            form=_POD if is_pod else _TEMPLATE,
             old=review.old_pod if review.operation == "UPDATE" else None,
             # The pods of a template are created by a controller, not by the user who applies the template.
-            subject=review.user_info if review.is_pod else None,
+            subject=review.user_info if is_pod else None,
             clock=clock,
-            objects=NO_OBJECTS if review.is_pod else objects_for(review.namespace or "", pod),
+            objects=NO_OBJECTS if is_pod else objects_for(review.namespace or "", pod),
             is_late=is_late,
-            annotations=None if review.is_pod else review.metadata.annotations,
+            annotations=None if is_pod else review.metadata.annotations,
         )
     except UnjudgedError as error:
         return errored(review, str(error))
@@ -178,14 +181,14 @@ def mutate(
 
 def allowed(review: Review) -> Outcome:
     """The pod is admitted, and there is nothing to say about it."""
-    return Outcome(_encode(_Response(review.uid, True)), Decision.ALLOW, review)
+    return Outcome(_encode(_Response(review.uid, True)), _ALLOW, review)
 
 
 def patched(review: Review, filled: Filled) -> Outcome:
     """The pod is admitted with defaults."""
     patch = base64.b64encode(_encoder.encode(filled.operations)).decode()
     response = _encode(_Response(review.uid, True, patch=patch, patch_type="JSONPatch"))
-    return Outcome(response, Decision.PATCH, review, filled=filled.fields)
+    return Outcome(response, _PATCH, review, filled=filled.fields)
 
 
 def admitted_with_notes(review: Review, evaluation: Evaluation) -> Outcome:
@@ -217,7 +220,7 @@ def denied(review: Review, evaluation: Evaluation) -> Outcome:
         warnings=_warnings(review, evaluation),
         audit_annotations=_audit_annotations(evaluation, message if len(denials) == len(evaluation.violations) else ""),
     )
-    return Outcome(_encode(response), Decision.DENY, review, evaluation.violations, message)
+    return Outcome(_encode(response), _DENY, review, evaluation.violations, message)
 
 
 def errored(review: Review, reason: str) -> Outcome:

@@ -36,6 +36,10 @@ class Form(StrEnum):
     MANIFEST = "manifest"
 
 
+_NOTHING_FILLED = Filled()
+_POD, _TEMPLATE, _MANIFEST = Form  # to look a member up by its name is slow in Python 3.11
+
+
 class Evaluation(Struct, frozen=True, eq=False, gc=False):
     """The verdict on one pod or pod template.
 
@@ -50,7 +54,7 @@ class Evaluation(Struct, frozen=True, eq=False, gc=False):
     plan: Plan
     violations: tuple[Violation, ...] = ()
     waived: tuple[Waived, ...] = ()
-    filled: Filled = Filled()
+    filled: Filled = _NOTHING_FILLED
     notes: tuple[str, ...] = ()
 
     @property
@@ -65,7 +69,7 @@ def evaluate(
     namespace: str,
     namespace_labels: Mapping[str, str] | None,
     *,
-    form: Form = Form.POD,
+    form: Form = _POD,
     old: Pod | None = None,
     subject: Subject | None = None,
     clock: Clock | None = None,
@@ -89,12 +93,12 @@ def evaluate(
     Raises UnjudgedError when the answer is due, and for a pod with too many violations.
     """
     plan = policies.plan(namespace, namespace_labels, pod, subject)
-    steps = plan.template_steps if form is Form.TEMPLATE else plan.steps
-    if pod is None or not (steps or (form is Form.MANIFEST and plan.defaults)):
+    steps = plan.template_steps if form is _TEMPLATE else plan.steps
+    if pod is None or not (steps or (form is _MANIFEST and plan.defaults)):
         return Evaluation(pod or Pod(), plan)
-    filled = Filled()
+    filled = _NOTHING_FILLED
     created: CreatedPod | None = None
-    if form is not Form.POD:
+    if form is not _POD:
         created = as_created(pod, objects)
         filled = defaults_for(created.pod, plan, policies, namespace, clock)
         pod = with_defaults(created.pod, filled)
@@ -113,7 +117,7 @@ def evaluate(
                 replace(violation, finding=with_origin(violation.finding, origins)) for violation in violations
             ]
     notes: tuple[str, ...] = ()
-    if form is not Form.POD:
+    if form is not _POD:
         violations, notes = without_placeholders(violations, pod, annotations)
     waived: tuple[Waived, ...] = ()
     if violations and clock is not None and policies.has_waivers:

@@ -66,27 +66,37 @@ class ProfileRules(Struct, frozen=True):
 def judge_profiles(rules: ProfileRules, pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     """The findings on the pod's profile and on the containers' profiles."""
     findings = []
-    pod_path = ("spec", "securityContext", rules.key)
     pod_context = pod.spec.security_context
     pod_profile = None if pod_context is None else getattr(pod_context, rules.attribute)
     pod_fault = None if pod_profile is None else _fault(rules, pod_profile)
     if pod_fault is not None:
-        findings.append(_finding(rules, pod_path, pod_fault, _fix(rules, pod_fault)))
-    unset = _Fault("type", None, rules.allowed)
+        findings.append(_finding(rules, _pod_path(rules), pod_fault, _fix(rules, pod_fault)))
     for ref in containers:
-        path = (*ref.path, "securityContext", rules.key)
         context = ref.container.security_context
         profile = None if context is None else getattr(context, rules.attribute)
         if profile is not None:
             fault = _fault(rules, profile)
             if fault is not None:
-                findings.append(_finding(rules, path, fault, _fix(rules, fault), about=ref))
+                findings.append(_finding(rules, _path(rules, ref), fault, _fix(rules, fault), about=ref))
         elif pod_profile is None and rules.required:
             fix = f"set spec.securityContext.{rules.key}.type to {rules.types[0]}"
-            findings.append(_finding(rules, path, unset, fix, about=ref, changes=pod_path))
+            findings.append(_finding(rules, _path(rules, ref), _unset(rules), fix, about=ref, changes=_pod_path(rules)))
         elif pod_fault is not None and inherits_by_update(ref):
-            findings.append(_finding(rules, path, unset, f"set it to {rules.types[0]}", about=ref))
+            fix = f"set it to {rules.types[0]}"
+            findings.append(_finding(rules, _path(rules, ref), _unset(rules), fix, about=ref))
     return findings
+
+
+def _pod_path(rules: ProfileRules) -> FieldPath:
+    return ("spec", "securityContext", rules.key)
+
+
+def _path(rules: ProfileRules, ref: ContainerRef) -> FieldPath:
+    return (*ref.path, "securityContext", rules.key)
+
+
+def _unset(rules: ProfileRules) -> "_Fault":
+    return _Fault("type", None, rules.allowed)
 
 
 class _Fault(Struct, frozen=True):
