@@ -241,7 +241,7 @@ def test_a_half_fixed_deployment_gets_a_new_event_about_the_rest(
     pair: Json = {"containers": [BAD, BAD | {"name": "proxy"}]}
     spec = {"selector": {"matchLabels": {"app": "x"}}, "template": {"metadata": {"labels": {"app": "x"}}, "spec": pair}}
     assert create(kubectl, "Deployment", {"name": "bad"}, spec).returncode == 0
-    assert 'container "app" and container "proxy"' in reported_events(kubectl, "deployment/bad")
+    assert 'containers "app" and "proxy"' in reported_events(kubectl, "deployment/bad")
     pair["containers"][0] = GOOD
     patch = {"spec": {"template": {"spec": pair}}}
     kubectl.check("patch", "deployment", "bad", "--type=merge", "-p", json.dumps(patch))
