@@ -54,10 +54,10 @@ def check(
     PATH is a file or a folder of YAML or JSON manifests; - reads them from standard input, for instance from `helm
     template`. The exit code is 0 if every pod would be admitted, 1 if some would be denied, 2 for bad input.
     """
-    objects = options.load_policies(policy_paths, standard, context_dir)
+    sources = read_sources(paths, options.standard_input())
+    objects = options.load_policies(policy_paths, standard, context_dir, sources.texts)
     policies = [compile_policy(policy) for policy in objects if not isinstance(policy, PolicyWaiver)]
     policy_set = PolicySet.of(objects)
-    sources = read_sources(paths, options.standard_input())
     context = options.context_sources(context_dir)
     namespaces = options.known_namespaces(
         labels_file, (*context, *sources.texts), namespace, needs_labels=policy_set.needs_labels

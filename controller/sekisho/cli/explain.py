@@ -47,8 +47,8 @@ def explain(
     For each policy: whether it matches the pod, and if not, which condition failed; the defaults that it sets; and the
     result of each of its controls. FILE holds manifests; - reads them from standard input.
     """
-    policies = options.load_policies(policy_paths, standard, context_dir)
     sources = read_sources([path], options.standard_input())
+    policies = options.load_policies(policy_paths, standard, context_dir, sources.texts)
     context = options.context_sources(context_dir)
     namespaces = options.known_namespaces(labels_file, (*context, *sources.texts), namespace)
     problems = list(sources.problems)

@@ -38,8 +38,8 @@ def fix(
     PATH is a file or a folder of YAML or JSON manifests; - reads them from standard input. A document in which nothing
     changes is written as it is. Remaining findings go to standard error; the exit code is 1 if one of them denies.
     """
-    policies = PolicySet.of(options.load_policies(policy_paths, standard, context_dir))
     sources = read_sources(paths, options.standard_input(), split_lists=False)
+    policies = PolicySet.of(options.load_policies(policy_paths, standard, context_dir, sources.texts))
     context = options.context_sources(context_dir)
     namespaces = options.known_namespaces(
         labels_file, (*context, *sources.texts), namespace, needs_labels=policies.needs_labels

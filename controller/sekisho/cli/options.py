@@ -66,10 +66,15 @@ def context_sources(directory: Path | None) -> tuple[Source, ...]:
     return sources.texts
 
 
-def load_policies(paths: Iterable[Path], level: str | None = None, context: Path | None = None) -> list[Policy]:
-    """The policies of --policy, --standard and --context-dir; ends the command if there are none, or one is invalid."""
+def load_policies(
+    paths: Iterable[Path], level: str | None = None, context: Path | None = None, beside: Iterable[Source] = ()
+) -> list[Policy]:
+    """The policies of --policy, --standard and --context-dir, and those among manifests.
+
+    Ends the command if there are none, or one is invalid.
+    """
     try:
-        policies = manifests.load_policies(paths, level, context)
+        policies = manifests.load_policies(paths, level, context, beside)
     except ValueError as error:
         raise click.UsageError(f"--standard {level}: {error}") from None
     except PolicyError as error:

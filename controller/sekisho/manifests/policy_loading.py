@@ -10,7 +10,7 @@ from sekisho.controls import Level
 from sekisho.documents import Problem, parse_path
 from sekisho.findings import render_path
 from sekisho.manifests.objects import Manifest, read_manifests
-from sekisho.manifests.sources import sources_of
+from sekisho.manifests.sources import Source, sources_of
 from sekisho.policies import ClusterPodPolicy, Policy, PolicyError
 from sekisho.policies.crd import RESOURCES
 from sekisho.policies.loading import duplicate_names, verify
@@ -23,11 +23,17 @@ MAX_FILE_BYTES = 8 * 1024 * 1024
 """Bytes of a policy file; the API server accepts objects of at most about 1.5 MiB."""
 
 
-def load_policies(paths: Iterable[Path], standard: str | None = None, context: Path | None = None) -> list[Policy]:
+def load_policies(
+    paths: Iterable[Path],
+    standard: str | None = None,
+    context: Path | None = None,
+    beside: Iterable[Source] = (),
+) -> list[Policy]:
     """The policies of files and folders.
 
     standard: adds one more policy, for a level such as `restricted` or `baseline:v1.30`; None adds none.
     context: a folder of a cluster's objects whose policies are added, if it has any; None adds none.
+    beside: manifests whose policies are added, apart from those that are there already.
 
     Raises PolicyError for files that cannot be used, and ValueError for an unknown standard.
     """
@@ -36,6 +42,8 @@ def load_policies(paths: Iterable[Path], standard: str | None = None, context: P
         policies += read_policies(context, required=False)
     if standard is not None:
         policies.append(policy_of_standard(standard))
+    present = {(policy.kind, policy.title) for policy in policies}
+    policies += [policy for policy in policies_in(beside) if (policy.kind, policy.title) not in present]
     problems = tuple(dict.fromkeys(duplicate_names(policies)))
     if problems:
         raise PolicyError(*problems)
@@ -87,16 +95,40 @@ def parse_policies(text: str, file: str) -> list[Policy]:
     for manifest in read_manifests(sources_of(text, file)):
         if isinstance(manifest, Problem):
             problems.append(manifest)
-        elif manifest.group == GROUP:
-            wrong = list(_violations(manifest))
-            if not wrong:
-                policy = msgspec.convert(manifest.value, RESOURCES[manifest.kind].kind)
-                wrong += _compilation_problems(manifest, policy)
-                policies.append(policy)
-            problems += wrong
+        else:
+            problems += _add_policy(manifest, policies)
     if problems:
         raise PolicyError(*problems)
     return policies
+
+
+def policies_in(sources: Iterable[Source]) -> list[Policy]:
+    """The policies and waivers among manifests.
+
+    Manifests that cannot be read are ignored here, because the command that reads them reports them.
+
+    Raises PolicyError for invalid policies.
+    """
+    policies: list[Policy] = []
+    problems: list[Problem] = []
+    for manifest in read_manifests(source for source in sources if GROUP in source.text):
+        if isinstance(manifest, Manifest):
+            problems += _add_policy(manifest, policies)
+    if problems:
+        raise PolicyError(*problems)
+    return policies
+
+
+def _add_policy(manifest: Manifest, policies: list[Policy]) -> list[Problem]:
+    """Add the policy of a manifest, if it is a valid one. The problems of an invalid one; none for another object."""
+    if manifest.group != GROUP:
+        return []
+    problems = list(_violations(manifest))
+    if not problems:
+        policy = msgspec.convert(manifest.value, RESOURCES[manifest.kind].kind)
+        problems += _compilation_problems(manifest, policy)
+        policies.append(policy)
+    return problems
 
 
 def _violations(manifest: Manifest) -> Iterator[Problem]:
