@@ -7,7 +7,7 @@ settings turn off Events, peering and the watches of namespaces and CRDs, which 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,23 +76,27 @@ async def watch_policies(
     started()
     running = asyncio.create_task(kopf.run_tasks(tasks, ignored=others))
     try:
-        await _wait_for_end(running)
+        await _wait_for_end(tasks)
         raise WatchEndedError("kopf no longer watches every kind of policy")
     finally:
         running.cancel()
 
 
-async def _wait_for_end(running: asyncio.Task[None]) -> None:
-    """Return when kopf ends, or no longer watches one of the kinds, which it logs."""
+async def _wait_for_end(tasks: Collection[asyncio.Task[Any]]) -> None:
+    """Return when kopf ends, or no longer watches one of the kinds, which it logs.
+
+    tasks: kopf's own, which run until kopf ends. The first one that is done is the sign of that: ending the others may
+        take kopf long. The tasks that watch are not among them.
+    """
     deadline = time.monotonic() + _START_SECONDS
     watchers: dict[str, asyncio.Task[Any]] = {}
-    while not running.done():
+    while not any(task.done() for task in tasks):
         watchers |= {task.get_name(): task for task in asyncio.all_tasks() if task.get_name().startswith(_WATCHER)}
         is_complete = len(watchers) >= len(RESOURCES)
         if any(task.done() for task in watchers.values()) or (not is_complete and time.monotonic() > deadline):
             return
         pause = _CHECK_SECONDS if is_complete else _START_CHECK_SECONDS
-        await asyncio.wait([running, *watchers.values()], timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([*tasks, *watchers.values()], timeout=pause, return_when=asyncio.FIRST_COMPLETED)
 
 
 def _settings() -> kopf.OperatorSettings:
