@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 import sys
+from contextlib import closing
 from typing import Any
 
 import click
@@ -80,10 +81,10 @@ def controller(log_level: str, certificates: str, serving_name: tuple[str, ...],
         options = Options(certificates=Certificates(certificates), serving_names=names, **values)
         logs.configure(log_level)
         # Not asyncio.run, which waits for every task to end: kopf's may take long to, or never do.
-        loop = asyncio.new_event_loop()
-        code = loop.run_until_complete(run(options))
-        logging.shutdown()
-        os._exit(code)
+        with closing(asyncio.new_event_loop()) as loop:
+            code = loop.run_until_complete(run(options))
+            logging.shutdown()
+            os._exit(code)
     except (BindError, ConfigError, OptionError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(BAD_INPUT)
