@@ -246,7 +246,8 @@ def test_a_half_fixed_deployment_gets_a_new_event_about_the_rest(
     patch = {"spec": {"template": {"spec": pair}}}
     kubectl.check("patch", "deployment", "bad", "--type=merge", "-p", json.dumps(patch))
     wait_until(lambda: len(denials()) == 2, SOON, "what is wrong now is another Event")
-    assert 'container "proxy"' in denials()[-1]["note"]
+    subjects = {event["note"].partition(" denies ")[2].partition(" for ")[0] for event in denials()}
+    assert subjects == {'containers "app" and "proxy"', 'container "proxy"'}
     assert {event["regarding"]["name"] for event in denials()} == {"bad"}
 
 
