@@ -95,7 +95,7 @@ def _sources(manifest: Manifest) -> list[Source]:
             return [Source("<manifest>", 0, write_document(dict(manifest)))]
         except (yaml.YAMLError, RecursionError) as error:
             raise ManifestError(Problem("<manifest>", f"has values that are not plain: {error}")) from None
-    found = read_sources([Path(manifest)])
-    if found.problems:
-        raise ManifestError(*found.problems)
-    return list(found.texts)
+    sources = read_sources([Path(manifest)])
+    if sources.problems:
+        raise ManifestError(*sources.problems)
+    return list(sources.texts)
