@@ -1,0 +1,103 @@
+"""Evidence about images: what a registry holds beside an image, and the facts that verification makes of it.
+
+Facts are not verdicts: who signed, by which key or root, and when. Policies judge them anew for each pod, so that a
+changed policy needs no further request to the registry, and facts from a key that an authority no longer has are void.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from msgspec import Struct
+
+from sekisho.images.reference import Reference
+
+MAX_CANDIDATES: Final = 32
+"""Of one image; anyone who may push to a repository can attach more."""
+MAX_PAYLOAD_BYTES: Final = 16 << 20
+"""Of one candidate."""
+MAX_PROBLEMS: Final = 8
+"""Of one image; the first ones are kept."""
+MAX_PROBLEM_LENGTH: Final = 160
+
+
+class Candidate(Struct, frozen=True, gc=False):
+    """A layer of a manifest that is attached to an image, and that may hold a signature.
+
+    source: where it is listed: `referrers`, `fallback tag`, `.sig tag` or `.att tag`.
+    media_type: of the layer.
+    payload: the layer's bytes, at most MAX_PAYLOAD_BYTES.
+    annotations: of the layer; in the older format the signature and the certificate are among them.
+    digest: of the manifest that has the layer.
+    """
+
+    source: str
+    media_type: str
+    payload: bytes
+    annotations: Mapping[str, str]
+    digest: str
+
+
+class Signature(Struct, frozen=True, gc=False):
+    """A fact: somebody whom an authority names has signed the image.
+
+    authority: the name of the ImageAuthority.
+    fingerprint: hex SHA-256 of the key's SubjectPublicKeyInfo; of the trusted root for a keyless signature.
+    identity, issuer: of the certificate of a keyless signature; empty for one by a key.
+    signed_at: the proven time, None for a signature by a key, which proves none.
+    candidate: the digest of the manifest that has the signature.
+    """
+
+    authority: str
+    fingerprint: str
+    identity: str = ""
+    issuer: str = ""
+    signed_at: datetime | None = None
+    candidate: str = ""
+
+
+class ImageFacts(Struct, frozen=True, gc=False):
+    """What is known about an image, by its digest.
+
+    repository: with the registry, such as ghcr.io/acme/pay; Docker Hub is docker.io.
+    signatures: those by authorities.
+    others: the number of signatures of the image that no authority made.
+    problems: why candidates do not count, as clauses; at most MAX_PROBLEMS.
+    omitted: the number of candidates past MAX_CANDIDATES, which nobody looked at.
+    checked: the fingerprint of each authority that the candidates were verified with, by name. No signature by another
+        authority, or by an authority of another fingerprint, says nothing.
+    looked_up: when the registry was asked.
+    """
+
+    repository: str
+    digest: str
+    signatures: tuple[Signature, ...] = ()
+    others: int = 0
+    problems: tuple[str, ...] = ()
+    omitted: int = 0
+    checked: Mapping[str, str] = {}
+    looked_up: datetime | None = None
+
+
+class Unknown(Struct, frozen=True, gc=False):
+    """Why there are no facts about an image.
+
+    reason: a clause that continues `the image`, such as `is still being verified (registry ghcr.io, 2.7 s so far)`.
+    fix: what to do about it, as an imperative clause.
+    is_pending: whether the look-up goes on, so that a later try finds its result.
+    """
+
+    reason: str
+    fix: str
+    is_pending: bool = False
+
+
+Evidence = Mapping[str, ImageFacts | Unknown]
+"""By `evidence_key`. An image that is not in it was not looked up."""
+
+
+def evidence_key(reference: Reference) -> str | None:
+    """The image's name in Evidence: registry/repository@digest; None for a reference without a digest."""
+    if reference.digest is None:
+        return None
+    return f"{reference.registry}/{reference.repository}@{reference.digest}"
