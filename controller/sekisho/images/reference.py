@@ -126,6 +126,11 @@ def without_credentials(image: str) -> str:
     return f"…@{host}{digest}" if at and before else image
 
 
+def is_digest(text: str) -> bool:
+    """Whether a text is a digest such as sha256: and 64 lower-case hex digits."""
+    return _DIGEST.fullmatch(text) is not None
+
+
 def _split_digest(image: str) -> tuple[str, str | None]:
     name, at, digest = image.partition("@")
     if not at:

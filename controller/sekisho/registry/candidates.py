@@ -1,0 +1,184 @@
+"""Finds what is attached to an image and may be a signature of it.
+
+Clients attach signatures in several ways: as referrers, in the fallback tag of registries without referrers, and in
+tags named after the image. All are read. Only verification decides what a candidate is.
+
+Sources: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-referrers and
+https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md
+"""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final, TypeVar
+
+from msgspec import Struct
+
+from sekisho.images.evidence import MAX_CANDIDATES, MAX_PROBLEM_LENGTH, MAX_PROBLEMS, Candidate
+from sekisho.images.reference import is_digest
+from sekisho.registry.client import Content, Referrers, RegistryClient, Repository
+from sekisho.registry.errors import Problem, RegistryError
+from sekisho.registry.manifests import Descriptor
+
+MAX_LAYER_BYTES: Final = 1 << 20
+"""Of one candidate; a keyless signature has about 5 KB."""
+MAX_TOTAL_BYTES: Final = 2 << 20
+"""Of all candidates of an image."""
+
+BUNDLE: Final = "application/vnd.dev.sigstore.bundle"
+SIMPLE_SIGNING: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
+ENVELOPE: Final = "application/vnd.dsse.envelope.v1+json"
+SIGN_PREDICATE: Final = "https://sigstore.dev/cosign/sign/v1"
+T = TypeVar("T")
+_PREDICATE_HINT: Final = "dev.sigstore.bundle.predicateType"
+
+
+class Candidates(Struct, frozen=True):
+    """What is attached to an image.
+
+    candidates: at most MAX_CANDIDATES, by where they were found, and by their digests.
+    omitted: how many more there are at least, which no one has looked at.
+    problems: why some of what is listed could not be read, a clause each.
+    """
+
+    candidates: tuple[Candidate, ...] = ()
+    omitted: int = 0
+    problems: tuple[str, ...] = ()
+
+
+class _Layer(Struct, frozen=True):
+    source: str
+    manifest: str
+    descriptor: Descriptor
+
+
+async def find_candidates(client: RegistryClient, repository: Repository, digest: str) -> Candidates:
+    """What is attached to an image. Raises RegistryError when the registry is not available or denies to be read.
+
+    Attestations in the older `.att` tag are read only where there is nothing else, to say so.
+    """
+    referring, tagged = await asyncio.gather(
+        _referring(client, repository, digest), _tagged(client, repository, digest, "sig")
+    )
+    found = _joined(referring, tagged)
+    if not found.candidates:
+        found = _joined(found, await _tagged(client, repository, digest, "att"))
+    return found
+
+
+async def _referring(client: RegistryClient, repository: Repository, digest: str) -> Candidates:
+    """By the referrers API; by the fallback tag where there is no API, or where it lists nothing of use.
+
+    Registries that got the API later must list what the fallback tag has, and some do not.
+    """
+    try:
+        referrers = await client.referrers(repository, digest)
+    except RegistryError as error:
+        if error.problem is not Problem.DENIED:  # some deny all paths that they do not know
+            raise
+        referrers = None
+    found = Candidates()
+    if referrers is not None:
+        found = await _of_referrers(client, repository, referrers, "referrers")
+    if not found.candidates:
+        fallback = await client.fallback_referrers(repository, digest)
+        found = _joined(found, await _of_referrers(client, repository, fallback, "fallback tag"))
+    return found
+
+
+async def _of_referrers(
+    client: RegistryClient, repository: Repository, referrers: Referrers, source: str
+) -> Candidates:
+    listed = sorted(referrers.descriptors, key=_rank)  # a stable sort; nothing is left out because of a hint
+    contents, problems = await _readable(
+        [client.manifest(repository, descriptor.digest) for descriptor in _distinct(listed)[:MAX_CANDIDATES]]
+    )
+    omitted = referrers.omitted + max(len(_distinct(listed)) - MAX_CANDIDATES, 0)
+    found = await _read_layers(
+        client, repository, [layer for content in contents for layer in _layers(content, source)]
+    )
+    return _joined(Candidates((), omitted, problems), found)
+
+
+async def _tagged(client: RegistryClient, repository: Repository, digest: str, suffix: str) -> Candidates:
+    """By the tag that older clients write; their later signatures are further layers of the same manifest."""
+    try:
+        content = await client.manifest(repository, f"{digest.replace(':', '-')}.{suffix}")
+    except RegistryError as error:
+        if error.problem is Problem.MISSING:
+            return Candidates()
+        if error.problem is Problem.INVALID:
+            return Candidates((), 0, (str(error)[:MAX_PROBLEM_LENGTH],))
+        raise
+    return await _read_layers(client, repository, _layers(content, f".{suffix} tag"))
+
+
+def _layers(content: Content, source: str) -> list[_Layer]:
+    """The layers that may be signatures by their media type: it is what a client reads them by."""
+    return [
+        _Layer(source, content.digest, layer)
+        for layer in content.manifest.layers or ()
+        if layer.media_type.startswith(BUNDLE) or layer.media_type in (SIMPLE_SIGNING, ENVELOPE)
+    ]
+
+
+async def _read_layers(client: RegistryClient, repository: Repository, layers: Sequence[_Layer]) -> Candidates:
+    """The candidates in layers, as far as the bounds go: what is above them is omitted and counted."""
+    read: list[_Layer] = []
+    total = 0
+    for layer in layers:
+        size = layer.descriptor.size
+        if len(read) < MAX_CANDIDATES and 0 <= size <= MAX_LAYER_BYTES and total + size <= MAX_TOTAL_BYTES:
+            read.append(layer)
+            total += size
+    payloads, problems = await _readable([_candidate(client, repository, layer) for layer in read])
+    return Candidates(tuple(payloads), len(layers) - len(read), problems)
+
+
+async def _candidate(client: RegistryClient, repository: Repository, layer: _Layer) -> Candidate:
+    descriptor = layer.descriptor
+    return Candidate(
+        source=layer.source,
+        media_type=descriptor.media_type,
+        payload=await client.blob(repository, descriptor),
+        annotations=descriptor.annotations or {},
+        digest=layer.manifest,
+    )
+
+
+async def _readable(reads: Sequence[Coroutine[Any, Any, T]]) -> tuple[list[T], tuple[str, ...]]:
+    """The results of reads at the same time, and why others have none.
+
+    Raises RegistryError for a registry that gives no answer: then it is not known whether there is a signature.
+    """
+    results: list[T] = []
+    problems: list[str] = []
+    for result in await asyncio.gather(*reads, return_exceptions=True):
+        if not isinstance(result, BaseException):
+            results.append(result)
+        elif isinstance(result, RegistryError) and result.problem in (Problem.INVALID, Problem.MISSING):
+            problems.append(str(result)[:MAX_PROBLEM_LENGTH])
+        else:
+            raise result
+    return results, tuple(problems[:MAX_PROBLEMS])
+
+
+def _distinct(descriptors: Sequence[Descriptor]) -> list[Descriptor]:
+    return list({descriptor.digest: descriptor for descriptor in descriptors if is_digest(descriptor.digest)}.values())
+
+
+def _rank(descriptor: Descriptor) -> int:
+    """In which order to read, by a hint that nobody has signed: signatures, what gives none, attestations."""
+    hint = descriptor.annotation(_PREDICATE_HINT)
+    return 0 if hint == SIGN_PREDICATE else 2 if hint else 1
+
+
+def _joined(one: Candidates, other: Candidates) -> Candidates:
+    """The candidates of both, within the bound for an image, each layer of a manifest once."""
+    # in the older format, signatures by two keys have the same payload and differ in their annotations
+    distinct = {
+        (found.digest, found.payload, frozenset(found.annotations.items())): found
+        for found in (*one.candidates, *other.candidates)
+    }
+    kept = tuple(distinct.values())[:MAX_CANDIDATES]
+    omitted = one.omitted + other.omitted + len(distinct) - len(kept)
+    return Candidates(kept, omitted, (*one.problems, *other.problems)[:MAX_PROBLEMS])

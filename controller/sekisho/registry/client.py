@@ -1,0 +1,263 @@
+"""A client of OCI registries that reads only: digests of tags, manifests, blobs and referrers.
+
+Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md
+"""
+
+import asyncio
+import re
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from msgspec import Struct
+from yarl import URL
+
+from sekisho.images import Reference
+from sekisho.images.reference import DOCKER_HUB, is_digest
+from sekisho.registry.authentication import Authentication, Credentials
+from sekisho.registry.credentials import Credential
+from sekisho.registry.errors import Problem, RegistryError
+from sekisho.registry.http import Answer, HttpClient, Settings
+from sekisho.registry.manifests import (
+    ACCEPT,
+    OCI_INDEX,
+    Descriptor,
+    Manifest,
+    decode_manifest,
+    digest_of,
+    has_digest,
+)
+
+MAX_MANIFEST_BYTES: Final = 4 << 20
+MAX_BLOB_BYTES: Final = 16 << 20
+MAX_PAGES: Final = 8
+"""Of a list of referrers."""
+MAX_LISTED: Final = 512
+"""Referrers that are read from a list; the others are counted."""
+MAX_REQUESTS: Final = 16
+"""To one registry at the same time; others wait."""
+MAX_REGISTRIES: Final = 256
+"""Registries whose failures are remembered."""
+FIRST_PAUSE_SECONDS: Final = 2.0
+MAX_PAUSE_SECONDS: Final = 60.0
+_DOCKER_HUB_HOST: Final = "registry-1.docker.io"
+_NEXT: Final = re.compile(r'<([^<>"]{1,4096})>\s*;[^<]*?\brel="?next"?', re.IGNORECASE)
+
+
+def anonymous(registry: str, repository: str) -> Sequence[Credential]:
+    """No credentials for anything."""
+    return ()
+
+
+class Repository(Struct, frozen=True, gc=False):
+    """A repository of a registry; both as `sekisho.images.parse` has them."""
+
+    registry: str
+    name: str
+
+    @staticmethod
+    def of(reference: Reference) -> "Repository":
+        """The repository that an image is in."""
+        return Repository(reference.registry, reference.repository)
+
+    def __str__(self) -> str:
+        return f"{self.registry}/{self.name}"
+
+
+class Content(Struct, frozen=True):
+    """A manifest or an index, with the digest of its bytes."""
+
+    digest: str
+    media_type: str
+    manifest: Manifest
+
+
+class Referrers(Struct, frozen=True):
+    """What a registry lists as referring to an image.
+
+    descriptors: at most MAX_LISTED.
+    omitted: how many more there are at least.
+    """
+
+    descriptors: tuple[Descriptor, ...]
+    omitted: int = 0
+
+
+class _Load:
+    """The requests to one registry, and its failures in a row."""
+
+    def __init__(self) -> None:
+        self.places = asyncio.Semaphore(MAX_REQUESTS)
+        self.users = 0
+        self.failures = 0
+        self.paused_until = 0.0
+
+
+class RegistryClient:
+    """Reads from registries over HTTPS. Make it on the running loop, and end it with `close`.
+
+    credentials: called for each request with a registry and a repository, and gives the credentials to try.
+
+    Methods raise RegistryError. After a registry was unavailable, requests to it fail at once for 2 seconds, which
+    doubles up to a minute.
+    """
+
+    def __init__(self, settings: Settings, credentials: Credentials = anonymous) -> None:
+        self._http = HttpClient(settings)
+        self._authentication = Authentication(self._http, credentials)
+        self._loads: OrderedDict[str, _Load] = OrderedDict()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._http.close()
+
+    async def digest(self, repository: Repository, tag: str) -> str:
+        """The digest that a tag stands for now.
+
+        HEAD is asked, because registries count each GET of a manifest as a pull. The digest of its header is not
+        checked: whatever it is, it is this digest that gets verified and runs.
+        """
+        answer = await self._request("HEAD", repository, f"manifests/{tag}", ACCEPT, MAX_MANIFEST_BYTES)
+        if answer.status == 200 and is_digest(digest := answer.headers.get("Docker-Content-Digest", "")):
+            return digest
+        if answer.status == 404:
+            raise _missing(repository, tag)
+        return (await self.manifest(repository, tag)).digest
+
+    async def manifest(self, repository: Repository, reference: str) -> Content:
+        """The manifest or index of a tag or digest."""
+        name = f"{repository}{'@' if is_digest(reference) else ':'}{reference}"
+        answer = await self._request("GET", repository, f"manifests/{reference}", ACCEPT, MAX_MANIFEST_BYTES)
+        if answer.status == 404:
+            raise _missing(repository, reference)
+        _expect_success(answer, repository)
+        if is_digest(reference) and not has_digest(answer.body, reference):
+            raise RegistryError(Problem.INVALID, f"registry {repository.registry} sent other bytes for {name}")
+        digest = reference if is_digest(reference) else digest_of(answer.body)
+        return Content(digest, answer.media_type, decode_manifest(answer.body, answer.media_type, name))
+
+    async def blob(self, repository: Repository, descriptor: Descriptor) -> bytes:
+        """The bytes of a layer, which have the digest and the size of its descriptor."""
+        digest, size = descriptor.digest, descriptor.size
+        if not is_digest(digest) or not 0 <= size <= MAX_BLOB_BYTES:
+            raise RegistryError(Problem.INVALID, f"a layer of {repository} has no valid digest or is too large")
+        answer = await self._request("GET", repository, f"blobs/{digest}", "", size)
+        if answer.status == 404:
+            raise _missing(repository, digest)
+        _expect_success(answer, repository)
+        if len(answer.body) != size or not has_digest(answer.body, digest):
+            message = f"registry {repository.registry} sent other bytes for {repository}@{digest}"
+            raise RegistryError(Problem.INVALID, message)
+        return answer.body
+
+    async def referrers(self, repository: Repository, digest: str) -> Referrers | None:
+        """What refers to an image by the registry's referrers API, in its order; None where there is no such API.
+
+        Nothing is filtered by type: some clients and registries write another one than others expect.
+        """
+        listed: list[Descriptor] = []
+        omitted = 0
+        path, query = f"referrers/{digest}", ""
+        for _ in range(MAX_PAGES):
+            answer = await self._request("GET", repository, path, OCI_INDEX, MAX_MANIFEST_BYTES, query)
+            # Some registries answer a path that they do not know with 200 and a page for people.
+            if answer.status in (400, 404, 405, 501) or (answer.status == 200 and answer.media_type != OCI_INDEX):
+                return Referrers(tuple(listed), omitted + 1) if listed else None
+            _expect_success(answer, repository)
+            page = decode_manifest(answer.body, answer.media_type, f"the list of referrers of {repository}@{digest}")
+            listed += page.manifests or ()
+            omitted += max(len(listed) - MAX_LISTED, 0)
+            del listed[MAX_LISTED:]
+            following = _NEXT.search(answer.headers.get("Link", ""))
+            if following is None:
+                return Referrers(tuple(listed), omitted)
+            query = _query_of(following[1])
+        return Referrers(tuple(listed), omitted + 1)
+
+    async def fallback_referrers(self, repository: Repository, digest: str) -> Referrers:
+        """What refers to an image by the tag that clients write where a registry has no referrers API."""
+        algorithm, _, encoded = digest.partition(":")
+        try:
+            content = await self.manifest(repository, f"{algorithm}-{encoded[:64]}")
+        except RegistryError as error:
+            if error.problem is Problem.MISSING:
+                return Referrers(())
+            raise
+        listed = content.manifest.manifests or ()
+        return Referrers(tuple(listed[:MAX_LISTED]), max(len(listed) - MAX_LISTED, 0))
+
+    async def _request(
+        self, method: str, repository: Repository, path: str, accept: str, max_bytes: int, query: str = ""
+    ) -> Answer:
+        registry = repository.registry
+        host = _DOCKER_HUB_HOST if registry == DOCKER_HUB else registry
+        address = f"https://{host}/v2/{repository.name}/{path}{'?' + query if query else ''}"
+        async with self._place(registry):
+            answer = await self._authentication.request(
+                method,
+                URL(address, encoded=True),
+                accept,
+                registry=registry,
+                repository=repository.name,
+                max_bytes=max_bytes,
+            )
+            if answer.status == 429 or answer.status >= 500:
+                raise RegistryError(Problem.UNAVAILABLE, f"registry {registry} answers with status {answer.status}")
+            return answer
+
+    @asynccontextmanager
+    async def _place(self, registry: str) -> AsyncIterator[None]:
+        """Wait for a turn at a registry, and note whether it was available.
+
+        Raises RegistryError while it is paused.
+        """
+        load = self._load(registry)
+        load.users += 1
+        try:
+            async with load.places:
+                if time.monotonic() < load.paused_until:
+                    message = f"registry {registry} was unavailable a moment ago; it is tried again soon"
+                    raise RegistryError(Problem.UNAVAILABLE, message)
+                try:
+                    yield
+                except RegistryError as error:
+                    # of requests that fail together, one counts
+                    if error.problem is Problem.UNAVAILABLE and load.paused_until <= time.monotonic():
+                        load.failures += 1
+                        pause = FIRST_PAUSE_SECONDS * 2.0 ** min(load.failures - 1, 10)
+                        load.paused_until = time.monotonic() + min(pause, MAX_PAUSE_SECONDS)
+                    raise
+                load.failures = 0
+        finally:
+            load.users -= 1
+
+    def _load(self, registry: str) -> _Load:
+        load = self._loads.get(registry)
+        if load is None:
+            load = self._loads[registry] = _Load()
+            if len(self._loads) > MAX_REGISTRIES:
+                unused = next(
+                    (name for name, other in self._loads.items() if not other.users and other is not load), ""
+                )
+                self._loads.pop(unused, None)
+        self._loads.move_to_end(registry)
+        return load
+
+
+def _missing(repository: Repository, reference: str) -> RegistryError:
+    separator = "@" if is_digest(reference) else ":"
+    message = f"registry {repository.registry} has no {repository.name}{separator}{reference}"
+    return RegistryError(Problem.MISSING, message)
+
+
+def _expect_success(answer: Answer, repository: Repository) -> None:
+    if answer.status != 200:
+        message = f"registry {repository.registry} answers with status {answer.status} for {repository.name}"
+        raise RegistryError(Problem.INVALID, message)
+
+
+def _query_of(link: str) -> str:
+    """The query of the next page. Its host and path are not used: only this list of this registry is read on."""
+    return link.partition("?")[2].partition("#")[0]

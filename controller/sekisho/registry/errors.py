@@ -1,0 +1,26 @@
+"""Why a registry gave no usable answer."""
+
+from enum import StrEnum
+
+from sekisho.errors import SekishoError
+
+
+class Problem(StrEnum):
+    """What kind of failure it is, which decides when to try again."""
+
+    UNAVAILABLE = "unavailable"
+    """No answer, or one that says that the registry is in trouble; the next request may succeed."""
+    DENIED = "denied"
+    """The registry does not allow this repository to be read with the credentials that there are."""
+    MISSING = "missing"
+    """The registry does not have it."""
+    INVALID = "invalid"
+    """The answer breaks the protocol or a limit, or the bytes are not those of the digest."""
+
+
+class RegistryError(SekishoError):
+    """A registry gave no usable answer; the message is a clause that says why, and holds nothing secret."""
+
+    def __init__(self, problem: Problem, message: str) -> None:
+        super().__init__(message)
+        self.problem = problem

@@ -1,0 +1,213 @@
+"""HTTP to registries: one request with its redirects, within limits, only to addresses that a registry may have."""
+
+import logging
+import socket
+import ssl
+from collections.abc import Mapping
+from typing import Final
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
+
+import aiohttp
+from msgspec import Struct
+from yarl import URL
+
+from sekisho.registry.addresses import AddressDeniedError, Network, check_address, check_literal
+from sekisho.registry.errors import Problem, RegistryError
+
+logger = logging.getLogger(__name__)
+
+REQUEST_SECONDS: Final = 20.0
+"""For one request with its redirects and its body."""
+CONNECT_SECONDS: Final = 5.0
+MAX_REDIRECTS: Final = 3
+MAX_ERROR_BYTES: Final = 64 << 10
+"""Of the body of an error, which is read only so that the connection can be used again."""
+MAX_CONNECTIONS: Final = 100
+MAX_LOCATION_LENGTH: Final = 8192
+"""Blobs of clouds redirect to signed addresses of over a thousand characters."""
+_REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
+_LIMITS: Final = aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=CONNECT_SECONDS)
+
+
+class Settings(Struct, frozen=True):
+    """How registries are reached; all of it is the administrator's.
+
+    allowed_networks: networks that may be connected to although the guard would deny them.
+    tls: verifies certificates; None for the system's authorities.
+    proxies: proxies by scheme, and the hosts without under `no`, as `getproxies_environment` gives them; None for those
+        of the environment.
+    """
+
+    allowed_networks: tuple[Network, ...] = ()
+    tls: ssl.SSLContext | None = None
+    proxies: dict[str, str] | None = None
+
+
+class Answer(Struct, frozen=True):
+    """An answer whose body was read to its end.
+
+    media_type: of the header Content-Type, in lower case, without parameters; empty where there is none.
+    is_own: whether it comes from the host that was asked, not from one that it redirected to.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    challenges: tuple[str, ...]
+    media_type: str
+    body: bytes
+    is_own: bool
+
+
+def tls_context(authorities: str = "") -> ssl.SSLContext:
+    """A context that trusts the system's authorities and these, in PEM. Raises ValueError when these are not PEM."""
+    context = ssl.create_default_context()
+    if authorities:
+        try:
+            context.load_verify_locations(cadata=authorities)
+        except ssl.SSLError as error:
+            raise ValueError(f"not certificates in PEM: {error.reason or error}") from None
+    return context
+
+
+class HttpClient:
+    """One pool of connections for all registries. Make it on the running loop, and end it with `close`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._allowed = settings.allowed_networks
+        self._tls = settings.tls if settings.tls is not None else tls_context()
+        self._proxies = getproxies_environment() if settings.proxies is None else settings.proxies
+        self._direct = self._session(aiohttp.TCPConnector(limit=MAX_CONNECTIONS, socket_factory=self._socket))
+        self._proxied = self._session(aiohttp.TCPConnector(limit=MAX_CONNECTIONS)) if self._proxies else None
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._direct.close()
+        if self._proxied is not None:
+            await self._proxied.close()
+
+    async def request(
+        self,
+        method: str,
+        url: URL,
+        headers: Mapping[str, str],
+        *,
+        registry: str,
+        authorization: str | None = None,
+        max_bytes: int,
+        max_redirects: int = MAX_REDIRECTS,
+    ) -> Answer:
+        """Send a request and follow its redirects. Raises RegistryError, UNAVAILABLE or INVALID.
+
+        registry: its name, for messages.
+        authorization: sent to the host of `url` only, not to others that it redirects to.
+        max_bytes: of the body of an answer of success; a larger one is an error.
+        """
+        origin = url.origin()
+        for _ in range(max_redirects + 1):
+            own = {"Authorization": authorization} if authorization and url.origin() == origin else {}
+            try:
+                check_literal(url.raw_host or "", self._allowed)
+                answer, location = await self._send(method, url, {**headers, **own}, url.origin() == origin, max_bytes)
+            except _TooLargeError:
+                raise RegistryError(
+                    Problem.INVALID, f"registry {registry} sent more than {max_bytes:,} bytes"
+                ) from None
+            except _EncodedError:
+                raise RegistryError(Problem.INVALID, f"registry {registry} sent a compressed body") from None
+            except (aiohttp.ClientError, AddressDeniedError, OSError, ValueError) as error:
+                # one wording for all: who writes an image's name must not learn which addresses and ports answer
+                logger.warning("cannot reach registry %s at %s: %s", registry, url.origin(), _reason_of(error))
+                message = f"registry {registry} cannot be reached; Sekisho's log says why"
+                raise RegistryError(Problem.UNAVAILABLE, message) from None
+            if location is None:
+                return answer
+            url = _target(url, location, registry)
+            if url.origin() != origin:
+                authorization = None  # not sent again either, should the other host redirect back
+        raise RegistryError(Problem.INVALID, f"registry {registry} redirects too often")
+
+    async def _send(
+        self, method: str, url: URL, headers: Mapping[str, str], is_own: bool, max_bytes: int
+    ) -> tuple[Answer, str | None]:
+        """The answer, and the address that it redirects to; None where it does not."""
+        proxy = self._proxy(url)
+        session = self._direct if proxy is None or self._proxied is None else self._proxied
+        async with session.request(
+            method, url, headers=headers, proxy=proxy, ssl=self._tls, timeout=_LIMITS, allow_redirects=False
+        ) as response:
+            if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+                raise _EncodedError
+            is_success = response.status < 300
+            body = await _read(response, max_bytes if is_success else MAX_ERROR_BYTES)
+            if body is None and is_success:
+                raise _TooLargeError
+            location = response.headers.get("Location") if response.status in _REDIRECTS else None
+            content_type = response.headers.get("Content-Type", "")
+            answer = Answer(
+                response.status,
+                response.headers,
+                tuple(response.headers.getall("WWW-Authenticate", [])),
+                content_type.partition(";")[0].strip().lower(),
+                body or b"",
+                is_own,
+            )
+            return answer, location
+
+    def _session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+        # A compressed body could be a thousand times larger than what is received, so none is accepted.
+        headers = {"User-Agent": "sekisho", "Accept-Encoding": "identity"}
+        jar = aiohttp.DummyCookieJar()
+        return aiohttp.ClientSession(connector=connector, headers=headers, cookie_jar=jar, auto_decompress=False)
+
+    def _proxy(self, url: URL) -> str | None:
+        host = f"{url.host}:{url.port}"
+        return None if proxy_bypass_environment(host, self._proxies) else self._proxies.get(url.scheme)
+
+    def _socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        """The socket for an address that a name was resolved to. Raises AddressDeniedError."""
+        family, kind, protocol, _, target = address
+        check_address(str(target[0]), self._allowed)
+        return socket.socket(family, kind, protocol)
+
+
+class _TooLargeError(Exception):
+    pass
+
+
+class _EncodedError(Exception):
+    pass
+
+
+async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes | None:
+    """The body; None where it is larger than the limit."""
+    if response.content_length is not None and response.content_length > max_bytes and response.method != "HEAD":
+        return None
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > max_bytes:
+            return None
+    return bytes(body)
+
+
+def _target(url: URL, location: str, registry: str) -> URL:
+    """Where a redirect leads. Raises RegistryError."""
+    try:
+        target = url.join(URL(location[:MAX_LOCATION_LENGTH], encoded=True))
+        is_allowed = target.scheme == "https" and bool(target.host) and target.user is None
+    except ValueError:
+        is_allowed = False
+    if not is_allowed:
+        raise RegistryError(Problem.INVALID, f"registry {registry} redirects to something other than an https address")
+    return target
+
+
+def _reason_of(error: Exception) -> str:
+    """Why a request failed, without the names of aiohttp's objects."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return str(error.certificate_error)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return str(error.os_error)
+    if isinstance(error, TimeoutError):
+        return "timed out"
+    return str(error) or type(error).__name__
