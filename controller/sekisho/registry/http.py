@@ -47,7 +47,7 @@ class Answer(Struct, frozen=True):
     """An answer whose body was read to its end.
 
     media_type: of the header Content-Type, in lower case, without parameters; empty where there is none.
-    is_own: whether it comes from the host that was asked, not from one that it redirected to.
+    is_own: whether it comes from the host that was asked, and no other host has redirected on the way.
     """
 
     status: int
@@ -102,12 +102,12 @@ class HttpClient:
         authorization: sent to the host of `url` only, not to others that it redirects to.
         max_bytes: of the body of an answer of success; a larger one is an error.
         """
-        origin = url.origin()
+        origin, is_own = url.origin(), True
         for _ in range(max_redirects + 1):
-            own = {"Authorization": authorization} if authorization and url.origin() == origin else {}
+            own = {"Authorization": authorization} if authorization and is_own else {}
             try:
                 check_literal(url.raw_host or "", self._allowed)
-                answer, location = await self._send(method, url, {**headers, **own}, url.origin() == origin, max_bytes)
+                answer, location = await self._send(method, url, {**headers, **own}, is_own, max_bytes)
             except _TooLargeError:
                 raise RegistryError(
                     Problem.INVALID, f"registry {registry} sent more than {max_bytes:,} bytes"
@@ -122,8 +122,7 @@ class HttpClient:
             if location is None:
                 return answer
             url = _target(url, location, registry)
-            if url.origin() != origin:
-                authorization = None  # not sent again either, should the other host redirect back
+            is_own = is_own and url.origin() == origin  # another host may redirect back, to an address of its choice
         raise RegistryError(Problem.INVALID, f"registry {registry} redirects too often")
 
     async def _send(

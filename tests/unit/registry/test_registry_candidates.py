@@ -1,0 +1,206 @@
+"""What is attached to an image is found wherever clients put it, within bounds."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from sekisho.registry import Problem, RegistryClient, RegistryError, find_candidates
+from sekisho.registry import candidates as module
+from sekisho.registry.manifests import OCI_INDEX, OCI_MANIFEST
+from tests.unit.registry.registry_server import BUNDLE_V3, NAME, Registry, client_of, digest_of, serving
+from tests.unit.registry.test_registry_authentication import answering
+
+SIGN = module.SIGN_PREDICATE
+
+
+@pytest.fixture
+async def registry() -> AsyncIterator[Registry]:
+    registry = Registry()
+    async with serving(registry):
+        yield registry
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[RegistryClient]:
+    async with client_of() as client:
+        yield client
+
+
+async def found(client: RegistryClient, registry: Registry, image: str) -> list[tuple[str, bytes]]:
+    candidates = await find_candidates(client, registry.repository, image)
+    return [(candidate.source, candidate.payload) for candidate in candidates.candidates]
+
+
+async def test_image_without_signatures_has_none(registry: Registry, client: RegistryClient) -> None:
+    image = registry.image()
+    assert await find_candidates(client, registry.repository, image) == module.Candidates()
+
+
+async def test_bundle_is_found_by_the_referrers_api(registry: Registry, client: RegistryClient) -> None:
+    image = registry.image()
+    manifest = registry.attach(image, b"bundle", predicate=SIGN)
+    (candidate,) = (await find_candidates(client, registry.repository, image)).candidates
+    assert (candidate.source, candidate.media_type) == ("referrers", BUNDLE_V3)
+    assert (candidate.payload, candidate.digest) == (b"bundle", manifest)
+    tag = f"manifests/{image.replace(':', '-')}.sig"
+    assert sorted(registry.asked()) == sorted(
+        [f"referrers/{image}", f"manifests/{manifest}", f"blobs/{digest_of(b'bundle')}", tag]
+    )
+
+
+async def test_bundle_is_found_by_the_fallback_tag(registry: Registry, client: RegistryClient) -> None:
+    registry.has_referrers = False
+    image = registry.image()
+    registry.attach(image, b"bundle")
+    assert await found(client, registry, image) == [("fallback tag", b"bundle")]
+
+
+@pytest.mark.parametrize("lists", ["nothing", "an SBOM"])
+async def test_fallback_tag_is_read_where_the_api_lists_no_bundle(
+    registry: Registry, client: RegistryClient, lists: str
+) -> None:
+    image = registry.image()
+    registry.attach(image, b"bundle")
+    registry.push_fallback(image)
+    registry.referrers.clear()
+    if lists == "an SBOM":
+        registry.attach(image, b"sbom", media_type="application/spdx+json")
+    assert await found(client, registry, image) == [("fallback tag", b"bundle")]
+
+
+async def test_fallback_tag_is_read_where_the_api_answers_with_a_page(
+    registry: Registry, client: RegistryClient
+) -> None:
+    image = registry.image()
+    registry.attach(image, b"bundle")
+    registry.push_fallback(image)
+    page = answering(200, b"<html>", **{"Content-Type": "text/html"})
+    registry.misbehave["GET", f"/v2/{NAME}/referrers/{image}"] = page
+    assert await found(client, registry, image) == [("fallback tag", b"bundle")]
+
+
+async def test_signatures_of_one_older_tag_are_all_found(registry: Registry, client: RegistryClient) -> None:
+    image = registry.image()
+    registry.attach_tag(image, "by one", "by another")
+    candidates = (await find_candidates(client, registry.repository, image)).candidates
+    assert [candidate.source for candidate in candidates] == [".sig tag"] * 2
+    assert [dict(candidate.annotations) for candidate in candidates] == [
+        {"dev.cosignproject.cosign/signature": "by one"},
+        {"dev.cosignproject.cosign/signature": "by another"},
+    ]
+
+
+async def test_older_and_newer_signatures_are_found_together(registry: Registry, client: RegistryClient) -> None:
+    image = registry.image()
+    registry.attach(image, b"bundle")
+    registry.attach_tag(image, "by one")
+    assert await found(client, registry, image) == [("referrers", b"bundle"), (".sig tag", b"simple")]
+
+
+async def test_older_attestation_is_read_only_where_there_is_nothing_else(
+    registry: Registry, client: RegistryClient
+) -> None:
+    image = registry.image()
+    registry.attach_tag(image, "x", payload=b"attestation", suffix="att")
+    assert await found(client, registry, image) == [(".att tag", b"attestation")]
+    registry.attach_tag(image, "y")
+    assert await found(client, registry, image) == [(".sig tag", b"simple")]
+
+
+@pytest.mark.parametrize("artifact", ["application/vnd.oci.empty.v1+json", "application/vnd.example", ""])
+async def test_type_of_a_descriptor_does_not_matter(registry: Registry, client: RegistryClient, artifact: str) -> None:
+    image = registry.image()
+    registry.attach(image, b"bundle")
+    registry.referrers[image][0]["artifactType"] = artifact
+    assert await found(client, registry, image) == [("referrers", b"bundle")]
+
+
+async def test_media_type_of_the_layer_decides(registry: Registry, client: RegistryClient) -> None:
+    image = registry.image()
+    registry.attach(image, b"sbom", media_type="application/spdx+json", predicate=SIGN)
+    registry.attach(image, b"bundle", media_type="application/vnd.dev.sigstore.bundle+json;version=0.3")
+    assert await found(client, registry, image) == [("referrers", b"bundle")]
+
+
+async def test_many_referrers_are_bounded_and_signatures_are_read_first(
+    registry: Registry, client: RegistryClient
+) -> None:
+    image = registry.image()
+    for number in range(40):
+        registry.attach(image, b"scan %d" % number, predicate="https://example.test/scan/v1")
+    registry.attach(image, b"signature", predicate=SIGN)
+    candidates = await find_candidates(client, registry.repository, image)
+    assert candidates.candidates[0].payload == b"signature"
+    assert (len(candidates.candidates), candidates.omitted) == (32, 9)
+
+
+async def test_large_layers_are_omitted_and_counted(registry: Registry, client: RegistryClient) -> None:
+    image = registry.image()
+    registry.attach(image, b"x" * (module.MAX_LAYER_BYTES + 1))
+    registry.attach(image, b"bundle")
+    candidates = await find_candidates(client, registry.repository, image)
+    assert [candidate.payload for candidate in candidates.candidates] == [b"bundle"]
+    assert candidates.omitted == 1
+
+
+async def test_layers_together_are_bounded(registry: Registry, client: RegistryClient) -> None:
+    image = registry.image()
+    for letter in b"abc":
+        registry.attach(image, bytes([letter]) * module.MAX_LAYER_BYTES)
+    candidates = await find_candidates(client, registry.repository, image)
+    assert (len(candidates.candidates), candidates.omitted) == (2, 1)
+
+
+@pytest.mark.parametrize("broken", ["wrong bytes", "missing blob", "missing manifest", "an index", "another type"])
+async def test_broken_candidate_is_a_problem_and_does_not_hide_others(
+    registry: Registry, client: RegistryClient, broken: str
+) -> None:
+    image = registry.image()
+    manifest = registry.attach(image, b"broken")
+    registry.attach(image, b"bundle")
+    if broken == "wrong bytes":
+        registry.blobs[digest_of(b"broken")] = b"bROKEN"
+    elif broken == "missing blob":
+        del registry.blobs[digest_of(b"broken")]
+    elif broken == "missing manifest":
+        del registry.manifests[NAME, manifest]
+    elif broken == "an index":
+        registry.manifests[NAME, manifest] = (OCI_INDEX, registry.manifests[NAME, manifest][1])
+    else:
+        registry.manifests[NAME, manifest] = ("text/html", registry.manifests[NAME, manifest][1])
+    candidates = await find_candidates(client, registry.repository, image)
+    assert [candidate.payload for candidate in candidates.candidates] == [b"bundle"]
+    assert len(candidates.problems) == 1
+    assert len(candidates.problems[0]) <= 160
+
+
+@pytest.mark.parametrize("status", [500, 503, 429])
+async def test_registry_in_trouble_is_not_an_image_without_signatures(
+    registry: Registry, client: RegistryClient, status: int
+) -> None:
+    image = registry.image()
+    manifest = registry.attach(image, b"bundle")
+    registry.misbehave["GET", f"/v2/{NAME}/manifests/{manifest}"] = answering(status)
+    with pytest.raises(RegistryError) as caught:
+        await find_candidates(client, registry.repository, image)
+    assert caught.value.problem is Problem.UNAVAILABLE
+
+
+async def test_registry_that_denies_is_not_an_image_without_signatures(
+    registry: Registry, client: RegistryClient
+) -> None:
+    image = registry.image()
+    registry.attach(image, b"bundle")
+    registry.scheme, registry.users = "basic", {"bot": "secret"}
+    with pytest.raises(RegistryError) as caught:
+        await find_candidates(client, registry.repository, image)
+    assert caught.value.problem is Problem.DENIED
+
+
+async def test_broken_older_tag_does_not_hide_a_bundle(registry: Registry, client: RegistryClient) -> None:
+    image = registry.image()
+    registry.attach(image, b"bundle")
+    registry.push(b"<html>", f"{image.replace(':', '-')}.sig", media_type=OCI_MANIFEST)
+    candidates = await find_candidates(client, registry.repository, image)
+    assert [candidate.payload for candidate in candidates.candidates] == [b"bundle"]
+    assert "cannot be read" in candidates.problems[0]

@@ -1,0 +1,67 @@
+"""How registries are reached: own authorities, and proxies."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from sekisho.registry import RegistryError, Repository, tls_context
+from tests.serving_certificates import pem
+from tests.unit.registry.registry_server import CA, NAME, Registry, client_of, serving, settings_for_tests
+
+
+@asynccontextmanager
+async def proxy() -> AsyncIterator[tuple[str, list[str]]]:
+    """An HTTP proxy for CONNECT on loopback: its address, and the request lines that it got."""
+    lines: list[str] = []
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while chunk := await reader.read(65536):
+                writer.write(chunk)
+                await writer.drain()
+        writer.close()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        lines.append(head.partition(b"\r\n")[0].decode())
+        host, _, port = lines[-1].split()[1].rpartition(":")
+        to_reader, to_writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        await asyncio.gather(pipe(reader, to_writer), pipe(to_reader, writer))
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    try:
+        port = server.sockets[0].getsockname()[1]
+        yield f"http://127.0.0.1:{port}", lines
+    finally:
+        server.close()
+
+
+async def test_proxy_is_used_except_for_hosts_without_one() -> None:
+    registry = Registry()
+    async with serving(registry), proxy() as (address, lines):
+        digest = registry.image("1.2")
+        for without, used in (("", True), ("127.0.0.1", False)):
+            settings = settings_for_tests(proxies={"https": address, "no": without})
+            async with client_of(settings=settings) as client:
+                assert await client.digest(registry.repository, "1.2") == digest
+            assert lines == ([f"CONNECT {registry.host} HTTP/1.1"] if used else [])
+            lines.clear()
+
+
+async def test_denied_address_is_not_asked_of_a_proxy() -> None:
+    async with proxy() as (address, lines):
+        settings = settings_for_tests(proxies={"https": address}, allowed_networks=())
+        async with client_of(settings=settings) as client:
+            for host in ("127.0.0.1:1", "169.254.169.254", "[::1]", "localhost"):
+                with pytest.raises(RegistryError, match="cannot be reached"):
+                    await client.digest(Repository(host, NAME), "1.2")
+        assert lines == []
+
+
+def test_own_authorities_must_be_pem() -> None:
+    assert tls_context(pem(CA).decode())
+    with pytest.raises(ValueError, match="not certificates in PEM"):
+        tls_context("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
