@@ -8,7 +8,7 @@ import pytest
 
 from tests.cluster.conftest import Cluster
 from tests.controlplane.installed import CHART, NAMESPACE, RELEASE, Sekisho
-from tests.controlplane.kubectl import Kubectl
+from tests.controlplane.kubectl import CommandError, Kubectl
 from tests.controlplane.waiting import wait_until
 
 CONFIGURATIONS = "validatingwebhookconfiguration,mutatingwebhookconfiguration"
@@ -118,6 +118,21 @@ def test_upgrade_from_a_webhook_outside_to_one_inside_and_back(sekisho: Sekisho,
 
 
 @pytest.mark.usefixtures("policy")
+def test_an_upgrade_replaces_what_a_platform_added_only_if_it_is_forced(sekisho: Sekisho, kubectl: Kubectl) -> None:
+    before = webhooks(kubectl)["validate.pods.sekisho.dev"]["namespaceSelector"]
+    added = {"key": "kubernetes.azure.com/managedby", "operator": "NotIn", "values": ["aks"]}
+    changed = {"matchExpressions": [*before["matchExpressions"], added]}
+    patch = json.dumps([{"op": "replace", "path": "/webhooks/0/namespaceSelector", "value": changed}])
+    kubectl.check(
+        *("patch", "validatingwebhookconfiguration", RELEASE, "--type=json", "-p", patch),
+        "--field-manager=admissionsenforcer",
+    )
+    with pytest.raises(CommandError, match=r'conflicts? with "admissionsenforcer"'):
+        upgrade(sekisho)
+    upgrade(sekisho, "--force-conflicts")
+    assert webhooks(kubectl)["validate.pods.sekisho.dev"]["namespaceSelector"] == before
+
+
 def test_fail_open_admits_pods_until_an_upgrade_sets_it_back(sekisho: Sekisho, kubectl: Kubectl) -> None:
     assert not admits_privileged(kubectl)
     kubectl.check("delete", CONFIGURATIONS, RELEASE)
@@ -182,7 +197,35 @@ def test_a_second_release_can_be_installed_and_uninstalled_beside_the_first(seki
 
 @pytest.mark.parametrize(
     "values",
-    [(), ("networkPolicy.egress[0].ports[0].port=6443", "networkPolicy.metricsFrom[0].podSelector.matchLabels.a=b")],
+    [
+        (),
+        ("networkPolicy.egress[0].ports[0].port=6443", "networkPolicy.metricsFrom[0].podSelector.matchLabels.a=b"),
+        ("webhook.hostNetwork=true", "webhook.port=10260", "webhook.metricsPort=10261"),
+        (
+            "podSecurityContext.runAsUser=null",
+            "affinity.podAntiAffinity=null",
+            "topologySpreadConstraints[0].maxSkew=1",
+            "topologySpreadConstraints[0].topologyKey=kubernetes.io/hostname",
+            "topologySpreadConstraints[0].whenUnsatisfiable=DoNotSchedule",
+            "podLabels.team=platform",
+            "webhookConfigurations.annotations.admissions\\.enforcer/disabled=yes",
+            "webhookConfigurations.labels.team=platform",
+            "webhook.podDisruptionBudget.maxUnavailable=50%",
+            *(
+                f"{component}.{value}"
+                for component in ("webhook", "controller")
+                for value in (
+                    "extraEnv[0].name=TZ",
+                    "extraArgs[0]=--log-level=debug",
+                    "extraVolumes[0].name=more",
+                    "extraVolumes[0].emptyDir.medium=Memory",
+                    "extraVolumeMounts[0].name=more",
+                    "extraVolumeMounts[0].mountPath=/more",
+                )
+            ),
+        ),
+    ],
+    ids=["defaults", "network policies", "host network", "everything else"],
 )
 def test_the_api_server_accepts_the_rendered_chart_without_a_warning(cluster: Cluster, values: tuple[str, ...]) -> None:
     all_values = ("image.repository=registry.example/sekisho", "crds.install=false", *values)

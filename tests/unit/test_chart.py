@@ -372,6 +372,24 @@ def test_images_are_set_by_tag_and_digest() -> None:
         assert [pod["containers"][0]["image"] for pod in pods] == [image] * 2
 
 
+@pytest.mark.parametrize(
+    ("values", "image"),
+    [
+        (
+            ("image.registry=other.example:5000", "image.repository=platform/sekisho"),
+            "other.example:5000/platform/sekisho",
+        ),
+        (
+            ("global.imageRegistry=mirror.example", "image.registry=other.example", "image.repository=sekisho"),
+            "mirror.example/sekisho",
+        ),
+    ],
+)
+def test_images_come_from_the_given_registry(values: tuple[str, ...], image: str) -> None:
+    for pod in deployments(*values, "image.tag=v1").values():
+        assert pod["containers"][0]["image"] == f"{image}:v1"
+
+
 def test_an_image_is_required_if_the_chart_runs_pods() -> None:
     assert "image.repository is required" in template().stderr
     assert template(OUTSIDE, "controller.replicas=0").returncode == 0
@@ -382,6 +400,95 @@ def test_the_pods_meet_the_restricted_standard() -> None:
     finished = subprocess.run(command, input=template(IMAGE).stdout, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert "2 checked: 2 pass" in finished.stdout
+
+
+# Platforms.
+
+
+def test_on_the_nodes_network_a_rollout_frees_a_nodes_ports_first() -> None:
+    values = ("webhook.hostNetwork=true", "webhook.port=10260", "webhook.metricsPort=10261")
+    deployment = pick(render(*values), "Deployment/sekisho-webhook")
+    pod = deployment["spec"]["template"]["spec"]
+    assert (pod["hostNetwork"], pod["dnsPolicy"]) == (True, "ClusterFirstWithHostNet")
+    assert [port["containerPort"] for port in pod["containers"][0]["ports"]] == [10260, 10261]
+    assert {"--port=10260", "--metrics-port=10261"} <= set(arguments(pod))
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    plain = pick(render(), "Deployment/sekisho-webhook")["spec"]
+    assert not {"hostNetwork", "dnsPolicy"} & set(plain["template"]["spec"])
+    assert plain["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+
+
+def test_the_platform_can_set_ids() -> None:
+    ids = ("runAsUser", "runAsGroup", "fsGroup")
+    for pod in deployments(*(f"podSecurityContext.{name}=null" for name in ids)).values():
+        assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    for pod in deployments("podSecurityContext=null", "securityContext=null").values():
+        assert "securityContext" not in pod
+        assert "securityContext" not in pod["containers"][0]
+
+
+def test_constraints_select_their_own_deployments_pods() -> None:
+    selector = {"matchLabels": {"app": "all"}}
+    constraints = [CONSTRAINT, CONSTRAINT | {"labelSelector": selector}]
+    for name, pod in deployments(f"topologySpreadConstraints:={json.dumps(constraints)}").items():
+        first, second = pod["topologySpreadConstraints"]
+        component = first["labelSelector"]["matchLabels"]["app.kubernetes.io/component"]
+        assert name == f"sekisho-{component}"
+        assert second["labelSelector"] == selector
+
+
+def test_added_labels_never_change_what_deployments_select() -> None:
+    values = 'podLabels:={"app.kubernetes.io/component": "other", "team": "platform"}'
+    for manifest in render(values):
+        if manifest["kind"] == "Deployment":
+            labels = manifest["spec"]["template"]["metadata"]["labels"]
+            assert labels == manifest["spec"]["selector"]["matchLabels"] | {"team": "platform"}
+
+
+def test_added_metadata_never_replaces_the_charts_own() -> None:
+    own = "app.kubernetes.io/managed-by"
+    for values in (BY_CERT_MANAGER, ()):
+        configurations = [
+            manifest["metadata"]
+            for manifest in render(
+                *values,
+                f'webhookConfigurations.labels:={{"{own}": "other", "team": "platform"}}',
+                'webhookConfigurations.annotations:={"admissions.enforcer/disabled": "true"}',
+            )
+            if manifest["kind"].endswith("WebhookConfiguration")
+        ]
+        assert len(configurations) == 2
+        for metadata in configurations:
+            assert (metadata["labels"][own], metadata["labels"]["team"]) == ("Helm", "platform")
+            assert metadata["annotations"]["admissions.enforcer/disabled"] == "true"
+            assert ("cert-manager.io/inject-ca-from" in metadata["annotations"]) == bool(values)
+
+
+def test_numbers_can_be_strings() -> None:
+    numbers = {
+        "webhook.replicas": "2",
+        "webhook.port": "9443",
+        "webhook.metricsPort": "9090",
+        "webhook.timeoutSeconds": "5",
+        "webhook.longestWaiverDays": "30",
+        "webhook.podDisruptionBudget.maxUnavailable": "2",
+        "controller.replicas": "0",
+        "controller.metricsPort": "9091",
+    }
+    as_numbers = render(*(f"{path}={number}" for path, number in numbers.items()))
+    as_strings = render(*(f'{path}:="{number}"' for path, number in numbers.items()))
+    assert as_strings == as_numbers
+    assert "Deployment/sekisho-controller" not in identities(as_strings)
+
+
+def test_metrics_can_be_relabelled() -> None:
+    rule = {"sourceLabels": ["__meta_kubernetes_pod_node_name"], "targetLabel": "node"}
+    monitor = pick(
+        render("serviceMonitor.enabled=true", f"serviceMonitor.relabelings:={json.dumps([rule])}"),
+        "ServiceMonitor/sekisho",
+    )
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert endpoint == {"port": "metrics", "interval": "30s", "relabelings": [rule]}
 
 
 # Certificates.
@@ -652,9 +759,13 @@ def test_generated_crds_are_rendered_unchanged() -> None:
 
 # Values.
 
+CONSTRAINT = {"topologyKey": "example.com/rack", "maxSkew": 2, "whenUnsatisfiable": "DoNotSchedule"}
+
 # A different valid setting for every value.
 OTHER_VALUES: dict[str, tuple[str, ...]] = {
     "fullnameOverride": ("fullnameOverride=gate",),
+    "global.imageRegistry": ("global.imageRegistry=mirror.example",),
+    "image.registry": ("image.registry=other.example",),
     "image.repository": ("image.repository=other.example/sekisho",),
     "image.tag": ("image.tag=other",),
     "image.digest": (f"image.digest=sha256:{'0' * 64}",),
@@ -668,7 +779,18 @@ OTHER_VALUES: dict[str, tuple[str, ...]] = {
     "certificates.issuerRef.name": ("certificates.issuerRef.name=corp",),
     "certificates.issuerRef.kind": ("certificates.issuerRef.kind=Issuer",),
     "certificates.issuerRef.group": ("certificates.issuerRef.group=issuers.example",),
+    "webhookConfigurations.annotations": ("webhookConfigurations.annotations.team=platform",),
+    "webhookConfigurations.labels": ("webhookConfigurations.labels.team=platform",),
     "webhook.url": (OUTSIDE,),
+    "webhook.port": ("webhook.port=10250",),
+    "webhook.metricsPort": ("webhook.metricsPort=9090",),
+    "webhook.hostNetwork": ("webhook.hostNetwork=true",),
+    "webhook.dnsPolicy": ("webhook.dnsPolicy=Default",),
+    "webhook.podDisruptionBudget.maxUnavailable": ("webhook.podDisruptionBudget.maxUnavailable=50%",),
+    "webhook.extraArgs": ('webhook.extraArgs:=["--bind-address=::"]',),
+    "webhook.extraEnv": ('webhook.extraEnv:=[{"name": "TZ", "value": "UTC"}]',),
+    "webhook.extraVolumes": ('webhook.extraVolumes:=[{"name": "more", "emptyDir": {}}]',),
+    "webhook.extraVolumeMounts": ('webhook.extraVolumeMounts:=[{"name": "more", "mountPath": "/more"}]',),
     "webhook.clientCA.configMap": ("webhook.clientCA.configMap=callers",),
     "webhook.clientCA.key": ("webhook.clientCA.key=callers.crt",),
     "webhook.clientCA.names": ("webhook.clientCA.names={kube-apiserver}",),
@@ -686,17 +808,29 @@ OTHER_VALUES: dict[str, tuple[str, ...]] = {
     "autoscaling.targetCPUUtilizationPercentage": ("autoscaling.targetCPUUtilizationPercentage=50",),
     "controller.replicas": ("controller.replicas=3",),
     "controller.resources": ('controller.resources:={"limits": {"memory": "1Gi"}}',),
+    "controller.metricsPort": ("controller.metricsPort=9090",),
+    "controller.extraArgs": ('controller.extraArgs:=["--metrics-bind-address=::"]',),
+    "controller.extraEnv": ('controller.extraEnv:=[{"name": "TZ", "value": "UTC"}]',),
+    "controller.extraVolumes": ('controller.extraVolumes:=[{"name": "more", "emptyDir": {}}]',),
+    "controller.extraVolumeMounts": ('controller.extraVolumeMounts:=[{"name": "more", "mountPath": "/more"}]',),
     "logLevel": ("logLevel=debug",),
     "priorityClassName": ("priorityClassName=",),
     "nodeSelector": ("nodeSelector.pool=system",),
     "tolerations": ('tolerations:=[{"operator": "Exists"}]',),
+    "affinity": ('affinity:={"nodeAffinity": {}}',),
+    "topologySpreadConstraints": (f"topologySpreadConstraints:={json.dumps([CONSTRAINT])}",),
     "podAnnotations": ("podAnnotations.team=platform",),
+    "podLabels": ("podLabels.team=platform",),
+    "podSecurityContext": ("podSecurityContext.runAsUser=null",),
+    "securityContext": ("securityContext.runAsUser=20000",),
     "networkPolicy.enabled": ("networkPolicy.enabled=false",),
     "networkPolicy.metricsFrom": ('networkPolicy.metricsFrom:=[{"podSelector": {}}]',),
     "networkPolicy.egress": ('networkPolicy.egress:=[{"ports": [{"port": 6443}]}]',),
     "serviceMonitor.enabled": ("serviceMonitor.enabled=true",),
     "serviceMonitor.labels": ("serviceMonitor.labels.release=prometheus",),
     "serviceMonitor.interval": ("serviceMonitor.interval=10s",),
+    "serviceMonitor.relabelings": ('serviceMonitor.relabelings:=[{"action": "labeldrop", "regex": "pod"}]',),
+    "serviceMonitor.metricRelabelings": ('serviceMonitor.metricRelabelings:=[{"action": "labeldrop", "regex": "le"}]',),
     "prometheusRule.enabled": ("prometheusRule.enabled=true",),
     "prometheusRule.labels": ("prometheusRule.labels.release=prometheus",),
     "prometheusRule.runbookUrl": ("prometheusRule.runbookUrl=https://runbooks.example/sekisho/",),
@@ -718,6 +852,8 @@ NEEDED_FIRST = {
     "webhook.clientCA.names": ("webhook.clientCA.configMap=callers",),
     "serviceMonitor.labels": ("serviceMonitor.enabled=true",),
     "serviceMonitor.interval": ("serviceMonitor.enabled=true",),
+    "serviceMonitor.relabelings": ("serviceMonitor.enabled=true",),
+    "serviceMonitor.metricRelabelings": ("serviceMonitor.enabled=true",),
 }
 
 
@@ -742,7 +878,7 @@ def value_at(path: str) -> Any:
 
 def test_the_schema_and_the_values_have_the_same_fields() -> None:
     for path, schema in FIXED.items():
-        assert set(schema["properties"]) - {"global"} == set(value_at(path)), path
+        assert set(schema["properties"]) == set(value_at(path)), path
 
 
 def test_every_value_has_a_different_setting_in_the_table() -> None:
@@ -752,7 +888,7 @@ def test_every_value_has_a_different_setting_in_the_table() -> None:
         for name in schema["properties"]
         if f"{path}.{name}".lstrip(".") not in FIXED
     }
-    assert leaves - {"global"} == set(OTHER_VALUES)
+    assert leaves - {"global"} | {"global.imageRegistry"} == set(OTHER_VALUES)
 
 
 @pytest.mark.parametrize("path", OTHER_VALUES)
@@ -778,6 +914,12 @@ def test_a_misspelt_value_is_an_error(path: str) -> None:
         "webhook.url=https://user@webhook.example",
         "webhook.url=https://webhook.example?x",
         "webhook.replicas=0",
+        "webhook.port=443",
+        "webhook.dnsPolicy=ClusterLast",
+        "webhook.podDisruptionBudget.maxUnavailable=0",
+        "webhook.podDisruptionBudget.maxUnavailable=all",
+        'webhook.extraEnv:=["TZ=UTC"]',
+        "image.registry=registry.example/platform",
         "webhook.timeoutSeconds=0",
         "webhook.timeoutSeconds=30",
         "webhook.admitPodsUnjudged=yes",

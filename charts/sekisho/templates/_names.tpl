@@ -16,6 +16,14 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
+{{/* The labels of pods. Takes the same argument. */}}
+{{- define "sekisho.podLabels" -}}
+{{- include "sekisho.selectorLabels" . }}
+{{- with omit .root.Values.podLabels "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{/* Labels of all objects of the release. */}}
 {{- define "sekisho.labels" -}}
 app.kubernetes.io/name: sekisho

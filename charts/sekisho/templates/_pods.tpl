@@ -16,6 +16,18 @@ nodeSelector: {{- toYaml . | nindent 2 }}
 {{- with .root.Values.tolerations }}
 tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- $own := get .root.Values .component }}
+{{- if eq .component "webhook" }}
+{{- if $own.hostNetwork }}
+hostNetwork: true
+{{- end }}
+{{- with $own.dnsPolicy | default (ternary "ClusterFirstWithHostNet" "" $own.hostNetwork) }}
+dnsPolicy: {{ . }}
+{{- end }}
+{{- end }}
+{{- with .root.Values.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- else }}
 affinity:
   podAntiAffinity:
     preferredDuringSchedulingIgnoredDuringExecution:
@@ -24,19 +36,22 @@ affinity:
           topologyKey: kubernetes.io/hostname
           labelSelector:
             matchLabels: {{- include "sekisho.selectorLabels" . | nindent 14 }}
+{{- end }}
 topologySpreadConstraints:
+{{- range .root.Values.topologySpreadConstraints }}
+{{- $selector := dict "labelSelector" (dict "matchLabels" (include "sekisho.selectorLabels" $ | fromYaml)) }}
+  - {{- toYaml (merge (deepCopy .) (hasKey . "labelSelector" | ternary dict $selector)) | nindent 4 }}
+{{- else }}
   - topologyKey: topology.kubernetes.io/zone
     maxSkew: 1
     whenUnsatisfiable: ScheduleAnyway
     matchLabelKeys: [pod-template-hash]
     labelSelector:
       matchLabels: {{- include "sekisho.selectorLabels" . | nindent 8 }}
-securityContext:
-  runAsNonRoot: true
-  runAsUser: 10001
-  runAsGroup: 10001
-  fsGroup: 10001
-  seccompProfile: {type: RuntimeDefault}
+{{- end }}
+{{- with .root.Values.podSecurityContext }}
+securityContext: {{- toYaml . | nindent 2 }}
+{{- end }}
 volumes:
   # In memory, because TLS libraries only read private keys from files, and keys must not be written to the node's disk.
   - name: tmp
@@ -45,23 +60,29 @@ volumes:
   - name: client-ca
     configMap: {name: {{ .root.Values.webhook.clientCA.configMap }}}
   {{- end }}
+  {{- with $own.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end -}}
 
 {{/* The fields that their containers share. Takes the same argument. */}}
 {{- define "sekisho.container" -}}
 {{- with .root.Values.image -}}
-{{- $repository := required "image.repository is required: the registry and repository of the sekisho image" .repository -}}
+{{- $repository := required "image.repository is required: the repository of the sekisho image" .repository -}}
+{{- with ($.root.Values.global).imageRegistry | default .registry }}
+{{- $repository = printf "%s/%s" . $repository }}
+{{- end }}
 {{- $digest := ternary (printf "@%s" .digest) "" (ne .digest "") -}}
 image: {{ printf "%s:%s%s" $repository (.tag | default $.root.Chart.AppVersion) $digest | quote }}
 imagePullPolicy: {{ .pullPolicy }}
 {{- end }}
-securityContext:
-  allowPrivilegeEscalation: false
-  capabilities: {drop: [ALL]}
-  privileged: false
-  readOnlyRootFilesystem: true
-  runAsNonRoot: true
-  seccompProfile: {type: RuntimeDefault}
+{{- with .root.Values.securityContext }}
+securityContext: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- $own := get .root.Values .component }}
+{{- with $own.extraEnv }}
+env: {{- toYaml . | nindent 2 }}
+{{- end }}
 livenessProbe:
   httpGet: {path: /healthz, port: metrics}
   periodSeconds: 10
@@ -77,5 +98,8 @@ volumeMounts:
   {{- if and (eq .component "webhook") .root.Values.webhook.clientCA.configMap }}
   # The folder is mounted, not the file, because only then the kubelet updates it when the ConfigMap changes.
   - {name: client-ca, mountPath: /client-ca, readOnly: true}
+  {{- end }}
+  {{- with $own.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- end -}}

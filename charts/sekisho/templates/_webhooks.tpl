@@ -33,9 +33,14 @@ namespaceSelector:
 {{ ternary "Ignore" "Fail" .Values.webhook.admitPodsUnjudged }}
 {{- end -}}
 
-{{/* Annotations of both webhook configurations. They tell cert-manager to set caBundle, if the controller does not. */}}
-{{- define "sekisho.caBundleAnnotations" -}}
-{{- if eq .Values.certificates.mode "cert-manager" -}}
-cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/{{ include "sekisho.fullname" . }}-webhook
-{{- end -}}
+{{/* Labels and annotations of both webhook configurations. One tells cert-manager to set caBundle, if the controller does not. */}}
+{{- define "sekisho.configurationMetadata" -}}
+{{- $annotations := dict }}
+{{- if eq .Values.certificates.mode "cert-manager" }}
+{{- $annotations = dict "cert-manager.io/inject-ca-from" (printf "%s/%s-webhook" .Release.Namespace (include "sekisho.fullname" .)) }}
+{{- end }}
+labels: {{- merge (include "sekisho.labels" . | fromYaml) .Values.webhookConfigurations.labels | toYaml | nindent 2 }}
+{{- with merge $annotations .Values.webhookConfigurations.annotations }}
+annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
