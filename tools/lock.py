@@ -9,7 +9,7 @@ UV = str(Path(sys.executable).with_name("uv"))
 RESOLVE = "--universal --python-version 3.11 --upgrade --quiet"
 PRINT = "--generate-hashes --no-annotate --no-header --no-emit-index-url"
 LOCKS = {
-    "runtime": ["pyproject.toml"],
+    "runtime": ["--extra", "keyless", "pyproject.toml"],
     "dev": ["--extra", "dev", "--constraint", "requirements/runtime.txt", "pyproject.toml"],
     "build": ["--constraint", "requirements/dev.txt", "requirements/build.in"],
 }

@@ -12,7 +12,7 @@ from msgspec import Raw, Struct, structs
 
 from sekisho.admission import wire
 from sekisho.admission.bounds import body_excess, pod_excess
-from sekisho.admission.duplicates import deny_duplicates
+from sekisho.documents.duplicates import deny_duplicates
 from sekisho.errors import SekishoError
 from sekisho.pods import POD_TEMPLATES, ObjectMeta, Pod, Workload, pod_template
 

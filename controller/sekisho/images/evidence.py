@@ -1,6 +1,6 @@
 """Evidence about images: what a registry holds beside an image, and the facts that verification makes of it.
 
-Facts are not verdicts: who signed, by which key or root, and when. Policies judge them anew for each pod, so that a
+Facts are not verdicts: who signed, by which key or root, and when. Policies judge them again for each pod, so that a
 changed policy needs no further request to the registry, and facts from a key that an authority no longer has are void.
 """
 

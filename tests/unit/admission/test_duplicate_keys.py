@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sekisho import admission
-from sekisho.admission.duplicates import DuplicateKeyError, deny_duplicates
+from sekisho.documents.duplicates import DuplicateKeyError, deny_duplicates
 from tests.load.reviews import pod, review
 from tests.unit.admission.test_answers import RESTRICTED
 

@@ -1,0 +1,101 @@
+"""Authorities: who may sign images, ready to verify signatures and to judge facts."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from hashlib import sha256
+from typing import Final
+
+from msgspec import Struct
+
+from sekisho.globs import glob_matches
+from sekisho.images.evidence import Signature
+from sekisho.images.keys import Key
+from sekisho.images.roots import TrustedRoot
+from sekisho.timestamps import rfc3339
+
+MAX_IDENTITY_LENGTH: Final = 1024
+
+
+class AuthorityKey(Struct, frozen=True, eq=False):
+    """A key of an authority.
+
+    fingerprint: hex SHA-256 of its SubjectPublicKeyInfo.
+    until: from then on its signatures do not count; None if it has no end.
+    """
+
+    key: Key
+    fingerprint: str
+    until: datetime | None = None
+
+
+class Keyless(Struct, frozen=True, eq=False):
+    """Identities whose signatures count, and the root that their certificates must lead to.
+
+    issuer: compared exactly.
+    identities: patterns, see `identity_matches`.
+    """
+
+    issuer: str
+    identities: tuple[str, ...]
+    root: TrustedRoot
+
+    def names(self, issuer: str, identity: str) -> bool:
+        """Whether the issuer and the identity of a certificate are those of the authority."""
+        return issuer == self.issuer and any(identity_matches(pattern, identity) for pattern in self.identities)
+
+
+class Authority(Struct, frozen=True, eq=False):
+    """An authority with what it refers to resolved.
+
+    name: of the ImageAuthority.
+    keys: empty for one that is keyless.
+    keyless: None for one with keys.
+    problem: why it is unusable, as a clause with the remedy; empty if it is usable.
+    fingerprint: changes with any change of the authority: facts that it was checked with another fingerprint do not
+        say that an image has no signature by it.
+    """
+
+    name: str
+    keys: tuple[AuthorityKey, ...] = ()
+    keyless: Keyless | None = None
+    problem: str = ""
+    fingerprint: str = ""
+
+    def accepts(self, signature: Signature, now: datetime) -> bool:
+        """Whether a fact is a signature by the authority as it is now."""
+        if signature.authority != self.name:
+            return False
+        if self.keyless is not None:
+            is_its_root = signature.fingerprint == self.keyless.root.fingerprint
+            return is_its_root and self.keyless.names(signature.issuer, signature.identity)
+        return any(
+            key.fingerprint == signature.fingerprint and (key.until is None or now < key.until) for key in self.keys
+        )
+
+    def problem_at(self, now: datetime) -> str:
+        """Why it is unusable at a time, as a clause with the remedy; empty if it is usable."""
+        if self.problem or self.keyless is not None:
+            return self.problem
+        ends = [key.until for key in self.keys if key.until is not None]
+        if len(ends) == len(self.keys) and now >= max(ends):
+            return f"its last key ended at {rfc3339(max(ends))}; add the key that signs now"
+        return ""
+
+
+def authority(
+    name: str, keys: Sequence[AuthorityKey] = (), keyless: Keyless | None = None, problem: str = ""
+) -> Authority:
+    """An authority with its fingerprint."""
+    parts = [f"{key.fingerprint} {key.until}" for key in keys]
+    if keyless is not None:
+        parts += [keyless.root.fingerprint, keyless.issuer, *keyless.identities]
+    fingerprint = sha256("\n".join([*parts, problem]).encode()).hexdigest()
+    return Authority(name, tuple(keys), keyless, problem, fingerprint)
+
+
+def identity_matches(pattern: str, identity: str) -> bool:
+    """Whether a pattern matches the whole identity; `*` matches any characters but `/`."""
+    if len(identity) > MAX_IDENTITY_LENGTH:
+        return False
+    wanted, segments = pattern.split("/"), identity.split("/")
+    return len(wanted) == len(segments) and all(map(glob_matches, wanted, segments))

@@ -1,0 +1,225 @@
+"""What is signed: bundles, envelopes and statements, read strictly.
+
+A signature counts for an image only if the signed statement names the image's digest and has the predicate type of
+`cosign sign`. An attestation, such as a scan, is signed in the same way, and is not a signature of the image.
+
+Sources: https://github.com/sigstore/protobuf-specs (bundle), https://github.com/secure-systems-lab/dsse,
+https://github.com/in-toto/attestation/tree/main/spec, https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md
+"""
+
+import binascii
+from base64 import b64decode
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from sekisho.documents.duplicates import DuplicateKeyError, deny_duplicates
+from sekisho.errors import SekishoError
+from sekisho.findings import render_value
+
+BUNDLE_TYPES: Final = frozenset(
+    (
+        "application/vnd.dev.sigstore.bundle.v0.3+json",
+        "application/vnd.dev.sigstore.bundle+json;version=0.3",
+    )
+)
+SIMPLE_SIGNING_TYPE: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
+ENVELOPE_TYPE: Final = "application/vnd.dsse.envelope.v1+json"
+MAX_SIGNATURE_BYTES: Final = 256 << 10
+"""Of a bundle with a signature: 0.7 KB by a key, 5 KB keyless. Attestations may be larger, and are not signatures."""
+MAX_SUBJECTS: Final = 64
+
+SIGNATURE_ANNOTATION: Final = "dev.cosignproject.cosign/signature"
+CERTIFICATE_ANNOTATION: Final = "dev.sigstore.cosign/certificate"
+
+_PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
+_STATEMENT_TYPES: Final = frozenset(("https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"))
+_SIGN_PREDICATE: Final = "https://sigstore.dev/cosign/sign/v1"
+_SIMPLE_SIGNING: Final = "cosign container image signature"
+
+T = TypeVar("T")
+
+
+class NotASignatureError(SekishoError, ValueError):
+    """Why a candidate is not a signature of the image; the message is a clause about the candidate."""
+
+
+class Signed(Struct, frozen=True, eq=False):
+    """A signature, and the message that it is of.
+
+    payload: what the message is about: a statement, or the payload of the older format.
+    """
+
+    signature: bytes
+    message: bytes
+    payload: bytes
+
+
+class Bundle(Struct, frozen=True, eq=False):
+    """A bundle's envelope.
+
+    is_keyless: whether it holds a certificate instead of a key.
+    integrated_times: those that its log promises, in seconds since 1970; nothing has verified them yet.
+    """
+
+    signed: Signed
+    is_keyless: bool
+    integrated_times: tuple[int, ...]
+
+
+class _EnvelopeSignature(Struct, frozen=True):
+    sig: str
+
+
+class _Envelope(Struct, frozen=True, rename="camel"):
+    payload: str
+    payload_type: str
+    signatures: tuple[_EnvelopeSignature, ...]
+
+
+class _LogEntry(Struct, frozen=True, rename="camel"):
+    integrated_time: str | int | None = None
+    inclusion_promise: dict[str, Any] | None = None
+
+
+class _Material(Struct, frozen=True, rename="camel"):
+    public_key: dict[str, Any] | None = None
+    certificate: dict[str, Any] | None = None
+    x509_certificate_chain: dict[str, Any] | None = None
+    tlog_entries: tuple[_LogEntry, ...] = ()
+
+
+class _Bundle(Struct, frozen=True, rename="camel"):
+    media_type: str
+    verification_material: _Material
+    dsse_envelope: _Envelope | None = None
+    message_signature: dict[str, Any] | None = None
+
+
+class _Subject(Struct, frozen=True):
+    digest: dict[str, str]
+
+
+class _Statement(Struct, frozen=True):
+    type: str = msgspec.field(name="_type")
+    predicate_type: str = msgspec.field(name="predicateType")
+    subject: tuple[_Subject, ...] = ()
+
+
+class _Image(Struct, frozen=True):
+    digest: str = msgspec.field(name="docker-manifest-digest")
+
+
+class _Critical(Struct, frozen=True):
+    image: _Image
+    type: str
+
+
+class _SimpleSigning(Struct, frozen=True):
+    critical: _Critical
+
+
+def strict_json(text: bytes, kind: type[T]) -> T:
+    """JSON without duplicate keys, as a type. Raises NotASignatureError."""
+    try:
+        deny_duplicates(text)
+        return msgspec.json.decode(text, type=kind)
+    except DuplicateKeyError as error:
+        raise NotASignatureError(f"its JSON is ambiguous: {error}") from None
+    except RecursionError:
+        raise NotASignatureError("its JSON is nested too deeply") from None
+    except msgspec.ValidationError as error:
+        raise NotASignatureError(f"its JSON has another form: {str(error)[:100]}") from None
+    except ValueError:  # that of msgspec is one as well
+        raise NotASignatureError("it is not JSON") from None
+
+
+def read_bundle(payload: bytes) -> Bundle:
+    """The envelope of a bundle. Raises NotASignatureError."""
+    deny_large(payload)
+    bundle = strict_json(payload, _Bundle)
+    if bundle.media_type not in BUNDLE_TYPES:
+        raise NotASignatureError(f"it is a bundle of the type {render_value(bundle.media_type)}; 0.3 is supported")
+    envelope, material = bundle.dsse_envelope, bundle.verification_material
+    if envelope is None or bundle.message_signature is not None:
+        raise NotASignatureError("its bundle must hold an envelope with a statement, and nothing else")
+    if len(envelope.signatures) != 1:
+        raise NotASignatureError(f"its envelope has {len(envelope.signatures)} signatures; it must have one")
+    keys = [
+        part
+        for part in (material.public_key, material.certificate, material.x509_certificate_chain)
+        if part is not None
+    ]
+    if len(keys) != 1 or material.x509_certificate_chain is not None:
+        raise NotASignatureError("its bundle must hold either a key or one certificate")
+    if envelope.payload_type != _PAYLOAD_TYPE:
+        raise NotASignatureError(f"its envelope holds {render_value(envelope.payload_type)}, no in-toto statement")
+    statement = _from_base64(envelope.payload, "its statement")
+    signature = _from_base64(envelope.signatures[0].sig, "its signature")
+    message = pre_authentication(envelope.payload_type, statement)
+    times = tuple(
+        _seconds(entry.integrated_time)
+        for entry in material.tlog_entries
+        if entry.integrated_time and entry.inclusion_promise is not None
+    )
+    return Bundle(Signed(signature, message, statement), material.certificate is not None, times)
+
+
+def _seconds(time: str | int) -> int:
+    try:
+        return int(time)
+    except ValueError:
+        raise NotASignatureError("its log entry has no valid time") from None
+
+
+def pre_authentication(payload_type: str, payload: bytes) -> bytes:
+    """The message that an envelope's signature is of.
+
+    Source: https://github.com/secure-systems-lab/dsse/blob/master/protocol.md
+    """
+    return b"DSSEv1 %d %s %d %s" % (len(payload_type), payload_type.encode(), len(payload), payload)
+
+
+def read_simple_signing(payload: bytes, signature: str | None) -> Signed:
+    """A signature in the older format, whose signature is in the layer's annotation. Raises NotASignatureError."""
+    deny_large(payload)
+    if signature is None:
+        raise NotASignatureError(f"its layer has no annotation {SIGNATURE_ANNOTATION}")
+    return Signed(_from_base64(signature, "its signature"), payload, payload)
+
+
+def deny_large(payload: bytes) -> None:
+    """Raise NotASignatureError for more bytes than a signature has."""
+    if len(payload) > MAX_SIGNATURE_BYTES:
+        raise NotASignatureError(f"it has {len(payload):,} bytes; a signature has at most {MAX_SIGNATURE_BYTES:,}")
+
+
+def verify_statement(statement: bytes, digest: str) -> None:
+    """Raise NotASignatureError unless an in-toto statement is a signature of the image with this digest."""
+    read = strict_json(statement, _Statement)
+    if read.type not in _STATEMENT_TYPES:
+        raise NotASignatureError(f"its statement has the type {render_value(read.type)}, not in-toto's")
+    if read.predicate_type != _SIGN_PREDICATE:
+        raise NotASignatureError(f"it is an attestation, {render_value(read.predicate_type)}, not a signature")
+    if len(read.subject) > MAX_SUBJECTS:
+        raise NotASignatureError(f"its statement has {len(read.subject)} subjects; the maximum is {MAX_SUBJECTS}")
+    algorithm, _, value = digest.partition(":")
+    if not any(subject.digest.get(algorithm) == value for subject in read.subject):
+        raise NotASignatureError("it is about another image")
+
+
+def verify_simple_signing(payload: bytes, digest: str) -> None:
+    """Raise NotASignatureError unless a payload of the older format is a signature of the image with this digest."""
+    critical = strict_json(payload, _SimpleSigning).critical
+    if critical.type != _SIMPLE_SIGNING:
+        raise NotASignatureError(f"its payload has the type {render_value(critical.type)}, not cosign's")
+    if critical.image.digest != digest:
+        raise NotASignatureError("it is about another image")
+
+
+def _from_base64(text: str, what: str) -> bytes:
+    try:
+        return b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise NotASignatureError(f"{what} is not base64") from None
