@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from sekisho.admission.duplicates import deny_duplicates
+from sekisho.documents.duplicates import deny_duplicates
 from sekisho.errors import SekishoError
 from sekisho.globs import glob_matches
 from sekisho.images.reference import canonical_registry

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from sekisho.admission.duplicates import deny_duplicates
+from sekisho.documents.duplicates import deny_duplicates
 from sekisho.registry.errors import Problem, RegistryError
 
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
