@@ -5,14 +5,14 @@ that the API server or the kubelet would reject in that pod, none for what waive
 policy would deny it for. Applying defaults again changes nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Struct
 
 from sekisho.admission.pod_defaults import is_token_mount, is_token_volume
-from sekisho.admission.waivers import Clock, Exempt, exemptions
+from sekisho.admission.waivers import Clock, exemptions, keeps_off
 from sekisho.findings import render_path
 from sekisho.pods import (
     Container,
@@ -51,6 +51,12 @@ _ATTRIBUTES = {
 }
 
 
+_OF_SPEC, _OF_POD, _OF_CONTAINER = DefaultLevel  # to look a member up by its name is slow in Python 3.11
+
+OfContainer = Callable[[Container], Sequence[Default]]
+"""The defaults that may be applied to a container."""
+
+
 class Operation(Struct, frozen=True, gc=False):
     """One operation of a JSON patch (RFC 6902): add, or remove, which has no value."""
 
@@ -69,8 +75,7 @@ class Filled(Struct, frozen=True):
 class _Filler:
     """Collects the operations, and the fields by policy."""
 
-    def __init__(self, is_exempt: Exempt | None) -> None:
-        self.is_exempt = is_exempt
+    def __init__(self) -> None:
         self.operations: list[Operation] = []
         self.fields: dict[str, list[str]] = {}
 
@@ -104,7 +109,7 @@ def defaults_for(
     clock: Clock | None,
     only: frozenset[str] | None = None,
 ) -> Filled:
-    """The defaults for a pod, without those of controls that waivers exempt it from.
+    """The defaults for a pod, without those that waivers keep off.
 
     clock: gives the time for waivers, called only where there is something to set; with None no waiver applies.
     only: as for `fill`.
@@ -112,31 +117,44 @@ def defaults_for(
     filled = fill(pod, plan.defaults, only)
     if not filled.operations or clock is None or not policies.has_waivers:
         return filled
-    is_exempt = exemptions(pod, namespace, policies, clock())
-    left = [default for default in plan.all_defaults if not is_exempt(default.policy, default.control, None)]
-    return fill(pod, first_per_field(left), only, is_exempt)
+    is_off = keeps_off(plan, exemptions(pod, namespace, policies, clock()))
+
+    def of(container: Container | None) -> Sequence[Default]:
+        return first_per_field([default for default in plan.all_defaults if not is_off(default, container)])
+
+    return fill(pod, of(None), only, of)
 
 
 def fill(
-    pod: Pod, defaults: Sequence[Default], only: frozenset[str] | None = None, is_exempt: Exempt | None = None
+    pod: Pod,
+    defaults: Sequence[Default],
+    only: frozenset[str] | None = None,
+    of_container: OfContainer | None = None,
 ) -> Filled:
     """Defaults applied to a pod.
 
     only: the names of the containers that may still be changed, as when ephemeral containers are added to a running
         pod; the pod's own fields then stay. None for a new pod, of which everything may be changed.
-    is_exempt: tells the containers that a default is not applied to; None for no container.
+    of_container: gives the defaults for a container, where waivers may exempt it; None for the same for all.
     """
-    if not defaults:
+    if not defaults and of_container is None:
         return Filled()
-    filler = _Filler(is_exempt)
+    filler = _Filler()
     containers = container_refs(pod.spec)
     if only is not None:
         containers = [placed for placed in containers if placed.container.name in only]
     if is_windows(pod.spec):
-        defaults = [default for default in defaults if default.key in _ON_WINDOWS]
-    container_defaults = _fill_pod(filler, pod, defaults, containers, may_change_pod=only is None)
-    for placed in containers:
-        _fill_container(filler, pod, placed, container_defaults)
+        defaults = _on_windows(defaults)
+    lists = None if of_container is None else _lists(pod, containers, of_container)
+    inherited = _fill_pod(filler, pod, defaults, containers, lists, may_change_pod=only is None)
+    if lists is None:
+        of_all = _for_containers(defaults, inherited)
+        for placed in containers:
+            _fill_container(filler, pod, placed, of_all)
+    else:
+        inherited |= {key for key in _INHERITED if _pod_value(pod, key) is not None}
+        for placed, own in zip(containers, lists, strict=True):
+            _fill_container(filler, pod, placed, _for_containers(own, inherited))
     if filler.operations and only is None:
         _annotate(filler, pod.metadata)
     return Filled(
@@ -144,47 +162,87 @@ def fill(
     )
 
 
-def _fill_pod(
-    filler: _Filler, pod: Pod, defaults: Sequence[Default], containers: Sequence[ContainerRef], *, may_change_pod: bool
-) -> list[Default]:
-    """Set the pod's own fields, and give the defaults to apply to each container.
+def _lists(pod: Pod, containers: Sequence[ContainerRef], of_container: OfContainer) -> list[Sequence[Default]]:
+    """The defaults for each container."""
+    lists = [of_container(placed.container) for placed in containers]
+    return list(map(_on_windows, lists)) if is_windows(pod.spec) else lists
 
-    Those are the defaults for containers, without the fields that containers inherit from the pod now, and those of the
-    pod's inherited fields that some container cannot have.
+
+def _on_windows(defaults: Sequence[Default]) -> list[Default]:
+    return [default for default in defaults if default.key in _ON_WINDOWS]
+
+
+def _fill_pod(
+    filler: _Filler,
+    pod: Pod,
+    defaults: Sequence[Default],
+    containers: Sequence[ContainerRef],
+    lists: Sequence[Sequence[Default]] | None,
+    *,
+    may_change_pod: bool,
+) -> set[str]:
+    """Set the pod's own fields, and give the names of those that it has then.
+
+    A field that containers inherit is set only if each container that does not set it may have it.
+
+    lists: the defaults for each container; None where they are the same as for the pod.
     """
     wanted: list[Default] = []
-    own: list[Default] = []
-    for_containers: list[Default] = []
+    present: set[str] = set()
     for default in defaults:
-        if default.level is DefaultLevel.CONTAINER:
-            own.append(default)
-        elif default.level is DefaultLevel.SPEC:
-            if may_change_pod and _leaves_token_to_default(pod, default):
-                filler.add(f"/spec/{default.key}", default.value)
-                filler.credit(default.policy, f"spec.{default.key}")
-                if default.value is False:
-                    _remove_token(filler, pod.spec)
-        elif _pod_value(pod, default.key) is None:
-            if default.key not in _INHERITED:
-                wanted += [default] if may_change_pod else []
-                continue
-            unset = [p.container for p in containers if _value(p.container, default.key) is None]
-            if unset:
-                fits = may_change_pod and all(_suits(pod, container, default) for container in unset)
-                if fits and filler.is_exempt is not None:
-                    fits = all(_without_exempt(filler.is_exempt, container, [default]) for container in unset)
-                (wanted if fits else for_containers).append(default)
+        level, key = default.level, default.key
+        if level is _OF_POD:
+            if _pod_value(pod, key) is not None:
+                present.add(key)
+            elif may_change_pod and (key not in _INHERITED or _is_inheritable(pod, default, containers, lists)):
+                wanted.append(default)
+                present.add(key)
+        elif level is _OF_CONTAINER:
+            if key in _INHERITED and _pod_value(pod, key) is not None:
+                present.add(key)
+        elif may_change_pod and _leaves_token_to_default(pod, default):
+            filler.add(f"/spec/{key}", default.value)
+            filler.credit(default.policy, f"spec.{key}")
+            if default.value is False:
+                _remove_token(filler, pod.spec)
     filler.fill_context(("spec",), pod.spec.security_context is not None, wanted)
-    inherited = {default.key for default in wanted}
-    left = [d for d in own if d.key not in _INHERITED or (d.key not in inherited and _pod_value(pod, d.key) is None)]
-    taken = {default.key for default in left}
-    return left + [default for default in for_containers if default.key not in taken]
+    return present
+
+
+def _is_inheritable(
+    pod: Pod,
+    default: Default,
+    containers: Sequence[ContainerRef],
+    lists: Sequence[Sequence[Default]] | None,
+) -> bool:
+    """Whether a container leaves the default's field to the pod, and each of those may have the default."""
+    is_inherited = False
+    for index, placed in enumerate(containers):
+        if _value(placed.container, default.key) is None:
+            if not _suits(pod, placed.container, default) or (lists is not None and default not in lists[index]):
+                return False
+            is_inherited = True
+    return is_inherited
+
+
+def _for_containers(defaults: Sequence[Default], inherited: set[str]) -> list[Default]:
+    """The defaults to apply to a container: none for a field that it inherits from the pod.
+
+    Those are the defaults for containers, and those for the pod that could not be set there.
+    """
+    left = [
+        default
+        for default in defaults
+        if (default.key not in inherited if default.key in _INHERITED else default.level is _OF_CONTAINER)
+    ]
+    if all(default.level is _OF_CONTAINER for default in left):
+        return left
+    own = {default.key for default in left if default.level is _OF_CONTAINER}
+    return [default for default in left if default.level is _OF_CONTAINER or default.key not in own]
 
 
 def _fill_container(filler: _Filler, pod: Pod, placed: ContainerRef, defaults: list[Default]) -> None:
     container = placed.container
-    if filler.is_exempt is not None:
-        defaults = _without_exempt(filler.is_exempt, container, defaults)
     wanted = [
         default for default in defaults if _value(container, default.key) is None and _suits(pod, container, default)
     ]
@@ -193,10 +251,6 @@ def _fill_container(filler: _Filler, pod: Pod, placed: ContainerRef, defaults: l
         for default in defaults:
             if default.key == "capabilities":
                 _drop_more(filler, placed, default)
-
-
-def _without_exempt(is_exempt: Exempt, container: Container, defaults: list[Default]) -> list[Default]:
-    return [default for default in defaults if not is_exempt(default.policy, default.control, container)]
 
 
 def _drop_more(filler: _Filler, placed: ContainerRef, default: Default) -> None:

@@ -11,7 +11,7 @@ from sekisho.admission.verdict import Violation
 from sekisho.findings import Finding
 from sekisho.images import ImageError, RegistryPattern, parse
 from sekisho.pods import Container, Pod, container_refs
-from sekisho.policies import CompiledWaiver, Enforcement, PolicySet
+from sekisho.policies import CompiledWaiver, Default, Enforcement, Plan, PolicySet
 from sekisho.timestamps import rfc3339
 
 Clock = Callable[[], datetime]
@@ -20,6 +20,9 @@ Clock = Callable[[], datetime]
 
 Exempt = Callable[[str, str, Container | None], bool]
 """Whether a container, or with None the pod itself, is exempt from a control of a policy, both by name."""
+
+KeepsOff = Callable[[Default, Container | None], bool]
+"""Whether a default is not applied to a container, or with None to the pod itself."""
 
 
 class Waived(Struct, frozen=True, gc=False):
@@ -77,6 +80,27 @@ def exemptions(pod: Pod, namespace: str, policies: PolicySet, now: datetime) -> 
         return waivers is not None and waivers.first_for(pod, container) is not None
 
     return is_exempt
+
+
+def keeps_off(plan: Plan, is_exempt: Exempt) -> KeepsOff:
+    """Whether waivers keep a default off a container of the pod, or with None off the pod itself.
+
+    A waiver for the default's own policy keeps it off, and so do waivers for all policies that judge its field. But a
+    policy that denies pods without the field, and is not waived, still gets it: the pod would be denied otherwise.
+    """
+
+    def is_off(default: Default, container: Container | None) -> bool:
+        control = default.control
+        judges = plan.judges.get(control)
+        if judges is None:
+            return is_exempt(default.policy, control, container)
+        if any(not is_exempt(policy, control, container) for policy in judges.requiring):
+            return False
+        return is_exempt(default.policy, control, container) or all(
+            is_exempt(policy, control, container) for policy in judges.judging
+        )
+
+    return is_off
 
 
 class _Waivers(Struct, frozen=True, gc=False):

@@ -13,7 +13,7 @@ from msgspec import Struct
 from sekisho.controls import CONTROLS, Check
 from sekisho.policies.compilation import CompiledPolicy, Rule
 from sekisho.policies.defaults import Default
-from sekisho.policies.safe_defaults import first_per_field, safe_defaults
+from sekisho.policies.safe_defaults import first_per_field, requires_a_value, safe_defaults
 from sekisho.policies.types import Enforcement, TemplateEnforcement
 
 MAX_BYTES: Final = 24 << 20
@@ -42,10 +42,22 @@ class Step(Struct, frozen=True):
     required_by: tuple[Requirement, ...]
 
 
+class Judges(Struct, frozen=True):
+    """The policies that judge the field of a default.
+
+    requiring: those that deny a pod that leaves the field unset.
+    judging: those that require the field, whatever they do to a pod without it; those with the control if none does.
+    """
+
+    requiring: tuple[str, ...] = ()
+    judging: tuple[str, ...] = ()
+
+
 class Plan(Struct, frozen=True, eq=False):
     """What to do with a pod: checks for pods, checks for pod templates, defaults, and notes for all users.
 
     all_defaults: those of all policies in the order of precedence, of which `defaults` has one for each field.
+    judges: by the names of the controls of `all_defaults`; none for a control that no policy has.
     """
 
     steps: tuple[Step, ...] = ()
@@ -53,6 +65,7 @@ class Plan(Struct, frozen=True, eq=False):
     defaults: tuple[Default, ...] = ()
     notes: tuple[str, ...] = ()
     all_defaults: tuple[Default, ...] = ()
+    judges: Mapping[str, Judges] = {}
 
 
 class PlanCache:
@@ -84,7 +97,7 @@ class PlanCache:
         plan = self._plans.get(keys)
         if plan is None:
             plan = self._plans[keys] = self._build(policies)
-            self.add_bytes(len(keys) + len(plan.defaults) + len(plan.all_defaults) + len(plan.notes))
+            self.add_bytes(len(keys) + len(plan.defaults) + len(plan.all_defaults) + len(plan.notes) + len(plan.judges))
         return plan
 
     def _share(self, key: tuple[Any, ...], entries: int, make: Callable[[], T]) -> T:
@@ -122,7 +135,30 @@ class PlanCache:
             defaults=first_per_field(defaults),
             notes=tuple(note for policy in policies for note in policy.notes),
             all_defaults=defaults,
+            judges=self._judges(policies, {default.control for default in defaults}),
         )
+
+    def _judges(self, policies: Sequence[CompiledPolicy], controls: set[str]) -> dict[str, Judges]:
+        """The policies that judge the fields of defaults, by the names of these controls."""
+        having: dict[str, list[str]] = {}
+        requiring: dict[str, list[str]] = {}
+        denying: dict[str, list[str]] = {}
+        for policy in policies if controls else ():
+            for rule in policy.rules:
+                if rule.control in controls:
+                    having.setdefault(rule.control, []).append(policy.name)
+                    if requires_a_value(rule.check):
+                        requiring.setdefault(rule.control, []).append(policy.name)
+                        if rule.enforcement == Enforcement.DENY:
+                            denying.setdefault(rule.control, []).append(policy.name)
+        return {
+            control: self._share_judges(tuple(denying.get(control, ())), tuple(requiring.get(control, names)))
+            for control, names in having.items()
+        }
+
+    def _share_judges(self, requiring: tuple[str, ...], judging: tuple[str, ...]) -> Judges:
+        key = ("judges", requiring, judging)
+        return self._share(key, len(requiring) + len(judging), lambda: Judges(requiring, judging))
 
     def _steps(self, required: Iterable[tuple[str, Rule, Enforcement, Enforcement]]) -> tuple[Step, ...]:
         by_check: dict[int, tuple[Rule, dict[tuple[Enforcement, Enforcement], list[str]]]] = {}

@@ -33,6 +33,12 @@ def safe_defaults(defaults: Iterable[Default], denying: Iterable[tuple[str, Chec
     )
 
 
+@lru_cache(maxsize=4096)
+def requires_a_value(check: Check) -> bool:
+    """Whether a pod that leaves every field unset violates the check."""
+    return _count(check, _spec({})) > 0
+
+
 def first_per_field(defaults: Sequence[Default]) -> tuple[Default, ...]:
     """The first default for each field; of a PodPolicy only where no ClusterPodPolicy has one for either level.
 

@@ -100,10 +100,72 @@ def test_waiver_for_an_image_leaves_the_defaults_to_the_other_containers() -> No
     assert not denies(with_defaults(pod, RESTRICTED, waived), RESTRICTED, waived)
 
 
-def test_waiver_for_one_policy_leaves_the_defaults_of_another() -> None:
-    other = policy("q", podSecurityStandard={"level": "restricted"}, defaults={"profile": "restricted"})
-    of_pod, of_container = contexts(with_defaults(plain_pod(), RESTRICTED, other, waiver(FOUR)))
-    assert of_pod.keys() | of_container.keys() == set(FOUR)
+# Policies by name: `needs` denies pods without the fields, `warns` warns about them, `judges` has the controls but
+# requires no field, `sets` has only the defaults, `both` has the defaults and denies pods without the fields.
+KINDS: dict[str, Json] = {
+    "needs": {"podSecurityStandard": {"level": "restricted"}},
+    "warns": {"podSecurityStandard": {"level": "restricted"}, "enforcement": "Warn"},
+    "judges": {"podSecurityStandard": {"level": "baseline"}},
+    "sets": {"defaults": {"profile": "restricted"}},
+    "both": {"podSecurityStandard": {"level": "restricted"}, "defaults": {"profile": "restricted"}},
+    "other": {"podSecurityStandard": {"level": "restricted"}, "defaults": {"profile": "restricted"}},
+}
+
+
+@pytest.mark.parametrize("match", [{}, {"images": ["vendor.example"]}, {"containers": ["a"]}])
+@pytest.mark.parametrize(
+    ("present", "waived", "fields"),
+    [
+        (["both"], ["both"], []),
+        (["both"], ["sets"], FOUR),
+        (["sets"], ["sets"], []),
+        (["sets"], ["needs"], FOUR),
+        (["needs", "sets"], ["needs"], []),
+        (["needs", "sets"], ["sets"], FOUR),
+        (["needs", "sets"], ["needs", "sets"], []),
+        (["needs", "sets", "judges"], ["needs"], []),
+        (["needs", "sets", "judges"], ["judges"], FOUR),
+        (["judges", "sets"], ["judges"], ["runAsNonRoot", "allowPrivilegeEscalation"]),
+        (["judges", "sets"], ["sets"], []),
+        (["warns", "sets"], ["warns"], []),
+        (["warns", "sets"], ["sets"], []),
+        (["warns", "both"], ["both"], []),
+        (["both", "other"], ["both"], FOUR),
+        (["both", "other"], ["both", "other"], []),
+        (["both", "needs"], ["both"], FOUR),
+        (["both", "needs"], ["needs"], FOUR),
+        (["both", "needs"], ["both", "needs"], []),
+    ],
+)
+def test_waiver_keeps_defaults_off_unless_an_unwaived_policy_needs_them(
+    present: list[str], waived: list[str], fields: list[str], match: Json
+) -> None:
+    objects = [policy(name, **KINDS[name]) for name in present]
+    lifted = waiver(FOUR, tuple(waived), match=match)
+    of_pod, of_container = contexts(with_defaults(plain_pod(), *objects, lifted))
+    assert of_pod.keys() | of_container.keys() == set(fields)
+    assert denies(with_defaults(plain_pod(), *objects, lifted), *objects, lifted) is False
+
+
+def test_default_goes_to_each_container_for_which_an_unwaived_policy_needs_it() -> None:
+    objects = [policy("both", **KINDS["both"]), policy("needs", podSecurityStandard={"level": "restricted"})]
+    pod = plain_pod({"name": "a", "image": "vendor.example/x:1"}, {"name": "b", "image": "trusted.io/b:1"})
+    one = waiver(["runAsNonRoot"], ("both",), match={"images": ["vendor.example"]})
+    assert contexts(with_defaults(pod, *objects, one))[0]["runAsNonRoot"] is True
+    two = waiver(["runAsNonRoot"], ("both", "needs"), match={"images": ["vendor.example"]})
+    fields = [context.get("runAsNonRoot") for context in contexts(with_defaults(pod, *objects, two))]
+    assert fields == [None, None, True]
+
+
+def test_container_exempt_from_the_first_default_of_a_field_gets_the_next() -> None:
+    objects = [
+        policy("p", defaults={"pod": {"securityContext": {"runAsUser": 1000}}}),
+        policy("q", defaults={"pod": {"securityContext": {"runAsUser": 2000}}}),
+    ]
+    pod = plain_pod({"name": "a", "image": "vendor.example/x:1"}, {"name": "b", "image": "trusted.io/b:1"})
+    lifted = waiver(["runAsUser"], ("p",), match={"images": ["vendor.example"]})
+    users = [context.get("runAsUser") for context in contexts(with_defaults(pod, *objects, lifted))]
+    assert users == [None, 2000, 1000]
 
 
 @pytest.mark.parametrize("enforcement", ["Off", "Warn"])
@@ -220,6 +282,14 @@ def test_two_defaults_never_say_root_and_not_root(given_defaults: list[Json]) ->
     assert not any("runAsUser" in keys for keys in fields)
 
 
+def test_exempt_container_gets_no_default_for_a_field_that_the_pod_sets() -> None:
+    root = policy(defaults={"profile": "restricted", "container": {"securityContext": {"runAsUser": 0}}})
+    lifted = waiver(["runAsNonRoot"], match={"containers": ["a"]})
+    for written, expected in (({"runAsUser": 5}, [5, None]), ({}, [None, 0])):
+        pod = plain_pod(securityContext=written)
+        assert [context.get("runAsUser") for context in contexts(with_defaults(pod, root, lifted))] == expected
+
+
 # The token that the ServiceAccount plugin mounts.
 
 NO_TOKEN = policy(controls={"serviceAccountToken": {}}, defaults={"pod": {"automountServiceAccountToken": False}})
@@ -310,20 +380,41 @@ WAIVED = st.lists(st.sampled_from(CONTEXT_CONTROLS), min_size=1, max_size=4, uni
 MATCHES = st.sampled_from([{}, {"containers": ["containers-0"]}, {"images": ["registry.example.com"]}])
 
 
-@given(pods() | pods(wild=False), st.lists(SPECS, min_size=1, max_size=2), WAIVED, MATCHES)
+POLICIES = st.sets(st.sampled_from(["p0", "p1", "p2"]), min_size=1).map(sorted).map(tuple)
+
+
+@given(pods() | pods(wild=False), st.lists(SPECS, min_size=1, max_size=3), POLICIES, WAIVED, MATCHES)
 def test_no_default_is_applied_for_a_control_that_is_waived_or_off(
-    pod: Json, specs: list[Json], controls: list[str], match: Json
+    pod: Json, specs: list[Json], policies: tuple[str, ...], controls: list[str], match: Json
 ) -> None:
     objects = [policy(f"p{index}", **spec) for index, spec in enumerate(specs)]
-    lifted = waiver(controls, ("p0",), match=match)
+    lifted = waiver(controls, policies, match=match)
     outcome = admission.mutate(admission.decode(review_body(pod)), PolicySet.of([*objects, lifted]), {}, lambda: NOW)
+    unwaived = [each for each in objects if each.title not in policies]
     for name, fields in outcome.filled:
         spec = specs[int(name[1:])]
         off = {control for control, given in (spec.get("controls") or {}).items() if given.get("enforcement") == "Off"}
         for field in fields:
             key = field.removesuffix(".drop").rpartition(".")[2]
             assert key not in off
-            assert not (name == "p0" and key in controls and _covers(match, pod, field)), field
+            if key in controls and _covers(match, pod, field):
+                assert name not in policies or _denied_controls(pod, unwaived) & {key}, field
+                assert set(policies) < {each.title for each in objects}, field
+
+
+@given(pods() | pods(wild=False), st.lists(SPECS, min_size=1, max_size=3), POLICIES, WAIVED, MATCHES)
+def test_waiver_never_turns_an_admitted_pod_into_a_denied_one(
+    pod: Json, specs: list[Json], policies: tuple[str, ...], controls: list[str], match: Json
+) -> None:
+    objects = [policy(f"p{index}", **spec) for index, spec in enumerate(specs)]
+    lifted = waiver(controls, policies, match=match)
+    if not denies(with_defaults(pod, *objects), *objects):
+        assert not denies(with_defaults(pod, *objects, lifted), *objects, lifted)
+
+
+def _denied_controls(pod: Json, objects: list[ClusterPodPolicy]) -> set[str]:
+    outcome = admission.validate(admission.decode(review_body(pod)), PolicySet.of(objects), {}, lambda: NOW)
+    return {each.finding.control for each in outcome.violations if each.enforcement == "Deny"}
 
 
 def _covers(match: Json, pod: Json, field: str) -> bool:
