@@ -310,6 +310,12 @@ class PodResourceClaim(Struct, frozen=True, gc=False, rename="camel"):
     resource_claim_template_name: str | None = None
 
 
+class LocalObjectReference(Struct, frozen=True, gc=False):
+    """One entry of spec.imagePullSecrets: a Secret of the pod's namespace."""
+
+    name: str = ""
+
+
 class PodSpec(Struct, frozen=True, gc=False, rename="camel"):
     """The pod's spec."""
 
@@ -327,6 +333,7 @@ class PodSpec(Struct, frozen=True, gc=False, rename="camel"):
     host_ipc: bool | None = field(default=None, name="hostIPC")
     share_process_namespace: bool | None = None
     security_context: PodSecurityContext | None = None
+    image_pull_secrets: list[LocalObjectReference] | None = None
     runtime_class_name: str | None = None
     os: PodOS | None = None
     host_users: bool | None = None

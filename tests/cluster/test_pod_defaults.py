@@ -9,7 +9,7 @@ import pytest
 
 from sekisho.admission import Form, LimitRangeItem, NamespaceObjects, ServiceAccount, evaluate, fill, limit_range
 from sekisho.admission.defaults import with_defaults
-from sekisho.pods import Pod
+from sekisho.pods import LocalObjectReference, Pod
 from sekisho.policies import ClusterPodPolicy, PolicySet
 from tests.controlplane.plane import ControlPlane
 from tests.controlplane.waiting import wait_until
@@ -59,7 +59,13 @@ class Namespace(msgspec.Struct, frozen=True):
     objects: NamespaceObjects
 
 
-def create(plane: ControlPlane, name: str, accounts: dict[str, bool | None], limits: list[Json]) -> Namespace:
+def create(
+    plane: ControlPlane,
+    name: str,
+    accounts: dict[str, bool | None],
+    limits: list[Json],
+    pull_secrets: tuple[str, ...] = (),
+) -> Namespace:
     kubectl = plane.kubectl
     kubectl.check("create", "namespace", name)
     path = f"/api/v1/namespaces/{name}/serviceaccounts/default"
@@ -70,6 +76,7 @@ def create(plane: ControlPlane, name: str, accounts: dict[str, bool | None], lim
             "kind": "ServiceAccount",
             "metadata": {"name": account, "namespace": name},
             "automountServiceAccountToken": automount,
+            "imagePullSecrets": [{"name": secret} for secret in pull_secrets],
         }
         for account, automount in accounts.items()
     ]
@@ -78,7 +85,8 @@ def create(plane: ControlPlane, name: str, accounts: dict[str, bool | None], lim
         objects.append({"apiVersion": "v1", "kind": "LimitRange", "metadata": metadata, "spec": {"limits": limits}})
     kubectl.check("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
     ranges = (limit_range("limits", msgspec.convert(limits, list[LimitRangeItem])),) if limits else ()
-    known = {account: ServiceAccount(automount) for account, automount in accounts.items()}
+    secrets = tuple(map(LocalObjectReference, pull_secrets))
+    known = {account: ServiceAccount(automount, secrets) for account, automount in accounts.items()}
     return Namespace(name, NamespaceObjects(ranges, known))
 
 
@@ -87,7 +95,13 @@ def namespaces(bare_plane: ControlPlane) -> Iterator[tuple[Namespace, ...]]:
     """Namespaces with nothing in them, with LimitRanges and accounts, and with a default account without a token."""
     made = (
         create(bare_plane, "plain", dict.fromkeys(ACCOUNTS), []),
-        create(bare_plane, "furnished", {**dict.fromkeys(ACCOUNTS), "default": True, "quiet": False}, LIMITS),
+        create(
+            bare_plane,
+            "furnished",
+            {**dict.fromkeys(ACCOUNTS), "default": True, "quiet": False},
+            LIMITS,
+            ("login", "mirror"),
+        ),
         create(bare_plane, "reserved", {**dict.fromkeys(ACCOUNTS), "default": False}, []),
     )
     yield made

@@ -23,6 +23,7 @@ from sekisho.pods import (
     AppArmorProfile,
     Container,
     ContainerPort,
+    LocalObjectReference,
     Pod,
     PodSpec,
     Projected,
@@ -67,9 +68,10 @@ _FROM_HOST_NETWORK: Final = Origin(
 
 
 class ServiceAccount(Struct, frozen=True, rename="camel"):
-    """The field of a ServiceAccount that changes its pods; None is unset."""
+    """The fields of a ServiceAccount that change its pods; None is unset."""
 
     automount_service_account_token: bool | None = None
+    image_pull_secrets: tuple[LocalObjectReference, ...] = ()
 
 
 class NamespaceObjects(Struct, frozen=True):
@@ -103,7 +105,10 @@ def as_created(pod: Pod, objects: NamespaceObjects = NO_OBJECTS) -> CreatedPod:
         for index, volume in enumerate(pod.spec.volumes or ())
         if volume.persistent_volume_claim is CLAIM_FROM_TEMPLATE
     }
-    spec = _with_account(pod.spec, is_mirror=_MIRROR in annotations_of(pod))
+    is_mirror = _MIRROR in annotations_of(pod)
+    spec = _with_account(pod.spec, is_mirror=is_mirror)
+    if not is_mirror and not spec.image_pull_secrets:
+        spec = _with_pull_secrets(spec, objects)
     spec = _with_containers(pod, spec, objects.limit_ranges, origins)
     if spec.service_account_name and _mounts_token(spec, objects):
         spec = _with_token(spec, origins)
@@ -152,6 +157,14 @@ def _with_account(spec: PodSpec, *, is_mirror: bool) -> PodSpec:
         service_account=account,
         restart_policy=spec.restart_policy or "Always",
     )
+
+
+def _with_pull_secrets(spec: PodSpec, objects: NamespaceObjects) -> PodSpec:
+    """The spec with the pull secrets of its account, which the API server adds where the pod names none."""
+    account = objects.service_accounts.get(spec.service_account_name or "")
+    if account is None or not account.image_pull_secrets:
+        return spec
+    return replace(spec, image_pull_secrets=list(account.image_pull_secrets))
 
 
 def _with_containers(pod: Pod, spec: PodSpec, limit_ranges: Sequence[LimitRange], origins: Origins) -> PodSpec:

@@ -63,6 +63,7 @@ _KEYS: Final[Mapping[type[Struct], str]] = {
     "persistentVolumeClaim rbd flexVolume cinder cephfs flocker downwardAPI fc azureFile configMap vsphereVolume "
     "quobyte azureDisk photonPersistentDisk projected portworxVolume scaleIO storageos csi ephemeral image",
     pods.PodOS: "name!",
+    pods.LocalObjectReference: "name",
     pods.PodResourceClaim: "name! resourceClaimName resourceClaimTemplateName",
     pods.PodSpec: "volumes initContainers containers ephemeralContainers restartPolicy terminationGracePeriodSeconds "
     "activeDeadlineSeconds dnsPolicy nodeSelector serviceAccountName serviceAccount automountServiceAccountToken "

@@ -12,9 +12,10 @@ from sekisho.errors import SekishoError
 from sekisho.manifests.nulls import without_nulls
 from sekisho.manifests.objects import Manifest, read_manifests
 from sekisho.manifests.sources import Source
+from sekisho.pods import LocalObjectReference
 
-_MAYBE: Final = re.compile(r"\bLimitRange|\bautomountServiceAccountToken\b")
-"""In the text of each document that holds a LimitRange, or a ServiceAccount that does not mount its token."""
+_MAYBE: Final = re.compile(r"""\bLimitRange|\bkind["']?\s*:\s*["']?ServiceAccount(?:List)?\b""")
+"""In the text of each document that holds a LimitRange or a ServiceAccount."""
 
 T = TypeVar("T")
 
@@ -36,6 +37,7 @@ class _LimitRangeObject(msgspec.Struct, frozen=True):
 class _ServiceAccountObject(msgspec.Struct, frozen=True, rename="camel"):
     metadata: _Meta
     automount_service_account_token: bool | None = None
+    image_pull_secrets: tuple[LocalObjectReference, ...] | None = None
 
 
 def objects_in(
@@ -61,7 +63,9 @@ def objects_in(
                 account = _typed(manifest, _ServiceAccountObject)
                 meta = account.metadata
                 known = accounts.setdefault(meta.namespace or namespace, {})
-                known[meta.name] = ServiceAccount(account.automount_service_account_token)
+                known[meta.name] = ServiceAccount(
+                    account.automount_service_account_token, account.image_pull_secrets or ()
+                )
         except (msgspec.ValidationError, RecursionError, SekishoError) as error:
             if problems is not None:
                 problems.append(_ignored(manifest, error))

@@ -45,7 +45,7 @@ def decode_limit_range(raw: bytes) -> LimitRange:
 
 
 def decode_service_account(raw: bytes) -> ServiceAccount:
-    """What a ServiceAccount sets for its pods, from its JSON."""
+    """What a ServiceAccount sets for its pods, from its JSON. Its pull secrets are not kept: no control reads them."""
     return _SERVICE_ACCOUNTS[_service_account_decoder.decode(raw).automount_service_account_token]
 
 

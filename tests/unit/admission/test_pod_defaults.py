@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from sekisho.admission.pod_defaults import NO_OBJECTS, NamespaceObjects, ServiceAccount, as_created
 from sekisho.admission.pod_resources import LimitRangeItem, limit_range
 from sekisho.findings import render_path
-from sekisho.pods import Pod
+from sekisho.pods import LocalObjectReference, Pod
 from tests.strategies import pods
 
 Json = dict[str, Any]
@@ -280,3 +280,24 @@ def test_pod_that_was_created_stays_the_same_object(generated: Json) -> None:
     again = as_created(once)
     assert again.pod is once
     assert not again.origins
+
+
+LOGIN = NamespaceObjects(service_accounts={"default": ServiceAccount(None, (LocalObjectReference("login"),))})
+
+
+@pytest.mark.parametrize(
+    ("spec", "secrets"),
+    [
+        ({}, [{"name": "login"}]),
+        ({"imagePullSecrets": []}, [{"name": "login"}]),
+        ({"imagePullSecrets": [{"name": "own"}]}, [{"name": "own"}]),
+        ({"serviceAccountName": "other"}, None),
+    ],
+)
+def test_pull_secrets_of_the_account_are_added_where_the_pod_has_none(spec: Json, secrets: Json) -> None:
+    assert created({"containers": [container()], **spec}, LOGIN)[0]["imagePullSecrets"] == secrets
+
+
+def test_mirror_pod_gets_no_pull_secrets() -> None:
+    mirror = msgspec.convert({"metadata": {"annotations": {"kubernetes.io/config.mirror": "x"}}}, Pod)
+    assert as_created(mirror, LOGIN).pod.spec.image_pull_secrets is None
