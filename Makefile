@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 N ?= 100000
 
-.PHONY: help install lint test unit cluster fuzz controlplane up down demo drill soak worst bench bench-cluster bench-events stress docs \
+.PHONY: help install lint test unit cluster fuzz controlplane trustparts up down demo drill soak worst bench bench-cluster bench-events stress docs \
 	differential generate lock clean
 
 help: ## List the targets
@@ -32,11 +32,15 @@ lint: install ## Formatting, lint, types, import directions, plain English, Dock
 controlplane: install ## Build or find etcd, kube-apiserver, kube-controller-manager, kubectl and helm (minutes, once)
 	$(BIN)/python -m tests.controlplane build
 
-test: lint controlplane ## What CI runs: lint, unit tests, and tests on a real control plane
+trustparts: install ## Build or find cosign, registries and the servers of a Sigstore (minutes, once)
+	$(BIN)/python -m tests.trustparts
+
+test: lint controlplane trustparts ## What CI runs: lint, unit tests, and tests on a real control plane
 	$(BIN)/python -m pytest --numprocesses=2 --durations=10
 
-unit: install ## Unit tests only; builds helm for the tests of the chart, unless it is there
+unit: install ## Unit tests only; builds helm and a small registry for them, unless they are there
 	$(BIN)/python -m tests.controlplane build --helm
+	$(BIN)/python -m tests.trustparts --registry
 	$(BIN)/python -m pytest tests/unit --durations=10
 
 cluster: install controlplane ## Tests on a real control plane only

@@ -8,6 +8,17 @@ from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.trustparts.fixtures import (  # noqa: F401 - fixtures for all tests
+    cosign,
+    distribution,
+    distribution_with_login,
+    new_odd_registry,
+    odd_registry,
+    repository_name,
+    server_tls,
+    trust_parts,
+)
+
 _SLOW_EXAMPLES = (HealthCheck.too_slow, HealthCheck.filter_too_much)
 settings.register_profile("quick", max_examples=50, deadline=None, suppress_health_check=_SLOW_EXAMPLES)
 settings.register_profile("thorough", max_examples=1000, deadline=None, suppress_health_check=_SLOW_EXAMPLES)
