@@ -19,9 +19,11 @@ from sekisho.registry.client import Content, Referrers, RegistryClient, Reposito
 from sekisho.registry.errors import Problem, RegistryError
 from sekisho.registry.manifests import Descriptor
 
-MAX_LAYER_BYTES: Final = 1 << 20
+MAX_ATTACHED_BYTES: Final = 64 << 10
+"""Of a manifest that is attached to an image."""
+MAX_LAYER_BYTES: Final = 256 << 10
 """Of one candidate; a keyless signature has about 5 KB."""
-MAX_TOTAL_BYTES: Final = 2 << 20
+MAX_TOTAL_BYTES: Final = 512 << 10
 """Of all candidates of an image."""
 
 BUNDLE: Final = "application/vnd.dev.sigstore.bundle"
@@ -89,10 +91,11 @@ async def _of_referrers(
     client: RegistryClient, repository: Repository, referrers: Referrers, source: str
 ) -> Candidates:
     listed = sorted(referrers.descriptors, key=_rank)  # a stable sort; nothing is left out because of a hint
+    distinct = _distinct(listed)
     contents, problems = await _readable(
-        [client.manifest(repository, descriptor.digest) for descriptor in _distinct(listed)[:MAX_CANDIDATES]]
+        [client.manifest(repository, one.digest, MAX_ATTACHED_BYTES) for one in distinct[:MAX_CANDIDATES]]
     )
-    omitted = referrers.omitted + max(len(_distinct(listed)) - MAX_CANDIDATES, 0)
+    omitted = referrers.omitted + max(len(distinct) - MAX_CANDIDATES, 0)
     found = await _read_layers(
         client, repository, [layer for content in contents for layer in _layers(content, source)]
     )
@@ -102,7 +105,7 @@ async def _of_referrers(
 async def _tagged(client: RegistryClient, repository: Repository, digest: str, suffix: str) -> Candidates:
     """By the tag that older clients write; their later signatures are further layers of the same manifest."""
     try:
-        content = await client.manifest(repository, f"{digest.replace(':', '-')}.{suffix}")
+        content = await client.manifest(repository, f"{digest.replace(':', '-')}.{suffix}", MAX_ATTACHED_BYTES)
     except RegistryError as error:
         if error.problem is Problem.MISSING:
             return Candidates()

@@ -31,12 +31,15 @@ from sekisho.registry.manifests import (
 )
 
 MAX_MANIFEST_BYTES: Final = 4 << 20
+"""Of an image's own manifest, of which only the digest is needed."""
+MAX_LIST_BYTES: Final = 1 << 20
+"""Of a page of referrers, or of a fallback tag: some thousand."""
 MAX_BLOB_BYTES: Final = 16 << 20
 MAX_PAGES: Final = 8
 """Of a list of referrers."""
 MAX_LISTED: Final = 512
 """Referrers that are read from a list; the others are counted."""
-MAX_REQUESTS: Final = 16
+MAX_REQUESTS: Final = 48
 """To one registry at the same time; others wait."""
 MAX_REGISTRIES: Final = 256
 """Registries whose failures are remembered."""
@@ -126,10 +129,10 @@ class RegistryClient:
             raise _missing(repository, tag)
         return (await self.manifest(repository, tag)).digest
 
-    async def manifest(self, repository: Repository, reference: str) -> Content:
+    async def manifest(self, repository: Repository, reference: str, max_bytes: int = MAX_MANIFEST_BYTES) -> Content:
         """The manifest or index of a tag or digest."""
         name = f"{repository}{'@' if is_digest(reference) else ':'}{reference}"
-        answer = await self._request("GET", repository, f"manifests/{reference}", ACCEPT, MAX_MANIFEST_BYTES)
+        answer = await self._request("GET", repository, f"manifests/{reference}", ACCEPT, max_bytes)
         if answer.status == 404:
             raise _missing(repository, reference)
         _expect_success(answer, repository)
@@ -161,7 +164,7 @@ class RegistryClient:
         omitted = 0
         path, query = f"referrers/{digest}", ""
         for _ in range(MAX_PAGES):
-            answer = await self._request("GET", repository, path, OCI_INDEX, MAX_MANIFEST_BYTES, query)
+            answer = await self._request("GET", repository, path, OCI_INDEX, MAX_LIST_BYTES, query)
             # Some registries answer a path that they do not know with 200 and a page for people.
             if answer.status in (400, 404, 405, 501) or (answer.status == 200 and answer.media_type != OCI_INDEX):
                 return Referrers(tuple(listed), omitted + 1) if listed else None
@@ -180,7 +183,7 @@ class RegistryClient:
         """What refers to an image by the tag that clients write where a registry has no referrers API."""
         algorithm, _, encoded = digest.partition(":")
         try:
-            content = await self.manifest(repository, f"{algorithm}-{encoded[:64]}")
+            content = await self.manifest(repository, f"{algorithm}-{encoded[:64]}", MAX_LIST_BYTES)
         except RegistryError as error:
             if error.problem is Problem.MISSING:
                 return Referrers(())

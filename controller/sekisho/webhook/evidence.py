@@ -1,0 +1,325 @@
+"""Evidence about images: who has signed them, from memory, or from a look-up that goes on behind the requests.
+
+One look-up serves all requests that need an image, and its facts are kept. A request waits for it until shortly
+before the API server stops waiting; the next request finds the same look-up, or its facts.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+from prometheus_client.core import Metric
+
+from sekisho.images import Reference
+from sekisho.images.authorities import Authority
+from sekisho.images.evidence import MAX_PROBLEMS, Evidence, ImageFacts, Unknown, evidence_key
+from sekisho.images.verification import verify
+from sekisho.registry import Candidates, Problem, RegistryClient, RegistryError, Repository, find_candidates
+from sekisho.telemetry.families import counters, gauges
+
+logger = logging.getLogger(__name__)
+
+MAX_LOOKUPS: Final = 64
+"""At the same time; further ones wait."""
+MAX_LOOKUPS_OF_REGISTRY: Final = 32
+"""At the same time, so that a slow registry does not hold up the images of others."""
+MAX_FLIGHTS: Final = 2048
+"""Look-ups that run or wait."""
+MAX_FLIGHTS_OF_NAMESPACE: Final = 256
+"""Look-ups that one namespace's pods have started and that run or wait, so that it does not hold up others."""
+MAX_WAITING: Final = 200
+"""Requests that wait for look-ups; others are answered at once."""
+LOOKUP_SECONDS: Final = 60.0
+"""After which a look-up has failed."""
+
+MAX_SIGNED: Final = 4096
+MAX_UNSIGNED: Final = 1024
+"""Images without signatures, and failures, which are kept apart: anyone can make up any number of such images."""
+MAX_CACHE_BYTES: Final = 16 << 20
+"""Of facts, as JSON."""
+
+FRESH: Final = timedelta(hours=1)
+"""After which the facts of a signed image are looked up again behind the requests."""
+MAX_AGE: Final = timedelta(hours=24)
+"""For which they stay in use while the registry cannot be asked."""
+UNSIGNED_AGE: Final = timedelta(seconds=15)
+"""For which an image without signatures is not looked up again: it may be signed at any moment."""
+FIRST_RETRY_SECONDS: Final = 2.0
+MAX_RETRY_SECONDS: Final = 60.0
+MAX_SMALL_BYTES: Final = 64 << 10
+"""Of candidates that are verified at once; more, and keyless ones, are verified in a thread."""
+
+_FIXES: Final = {
+    Problem.UNAVAILABLE: "try again when the registry answers",
+    Problem.DENIED: "give Sekisho a pull secret that may read the repository",
+    Problem.MISSING: "name an image that the registry has",
+    Problem.INVALID: "correct what is in the registry, or use another one",
+}
+
+
+_TOO_MANY: Final = Unknown(
+    "is not being verified yet: too many images are being verified at the same time", "try again", is_pending=True
+)
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+class _Failure(Struct, frozen=True):
+    """A look-up that failed, how many have in a row, and when the next one may start (`time.monotonic`)."""
+
+    unknown: Unknown
+    count: int
+    retry_at: float
+
+
+class _Flight(Struct, frozen=True, eq=False):
+    """A look-up under way."""
+
+    task: asyncio.Task[None]
+    registry: str
+    namespace: str
+    started: float
+
+
+class ImageEvidence:
+    """What is known about images, and the look-ups that find more.
+
+    authorities: who may sign, by name; a mapping that is replaced when one changes.
+    clock: the time that facts age by.
+    on_facts: called with the facts of each look-up that succeeded.
+    """
+
+    def __init__(
+        self,
+        client: RegistryClient,
+        authorities: Callable[[], Mapping[str, Authority]],
+        clock: Callable[[], datetime],
+        on_facts: Callable[[ImageFacts], None] = lambda facts: None,
+    ) -> None:
+        self._client = client
+        self._authorities = authorities
+        self._clock = clock
+        self._on_facts = on_facts
+        self._signed: OrderedDict[str, tuple[ImageFacts, int]] = OrderedDict()
+        self._unsigned: OrderedDict[str, ImageFacts] = OrderedDict()
+        self._failures: OrderedDict[str, _Failure] = OrderedDict()
+        self._bytes = 0
+        self._flights: dict[str, _Flight] = {}
+        self._by_namespace: Counter[str] = Counter()
+        self._by_registry: Counter[str] = Counter()
+        self._places = asyncio.Semaphore(MAX_LOOKUPS)
+        self._places_of: dict[str, asyncio.Semaphore] = {}
+        self._waiting = 0
+        self._results: Counter[str] = Counter()
+        self._fingerprints: tuple[Mapping[str, Authority], Mapping[str, str]] = ({}, {})
+
+    def known(self, references: Iterable[Reference], namespace: str = "") -> Evidence:
+        """What is known now about images with digests. Look-ups start for those of which that is not current.
+
+        namespace: of the pod that needs them.
+        """
+        return {
+            key: self._known(key, reference, namespace)
+            for reference in references
+            if (key := evidence_key(reference)) is not None
+        }
+
+    def is_incomplete(self, evidence: Evidence) -> bool:
+        """Whether look-ups are under way that may change it."""
+        return any(key in self._flights for key in evidence)
+
+    async def settled(self, references: Sequence[Reference], seconds: float, namespace: str = "") -> Evidence:
+        """What is known about images when their look-ups have ended, or when so many seconds have passed."""
+        keys = [key for reference in references if (key := evidence_key(reference)) is not None]
+        tasks = [self._flights[key].task for key in keys if key in self._flights]
+        if tasks and seconds > 0 and self._waiting < MAX_WAITING:
+            self._waiting += 1
+            try:
+                await asyncio.wait(tasks, timeout=seconds)
+            finally:
+                self._waiting -= 1
+        return self.known(references, namespace)
+
+    def offer(self, facts: ImageFacts) -> None:
+        """Take facts that another replica has found."""
+        key = f"{facts.repository}@{facts.digest}"
+        present = self._facts(key)
+        if present is None or _looked_up(facts) > _looked_up(present):
+            self._keep(key, facts)
+
+    def withdraw(self, repository: str, digest: str) -> None:
+        """Forget an image."""
+        self._drop(f"{repository}@{digest}")
+
+    async def close(self) -> None:
+        """End the look-ups under way."""
+        tasks = [flight.task for flight in self._flights.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _known(self, key: str, reference: Reference, namespace: str) -> ImageFacts | Unknown:
+        facts = self._facts(key)
+        age = timedelta.max if facts is None else self._clock() - _looked_up(facts)
+        if facts is not None and age > MAX_AGE:
+            self._drop(key)
+            facts = None
+        if facts is not None and facts.checked == self._current() and age <= _fresh_for(facts):
+            return facts
+        failure = self._failures.get(key)
+        if failure is not None and failure.retry_at > time.monotonic():
+            return facts if facts is not None and facts.signatures else failure.unknown
+        is_started = self._start(key, reference, namespace)
+        if facts is not None:
+            return facts
+        return self._pending(self._flights[key]) if is_started else _TOO_MANY
+
+    def _current(self) -> Mapping[str, str]:
+        """The fingerprints of the authorities, by name."""
+        authorities = self._authorities()
+        if self._fingerprints[0] is not authorities:
+            fingerprints = {name: authority.fingerprint for name, authority in authorities.items()}
+            self._fingerprints = (authorities, fingerprints)
+        return self._fingerprints[1]
+
+    def _start(self, key: str, reference: Reference, namespace: str) -> bool:
+        """Start a look-up unless one is under way; False where there are too many."""
+        if key in self._flights:
+            return True
+        if len(self._flights) >= MAX_FLIGHTS or self._by_namespace[namespace] >= MAX_FLIGHTS_OF_NAMESPACE:
+            return False
+        task = asyncio.create_task(self._look_up(key, reference))
+        self._flights[key] = _Flight(task, reference.registry, namespace, time.monotonic())
+        self._by_namespace[namespace] += 1
+        self._by_registry[reference.registry] += 1
+        task.add_done_callback(lambda _: self._ended(key))
+        return True
+
+    def _ended(self, key: str) -> None:
+        flight = self._flights.pop(key)
+        for counter, name in ((self._by_namespace, flight.namespace), (self._by_registry, flight.registry)):
+            counter[name] -= 1
+            if not counter[name]:
+                del counter[name]
+        if flight.registry not in self._by_registry:
+            self._places_of.pop(flight.registry, None)
+
+    async def _look_up(self, key: str, reference: Reference) -> None:
+        """Look an image up, and keep its facts or why there are none. Raises nothing."""
+        repository, digest = Repository.of(reference), reference.digest or ""
+        try:
+            candidates = await self._candidates(repository, digest)
+            facts = await self._verified(repository, digest, candidates)
+        except RegistryError as error:
+            self._fail(key, error.problem, str(error))
+        except TimeoutError:
+            message = f"registry {repository.registry} took longer than {LOOKUP_SECONDS:.0f} s"
+            self._fail(key, Problem.UNAVAILABLE, message)
+        except Exception:
+            logger.exception("internal error while %s was verified", key)
+            self._fail(key, Problem.INVALID, "of an internal error; Sekisho's log says more")
+        else:
+            self._results["found"] += 1
+            self._keep(key, facts)
+            self._on_facts(facts)
+
+    async def _candidates(self, repository: Repository, digest: str) -> Candidates:
+        places = self._places_of.setdefault(repository.registry, asyncio.Semaphore(MAX_LOOKUPS_OF_REGISTRY))
+        async with places, self._places, asyncio.timeout(LOOKUP_SECONDS):
+            return await find_candidates(self._client, repository, digest)
+
+    async def _verified(self, repository: Repository, digest: str, found: Candidates) -> ImageFacts:
+        """The facts that candidates prove; for authorities that changed meanwhile, the new ones count."""
+        authorities = tuple(self._authorities().values())
+        call = partial(
+            verify, str(repository), digest, found.candidates, authorities, self._clock(), omitted=found.omitted
+        )
+        size = sum(len(candidate.payload) for candidate in found.candidates)
+        is_small = size <= MAX_SMALL_BYTES and not any(authority.keyless for authority in authorities)
+        facts = call() if is_small else await asyncio.to_thread(call)
+        return msgspec.structs.replace(facts, problems=(*facts.problems, *found.problems)[:MAX_PROBLEMS])
+
+    def _fail(self, key: str, problem: Problem, message: str) -> None:
+        self._results[problem] += 1
+        before = self._failures.pop(key, None)
+        count = before.count + 1 if before is not None else 1
+        pause = min(FIRST_RETRY_SECONDS * 2.0 ** (count - 1), MAX_RETRY_SECONDS)
+        unknown = Unknown(f"cannot be verified: {message}", _FIXES[problem])
+        self._failures[key] = _Failure(unknown, count, time.monotonic() + pause)
+        _shrink(self._failures, MAX_UNSIGNED)
+
+    def _facts(self, key: str) -> ImageFacts | None:
+        kept = self._signed.get(key)
+        if kept is not None:
+            self._signed.move_to_end(key)
+            return kept[0]
+        return self._unsigned.get(key)
+
+    def _keep(self, key: str, facts: ImageFacts) -> None:
+        self._drop(key)
+        if not facts.signatures:
+            self._unsigned[key] = facts
+            _shrink(self._unsigned, MAX_UNSIGNED)
+            return
+        size = len(msgspec.json.encode(facts))
+        self._signed[key] = (facts, size)
+        self._bytes += size
+        while len(self._signed) > MAX_SIGNED or self._bytes > MAX_CACHE_BYTES:
+            _, (_, dropped) = self._signed.popitem(last=False)
+            self._bytes -= dropped
+
+    def _drop(self, key: str) -> None:
+        self._failures.pop(key, None)
+        self._unsigned.pop(key, None)
+        _, size = self._signed.pop(key, (None, 0))
+        self._bytes -= size
+
+    def _pending(self, flight: _Flight) -> Unknown:
+        seconds = time.monotonic() - flight.started
+        return Unknown(
+            f"is still being verified (registry {flight.registry}, {seconds:.1f} s so far)",
+            "try again: it goes on, and a later try finds the result",
+            is_pending=True,
+        )
+
+    def families(self) -> Iterable[Metric]:
+        """The metrics of look-ups."""
+        yield counters(
+            "sekisho_image_lookups",
+            "Look-ups of images in registries, by result: found, or why not.",
+            ("result",),
+            {(result,): self._results[result] for result in ("found", *Problem)},
+        )
+        yield gauges("sekisho_image_lookups_running", "Look-ups under way.", (), {(): len(self._flights)})
+        yield gauges("sekisho_image_reviews_waiting", "Reviews that wait for look-ups.", (), {(): self._waiting})
+        kept: dict[tuple[str, ...], float] = {("signed",): len(self._signed), ("unsigned",): len(self._unsigned)}
+        yield gauges("sekisho_images_known", "Images whose facts are in memory.", ("facts",), kept)
+        oldest = min((_looked_up(facts) for facts, _ in self._signed.values()), default=None)
+        age = 0.0 if oldest is None else (self._clock() - oldest).total_seconds()
+        yield gauges(
+            "sekisho_image_facts_oldest_seconds",
+            "Age of the oldest facts about a signed image that are in memory.",
+            (),
+            {(): age},
+        )
+
+
+def _looked_up(facts: ImageFacts) -> datetime:
+    return facts.looked_up or _NEVER
+
+
+def _fresh_for(facts: ImageFacts) -> timedelta:
+    return FRESH if facts.signatures else UNSIGNED_AGE
+
+
+def _shrink(entries: OrderedDict[_K, _V], most: int) -> None:
+    while len(entries) > most:
+        entries.popitem(last=False)

@@ -1,0 +1,333 @@
+"""Evidence about images: shared look-ups, how long facts stay, and what a registry that fails does to them."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from aiohttp import web
+from msgspec import structs
+
+from sekisho.images import Reference
+from sekisho.images.authorities import Authority
+from sekisho.images.evidence import ImageFacts, Unknown
+from sekisho.webhook import evidence as module
+from sekisho.webhook.evidence import ImageEvidence
+from tests.unit.images.signing import OTHER_P256, P256, bundle, keyed, statement
+from tests.unit.registry.registry_server import NAME, Registry, client_of, serving
+from tests.unit.registry.test_registry_authentication import answering
+
+START = datetime(2026, 11, 26, 12, tzinfo=UTC)
+RELEASE = keyed("release", P256)
+
+
+class Site:
+    """A registry, evidence from it, and a clock."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.now = START
+        self.authorities: Mapping[str, Authority] = {"release": RELEASE}
+        self.shared: list[ImageFacts] = []
+        self.evidence: ImageEvidence
+
+    def signed(self, text: bytes = b"", key: object = P256) -> Reference:
+        """An image with a signature."""
+        image = self.image(text)
+        self.sign(image, key)
+        return image
+
+    def image(self, text: bytes = b"") -> Reference:
+        digest = self.registry.push(b'{"schemaVersion":2,"layers":[]}' + text)
+        return Reference(self.registry.host, NAME, None, digest)
+
+    def sign(self, image: Reference, key: object = P256) -> None:
+        made = bundle(key, statement(image.digest or ""))  # type: ignore[arg-type]
+        self.registry.attach(image.digest or "", json.dumps(made).encode())
+
+    async def look(self, image: Reference, seconds: float = 5) -> ImageFacts | Unknown:
+        """What a request finds that waits so long."""
+        evidence = self.evidence.known([image])
+        if self.evidence.is_incomplete(evidence):
+            evidence = await self.evidence.settled([image], seconds)
+        return evidence[key_of(image)]
+
+    async def facts(self, image: Reference) -> ImageFacts:
+        found = await self.look(image)
+        assert isinstance(found, ImageFacts)
+        return found
+
+    def after(self, **time: float) -> None:
+        self.now += timedelta(**time)
+
+
+def key_of(image: Reference) -> str:
+    return f"{image.registry}/{image.repository}@{image.digest}"
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    site = Site(Registry())
+    async with serving(site.registry), client_of() as client:
+        site.evidence = ImageEvidence(client, lambda: site.authorities, lambda: site.now, site.shared.append)
+        yield site
+        await site.evidence.close()
+
+
+async def test_signed_image_has_facts(site: Site) -> None:
+    image = site.signed()
+    facts = await site.facts(image)
+    assert [signature.authority for signature in facts.signatures] == ["release"]
+    assert facts.repository == f"{site.registry.host}/{NAME}"
+    assert facts.checked == {"release": RELEASE.fingerprint}
+    assert site.shared == [facts]
+
+
+async def test_image_signed_by_another_key_has_none(site: Site) -> None:
+    facts = await site.facts(site.signed(key=OTHER_P256))
+    assert (facts.signatures, facts.others) == ((), 1)
+
+
+async def test_known_image_asks_the_registry_nothing(site: Site) -> None:
+    image = site.signed()
+    facts = await site.facts(image)
+    asked = len(site.registry.requests)
+    assert site.evidence.known([image]) == {key_of(image): facts}
+    assert not site.evidence.is_incomplete(site.evidence.known([image]))
+    assert len(site.registry.requests) == asked
+
+
+async def test_requests_at_the_same_time_share_one_look_up(site: Site) -> None:
+    image = site.signed()
+    found = await asyncio.gather(*(site.facts(image) for _ in range(50)))
+    assert len({id(facts) for facts in found}) == 1
+    assert sum("/referrers/" in one.path for one in site.registry.requests) == 1
+
+
+async def test_reference_without_digest_has_no_evidence(site: Site) -> None:
+    assert site.evidence.known([Reference("ghcr.io", "acme/pay", "1.2", None)]) == {}
+
+
+class Held:
+    """Answers of the registry's referrers that wait until they are released."""
+
+    def __init__(self, site: Site, image: Reference) -> None:
+        self.release, self.reached = asyncio.Event(), asyncio.Event()
+        path = f"/v2/{NAME}/referrers/{image.digest}"
+
+        async def wait(request: web.Request) -> web.StreamResponse:
+            self.reached.set()
+            await self.release.wait()
+            del site.registry.misbehave["GET", path]
+            return await site.registry.handle(request)
+
+        site.registry.misbehave["GET", path] = wait
+
+
+async def test_look_up_that_takes_longer_is_pending_and_goes_on(site: Site) -> None:
+    image = site.signed()
+    held = Held(site, image)
+    found = await site.look(image, 0.05)
+    assert isinstance(found, Unknown)
+    assert found.is_pending
+    assert found.reason.startswith(f"is still being verified (registry {site.registry.host}, 0.")
+    held.release.set()
+    assert (await site.facts(image)).signatures
+    assert sum("/referrers/" in one.path for one in site.registry.requests) == 2  # the held one is answered again
+
+
+async def test_request_that_goes_away_does_not_end_the_look_up(site: Site) -> None:
+    image = site.signed()
+    held = Held(site, image)
+    waiting = asyncio.create_task(site.look(image))
+    await held.reached.wait()
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    held.release.set()
+    assert (await site.facts(image)).signatures
+
+
+async def test_requests_that_wait_are_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_WAITING", 2)
+    image = site.signed()
+    held = Held(site, image)
+    waiting = [asyncio.create_task(site.look(image)) for _ in range(2)]
+    await held.reached.wait()
+    found = await site.look(image)
+    assert isinstance(found, Unknown)
+    assert found.is_pending
+    held.release.set()
+    assert all(isinstance(one, ImageFacts) for one in await asyncio.gather(*waiting))
+
+
+async def test_look_ups_are_bounded_and_others_are_pending(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_FLIGHTS", 2)
+    images = [site.signed(b" " * number) for number in range(3)]
+    known = site.evidence.known(images)
+    last = known[key_of(images[2])]
+    assert isinstance(last, Unknown)
+    assert last.is_pending
+    assert "too many images" in last.reason
+    await site.evidence.settled(images[:2], 5)
+    assert (await site.facts(images[2])).signatures
+
+
+async def test_one_namespace_does_not_take_all_look_ups(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_FLIGHTS_OF_NAMESPACE", 1)
+    images = [site.signed(b" " * number) for number in range(3)]
+    site.evidence.known(images[:1], "flood")
+    assert "too many" in str(site.evidence.known(images[1:2], "flood"))
+    assert "too many" not in str(site.evidence.known(images[2:], "other"))
+    await site.evidence.settled(images, 5, "other")
+    assert isinstance(site.evidence.known(images[:1], "flood")[key_of(images[0])], ImageFacts)
+
+
+async def test_unsigned_image_is_looked_up_again_after_seconds(site: Site) -> None:
+    image = site.image()
+    assert not (await site.facts(image)).signatures
+    site.sign(image)
+    site.after(seconds=14)
+    assert not (await site.facts(image)).signatures
+    site.after(seconds=2)
+    assert (await site.facts(image)).signatures
+
+
+async def test_signed_image_is_looked_up_again_behind_the_request(site: Site) -> None:
+    image = site.signed()
+    first = await site.facts(image)
+    site.after(minutes=59)
+    assert site.evidence.known([image])[key_of(image)] is first
+    assert not site.evidence.is_incomplete({key_of(image): first})
+    site.after(minutes=2)
+    assert site.evidence.known([image])[key_of(image)] is first
+    await site.evidence.settled([image], 5)
+    assert (await site.facts(image)).looked_up == site.now
+
+
+async def test_removed_signature_is_noticed_at_the_next_look_up(site: Site) -> None:
+    image = site.signed()
+    await site.facts(image)
+    site.registry.referrers.clear()
+    site.after(minutes=61)
+    assert not (await site.facts(image)).signatures
+
+
+def stop(site: Site, image: Reference) -> None:
+    site.registry.misbehave["GET", f"/v2/{NAME}/referrers/{image.digest}"] = answering(503)
+
+
+async def test_signed_image_stays_known_for_a_day_while_the_registry_is_down(site: Site) -> None:
+    image = site.signed()
+    first = await site.facts(image)
+    stop(site, image)
+    site.after(hours=23)
+    assert await site.facts(image) is first
+    site.after(hours=2)
+    found = await site.look(image)
+    assert isinstance(found, Unknown)
+    assert not found.is_pending
+    assert found.reason.startswith("cannot be verified: registry ")
+
+
+async def test_image_that_was_unsigned_is_not_said_to_be_so_while_the_registry_is_down(site: Site) -> None:
+    image = site.image()
+    await site.facts(image)
+    stop(site, image)
+    site.after(seconds=20)
+    assert isinstance(await site.look(image), Unknown)
+
+
+async def test_failure_is_kept_for_two_seconds_and_doubles(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("sekisho.webhook.evidence.time.monotonic", lambda: now)
+    image = site.signed()
+    site.registry.scheme, site.registry.users = "basic", {"bot": "secret"}
+    for pause in (2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0):
+        found = await site.look(image)
+        assert isinstance(found, Unknown)
+        assert "without credentials" in found.reason
+        assert "pull secret" in found.fix
+        asked = len(site.registry.requests)
+        now += pause - 0.1
+        assert await site.look(image) == found
+        assert len(site.registry.requests) == asked
+        now += 0.2
+    site.registry.scheme = ""
+    assert (await site.facts(image)).signatures
+
+
+async def test_changed_authority_has_images_looked_up_again(site: Site) -> None:
+    image = site.signed()
+    site.sign(image, OTHER_P256)
+    assert len((await site.facts(image)).signatures) == 1
+    site.authorities = {"release": RELEASE, "other": keyed("other", OTHER_P256)}
+    facts = await site.facts(image)
+    assert {signature.authority for signature in facts.signatures} == {"release", "other"}
+    site.authorities = {"release": keyed("release", OTHER_P256)}
+    (signature,) = (await site.facts(image)).signatures
+    assert signature.fingerprint == site.authorities["release"].keys[0].fingerprint
+
+
+async def test_facts_of_another_replica_are_used(site: Site) -> None:
+    image = site.signed()
+    facts = await site.facts(image)
+    site.evidence.withdraw(facts.repository, facts.digest)
+    site.evidence.offer(facts)
+    asked = len(site.registry.requests)
+    assert await site.facts(image) is facts
+    assert len(site.registry.requests) == asked
+
+
+async def test_older_facts_of_another_replica_do_not_replace_newer_ones(site: Site) -> None:
+    image = site.signed()
+    facts = await site.facts(image)
+    site.evidence.offer(structs.replace(facts, signatures=(), looked_up=START - timedelta(hours=1)))
+    assert await site.facts(image) is facts
+    newer = structs.replace(facts, looked_up=START + timedelta(seconds=1))
+    site.evidence.offer(newer)
+    assert await site.facts(image) is newer
+
+
+async def test_unsigned_images_do_not_displace_signed_ones(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_UNSIGNED", 3)
+    image = site.signed()
+    facts = await site.facts(image)
+    for number in range(10):
+        await site.facts(site.image(b" " * (number + 1)))
+    assert await site.facts(image) is facts
+    assert len(site.evidence._unsigned) == 3  # noqa: SLF001
+
+
+async def test_memory_is_bounded_by_bytes(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_CACHE_BYTES", 2000)
+    for number in range(10):
+        await site.facts(site.signed(b" " * number))
+    assert 0 < len(site.evidence._signed) < 5  # noqa: SLF001
+    assert 0 < site.evidence._bytes <= 2000  # noqa: SLF001
+
+
+async def test_error_inside_verification_is_a_failure_not_a_pass(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object, **__: object) -> ImageFacts:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(module, "verify", broken)
+    found = await site.look(site.signed())
+    assert isinstance(found, Unknown)
+    assert "internal error" in found.reason
+    assert "internal error" in caplog.text
+
+
+async def test_metrics_count_look_ups(site: Site) -> None:
+    image = site.signed()
+    await site.facts(image)
+    families = {family.name: family for family in site.evidence.families()}
+    results = {sample.labels["result"]: sample.value for sample in families["sekisho_image_lookups"].samples}
+    assert results == {"found": 1, "unavailable": 0, "denied": 0, "missing": 0, "invalid": 0}
+    site.after(minutes=5)
+    (oldest,) = {family.name: family for family in site.evidence.families()}[
+        "sekisho_image_facts_oldest_seconds"
+    ].samples
+    assert oldest.value == 300
