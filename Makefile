@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 N ?= 100000
 
-.PHONY: help install lint test unit cluster fuzz controlplane trustparts up down demo drill soak worst bench bench-cluster bench-events stress docs \
+.PHONY: help install lint test unit cluster fuzz controlplane trustparts up down demo drill soak worst bench bench-paired bench-cluster bench-events stress docs \
 	differential generate lock clean
 
 help: ## List the targets
@@ -71,6 +71,9 @@ worst: install ## Review the largest pods and policies that a client can send; f
 bench: install ## Measure engine and webhook process beside null servers (4 minutes, needs wrk); writes docs/performance.md
 	$(BIN)/python -m tests.load.engine
 	$(BIN)/python -m tests.load.webhook --write
+
+bench-paired: install ## Compare the CPU time of this working tree with another commit's: OLD=COMMIT (10 minutes, also on a busy machine)
+	$(BIN)/python -m tests.load.paired $(OLD)
 
 bench-cluster: install controlplane ## Measure what Sekisho adds on a real control plane, and how it starts in a large one (4 minutes); writes docs/performance.md
 	$(BIN)/python -m tests.load.cluster --write
