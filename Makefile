@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 N ?= 100000
 
 .PHONY: help install lint test unit cluster fuzz controlplane trustparts up down demo drill soak worst bench bench-paired bench-cluster bench-events stress docs \
-	differential generate lock clean
+	differential generate release lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ lint: install ## Formatting, lint, types, import directions, plain English, Dock
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/yamllint --strict policies
+	$(BIN)/yamllint --strict policies .github
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/python -m tools.plain_english
 	$(BIN)/python -m tools.generate --check
@@ -94,6 +94,9 @@ generate: install ## Write the files that are generated from the policy types an
 docs: install controlplane ## Write again what docs/denials.md shows of a real cluster (minutes)
 	$(BIN)/python -m tests.docs
 	$(BIN)/python -m tools.generate
+
+release: install ## Build wheel, sdist, chart, install manifest, SBOM and checksums into dist/: make release IMAGE=REPOSITORY
+	$(BIN)/python -m tools.release --image "$(IMAGE)" --helm "$$($(BIN)/python -m tests.controlplane build --helm)"
 
 lock: install ## Resolve the dependencies again and pin them with hashes
 	$(BIN)/python -m tools.lock

@@ -1,0 +1,103 @@
+"""The files of a release: the same bytes each time, complete, and usable."""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from sekisho import __version__
+from tests.chart import REPOSITORY, helm_binary, identities, render
+from tools.release import ReleaseError, build
+
+pytestmark = pytest.mark.timeout(1800)  # the first test may have to build helm
+
+IMAGE = "registry.example/platform/sekisho"
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("release")
+    build(folder, IMAGE, helm_binary())
+    return folder
+
+
+def test_a_release_has_these_files(release: Path) -> None:
+    assert {file.name for file in release.iterdir()} == {
+        f"sekisho-{__version__}-py3-none-any.whl",
+        f"sekisho-{__version__}.tar.gz",
+        f"sekisho-{__version__}.tgz",
+        f"sekisho-{__version__}-install.yaml",
+        f"sekisho-{__version__}.cdx.json",
+        "SHA256SUMS",
+    }
+
+
+def test_the_same_sources_give_the_same_bytes(release: Path, tmp_path: Path) -> None:
+    build(tmp_path, IMAGE, helm_binary())
+    for file in release.iterdir():
+        assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_checksums_are_of_every_file(release: Path) -> None:
+    lines = [line.split("  ") for line in (release / "SHA256SUMS").read_text().splitlines()]
+    files = {file.name for file in release.iterdir()} - {"SHA256SUMS"}
+    assert {name: digest for digest, name in lines} == {
+        name: hashlib.sha256((release / name).read_bytes()).hexdigest() for name in files
+    }
+
+
+def test_helm_renders_the_archive_as_it_renders_the_chart(release: Path) -> None:
+    archive = release / f"sekisho-{__version__}.tgz"
+    assert render(chart=archive) == render()
+    with tarfile.open(archive) as opened:
+        assert {entry.name.partition("/")[0] for entry in opened} == {"sekisho"}
+
+
+def test_the_install_manifest_has_the_chart_and_its_namespace(release: Path) -> None:
+    text = (release / f"sekisho-{__version__}-install.yaml").read_text()
+    objects = [manifest for manifest in yaml.safe_load_all(text) if manifest]
+    assert identities(objects) == identities(render()) | {"Namespace/sekisho-system"}
+    assert set(re.findall(r"image: \"?([^\"\s]+)", text)) == {f"{IMAGE}:{__version__}"}
+
+
+def test_the_sbom_has_every_locked_dependency(release: Path) -> None:
+    sbom = json.loads((release / f"sekisho-{__version__}.cdx.json").read_text())
+    assert sbom["bomFormat"] == "CycloneDX"
+    assert sbom["metadata"]["component"]["name"] == "sekisho"
+    locked = re.findall(
+        r"^([a-z0-9.-]+)==([^\s;]+)", (REPOSITORY / "requirements/runtime.txt").read_text(), re.MULTILINE
+    )
+    assert {(part["name"], part["version"]) for part in sbom["components"]} == set(locked)
+    assert all(part["hashes"] for component in sbom["components"] for part in component["externalReferences"])
+
+
+def test_the_wheel_holds_only_the_package(release: Path) -> None:
+    with zipfile.ZipFile(release / f"sekisho-{__version__}-py3-none-any.whl") as wheel:
+        folders = {name.partition("/")[0] for name in wheel.namelist()}
+    assert folders == {"sekisho", f"sekisho-{__version__}.dist-info"}
+
+
+def test_a_folder_with_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("mine")
+    with pytest.raises(ReleaseError, match="is not empty"):
+        build(tmp_path, IMAGE, helm_binary())
+    assert [file.name for file in tmp_path.iterdir()] == ["notes"]
+
+
+def test_a_tool_that_fails_says_why(tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match=r"(?s)helm failed: .*image/repository"):
+        build(tmp_path, "registry.example/sekisho:latest", helm_binary())
+
+
+def test_the_command_line_reports_a_failure_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("mine")
+    command = [sys.executable, "-m", "tools.release", "--image", IMAGE, "--helm", str(helm_binary())]
+    finished = subprocess.run([*command, "--output", str(tmp_path)], cwd=REPOSITORY, capture_output=True, text=True)
+    assert (finished.returncode, finished.stderr) == (1, f"Error: {tmp_path} is not empty: remove it first\n")
