@@ -8,7 +8,8 @@ import asyncio
 import logging
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final, TypeVar
@@ -19,7 +20,7 @@ from prometheus_client.core import Metric
 
 from sekisho.images import Reference
 from sekisho.images.authorities import Authority
-from sekisho.images.evidence import MAX_PROBLEMS, Evidence, ImageFacts, Unknown, evidence_key
+from sekisho.images.evidence import MAX_PROBLEMS, ImageFacts, Unknown, evidence_key
 from sekisho.images.verification import verify
 from sekisho.registry import Candidates, Problem, RegistryClient, RegistryError, Repository, find_candidates
 from sekisho.telemetry.families import counters, gauges
@@ -53,6 +54,8 @@ UNSIGNED_AGE: Final = timedelta(seconds=15)
 """For which an image without signatures is not looked up again: it may be signed at any moment."""
 FIRST_RETRY_SECONDS: Final = 2.0
 MAX_RETRY_SECONDS: Final = 60.0
+CROWDED_SECONDS: Final = 1.0
+"""After which an image is tried again for which there were too many look-ups."""
 MAX_SMALL_BYTES: Final = 64 << 10
 """Of candidates that are verified at once; more, and keyless ones, are verified in a thread."""
 
@@ -121,32 +124,47 @@ class ImageEvidence:
         self._results: Counter[str] = Counter()
         self._fingerprints: tuple[Mapping[str, Authority], Mapping[str, str]] = ({}, {})
 
-    def known(self, references: Iterable[Reference], namespace: str = "") -> Evidence:
-        """What is known now about images with digests. Look-ups start for those of which that is not current.
+    def view(self) -> "EvidenceView":
+        """What is known now, for the judging of one review."""
+        return EvidenceView(self)
+
+    def start(self, references: Iterable[Reference], namespace: str = "") -> bool:
+        """Start the look-ups of images with digests that are due; whether any of them is under way now.
 
         namespace: of the pod that needs them.
         """
-        return {
-            key: self._known(key, reference, namespace)
-            for reference in references
-            if (key := evidence_key(reference)) is not None
-        }
+        started = [self._start(key, reference, namespace) for key, reference in _by_key(references)]
+        return any(started)
 
-    def is_incomplete(self, evidence: Evidence) -> bool:
-        """Whether look-ups are under way that may change it."""
-        return any(key in self._flights for key in evidence)
-
-    async def settled(self, references: Sequence[Reference], seconds: float, namespace: str = "") -> Evidence:
-        """What is known about images when their look-ups have ended, or when so many seconds have passed."""
-        keys = [key for reference in references if (key := evidence_key(reference)) is not None]
-        tasks = [self._flights[key].task for key in keys if key in self._flights]
+    async def settled(self, references: Iterable[Reference], seconds: float) -> None:
+        """Return when the look-ups of images have ended, or when so many seconds have passed."""
+        tasks = [self._flights[key].task for key, _ in _by_key(references) if key in self._flights]
         if tasks and seconds > 0 and self._waiting < MAX_WAITING:
             self._waiting += 1
             try:
                 await asyncio.wait(tasks, timeout=seconds)
             finally:
                 self._waiting -= 1
-        return self.known(references, namespace)
+
+    def known(self, key: str) -> tuple[ImageFacts | Unknown | None, bool]:
+        """What is known about an image, None for one to look up; and whether its facts are due to be renewed.
+
+        May be called in any thread.
+        """
+        facts = self._facts(key)
+        if facts is not None:
+            age = self._clock() - _looked_up(facts)
+            if facts.checked == self._current() and age <= _fresh_for(facts):
+                return facts, False
+            if facts.signatures and age <= MAX_AGE:
+                return facts, True
+        flight = self._flights.get(key)
+        if flight is not None:
+            return _pending(flight), False
+        failure = self._failures.get(key)
+        if failure is not None and failure.retry_at > time.monotonic():
+            return failure.unknown, False
+        return None, False
 
     def offer(self, facts: ImageFacts) -> None:
         """Take facts that another replica has found."""
@@ -166,22 +184,6 @@ class ImageEvidence:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _known(self, key: str, reference: Reference, namespace: str) -> ImageFacts | Unknown:
-        facts = self._facts(key)
-        age = timedelta.max if facts is None else self._clock() - _looked_up(facts)
-        if facts is not None and age > MAX_AGE:
-            self._drop(key)
-            facts = None
-        if facts is not None and facts.checked == self._current() and age <= _fresh_for(facts):
-            return facts
-        failure = self._failures.get(key)
-        if failure is not None and failure.retry_at > time.monotonic():
-            return facts if facts is not None and facts.signatures else failure.unknown
-        is_started = self._start(key, reference, namespace)
-        if facts is not None:
-            return facts
-        return self._pending(self._flights[key]) if is_started else _TOO_MANY
-
     def _current(self) -> Mapping[str, str]:
         """The fingerprints of the authorities, by name."""
         authorities = self._authorities()
@@ -191,10 +193,15 @@ class ImageEvidence:
         return self._fingerprints[1]
 
     def _start(self, key: str, reference: Reference, namespace: str) -> bool:
-        """Start a look-up unless one is under way; False where there are too many."""
+        """Start a look-up unless it is too early for another one; whether one is under way."""
         if key in self._flights:
             return True
+        failure = self._failures.get(key)
+        if failure is not None and failure.retry_at > time.monotonic():
+            return False
         if len(self._flights) >= MAX_FLIGHTS or self._by_namespace[namespace] >= MAX_FLIGHTS_OF_NAMESPACE:
+            count = failure.count if failure is not None else 0
+            self._remember(key, _Failure(_TOO_MANY, count, time.monotonic() + CROWDED_SECONDS))
             return False
         task = asyncio.create_task(self._look_up(key, reference))
         self._flights[key] = _Flight(task, reference.registry, namespace, time.monotonic())
@@ -249,17 +256,22 @@ class ImageEvidence:
 
     def _fail(self, key: str, problem: Problem, message: str) -> None:
         self._results[problem] += 1
-        before = self._failures.pop(key, None)
+        before = self._failures.get(key)
         count = before.count + 1 if before is not None else 1
         pause = min(FIRST_RETRY_SECONDS * 2.0 ** (count - 1), MAX_RETRY_SECONDS)
         unknown = Unknown(f"cannot be verified: {message}", _FIXES[problem])
-        self._failures[key] = _Failure(unknown, count, time.monotonic() + pause)
+        self._remember(key, _Failure(unknown, count, time.monotonic() + pause))
+
+    def _remember(self, key: str, failure: _Failure) -> None:
+        self._failures.pop(key, None)
+        self._failures[key] = failure
         _shrink(self._failures, MAX_UNSIGNED)
 
     def _facts(self, key: str) -> ImageFacts | None:
         kept = self._signed.get(key)
         if kept is not None:
-            self._signed.move_to_end(key)
+            with suppress(KeyError):  # dropped meanwhile, as this may be another thread
+                self._signed.move_to_end(key)
             return kept[0]
         return self._unsigned.get(key)
 
@@ -282,14 +294,6 @@ class ImageEvidence:
         _, size = self._signed.pop(key, (None, 0))
         self._bytes -= size
 
-    def _pending(self, flight: _Flight) -> Unknown:
-        seconds = time.monotonic() - flight.started
-        return Unknown(
-            f"is still being verified (registry {flight.registry}, {seconds:.1f} s so far)",
-            "try again: it goes on, and a later try finds the result",
-            is_pending=True,
-        )
-
     def families(self) -> Iterable[Metric]:
         """The metrics of look-ups."""
         yield counters(
@@ -310,6 +314,44 @@ class ImageEvidence:
             (),
             {(): age},
         )
+
+
+class EvidenceView(Mapping[str, ImageFacts | Unknown]):
+    """Evidence for the judging of one review, by `evidence_key`.
+
+    due: images whose facts were used and are to be renewed behind the request.
+    """
+
+    def __init__(self, evidence: ImageEvidence) -> None:
+        self._evidence = evidence
+        self.due: list[str] = []
+
+    def __getitem__(self, key: str) -> ImageFacts | Unknown:
+        known, is_due = self._evidence.known(key)
+        if is_due:
+            self.due.append(key)
+        if known is None:
+            raise KeyError(key)
+        return known
+
+    def __iter__(self) -> Iterator[str]:
+        raise NotImplementedError  # images are asked for by name
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+
+def _pending(flight: _Flight) -> Unknown:
+    seconds = time.monotonic() - flight.started
+    return Unknown(
+        f"is still being verified (registry {flight.registry}, {seconds:.1f} s so far)",
+        "try again: it goes on, and a later try finds the result",
+        is_pending=True,
+    )
+
+
+def _by_key(references: Iterable[Reference]) -> list[tuple[str, Reference]]:
+    return [(key, reference) for reference in references if (key := evidence_key(reference)) is not None]
 
 
 def _looked_up(facts: ImageFacts) -> datetime:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +10,7 @@ import pytest
 from aiohttp import web
 from msgspec import structs
 
-from sekisho.images import Reference
+from sekisho.images import Reference, parse
 from sekisho.images.authorities import Authority
 from sekisho.images.evidence import ImageFacts, Unknown
 from sekisho.webhook import evidence as module
@@ -47,11 +48,24 @@ class Site:
         self.registry.attach(image.digest or "", json.dumps(made).encode())
 
     async def look(self, image: Reference, seconds: float = 5) -> ImageFacts | Unknown:
-        """What a request finds that waits so long."""
-        evidence = self.evidence.known([image])
-        if self.evidence.is_incomplete(evidence):
-            evidence = await self.evidence.settled([image], seconds)
-        return evidence[key_of(image)]
+        """What a request finds that waits so long where the facts are not current."""
+        found = self.now_known(image)
+        if not isinstance(found, ImageFacts) and self.evidence.start([image], "team"):
+            await self.evidence.settled([image], seconds)
+            found = self.now_known(image)
+        assert found is not None
+        return found
+
+    async def renewed(self, image: Reference) -> None:
+        self.now_known(image)
+        await self.evidence.settled([image], 5)
+
+    def now_known(self, image: Reference) -> ImageFacts | Unknown | None:
+        """What is known without waiting; facts that are due are renewed behind."""
+        view = self.evidence.view()
+        found = view.get(key_of(image))
+        self.evidence.start(map(parse, view.due))
+        return found
 
     async def facts(self, image: Reference) -> ImageFacts:
         found = await self.look(image)
@@ -93,8 +107,7 @@ async def test_known_image_asks_the_registry_nothing(site: Site) -> None:
     image = site.signed()
     facts = await site.facts(image)
     asked = len(site.registry.requests)
-    assert site.evidence.known([image]) == {key_of(image): facts}
-    assert not site.evidence.is_incomplete(site.evidence.known([image]))
+    assert site.now_known(image) is facts
     assert len(site.registry.requests) == asked
 
 
@@ -106,7 +119,7 @@ async def test_requests_at_the_same_time_share_one_look_up(site: Site) -> None:
 
 
 async def test_reference_without_digest_has_no_evidence(site: Site) -> None:
-    assert site.evidence.known([Reference("ghcr.io", "acme/pay", "1.2", None)]) == {}
+    assert not site.evidence.start([Reference("ghcr.io", "acme/pay", "1.2", None)])
 
 
 class Held:
@@ -164,23 +177,26 @@ async def test_requests_that_wait_are_bounded(site: Site, monkeypatch: pytest.Mo
 async def test_look_ups_are_bounded_and_others_are_pending(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_FLIGHTS", 2)
     images = [site.signed(b" " * number) for number in range(3)]
-    known = site.evidence.known(images)
-    last = known[key_of(images[2])]
+    site.evidence.start(images)
+    last = site.now_known(images[2])
     assert isinstance(last, Unknown)
     assert last.is_pending
     assert "too many images" in last.reason
     await site.evidence.settled(images[:2], 5)
+    monkeypatch.setattr(module, "CROWDED_SECONDS", 0.0)
+    monkeypatch.setattr("sekisho.webhook.evidence.time.monotonic", lambda now=time.monotonic: now() + 1.0)
     assert (await site.facts(images[2])).signatures
 
 
 async def test_one_namespace_does_not_take_all_look_ups(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_FLIGHTS_OF_NAMESPACE", 1)
     images = [site.signed(b" " * number) for number in range(3)]
-    site.evidence.known(images[:1], "flood")
-    assert "too many" in str(site.evidence.known(images[1:2], "flood"))
-    assert "too many" not in str(site.evidence.known(images[2:], "other"))
-    await site.evidence.settled(images, 5, "other")
-    assert isinstance(site.evidence.known(images[:1], "flood")[key_of(images[0])], ImageFacts)
+    assert [site.evidence.start([image], "flood") for image in images[:2]] == [True, False]
+    assert site.evidence.start(images[2:], "other")
+    await site.evidence.settled(images, 5)
+    assert isinstance(site.now_known(images[0]), ImageFacts)
+    assert isinstance(site.now_known(images[1]), Unknown)
+    assert isinstance(site.now_known(images[2]), ImageFacts)
 
 
 async def test_unsigned_image_is_looked_up_again_after_seconds(site: Site) -> None:
@@ -197,10 +213,11 @@ async def test_signed_image_is_looked_up_again_behind_the_request(site: Site) ->
     image = site.signed()
     first = await site.facts(image)
     site.after(minutes=59)
-    assert site.evidence.known([image])[key_of(image)] is first
-    assert not site.evidence.is_incomplete({key_of(image): first})
+    assert site.now_known(image) is first
+    await site.evidence.settled([image], 5)
+    assert site.now_known(image) is first
     site.after(minutes=2)
-    assert site.evidence.known([image])[key_of(image)] is first
+    assert site.now_known(image) is first
     await site.evidence.settled([image], 5)
     assert (await site.facts(image)).looked_up == site.now
 
@@ -210,6 +227,8 @@ async def test_removed_signature_is_noticed_at_the_next_look_up(site: Site) -> N
     await site.facts(image)
     site.registry.referrers.clear()
     site.after(minutes=61)
+    assert (await site.facts(image)).signatures
+    await site.evidence.settled([image], 5)
     assert not (await site.facts(image)).signatures
 
 
@@ -262,9 +281,11 @@ async def test_changed_authority_has_images_looked_up_again(site: Site) -> None:
     site.sign(image, OTHER_P256)
     assert len((await site.facts(image)).signatures) == 1
     site.authorities = {"release": RELEASE, "other": keyed("other", OTHER_P256)}
+    await site.renewed(image)
     facts = await site.facts(image)
     assert {signature.authority for signature in facts.signatures} == {"release", "other"}
     site.authorities = {"release": keyed("release", OTHER_P256)}
+    await site.renewed(image)
     (signature,) = (await site.facts(image)).signatures
     assert signature.fingerprint == site.authorities["release"].keys[0].fingerprint
 
