@@ -20,6 +20,10 @@ class SingleFlight(Generic[K, V]):
     def __len__(self) -> int:
         return len(self._calls)
 
+    def __contains__(self, key: object) -> bool:
+        """Whether a call for the key is running."""
+        return key in self._calls
+
     async def run(self, key: K, call: Callable[[], Coroutine[Any, Any, V]]) -> V:
         """The result of `call`, or of the running call for `key`."""
         task = self._calls.get(key)

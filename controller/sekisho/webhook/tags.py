@@ -1,0 +1,104 @@
+"""What tags of images stand for: the digests that a pod of now would run."""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Final
+
+from msgspec import Struct
+
+from sekisho.cluster.single_flight import SingleFlight
+from sekisho.images import Reference
+from sekisho.images.evidence import Unknown
+from sekisho.registry import RegistryClient, RegistryError, Repository
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_TAG: Final = "latest"
+"""Of an image without tag and digest."""
+TAG_SECONDS: Final = 30.0
+"""For which a tag is not asked about again, so that the pods of one Deployment run the same image."""
+FAILURE_SECONDS: Final = 2.0
+MAX_TAGS: Final = 4096
+MAX_FLIGHTS: Final = 512
+"""Tags that are asked about at the same time; others stay tags."""
+LOOKUP_SECONDS: Final = 30.0
+
+
+_PENDING: Final = Unknown(
+    "has a tag that is still being resolved", "try again: it goes on, and a later try finds the digest", is_pending=True
+)
+_RESOLVED: Final = Unknown("has a tag that was resolved just now", "try again", is_pending=True)
+
+
+class _Known(Struct, frozen=True, gc=False):
+    """The digest of a tag, or why it has none; until when it counts (`time.monotonic`)."""
+
+    digest: str | None
+    problem: str
+    until: float
+
+
+class Tags:
+    """Resolves tags; make it on the running loop."""
+
+    def __init__(self, client: RegistryClient) -> None:
+        self._client = client
+        self._known: OrderedDict[Reference, _Known] = OrderedDict()
+        self._flights: SingleFlight[Reference, None] = SingleFlight()
+
+    async def digests(self, references: Iterable[Reference], seconds: float) -> Mapping[Reference, str]:
+        """The digests of images with tags, those that are known after so many seconds at most.
+
+        Questions that take longer go on, and a later call finds their answers. Raises nothing.
+        """
+        wanted = list(dict.fromkeys(reference for reference in references if reference.digest is None))
+        unknown = [reference for reference in wanted if self._current(reference) is None]
+        tasks = [
+            asyncio.create_task(self._flights.run(reference, partial(self._ask, reference)))
+            for reference in unknown[: max(MAX_FLIGHTS - len(self._flights), 0)]
+        ]
+        if tasks:
+            _, running = await asyncio.wait(tasks, timeout=max(seconds, 0.0))
+            for task in running:
+                task.cancel()  # the question itself goes on
+        known = {reference: self._current(reference) for reference in wanted}
+        return {reference: one.digest for reference, one in known.items() if one is not None and one.digest is not None}
+
+    def unknown(self, reference: Reference) -> Unknown | None:
+        """Why an image still has a tag although tags are resolved; None where no one has asked.
+
+        May be called in any thread.
+        """
+        known = self._current(reference)
+        if known is None:
+            return _PENDING if reference in self._flights else None
+        if known.digest is not None:
+            return _RESOLVED
+        return Unknown(f"has a tag that cannot be resolved: {known.problem}", "correct the tag, or try again")
+
+    def _current(self, reference: Reference) -> _Known | None:
+        known = self._known.get(reference)
+        return known if known is not None and time.monotonic() < known.until else None
+
+    async def _ask(self, reference: Reference) -> None:
+        """Ask the registry, and keep the answer. Raises nothing."""
+        digest, problem, seconds = None, "", FAILURE_SECONDS
+        try:
+            async with asyncio.timeout(LOOKUP_SECONDS):
+                digest = await self._client.digest(Repository.of(reference), reference.tag or DEFAULT_TAG)
+            seconds = TAG_SECONDS
+        except RegistryError as error:
+            problem = str(error)
+        except TimeoutError:
+            problem = f"registry {reference.registry} took longer than {LOOKUP_SECONDS:.0f} s"
+        except Exception:
+            logger.exception("internal error while a tag was resolved")
+            problem = "of an internal error; Sekisho's log says more"
+        self._known.pop(reference, None)
+        self._known[reference] = _Known(digest, problem, time.monotonic() + seconds)
+        while len(self._known) > MAX_TAGS:
+            self._known.popitem(last=False)
