@@ -66,30 +66,37 @@ class Owners:
         self._known: OrderedDict[ObjectReference, ObjectReference | None] = OrderedDict()
         self._flights: SingleFlight[ObjectReference, ObjectReference | None] = SingleFlight()
 
-    async def top(self, owner: ObjectReference) -> ObjectReference:
+    async def top(self, owner: ObjectReference, patience: float | None = None) -> ObjectReference:
         """The top of the chain of controllers that begins at `owner`; `owner` itself when it has no uid.
 
+        patience: how many seconds to wait for the answer to a request, None for as long as it takes. The request goes
+            on, and the next call for the same owner waits for the same answer.
+
         The chain ends at an object that does not exist or has another uid, as clients can write any owner reference.
-        Raises ApiUnavailable, ApiError.
+        Raises ApiUnavailable, ApiError, TimeoutError.
         """
         for _ in range(_MAX_STEPS):
-            above = await self._above(owner)
+            above = await self._above(owner, patience)
             if above is None:
                 break
             owner = above
         return owner
 
-    async def _above(self, owner: ObjectReference) -> ObjectReference | None:
+    async def _above(self, owner: ObjectReference, patience: float | None) -> ObjectReference | None:
         path = _LOOKED_UP.get((owner.api_version, owner.kind))
         if path is None or not owner.uid or not is_subdomain(owner.name) or not is_label(owner.namespace):
             return None
+        if owner not in self._known and owner not in self._flights:
+            # Callers wait here for the rate, not in a request under way: so there are no more waits than callers, and
+            # the next owner is the one that the caller chooses when the rate permits it.
+            await asyncio.sleep(self._bucket.reserve(time.monotonic()))
         if owner in self._known:
             self._known.move_to_end(owner)
             return self._known[owner]
-        return await self._flights.run(owner, lambda: self._look_up(owner, path))
+        async with asyncio.timeout(patience):
+            return await self._flights.run(owner, lambda: self._look_up(owner, path))
 
     async def _look_up(self, owner: ObjectReference, path: str) -> ObjectReference | None:
-        await asyncio.sleep(self._bucket.reserve(time.monotonic()))
         try:
             raw = await self._api.get(path.format(owner.namespace, owner.name), accept=METADATA)
             meta = _decoder.decode(raw).metadata

@@ -5,7 +5,7 @@ Each replica has a Lease with annotations:
 - for each kind of policy, the resourceVersion up to which it has read that kind. A change costs one write by each
   replica, however many policies there are;
 - the policies that it has read and cannot use;
-- the denials and warnings of the last hour, written with each renewal;
+- the denials and warnings of the last hour, and how many of them no Event shows, written with each renewal;
 - the key id of the authority that signed the certificate that it serves;
 - why it serves no reviews, if it does not.
 
@@ -18,7 +18,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
@@ -62,8 +62,19 @@ FORGET_SECONDS = 300.0
 _WITHDRAW_SECONDS = 2.0
 
 
-Counts = Mapping[str, tuple[int, int]]
-"""Denials and warnings by the policies' titles."""
+_Count = Annotated[int, Meta(ge=0)]
+
+
+class Recent(NamedTuple):
+    """Denials and warnings of the last hour because of a policy, and how many of them no Event shows."""
+
+    denials: _Count
+    warnings: _Count
+    without_event: _Count = 0
+
+
+Counts = Mapping[str, Recent]
+"""By the policies' titles."""
 
 
 class ReplicaReporter:
@@ -324,7 +335,7 @@ def _decode_unusable(text: str) -> Unusable:
 
 def _decode_counts(text: str) -> Counts:
     try:
-        return msgspec.json.decode(text, type=dict[str, tuple[Annotated[int, Meta(ge=0)], Annotated[int, Meta(ge=0)]]])
+        return msgspec.json.decode(text, type=dict[str, Recent])
     except msgspec.DecodeError:
         return {}
 

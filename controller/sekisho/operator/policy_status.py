@@ -18,7 +18,7 @@ from sekisho.cluster.events import Reason
 from sekisho.cluster.lease import Lease, lease_path
 from sekisho.cluster.owners import ObjectReference
 from sekisho.cluster.reflector import Reflector
-from sekisho.cluster.replicas import Counts, Replica, forgotten, live, observe, silent
+from sekisho.cluster.replicas import Counts, Recent, Replica, forgotten, live, observe, silent
 from sekisho.operator.events import Notice, write_warning
 from sekisho.operator.metrics import Metrics, Subject
 from sekisho.operator.objects import FIELD_MANAGER
@@ -43,6 +43,7 @@ COUNT_SECONDS: Final = 60.0
 """The counts of one policy change in its status at most this often."""
 MAX_RETRY_SECONDS: Final = 300.0
 """The longest wait before a status that could not be written is tried again."""
+_NONE: Final = Recent(0, 0)
 
 
 class StatusKeeper:
@@ -302,12 +303,12 @@ class ShownCounts:
     """Denials and warnings as statuses show them: those of one policy change once in COUNT_SECONDS at most."""
 
     def __init__(self) -> None:
-        self._shown: dict[str, tuple[tuple[int, int], float]] = {}
+        self._shown: dict[str, tuple[Recent, float]] = {}
 
     def of(self, records: Iterable[Record], reports: Sequence[Replica], now: float) -> Counts:
         """The counts to show, by the policies' titles."""
-        shown: dict[str, tuple[tuple[int, int], float]] = {}
-        counts: dict[str, tuple[int, int]] = {}
+        shown: dict[str, tuple[Recent, float]] = {}
+        counts: dict[str, Recent] = {}
         for record in records:
             if record.is_waiver:
                 continue
@@ -320,16 +321,24 @@ class ShownCounts:
         return counts
 
 
-def _stored_counts(record: Record) -> tuple[int, int]:
+def _stored_counts(record: Record) -> Recent:
     status = record.status
-    return (status.denials or 0, status.warnings or 0) if isinstance(status, PolicyStatus) else (0, 0)
+    if not isinstance(status, PolicyStatus):
+        return _NONE
+    return Recent(status.denials or 0, status.warnings or 0, status.without_event or 0)
 
 
-def _reported_counts(record: Record, reports: Sequence[Replica]) -> tuple[int, int] | None:
+def _reported_counts(record: Record, reports: Sequence[Replica]) -> Recent | None:
     """The counts of a policy by the replicas that have read it; None when none has."""
     plural = record.resource.plural
-    counts = [r.counts.get(record.title, (0, 0)) for r in reports if r.has_reached(plural, record.created)]
-    return (sum(denials for denials, _ in counts), sum(warnings for _, warnings in counts)) if counts else None
+    counts = [r.counts.get(record.title, _NONE) for r in reports if r.has_reached(plural, record.created)]
+    if not counts:
+        return None
+    return Recent(
+        sum(count.denials for count in counts),
+        sum(count.warnings for count in counts),
+        sum(count.without_event for count in counts),
+    )
 
 
 def _status_path(record: Record) -> str:

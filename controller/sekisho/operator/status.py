@@ -5,7 +5,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from sekisho.cluster.replicas import Counts, Replica
+from sekisho.cluster.replicas import Counts, Recent, Replica
 from sekisho.operator.conditions import accepted_condition, coverage_state, make_condition, not_accepted
 from sekisho.operator.records import Record, coverage_of
 from sekisho.policies import PolicyWaiver
@@ -22,7 +22,7 @@ class View(Struct, frozen=True):
     silent: tuple[str, ...] = ()
     """The names of those that do not report and may serve all the same."""
     counts: Counts = {}
-    """Denials and warnings of the last hour, by the policies' titles."""
+    """Those of the last hour."""
     waivers: Mapping[str, tuple[WaiverInEffect, ...]] = {}
     """The waivers that have not expired, by the titles of the policies that they name."""
     titles: frozenset[str] = frozenset()
@@ -36,13 +36,14 @@ def wanted_policy_status(record: Record, conflicts: tuple[Conflict, ...], view: 
         enforced_by, state = f"0/{coverage.total}", not_accepted("policy")
     else:
         enforced_by, state = coverage.ratio, coverage_state(coverage, "enforce")
-    denials, warnings = view.counts.get(record.title, (0, 0))
+    counts = view.counts.get(record.title, Recent(0, 0))
     return PolicyStatus(
         observed_generation=record.generation,
         enforced_by=enforced_by,
         conditions=(accepted_condition(record, view.now), make_condition(record, "Enforced", state, view.now)),
-        denials=denials,
-        warnings=warnings,
+        denials=counts.denials,
+        warnings=counts.warnings,
+        without_event=counts.without_event or None,
         conflicts=conflicts or None,
         waivers=view.waivers.get(record.title),
     )

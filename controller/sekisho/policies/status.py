@@ -90,6 +90,17 @@ class PolicyStatus(Struct, frozen=True, rename="camel"):
         ]
         | None
     ) = None
+    without_event: (
+        Annotated[
+            int,
+            Meta(
+                description="How many of these denials and warnings no Event shows, because there were too many at a "
+                "time or the API server rejected the Event. Unset for none.",
+                ge=0,
+            ),
+        ]
+        | None
+    ) = None
     conflicts: (
         Annotated[
             tuple[Conflict, ...],

@@ -116,7 +116,7 @@ class Process:
         reflector, labels = dependencies.labels_from_cluster(api)
         objects, lists = dependencies.objects_from_cluster(api)
         rate = options.events_per_second
-        recorder = EventRecorder(api, Owners(api, rate), options.replica, rate)
+        recorder = EventRecorder(api, Owners(api, rate), options.replica, rate, self._metrics.tally.count_without_event)
         reporter = ReplicaReporter(
             api,
             options.namespace,

@@ -1,4 +1,4 @@
-"""How many requests each policy denied or warned about in the last hour, on this replica."""
+"""How many requests each policy denied or warned about in the last hour, on this replica, and what no Event shows."""
 
 import time
 from collections import Counter, deque
@@ -8,6 +8,8 @@ from typing import Final
 from msgspec import Struct, field
 
 from sekisho.admission import Outcome, policies_of, with_enforcement
+from sekisho.cluster.events import Reason, Statement
+from sekisho.cluster.replicas import Recent
 from sekisho.policies import Enforcement
 
 HOUR: Final = 3600.0
@@ -22,6 +24,7 @@ class _Slice(Struct):
     began: float
     denials: Counter[str] = field(default_factory=Counter)
     warnings: Counter[str] = field(default_factory=Counter)
+    without_event: Counter[str] = field(default_factory=Counter)
 
 
 class Tally:
@@ -35,35 +38,50 @@ class Tally:
         """Count one answered review with violations."""
         if outcome.review.dry_run:
             return
-        now = self._clock()
-        if not self._slices or now - self._slices[-1].began >= SLICE:
-            self._drop_old(now)
-            self._slices.append(_Slice(now))
-        for counts, enforcement in (
-            (self._slices[-1].denials, Enforcement.DENY),
-            (self._slices[-1].warnings, Enforcement.WARN),
-        ):
+        present = self._present()
+        for counts, enforcement in ((present.denials, Enforcement.DENY), (present.warnings, Enforcement.WARN)):
             for name in policies_of(with_enforcement(outcome.violations, enforcement)):
-                if name in counts or len(counts) < MAX_POLICIES:
-                    counts[name] += 1
+                _add(counts, name, 1)
+
+    def count_without_event(self, content: Statement, count: int) -> None:
+        """Count denials or warnings that no Event shows."""
+        if content.reason in (Reason.POD_DENIED, Reason.POD_WARNED):
+            for name in content.policies:
+                _add(self._present().without_event, name, count)
 
     def forget(self, policy: str) -> None:
         """Drop the counts of a deleted policy: another of its name starts at zero."""
         for slice_ in self._slices:
             del slice_.denials[policy]
             del slice_.warnings[policy]
+            del slice_.without_event[policy]
 
-    def last_hour(self) -> dict[str, tuple[int, int]]:
-        """Denials and warnings by policy, of the policies with the most."""
+    def last_hour(self) -> dict[str, Recent]:
+        """The counts by policy, of the policies with the most denials and warnings."""
         self._drop_old(self._clock())
-        denials: Counter[str] = Counter()
-        warnings: Counter[str] = Counter()
+        total = _Slice(0.0)
         for slice_ in self._slices:
-            denials.update(slice_.denials)
-            warnings.update(slice_.warnings)
-        most = (denials + warnings).most_common(MAX_REPORTED)
-        return {name: (denials[name], warnings[name]) for name, _ in sorted(most)}
+            total.denials.update(slice_.denials)
+            total.warnings.update(slice_.warnings)
+            total.without_event.update(slice_.without_event)
+        most = (total.denials + total.warnings).most_common(MAX_REPORTED)
+        return {
+            name: Recent(total.denials[name], total.warnings[name], total.without_event[name])
+            for name, _ in sorted(most)
+        }
+
+    def _present(self) -> _Slice:
+        now = self._clock()
+        if not self._slices or now - self._slices[-1].began >= SLICE:
+            self._drop_old(now)
+            self._slices.append(_Slice(now))
+        return self._slices[-1]
 
     def _drop_old(self, now: float) -> None:
         while self._slices and now - self._slices[0].began >= HOUR:
             self._slices.popleft()
+
+
+def _add(counts: Counter[str], name: str, count: int) -> None:
+    if name in counts or len(counts) < MAX_POLICIES:
+        counts[name] += count

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -10,11 +11,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from sekisho.cluster import backoff
+from sekisho.cluster import backoff, recorded
 from sekisho.cluster import recorder as module
 from sekisho.cluster.events import Occurrence, Reason, event_of, statement
 from sekisho.cluster.owners import ObjectReference, Owners
-from sekisho.cluster.recorder import DropReason, EventRecorder
+from sekisho.cluster.recorded import DropReason, Held, HeldEntry, HeldSeries, text_bytes
+from sekisho.cluster.recorder import EventRecorder
 from tests.unit.cluster.collection_server import serving
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
@@ -42,7 +44,7 @@ class EventServer:
         self.requests.append(f"{request.method} {name}")
         if self.status:
             return web.json_response({"message": self.message}, status=self.status)
-        if request.path.startswith("/apis/apps/v1/namespaces/ns/replicasets/"):
+        if "/replicasets/" in request.path:
             if name.startswith("stuck-"):
                 await self.stuck.wait()
             if self.unreadable:
@@ -105,16 +107,19 @@ def wrong(event: dict[str, Any], path: str) -> str:
     return ", ".join(name for name, fine in checks.items() if not fine)
 
 
-def denial(name: str, note: str = NOTE, kind: str = "Pod", seconds: int = 0, **rest: Any) -> Occurrence:
+def denial(
+    name: str, note: str = NOTE, kind: str = "Pod", seconds: int = 0, namespace: str = "ns", **rest: Any
+) -> Occurrence:
     """The denial of a bare pod, or of a pod of a ReplicaSet."""
     version, uid = ("apps/v1", f"uid-{name}") if kind == "ReplicaSet" else ("v1", "")
     said = statement(Reason.POD_DENIED, note, **rest)
-    return Occurrence(ObjectReference(version, kind, name, "ns", uid), None, said, NOW + timedelta(seconds=seconds))
+    regarding = ObjectReference(version, kind, name, namespace, uid)
+    return Occurrence(regarding, None, said, NOW + timedelta(seconds=seconds))
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "WRITE_SECONDS", (0.01, 0.02))
+    monkeypatch.setattr(recorded, "WRITE_SECONDS", (0.01, 0.02))
     monkeypatch.setattr(backoff, "MAX_SECONDS", 0.02)
 
 
@@ -258,7 +263,7 @@ async def test_events_of_one_owner_are_bounded_and_others_are_not_affected(serve
 async def test_entries_are_bounded_while_the_server_is_away_and_are_written_when_it_is_back(
     server: EventServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_ENTRIES", 5)
+    monkeypatch.setattr(module, "MAX_ENTRY_BYTES", 5 * HeldEntry(denial("web0-1", kind="ReplicaSet"), NOW).size)
     server.status = 503
     async with recording(server) as recorder:
         for number in range(8):
@@ -275,7 +280,10 @@ async def test_entries_are_bounded_while_the_server_is_away_and_are_written_when
 async def test_series_are_bounded_and_written_ones_make_room(
     server: EventServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_SERIES", 5)
+    series = HeldSeries(
+        event_of(denial("pod-1"), denial("pod-1").regarding, ""), text_bytes(denial("").statement), NOW, 0.0
+    )
+    monkeypatch.setattr(module, "MAX_SERIES_BYTES", 5 * series.size)
     async with recording(server) as recorder:
         for number in range(20):
             recorder.record(denial(f"pod-{number}"))
@@ -287,6 +295,57 @@ async def test_series_are_bounded_and_written_ones_make_room(
         await until(lambda: recorder.dropped[DropReason.QUEUE] == 3)
         server.status = 0
         await until(lambda: len(server.events) == 25)
+
+
+@pytest.mark.parametrize("kind", ["ReplicaSet", "Pod"])
+async def test_namespace_with_many_denials_does_not_delay_the_event_of_another(server: EventServer, kind: str) -> None:
+    async with recording(server, per_second=200) as recorder:
+        for number in range(300):
+            recorder.record(denial(f"many{number}-1", kind=kind, namespace="many"))
+        await until(lambda: bool(server.events))
+        recorder.record(denial("one-1", kind=kind, namespace="one"))
+        await until(lambda: any(event["metadata"]["namespace"] == "one" for event in server.all))
+        assert len(server.events) < 100
+        many = [int(event["regarding"]["name"].split("-")[0][4:]) for event in server.all[:-1] if "many" in str(event)]
+        assert max(many) < 110  # in the order of first denial
+        recorder.record(denial("more-1", kind=kind, namespace="one"))
+        await until(lambda: sum(event["metadata"]["namespace"] == "one" for event in server.all) == 2)
+        assert len(server.events) < 200
+        await until(lambda: server.told == 302)
+
+
+async def test_namespace_with_the_most_denials_loses_events_when_there_are_too_many(
+    server: EventServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_ENTRY_BYTES", 20 * HeldEntry(denial("many00-1", kind="ReplicaSet"), NOW).size)
+    server.status = 503
+    lost: list[int] = []
+    async with recording(server) as recorder:
+        monkeypatch.setattr(recorder, "_on_dropped", lambda _, count: lost.append(count))
+        for number in range(100):
+            recorder.record(denial(f"many{number}-1", kind="ReplicaSet", namespace="many"))
+        for number in range(5):
+            recorder.record(denial(f"few{number}-1", kind="ReplicaSet", namespace="few"))
+        assert 80 <= recorder.dropped[DropReason.QUEUE] <= 86
+        server.status = 0
+        await until(lambda: server.told == 105 - recorder.dropped[DropReason.QUEUE])
+    names = {event["regarding"]["name"] for event in server.all}
+    assert {f"few{number}" for number in range(5)} | {f"many{number}" for number in range(14)} <= names
+    assert sum(lost) == recorder.dropped[DropReason.QUEUE]
+
+
+def test_bytes_of_what_is_held_are_counted_as_much_as_they_take() -> None:
+    held: Held[HeldEntry] = Held()
+    tracemalloc.start()
+    try:
+        for number in range(2000):
+            message = f'policy "restricted" denies container "app-{number}": privileged is true; must be false'
+            occurrence = denial(f"web-{number}", message, policies=[f"p-{number}"], fixes=[f"fix {number}"] * 3)
+            held.add((occurrence.regarding, occurrence.statement), HeldEntry(occurrence, NOW))
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken <= held.bytes <= 1.5 * taken
 
 
 async def test_event_whose_answer_was_lost_exists_once_and_is_counted_on(server: EventServer) -> None:
@@ -373,7 +432,7 @@ async def test_defect_loses_one_event_only(server: EventServer, monkeypatch: pyt
 async def test_recorded_events_are_still_written_when_the_process_stops(
     server: EventServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "WRITE_SECONDS", (3600.0, 3600.0))
+    monkeypatch.setattr(recorded, "WRITE_SECONDS", (3600.0, 3600.0))
     async with recording(server) as recorder:
         recorder.record(denial("a"))
         await until(lambda: recorder.sent == 1)

@@ -16,6 +16,7 @@ from sekisho.cluster.replicas import (
     FORGET_SECONDS,
     LABEL,
     UNUSABLE_ANNOTATION,
+    Recent,
     Replica,
     ReplicaReporter,
     annotation_of,
@@ -125,10 +126,11 @@ def test_nothing_is_known_from_an_unreadable_list(text: str) -> None:
     assert of(UNUSABLE_ANNOTATION, text).unusable.may_hold("clusterpodpolicies/a")
 
 
-@pytest.mark.parametrize("text", ["", "?", "[]", '{"a":1}', '{"a":[1]}', '{"a":[-1,0]}', '{"a":[1,2,3]}'])
+@pytest.mark.parametrize("text", ["", "?", "[]", '{"a":1}', '{"a":[1]}', '{"a":[-1,0]}', '{"a":[1,2,3,4]}'])
 def test_unreadable_counts_are_empty(text: str) -> None:
     assert of(COUNTS_ANNOTATION, text).counts == {}
-    assert of(COUNTS_ANNOTATION, '{"a":[1,2]}').counts == {"a": (1, 2)}
+    assert of(COUNTS_ANNOTATION, '{"a":[1,2]}').counts == {"a": Recent(1, 2)}
+    assert of(COUNTS_ANNOTATION, '{"a":[1,2,1]}').counts == {"a": Recent(1, 2, 1)}
 
 
 def test_a_deleted_lease_stops_counting_at_once() -> None:
@@ -234,7 +236,7 @@ async def test_written_statuses_are_reported_later_and_changes_at_once(
 
 
 async def test_an_unusable_policy_is_reported_at_once_in_a_bounded_list(server: LeaseServer, api: ApiClient) -> None:
-    reporter = ReplicaReporter(api, "ns", "web-1", lambda: {"p": (2, 1)})
+    reporter = ReplicaReporter(api, "ns", "web-1", lambda: {"p": Recent(2, 1, 1)})
     running = asyncio.create_task(reporter.run())
     tell(reporter, "100")
     await server.wait_until(lambda: told(server) == "100")
@@ -245,7 +247,7 @@ async def test_an_unusable_policy_is_reported_at_once_in_a_bounded_list(server: 
     unusable = of(UNUSABLE_ANNOTATION, annotations[UNUSABLE_ANNOTATION]).unusable
     assert all(unusable.may_hold(f"{POLICIES}/policy-{number:04}") for number in range(5000))
     assert not unusable.may_hold(f"{POLICIES}/a")
-    assert of(COUNTS_ANNOTATION, annotations[COUNTS_ANNOTATION]).counts == {"p": (2, 1)}
+    assert of(COUNTS_ANNOTATION, annotations[COUNTS_ANNOTATION]).counts == {"p": Recent(2, 1, 1)}
     tell(reporter, "102", changed=False)
     await server.wait_until(lambda: told(server) == "102")
     assert server.leases[NAME]["metadata"]["annotations"][UNUSABLE_ANNOTATION] == "[]"

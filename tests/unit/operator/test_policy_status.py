@@ -11,7 +11,7 @@ from aiohttp import web
 
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.config import ApiConfig
-from sekisho.cluster.replicas import COMPONENT, COUNTS_ANNOTATION, LABEL, Replica, annotation_of
+from sekisho.cluster.replicas import COMPONENT, COUNTS_ANNOTATION, LABEL, Recent, Replica, annotation_of
 from sekisho.operator.metrics import Metrics
 from sekisho.operator.policy_status import BATCH, COUNT_SECONDS, ShownCounts, StatusKeeper
 from sekisho.operator.records import Record, read_record
@@ -334,11 +334,12 @@ async def test_a_failing_event_blocks_no_status_and_is_written_later(
 
 
 async def test_the_counts_of_the_replicas_are_shown(server: Server, keeper: StatusKeeper) -> None:
-    server.counts = '{"p":[4,2]}'
+    server.counts = '{"p":[4,2,1]}'
     server.leases = [server.lease(name, datetime.now(UTC)) for name in ("a", "b")]
     keeper.changed(server.make("p"))
     await server.wait_until(lambda: server.policies["p"].get("status", {}).get("denials") == 8)
     assert server.policies["p"]["status"]["warnings"] == 4
+    assert server.policies["p"]["status"]["withoutEvent"] == 2
 
 
 def record(name: str = "p", version: int = 100, uid: str = "u", status: Json | None = None) -> Record:
@@ -347,36 +348,38 @@ def record(name: str = "p", version: int = 100, uid: str = "u", status: Json | N
     return read_record(body, None)
 
 
-def reports(*counts: dict[str, tuple[int, int]], version: int = 100) -> list[Replica]:
+def reports(*counts: dict[str, Recent], version: int = 100) -> list[Replica]:
     return [Replica("r", {"clusterpodpolicies": version}, "", 0.0, counts=each) for each in counts]
 
 
 def test_a_count_that_keeps_changing_is_written_once_a_minute() -> None:
     shown = ShownCounts()
-    counted = [shown.of([record()], reports({"p": (second, 0)}), float(second))["p"][0] for second in range(130)]
+    counted = [shown.of([record()], reports({"p": Recent(second, 0)}), float(second))["p"][0] for second in range(130)]
     assert counted == [0] + [1] * 60 + [61] * 60 + [121] * 9
     assert COUNT_SECONDS == 60
-    assert shown.of([], reports({"p": (1, 0)}), 200.0) == {}
+    assert shown.of([], reports({"p": Recent(1, 0)}), 200.0) == {}
 
 
 def test_the_counts_of_replicas_are_summed() -> None:
-    counts = reports({"p": (1, 2)}, {"p": (3, 0), "ns/b": (0, 1)}, {})
-    assert ShownCounts().of([record()], counts, 0.0) == {"p": (4, 2)}
+    counts = reports({"p": Recent(1, 2, 1)}, {"p": Recent(3, 0), "ns/b": Recent(0, 1)}, {"p": Recent(1, 0, 1)})
+    assert ShownCounts().of([record()], counts, 0.0) == {"p": Recent(5, 2, 2)}
 
 
 def test_a_new_policy_of_an_old_name_starts_at_zero() -> None:
     shown = ShownCounts()
-    assert shown.of([record()], reports({"p": (8, 1)}), 0.0) == {"p": (8, 1)}
+    assert shown.of([record()], reports({"p": Recent(8, 1)}), 0.0) == {"p": Recent(8, 1)}
     new = record(version=150, uid="new")
-    assert shown.of([new], reports({"p": (8, 1)}), 10.0) == {"p": (0, 0)}  # a report from before it was created
-    assert shown.of([new], reports({"p": (1, 0)}, version=150), 20.0) == {"p": (1, 0)}
+    assert shown.of([new], reports({"p": Recent(8, 1)}), 10.0) == {
+        "p": Recent(0, 0)
+    }  # a report from before it was created
+    assert shown.of([new], reports({"p": Recent(1, 0)}, version=150), 20.0) == {"p": Recent(1, 0)}
 
 
 def test_a_new_leader_shows_the_stored_counts_until_a_replica_reports() -> None:
     stored = record(version=150, status={"denials": 8, "warnings": 1})
     shown = ShownCounts()
-    assert shown.of([stored], reports({"p": (9, 1)}), 0.0) == {"p": (8, 1)}
-    assert shown.of([stored], reports({"p": (9, 1)}, version=150), 1.0) == {"p": (9, 1)}
+    assert shown.of([stored], reports({"p": Recent(9, 1)}), 0.0) == {"p": Recent(8, 1)}
+    assert shown.of([stored], reports({"p": Recent(9, 1)}, version=150), 1.0) == {"p": Recent(9, 1)}
 
 
 @pytest.mark.parametrize("service", ["sekisho-webhook"])

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sekisho.cluster.replicas import Replica, Unusable
+from sekisho.cluster.replicas import Recent, Replica, Unusable
 from sekisho.operator.records import Record, read_record
 from sekisho.operator.status import View, waivers_in_effect, wanted_policy_status
 from sekisho.policies.status import MAX_WAIVERS, Conflict, PolicyStatus, WaiverInEffect
@@ -215,12 +215,15 @@ def test_counts_conflicts_and_waivers_are_in_the_status() -> None:
     record = read_record(body(), None)
     conflict = Conflict("spec.defaults.pod.securityContext.runAsUser", "other", "pods get 1")
     waiver = WaiverInEffect("w", "2027-01-31T00:00:00Z")
-    view = View(NOW, replicas(100), counts={"restricted": (3, 1)}, waivers={"restricted": (waiver,), "other": ()})
+    view = View(
+        NOW, replicas(100), counts={"restricted": Recent(3, 1, 2)}, waivers={"restricted": (waiver,), "other": ()}
+    )
     status = wanted_policy_status(record, (conflict,), view)
-    assert (status.denials, status.warnings) == (3, 1)
+    assert (status.denials, status.warnings, status.without_event) == (3, 1, 2)
     assert (status.conflicts, status.waivers) == ((conflict,), (waiver,))
     nothing = wanted_policy_status(record, (), View(NOW, replicas(100)))
-    assert (nothing.denials, nothing.warnings, nothing.conflicts, nothing.waivers) == (0, 0, None, None)
+    assert (nothing.denials, nothing.warnings, nothing.without_event) == (0, 0, None)
+    assert (nothing.conflicts, nothing.waivers) == (None, None)
 
 
 def waiver(name: str, expires: datetime, *policies: str, spec: dict[str, object] | None = None) -> Record:

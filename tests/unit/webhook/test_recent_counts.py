@@ -7,6 +7,7 @@ import pytest
 
 from sekisho import admission
 from sekisho.admission import Outcome
+from sekisho.cluster.events import Reason, statement
 from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, PolicyWaiver
 from sekisho.webhook import recent_counts
 from sekisho.webhook.metrics import Metrics
@@ -35,7 +36,7 @@ def test_a_request_counts_once_a_policy_whatever_the_number_of_its_violations() 
     warning = policy("w", enforcement="Warn")
     tally.count(outcome(policy("p"), warning))
     tally.count(outcome(policy("p"), thing=pod(BAD, BAD)))
-    assert tally.last_hour() == {"p": (2, 0), "w": (0, 1)}
+    assert tally.last_hour() == {"p": (2, 0, 0), "w": (0, 1, 0)}
 
 
 def test_dry_runs_and_what_is_only_audited_do_not_count() -> None:
@@ -51,7 +52,19 @@ def test_the_counts_of_a_deleted_policy_are_forgotten() -> None:
     tally.count(outcome(policy("q")))
     tally.forget("p")
     tally.forget("never counted")
-    assert tally.last_hour() == {"q": (1, 0)}
+    assert tally.last_hour() == {"q": (1, 0, 0)}
+
+
+def test_denials_and_warnings_without_an_event_are_counted() -> None:
+    tally = Tally()
+    for _ in range(3):
+        tally.count(outcome(policy("p"), policy("w", enforcement="Warn")))
+    tally.count_without_event(statement(Reason.POD_DENIED, "denied", ["p"]), 2)
+    tally.count_without_event(statement(Reason.POD_WARNED, "warned", ["w"]), 1)
+    tally.count_without_event(statement(Reason.POD_DEFAULTED, "set", ["p"]), 5)
+    assert tally.last_hour() == {"p": (3, 0, 2), "w": (0, 3, 1)}
+    tally.forget("p")
+    assert tally.last_hour() == {"w": (0, 3, 1)}
 
 
 def test_an_hour_later_it_is_forgotten() -> None:
@@ -61,9 +74,9 @@ def test_an_hour_later_it_is_forgotten() -> None:
     clock.now += SLICE
     tally.count(outcome())
     clock.now += HOUR - SLICE - 1
-    assert tally.last_hour() == {"p": (2, 0)}
+    assert tally.last_hour() == {"p": (2, 0, 0)}
     clock.now += 1
-    assert tally.last_hour() == {"p": (1, 0)}
+    assert tally.last_hour() == {"p": (1, 0, 0)}
     clock.now += SLICE
     assert tally.last_hour() == {}
 
@@ -75,11 +88,11 @@ def test_those_with_the_most_are_told_and_memory_is_bounded(monkeypatch: pytest.
     for name, times in (("a", 1), ("b", 3), ("c", 2), ("d", 9)):
         for _ in range(times):
             tally.count(outcome(policy(name)))
-    assert tally.last_hour() == {"b": (3, 0), "c": (2, 0)}
+    assert tally.last_hour() == {"b": (3, 0, 0), "c": (2, 0, 0)}
 
 
 def test_the_metrics_keep_the_tally() -> None:
     metrics = Metrics()
     for thing in (pod(BAD), pod(GOOD)):
         metrics.count("validate", outcome(thing=thing), 0.001)
-    assert metrics.tally.last_hour() == {"p": (1, 0)}
+    assert metrics.tally.last_hour() == {"p": (1, 0, 0)}
