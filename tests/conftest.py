@@ -16,6 +16,7 @@ from tests.trustparts.fixtures import (  # noqa: F401 - fixtures for all tests
     odd_registry,
     repository_name,
     server_tls,
+    sigstore,
     trust_parts,
 )
 

@@ -13,6 +13,7 @@ from tests.trustparts.build import TrustBinaries, odd_registry_binary, trust_bin
 from tests.trustparts.cosign import Cosign
 from tests.trustparts.odd import OddRegistry, start_odd_registry
 from tests.trustparts.registries import Registry, start_distribution
+from tests.trustparts.sigstore import Sigstore, running_sigstore
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +78,15 @@ def distribution_with_login(
 def cosign(trust_parts: TrustBinaries, tmp_path_factory: pytest.TempPathFactory, server_tls: ServerTls) -> Cosign:
     """cosign, which trusts all registries of this test session."""
     return Cosign(trust_parts.cosign, tmp_path_factory.mktemp("cosign"), server_tls.ca)
+
+
+@pytest.fixture(scope="session")
+def sigstore(
+    trust_parts: TrustBinaries, cosign: Cosign, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Sigstore]:
+    """A Sigstore for keyless signatures."""
+    with running_sigstore(trust_parts, cosign, tmp_path_factory.mktemp("sigstore")) as running:
+        yield running
 
 
 @pytest.fixture
