@@ -30,7 +30,7 @@ class Connection(web.RequestHandler):
     A connection without any byte of a request stays: the API server opens connections before it needs them.
     """
 
-    __slots__ = ("_clock", "_head_seconds", "_head_since", "_is_answering", "_open", "_watch")
+    __slots__ = ("_clock", "_head_seconds", "_head_since", "_is_answering", "_is_paused", "_open", "_watch")
 
     def __init__(self, server: web.Server, open_connections: "OpenConnections", head_seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -48,6 +48,7 @@ class Connection(web.RequestHandler):
         self._head_seconds = head_seconds
         self._head_since: float | None = None
         self._is_answering = False
+        self._is_paused = False
         self._watch: asyncio.TimerHandle | None = None  # one at most, for any number of requests
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -67,6 +68,16 @@ class Connection(web.RequestHandler):
             if self._watch is None:
                 self._watch = self._clock.call_later(self._head_seconds, self._check_head)
         super().data_received(data)
+
+    def pause_reading(self) -> None:
+        self._is_paused = True
+        super().pause_reading()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        # A body calls this after each read. Where nothing was paused, aiohttp would call the parser for nothing.
+        if self._is_paused:
+            self._is_paused = False
+            super().resume_reading(resume_parser)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._open.remove(self)

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from sekisho.admission import MalformedReviewError
 from sekisho.webhook.metrics import Metrics
-from sekisho.webhook.replies import JSON, RejectedError, rejection
+from sekisho.webhook.replies import JSON, RejectedError, rejection, reply
 
 MAX_BODY_BYTES: Final = 8 << 20
 """The API server accepts objects of up to 3 MiB, and an update sends two."""
@@ -82,10 +82,7 @@ class HttpShell:
             return self._rejected(RejectedError(400, f"the body is not an AdmissionReview: {error}"))
         except RejectedError as error:
             return self._rejected(error)
-        response = web.Response(body=answer, content_type=JSON)
-        if self.is_draining:
-            response.force_close()
-        return response
+        return reply(request, answer, is_last=self.is_draining)
 
     async def _body(self, content: StreamReader, deadline: Deadline) -> bytes:
         """The whole body, whose bytes are held from then on. Raises RejectedError."""

@@ -1,11 +1,55 @@
-"""HTTP answers to requests that are no review."""
+"""HTTP answers: to reviews, and to requests that are no review."""
+
+import time
+from email.utils import formatdate
+from functools import lru_cache
 
 import msgspec
-from aiohttp import web
+from aiohttp import HttpVersion11, web
+from aiohttp.abc import AbstractStreamWriter
 
 from sekisho.errors import SekishoError
 
 JSON = "application/json"
+
+
+class _KeptAlive(web.StreamResponse):
+    """A 200 with JSON, after which the connection stays open.
+
+    It writes head and body at once. To build the same head from headers takes as long as to judge a pod.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__()
+        self._json = body
+
+    @property
+    def keep_alive(self) -> bool:
+        return True
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
+        await request.writer.write(_head(int(time.time())) % len(self._json) + self._json)
+        return request.writer
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """All is written."""
+
+
+@lru_cache(maxsize=1)
+def _head(second: int) -> bytes:
+    """The head of an answer in this second of the epoch, with a place for the body's length."""
+    date = formatdate(second, usegmt=True)
+    return f"HTTP/1.1 200 OK\r\nContent-Type: {JSON}\r\nContent-Length: %d\r\nDate: {date}\r\n\r\n".encode()
+
+
+def reply(request: web.BaseRequest, body: bytes, *, is_last: bool) -> web.StreamResponse:
+    """The answer to a review, with its JSON; the connection closes after it if it is the last one."""
+    if request.version == HttpVersion11 and request.keep_alive and not is_last:
+        return _KeptAlive(body)
+    response = web.Response(body=body, content_type=JSON)
+    if is_last:
+        response.force_close()
+    return response
 
 
 class RejectedError(SekishoError):

@@ -4,6 +4,8 @@ import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
@@ -436,6 +438,23 @@ async def test_connection_is_kept_and_closed_while_draining(served: Served) -> N
         assert b'"allowed":true' in await reader.readexactly(length)
     assert await reader.read() == b""
     writer.close()
+
+
+async def test_answer_has_the_headers_that_http_requires_in_either_version(served: Served) -> None:
+    body = msgspec.json.encode(review(pod(GOOD)))
+    for version in (b"1.1", b"1.0"):
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.port, ssl=served.trust())
+        writer.write(
+            b"POST /validate HTTP/%b\r\nHost: x\r\nContent-Type: application/json\r\nConnection: keep-alive\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (version, len(body), body)
+        )
+        status, *headers = (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
+        assert status == f"HTTP/{version.decode()} 200 OK"
+        fields = dict(header.split(": ") for header in headers)
+        assert fields["Content-Type"] == "application/json"
+        assert abs(datetime.now(UTC) - parsedate_to_datetime(fields["Date"])) < timedelta(minutes=1)
+        assert b'"allowed":true' in await reader.readexactly(int(fields["Content-Length"]))
+        writer.close()
 
 
 async def test_old_tls_is_denied(served: Served) -> None:
