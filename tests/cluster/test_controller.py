@@ -67,6 +67,7 @@ def test_the_status_of_a_policy_is_true(cluster: Cluster, policy: str) -> None:
     assert [(c["type"], c["status"], c["reason"]) for c in status["conditions"]] == [
         ("Accepted", "True", "Valid"),
         ("Enforced", "True", "EnforcedByAllReplicas"),
+        ("Proven", "True", "TriedByDryRun"),
     ]
 
 

@@ -72,6 +72,8 @@ class Release:
             f"--webhook-configuration={RELEASE}",
             f"--certificate-secret={RELEASE}-webhook-tls",
             f"--ca-secret={RELEASE}-ca",
+            f"--proof-namespace={RELEASE}-proof",
+            *(f"--exclude-namespace={name}" for name in ("kube-system", NAMESPACE)),
             f"--lease={RELEASE}-controller",
             *(f"--serving-name={name}" for name in serving_names),
         )

@@ -82,9 +82,11 @@ def test_a_release_has_these_objects_and_no_others() -> None:
         "Deployment/sekisho-webhook",
         "Lease/sekisho-controller",
         "MutatingWebhookConfiguration/sekisho",
+        "Namespace/sekisho-proof",
         "NetworkPolicy/sekisho-controller",
         "NetworkPolicy/sekisho-webhook",
         "PodDisruptionBudget/sekisho-webhook",
+        "ResourceQuota/sekisho-no-pods",
         "Role/sekisho-controller",
         "Role/sekisho-controller-events",
         "Role/sekisho-webhook",
@@ -651,8 +653,10 @@ def test_access_to_secrets_is_limited_by_name_and_certificate_mode(
 
 def test_the_controller_can_patch_webhook_configurations_unless_cert_manager_does() -> None:
     for values, is_allowed in (((), True), (BY_SECRET, True), (BY_CERT_MANAGER, False)):
-        resources = [name for _, rule in rules(*values) for name in rule["resources"]]
-        assert ("validatingwebhookconfigurations" in resources) == is_allowed
+        (verbs,) = (
+            rule["verbs"] for _, rule in rules(*values) if "validatingwebhookconfigurations" in rule["resources"]
+        )
+        assert verbs == [*READ, *(["patch"] if is_allowed else [])]
 
 
 def test_the_controller_watches_endpoint_slices_if_the_webhook_has_a_service() -> None:
@@ -663,15 +667,35 @@ def test_the_controller_watches_endpoint_slices_if_the_webhook_has_a_service() -
         assert options == (["--webhook-service=sekisho-webhook"] if is_there else [])
 
 
-def test_the_controller_can_write_events_in_the_namespace_default() -> None:
-    elsewhere = [
-        manifest for manifest in render() if manifest["metadata"].get("namespace", "sekisho-system") != "sekisho-system"
-    ]
-    assert [(identity(manifest), manifest["metadata"]["namespace"]) for manifest in elsewhere] == [
+def test_in_other_namespaces_the_controller_can_write_events_and_prove() -> None:
+    elsewhere = {
+        (identity(manifest), manifest["metadata"]["namespace"]): manifest
+        for manifest in render()
+        if manifest["metadata"].get("namespace", "sekisho-system") != "sekisho-system"
+    }
+    assert set(elsewhere) == {
         ("Role/sekisho-controller-events", "default"),
         ("RoleBinding/sekisho-controller-events", "default"),
+        ("ResourceQuota/sekisho-no-pods", "sekisho-proof"),
+        ("Role/sekisho-controller", "sekisho-proof"),
+        ("RoleBinding/sekisho-controller", "sekisho-proof"),
+    }
+    assert elsewhere["Role/sekisho-controller-events", "default"]["rules"] == [
+        {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]}
     ]
-    assert elsewhere[0]["rules"] == [{"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]}]
+    assert elsewhere["Role/sekisho-controller", "sekisho-proof"]["rules"] == [
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]},
+        {"apiGroups": ["sekisho.dev"], "resources": ["podpolicies"], "verbs": ["create"]},
+    ]
+
+
+def test_no_pod_can_be_created_where_the_controller_proves_that_pods_are_judged() -> None:
+    objects = render("excludeNamespaces={shop}")
+    assert pick(objects, "ResourceQuota/sekisho-no-pods")["spec"] == {"hard": {"pods": "0"}}
+    options = arguments(deployments("excludeNamespaces={shop}")["sekisho-controller"])
+    assert "--proof-namespace=sekisho-proof" in options
+    excluded = [option for option in options if option.startswith("--exclude-namespace=")]
+    assert excluded == [f"--exclude-namespace={name}" for name in ("kube-system", "sekisho-system", "shop")]
 
 
 def test_cluster_wide_write_permissions() -> None:

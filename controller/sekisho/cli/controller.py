@@ -63,6 +63,20 @@ BAD_INPUT = 2
     help="A DNS name or IP address through which the API server calls the webhook; required for "
     "--certificates=self. May be repeated; the variable takes several, separated by spaces.",
 )
+@option(
+    "--proof-namespace",
+    default="",
+    metavar="NAME",
+    help="A namespace with a ResourceQuota that permits no pods, where dry runs prove every 30 seconds that the API "
+    "server calls the webhook. If empty, nothing is proven.",
+)
+@option(
+    "--exclude-namespace",
+    multiple=True,
+    metavar="NAME",
+    help="A namespace whose pods the API server need not send to the webhook, for --proof-namespace. May be repeated; "
+    "the variable takes several, separated by spaces.",
+)
 @option("--lease", default="sekisho-controller", metavar="NAME", help="The Lease that the leader holds.")
 @option(
     "--identity",
@@ -74,11 +88,22 @@ BAD_INPUT = 2
 @processes.metrics_bind_address
 @processes.metrics_port(8082)
 @processes.log_level
-def controller(log_level: str, certificates: str, serving_name: tuple[str, ...], **values: Any) -> None:
+def controller(
+    log_level: str,
+    certificates: str,
+    serving_name: tuple[str, ...],
+    exclude_namespace: tuple[str, ...],
+    **values: Any,
+) -> None:
     """Maintain certificates, caBundles and the status of policies; of several processes, one leads."""
     try:
         names = parse_serving_names(serving_name) if certificates == Certificates.SELF else ()
-        options = Options(certificates=Certificates(certificates), serving_names=names, **values)
+        options = Options(
+            certificates=Certificates(certificates),
+            serving_names=names,
+            exclude_namespaces=exclude_namespace,
+            **values,
+        )
         logs.configure(log_level)
         # Not asyncio.run, which waits for every task to end: kopf's may take long to, or never do.
         with closing(asyncio.new_event_loop()) as loop:

@@ -105,9 +105,9 @@ class ApiClient:
         """GET `path` (such as /api/v1/namespaces/x), an object or a list. Raises ApiError, ApiUnavailable."""
         return await self._call("GET", path, params, {"Accept": accept})
 
-    async def create(self, path: str, body: bytes) -> bytes:
+    async def create(self, path: str, body: bytes, params: Mapping[str, str] = _NO_PARAMS) -> bytes:
         """POST `body` to the collection `path`. Raises ApiError, ApiUnavailable."""
-        return await self._call("POST", path, headers={"Content-Type": "application/json"}, body=body)
+        return await self._call("POST", path, params, {"Content-Type": "application/json"}, body)
 
     async def replace(self, path: str, body: bytes) -> bytes:
         """PUT `body` over the object at `path`. Raises ApiError, ApiUnavailable."""

@@ -42,6 +42,7 @@ class Reason(StrEnum):
     WAIVER_USED = "WaiverUsed"
     POLICY_EXPIRING = "PolicyExpiring"
     REPLICA_NOT_SERVING = "ReplicaNotServing"
+    PROOF_FAILED = "ProofFailed"
 
 
 _NORMAL = frozenset({Reason.POD_DEFAULTED, Reason.WAIVER_USED})

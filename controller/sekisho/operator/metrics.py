@@ -21,6 +21,14 @@ class Subject(StrEnum):
     STATUS = "status"
 
 
+class ProofResult(StrEnum):
+    """What a proof that pods are judged found."""
+
+    PROVEN = "proven"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
 class Metrics:
     """One process's metrics, in a registry of their own."""
 
@@ -49,6 +57,24 @@ class Metrics:
         )
         for subject in Subject:
             self.reconcile_errors.labels(subject)
+        self.proofs = Counter(
+            "sekisho_controller_proofs_total",
+            "Attempts to prove that the API server calls the webhook.",
+            ["result"],
+            registry=self._registry,
+        )
+        for result in ProofResult:
+            self.proofs.labels(result)
+        self.unproven = Gauge(
+            "sekisho_controller_unproven",
+            "1 in the process that leads while the last proof did not succeed, else 0.",
+            registry=self._registry,
+        )
+        self.last_proof = Gauge(
+            "sekisho_controller_last_proof_timestamp_seconds",
+            "When this process last proved that the API server calls the webhook; 0 for never.",
+            registry=self._registry,
+        )
 
     def render(self) -> bytes:
         """The metrics in Prometheus' text format."""

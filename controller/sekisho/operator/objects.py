@@ -52,10 +52,41 @@ class ClientConfig(Struct, rename={"ca_bundle": "caBundle"}, frozen=True):
         return urlsplit(self.url or "").hostname or ""
 
 
+class Expression(Struct, frozen=True):
+    """One requirement of a label selector."""
+
+    key: str
+    operator: str
+    values: tuple[str, ...] = ()
+
+
+class Selector(Struct, rename="camel", frozen=True):
+    """A label selector; without requirements it selects everything."""
+
+    match_labels: dict[str, str] | None = None
+    match_expressions: tuple[Expression, ...] | None = None
+
+
+class Rule(Struct, rename="camel", frozen=True):
+    """Requests for which a webhook is called."""
+
+    api_groups: tuple[str, ...] = ()
+    api_versions: tuple[str, ...] = ()
+    operations: tuple[str, ...] = ()
+    resources: tuple[str, ...] = ()
+    scope: str = "*"
+
+
 class Webhook(Struct, rename="camel", frozen=True):
     """One webhook of a configuration."""
 
     client_config: ClientConfig
+    name: str = ""
+    rules: tuple[Rule, ...] | None = None
+    failure_policy: str = "Fail"
+    namespace_selector: Selector = Selector()
+    object_selector: Selector = Selector()
+    match_conditions: tuple[dict[str, str], ...] | None = None
 
 
 class WebhookConfiguration(Struct, frozen=True):

@@ -39,6 +39,8 @@ class Options(Struct, frozen=True):
     kubeconfig: None for KUBECONFIG, the pod's service account or ~/.kube/config.
     webhook_service: empty when there is no Service.
     serving_names: empty unless `certificates` is SELF.
+    proof_namespace: empty to prove nothing.
+    exclude_namespaces: those whose pods the webhook configurations need not send.
     """
 
     kubeconfig: Path | None
@@ -53,6 +55,8 @@ class Options(Struct, frozen=True):
     identity: str
     metrics_bind_address: str
     metrics_port: int
+    proof_namespace: str = ""
+    exclude_namespaces: tuple[str, ...] = ()
 
 
 def parse_serving_names(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from sekisho.cluster.replicas import Counts, Recent, Replica, forgotten, live, o
 from sekisho.operator.events import Notice, write_warning
 from sekisho.operator.metrics import Metrics, Subject
 from sekisho.operator.objects import FIELD_MANAGER
+from sekisho.operator.proof import Proof
 from sekisho.operator.records import Record, Status, read_record
 from sekisho.operator.status import View, waivers_in_effect, wanted_policy_status
 from sekisho.operator.waivers import next_change, notice_text, wanted_waiver_status
@@ -67,6 +68,9 @@ class StatusKeeper:
         self._pods: Pods | None = None
         self._strangers: frozenset[str] = frozenset()
         self._warned: frozenset[tuple[str, str]] = frozenset()
+        self._proof: Proof | None = None
+        self._has_proof = asyncio.Event()
+        self._has_proof.set()
         self._wake = asyncio.Event()
         self.progressed_at = time.monotonic()
         """When statuses were last computed or written, by the monotonic clock."""
@@ -92,6 +96,16 @@ class StatusKeeper:
         self._forget(body["metadata"]["uid"])
         self._wake.set()
 
+    def await_proof(self) -> None:
+        """Write no status before the first call of `proved`: until then nobody knows whether pods are judged."""
+        self._has_proof.clear()
+
+    def proved(self, proof: Proof) -> None:
+        """Take in whether the API server sends pods to the webhook."""
+        self._proof = proof
+        self._has_proof.set()
+        self._wake.set()
+
     async def run(self) -> None:
         """Run until cancelled. API failures are logged, counted and tried again."""
         leases = Reflector(
@@ -113,6 +127,7 @@ class StatusKeeper:
                 watches.create_task(reflector.run())
             for reflector in reflectors:  # until then it would seem that no replica is running
                 await reflector.wait_synced()
+            await self._has_proof.wait()
             await asyncio.sleep(0)  # the callbacks with the first copies are due, but may not have run yet
             while True:
                 pause = await self._bring_up_to_date()
@@ -179,6 +194,7 @@ class StatusKeeper:
             counts=self._counts.of(records, tuple(reports.values()), now),
             waivers=waivers_in_effect(records, moment),
             titles=titles,
+            proof=self._proof,
         )
 
     def _without_strangers(self) -> Mapping[str, Replica]:

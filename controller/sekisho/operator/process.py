@@ -13,6 +13,7 @@ from sekisho.operator.metrics import Metrics
 from sekisho.operator.options import Certificates, Clock, Options
 from sekisho.operator.policy_status import StatusKeeper
 from sekisho.operator.probes import serve_probes
+from sekisho.operator.prover import Prover
 from sekisho.operator.provided_secret import ProvidedSecretKeeper
 from sekisho.operator.self_signed import SelfSignedKeeper
 from sekisho.operator.watch import WatchEndedError, watch_policies
@@ -107,6 +108,9 @@ async def _lead(
     )
     clock = clock or api.clock.server_time
     works: list[Coroutine[object, object, object]] = [stop.wait(), lease.hold(), statuses.run(), policies]
+    if options.proof_namespace:
+        statuses.await_proof()
+        works.append(Prover(api, options, metrics, statuses.proved).run())
     match options.certificates:
         case Certificates.SELF:
             works.append(SelfSignedKeeper(api, options, metrics, clock).run())

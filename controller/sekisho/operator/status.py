@@ -6,10 +6,18 @@ from datetime import datetime
 from msgspec import Struct
 
 from sekisho.cluster.replicas import Counts, Recent, Replica
-from sekisho.operator.conditions import accepted_condition, coverage_state, make_condition, not_accepted
+from sekisho.operator.conditions import State, accepted_condition, coverage_state, make_condition, not_accepted
+from sekisho.operator.proof import Proof
 from sekisho.operator.records import Record, coverage_of
 from sekisho.policies import PolicyWaiver
-from sekisho.policies.status import MAX_WAIVERS, Conflict, PolicyStatus, WaiverInEffect
+from sekisho.policies.status import (
+    MAX_WAIVERS,
+    Condition,
+    ConditionStatus,
+    Conflict,
+    PolicyStatus,
+    WaiverInEffect,
+)
 from sekisho.timestamps import rfc3339
 
 
@@ -27,6 +35,8 @@ class View(Struct, frozen=True):
     """The waivers that have not expired, by the titles of the policies that they name."""
     titles: frozenset[str] = frozenset()
     """The titles of all policies."""
+    proof: Proof | None = None
+    """Whether the API server sends pods to the webhook; None when that is not tried."""
 
 
 def wanted_policy_status(record: Record, conflicts: tuple[Conflict, ...], view: View) -> PolicyStatus:
@@ -35,18 +45,33 @@ def wanted_policy_status(record: Record, conflicts: tuple[Conflict, ...], view: 
     if record.policy is None:
         enforced_by, state = f"0/{coverage.total}", not_accepted("policy")
     else:
-        enforced_by, state = coverage.ratio, coverage_state(coverage, "enforce")
+        enforced_by, state = coverage.ratio, _as_proven(coverage_state(coverage, "enforce"), view.proof)
     counts = view.counts.get(record.title, Recent(0, 0))
     return PolicyStatus(
         observed_generation=record.generation,
         enforced_by=enforced_by,
-        conditions=(accepted_condition(record, view.now), make_condition(record, "Enforced", state, view.now)),
+        conditions=_conditions(record, state, view),
         denials=counts.denials,
         warnings=counts.warnings,
         without_event=counts.without_event or None,
         conflicts=conflicts or None,
         waivers=view.waivers.get(record.title),
     )
+
+
+def _as_proven(state: State, proof: Proof | None) -> State:
+    """The state of Enforced: replicas do not enforce a policy on pods that the API server does not send to them."""
+    if proof is None or not proof.is_cut or state.status is ConditionStatus.FALSE:
+        return state
+    return State(ConditionStatus.FALSE, proof.reason, proof.message)
+
+
+def _conditions(record: Record, enforced: State, view: View) -> tuple[Condition, ...]:
+    states = {"Enforced": enforced}
+    if view.proof is not None:
+        states["Proven"] = State(view.proof.status, view.proof.reason, view.proof.message)
+    made = (make_condition(record, kind, state, view.now) for kind, state in states.items())
+    return accepted_condition(record, view.now), *made
 
 
 def waivers_in_effect(records: Iterable[Record], now: datetime) -> dict[str, tuple[WaiverInEffect, ...]]:

@@ -65,7 +65,8 @@ class PolicyStatus(Struct, frozen=True, rename="camel"):
         Annotated[
             tuple[Condition, ...],
             Meta(
-                description="Accepted: the policy is valid. Enforced: every replica enforces this generation.",
+                description="Accepted: the policy is valid. Enforced: every replica enforces this generation. Proven: "
+                "the API server sends pods to the webhook, as tried by dry runs.",
                 extra_json_schema=_BY_TYPE,
                 max_length=16,
             ),

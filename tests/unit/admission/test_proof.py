@@ -1,0 +1,53 @@
+"""The proof's two dry runs: which reviews they are, and how the built-in policy judges them."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from sekisho.admission import Decision, decode, mutate, validate
+from sekisho.admission.proof import PROOF_ANNOTATION, PROOF_POLICIES, is_proof, proof_pod
+
+CONTEXT = ("securityContext", "readOnlyRootFilesystem")
+
+
+def review(pod: dict[str, Any], **changed: Any) -> Any:
+    request = {
+        "uid": "u",
+        "kind": {"group": "", "version": "v1", "kind": "Pod"},
+        "resource": {"group": "", "version": "v1", "resource": "pods"},
+        "operation": "CREATE",
+        "namespace": "any",
+        "dryRun": True,
+        "object": pod,
+    }
+    body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request | changed}
+    return decode(msgspec.json.encode(body))
+
+
+def with_default(pod: dict[str, Any]) -> dict[str, Any]:
+    pod["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"] = True
+    return pod
+
+
+def test_only_a_dry_run_of_an_annotated_pod_is_a_proof() -> None:
+    pod = proof_pod(violating=True)
+    assert is_proof(review(pod))
+    assert not is_proof(review(pod, dryRun=False))
+    assert not is_proof(review({**pod, "metadata": {"annotations": {f"{PROOF_ANNOTATION}s": ""}}}))
+    deployments = {"group": "apps", "version": "v1", "resource": "deployments"}
+    assert not is_proof(review(pod, resource=deployments))
+
+
+@pytest.mark.parametrize("violating", [False, True])
+def test_both_pods_get_a_default(violating: bool) -> None:
+    outcome = mutate(review(proof_pod(violating=violating)), PROOF_POLICIES, None)
+    assert outcome.decision is Decision.PATCH
+    assert outcome.filled == (("built-in-proof", ("spec.containers[0].securityContext.readOnlyRootFilesystem",)),)
+
+
+def test_the_violating_pod_is_denied_and_its_twin_is_admitted_once_it_has_the_default() -> None:
+    bad, good = proof_pod(violating=True), proof_pod(violating=False)
+    assert validate(review(with_default(bad)), PROOF_POLICIES, None).decision is Decision.DENY
+    assert validate(review(good), PROOF_POLICIES, None).decision is Decision.DENY
+    assert validate(review(with_default(good)), PROOF_POLICIES, None).decision is Decision.ALLOW
