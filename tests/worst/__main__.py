@@ -16,7 +16,7 @@ import click
 import msgspec
 from msgspec import Struct
 
-from sekisho.webhook.http_shell import MAX_BODY_BYTES
+from sekisho.webhook.bodies import MAX_BODY_BYTES
 from tests.load.page import machine, table, write_section
 from tests.worst.inputs import Input, pairs_of_pods, pairs_of_policies, pods, policies
 from tests.worst.judging import Answer, answers, bodies, policy_set

@@ -6,13 +6,18 @@ import logging
 from typing import cast
 
 from aiohttp import web
+from msgspec import Struct, field
 
 from sekisho.webhook.clients import Handler
+from sekisho.webhook.waiting import Waiting
 
 IDLE_SECONDS = 180.0
 """Longer than the API server's own 90 seconds, so that it never writes into a connection that we are closing."""
 MAX_CONNECTIONS = 2048
-"""Open at the same time; past it, the one that has been idle for longest is closed for a new one."""
+"""Open at the same time; past it, one without a request is closed for a new one: of the address that has the most
+connections, the one that has waited for a request for longest."""
+MAX_UNREAD = 64
+"""Connections whose client does not read its answers, at the same time; past it, one of them is closed."""
 HEAD_SECONDS = 10.0
 """From the first byte of a request's head to its last; the body has the deadline of the request."""
 
@@ -30,7 +35,10 @@ class Connection(web.RequestHandler):
     A connection without any byte of a request stays: the API server opens connections before it needs them.
     """
 
-    __slots__ = ("_clock", "_head_seconds", "_head_since", "_is_answering", "_is_paused", "_open", "_watch")
+    __slots__ = (
+        *("_address", "_clock", "_head_seconds", "_head_since", "_is_answering", "_is_paused"),
+        *("_open", "_waiting", "_watch"),
+    )
 
     def __init__(self, server: web.Server, open_connections: "OpenConnections", head_seconds: float) -> None:
         loop = asyncio.get_running_loop()
@@ -44,6 +52,8 @@ class Connection(web.RequestHandler):
             auto_decompress=False,  # the API server does not compress, and a small body must not become a large one
         )
         self._open = open_connections
+        self._address = ""
+        self._waiting: dict[Connection, None] | None = None
         self._clock = loop
         self._head_seconds = head_seconds
         self._head_since: float | None = None
@@ -53,17 +63,19 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        if not self._open.add(self):
+        self._address = str((transport.get_extra_info("peername") or ("",))[0])
+        self._waiting = self._open.add(self, self._address)
+        if self._waiting is None:
             self.abort()
 
     def abort(self) -> None:
         """Close the connection at once, without the end of TLS, for which a client could make it wait."""
+        self._leave()
         if self.transport is not None:
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if self._head_since is None and not self._is_answering:
-            self._open.set_idle(self, is_idle=False)
             self._head_since = self._clock.time()
             if self._watch is None:
                 self._watch = self._clock.call_later(self._head_seconds, self._check_head)
@@ -79,8 +91,16 @@ class Connection(web.RequestHandler):
             self._is_paused = False
             super().resume_reading(resume_parser)
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._open.add_unread(self, self._address)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._open.unread.remove(self)
+
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._open.remove(self)
+        self._leave()
         if self._watch is not None:
             self._watch.cancel()
         super().connection_lost(exc)
@@ -89,7 +109,17 @@ class Connection(web.RequestHandler):
         """Note that a request's head is complete and the request is being answered, or that it is answered."""
         self._is_answering = is_answering
         self._head_since = None
-        self._open.set_idle(self, is_idle=not is_answering)
+        if self._waiting is not None:
+            if is_answering:
+                self._waiting.pop(self, None)
+            else:
+                self._waiting[self] = None
+
+    def _leave(self) -> None:
+        if self._waiting is not None:
+            self._waiting = None
+            self._open.remove(self, self._address)
+        self._open.unread.remove(self)
 
     def _check_head(self) -> None:
         self._watch = None
@@ -136,35 +166,57 @@ class Received(asyncio.BufferedProtocol):
         self._connection.data_received(bytes(self._buffer[:nbytes]))
 
 
+class _Client(Struct):
+    """The connections of one address: how many are open, and those that wait for a request, in the order of waiting."""
+
+    open: int = 0
+    waiting: dict[Connection, None] = field(default_factory=dict)
+
+
 class OpenConnections:
-    """The connections of a server, those that wait for a request in the order in which they began to wait."""
+    """The connections of a server, by the addresses of their clients."""
 
     def __init__(self) -> None:
-        self._all: set[Connection] = set()
-        self._idle: dict[Connection, None] = {}
+        self._count = 0
+        self._clients: dict[str, _Client] = {}
+        self.unread: Waiting[Connection] = Waiting()
+        """Connections whose client does not read its answers."""
 
-    def add(self, connection: Connection) -> bool:
-        """Add a new connection, and close another where there are too many; False where none is idle."""
-        if len(self._all) >= MAX_CONNECTIONS:
-            oldest = next(iter(self._idle), None)
-            if oldest is None:
-                return False
-            self.remove(oldest)
-            oldest.abort()
-        self._all.add(connection)
-        self._idle[connection] = None
+    def add(self, connection: Connection, address: str) -> dict[Connection, None] | None:
+        """Add a new connection, and close another where there are too many; None where all others have a request.
+
+        Gives the connections of its address that wait for a request, to which it adds and from which it removes itself.
+        """
+        if self._count >= MAX_CONNECTIONS and not self._close_one():
+            return None
+        self._count += 1
+        client = self._clients.setdefault(address, _Client())
+        client.open += 1
+        client.waiting[connection] = None
+        return client.waiting
+
+    def remove(self, connection: Connection, address: str) -> None:
+        """Remove a connection that was added, and is closed."""
+        self._count -= 1
+        client = self._clients[address]
+        client.open -= 1
+        client.waiting.pop(connection, None)
+        if not client.open:
+            del self._clients[address]
+
+    def add_unread(self, connection: Connection, address: str) -> None:
+        """Note that the client does not read its answers, and close a connection where there are too many of these."""
+        self.unread.add(connection, address)
+        if len(self.unread) > MAX_UNREAD:
+            self.unread.longest().abort()
+
+    def _close_one(self) -> bool:
+        clients = [client for client in self._clients.values() if client.waiting]
+        if not clients:
+            return False
+        largest = max(clients, key=lambda client: client.open)
+        next(iter(largest.waiting)).abort()
         return True
-
-    def remove(self, connection: Connection) -> None:
-        """Remove a connection that is closed."""
-        self._all.discard(connection)
-        self._idle.pop(connection, None)
-
-    def set_idle(self, connection: Connection, *, is_idle: bool) -> None:
-        """Note that a connection waits for a request, or that it no longer does."""
-        self._idle.pop(connection, None)
-        if is_idle and connection in self._all:
-            self._idle[connection] = None
 
 
 class HttpServer(web.Server):

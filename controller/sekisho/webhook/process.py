@@ -1,7 +1,6 @@
 """The life of the process: start, become ready, serve, drain, stop."""
 
 import asyncio
-import ctypes
 import gc
 import logging
 import resource
@@ -9,7 +8,7 @@ import signal
 import socket
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import uvloop
 from aiohttp import web
@@ -29,7 +28,9 @@ from sekisho.webhook.certificates import ServingCertificate
 from sekisho.webhook.clients import Handler, only_named
 from sekisho.webhook.connections import HttpServer
 from sekisho.webhook.dependencies import Supply
+from sekisho.webhook.handshakes import BACKLOG, accept, listen
 from sekisho.webhook.http_shell import HttpShell
+from sekisho.webhook.memory import return_freed_memory, return_large_blocks
 from sekisho.webhook.metrics import Metrics
 from sekisho.webhook.namespaces import Namespaces
 from sekisho.webhook.options import Options, StartError
@@ -42,8 +43,6 @@ logger = logging.getLogger(__name__)
 
 FINISH_SECONDS = 10.0
 """For requests in flight when the process stops."""
-BACKLOG = 1024
-_M_MMAP_THRESHOLD = -3  # of malloc.h
 _DECISIONS = {
     Reason.POD_DENIED: Decision.DENY,
     Reason.POD_WARNED: Decision.WARN,
@@ -51,6 +50,7 @@ _DECISIONS = {
 }
 """The decisions that cause Events; outcomes with waivers are always reported."""
 _READY_POLL_SECONDS = 0.02
+_ACCEPTING = "the connections of clients"
 
 
 class StoppedError(SekishoError):
@@ -69,7 +69,7 @@ async def serve(options: Options) -> None:
     """
     stop = _stop_on_signals()
     _allow_many_files()
-    _return_large_blocks()
+    return_large_blocks()
     with (
         _bound(options.bind_address, options.port) as tls,
         _bound(options.metrics_bind_address, options.metrics_port) as plain,
@@ -181,7 +181,10 @@ class Process:
         health = web.ServerRunner(HttpServer(Health(self._metrics.render, missing).handle))
         runner = web.ServerRunner(HttpServer(self._handler), shutdown_timeout=FINISH_SECONDS)
         stopping = asyncio.create_task(stop.wait())
-        tasks = [asyncio.create_task(supply.keep(), name=supply.name) for supply in self._needed]
+        tasks: list[asyncio.Task[Any]] = [
+            asyncio.create_task(supply.keep(), name=supply.name) for supply in self._needed
+        ]
+        tasks.append(asyncio.create_task(return_freed_memory(), name="the memory of the process"))
         try:
             await health.setup()
             await web.SockSite(health, plain, backlog=BACKLOG).start()
@@ -191,7 +194,9 @@ class Process:
                 await _first_of(stopping, tasks, _READY_POLL_SECONDS)
             if not stop.is_set():
                 _exempt_from_collection()
-                await web.SockSite(runner, tls, ssl_context=self._certificate.context, backlog=BACKLOG).start()
+                listen(tls)
+                serving = accept(tls, cast("HttpServer", runner.server), self._certificate.context)
+                tasks.append(asyncio.create_task(serving, name=_ACCEPTING))
                 self._listening = True
                 logger.info("serving reviews", extra={"address": _name(tls), "metrics_address": _name(plain)})
                 await _first_of(stopping, tasks)
@@ -199,6 +204,9 @@ class Process:
                 self._shell.is_draining = True
                 await asyncio.sleep(self._options.drain_seconds)
         finally:
+            for task in tasks:
+                if task.get_name() == _ACCEPTING:
+                    task.cancel()
             await runner.cleanup()
             self._pods.close()
             for task in (stopping, *tasks):
@@ -275,16 +283,6 @@ def _stop_on_signals() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     return stop
-
-
-def _return_large_blocks() -> None:
-    """Have glibc return blocks of 32 KiB and more to the system when they are freed.
-
-    By default its bound grows with the blocks that are freed, and after a flood of large bodies their memory stays.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # only glibc has it
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 32 * 1024)
 
 
 def _allow_many_files() -> None:

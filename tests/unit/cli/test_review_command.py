@@ -12,7 +12,7 @@ from sekisho import admission
 from sekisho.cli import review as command
 from sekisho.manifests import read_policies
 from sekisho.policies import PolicySet
-from sekisho.webhook import http_shell as webhook
+from sekisho.webhook import bodies as webhook
 from tests.pods import container, restricted_pod
 from tests.reviews import review_body
 from tests.unit.cli.sekisho_command import RESTRICTED, policy_file, sekisho

@@ -40,17 +40,19 @@ class Client:
 
 
 @asynccontextmanager
-async def serving(head_seconds: float = HEAD_SECONDS) -> AsyncIterator[Callable[[], Awaitable[Client]]]:
-    """A server, and what connects a client to it."""
+async def serving(
+    head_seconds: float = HEAD_SECONDS, answer: str = "seen"
+) -> AsyncIterator[Callable[..., Awaitable[Client]]]:
+    """A server that always gives this answer, and what connects a client to it from an address."""
 
     async def seen(request: web.BaseRequest) -> web.Response:
         await request.read()
-        return web.Response(text="seen")
+        return web.Response(text=answer)
 
     clients: list[Client] = []
 
-    async def connect() -> Client:
-        clients.append(Client(*await asyncio.open_connection(*runner.addresses[0][:2])))
+    async def connect(address: str = "127.0.0.1") -> Client:
+        clients.append(Client(*await asyncio.open_connection(*runner.addresses[0][:2], local_addr=(address, 0))))
         return clients[-1]
 
     runner = web.ServerRunner(HttpServer(seen, head_seconds), shutdown_timeout=0.1)
@@ -148,6 +150,40 @@ async def test_over_the_limit_connections_with_a_request_stay_and_a_new_one_is_c
         assert await closes(await connect())
         busy.send(b"dy")
         assert await busy.answer()
+
+
+async def test_over_the_limit_the_address_with_the_most_connections_loses_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_CONNECTIONS", 3)
+    async with serving(SOON) as connect:
+        alone = await connect("127.0.0.2")
+        assert await alone.ask()
+        first, second = await connect(), await connect()
+        assert await first.ask()
+        assert await second.ask()
+        first.send(HEAD[:20])  # the beginning of a request is still a wait for a request
+        third = await connect()
+        assert await third.ask()
+        with suppress(ConnectionResetError):
+            assert await first.rest() == b""
+        assert await second.ask()
+        assert await alone.ask()
+
+
+async def test_clients_that_do_not_read_their_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_UNREAD", 1)
+    async with serving(SOON, answer="seen" * (1 << 21)) as connect:
+        first = await connect()
+        first.send(HEAD + b"body")
+        await first.reader.readexactly(1)  # most of the answer is on its way now, and nobody reads it
+        second = await connect()
+        second.send(HEAD + b"body")
+        await second.reader.readexactly(1)
+        with suppress(ConnectionResetError):
+            assert len(await first.rest()) < 1 << 23
+        async with asyncio.timeout(SOON):
+            assert await second.reader.readexactly(1 << 23)
 
 
 async def closes(client: Client) -> bool:

@@ -14,7 +14,7 @@ import pytest
 from sekisho import admission
 from sekisho.admission import Outcome
 from sekisho.policies import ClusterPodPolicy, PolicySet
-from sekisho.webhook import http_shell
+from sekisho.webhook import bodies, http_shell
 from sekisho.webhook import pod_reviews as module
 from sekisho.webhook.namespaces import UnknownNamespaceError
 from tests.reviews import UID, review
@@ -122,9 +122,9 @@ async def test_body_over_the_limit_is_413_and_one_at_the_limit_is_judged(served:
         ) as answer:
             return answer.status
 
-    assert await send(http_shell.MAX_BODY_BYTES) == 200
-    assert await send(http_shell.MAX_BODY_BYTES + 1) == 413
-    assert http_shell.MAX_BODY_BYTES > 2 * (3 << 20)  # the API server's own limit, for the object and the old one
+    assert await send(bodies.MAX_BODY_BYTES) == 200
+    assert await send(bodies.MAX_BODY_BYTES + 1) == 413
+    assert bodies.MAX_BODY_BYTES > 2 * (3 << 20)  # the API server's own limit, for the object and the old one
 
 
 # Reviews that are hard to read
@@ -247,8 +247,12 @@ def test_deadline_comes_from_the_request(query: str, seconds: float) -> None:
     assert http_shell.seconds_of(query) == pytest.approx(seconds)
 
 
-async def half_a_body(served: Served, target: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", served.port, ssl=served.trust())
+async def half_a_body(
+    served: Served, target: str, address: str = "127.0.0.1"
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", served.port, ssl=served.trust(), local_addr=(address, 0)
+    )
     head = f"POST {target} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n"
     writer.write(head.encode() + b'{"kind":"AdmissionReview",')
     await writer.drain()
@@ -272,22 +276,56 @@ async def test_client_that_leaves_in_the_middle_leaves_nothing_behind(
         writer.transport.abort()
     assert await served.allowed(review(pod(GOOD)))
     async with asyncio.timeout(5):
-        while served.shell._held:  # noqa: ASYNC110, SLF001
+        while served.shell._bodies.held:  # noqa: ASYNC110, SLF001
             await asyncio.sleep(0.005)
     assert not caplog.records
 
 
-async def test_unfinished_bodies_are_bounded(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_shell, "MAX_HELD_BYTES", 60)
-    monkeypatch.setattr(http_shell, "MAX_FREE_BYTES", 0)
-    held = [await half_a_body(served, "/validate?timeout=30s") for _ in range(2)]
+async def held_bytes(served: Served, least: int) -> None:
     async with asyncio.timeout(5):
-        while served.shell._held < 52:  # noqa: ASYNC110, SLF001
+        while served.shell._bodies.held < least:  # noqa: ASYNC110, SLF001
             await asyncio.sleep(0.005)
-    reader, writer = await half_a_body(served, "/validate?timeout=30s")
-    assert b" 503 " in await reader.readline()
-    for _, other in (*held, (reader, writer)):
-        other.close()
+
+
+async def half_bodies(
+    served: Served, count: int, address: str = "127.0.0.1"
+) -> list[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """Half bodies from an address, one after the other."""
+    streams = []
+    for _ in range(count):
+        before = served.shell._bodies.held  # noqa: SLF001
+        streams.append(await half_a_body(served, "/validate?timeout=30s", address))
+        await held_bytes(served, before + 1)
+    return streams
+
+
+async def test_past_the_bytes_of_all_bodies_the_large_one_that_waited_longest_is_given_up(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "MAX_HELD_BYTES", 60)
+    monkeypatch.setattr(bodies, "MAX_FREE_BYTES", 0)
+    first, second = await half_bodies(served, 2)
+    third = await half_a_body(served, "/validate?timeout=30s")
+    assert b" 503 " in await first[0].readline()
+    assert await served.allowed(review(pod(GOOD)))
+    for reader, writer in (second, third):
+        assert not reader.at_eof()
+        writer.close()
+    first[1].close()
+
+
+async def test_past_the_number_of_unfinished_bodies_the_address_with_the_most_loses_one(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "MAX_UNFINISHED", 3)
+    [alone] = await half_bodies(served, 1, "127.0.0.2")
+    first, second = await half_bodies(served, 2)
+    third = await half_a_body(served, "/validate?timeout=30s")
+    assert b" 503 " in await first[0].readline()
+    for reader, writer in (alone, second, third):
+        assert not reader.at_eof()
+        writer.close()
+    first[1].close()
 
 
 async def test_http_that_is_none_gets_400_and_no_log(served: Served, caplog: pytest.LogCaptureFixture) -> None:

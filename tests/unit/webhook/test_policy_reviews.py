@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sekisho.webhook import http_shell
+from sekisho.webhook import bodies
 from sekisho.webhook import policy_reviews as module
 from tests.reviews import review
 from tests.unit.webhook.serving_reviews import BAD, GOOD, Served, pod, policy, serving_reviews
@@ -64,7 +64,7 @@ async def test_request_that_is_no_review_says_why_in_json(
 
 
 async def test_body_over_the_limit_is_413(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_shell, "MAX_BODY_BYTES", 1000)
+    monkeypatch.setattr(bodies, "MAX_BODY_BYTES", 1000)
     assert (await served.send(asked({"reason": "x" * 2000}), TARGET))[0] == 413
 
 

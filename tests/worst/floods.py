@@ -1,0 +1,176 @@
+"""Floods: what clients can send to fill a replica's memory, or to keep it from answering others."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Final
+
+from msgspec import Struct
+
+from tests.reviews import review_body
+
+_AT_ONCE: Final = 64
+_HEAD: Final = "POST {}?timeout=30s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
+_HANDSHAKE: Final = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+"""The beginning of a TLS record with a ClientHello."""
+
+
+class Target(Struct, frozen=True):
+    """Where reviews are served. `server_name` is that of the certificate, which is not verified."""
+
+    host: str
+    port: int
+    server_name: str = "localhost"
+
+
+class Opened:
+    """Connections that a flood keeps open."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._tls.check_hostname, self._tls.verify_mode = False, ssl.CERT_NONE
+        self._gate = asyncio.Semaphore(_AT_ONCE)
+        self._writers: list[asyncio.StreamWriter] = []
+
+    async def send(self, beginning: bytes, *, tls: bool = True) -> None:
+        """Open a connection that sends this and no more. A connection that the server closes counts as opened."""
+        async with self._gate:
+            context, name = (self._tls, self._target.server_name) if tls else (None, None)
+            try:
+                _, writer = await asyncio.open_connection(
+                    self._target.host, self._target.port, ssl=context, server_hostname=name
+                )
+            except (OSError, ssl.SSLError):
+                return
+            self._writers.append(writer)
+            try:
+                writer.write(beginning)
+                await writer.drain()
+            except OSError:
+                return
+
+    async def send_all(self, beginnings: Iterator[bytes], *, tls: bool = True) -> None:
+        """The same for one connection each."""
+        await asyncio.gather(*(self.send(beginning, tls=tls) for beginning in beginnings))
+
+    def close(self) -> None:
+        """Abort all connections."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+
+async def reviewed(target: Target, path: str, bodies: Iterator[bytes], connections: int = 4) -> list[bytes]:
+    """Send reviews over a few connections; gives the answers, empty where there was none."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    answers: list[bytes] = []
+
+    async def send() -> None:
+        for body in bodies:
+            reader, writer = await asyncio.open_connection(
+                target.host, target.port, ssl=context, server_hostname=target.server_name
+            )
+            try:
+                writer.write(_HEAD.format(path, len(body)).encode() + body)
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().split(b"content-length:")[1].split()[0])
+                answers.append(await reader.readexactly(length))
+            except (OSError, asyncio.IncompleteReadError):
+                answers.append(b"")
+            finally:
+                writer.transport.abort()
+
+    await asyncio.gather(*(send() for _ in range(connections)))
+    return answers
+
+
+async def idle_connections(_: Target, opened: Opened) -> None:
+    """3,000 connections on which nothing is sent."""
+    await opened.send_all(b"" for _ in range(3000))
+
+
+async def half_bodies(_: Target, opened: Opened) -> None:
+    """1,000 bodies of 200 KB of which half arrives."""
+    head = _HEAD.format("/validate", 200_000).encode()
+    await opened.send_all(head + b" " * 100_000 for _ in range(1000))
+
+
+async def small_half_bodies(_: Target, opened: Opened) -> None:
+    """2,000 bodies of 64 KiB that lack their last byte."""
+    head = _HEAD.format("/validate", 64 * 1024).encode()
+    await opened.send_all(head + b" " * (64 * 1024 - 1) for _ in range(2000))
+
+
+async def half_handshakes(_: Target, opened: Opened) -> None:
+    """3,000 connections whose TLS handshake never ends."""
+    await opened.send_all((_HANDSHAKE for _ in range(3000)), tls=False)
+
+
+async def long_images(target: Target, _: Opened) -> None:
+    """150 dry runs of pods with an image of 2.5 MB."""
+    images = (f"r{number}.io/" + "a/" * 1_250_000 for number in range(150))
+    await reviewed(target, "/validate", (_dry_run(_pod([{"name": "x", "image": image}])) for image in images))
+
+
+async def short_images(target: Target, _: Opened) -> None:
+    """60 dry runs of pods with 500 containers, each with an image of its own of 250 characters."""
+    pods = (
+        _pod([{"name": f"x{number}", "image": f"r{pod}-{number}.io/{'a' * 230}"} for number in range(500)])
+        for pod in range(60)
+    )
+    await reviewed(target, "/validate", map(_dry_run, pods))
+
+
+async def labelled_pods(target: Target, _: Opened) -> None:
+    """3,000 dry runs of pods with random labels, in as many namespaces."""
+    for_each = (
+        {"metadata": {"name": "pod", "labels": {f"l{bit}": "x" for bit in range(12) if number >> bit & 1}}}
+        | {"spec": {"containers": [{"name": "x", "image": "r.io/x"}]}}
+        for number in range(3000)
+    )
+    bodies = (review_body(pod, namespace=f"n{number}-{'x' * 50}", dryRun=True) for number, pod in enumerate(for_each))
+    await reviewed(target, "/validate", bodies)
+
+
+async def trial_policies(target: Target, _: Opened) -> None:
+    """120 dry runs of policies of 131 KB."""
+    await reviewed(target, "/validate-policies", map(_policy, range(120)))
+
+
+Flood = Callable[[Target, Opened], Awaitable[None]]
+FLOODS: Final[dict[str, Flood]] = {
+    flood.__name__: flood
+    for flood in (
+        idle_connections,
+        half_bodies,
+        small_half_bodies,
+        half_handshakes,
+        long_images,
+        short_images,
+        labelled_pods,
+        trial_policies,
+    )
+}
+"""By name. Each returns when all is sent; its connections stay open until they are closed."""
+
+
+def _policy(number: int) -> bytes:
+    patterns = [f"p{number}-{index}.io/{'a' * 480}" for index in range(256)]
+    policy = {
+        "apiVersion": "sekisho.dev/v1alpha1",
+        "kind": "ClusterPodPolicy",
+        "metadata": {"name": f"p{number}"},
+        "spec": {"controls": {"images": {"trustedRegistries": patterns}}},
+    }
+    kind = {"group": "sekisho.dev", "version": "v1alpha1", "kind": "ClusterPodPolicy"}
+    resource = {"group": "sekisho.dev", "version": "v1alpha1", "resource": "clusterpodpolicies"}
+    return review_body(policy, kind=kind, resource=resource, name=f"p{number}", dryRun=True)
+
+
+def _pod(containers: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"metadata": {"name": "pod"}, "spec": {"containers": containers}}
+
+
+def _dry_run(pod: dict[str, Any]) -> bytes:
+    return review_body(pod, dryRun=True)
