@@ -33,7 +33,7 @@ class _Unfinished:
 
 
 class Bodies:
-    """Receives bodies. Whoever got one calls `release` when it is answered."""
+    """Receives bodies. The caller releases each when it is answered."""
 
     def __init__(self) -> None:
         self.held = 0
