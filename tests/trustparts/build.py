@@ -38,7 +38,7 @@ class TrustBinaries(msgspec.Struct, frozen=True):
 
 
 def trust_binaries(progress: Progress) -> TrustBinaries:
-    """The binaries, built where the cache lacks them: about 8 minutes of CPU. Raises BuildError, ToolchainError."""
+    """The binaries, built where the cache lacks them: about 10 minutes of CPU. Raises BuildError, ToolchainError."""
     paths = built(_TOOLS, set(_TOOLS.commands), progress)
     return TrustBinaries(**{name.replace("-", "_"): path for name, path in paths.items()})
 

@@ -14,8 +14,7 @@ from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 CLIENT: Final = "sigstore"
@@ -37,7 +36,8 @@ class IssuerAndLog:
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.log_key = ec.generate_private_key(ec.SECP256R1())
-        self._token_key = ec.generate_private_key(ec.SECP256R1())
+        # cosign takes tokens with signatures of this kind only.
+        self._token_key = rsa.generate_private_key(65537, 2048)
 
     def issuer(self, kind: IssuerKind) -> str:
         """The URL that tokens and certificates name as their issuer."""
@@ -65,9 +65,8 @@ class IssuerAndLog:
         }
         if kind is IssuerKind.PEOPLE:
             claims |= {"email": identity, "email_verified": True}
-        signed = ".".join(_url64(json.dumps(part).encode()) for part in ({"alg": "ES256", "kid": "1"}, claims))
-        r, s = decode_dss_signature(self._token_key.sign(signed.encode(), ec.ECDSA(hashes.SHA256())))
-        return f"{signed}.{_url64(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
+        signed = ".".join(_url64(json.dumps(part).encode()) for part in ({"alg": "RS256", "kid": "1"}, claims))
+        return f"{signed}.{_url64(self._token_key.sign(signed.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
 
     def answer(self, path: str, body: bytes) -> dict[str, Any] | None:
         """The answer to one request; None for a path that it does not serve."""
@@ -88,12 +87,14 @@ class IssuerAndLog:
                 "token_endpoint": f"{url}/token",
                 "response_types_supported": ["code"],
                 "subject_types_supported": ["public"],
-                "id_token_signing_alg_values_supported": ["ES256"],
+                "id_token_signing_alg_values_supported": ["RS256"],
             }
         if document == "keys":
             numbers = self._token_key.public_key().public_numbers()
-            x, y = (_url64(number.to_bytes(32, "big")) for number in (numbers.x, numbers.y))
-            return {"keys": [{"kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": "1", "x": x, "y": y}]}
+            exponent, modulus = (
+                _url64(number.to_bytes(size, "big")) for number, size in ((numbers.e, 3), (numbers.n, 256))
+            )
+            return {"keys": [{"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "1", "e": exponent, "n": modulus}]}
         return None
 
     @contextmanager

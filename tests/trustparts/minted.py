@@ -5,7 +5,7 @@ import json
 import struct
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -13,9 +13,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.trustparts.issuer import signed_certificate_timestamp
+from tests.trustparts.issuing import FAR, LONG_AGO, key_usage, new_issuing
 from tests.trustparts.registries import BUNDLE
 from tests.trustparts.sigstore import RELEASE
 
@@ -28,8 +29,6 @@ _OLDER_ISSUER: Final = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
 _POISON: Final = x509.ObjectIdentifier("1.3.6.1.4.1.11129.2.4.3")
 _PROMISES: Final = x509.ObjectIdentifier("1.3.6.1.4.1.11129.2.4.2")
 _CERTIFICATE_MINUTES: Final = 10
-_LONG_AGO: Final = datetime(2024, 1, 1, tzinfo=UTC)
-_FAR: Final = datetime(2040, 1, 1, tzinfo=UTC)
 
 
 class Validity(msgspec.Struct, frozen=True):
@@ -39,10 +38,10 @@ class Validity(msgspec.Struct, frozen=True):
     intermediate: the certificate that signs others.
     """
 
-    authority: tuple[datetime, datetime | None] = (_LONG_AGO, None)
-    intermediate: tuple[datetime, datetime] = (_LONG_AGO, _FAR)
-    log: tuple[datetime, datetime | None] = (_LONG_AGO, None)
-    certificate_log: tuple[datetime, datetime | None] = (_LONG_AGO, None)
+    authority: tuple[datetime, datetime | None] = (LONG_AGO, None)
+    intermediate: tuple[datetime, datetime] = (LONG_AGO, FAR)
+    log: tuple[datetime, datetime | None] = (LONG_AGO, None)
+    certificate_log: tuple[datetime, datetime | None] = (LONG_AGO, None)
 
 
 class MintedSigstore:
@@ -52,14 +51,14 @@ class MintedSigstore:
         self._validity = validity or Validity()
         self._log = ec.generate_private_key(ec.SECP256R1())
         self._certificate_log = ec.generate_private_key(ec.SECP256R1())
-        self._root_key = ec.generate_private_key(ec.SECP256R1())
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._root = self._authority("root", "root", self._root_key, (_LONG_AGO, _FAR), path_length=1)
-        self._issuing = self._authority("intermediate", "root", self._key, self._validity.intermediate, path_length=0)
+        self._issuing = new_issuing("minted.test", self._validity.intermediate)
 
     def trusted_root(self) -> dict[str, Any]:
         """What verifiers trust, as TrustedRoot's JSON."""
-        chain = [{"rawBytes": _base64(one.public_bytes(Encoding.DER))} for one in (self._issuing, self._root)]
+        chain = [
+            {"rawBytes": _base64(one.public_bytes(Encoding.DER))}
+            for one in (self._issuing.certificate, self._issuing.root)
+        ]
         authority = {
             "subject": {"organization": "minted.test", "commonName": "intermediate"},
             "uri": "https://fulcio.minted.test",
@@ -123,61 +122,25 @@ class MintedSigstore:
             },
         }
 
-    def _authority(
-        self,
-        name: str,
-        issuer: str,
-        key: ec.EllipticCurvePrivateKey,
-        valid: tuple[datetime, datetime],
-        path_length: int,
-    ) -> x509.Certificate:
-        own = key.public_key()
-        usage = x509.KeyUsage(
-            digital_signature=False,
-            key_cert_sign=True,
-            crl_sign=True,
-            content_commitment=False,
-            key_encipherment=False,
-            data_encipherment=False,
-            key_agreement=False,
-            encipher_only=False,
-            decipher_only=False,
-        )
-        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._root_key.public_key())
-        return (
-            x509.CertificateBuilder(_name(issuer), _name(name), own, x509.random_serial_number(), *valid)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
-            .add_extension(usage, critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(own), critical=False)
-            .add_extension(identifier, critical=False)
-            .sign(self._root_key, hashes.SHA256())
-        )
-
     def _certificate(
         self, key: ec.EllipticCurvePrivateKey, identity: str, issuer: str, begins: datetime, *, promised: bool
     ) -> x509.Certificate:
         ends = begins + timedelta(minutes=_CERTIFICATE_MINUTES)
         name = x509.RFC822Name(identity) if "://" not in identity else x509.UniformResourceIdentifier(identity)
-        usage = x509.KeyUsage(
-            digital_signature=True,
-            key_cert_sign=False,
-            crl_sign=False,
-            content_commitment=False,
-            key_encipherment=False,
-            data_encipherment=False,
-            key_agreement=False,
-            encipher_only=False,
-            decipher_only=False,
-        )
-        text = issuer.encode()
+        text, signing = issuer.encode(), self._issuing.key
         builder = (
             x509.CertificateBuilder(
-                self._issuing.subject, x509.Name([]), key.public_key(), x509.random_serial_number(), begins, ends
+                self._issuing.certificate.subject,
+                x509.Name([]),
+                key.public_key(),
+                x509.random_serial_number(),
+                begins,
+                ends,
             )
-            .add_extension(usage, critical=True)
+            .add_extension(key_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), critical=False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key()), critical=False)
             .add_extension(x509.SubjectAlternativeName([name]), critical=True)
             .add_extension(x509.UnrecognizedExtension(_OLDER_ISSUER, text), critical=False)
             .add_extension(x509.UnrecognizedExtension(_ISSUER, _tagged(0x0C, text)), critical=False)
@@ -185,11 +148,14 @@ class MintedSigstore:
         if promised:
             poisoned = builder.add_extension(x509.UnrecognizedExtension(_POISON, b"\x05\x00"), critical=True)
             promise = signed_certificate_timestamp(
-                self._certificate_log, poisoned.sign(self._key, hashes.SHA256()), self._issuing, begins.timestamp()
+                self._certificate_log,
+                poisoned.sign(signing, hashes.SHA256()),
+                self._issuing.certificate,
+                begins.timestamp(),
             )
             promises = x509.UnrecognizedExtension(_PROMISES, _promise_list(promise))
             builder = builder.add_extension(promises, critical=False)
-        return builder.sign(self._key, hashes.SHA256())
+        return builder.sign(signing, hashes.SHA256())
 
     def _entry(self, certificate: x509.Certificate, statement: bytes, signature: bytes, at: datetime) -> dict[str, Any]:
         """An entry of kind dsse, alone in a log that has numbered others before."""
@@ -267,11 +233,6 @@ def _key_id(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 def _spki(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-
-def _name(common_name: str) -> x509.Name:
-    organization = x509.NameAttribute(NameOID.ORGANIZATION_NAME, "minted.test")
-    return x509.Name([organization, x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
 def _base64(content: bytes) -> str:

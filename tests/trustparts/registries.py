@@ -121,6 +121,20 @@ class Registry:
         }
         return self.push_manifest(name, manifest, subject.digest.replace(":", "-") + suffix)
 
+    def bundles(self, subject: Image) -> list[bytes]:
+        """The first layer of everything that refers to an image, in the order of its list."""
+        name = subject.repository.removeprefix(f"{self.host}/")
+        status, _, listed = self.request("GET", f"/v2/{name}/referrers/{subject.digest}")
+        if status == 404:
+            fallback = f"/v2/{name}/manifests/{subject.digest.replace(':', '-')}"
+            _, _, listed = self.request("GET", fallback, headers={"Accept": INDEX})
+        layers = []
+        for entry in msgspec.json.decode(listed)["manifests"]:
+            _, _, manifest = self.request("GET", f"/v2/{name}/manifests/{entry['digest']}", headers={"Accept": IMAGE})
+            digest = msgspec.json.decode(manifest)["layers"][0]["digest"]
+            layers.append(self.request("GET", f"/v2/{name}/blobs/{digest}")[2])
+        return layers
+
     def push_blob(self, name: str, content: bytes, media_type: str) -> dict[str, Any]:
         """A blob; gives its descriptor. Raises RegistryError."""
         digest = digest_of(content)

@@ -1,7 +1,6 @@
 """A whole Sigstore without internet: Fulcio, Rekor and a timestamp server, real; issuer and certificate log our own."""
 
 import http.client
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from tests.controlplane.ports import start_on_free_ports
 from tests.trustparts.build import TrustBinaries
 from tests.trustparts.cosign import Cosign
 from tests.trustparts.issuer import CLIENT, IssuerAndLog, IssuerKind
+from tests.trustparts.issuing import new_issuing
 from tests.trustparts.registries import Image
 
 RELEASE: Final = "https://github.com/acme/pay/.github/workflows/release.yml@refs/tags/v1.2.3"
@@ -122,11 +122,7 @@ class _Servers:
     def write_configuration(self, cosign: Cosign, sigstore: Sigstore) -> None:
         """Have cosign write where the services are, and which keys they have."""
         fulcio, timestamps, rekor = (self._url(name) for name in ("fulcio", "timestamps", "rekor"))
-        bundle = json.loads(_get(self._ports["fulcio"], "/api/v2/trustBundle"))
-        fulcio_chain, timestamp_chain, log_key = (
-            self._folder / name for name in ("fulcio.pem", "timestamps.pem", "rekor.pub")
-        )
-        fulcio_chain.write_text("".join(bundle["chains"][0]["certificates"]))
+        timestamp_chain, log_key = self._folder / "timestamps.pem", self._folder / "rekor.pub"
         timestamp_chain.write_bytes(_get(self._ports["timestamps"], "/api/v1/timestamp/certchain"))
         log_key.write_bytes(self._rekor_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
         since = (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -140,16 +136,11 @@ class _Servers:
         )
         cosign.run(
             *("trusted-root", "create", "--out", str(sigstore.trusted_root)),
-            *("--fulcio", f"url={fulcio},certificate-chain={fulcio_chain},start-time={since}"),
+            *("--fulcio", f"url={fulcio},certificate-chain={self._folder / 'fulcio.pem'},start-time={since}"),
             *("--rekor", f"url=http://{_LOG},public-key={log_key},start-time={since},origin={_LOG}"),
             *("--tsa", f"url={timestamps},certificate-chain={timestamp_chain},start-time={since}"),
             *("--ctfe", f"url={self.issuer.log_url},public-key={self._folder / 'ct.pub'},start-time={since}"),
         )
-        root = json.loads(sigstore.trusted_root.read_text())
-        for authority in root["certificateAuthorities"]:
-            # Fulcio's throw-away authority has no common name, and sigstore-python requires the field.
-            authority["subject"].setdefault("commonName", "")
-        sigstore.trusted_root.write_text(json.dumps(root))
 
     def _url(self, name: str) -> str:
         return f"http://127.0.0.1:{self._ports[name]}"
@@ -170,8 +161,15 @@ class _Servers:
         config = self._folder / "fulcio.yaml"
         config.write_text(yaml.safe_dump({"oidc-issuers": issuers, "ci-issuer-metadata": uris}))
         (self._folder / "ct.pub").write_bytes(self.issuer.log_pem)
+        certificates, key = self._folder / "fulcio.pem", self._folder / "fulcio.key"
+        # Not Fulcio's throw-away authority: its country of three letters is a warning in Python's library.
+        issuing = new_issuing("fulcio.test")
+        certificates.write_bytes(issuing.pem)
+        key.write_bytes(issuing.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         command = (
-            *(str(self._binaries.fulcio), "serve", "--ca", "ephemeralca", "--config-path", str(config)),
+            *(str(self._binaries.fulcio), "serve", "--config-path", str(config), "--ca", "fileca"),
+            *("--fileca-cert", str(certificates), "--fileca-key", str(key), "--fileca-key-passwd", "none"),
+            "--fileca-watch=false",
             *("--ct-log-url", self.issuer.log_url, "--ct-log-public-key-path", str(self._folder / "ct.pub")),
             *("--host", "127.0.0.1", "--port", str(self._ports["fulcio"]), "--grpc-host", "127.0.0.1"),
             *("--grpc-port", str(self._ports["fulcio-grpc"]), "--metrics-port", str(self._ports["fulcio-metrics"])),
