@@ -110,7 +110,7 @@ def _complete(table: str) -> str:
 def _shown(kubectl: Kubectl, case: Case) -> tuple[str, ...]:
     created = kubectl("create", "-f", "-", input=json.dumps(_manifest(case)))
     if case.kind == "CronJob":
-        kubectl.check("create", "job", f"{case.name}-now", f"--from=cronjob/{case.name}")
+        kubectl.check("create", "job", f"{case.name}-29384756", f"--from=cronjob/{case.name}")
     if created.returncode != (1 if case.kind == "Pod" else 0):
         raise RuntimeError(f"{case.kind} {case.name}: {created.stderr}")
     command = ("events", "--for", f"{case.kind.lower()}/{case.name}")

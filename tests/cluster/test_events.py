@@ -91,9 +91,10 @@ def test_events_of_a_deployment_say_why_it_has_no_pods(kubectl: Kubectl, denials
     assert (event["type"], event["action"]) == ("Warning", "Admit")
     policy = event["metadata"]["annotations"].pop("sekisho.dev/policies")
     assert event["note"].startswith(f'policy "{policy}" denies container "app"')
+    field = "spec.template.spec.containers[0].securityContext.privileged"
     assert event["metadata"]["annotations"] == {
         "sekisho.dev/controls": "privileged",
-        "sekisho.dev/fixes": "spec.containers[0].securityContext.privileged: remove it or set it to false",
+        "sekisho.dev/fixes": f"{field}: remove it or set it to false",
     }
 
 

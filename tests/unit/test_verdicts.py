@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import jsonpatch
@@ -9,11 +10,12 @@ import msgspec
 import pytest
 import yaml
 
-from sekisho import admission
+from sekisho import ManifestError, admission, check
 from sekisho.policies import ClusterPodPolicy, PolicySet
 from tests.pods import container, restricted_pod
 from tests.reviews import review_body
 
+Json = dict[str, Any]
 RESTRICTED = "podSecurityStandard: {level: restricted}"
 MAXIMA = "controls: {resources: {maxLimits: [{resource: memory, quantity: 4Gi}, {resource: cpu, quantity: '4'}]}}"
 REQUIRED = "controls: {resources: {requiredRequests: [cpu, memory], requiredLimits: [memory]}}"
@@ -197,9 +199,51 @@ def test_request_without_an_object_is_denied(operation: str) -> None:
     ],
 )
 def test_list_of_containers_that_is_not_known_is_denied(key: str, value: Any, *, is_denied: bool) -> None:
-    response = judged(review_body(pod(**{key: value})))
+    made = pod(**{key: value})
+    response = judged(review_body(made))
     assert response["allowed"] is not is_denied
     assert (f"spec.{key} may hold containers" in str(response)) is is_denied
+    for kind, path, workload in workloads_of(made):
+        resource = {"group": kind["group"], "version": "v1", "resource": kind["kind"].lower() + "s"}
+        response = judged(review_body(workload, kind=kind, resource=resource))
+        assert response["allowed"] is not is_denied
+        assert (f"{path}.spec.{key} may hold containers" in str(response)) is is_denied
+    for manifest in manifests_of(made):
+        if is_denied:
+            with pytest.raises(ManifestError, match=f"so its pods are denied: .*spec.{key} may hold containers"):
+                check(manifest, policies(RESTRICTED))
+        else:
+            assert [each.is_denied for each in check(manifest, policies(RESTRICTED))] == [False]
+
+
+def workloads_of(made: Json) -> Iterator[tuple[Json, str, Json]]:
+    """The kind, where it has the template, and the object, for a Deployment and a CronJob of such pods."""
+    apps, batch = ({"group": group, "version": "v1"} for group in ("apps", "batch"))
+    yield apps | {"kind": "Deployment"}, "spec.template", {"spec": {"template": made}}
+    job = {"spec": {"jobTemplate": {"spec": {"template": made}}}}
+    yield batch | {"kind": "CronJob"}, "spec.jobTemplate.spec.template", job
+
+
+def manifests_of(made: Json) -> Iterator[Json]:
+    """The pod, and the same workloads, as manifests."""
+    yield {"apiVersion": "v1", "kind": "Pod", **made}
+    for kind, _, workload in workloads_of(made):
+        yield {"apiVersion": f"{kind['group']}/v1", "kind": kind["kind"], "metadata": {"name": "x"}, **workload}
+
+
+@pytest.mark.parametrize(("count", "is_denied"), [(512, False), (513, True)])
+def test_pod_with_too_many_containers_is_denied_everywhere(count: int, *, is_denied: bool) -> None:
+    made = pod(containers=[{"name": f"c{index}", "image": "a"} for index in range(count)])
+    nothing = policies("controls: {}")
+    assert admission.validate(admission.decode(review_body(made)), nothing, {}).decision == (
+        "error" if is_denied else "allow"
+    )
+    for manifest in manifests_of(made):
+        if is_denied:
+            with pytest.raises(ManifestError, match="513 containers, more than 512"):
+                check(manifest, nothing)
+        else:
+            assert not check(manifest, nothing)[0].is_denied
 
 
 def test_default_gives_pods_no_groups_of_their_images() -> None:

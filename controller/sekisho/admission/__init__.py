@@ -1,6 +1,6 @@
 """Admission: a review in, a verdict, an answer out. Pure: no I/O, no clock, and no exception for a decoded review."""
 
-from sekisho.admission.answer import DENIALS, Decision, Outcome, errored, mutate, validate
+from sekisho.admission.answer import DENIALS, Decision, Outcome, errored, mutate, validate, written_at
 from sekisho.admission.defaults import Filled, Operation, fill
 from sekisho.admission.denial import denial_message, warning_lines
 from sekisho.admission.evaluation import Evaluation, Form, evaluate
@@ -42,4 +42,5 @@ __all__ = [
     "waiver_lines",
     "warning_lines",
     "with_enforcement",
+    "written_at",
 ]

@@ -19,7 +19,7 @@ from sekisho.admission.review import API_VERSION, KIND, Review
 from sekisho.admission.template_paths import fixes_in_object, violations_in_object
 from sekisho.admission.verdict import UnjudgedError, Violation, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, waiver_lines
-from sekisho.pods import POD_TEMPLATES, Pod
+from sekisho.pods import POD_TEMPLATES, Pod, TemplatePath
 from sekisho.policies import Enforcement, PolicySet
 
 _IGNORED_SUBRESOURCES: Final = frozenset(
@@ -274,14 +274,25 @@ def _is_mirror_pod(review: Review) -> bool:
 
 
 def _as_users_write_them(review: Review, violations: tuple[Violation, ...]) -> tuple[Violation, ...]:
-    """The violations with the paths of the object that their user writes, not of the pod that is made from it."""
+    """The violations with the paths of the object that their user writes, not of the pod that is made from it.
+
+    The findings on a pod keep the pod's paths, because the answer is about that pod; only their fixes change.
+    """
+    path = written_at(review)
     if not review.is_pod:
-        return violations_in_object(violations, POD_TEMPLATES[(review.kind.group, review.kind.kind)])
+        return violations_in_object(violations, path)
+    return fixes_in_object(violations, path) if path else violations
+
+
+def written_at(review: Review) -> TemplatePath:
+    """Where the pod template is in the object that the pod's user writes; empty where that is the pod itself."""
+    if not review.is_pod:
+        return POD_TEMPLATES[(review.kind.group, review.kind.kind)]
     owner = next((owner for owner in review.metadata.owner_references or () if owner.controller), None)
     if owner is None or owner.kind not in _WRITTEN_AS_TEMPLATE:
-        return violations
+        return ()
     of_cron_job = owner.kind == "Job" and _NAME_OF_CRON_JOB.search(owner.name)
-    return fixes_in_object(violations, POD_TEMPLATES[("batch", "CronJob")] if of_cron_job else ("spec", "template"))
+    return POD_TEMPLATES[("batch", "CronJob")] if of_cron_job else ("spec", "template")
 
 
 def _warnings(review: Review, evaluation: Evaluation) -> tuple[str, ...]:

@@ -38,7 +38,12 @@ def body_excess(body: bytes) -> str:
     return f"the review has more than {MAX_COMMAS:,} entries" if body.count(b",") > MAX_COMMAS else ""
 
 
-def pod_excess(pod: Pod, size: int) -> str:
+def unknown_containers(path: str) -> str:
+    """Why a pod is not judged that has a list of objects with an image in a field that nothing here knows."""
+    return f"{path[:160]} may hold containers that this version of Sekisho does not know"
+
+
+def pod_excess(pod: Pod, size: int = MAX_PLAIN_BYTES + 1) -> str:
     """What a pod has too much of, as a clause; empty where it may be judged. `size` is that of the review's body."""
     spec = pod.spec
     containers = len(spec.containers or ()) + len(spec.init_containers or ()) + len(spec.ephemeral_containers or ())

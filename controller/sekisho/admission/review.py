@@ -11,9 +11,10 @@ import msgspec
 from msgspec import Raw, Struct, structs
 
 from sekisho.admission import wire
-from sekisho.admission.bounds import body_excess, pod_excess
+from sekisho.admission.bounds import body_excess, pod_excess, unknown_containers
 from sekisho.documents.duplicates import deny_duplicates
 from sekisho.errors import SekishoError
+from sekisho.findings import render_path
 from sekisho.pods import POD_TEMPLATES, ObjectMeta, Pod, Workload, pod_template
 
 API_VERSION: Final = "admission.k8s.io/v1"
@@ -201,41 +202,48 @@ def _decode_any(body: bytes) -> Review:
     except (ValueError, RecursionError) as error:
         # The operation is not certain either, so it is cleared: DELETE and CONNECT would be allowed unjudged.
         return structs.replace(envelope.request, operation="", defect=_unreadable(_reason_of(error)))
-    if envelope.request.is_pod and (defect := _unknown_containers(body)):
-        return structs.replace(envelope.request, defect=defect)
-    return envelope.request
+    request = envelope.request
+    if request.is_pod or request.is_template:
+        path = () if request.is_pod else POD_TEMPLATES[request.kind.group, request.kind.kind]
+        if defect := _unknown_containers(body, (*path, "spec")):
+            return structs.replace(request, defect=defect)
+    return request
 
 
-class _KeysOfPod(Struct, frozen=True, gc=False):
-    spec: dict[str, Raw] | None = None
+_NULL: Final = Raw(b"null")
 
 
-class _KeysOfRequest(Struct, frozen=True, gc=False):
-    object: _KeysOfPod | None = None
+class _RawRequest(Struct, frozen=True, gc=False):
+    object: Raw = _NULL
 
 
-class _KeysOfEnvelope(Struct, frozen=True, gc=False):
-    request: _KeysOfRequest
+class _RawEnvelope(Struct, frozen=True, gc=False):
+    request: _RawRequest
 
 
-_keys_decoder = msgspec.json.Decoder(_KeysOfEnvelope)
+_raw_decoder = msgspec.json.Decoder(_RawEnvelope)
+_keys_decoder = msgspec.json.Decoder(dict[str, Raw] | None)
 _containers_decoder = msgspec.json.Decoder(list[dict[str, Raw]])
 
 
-def _unknown_containers(body: bytes) -> str:
+def _unknown_containers(body: bytes, path: tuple[str, ...]) -> str:
     """Names a list of a pod's spec that may hold containers that nothing would judge; empty where there is none.
+
+    path: where the object has the spec.
 
     A newer API server may know such a list. What has an image there would run unjudged.
     """
-    pod = _keys_decoder.decode(body).request.object
-    for key, value in ((pod.spec if pod is not None else None) or {}).items():
+    spec = _raw_decoder.decode(body).request.object
+    for part in path:
+        spec = (_keys_decoder.decode(spec) or {}).get(part, _NULL)
+    for key, value in (_keys_decoder.decode(spec) or {}).items():
         if key not in wire.POD_SPEC_KEYS and bytes(value).startswith(b"["):
             try:
                 entries = _containers_decoder.decode(value)
             except msgspec.DecodeError:
                 continue
             if any("image" in entry for entry in entries):
-                return f"spec.{key[:120]} may hold containers that this version of Sekisho does not know"
+                return unknown_containers(render_path((*path, key)))
     return ""
 
 

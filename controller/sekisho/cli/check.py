@@ -83,6 +83,7 @@ def _check(sources: Sources, checker: Checker, jobs: int) -> Checks:
     return Checks(
         tuple(checked for checks in results for checked in checks.checked),
         (*sources.problems, *(problem for checks in results for problem in checks.problems)),
+        sum(checks.policies for checks in results),
         sum(checks.passed_over for checks in results),
         tuple(note for checks in results for note in checks.unknown),
     )

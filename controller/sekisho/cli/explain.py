@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from click import style
 
+from sekisho.admission import UnjudgedError
 from sekisho.cli import options
 from sekisho.cli.reports.wording import VERDICTS, headline, printable, waived_by
 from sekisho.cli.terminal import write
@@ -19,6 +20,7 @@ from sekisho.manifests import (
     Namespaces,
     read_objects,
     read_sources,
+    unjudged,
 )
 from sekisho.manifests import (
     explain as explain_object,
@@ -61,7 +63,12 @@ def explain(
                 click.echo(f"note: {printable(str(unknown))}", err=True)
         else:
             explained += 1
-            write("\n".join([*_lines(judged, policies, namespaces), "", ""]))
+            try:
+                lines = list(_lines(judged, policies, namespaces))
+            except UnjudgedError as error:
+                problems.append(unjudged(judged.manifest, str(error)))
+            else:
+                write("\n".join([*lines, "", ""]))
     if not explained and not problems:
         problems.append(Problem(str(path), "holds no pods and no workloads"))
     options.report(problems)

@@ -5,7 +5,7 @@ from sekisho.manifests.explanations import ControlResult, Explanation, explain
 from sekisho.manifests.fixes import Fixed, fix_source
 from sekisho.manifests.namespace_objects import objects_in
 from sekisho.manifests.namespaces import Namespaces, labels_in, policies_reading_labels, read_namespace_labels
-from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, read_objects
+from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, read_objects, unjudged
 from sekisho.manifests.policy_loading import load_policies, parse_policies, read_policies
 from sekisho.manifests.sources import Source, Sources, read_sources, sources_of
 
@@ -35,4 +35,5 @@ __all__ = [
     "read_policies",
     "read_sources",
     "sources_of",
+    "unjudged",
 ]

@@ -5,15 +5,16 @@ from datetime import UTC, datetime
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sekisho.admission import Evaluation, Form, Violation, Waived, evaluate
+from sekisho.admission import Evaluation, Form, UnjudgedError, Violation, Waived, evaluate
 from sekisho.admission.template_paths import finding_in_object
 from sekisho.documents import Problem
 from sekisho.findings import Finding
 from sekisho.manifests.namespaces import Namespaces
-from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, read_objects
+from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, read_objects, unjudged
 from sekisho.manifests.sources import Source
 from sekisho.manifests.unknown_kinds import unknown_workload
 from sekisho.policies import Enforcement, PolicySet
+from sekisho.policies.types import GROUP
 
 
 class Located(Struct, frozen=True):
@@ -70,12 +71,14 @@ class Checked(Struct, frozen=True):
 class Checks(Struct, frozen=True):
     """The results of checking manifests.
 
-    passed_over: the number of objects without pods, including those in `unknown`.
+    policies: the number of policies and waivers among the manifests.
+    passed_over: the number of other objects without pods, including those in `unknown`.
     unknown: objects of kinds that Sekisho does not know and that seem to have pods, each with its place.
     """
 
     checked: tuple[Checked, ...] = ()
     problems: tuple[Problem, ...] = ()
+    policies: int = 0
     passed_over: int = 0
     unknown: tuple[Problem, ...] = ()
 
@@ -101,23 +104,28 @@ class Checker:
         checked: list[Checked] = []
         problems: list[Problem] = []
         unknown: list[Problem] = []
-        passed_over = 0
+        policies = passed_over = 0
         for item in read_objects([source], self._namespace):
             if isinstance(item, Problem):
                 problems.append(item)
+            elif isinstance(item, Manifest) and item.group == GROUP:
+                policies += 1
             elif isinstance(item, Manifest):
                 passed_over += 1
                 unknown += unknown_workload(item)
             else:
-                checked.append(self.judge(item))
-        return Checks(tuple(checked), tuple(problems), passed_over, tuple(unknown))
+                try:
+                    checked.append(self.judge(item))
+                except UnjudgedError as error:
+                    problems.append(unjudged(item.manifest, str(error)))
+        return Checks(tuple(checked), tuple(problems), policies, passed_over, tuple(unknown))
 
     def read(self, manifest: Manifest) -> JudgedObject | Problem | None:
         """The manifest typed, None for an object without pods."""
         return judged_object(manifest, self._namespace)
 
     def evaluate(self, judged: JudgedObject) -> Evaluation:
-        """The verdict on the object's pods, with paths from the pod's root."""
+        """The verdict on the object's pods, with paths from the pod's root. Raises UnjudgedError as `judge` does."""
         labels = self._namespaces.labels(judged.namespace) if self._policies.needs_labels else None
         return evaluate(
             judged.pod,
@@ -131,7 +139,7 @@ class Checker:
         )
 
     def judge(self, judged: JudgedObject) -> Checked:
-        """The verdict on one object."""
+        """The verdict on one object. Raises UnjudgedError for a pod with too many violations."""
         evaluation = self.evaluate(judged)
         manifest = judged.manifest
         document = manifest.document

@@ -5,11 +5,11 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from sekisho.admission import Operation
+from sekisho.admission import Operation, UnjudgedError
 from sekisho.documents import Document, Path, Problem, write_document
 from sekisho.findings import Change, ChangeOperation, append, set_to
 from sekisho.manifests.checks import Checked, Checker
-from sekisho.manifests.objects import JudgedObject, Manifest, documents_of, manifests_of
+from sekisho.manifests.objects import JudgedObject, Manifest, documents_of, manifests_of, unjudged
 from sekisho.manifests.sources import Source
 
 MAX_ROUNDS: Final = 20
@@ -64,7 +64,10 @@ class _Fixer:
             if isinstance(judged, Problem):
                 self.problems.append(judged)
             elif judged is not None:
-                self._fix_object(judged)
+                try:
+                    self._fix_object(judged)
+                except UnjudgedError as error:
+                    self.problems.append(unjudged(judged.manifest, str(error)))
 
     def _fix_object(self, judged: JudgedObject) -> None:
         for _ in range(MAX_ROUNDS):

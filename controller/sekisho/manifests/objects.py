@@ -6,7 +6,10 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from sekisho.admission.bounds import pod_excess, unknown_containers
+from sekisho.admission.wire import POD_SPEC_KEYS
 from sekisho.documents import Document, DocumentError, Path, Problem, parse_path, problem_of, read_documents
+from sekisho.findings import render_path
 from sekisho.manifests.nulls import with_volume_sources, without_nulls
 from sekisho.manifests.sources import Source
 from sekisho.pods import POD_TEMPLATES, Pod, TemplatePath, Workload, pod_template
@@ -112,7 +115,27 @@ def judged_object(manifest: Manifest, namespace: str) -> JudgedObject | Problem 
     meta = workload.metadata
     pod = pod_template(workload, manifest.group, manifest.kind) if path else workload
     name = meta.name or meta.generate_name or ""
+    excess = (pod_excess(pod) if pod is not None else "") or _unknown_containers(manifest, path)
+    if excess:
+        return unjudged(manifest, excess)
     return JudgedObject(manifest, meta.namespace or namespace, name, pod, path, meta.annotations)
+
+
+def unjudged(manifest: Manifest, reason: str) -> Problem:
+    """The problem of an object whose pods the webhook denies without judging them; `reason` is a clause."""
+    return Problem(manifest.document.place(manifest.at), f"cannot be judged, so its pods are denied: {reason}")
+
+
+def _unknown_containers(manifest: Manifest, pod_path: Path) -> str:
+    """Why the pod is denied that may have containers in a list that nothing here knows; empty where it has none."""
+    spec: Any = manifest.value
+    for part in (*pod_path, "spec"):
+        spec = spec.get(part) or {}
+    for key, value in spec.items():
+        entries = value if key not in POD_SPEC_KEYS and isinstance(value, list) else []
+        if any(isinstance(entry, dict) and "image" in entry for entry in entries):
+            return unknown_containers(render_path((*pod_path, "spec", key)))
+    return ""
 
 
 def _workload(value: dict[str, Any], path: TemplatePath) -> Workload:

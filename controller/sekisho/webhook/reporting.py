@@ -5,9 +5,20 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from sekisho.admission import Decision, Outcome, Violation, policies_of, waiver_lines, warning_lines, with_enforcement
+from sekisho.admission import (
+    Decision,
+    Outcome,
+    Review,
+    Violation,
+    policies_of,
+    waiver_lines,
+    warning_lines,
+    with_enforcement,
+    written_at,
+)
 from sekisho.cluster.events import Occurrence, Reason, Statement, occurrence_of, statement
 from sekisho.cluster.owners import controller_of
+from sekisho.findings import render_path
 from sekisho.policies import Enforcement
 from sekisho.telemetry.logs import throttle
 from sekisho.timestamps import rfc3339
@@ -95,11 +106,13 @@ def report(
 def statements_of(outcome: Outcome) -> Iterator[Statement]:
     """The statements of an outcome's Events. A pod template has none: its user gets warnings as the answer."""
     if outcome.decision is Decision.DENY:
-        yield _stated(Reason.POD_DENIED, outcome.message, with_enforcement(outcome.violations, Enforcement.DENY))
+        yield _stated(
+            outcome.review, Reason.POD_DENIED, outcome.message, with_enforcement(outcome.violations, Enforcement.DENY)
+        )
     if outcome.decision is Decision.WARN and outcome.review.is_pod:
         warned = with_enforcement(outcome.violations, Enforcement.WARN)
         if warned:
-            yield _stated(Reason.POD_WARNED, "\n".join(warning_lines(warned)), warned)
+            yield _stated(outcome.review, Reason.POD_WARNED, "\n".join(warning_lines(warned)), warned)
     if outcome.decision is Decision.PATCH:
         lines = tuple(f'policy "{policy}" set {", ".join(fields)}' for policy, fields in outcome.filled)
         yield statement(Reason.POD_DEFAULTED, "\n".join(lines), [policy for policy, _ in outcome.filled])
@@ -112,11 +125,15 @@ def statements_of(outcome: Outcome) -> Iterator[Statement]:
         )
 
 
-def _stated(reason: Reason, message: str, violations: Sequence[Violation]) -> Statement:
+def _stated(review: Review, reason: Reason, message: str, violations: Sequence[Violation]) -> Statement:
+    above = written_at(review)
     return statement(
         reason,
         message,
         policies_of(violations),
         (violation.finding.control for violation in violations),
-        (f"{violation.finding.field}: {violation.finding.fix}" for violation in violations[:MAX_FIXES_READ]),
+        (
+            f"{render_path(above + violation.finding.path)}: {violation.finding.fix}"
+            for violation in violations[:MAX_FIXES_READ]
+        ),
     )

@@ -87,7 +87,7 @@ def test_lists_and_objects_without_pods() -> None:
     assert result.exit_code == 1
     assert "<stdin>:5:3: Pod default/p" in result.output
     assert "<stdin>:5:59: denied: the pod" in result.output
-    assert "1 checked: 0 pass, 1 denied; 1 objects without pods ignored" in result.output
+    assert "1 checked: 0 pass, 1 denied; 1 object without pods ignored" in result.output
 
 
 @pytest.mark.parametrize(("value", "code"), [("true", 1), ("false", 0)])

@@ -22,6 +22,15 @@ def test_a_policy_among_the_manifests_counts(command: str) -> None:
     assert "hostNamespaces" in result.stdout + result.stderr
 
 
+def test_policies_among_the_manifests_are_counted_and_not_called_ignored() -> None:
+    policies = POLICY % "" + "---\n" + POLICY.replace("house", "other") % "" + "---\n"
+    namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: shop}}\n---\n"
+    last = sekisho("check", "-", text=policies + namespace + BAD_POD).stdout.splitlines()[-1]
+    assert last == ("1 checked: 0 pass, 1 denied; 2 policies and waivers among them; 1 object without pods ignored")
+    last = sekisho("check", "-", text=POLICY % "" + "---\n" + BAD_POD).stdout.splitlines()[-1]
+    assert last == "1 checked: 0 pass, 1 denied; 1 policy or waiver among them"
+
+
 def test_a_policy_about_something_else_denies_nothing() -> None:
     assert sekisho("check", "-", text=OTHER_POLICY % "" + "---\n" + BAD_POD).exit_code == 0
 

@@ -55,6 +55,25 @@ def test_denial_names_policies_controls_and_fixes_with_their_fields() -> None:
     assert said.fixes == ("spec.containers[0].securityContext.privileged: remove it or set it to false",)
 
 
+OWNED: list[tuple[str, str, str]] = [
+    ("ReplicaSet", "web-5d4f8c7b9", "spec.template."),
+    ("Job", "backup", "spec.template."),
+    ("Job", "backup-29384756", "spec.jobTemplate.spec.template."),
+    ("Workflow", "build", ""),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "above"), OWNED)
+def test_fixes_name_the_field_once_as_the_owners_author_writes_it(kind: str, name: str, above: str) -> None:
+    owner = {"apiVersion": "x/v1", "kind": kind, "name": name, "uid": "u", "controller": True}
+    owned = pod({"name": "app", "image": "x"})
+    owned["metadata"]["ownerReferences"] = [owner]
+    (said,) = statements_of(validated(owned, policy("a", controls={"seccompProfile": {}})))
+    container = f"{above}spec.containers[0].securityContext.seccompProfile.type"
+    of_pod = f"{above}spec.securityContext.seccompProfile.type"
+    assert said.fixes == (f"{container}: set {of_pod} to RuntimeDefault",)
+
+
 def test_warning_about_a_pod_is_told_and_one_about_a_template_is_shown_to_whom_applies_it() -> None:
     (said,) = statements_of(validated(pod(BAD), WARNS))
     assert (said.reason, said.policies) == (Reason.POD_WARNED, ("warns",))

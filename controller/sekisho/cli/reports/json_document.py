@@ -18,6 +18,7 @@ def render(checks: Checks) -> str:
             "checked": len(checks.checked),
             "passed": len(checks.checked) - denied,
             "denied": denied,
+            "policies": checks.policies,
             "passedOver": checks.passed_over,
             "unreadable": len(checks.problems),
         },

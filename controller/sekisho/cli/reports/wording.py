@@ -57,11 +57,17 @@ def summary(checks: Checks) -> str:
     noted = sum(bool(checked.violations) and not checked.is_denied for checked in checks.checked)
     if noted:
         line += f"; {noted} of those pass with warnings"
+    if checks.policies:
+        line += f"; {_counted(checks.policies, 'policy or waiver', 'policies and waivers')} among them"
     if checks.passed_over:
-        line += f"; {checks.passed_over} objects without pods ignored"
+        line += f"; {_counted(checks.passed_over, 'object', 'objects')} without pods ignored"
     if checks.problems:
         line += f"; {len(checks.problems)} unreadable"
     return line
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
 
 
 def place_of(problem: Problem) -> tuple[str, int, int]:
