@@ -29,6 +29,11 @@ _OF_THE_LAB = tuple(f"tests/cluster/test_{name}.py" for name in ("certificate_mo
 _ALONE = tuple(f"tests/cluster/test_{name}.py" for name in ("build", "drills"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of this project's own."""
+    parser.addoption("--whole", action="store_true", help="every workload in every variant, where tests have a corpus")
+
+
 class _ByWhatTheyShare(LoadScopeScheduling):
     """Tests that share a control plane go to one process; the tests of any other file go to one process too."""
 

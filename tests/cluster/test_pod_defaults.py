@@ -14,11 +14,12 @@ from sekisho.policies import ClusterPodPolicy, PolicySet
 from tests.controlplane.plane import ControlPlane
 from tests.controlplane.waiting import wait_until
 from tests.pod_defaults.comparison import differences, fields, typed
-from tests.pod_defaults.corpus import Json, corpus, generated
+from tests.pod_defaults.corpus import AS_WRITTEN, Json, corpus, generated
+from tests.pod_defaults.workloads import words_of, workloads
 
 SOON = 30.0
 GENERATED = 300
-MIN_CREATED, MIN_GENERATED, MIN_VERDICTS = 700, 100, 20
+MIN_CREATED, MIN_GENERATED, MIN_VERDICTS = 1100, 100, 20
 POLICIES: list[Json] = [
     {"podSecurityStandard": {"level": "baseline"}},
     {"podSecurityStandard": {"level": "restricted"}},
@@ -39,7 +40,7 @@ POLICIES: list[Json] = [
     },
     {"controls": {"restrictedVolumes": {"allowed": ["emptyDir", "configMap"]}}},
 ]
-ACCOUNTS = ("ingress", "log-agent", "operator", "quiet")
+ACCOUNTS = tuple({"ingress", "log-agent", "operator", "quiet", *words_of("account"), *words_of("old-account")})
 LIMITS: list[Json] = [
     {"type": "Pod", "max": {"cpu": "1000"}},
     {
@@ -120,10 +121,19 @@ class Created(msgspec.Struct, frozen=True):
 
 
 @pytest.fixture(scope="module")
-def created(bare_plane: ControlPlane, namespaces: tuple[Namespace, ...]) -> list[Created]:
+def created(bare_plane: ControlPlane, namespaces: tuple[Namespace, ...], pytestconfig: pytest.Config) -> list[Created]:
     """Every pod of the corpus and of the generator, each in one of the namespaces; without those that are rejected."""
+    for runtime in words_of("runtime"):
+        handler = {
+            "apiVersion": "node.k8s.io/v1",
+            "kind": "RuntimeClass",
+            "metadata": {"name": runtime},
+            "handler": "h",
+        }
+        bare_plane.call("POST", "/apis/node.k8s.io/v1/runtimeclasses", handler)
     made = []
-    for index, (name, pod) in enumerate([*corpus(), *generated(GENERATED)]):
+    whole = pytestconfig.getoption("--whole")
+    for index, (name, pod) in enumerate([*corpus(whole=whole), *generated(GENERATED)]):
         namespace = namespaces[index % len(namespaces)]
         at = f"/api/v1/namespaces/{namespace.name}"
         answer = bare_plane.call("POST", f"{at}/pods?dryRun=All", pod)
@@ -144,6 +154,12 @@ def test_api_server_creates_every_pod_as_the_module_says(created: list[Created])
         if (found := differences(each.sent, each.stored, each.namespace.objects))
     ]
     assert "\n".join(map(str, wrong)) == ""
+
+
+def test_api_server_accepts_every_workload(created: list[Created]) -> None:
+    names = {each.name for each in created}
+    assert [each.name for each in workloads() if f"{each.name}, {AS_WRITTEN}" not in names] == []
+    assert len({json.dumps(each.sent["spec"], sort_keys=True) for each in created}) > MIN_CREATED
 
 
 def test_a_pod_that_is_not_defaulted_is_found_out(created: list[Created]) -> None:

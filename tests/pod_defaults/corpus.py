@@ -11,9 +11,11 @@ from typing import Any, Final
 import yaml
 
 from tests.differential.generator import cases
+from tests.pod_defaults.workloads import spec_of, workloads
 
 Json = dict[str, Any]
 
+AS_WRITTEN: Final = "as written"
 _SHAPES: Final = Path(__file__).with_name("shapes.yaml")
 _LISTS: Final = ("containers", "initContainers")
 _APP_ARMOR: Final = "container.apparmor.security.beta.kubernetes.io/"
@@ -25,13 +27,22 @@ def _shapes() -> Mapping[str, Json]:
     return {name: spec for document in documents for name, spec in document.items()}
 
 
-def corpus() -> Iterator[tuple[str, Json]]:
-    """Every shape in every variant: a name such as `postgres, limits only`, and the pod."""
+def corpus(*, whole: bool) -> Iterator[tuple[str, Json]]:
+    """Pods by a name such as `postgres, limits only`: every shape in every variant, and every workload as written.
+
+    whole: every workload in every variant too.
+    """
     for shape, spec in _shapes().items():
-        for variant, change in VARIANTS.items():
-            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": copy.deepcopy(spec)}
-            change(pod)
-            yield f"{shape}, {variant}", pod
+        yield from _variants(shape, spec, VARIANTS)
+    for workload in workloads():
+        yield from _variants(workload.name, spec_of(workload), VARIANTS if whole else {AS_WRITTEN: _as_written})
+
+
+def _variants(name: str, spec: Json, variants: Mapping[str, Callable[[Json], None]]) -> Iterator[tuple[str, Json]]:
+    for variant, change in variants.items():
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": copy.deepcopy(spec)}
+        change(pod)
+        yield f"{name}, {variant}", pod
 
 
 def generated(count: int) -> Iterator[tuple[str, Json]]:
@@ -205,7 +216,7 @@ def _sidecar(pod: Json) -> None:
 
 
 VARIANTS: Final[Mapping[str, Callable[[Json], None]]] = {
-    "as written": _as_written,
+    AS_WRITTEN: _as_written,
     "on the host's network": _host_network,
     "limits only": _limits_only,
     "no resources": _no_resources,
