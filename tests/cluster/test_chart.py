@@ -13,6 +13,7 @@ from tests.controlplane.waiting import wait_until
 
 CONFIGURATIONS = "validatingwebhookconfiguration,mutatingwebhookconfiguration"
 SOON = 30.0
+MANY = 40
 PRIVILEGED_POD: dict[str, Any] = {
     "apiVersion": "v1",
     "kind": "Pod",
@@ -161,6 +162,11 @@ def test_uninstalling_with_dead_processes_keeps_policies_and_blocks_no_pods(
     assert of_the_release(kubectl) == {
         f"customresourcedefinition.apiextensions.k8s.io/{plural}.sekisho.dev"
         for plural in ("clusterpodpolicies", "podpolicies", "policywaivers")
+    } | {
+        f"namespace/{RELEASE}-proof",
+        f"serviceaccount/{RELEASE}-controller",
+        f"clusterrole.rbac.authorization.k8s.io/{RELEASE}-controller-status",
+        f"clusterrolebinding.rbac.authorization.k8s.io/{RELEASE}-controller-status",
     }
     assert items(kubectl, "secret", "--namespace", NAMESPACE) == []
     wait_until(lambda: items(kubectl, "lease", "--namespace", NAMESPACE) == [], SOON, "no replica is reported")
@@ -168,6 +174,35 @@ def test_uninstalling_with_dead_processes_keeps_policies_and_blocks_no_pods(
 
     sekisho.install()
     wait_until(lambda: not admits_privileged(kubectl), SOON, "the policy that was kept is enforced again")
+
+
+def test_after_uninstalling_no_policy_says_that_it_is_enforced(
+    sekisho: Sekisho, kubectl: Kubectl, namespace: str
+) -> None:
+    names = [f"{namespace}-{number}" for number in range(MANY)]
+    spec = {"match": {"namespaces": [namespace]}, "controls": {"privileged": {}}}
+    policies = [
+        {"apiVersion": "sekisho.dev/v1alpha1", "kind": "ClusterPodPolicy", "metadata": {"name": name}, "spec": spec}
+        for name in names
+    ]
+    kubectl.check("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": policies}))
+    try:
+        kubectl.check("wait", "--for=condition=Enforced", *(f"cpp/{name}" for name in names), "--timeout=60s")
+        sekisho.helm("uninstall", RELEASE, "--namespace", NAMESPACE)
+        sekisho.controller.terminate()  # as the kubelet does a moment later
+        wait_until(lambda: enforced(kubectl) == [], SOON, lambda: f"nothing says Enforced; {len(enforced(kubectl))} do")
+    finally:
+        kubectl("delete", "clusterpodpolicies", *names, "--wait=false")
+
+
+def enforced(kubectl: Kubectl) -> list[str]:
+    """The policies that say that they are enforced."""
+    return [
+        item["metadata"]["name"]
+        for item in items(kubectl, "clusterpodpolicies")
+        for condition in item.get("status", {}).get("conditions", [])
+        if condition["type"] == "Enforced" and condition["status"] == "True"
+    ]
 
 
 def test_replaced_secrets_still_belong_to_the_release(sekisho: Sekisho, kubectl: Kubectl) -> None:

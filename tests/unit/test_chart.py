@@ -75,8 +75,10 @@ def notes(*values: str, namespace: str = "sekisho-system") -> str:
 def test_a_release_has_these_objects_and_no_others() -> None:
     assert {name for name in identities(render()) if not name.startswith("CustomResourceDefinition/")} == {
         "ClusterRole/sekisho-controller",
+        "ClusterRole/sekisho-controller-status",
         "ClusterRole/sekisho-webhook",
         "ClusterRoleBinding/sekisho-controller",
+        "ClusterRoleBinding/sekisho-controller-status",
         "ClusterRoleBinding/sekisho-webhook",
         "Deployment/sekisho-controller",
         "Deployment/sekisho-webhook",
@@ -708,7 +710,7 @@ def test_cluster_wide_write_permissions() -> None:
     assert changing == {
         ("ClusterRole/sekisho-webhook", ("events",), (), ("create", "patch")),
         (
-            "ClusterRole/sekisho-controller",
+            "ClusterRole/sekisho-controller-status",
             ("clusterpodpolicies/status", "podpolicies/status", "policywaivers/status"),
             (),
             ("patch",),
@@ -1013,3 +1015,17 @@ def test_rendered_manifests_pass_yamllint(values: tuple[str, ...]) -> None:
     rendered = template(*values).stdout
     finished = subprocess.run([yamllint, "--strict", "-d", rules, "-"], input=rendered, capture_output=True, text=True)
     assert (finished.returncode, finished.stdout) == (0, "")
+
+
+def test_with_the_policies_the_permission_to_write_their_status_is_kept() -> None:
+    kept = {"ServiceAccount/sekisho-controller"} | {
+        f"{kind}/sekisho-controller-status" for kind in ("ClusterRole", "ClusterRoleBinding")
+    }
+    for values, expected in (((), kept), (("crds.install=false",), kept), (("crds.keep=false",), set[str]())):
+        found = {
+            identity(manifest)
+            for manifest in render(*values)
+            if (manifest["metadata"].get("annotations") or {}).get("helm.sh/resource-policy") == "keep"
+            and manifest["kind"] not in ("CustomResourceDefinition", "Namespace")
+        }
+        assert found == expected

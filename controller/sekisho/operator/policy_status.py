@@ -42,6 +42,8 @@ RESYNC_SECONDS: Final = 60.0
 """The longest time between two computations of all statuses."""
 COUNT_SECONDS: Final = 60.0
 """The counts of one policy change in its status at most this often."""
+END_SECONDS: Final = 20.0
+"""How long a controller that is to stop may take to say that pods are not judged; the kubelet gives it 30 s."""
 MAX_RETRY_SECONDS: Final = 300.0
 """The longest wait before a status that could not be written is tried again."""
 _NONE: Final = Recent(0, 0)
@@ -71,6 +73,7 @@ class StatusKeeper:
         self._proof: Proof | None = None
         self._has_proof = asyncio.Event()
         self._has_proof.set()
+        self._settled = asyncio.Event()
         self._wake = asyncio.Event()
         self.progressed_at = time.monotonic()
         """When statuses were last computed or written, by the monotonic clock."""
@@ -104,7 +107,18 @@ class StatusKeeper:
         """Take in whether the API server sends pods to the webhook."""
         self._proof = proof
         self._has_proof.set()
+        self._settled.clear()
         self._wake.set()
+
+    async def tell_end(self) -> None:
+        """Return once every status says that pods are not judged, if so; after END_SECONDS at the latest.
+
+        When the release is uninstalled, nobody else will say it.
+        """
+        if self._proof is not None and self._proof.is_cut:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(END_SECONDS):
+                    await self._settled.wait()
 
     async def run(self) -> None:
         """Run until cancelled. API failures are logged, counted and tried again."""
@@ -161,14 +175,18 @@ class StatusKeeper:
         view = self._view()
         await self._warn_of_replicas(view)
         expired = forgotten(self._replicas, computed)[:BATCH]
-        failures = self._count(await asyncio.gather(*map(self._remove_lease, expired)), 0)
+        removals = self._count(await asyncio.gather(*map(self._remove_lease, expired)), 0)
+        failures = 0
         stale = iter(self._stale(view))
         while batch := list(islice(stale, BATCH)):
             writes = (self._write(record, status, view.now) for record, status in batch)
-            failures += self._count(await asyncio.gather(*writes), failures)
+            failures += self._count(await asyncio.gather(*writes), removals + failures)
             self.progressed_at = time.monotonic()
             if self._wake.is_set() and time.monotonic() - computed > RECOMPUTE_SECONDS:
                 break
+        else:
+            if not failures and view.proof is self._proof:
+                self._settled.set()
         return self._pause(view)
 
     def _count(self, results: Iterable[Exception | None], earlier: int) -> int:

@@ -107,7 +107,7 @@ async def _lead(
         api, options.kubeconfig, statuses.changed, statuses.deleted, started=lambda: _listen_for_signals(stop)
     )
     clock = clock or api.clock.server_time
-    works: list[Coroutine[object, object, object]] = [stop.wait(), lease.hold(), statuses.run(), policies]
+    works: list[Coroutine[object, object, object]] = [_stopped(stop, statuses), lease.hold(), statuses.run(), policies]
     if options.proof_namespace:
         statuses.await_proof()
         works.append(Prover(api, options, metrics, statuses.proved).run())
@@ -132,6 +132,11 @@ async def _lead(
     finally:
         progress.watch(None)
     return EXIT_STOPPED
+
+
+async def _stopped(stop: asyncio.Event, statuses: StatusKeeper) -> None:
+    await stop.wait()
+    await statuses.tell_end()
 
 
 async def _until_first(*works: Coroutine[object, object, object]) -> None:
