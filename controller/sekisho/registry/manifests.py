@@ -39,7 +39,7 @@ class Descriptor(Struct, frozen=True, rename="camel"):
 
 
 class Manifest(Struct, frozen=True, rename="camel"):
-    """A manifest, which has layers, or an index, which has manifests."""
+    """A manifest, which has layers, or an index, which has manifests; None for none, as some registries write it."""
 
     schema_version: int
     media_type: str = ""
@@ -82,9 +82,7 @@ def decode_manifest(content: bytes, media_type: str, name: str) -> Manifest:
         raise RegistryError(Problem.INVALID, f"{name} has another schemaVersion than 2")
     if manifest.media_type not in ("", media_type):
         raise RegistryError(Problem.INVALID, f"{name} names another mediaType than its header, {media_type}")
-    if manifest.layers is not None and manifest.manifests is not None:
-        raise RegistryError(Problem.INVALID, f"{name} has both layers and manifests")
-    if (manifest.manifests if media_type in INDEXES else manifest.layers) is None:
-        missing = "manifests" if media_type in INDEXES else "layers"
-        raise RegistryError(Problem.INVALID, f"{name} has no {missing}")
+    wrong = ("an index", "layers") if media_type in INDEXES else ("a manifest", "manifests")
+    if getattr(manifest, wrong[1]) is not None:
+        raise RegistryError(Problem.INVALID, f"{name} is {wrong[0]} and has {wrong[1]}")
     return manifest

@@ -111,11 +111,12 @@ LAYERS = b'{"schemaVersion":2,"layers":[]'
 @pytest.mark.parametrize(
     ("content", "media_type", "why"),
     [
-        (LAYERS + b',"manifests":[]}', OCI_MANIFEST, "both layers and manifests"),
+        (LAYERS + b',"manifests":[]}', OCI_MANIFEST, "is a manifest and has manifests"),
         (LAYERS + b',"mediaType":"' + OCI_INDEX.encode() + b'"}', OCI_MANIFEST, "another mediaType"),
         (LAYERS + b',"layers":[]}', OCI_MANIFEST, "duplicate key"),
-        (LAYERS + b"}", OCI_INDEX, "has no manifests"),
-        (LAYERS + b"}", DOCKER_LIST, "has no manifests"),
+        (LAYERS + b"}", OCI_INDEX, "is an index and has layers"),
+        (b'{"schemaVersion":2,"manifests":[]}', OCI_MANIFEST, "is a manifest and has manifests"),
+        (LAYERS + b"}", DOCKER_LIST, "is an index and has layers"),
         (LAYERS + b"}", "text/html", "'text/html', not a manifest"),
         (LAYERS + b',"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", OCI_MANIFEST, "nested too deeply"),
         (b'{"schemaVersion":1,"layers":[]}', OCI_MANIFEST, "schemaVersion"),
@@ -131,9 +132,20 @@ async def test_confusing_manifest_is_not_accepted(
     await fails(Problem.INVALID, lambda: client.manifest(registry.repository, digest), why)
 
 
-async def test_plain_manifest_is_accepted(registry: Registry, client: RegistryClient) -> None:
-    digest = registry.push(LAYERS + b"}")
-    assert (await client.manifest(registry.repository, digest)).manifest.layers == []
+@pytest.mark.parametrize(
+    ("content", "media_type"),
+    [
+        (LAYERS + b"}", OCI_MANIFEST),
+        (LAYERS + b',"mediaType":"' + OCI_MANIFEST.encode() + b'"}', OCI_MANIFEST),
+        (b'{"schemaVersion":2,"manifests":null}', OCI_INDEX),
+        (b'{"schemaVersion":2,"manifests":[],"x":' + b"[" * 50 + b"]" * 50 + b"}", DOCKER_LIST),
+    ],
+)
+async def test_plain_manifest_is_accepted(
+    registry: Registry, client: RegistryClient, content: bytes, media_type: str
+) -> None:
+    digest = registry.push(content, media_type=media_type)
+    assert (await client.manifest(registry.repository, digest)).media_type == media_type
 
 
 def layer(content: bytes, size: int | None = None) -> Descriptor:
