@@ -27,8 +27,7 @@ class KeyKind(Enum):
     P256 = "P-256"
     P384 = "P-384"
     P521 = "P-521"
-    RSA = "RSA 2048"
-    RSA_4096 = "RSA 4096"
+    RSA = "RSA"
     ED25519 = "Ed25519"
 
 
@@ -129,7 +128,5 @@ def _made(kind: KeyKind) -> ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed2
             return ec.generate_private_key(ec.SECP521R1())
         case KeyKind.RSA:
             return rsa.generate_private_key(65537, 2048)
-        case KeyKind.RSA_4096:
-            return rsa.generate_private_key(65537, 4096)
         case KeyKind.ED25519:
             return ed25519.Ed25519PrivateKey.generate()

@@ -51,6 +51,8 @@ NO_DIGEST_HEADER = Fault(headers={"Docker-Content-Digest": ""})
 UNAVAILABLE = Fault(status=503)
 ENDLESS = Fault("blob", body=b"x" * 65536, endless=True)
 WRONG_BYTES = Fault("blob", flip=True)
+HIDDEN_SUBJECTS = Fault("manifest", methods=("PUT",), headers={"OCI-Subject": ""})
+"""Clients that push a referrer take the registry for one without the referrers API, and write the fallback tag."""
 
 
 class Behavior(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
