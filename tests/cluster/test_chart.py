@@ -161,7 +161,7 @@ def test_uninstalling_with_dead_processes_keeps_policies_and_blocks_no_pods(
     assert admits_privileged(kubectl)
     assert of_the_release(kubectl) == {
         f"customresourcedefinition.apiextensions.k8s.io/{plural}.sekisho.dev"
-        for plural in ("clusterpodpolicies", "podpolicies", "policywaivers")
+        for plural in ("clusterpodpolicies", "podpolicies", "policywaivers", "imageauthorities")
     } | {
         f"namespace/{RELEASE}-proof",
         f"serviceaccount/{RELEASE}-controller",
@@ -282,9 +282,12 @@ PERMISSIONS = [
     ("webhook", True, ("watch", "podpolicies.sekisho.dev", CLUSTER)),
     ("webhook", True, ("watch", "policywaivers.sekisho.dev", CLUSTER)),
     ("webhook", False, ("patch", "policywaivers.sekisho.dev", CLUSTER)),
+    ("webhook", True, ("watch", "imageauthorities.sekisho.dev", CLUSTER)),
+    ("webhook", False, ("patch", "imageauthorities.sekisho.dev", CLUSTER)),
     ("controller", True, ("watch", "podpolicies.sekisho.dev", CLUSTER)),
     ("controller", True, ("watch", "policywaivers.sekisho.dev", CLUSTER)),
     ("controller", False, ("patch", "policywaivers.sekisho.dev", CLUSTER)),
+    ("controller", False, ("patch", "imageauthorities.sekisho.dev", CLUSTER)),
     ("webhook", True, ("get", "replicasets.apps", CLUSTER)),
     ("webhook", False, ("get", "deployments.apps", CLUSTER)),
     ("webhook", True, ("create", "events.events.k8s.io", CLUSTER)),

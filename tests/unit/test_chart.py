@@ -226,7 +226,7 @@ def test_creating_and_changing_policies_is_reviewed_and_deleting_is_not(values: 
         {
             "apiGroups": ["sekisho.dev"],
             "apiVersions": ["v1alpha1"],
-            "resources": ["clusterpodpolicies", "podpolicies", "policywaivers"],
+            "resources": ["clusterpodpolicies", "podpolicies", "policywaivers", "imageauthorities"],
             "operations": ["CREATE", "UPDATE"],
             "scope": "*",
         }
@@ -711,7 +711,7 @@ def test_cluster_wide_write_permissions() -> None:
         ("ClusterRole/sekisho-webhook", ("events",), (), ("create", "patch")),
         (
             "ClusterRole/sekisho-controller-status",
-            ("clusterpodpolicies/status", "podpolicies/status", "policywaivers/status"),
+            ("clusterpodpolicies/status", "podpolicies/status", "policywaivers/status", "imageauthorities/status"),
             (),
             ("patch",),
         ),

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from sekisho.pods import Pod
-from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicyWaiver
+from sekisho.policies import ClusterPodPolicy, ImageAuthority, PodPolicy, PolicyWaiver
 from tests.worst.schema import ENTRY, KEY, Path, Schema, growable, of_struct, pod_schema
 
 Json = Any
@@ -94,6 +94,7 @@ _POLICY_KINDS: dict[str, tuple[type, Json]] = {
     "ClusterPodPolicy": (ClusterPodPolicy, {}),
     "PodPolicy": (PodPolicy, {}),
     "PolicyWaiver": (PolicyWaiver, _EXPIRES),
+    "ImageAuthority": (ImageAuthority, {}),
 }
 
 

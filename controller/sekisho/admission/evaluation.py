@@ -5,17 +5,21 @@ The webhook, `sekisho check` and `sekisho explain` all evaluate here, so that th
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from sekisho.admission.defaults import Filled, defaults_for, with_defaults
-from sekisho.admission.origins import with_origin
+from sekisho.admission.origins import Origin, with_origin
 from sekisho.admission.placeholders import without_placeholders
 from sekisho.admission.pod_defaults import NO_OBJECTS, CreatedPod, NamespaceObjects, apparent_origins, as_created
 from sekisho.admission.updates import runs_the_same
-from sekisho.admission.verdict import Violation, judge, with_enforcement
+from sekisho.admission.verdict import Violation, judge, judge_evidence, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, apply_waivers
+from sekisho.controls import CONTROLS
+from sekisho.findings import FieldPath
+from sekisho.images.trust import Lookup, Trust
 from sekisho.pods import Pod
 from sekisho.policies import Enforcement, Plan, PolicySet
 from sekisho.policies.matching import Subject
@@ -36,6 +40,8 @@ class Form(StrEnum):
     MANIFEST = "manifest"
 
 
+NOT_VERIFIED: Final = "the rules on signatures of images were not judged"
+_ORDER: Final = {name: place for place, name in enumerate(CONTROLS)}
 _NOTHING_FILLED = Filled()
 _POD, _TEMPLATE, _MANIFEST = Form  # to look a member up by its name is slow in Python 3.11
 
@@ -48,6 +54,8 @@ class Evaluation(Struct, frozen=True, eq=False, gc=False):
     waived: what waivers exempt.
     filled: the defaults that were applied before judging.
     notes: images of a template or manifest that were not judged, in addition to the notes of the plan.
+    lookups: the images to look up for a verdict that rests on what their registries hold; those of violations, and
+        those of a template that is only warned about, which are no violations yet.
     """
 
     pod: Pod
@@ -56,11 +64,18 @@ class Evaluation(Struct, frozen=True, eq=False, gc=False):
     waived: tuple[Waived, ...] = ()
     filled: Filled = _NOTHING_FILLED
     notes: tuple[str, ...] = ()
+    lookups: tuple[Lookup, ...] = ()
 
     @property
     def is_denied(self) -> bool:
         """Whether some policy denies the pod."""
         return bool(with_enforcement(self.violations, Enforcement.DENY))
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the pod is denied only because look-ups go on, so that the same pod may be admitted soon."""
+        denials = with_enforcement(self.violations, Enforcement.DENY)
+        return bool(denials) and all(violation.is_pending for violation in denials)
 
 
 def evaluate(
@@ -76,6 +91,7 @@ def evaluate(
     objects: NamespaceObjects = NO_OBJECTS,
     is_late: Callable[[], bool] | None = None,
     annotations: Mapping[str, str] | None = None,
+    trust: Trust | None = None,
 ) -> Evaluation:
     """Evaluate a pod, or a pod template read as the pod that it makes.
 
@@ -89,6 +105,8 @@ def evaluate(
     objects: what is known of the namespace that changes the pods of a template or manifest.
     is_late: whether the answer is due, called between checks; None where judging is quick.
     annotations: those of the workload with the template; None for none, and for a pod.
+    trust: what rules on signatures are judged from. With None this installation does not verify images: anything that
+        needs it is denied, but a manifest gets a note that they were not judged.
 
     Raises UnjudgedError when the answer is due, and for a pod with too many violations.
     """
@@ -111,18 +129,62 @@ def evaluate(
             old = None
     violations = judge(pod, steps, old, is_late)
     if violations:
-        origins = apparent_origins(pod) if created is None else created.origins
-        if origins:
-            violations = [
-                replace(violation, finding=with_origin(violation.finding, origins)) for violation in violations
-            ]
+        violations = _with_origins(violations, apparent_origins(pod) if created is None else created.origins)
     notes: tuple[str, ...] = ()
     if form is not _POD:
         violations, notes = without_placeholders(violations, pod, annotations)
     waived: tuple[Waived, ...] = ()
     if violations and clock is not None and policies.has_waivers:
         violations, waived = apply_waivers(violations, pod, namespace, policies, clock())
-    return Evaluation(pod, plan, tuple(violations), waived, filled, notes)
+    evaluation = Evaluation(pod, plan, tuple(violations), waived, filled, notes)
+    if not plan.needs_evidence:
+        return evaluation
+    return _with_evidence(evaluation, form, namespace, policies, clock, annotations, old, trust, is_late)
+
+
+def _with_origins(violations: list[Violation], origins: Mapping[FieldPath, Origin]) -> list[Violation]:
+    if not origins:
+        return violations
+    return [replace(violation, finding=with_origin(violation.finding, origins)) for violation in violations]
+
+
+def _with_evidence(
+    evaluation: Evaluation,
+    form: Form,
+    namespace: str,
+    policies: PolicySet,
+    clock: Clock | None,
+    annotations: Mapping[str, str] | None,
+    old: Pod | None,
+    trust: Trust | None,
+    is_late: Callable[[], bool] | None,
+) -> Evaluation:
+    """The evaluation with the violations that were judged from evidence, in the order of the controls."""
+    if form is _POD and old is not None:
+        return evaluation  # nothing that runs has changed
+    if trust is None and form is _MANIFEST:
+        return replace(evaluation, notes=(*evaluation.notes, NOT_VERIFIED))
+    plan = evaluation.plan
+    steps = plan.template_steps if form is _TEMPLATE else plan.steps
+    unsigned = judge_evidence(evaluation.pod, steps, old, trust, evaluation.violations, is_late)
+    notes: tuple[str, ...] = ()
+    waived: tuple[Waived, ...] = ()
+    if unsigned and form is not _POD:
+        unsigned, notes = without_placeholders(unsigned, evaluation.pod, annotations)
+    if unsigned and clock is not None and policies.has_waivers:
+        unsigned, waived = apply_waivers(unsigned, evaluation.pod, namespace, policies, clock())
+    lookups = dict.fromkeys(violation.lookup for violation in unsigned if violation.lookup is not None)
+    if form is _TEMPLATE:
+        # Their pods come later, and by then the look-up may be done: a warning now would say nothing yet.
+        unsigned = [v for v in unsigned if v.lookup is None or v.enforcement == Enforcement.DENY]
+    violations = sorted((*evaluation.violations, *unsigned), key=lambda violation: _ORDER[violation.finding.control])
+    return replace(
+        evaluation,
+        violations=tuple(violations),
+        waived=evaluation.waived + waived,
+        notes=tuple(dict.fromkeys((*evaluation.notes, *notes))),
+        lookups=tuple(lookups),
+    )
 
 
 def _policies_of(plan: Plan) -> set[str]:

@@ -1,12 +1,13 @@
 """The verdict on a pod: every violation of every policy that applies to it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from msgspec import Struct
 
 from sekisho.admission.bounds import MAX_FINDINGS
 from sekisho.errors import SekishoError
-from sekisho.findings import Finding
+from sekisho.findings import FieldPath, Finding
+from sekisho.images.trust import Lookup, Trust
 from sekisho.pods import Pod, container_refs
 from sekisho.policies import Enforcement, Step
 
@@ -17,12 +18,16 @@ class Violation(Struct, frozen=True, gc=False):
     policies: their names, sorted.
     enforcement: what they do about it.
     on_pods: what they do to a pod with this finding, which differs from `enforcement` for some templates.
+    lookup: the image of the finding, if a look-up may show that nothing is wrong with it; else None.
+    is_pending: whether that look-up goes on.
     """
 
     policies: tuple[str, ...]
     enforcement: Enforcement
     finding: Finding
     on_pods: Enforcement
+    lookup: Lookup | None = None
+    is_pending: bool = False
 
 
 class UnjudgedError(SekishoError):
@@ -58,6 +63,59 @@ def judge(
                 for requirement in step.required_by
             ]
     return violations
+
+
+def judge_evidence(
+    pod: Pod,
+    steps: Sequence[Step],
+    old: Pod | None,
+    trust: Trust | None,
+    violations: Sequence[Violation],
+    is_late: Callable[[], bool] | None = None,
+) -> list[Violation]:
+    """The violations that are judged from evidence about images.
+
+    old: a pod whose images are left out, where they are in the same container or volume; None to judge all.
+    violations: the others; an image that is denied already is not judged.
+
+    Raises UnjudgedError as `judge` does.
+    """
+    containers = container_refs(pod.spec)
+    left_out = {violation.finding.path for violation in violations if violation.on_pods == Enforcement.DENY}
+    if old is not None:
+        known = {(name, image) for _, name, image in _images(old)}
+        left_out |= {path for path, name, image in _images(pod) if (name, image) in known}
+    unsigned: list[Violation] = []
+    for step in steps:
+        if step.evidence_check is None:
+            continue
+        if is_late is not None and is_late():
+            raise UnjudgedError("judging took longer than the API server waits")
+        faults = step.evidence_check(pod, containers, left_out, trust)
+        if len(violations) + len(unsigned) + len(faults) * len(step.required_by) > MAX_FINDINGS:
+            raise UnjudgedError(f"the pod has more than {MAX_FINDINGS:,} problems")
+        unsigned += [
+            Violation(
+                requirement.policies,
+                requirement.enforcement,
+                fault.finding,
+                requirement.on_pods,
+                fault.lookup,
+                fault.is_pending,
+            )
+            for fault in faults
+            for requirement in step.required_by
+        ]
+    return unsigned
+
+
+def _images(pod: Pod) -> Iterator[tuple[FieldPath, str, str | None]]:
+    """The path of each image, the name of its container or volume, and the image."""
+    for ref in container_refs(pod.spec):
+        yield (*ref.path, "image"), f"container {ref.container.name}", ref.container.image
+    for index, volume in enumerate(pod.spec.volumes or ()):
+        if volume.image is not None:
+            yield ("spec", "volumes", index, "image", "reference"), f"volume {volume.name}", volume.image.reference
 
 
 def policies_of(violations: Iterable[Violation]) -> list[str]:

@@ -13,7 +13,7 @@ from sekisho.cli.cores import available_cores, check_all, without_collecting
 from sekisho.cli.reports import REPORTS, wording
 from sekisho.cli.terminal import progress, write
 from sekisho.manifests import Checker, Checks, Namespaces, Sources, policies_reading_labels, read_sources
-from sekisho.policies import CompiledPolicy, PolicySet, PolicyWaiver, Problem, compile_policy
+from sekisho.policies import ClusterPodPolicy, CompiledPolicy, PodPolicy, PolicySet, Problem, compile_policy
 
 
 @click.command()
@@ -56,7 +56,7 @@ def check(
     """
     sources = read_sources(paths, options.standard_input())
     objects = options.load_policies(policy_paths, standard, context_dir, sources.texts)
-    policies = [compile_policy(policy) for policy in objects if not isinstance(policy, PolicyWaiver)]
+    policies = [compile_policy(policy) for policy in objects if isinstance(policy, ClusterPodPolicy | PodPolicy)]
     policy_set = PolicySet.of(objects)
     context = options.context_sources(context_dir)
     namespaces = options.known_namespaces(

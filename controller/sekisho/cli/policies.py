@@ -38,7 +38,7 @@ def list_policies(policy_paths: tuple[Path, ...], standard: str | None) -> None:
     """List policies: enforcement, standard, own controls, and which pods they apply to; then waivers."""
     objects = options.load_policies(policy_paths, standard)
     rows: list[tuple[str, ...]] = [("NAME", "ENFORCEMENT", "STANDARD", "CONTROLS", "MATCH")]
-    rows += [_row(policy) for policy in objects if not isinstance(policy, PolicyWaiver)]
+    rows += [_row(policy) for policy in objects if isinstance(policy, ClusterPodPolicy | PodPolicy)]
     write(_table(rows))
     waivers = [_waiver_row(waiver) for waiver in objects if isinstance(waiver, PolicyWaiver)]
     if waivers:
@@ -55,7 +55,7 @@ def show(name: str | None, policy_paths: tuple[Path, ...], standard: str | None)
     NAME may be omitted if there is only one policy.
     """
     objects = options.load_policies(policy_paths, standard)
-    known = {policy.title: policy for policy in objects if not isinstance(policy, PolicyWaiver)}
+    known = {policy.title: policy for policy in objects if isinstance(policy, ClusterPodPolicy | PodPolicy)}
     if name is None and len(known) > 1:
         raise click.UsageError(f"there are several policies; NAME must be one of {', '.join(known)}")
     policy = known.get(name or next(iter(known), ""))

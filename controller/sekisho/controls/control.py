@@ -1,13 +1,14 @@
 """What a control is: typed parameters, what the Pod Security Standards set them to, and a check of a pod."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from msgspec import Meta, Struct, structs
 
 from sekisho.errors import SekishoError
-from sekisho.findings import Finding
+from sekisho.findings import FieldPath, Finding
+from sekisho.images.trust import Lookup, Trust
 from sekisho.pods import ContainerKind, ContainerRef, Pod
 
 Level = Literal["privileged", "baseline", "restricted"]
@@ -17,6 +18,25 @@ NEWEST: Final = 37
 
 Check = Callable[[Pod, Sequence[ContainerRef]], list[Finding]]
 """Judges a pod and its containers, in their order; returns the findings, an empty list when the pod passes."""
+
+
+class Unsigned(Struct, frozen=True, gc=False):
+    """An image that does not have the evidence that a rule requires.
+
+    lookup: the image, if a look-up may find the evidence; None if it cannot.
+    is_pending: whether that look-up goes on.
+    """
+
+    finding: Finding
+    lookup: Lookup | None = None
+    is_pending: bool = False
+
+
+EvidenceCheck = Callable[[Pod, Sequence[ContainerRef], Collection[FieldPath], Trust | None], list[Unsigned]]
+"""Judges the images of a pod, but those at the given paths, which are denied already.
+
+Without Trust this installation does not verify images, and no image passes.
+"""
 
 
 class ControlEnforcement(StrEnum):
@@ -88,6 +108,7 @@ class Control(Struct, Generic[P], frozen=True, kw_only=True):
     standard: takes a level and a minor version (0 for v1.0); returns the parameters that the level has at that
         version, None where it does not have the control.
     check: compiles complete parameters (see `complete`) at a minor version; raises ParameterError.
+    evidence_check: compiles what is judged from evidence about images; None where the parameters require none of it.
     verify: raises ParameterError where the parameters that one policy sets contradict each other.
     of_pod_only: whether all its findings are about the pod as a whole, none about a container.
     """
@@ -100,6 +121,7 @@ class Control(Struct, Generic[P], frozen=True, kw_only=True):
     parameters: type[P]
     standard: Callable[[Level, int], P | None]
     check: Callable[[P, int], Check]
+    evidence_check: Callable[[P], EvidenceCheck | None] = lambda _: None
     verify: Callable[[P], None] = lambda _: None
     of_pod_only: bool = False
 

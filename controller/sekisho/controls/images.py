@@ -7,6 +7,7 @@ A registry has one name: without the port 443, and docker.io for Docker Hub. A d
 on every port.
 A reference without tag and digest runs the tag latest. A digest decides what runs, so no tag counts beside it.
 Level: none, a policy names it
+Signatures are judged from what was looked up at the registry, where the rules above do not deny the image already.
 Source: the reference grammar of github.com/distribution/reference, with Docker Hub's implicit names resolved first
 """
 
@@ -16,7 +17,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from sekisho.controls.control import Check, Control, Example, ParameterError, Parameters, opt_in
+from sekisho.controls.control import Check, Control, EvidenceCheck, Example, ParameterError, Parameters, opt_in
+from sekisho.controls.image_signatures import MAX_RULES, Registry, SignatureRule, compile_rules
 from sekisho.findings import FieldPath, Finding, render_value, words
 from sekisho.images import (
     ImageError,
@@ -28,10 +30,8 @@ from sekisho.images import (
     without_credentials,
 )
 from sekisho.images.reference import MAX_CACHED_LENGTH
-from sekisho.images.registries import MAX_PATTERN_LENGTH
 from sekisho.pods import ContainerRef, Pod, Volume
 
-Registry = Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN_LENGTH)]
 Tag = Annotated[str, Meta(pattern="^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
 Fault = tuple[str, str]
 """What is allowed instead, and the fix."""
@@ -75,6 +75,21 @@ class Images(Parameters, frozen=True):
         ]
         | None
     ) = None
+    signatures: (
+        Annotated[
+            tuple[SignatureRule, ...],
+            Meta(
+                description="Who must have signed images. All rules that match an image apply to it, and it must have "
+                "a digest; images that no rule matches need no signature.",
+                max_length=MAX_RULES,
+            ),
+        ]
+        | None
+    ) = None
+
+
+def _evidence_check(parameters: Images) -> EvidenceCheck | None:
+    return compile_rules(parameters.signatures) if parameters.signatures else None
 
 
 def _check(parameters: Images, _minor: int) -> Check:
@@ -219,5 +234,6 @@ containers:
     parameters=Images,
     standard=opt_in,
     check=_check,
+    evidence_check=_evidence_check,
     verify=_verify,
 )

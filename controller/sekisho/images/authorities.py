@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from sekisho.globs import glob_matches
 from sekisho.images.evidence import Signature
-from sekisho.images.keys import Key
-from sekisho.images.roots import TrustedRoot
 from sekisho.timestamps import rfc3339
+
+if TYPE_CHECKING:  # cryptography is not loaded where nothing is verified
+    from sekisho.images.keys import Key
+    from sekisho.images.roots import TrustedRoot
 
 MAX_IDENTITY_LENGTH: Final = 1024
 
@@ -23,7 +25,7 @@ class AuthorityKey(Struct, frozen=True, eq=False):
     until: from then on its signatures do not count; None if it has no end.
     """
 
-    key: Key
+    key: "Key"
     fingerprint: str
     until: datetime | None = None
 
@@ -37,7 +39,7 @@ class Keyless(Struct, frozen=True, eq=False):
 
     issuer: str
     identities: tuple[str, ...]
-    root: TrustedRoot
+    root: "TrustedRoot"
 
     def names(self, issuer: str, identity: str) -> bool:
         """Whether the issuer and the identity of a certificate are those of the authority."""

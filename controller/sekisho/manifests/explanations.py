@@ -21,7 +21,6 @@ from sekisho.policies import (
     PodPolicy,
     Policy,
     PolicySet,
-    PolicyWaiver,
     compile_policy,
 )
 from sekisho.policies.matching import Labels, mismatch, pod_mismatch
@@ -82,7 +81,7 @@ def explain(
     above = f"{render_path(judged.pod_path)}." if judged.pod_path else ""
     fields = {policy: tuple(above + field for field in filled) for policy, filled in evaluation.filled.fields}
     for policy in sorted(policies, key=lambda policy: policy.title):
-        if isinstance(policy, PolicyWaiver):
+        if not isinstance(policy, ClusterPodPolicy | PodPolicy):
             continue
         name = policy.title
         compiled = compile_policy(policy)

@@ -57,7 +57,7 @@ def accepted_condition(record: Record, now: datetime) -> Condition:
     """The condition Accepted."""
     if record.policy is None:
         return make_condition(record, "Accepted", State(ConditionStatus.FALSE, "Invalid", record.problem), now)
-    noun = "waiver" if record.is_waiver else "policy"
+    noun = "waiver" if record.is_waiver else "authority" if record.is_authority else "policy"
     return make_condition(record, "Accepted", State(ConditionStatus.TRUE, "Valid", f"the {noun} is valid"), now)
 
 

@@ -19,6 +19,7 @@ from sekisho.cluster.lease import Lease, lease_path
 from sekisho.cluster.owners import ObjectReference
 from sekisho.cluster.reflector import Reflector
 from sekisho.cluster.replicas import Counts, Recent, Replica, forgotten, live, observe, silent
+from sekisho.operator.authorities import wanted_authority_status
 from sekisho.operator.events import Notice, write_warning
 from sekisho.operator.metrics import Metrics, Subject
 from sekisho.operator.objects import FIELD_MANAGER
@@ -203,7 +204,7 @@ class StatusKeeper:
         reports = self._without_strangers()
         replicas = live(reports, now)
         records = self._records.values()
-        titles = frozenset(record.title for record in records if not record.is_waiver)
+        titles = frozenset(record.title for record in records if record.is_policy)
         names = (replica.name for replica in replicas)
         return View(
             now=moment,
@@ -241,6 +242,8 @@ class StatusKeeper:
         try:
             if record.is_waiver:
                 return wanted_waiver_status(record, view)
+            if record.is_authority:
+                return wanted_authority_status(record, view)
             return wanted_policy_status(record, self._conflicts.of(record.uid), view)
         except Exception:  # a defect: it must not stop the others
             self._metrics.reconcile_errors.labels(Subject.STATUS).inc()
@@ -344,7 +347,7 @@ class ShownCounts:
         shown: dict[str, tuple[Recent, float]] = {}
         counts: dict[str, Recent] = {}
         for record in records:
-            if record.is_waiver:
+            if not record.is_policy:
                 continue
             before, at = self._shown.get(record.uid) or (_stored_counts(record), now - COUNT_SECONDS)
             present = _reported_counts(record, reports)

@@ -7,19 +7,19 @@ import msgspec
 from msgspec import Struct
 
 from sekisho.cluster.replicas import Replica, parse_version
-from sekisho.policies import Policy, PolicyError, PolicyWaiver, compile_policy, compile_waiver
+from sekisho.policies import ClusterPodPolicy, PodPolicy, Policy, PolicyError, compile_any, compile_policy
 from sekisho.policies.conflicts import Defaulting, defaulting_of
 from sekisho.policies.crd import RESOURCES, Resource
 from sekisho.policies.loading import from_object
-from sekisho.policies.status import PolicyStatus, PolicyWaiverStatus
+from sekisho.policies.status import ImageAuthorityStatus, PolicyStatus, PolicyWaiverStatus
 
 MAX_MESSAGE_LENGTH: Final = 4096
 
-Status = PolicyStatus | PolicyWaiverStatus
+Status = PolicyStatus | PolicyWaiverStatus | ImageAuthorityStatus
 
 
 class Record(Struct, frozen=True):
-    """A policy or a waiver: everything that its status depends on, and the status that is stored."""
+    """A policy, a waiver or an authority: everything that its status depends on, and the status that is stored."""
 
     resource: Resource
     title: str
@@ -46,6 +46,16 @@ class Record(Struct, frozen=True):
     def is_waiver(self) -> bool:
         """Whether it is a PolicyWaiver."""
         return self.resource is RESOURCES["PolicyWaiver"]
+
+    @property
+    def is_authority(self) -> bool:
+        """Whether it is an ImageAuthority."""
+        return self.resource is RESOURCES["ImageAuthority"]
+
+    @property
+    def is_policy(self) -> bool:
+        """Whether it is a ClusterPodPolicy or a PodPolicy."""
+        return not self.is_waiver and not self.is_authority
 
 
 def read_record(body: Mapping[str, Any], known: Record | None) -> Record:
@@ -83,10 +93,10 @@ def _accepted(body: Mapping[str, Any], resource: Resource) -> tuple[Policy | Non
     """The policy or waiver with its defaults, or None and why it is not accepted, with the fields' paths."""
     try:
         policy: Policy = from_object(body, resource.kind)
-        if isinstance(policy, PolicyWaiver):
-            compile_waiver(policy)
-            return policy, "", None
-        return policy, "", defaulting_of(policy, compile_policy(policy))
+        if isinstance(policy, ClusterPodPolicy | PodPolicy):
+            return policy, "", defaulting_of(policy, compile_policy(policy))
+        compile_any(policy)
+        return policy, "", None
     except PolicyError as error:
         return None, str(error)[:MAX_MESSAGE_LENGTH], None
 

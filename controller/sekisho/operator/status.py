@@ -10,6 +10,7 @@ from sekisho.operator.conditions import State, accepted_condition, coverage_stat
 from sekisho.operator.proof import Proof
 from sekisho.operator.records import Record, coverage_of
 from sekisho.policies import PolicyWaiver
+from sekisho.policies.authorities import Contents
 from sekisho.policies.status import (
     MAX_WAIVERS,
     Condition,
@@ -19,6 +20,17 @@ from sekisho.policies.status import (
     WaiverInEffect,
 )
 from sekisho.timestamps import rfc3339
+
+
+class Sources(Struct, frozen=True):
+    """The data of Secrets and ConfigMaps in the release's namespace, by name.
+
+    public_root: the trusted root of the public Sigstore; None without the extra `keyless`.
+    """
+
+    secrets: Contents
+    config_maps: Contents
+    public_root: bytes | None
 
 
 class View(Struct, frozen=True):
@@ -37,6 +49,8 @@ class View(Struct, frozen=True):
     """The titles of all policies."""
     proof: Proof | None = None
     """Whether the API server sends pods to the webhook; None when that is not tried."""
+    sources: Sources | None = None
+    """What authorities refer to; None where this installation does not verify images."""
 
 
 def wanted_policy_status(record: Record, conflicts: tuple[Conflict, ...], view: View) -> PolicyStatus:

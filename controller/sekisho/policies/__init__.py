@@ -1,9 +1,10 @@
 """Policies: their types, strict loading, matching and compilation. Pure: nothing here reads files or the clock."""
 
 from sekisho.documents import Problem
+from sekisho.policies.authorities import CompiledAuthority, ImageAuthority, compile_authority
 from sekisho.policies.compilation import CompiledPolicy, compile_policy
 from sekisho.policies.defaults import Default
-from sekisho.policies.loading import Policy, decode, decode_policy
+from sekisho.policies.loading import Policy, compile_any, decode, decode_policy
 from sekisho.policies.plans import Plan, Step
 from sekisho.policies.problems import PolicyError
 from sekisho.policies.sets import PolicySet
@@ -12,10 +13,12 @@ from sekisho.policies.waivers import CompiledWaiver, PolicyWaiver, compile_waive
 
 __all__ = [
     "ClusterPodPolicy",
+    "CompiledAuthority",
     "CompiledPolicy",
     "CompiledWaiver",
     "Default",
     "Enforcement",
+    "ImageAuthority",
     "Plan",
     "PodPolicy",
     "Policy",
@@ -24,6 +27,8 @@ __all__ = [
     "PolicyWaiver",
     "Problem",
     "Step",
+    "compile_any",
+    "compile_authority",
     "compile_policy",
     "compile_waiver",
     "decode",

@@ -4,7 +4,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from sekisho.controls import CONTROLS, Level, Parameters, no_longer_allowed
+from sekisho.controls.images import CONTROL as IMAGES
+from sekisho.controls.images import Images
 from sekisho.findings import words
+from sekisho.policies.authorities import ImageAuthority
 from sekisho.policies.loading import Policy
 from sekisho.policies.selectors import LabelSelector, Match, PodMatch, Subjects
 from sekisho.policies.sets import PolicySet
@@ -37,7 +40,24 @@ MAX_HINTS: Final = 4
 
 def advice(policy: Policy, policies: PolicySet) -> list[str]:
     """Warnings about a valid policy or waiver, each with its field's path; `policies` are those in effect."""
-    return list(_of_waiver(policy, policies) if isinstance(policy, PolicyWaiver) else _of_policy(policy))
+    match policy:
+        case PolicyWaiver():
+            return list(_of_waiver(policy, policies))
+        case ImageAuthority():
+            return []
+    return [*_of_policy(policy), *_of_authorities(policy.spec, policies)]
+
+
+def _of_authorities(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
+    """A warning for each authority that a rule on signatures names and that does not exist."""
+    images: Images | None = getattr(spec.controls, IMAGES.name)
+    for index, rule in enumerate((images.signatures if images is not None else None) or ()):
+        for name in rule.by.names:
+            if name not in policies.authorities:
+                yield (
+                    f"spec.controls.images.signatures[{index}].by: there is no ImageAuthority {name}"
+                    f"{did_you_mean(name, policies.authorities)}; its signatures do not count until it is created"
+                )
 
 
 def _of_policy(policy: ClusterPodPolicy | PodPolicy) -> Iterator[str]:

@@ -9,7 +9,16 @@ from functools import lru_cache
 import msgspec
 from msgspec import Struct
 
-from sekisho.controls import CONTROLS, Check, ControlEnforcement, Level, ParameterError, Parameters, complete
+from sekisho.controls import (
+    CONTROLS,
+    Check,
+    ControlEnforcement,
+    EvidenceCheck,
+    Level,
+    ParameterError,
+    Parameters,
+    complete,
+)
 from sekisho.documents import Problem
 from sekisho.policies.defaults import Default, compile_defaults
 from sekisho.policies.index import Cues, cues_of
@@ -34,6 +43,7 @@ class Rule(Struct, frozen=True, eq=False):
 
     parameters: those of the control, complete: what the policy leaves unset comes from its standard.
     on_templates: whether pod templates are checked too.
+    evidence_check: what is judged from evidence about images; None if nothing is.
     """
 
     control: str
@@ -41,6 +51,7 @@ class Rule(Struct, frozen=True, eq=False):
     check: Check
     enforcement: Enforcement
     on_templates: bool = True
+    evidence_check: EvidenceCheck | None = None
 
 
 class CompiledPolicy(Struct, frozen=True, eq=False):
@@ -192,18 +203,19 @@ def _rules(spec: PodPolicySpec, level: Level, minor: int, problems: Problems | N
         try:
             if named is not None:
                 control.verify(named)
-            check = _compile_check(name, parameters, minor)
+            check, evidence_check = _compile_check(name, parameters, minor)
         except ParameterError as error:
             where = f"spec.controls.{name}.{error.where}"
             if problems is None:
                 raise PolicyError(Problem(where, error.message)) from None
             problems.add(where, error.message)
             continue
-        yield Rule(name, parameters, check, Enforcement(enforcement))
+        yield Rule(name, parameters, check, Enforcement(enforcement), evidence_check=evidence_check)
 
 
 @lru_cache(maxsize=4096)
-def _compile_check(name: str, parameters: Parameters, minor: int) -> Check:
-    """The same check for all policies that require the same, so that a plan can tell that they do."""
-    check: Check = CONTROLS[name].check(parameters, minor)
-    return check
+def _compile_check(name: str, parameters: Parameters, minor: int) -> tuple[Check, EvidenceCheck | None]:
+    """The same checks for all policies that require the same, so that a plan can tell that they do."""
+    control = CONTROLS[name]
+    check: Check = control.check(parameters, minor)
+    return check, control.evidence_check(parameters)

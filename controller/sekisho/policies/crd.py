@@ -6,7 +6,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct, inspect
 
-from sekisho.policies.status import PolicyStatus, PolicyWaiverStatus
+from sekisho.policies.authorities import ImageAuthority, ImageAuthoritySpec
+from sekisho.policies.status import ImageAuthorityStatus, PolicyStatus, PolicyWaiverStatus
 from sekisho.policies.types import (
     GROUP,
     VERSION,
@@ -33,7 +34,7 @@ class Column(Struct, frozen=True, rename="camel", omit_defaults=True):
 class Resource(Struct, frozen=True):
     """A custom resource: its kind's type, and how the API server serves it."""
 
-    kind: type[ClusterPodPolicy] | type[PodPolicy] | type[PolicyWaiver]
+    kind: type[ClusterPodPolicy] | type[PodPolicy] | type[PolicyWaiver] | type[ImageAuthority]
     plural: str
     short_name: str
     scope: str
@@ -70,6 +71,13 @@ _WAIVER_COLUMNS = (
     Column("Reason", "string", ".spec.reason", "Why it was granted.", 1),
     _AGE,
 )
+_AUTHORITY_COLUMNS = (
+    Column("Accepted", "string", _status_of("Accepted"), "Whether the authority is valid."),
+    Column("Usable", "string", _status_of("Usable"), "Whether signatures can be verified with it."),
+    Column("Issuer", "string", ".spec.keyless.issuer", "The issuer of its keyless identities.", 1),
+    Column("Expires", "string", ".status.expires", "When its last key or its trusted root ends."),
+    _AGE,
+)
 
 RESOURCES: Final = {
     resource.name: resource
@@ -85,6 +93,15 @@ RESOURCES: Final = {
         ),
         Resource(PodPolicy, "podpolicies", "pp", "Namespaced", PodPolicySpec, PolicyStatus, _POLICY_COLUMNS),
         Resource(PolicyWaiver, "policywaivers", "pw", "Cluster", PolicyWaiverSpec, PolicyWaiverStatus, _WAIVER_COLUMNS),
+        Resource(
+            ImageAuthority,
+            "imageauthorities",
+            "ia",
+            "Cluster",
+            ImageAuthoritySpec,
+            ImageAuthorityStatus,
+            _AUTHORITY_COLUMNS,
+        ),
     )
 }
 """The custom resources by kind."""

@@ -6,12 +6,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from sekisho.documents import Problem, problem_of
-from sekisho.policies.compilation import compile_policy
+from sekisho.policies.authorities import CompiledAuthority, ImageAuthority, compile_authority
+from sekisho.policies.compilation import CompiledPolicy, compile_policy
 from sekisho.policies.problems import PolicyError
 from sekisho.policies.types import ClusterPodPolicy, PodPolicy
-from sekisho.policies.waivers import PolicyWaiver, compile_waiver
+from sekisho.policies.waivers import CompiledWaiver, PolicyWaiver, compile_waiver
 
-Policy = ClusterPodPolicy | PodPolicy | PolicyWaiver
+Policy = ClusterPodPolicy | PodPolicy | PolicyWaiver | ImageAuthority
 """An object of any of Sekisho's kinds."""
 K = TypeVar("K", bound=Policy)
 
@@ -38,18 +39,25 @@ def from_object(value: Any, kind: type[K]) -> K:
 
 
 def verify(policy: Policy) -> None:
-    """Raise PolicyError for a policy or a waiver that its schema allows and that cannot be compiled."""
-    if isinstance(policy, PolicyWaiver):
-        compile_waiver(policy)
-    else:
-        compile_policy(policy)
+    """Raise PolicyError for an object that its schema allows and that cannot be compiled."""
+    compile_any(policy)
+
+
+def compile_any(policy: Policy) -> CompiledPolicy | CompiledWaiver | CompiledAuthority:
+    """An object of any of Sekisho's kinds, compiled. Raises PolicyError with every problem."""
+    match policy:
+        case PolicyWaiver():
+            return compile_waiver(policy)
+        case ImageAuthority():
+            return compile_authority(policy)
+    return compile_policy(policy)
 
 
 def duplicate_names(policies: Iterable[Policy]) -> Iterator[Problem]:
-    """A problem for each name that two policies, or two waivers, share."""
-    seen: set[tuple[str, bool]] = set()
+    """A problem for each name that two policies, two waivers or two authorities share."""
+    seen: set[tuple[str, str]] = set()
     for policy in policies:
-        is_waiver = isinstance(policy, PolicyWaiver)
-        if (policy.title, is_waiver) in seen:
-            yield Problem(policy.title, f"two {'waivers' if is_waiver else 'policies'} have this name")
-        seen.add((policy.title, is_waiver))
+        nouns = {PolicyWaiver: "waivers", ImageAuthority: "authorities"}.get(type(policy), "policies")
+        if (policy.title, nouns) in seen:
+            yield Problem(policy.title, f"two {nouns} have this name")
+        seen.add((policy.title, nouns))

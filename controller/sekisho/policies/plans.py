@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 
-from sekisho.controls import CONTROLS, Check
+from sekisho.controls import CONTROLS, Check, EvidenceCheck
 from sekisho.policies.compilation import CompiledPolicy, Rule
 from sekisho.policies.defaults import Default
 from sekisho.policies.safe_defaults import first_per_field, requires_a_value, safe_defaults
@@ -36,10 +36,14 @@ class Requirement(Struct, frozen=True):
 
 
 class Step(Struct, frozen=True):
-    """A check, and which policies require it."""
+    """A check, and which policies require it.
+
+    evidence_check: what else they require, and is judged from evidence about images; None if nothing is.
+    """
 
     check: Check
     required_by: tuple[Requirement, ...]
+    evidence_check: EvidenceCheck | None = None
 
 
 class Judges(Struct, frozen=True):
@@ -58,6 +62,7 @@ class Plan(Struct, frozen=True, eq=False):
 
     all_defaults: those of all policies in the order of precedence, of which `defaults` has one for each field.
     judges: by the names of the controls of `all_defaults`; none for a control that no policy has.
+    needs_evidence: whether some step is judged from evidence about images.
     """
 
     steps: tuple[Step, ...] = ()
@@ -66,6 +71,7 @@ class Plan(Struct, frozen=True, eq=False):
     notes: tuple[str, ...] = ()
     all_defaults: tuple[Default, ...] = ()
     judges: Mapping[str, Judges] = {}
+    needs_evidence: bool = False
 
 
 class PlanCache:
@@ -136,6 +142,7 @@ class PlanCache:
             notes=tuple(note for policy in policies for note in policy.notes),
             all_defaults=defaults,
             judges=self._judges(policies, {default.control for default in defaults}),
+            needs_evidence=any(rule.evidence_check for policy in policies for rule in policy.rules),
         )
 
     def _judges(self, policies: Sequence[CompiledPolicy], controls: set[str]) -> dict[str, Judges]:
@@ -166,17 +173,18 @@ class PlanCache:
             _, by_enforcement = by_check.setdefault(id(rule.check), (rule, {}))
             by_enforcement.setdefault((enforcement, on_pods), []).append(policy)
         ordered = sorted(by_check.values(), key=lambda entry: _ORDER[entry[0].control])
-        steps = tuple(self._step(rule.check, by_enforcement) for rule, by_enforcement in ordered)
+        steps = tuple(self._step(rule, by_enforcement) for rule, by_enforcement in ordered)
         return self._share(("steps", *map(id, steps)), 2 * len(steps), lambda: steps)
 
-    def _step(self, check: Check, by_enforcement: Mapping[tuple[Enforcement, Enforcement], Sequence[str]]) -> Step:
+    def _step(self, rule: Rule, by_enforcement: Mapping[tuple[Enforcement, Enforcement], Sequence[str]]) -> Step:
+        check = rule.check
         groups = tuple((enforcement, tuple(sorted(names))) for enforcement, names in by_enforcement.items())
         required_by = self._share(
             groups,
             sum(len(names) for _, names in groups),
             lambda: tuple(Requirement(*enforcement, names) for enforcement, names in groups),
         )
-        return self._share((id(check), id(required_by)), 4, lambda: Step(check, required_by))
+        return self._share((id(check), id(required_by)), 4, lambda: Step(check, required_by, rule.evidence_check))
 
 
 def _for_templates(enforcement: Enforcement, templates: TemplateEnforcement) -> Enforcement:

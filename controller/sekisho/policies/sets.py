@@ -9,6 +9,7 @@ from typing import Final
 from msgspec import Struct
 
 from sekisho.pods import Pod
+from sekisho.policies.authorities import CompiledAuthority, ImageAuthority, compile_authority
 from sekisho.policies.compilation import CompiledPolicy, compile_policy
 from sekisho.policies.index import NamespaceIndex
 from sekisho.policies.matching import Subject
@@ -32,10 +33,17 @@ class _Selection(Struct, frozen=True, eq=False):
 
 
 class PolicySet:
-    """An immutable set of compiled policies and waivers. Build it with `of`; a request uses one set from beginning to
-    end."""
+    """An immutable set of compiled policies, waivers and authorities.
 
-    def __init__(self, policies: Iterable[CompiledPolicy] = (), waivers: Iterable[CompiledWaiver] = ()) -> None:
+    Build it with `of`; a request uses one set from beginning to end.
+    """
+
+    def __init__(
+        self,
+        policies: Iterable[CompiledPolicy] = (),
+        waivers: Iterable[CompiledWaiver] = (),
+        authorities: Iterable[CompiledAuthority] = (),
+    ) -> None:
         # ClusterPodPolicies come first: their defaults take precedence.
         ordered = sorted(policies, key=lambda policy: (policy.namespace is not None, policy.name))
         self._index = NamespaceIndex((policy.cues, policy) for policy in ordered)
@@ -43,18 +51,23 @@ class PolicySet:
         self._waivers = tuple(sorted(waivers, key=lambda waiver: waiver.name))
         self._waivers_in: dict[str, Mapping[str, Sequence[CompiledWaiver]]] = {}
         self.has_waivers = bool(self._waivers)
+        self.authorities = {authority.name: authority for authority in authorities}
+        """Who may sign images, by name; what their Secrets and ConfigMaps hold is not known here."""
+        self.needs_evidence = any(rule.evidence_check for policy in ordered for rule in policy.rules)
+        """Whether some policy has rules that are judged from evidence about images."""
         self.needs_labels = any(p.selects_labels is not None or p.for_labels is not None for p in ordered)
         """Whether some policy reads the namespace's labels, so that `plan` needs them."""
         self._by_namespace: dict[str, tuple[Mapping[str, str] | None, _Selection]] = {}
         self._plans = PlanCache()
 
     @classmethod
-    def of(cls, policies: Iterable[ClusterPodPolicy | PodPolicy | PolicyWaiver]) -> "PolicySet":
-        """Compile policies and waivers. Raises PolicyError for one that cannot be compiled."""
+    def of(cls, policies: Iterable[ClusterPodPolicy | PodPolicy | PolicyWaiver | ImageAuthority]) -> "PolicySet":
+        """Compile policies, waivers and authorities. Raises PolicyError for one that cannot be compiled."""
         objects = tuple(policies)
         return cls(
-            (compile_policy(policy) for policy in objects if not isinstance(policy, PolicyWaiver)),
+            (compile_policy(policy) for policy in objects if isinstance(policy, ClusterPodPolicy | PodPolicy)),
             (compile_waiver(policy) for policy in objects if isinstance(policy, PolicyWaiver)),
+            (compile_authority(policy) for policy in objects if isinstance(policy, ImageAuthority)),
         )
 
     def __len__(self) -> int:

@@ -125,6 +125,30 @@ class PolicyStatus(Struct, frozen=True, rename="camel"):
     ) = None
 
 
+class ImageAuthorityStatus(Struct, frozen=True, rename="camel"):
+    """The status of the authority."""
+
+    observed_generation: Annotated[int, Meta(description="The generation that this status describes.", ge=0)] | None = (
+        None
+    )
+    conditions: (
+        Annotated[
+            tuple[Condition, ...],
+            Meta(
+                description="Accepted: the authority is valid. Usable: signatures can be verified with it, as its "
+                "Secrets or ConfigMap exist and some key or the root has not ended.",
+                extra_json_schema=_BY_TYPE,
+                max_length=16,
+            ),
+        ]
+        | None
+    ) = None
+    expires: (
+        Annotated[_Moment, Meta(description="When its last key or its trusted root ends; unset if that has no end.")]
+        | None
+    ) = None
+
+
 class PolicyWaiverStatus(Struct, frozen=True, rename="camel"):
     """The status of the waiver."""
 

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct, field
 
 from sekisho.controls import CONTROLS
 from sekisho.controls.control import cel
-from sekisho.controls.images import Registry
+from sekisho.controls.image_signatures import Registry
 from sekisho.documents import Problem
 from sekisho.images import ImageError, RegistryPattern, parse, parse_pattern
 from sekisho.pods import Container, Pod

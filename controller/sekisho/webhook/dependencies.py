@@ -15,7 +15,7 @@ from sekisho.cluster.api import ApiClient
 from sekisho.cluster.recorder import EventRecorder
 from sekisho.cluster.reflector import Reflector
 from sekisho.manifests import read_policies
-from sekisho.policies import Policy, PolicyError, PolicySet, PolicyWaiver, Problem
+from sekisho.policies import ClusterPodPolicy, PodPolicy, Policy, PolicyError, PolicySet, Problem
 from sekisho.telemetry.families import counters, gauges
 from sekisho.webhook.certificates import (
     CertificateError,
@@ -62,11 +62,13 @@ def policies_from_cluster(
     def families() -> Iterable[Metric]:
         reflectors = dict(policies.reflectors)
         waivers = len(reflectors["policywaivers"].objects)
-        total = sum(len(reflector.objects) for reflector in reflectors.values())
+        policies_in_force = sum(len(reflectors[plural].objects) for plural in ("clusterpodpolicies", "podpolicies"))
         unusable = sum(len(reflector.quarantined) for reflector in reflectors.values())
-        yield gauges("sekisho_policies", "Policies in force.", (), {(): total - waivers})
+        yield gauges("sekisho_policies", "Policies in force.", (), {(): policies_in_force})
         yield gauges("sekisho_waivers", "Waivers, expired ones included.", (), {(): waivers})
-        yield gauges("sekisho_policies_quarantined", "Policies and waivers that cannot be used.", (), {(): unusable})
+        yield gauges(
+            "sekisho_policies_quarantined", "Policies, waivers and authorities that cannot be used.", (), {(): unusable}
+        )
         yield from _staleness("policies", policies)
         if not policies.missing:
             yield _fingerprint(repr(sorted(policies.enforced.items())).encode())
@@ -107,7 +109,7 @@ def policies_from_folder(folder: Path, enforce: Callable[[PolicySet], None]) -> 
                 "sekisho_policies",
                 "Policies in force.",
                 (),
-                {(): sum(not isinstance(policy, PolicyWaiver) for policy in loaded)},
+                {(): sum(isinstance(policy, ClusterPodPolicy | PodPolicy) for policy in loaded)},
             ),
             _fingerprint(msgspec.json.encode(loaded)),
         ],

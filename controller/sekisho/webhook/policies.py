@@ -1,4 +1,4 @@
-"""The policies and waivers of the cluster: three collections are watched, and one set is enforced."""
+"""The policies, waivers and authorities of the cluster: four collections are watched, and one set is enforced."""
 
 import asyncio
 import logging
@@ -11,13 +11,12 @@ from msgspec import Struct
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.reflector import Reflector
 from sekisho.policies import (
+    CompiledAuthority,
     CompiledPolicy,
     CompiledWaiver,
     Policy,
     PolicySet,
-    PolicyWaiver,
-    compile_policy,
-    compile_waiver,
+    compile_any,
     decode,
 )
 from sekisho.policies.crd import RESOURCES, Resource
@@ -26,6 +25,7 @@ from sekisho.policies.types import GROUP, VERSION
 logger = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Policy)
+_OF_POLICIES = frozenset(RESOURCES[kind].plural for kind in ("ClusterPodPolicy", "PodPolicy"))
 
 
 class Enforced:
@@ -50,16 +50,16 @@ class OnVersion(Protocol):
 
 
 class Kept(Struct, frozen=True, eq=False):
-    """A policy or a waiver, compiled; `identity` is its uid and the generation of its spec."""
+    """An object of any of Sekisho's kinds, compiled; `identity` is its uid and the generation of its spec."""
 
     identity: tuple[str, int]
-    compiled: CompiledPolicy | CompiledWaiver
+    compiled: CompiledPolicy | CompiledWaiver | CompiledAuthority
 
 
 class ClusterPolicies:
-    """Watches the three kinds, and calls `enforce` with a new set whenever one of them changes.
+    """Watches the four kinds, and calls `enforce` with a new set whenever one of them changes.
 
-    There is no set before all three are listed: a part of the policies would decide differently. An object that cannot
+    There is no set before all four are listed: a part of the policies would decide differently. An object that cannot
     be compiled is left out, or stays as it was before; the log names it. `on_version` gets a collection by its name in
     the API, the resourceVersion up to which it is enforced, and which of its objects are not. `on_removed` gets the
     name of each policy that was deleted, also when another has its name by now.
@@ -142,12 +142,13 @@ class ClusterPolicies:
         compiled = [kept.compiled for _, objects in held for kept in objects.values()]
         policies = [policy for policy in compiled if isinstance(policy, CompiledPolicy)]
         waivers = [waiver for waiver in compiled if isinstance(waiver, CompiledWaiver)]
-        self._enforce(PolicySet(policies, waivers))
+        authorities = [authority for authority in compiled if isinstance(authority, CompiledAuthority)]
+        self._enforce(PolicySet(policies, waivers, authorities))
         if self._enforced is None:
             for plural, reflector in self.reflectors.items():
                 self._on_version(plural, reflector.resource_version, reflector.quarantined, changed=True)
         for (plural, key), (uid, _) in (self._enforced or {}).items():
-            if plural != RESOURCES["PolicyWaiver"].plural and present.get((plural, key), ("", 0))[0] != uid:
+            if plural in _OF_POLICIES and present.get((plural, key), ("", 0))[0] != uid:
                 self._on_removed(key)
         self._enforced = present
         self._is_news = True
@@ -184,5 +185,4 @@ def keep(raw: bytes, kind: type[K], known: Mapping[str, Kept]) -> tuple[Kept, bo
         return before, False
     policy = decode(raw, kind)
     identity = (policy.metadata.uid, policy.metadata.generation)
-    compiled = compile_waiver(policy) if isinstance(policy, PolicyWaiver) else compile_policy(policy)
-    return Kept(identity, compiled), True
+    return Kept(identity, compile_any(policy)), True

@@ -15,9 +15,10 @@ from sekisho.policies import PolicySet
 from sekisho.webhook.policies import ClusterPolicies
 from tests.unit.cluster.collection_server import CollectionServer, line
 
-PLURALS = ("clusterpodpolicies", "podpolicies", "policywaivers")
+PLURALS = ("clusterpodpolicies", "podpolicies", "policywaivers", "imageauthorities")
 DENY: dict[str, object] = {"controls": {"privileged": {}}}
 WAIVE = {"policies": ["p"], "controls": ["privileged"], "expires": "2999-01-01T00:00:00Z", "reason": "x"}
+SIGNS = {"keyless": {"issuer": "https://issuer.test", "identities": ["ci@acme.test"]}}
 
 
 class Followed:
@@ -83,25 +84,27 @@ async def following(followed: Followed) -> AsyncIterator[Followed]:
 
 @pytest.fixture
 async def followed() -> AsyncIterator[Followed]:
-    """One policy of each kind, and a waiver."""
+    """One policy of each kind, a waiver and an authority."""
     collections = Followed()
     collections.place("clusterpodpolicies", "p", DENY)
     collections.place("podpolicies", "own", DENY, namespace="shop")
     collections.place("policywaivers", "w", WAIVE)
+    collections.place("imageauthorities", "release", SIGNS)
     async with following(collections):
         await collections.until(lambda: not collections.policies.missing and bool(collections.sets))
         yield collections
 
 
-async def test_one_set_is_built_from_all_three_kinds(followed: Followed) -> None:
+async def test_one_set_is_built_from_all_kinds(followed: Followed) -> None:
     assert len(followed.sets) == 1
     assert followed.asked() == {"p", "shop/own"}
     assert followed.asked("pay") == {"p"}
     assert [waiver.name for waiver in followed.sets[-1].waivers_of("p", "shop")] == ["w"]
+    assert list(followed.sets[-1].authorities) == ["release"]
     assert followed.versions == dict.fromkeys(PLURALS, "101")
 
 
-async def test_no_set_is_built_before_all_three_kinds_are_listed() -> None:
+async def test_no_set_is_built_before_all_kinds_are_listed() -> None:
     collections = Followed()
     collections.place("clusterpodpolicies", "p", DENY)
     collections.servers["policywaivers"].status = 503
@@ -118,7 +121,7 @@ async def test_no_set_is_built_before_all_three_kinds_are_listed() -> None:
 @pytest.mark.parametrize("plural", PLURALS)
 async def test_a_change_of_any_kind_builds_a_new_set_and_is_reported(followed: Followed, plural: str) -> None:
     await followed.until(lambda: all(server.watchers for server in followed.servers.values()))
-    spec = WAIVE if plural == "policywaivers" else DENY
+    spec = {"policywaivers": WAIVE, "imageauthorities": SIGNS}.get(plural, DENY)
     followed.place(plural, "new", spec, namespace="shop" if plural == "podpolicies" else "")
     await followed.until(lambda: len(followed.sets) == 2 and followed.versions[plural] == "102")
     assert followed.versions == {name: "102" if name == plural else "101" for name in PLURALS}
@@ -165,6 +168,11 @@ async def test_an_unusable_policy_affects_no_other_and_its_last_version_stays(
     await followed.until(lambda: followed.asked() == {"p", "q", "shop/own"})
     await followed.until(lambda: "PolicyWaiver w cannot be enforced" in caplog.text)
     await followed.until(lambda: followed.versions["clusterpodpolicies"] == "102")
-    assert followed.unusable == {"clusterpodpolicies": set(), "podpolicies": {"shop/own"}, "policywaivers": {"w"}}
+    assert followed.unusable == {
+        "clusterpodpolicies": set(),
+        "podpolicies": {"shop/own"},
+        "policywaivers": {"w"},
+        "imageauthorities": set(),
+    }
     assert "PodPolicy shop/own cannot be enforced" in caplog.text
     assert [waiver.name for waiver in followed.sets[-1].waivers_of("p", "shop")] == ["w"]

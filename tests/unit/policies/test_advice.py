@@ -51,7 +51,7 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
         {"controls": {"images": {}}},
         [
             "spec.controls.images: requires nothing: set one of trustedRegistries, deniedRegistries, requireDigest, "
-            "requireTag or deniedTags"
+            "requireTag, deniedTags or signatures"
         ],
     ),
     (

@@ -1,0 +1,33 @@
+"""What the rules on signatures are judged from: the authorities and the facts about images, at one moment."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from msgspec import Struct
+
+from sekisho.images.authorities import Authority
+from sekisho.images.evidence import Evidence
+from sekisho.images.reference import Reference
+
+
+class Trust(Struct, frozen=True, eq=False):
+    """What is known when a pod is judged.
+
+    authorities: every ImageAuthority by name, the unusable ones included.
+    evidence: the facts about images; one that is not there was not looked up.
+    now: the time that decides which keys have ended.
+    """
+
+    authorities: Mapping[str, Authority]
+    evidence: Evidence
+    now: datetime
+
+
+class Lookup(Struct, frozen=True):
+    """An image that must be looked up before a rule can be judged; the reference has a digest.
+
+    authorities: those that the rule names.
+    """
+
+    reference: Reference
+    authorities: tuple[str, ...]

@@ -1,0 +1,61 @@
+"""The status of an authority: whether it is valid, and whether signatures can be verified with it."""
+
+from datetime import datetime, timedelta
+
+from sekisho.operator.conditions import State, accepted_condition, make_condition, not_accepted
+from sekisho.operator.records import Record
+from sekisho.operator.status import View
+from sekisho.policies import ImageAuthority, compile_authority
+from sekisho.policies.authorities import Resolved, resolve, usable_at
+from sekisho.policies.status import ConditionStatus, ImageAuthorityStatus
+from sekisho.timestamps import rfc3339
+
+MAX_PROBLEMS_LENGTH = 2048
+
+
+def wanted_authority_status(record: Record, view: View) -> ImageAuthorityStatus:
+    """What the status should be; equal to `record.status` when there is nothing to write."""
+    resolved = resolved_of(record, view)
+    if resolved is None:
+        state = not_accepted("authority")
+        return ImageAuthorityStatus(
+            record.generation,
+            (accepted_condition(record, view.now), make_condition(record, "Usable", state, view.now)),
+        )
+    return ImageAuthorityStatus(
+        record.generation,
+        (
+            accepted_condition(record, view.now),
+            make_condition(record, "Usable", _usable_state(resolved, view), view.now),
+        ),
+        rfc3339(resolved.expires) if resolved.expires else None,
+    )
+
+
+def resolved_of(record: Record, view: View) -> Resolved | None:
+    """The authority with what its Secrets and ConfigMaps hold; None if it is not accepted."""
+    if not isinstance(record.policy, ImageAuthority):
+        return None
+    sources = view.sources
+    if sources is None:
+        return resolve(compile_authority(record.policy), None, None, None)
+    return resolve(compile_authority(record.policy), sources.secrets, sources.config_maps, sources.public_root)
+
+
+def _usable_state(resolved: Resolved, view: View) -> State:
+    if view.sources is None:
+        message = "this installation does not verify images; set imageVerification.enabled in the chart"
+        return State(ConditionStatus.FALSE, "NotEnabled", message)
+    problem = usable_at(resolved, view.now)
+    if problem:
+        return State(ConditionStatus.FALSE, "Unusable", problem)
+    until = f"until {rfc3339(resolved.expires)}" if resolved.expires else "without an end"
+    if resolved.problems:
+        message = f"signatures are verified {until}, but {'; '.join(resolved.problems)}"[:MAX_PROBLEMS_LENGTH]
+        return State(ConditionStatus.TRUE, "PartlyUsable", message)
+    return State(ConditionStatus.TRUE, "Usable", f"signatures are verified {until}")
+
+
+def next_authority_change(expires: datetime | None, now: datetime) -> timedelta | None:
+    """How long until the status changes by the passing of time; None when it will not."""
+    return expires - now if expires is not None and expires > now else None

@@ -1,0 +1,347 @@
+"""ImageAuthority: who may sign images. The type, its compilation, and what its Secrets and ConfigMaps add to it."""
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from msgspec import Meta, Struct, field
+
+from sekisho.controls.control import cel
+from sekisho.documents import Problem
+from sekisho.findings import render_value
+from sekisho.images.authorities import (
+    MAX_IDENTITY_LENGTH,
+    Authority,
+    AuthorityKey,
+    Keyless,
+    authority,
+)
+from sekisho.policies.problems import PolicyError, Problems
+from sekisho.policies.types import GROUP, VERSION, PolicyMeta
+from sekisho.policies.waivers import EXPIRES_RANGE, MAX_EXPIRES, MIN_EXPIRES
+from sekisho.timestamps import rfc3339
+
+if TYPE_CHECKING:  # cryptography is loaded where there are authorities
+    from sekisho.images.keys import PublicKey
+
+KEYS_OR_KEYLESS: Final = "set either keys or keyless"
+ONE_SOURCE: Final = "set either secret or pem"
+DEFAULT_KEY: Final = "cosign.pub"
+DEFAULT_ROOT: Final = "trusted_root.json"
+MAX_KEYS: Final = 16
+MAX_IDENTITIES: Final = 32
+_FORGES: Final = frozenset(("github.com", "gitlab.com", "bitbucket.org", "codeberg.org"))
+"""Hosts where anyone may create an owner, whose workflows then sign."""
+_ISSUER: Final = re.compile(r"https?://[^/\s*?#@]+(/[^\s*]*)?")
+_REGULAR_EXPRESSION: Final = re.compile(r"[\^$|\\()\[\]{}]|\.[*+]")
+
+ObjectName = Annotated[str, Meta(pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+DataKey = Annotated[str, Meta(pattern="^[-._a-zA-Z0-9]+$", max_length=253)]
+
+
+class SecretKey(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """A key of a Secret in the release's namespace."""
+
+    name: Annotated[ObjectName, Meta(description="The Secret's name.")]
+    key: Annotated[DataKey, Meta(description="The key in its data.")] = DEFAULT_KEY
+
+
+class ConfigMapKey(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """A key of a ConfigMap in the release's namespace."""
+
+    name: Annotated[ObjectName, Meta(description="The ConfigMap's name.")]
+    key: Annotated[DataKey, Meta(description="The key in its data.")] = DEFAULT_ROOT
+
+
+class SigningKey(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """A public key, and until when its signatures count."""
+
+    secret: (
+        Annotated[
+            SecretKey, Meta(description="The Secret with the key in PEM, in the namespace where Sekisho is installed.")
+        ]
+        | None
+    ) = None
+    pem: (
+        Annotated[
+            str,
+            Meta(
+                description="The key itself, as cosign.pub has it: ECDSA P-256, P-384 or P-521, RSA of 2048 bits or "
+                "more, or Ed25519.",
+                min_length=1,
+                max_length=8192,
+            ),
+        ]
+        | None
+    ) = None
+    until: (
+        Annotated[
+            datetime,
+            Meta(
+                tz=True,
+                description="When the key ends, such as 2027-06-30T00:00:00Z: from then on its signatures do not "
+                "count, whenever they were made.",
+                extra_json_schema=cel(
+                    f"self >= timestamp('{rfc3339(MIN_EXPIRES)}') && self < timestamp('{rfc3339(MAX_EXPIRES)}')",
+                    EXPIRES_RANGE,
+                ),
+            ),
+        ]
+        | None
+    ) = None
+
+
+class TrustedRootSource(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """Where the trusted root is."""
+
+    config_map: Annotated[
+        ConfigMapKey,
+        Meta(description="The ConfigMap with the root's JSON, in the namespace where Sekisho is installed."),
+    ]
+
+
+class KeylessSigners(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """Identities that sign without a key of their own, with certificates of Sigstore."""
+
+    issuer: Annotated[
+        str,
+        Meta(
+            description="The OIDC issuer of the identities, compared exactly, such as "
+            "https://token.actions.githubusercontent.com.",
+            pattern="^https?://[^*\\s]+$",
+            max_length=1024,
+        ),
+    ]
+    identities: Annotated[
+        tuple[Annotated[str, Meta(min_length=1, max_length=MAX_IDENTITY_LENGTH)], ...],
+        Meta(
+            description="Identities, such as https://github.com/acme/*/.github/workflows/release.yml@refs/tags/v* or "
+            "release@acme.example. A pattern must match the whole identity; * matches any characters but /.",
+            min_length=1,
+            max_length=MAX_IDENTITIES,
+        ),
+    ]
+    trusted_root: (
+        Annotated[
+            TrustedRootSource,
+            Meta(description="The authorities and logs of the Sigstore in use; the public one if unset."),
+        ]
+        | None
+    ) = None
+
+
+class ImageAuthoritySpec(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """Who may sign: keys, or keyless identities; exactly one of the two."""
+
+    keys: (
+        Annotated[
+            tuple[SigningKey, ...],
+            Meta(
+                description="Public keys, of which one must have signed: the old and the new one during a rotation.",
+                min_length=1,
+                max_length=MAX_KEYS,
+            ),
+        ]
+        | None
+    ) = None
+    keyless: Annotated[KeylessSigners, Meta(description="Identities with certificates of Sigstore.")] | None = None
+
+
+class ImageAuthority(Struct, frozen=True, rename="camel"):
+    """Somebody who signs images, by public keys or by keyless identities; policies name it."""
+
+    metadata: PolicyMeta
+    spec: ImageAuthoritySpec
+    api_version: str = field(default=f"{GROUP}/{VERSION}")
+    kind: str = "ImageAuthority"
+    status: Any = None
+
+    @property
+    def title(self) -> str:
+        """The authority's name in policies."""
+        return self.metadata.name
+
+
+class CompiledKey(Struct, frozen=True, eq=False):
+    """A key of an authority: `key` if it is written there, else the Secret that has it."""
+
+    until: datetime | None
+    key: "PublicKey | None" = None
+    secret: SecretKey | None = None
+
+
+class CompiledAuthority(Struct, frozen=True, eq=False):
+    """An authority without what its Secrets and ConfigMaps hold."""
+
+    name: str
+    keys: tuple[CompiledKey, ...] = ()
+    keyless: KeylessSigners | None = None
+
+    @property
+    def is_keyless(self) -> bool:
+        """Whether it needs the extra `keyless`."""
+        return self.keyless is not None
+
+    @property
+    def needs_objects(self) -> bool:
+        """Whether it refers to a Secret or a ConfigMap."""
+        root = self.keyless is not None and self.keyless.trusted_root is not None
+        return root or any(key.secret is not None for key in self.keys)
+
+
+def compile_authority(written: ImageAuthority) -> CompiledAuthority:
+    """Compile an authority. Raises PolicyError with every problem, each with its field's path."""
+    spec, problems = written.spec, Problems()
+    if (spec.keys is None) is (spec.keyless is None):
+        problems.add("spec", KEYS_OR_KEYLESS)
+    keys = tuple(
+        compiled
+        for index, key in enumerate(spec.keys or ())
+        if (compiled := problems.of(_compile_key, key, f"spec.keys[{index}]")) is not None
+    )
+    for index, key in enumerate(keys):
+        own = key.key.fingerprint if key.key is not None else None
+        if own is not None and any(other.key is not None and other.key.fingerprint == own for other in keys[:index]):
+            problems.add(f"spec.keys[{index}]", "is the same key as an earlier one")
+    if spec.keyless is not None:
+        for where, message in _keyless_problems(spec.keyless):
+            problems.add(f"spec.keyless.{where}", message)
+    problems.raise_any()
+    return CompiledAuthority(written.metadata.name, keys, spec.keyless)
+
+
+def _compile_key(written: SigningKey, where: str) -> CompiledKey:
+    from sekisho.images.keys import KeyFormatError, parse_public_key
+
+    if (written.secret is None) is (written.pem is None):
+        raise PolicyError(Problem(where, ONE_SOURCE))
+    if written.until is not None and not MIN_EXPIRES <= written.until < MAX_EXPIRES:
+        raise PolicyError(Problem(f"{where}.until", EXPIRES_RANGE))
+    if written.pem is None:
+        return CompiledKey(written.until, secret=written.secret)
+    try:
+        return CompiledKey(written.until, parse_public_key(written.pem))
+    except KeyFormatError as error:
+        raise PolicyError(Problem(f"{where}.pem", str(error))) from None
+
+
+def _keyless_problems(keyless: KeylessSigners) -> Iterator[tuple[str, str]]:
+    if not _ISSUER.fullmatch(keyless.issuer):
+        yield "issuer", f"{render_value(keyless.issuer)} is not a URL such as https://accounts.example.com"
+    for index, identity in enumerate(keyless.identities):
+        problem = _identity_problem(identity)
+        if problem:
+            yield f"identities[{index}]", f"{render_value(identity)} {problem}"
+
+
+def _identity_problem(identity: str) -> str:
+    """Why a pattern for identities matches those of strangers, or nothing; empty if it does not."""
+    if _REGULAR_EXPRESSION.search(identity):
+        return "is a regular expression; write the identity with * for what may vary"
+    scheme, separator, rest = identity.partition("://")
+    if not separator:
+        name, at, domain = identity.rpartition("@")
+        if not at or not name or not domain or "*" in domain:
+            return "must be a URL, or an email address whose domain is written without *"
+        return ""
+    host, _, path = rest.partition("/")
+    if "*" in scheme or "*" in host or not host or not path:
+        return "must name the host without *, and a path: otherwise anyone's identity would match"
+    if host in _FORGES and "*" in path.partition("/")[0]:
+        return f"must name the owner at {host} without *: anyone may become one"
+    return ""
+
+
+Contents = Mapping[str, Mapping[str, bytes]]
+"""The data of Secrets, or of ConfigMaps, by name."""
+
+
+class Resolved(Struct, frozen=True, eq=False):
+    """An authority with what its Secrets and ConfigMaps hold.
+
+    problems: what is wrong with some of its keys, where others can be used; empty for an unusable authority.
+    expires: when the last of its keys or its root ends; None if it has no end, or is unusable.
+    """
+
+    authority: Authority
+    problems: tuple[str, ...] = ()
+    expires: datetime | None = None
+
+
+def resolve(
+    compiled: CompiledAuthority, secrets: Contents | None, config_maps: Contents | None, public_root: bytes | None
+) -> Resolved:
+    """The authority, usable or with the reason why it is not.
+
+    secrets, config_maps: those of the release's namespace; None where this installation may not read them.
+    public_root: the trusted root of the public Sigstore; None without the extra `keyless`.
+    """
+    if compiled.keyless is not None:
+        return _resolve_keyless(compiled.name, compiled.keyless, config_maps, public_root)
+    keys: list[AuthorityKey] = []
+    problems: list[str] = []
+    for key in compiled.keys:
+        try:
+            public = key.key or _key_in(key.secret, secrets)
+        except _MissingError as error:
+            problems.append(str(error))
+        else:
+            keys.append(AuthorityKey(public.key, public.fingerprint, key.until))
+    if not keys:
+        return Resolved(authority(compiled.name, problem="; ".join(problems)))
+    ends = [key.until for key in keys if key.until is not None]
+    return Resolved(authority(compiled.name, keys), tuple(problems), max(ends) if len(ends) == len(keys) else None)
+
+
+class _MissingError(Exception):
+    """What is missing or unusable, as a clause with the remedy."""
+
+
+def _key_in(source: SecretKey | None, secrets: Contents | None) -> "PublicKey":
+    from sekisho.images.keys import KeyFormatError, parse_public_key
+
+    assert source is not None  # noqa: S101  compiled: a key is written or in a Secret
+    text = _content("Secret", source, secrets)
+    try:
+        return parse_public_key(text.decode("ascii", "replace"))
+    except KeyFormatError as error:
+        raise _MissingError(f'"{source.key}" of Secret "{source.name}" {error}') from None
+
+
+def _resolve_keyless(
+    name: str, written: KeylessSigners, config_maps: Contents | None, public_root: bytes | None
+) -> Resolved:
+    from sekisho.images.roots import RootFormatError, parse_trusted_root
+
+    if public_root is None:
+        return Resolved(authority(name, problem="keyless needs sigstore; install Sekisho with its extra keyless"))
+    source = written.trusted_root
+    try:
+        text = public_root if source is None else _content("ConfigMap", source.config_map, config_maps)
+        root = parse_trusted_root(text)
+    except RootFormatError as error:
+        where = f'"{source.config_map.key}" of ConfigMap "{source.config_map.name}"' if source else "the public root"
+        return Resolved(authority(name, problem=f"{where} {error}"))
+    except _MissingError as error:
+        return Resolved(authority(name, problem=str(error)))
+    return Resolved(authority(name, keyless=Keyless(written.issuer, written.identities, root)), expires=root.ends)
+
+
+def _content(kind: str, source: SecretKey | ConfigMapKey, contents: Contents | None) -> bytes:
+    if contents is None:
+        raise _MissingError(f"{kind}s are not read here; set imageVerification.enabled in the chart")
+    found = contents.get(source.name)
+    if found is None:
+        raise _MissingError(f'{kind} "{source.name}" does not exist in the namespace where Sekisho is installed')
+    if source.key not in found:
+        raise _MissingError(f'{kind} "{source.name}" has no key "{source.key}"')
+    return found[source.key]
+
+
+def usable_at(resolved: Resolved, now: datetime) -> str:
+    """Why an authority is unusable at a time, as a clause with the remedy; empty if it is usable."""
+    problem = resolved.authority.problem_at(now)
+    if not problem and resolved.authority.keyless is not None and resolved.expires and now >= resolved.expires:
+        return f"its trusted root ended at {rfc3339(resolved.expires.astimezone(UTC))}; put a newer one there"
+    return problem

@@ -1,0 +1,352 @@
+"""Rules on signatures of images: what they deny and admit, what must be looked up, and what they say."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from sekisho.admission import Evaluation, Form, denial_message, evaluate
+from sekisho.images import parse
+from sekisho.images.authorities import Authority, authority
+from sekisho.images.evidence import Candidate, ImageFacts, Unknown
+from sekisho.images.trust import Lookup, Trust
+from sekisho.images.verification import verify
+from sekisho.pods import Pod
+from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicyError, PolicySet, PolicyWaiver
+from tests.pods import container, restricted_pod
+from tests.unit.images.signing import (
+    IMAGE,
+    NOW,
+    OTHER_IMAGE,
+    OTHER_P256,
+    P256,
+    REPOSITORY,
+    bundle,
+    candidate,
+    key_of,
+    keyed,
+    signed_by,
+    statement,
+)
+
+NAME = f"{REPOSITORY}@{IMAGE}"
+RELEASE, SCANNER, TEAM = keyed("release", P256), keyed("scanner", OTHER_P256), keyed("team", P256)
+AUTHORITIES = {one.name: one for one in (RELEASE, SCANNER, TEAM)}
+BY_RELEASE = {"images": ["ghcr.io/acme/*"], "by": {"anyOf": ["release"]}}
+
+
+def policy(*rules: Any, **images: Any) -> ClusterPodPolicy:
+    spec = {"controls": {"images": {"signatures": list(rules) or [BY_RELEASE], **images}}}
+    return msgspec.convert({"metadata": {"name": "signed"}, "spec": spec}, ClusterPodPolicy)
+
+
+def pod(*images: str, **spec: Any) -> Pod:
+    containers = [container(f"c{number}", image=image) for number, image in enumerate(images or (NAME,))]
+    return msgspec.convert(restricted_pod(*containers, **spec), Pod)
+
+
+def facts(*candidates: Candidate, authorities: Mapping[str, Authority] = AUTHORITIES) -> ImageFacts:
+    return verify(REPOSITORY, IMAGE, candidates, list(authorities.values()), NOW)
+
+
+def judged(
+    of: Pod,
+    *policies: Any,
+    found: ImageFacts | Unknown | None = None,
+    authorities: Mapping[str, Authority] = AUTHORITIES,
+    now: datetime = NOW,
+    **how: Any,
+) -> Evaluation:
+    """The evaluation of a pod; `found` is what is known of NAME."""
+    trust = Trust(authorities, {} if found is None else {NAME: found}, now)
+    return evaluate(of, PolicySet.of(policies or [policy()]), "shop", {}, trust=trust, clock=lambda: now, **how)
+
+
+def message(evaluation: Evaluation) -> str:
+    return denial_message(evaluation.violations)
+
+
+def test_signed_image_is_admitted() -> None:
+    assert not judged(pod(), found=facts(signed_by(P256))).violations
+
+
+def test_image_that_no_rule_matches_needs_no_signature() -> None:
+    evaluation = judged(pod("ghcr.io/other/pay:1", "docker.io/acme/pay"))
+    assert (evaluation.violations, evaluation.lookups) == ((), ())
+
+
+UNSIGNED = {
+    "not signed": ([], "which is not signed"),
+    "another key": ([signed_by(OTHER_P256)], "which is signed by scanner only"),
+    "another image": (
+        [signed_by(P256, OTHER_IMAGE)],
+        "which is signed by nobody known; one does not count: it is about another image",
+    ),
+    "attestation": (
+        [candidate(bundle(P256, statement(predicate_type="https://spdx.dev/Document")))],
+        'which is signed by nobody known; one does not count: it is an attestation, "https://spdx.dev/Document", not '
+        "a signature",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNSIGNED)
+def test_image_that_is_not_signed_as_required_is_denied(name: str) -> None:
+    candidates, found = UNSIGNED[name]
+    text = message(judged(pod(), found=facts(*candidates)))
+    assert text == (
+        f'policy "signed" denies container "c0" for its image: image is "{NAME}", {found} (allowed: an image signed by '
+        f"release). Fix: as release, run cosign sign --key KEY {NAME} (with -r if it is one platform of an index), "
+        "then kubectl rollout restart. [images]"
+    )
+
+
+def test_signatures_by_nobody_known_are_counted() -> None:
+    only = {"release": RELEASE}
+    for count, words in ((1, "1 signature by another key"), (2, "2 signatures by other keys")):
+        found = facts(*[signed_by(OTHER_P256)] * count, authorities=only)
+        assert f"which is signed by nobody known; {words} (" in message(judged(pod(), found=found, authorities=only))
+
+
+RULES: dict[str, tuple[dict[str, Any], Sequence[Candidate], Sequence[Candidate], str]] = {
+    "any": ({"anyOf": ["release", "scanner"]}, [], [signed_by(OTHER_P256)], "release or scanner"),
+    "all": (
+        {"allOf": ["release", "scanner"]},
+        [signed_by(P256)],
+        [signed_by(P256), signed_by(OTHER_P256)],
+        "release and scanner",
+    ),
+    "count": (
+        {"anyOf": ["release", "scanner", "missing"], "count": 2},
+        [signed_by(P256), signed_by(P256)],
+        [signed_by(P256), signed_by(OTHER_P256)],
+        "2 of release, scanner or missing",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_by(name: str) -> None:
+    by, too_few, enough, allowed = RULES[name]
+    rule = policy(BY_RELEASE | {"by": by})
+    assert f"(allowed: an image signed by {allowed})" in message(judged(pod(), rule, found=facts(*too_few)))
+    assert not judged(pod(), rule, found=facts(*enough)).violations
+
+
+def test_every_rule_that_matches_applies() -> None:
+    rules = policy(BY_RELEASE, {"images": [REPOSITORY], "by": {"anyOf": ["scanner"]}})
+    assert len(judged(pod(), rules, found=facts()).violations) == 2
+    assert len(judged(pod(), rules, found=facts(signed_by(P256))).violations) == 1
+    assert not judged(pod(), rules, found=facts(signed_by(P256), signed_by(OTHER_P256))).violations
+
+
+@pytest.mark.parametrize("lists", ["initContainers", "ephemeralContainers"])
+def test_every_list_of_containers_is_judged(lists: str) -> None:
+    signed, unsigned = NAME, f"{REPOSITORY}@{OTHER_IMAGE}"
+    for image, count in ((unsigned, 1), (signed, 0)):
+        of = pod(NAME, **{lists: [container("other", image=image)]})
+        assert len(judged(of, found=facts(signed_by(P256))).violations) == count
+
+
+def test_image_volume_is_judged() -> None:
+    volumes = [{"name": "m", "image": {"reference": NAME}}]
+    evaluation = judged(pod("docker.io/nginx", volumes=volumes), found=facts())
+    assert [v.finding.field for v in evaluation.violations] == ["spec.volumes[0].image.reference"]
+    assert not judged(pod("docker.io/nginx", volumes=volumes), found=facts(signed_by(P256))).violations
+
+
+def test_tag_is_denied_and_not_looked_up() -> None:
+    evaluation = judged(pod(f"{REPOSITORY}:1.4"))
+    assert "has a tag, which can be moved to an image that nobody signed" in message(evaluation)
+    assert "Fix: append @sha256: and the digest of the signed image." in message(evaluation)
+    assert evaluation.lookups == ()
+    assert not judged(pod(f"{REPOSITORY}:1.4@{IMAGE}"), found=facts(signed_by(P256))).violations
+
+
+def test_without_facts_an_image_is_denied_and_must_be_looked_up() -> None:
+    evaluation = judged(pod())
+    assert evaluation.is_denied
+    assert evaluation.lookups == (Lookup(parse(NAME), ("release",)),)
+    assert not evaluation.is_pending
+    assert evaluate(pod(), PolicySet.of([policy()]), "shop", {}).is_denied
+
+
+def test_look_up_that_goes_on_is_pending() -> None:
+    going_on = Unknown("is still being verified (registry ghcr.io)", "try again", is_pending=True)
+    evaluation = judged(pod(), found=going_on)
+    assert evaluation.is_denied
+    assert evaluation.is_pending
+    assert f'image is "{NAME}", which is still being verified (registry ghcr.io) (allowed' in message(evaluation)
+    failed = judged(pod(), found=Unknown("cannot be verified", "repair the registry"))
+    assert failed.is_denied
+    assert not failed.is_pending
+    assert failed.lookups
+
+
+def test_pod_with_another_problem_is_not_pending() -> None:
+    going_on = Unknown("is still being verified", "try again", is_pending=True)
+    other = policy(requireDigest=True)
+    assert not judged(pod(NAME, "docker.io/nginx"), other, found=going_on).is_pending
+    assert judged(pod(NAME, f"docker.io/nginx@{IMAGE}"), other, found=going_on).is_pending
+
+
+def test_image_that_is_denied_already_is_not_looked_up() -> None:
+    untrusted = policy(trustedRegistries=["ghcr.io/acme/other"])
+    assert judged(pod(), untrusted).lookups == ()
+    assert len(judged(pod(), untrusted).violations) == 1
+    assert judged(pod(), policy(trustedRegistries=["ghcr.io/acme"])).lookups
+    only_warned = policy(trustedRegistries=["ghcr.io/acme/other"], enforcement="Warn")
+    assert judged(pod(), only_warned).lookups
+
+
+def _waiver(**match: Any) -> PolicyWaiver:
+    spec = {"policies": ["signed"], "controls": ["images"], "expires": "2027-01-31T00:00:00Z", "reason": "known"}
+    return msgspec.convert({"metadata": {"name": "w"}, "spec": spec | {"match": match}}, PolicyWaiver)
+
+
+def test_waived_image_is_admitted_and_not_looked_up() -> None:
+    evaluation = judged(pod(), policy(), _waiver(containers=["c0"]))
+    assert (evaluation.violations, evaluation.lookups) == ((), ())
+    assert [waived.waiver for waived in evaluation.waived] == ["w"]
+    assert judged(pod(), policy(), _waiver(containers=["other"])).lookups
+
+
+def test_image_whose_registry_is_waived_is_still_verified() -> None:
+    other = msgspec.convert(
+        {"metadata": {"name": "trusted"}, "spec": {"controls": {"images": {"trustedRegistries": ["a.io"]}}}},
+        ClusterPodPolicy,
+    )
+    spec = {"policies": ["trusted"], "controls": ["images"], "expires": "2027-01-31T00:00:00Z", "reason": "known"}
+    waiver = msgspec.convert({"metadata": {"name": "w"}, "spec": spec}, PolicyWaiver)
+    assert judged(pod(), policy(), other).lookups == ()
+    assert judged(pod(), policy(), other, waiver).lookups
+
+
+def test_update_that_changes_nothing_that_runs_asks_nobody() -> None:
+    evaluation = judged(pod(), old=pod())
+    assert (evaluation.violations, evaluation.lookups) == ((), ())
+    assert judged(pod(), old=pod(f"{REPOSITORY}@{OTHER_IMAGE}")).lookups
+
+
+def test_template_starts_look_ups_and_is_not_warned_about_yet() -> None:
+    evaluation = judged(pod(), form=Form.TEMPLATE)
+    assert evaluation.violations == ()
+    assert evaluation.lookups
+    assert judged(pod(), form=Form.TEMPLATE, found=facts()).violations
+    assert not judged(pod(), form=Form.TEMPLATE, found=facts(signed_by(P256))).violations
+    assert not judged(pod(), form=Form.TEMPLATE, old=pod()).lookups
+
+
+def test_template_that_would_be_denied_is_denied_without_facts() -> None:
+    strict = msgspec.structs.replace(policy(), spec=msgspec.structs.replace(policy().spec, templates="Deny"))
+    assert judged(pod(), strict, form=Form.TEMPLATE).is_denied
+    assert not judged(pod(), strict, form=Form.TEMPLATE, found=facts(signed_by(P256))).is_denied
+
+
+def test_manifest_without_facts_gets_a_note() -> None:
+    policies = PolicySet.of([policy()])
+    evaluation = evaluate(pod(), policies, "shop", {}, form=Form.MANIFEST)
+    assert evaluation.violations == ()
+    assert evaluation.notes == ("the rules on signatures of images were not judged",)
+    assert judged(pod(), form=Form.MANIFEST, found=facts()).is_denied
+    assert not evaluate(pod("a.io/x"), PolicySet.of([]), "shop", {}, form=Form.MANIFEST).notes
+
+
+def test_unusable_authority_denies_and_says_why() -> None:
+    authorities = {"release": authority("release", problem='Secret "cosign" does not exist; create it')}
+    text = message(judged(pod(), found=facts(signed_by(P256)), authorities=authorities))
+    assert 'is not verified: ImageAuthority "release" is unusable, Secret "cosign" does not exist; create it' in text
+    assert "Fix: an administrator must repair ImageAuthority release." in text
+    assert 'ImageAuthority "release" is unusable, it does not exist' in message(judged(pod(), authorities={}))
+
+
+def test_unusable_authority_does_not_matter_where_another_is_enough() -> None:
+    authorities = AUTHORITIES | {"release": authority("release", problem="it is broken")}
+    found = facts(signed_by(OTHER_P256), authorities=authorities)
+    any_of = policy(BY_RELEASE | {"by": {"anyOf": ["release", "scanner"]}})
+    all_of = policy(BY_RELEASE | {"by": {"allOf": ["release", "scanner"]}})
+    assert not judged(pod(), any_of, found=found, authorities=authorities).violations
+    assert judged(pod(), all_of, found=found, authorities=authorities).is_denied
+
+
+def test_key_that_has_ended_denies_at_its_end() -> None:
+    until = NOW + timedelta(days=1)
+    authorities = {"release": authority("release", [key_of(P256, until), key_of(OTHER_P256)])}
+    found = facts(signed_by(P256), authorities=authorities)
+    assert not judged(pod(), found=found, authorities=authorities).violations
+    late = judged(pod(), found=found, authorities=authorities, now=until)
+    assert "which is signed by nobody known; a signature by release with a key that ended at 2026-11-27" in message(
+        late
+    )
+
+
+def test_changed_authority_keeps_facts_of_its_remaining_keys() -> None:
+    found = facts(signed_by(P256))
+    more = AUTHORITIES | {"release": keyed("release", OTHER_P256, P256)}
+    assert not judged(pod(), found=found, authorities=more).violations
+    other = AUTHORITIES | {"release": keyed("release", OTHER_P256)}
+    evaluation = judged(pod(), found=found, authorities=other)
+    assert evaluation.is_pending
+    assert evaluation.lookups
+    assert "is still being verified, because ImageAuthority release changed" in message(evaluation)
+    assert not judged(pod(), found=found).lookups
+
+
+def test_pod_policy_may_require_signatures() -> None:
+    raw = {
+        "metadata": {"name": "p", "namespace": "shop"},
+        "spec": {"controls": {"images": {"signatures": [BY_RELEASE]}}},
+    }
+    own = msgspec.convert(raw, PodPolicy)
+    assert judged(pod(), own, found=facts()).is_denied
+    assert not judged(pod(), own, found=facts(signed_by(P256))).is_denied
+
+
+BROKEN: dict[str, tuple[dict[str, Any], str]] = {
+    "any registry": (
+        {"images": ["*/acme"]},
+        "images[0]: '*/acme' begins with *; name the registry, because the webhook connects to it",
+    ),
+    "part of a registry": (
+        {"images": ["ghcr.io", "*.example.com"]},
+        "images[1]: '*.example.com' begins with *; name the registry, because the webhook connects to it",
+    ),
+    "no registry": (
+        {"images": ["acme"]},
+        "images[0]: 'acme' begins with 'acme', which is not a registry host; for Docker Hub write 'docker.io/acme'",
+    ),
+    "nobody": ({"by": {}}, "by: set either anyOf, with or without count, or allOf"),
+    "any and all": (
+        {"by": {"anyOf": ["a"], "allOf": ["a"]}},
+        "by: set either anyOf, with or without count, or allOf",
+    ),
+    "count of all": ({"by": {"allOf": ["a"], "count": 1}}, "by: set either anyOf, with or without count, or allOf"),
+    "count": (
+        {"by": {"anyOf": ["a"], "count": 2}},
+        "by.count: count must not be larger than the number of authorities in anyOf",
+    ),
+    "twice": ({"by": {"anyOf": ["a", "a"]}}, "by: has a duplicate authority"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_rule_is_denied_with_its_field(name: str) -> None:
+    changes, why = BROKEN[name]
+    with pytest.raises(PolicyError) as error:
+        PolicySet.of([policy(BY_RELEASE | changes)])
+    assert str(error.value) == f"spec.controls.images.signatures[0].{why}"
+
+
+def test_policies_without_such_rules_need_no_evidence() -> None:
+    policies = PolicySet.of(
+        [msgspec.convert({"metadata": {"name": "p"}, "spec": {"controls": {"images": {}}}}, ClusterPodPolicy)]
+    )
+    assert not policies.plan("shop", {}, pod()).needs_evidence
+    assert PolicySet.of([policy()]).plan("shop", {}, pod()).needs_evidence
+
+
+def test_expired_waiver_does_not_exempt() -> None:
+    late = datetime(2027, 2, 1, tzinfo=UTC)
+    assert judged(pod(), policy(), _waiver(), now=late).is_denied
