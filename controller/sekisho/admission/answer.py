@@ -19,6 +19,7 @@ from sekisho.admission.review import API_VERSION, KIND, Review
 from sekisho.admission.template_paths import fixes_in_object, violations_in_object
 from sekisho.admission.verdict import UnjudgedError, Violation, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, waiver_lines
+from sekisho.images.remembered import REMEMBERED
 from sekisho.pods import POD_TEMPLATES, Pod, TemplatePath
 from sekisho.policies import Enforcement, PolicySet
 
@@ -153,6 +154,9 @@ def validate(
     except UnjudgedError as error:
         return errored(review, str(error))
     if not (evaluation.violations or evaluation.waived or evaluation.plan.notes or evaluation.notes):
+        if is_pod and not review.dry_run:
+            for container in pod.spec.containers or ():
+                REMEMBERED.admit(container.image or "")
         return allowed(review)
     evaluation = replace(evaluation, violations=_as_users_write_them(review, evaluation.violations))
     return denied(review, evaluation) if evaluation.is_denied else admitted_with_notes(review, evaluation)

@@ -12,7 +12,7 @@ Source: the reference grammar of github.com/distribution/reference, with Docker 
 """
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from itertools import count
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -29,7 +29,7 @@ from sekisho.images import (
     parse_pattern,
     without_credentials,
 )
-from sekisho.images.reference import MAX_CACHED_LENGTH
+from sekisho.images.remembered import REMEMBERED
 from sekisho.pods import ContainerRef, Pod, Volume
 
 Tag = Annotated[str, Meta(pattern="^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
@@ -96,7 +96,7 @@ def _check(parameters: Images, _minor: int) -> Check:
     trusted = tuple(_patterns("trustedRegistries", parameters.trusted_registries or ()))
     denied = tuple(_patterns("deniedRegistries", parameters.denied_registries or ()))
 
-    rules = _Rules(parameters, trusted, denied)
+    rules = _Rules(parameters, trusted, denied, next(_numbers))
 
     def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         findings = []
@@ -115,15 +115,24 @@ def _check(parameters: Images, _minor: int) -> Check:
 
 
 class _Rules(Struct, frozen=True, eq=False):
-    """Compiled parameters; a key of the cache of faults by their identity."""
+    """Compiled parameters. `number` is theirs alone, also when others replace them."""
 
     parameters: Images
     trusted: tuple[RegistryPattern, ...]
     denied: tuple[RegistryPattern, ...]
+    number: int
+
+
+_numbers = count()
 
 
 def _faults(rules: _Rules, image: str) -> tuple[Fault, ...]:
-    return _cached_faults(rules, image) if len(image) <= MAX_CACHED_LENGTH else _faults_of(rules, image)
+    if REMEMBERED.is_allowed(rules.number, image):
+        return ()
+    faults = _faults_of(rules, image)
+    if not faults:
+        REMEMBERED.allow(rules.number, image)
+    return faults
 
 
 def _faults_of(rules: _Rules, image: str) -> tuple[Fault, ...]:
@@ -136,10 +145,6 @@ def _faults_of(rules: _Rules, image: str) -> tuple[Fault, ...]:
         _tag_fault(reference, rules.parameters),
     )
     return tuple(fault for fault in possible if fault is not None)
-
-
-_cached_faults = lru_cache(maxsize=4096)(_faults_of)
-"""One cache for all policies: with one each, a tenant's policies and pods could fill any memory."""
 
 
 def _not_allowed(path: FieldPath, image: str, allowed: str, fix: str, about: ContainerRef | Volume) -> Finding:

@@ -19,8 +19,7 @@ _DOCKER_HUB_ALIASES = frozenset(("index.docker.io", "registry-1.docker.io", "reg
 _DEFAULT_PORT = 443
 MAX_REPOSITORY_LENGTH = 255
 MAX_REFERENCE_LENGTH = 1024
-MAX_CACHED_LENGTH = 256
-"""Longer images are not kept in caches, which hold thousands of them, so that pods cannot fill the memory."""
+_MAX_CACHED_LENGTH = 256
 
 _HOST_LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _REGISTRY = re.compile(rf"(?:{_HOST_LABEL}(?:\.{_HOST_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
@@ -50,7 +49,7 @@ class Reference(Struct, frozen=True, gc=False):
 
 def parse(image: str) -> Reference:
     """Parse an image as it is written in a pod. Raises ImageError."""
-    return _cached(image) if len(image) <= MAX_CACHED_LENGTH else _parse(image)
+    return _cached(image) if len(image) <= _MAX_CACHED_LENGTH else _parse(image)
 
 
 def _parse(image: str) -> Reference:
@@ -73,7 +72,8 @@ def _parse(image: str) -> Reference:
     return Reference(canonical_registry(registry), repository, tag, digest)
 
 
-_cached = lru_cache(maxsize=4096)(_parse)
+_cached = lru_cache(maxsize=16)(_parse)
+"""For the several questions about one container; who keeps more would keep what dry runs contain."""
 
 
 def split_registry(name: str) -> tuple[str, str]:

@@ -5,6 +5,7 @@ Compilation also finds what the schema cannot express: every problem at once, ea
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
+from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import Struct
@@ -213,9 +214,19 @@ def _rules(spec: PodPolicySpec, level: Level, minor: int, problems: Problems | N
         yield Rule(name, parameters, check, Enforcement(enforcement), evidence_check=evidence_check)
 
 
-@lru_cache(maxsize=4096)
+_Key = tuple[str, Parameters, int]
+_checks: WeakValueDictionary[_Key, Check] = WeakValueDictionary()
+_evidence_checks: WeakValueDictionary[_Key, EvidenceCheck] = WeakValueDictionary()
+# Those that some policy uses: a dry run of a policy leaves none behind.
+
+
 def _compile_check(name: str, parameters: Parameters, minor: int) -> tuple[Check, EvidenceCheck | None]:
     """The same checks for all policies that require the same, so that a plan can tell that they do."""
-    control = CONTROLS[name]
-    check: Check = control.check(parameters, minor)
-    return check, control.evidence_check(parameters)
+    key, control = (name, parameters, minor), CONTROLS[name]
+    check = _checks.get(key)
+    if check is None:
+        check = _checks[key] = control.check(parameters, minor)
+    evidence_check = _evidence_checks.get(key) or control.evidence_check(parameters)
+    if evidence_check is not None:
+        _evidence_checks[key] = evidence_check
+    return check, evidence_check

@@ -1,8 +1,8 @@
 """Which defaults are applied: none that its own pod would be denied for, and one for each field."""
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -33,10 +33,12 @@ def safe_defaults(defaults: Iterable[Default], denying: Iterable[tuple[str, Chec
     )
 
 
-@lru_cache(maxsize=4096)
 def requires_a_value(check: Check) -> bool:
     """Whether a pod that leaves every field unset violates the check."""
-    return _count(check, _spec({})) > 0
+    known = _trials_of(check)
+    if None not in known:
+        known[None] = _count(check, _spec({})) > 0
+    return known[None]
 
 
 def first_per_field(defaults: Sequence[Default]) -> tuple[Default, ...]:
@@ -56,10 +58,28 @@ def first_per_field(defaults: Sequence[Default]) -> tuple[Default, ...]:
     return tuple(d for d in first if not (non_root and d.key == "runAsUser" and d.value == 0))
 
 
-@lru_cache(maxsize=4096)
 def _breaks(check: Check, level: DefaultLevel, key: str, value: bytes) -> bool:
     """Whether a pod in which only this field is set violates the check more often than one in which nothing is set."""
-    return any(_count(check, _spec(base, level, key, value)) > _count(check, _spec(base)) for base in _SPECS)
+    known, field = _trials_of(check), (level, key, value)
+    if field not in known:
+        known[field] = any(
+            _count(check, _spec(base, level, key, value)) > _count(check, _spec(base)) for base in _SPECS
+        )
+    return known[field]
+
+
+_Field = tuple[DefaultLevel, str, bytes]
+_MAX_TRIALS: Final = 256
+_trials: WeakKeyDictionary[Check, dict[_Field | None, bool]] = WeakKeyDictionary()
+"""By check, as long as some policy uses it: whether it is violated if a field is set, and with None if none is."""
+
+
+def _trials_of(check: Check) -> dict[_Field | None, bool]:
+    """What is known of a check, with room for one more entry."""
+    known = _trials.setdefault(check, {})
+    if len(known) >= _MAX_TRIALS:
+        known.clear()
+    return known
 
 
 def _count(check: Check, spec: dict[str, Any]) -> int:

@@ -15,6 +15,7 @@ from sekisho.pods import ObjectMeta, Pod
 from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, PolicyWaiver, compile_policy, plans
 from sekisho.policies.advice import advice
 from sekisho.policies.limits import MAX_POD_POLICIES, limit_problems
+from sekisho.policies.loading import verify
 from sekisho.spelling import did_you_mean
 
 
@@ -41,6 +42,34 @@ def test_unknown_policies_of_a_waiver_take_bounded_time() -> None:
     assert len(warnings) == 64
     assert "did you mean team-0000-requirements?" in warnings[0]
     assert "did you mean" not in warnings[-1]
+
+
+# Dry runs of policies.
+
+
+def test_a_policy_that_is_only_reviewed_leaves_nothing_behind() -> None:
+    def review(number: int) -> None:
+        patterns = [f"r{number}-{index}.io/{'a' * 400}" for index in range(256)]
+        policy = {"metadata": {"name": "p"}, "spec": {"controls": {"images": {"trustedRegistries": patterns}}}}
+        verify(msgspec.convert(policy, ClusterPodPolicy))
+
+    review(0)
+    tracemalloc.start()
+    try:
+        for number in range(1, 20):
+            review(number)
+        left, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert left < 200_000
+
+
+def test_policies_that_require_the_same_share_the_check() -> None:
+    same = [compile_policy(cluster_policy(name, controls={"hostPorts": {"allowed": []}})) for name in ("a", "b")]
+    other = compile_policy(cluster_policy("c", controls={"hostPorts": {"allowed": [{"min": 1, "max": 2}]}}))
+    [one], [also], [different] = (policy.rules for policy in (*same, other))
+    assert one.check is also.check
+    assert one.check is not different.check
 
 
 def test_a_long_name_gets_no_suggestion() -> None:
