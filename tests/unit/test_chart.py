@@ -315,9 +315,18 @@ def test_certificates_are_for_the_names_that_the_api_server_calls(values: tuple[
     assert [value.removeprefix("--serving-name=") for value in options if value.startswith("--serving-name")] == names
 
 
+VERIFIED = (
+    "imageVerification.enabled=true",
+    'imageVerification.secrets:=["release-key", "shared"]',
+    'imageVerification.pullSecrets:=["registry-login", "shared"]',
+    "imageVerification.registryCA.configMap=corp-ca",
+    'imageVerification.registryNetworks:=["127.0.0.0/8"]',
+)
+
+
 @pytest.mark.parametrize(
     "values",
-    [(), ("logLevel=debug",), ("certificates.mode=secret", "certificates.secretName=sekisho-webhook-tls")],
+    [(), ("logLevel=debug",), VERIFIED, ("certificates.mode=secret", "certificates.secretName=sekisho-webhook-tls")],
 )
 def test_the_processes_accept_their_arguments(values: tuple[str, ...]) -> None:
     for name, pod in deployments(*values).items():
@@ -651,6 +660,46 @@ def test_access_to_secrets_is_limited_by_name_and_certificate_mode(
         if "secrets" in rule["resources"]
     ]
     assert rendered == wanted
+
+
+def test_verification_of_images_is_off_until_it_is_enabled() -> None:
+    for values in ((), VERIFIED[1:]):
+        webhook = deployments(*values)["sekisho-webhook"]
+        assert not [option for option in arguments(webhook) if "verify" in option or "registry" in option]
+        assert [rule for role, rule in rules(*values) if role == "Role/sekisho-webhook"] == [
+            rule for role, rule in rules() if role == "Role/sekisho-webhook"
+        ]
+
+
+def test_the_webhook_reads_only_the_secrets_that_verification_names() -> None:
+    added = [rule for role, rule in rules(*VERIFIED) if role == "Role/sekisho-webhook"]
+    assert [rule for rule in added if rule not in [rule for _, rule in rules()]] == [
+        {
+            "apiGroups": [""],
+            "resources": ["secrets"],
+            "resourceNames": ["release-key", "shared", "registry-login"],
+            "verbs": READ,
+        },
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": READ},
+    ]
+    webhook = deployments(*VERIFIED)["sekisho-webhook"]
+    assert [option for option in arguments(webhook) if "verify" in option or "secret=" in option] == [
+        "--certificate-secret=sekisho-webhook-tls",
+        "--verify-images",
+        "--authority-secret=release-key",
+        "--authority-secret=shared",
+        "--pull-secret=registry-login",
+        "--pull-secret=shared",
+    ]
+
+
+def test_registries_of_an_own_authority_are_trusted() -> None:
+    spec = deployments(*VERIFIED)["sekisho-webhook"]
+    assert {"name": "registry-ca", "configMap": {"name": "corp-ca"}} in spec["volumes"]
+    assert "--registry-ca-file=/registry-ca/ca.crt" in spec["containers"][0]["args"]
+    assert {"name": "registry-ca", "mountPath": "/registry-ca", "readOnly": True} in spec["containers"][0][
+        "volumeMounts"
+    ]
 
 
 def test_the_controller_can_patch_webhook_configurations_unless_cert_manager_does() -> None:

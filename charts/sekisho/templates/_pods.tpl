@@ -60,6 +60,10 @@ volumes:
   - name: client-ca
     configMap: {name: {{ .root.Values.webhook.clientCA.configMap }}}
   {{- end }}
+  {{- if and (eq .component "webhook") .root.Values.imageVerification.enabled .root.Values.imageVerification.registryCA.configMap }}
+  - name: registry-ca
+    configMap: {name: {{ .root.Values.imageVerification.registryCA.configMap }}}
+  {{- end }}
   {{- with $own.extraVolumes }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -98,6 +102,9 @@ volumeMounts:
   {{- if and (eq .component "webhook") .root.Values.webhook.clientCA.configMap }}
   # The folder is mounted, not the file, because only then the kubelet updates it when the ConfigMap changes.
   - {name: client-ca, mountPath: /client-ca, readOnly: true}
+  {{- end }}
+  {{- if and (eq .component "webhook") .root.Values.imageVerification.enabled .root.Values.imageVerification.registryCA.configMap }}
+  - {name: registry-ca, mountPath: /registry-ca, readOnly: true}
   {{- end }}
   {{- with $own.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}

@@ -15,11 +15,13 @@ from sekisho.admission.defaults import Filled, defaults_for
 from sekisho.admission.denial import MAX_CAUSES, MAX_MESSAGE_LENGTH, capped_warnings, denial_message, warning_lines
 from sekisho.admission.evaluation import Evaluation, Form, evaluate
 from sekisho.admission.pod_defaults import NO_OBJECTS, NamespaceObjects
+from sekisho.admission.resolution import resolve_tags
 from sekisho.admission.review import API_VERSION, KIND, Review
 from sekisho.admission.template_paths import fixes_in_object, violations_in_object
 from sekisho.admission.verdict import UnjudgedError, Violation, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, waiver_lines
 from sekisho.images.remembered import REMEMBERED
+from sekisho.images.trust import Lookup, Trust
 from sekisho.pods import POD_TEMPLATES, Pod, TemplatePath
 from sekisho.policies import Enforcement, PolicySet
 
@@ -41,7 +43,8 @@ class Decision(StrEnum):
     """What an answer decides.
 
     ALLOW: admitted, with nothing to say. WARN: admitted with warnings. AUDIT: admitted with audit annotations only.
-    PATCH: admitted with defaults. DENY: denied by a policy. ERROR: denied because the pod could not be judged.
+    PATCH: admitted with defaults. DENY: denied by a policy. PENDING: denied only because images are still being
+    verified. ERROR: denied because the pod could not be judged.
     """
 
     ALLOW = "allow"
@@ -49,10 +52,11 @@ class Decision(StrEnum):
     AUDIT = "audit"
     PATCH = "patch"
     DENY = "deny"
+    PENDING = "pending"
     ERROR = "error"
 
 
-DENIALS: Final = frozenset({Decision.DENY, Decision.ERROR})
+DENIALS: Final = frozenset({Decision.DENY, Decision.PENDING, Decision.ERROR})
 """The decisions that deny."""
 
 
@@ -64,6 +68,7 @@ class Outcome(Struct, frozen=True):
     message: the text of the denial, empty otherwise.
     waived: what waivers exempt; empty for a denial.
     filled: the fields that a patch sets, by the policy whose defaults they are.
+    lookups: the images to look up for a verdict that rests on what their registries hold.
     """
 
     response: bytes
@@ -73,6 +78,7 @@ class Outcome(Struct, frozen=True):
     message: str = ""
     waived: tuple[Waived, ...] = ()
     filled: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    lookups: tuple[Lookup, ...] = ()
 
 
 class _Cause(Struct, frozen=True, gc=False):
@@ -121,6 +127,7 @@ def validate(
     clock: Clock | None = None,
     is_late: Callable[[], bool] | None = None,
     objects_for: Callable[[str, Pod], NamespaceObjects] = lambda namespace, pod: NO_OBJECTS,
+    trust: Trust | None = None,
 ) -> Outcome:
     """The answer of the validating webhook.
 
@@ -128,6 +135,7 @@ def validate(
     clock: the time for waivers; with None no waiver applies.
     is_late: whether the answer is due, called between checks; the pod is then denied. None where judging is quick.
     objects_for: the objects of a namespace that will change a template's pod.
+    trust: what rules on signatures are judged from; with None, what they apply to is denied.
     """
     early = _without_judging(review)
     if early is not None:
@@ -150,6 +158,7 @@ def validate(
             objects=NO_OBJECTS if is_pod else objects_for(review.namespace or "", pod),
             is_late=is_late,
             annotations=None if is_pod else review.metadata.annotations,
+            trust=trust,
         )
     except UnjudgedError as error:
         return errored(review, str(error))
@@ -157,18 +166,23 @@ def validate(
         if is_pod and not review.dry_run:
             for container in pod.spec.containers or ():
                 REMEMBERED.admit(container.image or "")
-        return allowed(review)
+        return replace(allowed(review), lookups=evaluation.lookups) if evaluation.lookups else allowed(review)
     evaluation = replace(evaluation, violations=_as_users_write_them(review, evaluation.violations))
     return denied(review, evaluation) if evaluation.is_denied else admitted_with_notes(review, evaluation)
 
 
 def mutate(
-    review: Review, policies: PolicySet, namespace_labels: Mapping[str, str] | None, clock: Clock | None = None
+    review: Review,
+    policies: PolicySet,
+    namespace_labels: Mapping[str, str] | None,
+    clock: Clock | None = None,
+    trust: Trust | None = None,
 ) -> Outcome:
     """The answer of the mutating webhook: defaults for a new pod, or for new ephemeral containers.
 
     namespace_labels: None only where `policies.needs_labels` is false.
     clock: the time for waivers; with None no waiver applies.
+    trust: has the digests of tags that are resolved; with None, none is.
     """
     early = _without_judging(review)
     if early is not None:
@@ -179,8 +193,16 @@ def mutate(
         return allowed(review)
     namespace = review.namespace or ""
     plan = policies.plan(namespace, namespace_labels, pod, review.user_info)
-    filled = defaults_for(pod, plan, policies, namespace, clock, only)
-    return patched(review, filled) if filled.operations else allowed(review)
+    if trust is None or not plan.needs_evidence:
+        filled = defaults_for(pod, plan, policies, namespace, clock, only)
+        return patched(review, filled) if filled.operations else allowed(review)
+    try:
+        resolved, lookups = resolve_tags(pod, plan, policies, namespace, clock, trust, only)
+    except UnjudgedError:  # the validating webhook denies it
+        resolved, lookups = [], ()
+    filled = defaults_for(pod, plan, policies, namespace, clock, only, resolved)
+    outcome = patched(review, filled) if filled.operations else allowed(review)
+    return replace(outcome, lookups=lookups) if lookups else outcome
 
 
 def allowed(review: Review) -> Outcome:
@@ -205,7 +227,14 @@ def admitted_with_notes(review: Review, evaluation: Evaluation) -> Outcome:
         warnings += capped_warnings([_prefix(review) + line for line in lines])
     response = _Response(review.uid, True, warnings=warnings, audit_annotations=audit)
     decision = Decision.WARN if warnings else Decision.AUDIT
-    return Outcome(_encode(response), decision, review, evaluation.violations, waived=evaluation.waived)
+    return Outcome(
+        _encode(response),
+        decision,
+        review,
+        evaluation.violations,
+        waived=evaluation.waived,
+        lookups=evaluation.lookups,
+    )
 
 
 def denied(review: Review, evaluation: Evaluation) -> Outcome:
@@ -224,7 +253,8 @@ def denied(review: Review, evaluation: Evaluation) -> Outcome:
         warnings=_warnings(review, evaluation),
         audit_annotations=_audit_annotations(evaluation, message if len(denials) == len(evaluation.violations) else ""),
     )
-    return Outcome(_encode(response), _DENY, review, evaluation.violations, message)
+    decision = Decision.PENDING if evaluation.is_pending else _DENY
+    return Outcome(_encode(response), decision, review, evaluation.violations, message, lookups=evaluation.lookups)
 
 
 def errored(review: Review, reason: str) -> Outcome:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from sekisho.admission.pod_defaults import is_token_mount, is_token_volume
+from sekisho.admission.resolution import Resolved
 from sekisho.admission.waivers import Clock, exemptions, keeps_off
 from sekisho.findings import render_path
 from sekisho.pods import (
@@ -108,13 +109,14 @@ def defaults_for(
     namespace: str,
     clock: Clock | None,
     only: frozenset[str] | None = None,
+    resolved: Sequence[Resolved] = (),
 ) -> Filled:
     """The defaults for a pod, without those that waivers keep off.
 
     clock: gives the time for waivers, called only where there is something to set; with None no waiver applies.
-    only: as for `fill`.
+    only, resolved: as for `fill`.
     """
-    filled = fill(pod, plan.defaults, only)
+    filled = fill(pod, plan.defaults, only, resolved=resolved)
     if not filled.operations or clock is None or not policies.has_waivers:
         return filled
     is_off = keeps_off(plan, exemptions(pod, namespace, policies, clock()))
@@ -122,7 +124,7 @@ def defaults_for(
     def of(container: Container | None) -> Sequence[Default]:
         return first_per_field([default for default in plan.all_defaults if not is_off(default, container)])
 
-    return fill(pod, of(None), only, of)
+    return fill(pod, of(None), only, of, resolved)
 
 
 def fill(
@@ -130,14 +132,16 @@ def fill(
     defaults: Sequence[Default],
     only: frozenset[str] | None = None,
     of_container: OfContainer | None = None,
+    resolved: Sequence[Resolved] = (),
 ) -> Filled:
     """Defaults applied to a pod.
 
     only: the names of the containers that may still be changed, as when ephemeral containers are added to a running
         pod; the pod's own fields then stay. None for a new pod, of which everything may be changed.
     of_container: gives the defaults for a container, where waivers may exempt it; None for the same for all.
+    resolved: images that get the digest of their tag.
     """
-    if not defaults and of_container is None:
+    if not defaults and of_container is None and not resolved:
         return Filled()
     filler = _Filler()
     containers = container_refs(pod.spec)
@@ -155,6 +159,10 @@ def fill(
         inherited |= {key for key in _INHERITED if _pod_value(pod, key) is not None}
         for placed, own in zip(containers, lists, strict=True):
             _fill_container(filler, pod, placed, _for_containers(own, inherited))
+    for image in resolved:
+        filler.add(_pointer(image.path), image.image)  # replaces the member that is there
+        for policy in image.policies:
+            filler.credit(policy, render_path(image.path))
     if filler.operations and only is None:
         _annotate(filler, pod.metadata)
     return Filled(

@@ -65,6 +65,37 @@ def reasons(text: str) -> frozenset[Reason]:
     help="Enforce the policies in this folder instead of a cluster's; changes apply at once. No cluster is needed.",
 )
 @option(
+    "--verify-images/--no-verify-images",
+    default=False,
+    help="Connect to the registries that policies name in rules on signatures. Without it, images that need a signature"
+    " are denied.",
+)
+@option(
+    "--authority-secret",
+    multiple=True,
+    metavar="NAME",
+    help="A Secret in --namespace with keys that ImageAuthorities name; may be repeated; changes apply at once.",
+)
+@option(
+    "--pull-secret",
+    multiple=True,
+    metavar="NAME",
+    help="A Secret in --namespace of type kubernetes.io/dockerconfigjson with credentials for registries; may be"
+    " repeated; changes apply at once.",
+)
+@option(
+    "--registry-ca-file",
+    type=FILE,
+    help="Authorities that may sign the certificates of registries, PEM, in addition to the system's.",
+)
+@option(
+    "--registry-network",
+    multiple=True,
+    metavar="CIDR",
+    help="A network that registries may be in although it is loopback, link-local or otherwise denied; may be"
+    " repeated. Private networks need no entry.",
+)
+@option(
     "--longest-waiver",
     type=click.IntRange(1, 36500),
     default=90,

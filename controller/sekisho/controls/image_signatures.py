@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from sekisho.controls.control import EvidenceCheck, ParameterError, Unsigned, cel
 from sekisho.findings import FieldPath, Finding, render_value, words
 from sekisho.images import ImageError, Reference, RegistryPattern, parse, parse_pattern, without_credentials
-from sekisho.images.evidence import ImageFacts, Unknown, evidence_key
+from sekisho.images.evidence import ImageFacts, Unknown, evidence_key, tag_key
 from sekisho.images.registries import MAX_PATTERN_LENGTH
 from sekisho.images.trust import Lookup, Trust
 from sekisho.pods import ContainerRef, Pod, Volume
@@ -91,8 +91,11 @@ class SignatureRule(Struct, frozen=True, forbid_unknown_fields=True, rename="cam
 
 
 class _Rule(Struct, frozen=True, eq=False):
+    """resolves: whether tags are resolved, so that one without digest is a matter of time."""
+
     patterns: tuple[RegistryPattern, ...]
     by: Signers
+    resolves: bool
 
 
 class _Fault(Struct, frozen=True, gc=False):
@@ -104,10 +107,13 @@ class _Fault(Struct, frozen=True, gc=False):
     is_pending: bool = False
 
 
-def compile_rules(written: Sequence[SignatureRule]) -> EvidenceCheck:
-    """The check of the rules. Raises ParameterError."""
+def compile_rules(written: Sequence[SignatureRule], resolves: bool = False) -> EvidenceCheck:
+    """The check of the rules. Raises ParameterError.
+
+    resolves: whether the tags of images that the rules apply to are resolved.
+    """
     rules = [
-        _Rule(tuple(_patterns(f"signatures[{index}].images", rule.images)), _verified(index, rule.by))
+        _Rule(tuple(_patterns(f"signatures[{index}].images", rule.images)), _verified(index, rule.by), resolves)
         for index, rule in enumerate(written)
     ]
 
@@ -141,7 +147,7 @@ def _judge_image(
         return  # the control denies what is not a reference
     for rule in rules:
         if any(pattern.covers(reference) for pattern in rule.patterns):
-            fault = _fault(rule.by, reference, trust)
+            fault = _fault(rule, reference, trust)
             if fault is not None:
                 shown = render_value(without_credentials(image))
                 finding = Finding.of(
@@ -163,14 +169,11 @@ def _allowed(by: Signers) -> str:
     return f"an image signed by {of}{words(by.any_of or ())}"
 
 
-def _fault(by: Signers, reference: Reference, trust: Trust | None) -> _Fault | None:
+def _fault(rule: _Rule, reference: Reference, trust: Trust | None) -> _Fault | None:
     """Why an image is not signed as a rule requires; None if it is."""
-    key = evidence_key(reference)
+    by, key = rule.by, evidence_key(reference)
     if key is None:
-        return _Fault(
-            "has a tag, which can be moved to an image that nobody signed",
-            "append @sha256: and the digest of the signed image",
-        )
+        return _tag_fault(rule, reference, trust)
     if trust is None:
         return _Fault(
             "is not verified: this installation does not verify images",
@@ -197,6 +200,19 @@ def _fault(by: Signers, reference: Reference, trust: Trust | None) -> _Fault | N
         found = f"is still being verified, because ImageAuthority {words(changed, 'and')} changed"
         return _Fault(found, "try again in some seconds", lookup, True)
     return _Fault(_found(by, signed, facts, trust), _fix(by, signed, reference, trust))
+
+
+def _tag_fault(rule: _Rule, reference: Reference, trust: Trust | None) -> _Fault:
+    resolving = trust if rule.resolves else None
+    lookup = Lookup(reference, rule.by.names) if resolving is not None else None
+    unresolved = resolving.evidence.get(tag_key(reference)) if resolving is not None else None
+    if isinstance(unresolved, Unknown):
+        return _Fault(unresolved.reason, unresolved.fix, lookup, unresolved.is_pending)
+    return _Fault(
+        "has a tag, which can be moved to an image that nobody signed",
+        "append @sha256: and the digest of the signed image",
+        lookup,
+    )
 
 
 def _unusable(names: Sequence[str], trust: Trust) -> Iterator[tuple[str, str]]:

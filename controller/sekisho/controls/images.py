@@ -75,6 +75,16 @@ class Images(Parameters, frozen=True):
         ]
         | None
     ) = None
+    resolve_tags: (
+        Annotated[
+            bool,
+            Meta(
+                description="Whether new pods get the digests of tags, as name:tag@digest, in images that a rule of "
+                "signatures applies to. Otherwise such an image must be written with its digest."
+            ),
+        ]
+        | None
+    ) = None
     signatures: (
         Annotated[
             tuple[SignatureRule, ...],
@@ -89,7 +99,7 @@ class Images(Parameters, frozen=True):
 
 
 def _evidence_check(parameters: Images) -> EvidenceCheck | None:
-    return compile_rules(parameters.signatures) if parameters.signatures else None
+    return compile_rules(parameters.signatures, parameters.resolve_tags or False) if parameters.signatures else None
 
 
 def _check(parameters: Images, _minor: int) -> Check:

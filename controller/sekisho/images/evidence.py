@@ -12,6 +12,8 @@ from msgspec import Struct
 
 from sekisho.images.reference import Reference
 
+DEFAULT_TAG: Final = "latest"
+"""Of an image without tag and digest."""
 MAX_CANDIDATES: Final = 32
 """Of one image; anyone who may push to a repository can attach more."""
 MAX_PAYLOAD_BYTES: Final = 16 << 20
@@ -93,7 +95,7 @@ class Unknown(Struct, frozen=True, gc=False):
 
 
 Evidence = Mapping[str, ImageFacts | Unknown]
-"""By `evidence_key`. An image that is not in it was not looked up."""
+"""By `evidence_key`. An image that is not in it was not looked up. By `tag_key`, why a tag has no digest."""
 
 
 def evidence_key(reference: Reference) -> str | None:
@@ -101,3 +103,8 @@ def evidence_key(reference: Reference) -> str | None:
     if reference.digest is None:
         return None
     return f"{reference.registry}/{reference.repository}@{reference.digest}"
+
+
+def tag_key(reference: Reference) -> str:
+    """The name in Evidence of an image without digest: registry/repository:tag."""
+    return f"{reference.registry}/{reference.repository}:{reference.tag or DEFAULT_TAG}"

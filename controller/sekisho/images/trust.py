@@ -16,15 +16,17 @@ class Trust(Struct, frozen=True, eq=False):
     authorities: every ImageAuthority by name, the unusable ones included.
     evidence: the facts about images; one that is not there was not looked up.
     now: the time that decides which keys have ended.
+    digests: what tags stand for, as far as they were resolved; used by the mutating webhook.
     """
 
     authorities: Mapping[str, Authority]
     evidence: Evidence
     now: datetime
+    digests: Mapping[Reference, str] = {}
 
 
 class Lookup(Struct, frozen=True):
-    """An image that must be looked up before a rule can be judged; the reference has a digest.
+    """An image that must be looked up before a rule can be judged; a tag must be resolved first.
 
     authorities: those that the rule names.
     """

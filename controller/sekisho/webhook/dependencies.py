@@ -122,7 +122,7 @@ def labels_from_cluster(api: ApiClient) -> tuple[Reflector[Mapping[str, str]], S
     supply = Supply(
         "namespaces",
         reflector.run,
-        partial(_unlisted, "namespaces", reflector),
+        partial(not_listed_yet, "namespaces", reflector),
         lambda: _staleness("namespaces", reflector),
     )
     return reflector, supply
@@ -135,10 +135,13 @@ def objects_from_cluster(api: ApiClient) -> tuple[ClusterObjects, list[Supply]]:
         ("LimitRanges", objects.limit_ranges),
         ("ServiceAccounts", objects.service_accounts),
     ]
-    return objects, [Supply(name, reflector.run, partial(_unlisted, name, reflector)) for name, reflector in reflectors]
+    return objects, [
+        Supply(name, reflector.run, partial(not_listed_yet, name, reflector)) for name, reflector in reflectors
+    ]
 
 
-def _unlisted(name: str, reflector: Reflector[Any]) -> str:
+def not_listed_yet(name: str, reflector: Reflector[Any]) -> str:
+    """Why the process cannot serve before a reflector's first list; empty after it."""
     return "" if reflector.synced else f"the {name} are not listed yet"
 
 

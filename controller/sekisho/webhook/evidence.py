@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct
 from prometheus_client.core import Metric
 
-from sekisho.images import Reference
+from sekisho.images import Reference, parse
 from sekisho.images.authorities import Authority
 from sekisho.images.evidence import MAX_PROBLEMS, ImageFacts, Unknown, evidence_key
 from sekisho.images.verification import verify
@@ -124,9 +124,12 @@ class ImageEvidence:
         self._results: Counter[str] = Counter()
         self._fingerprints: tuple[Mapping[str, Authority], Mapping[str, str]] = ({}, {})
 
-    def view(self) -> "EvidenceView":
-        """What is known now, for the judging of one review."""
-        return EvidenceView(self)
+    def view(self, unresolved: Callable[[Reference], Unknown | None] = lambda reference: None) -> "EvidenceView":
+        """What is known now, for the judging of one review.
+
+        unresolved: why a tag has no digest, None if no one has asked; called in any thread.
+        """
+        return EvidenceView(self, unresolved)
 
     def start(self, references: Iterable[Reference], namespace: str = "") -> bool:
         """Start the look-ups of images with digests that are due; whether any of them is under way now.
@@ -317,17 +320,21 @@ class ImageEvidence:
 
 
 class EvidenceView(Mapping[str, ImageFacts | Unknown]):
-    """Evidence for the judging of one review, by `evidence_key`.
+    """Evidence for the judging of one review, by `evidence_key` and `tag_key`.
 
     due: images whose facts were used and are to be renewed behind the request.
     """
 
-    def __init__(self, evidence: ImageEvidence) -> None:
+    def __init__(self, evidence: ImageEvidence, unresolved: Callable[[Reference], Unknown | None]) -> None:
         self._evidence = evidence
+        self._unresolved = unresolved
         self.due: list[str] = []
 
     def __getitem__(self, key: str) -> ImageFacts | Unknown:
-        known, is_due = self._evidence.known(key)
+        if "@" in key:
+            known, is_due = self._evidence.known(key)
+        else:
+            known, is_due = self._unresolved(parse(key)), False
         if is_due:
             self.due.append(key)
         if known is None:

@@ -8,7 +8,7 @@ from itertools import accumulate
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import HistogramMetricFamily, Metric
 
-from sekisho.admission import Outcome, Violation
+from sekisho.admission import Decision, Outcome, Violation
 from sekisho.pods import POD_TEMPLATES
 from sekisho.telemetry.families import ProcessFamilies, counters
 from sekisho.webhook.recent_counts import Tally
@@ -54,7 +54,7 @@ class Metrics:
             buckets = self._buckets[webhook] = [0] * (len(BOUNDS) + 1)
         buckets[bisect.bisect_left(BOUNDS, seconds)] += 1
         self._seconds[webhook] += seconds
-        if outcome.violations:
+        if outcome.violations and outcome.decision is not Decision.PENDING:  # they may be none in a moment
             self.tally.count(outcome)
             self._count_violations(outcome.violations)
         for waived in outcome.waived:

@@ -29,6 +29,15 @@ class Options(Struct, frozen=True):
     client_ca_file: Path | None
     client_name: tuple[str, ...]
     policy_dir: Path | None
+    verify_images: bool
+    """Whether registries are connected to; without it, images that need a signature are denied."""
+    authority_secret: tuple[str, ...]
+    """Secrets of `namespace` with keys of ImageAuthorities."""
+    pull_secret: tuple[str, ...]
+    """Secrets of `namespace` with credentials for registries."""
+    registry_ca_file: Path | None
+    registry_network: tuple[str, ...]
+    """Networks that registries may be in although their addresses are denied by default, in CIDR notation."""
     longest_waiver: int
     """How many days in the future a waiver may end."""
     replica: str

@@ -13,12 +13,14 @@ from typing import Final, TypeVar
 from sekisho import admission
 from sekisho.admission import DENIALS, NO_OBJECTS, Clock, Decision, NamespaceObjects, Outcome, Review
 from sekisho.admission.proof import PROOF_POLICIES, is_proof
+from sekisho.images.trust import Trust
 from sekisho.pods import Pod
 from sekisho.policies import PolicySet
 from sekisho.webhook.http_shell import Deadline
 from sekisho.webhook.metrics import Metrics
 from sekisho.webhook.namespaces import Namespaces, UnknownNamespaceError
 from sekisho.webhook.policies import Enforced
+from sekisho.webhook.verification import Verification
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +33,9 @@ MAX_SMALL_WORK: Final = 5000
 """Containers times policies of a review that is judged at once."""
 
 T = TypeVar("T")
-Answer = Callable[[Review, PolicySet, Mapping[str, str] | None, Deadline | None], Outcome]
-"""Called with the deadline of a large review, which is checked on the way; None for a small one."""
+Answer = Callable[[Review, PolicySet, Mapping[str, str] | None, Deadline | None, Trust | None], Outcome]
+"""Called with the deadline of a large review, which is checked on the way; None for a small one. The trust is None
+where no policy needs evidence about images."""
 
 
 class PodReviews:
@@ -42,6 +45,7 @@ class PodReviews:
     clock: the time that waivers expire by.
     namespaces: None without a cluster; then policies that select labels cannot be judged.
     objects_for: the objects of a namespace that will change a template's pod; none are known without a cluster.
+    verification: of images, for policies with rules on signatures; with None these deny what they apply to.
     on_outcome: called with each outcome whose decision is in `reported`, and each in which a waiver was used.
     """
 
@@ -54,6 +58,7 @@ class PodReviews:
         on_outcome: Callable[[Outcome], None],
         reported: frozenset[Decision] = DENIALS,
         objects_for: Callable[[str, Pod], NamespaceObjects] = lambda namespace, pod: NO_OBJECTS,
+        verification: Verification | None = None,
     ) -> None:
         self._enforced = enforced
         self._clock = clock
@@ -62,6 +67,7 @@ class PodReviews:
         self._on_outcome = on_outcome
         self._reported = reported
         self._objects_for = objects_for
+        self._verification = verification
         self._waiting = 0
         self._apart = ThreadPoolExecutor(1, thread_name_prefix="large-reviews")
 
@@ -78,17 +84,27 @@ class PodReviews:
         self._apart.shutdown(wait=False, cancel_futures=True)
 
     def _validated(
-        self, review: Review, policies: PolicySet, labels: Mapping[str, str] | None, deadline: Deadline | None
+        self,
+        review: Review,
+        policies: PolicySet,
+        labels: Mapping[str, str] | None,
+        deadline: Deadline | None,
+        trust: Trust | None,
     ) -> Outcome:
         is_late = None if deadline is None else lambda: deadline.left < 0
-        return admission.validate(review, policies, labels, self._clock, is_late, self._objects_for)
+        return admission.validate(review, policies, labels, self._clock, is_late, self._objects_for, trust)
 
     def _mutated(
-        self, review: Review, policies: PolicySet, labels: Mapping[str, str] | None, deadline: Deadline | None
+        self,
+        review: Review,
+        policies: PolicySet,
+        labels: Mapping[str, str] | None,
+        deadline: Deadline | None,
+        trust: Trust | None,
     ) -> Outcome:
         if deadline is not None and deadline.left < 0:  # it waited for other large reviews
             return admission.errored(review, "judging took longer than the API server waits")
-        return admission.mutate(review, policies, labels, self._clock)
+        return admission.mutate(review, policies, labels, self._clock, trust)
 
     async def _answer(self, webhook: str, answer: Answer, body: bytes, deadline: Deadline) -> bytes:
         if len(body) <= MAX_SMALL_BYTES:
@@ -113,10 +129,19 @@ class PodReviews:
             labels = None
             if policies.needs_labels and review.operation in ("CREATE", "UPDATE"):
                 labels = await self._labels(review.namespace or "", deadline)
-            if size <= MAX_SMALL_BYTES and review.containers * len(policies) <= MAX_SMALL_WORK:
-                outcome = answer(review, policies, labels, None)
+            is_small = size <= MAX_SMALL_BYTES and review.containers * len(policies) <= MAX_SMALL_WORK
+            verification = self._verification if policies.needs_evidence else None
+            trust = None if verification is None else verification.trust(policies)
+            if is_small:
+                outcome = answer(review, policies, labels, None, trust)
             else:
-                outcome = await self._run_apart(lambda: answer(review, policies, labels, deadline))
+                outcome = await self._run_apart(lambda: answer(review, policies, labels, deadline, trust))
+            if verification is not None and trust is not None and await verification.settled(outcome, trust, deadline):
+                later = verification.trust(policies)
+                if is_small:
+                    outcome = answer(review, policies, labels, None, later)
+                else:
+                    outcome = await self._run_apart(lambda: answer(review, policies, labels, deadline, later))
             if deadline.left < 0:
                 return admission.errored(review, "judging took longer than the API server waits")
             return outcome

@@ -14,7 +14,7 @@ import uvloop
 from aiohttp import web
 from prometheus_client.core import Metric
 
-from sekisho.admission import DENIALS, Decision
+from sekisho.admission import DENIALS, Clock, Decision
 from sekisho.cluster.api import ApiClient, ConfigError
 from sekisho.cluster.events import Reason
 from sekisho.cluster.owners import Owners
@@ -38,6 +38,7 @@ from sekisho.webhook.pod_reviews import PodReviews
 from sekisho.webhook.policies import Enforced
 from sekisho.webhook.policy_reviews import PolicyReviews
 from sekisho.webhook.reporting import report
+from sekisho.webhook.verification import Verification
 
 logger = logging.getLogger(__name__)
 
@@ -143,12 +144,24 @@ class Process:
             lambda outcome: report(outcome, recorder.record, options.events),
             DENIALS | {_DECISIONS[reason] for reason in options.events & _DECISIONS.keys()},
             objects.for_pod,
+            self._verification(api.clock.now, api),
         )
 
     def _pods_by_files(self) -> PodReviews:
         if self._options.policy_dir is not None:
             self._needed.append(dependencies.policies_from_folder(self._options.policy_dir, self._enforced.enforce))
-        return PodReviews(self._enforced, _system_time, None, self._metrics, report)
+        verification = self._verification(_system_time)
+        return PodReviews(self._enforced, _system_time, None, self._metrics, report, verification=verification)
+
+    def _verification(self, clock: Clock, api: ApiClient | None = None) -> Verification | None:
+        """The verification of images; None where it is not enabled, and nothing of it is loaded. Raises StartError."""
+        if not self._options.verify_images:
+            return None
+        from sekisho.webhook.verifying import verifying
+
+        verification, supplies = verifying(self._options, self._enforced, clock, api)
+        self._needed += supplies
+        return verification
 
     def _add_certificate(self, api: ApiClient | None) -> None:
         options = self._options

@@ -45,7 +45,7 @@ def log_denial(outcome: Outcome) -> None:
     owner = controller_of(review.metadata.owner_references, review.namespace or "")
     denied = with_enforcement(outcome.violations, Enforcement.DENY)
     logger.log(
-        logging.INFO if outcome.decision is Decision.DENY else logging.WARNING,
+        logging.WARNING if outcome.decision is Decision.ERROR else logging.INFO,
         "denied",
         extra={
             "uid": review.uid[:MAX_NAME_LENGTH],

@@ -12,13 +12,11 @@ from msgspec import Struct
 
 from sekisho.cluster.single_flight import SingleFlight
 from sekisho.images import Reference
-from sekisho.images.evidence import Unknown
+from sekisho.images.evidence import DEFAULT_TAG, Unknown
 from sekisho.registry import RegistryClient, RegistryError, Repository
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_TAG: Final = "latest"
-"""Of an image without tag and digest."""
 TAG_SECONDS: Final = 30.0
 """For which a tag is not asked about again, so that the pods of one Deployment run the same image."""
 FAILURE_SECONDS: Final = 2.0
@@ -65,8 +63,12 @@ class Tags:
             _, running = await asyncio.wait(tasks, timeout=max(seconds, 0.0))
             for task in running:
                 task.cancel()  # the question itself goes on
-        known = {reference: self._current(reference) for reference in wanted}
-        return {reference: one.digest for reference, one in known.items() if one is not None and one.digest is not None}
+        return {reference: digest for reference in wanted if (digest := self.known(reference)) is not None}
+
+    def known(self, reference: Reference) -> str | None:
+        """The digest of an image with a tag, if it is known; may be called in any thread."""
+        known = self._current(reference)
+        return None if known is None else known.digest
 
     def unknown(self, reference: Reference) -> Unknown | None:
         """Why an image still has a tag although tags are resolved; None where no one has asked.

@@ -269,6 +269,11 @@ def problem(folder: Path, **changes: Any) -> str:
         client_ca_file=None,
         client_name=(),
         policy_dir=folder / "policies",
+        verify_images=False,
+        authority_secret=(),
+        pull_secret=(),
+        registry_ca_file=None,
+        registry_network=(),
         longest_waiver=90,
         replica="local",
         events=frozenset(),
@@ -296,6 +301,10 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     write_pair(make_pair(), tmp_path)
     assert "--client-ca-file: " in problem(tmp_path, client_ca_file=tmp_path / "absent.crt")
     assert "tls.key holds no PEM certificate" in problem(tmp_path, client_ca_file=tmp_path / "tls.key")
+    (tmp_path / "ca.crt").write_text("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
+    assert "--registry-ca-file: " in problem(tmp_path, verify_images=True, registry_ca_file=tmp_path / "ca.crt")
+    assert "--registry-ca-file: " in problem(tmp_path, verify_images=True, registry_ca_file=tmp_path / "absent")
+    assert "--registry-network: " in problem(tmp_path, verify_images=True, registry_network=("10.0.0.1/8",))
     key.unlink()
     assert "missing: no such file" in problem(tmp_path, policy_dir=None, kubeconfig=tmp_path / "missing")
     assert "cannot listen on here:0" in problem(tmp_path, bind_address="here")

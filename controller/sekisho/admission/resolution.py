@@ -1,0 +1,79 @@
+"""Tags of images that a policy replaces by digests, so that the image that was verified is the one that runs."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from sekisho.admission.verdict import Violation, judge, judge_evidence
+from sekisho.admission.waivers import Clock, apply_waivers
+from sekisho.findings import FieldPath
+from sekisho.images.trust import Lookup, Trust
+from sekisho.pods import Pod
+from sekisho.policies import Plan, PolicySet
+
+
+class Resolved(Struct, frozen=True):
+    """An image with the digest of its tag.
+
+    path: of the image, from the pod's root.
+    policies: those that have the digest set.
+    """
+
+    path: FieldPath
+    image: str
+    policies: tuple[str, ...]
+
+
+def resolve_tags(
+    pod: Pod,
+    plan: Plan,
+    policies: PolicySet,
+    namespace: str,
+    clock: Clock | None,
+    trust: Trust,
+    only: frozenset[str] | None = None,
+) -> tuple[list[Resolved], tuple[Lookup, ...]]:
+    """The images whose tags are resolved, and those whose digests must be looked up.
+
+    An image that a cheaper rule denies, or that a waiver exempts, is left as it is.
+
+    clock: gives the time for waivers; with None no waiver applies.
+    only: the names of the containers that may still be changed; None for a new pod.
+
+    Raises UnjudgedError for a pod with too many violations.
+    """
+    steps = [step for step in plan.steps if step.evidence_check is not None]
+    unsigned: Sequence[Violation] = judge_evidence(pod, steps, None, trust, judge(pod, steps))
+    if unsigned and clock is not None and policies.has_waivers:
+        unsigned, _ = apply_waivers(list(unsigned), pod, namespace, policies, clock())
+    resolved: dict[FieldPath, Resolved] = {}
+    lookups: dict[Lookup, None] = {}
+    for violation in unsigned:
+        if violation.lookup is None or violation.lookup.reference.digest is not None:
+            continue
+        if only is not None and violation.finding.container not in only:
+            continue
+        path, digest = violation.finding.path, trust.digests.get(violation.lookup.reference)
+        if digest is None:
+            lookups[violation.lookup] = None
+        else:
+            image = f"{_image_at(pod, path)}@{digest}"
+            before = resolved.get(path)
+            names = violation.policies if before is None else tuple({*before.policies, *violation.policies})
+            resolved[path] = Resolved(path, image, names)
+    return list(resolved.values()), tuple(lookups)
+
+
+def _image_at(pod: Pod, path: FieldPath) -> str:
+    """The image at the path of a finding about one."""
+    _, kind, index, *_ = path
+    if kind == "volumes":
+        volumes = pod.spec.volumes or ()
+        image = volumes[int(index)].image
+        return (image.reference if image is not None else None) or ""
+    lists = {
+        "containers": pod.spec.containers,
+        "initContainers": pod.spec.init_containers,
+        "ephemeralContainers": pod.spec.ephemeral_containers,
+    }
+    return (lists[str(kind)] or ())[int(index)].image or ""

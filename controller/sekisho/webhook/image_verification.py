@@ -1,0 +1,82 @@
+"""The verification of images for reviews: what they are judged from, and the wait for the look-ups that they need."""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Final
+
+from sekisho.admission import DENIALS, Decision, Outcome
+from sekisho.images import Reference, parse
+from sekisho.images.trust import Trust
+from sekisho.policies import PolicySet
+from sekisho.webhook.authorities import Authorities
+from sekisho.webhook.evidence import EvidenceView, ImageEvidence
+from sekisho.webhook.http_shell import Deadline
+from sekisho.webhook.tags import Tags
+
+WAIT_SHARE: Final = 0.9
+"""Of the time that the API server waits for a verdict; the rest is for judging again and for the way back."""
+TAGS_SHARE: Final = 0.33
+"""Of the time that it waits for defaults."""
+
+_WITHOUT_VERDICT: Final = frozenset({Decision.ALLOW, Decision.PATCH})
+"""The decisions of the mutating webhook. The validating one denies a pod that needs look-ups, or has notes about it."""
+
+
+class _Digests(Mapping[Reference, str]):
+    """The digests of tags that are known now."""
+
+    def __init__(self, tags: Tags) -> None:
+        self._tags = tags
+
+    def __getitem__(self, reference: Reference) -> str:
+        digest = self._tags.known(reference)
+        if digest is None:
+            raise KeyError(reference)
+        return digest
+
+    def __iter__(self) -> Iterator[Reference]:
+        raise NotImplementedError  # images are asked for one by one
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+
+class ImageVerification:
+    """Verifies images; see `Verification`, whose methods these are."""
+
+    def __init__(
+        self, authorities: Authorities, evidence: ImageEvidence, tags: Tags, clock: Callable[[], datetime]
+    ) -> None:
+        self._authorities = authorities
+        self._evidence = evidence
+        self._tags = tags
+        self._clock = clock
+
+    def trust(self, policies: PolicySet) -> Trust:
+        """What is known now."""
+        view = self._evidence.view(self._tags.unknown)
+        return Trust(self._authorities.of(policies), view, self._clock(), _Digests(self._tags))
+
+    async def settled(self, outcome: Outcome, trust: Trust, deadline: Deadline) -> bool:
+        """Start the look-ups that an outcome needs, and wait for them where it denies, or is about a pod.
+
+        The user of a template is not held up for a warning: its pods come later, and find what was started.
+        """
+        namespace = outcome.review.namespace or ""
+        if isinstance(trust.evidence, EvidenceView) and trust.evidence.due:
+            self._evidence.start(map(parse, trust.evidence.due), namespace)
+        references = [lookup.reference for lookup in outcome.lookups]
+        if not references:
+            return False
+        is_pod = outcome.review.is_pod
+        if is_pod and outcome.decision in _WITHOUT_VERDICT:
+            seconds = deadline.seconds * TAGS_SHARE - deadline.elapsed
+            return bool(await self._tags.digests(references, seconds))
+        is_running = self._evidence.start(references, namespace)
+        if not is_pod:
+            await self._tags.digests(references, 0.0)  # starts the questions
+        if not is_pod and outcome.decision not in DENIALS:
+            return False
+        if is_running:
+            await self._evidence.settled(references, deadline.seconds * WAIT_SHARE - deadline.elapsed)
+        return True

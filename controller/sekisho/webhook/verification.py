@@ -1,0 +1,26 @@
+"""What reviews need of the verification of images; this module loads nothing that verifies."""
+
+from typing import Protocol
+
+from sekisho.admission import Outcome
+from sekisho.images.trust import Trust
+from sekisho.policies import PolicySet
+from sekisho.webhook.http_shell import Deadline
+
+
+class Verification(Protocol):
+    """The verification of images. Methods raise nothing for registries that fail."""
+
+    def trust(self, policies: PolicySet) -> Trust:
+        """What rules on signatures are judged from now."""
+        ...
+
+    async def settled(self, outcome: Outcome, trust: Trust, deadline: Deadline) -> bool:
+        """Start the look-ups that an outcome needs, and wait for those of a pod: of tags, for a new pod that was not
+        judged yet, and of signatures.
+
+        trust: what the outcome was judged from.
+
+        Returns whether to judge again.
+        """
+        ...

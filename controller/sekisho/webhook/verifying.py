@@ -1,0 +1,66 @@
+"""What the process needs to verify images: the registries' client, Secrets and ConfigMaps, and their upkeep."""
+
+import asyncio
+import ssl
+from functools import partial
+from pathlib import Path
+
+from sekisho.admission import Clock
+from sekisho.cluster.api import ApiClient
+from sekisho.registry import RegistryClient, Settings, tls_context
+from sekisho.registry.addresses import parse_networks
+from sekisho.registry.client import anonymous
+from sekisho.webhook.authorities import Authorities, ReleaseObjects
+from sekisho.webhook.dependencies import Supply, not_listed_yet
+from sekisho.webhook.evidence import ImageEvidence
+from sekisho.webhook.image_verification import ImageVerification
+from sekisho.webhook.options import Options, StartError
+from sekisho.webhook.policies import Enforced
+from sekisho.webhook.tags import Tags
+
+
+def verifying(
+    options: Options, enforced: Enforced, clock: Clock, api: ApiClient | None
+) -> tuple[ImageVerification, list[Supply]]:
+    """The verification of images, and what keeps it up to date. Raises StartError.
+
+    api: None without a cluster; then there are no credentials.
+    """
+    objects = (
+        None if api is None else ReleaseObjects(api, options.namespace, options.authority_secret, options.pull_secret)
+    )
+    authorities = Authorities(objects)
+    client = RegistryClient(_settings(options), anonymous if objects is None else objects.credentials)
+    evidence = ImageEvidence(client, lambda: authorities.of(enforced.policies), clock)
+    verification = ImageVerification(authorities, evidence, Tags(client), clock)
+
+    async def keep() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await evidence.close()
+            await client.close()
+
+    supplies = [Supply("the verification of images", keep, families=evidence.families)]
+    for name, reflector in (objects.reflectors if objects is not None else {}).items():
+        supplies.append(Supply(f"the {name} of authorities", reflector.run, partial(not_listed_yet, name, reflector)))
+    return verification, supplies
+
+
+def _settings(options: Options) -> Settings:
+    """How registries are reached. Raises StartError."""
+    try:
+        networks = parse_networks(options.registry_network)
+    except ValueError as error:
+        raise StartError(f"--registry-network: {error}") from None
+    return Settings(networks, None if options.registry_ca_file is None else _trust(options.registry_ca_file))
+
+
+def _trust(file: Path) -> ssl.SSLContext:
+    """A context that trusts the authorities in a file too. Raises StartError."""
+    try:
+        return tls_context(file.read_text())
+    except OSError as error:
+        raise StartError(f"--registry-ca-file: cannot read {file}: {error.strerror}") from None
+    except ValueError as error:
+        raise StartError(f"--registry-ca-file: {file} holds {error}") from None

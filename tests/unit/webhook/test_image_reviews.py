@@ -1,0 +1,334 @@
+"""Reviews of pods whose images need signatures: from a registry over HTTPS to the answer."""
+
+import asyncio
+import json
+import time
+from base64 import b64decode
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp import web
+
+from sekisho.admission import Decision, Outcome
+from sekisho.policies import ClusterPodPolicy, ImageAuthority, PolicySet
+from sekisho.webhook.authorities import Authorities
+from sekisho.webhook.evidence import ImageEvidence
+from sekisho.webhook.http_shell import Deadline
+from sekisho.webhook.image_verification import ImageVerification
+from sekisho.webhook.metrics import Metrics
+from sekisho.webhook.pod_reviews import PodReviews
+from sekisho.webhook.policies import Enforced
+from sekisho.webhook.tags import Tags
+from sekisho.webhook.verification import Verification
+from tests.pods import container, restricted_pod
+from tests.reviews import DEPLOYMENT, DEPLOYMENTS, review_body
+from tests.unit.images.signing import OTHER_P256, P256, PrivateKey, bundle, pem, statement
+from tests.unit.registry.registry_server import NAME, Registry, client_of, serving
+from tests.unit.registry.test_registry_authentication import answering
+
+
+class Site:
+    """Reviews with a policy that requires signatures by the key P256, and the registry that is asked."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.enforced = Enforced()
+        self.outcomes: list[Outcome] = []
+        self.verification: Verification | None = None
+
+    def enforce(self, *rules: Any, **images: Any) -> None:
+        rule = {"images": [f"{self.registry.host}/acme"], "by": {"anyOf": ["release"]}}
+        policy = {"metadata": {"name": "signed"}, "spec": {"controls": {"images": {"signatures": [rule], **images}}}}
+        authority = {"metadata": {"name": "release"}, "spec": {"keys": [{"pem": pem(P256)}]}}
+        self.enforced.enforce(
+            PolicySet.of((msgspec.convert(policy, ClusterPodPolicy), msgspec.convert(authority, ImageAuthority)))
+        )
+
+    def reviews(self) -> PodReviews:
+        return PodReviews(
+            self.enforced,
+            lambda: datetime.now(UTC),
+            None,
+            Metrics(),
+            self.outcomes.append,
+            frozenset(Decision),
+            verification=self.verification,
+        )
+
+    def image(self, *keys: PrivateKey, text: bytes = b"") -> str:
+        """An image that these keys have signed."""
+        digest = self.registry.push(b'{"schemaVersion":2,"layers":[]}' + text)
+        for key in keys:
+            self.registry.attach(digest, json.dumps(bundle(key, statement(digest))).encode())
+        return f"{self.registry.host}/{NAME}@{digest}"
+
+    async def review(self, body: bytes, seconds: float = 3.0) -> Outcome:
+        reviews = self.reviews()
+        await reviews.validate(body, Deadline(time.perf_counter(), seconds))
+        reviews.close()
+        return self.outcomes[-1]
+
+    async def create(self, *images: str, seconds: float = 3.0) -> Outcome:
+        return await self.review(review_body(pod(*images)), seconds)
+
+
+def pod(*images: str) -> dict[str, Any]:
+    return restricted_pod(*(container(f"c{number}", image=image) for number, image in enumerate(images)))
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    site = Site(Registry())
+    async with serving(site.registry), client_of() as client:
+        authorities = Authorities(None)
+
+        def clock() -> datetime:
+            return datetime.now(UTC)
+
+        evidence = ImageEvidence(client, lambda: authorities.of(site.enforced.policies), clock)
+        site.verification = ImageVerification(authorities, evidence, Tags(client), clock)
+        site.enforce()
+        yield site
+        await evidence.close()
+
+
+async def test_signed_image_is_admitted(site: Site) -> None:
+    assert (await site.create(site.image(P256))).decision is Decision.ALLOW
+
+
+async def test_unsigned_image_is_denied(site: Site) -> None:
+    outcome = await site.create(site.image())
+    assert outcome.decision is Decision.DENY
+    assert "not signed" in outcome.message
+
+
+async def test_image_signed_by_another_key_is_denied(site: Site) -> None:
+    outcome = await site.create(site.image(OTHER_P256))
+    assert outcome.decision is Decision.DENY
+    assert "1 signature by another key" in outcome.message
+
+
+async def test_one_unsigned_image_of_several_is_denied(site: Site) -> None:
+    signed, unsigned = site.image(P256), site.image(text=b" ")
+    assert (await site.create(signed, signed)).decision is Decision.ALLOW
+    outcome = await site.create(signed, unsigned)
+    assert outcome.decision is Decision.DENY
+    assert [violation.finding.container for violation in outcome.violations] == ["c1"]
+
+
+async def test_known_image_asks_the_registry_nothing(site: Site) -> None:
+    image = site.image(P256)
+    await site.create(image)
+    asked = len(site.registry.requests)
+    assert (await site.create(image)).decision is Decision.ALLOW
+    assert len(site.registry.requests) == asked
+
+
+async def test_image_that_another_rule_denies_is_not_looked_up(site: Site) -> None:
+    site.enforce(deniedRegistries=[site.registry.host])
+    outcome = await site.create(site.image(P256))
+    assert outcome.decision is Decision.DENY
+    assert site.registry.requests == []
+
+
+async def test_image_of_another_registry_is_not_looked_up(site: Site) -> None:
+    async with serving(other := Registry()):
+        assert (await site.create(f"{other.host}/acme/pay:1")).decision is Decision.ALLOW
+        assert other.requests == []
+
+
+async def test_slow_registry_makes_the_answer_pending_and_the_next_one_whole(site: Site) -> None:
+    image = site.image(P256)
+    release = asyncio.Event()
+    path = f"/v2/{NAME}/referrers/{image.partition('@')[2]}"
+
+    async def held(request: web.Request) -> web.StreamResponse:
+        await release.wait()
+        del site.registry.misbehave["GET", path]
+        return await site.registry.handle(request)
+
+    site.registry.misbehave["GET", path] = held
+    started = time.perf_counter()
+    outcome = await site.create(image, seconds=0.4)
+    assert 0.3 < time.perf_counter() - started < 0.4
+    assert outcome.decision is Decision.PENDING
+    assert f"is still being verified (registry {site.registry.host}, 0." in outcome.message
+    waiting = asyncio.create_task(site.create(image))
+    release.set()
+    assert (await waiting).decision is Decision.ALLOW
+
+
+async def test_registry_that_fails_denies_and_says_why(site: Site) -> None:
+    image = site.image(P256)
+    site.registry.misbehave["GET", f"/v2/{NAME}/referrers/{image.partition('@')[2]}"] = answering(503)
+    outcome = await site.create(image)
+    assert outcome.decision is Decision.DENY
+    assert f"cannot be verified: registry {site.registry.host} answers with status 503" in outcome.message
+
+
+async def test_update_with_the_same_image_asks_nobody(site: Site) -> None:
+    image = site.image()
+    old = pod(image)
+    outcome = await site.review(review_body({**old, "metadata": {**old["metadata"], "labels": {"a": "b"}}}, old))
+    assert outcome.decision is Decision.ALLOW
+    assert site.registry.requests == []
+
+
+async def test_update_to_an_unsigned_image_is_denied(site: Site) -> None:
+    outcome = await site.review(review_body(pod(site.image()), pod(site.image(P256, text=b" "))))
+    assert outcome.decision is Decision.DENY
+
+
+async def test_template_starts_the_look_up_and_its_user_does_not_wait(site: Site) -> None:
+    image = site.image(P256)
+    template = {"metadata": {}, "spec": pod(image)["spec"]}
+    deployment = {"metadata": {"name": "pay"}, "spec": {"template": template}}
+    body = review_body(deployment, kind=DEPLOYMENT, resource=DEPLOYMENTS)
+    outcome = await site.review(body)
+    assert outcome.decision is Decision.ALLOW
+    assert [lookup.reference.repository for lookup in outcome.lookups] == [NAME]
+    assert (await site.create(image)).decision is Decision.ALLOW
+    assert sum("/referrers/" in one.path for one in site.registry.requests) == 1
+
+
+async def test_changed_key_is_judged_by_at_once(site: Site) -> None:
+    image = site.image(OTHER_P256)
+    assert (await site.create(image)).decision is Decision.DENY
+    rule = {"images": [f"{site.registry.host}/acme"], "by": {"anyOf": ["release"]}}
+    policy = {"metadata": {"name": "signed"}, "spec": {"controls": {"images": {"signatures": [rule]}}}}
+    authority = {"metadata": {"name": "release"}, "spec": {"keys": [{"pem": pem(OTHER_P256)}]}}
+    site.enforced.enforce(
+        PolicySet.of((msgspec.convert(policy, ClusterPodPolicy), msgspec.convert(authority, ImageAuthority)))
+    )
+    assert (await site.create(image)).decision is Decision.ALLOW
+    site.enforce()
+    assert (await site.create(image)).decision is Decision.DENY
+
+
+async def test_without_verification_what_needs_a_signature_is_denied(site: Site) -> None:
+    site.verification = None
+    outcome = await site.create(site.image(P256))
+    assert outcome.decision is Decision.DENY
+    assert "set imageVerification.enabled in the chart" in outcome.message
+    assert site.registry.requests == []
+    assert (await site.create("docker.io/library/nginx:1")).decision is Decision.ALLOW
+
+
+# Tags
+
+
+def patched(outcome: Outcome) -> dict[str, Any]:
+    """The values that an outcome's patch sets, by path."""
+    patch = msgspec.json.decode(outcome.response)["response"].get("patch")
+    return {one["path"]: one["value"] for one in msgspec.json.decode(b64decode(patch))} if patch else {}
+
+
+async def mutate(site: Site, body: bytes, seconds: float = 3.0) -> Outcome:
+    reviews = site.reviews()
+    await reviews.mutate(body, Deadline(time.perf_counter(), seconds))
+    reviews.close()
+    return site.outcomes[-1]
+
+
+def tagged(site: Site, tag: str, *keys: PrivateKey) -> tuple[str, str]:
+    """An image with a tag that these keys have signed, as name:tag and as name:tag@digest."""
+    name, _, digest = site.image(*keys, text=tag.encode().replace(b".", b" ").replace(b"1", b" ")).partition("@")
+    site.registry.push(site.registry.manifests[NAME, digest][1], tag)
+    return f"{name}:{tag}", f"{name}:{tag}@{digest}"
+
+
+async def test_tag_is_denied_unless_tags_are_resolved(site: Site) -> None:
+    image, _ = tagged(site, "1.1", P256)
+    assert (await mutate(site, review_body(pod(image)))).decision is Decision.ALLOW
+    outcome = await site.create(image)
+    assert outcome.decision is Decision.DENY
+    assert "has a tag, which can be moved" in outcome.message
+    assert site.registry.requests == []
+
+
+async def test_tag_is_resolved_and_what_is_admitted_is_what_was_verified(site: Site) -> None:
+    site.enforce(resolveTags=True)
+    image, resolved = tagged(site, "1.1", P256)
+    changes = patched(await mutate(site, review_body(pod(image, "docker.io/library/nginx:1"))))
+    assert changes.pop("/metadata/annotations") == {"sekisho.dev/defaulted": '{"signed":["spec.containers[0].image"]}'}
+    assert changes == {"/spec/containers/0/image": resolved}
+    assert (await site.create(resolved)).decision is Decision.ALLOW
+
+
+async def test_resolved_image_that_is_unsigned_is_denied(site: Site) -> None:
+    site.enforce(resolveTags=True)
+    image, resolved = tagged(site, "1.1")
+    assert patched(await mutate(site, review_body(pod(image))))["/spec/containers/0/image"] == resolved
+    assert (await site.create(resolved)).decision is Decision.DENY
+
+
+async def test_pod_whose_images_have_digests_is_left_as_it_is(site: Site) -> None:
+    site.enforce(resolveTags=True)
+    assert (await mutate(site, review_body(pod(site.image(P256))))).decision is Decision.ALLOW
+    assert site.registry.requests == []
+
+
+async def test_image_that_another_rule_denies_is_not_resolved(site: Site) -> None:
+    site.enforce(resolveTags=True, deniedTags=["1.1"])
+    image, _ = tagged(site, "1.1", P256)
+    assert (await mutate(site, review_body(pod(image)))).decision is Decision.ALLOW
+    assert site.registry.requests == []
+
+
+async def test_init_containers_and_image_volumes_are_resolved(site: Site) -> None:
+    site.enforce(resolveTags=True)
+    image, resolved = tagged(site, "1.1", P256)
+    made = pod("docker.io/library/nginx:1")
+    made["spec"]["initContainers"] = [container("first", image=image)]
+    made["spec"]["volumes"] = [{"name": "data", "image": {"reference": image}}]
+    changes = patched(await mutate(site, review_body(made)))
+    assert changes["/spec/initContainers/0/image"] == changes["/spec/volumes/0/image/reference"] == resolved
+
+
+async def test_tag_that_takes_longer_is_pending(site: Site) -> None:
+    site.enforce(resolveTags=True)
+    image, resolved = tagged(site, "1.1", P256)
+    release = asyncio.Event()
+
+    async def held(request: web.Request) -> web.StreamResponse:
+        await release.wait()
+        return web.Response(headers={"Docker-Content-Digest": resolved.partition("@")[2]})
+
+    site.registry.misbehave["HEAD", f"/v2/{NAME}/manifests/1.1"] = held
+    started = time.perf_counter()
+    assert (await mutate(site, review_body(pod(image)), seconds=0.6)).decision is Decision.ALLOW
+    assert 0.15 < time.perf_counter() - started < 0.4
+    outcome = await site.create(image)
+    assert outcome.decision is Decision.PENDING
+    assert "has a tag that is still being resolved" in outcome.message
+    release.set()
+    assert patched(await mutate(site, review_body(pod(image))))["/spec/containers/0/image"] == resolved
+
+
+async def test_tag_that_cannot_be_resolved_says_why(site: Site) -> None:
+    site.enforce(resolveTags=True)
+    image = f"{site.registry.host}/{NAME}:9"
+    assert (await mutate(site, review_body(pod(image)))).decision is Decision.ALLOW
+    outcome = await site.create(image)
+    assert outcome.decision is Decision.DENY
+    assert f"has a tag that cannot be resolved: registry {site.registry.host} has no {NAME}:9" in outcome.message
+
+
+async def test_templates_are_never_rewritten(site: Site) -> None:
+    site.enforce(resolveTags=True)
+    image, _ = tagged(site, "1.1", P256)
+    deployment = {"metadata": {"name": "pay"}, "spec": {"template": {"metadata": {}, "spec": pod(image)["spec"]}}}
+    body = review_body(deployment, kind=DEPLOYMENT, resource=DEPLOYMENTS)
+    assert (await mutate(site, body)).decision is Decision.ALLOW
+    assert (await site.review(body)).decision is Decision.ALLOW
+
+
+async def test_tag_that_flips_runs_the_digest_that_was_verified(site: Site) -> None:
+    site.enforce(resolveTags=True)
+    image, resolved = tagged(site, "1.1", P256)
+    assert patched(await mutate(site, review_body(pod(image))))["/spec/containers/0/image"] == resolved
+    site.registry.push(b'{"schemaVersion":2,"layers":[]}    ', "1.1")
+    assert (await site.create(resolved)).decision is Decision.ALLOW
