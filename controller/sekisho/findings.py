@@ -140,7 +140,7 @@ def _subject(about: ContainerRef | Volume | None) -> str:
 
 
 def _digest(value: object, *, is_hidden: bool) -> str:
-    if value is None:
+    if value is None or (isinstance(value, bool) and not is_hidden):
         return ""
     text = value if isinstance(value, str) else json.dumps(value)
     if not is_hidden and len(text) < MAX_VALUE_LENGTH // 2:
@@ -154,7 +154,7 @@ def render_path(path: FieldPath) -> str:
     for part in path:
         if isinstance(part, int):
             text += f"[{part}]"
-        elif part.replace("-", "").isalnum():
+        elif part.isalnum() or part.replace("-", "").isalnum():
             text += f".{part}" if text else part
         else:
             text += f"[{part}]"
@@ -169,6 +169,8 @@ def render_value(value: object) -> str:
     """A value as JSON on one line, `unset` for None; cut to MAX_VALUE_LENGTH characters, with `…` for the rest."""
     if value is None:
         return "unset"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, str) and len(value) > MAX_VALUE_LENGTH:
         value = value[: MAX_VALUE_LENGTH - 1] + "…"
     text = _to_json(value)

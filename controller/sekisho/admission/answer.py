@@ -12,7 +12,13 @@ from msgspec.structs import replace
 
 from sekisho.admission.bounds import MAX_NAMESPACE_LENGTH
 from sekisho.admission.defaults import Filled, defaults_for
-from sekisho.admission.denial import MAX_CAUSES, MAX_MESSAGE_LENGTH, capped_warnings, denial_message, warning_lines
+from sekisho.admission.denial import (
+    MAX_MESSAGE_LENGTH,
+    capped_warnings,
+    denial_message,
+    message_and_causes,
+    warning_lines,
+)
 from sekisho.admission.evaluation import Evaluation, Form, evaluate
 from sekisho.admission.pod_defaults import NO_OBJECTS, NamespaceObjects
 from sekisho.admission.resolution import resolve_tags
@@ -240,8 +246,7 @@ def admitted_with_notes(review: Review, evaluation: Evaluation) -> Outcome:
 def denied(review: Review, evaluation: Evaluation) -> Outcome:
     """The pod is denied by one or more policies."""
     denials = with_enforcement(evaluation.violations, Enforcement.DENY)
-    message = denial_message(denials)
-    messages = [message] if len(denials) == 1 else [denial_message([violation]) for violation in denials[:MAX_CAUSES]]
+    message, messages = message_and_causes(denials)
     causes = [
         _Cause(f"Violates{v.finding.control[0].upper()}{v.finding.control[1:]}", text, v.finding.field)
         for v, text in zip(denials, messages, strict=False)
@@ -331,12 +336,10 @@ def written_at(review: Review) -> TemplatePath:
 
 def _warnings(review: Review, evaluation: Evaluation) -> tuple[str, ...]:
     """The policies' notes, and a line for each problem that is warned about and not denied as well."""
-    denied_already = {v.finding.identity for v in with_enforcement(evaluation.violations, Enforcement.DENY)}
-    warned = [
-        violation
-        for violation in with_enforcement(evaluation.violations, Enforcement.WARN)
-        if violation.finding.identity not in denied_already
-    ]
+    warned = with_enforcement(evaluation.violations, Enforcement.WARN)
+    if warned:
+        denied_already = {v.finding.identity for v in with_enforcement(evaluation.violations, Enforcement.DENY)}
+        warned = [violation for violation in warned if violation.finding.identity not in denied_already]
     return evaluation.plan.notes + evaluation.notes + (warning_lines(warned, _prefix(review)) if warned else ())
 
 

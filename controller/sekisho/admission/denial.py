@@ -22,6 +22,7 @@ MAX_LINES: Final = 20
 MAX_MESSAGE_LENGTH: Final = 8 * 1024
 MAX_CAUSES: Final = 100
 MAX_WARNING_LENGTH: Final = 440
+_MAX_NAMES: Final = 5
 MAX_WARNINGS: Final = 8
 """The API server shortens the warnings of a request when they are longer than 4,096 characters together."""
 
@@ -29,14 +30,32 @@ MAX_WARNINGS: Final = 8
 def denial_message(violations: Sequence[Violation]) -> str:
     """The message of a denial: one line for each problem, in the order of the controls, capped."""
     groups = _groups(violations)
+    return _message([_line(group) for group in groups[:MAX_LINES]], len(groups))
+
+
+def message_and_causes(violations: Sequence[Violation]) -> tuple[str, list[str]]:
+    """The same message, and that of each of the first MAX_CAUSES violations alone."""
+    groups = _groups(violations)
     lines = [_line(group) for group in groups[:MAX_LINES]]
-    if len(groups) > 1:
-        lines[0] += f" ({len(groups) - 1} more below)"
-    text = "\n".join(lines)
-    if len(text) > MAX_MESSAGE_LENGTH:
-        text = text[: MAX_MESSAGE_LENGTH - 1] + "…"
-    left = len(groups) - len(lines)
+    known = {id(group[0]): line for group, line in zip(groups, lines, strict=False) if len(group) == 1}
+    causes = [
+        _capped(known.get(id(violation)) or _line((violation,)), MAX_MESSAGE_LENGTH)
+        for violation in violations[:MAX_CAUSES]
+    ]
+    return _message(lines, len(groups)), causes
+
+
+def _message(lines: list[str], problems: int) -> str:
+    """The message of the first lines of a denial for so many problems."""
+    if problems > 1:
+        lines = [f"{lines[0]} ({problems - 1} more below)", *lines[1:]]
+    text = _capped("\n".join(lines), MAX_MESSAGE_LENGTH)
+    left = problems - len(lines)
     return f"{text}\n{left} more; `sekisho check` lists them all" if left else text
+
+
+def _capped(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def warning_lines(violations: Sequence[Violation], prefix: str = "") -> tuple[str, ...]:
@@ -52,10 +71,7 @@ def capped_warnings(
 
     all_of_them: what the lines are about, where `lines` holds those that are shown only; empty where it holds all.
     """
-    shown = [
-        line if len(line) <= MAX_WARNING_LENGTH else line[: MAX_WARNING_LENGTH - 1] + "…"
-        for line in lines[:MAX_WARNINGS]
-    ]
+    shown = [_capped(line, MAX_WARNING_LENGTH) for line in lines[:MAX_WARNINGS]]
     left = len(all_of_them or lines) - len(shown)
     if left:
         shown.append(f"{prefix}{left} {rest}; `sekisho check` lists them all")
@@ -106,8 +122,10 @@ def _subjects(group: Sequence[Violation]) -> str:
 
 
 def _some(names: list[str]) -> str:
-    """All of up to five names, or four of them and how many more there are."""
-    return words(names if len(names) <= 5 else [*names[:4], f"{len(names) - 4} more"], "and")
+    """All of up to _MAX_NAMES names, or one less and how many more there are."""
+    if len(names) > _MAX_NAMES:
+        names = [*names[: _MAX_NAMES - 1], f"{len(names) - _MAX_NAMES + 1} more"]
+    return words(names, "and")
 
 
 def _shown_path(finding: Finding) -> tuple[str | int, ...]:
@@ -122,5 +140,6 @@ def _shown_path(finding: Finding) -> tuple[str | int, ...]:
 
 
 def _quoted(names: Sequence[str]) -> str:
-    shown = [f'"{name}"' for name in names[:5]]
-    return _some(shown if len(names) <= 5 else [*shown, *names[5:]])
+    if len(names) > _MAX_NAMES:
+        return words([*(f'"{name}"' for name in names[: _MAX_NAMES - 1]), f"{len(names) - _MAX_NAMES + 1} more"], "and")
+    return words([f'"{name}"' for name in names], "and")

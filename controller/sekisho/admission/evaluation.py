@@ -145,7 +145,7 @@ def evaluate(
 def _with_origins(violations: list[Violation], origins: Mapping[FieldPath, Origin]) -> list[Violation]:
     if not origins:
         return violations
-    return [replace(violation, finding=with_origin(violation.finding, origins)) for violation in violations]
+    return [_with_origin(violation, origins) for violation in violations]
 
 
 def _with_evidence(
@@ -185,6 +185,11 @@ def _with_evidence(
         notes=tuple(dict.fromkeys((*evaluation.notes, *notes))),
         lookups=tuple(lookups),
     )
+
+
+def _with_origin(violation: Violation, origins: Mapping[FieldPath, Origin]) -> Violation:
+    finding = with_origin(violation.finding, origins)
+    return violation if finding is violation.finding else replace(violation, finding=finding)
 
 
 def _policies_of(plan: Plan) -> set[str]:

@@ -29,7 +29,8 @@ Origins = dict[FieldPath, Origin]
 def with_origin(finding: Finding, origins: Mapping[FieldPath, Origin]) -> Finding:
     """The finding, told where its value comes from when the API server set the field or something above it."""
     path = finding.path
-    origin = next((origins[path[:end]] for end in range(len(path), 0, -1) if path[:end] in origins), None)
+    above = (origins.get(path[:end]) for end in range(len(path), 0, -1))
+    origin = next((origin for origin in above if origin is not None), None)
     if origin is None:
         return finding
     if origin.fix is None:

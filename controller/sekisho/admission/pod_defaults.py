@@ -124,7 +124,8 @@ def apparent_origins(pod: Pod) -> Origins:
     What a user wrote in the same way has the same effect, and the same fix.
     """
     origins: Origins = {}
-    for ref in container_refs(pod.spec):
+    is_annotated = any(key.startswith(_APP_ARMOR) for key in annotations_of(pod))
+    for ref in container_refs(pod.spec) if is_annotated or pod.spec.host_network else ():
         if pod.spec.host_network:
             for index, port in enumerate(ref.container.ports or ()):
                 if port.host_port and port.host_port == port.container_port:
@@ -241,7 +242,7 @@ def _annotated_profile(annotation: str) -> AppArmorProfile | None:
 
 def is_token_volume(volume: Volume) -> bool:
     """Whether the API server added the volume for a service account's token, by its name and sources."""
-    if _TOKEN_VOLUME.fullmatch(volume.name) is None or volume.projected is None:
+    if volume.projected is None or _TOKEN_VOLUME.fullmatch(volume.name) is None:
         return False
     return any(source.service_account_token is not None for source in volume.projected.sources or ())
 

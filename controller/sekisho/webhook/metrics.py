@@ -10,6 +10,7 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 
 from sekisho.admission import Decision, Outcome, Violation
 from sekisho.pods import POD_TEMPLATES
+from sekisho.policies import Enforcement
 from sekisho.telemetry.families import ProcessFamilies, counters
 from sekisho.webhook.recent_counts import Tally
 
@@ -18,6 +19,10 @@ BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 MAX_LABELS = 5000
 """Of each counter with policies, controls or waivers as labels; further ones are counted as `other`."""
 
+MAX_SHARED = 64
+"""Combinations of policies, control and enforcement that are counted together before they are counted by policy."""
+
+_NONE: tuple[tuple[str, ...], int] = ((), 0)
 _OPERATIONS = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT"})
 _KINDS = frozenset({"Pod", *(kind for _, kind in POD_TEMPLATES)})
 _FAILURES = tuple((webhook, "CREATE", "Pod", "error") for webhook in ("validate", "mutate"))
@@ -30,6 +35,7 @@ class Metrics:
         # At zero from the start: a rate misses the step from no sample to one.
         self._reviews: Counter[tuple[str, ...]] = Counter(dict.fromkeys(_FAILURES, 0))
         self._violations: Counter[tuple[str, ...]] = Counter()
+        self._shared: dict[tuple[int, str, Enforcement], tuple[tuple[str, ...], int]] = {}
         self._waivers: Counter[tuple[str, ...]] = Counter()
         self.tally = Tally()
         """The last hour, for the status of policies."""
@@ -64,17 +70,23 @@ class Metrics:
             self._waivers[key] += 1
 
     def _count_violations(self, violations: Sequence[Violation]) -> None:
-        # A thousand policies may share each of thousands of violations, so these are grouped first.
-        counts = Counter(
-            (id(violation.policies), violation.finding.control, violation.enforcement) for violation in violations
-        )
-        names = {id(violation.policies): violation.policies for violation in violations}
-        for (place, control, enforcement), count in counts.items():
-            for policy in names[place]:
+        # A thousand policies may share each of thousands of violations, so these are counted together until a scrape.
+        for violation in violations:
+            policies = violation.policies
+            key = (id(policies), violation.finding.control, violation.enforcement)
+            _, count = self._shared.get(key, _NONE)
+            self._shared[key] = (policies, count + 1)  # the reference keeps the id from being used again
+        if len(self._shared) > MAX_SHARED:
+            self._count_shared()
+
+    def _count_shared(self) -> None:
+        for (_, control, enforcement), (policies, count) in self._shared.items():
+            for policy in policies:
                 key = (policy, control, enforcement.value)
                 if key not in self._violations and len(self._violations) >= MAX_LABELS:
                     key = ("other", "other", enforcement.value)
                 self._violations[key] += count
+        self._shared.clear()
 
     def count_http_error(self, status: int) -> None:
         """Count a request that was no review."""
@@ -96,6 +108,7 @@ class Metrics:
             ("webhook", "operation", "kind", "decision"),
             self._reviews,
         )
+        self._count_shared()
         yield counters(
             "sekisho_admission_violations",
             "Violations; those with enforcement Deny led to a denial.",

@@ -40,8 +40,12 @@ class Tally:
             return
         present = self._present()
         for counts, enforcement in ((present.denials, Enforcement.DENY), (present.warnings, Enforcement.WARN)):
-            for name in policies_of(with_enforcement(outcome.violations, enforcement)):
-                _add(counts, name, 1)
+            names = policies_of(with_enforcement(outcome.violations, enforcement))
+            if len(counts) + len(names) <= MAX_POLICIES:
+                counts.update(names)
+            else:
+                for name in names:
+                    _add(counts, name, 1)
 
     def count_without_event(self, content: Statement, count: int) -> None:
         """Count denials or warnings that no Event shows."""
