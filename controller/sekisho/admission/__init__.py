@@ -3,7 +3,7 @@
 from sekisho.admission.answer import DENIALS, Decision, Outcome, errored, mutate, validate, written_at
 from sekisho.admission.defaults import Filled, Operation, fill
 from sekisho.admission.denial import denial_message, warning_lines
-from sekisho.admission.evaluation import Evaluation, Form, evaluate
+from sekisho.admission.evaluation import NOT_VERIFIED, Evaluation, Form, evaluate
 from sekisho.admission.pod_defaults import NO_OBJECTS, NamespaceObjects, ServiceAccount
 from sekisho.admission.pod_resources import LimitRange, LimitRangeItem, limit_range
 from sekisho.admission.review import MalformedReviewError, Review, decode
@@ -12,6 +12,7 @@ from sekisho.admission.waivers import Clock, Waived, waiver_lines
 
 __all__ = [
     "DENIALS",
+    "NOT_VERIFIED",
     "NO_OBJECTS",
     "Clock",
     "Decision",

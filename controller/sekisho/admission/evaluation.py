@@ -3,7 +3,7 @@
 The webhook, `sekisho check` and `sekisho explain` all evaluate here, so that their verdicts are the same.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -14,6 +14,7 @@ from sekisho.admission.defaults import Filled, defaults_for, with_defaults
 from sekisho.admission.origins import Origin, with_origin
 from sekisho.admission.placeholders import without_placeholders
 from sekisho.admission.pod_defaults import NO_OBJECTS, CreatedPod, NamespaceObjects, apparent_origins, as_created
+from sekisho.admission.resolution import Resolved, resolve_tags
 from sekisho.admission.updates import runs_the_same
 from sekisho.admission.verdict import Violation, judge, judge_evidence, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, apply_waivers
@@ -118,7 +119,8 @@ def evaluate(
     created: CreatedPod | None = None
     if form is not _POD:
         created = as_created(pod, objects)
-        filled = defaults_for(created.pod, plan, policies, namespace, clock)
+        resolved = _resolved(created.pod, form, plan, policies, namespace, clock, trust)
+        filled = defaults_for(created.pod, plan, policies, namespace, clock, resolved=resolved)
         pod = with_defaults(created.pod, filled)
         if old is not None:
             old = as_created(old, objects).pod
@@ -140,6 +142,21 @@ def evaluate(
     if not plan.needs_evidence:
         return evaluation
     return _with_evidence(evaluation, form, namespace, policies, clock, annotations, old, trust, is_late)
+
+
+def _resolved(
+    pod: Pod,
+    form: Form,
+    plan: Plan,
+    policies: PolicySet,
+    namespace: str,
+    clock: Clock | None,
+    trust: Trust | None,
+) -> Sequence[Resolved]:
+    """The images of a manifest whose tags the mutating webhook would resolve in its pods."""
+    if form is not _MANIFEST or trust is None or not plan.needs_evidence:
+        return ()
+    return resolve_tags(pod, plan, policies, namespace, clock, trust)[0]
 
 
 def _with_origins(violations: list[Violation], origins: Mapping[FieldPath, Origin]) -> list[Violation]:

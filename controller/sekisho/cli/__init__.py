@@ -18,6 +18,7 @@ _COMMANDS = {
     "migrate": "sekisho.cli.migrate",
     "policies": "sekisho.cli.policies",
     "review": "sekisho.cli.review",
+    "verify": "sekisho.cli.verify",
     "webhook": "sekisho.cli.webhook",
 }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from sekisho.admission import waiver_lines
+from sekisho.admission import NOT_VERIFIED, waiver_lines
 from sekisho.cli import options
 from sekisho.cli.cores import available_cores, check_all, without_collecting
 from sekisho.cli.reports import REPORTS, wording
@@ -23,6 +23,9 @@ from sekisho.policies import ClusterPodPolicy, CompiledPolicy, PodPolicy, Policy
 @options.namespace
 @options.namespace_labels
 @options.context_dir
+@options.verify_images
+@options.registry_config
+@options.registry_ca_file
 @click.option(
     "-o",
     "--output",
@@ -46,6 +49,9 @@ def check(
     namespace: str,
     labels_file: Path | None,
     context_dir: Path | None,
+    verify_images: bool,
+    registry_config: Path | None,
+    registry_ca_file: Path | None,
     output: str,
     jobs: int,
 ) -> None:
@@ -62,7 +68,16 @@ def check(
     namespaces = options.known_namespaces(
         labels_file, (*context, *sources.texts), namespace, needs_labels=policy_set.needs_labels
     )
-    checks = _check(sources, Checker(policy_set, namespaces, namespace), jobs)
+    if verify_images and policy_set.needs_evidence:
+        from sekisho.cli.image_lookups import ImageLookups, objects_for_authorities
+
+        beside = (*objects_for_authorities(policy_paths, context), *sources.texts)
+        with ImageLookups(policy_set, beside, registry_config, registry_ca_file) as images:
+            checks = _check(sources, Checker(policy_set, namespaces, namespace, trust=images.trust()), jobs)
+            images.look_up(lookup.reference for item in checks.checked for lookup in item.lookups)
+            checks = _check(sources, Checker(policy_set, namespaces, namespace, trust=images.trust()), jobs)
+    else:
+        checks = _check(sources, Checker(policy_set, namespaces, namespace), jobs)
     write(REPORTS[output](checks))
     options.report(checks.problems)
     _write_notes(checks, policies, namespaces)
@@ -94,7 +109,9 @@ def _write_notes(checks: Checks, policies: Sequence[CompiledPolicy], namespaces:
     checked = checks.checked
     notes = [str(unknown) for unknown in checks.unknown]
     notes += [f"namespace {item.namespace}: {note}" for item in checked for note in item.notes]
-    notes += [f"{item.title}: {note}" for item in checked for note in item.not_judged]
+    notes += [f"{item.title}: {note}" for item in checked for note in item.not_judged if note != NOT_VERIFIED]
+    if any(NOT_VERIFIED in item.not_judged for item in checked):
+        notes.append(f"{NOT_VERIFIED}; use --verify-images")
     notes += [f"{item.title}: {line}" for item in checked for line in waiver_lines(item.waived)]
     for name in dict.fromkeys(item.namespace for item in checked if item.namespace not in namespaces):
         readers = policies_reading_labels(policies, name)

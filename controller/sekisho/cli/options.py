@@ -48,6 +48,21 @@ context_dir = click.option(
     metavar="DIR",
     help="Objects of the cluster to check with, and not to check: Namespaces, LimitRanges, ServiceAccounts, policies.",
 )
+verify_images = click.option(
+    "--verify-images", is_flag=True, help="Judge rules on signatures too, which connects to the images' registries."
+)
+registry_config = click.option(
+    "--registry-config",
+    type=_FILE,
+    metavar="FILE",
+    help="Credentials for registries, as docker login writes them; Docker's own file if unset.",
+)
+registry_ca_file = click.option(
+    "--registry-ca-file",
+    type=_FILE,
+    metavar="FILE",
+    help="Authorities, in PEM, that registries' certificates may come from, besides the system's.",
+)
 manifest_paths = click.argument("paths", nargs=-1, required=True, type=_ANY_PATH, metavar="PATH… | -")
 
 

@@ -4,17 +4,21 @@ import secrets
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import click
 import msgspec
 
 from sekisho import admission
-from sekisho.admission import MalformedReviewError, Outcome, Review
+from sekisho.admission import NOT_VERIFIED, MalformedReviewError, Outcome, Review
 from sekisho.cli import options
 from sekisho.manifests import Namespaces
 from sekisho.policies import PolicySet
+
+if TYPE_CHECKING:  # what it needs takes long to load
+    from sekisho.cli.image_lookups import ImageLookups
 
 MAX_REVIEW_BYTES: Final = 8 << 20
 """Bytes of a line; the webhook has the same limit for a body."""
@@ -24,8 +28,19 @@ MAX_REVIEW_BYTES: Final = 8 << 20
 @options.policy_paths
 @options.standard
 @options.namespace_labels
+@options.verify_images
+@options.registry_config
+@options.registry_ca_file
 @click.option("--mutate", "mutates", is_flag=True, help="Answer as the mutating webhook instead of the validating one.")
-def review(policy_paths: tuple[Path, ...], standard: str | None, labels_file: Path | None, mutates: bool) -> None:
+def review(
+    policy_paths: tuple[Path, ...],
+    standard: str | None,
+    labels_file: Path | None,
+    verify_images: bool,
+    registry_config: Path | None,
+    registry_ca_file: Path | None,
+    mutates: bool,
+) -> None:
     """Answer AdmissionReviews exactly as the webhook does.
 
     Each line of standard input is one review in JSON; each line of standard output is its answer. A line that is not a
@@ -33,18 +48,35 @@ def review(policy_paths: tuple[Path, ...], standard: str | None, labels_file: Pa
     """
     policies = PolicySet.of(options.load_policies(policy_paths, standard))
     namespaces = options.known_namespaces(labels_file)
+    if verify_images and policies.needs_evidence:
+        from sekisho.cli.image_lookups import ImageLookups, objects_for_authorities
+
+        beside = objects_for_authorities(policy_paths)
+        with ImageLookups(policies, beside, registry_config, registry_ca_file) as images:
+            failures = _answer_all(policies, namespaces, images, mutates)
+    else:
+        if policies.needs_evidence:
+            click.echo(f"note: {NOT_VERIFIED}, and images that need one are denied; use --verify-images", err=True)
+        failures = _answer_all(policies, namespaces, None, mutates)
+    sys.exit(2 if failures else 0)
+
+
+def _answer_all(policies: PolicySet, namespaces: Namespaces, images: "ImageLookups | None", mutates: bool) -> int:
+    """Answer each line of standard input; gives how many are not reviews."""
     failures = 0
     for line in _lines(options.standard_input()):
         try:
-            answer = _answer(admission.decode(line), policies, namespaces, mutates).response
+            answer = _answer(admission.decode(line), policies, namespaces, images, mutates).response
         except MalformedReviewError as error:
             failures += 1
             answer = msgspec.json.encode({"error": f"the line is not an AdmissionReview: {error}"})
         click.echo(answer)
-    sys.exit(2 if failures else 0)
+    return failures
 
 
-def _answer(request: Review, policies: PolicySet, namespaces: Namespaces, mutates: bool) -> Outcome:
+def _answer(
+    request: Review, policies: PolicySet, namespaces: Namespaces, images: "ImageLookups | None", mutates: bool
+) -> Outcome:
     """The webhook's answer. A namespace missing in --namespace-labels is one whose labels it could not read."""
     try:
         labels = None
@@ -53,7 +85,12 @@ def _answer(request: Review, policies: PolicySet, namespaces: Namespaces, mutate
                 return admission.errored(request, "the labels of its namespace are unknown: use --namespace-labels")
             labels = namespaces.labels(request.namespace)
         answer = admission.mutate if mutates else admission.validate
-        return answer(request, policies, labels, lambda: datetime.now(UTC))
+        clock = partial(datetime.now, UTC)
+        outcome = answer(request, policies, labels, clock, trust=None if images is None else images.trust())
+        if images is None or not outcome.lookups:
+            return outcome
+        images.look_up(lookup.reference for lookup in outcome.lookups)
+        return answer(request, policies, labels, clock, trust=images.trust())
     except Exception as error:
         incident = secrets.token_hex(4)
         click.echo(f"error: internal error {incident}: {type(error).__name__}: {error}", err=True)

@@ -130,6 +130,34 @@ def compile_rules(written: Sequence[SignatureRule], resolves: bool = False) -> E
     return judge
 
 
+class RuleResult(Struct, frozen=True, gc=False):
+    """What a rule that applies to an image requires of it.
+
+    index: of the rule in its policy.
+    problem: why the image does not meet it, as a clause that continues `the image`; empty if it does.
+    fix: an imperative clause; empty if it does.
+    """
+
+    index: int
+    requires: str
+    problem: str = ""
+    fix: str = ""
+
+
+def judge_each(
+    written: Sequence[SignatureRule], reference: Reference, trust: Trust, resolves: bool = False
+) -> Iterator[RuleResult]:
+    """The result of each rule that applies to an image. Raises ParameterError.
+
+    resolves: as for `compile_rules`.
+    """
+    for index, rule in enumerate(written):
+        if any(pattern.covers(reference) for pattern in _patterns(f"signatures[{index}].images", rule.images)):
+            fault = _fault(_Rule((), rule.by, resolves), reference, trust)
+            requires = _allowed(rule.by)
+            yield RuleResult(index, requires) if fault is None else RuleResult(index, requires, fault.found, fault.fix)
+
+
 def _images(pod: Pod, containers: Sequence[ContainerRef]) -> Iterator[tuple[FieldPath, str, ContainerRef | Volume]]:
     for ref in containers:
         yield (*ref.path, "image"), ref.container.image or "", ref

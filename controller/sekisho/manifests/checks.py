@@ -9,6 +9,7 @@ from sekisho.admission import Evaluation, Form, UnjudgedError, Violation, Waived
 from sekisho.admission.template_paths import finding_in_object
 from sekisho.documents import Problem
 from sekisho.findings import Finding
+from sekisho.images.trust import Lookup, Trust
 from sekisho.manifests.namespaces import Namespaces
 from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, read_objects, unjudged
 from sekisho.manifests.sources import Source
@@ -44,6 +45,7 @@ class Checked(Struct, frozen=True):
     notes: what users should know, such as labels of its namespace that are invalid.
     waived: what waivers exempt, with paths from the pod's root.
     not_judged: notes on images that are judged only when a pod is created.
+    lookups: images to look up in their registries, for a verdict that rests on what these hold.
     """
 
     file: str
@@ -56,6 +58,7 @@ class Checked(Struct, frozen=True):
     notes: tuple[str, ...] = ()
     waived: tuple[Waived, ...] = ()
     not_judged: tuple[str, ...] = ()
+    lookups: tuple[Lookup, ...] = ()
 
     @property
     def is_denied(self) -> bool:
@@ -87,13 +90,20 @@ class Checker:
     """Checks manifests as the webhook would check their pods: as the API server creates them, with the defaults."""
 
     def __init__(
-        self, policies: PolicySet, namespaces: Namespaces, namespace: str = "default", now: datetime | None = None
+        self,
+        policies: PolicySet,
+        namespaces: Namespaces,
+        namespace: str = "default",
+        now: datetime | None = None,
+        trust: Trust | None = None,
     ) -> None:
         """Check by a set of policies.
 
         namespace: that of objects which name none.
         now: the time for waivers; None for the present.
+        trust: what rules on signatures are judged from; None to leave them out, with a note.
         """
+        self._trust = trust
         self._now = now or datetime.now(UTC)
         self._policies = policies
         self._namespaces = namespaces
@@ -136,6 +146,7 @@ class Checker:
             clock=lambda: self._now,
             objects=self._namespaces.objects(judged.namespace),
             annotations=judged.annotations,
+            trust=self._trust,
         )
 
     def judge(self, judged: JudgedObject) -> Checked:
@@ -162,4 +173,5 @@ class Checker:
             evaluation.plan.notes,
             evaluation.waived,
             evaluation.notes,
+            evaluation.lookups,
         )

@@ -1,0 +1,229 @@
+"""`sekisho verify`: who has signed images, and which rules of policies they meet."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+from click import style
+from msgspec import Struct
+
+from sekisho.cli import options
+from sekisho.cli.image_lookups import ImageLookups, objects_for_authorities
+from sekisho.cli.reports.wording import VERDICTS, printable
+from sekisho.cli.terminal import write
+from sekisho.controls.image_signatures import RuleResult, judge_each
+from sekisho.images import ImageError, Reference, parse, without_credentials
+from sekisho.images.evidence import ImageFacts, Signature, Unknown
+from sekisho.pods import Container, Pod, PodSpec
+from sekisho.policies import ClusterPodPolicy, Enforcement, PodPolicy, Policy, PolicySet, Problem, compile_policy
+from sekisho.timestamps import rfc3339
+
+_SHOWN_FINGERPRINT: Final = 16
+
+
+class _RuleReport(Struct, frozen=True, rename="camel"):
+    policy: str
+    rule: str
+    enforcement: str
+    requires: str
+    is_met: bool
+    problem: str = ""
+    fix: str = ""
+
+
+class _Report(Struct, frozen=True, rename="camel"):
+    """What is known about an image. problem: why it could not be looked up; empty if it was."""
+
+    image: str
+    digest: str | None
+    is_admitted: bool
+    signatures: tuple[Signature, ...]
+    other_signatures: int
+    problems: tuple[str, ...]
+    omitted: int
+    rules: tuple[_RuleReport, ...]
+    problem: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        return 2 if self.problem else 0 if self.is_admitted else 1
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE…")
+@options.policy_paths
+@options.namespace
+@options.namespace_labels
+@options.context_dir
+@options.registry_config
+@options.registry_ca_file
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(("text", "json")),
+    default="text",
+    show_default=True,
+    help="The format of the report on standard output.",
+)
+def verify(
+    images: tuple[str, ...],
+    policy_paths: tuple[Path, ...],
+    namespace: str,
+    labels_file: Path | None,
+    context_dir: Path | None,
+    registry_config: Path | None,
+    registry_ca_file: Path | None,
+    output: str,
+) -> None:
+    """Verify the signatures of images, as the webhook does.
+
+    For each IMAGE: who has signed it, and when; and for each rule on signatures that applies to it in the namespace,
+    whether a pod with the image would be admitted. ImageAuthorities are read from the policies' files, and so are the
+    Secrets and ConfigMaps that they refer to. The exit code is 0 if every image would be admitted, 1 if some would be
+    denied, 2 for bad input or a registry that does not answer.
+    """
+    references = _parsed(images)
+    objects = options.load_policies(policy_paths, None, context_dir)
+    policies = PolicySet.of(objects)
+    context = options.context_sources(context_dir)
+    namespaces = options.known_namespaces(labels_file, context, namespace, needs_labels=policies.needs_labels)
+    labels = namespaces.labels(namespace) if policies.needs_labels else None
+    sources = objects_for_authorities(policy_paths, context)
+    with ImageLookups(policies, sources, registry_config, registry_ca_file) as lookups:
+        lookups.look_up(references.values())
+        _note_unusable(lookups)
+        reports = []
+        for image, reference in references.items():
+            applying = _applying(objects, policies, namespace, labels, image)
+            reports.append(_report(image, reference, lookups, applying))
+    if output == "json":
+        click.echo(msgspec.json.format(msgspec.json.encode({"images": reports})).decode())
+    else:
+        write("\n".join(line for report in reports for line in _lines(report)) + "\n")
+    sys.exit(max(report.exit_code for report in reports))
+
+
+def _parsed(images: Sequence[str]) -> dict[str, Reference]:
+    """The images by how they are written, each once. Ends the command for one that is not valid."""
+    references: dict[str, Reference] = {}
+    problems = []
+    for image in images:
+        try:
+            references[image] = parse(image)
+        except ImageError as error:
+            problems.append(Problem(without_credentials(image), f"is not an image: {error}"))
+    if problems:
+        options.fail(problems)
+    return references
+
+
+def _note_unusable(lookups: ImageLookups) -> None:
+    now = lookups.trust().now
+    for name, authority in sorted(lookups.authorities.items()):
+        problem = authority.problem_at(now)
+        if problem:
+            click.echo(f"note: {printable(f'ImageAuthority {name} is unusable: {problem}')}", err=True)
+
+
+def _applying(
+    objects: Sequence[Policy], policies: PolicySet, namespace: str, labels: Any, image: str
+) -> Iterator[ClusterPodPolicy | PodPolicy]:
+    """The policies that apply to a pod of the namespace which has the image and nothing else."""
+    pod = Pod(spec=PodSpec(containers=[Container(name="app", image=image)]))
+    plan = policies.plan(namespace, labels, pod, None)
+    names = {name for step in plan.steps for requirement in step.required_by for name in requirement.policies}
+    for policy in objects:
+        if isinstance(policy, ClusterPodPolicy | PodPolicy) and policy.title in names:
+            yield policy
+
+
+def _report(
+    image: str, reference: Reference, lookups: ImageLookups, policies: Iterator[ClusterPodPolicy | PodPolicy]
+) -> _Report:
+    facts = lookups.facts(reference)
+    rules = tuple(rule for policy in policies for rule in _rules(policy, reference, lookups))
+    problem, known = "", ImageFacts("", "")
+    if isinstance(facts, Unknown):
+        problem = facts.reason
+    else:
+        known = facts
+    return _Report(
+        without_credentials(image),
+        lookups.digest(reference),
+        all(rule.is_met or rule.enforcement != Enforcement.DENY for rule in rules),
+        known.signatures,
+        known.others,
+        known.problems,
+        known.omitted,
+        rules,
+        problem,
+    )
+
+
+def _rules(policy: ClusterPodPolicy | PodPolicy, reference: Reference, lookups: ImageLookups) -> Iterator[_RuleReport]:
+    """The results of a policy's rules on signatures that apply to an image."""
+    trust = lookups.trust()
+    for rule in compile_policy(policy).rules:
+        if rule.evidence_check is None:
+            continue
+        parameters: Any = rule.parameters
+        judged = reference
+        if parameters.resolve_tags and (digest := lookups.digest(reference)) is not None:
+            judged = msgspec.structs.replace(reference, digest=digest)
+        for result in judge_each(parameters.signatures, judged, trust, bool(parameters.resolve_tags)):
+            yield _rule_report(policy.title, rule.enforcement, result)
+
+
+def _rule_report(policy: str, enforcement: Enforcement, result: RuleResult) -> _RuleReport:
+    return _RuleReport(
+        policy,
+        f"spec.controls.images.signatures[{result.index}]",
+        enforcement.value,
+        result.requires,
+        not result.problem,
+        result.problem,
+        result.fix,
+    )
+
+
+def _lines(report: _Report) -> Iterator[str]:
+    verdict = style("admitted", fg="green") if report.is_admitted else style("denied", fg="red")
+    if report.problem and report.is_admitted:
+        verdict = style("not verified", fg="yellow")
+    yield f"{style(printable(report.image), bold=True)}: {verdict}"
+    if report.digest is not None and report.digest not in report.image:
+        yield f"  digest {report.digest}"
+    if report.problem and all(rule.problem != report.problem for rule in report.rules):
+        yield printable(f"  it {report.problem}")
+    yield from (f"  {printable(_signed(signature))}" for signature in report.signatures)
+    if not report.signatures and not report.problem:
+        yield "  signed by nobody known"
+    if report.other_signatures:
+        yield f"  {report.other_signatures} signature{'s' if report.other_signatures > 1 else ''} by other keys"
+    yield from (printable(f"  one does not count: {problem}") for problem in report.problems)
+    if report.omitted:
+        yield f"  {report.omitted} more were not read"
+    if not report.rules:
+        yield "  no rule on signatures applies to it"
+    for rule in report.rules:
+        yield from _rule_lines(rule)
+
+
+def _signed(signature: Signature) -> str:
+    if not signature.identity:
+        return f"signed by {signature.authority}, with key {signature.fingerprint[:_SHOWN_FINGERPRINT]}"
+    at = f" at {rfc3339(signature.signed_at)}" if signature.signed_at is not None else ""
+    return f"signed by {signature.authority}{at}, as {signature.identity} of {signature.issuer}"
+
+
+def _rule_lines(rule: _RuleReport) -> Iterator[str]:
+    place = f'policy "{rule.policy}" {rule.rule}'
+    if rule.is_met:
+        yield printable(f"  {place}: passes: requires {rule.requires}")
+        return
+    verdict = VERDICTS[Enforcement(rule.enforcement)]
+    yield printable(f"  {place}: {verdict}: requires {rule.requires}, and the image {rule.problem}")
+    yield printable(f"    Fix: {rule.fix}.")
