@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,25 @@ def test_a_review_that_once_stalled_a_process_is_denied_within_its_bounds(served
         assert peak_mib(pid) - before <= (MAX_BYTES + 2 * len(body)) / 2**20, path
     assert json.loads(answer.body)["response"]["allowed"] is False
     assert len(answer.body) < 64 * 1024
+
+
+WORST = {"metadata": {"name": "pod"}, "spec": {"containers": [container(number) for number in range(500)]}}
+"""Within the bounds, and a violation of nearly every control in each container."""
+
+
+def test_probes_metrics_and_ordinary_pods_are_answered_while_the_worst_are_judged(served: Webhook) -> None:
+    padding = {"metadata": {"name": "pod", "annotations": {"a": "x" * 200_000}}}
+    worst = [review_body(WORST | padding, namespace=f"n{number}") for number in range(20)]
+    ordinary = review_body(pod(container(0)))
+    with ThreadPoolExecutor(len(worst)) as executor:
+        judging = [executor.submit(send, served, "/validate", body) for body in worst]
+        wait(judging, return_when=FIRST_COMPLETED)
+        for path, said in (("/healthz", b'"healthy":true'), ("/readyz", b'"ready":true'), ("/metrics", b"sekisho_")):
+            connection = http.client.HTTPConnection("127.0.0.1", served.metrics_port, timeout=60)
+            assert said in ask(connection, "GET", path).body
+        assert b'"allowed":false' in send(served, "/validate", ordinary).body
+        assert not all(future.done() for future in judging)
+        assert all(b'"allowed":false' in future.result().body for future in judging)
 
 
 def test_afterwards_an_ordinary_pod_is_judged_and_their_memory_is_released(served: Webhook) -> None:

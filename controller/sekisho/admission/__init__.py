@@ -6,7 +6,7 @@ from sekisho.admission.denial import denial_message, warning_lines
 from sekisho.admission.evaluation import NOT_VERIFIED, Evaluation, Form, evaluate
 from sekisho.admission.pod_defaults import NO_OBJECTS, NamespaceObjects, ServiceAccount
 from sekisho.admission.pod_resources import LimitRange, LimitRangeItem, limit_range
-from sekisho.admission.review import MalformedReviewError, Review, decode
+from sekisho.admission.review import MalformedReviewError, Review, decode, decode_head
 from sekisho.admission.verdict import UnjudgedError, Violation, judge, policies_of, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, waiver_lines
 
@@ -31,6 +31,7 @@ __all__ = [
     "Violation",
     "Waived",
     "decode",
+    "decode_head",
     "denial_message",
     "errored",
     "evaluate",

@@ -142,6 +142,17 @@ def decode(body: bytes) -> Review:
     return structs.replace(review, defect=excess) if excess else review
 
 
+def decode_head(body: bytes) -> Review:
+    """The request in a body without its objects, as far as it can be read. Raises MalformedReviewError."""
+    if body_excess(body):
+        return Review(uid=_first_uid(body))
+    try:
+        head = _bare_decoder.decode(body).request
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        return Review(uid=_find_uid(body, _reason_of(error)))
+    return Review(**structs.asdict(head))
+
+
 def _review_excess(review: Review, size: int) -> str:
     """What the objects of a review have too much of, as a clause; empty where they may be judged."""
     pod, old = review.pod, review.old_pod
@@ -257,8 +268,7 @@ def _salvage(body: bytes, error: Exception) -> Review:
         bare = _bare_decoder.decode(body).request
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return Review(uid=_find_uid(body, reason), defect=_unreadable(reason))
-    fields = {name: getattr(bare, name) for name in bare.__struct_fields__}
-    return Review(**fields, defect=_unreadable(reason))
+    return Review(**structs.asdict(bare), defect=_unreadable(reason))
 
 
 def _unreadable(reason: str) -> str:

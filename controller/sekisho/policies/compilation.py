@@ -3,7 +3,7 @@
 Compilation also finds what the schema cannot express: every problem at once, each with its field's path.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from functools import lru_cache
 from weakref import WeakValueDictionary
 
@@ -53,6 +53,17 @@ class Rule(Struct, frozen=True, eq=False):
     enforcement: Enforcement
     on_templates: bool = True
     evidence_check: EvidenceCheck | None = None
+
+    @property
+    def cost(self) -> int:
+        """The check, and the entries of the lists in its parameters: what may be compared for each container."""
+        values = (getattr(self.parameters, name) for name in self.parameters.__struct_fields__)
+        return 1 + sum(len(value) for value in values if isinstance(value, Sized) and not isinstance(value, str))
+
+
+def cost_of(rules: Iterable[Rule]) -> int:
+    """The cost of rules, of which those with the same check count once, as they are judged once."""
+    return sum(rule.cost for rule in {id(rule.check): rule for rule in rules}.values())
 
 
 class CompiledPolicy(Struct, frozen=True, eq=False):

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from msgspec import Struct
 
 from sekisho.controls import CONTROLS, Check, EvidenceCheck
-from sekisho.policies.compilation import CompiledPolicy, Rule
+from sekisho.policies.compilation import CompiledPolicy, Rule, cost_of
 from sekisho.policies.defaults import Default
 from sekisho.policies.safe_defaults import first_per_field, requires_a_value, safe_defaults
 from sekisho.policies.types import Enforcement, TemplateEnforcement
@@ -63,6 +63,7 @@ class Plan(Struct, frozen=True, eq=False):
     all_defaults: those of all policies in the order of precedence, of which `defaults` has one for each field.
     judges: by the names of the controls of `all_defaults`; none for a control that no policy has.
     needs_evidence: whether some step is judged from evidence about images.
+    cost: the checks, and the entries of the lists in their parameters: what may be compared for each container.
     """
 
     steps: tuple[Step, ...] = ()
@@ -72,6 +73,7 @@ class Plan(Struct, frozen=True, eq=False):
     all_defaults: tuple[Default, ...] = ()
     judges: Mapping[str, Judges] = {}
     needs_evidence: bool = False
+    cost: int = 0
 
 
 class PlanCache:
@@ -143,6 +145,7 @@ class PlanCache:
             all_defaults=defaults,
             judges=self._judges(policies, {default.control for default in defaults}),
             needs_evidence=any(rule.evidence_check for policy in policies for rule in policy.rules),
+            cost=cost_of(rule for policy in policies for rule in policy.rules),
         )
 
     def _judges(self, policies: Sequence[CompiledPolicy], controls: set[str]) -> dict[str, Judges]:

@@ -38,6 +38,10 @@ class Deadline(Struct, frozen=True, gc=False):
         """Seconds until the deadline, negative past it."""
         return self.seconds - self.elapsed
 
+    def at_most(self, seconds: float) -> "Deadline":
+        """The same, but no later than so many seconds from now."""
+        return Deadline(self.started, min(self.seconds, self.elapsed + seconds))
+
 
 ReviewHandler = Callable[[bytes, Deadline], Awaitable[bytes]]
 """From the body of a request to that of its answer. Raises MalformedReviewError, and nothing else."""

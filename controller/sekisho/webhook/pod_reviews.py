@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
+from msgspec import Struct
+
 from sekisho import admission
 from sekisho.admission import DENIALS, NO_OBJECTS, Clock, Decision, NamespaceObjects, Outcome, Review
 from sekisho.admission.proof import PROOF_POLICIES, is_proof
@@ -20,6 +22,7 @@ from sekisho.webhook.http_shell import Deadline
 from sekisho.webhook.metrics import Metrics
 from sekisho.webhook.namespaces import Namespaces, UnknownNamespaceError
 from sekisho.webhook.policies import Enforced
+from sekisho.webhook.turns import Turns
 from sekisho.webhook.verification import Verification
 
 logger = logging.getLogger(__name__)
@@ -30,12 +33,32 @@ MAX_REVIEWS: Final = 1000
 MAX_SMALL_BYTES: Final = 64 * 1024
 """Of a body that is decoded and judged at once; larger ones take their turn in a thread of their own."""
 MAX_SMALL_WORK: Final = 5000
-"""Containers times policies of a review that is judged at once."""
+"""Containers times the cost of their policies, of a review that is judged at once; about 1 us each, 7 at worst."""
+_FEW_CONTAINERS: Final = 4
+"""Of a review that is judged at once, whatever its policies cost: their cost in a namespace is bounded."""
+_MAX_LARGE_WAIT: Final = 1.0
+"""Seconds that a large review may wait for look-ups about its images, as all other large ones wait for it."""
+_LATE: Final = "judging took longer than the API server waits"
 
 T = TypeVar("T")
 Answer = Callable[[Review, PolicySet, Mapping[str, str] | None, Deadline | None, Trust | None], Outcome]
 """Called with the deadline of a large review, which is checked on the way; None for a small one. The trust is None
 where no policy needs evidence about images."""
+
+
+class _Question(Struct, frozen=True, gc=False):
+    """A review, and what answers it. A large one has its turn already."""
+
+    answer: Answer
+    review: Review
+    policies: PolicySet
+    labels: Mapping[str, str] | None
+    deadline: Deadline
+    is_large: bool
+
+    def with_trust(self, trust: Trust | None, deadline: Deadline | None) -> Outcome:
+        """The answer, by what is known about images; the deadline is checked on the way, unless it is None."""
+        return self.answer(self.review, self.policies, self.labels, deadline, trust)
 
 
 class PodReviews:
@@ -70,6 +93,7 @@ class PodReviews:
         self._verification = verification
         self._waiting = 0
         self._apart = ThreadPoolExecutor(1, thread_name_prefix="large-reviews")
+        self._turns = Turns()
 
     async def validate(self, body: bytes, deadline: Deadline) -> bytes:
         """The answer of the validating webhook. Raises MalformedReviewError."""
@@ -103,24 +127,36 @@ class PodReviews:
         trust: Trust | None,
     ) -> Outcome:
         if deadline is not None and deadline.left < 0:  # it waited for other large reviews
-            return admission.errored(review, "judging took longer than the API server waits")
+            return admission.errored(review, _LATE)
         return admission.mutate(review, policies, labels, self._clock, trust)
 
     async def _answer(self, webhook: str, answer: Answer, body: bytes, deadline: Deadline) -> bytes:
         if len(body) <= MAX_SMALL_BYTES:
-            review = admission.decode(body)
+            outcome = await self._outcome(answer, admission.decode(body), deadline)
         else:
-            review = await self._run_apart(lambda: admission.decode(body))
-        outcome = await self._outcome(answer, review, len(body), deadline)
-        if is_proof(review):  # not a user's pod: nobody wants to read of it
+            outcome = await self._outcome_of_large(answer, body, deadline)
+        if is_proof(outcome.review):  # not a user's pod: nobody wants to read of it
             return outcome.response
         self._metrics.count(webhook, outcome, deadline.elapsed)
         if outcome.decision in self._reported or outcome.waived:
             self._on_outcome(outcome)
         return outcome.response
 
-    async def _outcome(self, answer: Answer, review: Review, size: int, deadline: Deadline) -> Outcome:
-        """The verdict. Never raises."""
+    async def _outcome_of_large(self, answer: Answer, body: bytes, deadline: Deadline) -> Outcome:
+        """The verdict on a large review, in its turn. It is decoded then, as it takes far more memory afterwards.
+
+        Raises MalformedReviewError.
+        """
+        head = admission.decode_head(body)
+        try:
+            async with self._turns.turn(head.namespace or "", deadline.left):
+                review = await self._run_apart(lambda: admission.decode(body))
+                return await self._outcome(answer, review, deadline, is_large=True)
+        except TimeoutError:
+            return admission.errored(head, _LATE)
+
+    async def _outcome(self, answer: Answer, review: Review, deadline: Deadline, *, is_large: bool = False) -> Outcome:
+        """The verdict; a large review has its turn already. Never raises."""
         self._waiting += 1
         try:
             if self._waiting > MAX_REVIEWS:
@@ -129,22 +165,10 @@ class PodReviews:
             labels = None
             if policies.needs_labels and review.operation in ("CREATE", "UPDATE"):
                 labels = await self._labels(review.namespace or "", deadline)
-            is_small = size <= MAX_SMALL_BYTES and review.containers * len(policies) <= MAX_SMALL_WORK
-            verification = self._verification if policies.needs_evidence else None
-            trust = None if verification is None else verification.trust(policies)
-            if is_small:
-                outcome = answer(review, policies, labels, None, trust)
-            else:
-                outcome = await self._run_apart(lambda: answer(review, policies, labels, deadline, trust))
-            if verification is not None and trust is not None and await verification.settled(outcome, trust, deadline):
-                later = verification.trust(policies)
-                if is_small:
-                    outcome = answer(review, policies, labels, None, later)
-                else:
-                    outcome = await self._run_apart(lambda: answer(review, policies, labels, deadline, later))
-            if deadline.left < 0:
-                return admission.errored(review, "judging took longer than the API server waits")
-            return outcome
+            outcome = await self._judged(_Question(answer, review, policies, labels, deadline, is_large))
+            return outcome if deadline.left >= 0 else admission.errored(review, _LATE)
+        except TimeoutError:
+            return admission.errored(review, _LATE)
         except UnknownNamespaceError as error:
             return admission.errored(review, f"the labels of its namespace are not known: {error}")
         except Exception:
@@ -154,8 +178,30 @@ class PodReviews:
         finally:
             self._waiting -= 1
 
+    async def _judged(self, question: "_Question") -> Outcome:
+        """The verdict, for which evidence about images is waited for where it is needed. Raises TimeoutError."""
+        policies, deadline = question.policies, question.deadline
+        verification = self._verification if policies.needs_evidence else None
+        trust = None if verification is None else verification.trust(policies)
+        outcome = await self._answered(question, trust)
+        if verification is not None and trust is not None:
+            until = deadline.at_most(_MAX_LARGE_WAIT) if question.is_large else deadline
+            if await verification.settled(outcome, trust, until):
+                return await self._answered(question, verification.trust(policies))
+        return outcome
+
+    async def _answered(self, question: "_Question", trust: Trust | None) -> Outcome:
+        """The verdict by what is known about images now; apart where it may take long. Raises TimeoutError."""
+        review = question.review
+        if question.is_large:
+            return await self._run_apart(lambda: question.with_trust(trust, question.deadline))
+        if _is_quick(review, question.policies, question.labels):
+            return question.with_trust(trust, None)
+        async with self._turns.turn(review.namespace or "", question.deadline.left):
+            return await self._run_apart(lambda: question.with_trust(trust, question.deadline))
+
     async def _run_apart(self, call: Callable[[], T]) -> T:
-        """Call in the thread for large reviews, one after the other, so that small ones and probes are answered."""
+        """Call in the thread for large reviews, so that small ones and probes are answered."""
         return await asyncio.get_running_loop().run_in_executor(self._apart, call)
 
     async def _labels(self, namespace: str, deadline: Deadline) -> Mapping[str, str]:
@@ -171,3 +217,11 @@ class PodReviews:
                 return await self._namespaces.fetch(namespace)
         except TimeoutError:
             raise UnknownNamespaceError("the cluster did not answer in time") from None
+
+
+def _is_quick(review: Review, policies: PolicySet, labels: Mapping[str, str] | None) -> bool:
+    """Whether a small review takes so little time that all others can wait for it."""
+    if review.containers <= _FEW_CONTAINERS:
+        return True
+    plan = policies.plan(review.namespace or "", labels, review.pod, review.user_info if review.is_pod else None)
+    return review.containers * plan.cost <= MAX_SMALL_WORK

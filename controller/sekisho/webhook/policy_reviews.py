@@ -1,9 +1,11 @@
 """/validate-policies: reviews of policies and waivers when they are applied. Whatever fails, the answer denies."""
 
+import asyncio
 import logging
 import secrets
 from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Final
 
@@ -12,7 +14,6 @@ from prometheus_client.core import Metric
 from sekisho.admission import Clock
 from sekisho.admission.policy_review import (
     PolicyOutcome,
-    PolicyReview,
     decode_policy_review,
     deny_policy,
     review_policy,
@@ -27,6 +28,8 @@ from sekisho.webhook.policies import Enforced
 logger = logging.getLogger(__name__)
 
 MAX_LOGGED_LENGTH: Final = 2048
+MAX_SMALL_BYTES: Final = 8 * 1024
+"""Of a body that is judged at once; larger ones are judged one after the other in a thread of their own."""
 
 
 class PolicyReviews:
@@ -42,11 +45,15 @@ class PolicyReviews:
         self._clock = clock
         self._longest = longest_waiver
         self._counts: Counter[tuple[str, ...]] = Counter()
+        self._apart = ThreadPoolExecutor(1, thread_name_prefix="large-policies")
 
-    async def validate(self, body: bytes, _deadline: Deadline) -> bytes:
+    async def validate(self, body: bytes, deadline: Deadline) -> bytes:
         """The answer to one review. Raises MalformedReviewError."""
-        review = decode_policy_review(body)
-        outcome = self._outcome(review)
+        if len(body) <= MAX_SMALL_BYTES:
+            outcome = self._outcome(body, None)
+        else:
+            outcome = await asyncio.get_running_loop().run_in_executor(self._apart, self._outcome, body, deadline)
+        review = outcome.review
         if review.dry_run and review.name == PROOF_NAME:  # the controller's: nobody wants to read of it
             return outcome.response
         kind = review.kind.kind if review.kind.kind in RESOURCES else "other"
@@ -60,8 +67,15 @@ class PolicyReviews:
         text = "Policies and waivers reviewed when they were applied, by what was decided."
         yield counters("sekisho_policy_reviews", text, ("kind", "decision"), self._counts)
 
-    def _outcome(self, review: PolicyReview) -> PolicyOutcome:
-        """The verdict. Never raises."""
+    def close(self) -> None:
+        """End the thread for large policies when it is done with the present one."""
+        self._apart.shutdown(wait=False, cancel_futures=True)
+
+    def _outcome(self, body: bytes, deadline: Deadline | None) -> PolicyOutcome:
+        """The verdict. The deadline is that of a policy that had to wait for others. Raises MalformedReviewError."""
+        review = decode_policy_review(body)
+        if deadline is not None and deadline.left < 0:
+            return deny_policy(review, Problem("", "other policies took longer to review than the API server waits"))
         try:
             return review_policy(review, self._enforced.policies, self._clock(), self._longest)
         except Exception:

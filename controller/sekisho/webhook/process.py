@@ -97,7 +97,7 @@ class Process:
         self._pods = pods = self._pods_by_cluster(api) if api is not None else self._pods_by_files()
         self._add_certificate(api)
         clock = _system_time if api is None else api.clock.now
-        policies = PolicyReviews(self._enforced, clock, timedelta(days=options.longest_waiver))
+        self._policies = policies = PolicyReviews(self._enforced, clock, timedelta(days=options.longest_waiver))
         self._metrics.add_source(policies.families)
         self._shell = HttpShell(
             {"/validate": pods.validate, "/mutate": pods.mutate, "/validate-policies": policies.validate},
@@ -222,6 +222,7 @@ class Process:
                     task.cancel()
             await runner.cleanup()
             self._pods.close()
+            self._policies.close()
             for task in (stopping, *tasks):
                 task.cancel()
             await asyncio.gather(stopping, *tasks, return_exceptions=True)

@@ -110,6 +110,7 @@ async def serving_reviews(
         yield served
     await runner.cleanup()
     pods.close()
+    of_policies.close()
 
 
 def _now() -> datetime:

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -17,6 +18,7 @@ from sekisho.policies import ClusterPodPolicy, PolicySet
 from sekisho.webhook import bodies, http_shell
 from sekisho.webhook import pod_reviews as module
 from sekisho.webhook.namespaces import UnknownNamespaceError
+from sekisho.webhook.turns import Turns
 from tests.reviews import UID, review
 from tests.unit.webhook.serving_reviews import BAD, GOOD, Served, pod, policy, serving_reviews
 
@@ -445,6 +447,48 @@ async def test_small_reviews_and_probes_are_answered_while_large_ones_are_judged
         assert served.metrics.render()
         assert not large[3].done()
         assert [answer["response"]["allowed"] for _, answer in await asyncio.gather(*large)] == [True] * 4
+
+
+async def test_a_large_review_is_decoded_when_the_one_before_it_is_judged(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+
+    def noting_step(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            steps.append(name)
+            return real(*arguments)
+
+        return call
+
+    for name in ("decode", "validate"):
+        monkeypatch.setattr(admission, name, noting_step(name, getattr(admission, name)))
+    large = pod(GOOD, annotations={"a": "x" * 100_000})
+    answers = await asyncio.gather(*(served.send(review(large, namespace=f"n{number}")) for number in range(6)))
+    assert all(answer["response"]["allowed"] for _, answer in answers)
+    assert steps == ["decode", "validate"] * 6
+
+
+async def test_a_small_body_with_much_to_compare_is_judged_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    apart: list[str] = []
+    patterns = [f"r{number}.io/*a*b" for number in range(256)]
+    async with serving_reviews(policy(controls={"images": {"trustedRegistries": patterns}})) as served:
+        monkeypatch.setattr(Turns, "turn", noting(apart))
+        for count, taken in ((4, 0), (100, 1)):
+            assert not await served.allowed(review(pod(*({"name": f"c{n}", "image": "x.io/y"} for n in range(count)))))
+            assert len(apart) == taken
+
+
+def noting(namespaces: list[str]) -> Any:
+    """A turn that is taken at once, and noted."""
+
+    @asynccontextmanager
+    async def turn(_: Turns, namespace: str, seconds: float) -> AsyncIterator[None]:
+        assert seconds > 0
+        namespaces.append(namespace)
+        yield
+
+    return turn
 
 
 async def test_large_review_past_the_deadline_is_denied_between_two_checks() -> None:
