@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from sekisho.policies.crd import RESOURCES, definition
+from sekisho.policies.crd import RESOURCES, definition, evidence_definition
 from sekisho.policies.types import GROUP
 from tools.configuration import configuration_page
 from tools.control_pages import control_pages
@@ -29,9 +29,9 @@ class _Plain(yaml.SafeDumper):
 def generated() -> dict[Path, str]:
     """The generated files by path, with their text."""
     definitions = {
-        ROOT / f"charts/sekisho/files/crds/{GROUP}_{resource.plural}.yaml": BANNER
-        + yaml.dump(definition(resource), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110)
-        for resource in RESOURCES.values()
+        ROOT / f"charts/sekisho/files/crds/{GROUP}_{made['spec']['names']['plural']}.yaml": BANNER
+        + yaml.dump(made, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110)
+        for made in (*map(definition, RESOURCES.values()), evidence_definition())
     }
     return definitions | {
         ROOT / "charts/sekisho/files/dashboards/sekisho.json": dashboard(),

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct, inspect
 
 from sekisho.policies.authorities import ImageAuthority, ImageAuthoritySpec
+from sekisho.policies.image_evidence import PLURAL, ImageEvidence, ImageEvidenceSpec
 from sekisho.policies.status import ImageAuthorityStatus, PolicyStatus, PolicyWaiverStatus
 from sekisho.policies.types import (
     GROUP,
@@ -104,24 +105,57 @@ RESOURCES: Final = {
         ),
     )
 }
-"""The custom resources by kind."""
+"""The custom resources that people write, by kind."""
+
+_EVIDENCE_COLUMNS = (
+    Column("Image", "string", ".spec.image", "The image."),
+    Column("Signed By", "string", ".spec.signedBy", "The authorities that signed it."),
+    Column("Looked Up", "date", ".spec.lookedUp", "When the registry was asked."),
+    Column("Why Not", "string", ".spec.whyNot", "Why other signatures do not count.", 1),
+)
 
 
 def definition(resource: Resource) -> dict[str, Any]:
     """The CustomResourceDefinition of a resource, as plain JSON values."""
+    version = {"subresources": {"status": {}}, "additionalPrinterColumns": msgspec.to_builtins(resource.columns)}
+    names = (resource.name, resource.plural, resource.short_name)
+    return _definition(names, resource.scope, version, resource_schema(resource))
+
+
+def evidence_definition() -> dict[str, Any]:
+    """The CustomResourceDefinition of ImageEvidence, which only Sekisho writes; unknown fields are dropped."""
+    schema = {
+        "type": "object",
+        "description": ImageEvidence.__doc__,
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": schema_of(ImageEvidenceSpec),
+        },
+    }
+    version = {"additionalPrinterColumns": msgspec.to_builtins(_EVIDENCE_COLUMNS)}
+    return _definition((ImageEvidence.__name__, PLURAL, "ie"), "Cluster", version, schema)
+
+
+def _definition(
+    names: tuple[str, str, str], scope: str, version: dict[str, Any], schema: dict[str, Any]
+) -> dict[str, Any]:
+    kind, plural, short_name = names
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{resource.plural}.{GROUP}"},
+        "metadata": {"name": f"{plural}.{GROUP}"},
         "spec": {
             "group": GROUP,
-            "scope": resource.scope,
+            "scope": scope,
             "names": {
-                "kind": resource.name,
-                "listKind": f"{resource.name}List",
-                "plural": resource.plural,
-                "singular": resource.name.lower(),
-                "shortNames": [resource.short_name],
+                "kind": kind,
+                "listKind": f"{kind}List",
+                "plural": plural,
+                "singular": kind.lower(),
+                "shortNames": [short_name],
                 "categories": ["sekisho"],
             },
             "versions": [
@@ -129,9 +163,8 @@ def definition(resource: Resource) -> dict[str, Any]:
                     "name": VERSION,
                     "served": True,
                     "storage": True,
-                    "subresources": {"status": {}},
-                    "additionalPrinterColumns": msgspec.to_builtins(resource.columns),
-                    "schema": {"openAPIV3Schema": resource_schema(resource)},
+                    **version,
+                    "schema": {"openAPIV3Schema": schema},
                 }
             ],
         },

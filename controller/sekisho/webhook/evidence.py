@@ -97,7 +97,6 @@ class ImageEvidence:
 
     authorities: who may sign, by name; a mapping that is replaced when one changes.
     clock: the time that facts age by.
-    on_facts: called with the facts of each look-up that succeeded.
     """
 
     def __init__(
@@ -105,12 +104,12 @@ class ImageEvidence:
         client: RegistryClient,
         authorities: Callable[[], Mapping[str, Authority]],
         clock: Callable[[], datetime],
-        on_facts: Callable[[ImageFacts], None] = lambda facts: None,
     ) -> None:
         self._client = client
         self._authorities = authorities
         self._clock = clock
-        self._on_facts = on_facts
+        self.on_facts: Callable[[ImageFacts], None] = lambda facts: None
+        """Called with the facts of each look-up that succeeded."""
         self._signed: OrderedDict[str, tuple[ImageFacts, int]] = OrderedDict()
         self._unsigned: OrderedDict[str, ImageFacts] = OrderedDict()
         self._failures: OrderedDict[str, _Failure] = OrderedDict()
@@ -239,7 +238,7 @@ class ImageEvidence:
         else:
             self._results["found"] += 1
             self._keep(key, facts)
-            self._on_facts(facts)
+            self.on_facts(facts)
 
     async def _candidates(self, repository: Repository, digest: str) -> Candidates:
         places = self._places_of.setdefault(repository.registry, asyncio.Semaphore(MAX_LOOKUPS_OF_REGISTRY))

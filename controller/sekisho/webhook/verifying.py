@@ -16,6 +16,7 @@ from sekisho.webhook.evidence import ImageEvidence
 from sekisho.webhook.image_verification import ImageVerification
 from sekisho.webhook.options import Options, StartError
 from sekisho.webhook.policies import Enforced
+from sekisho.webhook.shared_evidence import SharedEvidence
 from sekisho.webhook.tags import Tags
 
 
@@ -32,6 +33,9 @@ def verifying(
     authorities = Authorities(objects)
     client = RegistryClient(_settings(options), anonymous if objects is None else objects.credentials)
     evidence = ImageEvidence(client, lambda: authorities.of(enforced.policies), clock)
+    sharing = None if api is None else SharedEvidence(api, options.namespace, clock, evidence.offer)
+    if sharing is not None:
+        evidence.on_facts = sharing.share
     verification = ImageVerification(authorities, evidence, Tags(client), clock)
 
     async def keep() -> None:
@@ -44,6 +48,12 @@ def verifying(
     supplies = [Supply("the verification of images", keep, families=evidence.families)]
     for name, reflector in (objects.reflectors if objects is not None else {}).items():
         supplies.append(Supply(f"the {name} of authorities", reflector.run, partial(not_listed_yet, name, reflector)))
+    if sharing is not None:
+        missing = partial(not_listed_yet, "facts about images", sharing.reflector)
+        supplies += [
+            Supply("the facts of other replicas", sharing.reflector.run, missing),
+            Supply("the sharing of facts", sharing.run),
+        ]
     return verification, supplies
 
 

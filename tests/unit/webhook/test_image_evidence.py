@@ -84,7 +84,8 @@ def key_of(image: Reference) -> str:
 async def site() -> AsyncIterator[Site]:
     site = Site(Registry())
     async with serving(site.registry), client_of() as client:
-        site.evidence = ImageEvidence(client, lambda: site.authorities, lambda: site.now, site.shared.append)
+        site.evidence = ImageEvidence(client, lambda: site.authorities, lambda: site.now)
+        site.evidence.on_facts = site.shared.append
         yield site
         await site.evidence.close()
 

@@ -1,0 +1,93 @@
+"""ImageEvidence: facts about one image, which the replicas of the webhook share. Facts, not verdicts."""
+
+from datetime import datetime
+from hashlib import sha256
+from typing import Annotated, Final
+
+from msgspec import Meta, Struct, structs
+
+from sekisho.findings import words
+from sekisho.images.evidence import ImageFacts, Signature
+from sekisho.policies.types import GROUP
+
+KIND: Final = "ImageEvidence"
+PLURAL: Final = "imageevidences"
+RELEASE_LABEL: Final = f"{GROUP}/release"
+"""The namespace of the release that found the facts, and that alone uses them."""
+_Text = Annotated[str, Meta(max_length=2048)]
+
+
+class SharedSignature(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A signature by an authority."""
+
+    authority: Annotated[_Text, Meta(description="The ImageAuthority.")]
+    fingerprint: Annotated[_Text, Meta(description="SHA-256 of the public key, or of the trusted root.")]
+    identity: Annotated[_Text, Meta(description="Who signed, for a keyless signature.")] = ""
+    issuer: Annotated[_Text, Meta(description="The issuer of the identity.")] = ""
+    signed_at: Annotated[datetime, Meta(tz=True, description="When it was signed, where that is proven.")] | None = None
+    candidate: Annotated[_Text, Meta(description="The digest of the manifest with the signature.")] = ""
+
+
+class ImageEvidenceSpec(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """What was found beside the image in its registry."""
+
+    repository: Annotated[_Text, Meta(description="The registry and the repository.")]
+    digest: Annotated[_Text, Meta(description="The digest of the image.")]
+    image: Annotated[_Text, Meta(description="Both, for people.")]
+    looked_up: Annotated[datetime, Meta(tz=True, description="When the registry was asked.")]
+    signed_by: Annotated[_Text, Meta(description="The authorities that signed it, for people.")] = ""
+    why_not: Annotated[_Text, Meta(description="Why signatures do not count, for people.")] = ""
+    signatures: Annotated[
+        tuple[SharedSignature, ...], Meta(description="The signatures by authorities.", max_length=512)
+    ] = ()
+    others: Annotated[int, Meta(description="The number of signatures by other keys.", ge=0)] = 0
+    problems: Annotated[tuple[_Text, ...], Meta(description="Why candidates do not count.", max_length=16)] = ()
+    omitted: Annotated[int, Meta(description="The number of candidates that were not read.", ge=0)] = 0
+    checked: Annotated[
+        dict[str, str],
+        Meta(description="The fingerprint of each authority that was looked for, by name.", max_length=1024),
+    ] = {}
+
+
+class ImageEvidence(Struct, frozen=True):
+    """Facts about an image that Sekisho has verified. Only Sekisho itself can write them."""
+
+    spec: ImageEvidenceSpec
+
+
+def name_of(facts: ImageFacts, release: str) -> str:
+    """The object's name: a hash of the image and of the release's namespace."""
+    return sha256(f"{release} {facts.repository}@{facts.digest}".encode()).hexdigest()[:40]
+
+
+def shared(facts: ImageFacts, looked_up: datetime) -> ImageEvidenceSpec:
+    """Facts as they are shared."""
+    others = "1 signature by another key" if facts.others == 1 else f"{facts.others} signatures by other keys"
+    why_not = [*([others] if facts.others else []), *facts.problems]
+    return ImageEvidenceSpec(
+        repository=facts.repository,
+        digest=facts.digest,
+        image=f"{facts.repository}@{facts.digest}",
+        looked_up=looked_up,
+        signed_by=words(list(dict.fromkeys(one.authority for one in facts.signatures)), "and")[:2048],
+        why_not="; ".join(why_not)[:2048],
+        signatures=tuple(SharedSignature(**structs.asdict(one)) for one in facts.signatures),
+        others=facts.others,
+        problems=tuple(dict.fromkeys(facts.problems)),
+        omitted=facts.omitted,
+        checked=dict(facts.checked),
+    )
+
+
+def facts_of(spec: ImageEvidenceSpec) -> ImageFacts:
+    """The facts that were shared."""
+    return ImageFacts(
+        repository=spec.repository,
+        digest=spec.digest,
+        signatures=tuple(Signature(**structs.asdict(one)) for one in spec.signatures),
+        others=spec.others,
+        problems=spec.problems,
+        omitted=spec.omitted,
+        checked=spec.checked,
+        looked_up=spec.looked_up,
+    )

@@ -1,0 +1,161 @@
+"""Evidence that the replicas share, as ImageEvidence objects: an image is looked up once for all of them.
+
+A replica that starts has the facts of the others, also while a registry is down. Only objects with the release's label
+are read, and the API server lets only the release's own account write those.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Final, NoReturn
+
+import msgspec
+from msgspec import Struct
+
+from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
+from sekisho.cluster.backoff import backoff, spread
+from sekisho.cluster.reflector import Reflector
+from sekisho.images.evidence import ImageFacts
+from sekisho.policies.image_evidence import (
+    KIND,
+    PLURAL,
+    RELEASE_LABEL,
+    ImageEvidence,
+    ImageEvidenceSpec,
+    facts_of,
+    name_of,
+    shared,
+)
+from sekisho.policies.types import GROUP, VERSION
+
+logger = logging.getLogger(__name__)
+
+PATH: Final = f"/apis/{GROUP}/{VERSION}/{PLURAL}"
+UNSEEN: Final = timedelta(days=7)
+"""After which the facts of an image that nobody has looked up again are removed."""
+MAX_QUEUED: Final = 1024
+MAX_SHARED: Final = 8192
+"""Objects; above it only facts that are there already are renewed."""
+WRITE_SECONDS: Final = 0.02
+"""Between two writes, so that a replica sends at most fifty a second."""
+CLEAN_SECONDS: Final = 3600.0
+MAX_REMOVED: Final = 200
+"""Objects that one round removes."""
+
+_decoder = msgspec.json.Decoder(ImageEvidence)
+
+
+class _Object(Struct, frozen=True, rename="camel"):
+    api_version: str
+    kind: str
+    metadata: dict[str, object]
+    spec: ImageEvidenceSpec
+
+
+class SharedEvidence:
+    """Reads what other replicas have found, and writes what this one finds. Run `run` and the reflector's `run`.
+
+    release: the namespace of the release.
+    offer: called with each replica's facts, this one's included.
+    """
+
+    def __init__(
+        self, api: ApiClient, release: str, clock: Callable[[], datetime], offer: Callable[[ImageFacts], None]
+    ) -> None:
+        self._api = api
+        self._release = release
+        self._clock = clock
+        self._offer = offer
+        self._queue: OrderedDict[str, ImageFacts] = OrderedDict()
+        self._is_queued = asyncio.Event()
+        self._problem = ""
+        self.reflector: Reflector[datetime] = Reflector(
+            api, PATH, self._read, label_selector=f"{RELEASE_LABEL}={release}"
+        )
+
+    def share(self, facts: ImageFacts) -> None:
+        """Have facts written, unless nothing is attached to the image: anyone can make up any number of those."""
+        if not (facts.signatures or facts.others or facts.problems):
+            return
+        name = name_of(facts, self._release)
+        if len(self.reflector.objects) >= MAX_SHARED and name not in self.reflector.objects:
+            return
+        self._queue[name] = facts
+        if len(self._queue) > MAX_QUEUED:
+            self._queue.popitem(last=False)
+        self._is_queued.set()
+
+    async def run(self) -> NoReturn:
+        """Write what is queued, and remove what is old, until cancelled. Failures are logged, and tried again."""
+        cleaning = asyncio.create_task(self._clean(), name="removal of old evidence")
+        try:
+            failures = 0
+            while True:
+                await self._is_queued.wait()
+                failures = 0 if await self._write_next() else failures + 1
+                await asyncio.sleep(backoff(failures) if failures else WRITE_SECONDS)
+        finally:
+            cleaning.cancel()
+
+    def _read(self, raw: bytes) -> datetime:
+        spec = _decoder.decode(raw).spec
+        self._offer(facts_of(spec))
+        return spec.looked_up
+
+    async def _write_next(self) -> bool:
+        """Write the facts that are queued longest; False where they must be tried again."""
+        name, facts = next(iter(self._queue.items()))
+        is_written = await self._try(self._write(name, facts))
+        if is_written and self._queue.get(name) is facts:
+            del self._queue[name]
+        if not self._queue:
+            self._is_queued.clear()
+        return is_written
+
+    async def _write(self, name: str, facts: ImageFacts) -> None:
+        metadata: dict[str, object] = {"name": name, "labels": {RELEASE_LABEL: self._release}}
+        spec = shared(facts, facts.looked_up or self._clock())
+        body = msgspec.json.encode(_Object(f"{GROUP}/{VERSION}", KIND, metadata, spec))
+        if name not in self.reflector.objects:
+            try:
+                await self._api.create(PATH, body)
+                return
+            except ApiError as error:
+                if error.status != 409:
+                    raise
+        await self._api.patch(f"{PATH}/{name}", body)
+
+    async def _clean(self) -> NoReturn:
+        """Remove facts that are old, at first after a while that differs between replicas."""
+        while True:
+            await asyncio.sleep(spread(CLEAN_SECONDS, 0.5))
+            await self.remove_old()
+
+    async def remove_old(self) -> None:
+        """Remove the objects of images that nobody has looked up for `UNSEEN`, at most MAX_REMOVED."""
+        before = self._clock() - UNSEEN
+        old = [name for name, looked_up in self.reflector.objects.items() if looked_up < before]
+        for name in old[:MAX_REMOVED]:
+            await self._try(self._remove(name))
+            await asyncio.sleep(WRITE_SECONDS)
+
+    async def _remove(self, name: str) -> None:
+        try:
+            await self._api.delete(f"{PATH}/{name}")
+        except ApiError as error:
+            if error.status != 404:  # another replica was faster
+                raise
+
+    async def _try(self, request: Awaitable[None]) -> bool:
+        """Whether a request succeeded, or will never succeed; a new failure is logged."""
+        try:
+            await request
+        except (ApiError, ApiUnavailable) as error:
+            if str(error) != self._problem:
+                logger.warning("cannot share evidence about images: %s", error)
+            self._problem = str(error)
+            return isinstance(error, ApiError) and not error.is_transient
+        self._problem = ""
+        return True

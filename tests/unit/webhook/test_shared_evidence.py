@@ -1,0 +1,204 @@
+"""Evidence that replicas share through the API server: written once, read by all, removed when it is old."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from aiohttp import web
+from msgspec import structs
+
+from sekisho.cluster.api import ApiClient
+from sekisho.images.evidence import ImageFacts, Signature
+from sekisho.policies.image_evidence import facts_of, name_of, shared
+from sekisho.webhook import shared_evidence as module
+from sekisho.webhook.shared_evidence import PATH, SharedEvidence
+from tests.unit.cluster.collection_server import CollectionServer, serving
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+RELEASE = "sekisho-system"
+SIGNED = ImageFacts(
+    repository="ghcr.io/acme/pay",
+    digest="sha256:" + "ab" * 32,
+    signatures=(
+        Signature("release", "01" * 32, candidate="sha256:" + "cd" * 32),
+        Signature("ci", "02" * 32, "https://github.com/acme/x", "https://issuer.example", NOW - timedelta(days=1)),
+    ),
+    others=2,
+    problems=("it is an attestation",),
+    omitted=1,
+    checked={"release": "03" * 32, "ci": "04" * 32},
+    looked_up=NOW,
+)
+NAME = name_of(SIGNED, RELEASE)
+
+
+class EvidenceServer:
+    """The collection of ImageEvidence: lists, watches, and writes that may fail."""
+
+    def __init__(self) -> None:
+        self.collection = CollectionServer()
+        self.writes: list[tuple[str, str]] = []
+        self.status: int | None = None
+
+    def spec(self, name: str) -> dict[str, Any]:
+        spec: dict[str, Any] = self.collection.things[name]["spec"]
+        return spec
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        name = request.path.removeprefix(PATH).strip("/")
+        if request.method == "GET":
+            return await self.collection.handle(request)
+        self.writes.append((request.method, name))
+        if self.status is not None:
+            return web.json_response({"message": "no"}, status=self.status)
+        if request.method == "DELETE":
+            if name not in self.collection.things:
+                return web.json_response({"message": "no"}, status=404)
+            self.collection.delete(name)
+            return web.json_response({})
+        body = json.loads(await request.read())
+        name = body["metadata"]["name"]
+        if request.method == "POST" and name in self.collection.things:
+            return web.json_response({"message": "exists"}, status=409)
+        self.place(name, body["spec"], body["metadata"]["labels"])
+        return web.json_response({}, status=201)
+
+    def place(self, name: str, spec: Any, labels: Any = None) -> None:
+        self.collection.version += 1
+        meta = {"name": name, "labels": labels or {}, "resourceVersion": str(self.collection.version)}
+        thing = {"metadata": meta, "spec": spec}
+        kind = "MODIFIED" if name in self.collection.things else "ADDED"
+        self.collection.things[name] = thing
+        self.collection._tell(json.dumps({"type": kind, "object": thing}).encode() + b"\n")  # noqa: SLF001
+
+
+class Replica:
+    def __init__(self, api: ApiClient) -> None:
+        self.facts: list[ImageFacts] = []
+        self.now = NOW
+        self.sharing = SharedEvidence(api, RELEASE, lambda: self.now, self.facts.append)
+
+
+@asynccontextmanager
+async def running(*work: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(one) for one in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.fixture
+async def server() -> EvidenceServer:
+    return EvidenceServer()
+
+
+@pytest.fixture
+async def replica(server: EvidenceServer) -> AsyncIterator[Replica]:
+    async with serving(server, PATH + "{rest:.*}") as api:
+        replica = Replica(api)
+        async with running(replica.sharing.reflector.run(), replica.sharing.run()):
+            await replica.sharing.reflector.wait_synced()
+            yield replica
+
+
+def test_facts_are_the_same_after_they_were_shared() -> None:
+    assert facts_of(shared(SIGNED, NOW)) == SIGNED
+
+
+def test_two_releases_and_two_images_have_different_objects() -> None:
+    other = structs.replace(SIGNED, digest="sha256:" + "ef" * 32)
+    assert len({NAME, name_of(SIGNED, "other"), name_of(other, RELEASE)}) == 3
+
+
+async def test_facts_reach_all_replicas(server: EvidenceServer, replica: Replica) -> None:
+    replica.sharing.share(SIGNED)
+    await server.collection.wait_until(lambda: replica.facts == [SIGNED])
+    assert server.collection.things[NAME]["metadata"]["labels"] == {"sekisho.dev/release": RELEASE}
+    assert server.spec(NAME)["signedBy"] == "release and ci"
+    assert server.spec(NAME)["whyNot"] == "2 signatures by other keys; it is an attestation"
+
+
+async def test_only_the_own_releases_objects_are_read(server: EvidenceServer, replica: Replica) -> None:
+    (_, params, _), *_ = server.collection.requests
+    assert params["labelSelector"] == f"sekisho.dev/release={RELEASE}"
+
+
+async def test_known_object_is_renewed(server: EvidenceServer, replica: Replica) -> None:
+    replica.sharing.share(SIGNED)
+    await server.collection.wait_until(lambda: len(replica.facts) == 1)
+    later = structs.replace(SIGNED, looked_up=NOW + timedelta(hours=1))
+    replica.sharing.share(later)
+    await server.collection.wait_until(lambda: replica.facts == [SIGNED, later])
+    assert server.writes == [("POST", ""), ("PATCH", NAME)]
+
+
+async def test_object_of_another_replica_that_is_not_seen_yet_is_renewed(
+    server: EvidenceServer, replica: Replica
+) -> None:
+    server.collection.things[NAME] = {"metadata": {"name": NAME, "resourceVersion": "1"}, "spec": {}}
+    replica.sharing.share(SIGNED)
+    await server.collection.wait_until(lambda: len(server.writes) == 2)
+    assert server.writes == [("POST", ""), ("PATCH", NAME)]
+
+
+async def test_images_without_anything_attached_are_not_shared(server: EvidenceServer, replica: Replica) -> None:
+    replica.sharing.share(structs.replace(SIGNED, signatures=(), others=0, problems=(), digest="sha256:" + "0" * 64))
+    replica.sharing.share(SIGNED)
+    await server.collection.wait_until(lambda: bool(server.writes))
+    assert list(server.collection.things) == [NAME]
+
+
+async def test_objects_are_bounded(server: EvidenceServer, replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
+    replica.sharing.share(SIGNED)
+    await server.collection.wait_until(lambda: len(replica.facts) == 1)
+    monkeypatch.setattr(module, "MAX_SHARED", 1)
+    replica.sharing.share(structs.replace(SIGNED, digest="sha256:" + "0" * 64))
+    replica.sharing.share(structs.replace(SIGNED, others=7))
+    await server.collection.wait_until(lambda: len(replica.facts) == 2)
+    assert list(server.collection.things) == [NAME]
+
+
+async def test_failed_write_is_tried_again(
+    server: EvidenceServer, replica: Replica, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.status = 503
+    replica.sharing.share(SIGNED)
+    await server.collection.wait_until(lambda: len(server.writes) >= 2)
+    server.status = None
+    await server.collection.wait_until(lambda: replica.facts == [SIGNED])
+    assert caplog.text.count("cannot share evidence") == 1
+
+
+async def test_write_that_the_api_server_denies_is_dropped(server: EvidenceServer, replica: Replica) -> None:
+    server.status = 403
+    replica.sharing.share(SIGNED)
+    await server.collection.wait_until(lambda: bool(server.writes))
+    server.status = None
+    other = structs.replace(SIGNED, digest="sha256:" + "0" * 64)
+    replica.sharing.share(other)
+    await server.collection.wait_until(lambda: replica.facts == [other])
+
+
+async def test_object_that_cannot_be_read_does_not_affect_others(server: EvidenceServer, replica: Replica) -> None:
+    server.place("broken", {"image": 1})
+    replica.sharing.share(SIGNED)
+    await server.collection.wait_until(lambda: replica.facts == [SIGNED])
+
+
+async def test_facts_that_nobody_needs_are_removed(server: EvidenceServer, replica: Replica) -> None:
+    replica.sharing.share(SIGNED)
+    await server.collection.wait_until(lambda: len(replica.facts) == 1)
+    replica.now = NOW + timedelta(days=7)
+    await replica.sharing.remove_old()
+    assert list(server.collection.things) == [NAME]
+    replica.now += timedelta(minutes=1)
+    await replica.sharing.remove_old()
+    assert list(server.collection.things) == []
+    assert ("DELETE", NAME) in server.writes
