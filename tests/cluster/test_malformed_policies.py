@@ -355,6 +355,17 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         images(trustedRegistries=["ghcr.io/acme/web"]),
     ),
     (
+        "tags resolved for nothing",
+        CLUSTER,
+        images(trustedRegistries=["ghcr.io"], resolveTags=True),
+        WEBHOOK,
+        (
+            "spec.controls.images.resolveTags: requires signatures: only the tags of images that they apply to are "
+            "resolved"
+        ),
+        images(trustedRegistries=["ghcr.io"]),
+    ),
+    (
         "host of a registry",
         CLUSTER,
         images(deniedRegistries=["https://ghcr.io"]),

@@ -33,6 +33,7 @@ from sekisho.images.remembered import REMEMBERED
 from sekisho.pods import ContainerRef, Pod, Volume
 
 Tag = Annotated[str, Meta(pattern="^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
+RESOLVES_NOTHING = "requires signatures: only the tags of images that they apply to are resolved"
 Fault = tuple[str, str]
 """What is allowed instead, and the fix."""
 
@@ -209,6 +210,8 @@ def _patterns(parameter: str, written: Sequence[str]) -> Iterator[RegistryPatter
 
 
 def _verify(parameters: Images) -> None:
+    if parameters.resolve_tags and not parameters.signatures:
+        raise ParameterError("resolveTags", RESOLVES_NOTHING)
     denied = [(text, pattern) for text in parameters.denied_registries or () if (pattern := _pattern(text)) is not None]
     index = PatternIndex([pattern for _, pattern in denied])
     for place, text in enumerate(parameters.trusted_registries or ()):

@@ -88,12 +88,16 @@ def _of_empty_controls(spec: PodPolicySpec) -> Iterator[str]:
             yield f"spec.controls.{name}: requires nothing: set one of {words(_own_names(parameters))}"
 
 
+_REQUIRE_NOTHING: Final = frozenset({"enforcement", "resolveTags"})
+"""Parameters that require nothing of pods by themselves."""
+
+
 def _own_fields(parameters: Parameters) -> list[str]:
     return [field for field in parameters.__struct_fields__ if field != "enforcement"]
 
 
 def _own_names(parameters: Parameters) -> list[str]:
-    return [name for name in parameters.__struct_encode_fields__ if name != "enforcement"]
+    return [name for name in parameters.__struct_encode_fields__ if name not in _REQUIRE_NOTHING]
 
 
 def _of_exempt_namespaces(policy: ClusterPodPolicy | PodPolicy) -> Iterator[str]:

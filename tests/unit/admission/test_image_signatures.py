@@ -350,3 +350,10 @@ def test_policies_without_such_rules_need_no_evidence() -> None:
 def test_expired_waiver_does_not_exempt() -> None:
     late = datetime(2027, 2, 1, tzinfo=UTC)
     assert judged(pod(), policy(), _waiver(), now=late).is_denied
+
+
+def test_tags_are_resolved_only_for_rules_on_signatures() -> None:
+    assert PolicySet.of([policy(resolveTags=True)])
+    spec = {"controls": {"images": {"trustedRegistries": ["ghcr.io"], "resolveTags": True}}}
+    with pytest.raises(PolicyError, match="resolveTags: requires signatures"):
+        PolicySet.of([msgspec.convert({"metadata": {"name": "tags"}, "spec": spec}, ClusterPodPolicy)])
