@@ -750,6 +750,8 @@ def test_no_pod_can_be_created_where_the_controller_proves_that_pods_are_judged(
     assert "--proof-namespace=sekisho-proof" in options
     excluded = [option for option in options if option.startswith("--exclude-namespace=")]
     assert excluded == [f"--exclude-namespace={name}" for name in ("kube-system", "sekisho-system", "shop")]
+    options = arguments(deployments("excludeNamespaces={shop}")["sekisho-webhook"])
+    assert [option for option in options if option.startswith("--exclude-namespace=")] == excluded
 
 
 def test_cluster_wide_write_permissions() -> None:

@@ -4,7 +4,7 @@ A policy is judged alone: a mistake in another policy does not deny it. An updat
 allowed, so that labels and finalizers can always be changed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Final
@@ -18,6 +18,7 @@ from sekisho.findings import render_path
 from sekisho.policies import PodPolicy, Policy, PolicyError, PolicySet, PolicyWaiver, Problem, decode
 from sekisho.policies.advice import advice
 from sekisho.policies.crd import RESOURCES
+from sekisho.policies.idle import EXEMPT_NAMESPACES
 from sekisho.policies.limits import limit_problems
 from sekisho.policies.loading import verify
 from sekisho.policies.schemas import unknown_fields
@@ -66,11 +67,18 @@ def decode_policy_review(body: bytes) -> PolicyReview:
     return envelope.request
 
 
-def review_policy(review: PolicyReview, policies: PolicySet, now: datetime, longest: timedelta) -> PolicyOutcome:
+def review_policy(
+    review: PolicyReview,
+    policies: PolicySet,
+    now: datetime,
+    longest: timedelta,
+    exempt: Collection[str] = EXEMPT_NAMESPACES,
+) -> PolicyOutcome:
     """The answer to a review of a policy or a waiver.
 
     policies: those in effect, for warnings and for the limits of a namespace.
     longest: how far in the future a waiver may end.
+    exempt: the namespaces whose pods the API server does not send to the webhook.
     """
     if review.operation not in ("CREATE", "UPDATE"):
         return _allow(review)
@@ -96,7 +104,7 @@ def review_policy(review: PolicyReview, policies: PolicySet, now: datetime, long
         problems = error.problems
     except RecursionError:
         problems = (Problem("", "is nested too deeply"),)
-    return deny_policy(review, *problems) if problems else _allow(review, advice(policy, policies))
+    return deny_policy(review, *problems) if problems else _allow(review, advice(policy, policies, exempt))
 
 
 def deny_policy(review: PolicyReview, *problems: Problem) -> PolicyOutcome:

@@ -26,6 +26,7 @@ from sekisho.policies import ClusterPodPolicy, CompiledPolicy, PodPolicy, Policy
 @options.verify_images
 @options.registry_config
 @options.registry_ca_file
+@options.exclude_namespaces
 @click.option(
     "-o",
     "--output",
@@ -52,6 +53,7 @@ def check(
     verify_images: bool,
     registry_config: Path | None,
     registry_ca_file: Path | None,
+    exempt: tuple[str, ...],
     output: str,
     jobs: int,
 ) -> None:
@@ -66,7 +68,7 @@ def check(
     policy_set = PolicySet.of(objects)
     context = options.context_sources(context_dir)
     namespaces = options.known_namespaces(
-        labels_file, (*context, *sources.texts), namespace, needs_labels=policy_set.needs_labels
+        labels_file, (*context, *sources.texts), namespace, needs_labels=policy_set.needs_labels, exempt=exempt
     )
     if verify_images and policy_set.needs_evidence:
         from sekisho.cli.image_lookups import ImageLookups, objects_for_authorities

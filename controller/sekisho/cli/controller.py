@@ -74,8 +74,8 @@ BAD_INPUT = 2
     "--exclude-namespace",
     multiple=True,
     metavar="NAME",
-    help="A namespace whose pods the API server need not send to the webhook, for --proof-namespace. May be repeated; "
-    "the variable takes several, separated by spaces.",
+    help="A namespace whose pods the API server need not send to the webhook, for --proof-namespace and for the status "
+    "of policies that apply to no other. May be repeated; the variable takes several, separated by spaces.",
 )
 @option("--lease", default="sekisho-controller", metavar="NAME", help="The Lease that the leader holds.")
 @option(

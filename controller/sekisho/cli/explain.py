@@ -36,6 +36,7 @@ from sekisho.policies import Policy, Problem
 @options.namespace
 @options.namespace_labels
 @options.context_dir
+@options.exclude_namespaces
 def explain(
     path: Path,
     policy_paths: tuple[Path, ...],
@@ -43,6 +44,7 @@ def explain(
     namespace: str,
     labels_file: Path | None,
     context_dir: Path | None,
+    exempt: tuple[str, ...],
 ) -> None:
     """Explain how each policy applies to a pod or a workload.
 
@@ -52,7 +54,7 @@ def explain(
     sources = read_sources([path], options.standard_input())
     policies = options.load_policies(policy_paths, standard, context_dir, sources.texts)
     context = options.context_sources(context_dir)
-    namespaces = options.known_namespaces(labels_file, (*context, *sources.texts), namespace)
+    namespaces = options.known_namespaces(labels_file, (*context, *sources.texts), namespace, exempt=exempt)
     problems = list(sources.problems)
     explained = 0
     for judged in read_objects(sources.texts, namespace):

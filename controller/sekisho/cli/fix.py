@@ -21,6 +21,7 @@ from sekisho.policies import PolicySet
 @options.namespace
 @options.namespace_labels
 @options.context_dir
+@options.exclude_namespaces
 @click.option(
     "--all", "apply_changes", is_flag=True, help="Also make the change of each finding whose fix needs no decision."
 )
@@ -31,6 +32,7 @@ def fix(
     namespace: str,
     labels_file: Path | None,
     context_dir: Path | None,
+    exempt: tuple[str, ...],
     apply_changes: bool,
 ) -> None:
     """Write manifests with the policies' defaults applied, as the mutating webhook applies them.
@@ -42,7 +44,7 @@ def fix(
     policies = PolicySet.of(options.load_policies(policy_paths, standard, context_dir, sources.texts))
     context = options.context_sources(context_dir)
     namespaces = options.known_namespaces(
-        labels_file, (*context, *sources.texts), namespace, needs_labels=policies.needs_labels
+        labels_file, (*context, *sources.texts), namespace, needs_labels=policies.needs_labels, exempt=exempt
     )
     checker = Checker(policies, namespaces, namespace)
     with without_collecting():

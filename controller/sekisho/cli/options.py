@@ -63,6 +63,13 @@ registry_ca_file = click.option(
     metavar="FILE",
     help="Authorities, in PEM, that registries' certificates may come from, besides the system's.",
 )
+exclude_namespaces = click.option(
+    "--exclude-namespace",
+    "exempt",
+    multiple=True,
+    metavar="NAME",
+    help="A namespace whose pods Sekisho does not judge in the cluster, such as kube-system; may be repeated.",
+)
 manifest_paths = click.argument("paths", nargs=-1, required=True, type=_ANY_PATH, metavar="PATH… | -")
 
 
@@ -105,11 +112,13 @@ def known_namespaces(
     namespace: str = "default",
     *,
     needs_labels: bool = True,
+    exempt: Iterable[str] = (),
 ) -> Namespaces:
     """What is known of namespaces: the labels from --namespace-labels, and the objects in texts, which override them.
 
     namespace: that of objects which name none.
     needs_labels: whether any policy reads labels; otherwise Namespaces are not looked for.
+    exempt: the namespaces whose pods are not judged.
     """
     texts = tuple(sources)
     try:
@@ -120,7 +129,7 @@ def known_namespaces(
     objects = objects_in(texts, namespace, problems)
     for problem in problems:
         click.echo(f"note: {printable(str(problem))}", err=True)
-    return Namespaces(known, labels_in(texts) if needs_labels else {}, objects=objects)
+    return Namespaces(known, labels_in(texts) if needs_labels else {}, objects=objects, exempt=exempt)
 
 
 def report(problems: Iterable[Problem]) -> None:

@@ -96,6 +96,13 @@ def reasons(text: str) -> frozenset[Reason]:
     " repeated. Private networks need no entry.",
 )
 @option(
+    "--exclude-namespace",
+    multiple=True,
+    metavar="NAME",
+    help="A namespace whose pods the API server does not send to the webhook, in addition to kube-system; may be"
+    " repeated. A policy that applies to no other namespace causes a warning when it is applied.",
+)
+@option(
     "--longest-waiver",
     type=click.IntRange(1, 36500),
     default=90,

@@ -10,11 +10,12 @@ from sekisho.admission.template_paths import finding_in_object
 from sekisho.documents import Problem
 from sekisho.findings import Finding
 from sekisho.images.trust import Lookup, Trust
-from sekisho.manifests.namespaces import Namespaces
+from sekisho.manifests.namespaces import NOT_JUDGED, Namespaces
 from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, read_objects, unjudged
 from sekisho.manifests.sources import Source
 from sekisho.manifests.unknown_kinds import unknown_workload
-from sekisho.policies import Enforcement, PolicySet
+from sekisho.pods import Pod
+from sekisho.policies import Enforcement, Plan, PolicySet
 from sekisho.policies.types import GROUP
 
 
@@ -136,6 +137,8 @@ class Checker:
 
     def evaluate(self, judged: JudgedObject) -> Evaluation:
         """The verdict on the object's pods, with paths from the pod's root. Raises UnjudgedError as `judge` does."""
+        if judged.namespace in self._namespaces.exempt:
+            return Evaluation(judged.pod or Pod(), Plan(notes=(NOT_JUDGED,)))
         labels = self._namespaces.labels(judged.namespace) if self._policies.needs_labels else None
         return evaluate(
             judged.pod,

@@ -11,7 +11,7 @@ from sekisho.admission import Evaluation, Form, Violation, Waived, evaluate
 from sekisho.admission.template_paths import finding_in_object
 from sekisho.controls.images import CONTROL as IMAGES
 from sekisho.findings import render_path
-from sekisho.manifests.namespaces import Namespaces
+from sekisho.manifests.namespaces import NOT_JUDGED, Namespaces
 from sekisho.manifests.objects import JudgedObject
 from sekisho.pods import Pod
 from sekisho.policies import (
@@ -87,7 +87,8 @@ def explain(
         compiled = compile_policy(policy)
         reads_labels = compiled.selects_labels is not None or compiled.for_labels is not None
         unknown = reads_labels and judged.namespace not in namespaces
-        reason = _mismatch(policy, judged.namespace, labels, pod)
+        exempt = f"namespace {judged.namespace}: {NOT_JUDGED}" if judged.namespace in namespaces.exempt else None
+        reason = exempt or _mismatch(policy, judged.namespace, labels, pod)
         if reason is not None:
             yield Explanation(name, reason, unknown)
             continue

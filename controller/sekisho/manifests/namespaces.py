@@ -16,6 +16,7 @@ from sekisho.policies import CompiledPolicy, PolicyError
 Labels = Mapping[str, str]
 LabelsByNamespace = Mapping[str, Labels]
 
+NOT_JUDGED: Final = "Sekisho does not judge its pods, because --exclude-namespace names it"
 _NAME_LABEL: Final = "kubernetes.io/metadata.name"
 """The API server sets this label on every namespace."""
 _MAYBE_NAMESPACE: Final = re.compile(r"\bNamespace(?:List)?\b")
@@ -24,11 +25,18 @@ _MAYBE_NAMESPACE: Final = re.compile(r"\bNamespace(?:List)?\b")
 class Namespaces:
     """The labels and objects of namespaces by name. An unknown namespace has only the label with its name."""
 
-    def __init__(self, *known: LabelsByNamespace, objects: Mapping[str, NamespaceObjects] | None = None) -> None:
+    def __init__(
+        self,
+        *known: LabelsByNamespace,
+        objects: Mapping[str, NamespaceObjects] | None = None,
+        exempt: Iterable[str] = (),
+    ) -> None:
         """Labels by namespace; later ones are added to earlier ones, as `kubectl apply` does.
 
         objects: what changes the pods of a namespace, by its name; None is nothing for any.
+        exempt: the namespaces whose pods the API server does not send to the webhook.
         """
+        self.exempt = frozenset(exempt)
         self._objects = objects or {}
         self._known: dict[str, dict[str, str]] = {}
         for by_namespace in known:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
@@ -29,6 +29,7 @@ from sekisho.operator.status import View, waivers_in_effect, wanted_policy_statu
 from sekisho.operator.waivers import next_change, notice_text, wanted_waiver_status
 from sekisho.policies import PolicyWaiver
 from sekisho.policies.conflicts import Conflicts
+from sekisho.policies.idle import EXEMPT_NAMESPACES
 from sekisho.policies.status import PolicyStatus, PolicyWaiverStatus
 from sekisho.policies.types import GROUP, VERSION
 
@@ -55,14 +56,24 @@ class StatusKeeper:
 
     Call `changed` and `deleted` for each policy and waiver. `service` is the webhook's Service in `namespace`: a pod to
     which it sends reviews counts as a replica even while it does not report. Empty when there is no Service.
+    `exempt` are the namespaces whose pods the API server does not send to the webhook.
     """
 
-    def __init__(self, api: ApiClient, namespace: str, metrics: Metrics, identity: str = "", service: str = "") -> None:
+    def __init__(
+        self,
+        api: ApiClient,
+        namespace: str,
+        metrics: Metrics,
+        identity: str = "",
+        service: str = "",
+        exempt: Collection[str] = EXEMPT_NAMESPACES,
+    ) -> None:
         self._api = api
         self._namespace = namespace
         self._metrics = metrics
         self._identity = identity
         self._service = service
+        self._exempt = exempt
         self._records: dict[str, Record] = {}  # by uid, as another policy may get the name of a deleted one
         self._conflicts = Conflicts()
         self._counts = ShownCounts()
@@ -84,7 +95,7 @@ class StatusKeeper:
         uid = body["metadata"]["uid"]
         known = self._records.get(uid)
         try:
-            record = self._records[uid] = read_record(body, known)
+            record = self._records[uid] = read_record(body, known, self._exempt)
         except Exception:  # a defect: the status of this object goes stale, the others are kept up to date
             self._metrics.reconcile_errors.labels(Subject.STATUS).inc()
             logger.exception("cannot read %s %s", body.get("kind"), body["metadata"].get("name"))
@@ -297,7 +308,7 @@ class StatusKeeper:
         )
         known = self._records.get(record.uid)
         if known is not None:  # else it was deleted meanwhile
-            self._records[record.uid] = read_record(msgspec.json.decode(raw), known)
+            self._records[record.uid] = read_record(msgspec.json.decode(raw), known, self._exempt)
 
     async def _warn(self, record: Record, status: Status, now: datetime) -> None:
         """Write an Event before a waiver expires, once for each notice. The status records it, as Events are deleted

@@ -17,6 +17,7 @@ from sekisho.operator.prover import Prover
 from sekisho.operator.provided_secret import ProvidedSecretKeeper
 from sekisho.operator.self_signed import SelfSignedKeeper
 from sekisho.operator.watch import WatchEndedError, watch_policies
+from sekisho.policies.idle import EXEMPT_NAMESPACES
 from sekisho.telemetry.health import Health
 
 logger = logging.getLogger(__name__)
@@ -101,7 +102,8 @@ async def _lead(
     clock: Clock | None,
     lease: LeaderLease,
 ) -> int:
-    statuses = StatusKeeper(api, options.namespace, metrics, options.identity, options.webhook_service)
+    exempt = EXEMPT_NAMESPACES.union(options.exclude_namespaces)
+    statuses = StatusKeeper(api, options.namespace, metrics, options.identity, options.webhook_service, exempt)
     progress.watch(statuses)
     policies = watch_policies(
         api, options.kubeconfig, statuses.changed, statuses.deleted, started=lambda: _listen_for_signals(stop)

@@ -1,6 +1,6 @@
 """Policies and waivers as the controller knows them, and how far the webhook's replicas have them in force."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, cast
 
 import msgspec
@@ -10,6 +10,7 @@ from sekisho.cluster.replicas import Replica, parse_version
 from sekisho.policies import ClusterPodPolicy, PodPolicy, Policy, PolicyError, compile_any, compile_policy
 from sekisho.policies.conflicts import Defaulting, defaulting_of
 from sekisho.policies.crd import RESOURCES, Resource
+from sekisho.policies.idle import EXEMPT_NAMESPACES, Idle, idle
 from sekisho.policies.loading import from_object
 from sekisho.policies.status import ImageAuthorityStatus, PolicyStatus, PolicyWaiverStatus
 
@@ -37,6 +38,8 @@ class Record(Struct, frozen=True):
     """None when it is not accepted."""
     problem: str
     """Why it is not accepted; empty when it is."""
+    idle: Idle | None
+    """Why a policy does nothing; None for one that does something, and for a waiver."""
     defaulting: Defaulting | None
     """Its defaults, which may conflict with other policies'; None when it has none."""
     status: Status | None
@@ -58,9 +61,10 @@ class Record(Struct, frozen=True):
         return not self.is_waiver and not self.is_authority
 
 
-def read_record(body: Mapping[str, Any], known: Record | None) -> Record:
+def read_record(body: Mapping[str, Any], known: Record | None, exempt: Collection[str] = EXEMPT_NAMESPACES) -> Record:
     """Read a policy or a waiver from the API's JSON.
 
+    exempt: the namespaces whose pods the API server does not send to the webhook.
     known: what was last read of the same object; None for a new one. Returned as it is when `body` is not newer.
     """
     metadata = body["metadata"]
@@ -72,7 +76,7 @@ def read_record(body: Mapping[str, Any], known: Record | None) -> Record:
     if known is not None and known.generation == metadata["generation"]:
         # Only the metadata or the status changed: replicas need not report again, so `since` stays.
         return msgspec.structs.replace(known, resource_version=version, status=status)
-    policy, problem, defaulting = _accepted(body, resource)
+    policy, problem, defaulting, does_nothing = _accepted(body, resource, exempt)
     namespace = metadata.get("namespace", "")
     return Record(
         resource=resource,
@@ -84,21 +88,28 @@ def read_record(body: Mapping[str, Any], known: Record | None) -> Record:
         created=known.created if known is not None else parse_version(version),
         policy=policy,
         problem=problem,
+        idle=does_nothing,
         defaulting=defaulting,
         status=status,
     )
 
 
-def _accepted(body: Mapping[str, Any], resource: Resource) -> tuple[Policy | None, str, Defaulting | None]:
-    """The policy or waiver with its defaults, or None and why it is not accepted, with the fields' paths."""
+def _accepted(
+    body: Mapping[str, Any], resource: Resource, exempt: Collection[str]
+) -> tuple[Policy | None, str, Defaulting | None, Idle | None]:
+    """The policy or waiver, why it is not accepted, its defaults, and why it does nothing.
+
+    None in place of one that is not accepted, with the fields' paths.
+    """
     try:
         policy: Policy = from_object(body, resource.kind)
         if isinstance(policy, ClusterPodPolicy | PodPolicy):
-            return policy, "", defaulting_of(policy, compile_policy(policy))
+            compiled = compile_policy(policy)
+            return policy, "", defaulting_of(policy, compiled), idle(policy, compiled, exempt)
         compile_any(policy)
-        return policy, "", None
+        return policy, "", None, None
     except PolicyError as error:
-        return None, str(error)[:MAX_MESSAGE_LENGTH], None
+        return None, str(error)[:MAX_MESSAGE_LENGTH], None, None
 
 
 def _status_of(body: Mapping[str, Any], resource: Resource) -> Status | None:

@@ -8,7 +8,7 @@ from msgspec import Struct
 from sekisho.cluster.replicas import Counts, Recent, Replica
 from sekisho.operator.conditions import State, accepted_condition, coverage_state, make_condition, not_accepted
 from sekisho.operator.proof import Proof
-from sekisho.operator.records import Record, coverage_of
+from sekisho.operator.records import Coverage, Record, coverage_of
 from sekisho.policies import PolicyWaiver
 from sekisho.policies.authorities import Contents
 from sekisho.policies.status import (
@@ -59,7 +59,7 @@ def wanted_policy_status(record: Record, conflicts: tuple[Conflict, ...], view: 
     if record.policy is None:
         enforced_by, state = f"0/{coverage.total}", not_accepted("policy")
     else:
-        enforced_by, state = coverage.ratio, _as_proven(coverage_state(coverage, "enforce"), view.proof)
+        enforced_by, state = coverage.ratio, _enforced(record, coverage, view.proof)
     counts = view.counts.get(record.title, Recent(0, 0))
     return PolicyStatus(
         observed_generation=record.generation,
@@ -71,6 +71,13 @@ def wanted_policy_status(record: Record, conflicts: tuple[Conflict, ...], view: 
         conflicts=conflicts or None,
         waivers=view.waivers.get(record.title),
     )
+
+
+def _enforced(record: Record, coverage: Coverage, proof: Proof | None) -> State:
+    """The state of Enforced. Of a policy that does nothing, replicas have nothing to enforce."""
+    if record.idle is not None:
+        return State(ConditionStatus.FALSE, record.idle.reason, record.idle.clause)
+    return _as_proven(coverage_state(coverage, "enforce"), proof)
 
 
 def _as_proven(state: State, proof: Proof | None) -> State:

@@ -1,13 +1,22 @@
 """Warnings for the user who applies a policy: what is valid and seldom intended."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
-from sekisho.controls import CONTROLS, Level, Parameters, no_longer_allowed
+from sekisho.controls import CONTROLS, Level, no_longer_allowed
 from sekisho.controls.images import CONTROL as IMAGES
 from sekisho.controls.images import Images
 from sekisho.findings import words
 from sekisho.policies.authorities import ImageAuthority
+from sekisho.policies.compilation import compile_policy
+from sekisho.policies.idle import (
+    EXEMPT_NAMESPACES,
+    NAME_LABEL,
+    REQUIRES_NOTHING,
+    empty_controls,
+    no_pods,
+    no_requirements,
+)
 from sekisho.policies.loading import Policy
 from sekisho.policies.selectors import LabelSelector, Match, PodMatch, Subjects
 from sekisho.policies.sets import PolicySet
@@ -28,24 +37,22 @@ _POD_CREATORS = {
 }
 _NEARLY_EVERY_USER = ("system:authenticated", "system:serviceaccounts", "system:serviceaccounts:kube-system")
 
-EXEMPT_NAMESPACES: Final = frozenset({"kube-system"})
-"""Namespaces whose pods no webhook of the chart receives, whatever its values."""
-_CONTROLS_WITHOUT_REQUIREMENTS: Final = ("images", "resources")
-"""Controls that require nothing if no parameter is set."""
-_NAME_LABEL: Final = "kubernetes.io/metadata.name"
-"""The API server sets this label to the namespace's name, and nobody can change it."""
 MAX_HINTS: Final = 4
 """Suggestions for unknown policies in one waiver; each compares the name with those of many policies."""
 
 
-def advice(policy: Policy, policies: PolicySet) -> list[str]:
-    """Warnings about a valid policy or waiver, each with its field's path; `policies` are those in effect."""
+def advice(policy: Policy, policies: PolicySet, exempt: Collection[str] = EXEMPT_NAMESPACES) -> list[str]:
+    """Warnings about a valid policy or waiver, each with its field's path.
+
+    policies: those in effect.
+    exempt: the namespaces whose pods the API server does not send to the webhook.
+    """
     match policy:
         case PolicyWaiver():
             return list(_of_waiver(policy, policies))
         case ImageAuthority():
             return []
-    return [*_of_policy(policy), *_of_authorities(policy.spec, policies)]
+    return [*_of_policy(policy, exempt), *_of_authorities(policy.spec, policies)]
 
 
 def _of_authorities(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
@@ -60,14 +67,16 @@ def _of_authorities(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
                 )
 
 
-def _of_policy(policy: ClusterPodPolicy | PodPolicy) -> Iterator[str]:
+def _of_policy(policy: ClusterPodPolicy | PodPolicy, exempt: Collection[str]) -> Iterator[str]:
     spec = policy.spec
-    named = any(getattr(spec.controls, name) is not None for name in CONTROLS)
-    if spec.pod_security_standard is None and not named and spec.defaults == type(spec.defaults)():
-        yield "spec: requires nothing of pods and applies no defaults: set podSecurityStandard, controls or defaults"
     yield from _of_lists(spec)
-    yield from _of_empty_controls(spec)
-    yield from _of_exempt_namespaces(policy)
+    of_controls = list(empty_controls(spec))
+    if not of_controls and no_requirements(policy, compile_policy(policy)) is not None:
+        yield REQUIRES_NOTHING
+    yield from of_controls
+    clause = no_pods(policy, exempt)
+    if clause is not None:
+        yield clause
     yield from _of_selection(spec.match)
     subjects = spec.match.exclude_subjects
     for index, account in enumerate(subjects.service_accounts or () if subjects is not None else ()):
@@ -79,36 +88,6 @@ def _of_policy(policy: ClusterPodPolicy | PodPolicy) -> Iterator[str]:
         if group in _NEARLY_EVERY_USER:
             where = f"spec.match.excludeSubjects.groups[{index}]"
             yield f"{where}: {group} includes the controllers that create nearly all pods; the policy will apply to few"
-
-
-def _of_empty_controls(spec: PodPolicySpec) -> Iterator[str]:
-    for name in _CONTROLS_WITHOUT_REQUIREMENTS:
-        parameters = getattr(spec.controls, name)
-        if parameters is not None and not any(getattr(parameters, field) for field in _own_fields(parameters)):
-            yield f"spec.controls.{name}: requires nothing: set one of {words(_own_names(parameters))}"
-
-
-_REQUIRE_NOTHING: Final = frozenset({"enforcement", "resolveTags"})
-"""Parameters that require nothing of pods by themselves."""
-
-
-def _own_fields(parameters: Parameters) -> list[str]:
-    return [field for field in parameters.__struct_fields__ if field != "enforcement"]
-
-
-def _own_names(parameters: Parameters) -> list[str]:
-    return [name for name in parameters.__struct_encode_fields__ if name not in _REQUIRE_NOTHING]
-
-
-def _of_exempt_namespaces(policy: ClusterPodPolicy | PodPolicy) -> Iterator[str]:
-    """A policy that applies only to namespaces whose pods the webhook does not receive."""
-    if isinstance(policy, PodPolicy):
-        if policy.metadata.namespace in EXEMPT_NAMESPACES:
-            yield f"metadata.namespace: Sekisho does not judge pods in {policy.metadata.namespace}, so no pod matches"
-        return
-    names = policy.spec.match.namespaces
-    if names is not None and EXEMPT_NAMESPACES.issuperset(names):
-        yield f"spec.match.namespaces: Sekisho does not judge pods in {words(list(names), 'and')}, so no pod matches"
 
 
 def _of_selection(match: PodMatch) -> Iterator[str]:
@@ -123,7 +102,7 @@ def _of_selection(match: PodMatch) -> Iterator[str]:
     if isinstance(match, Match) and match.namespace_selector is not None:
         keys = {*(match.namespace_selector.match_labels or {})}
         keys |= {requirement.key for requirement in match.namespace_selector.match_expressions or ()}
-        if keys - {_NAME_LABEL}:
+        if keys - {NAME_LABEL}:
             yield "spec.match.namespaceSelector: everyone who may label a namespace chooses whether the policy applies"
     subjects = match.exclude_subjects or Subjects()
     accounts = [account for account in subjects.service_accounts or () if not account.startswith("kube-system/")]

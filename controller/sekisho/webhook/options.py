@@ -38,6 +38,8 @@ class Options(Struct, frozen=True):
     registry_ca_file: Path | None
     registry_network: tuple[str, ...]
     """Networks that registries may be in although their addresses are denied by default, in CIDR notation."""
+    exclude_namespace: tuple[str, ...]
+    """The namespaces whose pods the API server does not send to the webhook, in addition to kube-system."""
     longest_waiver: int
     """How many days in the future a waiver may end."""
     replica: str

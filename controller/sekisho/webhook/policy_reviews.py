@@ -4,7 +4,7 @@ import asyncio
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Final
@@ -21,6 +21,7 @@ from sekisho.admission.policy_review import (
 from sekisho.admission.proof import PROOF_NAME
 from sekisho.policies import Problem
 from sekisho.policies.crd import RESOURCES
+from sekisho.policies.idle import EXEMPT_NAMESPACES
 from sekisho.telemetry.families import counters
 from sekisho.webhook.http_shell import Deadline
 from sekisho.webhook.policies import Enforced
@@ -38,12 +39,20 @@ class PolicyReviews:
     enforced: the policies in force, which warnings compare the new policy with.
     clock: the time that the end of a waiver must be after.
     longest_waiver: how far in the future a waiver may end.
+    exempt: the namespaces whose pods the API server does not send to the webhook.
     """
 
-    def __init__(self, enforced: Enforced, clock: Clock, longest_waiver: timedelta) -> None:
+    def __init__(
+        self,
+        enforced: Enforced,
+        clock: Clock,
+        longest_waiver: timedelta,
+        exempt: Collection[str] = EXEMPT_NAMESPACES,
+    ) -> None:
         self._enforced = enforced
         self._clock = clock
         self._longest = longest_waiver
+        self._exempt = exempt
         self._counts: Counter[tuple[str, ...]] = Counter()
         self._apart = ThreadPoolExecutor(1, thread_name_prefix="large-policies")
 
@@ -77,7 +86,7 @@ class PolicyReviews:
         if deadline is not None and deadline.left < 0:
             return deny_policy(review, Problem("", "other policies took longer to review than the API server waits"))
         try:
-            return review_policy(review, self._enforced.policies, self._clock(), self._longest)
+            return review_policy(review, self._enforced.policies, self._clock(), self._longest, self._exempt)
         except Exception:
             incident = secrets.token_hex(4)
             logger.exception("internal error %s", incident, extra={"incident": incident, "uid": review.uid[:64]})

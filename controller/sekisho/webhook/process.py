@@ -21,6 +21,7 @@ from sekisho.cluster.owners import Owners
 from sekisho.cluster.recorder import EventRecorder
 from sekisho.cluster.replicas import ReplicaReporter
 from sekisho.errors import SekishoError
+from sekisho.policies.idle import EXEMPT_NAMESPACES
 from sekisho.telemetry.families import gauges
 from sekisho.telemetry.health import Health
 from sekisho.webhook import dependencies
@@ -97,7 +98,12 @@ class Process:
         self._pods = pods = self._pods_by_cluster(api) if api is not None else self._pods_by_files()
         self._add_certificate(api)
         clock = _system_time if api is None else api.clock.now
-        self._policies = policies = PolicyReviews(self._enforced, clock, timedelta(days=options.longest_waiver))
+        self._policies = policies = PolicyReviews(
+            self._enforced,
+            clock,
+            timedelta(days=options.longest_waiver),
+            EXEMPT_NAMESPACES.union(options.exclude_namespace),
+        )
         self._metrics.add_source(policies.families)
         self._shell = HttpShell(
             {"/validate": pods.validate, "/mutate": pods.mutate, "/validate-policies": policies.validate},

@@ -10,6 +10,7 @@ import pytest
 from sekisho.admission import MalformedReviewError
 from sekisho.admission.policy_review import decode_policy_review, review_policy
 from sekisho.policies import ClusterPodPolicy, PolicySet
+from sekisho.policies.idle import REQUIRES_NOTHING
 from tests.reviews import UID, review_body
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
@@ -149,7 +150,7 @@ WARNED = [
     (
         "ClusterPodPolicy",
         {},
-        ["spec: requires nothing of pods and applies no defaults: set podSecurityStandard, controls or defaults"],
+        [REQUIRES_NOTHING],
     ),
     (
         "PodPolicy",

@@ -102,3 +102,16 @@ def test_an_invalid_file_of_labels_is_reported(text: str, place: str, tmp_path: 
     path.write_text(text)
     result = sekisho("check", "-p", policy, "--namespace-labels", path, "-", text=POD_IN_SHOP)
     assert (result.exit_code, f"error: {path}{place}" in result.stderr) == (2, True)
+
+
+def test_namespace_that_is_exempt_in_the_cluster_is_exempt_offline() -> None:
+    pod = "{apiVersion: v1, kind: Pod, metadata: {name: p, namespace: kube-system}, spec: {hostPID: true}}"
+    for option, code in (("--exclude-namespace=kube-system", 0), ("--exclude-namespace=sekisho-system", 1)):
+        result = sekisho("check", "--standard", "baseline", option, "-", text=pod)
+        assert result.exit_code == code
+        note = "note: namespace kube-system: Sekisho does not judge its pods, because --exclude-namespace names it"
+        assert (note in result.stderr) is (code == 0)
+        fixed = sekisho("fix", "--all", "--standard", "baseline", option, "-", text=pod)
+        assert (fixed.stdout.strip() == pod) is (code == 0)
+        explained = sekisho("explain", "--standard", "baseline", option, "-", text=pod).stdout
+        assert ("does not match: namespace kube-system: Sekisho does not judge its pods" in explained) is (code == 0)

@@ -53,7 +53,7 @@ class Server:
     def make(self, name: str, spec: Json | None = None, kind: str = "ClusterPodPolicy") -> Json:
         self.version += 1
         metadata = {"name": name, "uid": f"u-{name}", "generation": 1, "resourceVersion": str(self.version)}
-        self.policies[name] = {"kind": kind, "metadata": metadata, "spec": spec or {}}
+        self.policies[name] = {"kind": kind, "metadata": metadata, "spec": spec or {"controls": {"privileged": {}}}}
         return dict(self.policies[name])
 
     def edit(self, name: str) -> Json:
@@ -344,7 +344,9 @@ async def test_the_counts_of_the_replicas_are_shown(server: Server, keeper: Stat
 
 def record(name: str = "p", version: int = 100, uid: str = "u", status: Json | None = None) -> Record:
     metadata = {"name": name, "uid": uid, "generation": 1, "resourceVersion": str(version)}
-    body = {"kind": "ClusterPodPolicy", "metadata": metadata, "spec": {}} | ({"status": status} if status else {})
+    body = {"kind": "ClusterPodPolicy", "metadata": metadata, "spec": {"controls": {"privileged": {}}}} | (
+        {"status": status} if status else {}
+    )
     return read_record(body, None)
 
 

@@ -79,6 +79,26 @@ def test_a_policy_is_enforced_when_every_live_replica_has_read_it(
     assert states(read_record(body(), None), *versions) == (enforced_by, [VALID, enforced])
 
 
+PRIVILEGED: dict[str, Any] = {"controls": {"privileged": {}}}
+IDLE: list[tuple[dict[str, Any], str | None]] = [
+    (PRIVILEGED, None),
+    (PRIVILEGED | {"match": {"namespaces": ["kube-system", "sekisho-system"]}}, "MatchesNoPods"),
+    (PRIVILEGED | {"match": {"namespaces": ["kube-system", "shop"]}}, None),
+    ({"controls": {"images": {}, "resources": {}}}, "RequiresNothing"),
+    ({"controls": {"images": {}, "privileged": {}}}, None),
+    ({"podSecurityStandard": {"level": "privileged"}}, "RequiresNothing"),
+    ({"defaults": {"profile": "baseline"}}, None),
+    ({}, "RequiresNothing"),
+]
+
+
+@pytest.mark.parametrize(("spec", "reason"), IDLE)
+def test_a_policy_that_does_nothing_is_not_called_enforced(spec: dict[str, Any], reason: str | None) -> None:
+    record = read_record(body(spec=spec), None, {"kube-system", "sekisho-system"})
+    enforced = ("Enforced", "False", reason) if reason else ("Enforced", "True", "EnforcedByAllReplicas")
+    assert states(record, 100) == ("1/1", [VALID, enforced])
+
+
 def test_a_new_generation_must_be_read_by_every_replica() -> None:
     first = read_record(body(generation=1, version=100), None)
     second = read_record(body(generation=2, version=150), first)

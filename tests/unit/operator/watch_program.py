@@ -75,7 +75,12 @@ class Server:
 
 def policy() -> Json:
     metadata = {"name": "p", "uid": "u", "generation": 1, "resourceVersion": "5"}
-    return {"kind": "ClusterPodPolicy", "apiVersion": "sekisho.dev/v1alpha1", "metadata": metadata, "spec": {}}
+    return {
+        "kind": "ClusterPodPolicy",
+        "apiVersion": "sekisho.dev/v1alpha1",
+        "metadata": metadata,
+        "spec": {"controls": {"privileged": {}}},
+    }
 
 
 def write_kubeconfig(folder: str, server: str) -> Path:

@@ -7,6 +7,7 @@ import pytest
 
 from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet
 from sekisho.policies.advice import advice
+from sekisho.policies.idle import REQUIRES_NOTHING
 
 REQUIRED: dict[str, Any] = {"privileged": {}}
 POD_SELECTOR = "spec.match.podSelector: users choose the labels of their pods, and so whether the policy applies"
@@ -48,6 +49,26 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
     ({"match": {"namespaces": ["kube-system", "shop"]}}, []),
     ({"match": {"namespaces": ["kube-*"]}}, []),
     (
+        {"match": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}},
+        ["spec.match.namespaceSelector: Sekisho does not judge pods in kube-system, so no pod matches"],
+    ),
+    (
+        {
+            "match": {
+                "namespaceSelector": {
+                    "matchExpressions": [
+                        {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system"]}
+                    ]
+                }
+            }
+        },
+        [],
+    ),
+    ({"controls": {"privileged": {"enforcement": "Off"}}}, [REQUIRES_NOTHING]),
+    ({"controls": {}, "podSecurityStandard": {"level": "privileged"}}, [REQUIRES_NOTHING]),
+    ({"controls": {}, "podSecurityStandard": {"level": "privileged"}, "defaults": {"profile": "baseline"}}, []),
+    ({"controls": {}, "podSecurityStandard": {"fromNamespaceLabels": True}}, []),
+    (
         {"controls": {"images": {}}},
         [
             "spec.controls.images: requires nothing: set one of trustedRegistries, deniedRegistries, requireDigest, "
@@ -69,6 +90,15 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
 @pytest.mark.parametrize(("spec", "expected"), CASES)
 def test_policy_that_applies_to_less_than_it_seems_to_has_a_warning(spec: dict[str, Any], expected: list[str]) -> None:
     assert warnings(spec) == expected
+
+
+def test_every_namespace_that_the_chart_exempts_counts() -> None:
+    exempt = {"kube-system", "sekisho-system"}
+    for namespaces, is_judged in ((["kube-system", "sekisho-system"], False), (["sekisho-system", "shop"], True)):
+        spec = {"match": {"namespaces": namespaces}, "controls": REQUIRED}
+        policy = msgspec.convert({"metadata": {"name": "p"}, "spec": spec}, ClusterPodPolicy)
+        assert (not advice(policy, PolicySet(), exempt)) is is_judged
+        assert bool(advice(policy, PolicySet(), {"kube-system"})) is False
 
 
 def test_a_pod_policy_in_an_exempt_namespace_has_a_warning() -> None:

@@ -274,6 +274,7 @@ def problem(folder: Path, **changes: Any) -> str:
         pull_secret=(),
         registry_ca_file=None,
         registry_network=(),
+        exclude_namespace=(),
         longest_waiver=90,
         replica="local",
         events=frozenset(),
