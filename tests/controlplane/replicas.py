@@ -23,6 +23,7 @@ from tests.controlplane.release import NAMESPACE, RELEASE, Release
 from tests.controlplane.waiting import wait_until
 
 SERVICE = f"{RELEASE}-webhook"
+PATH_SECRET = f"{RELEASE}-webhook-path"
 SERVING_NAME = f"{SERVICE}.{NAMESPACE}.svc"
 REVIEWS_PORT = 8443
 PROBES_PORT = 8081
@@ -149,6 +150,7 @@ class Replicas:
         self._command = self._release.command(
             "webhook",
             f"--certificate-secret={RELEASE}-webhook-tls",
+            f"--path-secret={PATH_SECRET}",
             f"--port={REVIEWS_PORT}",
             f"--metrics-port={PROBES_PORT}",
         )
@@ -228,6 +230,7 @@ class Replicas:
         command = (
             *self._release.controller_command(*names),
             f"--webhook-service={SERVICE}",
+            f"--path-secret={PATH_SECRET}",
             *("--metrics-bind-address=127.0.0.1", f"--metrics-port={port}"),
         )
         log = self._plane.logs / f"{RELEASE}-controller.log"

@@ -96,6 +96,7 @@ def test_a_release_has_these_objects_and_no_others() -> None:
         "RoleBinding/sekisho-controller-events",
         "RoleBinding/sekisho-webhook",
         "Secret/sekisho-ca",
+        "Secret/sekisho-webhook-path",
         "Secret/sekisho-webhook-tls",
         "Service/sekisho-webhook",
         "ServiceAccount/sekisho-controller",
@@ -281,10 +282,23 @@ def test_the_webhooks_are_called_through_the_service() -> None:
         called = webhook["clientConfig"]["service"]
         assert (called["name"], called["namespace"]) == ("sekisho-webhook", "sekisho-system")
         assert called["port"] == port["port"]
-        paths = {"mutate.pods.sekisho.dev": "/mutate", POLICIES: "/validate-policies"}
-        assert called["path"] == paths.get(webhook["name"], "/validate")
+        assert "path" not in called
     assert {port["name"]: port["containerPort"] for port in container["ports"]}[port["targetPort"]] == 8443
     assert service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+
+
+def test_the_controller_sets_the_paths_of_the_webhooks_unless_it_cannot() -> None:
+    option = "--path-secret=sekisho-webhook-path"
+    for values in ((), BY_SECRET):
+        pods = deployments(*values)
+        assert option in arguments(pods["sekisho-webhook"])
+        assert option in arguments(pods["sekisho-controller"])
+    assert option not in arguments(deployments(OUTSIDE)["sekisho-controller"])
+    pods = deployments(*BY_CERT_MANAGER)
+    assert not any(option in arguments(pod) for pod in pods.values())
+    paths = {"mutate.pods.sekisho.dev": "/mutate", POLICIES: "/validate-policies"}
+    for name, webhook in webhooks(*BY_CERT_MANAGER).items():
+        assert webhook["clientConfig"]["service"]["path"] == paths.get(name, "/validate")
 
 
 @pytest.mark.parametrize("base", ["https://webhook.example:9443", "https://webhook.example:9443/"])
@@ -523,7 +537,7 @@ def test_secrets_are_rendered_only_if_the_controller_makes_the_certificate() -> 
     own = {"Secret/sekisho-ca", "Secret/sekisho-webhook-tls"}
     assert identities(render()) - identities(render(*BY_SECRET)) == own
     assert identities(render(*BY_SECRET)) - identities(render()) == set()
-    assert identities(render()) - identities(render(*BY_CERT_MANAGER)) == own
+    assert identities(render()) - identities(render(*BY_CERT_MANAGER)) == own | {"Secret/sekisho-webhook-path"}
     assert of_cert_manager() == of_cert_manager(*BY_SECRET) == {}
 
 
@@ -637,14 +651,22 @@ SECRETS_BY_MODE: list[tuple[tuple[str, ...], list[tuple[str, list[str] | None, l
     (
         (),
         [
-            ("Role/sekisho-controller", ["sekisho-webhook-tls", "sekisho-ca"], [*READ, "patch"]),
+            (
+                "Role/sekisho-controller",
+                ["sekisho-webhook-tls", "sekisho-ca", "sekisho-webhook-path"],
+                [*READ, "patch"],
+            ),
             ("Role/sekisho-controller", None, ["create"]),
-            ("Role/sekisho-webhook", ["sekisho-webhook-tls"], READ),
+            ("Role/sekisho-webhook", ["sekisho-webhook-tls", "sekisho-webhook-path"], READ),
         ],
     ),
     (
         BY_SECRET,
-        [("Role/sekisho-controller", ["corp-tls"], READ), ("Role/sekisho-webhook", ["corp-tls"], READ)],
+        [
+            ("Role/sekisho-controller", ["corp-tls"], READ),
+            ("Role/sekisho-controller", ["sekisho-webhook-path"], [*READ, "patch"]),
+            ("Role/sekisho-webhook", ["corp-tls", "sekisho-webhook-path"], READ),
+        ],
     ),
     (BY_CERT_MANAGER, [("Role/sekisho-webhook", ["sekisho-webhook-cert-manager"], READ)]),
 ]

@@ -49,6 +49,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- end -}}
 {{- end -}}
 
+{{/*
+The Secret with the secret part of the webhooks' paths, by which the webhook recognizes the API server. Empty if nobody sets the paths
+in the webhook configurations: in mode cert-manager the controller may not, and a URL has its path in it.
+*/}}
+{{- define "sekisho.pathSecret" -}}
+{{- if not (or .Values.webhook.url (eq .Values.certificates.mode "cert-manager")) -}}
+{{ include "sekisho.fullname" . }}-webhook-path
+{{- end -}}
+{{- end -}}
+
 {{/* The Secret with the webhook's certificate. cert-manager's has its own name: it needs another type, and types cannot change. */}}
 {{- define "sekisho.certificateSecret" -}}
 {{- if eq .Values.certificates.mode "secret" -}}

@@ -7,7 +7,9 @@ clientConfig:
   service:
     name: {{ include "sekisho.fullname" .root }}-webhook
     namespace: {{ .root.Release.Namespace }}
+    {{- if not (include "sekisho.pathSecret" .root) }}
     path: {{ .path }}
+    {{- end }}
     port: 443
   {{- end }}
 admissionReviewVersions: [v1]

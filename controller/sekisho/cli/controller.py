@@ -64,6 +64,14 @@ BAD_INPUT = 2
     "--certificates=self. May be repeated; the variable takes several, separated by spaces.",
 )
 @option(
+    "--path-secret",
+    default="",
+    metavar="NAME",
+    help="The Secret in --namespace for the secret part of the paths that the API server calls, by which the webhook "
+    "recognizes it. The controller makes it, and writes the paths into the webhook configurations. If empty, the paths "
+    "stay as they are.",
+)
+@option(
     "--proof-namespace",
     default="",
     metavar="NAME",

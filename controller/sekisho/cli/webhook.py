@@ -38,6 +38,12 @@ def reasons(text: str) -> frozenset[Reason]:
     show_default="sekisho-webhook-tls, unless --tls-cert-file is given",
     help="The Secret in --namespace that has tls.crt and tls.key; changes apply at once.",
 )
+@option(
+    "--path-secret",
+    metavar="NAME",
+    help="The Secret in --namespace with the secret part of the paths that the API server calls. A review at another "
+    "path gets its answer, but causes no Event, counts in no status and leaves no line in the log.",
+)
 @option("--tls-cert-file", type=FILE, help="The certificate and its chain, PEM; changes apply at once.")
 @option("--tls-private-key-file", type=FILE, help="The key of --tls-cert-file, PEM, not encrypted.")
 @option(
@@ -154,6 +160,8 @@ def webhook(**values: Any) -> None:
 def _checked(options: Options) -> Options:
     if (options.tls_cert_file is None) != (options.tls_private_key_file is None):
         raise StartError("--tls-cert-file and --tls-private-key-file must be used together")
+    if options.path_secret is not None and options.policy_dir is not None:
+        raise StartError("--path-secret requires a cluster, which --policy-dir does without")
     if options.client_name and options.client_ca_file is None:
         raise StartError("--client-name requires --client-ca-file")
     if options.tls_cert_file is not None:

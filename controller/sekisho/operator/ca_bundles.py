@@ -1,13 +1,16 @@
-"""The caBundle of every webhook of the release: the authorities by which the API server verifies the webhook."""
+"""How the API server calls every webhook of the release: the authorities by which it verifies them, and the paths."""
 
 import logging
 import time
+from collections.abc import Sequence
 
 import msgspec
 
 from sekisho.cluster.api import ApiClient, ApiError
-from sekisho.operator.objects import FIELD_MANAGER, Meta, WebhookConfiguration
+from sekisho.operator.objects import FIELD_MANAGER, Meta, Webhook, WebhookConfiguration, secret_path
+from sekisho.operator.options import Options
 from sekisho.operator.reconcile_loop import Watched
+from sekisho.operator.webhook_paths import secret_part, wanted_path
 
 logger = logging.getLogger(__name__)
 
@@ -18,17 +21,20 @@ COLLECTIONS = tuple(
 
 
 class CaBundles:
-    """The caBundles in the two webhook configurations named `name`."""
+    """The caBundles, and the paths, in the webhook configurations that `options` name."""
 
-    def __init__(self, api: ApiClient, name: str) -> None:
+    def __init__(self, api: ApiClient, options: Options) -> None:
         self._api = api
-        self._name = name
+        self._name = options.webhook_configuration
+        self._namespace = options.namespace
+        self._path_secret = options.path_secret
         self._published = (b"", 0.0)
 
     @property
     def watched(self) -> tuple[Watched, ...]:
-        """The two webhook configurations."""
-        return tuple(Watched(collection, self._name) for collection in COLLECTIONS)
+        """The two webhook configurations, and the Secret with the secret part of the paths."""
+        watched = tuple(Watched(collection, self._name) for collection in COLLECTIONS)
+        return (*watched, Watched(secret_path(self._namespace), self._path_secret)) if self._path_secret else watched
 
     @property
     def seconds_published(self) -> float:
@@ -36,8 +42,9 @@ class CaBundles:
         return time.monotonic() - self._published[1]
 
     async def publish(self, bundle: bytes) -> None:
-        """Write the bundle (PEM) into every webhook that has another. Raises ApiError, ApiUnavailable."""
-        patched = [await self._publish_to(collection, bundle) for collection in COLLECTIONS]
+        """Write the bundle (PEM) and the path into every webhook that has another. Raises ApiError, ApiUnavailable."""
+        part = await secret_part(self._api, self._namespace, self._path_secret) if self._path_secret else None
+        patched = [await self._publish_to(collection, bundle, part) for collection in COLLECTIONS]
         if any(patched) or self._published[0] != bundle:
             self._published = (bundle, time.monotonic())
 
@@ -60,7 +67,7 @@ class CaBundles:
         webhooks = msgspec.json.decode(raw, type=WebhookConfiguration).webhooks or ()
         return tuple(dict.fromkeys(filter(None, (webhook.client_config.name for webhook in webhooks))))
 
-    async def _publish_to(self, collection: str, bundle: bytes) -> bool:
+    async def _publish_to(self, collection: str, bundle: bytes, part: str | None) -> bool:
         path = f"{collection}/{self._name}"
         try:
             read = msgspec.json.decode(await self._api.get(path), type=WebhookConfiguration)
@@ -68,10 +75,10 @@ class CaBundles:
             if error.status == 404:  # without a configuration nobody calls the webhook
                 return False
             raise
-        stale = [
-            index for index, webhook in enumerate(read.webhooks or ()) if webhook.client_config.ca_bundle != bundle
-        ]
-        if not stale:
+        webhooks = read.webhooks or ()
+        stale = [index for index, webhook in enumerate(webhooks) if webhook.client_config.ca_bundle != bundle]
+        paths = [] if part is None else _path_patches(webhooks, part)
+        if not stale and not paths:
             return False
         # The patch addresses webhooks by position, which is right for this version of the object only.
         version = {"op": "replace", "path": "/metadata/resourceVersion", "value": read.metadata.resource_version}
@@ -79,7 +86,17 @@ class CaBundles:
             {"op": "add", "path": f"/webhooks/{index}/clientConfig/caBundle", "value": bundle} for index in stale
         ]
         await self._api.patch(
-            path, msgspec.json.encode(patch), "application/json-patch+json", {"fieldManager": FIELD_MANAGER}
+            path, msgspec.json.encode(patch + paths), "application/json-patch+json", {"fieldManager": FIELD_MANAGER}
         )
-        logger.info("caBundle set in %d webhooks of %s", len(stale), path)
-        return True
+        logger.info("caBundle set in %d webhooks of %s, the path in %d", len(stale), path, len(paths))
+        return bool(stale)
+
+
+def _path_patches(webhooks: Sequence[Webhook], part: str) -> list[dict[str, object]]:
+    """Patches of the webhooks with another path. One that is called by its URL has its path in that."""
+    wanted = [(webhook.client_config.service, wanted_path(webhook.name, part)) for webhook in webhooks]
+    return [
+        {"op": "add", "path": f"/webhooks/{index}/clientConfig/service/path", "value": path}
+        for index, (service, path) in enumerate(wanted)
+        if service is not None and path is not None and service.path != path
+    ]

@@ -35,6 +35,7 @@ class Service(Struct, frozen=True):
 
     name: str = ""
     namespace: str = ""
+    path: str | None = None
 
 
 class ClientConfig(Struct, rename={"ca_bundle": "caBundle"}, frozen=True):

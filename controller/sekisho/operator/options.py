@@ -40,6 +40,7 @@ class Options(Struct, frozen=True):
     webhook_service: empty when there is no Service.
     serving_names: empty unless `certificates` is SELF.
     proof_namespace: empty to prove nothing.
+    path_secret: empty to leave the paths in the webhook configurations as they are.
     exclude_namespaces: those whose pods the webhook configurations need not send.
     """
 
@@ -56,6 +57,7 @@ class Options(Struct, frozen=True):
     metrics_bind_address: str
     metrics_port: int
     proof_namespace: str = ""
+    path_secret: str = ""
     exclude_namespaces: tuple[str, ...] = ()
 
 

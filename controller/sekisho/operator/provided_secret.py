@@ -24,7 +24,7 @@ class ProvidedSecretKeeper:
         self._options = options
         self._metrics = metrics
         self._clock = clock
-        self._bundles = CaBundles(api, options.webhook_configuration)
+        self._bundles = CaBundles(api, options)
         self._written: frozenset[Notice] = frozenset()
 
     async def run(self) -> None:

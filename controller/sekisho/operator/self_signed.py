@@ -35,7 +35,7 @@ class SelfSignedKeeper:
         self._options = options
         self._metrics = metrics
         self._clock = clock
-        self._bundles = CaBundles(api, options.webhook_configuration)
+        self._bundles = CaBundles(api, options)
 
     async def run(self) -> None:
         """Run until cancelled. API failures are logged, counted and tried again."""

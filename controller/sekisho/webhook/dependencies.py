@@ -31,6 +31,7 @@ from sekisho.webhook.namespaces import PATH as NAMESPACES
 from sekisho.webhook.namespaces import decode_labels
 from sekisho.webhook.options import StartError
 from sekisho.webhook.policies import ClusterPolicies, OnVersion
+from sekisho.webhook.senders import decode_path
 
 logger = logging.getLogger(__name__)
 
@@ -165,6 +166,18 @@ def certificate_from_secret(api: ApiClient, namespace: str, name: str, certifica
     return Supply(
         "the certificate", reflector.run, lambda: why_no_certificate(certificate), lambda: _expiry(certificate)
     )
+
+
+def path_from_secret(api: ApiClient, namespace: str, name: str, know: Callable[[str], None]) -> Supply:
+    """The secret part of the paths that the API server calls; `know` is called with each, empty when there is none."""
+    reflector = Reflector(
+        api,
+        f"/api/v1/namespaces/{namespace}/secrets",
+        decode_path,
+        on_change=lambda paths: know(next(iter(paths.values()), "")),
+        field_selector=f"metadata.name={name}",
+    )
+    return Supply("the secret part of the paths", reflector.run, partial(not_listed_yet, "paths", reflector))
 
 
 def certificate_from_files(pair: tuple[Path, Path], certificate: ServingCertificate) -> Supply:

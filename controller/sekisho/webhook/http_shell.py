@@ -52,22 +52,45 @@ class HttpShell:
 
     While `is_draining`, each answer closes its connection, so that the client sends its next request to another
     replica.
+
+    routes: the handlers by path.
+    of_unknown: the handlers of the same paths for senders that do not know the secret part, which `know` sets and which
+        follows the path. None when everybody is known, without it.
     """
 
-    def __init__(self, routes: Mapping[str, ReviewHandler], metrics: Metrics) -> None:
-        self._routes = routes
+    def __init__(
+        self,
+        routes: Mapping[str, ReviewHandler],
+        metrics: Metrics,
+        of_unknown: Mapping[str, ReviewHandler] | None = None,
+    ) -> None:
+        self._known = routes
+        self._of_unknown = of_unknown
+        self._routes = dict(routes if of_unknown is None else of_unknown)
         self._metrics = metrics
         self._bodies = Bodies()
         self.is_draining = False
+
+    def know(self, secret: str) -> None:
+        """Recognize the API server by this secret part of the paths from now on; empty for nobody."""
+        known = {f"{path}/{secret}": handler for path, handler in self._known.items()} if secret else {}
+        self._routes = {**(self._of_unknown or self._known), **known}
+
+    def _handler(self, path: str) -> ReviewHandler:
+        handler = self._routes.get(path)
+        if handler is None and self._of_unknown is not None:
+            # Perhaps the secret part has just changed: the API server must get its verdict all the same.
+            handler = self._of_unknown.get(path.rpartition("/")[0])
+        if handler is None:
+            raise RejectedError(404, f"there is nothing at this path; try {', '.join(self._known)}")
+        return handler
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         started = time.perf_counter()
         path, _, query = request.raw_path.partition("?")
         try:
-            handler = self._routes.get(path)
-            if handler is None:
-                raise RejectedError(404, f"there is nothing at this path; try {', '.join(self._routes)}")
+            handler = self._handler(path)
             _check_head(request)
             deadline = Deadline(started, seconds_of(query))
             body = await self._bodies.receive(request, deadline.seconds)

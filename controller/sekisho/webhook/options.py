@@ -47,6 +47,8 @@ class Options(Struct, frozen=True):
     events_per_second: float
     drain_seconds: float
     log_level: str
+    path_secret: str | None = None
+    """The Secret with the secret part of the paths; None when all senders are known."""
 
 
 class StartError(SekishoError):

@@ -8,7 +8,7 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -19,7 +19,6 @@ from sekisho.images.trust import Trust
 from sekisho.pods import Pod
 from sekisho.policies import PolicySet
 from sekisho.webhook.http_shell import Deadline
-from sekisho.webhook.metrics import Metrics
 from sekisho.webhook.namespaces import Namespaces, UnknownNamespaceError
 from sekisho.webhook.policies import Enforced
 from sekisho.webhook.turns import Turns
@@ -61,6 +60,13 @@ class _Question(Struct, frozen=True, gc=False):
         return self.answer(self.review, self.policies, self.labels, deadline, trust)
 
 
+class Counter(Protocol):
+    """What counts reviews."""
+
+    def count(self, webhook: str, outcome: Outcome, seconds: float, /) -> None:
+        """Count one answered review: its outcome, and the seconds that it took."""
+
+
 class PodReviews:
     """Answers reviews of pods and of pod templates.
 
@@ -77,7 +83,7 @@ class PodReviews:
         enforced: Enforced,
         clock: Clock,
         namespaces: Namespaces | None,
-        metrics: Metrics,
+        metrics: Counter,
         on_outcome: Callable[[Outcome], None],
         reported: frozenset[Decision] = DENIALS,
         objects_for: Callable[[str, Pod], NamespaceObjects] = lambda namespace, pod: NO_OBJECTS,
@@ -102,6 +108,19 @@ class PodReviews:
     async def mutate(self, body: bytes, deadline: Deadline) -> bytes:
         """The answer of the mutating webhook. Raises MalformedReviewError."""
         return await self._answer("mutate", self._mutated, body, deadline)
+
+    def of_unknown(self, count: Counter) -> "PodReviews":
+        """The same for reviews that the API server did not send: nothing is reported, and they wait for each other."""
+        return PodReviews(
+            self._enforced,
+            self._clock,
+            self._namespaces,
+            count,
+            lambda outcome: None,
+            frozenset(),
+            self._objects_for,
+            self._verification,
+        )
 
     def close(self) -> None:
         """End the thread for large reviews when it is done with the present one."""

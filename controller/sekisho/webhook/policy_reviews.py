@@ -40,6 +40,7 @@ class PolicyReviews:
     clock: the time that the end of a waiver must be after.
     longest_waiver: how far in the future a waiver may end.
     exempt: the namespaces whose pods the API server does not send to the webhook.
+    is_logged: whether denials are logged.
     """
 
     def __init__(
@@ -48,7 +49,10 @@ class PolicyReviews:
         clock: Clock,
         longest_waiver: timedelta,
         exempt: Collection[str] = EXEMPT_NAMESPACES,
+        *,
+        is_logged: bool = True,
     ) -> None:
+        self._is_logged = is_logged
         self._enforced = enforced
         self._clock = clock
         self._longest = longest_waiver
@@ -67,7 +71,7 @@ class PolicyReviews:
             return outcome.response
         kind = review.kind.kind if review.kind.kind in RESOURCES else "other"
         self._counts[(kind, "deny" if outcome.problems else "allow")] += 1
-        if outcome.problems:
+        if outcome.problems and self._is_logged:
             _log(outcome)
         return outcome.response
 

@@ -30,7 +30,7 @@ from sekisho.webhook.clients import Handler, only_named
 from sekisho.webhook.connections import HttpServer
 from sekisho.webhook.dependencies import Supply
 from sekisho.webhook.handshakes import BACKLOG, accept, listen
-from sekisho.webhook.http_shell import HttpShell
+from sekisho.webhook.http_shell import HttpShell, ReviewHandler
 from sekisho.webhook.memory import return_freed_memory, return_large_blocks
 from sekisho.webhook.metrics import Metrics
 from sekisho.webhook.namespaces import Namespaces
@@ -39,6 +39,7 @@ from sekisho.webhook.pod_reviews import PodReviews
 from sekisho.webhook.policies import Enforced
 from sekisho.webhook.policy_reviews import PolicyReviews
 from sekisho.webhook.reporting import report
+from sekisho.webhook.senders import UnknownSenders
 from sekisho.webhook.verification import Verification
 
 logger = logging.getLogger(__name__)
@@ -98,17 +99,20 @@ class Process:
         self._pods = pods = self._pods_by_cluster(api) if api is not None else self._pods_by_files()
         self._add_certificate(api)
         clock = _system_time if api is None else api.clock.now
-        self._policies = policies = PolicyReviews(
-            self._enforced,
-            clock,
-            timedelta(days=options.longest_waiver),
-            EXEMPT_NAMESPACES.union(options.exclude_namespace),
-        )
+        longest_waiver = timedelta(days=options.longest_waiver)
+        exempt = EXEMPT_NAMESPACES.union(options.exclude_namespace)
+        self._policies = policies = PolicyReviews(self._enforced, clock, longest_waiver, exempt)
         self._metrics.add_source(policies.families)
-        self._shell = HttpShell(
-            {"/validate": pods.validate, "/mutate": pods.mutate, "/validate-policies": policies.validate},
-            self._metrics,
-        )
+        unknown = UnknownSenders()
+        self._metrics.add_source(unknown.families)
+        self._of_unknown = pods.of_unknown(unknown)
+        knows_senders = api is not None and options.path_secret is not None
+        self._silent = PolicyReviews(self._enforced, clock, longest_waiver, exempt, is_logged=False)
+        of_unknown = _routes(self._of_unknown, self._silent) if knows_senders else None
+        self._shell = HttpShell(_routes(pods, policies), self._metrics, of_unknown)
+        if api is not None and options.path_secret is not None:
+            secret = dependencies.path_from_secret(api, options.namespace, options.path_secret, self._shell.know)
+            self._needed.append(secret)
         self._handler: Handler = self._shell.handle
         if options.client_ca_file is not None:
             self._needed.append(dependencies.clients_from_file(options.client_ca_file, self._certificate))
@@ -229,10 +233,16 @@ class Process:
             await runner.cleanup()
             self._pods.close()
             self._policies.close()
+            self._of_unknown.close()
+            self._silent.close()
             for task in (stopping, *tasks):
                 task.cancel()
             await asyncio.gather(stopping, *tasks, return_exceptions=True)
             await health.cleanup()
+
+
+def _routes(pods: PodReviews, policies: PolicyReviews) -> dict[str, ReviewHandler]:
+    return {"/validate": pods.validate, "/mutate": pods.mutate, "/validate-policies": policies.validate}
 
 
 def _system_time() -> datetime:

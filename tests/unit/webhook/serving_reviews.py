@@ -21,6 +21,7 @@ from sekisho.webhook.metrics import Metrics
 from sekisho.webhook.pod_reviews import PodReviews
 from sekisho.webhook.policies import Enforced
 from sekisho.webhook.policy_reviews import PolicyReviews
+from sekisho.webhook.senders import UnknownSenders
 from tests.unit.webhook.pairs import make_pair
 
 BAD = {"name": "app", "image": "trusted.io/app", "securityContext": {"privileged": True}}
@@ -87,16 +88,34 @@ class Served:
 
 @asynccontextmanager
 async def serving_reviews(
-    *policies: ClusterPodPolicy, namespaces: Any = None, client_ca: bytes = b"", client_names: tuple[str, ...] = ()
+    *policies: ClusterPodPolicy,
+    namespaces: Any = None,
+    client_ca: bytes = b"",
+    client_names: tuple[str, ...] = (),
+    path_secret: str = "",
 ) -> AsyncIterator[Served]:
-    """Serve reviews by these policies, to all clients or to those of an authority, with one of these names."""
+    """Serve reviews by these policies, to all clients or to those of an authority, with one of these names.
+
+    path_secret: by which the API server is recognized; empty to know everybody.
+    """
     metrics, denials = Metrics(), list[Outcome]()
     enforced = Enforced(PolicySet.of(policies or [policy()]))
     pods = PodReviews(enforced, _now, namespaces, metrics, denials.append)
     of_policies = PolicyReviews(enforced, _now, timedelta(days=90))
     metrics.add_source(of_policies.families)
     routes = {"/validate": pods.validate, "/mutate": pods.mutate, "/validate-policies": of_policies.validate}
-    shell = HttpShell(routes, metrics)
+    unknown = UnknownSenders()
+    metrics.add_source(unknown.families)
+    silent = PolicyReviews(enforced, _now, timedelta(days=90), is_logged=False)
+    pods_of_unknown = pods.of_unknown(unknown)
+    of_unknown = {
+        "/validate": pods_of_unknown.validate,
+        "/mutate": pods_of_unknown.mutate,
+        "/validate-policies": silent.validate,
+    }
+    shell = HttpShell(routes, metrics, of_unknown if path_secret else None)
+    if path_secret:
+        shell.know(path_secret)
     served = Served(shell, enforced, metrics, denials)
     if client_ca:
         served.certificate.know_clients(client_ca.decode())
@@ -111,6 +130,8 @@ async def serving_reviews(
     await runner.cleanup()
     pods.close()
     of_policies.close()
+    pods_of_unknown.close()
+    silent.close()
 
 
 def _now() -> datetime:
