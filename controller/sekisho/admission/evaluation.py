@@ -184,9 +184,11 @@ def _with_evidence(
     plan = evaluation.plan
     steps = plan.template_steps if form is _TEMPLATE else plan.steps
     unsigned = judge_evidence(evaluation.pod, steps, old, trust, evaluation.violations, is_late)
+    if not unsigned:
+        return evaluation
     notes: tuple[str, ...] = ()
     waived: tuple[Waived, ...] = ()
-    if unsigned and form is not _POD:
+    if form is not _POD:
         unsigned, notes = without_placeholders(unsigned, evaluation.pod, annotations)
     if unsigned and clock is not None and policies.has_waivers:
         unsigned, waived = apply_waivers(unsigned, evaluation.pod, namespace, policies, clock())

@@ -64,12 +64,13 @@ def shared(facts: ImageFacts, looked_up: datetime) -> ImageEvidenceSpec:
     """Facts as they are shared."""
     others = "1 signature by another key" if facts.others == 1 else f"{facts.others} signatures by other keys"
     why_not = [*([others] if facts.others else []), *facts.problems]
+    signers = list(dict.fromkeys(one.authority for one in facts.signatures))
     return ImageEvidenceSpec(
         repository=facts.repository,
         digest=facts.digest,
         image=f"{facts.repository}@{facts.digest}",
         looked_up=looked_up,
-        signed_by=words(list(dict.fromkeys(one.authority for one in facts.signatures)), "and")[:2048],
+        signed_by=words(signers, "and")[:2048] if signers else "",
         why_not="; ".join(why_not)[:2048],
         signatures=tuple(SharedSignature(**structs.asdict(one)) for one in facts.signatures),
         others=facts.others,

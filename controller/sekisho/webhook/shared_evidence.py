@@ -157,5 +157,8 @@ class SharedEvidence:
                 logger.warning("cannot share evidence about images: %s", error)
             self._problem = str(error)
             return isinstance(error, ApiError) and not error.is_transient
+        except Exception:  # sharing saves requests; verdicts do not depend on it
+            logger.exception("internal error while evidence about images was shared")
+            return True
         self._problem = ""
         return True

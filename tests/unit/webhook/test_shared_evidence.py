@@ -108,8 +108,12 @@ async def replica(server: EvidenceServer) -> AsyncIterator[Replica]:
             yield replica
 
 
-def test_facts_are_the_same_after_they_were_shared() -> None:
-    assert facts_of(shared(SIGNED, NOW)) == SIGNED
+UNSIGNED = structs.replace(SIGNED, signatures=(), digest="sha256:" + "ee" * 32)
+
+
+@pytest.mark.parametrize("facts", [SIGNED, UNSIGNED, structs.replace(UNSIGNED, problems=(), others=1, checked={})])
+def test_facts_are_the_same_after_they_were_shared(facts: ImageFacts) -> None:
+    assert facts_of(shared(facts, NOW)) == facts
 
 
 def test_two_releases_and_two_images_have_different_objects() -> None:
@@ -184,6 +188,17 @@ async def test_write_that_the_api_server_denies_is_dropped(server: EvidenceServe
     other = structs.replace(SIGNED, digest="sha256:" + "0" * 64)
     replica.sharing.share(other)
     await server.collection.wait_until(lambda: replica.facts == [other])
+
+
+async def test_internal_error_does_not_end_the_sharing(
+    server: EvidenceServer, replica: Replica, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "shared", lambda *_: 1 / 0)
+        replica.sharing.share(UNSIGNED)
+        await server.collection.wait_until(lambda: "internal error" in caplog.text)
+    replica.sharing.share(SIGNED)
+    await server.collection.wait_until(lambda: replica.facts == [SIGNED])
 
 
 async def test_object_that_cannot_be_read_does_not_affect_others(server: EvidenceServer, replica: Replica) -> None:

@@ -331,3 +331,16 @@ def test_options_that_make_no_sense_are_told(options: tuple[str, ...], said: str
     assert result.stdout == ""
     assert said in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_nothing_that_verifies_images_is_loaded_until_it_is_enabled() -> None:
+    code = """
+import sys
+import sekisho.cli.webhook
+names = {"nacl", "sekisho.registry", "sekisho.webhook.evidence", "sekisho.images.verification"}
+assert not names & set(sys.modules), names & set(sys.modules)
+import sekisho.webhook.verifying
+assert names <= set(sys.modules), names - set(sys.modules)
+assert "sigstore" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
