@@ -10,8 +10,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.cluster.conftest import Cluster
+from tests.unit.images.signing import P256, pem
 
 Spec = dict[str, Any]
 
@@ -20,8 +22,9 @@ COLLECTIONS = {
     "ClusterPodPolicy": f"{GROUP}/clusterpodpolicies",
     "PodPolicy": f"{GROUP}/namespaces/default/podpolicies",
     "PolicyWaiver": f"{GROUP}/policywaivers",
+    "ImageAuthority": f"{GROUP}/imageauthorities",
 }
-CLUSTER, OWN, WAIVER = COLLECTIONS
+CLUSTER, OWN, WAIVER, AUTHORITY = COLLECTIONS
 
 
 SCHEMA, WEBHOOK = "schema", "webhook"
@@ -67,8 +70,112 @@ def waiver(**changed: Any) -> Spec:
     return {name: value for name, value in shown.items() if value is not None}
 
 
+def signatures(images_of: str = "ghcr.io/acme/*", **by: Any) -> Spec:
+    return images(signatures=[{"images": [images_of], "by": by or {"anyOf": ["release"]}}])
+
+
+def keyless(identity: str, **changed: Any) -> Spec:
+    return {"keyless": {"issuer": "https://issuer.acme.example", "identities": [identity]} | changed}
+
+
+WEAK = pem(rsa.generate_private_key(65537, 1024))  # noqa: S505  it is denied
+KEY = {"keys": [{"pem": pem(P256)}]}
+
 # What it is about, the kind, the malformed spec, who denies it, the answer, and the near-twin that is accepted.
 MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
+    (
+        "a signature rule for any registry",
+        CLUSTER,
+        signatures("*/acme"),
+        WEBHOOK,
+        "spec.controls.images.signatures[0].images[0]: '*/acme' begins with *; name the registry, because the webhook "
+        "connects to it",
+        signatures("ghcr.io/*"),
+    ),
+    (
+        "a signature by nobody",
+        CLUSTER,
+        images(signatures=[{"images": ["ghcr.io"], "by": {}}]),
+        SCHEMA,
+        "spec.controls.images.signatures[0].by: Invalid value: set either anyOf, with or without count, or allOf",
+        signatures(allOf=["release"]),
+    ),
+    (
+        "more signatures than authorities",
+        OWN,
+        signatures(anyOf=["release"], count=2),
+        WEBHOOK,
+        "spec.controls.images.signatures[0].by.count: count must not be larger than the number of authorities in anyOf",
+        signatures(anyOf=["release", "scanner"], count=2),
+    ),
+    (
+        "an authority without signers",
+        AUTHORITY,
+        {},
+        WEBHOOK,
+        "spec: set either keys or keyless",
+        KEY,
+    ),
+    (
+        "a key without a source",
+        AUTHORITY,
+        {"keys": [{"until": SOON}]},
+        SCHEMA,
+        "spec.keys[0]: Invalid value: set either secret or pem",
+        {"keys": [{"secret": {"name": "k"}, "until": SOON}]},
+    ),
+    (
+        "a broken key",
+        AUTHORITY,
+        {"keys": [{"pem": "cosign.pub"}]},
+        WEBHOOK,
+        "spec.keys[0].pem: is not a public key in PEM, such as cosign.pub",
+        KEY,
+    ),
+    (
+        "a weak key",
+        AUTHORITY,
+        {"keys": [{"pem": WEAK}]},
+        WEBHOOK,
+        "spec.keys[0].pem: is an RSA key of 1024 bits; use ECDSA P-256, P-384 or P-521, RSA of 2048 to 8192 bits, or "
+        "Ed25519",
+        KEY,
+    ),
+    (
+        "an identity of anyone",
+        AUTHORITY,
+        keyless("https://github.com/*/*/.github/workflows/release.yml@refs/tags/v1"),
+        WEBHOOK,
+        'spec.keyless.identities[0]: "https://github.com/*/*/.github/workflows/release.yml@refs/tags/v1" must name the '
+        "owner at github.com without *: anyone may become one",
+        keyless("https://github.com/acme/*/.github/workflows/release.yml@refs/tags/v1"),
+    ),
+    (
+        "an identity as a regular expression",
+        AUTHORITY,
+        keyless("^release@acme.example$"),
+        WEBHOOK,
+        'spec.keyless.identities[0]: "^release@acme.example$" is a regular expression; write the identity with * for '
+        "what may vary",
+        keyless("release@acme.example"),
+    ),
+    (
+        "an issuer with a wildcard",
+        AUTHORITY,
+        keyless("release@acme.example", issuer="https://*.acme.example"),
+        SCHEMA,
+        'spec.keyless.issuer: Invalid value: "https://*.acme.example": spec.keyless.issuer in body should match '
+        r"'^https?://[^*\s]+$'",
+        keyless("release@acme.example", issuer="https://ci.acme.example"),
+    ),
+    (
+        "an unknown field of an authority",
+        AUTHORITY,
+        keyless("release@acme.example", subject="x"),
+        WEBHOOK,
+        "spec.keyless.subject: unknown field",
+        keyless("release@acme.example"),
+    ),
     (
         "unknown field",
         CLUSTER,

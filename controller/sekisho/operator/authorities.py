@@ -1,7 +1,5 @@
 """The status of an authority: whether it is valid, and whether signatures can be verified with it."""
 
-from datetime import datetime, timedelta
-
 from sekisho.operator.conditions import State, accepted_condition, make_condition, not_accepted
 from sekisho.operator.records import Record
 from sekisho.operator.status import View
@@ -54,8 +52,3 @@ def _usable_state(resolved: Resolved, view: View) -> State:
         message = f"signatures are verified {until}, but {'; '.join(resolved.problems)}"[:MAX_PROBLEMS_LENGTH]
         return State(ConditionStatus.TRUE, "PartlyUsable", message)
     return State(ConditionStatus.TRUE, "Usable", f"signatures are verified {until}")
-
-
-def next_authority_change(expires: datetime | None, now: datetime) -> timedelta | None:
-    """How long until the status changes by the passing of time; None when it will not."""
-    return expires - now if expires is not None and expires > now else None

@@ -136,7 +136,9 @@ class ImageAuthoritySpec(Struct, frozen=True, forbid_unknown_fields=True, rename
 
     keys: (
         Annotated[
-            tuple[SigningKey, ...],
+            tuple[
+                Annotated[SigningKey, Meta(extra_json_schema=cel("has(self.secret) != has(self.pem)", ONE_SOURCE))], ...
+            ],
             Meta(
                 description="Public keys, of which one must have signed: the old and the new one during a rotation.",
                 min_length=1,
