@@ -85,6 +85,18 @@ BAD_INPUT = 2
     help="A namespace whose pods the API server need not send to the webhook, for --proof-namespace and for the status "
     "of policies that apply to no other. May be repeated; the variable takes several, separated by spaces.",
 )
+@option(
+    "--verify-images/--no-verify-images",
+    default=False,
+    help="Read what ImageAuthorities refer to, so that their status says whether they are usable. Set it as for the "
+    "webhook.",
+)
+@option(
+    "--authority-secret",
+    multiple=True,
+    metavar="NAME",
+    help="A Secret in --namespace with keys that ImageAuthorities name; may be repeated; changes apply at once.",
+)
 @option("--lease", default="sekisho-controller", metavar="NAME", help="The Lease that the leader holds.")
 @option(
     "--identity",

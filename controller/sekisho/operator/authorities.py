@@ -45,6 +45,8 @@ def _usable_state(resolved: Resolved, view: View) -> State:
         message = "this installation does not verify images; set imageVerification.enabled in the chart"
         return State(ConditionStatus.FALSE, "NotEnabled", message)
     problem = usable_at(resolved, view.now)
+    if problem and view.sources.missing:
+        return State(ConditionStatus.UNKNOWN, "NotRead", view.sources.missing)
     if problem:
         return State(ConditionStatus.FALSE, "Unusable", problem)
     until = f"until {rfc3339(resolved.expires)}" if resolved.expires else "without an end"

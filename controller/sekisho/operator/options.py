@@ -58,6 +58,8 @@ class Options(Struct, frozen=True):
     metrics_port: int
     proof_namespace: str = ""
     path_secret: str = ""
+    verify_images: bool = False
+    authority_secret: tuple[str, ...] = ()
     exclude_namespaces: tuple[str, ...] = ()
 
 

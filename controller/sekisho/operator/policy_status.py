@@ -20,6 +20,7 @@ from sekisho.cluster.owners import ObjectReference
 from sekisho.cluster.reflector import Reflector
 from sekisho.cluster.replicas import Counts, Recent, Replica, forgotten, live, observe, silent
 from sekisho.operator.authorities import wanted_authority_status
+from sekisho.operator.authority_sources import AuthoritySources
 from sekisho.operator.events import Notice, write_warning
 from sekisho.operator.metrics import Metrics, Subject
 from sekisho.operator.objects import FIELD_MANAGER
@@ -67,6 +68,7 @@ class StatusKeeper:
         identity: str = "",
         service: str = "",
         exempt: Collection[str] = EXEMPT_NAMESPACES,
+        sources: AuthoritySources | None = None,
     ) -> None:
         self._api = api
         self._namespace = namespace
@@ -74,6 +76,7 @@ class StatusKeeper:
         self._identity = identity
         self._service = service
         self._exempt = exempt
+        self._sources = sources
         self._records: dict[str, Record] = {}  # by uid, as another policy may get the name of a deleted one
         self._conflicts = Conflicts()
         self._counts = ShownCounts()
@@ -151,6 +154,8 @@ class StatusKeeper:
         async with asyncio.TaskGroup() as watches:
             for reflector in reflectors:
                 watches.create_task(reflector.run())
+            if self._sources is not None:
+                watches.create_task(self._sources.run(self._wake.set))
             for reflector in reflectors:  # until then it would seem that no replica is running
                 await reflector.wait_synced()
             await self._has_proof.wait()
@@ -225,6 +230,7 @@ class StatusKeeper:
             waivers=waivers_in_effect(records, moment),
             titles=titles,
             proof=self._proof,
+            sources=self._sources.now() if self._sources is not None else None,
         )
 
     def _without_strangers(self) -> Mapping[str, Replica]:

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.lease import LeaderLease, LeaseLost
+from sekisho.operator.authority_sources import AuthoritySources
 from sekisho.operator.metrics import Metrics
 from sekisho.operator.options import Certificates, Clock, Options
 from sekisho.operator.policy_status import StatusKeeper
@@ -103,7 +104,8 @@ async def _lead(
     lease: LeaderLease,
 ) -> int:
     exempt = EXEMPT_NAMESPACES.union(options.exclude_namespaces)
-    statuses = StatusKeeper(api, options.namespace, metrics, options.identity, options.webhook_service, exempt)
+    sources = AuthoritySources(api, options.namespace, options.authority_secret) if options.verify_images else None
+    statuses = StatusKeeper(api, options.namespace, metrics, options.identity, options.webhook_service, exempt, sources)
     progress.watch(statuses)
     policies = watch_policies(
         api, options.kubeconfig, statuses.changed, statuses.deleted, started=lambda: _listen_for_signals(stop)

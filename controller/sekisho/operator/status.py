@@ -25,12 +25,14 @@ from sekisho.timestamps import rfc3339
 class Sources(Struct, frozen=True):
     """The data of Secrets and ConfigMaps in the release's namespace, by name.
 
+    missing: what is not read yet, as a clause; empty once all is.
     public_root: the trusted root of the public Sigstore; None without the extra `keyless`.
     """
 
     secrets: Contents
     config_maps: Contents
     public_root: bytes | None
+    missing: str = ""
 
 
 class View(Struct, frozen=True):

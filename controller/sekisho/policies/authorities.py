@@ -335,7 +335,9 @@ def _content(kind: str, source: SecretKey | ConfigMapKey, contents: Contents | N
         raise _MissingError(f"{kind}s are not read here; set imageVerification.enabled in the chart")
     found = contents.get(source.name)
     if found is None:
-        raise _MissingError(f'{kind} "{source.name}" does not exist in the namespace where Sekisho is installed')
+        unlisted = ", or is not in imageVerification.secrets of the chart" if kind == "Secret" else ""
+        where = "in the namespace where Sekisho is installed"
+        raise _MissingError(f'{kind} "{source.name}" does not exist {where}{unlisted}')
     if source.key not in found:
         raise _MissingError(f'{kind} "{source.name}" has no key "{source.key}"')
     return found[source.key]

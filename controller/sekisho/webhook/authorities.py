@@ -1,19 +1,12 @@
 """The authorities that may sign images, with what their Secrets and ConfigMaps hold."""
 
-import base64
-import binascii
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Final
-
-import msgspec
-from msgspec import Struct
 
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.reflector import Reflector
+from sekisho.cluster.release_data import Data, by_name, public_root, watch_config_maps, watch_secret
 from sekisho.images.authorities import Authority
 from sekisho.policies import CompiledAuthority, PolicySet
 from sekisho.policies.authorities import resolve
@@ -21,50 +14,6 @@ from sekisho.registry import Credential, CredentialsError, matching, parse_confi
 from sekisho.registry.credentials import CONFIG_KEY, Entry, merged
 
 logger = logging.getLogger(__name__)
-
-MAX_VALUE_BYTES: Final = 256 << 10
-"""Of a value that is kept: a trusted root has some kilobytes, and other values are not for authorities."""
-_PUBLIC_ROOT: Final = "_store/https%3A%2F%2Ftuf-repo-cdn.sigstore.dev/trusted_root.json"
-"""Where the wheel of sigstore has the root of the public Sigstore."""
-
-Data = Mapping[str, bytes]
-
-
-class _Secret(Struct, frozen=True):
-    data: dict[str, str] | None = None
-
-
-class _ConfigMap(Struct, frozen=True, rename="camel"):
-    data: dict[str, str] | None = None
-    binary_data: dict[str, str] | None = None
-
-
-_secret_decoder = msgspec.json.Decoder(_Secret)
-_config_map_decoder = msgspec.json.Decoder(_ConfigMap)
-
-
-def decode_secret_data(raw: bytes) -> Data:
-    """The data of a Secret, from its JSON, without values above MAX_VALUE_BYTES."""
-    return _small(_from_base64(_secret_decoder.decode(raw).data))
-
-
-def decode_config_map_data(raw: bytes) -> Data:
-    """The data of a ConfigMap, from its JSON, without values above MAX_VALUE_BYTES."""
-    decoded = _config_map_decoder.decode(raw)
-    texts = {name: text.encode() for name, text in (decoded.data or {}).items()}
-    return _small(texts | _from_base64(decoded.binary_data))
-
-
-def public_root() -> bytes | None:
-    """The trusted root of the public Sigstore, from the wheel of sigstore; None where that is not installed."""
-    spec = find_spec("sigstore")
-    if spec is None or spec.origin is None:
-        return None
-    try:
-        return Path(spec.origin).parent.joinpath(_PUBLIC_ROOT).read_bytes()
-    except OSError as error:
-        logger.error("the public trusted root of sigstore cannot be read: %s", error)
-        return b""
 
 
 class ReleaseObjects:
@@ -80,21 +29,10 @@ class ReleaseObjects:
         self.version = 0
         """Changes with each change of the objects."""
         self._secrets: dict[str, Reflector[Data]] = {
-            name: Reflector(
-                api,
-                f"/api/v1/namespaces/{namespace}/secrets",
-                decode_secret_data,
-                on_change=partial(self._on_secret, name),
-                field_selector=f"metadata.name={name}",
-            )
+            name: watch_secret(api, namespace, name, partial(self._on_secret, name))
             for name in dict.fromkeys((*secrets, *pull_secrets))
         }
-        self._config_maps: Reflector[Data] = Reflector(
-            api,
-            f"/api/v1/namespaces/{namespace}/configmaps",
-            decode_config_map_data,
-            on_change=self._on_config_maps,
-        )
+        self._config_maps = watch_config_maps(api, namespace, self._on_config_maps)
 
     @property
     def reflectors(self) -> dict[str, Reflector[Data]]:
@@ -104,12 +42,12 @@ class ReleaseObjects:
     @property
     def secrets(self) -> dict[str, Data]:
         """The data of the Secrets that exist, by name."""
-        return {name: data for one in self._secrets.values() for name, data in _by_name(one).items()}
+        return by_name([*self._secrets.values()])
 
     @property
     def config_maps(self) -> dict[str, Data]:
         """The data of the ConfigMaps, by name."""
-        return _by_name(self._config_maps)
+        return by_name([self._config_maps])
 
     def credentials(self, registry: str, repository: str) -> Sequence[Credential]:
         """The credentials of the pull Secrets for a repository."""
@@ -176,18 +114,3 @@ def _are_same(written: Mapping[str, CompiledAuthority], before: Mapping[str, Com
     if written is before:
         return True
     return len(written) == len(before) and all(before.get(name) is one for name, one in written.items())
-
-
-def _by_name(reflector: Reflector[Data]) -> dict[str, Data]:
-    return {key.rpartition("/")[2]: data for key, data in reflector.objects.items()}
-
-
-def _from_base64(data: Mapping[str, str] | None) -> dict[str, bytes]:
-    try:
-        return {name: base64.b64decode(text) for name, text in (data or {}).items()}
-    except binascii.Error:  # the API server checks it
-        return {}
-
-
-def _small(data: dict[str, bytes]) -> Data:
-    return {name: value for name, value in data.items() if len(value) <= MAX_VALUE_BYTES}

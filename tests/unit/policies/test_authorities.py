@@ -113,6 +113,10 @@ def resolved(one: ImageAuthority, secrets: Contents | None = None, config_maps: 
     return resolve(compile_authority(one), secrets, config_maps, b"{}")
 
 
+NO_SECRET = (
+    'Secret "k" does not exist in the namespace where Sekisho is installed, or is not in imageVerification.secrets of '
+    "the chart"
+)
 IN_SECRET = written(keys=[{"secret": {"name": "k", "key": "a.pub"}}])
 
 
@@ -124,7 +128,7 @@ def test_key_is_read_from_its_secret() -> None:
 
 UNUSABLE: list[tuple[Contents | None, str]] = [
     (None, "Secrets are not read here; set imageVerification.enabled in the chart"),
-    ({}, 'Secret "k" does not exist in the namespace where Sekisho is installed'),
+    ({}, NO_SECRET),
     ({"k": {"b.pub": b""}}, 'Secret "k" has no key "a.pub"'),
     ({"k": {"a.pub": b"\xff"}}, '"a.pub" of Secret "k" is not a public key in PEM, such as cosign.pub'),
 ]
@@ -139,7 +143,7 @@ def test_authority_with_one_of_two_keys_is_usable_and_says_what_is_wrong() -> No
     two = written(keys=[{"pem": pem(P256), "until": END}, {"secret": {"name": "k"}}])
     found = resolved(two, {})
     assert usable_at(found, NOW) == ""
-    assert found.problems == ('Secret "k" does not exist in the namespace where Sekisho is installed',)
+    assert found.problems == (NO_SECRET,)
     assert found.expires == datetime(2027, 6, 30, tzinfo=UTC)
     assert usable_at(found, datetime(2027, 6, 30, tzinfo=UTC)) == (
         "its last key ended at 2027-06-30T00:00:00Z; add the key that signs now"
