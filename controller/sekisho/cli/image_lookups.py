@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from sekisho.cli import options
+from sekisho.cluster.release_data import Data, decode_config_map_data, decode_secret_data, public_root
 from sekisho.images import Reference
 from sekisho.images.authorities import Authority
 from sekisho.images.evidence import ImageFacts, Unknown, evidence_key, tag_key
@@ -24,7 +25,6 @@ from sekisho.policies.authorities import resolve
 from sekisho.registry import CredentialsError, RegistryClient, Settings, matching, parse_config, tls_context
 from sekisho.registry.addresses import parse_networks
 from sekisho.registry.credentials import Entry
-from sekisho.webhook.authorities import Data, decode_config_map_data, decode_secret_data, public_root
 from sekisho.webhook.evidence import ImageEvidence
 from sekisho.webhook.tags import Tags
 
