@@ -21,6 +21,7 @@ from sekisho.webhook.image_verification import ImageVerification
 from sekisho.webhook.metrics import Metrics
 from sekisho.webhook.pod_reviews import PodReviews
 from sekisho.webhook.policies import Enforced
+from sekisho.webhook.reporting import statements_of
 from sekisho.webhook.tags import Tags
 from sekisho.webhook.verification import Verification
 from tests.pods import container, restricted_pod
@@ -38,6 +39,7 @@ class Site:
         self.enforced = Enforced()
         self.outcomes: list[Outcome] = []
         self.verification: Verification | None = None
+        self.metrics = Metrics()
 
     def enforce(self, *rules: Any, **images: Any) -> None:
         rule = {"images": [f"{self.registry.host}/acme"], "by": {"anyOf": ["release"]}}
@@ -52,7 +54,7 @@ class Site:
             self.enforced,
             lambda: datetime.now(UTC),
             None,
-            Metrics(),
+            self.metrics,
             self.outcomes.append,
             frozenset(Decision),
             verification=self.verification,
@@ -159,6 +161,28 @@ async def test_slow_registry_makes_the_answer_pending_and_the_next_one_whole(sit
     waiting = asyncio.create_task(site.create(image))
     release.set()
     assert (await waiting).decision is Decision.ALLOW
+
+
+async def test_pending_denial_is_counted_by_itself_and_is_no_event(site: Site) -> None:
+    image = site.image(P256)
+    release = asyncio.Event()
+
+    async def held(request: web.Request) -> web.StreamResponse:
+        await release.wait()
+        return web.Response(status=404)
+
+    site.registry.misbehave["GET", f"/v2/{NAME}/referrers/{image.partition('@')[2]}"] = held
+    pending = await site.create(image, seconds=0.1)
+    assert pending.decision is Decision.PENDING
+    assert list(statements_of(pending)) == []
+    text = site.metrics.render().decode()
+    assert 'decision="pending"' in text
+    assert "sekisho_admission_violations_total{" not in text
+    release.set()
+    denied = await site.create(image)
+    assert denied.decision is Decision.DENY
+    assert [one.reason for one in statements_of(denied)] == ["PodDenied"]
+    assert "sekisho_admission_violations_total{" in site.metrics.render().decode()
 
 
 async def test_registry_that_fails_denies_and_says_why(site: Site) -> None:
