@@ -54,8 +54,6 @@ UNSIGNED_AGE: Final = timedelta(seconds=15)
 """For which an image without signatures is not looked up again: it may be signed at any moment."""
 FIRST_RETRY_SECONDS: Final = 2.0
 MAX_RETRY_SECONDS: Final = 60.0
-CROWDED_SECONDS: Final = 1.0
-"""After which an image is tried again for which there were too many look-ups."""
 MAX_SMALL_BYTES: Final = 64 << 10
 """Of candidates that are verified at once; more, and keyless ones, are verified in a thread."""
 
@@ -166,7 +164,7 @@ class ImageEvidence:
         failure = self._failures.get(key)
         if failure is not None and failure.retry_at > time.monotonic():
             return failure.unknown, False
-        return None, False
+        return _TOO_MANY if len(self._flights) >= MAX_FLIGHTS else None, False
 
     def offer(self, facts: ImageFacts) -> None:
         """Take facts that another replica has found."""
@@ -195,15 +193,13 @@ class ImageEvidence:
         return self._fingerprints[1]
 
     def _start(self, key: str, reference: Reference, namespace: str) -> bool:
-        """Start a look-up unless it is too early for another one; whether one is under way."""
+        """Start a look-up unless it is too early for another one, or there are too many; whether one is under way."""
         if key in self._flights:
             return True
         failure = self._failures.get(key)
         if failure is not None and failure.retry_at > time.monotonic():
             return False
         if len(self._flights) >= MAX_FLIGHTS or self._by_namespace[namespace] >= MAX_FLIGHTS_OF_NAMESPACE:
-            count = failure.count if failure is not None else 0
-            self._remember(key, _Failure(_TOO_MANY, count, time.monotonic() + CROWDED_SECONDS))
             return False
         task = asyncio.create_task(self._look_up(key, reference))
         self._flights[key] = _Flight(task, reference.registry, namespace, time.monotonic())
@@ -262,11 +258,8 @@ class ImageEvidence:
         count = before.count + 1 if before is not None else 1
         pause = min(FIRST_RETRY_SECONDS * 2.0 ** (count - 1), MAX_RETRY_SECONDS)
         unknown = Unknown(f"cannot be verified: {message}", _FIXES[problem])
-        self._remember(key, _Failure(unknown, count, time.monotonic() + pause))
-
-    def _remember(self, key: str, failure: _Failure) -> None:
         self._failures.pop(key, None)
-        self._failures[key] = failure
+        self._failures[key] = _Failure(unknown, count, time.monotonic() + pause)
         _shrink(self._failures, MAX_UNSIGNED)
 
     def _facts(self, key: str) -> ImageFacts | None:

@@ -71,10 +71,10 @@ class ImageVerification:
         is_pod = outcome.review.is_pod
         if is_pod and outcome.decision in _WITHOUT_VERDICT:
             seconds = deadline.seconds * TAGS_SHARE - deadline.elapsed
-            return bool(await self._tags.digests(references, seconds))
+            return bool(await self._tags.digests(references, seconds, namespace))
         is_running = self._evidence.start(references, namespace)
         if not is_pod:
-            await self._tags.digests(references, 0.0)  # starts the questions
+            await self._tags.digests(references, 0.0, namespace)  # starts the questions
         if not is_pod and outcome.decision not in DENIALS:
             return False
         if is_running:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Final
@@ -23,6 +23,8 @@ FAILURE_SECONDS: Final = 2.0
 MAX_TAGS: Final = 4096
 MAX_FLIGHTS: Final = 512
 """Tags that are asked about at the same time; others stay tags."""
+MAX_FLIGHTS_OF_NAMESPACE: Final = 64
+"""Of those, for the pods of one namespace, so that it does not hold up others."""
 LOOKUP_SECONDS: Final = 30.0
 
 
@@ -47,17 +49,23 @@ class Tags:
         self._client = client
         self._known: OrderedDict[Reference, _Known] = OrderedDict()
         self._flights: SingleFlight[Reference, None] = SingleFlight()
+        self._by_namespace: Counter[str] = Counter()
 
-    async def digests(self, references: Iterable[Reference], seconds: float) -> Mapping[Reference, str]:
+    async def digests(
+        self, references: Iterable[Reference], seconds: float, namespace: str = ""
+    ) -> Mapping[Reference, str]:
         """The digests of images with tags, those that are known after so many seconds at most.
+
+        namespace: of the pod that needs them.
 
         Questions that take longer go on, and a later call finds their answers. Raises nothing.
         """
         wanted = list(dict.fromkeys(reference for reference in references if reference.digest is None))
         unknown = [reference for reference in wanted if self._current(reference) is None]
+        free = min(MAX_FLIGHTS - len(self._flights), MAX_FLIGHTS_OF_NAMESPACE - self._by_namespace[namespace])
         tasks = [
-            asyncio.create_task(self._flights.run(reference, partial(self._ask, reference)))
-            for reference in unknown[: max(MAX_FLIGHTS - len(self._flights), 0)]
+            asyncio.create_task(self._flights.run(reference, partial(self._counted, reference, namespace)))
+            for reference in unknown[: max(free, 0)]
         ]
         if tasks:
             _, running = await asyncio.wait(tasks, timeout=max(seconds, 0.0))
@@ -85,6 +93,15 @@ class Tags:
     def _current(self, reference: Reference) -> _Known | None:
         known = self._known.get(reference)
         return known if known is not None and time.monotonic() < known.until else None
+
+    async def _counted(self, reference: Reference, namespace: str) -> None:
+        self._by_namespace[namespace] += 1
+        try:
+            await self._ask(reference)
+        finally:
+            self._by_namespace[namespace] -= 1
+            if not self._by_namespace[namespace]:
+                del self._by_namespace[namespace]
 
     async def _ask(self, reference: Reference) -> None:
         """Ask the registry, and keep the answer. Raises nothing."""

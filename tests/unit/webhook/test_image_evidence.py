@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -184,8 +183,6 @@ async def test_look_ups_are_bounded_and_others_are_pending(site: Site, monkeypat
     assert last.is_pending
     assert "too many images" in last.reason
     await site.evidence.settled(images[:2], 5)
-    monkeypatch.setattr(module, "CROWDED_SECONDS", 0.0)
-    monkeypatch.setattr("sekisho.webhook.evidence.time.monotonic", lambda now=time.monotonic: now() + 1.0)
     assert (await site.facts(images[2])).signatures
 
 
@@ -196,8 +193,19 @@ async def test_one_namespace_does_not_take_all_look_ups(site: Site, monkeypatch:
     assert site.evidence.start(images[2:], "other")
     await site.evidence.settled(images, 5)
     assert isinstance(site.now_known(images[0]), ImageFacts)
-    assert isinstance(site.now_known(images[1]), Unknown)
+    assert site.now_known(images[1]) is None
     assert isinstance(site.now_known(images[2]), ImageFacts)
+
+
+async def test_namespace_that_floods_cannot_keep_an_image_from_others(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_FLIGHTS_OF_NAMESPACE", 1)
+    junk, image = site.image(), site.signed(b" ")
+    assert [site.evidence.start([one], "flood") for one in (junk, image)] == [True, False]
+    assert site.evidence.start([image], "team")
+    await site.evidence.settled([image], 5)
+    assert isinstance(site.now_known(image), ImageFacts)
 
 
 async def test_unsigned_image_is_looked_up_again_after_seconds(site: Site) -> None:

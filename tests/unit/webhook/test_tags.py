@@ -101,3 +101,20 @@ async def test_tags_that_are_known_are_bounded(site: Site, monkeypatch: pytest.M
     for number in range(6):
         assert await site.digest(f"1.{number}")
     assert len(site.tags._known) == 3  # noqa: SLF001
+
+
+async def test_namespace_that_floods_does_not_hold_up_others(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sekisho.webhook.tags.MAX_FLIGHTS_OF_NAMESPACE", 1)
+    digest = site.registry.image("1.2")
+    release = asyncio.Event()
+
+    async def held(request: web.Request) -> web.StreamResponse:
+        await release.wait()
+        return web.Response(status=404)
+
+    site.registry.misbehave["HEAD", f"/v2/{NAME}/manifests/junk"] = held
+    await site.tags.digests([site.reference("junk")], 0.05, "flood")
+    wanted = site.reference("1.2")
+    assert await site.tags.digests([wanted], 0.05, "flood") == {}
+    assert await site.tags.digests([wanted], 5, "team") == {wanted: digest}
+    release.set()
