@@ -5,6 +5,7 @@ A thread writes them, so that a slow reader of stderr does not delay the process
 
 import logging
 import os
+import threading
 import time
 from logging.handlers import QueueHandler, QueueListener
 from queue import Full, Queue
@@ -21,6 +22,9 @@ BURST, PER_SECOND = 500.0, 100.0
 
 MAX_WAITING = 5000
 """Lines that wait to be written; further lines are dropped."""
+GATHER_SECONDS = 0.05
+"""How long a line waits for others."""
+MAX_GATHERED_BYTES = 64 * 1024
 FLUSH_SECONDS = 2.0
 """How long waiting lines may still be written when the process ends."""
 _STDERR = 2
@@ -97,20 +101,40 @@ class _Aside(QueueHandler):
 
 
 class _Writer(QueueListener):
-    """Writes records to stderr, without a handler or a file: an ending process would wait for their locks."""
+    """Writes records to stderr, without a handler or a file: an ending process would wait for their locks.
+
+    Lines are gathered for a moment and written together. Each time that the thread wakes up, it takes the interpreter
+    from the thread that answers reviews, which costs more than to format a line.
+    """
 
     def __init__(self, records: Queue[logging.LogRecord], formatter: logging.Formatter) -> None:
         super().__init__(records)
+        self._records = records
         self._formatter = formatter
+        self._never = threading.Event()
+        self._lines = bytearray()
+
+    def dequeue(self, block: bool) -> logging.LogRecord:
+        """The next record; where none waits yet, a moment after it came."""
+        was_empty = self._records.empty()
+        record = super().dequeue(block)
+        if was_empty:
+            self._never.wait(GATHER_SECONDS)
+        return record
 
     def handle(self, record: logging.LogRecord) -> None:
-        """Write a record. Never raises."""
+        """Write a record together with those before it, unless another follows at once. Never raises."""
         try:
-            left = memoryview(f"{self._formatter.format(record)}\n".encode(errors="backslashreplace"))
-            while left:
-                left = left[os.write(_STDERR, left) :]
+            self._lines += f"{self._formatter.format(record)}\n".encode(errors="backslashreplace")
         except Exception:  # there is nowhere to report it
             throttle.drop(record.name)
+        if self._records.empty() or len(self._lines) > MAX_GATHERED_BYTES:
+            lines, self._lines = memoryview(bytes(self._lines)), bytearray()
+            try:
+                while lines:
+                    lines = lines[os.write(_STDERR, lines) :]
+            except OSError:  # nobody reads them any more
+                throttle.drop(record.name)
 
 
 def configure(level: str) -> None:

@@ -39,13 +39,14 @@ def log_denial(outcome: Outcome) -> None:
 
     Names are cut: a client that is not the API server can send anything.
     """
-    if not throttle.admits(logger.name):
+    level = logging.WARNING if outcome.decision is Decision.ERROR else logging.INFO
+    if not logger.isEnabledFor(level) or not throttle.admits(logger.name):
         return
     review = outcome.review
     owner = controller_of(review.metadata.owner_references, review.namespace or "")
     denied = with_enforcement(outcome.violations, Enforcement.DENY)
     logger.log(
-        logging.WARNING if outcome.decision is Decision.ERROR else logging.INFO,
+        level,
         "denied",
         extra={
             "uid": review.uid[:MAX_NAME_LENGTH],
