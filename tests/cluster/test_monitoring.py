@@ -6,6 +6,7 @@ import os
 import re
 import ssl
 import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,12 +17,15 @@ import pytest
 
 from tests.chart import REPOSITORY, render
 from tests.cluster.conftest import Cluster
-from tests.controlplane.answers import ask
+from tests.controlplane.answers import ask, serves
 from tests.controlplane.component import Component
 from tests.controlplane.kubectl import Kubectl
+from tests.controlplane.ports import start_component
 from tests.controlplane.waiting import wait_until
 from tests.exposition import families_of, faults, labels_of
 from tests.promql import missing
+from tests.trustparts.authority import write_server_tls
+from tests.unit.images.signing import P256, pem
 
 SOON = 30.0
 BAD = {"name": "app", "image": "registry.example/app", "securityContext": {"privileged": True}}
@@ -53,8 +57,32 @@ def enforced(kubectl: Kubectl, *policies: dict[str, Any]) -> None:
     kubectl.check("wait", "--for=condition=Enforced", *names, f"--timeout={SOON:g}s")
 
 
+@pytest.fixture(scope="module")
+def verification(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """What a webhook that verifies images tells about that, which the other one does not do."""
+    folder = tmp_path_factory.mktemp("verifying")
+    tls = write_server_tls(folder)
+    spec = {"keys": [{"pem": pem(P256), "until": "2040-01-01T00:00:00Z"}]}
+    authority = {"kind": "ImageAuthority", "metadata": {"name": "release"}, "spec": spec}
+    (folder / "policies").mkdir()
+    (folder / "policies" / "authority.json").write_text(json.dumps({"apiVersion": "sekisho.dev/v1alpha1"} | authority))
+
+    def webhook(ports: dict[str, int]) -> Component:
+        command = (
+            *(sys.executable, "-m", "sekisho", "webhook", "--verify-images", f"--policy-dir={folder / 'policies'}"),
+            *(f"--tls-cert-file={tls.certificate}", f"--tls-private-key-file={tls.key}", "--drain-seconds=0"),
+            *("--bind-address=127.0.0.1", f"--port={ports['webhook']}"),
+            *("--metrics-bind-address=127.0.0.1", f"--metrics-port={ports['metrics']}"),
+        )
+        return Component("verifying", command, folder / "log", lambda: serves(ports["metrics"]), ports["metrics"])
+
+    component = start_component(folder / "ports.json", ("webhook", "metrics"), webhook)
+    yield "".join(f"{line}\n" for line in metrics_of(component).splitlines() if "sekisho_image" in line)
+    component.stop()
+
+
 @pytest.fixture
-def activity(cluster: Cluster, kubectl: Kubectl, namespace: str) -> Iterator[str]:
+def activity(cluster: Cluster, kubectl: Kubectl, namespace: str, verification: str) -> Iterator[str]:
     """What both processes tell after some of everything: denials, warnings, waivers, patches, a stray request."""
     policies = [policy(f"{namespace}-{one.lower()}", namespace, one) for one in ("Deny", "Warn")]
     enforced(kubectl, *policies)
@@ -68,7 +96,7 @@ def activity(cluster: Cluster, kubectl: Kubectl, namespace: str) -> Iterator[str
     wait_until(lambda: kubectl(*create, input=json.dumps(pod)).returncode == 0, SOON, "the waiver lifts")
     stray_request(cluster)
     wait_until(lambda: "sekisho_events_sent_total 0" not in metrics_of(cluster.sekisho.webhook), SOON, "an Event")
-    yield metrics_of(cluster.sekisho.webhook) + metrics_of(cluster.sekisho.controller)
+    yield metrics_of(cluster.sekisho.webhook) + metrics_of(cluster.sekisho.controller) + verification
     kubectl("delete", "clusterpodpolicy", *(one["metadata"]["name"] for one in policies), "--wait=false")
     kubectl("delete", "policywaiver", f"{namespace}-waiver", "--wait=false")
 

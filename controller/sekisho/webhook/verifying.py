@@ -2,8 +2,11 @@
 
 import asyncio
 import ssl
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+
+from prometheus_client.core import Metric
 
 from sekisho.admission import Clock
 from sekisho.cluster.api import ApiClient
@@ -11,6 +14,7 @@ from sekisho.registry import RegistryClient, Settings, tls_context
 from sekisho.registry.addresses import parse_networks
 from sekisho.registry.client import anonymous
 from sekisho.webhook.authorities import Authorities, ReleaseObjects
+from sekisho.webhook.authority_metrics import authority_families
 from sekisho.webhook.dependencies import Supply, not_listed_yet
 from sekisho.webhook.evidence import ImageEvidence
 from sekisho.webhook.image_verification import ImageVerification
@@ -45,7 +49,11 @@ def verifying(
             await evidence.close()
             await client.close()
 
-    supplies = [Supply("the verification of images", keep, families=evidence.families)]
+    def families() -> Iterator[Metric]:
+        yield from evidence.families()
+        yield from authority_families(authorities.of(enforced.policies), clock())
+
+    supplies = [Supply("the verification of images", keep, families=families)]
     for name, reflector in (objects.reflectors if objects is not None else {}).items():
         supplies.append(Supply(f"the {name} of authorities", reflector.run, partial(not_listed_yet, name, reflector)))
     if sharing is not None:
