@@ -118,3 +118,4 @@ async def test_namespace_that_floods_does_not_hold_up_others(site: Site, monkeyp
     assert await site.tags.digests([wanted], 0.05, "flood") == {}
     assert await site.tags.digests([wanted], 5, "team") == {wanted: digest}
     release.set()
+    assert await site.tags.digests([site.reference("junk")], 5, "flood") == {}
