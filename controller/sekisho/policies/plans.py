@@ -5,10 +5,11 @@ much as one. Plans share equal parts, and the cache of plans is bounded in bytes
 and with them which of the policies with a podSelector match.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from sekisho.controls import CONTROLS, Check, EvidenceCheck
 from sekisho.policies.compilation import CompiledPolicy, Rule, cost_of
@@ -20,6 +21,8 @@ MAX_BYTES: Final = 24 << 20
 """Estimated bytes of the plans in a cache; a full cache is cleared."""
 _PART_BYTES: Final = 190
 _ENTRY_BYTES: Final = 8
+_GROUP_ENTRIES: Final = 75
+"""As many bytes as a group takes, without the names of its policies."""
 
 T = TypeVar("T")
 
@@ -60,7 +63,8 @@ class Judges(Struct, frozen=True):
 class Plan(Struct, frozen=True, eq=False):
     """What to do with a pod: checks for pods, checks for pod templates, defaults, and notes for all users.
 
-    all_defaults: those of all policies in the order of precedence, of which `defaults` has one for each field.
+    cluster_defaults, own_defaults: those of all ClusterPodPolicies, and of all PodPolicies of the namespace, in the
+        order of precedence; `defaults` has one for each field.
     judges: by the names of the controls of `all_defaults`; none for a control that no policy has.
     needs_evidence: whether some step is judged from evidence about images.
     cost: the checks, and the entries of the lists in their parameters: what may be compared for each container.
@@ -70,10 +74,16 @@ class Plan(Struct, frozen=True, eq=False):
     template_steps: tuple[Step, ...] = ()
     defaults: tuple[Default, ...] = ()
     notes: tuple[str, ...] = ()
-    all_defaults: tuple[Default, ...] = ()
+    cluster_defaults: tuple[Default, ...] = ()
+    own_defaults: tuple[Default, ...] = ()
     judges: Mapping[str, Judges] = {}
     needs_evidence: bool = False
     cost: int = 0
+
+    @property
+    def all_defaults(self) -> tuple[Default, ...]:
+        """The defaults of all policies in the order of precedence."""
+        return self.cluster_defaults + self.own_defaults
 
 
 class PlanCache:
@@ -105,7 +115,8 @@ class PlanCache:
         plan = self._plans.get(keys)
         if plan is None:
             plan = self._plans[keys] = self._build(policies)
-            self.add_bytes(len(keys) + len(plan.defaults) + len(plan.all_defaults) + len(plan.notes) + len(plan.judges))
+            entries = (keys, plan.defaults, plan.own_defaults, plan.notes, plan.judges)
+            self.add_bytes(sum(map(len, entries)))
         return plan
 
     def _share(self, key: tuple[Any, ...], entries: int, make: Callable[[], T]) -> T:
@@ -129,20 +140,14 @@ class PlanCache:
                 if rule.enforcement == Enforcement.DENY
             ),
         )
+        of_cluster = tuple(default for default in defaults if default.of_cluster)
         return Plan(
-            steps=self._steps(
-                (policy.name, rule, rule.enforcement, rule.enforcement) for policy in policies for rule in policy.rules
-            ),
-            template_steps=self._steps(
-                (policy.name, rule, _for_templates(rule.enforcement, policy.templates), rule.enforcement)
-                for policy in policies
-                if policy.templates != TemplateEnforcement.IGNORE
-                for rule in policy.rules
-                if rule.on_templates
-            ),
+            steps=self._steps(policies, _of_pods),
+            template_steps=self._steps(policies, _of_templates),
             defaults=first_per_field(defaults),
             notes=tuple(note for policy in policies for note in policy.notes),
-            all_defaults=defaults,
+            cluster_defaults=self._share(("defaults", *map(id, of_cluster)), 2 * len(of_cluster), lambda: of_cluster),
+            own_defaults=tuple(default for default in defaults if not default.of_cluster),
             judges=self._judges(policies, {default.control for default in defaults}),
             needs_evidence=any(rule.evidence_check for policy in policies for rule in policy.rules),
             cost=cost_of(rule for policy in policies for rule in policy.rules),
@@ -153,11 +158,14 @@ class PlanCache:
         having: dict[str, list[str]] = {}
         requiring: dict[str, list[str]] = {}
         denying: dict[str, list[str]] = {}
+        requires: dict[int, bool] = {}  # hundreds of policies may have the same check
         for policy in policies if controls else ():
             for rule in policy.rules:
                 if rule.control in controls:
                     having.setdefault(rule.control, []).append(policy.name)
-                    if requires_a_value(rule.check):
+                    if id(rule.check) not in requires:
+                        requires[id(rule.check)] = requires_a_value(rule.check)
+                    if requires[id(rule.check)]:
                         requiring.setdefault(rule.control, []).append(policy.name)
                         if rule.enforcement == Enforcement.DENY:
                             denying.setdefault(rule.control, []).append(policy.name)
@@ -170,14 +178,33 @@ class PlanCache:
         key = ("judges", requiring, judging)
         return self._share(key, len(requiring) + len(judging), lambda: Judges(requiring, judging))
 
-    def _steps(self, required: Iterable[tuple[str, Rule, Enforcement, Enforcement]]) -> tuple[Step, ...]:
-        by_check: dict[int, tuple[Rule, dict[tuple[Enforcement, Enforcement], list[str]]]] = {}
-        for policy, rule, enforcement, on_pods in required:
-            _, by_enforcement = by_check.setdefault(id(rule.check), (rule, {}))
-            by_enforcement.setdefault((enforcement, on_pods), []).append(policy)
-        ordered = sorted(by_check.values(), key=lambda entry: _ORDER[entry[0].control])
-        steps = tuple(self._step(rule, by_enforcement) for rule, by_enforcement in ordered)
+    def _steps(self, policies: tuple[CompiledPolicy, ...], required: "_Required") -> tuple[Step, ...]:
+        cluster = tuple(policy for policy in policies if policy.namespace is None)
+        if len(cluster) == len(policies):
+            groups = self._with_steps(_grouped({}, required(policies)))
+        else:
+            # Many namespaces have the same ClusterPodPolicies, and differ in a few PodPolicies.
+            shared = self._groups_of(cluster, required)
+            groups = self._with_steps(_grouped(shared, required(policies[len(cluster) :])))
+        ordered = sorted(groups.values(), key=lambda group: _ORDER[group.rule.control])
+        steps = tuple(group.step for group in ordered if group.step is not None)
         return self._share(("steps", *map(id, steps)), 2 * len(steps), lambda: steps)
+
+    def _groups_of(self, cluster: tuple[CompiledPolicy, ...], required: "_Required") -> dict[int, "_Group"]:
+        key = (required, cluster)
+        known: dict[int, _Group] | None = self._shared.get(key)
+        if known is None:
+            known = self._shared[key] = self._with_steps(_grouped({}, required(cluster)))
+            names = sum(len(held) for group in known.values() for held in group.names.values())
+            self.add_bytes(len(cluster) + _GROUP_ENTRIES * len(known) + names)
+        return known
+
+    def _with_steps(self, groups: dict[int, "_Group"]) -> dict[int, "_Group"]:
+        """The same groups, each with its step."""
+        return {
+            key: group if group.step is not None else replace(group, step=self._step(group.rule, group.names))
+            for key, group in groups.items()
+        }
 
     def _step(self, rule: Rule, by_enforcement: Mapping[tuple[Enforcement, Enforcement], Sequence[str]]) -> Step:
         check = rule.check
@@ -188,6 +215,51 @@ class PlanCache:
             lambda: tuple(Requirement(*enforcement, names) for enforcement, names in groups),
         )
         return self._share((id(check), id(required_by)), 4, lambda: Step(check, required_by, rule.evidence_check))
+
+
+class _Group(Struct, frozen=True):
+    """The policies that require a check, by what they do, and the step that they make; None until it is made."""
+
+    rule: Rule
+    names: dict[tuple[Enforcement, Enforcement], list[str]]
+    step: Step | None = None
+
+
+_Rules = Iterator[tuple[str, Rule, Enforcement, Enforcement]]
+"""Rules with their policy's name, and what they do to the object that is judged and to a pod."""
+_Required = Callable[[Iterable[CompiledPolicy]], _Rules]
+
+
+def _of_pods(policies: Iterable[CompiledPolicy]) -> _Rules:
+    for policy in policies:
+        for rule in policy.rules:
+            yield policy.name, rule, rule.enforcement, rule.enforcement
+
+
+def _of_templates(policies: Iterable[CompiledPolicy]) -> _Rules:
+    for policy in policies:
+        if policy.templates != TemplateEnforcement.IGNORE:
+            for rule in policy.rules:
+                if rule.on_templates:
+                    yield policy.name, rule, _for_templates(rule.enforcement, policy.templates), rule.enforcement
+
+
+def _grouped(shared: Mapping[int, _Group], required: _Rules) -> dict[int, _Group]:
+    """Rules by their checks, in addition to those of groups that are not changed."""
+    groups = dict(shared)
+    # To hash an enum's member is slow in Python 3.11, and there may be thousands of rules.
+    names: dict[tuple[int, int, int], list[str]] = {}
+    for policy, rule, enforcement, on_pods in required:
+        check = id(rule.check)
+        known = names.get((check, id(enforcement), id(on_pods)))
+        if known is None:
+            group = groups.get(check)
+            if group is None or group.step is not None:
+                before = {} if group is None else {key: list(held) for key, held in group.names.items()}
+                group = groups[check] = _Group(rule if group is None else group.rule, before)
+            known = names[check, id(enforcement), id(on_pods)] = group.names.setdefault((enforcement, on_pods), [])
+        known.append(policy)
+    return groups
 
 
 def _for_templates(enforcement: Enforcement, templates: TemplateEnforcement) -> Enforcement:

@@ -20,17 +20,21 @@ def safe_defaults(defaults: Iterable[Default], denying: Iterable[tuple[str, Chec
 
     denying: the checks that deny, with the names of their controls.
     """
-    checks: dict[str, list[Check]] = {}
+    checks: dict[str, dict[int, Check]] = {}
     for control, check in denying:
-        checks.setdefault(control, []).append(check)
-    return tuple(
-        default
-        for default in defaults
-        if not any(
-            _breaks(check, default.level, default.key, msgspec.json.encode(default.value))
-            for check in checks.get(default.control, ())
-        )
-    )
+        checks.setdefault(control, {})[id(check)] = check
+    known: dict[tuple[str, DefaultLevel, str, bytes], bool] = {}
+
+    def is_safe(default: Default) -> bool:
+        level, key, value = default.level, default.key, msgspec.json.encode(default.value)
+        field = (default.control, level, key, value)
+        safe = known.get(field)
+        if safe is None:  # hundreds of policies may have the same default
+            denying = checks.get(default.control, {}).values()
+            safe = known[field] = not any(_breaks(check, level, key, value) for check in denying)
+        return safe
+
+    return tuple(filter(is_safe, defaults))
 
 
 def requires_a_value(check: Check) -> bool:

@@ -194,3 +194,55 @@ def test_a_change_above_the_maximum_may_only_lower_the_cost() -> None:
     large = [pod_policy(f"p{number}", images=registries(250)) for number in range(9)]
     assert limits(pod_policy("p0", images=registries(249)), *large) == []
     assert len(limits(pod_policy("p0", images=registries(251)), *large)) == 1
+
+
+# Many namespaces with PodPolicies of their own.
+
+
+def many_policies(namespaces: int) -> PolicySet:
+    """100 ClusterPodPolicies for all namespaces, and a PodPolicy in each."""
+    cluster = [
+        cluster_policy(
+            f"cluster-{number:03}",
+            podSecurityStandard={"level": "restricted"},
+            controls={"images": {"trustedRegistries": [f"r{number}.io"]}},
+            defaults={"profile": "restricted"},
+        )
+        for number in range(100)
+    ]
+    own = [pod_policy("own", f"ns-{number}", runAsUser={}, privileged={}) for number in range(namespaces)]
+    return PolicySet.of([*cluster, *own])
+
+
+def test_a_namespace_with_a_policy_of_its_own_costs_little_beside_many_others() -> None:
+    policies = many_policies(100)
+    policies.plan("ns-0", None, Pod())
+    tracemalloc.start()
+    try:
+        for number in range(1, 100):
+            policies.plan(f"ns-{number}", None, Pod())
+        left, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert left < 99 * 24_000
+    longest = 0.0
+    for number in range(100):
+        started = process_time()
+        policies.plan(f"none-{number}", {"a": str(number)}, Pod())
+        longest = max(longest, process_time() - started)
+    assert longest < 0.05
+
+
+def test_plans_of_namespaces_that_share_policies_do_not_mix() -> None:
+    shared = cluster_policy("shared", controls={"privileged": {}, "hostPorts": {"allowed": []}})
+    warning = pod_policy("own", "b", privileged={"enforcement": "Warn"})
+    policies = PolicySet.of([shared, pod_policy("own", "a", privileged={}, sysctls={}), warning])
+
+    def required(namespace: str) -> list[list[tuple[str, tuple[str, ...]]]]:
+        steps = policies.plan(namespace, None, Pod()).steps
+        return [[(str(group.enforcement), group.policies) for group in step.required_by] for step in steps]
+
+    for _ in range(2):
+        assert required("a") == [[("Deny", ("a/own", "shared"))], [("Deny", ("shared",))], [("Deny", ("a/own",))]]
+        assert required("b") == [[("Deny", ("shared",)), ("Warn", ("b/own",))], [("Deny", ("shared",))]]
+        assert required("c") == [[("Deny", ("shared",))], [("Deny", ("shared",))]]
