@@ -67,6 +67,11 @@ _event_decoder = msgspec.json.Decoder(_WatchEvent)
 _status_decoder = msgspec.json.Decoder(_Status)
 
 
+def object_key(raw: bytes) -> str:
+    """The key of an object in a reflector's copy, from its JSON: its name, or namespace/name."""
+    return _object_decoder.decode(raw).metadata.key
+
+
 class Reflector(Generic[T]):
     """A current copy of the objects at `path`, by name or namespace/name. Run `run` in a task.
 
@@ -75,6 +80,7 @@ class Reflector(Generic[T]):
     on_change: called with the whole copy after it changed, once for changes that arrive together.
     on_version: called after `on_change` with the resourceVersion up to which the copy is complete.
     on_quarantine: called with the name and the error when an object is quarantined.
+    on_removed: called with the kept form of each object that was deleted, after it left the copy.
     field_selector, label_selector: narrow the collection (`metadata.name=x` for a single object).
     metadata_only: request metadata only.
     """
@@ -88,6 +94,7 @@ class Reflector(Generic[T]):
         on_change: Callable[[Mapping[str, T]], None] = lambda objects: None,
         on_version: Callable[[str], None] = lambda version: None,
         on_quarantine: Callable[[str, Exception], None] = lambda name, error: None,
+        on_removed: Callable[[T], None] = lambda kept: None,
         field_selector: str = "",
         label_selector: str = "",
         metadata_only: bool = False,
@@ -98,6 +105,7 @@ class Reflector(Generic[T]):
         self._on_change = on_change
         self._on_version = on_version
         self._on_quarantine = on_quarantine
+        self._on_removed = on_removed
         selectors = {"fieldSelector": field_selector, "labelSelector": label_selector}
         self._selector = {name: selector for name, selector in selectors.items() if selector}
         self._accept_list = METADATA_LIST if metadata_only else "application/json"
@@ -176,7 +184,10 @@ class Reflector(Generic[T]):
             version = page.resource_version
             for raw in page.items or ():
                 self._take(raw, objects, quarantined)
+        removed = [kept for key, kept in self._objects.items() if key not in objects]
         self._objects, self._quarantined = objects, quarantined
+        for kept in removed:
+            self._on_removed(kept)
         self._reach(version, changed=True)
         self._synced.set()
 
@@ -205,8 +216,10 @@ class Reflector(Generic[T]):
         if event.type in ("ADDED", "MODIFIED"):
             self._take(event.object, self._objects, self._quarantined)
         elif event.type == "DELETED":
-            self._objects.pop(meta.key, None)
+            removed = self._objects.pop(meta.key, None)
             self._quarantined.pop(meta.key, None)
+            if removed is not None:
+                self._on_removed(removed)
         self._reach(meta.resource_version, changed=event.type != "BOOKMARK")
 
     def _take(self, raw: msgspec.Raw, objects: dict[str, T], quarantined: dict[str, str]) -> None:

@@ -89,6 +89,8 @@ class StatusKeeper:
         self._has_proof = asyncio.Event()
         self._has_proof.set()
         self._settled = asyncio.Event()
+        self._has_policies = asyncio.Event()
+        self._has_policies.set()
         self._wake = asyncio.Event()
         self.progressed_at = time.monotonic()
         """When statuses were last computed or written, by the monotonic clock."""
@@ -109,10 +111,18 @@ class StatusKeeper:
         if record is not known:
             self._wake.set()
 
-    def deleted(self, body: Mapping[str, Any]) -> None:
+    def deleted(self, uid: str) -> None:
         """Forget a policy or a waiver."""
-        self._forget(body["metadata"]["uid"])
+        self._forget(uid)
         self._wake.set()
+
+    def await_policies(self) -> None:
+        """Write no status before the first call of `listed`: it depends on all policies and waivers."""
+        self._has_policies.clear()
+
+    def listed(self) -> None:
+        """Take in that `changed` was called with all policies and waivers."""
+        self._has_policies.set()
 
     def await_proof(self) -> None:
         """Write no status before the first call of `proved`: until then nobody knows whether pods are judged."""
@@ -159,6 +169,7 @@ class StatusKeeper:
             for reflector in reflectors:  # until then it would seem that no replica is running
                 await reflector.wait_synced()
             await self._has_proof.wait()
+            await self._wait_for_policies()
             await asyncio.sleep(0)  # the callbacks with the first copies are due, but may not have run yet
             while True:
                 pause = await self._bring_up_to_date()
@@ -166,6 +177,13 @@ class StatusKeeper:
                     async with asyncio.timeout(pause):
                         await self._wake.wait()
                 await asyncio.sleep(DEBOUNCE_SECONDS)
+
+    async def _wait_for_policies(self) -> None:
+        while not self._has_policies.is_set():
+            self.progressed_at = time.monotonic()  # a missing CRD is no reason to start the process again
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RESYNC_SECONDS):
+                    await self._has_policies.wait()
 
     def _leases_changed(self, leases: Mapping[str, Lease]) -> None:
         replicas = observe(leases.values(), self._replicas, time.monotonic(), datetime.now(UTC))

@@ -39,11 +39,11 @@ class CollectionServer:
         self.watchers: list[asyncio.Queue[bytes | None]] = []
         self._history: list[tuple[int, bytes]] = []
 
-    def put(self, name: str, **labels: Any) -> None:
+    def put(self, name: str, uid: str = "", **labels: Any) -> None:
         self.version += 1
         kind = "MODIFIED" if name in self.things else "ADDED"
         meta = {"name": name, "labels": labels, "resourceVersion": str(self.version)}
-        self.things[name] = {"metadata": meta}
+        self.things[name] = {"metadata": meta | ({"uid": uid} if uid else {})}
         self._tell(line(kind, self.things[name]))
 
     def delete(self, name: str) -> None:

@@ -241,7 +241,7 @@ async def test_a_deleted_policy_is_forgotten(server: Server, keeper: StatusKeepe
     del server.policies["p"]
     keeper.changed(server.make("q"))
     await server.wait_until(lambda: server.writes == ["q"])
-    keeper.deleted(server.policies["q"])
+    keeper.deleted(server.policies["q"]["metadata"]["uid"])
     keeper.changed(server.make("r"))
     await server.wait_until(lambda: server.writes == ["q", "r"])
 
@@ -267,7 +267,7 @@ async def test_two_policies_with_conflicting_defaults_both_say_so_until_one_is_d
 
     await server.wait_until(lambda: (told("a"), told("b")) == (["b"], ["a"]))
     assert "conflicts" not in server.policies["c"]["status"]
-    keeper.deleted(server.policies["a"])
+    keeper.deleted(server.policies["a"]["metadata"]["uid"])
     await server.wait_until(lambda: told("b") == [])
 
 
@@ -311,7 +311,7 @@ async def test_the_expiry_of_a_waiver_is_announced_once_and_not_again_by_the_nex
         "uid": "u-w",
     }
     assert event["note"].startswith("expires at 20")
-    keeper.deleted(server.policies["w"])  # what a new leader knows is the status alone
+    keeper.deleted(server.policies["w"]["metadata"]["uid"])  # what a new leader knows is the status alone
     keeper.changed(server.touch("w"))
     keeper.changed(waiver(server, "later", hours=20))
     await server.wait_until(lambda: server.policies["later"].get("status", {}).get("expiresWithinDays") == 1)
