@@ -1,4 +1,4 @@
-"""Cutting a large list of objects, such as `kubectl get -A -o yaml` writes it, into its items.
+"""Cutting a large list of objects, such as `kubectl get -A -o yaml` or `-o json` writes it, into its items.
 
 The nodes of a document take about 300 bytes of memory per value, so a list of thousands of objects is not read as one
 document. A text that is cut is read in pieces from left to right as it would be read in one: a piece that ends inside a
@@ -10,13 +10,16 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
 
 from sekisho.documents.reading import DocumentError, read_documents
 
 _ITEMS: Final = re.compile(r"^items:[ \t]*\r?\n", re.MULTILINE)
 _FIRST_ITEM: Final = re.compile(r"(?P<indent> *)-[ \t\r\n]")
-_ANCHOR: Final = re.compile(r"(?:^|[\s\[{,])&[^\s&]")
+_NAMED: Final = {mark: re.compile(rf"{re.escape(mark)}([^\s{re.escape(mark)},\[\]{{}}]+)") for mark in "&*"}
+"""An anchor and an alias, with its name; some of them are text, such as &>file in a shell command."""
+_BEFORE_NODE: Final = frozenset(" \t\r\n[{,")
 
 
 class ListItems(Struct, frozen=True):
@@ -31,10 +34,17 @@ class ListItems(Struct, frozen=True):
 
 
 def split_list(text: str) -> ListItems | None:
-    """The items of a document that is a list in block style; None for any other document, which is read as a whole."""
+    """The items of a document that is a list in JSON or in block style; None for any other document.
+
+    A document that is not cut is read as a whole.
+    """
+    return _split_json(text) if text.lstrip().startswith("{") else _split_yaml(text)
+
+
+def _split_yaml(text: str) -> ListItems | None:
     start = _ITEMS.search(text)
     first = _FIRST_ITEM.match(text, start.end()) if start is not None else None
-    if start is None or first is None or _ANCHOR.search(text) is not None:
+    if start is None or first is None or not _names(text, "&").isdisjoint(_names(text, "*")):
         return None
     indent = len(first["indent"])
     item = re.compile(rf"^ {{{indent}}}-(?=[ \t\r\n])", re.MULTILINE)
@@ -42,13 +52,46 @@ def split_list(text: str) -> ListItems | None:
         text, first.end()
     )
     end = after.start() if after is not None else len(text)
-    head = _head(f"{text[: start.start()]}\n{text[end:]}")
+    head = _head(f"{text[: start.start()]}\n{text[end:]}", None)
     if head is None:
         return None
-    api_version, kind = head
-    inherited = (api_version, kind.removesuffix("List")) if kind != "List" else ("", "")
     starts = [first.start(), *(match.start() for match in item.finditer(text, first.end(), end)), end]
-    return ListItems(inherited, tuple(_pieces(text, starts)))
+    return ListItems(head, tuple(_pieces(text, starts)))
+
+
+class _JsonList(Struct, frozen=True):
+    items: tuple[msgspec.Raw, ...]
+
+
+def _split_json(text: str) -> ListItems | None:
+    try:
+        raw = text.encode()
+        items = [bytes(item) for item in msgspec.json.decode(raw, type=_JsonList).items]
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return None
+    pieces: list[tuple[int, str]] = []
+    line = end = 0
+    first = raw.find(items[0]) if items else 0
+    for item in items:
+        start = raw.find(item, end)
+        line += raw.count(b"\n", end, start)
+        indent = raw[raw.rfind(b"\n", 0, start) + 1 : start]
+        # A sequence of one, in which columns stay what they were where the item begins a line.
+        opening = f"{indent[1:].decode()}[" if indent and not indent.strip() else "["
+        pieces.append((line, f"{opening}{item.decode()}]"))
+        line += item.count(b"\n")
+        end = start + len(item)
+    head = _head(f"{raw[:first].decode()}{raw[end:].decode()}", []) if items else None
+    return ListItems(head, tuple(pieces)) if head is not None else None
+
+
+def _names(text: str, mark: str) -> frozenset[str]:
+    """The names of what may be the anchors (mark &) or the aliases (mark *) of a text."""
+    return frozenset(
+        match[1]
+        for match in _NAMED[mark].finditer(text)
+        if match.start() == 0 or text[match.start() - 1] in _BEFORE_NODE
+    )
 
 
 def _pieces(text: str, starts: Sequence[int]) -> Iterator[tuple[int, str]]:
@@ -59,14 +102,20 @@ def _pieces(text: str, starts: Sequence[int]) -> Iterator[tuple[int, str]]:
         yield line, text[start:end]
 
 
-def _head(text: str) -> tuple[str, str] | None:
-    """apiVersion and kind of a list from its text without the items; None if it is not that of a list."""
+def _head(text: str, items: list[Any] | None) -> tuple[str, str] | None:
+    """apiVersion and kind that items without them have, from the text of a list without its items.
+
+    items: what the text must have for `items`, None for nothing.
+
+    Empty texts if each item must have them; None if the text is not that of a list.
+    """
     try:
         documents: list[Any] = [document.value for document in read_documents(text, "")]
     except DocumentError:
         return None
-    if len(documents) != 1 or not isinstance(documents[0], dict) or "items" in documents[0]:
+    if len(documents) != 1 or not isinstance(documents[0], dict) or documents[0].pop("items", items) != items:
         return None
     api_version, kind = documents[0].get("apiVersion"), documents[0].get("kind")
-    is_list = isinstance(kind, str) and kind.endswith("List") and isinstance(api_version, str) and api_version
-    return (str(api_version), str(kind)) if is_list else None
+    if not isinstance(kind, str) or not kind.endswith("List") or not isinstance(api_version, str) or not api_version:
+        return None
+    return ("", "") if kind == "List" else (api_version, kind.removesuffix("List"))

@@ -1,5 +1,6 @@
 """Large lists, as `kubectl get -A -o yaml` writes them: their items are read one by one, with the same results."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,25 @@ def test_items_are_those_of_the_whole_list(items: list[dict[str, Any]], kind: st
     assert read(text, split=True) == read(text, split=False)
 
 
+@given(ITEMS, st.sampled_from(["List", "PodList"]), st.sampled_from([None, 1, 4]))
+def test_items_of_json_are_those_of_the_whole_list(items: list[dict[str, Any]], kind: str, indent: int | None) -> None:
+    document = {"apiVersion": "v1", "items": items, "kind": kind, "metadata": {"resourceVersion": ""}}
+    text = json.dumps(document, indent=indent)
+    split = read(text, split=True)
+    whole = read(text, split=False)
+    if indent is None:  # a long line has no places that anybody reads
+        split, whole = ([each[:3] for each in found] for found in (split, whole))
+    assert split == whole
+    assert split_list(text) is not None
+
+
+def test_text_that_looks_like_an_anchor_does_not_keep_a_list_whole() -> None:
+    script = "exec app &>/dev/null || kill &pid; ls *.txt"
+    text = listed([ITEM | {"spec": {"containers": [{"name": "a", "args": [script, f"set -e\n{script}\n"]}]}}] * 2)
+    assert split_list(text) is not None
+    assert read(text, split=True) == read(text, split=False)
+
+
 def test_a_list_of_sekishos_own_writing_is_split() -> None:
     text = write_document({"apiVersion": "v1", "kind": "List", "items": [ITEM, BAD]})
     found = split_list(text)
@@ -65,6 +85,14 @@ WHOLE = [
     'apiVersion: v1\nkind: List\nx: "\nitems:\n- a\n',
     'apiVersion: v1\nkind: List\nitems:\n- a: "\nb"\n',
     "apiVersion: v1\nkind: List\nitems:\n  a: b\n",
+    "apiVersion: v1\nkind: List\nitems:\n- a\nitems: []\n",
+    '{"apiVersion": "v1", "kind": "List", "items": []}',
+    '{"apiVersion": "v1", "kind": "ConfigMap", "items": ["a"]}',
+    '{"apiVersion": "v1", "kind": "List", "items": ["a"], "items": ["b"]}',
+    '{"apiVersion": "v1", "kind": "List", "items": [], "items": ["b"]}',
+    '{"apiVersion": "v1", "kind": "List", "kind": "List", "items": ["b"]}',
+    '{"apiVersion": "v1", "kind": "List", "metadata": ["b"], "items": ["b"]}',
+    '{"apiVersion": "v1", "kind": "List", "items": ["b"',
 ]
 
 
@@ -78,14 +106,24 @@ def test_a_quoted_text_across_items_cannot_be_read() -> None:
     assert any(isinstance(each, str) for each in read(text, split=True))
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (listed([*[ITEM] * 100, BAD]), f"{2 + 100 * 7 + 6}:5"),
+        (
+            json.dumps({"apiVersion": "v1", "items": [*[ITEM] * 100, BAD], "kind": "List"}, indent=4),
+            f"{3 + 100 * 14 + 8}:17",
+        ),
+    ],
+    ids=["yaml", "json"],
+)
 def test_check_reads_a_list_with_more_values_than_a_document_may_have(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, place: str
 ) -> None:
     monkeypatch.setattr(reading, "MAX_VALUES", 500)
     monkeypatch.setattr(sources, "LARGE_LIST", 1000)
-    (tmp_path / "list.yaml").write_text(listed([*[ITEM] * 100, BAD]))
+    (tmp_path / "list.yaml").write_text(text)
     result = sekisho("check", "--standard", "baseline", tmp_path / "list.yaml")
     assert (result.exit_code, result.stderr) == (1, "")
     assert "101 checked: 100 pass, 1 denied" in result.output
-    denied = f"{tmp_path / 'list.yaml'}:{2 + 100 * 7 + 6}:5: denied"
-    assert denied in result.output
+    assert f"{tmp_path / 'list.yaml'}:{place}: denied" in result.output
