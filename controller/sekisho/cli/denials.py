@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -16,10 +16,10 @@ from msgspec import Struct
 from sekisho.cli.reports.wording import printable
 from sekisho.cli.terminal import write
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable, ConfigError
-from sekisho.cluster.denial_history import SELECTOR, Denial, denials_of, kinds_called, list_denials
-from sekisho.cluster.events import Event, decode_event, events_path
+from sekisho.cluster.denial_history import SELECTOR, Denial, DenialHistory, kinds_called, list_denials
+from sekisho.cluster.events import decode_event, events_path
 from sekisho.cluster.names import is_label
-from sekisho.cluster.reflector import Reflector
+from sekisho.cluster.reflector import Reflector, object_key
 
 _COLUMNS: Final = ("AGE", "NAMESPACE", "OWNER", "COUNT", "POLICIES", "CONTROLS", "FIX")
 _NARROWEST: Final = (5, 12, 28, 5, 20, 28, 0)
@@ -141,18 +141,28 @@ async def _follow(api: ApiClient, query: _Query, lines: "_Lines") -> NoReturn:
     """Show the denials so far, and then each change, until cancelled."""
     await _may_watch(api, query)
     logging.basicConfig(level=logging.WARNING, format="warning: %(message)s")  # explains pauses
-    changes: asyncio.Queue[list[Denial]] = asyncio.Queue()
+    history = DenialHistory()
+    changed = asyncio.Event()
 
-    def change(events: Mapping[str, Event]) -> None:
-        changes.put_nowait(denials_of(events.values()))
+    def take(raw: bytes) -> str:
+        name = object_key(raw)
+        history.put(name, decode_event(raw))
+        return name
 
     reflector = Reflector(
-        api, events_path(query.namespace), decode_event, on_change=change, field_selector=query.selector
+        api,
+        events_path(query.namespace),
+        take,
+        on_change=lambda _: changed.set(),
+        on_removed=history.remove,
+        field_selector=query.selector,
     )
     following = asyncio.create_task(reflector.run())
     try:
         while True:
-            lines.show(await changes.get())
+            await changed.wait()
+            changed.clear()
+            lines.show(history)
     finally:
         following.cancel()
 
@@ -180,10 +190,13 @@ class _Lines:
         self._seen: dict[tuple[str, ...], int] = {}
         self._widths: Sequence[int] = ()
 
-    def show(self, history: Sequence[Denial]) -> None:
-        """Write those that are new or have a higher count."""
-        changed = [denial for denial in history if self._seen.get(denial.key, 0) < denial.count]
-        self._seen = {denial.key: denial.count for denial in history}
+    def show(self, history: DenialHistory) -> None:
+        """Write those of the changes that are new or have a higher count."""
+        for key in history.gone():
+            self._seen.pop(key, None)
+        changes = history.changes()
+        changed = [denial for denial in changes if self._seen.get(denial.key, 0) < denial.count]
+        self._seen.update((denial.key, denial.count) for denial in changes)
         if self._as_json:
             write("".join(f"{msgspec.json.encode(denial).decode()}\n" for denial in changed))
         else:

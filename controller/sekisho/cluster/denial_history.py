@@ -1,6 +1,6 @@
 """Denials, read from the Events about them, and the kinds of owners by which they are selected."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from typing import Final
@@ -105,21 +105,60 @@ async def list_denials(api: ApiClient, namespace: str | None, selector: str) -> 
 
 def denials_of(events: Iterable[Event]) -> list[Denial]:
     """The denials that Events report, the latest last; several replicas' reports of the same denial are added up."""
-    denials: dict[tuple[str, ...], Denial] = {}
-    for event in events:
+    history = DenialHistory()
+    for number, event in enumerate(events):
+        history.put(str(number), event)
+    return history.changes()
+
+
+class DenialHistory:
+    """The denials that Events report, kept up to date one Event at a time."""
+
+    def __init__(self) -> None:
+        self._of_event: dict[str, Denial] = {}
+        self._reports: dict[tuple[str, ...], dict[str, Denial]] = {}
+        """By the denials' keys, and by the names of the Events."""
+        self._changed: set[tuple[str, ...]] = set()
+
+    def put(self, name: str, event: Event) -> None:
+        """Add an Event, or replace the one with this name."""
+        self.remove(name)
         denial = _denial_of(event)
-        if denial is None:
-            continue
-        known = denials.get(denial.key)
-        if known is not None:
-            denial = replace(
-                known,
-                count=known.count + denial.count,
-                first_seen=min(known.first_seen, denial.first_seen),
-                last_seen=max(known.last_seen, denial.last_seen),
-            )
-        denials[denial.key] = denial
-    return sorted(denials.values(), key=lambda denial: (denial.last_seen, denial.key))
+        if denial is not None:
+            self._of_event[name] = denial
+            self._reports.setdefault(denial.key, {})[name] = denial
+            self._changed.add(denial.key)
+
+    def remove(self, name: str) -> None:
+        """Remove an Event, if it is there."""
+        denial = self._of_event.pop(name, None)
+        if denial is not None:
+            self._changed.add(denial.key)
+            del self._reports[denial.key][name]
+            if not self._reports[denial.key]:
+                del self._reports[denial.key]
+
+    def gone(self) -> Iterator[tuple[str, ...]]:
+        """The keys of the denials that no Event reports any more, since the last call of `changes`."""
+        return (key for key in self._changed if key not in self._reports)
+
+    def changes(self) -> list[Denial]:
+        """The denials that have changed since the last call, the latest last; those that are gone are left out."""
+        denials = [_merged(self._reports[key].values()) for key in self._changed if key in self._reports]
+        self._changed.clear()
+        return sorted(denials, key=lambda denial: (denial.last_seen, denial.key))
+
+
+def _merged(reports: Iterable[Denial]) -> Denial:
+    first, *others = reports
+    if not others:
+        return first
+    return replace(
+        first,
+        count=first.count + sum(denial.count for denial in others),
+        first_seen=min(first.first_seen, *(denial.first_seen for denial in others)),
+        last_seen=max(first.last_seen, *(denial.last_seen for denial in others)),
+    )
 
 
 def _denial_of(event: Event) -> Denial | None:

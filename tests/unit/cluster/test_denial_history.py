@@ -16,7 +16,7 @@ from aiohttp import web
 from click.testing import CliRunner
 
 from sekisho.cli import main
-from sekisho.cluster.denial_history import denials_of
+from sekisho.cluster.denial_history import DenialHistory, denials_of
 from sekisho.cluster.events import decode_event
 from tests.unit.cluster.collection_server import CollectionServer, line, serving
 
@@ -305,3 +305,19 @@ def test_reports_of_several_replicas_are_added_up() -> None:
     other, same = denials_of(decode_event(json.dumps(each).encode()) for each in told)
     assert (same.count, other.count) == (8, 1)
     assert same.last_seen > same.first_seen
+
+
+def test_each_event_changes_its_own_denial_only() -> None:
+    history = DenialHistory()
+    reports = [event(name, owner, count=2) for name, owner in (("a", "web"), ("b", "web"), ("c", "api"))]
+    for number, report in enumerate(reports):
+        history.put(str(number), decode_event(json.dumps(report).encode()))
+    assert {(denial.owner.name, denial.count) for denial in history.changes()} == {("web", 4), ("api", 2)}
+    history.put("2", decode_event(json.dumps(event("c", "api", count=5)).encode()))
+    assert [(denial.owner.name, denial.count) for denial in history.changes()] == [("api", 5)]
+    history.remove("0")
+    history.remove("2")
+    history.remove("unknown")
+    assert [key[3] for key in history.gone()] == ["api"]
+    assert [(denial.owner.name, denial.count) for denial in history.changes()] == [("web", 2)]
+    assert history.changes() == []
