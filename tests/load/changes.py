@@ -19,7 +19,7 @@ _LEADER_RENEWS_IN: Final = 2.0
 _WATCH_LASTS: Final = 45.0
 _WATCHED_BY_REPLICA: Final = 5
 _WATCHED_BY_CONTROLLER: Final = 8
-"""Collections and single objects that it follows; what kopf reads once more when a watch ends is counted with them."""
+"""Collections and single objects that it follows."""
 
 
 class Spent(Struct, frozen=True):

@@ -26,6 +26,7 @@ from sekisho.operator.metrics import Metrics, Subject
 from sekisho.operator.objects import FIELD_MANAGER
 from sekisho.operator.proof import Proof
 from sekisho.operator.records import Record, Status, read_record
+from sekisho.operator.right_statuses import RightStatuses
 from sekisho.operator.status import View, waivers_in_effect, wanted_policy_status
 from sekisho.operator.waivers import next_change, notice_text, wanted_waiver_status
 from sekisho.policies import PolicyWaiver
@@ -81,6 +82,9 @@ class StatusKeeper:
         self._conflicts = Conflicts()
         self._counts = ShownCounts()
         self._retries: dict[str, tuple[int, float]] = {}  # by uid: failures so far, and when to try again
+        self._right = RightStatuses()
+        self._newest: dict[str, int] = {}
+        """For each kind, the resourceVersion that replicas must have read to enforce all of it."""
         self._replicas: dict[str, Replica] = {}
         self._pods: Pods | None = None
         self._strangers: frozenset[str] = frozenset()
@@ -108,6 +112,8 @@ class StatusKeeper:
         if known is None or known.generation != record.generation:
             self._conflicts.place(uid, record.defaulting)
             self._retries.pop(uid, None)
+            plural = record.resource.plural
+            self._newest[plural] = max(self._newest.get(plural, 0), record.since)
         if record is not known:
             self._wake.set()
 
@@ -186,9 +192,12 @@ class StatusKeeper:
                     await self._has_policies.wait()
 
     def _leases_changed(self, leases: Mapping[str, Lease]) -> None:
-        replicas = observe(leases.values(), self._replicas, time.monotonic(), datetime.now(UTC))
-        if replicas != self._replicas:  # else another Lease of this namespace changed
-            self._replicas = replicas
+        before, self._replicas = (
+            self._replicas,
+            observe(leases.values(), self._replicas, time.monotonic(), datetime.now(UTC)),
+        )
+        # Replicas renew their Leases all the time, and report each status that was written as read.
+        if essence(self._replicas, self._newest) != essence(before, self._newest):
             self._wake.set()
 
     def _slices_changed(self, slices: Mapping[str, Pods]) -> None:
@@ -199,6 +208,7 @@ class StatusKeeper:
         self._records.pop(uid, None)
         self._conflicts.place(uid, None)
         self._retries.pop(uid, None)
+        self._right.forget(uid)
 
     async def _bring_up_to_date(self) -> float:
         """Write the statuses that are out of date; gives the seconds until the passing of time may change some.
@@ -267,9 +277,19 @@ class StatusKeeper:
         New generations come first, as somebody may wait for them. Those that are to be tried again later are left out.
         """
         now = time.monotonic()
-        due = [record for record in self._records.values() if now >= self._retries.get(record.uid, (0, now))[1]]
-        wanted = [(record, self._wanted(record, view)) for record in due]
-        stale = [(record, status) for record, status in wanted if status is not None and record.status != status]
+        stale: list[tuple[Record, Status]] = []
+        self._right.look_at(view)
+        for record in self._records.values():
+            if now < self._retries.get(record.uid, (0, now))[1]:
+                continue
+            conflicts = self._conflicts.of(record.uid)
+            if self._right.has(record, conflicts):
+                continue
+            status = self._wanted(record, view)
+            if status is not None and status != record.status:
+                stale.append((record, status))
+            elif status is not None:
+                self._right.add(record, conflicts)
         return sorted(stale, key=lambda item: _is_observed(item[0]))
 
     def _wanted(self, record: Record, view: View) -> Status | None:
@@ -433,3 +453,17 @@ def _without_notice(record: Record, status: Status) -> Status:
     if not isinstance(status, PolicyWaiverStatus):
         return status
     return msgspec.structs.replace(status, expires_within_days=_stored_notice(record))
+
+
+def essence(replicas: Mapping[str, Replica], newest: Mapping[str, int]) -> list[tuple[Any, ...]]:
+    """What statuses depend on in the reports of replicas; `newest` is how far they have to read each kind."""
+    return [
+        (
+            key,
+            replica.problem,
+            replica.unusable,
+            replica.counts,
+            [min(replica.versions.get(plural, -1), version) for plural, version in newest.items()],
+        )
+        for key, replica in replicas.items()
+    ]

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,9 +12,16 @@ from aiohttp import web
 
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.config import ApiConfig
-from sekisho.cluster.replicas import COMPONENT, COUNTS_ANNOTATION, LABEL, Recent, Replica, annotation_of
+from sekisho.cluster.replicas import (
+    COMPONENT,
+    COUNTS_ANNOTATION,
+    LABEL,
+    Recent,
+    Replica,
+    annotation_of,
+)
 from sekisho.operator.metrics import Metrics
-from sekisho.operator.policy_status import BATCH, COUNT_SECONDS, ShownCounts, StatusKeeper
+from sekisho.operator.policy_status import BATCH, COUNT_SECONDS, ShownCounts, StatusKeeper, essence
 from sekisho.operator.records import Record, read_record
 from sekisho.operator.status import View, wanted_policy_status
 from sekisho.policies.status import Conflict, PolicyStatus
@@ -382,6 +390,40 @@ def test_a_new_leader_shows_the_stored_counts_until_a_replica_reports() -> None:
     shown = ShownCounts()
     assert shown.of([stored], reports({"p": Recent(9, 1)}), 0.0) == {"p": Recent(8, 1)}
     assert shown.of([stored], reports({"p": Recent(9, 1)}, version=150), 1.0) == {"p": Recent(9, 1)}
+
+
+async def test_a_change_of_one_policy_causes_no_computation_for_the_others(
+    server: Server, keeper: StatusKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: Counter[str] = Counter()
+
+    def counting(record: Record, conflicts: tuple[Conflict, ...], view: View) -> PolicyStatus:
+        computed[record.title] += 1
+        return wanted_policy_status(record, conflicts, view)
+
+    monkeypatch.setattr("sekisho.operator.policy_status.wanted_policy_status", counting)
+    for name in ("p", "q"):
+        keeper.changed(server.make(name))
+    for _ in range(8):
+        await server.wait_until(lambda: server.condition("p", "Enforced").startswith("True"))
+        await server.wait_until(lambda: server.condition("q", "Enforced").startswith("True"))
+        keeper.changed(server.edit("p"))
+        generation = server.policies["p"]["metadata"]["generation"]
+        await server.wait_until(lambda: server.policies["p"]["status"]["observedGeneration"] == generation)  # noqa: B023
+    assert computed["p"] >= 9
+    assert computed["q"] <= 3
+
+
+def test_a_renewal_and_the_report_of_a_written_status_change_no_status() -> None:
+    def reported(version: int = 1500, expires: float = 0.0, problem: str = "", denials: int = 0) -> object:
+        counts = {"p": Recent(denials, 0)}
+        versions = {"clusterpodpolicies": version}
+        replica = Replica("a", versions, str(expires), expires, counts=counts, problem=problem)
+        return essence({"sekisho-webhook-a": replica}, {"clusterpodpolicies": 1001})
+
+    assert reported(version=2000, expires=30.0) == reported()
+    for other in (reported(version=1000), reported(problem="no certificate"), reported(denials=1)):
+        assert other != reported()
 
 
 @pytest.mark.parametrize("service", ["sekisho-webhook"])

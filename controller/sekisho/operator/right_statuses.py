@@ -1,0 +1,48 @@
+"""The policies whose status is known to be right: most need no second computation after a change of one."""
+
+from typing import Any
+
+from sekisho.operator.records import Record
+from sekisho.operator.status import View
+from sekisho.policies.status import Conflict
+
+
+class RightStatuses:
+    """The policies whose status was right when it was last computed, with what it depended on.
+
+    Call `look_at` with each view before the other methods. Waivers and authorities are never kept: their status also
+    depends on the time.
+    """
+
+    def __init__(self) -> None:
+        self._by_uid: dict[str, tuple[Record, tuple[Any, ...]]] = {}
+        self._view: View
+        self._common: tuple[Any, ...] = ()
+
+    def look_at(self, view: View) -> None:
+        """Compare with this view from now on."""
+        replicas = [(replica.name, replica.problem, replica.unusable) for replica in view.replicas]
+        common = (replicas, view.silent, view.proof)
+        if common != self._common:
+            self._by_uid.clear()
+        self._view, self._common = view, common
+
+    def has(self, record: Record, conflicts: tuple[Conflict, ...]) -> bool:
+        """Whether the status of a record is known to be right in the present view."""
+        known = self._by_uid.get(record.uid)
+        return known is not None and known[0] is record and known[1] == self._parts(record, conflicts)
+
+    def add(self, record: Record, conflicts: tuple[Conflict, ...]) -> None:
+        """Note that the status of a record is right in the present view."""
+        if record.is_policy:
+            self._by_uid[record.uid] = record, self._parts(record, conflicts)
+
+    def forget(self, uid: str) -> None:
+        """Forget a policy that is deleted."""
+        self._by_uid.pop(uid, None)
+
+    def _parts(self, record: Record, conflicts: tuple[Conflict, ...]) -> tuple[Any, ...]:
+        """What the status depends on that is not the same for all policies."""
+        view, plural, since = self._view, record.resource.plural, record.since
+        reached = [replica.has_reached(plural, since) for replica in view.replicas]
+        return conflicts, view.counts.get(record.title), view.waivers.get(record.title), reached
