@@ -192,12 +192,10 @@ class StatusKeeper:
                     await self._has_policies.wait()
 
     def _leases_changed(self, leases: Mapping[str, Lease]) -> None:
-        before, self._replicas = (
-            self._replicas,
-            observe(leases.values(), self._replicas, time.monotonic(), datetime.now(UTC)),
-        )
+        now, before = time.monotonic(), self._replicas
+        self._replicas = observe(leases.values(), before, now, datetime.now(UTC))
         # Replicas renew their Leases all the time, and report each status that was written as read.
-        if essence(self._replicas, self._newest) != essence(before, self._newest):
+        if essence(self._replicas, self._newest, now) != essence(before, self._newest, now):
             self._wake.set()
 
     def _slices_changed(self, slices: Mapping[str, Pods]) -> None:
@@ -209,6 +207,10 @@ class StatusKeeper:
         self._conflicts.place(uid, None)
         self._retries.pop(uid, None)
         self._right.forget(uid)
+
+    def stale_statuses(self) -> list[tuple[Record, Status]]:
+        """Those whose status is out of date now, with the status that they should have."""
+        return self._stale(self._view())
 
     async def _bring_up_to_date(self) -> float:
         """Write the statuses that are out of date; gives the seconds until the passing of time may change some.
@@ -455,11 +457,15 @@ def _without_notice(record: Record, status: Status) -> Status:
     return msgspec.structs.replace(status, expires_within_days=_stored_notice(record))
 
 
-def essence(replicas: Mapping[str, Replica], newest: Mapping[str, int]) -> list[tuple[Any, ...]]:
-    """What statuses depend on in the reports of replicas; `newest` is how far they have to read each kind."""
+def essence(replicas: Mapping[str, Replica], newest: Mapping[str, int], now: float) -> list[tuple[Any, ...]]:
+    """What statuses depend on in the reports of replicas at the monotonic time `now`.
+
+    newest: for each kind, the resourceVersion that they have to read.
+    """
     return [
         (
             key,
+            now < replica.expires,
             replica.problem,
             replica.unusable,
             replica.counts,

@@ -415,14 +415,19 @@ async def test_a_change_of_one_policy_causes_no_computation_for_the_others(
 
 
 def test_a_renewal_and_the_report_of_a_written_status_change_no_status() -> None:
-    def reported(version: int = 1500, expires: float = 0.0, problem: str = "", denials: int = 0) -> object:
+    def reported(version: int = 1500, expires: float = 10.0, problem: str = "", denials: int = 0) -> object:
         counts = {"p": Recent(denials, 0)}
         versions = {"clusterpodpolicies": version}
         replica = Replica("a", versions, str(expires), expires, counts=counts, problem=problem)
-        return essence({"sekisho-webhook-a": replica}, {"clusterpodpolicies": 1001})
+        return essence({"sekisho-webhook-a": replica}, {"clusterpodpolicies": 1001}, now=5.0)
 
     assert reported(version=2000, expires=30.0) == reported()
-    for other in (reported(version=1000), reported(problem="no certificate"), reported(denials=1)):
+    for other in (
+        reported(version=1000),
+        reported(problem="no certificate"),
+        reported(denials=1),
+        reported(expires=4.0),  # it was silent until now
+    ):
         assert other != reported()
 
 
