@@ -1,16 +1,17 @@
 """Fixing manifests: applying the defaults of the mutating webhook, and the smallest change for each finding."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any, Final
 
 from msgspec import Struct
 
 from sekisho.admission import Operation, UnjudgedError
-from sekisho.documents import Document, Path, Problem, write_document
+from sekisho.documents import Document, Path, Problem, split_list, write_document
 from sekisho.findings import Change, ChangeOperation, append, set_to
 from sekisho.manifests.checks import Checked, Checker
 from sekisho.manifests.objects import JudgedObject, Manifest, documents_of, manifests_of, unjudged
-from sekisho.manifests.sources import Source
+from sekisho.manifests.sources import LARGE_LIST, Source
 
 MAX_ROUNDS: Final = 20
 """Rounds of changing and judging; a few are enough unless two policies conflict."""
@@ -30,8 +31,27 @@ class Fixed(Struct, frozen=True):
 def fix_source(source: Source, checker: Checker, *, apply_changes: bool) -> Fixed:
     """Apply the policies' defaults and, with `apply_changes`, the change of each finding that has one.
 
-    The annotation that the webhook adds to a pod is not written: it describes the webhook's work, not the author's.
+    The annotation that the webhook adds to a pod is not written: it describes the webhook's work, not the author's. The
+    items of a large list in block style are fixed one by one, and those in which nothing changes stay as they are.
     """
+    items = split_list(source.text) if len(source.text) >= LARGE_LIST else None
+    before, listed, after = source.text.partition("".join(piece for _, piece in items.pieces) if items else source.text)
+    if items is None or not listed:  # a list in JSON is not written in pieces
+        return _fix_document(source, checker, apply_changes=apply_changes)
+    indent = " " * (len(listed) - len(listed.lstrip(" ")))
+    texts: list[str] = []
+    left: list[Checked] = []
+    problems: list[Problem] = []
+    for line, piece in items.pieces:
+        one = Source(source.file, source.first_line + line, piece, items.inherited)
+        fixed = _fix_document(one, checker, apply_changes=apply_changes)
+        texts.append(piece if fixed.text == piece else textwrap.indent(fixed.text, indent))
+        left += fixed.left
+        problems += fixed.problems
+    return Fixed(before + "".join(texts) + after, tuple(left), tuple(problems))
+
+
+def _fix_document(source: Source, checker: Checker, *, apply_changes: bool) -> Fixed:
     fixer = _Fixer(checker, apply_changes)
     documents: list[Document] = []
     for document in documents_of(source):
@@ -39,7 +59,7 @@ def fix_source(source: Source, checker: Checker, *, apply_changes: bool) -> Fixe
             return Fixed(source.text, problems=(document,))
         documents.append(document)
     for document in documents:
-        fixer.fix(document)
+        fixer.fix(document, source.inherited)
     left, problems = tuple(fixer.left), tuple(fixer.problems)
     if not fixer.has_changed:
         return Fixed(source.text, left, problems)
@@ -57,9 +77,9 @@ class _Fixer:
         self.left: list[Checked] = []
         self.problems: list[Problem] = []
 
-    def fix(self, document: Document) -> None:
+    def fix(self, document: Document, inherited: tuple[str, str] | None) -> None:
         """Change the document's value in place. No part of it is shared, because aliases are copied at each use."""
-        for manifest in manifests_of(document):
+        for manifest in manifests_of(document, inherited):
             judged = self.checker.read(manifest) if isinstance(manifest, Manifest) else manifest
             if isinstance(judged, Problem):
                 self.problems.append(judged)

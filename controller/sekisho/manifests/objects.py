@@ -63,10 +63,8 @@ def read_manifests(sources: Iterable[Source]) -> Iterator[Manifest | Problem]:
         for document in documents_of(source):
             if isinstance(document, Problem):
                 yield document
-            elif source.inherited is None:
-                yield from manifests_of(document)
             else:
-                yield from _items(document, (), document.value, *source.inherited)
+                yield from manifests_of(document, source.inherited)
 
 
 def documents_of(source: Source) -> Iterator[Document | Problem]:
@@ -77,9 +75,15 @@ def documents_of(source: Source) -> Iterator[Document | Problem]:
         yield error.problem
 
 
-def manifests_of(document: Document) -> Iterator[Manifest | Problem]:
-    """The objects of a document, those of lists one by one; a Problem for a value that is not an object."""
-    yield from _objects(document, (), document.value, "", "")
+def manifests_of(document: Document, inherited: tuple[str, str] | None = None) -> Iterator[Manifest | Problem]:
+    """The objects of a document, those of lists one by one; a Problem for a value that is not an object.
+
+    inherited: as of its Source.
+    """
+    if inherited is None:
+        yield from _objects(document, (), document.value, "", "")
+    else:
+        yield from _items(document, (), document.value, *inherited)
 
 
 def _objects(document: Document, at: Path, value: Any, api_version: str, kind: str) -> Iterator[Manifest | Problem]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sekisho.documents import reading, split_list, write_document
-from sekisho.manifests import Source, sources
+from sekisho.manifests import Source, fixes, sources
 from sekisho.manifests.objects import Manifest, read_manifests
 from tests.unit.cli.sekisho_command import sekisho
 
@@ -104,6 +104,24 @@ def test_other_documents_are_read_as_a_whole(text: str) -> None:
 def test_a_quoted_text_across_items_cannot_be_read() -> None:
     text = 'apiVersion: v1\nkind: List\nitems:\n- a: "\n- b"\n'
     assert any(isinstance(each, str) for each in read(text, split=True))
+
+
+@pytest.mark.parametrize("indent", [0, 2])
+def test_fix_changes_only_the_items_of_a_large_list_that_need_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, indent: int
+) -> None:
+    monkeypatch.setattr(fixes, "LARGE_LIST", 1000)
+    worse = BAD | {"metadata": {"name": "worse", "annotations": {"script": "a\n\n  b: |\n- c\n"}}}
+    written = listed([*[ITEM] * 50, BAD, worse, *[ITEM] * 50], indent=indent).replace("name: p", "name:  p")
+    (tmp_path / "list.yaml").write_text(written)
+    monkeypatch.setattr(reading, "MAX_VALUES", 500)
+    result = sekisho("fix", "--all", "--standard", "baseline", tmp_path / "list.yaml")
+    assert (result.exit_code, result.stderr) == (0, "")
+    [fixed] = yaml.safe_load_all(result.output)
+    good = {"hostPID": False}
+    assert fixed["items"] == [*[ITEM] * 50, BAD | {"spec": good}, worse | {"spec": good}, *[ITEM] * 50]
+    assert result.output.count("name:  p") == 100
+    assert result.output.endswith(f"kind: List\n{TAIL}")
 
 
 @pytest.mark.parametrize(
