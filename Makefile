@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 N ?= 100000
 
-.PHONY: help install lint test unit cluster fuzz controlplane trustparts up down demo drill soak worst bench bench-paired bench-cluster bench-events stress docs \
+.PHONY: help install lint test unit cluster fuzz controlplane trustparts up down demo drill soak worst bench bench-paired bench-cluster bench-events growth tenants stress docs \
 	differential generate release lock clean
 
 help: ## List the targets
@@ -77,6 +77,12 @@ bench-paired: install ## Compare the CPU time of this working tree with another 
 
 bench-cluster: install controlplane ## Measure what Sekisho adds on a real control plane, and how it starts in a large one (4 minutes); writes docs/performance.md
 	$(BIN)/python -m tests.load.cluster --write
+
+growth: install ## How CPU and memory grow with policies, namespaces, waivers and more; fails past exponent 1.2 (3 minutes); writes docs/operations.md
+	$(BIN)/python -m tests.load.growth --write
+
+tenants: install controlplane ## 10,000 PodPolicies with three replicas: statuses, restart of the controller, CPU and memory (20 minutes)
+	$(BIN)/python -m tests.load.tenants
 
 stress: install controlplane ## Change one of 1,000 policies each second for two minutes: status converges, API requests stay few (4 minutes)
 	$(BIN)/python -m tests.load.stress

@@ -13,7 +13,9 @@ from sekisho.policies import ClusterPodPolicy, PolicySet
 from tests.controlplane.component import Component
 from tests.load import population, wrk
 from tests.load.changes import Spent
+from tests.load.curves import Work
 from tests.load.figures import Latencies, compared
+from tests.load.growth import GROWING, MAX_EXPONENT, Growing, Measured, measure
 from tests.load.page import PAGE, MarksError, table, with_section
 from tests.load.questions import QUESTIONS
 from tests.load.replicas import beside, option
@@ -159,3 +161,23 @@ def test_what_changes_cost_beyond_their_bounds_is_named() -> None:
         "statuses that the controller wrote: 41, at most 40",
         "other writes of the controller: 13, at most 7",
     ]
+
+
+@pytest.mark.parametrize(("power", "expected"), [(1, 1.0), (2, 2.0), (0, 0.0)])
+def test_exponent_of_a_curve_is_its_power(power: int, expected: float) -> None:
+    sizes = (100, 200, 400, 800)
+    measured = Measured(sizes, tuple(0.001 * size**power for size in sizes), 0.0)
+    assert measured.exponent == pytest.approx(expected)
+    assert (measured.exponent > MAX_EXPONENT) == (power == 2)
+
+
+@pytest.mark.parametrize("growing", GROWING, ids=lambda growing: growing.name)
+def test_every_curve_does_its_work(growing: Growing) -> None:
+    growing.curve(20)()
+
+
+def test_quadratic_work_is_measured_as_such() -> None:
+    def pairs(count: int) -> Work:
+        return lambda: [None for _ in range(count) for _ in range(count)]
+
+    assert measure(Growing("pairs", "item", 200, pairs)).exponent > MAX_EXPONENT
