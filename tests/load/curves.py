@@ -150,14 +150,13 @@ def pod_labels(count: int) -> Work:
 
 def owners(count: int) -> Work:
     """Denials of pods of different owners, all in one namespace: each is queued, or gives way to earlier ones."""
-    occurrences = [_denial(number) for number in range(count)]
 
     async def record() -> EventRecorder:
         api = ApiClient(ApiConfig(host="http://127.0.0.1:1", authorization=None, tls=False))
         try:
             recorder = EventRecorder(api, Owners(api), "replica")
-            for occurrence in occurrences:
-                recorder.record(occurrence)
+            for number in range(count):
+                recorder.record(_denial(number))
             return recorder
         finally:
             await api.close()
