@@ -62,14 +62,16 @@ class Tags:
         """
         wanted = list(dict.fromkeys(reference for reference in references if reference.digest is None))
         unknown = [reference for reference in wanted if self._current(reference) is None]
+        running = [reference for reference in unknown if reference in self._flights]
+        new = [reference for reference in unknown if reference not in self._flights]
         free = min(MAX_FLIGHTS - len(self._flights), MAX_FLIGHTS_OF_NAMESPACE - self._by_namespace[namespace])
         tasks = [
             asyncio.create_task(self._flights.run(reference, partial(self._counted, reference, namespace)))
-            for reference in unknown[: max(free, 0)]
+            for reference in (*running, *new[: max(free, 0)])
         ]
         if tasks:
-            _, running = await asyncio.wait(tasks, timeout=max(seconds, 0.0))
-            for task in running:
+            _, late = await asyncio.wait(tasks, timeout=max(seconds, 0.0))
+            for task in late:
                 task.cancel()  # the question itself goes on
         return {reference: digest for reference in wanted if (digest := self.known(reference)) is not None}
 
