@@ -48,7 +48,7 @@ def message_and_causes(violations: Sequence[Violation]) -> tuple[str, list[str]]
 def _message(lines: list[str], problems: int) -> str:
     """The message of the first lines of a denial for so many problems."""
     if problems > 1:
-        lines = [f"{lines[0]} ({problems - 1} more below)", *lines[1:]]
+        lines = [f"{lines[0]} ({problems - 1} more)", *lines[1:]]
     text = _capped("\n".join(lines), MAX_MESSAGE_LENGTH)
     left = problems - len(lines)
     return f"{text}\n{left} more; `sekisho check` lists them all" if left else text

@@ -118,7 +118,7 @@ def _fault(rules: ProfileRules, profile: Profile) -> _Fault | None:
 
 
 def _fix(rules: ProfileRules, fault: _Fault) -> str:
-    return f"set {'it' if fault.key == 'type' else 'its type'} to {rules.types[0]}"
+    return f"use {rules.types[0]}" if fault.key == "type" else f"set its type to {rules.types[0]}"
 
 
 def _finding(

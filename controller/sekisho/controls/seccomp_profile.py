@@ -90,7 +90,7 @@ def _verify(parameters: SeccompProfile) -> None:
 
 CONTROL = Control(
     name="seccompProfile",
-    reason="its seccompProfile",
+    reason="seccomp",
     summary="Containers must keep a seccomp profile of an allowed type.",
     why="Most ways out of a container use system calls that applications do not need; the profile blocks them.",
     example=Example(

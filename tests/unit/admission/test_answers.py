@@ -70,7 +70,7 @@ def test_first_line_stands_alone_and_names_no_pod() -> None:
     message = validated(review(pod))["status"]["message"]
     first, *others = message.splitlines()
     assert first.startswith('policy "restricted" denies container "a" for privileged mode: securityContext.')
-    assert first.endswith("(1 more below)")
+    assert first.endswith("(1 more)")
     assert len(others) == 1
     assert "web-5d4f8" not in message
 

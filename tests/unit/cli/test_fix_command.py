@@ -222,7 +222,7 @@ def test_findings_of_conflicting_policies_remain_and_are_reported(tmp_path: Path
     ]
     text = write_document(restricted_pod())
     result = sekisho("fix", "--all", "-p", policies[0], "-p", policies[1], "-", text=text)
-    assert (result.exit_code, "its seccompProfile" in result.stderr) == (1, True)
+    assert (result.exit_code, "for seccomp" in result.stderr) == (1, True)
     assert sekisho("fix", "--all", "-p", policies[0], "-", text=text).exit_code == 0
 
 
