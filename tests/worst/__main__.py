@@ -122,7 +122,8 @@ def main(short: bool, only: str, write: bool) -> None:
 
 def _is_short(one: Input) -> bool:
     if "validate" not in one.requests:
-        return one.is_swept and one.name.startswith("ClusterPodPolicy: spec.controls.images")
+        is_list = one.is_swept and one.name.startswith("ClusterPodPolicy: spec.controls.images")
+        return is_list or one.name in _SHORT_PAIRS
     if " and " in one.name:
         return one.name in _SHORT_PAIRS
     return one.is_swept and not one.name.startswith(("spec.initContainers", "spec.ephemeralContainers"))
@@ -131,6 +132,7 @@ def _is_short(one: Input) -> bool:
 _SHORT_PAIRS = {
     "metadata.annotations.sekisho.dev/defaulted and spec.containers, bare",
     "spec.volumes, full and spec.containers[].volumeMounts, full",
+    "ClusterPodPolicy: spec.controls.images.trustedRegistries and spec.controls.images.deniedRegistries",
 }
 
 

@@ -185,7 +185,8 @@ def _to_the_limit(schema: Schema) -> Grown:
             return {f"x{index}": "y" * 60 for index in range(schema.most or 0)}
         entry = schema.entry or Schema("string")
         if entry.kind == "string":
-            prefix = "x/" * (min(entry.most or 60, 500) // 2 - 4) if (entry.most or 0) > 100 else "x"
+            # Registries must begin with a host; then all that each list has in common must be compared.
+            prefix = "x.io/" + "x/" * (min(entry.most or 60, 500) // 2 - 8) + "x" if (entry.most or 0) > 100 else "x"
             return [f"{prefix}{index}" for index in range(schema.most or 0)]
         return [_full(entry, index) for index in range(schema.most or 0)]
 
