@@ -3,7 +3,7 @@
 Compilation also finds what the schema cannot express: every problem at once, each with its field's path.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from weakref import WeakValueDictionary
 
@@ -57,8 +57,19 @@ class Rule(Struct, frozen=True, eq=False):
     @property
     def cost(self) -> int:
         """The check, and the entries of the lists in its parameters: what may be compared for each container."""
-        values = (getattr(self.parameters, name) for name in self.parameters.__struct_fields__)
-        return 1 + sum(len(value) for value in values if isinstance(value, Sized) and not isinstance(value, str))
+        return 1 + _entries(self.parameters)
+
+
+def _entries(parameters: object) -> int:
+    """The entries of the lists in a struct, and of those in the structs that they have."""
+    count = 0
+    for name in getattr(parameters, "__struct_fields__", ()):
+        value = getattr(parameters, name)
+        if isinstance(value, tuple | dict):
+            count += len(value) + sum(map(_entries, value))
+        else:
+            count += _entries(value)
+    return count
 
 
 def cost_of(rules: Iterable[Rule]) -> int:

@@ -246,3 +246,16 @@ def test_plans_of_namespaces_that_share_policies_do_not_mix() -> None:
         assert required("a") == [[("Deny", ("a/own", "shared"))], [("Deny", ("shared",))], [("Deny", ("a/own",))]]
         assert required("b") == [[("Deny", ("shared",)), ("Warn", ("b/own",))], [("Deny", ("shared",))]]
         assert required("c") == [[("Deny", ("shared",))], [("Deny", ("shared",))]]
+
+
+def test_every_pattern_and_authority_of_a_signature_rule_counts() -> None:
+    def signatures(count: int) -> dict[str, Any]:
+        images = [f"ghcr.io/acme/{number}" for number in range(60)]
+        return {"signatures": [{"images": images, "by": {"anyOf": ["release", "scanner"]}}] * count}
+
+    expected = (
+        "spec: the PodPolicies of namespace shop would have 2142 checks and entries in lists, 2017 of them in this "
+        "one; the maximum is 2048"
+    )
+    assert limits(pod_policy("p", images=signatures(32)), pod_policy("q", images=registries(124))) == [expected]
+    assert limits(pod_policy("p", images=signatures(32))) == []
