@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 N ?= 100000
 
-.PHONY: help install lint test unit cluster fuzz controlplane trustparts up down demo drill soak worst bench bench-paired bench-cluster bench-events growth tenants stress docs \
-	differential generate release lock clean
+.PHONY: help install lint test unit cluster fuzz controlplane trustparts up down demo drill soak worst bench bench-paired bench-cluster bench-events \
+	bench-trust growth tenants stress docs differential generate release lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -89,6 +89,9 @@ stress: install controlplane ## Change one of 1,000 policies each second for two
 
 bench-events: install controlplane ## Deny 100,000 pods of 1,000 owners and see what their Events cost (5 minutes); writes docs/performance.md
 	$(BIN)/python -m tests.load.events --write
+
+bench-trust: install ## Measure the verification of images beside a registry on loopback (1 minute); writes docs/performance.md
+	$(BIN)/python -m tests.load.trust --write
 
 differential: install ## Compare N random pods and N updates with Kubernetes' own Pod Security admission
 	$(BIN)/python -m tests.differential $(N)

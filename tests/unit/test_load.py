@@ -104,7 +104,7 @@ def test_section_is_replaced_and_the_rest_of_the_page_stays() -> None:
 
 def test_performance_page_has_a_place_for_every_benchmark() -> None:
     page = PAGE.read_text()
-    for name in ("webhook", "cluster"):
+    for name in ("webhook", "cluster", "trust"):
         assert "new" in with_section(page, name, "new")
 
 

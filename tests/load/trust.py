@@ -1,0 +1,238 @@
+"""`make bench-trust`: what the verification of images costs, known images and images that nobody has looked up.
+
+The registry is our own, on loopback with TLS; the look-ups are those of the webhook, in this process. Exits 1 when a
+figure misses its budget.
+"""
+
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from msgspec import Struct
+
+from sekisho.admission import evaluate
+from sekisho.images import Reference, parse
+from sekisho.images.authorities import Authority
+from sekisho.images.evidence import ImageFacts, Signature, evidence_key
+from sekisho.images.trust import Trust
+from sekisho.manifests import parse_policies
+from sekisho.pods import Container, Pod, PodSpec
+from sekisho.policies import PolicySet
+from sekisho.registry import RegistryClient, Settings, tls_context
+from sekisho.webhook.evidence import ImageEvidence
+from tests.controlplane.build import BuildError
+from tests.controlplane.progress import Progress
+from tests.controlplane.toolchain import ToolchainError
+from tests.load.figures import Latencies
+from tests.load.page import machine, table, write_section
+from tests.trustparts.authority import write_server_tls
+from tests.trustparts.build import odd_registry_binary
+from tests.trustparts.looking_up import LOOPBACK, by_identity, by_keys
+from tests.trustparts.minted import CI, MintedSigstore
+from tests.trustparts.odd import Behavior, Fault, OddRegistry, Request, start_odd_registry
+from tests.trustparts.sigstore import RELEASE
+from tests.unit.images.signing import P256, bundle, pem, statement
+
+IMAGES: Final = 100
+MANY: Final = 200
+CONTAINERS: Final = 4
+ROUNDS: Final = 7
+EVALUATIONS: Final = 2000
+SECONDS: Final = 60.0
+
+
+class Figure(Struct, frozen=True):
+    """A figure and its budget."""
+
+    name: str
+    value: float
+    most: float
+    unit: str
+
+    @property
+    def is_met(self) -> bool:
+        """Whether it is within its budget."""
+        return self.value <= self.most
+
+    @property
+    def row(self) -> tuple[str, str, str, str]:
+        """As a row of the table."""
+        verdict = "met" if self.is_met else "**missed**"
+        return self.name, f"{self.value:.1f} {self.unit}".strip(), f"{self.most:g} {self.unit}".strip(), verdict
+
+
+class Bench:
+    """Images in a registry, and who signed them."""
+
+    def __init__(self, registry: OddRegistry) -> None:
+        self._registry = registry
+        self._sigstore = MintedSigstore()
+        self._settings = Settings((LOOPBACK,), tls_context(registry.ca.read_text()), {})
+        self.keyed = {"release": by_keys("release", pem(P256))}
+        self.keyless = {"release": by_identity("release", self._sigstore.trusted_root(), CI, RELEASE)}
+
+    def images(self, name: str, count: int, *, keyless: bool = False) -> list[Reference]:
+        """New images in a repository, each signed."""
+        references = []
+        for number in range(count):
+            image = self._registry.push_image(name, f"{name} {number}")
+            signed = (
+                self._sigstore.bundle(image.digest, datetime.now(UTC) - timedelta(days=1))
+                if keyless
+                else bundle(P256, statement(image.digest))
+            )
+            self._registry.attach(image, json.dumps(signed).encode())
+            references.append(parse(image.reference))
+        return references
+
+    async def cold(
+        self, references: Sequence[Reference], authorities: Mapping[str, Authority], *, at_once: bool
+    ) -> tuple[Latencies, float, Latencies]:
+        """Look images up: how long each took, CPU time of this process for an image in ms, and the loop's lag."""
+        client = RegistryClient(self._settings)
+        evidence = ImageEvidence(client, lambda: authorities, lambda: datetime.now(UTC))
+        lags: list[float] = []
+        watching = asyncio.create_task(_watch(lags))
+        cpu = time.process_time()
+
+        async def one(reference: Reference) -> float:
+            start = time.monotonic()
+            evidence.start([reference])
+            await evidence.settled([reference], SECONDS)
+            found = evidence.known(evidence_key(reference) or "")[0]
+            if not isinstance(found, ImageFacts) or not found.signatures:
+                raise click.ClickException(f"{reference} was not found signed: {found}")
+            return time.monotonic() - start
+
+        try:
+            if at_once:
+                taken = await asyncio.gather(*map(one, references))
+            else:
+                taken = [await one(reference) for reference in references]
+        finally:
+            cpu = time.process_time() - cpu
+            watching.cancel()
+            await evidence.close()
+            await client.close()
+        return Latencies(taken), cpu / len(references) * 1e3, Latencies(lags)
+
+    def figures(self) -> Iterable[Figure]:
+        """Everything that has a budget."""
+        yield Figure("known image, added for each container", known_image(self.keyed), 15, "us")
+
+        run = asyncio.run
+        run(self.cold(self.images("bench/warm", 5, keyless=True), self.keyless, at_once=False))  # loads what it needs
+        images = self.images("bench/alone", IMAGES)
+        pushing = len(self._reads("bench/alone"))
+        alone, cpu, _ = run(self.cold(images, self.keyed, at_once=False))
+        yield Figure("image by key, nobody has looked it up, alone, p50", alone.at(50), 5, "ms")
+        yield Figure("the same, p99", alone.at(99), 25, "ms")
+        yield Figure("the same, CPU", cpu, 4, "ms")
+        requests = len(self._reads("bench/alone")) - pushing
+        yield Figure("requests to the registry for it", requests / IMAGES, 6, "")
+
+        _, cpu, _ = run(self.cold(self.images("bench/keyless", IMAGES, keyless=True), self.keyless, at_once=False))
+        yield Figure("image signed keyless, CPU", cpu, 8, "ms")
+
+        slow = self.images("bench/slow", IMAGES)
+        self._registry.behave(Behavior(faults=(Fault(delay_ms=50),)), "bench/slow")
+        together, _, _ = run(self.cold(slow, self.keyed, at_once=True))
+        yield Figure(f"{IMAGES} images at once, each answer after 50 ms, p99", together.at(99), 600, "ms")
+
+        _, _, lag = run(self.cold(self.images("bench/many", MANY, keyless=True), self.keyless, at_once=True))
+        yield Figure(f"lag of the event loop while {MANY} keyless images are verified, p99", lag.at(99), 10, "ms")
+
+    def _reads(self, name: str) -> list[Request]:
+        return [one for one in self._registry.requests(name) if one.method in ("GET", "HEAD")]
+
+
+def known_image(authorities: Mapping[str, Authority]) -> float:
+    """Microseconds that a rule on signatures adds for each container whose image is known."""
+    references = [f"127.0.0.1:5000/acme/app-{number}@sha256:{number:064x}" for number in range(CONTAINERS)]
+    pod = Pod(spec=PodSpec(containers=[Container(name=f"c{n}", image=one) for n, one in enumerate(references)]))
+    signed = {(key := evidence_key(parse(one)) or ""): _facts(key, authorities) for one in references}
+    trust = Trust(authorities, signed, datetime.now(UTC))
+    without, with_rule = ({"trustedRegistries": ["127.0.0.1:5000"]}, {"signatures": [_RULE]})
+    seconds = {
+        rules: min(_timed(_policies(images), pod, trust) for _ in range(ROUNDS))
+        for rules, images in (("without", without), ("with", without | with_rule))
+    }
+    return (seconds["with"] - seconds["without"]) / EVALUATIONS / CONTAINERS * 1e6
+
+
+_RULE: Final = {"images": ["127.0.0.1:5000/acme/*"], "by": {"anyOf": ["release"]}}
+
+
+def _facts(key: str, authorities: Mapping[str, Authority]) -> ImageFacts:
+    repository, _, digest = key.partition("@")
+    release = authorities["release"]
+    signatures = (Signature("release", release.keys[0].fingerprint),)
+    checked = {"release": release.fingerprint}
+    return ImageFacts(repository, digest, signatures, checked=checked, looked_up=datetime.now(UTC))
+
+
+def _policies(images: Mapping[str, Any]) -> PolicySet:
+    policy = {
+        "apiVersion": "sekisho.dev/v1alpha1",
+        "kind": "ClusterPodPolicy",
+        "metadata": {"name": "signed"},
+        "spec": {"controls": {"images": images}},
+    }
+    return PolicySet.of(parse_policies(json.dumps(policy), "bench"))
+
+
+def _timed(policies: PolicySet, pod: Pod, trust: Trust) -> float:
+    judged = evaluate(pod, policies, "default", None, trust=trust)
+    if judged.is_denied:
+        raise click.ClickException(f"a known image is denied: {judged.violations[0].finding}")
+    start = time.process_time()
+    for _ in range(EVALUATIONS):
+        evaluate(pod, policies, "default", None, trust=trust)
+    return time.process_time() - start
+
+
+async def _watch(lags: list[float]) -> None:
+    """Note by how much the event loop is late, each millisecond."""
+    while True:
+        start = time.monotonic()
+        await asyncio.sleep(0.001)
+        lags.append(max(time.monotonic() - start - 0.001, 0.0))
+
+
+def _measured(say: Callable[[str], None]) -> list[Figure]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        registry = start_odd_registry(odd_registry_binary(Progress()), folder, write_server_tls(folder))
+        try:
+            figures = []
+            for figure in Bench(registry).figures():
+                say(", ".join(figure.row))
+                figures.append(figure)
+            return figures
+        finally:
+            registry.component.stop()
+
+
+@click.command()
+@click.option("--write", is_flag=True, help="Write docs/performance.md.")
+def main(write: bool) -> None:
+    """Measure the verification of images, and compare it with the budgets."""
+    try:
+        figures = _measured(click.echo)
+    except (BuildError, ToolchainError) as error:
+        raise click.ClickException(str(error)) from error
+    if write:
+        rows = table(("", "measured", "budget", ""), (figure.row for figure in figures))
+        write_section("trust", f"{rows}\n\nOn {machine()}.")
+    sys.exit(0 if all(figure.is_met for figure in figures) else 1)
+
+
+if __name__ == "__main__":
+    main()
