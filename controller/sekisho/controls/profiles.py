@@ -110,7 +110,7 @@ class _Fault(Struct, frozen=True):
 def _fault(rules: ProfileRules, profile: Profile) -> _Fault | None:
     if profile.type not in rules.types:
         return _Fault("type", profile.type, rules.allowed)
-    if profile.type == ProfileType.LOCALHOST and rules.localhost is not None:
+    if rules.localhost is not None and profile.type == ProfileType.LOCALHOST:
         name = profile.localhost_profile or ""
         if not any(glob_matches(pattern, name) for pattern in rules.localhost):
             return _Fault("localhostProfile", profile.localhost_profile, words(rules.localhost))
