@@ -76,6 +76,8 @@ def test_a_release_has_these_objects_and_no_others() -> None:
     assert {name for name in identities(render()) if not name.startswith("CustomResourceDefinition/")} == {
         "ClusterRole/sekisho-controller",
         "ClusterRole/sekisho-controller-status",
+        "ClusterRole/sekisho-podpolicies-edit",
+        "ClusterRole/sekisho-podpolicies-view",
         "ClusterRole/sekisho-webhook",
         "ClusterRoleBinding/sekisho-controller",
         "ClusterRoleBinding/sekisho-controller-status",
@@ -784,6 +786,12 @@ def test_cluster_wide_write_permissions() -> None:
         if role.startswith("ClusterRole/") and not set(rule["verbs"]) <= reading
     }
     assert changing == {
+        (
+            "ClusterRole/sekisho-podpolicies-edit",
+            ("podpolicies",),
+            (),
+            ("create", "update", "patch", "delete"),
+        ),
         ("ClusterRole/sekisho-webhook", ("events",), (), ("create", "patch")),
         (
             "ClusterRole/sekisho-controller-status",
