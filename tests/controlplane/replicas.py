@@ -151,6 +151,7 @@ class Replicas:
             "webhook",
             f"--certificate-secret={RELEASE}-webhook-tls",
             f"--path-secret={PATH_SECRET}",
+            f"--serving-name={SERVING_NAME}",
             f"--port={REVIEWS_PORT}",
             f"--metrics-port={PROBES_PORT}",
         )

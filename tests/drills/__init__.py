@@ -7,6 +7,15 @@ denied while a replica is up. `make soak` is the long run against one process.
 from collections.abc import Callable
 
 from tests.drills.bursts import burst_of_200, burst_of_1000
+from tests.drills.control_side import (
+    bad_certificates,
+    clock_ahead,
+    crds_deleted,
+    lease_stolen,
+    strangers_reviews,
+    webhooks_deleted,
+    webhooks_edited,
+)
 from tests.drills.hostile import half_bodies, many_connections, policy_stream
 from tests.drills.lifecycle import certificate_rotated, replicas_killed, rolling_upgrades
 from tests.drills.outages import (
@@ -32,6 +41,13 @@ DRILLS: dict[str, Callable[[Site], str]] = {
         watch_cut_and_compacted,
         cut_off_replica_is_reported,
         etcd_paused,
+        webhooks_edited,
+        webhooks_deleted,
+        crds_deleted,
+        lease_stolen,
+        clock_ahead,
+        bad_certificates,
+        strangers_reviews,
     )
 }
 """The drills by name. Each does its worst on a site, and gives a note for the table; raises DrillError."""
