@@ -7,6 +7,7 @@ import pytest
 
 from tests.controlplane.build import Binaries
 from tests.drills.bursts import burst
+from tests.drills.control_side import crds_deleted, strangers_reviews, webhooks_deleted, webhooks_edited
 from tests.drills.hostile import half_bodies, many_connections, policy_stream
 from tests.drills.lifecycle import certificate_rotated, replicas_killed, rolling_upgrades
 from tests.drills.outages import cut_off_replica_is_reported
@@ -21,6 +22,10 @@ SHORT: dict[str, Callable[[Site], str]] = {
     "certificates rotated": lambda site: certificate_rotated(site, 3),
     "a replica killed": lambda site: replicas_killed(site, 1),
     "a replica cut off": cut_off_replica_is_reported,
+    "reviews of strangers": strangers_reviews,
+    "webhook configurations edited": webhooks_edited,
+    "webhook configurations deleted": webhooks_deleted,
+    "CRDs deleted and put back": crds_deleted,
     "a rolling upgrade": lambda site: rolling_upgrades(site, 1),
 }
 

@@ -11,14 +11,16 @@ from msgspec import Struct
 
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.replicas import RENEW_SECONDS, SETTLE_SECONDS
+from sekisho.operator.prover import PROOF_SECONDS
 from tests.cluster.audit import Audit, Request
 from tests.load import population
 from tests.load.waiting import until
 
 _LEADER_RENEWS_IN: Final = 2.0
+_DRY_RUNS_OF_PROOF: Final = 3
 _WATCH_LASTS: Final = 45.0
 _WATCHED_BY_REPLICA: Final = 5
-_WATCHED_BY_CONTROLLER: Final = 8
+_WATCHED_BY_CONTROLLER: Final = 10
 """Collections and single objects that it follows."""
 
 
@@ -39,15 +41,17 @@ class Spent(Struct, frozen=True):
         """What was more than it may be: none of it depends on how many policies there are."""
         changes, replicas, seconds = self.changes, self.replicas, self.seconds
         replica_writes = changes + seconds / SETTLE_SECONDS + seconds / (0.8 * RENEW_SECONDS) + 2
+        proofs = self.controller[("create", "pods")] + self.controller[("create", "podpolicies")]
         limits = {
             "statuses that the controller wrote": (
                 self.controller[("patch", "clusterpodpolicies/status")],
                 changes * (replicas + 1),
             ),
             "other writes of the controller": (
-                _writes(self.controller) - self.controller[("patch", "clusterpodpolicies/status")],
+                _writes(self.controller) - self.controller[("patch", "clusterpodpolicies/status")] - proofs,
                 seconds / _LEADER_RENEWS_IN + 2,
             ),
+            "dry runs that prove": (proofs, _DRY_RUNS_OF_PROOF * (seconds / PROOF_SECONDS + 1)),
             "writes of the replicas": (_writes(self.webhooks), replicas * replica_writes),
             "reads of the controller": (
                 self.controller.total() - _writes(self.controller),
