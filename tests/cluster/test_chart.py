@@ -274,6 +274,7 @@ def test_the_api_server_accepts_the_rendered_chart_without_a_warning(cluster: Cl
 CLUSTER = "--all-namespaces"
 OWN = f"--namespace={NAMESPACE}"
 ELSEWHERE = "--namespace=kube-system"
+PROOF = f"--namespace={RELEASE}-proof"
 PERMISSIONS = [
     ("webhook", True, ("get", f"secret/{RELEASE}-webhook-tls", OWN)),
     ("webhook", False, ("get", f"secret/{RELEASE}-ca", OWN)),
@@ -287,6 +288,11 @@ PERMISSIONS = [
     ("controller", True, ("watch", "podpolicies.sekisho.dev", CLUSTER)),
     ("controller", True, ("watch", "policywaivers.sekisho.dev", CLUSTER)),
     ("controller", False, ("patch", "policywaivers.sekisho.dev", CLUSTER)),
+    ("controller", True, ("create", "pods", PROOF)),
+    ("controller", False, ("create", "pods", CLUSTER)),
+    ("controller", True, ("create", "podpolicies.sekisho.dev", PROOF)),
+    ("controller", False, ("create", "podpolicies.sekisho.dev", CLUSTER)),
+    ("controller", False, ("delete", "podpolicies.sekisho.dev", PROOF)),
     ("controller", False, ("patch", "imageauthorities.sekisho.dev", CLUSTER)),
     ("webhook", True, ("get", "replicasets.apps", CLUSTER)),
     ("webhook", False, ("get", "deployments.apps", CLUSTER)),
@@ -315,3 +321,30 @@ def test_accounts_have_the_permissions_that_their_process_uses_and_no_others(
     user = f"system:serviceaccount:{NAMESPACE}:{RELEASE}-{account}"
     answer = cluster.plane.kubectl("auth", "can-i", *wanted, "--as", user)
     assert answer.stdout.strip() == ("yes" if allowed else "no"), answer.stderr
+
+
+TENANTS = [
+    ("view", True, ("list", "podpolicies.sekisho.dev")),
+    ("view", False, ("create", "podpolicies.sekisho.dev")),
+    ("edit", True, ("create", "podpolicies.sekisho.dev")),
+    ("admin", True, ("delete", "podpolicies.sekisho.dev")),
+    ("admin", False, ("patch", "podpolicies.sekisho.dev/status")),
+    ("admin", False, ("get", "clusterpodpolicies.sekisho.dev")),
+    ("admin", False, ("get", f"validatingwebhookconfiguration/{RELEASE}")),
+    ("admin", False, ("get", f"mutatingwebhookconfiguration/{RELEASE}")),
+    ("admin", False, ("get", f"secret/{RELEASE}-webhook-path", OWN)),
+    ("admin", False, ("create", "leases.coordination.k8s.io", OWN)),
+]
+
+
+@pytest.mark.parametrize(("role", "allowed", "request_"), TENANTS)
+def test_what_a_role_in_a_namespace_permits(
+    kubectl: Kubectl, namespace: str, role: str, allowed: bool, request_: tuple[str, ...]
+) -> None:
+    kubectl.check("create", "rolebinding", "tenant", f"--clusterrole={role}", "--user=tenant")
+    expected = "yes" if allowed else "no"
+
+    def answer() -> str:
+        return kubectl("auth", "can-i", *request_, "--as=tenant").stdout.strip()
+
+    wait_until(lambda: answer() == expected, SOON, lambda: f"the answer is {expected}; it is {answer()}")

@@ -18,7 +18,11 @@ MUTATING_PODS: Final = "mutate.pods.sekisho.dev"
 _NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
 _ANY: Final = "*"
 
-_POLICIES: Final = ("sekisho.dev", "v1alpha1", ("clusterpodpolicies", "podpolicies", "policywaivers"))
+_POLICIES: Final = (
+    "sekisho.dev",
+    "v1alpha1",
+    ("clusterpodpolicies", "podpolicies", "policywaivers", "imageauthorities"),
+)
 _CREATE_UPDATE: Final = ("CREATE", "UPDATE")
 
 
