@@ -96,10 +96,11 @@ def webhooks_deleted(site: Site) -> str:
             raise DrillError("a violating pod is denied, by nobody")
     _until_told(site, "Enforced", _ENFORCED)
     with site.traffic() as traffic:
-        with traffic.excusing(), _replaced(site, MUTATING, None):  # without defaults the good pods are denied
-            slowest = max(slowest, _until_told(site, "Proven", ("False", "WebhookMissing")))
-            _until_told(site, "Enforced", _ENFORCED)
-        _until_told(site, "Proven", _PROVEN)
+        with traffic.excusing():  # without defaults the good pods are denied
+            with _replaced(site, MUTATING, None):
+                slowest = max(slowest, _until_told(site, "Proven", ("False", "WebhookMissing")))
+                _until_told(site, "Enforced", _ENFORCED)
+            _until_told(site, "Proven", _PROVEN)
         traffic.wait_flowing()
     return f"told within {slowest:.1f} s"
 
