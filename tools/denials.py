@@ -1,14 +1,22 @@
-"""Generates docs/denials.md: the messages of ten denials, from the engine itself, and what users see in a cluster."""
+"""Generates docs/denials.md: the messages of denials, from the engine itself, and what users see in a cluster."""
 
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from msgspec.structs import replace
 
-from sekisho.admission import denial_message, judge
+from sekisho.admission import denial_message, evaluate, judge
+from sekisho.images.authorities import Authority, AuthorityKey, authority
+from sekisho.images.evidence import ImageFacts, Unknown
+from sekisho.images.trust import Trust
 from sekisho.pods import Workload
 from sekisho.policies import ClusterPodPolicy, Enforcement, PolicySet
+from sekisho.policies.types import ClusterPodPolicySpec, PolicyMeta
 
 _HEAD = """# Denial messages
 
@@ -110,11 +118,58 @@ _CASES: tuple[tuple[str, tuple[str, ...], str], ...] = (
 )
 
 
+_IMAGE = f"ghcr.io/acme/pay@sha256:{'1a' * 32}"
+_NOW = datetime(2027, 1, 1, tzinfo=UTC)
+_SIGNED = ClusterPodPolicy(
+    PolicyMeta("signed"),
+    msgspec.convert(
+        {"controls": {"images": {"signatures": [{"images": ["ghcr.io/acme/*"], "by": {"anyOf": ["release"]}}]}}},
+        ClusterPodPolicySpec,
+    ),
+)
+_RELEASE = authority("release", [AuthorityKey(generate_private_key(SECP256R1()).public_key(), "")])
+_KNOWN = ImageFacts("ghcr.io/acme/pay", _IMAGE.partition("@")[2], checked={"release": _RELEASE.fingerprint})
+_SIGNATURES: tuple[tuple[str, str, ImageFacts | Unknown, Authority], ...] = (
+    ("is not signed", _IMAGE, _KNOWN, _RELEASE),
+    ("is signed by somebody else", _IMAGE, replace(_KNOWN, others=2), _RELEASE),
+    (
+        "has a signature that is about another image",
+        _IMAGE,
+        replace(_KNOWN, problems=("it is about another image",)),
+        _RELEASE,
+    ),
+    ("has a tag, without `resolveTags`", "ghcr.io/acme/pay:1.2.3", _KNOWN, _RELEASE),
+    (
+        "is still being verified",
+        _IMAGE,
+        Unknown("is still being verified (registry ghcr.io, 2.7 s so far)", "try again", is_pending=True),
+        _RELEASE,
+    ),
+    (
+        "needs an authority that is unusable",
+        _IMAGE,
+        _KNOWN,
+        authority("release", problem='Secret "release-key" has no key "cosign.pub"'),
+    ),
+)
+
+
+def _signature_lines() -> Iterator[str]:
+    """What a policy that requires signatures says, by what is known about the image."""
+    yield "## An image that must be signed\n"
+    for title, image, facts, signer in _SIGNATURES:
+        pod = msgspec.convert({"spec": {"containers": [{"name": "app", "image": image}]}}, Workload)
+        trust = Trust({"release": signer}, {_IMAGE: facts}, _NOW)
+        evaluation = evaluate(pod, PolicySet.of([_SIGNED]), "default", {}, trust=trust)
+        yield from (f"An image that {title}:\n", "```", denial_message(evaluation.violations), "```", "")
+
+
 def denials_page() -> str:
     """The text of docs/denials.md."""
     parts = [_HEAD]
     for title, names, spec in _CASES:
         parts += [f"## {title}\n", "```yaml", spec.rstrip(), "```", "", "```", _message(names, spec), "```", ""]
+    parts += _signature_lines()
     parts += [_IN_A_CLUSTER, (Path(__file__).parent / "kubectl_events.md").read_text()]
     return "\n".join(parts)
 

@@ -70,8 +70,8 @@ def test_unsigned_image_is_denied_with_the_fix(image: Image, options: tuple[str,
         "  signed by nobody known",
         '  policy "signed" spec.controls.images.signatures[0]: denied: requires an image signed by release, and the '
         "image is not signed",
-        f"    Fix: as release, run cosign sign --key KEY {image.reference} (with -r if it is one platform of an "
-        "index), then kubectl rollout restart.",
+        f"    Fix: as release, run cosign sign --key KEY {image.reference} (or its index with -r), "
+        "then kubectl rollout restart.",
     ]
 
 

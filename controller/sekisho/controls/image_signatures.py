@@ -308,8 +308,8 @@ def _fix(by: Signers, signed: Sequence[str], reference: Reference, trust: Trust)
     key = "" if is_keyless else "--key KEY "
     image = f"{reference.registry}/{reference.repository}@{reference.digest}"
     return (
-        f"as {words(missing, 'and' if by.all_of else 'or')}, run cosign sign {key}{image} (with -r if it is one "
-        "platform of an index), then kubectl rollout restart"
+        f"as {words(missing, 'and' if by.all_of else 'or')}, run cosign sign {key}{image} (or its index with "
+        "-r), then kubectl rollout restart"
     )
 
 

@@ -79,7 +79,7 @@ class Authority(Struct, frozen=True, eq=False):
         if self.problem or self.keyless is not None:
             return self.problem
         ends = [key.until for key in self.keys if key.until is not None]
-        if len(ends) == len(self.keys) and now >= max(ends):
+        if ends and len(ends) == len(self.keys) and now >= max(ends):
             return f"its last key ended at {rfc3339(max(ends))}; add the key that signs now"
         return ""
 
