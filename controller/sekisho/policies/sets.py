@@ -17,8 +17,8 @@ from sekisho.policies.plans import Plan, PlanCache
 from sekisho.policies.types import ClusterPodPolicy, PodPolicy
 from sekisho.policies.waivers import CompiledWaiver, PolicyWaiver, compile_waiver
 
-MAX_NAMESPACES: Final = 20_000
-"""Namespaces whose waivers are cached; a full cache is cleared."""
+MAX_WAIVER_ENTRIES: Final = 500_000
+"""Names of namespaces, and waivers of a policy in one of them, that are cached; a full cache is cleared."""
 
 
 class _Selection(Struct, frozen=True, eq=False):
@@ -50,7 +50,10 @@ class PolicySet:
         self._by_name = {policy.name: policy for policy in ordered}
         self._waivers = tuple(sorted(waivers, key=lambda waiver: waiver.name))
         self._waivers_in: dict[str, Mapping[str, Sequence[CompiledWaiver]]] = {}
+        self._waiver_entries = 0
         self.has_waivers = bool(self._waivers)
+        self.exemptions = sum(len(waiver.policies) for waiver in self._waivers)
+        """Pairs of a waiver and a policy that it names: what a denied pod may be compared with."""
         self.authorities = {authority.name: authority for authority in authorities}
         """Who may sign images, by name; what their Secrets and ConfigMaps hold is not known here."""
         self.needs_evidence = any(rule.evidence_check for policy in ordered for rule in policy.rules)
@@ -99,8 +102,11 @@ class PolicySet:
                 if waiver.selects_namespace(namespace):
                     for name in waiver.policies:
                         by_policy.setdefault(name, []).append(waiver)
-            if len(self._waivers_in) >= MAX_NAMESPACES:
+            entries = 20 + sum(map(len, by_policy.values()))
+            if self._waiver_entries + entries > MAX_WAIVER_ENTRIES:
                 self._waivers_in.clear()
+                self._waiver_entries = 0
+            self._waiver_entries += entries
             known = self._waivers_in[namespace] = by_policy
         return known.get(policy, ())
 

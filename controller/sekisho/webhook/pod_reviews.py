@@ -35,6 +35,8 @@ MAX_SMALL_WORK: Final = 5000
 """Containers times the cost of their policies, of a review that is judged at once; about 1 us each, 7 at worst."""
 _FEW_CONTAINERS: Final = 4
 """Of a review that is judged at once, whatever its policies cost: their cost in a namespace is bounded."""
+_MAX_EXEMPTIONS: Final = 10_000
+"""Pairs of a waiver and a policy, where a review is judged at once; a denied pod costs about 2 us for each."""
 _MAX_LARGE_WAIT: Final = 1.0
 """Seconds that a large review may wait for look-ups about its images, as all other large ones wait for it."""
 _LATE: Final = "judging took longer than the API server waits"
@@ -240,6 +242,8 @@ class PodReviews:
 
 def _is_quick(review: Review, policies: PolicySet, labels: Mapping[str, str] | None) -> bool:
     """Whether a small review takes so little time that all others can wait for it."""
+    if policies.exemptions > _MAX_EXEMPTIONS:
+        return False
     if review.containers <= _FEW_CONTAINERS:
         return True
     plan = policies.plan(review.namespace or "", labels, review.pod, review.user_info if review.is_pod else None)

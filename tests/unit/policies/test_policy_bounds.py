@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sekisho.images import PatternIndex, RegistryPattern
 from sekisho.pods import ObjectMeta, Pod
-from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, PolicyWaiver, compile_policy, plans
+from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, PolicyWaiver, compile_policy, plans, sets
 from sekisho.policies.advice import advice
 from sekisho.policies.limits import MAX_POD_POLICIES, limit_problems
 from sekisho.policies.loading import verify
@@ -259,3 +259,25 @@ def test_every_pattern_and_authority_of_a_signature_rule_counts() -> None:
     )
     assert limits(pod_policy("p", images=signatures(32)), pod_policy("q", images=registries(124))) == [expected]
     assert limits(pod_policy("p", images=signatures(32))) == []
+
+
+def test_waivers_of_many_namespaces_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sets, "MAX_WAIVER_ENTRIES", 20_000)
+    spec = {"policies": [f"p{number}" for number in range(64)], "controls": ["privileged"], "reason": "x"}
+    waivers = [
+        msgspec.convert(
+            {"metadata": {"name": f"w{number}"}, "spec": spec | {"expires": "2999-01-01T00:00:00Z"}}, PolicyWaiver
+        )
+        for number in range(100)
+    ]
+    policies = PolicySet.of(waivers)
+    assert policies.exemptions == 6400
+    policies.waivers_of("p0", "n")
+    tracemalloc.start()
+    try:
+        for number in range(100):
+            assert len(policies.waivers_of("p0", f"n{number}")) == 100
+        left, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert left < 1 << 20

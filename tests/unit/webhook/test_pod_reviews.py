@@ -14,7 +14,7 @@ import pytest
 
 from sekisho import admission
 from sekisho.admission import Outcome
-from sekisho.policies import ClusterPodPolicy, PolicySet
+from sekisho.policies import ClusterPodPolicy, PolicySet, PolicyWaiver
 from sekisho.webhook import bodies, http_shell
 from sekisho.webhook import pod_reviews as module
 from sekisho.webhook.namespaces import UnknownNamespaceError
@@ -477,6 +477,20 @@ async def test_a_small_body_with_much_to_compare_is_judged_apart(monkeypatch: py
         for count, taken in ((4, 0), (100, 1)):
             assert not await served.allowed(review(pod(*({"name": f"c{n}", "image": "x.io/y"} for n in range(count)))))
             assert len(apart) == taken
+
+
+async def test_with_very_many_waivers_a_small_review_is_judged_apart(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apart: list[str] = []
+    monkeypatch.setattr(Turns, "turn", noting(apart))
+    monkeypatch.setattr(module, "_MAX_EXEMPTIONS", 1)
+    spec = {"controls": ["privileged"], "reason": "x", "expires": "2999-01-01T00:00:00Z"}
+    for named, taken in ((["a"], 0), (["a", "b"], 1)):
+        waiver = {"metadata": {"name": "w"}, "spec": spec | {"policies": named}}
+        served.enforced.enforce(PolicySet.of([policy(), msgspec.convert(waiver, PolicyWaiver)]))
+        assert not await served.allowed(review(pod(BAD)))
+        assert len(apart) == taken
 
 
 def noting(namespaces: list[str]) -> Any:
