@@ -9,6 +9,7 @@ import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -112,6 +113,8 @@ class ImageEvidence:
         self._unsigned: OrderedDict[str, ImageFacts] = OrderedDict()
         self._failures: OrderedDict[str, _Failure] = OrderedDict()
         self._bytes = 0
+        # One thread: more would take turns with the event loop, and verify no faster.
+        self._verifier = ThreadPoolExecutor(1, "verifier")
         self._flights: dict[str, _Flight] = {}
         self._by_namespace: Counter[str] = Counter()
         self._by_registry: Counter[str] = Counter()
@@ -183,6 +186,7 @@ class ImageEvidence:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._verifier.shutdown(wait=False, cancel_futures=True)
 
     def _current(self) -> Mapping[str, str]:
         """The fingerprints of the authorities, by name."""
@@ -249,7 +253,7 @@ class ImageEvidence:
         )
         size = sum(len(candidate.payload) for candidate in found.candidates)
         is_small = size <= MAX_SMALL_BYTES and not any(authority.keyless for authority in authorities)
-        facts = call() if is_small else await asyncio.to_thread(call)
+        facts = call() if is_small else await asyncio.get_running_loop().run_in_executor(self._verifier, call)
         return msgspec.structs.replace(facts, problems=(*facts.problems, *found.problems)[:MAX_PROBLEMS])
 
     def _fail(self, key: str, problem: Problem, message: str) -> None:
