@@ -131,7 +131,9 @@ def test_the_standby_takes_over_within_the_lease_duration_after_a_kill(
         repaired(cluster)
         wait_enforced(cluster, GUARDED)
         assert work(lab, first, killed) == []
-        assert all(write.status < 300 for write in work(lab, second))
+        # 409: an Event about the proof, which the first one wrote already, as its name is derived from its content.
+        rejected = [write for write in work(lab, second) if write.status >= 300]
+        assert [write for write in rejected if (write.resource, write.status) != ("events", 409)] == []
         assert judges(lab.plane.kubectl.in_namespace(GUARDED))
 
 
