@@ -112,6 +112,7 @@ def test_with_a_webhook_outside_the_cluster_only_its_permissions_are_rendered() 
         "Deployment/sekisho-webhook",
         "NetworkPolicy/sekisho-webhook",
         "PodDisruptionBudget/sekisho-webhook",
+        "Secret/sekisho-webhook-path",
         "Service/sekisho-webhook",
     }
 
