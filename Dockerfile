@@ -3,13 +3,14 @@
 
 FROM python:3.14-slim AS build
 WORKDIR /src
+# The locks are complete. Without --no-deps, pip does not take a locked version for one that is required with an extra.
 COPY requirements/build.txt requirements/runtime.txt requirements/
 RUN python3 -m venv /opt/build && \
     python3 -m venv --without-pip /opt/sekisho && \
     /opt/build/bin/python -m pip install --no-cache-dir \
-        --only-binary :all: --require-hashes --requirement requirements/build.txt && \
+        --only-binary :all: --no-deps --require-hashes --requirement requirements/build.txt && \
     /opt/build/bin/python -m pip --python /opt/sekisho/bin/python install --no-cache-dir --no-compile \
-        --only-binary :all: --require-hashes --requirement requirements/runtime.txt
+        --only-binary :all: --no-deps --require-hashes --requirement requirements/runtime.txt
 # The layers above change with the locks only.
 COPY pyproject.toml README.md LICENSE ./
 COPY controller controller

@@ -13,9 +13,10 @@ help: ## List the targets
 
 install: $(STAMP) ## Set up .venv with everything that is pinned in requirements/dev.txt
 
+# The lock is complete. Without --no-deps, pip does not take a locked version for one that is required with an extra.
 $(STAMP): requirements/dev.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
