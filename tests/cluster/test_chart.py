@@ -328,7 +328,7 @@ TENANTS = [
     ("view", False, ("create", "podpolicies.sekisho.dev")),
     ("edit", True, ("create", "podpolicies.sekisho.dev")),
     ("admin", True, ("delete", "podpolicies.sekisho.dev")),
-    ("admin", False, ("patch", "podpolicies.sekisho.dev/status")),
+    ("admin", False, ("patch", "podpolicies.sekisho.dev", "--subresource=status")),
     ("admin", False, ("get", "clusterpodpolicies.sekisho.dev")),
     ("admin", False, ("get", f"validatingwebhookconfiguration/{RELEASE}")),
     ("admin", False, ("get", f"mutatingwebhookconfiguration/{RELEASE}")),
