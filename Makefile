@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 N ?= 100000
 
-.PHONY: help install lint test unit cluster fuzz controlplane trustparts up down demo drill soak worst bench bench-paired bench-cluster bench-events \
+.PHONY: help install lint test unit cluster corpus fuzz controlplane trustparts up down demo drill soak worst bench bench-paired bench-cluster bench-events \
 	bench-trust growth tenants stress docs differential generate release lock clean
 
 help: ## List the targets
@@ -46,6 +46,9 @@ unit: install ## Unit tests only; builds helm and a small registry for them, unl
 
 cluster: install controlplane ## Tests on a real control plane only
 	$(BIN)/python -m pytest tests/cluster --durations=10
+
+corpus: install controlplane ## Defaulting and verdicts of every workload in every variant, on a real control plane (15 minutes)
+	$(BIN)/python -m pytest tests/cluster/test_pod_defaults.py tests/cluster/test_workload_verdicts.py --whole --timeout=3600
 
 fuzz: install ## Property tests with 1,000 examples each, where `make test` tries 50 (15 minutes)
 	$(BIN)/python -m pytest tests/unit -m hypothesis --hypothesis-profile=thorough --timeout=3600 --durations=10

@@ -3,12 +3,18 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 import pytest
+import yaml
 
 from sekisho.admission import Form, LimitRangeItem, NamespaceObjects, ServiceAccount, evaluate, fill, limit_range
 from sekisho.admission.defaults import with_defaults
+from sekisho.controls import CONTROLS
+from sekisho.controls.control import Control, opt_in
+from sekisho.documents import write_document
+from sekisho.manifests import Checker, Namespaces, fix_source, sources_of
 from sekisho.pods import LocalObjectReference, Pod
 from sekisho.policies import ClusterPodPolicy, PolicySet
 from tests.controlplane.plane import ControlPlane
@@ -40,6 +46,8 @@ POLICIES: list[Json] = [
     },
     {"controls": {"restrictedVolumes": {"allowed": ["emptyDir", "configMap"]}}},
 ]
+MIN_FIXED, STEP = 40, 6
+FIXED = "/api/v1/namespaces/plain/pods?dryRun=All"
 ACCOUNTS = tuple({"ingress", "log-agent", "operator", "quiet", *words_of("account"), *words_of("old-account")})
 LIMITS: list[Json] = [
     {"type": "Pod", "max": {"cpu": "1000"}},
@@ -191,3 +199,47 @@ def judged(pod: Pod, policies: PolicySet, namespace: Namespace, form: Form) -> s
     """Each violation's control and field."""
     evaluation = evaluate(pod, policies, namespace.name, {}, form=form, objects=namespace.objects)
     return {(each.finding.control, each.finding.field) for each in evaluation.violations}
+
+
+EVERYTHING: Json = {
+    "podSecurityStandard": {"level": "restricted"},
+    "defaults": {"profile": "restricted"},
+    "controls": {
+        name: {}
+        for name, control in CONTROLS.items()
+        if control.standard is opt_in and name not in ("images", "resources", "sysctls")
+    },
+}
+
+
+def test_what_fix_writes_is_accepted_by_the_api_server(bare_plane: ControlPlane, created: list[Created]) -> None:
+    pods = [
+        (name, {"controls": {name: yaml.safe_load(control.example.parameters)}}, example_of(control))
+        for name, control in CONTROLS.items()
+    ]
+    pods += [(each.name, EVERYTHING, each.sent) for each in created if each.name.endswith(AS_WRITTEN)][::STEP]
+    changed, wrong = 0, []
+    for name, spec, pod in pods:
+        if bare_plane.call("POST", FIXED, pod).status == 201 and (fixed := with_fixes(pod, spec)) != pod:
+            changed += 1
+            answer = bare_plane.call("POST", FIXED, fixed)
+            wrong += [] if answer.status == 201 else [(name, json.loads(answer.body)["message"][:300])]
+    assert wrong == []
+    assert changed > MIN_FIXED
+
+
+def example_of(control: Control[Any]) -> Json:
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p"},
+        "spec": yaml.safe_load(control.example.denied),
+    }
+
+
+def with_fixes(pod: Json, spec: Json) -> Json:
+    """The pod as `sekisho fix --all` writes it for a policy."""
+    policies = PolicySet.of([msgspec.convert({"metadata": {"name": "p"}, "spec": spec}, ClusterPodPolicy)])
+    (source,) = sources_of(write_document(pod), "pod")
+    fixed: Json = yaml.safe_load(fix_source(source, Checker(policies, Namespaces(), "plain"), apply_changes=True).text)
+    return fixed

@@ -75,8 +75,8 @@ def object_key(raw: bytes) -> str:
 class Reflector(Generic[T]):
     """A current copy of the objects at `path`, by name or namespace/name. Run `run` in a task.
 
-    decode: makes the kept form of an object from its JSON; an object for which it raises is quarantined: the last
-        version of it that could be decoded stays in the copy.
+    decode: makes the kept form of an object from its JSON, or None for an object that need not be kept. An object for
+        which it raises is quarantined: the last version of it that could be decoded stays in the copy.
     on_change: called with the whole copy after it changed, once for changes that arrive together.
     on_version: called after `on_change` with the resourceVersion up to which the copy is complete.
     on_quarantine: called with the name and the error when an object is quarantined.
@@ -89,7 +89,7 @@ class Reflector(Generic[T]):
         self,
         api: ApiClient,
         path: str,
-        decode: Callable[[bytes], T],
+        decode: Callable[[bytes], T | None],
         *,
         on_change: Callable[[Mapping[str, T]], None] = lambda objects: None,
         on_version: Callable[[str], None] = lambda version: None,
@@ -225,7 +225,11 @@ class Reflector(Generic[T]):
     def _take(self, raw: msgspec.Raw, objects: dict[str, T], quarantined: dict[str, str]) -> None:
         key = _object_decoder.decode(raw).metadata.key
         try:
-            objects[key] = self._decode(bytes(raw))
+            kept = self._decode(bytes(raw))
+            if kept is None:
+                objects.pop(key, None)
+            else:
+                objects[key] = kept
             quarantined.pop(key, None)
         except Exception as error:  # one bad object must not affect the others
             if key not in objects and key in self._objects:

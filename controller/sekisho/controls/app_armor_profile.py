@@ -5,7 +5,7 @@ Restricted fields: spec.securityContext.appArmorProfile.type,
 Allowed values: unset, RuntimeDefault, Localhost
 Restricted fields: metadata.annotations[container.apparmor.security.beta.kubernetes.io/*]
 Allowed values: unset, empty, runtime/default, localhost/*
-Annotations of a Binding are added to a pod that is judged already: only the scheduler may need to create pods/binding.
+Annotations of a Binding are added to a judged pod; a ValidatingAdmissionPolicy of the chart denies these in it.
 Level: baseline, from v1.0
 Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#baseline (AppArmor)
 """

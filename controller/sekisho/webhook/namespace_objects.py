@@ -34,8 +34,8 @@ class _ServiceAccount(Struct, frozen=True, rename="camel"):
 
 _limit_range_decoder = msgspec.json.Decoder(_LimitRange)
 _service_account_decoder = msgspec.json.Decoder(_ServiceAccount)
-_SERVICE_ACCOUNTS: Final = {setting: ServiceAccount(setting) for setting in (None, False, True)}
-"""A cluster has very many accounts and only three settings, so accounts share these."""
+_WITHOUT_TOKEN: Final = ServiceAccount(automount_service_account_token=False)
+"""A cluster has very many accounts, and tenants can create more: only those with this setting are kept."""
 
 
 def decode_limit_range(raw: bytes) -> LimitRange:
@@ -44,9 +44,13 @@ def decode_limit_range(raw: bytes) -> LimitRange:
     return limit_range(decoded.metadata.name, decoded.spec.limits or ())
 
 
-def decode_service_account(raw: bytes) -> ServiceAccount:
-    """What a ServiceAccount sets for its pods, from its JSON. Its pull secrets are not kept: no control reads them."""
-    return _SERVICE_ACCOUNTS[_service_account_decoder.decode(raw).automount_service_account_token]
+def decode_service_account(raw: bytes) -> ServiceAccount | None:
+    """What a ServiceAccount sets for its pods, from its JSON; None for one that mounts its token, as by default.
+
+    Its pull secrets are not kept: no control reads them.
+    """
+    mounts_token = _service_account_decoder.decode(raw).automount_service_account_token is not False
+    return None if mounts_token else _WITHOUT_TOKEN
 
 
 class ClusterObjects:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import tracemalloc
 from collections.abc import AsyncIterator
 
 import pytest
@@ -18,6 +19,8 @@ from sekisho.webhook.namespace_objects import (
     decode_limit_range,
     decode_service_account,
 )
+
+MANY, MAX_BYTES = 10_000, 12 << 20
 
 
 def limit_range(namespace: str, name: str, cpu: str) -> dict[str, object]:
@@ -75,7 +78,7 @@ async def test_a_pod_gets_the_limit_ranges_of_its_namespace_in_the_order_of_thei
 async def test_a_pod_gets_its_own_service_account(objects: ClusterObjects) -> None:
     robot = Pod(spec=PodSpec(service_account_name="robot"))
     assert objects.for_pod("team", robot).service_accounts == {"robot": ServiceAccount(False)}
-    assert objects.for_pod("team", Pod()).service_accounts == {"default": ServiceAccount(None)}
+    assert objects.for_pod("team", Pod()).service_accounts == {}
 
 
 async def test_the_older_name_of_the_service_account_counts(objects: ClusterObjects) -> None:
@@ -91,9 +94,29 @@ def test_null_is_the_same_as_unset() -> None:
     empty = json.dumps({"metadata": {"name": "a"}, "spec": {"limits": None}}).encode()
     assert decode_limit_range(empty) == LimitRange("a")
     unset = json.dumps({"metadata": {"name": "a"}, "automountServiceAccountToken": None}).encode()
-    assert decode_service_account(unset) == ServiceAccount(None)
+    assert decode_service_account(unset) is None
 
 
-def test_service_accounts_share_what_they_set() -> None:
-    first, second = (decode_service_account(b'{"metadata":{"name":"%d"}}' % number) for number in range(2))
-    assert first is second
+def test_only_accounts_without_a_token_are_kept() -> None:
+    def decoded(setting: str) -> ServiceAccount | None:
+        return decode_service_account(b'{"metadata":{"name":"a"}%s}' % setting.encode())
+
+    assert decoded("") is decoded(',"automountServiceAccountToken":true') is None
+    without = decoded(',"automountServiceAccountToken":false')
+    assert without == ServiceAccount(False)
+    assert without is decoded(',"automountServiceAccountToken":false')
+
+
+def test_ten_thousand_of_each_need_little_memory() -> None:
+    kept: dict[str, object] = {}
+    limits = {"type": "Container", "default": {"cpu": "1", "memory": "1Gi"}, "defaultRequest": {"cpu": "100m"}}
+    tracemalloc.start()
+    try:
+        for index in range(MANY):
+            limited = {"metadata": {"name": "limits"}, "spec": {"limits": [limits | {"max": {"cpu": f"{index}"}}]}}
+            account = {"metadata": {"name": "a"}, "automountServiceAccountToken": False}
+            kept[f"team-{index}/limits"] = decode_limit_range(json.dumps(limited).encode())
+            kept[f"team-{index}/account"] = decode_service_account(json.dumps(account).encode())
+        assert tracemalloc.get_traced_memory()[0] < MAX_BYTES
+    finally:
+        tracemalloc.stop()
