@@ -55,7 +55,7 @@ def _check(parameters: HostPorts, _minor: int) -> Check:
     for index, ports in enumerate(ranges):
         if ports.min > ports.max:
             raise ParameterError(f"allowed[{index}]", f"min {ports.min} is above max {ports.max}")
-    allowed = words(["unset", *(f"{r.min} to {r.max}" for r in ranges)])
+    allowed = words(["unset", *(f"{r.min} to {r.max}" if r.min != r.max else str(r.min) for r in ranges)])
 
     def judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         findings = []

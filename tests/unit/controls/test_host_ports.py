@@ -13,6 +13,7 @@ from tests.unit.controls.twins import (
     Pod,
     check_container_twin,
     check_parameter_twin,
+    with_parameters,
 )
 
 CONTAINER_TWINS: list[ContainerTwin] = [
@@ -46,3 +47,9 @@ PARAMETER_TWINS: list[ParameterTwin] = [
 @pytest.mark.parametrize(("parameters", "bad", "good", "field"), PARAMETER_TWINS)
 def test_parameters_deny_and_allow(parameters: Any, bad: Pod, good: Pod, field: str) -> None:
     check_parameter_twin("hostPorts", parameters, bad, good, field)
+
+
+def test_range_of_one_port_is_named_as_that_port() -> None:
+    ranges = {"allowed": [{"min": 9100, "max": 9100}, {"min": 80, "max": 81}]}
+    (finding,) = with_parameters("hostPorts", ranges, restricted_pod(container(ports=[{"hostPort": 82}])))
+    assert finding.allowed == "unset, 9100 or 80 to 81"
