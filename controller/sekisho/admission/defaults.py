@@ -13,7 +13,7 @@ from msgspec import UNSET, Struct
 
 from sekisho.admission.pod_defaults import is_token_mount, is_token_volume
 from sekisho.admission.resolution import Resolved
-from sekisho.admission.waivers import Clock, exemptions, keeps_off
+from sekisho.admission.waivers import Clock, exemptions, keeps_off, waivers_of_defaults
 from sekisho.findings import render_path
 from sekisho.pods import (
     Container,
@@ -119,12 +119,17 @@ def defaults_for(
     filled = fill(pod, plan.defaults, only, resolved=resolved)
     if not filled.operations or clock is None or not policies.has_waivers:
         return filled
-    is_off = keeps_off(plan, exemptions(pod, namespace, policies, clock()))
+    now = clock()
+    waivers = waivers_of_defaults(plan, pod, namespace, policies, now)
+    if not waivers:
+        return filled
+    is_off = keeps_off(plan, exemptions(pod, namespace, policies, now))
 
     def of(container: Container | None) -> Sequence[Default]:
         return first_per_field([default for default in plan.all_defaults if not is_off(default, container)])
 
-    return fill(pod, of(None), only, of, resolved)
+    are_alike = not any(waiver.images or waiver.containers for waiver in waivers)
+    return fill(pod, of(None), only, None if are_alike else of, resolved)
 
 
 def fill(

@@ -82,6 +82,24 @@ def exemptions(pod: Pod, namespace: str, policies: PolicySet, now: datetime) -> 
     return is_exempt
 
 
+def waivers_of_defaults(
+    plan: Plan, pod: Pod, namespace: str, policies: PolicySet, now: datetime
+) -> list[CompiledWaiver]:
+    """The waivers for the pod or its containers that name the control of a default; none for nearly all pods."""
+    by_policy = policies.waivers_in(namespace)
+    if not by_policy:
+        return []
+    controls, labels = {default.control for default in plan.defaults}, pod.metadata.labels or {}
+    return [
+        waiver
+        for waivers in by_policy.values()
+        for waiver in waivers
+        if now < waiver.expires
+        and not controls.isdisjoint(waiver.controls)
+        and (waiver.selects_labels is None or waiver.selects_labels(labels))
+    ]
+
+
 def keeps_off(plan: Plan, is_exempt: Exempt) -> KeepsOff:
     """Whether waivers keep a default off a container of the pod, or with None off the pod itself.
 

@@ -95,6 +95,10 @@ class PolicySet:
 
     def waivers_of(self, policy: str, namespace: str) -> Sequence[CompiledWaiver]:
         """The waivers for a policy and a namespace, expired ones included, in the order of their names."""
+        return self.waivers_in(namespace).get(policy, ())
+
+    def waivers_in(self, namespace: str) -> Mapping[str, Sequence[CompiledWaiver]]:
+        """The same for each policy, by the policies' names."""
         known = self._waivers_in.get(namespace)
         if known is None:
             by_policy: dict[str, list[CompiledWaiver]] = {}
@@ -108,7 +112,7 @@ class PolicySet:
                 self._waiver_entries = 0
             self._waiver_entries += entries
             known = self._waivers_in[namespace] = by_policy
-        return known.get(policy, ())
+        return known
 
     def plan(
         self,
