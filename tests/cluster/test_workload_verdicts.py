@@ -39,10 +39,13 @@ SPECS: Final[dict[str, Json]] = {
     "workloads-strict": {
         "podSecurityStandard": {"level": "baseline"},
         "controls": {
-            "resources": {"requiredRequests": ["cpu", "memory"], "requiredLimits": ["memory"]},
-            "restrictedVolumes": {"allowed": ["emptyDir", "configMap", "persistentVolumeClaim"]},
-            "serviceAccountToken": {},
-            "probes": {},
+            "resources": {
+                "requiredRequests": ["memory"],
+                "requiredLimits": ["ephemeral-storage"],
+                "maxRequests": [{"resource": "cpu", "quantity": "400m"}],
+            },
+            "restrictedVolumes": {"allowed": ["emptyDir", "configMap", "persistentVolumeClaim", "projected"]},
+            "serviceAccountToken": {"allowedServiceAccounts": ["default"]},
             "images": {"trustedRegistries": ["registry.example.com"]},
             "subPath": {},
         },
