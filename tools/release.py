@@ -7,18 +7,32 @@ Wheel and sdist, the chart's archive, an install manifest for users without Helm
 import argparse
 import gzip
 import hashlib
+import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
 import tomllib
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
+from uuid import NAMESPACE_URL, uuid5
+
+from cyclonedx.contrib.this.builders import this_component
+from cyclonedx.model import HashAlgorithm, HashType
+from cyclonedx.model.bom import Bom, BomMetaData
+from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.model.license import DisjunctiveLicense
+from cyclonedx.model.tool import ToolRepository
+from cyclonedx.output.json import JsonV1Dot6
+from packageurl import PackageURL
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "charts" / "sekisho"
-VERSION: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+VERSION: str = PROJECT["version"]
 NAMESPACE = "sekisho-system"
 MANIFEST_HEADER = f"""\
 # Sekisho {VERSION}, as `helm template` renders it with the chart's defaults. Install it with:
@@ -28,6 +42,10 @@ kind: Namespace
 metadata:
   name: {NAMESPACE}
 """
+
+# A package with extras is in the lock twice: this finds only its entry without them.
+LOCKED = re.compile(r"^([a-z0-9.-]+)==([^\s;]+)[^\n]*\n((?: +--hash=[^\n]+\n)+)", re.MULTILINE)
+SHA256 = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
 
 class ReleaseError(Exception):
@@ -59,15 +77,42 @@ def build(target: Path, image: str, helm: Path) -> list[Path]:
 
 
 def _write_sbom(file: Path) -> None:
-    options: list[str | Path] = [
-        "--pyproject",
-        "pyproject.toml",
-        "--output-reproducible",
-        "--short-PURLs",
-        "--output-file",
-        file,
-    ]
-    _run([Path(sys.executable).with_name("cyclonedx-py"), "requirements", "requirements/runtime.txt", *options])
+    lock = (ROOT / "requirements" / "runtime.txt").read_text()
+    components = [_component(*entry) for entry in LOCKED.findall(lock)]
+    sekisho = Component(
+        name=PROJECT["name"],
+        version=VERSION,
+        description=PROJECT["description"],
+        type=ComponentType.APPLICATION,
+        licenses=[DisjunctiveLicense(id=PROJECT["license"])],
+        bom_ref=PROJECT["name"],
+    )
+    bom = Bom(
+        components=components,
+        serial_number=uuid5(NAMESPACE_URL, f"pkg:pypi/{PROJECT['name']}@{VERSION}#{lock}"),
+        metadata=BomMetaData(
+            component=sekisho,
+            timestamp=datetime.fromtimestamp(int(_commit_time()), UTC),
+            tools=ToolRepository(components=[this_component()]),
+        ),
+    )
+    required = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["keyless"]]
+    names = {requirement.partition(">=")[0] for requirement in required}
+    bom.register_dependency(sekisho, [component for component in components if component.name in names])
+    content = json.loads(JsonV1Dot6(bom).output_as_string())
+    file.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+def _component(name: str, version: str, hashes: str) -> Component:
+    purl = PackageURL("pypi", name=name, version=version)
+    return Component(
+        name=name,
+        version=version,
+        type=ComponentType.LIBRARY,
+        purl=purl,
+        bom_ref=str(purl),
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=digest) for digest in SHA256.findall(hashes)],
+    )
 
 
 def _archive(folder: Path) -> bytes:
@@ -87,11 +132,16 @@ def _archive(folder: Path) -> bytes:
 
 def _run(command: Sequence[str | Path]) -> str:
     """The output of a command, run in the repository."""
-    environment = os.environ | {"SOURCE_DATE_EPOCH": _run_git("log", "-1", "--format=%ct")}
+    environment = os.environ | {"SOURCE_DATE_EPOCH": _commit_time()}
     finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     if finished.returncode:
         raise ReleaseError(f"{Path(command[0]).name} failed: {finished.stderr.strip() or finished.stdout.strip()}")
     return finished.stdout
+
+
+def _commit_time() -> str:
+    """The time of the last commit, in seconds since 1970: the release has this time instead of the clock's."""
+    return _run_git("log", "-1", "--format=%ct")
 
 
 def _run_git(*arguments: str) -> str:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -70,12 +71,30 @@ def test_the_install_manifest_has_the_chart_and_its_namespace(release: Path) -> 
 def test_the_sbom_has_every_locked_dependency(release: Path) -> None:
     sbom = json.loads((release / f"sekisho-{__version__}.cdx.json").read_text())
     assert sbom["bomFormat"] == "CycloneDX"
-    assert sbom["metadata"]["component"]["name"] == "sekisho"
-    locked = re.findall(
-        r"^([a-z0-9.-]+)==([^\s;]+)", (REPOSITORY / "requirements/runtime.txt").read_text(), re.MULTILINE
-    )
-    assert {(part["name"], part["version"]) for part in sbom["components"]} == set(locked)
-    assert all(part["hashes"] for component in sbom["components"] for part in component["externalReferences"])
+    assert sbom["specVersion"] == "1.6"
+    sekisho = sbom["metadata"]["component"]
+    assert (sekisho["type"], sekisho["name"], sekisho["version"]) == ("application", "sekisho", __version__)
+    assert [entry["license"]["id"] for entry in sekisho["licenses"]] == ["Apache-2.0"]
+    lock = (REPOSITORY / "requirements/runtime.txt").read_text()
+    locked: dict[str, set[str]] = {}
+    for entry in re.split(r"\n(?=\S)", lock):
+        name, version = re.sub(r"\[.*?\]", "", entry.split()[0]).split("==")
+        locked[f"pkg:pypi/{name}@{version}"] = set(re.findall(r"sha256:(\S+)", entry))
+    assert all(locked.values())
+    parts = sbom["components"]
+    assert {part["purl"]: {hashed["content"] for hashed in part["hashes"]} for part in parts} == locked
+    assert len(parts) == len(locked)
+    assert all(part["purl"] == f"pkg:pypi/{part['name']}@{part['version']}" for part in parts)
+    assert {hashed["alg"] for part in parts for hashed in part["hashes"]} == {"SHA-256"}
+
+
+def test_the_sbom_says_what_sekisho_itself_requires(release: Path) -> None:
+    sbom = json.loads((release / f"sekisho-{__version__}.cdx.json").read_text())
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    required = [*project["dependencies"], *project["optional-dependencies"]["keyless"]]
+    depends = {entry["ref"]: entry.get("dependsOn", []) for entry in sbom["dependencies"]}
+    names = {part["bom-ref"]: part["name"] for part in sbom["components"]}
+    assert sorted(names[ref] for ref in depends["sekisho"]) == sorted(re.split("[>=]", entry)[0] for entry in required)
 
 
 def test_the_wheel_holds_only_the_package(release: Path) -> None:
