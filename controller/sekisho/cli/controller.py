@@ -1,11 +1,14 @@
 """`sekisho controller`: maintains certificates, caBundles and the status of policies; one process leads."""
 
+import asyncio
+import logging
+import os
 import socket
 import sys
+from contextlib import closing
 from typing import Any
 
 import click
-import uvloop
 
 from sekisho.cli import processes
 from sekisho.cli.processes import option
@@ -122,7 +125,11 @@ def controller(
             **values,
         )
         logs.configure(log_level)
-        sys.exit(uvloop.run(run(options)))
+        # Not asyncio.run, which waits for every task to end: kopf's may take long to, or never do.
+        with closing(asyncio.new_event_loop()) as loop:
+            code = loop.run_until_complete(run(options))
+            logging.shutdown()
+            os._exit(code)
     except (BindError, ConfigError, OptionError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(BAD_INPUT)

@@ -93,6 +93,7 @@ class StatusKeeper:
         self._has_proof = asyncio.Event()
         self._has_proof.set()
         self._settled = asyncio.Event()
+        self._missing_lists = 0
         self._has_policies = asyncio.Event()
         self._has_policies.set()
         self._wake = asyncio.Event()
@@ -122,13 +123,16 @@ class StatusKeeper:
         self._forget(uid)
         self._wake.set()
 
-    def await_policies(self) -> None:
-        """Write no status before the first call of `listed`: it depends on all policies and waivers."""
+    def await_lists(self, count: int) -> None:
+        """Write no status before so many calls of `listed`: it depends on all policies and waivers."""
+        self._missing_lists = count
         self._has_policies.clear()
 
     def listed(self) -> None:
-        """Take in that `changed` was called with all policies and waivers."""
-        self._has_policies.set()
+        """Take in that `changed` was called with everything that one of the watches found at its start."""
+        self._missing_lists -= 1
+        if not self._missing_lists:
+            self._has_policies.set()
 
     def await_proof(self) -> None:
         """Write no status before the first call of `proved`: until then nobody knows whether pods are judged."""

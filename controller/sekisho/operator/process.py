@@ -17,7 +17,7 @@ from sekisho.operator.probes import serve_probes
 from sekisho.operator.prover import Prover
 from sekisho.operator.provided_secret import ProvidedSecretKeeper
 from sekisho.operator.self_signed import SelfSignedKeeper
-from sekisho.operator.watch import watch_policies
+from sekisho.operator.watch import WatchEndedError, watch_administrators_kinds, watch_pod_policies
 from sekisho.policies.idle import EXEMPT_NAMESPACES
 from sekisho.telemetry.health import Health
 
@@ -107,10 +107,14 @@ async def _lead(
     sources = AuthoritySources(api, options.namespace, options.authority_secret) if options.verify_images else None
     statuses = StatusKeeper(api, options.namespace, metrics, options.identity, options.webhook_service, exempt, sources)
     progress.watch(statuses)
-    statuses.await_policies()
-    policies = watch_policies(api, statuses.changed, statuses.deleted, statuses.listed)
+    statuses.await_lists(2)
+    callbacks = (statuses.changed, statuses.deleted, statuses.listed)
+    watches = (
+        watch_pod_policies(api, *callbacks),
+        watch_administrators_kinds(api, options.kubeconfig, *callbacks, lambda: _listen_for_signals(stop)),
+    )
     clock = clock or api.clock.server_time
-    works: list[Coroutine[object, object, object]] = [_stopped(stop, statuses), lease.hold(), statuses.run(), policies]
+    works: list[Coroutine[object, object, object]] = [_stopped(stop, statuses), lease.hold(), statuses.run(), *watches]
     if options.proof_namespace:
         statuses.await_proof()
         works.append(Prover(api, options, metrics, statuses.proved).run())
@@ -123,6 +127,9 @@ async def _lead(
             pass
     try:
         await _until_first(*works)
+    except WatchEndedError as error:
+        logger.error("%s: ending, for another process to lead", error)
+        return EXIT_FAILED
     except LeaseLost as lost:
         logger.error("Lease %s/%s lost: %s", options.namespace, options.lease, lost)
         return EXIT_FAILED

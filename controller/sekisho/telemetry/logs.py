@@ -29,6 +29,9 @@ FLUSH_SECONDS = 2.0
 """How long waiting lines may still be written when the process ends."""
 _STDERR = 2
 
+_KOPF_INTERNALS = ("settings", "k8s_skip", "k8s_ref")
+"""Attributes that kopf adds to its records for its own handlers."""
+
 
 class Throttle(logging.Filter):
     """Drops the lines of a logger that exceed its rate; the next line has their number as `suppressed`.
@@ -140,10 +143,13 @@ def configure(level: str) -> None:
         ["levelname", "name", "message"],
         rename_fields={"levelname": "level", "name": "logger", "exc_info": "traceback"},
         timestamp="time",
-        reserved_attrs=[*RESERVED_ATTRS],
+        reserved_attrs=[*RESERVED_ATTRS, *_KOPF_INTERNALS],
     )
     handler = _Aside(Queue(MAX_WAITING))
     handler.addFilter(throttle)
     _Writer(handler.queue, formatter).start()
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
+    if level != "debug":
+        # kopf logs each handled event at info.
+        logging.getLogger("kopf").setLevel(logging.WARNING)

@@ -122,8 +122,8 @@ def test_a_used_metrics_port_is_one_line(tmp_path: Path) -> None:
 def test_logs_are_one_json_object_a_line() -> None:
     script = (
         "import logging; from sekisho.telemetry import logs; logs.configure('info')\n"
-        "logging.getLogger('a').info('two\\nlines', extra={'uid': 'u-1'})\n"
-        "logging.getLogger('a').debug('unseen')\n"
+        "logging.getLogger('a').info('two\\nlines', extra={'uid': 'u-1', 'settings': object()})\n"
+        "logging.getLogger('a').debug('unseen'); logging.getLogger('kopf.x').info('unseen')\n"
         "try: 1/0\n"
         "except ZeroDivisionError: logging.getLogger('a').exception('failed')\n"
     )

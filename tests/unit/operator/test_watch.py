@@ -1,22 +1,25 @@
-"""The watch of policies and waivers, against a server of the three collections."""
+"""The watches of policies, waivers and authorities, against servers that lose CRDs."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from sekisho.cluster import backoff
-from sekisho.operator.watch import Body, watch_policies
-from sekisho.policies.crd import RESOURCES
+from sekisho.operator.watch import ADMINISTRATORS_KINDS, POD_POLICIES, Body, watch_pod_policies
 from tests.unit.cluster.collection_server import CollectionServer, serving
 
-PLURALS = [resource.plural for resource in RESOURCES.values()]
+PLURALS = [POD_POLICIES.plural]
+PROGRAM = Path(__file__).parent / "watch_program.py"
 
 
 class Server:
-    """The three collections by their names in the API; those in `missing` have no CRD."""
+    """The collection by its name in the API; without its CRD while it is in `missing`."""
 
     def __init__(self) -> None:
         self.collections = {plural: CollectionServer() for plural in PLURALS}
@@ -51,7 +54,7 @@ class Watched:
 async def watching(server: Server) -> AsyncIterator[Watched]:
     watched = Watched()
     async with serving(server, "/{path:.*}") as api:
-        task = asyncio.create_task(watch_policies(api, watched.changed, watched.deleted, watched.listed))
+        task = asyncio.create_task(watch_pod_policies(api, watched.changed, watched.deleted, watched.listed))
         try:
             yield watched
             assert not task.done()
@@ -80,7 +83,7 @@ def server() -> Server:
     return server
 
 
-ALL = {f"uid-{resource.plural}": f"{resource.name} p" for resource in RESOURCES.values()}
+ALL = {f"uid-{POD_POLICIES.plural}": f"{POD_POLICIES.name} p"}
 
 
 async def test_all_are_listed_first_and_changes_follow(server: Server) -> None:
@@ -128,3 +131,25 @@ async def test_crd_that_is_deleted_and_created_again_is_watched_again(server: Se
         policies.compact()
         server.missing.clear()
         await until(lambda: watched.uids.get("uid-new", "").endswith(" new"))
+
+
+# What kopf follows, in a process of its own.
+
+
+def told(*action: str) -> list[str]:
+    done = subprocess.run((sys.executable, PROGRAM, *action), capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("plural", [resource.plural for resource in ADMINISTRATORS_KINDS])
+def test_a_watch_that_dies_ends_the_work_soon(plural: str) -> None:
+    started, listed, ended, seconds = told("remove", plural)
+    assert (started, listed) == ("started", "listed u")
+    assert ended == "ended: kopf no longer watches every kind that it should"
+    assert float(seconds) < 5
+
+
+def test_a_watch_that_lives_ends_when_cancelled() -> None:
+    started, listed, ended, seconds = told("cancel", "")
+    assert (started, listed, ended) == ("started", "listed u", "cancelled")
+    assert float(seconds) < 5
