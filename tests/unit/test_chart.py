@@ -148,7 +148,7 @@ def test_every_object_has_the_labels_of_the_release() -> None:
 
 def test_secrets_and_lease_are_rendered_empty() -> None:
     empty = {"apiVersion", "kind", "metadata", "type"}
-    assert [set(manifest) for manifest in render() if manifest["kind"] == "Secret"] == [empty] * 2
+    assert [set(manifest) for manifest in render() if manifest["kind"] == "Secret"] == [empty] * 3
     assert [set(manifest) for manifest in render() if manifest["kind"] == "Lease"] == [empty - {"type"}]
 
 
@@ -713,6 +713,7 @@ def test_the_webhook_reads_only_the_secrets_that_verification_names() -> None:
     webhook = deployments(*VERIFIED)["sekisho-webhook"]
     assert [option for option in arguments(webhook) if "verify" in option or "secret=" in option] == [
         "--certificate-secret=sekisho-webhook-tls",
+        "--path-secret=sekisho-webhook-path",
         "--verify-images",
         "--authority-secret=release-key",
         "--authority-secret=shared",
@@ -934,6 +935,7 @@ OTHER_VALUES: dict[str, tuple[str, ...]] = {
     "priorityClassName": ("priorityClassName=",),
     "nodeSelector": ("nodeSelector.pool=system",),
     "tolerations": ('tolerations:=[{"operator": "Exists"}]',),
+    "aggregateRoles": ("aggregateRoles=false",),
     "affinity": ('affinity:={"nodeAffinity": {}}',),
     "topologySpreadConstraints": (f"topologySpreadConstraints:={json.dumps([CONSTRAINT])}",),
     "podAnnotations": ("podAnnotations.team=platform",),

@@ -38,10 +38,16 @@ class Idle(Struct, frozen=True):
 
 
 def idle(policy: ClusterPodPolicy | PodPolicy, compiled: CompiledPolicy, exempt: Collection[str]) -> Idle | None:
-    """Why the policy does nothing; None where it does something. The arguments are those of the functions below."""
+    """Why the policy does nothing; None where it does something. The arguments are those of the functions below.
+
+    The level privileged requires nothing either, but a policy that names it says so itself.
+    """
     clause = no_pods(policy, exempt)
     if clause is not None:
         return Idle("MatchesNoPods", clause)
+    standard = policy.spec.pod_security_standard
+    if standard is not None and standard.level == "privileged":
+        return None
     clause = no_requirements(policy, compiled)
     return Idle("RequiresNothing", clause) if clause is not None else None
 

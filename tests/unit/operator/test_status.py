@@ -86,7 +86,7 @@ IDLE: list[tuple[dict[str, Any], str | None]] = [
     (PRIVILEGED | {"match": {"namespaces": ["kube-system", "shop"]}}, None),
     ({"controls": {"images": {}, "resources": {}}}, "RequiresNothing"),
     ({"controls": {"images": {}, "privileged": {}}}, None),
-    ({"podSecurityStandard": {"level": "privileged"}}, "RequiresNothing"),
+    ({"podSecurityStandard": {"level": "privileged"}}, None),
     ({"defaults": {"profile": "baseline"}}, None),
     ({}, "RequiresNothing"),
 ]
