@@ -148,6 +148,7 @@ class VolumeMount(Struct, frozen=True, gc=False, rename="camel"):
     read_only: bool | None = None
     mount_path: str | None = None
     sub_path: str | None = None
+    mount_propagation: str | None = None
     sub_path_expr: str | None = None
 
 

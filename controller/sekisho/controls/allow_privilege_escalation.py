@@ -9,8 +9,8 @@ Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#res
 from collections.abc import Sequence
 
 from sekisho.controls.control import Check, Control, Example, Level, Parameters
-from sekisho.findings import Finding, set_to
-from sekisho.pods import ContainerRef, Pod, is_windows
+from sekisho.findings import Finding, set_to, words
+from sekisho.pods import ContainerRef, Pod, SecurityContext, is_windows
 
 _FIELD = ("securityContext", "allowPrivilegeEscalation")
 
@@ -37,17 +37,26 @@ def _judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         context = ref.container.security_context
         value = None if context is None else context.allow_privilege_escalation
         if value is not False:
+            needs_it = _needs_escalation(context)
             finding = Finding.of(
                 "allowPrivilegeEscalation",
                 ref.path + _FIELD,
                 value,
                 allowed="false",
-                fix="set it to false",
-                change=set_to(ref.path + _FIELD, False),
+                fix=f"set it to false and remove {words(needs_it, 'and')}" if needs_it else "set it to false",
+                change=None if needs_it else set_to(ref.path + _FIELD, False),
                 about=ref,
             )
             findings.append(finding)
     return findings
+
+
+def _needs_escalation(context: SecurityContext | None) -> list[str]:
+    """What the API server rejects beside false."""
+    if context is None:
+        return []
+    added = (context.capabilities.add if context.capabilities is not None else None) or ()
+    return ["privileged"] * bool(context.privileged) + ["CAP_SYS_ADMIN"] * ("CAP_SYS_ADMIN" in added)
 
 
 CONTROL = Control(

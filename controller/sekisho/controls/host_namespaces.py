@@ -25,23 +25,28 @@ def _check(_parameters: HostNamespaces, _minor: int) -> Check:
     return _judge
 
 
-def _judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
+def _judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     spec = pod.spec
     if not (spec.host_network or spec.host_pid or spec.host_ipc):
         return []
     shared = (("hostNetwork", spec.host_network), ("hostPID", spec.host_pid), ("hostIPC", spec.host_ipc))
-    return [
-        Finding.of(
-            "hostNamespaces",
-            ("spec", key),
-            True,
-            allowed="unset or false",
-            fix="remove it or set it to false",
-            change=set_to(("spec", key), False),
-        )
-        for key, is_shared in shared
-        if is_shared
-    ]
+    return [_finding(key, pod, containers) for key, is_shared in shared if is_shared]
+
+
+def _finding(key: str, pod: Pod, containers: Sequence[ContainerRef]) -> Finding:
+    needs_it = key == "hostNetwork" and any(
+        context is not None and context.windows_options is not None and context.windows_options.host_process
+        for context in (pod.spec.security_context, *(ref.container.security_context for ref in containers))
+    )  # the API server rejects a HostProcess container outside the node's network
+    fix = "remove it or set it to false"
+    return Finding.of(
+        "hostNamespaces",
+        ("spec", key),
+        True,
+        allowed="unset or false",
+        fix=f"{fix}, and hostProcess with it" if needs_it else fix,
+        change=None if needs_it else set_to(("spec", key), False),
+    )
 
 
 CONTROL = Control(

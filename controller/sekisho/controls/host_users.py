@@ -23,26 +23,27 @@ def _check(_parameters: HostUsers, _minor: int) -> Check:
     return _judge
 
 
-def _judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
+def _judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     if in_user_namespace(pod.spec) or is_windows(pod.spec):
         return []
     spec = pod.spec
-    shared = [
+    rejected = [
         name
-        for name, is_shared in (
+        for name, is_set in (
             ("hostNetwork", spec.host_network),
             ("hostPID", spec.host_pid),
             ("hostIPC", spec.host_ipc),
+            ("volumeDevices", any(ref.container.volume_devices for ref in containers)),
         )
-        if is_shared
+        if is_set
     ]  # the API server rejects them beside hostUsers false
     finding = Finding.of(
         "hostUsers",
         _FIELD,
         spec.host_users,
         allowed="false",
-        fix=f"set it to false and remove {words(shared, 'and')}" if shared else "set it to false",
-        change=None if shared else set_to(_FIELD, False),
+        fix=f"set it to false and remove {words(rejected, 'and')}" if rejected else "set it to false",
+        change=None if rejected else set_to(_FIELD, False),
     )
     return [finding]
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from sekisho.controls.control import Check, Control, Example, Level, Parameters
 from sekisho.findings import Finding, set_to
-from sekisho.pods import ContainerRef, Pod
+from sekisho.pods import Container, ContainerRef, Pod
 
 _FIELD = ("securityContext", "privileged")
 
@@ -29,18 +29,29 @@ def _check(_parameters: Privileged, _minor: int) -> Check:
 
 def _judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
     return [
-        Finding.of(
-            "privileged",
-            ref.path + _FIELD,
-            True,
-            allowed="unset or false",
-            fix="remove it or set it to false",
-            change=set_to(ref.path + _FIELD, False),
-            about=ref,
-        )
+        _finding(ref)
         for ref in containers
         if (context := ref.container.security_context) is not None and context.privileged
     ]
+
+
+def _finding(ref: ContainerRef) -> Finding:
+    mounts_for_node = _mounts_for_node(ref.container)
+    fix = "remove it or set it to false"
+    return Finding.of(
+        "privileged",
+        ref.path + _FIELD,
+        True,
+        allowed="unset or false",
+        fix=f"{fix}, and mountPropagation Bidirectional with it" if mounts_for_node else fix,
+        change=None if mounts_for_node else set_to(ref.path + _FIELD, False),
+        about=ref,
+    )
+
+
+def _mounts_for_node(container: Container) -> bool:
+    """Whether its mounts appear on the node; the API server rejects that in a container that is not privileged."""
+    return any(mount.mount_propagation == "Bidirectional" for mount in container.volume_mounts or ())
 
 
 CONTROL = Control(

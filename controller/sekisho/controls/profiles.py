@@ -131,12 +131,15 @@ def _finding(
     changes: FieldPath | None = None,
 ) -> Finding:
     """A finding on the profile at `path`; the fix changes that profile, or the one at `changes`."""
+    kind = rules.types[0]
+    # The API server rejects Localhost without a localhostProfile, and a localhostProfile beside another type.
+    change = None if kind == ProfileType.LOCALHOST else set_to(changes or path, {"type": kind})
     return Finding.of(
         rules.key,
         (*path, fault.key),
         fault.value,
         allowed=fault.allowed,
         fix=fix,
-        change=set_to((*(changes or path), "type"), rules.types[0]),
+        change=change,
         about=about,
     )

@@ -106,13 +106,13 @@ def _check(parameters: Resources, _minor: int) -> Check:
         of_pod = [(rules, rules.amounts(pod.spec.resources)) for rules in (requests, limits)]
         findings: list[Finding] = []
         for rules, pod_amounts in of_pod:
-            findings += _above_maximum(rules, pod_amounts, ("spec",))
+            findings += _above_maximum(rules, pod_amounts, ("spec",), pod.spec.resources)
         for ref in containers:
             if ref.kind is not ContainerKind.EPHEMERAL:
                 for rules, pod_amounts in of_pod:
                     own = rules.amounts(ref.container.resources)
                     findings += _unset(rules, ref, own.keys() | pod_amounts.keys())
-                    findings += _above_maximum(rules, own, ref.path, ref)
+                    findings += _above_maximum(rules, own, ref.path, ref.container.resources, ref)
         return findings
 
     return judge
@@ -127,8 +127,11 @@ def _unset(rules: _Rules, ref: ContainerRef, names: Set[str]) -> Iterator[Findin
     for maximum in rules.maxima if rules.key == "limits" else ():
         name = maximum.resource
         if name in _UNLIMITED and name not in names and name not in rules.required:
-            most = f"at most {maximum.text}"
-            yield _not_set(rules, ref, name, most, f"set it to {most}", maximum.text)
+            most, fix = f"at most {maximum.text}", f"set it to at most {maximum.text}"
+            if _is_requested_above(maximum, ref.container.resources):
+                yield _not_set(rules, ref, name, most, f"{fix}, and lower the request to it", None)
+            else:
+                yield _not_set(rules, ref, name, most, fix, maximum.text)
 
 
 def _not_set(rules: _Rules, ref: ContainerRef, name: str, allowed: str, fix: str, suggestion: str | None) -> Finding:
@@ -146,21 +149,33 @@ def _not_set(rules: _Rules, ref: ContainerRef, name: str, allowed: str, fix: str
 
 
 def _above_maximum(
-    rules: _Rules, amounts: Amounts, above: FieldPath, about: ContainerRef | None = None
+    rules: _Rules,
+    amounts: Amounts,
+    above: FieldPath,
+    resources: PodResources | None,
+    about: ContainerRef | None = None,
 ) -> Iterator[Finding]:
     for maximum in rules.maxima:
         amount = amounts.get(maximum.resource)
         if amount is not None and not _is_at_most(str(amount), maximum.quantity):
             field = (*above, "resources", rules.key, maximum.resource)
+            too_low = rules.key == "limits" and _is_requested_above(maximum, resources)
+            fix = f"lower it to {maximum.text}"
             yield Finding.of(
                 "resources",
                 field,
                 amount,
                 allowed=f"at most {maximum.text}",
-                fix=f"lower it to {maximum.text}",
-                change=set_to(field, maximum.text),
+                fix=f"{fix}, and the request with it" if too_low else fix,
+                change=None if too_low else set_to(field, maximum.text),
                 about=about,
             )
+
+
+def _is_requested_above(maximum: _Maximum, resources: PodResources | None) -> bool:
+    """Whether the request is above the maximum; the API server rejects a limit that is below the request."""
+    requested = (resources.requests or {}).get(maximum.resource) if resources is not None else None
+    return requested is not None and not _is_at_most(str(requested), maximum.quantity)
 
 
 def _is_zero(amount: str | int | float) -> bool:

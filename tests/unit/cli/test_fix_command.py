@@ -106,6 +106,20 @@ def test_what_a_person_must_decide_remains_and_is_reported() -> None:
     assert documents(result.stdout)[0]["spec"]["containers"][0]["securityContext"]["privileged"] is False
 
 
+def test_what_the_api_server_would_reject_remains_and_is_reported() -> None:
+    mounts = [{"name": "v", "mountPath": "/v", "mountPropagation": "Bidirectional"}]
+    pod = restricted_pod(container(securityContext={"privileged": True}, volumeMounts=mounts))
+    del pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"]
+    result = sekisho("fix", "--all", "--standard", "restricted", "-", text=write_document(pod))
+    assert (result.exit_code, documents(result.stdout)) == (1, [pod])
+    assert "remove it or set it to false, and mountPropagation Bidirectional with it. [privileged" in result.stderr
+    assert "set it to false and remove privileged. [allowPrivilegeEscalation" in result.stderr
+    del mounts[0]["mountPropagation"]
+    result = sekisho("fix", "--all", "--standard", "restricted", "-", text=write_document(pod))
+    context = documents(result.stdout)[0]["spec"]["containers"][0]["securityContext"]
+    assert (result.exit_code, context["privileged"], context["allowPrivilegeEscalation"]) == (0, False, False)
+
+
 def test_warnings_are_fixed_too_and_do_not_fail(tmp_path: Path) -> None:
     policy = policy_file(tmp_path, enforcement="Warn", controls={"hostNamespaces": {}, "images": {}})
     result = sekisho("fix", "--all", "-p", policy, "-", text=BAD_POD)

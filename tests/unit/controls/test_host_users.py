@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from sekisho.findings import set_to
+from tests.pods import container, restricted_pod
 from tests.unit.controls.twins import (
     ParameterTwin,
     Pod,
@@ -25,8 +26,11 @@ def test_parameters_deny_and_allow(parameters: Any, bad: Pod, good: Pod, field: 
     check_parameter_twin("hostUsers", parameters, bad, good, field)
 
 
-def test_fix_names_the_host_namespaces_that_the_api_server_rejects_beside_it() -> None:
+def test_fix_names_what_the_api_server_rejects_beside_it() -> None:
     (finding,) = with_parameters("hostUsers", {}, spec(hostPID=True, hostIPC=True))
     assert (finding.fix, finding.change) == ("set it to false and remove hostPID and hostIPC", None)
+    device = container(volumeDevices=[{"name": "d", "devicePath": "/d"}])
+    (finding,) = with_parameters("hostUsers", {}, restricted_pod(device))
+    assert (finding.fix, finding.change) == ("set it to false and remove volumeDevices", None)
     (finding,) = with_parameters("hostUsers", {}, spec())
     assert (finding.fix, finding.change) == ("set it to false", set_to(("spec", "hostUsers"), False))

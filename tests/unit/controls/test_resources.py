@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sekisho.findings import set_to
 from tests.pods import container, restricted_pod
 from tests.unit.controls.twins import (
     ParameterTwin,
@@ -94,3 +95,14 @@ def test_limit_that_is_required_and_has_a_maximum_is_one_finding() -> None:
     parameters = at_most("memory", "1Gi") | {"requiredLimits": ["memory"]}
     (finding,) = with_parameters("resources", parameters, resources(limits={"memory": "0"}))
     assert (finding.value, finding.allowed) == ('"0"', "a quantity")
+
+
+@pytest.mark.parametrize("limits", [{}, {"memory": "16Gi"}])
+@pytest.mark.parametrize(("request_", "is_above"), [("9Gi", True), ("8Gi", False)])
+def test_fix_names_a_request_below_which_the_api_server_rejects_a_limit(
+    request_: str, is_above: bool, limits: dict[str, str]
+) -> None:
+    pod = resources(requests={"memory": request_}, limits=limits)
+    (finding,) = with_parameters("resources", at_most("memory", "8Gi"), pod)
+    assert finding.change == (None if is_above else set_to(finding.path, "8Gi"))
+    assert ("the request" in finding.fix) is is_above

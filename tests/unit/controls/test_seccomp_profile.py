@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sekisho.findings import set_to
 from tests.pods import restricted_pod
 from tests.unit.controls.twins import (
     LISTS,
@@ -22,6 +23,7 @@ from tests.unit.controls.twins import (
     pod_context,
     security,
     spec,
+    with_parameters,
 )
 
 CONTAINER_TWINS: list[ContainerTwin] = [
@@ -89,3 +91,16 @@ def test_annotations_count_before_1_19_only() -> None:
 
 def test_ephemeral_container_that_inherits_a_denied_value_is_named_itself() -> None:
     check_inheritance("seccompProfile", {"seccompProfile": {"type": "Unconfined"}})
+
+
+def test_fix_replaces_the_whole_profile_because_a_file_is_rejected_beside_another_type() -> None:
+    path = ("spec", "containers", 0, "securityContext", "seccompProfile")
+    profile = {"type": "Localhost", "localhostProfile": "a.json"}
+    pod = restricted_pod(security(seccompProfile=profile), securityContext={"seccompProfile": None})
+    of_type: tuple[tuple[dict[str, Any], Any], ...] = (
+        ({"allowedTypes": ["RuntimeDefault"]}, set_to(path, {"type": "RuntimeDefault"})),
+        ({"allowedTypes": ["Localhost"], "localhostProfiles": ["b.json"]}, None),
+    )
+    for parameters, change in of_type:
+        (finding,) = with_parameters("seccompProfile", parameters, pod)
+        assert finding.change == change
