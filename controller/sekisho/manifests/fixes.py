@@ -35,8 +35,10 @@ def fix_source(source: Source, checker: Checker, *, apply_changes: bool) -> Fixe
     items of a large list in block style are fixed one by one, and those in which nothing changes stay as they are.
     """
     items = split_list(source.text) if len(source.text) >= LARGE_LIST else None
-    before, listed, after = source.text.partition("".join(piece for _, piece in items.pieces) if items else source.text)
-    if items is None or not listed:  # a list in JSON is not written in pieces
+    if items is None:
+        return _fix_document(source, checker, apply_changes=apply_changes)
+    before, listed, after = source.text.partition("".join(piece for _, piece in items.pieces))
+    if not listed:  # a list in JSON is not written in pieces
         return _fix_document(source, checker, apply_changes=apply_changes)
     indent = " " * (len(listed) - len(listed.lstrip(" ")))
     texts: list[str] = []

@@ -37,6 +37,8 @@ def test_every_variable_is_read_and_the_command_line_overrides_it(
     given, other = VALUES.get(option.type.name, ("here", "there"))
     if isinstance(option.type, click.Choice):
         given, *_, other = option.type.choices
+    elif option.is_flag:
+        given = "true"
     context = context_of(process)
     assert context.parent is not None
     monkeypatch.setenv(variable_of(option, context), given)
@@ -46,6 +48,9 @@ def test_every_variable_is_read_and_the_command_line_overrides_it(
         found = params[option.name or ""]
         return ",".join(found) if isinstance(found, tuple | frozenset) else str(found)
 
+    if option.is_flag:
+        assert (value(), value(*option.secondary_opts)) == ("True", "False")
+        return
     assert value() == given
     assert value(f"{option.opts[0]}={other}") == other
 
