@@ -14,7 +14,8 @@ import yaml
 from tests.cluster.conftest import Cluster
 from tests.controlplane.component import Component
 from tests.controlplane.installed import NAMESPACE, RELEASE
-from tests.controlplane.kubectl import Kubectl
+from tests.controlplane.kubectl import Completed, Kubectl
+from tests.controlplane.plane import ControlPlane
 from tests.pods import container, restricted_pod
 
 SOON = 20.0
@@ -136,3 +137,15 @@ def token_of(component: Component) -> str:
     kubeconfig = yaml.safe_load(Path(option(component, "--kubeconfig")).read_text())
     token: str = kubeconfig["users"][0]["user"]["token"]
     return token
+
+
+def tried(plane: ControlPlane, rendered: str) -> Completed:
+    """The API server's answer to a dry run of a rendered chart.
+
+    The chart's namespace is created first, and stays, as a dry run creates it for none of the other objects.
+    """
+    manifests = rendered.split("\n---\n")
+    (namespace,) = (manifest for manifest in manifests if "\nkind: Namespace\n" in manifest)
+    others = "\n---\n".join(manifest for manifest in manifests if manifest != namespace)
+    plane.kubectl.check("apply", "-f", "-", input=namespace)
+    return plane.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", input=others)

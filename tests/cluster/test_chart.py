@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.conftest import Cluster
+from tests.cluster.release_helpers import tried
 from tests.controlplane.installed import CHART, NAMESPACE, RELEASE, Sekisho
 from tests.controlplane.kubectl import CommandError, Kubectl
 from tests.controlplane.waiting import wait_until
@@ -266,15 +267,7 @@ def test_the_api_server_accepts_the_rendered_chart_without_a_warning(cluster: Cl
     all_values = ("image.repository=registry.example/sekisho", "crds.install=false", *values)
     settings = [argument for value in all_values for argument in ("--set", value)]
     rendered = cluster.sekisho.helm("template", "another", str(CHART), "--namespace", NAMESPACE, *settings)
-    manifests = rendered.split("\n---\n")
-    (namespace,) = (manifest for manifest in manifests if "\nkind: Namespace\n" in manifest)
-    others = "\n---\n".join(manifest for manifest in manifests if manifest != namespace)
-    kubectl = cluster.plane.kubectl
-    kubectl.check("create", "-f", "-", input=namespace)  # a dry run would create it for none of the others
-    try:
-        answer = kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", input=others)
-    finally:
-        cluster.plane.call("DELETE", "/api/v1/namespaces/another-sekisho-proof")
+    answer = tried(cluster.plane, rendered)
     assert answer.returncode == 0, answer.stderr
     assert answer.stderr == ""
 
