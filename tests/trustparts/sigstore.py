@@ -173,7 +173,8 @@ class _Servers:
             *("--ct-log-url", self.issuer.log_url, "--ct-log-public-key-path", str(self._folder / "ct.pub")),
             *("--host", "127.0.0.1", "--port", str(self._ports["fulcio"]), "--grpc-host", "127.0.0.1"),
             *("--grpc-port", str(self._ports["fulcio-grpc"]), "--metrics-port", str(self._ports["fulcio-metrics"])),
-            *("--legacy-unix-domain-socket", str(self._folder / "fulcio.socket")),
+            # Of its own for each try: one that could not bind a port leaves its socket behind.
+            *("--legacy-unix-domain-socket", str(self._folder / f"fulcio-{self._ports['fulcio']}.socket")),
         )
         return self._component("fulcio", command, "/api/v2/trustBundle")
 
