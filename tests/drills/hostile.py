@@ -145,8 +145,13 @@ def many_connections(site: Site, count: int = CONNECTIONS) -> str:
 
 def _break(site: Site, name: str) -> None:
     """Replace a valid policy by an invalid version; the valid one must stay enforced."""
-    held = msgspec.json.decode(site.must("GET", f"{POLICIES}/{name}"))
-    site.must("PUT", f"{POLICIES}/{name}", held | {"spec": _UNCOMPILABLE})
+    path = f"{POLICIES}/{name}"
+
+    def is_replaced() -> bool:
+        held = msgspec.json.decode(site.must("GET", path))
+        return site.plane.call("PUT", path, held | {"spec": _UNCOMPILABLE}).status == 200
+
+    wait_until(is_replaced, _SOON, f"{name} is replaced between two writes of its status")
 
 
 def _take(site: Site, name: str, spec: dict[str, Any], *, takes: bool) -> None:
