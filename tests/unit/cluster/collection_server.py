@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -77,13 +76,6 @@ class CollectionServer:
     def watches(self) -> list[str]:
         """The versions that were watched from."""
         return [params["resourceVersion"] for kind, params, _ in self.requests if kind == "watch"]
-
-    async def wait_until(self, condition: Callable[[], bool], seconds: float = 10.0) -> None:
-        """Wait for a condition, looking again at each turn of the loop that brings something."""
-        deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, "the condition did not come true"
-            await asyncio.sleep(0.005)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         params = dict(request.query)

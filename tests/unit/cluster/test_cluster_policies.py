@@ -1,8 +1,7 @@
 """The three collections of policies that a replica follows, and the one set that comes of them."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,6 +13,7 @@ from sekisho.cluster.config import ApiConfig
 from sekisho.policies import PolicySet
 from sekisho.webhook.policies import ClusterPolicies
 from tests.unit.cluster.collection_server import CollectionServer, line
+from tests.unit.waiting import until
 
 PLURALS = ("clusterpodpolicies", "podpolicies", "policywaivers", "imageauthorities")
 DENY: dict[str, object] = {"controls": {"privileged": {}}}
@@ -54,12 +54,6 @@ class Followed:
         steps = self.sets[-1].plan(namespace, {}, None).steps if self.sets else ()
         return {name for step in steps for requirement in step.required_by for name in requirement.policies}
 
-    async def until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 10.0
-        while not condition():
-            assert time.monotonic() < deadline, "the condition did not come true"
-            await asyncio.sleep(0.005)
-
 
 @asynccontextmanager
 async def following(followed: Followed) -> AsyncIterator[Followed]:
@@ -91,7 +85,7 @@ async def followed() -> AsyncIterator[Followed]:
     collections.place("policywaivers", "w", WAIVE)
     collections.place("imageauthorities", "release", SIGNS)
     async with following(collections):
-        await collections.until(lambda: not collections.policies.missing and bool(collections.sets))
+        await until(lambda: not collections.policies.missing and bool(collections.sets))
         yield collections
 
 
@@ -109,65 +103,65 @@ async def test_no_set_is_built_before_all_kinds_are_listed() -> None:
     collections.place("clusterpodpolicies", "p", DENY)
     collections.servers["policywaivers"].status = 503
     async with following(collections):
-        await collections.until(lambda: collections.policies.missing == "not listed yet: policywaivers")
+        await until(lambda: collections.policies.missing == "not listed yet: policywaivers")
         assert collections.sets == []
         assert collections.versions == {}
         collections.servers["policywaivers"].status = None
-        await collections.until(lambda: bool(collections.sets))
+        await until(lambda: bool(collections.sets))
         assert len(collections.sets) == 1
         assert set(collections.versions) == set(PLURALS)
 
 
 @pytest.mark.parametrize("plural", PLURALS)
 async def test_a_change_of_any_kind_builds_a_new_set_and_is_reported(followed: Followed, plural: str) -> None:
-    await followed.until(lambda: all(server.watchers for server in followed.servers.values()))
+    await until(lambda: all(server.watchers for server in followed.servers.values()))
     spec = {"policywaivers": WAIVE, "imageauthorities": SIGNS}.get(plural, DENY)
     followed.place(plural, "new", spec, namespace="shop" if plural == "podpolicies" else "")
-    await followed.until(lambda: len(followed.sets) == 2 and followed.versions[plural] == "102")
+    await until(lambda: len(followed.sets) == 2 and followed.versions[plural] == "102")
     assert followed.versions == {name: "102" if name == plural else "101" for name in PLURALS}
 
 
 async def test_a_written_status_builds_no_new_set(followed: Followed) -> None:
-    await followed.until(lambda: all(server.watchers for server in followed.servers.values()))
+    await until(lambda: all(server.watchers for server in followed.servers.values()))
     followed.place("policywaivers", "w", WAIVE)
     before = followed.changes
-    await followed.until(lambda: followed.versions["policywaivers"] == "102")
+    await until(lambda: followed.versions["policywaivers"] == "102")
     assert len(followed.sets) == 1
     assert followed.changes == before
 
 
 async def test_a_written_status_compiles_nothing(followed: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
-    await followed.until(lambda: all(server.watchers for server in followed.servers.values()))
+    await until(lambda: all(server.watchers for server in followed.servers.values()))
     kept = dict(followed.policies.reflectors["podpolicies"].objects)
     followed.place("podpolicies", "own", DENY, namespace="shop")
-    await followed.until(lambda: followed.versions["podpolicies"] == "102")
+    await until(lambda: followed.versions["podpolicies"] == "102")
     assert followed.policies.reflectors["podpolicies"].objects["shop/own"] is kept["shop/own"]
     followed.place("podpolicies", "own", DENY, generation=2, namespace="shop")
-    await followed.until(lambda: followed.versions["podpolicies"] == "103")
+    await until(lambda: followed.versions["podpolicies"] == "103")
     assert followed.policies.reflectors["podpolicies"].objects["shop/own"] is not kept["shop/own"]
     assert len(followed.sets) == 2
 
 
 async def test_a_policy_of_a_deleted_ones_name_is_another(followed: Followed) -> None:
-    await followed.until(lambda: all(server.watchers for server in followed.servers.values()))
+    await until(lambda: all(server.watchers for server in followed.servers.values()))
     followed.place("podpolicies", "own", DENY, generation=2, namespace="shop")
-    await followed.until(lambda: len(followed.sets) == 2)
+    await until(lambda: len(followed.sets) == 2)
     assert followed.removed == []
     followed.place("podpolicies", "own", DENY, namespace="shop", uid="another")
-    await followed.until(lambda: len(followed.sets) == 3)
+    await until(lambda: len(followed.sets) == 3)
     assert followed.removed == ["shop/own"]
 
 
 async def test_an_unusable_policy_affects_no_other_and_its_last_version_stays(
     followed: Followed, caplog: pytest.LogCaptureFixture
 ) -> None:
-    await followed.until(lambda: all(server.watchers for server in followed.servers.values()))
+    await until(lambda: all(server.watchers for server in followed.servers.values()))
     followed.place("podpolicies", "own", {"enforcment": "Warn"}, generation=2, namespace="shop")
     followed.place("policywaivers", "w", WAIVE | {"match": {"images": ["acme/x"]}}, generation=2)
     followed.place("clusterpodpolicies", "q", DENY)
-    await followed.until(lambda: followed.asked() == {"p", "q", "shop/own"})
-    await followed.until(lambda: "PolicyWaiver w cannot be enforced" in caplog.text)
-    await followed.until(lambda: followed.versions["clusterpodpolicies"] == "102")
+    await until(lambda: followed.asked() == {"p", "q", "shop/own"})
+    await until(lambda: "PolicyWaiver w cannot be enforced" in caplog.text)
+    await until(lambda: followed.versions["clusterpodpolicies"] == "102")
     assert followed.unusable == {
         "clusterpodpolicies": set(),
         "podpolicies": {"shop/own"},

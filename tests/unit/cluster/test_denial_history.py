@@ -19,6 +19,7 @@ from sekisho.cli import main
 from sekisho.cluster.denial_history import DenialHistory, denials_of
 from sekisho.cluster.events import decode_event
 from tests.unit.cluster.collection_server import CollectionServer, line, serving
+from tests.unit.waiting import until
 
 FIX = "remove it or set it to false"
 # What a shell starts in the background ignores interrupts, and so do its children.
@@ -244,7 +245,7 @@ async def test_watch_shows_new_denials_and_ends_quietly(server: EventServer, com
     async with asyncio.timeout(60):
         assert (await process.stdout.readline()).split()[:2] == [b"AGE", b"NAMESPACE"]
         assert (await process.stdout.readline()).split()[2:4] == [b"Deployment/web", b"2"]
-        await server.wait_until(lambda: bool(server.watchers))
+        await until(lambda: bool(server.watchers))
         server.put_event(event("b", "api"))
         assert (await process.stdout.readline()).split()[2:4] == [b"Deployment/api", b"1"]
         server.compact()  # the watch cannot be resumed: 410
@@ -262,7 +263,7 @@ async def test_watch_in_json_writes_one_line_for_each_change(server: EventServer
     assert process.stdout is not None
     async with asyncio.timeout(60):
         assert json.loads(await process.stdout.readline())["count"] == 2
-        await server.wait_until(lambda: bool(server.watchers))
+        await until(lambda: bool(server.watchers))
         server.put_event(event("a", count=3))
         assert json.loads(await process.stdout.readline())["count"] == 3
         process.send_signal(signal.SIGINT)

@@ -3,7 +3,7 @@
 import asyncio
 import re
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +18,7 @@ from sekisho.cluster.owners import ObjectReference, Owners
 from sekisho.cluster.recorded import DropReason, Held, HeldEntry, HeldSeries, text_bytes
 from sekisho.cluster.recorder import EventRecorder
 from tests.unit.cluster.collection_server import serving
+from tests.unit.waiting import until
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -140,12 +141,6 @@ async def recording(server: EventServer, per_second: float = 1e6) -> AsyncIterat
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.002)
 
 
 def dropped(recorder: EventRecorder) -> dict[str, int]:

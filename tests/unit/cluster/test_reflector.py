@@ -12,6 +12,7 @@ from sekisho.cluster import backoff
 from sekisho.cluster import reflector as module
 from sekisho.cluster.reflector import Reflector
 from tests.unit.cluster.collection_server import PATH, CollectionServer, line, serving
+from tests.unit.waiting import until
 
 Labels = dict[str, str]
 
@@ -99,9 +100,9 @@ async def test_watch_delivers_additions_changes_and_deletions(server: Collection
         await reflector.wait_synced()
         server.put("b")
         server.put("a", tier="2")
-        await server.wait_until(lambda: reflector.objects.get("a") == {"tier": "2"} and "b" in reflector.objects)
+        await until(lambda: reflector.objects.get("a") == {"tier": "2"} and "b" in reflector.objects)
         server.delete("a")
-        await server.wait_until(lambda: names(reflector)() == ["b"])
+        await until(lambda: names(reflector)() == ["b"])
         assert reflector.resource_version == str(server.version)
         assert server.lists() == 1
 
@@ -110,11 +111,11 @@ async def test_changes_that_arrive_together_are_one_call(server: CollectionServe
     told = Told()
     async with following(server, told) as reflector:
         await reflector.wait_synced()
-        await server.wait_until(lambda: bool(server.watchers))
+        await until(lambda: bool(server.watchers))
         before = len(told.snapshots)
         things = ({"metadata": {"name": f"n{i}", "labels": {}, "resourceVersion": str(200 + i)}} for i in range(50))
         server.send(b"".join(line("ADDED", thing) for thing in things))
-        await server.wait_until(lambda: len(reflector.objects) == 50)
+        await until(lambda: len(reflector.objects) == 50)
         assert len(told.snapshots) == before + 1
         assert told.versions[-1] == "249"
 
@@ -123,14 +124,14 @@ async def test_bookmark_changes_the_version_only(server: CollectionServer) -> No
     told = Told()
     async with following(server, told) as reflector:
         await reflector.wait_synced()
-        await server.wait_until(lambda: bool(server.watchers))
+        await until(lambda: bool(server.watchers))
         snapshots = len(told.snapshots)
         server.bookmark(500)
-        await server.wait_until(lambda: reflector.resource_version == "500")
+        await until(lambda: reflector.resource_version == "500")
         assert told.versions[-1] == "500"
         assert len(told.snapshots) == snapshots
         server.end()
-        await server.wait_until(lambda: len(server.watches()) == 2)
+        await until(lambda: len(server.watches()) == 2)
         assert server.watches() == ["100", "500"]
 
 
@@ -139,16 +140,16 @@ async def test_broken_watch_is_resumed_where_it_broke(server: CollectionServer, 
     async with following(server) as reflector:
         await reflector.wait_synced()
         server.put("a")
-        await server.wait_until(lambda: names(reflector)() == ["a"])
+        await until(lambda: names(reflector)() == ["a"])
         if how == "half a line":
             server.send(b'{"type":"ADDED","object":{"meta')
         if how == "end":
             server.end()
         else:
             server.send(b"ABORT")
-        await server.wait_until(lambda: len(server.watches()) == 2)
+        await until(lambda: len(server.watches()) == 2)
         server.put("b")
-        await server.wait_until(lambda: names(reflector)() == ["a", "b"])
+        await until(lambda: names(reflector)() == ["a", "b"])
         assert server.watches() == ["100", "101"]
         assert server.lists() == 1
 
@@ -159,12 +160,12 @@ async def test_changes_while_the_watch_was_down_are_not_lost(server: CollectionS
         await reflector.wait_synced()
         server.status = 503
         server.end()
-        await server.wait_until(lambda: server.requests[-1][0] == "watch" and not server.watchers)
+        await until(lambda: server.requests[-1][0] == "watch" and not server.watchers)
         server.put("b")
         server.delete("a")
         assert names(reflector)() == ["a"]
         server.status = None
-        await server.wait_until(lambda: names(reflector)() == ["b"])
+        await until(lambda: names(reflector)() == ["b"])
 
 
 @pytest.mark.parametrize("how", ["status", "event"])
@@ -173,7 +174,7 @@ async def test_forgotten_version_leads_to_a_new_list(server: CollectionServer, h
     server.put("b")
     async with following(server) as reflector:
         await reflector.wait_synced()
-        await server.wait_until(lambda: bool(server.watchers))
+        await until(lambda: bool(server.watchers))
         watchers = server.watchers[:]
         server.watchers.clear()  # what happens now is never told
         server.delete("a")
@@ -184,7 +185,7 @@ async def test_forgotten_version_leads_to_a_new_list(server: CollectionServer, h
             server.end()
         else:
             server.send(line("ERROR", {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"}))
-        await server.wait_until(lambda: names(reflector)() == ["b", "c"])
+        await until(lambda: names(reflector)() == ["b", "c"])
         assert server.lists() == 2
 
 
@@ -201,11 +202,11 @@ async def test_forgotten_version_leads_to_a_new_list(server: CollectionServer, h
 async def test_unreadable_watch_leads_to_a_new_list(server: CollectionServer, text: bytes) -> None:
     async with following(server) as reflector:
         await reflector.wait_synced()
-        await server.wait_until(lambda: bool(server.watchers))
+        await until(lambda: bool(server.watchers))
         server.send(text)
-        await server.wait_until(lambda: server.lists() == 2 and bool(server.watchers))
+        await until(lambda: server.lists() == 2 and bool(server.watchers))
         server.put("a")
-        await server.wait_until(lambda: names(reflector)() == ["a"])
+        await until(lambda: names(reflector)() == ["a"])
 
 
 async def test_list_that_expires_between_pages_is_started_again(server: CollectionServer) -> None:
@@ -239,17 +240,17 @@ async def test_object_that_cannot_be_decoded_affects_no_other_and_keeps_its_last
         assert reflector.quarantined == {"never": "bad is 1"}
         server.put("good", v="2", bad="2")
         server.put("other")
-        await server.wait_until(lambda: "other" in reflector.objects)
+        await until(lambda: "other" in reflector.objects)
         assert reflector.objects["good"] == {"v": "1"}
         assert reflector.quarantined == {"never": "bad is 1", "good": "bad is 2"}
         server.compact()
         server.send(line("ERROR", {"code": 410}))
-        await server.wait_until(lambda: server.lists() == 2 and bool(server.watchers))
+        await until(lambda: server.lists() == 2 and bool(server.watchers))
         assert reflector.objects["good"] == {"v": "1"}
         assert told.quarantines == [("never", "bad is 1"), ("good", "bad is 2")]
         server.put("good", v="3")
         server.delete("never")
-        await server.wait_until(lambda: reflector.objects["good"] == {"v": "3"} and not reflector.quarantined)
+        await until(lambda: reflector.objects["good"] == {"v": "3"} and not reflector.quarantined)
 
 
 async def test_watch_that_ends_normally_without_an_event_is_healthy(
@@ -257,9 +258,9 @@ async def test_watch_that_ends_normally_without_an_event_is_healthy(
 ) -> None:
     async with following(server) as reflector:
         await reflector.wait_synced()
-        await server.wait_until(lambda: bool(server.watchers) and reflector.stale_seconds > 0.5)
+        await until(lambda: bool(server.watchers) and reflector.stale_seconds > 0.5)
         server.end()
-        await server.wait_until(lambda: len(server.watches()) == 2)
+        await until(lambda: len(server.watches()) == 2)
         assert reflector.stale_seconds < 0.5
         assert not caplog.records
         assert server.lists() == 1
@@ -272,10 +273,10 @@ async def test_silent_watch_is_restarted(
     monkeypatch.setattr(module, "STALL_SECONDS", 0.1)
     async with following(server) as reflector:
         await reflector.wait_synced()
-        await server.wait_until(lambda: len(server.watches()) >= 3)
+        await until(lambda: len(server.watches()) >= 3)
         assert "timed out" in caplog.text
         server.put("a")
-        await server.wait_until(lambda: names(reflector)() == ["a"])
+        await until(lambda: names(reflector)() == ["a"])
         assert server.lists() == 1
 
 
@@ -288,7 +289,7 @@ async def test_last_copy_stays_and_becomes_stale_while_the_server_is_unreachable
         server.status = 500
         server.send(b"ABORT")
         asked = len(server.requests)
-        await server.wait_until(lambda: len(server.requests) > asked + 3)
+        await until(lambda: len(server.requests) > asked + 3)
         assert names(reflector)() == ["a"]
         assert reflector.synced
         assert reflector.stale_seconds > 0.01
@@ -298,7 +299,7 @@ async def test_first_list_is_tried_until_it_succeeds(server: CollectionServer) -
     server.status = 404  # the CRD is yet to be made
     server.put("a")
     async with following(server) as reflector:
-        await server.wait_until(lambda: server.lists() >= 3)
+        await until(lambda: server.lists() >= 3)
         assert not reflector.synced
         server.status = None
         await reflector.wait_synced()
@@ -308,7 +309,7 @@ async def test_first_list_is_tried_until_it_succeeds(server: CollectionServer) -
 async def test_one_object_or_metadata_only_can_be_requested(server: CollectionServer) -> None:
     async with following(server, field_selector="metadata.name=a", metadata_only=True) as reflector:
         await reflector.wait_synced()
-        await server.wait_until(lambda: bool(server.watchers))
+        await until(lambda: bool(server.watchers))
         (_, listed, list_type), (_, watched, watch_type) = server.requests
         assert listed["fieldSelector"] == watched["fieldSelector"] == "metadata.name=a"
         assert "as=PartialObjectMetadataList" in list_type

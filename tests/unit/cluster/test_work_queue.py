@@ -38,7 +38,7 @@ async def test_hurry_removes_all_delays_from_then_on() -> None:
 async def test_waiting_worker_gets_the_key_and_a_cancelled_one_loses_none() -> None:
     queue = WorkQueue[str]()
     gone = asyncio.create_task(queue.take())
-    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # both wait before there is a key
     gone.cancel()
     stays = asyncio.create_task(queue.take())
     await asyncio.sleep(0)

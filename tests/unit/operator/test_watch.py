@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from aiohttp import web
 from sekisho.cluster import backoff
 from sekisho.operator.watch import ADMINISTRATORS_KINDS, POD_POLICIES, Body, watch_pod_policies
 from tests.unit.cluster.collection_server import CollectionServer, serving
+from tests.unit.waiting import until
 
 PLURALS = [POD_POLICIES.plural]
 PROGRAM = Path(__file__).parent / "watch_program.py"
@@ -62,12 +63,6 @@ async def watching(server: Server) -> AsyncIterator[Watched]:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.002)
 
 
 @pytest.fixture(autouse=True)

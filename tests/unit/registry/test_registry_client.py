@@ -197,7 +197,7 @@ async def test_body_byte_by_byte_ends_at_the_deadline(
         await response.prepare(request)
         while True:
             await response.write(b"x")
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0.01)  # the slowness of this registry is what is tested
 
     registry.misbehave["GET", f"/v2/{NAME}/manifests/1.2"] = slow
     await fails(Problem.UNAVAILABLE, lambda: client.manifest(registry.repository, "1.2"), "cannot be reached")

@@ -20,6 +20,7 @@ from sekisho.webhook import pod_reviews as module
 from sekisho.webhook.namespaces import UnknownNamespaceError
 from sekisho.webhook.turns import Turns
 from tests.reviews import UID, review
+from tests.unit.waiting import until
 from tests.unit.webhook.serving_reviews import BAD, GOOD, Served, pod, policy, serving_reviews
 
 TIER = {"namespaceSelector": {"matchLabels": {"tier": "prod"}}}
@@ -277,16 +278,12 @@ async def test_client_that_leaves_in_the_middle_leaves_nothing_behind(
         _, writer = await half_a_body(served, "/validate?timeout=30s")
         writer.transport.abort()
     assert await served.allowed(review(pod(GOOD)))
-    async with asyncio.timeout(5):
-        while served.shell._bodies.held:  # noqa: ASYNC110, SLF001
-            await asyncio.sleep(0.005)
+    await until(lambda: not served.shell._bodies.held)  # noqa: SLF001
     assert not caplog.records
 
 
 async def held_bytes(served: Served, least: int) -> None:
-    async with asyncio.timeout(5):
-        while served.shell._bodies.held < least:  # noqa: ASYNC110, SLF001
-            await asyncio.sleep(0.005)
+    await until(lambda: served.shell._bodies.held >= least)  # noqa: SLF001
 
 
 async def half_bodies(
@@ -397,9 +394,7 @@ async def test_overload_is_a_denial_and_passes(monkeypatch: pytest.MonkeyPatch) 
         waiting = [
             asyncio.create_task(served.allowed(review(pod(GOOD), uid=f"u{i}", namespace=f"n{i}"))) for i in range(3)
         ]
-        async with asyncio.timeout(5):
-            while namespaces.waiting < 3:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
+        await until(lambda: namespaces.waiting == 3)
         assert "too many reviews" in await served.message(review(pod(GOOD), namespace="prod"))
         namespaces.gate.set()
         assert await asyncio.gather(*waiting) == [True] * 3
@@ -411,9 +406,7 @@ async def test_request_sees_one_policy_set_from_beginning_to_end() -> None:
     strict, lax = policy(match=TIER), policy(match=TIER, enforcement="Warn")
     async with serving_reviews(strict, namespaces=namespaces) as served:
         waiting = asyncio.create_task(served.allowed(review(pod(BAD), namespace="new")))
-        async with asyncio.timeout(5):
-            while not namespaces.waiting:  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
+        await until(lambda: namespaces.waiting)
         served.enforced.enforce(PolicySet.of([lax]))
         namespaces.gate.set()
         assert await waiting is False

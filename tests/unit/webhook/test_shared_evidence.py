@@ -17,6 +17,7 @@ from sekisho.policies.image_evidence import facts_of, name_of, shared
 from sekisho.webhook import shared_evidence as module
 from sekisho.webhook.shared_evidence import PATH, SharedEvidence
 from tests.unit.cluster.collection_server import CollectionServer, serving
+from tests.unit.waiting import until
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 RELEASE = "sekisho-system"
@@ -123,7 +124,7 @@ def test_two_releases_and_two_images_have_different_objects() -> None:
 
 async def test_facts_reach_all_replicas(server: EvidenceServer, replica: Replica) -> None:
     replica.sharing.share(SIGNED)
-    await server.collection.wait_until(lambda: replica.facts == [SIGNED])
+    await until(lambda: replica.facts == [SIGNED])
     assert server.collection.things[NAME]["metadata"]["labels"] == {"sekisho.dev/release": RELEASE}
     assert server.spec(NAME)["signedBy"] == "release and ci"
     assert server.spec(NAME)["whyNot"] == "2 signatures by other keys; it is an attestation"
@@ -136,10 +137,10 @@ async def test_only_the_own_releases_objects_are_read(server: EvidenceServer, re
 
 async def test_known_object_is_renewed(server: EvidenceServer, replica: Replica) -> None:
     replica.sharing.share(SIGNED)
-    await server.collection.wait_until(lambda: len(replica.facts) == 1)
+    await until(lambda: len(replica.facts) == 1)
     later = structs.replace(SIGNED, looked_up=NOW + timedelta(hours=1))
     replica.sharing.share(later)
-    await server.collection.wait_until(lambda: replica.facts == [SIGNED, later])
+    await until(lambda: replica.facts == [SIGNED, later])
     assert server.writes == [("POST", ""), ("PATCH", NAME)]
 
 
@@ -148,24 +149,24 @@ async def test_object_of_another_replica_that_is_not_seen_yet_is_renewed(
 ) -> None:
     server.collection.things[NAME] = {"metadata": {"name": NAME, "resourceVersion": "1"}, "spec": {}}
     replica.sharing.share(SIGNED)
-    await server.collection.wait_until(lambda: len(server.writes) == 2)
+    await until(lambda: len(server.writes) == 2)
     assert server.writes == [("POST", ""), ("PATCH", NAME)]
 
 
 async def test_images_without_anything_attached_are_not_shared(server: EvidenceServer, replica: Replica) -> None:
     replica.sharing.share(structs.replace(SIGNED, signatures=(), others=0, problems=(), digest="sha256:" + "0" * 64))
     replica.sharing.share(SIGNED)
-    await server.collection.wait_until(lambda: bool(server.writes))
+    await until(lambda: bool(server.writes))
     assert list(server.collection.things) == [NAME]
 
 
 async def test_objects_are_bounded(server: EvidenceServer, replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     replica.sharing.share(SIGNED)
-    await server.collection.wait_until(lambda: len(replica.facts) == 1)
+    await until(lambda: len(replica.facts) == 1)
     monkeypatch.setattr(module, "MAX_SHARED", 1)
     replica.sharing.share(structs.replace(SIGNED, digest="sha256:" + "0" * 64))
     replica.sharing.share(structs.replace(SIGNED, others=7))
-    await server.collection.wait_until(lambda: len(replica.facts) == 2)
+    await until(lambda: len(replica.facts) == 2)
     assert list(server.collection.things) == [NAME]
 
 
@@ -174,20 +175,20 @@ async def test_failed_write_is_tried_again(
 ) -> None:
     server.status = 503
     replica.sharing.share(SIGNED)
-    await server.collection.wait_until(lambda: len(server.writes) >= 2)
+    await until(lambda: len(server.writes) >= 2)
     server.status = None
-    await server.collection.wait_until(lambda: replica.facts == [SIGNED])
+    await until(lambda: replica.facts == [SIGNED])
     assert caplog.text.count("cannot share evidence") == 1
 
 
 async def test_write_that_the_api_server_denies_is_dropped(server: EvidenceServer, replica: Replica) -> None:
     server.status = 403
     replica.sharing.share(SIGNED)
-    await server.collection.wait_until(lambda: bool(server.writes))
+    await until(lambda: bool(server.writes))
     server.status = None
     other = structs.replace(SIGNED, digest="sha256:" + "0" * 64)
     replica.sharing.share(other)
-    await server.collection.wait_until(lambda: replica.facts == [other])
+    await until(lambda: replica.facts == [other])
 
 
 async def test_internal_error_does_not_end_the_sharing(
@@ -196,20 +197,20 @@ async def test_internal_error_does_not_end_the_sharing(
     with monkeypatch.context() as patch:
         patch.setattr(module, "shared", lambda *_: 1 / 0)
         replica.sharing.share(UNSIGNED)
-        await server.collection.wait_until(lambda: "internal error" in caplog.text)
+        await until(lambda: "internal error" in caplog.text)
     replica.sharing.share(SIGNED)
-    await server.collection.wait_until(lambda: replica.facts == [SIGNED])
+    await until(lambda: replica.facts == [SIGNED])
 
 
 async def test_object_that_cannot_be_read_does_not_affect_others(server: EvidenceServer, replica: Replica) -> None:
     server.place("broken", {"image": 1})
     replica.sharing.share(SIGNED)
-    await server.collection.wait_until(lambda: replica.facts == [SIGNED])
+    await until(lambda: replica.facts == [SIGNED])
 
 
 async def test_facts_that_nobody_needs_are_removed(server: EvidenceServer, replica: Replica) -> None:
     replica.sharing.share(SIGNED)
-    await server.collection.wait_until(lambda: len(replica.facts) == 1)
+    await until(lambda: len(replica.facts) == 1)
     replica.now = NOW + timedelta(days=7)
     await replica.sharing.remove_old()
     assert list(server.collection.things) == [NAME]

@@ -16,12 +16,12 @@ async def test_namespaces_take_turns_and_within_one_the_first_is_first() -> None
     async def wait(namespace: str, name: str) -> None:
         async with turns.turn(namespace, SOON):
             order.append(name)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # the others could run now if they had a turn too
 
     async with turns.turn("many", SOON):
         waiting = [asyncio.create_task(wait("many", f"many-{number}")) for number in range(4)]
         waiting += [asyncio.create_task(wait("few", "few-0"))]
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # all wait for their turn before this one ends
         assert order == []
     await asyncio.gather(*waiting)
     assert order == ["many-0", "few-0", "many-1", "many-2", "many-3"]
@@ -42,7 +42,7 @@ async def test_a_turn_that_comes_when_nobody_waits_for_it_any_more_goes_on() -> 
     turns = Turns()
     async with turns.turn("a", SOON):
         given_up = asyncio.create_task(AsyncExitStack().enter_async_context(turns.turn("b", SOON)))
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # it waits for its turn
     given_up.cancel()  # it has the turn by now, and does not know yet
     with pytest.raises(asyncio.CancelledError):
         await given_up

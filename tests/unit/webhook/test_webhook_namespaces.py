@@ -11,6 +11,7 @@ from sekisho.cluster.config import ApiConfig
 from sekisho.cluster.reflector import Reflector
 from sekisho.webhook import namespaces as module
 from sekisho.webhook.namespaces import PATH, Namespaces, UnknownNamespaceError, decode_labels
+from tests.unit.waiting import until
 
 
 class NamespaceServer:
@@ -96,9 +97,7 @@ async def test_fetches_at_the_same_time_are_bounded(
     monkeypatch.setattr(module, "MAX_FETCHES", 2)
     server.gate.clear()
     waiting = [asyncio.create_task(namespaces.fetch(name)) for name in ("a", "b")]
-    async with asyncio.timeout(5):
-        while len(server.fetched) < 2:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
+    await until(lambda: len(server.fetched) == 2)
     with pytest.raises(UnknownNamespaceError, match="too many namespaces"):
         await namespaces.fetch("c")
     server.gate.set()
