@@ -117,7 +117,7 @@ class HttpClient:
             except (aiohttp.ClientError, AddressDeniedError, OSError, ValueError) as error:
                 # one wording for all: who writes an image's name must not learn which addresses and ports answer
                 logger.warning("cannot reach registry %s at %s: %s", registry, url.origin(), _reason_of(error))
-                message = f"registry {registry} cannot be reached; Sekisho's log says why"
+                message = f"registry {registry} cannot be reached"
                 raise RegistryError(Problem.UNAVAILABLE, message) from None
             if location is None:
                 return answer
