@@ -139,7 +139,7 @@ def token_of(component: Component) -> str:
     return token
 
 
-def tried(plane: ControlPlane, rendered: str) -> Completed:
+def dry_run(plane: ControlPlane, rendered: str) -> Completed:
     """The API server's answer to a dry run of a rendered chart.
 
     The chart's namespace is created first, and stays, as a dry run creates it for none of the other objects.

@@ -24,13 +24,13 @@ from tests.cluster.release_helpers import (
     SOON,
     bundles,
     clobber,
+    dry_run,
     enforced_policy,
     get,
     judges,
     option,
     served,
     token_of,
-    tried,
 )
 from tests.cluster.traffic import Traffic
 from tests.controlplane.answers import ask
@@ -275,7 +275,7 @@ def test_the_chart_is_valid_by_the_schemas_of_cert_manager(lab: Lab, by_cert_man
         values = ("image.repository=registry.example/sekisho", "crds.install=false", *BY_CERT_MANAGER, *more)
         settings = [argument for value in values for argument in ("--set", value)]
         rendered = cluster.sekisho.helm("template", "another", str(CHART), "--namespace", NAMESPACE, *settings)
-        answer = tried(lab.plane, rendered)
+        answer = dry_run(lab.plane, rendered)
         assert (answer.returncode, answer.stderr) == (0, "")
         assert "certificate.cert-manager.io/another-sekisho-webhook created" in answer.stdout
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.conftest import Cluster
-from tests.cluster.release_helpers import tried
+from tests.cluster.release_helpers import dry_run
 from tests.controlplane.installed import CHART, NAMESPACE, RELEASE, Sekisho
 from tests.controlplane.kubectl import CommandError, Kubectl
 from tests.controlplane.waiting import wait_until
@@ -267,7 +267,7 @@ def test_the_api_server_accepts_the_rendered_chart_without_a_warning(cluster: Cl
     all_values = ("image.repository=registry.example/sekisho", "crds.install=false", *values)
     settings = [argument for value in all_values for argument in ("--set", value)]
     rendered = cluster.sekisho.helm("template", "another", str(CHART), "--namespace", NAMESPACE, *settings)
-    answer = tried(cluster.plane, rendered)
+    answer = dry_run(cluster.plane, rendered)
     assert answer.returncode == 0, answer.stderr
     assert answer.stderr == ""
 
