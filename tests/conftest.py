@@ -35,12 +35,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 class _ByWhatTheyShare(LoadScopeScheduling):
-    """Tests that share a control plane go to one process; the tests of any other file go to one process too."""
+    """Tests that share a control plane or a Sigstore go to one process; those of any other file go to one process too."""
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, _ = nodeid.partition("::")
         if file in _OF_THE_LAB:
             return "lab"
+        if file.startswith("tests/trustparts/"):  # only one timestamp server can run: its port for metrics is fixed
+            return "trustparts"
         return "cluster" if file.startswith("tests/cluster/") and file not in _ALONE else file
 
 
