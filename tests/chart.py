@@ -46,7 +46,12 @@ def render(*values: str, release: str = "sekisho", chart: Path = CHART) -> list[
     """Every object of a release, with an image set."""
     finished = template(IMAGE, *values, release=release, chart=chart)
     assert finished.returncode == 0, finished.stderr
-    return [manifest for manifest in yaml.safe_load_all(finished.stdout) if manifest]
+    return manifests(finished.stdout)
+
+
+def manifests(text: str) -> list[Object]:
+    """The documents of a YAML text that are not empty, read by libyaml, which takes a tenth of the time."""
+    return [manifest for manifest in yaml.load_all(text, yaml.CSafeLoader) if manifest]
 
 
 def identity(manifest: Object) -> str:

@@ -35,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 class _ByWhatTheyShare(LoadScopeScheduling):
-    """Tests that share a control plane or a Sigstore go to one process; those of any other file go to one process too."""
+    """Tests that share a control plane or a Sigstore go to one process, and so do those of any other file."""
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, _ = nodeid.partition("::")

@@ -25,6 +25,7 @@ from tests.chart import (
     helm,
     identities,
     identity,
+    manifests,
     pick,
     render,
     settings,
@@ -865,7 +866,7 @@ def test_crds_are_not_rendered_if_install_is_false(chart_with_definition: Path) 
 def test_generated_crds_are_rendered_unchanged() -> None:
     objects = render()
     for path in (CHART / "files" / "crds").glob("*.yaml"):
-        generated = yaml.safe_load(path.read_text())
+        (generated,) = manifests(path.read_text())
         assert pick(objects, identity(generated))["spec"] == generated["spec"]
 
 

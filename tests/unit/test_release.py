@@ -11,10 +11,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import yaml
 
 from sekisho import __version__
-from tests.chart import REPOSITORY, helm_binary, identities, render
+from tests.chart import REPOSITORY, helm_binary, identities, manifests, render
 from tools.release import ReleaseError, build
 
 pytestmark = pytest.mark.timeout(1800)  # the first test may have to build helm
@@ -63,7 +62,7 @@ def test_helm_renders_the_archive_as_it_renders_the_chart(release: Path) -> None
 
 def test_the_install_manifest_has_the_chart_and_its_namespace(release: Path) -> None:
     text = (release / f"sekisho-{__version__}-install.yaml").read_text()
-    objects = [manifest for manifest in yaml.safe_load_all(text) if manifest]
+    objects = manifests(text)
     assert identities(objects) == identities(render()) | {"Namespace/sekisho-system"}
     assert set(re.findall(r"image: \"?([^\"\s]+)", text)) == {f"{IMAGE}:{__version__}"}
 
