@@ -6,13 +6,17 @@ from typing import Any, Final
 
 import msgspec
 
-from sekisho.cluster.api import ApiClient
+from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
+from sekisho.cluster.backoff import backoff
 from tests.load.policies import REGISTRY
 
 POLICIES: Final = "/apis/sekisho.dev/v1alpha1/clusterpodpolicies"
 NAMESPACES: Final = "/api/v1/namespaces"
 _CLIENTS: Final = 16
 _A_TEAM: Final = 10
+_TRIES: Final = 6
+_CONFLICT: Final = 409
+_SERVER_ERROR: Final = 500
 _NEWEST: Final = 37
 
 
@@ -45,7 +49,26 @@ def namespaces(count: int) -> list[dict[str, Any]]:
 
 async def create_all(api: ApiClient, path: str, objects: Iterable[dict[str, Any]]) -> None:
     """Create objects, several at the same time. Raises ApiError, ApiUnavailable."""
-    await together(api.create(path, msgspec.json.encode(item)) for item in objects)
+    await together(create(api, path, item) for item in objects)
+
+
+async def create(api: ApiClient, path: str, item: dict[str, Any]) -> None:
+    """Create an object, with more tries while the API server or a webhook is too slow. Raises ApiError, ApiUnavailable.
+
+    On a busy machine the many clients of a benchmark may keep a request waiting past its timeout.
+    """
+    body = msgspec.json.encode(item)
+    for failures in range(1, _TRIES + 1):
+        try:
+            await api.create(path, body)
+        except (ApiError, ApiUnavailable) as error:
+            if failures > 1 and isinstance(error, ApiError) and error.status == _CONFLICT:
+                return  # an earlier try was carried out, and its answer came too late
+            if failures == _TRIES or (isinstance(error, ApiError) and error.status < _SERVER_ERROR):
+                raise
+            await asyncio.sleep(backoff(failures))
+        else:
+            return
 
 
 async def together(calls: Iterable[Coroutine[Any, Any, Any]]) -> None:

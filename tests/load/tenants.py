@@ -102,7 +102,7 @@ async def _measured(
             names = [f"tenant-{number:05}" for number in range(count)]
             await create_all(api, population.NAMESPACES, ({"metadata": {"name": name}} for name in names))
             await population.together(
-                api.create(_path(name), msgspec.json.encode(_policy(name, number))) for number, name in enumerate(names)
+                population.create(api, _path(name), _policy(name, number)) for number, name in enumerate(names)
             )
             progress.say(f"{count:,} PodPolicies are made ({elapsed(begun)})")
             await _settled(seen, count, len(others) + 1)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
@@ -83,6 +83,8 @@ class StatusKeeper:
         self._counts = ShownCounts()
         self._retries: dict[str, tuple[int, float]] = {}  # by uid: failures so far, and when to try again
         self._right = RightStatuses()
+        self._writing: dict[str, Status] = {}
+        """By uid, the statuses that are being written: the watch may deliver one before the answer comes."""
         self._newest: dict[str, int] = {}
         """For each kind, the resourceVersion that replicas must have read to enforce all of it."""
         self._replicas: dict[str, Replica] = {}
@@ -110,12 +112,14 @@ class StatusKeeper:
             self._metrics.reconcile_errors.labels(Subject.STATUS).inc()
             logger.exception("cannot read %s %s", body.get("kind"), body["metadata"].get("name"))
             return
-        if known is None or known.generation != record.generation:
+        is_same_generation = known is not None and known.generation == record.generation
+        if not is_same_generation:
             self._conflicts.place(uid, record.defaulting)
             self._retries.pop(uid, None)
             plural = record.resource.plural
             self._newest[plural] = max(self._newest.get(plural, 0), record.since)
-        if record is not known:
+        is_ours = is_same_generation and uid in self._writing and record.status == self._writing[uid]
+        if record is not known and not is_ours:
             self._wake.set()
 
     def deleted(self, uid: str) -> None:
@@ -214,7 +218,7 @@ class StatusKeeper:
 
     def stale_statuses(self) -> list[tuple[Record, Status]]:
         """Those whose status is out of date now, with the status that they should have."""
-        return self._stale(self._view())
+        return list(self._stale(self._view()))
 
     async def _bring_up_to_date(self) -> float:
         """Write the statuses that are out of date; gives the seconds until the passing of time may change some.
@@ -228,7 +232,7 @@ class StatusKeeper:
         expired = forgotten(self._replicas, computed)[:BATCH]
         removals = self._count(await asyncio.gather(*map(self._remove_lease, expired)), 0)
         failures = 0
-        stale = iter(self._stale(view))
+        stale = self._stale(view)
         while batch := list(islice(stale, BATCH)):
             writes = (self._write(record, status, view.now) for record, status in batch)
             failures += self._count(await asyncio.gather(*writes), removals + failures)
@@ -277,26 +281,25 @@ class StatusKeeper:
         self._strangers = names
         return {key: replica for key, replica in self._replicas.items() if replica.name not in names}
 
-    def _stale(self, view: View) -> list[tuple[Record, Status]]:
-        """Those whose status is out of date, with the status that they should have.
+    def _stale(self, view: View) -> Iterator[tuple[Record, Status]]:
+        """Those whose status is out of date, with the status that they should have, each computed when it is due.
 
         New generations come first, as somebody may wait for them. Those that are to be tried again later are left out.
         """
         now = time.monotonic()
-        stale: list[tuple[Record, Status]] = []
         self._right.look_at(view)
-        for record in self._records.values():
-            if now < self._retries.get(record.uid, (0, now))[1]:
+        for uid in sorted(self._records, key=lambda uid: _is_observed(self._records[uid])):
+            record = self._records.get(uid)  # as it is by now: others were written meanwhile
+            if record is None or now < self._retries.get(uid, (0, now))[1]:
                 continue
-            conflicts = self._conflicts.of(record.uid)
+            conflicts = self._conflicts.of(uid)
             if self._right.has(record, conflicts):
                 continue
             status = self._wanted(record, view)
             if status is not None and status != record.status:
-                stale.append((record, status))
+                yield record, status
             elif status is not None:
                 self._right.add(record, conflicts)
-        return sorted(stale, key=lambda item: _is_observed(item[0]))
 
     def _wanted(self, record: Record, view: View) -> Status | None:
         """The status that a record should have; None when it cannot be computed, which is tried again later."""
@@ -331,6 +334,7 @@ class StatusKeeper:
             failure, status = error, _without_notice(record, status)
         try:
             if status != record.status:
+                self._writing[record.uid] = status
                 await self._patch(record, status)
         except (ApiError, ApiUnavailable) as error:
             if isinstance(error, ApiError) and error.status == 404:
@@ -339,6 +343,8 @@ class StatusKeeper:
             if isinstance(error, ApiError) and error.status == 409:  # the watch is about to deliver a newer version
                 return None
             failure = error
+        finally:
+            self._writing.pop(record.uid, None)
         if failure is None:
             self._retries.pop(record.uid, None)
         elif record.uid in self._records:
@@ -404,13 +410,16 @@ class ShownCounts:
         self._shown: dict[str, tuple[Recent, float]] = {}
 
     def of(self, records: Iterable[Record], reports: Sequence[Replica], now: float) -> Counts:
-        """The counts to show, by the policies' titles."""
+        """The counts to show, by the policies' titles; zero for those without."""
         shown: dict[str, tuple[Recent, float]] = {}
         counts: dict[str, Recent] = {}
+        reported = {title for report in reports for title in report.counts}
         for record in records:
             if not record.is_policy:
                 continue
             before, at = self._shown.get(record.uid) or (_stored_counts(record), now - COUNT_SECONDS)
+            if before == _NONE and now - at >= COUNT_SECONDS and record.title not in reported:
+                continue  # as for most of thousands of policies
             present = _reported_counts(record, reports)
             is_due = present is not None and present != before and now - at >= COUNT_SECONDS
             shown[record.uid] = (present, now) if is_due and present is not None else (before, at)

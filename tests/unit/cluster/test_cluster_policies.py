@@ -1,6 +1,7 @@
 """The three collections of policies that a replica follows, and the one set that comes of them."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -32,6 +33,14 @@ class Followed:
         self.changes = 0
         self.removed: list[str] = []
         self.policies: ClusterPolicies
+        self.building_seconds = 0.0
+
+    def enforce(self, policies: PolicySet) -> None:
+        """Keep a set, after as long as a large one may take."""
+        began = time.monotonic()
+        while time.monotonic() - began < self.building_seconds:
+            pass
+        self.sets.append(policies)
 
     def place(
         self, plural: str, name: str, spec: Any, generation: int = 1, namespace: str = "", uid: str = "u"
@@ -65,7 +74,7 @@ async def following(followed: Followed) -> AsyncIterator[Followed]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]
     api = ApiClient(ApiConfig(host=f"http://{host}:{port}", authorization=None, tls=False))
-    followed.policies = ClusterPolicies(api, followed.sets.append, followed.reached, followed.removed.append)
+    followed.policies = ClusterPolicies(api, followed.enforce, followed.reached, followed.removed.append)
     running = asyncio.create_task(followed.policies.run())
     try:
         yield followed
@@ -140,6 +149,18 @@ async def test_a_written_status_compiles_nothing(followed: Followed, monkeypatch
     await until(lambda: followed.versions["podpolicies"] == "103")
     assert followed.policies.reflectors["podpolicies"].objects["shop/own"] is not kept["shop/own"]
     assert len(followed.sets) == 2
+
+
+async def test_policies_applied_one_by_one_cost_few_sets_when_a_set_is_large(followed: Followed) -> None:
+    await until(lambda: all(server.watchers for server in followed.servers.values()))
+    followed.building_seconds = 0.02
+    began, sets = time.monotonic(), len(followed.sets)
+    for number in range(40):
+        followed.place("podpolicies", f"own-{number}", DENY, namespace="shop")
+        await until(lambda: f"shop/own-{number}" in followed.policies.reflectors["podpolicies"].objects)  # noqa: B023
+    await until(lambda: followed.versions["podpolicies"] == "141")
+    assert followed.asked() == {"p", "shop/own", *(f"shop/own-{number}" for number in range(40))}
+    assert len(followed.sets) - sets <= (time.monotonic() - began) / (4 * followed.building_seconds) + 2
 
 
 async def test_a_policy_of_a_deleted_ones_name_is_another(followed: Followed) -> None:

@@ -46,6 +46,7 @@ class Server:
         self.conflicts = 0
         self.rejections = 0
         self.happened = asyncio.Event()
+        self.when_written: Callable[[Json], None] = lambda written: None
 
     def lease(self, name: str, renewed: datetime) -> Json:
         plurals = ("clusterpodpolicies", "policywaivers")
@@ -102,7 +103,9 @@ class Server:
         self.writes.append(name)
         self.happened.set()
         self.policies[name]["status"] = {k: v for k, v in patch["status"].items() if v is not None}
-        return web.json_response(self.touch(name))
+        written = self.touch(name)
+        self.when_written(written)
+        return web.json_response(written)
 
     async def slices(self, request: web.Request) -> web.StreamResponse:
         if "watch" in request.query:
@@ -412,6 +415,42 @@ async def test_a_change_of_one_policy_causes_no_computation_for_the_others(
         await server.wait_until(lambda: server.policies["p"]["status"]["observedGeneration"] == generation)  # noqa: B023
     assert computed["p"] >= 9
     assert computed["q"] <= 3
+
+
+async def test_many_statuses_are_each_computed_once_before_and_once_after_they_are_written(
+    server: Server, keeper: StatusKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: Counter[str] = Counter()
+
+    def counting(record: Record, conflicts: tuple[Conflict, ...], view: View) -> PolicyStatus:
+        computed[record.title] += 1
+        return wanted_policy_status(record, conflicts, view)
+
+    monkeypatch.setattr("sekisho.operator.policy_status.wanted_policy_status", counting)
+    monkeypatch.setattr("sekisho.operator.policy_status.RECOMPUTE_SECONDS", 0.0)
+    names = [f"p-{number}" for number in range(5 * BATCH)]
+    server.when_written = keeper.changed  # the watch delivers a status before the write is answered
+    for name in names:
+        keeper.changed(server.make(name))
+    await server.wait_until(lambda: all("status" in server.policies[name] for name in names))
+    keeper.changed(server.make("last"))
+    await server.wait_until(lambda: server.condition("last", "Enforced").startswith("True"))
+    assert max(computed[name] for name in names) <= 2
+    assert Counter(server.writes) == Counter([*names, "last"])
+
+
+async def test_a_status_that_another_program_writes_meanwhile_is_put_right(
+    server: Server, keeper: StatusKeeper
+) -> None:
+    def overwrite(written: Json) -> None:
+        if len(server.writes) == 1:
+            server.policies["p"]["status"] = {**written["status"], "enforcedBy": "7/7"}
+            keeper.changed(server.touch("p"))
+
+    server.when_written = overwrite
+    keeper.changed(server.make("p"))
+    await server.wait_until(lambda: server.writes == ["p", "p"])
+    await server.wait_until(lambda: server.policies["p"]["status"]["enforcedBy"] == "1/1")
 
 
 def test_a_renewal_and_the_report_of_a_written_status_change_no_status() -> None:
