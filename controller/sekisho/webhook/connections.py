@@ -3,12 +3,16 @@
 import asyncio
 import functools
 import logging
+import time
+from collections.abc import Callable
 from typing import cast
 
 from aiohttp import web
 from msgspec import Struct, field
 
 from sekisho.webhook.clients import Handler
+from sekisho.webhook.known_heads import MAX_HEAD_BYTES, Arriving, KnownHeads
+from sekisho.webhook.replies import kept_alive
 from sekisho.webhook.waiting import Waiting
 
 IDLE_SECONDS = 180.0
@@ -20,6 +24,11 @@ MAX_UNREAD = 64
 """Connections whose client does not read its answers, at the same time; past it, one of them is closed."""
 HEAD_SECONDS = 10.0
 """From the first byte of a request's head to its last; the body has the deadline of the request."""
+
+ARRIVE_SECONDS = 1.0
+"""For the rest of a body whose head is known; then aiohttp gets what is there, with its own bounds."""
+MAX_ARRIVING = 64
+"""Such bodies at the same time; the others go to aiohttp at once."""
 
 READ_BYTES = 256 * 1024
 """Handed over at once, as many as event loops read at once by themselves."""
@@ -37,7 +46,7 @@ class Connection(web.RequestHandler):
 
     __slots__ = (
         *("_address", "_clock", "_head_seconds", "_head_since", "_is_answering", "_is_paused"),
-        *("_open", "_waiting", "_watch"),
+        *("_open", "_waiting", "_watch", "on_answered"),
     )
 
     def __init__(self, server: web.Server, open_connections: "OpenConnections", head_seconds: float) -> None:
@@ -60,6 +69,8 @@ class Connection(web.RequestHandler):
         self._is_answering = False
         self._is_paused = False
         self._watch: asyncio.TimerHandle | None = None  # one at most, for any number of requests
+        self.on_answered: Callable[[web.BaseRequest], None] | None = None
+        """Called when a review's answer is written, and the connection stays open."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -103,6 +114,7 @@ class Connection(web.RequestHandler):
         self._leave()
         if self._watch is not None:
             self._watch.cancel()
+        self.on_answered = None
         super().connection_lost(exc)
 
     def answering(self, is_answering: bool) -> None:
@@ -114,6 +126,13 @@ class Connection(web.RequestHandler):
                 self._waiting.pop(self, None)
             else:
                 self._waiting[self] = None
+
+    def answered_at_once(self) -> None:
+        """Note that a request was answered without aiohttp: the wait for the next one begins."""
+        if self._waiting is not None:
+            self._waiting.pop(self, None)
+            self._waiting[self] = None
+        self._next_keepalive_close_time = self._clock.time() + IDLE_SECONDS  # as after the requests that aiohttp sees
 
     def _leave(self) -> None:
         if self._waiting is not None:
@@ -132,27 +151,59 @@ class Connection(web.RequestHandler):
             self.force_close()
 
 
+class AtOnce:
+    """Answers requests whose head is known without aiohttp: what the connections of a server share for it.
+
+    answer: from a request's target, its body, and when it began to arrive, to the body of a 200. Gives None where
+        something must be waited for, or the answer is not a 200; then aiohttp gets the request.
+    """
+
+    def __init__(self, answer: Callable[[str, bytes, float], bytes | None]) -> None:
+        self.answer = answer
+        self.heads = KnownHeads()
+        self.arriving = 0
+        """Requests of which a part is missing."""
+
+
 class Received(asyncio.BufferedProtocol):
     """Hands what arrives over to a connection, through one buffer for all connections.
 
     Without it, uvloop would read TLS into a new block of 256 KiB each time. The system would map each block and unmap
     it again, which takes longer than to judge a pod.
+
+    A request with a known head is answered here where nothing must be waited for. aiohttp's way for a request, with
+    a task, streams and headers, takes about as long as to decode and judge a pod.
     """
 
-    def __init__(self, connection: Connection, buffer: memoryview) -> None:
+    def __init__(self, connection: Connection, buffer: memoryview, at_once: AtOnce | None) -> None:
         self._connection = connection
         self._buffer = buffer
+        self._at_once = at_once
+        self._transport: asyncio.Transport | None = None
+        self._is_between = False  # aiohttp has answered a request of this connection, and has nothing of another one
+        self._first = b""  # the beginning of what aiohttp has got since it was so
+        self._given = 0  # bytes of that
+        self._is_unread = False
+        self._arriving: Arriving | None = None
+        self._watch: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        if self._at_once is not None:
+            self._connection.on_answered = self._answered
         self._connection.connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        self._stop_arriving()
+        self._transport = None
         self._connection.connection_lost(exc)
 
     def pause_writing(self) -> None:
+        self._is_unread = True
         self._connection.pause_writing()
 
     def resume_writing(self) -> None:
+        self._is_unread = False
         self._connection.resume_writing()
 
     def eof_received(self) -> None:
@@ -163,7 +214,66 @@ class Received(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         # Event loops call this before they read for another connection.
-        self._connection.data_received(bytes(self._buffer[:nbytes]))
+        data = bytes(self._buffer[:nbytes])
+        if self._is_between and self._at_once is not None:
+            self._receive(data, self._at_once)
+        else:
+            self._give(data)
+
+    def _receive(self, data: bytes, at_once: AtOnce) -> None:
+        """Answer the request that `data` completes, or wait for its rest, or give aiohttp all that is there."""
+        arriving = self._arriving
+        if arriving is None:
+            arriving = at_once.heads.recognize(data, time.perf_counter())
+            if arriving is None:
+                self._give(data)
+                return
+            if arriving.missing > 0 and at_once.arriving < MAX_ARRIVING:
+                at_once.arriving += 1
+                self._arriving = arriving
+                self._watch = asyncio.get_running_loop().call_later(ARRIVE_SECONDS, self._give_arriving)
+                return
+        else:
+            arriving.add(data)
+            if arriving.missing > 0:
+                return
+            self._stop_arriving()
+        data = arriving.data()
+        answer = None
+        if not arriving.missing and not self._is_unread:
+            answer = at_once.answer(arriving.target, data[arriving.start :], arriving.started)
+        if answer is None or self._transport is None:
+            self._give(data)
+        else:
+            self._connection.answered_at_once()
+            self._transport.write(kept_alive(answer))
+
+    def _give(self, data: bytes) -> None:
+        if not self._given:
+            self._first = data[:MAX_HEAD_BYTES]
+            self._is_between = False
+        self._given += len(data)
+        self._connection.data_received(data)
+
+    def _give_arriving(self) -> None:
+        arriving = self._arriving
+        self._stop_arriving()
+        if arriving is not None:
+            self._give(arriving.data())
+
+    def _stop_arriving(self) -> None:
+        if self._arriving is not None and self._watch is not None and self._at_once is not None:
+            self._watch.cancel()
+            self._arriving = None
+            self._at_once.arriving -= 1
+
+    def _answered(self, request: web.BaseRequest) -> None:
+        """aiohttp has answered a review."""
+        end = self._first.find(b"\r\n\r\n") + 4
+        # Otherwise aiohttp has bytes of another request, or the length is not that of the body.
+        if self._at_once is not None and end >= 4 and end + (request.content_length or 0) == self._given:
+            self._at_once.heads.learn(self._first[:end], request)
+            self._is_between, self._first, self._given = True, b"", 0
 
 
 class _Client(Struct):
@@ -220,16 +330,26 @@ class OpenConnections:
 
 
 class HttpServer(web.Server):
-    """Serves `handler` on such connections; `head_seconds` is how long a head may take."""
+    """Serves `handler` on such connections.
 
-    def __init__(self, handler: Handler, head_seconds: float = HEAD_SECONDS) -> None:
+    head_seconds: how long a head may take.
+    answer: what answers requests with known heads at once, as `AtOnce` says; None to leave all to `handler`.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        head_seconds: float = HEAD_SECONDS,
+        answer: Callable[[str, bytes, float], bytes | None] | None = None,
+    ) -> None:
         super().__init__(functools.partial(_answer, handler))
         self._head_seconds = head_seconds
         self._open = OpenConnections()
         self._buffer = memoryview(bytearray(READ_BYTES))
+        self._at_once = AtOnce(answer) if answer is not None else None
 
     def __call__(self) -> Received:  # type: ignore[override]  # an event loop needs no more than a protocol
-        return Received(Connection(self, self._open, self._head_seconds), self._buffer)
+        return Received(Connection(self, self._open, self._head_seconds), self._buffer, self._at_once)
 
 
 async def _answer(handler: Handler, request: web.BaseRequest) -> web.StreamResponse:

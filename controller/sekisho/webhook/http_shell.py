@@ -2,8 +2,8 @@
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final
 
 from aiohttp import web
 from msgspec import Struct
@@ -43,8 +43,11 @@ class Deadline(Struct, frozen=True, gc=False):
         return Deadline(self.started, min(self.seconds, self.elapsed + seconds))
 
 
-ReviewHandler = Callable[[bytes, Deadline], Awaitable[bytes]]
-"""From the body of a request to that of its answer. Raises MalformedReviewError, and nothing else."""
+ReviewHandler = Callable[[bytes, Deadline], bytes | Coroutine[Any, Any, bytes]]
+"""From the body of a request to that of its answer, or to a coroutine where something must be waited for.
+
+Each raises MalformedReviewError, and nothing else. A coroutine that is never run has counted and reported nothing.
+"""
 
 
 class HttpShell:
@@ -95,7 +98,9 @@ class HttpShell:
             deadline = Deadline(started, seconds_of(query))
             body = await self._bodies.receive(request, deadline.seconds)
             try:
-                answer = await handler(body, deadline)
+                answer = handler(body, deadline)
+                if not isinstance(answer, bytes):
+                    answer = await answer
             finally:
                 self._bodies.release(body)
         except MalformedReviewError as error:
@@ -103,6 +108,25 @@ class HttpShell:
         except RejectedError as error:
             return self._rejected(error)
         return reply(request, answer, is_last=self.is_draining)
+
+    def answer_at_once(self, target: str, body: bytes, started: float) -> bytes | None:
+        """The body of the answer to a review whose request is known to be one. None where `handle` must answer it.
+
+        target: path and query of the request.
+        started: when it arrived, a time of `time.perf_counter`.
+        """
+        path, _, query = target.partition("?")
+        handler = self._routes.get(path)
+        if handler is None or self.is_draining:
+            return None
+        try:
+            answer = handler(body, Deadline(started, seconds_of(query)))
+        except MalformedReviewError:
+            return None
+        if isinstance(answer, bytes):
+            return answer
+        answer.close()
+        return None
 
     def _rejected(self, error: RejectedError) -> web.Response:
         self._metrics.count_http_error(error.status)

@@ -6,9 +6,9 @@ Whatever fails on the way, a review that has a uid gets a denial, never a pass.
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -103,13 +103,13 @@ class PodReviews:
         self._apart = ThreadPoolExecutor(1, thread_name_prefix="large-reviews")
         self._turns = Turns()
 
-    async def validate(self, body: bytes, deadline: Deadline) -> bytes:
-        """The answer of the validating webhook. Raises MalformedReviewError."""
-        return await self._answer("validate", self._validated, body, deadline)
+    def validate(self, body: bytes, deadline: Deadline) -> bytes | Coroutine[Any, Any, bytes]:
+        """The answer of the validating webhook, or what it can be awaited with. Each raises MalformedReviewError."""
+        return self._answer("validate", self._validated, body, deadline)
 
-    async def mutate(self, body: bytes, deadline: Deadline) -> bytes:
-        """The answer of the mutating webhook. Raises MalformedReviewError."""
-        return await self._answer("mutate", self._mutated, body, deadline)
+    def mutate(self, body: bytes, deadline: Deadline) -> bytes | Coroutine[Any, Any, bytes]:
+        """The answer of the mutating webhook, or what it can be awaited with. Each raises MalformedReviewError."""
+        return self._answer("mutate", self._mutated, body, deadline)
 
     def of_unknown(self, count: Counter) -> "PodReviews":
         """The same for reviews that the API server did not send: nothing is reported, and they wait for each other."""
@@ -151,17 +151,52 @@ class PodReviews:
             return admission.errored(review, _LATE)
         return admission.mutate(review, policies, labels, self._clock, trust)
 
-    async def _answer(self, webhook: str, answer: Answer, body: bytes, deadline: Deadline) -> bytes:
-        if len(body) <= MAX_SMALL_BYTES:
-            outcome = await self._outcome(answer, admission.decode(body), deadline)
-        else:
+    def _answer(
+        self, webhook: str, answer: Answer, body: bytes, deadline: Deadline
+    ) -> bytes | Coroutine[Any, Any, bytes]:
+        if len(body) > MAX_SMALL_BYTES:
+            return self._answer_later(webhook, answer, body, None, deadline)
+        review = admission.decode(body)
+        outcome = self._outcome_at_once(answer, review, deadline)
+        if outcome is None:
+            return self._answer_later(webhook, answer, body, review, deadline)
+        return self._counted(webhook, outcome, deadline)
+
+    async def _answer_later(
+        self, webhook: str, answer: Answer, body: bytes, review: Review | None, deadline: Deadline
+    ) -> bytes:
+        """The same, after whatever must be waited for; without a review the body is large, and decoded in its turn."""
+        if review is None:
             outcome = await self._outcome_of_large(answer, body, deadline)
+        else:
+            outcome = await self._outcome(answer, review, deadline)
+        return self._counted(webhook, outcome, deadline)
+
+    def _counted(self, webhook: str, outcome: Outcome, deadline: Deadline) -> bytes:
         if is_proof(outcome.review):  # not a user's pod: nobody wants to read of it
             return outcome.response
         self._metrics.count(webhook, outcome, deadline.elapsed)
         if outcome.decision in self._reported or outcome.waived:
             self._on_outcome(outcome)
         return outcome.response
+
+    def _outcome_at_once(self, answer: Answer, review: Review, deadline: Deadline) -> Outcome | None:
+        """The verdict on a small review, the usual way; None where `_outcome` may have to wait. Never raises."""
+        try:
+            policies = PROOF_POLICIES if is_proof(review) else self._enforced.policies
+            if self._waiting >= MAX_REVIEWS or (policies.needs_evidence and self._verification is not None):
+                return None
+            labels = None
+            if policies.needs_labels and review.operation in ("CREATE", "UPDATE"):
+                labels = self._namespaces.known(review.namespace or "") if self._namespaces is not None else None
+                if labels is None:
+                    return None
+            if not _is_quick(review, policies, labels):
+                return None
+            outcome = answer(review, policies, labels, None, None)
+            return outcome if deadline.left >= 0 else admission.errored(review, _LATE)
+        except Exception:
+            return _internal_error(review)
 
     async def _outcome_of_large(self, answer: Answer, body: bytes, deadline: Deadline) -> Outcome:
         """The verdict on a large review, in its turn. It is decoded then, as it takes far more memory afterwards.
@@ -193,9 +228,7 @@ class PodReviews:
         except UnknownNamespaceError as error:
             return admission.errored(review, f"the labels of its namespace are not known: {error}")
         except Exception:
-            incident = secrets.token_hex(4)
-            logger.exception("internal error %s", incident, extra={"incident": incident, "uid": review.uid[:64]})
-            return admission.errored(review, f"internal error {incident}; Sekisho's log says more under this id")
+            return _internal_error(review)
         finally:
             self._waiting -= 1
 
@@ -238,6 +271,13 @@ class PodReviews:
                 return await self._namespaces.fetch(namespace)
         except TimeoutError:
             raise UnknownNamespaceError("the cluster did not answer in time") from None
+
+
+def _internal_error(review: Review) -> Outcome:
+    """The denial for the exception that is being handled, which is logged."""
+    incident = secrets.token_hex(4)
+    logger.exception("internal error %s", incident, extra={"incident": incident, "uid": review.uid[:64]})
+    return admission.errored(review, f"internal error {incident}; Sekisho's log says more under this id")
 
 
 def _is_quick(review: Review, policies: PolicySet, labels: Mapping[str, str] | None) -> bool:

@@ -202,7 +202,9 @@ class Process:
             lambda: [gauges("sekisho_webhook_ready", "1 while /readyz answers 200, else 0.", (), {(): not missing()})]
         )
         health = web.ServerRunner(HttpServer(Health(self._metrics.render, missing).handle))
-        runner = web.ServerRunner(HttpServer(self._handler), shutdown_timeout=FINISH_SECONDS)
+        runner = web.ServerRunner(
+            HttpServer(self._handler, answer=self._shell.answer_at_once), shutdown_timeout=FINISH_SECONDS
+        )
         stopping = asyncio.create_task(stop.wait())
         tasks: list[asyncio.Task[Any]] = [
             asyncio.create_task(supply.keep(), name=supply.name) for supply in self._needed

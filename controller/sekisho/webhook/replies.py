@@ -3,12 +3,16 @@
 import time
 from email.utils import formatdate
 from functools import lru_cache
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
 from sekisho.errors import SekishoError
+
+if TYPE_CHECKING:
+    from sekisho.webhook.connections import Connection
 
 JSON = "application/json"
 
@@ -28,11 +32,19 @@ class _KeptAlive(web.StreamResponse):
         return True
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
-        await request.writer.write(_head(int(time.time())) % len(self._json) + self._json)
+        await request.writer.write(kept_alive(self._json))
+        on_answered = cast("Connection", request.protocol).on_answered
+        if on_answered is not None:
+            on_answered(request)
         return request.writer
 
     async def write_eof(self, data: bytes = b"") -> None:
         """All is written."""
+
+
+def kept_alive(body: bytes) -> bytes:
+    """The whole of a 200 with JSON, after which the connection stays open."""
+    return _head(int(time.time())) % len(body) + body
 
 
 @lru_cache(maxsize=1)

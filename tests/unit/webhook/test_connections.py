@@ -9,6 +9,7 @@ from aiohttp import web
 
 from sekisho.webhook import connections as module
 from sekisho.webhook.connections import HttpServer
+from sekisho.webhook.replies import reply
 
 SOON = 20
 HEAD_SECONDS = 0.3
@@ -41,12 +42,22 @@ class Client:
 
 @asynccontextmanager
 async def serving(
-    head_seconds: float = HEAD_SECONDS, answer: str = "seen"
+    head_seconds: float = HEAD_SECONDS,
+    answer: str = "seen",
+    at_once: Callable[[str, bytes, float], bytes | None] | None = None,
+    on_head: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Callable[..., Awaitable[Client]]]:
-    """A server that always gives this answer, and what connects a client to it from an address."""
+    """A server that always gives this answer, and what connects a client to it from an address.
 
-    async def seen(request: web.BaseRequest) -> web.Response:
-        await request.read()
+    at_once: answers requests with a known head. Then the server's other answers are "BODY was seen".
+    on_head: called when the handler begins, which is when aiohttp has a head.
+    """
+
+    async def seen(request: web.BaseRequest) -> web.StreamResponse:
+        on_head()
+        body = await request.read()
+        if at_once is not None:
+            return reply(request, body + b" was seen", is_last=False)
         return web.Response(text=answer)
 
     clients: list[Client] = []
@@ -55,7 +66,7 @@ async def serving(
         clients.append(Client(*await asyncio.open_connection(*runner.addresses[0][:2], local_addr=(address, 0))))
         return clients[-1]
 
-    runner = web.ServerRunner(HttpServer(seen, head_seconds), shutdown_timeout=0.1)
+    runner = web.ServerRunner(HttpServer(seen, head_seconds, at_once), shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
@@ -193,3 +204,148 @@ async def closes(client: Client) -> bool:
         await client.answer()
         return False
     return True
+
+
+def echo(target: str, body: bytes, started: float) -> bytes | None:
+    """The answer to requests with a known head; only the server's handler can answer the body "wait"."""
+    return None if body == b"wait" else target.encode() + b" at once " + body + b" seen"
+
+
+def post(body: bytes, *headers: bytes) -> bytes:
+    """A request as the API server writes it, apart from more headers."""
+    lines = (b"POST /a?timeout=3s HTTP/1.1", b"Host: a", b"Content-Length: %d" % len(body), *headers, b"", body)
+    return b"\r\n".join(lines)
+
+
+@asynccontextmanager
+async def with_known_head() -> AsyncIterator[Client]:
+    """A client whose head the server knows."""
+    async with serving(SOON, at_once=echo) as connect:
+        client = await connect()
+        client.send(post(b"first"))
+        assert (await client.answer()).endswith(b"first was seen")
+        yield client
+
+
+async def test_request_with_a_known_head_is_answered_at_once() -> None:
+    async with with_known_head() as client:
+        client.send(post(b"another body"))
+        answer = await client.answer()
+        client.send(post(b"wait"))
+        usual = await client.answer()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert body == b"/a?timeout=3s at once another body seen"
+    assert usual.endswith(b"\r\n\r\nwait was seen")
+    assert f"Content-Length: {len(body)}".encode() in head.split(b"\r\n")
+    assert [line.partition(b":")[0] for line in head.split(b"\r\n")] == [
+        line.partition(b":")[0] for line in usual.partition(b"\r\n\r\n")[0].split(b"\r\n")
+    ]
+
+
+async def test_request_after_one_that_was_not_answered_at_once_is_again() -> None:
+    async with with_known_head() as client:
+        client.send(post(b"wait"))
+        assert (await client.answer()).endswith(b"wait was seen")
+        client.send(post(b"more"))
+        assert (await client.answer()).endswith(b" at once more seen")
+
+
+async def test_known_head_is_known_on_a_connection_when_its_first_request_has_its_answer() -> None:
+    async with serving(SOON, at_once=echo) as connect:
+        for _ in range(2):
+            client = await connect()
+            client.send(post(b"first"))
+            assert (await client.answer()).endswith(b"first was seen")
+            client.send(post(b"more"))
+            assert (await client.answer()).endswith(b" at once more seen")
+
+
+@pytest.mark.parametrize("cut", [1, len(post(b"long body")) - len(b"long body") - 1, len(post(b"long body")) - 4])
+async def test_request_with_a_known_head_may_come_in_parts(cut: int) -> None:
+    sent = post(b"long body")
+    async with with_known_head() as client:
+        client.send(sent[:cut])
+        await asyncio.sleep(0)  # what was sent leaves before the rest is there
+        client.send(sent[cut:])
+        assert b"long body" in await client.answer()
+
+
+@pytest.mark.parametrize("header", [b"X-Other: 1", b"Content-Length: 4", b"Transfer-Encoding: chunked"])
+async def test_request_with_another_head_goes_to_aiohttp(header: bytes) -> None:
+    async with with_known_head() as client:
+        client.send(post(b"body", header))
+        answer = await client.answer() if header.startswith(b"X-") else await client.rest()
+        assert b"at once" not in answer
+        assert answer.split()[1] == (b"200" if header.startswith(b"X-") else b"400")
+
+
+async def test_chunked_request_makes_no_head_known() -> None:
+    chunked = b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"
+    async with serving(SOON, at_once=echo) as connect:
+        client = await connect()
+        for _ in range(2):
+            client.send(chunked)
+            assert (await client.answer()).endswith(b"body was seen")
+
+
+async def test_requests_in_one_piece_are_answered_in_their_order() -> None:
+    async with with_known_head() as client:
+        client.send(post(b"one") + post(b"two") + post(b"three")[:-2])
+        assert (await client.answer()).endswith(b"one was seen")
+        assert (await client.answer()).endswith(b"two was seen")
+        client.send(b"ee" + post(b"four"))
+        assert (await client.answer()).endswith(b"three was seen")
+        assert (await client.answer()).endswith(b"four was seen")
+
+
+async def test_slow_rest_of_a_known_head_goes_to_aiohttp(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ARRIVE_SECONDS", 0.01)
+    await hand_over_to_aiohttp()
+
+
+async def test_rests_of_known_heads_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_ARRIVING", 0)
+    await hand_over_to_aiohttp()
+
+
+async def hand_over_to_aiohttp() -> None:
+    """Send a part of a request with a known head, and the rest when aiohttp has got the part."""
+    given = asyncio.Event()
+    async with serving(SOON, at_once=echo, on_head=given.set) as connect:
+        client = await connect()
+        client.send(post(b"first"))
+        await client.answer()
+        given.clear()
+        client.send(post(b"slow")[:-2])
+        async with asyncio.timeout(SOON):
+            await given.wait()
+        client.send(b"ow")
+        assert (await client.answer()).endswith(b"slow was seen")
+        client.send(post(b"more"))
+        assert (await client.answer()).endswith(b" at once more seen")
+
+
+async def test_connection_whose_requests_are_answered_at_once_is_not_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IDLE_SECONDS", 0.4)
+    async with with_known_head() as client:
+        end = asyncio.get_running_loop().time() + 1.0
+        while asyncio.get_running_loop().time() < end:
+            client.send(post(b"more"))
+            assert (await client.answer()).endswith(b" at once more seen")
+        assert await client.rest() == b""  # idle now, and closed in time
+
+
+async def test_connection_that_was_answered_at_once_has_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_CONNECTIONS", 2)
+    async with serving(SOON, at_once=echo) as connect:
+        first, second = await connect(), await connect()
+        for client in (first, second, first):
+            client.send(post(b"more"))
+            await client.answer()
+        third = await connect()
+        third.send(post(b"more"))
+        await third.answer()
+        with suppress(ConnectionResetError):
+            assert await second.rest() == b""
+        first.send(post(b"more"))
+        assert (await first.answer()).endswith(b" at once more seen")

@@ -69,7 +69,9 @@ class Site:
 
     async def review(self, body: bytes, seconds: float = 3.0) -> Outcome:
         reviews = self.reviews()
-        await reviews.validate(body, Deadline(time.perf_counter(), seconds))
+        answer = reviews.validate(body, Deadline(time.perf_counter(), seconds))
+        if not isinstance(answer, bytes):
+            await answer
         reviews.close()
         return self.outcomes[-1]
 
@@ -252,7 +254,9 @@ def patched(outcome: Outcome) -> dict[str, Any]:
 
 async def mutate(site: Site, body: bytes, seconds: float = 3.0) -> Outcome:
     reviews = site.reviews()
-    await reviews.mutate(body, Deadline(time.perf_counter(), seconds))
+    answer = reviews.mutate(body, Deadline(time.perf_counter(), seconds))
+    if not isinstance(answer, bytes):
+        await answer
     reviews.close()
     return site.outcomes[-1]
 
