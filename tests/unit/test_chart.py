@@ -723,6 +723,13 @@ def test_the_webhook_reads_only_the_secrets_that_verification_names() -> None:
     ]
 
 
+def test_the_webhook_reads_the_pull_secrets_of_pods_only_where_that_is_enabled() -> None:
+    added = [rule for rule in rules(*VERIFIED, "imageVerification.podPullSecrets=true") if rule not in rules(*VERIFIED)]
+    assert added == [("ClusterRole/sekisho-webhook", {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]})]
+    webhook = deployments(*VERIFIED, "imageVerification.podPullSecrets=true")["sekisho-webhook"]
+    assert "--pod-pull-secrets" in arguments(webhook)
+
+
 def test_registries_of_an_own_authority_are_trusted() -> None:
     spec = deployments(*VERIFIED)["sekisho-webhook"]
     assert {"name": "registry-ca", "configMap": {"name": "corp-ca"}} in spec["volumes"]
@@ -895,6 +902,7 @@ OTHER_VALUES: dict[str, tuple[str, ...]] = {
     "imageVerification.enabled": ("imageVerification.enabled=true",),
     "imageVerification.secrets": ('imageVerification.secrets:=["release-key"]',),
     "imageVerification.pullSecrets": ('imageVerification.pullSecrets:=["registry-login"]',),
+    "imageVerification.podPullSecrets": ("imageVerification.podPullSecrets=true",),
     "imageVerification.registryCA.configMap": ("imageVerification.registryCA.configMap=corp-ca",),
     "imageVerification.registryCA.key": ("imageVerification.registryCA.key=corp.crt",),
     "imageVerification.registryNetworks": ('imageVerification.registryNetworks:=["127.0.0.0/8"]',),
@@ -960,6 +968,7 @@ OTHER_VALUES: dict[str, tuple[str, ...]] = {
 NEEDED_FIRST = {
     "imageVerification.secrets": ("imageVerification.enabled=true",),
     "imageVerification.pullSecrets": ("imageVerification.enabled=true",),
+    "imageVerification.podPullSecrets": ("imageVerification.enabled=true",),
     "imageVerification.registryCA.configMap": ("imageVerification.enabled=true",),
     "imageVerification.registryCA.key": ("imageVerification.enabled=true", "imageVerification.registryCA.configMap=ca"),
     "imageVerification.registryNetworks": ("imageVerification.enabled=true",),

@@ -90,6 +90,12 @@ def reasons(text: str) -> frozenset[Reason]:
     " repeated; changes apply at once.",
 )
 @option(
+    "--pod-pull-secrets/--no-pod-pull-secrets",
+    default=False,
+    help="Also use the pull Secrets that pods and their ServiceAccounts name, for the images of these pods. Needs the"
+    " right to read all Secrets.",
+)
+@option(
     "--registry-ca-file",
     type=FILE,
     help="Authorities that may sign the certificates of registries, PEM, in addition to the system's.",

@@ -107,10 +107,18 @@ class RegistryClient:
     doubles up to a minute.
     """
 
-    def __init__(self, settings: Settings, credentials: Credentials = anonymous) -> None:
-        self._http = HttpClient(settings)
+    def __init__(self, settings: Settings | HttpClient, credentials: Credentials = anonymous) -> None:
+        self._http = settings if isinstance(settings, HttpClient) else HttpClient(settings)
         self._authentication = Authentication(self._http, credentials)
+        self.credentials = credentials
         self._loads: OrderedDict[str, _Load] = OrderedDict()
+
+    def with_credentials(self, credentials: Credentials) -> "RegistryClient":
+        """A client with other credentials and the same connections, which ends with this one.
+
+        What registries answer to it does not count for this one: neither tokens nor failures are shared.
+        """
+        return RegistryClient(self._http, credentials)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -129,9 +129,12 @@ def labels_from_cluster(api: ApiClient) -> tuple[Reflector[Mapping[str, str]], S
     return reflector, supply
 
 
-def objects_from_cluster(api: ApiClient) -> tuple[ClusterObjects, list[Supply]]:
-    """The LimitRanges and ServiceAccounts of all namespaces, and their supplies."""
-    objects = ClusterObjects(api)
+def objects_from_cluster(api: ApiClient, *, keeps_pull_secrets: bool) -> tuple[ClusterObjects, list[Supply]]:
+    """The LimitRanges and ServiceAccounts of all namespaces, and their supplies.
+
+    keeps_pull_secrets: whether the names of the accounts' pull Secrets are kept.
+    """
+    objects = ClusterObjects(api, keeps_pull_secrets=keeps_pull_secrets)
     reflectors: list[tuple[str, Reflector[Any]]] = [
         ("LimitRanges", objects.limit_ranges),
         ("ServiceAccounts", objects.service_accounts),

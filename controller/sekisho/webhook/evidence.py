@@ -25,6 +25,7 @@ from sekisho.images.evidence import MAX_PROBLEMS, ImageFacts, Unknown, evidence_
 from sekisho.images.verification import verify
 from sekisho.registry import Candidates, Problem, RegistryClient, RegistryError, Repository, find_candidates
 from sekisho.telemetry.families import counters, gauges
+from sekisho.webhook.pod_pull_secrets import ClientWith, PodPullSecrets, client_for
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +65,11 @@ _FIXES: Final = {
     Problem.MISSING: "name an image that the registry has",
     Problem.INVALID: "correct what is in the registry, or use another one",
 }
+_FIX_OF_POD: Final = "name a pull secret in the pod that may read the repository"
 
-
+_Key = tuple[str, PodPullSecrets | None]
+"""An image, by `evidence_key`, and the pod's own pull Secrets that it is looked up with. Signatures count for all pods;
+failures, and that there are no signatures, count only for pods with the same pull Secrets."""
 _TOO_MANY: Final = Unknown(
     "is not being verified yet: too many images are being verified at the same time", "try again", is_pending=True
 )
@@ -96,6 +100,7 @@ class ImageEvidence:
 
     authorities: who may sign, by name; a mapping that is replaced when one changes.
     clock: the time that facts age by.
+    client_with: the client with a pod's own pull Secrets; None where pods' Secrets are not read.
     """
 
     def __init__(
@@ -103,19 +108,21 @@ class ImageEvidence:
         client: RegistryClient,
         authorities: Callable[[], Mapping[str, Authority]],
         clock: Callable[[], datetime],
+        client_with: ClientWith | None = None,
     ) -> None:
         self._client = client
+        self._client_with = client_with
         self._authorities = authorities
         self._clock = clock
         self.on_facts: Callable[[ImageFacts], None] = lambda facts: None
-        """Called with the facts of each look-up that succeeded."""
+        """Called with the facts of each look-up that succeeded and counts for all namespaces."""
         self._signed: OrderedDict[str, tuple[ImageFacts, int]] = OrderedDict()
-        self._unsigned: OrderedDict[str, ImageFacts] = OrderedDict()
-        self._failures: OrderedDict[str, _Failure] = OrderedDict()
+        self._unsigned: OrderedDict[_Key, ImageFacts] = OrderedDict()
+        self._failures: OrderedDict[_Key, _Failure] = OrderedDict()
         self._bytes = 0
         # One thread: more would take turns with the event loop, and verify no faster.
         self._verifier = ThreadPoolExecutor(1, "verifier")
-        self._flights: dict[str, _Flight] = {}
+        self._flights: dict[_Key, _Flight] = {}
         self._by_namespace: Counter[str] = Counter()
         self._by_registry: Counter[str] = Counter()
         self._places = asyncio.Semaphore(MAX_LOOKUPS)
@@ -124,24 +131,34 @@ class ImageEvidence:
         self._results: Counter[str] = Counter()
         self._fingerprints: tuple[Mapping[str, Authority], Mapping[str, str]] = ({}, {})
 
-    def view(self, unresolved: Callable[[Reference], Unknown | None] = lambda reference: None) -> "EvidenceView":
+    def view(
+        self,
+        unresolved: Callable[[Reference], Unknown | None] = lambda reference: None,
+        pull_secrets: PodPullSecrets | None = None,
+    ) -> "EvidenceView":
         """What is known now, for the judging of one review.
 
         unresolved: why a tag has no digest, None if no one has asked; called in any thread.
+        pull_secrets: the pod's own; None for only those of the release.
         """
-        return EvidenceView(self, unresolved)
+        return EvidenceView(self, unresolved, pull_secrets)
 
-    def start(self, references: Iterable[Reference], namespace: str = "") -> bool:
+    def start(
+        self, references: Iterable[Reference], namespace: str = "", pull_secrets: PodPullSecrets | None = None
+    ) -> bool:
         """Start the look-ups of images with digests that are due; whether any of them is under way now.
 
         namespace: of the pod that needs them.
         """
-        started = [self._start(key, reference, namespace) for key, reference in _by_key(references)]
+        started = [self._start((key, pull_secrets), reference, namespace) for key, reference in _by_key(references)]
         return any(started)
 
-    async def settled(self, references: Iterable[Reference], seconds: float) -> None:
+    async def settled(
+        self, references: Iterable[Reference], seconds: float, pull_secrets: PodPullSecrets | None = None
+    ) -> None:
         """Return when the look-ups of images have ended, or when so many seconds have passed."""
-        tasks = [self._flights[key].task for key, _ in _by_key(references) if key in self._flights]
+        keys = [(key, pull_secrets) for key, _ in _by_key(references)]
+        tasks = [self._flights[key].task for key in keys if key in self._flights]
         if tasks and seconds > 0 and self._waiting < MAX_WAITING:
             self._waiting += 1
             try:
@@ -149,11 +166,12 @@ class ImageEvidence:
             finally:
                 self._waiting -= 1
 
-    def known(self, key: str) -> tuple[ImageFacts | Unknown | None, bool]:
+    def known(self, image: str, pull_secrets: PodPullSecrets | None = None) -> tuple[ImageFacts | Unknown | None, bool]:
         """What is known about an image, None for one to look up; and whether its facts are due to be renewed.
 
         May be called in any thread.
         """
+        key = (image, pull_secrets)
         facts = self._facts(key)
         if facts is not None:
             age = self._clock() - _looked_up(facts)
@@ -171,14 +189,14 @@ class ImageEvidence:
 
     def offer(self, facts: ImageFacts) -> None:
         """Take facts that another replica has found."""
-        key = f"{facts.repository}@{facts.digest}"
+        key = (f"{facts.repository}@{facts.digest}", None)
         present = self._facts(key)
         if present is None or _looked_up(facts) > _looked_up(present):
             self._keep(key, facts)
 
     def withdraw(self, repository: str, digest: str) -> None:
         """Forget an image."""
-        self._drop(f"{repository}@{digest}")
+        self._drop((f"{repository}@{digest}", None))
 
     async def close(self) -> None:
         """End the look-ups under way."""
@@ -196,7 +214,7 @@ class ImageEvidence:
             self._fingerprints = (authorities, fingerprints)
         return self._fingerprints[1]
 
-    def _start(self, key: str, reference: Reference, namespace: str) -> bool:
+    def _start(self, key: _Key, reference: Reference, namespace: str) -> bool:
         """Start a look-up unless it is too early for another one, or there are too many; whether one is under way."""
         if key in self._flights:
             return True
@@ -212,7 +230,7 @@ class ImageEvidence:
         task.add_done_callback(lambda _: self._ended(key))
         return True
 
-    def _ended(self, key: str) -> None:
+    def _ended(self, key: _Key) -> None:
         flight = self._flights.pop(key)
         for counter, name in ((self._by_namespace, flight.namespace), (self._by_registry, flight.registry)):
             counter[name] -= 1
@@ -221,11 +239,11 @@ class ImageEvidence:
         if flight.registry not in self._by_registry:
             self._places_of.pop(flight.registry, None)
 
-    async def _look_up(self, key: str, reference: Reference) -> None:
+    async def _look_up(self, key: _Key, reference: Reference) -> None:
         """Look an image up, and keep its facts or why there are none. Raises nothing."""
         repository, digest = Repository.of(reference), reference.digest or ""
         try:
-            candidates = await self._candidates(repository, digest)
+            candidates = await self._candidates(repository, digest, key[1])
             facts = await self._verified(repository, digest, candidates)
         except RegistryError as error:
             self._fail(key, error.problem, str(error))
@@ -233,17 +251,20 @@ class ImageEvidence:
             message = f"registry {repository.registry} took longer than {LOOKUP_SECONDS:.0f} s"
             self._fail(key, Problem.UNAVAILABLE, message)
         except Exception:
-            logger.exception("internal error while %s was verified", key)
+            logger.exception("internal error while %s was verified", key[0])
             self._fail(key, Problem.INVALID, "of an internal error; Sekisho's log says more")
         else:
             self._results["found"] += 1
             self._keep(key, facts)
-            self.on_facts(facts)
+            # A registry may hide signatures from a tenant's credentials. It cannot invent any.
+            if key[1] is None or facts.signatures:
+                self.on_facts(facts)
 
-    async def _candidates(self, repository: Repository, digest: str) -> Candidates:
+    async def _candidates(self, repository: Repository, digest: str, pull_secrets: PodPullSecrets | None) -> Candidates:
         places = self._places_of.setdefault(repository.registry, asyncio.Semaphore(MAX_LOOKUPS_OF_REGISTRY))
         async with places, self._places, asyncio.timeout(LOOKUP_SECONDS):
-            return await find_candidates(self._client, repository, digest)
+            client = await client_for(self._client, self._client_with, pull_secrets)
+            return await find_candidates(client, repository, digest)
 
     async def _verified(self, repository: Repository, digest: str, found: Candidates) -> ImageFacts:
         """The facts that candidates prove; for authorities that changed meanwhile, the new ones count."""
@@ -256,41 +277,50 @@ class ImageEvidence:
         facts = call() if is_small else await asyncio.get_running_loop().run_in_executor(self._verifier, call)
         return msgspec.structs.replace(facts, problems=(*facts.problems, *found.problems)[:MAX_PROBLEMS])
 
-    def _fail(self, key: str, problem: Problem, message: str) -> None:
+    def _fail(self, key: _Key, problem: Problem, message: str) -> None:
         self._results[problem] += 1
         before = self._failures.get(key)
         count = before.count + 1 if before is not None else 1
         pause = min(FIRST_RETRY_SECONDS * 2.0 ** (count - 1), MAX_RETRY_SECONDS)
-        unknown = Unknown(f"cannot be verified: {message}", _FIXES[problem])
+        fix = _FIX_OF_POD if problem is Problem.DENIED and key[1] is not None else _FIXES[problem]
+        unknown = Unknown(f"cannot be verified: {message}", fix)
         self._failures.pop(key, None)
         self._failures[key] = _Failure(unknown, count, time.monotonic() + pause)
         _shrink(self._failures, MAX_UNSIGNED)
 
-    def _facts(self, key: str) -> ImageFacts | None:
-        kept = self._signed.get(key)
-        if kept is not None:
-            with suppress(KeyError):  # dropped meanwhile, as this may be another thread
-                self._signed.move_to_end(key)
-            return kept[0]
-        return self._unsigned.get(key)
+    def _facts(self, key: _Key) -> ImageFacts | None:
+        """The newest facts that count with these pull Secrets."""
+        image = key[0]
+        signed, unsigned = self._signed.get(image), self._unsigned.get(key)
+        if signed is None:
+            return unsigned
+        with suppress(KeyError):  # dropped meanwhile, as this may be another thread
+            self._signed.move_to_end(image)
+        is_newer = unsigned is not None and _looked_up(unsigned) > _looked_up(signed[0])
+        return unsigned if is_newer else signed[0]
 
-    def _keep(self, key: str, facts: ImageFacts) -> None:
-        self._drop(key)
+    def _keep(self, key: _Key, facts: ImageFacts) -> None:
+        image, pull_secrets = key
         if not facts.signatures:
+            self._failures.pop(key, None)
+            self._unsigned.pop(key, None)
+            if pull_secrets is None:
+                self._drop(key)
             self._unsigned[key] = facts
             _shrink(self._unsigned, MAX_UNSIGNED)
             return
+        self._drop(key)
         size = len(msgspec.json.encode(facts))
-        self._signed[key] = (facts, size)
+        self._signed[image] = (facts, size)
         self._bytes += size
         while len(self._signed) > MAX_SIGNED or self._bytes > MAX_CACHE_BYTES:
             _, (_, dropped) = self._signed.popitem(last=False)
             self._bytes -= dropped
 
-    def _drop(self, key: str) -> None:
+    def _drop(self, key: _Key) -> None:
         self._failures.pop(key, None)
         self._unsigned.pop(key, None)
-        _, size = self._signed.pop(key, (None, 0))
+        _, size = self._signed.pop(key[0], (None, 0))
         self._bytes -= size
 
     def families(self) -> Iterable[Metric]:
@@ -321,14 +351,20 @@ class EvidenceView(Mapping[str, ImageFacts | Unknown]):
     due: images whose facts were used and are to be renewed behind the request.
     """
 
-    def __init__(self, evidence: ImageEvidence, unresolved: Callable[[Reference], Unknown | None]) -> None:
+    def __init__(
+        self,
+        evidence: ImageEvidence,
+        unresolved: Callable[[Reference], Unknown | None],
+        pull_secrets: PodPullSecrets | None,
+    ) -> None:
         self._evidence = evidence
         self._unresolved = unresolved
+        self._pull_secrets = pull_secrets
         self.due: list[str] = []
 
     def __getitem__(self, key: str) -> ImageFacts | Unknown:
         if "@" in key:
-            known, is_due = self._evidence.known(key)
+            known, is_due = self._evidence.known(key, self._pull_secrets)
         else:
             known, is_due = self._unresolved(parse(key)), False
         if is_due:

@@ -2,15 +2,17 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Final
 
-from sekisho.admission import DENIALS, Decision, Outcome
+from sekisho.admission import DENIALS, Decision, Outcome, Review
 from sekisho.images import Reference, parse
 from sekisho.images.trust import Trust
 from sekisho.policies import PolicySet
 from sekisho.webhook.authorities import Authorities
 from sekisho.webhook.evidence import EvidenceView, ImageEvidence
 from sekisho.webhook.http_shell import Deadline
+from sekisho.webhook.pod_pull_secrets import PodPullSecrets
 from sekisho.webhook.tags import Tags
 
 WAIT_SHARE: Final = 0.9
@@ -23,13 +25,14 @@ _WITHOUT_VERDICT: Final = frozenset({Decision.ALLOW, Decision.PATCH})
 
 
 class _Digests(Mapping[Reference, str]):
-    """The digests of tags that are known now."""
+    """The digests of tags that are known now, to a pod with these pull Secrets."""
 
-    def __init__(self, tags: Tags) -> None:
+    def __init__(self, tags: Tags, pull_secrets: PodPullSecrets | None) -> None:
         self._tags = tags
+        self._pull_secrets = pull_secrets
 
     def __getitem__(self, reference: Reference) -> str:
-        digest = self._tags.known(reference)
+        digest = self._tags.known(reference, self._pull_secrets)
         if digest is None:
             raise KeyError(reference)
         return digest
@@ -42,41 +45,51 @@ class _Digests(Mapping[Reference, str]):
 
 
 class ImageVerification:
-    """Verifies images; see `Verification`, whose methods these are."""
+    """Verifies images; see `Verification`, whose methods these are.
+
+    pull_secrets_of: the pod's own pull Secrets that a review's images are looked up with; None for none.
+    """
 
     def __init__(
-        self, authorities: Authorities, evidence: ImageEvidence, tags: Tags, clock: Callable[[], datetime]
+        self,
+        authorities: Authorities,
+        evidence: ImageEvidence,
+        tags: Tags,
+        clock: Callable[[], datetime],
+        pull_secrets_of: Callable[[Review], PodPullSecrets | None] = lambda review: None,
     ) -> None:
         self._authorities = authorities
         self._evidence = evidence
         self._tags = tags
         self._clock = clock
+        self._pull_secrets_of = pull_secrets_of
 
-    def trust(self, policies: PolicySet) -> Trust:
+    def trust(self, policies: PolicySet, review: Review) -> Trust:
         """What is known now."""
-        view = self._evidence.view(self._tags.unknown)
-        return Trust(self._authorities.of(policies), view, self._clock(), _Digests(self._tags))
+        pull_secrets = self._pull_secrets_of(review)
+        view = self._evidence.view(partial(self._tags.unknown, pull_secrets=pull_secrets), pull_secrets)
+        return Trust(self._authorities.of(policies), view, self._clock(), _Digests(self._tags, pull_secrets))
 
     async def settled(self, outcome: Outcome, trust: Trust, deadline: Deadline) -> bool:
         """Start the look-ups that an outcome needs, and wait for them where it denies, or is about a pod.
 
         The user of a template is not held up for a warning: its pods come later, and find what was started.
         """
-        namespace = outcome.review.namespace or ""
+        namespace, secrets = outcome.review.namespace or "", self._pull_secrets_of(outcome.review)
         if isinstance(trust.evidence, EvidenceView) and trust.evidence.due:
-            self._evidence.start(map(parse, trust.evidence.due), namespace)
+            self._evidence.start(map(parse, trust.evidence.due), namespace, secrets)
         references = [lookup.reference for lookup in outcome.lookups]
         if not references:
             return False
         is_pod = outcome.review.is_pod
         if is_pod and outcome.decision in _WITHOUT_VERDICT:
             seconds = deadline.seconds * TAGS_SHARE - deadline.elapsed
-            return bool(await self._tags.digests(references, seconds, namespace))
-        is_running = self._evidence.start(references, namespace)
+            return bool(await self._tags.digests(references, seconds, namespace, secrets))
+        is_running = self._evidence.start(references, namespace, secrets)
         if not is_pod:
-            await self._tags.digests(references, 0.0, namespace)  # starts the questions
+            await self._tags.digests(references, 0.0, namespace, secrets)  # starts the questions
         if not is_pod and outcome.decision not in DENIALS:
             return False
         if is_running:
-            await self._evidence.settled(references, deadline.seconds * WAIT_SHARE - deadline.elapsed)
+            await self._evidence.settled(references, deadline.seconds * WAIT_SHARE - deadline.elapsed, secrets)
         return True

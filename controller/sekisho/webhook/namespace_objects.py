@@ -1,6 +1,7 @@
 """LimitRanges and ServiceAccounts of the cluster, which change the pods of a template after the template was judged."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -9,10 +10,12 @@ from msgspec import Struct
 from sekisho.admission import LimitRange, LimitRangeItem, NamespaceObjects, ServiceAccount, limit_range
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.reflector import Reflector
-from sekisho.pods import Pod
+from sekisho.pods import LocalObjectReference, Pod
 
 LIMIT_RANGES: Final = "/api/v1/limitranges"
 SERVICE_ACCOUNTS: Final = "/api/v1/serviceaccounts"
+MAX_PULL_SECRETS: Final = 8
+"""Of a ServiceAccount; the first ones are kept."""
 
 
 class _Meta(Struct, frozen=True):
@@ -30,6 +33,7 @@ class _LimitRange(Struct, frozen=True):
 
 class _ServiceAccount(Struct, frozen=True, rename="camel"):
     automount_service_account_token: bool | None = None
+    image_pull_secrets: tuple[LocalObjectReference, ...] | None = None
 
 
 _limit_range_decoder = msgspec.json.Decoder(_LimitRange)
@@ -44,23 +48,28 @@ def decode_limit_range(raw: bytes) -> LimitRange:
     return limit_range(decoded.metadata.name, decoded.spec.limits or ())
 
 
-def decode_service_account(raw: bytes) -> ServiceAccount | None:
-    """What a ServiceAccount sets for its pods, from its JSON; None for one that mounts its token, as by default.
+def decode_service_account(raw: bytes, *, keeps_pull_secrets: bool = False) -> ServiceAccount | None:
+    """What a ServiceAccount sets for its pods, from its JSON; None for one that changes nothing.
 
-    Its pull secrets are not kept: no control reads them.
+    keeps_pull_secrets: whether to keep its pull secrets, of which no control depends; they are for look-ups of images.
     """
-    mounts_token = _service_account_decoder.decode(raw).automount_service_account_token is not False
+    decoded = _service_account_decoder.decode(raw)
+    mounts_token = decoded.automount_service_account_token is not False
+    if keeps_pull_secrets and decoded.image_pull_secrets:
+        return ServiceAccount(None if mounts_token else False, decoded.image_pull_secrets[:MAX_PULL_SECRETS])
     return None if mounts_token else _WITHOUT_TOKEN
 
 
 class ClusterObjects:
     """Looks up what changes the pods of a template. Both reflectors must be run."""
 
-    def __init__(self, api: ApiClient) -> None:
+    def __init__(self, api: ApiClient, *, keeps_pull_secrets: bool = False) -> None:
         self.limit_ranges: Reflector[LimitRange] = Reflector(
             api, LIMIT_RANGES, decode_limit_range, on_change=self._index
         )
-        self.service_accounts: Reflector[ServiceAccount] = Reflector(api, SERVICE_ACCOUNTS, decode_service_account)
+        self.service_accounts: Reflector[ServiceAccount] = Reflector(
+            api, SERVICE_ACCOUNTS, partial(decode_service_account, keeps_pull_secrets=keeps_pull_secrets)
+        )
         self._by_namespace: Mapping[str, tuple[LimitRange, ...]] = {}
 
     def for_pod(self, namespace: str, pod: Pod) -> NamespaceObjects:

@@ -49,6 +49,8 @@ class Options(Struct, frozen=True):
     log_level: str
     path_secret: str | None = None
     """The Secret with the secret part of the paths; None when all senders are known."""
+    pod_pull_secrets: bool = False
+    """Whether the pull Secrets that pods name are read, in all namespaces."""
 
 
 class StartError(SekishoError):

@@ -236,12 +236,12 @@ class PodReviews:
         """The verdict, for which evidence about images is waited for where it is needed. Raises TimeoutError."""
         policies, deadline = question.policies, question.deadline
         verification = self._verification if policies.needs_evidence else None
-        trust = None if verification is None else verification.trust(policies)
+        trust = None if verification is None else verification.trust(policies, question.review)
         outcome = await self._answered(question, trust)
         if verification is not None and trust is not None:
             until = deadline.at_most(_MAX_LARGE_WAIT) if question.is_large else deadline
             if await verification.settled(outcome, trust, until):
-                return await self._answered(question, verification.trust(policies))
+                return await self._answered(question, verification.trust(policies, question.review))
         return outcome
 
     async def _answered(self, question: "_Question", trust: Trust | None) -> Outcome:

@@ -6,7 +6,7 @@ import logging
 import resource
 import signal
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -14,13 +14,14 @@ import uvloop
 from aiohttp import web
 from prometheus_client.core import Metric
 
-from sekisho.admission import DENIALS, Clock, Decision
+from sekisho.admission import DENIALS, NO_OBJECTS, Clock, Decision, NamespaceObjects
 from sekisho.cluster.api import ApiClient, ConfigError
 from sekisho.cluster.events import Reason
 from sekisho.cluster.owners import Owners
 from sekisho.cluster.recorder import EventRecorder
 from sekisho.cluster.replicas import ReplicaReporter
 from sekisho.errors import SekishoError
+from sekisho.pods import Pod
 from sekisho.policies.idle import EXEMPT_NAMESPACES
 from sekisho.telemetry.families import gauges
 from sekisho.telemetry.health import Health
@@ -125,7 +126,7 @@ class Process:
     def _pods_by_cluster(self, api: ApiClient) -> PodReviews:
         options = self._options
         reflector, labels = dependencies.labels_from_cluster(api)
-        objects, lists = dependencies.objects_from_cluster(api)
+        objects, lists = dependencies.objects_from_cluster(api, keeps_pull_secrets=options.pod_pull_secrets)
         rate = options.events_per_second
         recorder = EventRecorder(api, Owners(api, rate), options.replica, rate, self._metrics.tally.count_without_event)
         reporter = ReplicaReporter(
@@ -154,7 +155,7 @@ class Process:
             lambda outcome: report(outcome, recorder.record, options.events),
             DENIALS | {_DECISIONS[reason] for reason in options.events & _DECISIONS.keys()},
             objects.for_pod,
-            self._verification(api.clock.now, api),
+            self._verification(api.clock.now, api, objects.for_pod),
         )
 
     def _pods_by_files(self) -> PodReviews:
@@ -163,13 +164,18 @@ class Process:
         verification = self._verification(_system_time)
         return PodReviews(self._enforced, _system_time, None, self._metrics, report, verification=verification)
 
-    def _verification(self, clock: Clock, api: ApiClient | None = None) -> Verification | None:
+    def _verification(
+        self,
+        clock: Clock,
+        api: ApiClient | None = None,
+        objects_for: Callable[[str, Pod], NamespaceObjects] = lambda namespace, pod: NO_OBJECTS,
+    ) -> Verification | None:
         """The verification of images; None where it is not enabled, and nothing of it is loaded. Raises StartError."""
         if not self._options.verify_images:
             return None
         from sekisho.webhook.verifying import verifying
 
-        verification, supplies = verifying(self._options, self._enforced, clock, api)
+        verification, supplies = verifying(self._options, self._enforced, clock, api, objects_for)
         self._needed += supplies
         return verification
 

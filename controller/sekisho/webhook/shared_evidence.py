@@ -76,11 +76,14 @@ class SharedEvidence:
         )
 
     def share(self, facts: ImageFacts) -> None:
-        """Have facts written, unless nothing is attached to the image: anyone can make up any number of those."""
-        if not (facts.signatures or facts.others or facts.problems):
-            return
+        """Have facts written. Of an image that nothing is attached to, only where that is new: anyone can make up any
+        number of those.
+        """
         name = name_of(facts, self._release)
-        if len(self.reflector.objects) >= MAX_SHARED and name not in self.reflector.objects:
+        is_new = name not in self.reflector.objects
+        if is_new and not (facts.signatures or facts.others or facts.problems):
+            return
+        if is_new and len(self.reflector.objects) >= MAX_SHARED:
             return
         self._queue[name] = facts
         if len(self._queue) > MAX_QUEUED:
@@ -125,7 +128,9 @@ class SharedEvidence:
             except ApiError as error:
                 if error.status != 409:
                     raise
-        await self._api.patch(f"{PATH}/{name}", body)
+        # The whole spec: a merge would keep signatures that are gone.
+        patch = msgspec.json.encode([{"op": "replace", "path": "/spec", "value": spec}])
+        await self._api.patch(f"{PATH}/{name}", patch, "application/json-patch+json")
 
     async def _clean(self) -> NoReturn:
         """Remove facts that are old, at first after a while that differs between replicas."""

@@ -14,6 +14,7 @@ from sekisho.cluster.single_flight import SingleFlight
 from sekisho.images import Reference
 from sekisho.images.evidence import DEFAULT_TAG, Unknown
 from sekisho.registry import RegistryClient, RegistryError, Repository
+from sekisho.webhook.pod_pull_secrets import ClientWith, PodPullSecrets, client_for
 
 logger = logging.getLogger(__name__)
 
@@ -42,75 +43,93 @@ class _Known(Struct, frozen=True, gc=False):
     until: float
 
 
-class Tags:
-    """Resolves tags; make it on the running loop."""
+_Key = tuple[Reference, PodPullSecrets | None]
+"""An image with a tag, and the pod's own pull Secrets that it is asked about with."""
 
-    def __init__(self, client: RegistryClient) -> None:
+
+class Tags:
+    """Resolves tags; make it on the running loop.
+
+    client_with: the client with a pod's own pull Secrets; raises RegistryError. None where pods' Secrets are not read.
+    """
+
+    def __init__(self, client: RegistryClient, client_with: ClientWith | None = None) -> None:
         self._client = client
-        self._known: OrderedDict[Reference, _Known] = OrderedDict()
-        self._flights: SingleFlight[Reference, None] = SingleFlight()
+        self._client_with = client_with
+        self._known: OrderedDict[_Key, _Known] = OrderedDict()
+        self._flights: SingleFlight[_Key, None] = SingleFlight()
         self._by_namespace: Counter[str] = Counter()
 
     async def digests(
-        self, references: Iterable[Reference], seconds: float, namespace: str = ""
+        self,
+        references: Iterable[Reference],
+        seconds: float,
+        namespace: str = "",
+        pull_secrets: PodPullSecrets | None = None,
     ) -> Mapping[Reference, str]:
         """The digests of images with tags, those that are known after so many seconds at most.
 
         namespace: of the pod that needs them.
+        pull_secrets: the pod's own; None for only those of the release.
 
         Questions that take longer go on, and a later call finds their answers. Raises nothing.
         """
         wanted = list(dict.fromkeys(reference for reference in references if reference.digest is None))
-        unknown = [reference for reference in wanted if self._current(reference) is None]
-        running = [reference for reference in unknown if reference in self._flights]
-        new = [reference for reference in unknown if reference not in self._flights]
+        unknown = [(one, pull_secrets) for one in wanted if self._current((one, pull_secrets)) is None]
+        running = [key for key in unknown if key in self._flights]
+        new = [key for key in unknown if key not in self._flights]
         free = min(MAX_FLIGHTS - len(self._flights), MAX_FLIGHTS_OF_NAMESPACE - self._by_namespace[namespace])
         tasks = [
-            asyncio.create_task(self._flights.run(reference, partial(self._counted, reference, namespace)))
-            for reference in (*running, *new[: max(free, 0)])
+            asyncio.create_task(self._flights.run(key, partial(self._counted, key, namespace)))
+            for key in (*running, *new[: max(free, 0)])
         ]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=max(seconds, 0.0))
             for task in late:
                 task.cancel()  # the question itself goes on
-        return {reference: digest for reference in wanted if (digest := self.known(reference)) is not None}
+        return {
+            reference: digest for reference in wanted if (digest := self.known(reference, pull_secrets)) is not None
+        }
 
-    def known(self, reference: Reference) -> str | None:
+    def known(self, reference: Reference, pull_secrets: PodPullSecrets | None = None) -> str | None:
         """The digest of an image with a tag, if it is known; may be called in any thread."""
-        known = self._current(reference)
+        known = self._current((reference, pull_secrets))
         return None if known is None else known.digest
 
-    def unknown(self, reference: Reference) -> Unknown | None:
+    def unknown(self, reference: Reference, pull_secrets: PodPullSecrets | None = None) -> Unknown | None:
         """Why an image still has a tag although tags are resolved; None where no one has asked.
 
         May be called in any thread.
         """
-        known = self._current(reference)
+        key = (reference, pull_secrets)
+        known = self._current(key)
         if known is None:
-            return _PENDING if reference in self._flights else None
+            return _PENDING if key in self._flights else None
         if known.digest is not None:
             return _RESOLVED
         return Unknown(f"has a tag that cannot be resolved: {known.problem}", "correct the tag, or try again")
 
-    def _current(self, reference: Reference) -> _Known | None:
-        known = self._known.get(reference)
+    def _current(self, key: _Key) -> _Known | None:
+        known = self._known.get(key)
         return known if known is not None and time.monotonic() < known.until else None
 
-    async def _counted(self, reference: Reference, namespace: str) -> None:
+    async def _counted(self, key: _Key, namespace: str) -> None:
         self._by_namespace[namespace] += 1
         try:
-            await self._ask(reference)
+            await self._ask(key)
         finally:
             self._by_namespace[namespace] -= 1
             if not self._by_namespace[namespace]:
                 del self._by_namespace[namespace]
 
-    async def _ask(self, reference: Reference) -> None:
+    async def _ask(self, key: _Key) -> None:
         """Ask the registry, and keep the answer. Raises nothing."""
+        reference, pull_secrets = key
         digest, problem, seconds = None, "", FAILURE_SECONDS
         try:
             async with asyncio.timeout(LOOKUP_SECONDS):
-                digest = await self._client.digest(Repository.of(reference), reference.tag or DEFAULT_TAG)
+                client = await client_for(self._client, self._client_with, pull_secrets)
+                digest = await client.digest(Repository.of(reference), reference.tag or DEFAULT_TAG)
             seconds = TAG_SECONDS
         except RegistryError as error:
             problem = str(error)
@@ -119,7 +138,7 @@ class Tags:
         except Exception:
             logger.exception("internal error while a tag was resolved")
             problem = "of an internal error; Sekisho's log says more"
-        self._known.pop(reference, None)
-        self._known[reference] = _Known(digest, problem, time.monotonic() + seconds)
+        self._known.pop(key, None)
+        self._known[key] = _Known(digest, problem, time.monotonic() + seconds)
         while len(self._known) > MAX_TAGS:
             self._known.popitem(last=False)

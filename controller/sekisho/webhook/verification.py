@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from sekisho.admission import Outcome
+from sekisho.admission import Outcome, Review
 from sekisho.images.trust import Trust
 from sekisho.policies import PolicySet
 from sekisho.webhook.http_shell import Deadline
@@ -11,8 +11,8 @@ from sekisho.webhook.http_shell import Deadline
 class Verification(Protocol):
     """The verification of images. Methods raise nothing for registries that fail."""
 
-    def trust(self, policies: PolicySet) -> Trust:
-        """What rules on signatures are judged from now."""
+    def trust(self, policies: PolicySet, review: Review) -> Trust:
+        """What rules on signatures are judged from now, for the images of a review."""
         ...
 
     async def settled(self, outcome: Outcome, trust: Trust, deadline: Deadline) -> bool:

@@ -2,14 +2,15 @@
 
 import asyncio
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from prometheus_client.core import Metric
 
-from sekisho.admission import Clock
+from sekisho.admission import Clock, NamespaceObjects, Review
 from sekisho.cluster.api import ApiClient
+from sekisho.pods import Pod
 from sekisho.registry import RegistryClient, Settings, tls_context
 from sekisho.registry.addresses import parse_networks
 from sekisho.registry.client import anonymous
@@ -19,28 +20,38 @@ from sekisho.webhook.dependencies import Supply, not_listed_yet
 from sekisho.webhook.evidence import ImageEvidence
 from sekisho.webhook.image_verification import ImageVerification
 from sekisho.webhook.options import Options, StartError
+from sekisho.webhook.pod_pull_secrets import PodPullSecretReader, PodPullSecrets, pull_secrets_of
 from sekisho.webhook.policies import Enforced
 from sekisho.webhook.shared_evidence import SharedEvidence
 from sekisho.webhook.tags import Tags
 
 
 def verifying(
-    options: Options, enforced: Enforced, clock: Clock, api: ApiClient | None
+    options: Options,
+    enforced: Enforced,
+    clock: Clock,
+    api: ApiClient | None,
+    objects_for: Callable[[str, Pod], NamespaceObjects],
 ) -> tuple[ImageVerification, list[Supply]]:
     """The verification of images, and what keeps it up to date. Raises StartError.
 
     api: None without a cluster; then there are no credentials.
+    objects_for: the objects of a namespace that will change a template's pod.
     """
     objects = (
         None if api is None else ReleaseObjects(api, options.namespace, options.authority_secret, options.pull_secret)
     )
     authorities = Authorities(objects)
     client = RegistryClient(_settings(options), anonymous if objects is None else objects.credentials)
-    evidence = ImageEvidence(client, lambda: authorities.of(enforced.policies), clock)
+    client_with, secrets_of = None, _no_pull_secrets
+    if api is not None and options.pod_pull_secrets:
+        client_with = PodPullSecretReader(api, client).client_with
+        secrets_of = partial(pull_secrets_of, objects_for=objects_for)
+    evidence = ImageEvidence(client, lambda: authorities.of(enforced.policies), clock, client_with)
     sharing = None if api is None else SharedEvidence(api, options.namespace, clock, evidence.offer)
     if sharing is not None:
         evidence.on_facts = sharing.share
-    verification = ImageVerification(authorities, evidence, Tags(client), clock)
+    verification = ImageVerification(authorities, evidence, Tags(client, client_with), clock, secrets_of)
 
     async def keep() -> None:
         try:
@@ -63,6 +74,10 @@ def verifying(
             Supply("the sharing of facts", sharing.run),
         ]
     return verification, supplies
+
+
+def _no_pull_secrets(review: Review) -> PodPullSecrets | None:
+    return None
 
 
 def _settings(options: Options) -> Settings:

@@ -62,11 +62,25 @@ class EvidenceServer:
             self.collection.delete(name)
             return web.json_response({})
         body = json.loads(await request.read())
+        if request.method == "PATCH":
+            await self._patch(name, body, request.content_type)
+            return web.json_response({})
         name = body["metadata"]["name"]
         if request.method == "POST" and name in self.collection.things:
             return web.json_response({"message": "exists"}, status=409)
         self.place(name, body["spec"], body["metadata"]["labels"])
         return web.json_response({}, status=201)
+
+    async def _patch(self, name: str, body: Any, content_type: str) -> None:
+        """As the API server does it, for the two kinds of patch that replace or merge the spec."""
+        thing = self.collection.things[name]
+        if content_type == "application/json-patch+json":
+            ((operation, path, value),) = [(one["op"], one["path"], one["value"]) for one in body]
+            assert (operation, path) == ("replace", "/spec")
+            spec = value
+        else:
+            spec = thing["spec"] | body["spec"]
+        self.place(name, spec, thing["metadata"].get("labels"))
 
     def place(self, name: str, spec: Any, labels: Any = None) -> None:
         self.collection.version += 1
@@ -142,6 +156,16 @@ async def test_known_object_is_renewed(server: EvidenceServer, replica: Replica)
     replica.sharing.share(later)
     await until(lambda: replica.facts == [SIGNED, later])
     assert server.writes == [("POST", ""), ("PATCH", NAME)]
+
+
+async def test_signature_that_is_gone_is_not_shared_any_longer(server: EvidenceServer, replica: Replica) -> None:
+    replica.sharing.share(SIGNED)
+    await until(lambda: len(replica.facts) == 1)
+    gone = structs.replace(
+        SIGNED, signatures=(), others=0, problems=(), checked={}, looked_up=NOW + timedelta(hours=1), omitted=0
+    )
+    replica.sharing.share(gone)
+    await until(lambda: replica.facts == [SIGNED, gone])
 
 
 async def test_object_of_another_replica_that_is_not_seen_yet_is_renewed(

@@ -1,0 +1,112 @@
+"""The pull Secrets that pods name: credentials of a tenant, for the look-ups of the tenant's own pods only.
+
+What a registry says to a tenant's credentials does not count for others: it may hide an image from them.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from sekisho.admission import NamespaceObjects, Review
+from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
+from sekisho.cluster.single_flight import SingleFlight
+from sekisho.pods import LocalObjectReference, Pod
+from sekisho.registry import (
+    Credential,
+    CredentialsError,
+    Problem,
+    RegistryClient,
+    RegistryError,
+    decode_secret,
+    matching,
+)
+from sekisho.registry.credentials import MAX_MATCHING, Entry, merged
+
+MAX_SECRETS: Final = 8
+"""Of a pod; the first ones are read."""
+SECRET_TYPE: Final = "kubernetes.io/dockerconfigjson"  # noqa: S105 - a type of Secrets
+
+
+class PodPullSecrets(Struct, frozen=True):
+    """The pull Secrets of a pod: their namespace, which is the pod's, and their names, at least one."""
+
+    namespace: str
+    names: tuple[str, ...]
+
+
+ClientWith = Callable[[PodPullSecrets], Awaitable[RegistryClient]]
+"""The client that sends a pod's own credentials first, then the release's. Raises RegistryError."""
+
+
+async def client_for(
+    client: RegistryClient, client_with: ClientWith | None, pull_secrets: PodPullSecrets | None
+) -> RegistryClient:
+    """The client for a look-up: `client`, unless it is for a pod with its own pull Secrets. Raises RegistryError."""
+    return client if client_with is None or pull_secrets is None else await client_with(pull_secrets)
+
+
+def pull_secrets_of(review: Review, objects_for: Callable[[str, Pod], NamespaceObjects]) -> PodPullSecrets | None:
+    """The pull Secrets of a review's pod; of a template that names none, those of its ServiceAccount, as the API server
+    gives them to pods. None where there are none.
+    """
+    namespace, pod = review.namespace or "", review.pod
+    if pod is None:
+        return None
+    references: Sequence[LocalObjectReference] = pod.spec.image_pull_secrets or ()
+    if not references and not review.is_pod:
+        accounts = objects_for(namespace, pod).service_accounts.values()
+        references = next((account.image_pull_secrets for account in accounts), ())
+    names = tuple(dict.fromkeys(reference.name for reference in references if reference.name))[:MAX_SECRETS]
+    return PodPullSecrets(namespace, names) if namespace and names else None
+
+
+class _Type(Struct, frozen=True):
+    type: str = ""
+
+
+_type_decoder = msgspec.json.Decoder(_Type)
+
+
+class PodPullSecretReader:
+    """Reads pull Secrets of pods when a look-up needs them. Nothing is kept, so that a change counts at once.
+
+    client: with the credentials of the release.
+    """
+
+    def __init__(self, api: ApiClient, client: RegistryClient) -> None:
+        self._api = api
+        self._client = client
+        self._reads: SingleFlight[tuple[str, str], Sequence[Entry]] = SingleFlight()
+
+    async def client_with(self, pull_secrets: PodPullSecrets) -> RegistryClient:
+        """The client that sends these credentials first. Raises RegistryError where they cannot be read now."""
+        read = [self._entries(pull_secrets.namespace, name) for name in pull_secrets.names]
+        entries = merged(dict(zip(pull_secrets.names, await asyncio.gather(*read), strict=True)))
+
+        def credentials(registry: str, repository: str) -> Sequence[Credential]:
+            own = (*matching(entries, registry, repository), *self._client.credentials(registry, repository))
+            return tuple(dict.fromkeys(own))[:MAX_MATCHING]
+
+        return self._client.with_credentials(credentials)
+
+    async def _entries(self, namespace: str, name: str) -> Sequence[Entry]:
+        return await self._reads.run((namespace, name), lambda: self._read(namespace, name))
+
+    async def _read(self, namespace: str, name: str) -> Sequence[Entry]:
+        """The credentials of a Secret; none where it is missing or of no use, as for the kubelet."""
+        try:
+            raw = await self._api.get(f"/api/v1/namespaces/{namespace}/secrets/{name}")
+            return decode_secret(raw) if _type_decoder.decode(raw).type == SECRET_TYPE else ()
+        except ApiError as error:
+            if error.status == 404:
+                return ()
+            message = f"the pod's pull Secret {name} cannot be read (status {error.status})"
+            raise RegistryError(Problem.UNAVAILABLE, message) from None
+        except ApiUnavailable:
+            message = f"the pod's pull Secret {name} cannot be read: the API server does not answer"
+            raise RegistryError(Problem.UNAVAILABLE, message) from None
+        except CredentialsError:
+            return ()
