@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from msgspec import Struct
 
@@ -76,6 +76,21 @@ def make(
 def pem(*signers: Signer) -> bytes:
     """The certificates as one PEM text."""
     return b"".join(signer.certificate.public_bytes(Encoding.PEM) for signer in signers)
+
+
+def key_pem(signer: Signer) -> bytes:
+    """The certificate's key as a PEM text."""
+    return signer.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def rejected_authorities() -> dict[str, Signer]:
+    """Authorities whose certificates Go's verifier rejects, which OpenSSL accepts; by what is wrong with them."""
+    return {
+        "brainpool": make(ca=True, cert_sign=True, key=ec.generate_private_key(ec.BrainpoolP256R1()), subject="b1"),
+        "secp256k1": make(ca=True, cert_sign=True, key=ec.generate_private_key(ec.SECP256K1()), subject="b2"),
+        "no keyCertSign": make(ca=True, cert_sign=False, subject="b3"),
+        "name constraints": make(ca=True, cert_sign=True, permitted=["example.com"], subject="b4"),
+    }
 
 
 def _name(name: str) -> x509.GeneralName:

@@ -2,11 +2,13 @@
 
 import http.client
 import json
+import re
 import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,13 @@ from tests.cluster.callers import APISERVER
 from tests.cluster.cert_manager import definitions
 from tests.cluster.conftest import Cluster, Lab
 from tests.cluster.release_helpers import (
+    BAD_POD,
     CONFIGURATIONS,
     SECRETS,
     SOON,
     bundles,
     clobber,
+    contents,
     dry_run,
     enforced_policy,
     get,
@@ -38,6 +42,8 @@ from tests.controlplane.component import Component
 from tests.controlplane.installed import CHART, NAMESPACE, RELEASE, Sekisho
 from tests.controlplane.kubectl import Kubectl
 from tests.controlplane.waiting import wait_until
+from tests.reviews import review
+from tests.serving_certificates import NAME, key_pem, make, pem, rejected_authorities
 
 POLICED = "policed"
 CORP = "corp-tls"
@@ -74,11 +80,12 @@ def kubectl_in(lab: Lab) -> Kubectl:
 
 def put(lab: Lab, name: str, pair: KeyPair, *authorities: KeyPair) -> None:
     """Fill a Secret, as an administrator or cert-manager does."""
-    texts = {
-        "tls.crt": pair.certificate_pem,
-        "tls.key": pair.key_pem,
-        "ca.crt": b"".join(authority.certificate_pem for authority in authorities),
-    }
+    trusted = b"".join(authority.certificate_pem for authority in authorities)
+    put_texts(lab, name, pair.certificate_pem, pair.key_pem, trusted)
+
+
+def put_texts(lab: Lab, name: str, certificate: bytes, key: bytes, authorities: bytes) -> None:
+    texts = {"tls.crt": certificate, "tls.key": key, "ca.crt": authorities}
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -206,6 +213,29 @@ def test_an_unusable_provided_secret_changes_nothing_and_is_reported(
     assert bundles(cluster) == {authority.certificate_pem}
 
 
+def is_rejected(lab: Lab, log: Path, seen: int, told: int) -> bool:
+    """Whether the webhook says so after so much of its log, and the controller by one more Event."""
+    return "cannot serve" in log.read_text()[seen:] and events(lab).count("CertificateInvalid") > told
+
+
+def test_authorities_that_the_api_server_rejects_are_neither_served_nor_published(
+    lab: Lab, by_secret: tuple[Cluster, KeyPair]
+) -> None:
+    cluster, authority = by_secret
+    before, log = served(cluster), cluster.sekisho.webhook.log
+    with Traffic(lab.plane, POLICED):
+        for label, bad in rejected_authorities().items():
+            pair = make(bad, names=["127.0.0.1"] if label != "name constraints" else [NAME, "127.0.0.1"])
+            seen, told = len(log.read_text()), events(lab).count("CertificateInvalid")
+            put_texts(lab, CORP, pem(pair), key_pem(pair), pem(bad))
+            wait_until(partial(is_rejected, lab, log, seen, told), SOON, f"{label}: log and Event say so")
+            assert served(cluster) == before
+            assert bundles(cluster) == {authority.certificate_pem}
+    good = signed(authority)
+    put(lab, CORP, good, authority)
+    wait_until(lambda: served(cluster) == good.certificate_pem, SOON, "a good one is served")
+
+
 # cert-manager.
 
 
@@ -234,7 +264,10 @@ def by_cert_manager(lab: Lab) -> Iterator[tuple[Cluster, KeyPair]]:
     lab.plane.kubectl.check("wait", "--for=condition=Established", "crd/certificates.cert-manager.io", "--timeout=30s")
     authority = new_authority(datetime.now(UTC))
     put(lab, INJECTED, signed(authority), authority)
-    options = {"controller": ("--certificates=cert-manager",), "webhook": (f"--certificate-secret={INJECTED}",)}
+    options = {
+        "controller": ("--certificates=cert-manager",),
+        "webhook": (f"--certificate-secret={INJECTED}", f"--path-secret={RELEASE}-webhook-path"),
+    }
     injector = threading.Thread(target=inject_into_new, args=(lab, authority.certificate_pem))
     injector.start()
     with installed(lab, BY_CERT_MANAGER, **options) as cluster:
@@ -267,6 +300,33 @@ def test_the_controller_does_not_write_what_cert_manager_owns(
     assert bundles(cluster) == {second.certificate_pem}
     proofs = {"pods", "podpolicies", "events"}  # dry runs, and Events about them
     assert written_by(lab, cluster.sekisho.controller) - proofs == {"leases", "clusterpodpolicies/status"}
+
+
+def test_helm_makes_the_path_that_only_the_api_server_knows_and_an_upgrade_keeps_it(
+    lab: Lab, by_cert_manager: tuple[Cluster, KeyPair]
+) -> None:
+    cluster, _ = by_cert_manager
+    part = contents(cluster, f"{RELEASE}-webhook-path")["path"].decode()
+    assert re.fullmatch("[0-9a-f]{32}", part)
+    upgraded = ("upgrade", RELEASE, str(CHART), f"--namespace={NAMESPACE}", "--reuse-values")
+    for more in ((), ("--set", "webhook.timeoutSeconds=7"), ("--server-side=false",)):
+        cluster.sekisho.helm(*upgraded, *more)
+        called = [
+            webhook["clientConfig"]["url"] for path in CONFIGURATIONS for webhook in get(cluster, path)["webhooks"]
+        ]
+        assert {url.rpartition("/")[2] for url in called} == {part}
+        assert get(cluster, CONFIGURATIONS[0])["metadata"]["ownerReferences"][0]["name"] == NAMESPACE
+
+    webhook = cluster.sekisho.webhook
+    before = cluster.sekisho.metric("sekisho_unknown_sender_reviews_total")
+    assert judges(kubectl_in(lab))
+    assert cluster.sekisho.metric("sekisho_unknown_sender_reviews_total") == before
+    context = ssl.create_default_context(cadata=min(bundles(cluster)).decode())
+    for path in ("/validate", f"/validate/{'0' * 32}"):
+        port = int(option(webhook, "--port"))
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=5.0, context=context)
+        assert ask(connection, "POST", path, review(BAD_POD)).status == 200
+    assert cluster.sekisho.metric("sekisho_unknown_sender_reviews_total") == before + 2
 
 
 def test_the_chart_is_valid_by_the_schemas_of_cert_manager(lab: Lab, by_cert_manager: Any) -> None:

@@ -177,6 +177,56 @@ def test_uninstalling_with_dead_processes_keeps_policies_and_blocks_no_pods(
     wait_until(lambda: not admits_privileged(kubectl), SOON, "the policy that was kept is enforced again")
 
 
+def owners(kubectl: Kubectl) -> list[list[str]]:
+    """The kinds and names of the owners of each webhook configuration."""
+    return [
+        [f"{owner['kind']}/{owner['name']}" for owner in item["metadata"].get("ownerReferences", [])]
+        for item in items(kubectl, CONFIGURATIONS)
+    ]
+
+
+OWNED = [[f"Namespace/{NAMESPACE}"]] * 2
+
+
+def test_who_deletes_the_releases_namespace_deletes_the_webhooks(
+    sekisho: Sekisho, kubectl: Kubectl, policy: str
+) -> None:
+    wait_until(lambda: owners(kubectl) == OWNED, SOON, lambda: f"both have their owner: {owners(kubectl)}")
+    sekisho.controller.stop()
+    for method in ("--server-side=true", "--server-side=false"):
+        upgrade(sekisho, method, "--set", "webhook.timeoutSeconds=7")
+        assert owners(kubectl) == OWNED
+    assert not admits_privileged(kubectl)
+
+    sekisho.webhook.kill()
+    kubectl.check("delete", "namespace", NAMESPACE, "--timeout=60s")
+    wait_until(lambda: items(kubectl, CONFIGURATIONS) == [], SOON, "the webhook configurations are gone")
+    assert admits_privileged(kubectl)
+    assert kubectl("get", "clusterpodpolicy", policy).returncode == 0
+
+    sekisho.install()
+    wait_until(lambda: not admits_privileged(kubectl), SOON, "the policy is enforced again")
+    wait_until(lambda: owners(kubectl) == OWNED, SOON, "both have their new owner")
+
+
+def test_a_webhook_configuration_that_helm_does_not_manage_gets_no_owner(sekisho: Sekisho, kubectl: Kubectl) -> None:
+    wait_until(lambda: owners(kubectl) == OWNED, SOON, "both have their owner")
+    metadata = {"ownerReferences": None, "annotations": {"meta.helm.sh/release-namespace": None}}
+    kubectl.check(
+        *("patch", "mutatingwebhookconfiguration", RELEASE, "--type=merge", "-p", json.dumps({"metadata": metadata}))
+    )
+    try:
+        for _ in range(2):  # the owner is the last thing of a round, so the second proves that the first left it alone
+            patch = [{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": ""}]
+            kubectl.check(*("patch", "mutatingwebhookconfiguration", RELEASE, "--type=json", "-p", json.dumps(patch)))
+            wait_until(lambda: all(bundles(kubectl).values()), SOON, "the controller set the caBundle again")
+        assert sorted(owners(kubectl)) == [[], *OWNED[:1]]
+    finally:
+        annotation = f"meta.helm.sh/release-namespace={NAMESPACE}"
+        kubectl.check("annotate", "mutatingwebhookconfiguration", RELEASE, annotation)
+    wait_until(lambda: owners(kubectl) == OWNED, SOON, "both have their owner again")
+
+
 def test_after_uninstalling_no_policy_says_that_it_is_enforced(
     sekisho: Sekisho, kubectl: Kubectl, namespace: str
 ) -> None:
@@ -307,6 +357,9 @@ PERMISSIONS = [
     ("controller", False, ("get", "secret/another", OWN)),
     ("controller", True, ("patch", f"validatingwebhookconfiguration/{RELEASE}")),
     ("controller", False, ("patch", "validatingwebhookconfiguration/another")),
+    ("controller", True, ("get", f"namespace/{NAMESPACE}", OWN)),
+    ("controller", False, ("get", "namespace/default", "--namespace=default")),
+    ("controller", False, ("patch", f"namespace/{NAMESPACE}", OWN)),
     ("controller", False, ("delete", f"validatingwebhookconfiguration/{RELEASE}")),
     ("controller", True, ("patch", "clusterpodpolicies.sekisho.dev", "--subresource=status")),
     ("controller", False, ("patch", "clusterpodpolicies.sekisho.dev")),
@@ -335,6 +388,7 @@ TENANTS = [
     ("admin", False, ("get", f"mutatingwebhookconfiguration/{RELEASE}")),
     ("admin", False, ("get", f"secret/{RELEASE}-webhook-path", OWN)),
     ("admin", False, ("create", "leases.coordination.k8s.io", OWN)),
+    ("admin", False, ("delete", "namespace")),
 ]
 
 

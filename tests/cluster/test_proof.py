@@ -119,6 +119,11 @@ def call_nobody(body: Json) -> None:
     first(body)["clientConfig"]["url"] = "https://127.0.0.1:9/validate"
 
 
+def ignore_nobody(body: Json) -> None:
+    ignore(body)
+    call_nobody(body)
+
+
 FAULTS: dict[str, tuple[str, Callable[[Json], object] | None, Condition, Condition, str]] = {
     "validating configuration deleted": (
         VALIDATING,
@@ -191,6 +196,29 @@ def test_a_ca_bundle_that_nobody_repairs_is_told(cluster: Cluster, policy: str) 
             wait_until(lambda: conditions(cluster, policy)["Enforced"] == cut, TOLD_IN, "the policy is not enforced")
             assert "certificate signed by unknown authority" in message(cluster, policy)
         wait_until(lambda: conditions(cluster, policy)["Enforced"] == ENFORCED, TOLD_IN, "it is enforced again")
+    finally:
+        controller.stop()
+        controller.command = command
+        controller.start()
+
+
+def test_pods_that_are_meant_to_be_admitted_unjudged_are_no_failure_until_one_is(cluster: Cluster, policy: str) -> None:
+    controller = cluster.sekisho.controller
+    command = controller.command
+    controller.stop()
+    controller.command = (*command, "--admit-pods-unjudged")
+    try:
+        with fault(cluster, VALIDATING, ignore), fault(cluster, MUTATING, ignore):
+            controller.start()
+            open_ = ("True", "FailurePolicyIgnore")
+            wait_until(lambda: conditions(cluster, policy)["Proven"] == open_, TOLD_IN, "it is what was asked for")
+            assert conditions(cluster, policy)["Enforced"] == ENFORCED
+            assert "pods are admitted without a verdict while no webhook answers" in message(cluster, policy)
+            assert metric(controller, "sekisho_controller_unproven") == 0
+            with fault(cluster, VALIDATING, ignore_nobody):
+                cut = ("False", "PodsNotJudged")
+                wait_until(lambda: conditions(cluster, policy)["Enforced"] == cut, TOLD_IN, "a pod was admitted")
+                assert metric(controller, "sekisho_controller_unproven") == 1
     finally:
         controller.stop()
         controller.command = command

@@ -155,7 +155,8 @@ class Replicas:
             f"--port={REVIEWS_PORT}",
             f"--metrics-port={PROBES_PORT}",
         )
-        self._kubelet.start()
+        if not self._kubelet.is_alive():
+            self._kubelet.start()
         for _ in range(count):
             self.add()
         self.wait_ready()
@@ -214,6 +215,15 @@ class Replicas:
         self.wait_ready()
         self.reap(_READY_IN)
         self.wait_published()
+
+    def stop_all(self) -> None:
+        """Stop the controller and every replica, as if their pods were deleted; install() has them again."""
+        if self.controller is not None:
+            controller, self.controller = self.controller, None  # else it would be started again at once
+            controller.stop()
+        for replica in self.running:
+            self.terminate(replica)
+        self.reap(_READY_IN)
 
     def close(self) -> None:
         """Stop every process; the network's sandboxes are left to their owner."""

@@ -8,10 +8,12 @@ from collections.abc import Callable
 
 from tests.drills.bursts import burst_of_200, burst_of_1000
 from tests.drills.control_side import (
+    bad_authorities,
     bad_certificates,
     clock_ahead,
     crds_deleted,
     lease_stolen,
+    release_namespace_deleted,
     strangers_reviews,
     webhooks_deleted,
     webhooks_edited,
@@ -47,7 +49,9 @@ DRILLS: dict[str, Callable[[Site], str]] = {
         lease_stolen,
         clock_ahead,
         bad_certificates,
+        bad_authorities,
         strangers_reviews,
+        release_namespace_deleted,
     )
 }
 """The drills by name. Each does its worst on a site, and gives a note for the table; raises DrillError."""

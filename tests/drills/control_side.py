@@ -4,6 +4,7 @@ Each has to be told in the status of the drills' policy within TOLD_IN, and the 
 """
 
 import base64
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,8 +22,9 @@ from tests.controlplane.release import NAMESPACE, RELEASE
 from tests.controlplane.replicas import SERVING_NAME
 from tests.controlplane.waiting import wait_until
 from tests.drills.direct import review
-from tests.drills.site import POLICIES, POLICY_NAME, Site, policy
-from tests.drills.traffic import VIOLATING, DrillError
+from tests.drills.site import POLICIES, POLICY_NAME, REPLICAS, Site, policy
+from tests.drills.traffic import GOOD, VIOLATING, DrillError
+from tests.serving_certificates import key_pem, make, pem, rejected_authorities
 
 TOLD_IN = 120.0
 RECOVERED_IN = 120.0
@@ -105,6 +107,34 @@ def webhooks_deleted(site: Site) -> str:
     return f"told within {slowest:.1f} s"
 
 
+def release_namespace_deleted(site: Site) -> str:
+    """The release's namespace is deleted: the cluster stays usable, no policy says Enforced, and it can be put back."""
+    namespace = f"/api/v1/namespaces/{NAMESPACE}"
+    wait_until(partial(_are_owned, site), _SOON, "the webhook configurations have an owner")
+    hold = {"metadata": {"name": "ends-last", "finalizers": ["drills.sekisho.dev/hold"]}, "spec": GOOD}
+    site.must("POST", f"{namespace}/pods", {"apiVersion": "v1", "kind": "Pod"} | hold)
+    since = time.monotonic()
+    site.must("DELETE", namespace)
+    # The namespace's other objects, so also the accounts, go when all its pods are gone. They get SIGTERM first.
+    site.replicas.stop_all()
+    site.must("DELETE", f"{namespace}/pods/ends-last")
+    _merge(site, f"{namespace}/pods/ends-last", {"metadata": {"finalizers": None}})
+    for path in (namespace, VALIDATING, MUTATING):
+        wait_until(partial(_is_absent, site, path), TOLD_IN, f"{path} is gone")
+    seconds = time.monotonic() - since
+    for pod in (GOOD, VIOLATING):
+        if not _is_admitted(site, pod):
+            raise DrillError("a pod is denied although the release is gone")
+    told = _condition(_read(site, f"{POLICIES}/{POLICY_NAME}"), "Enforced")
+    if told[0] == "True":
+        raise DrillError("a policy says that it is enforced although the release is gone")
+    site.replicas.install(REPLICAS)
+    _until_told(site, "Enforced", _ENFORCED)
+    with site.traffic() as traffic:
+        traffic.wait_flowing()
+    return f"pods are created again after {seconds:.0f} s"
+
+
 def crds_deleted(site: Site) -> str:
     """Two CRDs are deleted and put back: the controller leads again, and a policy of such a kind is enforced."""
     own = f"/apis/sekisho.dev/v1alpha1/namespaces/{site.namespace}/podpolicies"
@@ -166,11 +196,8 @@ def bad_certificates(site: Site) -> str:
     """Bad pairs are put into the webhook's Secret; a replica that starts with one is not ready, the others serve."""
     pairs = _bad_pairs(site)
     with _no_controller(site), site.traffic() as traffic:
-        for certificate, key in pairs:
-            contents = {"tls.crt": certificate, "tls.key": key}
-            _merge(
-                site, _SECRET, {"data": {name: base64.b64encode(value).decode() for name, value in contents.items()}}
-            )
+        for contents in pairs:
+            _merge(site, _SECRET, {"data": _encoded(contents)})
             late = site.replicas.add()
             wait_until(partial(_rejects, late.process), _SOON, "it says that it cannot serve the pair")
             if late.is_ready:
@@ -179,6 +206,23 @@ def bad_certificates(site: Site) -> str:
             traffic.wait_flowing()
     site.replicas.wait_ready()
     return f"{len(pairs)} kinds"
+
+
+def bad_authorities(site: Site) -> str:
+    """Authorities that Go's verifier rejects are put into the authority's Secret: none is used."""
+    authorities = rejected_authorities()
+    with site.traffic() as traffic:
+        for bad in authorities.values():
+            before = _read(site, _SECRET)["data"]["tls.crt"]
+            contents = {"ca.crt": pem(bad), "ca.key": key_pem(bad)}
+            _merge(site, _AUTHORITY, {"data": _encoded(contents)})
+            wait_until(partial(_serve_another, site, before), _SOON, "every replica serves a new certificate")
+            traffic.wait_flowing()
+            for path in (VALIDATING, MUTATING):
+                bundle = base64.b64decode(_first(_read(site, path))["clientConfig"]["caBundle"])
+                if pem(bad) in bundle:
+                    raise DrillError(f"{path} has an authority that the API server rejects")
+    return f"{len(authorities)} kinds"
 
 
 def strangers_reviews(site: Site) -> str:
@@ -198,8 +242,8 @@ def strangers_reviews(site: Site) -> str:
     return ""
 
 
-def _bad_pairs(site: Site) -> list[tuple[bytes, bytes]]:
-    """Pairs of the webhook's own authority, but for one of them, that the API server or TLS would reject."""
+def _bad_pairs(site: Site) -> list[dict[str, bytes]]:
+    """What to put into the webhook's Secret: pairs, and authorities, that the API server or TLS would reject."""
     stored = {name: base64.b64decode(value) for name, value in _read(site, _AUTHORITY)["data"].items()}
     authority, now = load_pair(stored["ca.crt"], stored["ca.key"]), datetime.now(UTC)
     good = new_serving(authority, (SERVING_NAME,), now)
@@ -210,7 +254,29 @@ def _bad_pairs(site: Site) -> list[tuple[bytes, bytes]]:
         new_serving(new_authority(now), (SERVING_NAME,), now),
     )
     pairs = [(pair.certificate_pem, pair.key_pem) for pair in rejected]
-    return [*pairs, (good.certificate_pem, rejected[0].key_pem), (b"none", good.key_pem)]
+    pairs += [(good.certificate_pem, rejected[0].key_pem), (b"none", good.key_pem)]
+    contents = [{"tls.crt": certificate, "tls.key": key} for certificate, key in pairs]
+    for bad in rejected_authorities().values():
+        pair = make(bad, names=[SERVING_NAME])
+        contents.append({"tls.crt": pem(pair), "tls.key": key_pem(pair), "ca.crt": pem(bad)})
+    return contents
+
+
+def _encoded(contents: dict[str, bytes]) -> dict[str, str]:
+    return {name: base64.b64encode(value).decode() for name, value in contents.items()}
+
+
+def _serve_another(site: Site, before: str) -> bool:
+    """Whether every replica serves the certificate in the Secret, and it is not the one of before."""
+    stored = _read(site, _SECRET)["data"].get("tls.crt", before)
+    if stored == before:
+        return False
+    served = ssl.PEM_cert_to_DER_cert(base64.b64decode(stored).decode())
+    return all(replica.certificate() == served for replica in site.replicas.running)
+
+
+def _are_owned(site: Site) -> bool:
+    return all(_read(site, path)["metadata"].get("ownerReferences") for path in (VALIDATING, MUTATING))
 
 
 def _rejects(process: Component) -> bool:

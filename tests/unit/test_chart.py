@@ -1,5 +1,6 @@
 """The chart as Helm renders it: names, webhook rules, permissions, values."""
 
+import base64
 import json
 import re
 import shutil
@@ -35,6 +36,8 @@ from tests.chart import (
 pytestmark = pytest.mark.timeout(1800)  # the first test may have to build helm
 
 POLICIES = "validate.policies.sekisho.dev"
+BY_SECRET = ("certificates.mode=secret", "certificates.secretName=corp-tls")
+BY_CERT_MANAGER = ("certificates.mode=cert-manager",)
 
 
 def webhooks(*values: str) -> dict[str, Object]:
@@ -263,6 +266,8 @@ def test_failing_open_requires_its_value_and_is_warned_about() -> None:
     opened = webhooks("webhook.admitPodsUnjudged=true")
     assert {name for name, webhook in opened.items() if webhook["failurePolicy"] == "Fail"} == {POLICIES}
     assert "WARNING: webhook.admitPodsUnjudged" in notes("webhook.admitPodsUnjudged=true")
+    assert "--admit-pods-unjudged" in arguments(deployments("webhook.admitPodsUnjudged=true")["sekisho-controller"])
+    assert "--admit-pods-unjudged" not in arguments(deployments()["sekisho-controller"])
     assert "WARNING" not in notes()
 
 
@@ -303,6 +308,30 @@ def test_the_controller_sets_the_paths_of_the_webhooks_unless_it_cannot() -> Non
     paths = {"mutate.pods.sekisho.dev": "/mutate", POLICIES: "/validate-policies"}
     for name, webhook in webhooks(*BY_CERT_MANAGER).items():
         assert webhook["clientConfig"]["service"]["path"] == paths.get(name, "/validate")
+
+
+SECRET_PART = "0123456789abcdef" * 2
+
+
+@pytest.mark.parametrize("values", [BY_CERT_MANAGER, (OUTSIDE,), (*BY_CERT_MANAGER, OUTSIDE), (), BY_SECRET])
+def test_the_chart_sets_the_paths_with_a_secret_part_that_is_given(values: tuple[str, ...]) -> None:
+    values = (*values, f"webhook.secretPath={SECRET_PART}")
+    objects = render(*values)
+    secret = pick(objects, "Secret/sekisho-webhook-path")
+    assert base64.b64decode(secret["data"]["path"]).decode() == SECRET_PART
+    paths = {"mutate.pods.sekisho.dev": "/mutate", POLICIES: "/validate-policies"}
+    for name, webhook in webhooks(*values).items():
+        called = webhook["clientConfig"]
+        path = (
+            called["url"].removeprefix("https://webhook.example:9443") if "url" in called else called["service"]["path"]
+        )
+        assert path == f"{paths.get(name, '/validate')}/{SECRET_PART}"
+    option, pods = "--path-secret=sekisho-webhook-path", deployments(*values)
+    assert option not in arguments(pods["sekisho-controller"])
+    if "sekisho-webhook" in pods:
+        assert option in arguments(pods["sekisho-webhook"])
+    readers = {role for role, rule in rules(*values) if "sekisho-webhook-path" in rule.get("resourceNames", ())}
+    assert readers == {"Role/sekisho-webhook"}
 
 
 @pytest.mark.parametrize("base", ["https://webhook.example:9443", "https://webhook.example:9443/"])
@@ -523,9 +552,6 @@ def test_metrics_can_be_relabelled() -> None:
 
 
 # Certificates.
-
-BY_SECRET = ("certificates.mode=secret", "certificates.secretName=corp-tls")
-BY_CERT_MANAGER = ("certificates.mode=cert-manager",)
 
 
 def of_cert_manager(*values: str) -> dict[str, Object]:
@@ -909,6 +935,7 @@ OTHER_VALUES: dict[str, tuple[str, ...]] = {
     "webhookConfigurations.annotations": ("webhookConfigurations.annotations.team=platform",),
     "webhookConfigurations.labels": ("webhookConfigurations.labels.team=platform",),
     "webhook.url": (OUTSIDE,),
+    "webhook.secretPath": (f"webhook.secretPath={'0' * 32}",),
     "webhook.port": ("webhook.port=10250",),
     "webhook.metricsPort": ("webhook.metricsPort=9090",),
     "webhook.hostNetwork": ("webhook.hostNetwork=true",),

@@ -50,13 +50,38 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- end -}}
 
 {{/*
-The Secret with the secret part of the webhooks' paths, by which the webhook recognizes the API server. Empty if nobody sets the paths
-in the webhook configurations: in mode cert-manager the controller may not, and a URL has its path in it.
+The Secret with the secret part of the webhooks' paths, by which the webhook recognizes the API server. Empty if nobody makes that part.
 */}}
 {{- define "sekisho.pathSecret" -}}
-{{- if not (or .Values.webhook.url (eq .Values.certificates.mode "cert-manager")) -}}
+{{- if or (include "sekisho.controllerSetsPaths" .) (include "sekisho.secretPath" .) -}}
 {{ include "sekisho.fullname" . }}-webhook-path
 {{- end -}}
+{{- end -}}
+
+{{/*
+Whether the controller makes the secret part, and sets the paths in the webhook configurations. In mode cert-manager it may not, and a URL
+has its path in it.
+*/}}
+{{- define "sekisho.controllerSetsPaths" -}}
+{{- if not (or .Values.webhook.secretPath .Values.webhook.url (eq .Values.certificates.mode "cert-manager")) -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{/*
+The secret part that the chart sets: the value, else that of the Secret in the cluster, else a new one. Empty if the controller sets it, or
+if the chart is rendered without a cluster: each rendering would then make another one. It is kept in Values, to be the same in all files.
+*/}}
+{{- define "sekisho.secretPath" -}}
+{{- if not (or .Values.webhook.secretPath (include "sekisho.controllerSetsPaths" .)) }}
+{{- $stored := lookup "v1" "Secret" .Release.Namespace (printf "%s-webhook-path" (include "sekisho.fullname" .)) }}
+{{- if dig "data" "path" "" $stored }}
+{{- $_ := set .Values.webhook "secretPath" ($stored.data.path | b64dec) }}
+{{- else if lookup "v1" "Namespace" "" "kube-system" }}
+{{- $_ := set .Values.webhook "secretPath" (randAlphaNum 64 | sha256sum | trunc 32) }}
+{{- end }}
+{{- end }}
+{{- .Values.webhook.secretPath -}}
 {{- end -}}
 
 {{/* The Secret with the webhook's certificate. cert-manager's has its own name: it needs another type, and types cannot change. */}}

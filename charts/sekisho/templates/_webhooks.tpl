@@ -1,14 +1,18 @@
 {{/* How the API server calls a webhook. Takes (dict "root" $ "path" PATH "failurePolicy" POLICY). */}}
 {{- define "sekisho.called" -}}
+{{- $path := .path }}
+{{- with include "sekisho.secretPath" .root }}
+{{- $path = printf "%s/%s" $path . }}
+{{- end -}}
 clientConfig:
   {{- if .root.Values.webhook.url }}
-  url: {{ printf "%s%s" (.root.Values.webhook.url | trimSuffix "/") .path | quote }}
+  url: {{ printf "%s%s" (.root.Values.webhook.url | trimSuffix "/") $path | quote }}
   {{- else }}
   service:
     name: {{ include "sekisho.fullname" .root }}-webhook
     namespace: {{ .root.Release.Namespace }}
-    {{- if not (include "sekisho.pathSecret" .root) }}
-    path: {{ .path }}
+    {{- if not (include "sekisho.controllerSetsPaths" .root) }}
+    path: {{ $path }}
     {{- end }}
     port: 443
   {{- end }}
@@ -44,5 +48,13 @@ namespaceSelector:
 labels: {{- merge (include "sekisho.labels" . | fromYaml) .Values.webhookConfigurations.labels | toYaml | nindent 2 }}
 {{- with merge $annotations .Values.webhookConfigurations.annotations }}
 annotations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if eq .Values.certificates.mode "cert-manager" }}
+{{- with lookup "v1" "Namespace" "" .Release.Namespace }}
+# In the other modes the controller sets it. If the namespace is deleted, and the webhook with it, this is deleted too. Otherwise nobody
+# would answer the API server, which would deny every pod.
+ownerReferences:
+  - {apiVersion: v1, kind: Namespace, name: {{ .metadata.name }}, uid: {{ .metadata.uid }}}
+{{- end }}
 {{- end }}
 {{- end -}}

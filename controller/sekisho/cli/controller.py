@@ -79,6 +79,12 @@ BAD_INPUT = 2
     "server calls the webhook. If empty, nothing is proven.",
 )
 @option(
+    "--admit-pods-unjudged/--no-admit-pods-unjudged",
+    default=False,
+    help="Pods are meant to be admitted while no webhook answers: failurePolicy Ignore in the webhook configurations is "
+    "what was asked for, and not a failed proof.",
+)
+@option(
     "--exclude-namespace",
     multiple=True,
     metavar="NAME",

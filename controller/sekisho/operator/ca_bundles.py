@@ -9,6 +9,7 @@ import msgspec
 from sekisho.cluster.api import ApiClient, ApiError
 from sekisho.operator.objects import FIELD_MANAGER, Meta, Webhook, WebhookConfiguration, secret_path
 from sekisho.operator.options import Options
+from sekisho.operator.ownership import Ownership
 from sekisho.operator.reconcile_loop import Watched
 from sekisho.operator.webhook_paths import secret_part, wanted_path
 
@@ -29,6 +30,7 @@ class CaBundles:
         self._namespace = options.namespace
         self._path_secret = options.path_secret
         self._published = (b"", 0.0)
+        self._ownership = Ownership(api, options.namespace)
 
     @property
     def watched(self) -> tuple[Watched, ...]:
@@ -42,11 +44,19 @@ class CaBundles:
         return time.monotonic() - self._published[1]
 
     async def publish(self, bundle: bytes) -> None:
-        """Write the bundle (PEM) and the path into every webhook that has another. Raises ApiError, ApiUnavailable."""
+        """Write the bundle (PEM) and the path into every webhook that has another, and own both.
+
+        Raises ApiError, ApiUnavailable.
+        """
         part = await secret_part(self._api, self._namespace, self._path_secret) if self._path_secret else None
         patched = [await self._publish_to(collection, bundle, part) for collection in COLLECTIONS]
         if any(patched) or self._published[0] != bundle:
             self._published = (bundle, time.monotonic())
+        for collection in COLLECTIONS:
+            path = f"{collection}/{self._name}"
+            configuration = await self._read(path)
+            if configuration is not None:
+                await self._ownership.establish(path, configuration)
 
     async def release(self) -> Meta:
         """The metadata of the release's webhook configuration. Raises ApiError, ApiUnavailable."""
@@ -58,23 +68,24 @@ class CaBundles:
 
         Raises ApiError, ApiUnavailable.
         """
+        read = await self._read(f"{COLLECTIONS[0]}/{self._name}")
+        webhooks = (read.webhooks if read is not None else None) or ()
+        return tuple(dict.fromkeys(filter(None, (webhook.client_config.name for webhook in webhooks))))
+
+    async def _read(self, path: str) -> WebhookConfiguration | None:
+        """A configuration; None where there is none, so that nobody calls the webhook."""
         try:
-            raw = await self._api.get(f"{COLLECTIONS[0]}/{self._name}")
+            return msgspec.json.decode(await self._api.get(path), type=WebhookConfiguration)
         except ApiError as error:
             if error.status == 404:
-                return ()
+                return None
             raise
-        webhooks = msgspec.json.decode(raw, type=WebhookConfiguration).webhooks or ()
-        return tuple(dict.fromkeys(filter(None, (webhook.client_config.name for webhook in webhooks))))
 
     async def _publish_to(self, collection: str, bundle: bytes, part: str | None) -> bool:
         path = f"{collection}/{self._name}"
-        try:
-            read = msgspec.json.decode(await self._api.get(path), type=WebhookConfiguration)
-        except ApiError as error:
-            if error.status == 404:  # without a configuration nobody calls the webhook
-                return False
-            raise
+        read = await self._read(path)
+        if read is None:
+            return False
         webhooks = read.webhooks or ()
         stale = [index for index, webhook in enumerate(webhooks) if webhook.client_config.ca_bundle != bundle]
         paths = [] if part is None else _path_patches(webhooks, part)

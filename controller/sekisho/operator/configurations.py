@@ -72,11 +72,16 @@ class Problem(Struct, frozen=True):
 
 
 def problems_of(
-    validating: WebhookConfiguration | None, mutating: WebhookConfiguration | None, excluded: Collection[str]
+    validating: WebhookConfiguration | None,
+    mutating: WebhookConfiguration | None,
+    excluded: Collection[str],
+    *,
+    may_ignore: bool = False,
 ) -> list[Problem]:
     """Everything that the configurations leave out; None where there is no configuration. The worst come first.
 
     excluded: the namespaces whose pods need not be judged.
+    may_ignore: whether pods are meant to be admitted while no webhook answers.
     """
     found: list[Problem] = []
     for title, configuration, names in (
@@ -92,7 +97,7 @@ def problems_of(
             if webhook is None:
                 found.append(_missing(f"there is no webhook {name}", name == VALIDATING_PODS))
             else:
-                found += _problems_of_one(webhook, excluded)
+                found += _problems_of_one(webhook, excluded, may_ignore)
     return sorted(found, key=lambda problem: not problem.lets_pods_in)
 
 
@@ -100,8 +105,9 @@ def _missing(message: str, lets_pods_in: bool) -> Problem:
     return Problem(MISSING, message, lets_pods_in)
 
 
-def _problems_of_one(webhook: Webhook, excluded: Collection[str]) -> list[Problem]:
+def _problems_of_one(webhook: Webhook, excluded: Collection[str], may_ignore: bool) -> list[Problem]:
     name = webhook.name
+    must_fail = name == VALIDATING_POLICIES or (name != VALIDATING_TEMPLATES and not may_ignore)
     judges_pods = name == VALIDATING_PODS
     narrowed = [f"rules of {name} leave out {left_out}" for left_out in _uncovered(webhook.rules or (), REQUIRED[name])]
     if name != VALIDATING_POLICIES:
@@ -113,7 +119,7 @@ def _problems_of_one(webhook: Webhook, excluded: Collection[str]) -> list[Proble
     if _requires_labels(webhook.object_selector):
         narrowed.append(f"objectSelector of {name} is set")
     found = [Problem(NARROWED, message, judges_pods) for message in narrowed]
-    if webhook.failure_policy != "Fail" and name != VALIDATING_TEMPLATES:
+    if webhook.failure_policy != "Fail" and must_fail:
         found.append(Problem(IGNORED, f"failurePolicy of {name} is {webhook.failure_policy}", False))
     return found
 

@@ -10,11 +10,18 @@ from sekisho.cluster.api import ApiClient, ApiError
 FIELD_MANAGER = "sekisho-controller"
 
 
+class OwnerReference(Struct, frozen=True):
+    """An owner of an object."""
+
+    uid: str = ""
+
+
 class Meta(Struct, rename="camel", frozen=True):
     """The metadata of an object; without a resourceVersion when the object does not exist."""
 
     uid: str = ""
     resource_version: str = ""
+    owner_references: tuple[OwnerReference, ...] | None = None
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
 

@@ -41,6 +41,7 @@ class Options(Struct, frozen=True):
     serving_names: empty unless `certificates` is SELF.
     proof_namespace: empty to prove nothing.
     path_secret: empty to leave the paths in the webhook configurations as they are.
+    admit_pods_unjudged: whether pods are meant to be admitted while no webhook answers.
     exclude_namespaces: those whose pods the webhook configurations need not send.
     """
 
@@ -58,6 +59,7 @@ class Options(Struct, frozen=True):
     metrics_port: int
     proof_namespace: str = ""
     path_secret: str = ""
+    admit_pods_unjudged: bool = False
     verify_images: bool = False
     authority_secret: tuple[str, ...] = ()
     exclude_namespaces: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from sekisho.admission.proof import PROOF_NAME, PROOF_POLICY, proof_pod
 from sekisho.cluster.api import ApiClient, ApiError
 from sekisho.operator.configurations import (
     CONFIGURATION_REASONS,
+    IGNORED,
     MUTATING_PODS,
     VALIDATING_PODS,
     VALIDATING_POLICIES,
@@ -53,6 +54,14 @@ PROVEN: Final = Proof(
     "the API server calls all webhooks: tried by dry runs, and the webhook configurations are as they should be",
 )
 
+PROVEN_WHILE_ANSWERED: Final = Proof(
+    ConditionStatus.TRUE,
+    IGNORED,
+    "the API server calls all webhooks: tried by dry runs. But admitPodsUnjudged is set, so pods are admitted without a"
+    " verdict while no webhook answers",
+)
+"""The same, where pods are meant to be admitted while no webhook answers."""
+
 
 def unknown(detail: str) -> Proof:
     """The result of a proof that could not be completed."""
@@ -66,13 +75,16 @@ def of_problems(problems: Collection[Problem]) -> Proof:
     return Proof(ConditionStatus.FALSE, worst.reason, message, any(problem.lets_pods_in for problem in problems))
 
 
-async def try_webhooks(api: ApiClient, namespace: str) -> Proof:
-    """Try all webhooks by dry runs in the namespace, which never creates anything. Raises ApiUnavailable."""
+async def try_webhooks(api: ApiClient, namespace: str, *, may_ignore: bool = False) -> Proof:
+    """Try all webhooks by dry runs in the namespace, which never creates anything. Raises ApiUnavailable.
+
+    may_ignore: whether pods are meant to be admitted while no webhook answers.
+    """
     for attempt in (_violating_pod, _good_pod, _bad_policy):
         failure = await attempt(api, namespace)
         if failure is not None:
             return failure
-    return PROVEN
+    return PROVEN_WHILE_ANSWERED if may_ignore else PROVEN
 
 
 async def _violating_pod(api: ApiClient, namespace: str) -> Proof | None:

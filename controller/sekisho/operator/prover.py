@@ -78,12 +78,13 @@ class Prover:
     async def _prove(self) -> float:
         """Prove once; gives the seconds until the next proof."""
         validating, mutating = (next(iter(reflector.objects.values()), None) for reflector in self._configurations)
-        problems = problems_of(validating, mutating, self._options.exclude_namespaces)
+        may_ignore = self._options.admit_pods_unjudged
+        problems = problems_of(validating, mutating, self._options.exclude_namespaces, may_ignore=may_ignore)
         if problems:
             await self._conclude(of_problems(problems))
             return RETRY_SECONDS
         try:
-            proof = await try_webhooks(self._api, self._options.proof_namespace)
+            proof = await try_webhooks(self._api, self._options.proof_namespace, may_ignore=may_ignore)
         except ApiUnavailable as error:
             proof = unknown(str(error))
         is_good, before = proof.status is ConditionStatus.TRUE, self._last.status if self._last is not None else None

@@ -81,9 +81,9 @@ class HttpShell:
 
     def _handler(self, path: str) -> ReviewHandler:
         handler = self._routes.get(path)
-        if handler is None and self._of_unknown is not None:
-            # Perhaps the secret part has just changed: the API server must get its verdict all the same.
-            handler = self._of_unknown.get(path.rpartition("/")[0])
+        if handler is None:
+            # A secret part that is not known, or not any more: the API server must get its verdict all the same.
+            handler = (self._of_unknown or self._known).get(path.rpartition("/")[0])
         if handler is None:
             raise RejectedError(404, f"there is nothing at this path; try {', '.join(self._known)}")
         return handler

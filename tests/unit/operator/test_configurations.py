@@ -154,3 +154,11 @@ def test_failure_policy_ignore_is_a_problem_except_for_templates() -> None:
     validating["webhooks"][PODS]["failurePolicy"] = "Ignore"
     message = "failurePolicy of validate.pods.sekisho.dev is Ignore"
     assert found(validating, mutating) == [("FailurePolicyIgnore", message, False)]
+
+
+def test_failure_policy_ignore_is_no_problem_for_pods_if_it_was_asked_for() -> None:
+    validating, mutating = rendered()
+    for webhook in (*validating["webhooks"], *mutating["webhooks"]):
+        webhook["failurePolicy"] = "Ignore"
+    problems = problems_of(read(validating), read(mutating), EXCLUDED, may_ignore=True)
+    assert [problem.message for problem in problems] == ["failurePolicy of validate.policies.sekisho.dev is Ignore"]
