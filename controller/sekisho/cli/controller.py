@@ -81,8 +81,8 @@ BAD_INPUT = 2
 @option(
     "--admit-pods-unjudged/--no-admit-pods-unjudged",
     default=False,
-    help="Pods are meant to be admitted while no webhook answers: failurePolicy Ignore in the webhook configurations is "
-    "what was asked for, and not a failed proof.",
+    help="Pods are meant to be admitted while no webhook answers: failurePolicy Ignore in the webhook configurations "
+    "is what was asked for, and not a failed proof.",
 )
 @option(
     "--exclude-namespace",
