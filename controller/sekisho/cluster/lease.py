@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 import msgspec
 from msgspec import Struct
 
+from sekisho.backoff import spread
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
-from sekisho.cluster.backoff import spread
 from sekisho.errors import SekishoError
 from sekisho.timestamps import micro_time
 

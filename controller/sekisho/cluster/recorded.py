@@ -8,6 +8,7 @@ from typing import Final, Generic, TypeVar
 
 from msgspec import Struct
 
+from sekisho.backoff import doubled
 from sekisho.cluster.events import Event, Occurrence, Statement
 from sekisho.cluster.owners import ObjectReference
 
@@ -79,7 +80,7 @@ class HeldSeries(Struct, gc=False):
     def due(self) -> float:
         """The monotonic time at which its count may be written next."""
         first, most = WRITE_SECONDS
-        return self.written_at + min(first * 2.0 ** min(self.writes - 1, 10), most)
+        return self.written_at + doubled(first, self.writes, most)
 
 
 Key = tuple[ObjectReference, Statement]

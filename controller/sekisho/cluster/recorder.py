@@ -18,8 +18,8 @@ from typing import NoReturn
 import msgspec
 from msgspec.structs import replace
 
+from sekisho.backoff import backoff, doubled
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
-from sekisho.cluster.backoff import backoff
 from sekisho.cluster.events import Event, Occurrence, Series, Statement, body_of, event_of, events_path
 from sekisho.cluster.owners import ObjectReference, Owners
 from sekisho.cluster.recorded import DropReason, H, Held, HeldEntry, HeldSeries, Key, text_bytes
@@ -173,7 +173,7 @@ class EventRecorder:
         first, most = LOOK_UP_SECONDS
         top = entry.first.regarding
         try:
-            top = await self._owners.top(top, min(first * 2.0 ** min(entry.failures, 10), most))
+            top = await self._owners.top(top, doubled(first, entry.failures + 1, most))
         except ApiError as error:
             if _may_succeed(error, entry.failures):
                 raise

@@ -18,8 +18,8 @@ from typing import Generic, NoReturn, TypeVar
 
 import msgspec
 
+from sekisho.backoff import backoff, spread
 from sekisho.cluster.api import METADATA, METADATA_LIST, ApiClient, ApiError, ApiUnavailable
-from sekisho.cluster.backoff import backoff, spread
 from sekisho.cluster.pages import pages
 
 logger = logging.getLogger(__name__)

@@ -23,9 +23,9 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta, Struct
 
+from sekisho.backoff import backoff, spread
 from sekisho.cluster.accounts import OwnerReference, own_account
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
-from sekisho.cluster.backoff import backoff, spread
 from sekisho.cluster.lease import Lease, lease_path
 from sekisho.policies.crd import RESOURCES
 from sekisho.policies.types import GROUP

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
+from sekisho.backoff import backoff
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
-from sekisho.cluster.backoff import backoff
 from sekisho.cluster.endpoints import SERVICE_LABEL, Pods, all_pods, pods_of, slices_path, strangers, unreported
 from sekisho.cluster.events import Reason
 from sekisho.cluster.lease import Lease, lease_path

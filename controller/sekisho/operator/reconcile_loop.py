@@ -10,8 +10,8 @@ from contextlib import suppress
 
 from msgspec import Struct
 
+from sekisho.backoff import backoff
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
-from sekisho.cluster.backoff import backoff
 from sekisho.cluster.reflector import Reflector
 from sekisho.operator.metrics import Metrics, Subject
 

@@ -14,6 +14,7 @@ from typing import Final
 from msgspec import Struct
 from yarl import URL
 
+from sekisho.backoff import doubled
 from sekisho.images import Reference
 from sekisho.images.reference import DOCKER_HUB, is_digest
 from sekisho.registry.authentication import Authentication, Credentials
@@ -237,8 +238,8 @@ class RegistryClient:
                     # of requests that fail together, one counts
                     if error.problem is Problem.UNAVAILABLE and load.paused_until <= time.monotonic():
                         load.failures += 1
-                        pause = FIRST_PAUSE_SECONDS * 2.0 ** min(load.failures - 1, 10)
-                        load.paused_until = time.monotonic() + min(pause, MAX_PAUSE_SECONDS)
+                        pause = doubled(FIRST_PAUSE_SECONDS, load.failures, MAX_PAUSE_SECONDS)
+                        load.paused_until = time.monotonic() + pause
                     raise
                 load.failures = 0
         finally:

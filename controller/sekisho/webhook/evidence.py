@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct
 from prometheus_client.core import Metric
 
+from sekisho.backoff import doubled
 from sekisho.images import Reference, parse
 from sekisho.images.authorities import Authority
 from sekisho.images.evidence import MAX_PROBLEMS, ImageFacts, Unknown, evidence_key
@@ -281,7 +282,7 @@ class ImageEvidence:
         self._results[problem] += 1
         before = self._failures.get(key)
         count = before.count + 1 if before is not None else 1
-        pause = min(FIRST_RETRY_SECONDS * 2.0 ** (count - 1), MAX_RETRY_SECONDS)
+        pause = doubled(FIRST_RETRY_SECONDS, count, MAX_RETRY_SECONDS)
         fix = _FIX_OF_POD if problem is Problem.DENIED and key[1] is not None else _FIXES[problem]
         unknown = Unknown(f"cannot be verified: {message}", fix)
         self._failures.pop(key, None)

@@ -14,8 +14,8 @@ from typing import Final, NoReturn
 import msgspec
 from msgspec import Struct
 
+from sekisho.backoff import backoff, spread
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
-from sekisho.cluster.backoff import backoff, spread
 from sekisho.cluster.reflector import Reflector
 from sekisho.images.evidence import ImageFacts
 from sekisho.policies.image_evidence import (

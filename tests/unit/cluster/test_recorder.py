@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from sekisho.cluster import backoff, recorded
+from sekisho import backoff
+from sekisho.cluster import recorded
 from sekisho.cluster import recorder as module
 from sekisho.cluster.events import Occurrence, Reason, event_of, statement
 from sekisho.cluster.owners import ObjectReference, Owners

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sekisho.cluster import backoff
+from sekisho import backoff
 from sekisho.cluster import reflector as module
 from sekisho.cluster.reflector import Reflector
 from tests.unit.cluster.collection_server import PATH, CollectionServer, line, serving

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from sekisho.cluster import backoff
+from sekisho import backoff
 from sekisho.operator.watch import ADMINISTRATORS_KINDS, POD_POLICIES, Body, watch_pod_policies
 from tests.unit.cluster.collection_server import CollectionServer, serving
 from tests.unit.waiting import until

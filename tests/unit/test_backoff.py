@@ -1,6 +1,8 @@
 """The wait between attempts."""
 
-from sekisho.cluster.backoff import backoff
+import pytest
+
+from sekisho.backoff import backoff, doubled
 
 
 def test_backoff_grows_to_a_limit_and_is_never_the_same_for_all() -> None:
@@ -8,3 +10,8 @@ def test_backoff_grows_to_a_limit_and_is_never_the_same_for_all() -> None:
         waits = {backoff(failures) for _ in range(50)}
         assert least <= min(waits) <= max(waits) <= most
         assert len(waits) > 40
+
+
+@pytest.mark.parametrize(("times", "seconds"), [(0, 2.0), (1, 2.0), (2, 4.0), (5, 32.0), (6, 60.0), (100_000, 60.0)])
+def test_time_doubles_up_to_a_limit_however_often(times: int, seconds: float) -> None:
+    assert doubled(2.0, times, 60.0) == seconds
