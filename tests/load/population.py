@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
+from sekisho.backoff import backoff
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
-from sekisho.cluster.backoff import backoff
 from tests.load.policies import REGISTRY
 
 POLICIES: Final = "/apis/sekisho.dev/v1alpha1/clusterpodpolicies"
