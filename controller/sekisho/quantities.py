@@ -5,9 +5,10 @@ Source: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/q
 
 import re
 from fractions import Fraction
-from functools import lru_cache
+from typing import Final
 
 from sekisho.errors import SekishoError
+from sekisho.remembered import Remembered
 
 PATTERN = r"^[+-]?([0-9]{1,18}(\.[0-9]{0,18})?|\.[0-9]{1,18})([KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]{1,2})?$"
 _QUANTITY = re.compile(r"([+-]?(?:[0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18}))(.*)")
@@ -23,9 +24,16 @@ class QuantityError(SekishoError, ValueError):
     """A text that is not a quantity."""
 
 
-@lru_cache(maxsize=4096)
+_VALUES: Final[Remembered[str, Fraction]] = Remembered(1 << 20, lambda text, _: 350 + len(text))
+
+
 def parse_quantity(text: str) -> Fraction:
     """The exact value of a quantity. Raises QuantityError."""
+    known = _VALUES.known.get(text)
+    return _VALUES.get(text, _parse) if known is None else known
+
+
+def _parse(text: str) -> Fraction:
     match = _QUANTITY.fullmatch(text)
     if match is not None:
         number, suffix = Fraction(match[1]), match[2]

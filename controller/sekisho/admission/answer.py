@@ -26,10 +26,10 @@ from sekisho.admission.review import API_VERSION, KIND, Review
 from sekisho.admission.template_paths import fixes_in_object, violations_in_object
 from sekisho.admission.verdict import UnjudgedError, Violation, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, waiver_lines
-from sekisho.images.remembered import REMEMBERED
 from sekisho.images.trust import Lookup, Trust
 from sekisho.pods import POD_TEMPLATES, Pod, TemplatePath
 from sekisho.policies import Enforcement, PolicySet
+from sekisho.remembered import begin_trial, end_trial
 
 _IGNORED_SUBRESOURCES: Final = frozenset(
     {"status", "binding", "eviction", "log", "exec", "attach", "portforward", "proxy", "token"}
@@ -124,6 +124,7 @@ class _Answer(Struct, frozen=True, gc=False, rename="camel"):
 _encoder = msgspec.json.Encoder()
 _POD, _TEMPLATE = Form.POD, Form.TEMPLATE  # to look a member up by its name is slow in Python 3.11
 _ALLOW, _DENY, _PATCH = Decision.ALLOW, Decision.DENY, Decision.PATCH
+_PENDING, _ERROR = Decision.PENDING, Decision.ERROR
 
 
 def validate(
@@ -142,7 +143,32 @@ def validate(
     is_late: whether the answer is due, called between checks; the pod is then denied. None where judging is quick.
     objects_for: the objects of a namespace that will change a template's pod.
     trust: what rules on signatures are judged from; with None, what they apply to is denied.
+
+    What is computed on the way is remembered only if the pod is admitted, and this is no dry run.
     """
+    is_kept = False
+    begin_trial()
+    try:
+        outcome = _validated(review, policies, namespace_labels, clock, is_late, objects_for, trust)
+        is_kept = not review.dry_run and not _is_denial(outcome.decision)
+    finally:
+        end_trial(keep=is_kept)
+    return outcome
+
+
+def _is_denial(decision: Decision) -> bool:
+    return decision is _DENY or decision is _PENDING or decision is _ERROR
+
+
+def _validated(
+    review: Review,
+    policies: PolicySet,
+    namespace_labels: Mapping[str, str] | None,
+    clock: Clock | None,
+    is_late: Callable[[], bool] | None,
+    objects_for: Callable[[str, Pod], NamespaceObjects],
+    trust: Trust | None,
+) -> Outcome:
     early = _without_judging(review)
     if early is not None:
         return early
@@ -169,9 +195,6 @@ def validate(
     except UnjudgedError as error:
         return errored(review, str(error))
     if not (evaluation.violations or evaluation.waived or evaluation.plan.notes or evaluation.notes):
-        if is_pod and not review.dry_run:
-            for container in pod.spec.containers or ():
-                REMEMBERED.admit(container.image or "")
         return replace(allowed(review), lookups=evaluation.lookups) if evaluation.lookups else allowed(review)
     evaluation = replace(evaluation, violations=_as_users_write_them(review, evaluation.violations))
     return denied(review, evaluation) if evaluation.is_denied else admitted_with_notes(review, evaluation)
@@ -189,7 +212,23 @@ def mutate(
     namespace_labels: None only where `policies.needs_labels` is false.
     clock: the time for waivers; with None no waiver applies.
     trust: has the digests of tags that are resolved; with None, none is.
+
+    Nothing that is computed on the way is remembered: the pod may still be denied.
     """
+    begin_trial()
+    try:
+        return _mutated(review, policies, namespace_labels, clock, trust)
+    finally:
+        end_trial(keep=False)
+
+
+def _mutated(
+    review: Review,
+    policies: PolicySet,
+    namespace_labels: Mapping[str, str] | None,
+    clock: Clock | None,
+    trust: Trust | None,
+) -> Outcome:
     early = _without_judging(review)
     if early is not None:
         return early

@@ -13,7 +13,7 @@ Source: the reference grammar of github.com/distribution/reference, with Docker 
 
 from collections.abc import Iterator, Sequence
 from itertools import count
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
@@ -29,8 +29,8 @@ from sekisho.images import (
     parse_pattern,
     without_credentials,
 )
-from sekisho.images.remembered import REMEMBERED
 from sekisho.pods import ContainerRef, Pod, Volume
+from sekisho.remembered import Remembered
 
 Tag = Annotated[str, Meta(pattern="^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
 RESOLVES_NOTHING = "requires signatures: only the tags of images that they apply to are resolved"
@@ -135,14 +135,18 @@ class _Rules(Struct, frozen=True, eq=False):
 
 
 _numbers = count()
+MAX_REMEMBERED_LENGTH: Final = 256
+"""Of an image; longer ones are judged each time."""
+_ALLOWED: Final[Remembered[tuple[int, str], bool]] = Remembered(1 << 20, lambda key, _: 250 + len(key[1]))
+"""Images that rules allow, by the rules' number."""
 
 
 def _faults(rules: _Rules, image: str) -> tuple[Fault, ...]:
-    if REMEMBERED.is_allowed(rules.number, image):
+    if (rules.number, image) in _ALLOWED.known:
         return ()
     faults = _faults_of(rules, image)
-    if not faults:
-        REMEMBERED.allow(rules.number, image)
+    if not faults and len(image) <= MAX_REMEMBERED_LENGTH:
+        _ALLOWED.add((rules.number, image), True)
     return faults
 
 

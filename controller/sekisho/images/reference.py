@@ -7,19 +7,20 @@ contains `.`, `:` or an upper-case letter, or is `localhost`; anything else is a
 
 import re
 from contextlib import suppress
-from functools import lru_cache
 from ipaddress import IPv6Address
+from typing import Final
 
 from msgspec import Struct
 
 from sekisho.errors import SekishoError
+from sekisho.remembered import Remembered
 
 DOCKER_HUB = "docker.io"
 _DOCKER_HUB_ALIASES = frozenset(("index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"))
 _DEFAULT_PORT = 443
 MAX_REPOSITORY_LENGTH = 255
 MAX_REFERENCE_LENGTH = 1024
-_MAX_CACHED_LENGTH = 256
+_MAX_REMEMBERED_LENGTH = 256
 
 _HOST_LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _REGISTRY = re.compile(rf"(?:{_HOST_LABEL}(?:\.{_HOST_LABEL})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
@@ -49,7 +50,7 @@ class Reference(Struct, frozen=True, gc=False):
 
 def parse(image: str) -> Reference:
     """Parse an image as it is written in a pod. Raises ImageError."""
-    return _cached(image) if len(image) <= _MAX_CACHED_LENGTH else _parse(image)
+    return _REFERENCES.get(image, _parse) if len(image) <= _MAX_REMEMBERED_LENGTH else _parse(image)
 
 
 def _parse(image: str) -> Reference:
@@ -72,8 +73,7 @@ def _parse(image: str) -> Reference:
     return Reference(canonical_registry(registry), repository, tag, digest)
 
 
-_cached = lru_cache(maxsize=16)(_parse)
-"""For the several questions about one container; who keeps more would keep what dry runs contain."""
+_REFERENCES: Final[Remembered[str, Reference]] = Remembered(1 << 20, lambda image, _: 500 + 2 * len(image))
 
 
 def split_registry(name: str) -> tuple[str, str]:

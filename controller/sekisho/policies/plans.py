@@ -16,6 +16,7 @@ from sekisho.policies.compilation import CompiledPolicy, Rule, cost_of
 from sekisho.policies.defaults import Default
 from sekisho.policies.safe_defaults import first_per_field, requires_a_value, safe_defaults
 from sekisho.policies.types import Enforcement, TemplateEnforcement
+from sekisho.remembered import note, noted
 
 MAX_BYTES: Final = 24 << 20
 """Estimated bytes of the plans in a cache; a full cache is cleared."""
@@ -87,48 +88,81 @@ class Plan(Struct, frozen=True, eq=False):
 
 
 class PlanCache:
-    """The plans of combinations of policies, bounded in bytes."""
+    """The plans of combinations of policies, bounded in bytes.
 
-    def __init__(self) -> None:
-        self._plans: dict[tuple[str, ...], Plan] = {}
-        self._shared: dict[tuple[Any, ...], Any] = {}
-        self._bytes = 0
+    known: parts of other plans that new plans may share.
+    plans, parts: what it holds, by the keys of the policies, and parts that plans share.
+    """
+
+    def __init__(self, known: Mapping[tuple[Any, ...], Any] = {}) -> None:
+        self.plans: dict[tuple[str, ...], Plan] = {}
+        self._known = known
+        self.parts: dict[tuple[Any, ...], Any] = {}
+        self.bytes = 0
+        """An estimate of what it holds."""
 
     @property
     def is_full(self) -> bool:
         """Whether it must be cleared, together with whatever else refers to its plans."""
-        return self._bytes >= MAX_BYTES
+        return self.bytes >= MAX_BYTES
 
     def clear(self) -> None:
         """Drop all plans."""
-        self._plans.clear()
-        self._shared.clear()
-        self._bytes = 0
+        self.plans.clear()
+        self.parts.clear()
+        self.bytes = 0
 
     def add_bytes(self, entries: int) -> None:
         """Count an object outside of the cache that refers to its plans, with so many references."""
-        self._bytes += _PART_BYTES + _ENTRY_BYTES * entries
+        self.bytes += _PART_BYTES + _ENTRY_BYTES * entries
 
     def plan(self, policies: tuple[CompiledPolicy, ...]) -> Plan:
         """The plan of policies, which must be in order: ClusterPodPolicies first."""
         keys = tuple(policy.key for policy in policies)
-        plan = self._plans.get(keys)
+        plan = self.plans.get(keys)
         if plan is None:
-            plan = self._plans[keys] = self._build(policies)
+            plan = self.plans[keys] = self._build(policies)
             entries = (keys, plan.defaults, plan.own_defaults, plan.notes, plan.judges)
             self.add_bytes(sum(map(len, entries)))
         return plan
+
+    def plan_of_pod(self, policies: tuple[CompiledPolicy, ...]) -> Plan:
+        """The same for policies that a pod's labels or creator choose: remembered only if the pod is admitted."""
+        keys = tuple(policy.key for policy in policies)
+        plan = self.plans.get(keys)
+        if plan is None:
+            in_trial: Any = noted(self, keys)
+            plan = in_trial
+        if plan is None:
+            own = PlanCache(self.parts)
+            plan = own.plan(policies)
+            note(self, keys, plan, lambda: self._keep(own))
+        return plan
+
+    def knows(self, policies: tuple[CompiledPolicy, ...]) -> bool:
+        """Whether the plan of policies is remembered."""
+        return tuple(policy.key for policy in policies) in self.plans
+
+    def _keep(self, other: "PlanCache") -> None:
+        """Take over the plans of another cache with all of their parts, whose keys have the ids of some of them."""
+        self.plans.update(other.plans)
+        self.parts.update(other.parts)
+        self.bytes += other.bytes
 
     def _share(self, key: tuple[Any, ...], entries: int, make: Callable[[], T]) -> T:
         """The part of an earlier plan with the same key, or a new one, which has so many entries.
 
         A key may have the ids of other shared parts, and of checks that the parts refer to: they live as long.
         """
-        known: T | None = self._shared.get(key)
+        known: T | None = self._part(key)
         if known is None:
-            known = self._shared[key] = make()
+            known = self.parts[key] = make()
             self.add_bytes(entries)
         return known
+
+    def _part(self, key: tuple[Any, ...]) -> Any:
+        known = self.parts.get(key)
+        return self._known.get(key) if known is None else known
 
     def _build(self, policies: tuple[CompiledPolicy, ...]) -> Plan:
         defaults = safe_defaults(
@@ -192,9 +226,9 @@ class PlanCache:
 
     def _groups_of(self, cluster: tuple[CompiledPolicy, ...], required: "_Required") -> dict[int, "_Group"]:
         key = (required, cluster)
-        known: dict[int, _Group] | None = self._shared.get(key)
+        known: dict[int, _Group] | None = self._part(key)
         if known is None:
-            known = self._shared[key] = self._with_steps(_grouped({}, required(cluster)))
+            known = self.parts[key] = self._with_steps(_grouped({}, required(cluster)))
             names = sum(len(held) for group in known.values() for held in group.names.values())
             self.add_bytes(len(cluster) + _GROUP_ENTRIES * len(known) + names)
         return known

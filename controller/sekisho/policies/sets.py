@@ -1,6 +1,7 @@
 """A set of policies: built when a policy changes, it gives the plan for each request.
 
-Plans are cached by namespace and computed again when the namespace's labels change.
+Plans are cached by namespace and computed again when the namespace's labels change. Where the pod's labels or creator
+have a say, a plan is remembered only of pods that were admitted.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,6 +31,13 @@ class _Selection(Struct, frozen=True, eq=False):
     policies: tuple[CompiledPolicy, ...]
     by_pod: bool
     plan: Plan
+
+    def of(self, pod: Pod | None, subject: Subject | None) -> tuple[CompiledPolicy, ...]:
+        """Those that apply to a pod of the namespace."""
+        pod = pod or Pod()
+        return tuple(
+            policy for policy in self.policies if policy.selects_pod is None or policy.selects_pod(pod, subject)
+        )
 
 
 class PolicySet:
@@ -138,15 +146,21 @@ class PolicySet:
         selection = known[1]
         if not selection.by_pod:
             return selection.plan
-        pod = pod or Pod()
         self._make_room()
-        return self._plans.plan(
-            tuple(
-                policy
-                for policy in selection.policies
-                if policy.selects_pod is None or policy.selects_pod(pod, subject)
-            )
-        )
+        return self._plans.plan_of_pod(selection.of(pod, subject))
+
+    def is_planned(
+        self,
+        namespace: str,
+        namespace_labels: Mapping[str, str] | None,
+        pod: Pod | None,
+        subject: Subject | None = None,
+    ) -> bool:
+        """Whether `plan` has its answer ready; computed from hundreds of policies, it takes a while."""
+        known = self._by_namespace.get(namespace)
+        if known is None or (known[0] is not namespace_labels and known[0] != namespace_labels):
+            return False
+        return not known[1].by_pod or self._plans.knows(known[1].of(pod, subject))
 
     def _make_room(self) -> None:
         """Clear the caches of plans if they are full."""

@@ -22,6 +22,7 @@ from sekisho.admission.proof import PROOF_NAME
 from sekisho.policies import Problem
 from sekisho.policies.crd import RESOURCES
 from sekisho.policies.idle import EXEMPT_NAMESPACES
+from sekisho.remembered import begin_trial, end_trial
 from sekisho.telemetry.families import counters
 from sekisho.webhook.http_shell import Deadline
 from sekisho.webhook.policies import Enforced
@@ -89,6 +90,7 @@ class PolicyReviews:
         review = decode_policy_review(body)
         if deadline is not None and deadline.left < 0:
             return deny_policy(review, Problem("", "other policies took longer to review than the API server waits"))
+        begin_trial()  # what is stored is compiled again when it is enforced
         try:
             return review_policy(review, self._enforced.policies, self._clock(), self._longest, self._exempt)
         except Exception:
@@ -96,6 +98,8 @@ class PolicyReviews:
             logger.exception("internal error %s", incident, extra={"incident": incident, "uid": review.uid[:64]})
             problem = Problem("", f"internal error {incident}; Sekisho's log says more under this id")
             return deny_policy(review, problem)
+        finally:
+            end_trial(keep=False)
 
 
 def _log(outcome: PolicyOutcome) -> None:

@@ -486,6 +486,19 @@ async def test_with_very_many_waivers_a_small_review_is_judged_apart(
         assert len(apart) == taken
 
 
+async def test_a_new_plan_of_many_policies_is_computed_apart_and_only_once(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apart: list[str] = []
+    monkeypatch.setattr(Turns, "turn", noting(apart))
+    monkeypatch.setattr(module, "_MAX_NEW_PLAN", 1)
+    for policies, taken in (([policy()], 0), ([policy(), policy("other")], 1)):
+        served.enforced.enforce(PolicySet.of(policies))
+        for _ in range(3):
+            assert not await served.allowed(review(pod(BAD)))
+        assert len(apart) == taken
+
+
 def noting(namespaces: list[str]) -> Any:
     """A turn that is taken at once, and noted."""
 
