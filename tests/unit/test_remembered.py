@@ -90,7 +90,7 @@ def test_dry_runs_and_denied_pods_leave_nothing_behind(stores: Stores) -> None:
     by = policies(controls=TRUSTED["controls"] | MAXIMA["controls"])
     before = stores.keys
     for number in range(3):
-        of = {"image": f"trusted.io/{number}", "memory": f"{number}.5Gi"}
+        of: Any = {"image": f"trusted.io/{number}", "memory": f"{number}.5Gi"}
         assert is_admitted(by, **of, dryRun=True)
         assert not is_admitted(by, **of, privileged=True)
         assert not is_admitted(by, f"evil.io/{number}", memory=f"{number}.5Gi")
