@@ -18,6 +18,7 @@ from tests.drills.control_side import (
     webhooks_deleted,
     webhooks_edited,
 )
+from tests.drills.floods import floods
 from tests.drills.hostile import half_bodies, many_connections, policy_stream
 from tests.drills.lifecycle import certificate_rotated, replicas_killed, rolling_upgrades
 from tests.drills.outages import (
@@ -36,6 +37,7 @@ DRILLS: dict[str, Callable[[Site], str]] = {
         many_connections,
         half_bodies,
         policy_stream,
+        floods,
         certificate_rotated,
         replicas_killed,
         rolling_upgrades,

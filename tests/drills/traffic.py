@@ -124,6 +124,8 @@ class Traffic:
         violating: dict[str, Any] = VIOLATING,
     ) -> None:
         self.counts = Counts()
+        self.seconds: list[float] = []
+        """How long the creation of each good pod took."""
         self._plane = plane
         self._namespace = namespace
         self._violating = violating
@@ -206,6 +208,7 @@ class Traffic:
     def _count_good(self, started: float, fate: Fate, said: str) -> None:
         if fate == "admitted":
             self.counts.good_admitted += 1
+            self.seconds.append(time.monotonic() - started)
             return
         self.counts.reasons[_nameless(said)] += 1
         if fate == "unanswered":

@@ -1,0 +1,128 @@
+"""Floods: what clients send to fill the replicas' memory or to keep them from answering others.
+
+Each flood is sent by a process of its own to every replica, or by users through the API server. Meanwhile pods are
+created in another namespace; how long that takes is measured.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+import uvloop
+
+from tests.controlplane.replicas import REVIEWS_PORT, SERVING_NAME, Replica
+from tests.controlplane.waiting import wait_until
+from tests.drills.site import Site
+from tests.drills.traffic import DrillError
+from tests.load.usage import peak_mib, resident_mib, start_peak
+from tests.worst.floods import FLOODS, Opened, Target
+
+MAX_MIB: Final = 512
+"""The limit of the chart."""
+MAX_KEPT_MIB: Final = 16
+MAX_SECONDS: Final = 0.1
+"""For 99 of 100 good pods, from the client's request to the API server's answer."""
+_SOON: Final = 30.0
+_ENDS_IN: Final = 120.0
+_LARGE_PODS: Final = 40
+_WARM: Final = 300
+"""Pods that are created before anything is measured."""
+
+
+def floods(site: Site, names: Sequence[str] = tuple(FLOODS), large_pods: int = _LARGE_PODS) -> str:
+    """Floods of connections, bodies, images, labels, policies and large pods, one after the other."""
+    notes: list[str] = []
+    with site.traffic() as traffic:
+        wait_until(lambda: len(traffic.seconds) >= _WARM, _SOON, f"{_WARM} pods are created")
+        calm = _p99(traffic.seconds)
+        for name in names:
+            notes.append(_during(site, traffic.seconds, name, partial(_send, site, name)))
+            traffic.wait_flowing()
+        if large_pods:
+            notes.append(_during(site, traffic.seconds, "large_pods", partial(_create_large, site, large_pods)))
+    return f"p99 of good pods {calm:.0f} ms, during {'; '.join(notes)}"
+
+
+def _during(site: Site, seconds: Sequence[float], name: str, flood: Callable[[], None]) -> str:
+    """Flood, and check memory and the time that good pods take. Raises DrillError."""
+    replicas, created = site.replicas.running, len(seconds)
+    before = {replica.name: resident_mib(replica.process.pid) for replica in replicas}
+    for replica in replicas:
+        start_peak(replica.process.pid)
+    flood()
+    taken = _p99(seconds[created:])
+    peak = max(peak_mib(replica.process.pid) for replica in replicas)
+    site.say(f"  {name}: p99 {taken:.0f} ms of {len(seconds) - created} good pods, peak {peak:.0f} MiB")
+    if peak > MAX_MIB:
+        raise DrillError(f"{name}: a replica takes {peak:.0f} MiB, more than {MAX_MIB}")
+    if taken > MAX_SECONDS * 1000:
+        raise DrillError(f"{name}: one in 100 good pods takes {taken:.0f} ms or more")
+    for replica in replicas:
+        most = before[replica.name] + MAX_KEPT_MIB
+        wait_until(partial(_is_small, replica, most), _SOON, f"{name}: at most {MAX_KEPT_MIB} MiB stay")
+    return f"{name} {taken:.0f} ms and {peak:.0f} MiB"
+
+
+def _p99(seconds: Sequence[float]) -> float:
+    """In ms; 0 where no pod was created."""
+    return 1000 * sorted(seconds)[int(0.99 * (len(seconds) - 1))] if seconds else 0.0
+
+
+def _is_small(replica: Replica, most: float) -> bool:
+    return resident_mib(replica.process.pid) <= most
+
+
+def _send(site: Site, name: str) -> None:
+    """Send a flood to all replicas at once, each from a process of its own. Raises DrillError."""
+    sending = [
+        subprocess.Popen(("nice", "-n", "10", sys.executable, "-m", __name__, name, replica.sandbox.address))
+        for replica in site.replicas.running
+    ]
+    try:
+        codes = [process.wait(_ENDS_IN) for process in sending]
+    except subprocess.TimeoutExpired:
+        raise DrillError(f"{name} is not over after {_ENDS_IN:g} s") from None
+    finally:
+        for process in sending:
+            process.kill()
+    if any(codes):
+        raise DrillError(f"{name} could not be sent: {codes}")
+
+
+def _create_large(site: Site, count: int) -> None:
+    """Create pods of 500 containers that violate nearly everything, in a namespace of their own. Raises DrillError."""
+    namespace = f"{site.namespace}-large"
+    labels = {"drills": "yes"}
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": labels}}
+    site.must("POST", "/api/v1/namespaces", body)
+    account = f"/api/v1/namespaces/{namespace}/serviceaccounts/default"
+    wait_until(lambda: site.plane.call("GET", account).status == 200, _SOON, "the namespace has its account")
+    containers = [{"name": f"x{number}", "image": "evil.example/x"} for number in range(500)]
+    spec = {"containers": containers, "hostNetwork": True}
+    metadata = {"name": "large", "annotations": {"a": "x" * 200_000}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+    try:
+        for _ in range(count):
+            answer = site.plane.call("POST", f"/api/v1/namespaces/{namespace}/pods", pod, timeout=_SOON)
+            if answer.status == 201:
+                site.counts.violating_admitted += 1
+                raise DrillError("a large pod was admitted that violates the policy")
+            if b"denied the request" not in answer.body:
+                raise DrillError(f"a large pod got no verdict: {answer.status} {answer.body[:300]!r}")
+    finally:
+        site.plane.call("DELETE", f"/api/v1/namespaces/{namespace}")
+
+
+async def _flood(name: str, address: str) -> None:
+    target = Target(address, REVIEWS_PORT, SERVING_NAME)
+    opened = Opened(target)
+    try:
+        await FLOODS[name](target, opened)
+    finally:
+        opened.close()
+
+
+if __name__ == "__main__":
+    uvloop.run(_flood(*sys.argv[1:]))
