@@ -144,7 +144,7 @@ def validate(
     objects_for: the objects of a namespace that will change a template's pod.
     trust: what rules on signatures are judged from; with None, what they apply to is denied.
 
-    What is computed on the way is remembered only if the pod is admitted, and this is no dry run.
+    What is computed on the way is remembered only if the pod is admitted, and it is not a dry run.
     """
     is_kept = False
     begin_trial()
