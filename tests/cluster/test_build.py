@@ -101,7 +101,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     machine.stop()
 
 
-def test_build_makes_every_binary_and_tells_where(machine: Machine) -> None:
+def test_build_makes_every_binary_and_prints_its_path(machine: Machine) -> None:
     build = machine.build()
     output, progress = build.communicate(timeout=SOON)
     assert build.returncode == 0, progress

@@ -159,7 +159,7 @@ FAULTS: dict[str, tuple[str, Callable[[Json], object] | None, Condition, Conditi
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_of_a_webhook_configuration_is_told_everywhere_and_its_end_too(
+def test_a_fault_of_a_webhook_configuration_is_reported_everywhere_and_its_end_too(
     cluster: Cluster, policy: str, name: str
 ) -> None:
     path, edit, proven, enforced, text = FAULTS[name]
@@ -181,7 +181,7 @@ def test_a_fault_of_a_webhook_configuration_is_told_everywhere_and_its_end_too(
     assert metric(controller, "sekisho_controller_unproven") == 0
 
 
-def test_a_ca_bundle_that_nobody_repairs_is_told(cluster: Cluster, policy: str) -> None:
+def test_a_ca_bundle_that_nobody_repairs_is_reported(cluster: Cluster, policy: str) -> None:
     def distrust(body: Json) -> None:
         first(body)["clientConfig"]["caBundle"] = base64.b64encode(cluster.plane.ca.read_bytes()).decode()
 

@@ -77,7 +77,7 @@ def test_a_wrong_engine_is_detected_with_a_small_pod(binary: Path, monkeypatch: 
     )
 
 
-def test_command_line_tells_how_many_pods_agree(binary: Path) -> None:
+def test_command_line_says_how_many_pods_agree(binary: Path) -> None:
     done = subprocess.run(
         (sys.executable, "-m", "tests.differential", "300", "--seed", "1"),
         cwd=REPOSITORY,

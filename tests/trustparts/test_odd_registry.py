@@ -87,7 +87,7 @@ def test_faults_are_what_they_are_named(odd_registry: OddRegistry, repository_na
     assert odd_registry.request("GET", f"/v2/{repository_name}/manifests/v1")[0] == 503
 
 
-def test_fault_happens_as_often_as_told_and_after_its_delay(
+def test_fault_happens_as_often_as_it_is_set_and_after_its_delay(
     odd_registry: OddRegistry, repository_name: str, image: Image
 ) -> None:
     odd_registry.behave(Behavior(faults=(Fault("tag", times=2, status=503, delay_ms=50),)), repository_name)

@@ -67,7 +67,7 @@ def test_unsigned_image_is_denied_with_the_fix(image: Image, options: tuple[str,
     assert result.exit_code == 1
     assert result.stdout.splitlines() == [
         f"{image.reference}: denied",
-        "  signed by nobody known",
+        "  no known signer",
         '  policy "signed" spec.controls.images.signatures[0]: denied: requires an image signed by release, and the '
         "image is not signed",
         f"    Fix: as release, run cosign sign --key KEY {image.reference} (or its index with -r), "
@@ -154,7 +154,7 @@ def test_key_in_a_secret_and_root_in_a_config_map_are_read_from_files(
     assert keyless_signature["signed_at"].startswith(f"{datetime.now(UTC):%Y-%m-%d}")
 
 
-def test_registry_that_fails_is_told_and_differs_from_a_denial(
+def test_registry_that_fails_is_reported_and_differs_from_a_denial(
     image: Image, odd_registry: OddRegistry, repository_name: str, options: tuple[str, ...]
 ) -> None:
     odd_registry.behave(Behavior(faults=(Fault("referrers", status=503),)), repository_name)
@@ -184,7 +184,7 @@ def test_credentials_are_used_for_their_registry(
         (("a.example/b", "--registry-config", "/none.json"), "error: /none.json: cannot be read: No such file"),
     ],
 )
-def test_bad_input_is_told(options: tuple[str, ...], arguments: tuple[str, ...], message: str) -> None:
+def test_bad_input_is_reported(options: tuple[str, ...], arguments: tuple[str, ...], message: str) -> None:
     result = sekisho("verify", *options, *arguments)
     assert result.exit_code == 2
     assert message in result.stderr

@@ -314,7 +314,7 @@ SECRET_PART = "0123456789abcdef" * 2
 
 
 @pytest.mark.parametrize("values", [BY_CERT_MANAGER, (OUTSIDE,), (*BY_CERT_MANAGER, OUTSIDE), (), BY_SECRET])
-def test_the_chart_sets_the_paths_with_a_secret_part_that_is_given(values: tuple[str, ...]) -> None:
+def test_the_chart_sets_the_paths_with_a_secret_part_that_is_set(values: tuple[str, ...]) -> None:
     values = (*values, f"webhook.secretPath={SECRET_PART}")
     objects = render(*values)
     secret = pick(objects, "Secret/sekisho-webhook-path")
@@ -445,7 +445,7 @@ def test_images_are_set_by_tag_and_digest() -> None:
         ),
     ],
 )
-def test_images_come_from_the_given_registry(values: tuple[str, ...], image: str) -> None:
+def test_images_come_from_the_registry_that_is_set(values: tuple[str, ...], image: str) -> None:
     for pod in deployments(*values, "image.tag=v1").values():
         assert pod["containers"][0]["image"] == f"{image}:v1"
 

@@ -56,7 +56,7 @@ def test_a_run_with_errors_gives_no_figures(output: str, said: str) -> None:
         wrk.parse(output)
 
 
-def test_missing_wrk_is_told_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_wrk_is_reported_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(WrkError, match=r"^wrk is missing: apt-get install wrk$"):
         wrk.find_wrk()

@@ -200,7 +200,7 @@ def _lines(report: _Report) -> Iterator[str]:
         yield printable(f"  it {report.problem}")
     yield from (f"  {printable(_signed(signature))}" for signature in report.signatures)
     if not report.signatures and not report.problem:
-        yield "  signed by nobody known"
+        yield "  no known signer"
     if report.other_signatures:
         yield f"  {report.other_signatures} signature{'s' if report.other_signatures > 1 else ''} by other keys"
     yield from (printable(f"  one does not count: {problem}") for problem in report.problems)

@@ -269,7 +269,7 @@ def _is_unchecked(name: str, facts: ImageFacts, trust: Trust) -> bool:
 
 
 def _found(by: Signers, signed: Sequence[str], facts: ImageFacts, trust: Trust) -> str:
-    """What the registry has, such as `is signed by nobody known; 2 signatures by other keys`."""
+    """What the registry has, such as `has no known signer; 2 signatures by other keys`."""
     ended = [
         f"a signature by {signature.authority} with a key that ended at {rfc3339(end)}"
         for signature in facts.signatures
@@ -284,7 +284,7 @@ def _found(by: Signers, signed: Sequence[str], facts: ImageFacts, trust: Trust) 
     if known:
         parts = [f"is signed by {words(known, 'and')} only"]
     else:
-        parts = ["is signed by nobody known" if facts.others or facts.problems or ended else "is not signed"]
+        parts = ["has no known signer" if facts.others or facts.problems or ended else "is not signed"]
     parts += ended
     if facts.others:
         parts.append("1 signature by another key" if facts.others == 1 else f"{facts.others} signatures by other keys")

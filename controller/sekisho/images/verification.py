@@ -36,8 +36,8 @@ from sekisho.images.statements import (
 class _Result(Struct, frozen=True, gc=False):
     """What one candidate is.
 
-    signatures: empty for a signature by nobody known.
-    problem: says more about a signature by nobody known; empty where there is nothing to say.
+    signatures: empty for a signature by an unknown signer.
+    problem: says more about a signature by an unknown signer; empty where there is nothing to say.
     """
 
     signatures: tuple[Signature, ...] = ()
@@ -146,5 +146,5 @@ def _by_identity(candidate: Candidate, bundle: Bundle, digest: str, authorities:
             and authority.keyless.names(signer.issuer, signer.identity)
         ]
         if not signatures:
-            problem = f"it is signed by {signer.identity} of {signer.issuer}, whom no authority names"
+            problem = f"it is signed by {signer.identity} of {signer.issuer}, which no authority names"
     return _Result(tuple(signatures), "" if signatures else problem)

@@ -385,7 +385,7 @@ def _pending(flight: _Flight) -> Unknown:
     seconds = time.monotonic() - flight.started
     return Unknown(
         f"is still being verified (registry {flight.registry}, {seconds:.1f} s so far)",
-        "try again: it goes on, and a later try finds the result",
+        "try again: the look-up continues, and a later try uses its result",
         is_pending=True,
     )
 

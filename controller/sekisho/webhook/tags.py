@@ -30,7 +30,9 @@ LOOKUP_SECONDS: Final = 30.0
 
 
 _PENDING: Final = Unknown(
-    "has a tag that is still being resolved", "try again: it goes on, and a later try finds the digest", is_pending=True
+    "has a tag that is still being resolved",
+    "try again: the look-up continues, and a later try uses its digest",
+    is_pending=True,
 )
 _RESOLVED: Final = Unknown("has a tag that was resolved just now", "try again", is_pending=True)
 

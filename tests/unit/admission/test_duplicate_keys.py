@@ -40,7 +40,7 @@ def answer_to(text: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("what", TWICE)
 @pytest.mark.parametrize("spaced", [False, True], ids=["compact", "spaced"])
-def test_key_that_is_there_twice_is_denied(what: str, *, spaced: bool) -> None:
+def test_duplicate_key_is_denied(what: str, *, spaced: bool) -> None:
     once, twice = TWICE[what]
     assert once in GOOD
     text = GOOD.replace(once, twice, 1)
@@ -54,7 +54,7 @@ def test_same_key_in_several_objects_is_allowed(*, spaced: bool) -> None:
     assert answer_to(GOOD.replace('":', '" : ') if spaced else GOOD)["allowed"]
 
 
-def test_key_that_is_there_twice_beyond_what_judging_reads_is_denied_in_other_text_than_an_api_servers() -> None:
+def test_duplicate_key_beyond_what_judging_reads_is_denied_in_other_text_than_an_api_servers() -> None:
     text = GOOD.replace('"name":"LOG_LEVEL"', '"name":"LOG_LEVEL","name":"HOME"', 1)
     assert not answer_to(text.replace('":', '" : '))["allowed"]
 

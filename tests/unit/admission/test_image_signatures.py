@@ -82,11 +82,11 @@ UNSIGNED = {
     "another key": ([signed_by(OTHER_P256)], "which is signed by scanner only"),
     "another image": (
         [signed_by(P256, OTHER_IMAGE)],
-        "which is signed by nobody known; one does not count: it is about another image",
+        "which has no known signer; one does not count: it is about another image",
     ),
     "attestation": (
         [candidate(bundle(P256, statement(predicate_type="https://spdx.dev/Document")))],
-        'which is signed by nobody known; one does not count: it is an attestation, "https://spdx.dev/Document", not '
+        'which has no known signer; one does not count: it is an attestation, "https://spdx.dev/Document", not '
         "a signature",
     ),
 }
@@ -103,11 +103,11 @@ def test_image_that_is_not_signed_as_required_is_denied(name: str) -> None:
     )
 
 
-def test_signatures_by_nobody_known_are_counted() -> None:
+def test_signatures_by_unknown_signers_are_counted() -> None:
     only = {"release": RELEASE}
     for count, words in ((1, "1 signature by another key"), (2, "2 signatures by other keys")):
         found = facts(*[signed_by(OTHER_P256)] * count, authorities=only)
-        assert f"which is signed by nobody known; {words} (" in message(judged(pod(), found=found, authorities=only))
+        assert f"which has no known signer; {words} (" in message(judged(pod(), found=found, authorities=only))
 
 
 RULES: dict[str, tuple[dict[str, Any], Sequence[Candidate], Sequence[Candidate], str]] = {
@@ -224,7 +224,7 @@ def test_image_whose_registry_is_waived_is_still_verified() -> None:
     assert judged(pod(), policy(), other, waiver).lookups
 
 
-def test_update_that_changes_nothing_that_runs_asks_nobody() -> None:
+def test_update_that_changes_no_image_makes_no_look_up() -> None:
     evaluation = judged(pod(), old=pod())
     assert (evaluation.violations, evaluation.lookups) == ((), ())
     assert judged(pod(), old=pod(f"{REPOSITORY}@{OTHER_IMAGE}")).lookups
@@ -277,9 +277,7 @@ def test_key_that_has_ended_denies_at_its_end() -> None:
     found = facts(signed_by(P256), authorities=authorities)
     assert not judged(pod(), found=found, authorities=authorities).violations
     late = judged(pod(), found=found, authorities=authorities, now=until)
-    assert "which is signed by nobody known; a signature by release with a key that ended at 2026-11-27" in message(
-        late
-    )
+    assert "which has no known signer; a signature by release with a key that ended at 2026-11-27" in message(late)
 
 
 def test_changed_authority_keeps_facts_of_its_remaining_keys() -> None:

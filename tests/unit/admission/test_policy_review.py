@@ -55,7 +55,7 @@ BROKEN = {"controls": {"images": {"trustedRegistries": ["acme/web"]}, "hostPorts
 GOOD = {"podSecurityStandard": {"level": "restricted"}}
 
 
-def test_everything_that_is_wrong_is_told_at_once_with_its_field() -> None:
+def test_everything_that_is_wrong_is_reported_at_once_with_its_field() -> None:
     response = answered(BROKEN | {"match": {"namespaces": ["a"], "excludeNamespaces": ["a"]}})
     assert response["status"]["code"] == 422
     assert response["status"]["reason"] == "Invalid"

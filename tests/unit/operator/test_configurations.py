@@ -156,7 +156,7 @@ def test_failure_policy_ignore_is_a_problem_except_for_templates() -> None:
     assert found(validating, mutating) == [("FailurePolicyIgnore", message, False)]
 
 
-def test_failure_policy_ignore_is_no_problem_for_pods_if_it_was_asked_for() -> None:
+def test_failure_policy_ignore_is_no_problem_for_pods_if_it_is_configured() -> None:
     validating, mutating = rendered()
     for webhook in (*validating["webhooks"], *mutating["webhooks"]):
         webhook["failurePolicy"] = "Ignore"

@@ -51,7 +51,7 @@ async def test_proxy_is_used_except_for_hosts_without_one() -> None:
             lines.clear()
 
 
-async def test_denied_address_is_not_asked_of_a_proxy() -> None:
+async def test_no_proxy_gets_a_request_for_a_denied_address() -> None:
     async with proxy() as (address, lines):
         settings = settings_for_tests(proxies={"https": address}, allowed_networks=())
         async with client_of(settings=settings) as client:

@@ -114,7 +114,7 @@ async def test_a_handshake_that_takes_too_long_is_given_up(monkeypatch: pytest.M
         assert await port.answers()
 
 
-async def test_what_is_no_tls_is_closed_and_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_connection_without_tls_is_closed_and_harms_no_other(caplog: pytest.LogCaptureFixture) -> None:
     async with accepting() as port:
         reader, writer = await port.open(tls=False)
         writer.write(REQUEST)

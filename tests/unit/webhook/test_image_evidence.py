@@ -103,7 +103,7 @@ async def test_image_signed_by_another_key_has_none(site: Site) -> None:
     assert (facts.signatures, facts.others) == ((), 1)
 
 
-async def test_known_image_asks_the_registry_nothing(site: Site) -> None:
+async def test_known_image_needs_no_request_to_the_registry(site: Site) -> None:
     image = site.signed()
     facts = await site.facts(image)
     asked = len(site.registry.requests)

@@ -123,7 +123,7 @@ async def test_one_unsigned_image_of_several_is_denied(site: Site) -> None:
     assert [violation.finding.container for violation in outcome.violations] == ["c1"]
 
 
-async def test_known_image_asks_the_registry_nothing(site: Site) -> None:
+async def test_known_image_needs_no_request_to_the_registry(site: Site) -> None:
     image = site.image(P256)
     await site.create(image)
     asked = len(site.registry.requests)

@@ -262,7 +262,7 @@ async def half_a_body(
     return reader, writer
 
 
-async def test_half_a_body_is_given_up_at_the_deadline_and_holds_nobody_up(served: Served) -> None:
+async def test_half_a_body_is_given_up_at_the_deadline_and_holds_up_no_other(served: Served) -> None:
     reader, writer = await half_a_body(served, "/validate?timeout=1s")
     assert await served.allowed(review(pod(GOOD)))
     answer = await reader.read()
@@ -371,7 +371,7 @@ async def test_labels_of_the_namespace_decide_and_unknown_ones_are_a_denial() ->
         assert await served.allowed(review(pod(GOOD), namespace="new"))
 
 
-async def test_labels_are_not_asked_for_where_no_policy_needs_them(served: Served) -> None:
+async def test_labels_are_not_read_where_no_policy_needs_them(served: Served) -> None:
     assert await served.allowed(review(pod(GOOD), namespace="missing"))
 
 

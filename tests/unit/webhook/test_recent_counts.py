@@ -81,7 +81,7 @@ def test_an_hour_later_it_is_forgotten() -> None:
     assert tally.last_hour() == {}
 
 
-def test_those_with_the_most_are_told_and_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_those_with_the_most_are_reported_and_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recent_counts, "MAX_REPORTED", 2)
     monkeypatch.setattr(recent_counts, "MAX_POLICIES", 3)
     tally = Tally()

@@ -41,7 +41,7 @@ async def test_the_api_server_is_recognized_by_its_path(served: Served) -> None:
 
 
 @pytest.mark.parametrize("path", UNKNOWN)
-async def test_a_review_at_another_path_is_judged_and_nothing_is_told(
+async def test_a_review_at_another_path_is_judged_and_nothing_is_reported(
     served: Served, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
@@ -57,7 +57,7 @@ async def test_a_review_at_another_path_is_judged_and_nothing_is_told(
     ]
 
 
-async def test_a_policy_of_an_unknown_sender_is_reviewed_and_nothing_is_told(
+async def test_a_policy_of_an_unknown_sender_is_reviewed_and_nothing_is_reported(
     served: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = review({"metadata": {"name": "p"}, "spec": BROKEN}, kind={"group": "sekisho.dev", "kind": "PodPolicy"})

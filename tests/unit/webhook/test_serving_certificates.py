@@ -37,7 +37,7 @@ def test_good_pair_is_accepted_with_its_expiry() -> None:
         assert timedelta(days=2) < checked.expires - NOW < timedelta(days=4)
 
 
-def test_chain_is_told_by_its_first_certificate() -> None:
+def test_chain_is_reported_by_its_first_certificate() -> None:
     leaf, authority = make_pair("leaf", days=1), make_pair("authority", days=100)
     checked = check_pair(Pair(leaf.certificate + authority.certificate, leaf.key), NOW)
     assert checked.expires - NOW < timedelta(days=2)

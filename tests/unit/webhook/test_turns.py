@@ -27,7 +27,7 @@ async def test_namespaces_take_turns_and_within_one_the_first_is_first() -> None
     assert order == ["many-0", "few-0", "many-1", "many-2", "many-3"]
 
 
-async def test_whoever_waits_too_long_leaves_the_turn_to_others() -> None:
+async def test_one_that_waits_too_long_leaves_its_turn_to_others() -> None:
     turns = Turns()
     async with turns.turn("a", SOON):
         with pytest.raises(TimeoutError):

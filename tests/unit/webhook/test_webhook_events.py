@@ -74,7 +74,7 @@ def test_fixes_name_the_field_once_as_the_owners_author_writes_it(kind: str, nam
     assert said.fixes == (f"{container}: set {of_pod} to RuntimeDefault",)
 
 
-def test_warning_about_a_pod_is_told_and_one_about_a_template_is_shown_to_whom_applies_it() -> None:
+def test_warning_about_a_pod_is_reported_and_one_about_a_template_is_shown_to_the_user_who_applies_it() -> None:
     (said,) = statements_of(validated(pod(BAD), WARNS))
     assert (said.reason, said.policies) == (Reason.POD_WARNED, ("warns",))
     assert said.note.startswith('policy "warns" warns about container "app" for privileged mode: ')
@@ -83,24 +83,24 @@ def test_warning_about_a_pod_is_told_and_one_about_a_template_is_shown_to_whom_a
     assert list(statements_of(warned)) == []
 
 
-def test_defaults_are_told_by_policy_and_field() -> None:
+def test_defaults_are_reported_by_policy_and_field() -> None:
     (said,) = statements_of(mutated(pod(GOOD), DRESSES))
     assert (said.reason, said.policies, said.fixes) == (Reason.POD_DEFAULTED, ("dresses",), ())
     assert said.note.startswith('policy "dresses" set spec.securityContext.runAsNonRoot, ')
 
 
-def test_use_of_a_waiver_is_told_with_its_reason() -> None:
+def test_use_of_a_waiver_is_reported_with_its_reason() -> None:
     (said,) = statements_of(validated(pod(BAD), policy(), WAIVER))
     assert (said.reason, said.policies, said.controls) == (Reason.WAIVER_USED, ("no-privilege",), ("privileged",))
     assert "it mounts disks" in said.note
 
 
 @pytest.mark.parametrize("outcome", [validated(pod(GOOD), policy()), validated(pod(BAD)), mutated(pod(GOOD), policy())])
-def test_what_passes_is_not_told(outcome: Outcome) -> None:
+def test_what_passes_is_not_reported(outcome: Outcome) -> None:
     assert list(statements_of(outcome)) == []
 
 
-def test_only_what_was_asked_for_is_recorded_and_no_dry_run() -> None:
+def test_only_configured_reasons_are_recorded_and_no_dry_run() -> None:
     outcomes = [validated(pod(BAD), policy()), validated(pod(BAD), WARNS), mutated(pod(GOOD), DRESSES)]
 
     def recorded(*reasons: Reason) -> list[Reason]:

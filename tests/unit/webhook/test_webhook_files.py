@@ -40,7 +40,7 @@ def test_swapped_link_changes_the_fingerprint(tmp_path: Path) -> None:
     assert fingerprint(link) != before
 
 
-async def test_change_is_told_once_and_a_missing_file_is_a_change(
+async def test_change_is_reported_once_and_a_missing_file_is_a_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "POLL_SECONDS", 0.01)
@@ -65,7 +65,7 @@ async def test_change_is_told_once_and_a_missing_file_is_a_change(
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_change_is_told_when_two_looks_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_change_is_reported_when_two_polls_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that is being rewritten is empty for a moment: to read it then would be to drop its policies."""
     before, emptied, half, whole = ((("a", time, time, 0),) for time in range(4))
     looks = iter([before, emptied, half, whole, whole])

@@ -145,7 +145,7 @@ def test_the_checker_finds_what_promtool_would() -> None:
         assert len(faults(wrong)) >= 1, wrong
 
 
-def test_the_build_and_failures_are_told_from_the_start() -> None:
+def test_the_build_and_failures_are_reported_from_the_start() -> None:
     found = samples(Metrics())
     (labels,) = (dict(labels) for name, labels in found if name == "sekisho_build_info")
     assert labels["component"] == "webhook"

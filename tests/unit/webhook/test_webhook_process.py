@@ -325,7 +325,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         (("--events-per-second=0",), "--events-per-second"),
     ],
 )
-def test_options_that_make_no_sense_are_told(options: tuple[str, ...], said: str) -> None:
+def test_options_that_make_no_sense_are_reported(options: tuple[str, ...], said: str) -> None:
     result = CliRunner().invoke(main, ["webhook", *options])
     assert result.exit_code == 2
     assert result.stdout == ""
