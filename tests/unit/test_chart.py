@@ -729,11 +729,18 @@ def test_the_webhook_reads_only_the_secrets_that_verification_names() -> None:
             "resources": ["imageevidences"],
             "verbs": ["list", "watch", "create", "patch", "delete"],
         },
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
         {
             "apiGroups": [""],
             "resources": ["secrets"],
             "resourceNames": ["release-key", "shared", "registry-login"],
             "verbs": READ,
+        },
+        {
+            "apiGroups": ["coordination.k8s.io"],
+            "resources": ["leases"],
+            "resourceNames": ["sekisho-image-evidence"],
+            "verbs": ["get"],
         },
         {"apiGroups": [""], "resources": ["configmaps"], "verbs": READ},
     ]

@@ -59,6 +59,13 @@ class TrustedRoot(Struct, frozen=True, eq=False):
     ends: datetime | None
     components: Mapping[str, tuple[_Component, ...]]
 
+    @property
+    def newest(self) -> datetime:
+        """When its newest certificate authority or log became valid. Sigstore adds one about once a year, so an old one
+        means an old root.
+        """
+        return max(component.start for components in self.components.values() for component in components)
+
     def parts_valid_at(self, moments: Sequence[datetime]) -> bytes | None:
         """The root's JSON with only the components that were valid at all moments; None where a kind has none left."""
         valid = {

@@ -57,7 +57,12 @@ class ImageEvidence(Struct, frozen=True):
 
 def name_of(facts: ImageFacts, release: str) -> str:
     """The object's name: a hash of the image and of the release's namespace."""
-    return sha256(f"{release} {facts.repository}@{facts.digest}".encode()).hexdigest()[:40]
+    return name_of_image(f"{facts.repository}@{facts.digest}", release)
+
+
+def name_of_image(image: str, release: str) -> str:
+    """The same for registry/repository@digest."""
+    return sha256(f"{release} {image}".encode()).hexdigest()[:40]
 
 
 def shared(facts: ImageFacts, looked_up: datetime) -> ImageEvidenceSpec:

@@ -29,6 +29,17 @@ def authority_families(authorities: Mapping[str, Authority], now: datetime) -> I
         ("authority",),
         ends,
     )
+    ages: dict[tuple[str, ...], float] = {
+        (name,): (now - authority.keyless.root.newest).total_seconds()
+        for name, authority in authorities.items()
+        if authority.keyless is not None
+    }
+    yield gauges(
+        "sekisho_image_authority_root_age_seconds",
+        "How long ago the newest certificate authority or log of the trusted root of an ImageAuthority became valid.",
+        ("authority",),
+        ages,
+    )
 
 
 def _end(authority: Authority) -> datetime | None:

@@ -13,7 +13,7 @@ from msgspec import Struct
 from sekisho.admission import NamespaceObjects, Review
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
 from sekisho.cluster.single_flight import SingleFlight
-from sekisho.pods import LocalObjectReference, Pod
+from sekisho.pods import LocalObjectReference, Pod, PodSpec
 from sekisho.registry import (
     Credential,
     CredentialsError,
@@ -55,10 +55,18 @@ def pull_secrets_of(review: Review, objects_for: Callable[[str, Pod], NamespaceO
     namespace, pod = review.namespace or "", review.pod
     if pod is None:
         return None
-    references: Sequence[LocalObjectReference] = pod.spec.image_pull_secrets or ()
-    if not references and not review.is_pod:
+    if not pod.spec.image_pull_secrets and not review.is_pod:
         accounts = objects_for(namespace, pod).service_accounts.values()
-        references = next((account.image_pull_secrets for account in accounts), ())
+        return _pull_secrets(namespace, next((account.image_pull_secrets for account in accounts), ()))
+    return pull_secrets_of_pod(namespace, pod.spec)
+
+
+def pull_secrets_of_pod(namespace: str, spec: PodSpec) -> PodPullSecrets | None:
+    """The pull Secrets that a pod names; None where it names none."""
+    return _pull_secrets(namespace, spec.image_pull_secrets or ())
+
+
+def _pull_secrets(namespace: str, references: Sequence[LocalObjectReference]) -> PodPullSecrets | None:
     names = tuple(dict.fromkeys(reference.name for reference in references if reference.name))[:MAX_SECRETS]
     return PodPullSecrets(namespace, names) if namespace and names else None
 

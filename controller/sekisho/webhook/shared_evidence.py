@@ -26,6 +26,7 @@ from sekisho.policies.image_evidence import (
     ImageEvidenceSpec,
     facts_of,
     name_of,
+    name_of_image,
     shared,
 )
 from sekisho.policies.types import GROUP, VERSION
@@ -89,6 +90,10 @@ class SharedEvidence:
         if len(self._queue) > MAX_QUEUED:
             self._queue.popitem(last=False)
         self._is_queued.set()
+
+    def looked_up(self, image: str) -> datetime | None:
+        """When the shared facts about registry/repository@digest were found; None where there are none."""
+        return self.reflector.objects.get(name_of_image(image, self._release))
 
     async def run(self) -> NoReturn:
         """Write what is queued, and remove what is old, until cancelled. Failures are logged, and tried again."""

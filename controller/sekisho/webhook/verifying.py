@@ -18,6 +18,7 @@ from sekisho.webhook.authorities import Authorities, ReleaseObjects
 from sekisho.webhook.authority_metrics import authority_families
 from sekisho.webhook.dependencies import Supply, not_listed_yet
 from sekisho.webhook.evidence import ImageEvidence
+from sekisho.webhook.evidence_refresh import EvidenceRefresh
 from sekisho.webhook.image_verification import ImageVerification
 from sekisho.webhook.options import Options, StartError
 from sekisho.webhook.pod_pull_secrets import PodPullSecretReader, PodPullSecrets, pull_secrets_of
@@ -67,11 +68,21 @@ def verifying(
     supplies = [Supply("the verification of images", keep, families=families)]
     for name, reflector in (objects.reflectors if objects is not None else {}).items():
         supplies.append(Supply(f"the {name} of authorities", reflector.run, partial(not_listed_yet, name, reflector)))
-    if sharing is not None:
+    if api is not None and sharing is not None:
+        refresh = EvidenceRefresh(
+            api,
+            options.namespace,
+            options.replica,
+            evidence,
+            sharing,
+            clock,
+            uses_pod_secrets=options.pod_pull_secrets,
+        )
         missing = partial(not_listed_yet, "facts about images", sharing.reflector)
         supplies += [
             Supply("the facts of other replicas", sharing.reflector.run, missing),
             Supply("the sharing of facts", sharing.run),
+            Supply("the refresh of facts", refresh.run),
         ]
     return verification, supplies
 
