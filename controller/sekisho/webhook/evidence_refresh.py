@@ -13,8 +13,8 @@ from typing import Final, NoReturn
 import msgspec
 from msgspec import Struct
 
+from sekisho.backoff import spread
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
-from sekisho.cluster.backoff import spread
 from sekisho.cluster.lease import LeaderLease, LeaseLost, Timing
 from sekisho.cluster.pages import pages
 from sekisho.images import ImageError, Reference, parse
