@@ -114,9 +114,15 @@ def served(cluster: Cluster) -> bytes:
     return ssl.DER_cert_to_PEM_cert(shown).encode()
 
 
+def holder(cluster: Cluster) -> str:
+    """Who holds the leader's Lease; each process adds a suffix of its own."""
+    identity: str = get(cluster, f"{LEASES}/{RELEASE}-controller")["spec"].get("holderIdentity", "")
+    return identity
+
+
 def leader(cluster: Cluster) -> str:
-    holder: str = get(cluster, f"{LEASES}/{RELEASE}-controller")["spec"].get("holderIdentity", "")
-    return holder.rpartition("_")[0]  # each process adds a suffix of its own
+    """The same without the suffix."""
+    return holder(cluster).rpartition("_")[0]
 
 
 def clobber(cluster: Cluster, path: str, bundle: bytes | None) -> None:
