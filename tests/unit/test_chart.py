@@ -714,6 +714,35 @@ def test_access_to_secrets_is_limited_by_name_and_certificate_mode(
     assert rendered == wanted
 
 
+WORDS = {
+    "configmaps": "ConfigMaps",
+    "endpointslices": "EndpointSlices",
+    "events": "Events",
+    "imageevidences": "ImageEvidence",
+    "jobs": "Jobs",
+    "leases": "Lease",
+    "limitranges": "LimitRanges",
+    "mutatingwebhookconfigurations": "webhook configurations",
+    "namespaces": "namespace",
+    "pods": "pods",
+    "replicasets": "ReplicaSets",
+    "secrets": "Secret",
+    "serviceaccounts": "ServiceAccounts",
+    "validatingwebhookconfigurations": "webhook configurations",
+} | dict.fromkeys(("clusterpodpolicies", "imageauthorities", "podpolicies", "policywaivers"), "policies")
+
+
+@pytest.mark.parametrize("account", ["controller", "webhook"])
+def test_the_security_page_says_what_each_permission_is_worth(account: str) -> None:
+    page = (CHART.parents[1] / "docs" / "security.md").read_text()
+    section = page.partition(f"### The {account}'s token")[2].partition("\n### ")[0]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| ")]
+    granted = rules(*VERIFIED, "imageVerification.podPullSecrets=true")
+    for resource in {resource for role, rule in granted if f"-{account}" in role for resource in rule["resources"]}:
+        name, _, subresource = resource.partition("/")
+        assert any(WORDS[name] in row and subresource in row for row in rows), resource
+
+
 def test_verification_of_images_is_off_until_it_is_enabled() -> None:
     for values in ((), VERIFIED[1:]):
         webhook = deployments(*values)["sekisho-webhook"]
