@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from enum import StrEnum
+from functools import cache
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -223,8 +224,14 @@ def _restricted(minor: int) -> dict[tuple[DefaultLevel, str], Any]:
 def _fields(level: DefaultLevel, context: Struct | None) -> dict[tuple[DefaultLevel, str], Any]:
     if context is None:
         return {}
-    values = ((field.encode_name, getattr(context, field.name)) for field in msgspec.structs.fields(context))
+    values = ((key, getattr(context, name)) for key, name in _names_of(type(context)))
     return {(level, key): msgspec.to_builtins(value) for key, value in values if value is not None}
+
+
+@cache
+def _names_of(kind: type[Struct]) -> tuple[tuple[str, str], ...]:
+    """The fields' names in JSON and in Python. msgspec evaluates all annotations again at each call."""
+    return tuple((field.encode_name, field.name) for field in msgspec.structs.fields(kind))
 
 
 def _verify(values: dict[tuple[DefaultLevel, str], Any]) -> None:
