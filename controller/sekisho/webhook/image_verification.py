@@ -8,7 +8,7 @@ from typing import Final
 from sekisho.admission import DENIALS, Decision, Outcome, Review
 from sekisho.images import Reference, parse
 from sekisho.images.trust import Trust
-from sekisho.policies import PolicySet
+from sekisho.policies import Enforcement, PolicySet
 from sekisho.webhook.authorities import Authorities
 from sekisho.webhook.evidence import EvidenceView, ImageEvidence
 from sekisho.webhook.http_shell import Deadline
@@ -17,6 +17,8 @@ from sekisho.webhook.tags import Tags
 
 WAIT_SHARE: Final = 0.9
 """Of the time that the API server waits for a verdict; the rest is for judging again and for the way back."""
+MAX_ADMITTED_WAIT: Final = 0.5
+"""Seconds that a pod waits which would be admitted without the look-ups: rules that warn or audit cause no outage."""
 TAGS_SHARE: Final = 0.33
 """Of the time that it waits for defaults."""
 
@@ -73,7 +75,9 @@ class ImageVerification:
     async def settled(self, outcome: Outcome, trust: Trust, deadline: Deadline) -> bool:
         """Start the look-ups that an outcome needs, and wait for them where it denies, or is about a pod.
 
-        The user of a template is not held up for a warning: its pods come later, and find what was started.
+        A pod that only rules with Warn or Audit need them for waits for a moment; if that is not enough, its verdict
+        says that the image is still being verified. The user of a template is not held up for a warning: its pods
+        come later, and find what was started.
         """
         namespace, secrets = outcome.review.namespace or "", self._pull_secrets_of(outcome.review)
         if isinstance(trust.evidence, EvidenceView) and trust.evidence.due:
@@ -91,5 +95,13 @@ class ImageVerification:
         if not is_pod and outcome.decision not in DENIALS:
             return False
         if is_running:
-            await self._evidence.settled(references, deadline.seconds * WAIT_SHARE - deadline.elapsed, secrets)
+            seconds = deadline.seconds * WAIT_SHARE
+            if not _is_denied_by_look_ups(outcome):
+                seconds = min(seconds, MAX_ADMITTED_WAIT)
+            await self._evidence.settled(references, seconds - deadline.elapsed, secrets)
         return True
+
+
+def _is_denied_by_look_ups(outcome: Outcome) -> bool:
+    """Whether a policy denies the object until a look-up shows that nothing is wrong."""
+    return any(v.lookup is not None and v.enforcement == Enforcement.DENY for v in outcome.violations)

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from sekisho.admission import Decision, Outcome
 from sekisho.policies import ClusterPodPolicy, ImageAuthority, PolicySet
+from sekisho.webhook import image_verification
 from sekisho.webhook.authorities import Authorities
 from sekisho.webhook.evidence import ImageEvidence
 from sekisho.webhook.http_shell import Deadline
@@ -41,9 +42,10 @@ class Site:
         self.verification: Verification | None = None
         self.metrics = Metrics()
 
-    def enforce(self, *rules: Any, **images: Any) -> None:
+    def enforce(self, *rules: Any, enforcement: str = "Deny", **images: Any) -> None:
         rule = {"images": [f"{self.registry.host}/acme"], "by": {"anyOf": ["release"]}}
-        policy = {"metadata": {"name": "signed"}, "spec": {"controls": {"images": {"signatures": [rule], **images}}}}
+        controls = {"images": {"signatures": [rule], **images}}
+        policy = {"metadata": {"name": "signed"}, "spec": {"controls": controls, "enforcement": enforcement}}
         authority = {"metadata": {"name": "release"}, "spec": {"keys": [{"pem": pem(P256)}]}}
         self.enforced.enforce(
             PolicySet.of((msgspec.convert(policy, ClusterPodPolicy), msgspec.convert(authority, ImageAuthority)))
@@ -163,6 +165,34 @@ async def test_slow_registry_makes_the_answer_pending_and_the_next_one_whole(sit
     waiting = asyncio.create_task(site.create(image))
     release.set()
     assert (await waiting).decision is Decision.ALLOW
+
+
+@pytest.mark.parametrize("enforcement", ("Warn", "Audit"))
+async def test_rule_that_only_warns_or_audits_holds_a_pod_for_a_moment_at_most(
+    site: Site, monkeypatch: pytest.MonkeyPatch, enforcement: str
+) -> None:
+    monkeypatch.setattr(image_verification, "MAX_ADMITTED_WAIT", 0.2)
+    image = site.image()
+    release = asyncio.Event()
+    path = f"/v2/{NAME}/referrers/{image.partition('@')[2]}"
+
+    async def held(request: web.Request) -> web.StreamResponse:
+        await release.wait()
+        del site.registry.misbehave["GET", path]
+        return await site.registry.handle(request)
+
+    site.registry.misbehave["GET", path] = held
+    site.enforce(enforcement=enforcement)
+    outcome = await site.create(image, seconds=30.0)
+    assert outcome.decision is Decision[enforcement.upper()]
+    assert "still being verified" in outcome.violations[0].finding.value_and_origin
+    release.set()
+    site.enforce()
+    assert (await site.create(image)).decision is Decision.DENY
+    site.enforce(enforcement=enforcement)
+    outcome = await site.create(image)
+    assert outcome.decision is Decision[enforcement.upper()]
+    assert "not signed" in outcome.violations[0].finding.value_and_origin
 
 
 async def test_pending_denial_is_counted_by_itself_and_is_no_event(site: Site) -> None:
