@@ -167,7 +167,7 @@ async def test_slow_registry_makes_the_answer_pending_and_the_next_one_whole(sit
     assert (await waiting).decision is Decision.ALLOW
 
 
-@pytest.mark.parametrize("enforcement", ("Warn", "Audit"))
+@pytest.mark.parametrize("enforcement", ["Warn", "Audit"])
 async def test_rule_that_only_warns_or_audits_holds_a_pod_for_a_moment_at_most(
     site: Site, monkeypatch: pytest.MonkeyPatch, enforcement: str
 ) -> None:
