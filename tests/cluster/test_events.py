@@ -275,6 +275,34 @@ def test_applying_a_workload_says_at_once_what_its_event_says_later(
     assert line.removeprefix(prefix) == event["note"]
 
 
+def test_a_job_made_by_hand_from_a_cron_job_gets_the_cron_jobs_path_everywhere(
+    kubectl: Kubectl, cluster: Cluster, namespace: str, denials: Callable[[], list[Json]]
+) -> None:
+    policy = {
+        "apiVersion": "sekisho.dev/v1alpha1",
+        "kind": "ClusterPodPolicy",
+        "metadata": {"name": f"{namespace}-no-privilege"},
+        "spec": {"match": {"namespaces": [namespace]}, "controls": {"hostUsers": {}}},
+    }
+    kubectl.check("apply", "-f", "-", input=json.dumps(policy))
+    kubectl.check("wait", "--for=condition=Enforced", f"clusterpodpolicy/{namespace}-no-privilege")
+    batch = {"template": template(GOOD, restartPolicy="Never")}
+    cron_job = {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": batch}}
+    assert create(kubectl, "CronJob", {"name": "bad"}, cron_job).returncode == 0
+    fix = "set spec.jobTemplate.spec.template.spec.hostUsers to false"
+    (line,) = warned(kubectl("create", "job", "by-hand", "--from=cronjob/bad"))
+    assert line.startswith("pods of this Job: ")
+    assert f"Fix: {fix}." in line
+    (event,) = wait_until(denials, SOON, "the denial is an Event")
+    assert event["regarding"]["kind"] == "CronJob"
+    assert f"Fix: {fix}." in event["note"]
+    assert event["metadata"]["annotations"]["sekisho.dev/fixes"].endswith(f": {fix}")
+    kubeconfig = str(cluster.plane.kubeconfig)
+    shown = cluster.sekisho_cli("denials", "-n", namespace, "--kubeconfig", kubeconfig)
+    assert fix in " ".join(shown.stdout.split())
+    assert "spec.template.spec.hostUsers" not in shown.stdout
+
+
 def test_warnings_are_as_many_and_as_long_as_kubectl_shows(kubectl: Kubectl, namespace: str) -> None:
     """The API server cuts a request's warnings off when they are longer than 4,096 characters together."""
     names = [f"{'x' * 40}-{number}" for number in range(20)]

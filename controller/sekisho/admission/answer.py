@@ -41,7 +41,9 @@ _WRITTEN_AS_TEMPLATE: Final = frozenset(
 )
 """Controllers whose pods have their fields from a template that a user wrote."""
 _NAME_OF_CRON_JOB: Final = re.compile(r"-[0-9]{8,}$")
-"""A CronJob names its Jobs by its own name and the time in minutes, so the Job's user wrote a CronJob."""
+"""A CronJob names its Jobs by its own name and the time in minutes, so the Job's user probably wrote a CronJob.
+
+A pod shows no more of its Job than the name; Events are written after a look-up of the owner, and have its path."""
 _MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
 
 
@@ -354,23 +356,25 @@ def _is_mirror_pod(review: Review) -> bool:
 def _as_users_write_them(review: Review, violations: tuple[Violation, ...]) -> tuple[Violation, ...]:
     """The violations with the paths of the object that their user writes, not of the pod that is made from it.
 
-    The findings on a pod keep the pod's paths, because the answer is about that pod; only their fixes change.
+    The findings on an object keep that object's paths, because the answer is about it; only their fixes name the path
+    in the object that a controller makes it from.
     """
     path = written_at(review)
     if not review.is_pod:
-        return violations_in_object(violations, path)
+        return violations_in_object(violations, POD_TEMPLATES[(review.kind.group, review.kind.kind)], path)
     return fixes_in_object(violations, path) if path else violations
 
 
 def written_at(review: Review) -> TemplatePath:
     """Where the pod template is in the object that the pod's user writes; empty where that is the pod itself."""
-    if not review.is_pod:
-        return POD_TEMPLATES[(review.kind.group, review.kind.kind)]
     owner = next((owner for owner in review.metadata.owner_references or () if owner.controller), None)
+    if not review.is_pod:
+        of_cron_job = owner is not None and (review.kind.kind, owner.kind) == ("Job", "CronJob")
+        return POD_TEMPLATES[("batch", "CronJob") if of_cron_job else (review.kind.group, review.kind.kind)]
     if owner is None or owner.kind not in _WRITTEN_AS_TEMPLATE:
         return ()
-    of_cron_job = owner.kind == "Job" and _NAME_OF_CRON_JOB.search(owner.name)
-    return POD_TEMPLATES[("batch", "CronJob")] if of_cron_job else ("spec", "template")
+    named_by_cron_job = owner.kind == "Job" and _NAME_OF_CRON_JOB.search(owner.name)
+    return POD_TEMPLATES[("batch", "CronJob")] if named_by_cron_job else ("spec", "template")
 
 
 def _warnings(review: Review, evaluation: Evaluation) -> tuple[str, ...]:

@@ -17,23 +17,29 @@ _POD_FIELD: Final = re.compile(
 """Where a text names a field by its path from the pod's root; a fix also holds values, such as images."""
 
 
-def finding_in_object(finding: Finding, template_path: tuple[str, ...]) -> Finding:
+def finding_in_object(finding: Finding, template_path: tuple[str, ...], written: tuple[str, ...] = ()) -> Finding:
     """The finding with the paths that the user writes, in its fix too.
 
     template_path: where the object has its pod template, such as ("spec", "template"); empty for a pod.
+    written: where the user writes the template, if another object is made from that; empty for the same path.
     """
     if not template_path:
         return finding
     change = finding.change
     if change is not None:
         change = Change(change.operation, template_path + change.path, change.value)
-    return replace(finding, path=template_path + finding.path, fix=_fix(finding, template_path), change=change)
+    return replace(
+        finding, path=template_path + finding.path, fix=_fix(finding, written or template_path), change=change
+    )
 
 
-def violations_in_object(violations: Sequence[Violation], template_path: tuple[str, ...]) -> tuple[Violation, ...]:
+def violations_in_object(
+    violations: Sequence[Violation], template_path: tuple[str, ...], written: tuple[str, ...] = ()
+) -> tuple[Violation, ...]:
     """The same for the findings of violations."""
     return tuple(
-        replace(violation, finding=finding_in_object(violation.finding, template_path)) for violation in violations
+        replace(violation, finding=finding_in_object(violation.finding, template_path, written))
+        for violation in violations
     )
 
 

@@ -6,6 +6,7 @@ half-fixed problem must not keep showing the old text.
 Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
 """
 
+import re
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
@@ -17,6 +18,8 @@ from msgspec import Struct
 from sekisho.admission import Review
 from sekisho.cluster.names import MAX_SUBDOMAIN_LENGTH, derived_name, is_label
 from sekisho.cluster.owners import ObjectReference, controller_of
+from sekisho.findings import render_path
+from sekisho.pods import POD_TEMPLATES
 from sekisho.timestamps import micro_time
 
 CONTROLLER: Final = "sekisho.dev/webhook"
@@ -31,6 +34,9 @@ MAX_INSTANCE_LENGTH: Final = 128
 MAX_NAMES: Final = 30
 MAX_FIXES: Final = 5
 MAX_FIX_LENGTH: Final = 300
+
+_BATCH_TEMPLATE: Final = re.compile(r"(?<![\w./\]\"'])spec\.(?:jobTemplate\.spec\.)?template\.(?=(?:spec|metadata)\.)")
+"""Where a text names the pod template of a Job or of a CronJob."""
 
 
 class Reason(StrEnum):
@@ -122,6 +128,25 @@ def statement(
         tuple(fix if len(fix) <= MAX_FIX_LENGTH else f"{fix[: MAX_FIX_LENGTH - 1]}…" for fix in dict.fromkeys(fixes))[
             :MAX_FIXES
         ],
+    )
+
+
+def as_owner_writes_it(content: Statement, owner: ObjectReference) -> Statement:
+    """The statement with the paths of a pod template in its top owner, when that is a Job or a CronJob.
+
+    A pod shows only the name of its Job: whether a CronJob has made that, and so where the template is written, is
+    known when the owner has been looked up.
+    """
+    template = POD_TEMPLATES.get(("batch", owner.kind)) if owner.api_version == "batch/v1" else None
+    if template is None:
+        return content
+    above = f"{render_path(template)}."
+    return statement(
+        content.reason,
+        _BATCH_TEMPLATE.sub(above, content.note),
+        content.policies,
+        content.controls,
+        (_BATCH_TEMPLATE.sub(above, fix) for fix in content.fixes),
     )
 
 

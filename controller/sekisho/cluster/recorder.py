@@ -20,7 +20,16 @@ from msgspec.structs import replace
 
 from sekisho.backoff import backoff, doubled
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
-from sekisho.cluster.events import Event, Occurrence, Series, Statement, body_of, event_of, events_path
+from sekisho.cluster.events import (
+    Event,
+    Occurrence,
+    Series,
+    Statement,
+    as_owner_writes_it,
+    body_of,
+    event_of,
+    events_path,
+)
 from sekisho.cluster.owners import ObjectReference, Owners
 from sekisho.cluster.recorded import DropReason, H, Held, HeldEntry, HeldSeries, Key, text_bytes
 from sekisho.cluster.work_queue import WorkQueue
@@ -172,12 +181,14 @@ class EventRecorder:
         """Add an entry to the series of its top owner."""
         first, most = LOOK_UP_SECONDS
         top = entry.first.regarding
+        content = entry.first.statement
         try:
             top = await self._owners.top(top, doubled(first, entry.failures + 1, most))
+            content = as_owner_writes_it(content, top)
         except ApiError as error:
             if _may_succeed(error, entry.failures):
                 raise
-        series_key = (top, entry.first.statement)
+        series_key = (top, content)
         series = self._series_of(series_key, entry)
         self._entries.pop(key)
         if series is None:
@@ -201,7 +212,7 @@ class EventRecorder:
         elif not self._owner_bucket(key[0]).take(now):
             return None
         else:
-            event = event_of(entry.first, key[0], self._instance)
+            event = event_of(replace(entry.first, statement=key[1]), key[0], self._instance)
             series = HeldSeries(event, text_bytes(key[1]), entry.observed, now)
             self._writes.put(key, key[0].namespace, urgent=True)
         self._unwritten.add(key, series)

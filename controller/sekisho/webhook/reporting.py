@@ -127,7 +127,7 @@ def statements_of(outcome: Outcome) -> Iterator[Statement]:
 
 
 def _stated(review: Review, reason: Reason, message: str, violations: Sequence[Violation]) -> Statement:
-    above = written_at(review)
+    above = written_at(review) if review.is_pod else ()  # a template's findings have the whole path already
     return statement(
         reason,
         message,

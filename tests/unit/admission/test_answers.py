@@ -578,6 +578,24 @@ def test_fix_of_a_controllers_pod_names_the_template_that_its_user_writes() -> N
     assert "Fix: set spec.securityContext.runAsNonRoot to true." in validated(review(pod))["status"]["message"]
 
 
+def test_fix_of_a_job_made_from_a_cron_job_names_the_path_in_the_cron_job() -> None:
+    denies = policies(p={"templates": "Deny", "podSecurityStandard": {"level": "restricted"}})
+    template = restricted_pod(hostPID=True)
+    del template["spec"]["securityContext"]["runAsNonRoot"]
+    owner = {"apiVersion": "batch/v1", "kind": "CronJob", "name": "report", "uid": "u", "controller": True}
+    job: dict[str, Any] = {"metadata": {"name": "by-hand", "ownerReferences": [owner]}, "spec": {"template": template}}
+    asked: dict[str, Any] = {
+        "kind": {"group": "batch", "version": "v1", "kind": "Job"},
+        "resource": {"group": "batch", "version": "v1", "resource": "jobs"},
+    }
+    message = validated(review(job, **asked), denies)["status"]["message"]
+    assert ": spec.template.spec.hostPID is true" in message
+    assert "Fix: set spec.jobTemplate.spec.template.spec.securityContext.runAsNonRoot to true." in message
+    del job["metadata"]["ownerReferences"]
+    message = validated(review(job, **asked), denies)["status"]["message"]
+    assert "Fix: set spec.template.spec.securityContext.runAsNonRoot to true." in message
+
+
 def test_value_in_a_fix_is_not_taken_for_a_path() -> None:
     trusted = policies(p={"templates": "Deny", "controls": {"images": {"trustedRegistries": ["trusted.io"]}}})
     template = restricted_pod(container(image="spec.securityContext"), container("b", image="spec.os/x"))

@@ -28,7 +28,10 @@ IMMUTABLE = ("note", "reason", "type", "action", "regarding", "related", "report
 
 
 class EventServer:
-    """Events by path, and ReplicaSets that a Deployment owns each. Denies what the API server would reject."""
+    """Events by path, ReplicaSets that a Deployment owns each, and Jobs of a CronJob, or of none if named report-….
+
+    Denies what the API server would reject.
+    """
 
     def __init__(self) -> None:
         self.events: dict[str, dict[str, Any]] = {}
@@ -46,14 +49,8 @@ class EventServer:
         self.requests.append(f"{request.method} {name}")
         if self.status:
             return web.json_response({"message": self.message}, status=self.status)
-        if "/replicasets/" in request.path:
-            if name.startswith("stuck-"):
-                await self.stuck.wait()
-            if self.unreadable:
-                return web.json_response({"message": "no"}, status=403)
-            above = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name.rpartition("-")[0], "uid": "d"}
-            meta = {"uid": f"uid-{name}", "ownerReferences": [above | {"controller": True}]}
-            return web.json_response({"metadata": meta})
+        if "/replicasets/" in request.path or "/jobs/" in request.path:
+            return await self._owner(name, of_job="/jobs/" in request.path)
         if request.method == "POST":
             event = await request.json()
             problem = wrong(event, request.path)
@@ -74,6 +71,17 @@ class EventServer:
         assert patch.keys() == {"series"}
         found["series"] = patch["series"]
         return web.json_response(found)
+
+    async def _owner(self, name: str, *, of_job: bool) -> web.StreamResponse:
+        if name.startswith("stuck-"):
+            await self.stuck.wait()
+        if self.unreadable:
+            return web.json_response({"message": "no"}, status=403)
+        above = {"apiVersion": "apps/v1", "kind": "Deployment", "name": name.rpartition("-")[0], "uid": "d"}
+        if of_job:
+            above = {"apiVersion": "batch/v1", "kind": "CronJob", "name": "backup", "uid": "c"}
+        owners = [] if name.startswith("report") else [above | {"controller": True}]
+        return web.json_response({"metadata": {"uid": f"uid-{name}", "ownerReferences": owners}})
 
     @property
     def all(self) -> list[dict[str, Any]]:
@@ -112,8 +120,9 @@ def wrong(event: dict[str, Any], path: str) -> str:
 def denial(
     name: str, note: str = NOTE, kind: str = "Pod", seconds: int = 0, namespace: str = "ns", **rest: Any
 ) -> Occurrence:
-    """The denial of a bare pod, or of a pod of a ReplicaSet."""
-    version, uid = ("apps/v1", f"uid-{name}") if kind == "ReplicaSet" else ("v1", "")
+    """The denial of a bare pod, or of a pod of a ReplicaSet or Job."""
+    version = {"ReplicaSet": "apps/v1", "Job": "batch/v1"}.get(kind, "v1")
+    uid = "" if kind == "Pod" else f"uid-{name}"
     said = statement(Reason.POD_DENIED, note, **rest)
     regarding = ObjectReference(version, kind, name, namespace, uid)
     return Occurrence(regarding, None, said, NOW + timedelta(seconds=seconds))
@@ -157,6 +166,32 @@ async def test_event_about_a_pod_of_a_deployment_regards_the_deployment(server: 
     owner = {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "namespace": "ns", "uid": "d"}
     assert event["regarding"] == owner
     assert event["note"] == NOTE
+
+
+@pytest.mark.parametrize(
+    ("job", "owner", "above"),
+    [
+        ("backup-by-hand", "CronJob", "spec.jobTemplate.spec.template"),
+        ("backup-29384756", "CronJob", "spec.jobTemplate.spec.template"),
+        ("report-20261127", "Job", "spec.template"),
+        ("report", "Job", "spec.template"),
+    ],
+)
+async def test_event_about_a_pod_of_a_job_names_the_path_in_what_its_user_wrote(
+    server: EventServer, job: str, owner: str, above: str
+) -> None:
+    async with recording(server) as recorder:
+        for template in ("spec.template", "spec.jobTemplate.spec.template"):  # as the Job's name makes it seem
+            field = f"{template}.spec.hostUsers"
+            note = f"spec.hostUsers is unset, image x/spec.template.spec.y. Fix: set {field} to false. [hostUsers]"
+            recorder.record(denial(job, note, kind="Job", fixes=[f"{field}: set {field} to false"]))
+        await until(lambda: server.told == 2)
+    (event,) = server.all
+    field = f"{above}.spec.hostUsers"
+    assert event["regarding"]["kind"] == owner
+    note = f"spec.hostUsers is unset, image x/spec.template.spec.y. Fix: set {field} to false. [hostUsers]"
+    assert event["note"] == note
+    assert event["metadata"]["annotations"]["sekisho.dev/fixes"] == f"{field}: set {field} to false"
 
 
 async def test_repeats_are_one_series_and_one_look_up(server: EventServer) -> None:

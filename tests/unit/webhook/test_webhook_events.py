@@ -74,6 +74,14 @@ def test_fixes_name_the_field_once_as_the_owners_author_writes_it(kind: str, nam
     assert said.fixes == (f"{container}: set {of_pod} to RuntimeDefault",)
 
 
+def test_fixes_of_a_denied_template_name_the_field_once() -> None:
+    denies = policy("a", templates="Deny", controls={"seccompProfile": {}})
+    (said,) = statements_of(validated(template({"name": "app", "image": "x"}), denies, **DEPLOYMENT))
+    container = "spec.template.spec.containers[0].securityContext.seccompProfile.type"
+    of_pod = "spec.template.spec.securityContext.seccompProfile.type"
+    assert said.fixes == (f"{container}: set {of_pod} to RuntimeDefault",)
+
+
 def test_warning_about_a_pod_is_reported_and_one_about_a_template_is_shown_to_the_user_who_applies_it() -> None:
     (said,) = statements_of(validated(pod(BAD), WARNS))
     assert (said.reason, said.policies) == (Reason.POD_WARNED, ("warns",))
