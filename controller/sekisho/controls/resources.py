@@ -106,13 +106,13 @@ def _check(parameters: Resources, _minor: int) -> Check:
         of_pod = [(rules, rules.amounts(pod.spec.resources)) for rules in (requests, limits)]
         findings: list[Finding] = []
         for rules, pod_amounts in of_pod:
-            findings += _above_maximum(rules, pod_amounts, ("spec",), pod.spec.resources)
+            findings += _pod_above_maximum(rules, pod_amounts, pod.spec.resources, containers)
         for ref in containers:
             if ref.kind is not ContainerKind.EPHEMERAL:
                 for rules, pod_amounts in of_pod:
                     own = rules.amounts(ref.container.resources)
                     findings += _unset(rules, ref, own.keys() | pod_amounts.keys())
-                    findings += _above_maximum(rules, own, ref.path, ref.container.resources, ref)
+                    findings += _above_maximum(rules, own, ref)
         return findings
 
     return judge
@@ -148,28 +148,68 @@ def _not_set(rules: _Rules, ref: ContainerRef, name: str, allowed: str, fix: str
     )
 
 
-def _above_maximum(
-    rules: _Rules,
-    amounts: Amounts,
-    above: FieldPath,
-    resources: PodResources | None,
-    about: ContainerRef | None = None,
+def _above_maximum(rules: _Rules, amounts: Amounts, ref: ContainerRef) -> Iterator[Finding]:
+    resources = ref.container.resources
+    for maximum in _exceeded(rules, amounts):
+        too_low = rules.key == "limits" and _is_requested_above(maximum, resources)
+        yield _too_high(rules, amounts, maximum, ref.path, "the request" if too_low else "", ref)
+
+
+def _pod_above_maximum(
+    rules: _Rules, amounts: Amounts, resources: PodResources | None, containers: Sequence[ContainerRef]
 ) -> Iterator[Finding]:
+    for maximum in _exceeded(rules, amounts):
+        with_it = ""
+        if rules.key == "limits" and _is_requested_above(maximum, resources):
+            with_it = "the request"
+        elif not _has_room_for(containers, maximum, rules.key):
+            with_it = "the containers' requests"
+        yield _too_high(rules, amounts, maximum, ("spec",), with_it)
+
+
+def _exceeded(rules: _Rules, amounts: Amounts) -> Iterator[_Maximum]:
     for maximum in rules.maxima:
         amount = amounts.get(maximum.resource)
         if amount is not None and not _is_at_most(str(amount), maximum.quantity):
-            field = (*above, "resources", rules.key, maximum.resource)
-            too_low = rules.key == "limits" and _is_requested_above(maximum, resources)
-            fix = f"lower it to {maximum.text}"
-            yield Finding.of(
-                "resources",
-                field,
-                amount,
-                allowed=f"at most {maximum.text}",
-                fix=f"{fix}, and the request with it" if too_low else fix,
-                change=None if too_low else set_to(field, maximum.text),
-                about=about,
-            )
+            yield maximum
+
+
+def _too_high(
+    rules: _Rules,
+    amounts: Amounts,
+    maximum: _Maximum,
+    above: FieldPath,
+    with_it: str,
+    about: ContainerRef | None = None,
+) -> Finding:
+    """The finding on an amount above the maximum. with_it: what must be lowered too, empty for nothing."""
+    field = (*above, "resources", rules.key, maximum.resource)
+    fix = f"lower it to {maximum.text}"
+    return Finding.of(
+        "resources",
+        field,
+        amounts[maximum.resource],
+        allowed=f"at most {maximum.text}",
+        fix=f"{fix}, and {with_it} with it" if with_it else fix,
+        change=None if with_it else set_to(field, maximum.text),
+        about=about,
+    )
+
+
+def _has_room_for(containers: Sequence[ContainerRef], maximum: _Maximum, key: str) -> bool:
+    """Whether the API server accepts the maximum for the pod as a whole beside the requests of its containers.
+
+    It rejects a container's limit above the pod's, and requests of containers above the pod's together. Limits can be
+    lowered to the maximum, but not below a request. Init containers count like the others: that is too much at most.
+    """
+    sizes = [each.container.resources for each in containers if each.kind is not ContainerKind.EPHEMERAL]
+    if key == "limits":
+        return not any(_is_requested_above(maximum, resources) for resources in sizes)
+    requested = ((resources.requests or {}).get(maximum.resource, 0) for resources in sizes if resources is not None)
+    try:
+        return sum((parse_quantity(str(amount)) for amount in requested), Fraction()) <= maximum.quantity
+    except QuantityError:
+        return False
 
 
 def _is_requested_above(maximum: _Maximum, resources: PodResources | None) -> bool:

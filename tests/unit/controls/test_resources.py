@@ -106,3 +106,24 @@ def test_fix_names_a_request_below_which_the_api_server_rejects_a_limit(
     (finding,) = with_parameters("resources", at_most("memory", "8Gi"), pod)
     assert finding.change == (None if is_above else set_to(finding.path, "8Gi"))
     assert ("the request" in finding.fix) is is_above
+
+
+@pytest.mark.parametrize(
+    ("key", "own", "fits"),
+    [
+        ("limits", {"requests": {"memory": "5Gi"}, "limits": {"memory": "6Gi"}}, False),
+        ("limits", {"requests": {"memory": "4Gi"}, "limits": {"memory": "4Gi"}}, True),
+        ("requests", {"requests": {"memory": "3Gi"}}, False),
+        ("requests", {"requests": {"memory": "2Gi"}}, True),
+        ("requests", {}, True),
+    ],
+)
+def test_fix_of_the_pods_resources_leaves_room_for_those_of_its_containers(
+    key: str, own: dict[str, Any], fits: bool
+) -> None:
+    parameters = {f"max{key.title()}": [{"resource": "memory", "quantity": "4Gi"}]}
+    pod = restricted_pod(container(resources=own), container("b", resources=own), resources={key: {"memory": "9Gi"}})
+    finding = with_parameters("resources", parameters, pod)[0]
+    assert finding.field == f"spec.resources.{key}.memory"
+    assert finding.change == (set_to(finding.path, "4Gi") if fits else None)
+    assert finding.fix == ("lower it to 4Gi" if fits else "lower it to 4Gi, and the containers' requests with it")
