@@ -12,6 +12,7 @@ import logging
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from typing import Generic, NoReturn, TypeVar
@@ -83,6 +84,8 @@ class Reflector(Generic[T]):
     on_removed: called with the kept form of each object that was deleted, after it left the copy.
     field_selector, label_selector: narrow the collection (`metadata.name=x` for a single object).
     metadata_only: request metadata only.
+    max_per_namespace: how many objects of one namespace are kept, None for all. Those that come after them are left
+        out, with a line in the log, until there is room when they change or are listed again.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class Reflector(Generic[T]):
         field_selector: str = "",
         label_selector: str = "",
         metadata_only: bool = False,
+        max_per_namespace: int | None = None,
     ) -> None:
         self._api = api
         self._path = path
@@ -110,8 +114,10 @@ class Reflector(Generic[T]):
         self._selector = {name: selector for name, selector in selectors.items() if selector}
         self._accept_list = METADATA_LIST if metadata_only else "application/json"
         self._accept_object = METADATA if metadata_only else "application/json"
+        self._max_per_namespace = max_per_namespace
         self._objects: dict[str, T] = {}
         self._quarantined: dict[str, str] = {}
+        self._numbers: Counter[str] = Counter()
         self._version = ""
         self._answered_at = -math.inf
         self._synced = asyncio.Event()
@@ -179,13 +185,14 @@ class Reflector(Generic[T]):
         """Replace the copy by a new list. Nothing changes when a page of the list fails."""
         objects: dict[str, T] = {}
         quarantined: dict[str, str] = {}
+        numbers: Counter[str] = Counter()
         version = ""
         async for page in pages(self._api, self._path, self._selector, self._accept_list):
             version = page.resource_version
             for raw in page.items or ():
-                self._take(raw, objects, quarantined)
+                self._take_if_room(raw, objects, quarantined, numbers)
         removed = [kept for key, kept in self._objects.items() if key not in objects]
-        self._objects, self._quarantined = objects, quarantined
+        self._objects, self._quarantined, self._numbers = objects, quarantined, numbers
         for kept in removed:
             self._on_removed(kept)
         self._reach(version, changed=True)
@@ -214,13 +221,30 @@ class Reflector(Generic[T]):
             raise _ListAgain(status.message)  # a resumed watch might fail at the same event again
         meta = _object_decoder.decode(event.object).metadata
         if event.type in ("ADDED", "MODIFIED"):
-            self._take(event.object, self._objects, self._quarantined)
+            self._take_if_room(event.object, self._objects, self._quarantined, self._numbers)
         elif event.type == "DELETED":
+            if meta.key in self._objects or meta.key in self._quarantined:
+                self._numbers[meta.namespace] -= 1
+                if not self._numbers[meta.namespace]:
+                    del self._numbers[meta.namespace]
             removed = self._objects.pop(meta.key, None)
             self._quarantined.pop(meta.key, None)
             if removed is not None:
                 self._on_removed(removed)
         self._reach(meta.resource_version, changed=event.type != "BOOKMARK")
+
+    def _take_if_room(
+        self, raw: msgspec.Raw, objects: dict[str, T], quarantined: dict[str, str], numbers: Counter[str]
+    ) -> None:
+        """Take an object unless its namespace has as many as are kept. numbers: how many there are, by namespace."""
+        meta = _object_decoder.decode(raw).metadata
+        known = meta.key in objects or meta.key in quarantined
+        most = self._max_per_namespace
+        if most is not None and not known and numbers[meta.namespace] >= most:
+            logger.warning("%s: %s is left out, as its namespace has more than %d", self._path, meta.key, most)
+            return
+        self._take(raw, objects, quarantined)
+        numbers[meta.namespace] += (meta.key in objects or meta.key in quarantined) - known
 
     def _take(self, raw: msgspec.Raw, objects: dict[str, T], quarantined: dict[str, str]) -> None:
         key = _object_decoder.decode(raw).metadata.key

@@ -1,5 +1,6 @@
 """LimitRanges and ServiceAccounts of the cluster, which change the pods of a template after the template was judged."""
 
+import logging
 from collections.abc import Mapping
 from functools import partial
 from typing import Final
@@ -12,10 +13,18 @@ from sekisho.cluster.api import ApiClient
 from sekisho.cluster.reflector import Reflector
 from sekisho.pods import LocalObjectReference, Pod
 
+logger = logging.getLogger(__name__)
+
 LIMIT_RANGES: Final = "/api/v1/limitranges"
 SERVICE_ACCOUNTS: Final = "/api/v1/serviceaccounts"
 MAX_PULL_SECRETS: Final = 8
 """Of a ServiceAccount; the first ones are kept."""
+MAX_LIMIT_RANGES: Final = 16
+"""Of one namespace; more are left out."""
+MAX_LIMIT_RANGE_LENGTH: Final = 4096
+"""Characters of the resources and quantities of one LimitRange."""
+MAX_ACCOUNTS: Final = 1000
+"""Of one namespace that change pods; more are left out."""
 
 
 class _Meta(Struct, frozen=True):
@@ -43,9 +52,13 @@ _WITHOUT_TOKEN: Final = ServiceAccount(automount_service_account_token=False)
 
 
 def decode_limit_range(raw: bytes) -> LimitRange:
-    """A LimitRange, from its JSON."""
+    """A LimitRange, from its JSON. Raises ValueError for one that is too long to be kept."""
     decoded = _limit_range_decoder.decode(raw)
-    return limit_range(decoded.metadata.name, decoded.spec.limits or ())
+    made = limit_range(decoded.metadata.name, decoded.spec.limits or ())
+    amounts = (*made.limits.items(), *made.requests.items())
+    if sum(len(name) + len(str(amount)) for name, amount in amounts) > MAX_LIMIT_RANGE_LENGTH:
+        raise ValueError(f"its resources and quantities have more than {MAX_LIMIT_RANGE_LENGTH} characters")
+    return made
 
 
 def decode_service_account(raw: bytes, *, keeps_pull_secrets: bool = False) -> ServiceAccount | None:
@@ -60,15 +73,27 @@ def decode_service_account(raw: bytes, *, keeps_pull_secrets: bool = False) -> S
     return None if mounts_token else _WITHOUT_TOKEN
 
 
+def _log_left_out(name: str, error: Exception) -> None:
+    logger.warning("LimitRange %s is left out: %s", name, error)
+
+
 class ClusterObjects:
     """Looks up what changes the pods of a template. Both reflectors must be run."""
 
     def __init__(self, api: ApiClient, *, keeps_pull_secrets: bool = False) -> None:
         self.limit_ranges: Reflector[LimitRange] = Reflector(
-            api, LIMIT_RANGES, decode_limit_range, on_change=self._index
+            api,
+            LIMIT_RANGES,
+            decode_limit_range,
+            on_change=self._index,
+            on_quarantine=_log_left_out,
+            max_per_namespace=MAX_LIMIT_RANGES,
         )
         self.service_accounts: Reflector[ServiceAccount] = Reflector(
-            api, SERVICE_ACCOUNTS, partial(decode_service_account, keeps_pull_secrets=keeps_pull_secrets)
+            api,
+            SERVICE_ACCOUNTS,
+            partial(decode_service_account, keeps_pull_secrets=keeps_pull_secrets),
+            max_per_namespace=MAX_ACCOUNTS,
         )
         self._by_namespace: Mapping[str, tuple[LimitRange, ...]] = {}
 

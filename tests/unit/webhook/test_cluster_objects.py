@@ -14,11 +14,14 @@ from sekisho.cluster.config import ApiConfig
 from sekisho.pods import Pod, PodSpec
 from sekisho.webhook.namespace_objects import (
     LIMIT_RANGES,
+    MAX_LIMIT_RANGE_LENGTH,
+    MAX_LIMIT_RANGES,
     SERVICE_ACCOUNTS,
     ClusterObjects,
     decode_limit_range,
     decode_service_account,
 )
+from tests.unit.waiting import until
 
 MANY, MAX_BYTES = 10_000, 12 << 20
 
@@ -37,14 +40,33 @@ COLLECTIONS: dict[str, list[dict[str, object]]] = {
 }
 
 
-async def serve(request: web.Request) -> web.StreamResponse:
-    if "watch" in request.query:
-        await asyncio.Event().wait()
-    return web.json_response({"metadata": {"resourceVersion": "1"}, "items": COLLECTIONS[request.path]})
+class Changes:
+    """What the watch of LimitRanges tells, one after another."""
+
+    def __init__(self) -> None:
+        self.lines: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def add(self, kind: str, thing: dict[str, object]) -> None:
+        self.lines.put_nowait(json.dumps({"type": kind, "object": thing}).encode() + b"\n")
 
 
 @pytest.fixture
-async def objects() -> AsyncIterator[ClusterObjects]:
+def changes() -> Changes:
+    return Changes()
+
+
+@pytest.fixture
+async def objects(changes: Changes) -> AsyncIterator[ClusterObjects]:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        if "watch" not in request.query:
+            return web.json_response({"metadata": {"resourceVersion": "1"}, "items": COLLECTIONS[request.path]})
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        while request.path == LIMIT_RANGES:
+            await answer.write(await changes.lines.get())
+        await asyncio.Event().wait()
+        return answer
+
     app = web.Application()
     for path in COLLECTIONS:
         app.router.add_get(path, serve)
@@ -73,6 +95,38 @@ async def test_a_pod_gets_the_limit_ranges_of_its_namespace_in_the_order_of_thei
         LimitRange("a", {"cpu": "1"}, {"cpu": "1"}),
         LimitRange("b", {"cpu": "2"}, {"cpu": "2"}),
     )
+
+
+async def test_what_one_namespace_can_make_the_webhook_keep_is_bounded(
+    objects: ClusterObjects, changes: Changes, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = objects.limit_ranges.objects
+    names = [f"r{index:03}" for index in range(MAX_LIMIT_RANGES + 5)]
+    for name in names:
+        changes.add("ADDED", limit_range("full", name, "1"))
+    changes.add("ADDED", limit_range("beside", "r", "1"))
+    await until(lambda: "beside/r" in kept)
+    assert [key for key in kept if key.startswith("full/")] == [f"full/{name}" for name in names[:MAX_LIMIT_RANGES]]
+    left_out = names[MAX_LIMIT_RANGES]
+    assert f"full/{left_out} is left out, as its namespace has more than {MAX_LIMIT_RANGES}" in caplog.text
+    changes.add("MODIFIED", limit_range("full", names[1], "2"))
+    changes.add("DELETED", limit_range("full", names[0], "1"))
+    changes.add("MODIFIED", limit_range("full", left_out, "1"))
+    await until(lambda: f"full/{left_out}" in kept)
+    assert kept[f"full/{names[1]}"].limits == {"cpu": "2"}
+    assert len([key for key in kept if key.startswith("full/")]) == MAX_LIMIT_RANGES
+
+
+async def test_a_very_long_limit_range_is_left_out(
+    objects: ClusterObjects, changes: Changes, caplog: pytest.LogCaptureFixture
+) -> None:
+    long = {f"example.com/resource-{index}": "1" for index in range(MAX_LIMIT_RANGE_LENGTH // 20)}
+    item = {"type": "Container", "default": long}
+    changes.add("ADDED", {"metadata": {"namespace": "long", "name": "r"}, "spec": {"limits": [item]}})
+    changes.add("ADDED", limit_range("long", "short", "1"))
+    await until(lambda: "long/short" in objects.limit_ranges.objects)
+    assert "long/r" not in objects.limit_ranges.objects
+    assert "LimitRange long/r is left out: its resources and quantities have more than 4096 characters" in caplog.text
 
 
 async def test_a_pod_gets_its_own_service_account(objects: ClusterObjects) -> None:
