@@ -28,9 +28,11 @@ Origins = dict[FieldPath, Origin]
 
 def with_origin(finding: Finding, origins: Mapping[FieldPath, Origin]) -> Finding:
     """The finding, told where its value comes from when the API server set the field or something above it."""
-    path = finding.path
-    above = (origins.get(path[:end]) for end in range(len(path), 0, -1))
-    origin = next((origin for origin in above if origin is not None), None)
+    path, origin = finding.path, None
+    for end in range(len(path), 0, -1):
+        origin = origins.get(path[:end])
+        if origin is not None:
+            break
     if origin is None:
         return finding
     if origin.fix is None:

@@ -121,6 +121,8 @@ def _images(pod: Pod) -> Iterator[tuple[FieldPath, str, str | None]]:
 def policies_of(violations: Iterable[Violation]) -> list[str]:
     """The names of the policies that are violated, each once, in the order of the violations."""
     distinct = {id(violation.policies): violation.policies for violation in violations}
+    if len(distinct) == 1:  # the usual case; within a violation, each is named once
+        return list(*distinct.values())
     return list(dict.fromkeys(name for policies in distinct.values() for name in policies))
 
 

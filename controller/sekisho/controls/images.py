@@ -108,13 +108,15 @@ def _check(parameters: Images, _minor: int) -> Check:
     denied = tuple(_patterns("deniedRegistries", parameters.denied_registries or ()))
 
     rules = _Rules(parameters, trusted, denied, next(_numbers))
+    number, known = rules.number, _ALLOWED.known
 
     def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         findings = []
         for ref in containers:
             image = ref.container.image or ""
-            for allowed, fix in _faults(rules, image):
-                findings.append(_not_allowed((*ref.path, "image"), image, allowed, fix, ref))
+            if (number, image) not in known:
+                for allowed, fix in _faults(rules, image):
+                    findings.append(_not_allowed((*ref.path, "image"), image, allowed, fix, ref))
         for index, volume in enumerate(pod.spec.volumes or ()):
             if volume.image is not None:
                 image = volume.image.reference or ""
@@ -142,8 +144,6 @@ _ALLOWED: Final[Remembered[tuple[int, str], bool]] = Remembered(1 << 20, lambda 
 
 
 def _faults(rules: _Rules, image: str) -> tuple[Fault, ...]:
-    if (rules.number, image) in _ALLOWED.known:
-        return ()
     faults = _faults_of(rules, image)
     if not faults and len(image) <= MAX_REMEMBERED_LENGTH:
         _ALLOWED.add((rules.number, image), True)
@@ -155,11 +155,11 @@ def _faults_of(rules: _Rules, image: str) -> tuple[Fault, ...]:
         reference = parse(image)
     except ImageError as error:
         return (("a valid image reference", f"correct it: {error}"),)
-    possible = (
-        _registry_fault(image, reference, rules.parameters, rules.trusted, rules.denied),
-        _tag_fault(reference, rules.parameters),
-    )
-    return tuple(fault for fault in possible if fault is not None)
+    registry = _registry_fault(image, reference, rules.parameters, rules.trusted, rules.denied)
+    tag = _tag_fault(reference, rules.parameters)
+    if registry is None and tag is None:  # nearly always
+        return ()
+    return tuple(fault for fault in (registry, tag) if fault is not None)
 
 
 def _not_allowed(path: FieldPath, image: str, allowed: str, fix: str, about: ContainerRef | Volume) -> Finding:
@@ -182,14 +182,19 @@ def _registry_fault(
     trusted: Sequence[RegistryPattern],
     denied: Sequence[RegistryPattern],
 ) -> Fault | None:
-    name = f"{reference.registry}/{reference.repository}"
-    resolved = "" if image.startswith(name) else f", this is {name}"
     if trusted and not any(pattern.covers(reference) for pattern in trusted):
-        return f"an image from {words(parameters.trusted_registries or ())}", f"use an image from there{resolved}"
+        fix = f"use an image from there{_resolved(image, reference)}"
+        return f"an image from {words(parameters.trusted_registries or ())}", fix
     for pattern, text in zip(denied, parameters.denied_registries or (), strict=True):
         if pattern.may_reach(reference):
-            return f"no image from {text}", f"use an image from another registry{resolved}"
+            return f"no image from {text}", f"use an image from another registry{_resolved(image, reference)}"
     return None
+
+
+def _resolved(image: str, reference: Reference) -> str:
+    """Says what the image is where that is not what is written."""
+    name = f"{reference.registry}/{reference.repository}"
+    return "" if image.startswith(name) else f", this is {name}"
 
 
 def _tag_fault(reference: Reference, parameters: Images) -> Fault | None:

@@ -3,15 +3,13 @@
 A thread writes them, so that a slow reader of stderr does not delay the process.
 """
 
+import json
 import logging
 import os
 import threading
 import time
-from logging.handlers import QueueHandler, QueueListener
-from queue import Full, Queue
-
-from pythonjsonlogger.core import RESERVED_ATTRS
-from pythonjsonlogger.json import JsonFormatter
+from datetime import UTC, datetime
+from queue import SimpleQueue
 
 from sekisho.telemetry.rates import TokenBucket
 
@@ -29,8 +27,14 @@ FLUSH_SECONDS = 2.0
 """How long waiting lines may still be written when the process ends."""
 _STDERR = 2
 
-_KOPF_INTERNALS = ("settings", "k8s_skip", "k8s_ref")
-"""Attributes that kopf adds to its records for its own handlers."""
+_NOT_EXTRA = frozenset(
+    {
+        *logging.makeLogRecord({}).__dict__,
+        *("message", "asctime"),
+        *("settings", "k8s_skip", "k8s_ref"),  # kopf adds these to its records for its own handlers
+    }
+)
+"""Attributes of a record that are not written as they are."""
 
 
 class Throttle(logging.Filter):
@@ -79,77 +83,106 @@ throttle = Throttle()
 """The throttle of this process's root logger."""
 
 
-class _Aside(QueueHandler):
+class _Aside(logging.Handler):
     """Hands records over to another thread, and drops those for which there is no room."""
 
-    queue: Queue[logging.LogRecord]
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue: SimpleQueue[logging.LogRecord] = SimpleQueue()
+        self._handed_over = 0
+        self._writer = _Writer(self.queue)
+        self._writer.start()
 
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        return record  # it stays in this process and is formatted by the thread that writes it
-
-    def enqueue(self, record: logging.LogRecord) -> None:
-        try:
-            self.queue.put_nowait(record)
-        except Full:
+    def emit(self, record: logging.LogRecord) -> None:
+        """Hand a record over; it is formatted by the thread that writes it."""
+        if self.queue.qsize() >= MAX_WAITING:
             throttle.drop(record.name)
+        else:
+            self._handed_over += 1
+            self.queue.put(record)
 
     def flush(self) -> None:
         """Wait until all is written, for FLUSH_SECONDS at most: `logging` calls this when the process ends."""
-        done = self.queue.all_tasks_done
-        with done:
-            done.wait_for(lambda: not self.queue.unfinished_tasks, FLUSH_SECONDS)
+        self._writer.wait_for(self._handed_over, FLUSH_SECONDS)
 
 
-class _Writer(QueueListener):
-    """Writes records to stderr, without a handler or a file: an ending process would wait for their locks.
+class _Writer(threading.Thread):
+    """Writes records to stderr, without a file: an ending process would wait for its lock.
 
     Lines are gathered for a moment and written together. Each time that the thread wakes up, it takes the interpreter
     from the thread that answers reviews, which costs more than to format a line.
     """
 
-    def __init__(self, records: Queue[logging.LogRecord], formatter: logging.Formatter) -> None:
-        super().__init__(records)
+    def __init__(self, records: SimpleQueue[logging.LogRecord]) -> None:
+        super().__init__(name="log", daemon=True)
         self._records = records
-        self._formatter = formatter
         self._never = threading.Event()
-        self._lines = bytearray()
+        self._written = 0
+        self._progress = threading.Condition()
 
-    def dequeue(self, block: bool) -> logging.LogRecord:
-        """The next record; where none waits yet, a moment after it came."""
-        was_empty = self._records.empty()
-        record = super().dequeue(block)
-        if was_empty:
+    def wait_for(self, number: int, seconds: float) -> None:
+        """Wait until so many records are written, for so many seconds at most."""
+        with self._progress:
+            self._progress.wait_for(lambda: self._written >= number, seconds)
+
+    def run(self) -> None:
+        """Write until the process ends."""
+        while True:
+            first = self._records.get()
             self._never.wait(GATHER_SECONDS)
-        return record
+            self._write(first)
 
-    def handle(self, record: logging.LogRecord) -> None:
-        """Write a record together with those before it, unless another follows at once. Never raises."""
+    def _write(self, record: logging.LogRecord) -> None:
+        """Write a record together with those that wait already. Never raises."""
+        lines, count = bytearray(_line(record)), 1
+        while len(lines) < MAX_GATHERED_BYTES and not self._records.empty():
+            lines += _line(self._records.get())
+            count += 1
+        left = memoryview(bytes(lines))
         try:
-            self._lines += f"{self._formatter.format(record)}\n".encode(errors="backslashreplace")
-        except Exception:  # there is nowhere to report it
+            while left:
+                left = left[os.write(_STDERR, left) :]
+        except OSError:  # nobody reads them any more
             throttle.drop(record.name)
-        if self._records.empty() or len(self._lines) > MAX_GATHERED_BYTES:
-            lines, self._lines = memoryview(bytes(self._lines)), bytearray()
-            try:
-                while lines:
-                    lines = lines[os.write(_STDERR, lines) :]
-            except OSError:  # nobody reads them any more
-                throttle.drop(record.name)
+        with self._progress:
+            self._written += count
+            self._progress.notify_all()
+
+
+def _line(record: logging.LogRecord) -> bytes:
+    """A record as a line of JSON, with nothing that a terminal acts upon. Never raises; a defective record is empty."""
+    try:
+        fields = {"level": record.levelname, "logger": record.name, "message": record.getMessage()}
+        if record.exc_info:
+            fields["traceback"] = _formatter.formatException(record.exc_info)
+        if record.stack_info:
+            fields["stack_info"] = record.stack_info
+        fields |= {
+            key: value
+            for key, value in record.__dict__.items()
+            if key not in _NOT_EXTRA and not key.startswith("_") and key not in fields
+        }
+        fields["time"] = datetime.fromtimestamp(record.created, UTC).isoformat()
+        return _to_json(fields).encode() + b"\n"
+    except Exception:  # there is nowhere to report it
+        throttle.drop(record.name)
+        return b""
+
+
+_formatter = logging.Formatter()
+_to_json = json.JSONEncoder(default=str).encode
+"""In ASCII. json.dumps would make such an encoder for each line."""
 
 
 def configure(level: str) -> None:
     """Write each log record of at least `level` (one of LEVELS) to stderr: time, level, logger, message and `extra`."""
-    formatter = JsonFormatter(
-        ["levelname", "name", "message"],
-        rename_fields={"levelname": "level", "name": "logger", "exc_info": "traceback"},
-        timestamp="time",
-        reserved_attrs=[*RESERVED_ATTRS, *_KOPF_INTERNALS],
-    )
-    handler = _Aside(Queue(MAX_WAITING))
+    handler = _Aside()
     handler.addFilter(throttle)
-    _Writer(handler.queue, formatter).start()
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
+    # What no line shows need not be found out for each: that takes a third of the time until a line is handed over.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # noqa: SLF001 - the documented way
     if level != "debug":
         # kopf logs each handled event at info.
         logging.getLogger("kopf").setLevel(logging.WARNING)
