@@ -82,8 +82,9 @@ bench-paired: install ## Compare the CPU time of this working tree with another 
 bench-cluster: install controlplane ## Measure what Sekisho adds on a real control plane, and how it starts in a large one (4 minutes); writes docs/performance.md
 	$(BIN)/python -m tests.load.cluster --write
 
-growth: install ## How CPU and memory grow with policies, namespaces, waivers and more; fails past exponent 1.2 (3 minutes); writes docs/operations.md
+growth: install ## How CPU and memory grow with policies, namespaces, waivers and more; fails past exponent 1.2 or 256 MiB (5 minutes); writes docs/operations.md
 	$(BIN)/python -m tests.load.growth --write
+	$(BIN)/python -m tests.load.many_namespaces
 
 tenants: install controlplane ## 10,000 PodPolicies with three replicas: statuses, restart of the controller, CPU and memory (20 minutes)
 	$(BIN)/python -m tests.load.tenants

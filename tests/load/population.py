@@ -79,9 +79,12 @@ async def together(calls: Iterable[Coroutine[Any, Any, Any]]) -> None:
         for call in waiting:
             await call
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(_CLIENTS):
-            group.create_task(client())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_CLIENTS):
+                group.create_task(client())
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None
 
 
 def _policy(team: int) -> dict[str, Any]:

@@ -99,6 +99,8 @@ async def _measured(
     api = await ApiClient.connect(plane.kubeconfig)
     try:
         async with _statuses(api) as seen:
+            processes = {"controller": sekisho.controller, "replica": others[0]}
+            before = {name: cpu_seconds(process.pid) for name, process in processes.items()}
             names = [f"tenant-{number:05}" for number in range(count)]
             await create_all(api, population.NAMESPACES, ({"metadata": {"name": name}} for name in names))
             await population.together(
@@ -107,7 +109,11 @@ async def _measured(
             progress.say(f"{count:,} PodPolicies are made ({elapsed(begun)})")
             await _settled(seen, count, len(others) + 1)
             progress.say(f"every status is right with two replicas ({elapsed(begun)})")
-            figures = await _replica_comes(plane, sekisho, others, seen, count)
+            figures = [
+                Figure(f"CPU of the {name} while all were made", _since(process, before[name]), None, " s")
+                for name, process in processes.items()
+            ]
+            figures += await _replica_comes(plane, sekisho, others, seen, count)
             progress.say(f"every status is right with three replicas ({elapsed(begun)})")
             figures += await _controller_restarts(api, sekisho, seen, names)
             progress.say(f"the controller was restarted ({elapsed(begun)})")

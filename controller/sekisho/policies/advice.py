@@ -37,7 +37,7 @@ _POD_CREATORS = {
 }
 _NEARLY_EVERY_USER = ("system:authenticated", "system:serviceaccounts", "system:serviceaccounts:kube-system")
 
-MAX_HINTS: Final = 4
+MAX_HINTS: Final = 2
 """Suggestions for unknown policies in one waiver; each compares the name with those of many policies."""
 
 
