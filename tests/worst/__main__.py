@@ -2,15 +2,18 @@
 
 Every list, map and string of a pod and of the three policy kinds grows up to the largest request that the API server
 accepts, alone and in pairs; the costliest once more at the largest body that the webhook reads. Fails when a review
-costs more CPU or memory than the bounds, or when its cost grows faster than its bytes.
+costs more CPU or memory than the bounds, when its cost grows faster than its bytes, or when ordinary pods wait for the
+costliest too long.
 """
 
 import gc
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain
+from pathlib import Path
 
 import click
 import msgspec
@@ -18,6 +21,7 @@ from msgspec import Struct
 
 from sekisho.webhook.bodies import MAX_BODY_BYTES
 from tests.load.page import machine, table, write_section
+from tests.worst.beside import MAX_P99_MS, p99_beside, served
 from tests.worst.inputs import Input, pairs_of_pods, pairs_of_policies, pods, policies
 from tests.worst.judging import Answer, answers, bodies, policy_set
 from tests.worst.measure import MAX_BYTES, MAX_SECONDS, Call, Cost, cost_of, grows_faster, least, over_bounds
@@ -107,8 +111,13 @@ def main(short: bool, only: str, write: bool) -> None:
             if case.faults:
                 click.echo(_line(case))
         cases = sorted((*cases, *largest), key=lambda case: case.badness, reverse=True)
-    rows = [_row(case) for case in cases[:_SHOWN]]
-    shown = table(("what grows", "request", "MB", "CPU, s", "memory, MiB"), rows, texts=2)
+    waits = [] if short else list(_waits(cases[:_SHOWN]))
+    rows = [
+        (*_row(case), *(f"{wait:.0f}" for wait in waits[place : place + 1]))
+        for place, case in enumerate(cases[:_SHOWN])
+    ]
+    heads = ("what grows", "request", "MB", "CPU, s", "memory, MiB", "others' p99, ms")
+    shown = table(heads[: 5 + bool(waits)], rows, texts=2)
     click.echo(f"\n{len(cases)} reviews in {time.monotonic() - start:.0f} s. The costliest:\n\n{shown}")
     if write:
         write_section(
@@ -117,7 +126,23 @@ def main(short: bool, only: str, write: bool) -> None:
     failed = sum(bool(case.faults) for case in cases)
     if failed:
         click.echo(f"\n{failed} over the bounds: {MAX_SECONDS:g} s, {MAX_BYTES >> 20} MiB, or not linear")
+    slow = sum(wait > MAX_P99_MS for wait in waits)
+    if slow:
+        click.echo(f"\nBeside {slow} of the costliest, one in 100 ordinary pods takes more than {MAX_P99_MS:g} ms")
+    if failed or slow:
         sys.exit(1)
+
+
+def _waits(cases: Sequence[Case]) -> Iterator[float]:
+    """The p99 of ordinary pods in ms, while a real process judges each case; the least of some attempts."""
+    with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as process:
+        for case in cases:
+            body = dict(bodies(case.input, case.bytes - _ENVELOPE))[case.request]
+            wait = p99_beside(process, case.request, body)
+            for _ in range(_ATTEMPTS - 1):
+                if wait > MAX_P99_MS:
+                    wait = min(wait, p99_beside(process, case.request, body))
+            yield wait
 
 
 def _is_short(one: Input) -> bool:
