@@ -1,10 +1,15 @@
-"""Floods: what clients can send to fill a replica's memory, or to keep it from answering others."""
+"""Floods: what clients can send to fill a replica's memory, or to keep it from answering others.
+
+python -m tests.worst.floods NAME HOST PORT SERVER_NAME sends one.
+"""
 
 import asyncio
 import ssl
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final
 
+import uvloop
 from msgspec import Struct
 
 from tests.reviews import review_body
@@ -174,3 +179,16 @@ def _pod(containers: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _dry_run(pod: dict[str, Any]) -> bytes:
     return review_body(pod, dryRun=True)
+
+
+async def _send(name: str, host: str, port: str, server_name: str) -> None:
+    target = Target(host, int(port), server_name)
+    opened = Opened(target)
+    try:
+        await FLOODS[name](target, opened)
+    finally:
+        opened.close()
+
+
+if __name__ == "__main__":
+    uvloop.run(_send(*sys.argv[1:]))
