@@ -1,6 +1,6 @@
 """YAML and JSON documents: strict reading that knows the place of every field, and writing."""
 
-from sekisho.documents.lists import split_list
+from sekisho.documents.lists import ListItems, split_list
 from sekisho.documents.problems import Problem, problem_of
 from sekisho.documents.reading import Document, DocumentError, Path, parse_path, read_documents, split_documents
 from sekisho.documents.writing import write_document
@@ -8,6 +8,7 @@ from sekisho.documents.writing import write_document
 __all__ = [
     "Document",
     "DocumentError",
+    "ListItems",
     "Path",
     "Problem",
     "parse_path",

@@ -1,13 +1,13 @@
 """Fixing manifests: applying the defaults of the mutating webhook, and the smallest change for each finding."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
 
 from sekisho.admission import Operation, UnjudgedError
-from sekisho.documents import Document, Path, Problem, split_list, write_document
+from sekisho.documents import Document, ListItems, Path, Problem, split_list, write_document
 from sekisho.findings import Change, ChangeOperation, append, set_to
 from sekisho.manifests.checks import Checked, Checker
 from sekisho.manifests.objects import JudgedObject, Manifest, documents_of, manifests_of, unjudged
@@ -32,25 +32,52 @@ def fix_source(source: Source, checker: Checker, *, apply_changes: bool) -> Fixe
     """Apply the policies' defaults and, with `apply_changes`, the change of each finding that has one.
 
     The annotation that the webhook adds to a pod is not written: it describes the webhook's work, not the author's. The
-    items of a large list in block style are fixed one by one, and those in which nothing changes stay as they are.
+    items of a large list are fixed one by one. Those in which nothing changes stay as they are in block style; a list
+    in JSON in which something changes is written as YAML.
     """
     items = split_list(source.text) if len(source.text) >= LARGE_LIST else None
     if items is None:
         return _fix_document(source, checker, apply_changes=apply_changes)
-    before, listed, after = source.text.partition("".join(piece for _, piece in items.pieces))
-    if not listed:  # a list in JSON is not written in pieces
-        return _fix_document(source, checker, apply_changes=apply_changes)
-    indent = " " * (len(listed) - len(listed.lstrip(" ")))
+    is_json = source.text.lstrip().startswith("{")
     texts: list[str] = []
     left: list[Checked] = []
     problems: list[Problem] = []
+    has_changed = False
     for line, piece in items.pieces:
         one = Source(source.file, source.first_line + line, piece, items.inherited)
         fixed = _fix_document(one, checker, apply_changes=apply_changes)
-        texts.append(piece if fixed.text == piece else textwrap.indent(fixed.text, indent))
         left += fixed.left
         problems += fixed.problems
+        if fixed.text != piece:
+            has_changed = True
+            texts.append(fixed.text if is_json else textwrap.indent(fixed.text, _indent(piece)))
+        elif not is_json:
+            texts.append(piece)
+        elif written := "".join(write_document(document.value) for document in _readable(one)):
+            texts.append(written)
+        else:  # it cannot be read, so that the list cannot be written
+            return Fixed(source.text, tuple(left), tuple(problems))
+    if not has_changed:
+        return Fixed(source.text, tuple(left), tuple(problems))
+    before, after = _head_in_yaml(items) if is_json else items.around
     return Fixed(before + "".join(texts) + after, tuple(left), tuple(problems))
+
+
+def _indent(text: str) -> str:
+    return " " * (len(text) - len(text.lstrip(" ")))
+
+
+def _readable(source: Source) -> Iterator[Document]:
+    return (document for document in documents_of(source) if isinstance(document, Document))
+
+
+def _head_in_yaml(items: ListItems) -> tuple[str, str]:
+    """The text of a list in JSON before and after its items, in YAML."""
+    [document] = _readable(Source("", 0, "".join(items.around)))
+    fields = [*document.value.items()]
+    place = next(index for index, (name, _) in enumerate(fields) if name == "items")
+    before, after = (write_document(dict(part)) if part else "" for part in (fields[:place], fields[place + 1 :]))
+    return f"{before}items:\n", after
 
 
 def _fix_document(source: Source, checker: Checker, *, apply_changes: bool) -> Fixed:

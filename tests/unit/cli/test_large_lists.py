@@ -124,6 +124,34 @@ def test_fix_changes_only_the_items_of_a_large_list_that_need_it(
     assert result.output.endswith(f"kind: List\n{TAIL}")
 
 
+@pytest.mark.parametrize("indent", [None, 4])
+@pytest.mark.parametrize("first", ["apiVersion", "items"])
+def test_fix_reads_a_list_in_json_with_more_values_than_a_document_may_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, indent: int | None, first: str
+) -> None:
+    monkeypatch.setattr(fixes, "LARGE_LIST", 1000)
+    document = {"apiVersion": "v1", "items": [*[ITEM] * 50, BAD, ITEM], "kind": "List", "metadata": {"x": "1"}}
+    document = {first: document[first]} | document
+    (tmp_path / "list.json").write_text(json.dumps(document, indent=indent))
+    small = sekisho("fix", "--all", "--standard", "baseline", tmp_path / "list.json")
+    monkeypatch.setattr(reading, "MAX_VALUES", 500)
+    result = sekisho("fix", "--all", "--standard", "baseline", tmp_path / "list.json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    [fixed] = yaml.safe_load_all(result.output)
+    assert fixed == document | {"items": [*[ITEM] * 50, BAD | {"spec": {"hostPID": False}}, ITEM]}
+    assert [*fixed] == [*document]
+    assert result.output == small.output
+
+
+def test_fix_leaves_a_list_in_json_as_it_is_where_nothing_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fixes, "LARGE_LIST", 1000)
+    text = json.dumps({"apiVersion": "v1", "items": [ITEM] * 50, "kind": "List"}, indent=4) + "\n"
+    (tmp_path / "list.json").write_text(text)
+    assert sekisho("fix", "--all", "--standard", "baseline", tmp_path / "list.json").output == text
+
+
 @pytest.mark.parametrize(
     ("text", "place"),
     [
