@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 N ?= 100000
 
 .PHONY: help install lint test unit cluster corpus fuzz controlplane trustparts up down demo drill soak worst bench bench-paired bench-cluster bench-events \
-	bench-trust growth tenants stress docs differential generate release lock clean
+	bench-trust growth tenants stress docs site differential generate release lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-lint: install ## Formatting, lint, types, import directions, plain English, Dockerfile, generated files
+lint: install ## Formatting, lint, types, import directions, plain English, Dockerfile, generated files, the site's links
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -29,6 +29,7 @@ lint: install ## Formatting, lint, types, import directions, plain English, Dock
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/python -m tools.plain_english
 	$(BIN)/python -m tools.generate --check
+	$(BIN)/python -m tools.site --check
 
 controlplane: install ## Build or find etcd, kube-apiserver, kube-controller-manager, kubectl and helm (minutes, once)
 	$(BIN)/python -m tests.controlplane build
@@ -105,9 +106,13 @@ differential: install ## Compare N random pods and N updates with Kubernetes' ow
 generate: install ## Write the files that are generated from the policy types and the controls
 	$(BIN)/python -m tools.generate
 
-docs: install controlplane ## Write again what docs/denials.md shows of a real cluster (minutes)
+docs: install controlplane ## Write again what pages and pictures show of a real cluster, and build the site (minutes)
 	$(BIN)/python -m tests.docs
 	$(BIN)/python -m tools.generate
+	$(BIN)/python -m tools.site
+
+site: install ## Build the documentation as a site into site/ (seconds)
+	$(BIN)/python -m tools.site
 
 release: install ## Build wheel, sdist, chart, install manifest, SBOM and checksums into dist/: make release IMAGE=REPOSITORY
 	$(BIN)/python -m tools.release --image "$(IMAGE)" --helm "$$($(BIN)/python -m tests.controlplane build --helm)"
@@ -116,4 +121,4 @@ lock: install ## Resolve the dependencies again and pin them with hashes
 	$(BIN)/python -m tools.lock
 
 clean: ## Remove .venv and caches (not the cached control plane)
-	rm -rf $(VENV) .cluster .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .cluster site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -38,6 +38,12 @@ def test_missing_files_and_headings_are_broken_links(tmp_path: Path) -> None:
     assert broken_links(page) == ["#at-4-am", "other.md"]
 
 
-def test_the_readme_lists_every_page() -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert [page.name for page in ROOT.glob("docs/*.md") if f"](docs/{page.name})" not in readme] == []
+def test_the_navigation_of_the_site_has_every_page() -> None:
+    navigation = re.findall(r"[\w./*-]+\.md\b", (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2])
+    listed = {page for entry in navigation for page in ROOT.glob(entry)}
+    assert [str(page.relative_to(ROOT)) for page in PAGES if page not in listed] == []
+
+
+def test_every_entry_of_the_navigation_stands_for_a_page() -> None:
+    navigation = re.findall(r"[\w./*-]+\.md\b", (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2])
+    assert [entry for entry in navigation if not list(ROOT.glob(entry))] == []
