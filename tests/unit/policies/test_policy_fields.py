@@ -1,4 +1,4 @@
-"""Every field of `match` is read, and it and every field of a waiver are in docs/policies.md."""
+"""Every field of `match` is read and explained, and it and every field of a waiver are in docs/policies.md."""
 
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from msgspec import Struct
 from sekisho.admission.review import UserInfo
 from sekisho.pods import ObjectMeta, Pod, PodSpec
 from sekisho.policies import ClusterPodPolicy, PolicySet
+from sekisho.policies.matching import mismatch
 from sekisho.policies.selectors import Match
 from sekisho.policies.waivers import PolicyWaiverSpec, WaiverMatch
 
@@ -34,10 +35,12 @@ def test_every_field_of_match_has_a_case() -> None:
 @pytest.mark.parametrize("field", MATCHES)
 def test_every_field_of_match_decides(field: str) -> None:
     for value, expected in zip(MATCHES[field], (True, False), strict=True):
-        raw = {"metadata": {"name": "p"}, "spec": {"match": {field: value}, "controls": {"privileged": {}}}}
+        raw: Any = {"metadata": {"name": "p"}, "spec": {"match": {field: value}, "controls": {"privileged": {}}}}
         policies = PolicySet.of([msgspec.convert(raw, ClusterPodPolicy)])
-        plan = policies.plan("shop", {"tier": "prod"}, POD, UserInfo(username="alice"))
-        assert bool(plan.steps) is expected, value
+        labels, user = {"tier": "prod"}, UserInfo(username="alice")
+        assert bool(policies.plan("shop", labels, POD, user).steps) is expected, value
+        match = msgspec.convert(raw["spec"]["match"], Match)
+        assert (mismatch(match, "shop", labels, POD, user) is None) is expected, value
 
 
 @pytest.mark.parametrize("kind", [Match, PolicyWaiverSpec, WaiverMatch], ids=lambda kind: kind.__name__)
