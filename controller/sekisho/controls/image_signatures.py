@@ -130,6 +130,13 @@ def compile_rules(written: Sequence[SignatureRule], resolves: bool = False) -> E
     return judge
 
 
+def registries_of(written: Sequence[SignatureRule]) -> Iterator[str]:
+    """The registries that rules name. Raises ParameterError."""
+    for index, rule in enumerate(written):
+        for pattern in _patterns(f"signatures[{index}].images", rule.images):
+            yield pattern.segments[0]
+
+
 class RuleResult(Struct, frozen=True, gc=False):
     """What a rule that applies to an image requires of it.
 
@@ -218,6 +225,8 @@ def _fault(rule: _Rule, reference: Reference, trust: Trust | None) -> _Fault | N
             f'is not verified: ImageAuthority "{name}" is unusable, {problem}',
             f"an administrator must repair ImageAuthority {name}",
         )
+    if not _may_ask(reference, trust):
+        return _not_asked(reference)
     lookup = Lookup(reference, by.names)
     if facts is None:
         return _Fault("is not verified: nobody has looked for its signatures", "try again", lookup)
@@ -232,6 +241,8 @@ def _fault(rule: _Rule, reference: Reference, trust: Trust | None) -> _Fault | N
 
 def _tag_fault(rule: _Rule, reference: Reference, trust: Trust | None) -> _Fault:
     resolving = trust if rule.resolves else None
+    if resolving is not None and not _may_ask(reference, resolving):
+        return _not_asked(reference)
     lookup = Lookup(reference, rule.by.names) if resolving is not None else None
     unresolved = resolving.evidence.get(tag_key(reference)) if resolving is not None else None
     if isinstance(unresolved, Unknown):
@@ -240,6 +251,18 @@ def _tag_fault(rule: _Rule, reference: Reference, trust: Trust | None) -> _Fault
         "has a tag, which can be moved to an image that nobody signed",
         "append @sha256: and the digest of the signed image",
         lookup,
+    )
+
+
+def _may_ask(reference: Reference, trust: Trust) -> bool:
+    return trust.registries is None or reference.registry in trust.registries
+
+
+def _not_asked(reference: Reference) -> _Fault:
+    """An image of a registry that only a tenant names: the webhook may reach hosts that the tenant may not."""
+    return _Fault(
+        f"is not verified: no ClusterPodPolicy names registry {reference.registry} in a rule on signatures",
+        "an administrator must name the registry there; with enforcement Audit, nothing else changes",
     )
 
 

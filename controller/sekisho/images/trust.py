@@ -1,6 +1,6 @@
 """What the rules on signatures are judged from: the authorities and the facts about images, at one moment."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from msgspec import Struct
@@ -17,12 +17,14 @@ class Trust(Struct, frozen=True, eq=False):
     evidence: the facts about images; one that is not there was not looked up.
     now: the time that decides which keys have ended.
     digests: what tags stand for, as far as they were resolved; used by the mutating webhook.
+    registries: those that may be asked; None for any.
     """
 
     authorities: Mapping[str, Authority]
     evidence: Evidence
     now: datetime
     digests: Mapping[Reference, str] = {}
+    registries: Collection[str] | None = None
 
 
 class Lookup(Struct, frozen=True):

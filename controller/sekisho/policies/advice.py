@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from sekisho.controls import CONTROLS, Level, no_longer_allowed
+from sekisho.controls.image_signatures import registries_of
 from sekisho.controls.images import CONTROL as IMAGES
 from sekisho.controls.images import Images
 from sekisho.findings import words
@@ -52,7 +53,8 @@ def advice(policy: Policy, policies: PolicySet, exempt: Collection[str] = EXEMPT
             return list(_of_waiver(policy, policies))
         case ImageAuthority():
             return []
-    return [*_of_policy(policy, exempt), *_of_authorities(policy.spec, policies)]
+    of_registries = _of_registries(policy.spec, policies) if isinstance(policy, PodPolicy) else ()
+    return [*_of_policy(policy, exempt), *_of_authorities(policy.spec, policies), *of_registries]
 
 
 def _of_authorities(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
@@ -65,6 +67,17 @@ def _of_authorities(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
                     f"spec.controls.images.signatures[{index}].by: there is no ImageAuthority {name}"
                     f"{did_you_mean(name, policies.authorities)}; its signatures do not count until it is created"
                 )
+
+
+def _of_registries(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
+    """A warning for each registry that a PodPolicy's rules on signatures name, and no ClusterPodPolicy's."""
+    images: Images | None = getattr(spec.controls, IMAGES.name)
+    for registry in dict.fromkeys(registries_of((images.signatures if images is not None else None) or ())):
+        if registry not in policies.registries:
+            yield (
+                f"spec.controls.images.signatures: no ClusterPodPolicy names registry {registry} in a rule on "
+                "signatures, so Sekisho does not connect to it, and its images are denied"
+            )
 
 
 def _of_policy(policy: ClusterPodPolicy | PodPolicy, exempt: Collection[str]) -> Iterator[str]:

@@ -9,6 +9,8 @@ from typing import Final
 
 from msgspec import Struct
 
+from sekisho.controls.image_signatures import registries_of
+from sekisho.controls.images import Images
 from sekisho.pods import Pod
 from sekisho.policies.authorities import CompiledAuthority, ImageAuthority, compile_authority
 from sekisho.policies.compilation import CompiledPolicy, compile_policy
@@ -66,6 +68,15 @@ class PolicySet:
         """Who may sign images, by name; what their Secrets and ConfigMaps hold is not known here."""
         self.needs_evidence = any(rule.evidence_check for policy in ordered for rule in policy.rules)
         """Whether some policy has rules that are judged from evidence about images."""
+        self.registries = frozenset(
+            registry
+            for policy in ordered
+            if policy.namespace is None
+            for rule in policy.rules
+            if isinstance(rule.parameters, Images)
+            for registry in registries_of(rule.parameters.signatures or ())
+        )
+        """The registries that rules on signatures of ClusterPodPolicies name; tenants cannot add any."""
         self.needs_labels = any(p.selects_labels is not None or p.for_labels is not None for p in ordered)
         """Whether some policy reads the namespace's labels, so that `plan` needs them."""
         self._by_namespace: dict[str, tuple[Mapping[str, str] | None, _Selection]] = {}

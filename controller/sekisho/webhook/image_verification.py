@@ -70,7 +70,9 @@ class ImageVerification:
         """What is known now."""
         pull_secrets = self._pull_secrets_of(review)
         view = self._evidence.view(partial(self._tags.unknown, pull_secrets=pull_secrets), pull_secrets)
-        return Trust(self._authorities.of(policies), view, self._clock(), _Digests(self._tags, pull_secrets))
+        return Trust(
+            self._authorities.of(policies), view, self._clock(), _Digests(self._tags, pull_secrets), policies.registries
+        )
 
     async def settled(self, outcome: Outcome, trust: Trust, deadline: Deadline) -> bool:
         """Start the look-ups that an outcome needs, and wait for them where it denies, or is about a pod.

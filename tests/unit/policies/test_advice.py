@@ -105,3 +105,16 @@ def test_a_pod_policy_in_an_exempt_namespace_has_a_warning() -> None:
     expected = "metadata.namespace: Sekisho does not judge pods in kube-system, so no pod matches"
     assert warnings({}, namespace="kube-system") == [expected]
     assert warnings({}, namespace="shop") == []
+
+
+def test_registry_that_only_tenants_name_is_not_connected_to() -> None:
+    rule = {"images": ["ghcr.io/acme/*", "docker.io/acme"], "by": {"anyOf": ["release"]}}
+    spec = {"controls": {"images": {"signatures": [rule]}}}
+    audited = {"images": ["ghcr.io/other"], "by": {"anyOf": ["release"]}}
+    cluster = {"enforcement": "Audit", "controls": {"images": {"signatures": [audited]}}}
+    policies = PolicySet.of((msgspec.convert({"metadata": {"name": "c"}, "spec": cluster}, ClusterPodPolicy),))
+    tenants = msgspec.convert({"metadata": {"name": "p", "namespace": "team"}, "spec": spec}, PodPolicy)
+    of_registries = [text for text in advice(tenants, policies) if "names registry" in text]
+    assert [text.partition("registry ")[2].partition(" ")[0] for text in of_registries] == ["docker.io"]
+    everywhere = msgspec.convert({"metadata": {"name": "p"}, "spec": spec}, ClusterPodPolicy)
+    assert not [text for text in advice(everywhere, policies) if "names registry" in text]

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from sekisho.admission import Decision, Outcome
-from sekisho.policies import ClusterPodPolicy, ImageAuthority, PolicySet
+from sekisho.policies import ClusterPodPolicy, ImageAuthority, PodPolicy, PolicySet
 from sekisho.webhook import image_verification
 from sekisho.webhook.authorities import Authorities
 from sekisho.webhook.evidence import ImageEvidence
@@ -204,7 +204,7 @@ async def test_pending_denial_is_counted_by_itself_and_is_no_event(site: Site) -
         return web.Response(status=404)
 
     site.registry.misbehave["GET", f"/v2/{NAME}/referrers/{image.partition('@')[2]}"] = held
-    pending = await site.create(image, seconds=0.1)
+    pending = await site.create(image, seconds=1.0)
     assert pending.decision is Decision.PENDING
     assert list(statements_of(pending)) == []
     text = site.metrics.render().decode()
@@ -390,3 +390,21 @@ async def test_tag_that_flips_runs_the_digest_that_was_verified(site: Site) -> N
     assert patched(await mutate(site, review_body(pod(image))))["/spec/containers/0/image"] == resolved
     site.registry.push(b'{"schemaVersion":2,"layers":[]}    ', "1.1")
     assert (await site.create(resolved)).decision is Decision.ALLOW
+
+
+async def test_tenant_does_not_choose_whom_the_webhook_connects_to(site: Site) -> None:
+    rule = {"images": [f"{site.registry.host}/acme"], "by": {"anyOf": ["release"]}}
+    spec = {"controls": {"images": {"resolveTags": True, "signatures": [rule]}}}
+    tenants = msgspec.convert({"metadata": {"name": "own", "namespace": "shop"}, "spec": spec}, PodPolicy)
+    key = {"metadata": {"name": "release"}, "spec": {"keys": [{"pem": pem(P256)}]}}
+    authority = msgspec.convert(key, ImageAuthority)
+    site.enforced.enforce(PolicySet.of((tenants, authority)))
+    image = site.image(P256)
+    for named in (image, f"{site.registry.host}/{NAME}:v1"):
+        outcome = await site.create(named)
+        assert outcome.decision is Decision.DENY
+        assert f"no ClusterPodPolicy names registry {site.registry.host}" in outcome.message
+    assert site.registry.requests == []
+    audited = {"metadata": {"name": "registries"}, "spec": {"enforcement": "Audit", **spec}}
+    site.enforced.enforce(PolicySet.of((tenants, msgspec.convert(audited, ClusterPodPolicy), authority)))
+    assert (await site.create(image)).decision is Decision.ALLOW
