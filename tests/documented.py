@@ -1,7 +1,7 @@
 """Runs the commands that the documentation shows, in blocks below a comment `<!-- test: offline -->` or `cluster`.
 
 A block below `<!-- test: file NAME -->` is written to that file first. A command must succeed, unless the output below
-it begins with `Error`. Each line of the output must be in what the command writes; a line may be only a part of it.
+it begins with `Error` or `no`. Each line of the output must be in what the command writes; a line may be only a part of it.
 """
 
 import os
@@ -91,7 +91,7 @@ def _problem(command: str, output: list[str], folder: Path, environment: Mapping
     )
     written = " ".join(done.stdout.split())
     missing = [line for line in output if " ".join(line.split()) not in written]
-    must_fail = bool(output) and output[0].startswith("Error")
+    must_fail = bool(output) and output[0].partition(" ")[0].strip() in ("Error", "no")
     if missing or (done.returncode != 0) is not must_fail:
         return f"$ {command}\nexit code {done.returncode}\n{done.stdout}\nmissing: {missing}"
     return None
