@@ -79,11 +79,11 @@ def _enforced(record: Record, coverage: Coverage, proof: Proof | None) -> State:
     """The state of Enforced. Of a policy that does nothing, replicas have nothing to enforce."""
     if record.idle is not None:
         return State(ConditionStatus.FALSE, record.idle.reason, record.idle.clause)
-    return _as_proven(coverage_state(coverage, "enforce"), proof)
+    return as_proven(coverage_state(coverage, "enforce"), proof)
 
 
-def _as_proven(state: State, proof: Proof | None) -> State:
-    """The state of Enforced: replicas do not enforce a policy on pods that the API server does not send to them."""
+def as_proven(state: State, proof: Proof | None) -> State:
+    """A state that requires all replicas, by the proof: they judge no pods that the API server does not send to them."""
     if proof is None or not proof.is_cut or state.status is ConditionStatus.FALSE:
         return state
     return State(ConditionStatus.FALSE, proof.reason, proof.message)

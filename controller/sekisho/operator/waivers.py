@@ -5,7 +5,7 @@ from typing import Final
 
 from sekisho.operator.conditions import State, accepted_condition, coverage_state, make_condition, not_accepted
 from sekisho.operator.records import Record, coverage_of
-from sekisho.operator.status import View
+from sekisho.operator.status import View, as_proven
 from sekisho.policies import PolicyWaiver
 from sekisho.policies.status import ConditionStatus, PolicyWaiverStatus
 from sekisho.timestamps import rfc3339
@@ -39,7 +39,7 @@ def _active_state(record: Record, waiver: PolicyWaiver, view: View) -> State:
         return State(ConditionStatus.FALSE, "Expired", f"it expired at {expires}")
     if view.titles.isdisjoint(waiver.spec.policies):
         return State(ConditionStatus.FALSE, "NoPolicy", "none of the policies that it names exists")
-    state = coverage_state(coverage_of(record, view.replicas, view.silent), "honour")
+    state = as_proven(coverage_state(coverage_of(record, view.replicas, view.silent), "honour"), view.proof)
     return State(state.status, state.reason, f"{state.message}; it expires at {expires}")
 
 

@@ -4,12 +4,15 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from sekisho.cluster.replicas import Replica
+from sekisho.operator.proof import PROVEN, Proof
 from sekisho.operator.records import Record, read_record
 from sekisho.operator.status import View
 from sekisho.operator.waivers import next_change, notice_of, notice_text, wanted_waiver_status
 from sekisho.policies import PolicyWaiver
+from sekisho.policies.status import ConditionStatus
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 ENDS = datetime(2027, 1, 31, tzinfo=UTC)
@@ -56,6 +59,17 @@ def test_a_waiver_is_active_when_every_replica_honours_it() -> None:
 def test_a_waiver_that_exempts_nothing_is_not_active(record: Record, seen: View, reason: str) -> None:
     assert active(record, seen)[:2] == ("False", reason)
     assert active(waiver(), view(100, now=ENDS - timedelta(seconds=1)))[0] == "True"
+
+
+def test_a_waiver_is_not_active_while_no_pods_are_judged() -> None:
+    cut = Proof(ConditionStatus.FALSE, "WebhookUnreachable", "the API server cannot call the webhook", is_cut=True)
+    assert active(waiver(), replace(view(100), proof=cut)) == (
+        "False",
+        "WebhookUnreachable",
+        "the API server cannot call the webhook; it expires at 2027-01-31T00:00:00Z",
+    )
+    assert active(waiver(), replace(view(100), proof=PROVEN))[0] == "True"
+    assert active(waiver(), replace(view(100, now=ENDS), proof=cut))[:2] == ("False", "Expired")
 
 
 def test_a_waiver_says_which_of_its_policies_exist() -> None:
