@@ -83,7 +83,7 @@ def _enforced(record: Record, coverage: Coverage, proof: Proof | None) -> State:
 
 
 def as_proven(state: State, proof: Proof | None) -> State:
-    """A state that requires all replicas, by the proof: they judge no pods that the API server does not send to them."""
+    """A state that requires all replicas, by the proof: they judge only pods that the API server sends to them."""
     if proof is None or not proof.is_cut or state.status is ConditionStatus.FALSE:
         return state
     return State(ConditionStatus.FALSE, proof.reason, proof.message)
