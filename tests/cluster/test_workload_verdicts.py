@@ -3,25 +3,19 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import pytest
 
 from sekisho.admission import LimitRangeItem, NamespaceObjects, ServiceAccount, limit_range
-from sekisho.documents import write_document
-from sekisho.findings import render_path
-from sekisho.manifests import Checker, Namespaces, sources_of
-from sekisho.pods import POD_TEMPLATES
-from sekisho.policies import ClusterPodPolicy, Enforcement, PolicySet
+from sekisho.policies import ClusterPodPolicy, PolicySet
+from tests.cluster import verdicts
 from tests.cluster.conftest import Cluster
 from tests.cluster.release_helpers import POLICIES, wait_enforced
+from tests.cluster.verdicts import Fields, Json
 from tests.controlplane.waiting import wait_until
 from tests.pod_defaults.workloads import Workload, manifest_of, pod_of, words_of, workloads
-
-Json = dict[str, Any]
-Fields = frozenset[tuple[str, str]]
-"""The control and the field of each problem that denies, from the pod's root."""
 
 SOON: Final = 30.0
 MIN_OF_EACH: Final = 20
@@ -92,7 +86,9 @@ def objects(cluster: Cluster) -> Iterator[NamespaceObjects]:
     known = NamespaceObjects((limit_range("limits", msgspec.convert(LIMITS, list[LimitRangeItem])),), accounts)
     last = Workload("last", "Deployment", (f"account={max(names)}",), workloads()[0].containers)
     wait_until(
-        lambda: all(on_template(cluster, ns, last) == by_check(ns, manifest_of(last), known) for ns in SPECS),
+        lambda: all(
+            by_webhook(cluster, ns, manifest_of(last)) == by_check(ns, manifest_of(last), known) for ns in SPECS
+        ),
         SOON,
         "the webhook knows the LimitRange and the accounts",
     )
@@ -106,45 +102,20 @@ def objects(cluster: Cluster) -> Iterator[NamespaceObjects]:
 def test_verdict_is_the_same_at_the_desk_on_the_workload_and_on_the_pod(
     cluster: Cluster, objects: NamespaceObjects, namespace: str, pytestconfig: pytest.Config
 ) -> None:
-    verdicts: Counter[bool] = Counter()
+    counts: Counter[bool] = Counter()
     for workload in workloads()[:: 1 if pytestconfig.getoption("--whole") else SHARE]:
         expected = by_check(namespace, manifest_of(workload), objects)
-        assert on_pod(cluster, namespace, pod_of(workload)) == expected, workload.name
+        assert by_webhook(cluster, namespace, pod_of(workload)) == expected, workload.name
         if workload.kind != "Pod":
-            assert on_template(cluster, namespace, workload) == expected, workload.name
-        verdicts[bool(expected)] += 1
-    assert min(verdicts[False], verdicts[True]) >= MIN_OF_EACH
+            assert by_webhook(cluster, namespace, manifest_of(workload)) == expected, workload.name
+        counts[bool(expected)] += 1
+    assert min(counts[False], counts[True]) >= MIN_OF_EACH
 
 
 def by_check(namespace: str, manifest: Json, objects: NamespaceObjects) -> Fields:
     policies = PolicySet.of([msgspec.convert(policy_of(namespace), ClusterPodPolicy)])
-    checker = Checker(policies, Namespaces(objects={namespace: objects}), namespace)
-    (source,) = sources_of(write_document(manifest), "workload")
-    (checked,) = checker.check(source).checked
-    above = POD_TEMPLATES.get((manifest["apiVersion"].rpartition("/")[0], manifest["kind"]), ())
-    return frozenset(
-        (located.finding.control, render_path(located.finding.path[len(above) :]))
-        for located in checked.violations
-        if located.enforcement is Enforcement.DENY
-    )
+    return verdicts.by_check(policies, namespace, manifest, objects)
 
 
-def on_template(cluster: Cluster, namespace: str, workload: Workload) -> Fields:
-    group = "batch" if workload.kind in ("Job", "CronJob") else "apps"
-    path = f"/apis/{group}/v1/namespaces/{namespace}/{workload.kind.lower()}s"
-    return created(cluster, path, manifest_of(workload), render_path(POD_TEMPLATES[group, workload.kind]) + ".")
-
-
-def on_pod(cluster: Cluster, namespace: str, pod: Json) -> Fields:
-    return created(cluster, f"/api/v1/namespaces/{namespace}/pods", pod, "")
-
-
-def created(cluster: Cluster, path: str, body: Json, above: str) -> Fields:
-    """The causes of the webhook's denial of a dry run, without the path of the template."""
-    answer = cluster.plane.call("POST", f"{path}?dryRun=All", body)
-    status = json.loads(answer.body)
-    if answer.status == 201:
-        return frozenset()
-    assert answer.status == 403, status["message"]
-    causes = [(cause["reason"].removeprefix("Violates"), cause["field"]) for cause in status["details"]["causes"]]
-    return frozenset((name[0].lower() + name[1:], field.removeprefix(above)) for name, field in causes)
+def by_webhook(cluster: Cluster, namespace: str, manifest: Json) -> Fields:
+    return verdicts.by_webhook(cluster.plane, namespace, manifest)[0]
