@@ -69,6 +69,9 @@ REVIEWS: dict[str, Callable[[], dict[str, Any]]] = {
         pod(*map(container, range(8000))), "sekisho.dev/defaulted", RECORDED
     ),
     "12,000 containers and a waiver": lambda: pod(*map(container, range(12_000))),
+    "1,500 containers in 70 KB": lambda: pod(
+        *({"name": f"x{index}", "image": "evil.example/x"} for index in range(1500))
+    ),
     "2,600,000 empty containers": lambda: pod(*[{}] * 2_600_000),
     "32,000 volumes and mounts of them": lambda: pod(container(0, volumeMounts=MOUNTS), volumes=VOLUMES),
     "an image of 2.5 MB": lambda: pod(container(0, image="a/" * 1_250_000)),

@@ -14,6 +14,7 @@ from sekisho.images import PatternIndex, RegistryPattern
 from sekisho.pods import ObjectMeta, Pod
 from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, PolicyWaiver, compile_policy, plans, sets
 from sekisho.policies.advice import advice
+from sekisho.policies.compilation import CompiledPolicy
 from sekisho.policies.limits import MAX_POD_POLICIES, limit_problems
 from sekisho.policies.loading import verify
 from sekisho.spelling import did_you_mean
@@ -92,6 +93,22 @@ def test_the_index_finds_the_first_containing_pattern(patterns: list[tuple[str, 
     ]
     found = PatternIndex([RegistryPattern(pattern) for pattern in patterns]).containing(RegistryPattern(other))
     assert found == (expected[0] if expected else None)
+
+
+def test_a_stored_policy_takes_little_more_memory_than_its_bytes() -> None:
+    def stored(number: int) -> tuple[CompiledPolicy, int]:
+        patterns = [f"p{number}-{index}.io/{'a' * 480}" for index in range(256)]
+        policy = cluster_policy(f"p{number}", controls={"images": {"trustedRegistries": patterns}})
+        return compile_policy(policy), sum(map(len, patterns))
+
+    stored(0)
+    tracemalloc.start()
+    try:
+        held = [stored(number) for number in range(1, 11)]
+        taken, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert taken < 3 * sum(size for _, size in held)
 
 
 def test_many_long_patterns_compile_in_bounded_time() -> None:
