@@ -1,4 +1,4 @@
-"""Runs the commands that the documentation shows, in blocks below a comment `<!-- test: offline -->` or `cluster`.
+"""Runs the commands that the documentation shows, in blocks below a comment `<!-- test: KIND -->`.
 
 A block below `<!-- test: file NAME -->` is written to that file first. A command must succeed, unless the output below
 it begins with `Error` or `no`. Each line of the output must be in what the command writes, and may be a part of it.
