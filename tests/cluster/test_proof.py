@@ -73,16 +73,23 @@ def notes(cluster: Cluster) -> list[str]:
 
 def put(cluster: Cluster, path: str, body: Json) -> None:
     """Create the object, or replace it whatever its version is."""
+    wait_until(lambda: written(cluster, path, body), TOLD_IN, f"{path} is written")
+
+
+def written(cluster: Cluster, path: str, body: Json) -> bool:
+    """The same, once; False if the controller wrote meanwhile."""
     metadata = {
         key: value for key, value in body["metadata"].items() if key in ("name", "namespace", "labels", "annotations")
     }
     stored = get(cluster, path)
     if stored:
         body = {**body, "metadata": metadata | {"resourceVersion": stored["metadata"]["resourceVersion"]}}
-        assert cluster.plane.call("PUT", path, body).status == 200
+        answer = cluster.plane.call("PUT", path, body)
     else:
         body = {**body, "metadata": metadata}
-        assert cluster.plane.call("POST", path.rpartition("/")[0], body).status == 201
+        answer = cluster.plane.call("POST", path.rpartition("/")[0], body)
+    assert answer.status in (200, 201, 409), answer
+    return answer.status != 409
 
 
 @contextmanager

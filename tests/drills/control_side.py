@@ -319,8 +319,8 @@ def _write(site: Site, path: str, body: Json) -> None:
     if stored.status == 404:
         site.must("POST", path.rpartition("/")[0], body)
         return
-    metadata["resourceVersion"] = msgspec.json.decode(stored.body)["metadata"]["resourceVersion"]
-    site.must("PUT", path, body)
+    version = "resourceVersion"
+    site.replace(path, lambda present: body | {"metadata": metadata | {version: present["metadata"][version]}})
 
 
 def _merge(site: Site, path: str, patch: Json) -> None:

@@ -104,7 +104,7 @@ def _policies_unreviewed(site: Site) -> Iterator[None]:
     """The API server accepts policies without calling Sekisho, as if its policy webhook had been deleted."""
     held = msgspec.json.decode(site.must("GET", _CONFIGURATION))
     others = [webhook for webhook in held["webhooks"] if webhook["name"] != _REVIEWS_OF_POLICIES]
-    site.must("PUT", _CONFIGURATION, held | {"webhooks": others})
+    site.replace(_CONFIGURATION, lambda present: present | {"webhooks": others})
     try:
         trial = f"{POLICIES}?dryRun=All"
         wait_until(
@@ -114,8 +114,7 @@ def _policies_unreviewed(site: Site) -> Iterator[None]:
         )
         yield
     finally:
-        present = msgspec.json.decode(site.must("GET", _CONFIGURATION))
-        site.must("PUT", _CONFIGURATION, present | {"webhooks": held["webhooks"]})
+        site.replace(_CONFIGURATION, lambda present: present | {"webhooks": held["webhooks"]})
 
 
 def half_bodies(site: Site, halves: int = HALVES, large: int = LARGE_HALVES) -> str:

@@ -18,6 +18,7 @@ from tests.drills.traffic import VIOLATING, Counts, DrillError, Traffic
 REPLICAS = 3
 POLICIES = "/apis/sekisho.dev/v1alpha1/clusterpodpolicies"
 _SOON = 30.0
+_CONFLICT = 409
 POLICY_NAME = "drills"
 _POLICY = {
     # Which namespaces it is for can be judged only with their labels at hand.
@@ -85,6 +86,18 @@ class Site:
         self.plane.kubectl.check(
             "wait", "--for=condition=Enforced", f"clusterpodpolicy/{name}", f"--timeout={_SOON:g}s"
         )
+
+    def replace(self, path: str, changed: Callable[[Any], object]) -> None:
+        """Replace an object by what `changed` makes of it, again if somebody wrote meanwhile. Raises DrillError."""
+
+        def replaced() -> bool:
+            body = changed(msgspec.json.decode(self.must("GET", path)))
+            answer = self.plane.call("PUT", path, body)
+            if answer.status not in (200, _CONFLICT):
+                raise DrillError(f"PUT {path}: {answer.status} {answer.body[:300].decode(errors='replace')}")
+            return answer.status == 200
+
+        wait_until(replaced, _SOON, f"{path} is replaced")
 
     def must(self, method: str, path: str, body: object = None) -> bytes:
         """Ask the API server as the administrator. Raises DrillError unless that succeeds."""
