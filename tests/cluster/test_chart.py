@@ -27,9 +27,7 @@ PRIVILEGED_POD: dict[str, Any] = {
 def sekisho(cluster: Cluster) -> Iterator[Sekisho]:
     """The release, to change at will: the tests that follow find it as it was."""
     yield cluster.sekisho
-    cluster.sekisho.webhook.kill()  # nothing is under way that a drain could wait for
-    cluster.sekisho.controller.stop()
-    cluster.sekisho.install()
+    cluster.sekisho.repair()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.controlplane.answers import ANSWER_IN, ask, serves
-from tests.controlplane.component import Component
+from tests.controlplane.component import Component, ComponentError
 from tests.controlplane.plane import ControlPlane
 from tests.controlplane.ports import start_on_free_ports
 from tests.controlplane.release import CHART, NAMESPACE, RELEASE, Release
@@ -69,11 +69,22 @@ class Sekisho:
         self._release.wait_live()
 
     def repair(self) -> None:
-        """Install again unless all is well: the processes serve and the API server can call both webhooks."""
-        if not all(component.ready for component in self.components) or not self._release.have_ca_bundles():
-            self._say("Sekisho does not answer, or was uninstalled: installing it again")
+        """Start again what does not serve; install again if the API server cannot call both webhooks."""
+        if not self.components or not self._release.have_ca_bundles() or not self._restarted():
+            self._say("Sekisho was uninstalled, or cannot be started again: installing it again")
             self.stop()
             self.install()
+
+    def _restarted(self) -> bool:
+        """Whether both processes serve, those that did not by another start on their ports."""
+        try:
+            for component in self.components:
+                if not component.ready:
+                    self._say(f"{component.name} does not answer: starting it again")
+                    component.restart()
+        except ComponentError:  # another process has its port, perhaps
+            return False
+        return True
 
     def uninstall(self) -> None:
         """Remove the release by helm, then stop the processes. Raises CommandError."""
