@@ -21,7 +21,9 @@ MAX_MIB: Final = 512
 """The limit of the chart."""
 MAX_KEPT_MIB: Final = 16
 MAX_SECONDS: Final = 0.1
-"""For 99 of 100 good pods, from the client's request to the API server's answer."""
+"""For 99 of 100 good pods, from the client's request to the API server's answer, on a quiet machine."""
+MAX_SLOWER: Final = 2.0
+"""The same as a multiple of what they take without a flood, where a busy machine makes that longer."""
 _SOON: Final = 30.0
 _ENDS_IN: Final = 300.0
 _LARGE_PODS: Final = 40
@@ -35,16 +37,17 @@ def floods(site: Site, names: Sequence[str] = tuple(FLOODS), large_pods: int = _
     with site.traffic() as traffic:
         wait_until(lambda: len(traffic.seconds) >= _WARM, _SOON, f"{_WARM} pods are created")
         calm = _p99(traffic.seconds)
+        most = max(1000 * MAX_SECONDS, MAX_SLOWER * calm)
         for name in names:
-            notes.append(_during(site, traffic.seconds, name, partial(_send, site, name)))
+            notes.append(_during(site, traffic.seconds, most, name, partial(_send, site, name)))
             traffic.wait_flowing()
         if large_pods:
-            notes.append(_during(site, traffic.seconds, "large_pods", partial(_create_large, site, large_pods)))
+            notes.append(_during(site, traffic.seconds, most, "large_pods", partial(_create_large, site, large_pods)))
     return f"p99 of good pods {calm:.0f} ms, during {'; '.join(notes)}"
 
 
-def _during(site: Site, seconds: Sequence[float], name: str, flood: Callable[[], None]) -> str:
-    """Flood, and check memory and the time that good pods take. Raises DrillError."""
+def _during(site: Site, seconds: Sequence[float], most: float, name: str, flood: Callable[[], None]) -> str:
+    """Flood, and check memory and the time in ms that good pods take. Raises DrillError."""
     replicas, created = site.replicas.running, len(seconds)
     before = {replica.name: resident_mib(replica.process.pid) for replica in replicas}
     for replica in replicas:
@@ -55,11 +58,11 @@ def _during(site: Site, seconds: Sequence[float], name: str, flood: Callable[[],
     site.say(f"  {name}: p99 {taken:.0f} ms of {len(seconds) - created} good pods, peak {peak:.0f} MiB")
     if peak > MAX_MIB:
         raise DrillError(f"{name}: a replica takes {peak:.0f} MiB, more than {MAX_MIB}")
-    if taken > MAX_SECONDS * 1000:
+    if taken > most:
         raise DrillError(f"{name}: one in 100 good pods takes {taken:.0f} ms or more")
     for replica in replicas:
-        most = before[replica.name] + MAX_KEPT_MIB
-        wait_until(partial(_is_small, replica, most), _SOON, f"{name}: at most {MAX_KEPT_MIB} MiB stay")
+        after = before[replica.name] + MAX_KEPT_MIB
+        wait_until(partial(_is_small, replica, after), _SOON, f"{name}: at most {MAX_KEPT_MIB} MiB stay")
     return f"{name} {taken:.0f} ms and {peak:.0f} MiB"
 
 
