@@ -85,7 +85,7 @@ def upgrade(sekisho: Sekisho, *arguments: str) -> None:
 def test_upgrade_and_rollback_keep_keys_and_ca_bundles(sekisho: Sekisho, kubectl: Kubectl, method: str) -> None:
     sekisho.controller.stop()  # it would mend what an upgrade breaks
     kept = keys(kubectl), bundles(kubectl)
-    assert set(kept[0]) == {f"{RELEASE}-ca", f"{RELEASE}-webhook-tls"}
+    assert set(kept[0]) == {f"{RELEASE}-ca", f"{RELEASE}-webhook-tls", f"{RELEASE}-webhook-path"}
     assert all(kept[0].values())
     assert all(kept[1].values())
 
@@ -255,10 +255,13 @@ def enforced(kubectl: Kubectl) -> list[str]:
 
 
 def test_replaced_secrets_still_belong_to_the_release(sekisho: Sekisho, kubectl: Kubectl) -> None:
-    names = set(keys(kubectl))
-    kubectl.check("delete", "secret", "--namespace", NAMESPACE, *names)
+    by_helm = f"{RELEASE}-webhook-path"
+    before = keys(kubectl)
+    kubectl.check("delete", "secret", "--namespace", NAMESPACE, *before)
+    names = set(before) - {by_helm}
     wait_until(lambda: {name for name, held in keys(kubectl).items() if held} == names, SOON, "both are there again")
     upgrade(sekisho)
+    assert keys(kubectl)[by_helm]["path"] != before[by_helm]["path"]
     sekisho.helm("uninstall", RELEASE, "--namespace", NAMESPACE)
     assert items(kubectl, "secret", "--namespace", NAMESPACE) == []
 
