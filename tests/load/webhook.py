@@ -71,6 +71,7 @@ _CASES: Final = (
 _BUDGETS: Final = (
     (Case(TWENTY, VALIDATE, 10), NULL_PYTHON, 1.5),
     (Case(TWENTY, MUTATE, 10), NULL_PYTHON, 1.7),
+    (Case(TWENTY, VIOLATING, 10), NULL_PYTHON, 1.8),
     (Case(TWENTY, VALIDATE, 10), NULL_GO, 0.8),
 )
 _PACED_BUDGET: Final = 10.0

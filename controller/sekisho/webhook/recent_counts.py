@@ -41,6 +41,8 @@ class Tally:
         present = self._present()
         for counts, enforcement in ((present.denials, Enforcement.DENY), (present.warnings, Enforcement.WARN)):
             names = policies_of(with_enforcement(outcome.violations, enforcement))
+            if not names:
+                continue
             if len(counts) + len(names) <= MAX_POLICIES:
                 counts.update(names)
             else:
