@@ -83,7 +83,8 @@ class HttpShell:
         handler = self._routes.get(path)
         if handler is None:
             # A secret part that is not known, or not any more: the API server must get its verdict all the same.
-            handler = (self._of_unknown or self._known).get(path.rpartition("/")[0])
+            above, _, secret = path.rpartition("/")
+            handler = (self._of_unknown or self._known).get(above) if secret else None
         if handler is None:
             raise RejectedError(404, f"there is nothing at this path; try {', '.join(self._known)}")
         return handler
