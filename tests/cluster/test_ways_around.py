@@ -104,7 +104,7 @@ OTHER_NAMES: list[tuple[str, Json, Json]] = [
     (
         "sysctls",
         restricted_pod(securityContext={"sysctls": [{"name": "kernel/core_pattern", "value": "|/x"}]}),
-        restricted_pod(securityContext={"sysctls": [{"name": "kernel/shm_rmid_forced", "value": "1"}]}),
+        restricted_pod(securityContext={"sysctls": [{"name": "kernel.shm_rmid_forced", "value": "1"}]}),
     ),
     ("images", restricted_pod(container(image="evil.example:443/app")), GOOD_POD),
     *(
