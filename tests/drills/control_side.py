@@ -126,8 +126,8 @@ def release_namespace_deleted(site: Site) -> str:
         if not _is_admitted(site, pod):
             raise DrillError("a pod is denied although the release is gone")
     told = _condition(_read(site, f"{POLICIES}/{POLICY_NAME}"), "Enforced")
-    if told[0] == "True":
-        raise DrillError("a policy says that it is enforced although the release is gone")
+    if told != ("False", "ReleaseDeleted"):
+        raise DrillError(f"the release is gone, and of Enforced a policy says {told}")
     site.replicas.install(REPLICAS)
     _until_told(site, "Enforced", _ENFORCED)
     with site.traffic() as traffic:

@@ -22,6 +22,7 @@ class Meta(Struct, rename="camel", frozen=True):
     uid: str = ""
     resource_version: str = ""
     owner_references: tuple[OwnerReference, ...] | None = None
+    deletion_timestamp: str | None = None
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
 
@@ -102,6 +103,17 @@ class WebhookConfiguration(Struct, frozen=True):
 
     metadata: Meta
     webhooks: tuple[Webhook, ...] | None = None
+
+
+class Namespace(Struct, frozen=True):
+    """A namespace."""
+
+    metadata: Meta
+
+
+async def read_namespace(api: ApiClient, name: str) -> Namespace:
+    """A namespace. Raises ApiError, ApiUnavailable."""
+    return msgspec.json.decode(await api.get(f"/api/v1/namespaces/{name}"), type=Namespace)
 
 
 def secret_path(namespace: str, name: str = "") -> str:

@@ -8,18 +8,13 @@ import logging
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from sekisho.cluster.api import ApiClient, ApiError
-from sekisho.operator.objects import FIELD_MANAGER, Meta, WebhookConfiguration
+from sekisho.operator.objects import FIELD_MANAGER, Meta, WebhookConfiguration, read_namespace
 
 logger = logging.getLogger(__name__)
 
 _RELEASE_NAMESPACE = "meta.helm.sh/release-namespace"
-
-
-class _Namespace(Struct, frozen=True):
-    metadata: Meta
 
 
 class Ownership:
@@ -59,8 +54,7 @@ class Ownership:
 
     async def _namespace_uid(self) -> str:
         if not self._uid:
-            raw = await self._api.get(f"/api/v1/namespaces/{self._namespace}")
-            self._uid = msgspec.json.decode(raw, type=_Namespace).metadata.uid
+            self._uid = (await read_namespace(self._api, self._namespace)).metadata.uid
         return self._uid
 
     def _patch(self, metadata: Meta, uid: str) -> list[dict[str, Any]]:

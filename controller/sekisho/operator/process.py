@@ -5,15 +5,18 @@ import logging
 import signal
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from uuid import uuid4
 
-from sekisho.cluster.api import ApiClient
+from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
 from sekisho.cluster.lease import LeaderLease, LeaseLost
 from sekisho.operator.authority_sources import AuthoritySources
 from sekisho.operator.metrics import Metrics
+from sekisho.operator.objects import read_namespace
 from sekisho.operator.options import Certificates, Clock, Options
 from sekisho.operator.policy_status import StatusKeeper
 from sekisho.operator.probes import serve_probes
+from sekisho.operator.proof import RELEASE_DELETED
 from sekisho.operator.prover import Prover
 from sekisho.operator.provided_secret import ProvidedSecretKeeper
 from sekisho.operator.self_signed import SelfSignedKeeper
@@ -114,7 +117,12 @@ async def _lead(
         watch_administrators_kinds(api, options.kubeconfig, *callbacks, lambda: _listen_for_signals(stop)),
     )
     clock = clock or api.clock.server_time
-    works: list[Coroutine[object, object, object]] = [_stopped(stop, statuses), lease.hold(), statuses.run(), *watches]
+    works: list[Coroutine[object, object, object]] = [
+        _stopped(stop, statuses, api, options.namespace),
+        lease.hold(),
+        statuses.run(),
+        *watches,
+    ]
     if options.proof_namespace:
         statuses.await_proof()
         works.append(Prover(api, options, metrics, statuses.proved).run())
@@ -141,8 +149,11 @@ async def _lead(
     return EXIT_STOPPED
 
 
-async def _stopped(stop: asyncio.Event, statuses: StatusKeeper) -> None:
+async def _stopped(stop: asyncio.Event, statuses: StatusKeeper, api: ApiClient, namespace: str) -> None:
     await stop.wait()
+    with suppress(ApiError, ApiUnavailable):
+        if (await read_namespace(api, namespace)).metadata.deletion_timestamp is not None:
+            statuses.proved(RELEASE_DELETED)
     await statuses.tell_end()
 
 

@@ -62,6 +62,15 @@ PROVEN_WHILE_ANSWERED: Final = Proof(
 )
 """The same, where pods are meant to be admitted while no webhook answers."""
 
+RELEASE_DELETED: Final = Proof(
+    ConditionStatus.FALSE,
+    "ReleaseDeleted",
+    "the release's namespace is being deleted, and with it the webhook; its configurations follow, and then pods are"
+    " admitted without a verdict",
+    is_cut=True,
+)
+"""What the controller says at its end, when nobody will prove anything any more."""
+
 
 def unknown(detail: str) -> Proof:
     """The result of a proof that could not be completed."""
