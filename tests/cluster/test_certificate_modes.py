@@ -238,18 +238,16 @@ def test_authorities_that_the_api_server_rejects_are_neither_served_nor_publishe
     lab: Lab, by_secret: tuple[Cluster, KeyPair]
 ) -> None:
     cluster, authority = by_secret
-    before, log = served(cluster), cluster.sekisho.webhook.log
+    log = cluster.sekisho.webhook.log
     with Traffic(lab.plane, POLICED):
         for label, bad in rejected_authorities().items():
+            before, seen = served(cluster), len(log.read_text())
             pair = make(bad, names=["127.0.0.1"] if label != "name constraints" else [NAME, "127.0.0.1"])
-            seen = len(log.read_text())
             put_texts(lab, CORP, pem(pair), key_pem(pair), pem(bad))
             wait_until(partial(is_rejected, lab, log, seen, REJECTED[label]), SOON, f"{label}: log and Event say so")
             assert served(cluster) == before
             assert bundles(cluster) == {authority.certificate_pem}
-    good = signed(authority)
-    put(lab, CORP, good, authority)
-    wait_until(lambda: served(cluster) == good.certificate_pem, SOON, "a good one is served")
+            put_and_wait(lab, cluster, signed(authority), authority)
 
 
 # cert-manager.
