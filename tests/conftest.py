@@ -25,7 +25,10 @@ settings.register_profile("quick", max_examples=50, deadline=None, suppress_heal
 settings.register_profile("thorough", max_examples=1000, deadline=None, suppress_health_check=_SLOW_EXAMPLES)
 settings.load_profile("quick")
 
-_OF_THE_LAB = tuple(f"tests/cluster/test_{name}.py" for name in ("certificate_modes", "policy_changes", "succession"))
+_OF_THE_LAB = tuple(
+    f"tests/cluster/test_{name}.py"
+    for name in ("certificate_modes", "image_verification", "policy_changes", "succession")
+)
 _ALONE = tuple(f"tests/cluster/test_{name}.py" for name in ("build", "drills"))
 
 
@@ -39,10 +42,9 @@ class _ByWhatTheyShare(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file, _, _ = nodeid.partition("::")
-        if file in _OF_THE_LAB:
+        # Only one timestamp server can run, because its port for metrics is fixed.
+        if file in _OF_THE_LAB or file.startswith("tests/trustparts/"):
             return "lab"
-        if file.startswith("tests/trustparts/"):  # only one timestamp server can run: its port for metrics is fixed
-            return "trustparts"
         return "cluster" if file.startswith("tests/cluster/") and file not in _ALONE else file
 
 

@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -13,12 +14,21 @@ from tests.controlplane.installed import NAMESPACE, RELEASE, Sekisho
 from tests.controlplane.kubectl import Completed, Kubectl
 from tests.controlplane.waiting import wait_until
 from tests.pods import container, restricted_pod
+from tests.trustparts.cosign import Cosign
 from tests.trustparts.odd import UNAVAILABLE, Behavior, Fault, OddRegistry
-from tests.trustparts.registries import Image
+from tests.trustparts.registries import PASSWORD, USER, Image, Registry
+from tests.trustparts.sigstore import RELEASE as IDENTITY
+from tests.trustparts.sigstore import Sigstore
 from tests.unit.images.signing import OTHER_P256, P256, PrivateKey, bundle, pem, statement
 
 SOON = 30.0
-SETTINGS = ("imageVerification.enabled=true", "imageVerification.secrets={release-key}")
+SECRETS = ("release-key", "cosign-key")
+SETTINGS = (
+    "imageVerification.enabled=true",
+    f"imageVerification.secrets={{{','.join(SECRETS)}}}",
+    "imageVerification.podPullSecrets=true",
+)
+WEBHOOK = f"system:serviceaccount:{NAMESPACE}:{RELEASE}-webhook"
 EVIDENCE = "/apis/sekisho.dev/v1alpha1/imageevidences"
 
 
@@ -52,40 +62,58 @@ def site(lab: Lab, odd_registry: OddRegistry) -> Iterator[Site]:
         lab.plane.create_namespace(NAMESPACE)
     key = ("create", "secret", "generic", "release-key", f"--from-literal=cosign.pub={pem(P256)}")
     lab.plane.kubectl.check(*key, "--namespace", NAMESPACE)
+    secrets = ("--verify-images", *(f"--authority-secret={name}" for name in SECRETS))
     options = (
-        "--verify-images",
-        "--authority-secret=release-key",
+        *secrets,
+        "--pod-pull-secrets",
         f"--registry-ca-file={odd_registry.ca}",
         "--registry-network=127.0.0.0/8",
     )
-    sekisho = Sekisho(lab.plane, SETTINGS, options={"webhook": options})
+    sekisho = Sekisho(lab.plane, SETTINGS, options={"webhook": options, "controller": secrets})
     try:
         sekisho.install()
         yield Site(lab, sekisho, odd_registry)
     finally:
         sekisho.stop()
         sekisho.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--ignore-not-found")
-        lab.plane.kubectl("delete", "secret", "release-key", "--namespace", NAMESPACE)
+        lab.plane.kubectl("delete", "secret", *SECRETS, "--namespace", NAMESPACE, "--ignore-not-found")
+
+
+@contextmanager
+def requiring(site: Site, authority: str, host: str) -> Iterator[Kubectl]:
+    """A new namespace whose images of a registry must be signed by an authority; tags are resolved."""
+    name = f"signed-{uuid.uuid4().hex[:8]}"
+    site.lab.plane.create_namespace(name)
+    rule = {"images": [host], "by": {"anyOf": [authority]}}
+    images = {"resolveTags": True, "signatures": [rule]}
+    apply(site, "ClusterPodPolicy", name, spec={"match": {"namespaces": [name]}, "controls": {"images": images}})
+    site.kubectl.check("wait", "--for=condition=Enforced", f"clusterpodpolicy/{name}", f"--timeout={SOON:g}s")
+    try:
+        yield site.kubectl.in_namespace(name)
+    finally:
+        site.kubectl("delete", "clusterpodpolicy", name, "--wait=false")
 
 
 @pytest.fixture
 def signed(site: Site) -> Iterator[Kubectl]:
     """A namespace whose images must be signed by the authority release; tags are resolved."""
-    name = f"signed-{uuid.uuid4().hex[:8]}"
-    site.lab.plane.create_namespace(name)
     apply(site, "ImageAuthority", "release", spec={"keys": [{"secret": {"name": "release-key"}}]})
-    rule = {"images": [site.registry.host], "by": {"anyOf": ["release"]}}
-    images = {"resolveTags": True, "signatures": [rule]}
-    apply(site, "ClusterPodPolicy", name, spec={"match": {"namespaces": [name]}, "controls": {"images": images}})
-    site.kubectl.check("wait", "--for=condition=Enforced", f"clusterpodpolicy/{name}", f"--timeout={SOON:g}s")
-    yield site.kubectl.in_namespace(name)
-    site.kubectl("delete", "clusterpodpolicy", name, "--wait=false")
+    with requiring(site, "release", site.registry.host) as kubectl:
+        yield kubectl
 
 
-def run(kubectl: Kubectl, name: str, image: str) -> Completed:
+def run(kubectl: Kubectl, name: str, image: str, **spec: Any) -> Completed:
     pod = restricted_pod(container("app", image=image)) | {"apiVersion": "v1", "kind": "Pod"}
     pod["metadata"] = {"name": name}
+    pod["spec"] = pod["spec"] | spec
     return kubectl("create", "-f", "-", input=json.dumps(pod))
+
+
+def admits(kubectl: Kubectl, image: Image, **spec: Any) -> bool:
+    """Whether a pod with the image is admitted; false for a denial because of its signatures only."""
+    done = run(kubectl, f"pod-{uuid.uuid4().hex[:8]}", image.reference, **spec)
+    assert done.returncode == 0 or "signed by" in done.stderr, done.stderr
+    return done.returncode == 0
 
 
 def test_only_what_the_authority_signed_runs(site: Site, signed: Kubectl, repository_name: str) -> None:
@@ -183,3 +211,108 @@ def test_evidence_is_shared_and_outlives_the_registry_and_the_replicas(
     again = run(signed, "again", known.reference)
     assert again.returncode == 0, again.stderr
     assert "cannot be verified: registry" in run(signed, "new", new.reference).stderr
+
+
+def test_key_in_a_secret_makes_an_authority_usable_and_admits_what_cosign_signed(
+    site: Site, cosign: Cosign, distribution: Registry, repository_name: str
+) -> None:
+    apply(site, "ImageAuthority", "by-cosign", spec={"keys": [{"secret": {"name": "cosign-key"}}]})
+    unusable = ("wait", "--for=condition=Usable=False", "imageauthority/by-cosign", f"--timeout={SOON:g}s")
+    site.kubectl.check(*unusable)
+    key = cosign.new_key("in-a-secret")
+    images = [site.registry.push_image(repository_name, name) for name in ("signed", "older", "unsigned")]
+    signed, older, unsigned = images
+    cosign.sign(signed, key)
+    cosign.sign_older(older, key)
+    with requiring(site, "by-cosign", site.registry.host) as kubectl:
+        denied = run(kubectl, "early", signed.reference).stderr
+        assert 'ImageAuthority "by-cosign" is unusable' in denied
+        assert 'Secret "cosign-key" does not exist' in denied
+        secret = ("create", "secret", "generic", "cosign-key", f"--from-file=cosign.pub={key.public}")
+        site.kubectl.check(*secret, "--namespace", NAMESPACE)
+        site.kubectl.check("wait", "--for=condition=Usable", "imageauthority/by-cosign", f"--timeout={SOON:g}s")
+        wait_until(lambda: admits_soon(kubectl, signed), SOON, "the webhook uses the key")
+        assert admits(kubectl, older)
+        assert not admits(kubectl, unsigned)
+    signed, unsigned = (distribution.push_image(repository_name, name) for name in ("signed", "unsigned"))
+    cosign.sign(signed, key)
+    with requiring(site, "by-cosign", distribution.host) as kubectl:
+        assert admits(kubectl, signed)
+        assert not admits(kubectl, unsigned)
+
+
+def admits_soon(kubectl: Kubectl, image: Image) -> bool:
+    return run(kubectl, f"pod-{uuid.uuid4().hex[:8]}", image.reference).returncode == 0
+
+
+def test_keyless_signature_of_the_right_identity_is_admitted(
+    site: Site, sigstore: Sigstore, repository_name: str
+) -> None:
+    signed, other, unsigned = (site.registry.push_image(repository_name, name) for name in ("a", "b", "c"))
+    sigstore.sign(signed)
+    sigstore.sign(other, identity=IDENTITY.replace("acme", "evil"))
+    root = f"--from-file=trusted_root.json={sigstore.trusted_root}"
+    site.kubectl.check("create", "configmap", "sigstore-trusted-root", root, "--namespace", NAMESPACE)
+    keyless = {
+        "issuer": sigstore.issuer,
+        "identities": ["https://github.com/acme/*/.github/workflows/release.yml@refs/tags/v*"],
+        "trustedRoot": {"configMap": {"name": "sigstore-trusted-root"}},
+    }
+    apply(site, "ImageAuthority", "ci", spec={"keyless": keyless})
+    site.kubectl.check("wait", "--for=condition=Usable", "imageauthority/ci", f"--timeout={SOON:g}s")
+    with requiring(site, "ci", site.registry.host) as kubectl:
+        wait_until(lambda: admits_soon(kubectl, signed), SOON, "the webhook uses the root")
+        assert not admits(kubectl, other)
+        assert not admits(kubectl, unsigned)
+
+
+def test_init_container_and_sidecar_must_be_signed(site: Site, signed: Kubectl, repository_name: str) -> None:
+    good, unsigned = site.image(repository_name, "good", P256), site.image(repository_name, "unsigned")
+    for more in ({}, {"restartPolicy": "Always"}):
+        for image, is_allowed in ((unsigned, False), (good, True)):
+            init = container("before", image=image.reference) | more
+            assert admits(signed, good, initContainers=[init]) is is_allowed
+
+
+def test_running_pod_cannot_be_given_an_unsigned_image(site: Site, signed: Kubectl, repository_name: str) -> None:
+    good, next_one = site.image(repository_name, "good", P256), site.image(repository_name, "next", P256)
+    unsigned = site.image(repository_name, "unsigned")
+    assert run(signed, "patched", good.reference).returncode == 0
+    for image, is_allowed in ((unsigned, False), (next_one, True)):
+        patch = {"spec": {"containers": [{"name": "app", "image": image.reference}]}}
+        patched = signed("patch", "pod", "patched", "-p", json.dumps(patch))
+        assert (patched.returncode == 0) is is_allowed, patched.stderr
+        assert is_allowed or "which is not signed" in patched.stderr
+
+
+def test_pull_secret_of_the_pod_is_used_for_its_images(
+    site: Site, distribution_with_login: Registry, repository_name: str
+) -> None:
+    registry = distribution_with_login
+    image = registry.push_image(repository_name, "private")
+    registry.attach(image, json.dumps(bundle(P256, statement(image.digest))).encode())
+    apply(site, "ImageAuthority", "release", spec={"keys": [{"secret": {"name": "release-key"}}]})
+    with requiring(site, "release", registry.host) as kubectl:
+        for name, password in (("login", PASSWORD), ("wrong", "guess")):
+            login = (f"--docker-server={registry.host}", f"--docker-username={USER}", f"--docker-password={password}")
+            kubectl.check("create", "secret", "docker-registry", name, *login)
+        for secrets in ((), ("wrong",)):
+            denied = run(kubectl, "denied", image.reference, imagePullSecrets=[{"name": name} for name in secrets])
+            assert "does not let" in denied.stderr
+        with_secret = run(kubectl, "pod", image.reference, imagePullSecrets=[{"name": "login"}])
+        assert with_secret.returncode == 0, with_secret.stderr
+
+
+def test_image_that_runs_is_looked_up_again(site: Site, signed: Kubectl, repository_name: str) -> None:
+    image = site.image(repository_name, "runs", P256)
+    assert run(signed, "runs", image.reference).returncode == 0
+    names = ("get", "imageevidence", "-o", f'jsonpath={{.items[?(@.spec.image=="{image.reference}")].metadata.name}}')
+    wait_until(lambda: bool(site.kubectl.check(*names)), SOON, "an ImageEvidence of the image is there")
+    name, long_ago = site.kubectl.check(*names), "2026-01-01T00:00:00Z"
+    old: dict[str, Any] = {"apiVersion": "sekisho.dev/v1alpha1", "kind": "ImageEvidence", "metadata": {"name": name}}
+    old["spec"] = {"lookedUp": long_ago}
+    forced = ("apply", "--server-side", "--force-conflicts", "--validate=false", f"--as={WEBHOOK}", "-f", "-")
+    site.kubectl.check(*forced, input=json.dumps(old))
+    site.sekisho.webhook.restart()
+    looked_up = ("get", "imageevidence", name, "-o", "jsonpath={.spec.lookedUp}")
+    wait_until(lambda: site.kubectl.check(*looked_up) != long_ago, SOON, "it was looked up again")
