@@ -78,7 +78,7 @@ EDITS: dict[str, tuple[str, Callable[[Json], object], str]] = {
 
 
 def webhooks_edited(site: Site) -> str:
-    """The webhook configurations are edited, each way that lets pods past them or will."""
+    """The webhook configurations are edited in each way that leaves pods unjudged, now or in an outage."""
     slowest = 0.0
     with site.traffic():
         for path, edit, reason in EDITS.values():

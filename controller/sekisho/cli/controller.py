@@ -82,7 +82,7 @@ BAD_INPUT = 2
     "--admit-pods-unjudged/--no-admit-pods-unjudged",
     default=False,
     help="Pods are meant to be admitted while no webhook answers: failurePolicy Ignore in the webhook configurations "
-    "is what was asked for, and not a failed proof.",
+    "is intended, and not a failed proof.",
 )
 @option(
     "--exclude-namespace",

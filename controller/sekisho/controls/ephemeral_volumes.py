@@ -76,7 +76,7 @@ CONTROL = Control(
     name="ephemeralVolumes",
     reason="a storage class",
     summary="Generic ephemeral volumes must use a storage class that the policy allows; without a list, none.",
-    why="With such a volume, who may create pods creates PersistentVolumeClaims too, without the right to do so, and "
+    why="With such a volume, anyone who may create pods also creates PersistentVolumeClaims, without the right to, and "
     "chooses the storage.",
     example=Example(
         parameters="{allowedStorageClasses: [scratch]}",

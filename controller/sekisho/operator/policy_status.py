@@ -377,7 +377,7 @@ class StatusKeeper:
             return
         regarding = ObjectReference(f"{GROUP}/{VERSION}", record.resource.name, record.title, "", record.uid)
         key = f"{days} {record.policy.spec.expires.isoformat()}"
-        notice = Notice(regarding, Reason.POLICY_EXPIRING.value, "LiftControls", notice_text(record.policy), key)
+        notice = Notice(regarding, Reason.POLICY_EXPIRING.value, "ExemptPods", notice_text(record.policy), key)
         await write_warning(self._api, notice, self._identity, now)
 
     async def _warn_of_replicas(self, view: View) -> None:

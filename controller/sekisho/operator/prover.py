@@ -98,7 +98,7 @@ class Prover:
         return PROOF_SECONDS if is_good else RETRY_SECONDS
 
     async def _conclude(self, proof: Proof) -> None:
-        """Tell everybody about a result."""
+        """Count a result, and report it if it is new."""
         self._doubted = False
         self._count(proof)
         last = self._last

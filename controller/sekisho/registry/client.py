@@ -146,7 +146,8 @@ class RegistryClient:
             raise _missing(repository, reference)
         _expect_success(answer, repository)
         if is_digest(reference) and not has_digest(answer.body, reference):
-            raise RegistryError(Problem.INVALID, f"registry {repository.registry} sent other bytes for {name}")
+            message = f"registry {repository.registry} sent content that does not match {name}"
+            raise RegistryError(Problem.INVALID, message)
         digest = reference if is_digest(reference) else digest_of(answer.body)
         return Content(digest, answer.media_type, decode_manifest(answer.body, answer.media_type, name))
 
@@ -160,7 +161,7 @@ class RegistryClient:
             raise _missing(repository, digest)
         _expect_success(answer, repository)
         if len(answer.body) != size or not has_digest(answer.body, digest):
-            message = f"registry {repository.registry} sent other bytes for {repository}@{digest}"
+            message = f"registry {repository.registry} sent content that does not match {repository}@{digest}"
             raise RegistryError(Problem.INVALID, message)
         return answer.body
 

@@ -253,7 +253,7 @@ class ImageEvidence:
             self._fail(key, Problem.UNAVAILABLE, message)
         except Exception:
             logger.exception("internal error while %s was verified", key[0])
-            self._fail(key, Problem.INVALID, "of an internal error; Sekisho's log says more")
+            self._fail(key, Problem.INVALID, "an internal error; Sekisho's log says more")
         else:
             self._results["found"] += 1
             self._keep(key, facts)

@@ -139,7 +139,7 @@ class Tags:
             problem = f"registry {reference.registry} took longer than {LOOKUP_SECONDS:.0f} s"
         except Exception:
             logger.exception("internal error while a tag was resolved")
-            problem = "of an internal error; Sekisho's log says more"
+            problem = "an internal error; Sekisho's log says more"
         self._known.pop(key, None)
         self._known[key] = _Known(digest, problem, time.monotonic() + seconds)
         while len(self._known) > MAX_TAGS:

@@ -92,7 +92,7 @@ async def test_other_bytes_than_those_of_the_digest_are_not_accepted(
     digest = registry.image()
     media_type, content = registry.manifests[NAME, digest]
     registry.manifests[NAME, digest] = (media_type, content + b" ")
-    await fails(Problem.INVALID, lambda: client.manifest(registry.repository, digest), "sent other bytes")
+    await fails(Problem.INVALID, lambda: client.manifest(registry.repository, digest), "does not match")
 
 
 async def test_sha512_is_hashed_as_such(registry: Registry, client: RegistryClient) -> None:
@@ -102,7 +102,7 @@ async def test_sha512_is_hashed_as_such(registry: Registry, client: RegistryClie
     registry.manifests[NAME, digest] = (OCI_MANIFEST, content)
     assert (await client.manifest(registry.repository, digest)).digest == digest
     registry.manifests[NAME, digest] = (OCI_MANIFEST, content + b" ")
-    await fails(Problem.INVALID, lambda: client.manifest(registry.repository, digest), "sent other bytes")
+    await fails(Problem.INVALID, lambda: client.manifest(registry.repository, digest), "does not match")
 
 
 LAYERS = b'{"schemaVersion":2,"layers":[]'
@@ -157,9 +157,9 @@ async def test_blob_has_the_size_and_digest_of_its_descriptor(registry: Registry
     assert await client.blob(registry.repository, layer(b"payload")) == b"payload"
     shorter, longer = layer(b"payload", 6), layer(b"payload", 8)
     await fails(Problem.INVALID, lambda: client.blob(registry.repository, shorter), "more than 6 bytes")
-    await fails(Problem.INVALID, lambda: client.blob(registry.repository, longer), "sent other bytes")
+    await fails(Problem.INVALID, lambda: client.blob(registry.repository, longer), "does not match")
     registry.blobs[digest_of(b"payload")] = b"pAyload"
-    await fails(Problem.INVALID, lambda: client.blob(registry.repository, layer(b"payload")), "sent other bytes")
+    await fails(Problem.INVALID, lambda: client.blob(registry.repository, layer(b"payload")), "does not match")
     await fails(Problem.MISSING, lambda: client.blob(registry.repository, layer(b"other")), "has no")
 
 
