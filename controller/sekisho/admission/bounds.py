@@ -11,22 +11,22 @@ from msgspec import Struct
 from sekisho.pods import ObjectMeta, Pod
 
 MAX_PLAIN_BYTES: Final = 32 * 1024
-"""Of a body whose entries need not be counted."""
+"""The entries of a smaller body need not be counted."""
 MAX_OBJECTS: Final = 40_000
 """Opening braces in a body: an upper bound of its JSON objects, counted before it is decoded."""
 MAX_COMMAS: Final = 200_000
 """In a body: an upper bound of the entries of its lists and objects, counted before it is decoded."""
 MAX_CONTAINERS: Final = 512
-"""Of a pod, in all three lists together."""
+"""The most containers of a pod, in all three lists together."""
 MAX_VOLUMES: Final = 1024
 MAX_ENTRIES: Final = 20_000
-"""Of all lists and maps that are judged in a pod, together."""
+"""The most entries of all lists and maps together that are judged in a pod."""
 MAX_STRING_LENGTH: Final = 4096
-"""Of a string that is judged; the values of annotations have the API server's own bound."""
+"""The length of a string that is judged; the values of annotations have the API server's own bound."""
 MAX_NAMESPACE_LENGTH: Final = 63
 """The API server's own bound; what a policy set has computed for a namespace is kept by its name."""
 MAX_FINDINGS: Final = 10_000
-"""Of a pod, by all policies together."""
+"""The most findings of a pod, by all policies together."""
 
 
 def body_excess(body: bytes) -> str:

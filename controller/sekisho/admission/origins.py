@@ -27,7 +27,7 @@ Origins = dict[FieldPath, Origin]
 
 
 def with_origin(finding: Finding, origins: Mapping[FieldPath, Origin]) -> Finding:
-    """The finding, told where its value comes from when the API server set the field or something above it."""
+    """The finding, with where its value comes from if the API server set the field or something above it."""
     path, origin = finding.path, None
     for end in range(len(path), 0, -1):
         origin = origins.get(path[:end])

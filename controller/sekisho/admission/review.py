@@ -123,7 +123,7 @@ class _BareEnvelope(Struct, frozen=True, gc=False):
 _decoder = msgspec.json.Decoder(_Envelope)
 _bare_decoder = msgspec.json.Decoder(_BareEnvelope)
 MAX_HEAD_BYTES: Final = 4096
-"""Of a body, in which its uid is looked for where the body is not decoded."""
+"""The start of a body in which its uid is searched where the body is not decoded."""
 _UID = re.compile(rb'"uid"\s*:\s*"([0-9A-Za-z-]{1,64})"')
 
 

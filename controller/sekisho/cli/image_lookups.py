@@ -31,7 +31,7 @@ from sekisho.webhook.tags import Tags
 _BATCH: Final = 64
 """Images that are looked up at the same time."""
 _SECONDS: Final = 60.0
-"""For a batch, after which an image counts as not verified."""
+"""How long a batch may take; then an image counts as not verified."""
 _LOOPBACK: Final = parse_networks(("127.0.0.0/8", "::1"))
 """The webhook must not connect to its own machine; a user may have a registry there."""
 

@@ -39,9 +39,9 @@ from sekisho.timestamps import micro_time
 logger = logging.getLogger(__name__)
 
 MAX_ENTRY_BYTES = 16 << 20
-"""Of entries whose top owner is not known yet."""
+"""The size of all entries whose top owner is not known yet."""
 MAX_SERIES_BYTES = 16 << 20
-"""Of series that are kept, written or not."""
+"""The size of all series that are kept, written or not."""
 SERIES_SECONDS = 3600.0
 """An occurrence this long after the last one starts a new series: the API server deleted the Event (--event-ttl)."""
 LOOK_UP_SECONDS = (1.0, 8.0)

@@ -17,7 +17,7 @@ from sekisho.cluster.reflector import Reflector
 logger = logging.getLogger(__name__)
 
 MAX_VALUE_BYTES: Final = 256 << 10
-"""Of a value that is kept: a trusted root has some kilobytes, and other values are not for authorities."""
+"""Larger values are not kept: a trusted root has some kilobytes, and other values are not for authorities."""
 _PUBLIC_ROOT: Final = "_store/https%3A%2F%2Ftuf-repo-cdn.sigstore.dev/trusted_root.json"
 """Where the wheel of sigstore has the root of the public Sigstore."""
 

@@ -138,7 +138,7 @@ class _Rules(Struct, frozen=True, eq=False):
 
 _numbers = count()
 MAX_REMEMBERED_LENGTH: Final = 256
-"""Of an image; longer ones are judged each time."""
+"""Results for longer images are not remembered."""
 _ALLOWED: Final[Remembered[tuple[int, str], bool]] = Remembered(1 << 20, lambda key, _: 250 + len(key[1]))
 """Images that rules allow, by the rules' number."""
 

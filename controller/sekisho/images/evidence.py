@@ -13,13 +13,13 @@ from msgspec import Struct
 from sekisho.images.reference import Reference
 
 DEFAULT_TAG: Final = "latest"
-"""Of an image without tag and digest."""
+"""The tag of an image that has neither tag nor digest."""
 MAX_CANDIDATES: Final = 32
-"""Of one image; anyone who may push to a repository can attach more."""
+"""The most candidates of one image; anyone who may push to a repository can attach more."""
 MAX_PAYLOAD_BYTES: Final = 16 << 20
-"""Of one candidate."""
+"""The size of one candidate."""
 MAX_PROBLEMS: Final = 8
-"""Of one image; the first ones are kept."""
+"""The problems of one image that are kept: the first ones."""
 MAX_PROBLEM_LENGTH: Final = 160
 
 

@@ -27,7 +27,7 @@ BUNDLE_TYPES: Final = frozenset(
 SIMPLE_SIGNING_TYPE: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
 ENVELOPE_TYPE: Final = "application/vnd.dsse.envelope.v1+json"
 MAX_SIGNATURE_BYTES: Final = 256 << 10
-"""Of a bundle with a signature: 0.7 KB by a key, 5 KB keyless. Attestations may be larger, and are not signatures."""
+"""The size of a bundle with a signature; usual are 0.7 KB by a key, 5 KB keyless. A larger one does not count."""
 MAX_SUBJECTS: Final = 64
 
 SIGNATURE_ANNOTATION: Final = "dev.cosignproject.cosign/signature"

@@ -20,11 +20,11 @@ from sekisho.registry.errors import Problem, RegistryError
 from sekisho.registry.manifests import Descriptor
 
 MAX_ATTACHED_BYTES: Final = 64 << 10
-"""Of a manifest that is attached to an image."""
+"""The size of a manifest that is attached to an image."""
 MAX_LAYER_BYTES: Final = 256 << 10
-"""Of one candidate; a keyless signature has about 5 KB."""
+"""The size of one candidate; a keyless signature has about 5 KB."""
 MAX_TOTAL_BYTES: Final = 512 << 10
-"""Of all candidates of an image."""
+"""The size of all candidates of an image together."""
 
 BUNDLE: Final = "application/vnd.dev.sigstore.bundle"
 SIMPLE_SIGNING: Final = "application/vnd.dev.cosign.simplesigning.v1+json"

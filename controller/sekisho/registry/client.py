@@ -32,16 +32,16 @@ from sekisho.registry.manifests import (
 )
 
 MAX_MANIFEST_BYTES: Final = 4 << 20
-"""Of an image's own manifest, of which only the digest is needed."""
+"""The size of an image's own manifest, of which only the digest is needed."""
 MAX_LIST_BYTES: Final = 1 << 20
-"""Of a page of referrers, or of a fallback tag: some thousand."""
+"""The size of a page of referrers, or of a fallback tag: enough for some thousand."""
 MAX_BLOB_BYTES: Final = 16 << 20
 MAX_PAGES: Final = 8
-"""Of a list of referrers."""
+"""The most pages of a list of referrers that are read."""
 MAX_LISTED: Final = 512
 """Referrers that are read from a list; the others are counted."""
 MAX_REQUESTS: Final = 48
-"""To one registry at the same time; others wait."""
+"""Requests to one registry at the same time; others wait."""
 MAX_REGISTRIES: Final = 256
 """Registries whose failures are remembered."""
 FIRST_PAUSE_SECONDS: Final = 2.0

@@ -17,11 +17,11 @@ from sekisho.registry.errors import Problem, RegistryError
 logger = logging.getLogger(__name__)
 
 REQUEST_SECONDS: Final = 20.0
-"""For one request with its redirects and its body."""
+"""How long one request may take, with its redirects and its body."""
 CONNECT_SECONDS: Final = 5.0
 MAX_REDIRECTS: Final = 3
 MAX_ERROR_BYTES: Final = 64 << 10
-"""Of the body of an error, which is read only so that the connection can be used again."""
+"""The size of an error's body, which is read only so that the connection can be used again."""
 MAX_CONNECTIONS: Final = 100
 MAX_LOCATION_LENGTH: Final = 8192
 """Blobs of clouds redirect to signed addresses of over a thousand characters."""

@@ -12,9 +12,9 @@ from sekisho.webhook.waiting import Waiting
 MAX_BODY_BYTES: Final = 8 << 20
 """The API server accepts objects of up to 3 MiB, and an update sends two."""
 MAX_HELD_BYTES: Final = 32 << 20
-"""Of all bodies together, from their first byte to their answer; past it, a large body gets a 503."""
+"""The size of all bodies together, from their first byte to their answer; above it, a large body gets a 503."""
 MAX_FREE_BYTES: Final = 64 * 1024
-"""Of a body that counts as small: large ones cannot keep small ones out."""
+"""A body up to this size counts as small: large ones cannot keep small ones out."""
 MAX_UNFINISHED: Final = 1024
 """Bodies of which a part is missing, at the same time; past it, one that has waited for long gets a 503."""
 

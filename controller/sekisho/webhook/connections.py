@@ -26,7 +26,7 @@ HEAD_SECONDS = 10.0
 """From the first byte of a request's head to its last; the body has the deadline of the request."""
 
 ARRIVE_SECONDS = 1.0
-"""For the rest of a body whose head is known; then aiohttp gets what is there, with its own bounds."""
+"""How long to wait for the rest of a body whose head is known; then aiohttp reads it, with its own bounds."""
 MAX_ARRIVING = 64
 """Such bodies at the same time; the others go to aiohttp at once."""
 

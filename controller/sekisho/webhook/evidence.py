@@ -31,9 +31,9 @@ from sekisho.webhook.pod_pull_secrets import ClientWith, PodPullSecrets, client_
 logger = logging.getLogger(__name__)
 
 MAX_LOOKUPS: Final = 64
-"""At the same time; further ones wait."""
+"""Look-ups that run at the same time; further ones wait."""
 MAX_LOOKUPS_OF_REGISTRY: Final = 32
-"""At the same time, so that a slow registry does not hold up the images of others."""
+"""Look-ups of one registry that run at the same time, so that a slow one does not hold up the images of others."""
 MAX_FLIGHTS: Final = 2048
 """Look-ups that run or wait."""
 MAX_FLIGHTS_OF_NAMESPACE: Final = 256
@@ -41,24 +41,24 @@ MAX_FLIGHTS_OF_NAMESPACE: Final = 256
 MAX_WAITING: Final = 200
 """Requests that wait for look-ups; others are answered at once."""
 LOOKUP_SECONDS: Final = 60.0
-"""After which a look-up has failed."""
+"""A look-up that takes longer has failed."""
 
 MAX_SIGNED: Final = 4096
 MAX_UNSIGNED: Final = 1024
 """Images without signatures, and failures, which are kept apart: anyone can make up any number of such images."""
 MAX_CACHE_BYTES: Final = 16 << 20
-"""Of facts, as JSON."""
+"""The size of all facts in memory, as JSON."""
 
 FRESH: Final = timedelta(hours=1)
-"""After which the facts of a signed image are looked up again behind the requests."""
+"""Older facts about a signed image are looked up again behind the requests."""
 MAX_AGE: Final = timedelta(hours=24)
-"""For which they stay in use while the registry cannot be asked."""
+"""Facts about a signed image are used until this age while the registry does not answer."""
 UNSIGNED_AGE: Final = timedelta(seconds=15)
-"""For which an image without signatures is not looked up again: it may be signed at any moment."""
+"""How long an image without signatures is not looked up again; it may be signed at any moment."""
 FIRST_RETRY_SECONDS: Final = 2.0
 MAX_RETRY_SECONDS: Final = 60.0
 MAX_SMALL_BYTES: Final = 64 << 10
-"""Of candidates that are verified at once; more, and keyless ones, are verified in a thread."""
+"""Smaller candidates are verified at once; larger and keyless ones in a thread."""
 
 _FIXES: Final = {
     Problem.UNAVAILABLE: "try again when the registry answers",

@@ -18,7 +18,7 @@ MAX_HANDSHAKES: Final = 256
 SHUTDOWN_SECONDS: Final = 5.0
 """How long a client may take to confirm the end of TLS."""
 BUFFER_BYTES: Final = 32 * 1024
-"""Of the kernel for each connection and direction; by default it keeps megabytes, which count for the container."""
+"""The kernel's buffer for each connection and direction; by default megabytes, which count for the container."""
 _PAUSE_SECONDS: Final = 0.1
 """After an error of `accept`, such as too many open files, which lasts for a while."""
 

@@ -16,11 +16,11 @@ from sekisho.webhook.pod_pull_secrets import PodPullSecrets
 from sekisho.webhook.tags import Tags
 
 WAIT_SHARE: Final = 0.9
-"""Of the time that the API server waits for a verdict; the rest is for judging again and for the way back."""
+"""The share of the API server's timeout that a pod waits for look-ups; the rest is for judging again and the answer."""
 MAX_ADMITTED_WAIT: Final = 0.5
 """Seconds that a pod waits which would be admitted without the look-ups: rules that warn or audit cause no outage."""
 TAGS_SHARE: Final = 0.33
-"""Of the time that it waits for defaults."""
+"""The share of the API server's timeout for defaults that a pod waits for the digests of tags."""
 
 _WITHOUT_VERDICT: Final = frozenset({Decision.ALLOW, Decision.PATCH})
 """The decisions of the mutating webhook. The validating one denies a pod that needs look-ups, or has notes about it."""

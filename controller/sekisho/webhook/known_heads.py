@@ -12,7 +12,7 @@ from msgspec import Struct
 MAX_HEAD_BYTES: Final = 2048
 """Longer heads are not remembered."""
 MAX_HEADS: Final = 64
-"""That are remembered; when there are more, all are forgotten."""
+"""The most heads that are remembered. When another one comes, all are forgotten."""
 MAX_BODY_BYTES: Final = 64 * 1024
 """Larger bodies are received by aiohttp, with the bounds for what arrives slowly."""
 _LENGTH: Final = b"\r\nContent-Length: "

@@ -17,7 +17,7 @@ from sekisho.webhook.recent_counts import Tally
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the latency histogram, in seconds."""
 MAX_LABELS = 5000
-"""Of each counter with policies, controls or waivers as labels; further ones are counted as `other`."""
+"""Combinations of policy, control or waiver in each counter; further ones are counted as `other`."""
 
 MAX_SHARED = 64
 """Combinations of policies, control and enforcement that are counted together before they are counted by policy."""

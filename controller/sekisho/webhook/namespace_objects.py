@@ -18,13 +18,13 @@ logger = logging.getLogger(__name__)
 LIMIT_RANGES: Final = "/api/v1/limitranges"
 SERVICE_ACCOUNTS: Final = "/api/v1/serviceaccounts"
 MAX_PULL_SECRETS: Final = 8
-"""Of a ServiceAccount; the first ones are kept."""
+"""The pull Secrets of one ServiceAccount that are kept: the first ones."""
 MAX_LIMIT_RANGES: Final = 16
-"""Of one namespace; more are left out."""
+"""The most LimitRanges of one namespace that are kept; further ones are left out."""
 MAX_LIMIT_RANGE_LENGTH: Final = 4096
 """Characters of the resources and quantities of one LimitRange."""
 MAX_ACCOUNTS: Final = 1000
-"""Of one namespace that change pods; more are left out."""
+"""The most ServiceAccounts of one namespace that change pods; further ones are left out."""
 
 
 class _Meta(Struct, frozen=True):

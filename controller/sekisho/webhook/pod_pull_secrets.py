@@ -26,7 +26,7 @@ from sekisho.registry import (
 from sekisho.registry.credentials import MAX_MATCHING, Entry, merged
 
 MAX_SECRETS: Final = 8
-"""Of a pod; the first ones are read."""
+"""The pull Secrets of one pod that are read: the first ones."""
 SECRET_TYPE: Final = "kubernetes.io/dockerconfigjson"  # noqa: S105 - a type of Secrets
 
 

@@ -31,11 +31,11 @@ MAX_REVIEWS: Final = 1000
 """Reviews that wait for a namespace's labels; past it, each is denied unjudged."""
 
 MAX_SMALL_BYTES: Final = 64 * 1024
-"""Of a body that is decoded and judged at once; larger ones take their turn in a thread of their own."""
+"""A body up to this size is decoded and judged at once; larger ones take their turn in a thread of their own."""
 MAX_SMALL_WORK: Final = 5000
 """Containers times the cost of their policies, of a review that is judged at once; about 1 us each, 7 at worst."""
 _FEW_CONTAINERS: Final = 4
-"""Of a review that is judged at once, whatever its policies cost: their cost in a namespace is bounded."""
+"""A pod with at most so many is judged at once, whatever its policies cost, which is bounded for a namespace."""
 _MAX_EXEMPTIONS: Final = 10_000
 """Pairs of a waiver and a policy, where a review is judged at once; a denied pod costs about 2 us for each."""
 _MAX_NEW_PLAN: Final = 50

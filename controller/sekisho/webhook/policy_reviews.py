@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 MAX_LOGGED_LENGTH: Final = 2048
 MAX_SMALL_BYTES: Final = 8 * 1024
-"""Of a body that is judged at once; larger ones are judged one after the other in a thread of their own."""
+"""A body up to this size is judged at once; larger ones one after the other in a thread of their own."""
 
 
 class PolicyReviews:

@@ -46,7 +46,7 @@ from sekisho.webhook.verification import Verification
 logger = logging.getLogger(__name__)
 
 FINISH_SECONDS = 10.0
-"""For requests in flight when the process stops."""
+"""How long a process that stops waits for requests that it has accepted."""
 _DECISIONS = {
     Reason.POD_DENIED: Decision.DENY,
     Reason.POD_WARNED: Decision.WARN,

@@ -35,12 +35,12 @@ logger = logging.getLogger(__name__)
 
 PATH: Final = f"/apis/{GROUP}/{VERSION}/{PLURAL}"
 UNSEEN: Final = timedelta(days=7)
-"""After which the facts of an image that nobody has looked up again are removed."""
+"""The facts of an image that nobody has looked up for so long are removed."""
 MAX_QUEUED: Final = 1024
 MAX_SHARED: Final = 8192
 """Objects; above it only facts that are there already are renewed."""
 WRITE_SECONDS: Final = 0.02
-"""Between two writes, so that a replica sends at most fifty a second."""
+"""The time between two writes, so that a replica sends at most fifty a second."""
 CLEAN_SECONDS: Final = 3600.0
 MAX_REMOVED: Final = 200
 """Objects that one round removes."""

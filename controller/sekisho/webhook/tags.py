@@ -1,4 +1,4 @@
-"""What tags of images stand for: the digests that a pod of now would run."""
+"""What tags of images stand for: the digests that a pod would run if it were created now."""
 
 import asyncio
 import logging
@@ -19,13 +19,13 @@ from sekisho.webhook.pod_pull_secrets import ClientWith, PodPullSecrets, client_
 logger = logging.getLogger(__name__)
 
 TAG_SECONDS: Final = 30.0
-"""For which a tag is not asked about again, so that the pods of one Deployment run the same image."""
+"""How long a tag is not resolved again, so that the pods of one Deployment run the same image."""
 FAILURE_SECONDS: Final = 2.0
 MAX_TAGS: Final = 4096
 MAX_FLIGHTS: Final = 512
-"""Tags that are asked about at the same time; others stay tags."""
+"""Tags that are resolved at the same time; further ones stay tags."""
 MAX_FLIGHTS_OF_NAMESPACE: Final = 64
-"""Of those, for the pods of one namespace, so that it does not hold up others."""
+"""Tags that are resolved at the same time for one namespace, so that it does not hold up others."""
 LOOKUP_SECONDS: Final = 30.0
 
 
@@ -99,7 +99,7 @@ class Tags:
         return None if known is None else known.digest
 
     def unknown(self, reference: Reference, pull_secrets: PodPullSecrets | None = None) -> Unknown | None:
-        """Why an image still has a tag although tags are resolved; None where no one has asked.
+        """Why an image still has a tag although tags are resolved; None where nobody resolves it.
 
         May be called in any thread.
         """
