@@ -9,7 +9,7 @@ _LOG_PERIOD = 15.0
 
 
 class Progress:
-    """Writes to `stream` (standard error unless told)."""
+    """Writes to `stream` (standard error by default)."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr

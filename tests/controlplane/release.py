@@ -86,7 +86,7 @@ class Release:
         self._say(f"the webhooks are live ({time.monotonic() - start:.1f} s)")
 
     def have_ca_bundles(self) -> bool:
-        """Whether the release is there and the controller has told the API server whom to trust."""
+        """Whether the release is there and the controller has written the authority into the webhook configurations."""
         answers = [self._plane.call("GET", path) for path in _CONFIGURATIONS]
         if any(answer.status != 200 for answer in answers):
             return False

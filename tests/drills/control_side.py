@@ -74,7 +74,7 @@ EDITS: dict[str, tuple[str, Callable[[Json], object], str]] = {
     ),
     "policies are not reviewed": (VALIDATING, lambda body: body["webhooks"].pop(), "WebhookMissing"),
 }
-"""Edits after which the drill's pods are still judged, and the reason that is told."""
+"""Edits after which the drill's pods are still judged, and the reason that is reported."""
 
 
 def webhooks_edited(site: Site) -> str:

@@ -1,11 +1,11 @@
-"""Figures, and how they are told."""
+"""Figures, and how they are shown."""
 
 import math
 from collections.abc import Iterable
 
 
 class Latencies:
-    """Latencies of single requests, given in seconds, told in milliseconds."""
+    """Latencies of single requests, taken in seconds, shown in milliseconds."""
 
     def __init__(self, seconds: Iterable[float]) -> None:
         self._sorted = sorted(seconds)

@@ -8,7 +8,7 @@ from tests.reviews import review_body
 def pod(*, violates: bool = False, with_defaults: bool = True) -> dict[str, Any]:
     """A web application beside a proxy and a log shipper, field by field as an API server writes them.
 
-    `violates` makes one container privileged; one that is not `dressed` leaves every security context to the defaults.
+    `violates` makes one container privileged; without `with_defaults`, every security context is left to the defaults.
     """
     containers = [
         _container(place, name, violates=violates and place == 1, with_defaults=with_defaults)

@@ -1,4 +1,4 @@
-"""The shape of an API type: which lists, maps and strings it has, whoever declares it.
+"""The shape of an API type: which lists, maps and strings it has, in any library.
 
 Pods come from the types of the kubernetes package, which has every field of the API; what judging reads comes from
 `sekisho.pods`, policies and waivers from `sekisho.policies`.

@@ -73,16 +73,16 @@ LISTENING = "import signal; signal.signal(signal.SIGINT, signal.default_int_hand
 
 
 def fifos(folder: Path) -> tuple[Path, Path]:
-    """Two pipes for a process that is to stop in the midst of a file: it opens the first, then waits at the second."""
-    told, release = folder / "told", folder / "release"
-    os.mkfifo(told)
+    """Two pipes for a process that is to stop in the middle of a file: it opens the first, then waits at the second."""
+    opened, release = folder / "opened", folder / "release"
+    os.mkfifo(opened)
     os.mkfifo(release)
-    return told, release
+    return opened, release
 
 
 @contextmanager
 def released(fifo: Path) -> Iterator[None]:
-    """Let whoever waits at the pipe go on."""
+    """Let the process that waits at the pipe go on."""
     both_ends = os.open(fifo, os.O_RDWR)  # for writing alone it would wait for a reader, who may be dead
     try:
         yield
@@ -112,13 +112,13 @@ def test_an_unexpected_error_is_one_line(many: Path, jobs: int) -> None:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_an_interrupt_ends_a_run_without_a_traceback(many: Path, jobs: int) -> None:
-    told, release = fifos(many)
-    code = LISTENING + DYING.format(what=f"open({str(told)!r}, 'w').close(); open({str(release)!r}).close()")
+    opened, release = fifos(many)
+    code = LISTENING + DYING.format(what=f"open({str(opened)!r}, 'w').close(); open({str(release)!r}).close()")
     command = [sys.executable, "-c", code, "check", "--standard", "baseline", "--jobs", str(jobs), str(many)]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    told.open().close()  # waits until it is in the midst of it
+    opened.open().close()  # waits until it is in the middle of it
     os.killpg(process.pid, signal.SIGINT)
     with released(release):
         _, stderr = process.communicate(timeout=60)
@@ -156,11 +156,11 @@ def test_closed_and_broken_streams_are_reported(redirection: str, code: int, sai
 
 
 def test_a_run_that_is_killed_leaves_no_process_behind(many: Path) -> None:
-    told, release = fifos(many)
-    code = LISTENING + DYING.format(what=f"open({str(told)!r}, 'w').close(); open({str(release)!r}).close()")
+    opened, release = fifos(many)
+    code = LISTENING + DYING.format(what=f"open({str(opened)!r}, 'w').close(); open({str(release)!r}).close()")
     command = [sys.executable, "-c", code, "check", "--standard", "baseline", "--jobs", "3", str(many)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
-    told.open().close()
+    opened.open().close()
     process.kill()
     assert process.stderr is not None
     with released(release):

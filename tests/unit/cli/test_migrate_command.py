@@ -262,11 +262,11 @@ def test_exemptions_and_defaults_become_policies(tmp_path: Path) -> None:
     ],
 )
 def test_an_unusable_configuration_is_reported_with_its_place(tmp_path: Path, configuration: Any, said: str) -> None:
-    code, text, told = migrated(tmp_path, configuration)
+    code, text, errors = migrated(tmp_path, configuration)
     assert (code, text) == (2, "")
-    assert told.startswith("error: ")
-    assert said in told
-    assert told.count("\n") == 1
+    assert errors.startswith("error: ")
+    assert said in errors
+    assert errors.count("\n") == 1
 
 
 # Many namespaces
@@ -373,8 +373,8 @@ def test_random_pods_get_the_same_verdicts_from_labels_and_from_either_migration
     configuration = PodSecurityConfiguration(defaults, Exemptions(namespaces=("exempt",)))
     explicit = policy_set(explicit_policies(namespaces, configuration))
     from_labels = policy_set(policies_from_labels(namespaces, configuration))
-    told = [each for each in remarks(namespaces, configuration, explicit=False) if "; fix: `kubectl label" in each]
-    inexact = {re.findall(r"^namespace (\S+): ", each)[0] for each in told}
+    notes = [each for each in remarks(namespaces, configuration, explicit=False) if "; fix: `kubectl label" in each]
+    inexact = {re.findall(r"^namespace (\S+): ", each)[0] for each in notes}
     assert len(inexact) < 45
     assert bool(inexact) is (defaults != WrittenLevels())
     denied = warned = 0

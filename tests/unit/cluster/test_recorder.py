@@ -88,8 +88,8 @@ class EventServer:
         return list(self.events.values())
 
     @property
-    def told(self) -> int:
-        """How many occurrences the Events tell of."""
+    def occurrences_in_events(self) -> int:
+        """How many occurrences the Events report."""
         return sum(event.get("series", {}).get("count", 1) for event in self.all)
 
     @property
@@ -185,7 +185,7 @@ async def test_event_about_a_pod_of_a_job_names_the_path_in_what_its_user_wrote(
             field = f"{template}.spec.hostUsers"
             note = f"spec.hostUsers is unset, image x/spec.template.spec.y. Fix: set {field} to false. [hostUsers]"
             recorder.record(denial(job, note, kind="Job", fixes=[f"{field}: set {field} to false"]))
-        await until(lambda: server.told == 2)
+        await until(lambda: server.occurrences_in_events == 2)
     (event,) = server.all
     field = f"{above}.spec.hostUsers"
     assert event["regarding"]["kind"] == owner
@@ -198,9 +198,9 @@ async def test_repeats_are_one_series_and_one_look_up(server: EventServer) -> No
     async with recording(server) as recorder:
         for second in range(30):
             recorder.record(denial("web-1", kind="ReplicaSet", seconds=second))
-        await until(lambda: server.told == 30)
+        await until(lambda: server.occurrences_in_events == 30)
         recorder.record(denial("web-1", kind="ReplicaSet", seconds=30))
-        await until(lambda: server.told == 31)
+        await until(lambda: server.occurrences_in_events == 31)
     (event,) = server.all
     assert event["series"] == {"count": 31, "lastObservedTime": "2026-11-23T12:00:30.123456Z"}
     assert server.requests == ["GET web-1", "POST events", f"PATCH {event['metadata']['name']}"]
@@ -210,9 +210,9 @@ async def test_repeats_are_one_series_and_one_look_up(server: EventServer) -> No
 async def test_new_replica_set_of_the_same_deployment_continues_the_series(server: EventServer) -> None:
     async with recording(server) as recorder:
         recorder.record(denial("web-1", kind="ReplicaSet"))
-        await until(lambda: server.told == 1)
+        await until(lambda: server.occurrences_in_events == 1)
         recorder.record(denial("web-2", kind="ReplicaSet"))
-        await until(lambda: server.told == 2)
+        await until(lambda: server.occurrences_in_events == 2)
     assert len(server.events) == 1
 
 
@@ -225,7 +225,7 @@ async def test_changed_message_is_another_event(server: EventServer) -> None:
         recorder.record(denial("a", policies=["restricted"]))
         recorder.record(denial("b"))
         recorder.record(denial("b"))
-        await until(lambda: server.told == 6)
+        await until(lambda: server.occurrences_in_events == 6)
     assert len(server.events) == 5
 
 
@@ -244,7 +244,7 @@ async def test_storm_of_many_owners_loses_no_occurrence(server: EventServer) -> 
         for _ in range(100):
             for owner in range(200):
                 recorder.record(denial(f"web{owner}-1", kind="ReplicaSet"))
-        await until(lambda: server.told == 20_000)
+        await until(lambda: server.occurrences_in_events == 20_000)
     assert {event["regarding"]["name"] for event in server.all} == {f"web{owner}" for owner in range(200)}
     assert server.writes == 200
     assert not dropped(recorder)
@@ -260,7 +260,7 @@ async def test_counts_of_known_owners_wait_for_events_of_new_owners(
         for number in range(10):
             recorder.record(denial("old"))
             recorder.record(denial(f"new-{number}"))
-        await until(lambda: server.told == 21)
+        await until(lambda: server.occurrences_in_events == 21)
     assert [request.split()[0] for request in server.requests][-1] == "PATCH"
     assert sum(request.startswith("PATCH") for request in server.requests) <= 2
 
@@ -277,7 +277,7 @@ async def test_owner_that_cannot_be_looked_up_delays_no_other(
         await until(lambda: len(server.events) == 50)
         assert all(event["regarding"]["name"].startswith("fine") for event in server.all)
         server.stuck.set()
-        await until(lambda: server.told == 100)
+        await until(lambda: server.occurrences_in_events == 100)
     assert not dropped(recorder)
 
 
@@ -304,7 +304,7 @@ async def test_entries_are_bounded_while_the_server_is_away_and_are_written_when
         assert dropped(recorder) == {"queue": 9}
         assert not server.events
         server.status = 0
-        await until(lambda: server.told == 15)
+        await until(lambda: server.occurrences_in_events == 15)
     assert len(server.events) == 5
 
 
@@ -342,7 +342,7 @@ async def test_namespace_with_many_denials_does_not_delay_the_event_of_another(s
         recorder.record(denial("more-1", kind=kind, namespace="one"))
         await until(lambda: sum(event["metadata"]["namespace"] == "one" for event in server.all) == 2)
         assert len(server.events) < 200
-        await until(lambda: server.told == 302)
+        await until(lambda: server.occurrences_in_events == 302)
 
 
 async def test_namespace_with_the_most_denials_loses_events_when_there_are_too_many(
@@ -359,7 +359,7 @@ async def test_namespace_with_the_most_denials_loses_events_when_there_are_too_m
             recorder.record(denial(f"few{number}-1", kind="ReplicaSet", namespace="few"))
         assert 80 <= recorder.dropped[DropReason.QUEUE] <= 86
         server.status = 0
-        await until(lambda: server.told == 105 - recorder.dropped[DropReason.QUEUE])
+        await until(lambda: server.occurrences_in_events == 105 - recorder.dropped[DropReason.QUEUE])
     names = {event["regarding"]["name"] for event in server.all}
     assert {f"few{number}" for number in range(5)} | {f"many{number}" for number in range(14)} <= names
     assert sum(lost) == recorder.dropped[DropReason.QUEUE]
@@ -385,7 +385,7 @@ async def test_event_whose_answer_was_lost_exists_once_and_is_counted_on(server:
         recorder.record(denial("a"))
         await until(lambda: bool(server.events))
         recorder.record(denial("a"))
-        await until(lambda: server.told == 2)
+        await until(lambda: server.occurrences_in_events == 2)
     assert len(server.events) == 1
 
 
@@ -411,7 +411,7 @@ async def test_permissions_that_the_server_does_not_know_yet_lose_no_event(
         recorder.record(denial("a"))
         await until(lambda: len(server.requests) >= 4)
         server.status = 0
-        await until(lambda: server.told == 2)
+        await until(lambda: server.occurrences_in_events == 2)
     assert {event["regarding"]["name"] for event in server.all} == {"web", "a"}
     assert not dropped(recorder)
 
@@ -420,7 +420,7 @@ async def test_event_about_an_owner_that_may_not_be_read_regards_its_controller(
     server.unreadable = True
     async with recording(server) as recorder:
         recorder.record(denial("web-1", kind="ReplicaSet"))
-        await until(lambda: server.told == 1)
+        await until(lambda: server.occurrences_in_events == 1)
     assert server.all[0]["regarding"]["kind"] == "ReplicaSet"
 
 
@@ -469,7 +469,7 @@ async def test_recorded_events_are_still_written_when_the_process_stops(
         await until(lambda: recorder.sent == 1)
         recorder.record(denial("a"))
         recorder.record(denial("web-1", kind="ReplicaSet"))
-    assert server.told == 3
+    assert server.occurrences_in_events == 3
     assert not dropped(recorder)
 
 

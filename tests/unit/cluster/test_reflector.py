@@ -35,8 +35,8 @@ def server() -> CollectionServer:
     return CollectionServer()
 
 
-class Told:
-    """What a reflector told: each snapshot, each version, each quarantine."""
+class Calls:
+    """What a reflector reported: each snapshot, each version, each quarantine."""
 
     def __init__(self) -> None:
         self.snapshots: list[dict[str, Labels]] = []
@@ -52,17 +52,17 @@ class Told:
 
 @asynccontextmanager
 async def following(
-    server: CollectionServer, told: Told | None = None, **settings: Any
+    server: CollectionServer, calls: Calls | None = None, **settings: Any
 ) -> AsyncIterator[Reflector[Labels]]:
-    told = told or Told()
+    calls = calls or Calls()
     async with serving(server) as api:
         reflector = Reflector(
             api,
             PATH,
             decode,
-            on_change=told.change,
-            on_version=told.versions.append,
-            on_quarantine=told.quarantine,
+            on_change=calls.change,
+            on_version=calls.versions.append,
+            on_quarantine=calls.quarantine,
             **settings,
         )
         task = asyncio.create_task(reflector.run())
@@ -83,15 +83,15 @@ async def test_list_is_read_in_pages_and_used_only_when_complete(server: Collect
     for name in "abcde":
         server.put(name)
     server.page = 2
-    told = Told()
+    calls = Calls()
     seen: list[tuple[int, int, bool]] = []
-    async with following(server, told) as reflector:
+    async with following(server, calls) as reflector:
         server.before_page = lambda start: seen.append((start, len(reflector.objects), reflector.synced))
         await reflector.wait_synced()
         assert seen == [(0, 0, False), (2, 0, False), (4, 0, False)]
         assert sorted(reflector.objects) == list("abcde")
-        assert told.snapshots[0].keys() == set("abcde")
-        assert told.versions[0] == reflector.resource_version == "105"
+        assert calls.snapshots[0].keys() == set("abcde")
+        assert calls.versions[0] == reflector.resource_version == "105"
 
 
 async def test_watch_delivers_additions_changes_and_deletions(server: CollectionServer) -> None:
@@ -108,28 +108,28 @@ async def test_watch_delivers_additions_changes_and_deletions(server: Collection
 
 
 async def test_changes_that_arrive_together_are_one_call(server: CollectionServer) -> None:
-    told = Told()
-    async with following(server, told) as reflector:
+    calls = Calls()
+    async with following(server, calls) as reflector:
         await reflector.wait_synced()
         await until(lambda: bool(server.watchers))
-        before = len(told.snapshots)
+        before = len(calls.snapshots)
         things = ({"metadata": {"name": f"n{i}", "labels": {}, "resourceVersion": str(200 + i)}} for i in range(50))
         server.send(b"".join(line("ADDED", thing) for thing in things))
         await until(lambda: len(reflector.objects) == 50)
-        assert len(told.snapshots) == before + 1
-        assert told.versions[-1] == "249"
+        assert len(calls.snapshots) == before + 1
+        assert calls.versions[-1] == "249"
 
 
 async def test_bookmark_changes_the_version_only(server: CollectionServer) -> None:
-    told = Told()
-    async with following(server, told) as reflector:
+    calls = Calls()
+    async with following(server, calls) as reflector:
         await reflector.wait_synced()
         await until(lambda: bool(server.watchers))
-        snapshots = len(told.snapshots)
+        snapshots = len(calls.snapshots)
         server.bookmark(500)
         await until(lambda: reflector.resource_version == "500")
-        assert told.versions[-1] == "500"
-        assert len(told.snapshots) == snapshots
+        assert calls.versions[-1] == "500"
+        assert len(calls.snapshots) == snapshots
         server.end()
         await until(lambda: len(server.watches()) == 2)
         assert server.watches() == ["100", "500"]
@@ -176,7 +176,7 @@ async def test_forgotten_version_leads_to_a_new_list(server: CollectionServer, h
         await reflector.wait_synced()
         await until(lambda: bool(server.watchers))
         watchers = server.watchers[:]
-        server.watchers.clear()  # what happens now is never told
+        server.watchers.clear()  # what happens now is never reported
         server.delete("a")
         server.put("c")
         server.compact()
@@ -233,8 +233,8 @@ async def test_object_that_cannot_be_decoded_affects_no_other_and_keeps_its_last
 ) -> None:
     server.put("good", v="1")
     server.put("never", bad="1")
-    told = Told()
-    async with following(server, told) as reflector:
+    calls = Calls()
+    async with following(server, calls) as reflector:
         await reflector.wait_synced()
         assert names(reflector)() == ["good"]
         assert reflector.quarantined == {"never": "bad is 1"}
@@ -247,7 +247,7 @@ async def test_object_that_cannot_be_decoded_affects_no_other_and_keeps_its_last
         server.send(line("ERROR", {"code": 410}))
         await until(lambda: server.lists() == 2 and bool(server.watchers))
         assert reflector.objects["good"] == {"v": "1"}
-        assert told.quarantines == [("never", "bad is 1"), ("good", "bad is 2")]
+        assert calls.quarantines == [("never", "bad is 1"), ("good", "bad is 2")]
         server.put("good", v="3")
         server.delete("never")
         await until(lambda: reflector.objects["good"] == {"v": "3"} and not reflector.quarantined)

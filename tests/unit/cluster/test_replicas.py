@@ -110,15 +110,15 @@ def of(annotation: str, text: str) -> Replica:
 
 
 def test_policies_that_a_replica_cannot_use_are_reported_by_name() -> None:
-    told = of(UNUSABLE_ANNOTATION, '["clusterpodpolicies/b","podpolicies/ns/c"]').unusable
-    assert [name for name in ("a", "b", "c") if told.may_hold(f"clusterpodpolicies/{name}")] == ["b"]
-    assert told.may_hold("podpolicies/ns/c")
-    assert not told.may_hold("podpolicies/other/c")
+    unusable = of(UNUSABLE_ANNOTATION, '["clusterpodpolicies/b","podpolicies/ns/c"]').unusable
+    assert [name for name in ("a", "b", "c") if unusable.may_hold(f"clusterpodpolicies/{name}")] == ["b"]
+    assert unusable.may_hold("podpolicies/ns/c")
+    assert not unusable.may_hold("podpolicies/other/c")
 
 
 def test_nothing_is_known_of_policies_after_the_end_of_a_truncated_report() -> None:
-    told = of(UNUSABLE_ANNOTATION, '["clusterpodpolicies/b","clusterpodpolicies/d","…"]').unusable
-    assert [name for name in "abcde" if told.may_hold(f"clusterpodpolicies/{name}")] == ["b", "d", "e"]
+    unusable = of(UNUSABLE_ANNOTATION, '["clusterpodpolicies/b","clusterpodpolicies/d","…"]').unusable
+    assert [name for name in "abcde" if unusable.may_hold(f"clusterpodpolicies/{name}")] == ["b", "d", "e"]
 
 
 @pytest.mark.parametrize("text", ["", "?", "{}", '["…"]', "[1]"])
@@ -174,11 +174,11 @@ async def api(server: LeaseServer) -> AsyncIterator[ApiClient]:
 NAME = "sekisho-webhook-web-1"
 
 
-def told(server: LeaseServer) -> str:
+def reported_version(server: LeaseServer) -> str:
     return server.leases[NAME]["metadata"]["annotations"][VERSION_ANNOTATION] if NAME in server.leases else ""
 
 
-def tell(reporter: ReplicaReporter, version: str, *unusable: str, changed: bool = True) -> None:
+def report_version(reporter: ReplicaReporter, version: str, *unusable: str, changed: bool = True) -> None:
     reporter.report(POLICIES, version, unusable, changed=changed)
 
 
@@ -193,8 +193,8 @@ async def test_a_replica_without_a_report_writes_no_lease(server: LeaseServer, a
 async def test_a_replica_reports_at_once_and_withdraws_when_it_stops(server: LeaseServer, api: ApiClient) -> None:
     reporter = ReplicaReporter(api, "ns", "Web-1")
     running = asyncio.create_task(reporter.run())
-    tell(reporter, "100")
-    await server.wait_until(lambda: told(server) == "100")
+    report_version(reporter, "100")
+    await server.wait_until(lambda: reported_version(server) == "100")
     assert server.leases[NAME]["metadata"]["labels"] == {LABEL: COMPONENT}
     assert server.leases[NAME]["spec"]["holderIdentity"] == "Web-1"
     assert server.leases[NAME]["spec"]["leaseDurationSeconds"] == 30
@@ -207,10 +207,10 @@ async def test_many_changes_are_reported_in_few_writes(server: LeaseServer, api:
     reporter = ReplicaReporter(api, "ns", "web-1")
     running = asyncio.create_task(reporter.run())
     for version in range(1000):
-        tell(reporter, str(version))
+        report_version(reporter, str(version))
         if version % 100 == 0:
             await asyncio.sleep(0)
-    await server.wait_until(lambda: told(server) == "999")
+    await server.wait_until(lambda: reported_version(server) == "999")
     assert server.requests.count("PATCH") == 1
     running.cancel()
 
@@ -220,16 +220,16 @@ async def test_written_statuses_are_reported_later_and_changes_at_once(
 ) -> None:
     reporter = ReplicaReporter(api, "ns", "web-1")
     running = asyncio.create_task(reporter.run())
-    tell(reporter, "100")
-    await server.wait_until(lambda: told(server) == "100")
-    tell(reporter, "101", changed=False)  # nobody waits for it yet
-    tell(reporter, "102")
-    await server.wait_until(lambda: told(server) == "102")
+    report_version(reporter, "100")
+    await server.wait_until(lambda: reported_version(server) == "100")
+    report_version(reporter, "101", changed=False)  # nobody waits for it yet
+    report_version(reporter, "102")
+    await server.wait_until(lambda: reported_version(server) == "102")
     assert server.requests.count("PATCH") == 2
     monkeypatch.setattr(replicas, "SETTLE_SECONDS", 0.01)
     for version in range(103, 200):
-        tell(reporter, str(version), changed=False)
-    await server.wait_until(lambda: told(server) == "199")
+        report_version(reporter, str(version), changed=False)
+    await server.wait_until(lambda: reported_version(server) == "199")
     assert server.requests.count("PATCH") == 3
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -238,18 +238,18 @@ async def test_written_statuses_are_reported_later_and_changes_at_once(
 async def test_an_unusable_policy_is_reported_at_once_in_a_bounded_list(server: LeaseServer, api: ApiClient) -> None:
     reporter = ReplicaReporter(api, "ns", "web-1", lambda: {"p": Recent(2, 1, 1)})
     running = asyncio.create_task(reporter.run())
-    tell(reporter, "100")
-    await server.wait_until(lambda: told(server) == "100")
-    tell(reporter, "101", *(f"policy-{number:04}" for number in range(5000)), changed=False)
-    await server.wait_until(lambda: told(server) == "101")
+    report_version(reporter, "100")
+    await server.wait_until(lambda: reported_version(server) == "100")
+    report_version(reporter, "101", *(f"policy-{number:04}" for number in range(5000)), changed=False)
+    await server.wait_until(lambda: reported_version(server) == "101")
     annotations = server.leases[NAME]["metadata"]["annotations"]
     assert len(annotations[UNUSABLE_ANNOTATION]) < 33_000
     unusable = of(UNUSABLE_ANNOTATION, annotations[UNUSABLE_ANNOTATION]).unusable
     assert all(unusable.may_hold(f"{POLICIES}/policy-{number:04}") for number in range(5000))
     assert not unusable.may_hold(f"{POLICIES}/a")
     assert of(COUNTS_ANNOTATION, annotations[COUNTS_ANNOTATION]).counts == {"p": Recent(2, 1, 1)}
-    tell(reporter, "102", changed=False)
-    await server.wait_until(lambda: told(server) == "102")
+    report_version(reporter, "102", changed=False)
+    await server.wait_until(lambda: reported_version(server) == "102")
     assert server.leases[NAME]["metadata"]["annotations"][UNUSABLE_ANNOTATION] == "[]"
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -261,8 +261,8 @@ async def test_a_report_is_renewed_without_a_change(
     monkeypatch.setattr(replicas, "RENEW_SECONDS", 0.01)
     reporter = ReplicaReporter(api, "ns", "web-1")
     running = asyncio.create_task(reporter.run())
-    tell(reporter, "100")
-    await server.wait_until(lambda: told(server) == "100")
+    report_version(reporter, "100")
+    await server.wait_until(lambda: reported_version(server) == "100")
     first = server.leases[NAME]["spec"]["renewTime"]
     await server.wait_until(lambda: server.leases[NAME]["spec"]["renewTime"] > first)
     running.cancel()
@@ -271,11 +271,11 @@ async def test_a_report_is_renewed_without_a_change(
 async def test_a_deleted_lease_is_written_again(server: LeaseServer, api: ApiClient) -> None:
     reporter = ReplicaReporter(api, "ns", "web-1")
     running = asyncio.create_task(reporter.run())
-    tell(reporter, "100")
-    await server.wait_until(lambda: told(server) == "100")
+    report_version(reporter, "100")
+    await server.wait_until(lambda: reported_version(server) == "100")
     server.leases.clear()
-    tell(reporter, "101")
-    await server.wait_until(lambda: told(server) == "101")
+    report_version(reporter, "101")
+    await server.wait_until(lambda: reported_version(server) == "101")
     running.cancel()
 
 
@@ -285,11 +285,11 @@ async def test_a_replica_continues_after_an_outage_and_logs_it_once(
     server.is_down = True
     reporter = ReplicaReporter(api, "ns", "web-1")
     running = asyncio.create_task(reporter.run())
-    tell(reporter, "100")
+    report_version(reporter, "100")
     await server.wait_until(lambda: len(server.requests) >= 3)
-    tell(reporter, "101")
+    report_version(reporter, "101")
     server.is_down = False
-    await server.wait_until(lambda: told(server) == "101")
+    await server.wait_until(lambda: reported_version(server) == "101")
     assert len(caplog.records) == 1
     running.cancel()
 
@@ -302,8 +302,8 @@ async def test_the_first_report_names_the_authority_of_the_served_certificate(
     reporter.report_authority("aa")
     await asyncio.sleep(0)
     assert server.requests == []
-    tell(reporter, "100")
-    await server.wait_until(lambda: told(server) == "100")
+    report_version(reporter, "100")
+    await server.wait_until(lambda: reported_version(server) == "100")
     assert await served_authorities(api, "ns") == {"aa"}
     reporter.report_authority("bb")
     await server.wait_until(lambda: server.leases[NAME]["metadata"]["annotations"][AUTHORITY_ANNOTATION] == "bb")
@@ -341,8 +341,8 @@ async def test_a_report_belongs_to_the_service_account_that_writes_it(
 ) -> None:
     server.user = user
     running = asyncio.create_task((reporter := ReplicaReporter(api, "ns", "web-1")).run())
-    tell(reporter, "100")
-    await server.wait_until(lambda: told(server) == "100")
+    report_version(reporter, "100")
+    await server.wait_until(lambda: reported_version(server) == "100")
     assert server.leases[NAME]["metadata"]["ownerReferences"] == owners
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -354,8 +354,8 @@ async def test_stopping_does_not_wait_for_a_server_that_does_not_answer(
     monkeypatch.setattr(replicas, "_WITHDRAW_SECONDS", 0.1)
     reporter = ReplicaReporter(api, "ns", "web-1")
     running = asyncio.create_task(reporter.run())
-    tell(reporter, "100")
-    await server.wait_until(lambda: told(server) == "100")
+    report_version(reporter, "100")
+    await server.wait_until(lambda: reported_version(server) == "100")
     server.is_stuck = True
     running.cancel()
     with pytest.raises(asyncio.CancelledError):

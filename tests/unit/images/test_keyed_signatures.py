@@ -233,10 +233,10 @@ def test_payload_type_is_part_of_what_is_signed() -> None:
 
 def test_duplicate_key_in_a_bundle_does_not_count() -> None:
     content = json.dumps(bundle(P256)).encode()
-    twice = content[:-1] + b', "mediaType": "x"}'
+    with_duplicate = content[:-1] + b', "mediaType": "x"}'
     assert facts(candidate(content)).signatures
     why = 'its JSON is ambiguous: an object in it has the duplicate key "mediaType"'
-    assert facts(candidate(twice)).problems == (why,)
+    assert facts(candidate(with_duplicate)).problems == (why,)
 
 
 def test_large_bundle_is_not_read() -> None:

@@ -22,7 +22,7 @@ def rendered() -> tuple[Json, Json]:
     return objects["ValidatingWebhookConfiguration"], objects["MutatingWebhookConfiguration"]
 
 
-def found(validating: Json | None, mutating: Json | None) -> list[tuple[str, str, bool]]:
+def problems_in(validating: Json | None, mutating: Json | None) -> list[tuple[str, str, bool]]:
     return [(p.reason, p.message, p.lets_pods_in) for p in problems_of(read(validating), read(mutating), EXCLUDED)]
 
 
@@ -39,7 +39,7 @@ def excluding(webhook: Json, *names: str) -> None:
 
 
 def test_the_chart_installs_what_is_required() -> None:
-    assert found(*rendered()) == []
+    assert problems_in(*rendered()) == []
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_the_chart_installs_what_is_required() -> None:
 def test_what_sends_as_many_pods_or_more_is_no_problem(edit: Callable[[Json], None]) -> None:
     validating, mutating = rendered()
     edit(validating["webhooks"][PODS])
-    assert found(validating, mutating) == []
+    assert problems_in(validating, mutating) == []
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_what_sends_as_many_pods_or_more_is_no_problem(edit: Callable[[Json], No
 def test_an_edit_that_lets_pods_in_is_a_problem(edit: Callable[[Json], None], message: str) -> None:
     validating, mutating = rendered()
     edit(validating["webhooks"][PODS])
-    first = found(validating, mutating)[0]
+    first = problems_in(validating, mutating)[0]
     assert first == ("WebhookNarrowed", message, True)
 
 
@@ -129,31 +129,33 @@ def test_the_same_edits_of_the_other_webhooks_let_no_pods_in() -> None:
         validating, mutating = rendered()
         validating["webhooks"][index]["objectSelector"] = {"matchLabels": {"a": "b"}}
         message = f"objectSelector of {name}.sekisho.dev is set"
-        assert found(validating, mutating) == [("WebhookNarrowed", message, False)]
+        assert problems_in(validating, mutating) == [("WebhookNarrowed", message, False)]
 
 
 def test_what_does_not_exist_is_a_problem() -> None:
     validating, mutating = rendered()
     absent = "the {} webhook configuration does not exist"
-    assert found(None, mutating) == [("WebhookMissing", absent.format("validating"), True)]
-    assert found(validating, None) == [("WebhookMissing", absent.format("mutating"), False)]
+    assert problems_in(None, mutating) == [("WebhookMissing", absent.format("validating"), True)]
+    assert problems_in(validating, None) == [("WebhookMissing", absent.format("mutating"), False)]
     validating["webhooks"].pop(PODS)
-    assert found(validating, mutating) == [("WebhookMissing", "there is no webhook validate.pods.sekisho.dev", True)]
+    assert problems_in(validating, mutating) == [
+        ("WebhookMissing", "there is no webhook validate.pods.sekisho.dev", True)
+    ]
 
 
 def test_the_worst_problem_comes_first() -> None:
     validating, _ = rendered()
     excluding(validating["webhooks"][PODS], "shop")
-    assert [lets_pods_in for _, _, lets_pods_in in found(validating, None)] == [True, False]
+    assert [lets_pods_in for _, _, lets_pods_in in problems_in(validating, None)] == [True, False]
 
 
 def test_failure_policy_ignore_is_a_problem_except_for_templates() -> None:
     validating, mutating = rendered()
     validating["webhooks"][TEMPLATES]["failurePolicy"] = "Ignore"
-    assert found(validating, mutating) == []
+    assert problems_in(validating, mutating) == []
     validating["webhooks"][PODS]["failurePolicy"] = "Ignore"
     message = "failurePolicy of validate.pods.sekisho.dev is Ignore"
-    assert found(validating, mutating) == [("FailurePolicyIgnore", message, False)]
+    assert problems_in(validating, mutating) == [("FailurePolicyIgnore", message, False)]
 
 
 def test_failure_policy_ignore_is_no_problem_for_pods_if_it_is_configured() -> None:

@@ -273,13 +273,13 @@ async def test_two_policies_with_conflicting_defaults_both_say_so_until_one_is_d
     for name, spec in (("a", RUN_AS_1), ("b", RUN_AS_2), ("c", {})):
         keeper.changed(server.make(name, spec))
 
-    def told(name: str) -> list[str]:
+    def conflicting(name: str) -> list[str]:
         return [conflict["policy"] for conflict in server.policies[name].get("status", {}).get("conflicts", [])]
 
-    await server.wait_until(lambda: (told("a"), told("b")) == (["b"], ["a"]))
+    await server.wait_until(lambda: (conflicting("a"), conflicting("b")) == (["b"], ["a"]))
     assert "conflicts" not in server.policies["c"]["status"]
     keeper.deleted(server.policies["a"]["metadata"]["uid"])
-    await server.wait_until(lambda: told("b") == [])
+    await server.wait_until(lambda: conflicting("b") == [])
 
 
 def waiver(server: Server, name: str, **left: float) -> Json:

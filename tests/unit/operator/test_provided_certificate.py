@@ -15,13 +15,13 @@ STRANGER = new_authority(NOW)
 NAMES = ("127.0.0.1",)
 
 
-def given(authority: bytes = AUTHORITY.certificate_pem, serving: KeyPair | None = None) -> dict[str, bytes]:
+def secret_data(authority: bytes = AUTHORITY.certificate_pem, serving: KeyPair | None = None) -> dict[str, bytes]:
     serving = serving or new_serving(AUTHORITY, ("127.0.0.1",), NOW)
     return {"tls.crt": serving.certificate_pem, "tls.key": serving.key_pem, "ca.crt": authority}
 
 
 def test_the_bundle_is_the_authority() -> None:
-    read = read_provided(given(), NAMES, NOW)
+    read = read_provided(secret_data(), NAMES, NOW)
     assert read.bundle == AUTHORITY.certificate_pem
     assert read.problem is None
     assert read.concerns("ns/tls", NOW) == []
@@ -29,16 +29,16 @@ def test_the_bundle_is_the_authority() -> None:
 
 def test_the_bundle_has_both_authorities_while_one_replaces_the_other() -> None:
     both = STRANGER.certificate_pem + AUTHORITY.certificate_pem
-    assert read_provided(given(both), NAMES, NOW).bundle == both
+    assert read_provided(secret_data(both), NAMES, NOW).bundle == both
 
 
 def test_the_bundle_has_nothing_but_certificates() -> None:
     text = b"# our authority\n" + AUTHORITY.certificate_pem + AUTHORITY.key_pem
-    assert read_provided(given(text), NAMES, NOW).bundle == AUTHORITY.certificate_pem
+    assert read_provided(secret_data(text), NAMES, NOW).bundle == AUTHORITY.certificate_pem
 
 
 def test_a_self_signed_certificate_is_usable() -> None:
-    assert read_provided(given(serving=AUTHORITY), (), NOW).problem is None
+    assert read_provided(secret_data(serving=AUTHORITY), (), NOW).problem is None
 
 
 def test_an_authority_of_an_intermediate_certificate_is_usable() -> None:
@@ -80,11 +80,11 @@ def test_a_certificate_that_the_api_server_would_reject_changes_no_bundle(
     ("contents", "problem"),
     [
         ({}, "tls.crt: the certificate is missing"),
-        (given() | {"tls.crt": b"rubbish"}, "tls.crt: the certificate is corrupt"),
-        (given() | {"ca.crt": b""}, "ca.crt: the certificate is missing"),
-        (given() | {"ca.crt": b"rubbish"}, "ca.crt: the certificate is corrupt"),
-        (given() | {"ca.crt": AUTHORITY.key_pem}, "ca.crt: the certificate is corrupt"),
-        (given(STRANGER.certificate_pem), "no certificate in ca.crt is the authority of the one in tls.crt"),
+        (secret_data() | {"tls.crt": b"rubbish"}, "tls.crt: the certificate is corrupt"),
+        (secret_data() | {"ca.crt": b""}, "ca.crt: the certificate is missing"),
+        (secret_data() | {"ca.crt": b"rubbish"}, "ca.crt: the certificate is corrupt"),
+        (secret_data() | {"ca.crt": AUTHORITY.key_pem}, "ca.crt: the certificate is corrupt"),
+        (secret_data(STRANGER.certificate_pem), "no certificate in ca.crt is the authority of the one in tls.crt"),
     ],
 )
 def test_an_unusable_secret_is_reported_and_changes_no_bundle(contents: dict[str, bytes], problem: str) -> None:
@@ -96,7 +96,7 @@ def test_an_unusable_secret_is_reported_and_changes_no_bundle(contents: dict[str
 
 
 def test_the_expiry_of_a_certificate_is_announced_a_month_before() -> None:
-    read = read_provided(given(), NAMES, NOW)
+    read = read_provided(secret_data(), NAMES, NOW)
     end = read.serving_expires
     assert end is not None
     assert read.concerns("ns/tls", end - WARN_BEFORE - timedelta(seconds=1)) == []
@@ -113,7 +113,7 @@ def test_the_expiry_of_a_certificate_is_announced_a_month_before() -> None:
 def test_the_expiry_of_the_authority_is_announced_too() -> None:
     old = new_authority(NOW - timedelta(days=3640))
     signed = new_serving(old, ("127.0.0.1",), NOW)
-    read = read_provided(given(old.certificate_pem + AUTHORITY.certificate_pem, signed), NAMES, NOW)
+    read = read_provided(secret_data(old.certificate_pem + AUTHORITY.certificate_pem, signed), NAMES, NOW)
     assert read.authority_expires == old.certificate.not_valid_after_utc
     assert [concern.note.split(" expires")[0] for concern in read.concerns("ns/tls", NOW)] == [
         "Secret ns/tls: the authority of the webhook's certificate (ca.crt)"

@@ -131,20 +131,20 @@ async def test_crd_that_is_deleted_and_created_again_is_watched_again(server: Se
 # What kopf follows, in a process of its own.
 
 
-def told(*action: str) -> list[str]:
+def lines_of(*action: str) -> list[str]:
     done = subprocess.run((sys.executable, PROGRAM, *action), capture_output=True, text=True, timeout=60, check=True)
     return done.stdout.splitlines()
 
 
 @pytest.mark.parametrize("plural", [resource.plural for resource in ADMINISTRATORS_KINDS])
 def test_a_watch_that_dies_ends_the_work_soon(plural: str) -> None:
-    started, listed, ended, seconds = told("remove", plural)
+    started, listed, ended, seconds = lines_of("remove", plural)
     assert (started, listed) == ("started", "listed u")
     assert ended == "ended: kopf no longer watches every kind that it should"
     assert float(seconds) < 5
 
 
 def test_a_watch_that_lives_ends_when_cancelled() -> None:
-    started, listed, ended, seconds = told("cancel", "")
+    started, listed, ended, seconds = lines_of("cancel", "")
     assert (started, listed, ended) == ("started", "listed u", "cancelled")
     assert float(seconds) < 5

@@ -34,7 +34,7 @@ def namespaced(name: str, namespace: str, defaults: Any = ONE, **match: Any) -> 
     return defaulting_of(policy, compile_policy(policy))
 
 
-def told(one: Any, other: Any) -> list[tuple[tuple[str, str], tuple[str, str]]]:
+def messages_between(one: Any, other: Any) -> list[tuple[tuple[str, str], tuple[str, str]]]:
     return [
         ((ours.policy, ours.message), (theirs.policy, theirs.message)) for ours, theirs in conflicts_between(one, other)
     ]
@@ -44,8 +44,8 @@ def test_both_policies_say_which_value_is_applied() -> None:
     a, b = cluster("a"), cluster("b", TWO)
     of_a = ("b", "pods that both apply to get 1000, not 2000 of b")
     of_b = ("a", "pods that both apply to get 1000 of a, not 2000")
-    assert told(a, b) == [(of_a, of_b)]
-    assert told(b, a) == [(of_b, of_a)]
+    assert messages_between(a, b) == [(of_a, of_b)]
+    assert messages_between(b, a) == [(of_b, of_a)]
     [(ours, _)] = conflicts_between(a, b)
     assert ours.field == "spec.defaults.pod.securityContext.runAsUser"
 
@@ -105,7 +105,7 @@ MEETINGS: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
 def test_policies_may_apply_to_one_pod_unless_their_matches_exclude_it(one: Any, other: Any, meets: bool) -> None:
     a, b = cluster("a", **one), cluster("b", TWO, **other)
     assert may_meet(a, b) is may_meet(b, a) is meets
-    assert bool(told(a, b)) is meets
+    assert bool(messages_between(a, b)) is meets
 
 
 def test_pod_policies_apply_together_in_their_own_namespace() -> None:
@@ -117,7 +117,7 @@ def test_pod_policies_apply_together_in_their_own_namespace() -> None:
         (cluster("q", excludeNamespaces=["shop"]), False),
         (namespaced("q", "shop", podSelector=SELECTED), True),
     ):
-        assert bool(told(own, other)) is meets
+        assert bool(messages_between(own, other)) is meets
 
 
 GLOBS = ("", "a", "ab", "*", "a*", "*b", "a*b", "b*", "*a*", "**", "a*a", "*ab*ba*")

@@ -26,7 +26,7 @@ async def client() -> AsyncIterator[RegistryClient]:
         yield client
 
 
-async def found(client: RegistryClient, registry: Registry, image: str) -> list[tuple[str, bytes]]:
+async def payloads_of(client: RegistryClient, registry: Registry, image: str) -> list[tuple[str, bytes]]:
     candidates = await find_candidates(client, registry.repository, image)
     return [(candidate.source, candidate.payload) for candidate in candidates.candidates]
 
@@ -52,7 +52,7 @@ async def test_bundle_is_found_by_the_fallback_tag(registry: Registry, client: R
     registry.has_referrers = False
     image = registry.image()
     registry.attach(image, b"bundle")
-    assert await found(client, registry, image) == [("fallback tag", b"bundle")]
+    assert await payloads_of(client, registry, image) == [("fallback tag", b"bundle")]
 
 
 @pytest.mark.parametrize("lists", ["nothing", "an SBOM"])
@@ -65,7 +65,7 @@ async def test_fallback_tag_is_read_where_the_api_lists_no_bundle(
     registry.referrers.clear()
     if lists == "an SBOM":
         registry.attach(image, b"sbom", media_type="application/spdx+json")
-    assert await found(client, registry, image) == [("fallback tag", b"bundle")]
+    assert await payloads_of(client, registry, image) == [("fallback tag", b"bundle")]
 
 
 async def test_fallback_tag_is_read_where_the_api_answers_with_a_page(
@@ -76,7 +76,7 @@ async def test_fallback_tag_is_read_where_the_api_answers_with_a_page(
     registry.push_fallback(image)
     page = answering(200, b"<html>", **{"Content-Type": "text/html"})
     registry.misbehave["GET", f"/v2/{NAME}/referrers/{image}"] = page
-    assert await found(client, registry, image) == [("fallback tag", b"bundle")]
+    assert await payloads_of(client, registry, image) == [("fallback tag", b"bundle")]
 
 
 async def test_signatures_of_one_older_tag_are_all_found(registry: Registry, client: RegistryClient) -> None:
@@ -94,7 +94,7 @@ async def test_older_and_newer_signatures_are_found_together(registry: Registry,
     image = registry.image()
     registry.attach(image, b"bundle")
     registry.attach_tag(image, "by one")
-    assert await found(client, registry, image) == [("referrers", b"bundle"), (".sig tag", b"simple")]
+    assert await payloads_of(client, registry, image) == [("referrers", b"bundle"), (".sig tag", b"simple")]
 
 
 async def test_older_attestation_is_read_only_where_there_is_nothing_else(
@@ -102,9 +102,9 @@ async def test_older_attestation_is_read_only_where_there_is_nothing_else(
 ) -> None:
     image = registry.image()
     registry.attach_tag(image, "x", payload=b"attestation", suffix="att")
-    assert await found(client, registry, image) == [(".att tag", b"attestation")]
+    assert await payloads_of(client, registry, image) == [(".att tag", b"attestation")]
     registry.attach_tag(image, "y")
-    assert await found(client, registry, image) == [(".sig tag", b"simple")]
+    assert await payloads_of(client, registry, image) == [(".sig tag", b"simple")]
 
 
 @pytest.mark.parametrize("artifact", ["application/vnd.oci.empty.v1+json", "application/vnd.example", ""])
@@ -112,14 +112,14 @@ async def test_type_of_a_descriptor_does_not_matter(registry: Registry, client: 
     image = registry.image()
     registry.attach(image, b"bundle")
     registry.referrers[image][0]["artifactType"] = artifact
-    assert await found(client, registry, image) == [("referrers", b"bundle")]
+    assert await payloads_of(client, registry, image) == [("referrers", b"bundle")]
 
 
 async def test_media_type_of_the_layer_decides(registry: Registry, client: RegistryClient) -> None:
     image = registry.image()
     registry.attach(image, b"sbom", media_type="application/spdx+json", predicate=SIGN)
     registry.attach(image, b"bundle", media_type="application/vnd.dev.sigstore.bundle+json;version=0.3")
-    assert await found(client, registry, image) == [("referrers", b"bundle")]
+    assert await payloads_of(client, registry, image) == [("referrers", b"bundle")]
 
 
 async def test_many_referrers_are_bounded_and_signatures_are_read_first(

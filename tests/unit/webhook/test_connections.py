@@ -310,15 +310,15 @@ async def test_rests_of_known_heads_are_bounded(monkeypatch: pytest.MonkeyPatch)
 
 async def hand_over_to_aiohttp() -> None:
     """Send a part of a request with a known head, and the rest when aiohttp has got the part."""
-    given = asyncio.Event()
-    async with serving(SOON, at_once=echo, on_head=given.set) as connect:
+    handed_over = asyncio.Event()
+    async with serving(SOON, at_once=echo, on_head=handed_over.set) as connect:
         client = await connect()
         client.send(post(b"first"))
         await client.answer()
-        given.clear()
+        handed_over.clear()
         client.send(post(b"slow")[:-2])
         async with asyncio.timeout(SOON):
-            await given.wait()
+            await handed_over.wait()
         client.send(b"ow")
         assert (await client.answer()).endswith(b"slow was seen")
         client.send(post(b"more"))

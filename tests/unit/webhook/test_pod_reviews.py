@@ -41,8 +41,8 @@ async def test_bad_pod_is_denied_and_good_one_admitted(served: Served) -> None:
 
 
 async def test_defaults_are_filled_in_at_the_other_path(served: Served) -> None:
-    async with serving_reviews(policy(defaults={"profile": "restricted"})) as dressing:
-        _, answer = await dressing.send(review(pod(GOOD)), "/mutate?timeout=3s")
+    async with serving_reviews(policy(defaults={"profile": "restricted"})) as mutating:
+        _, answer = await mutating.send(review(pod(GOOD)), "/mutate?timeout=3s")
     assert answer["response"]["allowed"]
     assert answer["response"]["patchType"] == "JSONPatch"
 

@@ -13,7 +13,7 @@ from tests.unit.webhook.serving_reviews import BAD, GOOD, Served, pod, policy, s
 TARGET = "/validate-policies?timeout=3s"
 
 
-def asked(spec: Any, kind: str = "ClusterPodPolicy") -> dict[str, Any]:
+def policy_review(spec: Any, kind: str = "ClusterPodPolicy") -> dict[str, Any]:
     return review({"metadata": {"name": "p"}, "spec": spec}, kind={"group": "sekisho.dev", "kind": kind})
 
 
@@ -34,8 +34,8 @@ async def allowed(served: Served, thing: Any) -> bool:
 
 
 async def test_broken_policy_is_denied_and_sound_one_passes_beside_pods(served: Served) -> None:
-    assert not await allowed(served, asked(BROKEN))
-    assert await allowed(served, asked(SOUND))
+    assert not await allowed(served, policy_review(BROKEN))
+    assert await allowed(served, policy_review(SOUND))
     assert not await served.allowed(review(pod(BAD)))
     assert await served.allowed(review(pod(GOOD)))
     metrics = served.metrics.render().decode()
@@ -60,12 +60,12 @@ async def test_request_that_is_no_review_says_why_in_json(
     found, answer = await served.send(body, target, method)
     assert found == status
     assert answer["error"]
-    assert await allowed(served, asked(SOUND))
+    assert await allowed(served, policy_review(SOUND))
 
 
 async def test_body_over_the_limit_is_413(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "MAX_BODY_BYTES", 1000)
-    assert (await served.send(asked({"reason": "x" * 2000}), TARGET))[0] == 413
+    assert (await served.send(policy_review({"reason": "x" * 2000}), TARGET))[0] == 413
 
 
 async def test_error_inside_is_a_no_with_an_id_that_the_log_explains(
@@ -75,7 +75,7 @@ async def test_error_inside_is_a_no_with_an_id_that_the_log_explains(
         raise ValueError("a bug")
 
     monkeypatch.setattr(module, "review_policy", fail)
-    _, answer = await served.send(asked(SOUND), TARGET)
+    _, answer = await served.send(policy_review(SOUND), TARGET)
     assert answer["response"]["allowed"] is False
     message = answer["response"]["status"]["message"]
     (record,) = [record for record in caplog.records if record.exc_info]

@@ -27,8 +27,8 @@ class Clock:
 def outcome(
     *policies: ClusterPodPolicy | PodPolicy | PolicyWaiver, thing: dict[str, Any] | None = None, **request: Any
 ) -> Outcome:
-    asked = admission.decode(msgspec.json.encode(review(thing or pod(BAD), **request)))
-    return admission.validate(asked, PolicySet.of(policies or [policy("p")]), None)
+    decoded = admission.decode(msgspec.json.encode(review(thing or pod(BAD), **request)))
+    return admission.validate(decoded, PolicySet.of(policies or [policy("p")]), None)
 
 
 def test_a_request_counts_once_a_policy_whatever_the_number_of_its_violations() -> None:

@@ -1,4 +1,4 @@
-"""Reviews of unknown senders over real TLS: they get the same answers, and nothing is told of them."""
+"""Reviews of unknown senders over real TLS: they get the same answers, and cause no Events or counts."""
 
 import logging
 from collections.abc import AsyncIterator

@@ -19,7 +19,7 @@ DEPLOYMENT: dict[str, Any] = {
     "resource": {"group": "apps", "version": "v1", "resource": "deployments"},
 }
 WARNS = policy("warns", enforcement="Warn")
-DRESSES = policy("dresses", controls={}, defaults={"profile": "restricted"})
+SETS_DEFAULTS = policy("sets-defaults", controls={}, defaults={"profile": "restricted"})
 WAIVER = msgspec.convert(
     {
         "metadata": {"name": "drivers"},
@@ -35,8 +35,8 @@ WAIVER = msgspec.convert(
 
 
 def validated(thing: Any, *policies: Any, **request: Any) -> Outcome:
-    asked = admission.decode(msgspec.json.encode(review(thing, **request)))
-    return admission.validate(asked, PolicySet.of(policies), None, lambda: datetime(2026, 11, 23, tzinfo=UTC))
+    decoded = admission.decode(msgspec.json.encode(review(thing, **request)))
+    return admission.validate(decoded, PolicySet.of(policies), None, lambda: datetime(2026, 11, 23, tzinfo=UTC))
 
 
 def mutated(thing: Any, *policies: Any) -> Outcome:
@@ -92,9 +92,9 @@ def test_warning_about_a_pod_is_reported_and_one_about_a_template_is_shown_to_th
 
 
 def test_defaults_are_reported_by_policy_and_field() -> None:
-    (said,) = statements_of(mutated(pod(GOOD), DRESSES))
-    assert (said.reason, said.policies, said.fixes) == (Reason.POD_DEFAULTED, ("dresses",), ())
-    assert said.note.startswith('policy "dresses" set spec.securityContext.runAsNonRoot, ')
+    (said,) = statements_of(mutated(pod(GOOD), SETS_DEFAULTS))
+    assert (said.reason, said.policies, said.fixes) == (Reason.POD_DEFAULTED, ("sets-defaults",), ())
+    assert said.note.startswith('policy "sets-defaults" set spec.securityContext.runAsNonRoot, ')
 
 
 def test_use_of_a_waiver_is_reported_with_its_reason() -> None:
@@ -109,7 +109,7 @@ def test_what_passes_is_not_reported(outcome: Outcome) -> None:
 
 
 def test_only_configured_reasons_are_recorded_and_no_dry_run() -> None:
-    outcomes = [validated(pod(BAD), policy()), validated(pod(BAD), WARNS), mutated(pod(GOOD), DRESSES)]
+    outcomes = [validated(pod(BAD), policy()), validated(pod(BAD), WARNS), mutated(pod(GOOD), SETS_DEFAULTS)]
 
     def recorded(*reasons: Reason) -> list[Reason]:
         occurrences: list[Occurrence] = []

@@ -46,21 +46,21 @@ async def test_change_is_reported_once_and_a_missing_file_is_a_change(
     monkeypatch.setattr(files, "POLL_SECONDS", 0.01)
     file = tmp_path / "a"
     file.write_text("1")
-    told: asyncio.Queue[bool] = asyncio.Queue()
+    changes: asyncio.Queue[bool] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
-    def tell() -> None:
-        loop.call_soon_threadsafe(told.put_nowait, file.exists())
+    def on_change() -> None:
+        loop.call_soon_threadsafe(changes.put_nowait, file.exists())
 
-    task = asyncio.create_task(poll((file,), fingerprint(file), tell))
+    task = asyncio.create_task(poll((file,), fingerprint(file), on_change))
     async with asyncio.timeout(10):
         file.write_text("22")
-        assert await told.get() is True
+        assert await changes.get() is True
         file.unlink()
-        assert await told.get() is False
+        assert await changes.get() is False
         file.write_text("1")
-        assert await told.get() is True
-    assert told.empty()
+        assert await changes.get() is True
+    assert changes.empty()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
@@ -68,24 +68,24 @@ async def test_change_is_reported_once_and_a_missing_file_is_a_change(
 async def test_change_is_reported_when_two_polls_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that is being rewritten is empty for a moment: to read it then would be to drop its policies."""
     before, emptied, half, whole = ((("a", time, time, 0),) for time in range(4))
-    looks = iter([before, emptied, half, whole, whole])
-    told: asyncio.Queue[Fingerprint] = asyncio.Queue()
+    fingerprints = iter([before, emptied, half, whole, whole])
+    changes: asyncio.Queue[Fingerprint] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     last = before
 
     def look(*paths: Path) -> Fingerprint:
         nonlocal last
-        last = next(looks, last)
+        last = next(fingerprints, last)
         return last
 
-    def tell() -> None:
-        loop.call_soon_threadsafe(told.put_nowait, last)
+    def on_change() -> None:
+        loop.call_soon_threadsafe(changes.put_nowait, last)
 
     monkeypatch.setattr(files, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(files, "fingerprint", look)
-    task = asyncio.create_task(poll((), before, tell))
+    task = asyncio.create_task(poll((), before, on_change))
     async with asyncio.timeout(10):
-        assert await told.get() == whole
+        assert await changes.get() == whole
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert told.empty()
+    assert changes.empty()

@@ -21,8 +21,8 @@ from tests.unit.webhook.serving_reviews import BAD, GOOD, pod, policy
 
 
 def outcome(name: str = "p", thing: dict[str, Any] | None = None, **request: Any) -> Outcome:
-    asked = admission.decode(msgspec.json.encode(review(thing or pod(BAD), **request)))
-    return admission.validate(asked, PolicySet.of([policy(name)]), None)
+    decoded = admission.decode(msgspec.json.encode(review(thing or pod(BAD), **request)))
+    return admission.validate(decoded, PolicySet.of([policy(name)]), None)
 
 
 def waived(name: str) -> Waived:
@@ -59,10 +59,10 @@ def test_latency_is_a_histogram() -> None:
     for seconds in (0.0004, 0.0005, 0.003, 99.0):
         metrics.count("mutate", outcome(), seconds)
     name = "sekisho_admission_duration_seconds"
-    found = {
+    series = {
         bound: value(metrics, f"{name}_bucket", webhook="mutate", le=bound) for bound in ("0.0005", "10.0", "+Inf")
     }
-    assert found == {"0.0005": 2, "10.0": 3, "+Inf": 4}
+    assert series == {"0.0005": 2, "10.0": 3, "+Inf": 4}
     assert value(metrics, f"{name}_count", webhook="mutate") == 4
     assert value(metrics, f"{name}_sum", webhook="mutate") == pytest.approx(99.0039)
 
@@ -94,8 +94,8 @@ def test_ten_thousand_namespaces_and_more_policies_than_labels_leave_the_series_
     names = [f"policy-{number}" for number in range(MAX_LABELS + 500)]
     for start in range(0, len(names), 500):
         policies = PolicySet.of(policy(name) for name in names[start : start + 500])
-        asked = admission.decode(msgspec.json.encode(review(pod(BAD))))
-        metrics.count("validate", admission.validate(asked, policies, None), 0.001)
+        decoded = admission.decode(msgspec.json.encode(review(pod(BAD))))
+        metrics.count("validate", admission.validate(decoded, policies, None), 0.001)
     few = PolicySet.of([policy()])
     for number in range(10_000):
         kind = {"group": "", "version": "v1", "kind": f"Kind{number}"}
@@ -103,16 +103,16 @@ def test_ten_thousand_namespaces_and_more_policies_than_labels_leave_the_series_
         user = {"username": f"user-{number}"}
         made_ups: tuple[dict[str, Any], ...] = ({}, {"kind": kind, "operation": f"OP{number}"})
         for made_up in made_ups:
-            asked = admission.decode(
+            decoded = admission.decode(
                 msgspec.json.encode(review(pod(BAD, **meta), namespace=f"ns-{number}", userInfo=user, **made_up))
             )
-            metrics.count("validate", admission.validate(asked, few, None), 0.001)
+            metrics.count("validate", admission.validate(decoded, few, None), 0.001)
     for status in (400, 404, 405, 408, 413, 415, 503):
         metrics.count_http_error(status)
-    found = samples(metrics)
-    told = {value for _, labels in found for _, value in labels}
-    assert not [value for value in told if value.startswith(("ns-", "pod-", "app-", "user-", "Kind", "OP"))]
-    assert len(found) < MAX_LABELS + 100
+    series = samples(metrics)
+    label_values = {value for _, labels in series for _, value in labels}
+    assert not [value for value in label_values if value.startswith(("ns-", "pod-", "app-", "user-", "Kind", "OP"))]
+    assert len(series) < MAX_LABELS + 100
 
 
 def test_promtool_would_find_nothing_to_improve() -> None:
@@ -146,12 +146,12 @@ def test_the_checker_finds_what_promtool_would() -> None:
 
 
 def test_the_build_and_failures_are_reported_from_the_start() -> None:
-    found = samples(Metrics())
-    (labels,) = (dict(labels) for name, labels in found if name == "sekisho_build_info")
+    series = samples(Metrics())
+    (labels,) = (dict(labels) for name, labels in series if name == "sekisho_build_info")
     assert labels["component"] == "webhook"
     for webhook in ("validate", "mutate"):
         failed = {"decision": "error", "kind": "Pod", "operation": "CREATE", "webhook": webhook}
-        assert found[("sekisho_admission_reviews_total", tuple(sorted(failed.items())))] == 0
+        assert series[("sekisho_admission_reviews_total", tuple(sorted(failed.items())))] == 0
 
 
 def test_uses_of_waivers_are_counted_by_waiver_policy_and_control(monkeypatch: pytest.MonkeyPatch) -> None:

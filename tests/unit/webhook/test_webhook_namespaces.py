@@ -15,7 +15,7 @@ from tests.unit.waiting import until
 
 
 class NamespaceServer:
-    """Namespaces, of which the reflector is told only those that are listed."""
+    """Namespaces, of which the reflector gets only those that are listed."""
 
     def __init__(self) -> None:
         self.fetched: list[str] = []

@@ -41,9 +41,9 @@ def answered(webhook: Webhook, path: str, body: bytes) -> str:
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {SECRET}-bearer"}
     connection.request("POST", f"{path}?timeout=3s&token={SECRET}-query", body, headers)
     answer = connection.getresponse()
-    told = f"{answer.status} {answer.getheaders()} {answer.read().decode()}"
+    response_text = f"{answer.status} {answer.getheaders()} {answer.read().decode()}"
     connection.close()
-    return told
+    return response_text
 
 
 def reviews() -> dict[str, Any]:
@@ -90,8 +90,8 @@ def test_no_answer_holds_a_secret(webhook: Webhook, path: str, name: str) -> Non
 
 
 def test_what_breaks_every_rule_says_much_and_nothing_secret_in_logs_and_metrics(webhook: Webhook) -> None:
-    told = answered(webhook, "/validate", bodies()["a new pod"])
-    response = json.loads(told.partition("] ")[2])["response"]
+    response_text = answered(webhook, "/validate", bodies()["a new pod"])
+    response = json.loads(response_text.partition("] ")[2])["response"]
     violated = {cause["reason"] for cause in response["status"]["details"]["causes"]}
     assert len(violated) > 20
     wait_until(lambda: webhook.logged("denied"))
