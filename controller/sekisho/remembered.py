@@ -1,4 +1,4 @@
-"""What a process remembers of what it has computed: only of what was admitted, and bounded in bytes.
+"""Caches of computed values, bounded in bytes: they keep only what was computed for admitted pods.
 
 Users who create pods decide what is computed about them. So what is computed during a trial, as every review is, is
 only noted. It is kept when the pod is admitted, and forgotten when the pod is denied or this is a dry run. So nobody

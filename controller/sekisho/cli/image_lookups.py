@@ -71,7 +71,7 @@ class ImageLookups:
         return Trust(self.authorities, self._evidence, datetime.now(UTC), self._digests)
 
     def look_up(self, references: Iterable[Reference]) -> None:
-        """Find out about images, those with tags by the digests that these stand for now."""
+        """Look up images, those with tags by the digests that the tags stand for now."""
         wanted = iter(dict.fromkeys(reference for reference in references if not self._is_known(reference)))
         while batch := list(islice(wanted, _BATCH)):
             self._runner.run(self._look_up(batch))
@@ -81,7 +81,7 @@ class ImageLookups:
         return reference.digest or self._digests.get(reference)
 
     def facts(self, reference: Reference) -> ImageFacts | Unknown:
-        """What was found out about an image that was looked up."""
+        """The facts about an image that was looked up, or why they are unknown."""
         key = evidence_key(self._pinned(reference)) or tag_key(reference)
         return self._evidence.get(key) or Unknown("was not looked up", "look it up")
 
@@ -101,7 +101,7 @@ class ImageLookups:
             evidence.start(pinned)
             await evidence.settled(pinned, _SECONDS)
             for reference in references:
-                self._evidence[_key(self._pinned(reference))] = _found(self._pinned(reference), tags, evidence)
+                self._evidence[_key(self._pinned(reference))] = _result(self._pinned(reference), tags, evidence)
         finally:
             await evidence.close()
             await client.close()
@@ -111,7 +111,7 @@ def _key(reference: Reference) -> str:
     return evidence_key(reference) or tag_key(reference)
 
 
-def _found(reference: Reference, tags: Tags, evidence: ImageEvidence) -> ImageFacts | Unknown:
+def _result(reference: Reference, tags: Tags, evidence: ImageEvidence) -> ImageFacts | Unknown:
     known = tags.unknown(reference) if reference.digest is None else evidence.known(_key(reference))[0]
     return known or Unknown("was not looked up in time", "try again")
 

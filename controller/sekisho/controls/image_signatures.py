@@ -99,9 +99,9 @@ class _Rule(Struct, frozen=True, eq=False):
 
 
 class _Fault(Struct, frozen=True, gc=False):
-    """found: a clause that continues `the image`. fix: an imperative clause."""
+    """problem: a clause that continues `the image`. fix: an imperative clause."""
 
-    found: str
+    problem: str
     fix: str
     lookup: Lookup | None = None
     is_pending: bool = False
@@ -162,7 +162,9 @@ def judge_each(
         if any(pattern.covers(reference) for pattern in _patterns(f"signatures[{index}].images", rule.images)):
             fault = _fault(_Rule((), rule.by, resolves), reference, trust)
             requires = _allowed(rule.by)
-            yield RuleResult(index, requires) if fault is None else RuleResult(index, requires, fault.found, fault.fix)
+            yield (
+                RuleResult(index, requires) if fault is None else RuleResult(index, requires, fault.problem, fault.fix)
+            )
 
 
 def _images(pod: Pod, containers: Sequence[ContainerRef]) -> Iterator[tuple[FieldPath, str, ContainerRef | Volume]]:
@@ -194,7 +196,7 @@ def _judge_image(
                     about=about,
                     shown=shown,
                 )
-                yield Unsigned(replace(finding, origin=f"which {fault.found}"), fault.lookup, fault.is_pending)
+                yield Unsigned(replace(finding, origin=f"which {fault.problem}"), fault.lookup, fault.is_pending)
 
 
 def _allowed(by: Signers) -> str:
@@ -225,8 +227,8 @@ def _fault(rule: _Rule, reference: Reference, trust: Trust | None) -> _Fault | N
             f'is not verified: ImageAuthority "{name}" is unusable, {problem}',
             f"an administrator must repair ImageAuthority {name}",
         )
-    if not _may_ask(reference, trust):
-        return _not_asked(reference)
+    if not _may_connect(reference, trust):
+        return _registry_not_named(reference)
     lookup = Lookup(reference, by.names)
     if facts is None:
         return _Fault("is not verified: nobody has looked for its signatures", "try again", lookup)
@@ -234,15 +236,15 @@ def _fault(rule: _Rule, reference: Reference, trust: Trust | None) -> _Fault | N
         return _Fault(facts.reason, facts.fix, lookup, facts.is_pending)
     changed = [name for name in by.names if name not in unusable and _is_unchecked(name, facts, trust)]
     if changed:
-        found = f"is still being verified, because ImageAuthority {words(changed, 'and')} changed"
-        return _Fault(found, "try again in some seconds", lookup, True)
-    return _Fault(_found(by, signed, facts, trust), _fix(by, signed, reference, trust))
+        problem = f"is still being verified, because ImageAuthority {words(changed, 'and')} changed"
+        return _Fault(problem, "try again in a few seconds", lookup, True)
+    return _Fault(_signers_problem(by, signed, facts, trust), _fix(by, signed, reference, trust))
 
 
 def _tag_fault(rule: _Rule, reference: Reference, trust: Trust | None) -> _Fault:
     resolving = trust if rule.resolves else None
-    if resolving is not None and not _may_ask(reference, resolving):
-        return _not_asked(reference)
+    if resolving is not None and not _may_connect(reference, resolving):
+        return _registry_not_named(reference)
     lookup = Lookup(reference, rule.by.names) if resolving is not None else None
     unresolved = resolving.evidence.get(tag_key(reference)) if resolving is not None else None
     if isinstance(unresolved, Unknown):
@@ -254,11 +256,11 @@ def _tag_fault(rule: _Rule, reference: Reference, trust: Trust | None) -> _Fault
     )
 
 
-def _may_ask(reference: Reference, trust: Trust) -> bool:
+def _may_connect(reference: Reference, trust: Trust) -> bool:
     return trust.registries is None or reference.registry in trust.registries
 
 
-def _not_asked(reference: Reference) -> _Fault:
+def _registry_not_named(reference: Reference) -> _Fault:
     """An image of a registry that only a tenant names: the webhook may reach hosts that the tenant may not."""
     return _Fault(
         f"is not verified: no ClusterPodPolicy names registry {reference.registry} in a rule on signatures",
@@ -291,7 +293,7 @@ def _is_unchecked(name: str, facts: ImageFacts, trust: Trust) -> bool:
     return facts.checked.get(name) != trust.authorities[name].fingerprint
 
 
-def _found(by: Signers, signed: Sequence[str], facts: ImageFacts, trust: Trust) -> str:
+def _signers_problem(by: Signers, signed: Sequence[str], facts: ImageFacts, trust: Trust) -> str:
     """What the registry has, such as `has no known signer; 2 signatures by other keys`."""
     ended = [
         f"a signature by {signature.authority} with a key that ended at {rfc3339(end)}"

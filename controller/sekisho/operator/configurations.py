@@ -83,22 +83,22 @@ def problems_of(
     excluded: the namespaces whose pods need not be judged.
     may_ignore: whether pods are meant to be admitted while no webhook answers.
     """
-    found: list[Problem] = []
+    problems: list[Problem] = []
     for title, configuration, names in (
         ("validating", validating, (VALIDATING_PODS, VALIDATING_TEMPLATES, VALIDATING_POLICIES)),
         ("mutating", mutating, (MUTATING_PODS,)),
     ):
         if configuration is None:
-            found.append(_missing(f"the {title} webhook configuration does not exist", VALIDATING_PODS in names))
+            problems.append(_missing(f"the {title} webhook configuration does not exist", VALIDATING_PODS in names))
             continue
         webhooks = {webhook.name: webhook for webhook in configuration.webhooks or ()}
         for name in names:
             webhook = webhooks.get(name)
             if webhook is None:
-                found.append(_missing(f"there is no webhook {name}", name == VALIDATING_PODS))
+                problems.append(_missing(f"there is no webhook {name}", name == VALIDATING_PODS))
             else:
-                found += _problems_of_one(webhook, excluded, may_ignore)
-    return sorted(found, key=lambda problem: not problem.lets_pods_in)
+                problems += _problems_of_one(webhook, excluded, may_ignore)
+    return sorted(problems, key=lambda problem: not problem.lets_pods_in)
 
 
 def _missing(message: str, lets_pods_in: bool) -> Problem:
@@ -118,10 +118,10 @@ def _problems_of_one(webhook: Webhook, excluded: Collection[str], may_ignore: bo
         narrowed.append(f"namespaceSelector of {name} is set")
     if _requires_labels(webhook.object_selector):
         narrowed.append(f"objectSelector of {name} is set")
-    found = [Problem(NARROWED, message, judges_pods) for message in narrowed]
+    problems = [Problem(NARROWED, message, judges_pods) for message in narrowed]
     if webhook.failure_policy != "Fail" and must_fail:
-        found.append(Problem(IGNORED, f"failurePolicy of {name} is {webhook.failure_policy}", False))
-    return found
+        problems.append(Problem(IGNORED, f"failurePolicy of {name} is {webhook.failure_policy}", False))
+    return problems
 
 
 def _requires_labels(selector: Selector) -> bool:

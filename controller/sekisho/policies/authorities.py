@@ -333,14 +333,14 @@ def _resolve_keyless(
 def _content(kind: str, source: SecretKey | ConfigMapKey, contents: Contents | None) -> bytes:
     if contents is None:
         raise _MissingError(f"{kind}s are not read here; set imageVerification.enabled in the chart")
-    found = contents.get(source.name)
-    if found is None:
+    data = contents.get(source.name)
+    if data is None:
         unlisted = ", or is not in imageVerification.secrets of the chart" if kind == "Secret" else ""
         where = "in the namespace where Sekisho is installed"
         raise _MissingError(f'{kind} "{source.name}" does not exist {where}{unlisted}')
-    if source.key not in found:
+    if source.key not in data:
         raise _MissingError(f'{kind} "{source.name}" has no key "{source.key}"')
-    return found[source.key]
+    return data[source.key]
 
 
 def usable_at(resolved: Resolved, now: datetime) -> str:

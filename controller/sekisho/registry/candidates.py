@@ -61,10 +61,10 @@ async def find_candidates(client: RegistryClient, repository: Repository, digest
     referring, tagged = await asyncio.gather(
         _referring(client, repository, digest), _tagged(client, repository, digest, "sig")
     )
-    found = _joined(referring, tagged)
-    if not found.candidates:
-        found = _joined(found, await _tagged(client, repository, digest, "att"))
-    return found
+    attached = _joined(referring, tagged)
+    if not attached.candidates:
+        attached = _joined(attached, await _tagged(client, repository, digest, "att"))
+    return attached
 
 
 async def _referring(client: RegistryClient, repository: Repository, digest: str) -> Candidates:
@@ -78,13 +78,13 @@ async def _referring(client: RegistryClient, repository: Repository, digest: str
         if error.problem is not Problem.DENIED:  # some deny all paths that they do not know
             raise
         referrers = None
-    found = Candidates()
+    attached = Candidates()
     if referrers is not None:
-        found = await _of_referrers(client, repository, referrers, "referrers")
-    if not found.candidates:
+        attached = await _of_referrers(client, repository, referrers, "referrers")
+    if not attached.candidates:
         fallback = await client.fallback_referrers(repository, digest)
-        found = _joined(found, await _of_referrers(client, repository, fallback, "fallback tag"))
-    return found
+        attached = _joined(attached, await _of_referrers(client, repository, fallback, "fallback tag"))
+    return attached
 
 
 async def _of_referrers(
@@ -96,10 +96,10 @@ async def _of_referrers(
         [client.manifest(repository, one.digest, MAX_ATTACHED_BYTES) for one in distinct[:MAX_CANDIDATES]]
     )
     omitted = referrers.omitted + max(len(distinct) - MAX_CANDIDATES, 0)
-    found = await _read_layers(
+    signatures = await _read_layers(
         client, repository, [layer for content in contents for layer in _layers(content, source)]
     )
-    return _joined(Candidates((), omitted, problems), found)
+    return _joined(Candidates((), omitted, problems), signatures)
 
 
 async def _tagged(client: RegistryClient, repository: Repository, digest: str, suffix: str) -> Candidates:

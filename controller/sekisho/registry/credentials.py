@@ -119,8 +119,8 @@ def parse_config(config: bytes) -> tuple[Entry, ...]:
 
 def matching(entries: Sequence[Entry], registry: str, repository: str) -> tuple[Credential, ...]:
     """The distinct credentials for a repository, the most specific first, at most MAX_MATCHING."""
-    found = dict.fromkeys(entry.credential for entry in entries if entry.matches(registry, repository))
-    return tuple(found)[:MAX_MATCHING]
+    credentials = dict.fromkeys(entry.credential for entry in entries if entry.matches(registry, repository))
+    return tuple(credentials)[:MAX_MATCHING]
 
 
 def merged(secrets: Mapping[str, Sequence[Entry]]) -> tuple[Entry, ...]:

@@ -267,16 +267,16 @@ class ImageEvidence:
             client = await client_for(self._client, self._client_with, pull_secrets)
             return await find_candidates(client, repository, digest)
 
-    async def _verified(self, repository: Repository, digest: str, found: Candidates) -> ImageFacts:
+    async def _verified(self, repository: Repository, digest: str, attached: Candidates) -> ImageFacts:
         """The facts that candidates prove; for authorities that changed meanwhile, the new ones count."""
         authorities = tuple(self._authorities().values())
         call = partial(
-            verify, str(repository), digest, found.candidates, authorities, self._clock(), omitted=found.omitted
+            verify, str(repository), digest, attached.candidates, authorities, self._clock(), omitted=attached.omitted
         )
-        size = sum(len(candidate.payload) for candidate in found.candidates)
+        size = sum(len(candidate.payload) for candidate in attached.candidates)
         is_small = size <= MAX_SMALL_BYTES and not any(authority.keyless for authority in authorities)
         facts = call() if is_small else await asyncio.get_running_loop().run_in_executor(self._verifier, call)
-        return msgspec.structs.replace(facts, problems=(*facts.problems, *found.problems)[:MAX_PROBLEMS])
+        return msgspec.structs.replace(facts, problems=(*facts.problems, *attached.problems)[:MAX_PROBLEMS])
 
     def _fail(self, key: _Key, problem: Problem, message: str) -> None:
         self._results[problem] += 1

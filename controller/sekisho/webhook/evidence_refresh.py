@@ -117,15 +117,15 @@ class EvidenceRefresh:
     async def _running(self) -> Running:
         """The images that run, as far as their shared facts are not recent."""
         before = self._clock() - RECENT
-        found: dict[str, tuple[Reference, PodPullSecrets | None]] = {}
+        running: dict[str, tuple[Reference, PodPullSecrets | None]] = {}
         async for namespace, spec in self._pods():
             secrets = pull_secrets_of_pod(namespace, spec) if self._uses_pod_secrets else None
             for reference in _references(spec):
                 key = evidence_key(reference)
                 looked_up = None if key is None else self._sharing.looked_up(key)
                 if key is not None and looked_up is not None and looked_up < before:
-                    found.setdefault(key, (reference, secrets))
-        return found
+                    running.setdefault(key, (reference, secrets))
+        return running
 
     async def _pods(self) -> AsyncIterator[tuple[str, PodSpec]]:
         async for page in pages(self._api, PODS, _RUNNING):

@@ -1,7 +1,7 @@
 """Heads of requests that aiohttp has parsed once: the same head needs no parser again.
 
-An API server writes the same head for each review, apart from the body's length. Only what aiohttp has read as a whole
-request, and what got its answer, is remembered, so that no bytes are read in another way than aiohttp reads them.
+An API server writes the same head for each review, apart from the body's length. Only the head of a request that
+aiohttp has read completely, and that was answered, is remembered. So all bytes are read as aiohttp reads them.
 """
 
 from typing import Final
@@ -18,7 +18,7 @@ MAX_BODY_BYTES: Final = 64 * 1024
 _LENGTH: Final = b"\r\nContent-Length: "
 _END: Final = b"\r\n\r\n"
 _NEVER: Final = frozenset({"Transfer-Encoding", "Upgrade", "Expect"})
-"""Headers after which a request may not end where its length says, or needs another answer first."""
+"""Headers of requests that may not end where their length says, or that need another answer first."""
 
 
 class Arriving(Struct):
@@ -69,7 +69,7 @@ class KnownHeads:
 def _without_length(data: bytes) -> tuple[bytes, int, int] | None:
     """The head that data begins with, apart from the body's length; that length; and where the body begins.
 
-    None where there is no whole head, or no such length. Whether the rest of the head is a head is not looked at.
+    None where there is no whole head, or no such length. The rest of the head is not checked.
     """
     end = data.find(_END, 0, MAX_HEAD_BYTES)
     at = data.find(_LENGTH, 0, end) + len(_LENGTH)
