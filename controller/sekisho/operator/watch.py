@@ -17,6 +17,7 @@ import aiohttp
 import kopf
 import msgspec
 
+from sekisho.backoff import doubled
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
 from sekisho.cluster.config import ApiConfig, load_config
 from sekisho.cluster.reflector import Reflector, object_key
@@ -128,7 +129,7 @@ async def _call_when_delivered(api: ApiClient, delivered: set[str], listed: Call
 
     kopf does not tell when its first lists are complete, so the API server is asked for what must be in `delivered`.
     """
-    pause = _LIST_SECONDS
+    attempts = 0
     while True:
         try:
             if await _existing(api) <= delivered:
@@ -136,8 +137,8 @@ async def _call_when_delivered(api: ApiClient, delivered: set[str], listed: Call
                 return
         except (ApiError, ApiUnavailable) as error:
             logger.warning("cannot list what kopf must deliver: %s", error)
-        await asyncio.sleep(pause)
-        pause = min(2 * pause, _RETRY_SECONDS)
+        attempts += 1
+        await asyncio.sleep(doubled(_LIST_SECONDS, attempts, _RETRY_SECONDS))
 
 
 async def _existing(api: ApiClient) -> set[str]:

@@ -2,27 +2,17 @@
 
 from typing import Any
 
-import msgspec
 import pytest
 
 from sekisho.admission import Decision, decode, mutate, validate
 from sekisho.admission.proof import PROOF_ANNOTATION, PROOF_POLICIES, is_proof, proof_pod
+from tests.reviews import review_body
 
 CONTEXT = ("securityContext", "readOnlyRootFilesystem")
 
 
 def review(pod: dict[str, Any], **changed: Any) -> Any:
-    request = {
-        "uid": "u",
-        "kind": {"group": "", "version": "v1", "kind": "Pod"},
-        "resource": {"group": "", "version": "v1", "resource": "pods"},
-        "operation": "CREATE",
-        "namespace": "any",
-        "dryRun": True,
-        "object": pod,
-    }
-    body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request | changed}
-    return decode(msgspec.json.encode(body))
+    return decode(review_body(pod, **({"namespace": "any", "dryRun": True} | changed)))
 
 
 def with_default(pod: dict[str, Any]) -> dict[str, Any]:
