@@ -50,7 +50,8 @@ WORDS: Final = (
     Word(r"lends?|lent", "gives; provides"),
     Word(r"lift(s|ed|ing)?", "a waiver exempts"),
     Word(r"pods? (that )?enter(s|ed)?|enter(s|ed)? unjudged", "is admitted"),
-    Word(r"let(s|ting)? in", "admits; accepts"),
+    Word(r"let(s|ting)? ((pods?|it|them) )?in", "admits; accepts"),
+    Word(r"mend(s|ed|ing)?", "correct; repair"),
     Word(r"what is over", "anything above"),
     Word(r"to the letter", "exactly"),
     Word(r"shall", "must; should"),
@@ -89,8 +90,8 @@ class Finding(Struct, frozen=True):
 
 def findings(text: str) -> Iterator[Finding]:
     """The words to avoid in a text, in order. Line breaks count as spaces."""
-    text = _EXCEPTION.sub(lambda match: " " * len(match[0]), text)
     flat = re.sub(r"\s", " ", text)
+    flat = _EXCEPTION.sub(lambda match: " " * len(match[0]), flat)
     for match in _WORD.finditer(flat):
         word = WORDS[int((match.lastgroup or "w0")[1:])]
         yield Finding(text.count("\n", 0, match.start()) + 1, match[0], word.instead)
