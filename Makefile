@@ -40,9 +40,8 @@ trustparts: install ## Build or find cosign, registries and the servers of a Sig
 test: lint controlplane trustparts ## What CI runs: lint, unit tests, and tests on a real control plane
 	$(BIN)/python -m pytest --numprocesses=2 --durations=10
 
-unit: install ## Unit tests only; builds helm and a small registry for them, unless they are there
+unit: install ## Unit tests only; builds helm for them, unless it is there
 	$(BIN)/python -m tests.controlplane build --helm
-	$(BIN)/python -m tests.trustparts --registry
 	$(BIN)/python -m pytest tests/unit --durations=10
 
 cluster: install controlplane ## Tests on a real control plane only

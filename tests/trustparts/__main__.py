@@ -13,16 +13,13 @@ from tests.trustparts.build import odd_registry_binary, trust_binaries
 
 
 @click.command()
-@click.option("--registry", "registry_only", is_flag=True, help="Only the registry of our own, which takes seconds.")
-def main(registry_only: bool) -> None:
+def main() -> None:
     """Build the binaries that are missing, and print the paths of all."""
     # The folders that a build works in are removed on the way out, which the default for SIGTERM has not.
     signal.signal(signal.SIGTERM, _exit)
     try:
-        paths = [odd_registry_binary(Progress())]
-        if not registry_only:
-            binaries = trust_binaries(Progress())
-            paths += [getattr(binaries, name) for name in binaries.__struct_fields__]
+        binaries = trust_binaries(Progress())
+        paths = [odd_registry_binary(Progress()), *(getattr(binaries, name) for name in binaries.__struct_fields__)]
     except (BuildError, ToolchainError) as error:
         raise click.ClickException(str(error)) from error
     for path in paths:
