@@ -118,8 +118,16 @@ def _parameter_table(control: Control[Parameters]) -> Iterator[str]:
     for key, field in schema_of(control.parameters)["properties"].items():
         values = " | ".join("" if key not in of_level else f"`{json.dumps(of_level[key])}`" for of_level in defaults)
         yield f"| `{key}` | {_type(field)} | {values} | {field.get('description', '')} |"
-        for inner, below in field.get("items", {}).get("properties", {}).items():
-            yield f"| `{key}[].{inner}` | {_type(below)} | | | {below.get('description', '')} |"
+        yield from _nested_rows(key, field)
+
+
+def _nested_rows(name: str, schema: Mapping[str, Any]) -> Iterator[str]:
+    """A row for each field of the objects in a parameter, at any depth."""
+    if "items" in schema:
+        name, schema = f"{name}[]", schema["items"]
+    for key, field in schema.get("properties", {}).items():
+        yield f"| `{name}.{key}` | {_type(field)} | | | {field.get('description', '')} |"
+        yield from _nested_rows(f"{name}.{key}", field)
 
 
 def _parameter_values(parameters: Parameters | None) -> dict[str, Any]:
