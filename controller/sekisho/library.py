@@ -52,8 +52,8 @@ class ManifestError(SekishoError, ValueError):
 def load_policies(*paths: str | os.PathLike[str], standard: str | None = None) -> PolicySet:
     """The policies of files and folders, ready to check with.
 
-    `standard` adds a level of the Pod Security Standards, such as `restricted` or `baseline:v1.30`. Raises PolicyError,
-    which names file, line and column, and ValueError for an unknown standard.
+    `standard` adds a level of the Pod Security Standards, such as `restricted` or `baseline:v1.30`; None adds none.
+    Raises PolicyError, which names file, line and column, and ValueError for an unknown standard.
     """
     return PolicySet.of(manifests.load_policies(map(Path, paths), standard))
 

@@ -85,12 +85,12 @@ class Review(RequestHead, frozen=True, gc=False, rename="camel"):
 
     @property
     def pod(self) -> Pod | None:
-        """The pod, or the pod template read as the pod that it makes."""
+        """The pod, or the pod template read as the pod that it makes; None where there is neither."""
         return self._pod_of(self.object)
 
     @property
     def old_pod(self) -> Pod | None:
-        """The same of the object before an update."""
+        """The same of the object before an update; None where there was none."""
         return self._pod_of(self.old_object)
 
     @property

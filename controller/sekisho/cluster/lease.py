@@ -79,7 +79,10 @@ class ObservedLease(Struct, frozen=True):
 
 
 def observe(previous: ObservedLease | None, lease: Lease, now: float) -> ObservedLease:
-    """The observation of a Lease read at the monotonic time `now`, after the `previous` one of it, if any."""
+    """The observation of a Lease that was read at the monotonic time `now`.
+
+    previous: the last observation of this Lease; None for the first.
+    """
     if previous is not None and previous.lease.spec == lease.spec:
         return ObservedLease(lease, previous.since)
     return ObservedLease(lease, now)
@@ -91,7 +94,10 @@ def lease_path(namespace: str, name: str = "") -> str:
 
 
 class LeaderLease:
-    """The Lease `name` in `namespace`, which this process takes as `identity`: await `acquire`, then `hold`."""
+    """The Lease `name` in `namespace`, which this process takes as `identity`: await `acquire`, then `hold`.
+
+    timing: None for the times that the controller uses.
+    """
 
     def __init__(self, api: ApiClient, namespace: str, name: str, identity: str, timing: Timing | None = None) -> None:
         self._api = api

@@ -69,7 +69,11 @@ def allowance(ranges: Sequence[IdRange], rule: IdRule | None) -> IdAllowance:
 def id_finding(
     control: str, path: FieldPath, value: int | None, allowed: IdAllowance, about: ContainerRef | None
 ) -> Finding:
-    """A finding on an id that is not allowed, or that must be set."""
+    """A finding on an id that is not allowed, or that must be set.
+
+    value: the id; None where it is unset.
+    about: the container that it is about; None for the pod as a whole.
+    """
     return Finding.of(
         control,
         path,

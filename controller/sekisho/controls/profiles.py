@@ -37,7 +37,10 @@ LocalhostProfiles = Annotated[
 
 
 def verify_profiles(types: Sequence[str] | None, localhost: Sequence[str] | None) -> None:
-    """Raises ParameterError where profiles are listed for a type that the same policy does not allow."""
+    """Raises ParameterError where profiles are listed for a type that the same policy does not allow.
+
+    None for a parameter that the policy leaves unset.
+    """
     if localhost is not None and types is not None and ProfileType.LOCALHOST not in types:
         raise ParameterError("localhostProfiles", "goes with the type Localhost, which allowedTypes does not have")
 

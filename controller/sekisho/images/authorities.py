@@ -87,7 +87,11 @@ class Authority(Struct, frozen=True, eq=False):
 def authority(
     name: str, keys: Sequence[AuthorityKey] = (), keyless: Keyless | None = None, problem: str = ""
 ) -> Authority:
-    """An authority with its fingerprint."""
+    """An authority with its fingerprint.
+
+    keyless: None for an authority with keys.
+    problem: why it cannot be used, empty if it can.
+    """
     parts = [f"{key.fingerprint} {key.until}" for key in keys]
     if keyless is not None:
         parts += [keyless.root.fingerprint, keyless.issuer, *keyless.identities]

@@ -182,7 +182,10 @@ def pre_authentication(payload_type: str, payload: bytes) -> bytes:
 
 
 def read_simple_signing(payload: bytes, signature: str | None) -> Signed:
-    """A signature in the older format, whose signature is in the layer's annotation. Raises NotASignatureError."""
+    """A signature in the older format. Raises NotASignatureError.
+
+    signature: the layer's annotation; None where it has none.
+    """
     deny_large(payload)
     if signature is None:
         raise NotASignatureError(f"its layer has no annotation {SIGNATURE_ANNOTATION}")

@@ -83,7 +83,10 @@ def _enforced(record: Record, coverage: Coverage, proof: Proof | None) -> State:
 
 
 def as_proven(state: State, proof: Proof | None) -> State:
-    """A state that requires all replicas, by the proof: they judge only pods that the API server sends to them."""
+    """A state that requires all replicas, by the proof: they judge only pods that the API server sends to them.
+
+    proof: the last one; None before the first, and where nothing is proven.
+    """
     if proof is None or not proof.is_cut or state.status is ConditionStatus.FALSE:
         return state
     return State(ConditionStatus.FALSE, proof.reason, proof.message)

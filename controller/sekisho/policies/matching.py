@@ -151,7 +151,10 @@ def mismatch(
 
 
 def pod_mismatch(match: PodMatch, pod: Pod, subject: Subject | None = None) -> str | None:
-    """The same for a policy that applies to the namespace."""
+    """Why a policy that applies to the namespace does not match the pod; None if it does.
+
+    subject: who sends the request; None offline.
+    """
     runtime_class = pod.spec.runtime_class_name
     if runtime_class in (match.exclude_runtime_classes or ()):
         return f"match.excludeRuntimeClasses has {runtime_class}, and the pod has this runtimeClassName"

@@ -167,7 +167,7 @@ class PolicySet:
         pod: Pod | None,
         subject: Subject | None = None,
     ) -> bool:
-        """Whether `plan` has its answer ready; computed from hundreds of policies, it takes a while."""
+        """Whether `plan` has its answer for these arguments ready, None included; else it takes a while to compute."""
         known = self._by_namespace.get(namespace)
         if known is None or (known[0] is not namespace_labels and known[0] != namespace_labels):
             return False

@@ -150,6 +150,7 @@ class ImageEvidence:
         """Start the look-ups of images with digests that are due; whether any of them is under way now.
 
         namespace: of the pod that needs them.
+        pull_secrets: the pod's own; None for only those of the release.
         """
         started = [self._start((key, pull_secrets), reference, namespace) for key, reference in _by_key(references)]
         return any(started)
@@ -157,7 +158,10 @@ class ImageEvidence:
     async def settled(
         self, references: Iterable[Reference], seconds: float, pull_secrets: PodPullSecrets | None = None
     ) -> None:
-        """Return when the look-ups of images have ended, or when so many seconds have passed."""
+        """Return when the look-ups of images have ended, or when so many seconds have passed.
+
+        pull_secrets: as for `start`.
+        """
         keys = [(key, pull_secrets) for key, _ in _by_key(references)]
         tasks = [self._flights[key].task for key in keys if key in self._flights]
         if tasks and seconds > 0 and self._waiting < MAX_WAITING:

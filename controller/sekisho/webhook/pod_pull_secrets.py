@@ -44,7 +44,10 @@ ClientWith = Callable[[PodPullSecrets], Awaitable[RegistryClient]]
 async def client_for(
     client: RegistryClient, client_with: ClientWith | None, pull_secrets: PodPullSecrets | None
 ) -> RegistryClient:
-    """The client for a look-up: `client`, unless it is for a pod with its own pull Secrets. Raises RegistryError."""
+    """The client for a look-up. Raises RegistryError.
+
+    client: used for a pod without pull Secrets of its own (None), or where those are not read (`client_with` is None).
+    """
     return client if client_with is None or pull_secrets is None else await client_with(pull_secrets)
 
 

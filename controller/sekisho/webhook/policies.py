@@ -36,7 +36,10 @@ _MAX_REST_SECONDS: Final = 0.5
 
 
 class Enforced:
-    """The policy set in force, shared by those who load policies and those who judge by them."""
+    """The policy set in force, shared by what loads policies and what judges by them.
+
+    policies: None for an empty set.
+    """
 
     def __init__(self, policies: PolicySet | None = None) -> None:
         self.policies = PolicySet() if policies is None else policies

@@ -65,7 +65,10 @@ def reply(request: web.BaseRequest, body: bytes, *, is_last: bool) -> web.Stream
 
 
 class RejectedError(SekishoError):
-    """A request that is not a review; it is answered with `status` and {"error": message}."""
+    """A request that is not a review; it is answered with `status` and {"error": message}.
+
+    headers: more headers of the answer; None for none.
+    """
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)

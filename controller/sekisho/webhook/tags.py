@@ -94,7 +94,7 @@ class Tags:
         }
 
     def known(self, reference: Reference, pull_secrets: PodPullSecrets | None = None) -> str | None:
-        """The digest of an image with a tag, if it is known; may be called in any thread."""
+        """The digest of an image with a tag; None if it is not known. May be called in any thread."""
         known = self._current((reference, pull_secrets))
         return None if known is None else known.digest
 
