@@ -241,7 +241,9 @@ def test_policy_by_namespace_label_follows_the_label(kubectl: Kubectl, namespace
         kubectl("delete", "clusterpodpolicy", name, "--wait=false")
 
 
-def test_policy_for_one_namespace_leaves_a_look_alike_alone(kubectl: Kubectl, namespace: str, restricted: str) -> None:
+def test_policy_for_one_namespace_does_not_match_a_similar_name(
+    kubectl: Kubectl, namespace: str, restricted: str
+) -> None:
     other = f"{namespace}-too"
     kubectl.check("create", "namespace", other)
     bad = restricted_pod(container(image="untrusted.io/x"))

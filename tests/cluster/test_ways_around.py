@@ -59,7 +59,7 @@ def test_an_update_of_what_runs_has_an_old_pod_judged_whole(cluster: Cluster, ku
         assert kubectl("set", "image", "pod/good", "app=trusted.io/app:2").returncode == 0
 
 
-def test_a_waiver_that_is_deleted_excuses_nothing_that_it_let_in(
+def test_a_deleted_waiver_excuses_no_violation_that_it_exempted(
     cluster: Cluster, kubectl: Kubectl, namespace: str
 ) -> None:
     waiver = {

@@ -78,7 +78,7 @@ async def test_tag_stands_for_the_image_that_was_pushed(registry: Registry, repo
     assert caught.value.problem is Problem.MISSING
 
 
-async def test_image_without_signatures_has_none(registry: Registry, repository_name: str) -> None:
+async def test_image_without_signatures_has_no_candidates(registry: Registry, repository_name: str) -> None:
     assert await payloads(registry, registry.push_image(repository_name)) == []
 
 

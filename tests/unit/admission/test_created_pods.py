@@ -80,7 +80,7 @@ def test_limits_are_requests_too(resources: Json, denied: int) -> None:
     assert bool(webhook_message(spec, REQUESTS)) is (denied > 0)
 
 
-def test_request_that_is_copied_from_a_limit_is_said_to_be_and_can_be_set() -> None:
+def test_finding_on_a_request_that_is_copied_from_a_limit_says_so_and_can_be_fixed() -> None:
     most = policies(controls={"resources": {"maxRequests": [{"resource": "cpu", "quantity": "1"}]}})
     spec = {"containers": [{"name": "a", "image": "a", "resources": {"limits": {"cpu": "4"}}}]}
     (checked,) = sekisho.check(deployment(spec), most)
@@ -152,7 +152,7 @@ def test_limit_ranges_that_are_there_count(limit_range: str, code: int, place: s
     assert ("resources.requests" in result.stdout) is (code == 1)
 
 
-def test_value_that_a_limit_range_sets_is_said_to_be() -> None:
+def test_finding_on_a_value_that_a_limit_range_sets_says_so() -> None:
     most = policies(controls={"resources": {"maxLimits": [{"resource": "cpu", "quantity": "100m"}]}})
     sources = manifests.sources_of(LIMIT_RANGE, "lr")
     web = manifests.sources_of(msgspec.json.encode(deployment({"containers": [{"name": "a"}]})).decode(), "web")
@@ -245,7 +245,7 @@ def test_denial_of_a_pod_says_where_a_field_comes_from(spec: Json, annotations: 
 
 
 @pytest.mark.parametrize(("automount", "origin"), [(None, "added for the service account's token"), (False, "")])
-def test_token_volume_that_was_copied_is_not_said_to_be_added(automount: bool | None, origin: str) -> None:
+def test_finding_on_a_copied_token_volume_does_not_say_that_it_was_added(automount: bool | None, origin: str) -> None:
     volume = {"name": "kube-api-access-bcdfg", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}
     spec = {"automountServiceAccountToken": automount, "containers": [container()], "volumes": [volume]}
     body = review_body({"metadata": {"name": "p"}, "spec": spec})
@@ -280,7 +280,7 @@ def test_null_in_a_list_of_texts_is_an_empty_text() -> None:
     assert [each.is_denied for each in sekisho.check(pod, restricted)] == [False]
 
 
-def test_rounded_quantity_is_said_to_be() -> None:
+def test_finding_on_a_rounded_quantity_says_so() -> None:
     most = policies(controls={"resources": {"maxLimits": [{"resource": "memory", "quantity": "1Gi"}]}})
     spec = {"containers": [{"name": "a", "image": "a", "resources": {"limits": {"memory": "1.00000001Gi"}}}]}
     assert offline_values(spec, most) == ['"1073741834738m", rounded up from 1.00000001Gi']

@@ -31,7 +31,7 @@ async def payloads_of(client: RegistryClient, registry: Registry, image: str) ->
     return [(candidate.source, candidate.payload) for candidate in candidates.candidates]
 
 
-async def test_image_without_signatures_has_none(registry: Registry, client: RegistryClient) -> None:
+async def test_image_without_signatures_has_no_candidates(registry: Registry, client: RegistryClient) -> None:
     image = registry.image()
     assert await find_candidates(client, registry.repository, image) == module.Candidates()
 

@@ -250,7 +250,7 @@ async def test_request_after_one_that_was_not_answered_at_once_is_again() -> Non
         assert (await client.answer()).endswith(b" at once more seen")
 
 
-async def test_known_head_is_known_on_a_connection_when_its_first_request_has_its_answer() -> None:
+async def test_known_head_is_recognized_once_the_first_request_of_the_connection_is_answered() -> None:
     async with serving(SOON, at_once=echo) as connect:
         for _ in range(2):
             client = await connect()

@@ -258,7 +258,7 @@ async def test_signed_image_stays_known_for_a_day_while_the_registry_is_down(sit
     assert found.reason.startswith("cannot be verified: registry ")
 
 
-async def test_image_that_was_unsigned_is_not_said_to_be_so_while_the_registry_is_down(site: Site) -> None:
+async def test_unsigned_image_is_not_reported_as_unsigned_while_the_registry_is_down(site: Site) -> None:
     image = site.image()
     await site.facts(image)
     stop(site, image)

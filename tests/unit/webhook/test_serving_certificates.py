@@ -260,7 +260,7 @@ async def is_let_in(served: Served, context: ssl.SSLContext) -> bool:
     return answer.startswith(b"HTTP/1.1 200 ")
 
 
-async def test_clients_are_let_in_by_the_authority_of_the_moment(tmp_path: Path) -> None:
+async def test_clients_are_accepted_by_the_present_authority(tmp_path: Path) -> None:
     first, second = ClientAuthority(), ClientAuthority()
     async with serving_reviews(client_ca=first.pem) as served:
         ours = client_context(served, first.issue("a"), tmp_path / "first")
@@ -297,7 +297,7 @@ async def test_an_old_protocol_and_a_session_of_before_let_nobody_in(tmp_path: P
         assert not await is_let_in(served, context)
 
 
-async def test_without_an_authority_of_clients_everybody_is_let_in(tmp_path: Path) -> None:
+async def test_without_an_authority_of_clients_everybody_is_accepted(tmp_path: Path) -> None:
     async with serving_reviews() as served:
         for pair in (None, ClientAuthority().issue("a")):
             assert await is_let_in(served, client_context(served, pair, tmp_path))
