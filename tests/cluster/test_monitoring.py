@@ -62,10 +62,13 @@ def verification(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """What a webhook that verifies images tells about that, which the other one does not do."""
     folder = tmp_path_factory.mktemp("verifying")
     tls = write_server_tls(folder)
-    spec = {"keys": [{"pem": pem(P256), "until": "2040-01-01T00:00:00Z"}]}
-    authority = {"kind": "ImageAuthority", "metadata": {"name": "release"}, "spec": spec}
+    by_key = {"keys": [{"pem": pem(P256), "until": "2040-01-01T00:00:00Z"}]}
+    keyless = {"keyless": {"issuer": "https://issuer.acme.example", "identities": ["ci@acme.example"]}}
     (folder / "policies").mkdir()
-    (folder / "policies" / "authority.json").write_text(json.dumps({"apiVersion": "sekisho.dev/v1alpha1"} | authority))
+    for name, spec in (("by-key", by_key), ("keyless", keyless)):
+        authority = {"kind": "ImageAuthority", "metadata": {"name": name}, "spec": spec}
+        written = json.dumps({"apiVersion": "sekisho.dev/v1alpha1"} | authority)
+        (folder / "policies" / f"{name}.json").write_text(written)
 
     def webhook(ports: dict[str, int]) -> Component:
         command = (

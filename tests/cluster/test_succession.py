@@ -187,6 +187,6 @@ def test_deleting_policies_crds_and_the_namespace_never_hangs(
     kubectl.check("delete", "clusterpodpolicy", "one", "--timeout=20s")
     assert get(cluster, f"{POLICIES}/one") == {}
     kubectl.check("delete", "crd", "clusterpodpolicies.sekisho.dev", "--timeout=20s")
-    assert lab.plane.call("GET", POLICIES).status == 404
+    wait_until(lambda: lab.plane.call("GET", POLICIES).status == 404, SOON, "the API server serves no policies")
     kubectl.check("delete", "namespace", NAMESPACE, "--timeout=40s")
     assert get(cluster, f"/api/v1/namespaces/{NAMESPACE}") == {}

@@ -108,13 +108,13 @@ def _check(parameters: Images, _minor: int) -> Check:
     denied = tuple(_patterns("deniedRegistries", parameters.denied_registries or ()))
 
     rules = _Rules(parameters, trusted, denied, next(_numbers))
-    number, known = rules.number, _ALLOWED.known
+    number = rules.number
 
     def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         findings = []
         for ref in containers:
             image = ref.container.image or ""
-            if (number, image) not in known:
+            if (number, image) not in _ALLOWED.known:
                 for allowed, fix in _faults(rules, image):
                     findings.append(_not_allowed((*ref.path, "image"), image, allowed, fix, ref))
         for index, volume in enumerate(pod.spec.volumes or ()):

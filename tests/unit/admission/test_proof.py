@@ -12,7 +12,8 @@ CONTEXT = ("securityContext", "readOnlyRootFilesystem")
 
 
 def review(pod: dict[str, Any], **changed: Any) -> Any:
-    return decode(review_body(pod, **({"namespace": "any", "dryRun": True} | changed)))
+    request: dict[str, Any] = {"namespace": "any", "dryRun": True} | changed
+    return decode(review_body(pod, **request))
 
 
 def with_default(pod: dict[str, Any]) -> dict[str, Any]:

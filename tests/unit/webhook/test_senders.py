@@ -78,7 +78,9 @@ async def test_a_new_secret_part_takes_the_place_of_the_old_one(served: Served) 
     assert len(served.denials) == 1
     served.shell.know("")
     assert not await verdict(served, f"/validate/{OTHER}", BAD)
-    assert not await verdict(served, "/validate/", BAD)
+    assert not await verdict(served, "/validate", BAD)
+    status, _ = await served.send(review(pod(BAD)), "/validate/?timeout=3s")
+    assert status == 404
     assert len(served.denials) == 1
 
 
