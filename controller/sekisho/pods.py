@@ -64,6 +64,7 @@ class SELinuxOptions(Struct, frozen=True, gc=False, rename="camel"):
 class WindowsOptions(Struct, frozen=True, gc=False, rename="camel"):
     """securityContext.windowsOptions."""
 
+    run_as_user_name: str | None = None
     host_process: bool | None = None
 
 

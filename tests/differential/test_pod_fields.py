@@ -17,7 +17,15 @@ from tests.controlplane.progress import Progress
 
 FOLDER: Final = Path(__file__).parent
 TABLE: Final = FOLDER / "pod_fields.toml"
-READ_BY_OTHERS: Final = ("the engine:", "messages,", "waivers", "matching:", "pod_defaults:", "every control")
+READ_BY_OTHERS: Final = (
+    "the engine:",
+    "messages,",
+    "waivers",
+    "matching:",
+    "defaults:",
+    "pod_defaults:",
+    "every control",
+)
 
 ONLY_THERE: Final = {"imagePullSecrets[].name"}
 """Paths that are declared although the table says that their field is unread: nothing reads it at its other paths."""

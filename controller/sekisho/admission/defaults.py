@@ -36,6 +36,8 @@ MAX_ANNOTATIONS: Final = 256 * 1024
 _INHERITED = frozenset({"runAsNonRoot", "runAsUser", "runAsGroup", "seccompProfile"})
 """Fields of the pod's securityContext that containers inherit where they do not set their own."""
 
+_ADMINISTRATOR: Final = "containeradministrator"
+
 _ON_WINDOWS = frozenset({"runAsNonRoot", "automountServiceAccountToken"})
 """Fields that the API server accepts in a pod whose spec.os.name is windows."""
 
@@ -271,8 +273,11 @@ def _drop_more(filler: _Filler, placed: ContainerRef, default: Default) -> None:
     context = placed.container.security_context
     capabilities = context.capabilities if context is not None else None
     dropped = capabilities.drop if capabilities is not None else None
-    missing = [name for name in default.value["drop"] if name not in (dropped or ())]
-    if not missing:
+    added = (capabilities.add if capabilities is not None else None) or ()
+    # Runtimes drop a capability by its name after they add it, so the default would override what is written.
+    by_name = {name.upper().removeprefix("CAP_") for name in added}
+    missing = [name for name in default.value["drop"] if name not in (dropped or ()) and name not in by_name]
+    if not missing or "ALL" in by_name:
         return
     path = (*placed.path, "securityContext", "capabilities", "drop")
     if dropped is None:
@@ -336,11 +341,22 @@ def _suits(pod: Pod, container: Container, default: Default) -> bool:
     if default.key == "runAsNonRoot" and default.value is True:
         user = _value(container, "runAsUser")
         user = _pod_value(pod, "runAsUser") if user is None else user
-        return user != 0 and (default.in_user_namespaces or not in_user_namespace(pod.spec))
+        if user == 0 or _is_administrator(pod, container):
+            return False
+        return default.in_user_namespaces or not in_user_namespace(pod.spec)
     if default.key == "runAsUser" and default.value == 0:
         non_root = _value(container, "runAsNonRoot")
         return not (_pod_value(pod, "runAsNonRoot") if non_root is None else non_root)
     return True
+
+
+def _is_administrator(pod: Pod, container: Container) -> bool:
+    """Whether the container runs as the user that the kubelet takes for root on Windows, whatever the case."""
+    for context in (container.security_context, pod.spec.security_context):
+        options = context.windows_options if context is not None else None
+        if options is not None and options.run_as_user_name is not None:
+            return options.run_as_user_name.casefold() == _ADMINISTRATOR
+    return False
 
 
 def _needs_escalation(container: Container) -> bool:

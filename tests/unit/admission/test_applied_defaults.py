@@ -282,6 +282,54 @@ def test_two_defaults_never_say_root_and_not_root(given_defaults: list[Json]) ->
     assert not any("runAsUser" in keys for keys in fields)
 
 
+ADMINISTRATOR = {"windowsOptions": {"runAsUserName": "containeradministrator"}}
+ORDINARY = {"windowsOptions": {"runAsUserName": "ContainerUser"}}
+
+
+@pytest.mark.parametrize("os", [{}, {"os": {"name": "windows"}}])
+@pytest.mark.parametrize(
+    ("of_pod", "of_container", "is_root"),
+    [
+        (ADMINISTRATOR, {}, True),
+        ({}, ADMINISTRATOR, True),
+        (ORDINARY, ADMINISTRATOR, True),
+        (ADMINISTRATOR, ORDINARY, False),
+        (ORDINARY, {}, False),
+    ],
+)
+def test_windows_administrator_is_not_told_to_be_no_root(
+    os: Json, of_pod: Json, of_container: Json, is_root: bool
+) -> None:
+    warning = policy(
+        enforcement="Warn", podSecurityStandard={"level": "restricted"}, defaults={"profile": "restricted"}
+    )
+    one = {"name": "a", "image": "vendor.example/x:1", "securityContext": of_container}
+    pod = with_defaults(plain_pod(one, securityContext=of_pod, **os), warning)
+    assert any(context.get("runAsNonRoot") for context in contexts(pod)) is not is_root
+
+
+@pytest.mark.parametrize("added", ["KILL", "CAP_KILL", "kill"])
+def test_capability_that_a_container_adds_is_not_dropped(added: str) -> None:
+    dropping = policy(defaults={"container": {"securityContext": {"capabilities": {"drop": ["KILL", "MKNOD"]}}}})
+
+    def dropped(capabilities: Json) -> list[str]:
+        one = {"name": "a", "image": "x", "securityContext": {"capabilities": capabilities}}
+        context = contexts(with_defaults(plain_pod(one), dropping))[1]
+        return list(context["capabilities"].get("drop", []))
+
+    assert dropped({"add": [added]}) == ["MKNOD"]
+    assert dropped({"add": [added], "drop": ["CHOWN"]}) == ["CHOWN", "MKNOD"]
+    assert dropped({"add": ["CHOWN"]}) == ["KILL", "MKNOD"]
+    assert dropped({"add": [added, "MKNOD"]}) == []
+    assert dropped({"add": ["ALL"]}) == []
+
+
+def test_all_is_dropped_beside_what_a_container_adds() -> None:
+    one = {"name": "a", "image": "x", "securityContext": {"capabilities": {"add": ["NET_BIND_SERVICE"]}}}
+    pod = with_defaults(plain_pod(one), RESTRICTED)
+    assert contexts(pod)[1]["capabilities"] == {"add": ["NET_BIND_SERVICE"], "drop": ["ALL"]}
+
+
 def test_exempt_container_gets_no_default_for_a_field_that_the_pod_sets() -> None:
     root = policy(defaults={"profile": "restricted", "container": {"securityContext": {"runAsUser": 0}}})
     lifted = waiver(["runAsNonRoot"], match={"containers": ["a"]})
