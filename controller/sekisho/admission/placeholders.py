@@ -15,6 +15,8 @@ ISTIO_IMAGE: Final = "auto"
 """https://istio.io/latest/docs/setup/additional-setup/gateway/"""
 _ISTIO_INJECT: Final = "sidecar.istio.io/inject"
 _ISTIO_TEMPLATES: Final = "inject.istio.io/templates"
+_ISTIO_REVISION: Final = "istio.io/rev"
+"""https://istio.io/latest/docs/setup/additional-setup/sidecar-injection/"""
 OPENSHIFT_TRIGGERS: Final = "image.openshift.io/triggers"
 """https://docs.redhat.com/en/documentation/openshift_container_platform/latest/html/images/triggering-updates-on-imagestream-changes"""
 MAX_TRIGGERS_LENGTH: Final = 64 * 1024
@@ -62,7 +64,7 @@ def _replaced_images(pod: Pod, annotations: Mapping[str, str]) -> Iterator[tuple
     labels, own = pod.metadata.labels or {}, pod.metadata.annotations or {}
     # The label decides, else the annotation; without either, it is the namespace's label, which is not known here.
     inject = labels.get(_ISTIO_INJECT, own.get(_ISTIO_INJECT))
-    if inject == "true" or (inject is None and _ISTIO_TEMPLATES in own):
+    if inject == "true" or (inject is None and (_ISTIO_TEMPLATES in own or _ISTIO_REVISION in labels)):
         for ref in container_refs(pod.spec):
             if ref.container.image == ISTIO_IMAGE:
                 yield ref.container.name, "Istio's injector"
