@@ -118,9 +118,6 @@ def _write_notes(checks: Checks, policies: Sequence[CompiledPolicy], namespaces:
     for name in dict.fromkeys(item.namespace for item in checked if item.namespace not in namespaces):
         readers = policies_reading_labels(policies, name)
         if readers:
-            notes.append(
-                f"namespace {name}: its labels are unknown, but matter to {wording.policy_names(readers)}; it was "
-                "checked as a namespace without labels. Add its Namespace to the manifests, or use --namespace-labels"
-            )
+            notes.append(wording.labels_unknown(name, readers))
     for note in dict.fromkeys(notes):
         click.echo(f"note: {wording.printable(note)}", err=True)

@@ -9,9 +9,10 @@ import click
 from sekisho.cli import options
 from sekisho.cli.cores import without_collecting
 from sekisho.cli.reports.text import paragraph
+from sekisho.cli.reports.wording import labels_unknown, printable
 from sekisho.cli.terminal import write
-from sekisho.manifests import Checker, fix_source, read_sources
-from sekisho.policies import PolicySet
+from sekisho.manifests import Checker, fix_source, policies_reading_labels, read_sources
+from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, compile_policy
 
 
 @click.command()
@@ -41,7 +42,8 @@ def fix(
     changes is written as it is. Remaining findings go to standard error; the exit code is 1 if one of them denies.
     """
     sources = read_sources(paths, options.standard_input(), split_lists=False)
-    policies = PolicySet.of(options.load_policies(policy_paths, standard, context_dir, sources.texts))
+    objects = options.load_policies(policy_paths, standard, context_dir, sources.texts)
+    policies = PolicySet.of(objects)
     context = options.context_sources(context_dir)
     namespaces = options.known_namespaces(
         labels_file, (*context, *sources.texts), namespace, needs_labels=policies.needs_labels, exempt=exempt
@@ -53,6 +55,10 @@ def fix(
     left = [checked for document in fixed for checked in document.left]
     for checked in left:
         write(f"{paragraph(checked)}\n", sys.stderr)
+    compiled = [compile_policy(policy) for policy in objects if isinstance(policy, ClusterPodPolicy | PodPolicy)]
+    for name in namespaces.read_as_unknown:
+        if readers := policies_reading_labels(compiled, name):
+            click.echo(f"note: {printable(labels_unknown(name, readers))}", err=True)
     problems = [*sources.problems, *(problem for document in fixed for problem in document.problems)]
     options.report(problems)
     sys.exit(2 if problems else 1 if any(checked.is_denied for checked in left) else 0)

@@ -51,6 +51,11 @@ class Namespaces:
             return known
         return self._unknown.setdefault(namespace, {_NAME_LABEL: namespace})
 
+    @property
+    def read_as_unknown(self) -> tuple[str, ...]:
+        """The unknown namespaces whose labels were read, in this order."""
+        return tuple(self._unknown)
+
     def objects(self, namespace: str) -> NamespaceObjects:
         """The objects of a namespace that change its pods."""
         return self._objects.get(namespace, NO_OBJECTS)

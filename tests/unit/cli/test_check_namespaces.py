@@ -73,6 +73,17 @@ def test_unknown_labels_are_reported_once_per_namespace(tmp_path: Path) -> None:
     ]
 
 
+def test_fix_reports_unknown_labels_as_check_does(tmp_path: Path) -> None:
+    policy = policy_file(tmp_path, **FROM_LABELS, defaults={"profile": "restricted"})
+    text = "---\n".join([POD_IN_SHOP, POD_IN_SHOP])
+    fixed, checked = sekisho("fix", "-p", policy, "-", text=text), sekisho("check", "-p", policy, "-", text=text)
+    assert (fixed.exit_code, fixed.stdout) == (0, text)
+    assert fixed.stderr == checked.stderr
+    assert fixed.stderr.startswith("note: namespace shop: its labels are unknown, but matter to policy")
+    assert fixed.stderr.endswith("or use --context-dir or --namespace-labels\n")
+    assert sekisho("fix", "-p", policy, "-", text=NAMESPACE % "tier: prod" + "---\n" + POD_IN_SHOP).stderr == ""
+
+
 def test_policies_that_do_not_read_labels_need_none(tmp_path: Path) -> None:
     excluding = {**SELECTING, "match": {**SELECTING["match"], "excludeNamespaces": ["shop"]}}
     for policy in (policy_file(tmp_path, **excluding), policy_file(tmp_path, controls={"privileged": {}})):

@@ -45,6 +45,14 @@ def policy_names(policies: Sequence[str]) -> str:
     return f"policy {quoted}" if len(policies) == 1 else f"policies {quoted}"
 
 
+def labels_unknown(namespace: str, readers: Sequence[str]) -> str:
+    """A note on a namespace of which no labels are known, although policies read them."""
+    return (
+        f"namespace {namespace}: its labels are unknown, but matter to {policy_names(readers)}; it was read as a "
+        "namespace without labels. Add its Namespace to the manifests, or use --context-dir or --namespace-labels"
+    )
+
+
 def waived_by(waived: Waived) -> str:
     """The waiver, its end and its reason."""
     return printable(f'by waiver "{waived.waiver}" until {rfc3339(waived.expires)}: {waived.reason}')
