@@ -12,9 +12,10 @@ import click
 import msgspec
 
 from sekisho import admission
-from sekisho.admission import NOT_VERIFIED, MalformedReviewError, Outcome, Review
+from sekisho.admission import NOT_VERIFIED, MalformedReviewError, NamespaceObjects, Outcome, Review
 from sekisho.cli import options
 from sekisho.manifests import Namespaces
+from sekisho.pods import Pod
 from sekisho.policies import PolicySet
 
 if TYPE_CHECKING:  # what it needs takes long to load
@@ -28,6 +29,7 @@ MAX_REVIEW_BYTES: Final = 8 << 20
 @options.policy_paths
 @options.standard
 @options.namespace_labels
+@options.context_dir
 @options.verify_images
 @options.registry_config
 @options.registry_ca_file
@@ -36,6 +38,7 @@ def review(
     policy_paths: tuple[Path, ...],
     standard: str | None,
     labels_file: Path | None,
+    context_dir: Path | None,
     verify_images: bool,
     registry_config: Path | None,
     registry_ca_file: Path | None,
@@ -46,12 +49,13 @@ def review(
     Each line of standard input is one review in JSON; each line of standard output is its answer. A line that is not a
     review is answered by {"error": …}, and makes the exit code 2.
     """
-    policies = PolicySet.of(options.load_policies(policy_paths, standard))
-    namespaces = options.known_namespaces(labels_file)
+    policies = PolicySet.of(options.load_policies(policy_paths, standard, context_dir))
+    context = options.context_sources(context_dir)
+    namespaces = options.known_namespaces(labels_file, context)
     if verify_images and policies.needs_evidence:
         from sekisho.cli.image_lookups import ImageLookups, objects_for_authorities
 
-        beside = objects_for_authorities(policy_paths)
+        beside = objects_for_authorities(policy_paths, context)
         with ImageLookups(policies, beside, registry_config, registry_ca_file) as images:
             failures = _answer_all(policies, namespaces, images, mutates)
     else:
@@ -77,14 +81,20 @@ def _answer_all(policies: PolicySet, namespaces: Namespaces, images: "ImageLooku
 def _answer(
     request: Review, policies: PolicySet, namespaces: Namespaces, images: "ImageLookups | None", mutates: bool
 ) -> Outcome:
-    """The webhook's answer. A namespace missing in --namespace-labels is one whose labels it could not read."""
+    """The webhook's answer. A namespace whose labels are not known is one whose labels it could not read."""
+
+    def objects_for(namespace: str, _pod: Pod) -> NamespaceObjects:
+        return namespaces.objects(namespace)
+
     try:
         labels = None
         if policies.needs_labels and request.operation in ("CREATE", "UPDATE"):
             if not request.namespace or request.namespace not in namespaces:
-                return admission.errored(request, "the labels of its namespace are unknown: use --namespace-labels")
+                return admission.errored(
+                    request, "the labels of its namespace are unknown: use --context-dir or --namespace-labels"
+                )
             labels = namespaces.labels(request.namespace)
-        answer = admission.mutate if mutates else admission.validate
+        answer = admission.mutate if mutates else partial(admission.validate, objects_for=objects_for)
         clock = partial(datetime.now, UTC)
         outcome = answer(request, policies, labels, clock, trust=None if images is None else images.trust())
         if images is None or not outcome.lookups:

@@ -14,7 +14,7 @@ from sekisho.manifests import read_policies
 from sekisho.policies import PolicySet
 from sekisho.webhook import bodies as webhook
 from tests.pods import container, restricted_pod
-from tests.reviews import review_body
+from tests.reviews import DEPLOYMENT, DEPLOYMENTS, review_body
 from tests.unit.cli.sekisho_command import RESTRICTED, policy_file, sekisho
 
 
@@ -77,6 +77,27 @@ def test_labels_are_required_where_matching_needs_them(tmp_path: Path) -> None:
         answers = [json.loads(line)["response"] for line in result.stdout.splitlines()]
         assert [answer["allowed"] for answer in answers] == allowed
     assert "the labels of its namespace are unknown" in answers[1]["status"]["message"]
+
+
+def test_objects_of_the_cluster_change_the_pods_of_templates(tmp_path: Path) -> None:
+    policy = policy_file(tmp_path, templates="Deny", controls={"resources": {"requiredRequests": ["cpu"]}})
+    (tmp_path / "context").mkdir()
+    (tmp_path / "context/ranges.yaml").write_text(
+        "apiVersion: v1\nkind: LimitRange\nmetadata: {name: lr, namespace: shop}\n"
+        "spec: {limits: [{type: Container, defaultRequest: {cpu: 100m}}]}\n"
+    )
+    template = {"spec": {"containers": [{"name": "app", "image": "x"}]}}
+    deployment = {"kind": "Deployment", "metadata": {"name": "web"}, "spec": {"template": template}}
+    of = {"kind": DEPLOYMENT, "resource": DEPLOYMENTS}
+    asked = [review(deployment, namespace=namespace, **of) for namespace in ("shop", "other")]
+
+    def allowed(*args: str | Path) -> list[bool]:
+        result = sekisho("review", "-p", policy, *args, text="\n".join(asked))
+        assert result.exit_code == 0
+        return [json.loads(line)["response"]["allowed"] for line in result.stdout.splitlines()]
+
+    assert allowed() == [False, False]
+    assert allowed("--context-dir", tmp_path / "context") == [True, False]
 
 
 def test_an_answer_is_written_at_once() -> None:
