@@ -161,7 +161,8 @@ def _pod_above_maximum(
     for maximum in _exceeded(rules, amounts):
         with_it = ""
         if rules.key == "limits" and _is_requested_above(maximum, resources):
-            with_it = "the request"
+            has_room = _has_room_for(containers, maximum, "requests")
+            with_it = "the request" if has_room else "the request and the containers' requests"
         elif not _has_room_for(containers, maximum, rules.key):
             with_it = "the containers' requests"
         yield _too_high(rules, amounts, maximum, ("spec",), with_it)

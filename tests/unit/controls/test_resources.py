@@ -97,6 +97,22 @@ def test_limit_that_is_required_and_has_a_maximum_is_one_finding() -> None:
     assert (finding.value, finding.allowed) == ('"0"', "a quantity")
 
 
+@pytest.mark.parametrize(
+    ("own", "fix"),
+    [
+        ("3Gi", "lower it to 4Gi, and the request and the containers' requests with it"),
+        ("2Gi", "lower it to 4Gi, and the request with it"),
+    ],
+)
+def test_fix_of_the_pods_limit_names_requests_that_add_up_to_more(own: str, fix: str) -> None:
+    pod = restricted_pod(
+        container(resources={"requests": {"memory": own}}),
+        container("b", resources={"requests": {"memory": own}}),
+        resources={"limits": {"memory": "9Gi"}, "requests": {"memory": "6Gi"}},
+    )
+    assert with_parameters("resources", at_most("memory", "4Gi"), pod)[0].fix == fix
+
+
 @pytest.mark.parametrize("limits", [{}, {"memory": "16Gi"}])
 @pytest.mark.parametrize(("request_", "is_above"), [("9Gi", True), ("8Gi", False)])
 def test_fix_names_a_request_below_which_the_api_server_rejects_a_limit(
