@@ -532,16 +532,19 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         "spec.controls.runAsUser.ranges[0]: Invalid value: min is above max",
         control("runAsUser", ranges=[{"min": 10, "max": 20}]),
     ),
-    (
-        "no ranges",
-        CLUSTER,
-        control("fsGroup", ranges=[]),
-        SCHEMA,
+    *(
         (
-            "spec.controls.fsGroup.ranges: Invalid value: 0: spec.controls.fsGroup.ranges in body should have at least "
-            "1 items"
-        ),
-        control("fsGroup", ranges=[{"min": 10, "max": 20}]),
+            f"no ranges of {name}",
+            CLUSTER,
+            control(name, ranges=[]),
+            SCHEMA,
+            (
+                f"spec.controls.{name}.ranges: Invalid value: 0: "
+                f"spec.controls.{name}.ranges in body should have at least 1 items"
+            ),
+            control(name, ranges=[{"min": 10, "max": 20}]),
+        )
+        for name in ("fsGroup", "runAsGroup", "supplementalGroups")
     ),
     (
         "negative id",

@@ -29,7 +29,7 @@ from tests.controlplane.waiting import wait_until
 
 VALIDATING, MUTATING = CONFIGURATIONS
 PROOF = f"{RELEASE}-proof"
-TOLD_IN = 120.0
+REPORTED_IN = 120.0
 """What is promised for each fault; a change of a webhook configuration is told within seconds."""
 Json = dict[str, Any]
 Condition = tuple[str, str]
@@ -39,7 +39,7 @@ Condition = tuple[str, str]
 def policy(cluster: Cluster, namespace: str) -> Iterator[str]:
     """A policy that every replica enforces, and that is proven."""
     with enforced_policy(cluster, namespace):
-        wait_until(lambda: conditions(cluster, namespace)["Proven"] == PROVEN, TOLD_IN, "it is proven")
+        wait_until(lambda: conditions(cluster, namespace)["Proven"] == PROVEN, REPORTED_IN, "it is proven")
         yield namespace
 
 
@@ -73,7 +73,7 @@ def notes(cluster: Cluster) -> list[str]:
 
 def put(cluster: Cluster, path: str, body: Json) -> None:
     """Create the object, or replace it whatever its version is."""
-    wait_until(lambda: written(cluster, path, body), TOLD_IN, f"{path} is written")
+    wait_until(lambda: written(cluster, path, body), REPORTED_IN, f"{path} is written")
 
 
 def written(cluster: Cluster, path: str, body: Json) -> bool:
@@ -176,15 +176,15 @@ def test_a_fault_of_a_webhook_configuration_is_reported_everywhere_and_its_end_t
         expected = {"Proven": proven, "Enforced": enforced}
         wait_until(
             lambda: conditions(cluster, policy) | expected == conditions(cluster, policy),
-            TOLD_IN,
+            REPORTED_IN,
             lambda: f"the conditions say so; they say {conditions(cluster, policy)}",
         )
         assert text in message(cluster, policy)
         assert metric(controller, "sekisho_controller_unproven") == 1
-        wait_until(lambda: any(text in note for note in notes(cluster)), TOLD_IN, "an Event says so")
+        wait_until(lambda: any(text in note for note in notes(cluster)), REPORTED_IN, "an Event says so")
         assert f"not proven ({proven[1]})" in controller.log.read_text()[logged:]
-    wait_until(lambda: conditions(cluster, policy)["Proven"] == PROVEN, TOLD_IN, "it is proven again")
-    wait_until(lambda: conditions(cluster, policy)["Enforced"] == ENFORCED, TOLD_IN, "it is enforced again")
+    wait_until(lambda: conditions(cluster, policy)["Proven"] == PROVEN, REPORTED_IN, "it is proven again")
+    wait_until(lambda: conditions(cluster, policy)["Enforced"] == ENFORCED, REPORTED_IN, "it is enforced again")
     assert metric(controller, "sekisho_controller_unproven") == 0
 
 
@@ -200,9 +200,11 @@ def test_a_ca_bundle_that_nobody_repairs_is_reported(cluster: Cluster, policy: s
         controller.start()
         with fault(cluster, VALIDATING, distrust):
             cut = ("False", "WebhookUnreachable")
-            wait_until(lambda: conditions(cluster, policy)["Enforced"] == cut, TOLD_IN, "the policy is not enforced")
+            wait_until(
+                lambda: conditions(cluster, policy)["Enforced"] == cut, REPORTED_IN, "the policy is not enforced"
+            )
             assert "certificate signed by unknown authority" in message(cluster, policy)
-        wait_until(lambda: conditions(cluster, policy)["Enforced"] == ENFORCED, TOLD_IN, "it is enforced again")
+        wait_until(lambda: conditions(cluster, policy)["Enforced"] == ENFORCED, REPORTED_IN, "it is enforced again")
     finally:
         controller.stop()
         controller.command = command
@@ -218,13 +220,13 @@ def test_pods_that_are_meant_to_be_admitted_unjudged_are_no_failure_until_one_is
         with fault(cluster, VALIDATING, ignore), fault(cluster, MUTATING, ignore):
             controller.start()
             open_ = ("True", "FailurePolicyIgnore")
-            wait_until(lambda: conditions(cluster, policy)["Proven"] == open_, TOLD_IN, "it is what was asked for")
+            wait_until(lambda: conditions(cluster, policy)["Proven"] == open_, REPORTED_IN, "it is what was asked for")
             assert conditions(cluster, policy)["Enforced"] == ENFORCED
             assert "pods are admitted without a verdict while no webhook answers" in message(cluster, policy)
             assert metric(controller, "sekisho_controller_unproven") == 0
             with fault(cluster, VALIDATING, ignore_nobody):
                 cut = ("False", "PodsNotJudged")
-                wait_until(lambda: conditions(cluster, policy)["Enforced"] == cut, TOLD_IN, "a pod was admitted")
+                wait_until(lambda: conditions(cluster, policy)["Enforced"] == cut, REPORTED_IN, "a pod was admitted")
                 assert metric(controller, "sekisho_controller_unproven") == 1
     finally:
         controller.stop()

@@ -1,6 +1,6 @@
 """What controls the webhook is changed or lost: its configurations, CRDs, the leader's Lease, its clock, certificates.
 
-Each has to be told in the status of the drills' policy within TOLD_IN, and the controller has to recover.
+Each has to be reported in the status of the drills' policy within REPORTED_IN, and the controller has to recover.
 """
 
 import base64
@@ -26,7 +26,7 @@ from tests.drills.site import POLICIES, POLICY_NAME, REPLICAS, Site, policy
 from tests.drills.traffic import GOOD, VIOLATING, DrillError
 from tests.serving_certificates import key_pem, make, pem, rejected_authorities
 
-TOLD_IN = 120.0
+REPORTED_IN = 120.0
 RECOVERED_IN = 120.0
 DAYS_AHEAD = 300
 _SOON = 60.0
@@ -85,24 +85,24 @@ def webhooks_edited(site: Site) -> str:
             edited = _read(site, path)
             edit(edited)
             with _replaced(site, path, edited):
-                slowest = max(slowest, _until_told(site, "Proven", ("False", reason)))
-            _until_told(site, "Enforced", _ENFORCED)
+                slowest = max(slowest, _until_reported(site, "Proven", ("False", reason)))
+            _until_reported(site, "Enforced", _ENFORCED)
     return f"told within {slowest:.1f} s"
 
 
 def webhooks_deleted(site: Site) -> str:
     """Both webhook configurations are deleted: pods are admitted unjudged, and no policy says that it is enforced."""
     with _replaced(site, VALIDATING, None):
-        slowest = _until_told(site, "Enforced", ("False", "WebhookMissing"))
+        slowest = _until_reported(site, "Enforced", ("False", "WebhookMissing"))
         if not _is_admitted(site, VIOLATING):
             raise DrillError("a violating pod is denied, by nobody")
-    _until_told(site, "Enforced", _ENFORCED)
+    _until_reported(site, "Enforced", _ENFORCED)
     with site.traffic() as traffic:
         with traffic.excusing():  # without defaults the good pods are denied
             with _replaced(site, MUTATING, None):
-                slowest = max(slowest, _until_told(site, "Proven", ("False", "WebhookMissing")))
-                _until_told(site, "Enforced", _ENFORCED)
-            _until_told(site, "Proven", _PROVEN)
+                slowest = max(slowest, _until_reported(site, "Proven", ("False", "WebhookMissing")))
+                _until_reported(site, "Enforced", _ENFORCED)
+            _until_reported(site, "Proven", _PROVEN)
         traffic.wait_flowing()
     return f"told within {slowest:.1f} s"
 
@@ -120,7 +120,7 @@ def release_namespace_deleted(site: Site) -> str:
     site.must("DELETE", f"{namespace}/pods/ends-last")
     _merge(site, f"{namespace}/pods/ends-last", {"metadata": {"finalizers": None}})
     for path in (namespace, VALIDATING, MUTATING):
-        wait_until(partial(_is_absent, site, path), TOLD_IN, f"{path} is gone")
+        wait_until(partial(_is_absent, site, path), REPORTED_IN, f"{path} is gone")
     seconds = time.monotonic() - since
     for pod in (GOOD, VIOLATING):
         if not _is_admitted(site, pod):
@@ -129,7 +129,7 @@ def release_namespace_deleted(site: Site) -> str:
     if told != ("False", "ReleaseDeleted"):
         raise DrillError(f"the release is gone, and of Enforced a policy says {told}")
     site.replicas.install(REPLICAS)
-    _until_told(site, "Enforced", _ENFORCED)
+    _until_reported(site, "Enforced", _ENFORCED)
     with site.traffic() as traffic:
         traffic.wait_flowing()
     return f"pods are created again after {seconds:.0f} s"
@@ -345,12 +345,12 @@ def _condition(thing: Json, kind: str) -> tuple[str, str]:
     return next(((item["status"], item["reason"]) for item in stored if item["type"] == kind), ("", ""))
 
 
-def _until_told(site: Site, kind: str, expected: tuple[str, str]) -> float:
+def _until_reported(site: Site, kind: str, expected: tuple[str, str]) -> float:
     """Return when the drills' policy says so; gives the seconds until then."""
     since, path = time.monotonic(), f"{POLICIES}/{POLICY_NAME}"
     wait_until(
         lambda: _condition(_read(site, path), kind) == expected,
-        TOLD_IN,
+        REPORTED_IN,
         lambda: f"{kind} is {expected}; it is {_condition(_read(site, path), kind)}",
     )
     return time.monotonic() - since

@@ -60,7 +60,7 @@ _FOR_TOKEN: Final = Origin(
     set_to(("spec", "automountServiceAccountToken"), value=False),
 )
 _FROM_CLAIM_TEMPLATE: Final = Origin(
-    "added for volumeClaimTemplates", "remove the entry of that name from volumeClaimTemplates"
+    "added for volumeClaimTemplates", "remove the entry of that name from spec.volumeClaimTemplates"
 )
 _FROM_HOST_NETWORK: Final = Origin(
     "set by hostNetwork", "unset spec.hostNetwork, or remove the port from the list, which only informs"

@@ -63,12 +63,12 @@ class Problem(Struct, frozen=True):
 
     reason: one of CONFIGURATION_REASONS.
     message: a clause.
-    lets_pods_in: whether pods are admitted unjudged because of it, also while the webhook answers.
+    admits_unjudged: whether pods are admitted unjudged because of it, also while the webhook answers.
     """
 
     reason: str
     message: str
-    lets_pods_in: bool
+    admits_unjudged: bool
 
 
 def problems_of(
@@ -98,11 +98,11 @@ def problems_of(
                 problems.append(_missing(f"there is no webhook {name}", name == VALIDATING_PODS))
             else:
                 problems += _problems_of_one(webhook, excluded, may_ignore)
-    return sorted(problems, key=lambda problem: not problem.lets_pods_in)
+    return sorted(problems, key=lambda problem: not problem.admits_unjudged)
 
 
-def _missing(message: str, lets_pods_in: bool) -> Problem:
-    return Problem(MISSING, message, lets_pods_in)
+def _missing(message: str, admits_unjudged: bool) -> Problem:
+    return Problem(MISSING, message, admits_unjudged)
 
 
 def _problems_of_one(webhook: Webhook, excluded: Collection[str], may_ignore: bool) -> list[Problem]:

@@ -149,7 +149,7 @@ class StatusKeeper:
         self._settled.clear()
         self._wake.set()
 
-    async def tell_end(self) -> None:
+    async def report_end(self) -> None:
         """Return once every status says that pods are not judged, if so; after END_SECONDS at the latest.
 
         When the release is uninstalled, nobody else will say it.

@@ -154,7 +154,7 @@ async def _stopped(stop: asyncio.Event, statuses: StatusKeeper, api: ApiClient, 
     with suppress(ApiError, ApiUnavailable):
         if (await read_namespace(api, namespace)).metadata.deletion_timestamp is not None:
             statuses.proved(RELEASE_DELETED)
-    await statuses.tell_end()
+    await statuses.report_end()
 
 
 async def _until_first(*works: Coroutine[object, object, object]) -> None:

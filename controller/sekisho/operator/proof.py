@@ -81,7 +81,7 @@ def of_problems(problems: Collection[Problem]) -> Proof:
     """The result for webhook configurations with problems, at least one."""
     worst = next(iter(problems))
     message = "; ".join(problem.message for problem in problems)
-    return Proof(ConditionStatus.FALSE, worst.reason, message, any(problem.lets_pods_in for problem in problems))
+    return Proof(ConditionStatus.FALSE, worst.reason, message, any(problem.admits_unjudged for problem in problems))
 
 
 async def try_webhooks(api: ApiClient, namespace: str, *, may_ignore: bool = False) -> Proof:

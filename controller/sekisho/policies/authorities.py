@@ -303,7 +303,8 @@ class _MissingError(Exception):
 def _key_in(source: SecretKey | None, secrets: Contents | None) -> "PublicKey":
     from sekisho.images.keys import KeyFormatError, parse_public_key
 
-    assert source is not None  # noqa: S101  compiled: a key is written or in a Secret
+    if source is None:
+        raise _MissingError("a key is neither written nor in a Secret")
     text = _content("Secret", source, secrets)
     try:
         return parse_public_key(text.decode("ascii", "replace"))

@@ -119,8 +119,8 @@ def _patterns(policy: Defaulting) -> tuple[str, ...]:
     if policy.compiled.namespace is not None:
         return (policy.compiled.namespace,)
     match = policy.policy.spec.match
-    assert isinstance(match, Match)  # noqa: S101
-    return ("*",) if match.namespaces is None else match.namespaces
+    namespaces = match.namespaces if isinstance(match, Match) else None
+    return ("*",) if namespaces is None else namespaces
 
 
 def _selectors(policy: Defaulting) -> tuple[LabelSelector | None, LabelSelector | None]:

@@ -205,7 +205,7 @@ class ServingCertificate:
     def _serve(self, checked: Checked) -> None:
         self._served = checked
         self.problem = ""
-        logger.info("serving a new certificate", extra={"expires": checked.expires.isoformat()})
+        logger.info("serving a new certificate", extra={"expires": rfc3339(checked.expires)})
         self.on_served(checked.authority)
 
     def advance(self) -> None:

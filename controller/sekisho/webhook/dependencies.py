@@ -36,7 +36,7 @@ from sekisho.webhook.senders import decode_path
 logger = logging.getLogger(__name__)
 
 
-class Supply(Struct, frozen=True):
+class Dependency(Struct, frozen=True):
     """One thing that the process needs.
 
     name: for messages.
@@ -56,7 +56,7 @@ def policies_from_cluster(
     enforce: Callable[[PolicySet], None],
     on_version: OnVersion,
     on_removed: Callable[[str], None],
-) -> Supply:
+) -> Dependency:
     """The policies and waivers of the cluster."""
     policies = ClusterPolicies(api, enforce, on_version, on_removed)
 
@@ -74,10 +74,10 @@ def policies_from_cluster(
         if not policies.missing:
             yield _fingerprint(repr(sorted(policies.enforced.items())).encode())
 
-    return Supply("policies", policies.run, lambda: policies.missing, families)
+    return Dependency("policies", policies.run, lambda: policies.missing, families)
 
 
-def policies_from_folder(folder: Path, enforce: Callable[[PolicySet], None]) -> Supply:
+def policies_from_folder(folder: Path, enforce: Callable[[PolicySet], None]) -> Dependency:
     """The policies in files. Raises StartError when they cannot be used now; later, the last good ones stay."""
     seen = fingerprint(folder)
     loaded: list[Policy] = []
@@ -102,7 +102,7 @@ def policies_from_folder(folder: Path, enforce: Callable[[PolicySet], None]) -> 
         load()
     except PolicyError as error:
         raise StartError(str(error)) from None
-    return Supply(
+    return Dependency(
         "policies",
         lambda: poll((folder,), seen, reload),
         families=lambda: [
@@ -117,20 +117,20 @@ def policies_from_folder(folder: Path, enforce: Callable[[PolicySet], None]) -> 
     )
 
 
-def labels_from_cluster(api: ApiClient) -> tuple[Reflector[Mapping[str, str]], Supply]:
-    """The labels of all namespaces: the reflector that holds them, and the supply."""
+def labels_from_cluster(api: ApiClient) -> tuple[Reflector[Mapping[str, str]], Dependency]:
+    """The labels of all namespaces: the reflector that holds them, and the dependency."""
     reflector = Reflector(api, NAMESPACES, decode_labels, metadata_only=True)
-    supply = Supply(
+    dependency = Dependency(
         "namespaces",
         reflector.run,
         partial(not_listed_yet, "namespaces", reflector),
         lambda: _staleness("namespaces", reflector),
     )
-    return reflector, supply
+    return reflector, dependency
 
 
-def objects_from_cluster(api: ApiClient, *, keeps_pull_secrets: bool) -> tuple[ClusterObjects, list[Supply]]:
-    """The LimitRanges and ServiceAccounts of all namespaces, and their supplies.
+def objects_from_cluster(api: ApiClient, *, keeps_pull_secrets: bool) -> tuple[ClusterObjects, list[Dependency]]:
+    """The LimitRanges and ServiceAccounts of all namespaces, and their dependencies.
 
     keeps_pull_secrets: whether the names of the accounts' pull Secrets are kept.
     """
@@ -140,7 +140,7 @@ def objects_from_cluster(api: ApiClient, *, keeps_pull_secrets: bool) -> tuple[C
         ("ServiceAccounts", objects.service_accounts),
     ]
     return objects, [
-        Supply(name, reflector.run, partial(not_listed_yet, name, reflector)) for name, reflector in reflectors
+        Dependency(name, reflector.run, partial(not_listed_yet, name, reflector)) for name, reflector in reflectors
     ]
 
 
@@ -149,7 +149,7 @@ def not_listed_yet(name: str, reflector: Reflector[Any]) -> str:
     return "" if reflector.synced else f"the {name} are not listed yet"
 
 
-def certificate_from_secret(api: ApiClient, namespace: str, name: str, certificate: ServingCertificate) -> Supply:
+def certificate_from_secret(api: ApiClient, namespace: str, name: str, certificate: ServingCertificate) -> Dependency:
     """The pair in a Secret."""
 
     def change(pairs: Mapping[str, Pair]) -> None:
@@ -166,12 +166,12 @@ def certificate_from_secret(api: ApiClient, namespace: str, name: str, certifica
         on_quarantine=lambda _, error: certificate.reject(f"the Secret cannot be read: {error}"),
         field_selector=f"metadata.name={name}",
     )
-    return Supply(
+    return Dependency(
         "the certificate", reflector.run, lambda: why_no_certificate(certificate), lambda: _expiry(certificate)
     )
 
 
-def path_from_secret(api: ApiClient, namespace: str, name: str, know: Callable[[str], None]) -> Supply:
+def path_from_secret(api: ApiClient, namespace: str, name: str, know: Callable[[str], None]) -> Dependency:
     """The secret part of the paths that the API server calls; `know` is called with each, empty when there is none."""
     reflector = Reflector(
         api,
@@ -180,10 +180,10 @@ def path_from_secret(api: ApiClient, namespace: str, name: str, know: Callable[[
         on_change=lambda paths: know(next(iter(paths.values()), "")),
         field_selector=f"metadata.name={name}",
     )
-    return Supply("the secret part of the paths", reflector.run, partial(not_listed_yet, "paths", reflector))
+    return Dependency("the secret part of the paths", reflector.run, partial(not_listed_yet, "paths", reflector))
 
 
-def certificate_from_files(pair: tuple[Path, Path], certificate: ServingCertificate) -> Supply:
+def certificate_from_files(pair: tuple[Path, Path], certificate: ServingCertificate) -> Dependency:
     """The pair in two files. Raises StartError when it cannot be served now; later, the last good one stays."""
     seen = fingerprint(*pair)
 
@@ -196,7 +196,7 @@ def certificate_from_files(pair: tuple[Path, Path], certificate: ServingCertific
     load()
     if certificate.expires is None:
         raise StartError(f"cannot serve the certificate in {pair[0]} with the key in {pair[1]}: {certificate.problem}")
-    return Supply(
+    return Dependency(
         "the certificate",
         lambda: poll(pair, seen, load),
         lambda: why_no_certificate(certificate),
@@ -204,7 +204,7 @@ def certificate_from_files(pair: tuple[Path, Path], certificate: ServingCertific
     )
 
 
-def clients_from_file(file: Path, certificate: ServingCertificate) -> Supply:
+def clients_from_file(file: Path, certificate: ServingCertificate) -> Dependency:
     """The authority of clients. Raises StartError when it cannot be used now; later, the last good one stays."""
     seen = fingerprint(file)
 
@@ -222,10 +222,10 @@ def clients_from_file(file: Path, certificate: ServingCertificate) -> Supply:
         load()
     except CertificateError as error:
         raise StartError(f"--client-ca-file: {error}") from None
-    return Supply("the authority of clients", lambda: poll((file,), seen, reload))
+    return Dependency("the authority of clients", lambda: poll((file,), seen, reload))
 
 
-def events(recorder: EventRecorder) -> Supply:
+def events(recorder: EventRecorder) -> Dependency:
     """The task that writes Events; the process is ready without it."""
 
     def families() -> Iterable[Metric]:
@@ -237,7 +237,7 @@ def events(recorder: EventRecorder) -> Supply:
             {(reason,): count for reason, count in recorder.dropped.items()},
         )
 
-    return Supply("Events", recorder.run, families=families)
+    return Dependency("Events", recorder.run, families=families)
 
 
 def why_no_certificate(certificate: ServingCertificate) -> str:

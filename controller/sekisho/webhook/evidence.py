@@ -102,6 +102,7 @@ class ImageEvidence:
     authorities: who may sign, by name; a mapping that is replaced when one changes.
     clock: the time that facts age by.
     client_with: the client with a pod's own pull Secrets; None where pods' Secrets are not read.
+    on_facts: called with the facts of each look-up that succeeded and counts for all namespaces.
     """
 
     def __init__(
@@ -110,13 +111,13 @@ class ImageEvidence:
         authorities: Callable[[], Mapping[str, Authority]],
         clock: Callable[[], datetime],
         client_with: ClientWith | None = None,
+        on_facts: Callable[[ImageFacts], None] = lambda facts: None,
     ) -> None:
         self._client = client
         self._client_with = client_with
         self._authorities = authorities
         self._clock = clock
-        self.on_facts: Callable[[ImageFacts], None] = lambda facts: None
-        """Called with the facts of each look-up that succeeded and counts for all namespaces."""
+        self._on_facts = on_facts
         self._signed: OrderedDict[str, tuple[ImageFacts, int]] = OrderedDict()
         self._unsigned: OrderedDict[_Key, ImageFacts] = OrderedDict()
         self._failures: OrderedDict[_Key, _Failure] = OrderedDict()
@@ -263,7 +264,7 @@ class ImageEvidence:
             self._keep(key, facts)
             # A registry may hide signatures from a tenant's credentials. It cannot invent any.
             if key[1] is None or facts.signatures:
-                self.on_facts(facts)
+                self._on_facts(facts)
 
     async def _candidates(self, repository: Repository, digest: str, pull_secrets: PodPullSecrets | None) -> Candidates:
         places = self._places_of.setdefault(repository.registry, asyncio.Semaphore(MAX_LOOKUPS_OF_REGISTRY))

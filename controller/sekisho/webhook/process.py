@@ -29,7 +29,7 @@ from sekisho.webhook import dependencies
 from sekisho.webhook.certificates import ServingCertificate
 from sekisho.webhook.clients import Handler, only_named
 from sekisho.webhook.connections import HttpServer
-from sekisho.webhook.dependencies import Supply
+from sekisho.webhook.dependencies import Dependency
 from sekisho.webhook.handshakes import BACKLOG, accept, listen
 from sekisho.webhook.http_shell import HttpShell, ReviewHandler
 from sekisho.webhook.memory import return_freed_memory, return_large_blocks
@@ -95,7 +95,7 @@ class Process:
         certificate_clock = _system_time if api is None else api.clock.server_time
         self._certificate = ServingCertificate(certificate_clock, options.serving_name)
         self._enforced = Enforced()
-        self._needed: list[Supply] = []
+        self._needed: list[Dependency] = []
         self._listening = False
         self._pods = pods = self._pods_by_cluster(api) if api is not None else self._pods_by_files()
         self._add_certificate(api)
@@ -120,8 +120,8 @@ class Process:
             if options.client_name:
                 self._handler = only_named(options.client_name, self._handler, self._metrics)
         self._metrics.add_source(_tasks)
-        for supply in self._needed:
-            self._metrics.add_source(supply.families)
+        for dependency in self._needed:
+            self._metrics.add_source(dependency.families)
 
     def _pods_by_cluster(self, api: ApiClient) -> PodReviews:
         options = self._options
@@ -145,7 +145,7 @@ class Process:
             labels,
             *lists,
             dependencies.events(recorder),
-            Supply("the report of what is enforced", reporter.run),
+            Dependency("the report of what is enforced", reporter.run),
         ]
         return PodReviews(
             self._enforced,
@@ -173,10 +173,10 @@ class Process:
         """The verification of images; None where it is not enabled, and nothing of it is loaded. Raises StartError."""
         if not self._options.verify_images:
             return None
-        from sekisho.webhook.verifying import verifying
+        from sekisho.webhook.verification_setup import verification_of
 
-        verification, supplies = verifying(self._options, self._enforced, clock, api, objects_for)
-        self._needed += supplies
+        verification, dependencies = verification_of(self._options, self._enforced, clock, api, objects_for)
+        self._needed += dependencies
         return verification
 
     def _add_certificate(self, api: ApiClient | None) -> None:
@@ -191,7 +191,7 @@ class Process:
             self._needed.append(secret)
 
     def _missing(self) -> list[str]:
-        return [reason for supply in self._needed if (reason := supply.missing())]
+        return [reason for dependency in self._needed if (reason := dependency.missing())]
 
     async def live(self, stop: asyncio.Event, tls: socket.socket, plain: socket.socket) -> None:
         """Serve probes on `plain`, and reviews on `tls` once nothing is missing, until `stop`. Both sockets are bound.
@@ -213,7 +213,7 @@ class Process:
         )
         stopping = asyncio.create_task(stop.wait())
         tasks: list[asyncio.Task[Any]] = [
-            asyncio.create_task(supply.keep(), name=supply.name) for supply in self._needed
+            asyncio.create_task(dependency.keep(), name=dependency.name) for dependency in self._needed
         ]
         tasks.append(asyncio.create_task(return_freed_memory(), name="the memory of the process"))
         try:

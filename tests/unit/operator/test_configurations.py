@@ -23,7 +23,7 @@ def rendered() -> tuple[Json, Json]:
 
 
 def problems_in(validating: Json | None, mutating: Json | None) -> list[tuple[str, str, bool]]:
-    return [(p.reason, p.message, p.lets_pods_in) for p in problems_of(read(validating), read(mutating), EXCLUDED)]
+    return [(p.reason, p.message, p.admits_unjudged) for p in problems_of(read(validating), read(mutating), EXCLUDED)]
 
 
 def read(body: Json | None) -> WebhookConfiguration | None:
@@ -117,7 +117,7 @@ def test_what_sends_as_many_pods_or_more_is_no_problem(edit: Callable[[Json], No
         ),
     ],
 )
-def test_an_edit_that_lets_pods_in_is_a_problem(edit: Callable[[Json], None], message: str) -> None:
+def test_an_edit_that_admits_pods_unjudged_is_a_problem(edit: Callable[[Json], None], message: str) -> None:
     validating, mutating = rendered()
     edit(validating["webhooks"][PODS])
     first = problems_in(validating, mutating)[0]
@@ -146,7 +146,7 @@ def test_what_does_not_exist_is_a_problem() -> None:
 def test_the_worst_problem_comes_first() -> None:
     validating, _ = rendered()
     excluding(validating["webhooks"][PODS], "shop")
-    assert [lets_pods_in for _, _, lets_pods_in in problems_in(validating, None)] == [True, False]
+    assert [admits_unjudged for _, _, admits_unjudged in problems_in(validating, None)] == [True, False]
 
 
 def test_failure_policy_ignore_is_a_problem_except_for_templates() -> None:

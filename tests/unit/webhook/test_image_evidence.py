@@ -83,8 +83,7 @@ def key_of(image: Reference) -> str:
 async def site() -> AsyncIterator[Site]:
     site = Site(Registry())
     async with serving(site.registry), client_of() as client:
-        site.evidence = ImageEvidence(client, lambda: site.authorities, lambda: site.now)
-        site.evidence.on_facts = site.shared.append
+        site.evidence = ImageEvidence(client, lambda: site.authorities, lambda: site.now, on_facts=site.shared.append)
         yield site
         await site.evidence.close()
 

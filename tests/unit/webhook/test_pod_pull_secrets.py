@@ -83,8 +83,9 @@ async def site() -> AsyncIterator[Site]:
         site.secrets["team/login"] = secret(site.registry.host, "hunter2")
         site.secrets["team/wrong"] = secret(site.registry.host, "guess")
         client_with = PodPullSecretReader(api, client).client_with
-        site.evidence = ImageEvidence(client, lambda: site.authorities, lambda: site.now, client_with)
-        site.evidence.on_facts = site.shared.append
+        site.evidence = ImageEvidence(
+            client, lambda: site.authorities, lambda: site.now, client_with, site.shared.append
+        )
         site.tags = Tags(client, client_with)
         yield site
         await site.evidence.close()

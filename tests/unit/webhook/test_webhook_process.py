@@ -339,7 +339,7 @@ import sys
 import sekisho.cli.webhook
 names = {"nacl", "sekisho.registry", "sekisho.webhook.evidence", "sekisho.images.verification"}
 assert not names & set(sys.modules), names & set(sys.modules)
-import sekisho.webhook.verifying
+import sekisho.webhook.verification_setup
 assert names <= set(sys.modules), names - set(sys.modules)
 assert "sigstore" not in sys.modules
 """

@@ -10,13 +10,14 @@ from prometheus_client.core import Metric
 
 from sekisho.admission import Clock, NamespaceObjects, Review
 from sekisho.cluster.api import ApiClient
+from sekisho.images.evidence import ImageFacts
 from sekisho.pods import Pod
 from sekisho.registry import RegistryClient, Settings, tls_context
 from sekisho.registry.addresses import parse_networks
 from sekisho.registry.client import anonymous
 from sekisho.webhook.authorities import Authorities, ReleaseObjects
 from sekisho.webhook.authority_metrics import authority_families
-from sekisho.webhook.dependencies import Supply, not_listed_yet
+from sekisho.webhook.dependencies import Dependency, not_listed_yet
 from sekisho.webhook.evidence import ImageEvidence
 from sekisho.webhook.evidence_refresh import EvidenceRefresh
 from sekisho.webhook.image_verification import ImageVerification
@@ -27,13 +28,13 @@ from sekisho.webhook.shared_evidence import SharedEvidence
 from sekisho.webhook.tags import Tags
 
 
-def verifying(
+def verification_of(
     options: Options,
     enforced: Enforced,
     clock: Clock,
     api: ApiClient | None,
     objects_for: Callable[[str, Pod], NamespaceObjects],
-) -> tuple[ImageVerification, list[Supply]]:
+) -> tuple[ImageVerification, list[Dependency]]:
     """The verification of images, and what keeps it up to date. Raises StartError.
 
     api: None without a cluster; then there are no credentials.
@@ -48,10 +49,15 @@ def verifying(
     if api is not None and options.pod_pull_secrets:
         client_with = PodPullSecretReader(api, client).client_with
         secrets_of = partial(pull_secrets_of, objects_for=objects_for)
-    evidence = ImageEvidence(client, lambda: authorities.of(enforced.policies), clock, client_with)
-    sharing = None if api is None else SharedEvidence(api, options.namespace, clock, evidence.offer)
-    if sharing is not None:
-        evidence.on_facts = sharing.share
+    sharing: SharedEvidence | None = None
+
+    def share(facts: ImageFacts) -> None:
+        if sharing is not None:
+            sharing.share(facts)
+
+    evidence = ImageEvidence(client, lambda: authorities.of(enforced.policies), clock, client_with, share)
+    if api is not None:
+        sharing = SharedEvidence(api, options.namespace, clock, evidence.offer)
     verification = ImageVerification(authorities, evidence, Tags(client, client_with), clock, secrets_of)
 
     async def keep() -> None:
@@ -65,9 +71,11 @@ def verifying(
         yield from evidence.families()
         yield from authority_families(authorities.of(enforced.policies), clock())
 
-    supplies = [Supply("the verification of images", keep, families=families)]
+    dependencies = [Dependency("the verification of images", keep, families=families)]
     for name, reflector in (objects.reflectors if objects is not None else {}).items():
-        supplies.append(Supply(f"the {name} of authorities", reflector.run, partial(not_listed_yet, name, reflector)))
+        dependencies.append(
+            Dependency(f"the {name} of authorities", reflector.run, partial(not_listed_yet, name, reflector))
+        )
     if api is not None and sharing is not None:
         refresh = EvidenceRefresh(
             api,
@@ -79,12 +87,12 @@ def verifying(
             uses_pod_secrets=options.pod_pull_secrets,
         )
         missing = partial(not_listed_yet, "facts about images", sharing.reflector)
-        supplies += [
-            Supply("the facts of other replicas", sharing.reflector.run, missing),
-            Supply("the sharing of facts", sharing.run),
-            Supply("the refresh of facts", refresh.run),
+        dependencies += [
+            Dependency("the facts of other replicas", sharing.reflector.run, missing),
+            Dependency("the sharing of facts", sharing.run),
+            Dependency("the refresh of facts", refresh.run),
         ]
-    return verification, supplies
+    return verification, dependencies
 
 
 def _no_pull_secrets(review: Review) -> PodPullSecrets | None:
