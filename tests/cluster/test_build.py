@@ -121,6 +121,15 @@ def test_second_build_needs_no_go(machine: Machine) -> None:
     assert progress == ""
 
 
+@pytest.fixture
+def signals_as_in_a_terminal() -> Iterator[None]:
+    """A shell starts what runs in its background with SIGINT ignored, and the build would inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("signals_as_in_a_terminal")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_build_leaves_nothing(machine: Machine, number: signal.Signals) -> None:
     build = machine.build(GATE=str(machine.gate))

@@ -221,7 +221,7 @@ def test_pods_that_are_meant_to_be_admitted_unjudged_are_no_failure_until_one_is
             controller.start()
             open_ = ("True", "FailurePolicyIgnore")
             wait_until(lambda: conditions(cluster, policy)["Proven"] == open_, REPORTED_IN, "it is what was asked for")
-            assert conditions(cluster, policy)["Enforced"] == ENFORCED
+            wait_until(lambda: conditions(cluster, policy)["Enforced"] == ENFORCED, REPORTED_IN, "it is enforced")
             assert "pods are admitted without a verdict while no webhook answers" in message(cluster, policy)
             assert metric(controller, "sekisho_controller_unproven") == 0
             with fault(cluster, VALIDATING, ignore_nobody):
