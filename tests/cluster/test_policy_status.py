@@ -172,8 +172,12 @@ def test_a_policy_that_a_replica_cannot_use_is_not_called_enforced(
             SOON,
             "the status says that a replica cannot use the policy",
         )
+        wait_until(
+            lambda: get(cluster, f"{POLICIES}/{namespace}")["status"]["enforcedBy"] == "1/2",
+            SOON,
+            "the status says that the other replica enforces it",
+        )
         stored = get(cluster, f"{POLICIES}/{namespace}")
-        assert stored["status"]["enforcedBy"] == "1/2"
         assert "older cannot use it" in condition(stored, "Enforced")["message"]
         assert condition(stored, "Accepted")["status"] == "True"
         assert both.verdicts(namespace, BAD_POD) == [False, False]  # by what it could use before
