@@ -113,7 +113,7 @@ def test_what_the_api_server_would_reject_remains_and_is_reported() -> None:
     result = sekisho("fix", "--all", "--standard", "restricted", "-", text=write_document(pod))
     assert (result.exit_code, documents(result.stdout)) == (1, [pod])
     assert "remove it or set it to false, and mountPropagation Bidirectional with it. [privileged" in result.stderr
-    assert "set it to false, remove privileged. [allowPrivilegeEscalation" in result.stderr
+    assert "set it to false and remove privileged. [allowPrivilegeEscalation" in result.stderr
     del mounts[0]["mountPropagation"]
     result = sekisho("fix", "--all", "--standard", "restricted", "-", text=write_document(pod))
     context = documents(result.stdout)[0]["spec"]["containers"][0]["securityContext"]
