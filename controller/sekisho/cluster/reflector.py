@@ -190,7 +190,8 @@ class Reflector(Generic[T]):
         async for page in pages(self._api, self._path, self._selector, self._accept_list):
             version = page.resource_version
             for raw in page.items or ():
-                self._take_if_room(raw, objects, quarantined, numbers)
+                meta = _object_decoder.decode(raw).metadata
+                self._take_if_room(raw, meta, objects, quarantined, numbers)
         removed = [kept for key, kept in self._objects.items() if key not in objects]
         self._objects, self._quarantined, self._numbers = objects, quarantined, numbers
         for kept in removed:
@@ -221,7 +222,7 @@ class Reflector(Generic[T]):
             raise _ListAgain(status.message)  # a resumed watch might fail at the same event again
         meta = _object_decoder.decode(event.object).metadata
         if event.type in ("ADDED", "MODIFIED"):
-            self._take_if_room(event.object, self._objects, self._quarantined, self._numbers)
+            self._take_if_room(event.object, meta, self._objects, self._quarantined, self._numbers)
         elif event.type == "DELETED":
             if meta.key in self._objects or meta.key in self._quarantined:
                 self._numbers[meta.namespace] -= 1
@@ -234,20 +235,20 @@ class Reflector(Generic[T]):
         self._reach(meta.resource_version, changed=event.type != "BOOKMARK")
 
     def _take_if_room(
-        self, raw: msgspec.Raw, objects: dict[str, T], quarantined: dict[str, str], numbers: Counter[str]
+        self, raw: msgspec.Raw, meta: _Meta, objects: dict[str, T], quarantined: dict[str, str], numbers: Counter[str]
     ) -> None:
         """Take an object unless its namespace has as many as are kept. numbers: how many there are, by namespace."""
-        meta = _object_decoder.decode(raw).metadata
         known = meta.key in objects or meta.key in quarantined
         most = self._max_per_namespace
         if most is not None and not known and numbers[meta.namespace] >= most:
             logger.warning("%s: %s is left out, as its namespace has more than %d", self._path, meta.key, most)
             return
-        self._take(raw, objects, quarantined)
-        numbers[meta.namespace] += (meta.key in objects or meta.key in quarantined) - known
+        self._take(raw, meta.key, objects, quarantined)
+        more = (meta.key in objects or meta.key in quarantined) - known
+        if more:  # most ServiceAccounts are not kept, and should leave no number for their namespace either
+            numbers[meta.namespace] += more
 
-    def _take(self, raw: msgspec.Raw, objects: dict[str, T], quarantined: dict[str, str]) -> None:
-        key = _object_decoder.decode(raw).metadata.key
+    def _take(self, raw: msgspec.Raw, key: str, objects: dict[str, T], quarantined: dict[str, str]) -> None:
         try:
             kept = self._decode(bytes(raw))
             if kept is None:

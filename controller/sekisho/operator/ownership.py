@@ -59,13 +59,7 @@ class Ownership:
 
     def _patch(self, metadata: Meta, uid: str) -> list[dict[str, Any]]:
         owner = {"apiVersion": "v1", "kind": "Namespace", "name": self._namespace, "uid": uid}
-        path, value = (
-            ("/metadata/ownerReferences/-", owner)
-            if metadata.owner_references
-            else (
-                "/metadata/ownerReferences",
-                [owner],
-            )
-        )
-        version = {"op": "replace", "path": "/metadata/resourceVersion", "value": metadata.resource_version}
-        return [version, {"op": "add", "path": path, "value": value}]
+        add: dict[str, Any] = {"op": "add", "path": "/metadata/ownerReferences", "value": [owner]}
+        if metadata.owner_references:
+            add = {"op": "add", "path": "/metadata/ownerReferences/-", "value": owner}
+        return [{"op": "replace", "path": "/metadata/resourceVersion", "value": metadata.resource_version}, add]

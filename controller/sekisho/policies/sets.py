@@ -147,14 +147,12 @@ class PolicySet:
         pod: None for a workload without a pod template.
         subject: who creates or changes the pod; None if unknown, and then excludeSubjects excludes nobody.
         """
-        known = self._by_namespace.get(namespace)
-        # The same mapping object as before, which is the usual case, is known to be equal without a comparison.
-        if known is None or (known[0] is not namespace_labels and known[0] != namespace_labels):
+        selection = self._known_selection(namespace, namespace_labels)
+        if selection is None:
             self._make_room()
-            known = (namespace_labels, self._select(namespace, namespace_labels or {}))
-            self._by_namespace[namespace] = known
-            self._plans.add_bytes(len(known[1].policies))
-        selection = known[1]
+            selection = self._select(namespace, namespace_labels or {})
+            self._by_namespace[namespace] = (namespace_labels, selection)
+            self._plans.add_bytes(len(selection.policies))
         if not selection.by_pod:
             return selection.plan
         self._make_room()
@@ -168,10 +166,14 @@ class PolicySet:
         subject: Subject | None = None,
     ) -> bool:
         """Whether `plan` has its answer for these arguments ready, None included; else it takes a while to compute."""
+        selection = self._known_selection(namespace, namespace_labels)
+        return selection is not None and (not selection.by_pod or self._plans.knows(selection.of(pod, subject)))
+
+    def _known_selection(self, namespace: str, labels: Mapping[str, str] | None) -> _Selection | None:
+        """The policies of a namespace with these labels; None if they must be selected first."""
         known = self._by_namespace.get(namespace)
-        if known is None or (known[0] is not namespace_labels and known[0] != namespace_labels):
-            return False
-        return not known[1].by_pod or self._plans.knows(known[1].of(pod, subject))
+        # The same mapping object as before, which is the usual case, is known to be equal without a comparison.
+        return known[1] if known is not None and (known[0] is labels or known[0] == labels) else None
 
     def _make_room(self) -> None:
         """Clear the caches of plans if they are full."""

@@ -395,9 +395,9 @@ def test_a_new_leader_shows_the_stored_counts_until_a_replica_reports() -> None:
     assert shown.of([stored], reports({"p": Recent(9, 1)}, version=150), 1.0) == {"p": Recent(9, 1)}
 
 
-async def test_a_change_of_one_policy_causes_no_computation_for_the_others(
-    server: Server, keeper: StatusKeeper, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often the status of each policy is computed, by title."""
     computed: Counter[str] = Counter()
 
     def counting(record: Record, conflicts: tuple[Conflict, ...], view: View) -> PolicyStatus:
@@ -405,6 +405,12 @@ async def test_a_change_of_one_policy_causes_no_computation_for_the_others(
         return wanted_policy_status(record, conflicts, view)
 
     monkeypatch.setattr("sekisho.operator.policy_status.wanted_policy_status", counting)
+    return computed
+
+
+async def test_a_change_of_one_policy_causes_no_computation_for_the_others(
+    server: Server, keeper: StatusKeeper, computed: Counter[str]
+) -> None:
     for name in ("p", "q"):
         keeper.changed(server.make(name))
     for _ in range(8):
@@ -418,15 +424,8 @@ async def test_a_change_of_one_policy_causes_no_computation_for_the_others(
 
 
 async def test_many_statuses_are_each_computed_once_before_and_once_after_they_are_written(
-    server: Server, keeper: StatusKeeper, monkeypatch: pytest.MonkeyPatch
+    server: Server, keeper: StatusKeeper, monkeypatch: pytest.MonkeyPatch, computed: Counter[str]
 ) -> None:
-    computed: Counter[str] = Counter()
-
-    def counting(record: Record, conflicts: tuple[Conflict, ...], view: View) -> PolicyStatus:
-        computed[record.title] += 1
-        return wanted_policy_status(record, conflicts, view)
-
-    monkeypatch.setattr("sekisho.operator.policy_status.wanted_policy_status", counting)
     monkeypatch.setattr("sekisho.operator.policy_status.RECOMPUTE_SECONDS", 0.0)
     names = [f"p-{number}" for number in range(5 * BATCH)]
     server.when_written = keeper.changed  # the watch delivers a status before the write is answered

@@ -69,6 +69,19 @@ class Site:
             self.registry.attach(digest, json.dumps(bundle(key, statement(digest))).encode())
         return f"{self.registry.host}/{NAME}@{digest}"
 
+    def hold_referrers(self, image: str) -> asyncio.Event:
+        """Let the registry answer the first question about an image's signatures once the event is set."""
+        release = asyncio.Event()
+        question = ("GET", f"/v2/{NAME}/referrers/{image.partition('@')[2]}")
+
+        async def held(request: web.Request) -> web.StreamResponse:
+            await release.wait()
+            del self.registry.misbehave[question]
+            return await self.registry.handle(request)
+
+        self.registry.misbehave[question] = held
+        return release
+
     async def review(self, body: bytes, seconds: float = 3.0) -> Outcome:
         reviews = self.reviews()
         answer = reviews.validate(body, Deadline(time.perf_counter(), seconds))
@@ -148,15 +161,7 @@ async def test_image_of_another_registry_is_not_looked_up(site: Site) -> None:
 
 async def test_slow_registry_makes_the_answer_pending_and_the_next_one_whole(site: Site) -> None:
     image = site.image(P256)
-    release = asyncio.Event()
-    path = f"/v2/{NAME}/referrers/{image.partition('@')[2]}"
-
-    async def held(request: web.Request) -> web.StreamResponse:
-        await release.wait()
-        del site.registry.misbehave["GET", path]
-        return await site.registry.handle(request)
-
-    site.registry.misbehave["GET", path] = held
+    release = site.hold_referrers(image)
     started = time.perf_counter()
     outcome = await site.create(image, seconds=0.4)
     assert 0.3 < time.perf_counter() - started < 0.4
@@ -173,15 +178,7 @@ async def test_rule_that_only_warns_or_audits_holds_a_pod_for_a_moment_at_most(
 ) -> None:
     monkeypatch.setattr(image_verification, "MAX_ADMITTED_WAIT", 0.2)
     image = site.image()
-    release = asyncio.Event()
-    path = f"/v2/{NAME}/referrers/{image.partition('@')[2]}"
-
-    async def held(request: web.Request) -> web.StreamResponse:
-        await release.wait()
-        del site.registry.misbehave["GET", path]
-        return await site.registry.handle(request)
-
-    site.registry.misbehave["GET", path] = held
+    release = site.hold_referrers(image)
     site.enforce(enforcement=enforcement)
     outcome = await site.create(image, seconds=30.0)
     assert outcome.decision is Decision[enforcement.upper()]
