@@ -115,9 +115,9 @@ async def test_changes_that_arrive_together_are_one_call(server: CollectionServe
         before = len(calls.snapshots)
         things = ({"metadata": {"name": f"n{i}", "labels": {}, "resourceVersion": str(200 + i)}} for i in range(50))
         server.send(b"".join(line("ADDED", thing) for thing in things))
-        await until(lambda: len(reflector.objects) == 50)
+        await until(lambda: calls.versions[-1] == "249")
+        assert len(reflector.objects) == 50
         assert len(calls.snapshots) == before + 1
-        assert calls.versions[-1] == "249"
 
 
 async def test_bookmark_changes_the_version_only(server: CollectionServer) -> None:
@@ -127,8 +127,8 @@ async def test_bookmark_changes_the_version_only(server: CollectionServer) -> No
         await until(lambda: bool(server.watchers))
         snapshots = len(calls.snapshots)
         server.bookmark(500)
-        await until(lambda: reflector.resource_version == "500")
-        assert calls.versions[-1] == "500"
+        await until(lambda: calls.versions[-1] == "500")
+        assert reflector.resource_version == "500"
         assert len(calls.snapshots) == snapshots
         server.end()
         await until(lambda: len(server.watches()) == 2)
