@@ -5,6 +5,7 @@ Compilation also finds what the schema cannot express: every problem at once, ea
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
+from typing import Final
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -29,6 +30,7 @@ from sekisho.policies.types import (
     EITHER_LEVEL_OR_LABELS,
     LEVEL,
     ClusterPodPolicy,
+    Controls,
     Enforcement,
     PodPolicy,
     PodPolicySpec,
@@ -122,7 +124,7 @@ def compile_policy(policy: ClusterPodPolicy | PodPolicy) -> CompiledPolicy:
             else None
         ),
         selects_pod=problems.of(compile_pods, spec.match),
-        rules=tuple(_rules(spec, level, minor, problems)),
+        rules=_rules(spec, level, minor, problems),
         defaults=problems.of(_defaults, policy, minor) or (),
     )
     problems.raise_any()
@@ -214,13 +216,31 @@ def _own_controls(spec: PodPolicySpec) -> frozenset[str]:
     return frozenset(name for name in CONTROLS if getattr(spec.controls, name) is not None)
 
 
-def _rules(spec: PodPolicySpec, level: Level, minor: int, problems: Problems | None = None) -> Iterator[Rule]:
+def _rules(spec: PodPolicySpec, level: Level, minor: int, problems: Problems | None = None) -> tuple[Rule, ...]:
     """The rules of a policy. Problems are added to `problems`, or raised as PolicyError if it is None."""
+    if spec.controls == _NO_CONTROLS:
+        return _rules_of_level(level, minor, spec.enforcement)
+    return tuple(_compile_rules(spec.controls, level, minor, spec.enforcement, problems))
+
+
+_NO_CONTROLS: Final = Controls()
+
+
+@lru_cache(maxsize=64)
+def _rules_of_level(level: Level, minor: int, enforcement: Enforcement) -> tuple[Rule, ...]:
+    """The rules of policies without controls of their own: the same objects for the thousands that there may be."""
+    return tuple(_compile_rules(_NO_CONTROLS, level, minor, enforcement, None))
+
+
+def _compile_rules(
+    controls: Controls, level: Level, minor: int, default: Enforcement, problems: Problems | None
+) -> Iterator[Rule]:
+    """The rules of a policy whose controls have the enforcement `default` unless they set one."""
     implied = controls_of(level, minor)
     for name, control in CONTROLS.items():
-        named: Parameters | None = getattr(spec.controls, name)
+        named: Parameters | None = getattr(controls, name)
         parameters = implied.get(name) if named is None else complete(control, named, level, minor)
-        enforcement = (named.enforcement if named is not None else None) or spec.enforcement
+        enforcement = (named.enforcement if named is not None else None) or default
         if parameters is None or enforcement == ControlEnforcement.OFF:
             continue
         try:

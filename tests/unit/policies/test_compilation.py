@@ -8,6 +8,7 @@ import pytest
 from sekisho.admission.review import UserInfo
 from sekisho.pods import ObjectMeta, Pod, PodSpec
 from sekisho.policies import ClusterPodPolicy, Plan, PolicySet
+from sekisho.policies.compilation import Rule, compile_policy
 from sekisho.policies.types import Enforcement
 
 
@@ -123,6 +124,19 @@ def test_identical_checks_of_many_policies_are_judged_once() -> None:
     assert len(many.plan("a", None, None).steps) == len(one.plan("a", None, None).steps)
     (requirement,) = many.plan("a", None, None).steps[0].required_by
     assert (requirement.enforcement, requirement.policies) == (Enforcement.DENY, tuple(f"p{i:02}" for i in range(20)))
+
+
+def test_policies_of_one_level_without_controls_share_their_rules() -> None:
+    def rules(name: str, **spec: Any) -> tuple[Rule, ...]:
+        standard = {"level": "restricted", "version": "v1.30"}
+        return compile_policy(policy(name, podSecurityStandard=standard, **spec)).rules
+
+    shared = rules("a")
+    assert rules("b", defaults={"pod": {"securityContext": {"runAsUser": 1}}}) is shared
+    assert {rule.enforcement for rule in rules("c", enforcement="Warn")} == {Enforcement.WARN}
+    own = rules("d", controls={"privileged": {"enforcement": "Audit"}})
+    assert [rule.control for rule in own if rule.enforcement is Enforcement.AUDIT] == ["privileged"]
+    assert {rule.enforcement for rule in shared} == {Enforcement.DENY}
 
 
 def test_different_parameters_are_judged_apart() -> None:
