@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from tests.controlplane.installed import NAMESPACE
+from tests.logs import complete_lines
 
 CREDENTIAL = "authentication.kubernetes.io/credential-id"
 
@@ -61,7 +62,7 @@ class Audit:
         return len(list(self._all()))
 
     def _all(self) -> Iterator[Request]:
-        for line in self._log.read_text().splitlines():
+        for line in complete_lines(self._log):
             event = json.loads(line)
             if event["verb"] == "watch" and event["stage"] != "ResponseStarted":
                 continue

@@ -142,8 +142,8 @@ async def test_nobody_listening_is_unavailable() -> None:
     await client.close()
 
 
-async def watched(api: ApiClient) -> list[bytes]:
-    async with aclosing(api.watch("/x", {}, stall_seconds=0.2)) as lines:
+async def watched(api: ApiClient, stall_seconds: float = 60.0) -> list[bytes]:
+    async with aclosing(api.watch("/x", {}, stall_seconds=stall_seconds)) as lines:
         return [line async for line in lines]
 
 
@@ -164,7 +164,7 @@ async def test_watch_bounds_the_length_of_a_line(
 async def test_silent_watch_is_unavailable(api: ApiClient, server: Scripted) -> None:
     server.hold = True
     with pytest.raises(ApiUnavailable, match="timed out"):
-        await watched(api)
+        await watched(api, stall_seconds=0.2)
 
 
 def probed_after() -> list[float]:

@@ -7,6 +7,7 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -271,17 +272,26 @@ async def test_watch_in_json_writes_one_line_for_each_change(server: EventServer
     assert process.returncode == 130
 
 
+def read_terminal(terminal: int) -> bytes:
+    """All that is written to a terminal until nobody has it open any more."""
+    shown = b""
+    with suppress(OSError):  # EIO is the end on Linux
+        while chunk := os.read(terminal, 65536):
+            shown += chunk
+    return shown
+
+
 async def test_terminal_gets_a_table_that_fits(server: EventServer, command: Command) -> None:
     server.put_event(event("a", metadata=event("a")["metadata"] | {"annotations": {"sekisho.dev/fixes": "word " * 40}}))
     ours, theirs = os.openpty()
     try:
         process = await command.start(stdout=theirs, COLUMNS="100", TERM="xterm")
+        os.close(theirs)
         async with asyncio.timeout(60):
+            shown = (await asyncio.to_thread(read_terminal, ours)).decode()
             _, err = await process.communicate()
-        shown = os.read(ours, 65536).decode()
     finally:
         os.close(ours)
-        os.close(theirs)
     assert (process.returncode, err) == (0, b"")
     assert "\x1b[1m" in shown
     assert len(shown.splitlines()) > 3

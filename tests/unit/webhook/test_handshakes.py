@@ -111,6 +111,7 @@ async def test_a_handshake_that_takes_too_long_is_given_up(monkeypatch: pytest.M
     async with accepting() as port:
         await closed(await port.begin())
         await closed(await port.open(tls=False))
+        monkeypatch.setattr(handshakes, "HANDSHAKE_SECONDS", SOON)
         assert await port.answers()
 
 

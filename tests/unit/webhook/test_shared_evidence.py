@@ -180,7 +180,7 @@ async def test_object_of_another_replica_that_is_not_seen_yet_is_renewed(
 async def test_images_without_anything_attached_are_not_shared(server: EvidenceServer, replica: Replica) -> None:
     replica.sharing.share(structs.replace(SIGNED, signatures=(), others=0, problems=(), digest="sha256:" + "0" * 64))
     replica.sharing.share(SIGNED)
-    await until(lambda: bool(server.writes))
+    await until(lambda: bool(server.collection.things))
     assert list(server.collection.things) == [NAME]
 
 

@@ -24,6 +24,7 @@ from sekisho.cli import main
 from sekisho.webhook.options import Options, StartError
 from sekisho.webhook.process import serve
 from tests.exposition import faults
+from tests.logs import complete_lines
 from tests.reviews import UID, review
 from tests.unit.webhook.pairs import make_pair, write_pair
 from tests.unit.webhook.serving_reviews import BAD, GOOD, pod
@@ -90,7 +91,7 @@ class Webhook:
 
     def logged(self, message: str) -> list[dict[str, Any]]:
         """The log lines that begin with a message. Every line is JSON."""
-        lines = map(json.loads, self.log.read_text().splitlines())
+        lines = map(json.loads, complete_lines(self.log))
         return [line for line in lines if line["message"].startswith(message)]
 
     def get(self, path: str) -> tuple[int, bytes]:
@@ -189,7 +190,7 @@ def test_policies_and_certificate_follow_their_files_and_bad_ones_change_nothing
 
 
 def test_sigterm_drains_and_ends_in_good_order(start: Callable[..., Webhook]) -> None:
-    webhook = start("--drain-seconds=2")
+    webhook = start("--drain-seconds=5")
     connection = webhook.connect()
     connection.connect()
     assert webhook.gauge("sekisho_webhook_ready") == 1
@@ -203,7 +204,7 @@ def test_sigterm_drains_and_ends_in_good_order(start: Callable[..., Webhook]) ->
     answer = connection.getresponse()
     assert answer.getheader("Connection") == "close"
     assert json.loads(answer.read())["response"]["allowed"]
-    assert webhook.process.wait(10) == 0
+    assert webhook.process.wait(30) == 0
     with pytest.raises(ConnectionRefusedError):
         webhook.connect().connect()
 
