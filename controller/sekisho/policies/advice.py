@@ -15,6 +15,7 @@ from sekisho.policies.idle import (
     NAME_LABEL,
     REQUIRES_NOTHING,
     empty_controls,
+    no_exempted_pods,
     no_pods,
     no_requirements,
 )
@@ -50,7 +51,7 @@ def advice(policy: Policy, policies: PolicySet, exempt: Collection[str] = EXEMPT
     """
     match policy:
         case PolicyWaiver():
-            return list(_of_waiver(policy, policies))
+            return list(_of_waiver(policy, policies, exempt))
         case ImageAuthority():
             return []
     of_registries = _of_registries(policy.spec, policies) if isinstance(policy, PodPolicy) else ()
@@ -141,8 +142,11 @@ def _of_lists(spec: PodPolicySpec) -> Iterator[str]:
             yield f"{where}: replaces a list that also allows {words(lost, 'and')}; use {additional} to add to it"
 
 
-def _of_waiver(waiver: PolicyWaiver, policies: PolicySet) -> Iterator[str]:
+def _of_waiver(waiver: PolicyWaiver, policies: PolicySet, exempt: Collection[str]) -> Iterator[str]:
     spec, match = waiver.spec, waiver.spec.match
+    clause = no_exempted_pods(match, exempt)
+    if clause is not None:
+        yield clause
     if match.namespaces is None and not match.images:
         yield "spec.match: sets neither namespaces nor images, so everyone who may create pods anywhere can use it"
     known = [policy for policy in spec.policies if policy in policies.names]

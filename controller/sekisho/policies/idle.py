@@ -1,6 +1,6 @@
 """Policies that do nothing, although they are valid: no pod can match them, or they require nothing."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -8,9 +8,10 @@ from msgspec import Struct
 from sekisho.controls import Parameters
 from sekisho.findings import words
 from sekisho.policies.compilation import CompiledPolicy
-from sekisho.policies.matching import selects_names
-from sekisho.policies.selectors import LabelSelector
+from sekisho.policies.matching import requirements, selects_names
+from sekisho.policies.selectors import LabelSelector, LabelSelectorRequirement, Match, PodMatch, SelectorOperator
 from sekisho.policies.types import ClusterPodPolicy, PodPolicy, PodPolicySpec
+from sekisho.policies.waivers import WaiverMatch
 
 EXEMPT_NAMESPACES: Final = frozenset({"kube-system"})
 """Namespaces whose pods no webhook of the chart receives, whatever its values."""
@@ -20,6 +21,8 @@ _EMPTY_BY_DEFAULT: Final = ("images", "resources")
 """Controls that require nothing if no parameter is set."""
 _REQUIRING_NOTHING: Final = frozenset({"enforcement", "resolve_tags"})
 """Parameters that only say how others are applied."""
+_EVERYBODY: Final = frozenset({"system:authenticated", "system:unauthenticated"})
+"""Groups: every user is in one of them."""
 _MAX_NAMED: Final = 3
 """Namespaces that a clause names; it counts the others."""
 
@@ -40,13 +43,13 @@ class Idle(Struct, frozen=True):
 def idle(policy: ClusterPodPolicy | PodPolicy, compiled: CompiledPolicy, exempt: Collection[str]) -> Idle | None:
     """Why the policy does nothing; None where it does something. The arguments are those of the functions below.
 
-    The level privileged requires nothing either, but a policy that names it says so itself.
+    The level privileged requires nothing either, but a policy that names it alone says so itself.
     """
     clause = no_pods(policy, exempt)
     if clause is not None:
         return Idle("MatchesNoPods", clause)
     standard = policy.spec.pod_security_standard
-    if standard is not None and standard.level == "privileged":
+    if standard is not None and standard.level == "privileged" and not any(empty_controls(policy.spec)):
         return None
     clause = no_requirements(policy, compiled)
     return Idle("RequiresNothing", clause) if clause is not None else None
@@ -59,20 +62,65 @@ def no_pods(policy: ClusterPodPolicy | PodPolicy, exempt: Collection[str] = EXEM
     """
     if isinstance(policy, PodPolicy):
         namespace = policy.metadata.namespace
-        return _unjudged("metadata.namespace", [namespace]) if namespace in exempt else None
-    match = policy.spec.match
+        clause = _unjudged("metadata.namespace", [namespace]) if namespace in exempt else None
+    else:
+        clause = _no_namespaces(policy.spec.match, exempt)
+    return clause or _no_pods_of(policy.spec.match)
+
+
+def no_exempted_pods(match: WaiverMatch, exempt: Collection[str] = EXEMPT_NAMESPACES) -> str | None:
+    """Why a waiver can exempt no pod, as a clause after a field's path; None where it can. `exempt` as above."""
+    return _no_namespaces(Match(namespaces=match.namespaces), exempt) or _no_labels("podSelector", match.pod_selector)
+
+
+def _no_namespaces(match: Match, exempt: Collection[str]) -> str | None:
     excludes = selects_names(match.exclude_namespaces or ())
-    for where, names in (
-        ("spec.match.namespaces", _exact(match.namespaces)),
-        ("spec.match.namespaceSelector", _named_by(match.namespace_selector)),
+    if excludes("*"):  # a wildcard matches a pattern as it would all of its names
+        return "spec.match.excludeNamespaces: excludes every namespace, so no pod matches"
+    selector = match.namespace_selector
+    clause = _no_labels("namespaceSelector", selector, always=NAME_LABEL)
+    if clause is not None:
+        return clause
+    has_name, names_by_label = selects_names(match.namespaces), _named_by(selector)
+
+    def is_selected(name: str) -> bool:
+        return "*" in name or not names_by_label or name in names_by_label
+
+    for where, other, names, selects in (
+        ("namespaces", "namespaceSelector", match.namespaces or (), is_selected),
+        ("namespaceSelector", "namespaces", names_by_label, has_name),
     ):
-        if names and all(name in exempt or excludes(name) for name in names):
-            judged = [name for name in names if name not in exempt]
-            return (
-                f"{where}: excludeNamespaces has {_some(judged)}, so no pod matches"
-                if judged
-                else _unjudged(where, names)
-            )
+        judged = [name for name in names if name not in exempt]
+        left = [name for name in judged if not excludes(name)]
+        if names and not judged:
+            return _unjudged(f"spec.match.{where}", names)
+        if names and not left:
+            return f"spec.match.{where}: excludeNamespaces matches {_some(judged)}, so no pod matches"
+        if names and not any(map(selects, left)):
+            return f"spec.match.{where}: {other} does not match {_some(left)}, so no pod matches"
+    return None
+
+
+def _no_pods_of(match: PodMatch) -> str | None:
+    subjects = match.exclude_subjects
+    if subjects is not None and _EVERYBODY.issubset(subjects.groups or ()):
+        return "spec.match.excludeSubjects.groups: excludes every user, so no pod matches"
+    return _no_labels("podSelector", match.pod_selector)
+
+
+def _no_labels(where: str, selector: LabelSelector | None, always: str = "") -> str | None:
+    """Why no labels match a selector, as a clause; None where some do.
+
+    always: a label that is always set.
+    """
+    conditions: dict[str, list[LabelSelectorRequirement]] = {}
+    for requirement in requirements(selector):
+        conditions.setdefault(requirement.key, []).append(requirement)
+    for key, required in conditions.items():
+        operators = {requirement.operator for requirement in required}
+        is_set = key == always or not operators.isdisjoint((SelectorOperator.IN, SelectorOperator.EXISTS))
+        if (is_set and SelectorOperator.DOES_NOT_EXIST in operators) or _values(required) == set():
+            return f"spec.match.{where}: no value of the label {key} meets every condition, so no pod matches"
     return None
 
 
@@ -104,28 +152,29 @@ def _requirements(parameters: Parameters) -> list[tuple[str, str]]:
     return [(field, written) for field, written in fields if field not in _REQUIRING_NOTHING]
 
 
-def _exact(patterns: Collection[str] | None) -> list[str]:
-    """The names, if all of them are exact; else none, because a wildcard can match other namespaces."""
-    return [] if any("*" in pattern for pattern in patterns or ()) else list(patterns or ())
-
-
 def _named_by(selector: LabelSelector | None) -> list[str]:
     """The namespaces that a selector allows by their names; none where it does not limit the names."""
-    if selector is None:
-        return []
-    name = (selector.match_labels or {}).get(NAME_LABEL)
-    if name is not None:
-        return [name]
-    for requirement in selector.match_expressions or ():
-        if requirement.key == NAME_LABEL and requirement.operator == "In":
-            return list(requirement.values or ())
-    return []
+    values = _values([requirement for requirement in requirements(selector) if requirement.key == NAME_LABEL])
+    return sorted(values or ())
 
 
-def _unjudged(where: str, names: list[str]) -> str:
+def _values(conditions: Iterable[LabelSelectorRequirement]) -> set[str] | None:
+    """The values of one label that its conditions allow; None where they do not list them."""
+    listed: set[str] | None = None
+    unwanted: set[str] = set()
+    for requirement in conditions:
+        values = set(requirement.values or ())
+        if requirement.operator is SelectorOperator.IN:
+            listed = values if listed is None else listed & values
+        elif requirement.operator is SelectorOperator.NOT_IN:
+            unwanted |= values
+    return None if listed is None else listed - unwanted
+
+
+def _unjudged(where: str, names: Sequence[str]) -> str:
     return f"{where}: Sekisho does not judge pods in {_some(names)}, so no pod matches"
 
 
-def _some(names: list[str]) -> str:
+def _some(names: Sequence[str]) -> str:
     more = len(names) - _MAX_NAMED
     return words([*names[:_MAX_NAMED], f"{more} more"] if more > 0 else names, "and")

@@ -165,7 +165,7 @@ def pod_mismatch(match: PodMatch, pod: Pod, subject: Subject | None = None) -> s
 
 
 def _selector_mismatch(field: str, selector: LabelSelector | None, whose: str, labels: Labels) -> str | None:
-    for requirement in _requirements(selector):
+    for requirement in requirements(selector):
         if not _compile_requirement(requirement, field)(labels):
             required = f"{requirement.key} {requirement.operator} {', '.join(requirement.values or ())}".strip()
             value = labels.get(requirement.key)
@@ -174,7 +174,7 @@ def _selector_mismatch(field: str, selector: LabelSelector | None, whose: str, l
     return None
 
 
-def _requirements(selector: LabelSelector | None) -> list[LabelSelectorRequirement]:
+def requirements(selector: LabelSelector | None) -> list[LabelSelectorRequirement]:
     """A selector as one list of conditions."""
     if selector is None:
         return []

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet
+from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, PolicyWaiver
 from sekisho.policies.advice import advice
 from sekisho.policies.idle import REQUIRES_NOTHING
 
@@ -26,6 +26,19 @@ def warnings(spec: dict[str, Any], namespace: str = "") -> list[str]:
     raw = {"metadata": {"name": "p", "namespace": namespace}, "spec": {"controls": REQUIRED} | spec}
     policy = msgspec.convert(raw, PodPolicy) if namespace else msgspec.convert(raw, ClusterPodPolicy)
     return advice(policy, PolicySet())
+
+
+NAME_LABEL = "kubernetes.io/metadata.name"
+NOT_X: dict[str, Any] = {"key": "app", "operator": "NotIn", "values": ["x"]}
+ABSENT = {"key": "app", "operator": "DoesNotExist"}
+
+
+def named(operator: str, *values: str) -> dict[str, Any]:
+    return {"matchExpressions": [{"key": NAME_LABEL, "operator": operator, "values": values}]}
+
+
+def no_value(field: str, label: str) -> str:
+    return f"spec.match.{field}: no value of the label {label} meets every condition, so no pod matches"
 
 
 CASES: list[tuple[dict[str, Any], list[str]]] = [
@@ -64,6 +77,38 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
         },
         [],
     ),
+    (
+        {"match": {"excludeNamespaces": ["*"]}},
+        ["spec.match.excludeNamespaces: excludes every namespace, so no pod matches"],
+    ),
+    ({"match": {"excludeNamespaces": ["a*", "*b"]}}, []),
+    (
+        {"match": {"namespaces": ["team-a*", "kube-system"], "excludeNamespaces": ["team-*"]}},
+        ["spec.match.namespaces: excludeNamespaces matches team-a*, so no pod matches"],
+    ),
+    ({"match": {"namespaces": ["team-*"], "excludeNamespaces": ["team-a*"]}}, []),
+    (
+        {"match": {"namespaces": ["a"], "namespaceSelector": named("In", "b")}},
+        ["spec.match.namespaces: namespaceSelector does not match a, so no pod matches"],
+    ),
+    ({"match": {"namespaces": ["a", "b"], "namespaceSelector": named("In", "b")}}, []),
+    (
+        {"match": {"namespaces": ["team-*"], "namespaceSelector": named("In", "b")}},
+        ["spec.match.namespaceSelector: namespaces does not match b, so no pod matches"],
+    ),
+    ({"match": {"namespaces": ["team-*"], "namespaceSelector": named("In", "team-b", "c")}}, []),
+    ({"match": {"namespaceSelector": named("DoesNotExist")}}, [no_value("namespaceSelector", NAME_LABEL)]),
+    ({"match": {"namespaceSelector": named("Exists")}}, []),
+    (
+        {"match": {"podSelector": {"matchLabels": {"app": "x"}, "matchExpressions": [NOT_X]}}},
+        [no_value("podSelector", "app"), POD_SELECTOR],
+    ),
+    ({"match": {"podSelector": {"matchLabels": {"app": "y"}, "matchExpressions": [NOT_X]}}}, [POD_SELECTOR]),
+    (
+        {"match": {"podSelector": {"matchExpressions": [ABSENT, NOT_X | {"operator": "In"}]}}},
+        [no_value("podSelector", "app"), POD_SELECTOR],
+    ),
+    ({"match": {"podSelector": {"matchExpressions": [ABSENT, NOT_X]}}}, [POD_SELECTOR]),
     ({"controls": {"privileged": {"enforcement": "Off"}}}, [REQUIRES_NOTHING]),
     ({"controls": {}, "podSecurityStandard": {"level": "privileged"}}, [REQUIRES_NOTHING]),
     ({"controls": {}, "podSecurityStandard": {"level": "privileged"}, "defaults": {"profile": "baseline"}}, []),
@@ -105,6 +150,27 @@ def test_a_pod_policy_in_an_exempt_namespace_has_a_warning() -> None:
     expected = "metadata.namespace: Sekisho does not judge pods in kube-system, so no pod matches"
     assert warnings({}, namespace="kube-system") == [expected]
     assert warnings({}, namespace="shop") == []
+
+
+def test_a_policy_that_excludes_every_user_has_a_warning() -> None:
+    everybody = ["system:authenticated", "system:unauthenticated"]
+    expected = "spec.match.excludeSubjects.groups: excludes every user, so no pod matches"
+    for groups, warns in ((everybody, True), (everybody[1:], False)):
+        assert (expected in warnings({"match": {"excludeSubjects": {"groups": groups}}})) is warns
+
+
+def test_a_waiver_that_can_exempt_no_pod_has_a_warning() -> None:
+    def of_match(match: dict[str, Any]) -> list[str]:
+        ends = {"expires": "2026-12-01T00:00:00Z", "reason": "a test"}
+        spec = {"policies": ["p"], "controls": ["privileged"], "match": match} | ends
+        waiver = msgspec.convert({"metadata": {"name": "w"}, "spec": spec}, PolicyWaiver)
+        return [text for text in advice(waiver, PolicySet()) if text.startswith("spec.match")]
+
+    unjudged = "spec.match.namespaces: Sekisho does not judge pods in kube-system, so no pod matches"
+    contrary = {"matchLabels": {"app": "x"}, "matchExpressions": [NOT_X]}
+    assert of_match({"namespaces": ["kube-system"]}) == [unjudged]
+    assert of_match({"namespaces": ["shop"], "podSelector": contrary}) == [no_value("podSelector", "app")]
+    assert of_match({"namespaces": ["shop", "kube-system"], "podSelector": {"matchExpressions": [NOT_X]}}) == []
 
 
 def test_registry_that_only_tenants_name_is_not_connected_to() -> None:
