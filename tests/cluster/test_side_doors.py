@@ -16,6 +16,7 @@ Json = dict[str, Any]
 ZONE = "topology.kubernetes.io/zone"
 APP_ARMOR = "container.apparmor.security.beta.kubernetes.io/app"
 SOON = 30.0
+TENANT = "--as=tenant"
 
 
 def bind(cluster: Cluster, namespace: str, path: str, **metadata: Any) -> tuple[int, str]:
@@ -61,3 +62,19 @@ def test_api_server_stores_no_volume_with_two_sources(
             pod = restricted_pod(volumes=[{"name": "v", **volume}])
             answer = kubectl("create", "--dry-run=server", "-f", "-", input=json.dumps(pod))
             assert (answer.returncode == 0) is is_stored, answer.stderr
+
+
+def test_a_pods_status_can_be_written_by_no_tenant_and_sets_no_profile(
+    cluster: Cluster, kubectl: Kubectl, namespace: str
+) -> None:
+    kubectl.check("create", "rolebinding", "tenant", "--clusterrole=admin", "--user=tenant")
+    wait_until(lambda: kubectl("auth", "can-i", "update", "pods", TENANT).returncode == 0, SOON, "the role applies")
+    assert kubectl("auth", "can-i", "update", "pods/status", TENANT).stdout.strip() == "no"
+
+    pod = restricted_pod()
+    pod["metadata"] |= {"name": "p"}
+    kubectl.check("create", "-f", "-", input=json.dumps(pod))
+    for key, is_set in ((APP_ARMOR, False), ("team", True)):
+        body = json.dumps({"metadata": {"annotations": {key: "unconfined"}}})
+        answer = kubectl("patch", "pod", "p", "--subresource=status", "--type=merge", "-p", body, "--dry-run=server")
+        assert (answer.returncode == 0) is is_set, answer.stderr
