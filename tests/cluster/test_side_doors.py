@@ -69,7 +69,7 @@ def test_a_pods_status_can_be_written_by_no_tenant_and_sets_no_profile(
 ) -> None:
     kubectl.check("create", "rolebinding", "tenant", "--clusterrole=admin", "--user=tenant")
     wait_until(lambda: kubectl("auth", "can-i", "update", "pods", TENANT).returncode == 0, SOON, "the role applies")
-    assert kubectl("auth", "can-i", "update", "pods/status", TENANT).stdout.strip() == "no"
+    assert kubectl("auth", "can-i", "update", "pods", "--subresource=status", TENANT).stdout.strip() == "no"
 
     pod = restricted_pod()
     pod["metadata"] |= {"name": "p"}
