@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Struct
 
 from sekisho.admission.pod_defaults import is_token_mount, is_token_volume
-from sekisho.admission.resolution import Resolved
+from sekisho.admission.resolution import ResolvedTag
 from sekisho.admission.waivers import Clock, exemptions, keeps_off, waivers_of_defaults
 from sekisho.findings import render_path
 from sekisho.pods import (
@@ -111,7 +111,7 @@ def defaults_for(
     namespace: str,
     clock: Clock | None,
     only: frozenset[str] | None = None,
-    resolved: Sequence[Resolved] = (),
+    resolved: Sequence[ResolvedTag] = (),
 ) -> Filled:
     """The defaults for a pod, without those that waivers keep off.
 
@@ -139,7 +139,7 @@ def fill(
     defaults: Sequence[Default],
     only: frozenset[str] | None = None,
     of_container: OfContainer | None = None,
-    resolved: Sequence[Resolved] = (),
+    resolved: Sequence[ResolvedTag] = (),
 ) -> Filled:
     """Defaults applied to a pod.
 

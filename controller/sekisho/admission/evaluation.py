@@ -14,7 +14,7 @@ from sekisho.admission.defaults import Filled, defaults_for, with_defaults
 from sekisho.admission.origins import Origin, with_origin
 from sekisho.admission.placeholders import without_placeholders
 from sekisho.admission.pod_defaults import NO_OBJECTS, CreatedPod, NamespaceObjects, apparent_origins, as_created
-from sekisho.admission.resolution import Resolved, resolve_tags
+from sekisho.admission.resolution import ResolvedTag, resolve_tags
 from sekisho.admission.updates import runs_the_same
 from sekisho.admission.verdict import Violation, judge, judge_evidence, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, apply_waivers
@@ -152,7 +152,7 @@ def _resolved(
     namespace: str,
     clock: Clock | None,
     trust: Trust | None,
-) -> Sequence[Resolved]:
+) -> Sequence[ResolvedTag]:
     """The images of a manifest whose tags the mutating webhook would resolve in its pods."""
     if form is not _MANIFEST or trust is None or not plan.needs_evidence:
         return ()

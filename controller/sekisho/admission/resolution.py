@@ -12,7 +12,7 @@ from sekisho.pods import Pod
 from sekisho.policies import Plan, PolicySet
 
 
-class Resolved(Struct, frozen=True):
+class ResolvedTag(Struct, frozen=True):
     """An image with the digest of its tag.
 
     path: of the image, from the pod's root.
@@ -32,7 +32,7 @@ def resolve_tags(
     clock: Clock | None,
     trust: Trust,
     only: frozenset[str] | None = None,
-) -> tuple[list[Resolved], tuple[Lookup, ...]]:
+) -> tuple[list[ResolvedTag], tuple[Lookup, ...]]:
     """The images whose tags are resolved, and those whose digests must be looked up.
 
     An image that a cheaper rule denies, or that a waiver exempts, is left as it is.
@@ -46,7 +46,7 @@ def resolve_tags(
     unsigned: Sequence[Violation] = judge_evidence(pod, steps, None, trust, judge(pod, steps))
     if unsigned and clock is not None and policies.has_waivers:
         unsigned, _ = apply_waivers(list(unsigned), pod, namespace, policies, clock())
-    resolved: dict[FieldPath, Resolved] = {}
+    resolved: dict[FieldPath, ResolvedTag] = {}
     lookups: dict[Lookup, None] = {}
     for violation in unsigned:
         if violation.lookup is None or violation.lookup.reference.digest is not None:
@@ -60,7 +60,7 @@ def resolve_tags(
             image = f"{_image_at(pod, path)}@{digest}"
             before = resolved.get(path)
             names = violation.policies if before is None else tuple({*before.policies, *violation.policies})
-            resolved[path] = Resolved(path, image, names)
+            resolved[path] = ResolvedTag(path, image, names)
     return list(resolved.values()), tuple(lookups)
 
 

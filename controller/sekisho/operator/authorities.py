@@ -4,7 +4,7 @@ from sekisho.operator.conditions import State, accepted_condition, make_conditio
 from sekisho.operator.records import Record
 from sekisho.operator.status import View
 from sekisho.policies import ImageAuthority, compile_authority
-from sekisho.policies.authorities import Resolved, resolve, usable_at
+from sekisho.policies.authorities import ResolvedAuthority, resolve, usable_at
 from sekisho.policies.status import ConditionStatus, ImageAuthorityStatus
 from sekisho.timestamps import rfc3339
 
@@ -30,7 +30,7 @@ def wanted_authority_status(record: Record, view: View) -> ImageAuthorityStatus:
     )
 
 
-def resolved_of(record: Record, view: View) -> Resolved | None:
+def resolved_of(record: Record, view: View) -> ResolvedAuthority | None:
     """The authority with what its Secrets and ConfigMaps hold; None if it is not accepted."""
     if not isinstance(record.policy, ImageAuthority):
         return None
@@ -40,7 +40,7 @@ def resolved_of(record: Record, view: View) -> Resolved | None:
     return resolve(compile_authority(record.policy), sources.secrets, sources.config_maps, sources.public_root)
 
 
-def _usable_state(resolved: Resolved, view: View) -> State:
+def _usable_state(resolved: ResolvedAuthority, view: View) -> State:
     if view.sources is None:
         message = "this installation does not verify images; set imageVerification.enabled in the chart"
         return State(ConditionStatus.FALSE, "NotEnabled", message)

@@ -58,7 +58,7 @@ MISSING, NARROWED, IGNORED = "WebhookMissing", "WebhookNarrowed", "FailurePolicy
 CONFIGURATION_REASONS: Final = frozenset({MISSING, NARROWED, IGNORED})
 
 
-class Problem(Struct, frozen=True):
+class ConfigurationProblem(Struct, frozen=True):
     """Why some requests are not sent to a webhook.
 
     reason: one of CONFIGURATION_REASONS.
@@ -77,13 +77,13 @@ def problems_of(
     excluded: Collection[str],
     *,
     may_ignore: bool = False,
-) -> list[Problem]:
+) -> list[ConfigurationProblem]:
     """Everything that the configurations leave out; None where there is no configuration. The worst come first.
 
     excluded: the namespaces whose pods need not be judged.
     may_ignore: whether pods are meant to be admitted while no webhook answers.
     """
-    problems: list[Problem] = []
+    problems: list[ConfigurationProblem] = []
     for title, configuration, names in (
         ("validating", validating, (VALIDATING_PODS, VALIDATING_TEMPLATES, VALIDATING_POLICIES)),
         ("mutating", mutating, (MUTATING_PODS,)),
@@ -101,11 +101,11 @@ def problems_of(
     return sorted(problems, key=lambda problem: not problem.admits_unjudged)
 
 
-def _missing(message: str, admits_unjudged: bool) -> Problem:
-    return Problem(MISSING, message, admits_unjudged)
+def _missing(message: str, admits_unjudged: bool) -> ConfigurationProblem:
+    return ConfigurationProblem(MISSING, message, admits_unjudged)
 
 
-def _problems_of_one(webhook: Webhook, excluded: Collection[str], may_ignore: bool) -> list[Problem]:
+def _problems_of_one(webhook: Webhook, excluded: Collection[str], may_ignore: bool) -> list[ConfigurationProblem]:
     name = webhook.name
     must_fail = name == VALIDATING_POLICIES or (name != VALIDATING_TEMPLATES and not may_ignore)
     judges_pods = name == VALIDATING_PODS
@@ -118,9 +118,9 @@ def _problems_of_one(webhook: Webhook, excluded: Collection[str], may_ignore: bo
         narrowed.append(f"namespaceSelector of {name} is set")
     if _requires_labels(webhook.object_selector):
         narrowed.append(f"objectSelector of {name} is set")
-    problems = [Problem(NARROWED, message, judges_pods) for message in narrowed]
+    problems = [ConfigurationProblem(NARROWED, message, judges_pods) for message in narrowed]
     if webhook.failure_policy != "Fail" and must_fail:
-        problems.append(Problem(IGNORED, f"failurePolicy of {name} is {webhook.failure_policy}", False))
+        problems.append(ConfigurationProblem(IGNORED, f"failurePolicy of {name} is {webhook.failure_policy}", False))
     return problems
 
 

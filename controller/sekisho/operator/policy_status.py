@@ -293,13 +293,13 @@ class StatusKeeper:
             if record is None or now < self._retries.get(uid, (0, now))[1]:
                 continue
             conflicts = self._conflicts.of(uid)
-            if self._right.has(record, conflicts):
+            if self._right.has(record, conflicts, view):
                 continue
             status = self._wanted(record, view)
             if status is not None and status != record.status:
                 yield record, status
             elif status is not None:
-                self._right.add(record, conflicts)
+                self._right.add(record, conflicts, view)
 
     def _wanted(self, record: Record, view: View) -> Status | None:
         """The status that a record should have; None when it cannot be computed, which is tried again later."""

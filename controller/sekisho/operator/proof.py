@@ -18,7 +18,7 @@ from sekisho.operator.configurations import (
     MUTATING_PODS,
     VALIDATING_PODS,
     VALIDATING_POLICIES,
-    Problem,
+    ConfigurationProblem,
 )
 from sekisho.policies.status import ConditionStatus
 from sekisho.policies.types import GROUP, VERSION
@@ -77,7 +77,7 @@ def unknown(detail: str) -> Proof:
     return Proof(ConditionStatus.UNKNOWN, "NotTried", f"cannot try whether pods are judged: {_short(detail)}")
 
 
-def of_problems(problems: Collection[Problem]) -> Proof:
+def of_problems(problems: Collection[ConfigurationProblem]) -> Proof:
     """The result for webhook configurations with problems, at least one."""
     worst = next(iter(problems))
     message = "; ".join(problem.message for problem in problems)

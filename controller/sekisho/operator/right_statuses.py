@@ -10,39 +10,39 @@ from sekisho.policies.status import Conflict
 class RightStatuses:
     """The policies whose status was right when it was last computed, with what it depended on.
 
-    Call `look_at` with each view before the other methods. Waivers and authorities are never kept: their status also
-    depends on the time.
+    Call `look_at` with each view before the methods that take it. Waivers and authorities are never kept: their status
+    also depends on the time.
     """
 
     def __init__(self) -> None:
         self._by_uid: dict[str, tuple[Record, tuple[Any, ...]]] = {}
-        self._view: View
         self._common: tuple[Any, ...] = ()
 
     def look_at(self, view: View) -> None:
-        """Compare with this view from now on."""
+        """Forget all policies if what their statuses have in common is another in this view."""
         replicas = [(replica.name, replica.problem, replica.unusable) for replica in view.replicas]
         common = (replicas, view.silent, view.proof)
         if common != self._common:
             self._by_uid.clear()
-        self._view, self._common = view, common
+        self._common = common
 
-    def has(self, record: Record, conflicts: tuple[Conflict, ...]) -> bool:
-        """Whether the status of a record is known to be right in the present view."""
+    def has(self, record: Record, conflicts: tuple[Conflict, ...], view: View) -> bool:
+        """Whether the status of a record is known to be right in this view."""
         known = self._by_uid.get(record.uid)
-        return known is not None and known[0] is record and known[1] == self._parts(record, conflicts)
+        return known is not None and known[0] is record and known[1] == _parts(record, conflicts, view)
 
-    def add(self, record: Record, conflicts: tuple[Conflict, ...]) -> None:
-        """Note that the status of a record is right in the present view."""
+    def add(self, record: Record, conflicts: tuple[Conflict, ...], view: View) -> None:
+        """Note that the status of a record is right in this view."""
         if record.is_policy:
-            self._by_uid[record.uid] = record, self._parts(record, conflicts)
+            self._by_uid[record.uid] = record, _parts(record, conflicts, view)
 
     def forget(self, uid: str) -> None:
         """Forget a policy that is deleted."""
         self._by_uid.pop(uid, None)
 
-    def _parts(self, record: Record, conflicts: tuple[Conflict, ...]) -> tuple[Any, ...]:
-        """What the status depends on that is not the same for all policies."""
-        view, plural, since = self._view, record.resource.plural, record.since
-        reached = [replica.has_reached(plural, since) for replica in view.replicas]
-        return conflicts, view.counts.get(record.title), view.waivers.get(record.title), reached
+
+def _parts(record: Record, conflicts: tuple[Conflict, ...], view: View) -> tuple[Any, ...]:
+    """What the status depends on that is not the same for all policies."""
+    plural, since = record.resource.plural, record.since
+    reached = [replica.has_reached(plural, since) for replica in view.replicas]
+    return conflicts, view.counts.get(record.title), view.waivers.get(record.title), reached

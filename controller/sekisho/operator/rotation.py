@@ -52,7 +52,7 @@ SecretContents = Mapping[str, bytes]
 """The `data` of a Secret, decoded."""
 
 
-class Trust(Struct, frozen=True, eq=False):
+class Rotation(Struct, frozen=True, eq=False):
     """The authorities that the API server should trust, and the webhook's certificate."""
 
     authority: KeyPair
@@ -101,7 +101,7 @@ class Trust(Struct, frozen=True, eq=False):
 
 def plan_rotation(
     ca: SecretContents, tls: SecretContents, in_use: AbstractSet[str], names: tuple[str, ...], now: datetime
-) -> Trust:
+) -> Rotation:
     """The next state of a rotation, from the contents of the authority's Secret and of the webhook's.
 
     Both Secrets may be empty or damaged.
@@ -111,7 +111,7 @@ def plan_rotation(
     authority, why_authority = _authority(ca, names, now)
     serving, why_serving = _serving(tls, authority, names, now)
     previous = _previous(ca, tls, authority.certificate, serving, in_use, now)
-    return Trust(authority, previous, why_authority, serving, why_serving)
+    return Rotation(authority, previous, why_authority, serving, why_serving)
 
 
 def _authority(ca: SecretContents, names: tuple[str, ...], now: datetime) -> tuple[KeyPair, str | None]:

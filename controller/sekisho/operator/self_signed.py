@@ -12,7 +12,7 @@ from sekisho.operator.metrics import Metrics
 from sekisho.operator.objects import FIELD_MANAGER, Secret, read_secret, secret_path
 from sekisho.operator.options import Clock, Options
 from sekisho.operator.reconcile_loop import Watched, keep_certificates
-from sekisho.operator.rotation import Trust, plan_rotation
+from sekisho.operator.rotation import Rotation, plan_rotation
 
 logger = logging.getLogger(__name__)
 
@@ -51,37 +51,37 @@ class SelfSignedKeeper:
         in_use = await served_authorities(self._api, options.namespace)
         ca = await read_secret(self._api, options.namespace, options.ca_secret)
         tls = await read_secret(self._api, options.namespace, options.certificate_secret)
-        trust = plan_rotation(ca.contents(), tls.contents(), in_use, options.serving_names, now)
+        rotation = plan_rotation(ca.contents(), tls.contents(), in_use, options.serving_names, now)
 
-        if trust.why_new_authority is not None:
+        if rotation.why_new_authority is not None:
             logger.info(
-                "making a new certificate authority for Secret %s: %s", options.ca_secret, trust.why_new_authority
+                "making a new certificate authority for Secret %s: %s", options.ca_secret, rotation.why_new_authority
             )
-        if trust.authority_contents != ca.contents():
-            await self._write_secret(options.ca_secret, ca, trust.authority_contents)
+        if rotation.authority_contents != ca.contents():
+            await self._write_secret(options.ca_secret, ca, rotation.authority_contents)
 
-        await self._bundles.publish(trust.bundle)
-        self._set_expiry(trust)
+        await self._bundles.publish(rotation.bundle)
+        self._set_expiry(rotation)
 
-        if trust.why_new_serving is not None:
+        if rotation.why_new_serving is not None:
             settling = SETTLE_SECONDS - self._bundles.seconds_published
-            if trust.previous and settling > 0:  # the present certificate is trusted meanwhile
+            if rotation.previous and settling > 0:  # the present certificate is trusted meanwhile
                 return settling
             logger.info(
                 "making a new certificate for Secret %s: %s",
                 options.certificate_secret,
-                trust.why_new_serving,
+                rotation.why_new_serving,
             )
             await self._write_secret(
-                options.certificate_secret, tls, trust.serving_contents(options.serving_names, now)
+                options.certificate_secret, tls, rotation.serving_contents(options.serving_names, now)
             )
             return 0.0
-        return trust.next_check(now) / timedelta(seconds=1)
+        return rotation.next_check(now) / timedelta(seconds=1)
 
-    def _set_expiry(self, trust: Trust) -> None:
+    def _set_expiry(self, rotation: Rotation) -> None:
         expiry = self._metrics.certificate_expiry
-        expiry.labels("authority").set(trust.authority.certificate.not_valid_after_utc.timestamp())
-        expiry.labels("serving").set(trust.serving.not_valid_after_utc.timestamp() if trust.serving else 0)
+        expiry.labels("authority").set(rotation.authority.certificate.not_valid_after_utc.timestamp())
+        expiry.labels("serving").set(rotation.serving.not_valid_after_utc.timestamp() if rotation.serving else 0)
 
     async def _write_secret(self, name: str, read: Secret, contents: dict[str, bytes]) -> None:
         """Give the Secret exactly these contents, or create it. Raises ApiError (409) when it changed since `read`."""

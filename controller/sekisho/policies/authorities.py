@@ -259,7 +259,7 @@ Contents = Mapping[str, Mapping[str, bytes]]
 """The data of Secrets, or of ConfigMaps, by name."""
 
 
-class Resolved(Struct, frozen=True, eq=False):
+class ResolvedAuthority(Struct, frozen=True, eq=False):
     """An authority with what its Secrets and ConfigMaps hold.
 
     problems: what is wrong with some of its keys, where others can be used; empty for an unusable authority.
@@ -273,7 +273,7 @@ class Resolved(Struct, frozen=True, eq=False):
 
 def resolve(
     compiled: CompiledAuthority, secrets: Contents | None, config_maps: Contents | None, public_root: bytes | None
-) -> Resolved:
+) -> ResolvedAuthority:
     """The authority, usable or with the reason why it is not.
 
     secrets, config_maps: those of the release's namespace; None where this installation may not read them.
@@ -291,9 +291,11 @@ def resolve(
         else:
             keys.append(AuthorityKey(public.key, public.fingerprint, key.until))
     if not keys:
-        return Resolved(authority(compiled.name, problem="; ".join(problems)))
+        return ResolvedAuthority(authority(compiled.name, problem="; ".join(problems)))
     ends = [key.until for key in keys if key.until is not None]
-    return Resolved(authority(compiled.name, keys), tuple(problems), max(ends) if len(ends) == len(keys) else None)
+    return ResolvedAuthority(
+        authority(compiled.name, keys), tuple(problems), max(ends) if len(ends) == len(keys) else None
+    )
 
 
 class _MissingError(Exception):
@@ -314,21 +316,25 @@ def _key_in(source: SecretKey | None, secrets: Contents | None) -> "PublicKey":
 
 def _resolve_keyless(
     name: str, written: KeylessSigners, config_maps: Contents | None, public_root: bytes | None
-) -> Resolved:
+) -> ResolvedAuthority:
     from sekisho.images.roots import RootFormatError, parse_trusted_root
 
     if public_root is None:
-        return Resolved(authority(name, problem="keyless needs sigstore; install Sekisho with its extra keyless"))
+        return ResolvedAuthority(
+            authority(name, problem="keyless needs sigstore; install Sekisho with its extra keyless")
+        )
     source = written.trusted_root
     try:
         text = public_root if source is None else _content("ConfigMap", source.config_map, config_maps)
         root = parse_trusted_root(text)
     except RootFormatError as error:
         where = f'"{source.config_map.key}" of ConfigMap "{source.config_map.name}"' if source else "the public root"
-        return Resolved(authority(name, problem=f"{where} {error}"))
+        return ResolvedAuthority(authority(name, problem=f"{where} {error}"))
     except _MissingError as error:
-        return Resolved(authority(name, problem=str(error)))
-    return Resolved(authority(name, keyless=Keyless(written.issuer, written.identities, root)), expires=root.ends)
+        return ResolvedAuthority(authority(name, problem=str(error)))
+    return ResolvedAuthority(
+        authority(name, keyless=Keyless(written.issuer, written.identities, root)), expires=root.ends
+    )
 
 
 def _content(kind: str, source: SecretKey | ConfigMapKey, contents: Contents | None) -> bytes:
@@ -344,7 +350,7 @@ def _content(kind: str, source: SecretKey | ConfigMapKey, contents: Contents | N
     return data[source.key]
 
 
-def usable_at(resolved: Resolved, now: datetime) -> str:
+def usable_at(resolved: ResolvedAuthority, now: datetime) -> str:
     """Why an authority is unusable at a time, as a clause with the remedy; empty if it is usable."""
     problem = resolved.authority.problem_at(now)
     if not problem and resolved.authority.keyless is not None and resolved.expires and now >= resolved.expires:

@@ -25,7 +25,7 @@ from sekisho.registry.manifests import (
     ACCEPT,
     OCI_INDEX,
     Descriptor,
-    Manifest,
+    ImageManifest,
     decode_manifest,
     digest_of,
     has_digest,
@@ -75,7 +75,7 @@ class Content(Struct, frozen=True):
 
     digest: str
     media_type: str
-    manifest: Manifest
+    manifest: ImageManifest
 
 
 class Referrers(Struct, frozen=True):

@@ -38,7 +38,7 @@ class Descriptor(Struct, frozen=True, rename="camel"):
         return (self.annotations or _NONE).get(name, "")
 
 
-class Manifest(Struct, frozen=True, rename="camel"):
+class ImageManifest(Struct, frozen=True, rename="camel"):
     """A manifest, which has layers, or an index, which has manifests; None for none, as some registries write it."""
 
     schema_version: int
@@ -47,7 +47,7 @@ class Manifest(Struct, frozen=True, rename="camel"):
     manifests: list[Descriptor] | None = None
 
 
-_decoder = msgspec.json.Decoder(Manifest)
+_decoder = msgspec.json.Decoder(ImageManifest)
 
 
 def digest_of(content: bytes, algorithm: str = "sha256") -> str:
@@ -60,7 +60,7 @@ def has_digest(content: bytes, digest: str) -> bool:
     return digest_of(content, digest.partition(":")[0]) == digest
 
 
-def decode_manifest(content: bytes, media_type: str, name: str) -> Manifest:
+def decode_manifest(content: bytes, media_type: str, name: str) -> ImageManifest:
     """Read a manifest or an index.
 
     media_type: of the answer's header.

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from queue import SimpleQueue
 
 from sekisho.telemetry.rates import TokenBucket
+from sekisho.timestamps import micro_time
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -162,7 +163,7 @@ def _line(record: logging.LogRecord) -> bytes:
             for key, value in record.__dict__.items()
             if key not in _NOT_EXTRA and not key.startswith("_") and key not in fields
         }
-        fields["time"] = datetime.fromtimestamp(record.created, UTC).isoformat()
+        fields["time"] = micro_time(datetime.fromtimestamp(record.created, UTC))
         return _to_json(fields).encode() + b"\n"
     except Exception:  # there is nowhere to report it
         throttle.drop(record.name)

@@ -38,7 +38,7 @@ class Pair(Struct, frozen=True):
     authorities: bytes = b""
 
 
-class Checked(Struct, frozen=True):
+class CheckedPair(Struct, frozen=True):
     """A pair that can be served."""
 
     pair: Pair
@@ -90,7 +90,7 @@ def read_client_ca(file: Path) -> str:
 
 def check_pair(
     pair: Pair, now: datetime, client_ca: str | None = None, names: Sequence[str] = (), *, verify: bool = True
-) -> Checked:
+) -> CheckedPair:
     """Load a pair into a context of its own.
 
     names: by which the API server calls the webhook; empty when they are not known.
@@ -125,7 +125,7 @@ def check_pair(
             mismatch = error.reason == "KEY_VALUES_MISMATCH"
             problem = "does not belong to the certificate" if mismatch else "cannot be read as an unencrypted PEM key"
             raise CertificateError(f"the private key {problem}") from None
-    return Checked(pair, context, leaf.not_valid_before_utc, leaf.not_valid_after_utc, _authority_of(leaf))
+    return CheckedPair(pair, context, leaf.not_valid_before_utc, leaf.not_valid_after_utc, _authority_of(leaf))
 
 
 class ServingCertificate:
@@ -140,8 +140,8 @@ class ServingCertificate:
         self._names = names
         self._client_ca: str | None = None
         self._changing = threading.Lock()
-        self._served: Checked | None = None
-        self._coming: Checked | None = None
+        self._served: CheckedPair | None = None
+        self._coming: CheckedPair | None = None
         self.on_served: Callable[[str], object] = lambda authority: None
         self.problem = "there is no certificate yet"
         """Why the last offered pair is not served; empty when it is."""
@@ -202,7 +202,7 @@ class ServingCertificate:
             if self._coming is not None:
                 self._coming = check_pair(self._coming.pair, self._coming.begins, client_ca, verify=False)
 
-    def _serve(self, checked: Checked) -> None:
+    def _serve(self, checked: CheckedPair) -> None:
         self._served = checked
         self.problem = ""
         logger.info("serving a new certificate", extra={"expires": rfc3339(checked.expires)})
@@ -221,7 +221,7 @@ class ServingCertificate:
             connection.context = self._served.context
 
 
-def _is_due(coming: Checked, served: Checked | None, now: datetime) -> bool:
+def _is_due(coming: CheckedPair, served: CheckedPair | None, now: datetime) -> bool:
     """Whether to serve a pair now: it is valid, or the served one has expired."""
     return coming.begins <= now or (served is not None and served.expires <= now)
 

@@ -32,7 +32,7 @@ class LeaseServer:
         self.leases[name] = lease
         return lease
 
-    async def wait_until(self, condition: Callable[[], bool], seconds: float = 5.0) -> None:
+    async def wait_until(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
         """Wait for a condition that some request brings about."""
         deadline = time.monotonic() + seconds
         while not condition():

@@ -127,7 +127,7 @@ class Server:
         return next((f"{c['status']} {c['reason']}" for c in stored if c["type"] == kind), "")
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 5.0
+        deadline = time.monotonic() + 20.0
         while not condition():
             self.happened.clear()
             async with asyncio.timeout(deadline - time.monotonic()):

@@ -19,8 +19,8 @@ from sekisho.operator.rotation import (
     OVERLAP,
     PREVIOUS_CA,
     REPORT_INTERVAL,
+    Rotation,
     SecretContents,
-    Trust,
     plan_rotation,
 )
 
@@ -38,14 +38,14 @@ class Cluster:
         self.names: tuple[str, ...] = NAMES
         self.in_use: set[str] = set()
 
-    def plan_rotation(self) -> Trust:
+    def plan_rotation(self) -> Rotation:
         return plan_rotation(self.ca, self.tls, self.in_use, self.names, self.now)
 
-    def settle(self) -> Trust:
-        trust = self.plan_rotation()
-        self.ca = trust.authority_contents
-        if trust.why_new_serving is not None:
-            self.tls = trust.serving_contents(self.names, self.now)
+    def settle(self) -> Rotation:
+        rotation = self.plan_rotation()
+        self.ca = rotation.authority_contents
+        if rotation.why_new_serving is not None:
+            self.tls = rotation.serving_contents(self.names, self.now)
         return self.plan_rotation()
 
     @property
@@ -65,12 +65,12 @@ def cluster() -> Cluster:
 
 
 def at_rest(cluster: Cluster) -> bool:
-    trust = cluster.plan_rotation()
+    rotation = cluster.plan_rotation()
     return (
-        trust.why_new_authority is None
-        and trust.why_new_serving is None
-        and trust.authority_contents == cluster.ca
-        and trust.bundle == cluster.ca["ca.crt"]
+        rotation.why_new_authority is None
+        and rotation.why_new_serving is None
+        and rotation.authority_contents == cluster.ca
+        and rotation.bundle == cluster.ca["ca.crt"]
     )
 
 
@@ -113,11 +113,11 @@ def test_when_the_authority_is_lost_the_certificate_in_use_stays_trusted(
 ) -> None:
     old = cluster.authority
     cluster.ca = {**cluster.ca, **damage} if damage else {}
-    trust = cluster.plan_rotation()
-    assert trust.why_new_authority is not None
-    assert trust.why_new_serving == "another authority signed it"
-    assert trust.previous == (old,)
-    assert trust.bundle == trust.authority.certificate_pem + trust.authority_contents[PREVIOUS_CA]
+    rotation = cluster.plan_rotation()
+    assert rotation.why_new_authority is not None
+    assert rotation.why_new_serving == "another authority signed it"
+    assert rotation.previous == (old,)
+    assert rotation.bundle == rotation.authority.certificate_pem + rotation.authority_contents[PREVIOUS_CA]
 
 
 def test_rotation_keeps_both_authorities_until_an_hour_after_the_new_certificate(cluster: Cluster) -> None:
@@ -131,22 +131,22 @@ def test_rotation_keeps_both_authorities_until_an_hour_after_the_new_certificate
         "ca.crt": cluster.ca["ca.crt"],
     }
 
-    trust = cluster.plan_rotation()
-    assert trust.why_new_authority == "two thirds of its lifetime have passed"
-    cluster.ca = trust.authority_contents  # the keeper dies here, and another goes on from the Secret
+    rotation = cluster.plan_rotation()
+    assert rotation.why_new_authority == "two thirds of its lifetime have passed"
+    cluster.ca = rotation.authority_contents  # the keeper dies here, and another goes on from the Secret
     again = cluster.plan_rotation()
     assert again.why_new_authority is None
-    assert again.bundle == trust.bundle
+    assert again.bundle == rotation.bundle
     assert again.previous == (old,)
 
     cluster.tls = again.serving_contents(NAMES, cluster.now)
     both = cluster.plan_rotation()
     assert both.why_new_serving is None
-    assert both.bundle == trust.bundle
+    assert both.bundle == rotation.bundle
     assert both.next_check(cluster.now) == OVERLAP
 
     cluster.now += OVERLAP - timedelta(seconds=1)
-    assert cluster.plan_rotation().bundle == trust.bundle
+    assert cluster.plan_rotation().bundle == rotation.bundle
     cluster.now += timedelta(seconds=1)
     cluster.settle()
     assert PREVIOUS_CA not in cluster.ca
@@ -185,10 +185,10 @@ def test_a_previous_authority_stays_for_as_long_as_a_replica_serves_its_certific
     lost_authority(cluster)
     cluster.now += timedelta(days=1)
     cluster.settle()
-    trust = cluster.plan_rotation()
-    assert trust.previous == (old,)
-    assert trust.why_new_serving is None
-    assert trust.next_check(cluster.now) == REPORT_INTERVAL
+    rotation = cluster.plan_rotation()
+    assert rotation.previous == (old,)
+    assert rotation.why_new_serving is None
+    assert rotation.next_check(cluster.now) == REPORT_INTERVAL
 
     cluster.in_use = {key_id(cluster.authority), "of another webhook"}
     cluster.settle()
@@ -220,9 +220,9 @@ def test_the_authorities_that_are_kept_are_bounded(cluster: Cluster) -> None:
 def test_an_expired_authority_is_replaced_and_stays_trusted_for_what_is_served(cluster: Cluster) -> None:
     old = cluster.authority
     cluster.now = old.not_valid_after_utc + timedelta(days=1)
-    trust = cluster.plan_rotation()
-    assert trust.why_new_authority == "two thirds of its lifetime have passed"
-    assert trust.previous == (old,)
+    rotation = cluster.plan_rotation()
+    assert rotation.why_new_authority == "two thirds of its lifetime have passed"
+    assert rotation.previous == (old,)
 
 
 def test_after_a_clock_jump_into_the_future_and_back_what_is_served_is_trusted_throughout(cluster: Cluster) -> None:
@@ -238,9 +238,9 @@ def test_after_a_clock_jump_into_the_future_and_back_what_is_served_is_trusted_t
     assert old in cluster.plan_rotation().previous
 
     cluster.now = NOW
-    trust = cluster.plan_rotation()
-    assert trust.why_new_authority == "it is not valid yet: a clock was set back"
-    assert old in trust.previous
+    rotation = cluster.plan_rotation()
+    assert rotation.why_new_authority == "it is not valid yet: a clock was set back"
+    assert old in rotation.previous
     cluster.settle()
     assert old in cluster.plan_rotation().previous
 
@@ -254,8 +254,8 @@ def test_an_authority_that_signed_nothing_in_use_is_not_trusted(cluster: Cluster
     stranger = new_authority(NOW)
     cluster.ca = {**cluster.ca, PREVIOUS_CA: stranger.certificate_pem}
     cluster.now += 2 * OVERLAP
-    trust = cluster.plan_rotation()
-    assert trust.bundle == cluster.ca["ca.crt"]
+    rotation = cluster.plan_rotation()
+    assert rotation.bundle == cluster.ca["ca.crt"]
     cluster.settle()
     assert PREVIOUS_CA not in cluster.ca
 

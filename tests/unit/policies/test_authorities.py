@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sekisho.images.authorities import identity_matches
 from sekisho.policies import ImageAuthority, PolicyError, compile_authority
-from sekisho.policies.authorities import Contents, Resolved, resolve, usable_at
+from sekisho.policies.authorities import Contents, ResolvedAuthority, resolve, usable_at
 from tests.unit.images.signing import NOW, OTHER_P256, P256, key_of, pem
 
 END = "2027-06-30T00:00:00Z"
@@ -109,7 +109,9 @@ def test_identities_match_as_a_whole_and_not_across_slashes(pattern: str, identi
     assert identity_matches(pattern, identity) is matches
 
 
-def resolved(one: ImageAuthority, secrets: Contents | None = None, config_maps: Contents | None = None) -> Resolved:
+def resolved(
+    one: ImageAuthority, secrets: Contents | None = None, config_maps: Contents | None = None
+) -> ResolvedAuthority:
     return resolve(compile_authority(one), secrets, config_maps, b"{}")
 
 
