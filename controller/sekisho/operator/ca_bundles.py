@@ -43,6 +43,12 @@ class CaBundles:
         """For how many seconds all webhooks have had the bundle that was published last."""
         return time.monotonic() - self._published[1]
 
+    async def published(self) -> tuple[bytes, ...]:
+        """The different caBundles that webhooks have now. Raises ApiError, ApiUnavailable."""
+        read = [await self._read(f"{collection}/{self._name}") for collection in COLLECTIONS]
+        webhooks = (webhook for configuration in read if configuration for webhook in configuration.webhooks or ())
+        return tuple(dict.fromkeys(webhook.client_config.ca_bundle or b"" for webhook in webhooks))
+
     async def publish(self, bundle: bytes) -> None:
         """Write the bundle (PEM) and the path into every webhook that has another, and own both.
 

@@ -12,7 +12,7 @@ A controller that crashes between two steps continues from what is stored. An ex
 rule as any other: this process's clock may be wrong, and the API server goes by its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 
@@ -100,7 +100,12 @@ class Rotation(Struct, frozen=True, eq=False):
 
 
 def plan_rotation(
-    ca: SecretContents, tls: SecretContents, in_use: AbstractSet[str], names: tuple[str, ...], now: datetime
+    ca: SecretContents,
+    tls: SecretContents,
+    published: Sequence[bytes],
+    in_use: AbstractSet[str],
+    names: tuple[str, ...],
+    now: datetime,
 ) -> Rotation:
     """The next state of a rotation, from the contents of the authority's Secret and of the webhook's.
 
@@ -110,7 +115,7 @@ def plan_rotation(
     """
     authority, why_authority = _authority(ca, names, now)
     serving, why_serving = _serving(tls, authority, names, now)
-    previous = _previous(ca, tls, authority.certificate, serving, in_use, now)
+    previous = _previous(ca, tls, published, authority.certificate, serving, in_use, now)
     return Rotation(authority, previous, why_authority, serving, why_serving)
 
 
@@ -139,6 +144,7 @@ def _serving(
 def _previous(
     ca: SecretContents,
     tls: SecretContents,
+    published: Sequence[bytes],
     authority: x509.Certificate,
     serving: x509.Certificate | None,
     in_use: AbstractSet[str],
@@ -147,19 +153,22 @@ def _previous(
     """The earlier authorities whose certificates a replica serves, or served less than OVERLAP ago."""
     is_recent = serving is not None and is_issued_by(serving, authority) and now < _overlap_end(serving)
     kept: list[x509.Certificate] = []
-    for contents, name in ((ca, CA_CERTIFICATE), (ca, PREVIOUS_CA), (tls, CA_CERTIFICATE)):
-        for candidate in _stored(contents, name):
-            if candidate == authority or candidate in kept:
-                continue
-            signed = serving is not None and is_issued_by(serving, candidate)
-            if signed or key_id(candidate) in in_use or (is_recent and name == PREVIOUS_CA):
-                kept.append(candidate)
+    earlier = _certificates(ca.get(PREVIOUS_CA, b""))
+    bundles = (certificate for bundle in published for certificate in _certificates(bundle))
+    candidates = (*_certificates(ca.get(CA_CERTIFICATE, b"")), *earlier, *_certificates(tls.get(CA_CERTIFICATE, b"")))
+    for candidate in (*candidates, *bundles):
+        if candidate == authority or candidate in kept:
+            continue
+        signed = serving is not None and is_issued_by(serving, candidate)
+        if signed or key_id(candidate) in in_use or (is_recent and candidate in earlier):
+            kept.append(candidate)
     return tuple(kept[:MAX_PREVIOUS])
 
 
-def _stored(contents: SecretContents, name: str) -> list[x509.Certificate]:
+def _certificates(pem: bytes) -> list[x509.Certificate]:
+    """The certificates in a PEM text, none if it is not one."""
     try:
-        return load_certificates(contents.get(name, b""))
+        return load_certificates(pem)
     except CertificateError:
         return []
 

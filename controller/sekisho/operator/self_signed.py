@@ -51,7 +51,8 @@ class SelfSignedKeeper:
         in_use = await served_authorities(self._api, options.namespace)
         ca = await read_secret(self._api, options.namespace, options.ca_secret)
         tls = await read_secret(self._api, options.namespace, options.certificate_secret)
-        rotation = plan_rotation(ca.contents(), tls.contents(), in_use, options.serving_names, now)
+        published = await self._bundles.published()
+        rotation = plan_rotation(ca.contents(), tls.contents(), published, in_use, options.serving_names, now)
 
         if rotation.why_new_authority is not None:
             logger.info(

@@ -37,9 +37,10 @@ class Cluster:
         self.now = NOW
         self.names: tuple[str, ...] = NAMES
         self.in_use: set[str] = set()
+        self.published: tuple[bytes, ...] = ()
 
     def plan_rotation(self) -> Rotation:
-        return plan_rotation(self.ca, self.tls, self.in_use, self.names, self.now)
+        return plan_rotation(self.ca, self.tls, self.published, self.in_use, self.names, self.now)
 
     def settle(self) -> Rotation:
         rotation = self.plan_rotation()
@@ -154,7 +155,7 @@ def test_rotation_keeps_both_authorities_until_an_hour_after_the_new_certificate
 
 
 def judge_authority(cluster: Cluster) -> KeyPair:
-    return plan_rotation(cluster.ca, cluster.tls, set(), cluster.names, NOW).authority
+    return plan_rotation(cluster.ca, cluster.tls, (), set(), cluster.names, NOW).authority
 
 
 def test_renewing_the_certificate_leaves_the_authority_alone(cluster: Cluster) -> None:
@@ -193,6 +194,20 @@ def test_a_previous_authority_stays_for_as_long_as_a_replica_serves_its_certific
     cluster.in_use = {key_id(cluster.authority), "of another webhook"}
     cluster.settle()
     assert at_rest(cluster)
+
+
+@pytest.mark.parametrize("tls", [{}, {"ca.crt": new_authority(NOW).certificate_pem, "tls.crt": b"rubbish"}])
+def test_when_both_secrets_are_lost_what_the_webhooks_trust_stays_trusted_while_it_is_served(
+    cluster: Cluster, tls: SecretContents
+) -> None:
+    old, stranger = cluster.authority, new_authority(NOW)
+    cluster.in_use = {key_id(old)}
+    cluster.published = (b"", b"rubbish", stranger.certificate_pem + cluster.plan_rotation().bundle)
+    cluster.ca, cluster.tls = {}, tls
+    assert cluster.plan_rotation().previous == (old,)
+
+    cluster.in_use = set()
+    assert cluster.plan_rotation().previous == ()
 
 
 def test_two_rotations_in_a_row_keep_every_authority_that_is_in_use(cluster: Cluster) -> None:
