@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from sekisho.webhook.bodies import MAX_BODY_BYTES
+from tests.controlplane.progress import Progress, elapsed
 from tests.load.page import machine, table, write_section
 from tests.worst.beside import MAX_P99_MS, p99_beside, served
 from tests.worst.inputs import Input, pairs_of_pods, pairs_of_policies, pods, policies
@@ -99,7 +100,8 @@ def main(short: bool, only: str, write: bool) -> None:
     sizes = _SHORT_SIZES if short else _SIZES
     answer = answers(policy_set())
     cases: list[Case] = []
-    for case in measured(inputs, sizes, answer):
+    progress = Progress()
+    for case in measured(_counted(inputs, progress), sizes, answer):
         cases.append(case)
         if case.faults:
             click.echo(_line(case))
@@ -111,7 +113,7 @@ def main(short: bool, only: str, write: bool) -> None:
             if case.faults:
                 click.echo(_line(case))
         cases = sorted((*cases, *largest), key=lambda case: case.badness, reverse=True)
-    waits = [] if short else list(_waits(cases[:_SHOWN]))
+    waits = [] if short else list(_waits(cases[:_SHOWN], progress))
     rows = [
         (*_row(case), *(f"{wait:.0f}" for wait in waits[place : place + 1]))
         for place, case in enumerate(cases[:_SHOWN])
@@ -133,10 +135,19 @@ def main(short: bool, only: str, write: bool) -> None:
         sys.exit(1)
 
 
-def _waits(cases: Sequence[Case]) -> Iterator[float]:
+def _counted(inputs: Sequence[Input], progress: Progress) -> Iterator[Input]:
+    """The inputs, telling how many there have been."""
+    start = time.monotonic()
+    for number, one in enumerate(inputs, 1):
+        progress.show(f"{number:,} of {len(inputs):,} inputs ({elapsed(start)})")
+        yield one
+
+
+def _waits(cases: Sequence[Case], progress: Progress) -> Iterator[float]:
     """The p99 of ordinary pods in ms, while a real process judges each case; the least of some attempts."""
     with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as process:
-        for case in cases:
+        for number, case in enumerate(cases, 1):
+            progress.show(f"ordinary pods beside {number} of the {len(cases)} costliest")
             body = dict(bodies(case.input, case.bytes - _ENVELOPE))[case.request]
             wait = p99_beside(process, case.request, body)
             for _ in range(_ATTEMPTS - 1):
