@@ -105,7 +105,7 @@ differential: install ## Compare N random pods and N updates with Kubernetes' ow
 generate: install ## Write the files that are generated from the policy types and the controls
 	$(BIN)/python -m tools.generate
 
-docs: install controlplane ## Write again what docs/denials.md shows of a real cluster, and build the site (minutes)
+docs: install controlplane ## Write again what pages and pictures show of a real cluster, and build the site (minutes)
 	$(BIN)/python -m tests.docs
 	$(BIN)/python -m tools.generate
 	$(BIN)/python -m tools.site

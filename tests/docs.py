@@ -1,4 +1,6 @@
-"""`make docs`: what docs/denials.md shows of a real cluster, written to tools/kubectl_events.md, a part of the page.
+"""`make docs`: what docs/denials.md and the README's picture show of a real cluster.
+
+The former is written to tools/kubectl_events.md, a part of the page.
 
 Ages, counts and generated names are made the same each time, and rows are sorted; nothing else of the output changes.
 """
@@ -21,6 +23,7 @@ from tests.controlplane.kubectl import Kubectl, run
 from tests.controlplane.plane import ControlPlane
 from tests.controlplane.progress import Progress
 from tests.controlplane.waiting import wait_until
+from tests.terminal_picture import PICTURE, picture, transcript
 
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "tools/kubectl_events.md"
@@ -191,9 +194,12 @@ def main() -> None:
             sekisho.install()
             plane.kubectl.check("create", "namespace", NAMESPACE)
             PAGE.write_text(shown(plane.kubectl.in_namespace(NAMESPACE), lambda: table_of_denials(plane)))
+            plane.create_namespace("demo")
+            PICTURE.parent.mkdir(exist_ok=True)
+            PICTURE.write_text(picture(transcript(plane.kubectl.in_namespace("demo"), "demo")))
         finally:
             sekisho.stop()
-    progress.say(f"written: {PAGE.relative_to(ROOT)}")
+    progress.say(f"written: {PAGE.relative_to(ROOT)} {PICTURE.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

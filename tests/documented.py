@@ -1,13 +1,17 @@
 """Runs the commands that the documentation shows, in blocks below a comment `<!-- test: KIND -->`.
 
-A block below `<!-- test: file NAME -->` is written to that file first. A command must succeed, unless the output below
-it begins with `Error` or `no`. Each line of the output must be in what the command writes, and may be a part of it.
+`offline` needs no cluster, `cluster` needs one, and `dry run` is for commands on a cluster that change more than a test
+may: the API server is only asked whether it would do it. A block below `<!-- test: file NAME -->` is written to that
+file first, and `<!-- setup: COMMAND -->` above a test's comment is a command that readers do not see. `not run: REASON`
+is for what no test can do here. A command must succeed, unless the output below it begins with `Error` or `no`, or says
+`denied: `. Each line of the output must be in what the command writes, and may be a part of it.
 """
 
 import os
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -16,15 +20,23 @@ import msgspec
 from tests.controlplane.waiting import DeadlineError, wait_until
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("policies/**/*.md")])
+NEED_A_NODE = ("kubectl logs ", "kubectl top ", "kubectl get deployment sekisho-")
+"""The control plane of the tests has no nodes, and the webhook runs beside it: these commands are not run."""
+
 _SOON = 30.0
-_BLOCK = re.compile(r"^ *<!-- test: (\w+) ?(\S*) -->\n *```\w+\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(
+    r"(?:^ *<!-- setup: (.*) -->\n)?^ *<!-- test: (offline|cluster|dry run|file|not run):? ?(.*) -->\n"
+    r" *```\w+\n((?s:.*?))^ *```$",
+    re.MULTILINE,
+)
 _EVENTUALLY = re.compile(r"(kubectl (get|events)|sekisho denials)\b")
 
 
 class Block(msgspec.Struct, frozen=True):
-    """A block: its kind (offline, cluster or file), the name of its file, and its text."""
+    """A block: the command before it, its kind, the name of its file or the reason not to run it, and its text."""
 
+    setup: str
     kind: str
     name: str
     text: str
@@ -32,31 +44,42 @@ class Block(msgspec.Struct, frozen=True):
 
 def blocks(page: Path) -> list[Block]:
     """The blocks of a page that are tested, in order."""
-    return [Block(*found) for found in _BLOCK.findall(page.read_text())]
+    found = _BLOCK.findall(page.read_text())
+    return [Block(setup, kind, name, textwrap.dedent(text)) for setup, kind, name, text in found]
 
 
-def pages_with(kind: str) -> list[Path]:
-    """The pages with a block of a kind."""
-    return [page for page in PAGES if any(block.kind == kind for block in blocks(page))]
+def pages_with(*kinds: str) -> list[Path]:
+    """The pages with a block of one of these kinds."""
+    return [page for page in PAGES if any(block.kind in kinds for block in blocks(page))]
 
 
 def commands(text: str) -> Iterator[tuple[str, list[str]]]:
     """Each command of a block with the lines of its output."""
     for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
-        command, *output = part.rstrip().splitlines()
+        command, *output = part.replace("\\\n", "").rstrip().splitlines()
         yield command, output
 
 
-def run_page(page: Path, kind: str, folder: Path, environment: Mapping[str, str]) -> None:
-    """Run the blocks of a kind in a folder with the repository's. Raises AssertionError for what is not as shown."""
+def run_page(page: Path, kinds: tuple[str, ...], folder: Path, environment: Mapping[str, str]) -> None:
+    """Run a page's blocks of these kinds in a folder of their own. Raises AssertionError for what is not as shown."""
     for name in ("charts", "policies", "tests"):
         (folder / name).symlink_to(ROOT / name)
+    (folder / ".venv").symlink_to(sys.prefix)
     for block in blocks(page):
         if block.kind == "file":
             (folder / block.name).write_text(block.text)
-        elif block.kind == kind:
+        elif block.kind in kinds:
+            if block.setup:
+                _run(block.setup, [], folder, environment)
             for command, output in commands(block.text):
-                _run(command, output, folder, environment)
+                if not command.startswith(NEED_A_NODE):
+                    _run(_dry(command) if block.kind == "dry run" else command, output, folder, environment)
+
+
+def _dry(command: str) -> str:
+    """The command as a dry run. The tests' cluster has the release already, so it can only be upgraded."""
+    tool, verb, rest = command.replace("helm install", "helm upgrade", 1).split(" ", 2)
+    return f"{tool} {verb} --dry-run=server {rest}"
 
 
 def _run(command: str, output: list[str], folder: Path, environment: Mapping[str, str]) -> None:
@@ -91,7 +114,8 @@ def _problem(command: str, output: list[str], folder: Path, environment: Mapping
     )
     written = " ".join(done.stdout.split())
     missing = [line for line in output if " ".join(line.split()) not in written]
-    must_fail = bool(output) and output[0].partition(" ")[0].strip() in ("Error", "no")
+    first_word = "".join(output[:1]).partition(" ")[0]
+    must_fail = first_word in ("Error", "no") or any("denied: " in line for line in output)
     if missing or (done.returncode != 0) is not must_fail:
         return f"$ {command}\nexit code {done.returncode}\n{done.stdout}\nmissing: {missing}"
     return None

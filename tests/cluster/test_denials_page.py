@@ -1,4 +1,4 @@
-"""docs/denials.md shows what a real cluster shows, and `sekisho denials` works with a viewer's permissions."""
+"""docs/denials.md and the README's picture show what a cluster shows; `sekisho denials` works for a viewer."""
 
 import json
 import signal
@@ -12,6 +12,7 @@ from tests.controlplane.kubeconfig import Token, write_kubeconfig
 from tests.controlplane.kubectl import Completed, Kubectl
 from tests.controlplane.waiting import wait_until
 from tests.docs import NAMESPACE, PAGE, shown, table_of_denials
+from tests.terminal_picture import PICTURE, picture, transcript
 
 BAD = {"name": "app", "image": "registry.example/app", "securityContext": {"privileged": True}}
 
@@ -28,6 +29,10 @@ def test_the_page_shows_the_present_output_of_a_cluster(cluster: Cluster, namesp
     finally:
         kubectl("delete", "namespace", NAMESPACE, "--wait=false")
     assert present == PAGE.read_text(), "run: make docs"
+
+
+def test_the_picture_shows_the_present_output_of_a_cluster(kubectl: Kubectl, namespace: str) -> None:
+    assert picture(transcript(kubectl, namespace)) == PICTURE.read_text(), "run: make docs"
 
 
 def deny(kubectl: Kubectl, name: str) -> None:

@@ -30,7 +30,6 @@ from tests.unit.images.signing import P256, pem
 SOON = 30.0
 BAD = {"name": "app", "image": "registry.example/app", "securityContext": {"privileged": True}}
 GOOD = {"name": "app", "image": "registry.example/app"}
-RUNBOOKS = [*sorted((REPOSITORY / "docs" / "runbooks").glob("*.md")), REPOSITORY / "docs" / "operations.md"]
 
 
 def metrics_of(component: Component) -> str:
@@ -200,23 +199,6 @@ def shell(cluster: Cluster, command: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
     )
-
-
-def test_the_commands_of_the_runbooks_work(cluster: Cluster, namespace: str) -> None:
-    """Those that look; there are no Deployments, nodes and logs here, and one command would open the checkpoint."""
-    looking = [
-        (page.stem, command)
-        for page in RUNBOOKS
-        for command in commands(page)
-        if command.startswith(("kubectl get", "kubectl auth"))
-        and "deployment" not in command
-        and "sekisho check" not in command
-    ]
-    assert len(looking) > 15
-    for page, command in looking:
-        done = shell(cluster, command)
-        assert done.returncode == 0, (page, command, done.stderr)
-        assert "error" not in done.stderr.lower(), (page, command)
 
 
 def test_a_deleted_certificate_is_replaced(cluster: Cluster, kubectl: Kubectl, namespace: str) -> None:

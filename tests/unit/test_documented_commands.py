@@ -7,14 +7,30 @@ from pathlib import Path
 import pytest
 
 from sekisho.manifests import parse_policies
-from tests.documented import PAGES, ROOT, blocks, pages_with, run_page
+from tests.chart import render
+from tests.documented import NEED_A_NODE, PAGES, ROOT, blocks, commands, pages_with, run_page
 
 OWN = "apiVersion: sekisho.dev/"
+COMMAND = re.compile(
+    r"^(\$ .*|(apt-get|cosign|curl|docker|git|helm|kubectl|make|pip|(\.venv/bin/)?(python|sekisho)) .*)$", re.MULTILINE
+)
+BY_OTHER_TESTS = {
+    "docs/cli.md": "tests/unit/cli/cli_page.py",
+    "docs/denials.md": "tests/docs.py",
+    "docs/signed-images.md": "tests/cluster/test_image_verification.py",
+}
+"""The pages whose blocks have no comments, with what runs their commands."""
+
+NOT_HERE = {
+    "needs Docker": re.compile(r"docker (build|push) "),
+    "takes minutes": re.compile(r"make [a-z-]+|apt-get install wrk$"),
+}
+"""Why a block is not run, with the commands that this is true of."""
 
 
 @pytest.mark.parametrize("page", pages_with("offline"), ids=lambda page: page.stem)
 def test_offline_commands_do_what_the_page_shows(page: Path, tmp_path: Path) -> None:
-    run_page(page, "offline", tmp_path, {})
+    run_page(page, ("offline",), tmp_path, {})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -22,6 +38,44 @@ def test_policies_and_waivers_on_the_page_are_valid(page: Path) -> None:
     for block in re.findall(r"^ *```yaml\n(.*?)^ *```$", page.read_text(), re.MULTILINE | re.DOTALL):
         if (text := textwrap.dedent(block)).startswith(OWN):
             assert parse_policies(text, str(page))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_comment_says_how_the_commands_of_a_block_are_tested(page: Path) -> None:
+    if (name := str(page.relative_to(ROOT))) in BY_OTHER_TESTS:
+        assert (ROOT / BY_OTHER_TESTS[name]).exists()
+        return
+    assert unmarked(page.read_text(), [block.text for block in blocks(page)]) == []
+
+
+def unmarked(text: str, marked: list[str]) -> list[str]:
+    """The commands in fenced blocks whose text is not among `marked`."""
+    fenced = [textwrap.dedent(block) for block in re.findall(r"^ *```\w*\n((?s:.*?))^ *```$", text, re.MULTILINE)]
+    return [found[0] for block in fenced if block not in marked for found in COMMAND.finditer(block)]
+
+
+def test_a_block_without_a_comment_is_reported() -> None:
+    text = "1. One:\n\n   ```\n   kubectl get pods\n   ```\n\n```yaml\nkind: Pod\n```\n```console\n$ ls\n```\n"
+    assert unmarked(text, ["$ ls\n"]) == ["kubectl get pods"]
+
+
+@pytest.mark.parametrize("page", pages_with("not run"), ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_block_is_not_run_for_a_reason_that_is_true_of_its_commands(page: Path) -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for block in blocks(page):
+        for command, _ in commands(block.text) if block.kind == "not run" else ():
+            assert NOT_HERE[block.name].match(command), (block.name, command)
+            tool, target, *_ = command.split()
+            assert tool != "make" or target in targets, command
+
+
+def test_commands_that_need_a_node_name_deployments_of_the_chart() -> None:
+    shown = {command for page in PAGES for block in blocks(page) for command, _ in commands(block.text)}
+    for start in NEED_A_NODE:
+        assert any(command.startswith(start) for command in shown), start
+    named = {name for command in shown for name in re.findall(r"\bdeployment[/ ](sekisho-\w+)", command)}
+    rendered = {one["metadata"]["name"] for one in render() if one["kind"] == "Deployment"}
+    assert named == rendered
 
 
 def test_a_marked_block_is_found_with_its_commands() -> None:
@@ -33,4 +87,4 @@ def test_a_command_that_does_something_else_is_reported(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("<!-- test: offline -->\n```console\n$ echo one\ntwo\n```\n")
     with pytest.raises(AssertionError, match=r"missing: \['two'\]"):
-        run_page(page, "offline", tmp_path, {})
+        run_page(page, ("offline",), tmp_path, {})
