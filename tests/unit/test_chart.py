@@ -424,9 +424,9 @@ def test_service_variables_are_not_read_as_options() -> None:
 def test_images_are_set_by_tag_and_digest() -> None:
     digest = f"sha256:{'a' * 64}"
     for values, image in (
-        ((), "registry.example/sekisho:0.1.0"),
+        ((), "registry.example/sekisho:0.2.0"),
         (("image.tag=1.2",), "registry.example/sekisho:1.2"),
-        ((f"image.digest={digest}",), f"registry.example/sekisho:0.1.0@{digest}"),
+        ((f"image.digest={digest}",), f"registry.example/sekisho:0.2.0@{digest}"),
     ):
         pods = deployments(*values).values()
         assert [pod["containers"][0]["image"] for pod in pods] == [image] * 2

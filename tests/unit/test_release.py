@@ -99,7 +99,11 @@ def test_the_sbom_says_what_sekisho_itself_requires(release: Path) -> None:
 def test_the_wheel_holds_only_the_package(release: Path) -> None:
     with zipfile.ZipFile(release / f"sekisho-{__version__}-py3-none-any.whl") as wheel:
         folders = {name.partition("/")[0] for name in wheel.namelist()}
+        metadata = wheel.read(f"sekisho-{__version__}.dist-info/METADATA").decode().partition("\n\n")[0]
     assert folders == {"sekisho", f"sekisho-{__version__}.dist-info"}
+    assert {"Author", "Keywords", "Summary", "License-Expression"} <= {
+        line.partition(":")[0] for line in metadata.splitlines()
+    }
 
 
 def test_a_folder_with_files_is_left_alone(tmp_path: Path) -> None:
