@@ -44,6 +44,7 @@ from tests.controlplane.installed import NAMESPACE, RELEASE
 from tests.controlplane.kubectl import Kubectl
 from tests.controlplane.waiting import wait_until
 from tests.load.replicas import start_beside
+from tests.logs import complete_lines
 
 SETTLED = 40.0
 """Within this a rotation is over, the time included that API servers are given to take up a new caBundle."""
@@ -199,9 +200,19 @@ def test_a_certificate_of_another_time_is_replaced_and_served_only_if_valid(
     authority = contents(cluster, AUTHORITY)
     pair = load_pair(authority["ca.crt"], authority["ca.key"])
     aged = new_serving(pair, ("127.0.0.1",), datetime.now(UTC) - age)
-    lines = len(webhook_log(cluster))
+    before, lines = served(cluster), len(webhook_log(cluster))
     with Traffic(cluster.plane, policy):
-        patch_secret(cluster, SERVING, serving_secret(aged, authority["ca.crt"]))
+        cluster.sekisho.controller.pause()  # else it may replace the certificate before the webhook has read it
+        try:
+            patch_secret(cluster, SERVING, serving_secret(aged, authority["ca.crt"]))
+            wait_until(
+                lambda: any("new certificate" in line["message"] for line in webhook_log(cluster)[lines:]),
+                SOON,
+                "the webhook has read it",
+            )
+            assert served(cluster) == (aged.certificate_pem if is_taken_up else before)
+        finally:
+            cluster.sekisho.controller.resume()
         wait_renewed(cluster, {"tls.crt": aged.certificate_pem})
     taken_up = [
         line["expires"] for line in webhook_log(cluster)[lines:] if line["message"] == "serving a new certificate"
@@ -211,7 +222,7 @@ def test_a_certificate_of_another_time_is_replaced_and_served_only_if_valid(
 
 
 def webhook_log(cluster: Cluster) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in cluster.sekisho.webhook.log.read_text().splitlines()]
+    return [json.loads(line) for line in complete_lines(cluster.sekisho.webhook.log)]
 
 
 @pytest.fixture
@@ -329,13 +340,23 @@ def test_an_authority_stays_trusted_until_the_last_of_three_replicas_serves_anot
 
 
 def test_both_processes_report_when_the_certificate_expires(cluster: Cluster, policy: str) -> None:
-    end = load_certificate(contents(cluster, SERVING)["tls.crt"]).not_valid_after_utc.timestamp()
-    authority_end = load_certificate(contents(cluster, AUTHORITY)["ca.crt"]).not_valid_after_utc.timestamp()
-    of_webhook, of_controller = metrics(cluster.sekisho.webhook), metrics(cluster.sekisho.controller)
-    assert of_webhook["sekisho_certificate_expiry_timestamp_seconds"] == end
-    reported = "sekisho_controller_certificate_expiry_timestamp_seconds"
-    assert of_controller[f'{reported}{{certificate="serving"}}'] == end
-    assert of_controller[f'{reported}{{certificate="authority"}}'] == authority_end
+    def end(secret: str, certificate: str) -> float:
+        return load_certificate(contents(cluster, secret)[certificate]).not_valid_after_utc.timestamp()
+
+    def reported_ends() -> tuple[float | None, ...]:
+        of_webhook, of_controller = metrics(cluster.sekisho.webhook), metrics(cluster.sekisho.controller)
+        family = "sekisho_controller_certificate_expiry_timestamp_seconds"
+        return (
+            of_webhook.get("sekisho_certificate_expiry_timestamp_seconds"),
+            of_controller.get(f'{family}{{certificate="serving"}}'),
+            of_controller.get(f'{family}{{certificate="authority"}}'),
+        )
+
+    wait_until(
+        lambda: reported_ends() == (end(SERVING, "tls.crt"), end(SERVING, "tls.crt"), end(AUTHORITY, "ca.crt")),
+        SOON,
+        lambda: f"both report the ends of what is stored; they report {reported_ends()}",
+    )
 
 
 def metrics(component: Component) -> dict[str, float]:

@@ -136,10 +136,10 @@ def test_an_upgrade_replaces_what_a_platform_added_only_if_it_is_forced(sekisho:
 def test_fail_open_admits_pods_until_an_upgrade_sets_it_back(sekisho: Sekisho, kubectl: Kubectl) -> None:
     assert not admits_privileged(kubectl)
     kubectl.check("delete", CONFIGURATIONS, RELEASE)
-    assert admits_privileged(kubectl)
+    wait_until(lambda: admits_privileged(kubectl), SOON, "pods are admitted unjudged")
     upgrade(sekisho)
     wait_until(lambda: all(bundles(kubectl).values()), SOON, "the controller set the caBundle again")
-    assert not admits_privileged(kubectl)
+    wait_until(lambda: not admits_privileged(kubectl), SOON, "pods are judged again")
 
 
 def test_a_dead_webhook_denies_pods_in_its_scope_only(sekisho: Sekisho, kubectl: Kubectl) -> None:
@@ -157,7 +157,7 @@ def test_uninstalling_with_dead_processes_keeps_policies_and_blocks_no_pods(
     assert not admits_privileged(kubectl)
 
     sekisho.helm("uninstall", RELEASE, "--namespace", NAMESPACE)
-    assert admits_privileged(kubectl)
+    wait_until(lambda: admits_privileged(kubectl), SOON, "no pod is blocked")
     assert of_the_release(kubectl) == {
         f"customresourcedefinition.apiextensions.k8s.io/{plural}.sekisho.dev"
         for plural in ("clusterpodpolicies", "podpolicies", "policywaivers", "imageauthorities", "imageevidences")
@@ -199,7 +199,7 @@ def test_who_deletes_the_releases_namespace_deletes_the_webhooks(
     sekisho.webhook.kill()
     kubectl.check("delete", "namespace", NAMESPACE, "--timeout=60s")
     wait_until(lambda: items(kubectl, CONFIGURATIONS) == [], SOON, "the webhook configurations are gone")
-    assert admits_privileged(kubectl)
+    wait_until(lambda: admits_privileged(kubectl), SOON, "no pod is blocked")
     assert kubectl("get", "clusterpodpolicy", policy).returncode == 0
 
     sekisho.install()
@@ -273,12 +273,12 @@ def test_a_second_release_can_be_installed_and_uninstalled_beside_the_first(seki
     settings = [argument for value in (*values, "crds.install=false") for argument in ("--set", value)]
     sekisho.helm("install", *second, "--create-namespace", str(CHART), *settings)
     try:
-        assert not admits_privileged(kubectl)  # the second one's webhook, which nobody serves
+        wait_until(lambda: not admits_privileged(kubectl), SOON, "the second one's webhook, which nobody serves")
         assert admits_privileged(kubectl.in_namespace(NAMESPACE))
     finally:
         sekisho.helm("uninstall", *second)
         kubectl("delete", "namespace", "other-system", "--wait=false")
-    assert admits_privileged(kubectl)
+    wait_until(lambda: admits_privileged(kubectl), SOON, "the second one's webhook is not called any more")
     assert of_the_release(kubectl) == before
 
 

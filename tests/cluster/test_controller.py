@@ -34,8 +34,11 @@ from tests.controlplane.waiting import wait_until
 
 @pytest.fixture
 def policy(cluster: Cluster, namespace: str) -> Iterator[str]:
-    """A policy on the test's namespace that denies BAD_POD, and that every replica enforces."""
+    """A policy on the test's namespace that denies BAD_POD, that every replica enforces and that is proven."""
     with enforced_policy(cluster, namespace):
+        cluster.plane.kubectl.check(
+            "wait", "--for=condition=Proven", f"clusterpodpolicy/{namespace}", f"--timeout={SOON:g}s"
+        )
         yield namespace
 
 

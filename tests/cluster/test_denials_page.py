@@ -59,7 +59,8 @@ def test_viewer_of_a_namespace_reads_and_follows_its_denials(
     def denials(*args: str) -> Completed:
         return cluster.sekisho_cli("denials", f"--kubeconfig={tmp_path / 'kubeconfig'}", "-n", namespace, *args)
 
-    assert (denials().returncode, denials().stderr) == (0, f"no denials in namespace {namespace}\n")
+    wait_until(lambda: denials().returncode == 0, 30, "the viewer's role applies")
+    assert denials().stderr == f"no denials in namespace {namespace}\n"
     deny(kubectl, "bad")
     row = wait_until(lambda: denials("--owner=po/bad").stdout, 30, "the denial is shown").splitlines()[1].split()
     assert row[1:4] == [namespace, "Pod/bad", "1"]

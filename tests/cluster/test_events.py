@@ -151,6 +151,7 @@ def test_pods_with_generated_names_are_one_event(kubectl: Kubectl, denials: Call
         assert create(kubectl, "Pod", {"generateName": "bad-"}, {"containers": [BAD]}).returncode == 1
     assert create(kubectl, "Pod", {"name": "last"}, {"containers": [BAD]}).returncode == 1
     reported_events(kubectl, "pod/last")
+    wait_until(lambda: len(denials()) >= 2, SOON, "both are told")
     assert sorted(event["regarding"]["name"] for event in denials()) == ["bad-", "last"]
 
 
@@ -385,4 +386,4 @@ def test_denials_during_an_outage_are_reported_after_it(cluster: Cluster, kubect
         asyncio.run(post(cluster.sekisho.webhook_port, [privileged_pod(owner, namespace, dry_run=False)] * 3, 1))
     finally:
         cluster.plane.apiserver.start()
-    assert "(x3 over" in reported_events(kubectl, "deployment/web")
+    wait_until(lambda: "(x3 over" in reported_events(kubectl, "deployment/web"), SOON, "all three are told")

@@ -94,10 +94,17 @@ def requiring(site: Site, authority: str, host: str) -> Iterator[Kubectl]:
         site.kubectl("delete", "clusterpodpolicy", name, "--wait=false")
 
 
+def with_release(site: Site) -> None:
+    """Make the authority release, and return when the webhook uses it."""
+    apply(site, "ImageAuthority", "release", spec={"keys": [{"secret": {"name": "release-key"}}]})
+    usable = "sekisho_image_authority_usable"
+    wait_until(lambda: site.sekisho.metric(usable, authority="release"), SOON, "the webhook uses the authority")
+
+
 @pytest.fixture
 def signed(site: Site) -> Iterator[Kubectl]:
     """A namespace whose images must be signed by the authority release; tags are resolved."""
-    apply(site, "ImageAuthority", "release", spec={"keys": [{"secret": {"name": "release-key"}}]})
+    with_release(site)
     with requiring(site, "release", site.registry.host) as kubectl:
         yield kubectl
 
@@ -291,7 +298,7 @@ def test_pull_secret_of_the_pod_is_used_for_its_images(
     registry = distribution_with_login
     image = registry.push_image(repository_name, "private")
     registry.attach(image, json.dumps(bundle(P256, statement(image.digest))).encode())
-    apply(site, "ImageAuthority", "release", spec={"keys": [{"secret": {"name": "release-key"}}]})
+    with_release(site)
     with requiring(site, "release", registry.host) as kubectl:
         for name, password in (("login", PASSWORD), ("wrong", "guess")):
             login = (f"--docker-server={registry.host}", f"--docker-username={USER}", f"--docker-password={password}")

@@ -123,7 +123,8 @@ def test_a_used_waiver_is_reported_by_an_event_and_an_unused_one_is_not(kubectl:
 def test_a_tenant_may_write_pod_policies_and_no_waivers(kubectl: Kubectl, namespace: str) -> None:
     kubectl.check("create", "role", "policies", "--verb=*", "--resource=podpolicies.sekisho.dev")
     kubectl.check("create", "rolebinding", "policies", "--role=policies", "--user=tenant")
-    assert kubectl("auth", "can-i", "create", "podpolicies.sekisho.dev", "--as=tenant").stdout.strip() == "yes"
+    own = ("auth", "can-i", "create", "podpolicies.sekisho.dev", "--as=tenant")
+    wait_until(lambda: kubectl(*own).stdout.strip() == "yes", SOON, "the role applies")
     for denied in ("policywaivers.sekisho.dev", "clusterpodpolicies.sekisho.dev"):
         assert kubectl("auth", "can-i", "create", denied, "--as=tenant").stdout.split()[-1] == "no"
     assert namespace
@@ -138,6 +139,8 @@ def test_a_subject_is_excluded_by_its_exact_name(kubectl: Kubectl, namespace: st
     apply(kubectl, "ClusterPodPolicy", namespace, match=match, controls={"privileged": {}})
     try:
         kubectl.check("wait", "--for=condition=Enforced", f"clusterpodpolicy/{namespace}", f"--timeout={SOON:g}s")
+        maker = ("auth", "can-i", "create", "pods", "--as=alice", "--as-group=makers")
+        wait_until(lambda: kubectl(*maker).returncode == 0, SOON, "the role applies")
         bad = restricted_pod(privileged())
         for user, admitted in (
             ("alice", True),
@@ -210,9 +213,10 @@ def test_a_broken_stored_policy_does_not_prevent_changes_to_others(
     kubectl: Kubectl, sekisho: Sekisho, namespace: str
 ) -> None:
     """Broken ones get in while the webhook for policies is opened; the others go on being taken, and enforced."""
-    open_glass(kubectl)
     broken = {"match": {"namespaces": [namespace]}, "controls": {"images": {"trustedRegistries": ["acme/web"]}}}
     sekisho.webhook.kill()
+    open_glass(kubectl)
+    wait_open(kubectl)
     apply(kubectl, "ClusterPodPolicy", f"{namespace}-broken", **broken)
     sekisho.webhook.start()
     try:
@@ -255,6 +259,7 @@ def test_policies_can_be_changed_unchecked_after_their_webhook_is_set_to_ignore(
 ) -> None:
     sekisho.webhook.kill()
     open_glass(kubectl)
+    wait_open(kubectl)
     apply(kubectl, "ClusterPodPolicy", namespace, match={"namespaces": [namespace]}, controls={"privileged": {}})
     assert "failed calling webhook" in tried(kubectl, restricted_pod()).stderr  # pods are guarded all the same
     assert kubectl("delete", "clusterpodpolicy", namespace).returncode == 0
@@ -275,6 +280,13 @@ def set_glass(kubectl: Kubectl, policy: str) -> None:
 
 def open_glass(kubectl: Kubectl) -> None:
     set_glass(kubectl, "Ignore")
+
+
+def wait_open(kubectl: Kubectl) -> None:
+    """Return when the API server takes policies without the webhook, which is dead."""
+    dry = ("apply", "--dry-run=server", "-f", "-")
+    policy = manifest("ClusterPodPolicy", "tried", controls={"privileged": {}})
+    wait_until(lambda: kubectl(*dry, input=policy).returncode == 0, SOON, "the API server ignores the webhook")
 
 
 @pytest.fixture

@@ -82,7 +82,20 @@ def replicas(cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Repli
         for name in ("second", "third"):
             others.append(start_beside(cluster.sekisho.webhook, name, tmp_path, cluster.plane.logs))
             running.callback(others[-1].stop)
+        wait_known(cluster, namespace, 3)
         yield Replicas(cluster, others)
+
+
+def wait_known(cluster: Cluster, namespace: str, replicas: int) -> None:
+    """Return when the controller has read the reports of so many replicas: a policy's status counts them."""
+    name = f"{namespace}-known"
+    apply_policy(cluster, name)
+    everybody = f"{replicas}/{replicas}"
+    wait_until(
+        lambda: get(cluster, f"{POLICIES}/{name}").get("status", {}).get("enforcedBy") == everybody,
+        SOON,
+        f"the controller knows {replicas} replicas",
+    )
 
 
 @pytest.fixture
@@ -163,6 +176,7 @@ def test_a_policy_that_a_replica_cannot_use_is_not_called_enforced(
     older = start_older(cluster, tmp_path)
     both = Replicas(cluster, [older])
     try:
+        wait_known(cluster, namespace, 2)
         apply_policy(cluster, namespace)
         wait_enforced(cluster, namespace)
         assert both.verdicts(namespace, BAD_POD) == [False, False]
@@ -291,4 +305,6 @@ def test_the_status_of_a_waiver_changes_when_it_expires(cluster: Cluster, kubect
     wait_until(
         lambda: condition(get(cluster, f"{WAIVERS}/{name}"), "Active")["reason"] == "Expired", SOON, "it has ended"
     )
-    assert "waivers" not in get(cluster, f"{POLICIES}/{namespace}")["status"]
+    wait_until(
+        lambda: "waivers" not in get(cluster, f"{POLICIES}/{namespace}")["status"], SOON, "its policy names it no more"
+    )

@@ -53,11 +53,12 @@ class Sekisho:
         """Where the webhook answers reviews."""
         return self._ports["webhook"]
 
-    def metric(self, name: str) -> float:
-        """The value of a metric of the webhook, over all its labels added up; 0 where there is none."""
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of a metric of the webhook, over all its other labels added up; 0 where there is none."""
         connection = http.client.HTTPConnection("127.0.0.1", self._ports["webhook-metrics"], timeout=ANSWER_IN)
         families = text_string_to_metric_families(ask(connection, "GET", "/metrics").body.decode())
-        return sum(sample.value for family in families for sample in family.samples if sample.name == name)
+        samples = (sample for family in families for sample in family.samples if sample.name == name)
+        return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
     def install(self) -> None:
         """Install or upgrade the release, start the processes, return once a probe shows that the webhooks are live.
