@@ -1,13 +1,19 @@
 """Signatures of images, through the real API server and a registry: what runs, what waits, and what replicas share."""
 
 import json
+import re
+import textwrap
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import yaml
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.cluster.conftest import Lab
 from tests.controlplane.installed import NAMESPACE, RELEASE, Sekisho
@@ -22,12 +28,15 @@ from tests.trustparts.sigstore import Sigstore
 from tests.unit.images.signing import OTHER_P256, P256, PrivateKey, bundle, pem, statement
 
 SOON = 30.0
-SECRETS = ("release-key", "cosign-key")
+SECRETS = ("release-key", "cosign-key", "broken-key", "weak-key")
+WEAK = pem(rsa.generate_private_key(65537, 1024))  # noqa: S505  it is denied
+SLOW_SECONDS, MAX_SLOW_SECONDS, MAX_SLOW_DENIALS = 8, 9.5, 3
 SETTINGS = (
     "imageVerification.enabled=true",
     f"imageVerification.secrets={{{','.join(SECRETS)}}}",
     "imageVerification.podPullSecrets=true",
 )
+PAGE = Path(__file__).parents[2] / "docs" / "signed-images.md"
 WEBHOOK = f"system:serviceaccount:{NAMESPACE}:{RELEASE}-webhook"
 EVIDENCE = "/apis/sekisho.dev/v1alpha1/imageevidences"
 
@@ -156,23 +165,50 @@ def test_ephemeral_container_must_be_signed(site: Site, signed: Kubectl, reposit
 def test_slow_registry_delays_a_deployment_and_does_not_stop_it(
     site: Site, signed: Kubectl, repository_name: str
 ) -> None:
-    image = site.image(repository_name, "slow", P256)
-    site.registry.behave(Behavior(faults=(Fault("referrers", delay_ms=8000, times=1),)), repository_name)
+    known, slow = site.image(repository_name, "known", P256), site.image(repository_name, "slow", P256)
+    assert run(signed, "known", known.reference).returncode == 0
+    usual = deploy(site, signed, "usual", known)
+    fault = Fault("referrers", delay_ms=1000 * SLOW_SECONDS, times=1)
+    site.registry.behave(Behavior(faults=(fault,)), repository_name)
+    denied = denials(site)
+    taken = deploy(site, signed, "slow", slow)
+    assert taken >= SLOW_SECONDS
+    # On a busy machine 20 pods take longer without a look-up too.
+    assert taken <= max(MAX_SLOW_SECONDS, SLOW_SECONDS + 0.5 + 2 * usual)
+    assert 1 <= denials(site) - denied <= MAX_SLOW_DENIALS
+    events = signed.check("get", "events", "-o", "jsonpath={.items[*].reason}").split()
+    assert "PodDenied" not in events
+
+
+def deploy(site: Site, kubectl: Kubectl, name: str, image: Image) -> float:
+    """The seconds until the 20 pods of a new Deployment are there."""
     template = {
-        "metadata": {"labels": {"app": "slow"}},
+        "metadata": {"labels": {"app": name}},
         "spec": restricted_pod(container("app", image=image.reference))["spec"],
     }
     deployment = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": "slow"},
-        "spec": {"replicas": 20, "selector": {"matchLabels": {"app": "slow"}}, "template": template},
+        "metadata": {"name": name},
+        "spec": {"replicas": 20, "selector": {"matchLabels": {"app": name}}, "template": template},
     }
-    signed.check("create", "-f", "-", input=json.dumps(deployment))
-    pods = ("get", "pods", "-l", "app=slow", "-o", "name")
-    wait_until(lambda: len(signed.check(*pods).split()) == 20, SOON, "20 pods of the Deployment are there")
-    events = signed.check("get", "events", "-o", "jsonpath={.items[*].reason}").split()
-    assert "PodDenied" not in events
+    pods = f"/api/v1/namespaces/{kubectl.namespace}/pods?labelSelector=app%3D{name}"
+
+    def count() -> int:
+        return len(msgspec.json.decode(site.lab.plane.call("GET", pods).body)["items"])
+
+    began = time.monotonic()
+    kubectl.check("create", "-f", "-", input=json.dumps(deployment))
+    wait_until(lambda: count() == 20, SOON, "20 pods of the Deployment are there")
+    return time.monotonic() - began
+
+
+def denials(site: Site) -> float:
+    """Pods that the webhook has denied so far, the pending ones included."""
+    return sum(
+        site.sekisho.metric("sekisho_admission_reviews_total", kind="Pod", decision=decision)
+        for decision in ("deny", "pending")
+    )
 
 
 def test_denial_while_a_look_up_goes_on_is_pending(site: Site, signed: Kubectl, repository_name: str) -> None:
@@ -260,9 +296,9 @@ def test_keyless_signature_of_the_right_identity_is_admitted(
     sigstore.sign(other, identity=IDENTITY.replace("acme", "evil"))
     root = f"--from-file=trusted_root.json={sigstore.trusted_root}"
     site.kubectl.check("create", "configmap", "sigstore-trusted-root", root, "--namespace", NAMESPACE)
-    keyless = {
+    [of_page] = [one["spec"]["keyless"] for one in documented_objects() if one["metadata"]["name"] == "ci"][:1]
+    keyless = of_page | {
         "issuer": sigstore.issuer,
-        "identities": ["https://github.com/acme/*/.github/workflows/release.yml@refs/tags/v*"],
         "trustedRoot": {"configMap": {"name": "sigstore-trusted-root"}},
     }
     apply(site, "ImageAuthority", "ci", spec={"keyless": keyless})
@@ -323,3 +359,110 @@ def test_image_that_runs_is_looked_up_again(site: Site, signed: Kubectl, reposit
     site.sekisho.webhook.restart()
     looked_up = ("get", "imageevidence", name, "-o", "jsonpath={.spec.lookedUp}")
     wait_until(lambda: site.kubectl.check(*looked_up) != long_ago, SOON, "it was looked up again")
+
+
+NAME, MAIL = "bad-authority", "a URL, or an email address whose domain is written without *"
+ISSUER = "https://token.actions.githubusercontent.com"
+DENIED_WHEN_APPLIED = [
+    ({"keys": [{"pem": "x"}]}, "spec.keys[0].pem: is not a public key in PEM, such as cosign.pub"),
+    (
+        {"keys": [{"pem": WEAK}]},
+        "spec.keys[0].pem: is an RSA key of 1024 bits; use ECDSA P-256, P-384 or P-521, RSA of",
+    ),
+    (
+        {"keyless": {"issuer": ISSUER, "identities": ["*"]}},
+        f'spec.keyless.identities[0]: "*" must be {MAIL}',
+    ),
+    (
+        {"keyless": {"issuer": ISSUER, "identities": ["^https://github.com/acme/.*"]}},
+        "is a regular expression; write the identity with * for what may vary",
+    ),
+]
+
+
+@pytest.mark.parametrize(("spec", "problem"), DENIED_WHEN_APPLIED, ids=range(len(DENIED_WHEN_APPLIED)))
+def test_broken_authority_is_denied_when_it_is_applied(site: Site, spec: dict[str, Any], problem: str) -> None:
+    body = {"apiVersion": "sekisho.dev/v1alpha1", "kind": "ImageAuthority", "metadata": {"name": NAME}, "spec": spec}
+    denied = site.kubectl("create", "-f", "-", input=json.dumps(body))
+    assert denied.returncode != 0
+    assert problem in denied.stderr
+
+
+def test_rule_for_images_of_any_registry_is_denied_when_it_is_applied(site: Site) -> None:
+    rule = {"images": ["*/acme/*"], "by": {"anyOf": ["release"]}}
+    body = {"apiVersion": "sekisho.dev/v1alpha1", "kind": "ClusterPodPolicy", "metadata": {"name": NAME}}
+    spec = {"controls": {"images": {"signatures": [rule]}}}
+    denied = site.kubectl("create", "-f", "-", input=json.dumps(body | {"spec": spec}))
+    problem = "spec.controls.images.signatures[0].images[0]: '*/acme/*' begins with *; name the registry"
+    assert problem in denied.stderr
+
+
+EMPTY_ROOT = '{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}'
+UNUSABLE = {
+    "without-secret": ({"keys": [{"secret": {"name": "no-key"}}]}, 'Secret "no-key" does not exist'),
+    "broken-in-secret": (
+        {"keys": [{"secret": {"name": "broken-key"}}]},
+        '"cosign.pub" of Secret "broken-key" is not a public key in PEM, such as cosign.pub',
+    ),
+    "weak-in-secret": (
+        {"keys": [{"secret": {"name": "weak-key"}}]},
+        '"cosign.pub" of Secret "weak-key" is an RSA key of 1024 bits; use ECDSA',
+    ),
+    "without-config-map": (
+        {"keyless": {"issuer": ISSUER, "identities": [IDENTITY], "trustedRoot": {"configMap": {"name": "no-root"}}}},
+        'ConfigMap "no-root" does not exist in the namespace where Sekisho is installed',
+    ),
+    "root-without-keys": (
+        {"keyless": {"issuer": ISSUER, "identities": [IDENTITY], "trustedRoot": {"configMap": {"name": "empty-root"}}}},
+        '"trusted_root.json" of ConfigMap "empty-root" has no transparency log in tlogs',
+    ),
+}
+
+
+def test_authority_that_cannot_be_used_says_why_and_rules_that_name_it_deny(
+    site: Site, signed: Kubectl, repository_name: str
+) -> None:
+    for name, key in (("broken-key", "x"), ("weak-key", WEAK)):
+        secret = ("create", "secret", "generic", name, f"--from-literal=cosign.pub={key}", "--namespace", NAMESPACE)
+        site.kubectl.check(*secret)
+    root = ("create", "configmap", "empty-root", f"--from-literal=trusted_root.json={EMPTY_ROOT}")
+    site.kubectl.check(*root, "--namespace", NAMESPACE)
+    rules = []
+    for name, (spec, _) in UNUSABLE.items():
+        apply(site, "ImageAuthority", name, spec=spec)
+        rules.append({"images": [f"{site.registry.host}/{repository_name}/{name}"], "by": {"anyOf": [name]}})
+    namespace = signed.namespace
+    policy = {"match": {"namespaces": [namespace]}, "controls": {"images": {"signatures": rules}}}
+    apply(site, "ClusterPodPolicy", f"{namespace}-unusable", spec=policy)
+    enforced = ("wait", "--for=condition=Enforced", f"clusterpodpolicy/{namespace}-unusable", f"--timeout={SOON:g}s")
+    site.kubectl.check(*enforced)
+    images = {name: site.image(f"{repository_name}/{name}", name, P256) for name in UNUSABLE}
+    for name, (_, problem) in UNUSABLE.items():
+        wait_until(lambda name=name, problem=problem: is_unusable(site, name, problem), SOON, f"{name} is unusable")  # type: ignore[misc]
+        expected = f'ImageAuthority "{name}" is unusable, {problem}'
+        wait_until(
+            lambda name=name, expected=expected: expected in run(signed, "denied", images[name].reference).stderr,  # type: ignore[misc]
+            SOON,
+            f"a pod is denied because of {name}",
+        )
+    assert admits(signed, site.image(repository_name, "good", P256))
+    site.kubectl.check("delete", "clusterpodpolicy", f"{namespace}-unusable", "--wait=false")
+    site.kubectl.check("delete", "imageauthority", *UNUSABLE, "--wait=false")
+
+
+def is_unusable(site: Site, name: str, problem: str) -> bool:
+    """Whether the status of an authority says that it cannot be used, and why."""
+    answer = site.lab.plane.call("GET", f"/apis/sekisho.dev/v1alpha1/imageauthorities/{name}")
+    conditions = msgspec.json.decode(answer.body).get("status", {}).get("conditions", [])
+    return any(one["type"] == "Usable" and one["status"] == "False" and problem in one["message"] for one in conditions)
+
+
+def documented(language: str) -> list[str]:
+    """The blocks of the page on signed images that are in a language, in their order."""
+    found = re.findall(rf"^ *```{language}\n((?s:.*?))^ *```$", PAGE.read_text(), re.MULTILINE)
+    return [textwrap.dedent(block) for block in found]
+
+
+def documented_objects() -> list[dict[str, Any]]:
+    """The objects on the page, in their order."""
+    return [one for block in documented("yaml") for one in yaml.safe_load_all(block)]

@@ -53,6 +53,11 @@ class Kubectl:
         """The same, with `namespace` where a call names none."""
         return Kubectl(self._binary, self._kubeconfig, namespace)
 
+    @property
+    def namespace(self) -> str | None:
+        """The namespace of calls that name none; None for the default one."""
+        return self._namespace
+
     def __call__(self, *args: str, input: str | None = None) -> Completed:  # noqa: A002
         """Run kubectl and give what it answered, whether it succeeded or not."""
         namespace = ("--namespace", self._namespace) if self._namespace else ()

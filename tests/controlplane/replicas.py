@@ -10,8 +10,10 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from tests.controlplane.answers import Answer, ask, serves
@@ -140,10 +142,7 @@ class Replicas:
         Raises CommandError, ComponentError, DeadlineError, NetworkError.
         """
         self._release.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # The chart's own pods stay Pending: there is no node for them.
-        self._release.install(
-            "image.repository=registry.example/sekisho", f"webhook.replicas={count}", "controller.replicas=0"
-        )
+        self._install_chart(count)
         start_on_free_ports(
             self._release.folder / "ports.json", ("controller-metrics",), self._start_controller, lambda: None
         )
@@ -161,6 +160,29 @@ class Replicas:
             self.add()
         self.wait_ready()
         self._release.wait_live()
+
+    @contextmanager
+    def verifying_images(self, ca: Path) -> Iterator[None]:
+        """Replicas that verify images meanwhile, as many as there are now; `ca` is the authority of the registries.
+
+        Raises CommandError, ComponentError, DeadlineError, NetworkError.
+        """
+        count, command = len(self.running), self._command
+        self._install_chart(count, "imageVerification.enabled=true")
+        self._command = (*command, "--verify-images", f"--registry-ca-file={ca}")
+        try:
+            self.replace_all()
+            yield
+        finally:
+            self._command = command
+            self._install_chart(count)
+            self.replace_all()
+
+    def replace_all(self) -> None:
+        """End every replica, and only then start as many new ones. Raises ComponentError, DeadlineError."""
+        count = len(self.running)
+        self.scale(0)
+        self.scale(count)
 
     def add(self) -> Replica:
         """Start one more; it joins the Service when it is ready. Raises NetworkError."""
@@ -234,6 +256,11 @@ class Replicas:
             replica.process.kill()
         if self.controller is not None:
             self.controller.stop()
+
+    def _install_chart(self, count: int, *values: str) -> None:
+        # The chart's own pods stay Pending: there is no node for them.
+        own = ("image.repository=registry.example/sekisho", f"webhook.replicas={count}", "controller.replicas=0")
+        self._release.install(*own, *values)
 
     def _start_controller(self, ports: dict[str, int]) -> None:
         port = ports["controller-metrics"]

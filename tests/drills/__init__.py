@@ -20,6 +20,7 @@ from tests.drills.control_side import (
 )
 from tests.drills.floods import floods
 from tests.drills.hostile import half_bodies, many_connections, policy_stream
+from tests.drills.images import registry_down, slow_registry
 from tests.drills.lifecycle import certificate_rotated, replicas_killed, rolling_upgrades
 from tests.drills.outages import (
     api_server_restarted,
@@ -53,6 +54,8 @@ DRILLS: dict[str, Callable[[Site], str]] = {
         bad_certificates,
         bad_authorities,
         strangers_reviews,
+        slow_registry,
+        registry_down,
         release_namespace_deleted,
     )
 }

@@ -19,10 +19,10 @@ class ServerTls(msgspec.Struct, frozen=True):
     key: Path
 
 
-def write_server_tls(folder: Path) -> ServerTls:
-    """A new authority and a certificate that it signed, in this folder."""
+def write_server_tls(folder: Path, *more_names: str) -> ServerTls:
+    """A new authority and a certificate that it signed, in this folder; more_names: hosts that it is for too."""
     authority = make(ca=True, cert_sign=True, subject="trust parts")
-    server = make(authority, names=_NAMES, subject="loopback")
+    server = make(authority, names=(*_NAMES, *more_names), subject="loopback")
     tls = ServerTls(folder / "ca.crt", folder / "server.crt", folder / "server.key")
     folder.mkdir(parents=True, exist_ok=True)
     tls.ca.write_bytes(pem(authority))

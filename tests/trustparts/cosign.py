@@ -48,9 +48,9 @@ class Cosign:
     """cosign with a home of its own in `folder`, which trusts the registries' authority `ca`."""
 
     def __init__(self, binary: Path, folder: Path, ca: Path) -> None:
-        self._binary = binary
+        self.binary = binary
         self._folder = folder
-        self._environment = base_environment() | {
+        self.environment = base_environment() | {
             "HOME": str(folder),
             "DOCKER_CONFIG": str(folder),
             "COSIGN_PASSWORD": "",
@@ -63,9 +63,9 @@ class Cosign:
     def run(self, *arguments: str) -> str:
         """Run it; gives its standard output. Raises CosignError."""
         done = subprocess.run(
-            (str(self._binary), *arguments),
+            (str(self.binary), *arguments),
             cwd=self._folder,
-            env=self._environment,
+            env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

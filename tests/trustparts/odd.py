@@ -8,7 +8,7 @@ import msgspec
 from tests.controlplane.component import Component
 from tests.controlplane.ports import start_component
 from tests.trustparts.authority import ServerTls
-from tests.trustparts.registries import Registry, RegistryError, registry_component
+from tests.trustparts.registries import LOOPBACK, Registry, RegistryError, registry_component
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -76,9 +76,9 @@ class Behavior(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
 class OddRegistry(Registry):
     """Our own registry. `storage` is the host and port at which it serves the same content plainly."""
 
-    def __init__(self, component: Component, port: int, storage: int, ca: Path) -> None:
-        super().__init__(component, port, ca)
-        self.storage = f"127.0.0.1:{storage}"
+    def __init__(self, component: Component, port: int, storage: int, ca: Path, address: str = LOOPBACK) -> None:
+        super().__init__(component, port, ca, address=address)
+        self.storage = f"{address}:{storage}"
 
     def behave(self, behavior: Behavior, name: str = "") -> None:
         """How it answers from now on for a repository.
@@ -101,15 +101,15 @@ class OddRegistry(Registry):
         return Fault(kind, status=307, headers={"Location": f"https://{self.storage}{{path}}"})
 
 
-def start_odd_registry(binary: Path, folder: Path, tls: ServerTls) -> OddRegistry:
-    """Our own registry, started; stop its component."""
+def start_odd_registry(binary: Path, folder: Path, tls: ServerTls, address: str = LOOPBACK) -> OddRegistry:
+    """Our own registry, started; stop its component. The certificate must be for `address`."""
     selected: dict[str, int] = {}
 
     def make(ports: dict[str, int]) -> Component:
         selected.update(ports)
-        addresses = (f"127.0.0.1:{ports['registry']}", f"127.0.0.1:{ports['storage']}")
+        addresses = (f"{address}:{ports['registry']}", f"{address}:{ports['storage']}")
         command = (str(binary), *addresses, str(tls.certificate), str(tls.key))
-        return registry_component("oddregistry", command, folder, ports["registry"], tls)
+        return registry_component("oddregistry", command, folder, ports["registry"], tls, address)
 
     component = start_component(folder / "ports.json", ("registry", "storage"), make)
-    return OddRegistry(component, selected["registry"], selected["storage"], tls.ca)
+    return OddRegistry(component, selected["registry"], selected["storage"], tls.ca, address)

@@ -17,6 +17,7 @@ from tests.controlplane.component import Component, base_environment
 from tests.controlplane.ports import start_component
 from tests.trustparts.authority import ServerTls
 
+LOOPBACK = "127.0.0.1"
 USER = "robot"
 PASSWORD = "correct horse"
 # Both of the above; distribution takes bcrypt only.
@@ -51,11 +52,12 @@ class Image(msgspec.Struct, frozen=True):
 class Registry:
     """A running registry. `host` has the port; clients trust `ca`."""
 
-    def __init__(self, component: Component, port: int, ca: Path, authorization: str = "") -> None:
+    def __init__(
+        self, component: Component, port: int, ca: Path, authorization: str = "", address: str = LOOPBACK
+    ) -> None:
         self.component = component
-        self.host = f"127.0.0.1:{port}"
+        self.host = f"{address}:{port}"
         self.ca = ca
-        self._port = port
         self._tls = ssl.create_default_context(cafile=str(ca))
         self._authorization = authorization
 
@@ -175,7 +177,7 @@ class Registry:
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Iterator[http.client.HTTPResponse]:
         """One request whose body the caller reads."""
-        connection = http.client.HTTPSConnection("127.0.0.1", self._port, timeout=30, context=self._tls)
+        connection = http.client.HTTPSConnection(self.host, timeout=30, context=self._tls)
         sent = {"Authorization": self._authorization} if self._authorization else {}
         try:
             connection.request(method, path, body, sent | dict(headers or {}))
@@ -241,15 +243,19 @@ def basic(user: str, password: str) -> str:
     return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
-def registry_component(name: str, command: tuple[str, ...], folder: Path, port: int, tls: ServerTls) -> Component:
+def registry_component(
+    name: str, command: tuple[str, ...], folder: Path, port: int, tls: ServerTls, address: str = LOOPBACK
+) -> Component:
     """The process of a registry, which is ready when it answers at /v2/."""
     context = ssl.create_default_context(cafile=str(tls.ca))
     environment = base_environment() | {"OTEL_TRACES_EXPORTER": "none"}
-    return Component(name, command, folder / f"{name}.log", lambda: _answers(port, context), port, environment)
+    return Component(
+        name, command, folder / f"{name}.log", lambda: _answers(f"{address}:{port}", context), port, environment
+    )
 
 
-def _answers(port: int, context: ssl.SSLContext) -> bool:
-    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=context)
+def _answers(host: str, context: ssl.SSLContext) -> bool:
+    connection = http.client.HTTPSConnection(host, timeout=5, context=context)
     try:
         connection.request("GET", "/v2/")
         return connection.getresponse().status in (200, 401)

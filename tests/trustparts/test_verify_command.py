@@ -108,6 +108,24 @@ def test_tag_is_denied_unless_the_policy_resolves_it(
     assert report(tagged, *options)["exit"] == 0
 
 
+def test_registry_that_only_a_pod_policy_names_is_denied_as_by_the_webhook(
+    cosign: Cosign, image: Image, odd_registry: OddRegistry, options: tuple[str, ...], key: Key, tmp_path: Path
+) -> None:
+    cosign.sign(image, key)
+    cluster = signed_by(odd_registry, "release")
+    of_tenant = cluster | {"kind": "PodPolicy", "metadata": {"name": "tenant", "namespace": "default"}}
+    release = authority("release", keys=[{"pem": key.pem}])
+    write(tmp_path, release, of_tenant)
+    shown = report(image.reference, *options)
+    assert (shown["exit"], [one["authority"] for one in shown["signatures"]]) == (1, ["release"])
+    assert [rule["problem"] for rule in shown["rules"]] == [
+        f"is not verified: no ClusterPodPolicy names registry {odd_registry.host} in a rule on signatures"
+    ]
+    cluster["spec"]["enforcement"] = "Audit"
+    write(tmp_path, release, of_tenant, cluster)
+    assert report(image.reference, *options)["exit"] == 0
+
+
 def test_each_required_authority_must_have_signed(
     cosign: Cosign, image: Image, odd_registry: OddRegistry, options: tuple[str, ...], key: Key, tmp_path: Path
 ) -> None:

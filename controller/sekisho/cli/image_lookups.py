@@ -51,9 +51,12 @@ class ImageLookups:
         Ends the command with an error if a file cannot be used.
         """
         self.authorities = _authorities(policies, sources)
+        self._registries = policies.registries
         self._settings = Settings(_LOOPBACK, _tls(ca_file))
         self._entries = _credentials(config)
         self._evidence: dict[str, ImageFacts | Unknown] = {}
+        self._of_named: dict[str, ImageFacts | Unknown] = {}
+        """The evidence about images of registries that the webhook would connect to."""
         self._digests: dict[Reference, str] = {}
         self._runner = asyncio.Runner()
 
@@ -67,8 +70,8 @@ class ImageLookups:
         self._runner.__exit__(kind, error, trace)
 
     def trust(self) -> Trust:
-        """What is known now."""
-        return Trust(self.authorities, self._evidence, datetime.now(UTC), self._digests)
+        """What the webhook would know now: it connects only to registries that administrators name."""
+        return Trust(self.authorities, self._of_named, datetime.now(UTC), self._digests, self._registries)
 
     def look_up(self, references: Iterable[Reference]) -> None:
         """Look up images, those with tags by the digests that the tags stand for now."""
@@ -100,8 +103,10 @@ class ImageLookups:
             pinned = [one for reference in references if (one := self._pinned(reference)).digest is not None]
             evidence.start(pinned)
             await evidence.settled(pinned, _SECONDS)
-            for reference in references:
-                self._evidence[_key(self._pinned(reference))] = _result(self._pinned(reference), tags, evidence)
+            for reference in map(self._pinned, references):
+                self._evidence[_key(reference)] = result = _result(reference, tags, evidence)
+                if reference.registry in self._registries:
+                    self._of_named[_key(reference)] = result
         finally:
             await evidence.close()
             await client.close()
