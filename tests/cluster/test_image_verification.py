@@ -1,7 +1,9 @@
 """Signatures of images, through the real API server and a registry: what runs, what waits, and what replicas share."""
 
 import json
+import os
 import re
+import sys
 import textwrap
 import time
 import uuid
@@ -16,8 +18,10 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.cluster.conftest import Lab
-from tests.controlplane.installed import NAMESPACE, RELEASE, Sekisho
+from tests.controlplane.build import Binaries
+from tests.controlplane.installed import CHART, NAMESPACE, RELEASE, Sekisho
 from tests.controlplane.kubectl import Completed, Kubectl
+from tests.controlplane.kubectl import run as run_command
 from tests.controlplane.waiting import wait_until
 from tests.pods import container, restricted_pod
 from tests.trustparts.cosign import Cosign
@@ -28,7 +32,7 @@ from tests.trustparts.sigstore import Sigstore
 from tests.unit.images.signing import OTHER_P256, P256, PrivateKey, bundle, pem, statement
 
 SOON = 30.0
-SECRETS = ("release-key", "cosign-key", "broken-key", "weak-key")
+SECRETS = ("release-key", "cosign-key", "broken-key", "weak-key", "docs-key")
 WEAK = pem(rsa.generate_private_key(65537, 1024))  # noqa: S505  it is denied
 SLOW_SECONDS, MAX_SLOW_SECONDS, MAX_SLOW_DENIALS = 8, 9.5, 3
 SETTINGS = (
@@ -174,7 +178,7 @@ def test_slow_registry_delays_a_deployment_and_does_not_stop_it(
     taken = deploy(site, signed, "slow", slow)
     assert taken >= SLOW_SECONDS
     # On a busy machine 20 pods take longer without a look-up too.
-    assert taken <= max(MAX_SLOW_SECONDS, SLOW_SECONDS + 0.5 + 2 * usual)
+    assert taken <= max(MAX_SLOW_SECONDS, SLOW_SECONDS + 1 + 4 * usual)
     assert 1 <= denials(site) - denied <= MAX_SLOW_DENIALS
     events = signed.check("get", "events", "-o", "jsonpath={.items[*].reason}").split()
     assert "PodDenied" not in events
@@ -466,3 +470,50 @@ def documented(language: str) -> list[str]:
 def documented_objects() -> list[dict[str, Any]]:
     """The objects on the page, in their order."""
     return [one for block in documented("yaml") for one in yaml.safe_load_all(block)]
+
+
+def test_commands_of_the_page_on_signed_images_do_what_it_says(
+    site: Site, binaries: Binaries, cosign: Cosign, repository_name: str, tmp_path: Path
+) -> None:
+    image = site.registry.push_image(repository_name, tag="1.2.3")
+    unsigned = site.registry.push_image(repository_name, "unsigned")
+    (tmp_path / "charts").symlink_to(CHART.parent)
+    (tmp_path / "signed.yaml").write_text(as_here(documented("yaml")[0], image))
+    folders = {Path(one).parent for one in (cosign.binary, binaries.kubectl, binaries.helm, sys.executable)}
+    environment = cosign.environment | {
+        "HOME": str(tmp_path),
+        "KUBECONFIG": str(site.lab.plane.kubeconfig),
+        "PATH": os.pathsep.join((*map(str, folders), os.environ["PATH"])),
+    }
+    shown = ""
+    for block in documented("console"):
+        for command in as_here(block, image).removeprefix("$ ").split("\n$ "):
+            done = run_command(("bash", "-c", f"cd {tmp_path} && {command}"), environment)
+            assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+            shown = done.stdout
+    assert "signed by documented, with key" in shown
+    assert "passes: requires an image signed by documented" in shown
+    wait = ("wait", "--for=condition=Enforced", "clusterpodpolicy/signed", f"--timeout={SOON:g}s")
+    site.kubectl.check(*wait)
+    try:
+        wait_until(lambda: "Warning" not in warned(site, image), SOON, "the webhook uses the key")
+        # A policy that only warns waits for a look-up for half a second.
+        wait_until(lambda: "which is not signed" in warned(site, unsigned), SOON, "an unsigned image is warned about")
+    finally:
+        site.kubectl.check("delete", "clusterpodpolicy/signed", "imageauthority/documented", "--wait=false")
+
+
+def as_here(text: str, image: Image) -> str:
+    """A block of the page with the names of this site, and the image that the page signs."""
+    text = text.replace("secrets={release-key}", f"secrets={{{','.join(SECRETS)}}}")
+    text = text.replace("name: release-key", "name: docs-key").replace(" release-key", " docs-key")
+    text = re.sub(r"\brelease\b(?!-)", "documented", text)  # other tests have an authority release
+    text = text.replace("ghcr.io/acme/pay", image.repository).replace("ghcr.io/acme/*", image.repository)
+    return re.sub(r"sha256:[0-9a-f]{64}", image.digest, text.rstrip())
+
+
+def warned(site: Site, image: Image) -> str:
+    """What kubectl warns of when it would create a pod with the image."""
+    done = site.kubectl("run", "documented", f"--image={image.reference}", "--dry-run=server")
+    assert done.returncode == 0, done.stderr
+    return done.stderr
