@@ -39,7 +39,7 @@ def settings(values: tuple[str, ...]) -> list[str]:
 
 
 def template(*values: str, release: str = "sekisho", chart: Path = CHART) -> subprocess.CompletedProcess[str]:
-    return helm("template", release, str(chart), "--namespace", "sekisho-system", *settings(values))
+    return helm("template", release, str(chart), "--namespace", "sekisho-system", "--skip-tests", *settings(values))
 
 
 def render(*values: str, release: str = "sekisho", chart: Path = CHART) -> list[Object]:

@@ -67,7 +67,17 @@ def build(target: Path, image: str, helm: Path) -> list[Path]:
     _write_sbom(target / f"sekisho-{VERSION}.cdx.json")
     (target / f"sekisho-{VERSION}.tgz").write_bytes(_archive(CHART))
     rendered = _run(
-        [helm, "template", "sekisho", CHART, "--namespace", NAMESPACE, "--set", f"image.repository={image}"]
+        [
+            helm,
+            "template",
+            "sekisho",
+            CHART,
+            "--skip-tests",
+            "--namespace",
+            NAMESPACE,
+            "--set",
+            f"image.repository={image}",
+        ]
     )
     (target / f"sekisho-{VERSION}-install.yaml").write_text(MANIFEST_HEADER + rendered)
     files = sorted(target.iterdir())

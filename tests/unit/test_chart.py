@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -462,7 +463,50 @@ def test_the_pods_meet_the_restricted_standard() -> None:
     assert "2 checked: 2 pass" in finished.stdout
 
 
+def test_the_pod_of_helm_test_tries_once_as_the_controller_and_meets_the_restricted_standard() -> None:
+    rendered = helm_test()
+    (pod,) = manifests(rendered)
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    spec = pod["spec"]
+    assert (spec["serviceAccountName"], spec["restartPolicy"]) == ("sekisho-controller", "Never")
+    command, *options = arguments(spec)
+    group = click.Context(main)
+    process = main.get_command(group, command)
+    assert process is not None
+    params = process.make_context(command, options, parent=group).params
+    assert (params["prove_once"], params["proof_namespace"]) == (True, "sekisho-proof")
+    check = [sys.executable, "-m", "sekisho", "check", "--standard", "restricted", "-"]
+    assert "1 checked: 1 pass" in subprocess.run(check, input=rendered, capture_output=True, text=True).stdout
+
+
+def test_without_an_image_there_is_no_pod_for_helm_test() -> None:
+    assert "could not find template" in helm_test(image=("image.repository=", OUTSIDE, "controller.replicas=0"))
+
+
+def helm_test(image: tuple[str, ...] = (IMAGE,)) -> str:
+    """The pod of `helm test`, as Helm renders it, or Helm's error."""
+    only = ("--show-only", "templates/tests/proof.yaml")
+    finished = helm("template", "sekisho", str(CHART), "--namespace", "sekisho-system", *only, *settings(image))
+    return finished.stdout or finished.stderr
+
+
 # Platforms.
+
+
+PLATFORM_PAGES = sorted((REPOSITORY / "docs" / "platforms").glob("*.md"))
+YAML_BLOCK = re.compile(r"^ *```yaml\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PLATFORM_PAGES, ids=lambda page: page.stem)
+def test_the_values_on_the_pages_of_platforms_render(page: Path, tmp_path: Path) -> None:
+    blocks = [yaml.safe_load(textwrap.dedent(found[1])) for found in YAML_BLOCK.finditer(page.read_text())]
+    values = [block for block in blocks if "kind" not in block]
+    assert values
+    for number, block in enumerate(values):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(yaml.safe_dump(block))
+        finished = helm("template", "sekisho", str(CHART), *settings((IMAGE,)), "--values", str(file))
+        assert finished.returncode == 0, finished.stderr
 
 
 def test_on_the_nodes_network_a_rollout_frees_a_nodes_ports_first() -> None:
@@ -1157,6 +1201,29 @@ def test_the_notes_list_excluded_namespaces_and_the_emergency_command() -> None:
 
 def test_the_notes_warn_of_a_release_in_the_default_namespace() -> None:
     assert 'WARNING: the release is in the namespace "default"' in notes(namespace="default")
+
+
+@pytest.mark.parametrize(
+    ("values", "warned"),
+    [
+        (("webhook.replicas=1",), True),
+        (("autoscaling.enabled=true", "autoscaling.minReplicas=1"), True),
+        (("webhook.replicas=1", "autoscaling.enabled=true"), False),
+        (("webhook.replicas=1", OUTSIDE), False),
+        (("webhook.replicas=2",), False),
+    ],
+)
+def test_the_notes_warn_of_one_replica(values: tuple[str, ...], warned: bool) -> None:
+    assert ("WARNING: the webhook has one replica" in notes(*values)) == warned
+
+
+def test_the_notes_say_what_to_do_next() -> None:
+    text = notes()
+    assert "WARNING: there is no policy yet" in text
+    assert (REPOSITORY / "policies" / "audit-starter" / "policy.yaml").exists()
+    assert "\n  kubectl apply -f policies/audit-starter/policy.yaml\n" in text
+    assert "\n  helm test sekisho --namespace sekisho-system\n" in text
+    assert "helm test" not in notes("image.repository=", OUTSIDE, "controller.replicas=0")
 
 
 VALUE_SETS = {

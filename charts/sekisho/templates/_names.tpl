@@ -9,6 +9,23 @@
 {{- end -}}
 {{- end -}}
 
+{{/*
+Fails if another release has the custom resource definitions and is still installed. Helm's own error would not say what to do. After the
+other one was uninstalled, `--take-ownership` takes over the definitions that it kept.
+*/}}
+{{- define "sekisho.checkNoOtherRelease" -}}
+{{- $crd := lookup "apiextensions.k8s.io/v1" "CustomResourceDefinition" "" "clusterpodpolicies.sekisho.dev" }}
+{{- $other := dig "metadata" "annotations" "meta.helm.sh/release-name" "" $crd }}
+{{- $namespace := dig "metadata" "annotations" "meta.helm.sh/release-namespace" "" $crd }}
+{{- if and $other (ne (printf "%s/%s" $namespace $other) (printf "%s/%s" .Release.Namespace .Release.Name)) }}
+{{- $name := contains "sekisho" $other | ternary $other (printf "%s-sekisho" $other) }}
+{{- $configuration := lookup "admissionregistration.k8s.io/v1" "ValidatingWebhookConfiguration" "" $name }}
+{{- if eq $other (dig "metadata" "annotations" "meta.helm.sh/release-name" "" $configuration) }}
+{{- fail (printf "the release %q in the namespace %q is already installed in this cluster. To change it, run helm upgrade %s --namespace %s. For a second release, set crds.install=false, and list the namespace of each in excludeNamespaces of the other" $other $namespace $other $namespace) }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* The labels that Deployments select. They must never change. Takes (dict "root" $ "component" NAME). */}}
 {{- define "sekisho.selectorLabels" -}}
 app.kubernetes.io/name: sekisho

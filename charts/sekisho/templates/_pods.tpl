@@ -69,8 +69,8 @@ volumes:
   {{- end }}
 {{- end -}}
 
-{{/* The fields that their containers share. Takes the same argument. */}}
-{{- define "sekisho.container" -}}
+{{/* The image of a container, and its security context. Takes (dict "root" $). */}}
+{{- define "sekisho.image" -}}
 {{- with .root.Values.image -}}
 {{- $repository := required "image.repository is required: the repository of the sekisho image" .repository -}}
 {{- with ($.root.Values.global).imageRegistry | default .registry }}
@@ -83,6 +83,11 @@ imagePullPolicy: {{ .pullPolicy }}
 {{- with .root.Values.securityContext }}
 securityContext: {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end -}}
+
+{{/* The fields that the Deployments' containers share. Takes (dict "root" $ "component" NAME). */}}
+{{- define "sekisho.container" -}}
+{{ include "sekisho.image" . }}
 {{- $own := get .root.Values .component }}
 {{- with $own.extraEnv }}
 env: {{- toYaml . | nindent 2 }}

@@ -6,18 +6,22 @@ import os
 import socket
 import sys
 from contextlib import closing
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import click
 
 from sekisho.cli import processes
 from sekisho.cli.processes import option
-from sekisho.cluster.api import ConfigError
+from sekisho.cluster.api import ApiClient, ApiUnavailable, ConfigError
 from sekisho.operator.options import Certificates, OptionError, Options, parse_serving_names
 from sekisho.operator.probes import BindError
 from sekisho.operator.process import run
+from sekisho.operator.proof import Proof, try_webhooks, unknown
+from sekisho.policies.status import ConditionStatus
 from sekisho.telemetry import logs
 
+NOT_PROVEN = 1
 BAD_INPUT = 2
 
 
@@ -79,6 +83,12 @@ BAD_INPUT = 2
     "server calls the webhook. If empty, nothing is proven.",
 )
 @option(
+    "--prove-once/--no-prove-once",
+    default=False,
+    help="Only try once, in --proof-namespace, whether a violating pod is denied, a pod gets defaults, and a policy "
+    "with a mistake is denied. The exit code is 0 if all is so, otherwise 1. `helm test` runs this.",
+)
+@option(
     "--admit-pods-unjudged/--no-admit-pods-unjudged",
     default=False,
     help="Pods are meant to be admitted while no webhook answers: failurePolicy Ignore in the webhook configurations "
@@ -119,10 +129,13 @@ def controller(
     certificates: str,
     serving_name: tuple[str, ...],
     exclude_namespace: tuple[str, ...],
+    prove_once: bool,
     **values: Any,
 ) -> None:
     """Maintain certificates, caBundles and the status of policies; of several processes, one leads."""
     try:
+        if prove_once:
+            _prove_once(values["kubeconfig"], values["proof_namespace"])
         names = parse_serving_names(serving_name) if certificates == Certificates.SELF else ()
         options = Options(
             certificates=Certificates(certificates),
@@ -139,3 +152,25 @@ def controller(
     except (BindError, ConfigError, OptionError) as error:
         click.echo(f"Error: {error}", err=True)
         sys.exit(BAD_INPUT)
+
+
+def _prove_once(kubeconfig: Path | None, namespace: str) -> NoReturn:
+    """Say whether pods are judged, and exit. Raises ConfigError, OptionError."""
+    if not namespace:
+        raise OptionError("--prove-once: requires --proof-namespace, whose ResourceQuota permits no pods")
+    proof = asyncio.run(_try_once(kubeconfig, namespace))
+    if proof.status is not ConditionStatus.TRUE:
+        click.echo(f"Error: {proof.reason}: {proof.message}", err=True)
+        sys.exit(NOT_PROVEN)
+    click.echo("a violating pod was denied, a pod got defaults, and a policy with a mistake was denied")
+    sys.exit(0)
+
+
+async def _try_once(kubeconfig: Path | None, namespace: str) -> Proof:
+    api = await ApiClient.connect(kubeconfig)
+    try:
+        return await try_webhooks(api, namespace)
+    except ApiUnavailable as error:
+        return unknown(str(error))
+    finally:
+        await api.close()

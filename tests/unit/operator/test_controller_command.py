@@ -33,6 +33,7 @@ def denied(*options: str) -> str:
         (("--serving-name", "a b"), "--serving-name: 'a b' is neither"),
         (("--serving-name", "*.example"), "--serving-name: '*.example' is neither"),
         (("--serving-name", "ok", "--serving-name", "x" * 64), "is neither"),
+        (("--prove-once",), "--prove-once: requires --proof-namespace"),
     ],
 )
 def test_a_wrong_option_is_one_line(options: tuple[str, ...], message: str) -> None:
