@@ -202,7 +202,7 @@ def test_a_certificate_of_another_time_is_replaced_and_served_only_if_valid(
     aged = new_serving(pair, ("127.0.0.1",), datetime.now(UTC) - age)
     before, lines = served(cluster), len(webhook_log(cluster))
     with Traffic(cluster.plane, policy):
-        cluster.sekisho.controller.pause()  # else it may replace the certificate before the webhook has read it
+        cluster.sekisho.controller.stop()  # else it may replace the certificate before the webhook has read it
         try:
             patch_secret(cluster, SERVING, serving_secret(aged, authority["ca.crt"]))
             wait_until(
@@ -212,7 +212,7 @@ def test_a_certificate_of_another_time_is_replaced_and_served_only_if_valid(
             )
             assert served(cluster) == (aged.certificate_pem if is_taken_up else before)
         finally:
-            cluster.sekisho.controller.resume()
+            cluster.sekisho.controller.start()
         wait_renewed(cluster, {"tls.crt": aged.certificate_pem})
     taken_up = [
         line["expires"] for line in webhook_log(cluster)[lines:] if line["message"] == "serving a new certificate"
