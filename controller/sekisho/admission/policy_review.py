@@ -26,6 +26,9 @@ from sekisho.policies.types import GROUP
 from sekisho.timestamps import rfc3339
 
 MAX_MESSAGE_LENGTH: Final = 8 * 1024
+MAX_ENTRIES: Final = 100_000
+"""The most commas in the JSON of a policy: an upper bound of the entries of its lists and objects, counted before it is
+decoded."""
 
 
 class PolicyReview(Struct, frozen=True, rename="camel"):
@@ -88,6 +91,8 @@ def review_policy(
         return deny_policy(
             review, Problem("", f"Sekisho reviews its own kinds here, not {kind or 'an object without a kind'}")
         )
+    if max(bytes(raw).count(b",") for raw in (review.old_object, review.object)) > MAX_ENTRIES:
+        return deny_policy(review, Problem("", f"has more than {MAX_ENTRIES:,} entries in its lists and objects"))
     try:
         old, new = _spec(review.old_object), _spec(review.object)
         if review.operation == "UPDATE" and old == new:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from sekisho.admission import MalformedReviewError
-from sekisho.admission.policy_review import decode_policy_review, review_policy
+from sekisho.admission.policy_review import MAX_ENTRIES, decode_policy_review, review_policy
 from sekisho.policies import ClusterPodPolicy, PolicySet
 from sekisho.policies.idle import REQUIRES_NOTHING
 from tests.reviews import UID, review_body
@@ -206,6 +206,21 @@ def test_more_unknown_fields_than_anybody_reads_are_not_all_looked_up() -> None:
     status = answered({"controls": {f"previleged{number}": {} for number in range(50_000)}})["status"]
     assert len(status["details"]["causes"]) == 100
     assert len(status["message"]) <= 8 * 1024
+
+
+@pytest.mark.parametrize("kind", ["ClusterPodPolicy", "PodPolicy", "PolicyWaiver", "ImageAuthority"])
+def test_an_object_with_more_entries_than_any_policy_has_is_not_decoded(kind: str) -> None:
+    too_many = {f"k{number}": "" for number in range(MAX_ENTRIES + 2)}
+    message = answered({"unknown": too_many}, kind)["status"]["message"]
+    assert message == "has more than 100,000 entries in its lists and objects"
+    assert answered(GOOD, kind, old={"unknown": too_many})["status"]["message"] == message
+    fewer = {f"k{number}": "" for number in range(MAX_ENTRIES - 100)}
+    assert "spec.unknown: unknown field" in answered({"unknown": fewer}, kind)["status"]["message"]
+
+
+def test_many_entries_beside_the_spec_are_no_reason_for_a_denial() -> None:
+    labels = {f"k{number}": "" for number in range(MAX_ENTRIES - 100)}
+    assert answered(GOOD, labels=labels) == {"uid": UID, "allowed": True}
 
 
 def test_a_field_that_this_version_does_not_know_is_denied() -> None:
