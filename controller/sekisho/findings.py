@@ -14,6 +14,8 @@ FieldPath = tuple[str | int, ...]
 """A path from the pod's root, such as ("spec", "containers", 0, "securityContext", "privileged")."""
 
 MAX_VALUE_LENGTH: Final = 120
+_HASHABLE: Final = frozenset({bool, int, type(None)})
+"""The types of JSON values, besides strings, that are compared as they are."""
 
 
 class ChangeOperation(StrEnum):
@@ -54,27 +56,29 @@ def append(path: FieldPath, values: Sequence[object]) -> Change:
 class Finding(Struct, frozen=True, gc=False):
     """One violation of one control, complete enough to be shown alone. Make it with `Finding.of`.
 
+    A pod may have thousands, and few are shown: texts that need work are made when they are read.
+
     control: the control's name, such as `privileged`.
     path: the field, from the pod's root.
-    value: the field's value as JSON, or `unset`; at most MAX_VALUE_LENGTH characters.
+    raw_value: the field's JSON value, None where it is unset; a hash of it where `shown` hides it.
     allowed: which values pass, in words.
     fix: the smallest change that passes, as an imperative clause without a full stop.
-    subject: what the finding is about, such as `container "app"` or `the pod`.
+    about: the kind and name of the container or volume that the finding is about; None for the pod itself.
     container: the container's name; None where the field is not one of a container.
     change: what `fix` says, for a program; None where a person has to decide.
-    digest: a hash of the whole value, empty where the value is short enough to be shown whole.
+    shown: replaces the value where people read it; None shows the value.
     origin: what set the field if nobody wrote it, as a clause such as `set by hostNetwork`; else empty.
     """
 
     control: str
     path: FieldPath
-    value: str
+    raw_value: object
     allowed: str
     fix: str
-    subject: str = "the pod"
+    about: tuple[str, str] | None = None
     container: str | None = None
     change: Change | None = None
-    digest: str = ""
+    shown: str | None = None
     origin: str = ""
 
     @classmethod
@@ -96,18 +100,17 @@ class Finding(Struct, frozen=True, gc=False):
         about: the container or volume that the finding is about; None for the pod itself.
         shown: replaces the value where people read it, as for an image with a password; None shows the value.
         """
-        container = about.container.name if isinstance(about, ContainerRef) and path[:3] == about.path else None
-        return cls(
-            control=control,
-            path=path,
-            value=render_value(value) if shown is None else shown,
-            allowed=allowed,
-            fix=fix,
-            subject=_subject(about),
-            container=container,
-            change=change,
-            digest=_digest(value, is_hidden=shown is not None),
-        )
+        if shown is not None and value is not None:
+            text = value if isinstance(value, str) else json.dumps(value)
+            value = sha256(text.encode(errors="surrogatepass")).hexdigest()
+        if about is None:
+            return cls(control, path, value, allowed, fix, None, None, change, shown)
+        if isinstance(about, ContainerRef):
+            name = about.container.name
+            container = name if path[:3] == about.path else None
+            return cls(control, path, value, allowed, fix, (about.kind, name), container, change, shown)
+        # A Volume, or the type that reviews decode in its place.
+        return cls(control, path, value, allowed, fix, ("volume", about.name), None, change, shown)
 
     @property
     def field(self) -> str:
@@ -115,37 +118,43 @@ class Finding(Struct, frozen=True, gc=False):
         return render_path(self.path)
 
     @property
+    def subject(self) -> str:
+        """What the finding is about, such as `container "app"` or `the pod`."""
+        return "the pod" if self.about is None else f"{self.about[0]} {render_value(self.about[1])}"
+
+    @property
+    def value(self) -> str:
+        """The value as people read it: as JSON, or `unset`; at most MAX_VALUE_LENGTH characters."""
+        return render_value(self.raw_value) if self.shown is None else self.shown
+
+    @property
     def value_and_origin(self) -> str:
         """The value as people read it: `10250, set by hostNetwork` if nobody wrote it."""
         return f"{self.value}, {self.origin}" if self.origin else self.value
 
     @property
-    def identity(self) -> tuple[str, str | None, FieldPath, str, str]:
+    def value_key(self) -> object:
+        """Two findings of one field with the same key show the same value; for most values it needs no text."""
+        raw, kind = self.raw_value, type(self.raw_value)
+        if self.shown is None:
+            if isinstance(raw, str):
+                return kind, _cut(raw), self.origin
+            if kind in _HASHABLE:
+                return kind, raw, self.origin
+        return self.value_and_origin
+
+    @property
+    def identity(self) -> tuple[object, ...]:
         """Two findings with the same identity are the same violation before and after an update.
 
-        A container is identified by its name, so its index in the list is left out.
+        A container is identified by its name, so its index in the list is left out. The whole value counts, also where
+        less of it is shown.
         """
-        path = self.path
+        path, raw = self.path, self.raw_value
         if self.container is not None:
             path = path[:2] + path[3:]
-        return self.control, self.container, path, self.value, self.digest
-
-
-def _subject(about: ContainerRef | Volume | None) -> str:
-    if about is None:
-        return "the pod"
-    if isinstance(about, ContainerRef):
-        return f"{about.kind} {render_value(about.container.name)}"
-    return f"volume {render_value(about.name)}"  # a Volume, or the type that reviews decode in its place
-
-
-def _digest(value: object, *, is_hidden: bool) -> str:
-    if value is None or (isinstance(value, bool) and not is_hidden):
-        return ""
-    text = value if isinstance(value, str) else json.dumps(value)
-    if not is_hidden and len(text) < MAX_VALUE_LENGTH // 2:
-        return ""  # `value` shows all of it
-    return sha256(text.encode(errors="surrogatepass")).hexdigest()
+        whole = json.dumps(raw) if isinstance(raw, list | dict) else raw
+        return self.control, self.container, path, type(raw), whole, self.shown
 
 
 def render_path(path: FieldPath) -> str:
@@ -171,9 +180,10 @@ def render_value(value: object) -> str:
         return "unset"
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, str) and len(value) > MAX_VALUE_LENGTH:
-        value = value[: MAX_VALUE_LENGTH - 1] + "…"
-    text = _to_json(value)
+    return _cut(_to_json(_cut(value) if isinstance(value, str) else value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= MAX_VALUE_LENGTH else text[: MAX_VALUE_LENGTH - 1] + "…"
 
 

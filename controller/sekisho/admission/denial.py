@@ -90,7 +90,7 @@ def _groups(violations: Sequence[Violation]) -> list[list[Violation]]:
             violation.on_pods,
             finding.control,
             _shown_path(finding),
-            finding.value_and_origin,
+            finding.value_key,
             finding.allowed,
             finding.fix,
         )
@@ -113,19 +113,18 @@ def _subjects(group: Sequence[Violation]) -> str:
     """Who is denied: `container "app"`, or `containers "app" and "log"`."""
     if len(group) == 1:
         return group[0].finding.subject
-    subjects = list(dict.fromkeys(violation.finding.subject for violation in group))
-    kinds = {subject.partition(' "')[0] for subject in subjects}
-    if len(subjects) > 1 and len(kinds) == 1:
+    findings = list({violation.finding.about: violation.finding for violation in group}.values())
+    kinds = {finding.about and finding.about[0] for finding in findings}
+    number = len(findings) if len(findings) <= _MAX_NAMES else _MAX_NAMES - 1
+    subjects = [finding.subject for finding in findings[:number]]
+    plural = ""
+    if len(findings) > 1 and len(kinds) == 1:
         (kind,) = kinds
-        return f"{kind}s {_some([subject.removeprefix(f'{kind} ') for subject in subjects])}"
-    return _some(subjects)
-
-
-def _some(names: list[str]) -> str:
-    """All of up to _MAX_NAMES names, or one less and how many more there are."""
-    if len(names) > _MAX_NAMES:
-        names = [*names[: _MAX_NAMES - 1], f"{len(names) - _MAX_NAMES + 1} more"]
-    return words(names, "and")
+        plural = f"{kind}s "
+        subjects = [subject.removeprefix(f"{kind} ") for subject in subjects]
+    if number < len(findings):
+        subjects.append(f"{len(findings) - number} more")
+    return plural + words(subjects, "and")
 
 
 def _shown_path(finding: Finding) -> tuple[str | int, ...]:

@@ -28,9 +28,8 @@ def finding_in_object(finding: Finding, template_path: tuple[str, ...], written:
     change = finding.change
     if change is not None:
         change = Change(change.operation, template_path + change.path, change.value)
-    return replace(
-        finding, path=template_path + finding.path, fix=_fix(finding, written or template_path), change=change
-    )
+    fix = _fix(finding.fix, written or template_path)
+    return replace(finding, path=template_path + finding.path, fix=fix, change=change)
 
 
 def violations_in_object(
@@ -46,13 +45,15 @@ def violations_in_object(
 def fixes_in_object(violations: Sequence[Violation], template_path: tuple[str, ...]) -> tuple[Violation, ...]:
     """Violations of a pod whose fixes name the fields of the object that its controller made it from."""
     return tuple(
-        replace(violation, finding=replace(violation.finding, fix=_fix(violation.finding, template_path)))
-        if "." in violation.finding.fix  # few fixes name a field
+        replace(violation, finding=replace(violation.finding, fix=_fix(violation.finding.fix, template_path)))
+        if "." in violation.finding.fix
         else violation
         for violation in violations
     )
 
 
-def _fix(finding: Finding, template_path: tuple[str, ...]) -> str:
+def _fix(fix: str, template_path: tuple[str, ...]) -> str:
+    if "." not in fix:  # few fixes name a field
+        return fix
     above = render_path(template_path)
-    return _POD_FIELD.sub(lambda field: f"{above}.{field[0]}", finding.fix)
+    return _POD_FIELD.sub(lambda field: f"{above}.{field[0]}", fix)

@@ -190,8 +190,9 @@ def waiver_lines(waived: Sequence[Waived]) -> tuple[str, ...]:
 
 def _line(group: Sequence[Waived]) -> str:
     first = group[0]
-    subjects = list(dict.fromkeys(exemption.finding.subject for exemption in group))
-    shown = ", ".join(subjects[:4]) + (f" and {len(subjects) - 4} more" if len(subjects) > 4 else "")
+    findings = list({exemption.finding.about: exemption.finding for exemption in group}.values())
+    shown = ", ".join(finding.subject for finding in findings[:4])
+    shown += f" and {len(findings) - 4} more" if len(findings) > 4 else ""
     return (
         f'waiver "{first.waiver}" exempts {shown} from {first.finding.control} of policy "{first.policy}" until '
         f"{rfc3339(first.expires)}: {first.reason}"

@@ -1,7 +1,10 @@
 """Bounds: reviews that cost too much are denied before they are judged, and the largest that pass cost little."""
 
 import json
+import sys
 import time
+from collections import Counter
+from types import FrameType
 from typing import Any
 
 import msgspec
@@ -135,6 +138,31 @@ def test_pod_with_too_many_problems_is_denied_even_where_policies_only_warn() ->
         "Sekisho denies what it cannot judge: the pod has more than 10,000 problems",
     )
     assert outcomes(review_body(pod(adds(9_900))), warns)[1].decision is Decision.WARN
+
+
+@pytest.mark.parametrize(("is_template", "left"), [(False, "2980 more"), (True, "2992 more")], ids=["pod", "template"])
+def test_findings_that_are_not_shown_are_counted_and_cost_no_text(*, is_template: bool, left: str) -> None:
+    """Each of 9,000 ports of nodes is a finding; the answer shows few, and says how many there are."""
+    ports = [{"containerPort": 80, "hostPort": 1000 + number} for number in range(3_000)]
+    bad = pod(*plain(3, ports=ports))
+    request: dict[str, Any] = {"kind": DEPLOYMENT, "resource": DEPLOYMENTS} if is_template else {}
+    review = admission.decode(review_body({"spec": {"template": bad}} if is_template else bad, **request))
+    spec = {"metadata": {"name": "p"}, "spec": {"controls": {"hostPorts": {}}}}
+    policy_set = PolicySet.of([msgspec.convert(spec, ClusterPodPolicy)])
+    texts: Counter[str] = Counter()
+
+    def count(frame: FrameType, event: str, _argument: object) -> None:
+        texts[frame.f_code.co_name] += event == "call"
+
+    sys.setprofile(count)
+    try:
+        outcome = admission.validate(review, policy_set, {})
+    finally:
+        sys.setprofile(None)
+    assert len(outcome.violations) == 9_000
+    assert left in outcome.response.decode()
+    assert texts["judge"]
+    assert texts["render_value"] + texts["render_path"] + texts["subject"] + texts["value_and_origin"] < 1_000
 
 
 def test_body_over_the_bounds_without_a_uid_at_its_beginning_is_rejected() -> None:
