@@ -110,6 +110,9 @@ def plan_rotation(
     """The next state of a rotation, from the contents of the authority's Secret and of the webhook's.
 
     Both Secrets may be empty or damaged.
+
+    published: the caBundles of the webhooks as they are now. If both Secrets are lost, only these still contain the
+        authorities of the certificates that replicas serve.
     in_use: the key ids, in hex, of the authorities whose certificates replicas of the webhook serve.
     names: the DNS names and IP addresses by which the API server calls the webhook.
     """
