@@ -145,6 +145,23 @@ def test_only_what_the_authority_signed_runs(site: Site, signed: Kubectl, reposi
     assert "1 signature by another key" in run(signed, "other", other.reference).stderr
 
 
+def test_another_spelling_or_port_of_a_registry_does_not_avoid_its_rule(
+    site: Site, signed: Kubectl, repository_name: str
+) -> None:
+    good, unsigned = site.image(repository_name, "good", P256), site.image(repository_name, "unsigned")
+    zero = {image: image.reference.replace(":", ":0", 1) for image in (good, unsigned)}
+    assert "which is not signed" in run(signed, "unsigned", zero[unsigned]).stderr
+    admitted = run(signed, "good", zero[good])
+    assert admitted.returncode == 0, admitted.stderr
+    with requiring(site, "release", site.registry.host.partition(":")[0]) as every_port:
+        assert admits(every_port, good)
+        assert not admits(every_port, unsigned)
+    with requiring(site, "release", "registry.invalid/acme") as kubectl:
+        image = f"REGISTRY.invalid:443/acme/pay@{good.digest}"
+        assert "(allowed: an image signed by release)" in run(kubectl, "acme", image).stderr
+        assert run(kubectl, "other", image.replace("acme", "other")).returncode == 0
+
+
 def test_tag_runs_as_the_digest_that_was_verified(site: Site, signed: Kubectl, repository_name: str) -> None:
     image = site.image(repository_name, "good", P256, tag="v1")
     other = site.image(repository_name, "other")

@@ -76,7 +76,8 @@ class SignatureRule(Struct, frozen=True, forbid_unknown_fields=True, rename="cam
         tuple[Registry, ...],
         Meta(
             description="Registries and repositories that the rule applies to, such as ghcr.io/acme/*. The registry "
-            "itself must be written without *, because the webhook connects to it.",
+            "itself must be written without *, because the webhook connects to it. A rule for a registry without a "
+            "port applies on every port.",
             min_length=1,
             max_length=64,
         ),
@@ -159,7 +160,7 @@ def judge_each(
     resolves: as for `compile_rules`.
     """
     for index, rule in enumerate(written):
-        if any(pattern.covers(reference) for pattern in _patterns(f"signatures[{index}].images", rule.images)):
+        if any(pattern.may_reach(reference) for pattern in _patterns(f"signatures[{index}].images", rule.images)):
             fault = _fault(_Rule((), rule.by, resolves), reference, trust)
             requires = _allowed(rule.by)
             yield (
@@ -183,7 +184,7 @@ def _judge_image(
     except ImageError:
         return  # the control denies what is not a reference
     for rule in rules:
-        if any(pattern.covers(reference) for pattern in rule.patterns):
+        if any(pattern.may_reach(reference) for pattern in rule.patterns):
             fault = _fault(rule, reference, trust)
             if fault is not None:
                 shown = render_value(without_credentials(image))

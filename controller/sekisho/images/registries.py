@@ -35,7 +35,7 @@ class RegistryPattern(Struct, frozen=True, gc=False):
     def may_reach(self, reference: Reference) -> bool:
         """Whether the reference is in what the pattern names, where a pattern without a port names every port.
 
-        For what is denied: the same host on another port is rarely another registry.
+        For what is denied, or must be signed: the same host on another port is rarely another registry.
         """
         if self.covers(reference):
             return True

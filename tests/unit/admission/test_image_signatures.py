@@ -77,6 +77,52 @@ def test_image_that_no_rule_matches_needs_no_signature() -> None:
     assert (evaluation.violations, evaluation.lookups) == ((), ())
 
 
+SPELLINGS = [
+    "ghcr.io:443",
+    "ghcr.io:0443",
+    "GHCR.io",
+    "Ghcr.IO:443",
+]
+
+
+@pytest.mark.parametrize("host", SPELLINGS)
+def test_image_cannot_avoid_a_rule_by_another_spelling_of_its_registry(host: str) -> None:
+    image = NAME.replace("ghcr.io", host)
+    assert judged(pod(image), found=facts()).is_denied
+    assert not judged(pod(image), found=facts(signed_by(P256))).violations
+    assert not judged(pod(image.replace("/acme/", "/other/"))).violations
+
+
+@pytest.mark.parametrize(
+    "name", ["nginx", "docker.io/nginx", "index.docker.io/nginx", "registry-1.docker.io/library/nginx"]
+)
+def test_image_of_docker_hub_cannot_avoid_a_rule_by_another_name(name: str) -> None:
+    rule = policy({"images": ["docker.io/library/*"], "by": {"anyOf": ["release"]}})
+    image = f"{name}@{IMAGE}"
+    [lookup] = judged(pod(image), rule).lookups
+    assert (lookup.reference.registry, lookup.reference.repository) == ("docker.io", "library/nginx")
+    assert not judged(pod(f"acme/web@{IMAGE}"), rule).violations
+
+
+def test_image_cannot_avoid_a_rule_by_another_port_of_its_registry() -> None:
+    image = NAME.replace("ghcr.io", "ghcr.io:5000")
+    trust = Trust(AUTHORITIES, {}, NOW, registries={"ghcr.io"})
+
+    def violations(of: Pod, rule: Any) -> Sequence[Any]:
+        return evaluate(of, PolicySet.of([rule]), "shop", {}, trust=trust, clock=lambda: NOW).violations
+
+    [violation] = violations(pod(image), policy())
+    assert "no ClusterPodPolicy names registry ghcr.io:5000 in a rule on signatures" in str(violation.finding)
+    other = policy(BY_RELEASE | {"images": ["ghcr.io:8443/acme/*"]})
+    assert not violations(pod(image), other)
+
+
+def test_registry_with_a_dot_at_its_end_is_denied() -> None:
+    assert "valid image reference" in message(
+        judged(pod(NAME.replace("ghcr.io", "ghcr.io.")), found=facts(signed_by(P256)))
+    )
+
+
 UNSIGNED = {
     "not signed": ([], "which is not signed"),
     "another key": ([signed_by(OTHER_P256)], "which is signed by scanner only"),
