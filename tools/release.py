@@ -1,4 +1,4 @@
-"""Builds the files of a release, the same bytes each time: `make release IMAGE=REPOSITORY`.
+"""Builds the files of a release, the same bytes each time: `make release IMAGE=REPOSITORY SOURCE=URL`.
 
 Wheel and sdist, the chart's archive, an install manifest for users without Helm, an SBOM of the locked dependencies
 (CycloneDX), and checksums of all of them.
@@ -10,9 +10,11 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 import tomllib
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -31,6 +33,7 @@ from packageurl import PackageURL
 
 ROOT = Path(__file__).parents[1]
 CHART = ROOT / "charts" / "sekisho"
+PACKED = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "controller", "charts/sekisho")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 VERSION: str = PROJECT["version"]
 NAMESPACE = "sekisho-system"
@@ -46,26 +49,33 @@ metadata:
 # A package with extras is in the lock twice: this finds only its entry without them.
 LOCKED = re.compile(r"^([a-z0-9.-]+)==([^\s;]+)[^\n]*\n((?: +--hash=[^\n]+\n)+)", re.MULTILINE)
 SHA256 = re.compile(r"--hash=sha256:([0-9a-f]{64})")
+ADDRESS = re.compile(r"https://[A-Za-z0-9.:-]+(/[A-Za-z0-9._~-]+)*")
 
 
 class ReleaseError(Exception):
     """The release cannot be built; the message says why."""
 
 
-def build(target: Path, image: str, helm: Path) -> list[Path]:
+def build(target: Path, image: str, source: str, helm: Path) -> list[Path]:
     """Build the release into a new or empty folder, and return its files.
 
     image: the repository that the image was pushed to. The install manifest adds the version as its tag.
+    source: the https address of the source repository, which wheel, sdist and chart name: a fork has another one.
     helm: the binary that renders the install manifest.
 
-    Raises ReleaseError if the folder is not empty, or if a tool fails.
+    Raises ReleaseError if the address is none, if the folder is not empty, or if a tool fails.
     """
+    if not ADDRESS.fullmatch(source):
+        raise ReleaseError(f"{source!r} is not the address of a source repository, such as https://git.example/sekisho")
     target.mkdir(parents=True, exist_ok=True)
     if any(target.iterdir()):
         raise ReleaseError(f"{target} is not empty: remove it first")
-    _run([sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--target", "wheel", "--directory", target])
+    with tempfile.TemporaryDirectory() as copy:
+        sources = _copy_of_sources(Path(copy), source)
+        build = [sys.executable, "-m", "hatchling", "build", "--target", "sdist", "--target", "wheel"]
+        _run([*build, "--directory", target.absolute()], sources)
+        (target / f"sekisho-{VERSION}.tgz").write_bytes(_archive(sources / "charts" / "sekisho"))
     _write_sbom(target / f"sekisho-{VERSION}.cdx.json")
-    (target / f"sekisho-{VERSION}.tgz").write_bytes(_archive(CHART))
     rendered = _run(
         [
             helm,
@@ -84,6 +94,20 @@ def build(target: Path, image: str, helm: Path) -> list[Path]:
     sums = "".join(f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files)
     (target / "SHA256SUMS").write_text(sums)
     return sorted(target.iterdir())
+
+
+def _copy_of_sources(folder: Path, source: str) -> Path:
+    """Copy the files of the repository into a folder, with the addresses that only this release knows."""
+    for name in _run_git("ls-files", "-z", *PACKED).split("\0"):
+        if name:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    addresses = {"Source": source, "Issues": f"{source}/issues"}
+    with (folder / "pyproject.toml").open("a") as project:
+        project.write("\n[project.urls]\n" + "".join(f'{name} = "{url}"\n' for name, url in addresses.items()))
+    with (folder / "charts/sekisho/Chart.yaml").open("a") as chart:
+        chart.write(f"home: {source}\nsources: [{source}]\n")
+    return folder
 
 
 def _write_sbom(file: Path) -> None:
@@ -140,10 +164,10 @@ def _archive(folder: Path) -> bytes:
     return packed.getvalue()
 
 
-def _run(command: Sequence[str | Path]) -> str:
-    """The output of a command, run in the repository."""
+def _run(command: Sequence[str | Path], folder: Path = ROOT) -> str:
+    """The output of a command, run in a folder."""
     environment = os.environ | {"SOURCE_DATE_EPOCH": _commit_time()}
-    finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    finished = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     if finished.returncode:
         raise ReleaseError(f"{Path(command[0]).name} failed: {finished.stderr.strip() or finished.stdout.strip()}")
     return finished.stdout
@@ -165,11 +189,12 @@ def main() -> None:
     """Build a release and list its files."""
     parser = argparse.ArgumentParser(description="Build the files of a release.")
     parser.add_argument("--image", required=True, help="the repository that the image was pushed to, without a tag")
+    parser.add_argument("--source", required=True, help="the https address of the source repository")
     parser.add_argument("--helm", type=Path, required=True, help="the helm binary")
     parser.add_argument("--output", type=Path, default=ROOT / "dist", help="a new or empty folder (default: dist)")
     options = parser.parse_args()
     try:
-        files = build(options.output, options.image, options.helm)
+        files = build(options.output, options.image, options.source, options.helm)
     except ReleaseError as error:
         raise SystemExit(f"Error: {error}") from None
     for file in files:

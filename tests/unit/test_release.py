@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sekisho import __version__
 from tests.chart import REPOSITORY, helm_binary, identities, manifests, render
@@ -19,12 +20,13 @@ from tools.release import ReleaseError, build
 pytestmark = pytest.mark.timeout(1800)  # the first test may have to build helm
 
 IMAGE = "registry.example/platform/sekisho"
+SOURCE = "https://git.example/platform/sekisho"
 
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("release")
-    build(folder, IMAGE, helm_binary())
+    build(folder, IMAGE, SOURCE, helm_binary())
     return folder
 
 
@@ -40,7 +42,7 @@ def test_a_release_has_these_files(release: Path) -> None:
 
 
 def test_the_same_sources_give_the_same_bytes(release: Path, tmp_path: Path) -> None:
-    build(tmp_path, IMAGE, helm_binary())
+    build(tmp_path, IMAGE, SOURCE, helm_binary())
     for file in release.iterdir():
         assert (tmp_path / file.name).read_bytes() == file.read_bytes(), file.name
 
@@ -104,22 +106,61 @@ def test_the_wheel_holds_only_the_package(release: Path) -> None:
     assert {"Author", "Keywords", "Summary", "License-Expression"} <= {
         line.partition(":")[0] for line in metadata.splitlines()
     }
+    assert f"Project-URL: Source, {SOURCE}" in metadata.splitlines()
+    assert f"Project-URL: Issues, {SOURCE}/issues" in metadata.splitlines()
+
+
+def test_the_sdist_has_the_package_and_the_addresses(release: Path) -> None:
+    with tarfile.open(release / f"sekisho-{__version__}.tar.gz") as sdist:
+        files = {entry.name.partition("/")[2] for entry in sdist}
+        project = sdist.extractfile(f"sekisho-{__version__}/pyproject.toml")
+        assert project is not None
+        assert tomllib.loads(project.read().decode())["project"]["urls"]["Source"] == SOURCE
+    package = {file.relative_to(REPOSITORY).as_posix() for file in (REPOSITORY / "controller").rglob("*.py")}
+    assert files >= package | {"README.md", "LICENSE", "CHANGELOG.md", "PKG-INFO"}
+
+
+def test_the_chart_of_a_release_says_where_it_comes_from(release: Path) -> None:
+    with tarfile.open(release / f"sekisho-{__version__}.tgz") as archive:
+        chart = archive.extractfile("sekisho/Chart.yaml")
+        assert chart is not None
+        described = yaml.safe_load(chart)
+    assert (described["home"], described["sources"]) == (SOURCE, [SOURCE])
+
+
+@pytest.mark.parametrize(
+    "address", ["", "git.example/sekisho", "http://git.example/sekisho", "https://a b", "https://a/\n"]
+)
+def test_an_address_that_is_none_is_an_error(tmp_path: Path, address: str) -> None:
+    with pytest.raises(ReleaseError, match="is not the address of a source repository"):
+        build(tmp_path / "dist", IMAGE, address, helm_binary())
+    assert not (tmp_path / "dist").exists()
 
 
 def test_a_folder_with_files_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("mine")
     with pytest.raises(ReleaseError, match="is not empty"):
-        build(tmp_path, IMAGE, helm_binary())
+        build(tmp_path, IMAGE, SOURCE, helm_binary())
     assert [file.name for file in tmp_path.iterdir()] == ["notes"]
 
 
 def test_a_tool_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match=r"(?s)helm failed: .*image/repository"):
-        build(tmp_path, "registry.example/sekisho:latest", helm_binary())
+        build(tmp_path, "registry.example/sekisho:latest", SOURCE, helm_binary())
 
 
 def test_the_command_line_reports_a_failure_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "notes").write_text("mine")
-    command = [sys.executable, "-m", "tools.release", "--image", IMAGE, "--helm", str(helm_binary())]
+    command = [
+        sys.executable,
+        "-m",
+        "tools.release",
+        "--image",
+        IMAGE,
+        "--source",
+        SOURCE,
+        "--helm",
+        str(helm_binary()),
+    ]
     finished = subprocess.run([*command, "--output", str(tmp_path)], cwd=REPOSITORY, capture_output=True, text=True)
     assert (finished.returncode, finished.stderr) == (1, f"Error: {tmp_path} is not empty: remove it first\n")
