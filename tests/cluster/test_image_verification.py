@@ -183,6 +183,15 @@ def test_ephemeral_container_must_be_signed(site: Site, signed: Kubectl, reposit
         assert (patched.returncode == 0) is is_allowed, patched.stderr
 
 
+def test_broken_repository_does_not_hold_up_images_of_others(site: Site, signed: Kubectl, repository_name: str) -> None:
+    broken = site.image(f"{repository_name}-broken", "broken", P256)
+    good = site.image(repository_name, "good", P256)
+    site.registry.behave(Behavior(faults=(UNAVAILABLE,)), f"{repository_name}-broken")
+    assert "answers with status 503" in run(signed, "broken", broken.reference).stderr
+    admitted = run(signed, "good", good.reference)
+    assert admitted.returncode == 0, admitted.stderr
+
+
 def test_slow_registry_delays_a_deployment_and_does_not_stop_it(
     site: Site, signed: Kubectl, repository_name: str
 ) -> None:

@@ -44,6 +44,8 @@ MAX_REQUESTS: Final = 48
 """Requests to one registry at the same time; others wait."""
 MAX_REGISTRIES: Final = 256
 """Registries whose failures are remembered."""
+MAX_PAUSED: Final = 1024
+"""Repositories whose failures are remembered."""
 FIRST_PAUSE_SECONDS: Final = 2.0
 MAX_PAUSE_SECONDS: Final = 60.0
 _DOCKER_HUB_HOST: Final = "registry-1.docker.io"
@@ -89,14 +91,35 @@ class Referrers(Struct, frozen=True):
     omitted: int = 0
 
 
+class _Pause:
+    """The failures in a row of a registry or a repository, and until when requests fail at once."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.until = 0.0
+
+    def begin(self, retry_seconds: float) -> None:
+        """Pause after a failure; of requests that fail together, one counts."""
+        now = time.monotonic()
+        if self.until <= now:
+            self.failures += 1
+            pause = doubled(FIRST_PAUSE_SECONDS, self.failures, MAX_PAUSE_SECONDS)
+            self.until = now + max(pause, min(retry_seconds, MAX_PAUSE_SECONDS))
+
+    def check(self, name: str) -> None:
+        """Raises RegistryError during the pause of `name`."""
+        if time.monotonic() < self.until:
+            message = f"{name} was unavailable a moment ago; it is tried again soon"
+            raise RegistryError(Problem.UNAVAILABLE, message)
+
+
 class _Load:
     """The requests to one registry, and its failures in a row."""
 
     def __init__(self) -> None:
         self.places = asyncio.Semaphore(MAX_REQUESTS)
         self.users = 0
-        self.failures = 0
-        self.paused_until = 0.0
+        self.pause = _Pause()
 
 
 class RegistryClient:
@@ -104,8 +127,9 @@ class RegistryClient:
 
     credentials: called for each request with a registry and a repository, and gives the credentials to try.
 
-    Methods raise RegistryError. After a registry was unavailable, requests to it fail at once for 2 seconds, which
-    doubles up to a minute.
+    Methods raise RegistryError. After a registry could not be connected to, requests to it fail at once for 2 seconds,
+    which doubles up to a minute. After another failure, such as a status of 500, only those to the same repository do:
+    a tenant's broken repository must not hold up the images of others.
     """
 
     def __init__(self, settings: Settings | HttpClient, credentials: Credentials = anonymous) -> None:
@@ -113,6 +137,7 @@ class RegistryClient:
         self._authentication = Authentication(self._http, credentials)
         self.credentials = credentials
         self._loads: OrderedDict[str, _Load] = OrderedDict()
+        self._paused: OrderedDict[Repository, _Pause] = OrderedDict()
 
     def with_credentials(self, credentials: Credentials) -> "RegistryClient":
         """A client with other credentials and the same connections, which ends with this one.
@@ -207,7 +232,7 @@ class RegistryClient:
         registry = repository.registry
         host = _DOCKER_HUB_HOST if registry == DOCKER_HUB else registry
         address = f"https://{host}/v2/{repository.name}/{path}{'?' + query if query else ''}"
-        async with self._place(registry):
+        async with self._place(repository):
             answer = await self._authentication.request(
                 method,
                 URL(address, encoded=True),
@@ -217,34 +242,41 @@ class RegistryClient:
                 max_bytes=max_bytes,
             )
             if answer.status == 429 or answer.status >= 500:
-                raise RegistryError(Problem.UNAVAILABLE, f"registry {registry} answers with status {answer.status}")
+                message = f"registry {registry} answers with status {answer.status}"
+                raise RegistryError(Problem.UNAVAILABLE, message, retry_seconds=_retry_seconds(answer))
             return answer
 
     @asynccontextmanager
-    async def _place(self, registry: str) -> AsyncIterator[None]:
-        """Wait for a turn at a registry, and note whether it was available.
+    async def _place(self, repository: Repository) -> AsyncIterator[None]:
+        """Wait for a turn at a registry, and note whether it and the repository were available.
 
-        Raises RegistryError while it is paused.
+        Raises RegistryError while one of them is paused.
         """
-        load = self._load(registry)
+        load = self._load(repository.registry)
         load.users += 1
         try:
             async with load.places:
-                if time.monotonic() < load.paused_until:
-                    message = f"registry {registry} was unavailable a moment ago; it is tried again soon"
-                    raise RegistryError(Problem.UNAVAILABLE, message)
+                load.pause.check(f"registry {repository.registry}")
+                if repository in self._paused:
+                    self._paused[repository].check(f"repository {repository}")
                 try:
                     yield
                 except RegistryError as error:
-                    # of requests that fail together, one counts
-                    if error.problem is Problem.UNAVAILABLE and load.paused_until <= time.monotonic():
-                        load.failures += 1
-                        pause = doubled(FIRST_PAUSE_SECONDS, load.failures, MAX_PAUSE_SECONDS)
-                        load.paused_until = time.monotonic() + pause
+                    if error.problem is Problem.UNAVAILABLE:
+                        pause = load.pause if error.is_unconnected else self._pause_of(repository)
+                        pause.begin(error.retry_seconds)
                     raise
-                load.failures = 0
+                load.pause.failures = 0
+                self._paused.pop(repository, None)
         finally:
             load.users -= 1
+
+    def _pause_of(self, repository: Repository) -> _Pause:
+        pause = self._paused.setdefault(repository, _Pause())
+        self._paused.move_to_end(repository)
+        if len(self._paused) > MAX_PAUSED:
+            self._paused.popitem(last=False)
+        return pause
 
     def _load(self, registry: str) -> _Load:
         load = self._loads.get(registry)
@@ -263,6 +295,12 @@ def _missing(repository: Repository, reference: str) -> RegistryError:
     separator = "@" if is_digest(reference) else ":"
     message = f"registry {repository.registry} has no {repository.name}{separator}{reference}"
     return RegistryError(Problem.MISSING, message)
+
+
+def _retry_seconds(answer: Answer) -> float:
+    """The seconds of the header Retry-After; 0 where it is missing or a date."""
+    written = answer.headers.get("Retry-After", "")[:6]
+    return float(written) if written.isascii() and written.isdecimal() else 0.0
 
 
 def _expect_success(answer: Answer, repository: Repository) -> None:

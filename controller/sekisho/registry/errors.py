@@ -19,8 +19,16 @@ class Problem(StrEnum):
 
 
 class RegistryError(SekishoError):
-    """A registry gave no usable answer; the message is a clause that says why, and holds nothing secret."""
+    """A registry gave no usable answer; the message is a clause that says why, and holds nothing secret.
 
-    def __init__(self, problem: Problem, message: str) -> None:
+    is_unconnected: whether there was no connection to the registry, so that none of its repositories can be read.
+    retry_seconds: the time after which the registry wants to be asked again; 0 where it does not say.
+    """
+
+    def __init__(
+        self, problem: Problem, message: str, *, is_unconnected: bool = False, retry_seconds: float = 0.0
+    ) -> None:
         super().__init__(message)
         self.problem = problem
+        self.is_unconnected = is_unconnected
+        self.retry_seconds = retry_seconds

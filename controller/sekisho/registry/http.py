@@ -25,6 +25,12 @@ MAX_ERROR_BYTES: Final = 64 << 10
 MAX_CONNECTIONS: Final = 100
 MAX_LOCATION_LENGTH: Final = 8192
 """Blobs of clouds redirect to signed addresses of over a thousand characters."""
+_NO_CONNECTION: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ConnectionTimeoutError,
+    AddressDeniedError,
+)
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
 _LIMITS: Final = aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=CONNECT_SECONDS)
 
@@ -118,7 +124,8 @@ class HttpClient:
                 # one wording for all: who writes an image's name must not learn which addresses and ports answer
                 logger.warning("cannot reach registry %s at %s: %s", registry, url.origin(), _reason_of(error))
                 message = f"registry {registry} cannot be reached"
-                raise RegistryError(Problem.UNAVAILABLE, message) from None
+                is_unconnected = is_own and isinstance(error, _NO_CONNECTION)
+                raise RegistryError(Problem.UNAVAILABLE, message, is_unconnected=is_unconnected) from None
             if location is None:
                 return answer
             url = _target(url, location, registry)

@@ -244,6 +244,72 @@ async def test_pause_ends_and_doubles_with_each_failure(
     await fails(Problem.UNAVAILABLE, lambda: client.digest(registry.repository, "1.2"), "status 503")
 
 
+@pytest.mark.parametrize("status", [429, 503])
+async def test_another_repository_of_the_registry_is_not_paused(
+    registry: Registry, client: RegistryClient, status: int
+) -> None:
+    registry.image("1.2")
+    broken = Repository(registry.host, "tenant/broken")
+    registry.misbehave["HEAD", "/v2/tenant/broken/manifests/1"] = answering(status)
+    await fails(Problem.UNAVAILABLE, lambda: client.digest(broken, "1"), f"status {status}")
+    await fails(Problem.UNAVAILABLE, lambda: client.digest(broken, "1"), "tenant/broken", "a moment ago")
+    assert await client.digest(registry.repository, "1.2")
+    assert len(registry.requests) == 2
+
+
+async def test_repository_that_does_not_answer_does_not_pause_others(
+    registry: Registry, client: RegistryClient
+) -> None:
+    registry.image("1.2")
+    slow = Repository(registry.host, "tenant/slow")
+
+    async def closes(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.close()
+        return web.Response()
+
+    registry.misbehave["HEAD", "/v2/tenant/slow/manifests/1"] = closes
+    await fails(Problem.UNAVAILABLE, lambda: client.digest(slow, "1"), "cannot be reached")
+    await fails(Problem.UNAVAILABLE, lambda: client.digest(slow, "1"), "a moment ago")
+    assert await client.digest(registry.repository, "1.2")
+
+
+async def test_registry_without_a_connection_is_paused_for_all_repositories(client: RegistryClient) -> None:
+    async with serving(registry := Registry()):
+        gone = registry.host
+    await fails(Problem.UNAVAILABLE, lambda: client.digest(Repository(gone, "one"), "1"), "cannot be reached")
+    await fails(Problem.UNAVAILABLE, lambda: client.digest(Repository(gone, "two"), "1"), f"registry {gone} was")
+
+
+async def test_host_that_a_registry_redirects_to_does_not_pause_the_registry(
+    registry: Registry, client: RegistryClient
+) -> None:
+    registry.image("1.2")
+    other = Repository(registry.host, "tenant/other")
+    registry.misbehave["HEAD", "/v2/tenant/other/manifests/1"] = answering(307, Location="https://127.0.0.1:1/gone")
+    await fails(Problem.UNAVAILABLE, lambda: client.digest(other, "1"), "cannot be reached")
+    assert await client.digest(registry.repository, "1.2")
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("30", 30.0), ("9999", 60.0), ("9" * 5000, 60.0), ("0", 2.0), ("-5", 2.0), ("soon", 2.0)],
+)
+async def test_repository_is_paused_for_as_long_as_the_registry_says(
+    registry: Registry, client: RegistryClient, monkeypatch: pytest.MonkeyPatch, written: str, seconds: float
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("sekisho.registry.client.time.monotonic", lambda: now)
+    registry.image("1.2")
+    registry.misbehave["HEAD", f"/v2/{NAME}/manifests/1.2"] = answering(429, Retry_After=written)
+    await fails(Problem.UNAVAILABLE, lambda: client.digest(registry.repository, "1.2"), "status 429")
+    registry.misbehave.clear()
+    now += seconds - 0.1
+    await fails(Problem.UNAVAILABLE, lambda: client.digest(registry.repository, "1.2"), "a moment ago")
+    now += 0.2
+    assert await client.digest(registry.repository, "1.2")
+
+
 async def test_another_registry_is_not_paused(registry: Registry, client: RegistryClient) -> None:
     async with serving(other := Registry()):
         digest = other.image("1.2")
@@ -293,7 +359,7 @@ async def test_requests_to_one_registry_are_bounded(registry: Registry, client: 
         return web.Response(headers={"Docker-Content-Digest": digest_of(b"")})
 
     registry.misbehave["HEAD", f"/v2/{NAME}/manifests/1.2"] = counted
-    await asyncio.gather(*(client.digest(registry.repository, "1.2") for _ in range(50)))
+    await asyncio.gather(*(client.digest(registry.repository, "1.2") for _ in range(client_module.MAX_REQUESTS + 2)))
     assert most == client_module.MAX_REQUESTS
 
 
@@ -304,6 +370,17 @@ async def test_registries_that_are_remembered_are_bounded(monkeypatch: pytest.Mo
             repository = Repository(f"127.0.0.{last}", NAME)
             await fails(Problem.UNAVAILABLE, lambda repository=repository: client.digest(repository, "1"))  # type: ignore[misc]
         assert len(client._loads) == 3  # noqa: SLF001
+
+
+async def test_paused_repositories_that_are_remembered_are_bounded(
+    registry: Registry, client: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "MAX_PAUSED", 3)
+    for number in range(5):
+        registry.misbehave["HEAD", f"/v2/tenant/{number}/manifests/1"] = answering(503)
+        repository = Repository(registry.host, f"tenant/{number}")
+        await fails(Problem.UNAVAILABLE, lambda repository=repository: client.digest(repository, "1"))  # type: ignore[misc]
+    assert len(client._paused) == 3  # noqa: SLF001
 
 
 # Referrers
