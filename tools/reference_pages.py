@@ -114,7 +114,7 @@ def chart_values(lines: list[str]) -> Iterator[tuple[str, str, str]]:
             default = "" if following.startswith(f"{indent}  ") else "null"
         else:
             default = f"`{json.dumps(yaml.safe_load(default))}`"
-        yield ".".join(parents), default, _cell(" ".join(comment)).replace("<", "\\<")
+        yield ".".join(parents), default, _cell(" ".join(comment)).replace("<", "&lt;")
         comment = []
 
 

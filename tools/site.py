@@ -4,6 +4,7 @@
 """
 
 import logging
+import re
 import shutil
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from mkdocs.exceptions import Abort
 
 ROOT: Final = Path(__file__).parents[1]
 PAGES: Final = ("*.md", "docs/**/*.md", "docs/images/*", "policies/**/README.md")
-FILES: Final = ("charts/sekisho/files/dashboards/sekisho.json", "LICENSE")
+FILES: Final = ("docs/site.css", "charts/sekisho/files/dashboards/sekisho.json", "LICENSE")
 
 
 def copied(folder: Path) -> None:
@@ -38,6 +39,11 @@ def expanded(entries: list[Any]) -> Iterator[Any]:
             yield from sorted(str(page.relative_to(ROOT)) for page in ROOT.glob(entry))
         else:
             yield entry
+
+
+def on_page_content(html: str, **_: object) -> str:
+    """Let the names in the first column of a table wrap after their dots. MkDocs calls it for each page."""
+    return re.sub(r"(?<=<tr>\n<td><code>)[^<]+(?=</code></td>)", lambda name: name[0].replace(".", ".<wbr>"), html)
 
 
 def build_site(target: Path) -> None:

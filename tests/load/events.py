@@ -143,7 +143,7 @@ def _measure(
     before, real = measured(few, dry_run=True), measured(times, dry_run=False)
     wait_until(
         lambda: reported(kubectl) == (owners, owners * times),
-        200,
+        100 + 2 * owners / RATE,
         lambda: f"all denials are reported; so far: {reported(kubectl)}",
     )
     real.look()
