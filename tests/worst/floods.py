@@ -21,11 +21,15 @@ _HANDSHAKE: Final = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 
 
 class Target(Struct, frozen=True):
-    """Where reviews are served. `server_name` is that of the certificate, which is not verified."""
+    """Where reviews are served. `server_name` is that of the certificate, which is not verified.
+
+    `sent_from` is the client's address, None for any.
+    """
 
     host: str
     port: int
     server_name: str = "localhost"
+    sent_from: str | None = None
 
 
 class Opened:
@@ -70,11 +74,12 @@ async def reviewed(target: Target, path: str, bodies: Iterator[bytes], connectio
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     answers: list[bytes] = []
+    source = (target.sent_from, 0) if target.sent_from is not None else None
 
     async def send() -> None:
         for body in bodies:
             reader, writer = await asyncio.open_connection(
-                target.host, target.port, ssl=context, server_hostname=target.server_name
+                target.host, target.port, ssl=context, server_hostname=target.server_name, local_addr=source
             )
             try:
                 writer.write(_HEAD.format(path, len(body)).encode() + body)

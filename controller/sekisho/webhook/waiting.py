@@ -43,3 +43,16 @@ class Waiting(Generic[T]):
         """What has waited for longest, of the address with the most. Raises ValueError when nothing waits."""
         most: dict[T, None] = max(self._by_address.values(), key=len)
         return next(iter(most))
+
+    def next_in_turn(self) -> tuple[T, str]:
+        """Remove what has waited for longest at the address whose turn it is, and give it with its address.
+
+        Addresses take turns. Raises StopIteration when nothing waits.
+        """
+        address = next(iter(self._by_address))
+        waiting = self._by_address.pop(address)
+        thing = next(iter(waiting))
+        del waiting[thing], self._addresses[thing]
+        if waiting:
+            self._by_address[address] = waiting  # now the last
+        return thing, address

@@ -1,6 +1,7 @@
 """TLS handshakes that do not end, and what they leave of the port to others."""
 
 import asyncio
+import select
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -29,6 +30,7 @@ class Port:
         self.at = at
         self.trust = trust
         self._opened: list[asyncio.StreamWriter] = []
+        self._connected: list[socket.socket] = []
 
     async def open(self, *, tls: bool, address: str = "127.0.0.1") -> Stream:
         """A connection from an address, with or without a handshake."""
@@ -42,6 +44,14 @@ class Port:
         stream[1].write(BEGINNING)
         return stream
 
+    def connect(self, sent: bytes, address: str = "127.0.0.1") -> socket.socket:
+        """A connection that has sent this, without a turn of the loop: the server has not accepted it yet."""
+        client = socket.create_connection(self.at, source_address=(address, 0))
+        self._connected.append(client)
+        client.sendall(sent)
+        client.setblocking(False)
+        return client
+
     async def answers(self) -> bool:
         """Whether a new client gets an answer."""
         reader, writer = await self.open(tls=True)
@@ -52,6 +62,8 @@ class Port:
     def close(self) -> None:
         for writer in self._opened:
             writer.transport.abort()
+        for client in self._connected:
+            client.close()
 
 
 @asynccontextmanager
@@ -104,6 +116,46 @@ async def test_clients_at_other_addresses_keep_their_handshakes(monkeypatch: pyt
         await closed(first)
         for reader, _ in (alone, second, third):
             assert not reader.at_eof()
+
+
+async def test_a_new_client_does_not_wait_for_all_handshakes_of_another_address() -> None:
+    async with accepting() as port:
+        hello = client_hello(port.trust)
+        many = [port.connect(hello) for _ in range(40)]
+        alone = port.connect(hello, "127.0.0.2")
+        async with asyncio.timeout(SOON):
+            assert await asyncio.get_running_loop().sock_recv(alone, 1)
+        answered, _, _ = select.select(many, (), (), 0)
+        assert len(answered) < 10
+        assert await port.answers()
+
+
+async def test_handshakes_that_have_not_begun_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handshakes, "MAX_ARRIVED", 3)
+    async with accepting() as port:
+        hello = client_hello(port.trust)
+        alone = port.connect(hello, "127.0.0.2")
+        many = [port.connect(hello) for _ in range(5)]
+        for client, is_served in ((alone, True), *zip(many, (False, False, False, True, True), strict=True)):
+            async with asyncio.timeout(SOON):
+                assert await received(client) is is_served
+
+
+async def received(client: socket.socket) -> bool:
+    """Whether a client gets a byte before its connection is closed."""
+    try:
+        return bool(await asyncio.get_running_loop().sock_recv(client, 1))
+    except ConnectionResetError:
+        return False
+
+
+def client_hello(trust: ssl.SSLContext) -> bytes:
+    """How a client begins its handshake."""
+    outgoing = ssl.MemoryBIO()
+    tls = trust.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
+    with suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return outgoing.read()
 
 
 async def test_a_handshake_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
