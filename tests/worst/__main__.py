@@ -23,7 +23,15 @@ from sekisho.webhook.bodies import MAX_BODY_BYTES
 from tests.controlplane.progress import Progress, elapsed
 from tests.load.page import machine, table, write_section
 from tests.worst.beside import MAX_P99_MS, p99_beside, served
-from tests.worst.inputs import Input, pairs_of_pods, pairs_of_policies, pods, policies
+from tests.worst.inputs import (
+    Input,
+    pairs_of_pods,
+    pairs_of_policies,
+    pods,
+    policies,
+    strings_of_pods,
+    strings_of_policies,
+)
 from tests.worst.judging import Answer, answers, bodies, policy_set
 from tests.worst.measure import MAX_BYTES, MAX_SECONDS, Call, Cost, cost_of, grows_faster, least, over_bounds
 
@@ -95,7 +103,10 @@ def measured(inputs: Iterable[Input], sizes: Sequence[int], answer: Mapping[str,
 def main(short: bool, only: str, write: bool) -> None:
     """Measure, show the costliest, and exit 1 where one is over a bound."""
     start = time.monotonic()
-    every = chain(pods(), pairs_of_pods(), policies(), pairs_of_policies())
+    every = chain(
+        *(pods(), pairs_of_pods(), strings_of_pods()),
+        *(policies(), pairs_of_policies(), strings_of_policies()),
+    )
     inputs = [one for one in every if only in one.name and (not short or _is_short(one))]
     sizes = _SHORT_SIZES if short else _SIZES
     answer = answers(policy_set())

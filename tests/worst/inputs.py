@@ -18,6 +18,8 @@ Grown = Callable[[int], Json]
 _ALL_REQUESTS = ("validate", "mutate", "update", "template")
 _MANY = 100_000
 _SHARES = (0.5, 0.95, 0.05)
+_LENGTHS = (200, 4000)
+"""Of the strings in a list that grows with them; the engine bounds strings at 4,096 characters."""
 _HOSTILE: dict[str, Json] = {
     "image": "evil.example/x",
     "type": "Unconfined",
@@ -65,6 +67,30 @@ def pairs_of_pods() -> Iterator[Input]:
             for share in _SHARES:
                 parts = _pod_of(((one, grown), (other, also)), (share, 1 - share))
                 yield Input(f"{label} and {label_too}", parts, ("validate", "mutate"))
+
+
+def strings_of_pods() -> Iterator[Input]:
+    """Pods in which a list or map grows whose entries each have a long string that judging reads."""
+    schemas = dict(growable(of_struct(Pod)))
+    for path, schema in schemas.items():
+        around, inner = _around(path)
+        if schema.kind == "string" and around and path[:3] not in _OTHER_CONTAINERS:
+            for length in _LENGTHS:
+                grown = _long_entries(schemas[around], inner, length)
+                label = f"{_label(around)} and {_label(path)} of {length:,} characters"
+                yield Input(label, _pod_of(((around, grown),)), ("validate", "mutate"))
+
+
+def strings_of_policies() -> Iterator[Input]:
+    """Policies and waivers in which a list is as long as its schema allows, and so is a string in each entry."""
+    for kind, (declared, _) in _POLICY_KINDS.items():
+        schemas = dict(growable(of_struct(declared)))
+        for path, schema in schemas.items():
+            around, inner = _around(path)
+            if schema.kind == "string" and schema.most and around and schemas[around].most:
+                grown = _long_to_the_limit(schemas[around], inner, schema.most)
+                label = f"{kind}: {_label(around)} and {_label(path)} of {schema.most:,} characters"
+                yield Input(label, _policy_of(kind, ((around, grown),)), (kind,), is_swept=False)
 
 
 def policies() -> Iterator[Input]:
@@ -146,7 +172,7 @@ def _lists_and_maps() -> Iterator[tuple[Path, Grown, str]]:
 
 def _ways(path: Path, schema: Schema) -> Iterator[tuple[str, Grown]]:
     """How a value grows, each with a name for it."""
-    name = ".".join(path).replace(f".{ENTRY}", ENTRY).replace(f".{KEY}", KEY)
+    name = _label(path)
     if schema.kind == "string":
         yield name, lambda size: "x" * size
         if path[-1] == "image":
@@ -162,6 +188,10 @@ def _ways(path: Path, schema: Schema) -> Iterator[tuple[str, Grown]]:
         yield f"{name}, bare", _entries(lambda index: _bare(entry, index), list)
         if entry.kind == "object":
             yield f"{name}, full", _entries(lambda index: _full(entry, index), list)
+
+
+def _label(path: Path) -> str:
+    return ".".join(path).replace(f".{ENTRY}", ENTRY).replace(f".{KEY}", KEY)
 
 
 def _defaulted(size: int) -> str:
@@ -191,6 +221,45 @@ def _to_the_limit(schema: Schema) -> Grown:
         return [_full(entry, index) for index in range(schema.most or 0)]
 
     return grown
+
+
+def _around(path: Path) -> tuple[Path, Path]:
+    """The path of the innermost list or map around a path (empty where there is none), and the rest of the path."""
+    for length in range(len(path), 0, -1):
+        if path[length - 1] in (ENTRY, KEY):
+            return path[: length - 1], path[length:]
+    return (), path
+
+
+def _long_entries(schema: Schema, inner: Path, length: int) -> Grown:
+    """Entries of a list or map in each of which the string at `inner` has so many characters."""
+
+    def entry(index: int) -> Json:
+        return _with_string(schema.entry or Schema("string"), inner, index, length)
+
+    if schema.kind == "map":
+        return _entries(lambda index: (f"x{index}", entry(index)), dict)
+    return _entries(entry, list)
+
+
+def _long_to_the_limit(schema: Schema, inner: Path, length: int) -> Grown:
+    """The same with as many entries as the schema allows, whatever the size."""
+    grown = _long_entries(schema, inner, length)
+    return lambda _: _first_of(grown((schema.most or 0) * (length + 1000)), schema.most or 0)
+
+
+def _first_of(entries: Json, number: int) -> Json:
+    return dict(list(entries.items())[:number]) if isinstance(entries, dict) else entries[:number]
+
+
+def _with_string(schema: Schema, inner: Path, index: int, length: int) -> Json:
+    """The smallest entry with a string at `inner`; strings of different entries differ at their ends only."""
+    text = f"{'x' * (length - len(str(index)))}{index}"
+    if not inner:
+        return text
+    entry = _bare(schema, index)
+    _place(entry, inner, text)
+    return entry
 
 
 def _bare(schema: Schema, index: int) -> Json:

@@ -1,4 +1,4 @@
-"""Floods against a real process: its memory stays below the chart's limit, clients at other addresses are answered, and nothing stays."""
+"""Floods against a real process: it stays below the chart's limit, answers other addresses, and keeps nothing."""
 
 import asyncio
 import json
