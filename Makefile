@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Tests start hundreds of processes, and each would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 N ?= 100000
 
 .PHONY: help install lint test unit cluster corpus fuzz controlplane trustparts up down demo drill soak worst bench bench-paired bench-cluster bench-events \

@@ -10,7 +10,7 @@ import msgspec
 from tests.controlplane.answers import Answer
 from tests.controlplane.component import base_environment
 from tests.controlplane.kubeconfig import Token, write_kubeconfig
-from tests.controlplane.kubectl import CommandError, run
+from tests.controlplane.kubectl import SHORT_LIVED, CommandError, run
 from tests.controlplane.plane import ControlPlane
 from tests.controlplane.waiting import wait_until
 
@@ -39,7 +39,7 @@ class Release:
     def helm(self, *args: str) -> str:
         """Run helm as the administrator and give its output. Raises CommandError with its error output."""
         homes = {f"HELM_{home}_HOME": str(self.folder / "helm") for home in ("CACHE", "CONFIG", "DATA")}
-        environment = base_environment() | homes | {"KUBECONFIG": str(self._plane.kubeconfig)}
+        environment = base_environment() | SHORT_LIVED | homes | {"KUBECONFIG": str(self._plane.kubeconfig)}
         completed = run((str(self._plane.binaries.helm), *args), environment)
         if completed.returncode != 0:
             raise CommandError(f"helm {' '.join(args)}: {completed.stderr.strip()}")

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.controlplane.component import base_environment
+from tests.controlplane.kubectl import SHORT_LIVED
 from tests.controlplane.pki import write_private
 from tests.trustparts.registries import PASSWORD, USER, Image, basic
 
@@ -51,6 +52,7 @@ class Cosign:
         self.binary = binary
         self._folder = folder
         self.environment = base_environment() | {
+            **SHORT_LIVED,
             "HOME": str(folder),
             "DOCKER_CONFIG": str(folder),
             "COSIGN_PASSWORD": "",
