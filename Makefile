@@ -97,7 +97,7 @@ stress: install controlplane ## Change one of 1,000 policies each second for two
 bench-events: install controlplane ## Deny 100,000 pods of 1,000 owners and see what their Events cost (5 minutes); writes docs/performance.md
 	$(BIN)/python -m tests.load.events --write
 
-bench-trust: install ## Measure the verification of images beside a registry on loopback (1 minute); writes docs/performance.md
+bench-trust: install controlplane ## Measure the verification of images, and what replicas share (1 minute); writes docs/performance.md
 	$(BIN)/python -m tests.load.trust --write
 
 differential: install ## Compare N random pods and N updates with Kubernetes' own Pod Security admission

@@ -1,20 +1,22 @@
 """`make bench-trust`: what the verification of images costs, known images and images that nobody has looked up.
 
-The registry is our own, on loopback with TLS; the look-ups are those of the webhook, in this process. Exits 1 when a
-figure misses its budget.
+The registry is our own, a process beside this one, on loopback with TLS; the look-ups are those of the webhook, in
+this process. What replicas share goes through a real API server. Exits 1 when a figure misses its budget.
 """
 
 import asyncio
 import json
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import click
+import msgspec
 import uvloop
 from msgspec import Struct
 
@@ -27,12 +29,16 @@ from sekisho.manifests import parse_policies
 from sekisho.pods import Container, Pod, PodSpec
 from sekisho.policies import PolicySet
 from sekisho.registry import RegistryClient, Settings, tls_context
-from sekisho.webhook.evidence import ImageEvidence
+from sekisho.webhook.evidence import MAX_SIGNED, ImageEvidence
+from sekisho.webhook.interpreter import exempt_from_collection, prefer_event_loop
 from tests.controlplane.build import BuildError
+from tests.controlplane.component import ComponentError
 from tests.controlplane.progress import Progress
 from tests.controlplane.toolchain import ToolchainError
 from tests.load.figures import Latencies
 from tests.load.page import machine, table, write_section
+from tests.load.trust_memory import Signed
+from tests.load.trust_sharing import sharing
 from tests.trustparts.authority import write_server_tls
 from tests.trustparts.build import odd_registry_binary
 from tests.trustparts.looking_up import LOOPBACK, by_identity, by_keys
@@ -130,7 +136,7 @@ class Bench:
         return Latencies(taken), cpu / len(references) * 1e3, Latencies(lags or [0.0])
 
     def figures(self) -> Iterable[Figure]:
-        """Everything that has a budget."""
+        """Everything that needs a registry, or nothing."""
         yield Figure("known image, added for each container", known_image(self.keyed), 15, "us")
 
         run = uvloop.run  # as the webhook does
@@ -152,8 +158,19 @@ class Bench:
         together, _, _ = run(self.cold(slow, self.keyed, at_once=True))
         yield Figure(f"{IMAGES} images at once, each answer after 50 ms, p99", together.at(99), 600, "ms")
 
+        yield Figure(f"memory for keyless signatures and {MAX_SIGNED:,} images", self.memory(), 40, "MiB")
+
         _, _, lag = run(self.cold(self.images("bench/many", MANY, keyless=True), self.keyless, at_once=True))
         yield Figure(f"lag of the event loop while {MANY} keyless images are verified, p99", lag.at(99), 10, "ms")
+
+    def memory(self) -> float:
+        """MiB that the verification adds to a webhook which knows as many images as it may."""
+        digest, signed_at = f"sha256:{'1' * 64}", datetime.now(UTC) - timedelta(days=1)
+        made = self._sigstore.bundle(digest, signed_at)
+        signed = Signed("ghcr.io/acme/pay", digest, CI, RELEASE, made, self._sigstore.trusted_root())
+        command = (sys.executable, "-m", "tests.load.trust_memory", str(MAX_SIGNED))
+        done = subprocess.run(command, input=msgspec.json.encode(signed), stdout=subprocess.PIPE, check=True)
+        return float(done.stdout)
 
     def _reads(self, name: str) -> list[Request]:
         return [one for one in self._registry.requests(name) if one.method in ("GET", "HEAD")]
@@ -212,27 +229,30 @@ async def _watch(lags: list[float]) -> None:
         lags.append(max(time.monotonic() - start - 0.001, 0.0))
 
 
-def _measured(say: Callable[[str], None]) -> list[Figure]:
+def _figures() -> Iterable[Figure]:
+    """Everything that has a budget."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         registry = start_odd_registry(odd_registry_binary(Progress()), folder, write_server_tls(folder))
         try:
-            figures = []
-            for figure in Bench(registry).figures():
-                say(", ".join(figure.row))
-                figures.append(figure)
-            return figures
+            yield from Bench(registry).figures()
         finally:
             registry.component.stop()
+    yield Figure("facts of one replica are known to another one, p99", sharing().at(99), 250, "ms")
 
 
 @click.command()
 @click.option("--write", is_flag=True, help="Write docs/performance.md.")
 def main(write: bool) -> None:
     """Measure the verification of images, and compare it with the budgets."""
+    prefer_event_loop()  # as the webhook does
+    exempt_from_collection()
+    figures = []
     try:
-        figures = _measured(click.echo)
-    except (BuildError, ToolchainError) as error:
+        for figure in _figures():
+            click.echo(", ".join(figure.row))
+            figures.append(figure)
+    except (BuildError, ToolchainError, ComponentError) as error:
         raise click.ClickException(str(error)) from error
     if write:
         rows = table(("", "measured", "budget", ""), (figure.row for figure in figures))

@@ -40,7 +40,7 @@ MAX_PAGES: Final = 8
 """The most pages of a list of referrers that are read."""
 MAX_LISTED: Final = 512
 """Referrers that are read from a list; the others are counted."""
-MAX_REQUESTS: Final = 48
+MAX_REQUESTS: Final = 64
 """Requests to one registry at the same time; others wait."""
 MAX_REGISTRIES: Final = 256
 """Registries whose failures are remembered."""

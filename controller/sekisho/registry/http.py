@@ -1,5 +1,6 @@
 """HTTP to registries: one request with its redirects, within limits, only to addresses that a registry may have."""
 
+import asyncio
 import logging
 import socket
 import ssl
@@ -84,6 +85,7 @@ class HttpClient:
         self._proxies = getproxies_environment() if settings.proxies is None else settings.proxies
         self._direct = self._session(aiohttp.TCPConnector(limit=MAX_CONNECTIONS, socket_factory=self._socket))
         self._proxied = self._session(aiohttp.TCPConnector(limit=MAX_CONNECTIONS)) if self._proxies else None
+        self._starting = asyncio.Lock()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -113,6 +115,8 @@ class HttpClient:
             own = {"Authorization": authorization} if authorization and is_own else {}
             try:
                 check_literal(url.raw_host or "", self._allowed)
+                async with self._starting:  # a hundred at once would hold up everything else on the event loop
+                    await asyncio.sleep(0)
                 answer, location = await self._send(method, url, {**headers, **own}, is_own, max_bytes)
             except _TooLargeError:
                 raise RegistryError(

@@ -27,15 +27,19 @@ from sekisho.images.verification import verify
 from sekisho.registry import Candidates, Problem, RegistryClient, RegistryError, Repository, find_candidates
 from sekisho.telemetry.families import counters, gauges
 from sekisho.webhook.pod_pull_secrets import ClientWith, PodPullSecrets, client_for
+from sekisho.webhook.turns import Turns
 
 logger = logging.getLogger(__name__)
 
-MAX_LOOKUPS: Final = 64
-"""Look-ups that run at the same time; further ones wait."""
-MAX_LOOKUPS_OF_REGISTRY: Final = 32
+MAX_LOOKUPS: Final = 128
+"""Look-ups that run at the same time; further ones wait, and namespaces take turns."""
+MAX_LOOKUPS_OF_REGISTRY: Final = 64
 """Look-ups of one registry that run at the same time, so that a slow one does not hold up the images of others."""
 MAX_FLIGHTS: Final = 2048
 """Look-ups that run or wait."""
+RESERVED_FLIGHTS: Final = 512
+"""Those of them that are left to namespaces with fewer than FEW_FLIGHTS, so that some with many do not hold up all."""
+FEW_FLIGHTS: Final = 16
 MAX_FLIGHTS_OF_NAMESPACE: Final = 256
 """Look-ups that one namespace's pods have started and that run or wait, so that it does not hold up others."""
 MAX_WAITING: Final = 200
@@ -127,8 +131,8 @@ class ImageEvidence:
         self._flights: dict[_Key, _Flight] = {}
         self._by_namespace: Counter[str] = Counter()
         self._by_registry: Counter[str] = Counter()
-        self._places = asyncio.Semaphore(MAX_LOOKUPS)
-        self._places_of: dict[str, asyncio.Semaphore] = {}
+        self._turns = Turns(MAX_LOOKUPS)
+        self._turns_of: dict[str, Turns] = {}
         self._waiting = 0
         self._results: Counter[str] = Counter()
         self._fingerprints: tuple[Mapping[str, Authority], Mapping[str, str]] = ({}, {})
@@ -227,14 +231,20 @@ class ImageEvidence:
         failure = self._failures.get(key)
         if failure is not None and failure.retry_at > time.monotonic():
             return False
-        if len(self._flights) >= MAX_FLIGHTS or self._by_namespace[namespace] >= MAX_FLIGHTS_OF_NAMESPACE:
+        if not self._has_room(namespace):
             return False
-        task = asyncio.create_task(self._look_up(key, reference))
+        task = asyncio.create_task(self._look_up(key, reference, namespace))
         self._flights[key] = _Flight(task, reference.registry, namespace, time.monotonic())
         self._by_namespace[namespace] += 1
         self._by_registry[reference.registry] += 1
         task.add_done_callback(lambda _: self._ended(key))
         return True
+
+    def _has_room(self, namespace: str) -> bool:
+        """Whether a namespace may start a look-up."""
+        own = self._by_namespace[namespace]
+        most = MAX_FLIGHTS if own < FEW_FLIGHTS else MAX_FLIGHTS - RESERVED_FLIGHTS
+        return own < MAX_FLIGHTS_OF_NAMESPACE and len(self._flights) < most
 
     def _ended(self, key: _Key) -> None:
         flight = self._flights.pop(key)
@@ -243,13 +253,16 @@ class ImageEvidence:
             if not counter[name]:
                 del counter[name]
         if flight.registry not in self._by_registry:
-            self._places_of.pop(flight.registry, None)
+            self._turns_of.pop(flight.registry, None)
 
-    async def _look_up(self, key: _Key, reference: Reference) -> None:
+    async def _look_up(self, key: _Key, reference: Reference, namespace: str) -> None:
         """Look an image up, and keep its facts or why there are none. Raises nothing."""
         repository, digest = Repository.of(reference), reference.digest or ""
+        turns = self._turns_of.setdefault(reference.registry, Turns(MAX_LOOKUPS_OF_REGISTRY))
         try:
-            candidates = await self._candidates(repository, digest, key[1])
+            async with turns.turn(namespace), self._turns.turn(namespace), asyncio.timeout(LOOKUP_SECONDS):
+                client = await client_for(self._client, self._client_with, key[1])
+                candidates = await find_candidates(client, repository, digest)
             facts = await self._verified(repository, digest, candidates)
         except RegistryError as error:
             self._fail(key, error.problem, str(error))
@@ -265,12 +278,6 @@ class ImageEvidence:
             # A registry may hide signatures from a tenant's credentials. It cannot invent any.
             if key[1] is None or facts.signatures:
                 self._on_facts(facts)
-
-    async def _candidates(self, repository: Repository, digest: str, pull_secrets: PodPullSecrets | None) -> Candidates:
-        places = self._places_of.setdefault(repository.registry, asyncio.Semaphore(MAX_LOOKUPS_OF_REGISTRY))
-        async with places, self._places, asyncio.timeout(LOOKUP_SECONDS):
-            client = await client_for(self._client, self._client_with, pull_secrets)
-            return await find_candidates(client, repository, digest)
 
     async def _verified(self, repository: Repository, digest: str, attached: Candidates) -> ImageFacts:
         """The facts that candidates prove; for authorities that changed meanwhile, the new ones count."""

@@ -1,7 +1,6 @@
 """The life of the process: start, become ready, serve, drain, stop."""
 
 import asyncio
-import gc
 import logging
 import resource
 import signal
@@ -32,6 +31,7 @@ from sekisho.webhook.connections import HttpServer
 from sekisho.webhook.dependencies import Dependency
 from sekisho.webhook.handshakes import BACKLOG, accept, listen
 from sekisho.webhook.http_shell import HttpShell, ReviewHandler
+from sekisho.webhook.interpreter import exempt_from_collection, prefer_event_loop
 from sekisho.webhook.memory import return_freed_memory, return_large_blocks
 from sekisho.webhook.metrics import Metrics
 from sekisho.webhook.namespaces import Namespaces
@@ -73,6 +73,7 @@ async def serve(options: Options) -> None:
     """
     stop = _stop_on_signals()
     _allow_many_files()
+    prefer_event_loop()
     return_large_blocks()
     with (
         _bound(options.bind_address, options.port) as tls,
@@ -224,7 +225,7 @@ class Process:
             while self._missing() and not stop.is_set():
                 await _first_of(stopping, tasks, _READY_POLL_SECONDS)
             if not stop.is_set():
-                _exempt_from_collection()
+                exempt_from_collection()
                 listen(tls)
                 serving = accept(tls, cast("HttpServer", runner.server), self._certificate.context)
                 tasks.append(asyncio.create_task(serving, name=_ACCEPTING))
@@ -259,15 +260,6 @@ def _system_time() -> datetime:
 
 def _tasks() -> Iterable[Metric]:
     yield gauges("sekisho_asyncio_tasks", "Tasks of the event loop.", (), {(): len(asyncio.all_tasks())})
-
-
-def _exempt_from_collection() -> None:
-    """Have the garbage collector skip the objects that exist now, almost all of which stay.
-
-    Each full collection would visit them, and stop all requests for tens of milliseconds.
-    """
-    gc.collect()
-    gc.freeze()
 
 
 async def _first_of(stopping: asyncio.Task[Any], tasks: list[asyncio.Task[Any]], seconds: float | None = None) -> None:

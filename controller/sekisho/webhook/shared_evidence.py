@@ -39,6 +39,8 @@ UNSEEN: Final = timedelta(days=7)
 MAX_QUEUED: Final = 1024
 MAX_SHARED: Final = 8192
 """Objects; above it only facts that are there already are renewed."""
+MAX_SHARED_UNSIGNED: Final = 1024
+"""Objects about images without a signature by an authority, which everyone who may push can make."""
 WRITE_SECONDS: Final = 0.02
 """The time between two writes, so that a replica sends at most fifty a second."""
 CLEAN_SECONDS: Final = 3600.0
@@ -53,6 +55,13 @@ class _Object(Struct, frozen=True, rename="camel"):
     kind: str
     metadata: dict[str, object]
     spec: ImageEvidenceSpec
+
+
+class _Seen(Struct, frozen=True, gc=False):
+    """What is kept of an object."""
+
+    looked_up: datetime
+    is_signed: bool
 
 
 class SharedEvidence:
@@ -72,28 +81,33 @@ class SharedEvidence:
         self._queue: OrderedDict[str, ImageFacts] = OrderedDict()
         self._is_queued = asyncio.Event()
         self._problem = ""
-        self.reflector: Reflector[datetime] = Reflector(
-            api, PATH, self._read, label_selector=f"{RELEASE_LABEL}={release}"
-        )
+        self.reflector: Reflector[_Seen] = Reflector(api, PATH, self._read, label_selector=f"{RELEASE_LABEL}={release}")
 
     def share(self, facts: ImageFacts) -> None:
         """Have facts written. Of an image that nothing is attached to, only where that is new: anyone can make up any
         number of those.
         """
         name = name_of(facts, self._release)
-        is_new = name not in self.reflector.objects
-        if is_new and not (facts.signatures or facts.others or facts.problems):
-            return
-        if is_new and len(self.reflector.objects) >= MAX_SHARED:
+        if name not in self.reflector.objects and not self._has_room(facts):
             return
         self._queue[name] = facts
         if len(self._queue) > MAX_QUEUED:
             self._queue.popitem(last=False)
         self._is_queued.set()
 
+    def _has_room(self, facts: ImageFacts) -> bool:
+        """Whether there may be one more object, for these facts."""
+        present = self.reflector.objects
+        if facts.signatures:
+            return len(present) < MAX_SHARED
+        unsigned = sum(not seen.is_signed for seen in present.values())
+        has_others = bool(facts.others or facts.problems)
+        return has_others and unsigned + len(self._queue) < MAX_SHARED_UNSIGNED and len(present) < MAX_SHARED
+
     def looked_up(self, image: str) -> datetime | None:
         """When the shared facts about registry/repository@digest were found; None where there are none."""
-        return self.reflector.objects.get(name_of_image(image, self._release))
+        seen = self.reflector.objects.get(name_of_image(image, self._release))
+        return None if seen is None else seen.looked_up
 
     async def run(self) -> NoReturn:
         """Write what is queued, and remove what is old, until cancelled. Failures are logged, and tried again."""
@@ -107,10 +121,10 @@ class SharedEvidence:
         finally:
             cleaning.cancel()
 
-    def _read(self, raw: bytes) -> datetime:
+    def _read(self, raw: bytes) -> _Seen:
         spec = _decoder.decode(raw).spec
         self._offer(facts_of(spec))
-        return spec.looked_up
+        return _Seen(spec.looked_up, bool(spec.signatures))
 
     async def _write_next(self) -> bool:
         """Write the facts that are queued longest; False where they must be tried again."""
@@ -146,7 +160,7 @@ class SharedEvidence:
     async def remove_old(self) -> None:
         """Remove the objects of images that nobody has looked up for `UNSEEN`, at most MAX_REMOVED."""
         before = self._clock() - UNSEEN
-        old = [name for name, looked_up in self.reflector.objects.items() if looked_up < before]
+        old = [name for name, seen in self.reflector.objects.items() if seen.looked_up < before]
         for name in old[:MAX_REMOVED]:
             await self._try(self._remove(name))
             await asyncio.sleep(WRITE_SECONDS)

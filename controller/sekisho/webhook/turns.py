@@ -1,4 +1,4 @@
-"""Turns: large reviews are decoded and judged one at a time, and namespaces take turns."""
+"""Turns at work of which only so much is done at a time, such as large reviews: namespaces take turns."""
 
 import asyncio
 from collections import deque
@@ -7,19 +7,22 @@ from contextlib import asynccontextmanager
 
 
 class Turns:
-    """One holder at a time. The next one is the first that waits in the namespace that had its turn longest ago.
+    """So many holders at a time. The next one is the first that waits in the namespace that had its turn longest ago.
 
-    So however many large reviews one namespace has waiting, those of another wait for few of them.
+    So however much one namespace has waiting, the work of another waits for little of it.
     """
 
-    def __init__(self) -> None:
-        self._is_taken = False
+    def __init__(self, holders: int = 1) -> None:
+        self._free = holders
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
 
     @asynccontextmanager
-    async def turn(self, namespace: str, seconds: float) -> AsyncIterator[None]:
-        """Have the turn within the context. Raises TimeoutError where that takes more than so many seconds."""
-        async with asyncio.timeout(max(seconds, 0.0)):
+    async def turn(self, namespace: str, seconds: float | None = None) -> AsyncIterator[None]:
+        """Have a turn within the context. Raises TimeoutError where it takes more than so many seconds to come.
+
+        seconds: None to wait as long as it takes.
+        """
+        async with asyncio.timeout(None if seconds is None else max(seconds, 0.0)):
             await self._take(namespace)
         try:
             yield
@@ -27,8 +30,8 @@ class Turns:
             self._pass_on()
 
     async def _take(self, namespace: str) -> None:
-        if not self._is_taken:
-            self._is_taken = True
+        if self._free:
+            self._free -= 1
             return
         mine = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(namespace, deque()).append(mine)
@@ -49,4 +52,4 @@ class Turns:
             if not first.done():  # it still waits
                 first.set_result(None)
                 return
-        self._is_taken = False
+        self._free += 1

@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 
 from sekisho.registry import RegistryError, Repository, tls_context
+from sekisho.registry.http import HttpClient
 from tests.serving_certificates import pem
 from tests.unit.registry.registry_server import CA, NAME, Registry, client_of, serving, settings_for_tests
 
@@ -65,3 +67,29 @@ def test_own_authorities_must_be_pem() -> None:
     assert tls_context(pem(CA).decode())
     with pytest.raises(ValueError, match="not certificates in PEM"):
         tls_context("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n")
+
+
+async def test_requests_start_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A burst of requests leaves rounds of the event loop to other work."""
+    started: list[int] = []
+    rounds = 0
+
+    async def count() -> None:
+        nonlocal rounds
+        while True:
+            await asyncio.sleep(0)
+            rounds += 1
+
+    send = HttpClient._send  # noqa: SLF001
+
+    async def sending(self: HttpClient, *arguments: Any) -> Any:
+        started.append(rounds)
+        return await send(self, *arguments)
+
+    monkeypatch.setattr(HttpClient, "_send", sending)
+    async with serving(registry := Registry()), client_of() as client:
+        registry.image("1.2")
+        counting = asyncio.create_task(count())
+        await asyncio.gather(*(client.digest(registry.repository, "1.2") for _ in range(8)))
+        counting.cancel()
+    assert len(set(started)) == len(started) == 8

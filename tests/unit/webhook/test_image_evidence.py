@@ -197,6 +197,30 @@ async def test_one_namespace_does_not_take_all_look_ups(site: Site, monkeypatch:
     assert isinstance(site.now_known(images[2]), ImageFacts)
 
 
+async def test_namespaces_that_flood_leave_look_ups_to_others(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_FLIGHTS", 4)
+    monkeypatch.setattr(module, "RESERVED_FLIGHTS", 1)
+    monkeypatch.setattr(module, "FEW_FLIGHTS", 1)
+    images = [site.signed(b" " * number) for number in range(6)]
+    flood = [site.evidence.start([image], "flood") for image in images[:4]]
+    assert flood == [True, True, True, False]
+    assert [site.evidence.start([image], "team") for image in images[4:]] == [True, False]
+    await site.evidence.settled(images, 5)
+    assert isinstance(site.now_known(images[4]), ImageFacts)
+
+
+async def test_namespaces_take_turns_at_a_registry(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_LOOKUPS_OF_REGISTRY", 1)
+    images = [site.signed(b" " * number) for number in range(6)]
+    site.evidence.start(images[:5], "flood")
+    site.evidence.start(images[5:], "team")
+    await site.evidence.settled(images, 5)
+    looked_up = list(
+        dict.fromkeys(path.removeprefix("referrers/") for path in site.registry.asked() if "refer" in path)
+    )
+    assert [image.digest for image in (images[0], images[1], images[5], images[2])] == looked_up[:4]
+
+
 async def test_namespace_that_floods_cannot_keep_an_image_from_others(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -194,6 +194,21 @@ async def test_objects_are_bounded(server: EvidenceServer, replica: Replica, mon
     assert list(server.collection.things) == [NAME]
 
 
+async def test_objects_of_unsigned_images_leave_room_for_signed_ones(
+    server: EvidenceServer, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_SHARED_UNSIGNED", 2)
+    for number in range(4):
+        replica.sharing.share(structs.replace(UNSIGNED, others=1, digest=f"sha256:{number:064x}"))
+    await until(lambda: len(replica.facts) == 2)
+    replica.sharing.share(structs.replace(UNSIGNED, others=1, digest=f"sha256:{9:064x}"))
+    replica.sharing.share(SIGNED)
+    replica.sharing.share(structs.replace(UNSIGNED, others=2, digest=f"sha256:{0:064x}"))  # there already
+    await until(lambda: len(replica.facts) == 4)
+    shown = [(int(facts.digest[-4:], 16), bool(facts.signatures)) for facts in replica.facts]
+    assert shown == [(0, False), (1, False), (int(SIGNED.digest[-4:], 16), True), (0, False)]
+
+
 async def test_failed_write_is_tried_again(
     server: EvidenceServer, replica: Replica, caplog: pytest.LogCaptureFixture
 ) -> None:

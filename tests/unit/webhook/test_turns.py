@@ -1,4 +1,4 @@
-"""Who has the turn to judge a large review, and who is next."""
+"""Who has a turn, and who is next."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -25,6 +25,24 @@ async def test_namespaces_take_turns_and_within_one_the_first_is_first() -> None
         assert order == []
     await asyncio.gather(*waiting)
     assert order == ["many-0", "few-0", "many-1", "many-2", "many-3"]
+
+
+async def test_so_many_have_a_turn_at_the_same_time() -> None:
+    turns, order = Turns(2), list[str]()
+
+    async def wait(name: str) -> None:
+        async with turns.turn(name[0]):
+            order.append(name)
+
+    async with turns.turn("a"):
+        async with turns.turn("a"):
+            waiting = [asyncio.create_task(wait(name)) for name in ("a1", "a2", "b1")]
+            await asyncio.sleep(0)  # all wait
+            assert order == []
+        await asyncio.gather(*waiting)  # by the place that one of the two has left
+    assert order == ["a1", "b1", "a2"]
+    async with turns.turn("a"), turns.turn("b"):
+        pass
 
 
 async def test_one_that_waits_too_long_leaves_its_turn_to_others() -> None:
