@@ -383,10 +383,12 @@ def test_accounts_have_the_permissions_that_their_process_uses_and_no_others(
 TENANTS = [
     ("view", True, ("list", "podpolicies.sekisho.dev")),
     ("view", False, ("create", "podpolicies.sekisho.dev")),
+    ("view", True, ("watch", "events.events.k8s.io")),
     ("edit", True, ("create", "podpolicies.sekisho.dev")),
     ("admin", True, ("delete", "podpolicies.sekisho.dev")),
     ("admin", False, ("patch", "podpolicies.sekisho.dev", "--subresource=status")),
-    ("admin", False, ("get", "clusterpodpolicies.sekisho.dev")),
+    ("admin", False, ("get", "clusterpodpolicies.sekisho.dev", CLUSTER)),
+    ("admin", False, ("create", "clusterpodpolicies.sekisho.dev")),
     ("admin", False, ("get", f"validatingwebhookconfiguration/{RELEASE}")),
     ("admin", False, ("get", f"mutatingwebhookconfiguration/{RELEASE}")),
     ("admin", False, ("get", f"secret/{RELEASE}-webhook-path", OWN)),
@@ -406,3 +408,39 @@ def test_what_a_role_in_a_namespace_permits(
         return kubectl("auth", "can-i", *request_, "--as=tenant").stdout.strip()
 
     wait_until(lambda: answer() == expected, SOON, lambda: f"the answer is {expected}; it is {answer()}")
+
+
+def object_of(kind: str, name: str, **spec: Any) -> str:
+    return json.dumps({"apiVersion": "sekisho.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
+
+
+def test_what_users_do_with_policies_by_their_roles(kubectl: Kubectl, namespace: str) -> None:
+    users = ("view", "edit", "admin")
+    for user in users:
+        kubectl.check("create", "rolebinding", user, f"--clusterrole={user}", f"--user={user}")
+    kubectl.check("create", "clusterrolebinding", namespace, "--clusterrole=view", f"--user={namespace}")
+    everyone = (*users, namespace)
+    own = object_of("PodPolicy", "own", controls={"privileged": {}})
+    for_all = object_of("ClusterPodPolicy", f"{namespace}-own", controls={"privileged": {}})
+    kinds = "podpolicies,clusterpodpolicies,policywaivers,imageauthorities"
+    change = ("patch", "podpolicy", "own", "--type=merge", "--patch", '{"spec": {"enforcement": "Warn"}}')
+
+    def does(user: str, *arguments: str, input: str | None = None) -> bool:  # noqa: A002
+        answer = kubectl(*arguments, "--as", user, input=input)
+        assert answer.returncode == 0 or "forbidden" in answer.stderr.lower(), answer.stderr
+        return answer.returncode == 0
+
+    def who(*arguments: str, input: str | None = None) -> list[str]:  # noqa: A002
+        return [user for user in everyone if does(user, *arguments, input=input)]
+
+    try:
+        wait_until(lambda: who("get", "podpolicies") == [*everyone], SOON, "the roles are bound")
+        assert who("create", "--dry-run=server", "-f", "-", input=own) == ["edit", "admin"]
+        assert does("admin", "create", "-f", "-", input=own)
+        assert who("create", "-f", "-", input=for_all) == []
+        assert who(*change) == ["edit", "admin"]
+        assert who("get", kinds) == [namespace]
+        assert who("delete", "--dry-run=server", "podpolicy", "own") == ["edit", "admin"]
+        assert does("edit", "delete", "podpolicy", "own")
+    finally:
+        kubectl.check("delete", "clusterrolebinding", namespace)
