@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 N ?= 100000
 
-.PHONY: help install lint test unit cluster corpus fuzz controlplane trustparts up down demo drill soak worst bench bench-paired bench-cluster bench-events \
+.PHONY: help install lint test unit cluster corpus fuzz controlplane nodes trustparts up down demo drill soak worst bench bench-paired bench-cluster bench-events \
 	bench-trust growth tenants stress docs site differential generate release lock clean
 
 help: ## List the targets
@@ -37,16 +37,19 @@ controlplane: install ## Build or find etcd, kube-apiserver, kube-controller-man
 	$(BIN)/python -m tests.controlplane build
 
 trustparts: install ## Build or find cosign, registries and the servers of a Sigstore (minutes, once)
+nodes: install ## Build or find kube-scheduler and kwok, for the tests with nodes (minutes, once)
+	$(BIN)/python -m tests.controlplane build --nodes
+
 	$(BIN)/python -m tests.trustparts
 
-test: lint controlplane trustparts ## What CI runs: lint, unit tests, and tests on a real control plane
+test: lint controlplane nodes trustparts ## What CI runs: lint, unit tests, and tests on a real control plane
 	$(BIN)/python -m pytest --numprocesses=2 --durations=10
 
 unit: install ## Unit tests only; builds helm for them, unless it is there
 	$(BIN)/python -m tests.controlplane build --helm
 	$(BIN)/python -m pytest tests/unit --durations=10
 
-cluster: install controlplane ## Tests on a real control plane only
+cluster: install controlplane nodes ## Tests on a real control plane only
 	$(BIN)/python -m pytest tests/cluster --durations=10
 
 corpus: install controlplane ## Defaulting and verdicts of every workload in every variant, on a real control plane (15 minutes)

@@ -27,7 +27,7 @@ settings.load_profile("quick")
 
 _OF_THE_LAB = tuple(
     f"tests/cluster/test_{name}.py"
-    for name in ("certificate_modes", "image_verification", "policy_changes", "succession")
+    for name in ("certificate_modes", "image_verification", "life_cycle", "policy_changes", "succession")
 )
 _ALONE = tuple(f"tests/cluster/test_{name}.py" for name in ("build", "drills"))
 

@@ -12,7 +12,8 @@ import pytest
 from tests.client_authority import ClientAuthority
 from tests.cluster.audit import Audit
 from tests.cluster.callers import APISERVER, write_admission_configuration
-from tests.controlplane.build import Binaries, control_plane_binaries
+from tests.controlplane import build
+from tests.controlplane.build import Binaries, NodeBinaries, control_plane_binaries
 from tests.controlplane.component import base_environment, tail
 from tests.controlplane.installed import Sekisho
 from tests.controlplane.kubectl import Completed, Kubectl, run
@@ -39,6 +40,14 @@ def binaries(pytestconfig: pytest.Config) -> Binaries:
     capture: Any = pytestconfig.pluginmanager.getplugin("capturemanager")
     with capture.global_and_fixture_disabled():
         return control_plane_binaries(Progress())
+
+
+@pytest.fixture(scope="session")
+def node_binaries(pytestconfig: pytest.Config) -> NodeBinaries:
+    """The scheduler and kwok, built in the same way."""
+    capture: Any = pytestconfig.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        return build.node_binaries(Progress())
 
 
 @pytest.fixture(scope="session")

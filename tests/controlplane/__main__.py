@@ -8,7 +8,7 @@ from types import FrameType
 
 import click
 
-from tests.controlplane.build import BuildError, control_plane_binaries, helm_binary
+from tests.controlplane.build import BuildError, control_plane_binaries, helm_binary, node_binaries
 from tests.controlplane.processes import alive
 from tests.controlplane.progress import Progress, elapsed
 from tests.controlplane.supervisor import SupervisorError, down, read_state, supervise, up
@@ -81,14 +81,15 @@ def status_command(folder: Path) -> None:
 
 
 @main.command("build")
-@click.option("--helm", "helm_only", is_flag=True, help="Only helm.")
-def build_command(helm_only: bool) -> None:
+@click.option("--helm", "only", flag_value="helm", help="Only helm.")
+@click.option("--nodes", "only", flag_value="nodes", help="Only kube-scheduler and kwok, which tests with nodes need.")
+def build_command(only: str | None) -> None:
     """Build the binaries that are missing, and print the paths of all."""
     try:
-        if helm_only:
+        if only == "helm":
             paths = [helm_binary(Progress())]
         else:
-            binaries = control_plane_binaries(Progress())
+            binaries = node_binaries(Progress()) if only == "nodes" else control_plane_binaries(Progress())
             paths = [getattr(binaries, name) for name in binaries.__struct_fields__]
     except (BuildError, ToolchainError) as error:
         raise click.ClickException(str(error)) from error

@@ -67,12 +67,24 @@ KUBERNETES = GoModule(
         for stamp in ("gitVersion=v{version}", "gitMajor={major}", "gitMinor={minor}")
     ),
 )
+NODES = msgspec.structs.replace(
+    KUBERNETES,
+    folder=_HERE / "kwok",
+    commands={"kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler", "kwok": "sigs.k8s.io/kwok/cmd/kwok"},
+)
 HELM = GoModule(
     folder=_HERE / "helm",
     versioned="helm.sh/helm/v4",
     commands={"helm": "helm.sh/helm/v4/cmd/helm"},
     stamps=("helm.sh/helm/v4/internal/version.version=v{version}",),
 )
+
+
+class NodeBinaries(msgspec.Struct, frozen=True):
+    """Where the binaries are that simulate nodes."""
+
+    kube_scheduler: Path
+    kwok: Path
 
 
 def control_plane_binaries(progress: Progress) -> Binaries:
@@ -87,6 +99,12 @@ def control_plane_binaries(progress: Progress) -> Binaries:
 def helm_binary(progress: Progress) -> Path:
     """Helm alone, from the same places. Raises BuildError, ToolchainError."""
     return _provided_or_built(HELM, progress)["helm"]
+
+
+def node_binaries(progress: Progress) -> NodeBinaries:
+    """The scheduler, and kwok, which plays the kubelets; from the same places. Raises BuildError, ToolchainError."""
+    paths = _provided_or_built(NODES, progress)
+    return NodeBinaries(**{name.replace("-", "_"): path for name, path in paths.items()})
 
 
 def _provided_or_built(module: GoModule, progress: Progress) -> dict[str, Path]:
