@@ -35,11 +35,12 @@ MAX_SMALL_BYTES: Final = 64 * 1024
 MAX_SMALL_WORK: Final = 5000
 """Containers times the cost of their policies, of a review that is judged at once; about 1 us each, 7 at worst."""
 _FEW_CONTAINERS: Final = 4
-"""A pod with at most so many is judged at once, whatever its policies cost, which is bounded for a namespace."""
+"""A pod with at most so many is judged at once, whatever its policies cost, where there are few policies."""
 _MAX_EXEMPTIONS: Final = 10_000
 """Pairs of a waiver and a policy, where a review is judged at once; a denied pod costs about 2 us for each."""
-_MAX_NEW_PLAN: Final = 50
-"""Policies from which a plan is computed where a review is judged at once; each takes about 0.1 ms."""
+_FEW_POLICIES: Final = 50
+"""In the whole cluster. With more, a plan is not computed at once, which takes about 0.1 ms for each policy, and even a
+pod with few containers is judged at once only if its own policies cost little."""
 _MAX_LARGE_WAIT: Final = 1.0
 """Seconds that a large review may wait for look-ups about its images, as all other large ones wait for it."""
 _LATE: Final = "judging took longer than the API server waits"
@@ -288,9 +289,10 @@ def _is_quick(review: Review, policies: PolicySet, labels: Mapping[str, str] | N
     if policies.exemptions > _MAX_EXEMPTIONS:
         return False
     subject = review.user_info if review.is_pod else None
-    if len(policies) > _MAX_NEW_PLAN and not policies.is_planned(review.namespace or "", labels, review.pod, subject):
-        return False
-    if review.containers <= _FEW_CONTAINERS:
+    if len(policies) > _FEW_POLICIES:
+        if not policies.is_planned(review.namespace or "", labels, review.pod, subject):
+            return False
+    elif review.containers <= _FEW_CONTAINERS:
         return True
     begin_trial()
     try:
