@@ -15,7 +15,7 @@ MAX_HELD_BYTES: Final = 32 << 20
 """The size of all bodies together, from their first byte to their answer; above it, a large body gets a 503."""
 MAX_FREE_BYTES: Final = 64 * 1024
 """A body up to this size counts as small: large ones cannot keep small ones out."""
-MAX_UNFINISHED: Final = 1024
+MAX_UNFINISHED: Final = 512
 """Bodies of which a part is missing, at the same time; past it, one that has waited for long gets a 503."""
 
 

@@ -17,9 +17,9 @@ from sekisho.webhook.waiting import Waiting
 
 IDLE_SECONDS = 180.0
 """Longer than the API server's own 90 seconds, so that it never writes into a connection that we are closing."""
-MAX_CONNECTIONS = 2048
+MAX_CONNECTIONS = 1024
 """Open at the same time; past it, one without a request is closed for a new one: of the address that has the most
-connections, the one that has waited for a request for longest."""
+connections, the one that has waited for a request for longest. All may be closed at once, 30 us each."""
 MAX_UNREAD = 64
 """Connections whose client does not read its answers, at the same time; past it, one of them is closed."""
 HEAD_SECONDS = 10.0
