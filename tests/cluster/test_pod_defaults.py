@@ -18,12 +18,10 @@ from sekisho.manifests import Checker, Namespaces, fix_source, sources_of
 from sekisho.pods import LocalObjectReference, Pod
 from sekisho.policies import ClusterPodPolicy, PolicySet
 from tests.controlplane.plane import ControlPlane
-from tests.controlplane.waiting import wait_until
 from tests.pod_defaults.comparison import differences, fields, typed
 from tests.pod_defaults.corpus import AS_WRITTEN, Json, corpus, generated
 from tests.pod_defaults.workloads import words_of, workloads
 
-SOON = 30.0
 GENERATED = 300
 MIN_CREATED, MIN_GENERATED, MIN_VERDICTS = 1100, 100, 20
 POLICIES: list[Json] = [
@@ -75,10 +73,7 @@ def create(
     limits: list[Json],
     pull_secrets: tuple[str, ...] = (),
 ) -> Namespace:
-    kubectl = plane.kubectl
-    kubectl.check("create", "namespace", name)
-    path = f"/api/v1/namespaces/{name}/serviceaccounts/default"
-    wait_until(lambda: plane.call("GET", path).status == 200, SOON, f"namespace {name} has its service account")
+    plane.create_namespace(name)
     objects: list[Json] = [
         {
             "apiVersion": "v1",
@@ -92,7 +87,7 @@ def create(
     if limits:
         metadata = {"name": "limits", "namespace": name}
         objects.append({"apiVersion": "v1", "kind": "LimitRange", "metadata": metadata, "spec": {"limits": limits}})
-    kubectl.check("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+    plane.kubectl.check("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
     ranges = (limit_range("limits", msgspec.convert(limits, list[LimitRangeItem])),) if limits else ()
     secrets = tuple(map(LocalObjectReference, pull_secrets))
     known = {account: ServiceAccount(automount, secrets) for account, automount in accounts.items()}
@@ -139,17 +134,18 @@ def created(bare_plane: ControlPlane, namespaces: tuple[Namespace, ...], pytestc
             "handler": "h",
         }
         bare_plane.call("POST", "/apis/node.k8s.io/v1/runtimeclasses", handler)
+    pods = [*corpus(whole=pytestconfig.getoption("--whole")), *generated(GENERATED)]
     made = []
-    whole = pytestconfig.getoption("--whole")
-    for index, (name, pod) in enumerate([*corpus(whole=whole), *generated(GENERATED)]):
-        namespace = namespaces[index % len(namespaces)]
-        at = f"/api/v1/namespaces/{namespace.name}"
-        answer = bare_plane.call("POST", f"{at}/pods?dryRun=All", pod)
-        template = {"metadata": pod["metadata"] | {"name": "", "labels": {"app": "web"}}, "spec": pod["spec"]}
-        body = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "t"}, "template": template}
-        stored = bare_plane.call("POST", f"{at}/podtemplates?dryRun=All", body)
-        if answer.status == stored.status == 201:
-            made.append(Created(name, namespace, pod, json.loads(answer.body), json.loads(stored.body)["template"]))
+    with bare_plane.calls() as call:
+        for index, (name, pod) in enumerate(pods):
+            namespace = namespaces[index % len(namespaces)]
+            at = f"/api/v1/namespaces/{namespace.name}"
+            answer = call("POST", f"{at}/pods?dryRun=All", pod)
+            template = {"metadata": pod["metadata"] | {"name": "", "labels": {"app": "web"}}, "spec": pod["spec"]}
+            body = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "t"}, "template": template}
+            stored = call("POST", f"{at}/podtemplates?dryRun=All", body)
+            if answer.status == stored.status == 201:
+                made.append(Created(name, namespace, pod, json.loads(answer.body), json.loads(stored.body)["template"]))
     return made
 
 

@@ -2,10 +2,9 @@
 
 import threading
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from tests.cluster.release_helpers import BAD_POD, GOOD_POD
-from tests.controlplane.answers import Answer
 from tests.controlplane.plane import ControlPlane
 
 _JOIN_IN = 30.0
@@ -43,15 +42,13 @@ class Traffic:
             assert self._may_deny or self.denied == []
 
     def _run(self) -> None:
-        while not self._over.is_set():
-            bad = self._try(BAD_POD)
-            if bad.status == 201:
-                self.admitted.append(f"round {self._round}")
-            good = self._try(GOOD_POD)
-            if good.status != 201:
-                self.denied.append(f"round {self._round}: {good.body.decode()}")
-            self._round += 1
-            self._over.wait(0.02)
-
-    def _try(self, pod: dict[str, Any]) -> Answer:
-        return self._plane.call("POST", self._path, pod)
+        with self._plane.calls() as call:
+            while not self._over.is_set():
+                bad = call("POST", self._path, BAD_POD)
+                if bad.status == 201:
+                    self.admitted.append(f"round {self._round}")
+                good = call("POST", self._path, GOOD_POD)
+                if good.status != 201:
+                    self.denied.append(f"round {self._round}: {good.body.decode()}")
+                self._round += 1
+                self._over.wait(0.02)

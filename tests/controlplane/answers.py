@@ -16,15 +16,22 @@ class Answer(msgspec.Struct, frozen=True):
 
 def ask(connection: http.client.HTTPConnection, method: str, path: str, body: object = None) -> Answer:
     """Make one request, `body` sent as JSON, and close the connection."""
+    try:
+        return ask_and_keep(connection, method, path, body)
+    finally:
+        connection.close()
+
+
+def ask_and_keep(connection: http.client.HTTPConnection, method: str, path: str, body: object = None) -> Answer:
+    """The same, but the connection stays open for the next request if there was an answer."""
     content = None if body is None else msgspec.json.encode(body)
     try:
         connection.request(method, path, content, {"Content-Type": "application/json"} if content else {})
         response = connection.getresponse()
         return Answer(response.status, response.read())
     except (OSError, http.client.HTTPException):
-        return Answer(0, b"")
-    finally:
         connection.close()
+        return Answer(0, b"")
 
 
 def serves(port: int) -> bool:

@@ -6,18 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.controlplane.build import GoModule, built
 from tests.controlplane.progress import Progress
-from tests.controlplane.toolchain import go_command
 from tests.serving_certificates import cases, pem
 
 
 @pytest.fixture(scope="module")
-def verifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("verifier")
-    go = go_command("1.26.0", folder, Progress())
-    source = Path(__file__).parent / "verifier" / "main.go"
-    subprocess.run((go, "build", "-o", folder / "verifier", source), check=True)
-    return folder / "verifier"
+def verifier() -> Path:
+    module = GoModule(
+        folder=Path(__file__).parent, versioned="k8s.io/api", commands={"verifier": "sekisho.dev/differential/verifier"}
+    )
+    return built(module, set(module.commands), Progress())["verifier"]
 
 
 def test_go_decides_as_the_table_says(verifier: Path) -> None:

@@ -3,6 +3,7 @@
 Each stage gets an empty root folder, and absolute paths lead into it. `python3` is the interpreter that runs the tests.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -17,8 +18,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.controlplane.cache import cache_folder, publish, workshop
+from tests.controlplane.progress import Progress
+
 REPOSITORY = Path(__file__).parents[2]
 DOCKERFILE = REPOSITORY / "Dockerfile"
+LOCKS = tuple(REPOSITORY / "requirements" / f"{name}.txt" for name in ("build", "runtime"))
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -73,10 +78,25 @@ def copy(sources: list[Path], target: Path, *, into_folder: bool) -> None:
             shutil.copy2(source, destination)
 
 
-def run(command: str, folder: Path) -> None:
+def wheels() -> Path:
+    """The wheels of both locks, downloaded once: asking the index for them takes as long as all steps together."""
+    digest = hashlib.sha256(sys.version.encode() + b"".join(lock.read_bytes() for lock in LOCKS)).hexdigest()
+    folder = cache_folder() / f"wheels-{digest[:12]}"
+    download = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", "wheels"]
+    with workshop(folder, Progress()) as work:
+        if not folder.exists():
+            for lock in LOCKS:
+                options = ["--only-binary", ":all:", "--no-deps", "--require-hashes", "--requirement", str(lock)]
+                subprocess.run([*download, *options], cwd=work, check=True)
+            publish(work / "wheels", folder)
+    return folder
+
+
+def run(command: str, folder: Path, wheels: Path) -> None:
     python = Path(sys.executable)
     assert (python.parent / "python3").exists()
     environment = os.environ | {"PATH": f"{python.parent}:{os.environ['PATH']}"}
+    environment |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)}
     for name in ("VIRTUAL_ENV", "PYTHONPATH"):
         environment.pop(name, None)
     finished = subprocess.run(["/bin/sh", "-c", command], cwd=folder, env=environment, capture_output=True, text=True)
@@ -85,7 +105,7 @@ def run(command: str, folder: Path) -> None:
 
 def build(folder: Path) -> Path:
     """Executes every step that makes files. Returns the root folder of the last stage."""
-    context, root, stages = folder / "context", folder / "root", folder / "stages"
+    context, root, stages, packages = folder / "context", folder / "root", folder / "stages", wheels()
     copy_context(context)
     stages.mkdir()
     work, stage = root, ""
@@ -105,7 +125,7 @@ def build(folder: Path) -> Path:
                 sources = [origin / name.lstrip("/") for name in names]
                 copy(sources, work / into(root, target), into_folder=target.endswith("/"))
             case "RUN":
-                run(into(root, step.arguments), work)
+                run(into(root, step.arguments), work, packages)
             case _:
                 assert step.instruction in {"LABEL", "ENV", "USER", "ENTRYPOINT", "CMD"}, step
     return root
