@@ -28,6 +28,7 @@ _STRICT: dict[str, Any] = {
     "supplementalGroups": {"ranges": [{"min": 1, "max": 2}], "rule": "MustRunAs"},
     "resources": {"requiredRequests": ["cpu", "memory"], "requiredLimits": ["memory"]},
     "probes": {"required": ["startupProbe"]},
+    "terminationGracePeriod": {"maxSeconds": 1},
 }
 
 ALL_CONTROLS: dict[str, Any] = {

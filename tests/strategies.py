@@ -30,6 +30,25 @@ def containers(*, wild: bool) -> st.SearchStrategy[Pod]:
     return st.builds(lambda one, context: {**one, **context}, objects(CONTAINER, wild=wild), contexts)
 
 
+CONTAINER_HYGIENE = st.fixed_dictionaries(
+    {},
+    optional={
+        "imagePullPolicy": st.sampled_from([None, "", "Always", "IfNotPresent", "Never"]),
+        "stdin": st.sampled_from([None, True, False]),
+        "tty": st.sampled_from([None, True, False]),
+    },
+)
+SPEC_HYGIENE = st.fixed_dictionaries(
+    {},
+    optional={
+        "priorityClassName": st.sampled_from([None, "", "batch", "system-node-critical"]),
+        "serviceAccountName": st.sampled_from([None, "", "default", "app"]),
+        "terminationGracePeriodSeconds": st.sampled_from([None, -1, 0, 30, 86400]),
+    },
+)
+"""Fields that no standard restricts, and single controls do."""
+
+
 @st.composite
 def pods(draw: st.DrawFn, *, wild: bool = True) -> Pod:
     """A pod as the API server sends it: each part is tame or wild, or all are tame, which `restricted` lets pass."""
@@ -38,12 +57,12 @@ def pods(draw: st.DrawFn, *, wild: bool = True) -> Pod:
         return draw(objects(fields, wild=wild and draw(st.booleans())))
 
     one = st.booleans().flatmap(lambda is_wild: containers(wild=is_wild)) if wild else containers(wild=False)
-    spec = part(SPEC) | {"securityContext": part(POD_CONTEXT)}
+    spec = part(SPEC) | draw(SPEC_HYGIENE) | {"securityContext": part(POD_CONTEXT)}
     if wild and draw(st.booleans()):
         del spec["securityContext"]
     for key, least, most in (("containers", 1, 2), ("initContainers", 0, 1), ("ephemeralContainers", 0, 2)):
         spec[key] = [
-            {**container, "name": f"{key}-{number}"}
+            {**container, **draw(CONTAINER_HYGIENE), "name": f"{key}-{number}"}
             for number, container in enumerate(draw(st.lists(one, min_size=least, max_size=most)))
         ]
     spec["volumes"] = draw(st.lists(texts(VOLUME, wild=wild).map(json.loads), max_size=2))
@@ -60,6 +79,12 @@ CONTROLS = st.fixed_dictionaries(
         "sysctls": st.just({"allowed": ["kernel.msgmax"]}),
         "privileged": st.sampled_from([{"enforcement": "Warn"}, {"enforcement": "Off"}, {}]),
         "runAsUser": st.sampled_from([{"enforcement": "Off"}, {}]),
+        "imagePullPolicy": st.sampled_from([{"allowed": ["IfNotPresent"]}, {}]),
+        "stdinAndTty": st.just({}),
+        "flexVolumes": st.sampled_from([{"allowed": ["example.com/cifs"]}, {}]),
+        "priorityClass": st.sampled_from([{"allowed": ["batch"]}, {}]),
+        "serviceAccounts": st.sampled_from([{"allowed": ["app"]}, {"denied": ["app"]}, {}]),
+        "terminationGracePeriod": st.sampled_from([{"minSeconds": 1}, {"maxSeconds": 60}]),
     },
 )
 SAFE_POD = {

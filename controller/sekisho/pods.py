@@ -180,7 +180,10 @@ class Container(Struct, frozen=True, gc=False, rename="camel"):
     readiness_probe: Handler | None = None
     startup_probe: Handler | None = None
     lifecycle: Lifecycle | None = None
+    image_pull_policy: str | None = None
     security_context: SecurityContext | None = None
+    stdin: bool | None = None
+    tty: bool | None = None
 
 
 class HostPath(Struct, frozen=True, gc=False):
@@ -214,10 +217,17 @@ class Projected(Struct, frozen=True, gc=False):
     sources: list[ProjectedSource] | None = None
 
 
-class ImageVolume(Struct, frozen=True, gc=False):
+class ImageVolume(Struct, frozen=True, gc=False, rename="camel"):
     """volumes[*].image."""
 
     reference: str | None = None
+    pull_policy: str | None = None
+
+
+class FlexVolume(Struct, frozen=True, gc=False):
+    """volumes[*].flexVolume."""
+
+    driver: str = ""
 
 
 class CSIVolume(Struct, frozen=True, gc=False):
@@ -272,7 +282,7 @@ class Volume(Struct, frozen=True, gc=False, rename="camel"):
     cephfs: Present | None = None
     cinder: Present | None = None
     fc: Present | None = None
-    flex_volume: Present | None = None
+    flex_volume: FlexVolume | None = None
     flocker: Present | None = None
     gce_persistent_disk: Present | None = None
     git_repo: Present | None = None
@@ -326,6 +336,7 @@ class PodSpec(Struct, frozen=True, gc=False, rename="camel"):
     containers: list[Container] | None = None
     ephemeral_containers: list[Container] | None = None
     restart_policy: str | None = None
+    termination_grace_period_seconds: int | None = None
     service_account_name: str | None = None
     service_account: str | None = None
     automount_service_account_token: bool | None = None
@@ -336,6 +347,7 @@ class PodSpec(Struct, frozen=True, gc=False, rename="camel"):
     share_process_namespace: bool | None = None
     security_context: PodSecurityContext | None = None
     image_pull_secrets: list[LocalObjectReference] | None = None
+    priority_class_name: str | None = None
     runtime_class_name: str | None = None
     os: PodOS | None = None
     host_users: bool | None = None
@@ -390,6 +402,15 @@ def is_windows(spec: PodSpec) -> bool:
 def in_user_namespace(spec: PodSpec) -> bool:
     """Whether hostUsers is false: root in the pod is then another user on the node."""
     return spec.host_users is False
+
+
+DEFAULT_SERVICE_ACCOUNT = "default"
+"""The account that a pod runs as which names none."""
+
+
+def service_account_of(pod: Pod) -> str:
+    """The name of the service account that the pod runs as."""
+    return pod.spec.service_account_name or pod.spec.service_account or DEFAULT_SERVICE_ACCOUNT
 
 
 def annotations_of(pod: Pod) -> Mapping[str, str]:

@@ -94,6 +94,47 @@ def test_bad_container_is_denied_in_every_list_and_good_one_admitted(kubectl: Ku
     assert create(kubectl, with_container_in(where, container()), "--dry-run=server").returncode == 0
 
 
+HYGIENE: dict[str, dict[str, Any]] = {
+    "imagePullPolicy": {},
+    "stdinAndTty": {},
+    "flexVolumes": {"allowed": ["example.com/cifs"]},
+    "priorityClass": {},
+    "serviceAccounts": {"denied": ["default"]},
+    "terminationGracePeriod": {"maxSeconds": 60},
+}
+"""Controls of fields that the API server fills in, with parameters."""
+
+
+def hygienic(control: str, *, good: bool) -> dict[str, Any]:
+    """A pod that all controls of HYGIENE admit, or one that differs from it in what this control denies."""
+    is_bad = {name: name == control and not good for name in HYGIENE}
+    app = container(imagePullPolicy="Always", stdin=is_bad["stdinAndTty"])
+    if is_bad["imagePullPolicy"]:
+        del app["imagePullPolicy"]  # the API server sets it to IfNotPresent, as the image has a tag
+    pod = restricted_pod(app, terminationGracePeriodSeconds=61 if is_bad["terminationGracePeriod"] else 60)
+    driver = "example.com/lvm" if is_bad["flexVolumes"] else "example.com/cifs"
+    pod["spec"]["volumes"] = [{"name": "share", "flexVolume": {"driver": driver}}]
+    if not is_bad["serviceAccounts"]:
+        pod["spec"]["serviceAccountName"] = "app"
+    if is_bad["priorityClass"]:
+        pod["spec"]["priorityClassName"] = "system-cluster-critical"
+    return pod
+
+
+def test_fields_that_the_api_server_fills_in_are_judged(kubectl: Kubectl, namespace: str) -> None:
+    name = f"{namespace}-hygiene"
+    kubectl.check("create", "serviceaccount", "app")
+    enforce(kubectl, policy(name, namespace, controls=HYGIENE))
+    try:
+        for control in HYGIENE:
+            answer = create(kubectl, hygienic(control, good=False), "--dry-run=server")
+            assert answer.stderr.count(f"[{control}]") == answer.stderr.count("Fix: ") == 1, answer.stderr
+        answer = create(kubectl, hygienic("", good=True), "--dry-run=server")
+        assert answer.returncode == 0, answer.stderr
+    finally:
+        kubectl("delete", "clusterpodpolicy", name, "--wait=false")
+
+
 @pytest.mark.usefixtures("restricted")
 def test_bad_ephemeral_container_is_denied_and_good_one_admitted(
     kubectl: Kubectl, cluster: Cluster, namespace: str

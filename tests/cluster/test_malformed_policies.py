@@ -525,6 +525,14 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         control("hostPorts", allowed=[{"min": 1, "max": 80}]),
     ),
     (
+        "times to stop",
+        CLUSTER,
+        control("terminationGracePeriod", minSeconds=60, maxSeconds=30),
+        WEBHOOK,
+        "spec.controls.terminationGracePeriod.minSeconds: 60 is above maxSeconds 30",
+        control("terminationGracePeriod", minSeconds=30, maxSeconds=60),
+    ),
+    (
         "id range",
         CLUSTER,
         control("runAsUser", ranges=[{"min": 20, "max": 10}]),

@@ -53,6 +53,7 @@ _KEYS: Final[Mapping[type[Struct], str]] = {
     pods.ProjectedSource: "secret downwardAPI configMap serviceAccountToken clusterTrustBundle podCertificate",
     pods.Projected: "sources! defaultMode defaultUser",
     pods.ImageVolume: "reference pullPolicy",
+    pods.FlexVolume: "driver! fsType secretRef readOnly options",
     pods.CSIVolume: "driver! readOnly fsType volumeAttributes nodePublishSecretRef",
     pods.ClaimSpec: "accessModes selector resources volumeName storageClassName volumeMode dataSource dataSourceRef "
     "volumeAttributesClassName",

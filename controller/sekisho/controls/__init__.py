@@ -27,6 +27,7 @@ ORDER: Final = (
     "restrictedVolumes",
     "criSockets",
     "csiDrivers",
+    "flexVolumes",
     "ephemeralVolumes",
     "volumeDevices",
     "subPath",
@@ -49,13 +50,18 @@ ORDER: Final = (
     "procMount",
     "sysctls",
     "images",
+    "imagePullPolicy",
     "readOnlyRootFilesystem",
     "serviceAccountToken",
+    "serviceAccounts",
     "shareProcessNamespace",
     "nodeName",
     "ephemeralContainers",
+    "stdinAndTty",
+    "priorityClass",
     "resources",
     "probes",
+    "terminationGracePeriod",
 )
 """The order in which findings are reported: the gravest first."""
 

@@ -18,7 +18,7 @@ from msgspec import Meta
 
 from sekisho.controls.control import Check, Control, Example, Parameters, opt_in
 from sekisho.findings import FieldPath, Finding, remove, set_to, words
-from sekisho.pods import ContainerRef, Pod, ProjectedSource
+from sekisho.pods import ContainerRef, Pod, ProjectedSource, service_account_of
 
 _FIELD = ("spec", "automountServiceAccountToken")
 _MOUNTED_BY_PLUGIN: Final = "kube-api-access-"
@@ -54,7 +54,7 @@ def _check(parameters: ServiceAccountToken, _minor: int) -> Check:
     audiences = frozenset(parameters.allowed_audiences or ())
 
     def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
-        if _account(pod) in accounts:
+        if service_account_of(pod) in accounts:
             return []
         automount = pod.spec.automount_service_account_token
         findings = [_automounted(automount)] if automount is not False else []
@@ -68,10 +68,6 @@ def _check(parameters: ServiceAccountToken, _minor: int) -> Check:
         return findings
 
     return judge
-
-
-def _account(pod: Pod) -> str:
-    return pod.spec.service_account_name or pod.spec.service_account or "default"
 
 
 def _automounted(automount: bool | None) -> Finding:

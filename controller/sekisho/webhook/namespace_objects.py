@@ -11,7 +11,7 @@ from msgspec import Struct
 from sekisho.admission import LimitRange, LimitRangeItem, NamespaceObjects, ServiceAccount, limit_range
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.reflector import Reflector
-from sekisho.pods import LocalObjectReference, Pod
+from sekisho.pods import LocalObjectReference, Pod, service_account_of
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class ClusterObjects:
 
     def for_pod(self, namespace: str, pod: Pod) -> NamespaceObjects:
         """The LimitRanges of the namespace, and the ServiceAccount of the pod where it exists."""
-        name = pod.spec.service_account_name or pod.spec.service_account or "default"
+        name = service_account_of(pod)
         account = self.service_accounts.objects.get(f"{namespace}/{name}")
         return NamespaceObjects(self._by_namespace.get(namespace, ()), {} if account is None else {name: account})
 
