@@ -13,7 +13,17 @@ from sekisho.images.evidence import ImageFacts
 from sekisho.images.keys import parse_public_key
 from sekisho.images.roots import parse_trusted_root
 from sekisho.images.verification import verify
-from sekisho.registry import Credential, RegistryClient, Repository, Settings, find_candidates, tls_context
+from sekisho.registry import (
+    Credential,
+    Hold,
+    RegistryClient,
+    Repository,
+    Room,
+    Settings,
+    Wanted,
+    find_candidates,
+    tls_context,
+)
 from tests.trustparts.registries import Image
 
 LOOPBACK: Final = ip_network("127.0.0.0/8")
@@ -31,20 +41,34 @@ def by_identity(name: str, root: Mapping[str, Any], issuer: str, *identities: st
 
 
 def look_up(
-    image: Image, authorities: Iterable[Authority], ca: Path, credentials: Iterable[Credential] = ()
+    image: Image,
+    authorities: Iterable[Authority],
+    ca: Path,
+    credentials: Iterable[Credential] = (),
+    predicates: tuple[str, ...] = (),
 ) -> ImageFacts:
-    """The facts about an image. Raises RegistryError."""
+    """The facts about an image. Raises RegistryError.
+
+    predicates: the types of attestations that are read.
+    """
     registry, _, name = image.repository.partition("/")
     own, settings = tuple(credentials), Settings((LOOPBACK,), tls_context(ca.read_text()), {})
 
     async def facts() -> ImageFacts:
         client = RegistryClient(settings, lambda host, _: own if host == registry else ())
         try:
-            found = await find_candidates(client, Repository(registry, name), image.digest)
+            wanted = Wanted(predicates, Hold(Room(64 << 20)))
+            found = await find_candidates(client, Repository(registry, name), image.digest, wanted)
         finally:
             await client.close()
         return verify(
-            image.repository, image.digest, found.candidates, tuple(authorities), datetime.now(UTC), found.omitted
+            image.repository,
+            image.digest,
+            found.candidates,
+            tuple(authorities),
+            datetime.now(UTC),
+            found.omitted,
+            predicates,
         )
 
     return asyncio.run(facts())

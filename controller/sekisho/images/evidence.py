@@ -11,6 +11,7 @@ from typing import Final
 from msgspec import Struct
 
 from sekisho.images.reference import Reference
+from sekisho.images.scans import Scan
 
 DEFAULT_TAG: Final = "latest"
 """The tag of an image that has neither tag nor digest."""
@@ -21,6 +22,8 @@ MAX_PAYLOAD_BYTES: Final = 16 << 20
 MAX_PROBLEMS: Final = 8
 """The problems of one image that are kept: the first ones."""
 MAX_PROBLEM_LENGTH: Final = 160
+MAX_ATTESTATIONS: Final = 6
+"""The attestations of one image that are kept: the newest of each scanner and signer."""
 
 
 class Candidate(Struct, frozen=True, gc=False):
@@ -58,6 +61,18 @@ class Signature(Struct, frozen=True, gc=False):
     candidate: str = ""
 
 
+class Attestation(Struct, frozen=True, gc=False):
+    """A fact: somebody whom an authority names has signed a statement about the image.
+
+    signatures: of the statement, one for each authority that counts its signer as its own.
+    scan: what the statement says.
+    """
+
+    predicate_type: str
+    signatures: tuple[Signature, ...]
+    scan: Scan
+
+
 class ImageFacts(Struct, frozen=True, gc=False):
     """What is known about an image, by its digest.
 
@@ -69,6 +84,8 @@ class ImageFacts(Struct, frozen=True, gc=False):
     checked: the fingerprint of each authority that the candidates were verified with, by name. No signature by another
         authority, or by an authority of another fingerprint, says nothing.
     looked_up: when the registry was asked.
+    predicates: the types of statements that were read; others are not known.
+    attestations: statements of these types by authorities, the newest first; at most MAX_ATTESTATIONS.
     """
 
     repository: str
@@ -79,6 +96,13 @@ class ImageFacts(Struct, frozen=True, gc=False):
     omitted: int = 0
     checked: Mapping[str, str] = {}
     looked_up: datetime | None = None
+    predicates: tuple[str, ...] = ()
+    attestations: tuple[Attestation, ...] = ()
+
+    @property
+    def is_vouched_for(self) -> bool:
+        """Whether an authority has signed the image, or a statement about it."""
+        return bool(self.signatures or self.attestations)
 
 
 class Unknown(Struct, frozen=True, gc=False):

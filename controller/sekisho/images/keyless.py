@@ -7,7 +7,7 @@ signed time lies in its lifetime, and that the entry of the transparency log is 
 logs and authorities were valid at that time, that no JSON is ambiguous, issuer, identity, and what the statement says.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -43,10 +43,13 @@ class _AnySigner:
         """Accept the certificate."""
 
 
-def verify_keyless(payload: bytes, bundle: Bundle, digest: str, root: TrustedRoot) -> Signer:
-    """Who has signed the image with this digest.
+def verify_keyless(
+    payload: bytes, bundle: Bundle, digest: str, root: TrustedRoot, predicates: Collection[str] = ()
+) -> Signer:
+    """Who has signed the image with this digest, or a statement about it.
 
     payload: the bytes of the bundle, which `bundle` was read from.
+    predicates: the types of statements that count besides signatures.
 
     Raises NotASignatureError if the signature is not valid, and ImportError without the extra `keyless`.
     """
@@ -67,7 +70,7 @@ def verify_keyless(payload: bytes, bundle: Bundle, digest: str, root: TrustedRoo
         raise
     except Exception as error:  # parsers of certificates and of timestamps raise many kinds: none of them is a pass
         raise NotASignatureError(f"its certificate, log entry or signature is not valid: {error}") from None
-    verify_statement(payload_of, digest)
+    verify_statement(payload_of, digest, predicates)
     return Signer(identity, issuer, times[0])
 
 

@@ -9,6 +9,7 @@ https://github.com/in-toto/attestation/tree/main/spec, https://github.com/sigsto
 
 import binascii
 from base64 import b64decode
+from collections.abc import Collection
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -29,13 +30,13 @@ ENVELOPE_TYPE: Final = "application/vnd.dsse.envelope.v1+json"
 MAX_SIGNATURE_BYTES: Final = 256 << 10
 """The size of a bundle with a signature; usual are 0.7 KB by a key, 5 KB keyless. A larger one does not count."""
 MAX_SUBJECTS: Final = 64
+SIGN_PREDICATE: Final = "https://sigstore.dev/cosign/sign/v1"
 
 SIGNATURE_ANNOTATION: Final = "dev.cosignproject.cosign/signature"
 CERTIFICATE_ANNOTATION: Final = "dev.sigstore.cosign/certificate"
 
 _PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 _STATEMENT_TYPES: Final = frozenset(("https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"))
-_SIGN_PREDICATE: Final = "https://sigstore.dev/cosign/sign/v1"
 _SIMPLE_SIGNING: Final = "cosign container image signature"
 
 T = TypeVar("T")
@@ -135,9 +136,9 @@ def strict_json(text: bytes, kind: type[T]) -> T:
         raise NotASignatureError("it is not JSON") from None
 
 
-def read_bundle(payload: bytes) -> Bundle:
-    """The envelope of a bundle. Raises NotASignatureError."""
-    deny_large(payload)
+def read_bundle(payload: bytes, max_bytes: int = MAX_SIGNATURE_BYTES) -> Bundle:
+    """The envelope of a bundle of at most so many bytes. Raises NotASignatureError."""
+    deny_large(payload, max_bytes)
     bundle = strict_json(payload, _Bundle)
     if bundle.media_type not in BUNDLE_TYPES:
         raise NotASignatureError(f"it is a bundle of the type {render_value(bundle.media_type)}; 0.3 is supported")
@@ -192,24 +193,29 @@ def read_simple_signing(payload: bytes, signature: str | None) -> Signed:
     return Signed(_from_base64(signature, "its signature"), payload, payload)
 
 
-def deny_large(payload: bytes) -> None:
-    """Raise NotASignatureError for more bytes than a signature has."""
-    if len(payload) > MAX_SIGNATURE_BYTES:
-        raise NotASignatureError(f"it has {len(payload):,} bytes; a signature has at most {MAX_SIGNATURE_BYTES:,}")
+def deny_large(payload: bytes, max_bytes: int = MAX_SIGNATURE_BYTES) -> None:
+    """Raise NotASignatureError for more bytes than a signature, or an attestation, may have."""
+    if len(payload) > max_bytes:
+        kind = "a signature" if max_bytes == MAX_SIGNATURE_BYTES else "an attestation"
+        raise NotASignatureError(f"it has {len(payload):,} bytes; {kind} has at most {max_bytes:,}")
 
 
-def verify_statement(statement: bytes, digest: str) -> None:
-    """Raise NotASignatureError unless an in-toto statement is a signature of the image with this digest."""
+def verify_statement(statement: bytes, digest: str, predicates: Collection[str] = ()) -> str:
+    """The predicate type of an in-toto statement about the image with this digest: a signature, or one of `predicates`.
+
+    Raises NotASignatureError for any other statement.
+    """
     read = strict_json(statement, _Statement)
     if read.type not in _STATEMENT_TYPES:
         raise NotASignatureError(f"its statement has the type {render_value(read.type)}, not in-toto's")
-    if read.predicate_type != _SIGN_PREDICATE:
+    if read.predicate_type != SIGN_PREDICATE and read.predicate_type not in predicates:
         raise NotASignatureError(f"it is an attestation, {render_value(read.predicate_type)}, not a signature")
     if len(read.subject) > MAX_SUBJECTS:
         raise NotASignatureError(f"its statement has {len(read.subject)} subjects; the maximum is {MAX_SUBJECTS}")
     algorithm, _, value = digest.partition(":")
     if not any(subject.digest.get(algorithm) == value for subject in read.subject):
         raise NotASignatureError("it is about another image")
+    return read.predicate_type
 
 
 def verify_simple_signing(payload: bytes, digest: str) -> None:

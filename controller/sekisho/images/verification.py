@@ -1,15 +1,20 @@
 """Verification: from what is attached to an image to facts about it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from sekisho.findings import render_value
 from sekisho.images.authorities import Authority
 from sekisho.images.evidence import (
+    MAX_ATTESTATIONS,
     MAX_CANDIDATES,
+    MAX_PAYLOAD_BYTES,
     MAX_PROBLEM_LENGTH,
     MAX_PROBLEMS,
+    Attestation,
     Candidate,
     ImageFacts,
     Signature,
@@ -17,15 +22,19 @@ from sekisho.images.evidence import (
 from sekisho.images.keyless import verify_keyless
 from sekisho.images.keys import has_signed
 from sekisho.images.roots import TrustedRoot
+from sekisho.images.scans import MAX_SKEW, read_scan
 from sekisho.images.statements import (
     BUNDLE_TYPES,
     CERTIFICATE_ANNOTATION,
     ENVELOPE_TYPE,
+    MAX_SIGNATURE_BYTES,
+    SIGN_PREDICATE,
     SIGNATURE_ANNOTATION,
     SIMPLE_SIGNING_TYPE,
     Bundle,
     NotASignatureError,
     Signed,
+    deny_large,
     read_bundle,
     read_simple_signing,
     verify_simple_signing,
@@ -38,10 +47,12 @@ class _Result(Struct, frozen=True, gc=False):
 
     signatures: empty for a signature by an unknown signer.
     problem: says more about a signature by an unknown signer; empty where there is nothing to say.
+    attestation: what it is otherwise; None for a signature.
     """
 
     signatures: tuple[Signature, ...] = ()
     problem: str = ""
+    attestation: Attestation | None = None
 
 
 def verify(
@@ -51,6 +62,7 @@ def verify(
     authorities: Sequence[Authority],
     now: datetime,
     omitted: int = 0,
+    predicates: Collection[str] = (),
 ) -> ImageFacts:
     """The facts about an image.
 
@@ -59,24 +71,29 @@ def verify(
     candidates: all that were found; those past MAX_CANDIDATES are left out.
     authorities: those that policies name; the ones that are unusable have signed nothing.
     omitted: the number of candidates that were found and not read.
+    predicates: the types of attestations that policies need.
 
     Takes milliseconds for each candidate with a certificate, and the first one imports sigstore: call it in a thread
     where an authority is keyless.
     """
     signatures: dict[tuple[str, str, str], Signature] = {}
+    attestations: list[Attestation] = []
     problems: dict[str, None] = {}
     others = 0
     for candidate in candidates[:MAX_CANDIDATES]:
         try:
-            result = _verify_candidate(candidate, digest, authorities)
+            result = _verify_candidate(candidate, digest, authorities, predicates)
         except NotASignatureError as error:
             problems[str(error)] = None
             continue
         if result is None:
             continue
-        others += not result.signatures
         if result.problem:
             problems[result.problem] = None
+        if result.attestation is not None:
+            attestations.append(result.attestation)
+            continue
+        others += not result.signatures
         for signature in result.signatures:
             signatures.setdefault((signature.authority, signature.fingerprint, signature.identity), signature)
     return ImageFacts(
@@ -88,7 +105,19 @@ def verify(
         omitted=omitted + max(0, len(candidates) - MAX_CANDIDATES),
         checked={authority.name: authority.fingerprint for authority in authorities},
         looked_up=now,
+        predicates=tuple(sorted(predicates)),
+        attestations=_newest(attestations),
     )
+
+
+def _newest(attestations: Sequence[Attestation]) -> tuple[Attestation, ...]:
+    """The newest attestation of each scanner and signer."""
+    newest_first = sorted(attestations, key=lambda one: one.scan.finished, reverse=True)
+    distinct: dict[object, Attestation] = {}
+    for one in newest_first:
+        signers = frozenset((by.authority, by.fingerprint, by.identity) for by in one.signatures)
+        distinct.setdefault((one.predicate_type, one.scan.scanner, signers), one)
+    return tuple(distinct.values())[:MAX_ATTESTATIONS]
 
 
 def _short(problem: str) -> str:
@@ -96,15 +125,12 @@ def _short(problem: str) -> str:
     return line if len(line) <= MAX_PROBLEM_LENGTH else line[: MAX_PROBLEM_LENGTH - 1] + "…"
 
 
-def _verify_candidate(candidate: Candidate, digest: str, authorities: Sequence[Authority]) -> _Result | None:
+def _verify_candidate(
+    candidate: Candidate, digest: str, authorities: Sequence[Authority], predicates: Collection[str]
+) -> _Result | None:
     """What a candidate is, None for one that holds no signature. Raises NotASignatureError."""
     if candidate.media_type in BUNDLE_TYPES:
-        bundle = read_bundle(candidate.payload)
-        # Before the costly part: what is not about this image need not be verified.
-        verify_statement(bundle.signed.payload, digest)
-        if bundle.is_keyless:
-            return _by_identity(candidate, bundle, digest, authorities)
-        return _Result(tuple(_by_keys(bundle.signed, candidate, authorities)))
+        return _verify_bundle(candidate, digest, authorities, predicates)
     if candidate.media_type == SIMPLE_SIGNING_TYPE:
         if CERTIFICATE_ANNOTATION in candidate.annotations:
             raise NotASignatureError("it is a keyless signature of the older format; sign again with cosign 3")
@@ -114,6 +140,29 @@ def _verify_candidate(candidate: Candidate, digest: str, authorities: Sequence[A
     if candidate.media_type == ENVELOPE_TYPE:
         raise NotASignatureError("it is an attestation of the older format, not a signature")
     return None
+
+
+def _verify_bundle(
+    candidate: Candidate, digest: str, authorities: Sequence[Authority], predicates: Collection[str]
+) -> _Result:
+    bundle = read_bundle(candidate.payload, MAX_PAYLOAD_BYTES if predicates else MAX_SIGNATURE_BYTES)
+    # Before the costly part: what is not about this image need not be verified.
+    predicate = verify_statement(bundle.signed.payload, digest, predicates)
+    if predicate == SIGN_PREDICATE:
+        deny_large(candidate.payload)
+    if bundle.is_keyless:
+        result = _by_identity(candidate, bundle, digest, authorities, predicates)
+    else:
+        result = _Result(tuple(_by_keys(bundle.signed, candidate, authorities)))
+    if predicate == SIGN_PREDICATE:
+        return result
+    if not result.signatures:
+        raise NotASignatureError(result.problem or f"it is an attestation, {render_value(predicate)}, by another key")
+    scan = read_scan(bundle.signed.payload, digest)
+    signed_at = [one.signed_at for one in result.signatures if one.signed_at is not None]
+    if signed_at and scan.finished > max(signed_at) + MAX_SKEW:
+        scan = replace(scan, problem="it ended after it was signed")
+    return _Result(attestation=Attestation(predicate, result.signatures, scan))
 
 
 def _by_keys(signed: Signed, candidate: Candidate, authorities: Sequence[Authority]) -> Iterator[Signature]:
@@ -126,7 +175,13 @@ def _by_keys(signed: Signed, candidate: Candidate, authorities: Sequence[Authori
                 yield Signature(authority.name, key.fingerprint, candidate=candidate.digest)
 
 
-def _by_identity(candidate: Candidate, bundle: Bundle, digest: str, authorities: Sequence[Authority]) -> _Result:
+def _by_identity(
+    candidate: Candidate,
+    bundle: Bundle,
+    digest: str,
+    authorities: Sequence[Authority],
+    predicates: Collection[str],
+) -> _Result:
     roots: dict[str, TrustedRoot] = {
         authority.keyless.root.fingerprint: authority.keyless.root for authority in authorities if authority.keyless
     }
@@ -134,7 +189,7 @@ def _by_identity(candidate: Candidate, bundle: Bundle, digest: str, authorities:
     problem = ""
     for fingerprint, root in roots.items():
         try:
-            signer = verify_keyless(candidate.payload, bundle, digest, root)
+            signer = verify_keyless(candidate.payload, bundle, digest, root, predicates)
         except NotASignatureError as error:
             problem = str(error)
             continue

@@ -110,6 +110,9 @@ RESOURCES: Final = {
 _EVIDENCE_COLUMNS = (
     Column("Image", "string", ".spec.image", "The image."),
     Column("Signed By", "string", ".spec.signedBy", "The authorities that signed it."),
+    Column("Critical", "integer", ".spec.critical", "The critical vulnerabilities of its newest scan."),
+    Column("High", "integer", ".spec.high", "The high vulnerabilities of its newest scan."),
+    Column("Scanned", "date", ".spec.scanned", "When its newest scan ended."),
     Column("Looked Up", "date", ".spec.lookedUp", "When the registry was asked."),
     Column("Why Not", "string", ".spec.whyNot", "Why other signatures do not count.", 1),
 )

@@ -1,5 +1,6 @@
 """ImageEvidence: facts about one image, which the replicas of the webhook share. Facts, not verdicts."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from hashlib import sha256
 from typing import Annotated, Final
@@ -7,7 +8,8 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct, structs
 
 from sekisho.findings import words
-from sekisho.images.evidence import ImageFacts, Signature
+from sekisho.images.evidence import MAX_ATTESTATIONS, Attestation, ImageFacts, Signature
+from sekisho.images.scans import Scan
 from sekisho.policies.types import GROUP
 
 KIND: Final = "ImageEvidence"
@@ -26,6 +28,16 @@ class SharedSignature(Struct, frozen=True, rename="camel", omit_defaults=True):
     issuer: Annotated[_Text, Meta(description="The issuer of the identity.")] = ""
     signed_at: Annotated[datetime, Meta(tz=True, description="When it was signed, where that is proven.")] | None = None
     candidate: Annotated[_Text, Meta(description="The digest of the manifest with the signature.")] = ""
+
+
+class SharedAttestation(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A statement about the image by an authority."""
+
+    predicate_type: Annotated[_Text, Meta(description="The type of the statement.")]
+    signatures: Annotated[
+        tuple[SharedSignature, ...], Meta(description="Its signatures by authorities.", max_length=64)
+    ]
+    scan: Annotated[Scan, Meta(description="What it says.")]
 
 
 class ImageEvidenceSpec(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -47,6 +59,16 @@ class ImageEvidenceSpec(Struct, frozen=True, rename="camel", omit_defaults=True)
         dict[str, str],
         Meta(description="The fingerprint of each authority that was looked for, by name.", max_length=1024),
     ] = {}
+    predicates: Annotated[
+        tuple[_Text, ...], Meta(description="The types of statements that were looked for.", max_length=64)
+    ] = ()
+    attestations: Annotated[
+        tuple[SharedAttestation, ...],
+        Meta(description="Statements about the image by authorities, the newest first.", max_length=MAX_ATTESTATIONS),
+    ] = ()
+    scanned: Annotated[datetime, Meta(tz=True, description="When the newest scan ended.")] | None = None
+    critical: Annotated[int, Meta(description="The critical vulnerabilities of the newest scan.", ge=0)] | None = None
+    high: Annotated[int, Meta(description="The high vulnerabilities of the newest scan.", ge=0)] | None = None
 
 
 class ImageEvidence(Struct, frozen=True):
@@ -70,6 +92,7 @@ def shared(facts: ImageFacts, looked_up: datetime) -> ImageEvidenceSpec:
     others = "1 signature by another key" if facts.others == 1 else f"{facts.others} signatures by other keys"
     why_not = [*([others] if facts.others else []), *facts.problems]
     signers = list(dict.fromkeys(one.authority for one in facts.signatures))
+    newest = next((one.scan for one in facts.attestations if not one.scan.problem), None)
     return ImageEvidenceSpec(
         repository=facts.repository,
         digest=facts.digest,
@@ -77,11 +100,19 @@ def shared(facts: ImageFacts, looked_up: datetime) -> ImageEvidenceSpec:
         looked_up=looked_up,
         signed_by=words(signers, "and")[:2048] if signers else "",
         why_not="; ".join(why_not)[:2048],
-        signatures=tuple(SharedSignature(**structs.asdict(one)) for one in facts.signatures),
+        signatures=_shared_signatures(facts.signatures),
         others=facts.others,
         problems=tuple(dict.fromkeys(facts.problems)),
         omitted=facts.omitted,
         checked=dict(facts.checked),
+        predicates=facts.predicates,
+        attestations=tuple(
+            SharedAttestation(one.predicate_type, _shared_signatures(one.signatures), one.scan)
+            for one in facts.attestations
+        ),
+        scanned=None if newest is None else newest.finished,
+        critical=None if newest is None else newest.count("critical"),
+        high=None if newest is None else newest.count("high"),
     )
 
 
@@ -90,10 +121,22 @@ def facts_of(spec: ImageEvidenceSpec) -> ImageFacts:
     return ImageFacts(
         repository=spec.repository,
         digest=spec.digest,
-        signatures=tuple(Signature(**structs.asdict(one)) for one in spec.signatures),
+        signatures=_signatures(spec.signatures),
         others=spec.others,
         problems=spec.problems,
         omitted=spec.omitted,
         checked=spec.checked,
         looked_up=spec.looked_up,
+        predicates=spec.predicates,
+        attestations=tuple(
+            Attestation(one.predicate_type, _signatures(one.signatures), one.scan) for one in spec.attestations
+        ),
     )
+
+
+def _shared_signatures(signatures: Iterable[Signature]) -> tuple[SharedSignature, ...]:
+    return tuple(SharedSignature(**structs.asdict(one)) for one in signatures)
+
+
+def _signatures(shared_ones: Iterable[SharedSignature]) -> tuple[Signature, ...]:
+    return tuple(Signature(**structs.asdict(one)) for one in shared_ones)

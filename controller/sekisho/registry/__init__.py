@@ -1,20 +1,24 @@
 """A client of OCI registries: what a tag stands for, and what is attached to an image."""
 
-from sekisho.registry.candidates import Candidates, find_candidates
+from sekisho.registry.candidates import Candidates, Wanted, find_candidates
 from sekisho.registry.client import RegistryClient, Repository
 from sekisho.registry.credentials import Credential, CredentialsError, decode_secret, matching, parse_config
 from sekisho.registry.errors import Problem, RegistryError
 from sekisho.registry.http import Settings, tls_context
+from sekisho.registry.room import Hold, Room
 
 __all__ = [
     "Candidates",
     "Credential",
     "CredentialsError",
+    "Hold",
     "Problem",
     "RegistryClient",
     "RegistryError",
     "Repository",
+    "Room",
     "Settings",
+    "Wanted",
     "decode_secret",
     "find_candidates",
     "matching",

@@ -8,23 +8,32 @@ https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 
-from sekisho.images.evidence import MAX_CANDIDATES, MAX_PROBLEM_LENGTH, MAX_PROBLEMS, Candidate
+from sekisho.images.evidence import (
+    MAX_CANDIDATES,
+    MAX_PAYLOAD_BYTES,
+    MAX_PROBLEM_LENGTH,
+    MAX_PROBLEMS,
+    Candidate,
+)
 from sekisho.images.reference import is_digest
 from sekisho.registry.client import Content, Referrers, RegistryClient, Repository
 from sekisho.registry.errors import Problem, RegistryError
 from sekisho.registry.manifests import Descriptor
+from sekisho.registry.room import Hold
 
 MAX_ATTACHED_BYTES: Final = 64 << 10
 """The size of a manifest that is attached to an image."""
 MAX_LAYER_BYTES: Final = 256 << 10
 """The size of one candidate; a keyless signature has about 5 KB."""
 MAX_TOTAL_BYTES: Final = 512 << 10
-"""The size of all candidates of an image together."""
+"""The size of all candidates of an image together, without those that are read as attestations."""
+MAX_ATTESTATION_BYTES: Final = 24 << 20
+"""The size of all attestations of an image together that are read because a policy needs them."""
 
 BUNDLE: Final = "application/vnd.dev.sigstore.bundle"
 SIMPLE_SIGNING: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
@@ -32,6 +41,7 @@ ENVELOPE: Final = "application/vnd.dsse.envelope.v1+json"
 SIGN_PREDICATE: Final = "https://sigstore.dev/cosign/sign/v1"
 T = TypeVar("T")
 _PREDICATE_HINT: Final = "dev.sigstore.bundle.predicateType"
+_CREATED_HINT: Final = "org.opencontainers.image.created"
 
 
 class Candidates(Struct, frozen=True):
@@ -47,19 +57,37 @@ class Candidates(Struct, frozen=True):
     problems: tuple[str, ...] = ()
 
 
+class Wanted(Struct, frozen=True, eq=False):
+    """The attestations that policies need, which may be large.
+
+    predicates: their types; empty for none.
+    hold: has room for their bytes, until the caller releases it.
+    """
+
+    predicates: Collection[str]
+    hold: Hold
+
+
 class _Layer(Struct, frozen=True):
+    """hint: what the manifest says is signed, which nobody has signed; empty where it says nothing."""
+
     source: str
     manifest: str
     descriptor: Descriptor
+    hint: str
 
 
-async def find_candidates(client: RegistryClient, repository: Repository, digest: str) -> Candidates:
+async def find_candidates(
+    client: RegistryClient, repository: Repository, digest: str, wanted: Wanted | None = None
+) -> Candidates:
     """What is attached to an image. Raises RegistryError when the registry is not available or denies to be read.
 
     Attestations in the older `.att` tag are read only where there is nothing else, to say so.
+
+    wanted: the attestations that are read although they are large; None for none.
     """
     referring, tagged = await asyncio.gather(
-        _referring(client, repository, digest), _tagged(client, repository, digest, "sig")
+        _referring(client, repository, digest, wanted), _tagged(client, repository, digest, "sig")
     )
     attached = _joined(referring, tagged)
     if not attached.candidates:
@@ -67,7 +95,7 @@ async def find_candidates(client: RegistryClient, repository: Repository, digest
     return attached
 
 
-async def _referring(client: RegistryClient, repository: Repository, digest: str) -> Candidates:
+async def _referring(client: RegistryClient, repository: Repository, digest: str, wanted: Wanted | None) -> Candidates:
     """By the referrers API; by the fallback tag where there is no API, or where it lists nothing of use.
 
     Registries that got the API later must list what the fallback tag has, and some do not.
@@ -80,24 +108,23 @@ async def _referring(client: RegistryClient, repository: Repository, digest: str
         referrers = None
     attached = Candidates()
     if referrers is not None:
-        attached = await _of_referrers(client, repository, referrers, "referrers")
+        attached = await _of_referrers(client, repository, referrers, "referrers", wanted)
     if not attached.candidates:
         fallback = await client.fallback_referrers(repository, digest)
-        attached = _joined(attached, await _of_referrers(client, repository, fallback, "fallback tag"))
+        attached = _joined(attached, await _of_referrers(client, repository, fallback, "fallback tag", wanted))
     return attached
 
 
 async def _of_referrers(
-    client: RegistryClient, repository: Repository, referrers: Referrers, source: str
+    client: RegistryClient, repository: Repository, referrers: Referrers, source: str, wanted: Wanted | None
 ) -> Candidates:
-    listed = sorted(referrers.descriptors, key=_rank)  # a stable sort; nothing is left out because of a hint
-    distinct = _distinct(listed)
+    distinct = _in_order(_distinct(referrers.descriptors), wanted.predicates if wanted is not None else ())
     contents, problems = await _readable(
         [client.manifest(repository, one.digest, MAX_ATTACHED_BYTES) for one in distinct[:MAX_CANDIDATES]]
     )
     omitted = referrers.omitted + max(len(distinct) - MAX_CANDIDATES, 0)
     signatures = await _read_layers(
-        client, repository, [layer for content in contents for layer in _layers(content, source)]
+        client, repository, [layer for content in contents for layer in _layers(content, source)], wanted
     )
     return _joined(Candidates((), omitted, problems), signatures)
 
@@ -118,23 +145,43 @@ async def _tagged(client: RegistryClient, repository: Repository, digest: str, s
 def _layers(content: Content, source: str) -> list[_Layer]:
     """The layers that may be signatures by their media type: it is what a client reads them by."""
     return [
-        _Layer(source, content.digest, layer)
+        _Layer(source, content.digest, layer, content.manifest.annotation(_PREDICATE_HINT))
         for layer in content.manifest.layers or ()
         if layer.media_type.startswith(BUNDLE) or layer.media_type in (SIMPLE_SIGNING, ENVELOPE)
     ]
 
 
-async def _read_layers(client: RegistryClient, repository: Repository, layers: Sequence[_Layer]) -> Candidates:
+async def _read_layers(
+    client: RegistryClient, repository: Repository, layers: Sequence[_Layer], wanted: Wanted | None = None
+) -> Candidates:
     """The candidates in layers, as far as the bounds go: what is above them is omitted and counted."""
     read: list[_Layer] = []
-    total = 0
+    total = large = 0
     for layer in layers:
         size = layer.descriptor.size
-        if len(read) < MAX_CANDIDATES and 0 <= size <= MAX_LAYER_BYTES and total + size <= MAX_TOTAL_BYTES:
+        if len(read) >= MAX_CANDIDATES or size < 0:
+            continue
+        if size <= MAX_LAYER_BYTES and total + size <= MAX_TOTAL_BYTES:
             read.append(layer)
             total += size
+        elif _may_be_wanted(layer, wanted) and size <= MAX_PAYLOAD_BYTES and large + size <= MAX_ATTESTATION_BYTES:
+            read.append(layer)
+            large += size
+    if wanted is not None and large:
+        await wanted.hold.take(large)
     payloads, problems = await _readable([_candidate(client, repository, layer) for layer in read])
-    return Candidates(tuple(payloads), len(layers) - len(read), problems)
+    sizes = [layer.descriptor.size for layer in layers if _may_be_wanted(layer, wanted)]
+    too_large = [
+        f"an attestation has {size:,} bytes; the maximum is {MAX_PAYLOAD_BYTES:,}"
+        for size in sizes
+        if size > MAX_PAYLOAD_BYTES
+    ]
+    return Candidates(tuple(payloads), len(layers) - len(read), (*too_large, *problems)[:MAX_PROBLEMS])
+
+
+def _may_be_wanted(layer: _Layer, wanted: Wanted | None) -> bool:
+    """Whether a layer may be an attestation that a policy needs. One with another hint would only cost its bytes."""
+    return wanted is not None and bool(wanted.predicates) and (not layer.hint or layer.hint in wanted.predicates)
 
 
 async def _candidate(client: RegistryClient, repository: Repository, layer: _Layer) -> Candidate:
@@ -169,10 +216,21 @@ def _distinct(descriptors: Sequence[Descriptor]) -> list[Descriptor]:
     return list({descriptor.digest: descriptor for descriptor in descriptors if is_digest(descriptor.digest)}.values())
 
 
-def _rank(descriptor: Descriptor) -> int:
-    """In which order to read, by a hint that nobody has signed: signatures, what gives none, attestations."""
-    hint = descriptor.annotation(_PREDICATE_HINT)
-    return 0 if hint == SIGN_PREDICATE else 2 if hint else 1
+def _in_order(descriptors: Sequence[Descriptor], predicates: Collection[str]) -> list[Descriptor]:
+    """In which order to read, by hints that nobody has signed: signatures, what gives none, attestations.
+
+    Nothing is left out because of a hint but what is past the bounds. Of the attestations that policies need, the
+    newest come first. Without hints, registries list the oldest or the newest first: then both ends come first.
+    """
+    by_rank: list[list[Descriptor]] = [[], [], [], []]
+    for descriptor in descriptors:
+        hint = descriptor.annotation(_PREDICATE_HINT)
+        by_rank[0 if hint == SIGN_PREDICATE else 1 if not hint else 2 if hint in predicates else 3].append(descriptor)
+    signatures, unknown, needed, others = by_rank
+    if predicates and len(descriptors) > MAX_CANDIDATES:
+        unknown = [unknown[index // 2 if index % 2 == 0 else -1 - index // 2] for index in range(len(unknown))]
+    needed.sort(key=lambda one: one.annotation(_CREATED_HINT) or "", reverse=True)
+    return [*signatures, *unknown, *needed, *others]
 
 
 def _joined(one: Candidates, other: Candidates) -> Candidates:

@@ -6,7 +6,7 @@ CVE-2021-41190, which made `mediaType` and the header agree.
 
 import hashlib
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -39,12 +39,21 @@ class Descriptor(Struct, frozen=True, rename="camel"):
 
 
 class ImageManifest(Struct, frozen=True, rename="camel"):
-    """A manifest, which has layers, or an index, which has manifests; None for none, as some registries write it."""
+    """A manifest, which has layers, or an index, which has manifests; None for none, as some registries write it.
+
+    annotations: usually a mapping of texts; only hints are read there, so that odd ones make no manifest invalid.
+    """
 
     schema_version: int
     media_type: str = ""
     layers: list[Descriptor] | None = None
     manifests: list[Descriptor] | None = None
+    annotations: Any = None
+
+    def annotation(self, name: str) -> str:
+        """The value of an annotation, empty where there is none."""
+        value = self.annotations.get(name) if isinstance(self.annotations, dict) else None
+        return value if isinstance(value, str) else ""
 
 
 _decoder = msgspec.json.Decoder(ImageManifest)

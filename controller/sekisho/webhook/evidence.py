@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,17 @@ from sekisho.images import Reference, parse
 from sekisho.images.authorities import Authority
 from sekisho.images.evidence import MAX_PROBLEMS, ImageFacts, Unknown, evidence_key
 from sekisho.images.verification import verify
-from sekisho.registry import Candidates, Problem, RegistryClient, RegistryError, Repository, find_candidates
+from sekisho.registry import (
+    Candidates,
+    Hold,
+    Problem,
+    RegistryClient,
+    RegistryError,
+    Repository,
+    Room,
+    Wanted,
+    find_candidates,
+)
 from sekisho.telemetry.families import counters, gauges
 from sekisho.webhook.pod_pull_secrets import ClientWith, PodPullSecrets, client_for
 from sekisho.webhook.turns import Turns
@@ -52,6 +62,8 @@ MAX_UNSIGNED: Final = 1024
 """Images without signatures, and failures, which are kept apart: anyone can make up any number of such images."""
 MAX_CACHE_BYTES: Final = 16 << 20
 """The size of all facts in memory, as JSON."""
+MAX_HELD_BYTES: Final = 48 << 20
+"""The size of all attestations that are read and verified at the same time."""
 
 FRESH: Final = timedelta(hours=1)
 """Older facts about a signed image are looked up again behind the requests."""
@@ -107,6 +119,7 @@ class ImageEvidence:
     clock: the time that facts age by.
     client_with: the client with a pod's own pull Secrets; None where pods' Secrets are not read.
     on_facts: called with the facts of each look-up that succeeded and counts for all namespaces.
+    predicates: the types of attestations that policies need.
     """
 
     def __init__(
@@ -116,12 +129,15 @@ class ImageEvidence:
         clock: Callable[[], datetime],
         client_with: ClientWith | None = None,
         on_facts: Callable[[ImageFacts], None] = lambda facts: None,
+        predicates: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._client = client
         self._client_with = client_with
         self._authorities = authorities
         self._clock = clock
         self._on_facts = on_facts
+        self._predicates = predicates
+        self._room = Room(MAX_HELD_BYTES)
         self._signed: OrderedDict[str, tuple[ImageFacts, int]] = OrderedDict()
         self._unsigned: OrderedDict[_Key, ImageFacts] = OrderedDict()
         self._failures: OrderedDict[_Key, _Failure] = OrderedDict()
@@ -185,9 +201,9 @@ class ImageEvidence:
         facts = self._facts(key)
         if facts is not None:
             age = self._clock() - _looked_up(facts)
-            if facts.checked == self._current() and age <= _fresh_for(facts):
+            if self._is_current(facts) and age <= _fresh_for(facts):
                 return facts, False
-            if facts.signatures and age <= MAX_AGE:
+            if facts.is_vouched_for and age <= MAX_AGE:
                 return facts, True
         flight = self._flights.get(key)
         if flight is not None:
@@ -215,6 +231,10 @@ class ImageEvidence:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._verifier.shutdown(wait=False, cancel_futures=True)
+
+    def _is_current(self, facts: ImageFacts) -> bool:
+        """Whether facts were found for the authorities and the types of attestations that there are now."""
+        return facts.checked == self._current() and all(one in facts.predicates for one in self._predicates())
 
     def _current(self) -> Mapping[str, str]:
         """The fingerprints of the authorities, by name."""
@@ -259,11 +279,12 @@ class ImageEvidence:
         """Look an image up, and keep its facts or why there are none. Raises nothing."""
         repository, digest = Repository.of(reference), reference.digest or ""
         turns = self._turns_of.setdefault(reference.registry, Turns(MAX_LOOKUPS_OF_REGISTRY))
+        wanted = Wanted(tuple(self._predicates()), Hold(self._room))
         try:
             async with turns.turn(namespace), self._turns.turn(namespace), asyncio.timeout(LOOKUP_SECONDS):
                 client = await client_for(self._client, self._client_with, key[1])
-                candidates = await find_candidates(client, repository, digest)
-            facts = await self._verified(repository, digest, candidates)
+                candidates = await find_candidates(client, repository, digest, wanted)
+            facts = await self._verified(repository, digest, candidates, wanted.predicates)
         except RegistryError as error:
             self._fail(key, error.problem, str(error))
         except TimeoutError:
@@ -276,14 +297,25 @@ class ImageEvidence:
             self._results["found"] += 1
             self._keep(key, facts)
             # A registry may hide signatures from a tenant's credentials. It cannot invent any.
-            if key[1] is None or facts.signatures:
+            if key[1] is None or facts.is_vouched_for:
                 self._on_facts(facts)
+        finally:
+            wanted.hold.release()
 
-    async def _verified(self, repository: Repository, digest: str, attached: Candidates) -> ImageFacts:
+    async def _verified(
+        self, repository: Repository, digest: str, attached: Candidates, predicates: Collection[str]
+    ) -> ImageFacts:
         """The facts that candidates prove; for authorities that changed meanwhile, the new ones count."""
         authorities = tuple(self._authorities().values())
         call = partial(
-            verify, str(repository), digest, attached.candidates, authorities, self._clock(), omitted=attached.omitted
+            verify,
+            str(repository),
+            digest,
+            attached.candidates,
+            authorities,
+            self._clock(),
+            omitted=attached.omitted,
+            predicates=predicates,
         )
         size = sum(len(candidate.payload) for candidate in attached.candidates)
         is_small = size <= MAX_SMALL_BYTES and not any(authority.keyless for authority in authorities)
@@ -314,7 +346,7 @@ class ImageEvidence:
 
     def _keep(self, key: _Key, facts: ImageFacts) -> None:
         image, pull_secrets = key
-        if not facts.signatures:
+        if not facts.is_vouched_for:
             self._failures.pop(key, None)
             self._unsigned.pop(key, None)
             if pull_secrets is None:
@@ -411,7 +443,7 @@ def _looked_up(facts: ImageFacts) -> datetime:
 
 
 def _fresh_for(facts: ImageFacts) -> timedelta:
-    return FRESH if facts.signatures else UNSIGNED_AGE
+    return FRESH if facts.is_vouched_for else UNSIGNED_AGE
 
 
 def _shrink(entries: OrderedDict[_K, _V], most: int) -> None:

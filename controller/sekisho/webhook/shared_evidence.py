@@ -98,7 +98,7 @@ class SharedEvidence:
     def _has_room(self, facts: ImageFacts) -> bool:
         """Whether there may be one more object, for these facts."""
         present = self.reflector.objects
-        if facts.signatures:
+        if facts.is_vouched_for:
             return len(present) < MAX_SHARED
         unsigned = sum(not seen.is_signed for seen in present.values())
         has_others = bool(facts.others or facts.problems)
@@ -124,7 +124,7 @@ class SharedEvidence:
     def _read(self, raw: bytes) -> _Seen:
         spec = _decoder.decode(raw).spec
         self._offer(facts_of(spec))
-        return _Seen(spec.looked_up, bool(spec.signatures))
+        return _Seen(spec.looked_up, bool(spec.signatures or spec.attestations))
 
     async def _write_next(self) -> bool:
         """Write the facts that are queued longest; False where they must be tried again."""

@@ -1,14 +1,25 @@
 """What is attached to an image is found wherever clients put it, within bounds."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
 
-from sekisho.registry import Problem, RegistryClient, RegistryError, find_candidates
+from sekisho.registry import Hold, Problem, RegistryClient, RegistryError, Room, Wanted, find_candidates
 from sekisho.registry import candidates as module
 from sekisho.registry.manifests import OCI_INDEX, OCI_MANIFEST
-from tests.unit.registry.registry_server import BUNDLE_V3, NAME, Registry, client_of, digest_of, serving
+from tests.unit.registry.registry_server import (
+    BUNDLE_V3,
+    NAME,
+    Registry,
+    client_of,
+    descriptor,
+    digest_of,
+    serving,
+)
 from tests.unit.registry.test_registry_authentication import answering
+from tests.unit.waiting import until
 
 SIGN = module.SIGN_PREDICATE
 
@@ -204,3 +215,100 @@ async def test_broken_older_tag_does_not_hide_a_bundle(registry: Registry, clien
     candidates = await find_candidates(client, registry.repository, image)
     assert [candidate.payload for candidate in candidates.candidates] == [b"bundle"]
     assert "cannot be read" in candidates.problems[0]
+
+
+SCAN = "https://cosign.sigstore.dev/attestation/vuln/v1"
+LARGE = module.MAX_LAYER_BYTES + 1
+
+
+def wanted(*predicates: str, room: int = 64 << 20) -> Wanted:
+    return Wanted(predicates, Hold(Room(room)))
+
+
+async def test_large_attestation_is_read_only_where_it_is_wanted(registry: Registry, client: RegistryClient) -> None:
+    image = registry.image()
+    registry.attach(image, b"signature", predicate=SIGN)
+    registry.attach(image, b"s" * LARGE, predicate=SCAN)
+    registry.attach(image, b"b" * LARGE, predicate="https://spdx.dev/Document")
+    registry.attach(image, b"u" * LARGE)
+    for needs, expected, omitted in ((wanted(SCAN), b"sus", 1), (wanted(), b"s", 3), (None, b"s", 3)):
+        found = await find_candidates(client, registry.repository, image, needs)
+        assert sorted(one.payload[:1] for one in found.candidates) == sorted(bytes([byte]) for byte in expected)
+        assert found.omitted == omitted
+
+
+async def test_attestation_above_the_bound_is_omitted_and_said(
+    registry: Registry, client: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_PAYLOAD_BYTES", LARGE)
+    for size, read in ((LARGE, True), (LARGE + 1, False)):
+        image = registry.image(f"v{size}")
+        registry.attach(image, b"x" * size, predicate=SCAN)
+        found = await find_candidates(client, registry.repository, image, wanted(SCAN))
+        said = f"an attestation has {size:,} bytes; the maximum is {LARGE:,}"
+        assert (len(found.candidates) == 1, said not in found.problems) == (read, read)
+        registry.referrers.clear()
+
+
+async def test_newest_attestations_are_read_first(
+    registry: Registry, client: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_ATTESTATION_BYTES", 2 * LARGE)
+    image = registry.image()
+    for day in (3, 1, 4, 2):
+        registry.attach(image, bytes([day]) * LARGE, predicate=SCAN)
+        registry.referrers[image][-1]["annotations"]["org.opencontainers.image.created"] = f"2026-11-0{day}T00:00:00Z"
+    found = await find_candidates(client, registry.repository, image, wanted(SCAN))
+    assert [one.payload[0] for one in found.candidates] == [4, 3]
+    assert found.omitted == 2
+
+
+async def test_both_ends_of_a_long_list_without_hints_are_read(registry: Registry, client: RegistryClient) -> None:
+    image = registry.image()
+    for number in range(40):
+        registry.attach(image, b"%d" % number)
+    found = await find_candidates(client, registry.repository, image, wanted(SCAN))
+    numbers = {int(one.payload) for one in found.candidates}
+    assert numbers == {*range(16), *range(24, 40)}
+
+
+async def test_room_is_waited_for_and_given_back(registry: Registry, client: RegistryClient) -> None:
+    image = registry.image()
+    registry.attach(image, b"x" * (3 << 20), predicate=SCAN)
+    room = Room(4 << 20)
+    first, second = Wanted((SCAN,), Hold(room)), Wanted((SCAN,), Hold(room))
+    await find_candidates(client, registry.repository, image, first)
+    waiting = asyncio.create_task(find_candidates(client, registry.repository, image, second))
+    await until(lambda: room.turn.locked())
+    assert not waiting.done()
+    first.hold.release()
+    assert len((await waiting).candidates) == 1
+    third = asyncio.create_task(Hold(room).take(64 << 20))  # more than the room: as much as there is
+    await until(lambda: room.turn.locked())
+    second.hold.release()
+    await third
+
+
+async def test_cancelled_look_up_gives_its_room_back() -> None:
+    room = Room(4 << 20)
+    one, other = Hold(room), Hold(room)
+    await one.take(3 << 20)
+    waiting = asyncio.create_task(other.take(2 << 20))
+    await until(lambda: room.turn.locked())
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    other.release()
+    one.release()
+    await Hold(room).take(4 << 20)
+
+
+@pytest.mark.parametrize("annotations", [[], {"dev.sigstore.bundle.predicateType": 7}, None])
+async def test_odd_annotations_of_a_manifest_do_not_matter(
+    registry: Registry, client: RegistryClient, annotations: object
+) -> None:
+    image = registry.image()
+    manifest = registry.manifest_of([(b"bundle", BUNDLE_V3, {})], annotations=annotations)
+    listed = descriptor(json.dumps(manifest).encode(), OCI_MANIFEST)
+    registry.push(manifest)
+    registry.referrers[image] = [listed]
+    assert await payloads_of(client, registry, image) == [("referrers", b"bundle")]

@@ -13,8 +13,11 @@ from msgspec import structs
 from sekisho.images import Reference, parse
 from sekisho.images.authorities import Authority
 from sekisho.images.evidence import ImageFacts, Unknown
+from sekisho.images.scans import SCAN_PREDICATE
+from sekisho.registry import Hold
 from sekisho.webhook import evidence as module
 from sekisho.webhook.evidence import ImageEvidence
+from tests.unit.images.scan_data import scanned_by, trivy, trivy_row
 from tests.unit.images.signing import OTHER_P256, P256, bundle, keyed, statement
 from tests.unit.registry.registry_server import NAME, Registry, client_of, serving
 from tests.unit.registry.test_registry_authentication import answering
@@ -31,6 +34,7 @@ class Site:
         self.now = START
         self.authorities: Mapping[str, Authority] = {"release": RELEASE}
         self.shared: list[ImageFacts] = []
+        self.predicates: tuple[str, ...] = ()
         self.evidence: ImageEvidence
 
     def signed(self, text: bytes = b"", key: object = P256) -> Reference:
@@ -84,7 +88,13 @@ def key_of(image: Reference) -> str:
 async def site() -> AsyncIterator[Site]:
     site = Site(Registry())
     async with serving(site.registry), client_of() as client:
-        site.evidence = ImageEvidence(client, lambda: site.authorities, lambda: site.now, on_facts=site.shared.append)
+        site.evidence = ImageEvidence(
+            client,
+            lambda: site.authorities,
+            lambda: site.now,
+            on_facts=site.shared.append,
+            predicates=lambda: site.predicates,
+        )
         yield site
         await site.evidence.close()
 
@@ -385,3 +395,58 @@ async def test_metrics_count_look_ups(site: Site) -> None:
         "sekisho_image_facts_oldest_seconds"
     ].samples
     assert oldest.value == 300
+
+
+def scan(site: Site, image: Reference, rows: int = 0) -> None:
+    """Attach a scan by the key of the authority release."""
+    digest = image.digest or ""
+    report = trivy(*[trivy_row(f"CVE-2026-{row}", Description="x" * 1500) for row in range(rows)], digest=digest)
+    site.registry.attach(digest, scanned_by(P256, report, START, digest).payload, predicate=SCAN_PREDICATE)
+
+
+async def test_image_is_looked_up_again_for_scans_once_a_policy_needs_them(site: Site) -> None:
+    image = site.signed()
+    scan(site, image)
+    assert (await site.facts(image)).attestations == ()
+    site.predicates = (SCAN_PREDICATE,)
+    assert (await site.facts(image)).attestations == ()  # the facts of before, while it is looked up again
+    await site.renewed(image)
+    (attestation,) = (await site.facts(image)).attestations
+    assert attestation.scan.finished == START
+    asked = len(site.registry.requests)
+    site.predicates = ()
+    assert (await site.facts(image)).attestations == (attestation,)
+    assert len(site.registry.requests) == asked
+
+
+async def test_image_that_is_only_scanned_stays_known_as_a_signed_one_does(site: Site) -> None:
+    site.predicates = (SCAN_PREDICATE,)
+    image = site.image()
+    scan(site, image)
+    first = await site.facts(image)
+    assert (first.signatures, len(first.attestations)) == ((), 1)
+    assert site.shared == [first]
+    stop(site, image)
+    site.after(hours=23)
+    assert await site.facts(image) is first
+
+
+async def test_many_large_scans_at_the_same_time_wait_for_room(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.predicates = (SCAN_PREDICATE,)
+    images = [site.image(b"%d" % number) for number in range(6)]
+    for image in images:
+        scan(site, image, rows=200)
+    room = site.evidence._room  # noqa: SLF001
+    most = 0
+    held = Hold.take
+
+    async def take(hold: Hold, size: int) -> None:
+        nonlocal most
+        await held(hold, size)
+        most = max(most, room.size - room.units._value)  # noqa: SLF001
+
+    room.units, room.size = asyncio.Semaphore(2), 2
+    monkeypatch.setattr(Hold, "take", take)
+    found = await asyncio.gather(*map(site.facts, images))
+    assert [facts.attestations[0].scan.count("critical") for facts in found] == [200] * 6
+    assert (most, room.units._value) == (2, 2)  # noqa: SLF001

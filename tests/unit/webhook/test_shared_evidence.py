@@ -12,7 +12,8 @@ from aiohttp import web
 from msgspec import structs
 
 from sekisho.cluster.api import ApiClient
-from sekisho.images.evidence import ImageFacts, Signature
+from sekisho.images.evidence import Attestation, ImageFacts, Signature
+from sekisho.images.scans import SCAN_PREDICATE, BySeverity, Ids, Scan, Vulnerability
 from sekisho.policies.image_evidence import facts_of, name_of, shared
 from sekisho.webhook import shared_evidence as module
 from sekisho.webhook.shared_evidence import PATH, SharedEvidence
@@ -257,3 +258,43 @@ async def test_facts_that_nobody_needs_are_removed(server: EvidenceServer, repli
     await replica.sharing.remove_old()
     assert list(server.collection.things) == []
     assert ("DELETE", NAME) in server.writes
+
+
+SCANNED = structs.replace(
+    SIGNED,
+    predicates=(SCAN_PREDICATE,),
+    attestations=(
+        Attestation(
+            SCAN_PREDICATE,
+            SIGNED.signatures[:1],
+            Scan(
+                NOW - timedelta(hours=1),
+                "grype",
+                BySeverity(critical=Ids(2, "CVE-1 GHSA-2,CVE-2"), high=Ids(1, "CVE-3")),
+                BySeverity(high=Ids(1, "CVE-4")),
+                (Vulnerability("CVE-1", "critical", "openssl", "3.0.11", "3.0.13", True),),
+            ),
+        ),
+        Attestation(SCAN_PREDICATE, SIGNED.signatures[1:], Scan(NOW - timedelta(hours=2), problem="it is too large")),
+    ),
+)
+
+
+async def test_scans_reach_other_replicas(server: EvidenceServer, replica: Replica) -> None:
+    replica.sharing.share(SCANNED)
+    await until(lambda: replica.facts == [SCANNED])
+    spec = server.spec(NAME)
+    assert [spec[name] for name in ("critical", "high", "scanned")] == [2, 2, "2026-11-26T11:00:00Z"]
+
+
+async def test_columns_of_an_unusable_scan_are_empty(server: EvidenceServer, replica: Replica) -> None:
+    unusable = structs.replace(SCANNED, attestations=SCANNED.attestations[1:])
+    replica.sharing.share(unusable)
+    await until(lambda: replica.facts == [unusable])
+    assert "critical" not in server.spec(NAME)
+
+
+async def test_image_that_is_only_scanned_is_shared(server: EvidenceServer, replica: Replica) -> None:
+    only = structs.replace(SCANNED, signatures=(), others=0, problems=())
+    replica.sharing.share(only)
+    await until(lambda: replica.facts == [only])

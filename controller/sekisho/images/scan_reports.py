@@ -1,0 +1,235 @@
+"""Reports of scanners, typed: Trivy's and Grype's own JSON, as far as policies judge it.
+
+Sources: https://github.com/aquasecurity/trivy/blob/main/pkg/types/report.go and
+https://github.com/anchore/grype/blob/main/grype/presenter/models/document.go
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Final, Literal
+
+import msgspec
+from msgspec import Raw, Struct, field
+
+from sekisho.errors import SekishoError
+from sekisho.findings import render_value
+
+Severity = Literal["critical", "high", "medium", "low"]
+
+MAX_ROWS: Final = 20_000
+"""Findings of a report: vulnerabilities by package."""
+ID_PATTERN: Final = "[A-Za-z0-9][A-Za-z0-9.:_-]{0,63}"
+TRIVY: Final = "trivy"
+GRYPE: Final = "grype"
+TRIVY_SCHEMA: Final = 2
+
+_ID: Final = re.compile(ID_PATTERN)
+_NOT_IN_ID: Final = re.compile("[^A-Za-z0-9.:_-]")
+_SEVERITIES: Final[dict[str, Severity]] = {
+    "critical": "critical",
+    "high": "high",
+    "medium": "medium",
+    "low": "low",
+    "negligible": "low",
+}
+_PACKAGES: Final = frozenset({"os-pkgs", "lang-pkgs"})
+
+
+class ReportError(SekishoError, ValueError):
+    """Why a report says nothing about the image, as a clause. `scanner` made it; empty if that is unknown."""
+
+    def __init__(self, scanner: str, message: str) -> None:
+        super().__init__(message)
+        self.scanner = scanner
+
+
+class Row(Struct, frozen=True, gc=False):
+    """A vulnerability of a package.
+
+    other_ids: under which it is known too, such as the CVE of a GitHub advisory.
+    severity: an unknown one counts as high, a negligible one as low.
+    fixed: the versions with the fix; empty where there is none, or where it is unknown.
+    """
+
+    id: str
+    other_ids: tuple[str, ...]
+    severity: Severity
+    package: str
+    installed: str
+    fixed: str
+    is_fixable: bool
+
+
+class Report(Struct, frozen=True, gc=False):
+    """A report. created: as the scanner writes it; empty if it does not say."""
+
+    scanner: str
+    created: str
+    rows: tuple[Row, ...]
+
+
+class _Descriptor(Struct, frozen=True):
+    name: str = ""
+    timestamp: str = ""
+
+
+class _Any(Struct, frozen=True):
+    """What tells reports apart."""
+
+    schema_version: Raw = field(name="SchemaVersion", default=Raw())
+    matches: Raw = Raw()
+    descriptor: _Descriptor = _Descriptor()
+
+
+class _TrivyVulnerability(Struct, frozen=True, gc=False):
+    id: str = field(name="VulnerabilityID")
+    vendor_ids: tuple[str, ...] | None = field(name="VendorIDs", default=None)
+    package: str = field(name="PkgName", default="")
+    installed: str = field(name="InstalledVersion", default="")
+    fixed: str = field(name="FixedVersion", default="")
+    severity: str = field(name="Severity", default="")
+
+
+class _TrivyResult(Struct, frozen=True):
+    kind: str = field(name="Class", default="")
+    vulnerabilities: tuple[_TrivyVulnerability, ...] | None = field(name="Vulnerabilities", default=None)
+
+
+class _TrivyMetadata(Struct, frozen=True):
+    os: dict[str, Raw] | None = field(name="OS", default=None)
+    repo_digests: tuple[str, ...] | None = field(name="RepoDigests", default=None)
+
+
+class _TrivyReport(Struct, frozen=True):
+    created: str = field(name="CreatedAt", default="")
+    metadata: _TrivyMetadata = field(name="Metadata", default=_TrivyMetadata())
+    results: tuple[_TrivyResult, ...] | None = field(name="Results", default=None)
+
+
+class _GrypeFix(Struct, frozen=True, gc=False):
+    versions: tuple[str, ...] | None = None
+    state: str = ""
+
+
+class _GrypeVulnerability(Struct, frozen=True, gc=False):
+    id: str
+    severity: str = ""
+    fix: _GrypeFix = _GrypeFix()
+
+
+class _GrypeId(Struct, frozen=True, gc=False):
+    id: str
+
+
+class _GrypeArtifact(Struct, frozen=True, gc=False):
+    name: str = ""
+    version: str = ""
+
+
+class _GrypeMatch(Struct, frozen=True, gc=False):
+    vulnerability: _GrypeVulnerability
+    related: tuple[_GrypeId, ...] | None = field(name="relatedVulnerabilities", default=None)
+    artifact: _GrypeArtifact = _GrypeArtifact()
+
+
+class _GrypeTarget(Struct, frozen=True, rename="camel"):
+    manifest_digest: str = ""
+    repo_digests: tuple[str, ...] | None = None
+
+
+class _GrypeSource(Struct, frozen=True):
+    target: _GrypeTarget | str | None = None
+
+
+class _GrypeReport(Struct, frozen=True):
+    matches: tuple[_GrypeMatch, ...]
+    source: _GrypeSource | None = None
+    descriptor: _Descriptor = _Descriptor()
+
+
+def read_report(text: bytes, digest: str) -> Report:
+    """A scanner's report, which must be about the image with a digest where it names one. Raises ReportError."""
+    scanner = ""
+    try:
+        shape = msgspec.json.decode(text, type=_Any)
+        if bytes(shape.schema_version):
+            scanner = TRIVY
+            version = msgspec.json.decode(shape.schema_version)
+            if version != TRIVY_SCHEMA:
+                raise ReportError(scanner, f"its report has schema version {render_value(version)}; 2 is supported")
+            return _trivy(msgspec.json.decode(text, type=_TrivyReport), digest)
+        if bytes(shape.matches) and shape.descriptor.name == GRYPE:
+            scanner = GRYPE
+            return _grype(msgspec.json.decode(text, type=_GrypeReport), digest)
+    except msgspec.ValidationError as error:
+        raise ReportError(scanner, f"its report has another form: {str(error)[:100]}") from None
+    raise ReportError(scanner, "its report is neither Trivy's nor Grype's JSON")
+
+
+def _trivy(report: _TrivyReport, digest: str) -> Report:
+    results = report.results or ()
+    if not report.metadata.os and not any(one.kind in _PACKAGES or one.vulnerabilities for one in results):
+        raise ReportError(TRIVY, "its report is empty: the scanner recognized no packages in the image")
+    _deny_other_image(TRIVY, report.metadata.repo_digests or (), digest)
+    _deny_many(TRIVY, sum(len(one.vulnerabilities or ()) for one in results))
+    return Report(TRIVY, report.created, tuple(_trivy_rows(results)))
+
+
+def _trivy_rows(results: Iterable[_TrivyResult]) -> Iterator[Row]:
+    for result in results:
+        for one in result.vulnerabilities or ():
+            yield Row(
+                _id(one.id),
+                _other_ids(one.vendor_ids or ()),
+                _severity(one.severity),
+                one.package,
+                one.installed,
+                one.fixed,
+                bool(one.fixed),
+            )
+
+
+def _grype(report: _GrypeReport, digest: str) -> Report:
+    target = report.source.target if report.source is not None else None
+    if isinstance(target, _GrypeTarget):
+        _deny_other_image(GRYPE, target.repo_digests or (target.manifest_digest,), digest)
+    _deny_many(GRYPE, len(report.matches))
+    return Report(GRYPE, report.descriptor.timestamp, tuple(map(_grype_row, report.matches)))
+
+
+def _grype_row(match: _GrypeMatch) -> Row:
+    found, fix = match.vulnerability, match.vulnerability.fix
+    versions = tuple(version for version in fix.versions or () if version)
+    return Row(
+        _id(found.id),
+        _other_ids(one.id for one in match.related or ()),
+        _severity(found.severity),
+        match.artifact.name,
+        match.artifact.version,
+        ", ".join(versions),
+        bool(versions) or fix.state == "fixed",
+    )
+
+
+def _deny_other_image(scanner: str, named: Iterable[str], digest: str) -> None:
+    digests = [name.rpartition("@")[2] for name in named if name]
+    if digests and digest not in digests:
+        raise ReportError(scanner, f"its report is about another image, {render_value(digests[0])}")
+
+
+def _deny_many(scanner: str, count: int) -> None:
+    if count > MAX_ROWS:
+        raise ReportError(scanner, f"its report has {count:,} findings; the maximum is {MAX_ROWS:,}")
+
+
+def _severity(text: str) -> Severity:
+    return _SEVERITIES.get(text.lower(), "high")
+
+
+def _other_ids(ids: Iterable[str]) -> tuple[str, ...]:
+    return tuple(map(_id, ids))
+
+
+def _id(text: str) -> str:
+    """An id, with `?` for what no id has, so that it cannot be one that a policy names."""
+    return text if _ID.fullmatch(text) else "?" + _NOT_IN_ID.sub("?", text[:63])

@@ -1,0 +1,180 @@
+"""Scans for vulnerabilities: what a signed statement says about an image, made small enough to be kept and shared.
+
+A scan is facts: which vulnerabilities, and when. Policies judge them again for each pod, so that a changed policy and
+the clock need no further request to the registry.
+
+Source: https://github.com/sigstore/cosign/blob/main/specs/COSIGN_VULN_ATTESTATION_SPEC.md
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from heapq import nsmallest
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+from sekisho.images.scan_reports import Report, ReportError, Row, Severity, read_report
+from sekisho.images.statements import NotASignatureError
+from sekisho.timestamps import in_utc, parse
+
+SCAN_PREDICATE: Final = "https://cosign.sigstore.dev/attestation/vuln/v1"
+SEVERITIES: Final[tuple[Severity, ...]] = ("critical", "high", "medium", "low")
+MAX_ID_BYTES: Final = 192 << 10
+"""The size of all ids of a scan, so that the facts about an image fit into an object."""
+MAX_WORST: Final = 48
+"""Vulnerabilities of a scan that are kept with their packages."""
+MAX_TEXT: Final = 100
+"""The length of names and versions that are kept."""
+MAX_SKEW: Final = timedelta(minutes=5)
+"""How much later than another clock a scanner's may be."""
+_MIN_YEAR: Final = 2000
+"""cosign writes the year 1 where a predicate has no time."""
+
+_Text = Annotated[str, Meta(max_length=MAX_TEXT)]
+_Ids = Annotated[str, Meta(max_length=MAX_ID_BYTES)]
+
+
+class Vulnerability(Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
+    """A vulnerability of a package."""
+
+    id: Annotated[_Text, Meta(description="Its id, such as CVE-2024-1234.")]
+    severity: Annotated[Literal["critical", "high", "medium", "low"], Meta(description="Its severity.")]
+    package: Annotated[_Text, Meta(description="The package.")] = ""
+    installed: Annotated[_Text, Meta(description="The version in the image.")] = ""
+    fixed: Annotated[_Text, Meta(description="The version with the fix; unset where there is none.")] = ""
+    is_fixable: Annotated[bool, Meta(description="Whether there is a fix.")] = False
+
+
+class Ids(Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
+    """The ids of vulnerabilities."""
+
+    count: Annotated[int, Meta(description="How many.", ge=0)] = 0
+    ids: Annotated[
+        _Ids, Meta(description="The ids, separated by spaces; behind a comma the other ids of the same vulnerability.")
+    ] = ""
+
+
+class BySeverity(Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
+    """Vulnerabilities by severity."""
+
+    critical: Annotated[Ids, Meta(description="Critical ones.")] = Ids()
+    high: Annotated[Ids, Meta(description="High ones, and those whose severity is unknown.")] = Ids()
+    medium: Annotated[Ids, Meta(description="Medium ones.")] = Ids()
+    low: Annotated[Ids, Meta(description="Low and negligible ones.")] = Ids()
+
+    def of(self, severity: Severity) -> Ids:
+        """The vulnerabilities of a severity."""
+        ids: Ids = getattr(self, severity)
+        return ids
+
+
+class Scan(Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
+    """A scan of an image for vulnerabilities."""
+
+    finished: Annotated[datetime, Meta(tz=True, description="When the scan ended.")]
+    scanner: Annotated[_Text, Meta(description="The scanner: trivy or grype; unset if unknown.")] = ""
+    fixable: Annotated[BySeverity, Meta(description="Vulnerabilities with a fix.")] = BySeverity()
+    unfixable: Annotated[BySeverity, Meta(description="Vulnerabilities without a fix.")] = BySeverity()
+    worst: Annotated[
+        tuple[Vulnerability, ...], Meta(description="The worst ones, with packages.", max_length=MAX_WORST)
+    ] = ()
+    problem: Annotated[
+        str, Meta(description="Why it says nothing about the image; unset if it does.", max_length=400)
+    ] = ""
+
+    def count(self, severity: Severity) -> int:
+        """The vulnerabilities of a severity, with and without a fix."""
+        return self.fixable.of(severity).count + self.unfixable.of(severity).count
+
+
+class _Scanner(Struct, frozen=True):
+    result: Raw = Raw(b"null")
+
+
+class _Times(Struct, frozen=True, rename="camel"):
+    scan_finished_on: str = ""
+
+
+class _Predicate(Struct, frozen=True):
+    scanner: _Scanner = _Scanner()
+    metadata: _Times = _Times()
+
+
+class _Statement(Struct, frozen=True):
+    predicate: _Predicate
+
+
+def read_scan(statement: bytes, digest: str) -> Scan:
+    """The scan in an in-toto statement whose type and subject were checked.
+
+    digest: of the image that the statement is about; the scanner's report must not be about another one.
+
+    A scan with a time that does not say what is in the image has a problem: as the newest one it still decides. Raises
+    NotASignatureError for one without a time.
+    """
+    try:
+        predicate = msgspec.json.decode(statement, type=_Statement).predicate
+    except msgspec.ValidationError as error:
+        raise NotASignatureError(f"its scan is not in cosign's form: {str(error)[:100]}") from None
+    finished = _time(predicate.metadata.scan_finished_on)
+    raw = predicate.scanner.result
+    if bytes(raw) == b"null":
+        problem = "its scan holds no result, as a scanner's own report that is not in cosign's form"
+        if finished is None:
+            raise NotASignatureError(problem)
+        return Scan(finished, problem=problem)
+    if finished is None:
+        raise NotASignatureError("its scan does not say when it ended")
+    try:
+        report = read_report(bytes(raw), digest)
+    except ReportError as error:
+        return Scan(finished, error.scanner, problem=str(error))
+    return _scan(finished, report)
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        moment = in_utc(parse(text))
+    except ValueError:
+        return None
+    return moment if moment.year >= _MIN_YEAR else None
+
+
+def _scan(finished: datetime, report: Report) -> Scan:
+    created = _time(report.created)
+    if created is not None:
+        finished = min(finished, created)  # an old report in a new statement is old
+    fixable = _by_severity(row for row in report.rows if row.is_fixable)
+    unfixable = _by_severity(row for row in report.rows if not row.is_fixable)
+    size = sum(len(of.of(severity).ids) for of in (fixable, unfixable) for severity in SEVERITIES)
+    if size > MAX_ID_BYTES:
+        problem = f"the ids of its {len(report.rows):,} findings have {size:,} bytes"
+        return Scan(finished, report.scanner, problem=f"{problem}; the maximum is {MAX_ID_BYTES:,}")
+    return Scan(finished, report.scanner, fixable, unfixable, _worst(report.rows))
+
+
+def _by_severity(rows: Iterable[Row]) -> BySeverity:
+    """The ids by severity, each once, with all its other ids."""
+    others: dict[Severity, dict[str, set[str]]] = {severity: {} for severity in SEVERITIES}
+    for row in rows:
+        others[row.severity].setdefault(row.id, set()).update(row.other_ids)
+    return BySeverity(**{severity: _ids(by_id) for severity, by_id in others.items()})
+
+
+def _ids(by_id: dict[str, set[str]]) -> Ids:
+    return Ids(len(by_id), " ".join(",".join((name, *sorted(by_id[name] - {name}))) for name in sorted(by_id)))
+
+
+def _worst(rows: Sequence[Row]) -> tuple[Vulnerability, ...]:
+    distinct = {(row.id, row.package, row.is_fixable): row for row in rows}
+    return tuple(
+        Vulnerability(
+            row.id, row.severity, row.package[:MAX_TEXT], row.installed[:MAX_TEXT], row.fixed[:MAX_TEXT], row.is_fixable
+        )
+        for row in nsmallest(MAX_WORST, distinct.values(), key=_badness)
+    )
+
+
+def _badness(row: Row) -> tuple[int, bool, str, str]:
+    return SEVERITIES.index(row.severity), not row.is_fixable, row.id, row.package

@@ -1,0 +1,258 @@
+"""Scans: what is read of Trivy's and Grype's reports, and which say nothing about an image."""
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from sekisho.images.evidence import MAX_ATTESTATIONS, ImageFacts
+from sekisho.images.scan_reports import MAX_ROWS
+from sekisho.images.scans import MAX_ID_BYTES, MAX_WORST, SCAN_PREDICATE, Scan, read_scan
+from sekisho.images.statements import MAX_SIGNATURE_BYTES, NotASignatureError
+from sekisho.images.verification import verify
+from tests.unit.images.scan_data import (
+    HOUR,
+    grype,
+    grype_match,
+    scan_predicate,
+    scan_statement,
+    scanned_by,
+    trivy,
+    trivy_row,
+)
+from tests.unit.images.signing import (
+    IMAGE,
+    NOW,
+    OTHER_IMAGE,
+    OTHER_P256,
+    P256,
+    REPOSITORY,
+    bundle,
+    candidate,
+    keyed,
+    signed_by,
+    statement,
+)
+
+SCANNER = keyed("scanner", P256)
+
+
+def read(report: Any, **how: Any) -> Scan:
+    return read_scan(scan_statement(scan_predicate(report, **how)), IMAGE)
+
+
+def facts(*candidates: Any, predicates: tuple[str, ...] = (SCAN_PREDICATE,)) -> ImageFacts:
+    return verify(REPOSITORY, IMAGE, candidates, [SCANNER], NOW, predicates=predicates)
+
+
+def cells(scan: Scan) -> dict[str, str]:
+    """The ids that a scan has, by severity and fix."""
+    return {
+        f"{kind} {severity}": getattr(of, severity).ids
+        for kind, of in (("fixable", scan.fixable), ("unfixable", scan.unfixable))
+        for severity in ("critical", "high", "medium", "low")
+        if getattr(of, severity).count
+    }
+
+
+def test_report_of_trivy() -> None:
+    rows = [
+        trivy_row("CVE-2024-0001", "CRITICAL"),
+        trivy_row("CVE-2024-0002", "HIGH", fixed=""),
+        trivy_row("CVE-2024-0003", "MEDIUM", VendorIDs=["DSA-5764-1"]),
+        trivy_row("CVE-2024-0004", "LOW"),
+        trivy_row("CVE-2024-0005", "UNKNOWN"),
+        trivy_row("CVE-2024-0001", "CRITICAL", package="libssl3"),
+    ]
+    scan = read(trivy(*rows))
+    assert (scan.scanner, scan.finished, scan.problem) == ("trivy", NOW - HOUR, "")
+    assert cells(scan) == {
+        "fixable critical": "CVE-2024-0001",
+        "fixable high": "CVE-2024-0005",
+        "fixable medium": "CVE-2024-0003,DSA-5764-1",
+        "fixable low": "CVE-2024-0004",
+        "unfixable high": "CVE-2024-0002",
+    }
+    assert [(one.id, one.package, one.installed, one.fixed) for one in scan.worst[:3]] == [
+        ("CVE-2024-0001", "libssl3", "3.0.11", "3.0.13"),
+        ("CVE-2024-0001", "openssl", "3.0.11", "3.0.13"),
+        ("CVE-2024-0005", "openssl", "3.0.11", "3.0.13"),
+    ]
+
+
+def test_report_of_grype() -> None:
+    matches = [
+        grype_match("GHSA-jfh8-c2jp-5v3q", "Critical", ["2.15.0"], ["CVE-2021-44228"]),
+        grype_match("CVE-2024-0002", "High", []),
+        grype_match("CVE-2024-0003", "Negligible", []),
+        grype_match("CVE-2024-0004", "Unknown"),
+        grype_match("CVE-2024-0005", "Dreadful"),
+    ]
+    scan = read(grype(*matches))
+    assert (scan.scanner, scan.problem) == ("grype", "")
+    assert cells(scan) == {
+        "fixable critical": "GHSA-jfh8-c2jp-5v3q,CVE-2021-44228",
+        "fixable high": "CVE-2024-0004 CVE-2024-0005",
+        "unfixable high": "CVE-2024-0002",
+        "unfixable low": "CVE-2024-0003",
+    }
+
+
+# Fields that older and newer versions write, and what they must still be read as: no findings.
+CLEAN = {
+    "trivy 0.20": {"SchemaVersion": 2, "Results": [{"Target": "alpine 3.10", "Class": "os-pkgs", "Type": "alpine"}]},
+    "trivy 0.50, nothing but a binary": {
+        "SchemaVersion": 2,
+        "CreatedAt": "2026-11-26T11:00:00.123456789+01:00",
+        "Metadata": {"ImageID": IMAGE},
+        "Results": [{"Target": "app", "Class": "lang-pkgs", "Type": "gobinary"}],
+    },
+    "trivy 0.60, an operating system without results": {
+        "SchemaVersion": 2,
+        "Metadata": {"OS": {"Family": "wolfi", "Name": "20230201"}},
+    },
+    "grype 0.60": {"matches": [], "source": {"type": "image", "target": {}}, "descriptor": {"name": "grype"}},
+    "grype 0.99, of a file": {
+        "matches": [],
+        "ignoredMatches": [grype_match()],
+        "source": {"type": "file", "target": "/image.tar"},
+        "descriptor": {"name": "grype", "version": "0.99.1", "db": {"status": {}, "providers": {}}},
+    },
+}
+
+
+@pytest.mark.parametrize("name", CLEAN)
+def test_clean_report_of_several_versions(name: str) -> None:
+    scan = read(CLEAN[name])
+    assert (scan.problem, cells(scan)) == ("", {})
+
+
+NO_SCANS: dict[str, tuple[Any, str]] = {
+    "nothing": (None, "its scan holds no result"),
+    "unknown schema": (trivy(SchemaVersion=3), "its report has schema version 3; 2 is supported"),
+    "schema in words": (trivy(SchemaVersion="two"), 'its report has schema version "two"; 2 is supported'),
+    "another scanner": ({"vulnerabilities": []}, "its report is neither Trivy's nor Grype's JSON"),
+    "no report": ([1, 2], "its report has another form"),
+    "finding without id": (trivy({"Severity": "LOW"}), "its report has another form"),
+    "nothing recognized": (trivy(Metadata={}, Results=None), "its report is empty: the scanner recognized no packages"),
+    "only secrets": (trivy(Metadata={}, Results=[{"Class": "secret"}]), "its report is empty"),
+    "another image": (trivy(digest=OTHER_IMAGE), f'its report is about another image, "{OTHER_IMAGE}"'),
+    "another image, by Grype": (grype(digest=OTHER_IMAGE), f'its report is about another image, "{OTHER_IMAGE}"'),
+    "too many findings": (trivy(*[trivy_row()] * (MAX_ROWS + 1)), "its report has 20,001 findings; the maximum is"),
+}
+
+
+@pytest.mark.parametrize("name", NO_SCANS)
+def test_scan_that_says_nothing_about_the_image_has_a_problem(name: str) -> None:
+    report, problem = NO_SCANS[name]
+    scan = read(report)
+    assert scan.problem.startswith(problem)
+    assert (scan.finished, cells(scan)) == (NOW - HOUR, {})
+
+
+def test_scan_with_too_many_ids_has_a_problem() -> None:
+    def of(count: int) -> Scan:
+        return read(trivy(*[trivy_row(f"CVE-2024-{number:050}", "LOW") for number in range(count)]))
+
+    assert of(MAX_ID_BYTES // 60).problem == ""
+    assert "have 200,999 bytes; the maximum is 196,608" in of(3350).problem
+
+
+def test_scan_of_4000_findings_is_read() -> None:
+    rows = [trivy_row(f"CVE-2024-{number}", Description="x" * 1500) for number in range(4000)]
+    attached = scanned_by(report=trivy(*rows))
+    assert len(attached.payload) > 4 << 20
+    (found,) = facts(attached).attestations
+    assert found.scan.count("critical") == 4000
+    assert len(found.scan.worst) == MAX_WORST
+    assert len(msgspec.json.encode(found)) < 100 << 10
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00Z", "", "yesterday"])
+def test_scan_without_a_time_does_not_count(time: str) -> None:
+    with pytest.raises(NotASignatureError, match="does not say when it ended"):
+        read(trivy(), finished=time)
+    with pytest.raises(NotASignatureError, match="holds no result"):
+        read(None, finished=time)
+
+
+def test_old_report_in_a_new_statement_is_old() -> None:
+    assert read(trivy(CreatedAt="2026-11-20T12:00:00Z")).finished == NOW.replace(day=20)
+    timed = grype(descriptor={"name": "grype", "timestamp": "2026-11-20T13:00:00.5+01:00"})
+    assert read(timed).finished == NOW.replace(day=20, microsecond=500_000)
+    assert read(trivy(CreatedAt="2027-11-20T12:00:00Z")).finished == NOW - HOUR
+
+
+def test_strange_id_is_none_that_a_policy_can_name() -> None:
+    scan = read(trivy(trivy_row("CVE-2024-1 CVE-2024-2"), trivy_row("CVE-1,CVE-2"), trivy_row("x" * 65)))
+    assert scan.fixable.critical.ids.split(" ") == ["?CVE-1?CVE-2", "?CVE-2024-1?CVE-2024-2", "?" + "x" * 63]
+
+
+def test_scan_by_an_authority_counts() -> None:
+    found = facts(scanned_by())
+    assert [one.authority for one in found.attestations[0].signatures] == ["scanner"]
+    assert (found.signatures, found.others, found.problems) == ((), 0, ())
+    assert found.is_vouched_for
+
+
+NOT_COUNTED: dict[str, tuple[Any, str]] = {
+    "another key": (scanned_by(OTHER_P256), f'it is an attestation, "{SCAN_PREDICATE}", by another key'),
+    "another image": (scanned_by(digest=OTHER_IMAGE), "it is about another image"),
+    "another type": (
+        candidate(bundle(P256, scan_statement(scan_predicate(trivy()), predicate_type="https://spdx.dev/Document"))),
+        'it is an attestation, "https://spdx.dev/Document", not a signature',
+    ),
+    "empty": (
+        scanned_by(report={}, finished="0001-01-01T00:00:00Z"),
+        "its scan does not say when it ended",
+    ),
+    "duplicate keys": (
+        candidate(bundle(P256, scan_statement(0).replace(b'"predicate": 0', b'"predicate": {"a": 1, "a": 2}'))),
+        'its JSON is ambiguous: an object in it has the duplicate key "a"',
+    ),
+    "no predicate": (candidate(bundle(P256, scan_statement(7))), "its scan is not in cosign's form"),
+}
+
+
+@pytest.mark.parametrize("name", NOT_COUNTED)
+def test_attestation_that_does_not_count(name: str) -> None:
+    attached, problem = NOT_COUNTED[name]
+    found = facts(attached)
+    assert (found.attestations, found.signatures) == ((), ())
+    assert found.problems[0].startswith(problem)
+
+
+def test_scans_are_read_only_where_a_policy_needs_them() -> None:
+    found = facts(scanned_by(), predicates=())
+    assert (found.attestations, found.predicates) == ((), ())
+    assert facts(scanned_by()).predicates == (SCAN_PREDICATE,)
+
+
+def test_large_signature_does_not_count_also_where_scans_may_be_large() -> None:
+    padded = bundle(P256, statement()) | {"padding": "x" * MAX_SIGNATURE_BYTES}
+    assert facts(candidate(padded)).signatures == ()
+    assert facts(signed_by(P256)).signatures
+
+
+def test_newest_scan_of_each_scanner_and_signer_is_kept() -> None:
+    attached = [scanned_by(report=trivy(), finished=NOW - HOUR * age) for age in (3, 1, 2)]
+    attached += [scanned_by(report=grype(), finished=NOW - HOUR * 4)]
+    attached += [scanned_by(report={}, finished=NOW - HOUR * 5)]
+    found = facts(*attached)
+    assert [(one.scan.scanner, (NOW - one.scan.finished) / HOUR) for one in found.attestations] == [
+        ("trivy", 1),
+        ("grype", 4),
+        ("", 5),
+    ]
+    keys = {f"k{number}": keyed(f"k{number}", P256) for number in range(2)}
+    both = verify(REPOSITORY, IMAGE, attached, list(keys.values()), NOW, predicates=[SCAN_PREDICATE])
+    assert len(both.attestations) == 3 <= MAX_ATTESTATIONS
+    assert [one.authority for one in both.attestations[0].signatures] == ["k0", "k1"]
+
+
+def test_facts_are_json() -> None:
+    found = facts(scanned_by(report=trivy(trivy_row())))
+    written = json.loads(msgspec.json.encode(found.attestations[0].scan))
+    assert written["fixable"]["critical"] == {"count": 1, "ids": "CVE-2024-0001"}
+    assert msgspec.convert(written, Scan) == found.attestations[0].scan
