@@ -1,7 +1,7 @@
 """Generates docs/denials.md: the messages of denials, from the engine itself, and what users see in a cluster."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from sekisho.admission import denial_message, evaluate, judge
 from sekisho.images.authorities import Authority, AuthorityKey, authority
-from sekisho.images.evidence import ImageFacts, Unknown
+from sekisho.images.evidence import Attestation, ImageFacts, Signature, Unknown
+from sekisho.images.scans import SCAN_PREDICATE, BySeverity, Ids, Scan, Vulnerability
 from sekisho.images.trust import Trust
 from sekisho.pods import Workload
 from sekisho.policies import ClusterPodPolicy, Enforcement, PolicySet
@@ -164,12 +165,71 @@ def _signature_lines() -> Iterator[str]:
         yield from (f"An image that {title}:\n", "```", denial_message(evaluation.violations), "```", "")
 
 
+_SCANNED = ClusterPodPolicy(
+    PolicyMeta("scanned"),
+    msgspec.convert(
+        {
+            "controls": {
+                "images": {
+                    "attestations": [
+                        {
+                            "images": ["ghcr.io/acme/*"],
+                            "by": {"anyOf": ["scanner"]},
+                            "vulnerabilities": {"maxAge": "7d", "maximum": {"fixable": {"critical": 0, "high": 0}}},
+                        }
+                    ]
+                }
+            }
+        },
+        ClusterPodPolicySpec,
+    ),
+)
+_SCANNER = authority("scanner", [AuthorityKey(generate_private_key(SECP256R1()).public_key(), "")])
+_NOT_SCANNED = replace(_KNOWN, checked={"scanner": _SCANNER.fingerprint}, predicates=(SCAN_PREDICATE,))
+_FOUND = Scan(
+    _NOW - timedelta(hours=5),
+    "trivy",
+    BySeverity(
+        critical=Ids(2, "CVE-2026-0101 CVE-2026-0102"), high=Ids(3, "CVE-2026-0201 CVE-2026-0202 CVE-2026-0203")
+    ),
+    worst=(
+        Vulnerability("CVE-2026-0101", "critical", "openssl", "3.0.11", "3.0.13", True),
+        Vulnerability("CVE-2026-0102", "critical", "libxml2", "2.9.14", "2.9.15", True),
+        Vulnerability("CVE-2026-0201", "high", "expat", "2.5.0", "2.6.2", True),
+    ),
+)
+_SCANS: tuple[tuple[str, Scan | None], ...] = (
+    ("was not scanned", None),
+    ("was scanned too long ago", replace(_FOUND, finished=_NOW - timedelta(days=8))),
+    ("has vulnerabilities", _FOUND),
+    (
+        "has a scan that holds nothing",
+        Scan(_NOW - timedelta(hours=5), problem="its report is empty: the scanner recognized no packages in the image"),
+    ),
+)
+
+
+def _scan_lines() -> Iterator[str]:
+    """What a policy that requires scans says, by what is known about the image."""
+    yield "## An image that must be scanned\n"
+    pod = msgspec.convert({"spec": {"containers": [{"name": "app", "image": _IMAGE}]}}, Workload)
+    signature = Signature("scanner", "")
+    for title, scan in _SCANS:
+        attestations = () if scan is None else (Attestation(SCAN_PREDICATE, (signature,), scan),)
+        facts = replace(_NOT_SCANNED, attestations=attestations)
+        evaluation = evaluate(
+            pod, PolicySet.of([_SCANNED]), "default", {}, trust=Trust({"scanner": _SCANNER}, {_IMAGE: facts}, _NOW)
+        )
+        yield from (f"An image that {title}:\n", "```", denial_message(evaluation.violations), "```", "")
+
+
 def denials_page() -> str:
     """The text of docs/denials.md."""
     parts = [_HEAD]
     for title, names, spec in _CASES:
         parts += [f"## {title}\n", "```yaml", spec.rstrip(), "```", "", "```", _message(names, spec), "```", ""]
     parts += _signature_lines()
+    parts += _scan_lines()
     parts += [_IN_A_CLUSTER, (Path(__file__).parent / "kubectl_events.md").read_text()]
     return "\n".join(parts)
 

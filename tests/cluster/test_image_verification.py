@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from tests.trustparts.odd import UNAVAILABLE, Behavior, Fault, OddRegistry
 from tests.trustparts.registries import PASSWORD, USER, Image, Registry
 from tests.trustparts.sigstore import RELEASE as IDENTITY
 from tests.trustparts.sigstore import Sigstore
+from tests.unit.images.scan_data import scan_predicate, scan_statement, trivy, trivy_row
 from tests.unit.images.signing import OTHER_P256, P256, PrivateKey, bundle, pem, statement
 
 SOON = 30.0
@@ -95,10 +97,16 @@ def site(lab: Lab, odd_registry: OddRegistry) -> Iterator[Site]:
 @contextmanager
 def requiring(site: Site, authority: str, host: str) -> Iterator[Kubectl]:
     """A new namespace whose images of a registry must be signed by an authority; tags are resolved."""
+    rule = {"images": [host], "by": {"anyOf": [authority]}}
+    with applying(site, {"resolveTags": True, "signatures": [rule]}) as kubectl:
+        yield kubectl
+
+
+@contextmanager
+def applying(site: Site, images: dict[str, Any]) -> Iterator[Kubectl]:
+    """A new namespace, and a policy of its name with parameters of the control images."""
     name = f"signed-{uuid.uuid4().hex[:8]}"
     site.lab.plane.create_namespace(name)
-    rule = {"images": [host], "by": {"anyOf": [authority]}}
-    images = {"resolveTags": True, "signatures": [rule]}
     apply(site, "ClusterPodPolicy", name, spec={"match": {"namespaces": [name]}, "controls": {"images": images}})
     site.kubectl.check("wait", "--for=condition=Enforced", f"clusterpodpolicy/{name}", f"--timeout={SOON:g}s")
     try:
@@ -543,3 +551,91 @@ def warned(site: Site, image: Image) -> str:
     done = site.kubectl("run", "documented", f"--image={image.reference}", "--dry-run=server")
     assert done.returncode == 0, done.stderr
     return done.stderr
+
+
+def scan_rule(site: Site, **vulnerabilities: Any) -> dict[str, Any]:
+    """Parameters that require a scan by the authority release."""
+    required = {"maxAge": "7d", "maximum": {"fixable": {"critical": 0}}, **vulnerabilities}
+    rule = {"images": [site.registry.host], "by": {"anyOf": ["release"]}, "vulnerabilities": required}
+    return {"resolveTags": True, "attestations": [rule]}
+
+
+def scan(site: Site, image: Image, *rows: dict[str, Any], finished: datetime | None = None) -> None:
+    """Attach a scan of Trivy with these findings."""
+    predicate = scan_predicate(trivy(*rows, digest=image.digest), finished or datetime.now(UTC))
+    site.registry.attach(image, json.dumps(bundle(P256, scan_statement(predicate, image.digest))).encode())
+
+
+def evidence(site: Site, image: Image) -> dict[str, Any] | None:
+    """The shared facts about an image."""
+    items = msgspec.json.decode(site.lab.plane.call("GET", EVIDENCE).body)["items"]
+    return next((one["spec"] for one in items if one["spec"]["digest"] == image.digest), None)
+
+
+def verdict(kubectl: Kubectl, image: str) -> str:
+    """What the API server says of a pod with the image once its look-up has ended; empty if it is admitted."""
+    answers: list[Completed] = []
+
+    def is_looked_up() -> bool:
+        answers.append(run(kubectl, f"pod-{uuid.uuid4().hex[:8]}", image))
+        return "still being verified" not in answers[-1].stderr
+
+    wait_until(is_looked_up, SOON, "the image is looked up")
+    return answers[-1].stderr if answers[-1].returncode else ""
+
+
+def test_only_scanned_images_run(site: Site, repository_name: str) -> None:
+    with_release(site)
+    clean, none, old = (site.image(repository_name, name, tag=name) for name in ("clean", "none", "old"))
+    newest, cleaned = site.image(repository_name, "newest"), site.image(repository_name, "cleaned")
+    now = datetime.now(UTC)
+    scan(site, clean, trivy_row("CVE-2024-0002", "HIGH"))
+    scan(site, old, finished=now - timedelta(days=7, minutes=1))
+    for image, at in ((newest, now), (cleaned, now - timedelta(hours=1))):
+        scan(site, image, trivy_row(), finished=at)
+        scan(site, image, finished=now - timedelta(minutes=30))
+    with applying(site, scan_rule(site)) as kubectl:
+        assert verdict(kubectl, f"{clean.repository}:clean") == ""
+        assert "which has no scan by release" in verdict(kubectl, none.reference)
+        assert "which was last scanned 7 days ago" in verdict(kubectl, old.reference)
+        assert re.search(
+            r"which has 1 fixable critical vulnerability, in a scan by trivy \d+ minutes ago: openssl 3.0.11 -> "
+            "3.0.13, CVE-2024-0001",
+            verdict(kubectl, newest.reference),
+        )
+        assert verdict(kubectl, cleaned.reference) == ""
+    wait_until(lambda: evidence(site, clean), SOON, "the facts about the clean image are shared")
+    columns = site.kubectl.check("get", "imageevidence").splitlines()
+    assert columns[0].split()[:4] == ["NAME", "IMAGE", "SIGNED", "BY"]
+    [row] = [line.split() for line in columns if clean.digest in line]
+    assert row[2:4] == ["0", "1"], columns
+
+
+def test_changed_policy_is_judged_from_the_known_scan(site: Site, repository_name: str) -> None:
+    with_release(site)
+    image = site.image(repository_name, "critical")
+    scan(site, image, trivy_row())
+    with applying(site, scan_rule(site)) as kubectl:
+        assert "which has 1 fixable critical" in verdict(kubectl, image.reference)
+        wait_until(lambda: evidence(site, image), SOON, "the facts are shared")
+        # No further look-up ends in time.
+        site.registry.behave(Behavior(faults=(Fault("referrers", delay_ms=60_000),)), repository_name)
+        until = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="seconds").replace("+00:00", "Z")
+        allowed = [{"id": "CVE-2024-0001", "until": until, "reason": "not reachable"}]
+        spec = {"match": {"namespaces": [kubectl.namespace]}, "controls": {"images": scan_rule(site, allowed=allowed)}}
+        apply(site, "ClusterPodPolicy", str(kubectl.namespace), spec=spec)
+        wait_until(
+            lambda: run(kubectl, f"pod-{uuid.uuid4().hex[:8]}", image.reference).returncode == 0,
+            SOON,
+            "the allowed vulnerability does not count",
+        )
+
+
+def test_scan_of_4000_findings_is_judged_and_shared(site: Site, repository_name: str) -> None:
+    with_release(site)
+    image = site.image(repository_name, "large")
+    scan(site, image, *(trivy_row(f"CVE-2024-{n:05}", "HIGH", Description="x" * 1300) for n in range(4000)))
+    with applying(site, scan_rule(site)) as kubectl:
+        assert verdict(kubectl, image.reference) == ""
+    wait_until(lambda: evidence(site, image), SOON, "the facts about the large scan are shared")
+    assert (evidence(site, image) or {})["high"] == 4000

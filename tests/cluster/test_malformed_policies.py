@@ -74,6 +74,11 @@ def signatures(images_of: str = "ghcr.io/acme/*", **by: Any) -> Spec:
     return images(signatures=[{"images": [images_of], "by": by or {"anyOf": ["release"]}}])
 
 
+def scans(**changed: Any) -> Spec:
+    rule = {"images": ["ghcr.io/acme/*"], "by": {"anyOf": ["scanner"]}, "vulnerabilities": {"maxAge": "7d"}}
+    return images(attestations=[rule | changed])
+
+
 def keyless(identity: str, **changed: Any) -> Spec:
     return {"keyless": {"issuer": "https://issuer.acme.example", "identities": [identity]} | changed}
 
@@ -107,6 +112,52 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         WEBHOOK,
         "spec.controls.images.signatures[0].by.count: count must not be larger than the number of authorities in anyOf",
         signatures(anyOf=["release", "scanner"], count=2),
+    ),
+    (
+        "a scan by nobody",
+        CLUSTER,
+        scans(by={}),
+        SCHEMA,
+        "spec.controls.images.attestations[0].by: Invalid value: set either anyOf or allOf",
+        scans(by={"allOf": ["scanner"]}),
+    ),
+    (
+        "a scan of any age",
+        OWN,
+        scans(vulnerabilities={"maximum": {"fixable": {"critical": 0}}}),
+        SCHEMA,
+        "spec.controls.images.attestations[0].vulnerabilities.maxAge: Required value",
+        scans(),
+    ),
+    (
+        "an age without a unit",
+        CLUSTER,
+        scans(vulnerabilities={"maxAge": "7"}),
+        SCHEMA,
+        'spec.controls.images.attestations[0].vulnerabilities.maxAge: Invalid value: "7": '
+        "spec.controls.images.attestations[0].vulnerabilities.maxAge in body should match '^[1-9][0-9]{0,4}[mhd]$'",
+        scans(vulnerabilities={"maxAge": "7h"}),
+    ),
+    (
+        "a vulnerability that is allowed and denied",
+        CLUSTER,
+        scans(
+            vulnerabilities={
+                "maxAge": "7d",
+                "allowed": [{"id": "CVE-2024-1", "until": SOON, "reason": "unused"}],
+                "denied": ["CVE-2024-1"],
+            }
+        ),
+        WEBHOOK,
+        "spec.controls.images.attestations[0].vulnerabilities.allowed[0].id: CVE-2024-1 is in denied, which takes "
+        "precedence",
+        scans(
+            vulnerabilities={
+                "maxAge": "7d",
+                "allowed": [{"id": "CVE-2024-1", "until": SOON, "reason": "unused"}],
+                "denied": ["CVE-2024-10"],
+            }
+        ),
     ),
     (
         "an authority without signers",
@@ -467,8 +518,8 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         images(trustedRegistries=["ghcr.io"], resolveTags=True),
         WEBHOOK,
         (
-            "spec.controls.images.resolveTags: requires signatures: only the tags of images that they apply to are "
-            "resolved"
+            "spec.controls.images.resolveTags: requires signatures or attestations: only the tags of images that they "
+            "apply to are resolved"
         ),
         images(trustedRegistries=["ghcr.io"]),
     ),

@@ -17,6 +17,7 @@ COMMAND = re.compile(
 BY_OTHER_TESTS = {
     "docs/cli.md": "tests/unit/cli/cli_page.py",
     "docs/denials.md": "tests/docs.py",
+    "docs/scanned-images.md": "tests/trustparts/test_scans.py",
     "docs/signed-images.md": "tests/cluster/test_image_verification.py",
 }
 """The pages whose blocks have no comments, with what runs their commands."""

@@ -52,6 +52,7 @@ class ImageLookups:
         """
         self.authorities = _authorities(policies, sources)
         self._registries = policies.registries
+        self._predicates = policies.predicates
         self._settings = Settings(_LOOPBACK, _tls(ca_file))
         self._entries = _credentials(config)
         self._evidence: dict[str, ImageFacts | Unknown] = {}
@@ -96,7 +97,9 @@ class ImageLookups:
 
     async def _look_up(self, references: Sequence[Reference]) -> None:
         client = RegistryClient(self._settings, lambda *repository: matching(self._entries, *repository))
-        evidence = ImageEvidence(client, lambda: self.authorities, lambda: datetime.now(UTC))
+        evidence = ImageEvidence(
+            client, lambda: self.authorities, lambda: datetime.now(UTC), predicates=lambda: self._predicates
+        )
         tags = Tags(client)
         try:
             self._digests |= await tags.digests(references, _SECONDS)

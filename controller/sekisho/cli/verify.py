@@ -14,9 +14,12 @@ from sekisho.cli import options
 from sekisho.cli.image_lookups import ImageLookups, objects_for_authorities
 from sekisho.cli.reports.wording import VERDICTS, printable
 from sekisho.cli.terminal import write
-from sekisho.controls.image_signatures import RuleResult, judge_each
+from sekisho.controls.image_rules import RuleResult, judge_each
+from sekisho.controls.images import image_rules
+from sekisho.findings import words
 from sekisho.images import ImageError, Reference, parse, without_credentials
-from sekisho.images.evidence import ImageFacts, Signature, Unknown
+from sekisho.images.evidence import Attestation, ImageFacts, Signature, Unknown
+from sekisho.images.scans import SEVERITIES
 from sekisho.pods import Container, Pod, PodSpec
 from sekisho.policies import ClusterPodPolicy, Enforcement, PodPolicy, Policy, PolicySet, Problem, compile_policy
 from sekisho.timestamps import rfc3339
@@ -46,6 +49,7 @@ class _Report(Struct, frozen=True, rename="camel"):
     omitted: int
     rules: tuple[_RuleReport, ...]
     problem: str = ""
+    attestations: tuple[Attestation, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -78,12 +82,12 @@ def verify(
     registry_ca_file: Path | None,
     output: str,
 ) -> None:
-    """Verify the signatures of images, as the webhook does.
+    """Verify the signatures and attestations of images, as the webhook does.
 
-    For each IMAGE: who has signed it, and when; and for each rule on signatures that applies to it in the namespace,
-    whether a pod with the image would be admitted. ImageAuthorities are read from the policies' files, and so are the
-    Secrets and ConfigMaps that they refer to. The exit code is 0 if every image would be admitted, 1 if some would be
-    denied, 2 for bad input or a registry that does not answer.
+    For each IMAGE: who has signed and scanned it, and when; and for each rule on signatures or attestations that
+    applies to it in the namespace, whether a pod with the image would be admitted. ImageAuthorities are read from the
+    policies' files, and so are the Secrets and ConfigMaps that they refer to. The exit code is 0 if every image would
+    be admitted, 1 if some would be denied, 2 for bad input or a registry that does not answer.
     """
     references = _parsed(images)
     objects = options.load_policies(policy_paths, None, context_dir)
@@ -160,11 +164,12 @@ def _report(
         known.omitted,
         rules,
         problem,
+        known.attestations,
     )
 
 
 def _rules(policy: ClusterPodPolicy | PodPolicy, reference: Reference, lookups: ImageLookups) -> Iterator[_RuleReport]:
-    """The results of a policy's rules on signatures that apply to an image."""
+    """The results of a policy's rules on signatures and attestations that apply to an image."""
     trust = lookups.trust()
     for rule in compile_policy(policy).rules:
         if rule.evidence_check is None:
@@ -173,14 +178,14 @@ def _rules(policy: ClusterPodPolicy | PodPolicy, reference: Reference, lookups: 
         judged = reference
         if parameters.resolve_tags and (digest := lookups.digest(reference)) is not None:
             judged = msgspec.structs.replace(reference, digest=digest)
-        for result in judge_each(parameters.signatures, judged, trust, bool(parameters.resolve_tags)):
+        for result in judge_each(image_rules(parameters), judged, trust):
             yield _rule_report(policy.title, rule.enforcement, result)
 
 
 def _rule_report(policy: str, enforcement: Enforcement, result: RuleResult) -> _RuleReport:
     return _RuleReport(
         policy,
-        f"spec.controls.images.signatures[{result.index}]",
+        f"spec.controls.images.{result.place}",
         enforcement.value,
         result.requires,
         not result.problem,
@@ -199,6 +204,7 @@ def _lines(report: _Report) -> Iterator[str]:
     if report.problem and all(rule.problem != report.problem for rule in report.rules):
         yield printable(f"  it {report.problem}")
     yield from (f"  {printable(_signed(signature))}" for signature in report.signatures)
+    yield from (f"  {printable(_scanned(attestation))}" for attestation in report.attestations)
     if not report.signatures and not report.problem:
         yield "  no known signer"
     if report.other_signatures:
@@ -207,7 +213,7 @@ def _lines(report: _Report) -> Iterator[str]:
     if report.omitted:
         yield f"  {report.omitted} more were not read"
     if not report.rules:
-        yield "  no rule on signatures applies to it"
+        yield "  no rule on signatures or attestations applies to it"
     for rule in report.rules:
         yield from _rule_lines(rule)
 
@@ -217,6 +223,13 @@ def _signed(signature: Signature) -> str:
         return f"signed by {signature.authority}, with key {signature.fingerprint[:_SHOWN_FINGERPRINT]}"
     at = f" at {rfc3339(signature.signed_at)}" if signature.signed_at is not None else ""
     return f"signed by {signature.authority}{at}, as {signature.identity} of {signature.issuer}"
+
+
+def _scanned(attestation: Attestation) -> str:
+    scan = attestation.scan
+    by = words(list(dict.fromkeys(signature.authority for signature in attestation.signatures)), "and")
+    text = f"scanned by {by}{f' with {scan.scanner}' if scan.scanner else ''} at {rfc3339(scan.finished)}: "
+    return text + (scan.problem or words([f"{scan.count(severity)} {severity}" for severity in SEVERITIES], "and"))
 
 
 def _rule_lines(rule: _RuleReport) -> Iterator[str]:

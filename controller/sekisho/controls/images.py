@@ -7,7 +7,8 @@ A registry has one name: without the port 443, and docker.io for Docker Hub. A d
 on every port.
 A reference without tag and digest runs the tag latest. A digest decides what runs, so no tag counts beside it.
 Level: none, a policy names it
-Signatures are judged from what was looked up at the registry, where the rules above do not deny the image already.
+Signatures and attestations are judged from what was looked up at the registry, where the rules above do not deny the
+image already.
 Source: the reference grammar of github.com/distribution/reference, with Docker Hub's implicit names resolved first
 """
 
@@ -18,7 +19,9 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 
 from sekisho.controls.control import Check, Control, EvidenceCheck, Example, ParameterError, Parameters, opt_in
-from sekisho.controls.image_signatures import MAX_RULES, Registry, SignatureRule, compile_rules
+from sekisho.controls.image_attestations import AttestationRule, attestation_rules
+from sekisho.controls.image_rules import ImageRule, check_of
+from sekisho.controls.image_signatures import MAX_RULES, Registry, SignatureRule, signature_rules
 from sekisho.findings import FieldPath, Finding, render_value, words
 from sekisho.images import (
     ImageError,
@@ -33,7 +36,7 @@ from sekisho.pods import ContainerRef, Pod, Volume
 from sekisho.remembered import Remembered
 
 Tag = Annotated[str, Meta(pattern="^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
-RESOLVES_NOTHING = "requires signatures: only the tags of images that they apply to are resolved"
+RESOLVES_NOTHING = "requires signatures or attestations: only the tags of images that they apply to are resolved"
 Fault = tuple[str, str]
 """What is allowed instead, and the fix."""
 
@@ -81,7 +84,7 @@ class Images(Parameters, frozen=True):
             bool,
             Meta(
                 description="Whether new pods get the digests of tags, as name:tag@digest, in images that a rule of "
-                "signatures applies to. Otherwise such an image must be written with its digest."
+                "signatures or attestations applies to. Otherwise such an image must be written with its digest."
             ),
         ]
         | None
@@ -97,10 +100,31 @@ class Images(Parameters, frozen=True):
         ]
         | None
     ) = None
+    attestations: (
+        Annotated[
+            tuple[AttestationRule, ...],
+            Meta(
+                description="What must be attached to images, such as a scan for vulnerabilities. All rules that match "
+                "an image apply to it, and it must have a digest; images that no rule matches need no attestation.",
+                max_length=MAX_RULES,
+            ),
+        ]
+        | None
+    ) = None
+
+
+def image_rules(parameters: Images) -> list[ImageRule]:
+    """The rules that are judged from evidence, ready to judge. Raises ParameterError."""
+    resolves = parameters.resolve_tags or False
+    return [
+        *signature_rules(parameters.signatures or (), resolves),
+        *attestation_rules(parameters.attestations or (), resolves),
+    ]
 
 
 def _evidence_check(parameters: Images) -> EvidenceCheck | None:
-    return compile_rules(parameters.signatures, parameters.resolve_tags or False) if parameters.signatures else None
+    rules = image_rules(parameters)
+    return check_of(rules) if rules else None
 
 
 def _check(parameters: Images, _minor: int) -> Check:
@@ -219,7 +243,7 @@ def _patterns(parameter: str, written: Sequence[str]) -> Iterator[RegistryPatter
 
 
 def _verify(parameters: Images) -> None:
-    if parameters.resolve_tags and not parameters.signatures:
+    if parameters.resolve_tags and not (parameters.signatures or parameters.attestations):
         raise ParameterError("resolveTags", RESOLVES_NOTHING)
     denied = [(text, pattern) for text in parameters.denied_registries or () if (pattern := _pattern(text)) is not None]
     index = PatternIndex([pattern for _, pattern in denied])

@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from sekisho.controls import CONTROLS, Level, no_longer_allowed
-from sekisho.controls.image_signatures import registries_of
+from sekisho.controls.image_rules import ImageRule
 from sekisho.controls.images import CONTROL as IMAGES
-from sekisho.controls.images import Images
+from sekisho.controls.images import Images, image_rules
 from sekisho.findings import words
 from sekisho.policies.authorities import ImageAuthority
 from sekisho.policies.compilation import compile_policy
@@ -59,26 +59,30 @@ def advice(policy: Policy, policies: PolicySet, exempt: Collection[str] = EXEMPT
 
 
 def _of_authorities(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
-    """A warning for each authority that a rule on signatures names and that does not exist."""
-    images: Images | None = getattr(spec.controls, IMAGES.name)
-    for index, rule in enumerate((images.signatures if images is not None else None) or ()):
-        for name in rule.by.names:
+    """A warning for each authority that a rule on images names and that does not exist."""
+    for rule in _image_rules(spec):
+        for name in rule.names:
             if name not in policies.authorities:
                 yield (
-                    f"spec.controls.images.signatures[{index}].by: there is no ImageAuthority {name}"
+                    f"spec.controls.images.{rule.place}.by: there is no ImageAuthority {name}"
                     f"{did_you_mean(name, policies.authorities)}; its signatures do not count until it is created"
                 )
 
 
 def _of_registries(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
-    """A warning for each registry that a PodPolicy's rules on signatures name, and no ClusterPodPolicy's."""
-    images: Images | None = getattr(spec.controls, IMAGES.name)
-    for registry in dict.fromkeys(registries_of((images.signatures if images is not None else None) or ())):
+    """A warning for each registry that a PodPolicy's rules on images name, and no ClusterPodPolicy's."""
+    by_registry = {(registry, rule.kind) for rule in _image_rules(spec) for registry in rule.registries}
+    for registry, kind in sorted(by_registry):
         if registry not in policies.registries:
             yield (
-                f"spec.controls.images.signatures: no ClusterPodPolicy names registry {registry} in a rule on "
-                "signatures, so Sekisho does not connect to it, and its images are denied"
+                f"spec.controls.images.{kind}: no ClusterPodPolicy names registry {registry} in a rule on "
+                f"{kind}, so Sekisho does not connect to it, and its images are denied"
             )
+
+
+def _image_rules(spec: PodPolicySpec) -> list[ImageRule]:
+    images: Images | None = getattr(spec.controls, IMAGES.name)
+    return [] if images is None else image_rules(images)
 
 
 def _of_policy(policy: ClusterPodPolicy | PodPolicy, exempt: Collection[str]) -> Iterator[str]:

@@ -4,13 +4,13 @@ Plans are cached by namespace and computed again when the namespace's labels cha
 have a say, a plan is remembered only of pods that were admitted.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
 
-from sekisho.controls.image_signatures import registries_of
-from sekisho.controls.images import Images
+from sekisho.controls.image_rules import ImageRule
+from sekisho.controls.images import Images, image_rules
 from sekisho.pods import Pod
 from sekisho.policies.authorities import CompiledAuthority, ImageAuthority, compile_authority
 from sekisho.policies.compilation import CompiledPolicy, compile_policy
@@ -42,6 +42,13 @@ class _Selection(Struct, frozen=True, eq=False):
         )
 
 
+def _image_rules(policy: CompiledPolicy) -> Iterator[ImageRule]:
+    """The rules of a policy that are judged from evidence about images."""
+    for rule in policy.rules:
+        if rule.evidence_check is not None and isinstance(rule.parameters, Images):
+            yield from image_rules(rule.parameters)
+
+
 class PolicySet:
     """An immutable set of compiled policies, waivers and authorities.
 
@@ -68,15 +75,13 @@ class PolicySet:
         """Who may sign images, by name; what their Secrets and ConfigMaps hold is not known here."""
         self.needs_evidence = any(rule.evidence_check for policy in ordered for rule in policy.rules)
         """Whether some policy has rules that are judged from evidence about images."""
+        rules = [(policy.namespace is None, rule) for policy in ordered for rule in _image_rules(policy)]
         self.registries = frozenset(
-            registry
-            for policy in ordered
-            if policy.namespace is None
-            for rule in policy.rules
-            if isinstance(rule.parameters, Images)
-            for registry in registries_of(rule.parameters.signatures or ())
+            registry for is_of_cluster, rule in rules if is_of_cluster for registry in rule.registries
         )
-        """The registries that rules on signatures of ClusterPodPolicies name; tenants cannot add any."""
+        """The registries that rules on images of ClusterPodPolicies name; tenants cannot add any."""
+        self.predicates = frozenset(rule.predicate for _, rule in rules if rule.predicate)
+        """The types of attestations that rules need."""
         self.needs_labels = any(p.selects_labels is not None or p.for_labels is not None for p in ordered)
         """Whether some policy reads the namespace's labels, so that `plan` needs them."""
         self._by_namespace: dict[str, tuple[Mapping[str, str] | None, _Selection]] = {}

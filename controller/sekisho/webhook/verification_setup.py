@@ -55,7 +55,14 @@ def verification_of(
         if sharing is not None:
             sharing.share(facts)
 
-    evidence = ImageEvidence(client, lambda: authorities.of(enforced.policies), clock, client_with, share)
+    evidence = ImageEvidence(
+        client,
+        lambda: authorities.of(enforced.policies),
+        clock,
+        client_with,
+        share,
+        predicates=lambda: enforced.policies.predicates,
+    )
     if api is not None:
         sharing = SharedEvidence(api, options.namespace, clock, evidence.offer)
     verification = ImageVerification(authorities, evidence, Tags(client, client_with), clock, secrets_of)

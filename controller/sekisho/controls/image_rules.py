@@ -1,0 +1,251 @@
+"""Rules about images that are judged from facts which are handed in. Without facts an image is denied: it may be
+anything.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from sekisho.controls.control import EvidenceCheck, ParameterError, Unsigned
+from sekisho.findings import FieldPath, Finding, render_value, words
+from sekisho.images import ImageError, Reference, RegistryPattern, parse, parse_pattern, without_credentials
+from sekisho.images.evidence import ImageFacts, Unknown, evidence_key, tag_key
+from sekisho.images.trust import Lookup, Trust
+from sekisho.pods import ContainerRef, Pod, Volume
+
+MIN_RECHECK_AGE: Final = timedelta(seconds=15)
+"""Facts of this age that do not meet a rule are looked up again: what is missing may have been attached meanwhile."""
+
+
+class Fault(Struct, frozen=True, gc=False):
+    """Why an image does not meet a rule.
+
+    problem: a clause that continues `the image`.
+    fix: an imperative clause.
+    lookup: the image, if a look-up may show that nothing is wrong with it; else None.
+    is_pending: whether that look-up goes on.
+    """
+
+    problem: str
+    fix: str
+    lookup: Lookup | None = None
+    is_pending: bool = False
+
+
+JudgeFacts = Callable[[Reference, ImageFacts, Trust, Mapping[str, str]], Fault | None]
+"""Judges the facts about an image. The mapping has the problem of each authority that is unusable."""
+
+
+class ImageRule(Struct, frozen=True, eq=False):
+    """A rule of a policy, ready to judge.
+
+    place: in the control's parameters, such as `signatures[0]`.
+    requires: which images pass, in words.
+    names: of the authorities, of which `required` must be usable.
+    kind: what it is about: `signatures` or `attestations`.
+    attached: what an image that passes is: `signed` or `scanned`.
+    predicate: the type of statement that it needs; empty for signatures.
+    resolves: whether tags are resolved, so that one without digest is a matter of time.
+    """
+
+    place: str
+    patterns: tuple[RegistryPattern, ...]
+    requires: str
+    names: tuple[str, ...]
+    required: int
+    kind: str
+    attached: str
+    judge: JudgeFacts
+    predicate: str = ""
+    resolves: bool = False
+
+    @property
+    def registries(self) -> tuple[str, ...]:
+        """The registries that it names."""
+        return tuple(pattern.segments[0] for pattern in self.patterns)
+
+    def applies(self, reference: Reference) -> bool:
+        """Whether the rule applies to an image."""
+        return any(pattern.may_reach(reference) for pattern in self.patterns)
+
+
+class RuleResult(Struct, frozen=True, gc=False):
+    """What a rule that applies to an image requires of it.
+
+    place: of the rule in the control's parameters.
+    problem: why the image does not meet it, as a clause that continues `the image`; empty if it does.
+    fix: an imperative clause; empty if it does.
+    """
+
+    place: str
+    requires: str
+    problem: str = ""
+    fix: str = ""
+
+
+def check_of(rules: Sequence[ImageRule]) -> EvidenceCheck:
+    """The check of rules."""
+
+    def judge(
+        pod: Pod, containers: Sequence[ContainerRef], denied: Collection[FieldPath], trust: Trust | None
+    ) -> list[Unsigned]:
+        return [
+            unsigned
+            for path, image, about in _images(pod, containers)
+            if path not in denied
+            for unsigned in _judge_image(rules, path, image, about, trust)
+        ]
+
+    return judge
+
+
+def judge_each(rules: Sequence[ImageRule], reference: Reference, trust: Trust) -> Iterator[RuleResult]:
+    """The result of each rule that applies to an image."""
+    for rule in rules:
+        if rule.applies(reference):
+            fault = _fault(rule, reference, trust)
+            problem, fix = ("", "") if fault is None else (fault.problem, fault.fix)
+            yield RuleResult(rule.place, rule.requires, problem, fix)
+
+
+def patterns_of(where: str, written: Sequence[str]) -> tuple[RegistryPattern, ...]:
+    """The images that a rule applies to. Raises ParameterError for a path below `where`."""
+    return tuple(_patterns(where, written))
+
+
+def _images(pod: Pod, containers: Sequence[ContainerRef]) -> Iterator[tuple[FieldPath, str, ContainerRef | Volume]]:
+    for ref in containers:
+        yield (*ref.path, "image"), ref.container.image or "", ref
+    for index, volume in enumerate(pod.spec.volumes or ()):
+        if volume.image is not None:
+            yield ("spec", "volumes", index, "image", "reference"), volume.image.reference or "", volume
+
+
+def _judge_image(
+    rules: Sequence[ImageRule], path: FieldPath, image: str, about: ContainerRef | Volume, trust: Trust | None
+) -> Iterator[Unsigned]:
+    try:
+        reference = parse(image)
+    except ImageError:
+        return  # the control denies what is not a reference
+    for rule in rules:
+        if rule.applies(reference):
+            fault = _fault(rule, reference, trust)
+            if fault is not None:
+                shown = render_value(without_credentials(image))
+                finding = Finding.of(
+                    "images",
+                    path,
+                    image,
+                    allowed=rule.requires,
+                    fix=fault.fix,
+                    about=about,
+                    shown=shown,
+                )
+                yield Unsigned(replace(finding, origin=f"which {fault.problem}"), fault.lookup, fault.is_pending)
+
+
+def _fault(rule: ImageRule, reference: Reference, trust: Trust | None) -> Fault | None:
+    """Why an image does not meet a rule; None if it does."""
+    key = evidence_key(reference)
+    if key is None:
+        return _tag_fault(rule, reference, trust)
+    if trust is None:
+        return Fault(
+            "is not verified: this installation does not verify images",
+            "an administrator must set imageVerification.enabled in the chart",
+        )
+    facts = trust.evidence.get(key)
+    unusable = dict(_unusable(rule.names, trust))
+    fault = rule.judge(reference, facts, trust, unusable) if isinstance(facts, ImageFacts) else None
+    if fault is None and facts is not None and not isinstance(facts, Unknown):
+        return None
+    if len(rule.names) - len(unusable) < rule.required:
+        name, problem = next(iter(unusable.items()))
+        return Fault(
+            f'is not verified: ImageAuthority "{name}" is unusable, {problem}',
+            f"an administrator must repair ImageAuthority {name}",
+        )
+    if not _may_connect(reference, trust):
+        return _registry_not_named(rule, reference)
+    lookup = Lookup(reference, rule.names)
+    if facts is None:
+        return Fault(f"is not verified: nobody has looked for its {rule.kind}", "try again", lookup)
+    if isinstance(facts, Unknown):
+        return Fault(facts.reason, facts.fix, lookup, facts.is_pending)
+    return _unread(rule, facts, trust, unusable, lookup) or _rechecked(fault, facts, trust, lookup)
+
+
+def _unread(
+    rule: ImageRule, facts: ImageFacts, trust: Trust, unusable: Mapping[str, str], lookup: Lookup
+) -> Fault | None:
+    """Says that facts were found for other authorities or rules than there are now."""
+    changed = [
+        name
+        for name in rule.names
+        if name not in unusable and facts.checked.get(name) != trust.authorities[name].fingerprint
+    ]
+    if changed:
+        problem = f"is still being verified, because ImageAuthority {words(changed, 'and')} changed"
+        return Fault(problem, "try again in a few seconds", lookup, True)
+    if rule.predicate and rule.predicate not in facts.predicates:
+        problem = f"is still being verified, because a new policy has rules on {rule.kind}"
+        return Fault(problem, "try again in a few seconds", lookup, True)
+    return None
+
+
+def _rechecked(fault: Fault | None, facts: ImageFacts, trust: Trust, lookup: Lookup) -> Fault | None:
+    is_old = facts.looked_up is None or trust.now - facts.looked_up >= MIN_RECHECK_AGE
+    return replace(fault, lookup=lookup) if fault is not None and is_old else fault
+
+
+def _tag_fault(rule: ImageRule, reference: Reference, trust: Trust | None) -> Fault:
+    resolving = trust if rule.resolves else None
+    if resolving is not None and not _may_connect(reference, resolving):
+        return _registry_not_named(rule, reference)
+    lookup = Lookup(reference, rule.names) if resolving is not None else None
+    unresolved = resolving.evidence.get(tag_key(reference)) if resolving is not None else None
+    if isinstance(unresolved, Unknown):
+        return Fault(unresolved.reason, unresolved.fix, lookup, unresolved.is_pending)
+    return Fault(
+        f"has a tag, which can be moved to an image that nobody {rule.attached}",
+        f"append @sha256: and the digest of the {rule.attached} image",
+        lookup,
+    )
+
+
+def _may_connect(reference: Reference, trust: Trust) -> bool:
+    return trust.registries is None or reference.registry in trust.registries
+
+
+def _registry_not_named(rule: ImageRule, reference: Reference) -> Fault:
+    """An image of a registry that only a tenant names: the webhook may reach hosts that the tenant may not."""
+    return Fault(
+        f"is not verified: no ClusterPodPolicy names registry {reference.registry} in a rule on {rule.kind}",
+        "an administrator must name the registry there; with enforcement Audit, nothing else changes",
+    )
+
+
+def _unusable(names: Sequence[str], trust: Trust) -> Iterator[tuple[str, str]]:
+    for name in names:
+        authority = trust.authorities.get(name)
+        problem = "it does not exist" if authority is None else authority.problem_at(trust.now)
+        if problem:
+            yield name, problem
+
+
+def _patterns(where: str, written: Sequence[str]) -> Iterator[RegistryPattern]:
+    for index, text in enumerate(written):
+        try:
+            pattern = parse_pattern(text)
+        except ValueError as error:
+            raise ParameterError(f"{where}[{index}]", f"{text!r} {error}") from None
+        if "*" in pattern.segments[0]:
+            raise ParameterError(
+                f"{where}[{index}]",
+                f"{text!r} begins with *; name the registry, because the webhook connects to it",
+            )
+        yield pattern

@@ -1,0 +1,255 @@
+"""What a policy requires of a scan for vulnerabilities: its types, and what is judged."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct
+
+from sekisho.controls.control import ParameterError
+from sekisho.findings import words
+from sekisho.images.scan_reports import ID_PATTERN, Severity
+from sekisho.images.scans import MAX_SKEW, SEVERITIES, Scan, Vulnerability
+from sekisho.timestamps import rfc3339
+
+MAX_IDS: Final = 128
+MAX_SHOWN: Final = 3
+"""Vulnerabilities that a denial names."""
+_UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
+
+Id = Annotated[str, Meta(pattern=f"^{ID_PATTERN}$")]
+Limit = Annotated[int, Meta(ge=0, le=100_000)]
+
+
+class Maximums(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
+    """The most vulnerabilities by severity; one that is unset has no limit. An unknown severity counts as high."""
+
+    critical: Annotated[Limit, Meta(description="The most critical ones.")] | None = None
+    high: Annotated[Limit, Meta(description="The most high ones, and ones of unknown severity.")] | None = None
+    medium: Annotated[Limit, Meta(description="The most medium ones.")] | None = None
+    low: Annotated[Limit, Meta(description="The most low and negligible ones.")] | None = None
+
+
+class Maximum(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
+    """The most vulnerabilities, with and without a fix."""
+
+    fixable: Annotated[Maximums, Meta(description="The most with a fix, by severity.")] | None = None
+    unfixable: Annotated[Maximums, Meta(description="The most without a fix, by severity.")] | None = None
+
+
+class AllowedVulnerability(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """A vulnerability that does not count for a while."""
+
+    id: Annotated[Id, Meta(description="Its id as the scanner reports it, such as CVE-2024-1234.")]
+    until: Annotated[datetime, Meta(tz=True, description="From then on it counts, such as 2027-01-31T00:00:00Z.")]
+    reason: Annotated[str, Meta(description="Why it does not count, for people.", min_length=1, max_length=1024)]
+
+
+class Vulnerabilities(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
+    """What a scan must show."""
+
+    max_age: Annotated[
+        str,
+        Meta(
+            description="The largest age of the newest scan, in minutes, hours or days, such as 168h or 7d.",
+            pattern="^[1-9][0-9]{0,4}[mhd]$",
+        ),
+    ]
+    maximum: (
+        Annotated[Maximum, Meta(description="The most vulnerabilities; without it, a scan of this age is enough.")]
+        | None
+    ) = None
+    allowed: (
+        Annotated[
+            tuple[AllowedVulnerability, ...],
+            Meta(description="Vulnerabilities that do not count towards the maximum for a while.", max_length=MAX_IDS),
+        ]
+        | None
+    ) = None
+    denied: (
+        Annotated[
+            tuple[Id, ...],
+            Meta(
+                description="Ids of vulnerabilities that no image may have, whatever their severity, such as "
+                "CVE-2021-44228.",
+                max_length=MAX_IDS,
+            ),
+        ]
+        | None
+    ) = None
+    scanners: (
+        Annotated[
+            tuple[Literal["trivy", "grype"], ...],
+            Meta(
+                description="Scanners whose scans are needed, each of them; any one if unset.",
+                min_length=1,
+                max_length=2,
+            ),
+        ]
+        | None
+    ) = None
+
+
+class _Bound(Struct, frozen=True):
+    is_fixable: bool
+    severity: Severity
+    most: int
+
+    @property
+    def name(self) -> str:
+        return f"{'fixable' if self.is_fixable else 'unfixable'} {self.severity}"
+
+
+class Requirement(Struct, frozen=True, eq=False):
+    """Compiled parameters.
+
+    text: continues `an image that AUTHORITY scanned`.
+    scanners: of each the newest scan is judged; an empty name stands for any.
+    """
+
+    text: str
+    max_age: timedelta
+    bounds: tuple[_Bound, ...]
+    allowed: tuple[AllowedVulnerability, ...]
+    denied: tuple[str, ...]
+    scanners: tuple[str, ...]
+
+
+class ScanProblem(Struct, frozen=True, gc=False):
+    """Why a scan does not pass. text: a clause that continues `the image`. fix: empty where a new scan may pass."""
+
+    text: str
+    fix: str = ""
+
+
+def compiled(where: str, written: Vulnerabilities) -> Requirement:
+    """Compile what a policy requires of scans. Raises ParameterError for a path below `where`."""
+    ids = [one.id for one in written.allowed or ()]
+    for index, name in enumerate(ids):
+        if name in ids[:index]:
+            raise ParameterError(f"{where}.allowed[{index}].id", f"{name} is a duplicate")
+        if name in (written.denied or ()):
+            raise ParameterError(f"{where}.allowed[{index}].id", f"{name} is in denied, which takes precedence")
+    scanners = written.scanners or ("",)
+    if len(set(scanners)) != len(scanners):
+        raise ParameterError(f"{where}.scanners", "has a duplicate scanner")
+    bounds = tuple(_bounds(written.maximum or Maximum()))
+    age = timedelta(**{_UNITS[written.max_age[-1]]: int(written.max_age[:-1])})
+    return Requirement(_text(written, bounds), age, bounds, written.allowed or (), written.denied or (), scanners)
+
+
+def _bounds(maximum: Maximum) -> Iterator[_Bound]:
+    for is_fixable, most_of in ((True, maximum.fixable), (False, maximum.unfixable)):
+        for severity in SEVERITIES if most_of is not None else ():
+            most = getattr(most_of, severity)
+            if most is not None:
+                yield _Bound(is_fixable, severity, most)
+
+
+def _text(written: Vulnerabilities, bounds: Sequence[_Bound]) -> str:
+    text = f"in the last {written.max_age}"
+    if written.scanners:
+        text += f" with {words(written.scanners, 'and')}"
+    limits = [f"{bound.most} {bound.name}" for bound in bounds]
+    if limits:
+        text += f", with at most {words(limits, 'and')} vulnerabilities"
+    return text + (f", and without {words(written.denied)}" if written.denied else "")
+
+
+def scan_problem(requirement: Requirement, scan: Scan, now: datetime) -> ScanProblem | None:
+    """Why the newest scan of an image does not pass; None if it does."""
+    if scan.finished > now + MAX_SKEW:
+        return ScanProblem(f"has a scan from the future, {rfc3339(scan.finished)}")
+    if scan.problem:
+        return ScanProblem(
+            f"has no valid scan; the newest one, of {rfc3339(scan.finished)}, does not count: {scan.problem}"
+        )
+    age = now - scan.finished
+    if age > requirement.max_age:
+        return ScanProblem(f"was last scanned {_age(age)} ago, at {rfc3339(scan.finished)}")
+    denied = {name: first for name in requirement.denied if (first := _first_id(scan, name))}
+    exceeded = [
+        (bound, ids) for bound in requirement.bounds if len(ids := _counted(requirement, bound, scan, now)) > bound.most
+    ]
+    if not denied and not exceeded:
+        return None
+    counts = [f"{len(ids)} {bound.name}" for bound, ids in exceeded]
+    what = [f"{words(list(denied), 'and')}, which the policy denies"] if denied else []
+    if counts:
+        is_one = len(exceeded) == 1 and len(exceeded[0][1]) == 1
+        what.append(f"{words(counts, 'and')} {'vulnerability' if is_one else 'vulnerabilities'}")
+    worst = _worst(scan, list(dict.fromkeys(denied.values())), exceeded)
+    more = len({*denied.values(), *(name for _, ids in exceeded for name in ids)}) - len({one.id for one in worst})
+    shown = "; ".join(map(_shown, worst)) + (f"; and {more} more" if more > 0 else "")
+    by = f" by {scan.scanner}" if scan.scanner else ""
+    return ScanProblem(f"has {words(what, 'and')}, in a scan{by} {_age(age)} ago: {shown}", _fix(worst))
+
+
+def _counted(requirement: Requirement, bound: _Bound, scan: Scan, now: datetime) -> Sequence[str]:
+    """The ids that count towards a bound, or fewer where they do not exceed it."""
+    of = (scan.fixable if bound.is_fixable else scan.unfixable).of(bound.severity)
+    if of.count <= bound.most:  # nearly always
+        return ()
+    allowed = {one.id for one in requirement.allowed if now < one.until}
+    return [token.partition(",")[0] for token in of.ids.split(" ") if not _is_allowed(token, allowed)]
+
+
+def _is_allowed(token: str, allowed: set[str]) -> bool:
+    """Whether an id is allowed, or all others of the same vulnerability are: an advisory may be about several."""
+    name, *others = token.split(",")
+    return name in allowed or (bool(others) and allowed.issuperset(others))
+
+
+def _first_id(scan: Scan, name: str) -> str:
+    """The id of the vulnerability that has this id or other id; empty where there is none."""
+    for of in (scan.fixable, scan.unfixable):
+        for severity in SEVERITIES:
+            ids = of.of(severity).ids
+            if name in ids:  # rarely; as a part of another id, too
+                for token in ids.split(" "):
+                    if name in token.split(","):
+                        return token.partition(",")[0]
+    return ""
+
+
+def _worst(scan: Scan, denied: Sequence[str], exceeded: Sequence[tuple[_Bound, Sequence[str]]]) -> list[Vulnerability]:
+    """The vulnerabilities to name, each once: those that the policy denies, then the worst ones that count."""
+    known = {(one.id, one.severity, one.is_fixable): one for one in reversed(scan.worst)}
+    shown: dict[str, Vulnerability] = {}
+    for name in denied:
+        details = (one for one in scan.worst if one.id == name)
+        shown[name] = next(details, Vulnerability(name, "high"))
+    ranked = sorted(exceeded, key=lambda pair: (SEVERITIES.index(pair[0].severity), not pair[0].is_fixable))
+    for bound, ids in ranked:
+        unknown: list[str] = []
+        for name in ids:
+            one = known.get((name, bound.severity, bound.is_fixable))
+            if one is not None:
+                shown.setdefault(name, one)
+            else:
+                unknown.append(name)
+        for name in unknown:
+            shown.setdefault(name, Vulnerability(name, bound.severity))
+    return list(shown.values())[:MAX_SHOWN]
+
+
+def _shown(one: Vulnerability) -> str:
+    if not one.package:
+        return one.id
+    to = f" -> {one.fixed}" if one.fixed else ""
+    return f"{one.package} {one.installed}{to}, {one.id}"
+
+
+def _fix(worst: Sequence[Vulnerability]) -> str:
+    if any(one.fixed for one in worst):
+        return "rebuild the image with the fixed versions, and scan the new image"
+    return "rebuild the image without these packages, or have the ids allowed in the policy until a date"
+
+
+def _age(age: timedelta) -> str:
+    """An age in the largest unit of which there are two."""
+    minutes = max(int(age.total_seconds() // 60), 0)
+    for size, unit in ((24 * 60, "days"), (60, "hours")):
+        if minutes >= 2 * size:
+            return f"{minutes // size} {unit}"
+    return f"{minutes} minutes"

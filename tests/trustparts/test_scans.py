@@ -1,0 +1,220 @@
+"""Whose scans count: reports that the real cosign attached, real registries, each case beside its near-twin."""
+
+import json
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sekisho.images.evidence import ImageFacts
+from sekisho.images.scans import SCAN_PREDICATE, Scan
+from tests.controlplane.kubectl import run
+from tests.trustparts.cosign import Cosign, Key
+from tests.trustparts.issuer import IssuerKind
+from tests.trustparts.looking_up import by_identity, by_keys, look_up
+from tests.trustparts.odd import NO_REFERRERS, Behavior, OddRegistry
+from tests.trustparts.registries import Image, Registry
+from tests.trustparts.sigstore import RELEASE, Sigstore
+from tests.trustparts.test_verify_command import authority, write
+from tests.unit.cli.sekisho_command import sekisho
+from tests.unit.images.scan_data import grype, scan_predicate, trivy, trivy_row
+
+PAGE = Path(__file__).parents[2] / "docs" / "scanned-images.md"
+Attach = Callable[[Image, Any], None]
+
+
+@pytest.fixture(scope="session")
+def key(cosign: Cosign) -> Key:
+    return cosign.new_key("scanner")
+
+
+@pytest.fixture
+def image(odd_registry: OddRegistry, repository_name: str) -> Image:
+    return odd_registry.push_image(repository_name)
+
+
+@pytest.fixture
+def attach(cosign: Cosign, key: Key, tmp_path: Path) -> Attach:
+    """Attaches a predicate as a scan of an image."""
+
+    def attach(image: Image, predicate: Any) -> None:
+        file = tmp_path / "scan.json"
+        file.write_text(json.dumps(predicate))
+        cosign.attest(image, key, "vuln", file)
+
+    return attach
+
+
+def now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def facts(image: Image, registry: Registry, key: Key) -> ImageFacts:
+    return look_up(image, [by_keys("scanner", key.pem)], registry.ca, predicates=(SCAN_PREDICATE,))
+
+
+def scans(image: Image, registry: Registry, key: Key) -> list[Scan]:
+    return [one.scan for one in facts(image, registry, key).attestations]
+
+
+def test_scan_is_read_with_and_without_the_referrers_api(
+    image: Image, odd_registry: OddRegistry, distribution: Registry, repository_name: str, key: Key, attach: Attach
+) -> None:
+    for registry, of in ((odd_registry, image), (distribution, distribution.push_image(repository_name))):
+        assert scans(of, registry, key) == []
+        finished = now()
+        attach(of, scan_predicate(trivy(trivy_row(), digest=of.digest), finished))
+        (scan,) = scans(of, registry, key)
+        assert (scan.scanner, scan.finished, scan.fixable.critical.ids) == ("trivy", finished, "CVE-2024-0001")
+
+
+@pytest.mark.parametrize("report_of", [trivy, grype])
+def test_own_report_of_a_scanner_is_an_empty_scan(
+    image: Image, odd_registry: OddRegistry, key: Key, attach: Attach, report_of: Callable[..., Any]
+) -> None:
+    report = report_of(digest=image.digest)
+    attach(image, report)
+    found = facts(image, odd_registry, key)
+    assert found.attestations == ()
+    assert found.problems[0].startswith("its scan holds no result")
+    attach(image, scan_predicate(report, now()))
+    assert [scan.problem for scan in scans(image, odd_registry, key)] == [""]
+
+
+def test_scan_by_another_key_does_not_count(
+    image: Image, odd_registry: OddRegistry, cosign: Cosign, key: Key, attach: Attach
+) -> None:
+    attach(image, scan_predicate(grype(digest=image.digest), now()))
+    assert scans(image, odd_registry, cosign.new_key("no-scanner")) == []
+    assert len(scans(image, odd_registry, key)) == 1
+
+
+def test_scan_of_another_image_does_not_count(
+    image: Image, odd_registry: OddRegistry, key: Key, attach: Attach
+) -> None:
+    name = image.repository.removeprefix(f"{odd_registry.host}/")
+    other = odd_registry.push_image(name, "other")
+    attach(image, scan_predicate(trivy(digest=image.digest), now()))
+    odd_registry.attach(other, odd_registry.bundles(image)[0])
+    assert facts(other, odd_registry, key).problems == ("it is about another image",)
+    assert len(scans(image, odd_registry, key)) == 1
+
+
+def test_scan_of_4000_findings_counts(image: Image, odd_registry: OddRegistry, key: Key, attach: Attach) -> None:
+    rows = [trivy_row(f"CVE-2024-{number}", Description="x" * 1300) for number in range(4000)]
+    attach(image, scan_predicate(trivy(*rows, digest=image.digest), now()))
+    assert len(odd_registry.bundles(image)[0]) > 7 << 20
+    (scan,) = scans(image, odd_registry, key)
+    assert (scan.problem, scan.count("critical")) == ("", 4000)
+
+
+def test_newest_of_many_scans_in_a_fallback_tag_is_found(
+    odd_registry: OddRegistry, repository_name: str, key: Key, attach: Attach, cosign: Cosign
+) -> None:
+    odd_registry.behave(Behavior(faults=(NO_REFERRERS,)), repository_name)
+    image = odd_registry.push_image(repository_name)
+    cosign.sign(image, key)
+    attach(image, scan_predicate(trivy(digest=image.digest), now() - timedelta(days=2)))
+    old = max(odd_registry.bundles(image), key=len)
+    for number in range(40):
+        odd_registry.attach(image, old + b" " * number)
+    newest = now()
+    attach(image, scan_predicate(trivy(digest=image.digest), newest))
+    found = facts(image, odd_registry, key)
+    assert found.attestations[0].scan.finished == newest
+    assert found.signatures
+
+
+def test_keyless_scan_counts(sigstore: Sigstore, distribution: Registry, repository_name: str, tmp_path: Path) -> None:
+    image = distribution.push_image(repository_name)
+    root = json.loads(sigstore.trusted_root.read_text())
+    file = tmp_path / "scan.json"
+    for later, problem in ((timedelta(), ""), (timedelta(hours=1), "it ended after it was signed")):
+        file.write_text(json.dumps(scan_predicate(trivy(digest=image.digest), now() + later)))
+        sigstore.attest(image, "vuln", file)
+        ci = by_identity("ci", root, sigstore.issuer_of(IssuerKind.CI), RELEASE)
+        found = look_up(image, [ci], distribution.ca, predicates=(SCAN_PREDICATE,))
+        assert (found.attestations[0].scan.problem, found.attestations[0].signatures[0].identity) == (problem, RELEASE)
+    other = by_identity("ci", root, sigstore.issuer_of(IssuerKind.CI), f"{RELEASE}.evil.test")
+    found = look_up(image, [other], distribution.ca, predicates=(SCAN_PREDICATE,))
+    assert found.attestations == ()
+    assert "which no authority names" in found.problems[0]
+
+
+def test_verify_says_what_a_scan_shows(
+    image: Image, odd_registry: OddRegistry, key: Key, attach: Attach, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    rule = {
+        "images": [f"{odd_registry.host}/*"],
+        "by": {"anyOf": ["scanner"]},
+        "vulnerabilities": {"maxAge": "7d", "maximum": {"fixable": {"critical": 0}}},
+    }
+    policy = {
+        "apiVersion": "sekisho.dev/v1alpha1",
+        "kind": "ClusterPodPolicy",
+        "metadata": {"name": "scanned"},
+        "spec": {"controls": {"images": {"attestations": [rule]}}},
+    }
+    file = write(tmp_path, authority("scanner", keys=[{"pem": key.pem}]), policy)
+    options = ("verify", image.reference, "-p", str(file), "--registry-ca-file", str(odd_registry.ca))
+    assert "the image has no scan by scanner" in sekisho(*options).stdout
+    finished = now()
+    attach(image, scan_predicate(trivy(trivy_row(), digest=image.digest), finished))
+    denied = sekisho(*options)
+    assert denied.exit_code == 1
+    shown = finished.isoformat().replace("+00:00", "Z")
+    assert f"  scanned by scanner with trivy at {shown}: 1 critical, 0 high, 0 medium and 0 low\n" in denied.stdout
+    assert "has 1 fixable critical vulnerability, in a scan by trivy 0 minutes ago: openssl 3.0.11 -> " in denied.stdout
+    attach(image, scan_predicate(trivy(digest=image.digest), finished + timedelta(seconds=1)))
+    admitted = sekisho(*options)
+    assert (admitted.exit_code, "passes: requires an image that scanner scanned" in admitted.stdout) == (0, True)
+
+
+def blocks(language: str) -> list[str]:
+    """The page's blocks of a language."""
+    found = re.findall(rf"^ *```{language}\n((?s:.*?))^ *```$", PAGE.read_text(), re.MULTILINE)
+    return [textwrap.dedent(block).rstrip() for block in found]
+
+
+def test_commands_of_the_page_on_scanned_images_do_what_it_says(
+    image: Image, odd_registry: OddRegistry, cosign: Cosign, key: Key, tmp_path: Path
+) -> None:
+    """With programs in place of Trivy and Grype, which write what these would write."""
+
+    def as_here(text: str) -> str:
+        text = text.replace("ghcr.io/acme/pay", image.repository).replace("ghcr.io/acme/*", image.repository)
+        text = text.replace("sekisho verify", f"sekisho verify --registry-ca-file {odd_registry.ca}")
+        return re.sub(r"sha256:[0-9a-f]{64}", image.digest, text)
+
+    reports = {"trivy": scan_predicate(trivy(digest=image.digest), now()), "grype": grype(digest=image.digest)}
+    for name, written in reports.items():
+        (tmp_path / f"{name}-report.json").write_text(json.dumps(written))
+    (tmp_path / "trivy").write_text('#!/bin/sh\ncp trivy-report.json "$5"\n')
+    (tmp_path / "grype").write_text("#!/bin/sh\ncat grype-report.json\n")
+    for name in reports:
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "scanner.key").write_bytes(key.private.read_bytes())
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "scanner-key", "namespace": "sekisho-system"}}
+    (tmp_path / "context").mkdir()
+    (tmp_path / "context/secret.json").write_text(json.dumps(secret | {"stringData": {"cosign.pub": key.pem}}))
+    (tmp_path / "scanned.yaml").write_text(as_here(blocks("yaml")[0]).replace("enforcement: Warn", "enforcement: Deny"))
+    folders = (str(tmp_path), str(cosign.binary.parent), str(Path(sys.executable).parent), os.environ["PATH"])
+    environment = cosign.environment | {"PATH": os.pathsep.join(folders)}
+    scan, by_grype, verify = (as_here(block).removeprefix("$ ").split("\n$ ") for block in blocks("console"))
+
+    def done(*commands: str) -> str:
+        ran = run(("bash", "-c", f"cd {tmp_path} && {' && '.join(commands)}"), environment)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran.stdout
+
+    shown = done(*scan, *verify)
+    assert ": admitted\n" in shown
+    assert "scanned by scanner with trivy at " in shown
+    assert "scanned by scanner with grype at " in done(*by_grype, scan[2], *verify)

@@ -1,0 +1,357 @@
+"""Rules on scans of images: what they deny and admit, what must be looked up, and what they say."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sekisho.admission import Evaluation, denial_message, evaluate
+from sekisho.images import parse
+from sekisho.images.authorities import Authority, authority
+from sekisho.images.evidence import Candidate, ImageFacts
+from sekisho.images.scans import SCAN_PREDICATE, SEVERITIES
+from sekisho.images.trust import Lookup, Trust
+from sekisho.images.verification import verify
+from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicyError, PolicySet
+from tests.pods import container, restricted_pod
+from tests.unit.admission.test_image_signatures import pod
+from tests.unit.images.scan_data import HOUR, grype, grype_match, scanned_by, trivy, trivy_row
+from tests.unit.images.signing import IMAGE, NOW, OTHER_P256, P256, REPOSITORY, key_of, keyed, signed_by
+
+NAME = f"{REPOSITORY}@{IMAGE}"
+SCANNER, OTHER = keyed("scanner", P256), keyed("other", OTHER_P256)
+AUTHORITIES = {one.name: one for one in (SCANNER, OTHER)}
+DAY = timedelta(days=1)
+STRICT = {"fixable": {"critical": 0, "high": 0}, "unfixable": {"critical": 1}}
+
+
+def policy(by: Any = None, **required: Any) -> ClusterPodPolicy:
+    rule = {
+        "images": ["ghcr.io/acme/*"],
+        "by": by or {"anyOf": ["scanner"]},
+        "vulnerabilities": {"maxAge": "7d"} | required,
+    }
+    spec = {"controls": {"images": {"attestations": [rule]}}}
+    return msgspec.convert({"metadata": {"name": "scanned"}, "spec": spec}, ClusterPodPolicy)
+
+
+def facts(*candidates: Candidate, authorities: Mapping[str, Authority] = AUTHORITIES) -> ImageFacts:
+    return verify(
+        REPOSITORY, IMAGE, candidates, list(authorities.values()), NOW, predicates=frozenset({SCAN_PREDICATE})
+    )
+
+
+def judged(
+    found: ImageFacts | None,
+    *policies: Any,
+    now: datetime = NOW,
+    authorities: Mapping[str, Authority] = AUTHORITIES,
+) -> Evaluation:
+    trust = Trust(authorities, {} if found is None else {NAME: found}, now)
+    return evaluate(pod(), PolicySet.of(policies or [policy()]), "shop", {}, trust=trust, clock=lambda: now)
+
+
+def message(evaluation: Evaluation) -> str:
+    return denial_message(evaluation.violations)
+
+
+def is_admitted(required: ClusterPodPolicy, *rows: Mapping[str, Any], now: datetime = NOW) -> bool:
+    return not judged(facts(scanned_by(report=trivy(*rows))), required, now=now).violations
+
+
+def test_image_with_a_fresh_scan_is_admitted() -> None:
+    assert not judged(facts(scanned_by())).violations
+    assert judged(facts()).is_denied
+
+
+def test_denial_of_an_image_that_was_not_scanned_says_how_to_scan_it() -> None:
+    assert message(judged(facts())) == (
+        f'policy "scanned" denies container "c0" for its image: image is "{NAME}", which has no scan by scanner '
+        "(allowed: an image that scanner scanned in the last 7d). Fix: as scanner, run trivy image --format "
+        f"cosign-vuln -o scan.json {NAME}, then cosign attest --key KEY --type vuln --predicate scan.json {NAME}, then "
+        "kubectl rollout restart. [images]"
+    )
+
+
+# What is attached, and what the denial says of it. Each differs from `scanned_by()`, which is admitted.
+NOT_SCANNED: dict[str, tuple[Sequence[Candidate], str]] = {
+    "only signed": ([signed_by(P256)], "has no scan by scanner ("),
+    "by another key": ([scanned_by(OTHER_P256)], "has no scan by scanner ("),
+    "empty": (
+        [scanned_by(report={}, finished="0001-01-01T00:00:00Z")],
+        "has no scan by scanner; one does not count: its scan does not say when it ended",
+    ),
+    "a week and a minute old": (
+        [scanned_by(finished=NOW - 7 * DAY - timedelta(minutes=1))],
+        "was last scanned 7 days ago, at 2026-11-19T11:59:00Z",
+    ),
+    "from the future": (
+        [scanned_by(finished=NOW + timedelta(minutes=6))],
+        "has a scan from the future, 2026-11-26T12:06:00Z",
+    ),
+    "newest one unusable": (
+        [scanned_by(), scanned_by(report=trivy(SchemaVersion=3), finished=NOW)],
+        "has no valid scan; the newest one, of 2026-11-26T12:00:00Z, does not count: its report has schema version "
+        "3; 2 is supported",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOT_SCANNED)
+def test_image_that_was_not_scanned_as_required_is_denied(name: str) -> None:
+    attached, expected = NOT_SCANNED[name]
+    assert f"which {expected}" in message(judged(facts(*attached)))
+
+
+def test_scan_counts_to_the_minute() -> None:
+    assert not judged(facts(scanned_by(finished=NOW - 7 * DAY))).violations
+    assert not judged(facts(scanned_by(finished=NOW + timedelta(minutes=5)))).violations
+    found = facts(scanned_by())
+    for later, is_denied in ((7 * DAY - HOUR, False), (7 * DAY, True)):
+        assert judged(found, now=NOW + later).is_denied is is_denied
+
+
+@pytest.mark.parametrize(("text", "age"), [("90m", timedelta(minutes=90)), ("36h", 36 * HOUR), ("2d", 2 * DAY)])
+def test_units_of_the_largest_age(text: str, age: timedelta) -> None:
+    for more, is_denied in ((timedelta(), False), (timedelta(seconds=1), True)):
+        found = facts(scanned_by(finished=NOW - age - more))
+        assert judged(found, policy(maxAge=text)).is_denied is is_denied
+
+
+def test_newest_scan_decides() -> None:
+    clean, dirty = trivy(), trivy(trivy_row())
+    for reports, is_denied in (((clean, dirty), True), ((dirty, clean), False)):
+        older, newer = reports
+        found = facts(scanned_by(report=newer), scanned_by(report=older, finished=NOW - 2 * HOUR))
+        assert judged(found, policy(maximum=STRICT)).is_denied is is_denied
+
+
+def test_newest_scan_of_any_of_several_authorities_decides() -> None:
+    either = {"anyOf": ["scanner", "other"]}
+    dirty = scanned_by(OTHER_P256, trivy(trivy_row()), NOW - 2 * HOUR)
+    clean = scanned_by(P256)
+    assert not judged(facts(dirty, clean), policy(either, maximum=STRICT)).violations
+    assert judged(facts(dirty), policy(either, maximum=STRICT)).is_denied
+
+
+def test_newest_scan_of_each_of_several_authorities_decides() -> None:
+    both = {"allOf": ["scanner", "other"]}
+    dirty = scanned_by(OTHER_P256, trivy(trivy_row()), NOW - 2 * HOUR)
+    clean, cleaned = scanned_by(P256), scanned_by(OTHER_P256)
+    assert "has no scan by other" in message(judged(facts(clean), policy(both, maximum=STRICT)))
+    assert judged(facts(clean, dirty), policy(both, maximum=STRICT)).is_denied
+    assert not judged(facts(clean, dirty, cleaned), policy(both, maximum=STRICT)).violations
+
+
+def test_each_scanner_that_is_required_must_have_scanned() -> None:
+    both = policy(scanners=["trivy", "grype"], maximum=STRICT)
+    by_trivy, by_grype = scanned_by(), scanned_by(report=grype())
+    assert "has no scan by scanner with grype" in message(judged(facts(by_trivy), both))
+    assert "has no scan by scanner with trivy" in message(judged(facts(by_grype), both))
+    assert not judged(facts(by_trivy, by_grype), both).violations
+    dirty = scanned_by(report=grype(grype_match()), finished=NOW - 2 * HOUR)
+    assert judged(facts(by_trivy, dirty), both).is_denied
+
+
+LIMITS: dict[str, tuple[Mapping[str, Any], Sequence[Mapping[str, Any]], bool]] = {
+    "no limit": ({}, [trivy_row()] * 9, True),
+    "fixable critical": ({"fixable": {"critical": 0}}, [trivy_row()], False),
+    "unfixable critical beside a limit for fixable ones": ({"fixable": {"critical": 0}}, [trivy_row(fixed="")], True),
+    "unfixable critical": ({"unfixable": {"critical": 0}}, [trivy_row(fixed="")], False),
+    "as many as allowed": ({"fixable": {"high": 1}}, [trivy_row(severity="HIGH")], True),
+    "one more": ({"fixable": {"high": 1}}, [trivy_row(f"CVE-{n}", "HIGH") for n in range(2)], False),
+    "one in two packages": ({"fixable": {"high": 1}}, [trivy_row(package=p, severity="HIGH") for p in "ab"], True),
+    "unknown counts as high": ({"fixable": {"high": 0}}, [trivy_row(severity="UNKNOWN")], False),
+    "unknown does not count as critical": ({"fixable": {"critical": 0}}, [trivy_row(severity="UNKNOWN")], True),
+    "medium": ({"fixable": {"medium": 0}}, [trivy_row(severity="MEDIUM")], False),
+    "low": ({"unfixable": {"low": 0}}, [trivy_row(severity="LOW", fixed="")], False),
+    "another severity": ({"fixable": {"medium": 0}}, [trivy_row(severity="LOW")], True),
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_maximum(name: str) -> None:
+    maximum, rows, expected = LIMITS[name]
+    assert is_admitted(policy(maximum=maximum), *rows) is expected
+
+
+def test_denial_names_the_three_worst_vulnerabilities() -> None:
+    rows = [
+        trivy_row("CVE-2024-0007", "HIGH", "1.3.1", "zlib"),
+        trivy_row("CVE-2024-0006", "HIGH", "2.4", "expat"),
+        trivy_row("CVE-2024-0005", "CRITICAL", "", "perl"),
+        trivy_row("CVE-2024-0004", "CRITICAL", "", "bash"),
+        trivy_row("CVE-2024-0001", "CRITICAL"),
+        trivy_row("CVE-2024-0009", "LOW"),
+    ]
+    found = facts(scanned_by(report=trivy(*rows), finished=NOW - 5 * HOUR))
+    text = message(judged(found, policy(maximum=STRICT)))
+    assert (
+        "which has 1 fixable critical, 2 fixable high and 2 unfixable critical vulnerabilities, in a scan by trivy 5 "
+        "hours ago: openssl 3.0.11 -> 3.0.13, CVE-2024-0001; bash 3.0.11, CVE-2024-0004; perl 3.0.11, CVE-2024-0005; "
+        "and 2 more (allowed: an image that scanner scanned in the last 7d, with at most 0 fixable critical, 0 "
+        "fixable high and 1 unfixable critical vulnerabilities). Fix: rebuild the image with the fixed versions, "
+        "and scan the new image."
+    ) in text
+
+
+def test_denial_of_vulnerabilities_without_a_fix() -> None:
+    text = message(
+        judged(facts(scanned_by(report=trivy(trivy_row(fixed="")))), policy(maximum={"unfixable": {"critical": 0}}))
+    )
+    assert "rebuild the image without these packages, or have the ids allowed in the policy until a date" in text
+
+
+def allowed(*names: str, until: str = "2026-11-27T12:00:00Z") -> ClusterPodPolicy:
+    entries = [{"id": name, "until": until, "reason": "not reachable"} for name in names]
+    return policy(maximum=STRICT, allowed=entries)
+
+
+def test_allowed_vulnerability_counts_again_from_its_end_on() -> None:
+    row = trivy_row("CVE-2024-0001")
+    assert is_admitted(allowed("CVE-2024-0001"), row)
+    assert is_admitted(allowed("CVE-2024-0001"), row, now=NOW + DAY - timedelta(seconds=1))
+    assert not is_admitted(allowed("CVE-2024-0001"), row, now=NOW + DAY)
+    assert not is_admitted(allowed("CVE-2024-0002"), row)
+    assert not is_admitted(allowed("CVE-2024-0001"), row, trivy_row("CVE-2024-0002"))
+
+
+def test_allowed_id_is_also_one_that_an_advisory_is_about_alone() -> None:
+    match = grype_match("GHSA-aaaa", related=["CVE-2024-0001"])
+    advisory = grype_match("ELSA-2024-1", related=["CVE-2024-0001", "CVE-2024-0002"])
+    one, both = allowed("CVE-2024-0001"), allowed("CVE-2024-0001", "CVE-2024-0002")
+    for found, required, is_denied in ((match, one, False), (advisory, one, True), (advisory, both, False)):
+        assert judged(facts(scanned_by(report=grype(found))), required).is_denied is is_denied
+
+
+def test_denied_vulnerability_is_denied_under_each_of_its_ids() -> None:
+    log4shell = policy(denied=["CVE-2021-44228"])
+    match = grype_match("GHSA-jfh8-c2jp-5v3q", "Low", ["2.15.0"], ["CVE-2021-44228"])
+    text = message(judged(facts(scanned_by(report=grype(match))), log4shell))
+    assert (
+        "which has CVE-2021-44228, which the policy denies, in a scan by grype 60 minutes ago: openssl 3.0.11 -> "
+        "2.15.0, GHSA-jfh8-c2jp-5v3q (allowed: an image that scanner scanned in the last 7d, and without "
+        "CVE-2021-44228)"
+    ) in text
+    assert is_admitted(log4shell, trivy_row("CVE-2021-442280"))
+    assert not is_admitted(log4shell, trivy_row("CVE-2021-44228", "LOW"))
+
+
+def test_facts_from_before_the_policy_needed_scans_are_pending() -> None:
+    before = verify(REPOSITORY, IMAGE, [scanned_by()], [SCANNER, OTHER], NOW)
+    evaluation = judged(before)
+    assert evaluation.is_pending
+    assert evaluation.lookups == (Lookup(parse(NAME), ("scanner",)),)
+
+
+def test_image_without_a_valid_scan_is_looked_up_again_after_a_while() -> None:
+    found = facts(scanned_by(finished=NOW - 8 * DAY))
+    assert judged(found).lookups == ()
+    evaluation = judged(found, now=NOW + timedelta(seconds=15))
+    assert (evaluation.lookups, evaluation.is_pending) == ((Lookup(parse(NAME), ("scanner",)),), False)
+    assert judged(None).lookups == evaluation.lookups
+
+
+def test_scan_by_a_key_that_ended_does_not_count() -> None:
+    ending = {"scanner": authority("scanner", [key_of(P256, NOW + HOUR), key_of(OTHER_P256)])}
+    found = facts(scanned_by(), authorities=ending)
+    assert not judged(found, authorities=ending).violations
+    assert judged(found, authorities=ending, now=NOW + HOUR).is_denied
+
+
+def test_every_rule_applies_beside_rules_on_signatures() -> None:
+    rule = {"images": ["ghcr.io/acme/*"], "by": {"anyOf": ["scanner"]}}
+    images = {"signatures": [rule], "attestations": [rule | {"vulnerabilities": {"maxAge": "7d"}}]}
+    both = msgspec.convert({"metadata": {"name": "both"}, "spec": {"controls": {"images": images}}}, ClusterPodPolicy)
+    assert len(judged(facts(), both).violations) == 2
+    assert len(judged(facts(scanned_by()), both).violations) == 1
+    assert not judged(facts(scanned_by(), signed_by(P256)), both).violations
+
+
+def test_only_a_cluster_policy_opens_a_registry() -> None:
+    spec = {"controls": msgspec.to_builtins(policy())["spec"]["controls"]}
+    own = msgspec.convert({"metadata": {"name": "p", "namespace": "shop"}, "spec": spec}, PodPolicy)
+    assert PolicySet.of([own]).registries == frozenset()
+    assert PolicySet.of([policy()]).registries == {"ghcr.io"}
+    assert PolicySet.of([own]).predicates == {SCAN_PREDICATE}
+
+
+MALFORMED: dict[str, tuple[dict[str, Any], str]] = {
+    "nobody": ({"by": {}}, "by: set either anyOf or allOf"),
+    "both": ({"by": {"anyOf": ["a"], "allOf": ["b"]}}, "by: set either anyOf or allOf"),
+    "twice": ({"by": {"anyOf": ["a", "a"]}}, "by: has a duplicate authority"),
+    "any registry": ({"images": ["*/x"]}, "images[0]: '*/x' begins with *"),
+    "allowed twice": (
+        {
+            "vulnerabilities": {
+                "maxAge": "1d",
+                "allowed": [{"id": "A", "until": "2027-01-01T00:00:00Z", "reason": "r"}] * 2,
+            }
+        },
+        "vulnerabilities.allowed[1].id: A is a duplicate",
+    ),
+    "allowed and denied": (
+        {
+            "vulnerabilities": {
+                "maxAge": "1d",
+                "allowed": [{"id": "A", "until": "2027-01-01T00:00:00Z", "reason": "r"}],
+                "denied": ["A"],
+            }
+        },
+        "vulnerabilities.allowed[0].id: A is in denied, which takes precedence",
+    ),
+    "a scanner twice": (
+        {"vulnerabilities": {"maxAge": "1d", "scanners": ["trivy", "trivy"]}},
+        "vulnerabilities.scanners: has a duplicate scanner",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed_rule(name: str) -> None:
+    change, problem = MALFORMED[name]
+    rule = {"images": ["ghcr.io"], "by": {"anyOf": ["scanner"]}, "vulnerabilities": {"maxAge": "1d"}} | change
+    spec = {"controls": {"images": {"attestations": [rule]}}}
+    with pytest.raises(PolicyError) as raised:
+        PolicySet.of([msgspec.convert({"metadata": {"name": "p"}, "spec": spec}, ClusterPodPolicy)])
+    assert f"spec.controls.images.attestations[0].{problem}" in str(raised.value)
+
+
+NAMES = st.sampled_from(["CVE-1", "CVE-2", "CVE-3", "CVE-4"])
+MATCHES = st.builds(
+    grype_match,
+    NAMES,
+    st.sampled_from(["Critical", "High", "Medium", "Low", "Negligible", "Unknown", ""]),
+    st.sampled_from([(), ("1",)]),
+    st.lists(NAMES, max_size=2),
+)
+LIMIT = st.dictionaries(st.sampled_from(SEVERITIES), st.integers(0, 2), max_size=4)
+REQUIREMENTS = st.fixed_dictionaries(
+    {
+        "maximum": st.fixed_dictionaries({"fixable": LIMIT, "unfixable": LIMIT}),
+        "allowed": st.lists(NAMES, max_size=2, unique=True),
+    }
+)
+
+
+@given(required=REQUIREMENTS, matches=st.lists(MATCHES, max_size=6), more=MATCHES, place=st.integers(0, 6))
+def test_another_vulnerability_never_makes_a_denied_image_admitted(
+    required: dict[str, Any], matches: list[dict[str, Any]], more: dict[str, Any], place: int
+) -> None:
+    entries = [{"id": name, "until": "2027-01-01T00:00:00Z", "reason": "r"} for name in required["allowed"]]
+    of = policy(maximum=required["maximum"], allowed=entries)
+    before = judged(facts(scanned_by(report=grype(*matches))), of)
+    after = judged(facts(scanned_by(report=grype(*matches[:place], more, *matches[place:]))), of)
+    assert after.is_denied or not before.is_denied
+
+
+def test_init_container_must_be_scanned_too() -> None:
+    trust = Trust(AUTHORITIES, {NAME: facts(scanned_by())}, NOW)
+    for image, is_denied in ((NAME, False), (f"{REPOSITORY}@sha256:{'ef' * 32}", True)):
+        raw = restricted_pod(container("c0", image=NAME), initContainers=[container("init", image=image)])
+        of = msgspec.convert(raw, type(pod()))
+        assert evaluate(of, PolicySet.of([policy()]), "shop", {}, trust=trust).is_denied is is_denied
