@@ -30,6 +30,7 @@ from tests.trustparts.odd import UNAVAILABLE, Behavior, Fault, OddRegistry
 from tests.trustparts.registries import PASSWORD, USER, Image, Registry
 from tests.trustparts.sigstore import RELEASE as IDENTITY
 from tests.trustparts.sigstore import Sigstore
+from tests.unit.admission.test_image_attestations import BOM, BUILDER, SOURCE, slsa_1
 from tests.unit.images.scan_data import scan_predicate, scan_statement, trivy, trivy_row
 from tests.unit.images.signing import OTHER_P256, P256, PrivateKey, bundle, pem, statement
 
@@ -639,3 +640,29 @@ def test_scan_of_4000_findings_is_judged_and_shared(site: Site, repository_name:
         assert verdict(kubectl, image.reference) == ""
     wait_until(lambda: evidence(site, image), SOON, "the facts about the large scan are shared")
     assert (evidence(site, image) or {})["high"] == 4000
+
+
+def test_image_needs_an_sbom_and_a_provenance(site: Site, repository_name: str) -> None:
+    with_release(site)
+    rule = {"images": [site.registry.host], "by": {"anyOf": ["release"]}}
+    required = {"builders": [BUILDER], "sources": ["git+https://github.com/acme/*"]}
+    rules = [rule | {"sbom": {"formats": ["cyclonedx"]}}, rule | {"provenance": required}]
+    images = {name: site.image(repository_name, name) for name in ("good", "elsewhere", "bare")}
+    attach_build(site, images["good"], slsa_1())
+    attach_build(site, images["elsewhere"], slsa_1(source="git+https://github.com/evil/pay@v1"))
+    with applying(site, {"attestations": rules}) as kubectl:
+        assert verdict(kubectl, images["good"].reference) == ""
+        assert f'which was built by "{BUILDER}" from "git+https://github.com/evil/pay@v1"' in verdict(
+            kubectl, images["elsewhere"].reference
+        )
+        assert "which has no SBOM in cyclonedx by release" in verdict(kubectl, images["bare"].reference)
+    wait_until(lambda: evidence(site, images["good"]), SOON, "the facts are shared")
+    shared = (evidence(site, images["good"]) or {})["attestations"]
+    assert {"builder": BUILDER, "sources": [SOURCE]} in [one.get("build") for one in shared]
+
+
+def attach_build(site: Site, image: Image, provenance: dict[str, Any]) -> None:
+    """Attach an SBOM, and a provenance in SLSA v1."""
+    for kind, predicate in (("https://cyclonedx.org/bom", BOM), ("https://slsa.dev/provenance/v1", provenance)):
+        signed = bundle(P256, scan_statement(predicate, image.digest, kind))
+        site.registry.attach(image, json.dumps(signed).encode())

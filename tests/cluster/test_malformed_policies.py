@@ -79,6 +79,10 @@ def scans(**changed: Any) -> Spec:
     return images(attestations=[rule | changed])
 
 
+def others(**required: Any) -> Spec:
+    return images(attestations=[{"images": ["ghcr.io/acme/*"], "by": {"anyOf": ["qa"]}} | required])
+
+
 def keyless(identity: str, **changed: Any) -> Spec:
     return {"keyless": {"issuer": "https://issuer.acme.example", "identities": [identity]} | changed}
 
@@ -128,6 +132,31 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         SCHEMA,
         "spec.controls.images.attestations[0].vulnerabilities.maxAge: Required value",
         scans(),
+    ),
+    (
+        "an attestation of two kinds",
+        CLUSTER,
+        scans(predicateType="https://acme.example/qa/v1"),
+        SCHEMA,
+        "spec.controls.images.attestations[0]: Invalid value: set one of vulnerabilities, sbom, provenance and "
+        "predicateType",
+        scans(),
+    ),
+    (
+        "a type of attestation that has a field of its own",
+        OWN,
+        others(predicateType="https://slsa.dev/provenance/v1"),
+        WEBHOOK,
+        "spec.controls.images.attestations[0].predicateType: has a field of its own: set provenance instead",
+        others(provenance={"builders": ["https://ci.acme.example/*"], "sources": ["git+https://github.com/acme/*"]}),
+    ),
+    (
+        "an SBOM in no format",
+        CLUSTER,
+        others(sbom={}),
+        SCHEMA,
+        "spec.controls.images.attestations[0].sbom.formats: Required value",
+        others(sbom={"formats": ["cyclonedx", "spdx"]}),
     ),
     (
         "an age without a unit",

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sekisho.images.attested import PROVENANCE_PREDICATES, SBOM_PREDICATES, Build
 from sekisho.images.evidence import ImageFacts
 from sekisho.images.scans import SCAN_PREDICATE, Scan
 from tests.controlplane.kubectl import run
@@ -22,6 +23,7 @@ from tests.trustparts.odd import NO_REFERRERS, Behavior, OddRegistry
 from tests.trustparts.registries import Image, Registry
 from tests.trustparts.sigstore import RELEASE, Sigstore
 from tests.trustparts.test_verify_command import authority, write
+from tests.unit.admission.test_image_attestations import BOM, BUILDER, DOCUMENT, QA, SOURCE, slsa_02, slsa_1
 from tests.unit.cli.sekisho_command import sekisho
 from tests.unit.images.scan_data import grype, scan_predicate, trivy, trivy_row
 
@@ -60,7 +62,7 @@ def facts(image: Image, registry: Registry, key: Key) -> ImageFacts:
 
 
 def scans(image: Image, registry: Registry, key: Key) -> list[Scan]:
-    return [one.scan for one in facts(image, registry, key).attestations]
+    return [one.scan for one in facts(image, registry, key).attestations if one.scan is not None]
 
 
 def test_scan_is_read_with_and_without_the_referrers_api(
@@ -127,6 +129,7 @@ def test_newest_of_many_scans_in_a_fallback_tag_is_found(
     newest = now()
     attach(image, scan_predicate(trivy(digest=image.digest), newest))
     found = facts(image, odd_registry, key)
+    assert found.attestations[0].scan is not None
     assert found.attestations[0].scan.finished == newest
     assert found.signatures
 
@@ -140,11 +143,40 @@ def test_keyless_scan_counts(sigstore: Sigstore, distribution: Registry, reposit
         sigstore.attest(image, "vuln", file)
         ci = by_identity("ci", root, sigstore.issuer_of(IssuerKind.CI), RELEASE)
         found = look_up(image, [ci], distribution.ca, predicates=(SCAN_PREDICATE,))
-        assert (found.attestations[0].scan.problem, found.attestations[0].signatures[0].identity) == (problem, RELEASE)
+        (newest, *_) = found.attestations
+        assert newest.scan is not None
+        assert (newest.scan.problem, newest.signatures[0].identity) == (problem, RELEASE)
     other = by_identity("ci", root, sigstore.issuer_of(IssuerKind.CI), f"{RELEASE}.evil.test")
     found = look_up(image, [other], distribution.ca, predicates=(SCAN_PREDICATE,))
     assert found.attestations == ()
     assert "which no authority names" in found.problems[0]
+
+
+ATTESTED: dict[str, tuple[str, object, str]] = {
+    "cyclonedx": ("cyclonedx", BOM, ""),
+    "cyclonedx that is a scan": ("cyclonedx", trivy(), "it is not an SBOM: bomFormat is not CycloneDX"),
+    "spdxjson": ("spdxjson", DOCUMENT, ""),
+    "spdx": ("spdx", "SPDXVersion: SPDX-2.3\nPackageName: openssl\n", ""),
+    "spdx that is none": ("spdx", "Name: openssl\n", "it is not an SBOM: it has no spdxVersion"),
+    "slsaprovenance02": ("slsaprovenance02", slsa_02(), ""),
+    "slsaprovenance1": ("slsaprovenance1", slsa_1(), ""),
+    "another type": (QA, {"passed": True}, ""),
+}
+PREDICATES = (QA, *PROVENANCE_PREDICATES, *(one for types in SBOM_PREDICATES.values() for one in types))
+
+
+@pytest.mark.parametrize("name", ATTESTED)
+def test_other_attestations_of_cosign_are_read(
+    image: Image, odd_registry: OddRegistry, cosign: Cosign, key: Key, tmp_path: Path, name: str
+) -> None:
+    kind, predicate, problem = ATTESTED[name]
+    file = tmp_path / "predicate"
+    file.write_text(predicate if isinstance(predicate, str) else json.dumps(predicate))
+    cosign.attest(image, key, kind, file)
+    found = look_up(image, [by_keys("scanner", key.pem)], odd_registry.ca, predicates=PREDICATES)
+    assert (len(found.attestations), found.problems) == ((0, (problem,)) if problem else (1, ()))
+    if "slsa" in name:
+        assert found.attestations[0].build == Build(BUILDER, (SOURCE,))
 
 
 def test_verify_says_what_a_scan_shows(
@@ -196,7 +228,9 @@ def test_commands_of_the_page_on_scanned_images_do_what_it_says(
     reports = {"trivy": scan_predicate(trivy(digest=image.digest), now()), "grype": grype(digest=image.digest)}
     for name, written in reports.items():
         (tmp_path / f"{name}-report.json").write_text(json.dumps(written))
-    (tmp_path / "trivy").write_text('#!/bin/sh\ncp trivy-report.json "$5"\n')
+    (tmp_path / "trivy-cyclonedx.json").write_text(json.dumps(BOM))
+    (tmp_path / "trivy-cosign-vuln.json").write_text((tmp_path / "trivy-report.json").read_text())
+    (tmp_path / "trivy").write_text('#!/bin/sh\ncp "trivy-$3.json" "$5"\n')
     (tmp_path / "grype").write_text("#!/bin/sh\ncat grype-report.json\n")
     for name in reports:
         (tmp_path / name).chmod(0o755)
@@ -207,7 +241,7 @@ def test_commands_of_the_page_on_scanned_images_do_what_it_says(
     (tmp_path / "scanned.yaml").write_text(as_here(blocks("yaml")[0]).replace("enforcement: Warn", "enforcement: Deny"))
     folders = (str(tmp_path), str(cosign.binary.parent), str(Path(sys.executable).parent), os.environ["PATH"])
     environment = cosign.environment | {"PATH": os.pathsep.join(folders)}
-    scan, by_grype, verify = (as_here(block).removeprefix("$ ").split("\n$ ") for block in blocks("console"))
+    scan, by_grype, verify, sbom = (as_here(block).removeprefix("$ ").split("\n$ ") for block in blocks("console"))
 
     def done(*commands: str) -> str:
         ran = run(("bash", "-c", f"cd {tmp_path} && {' && '.join(commands)}"), environment)
@@ -218,3 +252,12 @@ def test_commands_of_the_page_on_scanned_images_do_what_it_says(
     assert ": admitted\n" in shown
     assert "scanned by scanner with trivy at " in shown
     assert "scanned by scanner with grype at " in done(*by_grype, scan[2], *verify)
+    rule = {"images": [image.repository], "by": {"anyOf": ["scanner"]}, "sbom": {"formats": ["cyclonedx"]}}
+    policy = {"controls": {"images": {"attestations": [rule]}}}
+    meta = {"apiVersion": "sekisho.dev/v1alpha1", "kind": "ClusterPodPolicy", "metadata": {"name": "listed"}}
+    (tmp_path / "sbom.yaml").write_text(json.dumps(meta | {"spec": policy}))
+    listed = verify[0].replace("-p scanned.yaml", "-p scanned.yaml -p sbom.yaml")
+    assert "has no SBOM in cyclonedx by scanner" in done(f"({listed} || [ $? -eq 1 ])")
+    shown = done(*sbom, listed)
+    assert "attested by scanner: https://cyclonedx.org/bom" in shown
+    assert "passes: requires an image with an SBOM in cyclonedx by scanner" in shown

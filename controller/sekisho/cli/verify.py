@@ -204,7 +204,7 @@ def _lines(report: _Report) -> Iterator[str]:
     if report.problem and all(rule.problem != report.problem for rule in report.rules):
         yield printable(f"  it {report.problem}")
     yield from (f"  {printable(_signed(signature))}" for signature in report.signatures)
-    yield from (f"  {printable(_scanned(attestation))}" for attestation in report.attestations)
+    yield from (f"  {printable(_attested(attestation))}" for attestation in report.attestations)
     if not report.signatures and not report.problem:
         yield "  no known signer"
     if report.other_signatures:
@@ -225,9 +225,14 @@ def _signed(signature: Signature) -> str:
     return f"signed by {signature.authority}{at}, as {signature.identity} of {signature.issuer}"
 
 
-def _scanned(attestation: Attestation) -> str:
-    scan = attestation.scan
+def _attested(attestation: Attestation) -> str:
     by = words(list(dict.fromkeys(signature.authority for signature in attestation.signatures)), "and")
+    scan, build = attestation.scan, attestation.build
+    if build is not None:
+        sources = f" from {words(build.sources, 'and')}" if build.sources else ""
+        return f"built by {build.builder}{sources}, says {by}"
+    if scan is None:
+        return f"attested by {by}: {attestation.predicate_type}"
     text = f"scanned by {by}{f' with {scan.scanner}' if scan.scanner else ''} at {rfc3339(scan.finished)}: "
     return text + (scan.problem or words([f"{scan.count(severity)} {severity}" for severity in SEVERITIES], "and"))
 

@@ -1,22 +1,42 @@
 """Rules on attestations of images, which the control `images` has: what must be attached to an image, and by whom."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
+from sekisho.controls.attestation_judges import (
+    JudgeAttestations,
+    judge_build,
+    judge_other,
+    judge_sbom,
+    judge_scans,
+    required_build,
+)
 from sekisho.controls.control import ParameterError, cel
 from sekisho.controls.image_rules import Fault, ImageRule, patterns_of
 from sekisho.controls.image_signatures import MAX_AUTHORITIES, AuthorityName, Registry
-from sekisho.controls.image_vulnerabilities import Requirement, Vulnerabilities, compiled, scan_problem
+from sekisho.controls.image_vulnerabilities import Vulnerabilities, compiled
 from sekisho.findings import words
 from sekisho.images import Reference
+from sekisho.images.attested import MAX_URI_LENGTH, PROVENANCE_PREDICATES, SBOM_PREDICATES, SbomFormat
 from sekisho.images.evidence import Attestation, ImageFacts
-from sekisho.images.scans import SCAN_PREDICATE, Scan
+from sekisho.images.scans import SCAN_PREDICATE
+from sekisho.images.statements import SIGN_PREDICATE
 from sekisho.images.trust import Trust
 
 ANY_OR_ALL = "set either anyOf or allOf"
+ONE_KIND = "set one of vulnerabilities, sbom, provenance and predicateType"
+_KINDS: Final = ("vulnerabilities", "sbom", "provenance", "predicateType")
+ONE_KIND_RULE: Final = f"[{', '.join(f'has(self.{kind})' for kind in _KINDS)}].filter(x, x).size() == 1"
+_FIELDS: Final = {
+    SIGN_PREDICATE: "signatures",
+    SCAN_PREDICATE: "vulnerabilities",
+    **dict.fromkeys(PROVENANCE_PREDICATES, "provenance"),
+    **{one: "sbom" for types in SBOM_PREDICATES.values() for one in types},
+}
+"""The types of statements that policies require otherwise."""
 
 
 class Attesters(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
@@ -51,6 +71,44 @@ class Attesters(Struct, frozen=True, forbid_unknown_fields=True, rename="camel",
         return self.any_of or self.all_of or ()
 
 
+class Sbom(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """An SBOM that lists something."""
+
+    formats: Annotated[
+        tuple[SbomFormat, ...],
+        Meta(description="The formats, any of which is enough: cyclonedx, spdx.", min_length=1, max_length=2),
+    ]
+
+
+Pattern = Annotated[str, Meta(min_length=1, max_length=MAX_URI_LENGTH)]
+
+
+class Provenance(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
+    """A provenance as SLSA v0.2 or v1 defines it."""
+
+    builders: Annotated[
+        tuple[Pattern, ...],
+        Meta(
+            description="Ids of builders, any of which is enough. A pattern must match the whole id; * matches any "
+            "characters but /.",
+            min_length=1,
+            max_length=64,
+        ),
+    ]
+    sources: (
+        Annotated[
+            tuple[Pattern, ...],
+            Meta(
+                description="What the image must be built from, such as git+https://github.com/acme/*; any source if "
+                "unset. Compared like builders; a pattern without @ and # matches every revision.",
+                min_length=1,
+                max_length=64,
+            ),
+        ]
+        | None
+    ) = None
+
+
 class AttestationRule(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """Images, and what must be attached to them."""
 
@@ -69,7 +127,21 @@ class AttestationRule(Struct, frozen=True, forbid_unknown_fields=True, rename="c
             extra_json_schema=cel("has(self.anyOf) != has(self.allOf)", ANY_OR_ALL),
         ),
     ]
-    vulnerabilities: Annotated[Vulnerabilities, Meta(description="What a scan of the image must show.")]
+    vulnerabilities: Annotated[Vulnerabilities, Meta(description="What a scan of the image must show.")] | None = None
+    sbom: Annotated[Sbom, Meta(description="The SBOM that must be attached.")] | None = None
+    provenance: Annotated[Provenance, Meta(description="Who must have built the image, and from what.")] | None = None
+    predicate_type: (
+        Annotated[
+            str,
+            Meta(
+                description="The exact type of another statement that must be attached, such as "
+                "https://acme.example/qa/v1. What it says is not judged.",
+                pattern="^[^\\s]+$",
+                max_length=MAX_URI_LENGTH,
+            ),
+        ]
+        | None
+    ) = None
 
 
 def attestation_rules(written: Sequence[AttestationRule], resolves: bool = False) -> list[ImageRule]:
@@ -80,22 +152,59 @@ def attestation_rules(written: Sequence[AttestationRule], resolves: bool = False
     return [_compiled(f"attestations[{index}]", rule, resolves) for index, rule in enumerate(written)]
 
 
+class _Kind(Struct, frozen=True, eq=False):
+    """What a rule requires besides its authorities.
+
+    requires: with {names} for the authorities.
+    """
+
+    attached: str
+    requires: str
+    predicates: tuple[str, ...]
+    judge: JudgeAttestations
+
+
 def _compiled(place: str, rule: AttestationRule, resolves: bool) -> ImageRule:
-    by = _verified(f"{place}.by", rule.by)
-    requirement = compiled(f"{place}.vulnerabilities", rule.vulnerabilities)
+    by, kind = _verified(f"{place}.by", rule.by), _kind(place, rule)
     of_all = by.all_of is not None
+    groups = tuple((name,) for name in by.names) if of_all else (by.names,)
     return ImageRule(
         place=place,
         patterns=patterns_of(f"{place}.images", rule.images),
-        requires=f"an image that {words(by.names, 'and' if of_all else 'or')} scanned {requirement.text}",
+        requires=kind.requires.replace("{names}", words(by.names, "and" if of_all else "or")),
         names=by.names,
         required=len(by.names) if of_all else 1,
         kind="attestations",
-        attached="scanned",
-        judge=partial(_judge, tuple((name,) for name in by.names) if of_all else (by.names,), requirement),
-        predicate=SCAN_PREDICATE,
+        attached=kind.attached,
+        judge=partial(_judge, groups, kind),
+        predicates=kind.predicates,
         resolves=resolves,
     )
+
+
+def _kind(place: str, rule: AttestationRule) -> _Kind:
+    kinds: list[_Kind] = []
+    if rule.vulnerabilities is not None:
+        requirement = compiled(f"{place}.vulnerabilities", rule.vulnerabilities)
+        text = f"an image that {{names}} scanned {requirement.text}"
+        kinds.append(_Kind("scanned", text, (SCAN_PREDICATE,), partial(judge_scans, requirement)))
+    if rule.sbom is not None:
+        types = tuple(one for form in rule.sbom.formats for one in SBOM_PREDICATES[form])
+        text = f"an image with an SBOM in {words(rule.sbom.formats)} by {{names}}"
+        kinds.append(_Kind("attested", text, types, partial(judge_sbom, rule.sbom.formats)))
+    if rule.provenance is not None:
+        builders, sources = rule.provenance.builders, rule.provenance.sources or ()
+        text = f"an image with a provenance by {{names}}, {required_build(builders, sources)}"
+        kinds.append(_Kind("attested", text, PROVENANCE_PREDICATES, partial(judge_build, builders, sources)))
+    if rule.predicate_type is not None:
+        instead = _FIELDS.get(rule.predicate_type)
+        if instead is not None:
+            raise ParameterError(f"{place}.predicateType", f"has a field of its own: set {instead} instead")
+        text = f"an image with an attestation {rule.predicate_type} by {{names}}"
+        kinds.append(_Kind("attested", text, (rule.predicate_type,), partial(judge_other, rule.predicate_type)))
+    if len(kinds) != 1:
+        raise ParameterError(place, ONE_KIND)
+    return kinds[0]
 
 
 def _verified(where: str, by: Attesters) -> Attesters:
@@ -108,58 +217,42 @@ def _verified(where: str, by: Attesters) -> Attesters:
 
 def _judge(
     groups: Sequence[tuple[str, ...]],
-    requirement: Requirement,
+    kind: _Kind,
     reference: Reference,
     facts: ImageFacts,
     trust: Trust,
     unusable: Mapping[str, str],
 ) -> Fault | None:
-    """Why an image has no scan as a rule requires; None if it has.
+    """Why an image has no attestation as a rule requires; None if it has.
 
-    groups: authorities; of each group and scanner the newest scan must pass.
+    groups: authorities, of each of which an attestation must pass.
     """
     for names in groups:
         usable = [name for name in names if name not in unusable]
-        scans = [one.scan for one in facts.attestations if _is_by(one, usable, trust)]
-        for scanner in requirement.scanners:
-            newest = _newest(scans, scanner)
-            problem = scan_problem(requirement, newest, trust.now) if newest is not None else None
-            if newest is None or problem is not None:
-                text = problem.text if problem is not None else _missing(names, scanner, facts)
-                fix = problem.fix if problem is not None else ""
-                return Fault(text, fix or f"as {words(names)}, run {_commands(scanner, reference, usable, trust)}")
+        attestations = [
+            one for one in facts.attestations if one.predicate_type in kind.predicates and _is_by(one, usable, trust)
+        ]
+        problem = kind.judge(attestations, names, trust.now)
+        if problem is not None:
+            text = problem.text
+            if problem.is_missing:
+                text = "; ".join((text, *_reasons(facts)))
+            image = f"{reference.registry}/{reference.repository}@{reference.digest}"
+            is_keyless = bool(usable) and all(trust.authorities[name].keyless is not None for name in usable)
+            fix = problem.fix.replace("{image}", image).replace("{key}", "" if is_keyless else "--key KEY ")
+            return Fault(text, fix)
     return None
 
 
 def _is_by(attestation: Attestation, names: Sequence[str], trust: Trust) -> bool:
-    if attestation.predicate_type != SCAN_PREDICATE:
-        return False
     return any(
         signature.authority in names and trust.authorities[signature.authority].accepts(signature, trust.now)
         for signature in attestation.signatures
     )
 
 
-def _newest(scans: Sequence[Scan], scanner: str) -> Scan | None:
-    """The newest scan by a scanner, or by one that is not known; by any for an empty name."""
-    by_it = [scan for scan in scans if not scanner or scan.scanner in (scanner, "")]
-    return max(by_it, key=lambda scan: scan.finished, default=None)
-
-
-def _missing(names: Sequence[str], scanner: str, facts: ImageFacts) -> str:
-    parts = [f"has no scan by {words(names)}{f' with {scanner}' if scanner else ''}"]
+def _reasons(facts: ImageFacts) -> Iterator[str]:
     if facts.problems:
-        parts.append(f"one does not count: {facts.problems[0]}")
+        yield f"one does not count: {facts.problems[0]}"
     if facts.omitted:
-        parts.append(f"{facts.omitted} more were not read")
-    return "; ".join(parts)
-
-
-def _commands(scanner: str, reference: Reference, names: Sequence[str], trust: Trust) -> str:
-    """How to scan an image and attach the result."""
-    image = f"{reference.registry}/{reference.repository}@{reference.digest}"
-    key = "" if names and all(trust.authorities[name].keyless is not None for name in names) else "--key KEY "
-    scan = "scan it with Grype in cosign's form (docs/scanned-images.md)"
-    if scanner != "grype":
-        scan = f"trivy image --format cosign-vuln -o scan.json {image}"
-    return f"{scan}, then cosign attest {key}--type vuln --predicate scan.json {image}, then kubectl rollout restart"
+        yield f"{facts.omitted} more were not read"

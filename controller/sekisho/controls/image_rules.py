@@ -46,8 +46,8 @@ class ImageRule(Struct, frozen=True, eq=False):
     requires: which images pass, in words.
     names: of the authorities, of which `required` must be usable.
     kind: what it is about: `signatures` or `attestations`.
-    attached: what an image that passes is: `signed` or `scanned`.
-    predicate: the type of statement that it needs; empty for signatures.
+    attached: what an image that passes is: `signed`, `scanned` or `attested`.
+    predicates: the types of statements that it reads; empty for signatures.
     resolves: whether tags are resolved, so that one without digest is a matter of time.
     """
 
@@ -59,7 +59,7 @@ class ImageRule(Struct, frozen=True, eq=False):
     kind: str
     attached: str
     judge: JudgeFacts
-    predicate: str = ""
+    predicates: tuple[str, ...] = ()
     resolves: bool = False
 
     @property
@@ -191,7 +191,7 @@ def _unread(
     if changed:
         problem = f"is still being verified, because ImageAuthority {words(changed, 'and')} changed"
         return Fault(problem, "try again in a few seconds", lookup, True)
-    if rule.predicate and rule.predicate not in facts.predicates:
+    if any(predicate not in facts.predicates for predicate in rule.predicates):
         problem = f"is still being verified, because a new policy has rules on {rule.kind}"
         return Fault(problem, "try again in a few seconds", lookup, True)
     return None

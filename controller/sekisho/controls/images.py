@@ -18,8 +18,8 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from sekisho.controls.control import Check, Control, EvidenceCheck, Example, ParameterError, Parameters, opt_in
-from sekisho.controls.image_attestations import AttestationRule, attestation_rules
+from sekisho.controls.control import Check, Control, EvidenceCheck, Example, ParameterError, Parameters, cel, opt_in
+from sekisho.controls.image_attestations import ONE_KIND, ONE_KIND_RULE, AttestationRule, attestation_rules
 from sekisho.controls.image_rules import ImageRule, check_of
 from sekisho.controls.image_signatures import MAX_RULES, Registry, SignatureRule, signature_rules
 from sekisho.findings import FieldPath, Finding, render_value, words
@@ -102,7 +102,10 @@ class Images(Parameters, frozen=True):
     ) = None
     attestations: (
         Annotated[
-            tuple[AttestationRule, ...],
+            tuple[
+                Annotated[AttestationRule, Meta(extra_json_schema=cel(ONE_KIND_RULE, ONE_KIND))],
+                ...,
+            ],
             Meta(
                 description="What must be attached to images, such as a scan for vulnerabilities. All rules that match "
                 "an image apply to it, and it must have a digest; images that no rule matches need no attestation.",

@@ -10,6 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from sekisho.images.attested import Build
 from sekisho.images.reference import Reference
 from sekisho.images.scans import Scan
 
@@ -22,8 +23,10 @@ MAX_PAYLOAD_BYTES: Final = 16 << 20
 MAX_PROBLEMS: Final = 8
 """The problems of one image that are kept: the first ones."""
 MAX_PROBLEM_LENGTH: Final = 160
-MAX_ATTESTATIONS: Final = 6
-"""The attestations of one image that are kept: the newest of each scanner and signer."""
+MAX_SCANS: Final = 6
+"""The scans of one image that are kept: the newest of each scanner and signer."""
+MAX_ATTESTATIONS: Final = 24
+"""The attestations of one image that are kept, scans included."""
 
 
 class Candidate(Struct, frozen=True, gc=False):
@@ -65,12 +68,14 @@ class Attestation(Struct, frozen=True, gc=False):
     """A fact: somebody whom an authority names has signed a statement about the image.
 
     signatures: of the statement, one for each authority that counts its signer as its own.
-    scan: what the statement says.
+    scan: what a scan says; None for other types of statements.
+    build: what a provenance says; None for other types of statements.
     """
 
     predicate_type: str
     signatures: tuple[Signature, ...]
-    scan: Scan
+    scan: Scan | None = None
+    build: Build | None = None
 
 
 class ImageFacts(Struct, frozen=True, gc=False):
@@ -85,7 +90,7 @@ class ImageFacts(Struct, frozen=True, gc=False):
         authority, or by an authority of another fingerprint, says nothing.
     looked_up: when the registry was asked.
     predicates: the types of statements that were read; others are not known.
-    attestations: statements of these types by authorities, the newest first; at most MAX_ATTESTATIONS.
+    attestations: statements of these types by authorities; scans first, the newest before others.
     """
 
     repository: str

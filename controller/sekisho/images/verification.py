@@ -7,6 +7,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sekisho.findings import render_value
+from sekisho.images.attested import PROVENANCE_PREDICATES, read_build, verify_sbom
 from sekisho.images.authorities import Authority
 from sekisho.images.evidence import (
     MAX_ATTESTATIONS,
@@ -14,6 +15,7 @@ from sekisho.images.evidence import (
     MAX_PAYLOAD_BYTES,
     MAX_PROBLEM_LENGTH,
     MAX_PROBLEMS,
+    MAX_SCANS,
     Attestation,
     Candidate,
     ImageFacts,
@@ -22,7 +24,7 @@ from sekisho.images.evidence import (
 from sekisho.images.keyless import verify_keyless
 from sekisho.images.keys import has_signed
 from sekisho.images.roots import TrustedRoot
-from sekisho.images.scans import MAX_SKEW, read_scan
+from sekisho.images.scans import MAX_SKEW, SCAN_PREDICATE, Scan, read_scan
 from sekisho.images.statements import (
     BUNDLE_TYPES,
     CERTIFICATE_ANNOTATION,
@@ -106,18 +108,25 @@ def verify(
         checked={authority.name: authority.fingerprint for authority in authorities},
         looked_up=now,
         predicates=tuple(sorted(predicates)),
-        attestations=_newest(attestations),
+        attestations=_kept(attestations),
     )
 
 
-def _newest(attestations: Sequence[Attestation]) -> tuple[Attestation, ...]:
-    """The newest attestation of each scanner and signer."""
-    newest_first = sorted(attestations, key=lambda one: one.scan.finished, reverse=True)
-    distinct: dict[object, Attestation] = {}
-    for one in newest_first:
+def _kept(attestations: Sequence[Attestation]) -> tuple[Attestation, ...]:
+    """The newest scan of each scanner and signer, and the other attestations, each once."""
+    scans: dict[object, Attestation] = {}
+    others: dict[object, Attestation] = {}
+    for one in sorted(attestations, key=_age_first):
         signers = frozenset((by.authority, by.fingerprint, by.identity) for by in one.signatures)
-        distinct.setdefault((one.predicate_type, one.scan.scanner, signers), one)
-    return tuple(distinct.values())[:MAX_ATTESTATIONS]
+        if one.scan is not None:
+            scans.setdefault((one.scan.scanner, signers), one)
+        else:
+            others.setdefault((one.predicate_type, one.build, signers), one)
+    return (*list(scans.values())[:MAX_SCANS], *others.values())[:MAX_ATTESTATIONS]
+
+
+def _age_first(attestation: Attestation) -> float:
+    return -attestation.scan.finished.timestamp() if attestation.scan is not None else 0.0
 
 
 def _short(problem: str) -> str:
@@ -158,11 +167,23 @@ def _verify_bundle(
         return result
     if not result.signatures:
         raise NotASignatureError(result.problem or f"it is an attestation, {render_value(predicate)}, by another key")
-    scan = read_scan(bundle.signed.payload, digest)
-    signed_at = [one.signed_at for one in result.signatures if one.signed_at is not None]
+    statement = bundle.signed.payload
+    if predicate == SCAN_PREDICATE:
+        return _Result(
+            attestation=Attestation(predicate, result.signatures, _scan(statement, digest, result.signatures))
+        )
+    if predicate in PROVENANCE_PREDICATES:
+        return _Result(attestation=Attestation(predicate, result.signatures, build=read_build(statement, predicate)))
+    verify_sbom(statement, predicate)
+    return _Result(attestation=Attestation(predicate, result.signatures))
+
+
+def _scan(statement: bytes, digest: str, signatures: Sequence[Signature]) -> Scan:
+    scan = read_scan(statement, digest)
+    signed_at = [one.signed_at for one in signatures if one.signed_at is not None]
     if signed_at and scan.finished > max(signed_at) + MAX_SKEW:
-        scan = replace(scan, problem="it ended after it was signed")
-    return _Result(attestation=Attestation(predicate, result.signatures, scan))
+        return replace(scan, problem="it ended after it was signed")
+    return scan
 
 
 def _by_keys(signed: Signed, candidate: Candidate, authorities: Sequence[Authority]) -> Iterator[Signature]:

@@ -8,6 +8,7 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct, structs
 
 from sekisho.findings import words
+from sekisho.images.attested import Build
 from sekisho.images.evidence import MAX_ATTESTATIONS, Attestation, ImageFacts, Signature
 from sekisho.images.scans import Scan
 from sekisho.policies.types import GROUP
@@ -37,7 +38,8 @@ class SharedAttestation(Struct, frozen=True, rename="camel", omit_defaults=True)
     signatures: Annotated[
         tuple[SharedSignature, ...], Meta(description="Its signatures by authorities.", max_length=64)
     ]
-    scan: Annotated[Scan, Meta(description="What it says.")]
+    scan: Annotated[Scan, Meta(description="What it says, for a scan for vulnerabilities.")] | None = None
+    build: Annotated[Build, Meta(description="What it says, for a provenance.")] | None = None
 
 
 class ImageEvidenceSpec(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -64,7 +66,10 @@ class ImageEvidenceSpec(Struct, frozen=True, rename="camel", omit_defaults=True)
     ] = ()
     attestations: Annotated[
         tuple[SharedAttestation, ...],
-        Meta(description="Statements about the image by authorities, the newest first.", max_length=MAX_ATTESTATIONS),
+        Meta(
+            description="Statements about the image by authorities, scans first, the newest before others.",
+            max_length=MAX_ATTESTATIONS,
+        ),
     ] = ()
     scanned: Annotated[datetime, Meta(tz=True, description="When the newest scan ended.")] | None = None
     critical: Annotated[int, Meta(description="The critical vulnerabilities of the newest scan.", ge=0)] | None = None
@@ -92,7 +97,8 @@ def shared(facts: ImageFacts, looked_up: datetime) -> ImageEvidenceSpec:
     others = "1 signature by another key" if facts.others == 1 else f"{facts.others} signatures by other keys"
     why_not = [*([others] if facts.others else []), *facts.problems]
     signers = list(dict.fromkeys(one.authority for one in facts.signatures))
-    newest = next((one.scan for one in facts.attestations if not one.scan.problem), None)
+    scans = (one.scan for one in facts.attestations if one.scan is not None)
+    newest = next((scan for scan in scans if not scan.problem), None)
     return ImageEvidenceSpec(
         repository=facts.repository,
         digest=facts.digest,
@@ -107,7 +113,7 @@ def shared(facts: ImageFacts, looked_up: datetime) -> ImageEvidenceSpec:
         checked=dict(facts.checked),
         predicates=facts.predicates,
         attestations=tuple(
-            SharedAttestation(one.predicate_type, _shared_signatures(one.signatures), one.scan)
+            SharedAttestation(one.predicate_type, _shared_signatures(one.signatures), one.scan, one.build)
             for one in facts.attestations
         ),
         scanned=None if newest is None else newest.finished,
@@ -129,7 +135,8 @@ def facts_of(spec: ImageEvidenceSpec) -> ImageFacts:
         looked_up=spec.looked_up,
         predicates=spec.predicates,
         attestations=tuple(
-            Attestation(one.predicate_type, _signatures(one.signatures), one.scan) for one in spec.attestations
+            Attestation(one.predicate_type, _signatures(one.signatures), one.scan, one.build)
+            for one in spec.attestations
         ),
     )
 

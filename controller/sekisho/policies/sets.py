@@ -80,7 +80,7 @@ class PolicySet:
             registry for is_of_cluster, rule in rules if is_of_cluster for registry in rule.registries
         )
         """The registries that rules on images of ClusterPodPolicies name; tenants cannot add any."""
-        self.predicates = frozenset(rule.predicate for _, rule in rules if rule.predicate)
+        self.predicates = frozenset(predicate for _, rule in rules for predicate in rule.predicates)
         """The types of attestations that rules need."""
         self.needs_labels = any(p.selects_labels is not None or p.for_labels is not None for p in ordered)
         """Whether some policy reads the namespace's labels, so that `plan` needs them."""

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sekisho.images.evidence import Candidate
-from sekisho.images.scans import SCAN_PREDICATE
+from sekisho.images.evidence import Candidate, ImageFacts
+from sekisho.images.scans import SCAN_PREDICATE, Scan
 from sekisho.timestamps import rfc3339
 from tests.unit.images.signing import IMAGE, NOW, P256, REPOSITORY, PrivateKey, bundle, candidate
 
@@ -92,3 +92,8 @@ def scanned_by(
     """A scan that somebody has attached; of Trivy without findings for None."""
     predicate = scan_predicate(trivy(digest=digest) if report is None else report, finished)
     return candidate(bundle(key, scan_statement(predicate, digest)))
+
+
+def scans_of(facts: ImageFacts) -> list[Scan]:
+    """The scans among the facts about an image."""
+    return [one.scan for one in facts.attestations if one.scan is not None]

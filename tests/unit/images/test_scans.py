@@ -18,6 +18,7 @@ from tests.unit.images.scan_data import (
     scan_predicate,
     scan_statement,
     scanned_by,
+    scans_of,
     trivy,
     trivy_row,
 )
@@ -163,9 +164,9 @@ def test_scan_of_4000_findings_is_read() -> None:
     rows = [trivy_row(f"CVE-2024-{number}", Description="x" * 1500) for number in range(4000)]
     attached = scanned_by(report=trivy(*rows))
     assert len(attached.payload) > 4 << 20
-    (found,) = facts(attached).attestations
-    assert found.scan.count("critical") == 4000
-    assert len(found.scan.worst) == MAX_WORST
+    (found,) = scans_of(facts(attached))
+    assert found.count("critical") == 4000
+    assert len(found.worst) == MAX_WORST
     assert len(msgspec.json.encode(found)) < 100 << 10
 
 
@@ -240,7 +241,7 @@ def test_newest_scan_of_each_scanner_and_signer_is_kept() -> None:
     attached += [scanned_by(report=grype(), finished=NOW - HOUR * 4)]
     attached += [scanned_by(report={}, finished=NOW - HOUR * 5)]
     found = facts(*attached)
-    assert [(one.scan.scanner, (NOW - one.scan.finished) / HOUR) for one in found.attestations] == [
+    assert [(scan.scanner, (NOW - scan.finished) / HOUR) for scan in scans_of(found)] == [
         ("trivy", 1),
         ("grype", 4),
         ("", 5),

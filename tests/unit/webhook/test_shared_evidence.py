@@ -12,6 +12,7 @@ from aiohttp import web
 from msgspec import structs
 
 from sekisho.cluster.api import ApiClient
+from sekisho.images.attested import SLSA_1, Build
 from sekisho.images.evidence import Attestation, ImageFacts, Signature
 from sekisho.images.scans import SCAN_PREDICATE, BySeverity, Ids, Scan, Vulnerability
 from sekisho.policies.image_evidence import facts_of, name_of, shared
@@ -276,11 +277,15 @@ SCANNED = structs.replace(
             ),
         ),
         Attestation(SCAN_PREDICATE, SIGNED.signatures[1:], Scan(NOW - timedelta(hours=2), problem="it is too large")),
+        Attestation(
+            SLSA_1, SIGNED.signatures, build=Build("https://ci.acme.example", ("git+https://acme.example/pay",))
+        ),
+        Attestation("https://acme.example/qa/v1", SIGNED.signatures[:1]),
     ),
 )
 
 
-async def test_scans_reach_other_replicas(server: EvidenceServer, replica: Replica) -> None:
+async def test_attestations_reach_other_replicas(server: EvidenceServer, replica: Replica) -> None:
     replica.sharing.share(SCANNED)
     await until(lambda: replica.facts == [SCANNED])
     spec = server.spec(NAME)

@@ -1,0 +1,137 @@
+"""What attestations of an image must say: judged from facts about those that an authority has signed."""
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final
+
+from msgspec import Struct
+
+from sekisho.controls.image_vulnerabilities import Requirement, scan_problem
+from sekisho.findings import render_value, words
+from sekisho.images.attested import Build, SbomFormat
+from sekisho.images.authorities import identity_matches
+from sekisho.images.evidence import Attestation
+from sekisho.images.scans import Scan
+
+_REVISION: Final = re.compile("[@#]")
+"""Begins the revision in the URI of a source."""
+_GRYPE: Final = "scan it with Grype in cosign's form (docs/scanned-images.md)"
+_TRIVY: Final = "trivy image --format cosign-vuln -o scan.json {image}"
+_ATTEST: Final = "then cosign attest {key}--type %s --predicate %s {image}, then kubectl rollout restart"
+_SBOM_TYPES: Final[dict[SbomFormat, tuple[str, str]]] = {
+    "cyclonedx": ("cyclonedx", "cyclonedx"),
+    "spdx": ("spdx-json", "spdxjson"),
+}
+"""How Trivy names a format, and cosign."""
+
+
+class AttestationProblem(Struct, frozen=True, gc=False):
+    """Why attestations do not pass.
+
+    text: a clause that continues `the image`.
+    fix: an imperative clause, with {image} for its name, and {key} for cosign's option of a key.
+    is_missing: whether there is none, so that it helps to say which candidates do not count.
+    """
+
+    text: str
+    fix: str
+    is_missing: bool = False
+
+
+JudgeAttestations = Callable[[Sequence[Attestation], Sequence[str], datetime], AttestationProblem | None]
+"""Judges the attestations by some authorities, given with their names, at a time; None if they pass."""
+
+
+def judge_scans(
+    requirement: Requirement, attestations: Sequence[Attestation], names: Sequence[str], now: datetime
+) -> AttestationProblem | None:
+    """Why the newest scan of some scanner does not pass; None if all do."""
+    scans = [one.scan for one in attestations if one.scan is not None]
+    for scanner in requirement.scanners:
+        newest = _newest(scans, scanner)
+        if newest is None:
+            text = f"has no scan by {words(names)}{f' with {scanner}' if scanner else ''}"
+            return AttestationProblem(text, _scan_fix(names, scanner), is_missing=True)
+        problem = scan_problem(requirement, newest, now)
+        if problem is not None:
+            return AttestationProblem(problem.text, problem.fix or _scan_fix(names, scanner))
+    return None
+
+
+def _scan_fix(names: Sequence[str], scanner: str) -> str:
+    scan = f"{_GRYPE}" if scanner == "grype" else f"run {_TRIVY}"
+    return f"as {words(names)}, {scan}, {_ATTEST % ('vuln', 'scan.json')}"
+
+
+def _newest(scans: Sequence[Scan], scanner: str) -> Scan | None:
+    """The newest scan by a scanner, or by one that is not known; by any for an empty name."""
+    by_it = [scan for scan in scans if not scanner or scan.scanner in (scanner, "")]
+    return max(by_it, key=lambda scan: scan.finished, default=None)
+
+
+def judge_sbom(
+    formats: Sequence[SbomFormat], attestations: Sequence[Attestation], names: Sequence[str], now: datetime
+) -> AttestationProblem | None:
+    """Why there is no SBOM; None if there is one. The time does not matter."""
+    if attestations:
+        return None
+    trivy, cosign = _SBOM_TYPES[formats[0]]
+    fix = (
+        f"as {words(names)}, run trivy image --format {trivy} -o sbom.json {{image}}, {_ATTEST % (cosign, 'sbom.json')}"
+    )
+    return AttestationProblem(f"has no SBOM in {words(formats)} by {words(names)}", fix, is_missing=True)
+
+
+def judge_build(
+    builders: Sequence[str],
+    sources: Sequence[str],
+    attestations: Sequence[Attestation],
+    names: Sequence[str],
+    now: datetime,
+) -> AttestationProblem | None:
+    """Why no provenance is as required; None if one is. The time does not matter.
+
+    sources: empty for any.
+    """
+    builds = [one.build for one in attestations if one.build is not None]
+    if any(_is_built(build, builders, sources) for build in builds):
+        return None
+    fix = f"use an image that {words(builders)} built, and whose provenance is attached"
+    if not builds:
+        return AttestationProblem(f"has no provenance by {words(names)}", fix, is_missing=True)
+    build = builds[0]
+    source = (
+        f" from {words(list(map(render_value, build.sources)), 'and')}" if build.sources else " from no named source"
+    )
+    return AttestationProblem(f"was built by {render_value(build.builder)}{source if sources else ''}", fix)
+
+
+def required_build(builders: Sequence[str], sources: Sequence[str]) -> str:
+    """What `judge_build` requires, in words."""
+    return f"built by {words(builders)}{f' from {words(sources)}' if sources else ''}"
+
+
+def _is_built(build: Build, builders: Sequence[str], sources: Sequence[str]) -> bool:
+    if not any(identity_matches(pattern, build.builder) for pattern in builders):
+        return False
+    if not sources:
+        return True
+    named = build.sources
+    return bool(named) and all(any(_is_source(pattern, uri) for pattern in sources) for uri in named)
+
+
+def _is_source(pattern: str, uri: str) -> bool:
+    """Whether a pattern matches a source, of any revision where it names none."""
+    return identity_matches(pattern, uri if _REVISION.search(pattern) else _REVISION.split(uri, 1)[0])
+
+
+def judge_other(
+    predicate_type: str, attestations: Sequence[Attestation], names: Sequence[str], now: datetime
+) -> AttestationProblem | None:
+    """Why there is no attestation of a type; None if there is one. The time does not matter."""
+    if attestations:
+        return None
+    attest = _ATTEST % (predicate_type, "predicate.json")
+    fix = f"as {words(names)}, write what the statement says into predicate.json, {attest}"
+    return AttestationProblem(f"has no attestation {predicate_type} by {words(names)}", fix, is_missing=True)

@@ -1,0 +1,134 @@
+"""What attestations other than scans say about an image: SBOMs, and who built it from what.
+
+Sources: https://cyclonedx.org/specification/overview/, https://spdx.github.io/spdx-spec/,
+https://slsa.dev/spec/v0.2/provenance and https://slsa.dev/spec/v1.0/provenance
+"""
+
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from sekisho.images.statements import NotASignatureError
+
+SbomFormat = Literal["cyclonedx", "spdx"]
+SBOM_PREDICATES: Final[dict[SbomFormat, tuple[str, ...]]] = {
+    "cyclonedx": ("https://cyclonedx.org/bom",),
+    "spdx": ("https://spdx.dev/Document", "https://spdx.dev/Document/v2.2", "https://spdx.dev/Document/v2.3"),
+}
+"""The types of statements, by format."""
+SLSA_02: Final = "https://slsa.dev/provenance/v0.2"
+SLSA_1: Final = "https://slsa.dev/provenance/v1"
+PROVENANCE_PREDICATES: Final = (SLSA_02, SLSA_1)
+MAX_URI_LENGTH: Final = 1024
+_TAG_VALUE: Final = "SPDXVersion: SPDX-"
+
+_Uri = Annotated[str, Meta(max_length=MAX_URI_LENGTH)]
+
+
+class Build(Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
+    """Who built an image, from what."""
+
+    builder: Annotated[_Uri, Meta(description="The id of the builder.")]
+    sources: Annotated[
+        tuple[_Uri, ...], Meta(description="The URI of what was built, without dependencies.", max_length=1)
+    ] = ()
+
+
+class _Bom(Struct, frozen=True, rename="camel"):
+    bom_format: str = ""
+    components: tuple[msgspec.Raw, ...] | None = None
+
+
+class _Spdx(Struct, frozen=True, rename="camel"):
+    spdx_version: str = ""
+    packages: tuple[msgspec.Raw, ...] | None = None
+    data: str = msgspec.field(name="Data", default="")
+
+
+class _Uris(Struct, frozen=True):
+    uri: str = ""
+
+
+class _Id(Struct, frozen=True):
+    id: str = ""
+
+
+class _Invocation(Struct, frozen=True, rename="camel"):
+    config_source: _Uris = _Uris()
+
+
+class _Slsa02(Struct, frozen=True):
+    builder: _Id = _Id()
+    invocation: _Invocation = _Invocation()
+    materials: tuple[_Uris, ...] | None = None
+
+
+class _Definition(Struct, frozen=True, rename="camel"):
+    resolved_dependencies: tuple[_Uris, ...] | None = None
+
+
+class _Run(Struct, frozen=True):
+    builder: _Id = _Id()
+
+
+class _Slsa1(Struct, frozen=True, rename="camel"):
+    build_definition: _Definition = _Definition()
+    run_details: _Run = _Run()
+
+
+class _Statement(Struct, frozen=True):
+    predicate: msgspec.Raw
+
+
+def verify_sbom(statement: bytes, predicate_type: str) -> None:
+    """Raise NotASignatureError for a statement with the type of an SBOM that is none, or that lists nothing.
+
+    Its type and its subject were checked before.
+    """
+    if predicate_type in SBOM_PREDICATES["cyclonedx"]:
+        bom: _Bom = _predicate(statement, _Bom, "CycloneDX")
+        if bom.bom_format != "CycloneDX":
+            raise NotASignatureError("it is not an SBOM: bomFormat is not CycloneDX")
+        is_empty = not bom.components
+    elif predicate_type in SBOM_PREDICATES["spdx"]:
+        document: _Spdx | str = _predicate(statement, _Spdx | str, "SPDX")
+        if isinstance(document, str):  # cosign attaches the tag-value form as a text
+            document = _Spdx(data=document)
+        if not document.spdx_version.startswith("SPDX-") and not document.data.startswith(_TAG_VALUE):
+            raise NotASignatureError("it is not an SBOM: it has no spdxVersion")
+        is_empty = not document.packages and "\nPackageName:" not in document.data
+    else:
+        return
+    if is_empty:
+        raise NotASignatureError("it is an SBOM that lists nothing")
+
+
+def read_build(statement: bytes, predicate_type: str) -> Build:
+    """What a provenance says. Raises NotASignatureError."""
+    if predicate_type == SLSA_02:
+        older: _Slsa02 = _predicate(statement, _Slsa02, "SLSA v0.2")
+        source = older.invocation.config_source.uri
+        sources = [source] if source else [one.uri for one in older.materials or ()][:1]
+        return _build(older.builder.id, sources)
+    newer: _Slsa1 = _predicate(statement, _Slsa1, "SLSA v1")
+    dependencies = [one.uri for one in newer.build_definition.resolved_dependencies or ()]
+    return _build(newer.run_details.builder.id, dependencies[:1])
+
+
+def _build(builder: str, sources: list[str]) -> Build:
+    if not builder:
+        raise NotASignatureError("its provenance names no builder")
+    distinct = tuple(uri for uri in sources if uri)
+    if any(len(uri) > MAX_URI_LENGTH for uri in (builder, *distinct)):
+        raise NotASignatureError(f"its provenance has a URI of more than {MAX_URI_LENGTH:,} characters")
+    return Build(builder, distinct)
+
+
+def _predicate(statement: bytes, kind: Any, form: str) -> Any:
+    """What a statement says, as a type."""
+    try:
+        raw = msgspec.json.decode(statement, type=_Statement).predicate
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as error:
+        raise NotASignatureError(f"it is not in the form of {form}: {str(error)[:100]}") from None

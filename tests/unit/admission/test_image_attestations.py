@@ -1,0 +1,229 @@
+"""Rules on SBOMs, provenances and other attestations: what they deny and admit, and what they say."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from sekisho.admission import Evaluation, denial_message, evaluate
+from sekisho.images.attested import PROVENANCE_PREDICATES, SBOM_PREDICATES
+from sekisho.images.evidence import Candidate, ImageFacts
+from sekisho.images.scans import SCAN_PREDICATE
+from sekisho.images.statements import SIGN_PREDICATE
+from sekisho.images.trust import Trust
+from sekisho.images.verification import verify
+from sekisho.policies import ClusterPodPolicy, PolicyError, PolicySet
+from tests.unit.admission.test_image_signatures import pod
+from tests.unit.images.scan_data import scan_statement, scanned_by
+from tests.unit.images.signing import (
+    IMAGE,
+    NOW,
+    OTHER_IMAGE,
+    OTHER_P256,
+    P256,
+    REPOSITORY,
+    PrivateKey,
+    bundle,
+    candidate,
+    keyed,
+    signed_by,
+)
+
+NAME = f"{REPOSITORY}@{IMAGE}"
+AUTHORITIES = {one.name: one for one in (keyed("release", P256), keyed("other", OTHER_P256))}
+QA = "https://acme.example/qa/v1"
+BUILDER = "https://github.com/acme/ci/.github/workflows/build.yml@refs/tags/v1"
+SOURCE = "git+https://github.com/acme/pay@refs/tags/v1.2.3"
+CYCLONEDX, SPDX = "https://cyclonedx.org/bom", "https://spdx.dev/Document"
+SLSA_02, SLSA_1 = PROVENANCE_PREDICATES
+BOM = {"bomFormat": "CycloneDX", "specVersion": "1.6", "components": [{"name": "openssl"}]}
+DOCUMENT = {"spdxVersion": "SPDX-2.3", "packages": [{"name": "openssl"}]}
+
+
+def attested(predicate_type: str, predicate: Any, key: PrivateKey = P256, digest: str = IMAGE) -> Candidate:
+    return candidate(bundle(key, scan_statement(predicate, digest, predicate_type)))
+
+
+def slsa_02(builder: str = BUILDER, source: str = SOURCE) -> dict[str, Any]:
+    materials = [{"uri": source}, {"uri": "pkg:docker/debian@12"}]
+    return {"builder": {"id": builder}, "invocation": {"configSource": {"uri": source}}, "materials": materials}
+
+
+def slsa_1(builder: str = BUILDER, source: str = SOURCE) -> dict[str, Any]:
+    dependencies = [{"uri": source}, {"uri": "git+https://github.com/acme/library@v1"}]
+    return {"buildDefinition": {"resolvedDependencies": dependencies}, "runDetails": {"builder": {"id": builder}}}
+
+
+def policy(by: Any = None, **required: Any) -> ClusterPodPolicy:
+    rule = {"images": ["ghcr.io/acme/*"], "by": by or {"anyOf": ["release"]}} | required
+    spec = {"controls": {"images": {"attestations": [rule]}}}
+    return msgspec.convert({"metadata": {"name": "attested"}, "spec": spec}, ClusterPodPolicy)
+
+
+SBOM = policy(sbom={"formats": ["cyclonedx", "spdx"]})
+BUILT = policy(provenance={"builders": [BUILDER], "sources": ["git+https://github.com/acme/*"]})
+OTHER = policy(predicateType=QA)
+
+
+def judged(required: ClusterPodPolicy, *candidates: Candidate) -> Evaluation:
+    policies = PolicySet.of([required])
+    found: ImageFacts = verify(
+        REPOSITORY, IMAGE, candidates, list(AUTHORITIES.values()), NOW, predicates=policies.predicates
+    )
+    return evaluate(pod(), policies, "shop", {}, trust=Trust(AUTHORITIES, {NAME: found}, NOW))
+
+
+def message(evaluation: Evaluation) -> str:
+    return denial_message(evaluation.violations)
+
+
+PASSES: dict[str, tuple[ClusterPodPolicy, Candidate]] = {
+    "CycloneDX": (SBOM, attested(CYCLONEDX, BOM)),
+    "SPDX": (SBOM, attested(SPDX, DOCUMENT)),
+    "SPDX with its version in the type": (SBOM, attested(f"{SPDX}/v2.3", DOCUMENT)),
+    "SPDX as cosign wraps text": (
+        SBOM,
+        attested(SPDX, {"Data": "SPDXVersion: SPDX-2.3\nPackageName: openssl\n", "Timestamp": ""}),
+    ),
+    "SLSA v0.2": (BUILT, attested(SLSA_02, slsa_02())),
+    "SLSA v0.2 without configSource": (
+        BUILT,
+        attested(SLSA_02, {"builder": {"id": BUILDER}, "materials": [{"uri": SOURCE}]}),
+    ),
+    "SLSA v1": (BUILT, attested(SLSA_1, slsa_1())),
+    "a source with its revision behind #": (
+        BUILT,
+        attested(SLSA_1, slsa_1(source="git+https://github.com/acme/pay#main")),
+    ),
+    "any other": (OTHER, attested(QA, {"passed": True})),
+}
+
+DENIED: dict[str, tuple[ClusterPodPolicy, Sequence[Candidate], str]] = {
+    "no SBOM": (SBOM, [signed_by(P256)], "has no SBOM in cyclonedx or spdx by release ("),
+    "SBOM that is a scan report": (
+        SBOM,
+        [attested(CYCLONEDX, {"SchemaVersion": 2, "Results": []})],
+        "one does not count: it is not an SBOM: bomFormat is not CycloneDX",
+    ),
+    "SPDX that is none": (SBOM, [attested(SPDX, BOM)], "one does not count: it is not an SBOM: it has no spdxVersion"),
+    "empty SBOM": (SBOM, [attested(CYCLONEDX, BOM | {"components": []})], "it is an SBOM that lists nothing"),
+    "empty SPDX": (SBOM, [attested(SPDX, {"spdxVersion": "SPDX-2.3"})], "it is an SBOM that lists nothing"),
+    "SBOM in another format": (
+        policy(sbom={"formats": ["spdx"]}),
+        [attested(CYCLONEDX, BOM)],
+        "has no SBOM in spdx by release",
+    ),
+    "SBOM by another key": (
+        SBOM,
+        [attested(CYCLONEDX, BOM, OTHER_P256)],
+        "has no SBOM in cyclonedx or spdx by release",
+    ),
+    "SBOM of another image": (
+        SBOM,
+        [attested(CYCLONEDX, BOM, digest=OTHER_IMAGE)],
+        "one does not count: it is about another image",
+    ),
+    "no provenance": (BUILT, [attested(CYCLONEDX, BOM)], "has no provenance by release"),
+    "another builder": (
+        BUILT,
+        [attested(SLSA_1, slsa_1(builder=BUILDER + "2"))],
+        f'was built by "{BUILDER}2" from "{SOURCE}"',
+    ),
+    "another source": (
+        BUILT,
+        [attested(SLSA_02, slsa_02(source="git+https://github.com/acme2/pay@v1"))],
+        f'was built by "{BUILDER}" from "git+https://github.com/acme2/pay@v1"',
+    ),
+    "a source behind a user": (
+        BUILT,
+        [attested(SLSA_1, slsa_1(source="git+https://github.com@evil.test/acme/pay"))],
+        "was built by",
+    ),
+    "no source": (BUILT, [attested(SLSA_1, {"runDetails": {"builder": {"id": BUILDER}}})], "from no named source"),
+    "no builder": (BUILT, [attested(SLSA_1, slsa_1(builder=""))], "its provenance names no builder"),
+    "another form": (BUILT, [attested(SLSA_02, {"builder": "me"})], "it is not in the form of SLSA v0.2"),
+    "a long URI": (BUILT, [attested(SLSA_1, slsa_1(builder="x" * 1025))], "a URI of more than 1,024 characters"),
+    "another type": (OTHER, [attested(QA + "2", {})], f"has no attestation {QA} by release"),
+}
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_attestation_that_passes(name: str) -> None:
+    required, attached = PASSES[name]
+    assert not judged(required, attached).violations
+    assert judged(required).is_denied
+
+
+@pytest.mark.parametrize("name", DENIED)
+def test_image_without_the_attestation_is_denied(name: str) -> None:
+    required, attached, expected = DENIED[name]
+    evaluation = judged(required, *attached)
+    assert evaluation.is_denied
+    assert expected in message(evaluation)
+
+
+def test_builder_and_source_must_be_of_the_same_build() -> None:
+    evil = "git+https://github.com/evil/pay@v1"
+    apart = [attested(SLSA_1, slsa_1(source=evil)), attested(SLSA_1, slsa_1(builder="https://evil.test"))]
+    assert judged(BUILT, *apart).is_denied
+    assert not judged(BUILT, *apart, attested(SLSA_1, slsa_1())).violations
+
+
+def test_source_with_a_revision_must_match_it() -> None:
+    tagged = policy(provenance={"builders": [BUILDER], "sources": [SOURCE.replace("v1.2.3", "v*")]})
+    assert not judged(tagged, attested(SLSA_1, slsa_1())).violations
+    assert judged(tagged, attested(SLSA_1, slsa_1(source=SOURCE.replace("tags/v", "heads/v")))).is_denied
+
+
+def test_denials_say_how_to_attest() -> None:
+    assert (
+        "(allowed: an image with an SBOM in cyclonedx or spdx by release). Fix: as release, run trivy image --format "
+        f"cyclonedx -o sbom.json {NAME}, then cosign attest --key KEY --type cyclonedx --predicate sbom.json {NAME}, "
+        "then kubectl rollout restart."
+    ) in message(judged(SBOM))
+    assert (
+        f"(allowed: an image with a provenance by release, built by {BUILDER} from git+https://github.com/acme/*). "
+        f"Fix: use an image that {BUILDER} built, and whose provenance is attached."
+    ) in message(judged(BUILT))
+    assert (
+        f"(allowed: an image with an attestation {QA} by release). Fix: as release, write what the statement says into "
+        f"predicate.json, then cosign attest --key KEY --type {QA} --predicate predicate.json {NAME}"
+    ) in message(judged(OTHER))
+
+
+def test_each_of_several_authorities_must_have_attested() -> None:
+    both = policy({"allOf": ["release", "other"]}, predicateType=QA)
+    assert "by other" in message(judged(both, attested(QA, {})))
+    assert not judged(both, attested(QA, {}), attested(QA, {}, OTHER_P256)).violations
+
+
+def test_types_that_rules_need_are_read() -> None:
+    types = {one for kinds in SBOM_PREDICATES.values() for one in kinds}
+    for required, expected in ((SBOM, types), (BUILT, {SLSA_02, SLSA_1}), (OTHER, {QA})):
+        assert PolicySet.of([required]).predicates == expected
+    assert judged(OTHER, scanned_by()).is_denied
+
+
+MALFORMED: dict[str, tuple[dict[str, Any], str]] = {
+    "nothing": ({}, ": set one of vulnerabilities, sbom, provenance and predicateType"),
+    "two": ({"predicateType": QA, "sbom": {"formats": ["spdx"]}}, ": set one of vulnerabilities, sbom, provenance"),
+    "a scan": (
+        {"predicateType": SCAN_PREDICATE},
+        ".predicateType: has a field of its own: set vulnerabilities instead",
+    ),
+    "an SBOM": ({"predicateType": SPDX}, ".predicateType: has a field of its own: set sbom instead"),
+    "a provenance": ({"predicateType": SLSA_1}, ".predicateType: has a field of its own: set provenance instead"),
+    "a signature": (
+        {"predicateType": SIGN_PREDICATE},
+        ".predicateType: has a field of its own: set signatures instead",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed_rule(name: str) -> None:
+    required, problem = MALFORMED[name]
+    with pytest.raises(PolicyError) as raised:
+        PolicySet.of([policy(**required)])
+    assert f"spec.controls.images.attestations[0]{problem}" in str(raised.value)
