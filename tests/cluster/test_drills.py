@@ -14,6 +14,8 @@ from tests.drills.outages import cut_off_replica_is_reported
 from tests.drills.site import Site, open_site
 from tests.drills.soak import SAMPLES, soak
 
+PAUSE = 0.1
+"""Half the pods of `make drill`: still one of each kind every 30 ms, and the other tests get half a core back."""
 SHORT: dict[str, Callable[[Site], str]] = {
     "a burst": lambda site: burst(site, 100),
     "half bodies": lambda site: half_bodies(site, halves=20, large=35),
@@ -32,7 +34,7 @@ SHORT: dict[str, Callable[[Site], str]] = {
 
 @pytest.fixture(scope="module")
 def running_site(binaries: Binaries, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with open_site(tmp_path_factory.mktemp("drills"), binaries, print) as site:
+    with open_site(tmp_path_factory.mktemp("drills"), binaries, print, PAUSE) as site:
         yield site
 
 

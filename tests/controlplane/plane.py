@@ -191,7 +191,7 @@ class ControlPlane:
             f"--initial-advertise-peer-urls={peer}",
             f"--initial-cluster=default={peer}",
             "--unsafe-no-fsync",  # a power cut may lose a test's cluster
-            "--heartbeat-interval=20",
+            "--heartbeat-interval=40",
             "--election-timeout=200",  # a single member waits this long before it elects itself
             "--log-level=warn",
         )

@@ -13,7 +13,7 @@ from tests.controlplane.network import Network
 from tests.controlplane.plane import ControlPlane
 from tests.controlplane.replicas import Replicas
 from tests.controlplane.waiting import wait_until
-from tests.drills.traffic import VIOLATING, Counts, DrillError, Traffic
+from tests.drills.traffic import PAUSE, VIOLATING, Counts, DrillError, Traffic
 
 REPLICAS = 3
 POLICIES = "/apis/sekisho.dev/v1alpha1/clusterpodpolicies"
@@ -32,10 +32,13 @@ _POLICY = {
 class Site:
     """What a drill works on. `counts` and `namespace` are the present drill's own."""
 
-    def __init__(self, plane: ControlPlane, replicas: Replicas, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, plane: ControlPlane, replicas: Replicas, say: Callable[[str], None], pause: float = PAUSE
+    ) -> None:
         self.plane = plane
         self.replicas = replicas
         self.say = say
+        self.pause = pause
         self.counts = Counts()
         self.namespace = ""
 
@@ -73,7 +76,7 @@ class Site:
     @contextmanager
     def traffic(self, violating: dict[str, Any] = VIOLATING) -> Iterator[Traffic]:
         """Pods of both kinds while the context lasts, counted for the drill. Raises DrillError."""
-        traffic = Traffic(self.plane, self.namespace, violating)
+        traffic = Traffic(self.plane, self.namespace, violating, self.pause)
         try:
             with traffic:
                 yield traffic
@@ -108,8 +111,10 @@ class Site:
 
 
 @contextmanager
-def open_site(folder: Path, binaries: Binaries, say: Callable[[str], None]) -> Iterator[Site]:
+def open_site(folder: Path, binaries: Binaries, say: Callable[[str], None], pause: float = PAUSE) -> Iterator[Site]:
     """A control plane in `folder` with Sekisho in it; all of it is gone afterwards, save the logs.
+
+    pause: seconds between an answer and the same client's next pod, in the drills' traffic.
 
     Raises NetworkError, ComponentError, CommandError, DeadlineError, DrillError.
     """
@@ -117,7 +122,7 @@ def open_site(folder: Path, binaries: Binaries, say: Callable[[str], None]) -> I
         replicas = Replicas(plane, network, say)
         try:
             replicas.install(REPLICAS)
-            site = Site(plane, replicas, say)
+            site = Site(plane, replicas, say, pause)
             site.enforce(POLICY_NAME, _POLICY)
             yield site
         finally:

@@ -114,6 +114,7 @@ class Client:
 class Traffic:
     """Creates pods in `namespace` from a thread of its own, from entering to leaving the context.
 
+    pause: seconds between an answer and the same client's next pod.
     Leaving it checks the counts, and compares them with what is stored. Raises DrillError.
     """
 
@@ -122,6 +123,7 @@ class Traffic:
         plane: ControlPlane,
         namespace: str,
         violating: dict[str, Any] = VIOLATING,
+        pause: float = PAUSE,
     ) -> None:
         self.counts = Counts()
         self.seconds: list[float] = []
@@ -129,6 +131,7 @@ class Traffic:
         self._plane = plane
         self._namespace = namespace
         self._violating = violating
+        self._pause = pause
         self._numbers = itertools.count()
         self._excuses = 0
         self._excused_until = 0.0
@@ -203,7 +206,7 @@ class Traffic:
             started = time.monotonic()
             fate, said = await client.create(f"pod-{next(self._numbers)}", spec, kind)
             count(started, fate, said)
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(self._pause)
 
     def _count_good(self, started: float, fate: Fate, said: str) -> None:
         if fate == "admitted":

@@ -29,10 +29,12 @@ def webhook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webhook]:
         for name, each in (("deny", spec), ("warn", spec | {"enforcement": "Warn", "templates": "Warn"}))
     ]
     (started.policies / "policy.yaml").write_text("\n---\n".join(map(json.dumps, policies)))
-    started.wait_serving()
-    yield started
-    started.process.kill()
-    started.process.wait(10)
+    try:
+        started.wait_serving()
+        yield started
+    finally:
+        started.process.kill()
+        started.process.wait(10)
 
 
 def answered(webhook: Webhook, path: str, body: bytes) -> str:
