@@ -257,3 +257,15 @@ def test_facts_are_json() -> None:
     written = json.loads(msgspec.json.encode(found.attestations[0].scan))
     assert written["fixable"]["critical"] == {"count": 1, "ids": "CVE-2024-0001"}
     assert msgspec.convert(written, Scan) == found.attestations[0].scan
+
+
+@pytest.mark.parametrize("place", [0, 1 << 18, -4])
+def test_padding_inside_of_a_large_statement_does_not_count(place: int) -> None:
+    rows = [trivy_row(f"CVE-2024-{number}", Description="x" * 1500) for number in range(300)]
+    made = bundle(P256, scan_statement(scan_predicate(trivy(*rows))))
+    payload = made["dsseEnvelope"]["payload"]
+    assert len(payload) > 1 << 19
+    assert len(facts(candidate(made)).attestations) == 1
+    at = place % len(payload)
+    made["dsseEnvelope"]["payload"] = payload[:at] + "eA==" + payload[at:]
+    assert facts(candidate(made)).problems == ("its statement is not base64",)
