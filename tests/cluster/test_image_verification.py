@@ -570,7 +570,7 @@ def scan(site: Site, image: Image, *rows: dict[str, Any], finished: datetime | N
 def evidence(site: Site, image: Image) -> dict[str, Any] | None:
     """The shared facts about an image."""
     items = msgspec.json.decode(site.lab.plane.call("GET", EVIDENCE).body)["items"]
-    return next((one["spec"] for one in items if one["spec"]["digest"] == image.digest), None)
+    return next((one["spec"] for one in items if one["spec"]["image"] == image.reference), None)
 
 
 def verdict(kubectl: Kubectl, image: str) -> str:
@@ -608,7 +608,7 @@ def test_only_scanned_images_run(site: Site, repository_name: str) -> None:
     wait_until(lambda: evidence(site, clean), SOON, "the facts about the clean image are shared")
     columns = site.kubectl.check("get", "imageevidence").splitlines()
     assert columns[0].split()[:4] == ["NAME", "IMAGE", "SIGNED", "BY"]
-    [row] = [line.split() for line in columns if clean.digest in line]
+    [row] = [line.split() for line in columns if clean.reference in line]
     assert row[2:4] == ["0", "1"], columns
 
 
@@ -620,7 +620,7 @@ def test_changed_policy_is_judged_from_the_known_scan(site: Site, repository_nam
         assert "which has 1 fixable critical" in verdict(kubectl, image.reference)
         wait_until(lambda: evidence(site, image), SOON, "the facts are shared")
         # No further look-up ends in time.
-        site.registry.behave(Behavior(faults=(Fault("referrers", delay_ms=60_000),)), repository_name)
+        site.registry.behave(Behavior(faults=(Fault("referrers", delay_ms=1000 * SLOW_SECONDS),)), repository_name)
         until = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="seconds").replace("+00:00", "Z")
         allowed = [{"id": "CVE-2024-0001", "until": until, "reason": "not reachable"}]
         spec = {"match": {"namespaces": [kubectl.namespace]}, "controls": {"images": scan_rule(site, allowed=allowed)}}
