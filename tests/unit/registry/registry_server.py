@@ -19,6 +19,7 @@ from sekisho.registry import RegistryClient, Repository, Settings
 from sekisho.registry.authentication import Credentials
 from sekisho.registry.candidates import BUNDLE, SIMPLE_SIGNING
 from sekisho.registry.client import anonymous
+from sekisho.registry.http import tls_context
 from sekisho.registry.manifests import OCI_INDEX, OCI_MANIFEST
 from tests.serving_certificates import Signer, make, pem
 
@@ -29,7 +30,7 @@ NAME = "acme/pay"
 LOOPBACK = ip_network("127.0.0.0/8")
 CA = make(ca=True, cert_sign=True, subject="registries")
 SERVER = make(CA, names=["127.0.0.1", "localhost"])
-TRUST = ssl.create_default_context(cadata=pem(CA).decode())
+TRUST = tls_context(pem(CA).decode())
 EMPTY = b"{}"
 
 
