@@ -1,7 +1,10 @@
 # The image of `sekisho webhook` and `sekisho controller`: the package and its locked dependencies in one virtual environment.
 # tests/unit/test_dockerfile.py executes these steps, so keep them to FROM, WORKDIR, COPY, RUN and absolute target paths.
 
-FROM python:3.14-slim AS build
+# The tests run on this version. To pin the image: --build-arg PYTHON_IMAGE=python@sha256:DIGEST
+ARG PYTHON_IMAGE=python:3.13-slim
+
+FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
 # The locks are complete. Without --no-deps, pip does not take a locked version for one that is required with an extra.
 COPY requirements/build.txt requirements/runtime.txt requirements/
@@ -22,7 +25,7 @@ RUN /opt/build/bin/python -m pip wheel --no-cache-dir --no-build-isolation --no-
     /opt/sekisho/bin/python -m compileall -q --invalidation-mode unchecked-hash \
         -x 'kubernetes/(aio/)?client/(api|models)/[a-z]' /opt/sekisho/lib
 
-FROM python:3.14-slim
+FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="Sekisho" \
       org.opencontainers.image.description="A Kubernetes admission controller that denies pods that break a policy and applies safe defaults to the others" \
       org.opencontainers.image.licenses="Apache-2.0"

@@ -1,6 +1,7 @@
 # Everything that one does daily; the same commands run in CI.
 PYTHON ?= python3
-VENV := .venv
+# Another Python has its own environment: make unit PYTHON=python3.13
+VENV := .venv$(if $(filter-out python3,$(notdir $(PYTHON))),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Tests start hundreds of processes, and each would compile what it imports.
@@ -36,16 +37,16 @@ lint: install ## Formatting, lint, types, import directions, plain English, Dock
 controlplane: install ## Build or find etcd, kube-apiserver, kube-controller-manager, kubectl and helm (minutes, once)
 	$(BIN)/python -m tests.controlplane build
 
-trustparts: install ## Build or find cosign, registries and the servers of a Sigstore (minutes, once)
 nodes: install ## Build or find kube-scheduler and kwok, for the tests with nodes (minutes, once)
 	$(BIN)/python -m tests.controlplane build --nodes
 
+trustparts: install ## Build or find cosign, registries and the servers of a Sigstore (minutes, once)
 	$(BIN)/python -m tests.trustparts
 
 test: lint controlplane nodes trustparts ## What CI runs: lint, unit tests, and tests on a real control plane
 	$(BIN)/python -m pytest --numprocesses=2 --durations=10
 
-unit: install ## Unit tests only; builds helm for them, unless it is there
+unit: install ## Unit tests only; on another Python: make unit PYTHON=python3.13
 	$(BIN)/python -m tests.controlplane build --helm
 	$(BIN)/python -m pytest tests/unit --durations=10
 
@@ -125,4 +126,4 @@ lock: install ## Resolve the dependencies again and pin them with hashes
 	$(BIN)/python -m tools.lock
 
 clean: ## Remove .venv and caches (not the cached control plane)
-	rm -rf $(VENV) .cluster site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-* .cluster site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import yaml
 
 from tests.controlplane.cache import cache_folder, publish, workshop
 from tests.controlplane.progress import Progress
@@ -127,7 +128,7 @@ def build(folder: Path) -> Path:
             case "RUN":
                 run(into(root, step.arguments), work, packages)
             case _:
-                assert step.instruction in {"LABEL", "ENV", "USER", "ENTRYPOINT", "CMD"}, step
+                assert step.instruction in {"ARG", "LABEL", "ENV", "USER", "ENTRYPOINT", "CMD"}, step
     return root
 
 
@@ -207,10 +208,17 @@ def test_the_build_lock_holds_the_build_backend() -> None:
     assert "//" not in lock
 
 
-def test_all_stages_share_one_pinned_base() -> None:
+def test_all_stages_share_one_base_which_an_argument_replaces() -> None:
     bases = {step.arguments.split()[0] for step in STEPS if step.instruction == "FROM"}
-    assert len(bases) == 1
-    assert re.fullmatch(r"python:3\.\d+-slim", bases.pop())
+    assert bases == {"${PYTHON_IMAGE}"}
+    assert last("ARG").startswith("PYTHON_IMAGE=")
+
+
+def test_the_image_has_a_python_that_the_tests_run_on() -> None:
+    base = re.fullmatch(r"PYTHON_IMAGE=python:(3\.\d+)-slim", last("ARG"))
+    workflow = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "test.yml").read_text())
+    assert base is not None
+    assert base[1] in workflow["jobs"]["unit"]["strategy"]["matrix"]["python"]
 
 
 def test_hadolint_finds_nothing() -> None:
