@@ -404,6 +404,8 @@ def in_user_namespace(spec: PodSpec) -> bool:
     return spec.host_users is False
 
 
+DEFAULT_GRACE_SECONDS = 30
+"""How long a pod may take to stop that does not say it."""
 DEFAULT_SERVICE_ACCOUNT = "default"
 """The account that a pod runs as which names none."""
 

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from sekisho.policies.limits import MAX_POD_POLICIES
 from tests.cluster.conftest import Cluster
 from tests.controlplane.installed import CHART, NAMESPACE, RELEASE, Sekisho
 from tests.controlplane.kubectl import CommandError, Completed, Kubectl
@@ -89,6 +91,36 @@ def test_a_pod_policy_applies_to_its_own_namespace_only(kubectl: Kubectl, cluste
     assert tried(kubectl, restricted_pod()).returncode == 0
     other = cluster.plane.kubectl.in_namespace("default")
     assert tried(other, plain).returncode == 0
+
+
+def test_many_pod_policies_and_a_pod_of_many_containers_hold_up_no_other_namespace(
+    kubectl: Kubectl, cluster: Cluster, namespace: str
+) -> None:
+    others = f"{namespace}-others"
+    cluster.plane.create_namespace(others)
+    level = {"podSecurityStandard": {"level": "restricted"}}
+    policies = [json.loads(manifest("PodPolicy", f"p{number}", **level)) for number in range(300)]
+    applied = kubectl("create", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": policies}))
+    assert f"PodPolicies; the maximum is {MAX_POD_POLICIES}" in applied.stderr
+    assert applied.stderr.count(f"namespace {namespace} has ") > 200
+    wait_admitted(kubectl, restricted_pod(privileged()), admitted=False)
+    large = restricted_pod(*({"name": f"c-{number}", "image": "a.example/x"} for number in range(1500)))
+
+    def judged(where: str, pod: dict[str, Any]) -> tuple[int, bytes]:
+        answer = cluster.plane.call("POST", f"/api/v1/namespaces/{where}/pods?dryRun=All", pod)
+        return answer.status, answer.body
+
+    try:
+        with ThreadPoolExecutor(4) as executor:
+            denials = [executor.submit(judged, namespace, large) for _ in range(20)]
+            while not all(denial.done() for denial in denials):
+                assert judged(others, restricted_pod())[0] == 201  # within the webhook's timeout, or it is denied
+        for denial in denials:
+            status, said = denial.result()
+            assert status == 500  # as for all that cannot be judged
+            assert b"the pod has 1,500 containers, more than 512" in said
+    finally:
+        cluster.plane.call("DELETE", f"/api/v1/namespaces/{others}")
 
 
 def test_a_pod_policy_exempts_from_no_cluster_policy(kubectl: Kubectl, baseline: str) -> None:

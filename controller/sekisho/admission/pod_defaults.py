@@ -18,11 +18,14 @@ from msgspec.structs import replace
 from sekisho.admission.origins import Origin, Origins
 from sekisho.admission.pod_resources import LimitRange, container_resources, pod_resources
 from sekisho.findings import FieldPath, remove, set_to
+from sekisho.images.reference import default_pull_policy
 from sekisho.pods import (
     CLAIM_FROM_TEMPLATE,
+    DEFAULT_GRACE_SECONDS,
     AppArmorProfile,
     Container,
     ContainerPort,
+    ImageVolume,
     LocalObjectReference,
     Pod,
     PodSpec,
@@ -62,6 +65,7 @@ _FOR_TOKEN: Final = Origin(
 _FROM_CLAIM_TEMPLATE: Final = Origin(
     "added for volumeClaimTemplates", "remove the entry of that name from spec.volumeClaimTemplates"
 )
+_DEFAULT: Final = Origin("the API server's default")
 _FROM_HOST_NETWORK: Final = Origin(
     "set by hostNetwork", "unset spec.hostNetwork, or remove the port from the list, which only informs"
 )
@@ -107,6 +111,10 @@ def as_created(pod: Pod, objects: NamespaceObjects = NO_OBJECTS) -> CreatedPod:
     }
     is_mirror = _MIRROR in annotations_of(pod)
     spec = _with_account(pod.spec, is_mirror=is_mirror)
+    if spec.termination_grace_period_seconds is None:
+        origins[("spec", "terminationGracePeriodSeconds")] = _DEFAULT
+        spec = replace(spec, termination_grace_period_seconds=DEFAULT_GRACE_SECONDS)
+    spec = _with_pull_policies_of_volumes(spec, origins)
     if not is_mirror and not spec.image_pull_secrets:
         spec = _with_pull_secrets(spec, objects)
     spec = _with_containers(pod, spec, objects.limit_ranges, origins)
@@ -177,14 +185,15 @@ def _with_containers(pod: Pod, spec: PodSpec, limit_ranges: Sequence[LimitRange]
         return confined(path, container)
 
     def confined(path: FieldPath, container: Container) -> Container:
+        if not container.image_pull_policy:
+            origins[(*path, "imagePullPolicy")] = _DEFAULT
+            container = replace(container, image_pull_policy=default_pull_policy(container.image or ""))
         return _with_app_armor(container, path, pod, origins) if annotations else container
 
     annotations = not is_windows(spec) and any(key.startswith(_APP_ARMOR) for key in annotations_of(pod))
     initial = _mapped(("spec", "initContainers"), spec.init_containers, regular)
     containers = _mapped(("spec", "containers"), spec.containers, regular)
-    ephemeral = spec.ephemeral_containers
-    if annotations:
-        ephemeral = _mapped(("spec", "ephemeralContainers"), ephemeral, confined)
+    ephemeral = _mapped(("spec", "ephemeralContainers"), spec.ephemeral_containers, confined)
     if initial is spec.init_containers and containers is spec.containers and ephemeral is spec.ephemeral_containers:
         return spec
     return replace(spec, init_containers=initial, containers=containers, ephemeral_containers=ephemeral)
@@ -198,6 +207,21 @@ def _mapped(
         return containers
     changed = [change((*path, index), container) for index, container in enumerate(containers)]
     return changed if any(map(is_not, changed, containers)) else containers
+
+
+def _with_pull_policies_of_volumes(spec: PodSpec, origins: Origins) -> PodSpec:
+    """The spec with a pull policy for the image of each volume that has one."""
+    volumes = spec.volumes or []
+    unset = [index for index, one in enumerate(volumes) if one.image is not None and not one.image.pull_policy]
+    if not unset:
+        return spec
+    volumes = list(volumes)
+    for index in unset:
+        image = volumes[index].image or ImageVolume()
+        origins[("spec", "volumes", index, "image", "pullPolicy")] = _DEFAULT
+        policy = default_pull_policy(image.reference or "")
+        volumes[index] = replace(volumes[index], image=replace(image, pull_policy=policy))
+    return replace(spec, volumes=volumes)
 
 
 def _host_ports(ports: list[ContainerPort] | None, path: FieldPath, origins: Origins) -> list[ContainerPort] | None:

@@ -11,13 +11,13 @@ Source: k8s.io/kubernetes pkg/apis/core/v1/defaults.go (SetDefaults_Container, S
 
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated
 
 from msgspec import Meta
 
 from sekisho.controls.control import Check, Control, Example, Parameters, opt_in
 from sekisho.findings import FieldPath, Finding, set_to, words
-from sekisho.images.reference import ImageError, parse
+from sekisho.images.reference import default_pull_policy
 from sekisho.pods import ContainerRef, Pod, Volume
 
 
@@ -27,9 +27,6 @@ class PullPolicy(StrEnum):
     ALWAYS = "Always"
     IF_NOT_PRESENT = "IfNotPresent"
     NEVER = "Never"
-
-
-_LATEST: Final = "latest"
 
 
 class ImagePullPolicy(Parameters, frozen=True):
@@ -55,7 +52,7 @@ def _check(parameters: ImagePullPolicy, _minor: int) -> Check:
         return [
             finding(path, policy, about)
             for path, image, policy, about in _images(pod, containers)
-            if (policy or _default(image)) not in policies
+            if (policy or default_pull_policy(image or "")) not in policies
         ]
 
     return judge
@@ -71,16 +68,6 @@ def _images(
         if volume.image is not None:
             path = ("spec", "volumes", index, "image", "pullPolicy")
             yield path, volume.image.reference, volume.image.pull_policy, volume
-
-
-def _default(image: str | None) -> str:
-    """What the API server sets for an image."""
-    try:
-        reference = parse(image or "")
-    except ImageError:
-        return PullPolicy.IF_NOT_PRESENT
-    is_latest = reference.tag == _LATEST or (reference.tag is None and reference.digest is None)
-    return PullPolicy.ALWAYS if is_latest else PullPolicy.IF_NOT_PRESENT
 
 
 CONTROL = Control(

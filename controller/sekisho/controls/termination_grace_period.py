@@ -13,10 +13,9 @@ from msgspec import Meta
 
 from sekisho.controls.control import Check, Control, Example, ParameterError, Parameters, opt_in
 from sekisho.findings import Finding, set_to
-from sekisho.pods import ContainerRef, Pod
+from sekisho.pods import DEFAULT_GRACE_SECONDS, ContainerRef, Pod
 
 _FIELD: Final = ("spec", "terminationGracePeriodSeconds")
-_DEFAULT_SECONDS: Final = 30
 Seconds = Annotated[int, Meta(ge=0, le=31536000)]
 
 
@@ -36,7 +35,7 @@ def _check(parameters: TerminationGracePeriod, _minor: int) -> Check:
 
     def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
         written = pod.spec.termination_grace_period_seconds
-        seconds = _DEFAULT_SECONDS if written is None else written
+        seconds = DEFAULT_GRACE_SECONDS if written is None else written
         nearest = least if least is not None and seconds < least else seconds
         nearest = most if most is not None and nearest > most else nearest
         if nearest == seconds:

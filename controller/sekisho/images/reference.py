@@ -126,6 +126,16 @@ def without_credentials(image: str) -> str:
     return f"…@{host}{digest}" if at and before else image
 
 
+def default_pull_policy(image: str) -> str:
+    """The pull policy that the API server sets for an image without one."""
+    try:
+        reference = parse(image)
+    except ImageError:
+        return "IfNotPresent"
+    is_latest = reference.tag == "latest" or (reference.tag is None and reference.digest is None)
+    return "Always" if is_latest else "IfNotPresent"
+
+
 def is_digest(text: str) -> bool:
     """Whether a text is a digest such as sha256: and 64 lower-case hex digits."""
     return _DIGEST.fullmatch(text) is not None

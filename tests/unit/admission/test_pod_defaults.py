@@ -21,7 +21,8 @@ QUIET = NamespaceObjects(service_accounts={"default": ServiceAccount(automount_s
 
 
 def pod_of(spec: Json, **metadata: Any) -> Pod:
-    return msgspec.convert({"metadata": metadata, "spec": {"automountServiceAccountToken": False, **spec}}, Pod)
+    fields = {"automountServiceAccountToken": False, "terminationGracePeriodSeconds": 30, **spec}
+    return msgspec.convert({"metadata": metadata, "spec": fields}, Pod)
 
 
 def created(spec: Json, objects: NamespaceObjects = NO_OBJECTS, **metadata: Any) -> tuple[Json, dict[str, str]]:
@@ -37,7 +38,49 @@ def set_fields(value: Json) -> Json:
 
 
 def container(**fields: Any) -> Json:
-    return {"name": "app", "image": "a", **fields}
+    return {"name": "app", "image": "a", "imagePullPolicy": "Always", **fields}
+
+
+DEFAULT = "the API server's default"
+PINNED = "a.io/b@sha256:" + "a" * 64
+
+
+@pytest.mark.parametrize("key", ["containers", "initContainers", "ephemeralContainers"])
+@pytest.mark.parametrize(
+    ("image", "policy"),
+    [
+        ("a", "Always"),
+        ("a:latest", "Always"),
+        ("a:1", "IfNotPresent"),
+        (PINNED, "IfNotPresent"),
+        ("A:latest", "IfNotPresent"),
+        ("", "IfNotPresent"),
+    ],
+)
+def test_unset_pull_policy_depends_on_the_image(key: str, image: str, policy: str) -> None:
+    spec, causes = created({key: [container(image=image, imagePullPolicy="")]})
+    assert spec[key][0]["imagePullPolicy"] == policy
+    assert causes == {f"spec.{key}[0].imagePullPolicy": DEFAULT}
+
+
+def test_pull_policy_that_is_set_stays() -> None:
+    spec, causes = created({"containers": [container(image="a:1", imagePullPolicy="Never")]})
+    assert (spec["containers"][0]["imagePullPolicy"], causes) == ("Never", {})
+
+
+def test_image_of_a_volume_gets_a_pull_policy_unless_it_has_one() -> None:
+    images = [{"reference": "a:1"}, {"reference": "a:1", "pullPolicy": "Always"}, {"reference": "a"}]
+    volumes = [{"name": f"v{number}", "image": image} for number, image in enumerate(images)]
+    spec, causes = created({"volumes": [*volumes, {"name": "other", "emptyDir": {}}]})
+    assert [one["image"]["pullPolicy"] for one in spec["volumes"][:3]] == ["IfNotPresent", "Always", "Always"]
+    assert causes == {f"spec.volumes[{index}].image.pullPolicy": DEFAULT for index in (0, 2)}
+
+
+@pytest.mark.parametrize(("written", "stored"), [(None, 30), (0, 0), (60, 60)])
+def test_pods_have_thirty_seconds_to_stop_unless_they_say_otherwise(written: int | None, stored: int) -> None:
+    spec, causes = created({"terminationGracePeriodSeconds": written})
+    assert spec["terminationGracePeriodSeconds"] == stored
+    assert causes == ({"spec.terminationGracePeriodSeconds": DEFAULT} if written is None else {})
 
 
 @pytest.mark.parametrize("key", ["containers", "initContainers"])
