@@ -37,6 +37,8 @@ _FIELDS: Final = {
     **{one: "sbom" for types in SBOM_PREDICATES.values() for one in types},
 }
 """The types of statements that policies require otherwise."""
+KNOWN_PREDICATES: Final = frozenset(_FIELDS)
+"""The types of statements that Sekisho itself knows."""
 
 
 class Attesters(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):

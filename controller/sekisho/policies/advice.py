@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from sekisho.controls import CONTROLS, Level, no_longer_allowed
+from sekisho.controls.image_attestations import KNOWN_PREDICATES
 from sekisho.controls.image_rules import ImageRule
 from sekisho.controls.images import CONTROL as IMAGES
 from sekisho.controls.images import Images, image_rules
@@ -54,8 +55,10 @@ def advice(policy: Policy, policies: PolicySet, exempt: Collection[str] = EXEMPT
             return list(_of_waiver(policy, policies, exempt))
         case ImageAuthority():
             return []
-    of_registries = _of_registries(policy.spec, policies) if isinstance(policy, PodPolicy) else ()
-    return [*_of_policy(policy, exempt), *_of_authorities(policy.spec, policies), *of_registries]
+    of_policy = [*_of_policy(policy, exempt), *_of_authorities(policy.spec, policies)]
+    if isinstance(policy, PodPolicy):
+        of_policy += [*_of_registries(policy.spec, policies), *_of_predicates(policy.spec, policies)]
+    return of_policy
 
 
 def _of_authorities(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
@@ -78,6 +81,17 @@ def _of_registries(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
                 f"spec.controls.images.{kind}: no ClusterPodPolicy names registry {registry} in a rule on "
                 f"{kind}, so Sekisho does not connect to it, and its images are denied"
             )
+
+
+def _of_predicates(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
+    """A warning for each type of attestations that a PodPolicy requires, and that is not looked for."""
+    for rule in _image_rules(spec):
+        for predicate in rule.predicates:
+            if predicate not in policies.predicates and predicate not in KNOWN_PREDICATES:
+                yield (
+                    f"spec.controls.images.{rule.place}.predicateType: no ClusterPodPolicy requires {predicate}, so "
+                    "Sekisho does not look for it, and the images are denied"
+                )
 
 
 def _image_rules(spec: PodPolicySpec) -> list[ImageRule]:

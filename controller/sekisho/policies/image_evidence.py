@@ -62,7 +62,7 @@ class ImageEvidenceSpec(Struct, frozen=True, rename="camel", omit_defaults=True)
         Meta(description="The fingerprint of each authority that was looked for, by name.", max_length=1024),
     ] = {}
     predicates: Annotated[
-        tuple[_Text, ...], Meta(description="The types of statements that were looked for.", max_length=64)
+        tuple[_Text, ...], Meta(description="The types of statements that were looked for.", max_length=1024)
     ] = ()
     attestations: Annotated[
         tuple[SharedAttestation, ...],

@@ -9,6 +9,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from sekisho.controls.image_attestations import KNOWN_PREDICATES
 from sekisho.controls.image_rules import ImageRule
 from sekisho.controls.images import Images, image_rules
 from sekisho.pods import Pod
@@ -80,8 +81,14 @@ class PolicySet:
             registry for is_of_cluster, rule in rules if is_of_cluster for registry in rule.registries
         )
         """The registries that rules on images of ClusterPodPolicies name; tenants cannot add any."""
-        self.predicates = frozenset(predicate for _, rule in rules for predicate in rule.predicates)
-        """The types of attestations that rules need."""
+        self.predicates = frozenset(
+            predicate
+            for is_of_cluster, rule in rules
+            for predicate in rule.predicates
+            if is_of_cluster or predicate in KNOWN_PREDICATES
+        )
+        """The types of attestations that rules need. Tenants cannot add any of their own: all images would be looked up
+        for these."""
         self.needs_labels = any(p.selects_labels is not None or p.for_labels is not None for p in ordered)
         """Whether some policy reads the namespace's labels, so that `plan` needs them."""
         self._by_namespace: dict[str, tuple[Mapping[str, str] | None, _Selection]] = {}

@@ -234,7 +234,7 @@ class ImageEvidence:
 
     def _is_current(self, facts: ImageFacts) -> bool:
         """Whether facts were found for the authorities and the types of attestations that there are now."""
-        return facts.checked == self._current() and all(one in facts.predicates for one in self._predicates())
+        return facts.checked == self._current() and set(facts.predicates).issuperset(self._predicates())
 
     def _current(self) -> Mapping[str, str]:
         """The fingerprints of the authorities, by name."""

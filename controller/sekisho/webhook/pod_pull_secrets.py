@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from sekisho.admission import NamespaceObjects, Review
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
+from sekisho.cluster.names import is_label, is_subdomain
 from sekisho.cluster.single_flight import SingleFlight
 from sekisho.pods import LocalObjectReference, Pod, PodSpec
 from sekisho.registry import (
@@ -108,6 +109,8 @@ class PodPullSecretReader:
 
     async def _read(self, namespace: str, name: str) -> Sequence[Entry]:
         """The credentials of a Secret; none where it is missing or of no use, as for the kubelet."""
+        if not is_label(namespace) or not is_subdomain(name):
+            return ()  # no Secret has such a name, which would be another path of the API
         try:
             raw = await self._api.get(f"/api/v1/namespaces/{namespace}/secrets/{name}")
             return decode_secret(raw) if _type_decoder.decode(raw).type == SECRET_TYPE else ()

@@ -13,7 +13,8 @@ from sekisho.images.scans import SCAN_PREDICATE
 from sekisho.images.statements import SIGN_PREDICATE
 from sekisho.images.trust import Trust
 from sekisho.images.verification import verify
-from sekisho.policies import ClusterPodPolicy, PolicyError, PolicySet
+from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicyError, PolicySet
+from sekisho.policies.advice import advice
 from tests.unit.admission.test_image_signatures import pod
 from tests.unit.images.scan_data import scan_statement, scanned_by
 from tests.unit.images.signing import (
@@ -203,6 +204,16 @@ def test_types_that_rules_need_are_read() -> None:
     for required, expected in ((SBOM, types), (BUILT, {SLSA_02, SLSA_1}), (OTHER, {QA})):
         assert PolicySet.of([required]).predicates == expected
     assert judged(OTHER, scanned_by()).is_denied
+
+
+def test_a_type_that_only_a_tenant_requires_is_not_looked_for() -> None:
+    controls = msgspec.to_builtins(OTHER)["spec"]["controls"]
+    own = msgspec.convert({"metadata": {"name": "p", "namespace": "shop"}, "spec": {"controls": controls}}, PodPolicy)
+    assert PolicySet.of([own]).predicates == frozenset()
+    assert PolicySet.of([own, OTHER]).predicates == {QA}
+    told = "spec.controls.images.attestations[0].predicateType: no ClusterPodPolicy requires"
+    assert [text for text in advice(own, PolicySet.of([own])) if text.startswith(told)]
+    assert not [text for text in advice(own, PolicySet.of([own, OTHER])) if text.startswith(told)]
 
 
 MALFORMED: dict[str, tuple[dict[str, Any], str]] = {

@@ -156,6 +156,16 @@ async def test_secret_that_is_missing_or_broken_is_left_out(site: Site, broken: 
     assert sorted(site.asked) == ["team/login", "team/wrong"]
 
 
+@pytest.mark.parametrize(
+    "name", ["../../team/secrets/login", "../../../pods?limit=500&x=", "login?x=1", "login#", "login/", "Login", ".."]
+)
+async def test_name_that_no_secret_has_is_no_other_path_of_the_api(site: Site, name: str) -> None:
+    assert isinstance(await site.look(site.image(), PodPullSecrets("other", (name,))), Unknown)
+    assert isinstance(await site.look(site.image(), PodPullSecrets(f"../namespaces/{'team'}", ("login",))), Unknown)
+    assert site.asked == []
+    assert isinstance(await site.look(site.image(), TEAM), ImageFacts)
+
+
 async def test_secret_of_another_type_is_not_used(site: Site) -> None:
     site.secrets["team/login"] = secret(site.registry.host, "hunter2", "Opaque")
     assert isinstance(await site.look(site.image(), TEAM), Unknown)
