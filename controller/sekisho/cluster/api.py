@@ -1,6 +1,7 @@
 """A thin client of the Kubernetes API: paths and bytes in, bytes out."""
 
 import asyncio
+import re
 import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -32,6 +33,8 @@ MAX_ANSWER_BYTES = 64 << 20
 MAX_EVENT_BYTES = 8 << 20
 """An object is at most 1.5 MiB in etcd; the longest line of a watch is far below this."""
 
+_PATH = re.compile(r"(/(?!\.{1,2}(/|\Z))[A-Za-z0-9:._-]+)+")
+"""Paths of objects and collections. Names in them come from users, too: none may be `..`, or have a `/`, `?` or `%`."""
 _NO_PARAMS: Mapping[str, str] = {}
 _CALL_LIMITS = aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=10)
 
@@ -176,6 +179,8 @@ class ApiClient:
         limits: aiohttp.ClientTimeout = _CALL_LIMITS,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Send a request, with fresh credentials once more after a 401, and give the successful response."""
+        if not _PATH.fullmatch(path):
+            raise ApiUnavailable(f"{method} {path[:200]!r}: not sent, as a name in it would make it another path")
         try:
             for max_age in (CREDENTIALS_SECONDS, 0.0):
                 config = await self._credentials(max_age)

@@ -92,6 +92,19 @@ async def test_a_client_that_may_not_write_only_reads(api: ApiClient, server: Sc
     assert [method for method, _, _ in server.asked] == ["GET"]
 
 
+@pytest.mark.parametrize(
+    "name", ["..", ".", "../../victim/secrets/login", "a/../b", "login?watch=1", "login#a", "%2e%2e", "a b", "", "a\n"]
+)
+async def test_name_that_makes_another_path_is_not_sent(api: ApiClient, server: Scripted, name: str) -> None:
+    for call in (api.get(f"/x/{name}"), api.delete(f"/x/{name}/y"), api.create(f"/x/{name}/y", b"{}")):
+        with pytest.raises(ApiUnavailable, match="not sent, as a name in it"):
+            await call
+    assert server.asked == []
+    for good in ("..a", "a..b", "system:node", "sha256-1.x_y"):
+        with pytest.raises(ApiError):
+            await api.get(f"/y/{good}")  # sent, and not found
+
+
 async def test_error_has_status_reason_and_message(api: ApiClient, server: Scripted) -> None:
     server.status, server.body = 404, b'{"kind":"Status","reason":"NotFound","message":"pods \\"x\\" not found"}'
     with pytest.raises(ApiError, match='pods "x" not found') as caught:
