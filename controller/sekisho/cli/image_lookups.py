@@ -72,7 +72,9 @@ class ImageLookups:
 
     def trust(self) -> Trust:
         """What the webhook would know now: it connects only to registries that administrators name."""
-        return Trust(self.authorities, self._of_named, datetime.now(UTC), self._digests, self._registries)
+        return Trust(
+            self.authorities, self._of_named, datetime.now(UTC), self._digests, self._registries, self._predicates
+        )
 
     def look_up(self, references: Iterable[Reference]) -> None:
         """Look up images, those with tags by the digests that the tags stand for now."""

@@ -171,6 +171,9 @@ def _fault(rule: ImageRule, reference: Reference, trust: Trust | None) -> Fault 
         )
     if not _may_connect(reference, trust):
         return _registry_not_named(rule, reference)
+    unread = [] if trust.predicates is None else [one for one in rule.predicates if one not in trust.predicates]
+    if unread:
+        return _type_not_required(unread)
     lookup = Lookup(reference, rule.names)
     if facts is None:
         return Fault(f"is not verified: nobody has looked for its {rule.kind}", "try again", lookup)
@@ -226,6 +229,14 @@ def _registry_not_named(rule: ImageRule, reference: Reference) -> Fault:
     return Fault(
         f"is not verified: no ClusterPodPolicy names registry {reference.registry} in a rule on {rule.kind}",
         "an administrator must name the registry there; with enforcement Audit, nothing else changes",
+    )
+
+
+def _type_not_required(predicates: Sequence[str]) -> Fault:
+    """Attestations of a type that only a tenant requires: all images would be looked up for them."""
+    return Fault(
+        f"is not verified: no ClusterPodPolicy requires attestations {words(predicates)}",
+        "an administrator must require the type there; with enforcement Audit, nothing else changes",
     )
 
 

@@ -1,4 +1,4 @@
-"""What the rules on signatures are judged from: the authorities and the facts about images, at one moment."""
+"""What the rules on images are judged from: the authorities and the facts about images, at one moment."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
@@ -18,6 +18,7 @@ class Trust(Struct, frozen=True, eq=False):
     now: the time that decides which keys have ended.
     digests: what tags stand for, as far as they were resolved; used by the mutating webhook.
     registries: those that may be asked; None for any.
+    predicates: the types of attestations that are looked for; None for any.
     """
 
     authorities: Mapping[str, Authority]
@@ -25,6 +26,7 @@ class Trust(Struct, frozen=True, eq=False):
     now: datetime
     digests: Mapping[Reference, str] = {}
     registries: Collection[str] | None = None
+    predicates: Collection[str] | None = None
 
 
 class Lookup(Struct, frozen=True):

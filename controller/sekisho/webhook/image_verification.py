@@ -71,7 +71,12 @@ class ImageVerification:
         pull_secrets = self._pull_secrets_of(review)
         view = self._evidence.view(partial(self._tags.unknown, pull_secrets=pull_secrets), pull_secrets)
         return Trust(
-            self._authorities.of(policies), view, self._clock(), _Digests(self._tags, pull_secrets), policies.registries
+            self._authorities.of(policies),
+            view,
+            self._clock(),
+            _Digests(self._tags, pull_secrets),
+            policies.registries,
+            policies.predicates,
         )
 
     async def settled(self, outcome: Outcome, trust: Trust, deadline: Deadline) -> bool:

@@ -67,12 +67,14 @@ BUILT = policy(provenance={"builders": [BUILDER], "sources": ["git+https://githu
 OTHER = policy(predicateType=QA)
 
 
-def judged(required: ClusterPodPolicy, *candidates: Candidate) -> Evaluation:
+def judged(required: ClusterPodPolicy | PodPolicy, *candidates: Candidate) -> Evaluation:
     policies = PolicySet.of([required])
     found: ImageFacts = verify(
         REPOSITORY, IMAGE, candidates, list(AUTHORITIES.values()), NOW, predicates=policies.predicates
     )
-    return evaluate(pod(), policies, "shop", {}, trust=Trust(AUTHORITIES, {NAME: found}, NOW))
+    return evaluate(
+        pod(), policies, "shop", {}, trust=Trust(AUTHORITIES, {NAME: found}, NOW, predicates=policies.predicates)
+    )
 
 
 def message(evaluation: Evaluation) -> str:
@@ -211,6 +213,9 @@ def test_a_type_that_only_a_tenant_requires_is_not_looked_for() -> None:
     own = msgspec.convert({"metadata": {"name": "p", "namespace": "shop"}, "spec": {"controls": controls}}, PodPolicy)
     assert PolicySet.of([own]).predicates == frozenset()
     assert PolicySet.of([own, OTHER]).predicates == {QA}
+    denied = judged(own, attested(QA, {}))
+    assert f"which is not verified: no ClusterPodPolicy requires attestations {QA}" in message(denied)
+    assert not denied.is_pending
     told = "spec.controls.images.attestations[0].predicateType: no ClusterPodPolicy requires"
     assert [text for text in advice(own, PolicySet.of([own])) if text.startswith(told)]
     assert not [text for text in advice(own, PolicySet.of([own, OTHER])) if text.startswith(told)]
