@@ -106,7 +106,7 @@ def verify(
     if output == "json":
         click.echo(msgspec.json.format(msgspec.json.encode({"images": reports})).decode())
     else:
-        write("\n".join(line for report in reports for line in _lines(report)) + "\n")
+        write("\n".join(line for report in reports for line in _lines(report, namespace)) + "\n")
     sys.exit(max(report.exit_code for report in reports))
 
 
@@ -194,7 +194,7 @@ def _rule_report(policy: str, enforcement: Enforcement, result: RuleResult) -> _
     )
 
 
-def _lines(report: _Report) -> Iterator[str]:
+def _lines(report: _Report, namespace: str) -> Iterator[str]:
     verdict = style("admitted", fg="green") if report.is_admitted else style("denied", fg="red")
     if report.problem and report.is_admitted:
         verdict = style("not verified", fg="yellow")
@@ -213,7 +213,7 @@ def _lines(report: _Report) -> Iterator[str]:
     if report.omitted:
         yield f"  {report.omitted} more were not read"
     if not report.rules:
-        yield "  no rule on signatures or attestations applies to it"
+        yield printable(f"  no rule on signatures or attestations applies to it in namespace {namespace}")
     for rule in report.rules:
         yield from _rule_lines(rule)
 

@@ -72,7 +72,7 @@ def _images(
 
 CONTROL = Control(
     name="imagePullPolicy",
-    reason="when its image is pulled",
+    reason="its pull policy",
     summary="The kubelet must ask the registry before it starts an image that its node has already.",
     why="Without Always, a pod may start an image that another pod pulled to the node with credentials that this one "
     "does not have, or an old image whose tag has moved.",

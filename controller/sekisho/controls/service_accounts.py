@@ -50,7 +50,7 @@ def _check(parameters: ServiceAccounts, _minor: int) -> Check:
         if account not in denied and (listed is None or account in listed):
             return []
         value = pod.spec.service_account_name or pod.spec.service_account
-        return [Finding.of("serviceAccounts", _FIELD, value, allowed=allowed, fix="run the pod as an allowed account")]
+        return [Finding.of("serviceAccounts", _FIELD, value, allowed=allowed, fix="set it to an allowed account")]
 
     return judge
 
