@@ -25,7 +25,6 @@ from sekisho.pods import (
     AppArmorProfile,
     Container,
     ContainerPort,
-    ImageVolume,
     LocalObjectReference,
     Pod,
     PodSpec,
@@ -211,17 +210,15 @@ def _mapped(
 
 def _with_pull_policies_of_volumes(spec: PodSpec, origins: Origins) -> PodSpec:
     """The spec with a pull policy for the image of each volume that has one."""
-    volumes = spec.volumes or []
-    unset = [index for index, one in enumerate(volumes) if one.image is not None and not one.image.pull_policy]
-    if not unset:
-        return spec
-    volumes = list(volumes)
-    for index in unset:
-        image = volumes[index].image or ImageVolume()
-        origins[("spec", "volumes", index, "image", "pullPolicy")] = _DEFAULT
-        policy = default_pull_policy(image.reference or "")
-        volumes[index] = replace(volumes[index], image=replace(image, pull_policy=policy))
-    return replace(spec, volumes=volumes)
+    volumes = []
+    for index, volume in enumerate(spec.volumes or ()):
+        image = volume.image
+        if image is not None and not image.pull_policy:
+            origins[("spec", "volumes", index, "image", "pullPolicy")] = _DEFAULT
+            policy = default_pull_policy(image.reference or "")
+            volume = replace(volume, image=replace(image, pull_policy=policy))
+        volumes.append(volume)
+    return replace(spec, volumes=volumes) if any(map(is_not, volumes, spec.volumes or ())) else spec
 
 
 def _host_ports(ports: list[ContainerPort] | None, path: FieldPath, origins: Origins) -> list[ContainerPort] | None:

@@ -6,14 +6,13 @@ A driver behind a PersistentVolumeClaim is not visible in the pod: its StorageCl
 Level: none, a policy names it
 """
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Meta
 
 from sekisho.controls.control import Check, Control, Example, Parameters, opt_in
-from sekisho.findings import Finding, remove, words
-from sekisho.pods import ContainerRef, Pod
+from sekisho.controls.volume_drivers import check_drivers
+from sekisho.pods import Volume
 
 
 class CsiDrivers(Parameters, frozen=True):
@@ -29,25 +28,11 @@ class CsiDrivers(Parameters, frozen=True):
 
 
 def _check(parameters: CsiDrivers, _minor: int) -> Check:
-    drivers = parameters.allowed or ()
-    allowed = words(drivers) if drivers else "no inline CSI volume"
+    return check_drivers("csiDrivers", "csi", _driver_of, parameters.allowed or (), "no inline CSI volume")
 
-    def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
-        return [
-            Finding.of(
-                "csiDrivers",
-                ("spec", "volumes", index, "csi", "driver"),
-                volume.csi.driver,
-                allowed=allowed,
-                fix="use another kind of volume or an allowed driver",
-                change=remove(("spec", "volumes", index, "csi")),
-                about=volume,
-            )
-            for index, volume in enumerate(pod.spec.volumes or ())
-            if volume.csi is not None and volume.csi.driver not in drivers
-        ]
 
-    return judge
+def _driver_of(volume: Volume) -> str | None:
+    return None if volume.csi is None else volume.csi.driver
 
 
 CONTROL = Control(

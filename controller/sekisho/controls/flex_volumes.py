@@ -6,14 +6,13 @@ Kubernetes deprecates FlexVolumes in favour of CSI. A driver behind a Persistent
 Level: none, a policy names it; restrictedVolumes denies every FlexVolume
 """
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Meta
 
 from sekisho.controls.control import Check, Control, Example, Parameters, opt_in
-from sekisho.findings import Finding, remove, words
-from sekisho.pods import ContainerRef, Pod
+from sekisho.controls.volume_drivers import check_drivers
+from sekisho.pods import Volume
 
 
 class FlexVolumes(Parameters, frozen=True):
@@ -29,25 +28,11 @@ class FlexVolumes(Parameters, frozen=True):
 
 
 def _check(parameters: FlexVolumes, _minor: int) -> Check:
-    drivers = parameters.allowed or ()
-    allowed = words(drivers) if drivers else "no FlexVolume"
+    return check_drivers("flexVolumes", "flexVolume", _driver_of, parameters.allowed or (), "no FlexVolume")
 
-    def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
-        return [
-            Finding.of(
-                "flexVolumes",
-                ("spec", "volumes", index, "flexVolume", "driver"),
-                volume.flex_volume.driver,
-                allowed=allowed,
-                fix="use another kind of volume or an allowed driver",
-                change=remove(("spec", "volumes", index, "flexVolume")),
-                about=volume,
-            )
-            for index, volume in enumerate(pod.spec.volumes or ())
-            if volume.flex_volume is not None and volume.flex_volume.driver not in drivers
-        ]
 
-    return judge
+def _driver_of(volume: Volume) -> str | None:
+    return None if volume.flex_volume is None else volume.flex_volume.driver
 
 
 CONTROL = Control(

@@ -30,8 +30,9 @@ def _check(parameters: TerminationGracePeriod, _minor: int) -> Check:
     least, most = parameters.min_seconds, parameters.max_seconds
     if least is not None and most is not None and least > most:
         raise ParameterError("minSeconds", f"{least} is above maxSeconds {most}")
-    bounds = {(True, False): f"at least {least}", (False, True): f"at most {most}"}
-    allowed = bounds.get((least is not None, most is not None), f"{least} to {most}")
+    allowed = f"at least {least}"
+    if most is not None:
+        allowed = f"at most {most}" if least is None else f"{least} to {most}"
 
     def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
         written = pod.spec.termination_grace_period_seconds

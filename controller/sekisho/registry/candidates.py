@@ -21,6 +21,7 @@ from sekisho.images.evidence import (
     Candidate,
 )
 from sekisho.images.reference import is_digest
+from sekisho.images.statements import SIGN_PREDICATE
 from sekisho.registry.client import Content, Referrers, RegistryClient, Repository
 from sekisho.registry.errors import Problem, RegistryError
 from sekisho.registry.manifests import Descriptor
@@ -38,7 +39,6 @@ MAX_ATTESTATION_BYTES: Final = 24 << 20
 BUNDLE: Final = "application/vnd.dev.sigstore.bundle"
 SIMPLE_SIGNING: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
 ENVELOPE: Final = "application/vnd.dsse.envelope.v1+json"
-SIGN_PREDICATE: Final = "https://sigstore.dev/cosign/sign/v1"
 T = TypeVar("T")
 _PREDICATE_HINT: Final = "dev.sigstore.bundle.predicateType"
 _CREATED_HINT: Final = "org.opencontainers.image.created"

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from sekisho.images.statements import SIGN_PREDICATE as SIGN
 from sekisho.registry import Hold, Problem, RegistryClient, RegistryError, Room, Wanted, find_candidates
 from sekisho.registry import candidates as module
 from sekisho.registry.manifests import OCI_INDEX, OCI_MANIFEST
@@ -20,8 +21,6 @@ from tests.unit.registry.registry_server import (
 )
 from tests.unit.registry.test_registry_authentication import answering
 from tests.unit.waiting import until
-
-SIGN = module.SIGN_PREDICATE
 
 
 @pytest.fixture

@@ -161,7 +161,7 @@ async def test_secret_that_is_missing_or_broken_is_left_out(site: Site, broken: 
 )
 async def test_name_that_no_secret_has_is_no_other_path_of_the_api(site: Site, name: str) -> None:
     assert isinstance(await site.look(site.image(), PodPullSecrets("other", (name,))), Unknown)
-    assert isinstance(await site.look(site.image(), PodPullSecrets(f"../namespaces/{'team'}", ("login",))), Unknown)
+    assert isinstance(await site.look(site.image(), PodPullSecrets("../namespaces/team", ("login",))), Unknown)
     assert site.asked == []
     assert isinstance(await site.look(site.image(), TEAM), ImageFacts)
 
