@@ -119,7 +119,7 @@ def evaluate(
     created: CreatedPod | None = None
     if form is not _POD:
         created = as_created(pod, objects)
-        resolved = _resolved(created.pod, form, plan, policies, namespace, clock, trust)
+        resolved = _resolved(created.pod, old, plan, policies, namespace, clock, trust)
         filled = defaults_for(created.pod, plan, policies, namespace, clock, resolved=resolved)
         pod = with_defaults(created.pod, filled)
         if old is not None:
@@ -146,17 +146,17 @@ def evaluate(
 
 def _resolved(
     pod: Pod,
-    form: Form,
+    old: Pod | None,
     plan: Plan,
     policies: PolicySet,
     namespace: str,
     clock: Clock | None,
     trust: Trust | None,
 ) -> Sequence[ResolvedTag]:
-    """The images of a manifest whose tags the mutating webhook would resolve in its pods."""
-    if form is not _MANIFEST or trust is None or not plan.needs_evidence:
+    """The images of a template or manifest whose tags the mutating webhook will resolve in its pods."""
+    if trust is None or not plan.needs_evidence:
         return ()
-    return resolve_tags(pod, plan, policies, namespace, clock, trust)[0]
+    return resolve_tags(pod, plan, policies, namespace, clock, trust, old=old)[0]
 
 
 def _with_origins(violations: list[Violation], origins: Mapping[FieldPath, Origin]) -> list[Violation]:

@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from sekisho.admission.verdict import Violation, judge, judge_evidence
 from sekisho.admission.waivers import Clock, apply_waivers
+from sekisho.controls.images import CONTROL, NEEDS_DIGEST
 from sekisho.findings import FieldPath
 from sekisho.images.trust import Lookup, Trust
 from sekisho.pods import Pod
@@ -32,18 +33,22 @@ def resolve_tags(
     clock: Clock | None,
     trust: Trust,
     only: frozenset[str] | None = None,
+    old: Pod | None = None,
 ) -> tuple[list[ResolvedTag], tuple[Lookup, ...]]:
     """The images whose tags are resolved, and those whose digests must be looked up.
 
-    An image that a cheaper rule denies, or that a waiver exempts, is left as it is.
+    An image that a cheaper rule denies, or that a waiver exempts, is left as it is. A rule that only lacks the digest
+    is met by it.
 
     clock: gives the time for waivers; with None no waiver applies.
     only: the names of the containers that may still be changed; None for a new pod.
+    old: a pod whose images are left as they are, where they are in the same container or volume; None for none.
 
     Raises UnjudgedError for a pod with too many violations.
     """
-    steps = [step for step in plan.steps if step.evidence_check is not None]
-    unsigned: Sequence[Violation] = judge_evidence(pod, steps, None, trust, judge(pod, steps))
+    steps = [step for step in plan.steps if step.control == CONTROL.name]
+    violations = [violation for violation in judge(pod, steps) if violation.finding.allowed != NEEDS_DIGEST]
+    unsigned: Sequence[Violation] = judge_evidence(pod, steps, old, trust, violations)
     if unsigned and clock is not None and policies.has_waivers:
         unsigned, _ = apply_waivers(list(unsigned), pod, namespace, policies, clock())
     resolved: dict[FieldPath, ResolvedTag] = {}

@@ -122,7 +122,7 @@ def _key(reference: Reference) -> str:
 
 
 def _result(reference: Reference, tags: Tags, evidence: ImageEvidence) -> ImageFacts | Unknown:
-    known = tags.unknown(reference) if reference.digest is None else evidence.known(_key(reference))[0]
+    known = tags.unknown(_key(reference)) if reference.digest is None else evidence.known(_key(reference))[0]
     return known or Unknown("was not looked up in time", "try again")
 
 

@@ -150,14 +150,14 @@ def _judge_image(
 
 def _fault(rule: ImageRule, reference: Reference, trust: Trust | None) -> Fault | None:
     """Why an image does not meet a rule; None if it does."""
-    key = evidence_key(reference)
-    if key is None:
-        return _tag_fault(rule, reference, trust)
     if trust is None:
         return Fault(
             "is not verified: this installation does not verify images",
             "an administrator must set imageVerification.enabled in the chart",
         )
+    key = evidence_key(reference)
+    if key is None:
+        return _tag_fault(rule, reference, trust)
     facts = trust.evidence.get(key)
     unusable = dict(_unusable(rule.names, trust))
     fault = rule.judge(reference, facts, trust, unusable) if isinstance(facts, ImageFacts) else None
@@ -205,19 +205,17 @@ def _rechecked(fault: Fault | None, facts: ImageFacts, trust: Trust, lookup: Loo
     return replace(fault, lookup=lookup) if fault is not None and is_old else fault
 
 
-def _tag_fault(rule: ImageRule, reference: Reference, trust: Trust | None) -> Fault:
-    resolving = trust if rule.resolves else None
-    if resolving is not None and not _may_connect(reference, resolving):
+def _tag_fault(rule: ImageRule, reference: Reference, trust: Trust) -> Fault:
+    fix = f"append @sha256: and the digest of the {rule.attached} image"
+    if not rule.resolves:
+        return Fault(f"has a tag, which can be moved to an image that nobody {rule.attached}", fix)
+    if not _may_connect(reference, trust):
         return _registry_not_named(rule, reference)
-    lookup = Lookup(reference, rule.names) if resolving is not None else None
-    unresolved = resolving.evidence.get(tag_key(reference)) if resolving is not None else None
+    lookup = Lookup(reference, rule.names)
+    unresolved = trust.evidence.get(tag_key(reference))
     if isinstance(unresolved, Unknown):
         return Fault(unresolved.reason, unresolved.fix, lookup, unresolved.is_pending)
-    return Fault(
-        f"has a tag, which can be moved to an image that nobody {rule.attached}",
-        f"append @sha256: and the digest of the {rule.attached} image",
-        lookup,
-    )
+    return Fault("has a tag that was not resolved", f"try again, or {fix}", lookup)
 
 
 def _may_connect(reference: Reference, trust: Trust) -> bool:

@@ -37,6 +37,8 @@ from sekisho.remembered import Remembered
 
 Tag = Annotated[str, Meta(pattern="^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
 RESOLVES_NOTHING = "requires signatures or attestations: only the tags of images that they apply to are resolved"
+NEEDS_DIGEST: Final = "an image with a digest"
+"""What `requireDigest` allows."""
 Fault = tuple[str, str]
 """What is allowed instead, and the fix."""
 
@@ -134,7 +136,8 @@ def _check(parameters: Images, _minor: int) -> Check:
     trusted = tuple(_patterns("trustedRegistries", parameters.trusted_registries or ()))
     denied = tuple(_patterns("deniedRegistries", parameters.denied_registries or ()))
 
-    rules = _Rules(parameters, trusted, denied, next(_numbers))
+    resolved = tuple(image_rules(parameters)) if parameters.resolve_tags else ()
+    rules = _Rules(parameters, trusted, denied, resolved, next(_numbers))
     number = rules.number
 
     def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
@@ -155,11 +158,15 @@ def _check(parameters: Images, _minor: int) -> Check:
 
 
 class _Rules(Struct, frozen=True, eq=False):
-    """Compiled parameters. `number` is theirs alone, also when others replace them."""
+    """Compiled parameters. `number` is theirs alone, also when others replace them.
+
+    resolved: the rules whose images get the digests of their tags, and are denied until they have them.
+    """
 
     parameters: Images
     trusted: tuple[RegistryPattern, ...]
     denied: tuple[RegistryPattern, ...]
+    resolved: tuple[ImageRule, ...]
     number: int
 
 
@@ -183,7 +190,7 @@ def _faults_of(rules: _Rules, image: str) -> tuple[Fault, ...]:
     except ImageError as error:
         return (("a valid image reference", f"correct it: {error}"),)
     registry = _registry_fault(image, reference, rules.parameters, rules.trusted, rules.denied)
-    tag = _tag_fault(reference, rules.parameters)
+    tag = _tag_fault(reference, rules)
     if registry is None and tag is None:  # nearly always
         return ()
     return tuple(fault for fault in (registry, tag) if fault is not None)
@@ -224,11 +231,12 @@ def _resolved(image: str, reference: Reference) -> str:
     return "" if image.startswith(name) else f", this is {name}"
 
 
-def _tag_fault(reference: Reference, parameters: Images) -> Fault | None:
+def _tag_fault(reference: Reference, rules: _Rules) -> Fault | None:
     if reference.digest is not None:
         return None
-    if parameters.require_digest:
-        return "an image with a digest", "append @sha256: and the image's digest"
+    parameters = rules.parameters
+    if parameters.require_digest and not any(rule.applies(reference) for rule in rules.resolved):
+        return NEEDS_DIGEST, "append @sha256: and the image's digest"
     if parameters.require_tag and reference.tag is None:
         return "an image with a tag", "append a tag such as :1.2.3"
     tag = reference.tag or "latest"

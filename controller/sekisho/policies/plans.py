@@ -40,11 +40,12 @@ class Requirement(Struct, frozen=True):
 
 
 class Step(Struct, frozen=True):
-    """A check, and which policies require it.
+    """A check of a control, and which policies require it.
 
     evidence_check: what else they require, and is judged from evidence about images; None if nothing is.
     """
 
+    control: str
     check: Check
     required_by: tuple[Requirement, ...]
     evidence_check: EvidenceCheck | None = None
@@ -248,7 +249,9 @@ class PlanCache:
             sum(len(names) for _, names in groups),
             lambda: tuple(Requirement(*enforcement, names) for enforcement, names in groups),
         )
-        return self._share((id(check), id(required_by)), 4, lambda: Step(check, required_by, rule.evidence_check))
+        return self._share(
+            (id(check), id(required_by)), 5, lambda: Step(rule.control, check, required_by, rule.evidence_check)
+        )
 
 
 class _Group(Struct, frozen=True):

@@ -20,7 +20,7 @@ from msgspec import Struct
 from prometheus_client.core import Metric
 
 from sekisho.backoff import doubled
-from sekisho.images import Reference, parse
+from sekisho.images import Reference
 from sekisho.images.authorities import Authority
 from sekisho.images.evidence import MAX_PROBLEMS, ImageFacts, Unknown, evidence_key
 from sekisho.images.verification import verify
@@ -155,12 +155,12 @@ class ImageEvidence:
 
     def view(
         self,
-        unresolved: Callable[[Reference], Unknown | None] = lambda reference: None,
+        unresolved: Callable[[str], Unknown | None] = lambda image: None,
         pull_secrets: PodPullSecrets | None = None,
     ) -> "EvidenceView":
         """What is known now, for the judging of one review.
 
-        unresolved: why a tag has no digest, None if no one has asked; called in any thread.
+        unresolved: why an image, by `tag_key`, has no digest, None if no one has asked; called in any thread.
         pull_secrets: the pod's own; None for only those of the release.
         """
         return EvidenceView(self, unresolved, pull_secrets)
@@ -399,7 +399,7 @@ class EvidenceView(Mapping[str, ImageFacts | Unknown]):
     def __init__(
         self,
         evidence: ImageEvidence,
-        unresolved: Callable[[Reference], Unknown | None],
+        unresolved: Callable[[str], Unknown | None],
         pull_secrets: PodPullSecrets | None,
     ) -> None:
         self._evidence = evidence
@@ -411,7 +411,7 @@ class EvidenceView(Mapping[str, ImageFacts | Unknown]):
         if "@" in key:
             known, is_due = self._evidence.known(key, self._pull_secrets)
         else:
-            known, is_due = self._unresolved(parse(key)), False
+            known, is_due = self._unresolved(key), False
         if is_due:
             self.due.append(key)
         if known is None:

@@ -5,6 +5,8 @@ from datetime import datetime
 from functools import partial
 from typing import Final
 
+from msgspec.structs import replace
+
 from sekisho.admission import DENIALS, Decision, Outcome, Review
 from sekisho.images import Reference, parse
 from sekisho.images.trust import Trust
@@ -92,14 +94,15 @@ class ImageVerification:
         references = [lookup.reference for lookup in outcome.lookups]
         if not references:
             return False
-        is_pod = outcome.review.is_pod
+        is_pod, is_denied = outcome.review.is_pod, outcome.decision in DENIALS
+        seconds_for_tags = deadline.seconds * TAGS_SHARE - deadline.elapsed
         if is_pod and outcome.decision in _WITHOUT_VERDICT:
-            seconds = deadline.seconds * TAGS_SHARE - deadline.elapsed
-            return bool(await self._tags.digests(references, seconds, namespace, secrets))
+            return bool(await self._tags.digests(references, seconds_for_tags, namespace, secrets))
+        if not is_pod:  # its tags stay, and are judged by what they stand for
+            digests = await self._tags.digests(references, seconds_for_tags if is_denied else 0.0, namespace, secrets)
+            references = [replace(one, digest=one.digest or digests.get(one)) for one in references]
         is_running = self._evidence.start(references, namespace, secrets)
-        if not is_pod:
-            await self._tags.digests(references, 0.0, namespace, secrets)  # starts the questions
-        if not is_pod and outcome.decision not in DENIALS:
+        if not is_pod and not is_denied:
             return False
         if is_running:
             seconds = deadline.seconds * WAIT_SHARE

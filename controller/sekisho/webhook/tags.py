@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from sekisho.cluster.single_flight import SingleFlight
 from sekisho.images import Reference
-from sekisho.images.evidence import DEFAULT_TAG, Unknown
+from sekisho.images.evidence import DEFAULT_TAG, Unknown, tag_key
 from sekisho.registry import RegistryClient, RegistryError, Repository
 from sekisho.webhook.pod_pull_secrets import ClientWith, PodPullSecrets, client_for
 
@@ -45,8 +45,8 @@ class _Known(Struct, frozen=True, gc=False):
     until: float
 
 
-_Key = tuple[Reference, PodPullSecrets | None]
-"""An image with a tag, and the pod's own pull Secrets that it is asked about with."""
+_Key = tuple[str, PodPullSecrets | None]
+"""An image with a tag, by `tag_key`, and the pod's own pull Secrets that it is asked about with."""
 
 
 class Tags:
@@ -77,12 +77,13 @@ class Tags:
         Questions that take longer go on, and a later call finds their answers. Raises nothing.
         """
         wanted = list(dict.fromkeys(reference for reference in references if reference.digest is None))
-        unknown = [(one, pull_secrets) for one in wanted if self._current((one, pull_secrets)) is None]
+        named = {(tag_key(one), pull_secrets): one for one in wanted}
+        unknown = [key for key in named if self._current(key) is None]
         running = [key for key in unknown if key in self._flights]
         new = [key for key in unknown if key not in self._flights]
         free = min(MAX_FLIGHTS - len(self._flights), MAX_FLIGHTS_OF_NAMESPACE - self._by_namespace[namespace])
         tasks = [
-            asyncio.create_task(self._flights.run(key, partial(self._counted, key, namespace)))
+            asyncio.create_task(self._flights.run(key, partial(self._counted, key, named[key], namespace)))
             for key in (*running, *new[: max(free, 0)])
         ]
         if tasks:
@@ -95,15 +96,15 @@ class Tags:
 
     def known(self, reference: Reference, pull_secrets: PodPullSecrets | None = None) -> str | None:
         """The digest of an image with a tag; None if it is not known. May be called in any thread."""
-        known = self._current((reference, pull_secrets))
+        known = self._current((tag_key(reference), pull_secrets))
         return None if known is None else known.digest
 
-    def unknown(self, reference: Reference, pull_secrets: PodPullSecrets | None = None) -> Unknown | None:
-        """Why an image still has a tag although tags are resolved; None where nobody resolves it.
+    def unknown(self, image: str, pull_secrets: PodPullSecrets | None = None) -> Unknown | None:
+        """Why an image, by `tag_key`, still has a tag although tags are resolved; None where nobody resolves it.
 
         May be called in any thread.
         """
-        key = (reference, pull_secrets)
+        key = (image, pull_secrets)
         known = self._current(key)
         if known is None:
             return _PENDING if key in self._flights else None
@@ -115,22 +116,21 @@ class Tags:
         known = self._known.get(key)
         return known if known is not None and time.monotonic() < known.until else None
 
-    async def _counted(self, key: _Key, namespace: str) -> None:
+    async def _counted(self, key: _Key, reference: Reference, namespace: str) -> None:
         self._by_namespace[namespace] += 1
         try:
-            await self._ask(key)
+            await self._ask(key, reference)
         finally:
             self._by_namespace[namespace] -= 1
             if not self._by_namespace[namespace]:
                 del self._by_namespace[namespace]
 
-    async def _ask(self, key: _Key) -> None:
+    async def _ask(self, key: _Key, reference: Reference) -> None:
         """Ask the registry, and keep the answer. Raises nothing."""
-        reference, pull_secrets = key
         digest, problem, seconds = None, "", FAILURE_SECONDS
         try:
             async with asyncio.timeout(LOOKUP_SECONDS):
-                client = await client_for(self._client, self._client_with, pull_secrets)
+                client = await client_for(self._client, self._client_with, key[1])
                 digest = await client.digest(Repository.of(reference), reference.tag or DEFAULT_TAG)
             seconds = TAG_SECONDS
         except RegistryError as error:

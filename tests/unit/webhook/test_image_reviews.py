@@ -43,13 +43,29 @@ class Site:
         self.verification: Verification | None = None
         self.metrics = Metrics()
 
-    def enforce(self, *rules: Any, enforcement: str = "Deny", **images: Any) -> None:
+    def enforce(
+        self, *others: dict[str, Any], enforcement: str = "Deny", templates: str = "Warn", **images: Any
+    ) -> None:
+        """Enforce the policy, and for each of `others`, a policy with these parameters of the control images."""
         rule = {"images": [f"{self.registry.host}/acme"], "by": {"anyOf": ["release"]}}
-        controls = {"images": {"signatures": [rule], **images}}
-        policy = {"metadata": {"name": "signed"}, "spec": {"controls": controls, "enforcement": enforcement}}
+        policies = [
+            {
+                "metadata": {"name": name},
+                "spec": {"controls": {"images": of}, "enforcement": enforcement, "templates": templates},
+            }
+            for name, of in (
+                ("signed", {"signatures": [rule], **images}),
+                *((f"other-{number}", other) for number, other in enumerate(others)),
+            )
+        ]
         authority = {"metadata": {"name": "release"}, "spec": {"keys": [{"pem": pem(P256)}]}}
         self.enforced.enforce(
-            PolicySet.of((msgspec.convert(policy, ClusterPodPolicy), msgspec.convert(authority, ImageAuthority)))
+            PolicySet.of(
+                (
+                    *(msgspec.convert(policy, ClusterPodPolicy) for policy in policies),
+                    msgspec.convert(authority, ImageAuthority),
+                )
+            )
         )
 
     def reviews(self) -> PodReviews:
@@ -248,10 +264,7 @@ async def test_update_to_an_unsigned_image_is_denied(site: Site) -> None:
 
 async def test_template_starts_the_look_up_and_its_user_does_not_wait(site: Site) -> None:
     image = site.image(P256)
-    template = {"metadata": {}, "spec": pod(image)["spec"]}
-    deployment = {"metadata": {"name": "pay"}, "spec": {"template": template}}
-    body = review_body(deployment, kind=DEPLOYMENT, resource=DEPLOYMENTS)
-    outcome = await site.review(body)
+    outcome = await site.review(deployed(image))
     assert outcome.decision is Decision.ALLOW
     assert [lookup.reference.repository for lookup in outcome.lookups] == [NAME]
     assert (await site.create(image)).decision is Decision.ALLOW
@@ -277,6 +290,10 @@ async def test_without_verification_what_needs_a_signature_is_denied(site: Site)
     outcome = await site.create(site.image(P256))
     assert outcome.decision is Decision.DENY
     assert "set imageVerification.enabled in the chart" in outcome.message
+    outcome = await site.create(tagged(site, "1.1", P256)[0])
+    assert outcome.decision is Decision.DENY
+    assert "which is not verified: this installation does not verify images" in outcome.message
+    assert "append" not in outcome.message
     assert site.registry.requests == []
     assert (await site.create("docker.io/library/nginx:1")).decision is Decision.ALLOW
 
@@ -354,18 +371,26 @@ async def test_init_containers_and_image_volumes_are_resolved(site: Site) -> Non
     assert changes["/spec/initContainers/0/image"] == changes["/spec/volumes/0/image/reference"] == resolved
 
 
-async def test_tag_that_takes_longer_is_pending(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert image_verification.TAGS_SHARE < 0.5  # which leaves time for the defaults
-    monkeypatch.setattr(image_verification, "TAGS_SHARE", 0.05)
-    site.enforce(resolveTags=True)
-    image, resolved = tagged(site, "1.1", P256)
+def hold_tag(site: Site, tag: str, digest: str) -> asyncio.Event:
+    """Let the registry say which digest a tag has once the event is set."""
     release = asyncio.Event()
 
     async def held(request: web.Request) -> web.StreamResponse:
         await release.wait()
-        return web.Response(headers={"Docker-Content-Digest": resolved.partition("@")[2]})
+        return web.Response(headers={"Docker-Content-Digest": digest})
 
-    site.registry.misbehave["HEAD", f"/v2/{NAME}/manifests/1.1"] = held
+    site.registry.misbehave["HEAD", f"/v2/{NAME}/manifests/{tag}"] = held
+    return release
+
+
+@pytest.mark.parametrize("tag", ["1.1", "latest"])
+async def test_tag_that_takes_longer_is_pending(site: Site, monkeypatch: pytest.MonkeyPatch, tag: str) -> None:
+    assert image_verification.TAGS_SHARE < 0.5  # which leaves time for the defaults
+    monkeypatch.setattr(image_verification, "TAGS_SHARE", 0.05)
+    site.enforce(resolveTags=True)
+    image, resolved = tagged(site, tag, P256)
+    image, resolved = image.removesuffix(":latest"), resolved.replace(":latest@", "@")  # which is latest without a tag
+    release = hold_tag(site, tag, resolved.partition("@")[2])
     started = time.perf_counter()
     assert (await mutate(site, review_body(pod(image)), seconds=4.0)).decision is Decision.ALLOW
     assert 0.15 < time.perf_counter() - started < 4.0
@@ -388,10 +413,71 @@ async def test_tag_that_cannot_be_resolved_says_why(site: Site) -> None:
 async def test_templates_are_never_rewritten(site: Site) -> None:
     site.enforce(resolveTags=True)
     image, _ = tagged(site, "1.1", P256)
-    deployment = {"metadata": {"name": "pay"}, "spec": {"template": {"metadata": {}, "spec": pod(image)["spec"]}}}
-    body = review_body(deployment, kind=DEPLOYMENT, resource=DEPLOYMENTS)
+    body = deployed(image)
     assert (await mutate(site, body)).decision is Decision.ALLOW
     assert (await site.review(body)).decision is Decision.ALLOW
+
+
+def deployed(image: str) -> bytes:
+    """The review of a Deployment of an image."""
+    deployment = {"metadata": {"name": "pay"}, "spec": {"template": {"metadata": {}, "spec": pod(image)["spec"]}}}
+    return review_body(deployment, kind=DEPLOYMENT, resource=DEPLOYMENTS)
+
+
+async def test_template_with_a_tag_is_judged_by_what_the_tag_stands_for(site: Site) -> None:
+    site.enforce(resolveTags=True, templates="Deny")
+    signed, unsigned = tagged(site, "1.1", P256)[0], tagged(site, "1.2")[0]
+    assert (await site.review(deployed(signed))).decision is Decision.ALLOW
+    outcome = await site.review(deployed(unsigned))
+    assert outcome.decision is Decision.DENY
+    assert "which is not signed" in outcome.message
+
+
+async def test_template_with_a_tag_that_takes_longer_is_pending(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_verification, "TAGS_SHARE", 0.05)
+    site.enforce(resolveTags=True, templates="Deny")
+    image, resolved = tagged(site, "1.1", P256)
+    release = hold_tag(site, "1.1", resolved.partition("@")[2])
+    assert (await site.review(deployed(image), seconds=4.0)).decision is Decision.PENDING
+    monkeypatch.undo()
+    release.set()
+    assert (await site.review(deployed(image))).decision is Decision.ALLOW
+
+
+async def test_template_whose_tag_stays_is_not_denied_for_it(site: Site) -> None:
+    site.enforce(resolveTags=True, templates="Deny")
+    image = tagged(site, "1.1")[0]
+    old = {"metadata": {"name": "pay"}, "spec": {"template": {"metadata": {}, "spec": pod(image)["spec"]}}}
+    new = old | {"metadata": {"name": "pay", "labels": {"tier": "front"}}}
+    body = review_body(new, old, kind=DEPLOYMENT, resource=DEPLOYMENTS)
+    for _ in range(2):  # the digest is known the second time
+        assert (await site.review(body)).decision is Decision.ALLOW
+        await site.review(deployed(image))
+    assert (await site.review(deployed(image))).decision is Decision.DENY
+
+
+async def test_rule_that_requires_a_digest_is_met_by_the_digest_of_a_tag(site: Site) -> None:
+    image, resolved = tagged(site, "1.1", P256)
+    unsigned, its_digest = tagged(site, "1.2")
+    for is_own in (True, False):
+        if is_own:
+            site.enforce(resolveTags=True, requireDigest=True)
+        else:
+            site.enforce({"requireDigest": True}, resolveTags=True)
+        assert patched(await mutate(site, review_body(pod(image))))["/spec/containers/0/image"] == resolved
+        assert (await site.create(resolved)).decision is Decision.ALLOW
+        assert patched(await mutate(site, review_body(pod(unsigned))))["/spec/containers/0/image"] == its_digest
+        assert (await site.create(its_digest)).decision is Decision.DENY
+        assert (await site.create("docker.io/library/nginx:1")).decision is Decision.DENY
+
+
+async def test_tag_of_an_image_that_another_policy_denies_is_not_resolved(site: Site) -> None:
+    image, resolved = tagged(site, "1.1", P256)
+    site.enforce({"trustedRegistries": ["docker.io"]}, resolveTags=True)
+    assert (await mutate(site, review_body(pod(image)))).decision is Decision.ALLOW
+    assert site.registry.requests == []
+    site.enforce({"trustedRegistries": [site.registry.host]}, resolveTags=True)
+    assert patched(await mutate(site, review_body(pod(image))))["/spec/containers/0/image"] == resolved
 
 
 async def test_tag_that_flips_runs_the_digest_that_was_verified(site: Site) -> None:

@@ -12,7 +12,7 @@ from aiohttp import web
 from sekisho.admission import NO_OBJECTS, NamespaceObjects, ServiceAccount, decode
 from sekisho.images import Reference
 from sekisho.images.authorities import Authority
-from sekisho.images.evidence import ImageFacts, Unknown
+from sekisho.images.evidence import ImageFacts, Unknown, tag_key
 from sekisho.pods import LocalObjectReference
 from sekisho.webhook.evidence import ImageEvidence
 from sekisho.webhook.pod_pull_secrets import PodPullSecretReader, PodPullSecrets, pull_secrets_of
@@ -185,7 +185,7 @@ async def test_tag_is_resolved_with_the_pods_own_credentials(site: Site) -> None
     assert await site.tags.digests([tagged], 5, "team", WRONG) == {}
     assert await site.tags.digests([tagged], 5, "team", TEAM) == {tagged: image.digest}
     assert site.tags.known(tagged, WRONG) is None
-    assert site.tags.unknown(tagged, WRONG) is not None
+    assert site.tags.unknown(tag_key(tagged), WRONG) is not None
 
 
 POD = restricted_pod(container("app", image="x"))

@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from sekisho.images import Reference
+from sekisho.images.evidence import tag_key
 from sekisho.webhook.tags import Tags
 from tests.unit.registry.registry_server import NAME, Registry, client_of, serving
 from tests.unit.registry.test_registry_authentication import answering
@@ -67,9 +68,9 @@ async def test_tag_that_takes_longer_stays_a_tag_and_is_known_later(site: Site) 
         return web.Response(headers={"Docker-Content-Digest": digest})
 
     site.registry.misbehave["HEAD", f"/v2/{NAME}/manifests/1.2"] = held
-    assert site.tags.unknown(site.reference()) is None
+    assert site.tags.unknown(tag_key(site.reference())) is None
     assert await site.digest(seconds=0.05) is None
-    assert (unknown := site.tags.unknown(site.reference())) is not None
+    assert (unknown := site.tags.unknown(tag_key(site.reference()))) is not None
     assert unknown.is_pending
     release.set()
     assert await site.digest() == digest
@@ -82,7 +83,7 @@ async def test_tag_that_does_not_exist_stays_a_tag(site: Site) -> None:
     assert await site.digest("1.2") is None
     assert len(site.registry.requests) == 1
     assert await site.digest("1.3")
-    unknown = site.tags.unknown(site.reference("1.2"))
+    unknown = site.tags.unknown(tag_key(site.reference("1.2")))
     assert unknown is not None
     assert not unknown.is_pending
     assert unknown.reason.startswith("has a tag that cannot be resolved: registry ")
