@@ -17,8 +17,8 @@ from sekisho.images.scans import Scan
 _REVISION: Final = re.compile("[@#]")
 """Begins the revision in the URI of a source."""
 _GRYPE: Final = "scan it with Grype in cosign's form (docs/scanned-images.md)"
-_TRIVY: Final = "trivy image --format cosign-vuln -o scan.json {image}"
-_ATTEST: Final = "then cosign attest {key}--type %s --predicate %s {image}, then kubectl rollout restart"
+_TRIVY: Final = "trivy image --format cosign-vuln -o scan.json IMAGE"
+_ATTEST: Final = "then cosign attest {key}--type %s --predicate %s IMAGE, then kubectl rollout restart"
 _SBOM_TYPES: Final[dict[SbomFormat, tuple[str, str]]] = {
     "cyclonedx": ("cyclonedx", "cyclonedx"),
     "spdx": ("spdx-json", "spdxjson"),
@@ -30,7 +30,7 @@ class AttestationProblem(Struct, frozen=True, gc=False):
     """Why attestations do not pass.
 
     text: a clause that continues `the image`.
-    fix: an imperative clause, with {image} for its name, and {key} for cosign's option of a key.
+    fix: an imperative clause. IMAGE is the image that the finding shows, and {key} stands for cosign's option of a key.
     is_missing: whether there is none, so that it helps to say which candidates do not count.
     """
 
@@ -77,9 +77,7 @@ def judge_sbom(
     if attestations:
         return None
     trivy, cosign = _SBOM_TYPES[formats[0]]
-    fix = (
-        f"as {words(names)}, run trivy image --format {trivy} -o sbom.json {{image}}, {_ATTEST % (cosign, 'sbom.json')}"
-    )
+    fix = f"as {words(names)}, run trivy image --format {trivy} -o sbom.json IMAGE, {_ATTEST % (cosign, 'sbom.json')}"
     return AttestationProblem(f"has no SBOM in {words(formats)} by {words(names)}", fix, is_missing=True)
 
 

@@ -19,7 +19,6 @@ from sekisho.controls.image_rules import Fault, ImageRule, patterns_of
 from sekisho.controls.image_signatures import MAX_AUTHORITIES, AuthorityName, Registry
 from sekisho.controls.image_vulnerabilities import Vulnerabilities, compiled
 from sekisho.findings import words
-from sekisho.images import Reference
 from sekisho.images.attested import MAX_URI_LENGTH, PROVENANCE_PREDICATES, SBOM_PREDICATES, SbomFormat
 from sekisho.images.evidence import Attestation, ImageFacts
 from sekisho.images.scans import SCAN_PREDICATE
@@ -220,7 +219,6 @@ def _verified(where: str, by: Attesters) -> Attesters:
 def _judge(
     groups: Sequence[tuple[str, ...]],
     kind: _Kind,
-    reference: Reference,
     facts: ImageFacts,
     trust: Trust,
     unusable: Mapping[str, str],
@@ -239,10 +237,8 @@ def _judge(
             text = problem.text
             if problem.is_missing:
                 text = "; ".join((text, *_reasons(facts)))
-            image = f"{reference.registry}/{reference.repository}@{reference.digest}"
             is_keyless = bool(usable) and all(trust.authorities[name].keyless is not None for name in usable)
-            fix = problem.fix.replace("{image}", image).replace("{key}", "" if is_keyless else "--key KEY ")
-            return Fault(text, fix)
+            return Fault(text, problem.fix.replace("{key}", "" if is_keyless else "--key KEY "))
     return None
 
 

@@ -35,7 +35,7 @@ class Fault(Struct, frozen=True, gc=False):
     is_pending: bool = False
 
 
-JudgeFacts = Callable[[Reference, ImageFacts, Trust, Mapping[str, str]], Fault | None]
+JudgeFacts = Callable[[ImageFacts, Trust, Mapping[str, str]], Fault | None]
 """Judges the facts about an image. The mapping has the problem of each authority that is unusable."""
 
 
@@ -160,7 +160,7 @@ def _fault(rule: ImageRule, reference: Reference, trust: Trust | None) -> Fault 
         return _tag_fault(rule, reference, trust)
     facts = trust.evidence.get(key)
     unusable = dict(_unusable(rule.names, trust))
-    fault = rule.judge(reference, facts, trust, unusable) if isinstance(facts, ImageFacts) else None
+    fault = rule.judge(facts, trust, unusable) if isinstance(facts, ImageFacts) else None
     if fault is None and facts is not None and not isinstance(facts, Unknown):
         return None
     if len(rule.names) - len(unusable) < rule.required:

@@ -10,7 +10,6 @@ from msgspec import Meta, Struct
 from sekisho.controls.control import ParameterError, cel
 from sekisho.controls.image_rules import Fault, ImageRule, patterns_of
 from sekisho.findings import words
-from sekisho.images import Reference
 from sekisho.images.evidence import ImageFacts
 from sekisho.images.registries import MAX_PATTERN_LENGTH
 from sekisho.images.trust import Trust
@@ -118,9 +117,7 @@ def _allowed(by: Signers) -> str:
     return f"an image signed by {of}{words(by.any_of or ())}"
 
 
-def _judge(
-    by: Signers, reference: Reference, facts: ImageFacts, trust: Trust, unusable: Mapping[str, str]
-) -> Fault | None:
+def _judge(by: Signers, facts: ImageFacts, trust: Trust, unusable: Mapping[str, str]) -> Fault | None:
     """Why an image is not signed as a rule requires; None if it is."""
     signed = [
         name
@@ -130,7 +127,7 @@ def _judge(
     ]
     if len(signed) >= by.required:
         return None
-    return Fault(_signers_problem(by, signed, facts, trust), _fix(by, signed, reference, trust))
+    return Fault(_signers_problem(by, signed, facts, trust), _fix(by, signed, trust))
 
 
 def _signers_problem(by: Signers, signed: Sequence[str], facts: ImageFacts, trust: Trust) -> str:
@@ -167,14 +164,14 @@ def _end(name: str, fingerprint: str, trust: Trust) -> datetime | None:
     return next((end for end in ends if end is not None and end <= trust.now), None)
 
 
-def _fix(by: Signers, signed: Sequence[str], reference: Reference, trust: Trust) -> str:
+def _fix(by: Signers, signed: Sequence[str], trust: Trust) -> str:
+    """IMAGE is the image that the finding shows. Repeated with its digest, it would make the denial hard to read."""
     missing = [name for name in by.names if name not in signed]
     is_keyless = all(trust.authorities[name].keyless is not None for name in missing if name in trust.authorities)
     key = "" if is_keyless else "--key KEY "
-    image = f"{reference.registry}/{reference.repository}@{reference.digest}"
     return (
-        f"as {words(missing, 'and' if by.all_of else 'or')}, run cosign sign {key}{image} (or its index with "
-        "-r), then kubectl rollout restart"
+        f"as {words(missing, 'and' if by.all_of else 'or')}, run cosign sign {key}IMAGE (or its index with -r), then "
+        "kubectl rollout restart"
     )
 
 

@@ -182,7 +182,7 @@ def test_source_with_a_revision_must_match_it() -> None:
 def test_denials_say_how_to_attest() -> None:
     assert (
         "(allowed: an image with an SBOM in cyclonedx or spdx by release). Fix: as release, run trivy image --format "
-        f"cyclonedx -o sbom.json {NAME}, then cosign attest --key KEY --type cyclonedx --predicate sbom.json {NAME}, "
+        "cyclonedx -o sbom.json IMAGE, then cosign attest --key KEY --type cyclonedx --predicate sbom.json IMAGE, "
         "then kubectl rollout restart."
     ) in message(judged(SBOM))
     assert (
@@ -191,7 +191,7 @@ def test_denials_say_how_to_attest() -> None:
     ) in message(judged(BUILT))
     assert (
         f"(allowed: an image with an attestation {QA} by release). Fix: as release, write what the statement says into "
-        f"predicate.json, then cosign attest --key KEY --type {QA} --predicate predicate.json {NAME}"
+        f"predicate.json, then cosign attest --key KEY --type {QA} --predicate predicate.json IMAGE"
     ) in message(judged(OTHER))
 
 

@@ -72,7 +72,7 @@ def test_denial_of_an_image_that_was_not_scanned_says_how_to_scan_it() -> None:
     assert message(judged(facts())) == (
         f'policy "scanned" denies container "c0" for its image: image is "{NAME}", which has no scan by scanner '
         "(allowed: an image that scanner scanned in the last 7d). Fix: as scanner, run trivy image --format "
-        f"cosign-vuln -o scan.json {NAME}, then cosign attest --key KEY --type vuln --predicate scan.json {NAME}, then "
+        "cosign-vuln -o scan.json IMAGE, then cosign attest --key KEY --type vuln --predicate scan.json IMAGE, then "
         "kubectl rollout restart. [images]"
     )
 

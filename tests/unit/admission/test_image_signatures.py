@@ -144,7 +144,7 @@ def test_image_that_is_not_signed_as_required_is_denied(name: str) -> None:
     text = message(judged(pod(), found=facts(*candidates)))
     assert text == (
         f'policy "signed" denies container "c0" for its image: image is "{NAME}", {found} (allowed: an image signed by '
-        f"release). Fix: as release, run cosign sign --key KEY {NAME} (or its index with -r), "
+        f"release). Fix: as release, run cosign sign --key KEY IMAGE (or its index with -r), "
         "then kubectl rollout restart. [images]"
     )
 
