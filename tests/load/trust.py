@@ -29,7 +29,7 @@ from sekisho.manifests import parse_policies
 from sekisho.pods import Container, Pod, PodSpec
 from sekisho.policies import PolicySet
 from sekisho.registry import RegistryClient, Settings, tls_context
-from sekisho.webhook.evidence import MAX_SIGNED, ImageEvidence
+from sekisho.webhook.evidence import MAX_SIGNED, EvidenceStore
 from sekisho.webhook.interpreter import exempt_from_collection, prefer_event_loop
 from tests.controlplane.build import BuildError
 from tests.controlplane.component import ComponentError
@@ -107,7 +107,7 @@ class Bench:
         The third is the loop's lag, for images that are looked up at once.
         """
         client = RegistryClient(self._settings)
-        evidence = ImageEvidence(client, lambda: authorities, lambda: datetime.now(UTC))
+        evidence = EvidenceStore(client, lambda: authorities, lambda: datetime.now(UTC))
         lags: list[float] = []
         # The watch takes CPU time itself, which would count for the images.
         watching = asyncio.create_task(_watch(lags)) if at_once else None

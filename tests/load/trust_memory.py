@@ -35,7 +35,7 @@ def added_mib(signed: Signed, images: int) -> float:
     from sekisho.images.roots import parse_trusted_root
     from sekisho.images.verification import verify
     from sekisho.registry import RegistryClient, Settings
-    from sekisho.webhook.evidence import ImageEvidence
+    from sekisho.webhook.evidence import EvidenceStore
 
     root = parse_trusted_root(msgspec.json.encode(signed.root))
     release = authority("release", keyless=Keyless(signed.issuer, (signed.identity,), root))
@@ -48,7 +48,7 @@ def added_mib(signed: Signed, images: int) -> float:
 
     async def kept() -> float:
         client = RegistryClient(Settings())
-        evidence = ImageEvidence(client, lambda: {"release": release}, lambda: now)
+        evidence = EvidenceStore(client, lambda: {"release": release}, lambda: now)
         for number in range(images):
             # As facts of another replica arrive: nothing in them is shared.
             raw = msgspec.json.encode(msgspec.structs.replace(facts, digest=f"sha256:{number:064x}"))

@@ -25,7 +25,7 @@ from sekisho.policies.authorities import resolve
 from sekisho.registry import CredentialsError, RegistryClient, Settings, matching, parse_config, tls_context
 from sekisho.registry.addresses import parse_networks
 from sekisho.registry.credentials import Entry
-from sekisho.webhook.evidence import ImageEvidence
+from sekisho.webhook.evidence import EvidenceStore
 from sekisho.webhook.tags import Tags
 
 _BATCH: Final = 64
@@ -99,7 +99,7 @@ class ImageLookups:
 
     async def _look_up(self, references: Sequence[Reference]) -> None:
         client = RegistryClient(self._settings, lambda *repository: matching(self._entries, *repository))
-        evidence = ImageEvidence(
+        evidence = EvidenceStore(
             client, lambda: self.authorities, lambda: datetime.now(UTC), predicates=lambda: self._predicates
         )
         tags = Tags(client)
@@ -121,7 +121,7 @@ def _key(reference: Reference) -> str:
     return evidence_key(reference) or tag_key(reference)
 
 
-def _result(reference: Reference, tags: Tags, evidence: ImageEvidence) -> ImageFacts | Unknown:
+def _result(reference: Reference, tags: Tags, evidence: EvidenceStore) -> ImageFacts | Unknown:
     known = tags.unknown(_key(reference)) if reference.digest is None else evidence.known(_key(reference))[0]
     return known or Unknown("was not looked up in time", "try again")
 

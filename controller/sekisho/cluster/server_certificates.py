@@ -16,7 +16,13 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID
 
+from sekisho.errors import SekishoError
 from sekisho.timestamps import rfc3339
+
+
+class CertificateError(SekishoError):
+    """A certificate or key that cannot be used; the message is a clause that says why, and holds nothing of the key."""
+
 
 MIN_RSA_BITS: Final = 1024
 MAX_CHECKS: Final = 100

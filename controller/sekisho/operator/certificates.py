@@ -14,17 +14,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from msgspec import Struct
 
-from sekisho.cluster.server_certificates import why_rejected
-from sekisho.errors import SekishoError
+from sekisho.cluster.server_certificates import CertificateError, why_rejected
 
 AUTHORITY_LIFETIME = timedelta(days=3650)
 SERVING_LIFETIME = timedelta(days=365)
 BACKDATE = timedelta(hours=1)
 """How far the clocks of API server and webhook may be behind this one when a certificate is new."""
-
-
-class CertificateError(SekishoError):
-    """A certificate or key that cannot be used; the message says why."""
 
 
 class KeyPair(Struct, frozen=True, eq=False):

@@ -7,8 +7,8 @@ from cryptography import x509
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sekisho.cluster.server_certificates import why_rejected
-from sekisho.operator.certificates import CertificateError, is_issued_by, load_certificates, to_pem
+from sekisho.cluster.server_certificates import CertificateError, why_rejected
+from sekisho.operator.certificates import is_issued_by, load_certificates, to_pem
 from sekisho.timestamps import rfc3339
 
 WARN_BEFORE = timedelta(days=30)

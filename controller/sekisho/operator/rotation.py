@@ -19,9 +19,9 @@ from datetime import datetime, timedelta
 from cryptography import x509
 from msgspec import Struct
 
+from sekisho.cluster.server_certificates import CertificateError
 from sekisho.operator.certificates import (
     BACKDATE,
-    CertificateError,
     KeyPair,
     is_issued_by,
     key_id,

@@ -16,15 +16,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import Struct
 
-from sekisho.cluster.server_certificates import why_rejected
-from sekisho.errors import SekishoError
+from sekisho.cluster.server_certificates import CertificateError, why_rejected
 from sekisho.timestamps import rfc3339
 
 logger = logging.getLogger(__name__)
-
-
-class CertificateError(SekishoError):
-    """A pair that cannot be served; the message is a clause that says why, and holds nothing of the key."""
 
 
 class Pair(Struct, frozen=True):

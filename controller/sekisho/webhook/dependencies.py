@@ -14,11 +14,11 @@ from prometheus_client.core import Metric
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.recorder import EventRecorder
 from sekisho.cluster.reflector import Reflector
+from sekisho.cluster.server_certificates import CertificateError
 from sekisho.manifests import read_policies
 from sekisho.policies import ClusterPodPolicy, PodPolicy, Policy, PolicyError, PolicySet, Problem
 from sekisho.telemetry.families import counters, gauges
 from sekisho.webhook.certificates import (
-    CertificateError,
     Pair,
     ServingCertificate,
     decode_pair,

@@ -112,7 +112,7 @@ class _Flight(Struct, frozen=True, eq=False):
     started: float
 
 
-class ImageEvidence:
+class EvidenceStore:
     """What is known about images, and the look-ups that find more.
 
     authorities: who may sign, by name; a mapping that is replaced when one changes.
@@ -398,7 +398,7 @@ class EvidenceView(Mapping[str, ImageFacts | Unknown]):
 
     def __init__(
         self,
-        evidence: ImageEvidence,
+        evidence: EvidenceStore,
         unresolved: Callable[[str], Unknown | None],
         pull_secrets: PodPullSecrets | None,
     ) -> None:

@@ -20,7 +20,7 @@ from sekisho.cluster.pages import pages
 from sekisho.images import ImageError, Reference, parse
 from sekisho.images.evidence import evidence_key
 from sekisho.pods import PodSpec
-from sekisho.webhook.evidence import LOOKUP_SECONDS, ImageEvidence
+from sekisho.webhook.evidence import LOOKUP_SECONDS, EvidenceStore
 from sekisho.webhook.pod_pull_secrets import PodPullSecrets, pull_secrets_of_pod
 from sekisho.webhook.shared_evidence import SharedEvidence
 
@@ -65,7 +65,7 @@ class EvidenceRefresh:
         api: ApiClient,
         namespace: str,
         identity: str,
-        evidence: ImageEvidence,
+        evidence: EvidenceStore,
         sharing: SharedEvidence,
         clock: Callable[[], datetime],
         *,

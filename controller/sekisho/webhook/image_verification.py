@@ -12,7 +12,7 @@ from sekisho.images import Reference, parse
 from sekisho.images.trust import Trust
 from sekisho.policies import Enforcement, PolicySet
 from sekisho.webhook.authorities import Authorities
-from sekisho.webhook.evidence import EvidenceView, ImageEvidence
+from sekisho.webhook.evidence import EvidenceStore, EvidenceView
 from sekisho.webhook.http_shell import Deadline
 from sekisho.webhook.pod_pull_secrets import PodPullSecrets
 from sekisho.webhook.tags import Tags
@@ -57,7 +57,7 @@ class ImageVerification:
     def __init__(
         self,
         authorities: Authorities,
-        evidence: ImageEvidence,
+        evidence: EvidenceStore,
         tags: Tags,
         clock: Callable[[], datetime],
         pull_secrets_of: Callable[[Review], PodPullSecrets | None] = lambda review: None,

@@ -18,7 +18,7 @@ from sekisho.registry.client import anonymous
 from sekisho.webhook.authorities import Authorities, ReleaseObjects
 from sekisho.webhook.authority_metrics import authority_families
 from sekisho.webhook.dependencies import Dependency, not_listed_yet
-from sekisho.webhook.evidence import ImageEvidence
+from sekisho.webhook.evidence import EvidenceStore
 from sekisho.webhook.evidence_refresh import EvidenceRefresh
 from sekisho.webhook.image_verification import ImageVerification
 from sekisho.webhook.options import Options, StartError
@@ -55,7 +55,7 @@ def verification_of(
         if sharing is not None:
             sharing.share(facts)
 
-    evidence = ImageEvidence(
+    evidence = EvidenceStore(
         client,
         lambda: authorities.of(enforced.policies),
         clock,

@@ -8,10 +8,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from sekisho.cluster.server_certificates import CertificateError
 from sekisho.operator.certificates import (
     AUTHORITY_LIFETIME,
     SERVING_LIFETIME,
-    CertificateError,
     KeyPair,
     load_certificate,
     load_pair,

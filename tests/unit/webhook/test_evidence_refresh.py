@@ -11,7 +11,7 @@ from aiohttp import web
 
 from sekisho.images.evidence import ImageFacts, Signature
 from sekisho.policies.image_evidence import name_of, shared
-from sekisho.webhook.evidence import ImageEvidence
+from sekisho.webhook.evidence import EvidenceStore
 from sekisho.webhook.evidence_refresh import EvidenceRefresh
 from sekisho.webhook.shared_evidence import SharedEvidence
 from tests.unit.cluster.collection_server import serving as serving_api
@@ -65,7 +65,7 @@ async def site() -> AsyncIterator[Site]:
     site = Site()
     authorities = {"release": keyed("release", P256)}
     async with serving_api(site, "/{rest:.*}") as api, serving(site.registry), client_of() as client:
-        evidence = ImageEvidence(client, lambda: authorities, lambda: NOW)
+        evidence = EvidenceStore(client, lambda: authorities, lambda: NOW)
         sharing = SharedEvidence(api, RELEASE, lambda: NOW, evidence.offer)
         site.refresh = EvidenceRefresh(api, RELEASE, "one", evidence, sharing, lambda: NOW, uses_pod_secrets=False)
         async with running(sharing.reflector.run()):

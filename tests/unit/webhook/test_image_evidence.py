@@ -16,7 +16,7 @@ from sekisho.images.evidence import ImageFacts, Unknown
 from sekisho.images.scans import SCAN_PREDICATE
 from sekisho.registry import Hold
 from sekisho.webhook import evidence as module
-from sekisho.webhook.evidence import ImageEvidence
+from sekisho.webhook.evidence import EvidenceStore
 from tests.unit.images.scan_data import scanned_by, scans_of, trivy, trivy_row
 from tests.unit.images.signing import OTHER_P256, P256, bundle, keyed, statement
 from tests.unit.registry.registry_server import NAME, Registry, client_of, serving
@@ -35,7 +35,7 @@ class Site:
         self.authorities: Mapping[str, Authority] = {"release": RELEASE}
         self.shared: list[ImageFacts] = []
         self.predicates: tuple[str, ...] = ()
-        self.evidence: ImageEvidence
+        self.evidence: EvidenceStore
 
     def signed(self, text: bytes = b"", key: object = P256) -> Reference:
         """An image with a signature."""
@@ -88,7 +88,7 @@ def key_of(image: Reference) -> str:
 async def site() -> AsyncIterator[Site]:
     site = Site(Registry())
     async with serving(site.registry), client_of() as client:
-        site.evidence = ImageEvidence(
+        site.evidence = EvidenceStore(
             client,
             lambda: site.authorities,
             lambda: site.now,

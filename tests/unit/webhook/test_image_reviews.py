@@ -17,7 +17,7 @@ from sekisho.admission import Decision, Outcome
 from sekisho.policies import ClusterPodPolicy, ImageAuthority, PodPolicy, PolicySet
 from sekisho.webhook import image_verification
 from sekisho.webhook.authorities import Authorities
-from sekisho.webhook.evidence import ImageEvidence
+from sekisho.webhook.evidence import EvidenceStore
 from sekisho.webhook.http_shell import Deadline
 from sekisho.webhook.image_verification import ImageVerification
 from sekisho.webhook.metrics import Metrics
@@ -124,7 +124,7 @@ async def site() -> AsyncIterator[Site]:
         def clock() -> datetime:
             return datetime.now(UTC)
 
-        evidence = ImageEvidence(client, lambda: authorities.of(site.enforced.policies), clock)
+        evidence = EvidenceStore(client, lambda: authorities.of(site.enforced.policies), clock)
         site.verification = ImageVerification(authorities, evidence, Tags(client), clock)
         site.enforce()
         yield site

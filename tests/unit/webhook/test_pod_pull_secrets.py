@@ -14,7 +14,7 @@ from sekisho.images import Reference
 from sekisho.images.authorities import Authority
 from sekisho.images.evidence import ImageFacts, Unknown, tag_key
 from sekisho.pods import LocalObjectReference
-from sekisho.webhook.evidence import ImageEvidence
+from sekisho.webhook.evidence import EvidenceStore
 from sekisho.webhook.pod_pull_secrets import PodPullSecretReader, PodPullSecrets, pull_secrets_of
 from sekisho.webhook.tags import Tags
 from tests.pods import container, restricted_pod
@@ -46,7 +46,7 @@ class Site:
         self.authorities: Mapping[str, Authority] = {"release": keyed("release", P256)}
         self.now = START
         self.shared: list[ImageFacts] = []
-        self.evidence: ImageEvidence
+        self.evidence: EvidenceStore
         self.tags: Tags
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -83,7 +83,7 @@ async def site() -> AsyncIterator[Site]:
         site.secrets["team/login"] = secret(site.registry.host, "hunter2")
         site.secrets["team/wrong"] = secret(site.registry.host, "guess")
         client_with = PodPullSecretReader(api, client).client_with
-        site.evidence = ImageEvidence(
+        site.evidence = EvidenceStore(
             client, lambda: site.authorities, lambda: site.now, client_with, site.shared.append
         )
         site.tags = Tags(client, client_with)

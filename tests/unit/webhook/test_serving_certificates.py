@@ -13,8 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from sekisho.cluster.server_certificates import CertificateError
 from sekisho.webhook.certificates import (
-    CertificateError,
     Pair,
     ServingCertificate,
     check_pair,
