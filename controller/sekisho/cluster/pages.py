@@ -3,6 +3,7 @@
 Source: https://kubernetes.io/docs/reference/using-api/api-concepts/#retrieving-large-results-sets-in-chunks
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 
 import msgspec
@@ -37,13 +38,21 @@ async def pages(
 ) -> AsyncIterator[Page]:
     """The list at `path`, page by page, at least one.
 
+    The next page is requested before one is given, so that the API server makes it while the caller reads that one.
+
     `selectors` are the list's query parameters, such as fieldSelector. Raises ApiError (410 when the list took longer
     than the API server keeps it), ApiUnavailable and msgspec.DecodeError.
     """
     params = {**selectors, "limit": str(PAGE_SIZE)}
-    while True:
-        page = _decoder.decode(await api.get(path, params, accept=accept))
-        yield page
-        if not page.metadata.continue_:
-            return
-        params["continue"] = page.metadata.continue_
+    page = _decoder.decode(await api.get(path, params, accept=accept))
+    while page.metadata.continue_:
+        params = {**params, "continue": page.metadata.continue_}
+        following = asyncio.create_task(api.get(path, params, accept=accept))
+        try:
+            for _ in range(2):  # the request is written, and then sent, even if the caller waits for nothing
+                await asyncio.sleep(0)
+            yield page
+            page = _decoder.decode(await following)
+        finally:
+            following.cancel()
+    yield page

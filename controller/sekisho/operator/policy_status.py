@@ -218,7 +218,7 @@ class StatusKeeper:
 
     def stale_statuses(self) -> list[tuple[Record, Status]]:
         """Those whose status is out of date now, with the status that they should have."""
-        return list(self._stale(self._view()))
+        return [one for batch in self._stale_batches(self._view()) for one in batch]
 
     async def _bring_up_to_date(self) -> float:
         """Write the statuses that are out of date; gives the seconds until the passing of time may change some.
@@ -232,8 +232,7 @@ class StatusKeeper:
         expired = forgotten(self._replicas, computed)[:BATCH]
         removals = self._count(await asyncio.gather(*map(self._remove_lease, expired)), 0)
         failures = 0
-        stale = self._stale(view)
-        while batch := list(islice(stale, BATCH)):
+        for batch in self._stale_batches(view):
             writes = (self._write(record, status, view.now) for record, status in batch)
             failures += self._count(await asyncio.gather(*writes), removals + failures)
             self.progressed_at = time.monotonic()
@@ -281,14 +280,26 @@ class StatusKeeper:
         self._strangers = names
         return {key: replica for key, replica in self._replicas.items() if replica.name not in names}
 
-    def _stale(self, view: View) -> Iterator[tuple[Record, Status]]:
-        """Those whose status is out of date, with the status that they should have, each computed when it is due.
+    def _stale_batches(self, view: View) -> Iterator[list[tuple[Record, Status]]]:
+        """Those whose status is out of date, with the status that they should have, for as many writes as run at once.
 
-        New generations come first, as somebody may wait for them. Those that are to be tried again later are left out.
+        New generations come first, as somebody may wait for them: they are written before all others are computed.
+        """
+        for is_observed in (False, True):
+            stale = self._stale(view, is_observed=is_observed)
+            while batch := list(islice(stale, BATCH)):
+                yield batch
+
+    def _stale(self, view: View, *, is_observed: bool) -> Iterator[tuple[Record, Status]]:
+        """Those whose status is out of date, each computed when it is due.
+
+        is_observed: whether to look at those whose stored status is about the present generation, or at the others.
+
+        Those that are to be tried again later are left out.
         """
         now = time.monotonic()
         self._right.look_at(view)
-        for uid in sorted(self._records, key=lambda uid: _is_observed(self._records[uid])):
+        for uid in [uid for uid, record in self._records.items() if _is_observed(record) is is_observed]:
             record = self._records.get(uid)  # as it is by now: others were written meanwhile
             if record is None or now < self._retries.get(uid, (0, now))[1]:
                 continue

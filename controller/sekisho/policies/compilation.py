@@ -195,11 +195,11 @@ def _defaults(policy: ClusterPodPolicy | PodPolicy, minor: int, labelled: Level 
     labelled: the level of the namespace's labels, None where the policy itself has the level. The profile sets nothing
         that neither that level nor the policy's own controls restrict.
     """
-    own = {name: getattr(policy.spec.controls, name) for name in CONTROLS}
+    own = {name: getattr(policy.spec.controls, name) for name in _own_controls(policy.spec)}
     of_level = {"privileged": (), "baseline": ("seccompProfile",)}.get(labelled or "restricted")
-    restricting = None if of_level is None else {*of_level, *(name for name, named in own.items() if named)}
-    off = {name for name, named in own.items() if named and named.enforcement == ControlEnforcement.OFF}
-    token = own["serviceAccountToken"]
+    restricting = None if of_level is None else {*of_level, *own}
+    off = {name for name, named in own.items() if named.enforcement == ControlEnforcement.OFF}
+    token = own.get("serviceAccountToken")
     return compile_defaults(
         policy.title,
         policy.spec.defaults,
@@ -213,6 +213,8 @@ def _defaults(policy: ClusterPodPolicy | PodPolicy, minor: int, labelled: Level 
 
 def _own_controls(spec: PodPolicySpec) -> frozenset[str]:
     """The controls that the policy sets itself; they apply whatever the labels say."""
+    if spec.controls == _NO_CONTROLS:  # as in most of thousands of policies
+        return frozenset()
     return frozenset(name for name in CONTROLS if getattr(spec.controls, name) is not None)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from sekisho import backoff
 from sekisho.cluster import reflector as module
+from sekisho.cluster.pages import pages
 from sekisho.cluster.reflector import Reflector
 from tests.unit.cluster.collection_server import PATH, CollectionServer, line, serving
 from tests.unit.waiting import until
@@ -93,6 +94,18 @@ async def test_list_is_read_in_pages_and_used_only_when_complete(server: Collect
         assert sorted(reflector.objects) == list("abcde")
         assert calls.snapshots[0].keys() == set("abcde")
         assert calls.versions[0] == reflector.resource_version == "105"
+
+
+async def test_next_page_is_requested_while_a_page_is_read(server: CollectionServer) -> None:
+    for name in "abc":
+        server.put(name)
+    server.page = 1
+    read: list[int] = []
+    async with serving(server) as api:
+        async for page in pages(api, PATH, {}):
+            read.append(len(page.items or ()))
+            await until(lambda: server.lists() == min(3, len(read) + 1))
+    assert read == [1, 1, 1]
 
 
 async def test_watch_delivers_additions_changes_and_deletions(server: CollectionServer) -> None:

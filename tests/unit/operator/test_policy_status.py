@@ -440,6 +440,20 @@ async def test_many_statuses_are_each_computed_once_before_and_once_after_they_a
     assert Counter(server.writes) == Counter([*names, "last"])
 
 
+async def test_a_new_generation_is_written_before_the_others_are_computed(
+    server: Server, keeper: StatusKeeper, computed: Counter[str]
+) -> None:
+    for number in range(2 * BATCH):
+        policy = server.make(f"p-{number}")
+        keeper.changed(policy | {"status": {"observedGeneration": 1}})
+    keeper.changed(server.make("new"))
+    before: list[set[str]] = []
+    server.when_written = lambda _: before.append(set(computed))
+    await server.wait_until(lambda: len(before) > 1)
+    assert server.writes[0] == "new"
+    assert before[0] == {"new"}
+
+
 async def test_a_status_that_another_program_writes_meanwhile_is_put_right(
     server: Server, keeper: StatusKeeper
 ) -> None:
