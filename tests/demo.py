@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import click
+
 from tests.controlplane.build import control_plane_binaries
 from tests.controlplane.component import ComponentError
 from tests.controlplane.installed import NAMESPACE, RELEASE, Sekisho
@@ -224,8 +226,9 @@ STEPS: tuple[tuple[str, Callable[[Demo], None]], ...] = (
 )
 
 
+@click.command()
 def main() -> None:
-    """Run the demo from beginning to end."""
+    """Show Sekisho to a user on a real control plane; exit with 1 at a step whose result is not the expected one."""
     progress = Progress()
     started = time.monotonic()
     binaries = control_plane_binaries(progress)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import click
 import msgspec
 import yaml
 
@@ -182,8 +183,9 @@ def table_of_denials(plane: ControlPlane) -> str:
     return run(command, base_environment()).stdout
 
 
+@click.command()
 def main() -> None:
-    """Write the part of the page."""
+    """Write again what pages and pictures show of a real cluster, on a control plane of its own."""
     progress = Progress()
     with (
         tempfile.TemporaryDirectory(prefix="sekisho-docs-") as folder,

@@ -6,6 +6,7 @@
 import sys
 from pathlib import Path
 
+import click
 import yaml
 
 from sekisho.policies.crd import RESOURCES, definition, evidence_definition
@@ -43,19 +44,20 @@ def generated() -> dict[Path, str]:
     }
 
 
-def main() -> int:
-    """Write or check; the exit code."""
+@click.command()
+@click.option("--check", is_flag=True, help="Write nothing; exit with 1 if a file is stale.")
+def main(*, check: bool) -> None:
+    """Write the generated files that are stale."""
     stale = [path for path, text in generated().items() if not path.exists() or path.read_text() != text]
     for path in stale:
-        print(f"{'stale' if '--check' in sys.argv else 'written'}: {path.relative_to(ROOT)}")
-        if "--check" not in sys.argv:
+        print(f"{'stale' if check else 'written'}: {path.relative_to(ROOT)}")
+        if not check:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(generated()[path])
-    if stale and "--check" in sys.argv:
+    if stale and check:
         print("run `make generate`")
-        return 1
-    return 0
+        sys.exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

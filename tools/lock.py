@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
+
 ROOT = Path(__file__).parents[1]
 UV = str(Path(sys.executable).with_name("uv"))
 RESOLVE = "--universal --python-version 3.11 --upgrade --quiet"
@@ -23,9 +25,16 @@ def with_plain_names(lock: str) -> str:
     return EXTRAS.sub(lambda entry: f"{entry[1]}{entry[2]}{entry[0]}", lock)
 
 
-for name, sources in LOCKS.items():
-    lock = f"requirements/{name}.txt"
-    command = [UV, "pip", "compile", *RESOLVE.split(), *PRINT.split(), *sources, "--output-file", lock]
-    subprocess.run(command, cwd=ROOT, check=True)
-    path = ROOT / lock
-    path.write_text(with_plain_names(path.read_text()))
+@click.command()
+def main() -> None:
+    """Resolve all dependencies again, and write requirements/*.txt."""
+    for name, sources in LOCKS.items():
+        lock = f"requirements/{name}.txt"
+        command = [UV, "pip", "compile", *RESOLVE.split(), *PRINT.split(), *sources, "--output-file", lock]
+        subprocess.run(command, cwd=ROOT, check=True)
+        path = ROOT / lock
+        path.write_text(with_plain_names(path.read_text()))
+
+
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import click
 from msgspec import Struct
 
 ROOT: Final = Path(__file__).parents[1]
@@ -123,12 +124,13 @@ def _line(path: Path, line: int, finding: Finding) -> str:
     return f"{path}:{line}: {finding.word!r}: write: {finding.instead}"
 
 
-def main() -> int:
-    """Print all findings. Returns the exit code."""
+@click.command()
+def main() -> None:
+    """Print archaic and unclear words in texts that users read; exit with 1 if there are any."""
     lines = list(check(ROOT))
     print(*lines, sep="\n", end="\n" if lines else "")
-    return 1 if lines else 0
+    sys.exit(1 if lines else 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

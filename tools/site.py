@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import click
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from mkdocs.exceptions import Abort
@@ -55,11 +56,13 @@ def build_site(target: Path) -> None:
         build(config)
 
 
-def main() -> int:
-    """Build, or check that it can be built; the exit code."""
+@click.command()
+@click.option("--check", is_flag=True, help="Build it into a folder that is removed again.")
+def main(*, check: bool) -> None:
+    """Build the documentation's site into site/; exit with 1 for a broken link or an unlisted page."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        if "--check" in sys.argv:
+        if check:
             with tempfile.TemporaryDirectory() as folder:
                 build_site(Path(folder))
         else:
@@ -67,9 +70,8 @@ def main() -> int:
             print("written: site/index.html")
     except Abort:
         print("the site has the faults above")
-        return 1
-    return 0
+        sys.exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -21,9 +21,9 @@ from tests.controlplane.ports import start_component
 from tests.controlplane.release import Release
 from tests.controlplane.waiting import wait_until
 
-(PREVIOUS,) = Path(__file__).parent.glob("sekisho-*.tgz")
-"""The chart of the version before, as `helm package` made it."""
-PREVIOUS_VERSION = PREVIOUS.stem.removeprefix("sekisho-")
+(PREVIOUS,) = Path(__file__).parent.glob("sekisho-*")
+"""The chart of the version before."""
+PREVIOUS_VERSION = PREVIOUS.name.removeprefix("sekisho-")
 SOON = 30.0
 SYNCS = 10
 SECRETS = 3

@@ -5,18 +5,19 @@ name. What agrees is counted and written into the tables; what does not agree is
 """
 
 import re
-import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import yaml
 
 import sekisho
 
 TABLES = Path(__file__).parent
+CHECKOUT = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
 def kyverno_cases(checkout: Path, row: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], bool]]:
@@ -90,18 +91,20 @@ def agreement(row: dict[str, Any], cases: Iterator[tuple[str, dict[str, Any], bo
     return f"{agree} of {total}"
 
 
-def main() -> None:
-    """Try every row with a spec, and write what agrees into the tables."""
-    checkouts = {"kyverno": kyverno_cases, "gatekeeper": gatekeeper_cases}
-    for (name, cases), argument in zip(checkouts.items(), sys.argv[1:], strict=True):
+@click.command()
+@click.argument("kyverno", type=CHECKOUT)
+@click.argument("gatekeeper", type=CHECKOUT)
+def main(kyverno: Path, gatekeeper: Path) -> None:
+    """Try every row with a spec on its author's resources, and write what agrees into the tables."""
+    for name, cases, checkout in (("kyverno", kyverno_cases, kyverno), ("gatekeeper", gatekeeper_cases, gatekeeper)):
         table = TABLES / f"{name}.toml"
         text = table.read_text()
         blocks = text.split("\n[[row]]\n")
         for place, row in enumerate(tomllib.loads(text)["row"], start=1):
-            if not (Path(argument) / row["name"]).is_dir():
-                raise SystemExit(f"{argument} has no folder {row['name']}")
+            if not (checkout / row["name"]).is_dir():
+                raise click.ClickException(f"{checkout} has no folder {row['name']}")
             if "spec" in row:
-                agree = agreement(row, cases(Path(argument), row))
+                agree = agreement(row, cases(checkout, row))
                 kept = re.sub(r'^agree = ".*"\n', "", blocks[place].rstrip("\n") + "\n", flags=re.MULTILINE)
                 blocks[place] = f'{kept}agree = "{agree}"\n'
         table.write_text("\n[[row]]\n".join(blocks))

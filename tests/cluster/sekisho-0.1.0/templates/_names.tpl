@@ -1,0 +1,94 @@
+{{/* Prefix of all names. At most 38 characters, so that pod names fit into a host name: "-webhook-" and a hash of 16 follow. */}}
+{{- define "sekisho.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{ .Values.fullnameOverride }}
+{{- else if contains "sekisho" .Release.Name -}}
+{{ .Release.Name | trunc 38 | trimSuffix "-" }}
+{{- else -}}
+{{ printf "%s-sekisho" (.Release.Name | trunc 30 | trimSuffix "-") }}
+{{- end -}}
+{{- end -}}
+
+{{/* The labels that Deployments select. They must never change. Takes (dict "root" $ "component" NAME). */}}
+{{- define "sekisho.selectorLabels" -}}
+app.kubernetes.io/name: sekisho
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{/* The labels of pods. Takes the same argument. */}}
+{{- define "sekisho.podLabels" -}}
+{{- include "sekisho.selectorLabels" . }}
+{{- with omit .root.Values.podLabels "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Labels of all objects of the release. */}}
+{{- define "sekisho.labels" -}}
+app.kubernetes.io/name: sekisho
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") }}
+{{- end -}}
+
+{{/* Namespaces whose pods are not sent to the webhooks: exact names without duplicates. */}}
+{{- define "sekisho.excludedNamespaces" -}}
+{{ concat (list "kube-system" .Release.Namespace) .Values.excludeNamespaces | uniq | toYaml }}
+{{- end -}}
+
+{{/* Host names and addresses of the webhook in the API server's calls, as a YAML list. */}}
+{{- define "sekisho.servingNames" -}}
+{{- if .Values.webhook.url -}}
+- {{ (urlParse .Values.webhook.url).hostname | quote }}
+{{- else -}}
+{{- $service := printf "%s-webhook.%s.svc" (include "sekisho.fullname" .) .Release.Namespace -}}
+- {{ $service }}
+- {{ $service }}.cluster.local
+{{- end -}}
+{{- end -}}
+
+{{/*
+The Secret with the secret part of the webhooks' paths, by which the webhook recognizes the API server. Empty if nobody makes that part.
+*/}}
+{{- define "sekisho.pathSecret" -}}
+{{- if or (include "sekisho.controllerSetsPaths" .) (include "sekisho.secretPath" .) -}}
+{{ include "sekisho.fullname" . }}-webhook-path
+{{- end -}}
+{{- end -}}
+
+{{/*
+Whether the controller makes the secret part, and sets the paths in the webhook configurations. In mode cert-manager it may not, and a URL
+has its path in it.
+*/}}
+{{- define "sekisho.controllerSetsPaths" -}}
+{{- if not (or .Values.webhook.secretPath .Values.webhook.url (eq .Values.certificates.mode "cert-manager")) -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{/*
+The secret part that the chart sets: the value, else that of the Secret in the cluster, else a new one. Empty if the controller sets it, or
+if the chart is rendered without a cluster: each rendering would then make another one. It is kept in Values, to be the same in all files.
+*/}}
+{{- define "sekisho.secretPath" -}}
+{{- if not (or .Values.webhook.secretPath (include "sekisho.controllerSetsPaths" .)) }}
+{{- $stored := lookup "v1" "Secret" .Release.Namespace (printf "%s-webhook-path" (include "sekisho.fullname" .)) }}
+{{- if dig "data" "path" "" $stored }}
+{{- $_ := set .Values.webhook "secretPath" ($stored.data.path | b64dec) }}
+{{- else if lookup "v1" "Namespace" "" "kube-system" }}
+{{- $_ := set .Values.webhook "secretPath" (randAlphaNum 64 | sha256sum | trunc 32) }}
+{{- end }}
+{{- end }}
+{{- .Values.webhook.secretPath -}}
+{{- end -}}
+
+{{/* The Secret with the webhook's certificate. cert-manager's has its own name: it needs another type, and types cannot change. */}}
+{{- define "sekisho.certificateSecret" -}}
+{{- if eq .Values.certificates.mode "secret" -}}
+{{ required "certificates.secretName is required when certificates.mode is secret: a Secret with tls.crt, tls.key and ca.crt" .Values.certificates.secretName }}
+{{- else -}}
+{{ printf "%s-webhook-%s" (include "sekisho.fullname" .) (ternary "tls" "cert-manager" (eq .Values.certificates.mode "self")) }}
+{{- end -}}
+{{- end -}}

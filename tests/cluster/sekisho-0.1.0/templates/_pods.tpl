@@ -1,0 +1,112 @@
+{{/* The fields that both Deployments' pods share. Takes (dict "root" $ "component" NAME). */}}
+{{- define "sekisho.podSpec" -}}
+serviceAccountName: {{ include "sekisho.fullname" .root }}-{{ .component }}
+automountServiceAccountToken: true
+# Otherwise the Service's variable SEKISHO_WEBHOOK_PORT=tcp://... would be read as the option --port of `sekisho webhook`.
+enableServiceLinks: false
+{{- with .root.Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .root.Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .root.Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- $own := get .root.Values .component }}
+{{- if eq .component "webhook" }}
+{{- if $own.hostNetwork }}
+hostNetwork: true
+{{- end }}
+{{- with $own.dnsPolicy | default (ternary "ClusterFirstWithHostNet" "" $own.hostNetwork) }}
+dnsPolicy: {{ . }}
+{{- end }}
+{{- end }}
+{{- with .root.Values.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- else }}
+affinity:
+  podAntiAffinity:
+    preferredDuringSchedulingIgnoredDuringExecution:
+      - weight: 100
+        podAffinityTerm:
+          topologyKey: kubernetes.io/hostname
+          labelSelector:
+            matchLabels: {{- include "sekisho.selectorLabels" . | nindent 14 }}
+{{- end }}
+topologySpreadConstraints:
+{{- range .root.Values.topologySpreadConstraints }}
+{{- $selector := dict "labelSelector" (dict "matchLabels" (include "sekisho.selectorLabels" $ | fromYaml)) }}
+  - {{- toYaml (merge (deepCopy .) (hasKey . "labelSelector" | ternary dict $selector)) | nindent 4 }}
+{{- else }}
+  - topologyKey: topology.kubernetes.io/zone
+    maxSkew: 1
+    whenUnsatisfiable: ScheduleAnyway
+    matchLabelKeys: [pod-template-hash]
+    labelSelector:
+      matchLabels: {{- include "sekisho.selectorLabels" . | nindent 8 }}
+{{- end }}
+{{- with .root.Values.podSecurityContext }}
+securityContext: {{- toYaml . | nindent 2 }}
+{{- end }}
+volumes:
+  # In memory, because TLS libraries only read private keys from files, and keys must not be written to the node's disk.
+  - name: tmp
+    emptyDir: {medium: Memory, sizeLimit: 16Mi}
+  {{- if and (eq .component "webhook") .root.Values.webhook.clientCA.configMap }}
+  - name: client-ca
+    configMap: {name: {{ .root.Values.webhook.clientCA.configMap }}}
+  {{- end }}
+  {{- if and (eq .component "webhook") .root.Values.imageVerification.enabled .root.Values.imageVerification.registryCA.configMap }}
+  - name: registry-ca
+    configMap: {name: {{ .root.Values.imageVerification.registryCA.configMap }}}
+  {{- end }}
+  {{- with $own.extraVolumes }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end -}}
+
+{{/* The fields that their containers share. Takes the same argument. */}}
+{{- define "sekisho.container" -}}
+{{- with .root.Values.image -}}
+{{- $repository := required "image.repository is required: the repository of the sekisho image" .repository -}}
+{{- with ($.root.Values.global).imageRegistry | default .registry }}
+{{- $repository = printf "%s/%s" . $repository }}
+{{- end }}
+{{- $digest := ternary (printf "@%s" .digest) "" (ne .digest "") -}}
+image: {{ printf "%s:%s%s" $repository (.tag | default $.root.Chart.AppVersion) $digest | quote }}
+imagePullPolicy: {{ .pullPolicy }}
+{{- end }}
+{{- with .root.Values.securityContext }}
+securityContext: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- $own := get .root.Values .component }}
+{{- with $own.extraEnv }}
+env: {{- toYaml . | nindent 2 }}
+{{- end }}
+livenessProbe:
+  httpGet: {path: /healthz, port: metrics}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 3
+readinessProbe:
+  httpGet: {path: /readyz, port: metrics}
+  periodSeconds: 2
+  timeoutSeconds: 2
+  failureThreshold: 2
+volumeMounts:
+  - {name: tmp, mountPath: /tmp}
+  {{- if and (eq .component "webhook") .root.Values.webhook.clientCA.configMap }}
+  # The folder is mounted, not the file, because only then the kubelet updates it when the ConfigMap changes.
+  - {name: client-ca, mountPath: /client-ca, readOnly: true}
+  {{- end }}
+  {{- if and (eq .component "webhook") .root.Values.imageVerification.enabled .root.Values.imageVerification.registryCA.configMap }}
+  - {name: registry-ca, mountPath: /registry-ca, readOnly: true}
+  {{- end }}
+  {{- with $own.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end -}}
