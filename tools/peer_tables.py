@@ -27,8 +27,9 @@ Its mutations are [below](#mutations).
 }
 _TRIED: Final = """
 `spec` is what we tried on the policy's own good and bad resources, and the last column says how many of these get the
-same verdict: **{agree} of {total}** in all. `python -m tests.peers` repeats it. The folder in `policies/` is the one to
-start from; it may restrict more than the row does. Of {rows} rows, {covered} can be expressed.
+same verdict: **{agree} of {total}** in all. `python -m tests.peers KYVERNO GATEKEEPER`, with checkouts of both
+repositories, repeats it. The folder in `policies/` is the one to start from; it may restrict more than the row does.
+Of {rows} rows, {covered} can be expressed.
 
 """
 _MUTATIONS: Final = """

@@ -117,19 +117,39 @@ def test_upgrade_from_a_webhook_outside_to_one_inside_and_back(sekisho: Sekisho,
     assert f"deployment.apps/{RELEASE}-webhook" not in of_the_release(kubectl)
 
 
-def test_an_upgrade_replaces_what_a_platform_added_only_if_it_is_forced(sekisho: Sekisho, kubectl: Kubectl) -> None:
-    before = webhooks(kubectl)["validate.pods.sekisho.dev"]["namespaceSelector"]
+def edit_as_aks(kubectl: Kubectl) -> int:
+    """Add exclusions to all webhooks, as AKS's admissions enforcer does where no annotation forbids it. How many."""
     added = {"key": "kubernetes.azure.com/managedby", "operator": "NotIn", "values": ["aks"]}
-    changed = {"matchExpressions": [*before["matchExpressions"], added]}
-    patch = json.dumps([{"op": "replace", "path": "/webhooks/0/namespaceSelector", "value": changed}])
-    kubectl.check(
-        *("patch", "validatingwebhookconfiguration", RELEASE, "--type=json", "-p", patch),
-        "--field-manager=admissionsenforcer",
-    )
+    edited = 0
+    for configuration in items(kubectl, CONFIGURATIONS):
+        if configuration["metadata"].get("annotations", {}).get("admissions.enforcer/disabled") != "true":
+            patch = [
+                {"op": "add", "path": f"/webhooks/{place}/namespaceSelector/matchExpressions/-", "value": added}
+                for place, webhook in enumerate(configuration["webhooks"])
+                if "matchExpressions" in webhook["namespaceSelector"]
+            ]
+            command = ("patch", configuration["kind"], RELEASE, "--type=json", "-p", json.dumps(patch))
+            kubectl.check(*command, "--field-manager=admissionsenforcer")
+            edited += len(patch)
+    return edited
+
+
+def test_upgrades_go_on_beside_the_admissions_enforcer_of_aks(sekisho: Sekisho, kubectl: Kubectl) -> None:
+    before = {name: webhook["namespaceSelector"] for name, webhook in webhooks(kubectl).items()}
+    assert edit_as_aks(kubectl) == 0
+    upgrade(sekisho)
+
+    without = ("--set", "webhookConfigurations.annotations.admissions\\.enforcer/disabled=null")
+    upgrade(sekisho, *without)
+    assert edit_as_aks(kubectl) > 1
     with pytest.raises(CommandError, match=r'conflicts? with "admissionsenforcer"'):
-        upgrade(sekisho)
-    upgrade(sekisho, "--force-conflicts")
-    assert webhooks(kubectl)["validate.pods.sekisho.dev"]["namespaceSelector"] == before
+        upgrade(sekisho, *without)
+    upgrade(sekisho, *without, "--force-conflicts")
+    assert {name: webhook["namespaceSelector"] for name, webhook in webhooks(kubectl).items()} == before
+    edit_as_aks(kubectl)
+    upgrade(sekisho, "--set-string", without[1].replace("null", "true"), "--force-conflicts")
+    assert edit_as_aks(kubectl) == 0
+    assert {name: webhook["namespaceSelector"] for name, webhook in webhooks(kubectl).items()} == before
 
 
 @pytest.mark.usefixtures("policy")

@@ -557,13 +557,14 @@ def test_added_metadata_never_replaces_the_charts_own() -> None:
             for manifest in render(
                 *values,
                 f'webhookConfigurations.labels:={{"{own}": "other", "team": "platform"}}',
-                'webhookConfigurations.annotations:={"admissions.enforcer/disabled": "true"}',
+                'webhookConfigurations.annotations:={"team": "platform"}',
             )
             if manifest["kind"].endswith("WebhookConfiguration")
         ]
         assert len(configurations) == 2
         for metadata in configurations:
             assert (metadata["labels"][own], metadata["labels"]["team"]) == ("Helm", "platform")
+            assert metadata["annotations"]["team"] == "platform"
             assert metadata["annotations"]["admissions.enforcer/disabled"] == "true"
             assert ("cert-manager.io/inject-ca-from" in metadata["annotations"]) == bool(values)
 
@@ -669,7 +670,8 @@ def test_the_ca_injector_is_annotated_with_the_certificate() -> None:
         (BY_SECRET, None),
         (BY_CERT_MANAGER, {"cert-manager.io/inject-ca-from": "sekisho-system/sekisho-webhook"}),
     ):
-        configurations = [manifest for manifest in render(*values) if manifest["kind"].endswith("WebhookConfiguration")]
+        manifests = render(*values, "webhookConfigurations.annotations=null")
+        configurations = [manifest for manifest in manifests if manifest["kind"].endswith("WebhookConfiguration")]
         assert [configuration["metadata"].get("annotations") for configuration in configurations] == [annotations] * 2
 
 

@@ -45,8 +45,8 @@ namespaceSelector:
 {{- if eq .Values.certificates.mode "cert-manager" }}
 {{- $annotations = dict "cert-manager.io/inject-ca-from" (printf "%s/%s-webhook" .Release.Namespace (include "sekisho.fullname" .)) }}
 {{- end }}
-labels: {{- merge (include "sekisho.labels" . | fromYaml) .Values.webhookConfigurations.labels | toYaml | nindent 2 }}
-{{- with merge $annotations .Values.webhookConfigurations.annotations }}
+labels: {{- merge (include "sekisho.labels" . | fromYaml) (.Values.webhookConfigurations.labels | default dict) | toYaml | nindent 2 }}
+{{- with merge $annotations (.Values.webhookConfigurations.annotations | default dict) }}
 annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- if eq .Values.certificates.mode "cert-manager" }}
