@@ -1074,6 +1074,7 @@ OTHER_VALUES: dict[str, tuple[str, ...]] = {
     "dashboard.enabled": ("dashboard.enabled=true",),
     "dashboard.labels": ("dashboard.labels.team=platform",),
 }
+ENABLED = [path.removesuffix(".enabled") for path in OTHER_VALUES if path.endswith(".enabled")]
 NEEDED_FIRST = {
     "imageVerification.secrets": ("imageVerification.enabled=true",),
     "imageVerification.pullSecrets": ("imageVerification.enabled=true",),
@@ -1122,6 +1123,21 @@ def value_at(path: str) -> Any:
 def test_the_schema_and_the_values_have_the_same_fields() -> None:
     for path, schema in FIXED.items():
         assert set(schema["properties"]) == set(value_at(path)), path
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["sections", "sections of sections"])
+def test_a_section_without_values_is_an_error_with_its_name(*, nested: bool) -> None:
+    sections = [path for path in FIXED if path and ("." in path) == nested]
+    finished = template(IMAGE, *(f"{path}=null" for path in sections))
+    assert finished.returncode == 1
+    missing = {name for line in finished.stderr.splitlines() if "missing propert" in line for name in line.split("'")}
+    assert missing >= {path.rpartition(".")[2] for path in sections}
+
+
+def test_a_key_without_values_is_an_empty_list_or_map() -> None:
+    empty = [path for path in OTHER_VALUES if isinstance(value_at(path), dict | list)]
+    assert len(empty) > 20
+    render(*(f"{path}=null" for path in empty), *(f"{section}.enabled=true" for section in ENABLED))
 
 
 def test_every_value_has_a_different_setting_in_the_table() -> None:

@@ -36,7 +36,7 @@ app.kubernetes.io/component: {{ .component }}
 {{/* The labels of pods. Takes the same argument. */}}
 {{- define "sekisho.podLabels" -}}
 {{- include "sekisho.selectorLabels" . }}
-{{- with omit .root.Values.podLabels "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" }}
+{{- with omit (.root.Values.podLabels | default dict) "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
@@ -52,7 +52,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 
 {{/* Namespaces whose pods are not sent to the webhooks: exact names without duplicates. */}}
 {{- define "sekisho.excludedNamespaces" -}}
-{{ concat (list "kube-system" .Release.Namespace) .Values.excludeNamespaces | uniq | toYaml }}
+{{ concat (list "kube-system" .Release.Namespace) (.Values.excludeNamespaces | default list) | uniq | toYaml }}
 {{- end -}}
 
 {{/* Host names and addresses of the webhook in the API server's calls, as a YAML list. */}}
