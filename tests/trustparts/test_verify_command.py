@@ -168,7 +168,7 @@ def test_key_in_a_secret_and_root_in_a_config_map_are_read_from_files(
     assert shown["exit"] == 0
     [keyless_signature] = [one for one in shown["signatures"] if one["authority"] == "release"]
     assert keyless_signature["identity"] == RELEASE
-    assert keyless_signature["signed_at"].startswith(f"{datetime.now(UTC):%Y-%m-%d}")
+    assert keyless_signature["signedAt"].startswith(f"{datetime.now(UTC):%Y-%m-%d}")
 
 
 def test_registry_that_fails_is_reported_and_differs_from_a_denial(

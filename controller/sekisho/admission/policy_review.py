@@ -15,8 +15,9 @@ from msgspec import Struct
 from sekisho.admission.denial import MAX_CAUSES, capped_warnings
 from sekisho.admission.review import API_VERSION, KIND, GroupVersionKind, MalformedReviewError, UserInfo
 from sekisho.findings import render_path
-from sekisho.policies import PodPolicy, Policy, PolicyError, PolicySet, PolicyWaiver, Problem, decode
+from sekisho.policies import ImageAuthority, PodPolicy, Policy, PolicyError, PolicySet, PolicyWaiver, Problem, decode
 from sekisho.policies.advice import advice
+from sekisho.policies.authorities import ended_keys
 from sekisho.policies.crd import RESOURCES
 from sekisho.policies.idle import EXEMPT_NAMESPACES
 from sekisho.policies.limits import limit_problems
@@ -109,7 +110,10 @@ def review_policy(
         problems = error.problems
     except RecursionError:
         problems = (Problem("", "is nested too deeply"),)
-    return deny_policy(review, *problems) if problems else _allow(review, advice(policy, policies, exempt))
+    if problems:
+        return deny_policy(review, *problems)
+    ended = ended_keys(policy, now) if isinstance(policy, ImageAuthority) else ()
+    return _allow(review, [*advice(policy, policies, exempt), *ended])
 
 
 def deny_policy(review: PolicyReview, *problems: Problem) -> PolicyOutcome:

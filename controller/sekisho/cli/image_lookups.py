@@ -9,19 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-import msgspec
 from msgspec.structs import replace
 
 from sekisho.cli import options
-from sekisho.cluster.release_data import Data, decode_config_map_data, decode_secret_data, public_root
+from sekisho.cli.authority_objects import authorities_of
 from sekisho.images import Reference
-from sekisho.images.authorities import Authority
 from sekisho.images.evidence import ImageFacts, Unknown, evidence_key, tag_key
 from sekisho.images.trust import Trust
-from sekisho.manifests import Manifest, Source, read_sources
-from sekisho.manifests.objects import read_manifests
+from sekisho.manifests import Source, read_sources
 from sekisho.policies import PolicySet, Problem
-from sekisho.policies.authorities import resolve
 from sekisho.registry import CredentialsError, RegistryClient, Settings, matching, parse_config, tls_context
 from sekisho.registry.addresses import parse_networks
 from sekisho.registry.credentials import Entry
@@ -50,7 +46,7 @@ class ImageLookups:
 
         Ends the command with an error if a file cannot be used.
         """
-        self.authorities = _authorities(policies, sources)
+        self.authorities = authorities_of(policies, sources)
         self._registries = policies.registries
         self._predicates = policies.predicates
         self._settings = Settings(_LOOPBACK, _tls(ca_file))
@@ -129,35 +125,6 @@ def _result(reference: Reference, tags: Tags, evidence: EvidenceStore) -> ImageF
 def objects_for_authorities(paths: Iterable[Path], context: Iterable[Source] = ()) -> list[Source]:
     """The texts that may have Secrets and ConfigMaps for authorities; what cannot be read was reported before."""
     return [*context, *read_sources([path for path in paths if path.exists()]).texts]
-
-
-def _authorities(policies: PolicySet, sources: Iterable[Source]) -> dict[str, Authority]:
-    """The authorities by name, with what their Secrets and ConfigMaps hold."""
-    written = policies.authorities
-    contents: dict[str, dict[str, Data]] = {"Secret": {}, "ConfigMap": {}}
-    if any(authority.needs_objects for authority in written.values()):
-        for manifest in read_manifests(sources):
-            if isinstance(manifest, Manifest) and manifest.group == "" and manifest.kind in contents:
-                name = (manifest.value.get("metadata") or {}).get("name") or ""
-                contents[manifest.kind][name] = _contents(manifest)
-    root = public_root() if any(authority.is_keyless for authority in written.values()) else None
-    return {
-        name: resolve(authority, contents["Secret"], contents["ConfigMap"], root).authority
-        for name, authority in written.items()
-    }
-
-
-def _contents(manifest: Manifest) -> Data:
-    """The data of a Secret or a ConfigMap. Ends the command if it is not valid."""
-    try:
-        raw = msgspec.json.encode(manifest.value)
-        if manifest.kind == "ConfigMap":
-            return decode_config_map_data(raw)
-        plain = manifest.value.get("stringData") or {}
-        return {**decode_secret_data(raw), **{key: str(text).encode() for key, text in plain.items()}}
-    except (msgspec.MsgspecError, TypeError, AttributeError) as error:
-        place = manifest.document.place(manifest.at)
-        options.fail([Problem(place, f"is not a valid {manifest.kind}: {error}")])
 
 
 def _tls(ca_file: Path | None) -> Any:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,13 +19,34 @@ from sekisho.controls.image_rules import RuleResult, judge_each
 from sekisho.controls.images import image_rules
 from sekisho.findings import words
 from sekisho.images import ImageError, Reference, parse, without_credentials
-from sekisho.images.evidence import Attestation, ImageFacts, Signature, Unknown
-from sekisho.images.scans import SEVERITIES
+from sekisho.images.attested import Build
+from sekisho.images.evidence import ImageFacts, Signature, Unknown
+from sekisho.images.scans import SEVERITIES, Scan
 from sekisho.pods import Container, Pod, PodSpec
 from sekisho.policies import ClusterPodPolicy, Enforcement, PodPolicy, Policy, PolicySet, Problem, compile_policy
 from sekisho.timestamps import rfc3339
 
 _SHOWN_FINGERPRINT: Final = 16
+
+
+class _Signature(Struct, frozen=True, rename="camel"):
+    """`Signature` in the report for programs."""
+
+    authority: str
+    fingerprint: str
+    identity: str
+    issuer: str
+    signed_at: datetime | None
+    candidate: str
+
+
+class _Attestation(Struct, frozen=True, rename="camel"):
+    """`Attestation` in the report for programs."""
+
+    predicate_type: str
+    signatures: tuple[_Signature, ...]
+    scan: Scan | None
+    build: Build | None
 
 
 class _RuleReport(Struct, frozen=True, rename="camel"):
@@ -38,18 +60,23 @@ class _RuleReport(Struct, frozen=True, rename="camel"):
 
 
 class _Report(Struct, frozen=True, rename="camel"):
-    """What is known about an image. problem: why it could not be looked up; empty if it was."""
+    """What is known about an image.
+
+    problem: why it could not be looked up; empty if it was.
+    elsewhere: policies that have rules for the image and do not apply in the namespace.
+    """
 
     image: str
     digest: str | None
     is_admitted: bool
-    signatures: tuple[Signature, ...]
+    signatures: tuple[_Signature, ...]
     other_signatures: int
     problems: tuple[str, ...]
     omitted: int
     rules: tuple[_RuleReport, ...]
     problem: str = ""
-    attestations: tuple[Attestation, ...] = ()
+    attestations: tuple[_Attestation, ...] = ()
+    elsewhere: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -102,7 +129,7 @@ def verify(
         reports = []
         for image, reference in references.items():
             applying = _applying(objects, policies, namespace, labels, image)
-            reports.append(_report(image, reference, lookups, applying))
+            reports.append(_report(image, reference, lookups, objects, applying))
     if output == "json":
         click.echo(msgspec.json.format(msgspec.json.encode({"images": reports})).decode())
     else:
@@ -130,25 +157,35 @@ def _note_unusable(lookups: ImageLookups) -> None:
         problem = authority.problem_at(now)
         if problem:
             click.echo(f"note: {printable(f'ImageAuthority {name} is unusable: {problem}')}", err=True)
+        for key_problem in authority.key_problems:
+            click.echo(f"note: {printable(f'a key of ImageAuthority {name} is unusable: {key_problem}')}", err=True)
 
 
 def _applying(
     objects: Sequence[Policy], policies: PolicySet, namespace: str, labels: Any, image: str
-) -> Iterator[ClusterPodPolicy | PodPolicy]:
+) -> list[ClusterPodPolicy | PodPolicy]:
     """The policies that apply to a pod of the namespace which has the image and nothing else."""
     pod = Pod(spec=PodSpec(containers=[Container(name="app", image=image)]))
     plan = policies.plan(namespace, labels, pod, None)
     names = {name for step in plan.steps for requirement in step.required_by for name in requirement.policies}
-    for policy in objects:
-        if isinstance(policy, ClusterPodPolicy | PodPolicy) and policy.title in names:
-            yield policy
+    return [policy for policy in _pod_policies(objects) if policy.title in names]
+
+
+def _pod_policies(objects: Sequence[Policy]) -> list[ClusterPodPolicy | PodPolicy]:
+    return [policy for policy in objects if isinstance(policy, ClusterPodPolicy | PodPolicy)]
 
 
 def _report(
-    image: str, reference: Reference, lookups: ImageLookups, policies: Iterator[ClusterPodPolicy | PodPolicy]
+    image: str,
+    reference: Reference,
+    lookups: ImageLookups,
+    objects: Sequence[Policy],
+    applying: Sequence[ClusterPodPolicy | PodPolicy],
 ) -> _Report:
     facts = lookups.facts(reference)
-    rules = tuple(rule for policy in policies for rule in _rules(policy, reference, lookups))
+    rules = tuple(rule for policy in applying for rule in _rules(policy, reference, lookups))
+    others = [policy for policy in _pod_policies(objects) if policy not in applying]
+    elsewhere = tuple(policy.title for policy in others if any(_rules(policy, reference, lookups)))
     problem, known = "", ImageFacts("", "")
     if isinstance(facts, Unknown):
         problem = facts.reason
@@ -158,14 +195,22 @@ def _report(
         without_credentials(image),
         lookups.digest(reference),
         all(rule.is_met or rule.enforcement != Enforcement.DENY for rule in rules),
-        known.signatures,
+        _shown_signatures(known.signatures),
         known.others,
         known.problems,
         known.omitted,
         rules,
         problem,
-        known.attestations,
+        tuple(
+            _Attestation(one.predicate_type, _shown_signatures(one.signatures), one.scan, one.build)
+            for one in known.attestations
+        ),
+        elsewhere,
     )
+
+
+def _shown_signatures(signatures: Sequence[Signature]) -> tuple[_Signature, ...]:
+    return tuple(_Signature(**msgspec.structs.asdict(one)) for one in signatures)
 
 
 def _rules(policy: ClusterPodPolicy | PodPolicy, reference: Reference, lookups: ImageLookups) -> Iterator[_RuleReport]:
@@ -214,18 +259,25 @@ def _lines(report: _Report, namespace: str) -> Iterator[str]:
         yield f"  {report.omitted} more were not read"
     if not report.rules:
         yield printable(f"  no rule on signatures or attestations applies to it in namespace {namespace}")
+        if report.elsewhere:
+            yield printable(f"  {_in_other_namespaces(report.elsewhere)}; name its namespace with --namespace")
     for rule in report.rules:
         yield from _rule_lines(rule)
 
 
-def _signed(signature: Signature) -> str:
+def _in_other_namespaces(policies: Sequence[str]) -> str:
+    names = words([f'"{name}"' for name in policies], "and")
+    return f"policy {names} has rules for it" if len(policies) == 1 else f"policies {names} have rules for it"
+
+
+def _signed(signature: _Signature) -> str:
     if not signature.identity:
         return f"signed by {signature.authority}, with key {signature.fingerprint[:_SHOWN_FINGERPRINT]}"
     at = f" at {rfc3339(signature.signed_at)}" if signature.signed_at is not None else ""
     return f"signed by {signature.authority}{at}, as {signature.identity} of {signature.issuer}"
 
 
-def _attested(attestation: Attestation) -> str:
+def _attested(attestation: _Attestation) -> str:
     by = words(list(dict.fromkeys(signature.authority for signature in attestation.signatures)), "and")
     scan, build = attestation.scan, attestation.build
     if build is not None:

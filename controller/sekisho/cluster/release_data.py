@@ -1,7 +1,6 @@
 """The data of named Secrets and of the ConfigMaps in the release's namespace: what ImageAuthorities refer to."""
 
 import base64
-import binascii
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
@@ -84,7 +83,7 @@ def public_root() -> bytes | None:
 def _from_base64(data: Mapping[str, str] | None) -> dict[str, bytes]:
     try:
         return {name: base64.b64decode(text) for name, text in (data or {}).items()}
-    except binascii.Error:  # the API server checks it
+    except ValueError:  # the API server checks it
         return {}
 
 

@@ -127,7 +127,9 @@ def _judge(by: Signers, facts: ImageFacts, trust: Trust, unusable: Mapping[str, 
     ]
     if len(signed) >= by.required:
         return None
-    return Fault(_signers_problem(by, signed, facts, trust), _fix(by, signed, trust))
+    fix = _fix(by, signed, trust)
+    broken = _broken_keys(by, signed, trust) if facts.others else ""
+    return Fault(_signers_problem(by, signed, facts, trust), f"{broken}, or {fix}" if broken else fix)
 
 
 def _signers_problem(by: Signers, signed: Sequence[str], facts: ImageFacts, trust: Trust) -> str:
@@ -162,6 +164,15 @@ def _end(name: str, fingerprint: str, trust: Trust) -> datetime | None:
     keys = trust.authorities[name].keys if name in trust.authorities else ()
     ends = (key.until for key in keys if key.fingerprint == fingerprint)
     return next((end for end in ends if end is not None and end <= trust.now), None)
+
+
+def _broken_keys(by: Signers, signed: Sequence[str], trust: Trust) -> str:
+    """Says that a signature by an unknown key may be by a key of an authority that cannot be used; empty if none is."""
+    for name in by.names:
+        if name not in signed and name in trust.authorities and trust.authorities[name].key_problems:
+            problem = trust.authorities[name].key_problems[0]
+            return f"if a key of ImageAuthority {name} has signed it, repair that key: {problem}"
+    return ""
 
 
 def _fix(by: Signers, signed: Sequence[str], trust: Trust) -> str:

@@ -53,6 +53,7 @@ class Authority(Struct, frozen=True, eq=False):
     keys: empty for one that is keyless.
     keyless: None for one with keys.
     problem: why it is unusable, as a clause with the remedy; empty if it is usable.
+    key_problems: why some of its keys cannot be used, where others can; clauses with the remedy.
     fingerprint: changes with any change of the authority: facts that it was checked with another fingerprint do not
         say that an image has no signature by it.
     """
@@ -62,6 +63,7 @@ class Authority(Struct, frozen=True, eq=False):
     keyless: Keyless | None = None
     problem: str = ""
     fingerprint: str = ""
+    key_problems: tuple[str, ...] = ()
 
     def accepts(self, signature: Signature, now: datetime) -> bool:
         """Whether a fact is a signature by the authority as it is now."""
@@ -76,8 +78,13 @@ class Authority(Struct, frozen=True, eq=False):
 
     def problem_at(self, now: datetime) -> str:
         """Why it is unusable at a time, as a clause with the remedy; empty if it is usable."""
-        if self.problem or self.keyless is not None:
+        if self.problem:
             return self.problem
+        if self.keyless is not None:
+            end = self.keyless.root.ends
+            if end is not None and now >= end:
+                return f"its trusted root ended at {rfc3339(end)}; put a newer one there"
+            return ""
         ends = [key.until for key in self.keys if key.until is not None]
         if ends and len(ends) == len(self.keys) and now >= max(ends):
             return f"its last key ended at {rfc3339(max(ends))}; add the key that signs now"
@@ -85,18 +92,22 @@ class Authority(Struct, frozen=True, eq=False):
 
 
 def authority(
-    name: str, keys: Sequence[AuthorityKey] = (), keyless: Keyless | None = None, problem: str = ""
+    name: str,
+    keys: Sequence[AuthorityKey] = (),
+    keyless: Keyless | None = None,
+    problem: str = "",
+    key_problems: Sequence[str] = (),
 ) -> Authority:
     """An authority with its fingerprint.
 
     keyless: None for an authority with keys.
-    problem: why it cannot be used, empty if it can.
+    problem, key_problems: why it cannot be used, or some of its keys; empty if it can.
     """
     parts = [f"{key.fingerprint} {key.until}" for key in keys]
     if keyless is not None:
         parts += [keyless.root.fingerprint, keyless.issuer, *keyless.identities]
     fingerprint = sha256("\n".join([*parts, problem]).encode()).hexdigest()
-    return Authority(name, tuple(keys), keyless, problem, fingerprint)
+    return Authority(name, tuple(keys), keyless, problem, fingerprint, tuple(key_problems))
 
 
 def identity_matches(pattern: str, identity: str) -> bool:

@@ -6,20 +6,23 @@ others, because sigstore does not check this itself.
 Source: https://github.com/sigstore/protobuf-specs/blob/main/protos/sigstore_trustroot.proto
 """
 
-import binascii
 import json
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 from cryptography.x509 import load_der_x509_certificate
 from msgspec import Struct
 
 from sekisho.documents.duplicates import DuplicateKeyError, deny_duplicates
 from sekisho.errors import SekishoError
+from sekisho.findings import words
 from sekisho.timestamps import parse
 
 MEDIA_TYPE: Final = "application/vnd.dev.sigstore.trustedroot+json;version=0.1"
@@ -30,6 +33,19 @@ _REQUIRED: Final = {
     "certificateAuthorities": "certificate authority",
     "ctlogs": "certificate transparency log",
 }
+_LOGS: Final = frozenset(("tlogs", "ctlogs"))
+_HASHES: Final = frozenset(("SHA2_256", "SHA2_384", "SHA2_512", "SHA3_256", "SHA3_384"))
+_KEYS: Final[Mapping[str, type]] = {
+    "PKCS1_RSA_PKCS1V5": rsa.RSAPublicKey,
+    "PKIX_RSA_PKCS1V15_2048_SHA256": rsa.RSAPublicKey,
+    "PKIX_RSA_PKCS1V15_3072_SHA256": rsa.RSAPublicKey,
+    "PKIX_RSA_PKCS1V15_4096_SHA256": rsa.RSAPublicKey,
+    "PKIX_ECDSA_P256_SHA_256": ec.EllipticCurvePublicKey,
+    "PKIX_ECDSA_P384_SHA_384": ec.EllipticCurvePublicKey,
+    "PKIX_ECDSA_P521_SHA_512": ec.EllipticCurvePublicKey,
+    "PKIX_ED25519": ed25519.Ed25519PublicKey,
+}
+"""The keys of logs that sigstore verifies with, by their keyDetails."""
 
 
 class RootFormatError(SekishoError, ValueError):
@@ -106,37 +122,85 @@ def _last_end(components: Sequence[_Component]) -> datetime | None:
 def _components(kind: str, values: Any) -> tuple[_Component, ...]:
     if not isinstance(values, list):
         raise RootFormatError(f"has no list in {kind}")
+    read = _log if kind in _LOGS else _authority
     components = []
     for index, value in enumerate(values):
         try:
-            components.append(_component(value))
-        except (KeyError, TypeError, AttributeError, ValueError, binascii.Error) as error:
+            components.append(read(value))
+        except (KeyError, TypeError, AttributeError, ValueError, UnsupportedAlgorithm) as error:
             detail = f"lacks {error}" if isinstance(error, KeyError) else str(error)[:100]
             raise RootFormatError(f"has an unusable entry {kind}[{index}]: {detail}") from None
     return tuple(components)
 
 
-def _component(value: Any) -> _Component:
-    key = value.get("publicKey")
-    if key is not None:
-        if not key["rawBytes"]:
-            raise ValueError("its key is empty")
-        start, end = _period(key["validFor"])
-        return _Component(value, start, end)
-    start, end = _period(value["validFor"])
-    certificates = [
-        load_der_x509_certificate(b64decode(certificate["rawBytes"], validate=True))
-        for certificate in value["certChain"]["certificates"]
-    ]
-    if not certificates:
+# sigstore denies a whole root for one field that it does not know or that has another type, when a signature is
+# verified. So what it gets has only the fields that it needs, and these are checked here.
+
+
+def _log(value: Any) -> _Component:
+    written = _object(value, "publicKey")
+    details, raw = _text(written, "keyDetails"), _text(written, "rawBytes")
+    key = load_der_public_key(b64decode(raw, validate=True))
+    wanted = _KEYS.get(details)
+    if wanted is None or not isinstance(key, wanted):
+        raise ValueError(f"its key is not of a supported kind, or not of the kind {details[:40]}")
+    algorithm = _text(value, "hashAlgorithm")
+    if algorithm not in _HASHES:
+        raise ValueError(f"its hashAlgorithm must be one of {words(sorted(_HASHES))}")
+    start, end = _period(_object(written, "validFor"))
+    log = {
+        "baseUrl": _text(value, "baseUrl"),
+        "hashAlgorithm": algorithm,
+        "publicKey": {"rawBytes": raw, "keyDetails": details, "validFor": _written(start, end)},
+        "logId": {"keyId": _base64(_object(value, "logId"), "keyId")},
+    }
+    return _Component(log, start, end)
+
+
+def _authority(value: Any) -> _Component:
+    chain = [_base64(one, "rawBytes") for one in _object(value, "certChain")["certificates"]]
+    start, end = period = _period(_object(value, "validFor"))
+    if not chain:
         raise ValueError("it has no certificates")
+    certificates = [load_der_x509_certificate(b64decode(one)) for one in chain]
     starts = [start, *(certificate.not_valid_before_utc for certificate in certificates)]
     ends = [*([end] if end else []), *(certificate.not_valid_after_utc for certificate in certificates)]
-    # sigstore requires a common name, which an authority need not have
-    subject = {"organization": "", "commonName": ""} | (value.get("subject") or {})
-    return _Component(value | {"subject": subject}, max(starts), min(ends))
+    authority = {
+        # sigstore requires names, which an authority need not have
+        "subject": {"organization": "", "commonName": ""},
+        "certChain": {"certificates": [{"rawBytes": one} for one in chain]},
+        "validFor": _written(*period),
+    }
+    return _Component(authority, max(starts), min(ends))
 
 
 def _period(valid_for: Mapping[str, Any]) -> tuple[datetime, datetime | None]:
-    start, end = valid_for.get("start"), valid_for.get("end")
-    return parse(start) if start else datetime.min.replace(tzinfo=UTC), parse(end) if end else None
+    end = valid_for.get("end")
+    return parse(_text(valid_for, "start")), None if end is None else parse(_text(valid_for, "end"))
+
+
+def _written(start: datetime, end: datetime | None) -> Mapping[str, str]:
+    return {"start": start.isoformat()} | ({} if end is None else {"end": end.isoformat()})
+
+
+def _object(value: Any, field: str) -> Mapping[str, Any]:
+    """The object in a field of an object. Raises KeyError, TypeError or ValueError."""
+    found = value[field]
+    if not isinstance(found, dict):
+        raise ValueError(f"its {field} is not an object")
+    return found
+
+
+def _text(value: Any, field: str) -> str:
+    """The text in a field of an object, which must not be empty. Raises KeyError, TypeError or ValueError."""
+    found = value[field]
+    if not isinstance(found, str) or not found:
+        raise ValueError(f"its {field} is not a text, or empty")
+    return found
+
+
+def _base64(value: Any, field: str) -> str:
+    """The same where it must be base64."""
+    text = _text(value, field)
+    b64decode(text, validate=True)
+    return text

@@ -4,7 +4,7 @@ from sekisho.operator.conditions import State, accepted_condition, make_conditio
 from sekisho.operator.records import Record
 from sekisho.operator.status import View
 from sekisho.policies import ImageAuthority, compile_authority
-from sekisho.policies.authorities import ResolvedAuthority, resolve, usable_at
+from sekisho.policies.authorities import ResolvedAuthority, resolve
 from sekisho.policies.status import ConditionStatus, ImageAuthorityStatus
 from sekisho.timestamps import rfc3339
 
@@ -44,13 +44,14 @@ def _usable_state(resolved: ResolvedAuthority, view: View) -> State:
     if view.sources is None:
         message = "this installation does not verify images; set imageVerification.enabled in the chart"
         return State(ConditionStatus.FALSE, "NotEnabled", message)
-    problem = usable_at(resolved, view.now)
+    problem = resolved.authority.problem_at(view.now)
     if problem and view.sources.missing:
         return State(ConditionStatus.UNKNOWN, "NotRead", view.sources.missing)
     if problem:
         return State(ConditionStatus.FALSE, "Unusable", problem)
     until = f"until {rfc3339(resolved.expires)}" if resolved.expires else "without an end"
-    if resolved.problems:
-        message = f"signatures are verified {until}, but {'; '.join(resolved.problems)}"[:MAX_PROBLEMS_LENGTH]
+    if resolved.authority.key_problems:
+        problems = "; ".join(resolved.authority.key_problems)
+        message = f"signatures are verified {until}, but {problems}"[:MAX_PROBLEMS_LENGTH]
         return State(ConditionStatus.TRUE, "PartlyUsable", message)
     return State(ConditionStatus.TRUE, "Usable", f"signatures are verified {until}")

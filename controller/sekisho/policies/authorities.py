@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from msgspec import Meta, Struct, field
@@ -33,6 +33,15 @@ MAX_KEYS: Final = 16
 MAX_IDENTITIES: Final = 32
 _FORGES: Final = frozenset(("github.com", "gitlab.com", "bitbucket.org", "codeberg.org"))
 """Hosts where anyone may create an owner, whose workflows then sign."""
+_PUBLIC_MAIL: Final = frozenset(
+    (
+        *("gmail.com", "googlemail.com", "outlook.com", "hotmail.com", "live.com", "msn.com", "yahoo.com", "ymail.com"),
+        *("aol.com", "icloud.com", "me.com", "mac.com", "proton.me", "protonmail.com", "pm.me", "gmx.com", "gmx.net"),
+        *("gmx.de", "web.de", "mail.com", "mail.ru", "yandex.com", "yandex.ru", "zoho.com", "fastmail.com", "tuta.com"),
+        *("qq.com", "163.com", "126.com", "users.noreply.github.com"),
+    )
+)
+"""Domains at which anyone may have an email address."""
 _ISSUER: Final = re.compile(r"https?://[^/\s*?#@]+(/[^\s*]*)?")
 _REGULAR_EXPRESSION: Final = re.compile(r"[\^$|\\()\[\]{}]|\.[*+]")
 
@@ -246,6 +255,8 @@ def _identity_problem(identity: str) -> str:
         name, at, domain = identity.rpartition("@")
         if not at or not name or not domain or "*" in domain:
             return "must be a URL, or an email address whose domain is written without *"
+        if "*" in name and domain.lower() in _PUBLIC_MAIL:
+            return f"must be written without *: anyone may have an address at {domain}"
         return ""
     host, _, path = rest.partition("/")
     if "*" in scheme or "*" in host or not host or not path:
@@ -262,12 +273,10 @@ Contents = Mapping[str, Mapping[str, bytes]]
 class ResolvedAuthority(Struct, frozen=True, eq=False):
     """An authority with what its Secrets and ConfigMaps hold.
 
-    problems: what is wrong with some of its keys, where others can be used; empty for an unusable authority.
     expires: when the last of its keys or its root ends; None if it has no end, or is unusable.
     """
 
     authority: Authority
-    problems: tuple[str, ...] = ()
     expires: datetime | None = None
 
 
@@ -294,7 +303,7 @@ def resolve(
         return ResolvedAuthority(authority(compiled.name, problem="; ".join(problems)))
     ends = [key.until for key in keys if key.until is not None]
     return ResolvedAuthority(
-        authority(compiled.name, keys), tuple(problems), max(ends) if len(ends) == len(keys) else None
+        authority(compiled.name, keys, key_problems=problems), max(ends) if len(ends) == len(keys) else None
     )
 
 
@@ -350,9 +359,9 @@ def _content(kind: str, source: SecretKey | ConfigMapKey, contents: Contents | N
     return data[source.key]
 
 
-def usable_at(resolved: ResolvedAuthority, now: datetime) -> str:
-    """Why an authority is unusable at a time, as a clause with the remedy; empty if it is usable."""
-    problem = resolved.authority.problem_at(now)
-    if not problem and resolved.authority.keyless is not None and resolved.expires and now >= resolved.expires:
-        return f"its trusted root ended at {rfc3339(resolved.expires.astimezone(UTC))}; put a newer one there"
-    return problem
+def ended_keys(written: ImageAuthority, now: datetime) -> Iterator[str]:
+    """A warning for each key that has ended at a time, with its field's path."""
+    for index, key in enumerate(written.spec.keys or ()):
+        if key.until is not None and key.until <= now:
+            until = f"spec.keys[{index}].until: {rfc3339(key.until)}"
+            yield f"{until} is not in the future, so signatures by this key do not count"

@@ -156,6 +156,18 @@ def test_signatures_by_unknown_signers_are_counted() -> None:
         assert f"which has no known signer; {words} (" in message(judged(pod(), found=found, authorities=only))
 
 
+def test_signature_that_may_be_by_an_unusable_key_of_the_authority_has_that_key_repaired() -> None:
+    problem = 'Secret "new" has no key "cosign.pub"'
+    partly = authority("release", RELEASE.keys, key_problems=(problem,))
+    only = {"release": partly}
+    repair = (
+        f"Fix: if a key of ImageAuthority release has signed it, repair that key: {problem}, or as release, run cosign"
+    )
+    for found, has_repair in ((facts(signed_by(OTHER_P256), authorities=only), True), (facts(authorities=only), False)):
+        assert (repair in message(judged(pod(), found=found, authorities=only))) is has_repair
+    assert not judged(pod(), found=facts(signed_by(P256), authorities=only), authorities=only).violations
+
+
 RULES: dict[str, tuple[dict[str, Any], Sequence[Candidate], Sequence[Candidate], str]] = {
     "any": ({"anyOf": ["release", "scanner"]}, [], [signed_by(OTHER_P256)], "release or scanner"),
     "all": (

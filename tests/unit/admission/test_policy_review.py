@@ -192,6 +192,16 @@ WARNED = [
         {"podSecurityStandard": {"level": "restricted"}, "controls": {"capabilities": {"allowedAdd": []}}},
         [],
     ),
+    (
+        "ImageAuthority",
+        {"keys": [{"secret": {"name": "old"}, "until": "2020-01-01T00:00:00Z"}, {"secret": {"name": "new"}}]},
+        ["spec.keys[0].until: 2020-01-01T00:00:00Z is not in the future, so signatures by this key do not count"],
+    ),
+    (
+        "ImageAuthority",
+        {"keys": [{"secret": {"name": "old"}, "until": "2999-01-01T00:00:00Z"}, {"secret": {"name": "new"}}]},
+        [],
+    ),
 ]
 
 

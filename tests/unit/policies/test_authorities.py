@@ -1,15 +1,17 @@
 """ImageAuthority: what is denied when it is applied, and what its Secrets and ConfigMaps make of it."""
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from sekisho.cluster.release_data import public_root
 from sekisho.images.authorities import identity_matches
 from sekisho.policies import ImageAuthority, PolicyError, compile_authority
-from sekisho.policies.authorities import Contents, ResolvedAuthority, resolve, usable_at
+from sekisho.policies.authorities import Contents, ResolvedAuthority, ended_keys, resolve
 from tests.unit.images.signing import NOW, OTHER_P256, P256, key_of, pem
 
 END = "2027-06-30T00:00:00Z"
@@ -32,7 +34,7 @@ VALID = [
     written(keys=[{"pem": pem(P256), "until": END}, {"pem": pem(OTHER_P256)}]),
     written(keys=[{"secret": {"name": "release-key"}}]),
     keyless(),
-    keyless("release@acme.example", "*@acme.example"),
+    keyless("release@acme.example", "*@acme.example", "acme.release@gmail.com"),
     keyless("https://gitlab.acme.example/*/*//.gitlab-ci.yml@refs/heads/main"),
     keyless("https://kubernetes.io/namespaces/ci/serviceaccounts/*"),
 ]
@@ -67,6 +69,16 @@ BROKEN: list[tuple[ImageAuthority, list[str]]] = [
     ),
     (keyless("*"), [f'spec.keyless.identities[0]: "*" {MAIL}']),
     (keyless("acme"), [f'spec.keyless.identities[0]: "acme" {MAIL}']),
+    *(
+        (
+            keyless(f"acme*@{domain}"),
+            [
+                f'spec.keyless.identities[0]: "acme*@{domain}" must be written without *: '
+                f"anyone may have an address at {domain}"
+            ],
+        )
+        for domain in ("gmail.com", "Outlook.com")
+    ),
     (keyless("ci@*"), [f'spec.keyless.identities[0]: "ci@*" {MAIL}']),
     (keyless("ci@*.example"), [f'spec.keyless.identities[0]: "ci@*.example" {MAIL}']),
     (keyless("https://*/acme"), [f'spec.keyless.identities[0]: "https://*/acme" {HOST}']),
@@ -144,10 +156,10 @@ def test_authority_without_its_key_is_unusable_and_says_why(secrets: Contents | 
 def test_authority_with_one_of_two_keys_is_usable_and_says_what_is_wrong() -> None:
     two = written(keys=[{"pem": pem(P256), "until": END}, {"secret": {"name": "k"}}])
     found = resolved(two, {})
-    assert usable_at(found, NOW) == ""
-    assert found.problems == (NO_SECRET,)
+    assert found.authority.problem_at(NOW) == ""
+    assert found.authority.key_problems == (NO_SECRET,)
     assert found.expires == datetime(2027, 6, 30, tzinfo=UTC)
-    assert usable_at(found, datetime(2027, 6, 30, tzinfo=UTC)) == (
+    assert found.authority.problem_at(datetime(2027, 6, 30, tzinfo=UTC)) == (
         "its last key ended at 2027-06-30T00:00:00Z; add the key that signs now"
     )
 
@@ -186,3 +198,26 @@ def test_authority_without_its_root_is_unusable_and_says_why(config_maps: Conten
 def test_keyless_authority_needs_the_extra() -> None:
     found = resolve(compile_authority(keyless()), {}, {}, None).authority
     assert found.problem == "keyless needs sigstore; install Sekisho with its extra keyless"
+
+
+def test_root_that_ended_is_unusable() -> None:
+    text = public_root()
+    assert text is not None
+    root = json.loads(text)
+    for log in root["tlogs"]:
+        log["publicKey"]["validFor"]["end"] = "2026-06-30T00:00:00Z"
+    found = resolved(ROOT, {}, {"root": {"trusted_root.json": json.dumps(root).encode()}})
+    end = datetime(2026, 6, 30, tzinfo=UTC)
+    assert found.expires == end
+    assert found.authority.problem_at(end - timedelta(seconds=1)) == ""
+    said = "its trusted root ended at 2026-06-30T00:00:00Z; put a newer one there"
+    assert found.authority.problem_at(end) == said
+
+
+def test_key_that_has_ended_causes_a_warning() -> None:
+    two = written(keys=[{"pem": pem(P256), "until": END}, {"pem": pem(OTHER_P256)}])
+    end = datetime(2027, 6, 30, tzinfo=UTC)
+    assert list(ended_keys(two, end - timedelta(seconds=1))) == []
+    assert list(ended_keys(two, end)) == [
+        "spec.keys[0].until: 2027-06-30T00:00:00Z is not in the future, so signatures by this key do not count"
+    ]
