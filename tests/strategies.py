@@ -93,6 +93,7 @@ SAFE_POD = {
     "seccompProfile": st.sampled_from(
         [{"type": "RuntimeDefault"}, {"type": "Localhost", "localhostProfile": "p.json"}]
     ),
+    "appArmorProfile": st.just({"type": "RuntimeDefault"}),
 }
 SAFE_CONTAINER = {
     **SAFE_POD,
@@ -100,6 +101,13 @@ SAFE_CONTAINER = {
     "readOnlyRootFilesystem": st.booleans(),
     "capabilities": st.sampled_from([{"drop": ["ALL"]}, {"drop": ["NET_RAW", "CHOWN"]}]),
 }
+RESOURCE_DEFAULTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "requests": st.sampled_from([{"cpu": "100m"}, {"memory": "64Mi", "cpu": "2"}]),
+        "limits": st.sampled_from([{"cpu": "2"}, {"memory": "1Gi", "ephemeral-storage": "1Gi"}]),
+    },
+)
 UNSAFE = {"runAsNonRoot": st.booleans(), "runAsUser": st.sampled_from([0, 1000])}
 
 
@@ -119,11 +127,23 @@ def defaults(*, safe: bool) -> st.SearchStrategy[Json]:
         optional={
             "profile": st.just("restricted"),
             "pod": st.fixed_dictionaries(
-                {}, optional={"securityContext": pod_context, "automountServiceAccountToken": st.booleans()}
+                {},
+                optional={
+                    "securityContext": pod_context,
+                    "automountServiceAccountToken": st.booleans(),
+                    "labels": st.sampled_from([{"team": "shop"}, {"example.com/team": "", "app": "x"}]),
+                    "annotations": st.just({"example.com/owner": "shop"}),
+                },
             ),
             "container": st.fixed_dictionaries(
-                {}, optional={"securityContext": st.fixed_dictionaries({}, optional=of_container)}
+                {},
+                optional={
+                    "securityContext": st.fixed_dictionaries({}, optional=of_container),
+                    "imagePullPolicy": st.just("Always"),
+                    "resources": RESOURCE_DEFAULTS,
+                },
             ),
+            "mirrors": st.sampled_from([{"docker.io": "mirror.example.com/hub"}, {"ghcr.io": "docker.io"}]),
         },
     )
 

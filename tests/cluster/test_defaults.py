@@ -29,9 +29,15 @@ CONTEXT: dict[str, list[Any]] = {
     ],
     "capabilities": [{}, {"add": ["SYS_ADMIN"]}, {"add": ["CAP_SYS_ADMIN"]}, {"drop": ["NET_RAW"]}, {"drop": ["ALL"]}],
     "windowsOptions": [{"runAsUserName": "u"}, {"hostProcess": True}],
+    "appArmorProfile": [{"type": "Unconfined"}, {"type": "RuntimeDefault"}],
+}
+AMOUNTS: dict[str, list[Any]] = {
+    "requests": [{"cpu": "50m"}, {"cpu": "1", "memory": "32Mi"}, {"memory": "4Gi"}],
+    "limits": [{"cpu": "10m"}, {"memory": "16Mi"}, {"cpu": "4", "memory": "8Gi"}],
 }
 POD_CONTEXT: dict[str, list[Any]] = {
-    key: CONTEXT[key] for key in ("runAsNonRoot", "runAsUser", "runAsGroup", "seccompProfile", "windowsOptions")
+    key: CONTEXT[key]
+    for key in ("runAsNonRoot", "runAsUser", "runAsGroup", "seccompProfile", "windowsOptions", "appArmorProfile")
 } | {"fsGroup": [0, 1000]}
 SPEC: dict[str, list[Any]] = {
     "hostUsers": [True, False],
@@ -56,6 +62,10 @@ def random_pod(choices: random.Random) -> dict[str, Any]:
             one: dict[str, Any] = {"name": f"{name}{index}", "image": "x"}
             if choices.random() < 0.8:
                 one["securityContext"] = some(choices, CONTEXT, choices.choice((0.05, 0.2)))
+            if choices.random() < 0.3:
+                one["resources"] = some(choices, AMOUNTS, 0.5)
+            if choices.random() < 0.2:
+                one["imagePullPolicy"] = choices.choice(("Never", "IfNotPresent", "Always"))
             made.append(one)
         return made
 
@@ -64,7 +74,12 @@ def random_pod(choices: random.Random) -> dict[str, Any]:
         spec["securityContext"] = some(choices, POD_CONTEXT, 0.15)
     spec["containers"] = [{"name": "always", "image": "x"}, *containers("app", 2)]
     spec["initContainers"] = containers("init", 1)
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec}
+    if choices.random() < 0.1:
+        spec["resources"] = {"limits": {"cpu": "8", "memory": "16Gi"}}
+    metadata: dict[str, Any] = {"name": "p"}
+    if choices.random() < 0.1:
+        metadata["annotations"] = {"container.apparmor.security.beta.kubernetes.io/always": "unconfined"}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
 @pytest.fixture
@@ -74,8 +89,25 @@ def dressing(cluster: Cluster) -> Iterator[str]:
     kubectl = cluster.plane.kubectl
     defaults = {
         "profile": "restricted",
-        "pod": {"securityContext": {"fsGroup": 2000, "runAsGroup": 3000}, "automountServiceAccountToken": False},
-        "container": {"securityContext": {"readOnlyRootFilesystem": True}},
+        "pod": {
+            "securityContext": {
+                "fsGroup": 2000,
+                "runAsGroup": 3000,
+                "appArmorProfile": {"type": "RuntimeDefault"},
+            },
+            "automountServiceAccountToken": False,
+            "labels": {"example.com/team": "shop"},
+            "annotations": {"example.com/owner": "shop"},
+        },
+        "container": {
+            "securityContext": {"readOnlyRootFilesystem": True},
+            "imagePullPolicy": "Always",
+            "resources": {
+                "requests": {"cpu": "100m", "memory": "64Mi"},
+                "limits": {"memory": "1Gi", "ephemeral-storage": "1Gi"},
+            },
+        },
+        "mirrors": {"docker.io": "mirror.example.com/hub"},
     }
     policy = {
         "apiVersion": "sekisho.dev/v1alpha1",
@@ -106,6 +138,8 @@ def test_defaults_never_make_a_pod_unacceptable_to_the_api_server(
         accepted += 1
         with_defaults = cluster.plane.call("POST", f"/api/v1/namespaces/{dressing}/pods?dryRun=All", pod)
         assert with_defaults.status == 201, (pod["spec"], with_defaults.body)
+        for container in (*pod["spec"]["containers"], *pod["spec"]["initContainers"]):
+            container["image"] = "mirror.example.com/hub/library/x"
         assert explicit_values(pod["spec"], json.loads(with_defaults.body)["spec"]), pod["spec"]
         changed += json.loads(with_defaults.body)["spec"] != json.loads(plain.body)["spec"]
     assert accepted > PODS / 4

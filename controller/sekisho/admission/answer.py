@@ -11,6 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sekisho.admission.bounds import MAX_NAMESPACE_LENGTH
+from sekisho.admission.changed_images import with_images
 from sekisho.admission.defaults import Filled, defaults_for
 from sekisho.admission.denial import (
     MAX_MESSAGE_LENGTH,
@@ -20,6 +21,7 @@ from sekisho.admission.denial import (
     warning_lines,
 )
 from sekisho.admission.evaluation import Evaluation, Form, evaluate
+from sekisho.admission.mirrors import mirror_images
 from sekisho.admission.pod_defaults import NO_OBJECTS, NamespaceObjects
 from sekisho.admission.resolution import resolve_tags
 from sekisho.admission.review import API_VERSION, KIND, Review
@@ -240,14 +242,16 @@ def _mutated(
         return allowed(review)
     namespace = review.namespace or ""
     plan = policies.plan(namespace, namespace_labels, pod, review.user_info)
+    mirrored = mirror_images(pod, plan, policies, namespace, clock, only)
+    pod = with_images(pod, mirrored)
     if trust is None or not plan.needs_evidence:
-        filled = defaults_for(pod, plan, policies, namespace, clock, only)
+        filled = defaults_for(pod, plan, policies, namespace, clock, only, mirrored)
         return patched(review, filled) if filled.operations else allowed(review)
     try:
         resolved, lookups = resolve_tags(pod, plan, policies, namespace, clock, trust, only)
     except UnjudgedError:  # the validating webhook denies it
         resolved, lookups = [], ()
-    filled = defaults_for(pod, plan, policies, namespace, clock, only, resolved)
+    filled = defaults_for(pod, plan, policies, namespace, clock, only, [*mirrored, *resolved])
     outcome = patched(review, filled) if filled.operations else allowed(review)
     return replace(outcome, lookups=lookups) if lookups else outcome
 

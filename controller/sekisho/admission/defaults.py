@@ -1,22 +1,26 @@
 """Defaults: the values that policies give to unset fields of a pod, as operations of a JSON patch.
 
-Defaults never override: a field that is set, to `false` or `0` too, stays and is then judged. No default is applied
+Defaults never override: a field that is set, to `false` or `0` too, stays and is then judged. Only images are changed,
+to those of a mirror and to the digests of their tags. No default is applied
 that the API server or the kubelet would reject in that pod, none for what waivers exempt it from, and none that a
 policy would deny it for. Applying defaults again changes nothing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Struct
 
+from sekisho.admission.changed_images import ChangedImage
 from sekisho.admission.pod_defaults import is_token_mount, is_token_volume
-from sekisho.admission.resolution import ResolvedTag
+from sekisho.admission.resource_defaults import resources_wanted
 from sekisho.admission.waivers import Clock, exemptions, keeps_off, waivers_of_defaults
 from sekisho.findings import render_path
+from sekisho.images.reference import default_pull_policy
 from sekisho.pods import (
     Container,
+    ContainerKind,
     ContainerRef,
     ObjectMeta,
     Pod,
@@ -33,7 +37,10 @@ ANNOTATION: Final = "sekisho.dev/defaulted"
 MAX_ANNOTATIONS: Final = 256 * 1024
 """Bytes of all annotations of one object; the API server rejects more."""
 
-_INHERITED = frozenset({"runAsNonRoot", "runAsUser", "runAsGroup", "seccompProfile"})
+APP_ARMOR_ANNOTATION: Final = "container.apparmor.security.beta.kubernetes.io/"
+"""Followed by a container's name: its AppArmor profile, as pods said it before appArmorProfile was a field."""
+
+_INHERITED = frozenset({"runAsNonRoot", "runAsUser", "runAsGroup", "seccompProfile", "appArmorProfile"})
 """Fields of the pod's securityContext that containers inherit where they do not set their own."""
 
 _ADMINISTRATOR: Final = "containeradministrator"
@@ -48,13 +55,16 @@ _ATTRIBUTES = {
     "fsGroup": "fs_group",
     "supplementalGroupsPolicy": "supplemental_groups_policy",
     "seccompProfile": "seccomp_profile",
+    "appArmorProfile": "app_armor_profile",
     "allowPrivilegeEscalation": "allow_privilege_escalation",
     "readOnlyRootFilesystem": "read_only_root_filesystem",
     "capabilities": "capabilities",
 }
 
 
-_OF_SPEC, _OF_POD, _OF_CONTAINER = DefaultLevel  # to look a member up by its name is slow in Python 3.11
+# To look a member up by its name is slow in Python 3.11.
+_OF_SPEC, _OF_POD, _OF_CONTAINER, _METADATA, _PULL, _RESOURCES, _ = DefaultLevel
+_EPHEMERAL = ContainerKind.EPHEMERAL
 
 OfContainer = Callable[[Container], Sequence[Default]]
 """The defaults that may be applied to a container."""
@@ -81,6 +91,8 @@ class _Filler:
     def __init__(self) -> None:
         self.operations: list[Operation] = []
         self.fields: dict[str, list[str]] = {}
+        self.labels: dict[str, str] = {}
+        self.annotations: dict[str, str] = {}
 
     def add(self, pointer: str, value: Any) -> None:
         self.operations.append(Operation("add", pointer, value))
@@ -111,14 +123,14 @@ def defaults_for(
     namespace: str,
     clock: Clock | None,
     only: frozenset[str] | None = None,
-    resolved: Sequence[ResolvedTag] = (),
+    images: Sequence[ChangedImage] = (),
 ) -> Filled:
     """The defaults for a pod, without those that waivers keep off.
 
     clock: gives the time for waivers, called only where there is something to set; with None no waiver applies.
-    only, resolved: as for `fill`.
+    only, images: as for `fill`.
     """
-    filled = fill(pod, plan.defaults, only, resolved=resolved)
+    filled = fill(pod, plan.defaults, only, images=images)
     if not filled.operations or clock is None or not policies.has_waivers:
         return filled
     now = clock()
@@ -131,7 +143,7 @@ def defaults_for(
         return first_per_field([default for default in plan.all_defaults if not is_off(default, container)])
 
     are_alike = not any(waiver.images or waiver.containers for waiver in waivers)
-    return fill(pod, of(None), only, None if are_alike else of, resolved)
+    return fill(pod, of(None), only, None if are_alike else of, images)
 
 
 def fill(
@@ -139,16 +151,17 @@ def fill(
     defaults: Sequence[Default],
     only: frozenset[str] | None = None,
     of_container: OfContainer | None = None,
-    resolved: Sequence[ResolvedTag] = (),
+    images: Sequence[ChangedImage] = (),
 ) -> Filled:
     """Defaults applied to a pod.
 
+    pod: with its changed images.
     only: the names of the containers that may still be changed, as when ephemeral containers are added to a running
         pod; the pod's own fields then stay. None for a new pod, of which everything may be changed.
     of_container: gives the defaults for a container, where waivers may exempt it; None for the same for all.
-    resolved: images that get the digest of their tag.
+    images: those that are changed, in the order of the changes.
     """
-    if not defaults and of_container is None and not resolved:
+    if not defaults and of_container is None and not images:
         return Filled()
     filler = _Filler()
     containers = container_refs(pod.spec)
@@ -159,14 +172,14 @@ def fill(
     lists = None if of_container is None else _lists(pod, containers, of_container)
     inherited = _fill_pod(filler, pod, defaults, containers, lists, may_change_pod=only is None)
     if lists is None:
-        of_all = _for_containers(defaults, inherited)
+        of_all, others = _for_containers(defaults, inherited), _others(defaults)
         for placed in containers:
-            _fill_container(filler, pod, placed, of_all)
+            _fill_container(filler, pod, placed, of_all, others)
     else:
         inherited |= {key for key in _INHERITED if _pod_value(pod, key) is not None}
         for placed, own in zip(containers, lists, strict=True):
-            _fill_container(filler, pod, placed, _for_containers(own, inherited))
-    for image in resolved:
+            _fill_container(filler, pod, placed, _for_containers(own, inherited), _others(own))
+    for image in images:
         filler.add(_pointer(image.path), image.image)  # replaces the member that is there
         for policy in image.policies:
             filler.credit(policy, render_path(image.path))
@@ -184,7 +197,11 @@ def _lists(pod: Pod, containers: Sequence[ContainerRef], of_container: OfContain
 
 
 def _on_windows(defaults: Sequence[Default]) -> list[Default]:
-    return [default for default in defaults if default.key in _ON_WINDOWS]
+    return [
+        default
+        for default in defaults
+        if default.key in _ON_WINDOWS or default.level not in (_OF_SPEC, _OF_POD, _OF_CONTAINER)
+    ]
 
 
 def _fill_pod(
@@ -215,13 +232,56 @@ def _fill_pod(
         elif level is _OF_CONTAINER:
             if key in _INHERITED and _pod_value(pod, key) is not None:
                 present.add(key)
-        elif may_change_pod and _leaves_token_to_default(pod, default):
+        elif level is _OF_SPEC and may_change_pod and _leaves_token_to_default(pod, default):
             filler.add(f"/spec/{key}", default.value)
             filler.credit(default.policy, f"spec.{key}")
             if default.value is False:
                 _remove_token(filler, pod.spec)
     filler.fill_context(("spec",), pod.spec.security_context is not None, wanted)
+    if may_change_pod:
+        _fill_metadata(filler, pod.metadata, defaults)
+        _fill_volumes(filler, pod.spec, defaults)
     return present
+
+
+def _fill_metadata(filler: _Filler, metadata: ObjectMeta, defaults: Sequence[Default]) -> None:
+    """Add labels and annotations that the pod does not have, as far as its annotations stay within their bound."""
+    for default in defaults:
+        if default.level is not _METADATA:
+            continue
+        field, _, name = default.key.partition(".")
+        present = metadata.labels if field == "labels" else metadata.annotations
+        if present is not None and name in present:
+            continue
+        if field == "labels":
+            added = filler.labels
+        else:
+            added = filler.annotations
+            if _bytes_of({**(present or {}), **added, name: default.value}) > MAX_ANNOTATIONS:
+                continue
+        if present is None and not added:
+            filler.add(f"/metadata/{field}", {})
+        added[name] = default.value
+        filler.add(_pointer(("metadata", field, name)), default.value)
+        filler.credit(default.policy, render_path(("metadata", field, name)))
+
+
+def _fill_volumes(filler: _Filler, spec: PodSpec, defaults: Sequence[Default]) -> None:
+    """Set the pull policy of image volumes."""
+    for default in defaults:
+        if default.level is not _PULL:
+            continue
+        for index, volume in enumerate(spec.volumes or ()):
+            image = volume.image
+            if image is not None and _has_default_pull_policy(image.reference, image.pull_policy, default):
+                path = ("spec", "volumes", index, "image", "pullPolicy")
+                filler.add(_pointer(path), default.value)
+                filler.credit(default.policy, render_path(path))
+
+
+def _has_default_pull_policy(image: str | None, policy: str | None, default: Default) -> bool:
+    """Whether an image has the pull policy that the API server sets where none is, and the default is another."""
+    return policy != default.value and (policy is None or policy == default_pull_policy(image or ""))
 
 
 def _is_inheritable(
@@ -256,7 +316,10 @@ def _for_containers(defaults: Sequence[Default], inherited: set[str]) -> list[De
     return [default for default in left if default.level is _OF_CONTAINER or default.key not in own]
 
 
-def _fill_container(filler: _Filler, pod: Pod, placed: ContainerRef, defaults: list[Default]) -> None:
+def _fill_container(
+    filler: _Filler, pod: Pod, placed: ContainerRef, defaults: list[Default], others: list[Default]
+) -> None:
+    """Set what a container does not inherit. `others` are the defaults beside those of its securityContext."""
     container = placed.container
     wanted = [
         default for default in defaults if _value(container, default.key) is None and _suits(pod, container, default)
@@ -266,6 +329,37 @@ def _fill_container(filler: _Filler, pod: Pod, placed: ContainerRef, defaults: l
         for default in defaults:
             if default.key == "capabilities":
                 _drop_more(filler, placed, default)
+    if others:
+        _fill_others(filler, pod, placed, others)
+
+
+def _others(defaults: Sequence[Default]) -> list[Default]:
+    """The defaults for containers beside their securityContext."""
+    return [default for default in defaults if default.level is _PULL or default.level is _RESOURCES]
+
+
+def _fill_others(filler: _Filler, pod: Pod, placed: ContainerRef, defaults: Sequence[Default]) -> None:
+    """Set the pull policy and the resources of a container."""
+    container = placed.container
+    for default in defaults:
+        if default.level is _PULL and _has_default_pull_policy(container.image, container.image_pull_policy, default):
+            filler.add(_pointer((*placed.path, default.key)), default.value)
+            filler.credit(default.policy, render_path((*placed.path, default.key)))
+    # The API server rejects resources in ephemeral containers, and those of containers must fit into those of the pod.
+    if placed.kind is _EPHEMERAL or pod.spec.resources is not None:
+        return
+    resources = container.resources
+    made: set[str] = set()
+    for field, name, default in resources_wanted(
+        resources, [default for default in defaults if default.level is _RESOURCES]
+    ):
+        if resources is None and not made:
+            filler.add(_pointer((*placed.path, "resources")), {})
+        if field not in made and (resources is None or getattr(resources, field) is None):
+            filler.add(_pointer((*placed.path, "resources", field)), {})
+        made.add(field)
+        filler.add(_pointer((*placed.path, "resources", field, name)), default.value)
+        filler.credit(default.policy, render_path((*placed.path, "resources", field, name)))
 
 
 def _drop_more(filler: _Filler, placed: ContainerRef, default: Default) -> None:
@@ -320,8 +414,8 @@ def _remove_token(filler: _Filler, spec: PodSpec) -> None:
 
 
 def _pointer(path: tuple[str | int, ...]) -> str:
-    """A path of plain keys as a JSON pointer (RFC 6901)."""
-    return "/" + "/".join(map(str, path))
+    """A path as a JSON pointer (RFC 6901)."""
+    return "/" + "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in path)
 
 
 def _value(container: Container, key: str) -> Any:
@@ -344,6 +438,8 @@ def _suits(pod: Pod, container: Container, default: Default) -> bool:
         if user == 0 or _is_administrator(pod, container):
             return False
         return default.in_user_namespaces or not in_user_namespace(pod.spec)
+    if default.key == "appArmorProfile":
+        return APP_ARMOR_ANNOTATION + container.name not in (pod.metadata.annotations or {})
     if default.key == "runAsUser" and default.value == 0:
         non_root = _value(container, "runAsNonRoot")
         return not (_pod_value(pod, "runAsNonRoot") if non_root is None else non_root)
@@ -376,13 +472,16 @@ def _annotate(filler: _Filler, metadata: ObjectMeta) -> None:
         added = frozenset(fields)
         recorded[policy] = [*(f for f in recorded.get(policy, ()) if f not in added), *fields]
     text = msgspec.json.encode(recorded, order="sorted").decode()
-    others = sum(len(k.encode()) + len(v.encode()) for k, v in (annotations or {}).items() if k != ANNOTATION)
-    if others + len(ANNOTATION) + len(text.encode()) > MAX_ANNOTATIONS:
+    if _bytes_of({**(annotations or {}), **filler.annotations, ANNOTATION: text}) > MAX_ANNOTATIONS:
         return
-    if annotations is None:
+    if annotations is None and not filler.annotations:
         filler.add("/metadata/annotations", {ANNOTATION: text})
     else:
-        filler.add("/metadata/annotations/" + ANNOTATION.replace("/", "~1"), text)
+        filler.add(_pointer(("metadata", "annotations", ANNOTATION)), text)
+
+
+def _bytes_of(annotations: Mapping[str, str]) -> int:
+    return sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items())
 
 
 def _recorded(annotation: str | None) -> dict[str, list[str]]:
@@ -400,7 +499,7 @@ def with_defaults(pod: Pod, filled: Filled) -> Pod:
         return pod
     root = msgspec.to_builtins(pod)
     for operation in filled.operations:
-        *above, last = (part.replace("~1", "/") for part in operation.path[1:].split("/"))
+        *above, last = (part.replace("~1", "/").replace("~0", "~") for part in operation.path[1:].split("/"))
         target: Any = root
         for part in above:
             target = target[int(part)] if isinstance(target, list) else target[part]

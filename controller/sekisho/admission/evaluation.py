@@ -10,11 +10,13 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from sekisho.admission.changed_images import ChangedImage, with_images
 from sekisho.admission.defaults import Filled, defaults_for, with_defaults
+from sekisho.admission.mirrors import mirror_images
 from sekisho.admission.origins import Origin, with_origin
 from sekisho.admission.placeholders import without_placeholders
 from sekisho.admission.pod_defaults import NO_OBJECTS, CreatedPod, NamespaceObjects, apparent_origins, as_created
-from sekisho.admission.resolution import ResolvedTag, resolve_tags
+from sekisho.admission.resolution import resolve_tags
 from sekisho.admission.updates import runs_the_same
 from sekisho.admission.verdict import Violation, judge, judge_evidence, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, apply_waivers
@@ -119,11 +121,15 @@ def evaluate(
     created: CreatedPod | None = None
     if form is not _POD:
         created = as_created(pod, objects)
-        resolved = _resolved(created.pod, old, plan, policies, namespace, clock, trust)
-        filled = defaults_for(created.pod, plan, policies, namespace, clock, resolved=resolved)
-        pod = with_defaults(created.pod, filled)
         if old is not None:
             old = as_created(old, objects).pod
+            old = with_images(old, mirror_images(old, plan, policies, namespace, clock))
+        mirrored = mirror_images(created.pod, plan, policies, namespace, clock)
+        pod = with_images(created.pod, mirrored)
+        images = [*mirrored, *_resolved(pod, old, plan, policies, namespace, clock, trust)]
+        filled = defaults_for(pod, plan, policies, namespace, clock, images=images)
+        pod = with_defaults(pod, filled)
+        if old is not None:
             old = with_defaults(old, defaults_for(old, plan, policies, namespace, clock))
     elif old is not None:
         old_plan = policies.plan(namespace, namespace_labels, old, subject)
@@ -152,7 +158,7 @@ def _resolved(
     namespace: str,
     clock: Clock | None,
     trust: Trust | None,
-) -> Sequence[ResolvedTag]:
+) -> Sequence[ChangedImage]:
     """The images of a template or manifest whose tags the mutating webhook will resolve in its pods."""
     if trust is None or not plan.needs_evidence:
         return ()

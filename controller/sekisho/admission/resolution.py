@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from msgspec import Struct
-
+from sekisho.admission.changed_images import ChangedImage
 from sekisho.admission.verdict import Violation, judge, judge_evidence
 from sekisho.admission.waivers import Clock, apply_waivers
 from sekisho.controls.images import CONTROL, NEEDS_DIGEST
@@ -11,18 +10,6 @@ from sekisho.findings import FieldPath
 from sekisho.images.trust import Lookup, Trust
 from sekisho.pods import Pod
 from sekisho.policies import Plan, PolicySet
-
-
-class ResolvedTag(Struct, frozen=True):
-    """An image with the digest of its tag.
-
-    path: of the image, from the pod's root.
-    policies: those that have the digest set.
-    """
-
-    path: FieldPath
-    image: str
-    policies: tuple[str, ...]
 
 
 def resolve_tags(
@@ -34,7 +21,7 @@ def resolve_tags(
     trust: Trust,
     only: frozenset[str] | None = None,
     old: Pod | None = None,
-) -> tuple[list[ResolvedTag], tuple[Lookup, ...]]:
+) -> tuple[list[ChangedImage], tuple[Lookup, ...]]:
     """The images whose tags are resolved, and those whose digests must be looked up.
 
     An image that a cheaper rule denies, or that a waiver exempts, is left as it is. A rule that only lacks the digest
@@ -51,7 +38,7 @@ def resolve_tags(
     unsigned: Sequence[Violation] = judge_evidence(pod, steps, old, trust, violations)
     if unsigned and clock is not None and policies.has_waivers:
         unsigned, _ = apply_waivers(list(unsigned), pod, namespace, policies, clock())
-    resolved: dict[FieldPath, ResolvedTag] = {}
+    resolved: dict[FieldPath, ChangedImage] = {}
     lookups: dict[Lookup, None] = {}
     for violation in unsigned:
         if violation.lookup is None or violation.lookup.reference.digest is not None:
@@ -65,7 +52,7 @@ def resolve_tags(
             image = f"{_image_at(pod, path)}@{digest}"
             before = resolved.get(path)
             names = violation.policies if before is None else tuple({*before.policies, *violation.policies})
-            resolved[path] = ResolvedTag(path, image, names)
+            resolved[path] = ChangedImage(path, image, names)
     return list(resolved.values()), tuple(lookups)
 
 

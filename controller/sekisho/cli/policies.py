@@ -17,6 +17,7 @@ from sekisho.controls import CONTROLS, NEWEST, Control, Level, Parameters
 from sekisho.documents import write_document
 from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicyWaiver, compile_policy
 from sekisho.policies.crd import schema_of
+from sekisho.policies.defaults import DefaultLevel
 from sekisho.policies.selectors import PodMatch
 from sekisho.policies.types import PodPolicySpec
 from sekisho.policies.waivers import WaiverMatch
@@ -125,7 +126,12 @@ def _shown(policy: ClusterPodPolicy | PodPolicy) -> dict[str, Any]:
     }
     defaults: dict[str, dict[str, Any]] = {}
     for default in compiled.defaults:
-        defaults.setdefault(str(default.level), {})[default.key] = default.value
+        below = defaults.setdefault(str(default.level), {})
+        if default.level in (DefaultLevel.METADATA, DefaultLevel.RESOURCES):
+            field, _, name = default.key.partition(".")
+            below.setdefault(field, {})[name] = default.value
+        else:
+            below[default.key] = default.value
     return shown | {"defaults": defaults}
 
 

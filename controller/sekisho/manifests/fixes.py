@@ -7,6 +7,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from sekisho.admission import Operation, UnjudgedError
+from sekisho.admission.defaults import ANNOTATION
 from sekisho.documents import Document, ListItems, Path, Problem, split_list, write_document
 from sekisho.findings import Change, ChangeOperation, append, set_to
 from sekisho.manifests.checks import Checked, Checker
@@ -134,8 +135,7 @@ class _Fixer:
         operations = self.checker.evaluate(judged).filled.operations
         # Only what the API server adds to the pod is ever removed, and that is not in the manifest.
         additions = (operation for operation in operations if operation.op == "add")
-        fields = (operation for operation in additions if not operation.path.startswith("/metadata/"))
-        return [_change(operation, judged.pod_path) for operation in fields]
+        return [_change(operation, judged.pod_path) for operation in additions if not _is_record(operation)]
 
     def _changes(self, judged: JudgedObject) -> list[Change]:
         changes = (located.finding.change for located in self.checker.judge(judged).violations)
@@ -150,6 +150,13 @@ class _Fixer:
         removals = {change.path for change in changes if change.operation == ChangeOperation.REMOVE}
         for path in sorted(removals, key=lambda path: [(isinstance(part, int), part) for part in path], reverse=True):
             _remove(value, path)
+
+
+def _is_record(operation: Operation) -> bool:
+    """Whether an operation only adds the annotation that describes the webhook's own work."""
+    at = ["metadata", "annotations", ANNOTATION]
+    parts = [part.replace("~1", "/") for part in operation.path[1:].split("/")]
+    return parts == at or (parts == at[:2] and operation.value.keys() == {ANNOTATION})
 
 
 def _change(operation: Operation, pod_path: Path) -> Change:

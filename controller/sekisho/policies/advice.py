@@ -56,9 +56,22 @@ def advice(policy: Policy, policies: PolicySet, exempt: Collection[str] = EXEMPT
         case ImageAuthority():
             return []
     of_policy = [*_of_policy(policy, exempt), *_of_authorities(policy.spec, policies)]
+    of_policy += _of_labels(policy, policies)
     if isinstance(policy, PodPolicy):
         of_policy += [*_of_registries(policy.spec, policies), *_of_predicates(policy.spec, policies)]
     return of_policy
+
+
+def _of_labels(policy: ClusterPodPolicy | PodPolicy, policies: PolicySet) -> Iterator[str]:
+    """A warning for each default label that policies or waivers select pods by."""
+    labels = policy.spec.defaults.pod.labels if policy.spec.defaults.pod is not None else None
+    selector = policy.spec.match.pod_selector
+    for key in labels or ():
+        if key in policies.label_keys or (selector is not None and key in selector.keys):
+            yield (
+                f"spec.defaults.pod.labels[{key}]: the podSelector of a policy or waiver names this label, so it is "
+                "not added to pods"
+            )
 
 
 def _of_authorities(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:

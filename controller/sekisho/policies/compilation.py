@@ -90,6 +90,7 @@ class CompiledPolicy(Struct, frozen=True, eq=False):
     rules: for a policy that reads its levels from labels, those of the controls that it sets itself.
     for_labels: compiles the policy for a namespace's labels; None if it does not read its levels from them.
     notes: problems with those labels, for users who apply pods.
+    label_keys: of the pods' labels that it reads to match.
     """
 
     name: str
@@ -104,6 +105,7 @@ class CompiledPolicy(Struct, frozen=True, eq=False):
     defaults: tuple[Default, ...]
     for_labels: "Callable[[Mapping[str, str]], CompiledPolicy] | None" = None
     notes: tuple[str, ...] = ()
+    label_keys: frozenset[str] = frozenset()
 
 
 def compile_policy(policy: ClusterPodPolicy | PodPolicy) -> CompiledPolicy:
@@ -126,6 +128,7 @@ def compile_policy(policy: ClusterPodPolicy | PodPolicy) -> CompiledPolicy:
         selects_pod=problems.of(compile_pods, spec.match),
         rules=_rules(spec, level, minor, problems),
         defaults=problems.of(_defaults, policy, minor) or (),
+        label_keys=frozenset() if spec.match.pod_selector is None else spec.match.pod_selector.keys,
     )
     problems.raise_any()
     if not _takes_labels(spec.pod_security_standard):

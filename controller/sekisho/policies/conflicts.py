@@ -33,8 +33,7 @@ class Field(NamedTuple):
     @property
     def path(self) -> str:
         """Its path in the policy."""
-        where = "pod" if self.level is DefaultLevel.SPEC else f"{self.level}.securityContext"
-        return f"spec.defaults.{where}.{self.key}"
+        return self.level.path(self.key)
 
 
 class Defaulting(Struct, frozen=True, eq=False):

@@ -92,10 +92,13 @@ class PlanCache:
     """The plans of combinations of policies, bounded in bytes.
 
     known: parts of other plans that new plans may share.
+    label_keys: of the labels that policies and waivers select pods by; these get no default, because a policy would
+        apply to the pod then that did not apply before.
     plans, parts: what it holds, by the keys of the policies, and parts that plans share.
     """
 
-    def __init__(self, known: Mapping[tuple[Any, ...], Any] = {}) -> None:
+    def __init__(self, known: Mapping[tuple[Any, ...], Any] = {}, label_keys: frozenset[str] = frozenset()) -> None:
+        self._label_keys = label_keys
         self.plans: dict[tuple[str, ...], Plan] = {}
         self._known = known
         self.parts: dict[tuple[Any, ...], Any] = {}
@@ -135,7 +138,7 @@ class PlanCache:
             in_trial: Any = noted(self, keys)
             plan = in_trial
         if plan is None:
-            own = PlanCache(self.parts)
+            own = PlanCache(self.parts, self._label_keys)
             plan = own.plan(policies)
             note(self, keys, plan, lambda: self._keep(own))
         return plan
@@ -167,7 +170,12 @@ class PlanCache:
 
     def _build(self, policies: tuple[CompiledPolicy, ...]) -> Plan:
         defaults = safe_defaults(
-            (default for policy in policies for default in policy.defaults),
+            (
+                default
+                for policy in policies
+                for default in policy.defaults
+                if default.label is None or default.label not in self._label_keys
+            ),
             (
                 (rule.control, rule.check)
                 for policy in policies

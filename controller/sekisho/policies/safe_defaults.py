@@ -10,6 +10,8 @@ from sekisho.controls import Check
 from sekisho.pods import Pod, container_refs
 from sekisho.policies.defaults import Default, DefaultLevel
 
+_CHANGING: Final = (DefaultLevel.PULL, DefaultLevel.MIRRORS)
+"""Levels whose defaults change a value that is always there."""
 _CONTAINER: Final = {"name": "app", "image": "app"}
 _SPECS: Final[tuple[dict[str, Any], ...]] = ({}, {"hostUsers": False}, {"os": {"name": "windows"}})
 """Pods that leave every field unset, of each kind that controls treat in a way of its own."""
@@ -41,7 +43,7 @@ def requires_a_value(check: Check) -> bool:
     """Whether a pod that leaves every field unset violates the check."""
     known = _trials_of(check)
     if None not in known:
-        known[None] = _count(check, _spec({})) > 0
+        known[None] = _count(check, _pod({})) > 0
     return known[None]
 
 
@@ -66,8 +68,10 @@ def _breaks(check: Check, level: DefaultLevel, key: str, value: bytes) -> bool:
     """Whether a pod in which only this field is set violates the check more often than one in which nothing is set."""
     known, field = _trials_of(check), (level, key, value)
     if field not in known:
+        without = (level, key, value) if level in _CHANGING else (None,)
         known[field] = any(
-            _count(check, _spec(base, level, key, value)) > _count(check, _spec(base)) for base in _SPECS
+            _count(check, _pod(base, level, key, value)) > _count(check, _pod(base, *without, unset=True))
+            for base in _SPECS
         )
     return known[field]
 
@@ -86,20 +90,44 @@ def _trials_of(check: Check) -> dict[_Field | None, bool]:
     return known
 
 
-def _count(check: Check, spec: dict[str, Any]) -> int:
-    pod = msgspec.convert({"spec": spec}, Pod)
-    return len(check(pod, container_refs(pod.spec)))
+def _count(check: Check, pod: dict[str, Any]) -> int:
+    judged = msgspec.convert(pod, Pod)
+    return len(check(judged, container_refs(judged.spec)))
 
 
-def _spec(
-    base: dict[str, Any], level: DefaultLevel | None = None, key: str = "", value: bytes = b"null"
+def _pod(
+    base: dict[str, Any],
+    level: DefaultLevel | None = None,
+    key: str = "",
+    value: bytes = b"null",
+    *,
+    unset: bool = False,
 ) -> dict[str, Any]:
-    field = {key: msgspec.json.decode(value)}
-    spec = {**base, "containers": [_CONTAINER]}
-    if level is DefaultLevel.SPEC:
-        return {**spec, **field}
-    if level is DefaultLevel.POD:
-        return {**spec, "securityContext": field}
-    if level is DefaultLevel.CONTAINER:
-        return {**spec, "containers": [{**_CONTAINER, "securityContext": field}]}
-    return spec
+    """A pod in which only one field is set.
+
+    unset: the same pod without the default, where the default does not add a field but changes one.
+    """
+    pod: dict[str, Any] = {"spec": {**base, "containers": [_CONTAINER]}}
+    decoded = msgspec.json.decode(value)
+    name, _, entry = key.partition(".")
+    match level:
+        case DefaultLevel.SPEC:
+            return {"spec": {**pod["spec"], key: decoded}}
+        case DefaultLevel.POD:
+            return {"spec": {**pod["spec"], "securityContext": {key: decoded}}}
+        case DefaultLevel.METADATA:
+            return {**pod, "metadata": {name: {entry: decoded}}}
+        case DefaultLevel.CONTAINER:
+            added: dict[str, Any] = {"securityContext": {key: decoded}}
+        case DefaultLevel.PULL:
+            added = {key: "IfNotPresent" if unset else decoded}
+        case DefaultLevel.RESOURCES:
+            added = {"resources": {name: {entry: decoded}}}
+        case DefaultLevel.MIRRORS:
+            added = {"image": f"{key if unset else decoded}/{_REPOSITORY}"}
+        case None:
+            added = {}
+    return {"spec": {**pod["spec"], "containers": [{**_CONTAINER, **added}]}}
+
+
+_REPOSITORY: Final = "library/app"

@@ -74,6 +74,12 @@ class LabelSelector(Struct, frozen=True, forbid_unknown_fields=True, rename="cam
         | None
     ) = None
 
+    @property
+    def keys(self) -> frozenset[str]:
+        """The keys of the labels that it reads."""
+        expressions = self.match_expressions or ()
+        return frozenset((*(self.match_labels or ()), *(requirement.key for requirement in expressions)))
+
 
 class Subjects(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """Who makes a request, by exact name; a request matches if any of the lists has its user."""

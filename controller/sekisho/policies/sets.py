@@ -91,8 +91,12 @@ class PolicySet:
         for these."""
         self.needs_labels = any(p.selects_labels is not None or p.for_labels is not None for p in ordered)
         """Whether some policy reads the namespace's labels, so that `plan` needs them."""
+        self.label_keys: frozenset[str] = frozenset().union(
+            *(policy.label_keys for policy in ordered), *(waiver.label_keys for waiver in self._waivers)
+        )
+        """The keys of the pods' labels that policies and waivers select pods by."""
         self._by_namespace: dict[str, tuple[Mapping[str, str] | None, _Selection]] = {}
-        self._plans = PlanCache()
+        self._plans = PlanCache(label_keys=self.label_keys)
 
     @classmethod
     def of(cls, policies: Iterable[ClusterPodPolicy | PodPolicy | PolicyWaiver | ImageAuthority]) -> "PolicySet":

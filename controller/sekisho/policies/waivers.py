@@ -151,6 +151,7 @@ class CompiledWaiver(Struct, frozen=True, eq=False):
     selects_labels: Selects | None
     images: tuple[RegistryPattern, ...]
     containers: frozenset[str]
+    label_keys: frozenset[str]
 
     def covers(self, pod: Pod, container: Container | None) -> bool:
         """Whether it applies to a container of a pod; None stands for the pod itself. The namespace is not checked."""
@@ -182,6 +183,7 @@ def compile_waiver(waiver: PolicyWaiver) -> CompiledWaiver:
         selects_labels=problems.of(compile_selector, match.pod_selector, "spec.match.podSelector"),
         images=problems.of(lambda: tuple(_patterns(match.images or ()))) or (),
         containers=frozenset(match.containers or ()),
+        label_keys=frozenset() if match.pod_selector is None else match.pod_selector.keys,
     )
     problems.raise_any()
     return compiled
