@@ -503,10 +503,11 @@ def with_defaults(pod: Pod, filled: Filled) -> Pod:
         target: Any = root
         for part in above:
             target = target[int(part)] if isinstance(target, list) else target[part]
+        value = operation.value
         if operation.op == "remove":
             del target[int(last)]
         elif isinstance(target, list):
-            target.append(operation.value)
-        else:
-            target[last] = operation.value
+            target.append(value)
+        else:  # later operations may add to an object, which is not to change the operation
+            target[last] = dict(value) if isinstance(value, dict) else value
     return msgspec.convert(root, Pod)

@@ -121,16 +121,8 @@ def evaluate(
     created: CreatedPod | None = None
     if form is not _POD:
         created = as_created(pod, objects)
-        if old is not None:
-            old = as_created(old, objects).pod
-            old = with_images(old, mirror_images(old, plan, policies, namespace, clock))
-        mirrored = mirror_images(created.pod, plan, policies, namespace, clock)
-        pod = with_images(created.pod, mirrored)
-        images = [*mirrored, *_resolved(pod, old, plan, policies, namespace, clock, trust)]
-        filled = defaults_for(pod, plan, policies, namespace, clock, images=images)
-        pod = with_defaults(pod, filled)
-        if old is not None:
-            old = with_defaults(old, defaults_for(old, plan, policies, namespace, clock))
+        old = None if old is None else as_created(old, objects).pod
+        pod, old, filled = _with_defaults(created.pod, old, plan, policies, namespace, clock, trust)
     elif old is not None:
         old_plan = policies.plan(namespace, namespace_labels, old, subject)
         if not runs_the_same(old, pod) or not _policies_of(plan) <= _policies_of(old_plan):
@@ -148,6 +140,27 @@ def evaluate(
     if not plan.needs_evidence:
         return evaluation
     return _with_evidence(evaluation, form, namespace, policies, clock, annotations, old, trust, is_late)
+
+
+def _with_defaults(
+    pod: Pod,
+    old: Pod | None,
+    plan: Plan,
+    policies: PolicySet,
+    namespace: str,
+    clock: Clock | None,
+    trust: Trust | None,
+) -> tuple[Pod, Pod | None, Filled]:
+    """A pod, and the one before the update if there is one, with the defaults of the plan, and these defaults."""
+    if old is not None:
+        old = with_images(old, mirror_images(old, plan, policies, namespace, clock))
+    mirrored = mirror_images(pod, plan, policies, namespace, clock)
+    pod = with_images(pod, mirrored)
+    resolved = _resolved(pod, old, plan, policies, namespace, clock, trust)
+    filled = defaults_for(pod, plan, policies, namespace, clock, images=(*mirrored, *resolved))
+    if old is not None:
+        old = with_defaults(old, defaults_for(old, plan, policies, namespace, clock))
+    return with_defaults(pod, filled), old, filled
 
 
 def _resolved(

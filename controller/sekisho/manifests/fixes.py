@@ -164,7 +164,8 @@ def _change(operation: Operation, pod_path: Path) -> Change:
     parts = [part.replace("~1", "/").replace("~0", "~") for part in operation.path[1:].split("/")]
     if parts[-1] == "-":
         return append((*pod_path, *parts[:-1]), [operation.value])
-    return set_to((*pod_path, *parts), operation.value)
+    value = operation.value
+    return set_to((*pod_path, *parts), dict(value) if isinstance(value, dict) else value)
 
 
 def _set(root: Any, change: Change) -> None:

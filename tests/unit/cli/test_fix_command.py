@@ -52,6 +52,42 @@ def test_a_pod_gets_the_mutating_webhooks_changes_except_the_annotation(pod: Any
     assert documents(fix_source(source, checker, apply_changes=False).text) == [expected]
 
 
+def test_mirrors_labels_and_annotations_are_written_into_templates(tmp_path: Path) -> None:
+    policy = policy_file(
+        tmp_path,
+        controls={"images": {"trustedRegistries": ["mirror.example.com/hub"]}},
+        defaults={
+            "mirrors": {"docker.io": "mirror.example.com/hub"},
+            "pod": {"labels": {"team": "shop"}, "annotations": {"example.com/owner": "shop"}},
+            "container": {"resources": {"requests": {"cpu": "100m"}}},
+        },
+    )
+    template = {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": "nginx:1"}]}}
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "web"},
+        "spec": {"selector": {"matchLabels": {"app": "web"}}, "template": template},
+    }
+    result = sekisho("fix", "-p", policy, "-", text=write_document(deployment))
+    assert result.exit_code == 0, result.stderr
+    [after] = documents(result.stdout)
+    assert after["spec"]["template"] == {
+        "metadata": {"labels": {"app": "web", "team": "shop"}, "annotations": {"example.com/owner": "shop"}},
+        "spec": {
+            "containers": [
+                {
+                    "name": "web",
+                    "image": "mirror.example.com/hub/library/nginx:1",
+                    "resources": {"requests": {"cpu": "100m"}},
+                }
+            ]
+        },
+    }
+    assert sekisho("check", "-p", policy, "-", text=write_document(deployment)).exit_code == 0
+    assert sekisho("fix", "-p", policy, "-", text=result.stdout).stdout == result.stdout
+
+
 def test_documents_without_changes_are_written_as_they_are() -> None:
     kept = "# why\napiVersion: v1\nkind: ConfigMap   # kept\nmetadata: {name: c}\ndata: {a: 'x'}\n"
     text = f"{kept}--- # next\n{BAD_POD}---\n{kept}"
