@@ -37,6 +37,7 @@ class Candidate(Struct, frozen=True, gc=False):
     payload: the layer's bytes, at most MAX_PAYLOAD_BYTES.
     annotations: of the layer; in the older format the signature and the certificate are among them.
     digest: of the manifest that has the layer.
+    layer: the digest of the layer.
     """
 
     source: str
@@ -44,6 +45,7 @@ class Candidate(Struct, frozen=True, gc=False):
     payload: bytes
     annotations: Mapping[str, str]
     digest: str
+    layer: str = ""
 
 
 class Signature(Struct, frozen=True, gc=False):

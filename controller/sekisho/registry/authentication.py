@@ -20,7 +20,7 @@ from yarl import URL
 from sekisho.registry.challenges import Challenge, parse_challenges
 from sekisho.registry.credentials import Credential
 from sekisho.registry.errors import Problem, RegistryError
-from sekisho.registry.http import Answer, HttpClient
+from sekisho.registry.http import Answer, HttpClient, OnLarge, nothing_to_wait_for
 
 MAX_TOKEN_BYTES: Final = 64 << 10
 MAX_KNOWN: Final = 2048
@@ -66,7 +66,15 @@ class Authentication:
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     async def request(
-        self, method: str, url: URL, accept: str, *, registry: str, repository: str, max_bytes: int
+        self,
+        method: str,
+        url: URL,
+        accept: str,
+        *,
+        registry: str,
+        repository: str,
+        max_bytes: int,
+        on_large: OnLarge = nothing_to_wait_for,
     ) -> Answer:
         """The answer to a request that the registry allows. Raises RegistryError.
 
@@ -81,6 +89,7 @@ class Authentication:
                 registry=registry,
                 authorization=header,
                 max_bytes=max_bytes,
+                on_large=on_large,
             )
 
         key = (registry, repository)

@@ -21,8 +21,8 @@ from sekisho.images.evidence import (
     Candidate,
 )
 from sekisho.images.reference import is_digest
-from sekisho.images.statements import SIGN_PREDICATE
-from sekisho.registry.client import Content, Referrers, RegistryClient, Repository
+from sekisho.images.statements import CERTIFICATE_ANNOTATION, SIGN_PREDICATE, SIGNATURE_ANNOTATION
+from sekisho.registry.client import Referrers, RegistryClient, Repository
 from sekisho.registry.errors import Problem, RegistryError
 from sekisho.registry.manifests import Descriptor
 from sekisho.registry.room import Hold
@@ -35,13 +35,13 @@ MAX_TOTAL_BYTES: Final = 512 << 10
 """The size of all candidates of an image together, without those that are read as attestations."""
 MAX_ATTESTATION_BYTES: Final = 24 << 20
 """The size of all attestations of an image together that are read because a policy needs them."""
+MAX_UNHELD_BYTES: Final = 64 << 10
+"""The size of the candidates in one list that need no room; usual are a few KB."""
 
 BUNDLE: Final = "application/vnd.dev.sigstore.bundle"
 SIMPLE_SIGNING: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
 ENVELOPE: Final = "application/vnd.dsse.envelope.v1+json"
 T = TypeVar("T")
-_PREDICATE_HINT: Final = "dev.sigstore.bundle.predicateType"
-_CREATED_HINT: Final = "org.opencontainers.image.created"
 
 
 class Candidates(Struct, frozen=True):
@@ -61,20 +61,27 @@ class Wanted(Struct, frozen=True, eq=False):
     """The attestations that policies need, which may be large.
 
     predicates: their types; empty for none.
-    hold: has room for their bytes, until the caller releases it.
+    hold: has room for the bytes of candidates, until the caller releases it.
     """
 
     predicates: Collection[str]
     hold: Hold
 
 
-class _Layer(Struct, frozen=True):
+class _Layer(Struct, frozen=True, gc=False):
     """hint: what the manifest says is signed, which nobody has signed; empty where it says nothing."""
 
     source: str
     manifest: str
     descriptor: Descriptor
     hint: str
+
+
+class _Layers(Struct, frozen=True, gc=False):
+    """The layers of one manifest, at most MAX_CANDIDATES, and how many more there are."""
+
+    layers: tuple[_Layer, ...]
+    omitted: int
 
 
 async def find_candidates(
@@ -86,12 +93,25 @@ async def find_candidates(
 
     wanted: the attestations that are read although they are large; None for none.
     """
-    referring, tagged = await asyncio.gather(
-        _referring(client, repository, digest, wanted), _tagged(client, repository, digest, "sig")
+    # Both end before this raises: the caller gives the room back then.
+    read = await asyncio.gather(
+        _referring(client, repository, digest, wanted),
+        _tagged(client, repository, digest, "sig", wanted),
+        return_exceptions=True,
     )
-    attached = _joined(referring, tagged)
+    attached, unlisted = Candidates(), None
+    for one in read:
+        if isinstance(one, RegistryError) and one.problem is Problem.INVALID:
+            unlisted = RegistryError(Problem.INVALID, f"what is attached to it cannot be listed: {one}")
+            attached = _joined(attached, Candidates((), 1, (str(unlisted)[:MAX_PROBLEM_LENGTH],)))
+        elif isinstance(one, BaseException):
+            raise one
+        else:
+            attached = _joined(attached, one)
+    if not attached.candidates and unlisted is not None:
+        raise unlisted
     if not attached.candidates:
-        attached = _joined(attached, await _tagged(client, repository, digest, "att"))
+        attached = _joined(attached, await _tagged(client, repository, digest, "att", wanted))
     return attached
 
 
@@ -119,42 +139,48 @@ async def _of_referrers(
     client: RegistryClient, repository: Repository, referrers: Referrers, source: str, wanted: Wanted | None
 ) -> Candidates:
     distinct = _in_order(_distinct(referrers.descriptors), wanted.predicates if wanted is not None else ())
-    contents, problems = await _readable(
-        [client.manifest(repository, one.digest, MAX_ATTACHED_BYTES) for one in distinct[:MAX_CANDIDATES]]
+    attached, problems = await _readable(
+        [_layers(client, repository, one.digest, source) for one in distinct[:MAX_CANDIDATES]]
     )
     omitted = referrers.omitted + max(len(distinct) - MAX_CANDIDATES, 0)
-    signatures = await _read_layers(
-        client, repository, [layer for content in contents for layer in _layers(content, source)], wanted
-    )
-    return _joined(Candidates((), omitted, problems), signatures)
+    return _joined(Candidates((), omitted, problems), await _read_layers(client, repository, attached, wanted))
 
 
-async def _tagged(client: RegistryClient, repository: Repository, digest: str, suffix: str) -> Candidates:
+async def _tagged(
+    client: RegistryClient, repository: Repository, digest: str, suffix: str, wanted: Wanted | None
+) -> Candidates:
     """By the tag that older clients write; their later signatures are further layers of the same manifest."""
+    tag = f"{digest.replace(':', '-')}.{suffix}"
     try:
-        content = await client.manifest(repository, f"{digest.replace(':', '-')}.{suffix}", MAX_ATTACHED_BYTES)
+        layers = await _layers(client, repository, tag, f".{suffix} tag")
     except RegistryError as error:
         if error.problem is Problem.MISSING:
             return Candidates()
         if error.problem is Problem.INVALID:
             return Candidates((), 0, (str(error)[:MAX_PROBLEM_LENGTH],))
         raise
-    return await _read_layers(client, repository, _layers(content, f".{suffix} tag"))
+    return await _read_layers(client, repository, [layers], None if wanted is None else Wanted((), wanted.hold))
 
 
-def _layers(content: Content, source: str) -> list[_Layer]:
-    """The layers that may be signatures by their media type: it is what a client reads them by."""
-    return [
-        _Layer(source, content.digest, layer, content.manifest.annotation(_PREDICATE_HINT))
+async def _layers(client: RegistryClient, repository: Repository, reference: str, source: str) -> _Layers:
+    """The layers of a manifest that may be signatures by their media type: it is what a client reads them by.
+
+    Raises RegistryError.
+    """
+    content = await client.manifest(repository, reference, MAX_ATTACHED_BYTES)
+    layers = [
+        _Layer(source, content.digest, layer, content.manifest.predicate_type)
         for layer in content.manifest.layers or ()
         if layer.media_type.startswith(BUNDLE) or layer.media_type in (SIMPLE_SIGNING, ENVELOPE)
     ]
+    return _Layers(tuple(layers[:MAX_CANDIDATES]), max(len(layers) - MAX_CANDIDATES, 0))
 
 
 async def _read_layers(
-    client: RegistryClient, repository: Repository, layers: Sequence[_Layer], wanted: Wanted | None = None
+    client: RegistryClient, repository: Repository, attached: Sequence[_Layers], wanted: Wanted | None
 ) -> Candidates:
     """The candidates in layers, as far as the bounds go: what is above them is omitted and counted."""
+    layers = [layer for one in attached for layer in one.layers]
     read: list[_Layer] = []
     total = large = 0
     for layer in layers:
@@ -167,8 +193,8 @@ async def _read_layers(
         elif _may_be_wanted(layer, wanted) and size <= MAX_PAYLOAD_BYTES and large + size <= MAX_ATTESTATION_BYTES:
             read.append(layer)
             large += size
-    if wanted is not None and large:
-        await wanted.hold.take(large)
+    if wanted is not None and total + large > MAX_UNHELD_BYTES:
+        await wanted.hold.take(total + large)
     payloads, problems = await _readable([_candidate(client, repository, layer) for layer in read])
     sizes = [layer.descriptor.size for layer in layers if _may_be_wanted(layer, wanted)]
     too_large = [
@@ -176,7 +202,8 @@ async def _read_layers(
         for size in sizes
         if size > MAX_PAYLOAD_BYTES
     ]
-    return Candidates(tuple(payloads), len(layers) - len(read), (*too_large, *problems)[:MAX_PROBLEMS])
+    omitted = sum(one.omitted for one in attached) + len(layers) - len(read)
+    return Candidates(tuple(payloads), omitted, (*too_large, *problems)[:MAX_PROBLEMS])
 
 
 def _may_be_wanted(layer: _Layer, wanted: Wanted | None) -> bool:
@@ -190,9 +217,19 @@ async def _candidate(client: RegistryClient, repository: Repository, layer: _Lay
         source=layer.source,
         media_type=descriptor.media_type,
         payload=await client.blob(repository, descriptor),
-        annotations=descriptor.annotations or {},
+        annotations=_annotations(descriptor),
         digest=layer.manifest,
+        layer=descriptor.digest,
     )
+
+
+def _annotations(descriptor: Descriptor) -> dict[str, str]:
+    """The annotations of a layer that belong to its signature."""
+    written = descriptor.annotations
+    if written is None:
+        return {}
+    both = ((SIGNATURE_ANNOTATION, written.signature), (CERTIFICATE_ANNOTATION, written.certificate))
+    return {name: text for name, text in both if text is not None}
 
 
 async def _readable(reads: Sequence[Coroutine[Any, Any, T]]) -> tuple[list[T], tuple[str, ...]]:
@@ -224,12 +261,12 @@ def _in_order(descriptors: Sequence[Descriptor], predicates: Collection[str]) ->
     """
     by_rank: list[list[Descriptor]] = [[], [], [], []]
     for descriptor in descriptors:
-        hint = descriptor.annotation(_PREDICATE_HINT)
+        hint = descriptor.annotations.predicate_type if descriptor.annotations is not None else ""
         by_rank[0 if hint == SIGN_PREDICATE else 1 if not hint else 2 if hint in predicates else 3].append(descriptor)
     signatures, unknown, needed, others = by_rank
     if predicates and len(descriptors) > MAX_CANDIDATES:
         unknown = [unknown[index // 2 if index % 2 == 0 else -1 - index // 2] for index in range(len(unknown))]
-    needed.sort(key=lambda one: one.annotation(_CREATED_HINT) or "", reverse=True)
+    needed.sort(key=lambda one: one.annotations.created if one.annotations is not None else "", reverse=True)
     return [*signatures, *unknown, *needed, *others]
 
 
@@ -237,7 +274,7 @@ def _joined(one: Candidates, other: Candidates) -> Candidates:
     """The candidates of both, within the bound for an image, each layer of a manifest once."""
     # in the older format, signatures by two keys have the same payload and differ in their annotations
     distinct = {
-        (found.digest, found.payload, frozenset(found.annotations.items())): found
+        (found.digest, found.layer, frozenset(found.annotations.items())): found
         for found in (*one.candidates, *other.candidates)
     }
     kept = tuple(distinct.values())[:MAX_CANDIDATES]

@@ -3,13 +3,14 @@
 Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md
 """
 
-import asyncio
 import re
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Final
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from copy import copy
+from functools import partial
+from typing import Final, Generic, TypeVar
 
 from msgspec import Struct
 from yarl import URL
@@ -18,9 +19,10 @@ from sekisho.backoff import doubled
 from sekisho.images import Reference
 from sekisho.images.reference import DOCKER_HUB, is_digest
 from sekisho.registry.authentication import Authentication, Credentials
+from sekisho.registry.connections import Connections
 from sekisho.registry.credentials import Credential
 from sekisho.registry.errors import Problem, RegistryError
-from sekisho.registry.http import Answer, HttpClient, Settings
+from sekisho.registry.http import Answer, OnLarge, Settings, nothing_to_wait_for
 from sekisho.registry.manifests import (
     ACCEPT,
     OCI_INDEX,
@@ -30,6 +32,7 @@ from sekisho.registry.manifests import (
     digest_of,
     has_digest,
 )
+from sekisho.turns import Worker
 
 MAX_MANIFEST_BYTES: Final = 4 << 20
 """The size of an image's own manifest, of which only the digest is needed."""
@@ -40,15 +43,19 @@ MAX_PAGES: Final = 8
 """The most pages of a list of referrers that are read."""
 MAX_LISTED: Final = 512
 """Referrers that are read from a list; the others are counted."""
-MAX_REQUESTS: Final = 64
-"""Requests to one registry at the same time; others wait."""
 MAX_REGISTRIES: Final = 256
 """Registries whose failures are remembered."""
 MAX_PAUSED: Final = 1024
 """Repositories whose failures are remembered."""
+MAX_SMALL_BYTES: Final = 16 << 10
+"""A larger manifest is decoded in a thread."""
+MAX_SMALL_BLOB_BYTES: Final = 256 << 10
+"""The digest of a larger layer is computed in a thread."""
 FIRST_PAUSE_SECONDS: Final = 2.0
 MAX_PAUSE_SECONDS: Final = 60.0
 _DOCKER_HUB_HOST: Final = "registry-1.docker.io"
+K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 _NEXT: Final = re.compile(r'<([^<>"]{1,4096})>\s*;[^<]*?\brel="?next"?', re.IGNORECASE)
 
 
@@ -113,13 +120,32 @@ class _Pause:
             raise RegistryError(Problem.UNAVAILABLE, message)
 
 
-class _Load:
-    """The requests to one registry, and its failures in a row."""
+class _Pauses(Generic[K]):
+    """The pauses of the registries, or the repositories, that failed last: at most so many."""
 
-    def __init__(self) -> None:
-        self.places = asyncio.Semaphore(MAX_REQUESTS)
-        self.users = 0
-        self.pause = _Pause()
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._pauses: OrderedDict[K, _Pause] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._pauses)
+
+    def check(self, key: K, name: str) -> None:
+        """Raises RegistryError during the pause of what is called `name`."""
+        if key in self._pauses:
+            self._pauses[key].check(name)
+
+    def begin(self, key: K, retry_seconds: float) -> None:
+        """Pause after a failure."""
+        pause = self._pauses.setdefault(key, _Pause())
+        pause.begin(retry_seconds)
+        self._pauses.move_to_end(key)
+        if len(self._pauses) > self._most:
+            self._pauses.popitem(last=False)
+
+    def end(self, key: K) -> None:
+        """Forget the failures after a success."""
+        self._pauses.pop(key, None)
 
 
 class RegistryClient:
@@ -132,23 +158,35 @@ class RegistryClient:
     a tenant's broken repository must not hold up the images of others.
     """
 
-    def __init__(self, settings: Settings | HttpClient, credentials: Credentials = anonymous) -> None:
-        self._http = settings if isinstance(settings, HttpClient) else HttpClient(settings)
-        self._authentication = Authentication(self._http, credentials)
+    def __init__(self, settings: Settings | Connections, credentials: Credentials = anonymous) -> None:
+        self._connections = settings if isinstance(settings, Connections) else Connections(settings)
+        self._authentication = Authentication(self._connections.http, credentials)
         self.credentials = credentials
-        self._loads: OrderedDict[str, _Load] = OrderedDict()
-        self._paused: OrderedDict[Repository, _Pause] = OrderedDict()
+        self.namespace = ""
+        self._unavailable: _Pauses[str] = _Pauses(MAX_REGISTRIES)
+        self._paused: _Pauses[Repository] = _Pauses(MAX_PAUSED)
+
+    @property
+    def worker(self) -> Worker:
+        """The thread for large answers, for other work on them."""
+        return self._connections.worker
 
     def with_credentials(self, credentials: Credentials) -> "RegistryClient":
         """A client with other credentials and the same connections, which ends with this one.
 
         What registries answer to it does not count for this one: neither tokens nor failures are shared.
         """
-        return RegistryClient(self._http, credentials)
+        return RegistryClient(self._connections, credentials)
+
+    def acting_for(self, namespace: str) -> "RegistryClient":
+        """The same client for the pods of a namespace, as namespaces take turns."""
+        client = copy(self)
+        client.namespace = namespace
+        return client
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._http.close()
+        await self._connections.close()
 
     async def digest(self, repository: Repository, tag: str) -> str:
         """The digest that a tag stands for now.
@@ -166,15 +204,13 @@ class RegistryClient:
     async def manifest(self, repository: Repository, reference: str, max_bytes: int = MAX_MANIFEST_BYTES) -> Content:
         """The manifest or index of a tag or digest."""
         name = f"{repository}{'@' if is_digest(reference) else ':'}{reference}"
-        answer = await self._request("GET", repository, f"manifests/{reference}", ACCEPT, max_bytes)
-        if answer.status == 404:
-            raise _missing(repository, reference)
-        _expect_success(answer, repository)
-        if is_digest(reference) and not has_digest(answer.body, reference):
-            message = f"registry {repository.registry} sent content that does not match {name}"
-            raise RegistryError(Problem.INVALID, message)
-        digest = reference if is_digest(reference) else digest_of(answer.body)
-        return Content(digest, answer.media_type, decode_manifest(answer.body, answer.media_type, name))
+        async with self._large_answers() as on_large:
+            path = f"manifests/{reference}"
+            answer = await self._request("GET", repository, path, ACCEPT, max_bytes, on_large=on_large)
+            if answer.status == 404:
+                raise _missing(repository, reference)
+            _expect_success(answer, repository)
+            return await self._decoded(answer, partial(_content, answer, repository, reference, name))
 
     async def blob(self, repository: Repository, descriptor: Descriptor) -> bytes:
         """The bytes of a layer, which have the digest and the size of its descriptor."""
@@ -185,7 +221,8 @@ class RegistryClient:
         if answer.status == 404:
             raise _missing(repository, digest)
         _expect_success(answer, repository)
-        if len(answer.body) != size or not has_digest(answer.body, digest):
+        is_it = partial(has_digest, answer.body, digest)
+        if len(answer.body) != size or not await self._run(size > MAX_SMALL_BLOB_BYTES, is_it):
             message = f"registry {repository.registry} sent content that does not match {repository}@{digest}"
             raise RegistryError(Problem.INVALID, message)
         return answer.body
@@ -197,22 +234,33 @@ class RegistryClient:
         """
         listed: list[Descriptor] = []
         omitted = 0
-        path, query = f"referrers/{digest}", ""
+        query = ""
         for _ in range(MAX_PAGES):
-            answer = await self._request("GET", repository, path, OCI_INDEX, MAX_LIST_BYTES, query)
-            # Some registries answer a path that they do not know with 200 and a page for people.
-            if answer.status in (400, 404, 405, 501) or (answer.status == 200 and answer.media_type != OCI_INDEX):
+            page = await self._page(repository, digest, query)
+            if page is None:
                 return Referrers(tuple(listed), omitted + 1) if listed else None
-            _expect_success(answer, repository)
-            page = decode_manifest(answer.body, answer.media_type, f"the list of referrers of {repository}@{digest}")
-            listed += page.manifests or ()
+            manifest, link = page
+            listed += manifest.manifests or ()
             omitted += max(len(listed) - MAX_LISTED, 0)
             del listed[MAX_LISTED:]
-            following = _NEXT.search(answer.headers.get("Link", ""))
+            following = _NEXT.search(link)
             if following is None:
                 return Referrers(tuple(listed), omitted)
             query = _query_of(following[1])
         return Referrers(tuple(listed), omitted + 1)
+
+    async def _page(self, repository: Repository, digest: str, query: str) -> tuple[ImageManifest, str] | None:
+        """A page of the referrers of an image, and the header Link; None where there is no such API."""
+        async with self._large_answers() as on_large:
+            path = f"referrers/{digest}"
+            answer = await self._request("GET", repository, path, OCI_INDEX, MAX_LIST_BYTES, query, on_large)
+            # Some registries answer a path that they do not know with 200 and a page for people.
+            if answer.status in (400, 404, 405, 501) or (answer.status == 200 and answer.media_type != OCI_INDEX):
+                return None
+            _expect_success(answer, repository)
+            name = f"the list of referrers of {repository}@{digest}"
+            manifest = await self._decoded(answer, partial(decode_manifest, answer.body, answer.media_type, name))
+            return manifest, answer.headers.get("Link", "")
 
     async def fallback_referrers(self, repository: Repository, digest: str) -> Referrers:
         """What refers to an image by the tag that clients write where a registry has no referrers API."""
@@ -227,7 +275,14 @@ class RegistryClient:
         return Referrers(tuple(listed[:MAX_LISTED]), max(len(listed) - MAX_LISTED, 0))
 
     async def _request(
-        self, method: str, repository: Repository, path: str, accept: str, max_bytes: int, query: str = ""
+        self,
+        method: str,
+        repository: Repository,
+        path: str,
+        accept: str,
+        max_bytes: int,
+        query: str = "",
+        on_large: OnLarge = nothing_to_wait_for,
     ) -> Answer:
         registry = repository.registry
         host = _DOCKER_HUB_HOST if registry == DOCKER_HUB else registry
@@ -240,6 +295,7 @@ class RegistryClient:
                 registry=registry,
                 repository=repository.name,
                 max_bytes=max_bytes,
+                on_large=on_large,
             )
             if answer.status == 429 or answer.status >= 500:
                 message = f"registry {registry} answers with status {answer.status}"
@@ -247,48 +303,47 @@ class RegistryClient:
             return answer
 
     @asynccontextmanager
+    async def _large_answers(self) -> AsyncIterator[OnLarge]:
+        """What a request calls when its answer is large: few large ones are held within such contexts."""
+        async with AsyncExitStack() as stack:
+            turn = self._connections.large.turn
+            yield lambda: stack.enter_async_context(turn(self.namespace))
+
+    async def _decoded(self, answer: Answer, decode: Callable[[], T]) -> T:
+        """What an answer holds; a large one is decoded in a thread."""
+        return await self._run(len(answer.body) > MAX_SMALL_BYTES, decode)
+
+    async def _run(self, is_large: bool, call: Callable[[], T]) -> T:
+        return await self._connections.worker.run(self.namespace, call) if is_large else call()
+
+    @asynccontextmanager
     async def _place(self, repository: Repository) -> AsyncIterator[None]:
         """Wait for a turn at a registry, and note whether it and the repository were available.
 
         Raises RegistryError while one of them is paused.
         """
-        load = self._load(repository.registry)
-        load.users += 1
-        try:
-            async with load.places:
-                load.pause.check(f"registry {repository.registry}")
-                if repository in self._paused:
-                    self._paused[repository].check(f"repository {repository}")
-                try:
-                    yield
-                except RegistryError as error:
-                    if error.problem is Problem.UNAVAILABLE:
-                        pause = load.pause if error.is_unconnected else self._pause_of(repository)
-                        pause.begin(error.retry_seconds)
-                    raise
-                load.pause.failures = 0
-                self._paused.pop(repository, None)
-        finally:
-            load.users -= 1
+        async with self._connections.place(repository.registry, self.namespace):
+            self._unavailable.check(repository.registry, f"registry {repository.registry}")
+            self._paused.check(repository, f"repository {repository}")
+            try:
+                yield
+            except RegistryError as error:
+                if error.problem is Problem.UNAVAILABLE and error.is_unconnected:
+                    self._unavailable.begin(repository.registry, error.retry_seconds)
+                elif error.problem is Problem.UNAVAILABLE:
+                    self._paused.begin(repository, error.retry_seconds)
+                raise
+            self._unavailable.end(repository.registry)
+            self._paused.end(repository)
 
-    def _pause_of(self, repository: Repository) -> _Pause:
-        pause = self._paused.setdefault(repository, _Pause())
-        self._paused.move_to_end(repository)
-        if len(self._paused) > MAX_PAUSED:
-            self._paused.popitem(last=False)
-        return pause
 
-    def _load(self, registry: str) -> _Load:
-        load = self._loads.get(registry)
-        if load is None:
-            load = self._loads[registry] = _Load()
-            if len(self._loads) > MAX_REGISTRIES:
-                unused = next(
-                    (name for name, other in self._loads.items() if not other.users and other is not load), ""
-                )
-                self._loads.pop(unused, None)
-        self._loads.move_to_end(registry)
-        return load
+def _content(answer: Answer, repository: Repository, reference: str, name: str) -> Content:
+    """The manifest or index in an answer. Raises RegistryError, INVALID."""
+    if is_digest(reference) and not has_digest(answer.body, reference):
+        message = f"registry {repository.registry} sent content that does not match {name}"
+        raise RegistryError(Problem.INVALID, message)
+    digest = reference if is_digest(reference) else digest_of(answer.body)
+    return Content(digest, answer.media_type, decode_manifest(answer.body, answer.media_type, name))
 
 
 def _missing(repository: Repository, reference: str) -> RegistryError:

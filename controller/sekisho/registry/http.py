@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
@@ -23,7 +23,8 @@ CONNECT_SECONDS: Final = 5.0
 MAX_REDIRECTS: Final = 3
 MAX_ERROR_BYTES: Final = 64 << 10
 """The size of an error's body, which is read only so that the connection can be used again."""
-MAX_CONNECTIONS: Final = 100
+MAX_SMALL_BYTES: Final = 64 << 10
+"""Before more of an answer's body is received, the one who asked may have it wait for others."""
 MAX_LOCATION_LENGTH: Final = 8192
 """Blobs of clouds redirect to signed addresses of over a thousand characters."""
 _NO_CONNECTION: Final = (
@@ -34,6 +35,13 @@ _NO_CONNECTION: Final = (
 )
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
 _LIMITS: Final = aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=CONNECT_SECONDS)
+
+OnLarge = Callable[[], Awaitable[None]]
+"""Awaited once before more than MAX_SMALL_BYTES of an answer are received."""
+
+
+async def nothing_to_wait_for() -> None:
+    """For answers that are as large as the one who asks expects."""
 
 
 class Settings(Struct, frozen=True):
@@ -79,14 +87,17 @@ def tls_context(authorities: str = "") -> ssl.SSLContext:
 
 
 class HttpClient:
-    """One pool of connections for all registries. Make it on the running loop, and end it with `close`."""
+    """One pool of connections for all registries. Make it on the running loop, and end it with `close`.
+
+    Those who send requests bound their number, and so that of the connections.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._allowed = settings.allowed_networks
         self._tls = settings.tls if settings.tls is not None else tls_context()
         self._proxies = getproxies_environment() if settings.proxies is None else settings.proxies
-        self._direct = self._session(aiohttp.TCPConnector(limit=MAX_CONNECTIONS, socket_factory=self._socket))
-        self._proxied = self._session(aiohttp.TCPConnector(limit=MAX_CONNECTIONS)) if self._proxies else None
+        self._direct = self._session(aiohttp.TCPConnector(limit=0, socket_factory=self._socket))
+        self._proxied = self._session(aiohttp.TCPConnector(limit=0)) if self._proxies else None
         self._starting = asyncio.Lock()
 
     async def close(self) -> None:
@@ -105,6 +116,7 @@ class HttpClient:
         authorization: str | None = None,
         max_bytes: int,
         max_redirects: int = MAX_REDIRECTS,
+        on_large: OnLarge = nothing_to_wait_for,
     ) -> Answer:
         """Send a request and follow its redirects. Raises RegistryError, UNAVAILABLE or INVALID.
 
@@ -119,7 +131,7 @@ class HttpClient:
                 check_literal(url.raw_host or "", self._allowed)
                 async with self._starting:  # a hundred at once would hold up everything else on the event loop
                     await asyncio.sleep(0)
-                answer, location = await self._send(method, url, {**headers, **own}, is_own, max_bytes)
+                answer, location = await self._send(method, url, {**headers, **own}, is_own, max_bytes, on_large)
             except _TooLargeError:
                 raise RegistryError(
                     Problem.INVALID, f"registry {registry} sent more than {max_bytes:,} bytes"
@@ -139,7 +151,7 @@ class HttpClient:
         raise RegistryError(Problem.INVALID, f"registry {registry} redirects too often")
 
     async def _send(
-        self, method: str, url: URL, headers: Mapping[str, str], is_own: bool, max_bytes: int
+        self, method: str, url: URL, headers: Mapping[str, str], is_own: bool, max_bytes: int, on_large: OnLarge
     ) -> tuple[Answer, str | None]:
         """The answer, and the address that it redirects to; None where it does not."""
         proxy = self._proxy(url)
@@ -150,7 +162,7 @@ class HttpClient:
             if response.headers.get("Content-Encoding", "identity").lower() != "identity":
                 raise _EncodedError
             is_success = response.status < 300
-            body = await _read(response, max_bytes if is_success else MAX_ERROR_BYTES)
+            body = await _read(response, max_bytes if is_success else MAX_ERROR_BYTES, on_large)
             if body is None and is_success:
                 raise _TooLargeError
             location = response.headers.get("Location") if response.status in _REDIRECTS else None
@@ -190,15 +202,19 @@ class _EncodedError(Exception):
     pass
 
 
-async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes | None:
+async def _read(response: aiohttp.ClientResponse, max_bytes: int, on_large: OnLarge) -> bytes | None:
     """The body; None where it is larger than the limit."""
     if response.content_length is not None and response.content_length > max_bytes and response.method != "HEAD":
         return None
     body = bytearray()
+    is_large = False
     async for chunk in response.content.iter_any():
         body += chunk
         if len(body) > max_bytes:
             return None
+        if len(body) > MAX_SMALL_BYTES and not is_large:
+            is_large = True
+            await on_large()
     return bytes(body)
 
 

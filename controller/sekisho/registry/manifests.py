@@ -5,13 +5,14 @@ CVE-2021-41190, which made `mediaType` and the header agree.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
 from sekisho.documents.duplicates import deny_duplicates
+from sekisho.images.attested import MAX_URI_LENGTH
 from sekisho.registry.errors import Problem, RegistryError
 
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
@@ -22,41 +23,59 @@ MANIFESTS: Final = frozenset((OCI_MANIFEST, DOCKER_MANIFEST))
 INDEXES: Final = frozenset((OCI_INDEX, DOCKER_LIST))
 ACCEPT: Final = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST))
 
-_NONE: Final[Mapping[str, str]] = {}
+MAX_VALUES: Final = 32_768
+"""Values of a manifest or an index, by its commas and opening braces; 2,000 usual descriptors have half as many."""
+MAX_TEXT_LENGTH: Final = 256
+"""Of digests and media types; longer ones are cut off, and are not valid."""
+MAX_SIGNATURE_LENGTH: Final = 4096
+"""Of a signature in an annotation; one by a key of RSA 16384 has 2,732. A longer one is cut off, and is not valid."""
 
 
-class Descriptor(Struct, frozen=True, rename="camel"):
-    """A reference to content: its type, digest and size in bytes. Its annotations are not signed."""
+class Annotations(Struct, frozen=True, gc=False):
+    """What is read of a descriptor's annotations, which nobody has signed; empty where it is not there."""
+
+    predicate_type: str = msgspec.field(name="dev.sigstore.bundle.predicateType", default="")
+    created: str = msgspec.field(name="org.opencontainers.image.created", default="")
+    signature: str | None = msgspec.field(name="dev.cosignproject.cosign/signature", default=None)
+    certificate: str | None = msgspec.field(name="dev.sigstore.cosign/certificate", default=None)
+
+
+class Descriptor(Struct, frozen=True, rename="camel", gc=False):
+    """A reference to content: its type, digest and size in bytes."""
 
     digest: str
     size: int
     media_type: str = ""
-    annotations: Mapping[str, str] | None = None
-
-    def annotation(self, name: str) -> str:
-        """The value of an annotation, empty where there is none."""
-        return (self.annotations or _NONE).get(name, "")
+    annotations: Annotations | None = None
 
 
-class ImageManifest(Struct, frozen=True, rename="camel"):
+class ImageManifest(Struct, frozen=True):
     """A manifest, which has layers, or an index, which has manifests; None for none, as some registries write it.
 
-    annotations: usually a mapping of texts; only hints are read there, so that odd ones make no manifest invalid.
+    predicate_type: what an annotation says about it, which nobody has signed; empty where there is none.
     """
+
+    layers: tuple[Descriptor, ...] | None
+    manifests: tuple[Descriptor, ...] | None
+    predicate_type: str
+
+
+class _Hint(Struct, frozen=True):
+    predicate_type: Any = msgspec.field(name="dev.sigstore.bundle.predicateType", default="")
+
+
+class _Manifest(Struct, frozen=True, rename="camel"):
+    """annotations: usually a mapping of texts; only a hint is read there, so that odd ones make no manifest invalid."""
 
     schema_version: int
     media_type: str = ""
-    layers: list[Descriptor] | None = None
-    manifests: list[Descriptor] | None = None
-    annotations: Any = None
-
-    def annotation(self, name: str) -> str:
-        """The value of an annotation, empty where there is none."""
-        value = self.annotations.get(name) if isinstance(self.annotations, dict) else None
-        return value if isinstance(value, str) else ""
+    layers: tuple[Descriptor, ...] | None = None
+    manifests: tuple[Descriptor, ...] | None = None
+    annotations: msgspec.Raw = msgspec.Raw()
 
 
-_decoder = msgspec.json.Decoder(ImageManifest)
+_decoder = msgspec.json.Decoder(_Manifest)
+_hint_decoder = msgspec.json.Decoder(_Hint)
 
 
 def digest_of(content: bytes, algorithm: str = "sha256") -> str:
@@ -70,7 +89,7 @@ def has_digest(content: bytes, digest: str) -> bool:
 
 
 def decode_manifest(content: bytes, media_type: str, name: str) -> ImageManifest:
-    """Read a manifest or an index.
+    """Read a manifest or an index. Takes milliseconds for the largest: call it in a thread for more than a few KiB.
 
     media_type: of the answer's header.
     name: of what is read, for messages.
@@ -80,6 +99,8 @@ def decode_manifest(content: bytes, media_type: str, name: str) -> ImageManifest
     if media_type not in MANIFESTS | INDEXES:
         shown = repr(media_type[:100]) if media_type else "no type"
         raise RegistryError(Problem.INVALID, f"{name} is {shown}, not a manifest or an index")
+    if content.count(b",") + content.count(b"{") > MAX_VALUES:
+        raise RegistryError(Problem.INVALID, f"{name} has more than {MAX_VALUES:,} values")
     try:
         deny_duplicates(content)
         manifest = _decoder.decode(content)
@@ -94,4 +115,37 @@ def decode_manifest(content: bytes, media_type: str, name: str) -> ImageManifest
     wrong = ("an index", "layers") if media_type in INDEXES else ("a manifest", "manifests")
     if getattr(manifest, wrong[1]) is not None:
         raise RegistryError(Problem.INVALID, f"{name} is {wrong[0]} and has {wrong[1]}")
-    return manifest
+    return ImageManifest(_cut(manifest.layers), _cut(manifest.manifests), _hint(manifest.annotations))
+
+
+def _cut(descriptors: Sequence[Descriptor] | None) -> tuple[Descriptor, ...] | None:
+    """Descriptors without long texts: a look-up keeps them until it ends."""
+    if descriptors is None:
+        return None
+    return tuple(
+        Descriptor(
+            one.digest[:MAX_TEXT_LENGTH],
+            one.size,
+            one.media_type[:MAX_TEXT_LENGTH],
+            None if one.annotations is None else _cut_annotations(one.annotations),
+        )
+        for one in descriptors
+    )
+
+
+def _cut_annotations(written: Annotations) -> Annotations:
+    return Annotations(
+        written.predicate_type[:MAX_URI_LENGTH],
+        written.created[:MAX_TEXT_LENGTH],
+        None if written.signature is None else written.signature[:MAX_SIGNATURE_LENGTH],
+        None if written.certificate is None else "",
+    )
+
+
+def _hint(annotations: msgspec.Raw) -> str:
+    """The predicate type that the annotations of a manifest name; empty where they name none."""
+    try:
+        hint = _hint_decoder.decode(annotations).predicate_type
+    except msgspec.DecodeError:  # they are no mapping, or there are none
+        return ""
+    return hint[:MAX_URI_LENGTH] if isinstance(hint, str) else ""

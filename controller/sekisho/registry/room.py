@@ -3,40 +3,44 @@
 import asyncio
 from typing import Final
 
-UNIT: Final = 1 << 20
+from sekisho.turns import Turns
+
+UNIT: Final = 1 << 16
 """Bytes are counted in units of this size."""
 
 
 class Room:
-    """Room for so many bytes, given in the order of the requests."""
+    """Room for so many bytes. A namespace may hold only as many as it leaves free."""
 
     def __init__(self, size: int) -> None:
         self.size = max(size // UNIT, 1)
-        self.units = asyncio.Semaphore(self.size)
-        self.turn = asyncio.Lock()
+        self.units = Turns(self.size, is_shared=True)
 
 
 class Hold:
-    """What one user holds of the room. End it with `release`."""
+    """What one user holds of the room, for a namespace. End it with `release`."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: Room, namespace: str = "") -> None:
         self._room = room
+        self._namespace = namespace
+        self._size = 0
         self._held = 0
+        self._lock = asyncio.Lock()
 
     async def take(self, size: int) -> None:
-        """Return when there is room for so many bytes; more than the whole room count as the whole.
+        """Return when there is room for so many bytes more; more than the whole room count as the whole.
 
-        What was held before is given back: two users that hold a part and wait for the rest would never end.
+        What was held before is given back meanwhile: two users that hold a part and wait for the rest would never end.
         """
-        self.release()
-        wanted = min(-(-size // UNIT), self._room.size)
-        async with self._room.turn:
-            while self._held < wanted:
-                await self._room.units.acquire()
-                self._held += 1
+        self._size += size
+        async with self._lock:
+            self.release()
+            wanted = min(-(-self._size // UNIT), self._room.size)
+            await self._room.units.take(self._namespace, wanted)
+            self._held = wanted
 
     def release(self) -> None:
         """Give all back."""
-        for _ in range(self._held):
-            self._room.units.release()
+        if self._held:
+            self._room.units.give_back(self._namespace, self._held)
         self._held = 0

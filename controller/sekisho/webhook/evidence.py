@@ -9,7 +9,6 @@ import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -36,15 +35,15 @@ from sekisho.registry import (
     find_candidates,
 )
 from sekisho.telemetry.families import counters, gauges
+from sekisho.turns import Turns
 from sekisho.webhook.pod_pull_secrets import ClientWith, PodPullSecrets, client_for
-from sekisho.webhook.turns import Turns
 
 logger = logging.getLogger(__name__)
 
-MAX_LOOKUPS: Final = 128
-"""Look-ups that run at the same time; further ones wait, and namespaces take turns."""
-MAX_LOOKUPS_OF_REGISTRY: Final = 64
-"""Look-ups of one registry that run at the same time, so that a slow one does not hold up the images of others."""
+MAX_LOOKUPS: Final = 192
+"""Look-ups that run at the same time; further ones wait. A namespace may hold as many of them as it leaves free."""
+MAX_LOOKUPS_OF_REGISTRY: Final = 128
+"""The same for one registry, so that a slow one does not hold up the images of others."""
 MAX_FLIGHTS: Final = 2048
 """Look-ups that run or wait."""
 RESERVED_FLIGHTS: Final = 512
@@ -53,7 +52,9 @@ FEW_FLIGHTS: Final = 16
 MAX_FLIGHTS_OF_NAMESPACE: Final = 256
 """Look-ups that one namespace's pods have started and that run or wait, so that it does not hold up others."""
 MAX_WAITING: Final = 200
-"""Requests that wait for look-ups; others are answered at once."""
+"""Requests of one namespace that wait for look-ups; others are answered at once."""
+MAX_WAITING_IN_ALL: Final = 400
+"""Of all namespaces; each may have as many as it leaves free."""
 LOOKUP_SECONDS: Final = 60.0
 """A look-up that takes longer has failed."""
 
@@ -62,8 +63,8 @@ MAX_UNSIGNED: Final = 1024
 """Images without signatures, and failures, which are kept apart: anyone can make up any number of such images."""
 MAX_CACHE_BYTES: Final = 16 << 20
 """The size of all facts in memory, as JSON."""
-MAX_HELD_BYTES: Final = 48 << 20
-"""The size of all attestations that are read and verified at the same time."""
+MAX_HELD_BYTES: Final = 72 << 20
+"""The size of all signatures and attestations that are read and verified at the same time."""
 
 FRESH: Final = timedelta(hours=1)
 """Older facts about a signed image are looked up again behind the requests."""
@@ -74,7 +75,8 @@ UNSIGNED_AGE: Final = timedelta(seconds=15)
 FIRST_RETRY_SECONDS: Final = 2.0
 MAX_RETRY_SECONDS: Final = 60.0
 MAX_SMALL_BYTES: Final = 64 << 10
-"""Smaller candidates are verified at once; larger and keyless ones in a thread."""
+MAX_AT_ONCE: Final = 8
+"""Candidates times keys. So few in so few bytes are verified at once; more, and keyless ones, in a thread."""
 
 _FIXES: Final = {
     Problem.UNAVAILABLE: "try again when the registry answers",
@@ -142,14 +144,12 @@ class EvidenceStore:
         self._unsigned: OrderedDict[_Key, ImageFacts] = OrderedDict()
         self._failures: OrderedDict[_Key, _Failure] = OrderedDict()
         self._bytes = 0
-        # One thread: more would take turns with the event loop, and verify no faster.
-        self._verifier = ThreadPoolExecutor(1, "verifier")
         self._flights: dict[_Key, _Flight] = {}
         self._by_namespace: Counter[str] = Counter()
         self._by_registry: Counter[str] = Counter()
-        self._turns = Turns(MAX_LOOKUPS)
+        self._turns = Turns(MAX_LOOKUPS, is_shared=True)
         self._turns_of: dict[str, Turns] = {}
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()
         self._results: Counter[str] = Counter()
         self._fingerprints: tuple[Mapping[str, Authority], Mapping[str, str]] = ({}, {})
 
@@ -177,20 +177,25 @@ class EvidenceStore:
         return any(started)
 
     async def settled(
-        self, references: Iterable[Reference], seconds: float, pull_secrets: PodPullSecrets | None = None
+        self,
+        references: Iterable[Reference],
+        seconds: float,
+        pull_secrets: PodPullSecrets | None = None,
+        namespace: str = "",
     ) -> None:
         """Return when the look-ups of images have ended, or when so many seconds have passed.
 
-        pull_secrets: as for `start`.
+        pull_secrets, namespace: as for `start`.
         """
         keys = [(key, pull_secrets) for key, _ in _by_key(references)]
         tasks = [self._flights[key].task for key in keys if key in self._flights]
-        if tasks and seconds > 0 and self._waiting < MAX_WAITING:
-            self._waiting += 1
+        own, free = self._waiting[namespace], MAX_WAITING_IN_ALL - self._waiting.total()
+        if tasks and seconds > 0 and own < min(free, MAX_WAITING):
+            self._waiting[namespace] += 1
             try:
                 await asyncio.wait(tasks, timeout=seconds)
             finally:
-                self._waiting -= 1
+                _count_down(self._waiting, namespace)
 
     def known(self, image: str, pull_secrets: PodPullSecrets | None = None) -> tuple[ImageFacts | Unknown | None, bool]:
         """What is known about an image, None for one to look up; and whether its facts are due to be renewed.
@@ -230,7 +235,6 @@ class EvidenceStore:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._verifier.shutdown(wait=False, cancel_futures=True)
 
     def _is_current(self, facts: ImageFacts) -> bool:
         """Whether facts were found for the authorities and the types of attestations that there are now."""
@@ -268,23 +272,21 @@ class EvidenceStore:
 
     def _ended(self, key: _Key) -> None:
         flight = self._flights.pop(key)
-        for counter, name in ((self._by_namespace, flight.namespace), (self._by_registry, flight.registry)):
-            counter[name] -= 1
-            if not counter[name]:
-                del counter[name]
+        _count_down(self._by_namespace, flight.namespace)
+        _count_down(self._by_registry, flight.registry)
         if flight.registry not in self._by_registry:
             self._turns_of.pop(flight.registry, None)
 
     async def _look_up(self, key: _Key, reference: Reference, namespace: str) -> None:
         """Look an image up, and keep its facts or why there are none. Raises nothing."""
         repository, digest = Repository.of(reference), reference.digest or ""
-        turns = self._turns_of.setdefault(reference.registry, Turns(MAX_LOOKUPS_OF_REGISTRY))
-        wanted = Wanted(tuple(self._predicates()), Hold(self._room))
+        turns = self._turns_of.setdefault(reference.registry, Turns(MAX_LOOKUPS_OF_REGISTRY, is_shared=True))
+        wanted = Wanted(tuple(self._predicates()), Hold(self._room, namespace))
         try:
             async with turns.turn(namespace), self._turns.turn(namespace), asyncio.timeout(LOOKUP_SECONDS):
                 client = await client_for(self._client, self._client_with, key[1])
-                candidates = await find_candidates(client, repository, digest, wanted)
-            facts = await self._verified(repository, digest, candidates, wanted.predicates)
+                candidates = await find_candidates(client.acting_for(namespace), repository, digest, wanted)
+            facts = await self._verified(repository, digest, candidates, wanted.predicates, namespace)
         except RegistryError as error:
             self._fail(key, error.problem, str(error))
         except TimeoutError:
@@ -303,7 +305,12 @@ class EvidenceStore:
             wanted.hold.release()
 
     async def _verified(
-        self, repository: Repository, digest: str, attached: Candidates, predicates: Collection[str]
+        self,
+        repository: Repository,
+        digest: str,
+        attached: Candidates,
+        predicates: Collection[str],
+        namespace: str,
     ) -> ImageFacts:
         """The facts that candidates prove; for authorities that changed meanwhile, the new ones count."""
         authorities = tuple(self._authorities().values())
@@ -318,8 +325,10 @@ class EvidenceStore:
             predicates=predicates,
         )
         size = sum(len(candidate.payload) for candidate in attached.candidates)
-        is_small = size <= MAX_SMALL_BYTES and not any(authority.keyless for authority in authorities)
-        facts = call() if is_small else await asyncio.get_running_loop().run_in_executor(self._verifier, call)
+        keys = sum(len(authority.keys) for authority in authorities)
+        is_small = size <= MAX_SMALL_BYTES and len(attached.candidates) * keys <= MAX_AT_ONCE
+        is_at_once = is_small and not any(authority.keyless for authority in authorities)
+        facts = call() if is_at_once else await self._client.worker.run(namespace, call)
         return msgspec.structs.replace(facts, problems=(*facts.problems, *attached.problems)[:MAX_PROBLEMS])
 
     def _fail(self, key: _Key, problem: Problem, message: str) -> None:
@@ -377,7 +386,9 @@ class EvidenceStore:
             {(result,): self._results[result] for result in ("found", *Problem)},
         )
         yield gauges("sekisho_image_lookups_running", "Look-ups under way.", (), {(): len(self._flights)})
-        yield gauges("sekisho_image_reviews_waiting", "Reviews that wait for look-ups.", (), {(): self._waiting})
+        yield gauges(
+            "sekisho_image_reviews_waiting", "Reviews that wait for look-ups.", (), {(): self._waiting.total()}
+        )
         kept: dict[tuple[str, ...], float] = {("signed",): len(self._signed), ("unsigned",): len(self._unsigned)}
         yield gauges("sekisho_images_known", "Images whose facts are in memory.", ("facts",), kept)
         oldest = min((_looked_up(facts) for facts, _ in self._signed.values()), default=None)
@@ -432,6 +443,12 @@ def _pending(flight: _Flight) -> Unknown:
         "try again: the look-up continues, and a later try uses its result",
         is_pending=True,
     )
+
+
+def _count_down(counter: Counter[str], name: str) -> None:
+    counter[name] -= 1
+    if not counter[name]:
+        del counter[name]
 
 
 def _by_key(references: Iterable[Reference]) -> list[tuple[str, Reference]]:

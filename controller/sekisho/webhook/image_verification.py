@@ -108,7 +108,7 @@ class ImageVerification:
             seconds = deadline.seconds * WAIT_SHARE
             if not _is_denied_by_look_ups(outcome):
                 seconds = min(seconds, MAX_ADMITTED_WAIT)
-            await self._evidence.settled(references, seconds - deadline.elapsed, secrets)
+            await self._evidence.settled(references, seconds - deadline.elapsed, secrets, namespace)
         return True
 
 

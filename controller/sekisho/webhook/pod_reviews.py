@@ -19,10 +19,10 @@ from sekisho.images.trust import Trust
 from sekisho.pods import Pod
 from sekisho.policies import PolicySet
 from sekisho.remembered import begin_trial, end_trial
+from sekisho.turns import Turns
 from sekisho.webhook.http_shell import Deadline
 from sekisho.webhook.namespaces import Namespaces, UnknownNamespaceError
 from sekisho.webhook.policies import Enforced
-from sekisho.webhook.turns import Turns
 from sekisho.webhook.verification import Verification
 
 logger = logging.getLogger(__name__)

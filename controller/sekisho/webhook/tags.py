@@ -119,19 +119,20 @@ class Tags:
     async def _counted(self, key: _Key, reference: Reference, namespace: str) -> None:
         self._by_namespace[namespace] += 1
         try:
-            await self._ask(key, reference)
+            await self._ask(key, reference, namespace)
         finally:
             self._by_namespace[namespace] -= 1
             if not self._by_namespace[namespace]:
                 del self._by_namespace[namespace]
 
-    async def _ask(self, key: _Key, reference: Reference) -> None:
+    async def _ask(self, key: _Key, reference: Reference, namespace: str) -> None:
         """Ask the registry, and keep the answer. Raises nothing."""
         digest, problem, seconds = None, "", FAILURE_SECONDS
         try:
             async with asyncio.timeout(LOOKUP_SECONDS):
                 client = await client_for(self._client, self._client_with, key[1])
-                digest = await client.digest(Repository.of(reference), reference.tag or DEFAULT_TAG)
+                repository, tag = Repository.of(reference), reference.tag or DEFAULT_TAG
+                digest = await client.acting_for(namespace).digest(repository, tag)
             seconds = TAG_SECONDS
         except RegistryError as error:
             problem = str(error)

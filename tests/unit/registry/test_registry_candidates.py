@@ -9,6 +9,7 @@ import pytest
 from sekisho.images.statements import SIGN_PREDICATE as SIGN
 from sekisho.registry import Hold, Problem, RegistryClient, RegistryError, Room, Wanted, find_candidates
 from sekisho.registry import candidates as module
+from sekisho.registry import client as client_module
 from sekisho.registry.manifests import OCI_INDEX, OCI_MANIFEST
 from tests.unit.registry.registry_server import (
     BUNDLE_V3,
@@ -216,6 +217,47 @@ async def test_broken_older_tag_does_not_hide_a_bundle(registry: Registry, clien
     assert "cannot be read" in candidates.problems[0]
 
 
+async def test_list_above_the_limit_does_not_hide_an_older_signature(
+    registry: Registry, client: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "MAX_LIST_BYTES", 1000)
+    image = registry.image()
+    for number in range(20):
+        registry.attach(image, b"bundle %d" % number)
+    said = "what is attached to it cannot be listed: registry 127.0.0.1"
+    with pytest.raises(RegistryError, match=said) as caught:
+        await find_candidates(client, registry.repository, image)
+    assert caught.value.problem is Problem.INVALID
+    assert str(caught.value).endswith("sent more than 1,000 bytes")
+    registry.attach_tag(image, "by one")
+    found = await find_candidates(client, registry.repository, image)
+    assert [candidate.source for candidate in found.candidates] == [".sig tag"]
+    assert (found.omitted, found.problems[0][: len(said)]) == (1, said)
+
+
+async def test_list_above_the_limit_is_read_where_the_registry_sends_it_in_pages(
+    registry: Registry, client: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "MAX_LIST_BYTES", 1000)
+    image = registry.image()
+    for number in range(5):
+        registry.attach(image, b"bundle %d" % number)
+    registry.page = 1
+    assert len((await find_candidates(client, registry.repository, image)).candidates) == 5
+
+
+async def test_small_candidates_take_no_room_and_larger_signatures_do(
+    registry: Registry, client: RegistryClient
+) -> None:
+    for size, units in ((1000, 0), (module.MAX_UNHELD_BYTES + 1, 2)):
+        image = registry.image(f"v{size}")
+        registry.attach(image, b"x" * size)
+        needs = wanted(room=1 << 20)
+        await find_candidates(client, registry.repository, image, needs)
+        assert needs.hold._held == units  # noqa: SLF001
+        needs.hold.release()
+
+
 SCAN = "https://cosign.sigstore.dev/attestation/vuln/v1"
 LARGE = module.MAX_LAYER_BYTES + 1
 
@@ -278,12 +320,12 @@ async def test_room_is_waited_for_and_given_back(registry: Registry, client: Reg
     first, second = Wanted((SCAN,), Hold(room)), Wanted((SCAN,), Hold(room))
     await find_candidates(client, registry.repository, image, first)
     waiting = asyncio.create_task(find_candidates(client, registry.repository, image, second))
-    await until(lambda: room.turn.locked())
+    await until(lambda: room.units.waiting)
     assert not waiting.done()
     first.hold.release()
     assert len((await waiting).candidates) == 1
     third = asyncio.create_task(Hold(room).take(64 << 20))  # more than the room: as much as there is
-    await until(lambda: room.turn.locked())
+    await until(lambda: room.units.waiting)
     second.hold.release()
     await third
 
@@ -293,7 +335,7 @@ async def test_cancelled_look_up_gives_its_room_back() -> None:
     one, other = Hold(room), Hold(room)
     await one.take(3 << 20)
     waiting = asyncio.create_task(other.take(2 << 20))
-    await until(lambda: room.turn.locked())
+    await until(lambda: room.units.waiting)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     other.release()

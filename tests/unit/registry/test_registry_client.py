@@ -12,6 +12,7 @@ from aiohttp import web
 from sekisho.registry import Problem, RegistryClient, RegistryError, Repository
 from sekisho.registry import client as client_module
 from sekisho.registry import http as http_module
+from sekisho.registry.connections import MAX_REQUESTS
 from sekisho.registry.manifests import DOCKER_LIST, OCI_INDEX, OCI_MANIFEST, Descriptor
 from tests.serving_certificates import make
 from tests.unit.registry.registry_server import (
@@ -352,15 +353,15 @@ async def test_requests_to_one_registry_are_bounded(registry: Registry, client: 
         nonlocal running, most
         running += 1
         most = max(most, running)
-        if running == client_module.MAX_REQUESTS:
+        if running == MAX_REQUESTS:
             full.set()
         await full.wait()
         running -= 1
         return web.Response(headers={"Docker-Content-Digest": digest_of(b"")})
 
     registry.misbehave["HEAD", f"/v2/{NAME}/manifests/1.2"] = counted
-    await asyncio.gather(*(client.digest(registry.repository, "1.2") for _ in range(client_module.MAX_REQUESTS + 2)))
-    assert most == client_module.MAX_REQUESTS
+    await asyncio.gather(*(client.digest(registry.repository, "1.2") for _ in range(MAX_REQUESTS + 2)))
+    assert most == MAX_REQUESTS
 
 
 async def test_registries_that_are_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,13 +370,13 @@ async def test_registries_that_are_remembered_are_bounded(monkeypatch: pytest.Mo
         for last in range(1, 8):
             repository = Repository(f"127.0.0.{last}", NAME)
             await fails(Problem.UNAVAILABLE, lambda repository=repository: client.digest(repository, "1"))  # type: ignore[misc]
-        assert len(client._loads) == 3  # noqa: SLF001
+        assert len(client._unavailable) == 3  # noqa: SLF001
 
 
 async def test_paused_repositories_that_are_remembered_are_bounded(
     registry: Registry, client: RegistryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "MAX_PAUSED", 3)
+    monkeypatch.setattr(client._paused, "_most", 3)  # noqa: SLF001
     for number in range(5):
         registry.misbehave["HEAD", f"/v2/tenant/{number}/manifests/1"] = answering(503)
         repository = Repository(registry.host, f"tenant/{number}")

@@ -3,8 +3,10 @@
 import asyncio
 import json
 import re
+import threading
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -14,13 +16,16 @@ from sekisho.images import Reference, parse
 from sekisho.images.authorities import Authority
 from sekisho.images.evidence import ImageFacts, Unknown
 from sekisho.images.scans import SCAN_PREDICATE
+from sekisho.images.verification import verify as verify_image
 from sekisho.registry import Hold
+from sekisho.turns import Turns
 from sekisho.webhook import evidence as module
 from sekisho.webhook.evidence import EvidenceStore
 from tests.unit.images.scan_data import scanned_by, scans_of, trivy, trivy_row
 from tests.unit.images.signing import OTHER_P256, P256, bundle, keyed, statement
 from tests.unit.registry.registry_server import NAME, Registry, client_of, serving
 from tests.unit.registry.test_registry_authentication import answering
+from tests.unit.waiting import until
 
 START = datetime(2026, 11, 26, 12, tzinfo=UTC)
 RELEASE = keyed("release", P256)
@@ -182,6 +187,47 @@ async def test_requests_that_wait_are_bounded(site: Site, monkeypatch: pytest.Mo
     assert found.is_pending
     held.release.set()
     assert all(isinstance(one, ImageFacts) for one in await asyncio.gather(*waiting))
+
+
+async def test_requests_of_one_namespace_leave_waits_to_others(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_WAITING_IN_ALL", 4)
+    junk, image = site.signed(), site.signed(b" ")
+    held, other = Held(site, junk), Held(site, image)
+    site.evidence.start([junk, image], "team")
+    flood = [asyncio.create_task(site.evidence.settled([junk], 5, None, "flood")) for _ in range(4)]
+    await asyncio.gather(held.reached.wait(), other.reached.wait())
+    assert [task.done() for task in flood] == [False, False, True, True]
+    waiting = asyncio.create_task(site.evidence.settled([image], 5, None, "team"))
+    other.release.set()
+    await waiting
+    assert isinstance(site.now_known(image), ImageFacts)
+    held.release.set()
+    await asyncio.gather(*flood)
+
+
+async def test_namespaces_take_turns_at_verification(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_AT_ONCE", 0)
+    images = [site.signed(b" " * number) for number in range(6)]
+    order: list[str] = []
+    begun, may_go_on = threading.Event(), threading.Event()
+
+    def verify(repository: str, digest: str, *found: Any, **more: Any) -> ImageFacts:
+        order.append(digest)
+        begun.set()
+        may_go_on.wait(30)
+        return verify_image(repository, digest, *found, **more)
+
+    monkeypatch.setattr(module, "verify", verify)
+    site.evidence.start(images[:1], "flood")
+    await until(begun.is_set)
+    site.evidence.start(images[1:5], "flood")
+    turns = site.evidence._client.worker._turns  # noqa: SLF001
+    await until(lambda: turns.waiting == 4)
+    site.evidence.start(images[5:], "team")
+    await until(lambda: turns.waiting == 5)
+    may_go_on.set()
+    await site.evidence.settled(images, 30)
+    assert images[5].digest in order[:3]
 
 
 async def test_look_ups_are_bounded_and_others_are_pending(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -444,10 +490,11 @@ async def test_many_large_scans_at_the_same_time_wait_for_room(site: Site, monke
     async def take(hold: Hold, size: int) -> None:
         nonlocal most
         await held(hold, size)
-        most = max(most, room.size - room.units._value)  # noqa: SLF001
+        most = max(most, room.size - room.units._free)  # noqa: SLF001
 
-    room.units, room.size = asyncio.Semaphore(2), 2
+    room.units, room.size = Turns(2, is_shared=True), 2
     monkeypatch.setattr(Hold, "take", take)
-    found = await asyncio.gather(*map(site.facts, images))
+    await asyncio.gather(*(site.look(image, 60) for image in images))
+    found = [await site.facts(image) for image in images]
     assert [scan.count("critical") for facts in found for scan in scans_of(facts)] == [200] * 6
-    assert (most, room.units._value) == (2, 2)  # noqa: SLF001
+    assert (most, room.units._free) == (2, 2)  # noqa: SLF001

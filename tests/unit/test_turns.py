@@ -1,11 +1,14 @@
 """Who has a turn, and who is next."""
 
 import asyncio
+import threading
 from contextlib import AsyncExitStack
+from functools import partial
 
 import pytest
 
-from sekisho.webhook.turns import Turns
+from sekisho.turns import Turns, Worker
+from tests.unit.waiting import until
 
 SOON = 20.0
 
@@ -75,3 +78,70 @@ async def test_an_error_ends_the_turn() -> None:
             raise ZeroDivisionError
     async with turns.turn("a", SOON):
         pass
+
+
+async def test_namespace_holds_only_as_many_shared_places_as_it_leaves_free() -> None:
+    turns, held = Turns(8, is_shared=True), list[str]()
+
+    async def hold(namespace: str) -> None:
+        async with turns.turn(namespace):
+            held.append(namespace)
+            await asyncio.Event().wait()
+
+    many = [asyncio.create_task(hold("many")) for _ in range(8)]
+    await until(lambda: turns.waiting == 4)
+    assert held == ["many"] * 4
+    others = [asyncio.create_task(hold(namespace)) for namespace in ("few", "few", "other", "other", "late", "last")]
+    await until(lambda: turns.waiting == 6)
+    assert held[4:] == ["few", "few", "other", "late"]
+    many[0].cancel()  # the place that it gives back is for a namespace that has none
+    await until(lambda: len(held) == 9)
+    assert held[8:] == ["last"]
+    for task in (*many, *others):
+        task.cancel()
+    await asyncio.gather(*many, *others, return_exceptions=True)
+    await turns.take("all", 8)
+
+
+async def test_several_places_are_taken_at_once_and_given_back() -> None:
+    turns = Turns(8, is_shared=True)
+    await turns.take("a", 3)
+    waiting = asyncio.create_task(turns.take("b", 6))
+    await turns.take("c", 2)
+    assert not waiting.done()
+    turns.give_back("c", 2)
+    assert not waiting.done()
+    turns.give_back("a", 3)
+    await waiting
+    turns.give_back("b", 6)
+    await turns.take("a", 8)
+
+
+async def test_one_that_gives_up_does_not_hold_up_those_behind_it() -> None:
+    turns = Turns(4, is_shared=True)
+    await turns.take("a", 1)
+    large = asyncio.create_task(turns.take("a", 4))
+    small = asyncio.create_task(turns.take("a", 1))
+    await until(lambda: turns.waiting == 2)
+    large.cancel()
+    await small
+    turns.give_back("a", 2)
+    await turns.take("a", 4)
+
+
+async def test_namespaces_take_turns_at_a_worker() -> None:
+    worker, order = Worker("test"), list[str]()
+    begun, may_end = threading.Event(), threading.Event()
+
+    def first() -> None:
+        begun.set()
+        may_end.wait(SOON)
+
+    calls = [asyncio.create_task(worker.run("many", first))]
+    calls += [asyncio.create_task(worker.run("many", partial(order.append, "many"))) for _ in range(3)]
+    calls += [asyncio.create_task(worker.run("few", partial(order.append, "few")))]
+    await until(begun.is_set)
+    may_end.set()
+    await asyncio.gather(*calls)
+    assert order == ["many", "few", "many", "many"]
+    worker.close()

@@ -1,0 +1,49 @@
+"""What all clients of registries share, whatever their credentials: connections, a thread, and who may use them."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+from sekisho.registry.http import HttpClient, Settings
+from sekisho.turns import Turns, Worker
+
+MAX_REQUESTS: Final = 64
+"""Requests of one namespace to one registry at the same time; others wait."""
+MAX_REQUESTS_TO_REGISTRY: Final = 2 * MAX_REQUESTS
+"""Of all namespaces; each may hold as many as it leaves free."""
+MAX_REQUESTS_IN_ALL: Final = 4 * MAX_REQUESTS
+"""To all registries together, and so the most connections."""
+MAX_LARGE_ANSWERS: Final = 16
+"""Answers of more than MAX_SMALL_BYTES that are held until they are decoded; layers have their own bound."""
+
+
+class Connections:
+    """Make it on the running loop, and end it with `close`. A slow registry or a namespace leaves room to others."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.http = HttpClient(settings)
+        self.worker = Worker("registries")
+        """Decodes what is large, and may be used for other work on answers of registries."""
+        self.large = Turns(MAX_LARGE_ANSWERS, is_shared=True)
+        self._all = Turns(MAX_REQUESTS_IN_ALL, is_shared=True)
+        self._of_registry: dict[str, Turns] = {}
+        self._users: Counter[str] = Counter()
+
+    async def close(self) -> None:
+        """Close every connection, and end the thread."""
+        self.worker.close()
+        await self.http.close()
+
+    @asynccontextmanager
+    async def place(self, registry: str, namespace: str) -> AsyncIterator[None]:
+        """Wait for the namespace's turn to send a request to a registry, and have it within the context."""
+        turns = self._of_registry.setdefault(registry, Turns(MAX_REQUESTS_TO_REGISTRY, is_shared=True))
+        self._users[registry] += 1
+        try:
+            async with turns.turn(namespace), self._all.turn(namespace):
+                yield
+        finally:
+            self._users[registry] -= 1
+            if not self._users[registry]:
+                del self._users[registry], self._of_registry[registry]

@@ -1,0 +1,126 @@
+"""Turns at work of which only so much is done at a time, such as look-ups: namespaces take turns."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
+
+T = TypeVar("T")
+_Entry = tuple[asyncio.Future[None], int]
+"""What waits, and how many places it needs."""
+
+
+class Turns:
+    """So many places at a time. The next one is the first that waits in the namespace that had its turn longest ago.
+
+    So however much one namespace has waiting, the work of another waits for little of it.
+
+    is_shared: whether a namespace may hold only as many places as it leaves free. Where work may keep its place for
+        long, as a request to a slow registry does, another namespace still finds one.
+    """
+
+    def __init__(self, places: int = 1, *, is_shared: bool = False) -> None:
+        self._free = places
+        self._is_shared = is_shared
+        self._held: Counter[str] = Counter()
+        self._waiting: dict[str, deque[_Entry]] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return sum(map(len, self._waiting.values()))
+
+    @asynccontextmanager
+    async def turn(self, namespace: str, seconds: float | None = None) -> AsyncIterator[None]:
+        """Have a turn within the context. Raises TimeoutError where it takes more than so many seconds to come.
+
+        seconds: None to wait as long as it takes.
+        """
+        async with asyncio.timeout(None if seconds is None else max(seconds, 0.0)):
+            await self.take(namespace)
+        try:
+            yield
+        finally:
+            self.give_back(namespace)
+
+    async def take(self, namespace: str, places: int = 1) -> None:
+        """Return when the namespace has so many places more; `give_back` must follow.
+
+        places: no more than there are in all.
+        """
+        if namespace not in self._waiting and self._fits(namespace, places):
+            self._hold(namespace, places)
+            return
+        entry = (asyncio.get_running_loop().create_future(), places)
+        self._waiting.setdefault(namespace, deque()).append(entry)
+        try:
+            await entry[0]
+        except asyncio.CancelledError:
+            if entry[0].done() and not entry[0].cancelled():  # it was given the places in the meantime
+                self.give_back(namespace, places)
+            else:
+                self._forget(namespace, entry)
+            raise
+
+    def give_back(self, namespace: str, places: int = 1) -> None:
+        """Give places of a namespace to those that wait."""
+        self._hold(namespace, -places)
+        self._serve()
+
+    def _fits(self, namespace: str, places: int) -> bool:
+        held = self._held[namespace] if self._is_shared else 0
+        return held + places <= self._free
+
+    def _hold(self, namespace: str, places: int) -> None:
+        self._free -= places
+        self._held[namespace] += places
+        if not self._held[namespace]:
+            del self._held[namespace]
+
+    def _serve(self) -> None:
+        """Give free places to those that wait and may have them."""
+        while (namespace := self._next()) is not None:
+            waiting = self._waiting.pop(namespace)
+            future, places = waiting.popleft()
+            if waiting:
+                self._waiting[namespace] = waiting  # now the last
+            if not future.done():  # it still waits
+                self._hold(namespace, places)
+                future.set_result(None)
+
+    def _next(self) -> str | None:
+        """The namespace whose turn it is; None where nobody waits, or nobody may have what is free."""
+        if not self._free:
+            return None
+        return next((name for name, waiting in self._waiting.items() if self._fits(name, waiting[0][1])), None)
+
+    def _forget(self, namespace: str, entry: _Entry) -> None:
+        """Remove what no longer waits."""
+        waiting = self._waiting.get(namespace, deque())
+        with suppress(ValueError):  # it was passed over already
+            waiting.remove(entry)
+        if not waiting:
+            self._waiting.pop(namespace, None)
+        self._serve()
+
+
+class Worker:
+    """One thread for work that would hold up the event loop; namespaces take turns at it. End it with `close`.
+
+    One: more would take turns with the event loop, and be no faster.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._thread = ThreadPoolExecutor(1, name)
+        self._turns = Turns()
+
+    async def run(self, namespace: str, call: Callable[[], T]) -> T:
+        """The result of a call in the thread, in the namespace's turn."""
+        async with self._turns.turn(namespace):
+            return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+    def close(self) -> None:
+        """End the thread when it is done with the present call."""
+        self._thread.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,166 @@
+"""What clients of registries share: who may send requests, and where large answers are decoded."""
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+from aiohttp import web
+from msgspec import Struct
+
+from sekisho.registry import Problem, RegistryClient
+from sekisho.registry import client as client_module
+from sekisho.registry import connections as module
+from sekisho.registry.manifests import MAX_VALUES, OCI_INDEX, OCI_MANIFEST, ImageManifest, decode_manifest
+from sekisho.turns import Turns
+from tests.unit.registry.registry_server import NAME, Registry, client_of, digest_of, serving
+from tests.unit.registry.test_registry_client import answering, fails
+from tests.unit.waiting import until
+
+
+class Stuck(Struct):
+    """How many requests wait for an answer that does not come before `release`."""
+
+    waiting: int = 0
+    release: asyncio.Event | None = None
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        assert self.release is not None
+        self.waiting += 1
+        await self.release.wait()
+        return web.Response(headers={"Docker-Content-Digest": digest_of(b"")})
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[RegistryClient]:
+    async with client_of() as client:
+        yield client
+
+
+@pytest.fixture
+async def slow() -> AsyncIterator[tuple[Registry, Stuck]]:
+    """A registry that does not answer questions about the tag `slow`, and answers others."""
+    registry, stuck = Registry(), Stuck(release=asyncio.Event())
+    registry.misbehave["HEAD", f"/v2/{NAME}/manifests/slow"] = stuck
+    async with serving(registry):
+        yield registry, stuck
+
+
+async def ask(client: RegistryClient, registry: Registry, tag: str) -> str:
+    return await client.digest(registry.repository, tag)
+
+
+@pytest.mark.parametrize("has_own_secrets", [False, True])
+async def test_slow_registry_of_one_namespace_does_not_hold_up_another_registry(
+    client: RegistryClient, slow: tuple[Registry, Stuck], monkeypatch: pytest.MonkeyPatch, has_own_secrets: bool
+) -> None:
+    monkeypatch.setattr(client._connections, "_all", Turns(4, is_shared=True))  # noqa: SLF001
+    registry, stuck = slow
+    flood = [client.with_credentials(lambda *_: ()) if has_own_secrets else client for _ in range(8)]
+    asked = [asyncio.create_task(ask(one.acting_for("flood"), registry, "slow")) for one in flood]
+    await until(lambda: stuck.waiting == 2)
+    async with serving(other := Registry()):
+        digest = other.image("1.2")
+        assert await ask(client.acting_for("team"), other, "1.2") == digest
+    assert stuck.waiting == 2
+    assert stuck.release is not None
+    stuck.release.set()
+    await asyncio.gather(*asked)
+    assert not client._connections._users  # noqa: SLF001 - nothing stays of a registry that is not asked
+
+
+async def test_namespace_leaves_requests_to_a_slow_registry_to_others(
+    client: RegistryClient, slow: tuple[Registry, Stuck], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_REQUESTS_TO_REGISTRY", 4)
+    registry, stuck = slow
+    digest = registry.image("1.2")
+    flood = client.acting_for("flood")
+    asked = [asyncio.create_task(ask(flood, registry, "slow")) for _ in range(8)]
+    await until(lambda: stuck.waiting == 2)
+    assert await ask(client.acting_for("team"), registry, "1.2") == digest
+    assert stuck.release is not None
+    stuck.release.set()
+    await asyncio.gather(*asked)
+
+
+def index_of(size: int) -> bytes:
+    """An index with so many descriptors, as clients write them."""
+    notes = {"org.opencontainers.image.created": "2026-11-26T12:00:00Z"}
+    one = {"mediaType": OCI_MANIFEST, "digest": digest_of(b""), "size": 900, "annotations": notes}
+    return json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [one] * size}).encode()
+
+
+async def test_large_index_is_decoded_in_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+
+    def decode(content: bytes, media_type: str, name: str) -> ImageManifest:
+        threads.append(threading.current_thread())
+        return decode_manifest(content, media_type, name)
+
+    monkeypatch.setattr(client_module, "decode_manifest", decode)
+    async with serving(registry := Registry()), client_of() as client:
+        for size in (1, 1000):
+            registry.push(index_of(size), f"index-{size}", media_type=OCI_INDEX)
+            registry.misbehave["GET", f"/v2/{NAME}/referrers/{size}"] = answering(200, index_of(size), OCI_INDEX)
+            assert len((await client.manifest(registry.repository, f"index-{size}")).manifest.manifests or ()) == size
+            listed = await client.referrers(registry.repository, str(size))
+            assert listed is not None
+            assert len(listed.descriptors) + listed.omitted == size
+    assert [thread is threading.main_thread() for thread in threads] == [True, True, False, False]
+
+
+BOMBS = {
+    "objects": ["{}"] * MAX_VALUES,
+    "numbers": ["0"] * MAX_VALUES,
+    "members": ["{" + ",".join(f'"{number:x}":0' for number in range(MAX_VALUES)) + "}"],
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+async def test_index_with_too_many_values_is_not_decoded(client: RegistryClient, kind: str) -> None:
+    async with serving(registry := Registry()):
+        texts = BOMBS[kind]
+        for given, is_read in ((texts, False), (texts[:1], kind != "members")):
+            text = b'{"schemaVersion":2,"manifests":[],"x":[' + ",".join(given).encode() + b"]}"
+            registry.push(text, "index", media_type=OCI_INDEX)
+            if is_read:
+                await client.manifest(registry.repository, "index")
+            else:
+                read = lambda: client.manifest(registry.repository, "index")  # noqa: E731
+                await fails(Problem.INVALID, read, f"has more than {MAX_VALUES:,} values")
+
+
+def test_descriptors_keep_only_what_is_read() -> None:
+    notes = {"dev.sigstore.bundle.predicateType": "p" * 100_000, "org.opencontainers.image.created": "c" * 100_000}
+    signatures = {"dev.cosignproject.cosign/signature": "s" * 100_000, "dev.sigstore.cosign/certificate": "x" * 100_000}
+    one = {
+        "digest": "d" * 100_000,
+        "size": 1,
+        "mediaType": "m" * 100_000,
+        "annotations": notes | signatures | {"a": "b"},
+    }
+    text = json.dumps({"schemaVersion": 2, "layers": [one], "annotations": notes}).encode()
+    manifest = decode_manifest(text, OCI_MANIFEST, "it")
+    (layer,) = manifest.layers or ()
+    assert layer.annotations is not None
+    kept = [layer.digest, layer.media_type, layer.annotations.predicate_type, layer.annotations.created]
+    kept += [layer.annotations.signature or "", layer.annotations.certificate or "", manifest.predicate_type]
+    assert sum(map(len, kept)) < 10_000
+
+
+async def test_few_large_answers_are_held_at_the_same_time(client: RegistryClient) -> None:
+    connections = client._connections  # noqa: SLF001
+    connections.large = Turns(1, is_shared=True)
+    async with serving(registry := Registry()), AsyncExitStack() as held:
+        registry.push(index_of(1), "small", media_type=OCI_INDEX)
+        registry.push(index_of(1000), "large", media_type=OCI_INDEX)
+        await held.enter_async_context(connections.large.turn("other"))
+        reading = asyncio.create_task(client.manifest(registry.repository, "large"))
+        await until(lambda: connections.large.waiting)
+        await client.manifest(registry.repository, "small")
+        assert not reading.done()
+        await held.aclose()
+        assert len((await reading).manifest.manifests or ()) == 1000
