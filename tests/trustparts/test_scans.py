@@ -15,6 +15,7 @@ import pytest
 from sekisho.images.attested import PROVENANCE_PREDICATES, SBOM_PREDICATES, Build
 from sekisho.images.evidence import ImageFacts
 from sekisho.images.scans import SCAN_PREDICATE, Scan
+from sekisho.images.vex import VEX_PREDICATES, Vex
 from tests.controlplane.kubectl import run
 from tests.trustparts.cosign import Cosign, Key
 from tests.trustparts.issuer import IssuerKind
@@ -25,7 +26,16 @@ from tests.trustparts.sigstore import RELEASE, Sigstore
 from tests.trustparts.test_verify_command import authority, write
 from tests.unit.admission.test_image_attestations import BOM, BUILDER, DOCUMENT, QA, SOURCE, slsa_02, slsa_1
 from tests.unit.cli.sekisho_command import sekisho
-from tests.unit.images.scan_data import grype, scan_predicate, trivy, trivy_row
+from tests.unit.images.scan_data import (
+    HOUR,
+    grype,
+    scan_predicate,
+    trivy,
+    trivy_row,
+    vex_document,
+    vex_statement,
+)
+from tests.unit.images.signing import NOW
 
 PAGE = Path(__file__).parents[2] / "docs" / "scanned-images.md"
 Attach = Callable[[Image, Any], None]
@@ -161,8 +171,16 @@ ATTESTED: dict[str, tuple[str, object, str]] = {
     "slsaprovenance02": ("slsaprovenance02", slsa_02(), ""),
     "slsaprovenance1": ("slsaprovenance1", slsa_1(), ""),
     "another type": (QA, {"passed": True}, ""),
+    "openvex": ("openvex", vex_document(vex_statement()), ""),
+    "openvex that is none": ("openvex", {"statements": []}, "it is not in the form of OpenVEX: "),
 }
-PREDICATES = (QA, *PROVENANCE_PREDICATES, *(one for types in SBOM_PREDICATES.values() for one in types))
+PREDICATES = (
+    QA,
+    f"{QA} .passed",
+    *PROVENANCE_PREDICATES,
+    *(one for types in SBOM_PREDICATES.values() for one in types),
+    *VEX_PREDICATES,
+)
 
 
 @pytest.mark.parametrize("name", ATTESTED)
@@ -174,9 +192,14 @@ def test_other_attestations_of_cosign_are_read(
     file.write_text(predicate if isinstance(predicate, str) else json.dumps(predicate))
     cosign.attest(image, key, kind, file)
     found = look_up(image, [by_keys("scanner", key.pem)], odd_registry.ca, predicates=PREDICATES)
-    assert (len(found.attestations), found.problems) == ((0, (problem,)) if problem else (1, ()))
+    assert (len(found.attestations), bool(found.problems)) == ((0, True) if problem else (1, False))
+    assert all(shown.startswith(problem) for shown in found.problems)
     if "slsa" in name:
         assert found.attestations[0].build == Build(BUILDER, (SOURCE,))
+    if name == "another type":
+        assert found.attestations[0].values == {".passed": "true"}
+    if name == "openvex":
+        assert found.attestations[0].vex == Vex(NOW - HOUR, "CVE-2024-0001")
 
 
 def test_verify_says_what_a_scan_shows(
@@ -241,7 +264,7 @@ def test_commands_of_the_page_on_scanned_images_do_what_it_says(
     (tmp_path / "scanned.yaml").write_text(as_here(blocks("yaml")[0]).replace("enforcement: Warn", "enforcement: Deny"))
     folders = (str(tmp_path), str(cosign.binary.parent), str(Path(sys.executable).parent), os.environ["PATH"])
     environment = cosign.environment | {"PATH": os.pathsep.join(folders)}
-    scan, by_grype, verify, sbom = (as_here(block).removeprefix("$ ").split("\n$ ") for block in blocks("console"))
+    scan, by_grype, verify, vex, sbom = (as_here(block).removeprefix("$ ").split("\n$ ") for block in blocks("console"))
 
     def done(*commands: str) -> str:
         ran = run(("bash", "-c", f"cd {tmp_path} && {' && '.join(commands)}"), environment)
@@ -261,3 +284,16 @@ def test_commands_of_the_page_on_scanned_images_do_what_it_says(
     shown = done(*sbom, listed)
     assert "attested by scanner: https://cyclonedx.org/bom" in shown
     assert "passes: requires an image with an SBOM in cyclonedx by scanner" in shown
+    other = cosign.new_key("product-security")
+    by_vex = json.dumps(authority("product-security", keys=[{"pem": other.pem}]))
+    (tmp_path / "product-security.key").write_bytes(other.private.read_bytes())
+    (tmp_path / "vex.json").write_text(json.dumps(vex_document(vex_statement(), issued=now())))
+    (tmp_path / "vex.yaml").write_text(f"{as_here(blocks('yaml')[1])}\n---\n{by_vex}\n")
+    dirty = scan_predicate(trivy(trivy_row(), digest=image.digest), now() + timedelta(minutes=1))
+    (tmp_path / "trivy-cosign-vuln.json").write_text(json.dumps(dirty))
+    with_vex = verify[0].replace("-p scanned.yaml", "-p scanned.yaml -p vex.yaml")
+    excluded = 'policy "scanned-with-vex" spec.controls.images.attestations[0]: passes'
+    assert excluded not in done(*scan[1:], f"({with_vex} || [ $? -eq 1 ])")
+    shown = done(*vex, f"({with_vex} || [ $? -eq 1 ])")
+    assert excluded in shown
+    assert "ids that it excludes: 1, that it calls affecting: 0" in shown

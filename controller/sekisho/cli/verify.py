@@ -1,7 +1,7 @@
 """`sekisho verify`: who has signed images, and which rules of policies they meet."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ from sekisho.cli import options
 from sekisho.cli.image_lookups import ImageLookups, objects_for_authorities
 from sekisho.cli.reports.wording import VERDICTS, printable
 from sekisho.cli.terminal import write
+from sekisho.controls.attestation_judges import shown_values
 from sekisho.controls.image_rules import RuleResult, judge_each
 from sekisho.controls.images import image_rules
 from sekisho.findings import words
@@ -22,6 +23,7 @@ from sekisho.images import ImageError, Reference, parse, without_credentials
 from sekisho.images.attested import Build
 from sekisho.images.evidence import ImageFacts, Signature, Unknown
 from sekisho.images.scans import SEVERITIES, Scan
+from sekisho.images.vex import Vex
 from sekisho.pods import Container, Pod, PodSpec
 from sekisho.policies import ClusterPodPolicy, Enforcement, PodPolicy, Policy, PolicySet, Problem, compile_policy
 from sekisho.timestamps import rfc3339
@@ -47,6 +49,8 @@ class _Attestation(Struct, frozen=True, rename="camel"):
     signatures: tuple[_Signature, ...]
     scan: Scan | None
     build: Build | None
+    vex: Vex | None
+    values: Mapping[str, str]
 
 
 class _RuleReport(Struct, frozen=True, rename="camel"):
@@ -202,7 +206,9 @@ def _report(
         rules,
         problem,
         tuple(
-            _Attestation(one.predicate_type, _shown_signatures(one.signatures), one.scan, one.build)
+            _Attestation(
+                one.predicate_type, _shown_signatures(one.signatures), one.scan, one.build, one.vex, one.values
+            )
             for one in known.attestations
         ),
         elsewhere,
@@ -283,8 +289,13 @@ def _attested(attestation: _Attestation) -> str:
     if build is not None:
         sources = f" from {words(build.sources, 'and')}" if build.sources else ""
         return f"built by {build.builder}{sources}, says {by}"
+    if attestation.vex is not None:
+        excluded, affecting = len(attestation.vex.excluded.split()), len(attestation.vex.affecting.split())
+        issued = rfc3339(attestation.vex.issued)
+        return f"VEX by {by} of {issued}: ids that it excludes: {excluded}, that it calls affecting: {affecting}"
     if scan is None:
-        return f"attested by {by}: {attestation.predicate_type}"
+        values = f", in which {shown_values(attestation.values)}" if attestation.values else ""
+        return f"attested by {by}: {attestation.predicate_type}{values}"
     text = f"scanned by {by}{f' with {scan.scanner}' if scan.scanner else ''} at {rfc3339(scan.finished)}: "
     return text + (scan.problem or words([f"{scan.count(severity)} {severity}" for severity in SEVERITIES], "and"))
 

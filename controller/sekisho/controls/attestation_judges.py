@@ -1,7 +1,7 @@
 """What attestations of an image must say: judged from facts about those that an authority has signed."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -13,6 +13,7 @@ from sekisho.images.attested import Build, SbomFormat
 from sekisho.images.authorities import identity_matches
 from sekisho.images.evidence import Attestation
 from sekisho.images.scans import Scan
+from sekisho.images.vex import exclusions_of
 
 _REVISION: Final = re.compile("[@#]")
 """Begins the revision in the URI of a source."""
@@ -46,14 +47,15 @@ JudgeAttestations = Callable[[Sequence[Attestation], Sequence[str], datetime], A
 def judge_scans(
     requirement: Requirement, attestations: Sequence[Attestation], names: Sequence[str], now: datetime
 ) -> AttestationProblem | None:
-    """Why the newest scan of some scanner does not pass; None if all do."""
+    """Why the newest scan of some scanner does not pass; None if all do. VEX documents are among the attestations."""
     scans = [one.scan for one in attestations if one.scan is not None]
+    exclusions = exclusions_of((one.vex for one in attestations if one.vex is not None), now)
     for scanner in requirement.scanners:
         newest = _newest(scans, scanner)
         if newest is None:
             text = f"has no scan by {words(names)}{f' with {scanner}' if scanner else ''}"
             return AttestationProblem(text, _scan_fix(names, scanner), is_missing=True)
-        problem = scan_problem(requirement, newest, now)
+        problem = scan_problem(requirement, newest, now, exclusions)
         if problem is not None:
             return AttestationProblem(problem.text, problem.fix or _scan_fix(names, scanner))
     return None
@@ -125,11 +127,33 @@ def _is_source(pattern: str, uri: str) -> bool:
 
 
 def judge_other(
-    predicate_type: str, attestations: Sequence[Attestation], names: Sequence[str], now: datetime
+    predicate_type: str,
+    equals: Mapping[str, str],
+    attestations: Sequence[Attestation],
+    names: Sequence[str],
+    now: datetime,
 ) -> AttestationProblem | None:
-    """Why there is no attestation of a type; None if there is one. The time does not matter."""
-    if attestations:
+    """Why there is no attestation of a type with these values; None if there is one. The time does not matter.
+
+    equals: what one attestation must say at paths, as JSON, by path.
+    """
+    differing = [[path for path, value in equals.items() if one.values.get(path) != value] for one in attestations]
+    if not all(differing):
         return None
+    by = words(names)
+    if differing:
+        closest = min(range(len(differing)), key=lambda index: len(differing[index]))
+        path, values = differing[closest][0], attestations[closest].values
+        says = (
+            f"{path} is {values[path]}" if path in values else f"there is no short text, integer or boolean at {path}"
+        )
+        fix = f"use an image for which {by} attested that {shown_values(equals)}, then kubectl rollout restart"
+        return AttestationProblem(f"has an attestation {predicate_type} by {by} in which {says}", fix)
     attest = _ATTEST % (predicate_type, "predicate.json")
-    fix = f"as {words(names)}, write what the statement says into predicate.json, {attest}"
-    return AttestationProblem(f"has no attestation {predicate_type} by {words(names)}", fix, is_missing=True)
+    fix = f"as {by}, write what the statement says into predicate.json, {attest}"
+    return AttestationProblem(f"has no attestation {predicate_type} by {by}", fix, is_missing=True)
+
+
+def shown_values(equals: Mapping[str, str]) -> str:
+    """What must be said at paths, in words."""
+    return words([f"{path} is {value}" for path, value in equals.items()], "and")

@@ -186,6 +186,10 @@ def inherits_by_update(ref: ContainerRef) -> bool:
 MIN_ABOVE_MAX: Final = "min is above max"
 
 
-def cel(rule: str, message: str) -> dict[str, object]:
-    """The part of a schema that makes the API server check a CEL rule; compiling the policy checks the same."""
-    return {"x-kubernetes-validations": [{"rule": rule, "message": message}]}
+def cel(rule: str, message: str, *more: tuple[str, str]) -> dict[str, object]:
+    """The part of a schema that makes the API server check CEL rules; compiling the policy checks the same.
+
+    more: further rules with their messages.
+    """
+    rules = [{"rule": one, "message": text} for one, text in ((rule, message), *more)]
+    return {"x-kubernetes-validations": rules}

@@ -13,6 +13,7 @@ from sekisho.controls.attestation_judges import (
     judge_sbom,
     judge_scans,
     required_build,
+    shown_values,
 )
 from sekisho.controls.control import ParameterError, cel
 from sekisho.controls.image_rules import Fault, ImageRule, patterns_of
@@ -21,12 +22,17 @@ from sekisho.controls.image_vulnerabilities import Vulnerabilities, compiled
 from sekisho.findings import words
 from sekisho.images.attested import MAX_URI_LENGTH, PROVENANCE_PREDICATES, SBOM_PREDICATES, SbomFormat
 from sekisho.images.evidence import Attestation, ImageFacts
+from sekisho.images.predicate_values import MAX_PATH_LENGTH, MAX_VALUE_LENGTH, PATH_PATTERN, as_json, needed_path
 from sekisho.images.scans import SCAN_PREDICATE
 from sekisho.images.statements import SIGN_PREDICATE
 from sekisho.images.trust import Trust
+from sekisho.images.vex import VEX_PREDICATES
 
 ANY_OR_ALL = "set either anyOf or allOf"
 ONE_KIND = "set one of vulnerabilities, sbom, provenance and predicateType"
+EQUALS_ALONE = "equals is only possible beside predicateType"
+EQUALS_ALONE_RULE: Final = "!has(self.equals) || has(self.predicateType)"
+MAX_EQUALS: Final = 8
 _KINDS: Final = ("vulnerabilities", "sbom", "provenance", "predicateType")
 ONE_KIND_RULE: Final = f"[{', '.join(f'has(self.{kind})' for kind in _KINDS)}].filter(x, x).size() == 1"
 _FIELDS: Final = {
@@ -34,6 +40,7 @@ _FIELDS: Final = {
     SCAN_PREDICATE: "vulnerabilities",
     **dict.fromkeys(PROVENANCE_PREDICATES, "provenance"),
     **{one: "sbom" for types in SBOM_PREDICATES.values() for one in types},
+    **dict.fromkeys(VEX_PREDICATES, "vulnerabilities.vex"),
 }
 """The types of statements that policies require otherwise."""
 KNOWN_PREDICATES: Final = frozenset(_FIELDS)
@@ -110,6 +117,27 @@ class Provenance(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"
     ) = None
 
 
+class Equal(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """A value that the statement must have."""
+
+    path: Annotated[
+        str,
+        Meta(
+            description="The path in the statement's predicate, such as .result.passed, .tests[0].name or "
+            "['acme.example/owner'].",
+            pattern=f"^{PATH_PATTERN}$",
+            max_length=MAX_PATH_LENGTH,
+        ),
+    ]
+    value: Annotated[
+        bool | Annotated[int, Meta(ge=-(2**53), le=2**53)] | Annotated[str, Meta(max_length=MAX_VALUE_LENGTH - 2)],
+        Meta(
+            description="The text, integer or boolean that must be there; of the same type, so that 1 is not the text "
+            '"1".'
+        ),
+    ]
+
+
 class AttestationRule(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """Images, and what must be attached to them."""
 
@@ -136,9 +164,21 @@ class AttestationRule(Struct, frozen=True, forbid_unknown_fields=True, rename="c
             str,
             Meta(
                 description="The exact type of another statement that must be attached, such as "
-                "https://acme.example/qa/v1. What it says is not judged.",
+                "https://acme.example/qa/v1. What it says is judged by equals alone.",
                 pattern="^[^\\s]+$",
                 max_length=MAX_URI_LENGTH,
+            ),
+        ]
+        | None
+    ) = None
+    equals: (
+        Annotated[
+            tuple[Equal, ...],
+            Meta(
+                description="What the predicate of one such statement must have at paths, all of it; only beside "
+                "predicateType.",
+                min_length=1,
+                max_length=MAX_EQUALS,
             ),
         ]
         | None
@@ -157,12 +197,16 @@ class _Kind(Struct, frozen=True, eq=False):
     """What a rule requires besides its authorities.
 
     requires: with {names} for the authorities.
+    paths: what is read in statements (`needed_path`).
+    vex: the authorities whose VEX documents count.
     """
 
     attached: str
     requires: str
     predicates: tuple[str, ...]
     judge: JudgeAttestations
+    paths: tuple[str, ...] = ()
+    vex: tuple[str, ...] = ()
 
 
 def _compiled(place: str, rule: AttestationRule, resolves: bool) -> ImageRule:
@@ -178,8 +222,9 @@ def _compiled(place: str, rule: AttestationRule, resolves: bool) -> ImageRule:
         kind="attestations",
         attached=kind.attached,
         judge=partial(_judge, groups, kind),
-        predicates=kind.predicates,
+        predicates=(*kind.predicates, *kind.paths, *(VEX_PREDICATES if kind.vex else ())),
         resolves=resolves,
+        others=kind.vex,
     )
 
 
@@ -188,7 +233,8 @@ def _kind(place: str, rule: AttestationRule) -> _Kind:
     if rule.vulnerabilities is not None:
         requirement = compiled(f"{place}.vulnerabilities", rule.vulnerabilities)
         text = f"an image that {{names}} scanned {requirement.text}"
-        kinds.append(_Kind("scanned", text, (SCAN_PREDICATE,), partial(judge_scans, requirement)))
+        scans = partial(judge_scans, requirement)
+        kinds.append(_Kind("scanned", text, (SCAN_PREDICATE,), scans, vex=requirement.vex))
     if rule.sbom is not None:
         types = tuple(one for form in rule.sbom.formats for one in SBOM_PREDICATES[form])
         text = f"an image with an SBOM in {words(rule.sbom.formats)} by {{names}}"
@@ -201,11 +247,25 @@ def _kind(place: str, rule: AttestationRule) -> _Kind:
         instead = _FIELDS.get(rule.predicate_type)
         if instead is not None:
             raise ParameterError(f"{place}.predicateType", f"has a field of its own: set {instead} instead")
-        text = f"an image with an attestation {rule.predicate_type} by {{names}}"
-        kinds.append(_Kind("attested", text, (rule.predicate_type,), partial(judge_other, rule.predicate_type)))
+        kinds.append(_other_kind(place, rule.predicate_type, rule.equals or ()))
+    elif rule.equals is not None:
+        raise ParameterError(place, EQUALS_ALONE)
     if len(kinds) != 1:
         raise ParameterError(place, ONE_KIND)
     return kinds[0]
+
+
+def _other_kind(place: str, predicate_type: str, written: Sequence[Equal]) -> _Kind:
+    equals: dict[str, str] = {}
+    for index, one in enumerate(written):
+        if one.path in equals:
+            raise ParameterError(f"{place}.equals[{index}].path", f"{one.path} is a duplicate")
+        equals[one.path] = as_json(one.value)
+    text = f"an image with an attestation {predicate_type} by {{names}}"
+    if equals:
+        text += f" in which {shown_values(equals)}"
+    paths = tuple(needed_path(predicate_type, path) for path in equals)
+    return _Kind("attested", text, (predicate_type,), partial(judge_other, predicate_type, equals), paths)
 
 
 def _verified(where: str, by: Attesters) -> Attesters:
@@ -227,11 +287,10 @@ def _judge(
 
     groups: authorities, of each of which an attestation must pass.
     """
+    vex = list(_by(facts, VEX_PREDICATES, [name for name in kind.vex if name not in unusable], trust))
     for names in groups:
         usable = [name for name in names if name not in unusable]
-        attestations = [
-            one for one in facts.attestations if one.predicate_type in kind.predicates and _is_by(one, usable, trust)
-        ]
+        attestations = [*_by(facts, kind.predicates, usable, trust), *vex]
         problem = kind.judge(attestations, names, trust.now)
         if problem is not None:
             text = problem.text
@@ -242,11 +301,14 @@ def _judge(
     return None
 
 
-def _is_by(attestation: Attestation, names: Sequence[str], trust: Trust) -> bool:
-    return any(
-        signature.authority in names and trust.authorities[signature.authority].accepts(signature, trust.now)
-        for signature in attestation.signatures
-    )
+def _by(facts: ImageFacts, predicates: Sequence[str], names: Sequence[str], trust: Trust) -> Iterator[Attestation]:
+    """The attestations of some types by authorities."""
+    for one in facts.attestations:
+        if one.predicate_type in predicates and any(
+            signature.authority in names and trust.authorities[signature.authority].accepts(signature, trust.now)
+            for signature in one.signatures
+        ):
+            yield one
 
 
 def _reasons(facts: ImageFacts) -> Iterator[str]:

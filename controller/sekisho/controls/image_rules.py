@@ -49,6 +49,7 @@ class ImageRule(Struct, frozen=True, eq=False):
     attached: what an image that passes is: `signed`, `scanned` or `attested`.
     predicates: the types of statements that it reads; empty for signatures.
     resolves: whether tags are resolved, so that one without digest is a matter of time.
+    others: authorities whose statements are read too, and that need not be usable.
     """
 
     place: str
@@ -61,6 +62,7 @@ class ImageRule(Struct, frozen=True, eq=False):
     judge: JudgeFacts
     predicates: tuple[str, ...] = ()
     resolves: bool = False
+    others: tuple[str, ...] = ()
 
     @property
     def registries(self) -> tuple[str, ...]:
@@ -160,7 +162,8 @@ def _fault(rule: ImageRule, reference: Reference, trust: Trust | None) -> Fault 
         return _tag_fault(rule, reference, trust)
     facts = trust.evidence.get(key)
     unusable = dict(_unusable(rule.names, trust))
-    fault = rule.judge(facts, trust, unusable) if isinstance(facts, ImageFacts) else None
+    absent = unusable | dict(_unusable(rule.others, trust))
+    fault = rule.judge(facts, trust, absent) if isinstance(facts, ImageFacts) else None
     if fault is None and facts is not None and not isinstance(facts, Unknown):
         return None
     if len(rule.names) - len(unusable) < rule.required:
@@ -174,12 +177,12 @@ def _fault(rule: ImageRule, reference: Reference, trust: Trust | None) -> Fault 
     unread = [] if trust.predicates is None else [one for one in rule.predicates if one not in trust.predicates]
     if unread:
         return _type_not_required(unread)
-    lookup = Lookup(reference, rule.names)
+    lookup = Lookup(reference, (*rule.names, *rule.others))
     if facts is None:
         return Fault(f"is not verified: nobody has looked for its {rule.kind}", "try again", lookup)
     if isinstance(facts, Unknown):
         return Fault(facts.reason, facts.fix, lookup, facts.is_pending)
-    return _unread(rule, facts, trust, unusable, lookup) or _rechecked(fault, facts, trust, lookup)
+    return _unread(rule, facts, trust, absent, lookup) or _rechecked(fault, facts, trust, lookup)
 
 
 def _unread(
@@ -188,7 +191,7 @@ def _unread(
     """Says that facts were found for other authorities or rules than there are now."""
     changed = [
         name
-        for name in rule.names
+        for name in (*rule.names, *rule.others)
         if name not in unusable and facts.checked.get(name) != trust.authorities[name].fingerprint
     ]
     if changed:
@@ -211,7 +214,7 @@ def _tag_fault(rule: ImageRule, reference: Reference, trust: Trust) -> Fault:
         return Fault(f"has a tag, which can be moved to an image that nobody {rule.attached}", fix)
     if not _may_connect(reference, trust):
         return _registry_not_named(rule, reference)
-    lookup = Lookup(reference, rule.names)
+    lookup = Lookup(reference, (*rule.names, *rule.others))
     unresolved = trust.evidence.get(tag_key(reference))
     if isinstance(unresolved, Unknown):
         return Fault(unresolved.reason, unresolved.fix, lookup, unresolved.is_pending)

@@ -7,9 +7,11 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from sekisho.controls.control import ParameterError
+from sekisho.controls.image_signatures import MAX_AUTHORITIES, AuthorityName
 from sekisho.findings import words
 from sekisho.images.scan_reports import ID_PATTERN, Severity
 from sekisho.images.scans import MAX_SKEW, SEVERITIES, Scan, Vulnerability
+from sekisho.images.vex import Exclusions, covers
 from sekisho.timestamps import rfc3339
 
 MAX_IDS: Final = 128
@@ -43,6 +45,25 @@ class AllowedVulnerability(Struct, frozen=True, forbid_unknown_fields=True, rena
     id: Annotated[Id, Meta(description="Its id as the scanner reports it, such as CVE-2024-1234.")]
     until: Annotated[datetime, Meta(tz=True, description="From then on it counts, such as 2027-01-31T00:00:00Z.")]
     reason: Annotated[str, Meta(description="Why it does not count, for people.", min_length=1, max_length=1024)]
+
+
+class VexAuthorities(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """The ImageAuthorities whose VEX documents count."""
+
+    any_of: Annotated[
+        tuple[AuthorityName, ...],
+        Meta(
+            description="ImageAuthorities; the newest document of them that has an id decides about it.",
+            min_length=1,
+            max_length=MAX_AUTHORITIES,
+        ),
+    ]
+
+
+class Vex(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """Whose VEX documents say which vulnerabilities do not count."""
+
+    by: Annotated[VexAuthorities, Meta(description="Whose OpenVEX documents count.")]
 
 
 class Vulnerabilities(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
@@ -88,6 +109,16 @@ class Vulnerabilities(Struct, frozen=True, forbid_unknown_fields=True, rename="c
         ]
         | None
     ) = None
+    vex: (
+        Annotated[
+            Vex,
+            Meta(
+                description="Whose OpenVEX documents are read: what they call not_affected or fixed does not count "
+                "towards the maximum."
+            ),
+        ]
+        | None
+    ) = None
 
 
 class _Bound(Struct, frozen=True):
@@ -105,6 +136,7 @@ class Requirement(Struct, frozen=True, eq=False):
 
     text: continues `an image that AUTHORITY scanned`.
     scanners: of each the newest scan is judged; an empty name stands for any.
+    vex: the authorities whose VEX documents count.
     """
 
     text: str
@@ -113,6 +145,7 @@ class Requirement(Struct, frozen=True, eq=False):
     allowed: tuple[AllowedVulnerability, ...]
     denied: tuple[str, ...]
     scanners: tuple[str, ...]
+    vex: tuple[str, ...] = ()
 
 
 class ScanProblem(Struct, frozen=True, gc=False):
@@ -133,9 +166,13 @@ def compiled(where: str, written: Vulnerabilities) -> Requirement:
     scanners = written.scanners or ("",)
     if len(set(scanners)) != len(scanners):
         raise ParameterError(f"{where}.scanners", "has a duplicate scanner")
+    vex = written.vex.by.any_of if written.vex is not None else ()
+    if len(set(vex)) != len(vex):
+        raise ParameterError(f"{where}.vex.by", "has a duplicate authority")
     bounds = tuple(_bounds(written.maximum or Maximum()))
     age = timedelta(**{_UNITS[written.max_age[-1]]: int(written.max_age[:-1])})
-    return Requirement(_text(written, bounds), age, bounds, written.allowed or (), written.denied or (), scanners)
+    text = _text(written, bounds)
+    return Requirement(text, age, bounds, written.allowed or (), written.denied or (), scanners, vex)
 
 
 def _bounds(maximum: Maximum) -> Iterator[_Bound]:
@@ -153,11 +190,16 @@ def _text(written: Vulnerabilities, bounds: Sequence[_Bound]) -> str:
     limits = [f"{bound.most} {bound.name}" for bound in bounds]
     if limits:
         text += f", with at most {words(limits, 'and')} vulnerabilities"
+        if written.vex is not None:
+            text += f" that {words(written.vex.by.any_of)} does not exclude"
     return text + (f", and without {words(written.denied)}" if written.denied else "")
 
 
-def scan_problem(requirement: Requirement, scan: Scan, now: datetime) -> ScanProblem | None:
-    """Why the newest scan of an image does not pass; None if it does."""
+def scan_problem(requirement: Requirement, scan: Scan, now: datetime, exclusions: Exclusions) -> ScanProblem | None:
+    """Why the newest scan of an image does not pass; None if it does.
+
+    exclusions: what VEX documents say about the image.
+    """
     if scan.finished > now + MAX_SKEW:
         return ScanProblem(f"has a scan from the future, {rfc3339(scan.finished)}")
     if scan.problem:
@@ -169,7 +211,9 @@ def scan_problem(requirement: Requirement, scan: Scan, now: datetime) -> ScanPro
         return ScanProblem(f"was last scanned {_age(age)} ago, at {rfc3339(scan.finished)}")
     denied = {name: first for name in requirement.denied if (first := _first_id(scan, name))}
     exceeded = [
-        (bound, ids) for bound in requirement.bounds if len(ids := _counted(requirement, bound, scan, now)) > bound.most
+        (bound, ids)
+        for bound in requirement.bounds
+        if len(ids := _counted(requirement, bound, scan, now, exclusions)) > bound.most
     ]
     if not denied and not exceeded:
         return None
@@ -185,19 +229,16 @@ def scan_problem(requirement: Requirement, scan: Scan, now: datetime) -> ScanPro
     return ScanProblem(f"has {words(what, 'and')}, in a scan{by} {_age(age)} ago: {shown}", _fix(worst))
 
 
-def _counted(requirement: Requirement, bound: _Bound, scan: Scan, now: datetime) -> Sequence[str]:
+def _counted(
+    requirement: Requirement, bound: _Bound, scan: Scan, now: datetime, exclusions: Exclusions
+) -> Sequence[str]:
     """The ids that count towards a bound, or fewer where they do not exceed it."""
     of = (scan.fixable if bound.is_fixable else scan.unfixable).of(bound.severity)
     if of.count <= bound.most:  # nearly always
         return ()
-    allowed = {one.id for one in requirement.allowed if now < one.until}
-    return [token.partition(",")[0] for token in of.ids.split(" ") if not _is_allowed(token, allowed)]
-
-
-def _is_allowed(token: str, allowed: set[str]) -> bool:
-    """Whether an id is allowed, or all others of the same vulnerability are: an advisory may be about several."""
-    name, *others = token.split(",")
-    return name in allowed or (bool(others) and allowed.issuperset(others))
+    allowed = frozenset(one.id for one in requirement.allowed if now < one.until)
+    tokens = [token.split(",") for token in of.ids.split(" ")]
+    return [ids[0] for ids in tokens if not covers(allowed, ids) and not exclusions.covers(ids, allowed)]
 
 
 def _first_id(scan: Scan, name: str) -> str:

@@ -19,7 +19,14 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 
 from sekisho.controls.control import Check, Control, EvidenceCheck, Example, ParameterError, Parameters, cel, opt_in
-from sekisho.controls.image_attestations import ONE_KIND, ONE_KIND_RULE, AttestationRule, attestation_rules
+from sekisho.controls.image_attestations import (
+    EQUALS_ALONE,
+    EQUALS_ALONE_RULE,
+    ONE_KIND,
+    ONE_KIND_RULE,
+    AttestationRule,
+    attestation_rules,
+)
 from sekisho.controls.image_rules import ImageRule, check_of
 from sekisho.controls.image_signatures import MAX_RULES, Registry, SignatureRule, signature_rules
 from sekisho.findings import FieldPath, Finding, render_value, words
@@ -105,7 +112,10 @@ class Images(Parameters, frozen=True):
     attestations: (
         Annotated[
             tuple[
-                Annotated[AttestationRule, Meta(extra_json_schema=cel(ONE_KIND_RULE, ONE_KIND))],
+                Annotated[
+                    AttestationRule,
+                    Meta(extra_json_schema=cel(ONE_KIND_RULE, ONE_KIND, (EQUALS_ALONE_RULE, EQUALS_ALONE))),
+                ],
                 ...,
             ],
             Meta(

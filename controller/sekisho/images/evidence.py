@@ -13,6 +13,7 @@ from msgspec import Struct
 from sekisho.images.attested import Build
 from sekisho.images.reference import Reference
 from sekisho.images.scans import Scan
+from sekisho.images.vex import Vex
 
 DEFAULT_TAG: Final = "latest"
 """The tag of an image that has neither tag nor digest."""
@@ -25,8 +26,10 @@ MAX_PROBLEMS: Final = 8
 MAX_PROBLEM_LENGTH: Final = 160
 MAX_SCANS: Final = 6
 """The scans of one image that are kept: the newest of each scanner and signer."""
+MAX_VEX: Final = 6
+"""The VEX documents of one image that are kept: the newest ones."""
 MAX_ATTESTATIONS: Final = 24
-"""The attestations of one image that are kept, scans included."""
+"""The attestations of one image that are kept, scans and VEX documents included."""
 
 
 class Candidate(Struct, frozen=True, gc=False):
@@ -72,12 +75,16 @@ class Attestation(Struct, frozen=True, gc=False):
     signatures: of the statement, one for each authority that counts its signer as its own.
     scan: what a scan says; None for other types of statements.
     build: what a provenance says; None for other types of statements.
+    vex: what a VEX document says; None for other types of statements.
+    values: what other statements say at the paths that policies compare, as JSON, by path.
     """
 
     predicate_type: str
     signatures: tuple[Signature, ...]
     scan: Scan | None = None
     build: Build | None = None
+    vex: Vex | None = None
+    values: Mapping[str, str] = {}
 
 
 class ImageFacts(Struct, frozen=True, gc=False):
@@ -91,8 +98,9 @@ class ImageFacts(Struct, frozen=True, gc=False):
     checked: the fingerprint of each authority that the candidates were verified with, by name. No signature by another
         authority, or by an authority of another fingerprint, says nothing.
     looked_up: when the registry was asked.
-    predicates: the types of statements that were read; others are not known.
-    attestations: statements of these types by authorities; scans first, the newest before others.
+    predicates: the types of statements that were read, and the paths in them (`predicate_values.needed_path`); others
+        are not known.
+    attestations: statements of these types by authorities; scans first, then VEX documents, the newest before others.
     """
 
     repository: str

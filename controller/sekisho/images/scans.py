@@ -155,15 +155,16 @@ def _scan(finished: datetime, report: Report) -> Scan:
 
 
 def _by_severity(rows: Iterable[Row]) -> BySeverity:
-    """The ids by severity, each once, with all its other ids."""
+    """The ids by severity, each once, with all its other ids; with itself too where a finding has no other id."""
     others: dict[Severity, dict[str, set[str]]] = {severity: {} for severity in SEVERITIES}
     for row in rows:
-        others[row.severity].setdefault(row.id, set()).update(row.other_ids)
+        others[row.severity].setdefault(row.id, set()).update(set(row.other_ids) - {row.id} or {row.id})
     return BySeverity(**{severity: _ids(by_id) for severity, by_id in others.items()})
 
 
 def _ids(by_id: dict[str, set[str]]) -> Ids:
-    return Ids(len(by_id), " ".join(",".join((name, *sorted(by_id[name] - {name}))) for name in sorted(by_id)))
+    others = {name: by_id[name] if by_id[name] != {name} else () for name in by_id}
+    return Ids(len(by_id), " ".join(",".join((name, *sorted(others[name]))) for name in sorted(by_id)))
 
 
 def _worst(rows: Sequence[Row]) -> tuple[Vulnerability, ...]:

@@ -16,6 +16,7 @@ from sekisho.images.evidence import (
     MAX_PROBLEM_LENGTH,
     MAX_PROBLEMS,
     MAX_SCANS,
+    MAX_VEX,
     Attestation,
     Candidate,
     ImageFacts,
@@ -23,6 +24,7 @@ from sekisho.images.evidence import (
 )
 from sekisho.images.keyless import verify_keyless
 from sekisho.images.keys import has_signed
+from sekisho.images.predicate_values import paths_of, read_values
 from sekisho.images.roots import TrustedRoot
 from sekisho.images.scans import MAX_SKEW, SCAN_PREDICATE, Scan, read_scan
 from sekisho.images.statements import (
@@ -42,6 +44,7 @@ from sekisho.images.statements import (
     verify_simple_signing,
     verify_statement,
 )
+from sekisho.images.vex import VEX_PREDICATES, read_vex
 
 
 class _Result(Struct, frozen=True, gc=False):
@@ -73,7 +76,7 @@ def verify(
     candidates: all that were found; those past MAX_CANDIDATES are left out.
     authorities: those that policies name; the ones that are unusable have signed nothing.
     omitted: the number of candidates that were found and not read.
-    predicates: the types of attestations that policies need.
+    predicates: the types of attestations that policies need, and the paths in them (`predicate_values.needed_path`).
 
     Takes milliseconds for each candidate with a certificate, and the first one imports sigstore: call it in a thread
     where an authority is keyless.
@@ -84,7 +87,7 @@ def verify(
     others = 0
     for candidate in candidates[:MAX_CANDIDATES]:
         try:
-            result = _verify_candidate(candidate, digest, authorities, predicates)
+            result = _verify_candidate(candidate, repository, digest, authorities, predicates)
         except NotASignatureError as error:
             problems[str(error)] = None
             continue
@@ -113,20 +116,26 @@ def verify(
 
 
 def _kept(attestations: Sequence[Attestation]) -> tuple[Attestation, ...]:
-    """The newest scan of each scanner and signer, and the other attestations, each once."""
+    """The newest scan of each scanner and signer, the newest VEX documents, and the other attestations, each once."""
     scans: dict[object, Attestation] = {}
+    documents: dict[object, Attestation] = {}
     others: dict[object, Attestation] = {}
     for one in sorted(attestations, key=_age_first):
         signers = frozenset((by.authority, by.fingerprint, by.identity) for by in one.signatures)
         if one.scan is not None:
             scans.setdefault((one.scan.scanner, signers), one)
+        elif one.vex is not None:
+            documents.setdefault((one.vex, signers), one)
         else:
-            others.setdefault((one.predicate_type, one.build, signers), one)
-    return (*list(scans.values())[:MAX_SCANS], *others.values())[:MAX_ATTESTATIONS]
+            others.setdefault((one.predicate_type, one.build, frozenset(one.values.items()), signers), one)
+    newest = (*list(scans.values())[:MAX_SCANS], *list(documents.values())[:MAX_VEX])
+    return (*newest, *others.values())[:MAX_ATTESTATIONS]
 
 
 def _age_first(attestation: Attestation) -> float:
-    return -attestation.scan.finished.timestamp() if attestation.scan is not None else 0.0
+    if attestation.scan is not None:
+        return -attestation.scan.finished.timestamp()
+    return -attestation.vex.issued.timestamp() if attestation.vex is not None else 0.0
 
 
 def _short(problem: str) -> str:
@@ -135,11 +144,11 @@ def _short(problem: str) -> str:
 
 
 def _verify_candidate(
-    candidate: Candidate, digest: str, authorities: Sequence[Authority], predicates: Collection[str]
+    candidate: Candidate, repository: str, digest: str, authorities: Sequence[Authority], predicates: Collection[str]
 ) -> _Result | None:
     """What a candidate is, None for one that holds no signature. Raises NotASignatureError."""
     if candidate.media_type in BUNDLE_TYPES:
-        return _verify_bundle(candidate, digest, authorities, predicates)
+        return _verify_bundle(candidate, repository, digest, authorities, predicates)
     if candidate.media_type == SIMPLE_SIGNING_TYPE:
         if CERTIFICATE_ANNOTATION in candidate.annotations:
             raise NotASignatureError("it is a keyless signature of the older format; sign again with cosign 3")
@@ -152,7 +161,7 @@ def _verify_candidate(
 
 
 def _verify_bundle(
-    candidate: Candidate, digest: str, authorities: Sequence[Authority], predicates: Collection[str]
+    candidate: Candidate, repository: str, digest: str, authorities: Sequence[Authority], predicates: Collection[str]
 ) -> _Result:
     bundle = read_bundle(candidate.payload, MAX_PAYLOAD_BYTES if predicates else MAX_SIGNATURE_BYTES)
     # Before the costly part: what is not about this image need not be verified.
@@ -167,15 +176,26 @@ def _verify_bundle(
         return result
     if not result.signatures:
         raise NotASignatureError(result.problem or f"it is an attestation, {render_value(predicate)}, by another key")
-    statement = bundle.signed.payload
+    read = _read_attestation(bundle.signed.payload, predicate, result.signatures, (repository, digest), predicates)
+    return _Result(attestation=read)
+
+
+def _read_attestation(
+    statement: bytes,
+    predicate: str,
+    signatures: tuple[Signature, ...],
+    image: tuple[str, str],
+    predicates: Collection[str],
+) -> Attestation:
+    """What a signed statement says about an image, given as repository and digest. Raises NotASignatureError."""
     if predicate == SCAN_PREDICATE:
-        return _Result(
-            attestation=Attestation(predicate, result.signatures, _scan(statement, digest, result.signatures))
-        )
+        return Attestation(predicate, signatures, _scan(statement, image[1], signatures))
     if predicate in PROVENANCE_PREDICATES:
-        return _Result(attestation=Attestation(predicate, result.signatures, build=read_build(statement, predicate)))
+        return Attestation(predicate, signatures, build=read_build(statement, predicate))
+    if predicate in VEX_PREDICATES:
+        return Attestation(predicate, signatures, vex=read_vex(statement, *image))
     verify_sbom(statement, predicate)
-    return _Result(attestation=Attestation(predicate, result.signatures))
+    return Attestation(predicate, signatures, values=read_values(statement, paths_of(predicate, predicates)))
 
 
 def _scan(statement: bytes, digest: str, signatures: Sequence[Signature]) -> Scan:

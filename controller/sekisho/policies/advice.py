@@ -77,10 +77,11 @@ def _of_labels(policy: ClusterPodPolicy | PodPolicy, policies: PolicySet) -> Ite
 def _of_authorities(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
     """A warning for each authority that a rule on images names and that does not exist."""
     for rule in _image_rules(spec):
-        for name in rule.names:
+        for name in (*rule.names, *rule.others):
             if name not in policies.authorities:
+                by = f"{rule.place}.by" if name in rule.names else f"{rule.place}.vulnerabilities.vex.by"
                 yield (
-                    f"spec.controls.images.{rule.place}.by: there is no ImageAuthority {name}"
+                    f"spec.controls.images.{by}: there is no ImageAuthority {name}"
                     f"{did_you_mean(name, policies.authorities)}; its signatures do not count until it is created"
                 )
 

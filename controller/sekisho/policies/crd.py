@@ -244,10 +244,14 @@ def _schema(kind: inspect.Type) -> dict[str, Any]:
 
 
 def _union_schema(members: list[inspect.Type]) -> dict[str, Any]:
-    """The schema of the one member; for several, which must be choices, an enum of any type."""
+    """The schema of the one member; for several choices, an enum of any type. A structural schema has none for values
+    of several types, which are checked when the policy is compiled.
+    """
     schemas = [_schema(member) for member in members]
     if len(schemas) == 1:
         return schemas[0]
+    if not all("enum" in schema for schema in schemas):
+        return dict(_PRESERVE)
     return {"enum": [value for schema in schemas for value in schema["enum"]]} | _PRESERVE
 
 

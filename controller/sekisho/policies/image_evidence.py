@@ -11,6 +11,7 @@ from sekisho.findings import words
 from sekisho.images.attested import Build
 from sekisho.images.evidence import MAX_ATTESTATIONS, Attestation, ImageFacts, Signature
 from sekisho.images.scans import Scan
+from sekisho.images.vex import Vex
 from sekisho.policies.types import GROUP
 
 KIND: Final = "ImageEvidence"
@@ -40,6 +41,11 @@ class SharedAttestation(Struct, frozen=True, rename="camel", omit_defaults=True)
     ]
     scan: Annotated[Scan, Meta(description="What it says, for a scan for vulnerabilities.")] | None = None
     build: Annotated[Build, Meta(description="What it says, for a provenance.")] | None = None
+    vex: Annotated[Vex, Meta(description="What it says, for a VEX document.")] | None = None
+    values: Annotated[
+        dict[str, str],
+        Meta(description="What it says at the paths that policies compare, as JSON, by path.", max_length=1024),
+    ] = {}
 
 
 class ImageEvidenceSpec(Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -62,12 +68,13 @@ class ImageEvidenceSpec(Struct, frozen=True, rename="camel", omit_defaults=True)
         Meta(description="The fingerprint of each authority that was looked for, by name.", max_length=1024),
     ] = {}
     predicates: Annotated[
-        tuple[_Text, ...], Meta(description="The types of statements that were looked for.", max_length=1024)
+        tuple[_Text, ...],
+        Meta(description="The types of statements that were looked for, and paths in them.", max_length=4096),
     ] = ()
     attestations: Annotated[
         tuple[SharedAttestation, ...],
         Meta(
-            description="Statements about the image by authorities, scans first, the newest before others.",
+            description="Statements about the image by authorities, scans first, then VEX, the newest before others.",
             max_length=MAX_ATTESTATIONS,
         ),
     ] = ()
@@ -113,7 +120,9 @@ def shared(facts: ImageFacts, looked_up: datetime) -> ImageEvidenceSpec:
         checked=dict(facts.checked),
         predicates=facts.predicates,
         attestations=tuple(
-            SharedAttestation(one.predicate_type, _shared_signatures(one.signatures), one.scan, one.build)
+            SharedAttestation(
+                one.predicate_type, _shared_signatures(one.signatures), one.scan, one.build, one.vex, dict(one.values)
+            )
             for one in facts.attestations
         ),
         scanned=None if newest is None else newest.finished,
@@ -135,7 +144,7 @@ def facts_of(spec: ImageEvidenceSpec) -> ImageFacts:
         looked_up=spec.looked_up,
         predicates=spec.predicates,
         attestations=tuple(
-            Attestation(one.predicate_type, _signatures(one.signatures), one.scan, one.build)
+            Attestation(one.predicate_type, _signatures(one.signatures), one.scan, one.build, one.vex, one.values)
             for one in spec.attestations
         ),
     )

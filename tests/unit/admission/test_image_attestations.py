@@ -65,6 +65,11 @@ def policy(by: Any = None, **required: Any) -> ClusterPodPolicy:
 SBOM = policy(sbom={"formats": ["cyclonedx", "spdx"]})
 BUILT = policy(provenance={"builders": [BUILDER], "sources": ["git+https://github.com/acme/*"]})
 OTHER = policy(predicateType=QA)
+EQUAL = policy(
+    predicateType=QA,
+    equals=[{"path": ".passed", "value": True}, {"path": ".tests[0].name", "value": "load"}],
+)
+PASSED = {"passed": True, "tests": [{"name": "load"}]}
 
 
 def judged(required: ClusterPodPolicy | PodPolicy, *candidates: Candidate) -> Evaluation:
@@ -100,6 +105,7 @@ PASSES: dict[str, tuple[ClusterPodPolicy, Candidate]] = {
         attested(SLSA_1, slsa_1(source="git+https://github.com/acme/pay#main")),
     ),
     "any other": (OTHER, attested(QA, {"passed": True})),
+    "the values": (EQUAL, attested(QA, PASSED | {"more": 1})),
 }
 
 DENIED: dict[str, tuple[ClusterPodPolicy, Sequence[Candidate], str]] = {
@@ -148,6 +154,32 @@ DENIED: dict[str, tuple[ClusterPodPolicy, Sequence[Candidate], str]] = {
     "another form": (BUILT, [attested(SLSA_02, {"builder": "me"})], "it is not in the form of SLSA v0.2"),
     "a long URI": (BUILT, [attested(SLSA_1, slsa_1(builder="x" * 1025))], "a URI of more than 1,024 characters"),
     "another type": (OTHER, [attested(QA + "2", {})], f"has no attestation {QA} by release"),
+    "no statement with the values": (EQUAL, [], f"has no attestation {QA} by release ("),
+    "another value": (
+        EQUAL,
+        [attested(QA, PASSED | {"passed": False})],
+        f"has an attestation {QA} by release in which .passed is false (allowed: an image with an attestation {QA} by "
+        'release in which .passed is true and .tests[0].name is "load"). Fix: use an image for which release attested '
+        'that .passed is true and .tests[0].name is "load", then kubectl rollout restart.',
+    ),
+    "a value of another type": (EQUAL, [attested(QA, PASSED | {"passed": "true"})], 'in which .passed is "true" ('),
+    "an integer instead of a boolean": (EQUAL, [attested(QA, PASSED | {"passed": 1})], "in which .passed is 1 ("),
+    "no value": (
+        EQUAL,
+        [attested(QA, {"passed": True})],
+        "there is no short text, integer or boolean at .tests[0].name (",
+    ),
+    "the values in two statements": (
+        EQUAL,
+        [attested(QA, PASSED | {"passed": False}), attested(QA, {"passed": True})],
+        "in which ",
+    ),
+    "the values by another key": (EQUAL, [attested(QA, PASSED, OTHER_P256)], f"has no attestation {QA} by release ("),
+    "a large statement": (
+        EQUAL,
+        [attested(QA, PASSED | {"more": "x" * (1 << 20)})],
+        "one whose values policies compare has at most 1,048,576",
+    ),
 }
 
 
@@ -221,6 +253,32 @@ def test_a_type_that_only_a_tenant_requires_is_not_looked_for() -> None:
     assert not [text for text in advice(own, PolicySet.of([own, OTHER])) if text.startswith(told)]
 
 
+def test_facts_from_before_a_policy_compared_a_value_are_pending() -> None:
+    found = verify(REPOSITORY, IMAGE, [attested(QA, PASSED)], list(AUTHORITIES.values()), NOW, predicates={QA})
+    trust = Trust(AUTHORITIES, {NAME: found}, NOW)
+    evaluation = evaluate(pod(), PolicySet.of([EQUAL]), "shop", {}, trust=trust)
+    assert (evaluation.is_denied, evaluation.is_pending) == (True, True)
+    assert not evaluate(pod(), PolicySet.of([OTHER]), "shop", {}, trust=trust).is_denied
+
+
+def test_a_path_that_only_a_tenant_compares_is_not_read() -> None:
+    controls = msgspec.to_builtins(EQUAL)["spec"]["controls"]
+    own = msgspec.convert({"metadata": {"name": "p", "namespace": "shop"}, "spec": {"controls": controls}}, PodPolicy)
+    assert PolicySet.of([own, OTHER]).predicates == {QA}
+    assert PolicySet.of([own, EQUAL]).predicates == {QA, f"{QA} .passed", f"{QA} .tests[0].name"}
+    trust = Trust(AUTHORITIES, {}, NOW, predicates=frozenset({QA}))
+    denied = evaluate(pod(), PolicySet.of([own, OTHER]), "shop", {}, trust=trust)
+    assert f"no ClusterPodPolicy requires attestations {QA} .passed" in message(denied)
+
+
+def test_values_are_texts_integers_and_booleans() -> None:
+    for value in (1.5, None, ["a"], {"a": 1}, "x" * 127, 2**53 + 1):
+        with pytest.raises(msgspec.ValidationError):
+            policy(predicateType=QA, equals=[{"path": ".a", "value": value}])
+    for value in (0, False, "", "x" * 126, -(2**53)):
+        assert PolicySet.of([policy(predicateType=QA, equals=[{"path": ".a", "value": value}])])
+
+
 MALFORMED: dict[str, tuple[dict[str, Any], str]] = {
     "nothing": ({}, ": set one of vulnerabilities, sbom, provenance and predicateType"),
     "two": ({"predicateType": QA, "sbom": {"formats": ["spdx"]}}, ": set one of vulnerabilities, sbom, provenance"),
@@ -230,6 +288,18 @@ MALFORMED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an SBOM": ({"predicateType": SPDX}, ".predicateType: has a field of its own: set sbom instead"),
     "a provenance": ({"predicateType": SLSA_1}, ".predicateType: has a field of its own: set provenance instead"),
+    "a path twice": (
+        {"predicateType": QA, "equals": [{"path": ".a", "value": 1}, {"path": ".a", "value": 2}]},
+        ".equals[1].path: .a is a duplicate",
+    ),
+    "values of an SBOM": (
+        {"sbom": {"formats": ["spdx"]}, "equals": [{"path": ".a", "value": 1}]},
+        ": equals is only possible beside predicateType",
+    ),
+    "VEX": (
+        {"predicateType": "https://openvex.dev/ns"},
+        ".predicateType: has a field of its own: set vulnerabilities.vex instead",
+    ),
     "a signature": (
         {"predicateType": SIGN_PREDICATE},
         ".predicateType: has a field of its own: set signatures instead",

@@ -16,10 +16,20 @@ from sekisho.images.evidence import Candidate, ImageFacts
 from sekisho.images.scans import SCAN_PREDICATE, SEVERITIES
 from sekisho.images.trust import Lookup, Trust
 from sekisho.images.verification import verify
+from sekisho.images.vex import VEX_PREDICATES
 from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicyError, PolicySet
 from tests.pods import container, restricted_pod
 from tests.unit.admission.test_image_signatures import pod
-from tests.unit.images.scan_data import HOUR, grype, grype_match, scanned_by, trivy, trivy_row
+from tests.unit.images.scan_data import (
+    HOUR,
+    grype,
+    grype_match,
+    scanned_by,
+    trivy,
+    trivy_row,
+    vex_by,
+    vex_statement,
+)
 from tests.unit.images.signing import IMAGE, NOW, OTHER_P256, P256, REPOSITORY, key_of, keyed, signed_by
 
 NAME = f"{REPOSITORY}@{IMAGE}"
@@ -40,9 +50,8 @@ def policy(by: Any = None, **required: Any) -> ClusterPodPolicy:
 
 
 def facts(*candidates: Candidate, authorities: Mapping[str, Authority] = AUTHORITIES) -> ImageFacts:
-    return verify(
-        REPOSITORY, IMAGE, candidates, list(authorities.values()), NOW, predicates=frozenset({SCAN_PREDICATE})
-    )
+    read = {SCAN_PREDICATE, *VEX_PREDICATES}
+    return verify(REPOSITORY, IMAGE, candidates, list(authorities.values()), NOW, predicates=read)
 
 
 def judged(
@@ -228,6 +237,97 @@ def test_allowed_id_is_also_one_that_an_advisory_is_about_alone() -> None:
         assert judged(facts(scanned_by(report=grype(found))), required).is_denied is is_denied
 
 
+def test_finding_without_another_id_counts_beside_one_with_an_allowed_one() -> None:
+    alone, related = grype_match("CVE-2024-0001"), grype_match("CVE-2024-0001", related=["CVE-2024-0002"])
+    required = allowed("CVE-2024-0002")
+    assert not judged(facts(scanned_by(report=grype(related))), required).violations
+    for matches in ((alone,), (alone, related), (related, alone)):
+        assert judged(facts(scanned_by(report=grype(*matches))), required).is_denied
+
+
+VEX = {"by": {"anyOf": ["other"]}}
+DIRTY = scanned_by(report=trivy(trivy_row("CVE-2024-0001")))
+
+
+@pytest.mark.parametrize("status", ["not_affected", "fixed"])
+def test_vulnerability_that_a_vex_document_excludes_does_not_count(status: str) -> None:
+    required = policy(maximum=STRICT, vex=VEX)
+    excluded = vex_by(OTHER_P256, vex_statement("CVE-2024-0001", status))
+    assert judged(facts(DIRTY), required).is_denied
+    assert not judged(facts(DIRTY, excluded), required).violations
+    assert judged(facts(DIRTY, excluded), policy(maximum=STRICT)).is_denied
+
+
+VEX_DENIED: dict[str, Sequence[Candidate]] = {
+    "affected": [vex_by(OTHER_P256, vex_statement("CVE-2024-0001", "affected"))],
+    "about another vulnerability": [vex_by(OTHER_P256, vex_statement("CVE-2024-0002"))],
+    "by the scanner's own authority": [vex_by(P256, vex_statement("CVE-2024-0001"))],
+    "of the future": [vex_by(OTHER_P256, vex_statement("CVE-2024-0001"), issued=NOW + HOUR)],
+    "older than one that says affected": [
+        vex_by(OTHER_P256, vex_statement("CVE-2024-0001"), issued=NOW - 3 * HOUR),
+        vex_by(OTHER_P256, vex_statement("CVE-2024-0001", "affected"), issued=NOW - 2 * HOUR),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", VEX_DENIED)
+def test_vex_document_that_excludes_nothing(name: str) -> None:
+    required = policy(maximum=STRICT, vex=VEX)
+    assert judged(facts(DIRTY, *VEX_DENIED[name]), required).is_denied
+    newest = vex_by(OTHER_P256, vex_statement("CVE-2024-0001"), issued=NOW)
+    others = [one for one in VEX_DENIED[name] if name != "of the future"]
+    assert not judged(facts(DIRTY, *others, newest), required).violations
+
+
+def test_vex_document_does_not_exclude_a_denied_vulnerability() -> None:
+    excluded = vex_by(OTHER_P256, vex_statement("CVE-2024-0001"))
+    for denied, is_denied in (("CVE-2024-0001", True), ("CVE-2024-0002", False)):
+        required = policy(maximum=STRICT, vex=VEX, denied=[denied])
+        assert judged(facts(DIRTY, excluded), required).is_denied is is_denied
+
+
+def test_allowed_and_excluded_ids_of_an_advisory_count_together() -> None:
+    advisory = scanned_by(report=grype(grype_match("ELSA-2024-1", related=["CVE-2024-0001", "CVE-2024-0002"])))
+    excluded = vex_by(OTHER_P256, vex_statement("CVE-2024-0001"))
+    entry = {"id": "CVE-2024-0002", "until": "2026-11-27T12:00:00Z", "reason": "not reachable"}
+    assert judged(facts(advisory, excluded), policy(maximum=STRICT, vex=VEX)).is_denied
+    assert not judged(facts(advisory, excluded), policy(maximum=STRICT, vex=VEX, allowed=[entry])).violations
+
+
+def test_vex_documents_are_only_read_where_a_rule_names_their_authority() -> None:
+    assert PolicySet.of([policy(vex=VEX)]).predicates == {SCAN_PREDICATE, *VEX_PREDICATES}
+    assert PolicySet.of([policy()]).predicates == {SCAN_PREDICATE}
+    before = verify(REPOSITORY, IMAGE, [DIRTY], [SCANNER, OTHER], NOW, predicates={SCAN_PREDICATE})
+    assert judged(before, policy(maximum=STRICT, vex=VEX)).is_pending
+
+
+def test_unusable_authority_for_vex_excludes_nothing() -> None:
+    excluded = vex_by(OTHER_P256, vex_statement("CVE-2024-0001"))
+    found = facts(DIRTY, excluded)
+    required = policy(maximum=STRICT, vex=VEX)
+    broken = authority("other", problem="its Secret is gone")
+    for others in ({"other": broken}, {}):
+        denied = judged(found, required, authorities={"scanner": SCANNER, **others})
+        assert "has 1 fixable critical vulnerability" in message(denied)
+        assert not denied.is_pending
+        clean = facts(scanned_by())
+        assert not judged(clean, required, authorities={"scanner": SCANNER, **others}).violations
+
+
+def test_changed_authority_for_vex_is_pending() -> None:
+    found = facts(DIRTY, vex_by(OTHER_P256, vex_statement("CVE-2024-0001")))
+    changed = {"scanner": SCANNER, "other": authority("other", [key_of(OTHER_P256, NOW + DAY)])}
+    assert not judged(found, policy(maximum=STRICT, vex=VEX), authorities=changed).violations
+    moved = {"scanner": SCANNER, "other": keyed("other", P256)}
+    evaluation = judged(found, policy(maximum=STRICT, vex=VEX), authorities=moved)
+    assert (evaluation.is_denied, evaluation.is_pending) == (True, True)
+
+
+def test_denial_says_whose_vex_documents_count() -> None:
+    text = message(judged(facts(DIRTY), policy(maximum=STRICT, vex=VEX)))
+    assert "1 unfixable critical vulnerabilities that other does not exclude)" in text
+
+
 def test_denied_vulnerability_is_denied_under_each_of_its_ids() -> None:
     log4shell = policy(denied=["CVE-2021-44228"])
     match = grype_match("GHSA-jfh8-c2jp-5v3q", "Low", ["2.15.0"], ["CVE-2021-44228"])
@@ -304,6 +404,10 @@ MALFORMED: dict[str, tuple[dict[str, Any], str]] = {
         },
         "vulnerabilities.allowed[0].id: A is in denied, which takes precedence",
     ),
+    "an authority for VEX twice": (
+        {"vulnerabilities": {"maxAge": "1d", "vex": {"by": {"anyOf": ["a", "a"]}}}},
+        "vulnerabilities.vex.by: has a duplicate authority",
+    ),
     "a scanner twice": (
         {"vulnerabilities": {"maxAge": "1d", "scanners": ["trivy", "trivy"]}},
         "vulnerabilities.scanners: has a duplicate scanner",
@@ -334,6 +438,7 @@ REQUIREMENTS = st.fixed_dictionaries(
     {
         "maximum": st.fixed_dictionaries({"fixable": LIMIT, "unfixable": LIMIT}),
         "allowed": st.lists(NAMES, max_size=2, unique=True),
+        "vex": st.dictionaries(NAMES, st.sampled_from(["not_affected", "fixed", "affected"]), max_size=2),
     }
 )
 
@@ -343,9 +448,10 @@ def test_another_vulnerability_never_makes_a_denied_image_admitted(
     required: dict[str, Any], matches: list[dict[str, Any]], more: dict[str, Any], place: int
 ) -> None:
     entries = [{"id": name, "until": "2027-01-01T00:00:00Z", "reason": "r"} for name in required["allowed"]]
-    of = policy(maximum=required["maximum"], allowed=entries)
-    before = judged(facts(scanned_by(report=grype(*matches))), of)
-    after = judged(facts(scanned_by(report=grype(*matches[:place], more, *matches[place:]))), of)
+    of = policy(maximum=required["maximum"], allowed=entries, vex=VEX)
+    vex = vex_by(OTHER_P256, *(vex_statement(*one) for one in required["vex"].items()))
+    before = judged(facts(scanned_by(report=grype(*matches)), vex), of)
+    after = judged(facts(scanned_by(report=grype(*matches[:place], more, *matches[place:])), vex), of)
     assert after.is_denied or not before.is_denied
 
 

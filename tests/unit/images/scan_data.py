@@ -7,6 +7,7 @@ from typing import Any
 
 from sekisho.images.evidence import Candidate, ImageFacts
 from sekisho.images.scans import SCAN_PREDICATE, Scan
+from sekisho.images.vex import VEX_PREDICATES
 from sekisho.timestamps import rfc3339
 from tests.unit.images.signing import IMAGE, NOW, P256, REPOSITORY, PrivateKey, bundle, candidate
 
@@ -97,3 +98,28 @@ def scanned_by(
 def scans_of(facts: ImageFacts) -> list[Scan]:
     """The scans among the facts about an image."""
     return [one.scan for one in facts.attestations if one.scan is not None]
+
+
+def vex_statement(name: Any = "CVE-2024-0001", status: str = "not_affected", **rest: Any) -> dict[str, Any]:
+    """A statement of an OpenVEX document, about the image as a whole."""
+    return {"vulnerability": {"name": name}, "status": status} | rest
+
+
+def vex_document(*statements: Mapping[str, Any], issued: datetime = NOW - HOUR, **rest: Any) -> dict[str, Any]:
+    """An OpenVEX document."""
+    return {
+        "@context": "https://openvex.dev/ns/v0.2.0",
+        "@id": "https://acme.example/vex/1",
+        "author": "Product security",
+        "timestamp": rfc3339(issued),
+        "version": 1,
+        "statements": list(statements),
+    } | rest
+
+
+def vex_by(
+    key: PrivateKey, *statements: Mapping[str, Any], issued: datetime = NOW - HOUR, digest: str = IMAGE
+) -> Candidate:
+    """A VEX document that somebody has attached."""
+    document = vex_document(*statements, issued=issued)
+    return candidate(bundle(key, scan_statement(document, digest, VEX_PREDICATES[0])))

@@ -1,0 +1,191 @@
+"""VEX: what a signed OpenVEX document says about an image's vulnerabilities, made small enough to be kept and shared.
+
+Only statements about the image as a whole make a vulnerability not count. A statement about some of its packages may be
+wrong for another package that has the same vulnerability.
+
+Source: https://github.com/openvex/spec/blob/main/OPENVEX-SPEC.md
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Annotated, Final
+from urllib.parse import parse_qs, unquote
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from sekisho.images.scan_reports import MAX_ROWS
+from sekisho.images.scans import MAX_SKEW
+from sekisho.images.statements import NotASignatureError
+from sekisho.timestamps import in_utc, parse
+
+VEX_PREDICATES: Final = ("https://openvex.dev/ns", "https://openvex.dev/ns/v0.2.0")
+"""The types of statements: cosign's, and that of other tools."""
+MAX_VEX_BYTES: Final = 16 << 10
+"""The size of all ids of a document, so that the facts about an image fit into an object."""
+_STATUSES: Final = {"not_affected": True, "fixed": True, "affected": False, "under_investigation": False}
+"""Whether vulnerabilities of a status do not count."""
+_OCI: Final = "pkg:oci/"
+
+_Ids = Annotated[str, Meta(max_length=MAX_VEX_BYTES)]
+
+
+class Vex(Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
+    """What a VEX document says about the vulnerabilities of an image."""
+
+    issued: Annotated[datetime, Meta(tz=True, description="When the document was last changed.")]
+    excluded: Annotated[
+        _Ids, Meta(description="The ids that do not affect the image or are fixed, separated by spaces.")
+    ] = ""
+    affecting: Annotated[
+        _Ids, Meta(description="The ids that affect the image, or may do so, separated by spaces.")
+    ] = ""
+
+
+class Exclusions(Struct, frozen=True, eq=False):
+    """Ids by what the newest document that has them says.
+
+    excluded: ids of vulnerabilities that do not affect the image, or are fixed.
+    affecting: ids of the others.
+    """
+
+    excluded: frozenset[str] = frozenset()
+    affecting: frozenset[str] = frozenset()
+
+    def covers(self, ids: Sequence[str], allowed: frozenset[str] = frozenset()) -> bool:
+        """Whether a vulnerability does not count.
+
+        ids: its id, then its other ids; all of these must be excluded where the first one is not.
+        allowed: ids that do not count either.
+        """
+        return not (self.affecting.intersection(ids) - allowed) and covers(self.excluded | allowed, ids)
+
+
+def covers(excused: frozenset[str], ids: Sequence[str]) -> bool:
+    """Whether the first id of a vulnerability is excused, or all its others are: an advisory may be about several."""
+    return ids[0] in excused or (len(ids) > 1 and excused.issuperset(ids[1:]))
+
+
+class _Component(Struct, frozen=True):
+    id: str = field(name="@id", default="")
+    identifiers: dict[str, str] = {}
+    hashes: dict[str, str] = {}
+    subcomponents: tuple[msgspec.Raw, ...] | None = None
+
+
+class _Vulnerability(Struct, frozen=True):
+    name: str
+    aliases: tuple[str, ...] | None = None
+
+
+class _Statement(Struct, frozen=True):
+    vulnerability: _Vulnerability | str
+    status: str
+    products: tuple[_Component | str, ...] | None = None
+    subcomponents: tuple[msgspec.Raw, ...] | None = None
+    timestamp: str = ""
+    last_updated: str = ""
+
+
+class _Document(Struct, frozen=True):
+    timestamp: str
+    context: str = field(name="@context")
+    statements: tuple[_Statement, ...]
+    last_updated: str = ""
+
+
+class _InToto(Struct, frozen=True):
+    predicate: _Document
+
+
+def read_vex(statement: bytes, repository: str, digest: str) -> Vex:
+    """The VEX document in an in-toto statement about an image whose type and subject were checked.
+
+    repository: with the registry, as in ImageFacts.
+    digest: of the image.
+
+    Raises NotASignatureError for anything but a VEX document.
+    """
+    try:
+        document = msgspec.json.decode(statement, type=_InToto).predicate
+    except msgspec.ValidationError as error:
+        raise NotASignatureError(f"it is not in the form of OpenVEX: {str(error)[:100]}") from None
+    if not document.context.startswith("https://openvex.dev/ns"):
+        raise NotASignatureError("it is not OpenVEX: its @context is not https://openvex.dev/ns")
+    if len(document.statements) > MAX_ROWS:
+        raise NotASignatureError(f"its VEX has {len(document.statements):,} statements; the maximum is {MAX_ROWS:,}")
+    issued = _time(document.last_updated or document.timestamp)
+    by_id = _by_id(document, issued, repository, digest)
+    excluded = " ".join(sorted(name for name, is_excluded in by_id.items() if is_excluded))
+    affecting = " ".join(sorted(name for name, is_excluded in by_id.items() if not is_excluded))
+    if len(excluded) + len(affecting) > MAX_VEX_BYTES:
+        size = f"{len(excluded) + len(affecting):,}"
+        raise NotASignatureError(f"the ids of its VEX have {size} bytes; the maximum is {MAX_VEX_BYTES:,}")
+    return Vex(issued, excluded, affecting)
+
+
+def exclusions_of(documents: Iterable[Vex], now: datetime) -> Exclusions:
+    """What the newest document says about each id. One of the future excludes nothing."""
+    excluded: set[str] = set()
+    affecting: set[str] = set()
+    for document in sorted(documents, key=lambda one: one.issued, reverse=True):
+        affecting |= set(document.affecting.split()) - excluded
+        others = set(document.excluded.split()) - affecting
+        (excluded if document.issued <= now + MAX_SKEW else affecting).update(others - excluded)
+    return Exclusions(frozenset(excluded), frozenset(affecting))
+
+
+def _by_id(document: _Document, issued: datetime, repository: str, digest: str) -> dict[str, bool]:
+    """Whether each id is excluded: its newest statement decides, of two at the same time the one that excludes less."""
+    newest: dict[str, tuple[datetime, bool]] = {}
+    for one in document.statements:
+        if one.status not in _STATUSES:
+            raise NotASignatureError(f"its VEX has a status that is unknown: {one.status[:40]!r}")
+        is_excluded = _STATUSES[one.status]
+        if not _is_about(one, repository, digest, whole=is_excluded):
+            continue
+        at = _time(one.last_updated or one.timestamp) if one.last_updated or one.timestamp else issued
+        vulnerability = _Vulnerability(one.vulnerability) if isinstance(one.vulnerability, str) else one.vulnerability
+        for name in (vulnerability.name, *(vulnerability.aliases or ())):
+            if not name or " " in name:
+                raise NotASignatureError("its VEX has an id of a vulnerability that is empty or has a space")
+            before = newest.get(name)
+            if before is None or (at, not is_excluded) >= (before[0], not before[1]):
+                newest[name] = (at, is_excluded)
+    return {name: is_excluded for name, (_, is_excluded) in newest.items()}
+
+
+def _is_about(statement: _Statement, repository: str, digest: str, *, whole: bool) -> bool:
+    """Whether a statement is about the image; for `whole`, about all of it. Without products it is."""
+    if statement.subcomponents and whole:
+        return False
+    if not statement.products:
+        return True
+    products = [_Component(one) if isinstance(one, str) else one for one in statement.products]
+    return any(_names(one, repository, digest) and not (whole and one.subcomponents) for one in products)
+
+
+def _names(product: _Component, repository: str, digest: str) -> bool:
+    """Whether a product is the image: by its digest, or by its name where a package URL has no version."""
+    algorithm, _, value = digest.partition(":")
+    if product.hashes.get(algorithm.replace("sha", "sha-")) == value:
+        return True
+    return any(_is_image(unquote(text), repository, digest) for text in (product.id, *product.identifiers.values()))
+
+
+def _is_image(text: str, repository: str, digest: str) -> bool:
+    if not text.startswith(_OCI):
+        return text.endswith(f"@{digest}")
+    path, _, query = text.removeprefix(_OCI).partition("?")
+    name, _, version = path.partition("@")
+    if version:
+        return version == digest
+    urls = parse_qs(query).get("repository_url", [])
+    return name == repository.rpartition("/")[2] and all(url == repository for url in urls)
+
+
+def _time(text: str) -> datetime:
+    try:
+        return in_utc(parse(text))
+    except ValueError:
+        raise NotASignatureError("its VEX has a time that is not in the form of RFC 3339") from None
