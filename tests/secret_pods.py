@@ -29,6 +29,12 @@ _STRICT: dict[str, Any] = {
     "resources": {"requiredRequests": ["cpu", "memory"], "requiredLimits": ["memory"]},
     "probes": {"required": ["startupProbe"]},
     "terminationGracePeriod": {"maxSeconds": 1},
+    "labels": {"required": ["team"]},
+    "annotations": {
+        "required": ["example.com/owner"],
+        "allowedValues": [{"key": "example.com/password", "values": ["x"]}],
+        "denied": ["kubectl.kubernetes.io/*"],
+    },
 }
 
 ALL_CONTROLS: dict[str, Any] = {

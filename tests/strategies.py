@@ -36,6 +36,7 @@ CONTAINER_HYGIENE = st.fixed_dictionaries(
         "imagePullPolicy": st.sampled_from([None, "", "Always", "IfNotPresent", "Never"]),
         "stdin": st.sampled_from([None, True, False]),
         "tty": st.sampled_from([None, True, False]),
+        "env": st.sampled_from([None, [], [{"name": "PASSWORD", "value": "a"}], [{"name": "A"}, {"name": "B"}]]),
     },
 )
 SPEC_HYGIENE = st.fixed_dictionaries(
@@ -66,7 +67,8 @@ def pods(draw: st.DrawFn, *, wild: bool = True) -> Pod:
             for number, container in enumerate(draw(st.lists(one, min_size=least, max_size=most)))
         ]
     spec["volumes"] = draw(st.lists(texts(VOLUME, wild=wild).map(json.loads), max_size=2))
-    return {"metadata": {"name": "pod", "annotations": part(ANNOTATIONS)}, "spec": spec}
+    labels = draw(st.sampled_from([None, {}, {"app": "web"}, {"app": ""}, {"app": "shop", "team": "a"}]))
+    return {"metadata": {"name": "pod", "labels": labels, "annotations": part(ANNOTATIONS)}, "spec": spec}
 
 
 CONTROLS = st.fixed_dictionaries(
@@ -85,6 +87,12 @@ CONTROLS = st.fixed_dictionaries(
         "priorityClass": st.sampled_from([{"allowed": ["batch"]}, {}]),
         "serviceAccounts": st.sampled_from([{"allowed": ["app"]}, {"denied": ["app"]}, {}]),
         "terminationGracePeriod": st.sampled_from([{"minSeconds": 1}, {"maxSeconds": 60}]),
+        "secretsInEnv": st.sampled_from([{"names": ["*A"], "denySecretRefs": True}, {}]),
+        "namespaces": st.sampled_from([{"denied": ["sh*p"]}, {}]),
+        "labels": st.sampled_from(
+            [{"required": ["app"]}, {"allowedValues": [{"key": "app", "values": ["w*"]}]}, {"denied": ["a*"]}]
+        ),
+        "annotations": st.sampled_from([{"required": ["sekisho.dev/defaulted"]}, {"denied": ["sekisho.dev/*", "c*"]}]),
     },
 )
 SAFE_POD = {

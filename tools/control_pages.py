@@ -48,13 +48,19 @@ def example_policy(control: Control[Any]) -> str:
     return f"podSecurityStandard: {{level: {level}}}\n"
 
 
-def example_denial(control: Control[Any], pod_spec: str) -> tuple[set[str], str]:
-    """The controls that deny the pod under the example's policy, and the message of the denial."""
+def example_denial(control: Control[Any], example: str) -> tuple[set[str], str]:
+    """The controls that deny an example under its policy, and the message of the denial."""
     document = {"metadata": {"name": "example"}, "spec": yaml.safe_load(example_policy(control))}
     policies = PolicySet.of([msgspec.convert(document, ClusterPodPolicy)])
-    pod = msgspec.convert({"spec": yaml.safe_load(pod_spec)}, Workload)
+    pod = msgspec.convert(example_pod(control, example), Workload)
     violations = judge(pod, policies.plan("default", {}, None).steps)
     return {violation.finding.control for violation in violations}, denial_message(violations)
+
+
+def example_pod(control: Control[Any], example: str) -> dict[str, Any]:
+    """The pod of one of a control's examples, without a name."""
+    read: dict[str, Any] = yaml.safe_load(example)
+    return read if control.example.has_metadata else {"spec": read}
 
 
 def _first_level(control: Control[Any]) -> Level | None:
@@ -72,10 +78,11 @@ def _page(control: Control[Any]) -> Iterator[str]:
     yield f"{control.summary}\n"
     yield f"**Why:** {control.why}\n"
     yield "## Example\n"
-    yield "The `spec` of a policy, and of a pod that it denies:\n"
+    whole = example.has_metadata
+    yield f"The `spec` of a policy, and {'a pod' if whole else 'of a pod'} that it denies:\n"
     yield f"```yaml\n{example_policy(control)}```\n\n```yaml\n{example.denied}```\n"
     yield f"```\n{example_denial(control, example.denied)[1]}\n```\n"
-    yield "The `spec` of a pod that it admits:\n"
+    yield f"{'A pod' if whole else 'The `spec` of a pod'} that it admits:\n"
     yield f"```yaml\n{example.allowed}```\n"
     yield "## What it checks\n"
     yield from _rules(control)

@@ -13,6 +13,8 @@ from sekisho.pods import ContainerRef, Volume
 FieldPath = tuple[str | int, ...]
 """A path from the pod's root, such as ("spec", "containers", 0, "securityContext", "privileged")."""
 
+NAMESPACE: Final[FieldPath] = ("metadata", "namespace")
+"""The path of a pod's namespace. A pod template has none of its own: it is that of the object with the template."""
 MAX_VALUE_LENGTH: Final = 120
 _HASHABLE: Final = frozenset({bool, int, type(None)})
 """The types of JSON values, besides strings, that are compared as they are."""

@@ -1,7 +1,9 @@
 """The typed view of a pod: the fields that judging reads, spelled as in the Kubernetes API, and no others.
 
-Decoding skips every field that is not declared here, so environment values, arguments and secrets never become
-objects. None means that a field is unset; `null` for a field, a list or a map means the same, as in the API server.
+Decoding skips every field that is not declared here, so arguments and secrets never become objects. The environment
+stays text in the reviews that API servers write; only the control that judges it decodes it.
+
+None means that a field is unset; `null` for a field, a list or a map means the same, as in the API server.
 Fields are declared in the order in which the API server writes them, which decodes fastest.
 
 Source: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/
@@ -166,12 +168,37 @@ class Resources(Struct, frozen=True, gc=False):
     limits: dict[str, str | int | float] | None = None
 
 
+class EnvVarSource(Struct, frozen=True, gc=False, rename="camel"):
+    """containers[*].env[*].valueFrom."""
+
+    secret_key_ref: Present | None = None
+
+
+class EnvVar(Struct, frozen=True, gc=False, rename="camel"):
+    """One entry of a container's env. Its value may be a secret, so it is not in the text that `repr` gives."""
+
+    name: str = ""
+    value: str = ""
+    value_from: EnvVarSource | None = None
+
+    def __repr__(self) -> str:
+        return f"EnvVar(name={self.name!r})"
+
+
+class EnvFromSource(Struct, frozen=True, gc=False, rename="camel"):
+    """One entry of a container's envFrom."""
+
+    secret_ref: Present | None = None
+
+
 class Container(Struct, frozen=True, gc=False, rename="camel"):
     """A container, init container or ephemeral container."""
 
     name: str = ""
     image: str | None = None
     ports: list[ContainerPort] | None = None
+    env_from: list[EnvFromSource] | None = None
+    env: list[EnvVar] | None = None
     resources: Resources | None = None
     restart_policy: str | None = None
     volume_mounts: list[VolumeMount] | None = None
@@ -406,6 +433,8 @@ def in_user_namespace(spec: PodSpec) -> bool:
 
 DEFAULT_GRACE_SECONDS = 30
 """How long a pod may take to stop that does not say it."""
+DEFAULTED_ANNOTATION = "sekisho.dev/defaulted"
+"""The annotation that says which policy set which defaults."""
 DEFAULT_SERVICE_ACCOUNT = "default"
 """The account that a pod runs as which names none."""
 
@@ -413,6 +442,15 @@ DEFAULT_SERVICE_ACCOUNT = "default"
 def service_account_of(pod: Pod) -> str:
     """The name of the service account that the pod runs as."""
     return pod.spec.service_account_name or pod.spec.service_account or DEFAULT_SERVICE_ACCOUNT
+
+
+def in_namespace(pod: Pod, namespace: str) -> Pod:
+    """The pod in its namespace: a template or manifest may name none, or one that the API server does not read."""
+    return (
+        pod
+        if pod.metadata.namespace == namespace
+        else replace(pod, metadata=replace(pod.metadata, namespace=namespace))
+    )
 
 
 def annotations_of(pod: Pod) -> Mapping[str, str]:

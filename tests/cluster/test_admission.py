@@ -101,8 +101,9 @@ HYGIENE: dict[str, dict[str, Any]] = {
     "priorityClass": {},
     "serviceAccounts": {"denied": ["default"]},
     "terminationGracePeriod": {"maxSeconds": 60},
+    "labels": {"required": ["team"]},
 }
-"""Controls of fields that the API server fills in, with parameters."""
+"""Controls of fields that the API server fills in or that no standard restricts, with parameters."""
 
 
 def hygienic(control: str, *, good: bool) -> dict[str, Any]:
@@ -116,6 +117,8 @@ def hygienic(control: str, *, good: bool) -> dict[str, Any]:
     pod["spec"]["volumes"] = [{"name": "share", "flexVolume": {"driver": driver}}]
     if not is_bad["serviceAccounts"]:
         pod["spec"]["serviceAccountName"] = "app"
+    if not is_bad["labels"]:
+        pod["metadata"]["labels"] = {"team": "shop"}
     if is_bad["priorityClass"]:
         pod["spec"]["priorityClassName"] = "system-cluster-critical"
     return pod

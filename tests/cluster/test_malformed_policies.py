@@ -645,6 +645,14 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         control("terminationGracePeriod", minSeconds=30, maxSeconds=60),
     ),
     (
+        "values of labels",
+        CLUSTER,
+        control("labels", allowedValues=[{"key": "team", "values": ["a"]}, {"key": "team", "values": ["b"]}]),
+        SCHEMA,
+        'spec.controls.labels.allowedValues[1]: Duplicate value: {"key":"team"}',
+        control("labels", allowedValues=[{"key": "team", "values": ["a"]}, {"key": "app", "values": ["b"]}]),
+    ),
+    (
         "id range",
         CLUSTER,
         control("runAsUser", ranges=[{"min": 20, "max": 10}]),

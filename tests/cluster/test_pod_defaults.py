@@ -21,6 +21,7 @@ from tests.controlplane.plane import ControlPlane
 from tests.pod_defaults.comparison import differences, fields, typed
 from tests.pod_defaults.corpus import AS_WRITTEN, Json, corpus, generated
 from tests.pod_defaults.workloads import words_of, workloads
+from tools.control_pages import example_pod
 
 GENERATED = 300
 MIN_CREATED, MIN_GENERATED, MIN_VERDICTS = 1100, 100, 20
@@ -227,11 +228,12 @@ def test_what_fix_writes_is_accepted_by_the_api_server(bare_plane: ControlPlane,
 
 
 def example_of(control: Control[Any]) -> Json:
+    pod = example_pod(control, control.example.denied)
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "p"},
-        "spec": yaml.safe_load(control.example.denied),
+        **pod,
+        "metadata": {**pod.get("metadata", {}), "name": "p", "namespace": "plain"},
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from sekisho.pods import ObjectMeta, Pod
+from sekisho.pods import EnvVar, ObjectMeta, Pod
 
 MAX_PLAIN_BYTES: Final = 32 * 1024
 """The entries of a smaller body need not be counted."""
@@ -55,7 +55,7 @@ def pod_excess(pod: Pod, size: int = MAX_PLAIN_BYTES + 1) -> str:
 
 
 def _entries_excess(pod: Pod) -> str:
-    """The same for the entries of lists and maps, and for strings. Visits each value once."""
+    """The same for the entries of lists and maps, and for strings but the values of variables. Visits each once."""
     entries = 0
     pending: list[Any] = [pod.spec, _judged_metadata(pod.metadata)]
     while pending:
@@ -70,6 +70,8 @@ def _entries_excess(pod: Pod) -> str:
             entries += len(value)
             pending += value
             pending += value.values()
+        elif isinstance(value, EnvVar):
+            pending.append(value.name)
         elif isinstance(value, Struct):
             pending += [getattr(value, name) for name in value.__struct_fields__]
         if entries > MAX_ENTRIES:

@@ -19,6 +19,7 @@ from sekisho.admission.waivers import Clock, exemptions, keeps_off, waivers_of_d
 from sekisho.findings import render_path
 from sekisho.images.reference import default_pull_policy
 from sekisho.pods import (
+    DEFAULTED_ANNOTATION,
     Container,
     ContainerKind,
     ContainerRef,
@@ -33,7 +34,7 @@ from sekisho.policies import Default, Plan, PolicySet
 from sekisho.policies.defaults import DefaultLevel
 from sekisho.policies.safe_defaults import first_per_field
 
-ANNOTATION: Final = "sekisho.dev/defaulted"
+ANNOTATION: Final = DEFAULTED_ANNOTATION
 MAX_ANNOTATIONS: Final = 256 * 1024
 """Bytes of all annotations of one object; the API server rejects more."""
 

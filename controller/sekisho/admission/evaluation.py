@@ -23,7 +23,7 @@ from sekisho.admission.waivers import Clock, Waived, apply_waivers
 from sekisho.controls import CONTROLS
 from sekisho.findings import FieldPath
 from sekisho.images.trust import Lookup, Trust
-from sekisho.pods import Pod
+from sekisho.pods import Pod, in_namespace
 from sekisho.policies import Enforcement, Plan, PolicySet
 from sekisho.policies.matching import Subject
 
@@ -117,6 +117,7 @@ def evaluate(
     steps = plan.template_steps if form is _TEMPLATE else plan.steps
     if pod is None or not (steps or (form is _MANIFEST and plan.defaults)):
         return Evaluation(pod or Pod(), plan)
+    pod, old = in_namespace(pod, namespace), None if old is None else in_namespace(old, namespace)
     filled = _NOTHING_FILLED
     created: CreatedPod | None = None
     if form is not _POD:

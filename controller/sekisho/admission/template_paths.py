@@ -7,7 +7,7 @@ from typing import Final
 from msgspec.structs import fields, replace
 
 from sekisho.admission.verdict import Violation
-from sekisho.findings import Change, Finding, render_path
+from sekisho.findings import NAMESPACE, Change, Finding, render_path
 from sekisho.pods import PodSpec
 
 _POD_FIELD: Final = re.compile(
@@ -23,7 +23,7 @@ def finding_in_object(finding: Finding, template_path: tuple[str, ...], written:
     template_path: where the object has its pod template, such as ("spec", "template"); empty for a pod.
     written: where the user writes the template, if another object is made from that; empty for the same path.
     """
-    if not template_path:
+    if not template_path or finding.path == NAMESPACE:
         return finding
     change = finding.change
     if change is not None:

@@ -42,7 +42,10 @@ _KEYS: Final[Mapping[type[Struct], str]] = {
     "bindMountOptions",
     pods.VolumeDevice: "name! devicePath!",
     pods.Resources: "limits requests claims",
-    pods.Container: "name! image command args workingDir ports envFrom env resources resizePolicy restartPolicy "
+    pods.EnvVarSource: "fieldRef resourceFieldRef configMapKeyRef secretKeyRef fileKeyRef",
+    pods.EnvVar: "name! value valueFrom",
+    pods.EnvFromSource: "prefix configMapRef secretRef",
+    pods.Container: "name! image command args workingDir ports envFrom~ env~ resources resizePolicy restartPolicy "
     "restartPolicyRules volumeMounts volumeDevices livenessProbe readinessProbe startupProbe lifecycle "
     "terminationMessagePath terminationMessagePolicy imagePullPolicy securityContext stdin stdinOnce tty "
     "targetContainerName",
@@ -77,7 +80,7 @@ _KEYS: Final[Mapping[type[Struct], str]] = {
     pods.ObjectMeta: _META,
     pods.Pod: "kind apiVersion metadata! spec! status",
 }
-"""The keys of each object, in order; those with ! are written even when they are empty."""
+"""The keys of each object, in order; those with ! are written even when they are empty, those with ~ stay raw."""
 
 POD_SPEC_KEYS: Final = frozenset(_KEYS[pods.PodSpec].split())
 """The keys of a pod's spec that this version knows."""
@@ -91,8 +94,10 @@ def wire_type(lean: type[Struct], keys: str, others: Mapping[type, Any]) -> type
     read = {known.encode_name: known for known in msgspec.structs.fields(lean)}
     made: list[tuple[str, Any, Any]] = []
     for key in keys.split():
-        name, required = key.rstrip("!"), key.endswith("!")
-        if name in read:
+        name, required = key.rstrip("!~"), key.endswith("!")
+        if key.endswith("~"):
+            made.append((read[name].name, Raw, field(default=_UNREAD, name=name)))
+        elif name in read:
             known = read[name]
             default = NODEFAULT if required else known.default
             made.append((known.name, _replaced(hints[known.name], others), field(default=default, name=name)))
@@ -114,7 +119,7 @@ def _replaced(hint: Any, others: Mapping[type, Any]) -> Any:
 
 def require_every_field(lean: type[Struct], keys: str, others: Mapping[type, Any]) -> None:
     """Raises TypeError where the keys lack a field of `lean`, or `others` a type of one: no pod would have it set."""
-    missing = {known.encode_name for known in msgspec.structs.fields(lean)} - {key.rstrip("!") for key in keys.split()}
+    missing = {known.encode_name for known in msgspec.structs.fields(lean)} - {key.rstrip("!~") for key in keys.split()}
     if missing:
         raise TypeError(f"the keys of {lean.__name__} lack {', '.join(sorted(missing))}; add them in the API's order")
     for hint in get_type_hints(lean).values():

@@ -83,6 +83,7 @@ class ParameterError(SekishoError, ValueError):
 class Example(Struct, frozen=True, kw_only=True):
     """Two specs of pods in YAML, one that the control denies and one that it admits; documented and tested.
 
+    has_metadata: whether both are pods with metadata and spec, because the control judges metadata.
     parameters: what the policy sets below the control's name, in YAML; empty for what the lowest level of the
         standards that has the control sets.
     """
@@ -90,6 +91,7 @@ class Example(Struct, frozen=True, kw_only=True):
     denied: str
     allowed: str
     parameters: str = ""
+    has_metadata: bool = False
 
 
 def opt_in(_level: Level, _minor: int) -> None:

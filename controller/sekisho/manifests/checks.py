@@ -3,10 +3,9 @@
 from datetime import UTC, datetime
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from sekisho.admission import Evaluation, Form, UnjudgedError, Violation, Waived, evaluate
-from sekisho.admission.template_paths import finding_in_object
+from sekisho.admission.template_paths import violations_in_object
 from sekisho.documents import Problem
 from sekisho.findings import Finding
 from sekisho.images.trust import Lookup, Trust
@@ -159,11 +158,8 @@ class Checker:
         document = manifest.document
         line, column = document.position(manifest.at)
         located = tuple(
-            Located(
-                replace(violation, finding=finding_in_object(violation.finding, judged.pod_path)),
-                *document.position(manifest.at + judged.pod_path + violation.finding.path),
-            )
-            for violation in evaluation.violations
+            Located(violation, *document.position(manifest.at + violation.finding.path))
+            for violation in violations_in_object(evaluation.violations, judged.pod_path)
         )
         return Checked(
             document.file,

@@ -17,7 +17,7 @@ EXEMPT_NAMESPACES: Final = frozenset({"kube-system"})
 """Namespaces whose pods no webhook of the chart receives, whatever its values."""
 NAME_LABEL: Final = "kubernetes.io/metadata.name"
 """The API server sets this label to the namespace's name, and nobody can change it."""
-_EMPTY_BY_DEFAULT: Final = ("images", "resources", "terminationGracePeriod")
+_EMPTY_BY_DEFAULT: Final = ("images", "labels", "annotations", "resources", "terminationGracePeriod")
 """Controls that require nothing if no parameter is set."""
 _REQUIRING_NOTHING: Final = frozenset({"enforcement", "resolve_tags"})
 """Parameters that only say how others are applied."""

@@ -74,7 +74,7 @@ def test_no_value_of_the_environment_becomes_an_object() -> None:
     assert read.object is not None
     assert read.object.spec.containers is not None
     container, *_ = read.object.spec.containers
-    assert isinstance(msgspec.structs.asdict(container)["unread_env"], msgspec.Raw)
+    assert isinstance(msgspec.structs.asdict(container)["env"], msgspec.Raw)
 
 
 @pytest.mark.parametrize(

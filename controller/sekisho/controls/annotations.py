@@ -1,0 +1,83 @@
+"""annotations: pods must have the annotations that the policy requires, and no others than it allows.
+
+Restricted fields: metadata.annotations
+Allowed values: with `required`, the listed keys are set to a value, which is not empty; with `allowedValues`, a key
+    that is set has one of the values, in which * matches any characters; with `denied`, the listed keys are not set
+The pod's own annotations count: those of the template, not those of the Deployment or Job that has it. Sekisho's own
+annotation sekisho.dev/defaulted is never denied. Findings do not show values, which may be secrets.
+Level: none, a policy names it
+"""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from sekisho.controls.control import Check, Control, Example, Parameters, opt_in
+from sekisho.controls.metadata_rules import Allowed, Denied, KeyRules, Required, check_keys, verify_keys
+
+
+class Annotations(Parameters, frozen=True):
+    """Which annotations pods must have, and may have."""
+
+    required: (
+        Annotated[Required, Meta(description="Keys of annotations that must be set, to a value that is not empty.")]
+        | None
+    ) = None
+    allowed_values: (
+        Annotated[Allowed, Meta(description="The values that annotations may have, by key; unset ones are allowed.")]
+        | None
+    ) = None
+    denied: (
+        Annotated[
+            Denied,
+            Meta(description="Keys of annotations that may not be set; example.com/* denies all that begin so."),
+        ]
+        | None
+    ) = None
+
+
+def _check(parameters: Annotations, _minor: int) -> Check:
+    return check_keys(
+        KeyRules(
+            "annotations",
+            "annotations",
+            parameters.required or (),
+            parameters.allowed_values or (),
+            parameters.denied or (),
+            shows_values=False,
+        )
+    )
+
+
+CONTROL = Control(
+    name="annotations",
+    reason="its annotations",
+    summary="Pods must have the annotations that the policy requires, and no others than it allows.",
+    why="Ingress controllers, service meshes and agents on the node do what annotations say, with more rights than the "
+    "pod has.",
+    example=Example(
+        has_metadata=True,
+        parameters="{denied: [k8s.v1.cni.cncf.io/networks]}",
+        denied="""\
+metadata:
+  annotations: {k8s.v1.cni.cncf.io/networks: storage}
+spec:
+  containers:
+  - name: app
+    image: registry.example.com/app:1.4
+""",
+        allowed="""\
+metadata:
+  annotations: {example.com/owner: shop}
+spec:
+  containers:
+  - name: app
+    image: registry.example.com/app:1.4
+""",
+    ),
+    parameters=Annotations,
+    standard=opt_in,
+    check=_check,
+    verify=lambda parameters: verify_keys(parameters.allowed_values),
+    of_pod_only=True,
+)

@@ -1,0 +1,81 @@
+"""labels: pods must have the labels that the policy requires, and no others than it allows.
+
+Restricted fields: metadata.labels
+Allowed values: with `required`, the listed keys are set to a value, which is not empty; with `allowedValues`, a key
+    that is set has one of the values, in which * matches any characters; with `denied`, the listed keys are not set
+The pod's own labels count: those of the template, not those of the Deployment or Job that has it. Controllers add
+labels of their own to pods, such as pod-template-hash.
+Level: none, a policy names it
+"""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from sekisho.controls.control import Check, Control, Example, Parameters, opt_in
+from sekisho.controls.metadata_rules import Allowed, Denied, KeyRules, Required, check_keys, verify_keys
+
+
+class Labels(Parameters, frozen=True):
+    """Which labels pods must have, and may have."""
+
+    required: (
+        Annotated[Required, Meta(description="Keys of labels that must be set, to a value that is not empty.")] | None
+    ) = None
+    allowed_values: (
+        Annotated[Allowed, Meta(description="The values that labels may have, by key; unset ones are allowed.")] | None
+    ) = None
+    denied: (
+        Annotated[
+            Denied,
+            Meta(description="Keys of labels that may not be set; example.com/* denies all that begin so."),
+        ]
+        | None
+    ) = None
+
+
+def _check(parameters: Labels, _minor: int) -> Check:
+    return check_keys(
+        KeyRules(
+            "labels",
+            "labels",
+            parameters.required or (),
+            parameters.allowed_values or (),
+            parameters.denied or (),
+            shows_values=True,
+        )
+    )
+
+
+CONTROL = Control(
+    name="labels",
+    reason="its labels",
+    summary="Pods must have the labels that the policy requires, and no others than it allows.",
+    why="Network policies, alerts and bills go by labels. A pod without its owner's label belongs to nobody, and one "
+    "with the wrong label gets another application's traffic.",
+    example=Example(
+        has_metadata=True,
+        parameters="{required: [team], allowedValues: [{key: team, values: [shop, search-*]}]}",
+        denied="""\
+metadata:
+  labels: {app: web}
+spec:
+  containers:
+  - name: app
+    image: registry.example.com/app:1.4
+""",
+        allowed="""\
+metadata:
+  labels: {app: web, team: search-api}
+spec:
+  containers:
+  - name: app
+    image: registry.example.com/app:1.4
+""",
+    ),
+    parameters=Labels,
+    standard=opt_in,
+    check=_check,
+    verify=lambda parameters: verify_keys(parameters.allowed_values),
+    of_pod_only=True,
+)

@@ -1,0 +1,104 @@
+"""Labels and annotations: the parameters and the check that their two controls share."""
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Final, Literal
+
+from msgspec import Meta, Struct
+
+from sekisho.controls.control import Check, ParameterError
+from sekisho.findings import Change, Finding, remove, words
+from sekisho.globs import glob_matches
+from sekisho.pods import DEFAULTED_ANNOTATION, ContainerRef, Pod
+
+_NAME: Final = "[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
+_MAX_KEY: Final = 317
+Key = Annotated[str, Meta(pattern=f"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?{_NAME}$", max_length=_MAX_KEY)]
+"""The key of a label or an annotation."""
+KeyPattern = Annotated[str, Meta(pattern="^[-A-Za-z0-9_./]*[*]?$", min_length=1, max_length=_MAX_KEY)]
+"""A key, or with * at the end all keys that begin so."""
+
+
+class AllowedValues(Struct, frozen=True, forbid_unknown_fields=True):
+    """The values that a key may have where it is set."""
+
+    key: Annotated[Key, Meta(description="The key, such as example.com/team.")]
+    values: Annotated[
+        tuple[Annotated[str, Meta(max_length=253)], ...],
+        Meta(
+            description="Values that are allowed; * matches any characters, so shop-* matches shop-web.",
+            min_length=1,
+            max_length=64,
+        ),
+    ]
+
+
+Required = Annotated[tuple[Key, ...], Meta(max_length=64)]
+Allowed = Annotated[
+    tuple[AllowedValues, ...],
+    Meta(max_length=32, extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["key"]}),
+]
+Denied = Annotated[tuple[KeyPattern, ...], Meta(max_length=64)]
+
+
+class KeyRules(Struct, frozen=True):
+    """What a policy requires of the pod's labels or annotations.
+
+    control: the control's name.
+    field: which of the two it judges.
+    shows_values: whether findings hold the values; those of annotations may be secrets.
+    """
+
+    control: str
+    field: Literal["labels", "annotations"]
+    required: Sequence[str]
+    allowed: Sequence[AllowedValues]
+    denied: Sequence[str]
+    shows_values: bool
+
+    def finding(self, key: str, value: str | None, allowed: str, fix: str, change: Change | None = None) -> Finding:
+        """A finding on the value of a key, None where it is unset."""
+        path = ("metadata", self.field, key)
+        shown = None if self.shows_values or not value else "another value"
+        return Finding.of(self.control, path, value, allowed=allowed, fix=fix, change=change, shown=shown)
+
+
+def check_keys(rules: KeyRules) -> Check:
+    """The check that a pod's labels or annotations meet the rules. Sekisho's own annotation may have any value."""
+    exact = frozenset(key for key in rules.denied if not key.endswith("*"))
+    prefixes = tuple(key[:-1] for key in rules.denied if key.endswith("*"))
+
+    def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
+        metadata = pod.metadata
+        entries = (metadata.labels if rules.field == "labels" else metadata.annotations) or {}
+        findings = [*_unset(rules, entries), *_with_other_values(rules, entries)]
+        denied = [key for key in entries if key in exact or key.startswith(prefixes)] if rules.denied else []
+        for key in sorted(denied):
+            if key != DEFAULTED_ANNOTATION:
+                change = remove(("metadata", rules.field, key))
+                findings.append(rules.finding(key, entries[key], "unset", "remove it", change))
+        return findings
+
+    return judge
+
+
+def _unset(rules: KeyRules, entries: dict[str, str]) -> Iterator[Finding]:
+    for key in rules.required:
+        if not entries.get(key):
+            allowed = next((words(each.values) for each in rules.allowed if each.key == key), "a value")
+            yield rules.finding(key, entries.get(key), allowed, "set it to an allowed value")
+
+
+def _with_other_values(rules: KeyRules, entries: dict[str, str]) -> Iterator[Finding]:
+    for allowed in rules.allowed:
+        key, value = allowed.key, entries.get(allowed.key)
+        is_judged = value is not None and key != DEFAULTED_ANNOTATION and (value or key not in rules.required)
+        if is_judged and not any(glob_matches(pattern, value or "") for pattern in allowed.values):
+            yield rules.finding(key, value, words(allowed.values), "set it to an allowed value")
+
+
+def verify_keys(allowed: Sequence[AllowedValues] | None) -> None:
+    """Raises ParameterError where a key has two lists of values."""
+    keys = [each.key for each in allowed or ()]
+    for index, key in enumerate(keys):
+        if key in keys[:index]:
+            raise ParameterError(f"allowedValues[{index}].key", f"{key!r} is a duplicate")
