@@ -64,7 +64,7 @@ _ATTRIBUTES = {
 
 
 # To look a member up by its name is slow in Python 3.11.
-_OF_SPEC, _OF_POD, _OF_CONTAINER, _METADATA, _PULL, _RESOURCES, _ = DefaultLevel
+_OF_SPEC, _OF_POD, _OF_CONTAINER, _METADATA, _PULL, _RESOURCES, _MIRRORS = DefaultLevel
 _EPHEMERAL = ContainerKind.EPHEMERAL
 
 OfContainer = Callable[[Container], Sequence[Default]]
@@ -140,8 +140,11 @@ def defaults_for(
         return filled
     is_off = keeps_off(plan, exemptions(pod, namespace, policies, now))
 
+    of_containers = [default for default in plan.all_defaults if default.level not in (_METADATA, _MIRRORS)]
+
     def of(container: Container | None) -> Sequence[Default]:
-        return first_per_field([default for default in plan.all_defaults if not is_off(default, container)])
+        defaults = plan.all_defaults if container is None else of_containers
+        return first_per_field([default for default in defaults if not is_off(default, container)])
 
     are_alike = not any(waiver.images or waiver.containers for waiver in waivers)
     return fill(pod, of(None), only, None if are_alike else of, images)
@@ -247,19 +250,20 @@ def _fill_pod(
 
 def _fill_metadata(filler: _Filler, metadata: ObjectMeta, defaults: Sequence[Default]) -> None:
     """Add labels and annotations that the pod does not have, as far as its annotations stay within their bound."""
-    for default in defaults:
-        if default.level is not _METADATA:
-            continue
+    wanted = [default for default in defaults if default.level is _METADATA]
+    room = MAX_ANNOTATIONS - _bytes_of(metadata.annotations or {}) if wanted else 0
+    for default in wanted:
         field, _, name = default.key.partition(".")
-        present = metadata.labels if field == "labels" else metadata.annotations
+        present, added = metadata.labels, filler.labels
+        if field == "annotations":
+            present, added = metadata.annotations, filler.annotations
         if present is not None and name in present:
             continue
-        if field == "labels":
-            added = filler.labels
-        else:
-            added = filler.annotations
-            if _bytes_of({**(present or {}), **added, name: default.value}) > MAX_ANNOTATIONS:
+        if field == "annotations":
+            size = _bytes_of({name: default.value})
+            if size > room:
                 continue
+            room -= size
         if present is None and not added:
             filler.add(f"/metadata/{field}", {})
         added[name] = default.value

@@ -1,15 +1,17 @@
 """Mirrors: images of a registry that policies have pulled from another one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container
+from typing import Final
 
 from sekisho.admission.changed_images import ChangedImage, images_of
-from sekisho.admission.waivers import Clock, exemptions, keeps_off
+from sekisho.admission.waivers import Clock, KeepsOff, exemptions, keeps_off
 from sekisho.images.reference import ImageError, Reference, parse
-from sekisho.images.registries import RegistryPattern, parse_pattern
+from sekisho.images.registries import parse_pattern
 from sekisho.pods import Pod
 from sekisho.policies import Default, Plan, PolicySet
 from sekisho.policies.defaults import DefaultLevel
-from sekisho.policies.safe_defaults import first_per_field
+
+_MIRRORS: Final = DefaultLevel.MIRRORS
 
 
 def mirror_images(
@@ -28,43 +30,48 @@ def mirror_images(
     clock: gives the time for waivers, called only where there is something to change; with None no waiver applies.
     only: the names of the containers that may still be changed; None for a new pod.
     """
-    of_plan = _mirrors(plan.defaults)
-    if not of_plan:
+    mirrors = _by_registry(plan)
+    if not mirrors:
         return []
-    served = [parse_pattern(default.value) for default in plan.all_defaults if default.level is DefaultLevel.MIRRORS]
-    is_off = None
+    served = {tuple(parse_pattern(default.value).segments) for of_one in mirrors.values() for default in of_one}
+    is_off: KeepsOff | None = None
     changed = []
     for placed in images_of(pod, only):
-        reference = _movable(placed.image, of_plan, served)
+        reference = _movable(placed.image, mirrors, served)
         if reference is None:
             continue
         if is_off is None and clock is not None and policies.has_waivers:
             is_off = keeps_off(plan, exemptions(pod, namespace, policies, clock()))
-        mirrors = of_plan
-        if is_off is not None:
-            allowed = [default for default in plan.all_defaults if not is_off(default, placed.container)]
-            mirrors = _mirrors(first_per_field(allowed))
-        mirror = mirrors.get(reference.registry)
-        image = None if mirror is None else _at(mirror.value, reference)
-        if mirror is not None and image is not None:
-            changed.append(ChangedImage(placed.path, image, (mirror.policy,)))
+        for default in mirrors[reference.registry]:
+            if is_off is None or not is_off(default, placed.container):
+                image = _at(default.value, reference)
+                if image is not None:
+                    changed.append(ChangedImage(placed.path, image, (default.policy,)))
+                break
     return changed
 
 
-def _mirrors(defaults: Sequence[Default]) -> dict[str, Default]:
-    """The mirrors among defaults, by registry."""
-    return {default.key: default for default in defaults if default.level is DefaultLevel.MIRRORS}
+def _by_registry(plan: Plan) -> dict[str, list[Default]]:
+    """The mirrors of each registry, in the order of precedence."""
+    mirrors: dict[str, list[Default]] = {}
+    if any(default.level is _MIRRORS for default in plan.defaults):
+        for default in plan.all_defaults:
+            if default.level is _MIRRORS:
+                mirrors.setdefault(default.key, []).append(default)
+    return mirrors
 
 
-def _movable(image: str, mirrors: Mapping[str, Default], served: Sequence[RegistryPattern]) -> Reference | None:
+def _movable(image: str, mirrors: Container[str], served: Container[tuple[str, ...]]) -> Reference | None:
     """The reference of an image whose registry has a mirror, and that no mirror serves already."""
     try:
         reference = parse(image)
     except ImageError:
         return None
-    if reference.registry not in mirrors or any(pattern.covers(reference) for pattern in served):
+    if reference.registry not in mirrors:
         return None
-    return reference
+    segments = (reference.registry, *reference.repository.split("/"))
+    is_served = any(segments[:length] in served for length in range(1, len(segments) + 1))
+    return None if is_served else reference
 
 
 def _at(mirror: str, reference: Reference) -> str | None:

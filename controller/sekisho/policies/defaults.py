@@ -1,7 +1,7 @@
 """The defaults that a policy applies where a pod leaves a field unset: the types, and their compilation."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import StrEnum
 from functools import cache
 from typing import Annotated, Any, Final, Literal
@@ -323,6 +323,14 @@ class Default(Struct, frozen=True, eq=False):
                 return "images"
             case _:
                 return "serviceAccountToken" if self.key == "automountServiceAccountToken" else self.key
+
+
+_MAPS: Final = frozenset((DefaultLevel.METADATA, DefaultLevel.RESOURCES, DefaultLevel.MIRRORS))
+
+
+def entries_of(defaults: Iterable[Default]) -> int:
+    """How many of the defaults are entries of maps, of which a policy may have many."""
+    return sum(default.level in _MAPS for default in defaults)
 
 
 def compile_defaults(

@@ -5,17 +5,18 @@ from typing import Final
 
 from sekisho.documents import Problem
 from sekisho.policies.compilation import CompiledPolicy, compile_policy
+from sekisho.policies.defaults import entries_of
 from sekisho.policies.sets import PolicySet
 from sekisho.policies.types import PodPolicy
 
 MAX_POD_POLICIES: Final = 32
 MAX_COST: Final = 2048
-"""Checks and entries in their lists, of all PodPolicies in a namespace: what is compared for each container."""
+"""Checks, and entries in their lists and maps, of all PodPolicies in a namespace: compared for each container."""
 
 
 def cost(policy: CompiledPolicy) -> int:
-    """The checks of a policy, and the entries of the lists in their parameters."""
-    return sum(rule.cost for rule in policy.rules)
+    """The checks of a policy, the entries of the lists in their parameters, and those of maps of defaults."""
+    return sum(rule.cost for rule in policy.rules) + entries_of(policy.defaults)
 
 
 def limit_problems(policy: PodPolicy, policies: PolicySet) -> Iterator[Problem]:
@@ -34,6 +35,6 @@ def limit_problems(policy: PodPolicy, policies: PolicySet) -> Iterator[Problem]:
     if total > MAX_COST and (before is None or own > cost(before)):
         yield Problem(
             "spec",
-            f"the PodPolicies of namespace {namespace} would have {total} checks and entries in lists, {own} of them "
+            f"the PodPolicies of namespace {namespace} would have {total} checks and entries, {own} of them "
             f"in this one; the maximum is {MAX_COST}",
         )

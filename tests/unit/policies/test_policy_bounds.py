@@ -199,7 +199,7 @@ def test_a_namespace_has_a_bounded_number_of_pod_policies() -> None:
 def test_the_pod_policies_of_a_namespace_have_a_bounded_total_cost() -> None:
     large = [pod_policy(f"p{number}", images=registries(250)) for number in range(8)]
     expected = (
-        "spec: the PodPolicies of namespace shop would have 2259 checks and entries in lists, 251 of them in this one; "
+        "spec: the PodPolicies of namespace shop would have 2259 checks and entries, 251 of them in this one; "
         "the maximum is 2048"
     )
     assert limits(pod_policy("one-more", images=registries(250)), *large) == [expected]
@@ -271,7 +271,7 @@ def test_every_pattern_and_authority_of_a_signature_rule_counts() -> None:
         return {"signatures": [{"images": images, "by": {"anyOf": ["release", "scanner"]}}] * count}
 
     expected = (
-        "spec: the PodPolicies of namespace shop would have 2142 checks and entries in lists, 2017 of them in this "
+        "spec: the PodPolicies of namespace shop would have 2142 checks and entries, 2017 of them in this "
         "one; the maximum is 2048"
     )
     assert limits(pod_policy("p", images=signatures(32)), pod_policy("q", images=registries(124))) == [expected]
