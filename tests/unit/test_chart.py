@@ -796,6 +796,12 @@ def test_verification_of_images_is_off_until_it_is_enabled() -> None:
         assert list(rules(*values)) == list(rules())
 
 
+def test_users_read_authorities_only_where_images_are_verified() -> None:
+    for values, expected in (((), []), (VERIFIED, ["ClusterRole/sekisho-podpolicies-view"])):
+        readers = [role for role, rule in rules(*values) if "imageauthorities" in rule["resources"]]
+        assert [role for role in readers if "podpolicies" in role] == expected
+
+
 def test_the_webhook_reads_only_the_secrets_that_verification_names() -> None:
     added = [rule for role, rule in rules(*VERIFIED) if role.endswith("Role/sekisho-webhook")]
     assert [rule for rule in added if rule not in [rule for _, rule in rules()]] == [
