@@ -22,6 +22,8 @@ from sekisho.images.reference import canonical_registry
 MAX_CONFIG_BYTES: Final = 1 << 20
 """A Secret is at most 1 MiB."""
 MAX_ENTRIES: Final = 512
+MAX_VALUES: Final = 8192
+"""Values of a config.json, by its commas and opening braces; as many entries as there may be have a third of them."""
 MAX_MATCHING: Final = 8
 """Credentials that are tried for one repository."""
 CONFIG_KEY: Final = ".dockerconfigjson"
@@ -102,6 +104,8 @@ def parse_config(config: bytes) -> tuple[Entry, ...]:
     """
     if len(config) > MAX_CONFIG_BYTES:
         raise CredentialsError(f"it is larger than {MAX_CONFIG_BYTES >> 20} MiB")
+    if config.count(b",") + config.count(b"{") > MAX_VALUES:
+        raise CredentialsError(f"it has more than {MAX_VALUES:,} values")
     try:
         deny_duplicates(config)
         auths = _config_decoder.decode(config).auths or {}

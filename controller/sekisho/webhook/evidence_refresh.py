@@ -33,6 +33,8 @@ TIMING: Final = Timing(duration=60.0, renew_deadline=45.0, retry=15.0)
 REFRESH_SECONDS: Final = 3600.0
 RETRY_SECONDS: Final = 60.0
 """After pods could not be listed."""
+MAX_AT_ONCE: Final = 8
+"""Images that are looked up again at the same time: one slow registry must not hold up the images of others."""
 RECENT: Final = timedelta(minutes=30)
 """Facts that are younger are not looked up again: a request may have renewed them."""
 _RUNNING: Final = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
@@ -104,13 +106,18 @@ class EvidenceRefresh:
             await asyncio.sleep(spread(seconds, 0.1))
 
     async def refresh(self) -> None:
-        """Look up each image that runs and whose shared facts are not recent, one after the other.
+        """Look up each image that runs and whose shared facts are not recent, a few at the same time.
 
         Raises ApiError, ApiUnavailable, msgspec.DecodeError.
         """
         await self._sharing.reflector.wait_synced()
         running = await self._running()
-        for reference, secrets in running.values():
+        waiting = iter(running.values())
+        await asyncio.gather(*(self._look_up(waiting) for _ in range(MAX_AT_ONCE)))
+
+    async def _look_up(self, images: Iterator[tuple[Reference, PodPullSecrets | None]]) -> None:
+        """Look up one image after the other."""
+        for reference, secrets in images:
             self._evidence.start([reference], "", secrets)
             await self._evidence.settled([reference], LOOKUP_SECONDS, secrets)
 

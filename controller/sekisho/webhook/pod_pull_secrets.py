@@ -5,6 +5,7 @@ What a registry says to a tenant's credentials does not count for others: it may
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
 from typing import Final
 
 import msgspec
@@ -24,10 +25,15 @@ from sekisho.registry import (
     decode_secret,
     matching,
 )
-from sekisho.registry.credentials import MAX_MATCHING, Entry, merged
+from sekisho.registry.credentials import MAX_ENTRIES, MAX_MATCHING, Entry, merged
+from sekisho.turns import Turns
 
 MAX_SECRETS: Final = 8
 """The pull Secrets of one pod that are read: the first ones."""
+MAX_READS: Final = 16
+"""Secrets that are read at the same time; a namespace has at most as many reads as it leaves free."""
+MAX_SMALL_BYTES: Final = 16 << 10
+"""A larger Secret is decoded in a thread."""
 SECRET_TYPE: Final = "kubernetes.io/dockerconfigjson"  # noqa: S105 - a type of Secrets
 
 
@@ -92,14 +98,19 @@ class PodPullSecretReader:
         self._api = api
         self._client = client
         self._reads: SingleFlight[tuple[str, str], Sequence[Entry]] = SingleFlight()
+        self._reading = Turns(MAX_READS, is_shared=True)
 
     async def client_with(self, pull_secrets: PodPullSecrets) -> RegistryClient:
         """The client that sends these credentials first. Raises RegistryError where they cannot be read now."""
         read = [self._entries(pull_secrets.namespace, name) for name in pull_secrets.names]
-        entries = merged(dict(zip(pull_secrets.names, await asyncio.gather(*read), strict=True)))
+        entries = merged(dict(zip(pull_secrets.names, await asyncio.gather(*read), strict=True)))[:MAX_ENTRIES]
+
+        @cache  # a look-up asks for one repository, again and again
+        def own_of(registry: str, repository: str) -> Sequence[Credential]:
+            return matching(entries, registry, repository)
 
         def credentials(registry: str, repository: str) -> Sequence[Credential]:
-            own = (*matching(entries, registry, repository), *self._client.credentials(registry, repository))
+            own = (*own_of(registry, repository), *self._client.credentials(registry, repository))
             return tuple(dict.fromkeys(own))[:MAX_MATCHING]
 
         return self._client.with_credentials(credentials)
@@ -112,8 +123,11 @@ class PodPullSecretReader:
         if not is_label(namespace) or not is_subdomain(name):
             return ()  # no Secret has such a name, which would be another path of the API
         try:
-            raw = await self._api.get(f"/api/v1/namespaces/{namespace}/secrets/{name}")
-            return decode_secret(raw) if _type_decoder.decode(raw).type == SECRET_TYPE else ()
+            async with self._reading.turn(namespace):
+                raw = await self._api.get(f"/api/v1/namespaces/{namespace}/secrets/{name}")
+                if len(raw) <= MAX_SMALL_BYTES:
+                    return _entries_of(raw)
+                return await self._client.worker.run(namespace, lambda: _entries_of(raw))
         except ApiError as error:
             if error.status == 404:
                 return ()
@@ -122,5 +136,11 @@ class PodPullSecretReader:
         except ApiUnavailable:
             message = f"the pod's pull Secret {name} cannot be read: the API server does not answer"
             raise RegistryError(Problem.UNAVAILABLE, message) from None
-        except CredentialsError:
-            return ()
+
+
+def _entries_of(raw: bytes) -> Sequence[Entry]:
+    """The credentials of a Secret; none where it is of no use."""
+    try:
+        return decode_secret(raw) if _type_decoder.decode(raw).type == SECRET_TYPE else ()
+    except CredentialsError:
+        return ()

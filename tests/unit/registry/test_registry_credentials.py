@@ -92,6 +92,7 @@ def test_entry_of_a_credential_helper_is_left_out() -> None:
         (b"[" * 100_000, "nested too deeply"),
         (b" " * (1 << 20) + b"{}", "larger than 1 MiB"),
         (config(**{f"{number}.io": {} for number in range(600)}), "more than 512 entries"),
+        (b'{"auths": {}, "x": [' + b"{}," * 8191 + b"{}]}", "more than 8,192 values"),
     ],
 )
 def test_bad_config_is_an_error_without_its_content(text: bytes, why: str) -> None:

@@ -1,5 +1,6 @@
 """The hourly refresh of what runs: which images are looked up again, by whom, and with which credentials."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from sekisho.webhook.shared_evidence import SharedEvidence
 from tests.unit.cluster.collection_server import serving as serving_api
 from tests.unit.images.signing import P256, bundle, keyed, statement
 from tests.unit.registry.registry_server import NAME, Registry, client_of, serving
+from tests.unit.waiting import until
 from tests.unit.webhook.test_shared_evidence import EvidenceServer, running
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
@@ -85,6 +87,28 @@ async def test_only_what_runs_and_is_not_recent_is_looked_up_again(site: Site) -
     assert site.looked_up() == set(old)
     assert stopped not in site.looked_up()
     assert site.page_requests == ["status.phase!=Succeeded,status.phase!=Failed"]
+
+
+async def test_image_of_a_slow_registry_does_not_hold_up_the_others(site: Site) -> None:
+    slow, *others = [site.image("x" * number, LONG_AGO) for number in (1, 2, 3)]
+    reached, release = asyncio.Event(), asyncio.Event()
+    path = f"/v2/{NAME}/referrers/{slow.partition('@')[2]}"
+
+    async def wait(request: web.Request) -> web.StreamResponse:
+        reached.set()
+        await release.wait()
+        del site.registry.misbehave["GET", path]
+        return await site.registry.handle(request)
+
+    site.registry.misbehave["GET", path] = wait
+    for image in (slow, *others):
+        site.run(containers=[{"name": "a", "image": image}])
+    refreshing = asyncio.create_task(site.refresh.refresh())
+    await reached.wait()
+    await until(lambda: site.looked_up() == {slow, *others})
+    assert not refreshing.done()
+    release.set()
+    await refreshing
 
 
 async def test_image_of_many_pods_is_looked_up_once(site: Site) -> None:

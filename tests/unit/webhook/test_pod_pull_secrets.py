@@ -1,7 +1,9 @@
 """The pull Secrets that pods name: whose images they are for, and what they may not change for others."""
 
+import asyncio
 import base64
 import json
+import threading
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +16,10 @@ from sekisho.images import Reference
 from sekisho.images.authorities import Authority
 from sekisho.images.evidence import ImageFacts, Unknown, tag_key
 from sekisho.pods import LocalObjectReference
+from sekisho.registry import decode_secret
+from sekisho.registry.credentials import Entry
+from sekisho.turns import Turns
+from sekisho.webhook import pod_pull_secrets as module
 from sekisho.webhook.evidence import EvidenceStore
 from sekisho.webhook.pod_pull_secrets import PodPullSecretReader, PodPullSecrets, pull_secrets_of
 from sekisho.webhook.tags import Tags
@@ -22,6 +28,7 @@ from tests.reviews import DEPLOYMENT, DEPLOYMENTS, review_body
 from tests.unit.cluster.collection_server import serving as serving_api
 from tests.unit.images.signing import P256, bundle, keyed, statement
 from tests.unit.registry.registry_server import NAME, Registry, client_of, serving
+from tests.unit.waiting import until
 
 TEAM = PodPullSecrets("team", ("login",))
 WRONG = PodPullSecrets("team", ("wrong",))
@@ -48,10 +55,14 @@ class Site:
         self.shared: list[ImageFacts] = []
         self.evidence: EvidenceStore
         self.tags: Tags
+        self.release, self.waiting = asyncio.Event(), 0
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         name = request.path.removeprefix("/api/v1/namespaces/").replace("/secrets", "")
         self.asked.append(name)
+        if "/slow" in name:
+            self.waiting += 1
+            await self.release.wait()
         if name in self.secrets:
             return web.json_response(self.secrets[name])
         return web.json_response({"message": "no"}, status=self.status)
@@ -136,6 +147,37 @@ async def test_changed_secret_counts_at_once(site: Site) -> None:
     assert isinstance(await site.look(image, TEAM), Unknown)
     site.secrets["team/login"] = secret(site.registry.host, "hunter2")
     assert isinstance(await site.look(other, TEAM), ImageFacts)
+
+
+async def test_large_secret_is_decoded_in_a_thread(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[threading.Thread] = []
+
+    def decode(raw: bytes) -> tuple[Entry, ...]:
+        threads.append(threading.current_thread())
+        return decode_secret(raw)
+
+    monkeypatch.setattr(module, "decode_secret", decode)
+    small = secret(site.registry.host, "hunter2")
+    large = small | {"metadata": {"annotations": {"a": "x" * module.MAX_SMALL_BYTES}}}
+    for tag, written in (("v", small), ("v2", large)):
+        site.secrets["team/login"] = written
+        assert isinstance(await site.look(site.image(tag), TEAM), ImageFacts)
+    assert [thread is threading.main_thread() for thread in threads] == [True, False]
+
+
+async def test_pods_of_one_namespace_leave_reads_of_secrets_to_others(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.secrets["other/login"] = site.secrets["team/login"]
+    reader = site.tags._client_with.__self__  # type: ignore[union-attr]  # noqa: SLF001
+    monkeypatch.setattr(reader, "_reading", Turns(4, is_shared=True))
+    flood = PodPullSecrets("team", tuple(f"slow{number}" for number in range(8)))
+    asked = asyncio.create_task(reader.client_with(flood))
+    await until(lambda: site.waiting == 2)
+    assert isinstance(await site.look(site.image(), PodPullSecrets("other", ("login",))), ImageFacts)
+    assert site.waiting == 2
+    site.release.set()
+    await asked
 
 
 @pytest.mark.parametrize(
