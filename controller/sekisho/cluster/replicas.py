@@ -273,7 +273,7 @@ def observe(leases: Iterable[Lease], previous: Mapping[str, Replica], now: float
 
 
 def live(replicas: Mapping[str, Replica], now: float) -> tuple[Replica, ...]:
-    """Those whose Lease has not expired, sorted by name."""
+    """The replicas whose Lease has not expired, sorted by name."""
     return tuple(sorted((r for r in replicas.values() if now < r.expires), key=lambda replica: replica.name))
 
 

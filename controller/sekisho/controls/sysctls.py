@@ -113,7 +113,7 @@ def _check(parameters: Sysctls, _minor: int) -> Check:
 def with_dots(name: str) -> str:
     """The name of a sysctl with dots between its parts; slashes, which it may have instead or beside dots, are dots.
 
-    A name with both, as of an interface eth0.1, gets the spelling of another sysctl. So this is for what is forbidden.
+    Use it only to deny: a name with both, such as one of the interface eth0.1, becomes the name of another sysctl.
     """
     return name.replace("/", ".")
 

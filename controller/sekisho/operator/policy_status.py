@@ -150,7 +150,7 @@ class StatusKeeper:
         self._wake.set()
 
     async def report_end(self) -> None:
-        """Return once every status says that pods are not judged, if so; after END_SECONDS at the latest.
+        """Wait until every status says that pods are no longer judged, where that is so; END_SECONDS at most.
 
         When the release is uninstalled, nobody else will say it.
         """
