@@ -12,10 +12,10 @@ from sekisho.controls.control import (
     ControlEnforcement,
     EvidenceCheck,
     Example,
+    ImageFinding,
     Level,
     ParameterError,
     Parameters,
-    Unsigned,
     complete,
     no_longer_allowed,
 )
@@ -91,10 +91,10 @@ __all__ = [
     "ControlEnforcement",
     "EvidenceCheck",
     "Example",
+    "ImageFinding",
     "Level",
     "ParameterError",
     "Parameters",
-    "Unsigned",
     "complete",
     "no_longer_allowed",
 ]

@@ -20,7 +20,7 @@ Check = Callable[[Pod, Sequence[ContainerRef]], list[Finding]]
 """Judges a pod and its containers, in their order; returns the findings, an empty list when the pod passes."""
 
 
-class Unsigned(Struct, frozen=True, gc=False):
+class ImageFinding(Struct, frozen=True, gc=False):
     """An image that does not have the evidence that a rule requires.
 
     lookup: the image, if a look-up may find the evidence; None if it cannot.
@@ -32,7 +32,7 @@ class Unsigned(Struct, frozen=True, gc=False):
     is_pending: bool = False
 
 
-EvidenceCheck = Callable[[Pod, Sequence[ContainerRef], Collection[FieldPath], Trust | None], list[Unsigned]]
+EvidenceCheck = Callable[[Pod, Sequence[ContainerRef], Collection[FieldPath], Trust | None], list[ImageFinding]]
 """Judges the images of a pod, but those at the given paths, which are denied already.
 
 Without Trust this installation does not verify images, and no image passes.

@@ -9,7 +9,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sekisho.controls.control import EvidenceCheck, ParameterError, Unsigned
+from sekisho.controls.control import EvidenceCheck, ImageFinding, ParameterError
 from sekisho.findings import FieldPath, Finding, render_value, words
 from sekisho.images import ImageError, Reference, RegistryPattern, parse, parse_pattern, without_credentials
 from sekisho.images.evidence import ImageFacts, Unknown, evidence_key, tag_key
@@ -93,12 +93,12 @@ def check_of(rules: Sequence[ImageRule]) -> EvidenceCheck:
 
     def judge(
         pod: Pod, containers: Sequence[ContainerRef], denied: Collection[FieldPath], trust: Trust | None
-    ) -> list[Unsigned]:
+    ) -> list[ImageFinding]:
         return [
-            unsigned
+            finding
             for path, image, about in _images(pod, containers)
             if path not in denied
-            for unsigned in _judge_image(rules, path, image, about, trust)
+            for finding in _judge_image(rules, path, image, about, trust)
         ]
 
     return judge
@@ -128,7 +128,7 @@ def _images(pod: Pod, containers: Sequence[ContainerRef]) -> Iterator[tuple[Fiel
 
 def _judge_image(
     rules: Sequence[ImageRule], path: FieldPath, image: str, about: ContainerRef | Volume, trust: Trust | None
-) -> Iterator[Unsigned]:
+) -> Iterator[ImageFinding]:
     try:
         reference = parse(image)
     except ImageError:
@@ -147,7 +147,7 @@ def _judge_image(
                     about=about,
                     shown=shown,
                 )
-                yield Unsigned(replace(finding, origin=f"which {fault.problem}"), fault.lookup, fault.is_pending)
+                yield ImageFinding(replace(finding, origin=f"which {fault.problem}"), fault.lookup, fault.is_pending)
 
 
 def _fault(rule: ImageRule, reference: Reference, trust: Trust | None) -> Fault | None:
