@@ -9,7 +9,7 @@ import pytest
 from sekisho.images.verification import verify
 from sekisho.registry import (
     Credential,
-    Problem,
+    Failure,
     RegistryClient,
     RegistryError,
     Repository,
@@ -75,7 +75,7 @@ async def test_tag_stands_for_the_image_that_was_pushed(registry: Registry, repo
         assert await client.digest(repository, "multi") == index.digest
         with pytest.raises(RegistryError) as caught:
             await client.digest(repository, "v2")
-    assert caught.value.problem is Problem.MISSING
+    assert caught.value.failure is Failure.MISSING
 
 
 async def test_image_without_signatures_has_no_candidates(registry: Registry, repository_name: str) -> None:
@@ -117,7 +117,7 @@ async def test_authentication(odd_registry: OddRegistry, repository_name: str, s
     assert await payloads(odd_registry, image, lambda *_: (ROBOT,)) == [("referrers", BUNDLE)]
     with pytest.raises(RegistryError) as caught:
         await payloads(odd_registry, image, lambda *_: (Credential(USER, "wrong"),))
-    assert caught.value.problem is Problem.DENIED
+    assert caught.value.failure is Failure.DENIED
 
 
 async def test_credentials_do_not_follow_redirects(odd_registry: OddRegistry, repository_name: str) -> None:
@@ -174,7 +174,7 @@ async def test_registry_in_trouble_is_unavailable(odd_registry: OddRegistry, rep
     odd_registry.behave(Behavior(faults=(UNAVAILABLE,)), repository_name)
     with pytest.raises(RegistryError) as caught:
         await payloads(odd_registry, image)
-    assert caught.value.problem is Problem.UNAVAILABLE
+    assert caught.value.failure is Failure.UNAVAILABLE
 
 
 async def test_registry_that_is_stopped_is_unavailable(new_odd_registry: object, repository_name: str) -> None:

@@ -3,7 +3,7 @@
 from sekisho.registry.candidates import Candidates, Wanted, find_candidates
 from sekisho.registry.client import RegistryClient, Repository
 from sekisho.registry.credentials import Credential, CredentialsError, decode_secret, matching, parse_config
-from sekisho.registry.errors import Problem, RegistryError
+from sekisho.registry.errors import Failure, RegistryError
 from sekisho.registry.http import Settings, tls_context
 from sekisho.registry.room import Hold, Room
 
@@ -11,8 +11,8 @@ __all__ = [
     "Candidates",
     "Credential",
     "CredentialsError",
+    "Failure",
     "Hold",
-    "Problem",
     "RegistryClient",
     "RegistryError",
     "Repository",

@@ -19,7 +19,7 @@ from yarl import URL
 
 from sekisho.registry.challenges import Challenge, parse_challenges
 from sekisho.registry.credentials import Credential
-from sekisho.registry.errors import Problem, RegistryError
+from sekisho.registry.errors import Failure, RegistryError
 from sekisho.registry.http import Answer, HttpClient, OnLarge, nothing_to_wait_for
 
 MAX_TOKEN_BYTES: Final = 64 << 10
@@ -130,7 +130,7 @@ class Authentication:
             status = answer.status
         used = "without credentials" if credentials == (None,) else "with the credentials that Sekisho has for it"
         message = f"registry {registry} does not let {repository} be read {used} (status {status})"
-        raise RegistryError(Problem.DENIED, message)
+        raise RegistryError(Failure.DENIED, message)
 
     async def _access(
         self, key: tuple[str, str], challenges: Sequence[Challenge], credential: Credential | None
@@ -159,14 +159,14 @@ class Authentication:
             return None
         if answer.status != 200:
             message = f"the token service of registry {registry} answers with status {answer.status}"
-            raise RegistryError(Problem.UNAVAILABLE, message)
+            raise RegistryError(Failure.UNAVAILABLE, message)
         try:
             decoded = _token_decoder.decode(answer.body)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             decoded = _Token()
         token = decoded.token or decoded.access_token or ""
         if not _TOKEN.fullmatch(token):
-            raise RegistryError(Problem.INVALID, f"the token service of registry {registry} sent no token")
+            raise RegistryError(Failure.INVALID, f"the token service of registry {registry} sent no token")
         seconds = min(max(decoded.expires_in or 0, MIN_TOKEN_SECONDS), MAX_TOKEN_SECONDS) - EARLY_SECONDS
         return _Access(f"Bearer {token}", credential, time.monotonic() + seconds)
 
@@ -201,7 +201,7 @@ def _token_url(challenge: Challenge, registry: str, repository: str) -> URL:
         is_allowed = False
     if not is_allowed:
         message = f"registry {registry} names a token service that is not an https address"
-        raise RegistryError(Problem.INVALID, message)
+        raise RegistryError(Failure.INVALID, message)
     scope = challenge.parameters.get("scope", "")[:MAX_SCOPE_LENGTH] or f"repository:{repository}:pull"
     query = {"scope": scope}
     if "service" in challenge.parameters:

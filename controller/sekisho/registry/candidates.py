@@ -23,7 +23,7 @@ from sekisho.images.evidence import (
 from sekisho.images.reference import is_digest
 from sekisho.images.statements import CERTIFICATE_ANNOTATION, SIGN_PREDICATE, SIGNATURE_ANNOTATION
 from sekisho.registry.client import Referrers, RegistryClient, Repository
-from sekisho.registry.errors import Problem, RegistryError
+from sekisho.registry.errors import Failure, RegistryError
 from sekisho.registry.manifests import Descriptor
 from sekisho.registry.room import Hold
 
@@ -101,8 +101,8 @@ async def find_candidates(
     )
     attached, unlisted = Candidates(), None
     for one in read:
-        if isinstance(one, RegistryError) and one.problem is Problem.INVALID:
-            unlisted = RegistryError(Problem.INVALID, f"what is attached to it cannot be listed: {one}")
+        if isinstance(one, RegistryError) and one.failure is Failure.INVALID:
+            unlisted = RegistryError(Failure.INVALID, f"what is attached to it cannot be listed: {one}")
             attached = _joined(attached, Candidates((), 1, (str(unlisted)[:MAX_PROBLEM_LENGTH],)))
         elif isinstance(one, BaseException):
             raise one
@@ -123,7 +123,7 @@ async def _referring(client: RegistryClient, repository: Repository, digest: str
     try:
         referrers = await client.referrers(repository, digest)
     except RegistryError as error:
-        if error.problem is not Problem.DENIED:  # some deny all paths that they do not know
+        if error.failure is not Failure.DENIED:  # some deny all paths that they do not know
             raise
         referrers = None
     attached = Candidates()
@@ -154,9 +154,9 @@ async def _tagged(
     try:
         layers = await _layers(client, repository, tag, f".{suffix} tag")
     except RegistryError as error:
-        if error.problem is Problem.MISSING:
+        if error.failure is Failure.MISSING:
             return Candidates()
-        if error.problem is Problem.INVALID:
+        if error.failure is Failure.INVALID:
             return Candidates((), 0, (str(error)[:MAX_PROBLEM_LENGTH],))
         raise
     return await _read_layers(client, repository, [layers], None if wanted is None else Wanted((), wanted.hold))
@@ -242,7 +242,7 @@ async def _readable(reads: Sequence[Coroutine[Any, Any, T]]) -> tuple[list[T], t
     for result in await asyncio.gather(*reads, return_exceptions=True):
         if not isinstance(result, BaseException):
             results.append(result)
-        elif isinstance(result, RegistryError) and result.problem in (Problem.INVALID, Problem.MISSING):
+        elif isinstance(result, RegistryError) and result.failure in (Failure.INVALID, Failure.MISSING):
             problems.append(str(result)[:MAX_PROBLEM_LENGTH])
         else:
             raise result

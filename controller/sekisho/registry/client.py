@@ -21,7 +21,7 @@ from sekisho.images.reference import DOCKER_HUB, is_digest
 from sekisho.registry.authentication import Authentication, Credentials
 from sekisho.registry.connections import Connections
 from sekisho.registry.credentials import Credential
-from sekisho.registry.errors import Problem, RegistryError
+from sekisho.registry.errors import Failure, RegistryError
 from sekisho.registry.http import Answer, OnLarge, Settings, nothing_to_wait_for
 from sekisho.registry.manifests import (
     ACCEPT,
@@ -117,7 +117,7 @@ class _Pause:
         """Raises RegistryError during the pause of `name`."""
         if time.monotonic() < self.until:
             message = f"{name} was unavailable a moment ago; it is tried again soon"
-            raise RegistryError(Problem.UNAVAILABLE, message)
+            raise RegistryError(Failure.UNAVAILABLE, message)
 
 
 class _Pauses(Generic[K]):
@@ -216,7 +216,7 @@ class RegistryClient:
         """The bytes of a layer, which have the digest and the size of its descriptor."""
         digest, size = descriptor.digest, descriptor.size
         if not is_digest(digest) or not 0 <= size <= MAX_BLOB_BYTES:
-            raise RegistryError(Problem.INVALID, f"a layer of {repository} has no valid digest or is too large")
+            raise RegistryError(Failure.INVALID, f"a layer of {repository} has no valid digest or is too large")
         answer = await self._request("GET", repository, f"blobs/{digest}", "", size)
         if answer.status == 404:
             raise _missing(repository, digest)
@@ -224,7 +224,7 @@ class RegistryClient:
         is_it = partial(has_digest, answer.body, digest)
         if len(answer.body) != size or not await self._run(size > MAX_SMALL_BLOB_BYTES, is_it):
             message = f"registry {repository.registry} sent content that does not match {repository}@{digest}"
-            raise RegistryError(Problem.INVALID, message)
+            raise RegistryError(Failure.INVALID, message)
         return answer.body
 
     async def referrers(self, repository: Repository, digest: str) -> Referrers | None:
@@ -268,7 +268,7 @@ class RegistryClient:
         try:
             content = await self.manifest(repository, f"{algorithm}-{encoded[:64]}", MAX_LIST_BYTES)
         except RegistryError as error:
-            if error.problem is Problem.MISSING:
+            if error.failure is Failure.MISSING:
                 return Referrers(())
             raise
         listed = content.manifest.manifests or ()
@@ -299,7 +299,7 @@ class RegistryClient:
             )
             if answer.status == 429 or answer.status >= 500:
                 message = f"registry {registry} answers with status {answer.status}"
-                raise RegistryError(Problem.UNAVAILABLE, message, retry_seconds=_retry_seconds(answer))
+                raise RegistryError(Failure.UNAVAILABLE, message, retry_seconds=_retry_seconds(answer))
             return answer
 
     @asynccontextmanager
@@ -328,9 +328,9 @@ class RegistryClient:
             try:
                 yield
             except RegistryError as error:
-                if error.problem is Problem.UNAVAILABLE and error.is_unconnected:
+                if error.failure is Failure.UNAVAILABLE and error.is_unconnected:
                     self._unavailable.begin(repository.registry, error.retry_seconds)
-                elif error.problem is Problem.UNAVAILABLE:
+                elif error.failure is Failure.UNAVAILABLE:
                     self._paused.begin(repository, error.retry_seconds)
                 raise
             self._unavailable.end(repository.registry)
@@ -341,7 +341,7 @@ def _content(answer: Answer, repository: Repository, reference: str, name: str) 
     """The manifest or index in an answer. Raises RegistryError, INVALID."""
     if is_digest(reference) and not has_digest(answer.body, reference):
         message = f"registry {repository.registry} sent content that does not match {name}"
-        raise RegistryError(Problem.INVALID, message)
+        raise RegistryError(Failure.INVALID, message)
     digest = reference if is_digest(reference) else digest_of(answer.body)
     return Content(digest, answer.media_type, decode_manifest(answer.body, answer.media_type, name))
 
@@ -349,7 +349,7 @@ def _content(answer: Answer, repository: Repository, reference: str, name: str) 
 def _missing(repository: Repository, reference: str) -> RegistryError:
     separator = "@" if is_digest(reference) else ":"
     message = f"registry {repository.registry} has no {repository.name}{separator}{reference}"
-    return RegistryError(Problem.MISSING, message)
+    return RegistryError(Failure.MISSING, message)
 
 
 def _retry_seconds(answer: Answer) -> float:
@@ -361,7 +361,7 @@ def _retry_seconds(answer: Answer) -> float:
 def _expect_success(answer: Answer, repository: Repository) -> None:
     if answer.status != 200:
         message = f"registry {repository.registry} answers with status {answer.status} for {repository.name}"
-        raise RegistryError(Problem.INVALID, message)
+        raise RegistryError(Failure.INVALID, message)
 
 
 def _query_of(link: str) -> str:

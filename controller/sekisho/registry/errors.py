@@ -5,7 +5,7 @@ from enum import StrEnum
 from sekisho.errors import SekishoError
 
 
-class Problem(StrEnum):
+class Failure(StrEnum):
     """What kind of failure it is, which decides when to try again."""
 
     UNAVAILABLE = "unavailable"
@@ -26,9 +26,9 @@ class RegistryError(SekishoError):
     """
 
     def __init__(
-        self, problem: Problem, message: str, *, is_unconnected: bool = False, retry_seconds: float = 0.0
+        self, failure: Failure, message: str, *, is_unconnected: bool = False, retry_seconds: float = 0.0
     ) -> None:
         super().__init__(message)
-        self.problem = problem
+        self.failure = failure
         self.is_unconnected = is_unconnected
         self.retry_seconds = retry_seconds

@@ -13,7 +13,7 @@ from msgspec import Struct
 from yarl import URL
 
 from sekisho.registry.addresses import AddressDeniedError, Network, check_address, check_literal
-from sekisho.registry.errors import Problem, RegistryError
+from sekisho.registry.errors import Failure, RegistryError
 
 logger = logging.getLogger(__name__)
 
@@ -134,21 +134,21 @@ class HttpClient:
                 answer, location = await self._send(method, url, {**headers, **own}, is_own, max_bytes, on_large)
             except _TooLargeError:
                 raise RegistryError(
-                    Problem.INVALID, f"registry {registry} sent more than {max_bytes:,} bytes"
+                    Failure.INVALID, f"registry {registry} sent more than {max_bytes:,} bytes"
                 ) from None
             except _EncodedError:
-                raise RegistryError(Problem.INVALID, f"registry {registry} sent a compressed body") from None
+                raise RegistryError(Failure.INVALID, f"registry {registry} sent a compressed body") from None
             except (aiohttp.ClientError, AddressDeniedError, OSError, ValueError) as error:
                 # one wording for all: who writes an image's name must not learn which addresses and ports answer
                 logger.warning("cannot reach registry %s at %s: %s", registry, url.origin(), _reason_of(error))
                 message = f"registry {registry} cannot be reached"
                 is_unconnected = is_own and isinstance(error, _NO_CONNECTION)
-                raise RegistryError(Problem.UNAVAILABLE, message, is_unconnected=is_unconnected) from None
+                raise RegistryError(Failure.UNAVAILABLE, message, is_unconnected=is_unconnected) from None
             if location is None:
                 return answer
             url = _target(url, location, registry)
             is_own = is_own and url.origin() == origin  # another host may redirect back, to an address of its choice
-        raise RegistryError(Problem.INVALID, f"registry {registry} redirects too often")
+        raise RegistryError(Failure.INVALID, f"registry {registry} redirects too often")
 
     async def _send(
         self, method: str, url: URL, headers: Mapping[str, str], is_own: bool, max_bytes: int, on_large: OnLarge
@@ -226,7 +226,7 @@ def _target(url: URL, location: str, registry: str) -> URL:
     except ValueError:
         is_allowed = False
     if not is_allowed:
-        raise RegistryError(Problem.INVALID, f"registry {registry} redirects to something other than an https address")
+        raise RegistryError(Failure.INVALID, f"registry {registry} redirects to something other than an https address")
     return target
 
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from sekisho.documents.duplicates import deny_duplicates
 from sekisho.images.attested import MAX_URI_LENGTH
-from sekisho.registry.errors import Problem, RegistryError
+from sekisho.registry.errors import Failure, RegistryError
 
 OCI_MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX: Final = "application/vnd.oci.image.index.v1+json"
@@ -98,23 +98,23 @@ def decode_manifest(content: bytes, media_type: str, name: str) -> ImageManifest
     """
     if media_type not in MANIFESTS | INDEXES:
         shown = repr(media_type[:100]) if media_type else "no type"
-        raise RegistryError(Problem.INVALID, f"{name} is {shown}, not a manifest or an index")
+        raise RegistryError(Failure.INVALID, f"{name} is {shown}, not a manifest or an index")
     if content.count(b",") + content.count(b"{") > MAX_VALUES:
-        raise RegistryError(Problem.INVALID, f"{name} has more than {MAX_VALUES:,} values")
+        raise RegistryError(Failure.INVALID, f"{name} has more than {MAX_VALUES:,} values")
     try:
         deny_duplicates(content)
         manifest = _decoder.decode(content)
     except RecursionError:
-        raise RegistryError(Problem.INVALID, f"{name} is nested too deeply") from None
+        raise RegistryError(Failure.INVALID, f"{name} is nested too deeply") from None
     except ValueError as error:  # of json, msgspec, UTF-8, and duplicate keys
-        raise RegistryError(Problem.INVALID, f"{name} cannot be read: {' '.join(str(error).split())[:200]}") from None
+        raise RegistryError(Failure.INVALID, f"{name} cannot be read: {' '.join(str(error).split())[:200]}") from None
     if manifest.schema_version != 2:
-        raise RegistryError(Problem.INVALID, f"{name} has another schemaVersion than 2")
+        raise RegistryError(Failure.INVALID, f"{name} has another schemaVersion than 2")
     if manifest.media_type not in ("", media_type):
-        raise RegistryError(Problem.INVALID, f"{name} names another mediaType than its header, {media_type}")
+        raise RegistryError(Failure.INVALID, f"{name} names another mediaType than its header, {media_type}")
     wrong = ("an index", "layers") if media_type in INDEXES else ("a manifest", "manifests")
     if getattr(manifest, wrong[1]) is not None:
-        raise RegistryError(Problem.INVALID, f"{name} is {wrong[0]} and has {wrong[1]}")
+        raise RegistryError(Failure.INVALID, f"{name} is {wrong[0]} and has {wrong[1]}")
     return ImageManifest(_cut(manifest.layers), _cut(manifest.manifests), _hint(manifest.annotations))
 
 

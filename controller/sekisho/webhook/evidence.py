@@ -25,8 +25,8 @@ from sekisho.images.evidence import MAX_PROBLEMS, ImageFacts, Unknown, evidence_
 from sekisho.images.verification import verify
 from sekisho.registry import (
     Candidates,
+    Failure,
     Hold,
-    Problem,
     RegistryClient,
     RegistryError,
     Repository,
@@ -79,10 +79,10 @@ MAX_AT_ONCE: Final = 8
 """Candidates times keys. So few in so few bytes are verified at once; more, and keyless ones, in a thread."""
 
 _FIXES: Final = {
-    Problem.UNAVAILABLE: "try again when the registry answers",
-    Problem.DENIED: "give Sekisho a pull secret that may read the repository",
-    Problem.MISSING: "name an image that the registry has",
-    Problem.INVALID: "correct what is in the registry, or use another one",
+    Failure.UNAVAILABLE: "try again when the registry answers",
+    Failure.DENIED: "give Sekisho a pull secret that may read the repository",
+    Failure.MISSING: "name an image that the registry has",
+    Failure.INVALID: "correct what is in the registry, or use another one",
 }
 _FIX_OF_POD: Final = "name a pull secret in the pod that may read the repository"
 
@@ -288,13 +288,13 @@ class EvidenceStore:
                 candidates = await find_candidates(client.acting_for(namespace), repository, digest, wanted)
             facts = await self._verified(repository, digest, candidates, wanted.predicates, namespace)
         except RegistryError as error:
-            self._fail(key, error.problem, str(error))
+            self._fail(key, error.failure, str(error))
         except TimeoutError:
             message = f"registry {repository.registry} took longer than {LOOKUP_SECONDS:.0f} s"
-            self._fail(key, Problem.UNAVAILABLE, message)
+            self._fail(key, Failure.UNAVAILABLE, message)
         except Exception:
             logger.exception("internal error while %s was verified", key[0])
-            self._fail(key, Problem.INVALID, "an internal error; Sekisho's log says more")
+            self._fail(key, Failure.INVALID, "an internal error; Sekisho's log says more")
         else:
             self._results["found"] += 1
             self._keep(key, facts)
@@ -331,12 +331,12 @@ class EvidenceStore:
         facts = call() if is_at_once else await self._client.worker.run(namespace, call)
         return msgspec.structs.replace(facts, problems=(*facts.problems, *attached.problems)[:MAX_PROBLEMS])
 
-    def _fail(self, key: _Key, problem: Problem, message: str) -> None:
-        self._results[problem] += 1
+    def _fail(self, key: _Key, failure: Failure, message: str) -> None:
+        self._results[failure] += 1
         before = self._failures.get(key)
         count = before.count + 1 if before is not None else 1
         pause = doubled(FIRST_RETRY_SECONDS, count, MAX_RETRY_SECONDS)
-        fix = _FIX_OF_POD if problem is Problem.DENIED and key[1] is not None else _FIXES[problem]
+        fix = _FIX_OF_POD if failure is Failure.DENIED and key[1] is not None else _FIXES[failure]
         unknown = Unknown(f"cannot be verified: {message}", fix)
         self._failures.pop(key, None)
         self._failures[key] = _Failure(unknown, count, time.monotonic() + pause)
@@ -383,7 +383,7 @@ class EvidenceStore:
             "sekisho_image_lookups",
             "Look-ups of images in registries, by result: found, or why not.",
             ("result",),
-            {(result,): self._results[result] for result in ("found", *Problem)},
+            {(result,): self._results[result] for result in ("found", *Failure)},
         )
         yield gauges("sekisho_image_lookups_running", "Look-ups under way.", (), {(): len(self._flights)})
         yield gauges(

@@ -19,7 +19,7 @@ from sekisho.pods import LocalObjectReference, Pod, PodSpec
 from sekisho.registry import (
     Credential,
     CredentialsError,
-    Problem,
+    Failure,
     RegistryClient,
     RegistryError,
     decode_secret,
@@ -132,10 +132,10 @@ class PodPullSecretReader:
             if error.status == 404:
                 return ()
             message = f"the pod's pull Secret {name} cannot be read (status {error.status})"
-            raise RegistryError(Problem.UNAVAILABLE, message) from None
+            raise RegistryError(Failure.UNAVAILABLE, message) from None
         except ApiUnavailable:
             message = f"the pod's pull Secret {name} cannot be read: the API server does not answer"
-            raise RegistryError(Problem.UNAVAILABLE, message) from None
+            raise RegistryError(Failure.UNAVAILABLE, message) from None
 
 
 def _entries_of(raw: bytes) -> Sequence[Entry]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from aiohttp import web
 
-from sekisho.registry import Credential, Problem, RegistryError
+from sekisho.registry import Credential, Failure, RegistryError
 from sekisho.registry.challenges import Challenge, parse_challenges
 from tests.unit.registry.registry_server import Misbehaviour, Registry, client_of, serving
 
@@ -37,7 +37,7 @@ async def test_registry_that_allows_nothing_denies(
     async with client_of(lambda *_: credentials) as client:
         with pytest.raises(RegistryError) as caught:
             await client.digest(registry.repository, "1.2")
-    assert caught.value.problem is Problem.DENIED
+    assert caught.value.failure is Failure.DENIED
     assert "secret" not in str(caught.value)
     assert "wrong" not in str(caught.value)
 

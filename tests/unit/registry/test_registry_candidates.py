@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from sekisho.images.statements import SIGN_PREDICATE as SIGN
-from sekisho.registry import Hold, Problem, RegistryClient, RegistryError, Room, Wanted, find_candidates
+from sekisho.registry import Failure, Hold, RegistryClient, RegistryError, Room, Wanted, find_candidates
 from sekisho.registry import candidates as module
 from sekisho.registry import client as client_module
 from sekisho.registry.manifests import OCI_INDEX, OCI_MANIFEST
@@ -194,7 +194,7 @@ async def test_registry_in_trouble_is_not_an_image_without_signatures(
     registry.misbehave["GET", f"/v2/{NAME}/manifests/{manifest}"] = answering(status)
     with pytest.raises(RegistryError) as caught:
         await find_candidates(client, registry.repository, image)
-    assert caught.value.problem is Problem.UNAVAILABLE
+    assert caught.value.failure is Failure.UNAVAILABLE
 
 
 async def test_registry_that_denies_is_not_an_image_without_signatures(
@@ -205,7 +205,7 @@ async def test_registry_that_denies_is_not_an_image_without_signatures(
     registry.scheme, registry.users = "basic", {"bot": "secret"}
     with pytest.raises(RegistryError) as caught:
         await find_candidates(client, registry.repository, image)
-    assert caught.value.problem is Problem.DENIED
+    assert caught.value.failure is Failure.DENIED
 
 
 async def test_broken_older_tag_does_not_hide_a_bundle(registry: Registry, client: RegistryClient) -> None:
@@ -227,7 +227,7 @@ async def test_list_above_the_limit_does_not_hide_an_older_signature(
     said = "what is attached to it cannot be listed: registry 127.0.0.1"
     with pytest.raises(RegistryError, match=said) as caught:
         await find_candidates(client, registry.repository, image)
-    assert caught.value.problem is Problem.INVALID
+    assert caught.value.failure is Failure.INVALID
     assert str(caught.value).endswith("sent more than 1,000 bytes")
     registry.attach_tag(image, "by one")
     found = await find_candidates(client, registry.repository, image)

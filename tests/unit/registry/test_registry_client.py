@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from sekisho.registry import Problem, RegistryClient, RegistryError, Repository
+from sekisho.registry import Failure, RegistryClient, RegistryError, Repository
 from sekisho.registry import client as client_module
 from sekisho.registry import http as http_module
 from sekisho.registry.connections import MAX_REQUESTS
@@ -49,10 +49,10 @@ def answering(status: int = 200, body: bytes = b"", media_type: str = OCI_MANIFE
     return answer
 
 
-async def fails(problem: Problem, read: Callable[[], object], *parts: str) -> str:
+async def fails(failure: Failure, read: Callable[[], object], *parts: str) -> str:
     with pytest.raises(RegistryError) as caught:
         await read()  # type: ignore[misc]
-    assert caught.value.problem is problem
+    assert caught.value.failure is failure
     for part in parts:
         assert part in str(caught.value)
     return str(caught.value)
@@ -72,7 +72,7 @@ async def test_tag_is_resolved_by_its_bytes_without_a_digest_header(registry: Re
 
 
 async def test_tag_that_does_not_exist_is_missing(registry: Registry, client: RegistryClient) -> None:
-    await fails(Problem.MISSING, lambda: client.digest(registry.repository, "1.3"), f"has no {NAME}:1.3")
+    await fails(Failure.MISSING, lambda: client.digest(registry.repository, "1.3"), f"has no {NAME}:1.3")
 
 
 async def test_digest_header_that_is_none_is_not_used(registry: Registry, client: RegistryClient) -> None:
@@ -93,7 +93,7 @@ async def test_other_bytes_than_those_of_the_digest_are_not_accepted(
     digest = registry.image()
     media_type, content = registry.manifests[NAME, digest]
     registry.manifests[NAME, digest] = (media_type, content + b" ")
-    await fails(Problem.INVALID, lambda: client.manifest(registry.repository, digest), "does not match")
+    await fails(Failure.INVALID, lambda: client.manifest(registry.repository, digest), "does not match")
 
 
 async def test_sha512_is_hashed_as_such(registry: Registry, client: RegistryClient) -> None:
@@ -103,7 +103,7 @@ async def test_sha512_is_hashed_as_such(registry: Registry, client: RegistryClie
     registry.manifests[NAME, digest] = (OCI_MANIFEST, content)
     assert (await client.manifest(registry.repository, digest)).digest == digest
     registry.manifests[NAME, digest] = (OCI_MANIFEST, content + b" ")
-    await fails(Problem.INVALID, lambda: client.manifest(registry.repository, digest), "does not match")
+    await fails(Failure.INVALID, lambda: client.manifest(registry.repository, digest), "does not match")
 
 
 LAYERS = b'{"schemaVersion":2,"layers":[]'
@@ -130,7 +130,7 @@ async def test_confusing_manifest_is_not_accepted(
     registry: Registry, client: RegistryClient, content: bytes, media_type: str, why: str
 ) -> None:
     digest = registry.push(content, media_type=media_type)
-    await fails(Problem.INVALID, lambda: client.manifest(registry.repository, digest), why)
+    await fails(Failure.INVALID, lambda: client.manifest(registry.repository, digest), why)
 
 
 @pytest.mark.parametrize(
@@ -157,18 +157,18 @@ async def test_blob_has_the_size_and_digest_of_its_descriptor(registry: Registry
     registry.blobs[digest_of(b"payload")] = b"payload"
     assert await client.blob(registry.repository, layer(b"payload")) == b"payload"
     shorter, longer = layer(b"payload", 6), layer(b"payload", 8)
-    await fails(Problem.INVALID, lambda: client.blob(registry.repository, shorter), "more than 6 bytes")
-    await fails(Problem.INVALID, lambda: client.blob(registry.repository, longer), "does not match")
+    await fails(Failure.INVALID, lambda: client.blob(registry.repository, shorter), "more than 6 bytes")
+    await fails(Failure.INVALID, lambda: client.blob(registry.repository, longer), "does not match")
     registry.blobs[digest_of(b"payload")] = b"pAyload"
-    await fails(Problem.INVALID, lambda: client.blob(registry.repository, layer(b"payload")), "does not match")
-    await fails(Problem.MISSING, lambda: client.blob(registry.repository, layer(b"other")), "has no")
+    await fails(Failure.INVALID, lambda: client.blob(registry.repository, layer(b"payload")), "does not match")
+    await fails(Failure.MISSING, lambda: client.blob(registry.repository, layer(b"other")), "has no")
 
 
 @pytest.mark.parametrize("size", [-1, (16 << 20) + 1])
 async def test_blob_of_an_impossible_size_is_not_requested(
     registry: Registry, client: RegistryClient, size: int
 ) -> None:
-    await fails(Problem.INVALID, lambda: client.blob(registry.repository, layer(b"payload", size)), "too large")
+    await fails(Failure.INVALID, lambda: client.blob(registry.repository, layer(b"payload", size)), "too large")
     assert registry.requests == []
 
 
@@ -184,7 +184,7 @@ async def test_endless_body_ends_at_the_limit(registry: Registry, client: Regist
             sent += 65536
 
     registry.misbehave["GET", f"/v2/{NAME}/manifests/1.2"] = endless
-    await fails(Problem.INVALID, lambda: client.manifest(registry.repository, "1.2"), "more than 4,194,304 bytes")
+    await fails(Failure.INVALID, lambda: client.manifest(registry.repository, "1.2"), "more than 4,194,304 bytes")
     assert sent < 16 << 20
 
 
@@ -201,27 +201,27 @@ async def test_body_byte_by_byte_ends_at_the_deadline(
             await asyncio.sleep(0.01)  # the slowness of this registry is what is tested
 
     registry.misbehave["GET", f"/v2/{NAME}/manifests/1.2"] = slow
-    await fails(Problem.UNAVAILABLE, lambda: client.manifest(registry.repository, "1.2"), "cannot be reached")
+    await fails(Failure.UNAVAILABLE, lambda: client.manifest(registry.repository, "1.2"), "cannot be reached")
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "x-nonsense"])
 async def test_compressed_body_is_not_accepted(registry: Registry, client: RegistryClient, encoding: str) -> None:
     registry.misbehave["GET", f"/v2/{NAME}/manifests/1.2"] = answering(body=b"\x1f\x8b", Content_Encoding=encoding)
-    await fails(Problem.INVALID, lambda: client.manifest(registry.repository, "1.2"), "compressed")
+    await fails(Failure.INVALID, lambda: client.manifest(registry.repository, "1.2"), "compressed")
 
 
 async def test_large_length_is_believed_before_the_body_is_read(registry: Registry, client: RegistryClient) -> None:
     registry.misbehave["GET", f"/v2/{NAME}/manifests/1.2"] = answering(body=b"x" * (5 << 20))
-    await fails(Problem.INVALID, lambda: client.manifest(registry.repository, "1.2"), "more than 4,194,304 bytes")
+    await fails(Failure.INVALID, lambda: client.manifest(registry.repository, "1.2"), "more than 4,194,304 bytes")
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
 async def test_registry_in_trouble_is_paused(registry: Registry, client: RegistryClient, status: int) -> None:
     registry.image("1.2")
     registry.misbehave["HEAD", f"/v2/{NAME}/manifests/1.2"] = answering(status)
-    await fails(Problem.UNAVAILABLE, lambda: client.digest(registry.repository, "1.2"), f"status {status}")
+    await fails(Failure.UNAVAILABLE, lambda: client.digest(registry.repository, "1.2"), f"status {status}")
     del registry.misbehave["HEAD", f"/v2/{NAME}/manifests/1.2"]
-    await fails(Problem.UNAVAILABLE, lambda: client.digest(registry.repository, "1.2"), "a moment ago")
+    await fails(Failure.UNAVAILABLE, lambda: client.digest(registry.repository, "1.2"), "a moment ago")
     assert len(registry.requests) == 1
 
 
@@ -233,16 +233,16 @@ async def test_pause_ends_and_doubles_with_each_failure(
     registry.image("1.2")
     registry.misbehave["HEAD", f"/v2/{NAME}/manifests/1.2"] = answering(503)
     for pause in (2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0):
-        await fails(Problem.UNAVAILABLE, lambda: client.digest(registry.repository, "1.2"), "status 503")
+        await fails(Failure.UNAVAILABLE, lambda: client.digest(registry.repository, "1.2"), "status 503")
         now += pause - 0.1
-        await fails(Problem.UNAVAILABLE, lambda: client.digest(registry.repository, "1.2"), "a moment ago")
+        await fails(Failure.UNAVAILABLE, lambda: client.digest(registry.repository, "1.2"), "a moment ago")
         now += 0.2
     del registry.misbehave["HEAD", f"/v2/{NAME}/manifests/1.2"]
     assert await client.digest(registry.repository, "1.2")
     registry.misbehave["HEAD", f"/v2/{NAME}/manifests/1.2"] = answering(503)
-    await fails(Problem.UNAVAILABLE, lambda: client.digest(registry.repository, "1.2"), "status 503")
+    await fails(Failure.UNAVAILABLE, lambda: client.digest(registry.repository, "1.2"), "status 503")
     now += 2.1
-    await fails(Problem.UNAVAILABLE, lambda: client.digest(registry.repository, "1.2"), "status 503")
+    await fails(Failure.UNAVAILABLE, lambda: client.digest(registry.repository, "1.2"), "status 503")
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -252,8 +252,8 @@ async def test_another_repository_of_the_registry_is_not_paused(
     registry.image("1.2")
     broken = Repository(registry.host, "tenant/broken")
     registry.misbehave["HEAD", "/v2/tenant/broken/manifests/1"] = answering(status)
-    await fails(Problem.UNAVAILABLE, lambda: client.digest(broken, "1"), f"status {status}")
-    await fails(Problem.UNAVAILABLE, lambda: client.digest(broken, "1"), "tenant/broken", "a moment ago")
+    await fails(Failure.UNAVAILABLE, lambda: client.digest(broken, "1"), f"status {status}")
+    await fails(Failure.UNAVAILABLE, lambda: client.digest(broken, "1"), "tenant/broken", "a moment ago")
     assert await client.digest(registry.repository, "1.2")
     assert len(registry.requests) == 2
 
@@ -270,16 +270,16 @@ async def test_repository_that_does_not_answer_does_not_pause_others(
         return web.Response()
 
     registry.misbehave["HEAD", "/v2/tenant/slow/manifests/1"] = closes
-    await fails(Problem.UNAVAILABLE, lambda: client.digest(slow, "1"), "cannot be reached")
-    await fails(Problem.UNAVAILABLE, lambda: client.digest(slow, "1"), "a moment ago")
+    await fails(Failure.UNAVAILABLE, lambda: client.digest(slow, "1"), "cannot be reached")
+    await fails(Failure.UNAVAILABLE, lambda: client.digest(slow, "1"), "a moment ago")
     assert await client.digest(registry.repository, "1.2")
 
 
 async def test_registry_without_a_connection_is_paused_for_all_repositories(client: RegistryClient) -> None:
     async with serving(registry := Registry()):
         gone = registry.host
-    await fails(Problem.UNAVAILABLE, lambda: client.digest(Repository(gone, "one"), "1"), "cannot be reached")
-    await fails(Problem.UNAVAILABLE, lambda: client.digest(Repository(gone, "two"), "1"), f"registry {gone} was")
+    await fails(Failure.UNAVAILABLE, lambda: client.digest(Repository(gone, "one"), "1"), "cannot be reached")
+    await fails(Failure.UNAVAILABLE, lambda: client.digest(Repository(gone, "two"), "1"), f"registry {gone} was")
 
 
 async def test_host_that_a_registry_redirects_to_does_not_pause_the_registry(
@@ -288,7 +288,7 @@ async def test_host_that_a_registry_redirects_to_does_not_pause_the_registry(
     registry.image("1.2")
     other = Repository(registry.host, "tenant/other")
     registry.misbehave["HEAD", "/v2/tenant/other/manifests/1"] = answering(307, Location="https://127.0.0.1:1/gone")
-    await fails(Problem.UNAVAILABLE, lambda: client.digest(other, "1"), "cannot be reached")
+    await fails(Failure.UNAVAILABLE, lambda: client.digest(other, "1"), "cannot be reached")
     assert await client.digest(registry.repository, "1.2")
 
 
@@ -303,10 +303,10 @@ async def test_repository_is_paused_for_as_long_as_the_registry_says(
     monkeypatch.setattr("sekisho.registry.client.time.monotonic", lambda: now)
     registry.image("1.2")
     registry.misbehave["HEAD", f"/v2/{NAME}/manifests/1.2"] = answering(429, Retry_After=written)
-    await fails(Problem.UNAVAILABLE, lambda: client.digest(registry.repository, "1.2"), "status 429")
+    await fails(Failure.UNAVAILABLE, lambda: client.digest(registry.repository, "1.2"), "status 429")
     registry.misbehave.clear()
     now += seconds - 0.1
-    await fails(Problem.UNAVAILABLE, lambda: client.digest(registry.repository, "1.2"), "a moment ago")
+    await fails(Failure.UNAVAILABLE, lambda: client.digest(registry.repository, "1.2"), "a moment ago")
     now += 0.2
     assert await client.digest(registry.repository, "1.2")
 
@@ -315,7 +315,7 @@ async def test_another_registry_is_not_paused(registry: Registry, client: Regist
     async with serving(other := Registry()):
         digest = other.image("1.2")
         registry.misbehave["HEAD", f"/v2/{NAME}/manifests/1.2"] = answering(503)
-        await fails(Problem.UNAVAILABLE, lambda: client.digest(registry.repository, "1.2"))
+        await fails(Failure.UNAVAILABLE, lambda: client.digest(registry.repository, "1.2"))
         assert await client.digest(other.repository, "1.2") == digest
 
 
@@ -323,15 +323,15 @@ async def test_failures_to_connect_have_one_wording(registry: Registry) -> None:
     messages = set()
     async with client_of() as client:
         closed = Repository("127.0.0.1:1", NAME)
-        messages.add(await fails(Problem.UNAVAILABLE, lambda: client.digest(closed, "1")))
+        messages.add(await fails(Failure.UNAVAILABLE, lambda: client.digest(closed, "1")))
         unknown = Repository("registry.invalid", NAME)
-        messages.add(await fails(Problem.UNAVAILABLE, lambda: client.digest(unknown, "1")))
+        messages.add(await fails(Failure.UNAVAILABLE, lambda: client.digest(unknown, "1")))
         long = Repository("a" * 80 + ".example", NAME)
-        messages.add(await fails(Problem.UNAVAILABLE, lambda: client.digest(long, "1")))
+        messages.add(await fails(Failure.UNAVAILABLE, lambda: client.digest(long, "1")))
     async with client_of(settings=settings_for_tests(tls=None)) as client:
-        messages.add(await fails(Problem.UNAVAILABLE, lambda: client.digest(registry.repository, "1")))
+        messages.add(await fails(Failure.UNAVAILABLE, lambda: client.digest(registry.repository, "1")))
     async with client_of(settings=settings_for_tests(allowed_networks=())) as client:
-        messages.add(await fails(Problem.UNAVAILABLE, lambda: client.digest(registry.repository, "1")))
+        messages.add(await fails(Failure.UNAVAILABLE, lambda: client.digest(registry.repository, "1")))
     assert {message.split(" ", 2)[2] for message in messages} == {"cannot be reached"}
     assert registry.requests == []
 
@@ -339,7 +339,7 @@ async def test_failures_to_connect_have_one_wording(registry: Registry) -> None:
 async def test_certificate_must_be_for_the_registry() -> None:
     registry = Registry()
     async with serving(registry, make(CA, names=["registry.example"])), client_of() as client:
-        await fails(Problem.UNAVAILABLE, lambda: client.digest(registry.repository, "1.2"), "cannot be reached")
+        await fails(Failure.UNAVAILABLE, lambda: client.digest(registry.repository, "1.2"), "cannot be reached")
     async with serving(registry, SERVER), client_of() as client:
         digest = registry.image("1.2")
         assert await client.digest(registry.repository, "1.2") == digest
@@ -369,7 +369,7 @@ async def test_registries_that_are_remembered_are_bounded(monkeypatch: pytest.Mo
     async with client_of(settings=settings_for_tests(allowed_networks=())) as client:
         for last in range(1, 8):
             repository = Repository(f"127.0.0.{last}", NAME)
-            await fails(Problem.UNAVAILABLE, lambda repository=repository: client.digest(repository, "1"))  # type: ignore[misc]
+            await fails(Failure.UNAVAILABLE, lambda repository=repository: client.digest(repository, "1"))  # type: ignore[misc]
         assert len(client._unavailable) == 3  # noqa: SLF001
 
 
@@ -380,7 +380,7 @@ async def test_paused_repositories_that_are_remembered_are_bounded(
     for number in range(5):
         registry.misbehave["HEAD", f"/v2/tenant/{number}/manifests/1"] = answering(503)
         repository = Repository(registry.host, f"tenant/{number}")
-        await fails(Problem.UNAVAILABLE, lambda repository=repository: client.digest(repository, "1"))  # type: ignore[misc]
+        await fails(Failure.UNAVAILABLE, lambda repository=repository: client.digest(repository, "1"))  # type: ignore[misc]
     assert len(client._paused) == 3  # noqa: SLF001
 
 

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from msgspec import Struct
 
-from sekisho.registry import Problem, RegistryClient
+from sekisho.registry import Failure, RegistryClient
 from sekisho.registry import client as client_module
 from sekisho.registry import connections as module
 from sekisho.registry.manifests import MAX_VALUES, OCI_INDEX, OCI_MANIFEST, ImageManifest, decode_manifest
@@ -130,7 +130,7 @@ async def test_index_with_too_many_values_is_not_decoded(client: RegistryClient,
                 await client.manifest(registry.repository, "index")
             else:
                 read = lambda: client.manifest(registry.repository, "index")  # noqa: E731
-                await fails(Problem.INVALID, read, f"has more than {MAX_VALUES:,} values")
+                await fails(Failure.INVALID, read, f"has more than {MAX_VALUES:,} values")
 
 
 def test_descriptors_keep_only_what_is_read() -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
-from sekisho.registry import Credential, Problem, RegistryError
+from sekisho.registry import Credential, Failure, RegistryError
 from sekisho.registry.manifests import Descriptor
 from tests.unit.registry.registry_server import Misbehaviour, Registry, client_of, digest_of, serving
 
@@ -118,7 +118,7 @@ async def test_redirect_to_something_else_than_https_is_not_followed(registry: R
     async with client_of() as client:
         with pytest.raises(RegistryError) as caught:
             await client.blob(registry.repository, LAYER)
-    assert caught.value.problem is Problem.INVALID
+    assert caught.value.failure is Failure.INVALID
 
 
 @pytest.mark.parametrize(
