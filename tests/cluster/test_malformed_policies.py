@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from sekisho.images.predicate_values import PATH_PATTERN
 from tests.cluster.conftest import Cluster
 from tests.unit.images.signing import P256, pem
 
@@ -163,7 +164,9 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         CLUSTER,
         others(predicateType="https://acme.example/qa/v1", equals=[{"path": "passed", "value": True}]),
         SCHEMA,
-        'spec.controls.images.attestations[0].equals[0].path: Invalid value: "passed"',
+        'spec.controls.images.attestations[0].equals[0].path: Invalid value: "passed": '
+        "spec.controls.images.attestations[0].equals[0].path in body should match "
+        rf"'^{PATH_PATTERN}$'",
         others(predicateType="https://acme.example/qa/v1", equals=[{"path": ".passed", "value": True}]),
     ),
     (
@@ -171,7 +174,7 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         CLUSTER,
         others(predicateType="https://acme.example/qa/v1", equals=[{"path": ".passed", "value": ["yes"]}]),
         WEBHOOK,
-        "spec.controls.images.attestations[0].equals[0].value: ",
+        "spec.controls.images.attestations[0].equals[0].value: Expected 'bool | int | str', got 'array'",
         others(predicateType="https://acme.example/qa/v1", equals=[{"path": ".passed", "value": "yes"}]),
     ),
     (
@@ -187,7 +190,8 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         CLUSTER,
         scans(vulnerabilities={"maxAge": "7d", "vex": {"by": {"anyOf": []}}}),
         SCHEMA,
-        "spec.controls.images.attestations[0].vulnerabilities.vex.by.anyOf: Invalid value: 0",
+        "spec.controls.images.attestations[0].vulnerabilities.vex.by.anyOf: Invalid value: 0: "
+        "spec.controls.images.attestations[0].vulnerabilities.vex.by.anyOf in body should have at least 1 items",
         scans(vulnerabilities={"maxAge": "7d", "vex": {"by": {"anyOf": ["product-security"]}}}),
     ),
     (
