@@ -164,6 +164,12 @@ def _verify_bundle(
     candidate: Candidate, repository: str, digest: str, authorities: Sequence[Authority], predicates: Collection[str]
 ) -> _Result:
     bundle = read_bundle(candidate.payload, MAX_PAYLOAD_BYTES if predicates else MAX_SIGNATURE_BYTES)
+    by_keys: tuple[Signature, ...] | None = None
+    if not bundle.is_keyless and len(candidate.payload) > MAX_SIGNATURE_BYTES:
+        # A large statement is costly to read, and anyone who may push can attach one: first, who has signed it.
+        by_keys = tuple(_by_keys(bundle.signed, candidate, authorities))
+        if not by_keys:
+            raise NotASignatureError("it is an attestation by another key")
     # Before the costly part: what is not about this image need not be verified.
     predicate = verify_statement(bundle.signed.payload, digest, predicates)
     if predicate == SIGN_PREDICATE:
@@ -171,7 +177,7 @@ def _verify_bundle(
     if bundle.is_keyless:
         result = _by_identity(candidate, bundle, digest, authorities, predicates)
     else:
-        result = _Result(tuple(_by_keys(bundle.signed, candidate, authorities)))
+        result = _Result(tuple(_by_keys(bundle.signed, candidate, authorities)) if by_keys is None else by_keys)
     if predicate == SIGN_PREDICATE:
         return result
     if not result.signatures:

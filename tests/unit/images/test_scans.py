@@ -9,7 +9,7 @@ import pytest
 from sekisho.images.evidence import MAX_ATTESTATIONS, ImageFacts
 from sekisho.images.scan_reports import MAX_ROWS
 from sekisho.images.scans import MAX_ID_BYTES, MAX_WORST, SCAN_PREDICATE, Scan, read_scan
-from sekisho.images.statements import MAX_SIGNATURE_BYTES, NotASignatureError
+from sekisho.images.statements import MAX_SIGNATURE_BYTES, NotASignatureError, verify_statement
 from sekisho.images.verification import verify
 from tests.unit.images.scan_data import (
     HOUR,
@@ -228,6 +228,21 @@ def test_scans_are_read_only_where_a_policy_needs_them() -> None:
     found = facts(scanned_by(), predicates=())
     assert (found.attestations, found.predicates) == ((), ())
     assert facts(scanned_by()).predicates == (SCAN_PREDICATE,)
+
+
+def test_large_statement_by_another_key_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[bytes] = []
+
+    def verify_and_note(statement: bytes, *rest: Any) -> str:
+        read.append(statement)
+        return verify_statement(statement, *rest)
+
+    monkeypatch.setattr("sekisho.images.verification.verify_statement", verify_and_note)
+    rows = [trivy_row(f"CVE-2024-{number}", Description="x" * 1500) for number in range(300)]
+    large = scan_statement(scan_predicate(trivy(*rows)))
+    for key, problems, count in ((OTHER_P256, ("it is an attestation by another key",), 0), (P256, (), 1)):
+        found = facts(candidate(bundle(key, large)))
+        assert (found.problems, len(read), len(found.attestations)) == (problems, count, count)
 
 
 def test_large_signature_does_not_count_also_where_scans_may_be_large() -> None:
