@@ -29,8 +29,9 @@ from sekisho.manifests import parse_policies
 from sekisho.pods import Container, Pod, PodSpec
 from sekisho.policies import PolicySet
 from sekisho.registry import RegistryClient, Settings, tls_context
-from sekisho.webhook.evidence import MAX_SIGNED, EvidenceStore
+from sekisho.webhook.evidence import EvidenceStore
 from sekisho.webhook.interpreter import exempt_from_collection, prefer_event_loop
+from sekisho.webhook.signed_images import MAX_SIGNED
 from tests.controlplane.build import BuildError
 from tests.controlplane.component import ComponentError
 from tests.controlplane.progress import Progress

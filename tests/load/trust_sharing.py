@@ -34,11 +34,11 @@ async def _shared(kubeconfig: Path) -> list[float]:
     """The seconds from a look-up's end in one replica to its facts in the other one."""
     arrived: dict[str, asyncio.Event] = {}
 
-    def offer(facts: ImageFacts) -> None:
+    def offer(facts: ImageFacts, _: str) -> None:
         arrived[facts.digest].set()
 
     writer, reader = await ApiClient.connect(kubeconfig), await ApiClient.connect(kubeconfig)
-    one = SharedEvidence(writer, "bench", lambda: datetime.now(UTC), lambda facts: None)
+    one = SharedEvidence(writer, "bench", lambda: datetime.now(UTC), lambda facts, namespace: None)
     other = SharedEvidence(reader, "bench", lambda: datetime.now(UTC), offer)
     tasks = [asyncio.create_task(run()) for run in (one.reflector.run, one.run, other.reflector.run)]
     taken = []

@@ -9,7 +9,6 @@ import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final, TypeVar
@@ -37,6 +36,7 @@ from sekisho.registry import (
 from sekisho.telemetry.families import counters, gauges
 from sekisho.turns import Turns
 from sekisho.webhook.pod_pull_secrets import ClientWith, PodPullSecrets, client_for
+from sekisho.webhook.signed_images import SignedImages
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +58,8 @@ MAX_WAITING_IN_ALL: Final = 400
 LOOKUP_SECONDS: Final = 60.0
 """A look-up that takes longer has failed."""
 
-MAX_SIGNED: Final = 4096
 MAX_UNSIGNED: Final = 1024
 """Images without signatures, and failures, which are kept apart: anyone can make up any number of such images."""
-MAX_CACHE_BYTES: Final = 16 << 20
-"""The size of all facts in memory, as JSON."""
 MAX_HELD_BYTES: Final = 72 << 20
 """The size of all signatures and attestations that are read and verified at the same time."""
 
@@ -120,7 +117,8 @@ class EvidenceStore:
     authorities: who may sign, by name; a mapping that is replaced when one changes.
     clock: the time that facts age by.
     client_with: the client with a pod's own pull Secrets; None where pods' Secrets are not read.
-    on_facts: called with the facts of each look-up that succeeded and counts for all namespaces.
+    on_facts: called with the facts of each look-up that succeeded and counts for all namespaces, and with the namespace
+        of the pod that needed them.
     predicates: the types of attestations that policies need.
     """
 
@@ -130,7 +128,7 @@ class EvidenceStore:
         authorities: Callable[[], Mapping[str, Authority]],
         clock: Callable[[], datetime],
         client_with: ClientWith | None = None,
-        on_facts: Callable[[ImageFacts], None] = lambda facts: None,
+        on_facts: Callable[[ImageFacts, str], None] = lambda facts, namespace: None,
         predicates: Callable[[], Collection[str]] = tuple,
     ) -> None:
         self._client = client
@@ -140,10 +138,9 @@ class EvidenceStore:
         self._on_facts = on_facts
         self._predicates = predicates
         self._room = Room(MAX_HELD_BYTES)
-        self._signed: OrderedDict[str, tuple[ImageFacts, int]] = OrderedDict()
+        self._signed = SignedImages()
         self._unsigned: OrderedDict[_Key, ImageFacts] = OrderedDict()
         self._failures: OrderedDict[_Key, _Failure] = OrderedDict()
-        self._bytes = 0
         self._flights: dict[_Key, _Flight] = {}
         self._by_namespace: Counter[str] = Counter()
         self._by_registry: Counter[str] = Counter()
@@ -157,13 +154,15 @@ class EvidenceStore:
         self,
         unresolved: Callable[[str], Unknown | None] = lambda image: None,
         pull_secrets: PodPullSecrets | None = None,
+        namespace: str | None = None,
     ) -> "EvidenceView":
         """What is known now, for the judging of one review.
 
         unresolved: why an image, by `tag_key`, has no digest, None if no one has asked; called in any thread.
         pull_secrets: the pod's own; None for only those of the release.
+        namespace: of the pod that needs them; None for no pod.
         """
-        return EvidenceView(self, unresolved, pull_secrets)
+        return EvidenceView(self, unresolved, pull_secrets, namespace)
 
     def start(
         self, references: Iterable[Reference], namespace: str = "", pull_secrets: PodPullSecrets | None = None
@@ -197,13 +196,17 @@ class EvidenceStore:
             finally:
                 _count_down(self._waiting, namespace)
 
-    def known(self, image: str, pull_secrets: PodPullSecrets | None = None) -> tuple[ImageFacts | Unknown | None, bool]:
+    def known(
+        self, image: str, pull_secrets: PodPullSecrets | None = None, namespace: str | None = None
+    ) -> tuple[ImageFacts | Unknown | None, bool]:
         """What is known about an image, None for one to look up; and whether its facts are due to be renewed.
 
         May be called in any thread.
+
+        namespace: of the pod that needs it; None for no pod.
         """
         key = (image, pull_secrets)
-        facts = self._facts(key)
+        facts = self._facts(key, namespace)
         if facts is not None:
             age = self._clock() - _looked_up(facts)
             if self._is_current(facts) and age <= _fresh_for(facts):
@@ -218,12 +221,15 @@ class EvidenceStore:
             return failure.unknown, False
         return _TOO_MANY if len(self._flights) >= MAX_FLIGHTS else None, False
 
-    def offer(self, facts: ImageFacts) -> None:
-        """Take facts that another replica has found."""
+    def offer(self, facts: ImageFacts, namespace: str = "") -> None:
+        """Take facts that another replica has found.
+
+        namespace: of the pod that needed them.
+        """
         key = (f"{facts.repository}@{facts.digest}", None)
         present = self._facts(key)
         if present is None or _looked_up(facts) > _looked_up(present):
-            self._keep(key, facts)
+            self._keep(key, facts, namespace)
 
     def withdraw(self, repository: str, digest: str) -> None:
         """Forget an image."""
@@ -297,10 +303,10 @@ class EvidenceStore:
             self._fail(key, Failure.INVALID, "an internal error; Sekisho's log says more")
         else:
             self._results["found"] += 1
-            self._keep(key, facts)
+            self._keep(key, facts, namespace)
             # A registry may hide signatures from a tenant's credentials. It cannot invent any.
             if key[1] is None or facts.is_vouched_for:
-                self._on_facts(facts)
+                self._on_facts(facts, namespace)
         finally:
             wanted.hold.release()
 
@@ -342,18 +348,16 @@ class EvidenceStore:
         self._failures[key] = _Failure(unknown, count, time.monotonic() + pause)
         _shrink(self._failures, MAX_UNSIGNED)
 
-    def _facts(self, key: _Key) -> ImageFacts | None:
+    def _facts(self, key: _Key, namespace: str | None = None) -> ImageFacts | None:
         """The newest facts that count with these pull Secrets."""
         image = key[0]
-        signed, unsigned = self._signed.get(image), self._unsigned.get(key)
+        signed, unsigned = self._signed.get(image, namespace), self._unsigned.get(key)
         if signed is None:
             return unsigned
-        with suppress(KeyError):  # dropped meanwhile, as this may be another thread
-            self._signed.move_to_end(image)
-        is_newer = unsigned is not None and _looked_up(unsigned) > _looked_up(signed[0])
-        return unsigned if is_newer else signed[0]
+        is_newer = unsigned is not None and _looked_up(unsigned) > _looked_up(signed)
+        return unsigned if is_newer else signed
 
-    def _keep(self, key: _Key, facts: ImageFacts) -> None:
+    def _keep(self, key: _Key, facts: ImageFacts, namespace: str) -> None:
         image, pull_secrets = key
         if not facts.is_vouched_for:
             self._failures.pop(key, None)
@@ -363,19 +367,14 @@ class EvidenceStore:
             self._unsigned[key] = facts
             _shrink(self._unsigned, MAX_UNSIGNED)
             return
-        self._drop(key)
-        size = len(msgspec.json.encode(facts))
-        self._signed[image] = (facts, size)
-        self._bytes += size
-        while len(self._signed) > MAX_SIGNED or self._bytes > MAX_CACHE_BYTES:
-            _, (_, dropped) = self._signed.popitem(last=False)
-            self._bytes -= dropped
+        self._failures.pop(key, None)
+        self._unsigned.pop(key, None)
+        self._signed.keep(image, facts, namespace)
 
     def _drop(self, key: _Key) -> None:
         self._failures.pop(key, None)
         self._unsigned.pop(key, None)
-        _, size = self._signed.pop(key[0], (None, 0))
-        self._bytes -= size
+        self._signed.drop(key[0])
 
     def families(self) -> Iterable[Metric]:
         """The metrics of look-ups."""
@@ -391,7 +390,7 @@ class EvidenceStore:
         )
         kept: dict[tuple[str, ...], float] = {("signed",): len(self._signed), ("unsigned",): len(self._unsigned)}
         yield gauges("sekisho_images_known", "Images whose facts are in memory.", ("facts",), kept)
-        oldest = min((_looked_up(facts) for facts, _ in self._signed.values()), default=None)
+        oldest = min(map(_looked_up, self._signed), default=None)
         age = 0.0 if oldest is None else (self._clock() - oldest).total_seconds()
         yield gauges(
             "sekisho_image_facts_oldest_seconds",
@@ -412,15 +411,17 @@ class EvidenceView(Mapping[str, ImageFacts | Unknown]):
         evidence: EvidenceStore,
         unresolved: Callable[[str], Unknown | None],
         pull_secrets: PodPullSecrets | None,
+        namespace: str | None,
     ) -> None:
         self._evidence = evidence
+        self._namespace = namespace
         self._unresolved = unresolved
         self._pull_secrets = pull_secrets
         self.due: list[str] = []
 
     def __getitem__(self, key: str) -> ImageFacts | Unknown:
         if "@" in key:
-            known, is_due = self._evidence.known(key, self._pull_secrets)
+            known, is_due = self._evidence.known(key, self._pull_secrets, self._namespace)
         else:
             known, is_due = self._unresolved(key), False
         if is_due:

@@ -71,7 +71,8 @@ class ImageVerification:
     def trust(self, policies: PolicySet, review: Review) -> Trust:
         """What is known now."""
         pull_secrets = self._pull_secrets_of(review)
-        view = self._evidence.view(partial(self._tags.unknown, pull_secrets=pull_secrets), pull_secrets)
+        unresolved = partial(self._tags.unknown, pull_secrets=pull_secrets)
+        view = self._evidence.view(unresolved, pull_secrets, review.namespace)
         return Trust(
             self._authorities.of(policies),
             view,

@@ -6,9 +6,9 @@ are read, and the API server lets only the release's own account write those.
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from sys import intern
 from typing import Final, NoReturn
 
 import msgspec
@@ -16,13 +16,13 @@ from msgspec import Struct
 
 from sekisho.backoff import backoff, spread
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
+from sekisho.cluster.names import is_label
 from sekisho.cluster.reflector import Reflector
 from sekisho.images.evidence import ImageFacts
 from sekisho.policies.image_evidence import (
     KIND,
     PLURAL,
     RELEASE_LABEL,
-    ImageEvidence,
     ImageEvidenceSpec,
     facts_of,
     name_of,
@@ -30,10 +30,13 @@ from sekisho.policies.image_evidence import (
     shared,
 )
 from sekisho.policies.types import GROUP, VERSION
+from sekisho.webhook.waiting import Waiting
 
 logger = logging.getLogger(__name__)
 
 PATH: Final = f"/apis/{GROUP}/{VERSION}/{PLURAL}"
+NAMESPACE_LABEL: Final = "sekisho.dev/namespace"
+"""On an object: whose pod needed it first."""
 UNSEEN: Final = timedelta(days=7)
 """The facts of an image that nobody has looked up for so long are removed."""
 MAX_QUEUED: Final = 1024
@@ -47,8 +50,6 @@ CLEAN_SECONDS: Final = 3600.0
 MAX_REMOVED: Final = 200
 """Objects that one round removes."""
 
-_decoder = msgspec.json.Decoder(ImageEvidence)
-
 
 class _Object(Struct, frozen=True, rename="camel"):
     api_version: str
@@ -58,48 +59,71 @@ class _Object(Struct, frozen=True, rename="camel"):
 
 
 class _Seen(Struct, frozen=True, gc=False):
-    """What is kept of an object."""
+    """What is kept of an object; namespace: whose pod needed it first."""
 
     looked_up: datetime
     is_signed: bool
+    namespace: str
+
+
+class _Meta(Struct, frozen=True):
+    labels: dict[str, str] = {}
+
+
+class _Read(Struct, frozen=True):
+    """An object as it is read."""
+
+    spec: ImageEvidenceSpec
+    metadata: _Meta = _Meta()
+
+
+_decoder = msgspec.json.Decoder(_Read)
 
 
 class SharedEvidence:
     """Reads what other replicas have found, and writes what this one finds. Run `run` and the reflector's `run`.
 
     release: the namespace of the release.
-    offer: called with each replica's facts, this one's included.
+    offer: called with each replica's facts, this one's included, and the namespace of the pod that needed them first.
     """
 
     def __init__(
-        self, api: ApiClient, release: str, clock: Callable[[], datetime], offer: Callable[[ImageFacts], None]
+        self, api: ApiClient, release: str, clock: Callable[[], datetime], offer: Callable[[ImageFacts, str], None]
     ) -> None:
         self._api = api
         self._release = release
         self._clock = clock
         self._offer = offer
-        self._queue: OrderedDict[str, ImageFacts] = OrderedDict()
+        self._queue: dict[str, ImageFacts] = {}
+        self._order: Waiting[str] = Waiting()
         self._is_queued = asyncio.Event()
         self._problem = ""
         self.reflector: Reflector[_Seen] = Reflector(api, PATH, self._read, label_selector=f"{RELEASE_LABEL}={release}")
 
-    def share(self, facts: ImageFacts) -> None:
+    def share(self, facts: ImageFacts, namespace: str = "") -> None:
         """Have facts written. Of an image that nothing is attached to, only where that is new: anyone can make up any
         number of those.
+
+        namespace: of the pod that needed them.
         """
         name = name_of(facts, self._release)
-        if name not in self.reflector.objects and not self._has_room(facts):
+        if name not in self.reflector.objects and not self._has_room(facts, namespace):
             return
+        if name not in self._queue:
+            self._order.add(name, namespace)
         self._queue[name] = facts
-        if len(self._queue) > MAX_QUEUED:
-            self._queue.popitem(last=False)
+        if len(self._order) > MAX_QUEUED:
+            last = self._order.longest()
+            self._order.remove(last)
+            del self._queue[last]
         self._is_queued.set()
 
-    def _has_room(self, facts: ImageFacts) -> bool:
-        """Whether there may be one more object, for these facts."""
+    def _has_room(self, facts: ImageFacts, namespace: str) -> bool:
+        """Whether there may be one more object, for these facts. A namespace has at most as many as it leaves free."""
         present = self.reflector.objects
         if facts.is_vouched_for:
-            return len(present) < MAX_SHARED
+            own = sum(seen.namespace == namespace for seen in present.values()) if namespace else 0
+            return own < MAX_SHARED - len(present)
         unsigned = sum(not seen.is_signed for seen in present.values())
         has_others = bool(facts.others or facts.problems)
         return has_others and unsigned + len(self._queue) < MAX_SHARED_UNSIGNED and len(present) < MAX_SHARED
@@ -122,22 +146,29 @@ class SharedEvidence:
             cleaning.cancel()
 
     def _read(self, raw: bytes) -> _Seen:
-        spec = _decoder.decode(raw).spec
-        self._offer(facts_of(spec))
-        return _Seen(spec.looked_up, bool(spec.signatures or spec.attestations))
+        read = _decoder.decode(raw)
+        spec, namespace = read.spec, intern(read.metadata.labels.get(NAMESPACE_LABEL, ""))
+        self._offer(facts_of(spec), namespace)
+        return _Seen(spec.looked_up, bool(spec.signatures or spec.attestations), namespace)
 
     async def _write_next(self) -> bool:
-        """Write the facts that are queued longest; False where they must be tried again."""
-        name, facts = next(iter(self._queue.items()))
-        is_written = await self._try(self._write(name, facts))
-        if is_written and self._queue.get(name) is facts:
+        """Write the facts that are queued longest in the namespace whose turn it is; False where they must be tried
+        again.
+        """
+        name, namespace = self._order.next_in_turn()
+        facts = self._queue[name]
+        is_written = await self._try(self._write(name, facts, namespace))
+        if is_written and self._queue[name] is facts:
             del self._queue[name]
+        else:
+            self._order.add(name, namespace)
         if not self._queue:
             self._is_queued.clear()
         return is_written
 
-    async def _write(self, name: str, facts: ImageFacts) -> None:
-        metadata: dict[str, object] = {"name": name, "labels": {RELEASE_LABEL: self._release}}
+    async def _write(self, name: str, facts: ImageFacts, namespace: str) -> None:
+        labels = {RELEASE_LABEL: self._release} | ({NAMESPACE_LABEL: namespace} if is_label(namespace) else {})
+        metadata: dict[str, object] = {"name": name, "labels": labels}
         spec = shared(facts, facts.looked_up or self._clock())
         body = msgspec.json.encode(_Object(f"{GROUP}/{VERSION}", KIND, metadata, spec))
         if name not in self.reflector.objects:

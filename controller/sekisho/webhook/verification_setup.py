@@ -51,9 +51,9 @@ def verification_of(
         secrets_of = partial(pull_secrets_of, objects_for=objects_for)
     sharing: SharedEvidence | None = None
 
-    def share(facts: ImageFacts) -> None:
+    def share(facts: ImageFacts, namespace: str) -> None:
         if sharing is not None:
-            sharing.share(facts)
+            sharing.share(facts, namespace)
 
     evidence = EvidenceStore(
         client,

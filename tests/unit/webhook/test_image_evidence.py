@@ -20,6 +20,7 @@ from sekisho.images.verification import verify as verify_image
 from sekisho.registry import Hold
 from sekisho.turns import Turns
 from sekisho.webhook import evidence as module
+from sekisho.webhook import signed_images
 from sekisho.webhook.evidence import EvidenceStore
 from tests.unit.images.scan_data import scanned_by, scans_of, trivy, trivy_row
 from tests.unit.images.signing import OTHER_P256, P256, bundle, keyed, statement
@@ -97,7 +98,7 @@ async def site() -> AsyncIterator[Site]:
             client,
             lambda: site.authorities,
             lambda: site.now,
-            on_facts=site.shared.append,
+            on_facts=lambda facts, namespace: site.shared.append(facts),
             predicates=lambda: site.predicates,
         )
         yield site
@@ -410,11 +411,11 @@ async def test_unsigned_images_do_not_displace_signed_ones(site: Site, monkeypat
 
 
 async def test_memory_is_bounded_by_bytes(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_CACHE_BYTES", 2000)
+    monkeypatch.setattr(signed_images, "MAX_CACHE_BYTES", 2000)
     for number in range(10):
         await site.facts(site.signed(b" " * number))
     assert 0 < len(site.evidence._signed) < 5  # noqa: SLF001
-    assert 0 < site.evidence._bytes <= 2000  # noqa: SLF001
+    assert 0 < site.evidence._signed.size <= 2000  # noqa: SLF001
 
 
 async def test_error_inside_verification_is_a_failure_not_a_pass(

@@ -95,7 +95,7 @@ async def site() -> AsyncIterator[Site]:
         site.secrets["team/wrong"] = secret(site.registry.host, "guess")
         client_with = PodPullSecretReader(api, client).client_with
         site.evidence = EvidenceStore(
-            client, lambda: site.authorities, lambda: site.now, client_with, site.shared.append
+            client, lambda: site.authorities, lambda: site.now, client_with, lambda facts, _: site.shared.append(facts)
         )
         site.tags = Tags(client, client_with)
         yield site

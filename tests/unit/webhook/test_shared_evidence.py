@@ -96,8 +96,13 @@ class EvidenceServer:
 class Replica:
     def __init__(self, api: ApiClient) -> None:
         self.facts: list[ImageFacts] = []
+        self.namespaces: list[str] = []
         self.now = NOW
-        self.sharing = SharedEvidence(api, RELEASE, lambda: self.now, self.facts.append)
+        self.sharing = SharedEvidence(api, RELEASE, lambda: self.now, self.take)
+
+    def take(self, facts: ImageFacts, namespace: str) -> None:
+        self.facts.append(facts)
+        self.namespaces.append(namespace)
 
 
 @asynccontextmanager
@@ -194,6 +199,44 @@ async def test_objects_are_bounded(server: EvidenceServer, replica: Replica, mon
     replica.sharing.share(structs.replace(SIGNED, others=7))
     await until(lambda: len(replica.facts) == 2)
     assert list(server.collection.things) == [NAME]
+
+
+async def test_namespace_adds_only_as_many_objects_as_it_leaves_free(
+    server: EvidenceServer, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_SHARED", 4)
+
+    async def share(number: int, namespace: str) -> None:
+        replica.sharing.share(structs.replace(SIGNED, digest=f"sha256:{number:064x}"), namespace)
+        await until(lambda: not replica.sharing._queue)  # noqa: SLF001
+        await until(lambda: len(replica.sharing.reflector.objects) == len(server.collection.things))
+
+    for number in range(4):
+        await share(number, "flood")
+    assert len(server.collection.things) == 2
+    await share(4, "team")
+    assert len(server.collection.things) == 3
+    await share(0, "flood")  # there already
+    namespaces = [
+        thing["metadata"]["labels"].get(module.NAMESPACE_LABEL) for thing in server.collection.things.values()
+    ]
+    assert sorted(namespaces) == ["flood", "flood", "team"]
+    await until(lambda: replica.namespaces == ["flood", "flood", "team", "flood"])
+
+
+async def test_namespaces_take_turns_at_writes_and_the_most_queued_lose_one(
+    server: EvidenceServer, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_QUEUED", 4)
+    flood = [structs.replace(SIGNED, digest=f"sha256:{number:064x}") for number in range(9)]
+    for facts in flood:
+        replica.sharing.share(facts, "flood")
+    replica.sharing.share(SIGNED, "team")
+    await until(lambda: not replica.sharing._queue)  # noqa: SLF001
+    kept = [name_of(facts, RELEASE) for facts in flood[-3:]]
+    assert [name for _, name in server.writes if name] == []  # all were created
+    assert set(server.collection.things) == {NAME, *kept}
+    assert list(server.collection.things).index(NAME) <= 1
 
 
 async def test_objects_of_unsigned_images_leave_room_for_signed_ones(
