@@ -141,7 +141,7 @@ class HttpClient:
             except (aiohttp.ClientError, AddressDeniedError, OSError, ValueError) as error:
                 # one wording for all: who writes an image's name must not learn which addresses and ports answer
                 logger.warning("cannot reach registry %s at %s: %s", registry, url.origin(), _reason_of(error))
-                message = f"registry {registry} cannot be reached"
+                message = f"registry {registry} cannot be reached, or its certificate is not trusted"
                 is_unconnected = is_own and isinstance(error, _NO_CONNECTION)
                 raise RegistryError(Failure.UNAVAILABLE, message, is_unconnected=is_unconnected) from None
             if location is None:

@@ -332,7 +332,9 @@ async def test_failures_to_connect_have_one_wording(registry: Registry) -> None:
         messages.add(await fails(Failure.UNAVAILABLE, lambda: client.digest(registry.repository, "1")))
     async with client_of(settings=settings_for_tests(allowed_networks=())) as client:
         messages.add(await fails(Failure.UNAVAILABLE, lambda: client.digest(registry.repository, "1")))
-    assert {message.split(" ", 2)[2] for message in messages} == {"cannot be reached"}
+    assert {message.split(" ", 2)[2] for message in messages} == {
+        "cannot be reached, or its certificate is not trusted"
+    }
     assert registry.requests == []
 
 
