@@ -150,7 +150,7 @@ _SIGNATURES: tuple[tuple[str, str, ImageFacts | Unknown, Authority], ...] = (
         "needs an authority that is unusable",
         _IMAGE,
         _KNOWN,
-        authority("release", problem='Secret "release-key" has no key "cosign.pub"'),
+        authority("release", problem='spec.keys[0].secret: Secret "release-key" has no key "cosign.pub"'),
     ),
 )
 

@@ -438,22 +438,25 @@ def test_rule_for_images_of_any_registry_is_denied_when_it_is_applied(site: Site
 
 EMPTY_ROOT = '{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}'
 UNUSABLE = {
-    "without-secret": ({"keys": [{"secret": {"name": "no-key"}}]}, 'Secret "no-key" does not exist'),
+    "without-secret": (
+        {"keys": [{"secret": {"name": "no-key"}}]},
+        'spec.keys[0].secret: Secret "no-key" does not exist',
+    ),
     "broken-in-secret": (
         {"keys": [{"secret": {"name": "broken-key"}}]},
-        '"cosign.pub" of Secret "broken-key" is not a public key in PEM, such as cosign.pub',
+        'spec.keys[0].secret: "cosign.pub" of Secret "broken-key" is not a public key in PEM, such as cosign.pub',
     ),
     "weak-in-secret": (
         {"keys": [{"secret": {"name": "weak-key"}}]},
-        '"cosign.pub" of Secret "weak-key" is an RSA key of 1024 bits; use ECDSA',
+        'spec.keys[0].secret: "cosign.pub" of Secret "weak-key" is an RSA key of 1024 bits; use ECDSA',
     ),
     "without-config-map": (
         {"keyless": {"issuer": ISSUER, "identities": [IDENTITY], "trustedRoot": {"configMap": {"name": "no-root"}}}},
-        'ConfigMap "no-root" does not exist in the namespace where Sekisho is installed',
+        'spec.keyless.trustedRoot.configMap: ConfigMap "no-root" does not exist in the namespace where Sekisho is',
     ),
     "root-without-keys": (
         {"keyless": {"issuer": ISSUER, "identities": [IDENTITY], "trustedRoot": {"configMap": {"name": "empty-root"}}}},
-        '"trusted_root.json" of ConfigMap "empty-root" has no transparency log in tlogs',
+        'spec.keyless.trustedRoot.configMap: "trusted_root.json" of ConfigMap "empty-root" has no transparency log in',
     ),
 }
 

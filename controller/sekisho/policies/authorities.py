@@ -31,6 +31,7 @@ DEFAULT_KEY: Final = "cosign.pub"
 DEFAULT_ROOT: Final = "trusted_root.json"
 MAX_KEYS: Final = 16
 MAX_IDENTITIES: Final = 32
+_ROOT_FIELD: Final = "spec.keyless.trustedRoot.configMap"
 _FORGES: Final = frozenset(("github.com", "gitlab.com", "bitbucket.org", "codeberg.org"))
 """Hosts where anyone may create an owner, whose workflows then sign."""
 _PUBLIC_MAIL: Final = frozenset(
@@ -292,11 +293,11 @@ def resolve(
         return _resolve_keyless(compiled.name, compiled.keyless, config_maps, public_root)
     keys: list[AuthorityKey] = []
     problems: list[str] = []
-    for key in compiled.keys:
+    for index, key in enumerate(compiled.keys):
         try:
             public = key.key or _key_in(key.secret, secrets)
         except _MissingError as error:
-            problems.append(str(error))
+            problems.append(f"spec.keys[{index}].secret: {error}")
         else:
             keys.append(AuthorityKey(public.key, public.fingerprint, key.until))
     if not keys:
@@ -330,17 +331,20 @@ def _resolve_keyless(
 
     if public_root is None:
         return ResolvedAuthority(
-            authority(name, problem="keyless needs sigstore; install Sekisho with its extra keyless")
+            authority(name, problem="spec.keyless: needs sigstore; install Sekisho with its extra keyless")
         )
     source = written.trusted_root
     try:
         text = public_root if source is None else _content("ConfigMap", source.config_map, config_maps)
         root = parse_trusted_root(text)
     except RootFormatError as error:
-        where = f'"{source.config_map.key}" of ConfigMap "{source.config_map.name}"' if source else "the public root"
-        return ResolvedAuthority(authority(name, problem=f"{where} {error}"))
+        if source is None:
+            return ResolvedAuthority(authority(name, problem=f"the public root of sigstore {error}"))
+        where = f'"{source.config_map.key}" of ConfigMap "{source.config_map.name}"'
+        problem = f"{_ROOT_FIELD}: {where} {error}; put what cosign trusted-root create writes there"
+        return ResolvedAuthority(authority(name, problem=problem))
     except _MissingError as error:
-        return ResolvedAuthority(authority(name, problem=str(error)))
+        return ResolvedAuthority(authority(name, problem=f"{_ROOT_FIELD}: {error}"))
     return ResolvedAuthority(
         authority(name, keyless=Keyless(written.issuer, written.identities, root)), expires=root.ends
     )

@@ -83,7 +83,7 @@ OTHERS: list[object] = [
 def test_authority_whose_secret_is_not_there_is_said_to_be_unusable(tmp_path: Path, context: object) -> None:
     result = verified(tmp_path, context, KEY)
     assert result.exit_code == 2  # nobody listens there
-    assert 'note: ImageAuthority release is unusable: Secret "k"' in result.stderr
+    assert 'note: ImageAuthority release is unusable: spec.keys[0].secret: Secret "k"' in result.stderr
 
 
 def test_secret_is_read_in_base64_and_as_text(tmp_path: Path) -> None:
@@ -100,7 +100,10 @@ def test_broken_root_is_said_to_be_unusable(tmp_path: Path) -> None:
 
 def test_key_that_cannot_be_used_beside_one_that_can_is_reported(tmp_path: Path) -> None:
     result = verified(tmp_path, secret(metadata={"name": "other"}), KEY, {"pem": pem(P256)})
-    assert 'note: a key of ImageAuthority release is unusable: Secret "k" does not exist' in result.stderr
+    assert (
+        'note: a key of ImageAuthority release is unusable: spec.keys[0].secret: Secret "k" does not exist'
+        in result.stderr
+    )
 
 
 def test_policy_that_has_rules_for_the_image_in_another_namespace_is_named(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ SECRET = {"secret": {"name": "k"}}
 THERE = Sources({"k": {"cosign.pub": pem(P256).encode()}}, {}, None)
 NOWHERE = Sources({}, {}, None)
 MISSING = (
-    'Secret "k" does not exist in the namespace where Sekisho is installed, or is not in imageVerification.secrets of '
-    "the chart"
+    'spec.keys[0].secret: Secret "k" does not exist in the namespace where Sekisho is installed, or is not in '
+    "imageVerification.secrets of the chart"
 )
 
 
@@ -48,7 +48,11 @@ CASES: list[tuple[tuple[object, ...], View, tuple[str, str, str], str | None]] =
     (
         (PEM, SECRET),
         view(NOWHERE),
-        ("True", "PartlyUsable", f"signatures are verified until 2027-06-30T00:00:00Z, but {MISSING}"),
+        (
+            "True",
+            "PartlyUsable",
+            f"signatures are verified until 2027-06-30T00:00:00Z, but {MISSING.replace('[0]', '[1]')}",
+        ),
         "2027-06-30T00:00:00Z",
     ),
     (

@@ -150,14 +150,14 @@ UNUSABLE: list[tuple[Contents | None, str]] = [
 
 @pytest.mark.parametrize(("secrets", "problem"), UNUSABLE)
 def test_authority_without_its_key_is_unusable_and_says_why(secrets: Contents | None, problem: str) -> None:
-    assert resolved(IN_SECRET, secrets).authority.problem == problem
+    assert resolved(IN_SECRET, secrets).authority.problem == f"spec.keys[0].secret: {problem}"
 
 
 def test_authority_with_one_of_two_keys_is_usable_and_says_what_is_wrong() -> None:
     two = written(keys=[{"pem": pem(P256), "until": END}, {"secret": {"name": "k"}}])
     found = resolved(two, {})
     assert found.authority.problem_at(NOW) == ""
-    assert found.authority.key_problems == (NO_SECRET,)
+    assert found.authority.key_problems == (f"spec.keys[1].secret: {NO_SECRET}",)
     assert found.expires == datetime(2027, 6, 30, tzinfo=UTC)
     assert found.authority.problem_at(datetime(2027, 6, 30, tzinfo=UTC)) == (
         "its last key ended at 2027-06-30T00:00:00Z; add the key that signs now"
@@ -171,33 +171,35 @@ def test_authority_expires_with_its_last_key() -> None:
 
 
 ROOT = keyless(trustedRoot={"configMap": {"name": "root"}})
+REMEDY = "put what cosign trusted-root create writes there"
 ROOTS: list[tuple[Contents | None, str]] = [
     (None, "ConfigMaps are not read here; set imageVerification.enabled in the chart"),
     ({}, 'ConfigMap "root" does not exist in the namespace where Sekisho is installed'),
     ({"root": {}}, 'ConfigMap "root" has no key "trusted_root.json"'),
     (
         {"root": {"trusted_root.json": b"x"}},
-        '"trusted_root.json" of ConfigMap "root" is not the JSON of a trusted root',
+        f'"trusted_root.json" of ConfigMap "root" is not the JSON of a trusted root; {REMEDY}',
     ),
     (
         {"root": {"trusted_root.json": b'{"mediaType": 1, "mediaType": 2}'}},
-        '"trusted_root.json" of ConfigMap "root" is ambiguous: an object in it has the duplicate key "mediaType"',
+        '"trusted_root.json" of ConfigMap "root" is ambiguous: an object in it has the duplicate key "mediaType"; '
+        f"{REMEDY}",
     ),
     (
         {"root": {"trusted_root.json": b'{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}'}},
-        '"trusted_root.json" of ConfigMap "root" has no transparency log in tlogs',
+        f'"trusted_root.json" of ConfigMap "root" has no transparency log in tlogs; {REMEDY}',
     ),
 ]
 
 
 @pytest.mark.parametrize(("config_maps", "problem"), ROOTS)
 def test_authority_without_its_root_is_unusable_and_says_why(config_maps: Contents | None, problem: str) -> None:
-    assert resolved(ROOT, {}, config_maps).authority.problem == problem
+    assert resolved(ROOT, {}, config_maps).authority.problem == f"spec.keyless.trustedRoot.configMap: {problem}"
 
 
 def test_keyless_authority_needs_the_extra() -> None:
     found = resolve(compile_authority(keyless()), {}, {}, None).authority
-    assert found.problem == "keyless needs sigstore; install Sekisho with its extra keyless"
+    assert found.problem == "spec.keyless: needs sigstore; install Sekisho with its extra keyless"
 
 
 def test_root_that_ended_is_unusable() -> None:
