@@ -10,6 +10,7 @@ from typing import cast
 from aiohttp import web
 from msgspec import Struct, field
 
+from sekisho.webhook.backlog import Backlog
 from sekisho.webhook.clients import Handler
 from sekisho.webhook.known_heads import MAX_HEAD_BYTES, Arriving, KnownHeads
 from sekisho.webhook.replies import kept_alive
@@ -32,6 +33,8 @@ MAX_ARRIVING = 64
 
 READ_BYTES = 256 * 1024
 """Handed over at once, as many as event loops read at once by themselves."""
+UNREAD_BYTES = 16 * 1024
+"""What TLS holds of a connection whose read has to wait; then nothing more is received of it."""
 
 # Errors in a handler are answered and logged there; aiohttp would only log misbehaving clients.
 _logger = logging.getLogger("sekisho.webhook.http")
@@ -91,6 +94,16 @@ class Connection(web.RequestHandler):
             if self._watch is None:
                 self._watch = self._clock.call_later(self._head_seconds, self._check_head)
         super().data_received(data)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether aiohttp does not want to read on now."""
+        return self._is_paused
+
+    @property
+    def address(self) -> str:
+        """The client's address; empty before `connection_made`."""
+        return self._address
 
     def pause_reading(self) -> None:
         self._is_paused = True
@@ -175,9 +188,11 @@ class Received(asyncio.BufferedProtocol):
     a task, streams and headers, takes about as long as to decode and judge a pod.
     """
 
-    def __init__(self, connection: Connection, buffer: memoryview, at_once: AtOnce | None) -> None:
+    def __init__(self, connection: Connection, buffer: memoryview, backlog: Backlog, at_once: AtOnce | None) -> None:
         self._connection = connection
         self._buffer = buffer
+        self._backlog = backlog
+        self._unread: list[bytes] = []
         self._at_once = at_once
         self._transport: asyncio.Transport | None = None
         self._is_between = False  # aiohttp has answered a request of this connection, and has nothing of another one
@@ -191,9 +206,14 @@ class Received(asyncio.BufferedProtocol):
         self._transport = cast("asyncio.Transport", transport)
         if self._at_once is not None:
             self._connection.on_answered = self._answered
+        limit_unread = getattr(transport, "set_read_buffer_limits", None)  # only TLS has it
+        if limit_unread is not None:
+            limit_unread(UNREAD_BYTES)
         self._connection.connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
+        self._backlog.remove(self)
+        self._unread.clear()
         self._stop_arriving()
         self._transport = None
         self._connection.connection_lost(exc)
@@ -215,6 +235,28 @@ class Received(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         # Event loops call this before they read for another connection.
         data = bytes(self._buffer[:nbytes])
+        if not self._unread and self._backlog.take():
+            self._read(data)
+        elif self._transport is not None:
+            if not self._unread:
+                self._backlog.add(self, self._connection.address)
+            self._unread.append(data)
+            self._transport.pause_reading()
+
+    def read_on(self) -> None:
+        """Read what waits for it."""
+        data = b"".join(self._unread)
+        self._unread.clear()
+        try:
+            self._read(data)
+        except Exception:
+            self._connection.abort()
+            raise
+        transport = self._transport
+        if transport is not None and not transport.is_closing() and not self._connection.is_paused:
+            transport.resume_reading()
+
+    def _read(self, data: bytes) -> None:
         if self._is_between and self._at_once is not None:
             self._receive(data, self._at_once)
         else:
@@ -346,10 +388,12 @@ class HttpServer(web.Server):
         self._head_seconds = head_seconds
         self._open = OpenConnections()
         self._buffer = memoryview(bytearray(READ_BYTES))
+        self._backlog = Backlog()
         self._at_once = AtOnce(answer) if answer is not None else None
 
     def __call__(self) -> Received:  # type: ignore[override]  # an event loop needs no more than a protocol
-        return Received(Connection(self, self._open, self._head_seconds), self._buffer, self._at_once)
+        connection = Connection(self, self._open, self._head_seconds)
+        return Received(connection, self._buffer, self._backlog, self._at_once)
 
 
 async def _answer(handler: Handler, request: web.BaseRequest) -> web.StreamResponse:

@@ -14,6 +14,7 @@ from prometheus_client.core import Metric
 from sekisho.admission import Clock
 from sekisho.admission.policy_review import (
     PolicyOutcome,
+    PolicyReview,
     decode_policy_review,
     deny_policy,
     review_policy,
@@ -24,6 +25,7 @@ from sekisho.policies.crd import RESOURCES
 from sekisho.policies.idle import EXEMPT_NAMESPACES
 from sekisho.remembered import begin_trial, end_trial
 from sekisho.telemetry.families import counters
+from sekisho.turns import Turns
 from sekisho.webhook.http_shell import Deadline
 from sekisho.webhook.policies import Enforced
 
@@ -31,7 +33,8 @@ logger = logging.getLogger(__name__)
 
 MAX_LOGGED_LENGTH: Final = 2048
 MAX_SMALL_BYTES: Final = 8 * 1024
-"""A body up to this size is judged at once; larger ones one after the other in a thread of their own."""
+"""A body up to this size is judged at once; larger ones take their turn in a thread of their own."""
+_LATE: Final = Problem("", "other policies took longer to review than the API server waits")
 
 
 class PolicyReviews:
@@ -60,14 +63,13 @@ class PolicyReviews:
         self._exempt = exempt
         self._counts: Counter[tuple[str, ...]] = Counter()
         self._apart = ThreadPoolExecutor(1, thread_name_prefix="large-policies")
+        self._turns = Turns()
 
     async def validate(self, body: bytes, deadline: Deadline) -> bytes:
         """The answer to one review. Raises MalformedReviewError."""
-        if len(body) <= MAX_SMALL_BYTES:
-            outcome = self._outcome(body, None)
-        else:
-            outcome = await asyncio.get_running_loop().run_in_executor(self._apart, self._outcome, body, deadline)
-        review = outcome.review
+        review = decode_policy_review(body)
+        is_small = len(body) <= MAX_SMALL_BYTES
+        outcome = self._outcome(review) if is_small else await self._outcome_of_large(review, deadline)
         if review.dry_run and review.name == PROOF_NAME:  # the controller's: nobody wants to read of it
             return outcome.response
         kind = review.kind.kind if review.kind.kind in RESOURCES else "other"
@@ -85,11 +87,18 @@ class PolicyReviews:
         """End the thread for large policies when it is done with the present one."""
         self._apart.shutdown(wait=False, cancel_futures=True)
 
-    def _outcome(self, body: bytes, deadline: Deadline | None) -> PolicyOutcome:
-        """The verdict. The deadline is that of a policy that had to wait for others. Raises MalformedReviewError."""
-        review = decode_policy_review(body)
-        if deadline is not None and deadline.left < 0:
-            return deny_policy(review, Problem("", "other policies took longer to review than the API server waits"))
+    async def _outcome_of_large(self, review: PolicyReview, deadline: Deadline) -> PolicyOutcome:
+        """The verdict on a large policy, in its turn. Namespaces take turns, and the cluster's kinds count as one."""
+        try:
+            async with self._turns.turn(review.namespace or "", deadline.left):
+                if deadline.left < 0:
+                    return deny_policy(review, _LATE)
+                return await asyncio.get_running_loop().run_in_executor(self._apart, self._outcome, review)
+        except TimeoutError:
+            return deny_policy(review, _LATE)
+
+    def _outcome(self, review: PolicyReview) -> PolicyOutcome:
+        """The verdict."""
         begin_trial()  # what is stored is compiled again when it is enforced
         try:
             return review_policy(review, self._enforced.policies, self._clock(), self._longest, self._exempt)

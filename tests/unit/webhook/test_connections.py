@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from aiohttp import web
 
+from sekisho.webhook import backlog
 from sekisho.webhook import connections as module
+from sekisho.webhook.backlog import MAX_AT_ONCE
 from sekisho.webhook.connections import HttpServer
 from sekisho.webhook.replies import reply
 
@@ -349,3 +351,39 @@ async def test_connection_that_was_answered_at_once_has_not_waited_for_long(monk
             assert await second.rest() == b""
         first.send(post(b"more"))
         assert (await first.answer()).endswith(b" at once more seen")
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["at once", "by aiohttp"])
+async def test_requests_that_arrive_together_are_answered_in_turns_by_address(*, is_known: bool) -> None:
+    answered: list[bytes] = []
+
+    def noting(target: str, body: bytes, started: float) -> bytes | None:
+        answered.append(body)
+        return echo(target, body, started) if is_known else None
+
+    async with serving(SOON, at_once=noting) as connect:
+        many = [await connect() for _ in range(100)]
+        alone = await connect("127.0.0.2")
+        for client in (*many, alone):
+            client.send(post(b"first"))
+            await client.answer()
+        answered.clear()
+        for client in (*many, alone):
+            client.send(post(b"alone" if client is alone else b"many"))  # asyncio sends it without a turn of the loop
+        for client in (*many, alone):
+            await client.answer()
+    assert len(answered) == 101
+    assert answered.index(b"alone") <= 2 * MAX_AT_ONCE
+
+
+async def test_body_that_arrives_in_many_parts_beside_others_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backlog, "MAX_AT_ONCE", 1)
+    body = bytes(range(256)) * 4000
+    async with serving(SOON, at_once=echo) as connect:
+        clients = [await connect() for _ in range(8)]
+        for client in clients:
+            client.send(post(body))
+        for client in clients:
+            async with asyncio.timeout(SOON):
+                await client.reader.readuntil(b"\r\n\r\n")
+                assert await client.reader.readexactly(len(body) + len(b" was seen")) == body + b" was seen"

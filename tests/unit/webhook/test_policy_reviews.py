@@ -1,13 +1,22 @@
 """Reviews of policies over real TLS: what is answered, whatever is sent."""
 
+import asyncio
+import threading
+import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from sekisho.admission.policy_review import review_policy
+from sekisho.policies import PolicySet
 from sekisho.webhook import bodies
 from sekisho.webhook import policy_reviews as module
-from tests.reviews import review
+from sekisho.webhook.http_shell import Deadline
+from sekisho.webhook.policies import Enforced
+from sekisho.webhook.policy_reviews import PolicyReviews
+from tests.reviews import review, review_body
 from tests.unit.webhook.serving_reviews import BAD, GOOD, Served, pod, policy, serving_reviews
 
 TARGET = "/validate-policies?timeout=3s"
@@ -81,3 +90,41 @@ async def test_error_inside_is_a_no_with_an_id_that_the_log_explains(
     (record,) = [record for record in caplog.records if record.exc_info]
     assert record.__dict__["incident"] in message
     assert "a bug" not in message
+
+
+def large_review(namespace: str) -> bytes:
+    padding = {"name": "p", "annotations": {"a": "x" * module.MAX_SMALL_BYTES}}
+    body = {"metadata": padding, "spec": {"podSecurityStandard": {"level": "baseline"}}}
+    return review_body(body, kind={"group": "sekisho.dev", "kind": "PodPolicy"}, namespace=namespace)
+
+
+async def test_namespaces_take_turns_at_large_policies_and_late_ones_are_denied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reviewed: list[str | None] = []
+    goes_on = threading.Event()
+
+    def noting(review: Any, *others: Any) -> Any:
+        reviewed.append(review.namespace)
+        assert goes_on.wait(20)
+        return review_policy(review, *others)
+
+    monkeypatch.setattr(module, "review_policy", noting)
+    reviews = PolicyReviews(Enforced(PolicySet.of([])), lambda: datetime.now(UTC), timedelta(days=90))
+    try:
+        now = time.perf_counter()
+        waiting = [
+            asyncio.ensure_future(reviews.validate(large_review(namespace), Deadline(now, 60.0)))
+            for namespace in ("many", "many", "many", "alone")
+        ]
+        await asyncio.sleep(0)  # they begin
+        late = await reviews.validate(large_review("late"), Deadline(now, 0.0))
+        assert b"other policies took longer to review than the API server waits" in late
+        goes_on.set()
+        async with asyncio.timeout(20):
+            answers = await asyncio.gather(*waiting)
+        assert all(b'"allowed":' in answer for answer in answers)
+        assert reviewed == ["many", "many", "alone", "many"]
+    finally:
+        goes_on.set()
+        reviews.close()
