@@ -557,7 +557,7 @@ def test_added_metadata_never_replaces_the_charts_own() -> None:
             for manifest in render(
                 *values,
                 f'webhookConfigurations.labels:={{"{own}": "other", "team": "platform"}}',
-                'webhookConfigurations.annotations:={"team": "platform"}',
+                'webhookConfigurations.annotations:={"team": "platform", "removed": null}',
             )
             if manifest["kind"].endswith("WebhookConfiguration")
         ]
@@ -565,6 +565,7 @@ def test_added_metadata_never_replaces_the_charts_own() -> None:
         for metadata in configurations:
             assert (metadata["labels"][own], metadata["labels"]["team"]) == ("Helm", "platform")
             assert metadata["annotations"]["team"] == "platform"
+            assert "removed" not in metadata["annotations"]
             assert metadata["annotations"]["admissions.enforcer/disabled"] == "true"
             assert ("cert-manager.io/inject-ca-from" in metadata["annotations"]) == bool(values)
 

@@ -46,7 +46,12 @@ namespaceSelector:
 {{- $annotations = dict "cert-manager.io/inject-ca-from" (printf "%s/%s-webhook" .Release.Namespace (include "sekisho.fullname" .)) }}
 {{- end }}
 labels: {{- merge (include "sekisho.labels" . | fromYaml) (.Values.webhookConfigurations.labels | default dict) | toYaml | nindent 2 }}
-{{- with merge $annotations (.Values.webhookConfigurations.annotations | default dict) }}
+{{- $added := dict }}
+{{- range $name, $value := .Values.webhookConfigurations.annotations }}
+{{- /* `helm upgrade --reuse-values` keeps a null with which a default was removed before. */}}
+{{- if not (kindIs "invalid" $value) }}{{ $_ := set $added $name $value }}{{ end }}
+{{- end }}
+{{- with merge $annotations $added }}
 annotations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- if eq .Values.certificates.mode "cert-manager" }}
