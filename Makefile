@@ -7,8 +7,10 @@ STAMP := $(VENV)/.installed
 # Tests start hundreds of processes, and each would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 N ?= 100000
+# What an older API server may answer otherwise: verdicts, the chart, its life.
+ON_OLDER := admission conformance chart helm_test life_cycle
 
-.PHONY: help install lint test unit cluster corpus fuzz controlplane nodes trustparts up down demo drill soak worst bench bench-paired bench-cluster bench-events \
+.PHONY: help install lint test unit cluster corpus older fuzz controlplane nodes trustparts up down demo drill soak worst bench bench-paired bench-cluster bench-events \
 	bench-trust growth tenants stress docs site differential generate release lock clean
 
 help: ## List the targets
@@ -50,11 +52,15 @@ unit: install ## Unit tests only; on another Python: make unit PYTHON=python3.13
 	$(BIN)/python -m tests.controlplane build --helm
 	$(BIN)/python -m pytest tests/unit --durations=10
 
-cluster: install controlplane nodes ## Tests on a real control plane only
-	$(BIN)/python -m pytest tests/cluster --durations=10
+cluster: install controlplane nodes ## Tests on a real control plane only; some of them on an older one: make cluster KUBERNETES=OLDEST
+	$(if $(KUBERNETES),KUBEBUILDER_ASSETS="$$($(BIN)/python -m tests.controlplane build-older $(KUBERNETES))" && export KUBEBUILDER_ASSETS &&) \
+		$(BIN)/python -m pytest $(if $(KUBERNETES),$(ON_OLDER:%=tests/cluster/test_%.py),tests/cluster) --durations=10
 
 corpus: install controlplane ## Defaulting and verdicts of every workload in every variant, on a real control plane (15 minutes)
 	$(BIN)/python -m pytest tests/cluster/test_pod_defaults.py tests/cluster/test_workload_verdicts.py --whole --timeout=3600
+
+older: install controlplane ## What older API servers make of the corpus's pods otherwise (builds them first: 10 minutes each)
+	$(BIN)/python -m tests.pod_defaults
 
 fuzz: install ## Property tests with 1,000 examples each, where `make test` tries 50 (15 minutes)
 	$(BIN)/python -m pytest tests/unit -m hypothesis --hypothesis-profile=thorough --timeout=3600 --durations=10

@@ -18,6 +18,7 @@ SUITE = GoModule(
     commands={"conformance": "sekisho.dev/conformance"},
 )
 SUBTESTS = 750
+WITHIN = 600.0
 BY_LABELS = """\
 apiVersion: sekisho.dev/v1alpha1
 kind: ClusterPodPolicy
@@ -40,7 +41,7 @@ def by_labels(cluster: Cluster) -> Iterator[None]:
 
 def passed(suite: Path, cluster: Cluster, *args: str) -> tuple[int, Completed]:
     environment = base_environment() | {"KUBECONFIG": str(cluster.plane.kubeconfig)}
-    completed = run((str(suite), "-test.v", *args), environment)
+    completed = run((str(suite), "-test.v", *args), environment, timeout=WITHIN)
     return len(re.findall(r"^    --- PASS", completed.stdout, re.MULTILINE)), completed
 
 

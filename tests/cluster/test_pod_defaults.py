@@ -9,18 +9,19 @@ import msgspec
 import pytest
 import yaml
 
-from sekisho.admission import Form, LimitRangeItem, NamespaceObjects, ServiceAccount, evaluate, fill, limit_range
+from sekisho.admission import Form, evaluate, fill
 from sekisho.admission.defaults import with_defaults
 from sekisho.controls import CONTROLS
 from sekisho.controls.control import Control, opt_in
 from sekisho.documents import write_document
 from sekisho.manifests import Checker, Namespaces, fix_source, sources_of
-from sekisho.pods import LocalObjectReference, Pod
+from sekisho.pods import Pod
 from sekisho.policies import ClusterPodPolicy, PolicySet
 from tests.controlplane.plane import ControlPlane
 from tests.pod_defaults.comparison import differences, fields, typed
 from tests.pod_defaults.corpus import AS_WRITTEN, Json, corpus, generated
-from tests.pod_defaults.workloads import words_of, workloads
+from tests.pod_defaults.server import Namespace, create_all
+from tests.pod_defaults.workloads import workloads
 from tools.control_pages import example_pod
 
 GENERATED = 300
@@ -47,68 +48,12 @@ POLICIES: list[Json] = [
 ]
 MIN_FIXED, STEP = 40, 6
 FIXED = "/api/v1/namespaces/plain/pods?dryRun=All"
-ACCOUNTS = tuple({"ingress", "log-agent", "operator", "quiet", *words_of("account"), *words_of("old-account")})
-LIMITS: list[Json] = [
-    {"type": "Pod", "max": {"cpu": "1000"}},
-    {
-        "type": "Container",
-        "default": {"cpu": "64"},
-        "defaultRequest": {"memory": "32Mi"},
-        "min": {"ephemeral-storage": "1"},
-        "max": {"memory": "900Gi"},
-    },
-]
-
-
-class Namespace(msgspec.Struct, frozen=True):
-    """A namespace, and what is in it that changes pods."""
-
-    name: str
-    objects: NamespaceObjects
-
-
-def create(
-    plane: ControlPlane,
-    name: str,
-    accounts: dict[str, bool | None],
-    limits: list[Json],
-    pull_secrets: tuple[str, ...] = (),
-) -> Namespace:
-    plane.create_namespace(name)
-    objects: list[Json] = [
-        {
-            "apiVersion": "v1",
-            "kind": "ServiceAccount",
-            "metadata": {"name": account, "namespace": name},
-            "automountServiceAccountToken": automount,
-            "imagePullSecrets": [{"name": secret} for secret in pull_secrets],
-        }
-        for account, automount in accounts.items()
-    ]
-    if limits:
-        metadata = {"name": "limits", "namespace": name}
-        objects.append({"apiVersion": "v1", "kind": "LimitRange", "metadata": metadata, "spec": {"limits": limits}})
-    plane.kubectl.check("apply", "-f", "-", input=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
-    ranges = (limit_range("limits", msgspec.convert(limits, list[LimitRangeItem])),) if limits else ()
-    secrets = tuple(map(LocalObjectReference, pull_secrets))
-    known = {account: ServiceAccount(automount, secrets) for account, automount in accounts.items()}
-    return Namespace(name, NamespaceObjects(ranges, known))
 
 
 @pytest.fixture(scope="module")
 def namespaces(bare_plane: ControlPlane) -> Iterator[tuple[Namespace, ...]]:
-    """Namespaces with nothing in them, with LimitRanges and accounts, and with a default account without a token."""
-    made = (
-        create(bare_plane, "plain", dict.fromkeys(ACCOUNTS), []),
-        create(
-            bare_plane,
-            "furnished",
-            {**dict.fromkeys(ACCOUNTS), "default": True, "quiet": False},
-            LIMITS,
-            ("login", "mirror"),
-        ),
-        create(bare_plane, "reserved", {**dict.fromkeys(ACCOUNTS), "default": False}, []),
-    )
+    """The namespaces of the corpus."""
+    made = create_all(bare_plane)
     yield made
     for namespace in made:
         bare_plane.call("DELETE", f"/api/v1/namespaces/{namespace.name}")
@@ -127,14 +72,6 @@ class Created(msgspec.Struct, frozen=True):
 @pytest.fixture(scope="module")
 def created(bare_plane: ControlPlane, namespaces: tuple[Namespace, ...], pytestconfig: pytest.Config) -> list[Created]:
     """Every pod of the corpus and of the generator, each in one of the namespaces; without those that are rejected."""
-    for runtime in words_of("runtime"):
-        handler = {
-            "apiVersion": "node.k8s.io/v1",
-            "kind": "RuntimeClass",
-            "metadata": {"name": runtime},
-            "handler": "h",
-        }
-        bare_plane.call("POST", "/apis/node.k8s.io/v1/runtimeclasses", handler)
     pods = [*corpus(whole=pytestconfig.getoption("--whole")), *generated(GENERATED)]
     made = []
     with bare_plane.calls() as call:

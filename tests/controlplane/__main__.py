@@ -8,7 +8,14 @@ from types import FrameType
 
 import click
 
-from tests.controlplane.build import BuildError, control_plane_binaries, helm_binary, node_binaries
+from tests.controlplane.build import (
+    BuildError,
+    control_plane_binaries,
+    helm_binary,
+    node_binaries,
+    older_kubernetes,
+    older_versions,
+)
 from tests.controlplane.processes import alive
 from tests.controlplane.progress import Progress, elapsed
 from tests.controlplane.supervisor import SupervisorError, down, read_state, supervise, up
@@ -95,6 +102,17 @@ def build_command(only: str | None) -> None:
         raise click.ClickException(str(error)) from error
     for path in paths:
         click.echo(path)
+
+
+@main.command("build-older")
+@click.argument("version", type=click.Choice([*older_versions(), "OLDEST"]))
+def build_older_command(version: str) -> None:
+    """Build an older API server, controller manager and scheduler; print their folder for $KUBEBUILDER_ASSETS."""
+    try:
+        folder = older_kubernetes(older_versions()[0] if version == "OLDEST" else version, Progress())
+    except (BuildError, ToolchainError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(folder)
 
 
 @main.command("kubeconfig")

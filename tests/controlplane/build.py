@@ -67,6 +67,7 @@ KUBERNETES = GoModule(
         for stamp in ("gitVersion=v{version}", "gitMajor={major}", "gitMinor={minor}")
     ),
 )
+_OLDER = "kubernetes-"
 NODES = msgspec.structs.replace(
     KUBERNETES,
     folder=_HERE / "kwok",
@@ -105,6 +106,23 @@ def node_binaries(progress: Progress) -> NodeBinaries:
     """The scheduler, and kwok, which plays the kubelets; from the same places. Raises BuildError, ToolchainError."""
     paths = _provided_or_built(NODES, progress)
     return NodeBinaries(**{name.replace("-", "_"): path for name, path in paths.items()})
+
+
+def older_versions() -> tuple[str, ...]:
+    """The minor versions before the present one that can be built, such as "1.32"; the oldest is first."""
+    folders = (folder.name.removeprefix(_OLDER) for folder in _HERE.glob(f"{_OLDER}*"))
+    return tuple(sorted(folders, key=lambda version: int(version.split(".")[1])))
+
+
+def older_kubernetes(version: str, progress: Progress) -> Path:
+    """The folder with API server, controller manager and scheduler of one of `older_versions`, from the cache or built.
+
+    As $KUBEBUILDER_ASSETS, it makes all control planes run them. Raises BuildError, ToolchainError.
+    """
+    names = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
+    commands = {name: f"k8s.io/kubernetes/cmd/{name}" for name in names}
+    module = msgspec.structs.replace(KUBERNETES, folder=_HERE / f"{_OLDER}{version}", commands=commands)
+    return built(module, set(commands), progress)["kube-apiserver"].parent
 
 
 def _provided_or_built(module: GoModule, progress: Progress) -> dict[str, Path]:

@@ -26,8 +26,13 @@ class CommandError(Exception):
     """A command that had to succeed did not; the message has its command line and error output."""
 
 
-def run(command: tuple[str, ...], environment: Mapping[str, str], input: str | None = None) -> Completed:  # noqa: A002
-    """Run a command to its end; `input` is its standard input. Raises CommandError when that takes over 60 s."""
+def run(
+    command: tuple[str, ...],
+    environment: Mapping[str, str],
+    input: str | None = None,  # noqa: A002
+    timeout: float = _TIMEOUT,
+) -> Completed:
+    """Run a command to its end; `input` is its standard input. Raises CommandError when that takes over `timeout` s."""
     try:
         done = subprocess.run(
             command,
@@ -35,11 +40,11 @@ def run(command: tuple[str, ...], environment: Mapping[str, str], input: str | N
             input=input if input is not None else "",
             capture_output=True,
             text=True,
-            timeout=_TIMEOUT,
+            timeout=timeout,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise CommandError(f"{' '.join(command)}: no end after {_TIMEOUT:g} s") from error
+        raise CommandError(f"{' '.join(command)}: no end after {timeout:g} s") from error
     return Completed(done.returncode, done.stdout, done.stderr)
 
 
