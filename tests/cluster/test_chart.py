@@ -307,7 +307,7 @@ def test_a_second_release_can_be_installed_and_uninstalled_beside_the_first(seki
     [
         (),
         ("networkPolicy.egress[0].ports[0].port=6443", "networkPolicy.metricsFrom[0].podSelector.matchLabels.a=b"),
-        ("webhook.hostNetwork=true", "webhook.port=10260", "webhook.metricsPort=10261"),
+        ("webhook.hostNetwork=true", "webhook.port=10260", "webhook.metricsPort=10261", "webhook.dnsPolicy=Default"),
         (
             "podSecurityContext.runAsUser=null",
             "affinity.podAntiAffinity=null",
