@@ -41,13 +41,17 @@ def main(versions: tuple[str, ...], *, whole: bool) -> None:
 
 
 def _compare(version: str, binaries: Binaries, progress: Progress, *, whole: bool) -> None:
-    with tempfile.TemporaryDirectory() as folder, ControlPlane(Path(folder) / "plane", binaries, progress.say) as plane:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ControlPlane(Path(folder) / "plane", binaries, progress.say) as plane,
+        plane.calls() as call,
+    ):
         namespaces = create_all(plane)
         created, rejected = 0, []
         seen: dict[str, list[str]] = defaultdict(list)
         for index, (name, pod) in enumerate(corpus(whole=whole)):
             namespace: Namespace = namespaces[index % len(namespaces)]
-            answer = plane.call("POST", f"/api/v1/namespaces/{namespace.name}/pods?dryRun=All", pod)
+            answer = call("POST", f"/api/v1/namespaces/{namespace.name}/pods?dryRun=All", pod)
             stored = json.loads(answer.body)
             if answer.status != 201:
                 rejected.append(f"{name}: {stored['message'][:_SHOWN]}")

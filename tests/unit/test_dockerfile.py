@@ -188,6 +188,17 @@ def test_build_tools_stay_out_of_the_image(image: Image) -> None:
     assert sorted(path.name for path in (image.root / "opt").iterdir()) == ["sekisho"]
 
 
+def test_a_user_without_a_name_needs_no_home_from_the_runtime(image: Image) -> None:
+    assert image.environment["HOME"] == "/"
+
+
+@pytest.mark.parametrize("page", ["Dockerfile", "docs/operations.md"])
+def test_what_the_image_adds_to_its_base_is_as_large_as_it_says(image: Image, page: str) -> None:
+    added = sum(path.lstat().st_size for path in image.root.rglob("*"))
+    stated = re.findall(r"\band (\d+) MB", (REPOSITORY / page).read_text())
+    assert [int(size) * 1e6 for size in stated] == [pytest.approx(added, rel=0.1)]
+
+
 def test_the_user_is_numeric_and_not_root() -> None:
     user, group = map(int, last("USER").split(":"))
     assert user > 0
