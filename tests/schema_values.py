@@ -13,6 +13,12 @@ OFFSETS = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(
 EDGES = ("0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-12:00", "9999-12-31T23:59:59Z")
 MOMENTS = st.sampled_from(EDGES) | st.datetimes(timezones=OFFSETS).map(lambda moment: moment.isoformat())
 NAMES = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,20}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,20}[a-z0-9])?)?", fullmatch=True)
+ANY = st.recursive(
+    st.booleans() | st.integers(-(2**63), 2**63 - 1) | NAMES,
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(NAMES, below, max_size=3),
+    max_leaves=4,
+)
+"""Values of a field whose schema has no type."""
 LONG_NAMES = st.sampled_from(
     [f"{'a' * length}-{'b' * 9}" for length in range(215, 244)] + ["a" * 253, "a." * 126 + "a"]
 )
@@ -40,6 +46,8 @@ def values(schema: Json) -> st.SearchStrategy[Json]:
     """The values of a structural schema."""
     if "enum" in schema:
         return st.sampled_from(schema["enum"])
+    if "type" not in schema:
+        return ANY
     match schema["type"]:
         case "string":
             return _texts(schema)
