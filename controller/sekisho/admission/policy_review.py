@@ -17,7 +17,7 @@ from sekisho.admission.review import API_VERSION, KIND, GroupVersionKind, Malfor
 from sekisho.findings import render_path
 from sekisho.policies import ImageAuthority, PodPolicy, Policy, PolicyError, PolicySet, PolicyWaiver, Problem, decode
 from sekisho.policies.advice import advice
-from sekisho.policies.authorities import ended_keys
+from sekisho.policies.authorities import warnings_about
 from sekisho.policies.crd import RESOURCES
 from sekisho.policies.idle import EXEMPT_NAMESPACES
 from sekisho.policies.limits import limit_problems
@@ -112,8 +112,8 @@ def review_policy(
         problems = (Problem("", "is nested too deeply"),)
     if problems:
         return deny_policy(review, *problems)
-    ended = ended_keys(policy, now) if isinstance(policy, ImageAuthority) else ()
-    return _allow(review, [*advice(policy, policies, exempt), *ended])
+    of_authority = warnings_about(policy, now) if isinstance(policy, ImageAuthority) else ()
+    return _allow(review, [*advice(policy, policies, exempt), *of_authority])
 
 
 def deny_policy(review: PolicyReview, *problems: Problem) -> PolicyOutcome:

@@ -16,7 +16,7 @@ from sekisho.controls.attestation_judges import (
     shown_values,
 )
 from sekisho.controls.control import ParameterError, cel
-from sekisho.controls.image_rules import Fault, ImageRule, patterns_of
+from sekisho.controls.image_rules import Fault, ImageRule, patterns_of, repair_of_key
 from sekisho.controls.image_signatures import MAX_AUTHORITIES, AuthorityName, Registry
 from sekisho.controls.image_vulnerabilities import Vulnerabilities, compiled
 from sekisho.findings import words
@@ -293,11 +293,12 @@ def _judge(
         attestations = [*_by(facts, kind.predicates, usable, trust), *vex]
         problem = kind.judge(attestations, names, trust.now)
         if problem is not None:
-            text = problem.text
+            text, repair = problem.text, ""
             if problem.is_missing:
                 text = "; ".join((text, *_reasons(facts)))
+                repair = repair_of_key(usable, trust) if facts.problems else ""
             is_keyless = bool(usable) and all(trust.authorities[name].keyless is not None for name in usable)
-            return Fault(text, problem.fix.replace("{key}", "" if is_keyless else "--key KEY "))
+            return Fault(text, repair + problem.fix.replace("{key}", "" if is_keyless else "--key KEY "))
     return None
 
 

@@ -2,7 +2,7 @@
 anything.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -239,6 +239,18 @@ def _type_not_required(predicates: Sequence[str]) -> Fault:
         f"is not verified: no ClusterPodPolicy requires attestations {words(predicates)}",
         "an administrator must require the type there; with enforcement Audit, nothing else changes",
     )
+
+
+def repair_of_key(names: Iterable[str], trust: Trust) -> str:
+    """The beginning of a fix for something that an unknown key has signed, which may be a key that cannot be used.
+
+    names: of the authorities by which it does not count. Empty where all of their keys can be used.
+    """
+    for name in names:
+        if name in trust.authorities and trust.authorities[name].key_problems:
+            problem = trust.authorities[name].key_problems[0]
+            return f"if a key of ImageAuthority {name} has signed it, repair that key: {problem}, or "
+    return ""
 
 
 def _unusable(names: Sequence[str], trust: Trust) -> Iterator[tuple[str, str]]:

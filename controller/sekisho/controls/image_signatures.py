@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 
 from sekisho.controls.control import ParameterError, cel
-from sekisho.controls.image_rules import Fault, ImageRule, patterns_of
+from sekisho.controls.image_rules import Fault, ImageRule, patterns_of, repair_of_key
 from sekisho.findings import words
 from sekisho.images.evidence import ImageFacts
 from sekisho.images.registries import MAX_PATTERN_LENGTH
@@ -128,8 +128,9 @@ def _judge(by: Signers, facts: ImageFacts, trust: Trust, unusable: Mapping[str, 
     if len(signed) >= by.required:
         return None
     fix = _fix(by, signed, trust)
-    broken = _broken_keys(by, signed, trust) if facts.others else ""
-    return Fault(_signers_problem(by, signed, facts, trust), f"{broken}, or {fix}" if broken else fix)
+    missing = [name for name in by.names if name not in signed]
+    repair = repair_of_key(missing, trust) if facts.others else ""
+    return Fault(_signers_problem(by, signed, facts, trust), repair + fix)
 
 
 def _signers_problem(by: Signers, signed: Sequence[str], facts: ImageFacts, trust: Trust) -> str:
@@ -164,15 +165,6 @@ def _end(name: str, fingerprint: str, trust: Trust) -> datetime | None:
     keys = trust.authorities[name].keys if name in trust.authorities else ()
     ends = (key.until for key in keys if key.fingerprint == fingerprint)
     return next((end for end in ends if end is not None and end <= trust.now), None)
-
-
-def _broken_keys(by: Signers, signed: Sequence[str], trust: Trust) -> str:
-    """Says that a signature by an unknown key may be by a key of an authority that cannot be used; empty if none is."""
-    for name in by.names:
-        if name not in signed and name in trust.authorities and trust.authorities[name].key_problems:
-            problem = trust.authorities[name].key_problems[0]
-            return f"if a key of ImageAuthority {name} has signed it, repair that key: {problem}"
-    return ""
 
 
 def _fix(by: Signers, signed: Sequence[str], trust: Trust) -> str:

@@ -43,6 +43,8 @@ _PUBLIC_MAIL: Final = frozenset(
     )
 )
 """Domains at which anyone may have an email address."""
+_GITHUB_ISSUER: Final = "https://token.actions.githubusercontent.com"
+_GITHUB_IDENTITY: Final = "https://github.com/OWNER/REPOSITORY/.github/workflows/FILE@REF"
 _ISSUER: Final = re.compile(r"https?://[^/\s*?#@]+(/[^\s*]*)?")
 _REGULAR_EXPRESSION: Final = re.compile(r"[\^$|\\()\[\]{}]|\.[*+]")
 
@@ -363,9 +365,16 @@ def _content(kind: str, source: SecretKey | ConfigMapKey, contents: Contents | N
     return data[source.key]
 
 
-def ended_keys(written: ImageAuthority, now: datetime) -> Iterator[str]:
-    """A warning for each key that has ended at a time, with its field's path."""
+def warnings_about(written: ImageAuthority, now: datetime) -> Iterator[str]:
+    """Warnings about a valid authority, each with its field's path: keys that have ended at a time, and identities that
+    no signature of the issuer has.
+    """
     for index, key in enumerate(written.spec.keys or ()):
         if key.until is not None and key.until <= now:
             until = f"spec.keys[{index}].until: {rfc3339(key.until)}"
             yield f"{until} is not in the future, so signatures by this key do not count"
+    keyless = written.spec.keyless
+    if keyless is not None and keyless.issuer == _GITHUB_ISSUER:
+        for index, identity in enumerate(keyless.identities):
+            if identity.count("/") < _GITHUB_IDENTITY.count("/"):
+                yield f"spec.keyless.identities[{index}]: matches no workflow of GitHub; write it as {_GITHUB_IDENTITY}"

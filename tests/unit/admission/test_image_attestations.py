@@ -8,6 +8,7 @@ import pytest
 
 from sekisho.admission import Evaluation, denial_message, evaluate
 from sekisho.images.attested import PROVENANCE_PREDICATES, SBOM_PREDICATES
+from sekisho.images.authorities import authority
 from sekisho.images.evidence import Candidate, ImageFacts
 from sekisho.images.scans import SCAN_PREDICATE
 from sekisho.images.statements import SIGN_PREDICATE
@@ -313,3 +314,19 @@ def test_malformed_rule(name: str) -> None:
     with pytest.raises(PolicyError) as raised:
         PolicySet.of([policy(**required)])
     assert f"spec.controls.images.attestations[0]{problem}" in str(raised.value)
+
+
+def test_attestation_that_may_be_by_an_unusable_key_of_the_authority_has_that_key_repaired() -> None:
+    problem = 'spec.keys[1].secret: Secret "new" does not exist'
+    partly = authority("release", AUTHORITIES["release"].keys, key_problems=(problem,))
+    policies = PolicySet.of([OTHER])
+
+    def told(*candidates: Candidate) -> str:
+        found = verify(REPOSITORY, IMAGE, candidates, [partly], NOW, predicates=policies.predicates)
+        trust = Trust({"release": partly}, {NAME: found}, NOW, predicates=policies.predicates)
+        return message(evaluate(pod(), policies, "shop", {}, trust=trust))
+
+    repair = f"Fix: if a key of ImageAuthority release has signed it, repair that key: {problem}, or "
+    assert repair in told(attested(QA, PASSED, OTHER_P256))
+    assert repair not in told()
+    assert told(attested(QA, PASSED)) == ""

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from sekisho.cluster.release_data import public_root
 from sekisho.images.authorities import identity_matches
 from sekisho.policies import ImageAuthority, PolicyError, compile_authority
-from sekisho.policies.authorities import Contents, ResolvedAuthority, ended_keys, resolve
+from sekisho.policies.authorities import Contents, ResolvedAuthority, resolve, warnings_about
 from tests.unit.images.signing import NOW, OTHER_P256, P256, key_of, pem
 
 END = "2027-06-30T00:00:00Z"
@@ -219,7 +219,15 @@ def test_root_that_ended_is_unusable() -> None:
 def test_key_that_has_ended_causes_a_warning() -> None:
     two = written(keys=[{"pem": pem(P256), "until": END}, {"pem": pem(OTHER_P256)}])
     end = datetime(2027, 6, 30, tzinfo=UTC)
-    assert list(ended_keys(two, end - timedelta(seconds=1))) == []
-    assert list(ended_keys(two, end)) == [
+    assert list(warnings_about(two, end - timedelta(seconds=1))) == []
+    assert list(warnings_about(two, end)) == [
         "spec.keys[0].until: 2027-06-30T00:00:00Z is not in the future, so signatures by this key do not count"
     ]
+
+
+def test_identity_that_no_workflow_has_causes_a_warning() -> None:
+    assert list(warnings_about(keyless("https://github.com/acme/*", WORKFLOW), NOW)) == [
+        "spec.keyless.identities[0]: matches no workflow of GitHub; write it as "
+        "https://github.com/OWNER/REPOSITORY/.github/workflows/FILE@REF"
+    ]
+    assert list(warnings_about(keyless("https://gitlab.com/acme/*", issuer="https://gitlab.com"), NOW)) == []
