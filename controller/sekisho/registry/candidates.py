@@ -35,7 +35,7 @@ MAX_TOTAL_BYTES: Final = 512 << 10
 """The size of all candidates of an image together, without those that are read as attestations."""
 MAX_ATTESTATION_BYTES: Final = 24 << 20
 """The size of all attestations of an image together that are read because a policy needs them."""
-MAX_UNHELD_BYTES: Final = 64 << 10
+MAX_UNHELD_BYTES: Final = 16 << 10
 """The size of the candidates in one list that need no room; usual are a few KB."""
 
 BUNDLE: Final = "application/vnd.dev.sigstore.bundle"
