@@ -1,13 +1,14 @@
-"""`python -m tests.peers KYVERNO GATEKEEPER`: tries the rows of both tables on their authors' good and bad resources.
+"""`python -m tests.peers KYVERNO GATEKEEPER KUBEWARDEN`: tries the rows of the tables on their authors' own examples.
 
-The arguments are checkouts of kyverno/policies and open-policy-agent/gatekeeper-library at the commits that the tables
-name. What agrees is counted and written into the tables; what does not agree is printed. Nothing of theirs is kept.
+The arguments are checkouts of kyverno/policies, open-policy-agent/gatekeeper-library and kubewarden/policies at the
+commits that the tables name. What agrees is counted and written into the tables; what does not agree is printed. The
+run fails for a policy that is in no row. Nothing of theirs is kept.
 """
 
 import re
 import tempfile
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,48 +16,24 @@ import click
 import yaml
 
 import sekisho
+from sekisho.documents import write_document
+from sekisho.manifests import Checker, Namespaces, Source
+from sekisho.manifests.fixes import fix_source
+from tests.peers.cases import Case, gatekeeper_cases, kyverno_cases
+from tests.peers.kubewarden import kubewarden_cases, settings_without_row
 
 TABLES = Path(__file__).parent
 CHECKOUT = click.Path(exists=True, file_okay=False, path_type=Path)
+_KYVERNO_FOLDERS = ("best-practices", "pod-security", "psp-migration")
+POLICY_FILES = {
+    "kyverno": tuple(f"{folder}/**/artifacthub-pkg.yml" for folder in _KYVERNO_FOLDERS),
+    "gatekeeper": ("library/**/suite.yaml",),
+    "kubewarden": ("policies/*/metadata.yml",),
+}
+"""One file of each policy, in the folder that is its name."""
+_APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
 
-
-def kyverno_cases(checkout: Path, row: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], bool]]:
-    """The resources of a policy's test, each with its place and whether Kyverno admits it."""
-    file = checkout / row["name"] / ".chainsaw-test/chainsaw-test.yaml"
-    if not file.exists():
-        yield from _cases_of_the_command_line(checkout / row["name"] / ".kyverno-test")
-        return
-    for test in yaml.safe_load_all(file.read_text()):
-        tries = [attempt for step in test["spec"]["steps"] for attempt in step["try"]]
-        for applied in [attempt.get("apply") or attempt.get("create") or {} for attempt in tries]:
-            manifest = (file.parent / applied.get("file", ".")).resolve()
-            if manifest.is_file() and manifest.parent == file.parent.resolve():
-                admitted = "!= null" not in str(applied.get("expect"))
-                yield from ((manifest.name, document, admitted) for document in documents(manifest))
-
-
-def _cases_of_the_command_line(folder: Path) -> Iterator[tuple[str, dict[str, Any], bool]]:
-    """The same from a test of Kyverno's command line, which names resources and results."""
-    test = yaml.safe_load((folder / "kyverno-test.yaml").read_text())
-    admitted = {name: result["result"] == "pass" for result in test["results"] for name in result["resources"]}
-    for manifest in test["resources"]:
-        for document in documents(folder / manifest):
-            yield manifest, document, admitted[document["metadata"]["name"]]
-
-
-def gatekeeper_cases(checkout: Path, row: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], bool]]:
-    """The same for a template of Gatekeeper's library; with `sample`, for one sample of it only."""
-    folder = checkout / row["name"]
-    for test in yaml.safe_load((folder / "suite.yaml").read_text())["tests"]:
-        if re.fullmatch(f"samples/{row.get('sample', '[^/]*')}/constraint.yaml", test["constraint"]):
-            for case in test["cases"]:
-                admitted = case["assertions"][0].get("violations") in (False, "no", 0)
-                yield from ((case["object"], document, admitted) for document in documents(folder / case["object"]))
-
-
-def documents(file: Path) -> list[dict[str, Any]]:
-    """The objects in a file; not those of a request to update, which is no manifest."""
-    return [document for document in yaml.safe_load_all(file.read_text()) if document and "request" not in document]
+Cases = Callable[[Path, dict[str, Any]], Iterator[Case]]
 
 
 def policies_of(row: dict[str, Any]) -> sekisho.PolicySet:
@@ -75,39 +52,106 @@ def _object(kind: str, spec: dict[str, Any]) -> dict[str, Any]:
     return {"apiVersion": "sekisho.dev/v1alpha1", "kind": kind, "metadata": {"name": "tried"}, "spec": spec}
 
 
-def agreement(row: dict[str, Any], cases: Iterator[tuple[str, dict[str, Any], bool]]) -> str:
-    """How many of the cases agree, such as `7 of 8`; prints the others."""
+def trials(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The row, and one like it for each of the settings and specs in its `also`."""
+    return [row, *(row | {"settings": settings, "spec": spec} for settings, spec in row.get("also", ()))]
+
+
+def agreement(row: dict[str, Any], cases: Iterable[Case]) -> tuple[int, int]:
+    """How many of the cases agree, and of how many; prints the others. Objects without pods do not count."""
     policies = policies_of(row)
     agree = total = 0
-    for place, document, admitted in cases:
-        try:
-            same = any(checked.is_denied for checked in sekisho.check(document, policies)) != admitted
-            problem = "we deny" if admitted else "we admit"
-        except sekisho.ManifestError as error:
-            same, problem = not admitted, f"we reject: {error}"[:200]
-        agree, total = agree + same, total + 1
-        if not same:
-            print(f"{row['name']}: {place}: {document['kind']} {document['metadata'].get('name')}: {problem}")
-    return f"{agree} of {total}"
+    for case in cases:
+        problem = _difference(case, _as_pod(case.document) if row.get("as_pod") else case.document, policies)
+        if problem is not None:
+            agree, total = agree + (not problem), total + 1
+        if problem:
+            name = case.document["metadata"].get("name")
+            settings = f" with {row['settings']}" if "settings" in row else ""
+            print(f"{row['name']}{settings}: {case.file}: {case.document['kind']} {name}: {problem}")
+    return agree, total
+
+
+def _difference(case: Case, document: dict[str, Any], policies: sekisho.PolicySet) -> str | None:
+    """What differs between our verdict and theirs, empty if nothing does; None for an object without pods."""
+    try:
+        checked = sekisho.check(document, policies)
+    except sekisho.ManifestError as error:
+        return f"we reject: {error}"[:200] if case.admitted else ""
+    if not checked:
+        return None
+    if any(one.is_denied for one in checked) == case.admitted:
+        return "we deny" if case.admitted else "we admit"
+    if case.mutated is not None and _with_defaults(document, policies) != _with_apparmor_fields(case.mutated):
+        return "we set other fields"
+    return ""
+
+
+def _as_pod(document: dict[str, Any]) -> dict[str, Any]:
+    """A pod with the labels and annotations of another object."""
+    spec = {"containers": [{"name": "tried", "image": "registry.example.com/tried:1.0"}]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": document["metadata"], "spec": spec}
+
+
+def _with_defaults(document: dict[str, Any], policies: sekisho.PolicySet) -> Any:
+    source = Source("tried", 0, write_document(document))
+    return yaml.safe_load(fix_source(source, Checker(policies, Namespaces({}), "default"), apply_changes=False).text)
+
+
+def _with_apparmor_fields(pod: dict[str, Any]) -> dict[str, Any]:
+    """The pod with fields in place of AppArmor's annotations, which Kubernetes has replaced by them."""
+    metadata = {key: value for key, value in pod["metadata"].items() if key != "annotations"}
+    annotations = dict(pod["metadata"].get("annotations", {}))
+    containers = []
+    for container in pod["spec"]["containers"]:
+        if annotations.pop(_APPARMOR + container["name"], None) == "runtime/default":
+            context = container.get("securityContext", {}) | {"appArmorProfile": {"type": "RuntimeDefault"}}
+            container = container | {"securityContext": context}
+        containers.append(container)
+    if annotations:
+        metadata["annotations"] = annotations
+    return pod | {"metadata": metadata, "spec": pod["spec"] | {"containers": containers}}
+
+
+def try_table(name: str, checkout: Path, cases: Cases) -> None:
+    """Try every row with a spec, and write what agrees into the table.
+
+    Raises ClickException for a policy without a row, and for a row without a policy.
+    """
+    table = TABLES / f"{name}.toml"
+    text = table.read_text()
+    rows = tomllib.loads(text)["row"]
+    _require_rows(name, checkout, tomllib.loads(text))
+    blocks = text.split("\n[[row]]\n")
+    for place, row in enumerate(rows, start=1):
+        if "spec" in row and "untried" not in row:
+            counts = [agreement(trial, cases(checkout, trial)) for trial in trials(row)]
+            agree, total = (sum(column) for column in zip(*counts, strict=True))
+            kept = re.sub(r'^agree = ".*"\n', "", blocks[place].rstrip("\n") + "\n", flags=re.MULTILINE)
+            blocks[place] = f'{kept}agree = "{agree} of {total}"\n'
+    table.write_text("\n[[row]]\n".join(blocks))
+
+
+def _require_rows(name: str, checkout: Path, table: dict[str, Any]) -> None:
+    named = {row["name"] for row in table["row"]} | set(table.get("others", ()))
+    files = [file for pattern in POLICY_FILES[name] for file in checkout.glob(pattern)]
+    found = {str(file.parent.relative_to(checkout)) for file in files if ".chainsaw-test" not in file.parts}
+    missing = sorted(found ^ named)
+    if name == "kubewarden" and not missing:
+        missing = settings_without_row(checkout, table["row"])
+    if missing:
+        raise click.ClickException(f"in {name}.toml or in {checkout}, and not in both:\n" + "\n".join(missing))
 
 
 @click.command()
 @click.argument("kyverno", type=CHECKOUT)
 @click.argument("gatekeeper", type=CHECKOUT)
-def main(kyverno: Path, gatekeeper: Path) -> None:
-    """Try every row with a spec on its author's resources, and write what agrees into the tables."""
-    for name, cases, checkout in (("kyverno", kyverno_cases, kyverno), ("gatekeeper", gatekeeper_cases, gatekeeper)):
-        table = TABLES / f"{name}.toml"
-        text = table.read_text()
-        blocks = text.split("\n[[row]]\n")
-        for place, row in enumerate(tomllib.loads(text)["row"], start=1):
-            if not (checkout / row["name"]).is_dir():
-                raise click.ClickException(f"{checkout} has no folder {row['name']}")
-            if "spec" in row:
-                agree = agreement(row, cases(checkout, row))
-                kept = re.sub(r'^agree = ".*"\n', "", blocks[place].rstrip("\n") + "\n", flags=re.MULTILINE)
-                blocks[place] = f'{kept}agree = "{agree}"\n'
-        table.write_text("\n[[row]]\n".join(blocks))
+@click.argument("kubewarden", type=CHECKOUT)
+def main(kyverno: Path, gatekeeper: Path, kubewarden: Path) -> None:
+    """Try every row with a spec on its author's examples, and write what agrees into the tables."""
+    try_table("kyverno", kyverno, kyverno_cases)
+    try_table("gatekeeper", gatekeeper, gatekeeper_cases)
+    try_table("kubewarden", kubewarden, kubewarden_cases)
 
 
 if __name__ == "__main__":
