@@ -167,4 +167,4 @@ def _wrapped(line: str) -> str:
 
 def _kind(schema: Mapping[str, Any]) -> str:
     choices = [value for value in schema.get("enum", ()) if isinstance(value, str)]
-    return " | ".join(choices) or str(schema["type"])
+    return " | ".join(choices) or str(schema.get("type", "any"))
