@@ -40,19 +40,19 @@ class Opened:
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._tls.check_hostname, self._tls.verify_mode = False, ssl.CERT_NONE
         self._gate = asyncio.Semaphore(_AT_ONCE)
-        self._writers: list[asyncio.StreamWriter] = []
+        self._streams: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def send(self, beginning: bytes, *, tls: bool = True) -> None:
         """Open a connection that sends this and no more. A connection that the server closes counts as opened."""
         async with self._gate:
             context, name = (self._tls, self._target.server_name) if tls else (None, None)
             try:
-                _, writer = await asyncio.open_connection(
+                reader, writer = await asyncio.open_connection(
                     self._target.host, self._target.port, ssl=context, server_hostname=name
                 )
             except (OSError, ssl.SSLError):
                 return
-            self._writers.append(writer)
+            self._streams.append((reader, writer))
             try:
                 writer.write(beginning)
                 await writer.drain()
@@ -63,9 +63,15 @@ class Opened:
         """The same for one connection each."""
         await asyncio.gather(*(self.send(beginning, tls=tls) for beginning in beginnings))
 
+    async def review_all(self, path: str, body: bytes) -> None:
+        """Send a review on all connections at the same time, and wait for the answers."""
+        for _, writer in self._streams:
+            writer.write(_HEAD.format(path, len(body)).encode() + body)
+        await asyncio.gather(*(_answer(reader) for reader, _ in self._streams))
+
     def close(self) -> None:
         """Abort all connections."""
-        for writer in self._writers:
+        for _, writer in self._streams:
             writer.transport.abort()
 
 
@@ -83,16 +89,22 @@ async def reviewed(target: Target, path: str, bodies: Iterator[bytes], connectio
             )
             try:
                 writer.write(_HEAD.format(path, len(body)).encode() + body)
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = int(head.lower().split(b"content-length:")[1].split()[0])
-                answers.append(await reader.readexactly(length))
-            except (OSError, asyncio.IncompleteReadError):
-                answers.append(b"")
+                answers.append(await _answer(reader))
             finally:
                 writer.transport.abort()
 
     await asyncio.gather(*(send() for _ in range(connections)))
     return answers
+
+
+async def _answer(reader: asyncio.StreamReader) -> bytes:
+    """The body of an answer; empty where there is none."""
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().split(b"content-length:")[1].split()[0])
+        return await reader.readexactly(length)
+    except (OSError, asyncio.IncompleteReadError):
+        return b""
 
 
 async def idle_connections(_: Target, opened: Opened) -> None:
@@ -148,6 +160,14 @@ async def trial_policies(target: Target, _: Opened) -> None:
     await reviewed(target, "/validate-policies", map(_policy, range(120)))
 
 
+async def reviews_together(_: Target, opened: Opened) -> None:
+    """900 connections on which whole reviews arrive at the same time, four times."""
+    await opened.send_all(b"" for _ in range(900))
+    body = _dry_run(_pod([{"name": "x", "image": "evil.example/x"}]))
+    for _round in range(4):
+        await opened.review_all("/validate", body)
+
+
 Flood = Callable[[Target, Opened], Awaitable[None]]
 FLOODS: Final[dict[str, Flood]] = {
     flood.__name__: flood
@@ -160,6 +180,7 @@ FLOODS: Final[dict[str, Flood]] = {
         short_images,
         labelled_pods,
         trial_policies,
+        reviews_together,
     )
 }
 """By name. Each returns when all is sent; its connections stay open until they are closed."""
