@@ -74,16 +74,15 @@ def created(bare_plane: ControlPlane, namespaces: tuple[Namespace, ...], pytestc
     """Every pod of the corpus and of the generator, each in one of the namespaces; without those that are rejected."""
     pods = [*corpus(whole=pytestconfig.getoption("--whole")), *generated(GENERATED)]
     made = []
-    with bare_plane.calls() as call:
-        for index, (name, pod) in enumerate(pods):
-            namespace = namespaces[index % len(namespaces)]
-            at = f"/api/v1/namespaces/{namespace.name}"
-            answer = call("POST", f"{at}/pods?dryRun=All", pod)
-            template = {"metadata": pod["metadata"] | {"name": "", "labels": {"app": "web"}}, "spec": pod["spec"]}
-            body = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "t"}, "template": template}
-            stored = call("POST", f"{at}/podtemplates?dryRun=All", body)
-            if answer.status == stored.status == 201:
-                made.append(Created(name, namespace, pod, json.loads(answer.body), json.loads(stored.body)["template"]))
+    for index, (name, pod) in enumerate(pods):
+        namespace = namespaces[index % len(namespaces)]
+        at = f"/api/v1/namespaces/{namespace.name}"
+        answer = bare_plane.call("POST", f"{at}/pods?dryRun=All", pod)
+        template = {"metadata": pod["metadata"] | {"name": "", "labels": {"app": "web"}}, "spec": pod["spec"]}
+        body = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "t"}, "template": template}
+        stored = bare_plane.call("POST", f"{at}/podtemplates?dryRun=All", body)
+        if answer.status == stored.status == 201:
+            made.append(Created(name, namespace, pod, json.loads(answer.body), json.loads(stored.body)["template"]))
     return made
 
 

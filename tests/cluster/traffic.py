@@ -42,13 +42,12 @@ class Traffic:
             assert self._may_deny or self.denied == []
 
     def _run(self) -> None:
-        with self._plane.calls() as call:
-            while not self._over.is_set():
-                bad = call("POST", self._path, BAD_POD)
-                if bad.status == 201:
-                    self.admitted.append(f"round {self._round}")
-                good = call("POST", self._path, GOOD_POD)
-                if good.status != 201:
-                    self.denied.append(f"round {self._round}: {good.body.decode()}")
-                self._round += 1
-                self._over.wait(0.02)
+        while not self._over.is_set():
+            bad = self._plane.call("POST", self._path, BAD_POD)
+            if bad.status == 201:
+                self.admitted.append(f"round {self._round}")
+            good = self._plane.call("POST", self._path, GOOD_POD)
+            if good.status != 201:
+                self.denied.append(f"round {self._round}: {good.body.decode()}")
+            self._round += 1
+            self._over.wait(0.05)

@@ -1,6 +1,7 @@
 """HTTP requests on loopback, whose failures are answers too."""
 
 import http.client
+import select
 
 import msgspec
 
@@ -32,6 +33,15 @@ def ask_and_keep(connection: http.client.HTTPConnection, method: str, path: str,
     except (OSError, http.client.HTTPException):
         connection.close()
         return Answer(0, b"")
+
+
+def has_ended(connection: http.client.HTTPConnection) -> bool:
+    """Whether the server has closed a connection that was kept: between requests, it has nothing else to send."""
+    if connection.sock is None:
+        return False
+    poll = select.poll()
+    poll.register(connection.sock, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def serves(port: int) -> bool:

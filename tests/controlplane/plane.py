@@ -7,17 +7,16 @@ import base64
 import http.client
 import shutil
 import ssl
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import msgspec
 
-from tests.controlplane.answers import ANSWER_IN, Answer, ask, ask_and_keep, serves
+from tests.controlplane.answers import ANSWER_IN, Answer, ask, ask_and_keep, has_ended, serves
 from tests.controlplane.build import Binaries
 from tests.controlplane.component import Component, base_environment
 from tests.controlplane.kubeconfig import ClientCertificate, write_kubeconfig
@@ -63,6 +62,7 @@ class ControlPlane:
         self._apiserver_options = apiserver_options
         self._ports: dict[str, int] = {}
         self._tls: ssl.SSLContext | None = None
+        self._kept: dict[int, http.client.HTTPSConnection] = {}
 
     @property
     def components(self) -> tuple[Component, ...]:
@@ -85,6 +85,9 @@ class ControlPlane:
 
     def stop(self) -> None:
         """Stop all, in the reverse order. Its files stay, but etcd's can be large: remove() is for those."""
+        for connection in self._kept.values():
+            connection.close()
+        self._kept.clear()
         for component in reversed(self.components):
             component.stop()
 
@@ -101,23 +104,24 @@ class ControlPlane:
                 component.restart()
 
     def call(self, method: str, path: str, body: object = None, timeout: float = ANSWER_IN) -> Answer:
-        """Ask the API server as the administrator; `body` is sent as JSON. An unreachable server is the Answer 0."""
-        return ask(self._connection(timeout), method, path, body)
+        """Ask the API server as the administrator; `body` is sent as JSON. An unreachable server is the Answer 0.
 
-    @contextmanager
-    def calls(self) -> Iterator[Callable[..., Answer]]:
-        """What makes calls as call() does, for one thread, but all over one connection: a handshake takes two processes
-        more than most requests do.
+        Each thread keeps its connection: a handshake takes both processes more time than most requests do.
         """
-        connection = self._connection(ANSWER_IN)
-        try:
-            yield partial(ask_and_keep, connection)
-        finally:
-            connection.close()
+        return ask_and_keep(self._connection(timeout), method, path, body)
 
     def _connection(self, timeout: float) -> http.client.HTTPSConnection:
-        port = self._ports["kube-apiserver"]
-        return http.client.HTTPSConnection(self.address, port, timeout=timeout, context=self._tls)
+        thread = threading.get_ident()
+        kept = self._kept.get(thread)
+        if kept is None:
+            kept = http.client.HTTPSConnection(self.address, self._ports["kube-apiserver"], context=self._tls)
+            self._kept[thread] = kept
+        if has_ended(kept):
+            kept.close()
+        kept.timeout = timeout
+        if kept.sock is not None:
+            kept.sock.settimeout(timeout)
+        return kept
 
     def create_namespace(self, name: str) -> None:
         """Create a namespace, and wait for the service account that its pods need.

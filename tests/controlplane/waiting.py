@@ -6,7 +6,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_PAUSE = 0.05
+_MIN_PAUSE, _MAX_PAUSE = 0.02, 0.25
+_PAUSE_SHARE = 0.1  # of the time waited so far: long waits would take much CPU time from what is waited for
 
 
 class DeadlineError(Exception):
@@ -19,11 +20,12 @@ def wait_until(condition: Callable[[], T | None], deadline: float, describe: str
     `deadline` is in seconds from now. `describe` says what is expected, as in "the pod is gone"; a callable is called
     after the deadline, so it can report the progress. Raises DeadlineError; errors of `condition` pass through.
     """
-    end = time.monotonic() + deadline
+    start = time.monotonic()
     while True:
         if answer := condition():
             return answer
-        if time.monotonic() > end:
+        waited = time.monotonic() - start
+        if waited > deadline:
             text = describe if isinstance(describe, str) else describe()
             raise DeadlineError(f"not within {deadline:g} s: {text}")
-        time.sleep(_PAUSE)
+        time.sleep(min(max(waited * _PAUSE_SHARE, _MIN_PAUSE), _MAX_PAUSE))

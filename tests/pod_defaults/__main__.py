@@ -44,14 +44,13 @@ def _compare(version: str, binaries: Binaries, progress: Progress, *, whole: boo
     with (
         tempfile.TemporaryDirectory() as folder,
         ControlPlane(Path(folder) / "plane", binaries, progress.say) as plane,
-        plane.calls() as call,
     ):
         namespaces = create_all(plane)
         created, rejected = 0, []
         seen: dict[str, list[str]] = defaultdict(list)
         for index, (name, pod) in enumerate(corpus(whole=whole)):
             namespace: Namespace = namespaces[index % len(namespaces)]
-            answer = call("POST", f"/api/v1/namespaces/{namespace.name}/pods?dryRun=All", pod)
+            answer = plane.call("POST", f"/api/v1/namespaces/{namespace.name}/pods?dryRun=All", pod)
             stored = json.loads(answer.body)
             if answer.status != 201:
                 rejected.append(f"{name}: {stored['message'][:_SHOWN]}")
