@@ -46,7 +46,8 @@ trustparts: install ## Build or find cosign, registries and the servers of a Sig
 	$(BIN)/python -m tests.trustparts
 
 test: lint controlplane nodes trustparts ## What CI runs: lint, unit tests, and tests on a real control plane
-	$(BIN)/python -m pytest --numprocesses=2 --durations=10
+	@# Tests wait for leases, caches and timeouts: three processes keep two cores busy.
+	$(BIN)/python -m pytest --numprocesses=3 --durations=10
 
 unit: install ## Unit tests only; on another Python: make unit PYTHON=python3.13
 	$(BIN)/python -m tests.controlplane build --helm

@@ -29,6 +29,13 @@ _OF_THE_LAB = tuple(
     f"tests/cluster/test_{name}.py"
     for name in ("certificate_modes", "image_verification", "life_cycle", "policy_changes", "succession")
 )
+_OF_THE_INSTALLATION = tuple(
+    f"tests/cluster/test_{name}.py"
+    for name in (
+        *("api_versions", "certificates", "chart", "controller", "controlplane", "helm_test", "pod_defaults"),
+        *("policy_status", "proof"),
+    )
+)
 _ALONE = tuple(f"tests/cluster/test_{name}.py" for name in ("build", "drills"))
 
 
@@ -45,6 +52,9 @@ class _ByWhatTheyShare(LoadScopeScheduling):
         # Only one timestamp server can run, because its port for metrics is fixed.
         if file in _OF_THE_LAB or file.startswith("tests/trustparts/"):
             return "lab"
+        # What stops, damages or replaces Sekisho, or needs none, takes as long as all that only uses it.
+        if file in _OF_THE_INSTALLATION:
+            return "installation"
         return "cluster" if file.startswith("tests/cluster/") and file not in _ALONE else file
 
 
