@@ -7,9 +7,10 @@ import sys
 import textwrap
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,20 @@ from tests.controlplane.kubectl import run as run_command
 from tests.controlplane.waiting import wait_until
 from tests.pods import container, restricted_pod
 from tests.trustparts.cosign import Cosign
+from tests.trustparts.minted import CI, MintedSigstore
 from tests.trustparts.odd import UNAVAILABLE, Behavior, Fault, OddRegistry
 from tests.trustparts.registries import PASSWORD, USER, Image, Registry
 from tests.trustparts.sigstore import RELEASE as IDENTITY
 from tests.trustparts.sigstore import Sigstore
+from tests.trustparts.test_keyless_signatures import (
+    CHANGES,
+    MINTED,
+    MINTED_CASES,
+    SIGNED,
+    VALIDITIES,
+    WORKFLOW,
+    flipped,
+)
 from tests.unit.admission.test_image_attestations import BOM, BUILDER, SOURCE, slsa_1
 from tests.unit.images.scan_data import scan_predicate, scan_statement, trivy, trivy_row
 from tests.unit.images.signing import OTHER_P256, P256, PrivateKey, bundle, pem, statement
@@ -178,6 +189,10 @@ def test_tag_runs_as_the_digest_that_was_verified(site: Site, signed: Kubectl, r
     tagged = f"{site.registry.host}/{repository_name}:v1"
     admitted = run(signed, "tagged", tagged)
     assert admitted.returncode == 0, admitted.stderr
+    rule = {"images": [site.registry.host], "by": {"anyOf": ["release"]}}
+    with applying(site, {"signatures": [rule]}) as unresolved:
+        assert "has a tag, which can be moved" in run(unresolved, "tagged", tagged).stderr
+        assert not verdict(unresolved, image.reference)
     assert signed.check("get", "pod", "tagged", "-o", "jsonpath={.spec.containers[0].image}") == (
         f"{tagged}@{image.digest}"
     )
@@ -270,6 +285,11 @@ def test_nobody_else_can_vouch_for_an_image(site: Site, signed: Kubectl, reposit
     assert "only Sekisho's webhook writes ImageEvidence" in created.stderr
     patched = site.kubectl("patch", "imageevidence", name, "--type=merge", "-p", '{"spec":{"others":1}}')
     assert "only Sekisho's webhook writes ImageEvidence" in patched.stderr
+    unsigned = site.image(repository_name, "unsigned")
+    claims = {"sekisho.dev/defaulted": '{"signed":["spec.containers[0].image"]}', "sekisho.dev/verified": "true"}
+    pod = {"metadata": {"name": "claims", "annotations": claims}, "apiVersion": "v1", "kind": "Pod"}
+    body = restricted_pod(container("app", image=unsigned.reference)) | pod
+    assert "which is not signed" in signed("create", "-f", "-", input=json.dumps(body)).stderr
     stripped = site.kubectl("label", "imageevidence", name, "sekisho.dev/release-")
     assert "only Sekisho's webhook writes ImageEvidence" in stripped.stderr
     assert site.kubectl("delete", "imageevidence", name).returncode == 0
@@ -346,6 +366,133 @@ def test_keyless_signature_of_the_right_identity_is_admitted(
         wait_until(lambda: admits_soon(kubectl, signed), SOON, "the webhook uses the root")
         assert not admits(kubectl, other)
         assert not admits(kubectl, unsigned)
+        [real] = site.registry.bundles(signed)
+        changes = CHANGES | {"nothing": lambda bundle: bundle}
+        copies = {}
+        for number, (what, change) in enumerate(changes.items()):
+            copies[what] = copy = site.registry.push_image(f"{repository_name}/copy-{number}", "a")
+            site.registry.attach(copy, json.dumps(change(json.loads(real))).encode())
+        assert admitted(site, kubectl, copies) == dict.fromkeys(CHANGES, False) | {"nothing": True}
+
+
+def test_keyless_signature_counts_only_if_all_of_it_was_valid_when_it_was_made(
+    site: Site, repository_name: str
+) -> None:
+    current = MINTED.trusted_root()
+    images, counts, roots, rules = {}, {}, {"minted.json": json.dumps(current)}, []
+    for number, (what, (mint, does_count)) in enumerate(MINTED_CASES.items()):
+        images[what] = image = site.registry.push_image(f"{repository_name}/minted/{number}")
+        site.registry.attach(image, json.dumps(mint(image.digest)).encode())
+        counts[what] = does_count
+    for number, (what, validity, does_count) in enumerate(VALIDITIES):
+        sigstore = MintedSigstore(validity)
+        images[what] = image = site.registry.push_image(f"{repository_name}/minted-{number}/app")
+        site.registry.attach(image, json.dumps(sigstore.bundle(image.digest, SIGNED)).encode())
+        counts[what] = does_count
+        # A root lists those that ended beside the current ones, without which it would be unusable.
+        root = sigstore.trusted_root()
+        parts = {kind: part + current[kind] for kind, part in root.items() if isinstance(part, list)}
+        roots[f"minted-{number}.json"] = json.dumps(root | parts)
+    config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "minted"}, "data": roots}
+    site.kubectl.check("apply", "-f", "-", "--namespace", NAMESPACE, input=json.dumps(config_map))
+    for key in roots:
+        name = key.removesuffix(".json")
+        keyless = {"issuer": CI, "identities": [WORKFLOW], "trustedRoot": {"configMap": {"name": "minted", "key": key}}}
+        apply(site, "ImageAuthority", name, spec={"keyless": keyless})
+        rules.append({"images": [f"{site.registry.host}/{repository_name}/{name}"], "by": {"anyOf": [name]}})
+    for key in roots:
+        authority = key.removesuffix(".json")
+        site.kubectl.check("wait", "--for=condition=Usable", f"imageauthority/{authority}", f"--timeout={SOON:g}s")
+        is_used = partial(site.sekisho.metric, "sekisho_image_authority_usable", authority=authority)
+        wait_until(lambda is_used=is_used: is_used() == 1, SOON, "the webhook uses the authority")  # type: ignore[misc]
+    with applying(site, {"signatures": rules}) as kubectl:
+        assert admitted(site, kubectl, images) == counts
+
+
+def admitted(site: Site, kubectl: Kubectl, images: Mapping[str, Image]) -> dict[str, bool]:
+    """Whether a pod with each of these images is admitted once all are looked up; the others need a signature."""
+    run_id = uuid.uuid4().hex[:8]
+    names = {what: f"row-{run_id}-{number}" for number, what in enumerate(images)}
+    errors = ""
+
+    def there() -> set[str]:
+        items = msgspec.json.decode(site.lab.plane.call("GET", f"/api/v1/namespaces/{kubectl.namespace}/pods").body)
+        return {item["metadata"]["name"] for item in items["items"]}
+
+    def are_looked_up() -> bool:
+        nonlocal errors
+        present = there()
+        pods = [
+            restricted_pod(container("app", image=images[what].reference))
+            | {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}}
+            for what, name in names.items()
+            if name not in present
+        ]
+        body = {"apiVersion": "v1", "kind": "List", "items": pods}
+        errors = kubectl("create", "-f", "-", input=json.dumps(body)).stderr if pods else ""
+        return "still being verified" not in errors
+
+    wait_until(are_looked_up, SOON, "the images are looked up")
+    present = there()
+    assert errors.count("(allowed: an image signed by ") == len(set(names.values()) - present), errors
+    return {what: name in present for what, name in names.items()}
+
+
+def test_signature_by_key_counts_only_for_the_image_and_as_a_signature(
+    site: Site, cosign: Cosign, repository_name: str, tmp_path: Path
+) -> None:
+    own, second, stranger = (cosign.new_key(f"row-{number}") for number in range(3))
+    apply(site, "ImageAuthority", "rows", spec={"keys": [{"pem": own.pem}, {"pem": second.pem}]})
+    predicate = tmp_path / "predicate.json"
+    predicate.write_text('{"answer": 42}')
+
+    def pushed(content: str, folder: str = "") -> Image:
+        return site.registry.push_image(f"{repository_name}{folder}", content)
+
+    signed, older, unknown, attested, both = map(pushed, ("signed", "older", "unknown", "attested", "both"))
+    children = [pushed(content) for content in ("a", "b")]
+    alone = site.registry.push_index(repository_name, children[:1])
+    recursive = site.registry.push_index(repository_name, children[1:])
+    cosign.sign(signed, own)
+    cosign.sign_older(older, second)
+    cosign.sign(unknown, stranger)
+    for image in (attested, both):
+        cosign.attest(image, own, "https://acme.example/qa/v1", predicate)
+    cosign.sign(both, own)
+    cosign.sign(alone, own)
+    cosign.sign(recursive, own, "-r")
+    [real] = site.registry.bundles(signed)
+    other, older_copy = pushed("other"), pushed("older copy")
+    site.registry.attach(other, real)
+    _, _, manifest = site.registry.request("GET", f"/v2/{repository_name}/manifests/{sig_tag(older)}")
+    site.registry.put_manifest(repository_name, sig_tag(older_copy), manifest, older.media_type)
+    rows = {
+        "by another key": (unknown, signed),
+        "older format": (older_copy, older),
+        "bundle of another image": (other, signed),
+        "an attestation": (attested, both),
+        "child of a signed index": (children[0], alone),
+        "child of an index signed with its children": (pushed("no index"), children[1]),
+    }
+    for number, part in enumerate(("dsseEnvelope.payload", "dsseEnvelope.signatures.0.sig")):
+        changed, same = (pushed("signed", f"/{what}-{number}") for what in ("changed", "same"))
+        site.registry.attach(changed, json.dumps(flipped(part)(json.loads(real))).encode())
+        site.registry.attach(same, real)
+        rows[f"one byte changed in {part}"] = changed, same
+    with requiring(site, "rows", site.registry.host) as kubectl:
+        wait_until(lambda: admits_soon(kubectl, signed), SOON, "the webhook uses the keys")
+        for side, is_admitted in ((0, False), (1, True)):
+            images = {f"{what} {side}": pair[side] for what, pair in rows.items()}
+            assert admitted(site, kubectl, images) == dict.fromkeys(images, is_admitted)
+        ended = {"keys": [{"pem": own.pem, "until": "2020-01-01T00:00:00Z"}, {"pem": second.pem}]}
+        apply(site, "ImageAuthority", "rows", spec=ended)
+        wait_until(lambda: "a key that ended at 2020" in verdict(kubectl, signed.reference), SOON, "its key has ended")
+        assert not verdict(kubectl, older.reference)
+
+
+def sig_tag(image: Image) -> str:
+    """The tag of an image's signatures in the older format."""
+    return image.digest.replace(":", "-") + ".sig"
 
 
 def test_init_container_and_sidecar_must_be_signed(site: Site, signed: Kubectl, repository_name: str) -> None:

@@ -92,7 +92,7 @@ def test_real_attestation_does_not_count(
     assert is_signed(image, odd_registry, release)
 
 
-def _flipped(path: str) -> Callable[[Bundle], Bundle]:
+def flipped(path: str) -> Callable[[Bundle], Bundle]:
     """Changes a byte in the middle of a value in base64."""
 
     def change(bundle: Bundle) -> Bundle:
@@ -128,12 +128,12 @@ def _duplicated(bundle: Bundle) -> Bundle:
 
 
 CHANGES: dict[str, Callable[[Bundle], Bundle]] = {
-    "payload": _flipped("dsseEnvelope.payload"),
-    "signature": _flipped("dsseEnvelope.signatures.0.sig"),
-    "certificate": _flipped("verificationMaterial.certificate.rawBytes"),
-    "log entry": _flipped("verificationMaterial.tlogEntries.0.canonicalizedBody"),
-    "root of the log": _flipped("verificationMaterial.tlogEntries.0.inclusionProof.rootHash"),
-    "timestamp": _flipped("verificationMaterial.timestampVerificationData.rfc3161Timestamps.0.signedTimestamp"),
+    "payload": flipped("dsseEnvelope.payload"),
+    "signature": flipped("dsseEnvelope.signatures.0.sig"),
+    "certificate": flipped("verificationMaterial.certificate.rawBytes"),
+    "log entry": flipped("verificationMaterial.tlogEntries.0.canonicalizedBody"),
+    "root of the log": flipped("verificationMaterial.tlogEntries.0.inclusionProof.rootHash"),
+    "timestamp": flipped("verificationMaterial.timestampVerificationData.rfc3161Timestamps.0.signedTimestamp"),
     "no timestamp, so no proof of time": _without("verificationMaterial.timestampVerificationData"),
     "no log entry": _without("verificationMaterial.tlogEntries"),
     "two signatures": _duplicated,
