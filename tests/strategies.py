@@ -43,6 +43,7 @@ SPEC_HYGIENE = st.fixed_dictionaries(
     {},
     optional={
         "priorityClassName": st.sampled_from([None, "", "batch", "system-node-critical"]),
+        "tolerations": st.sampled_from([None, [], [{"operator": "Exists"}], [{"key": "team", "value": "shop"}]]),
         "serviceAccountName": st.sampled_from([None, "", "default", "app"]),
         "terminationGracePeriodSeconds": st.sampled_from([None, -1, 0, 30, 86400]),
     },
@@ -88,6 +89,7 @@ CONTROLS = st.fixed_dictionaries(
         "serviceAccounts": st.sampled_from([{"allowed": ["app"]}, {"denied": ["app"]}, {}]),
         "terminationGracePeriod": st.sampled_from([{"minSeconds": 1}, {"maxSeconds": 60}]),
         "secretsInEnv": st.sampled_from([{"names": ["*A"], "denySecretRefs": True}, {}]),
+        "tolerations": st.sampled_from([{"allowed": [{"key": "team", "values": ["shop"]}]}, {"denied": ["team"]}, {}]),
         "namespaces": st.sampled_from([{"denied": ["sh*p"]}, {}]),
         "labels": st.sampled_from(
             [{"required": ["app"]}, {"allowedValues": [{"key": "app", "values": ["w*"]}]}, {"denied": ["a*"]}]

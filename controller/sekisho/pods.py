@@ -355,6 +355,15 @@ class LocalObjectReference(Struct, frozen=True, gc=False):
     name: str = ""
 
 
+class Toleration(Struct, frozen=True, gc=False, rename="camel"):
+    """One entry of spec.tolerations. An empty key tolerates every taint; an unset operator is Equal."""
+
+    key: str = ""
+    operator: str = ""
+    value: str = ""
+    effect: str = ""
+
+
 class PodSpec(Struct, frozen=True, gc=False, rename="camel"):
     """The pod's spec."""
 
@@ -374,6 +383,7 @@ class PodSpec(Struct, frozen=True, gc=False, rename="camel"):
     share_process_namespace: bool | None = None
     security_context: PodSecurityContext | None = None
     image_pull_secrets: list[LocalObjectReference] | None = None
+    tolerations: list[Toleration] | None = None
     priority_class_name: str | None = None
     runtime_class_name: str | None = None
     os: PodOS | None = None

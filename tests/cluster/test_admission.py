@@ -102,6 +102,7 @@ HYGIENE: dict[str, dict[str, Any]] = {
     "serviceAccounts": {"denied": ["default"]},
     "terminationGracePeriod": {"maxSeconds": 60},
     "labels": {"required": ["team"]},
+    "tolerations": {"allowed": [{"key": "team", "values": ["shop"]}]},
 }
 """Controls of fields that the API server fills in or that no standard restricts, with parameters."""
 
@@ -117,6 +118,7 @@ def hygienic(control: str, *, good: bool) -> dict[str, Any]:
     pod["spec"]["volumes"] = [{"name": "share", "flexVolume": {"driver": driver}}]
     if not is_bad["serviceAccounts"]:
         pod["spec"]["serviceAccountName"] = "app"
+    pod["spec"]["tolerations"] = [{"key": "team", "value": "search" if is_bad["tolerations"] else "shop"}]
     if not is_bad["labels"]:
         pod["metadata"]["labels"] = {"team": "shop"}
     if is_bad["priorityClass"]:

@@ -271,7 +271,7 @@ def test_defaults_add_nothing_that_the_api_server_or_the_kubelet_rejects(pod: Po
     after = filled(pod, policies({"defaults": given}))
     added = {path for path in leaves(after).keys() - leaves(pod).keys() if path.startswith("spec.")}
     if (pod["spec"].get("os") or {}).get("name") == "windows":
-        of_windows = ("runAsNonRoot", "automountServiceAccountToken", "imagePullPolicy")
+        of_windows = ("runAsNonRoot", "automountServiceAccountToken", ".imagePullPolicy", ".pullPolicy")
         assert all(path.endswith(of_windows) or ".resources." in path for path in added)
     for key in ("containers", "initContainers", "ephemeralContainers"):
         for number, (was, now) in enumerate(zip(pod["spec"][key], after["spec"][key], strict=True)):

@@ -4,7 +4,8 @@ A template or a manifest is judged as the pod that will run. Only fields that `s
 of Sekisho's own policies come afterwards; see `sekisho.admission.defaults`.
 
 Sources: Kubernetes 1.37, pkg/apis/core/v1/defaults.go (SetDefaults_Pod, SetDefaults_PodSpec),
-plugin/pkg/admission/{limitranger,serviceaccount}, pkg/registry/core/pod/strategy.go (PrepareForCreate)
+plugin/pkg/admission/{defaulttolerationseconds,limitranger,serviceaccount},
+pkg/registry/core/pod/strategy.go (PrepareForCreate)
 """
 
 import re
@@ -32,6 +33,7 @@ from sekisho.pods import (
     ProjectedSource,
     SecurityContext,
     ServiceAccountTokenProjection,
+    Toleration,
     Volume,
     VolumeMount,
     annotations_of,
@@ -113,7 +115,7 @@ def as_created(pod: Pod, objects: NamespaceObjects = NO_OBJECTS) -> CreatedPod:
     if spec.termination_grace_period_seconds is None:
         origins[("spec", "terminationGracePeriodSeconds")] = _DEFAULT
         spec = replace(spec, termination_grace_period_seconds=DEFAULT_GRACE_SECONDS)
-    spec = _with_pull_policies_of_volumes(spec, origins)
+    spec = _with_tolerations(_with_pull_policies_of_volumes(spec, origins))
     if not is_mirror and not spec.image_pull_secrets:
         spec = _with_pull_secrets(spec, objects)
     spec = _with_containers(pod, spec, objects.limit_ranges, origins)
@@ -165,6 +167,21 @@ def _with_account(spec: PodSpec, *, is_mirror: bool) -> PodSpec:
         service_account=account,
         restart_policy=spec.restart_policy or "Always",
     )
+
+
+_NO_EXECUTE: Final = "NoExecute"
+_ADDED_TOLERATIONS: Final = tuple(
+    Toleration(f"node.kubernetes.io/{condition}", "Exists", "", _NO_EXECUTE)
+    for condition in ("not-ready", "unreachable")
+)
+
+
+def _with_tolerations(spec: PodSpec) -> PodSpec:
+    """The spec with the tolerations that the plugin DefaultTolerationSeconds adds where the pod has none like them."""
+    own = spec.tolerations or []
+    of_executing = {toleration.key for toleration in own if toleration.effect in ("", _NO_EXECUTE)}
+    added = [each for each in _ADDED_TOLERATIONS if "" not in of_executing and each.key not in of_executing]
+    return replace(spec, tolerations=[*own, *added]) if added else spec
 
 
 def _with_pull_secrets(spec: PodSpec, objects: NamespaceObjects) -> PodSpec:

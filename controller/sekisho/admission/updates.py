@@ -11,7 +11,7 @@ from typing import Final
 
 from sekisho.pods import Container, Pod, PodSpec
 
-_EXCUSED: Final = frozenset({"resources", "env", "env_from"})
+_EXCUSED: Final = frozenset({"resources", "env", "env_from", "tolerations"})
 """Fields of which the API server permits a change that need not be judged, or which nobody can change."""
 _LISTS: Final = ("init_containers", "containers", "ephemeral_containers")
 _OF_CONTAINER: Final = tuple(name for name in Container.__struct_fields__ if name not in _EXCUSED)

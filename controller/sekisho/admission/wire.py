@@ -69,6 +69,7 @@ _KEYS: Final[Mapping[type[Struct], str]] = {
     pods.PodOS: "name!",
     pods.LocalObjectReference: "name",
     pods.PodResourceClaim: "name! resourceClaimName resourceClaimTemplateName",
+    pods.Toleration: "key operator value effect tolerationSeconds",
     pods.PodSpec: "volumes initContainers containers ephemeralContainers restartPolicy terminationGracePeriodSeconds "
     "activeDeadlineSeconds dnsPolicy nodeSelector serviceAccountName serviceAccount automountServiceAccountToken "
     "nodeName hostNetwork hostPID hostIPC shareProcessNamespace securityContext imagePullSecrets hostname subdomain "

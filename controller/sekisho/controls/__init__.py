@@ -60,6 +60,7 @@ ORDER: Final = (
     "ephemeralContainers",
     "stdinAndTty",
     "priorityClass",
+    "tolerations",
     "namespaces",
     "labels",
     "annotations",

@@ -41,7 +41,7 @@ def _standard(level: Level, _minor: int) -> AppArmorProfile | None:
 
 
 def _check(parameters: AppArmorProfile, _minor: int) -> Check:
-    types = tuple(map(str, parameters.allowed_types or CONFINED))
+    types = tuple(map(str, CONFINED if parameters.allowed_types is None else parameters.allowed_types))
     rules = ProfileRules("appArmorProfile", "app_armor_profile", types, parameters.localhost_profiles)
 
     def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:

@@ -1,7 +1,7 @@
 """probes: long-running containers must let the kubelet see whether they work.
 
 Restricted fields: spec.containers[*].{livenessProbe,readinessProbe,startupProbe}, and those of sidecars
-Allowed values: those in `required` are set; readinessProbe where the policy lists none
+Allowed values: those in `required` are set, and one of those in `anyOf`; readinessProbe where the policy has neither
 Only containers that run on need probes. Exempt are pods with a restartPolicy other than Always, which those of Jobs
 have, containers with such a restartPolicy of their own, init containers that end, and ephemeral containers.
 Level: none, a policy names it
@@ -14,7 +14,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from sekisho.controls.control import Check, Control, Example, Parameters, opt_in
-from sekisho.findings import Finding
+from sekisho.findings import Finding, words
 from sekisho.pods import ContainerKind, ContainerRef, Pod
 
 
@@ -40,30 +40,35 @@ class Probes(Parameters, frozen=True):
     required: (
         Annotated[tuple[Probe, ...], Meta(description="Probes that must be set.", min_length=1, max_length=3)] | None
     ) = None
+    any_of: (
+        Annotated[tuple[Probe, ...], Meta(description="Probes of which one must be set.", min_length=1, max_length=3)]
+        | None
+    ) = None
 
 
 def _check(parameters: Probes, _minor: int) -> Check:
-    required = parameters.required or (Probe.READINESS,)
+    any_of = parameters.any_of or ()
+    required = parameters.required or (() if any_of else (Probe.READINESS,))
 
     def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         if (pod.spec.restart_policy or _ALWAYS) != _ALWAYS:
             return []
-        return [
-            Finding.of(
-                "probes",
-                (*ref.path, str(probe)),
-                None,
-                allowed="a probe",
-                fix="add one that fits the container",
-                about=ref,
-            )
-            for ref in containers
-            if _is_long_running(ref)
-            for probe in required
-            if getattr(ref.container, _ATTRIBUTES[probe]) is None
-        ]
+        findings: list[Finding] = []
+        for ref in filter(_is_long_running, containers):
+            unset = {probe for probe, name in _ATTRIBUTES.items() if getattr(ref.container, name) is None}
+            missing = [probe for probe in required if probe in unset]
+            findings += [_finding(ref, probe, "a probe", "add one that fits the container") for probe in missing]
+            if any_of and unset.issuperset(any_of) and not missing:
+                others = words([str(probe) for probe in any_of[1:]]) if any_of[1:] else ""
+                allowed = f"a probe, or {others} set" if others else "a probe"
+                findings.append(_finding(ref, any_of[0], allowed, f"add one of {words(list(map(str, any_of)))}"))
+        return findings
 
     return judge
+
+
+def _finding(ref: ContainerRef, probe: Probe, allowed: str, fix: str) -> Finding:
+    return Finding.of("probes", (*ref.path, str(probe)), None, allowed=allowed, fix=fix, about=ref)
 
 
 def _is_long_running(ref: ContainerRef) -> bool:

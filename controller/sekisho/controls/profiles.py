@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from msgspec import Meta, Struct
 
 from sekisho.controls.control import ParameterError, inherits_by_update
-from sekisho.findings import FieldPath, Finding, set_to, words
+from sekisho.findings import FieldPath, Finding, remove, set_to, words
 from sekisho.globs import glob_matches
 from sekisho.pods import AppArmorProfile, ContainerRef, Pod, SeccompProfile
 
@@ -25,7 +25,11 @@ class ProfileType(StrEnum):
 CONFINED: Final = (ProfileType.RUNTIME_DEFAULT, ProfileType.LOCALHOST)
 
 AllowedTypes = Annotated[
-    tuple[ProfileType, ...], Meta(description="Types of profile that are allowed.", min_length=1, max_length=3)
+    tuple[ProfileType, ...],
+    Meta(
+        description="Types of profile that are allowed; an empty list allows none, so that the field must be unset.",
+        max_length=3,
+    ),
 ]
 LocalhostProfiles = Annotated[
     tuple[Annotated[str, Meta(min_length=1, max_length=253)], ...],
@@ -85,7 +89,7 @@ def judge_profiles(rules: ProfileRules, pod: Pod, containers: Sequence[Container
             fix = f"set spec.securityContext.{rules.key}.type to {rules.types[0]}"
             findings.append(_finding(rules, _path(rules, ref), _unset(rules), fix, about=ref, changes=_pod_path(rules)))
         elif pod_fault is not None and inherits_by_update(ref):
-            fix = f"set it to {rules.types[0]}"
+            fix = f"set it to {rules.types[0]}" if rules.types else f"remove spec.securityContext.{rules.key}"
             findings.append(_finding(rules, _path(rules, ref), _unset(rules), fix, about=ref))
     return findings
 
@@ -121,6 +125,8 @@ def _fault(rules: ProfileRules, profile: Profile) -> _Fault | None:
 
 
 def _fix(rules: ProfileRules, fault: _Fault) -> str:
+    if not rules.types:
+        return "remove it"
     return f"use {rules.types[0]}" if fault.key == "type" else f"set its type to {rules.types[0]}"
 
 
@@ -134,9 +140,11 @@ def _finding(
     changes: FieldPath | None = None,
 ) -> Finding:
     """A finding on the profile at `path`; the fix changes that profile, or the one at `changes`."""
-    kind = rules.types[0]
+    kind = rules.types[0] if rules.types else None
     # The API server rejects Localhost without a localhostProfile, and a localhostProfile beside another type.
     change = None if kind == ProfileType.LOCALHOST else set_to(changes or path, {"type": kind})
+    if kind is None:
+        change = remove(path) if fault.value is not None else None
     return Finding.of(
         rules.key,
         (*path, fault.key),

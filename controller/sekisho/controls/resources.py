@@ -3,32 +3,44 @@
 Restricted fields: spec.{containers,initContainers}[*].resources.{requests,limits}, spec.resources.{requests,limits}
 Allowed values: with `requiredRequests` and `requiredLimits`, the listed resources are set, for the container or for the
     pod; with `maxRequests` and `maxLimits`, the listed resources are at most that much, for each container and for the
-    pod; quantities are compared exactly, 1 is 1000m
+    pod; with `minRequests` and `minLimits`, at least that much; with `maxLimitRequestRatios`, a limit is at most that
+    many times the request; quantities are compared exactly, 1 is 1000m
 A limit of cpu, memory or ephemeral-storage that is 0 counts as unset, as it does to the kubelet. Where neither the
 container nor the pod has a limit, `maxLimits` denies the container, as a LimitRange does: it may take more than any
-maximum. An unset request reserves nothing, so `maxRequests` allows it.
+maximum; so does `maxLimitRequestRatios`. An unset request reserves nothing, so `maxRequests` allows it, and
+`minRequests` denies it. An unset limit is not below any minimum.
 Ephemeral containers are exempt, because the API server rejects resources in them.
 Level: none, a policy names it
 """
 
 from collections.abc import Iterator, Sequence, Set
 from fractions import Fraction
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from sekisho.controls.control import Check, Control, Example, ParameterError, Parameters, opt_in
+from sekisho.controls.resource_bounds import (
+    BY_RESOURCE,
+    UNLIMITED,
+    Amounts,
+    Bound,
+    MaxRatio,
+    Minima,
+    MinQuantity,
+    Quantity,
+    Ratios,
+    ResourceName,
+    above_ratio,
+    below_minimum,
+    bounds_of,
+    ratios_of,
+    verify_resources,
+)
 from sekisho.findings import FieldPath, Finding, set_to
 from sekisho.pods import ContainerKind, ContainerRef, Pod
 from sekisho.pods import Resources as PodResources
-from sekisho.quantities import PATTERN, QuantityError, parse_quantity
-
-ResourceName = Annotated[
-    str,
-    Meta(pattern="^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=253),
-]
-Quantity = Annotated[str, Meta(pattern=PATTERN, max_length=64)]
-Amounts = dict[str, str | int | float]
+from sekisho.quantities import QuantityError, parse_quantity
 
 
 class MaxQuantity(Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,11 +53,7 @@ class MaxQuantity(Struct, frozen=True, forbid_unknown_fields=True):
 Required = Annotated[tuple[ResourceName, ...], Meta(description="Resources that must be set.", max_length=32)]
 Maxima = Annotated[
     tuple[MaxQuantity, ...],
-    Meta(
-        description="The most that is allowed.",
-        max_length=32,
-        extra_json_schema={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["resource"]},
-    ),
+    Meta(description="The most that is allowed.", max_length=32, extra_json_schema=BY_RESOURCE),
 ]
 
 
@@ -67,55 +75,99 @@ class Resources(Parameters, frozen=True):
         ]
         | None
     ) = None
-
-
-class _Maximum(Struct, frozen=True):
-    resource: str
-    text: str
-    quantity: Fraction
+    min_requests: (
+        Annotated[
+            Minima,
+            Meta(
+                description="The least that each container must request, unless the pod does, and the pod as a whole."
+            ),
+        ]
+        | None
+    ) = None
+    min_limits: (
+        Annotated[Minima, Meta(description="The lowest limit of each container, and of the pod as a whole.")] | None
+    ) = None
+    max_limit_request_ratios: (
+        Annotated[
+            Ratios,
+            Meta(
+                description="How many times the request a limit may be, in each container and in the pod as a whole. A "
+                "container without a limit of cpu, memory or ephemeral-storage is denied."
+            ),
+        ]
+        | None
+    ) = None
 
 
 class _Rules(Struct, frozen=True):
     """What is required of requests or limits; `key` says of which."""
 
-    key: str
+    key: Literal["requests", "limits"]
     required: tuple[str, ...]
-    maxima: tuple[_Maximum, ...]
+    maxima: tuple[Bound, ...]
+    minima: tuple[Bound, ...]
 
     def amounts(self, resources: PodResources | None) -> Amounts:
         """The requests, or the limits without those that mean no limit."""
         amounts: Amounts | None = None if resources is None else getattr(resources, self.key)
         if amounts and self.key == "limits":
-            return {name: amount for name, amount in amounts.items() if name not in _UNLIMITED or not _is_zero(amount)}
+            return {name: amount for name, amount in amounts.items() if name not in UNLIMITED or not _is_zero(amount)}
         return amounts or {}
-
-
-_UNLIMITED: Final = frozenset(("cpu", "memory", "ephemeral-storage"))
-"""Resources of which a container without a limit, or with the limit 0, may take all that the node has."""
 
 
 def _check(parameters: Resources, _minor: int) -> Check:
     requests = _Rules(
-        "requests", parameters.required_requests or (), tuple(_maxima("maxRequests", parameters.max_requests or ()))
+        "requests",
+        parameters.required_requests or (),
+        bounds_of("maxRequests", parameters.max_requests),
+        bounds_of("minRequests", parameters.min_requests),
     )
     limits = _Rules(
-        "limits", parameters.required_limits or (), tuple(_maxima("maxLimits", parameters.max_limits or ()))
+        "limits",
+        parameters.required_limits or (),
+        bounds_of("maxLimits", parameters.max_limits),
+        bounds_of("minLimits", parameters.min_limits),
     )
+    ratios = ratios_of("maxLimitRequestRatios", parameters.max_limit_request_ratios)
 
     def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
-        of_pod = [(rules, rules.amounts(pod.spec.resources)) for rules in (requests, limits)]
+        resources = pod.spec.resources
+        pod_requests, pod_limits = requests.amounts(resources), limits.amounts(resources)
+        of_pod = [(requests, pod_requests), (limits, pod_limits)]
         findings: list[Finding] = []
         for rules, pod_amounts in of_pod:
-            findings += _pod_above_maximum(rules, pod_amounts, pod.spec.resources, containers)
+            findings += _pod_above_maximum(rules, pod_amounts, resources, containers)
+            findings += below_minimum(rules.key, rules.minima, pod_amounts, ("spec",), frozenset(), None)
+        findings += above_ratio(ratios, pod_requests, pod_limits, ("spec",), frozenset(), None)
         for ref in containers:
             if ref.kind is not ContainerKind.EPHEMERAL:
                 for rules, pod_amounts in of_pod:
-                    own = rules.amounts(ref.container.resources)
-                    findings += _unset(rules, ref, own.keys() | pod_amounts.keys())
-                    findings += _above_maximum(rules, own, ref)
+                    findings += _of_container(rules, pod_amounts, ref)
+                findings += _ratios_of_container(ratios, requests, limits, pod_limits, ref)
         return findings
 
     return judge
+
+
+def _of_container(rules: _Rules, pod_amounts: Amounts, ref: ContainerRef) -> Iterator[Finding]:
+    own = rules.amounts(ref.container.resources)
+    names = own.keys() | pod_amounts.keys()
+    yield from _unset(rules, ref, names)
+    yield from _above_maximum(rules, own, ref)
+    if rules.minima:
+        # A limit that is unset allows more than any minimum.
+        unset = {each.resource for each in rules.minima} - names if rules.key == "requests" else frozenset()
+        yield from below_minimum(rules.key, rules.minima, own, ref.path, unset - set(rules.required), ref)
+
+
+def _ratios_of_container(
+    ratios: Sequence[Bound], requests: _Rules, limits: _Rules, pod_limits: Amounts, ref: ContainerRef
+) -> Iterator[Finding]:
+    if ratios:
+        own, own_limits = requests.amounts(ref.container.resources), limits.amounts(ref.container.resources)
+        known = {*limits.required, *(each.resource for each in limits.maxima), *pod_limits, *own_limits}
+        unset = {ratio.resource for ratio in ratios if ratio.resource in UNLIMITED} - known
+        yield from above_ratio(ratios, own, own_limits, ref.path, unset, ref)
 
 
 def _unset(rules: _Rules, ref: ContainerRef, names: Set[str]) -> Iterator[Finding]:
@@ -126,7 +178,7 @@ def _unset(rules: _Rules, ref: ContainerRef, names: Set[str]) -> Iterator[Findin
             yield _not_set(rules, ref, name, "a quantity", fix, None)
     for maximum in rules.maxima if rules.key == "limits" else ():
         name = maximum.resource
-        if name in _UNLIMITED and name not in names and name not in rules.required:
+        if name in UNLIMITED and name not in names and name not in rules.required:
             most, fix = f"at most {maximum.text}", f"set it to at most {maximum.text}"
             if _is_requested_above(maximum, ref.container.resources):
                 yield _not_set(rules, ref, name, most, f"{fix}, and lower the request to it", None)
@@ -168,7 +220,7 @@ def _pod_above_maximum(
         yield _too_high(rules, amounts, maximum, ("spec",), with_it)
 
 
-def _exceeded(rules: _Rules, amounts: Amounts) -> Iterator[_Maximum]:
+def _exceeded(rules: _Rules, amounts: Amounts) -> Iterator[Bound]:
     for maximum in rules.maxima:
         amount = amounts.get(maximum.resource)
         if amount is not None and not _is_at_most(str(amount), maximum.quantity):
@@ -178,7 +230,7 @@ def _exceeded(rules: _Rules, amounts: Amounts) -> Iterator[_Maximum]:
 def _too_high(
     rules: _Rules,
     amounts: Amounts,
-    maximum: _Maximum,
+    maximum: Bound,
     above: FieldPath,
     with_it: str,
     about: ContainerRef | None = None,
@@ -197,7 +249,7 @@ def _too_high(
     )
 
 
-def _has_room_for(containers: Sequence[ContainerRef], maximum: _Maximum, key: str) -> bool:
+def _has_room_for(containers: Sequence[ContainerRef], maximum: Bound, key: str) -> bool:
     """Whether the API server accepts the maximum for the pod as a whole beside the requests of its containers.
 
     It rejects a container's limit above the pod's, and requests of containers above the pod's together. Limits can be
@@ -213,7 +265,7 @@ def _has_room_for(containers: Sequence[ContainerRef], maximum: _Maximum, key: st
         return False
 
 
-def _is_requested_above(maximum: _Maximum, resources: PodResources | None) -> bool:
+def _is_requested_above(maximum: Bound, resources: PodResources | None) -> bool:
     """Whether the request is above the maximum; the API server rejects a limit that is below the request."""
     requested = (resources.requests or {}).get(maximum.resource) if resources is not None else None
     return requested is not None and not _is_at_most(str(requested), maximum.quantity)
@@ -233,20 +285,26 @@ def _is_at_most(amount: str, most: Fraction) -> bool:
         return False
 
 
-def _maxima(parameter: str, maxima: Sequence[MaxQuantity]) -> Iterator[_Maximum]:
-    for index, maximum in enumerate(maxima):
-        try:
-            yield _Maximum(maximum.resource, maximum.quantity, parse_quantity(maximum.quantity))
-        except QuantityError as error:
-            raise ParameterError(f"{parameter}[{index}].quantity", str(error)) from None
-
-
 def _verify(parameters: Resources) -> None:
-    for parameter, maxima in (("maxRequests", parameters.max_requests), ("maxLimits", parameters.max_limits)):
-        names = [maximum.resource for maximum in maxima or ()]
-        for index, name in enumerate(names):
-            if name in names[:index]:
-                raise ParameterError(f"{parameter}[{index}].resource", f"{name!r} is a duplicate")
+    bounds: dict[str, Sequence[MaxQuantity | MinQuantity | MaxRatio]] = {
+        "maxRequests": parameters.max_requests or (),
+        "maxLimits": parameters.max_limits or (),
+        "minRequests": parameters.min_requests or (),
+        "minLimits": parameters.min_limits or (),
+        "maxLimitRequestRatios": parameters.max_limit_request_ratios or (),
+    }
+    for parameter, listed in bounds.items():
+        verify_resources(parameter, [bound.resource for bound in listed])
+    for most, least in (("maxRequests", "minRequests"), ("maxLimits", "minLimits")):
+        maxima = {bound.resource: bound for bound in bounds_of(most, getattr(parameters, _ATTRIBUTES[most]))}
+        for index, minimum in enumerate(bounds_of(least, getattr(parameters, _ATTRIBUTES[least]))):
+            maximum = maxima.get(minimum.resource)
+            if maximum is not None and minimum.quantity > maximum.quantity:
+                message = f"{minimum.text} is above the {maximum.text} of {most}"
+                raise ParameterError(f"{least}[{index}].quantity", message)
+
+
+_ATTRIBUTES: Final = {field.encode_name: field.name for field in structs.fields(Resources)}
 
 
 CONTROL = Control(

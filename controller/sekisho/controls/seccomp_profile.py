@@ -16,7 +16,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from sekisho.controls.control import Check, Control, Example, Level, Parameters
+from sekisho.controls.control import Check, Control, Example, Level, ParameterError, Parameters
 from sekisho.controls.profiles import (
     CONFINED,
     AllowedTypes,
@@ -51,8 +51,8 @@ def _standard(level: Level, minor: int) -> SeccompProfile | None:
 def _check(parameters: SeccompProfile, minor: int) -> Check:
     if minor < 19:
         return _judge_annotations
-    required = bool(parameters.required)
-    types = tuple(map(str, parameters.allowed_types or CONFINED))
+    types = tuple(map(str, CONFINED if parameters.allowed_types is None else parameters.allowed_types))
+    required = bool(parameters.required and types)
     rules = ProfileRules("seccompProfile", "seccomp_profile", types, parameters.localhost_profiles, required)
     exempts_windows = required and minor >= 25
 
@@ -86,6 +86,8 @@ def _judge_annotations(pod: Pod, containers: Sequence[ContainerRef]) -> list[Fin
 
 def _verify(parameters: SeccompProfile) -> None:
     verify_profiles(parameters.allowed_types, parameters.localhost_profiles)
+    if parameters.required and parameters.allowed_types == ():
+        raise ParameterError("required", "needs a type of profile, and allowedTypes has none")
 
 
 CONTROL = Control(

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from sekisho.controls.capabilities import KNOWN, CapabilityName, unknown
 from sekisho.controls.control import cel
-from sekisho.controls.resources import Quantity
+from sekisho.controls.resource_bounds import Quantity
 from sekisho.images.reference import canonical_registry
 from sekisho.images.registries import parse_pattern
 from sekisho.policies.problems import Problems

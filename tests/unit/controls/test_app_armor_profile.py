@@ -55,6 +55,12 @@ def test_pod_field_is_denied(bad: Pod, good: Pod, field: str) -> None:
 
 PARAMETER_TWINS: list[ParameterTwin] = [
     (
+        {"allowedTypes": []},
+        context(appArmorProfile={"type": "RuntimeDefault"}),
+        context(),
+        "containers[0].securityContext.appArmorProfile.type",
+    ),
+    (
         {"localhostProfiles": ["k8s-*"]},
         context(appArmorProfile={"type": "Localhost", "localhostProfile": "x"}),
         context(appArmorProfile={"type": "Localhost", "localhostProfile": "k8s-x"}),

@@ -21,12 +21,33 @@ PARAMETER_TWINS: list[ParameterTwin] = [
         restricted_pod(container(livenessProbe={})),
         "livenessProbe",
     ),
+    (
+        {"anyOf": ["livenessProbe", "startupProbe"]},
+        restricted_pod(container(readinessProbe={})),
+        restricted_pod(container(startupProbe={})),
+        "livenessProbe",
+    ),
+    (
+        {"anyOf": ["livenessProbe", "startupProbe"], "required": ["readinessProbe"]},
+        restricted_pod(container(readinessProbe={})),
+        restricted_pod(container(readinessProbe={}, livenessProbe={})),
+        "livenessProbe",
+    ),
+    ({"anyOf": ["startupProbe"]}, spec(), restricted_pod(container(startupProbe={})), "startupProbe"),
 ]
 
 
 @pytest.mark.parametrize(("parameters", "bad", "good", "field"), PARAMETER_TWINS)
 def test_parameters_deny_and_allow(parameters: Any, bad: Pod, good: Pod, field: str) -> None:
     check_parameter_twin("probes", parameters, bad, good, field)
+
+
+def test_finding_names_the_probes_of_which_one_is_missing() -> None:
+    (finding,) = with_parameters("probes", {"anyOf": ["livenessProbe", "readinessProbe"]}, spec())
+    assert (finding.allowed, finding.fix) == (
+        "a probe, or readinessProbe set",
+        "add one of livenessProbe or readinessProbe",
+    )
 
 
 def test_sidecars_need_probes_and_init_containers_do_not() -> None:

@@ -2,14 +2,17 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
+from sekisho.controls import CONTROLS, ParameterError
 from sekisho.findings import set_to
 from tests.pods import container, restricted_pod
 from tests.unit.controls.twins import (
     ParameterTwin,
     Pod,
     check_parameter_twin,
+    rejected_parameter,
     with_parameters,
 )
 
@@ -26,7 +29,47 @@ def resources(**amounts: Any) -> Pod:
     return restricted_pod(container(resources=amounts))
 
 
+def at_least(parameter: str, resource: str, quantity: str) -> dict[str, Any]:
+    return {parameter: [{"resource": resource, "quantity": quantity}]}
+
+
+def ratio(resource: str, most: str) -> dict[str, Any]:
+    return {"maxLimitRequestRatios": [{"resource": resource, "ratio": most}]}
+
+
+def burst(request: str, limit: str, resource: str = "cpu") -> Pod:
+    return resources(requests={resource: request}, limits={resource: limit})
+
+
 PARAMETER_TWINS: list[ParameterTwin] = [
+    (ratio("cpu", "2"), burst("100m", "201m"), burst("100m", "0.2"), "spec.containers[0].resources.limits.cpu"),
+    (ratio("memory", "1"), burst("1Gi", "1025Mi", "memory"), burst("1Gi", "1024Mi", "memory"), "limits.memory"),
+    (ratio("cpu", "2"), resources(requests={"cpu": "1"}), resources(limits={"cpu": "1"}), "limits.cpu"),
+    (ratio("cpu", "2"), burst("1", "0"), burst("1", "2"), "limits.cpu"),
+    (ratio("cpu", "2"), burst("0", "1"), burst("1", "1"), "limits.cpu"),
+    (ratio("cpu", "2"), burst("1", "lots"), burst("1", "1e0"), "limits.cpu"),
+    (ratio("nvidia.com/gpu", "1"), burst("1", "2", "nvidia.com/gpu"), resources(), "gpu]"),
+    (
+        ratio("cpu", "2"),
+        of_pod(requests={"cpu": "1"}, limits={"cpu": "3"}),
+        of_pod(requests={"cpu": "1"}, limits={"cpu": "2"}),
+        "spec.resources.limits.cpu",
+    ),
+    (
+        at_least("minRequests", "cpu", "10m"),
+        resources(requests={"cpu": "9m"}),
+        resources(requests={"cpu": "0.01"}),
+        "spec.containers[0].resources.requests.cpu",
+    ),
+    (at_least("minRequests", "cpu", "10m"), resources(), resources(requests={"cpu": "10m"}), "requests.cpu"),
+    (at_least("minRequests", "cpu", "0"), resources(), resources(requests={"cpu": "0"}), "requests.cpu"),
+    (at_least("minLimits", "memory", "32Mi"), resources(limits={"memory": "1Mi"}), resources(), "limits.memory"),
+    (
+        at_least("minRequests", "cpu", "1"),
+        of_pod(requests={"cpu": "0.9"}),
+        of_pod(requests={"cpu": "1"}),
+        "spec.resources.requests.cpu",
+    ),
     ({"requiredLimits": ["memory"]}, resources(limits={"memory": "0"}), resources(limits={"memory": "1"}), "memory"),
     ({"requiredLimits": ["cpu"]}, resources(limits={"cpu": "0m"}), resources(limits={"cpu": "1m"}), "cpu"),
     (at_most("memory", "1Gi"), resources(limits={"memory": 0}), resources(limits={"memory": 1}), "memory"),
@@ -65,6 +108,37 @@ PARAMETER_TWINS: list[ParameterTwin] = [
 @pytest.mark.parametrize(("parameters", "bad", "good", "field"), PARAMETER_TWINS)
 def test_parameters_deny_and_allow(parameters: Any, bad: Pod, good: Pod, field: str) -> None:
     check_parameter_twin("resources", parameters, bad, good, field)
+
+
+def test_limit_that_is_unset_is_one_finding_whatever_requires_it() -> None:
+    required = ratio("memory", "2") | at_most("memory", "1Gi") | {"requiredLimits": ["memory"]}
+    assert len(with_parameters("resources", required, resources(requests={"memory": "1Gi"}))) == 1
+    required = at_least("minRequests", "cpu", "1") | {"requiredRequests": ["cpu"]}
+    assert len(with_parameters("resources", required, resources())) == 1
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error"),
+    [
+        (
+            at_most("cpu", "1") | at_least("minLimits", "cpu", "2"),
+            "minLimits[0].quantity: 2 is above the 1 of maxLimits",
+        ),
+        (
+            {"minRequests": [{"resource": "cpu", "quantity": "1"}, {"resource": "cpu", "quantity": "2"}]},
+            "minRequests[1].resource: 'cpu' is a duplicate",
+        ),
+    ],
+)
+def test_bounds_that_contradict_each_other_are_errors(parameters: Any, error: str) -> None:
+    with pytest.raises(ParameterError) as raised:
+        CONTROLS["resources"].verify(msgspec.convert(parameters, CONTROLS["resources"].parameters))
+    assert str(raised.value) == error
+
+
+def test_ratio_below_one_is_an_error() -> None:
+    error = rejected_parameter("resources", ratio("cpu", "0.9"))
+    assert str(error).startswith("maxLimitRequestRatios[0].ratio: must be at least 1")
 
 
 def test_ephemeral_containers_are_exempt() -> None:

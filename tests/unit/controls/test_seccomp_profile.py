@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from sekisho.findings import set_to
-from tests.pods import restricted_pod
+from sekisho.controls import CONTROLS, ParameterError
+from sekisho.findings import remove, set_to
+from tests.pods import container, restricted_pod
 from tests.unit.controls.twins import (
     LISTS,
     Container,
@@ -60,6 +62,12 @@ def test_pod_field_is_denied(bad: Pod, good: Pod, field: str) -> None:
 
 PARAMETER_TWINS: list[ParameterTwin] = [
     (
+        {"allowedTypes": []},
+        {"spec": {"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}, "containers": [container()]}},
+        {"spec": {"securityContext": {}, "containers": [container()]}},
+        "spec.securityContext.seccompProfile.type",
+    ),
+    (
         {"localhostProfiles": ["team/*.json"]},
         context(seccompProfile={"type": "Localhost", "localhostProfile": "x.json"}),
         context(seccompProfile={"type": "Localhost", "localhostProfile": "team/x.json"}),
@@ -104,3 +112,16 @@ def test_fix_replaces_the_whole_profile_because_a_file_is_rejected_beside_anothe
     for parameters, change in of_type:
         (finding,) = with_parameters("seccompProfile", parameters, pod)
         assert finding.change == change
+
+
+def test_profile_where_none_is_allowed_can_be_removed_by_a_program() -> None:
+    pod = restricted_pod(security(seccompProfile={"type": "Localhost", "localhostProfile": "x"}))
+    of_pod, of_container = with_parameters("seccompProfile", {"allowedTypes": []}, pod)
+    assert (of_pod.allowed, of_pod.fix) == ("unset", "remove it")
+    assert of_container.change == remove(("spec", "containers", 0, "securityContext", "seccompProfile"))
+
+
+def test_profile_that_is_required_and_of_no_type_is_an_error() -> None:
+    parameters = msgspec.convert({"allowedTypes": [], "required": True}, CONTROLS["seccompProfile"].parameters)
+    with pytest.raises(ParameterError, match="required: needs a type of profile"):
+        CONTROLS["seccompProfile"].verify(parameters)

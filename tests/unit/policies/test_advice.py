@@ -123,8 +123,8 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
     (
         {"controls": {"resources": {"enforcement": "Warn"}}},
         [
-            "spec.controls.resources: requires nothing: set one of requiredRequests, requiredLimits, maxRequests or "
-            "maxLimits"
+            "spec.controls.resources: requires nothing: set one of requiredRequests, requiredLimits, maxRequests, "
+            "maxLimits, minRequests, minLimits or maxLimitRequestRatios"
         ],
     ),
     ({"controls": {"images": {"requireTag": True}}}, []),
