@@ -451,6 +451,22 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         match(namespaces=["shop", "shop-2"]),
     ),
     (
+        "a message of two lines",
+        CLUSTER,
+        {"controls": {"privileged": {}}, "message": "one\ntwo"},
+        SCHEMA,
+        "spec.message",
+        {"controls": {"privileged": {}}, "message": "one, two"},
+    ),
+    (
+        "a message that controls the terminal",
+        CLUSTER,
+        {"controls": {"privileged": {}}, "message": "a\u202eb"},
+        WEBHOOK,
+        "spec.message: must be one line without control characters",
+        {"controls": {"privileged": {}}, "message": "a b"},
+    ),
+    (
         "a namespace left out again",
         CLUSTER,
         match(namespaces=["team-a"], excludeNamespaces=["team-*"]),

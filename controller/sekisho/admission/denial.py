@@ -105,7 +105,7 @@ def _line(group: Sequence[Violation]) -> str:
     reason, field = CONTROLS[finding.control].reason, render_path(_shown_path(finding))
     return (
         f"{named} {verb} {_subjects(group)} for {reason}: {field} is {finding.value_and_origin} "
-        f"(allowed: {finding.allowed}). Fix: {finding.fix}. [{finding.control}]"
+        f"(allowed: {finding.allowed}). Fix: {finding.fix}. [{finding.control}]{group[0].own_lines}"
     )
 
 

@@ -1,6 +1,7 @@
 """The verdict on a pod: every violation of every policy that applies to it."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
 
 from msgspec import Struct
 
@@ -11,6 +12,9 @@ from sekisho.images.trust import Lookup, Trust
 from sekisho.pods import Pod, container_refs
 from sekisho.policies import Enforcement, Step
 
+MAX_OWN_LINES: Final = 3
+"""The most lines of policies of their own that are shown with a finding."""
+
 
 class Violation(Struct, frozen=True, gc=False):
     """A finding, and the policies that it violates.
@@ -20,6 +24,7 @@ class Violation(Struct, frozen=True, gc=False):
     on_pods: what they do to a pod with this finding, which differs from `enforcement` for some templates.
     lookup: the image of the finding, if a look-up may show that nothing is wrong with it; else None.
     is_pending: whether that look-up goes on.
+    messages: lines of policies of their own, by name; those of policies that are not in `policies` do not count.
     """
 
     policies: tuple[str, ...]
@@ -28,6 +33,15 @@ class Violation(Struct, frozen=True, gc=False):
     on_pods: Enforcement
     lookup: Lookup | None = None
     is_pending: bool = False
+    messages: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def own_lines(self) -> str:
+        """The policies' own lines, each once and after a space; empty where they have none."""
+        if not self.messages:
+            return ""
+        lines = dict.fromkeys(message for policy, message in self.messages if policy in self.policies)
+        return "".join(f" {line}" for line in list(lines)[:MAX_OWN_LINES])
 
 
 class UnjudgedError(SekishoError):
@@ -58,7 +72,13 @@ def judge(
             if len(violations) + len(findings) * len(step.required_by) > MAX_FINDINGS:
                 raise UnjudgedError(f"the pod has more than {MAX_FINDINGS:,} problems")
             violations += [
-                Violation(requirement.policies, requirement.enforcement, finding, requirement.on_pods)
+                Violation(
+                    requirement.policies,
+                    requirement.enforcement,
+                    finding,
+                    requirement.on_pods,
+                    messages=requirement.messages,
+                )
                 for finding in findings
                 for requirement in step.required_by
             ]
@@ -102,6 +122,7 @@ def judge_evidence(
                 requirement.on_pods,
                 fault.lookup,
                 fault.is_pending,
+                requirement.messages,
             )
             for fault in faults
             for requirement in step.required_by

@@ -29,6 +29,7 @@ from sekisho.policies.problems import PolicyError, Problems
 from sekisho.policies.types import (
     EITHER_LEVEL_OR_LABELS,
     LEVEL,
+    PRINTABLE,
     ClusterPodPolicy,
     Controls,
     Enforcement,
@@ -91,6 +92,7 @@ class CompiledPolicy(Struct, frozen=True, eq=False):
     for_labels: compiles the policy for a namespace's labels; None if it does not read its levels from them.
     notes: problems with those labels, for users who apply pods.
     label_keys: of the pods' labels that it reads to match.
+    message: the policy's own line, which follows the fix of its violations; empty for none.
     """
 
     name: str
@@ -106,6 +108,7 @@ class CompiledPolicy(Struct, frozen=True, eq=False):
     for_labels: "Callable[[Mapping[str, str]], CompiledPolicy] | None" = None
     notes: tuple[str, ...] = ()
     label_keys: frozenset[str] = frozenset()
+    message: str = ""
 
 
 def compile_policy(policy: ClusterPodPolicy | PodPolicy) -> CompiledPolicy:
@@ -116,6 +119,7 @@ def compile_policy(policy: ClusterPodPolicy | PodPolicy) -> CompiledPolicy:
     compiled = CompiledPolicy(
         name=name,
         key=name,
+        message=spec.message or "",
         namespace=policy.metadata.namespace if isinstance(policy, PodPolicy) else None,
         cues=_cues(policy),
         templates=spec.templates,
@@ -130,6 +134,8 @@ def compile_policy(policy: ClusterPodPolicy | PodPolicy) -> CompiledPolicy:
         defaults=problems.of(_defaults, policy, minor) or (),
         label_keys=frozenset() if spec.match.pod_selector is None else spec.match.pod_selector.keys,
     )
+    if not compiled.message.isprintable():
+        problems.add("spec.message", PRINTABLE)
     problems.raise_any()
     if not _takes_labels(spec.pod_security_standard):
         return compiled

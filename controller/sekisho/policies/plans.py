@@ -32,11 +32,13 @@ class Requirement(Struct, frozen=True):
     """Policies that require a check, sorted by name, and what they do to an object that fails it.
 
     on_pods: what they do to a pod; for a template `enforcement` may be milder.
+    messages: the policies that have a line of their own for their violations, by name, and that line.
     """
 
     enforcement: Enforcement
     on_pods: Enforcement
     policies: tuple[str, ...]
+    messages: tuple[tuple[str, str], ...] = ()
 
 
 class Step(Struct, frozen=True):
@@ -225,11 +227,11 @@ class PlanCache:
     def _steps(self, policies: tuple[CompiledPolicy, ...], required: "_Required") -> tuple[Step, ...]:
         cluster = tuple(policy for policy in policies if policy.namespace is None)
         if len(cluster) == len(policies):
-            groups = self._with_steps(_grouped({}, required(policies)))
+            groups = self._with_steps(_grouped({}, required(policies)), policies)
         else:
             # Many namespaces have the same ClusterPodPolicies, and differ in a few PodPolicies.
             shared = self._groups_of(cluster, required)
-            groups = self._with_steps(_grouped(shared, required(policies[len(cluster) :])))
+            groups = self._with_steps(_grouped(shared, required(policies[len(cluster) :])), policies)
         ordered = sorted(groups.values(), key=lambda group: _ORDER[group.rule.control])
         steps = tuple(group.step for group in ordered if group.step is not None)
         return self._share(("steps", *map(id, steps)), 2 * len(steps), lambda: steps)
@@ -238,25 +240,34 @@ class PlanCache:
         key = (required, cluster)
         known: dict[int, _Group] | None = self._part(key)
         if known is None:
-            known = self.parts[key] = self._with_steps(_grouped({}, required(cluster)))
+            known = self.parts[key] = self._with_steps(_grouped({}, required(cluster)), cluster)
             names = sum(len(held) for group in known.values() for held in group.names.values())
             self.add_bytes(len(cluster) + _GROUP_ENTRIES * len(known) + names)
         return known
 
-    def _with_steps(self, groups: dict[int, "_Group"]) -> dict[int, "_Group"]:
+    def _with_steps(self, groups: dict[int, "_Group"], policies: Sequence[CompiledPolicy]) -> dict[int, "_Group"]:
         """The same groups, each with its step."""
+        messages = {policy.name: policy.message for policy in policies if policy.message}
         return {
-            key: group if group.step is not None else replace(group, step=self._step(group.rule, group.names))
+            key: group if group.step is not None else replace(group, step=self._step(group.rule, group.names, messages))
             for key, group in groups.items()
         }
 
-    def _step(self, rule: Rule, by_enforcement: Mapping[tuple[Enforcement, Enforcement], Sequence[str]]) -> Step:
+    def _step(
+        self,
+        rule: Rule,
+        by_enforcement: Mapping[tuple[Enforcement, Enforcement], Sequence[str]],
+        messages: Mapping[str, str],
+    ) -> Step:
         check = rule.check
-        groups = tuple((enforcement, tuple(sorted(names))) for enforcement, names in by_enforcement.items())
+        groups = tuple(
+            (enforcement, held := tuple(sorted(names)), tuple((n, messages[n]) for n in held if n in messages))
+            for enforcement, names in by_enforcement.items()
+        )
         required_by = self._share(
             groups,
-            sum(len(names) for _, names in groups),
-            lambda: tuple(Requirement(*enforcement, names) for enforcement, names in groups),
+            sum(len(names) + 2 * len(held) for _, names, held in groups),
+            lambda: tuple(Requirement(*enforcement, names, held) for enforcement, names, held in groups),
         )
         return self._share(
             (id(check), id(required_by)), 5, lambda: Step(rule.control, check, required_by, rule.evidence_check)

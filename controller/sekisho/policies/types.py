@@ -92,6 +92,9 @@ else:
     )
 
 
+MAX_MESSAGE: Final = 256
+"""Characters of a policy's own message."""
+PRINTABLE: Final = "must be one line without control characters"
 EITHER_LEVEL_OR_LABELS: Final = "set either level, with or without version, or fromNamespaceLabels: true"
 LEVEL: Final = "set level"
 
@@ -117,6 +120,19 @@ class PodPolicySpec(Struct, frozen=True, forbid_unknown_fields=True, rename="cam
     match: Annotated[
         PodMatch, Meta(description="Which pods the policy applies to; every pod of its namespace if unset.")
     ] = PodMatch()
+    message: (
+        Annotated[
+            str,
+            Meta(
+                description="One line of plain text that follows the fix wherever a violation of the policy is shown, "
+                "such as a link to your rules or whom to ask.",
+                min_length=1,
+                max_length=MAX_MESSAGE,
+                pattern="^[^\\s]([^\\n\\r]*[^\\s])?$",
+            ),
+        ]
+        | None
+    ) = None
     pod_security_standard: (
         Annotated[
             Standard,

@@ -101,6 +101,32 @@ def test_findings_of_several_policies_name_them_all_in_order() -> None:
     assert message.startswith('policies "a" and "b" deny container "app"')
 
 
+def test_lines_of_the_policies_follow_the_fix_in_denial_causes_and_warnings() -> None:
+    line, other = "See https://rules.example.com.", "Ask the platform team."
+    spec: dict[str, Any] = {"controls": {"privileged": {}}}
+    denied = review(restricted_pod(container(securityContext={"privileged": True})))
+    both = policies(a=spec, b=spec | {"message": line}, c=spec | {"message": other}, d=spec | {"message": line})
+    status = validated(denied, both)["status"]
+    assert status["message"].endswith(f"Fix: remove it or set it to false. [privileged] {line} {other}")
+    assert [cause["message"] for cause in status["details"]["causes"]] == [status["message"]]
+    (warning,) = validated(denied, policies(a=spec | {"message": line, "enforcement": "Warn"}))["warnings"]
+    assert warning.endswith(f"[privileged] {line}")
+
+
+def test_lines_of_many_policies_are_bounded() -> None:
+    spec: dict[str, Any] = {"controls": {"privileged": {}}}
+    many = policies(**{f"p{number}": spec | {"message": f"{number}" * 256} for number in range(9)})
+    status = validated(review(restricted_pod(container(securityContext={"privileged": True}))), many)["status"]
+    assert len(status["message"]) < 1200
+
+
+def test_changed_line_of_a_policy_is_shown_at_once() -> None:
+    spec: dict[str, Any] = {"controls": {"privileged": {}}}
+    denied = review(restricted_pod(container(securityContext={"privileged": True})))
+    for line in ("Ask a.", "Ask b."):
+        assert validated(denied, policies(a=spec | {"message": line}))["status"]["message"].endswith(line)
+
+
 def test_many_policies_are_named_in_part_and_counted() -> None:
     named: dict[str, dict[str, Any]] = {f"p{number}": {"controls": {"privileged": {}}} for number in range(6)}
     bad = restricted_pod(container(securityContext={"privileged": True}))

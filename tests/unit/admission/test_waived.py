@@ -234,3 +234,13 @@ def test_warnings_and_annotations_about_waivers_are_capped() -> None:
     assert len(answer["warnings"]) == 9
     assert max(map(len, answer["warnings"])) <= 440
     assert len(answer["auditAnnotations"]["waivers"]) <= 8192
+
+
+def test_line_of_a_policy_from_which_the_pod_is_exempt_is_not_shown() -> None:
+    spec: dict[str, Any] = {"controls": {"privileged": {}}}
+    strict, other = (
+        msgspec.convert({"metadata": {"name": name}, "spec": spec | {"message": f"Ask {name}."}}, ClusterPodPolicy)
+        for name in ("restricted", "other")
+    )
+    status = response(answered(restricted_pod(privileged()), strict, other, waiver()))["status"]
+    assert status["message"].endswith("[privileged] Ask other.")

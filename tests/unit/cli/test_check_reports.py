@@ -86,6 +86,7 @@ def test_json_has_every_object_and_every_finding() -> None:
             "origin": None,
             "allowed": "unset or false",
             "fix": "remove it or set it to false",
+            "messages": [],
         }
     ]
     assert [problem["where"] for problem in found["problems"]] == ["<stdin>:11:1"]

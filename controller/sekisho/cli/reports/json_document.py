@@ -68,4 +68,5 @@ def _finding(located: Located) -> dict[str, Any]:
         "origin": finding.origin or None,
         "allowed": finding.allowed,
         "fix": finding.fix,
+        "messages": [message for policy, message in located.violation.messages if policy in located.violation.policies],
     }

@@ -29,9 +29,10 @@ def headline(finding: Finding) -> str:
 
 
 def remedy(violation: Violation) -> str:
-    """The fix, the control and the policies."""
+    """The fix, the control and the policies, and their own lines."""
     finding = violation.finding
-    return printable(f"Fix: {finding.fix}. [{finding.control}, {policy_names(violation.policies)}]")
+    where = f"{finding.control}, {policy_names(violation.policies)}"
+    return printable(f"Fix: {finding.fix}. [{where}]{violation.own_lines}")
 
 
 def sentence(violation: Violation) -> str:
