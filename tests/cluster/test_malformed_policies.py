@@ -455,7 +455,8 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         CLUSTER,
         {"controls": {"privileged": {}}, "message": "one\ntwo"},
         SCHEMA,
-        "spec.message",
+        r'spec.message: Invalid value: "one\ntwo": spec.message in body should match '
+        r"'^[^\s]([^\n\r]*[^\s])?$'",
         {"controls": {"privileged": {}}, "message": "one, two"},
     ),
     (
@@ -685,7 +686,8 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         CLUSTER,
         control("resources", maxLimitRequestRatios=[{"resource": "cpu", "ratio": "0.5"}]),
         WEBHOOK,
-        "spec.controls.resources.maxLimitRequestRatios[0].ratio: must be at least 1",
+        "spec.controls.resources.maxLimitRequestRatios[0].ratio: must be at least 1: the API server rejects a limit below "
+        "the request",
         control("resources", maxLimitRequestRatios=[{"resource": "cpu", "ratio": "1"}]),
     ),
     (
