@@ -686,8 +686,8 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         CLUSTER,
         control("resources", maxLimitRequestRatios=[{"resource": "cpu", "ratio": "0.5"}]),
         WEBHOOK,
-        "spec.controls.resources.maxLimitRequestRatios[0].ratio: must be at least 1: the API server rejects a limit below "
-        "the request",
+        "spec.controls.resources.maxLimitRequestRatios[0].ratio: must be at least 1: the API server rejects a limit "
+        "below the request",
         control("resources", maxLimitRequestRatios=[{"resource": "cpu", "ratio": "1"}]),
     ),
     (
