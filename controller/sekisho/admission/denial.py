@@ -139,6 +139,11 @@ def _shown_path(finding: Finding) -> tuple[str | int, ...]:
 
 
 def _quoted(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f'"{names[0]}"'
     if len(names) > _MAX_NAMES:
-        return words([*(f'"{name}"' for name in names[: _MAX_NAMES - 1]), f"{len(names) - _MAX_NAMES + 1} more"], "and")
-    return words([f'"{name}"' for name in names], "and")
+        head, tail = names[: _MAX_NAMES - 1], f"{len(names) - _MAX_NAMES + 1} more"
+    else:
+        head, tail = names[:-1], f'"{names[-1]}"'
+    quoted = '", "'.join(head)
+    return f'"{quoted}" and {tail}'

@@ -28,6 +28,12 @@ _SEGMENT = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
 _IDENTIFIER = re.compile(r"[a-f0-9]{64}")
+_PLAIN_LABEL = "[a-z0-9]++(?:-++[a-z0-9]++)*+"
+_PLAIN_SEGMENT = r"[a-z0-9]++(?:(?:\.|__?+|-++)[a-z0-9]++)*+"
+_PLAIN = re.compile(
+    rf"({_PLAIN_LABEL}(?:\.{_PLAIN_LABEL})++)/({_PLAIN_SEGMENT}(?:/{_PLAIN_SEGMENT})*+)(?::({_TAG.pattern}))?"
+)
+"""The usual form: a host in lower case without a port, a path, and perhaps a tag. Possessive, so that it is linear."""
 
 
 class ImageError(SekishoError, ValueError):
@@ -54,6 +60,15 @@ def parse(image: str) -> Reference:
 
 
 def _parse(image: str) -> Reference:
+    if len(image) <= MAX_REPOSITORY_LENGTH and (plain := _PLAIN.fullmatch(image)):
+        registry, repository, tag = plain.groups()
+        if registry != DOCKER_HUB and registry not in _DOCKER_HUB_ALIASES:
+            return Reference(registry, repository, tag, None)
+    return _parse_any(image)
+
+
+def _parse_any(image: str) -> Reference:
+    """The same for every form, step by step, which takes four times as long and says what is wrong with an image."""
     if not image:
         raise ImageError("it is empty")
     if len(image) > MAX_REFERENCE_LENGTH:
