@@ -741,7 +741,11 @@ def test_only_scanned_images_run(site: Site, repository_name: str) -> None:
     for image, at in ((newest, now), (cleaned, now - timedelta(hours=1))):
         scan(site, image, trivy_row(), finished=at)
         scan(site, image, finished=now - timedelta(minutes=30))
+    scanned, partly = (site.registry.push_index(repository_name, (clean, other)) for other in (cleaned, none))
     with applying(site, scan_rule(site)) as kubectl:
+        assert verdict(kubectl, scanned.reference) == ""
+        of_none = f"which has a platform, linux/arm64 ({none.digest}), which has no scan by release"
+        assert of_none in verdict(kubectl, partly.reference)
         assert verdict(kubectl, f"{clean.repository}:clean") == ""
         assert "which has no scan by release" in verdict(kubectl, none.reference)
         assert "which was last scanned 7 days ago" in verdict(kubectl, old.reference)

@@ -73,12 +73,19 @@ class Registry:
         described = self.push_blob(name, msgspec.json.encode(config), CONFIG)
         return self.push_manifest(name, {"mediaType": IMAGE, "config": described, "layers": [layer]}, tag)
 
-    def push_index(self, name: str, children: Sequence[Image], tag: str | None = None) -> Image:
-        """An index of images for linux/amd64, linux/arm64, and so on."""
+    def push_index(
+        self, name: str, children: Sequence[Image], tag: str | None = None, of_builder: Sequence[Image] = ()
+    ) -> Image:
+        """An index of images for linux/amd64, linux/arm64, and so on.
+
+        of_builder: manifests that cannot run, as BuildKit adds them.
+        """
         platforms = [{"os": "linux", "architecture": machine} for machine in ("amd64", "arm64", "s390x", "ppc64le")]
         manifests = [
             descriptor(child) | {"platform": platform} for child, platform in zip(children, platforms, strict=False)
         ]
+        unknown = {"platform": {"os": "unknown", "architecture": "unknown"}}
+        manifests += [descriptor(image) | unknown for image in of_builder]
         return self.push_manifest(name, {"mediaType": INDEX, "manifests": manifests}, tag)
 
     def attach(

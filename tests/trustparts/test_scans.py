@@ -232,6 +232,35 @@ def test_verify_says_what_a_scan_shows(
     assert (admitted.exit_code, "passes: requires an image that scanner scanned" in admitted.stdout) == (0, True)
 
 
+def test_index_passes_where_it_or_each_platform_is_scanned(
+    odd_registry: OddRegistry,
+    repository_name: str,
+    key: Key,
+    attach: Attach,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    amd, arm, of_builder = (odd_registry.push_image(repository_name, name) for name in ("amd", "arm", "builder"))
+    index = odd_registry.push_index(repository_name, (amd, arm), of_builder=(of_builder,))
+    rule = {"images": [f"{odd_registry.host}/*"], "by": {"anyOf": ["scanner"]}, "vulnerabilities": {"maxAge": "7d"}}
+    meta = {"apiVersion": "sekisho.dev/v1alpha1", "kind": "ClusterPodPolicy", "metadata": {"name": "scanned"}}
+    policy = meta | {"spec": {"controls": {"images": {"attestations": [rule]}}}}
+    file = write(tmp_path, authority("scanner", keys=[{"pem": key.pem}]), policy)
+    options = ("verify", index.reference, "-p", str(file), "--registry-ca-file", str(odd_registry.ca))
+    assert "the image has no scan by scanner" in sekisho(*options).stdout
+    attach(amd, scan_predicate(trivy(digest=amd.digest), now()))
+    partly = sekisho(*options)
+    assert partly.exit_code == 1
+    assert f"the image has a platform, linux/arm64 ({arm.digest}), which has no scan by scanner" in partly.stdout
+    attach(arm, scan_predicate(trivy(digest=arm.digest), now()))
+    whole = sekisho(*options)
+    assert whole.exit_code == 0, whole.stdout
+    assert f"  platform linux/arm64, {arm.digest}: statements about it count\n" in whole.stdout
+    attach(index, scan_predicate(trivy(digest=index.digest), now()))
+    assert "platform" not in sekisho(*options).stdout
+
+
 def blocks(language: str) -> list[str]:
     """The page's blocks of a language."""
     found = re.findall(rf"^ *```{language}\n((?s:.*?))^ *```$", PAGE.read_text(), re.MULTILINE)

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from sekisho.cli import options
 from sekisho.cli.authority_objects import authorities_of
+from sekisho.controls.image_rules import lacks_statement
 from sekisho.images import Reference
 from sekisho.images.evidence import ImageFacts, Unknown, evidence_key, tag_key
 from sekisho.images.trust import Trust
@@ -49,6 +50,7 @@ class ImageLookups:
         self.authorities = authorities_of(policies, sources)
         self._registries = policies.registries
         self._predicates = policies.predicates
+        self._statement_rules = policies.statement_rules
         self._settings = Settings(_LOOPBACK, _tls(ca_file))
         self._entries = _credentials(config)
         self._evidence: dict[str, ImageFacts | Unknown] = {}
@@ -96,7 +98,11 @@ class ImageLookups:
     async def _look_up(self, references: Sequence[Reference]) -> None:
         client = RegistryClient(self._settings, lambda *repository: matching(self._entries, *repository))
         evidence = EvidenceStore(
-            client, lambda: self.authorities, lambda: datetime.now(UTC), predicates=lambda: self._predicates
+            client,
+            lambda: self.authorities,
+            lambda: datetime.now(UTC),
+            predicates=lambda: self._predicates,
+            lacks_statement=self._lacks_statement,
         )
         tags = Tags(client)
         try:
@@ -105,12 +111,22 @@ class ImageLookups:
             evidence.start(pinned)
             await evidence.settled(pinned, _SECONDS)
             for reference in map(self._pinned, references):
-                self._evidence[_key(reference)] = result = _result(reference, tags, evidence)
-                if reference.registry in self._registries:
-                    self._of_named[_key(reference)] = result
+                result = _result(reference, tags, evidence)
+                self._keep(reference, result)
+                for digest in result.platforms if isinstance(result, ImageFacts) else ():
+                    of_platform = replace(reference, digest=digest)
+                    self._keep(of_platform, _result(of_platform, tags, evidence))
         finally:
             await evidence.close()
             await client.close()
+
+    def _lacks_statement(self, reference: Reference, facts: ImageFacts) -> bool:
+        return lacks_statement(self._statement_rules, reference, facts, self.trust())
+
+    def _keep(self, reference: Reference, result: ImageFacts | Unknown) -> None:
+        self._evidence[_key(reference)] = result
+        if reference.registry in self._registries:
+            self._of_named[_key(reference)] = result
 
 
 def _key(reference: Reference) -> str:

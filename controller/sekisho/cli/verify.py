@@ -68,6 +68,7 @@ class _Report(Struct, frozen=True, rename="camel"):
 
     problem: why it could not be looked up; empty if it was.
     elsewhere: policies that have rules for the image and do not apply in the namespace.
+    platforms: of an index, if statements about them count, by digest.
     """
 
     image: str
@@ -81,6 +82,7 @@ class _Report(Struct, frozen=True, rename="camel"):
     problem: str = ""
     attestations: tuple[_Attestation, ...] = ()
     elsewhere: tuple[str, ...] = ()
+    platforms: Mapping[str, str] = {}
 
     @property
     def exit_code(self) -> int:
@@ -212,6 +214,7 @@ def _report(
             for one in known.attestations
         ),
         elsewhere,
+        known.platforms,
     )
 
 
@@ -254,8 +257,20 @@ def _lines(report: _Report, namespace: str) -> Iterator[str]:
         yield f"  digest {report.digest}"
     if report.problem and all(rule.problem != report.problem for rule in report.rules):
         yield printable(f"  it {report.problem}")
+    yield from _facts_lines(report)
+    if not report.rules:
+        yield printable(f"  no rule on signatures or attestations applies to it in namespace {namespace}")
+        if report.elsewhere:
+            yield printable(f"  {_in_other_namespaces(report.elsewhere)}; name its namespace with --namespace")
+    for rule in report.rules:
+        yield from _rule_lines(rule)
+
+
+def _facts_lines(report: _Report) -> Iterator[str]:
     yield from (f"  {printable(_signed(signature))}" for signature in report.signatures)
     yield from (f"  {printable(_attested(attestation))}" for attestation in report.attestations)
+    for digest, name in report.platforms.items():
+        yield printable(f"  platform {name}, {digest}: statements about it count")
     if not report.signatures and not report.problem:
         yield "  no known signer"
     if report.other_signatures:
@@ -263,12 +278,6 @@ def _lines(report: _Report, namespace: str) -> Iterator[str]:
     yield from (printable(f"  one does not count: {problem}") for problem in report.problems)
     if report.omitted:
         yield f"  {report.omitted} more were not read"
-    if not report.rules:
-        yield printable(f"  no rule on signatures or attestations applies to it in namespace {namespace}")
-        if report.elsewhere:
-            yield printable(f"  {_in_other_namespaces(report.elsewhere)}; name its namespace with --namespace")
-    for rule in report.rules:
-        yield from _rule_lines(rule)
 
 
 def _in_other_namespaces(policies: Sequence[str]) -> str:

@@ -298,7 +298,8 @@ def _judge(
                 text = "; ".join((text, *_reasons(facts)))
                 repair = repair_of_key(usable, trust) if facts.problems else ""
             is_keyless = bool(usable) and all(trust.authorities[name].keyless is not None for name in usable)
-            return Fault(text, repair + problem.fix.replace("{key}", "" if is_keyless else "--key KEY "))
+            fix = repair + problem.fix.replace("{key}", "" if is_keyless else "--key KEY ")
+            return Fault(text, fix, is_missing=problem.is_missing)
     return None
 
 

@@ -27,12 +27,15 @@ class Fault(Struct, frozen=True, gc=False):
     fix: an imperative clause.
     lookup: the image, if a look-up may show that nothing is wrong with it; else None.
     is_pending: whether that look-up goes on.
+    is_missing: whether there is no statement that the rule could judge, so that those about the platforms of an index
+        count.
     """
 
     problem: str
     fix: str
     lookup: Lookup | None = None
     is_pending: bool = False
+    is_missing: bool = False
 
 
 JudgeFacts = Callable[[ImageFacts, Trust, Mapping[str, str]], Fault | None]
@@ -163,7 +166,7 @@ def _fault(rule: ImageRule, reference: Reference, trust: Trust | None) -> Fault 
     facts = trust.evidence.get(key)
     unusable = dict(_unusable(rule.names, trust))
     absent = unusable | dict(_unusable(rule.others, trust))
-    fault = rule.judge(facts, trust, absent) if isinstance(facts, ImageFacts) else None
+    fault = _judged(rule, reference, facts, trust, absent) if isinstance(facts, ImageFacts) else None
     if fault is None and facts is not None and not isinstance(facts, Unknown):
         return None
     if len(rule.names) - len(unusable) < rule.required:
@@ -182,7 +185,49 @@ def _fault(rule: ImageRule, reference: Reference, trust: Trust | None) -> Fault 
         return Fault(f"is not verified: nobody has looked for its {rule.kind}", "try again", lookup)
     if isinstance(facts, Unknown):
         return Fault(facts.reason, facts.fix, lookup, facts.is_pending)
-    return _unread(rule, facts, trust, absent, lookup) or _rechecked(fault, facts, trust, lookup)
+    outdated = _unread(rule, facts, trust, absent, lookup)
+    if outdated is not None or fault is None or fault.lookup is not None:
+        return outdated or fault
+    return _rechecked(fault, facts, trust, lookup)
+
+
+def _judged(
+    rule: ImageRule, reference: Reference, facts: ImageFacts, trust: Trust, unusable: Mapping[str, str]
+) -> Fault | None:
+    """Why the facts about an image do not meet a rule; None if they do."""
+    fault = rule.judge(facts, trust, unusable)
+    if fault is not None and fault.is_missing and facts.platforms:
+        return _platforms_fault(rule, reference, facts.platforms, trust, unusable)
+    return fault
+
+
+def lacks_statement(rules: Iterable[ImageRule], reference: Reference, facts: ImageFacts, trust: Trust) -> bool:
+    """Whether there is no statement about an image that some rule which applies to it could judge."""
+    for rule in rules:
+        if rule.predicates and rule.applies(reference):
+            fault = rule.judge(facts, trust, dict(_unusable((*rule.names, *rule.others), trust)))
+            if fault is not None and fault.is_missing:
+                return True
+    return False
+
+
+def _platforms_fault(
+    rule: ImageRule, reference: Reference, platforms: Mapping[str, str], trust: Trust, unusable: Mapping[str, str]
+) -> Fault | None:
+    """Why a platform of an index does not meet a rule; None if all do."""
+    for digest, name in platforms.items():
+        of_platform = replace(reference, digest=digest)
+        lookup = Lookup(of_platform, (*rule.names, *rule.others))
+        facts = trust.evidence.get(evidence_key(of_platform) or "")
+        if facts is None:
+            return Fault(f"has a platform, {name}, that is not verified yet", "try again", lookup)
+        if isinstance(facts, Unknown):
+            return Fault(f"has a platform, {name}, which {facts.reason}", facts.fix, lookup, facts.is_pending)
+        fault = rule.judge(facts, trust, unusable)
+        if fault is not None:
+            problem = f"has a platform, {name} ({digest}), which {fault.problem}"
+            return _rechecked(replace(fault, problem=problem), facts, trust, lookup)
+    return None
 
 
 def _unread(

@@ -101,6 +101,8 @@ class ImageFacts(Struct, frozen=True, gc=False):
     predicates: the types of statements that were read, and the paths in them (`predicate_values.needed_path`); others
         are not known.
     attestations: statements of these types by authorities; scans first, then VEX documents, the newest before others.
+    platforms: of an index that lacks a statement that a rule requires: its platforms by the digests of their images,
+        if an authority has attested one of them.
     """
 
     repository: str
@@ -113,11 +115,12 @@ class ImageFacts(Struct, frozen=True, gc=False):
     looked_up: datetime | None = None
     predicates: tuple[str, ...] = ()
     attestations: tuple[Attestation, ...] = ()
+    platforms: Mapping[str, str] = {}
 
     @property
     def is_vouched_for(self) -> bool:
-        """Whether an authority has signed the image, or a statement about it."""
-        return bool(self.signatures or self.attestations)
+        """Whether an authority has signed the image, or a statement about it or one of its platforms."""
+        return bool(self.signatures or self.attestations or self.platforms)
 
 
 class Unknown(Struct, frozen=True, gc=False):

@@ -78,6 +78,14 @@ class ImageEvidenceSpec(Struct, frozen=True, rename="camel", omit_defaults=True)
             max_length=MAX_ATTESTATIONS,
         ),
     ] = ()
+    platforms: Annotated[
+        dict[str, str],
+        Meta(
+            description="The platforms by digest, of an index that lacks a statement itself. Facts about them have "
+            "their own objects.",
+            max_length=16,
+        ),
+    ] = {}
     scanned: Annotated[datetime, Meta(tz=True, description="When the newest scan ended.")] | None = None
     critical: Annotated[int, Meta(description="The critical vulnerabilities of the newest scan.", ge=0)] | None = None
     high: Annotated[int, Meta(description="The high vulnerabilities of the newest scan.", ge=0)] | None = None
@@ -125,6 +133,7 @@ def shared(facts: ImageFacts, looked_up: datetime) -> ImageEvidenceSpec:
             )
             for one in facts.attestations
         ),
+        platforms=dict(facts.platforms),
         scanned=None if newest is None else newest.finished,
         critical=None if newest is None else newest.count("critical"),
         high=None if newest is None else newest.count("high"),
@@ -147,6 +156,7 @@ def facts_of(spec: ImageEvidenceSpec) -> ImageFacts:
             Attestation(one.predicate_type, _signatures(one.signatures), one.scan, one.build, one.vex, one.values)
             for one in spec.attestations
         ),
+        platforms=spec.platforms,
     )
 
 

@@ -25,6 +25,10 @@ MAX_WAIVER_ENTRIES: Final = 500_000
 """Names of namespaces, and waivers of a policy in one of them, that are cached; a full cache is cleared."""
 
 
+MAX_STATEMENT_RULES: Final = 1024
+"""Distinct rules on attestations by which it is decided whether the platforms of an index are looked at."""
+
+
 class _Selection(Struct, frozen=True, eq=False):
     """The policies that apply to a namespace.
 
@@ -48,6 +52,12 @@ def _image_rules(policy: CompiledPolicy) -> Iterator[ImageRule]:
     for rule in policy.rules:
         if rule.evidence_check is not None and isinstance(rule.parameters, Images):
             yield from image_rules(rule.parameters)
+
+
+def _distinct(rules: Iterable[ImageRule]) -> tuple[ImageRule, ...]:
+    """Rules of the same content once, and so many that going through all of them takes about a millisecond."""
+    by_content = {(rule.patterns, rule.names, rule.requires): rule for rule in rules}
+    return tuple(by_content.values())[:MAX_STATEMENT_RULES]
 
 
 class PolicySet:
@@ -89,6 +99,8 @@ class PolicySet:
         )
         """The types of attestations that rules need. Tenants cannot add any of their own: all images would be looked up
         for these."""
+        self.statement_rules = _distinct(rule for _, rule in rules if rule.predicates)
+        """The rules on attestations of all policies, those of ClusterPodPolicies first."""
         self.needs_labels = any(p.selects_labels is not None or p.for_labels is not None for p in ordered)
         """Whether some policy reads the namespace's labels, so that `plan` needs them."""
         self.label_keys: frozenset[str] = frozenset().union(

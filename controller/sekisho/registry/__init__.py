@@ -5,6 +5,7 @@ from sekisho.registry.client import RegistryClient, Repository
 from sekisho.registry.credentials import Credential, CredentialsError, decode_secret, matching, parse_config
 from sekisho.registry.errors import Failure, RegistryError
 from sekisho.registry.http import Settings, tls_context
+from sekisho.registry.platforms import find_platforms
 from sekisho.registry.room import Hold, Room
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Wanted",
     "decode_secret",
     "find_candidates",
+    "find_platforms",
     "matching",
     "parse_config",
     "tls_context",

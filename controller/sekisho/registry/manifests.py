@@ -40,13 +40,17 @@ class Annotations(Struct, frozen=True, gc=False):
     certificate: str | None = msgspec.field(name="dev.sigstore.cosign/certificate", default=None)
 
 
-class Descriptor(Struct, frozen=True, rename="camel", gc=False):
-    """A reference to content: its type, digest and size in bytes."""
+class Descriptor(Struct, frozen=True, gc=False):
+    """A reference to content: its type, digest and size in bytes.
+
+    platform: that the content runs on, such as linux/arm64; empty where none is named.
+    """
 
     digest: str
     size: int
     media_type: str = ""
     annotations: Annotations | None = None
+    platform: str = ""
 
 
 class ImageManifest(Struct, frozen=True):
@@ -64,18 +68,35 @@ class _Hint(Struct, frozen=True):
     predicate_type: Any = msgspec.field(name="dev.sigstore.bundle.predicateType", default="")
 
 
+class _Platform(Struct, frozen=True):
+    os: str = ""
+    architecture: str = ""
+    variant: str = ""
+
+
+class _Descriptor(Struct, frozen=True, rename="camel", gc=False):
+    """platform: usually a mapping; only an index's is read, so that odd ones make no manifest invalid."""
+
+    digest: str
+    size: int
+    media_type: str = ""
+    annotations: Annotations | None = None
+    platform: msgspec.Raw = msgspec.Raw()
+
+
 class _Manifest(Struct, frozen=True, rename="camel"):
     """annotations: usually a mapping of texts; only a hint is read there, so that odd ones make no manifest invalid."""
 
     schema_version: int
     media_type: str = ""
-    layers: tuple[Descriptor, ...] | None = None
-    manifests: tuple[Descriptor, ...] | None = None
+    layers: tuple[_Descriptor, ...] | None = None
+    manifests: tuple[_Descriptor, ...] | None = None
     annotations: msgspec.Raw = msgspec.Raw()
 
 
 _decoder = msgspec.json.Decoder(_Manifest)
 _hint_decoder = msgspec.json.Decoder(_Hint)
+_platform_decoder = msgspec.json.Decoder(_Platform)
 
 
 def digest_of(content: bytes, algorithm: str = "sha256") -> str:
@@ -118,7 +139,7 @@ def decode_manifest(content: bytes, media_type: str, name: str) -> ImageManifest
     return ImageManifest(_cut(manifest.layers), _cut(manifest.manifests), _hint(manifest.annotations))
 
 
-def _cut(descriptors: Sequence[Descriptor] | None) -> tuple[Descriptor, ...] | None:
+def _cut(descriptors: Sequence[_Descriptor] | None) -> tuple[Descriptor, ...] | None:
     """Descriptors without long texts: a look-up keeps them until it ends."""
     if descriptors is None:
         return None
@@ -128,6 +149,7 @@ def _cut(descriptors: Sequence[Descriptor] | None) -> tuple[Descriptor, ...] | N
             one.size,
             one.media_type[:MAX_TEXT_LENGTH],
             None if one.annotations is None else _cut_annotations(one.annotations),
+            _platform(one.platform),
         )
         for one in descriptors
     )
@@ -149,3 +171,13 @@ def _hint(annotations: msgspec.Raw) -> str:
     except msgspec.DecodeError:  # they are no mapping, or there are none
         return ""
     return hint[:MAX_URI_LENGTH] if isinstance(hint, str) else ""
+
+
+def _platform(written: msgspec.Raw) -> str:
+    """A platform as os/architecture, with the variant where there is one; empty where none is named."""
+    try:
+        platform = _platform_decoder.decode(written)
+    except msgspec.DecodeError:  # it is no mapping, or there is none
+        return ""
+    parts = (platform.os, platform.architecture, *([platform.variant] if platform.variant else []))
+    return "/".join(parts)[:MAX_TEXT_LENGTH]

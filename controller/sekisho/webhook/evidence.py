@@ -32,6 +32,7 @@ from sekisho.registry import (
     Room,
     Wanted,
     find_candidates,
+    find_platforms,
 )
 from sekisho.telemetry.families import counters, gauges
 from sekisho.turns import Turns
@@ -120,6 +121,8 @@ class EvidenceStore:
     on_facts: called with the facts of each look-up that succeeded and counts for all namespaces, and with the namespace
         of the pod that needed them.
     predicates: the types of attestations that policies need.
+    lacks_statement: whether some rule finds no statement among the facts about an image, so that those about the
+        platforms of an index count.
     """
 
     def __init__(
@@ -130,6 +133,7 @@ class EvidenceStore:
         client_with: ClientWith | None = None,
         on_facts: Callable[[ImageFacts, str], None] = lambda facts, namespace: None,
         predicates: Callable[[], Collection[str]] = tuple,
+        lacks_statement: Callable[[Reference, ImageFacts], bool] = lambda reference, facts: False,
     ) -> None:
         self._client = client
         self._client_with = client_with
@@ -137,6 +141,7 @@ class EvidenceStore:
         self._clock = clock
         self._on_facts = on_facts
         self._predicates = predicates
+        self._lacks_statement = lacks_statement
         self._room = Room(MAX_HELD_BYTES)
         self._signed = SignedImages()
         self._unsigned: OrderedDict[_Key, ImageFacts] = OrderedDict()
@@ -254,8 +259,11 @@ class EvidenceStore:
             self._fingerprints = (authorities, fingerprints)
         return self._fingerprints[1]
 
-    def _start(self, key: _Key, reference: Reference, namespace: str) -> bool:
-        """Start a look-up unless it is too early for another one, or there are too many; whether one is under way."""
+    def _start(self, key: _Key, reference: Reference, namespace: str, *, is_platform: bool = False) -> bool:
+        """Start a look-up unless it is too early for another one, or there are too many; whether one is under way.
+
+        is_platform: of an index, so that it has no platforms itself.
+        """
         if key in self._flights:
             return True
         failure = self._failures.get(key)
@@ -263,7 +271,7 @@ class EvidenceStore:
             return False
         if not self._has_room(namespace):
             return False
-        task = asyncio.create_task(self._look_up(key, reference, namespace))
+        task = asyncio.create_task(self._look_up(key, reference, namespace, is_platform))
         self._flights[key] = _Flight(task, reference.registry, namespace, time.monotonic())
         self._by_namespace[namespace] += 1
         self._by_registry[reference.registry] += 1
@@ -283,7 +291,7 @@ class EvidenceStore:
         if flight.registry not in self._by_registry:
             self._turns_of.pop(flight.registry, None)
 
-    async def _look_up(self, key: _Key, reference: Reference, namespace: str) -> None:
+    async def _look_up(self, key: _Key, reference: Reference, namespace: str, is_platform: bool) -> None:
         """Look an image up, and keep its facts or why there are none. Raises nothing."""
         repository, digest = Repository.of(reference), reference.digest or ""
         turns = self._turns_of.setdefault(reference.registry, Turns(MAX_LOOKUPS_OF_REGISTRY, is_shared=True))
@@ -293,6 +301,11 @@ class EvidenceStore:
                 client = await client_for(self._client, self._client_with, key[1])
                 candidates = await find_candidates(client.acting_for(namespace), repository, digest, wanted)
             facts = await self._verified(repository, digest, candidates, wanted.predicates, namespace)
+            if not is_platform and self._lacks_statement(reference, facts):
+                wanted.hold.release()  # the look-ups of platforms need room themselves
+                async with turns.turn(namespace), self._turns.turn(namespace), asyncio.timeout(LOOKUP_SECONDS):
+                    platforms = await _platforms(client.acting_for(namespace), repository, digest)
+                facts = await self._with_platforms(facts, platforms, key, reference, namespace)
         except RegistryError as error:
             self._fail(key, error.failure, str(error))
         except TimeoutError:
@@ -309,6 +322,31 @@ class EvidenceStore:
                 self._on_facts(facts, namespace)
         finally:
             wanted.hold.release()
+
+    async def _with_platforms(
+        self,
+        facts: ImageFacts,
+        platforms: Mapping[str, str],
+        key: _Key,
+        reference: Reference,
+        namespace: str,
+    ) -> ImageFacts:
+        """The facts about an index with its platforms, if an authority has attested one of them.
+
+        They are looked up like other images, and their facts are kept apart.
+        """
+        images = [msgspec.structs.replace(reference, digest=digest) for digest in platforms]
+        keys = [(image, key[1]) for image, _ in _by_key(images)]
+        for one, image in zip(keys, images, strict=True):
+            known, is_due = self.known(*one)
+            if is_due or not isinstance(known, ImageFacts):
+                self._start(one, image, namespace, is_platform=True)
+        flights = [self._flights[one].task for one in keys if one in self._flights]
+        if flights:
+            await asyncio.wait(flights)
+        found = [self._facts(one) for one in keys]
+        is_attested = any(one is not None and one.attestations for one in found)
+        return msgspec.structs.replace(facts, platforms=platforms) if is_attested else facts
 
     async def _verified(
         self,
@@ -454,6 +492,19 @@ def _count_down(counter: Counter[str], name: str) -> None:
 
 def _by_key(references: Iterable[Reference]) -> list[tuple[str, Reference]]:
     return [(key, reference) for reference in references if (key := evidence_key(reference)) is not None]
+
+
+async def _platforms(client: RegistryClient, repository: Repository, digest: str) -> Mapping[str, str]:
+    """The platforms of an index; none for an image, and where they cannot be used.
+
+    Raises RegistryError, UNAVAILABLE.
+    """
+    try:
+        return await find_platforms(client, repository, digest)
+    except RegistryError as error:
+        if error.failure is Failure.UNAVAILABLE:
+            raise
+        return {}
 
 
 def _looked_up(facts: ImageFacts) -> datetime:

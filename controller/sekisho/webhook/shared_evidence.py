@@ -149,7 +149,8 @@ class SharedEvidence:
         read = _decoder.decode(raw)
         spec, namespace = read.spec, intern(read.metadata.labels.get(NAMESPACE_LABEL, ""))
         self._offer(facts_of(spec), namespace)
-        return _Seen(spec.looked_up, bool(spec.signatures or spec.attestations), namespace)
+        is_signed = bool(spec.signatures or spec.attestations or spec.platforms)
+        return _Seen(spec.looked_up, is_signed, namespace)
 
     async def _write_next(self) -> bool:
         """Write the facts that are queued longest in the namespace whose turn it is; False where they must be tried

@@ -10,7 +10,10 @@ from prometheus_client.core import Metric
 
 from sekisho.admission import Clock, NamespaceObjects, Review
 from sekisho.cluster.api import ApiClient
+from sekisho.controls.image_rules import lacks_statement
+from sekisho.images import Reference
 from sekisho.images.evidence import ImageFacts
+from sekisho.images.trust import Trust
 from sekisho.pods import Pod
 from sekisho.registry import RegistryClient, Settings, tls_context
 from sekisho.registry.addresses import parse_networks
@@ -55,6 +58,10 @@ def verification_of(
         if sharing is not None:
             sharing.share(facts, namespace)
 
+    def lacks(reference: Reference, facts: ImageFacts) -> bool:
+        policies = enforced.policies
+        return lacks_statement(policies.statement_rules, reference, facts, Trust(authorities.of(policies), {}, clock()))
+
     evidence = EvidenceStore(
         client,
         lambda: authorities.of(enforced.policies),
@@ -62,6 +69,7 @@ def verification_of(
         client_with,
         share,
         predicates=lambda: enforced.policies.predicates,
+        lacks_statement=lacks,
     )
     if api is not None:
         sharing = SharedEvidence(api, options.namespace, clock, evidence.offer)

@@ -8,8 +8,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from sekisho.admission import Evaluation, denial_message, evaluate
+from sekisho.controls.image_rules import lacks_statement
 from sekisho.images import parse
 from sekisho.images.authorities import Authority, authority
 from sekisho.images.evidence import Candidate, ImageFacts
@@ -453,6 +455,75 @@ def test_another_vulnerability_never_makes_a_denied_image_admitted(
     before = judged(facts(scanned_by(report=grype(*matches)), vex), of)
     after = judged(facts(scanned_by(report=grype(*matches[:place], more, *matches[place:])), vex), of)
     assert after.is_denied or not before.is_denied
+
+
+def platforms(*digests: str) -> ImageFacts:
+    """The facts about an index without a scan of its own."""
+    return replace(facts(signed_by(P256)), platforms={digest: f"linux/{digest[-1]}" for digest in digests})
+
+
+AMD, ARM = f"sha256:{'a' * 64}", f"sha256:{'b' * 64}"
+
+
+def judged_index(index: ImageFacts, now: datetime = NOW, **of_platforms: Candidate | None) -> Evaluation:
+    evidence = {NAME: index}
+    for name, made in of_platforms.items():
+        digest = {"amd": AMD, "arm": ARM}[name]
+        read = [] if made is None else [made]
+        known = verify(REPOSITORY, digest, read, [SCANNER, OTHER], NOW, predicates={SCAN_PREDICATE, *VEX_PREDICATES})
+        evidence[f"{REPOSITORY}@{digest}"] = known
+    required = PolicySet.of([policy(maximum=STRICT)])
+    return evaluate(pod(), required, "shop", {}, trust=Trust(AUTHORITIES, evidence, now), clock=lambda: now)
+
+
+def test_index_passes_where_each_platform_has_a_scan_that_passes() -> None:
+    amd, arm = scanned_by(digest=AMD), scanned_by(digest=ARM)
+    dirty = scanned_by(report=trivy(trivy_row(), digest=ARM), digest=ARM)
+    assert not judged_index(platforms(AMD, ARM), amd=amd, arm=arm).violations
+    text = message(judged_index(platforms(AMD, ARM), amd=amd, arm=None))
+    assert f"which has a platform, linux/b ({ARM}), which has no scan by scanner (" in text
+    text = message(judged_index(platforms(AMD, ARM), amd=amd, arm=dirty))
+    assert f"which has a platform, linux/b ({ARM}), which has 1 fixable critical vulnerability, in a scan by" in text
+    assert judged_index(platforms(), amd=amd, arm=arm).is_denied
+
+
+def test_scan_of_an_index_itself_decides() -> None:
+    amd = scanned_by(digest=AMD)
+    dirty = replace(facts(scanned_by(report=trivy(trivy_row()))), platforms={AMD: "linux/amd64"})
+    clean = replace(facts(scanned_by()), platforms={AMD: "linux/amd64"})
+    assert judged_index(dirty, amd=amd).is_denied
+    assert not judged_index(clean, amd=None).violations
+
+
+def test_platform_that_is_unknown_is_looked_up() -> None:
+    of_arm = parse(f"{REPOSITORY}@{ARM}")
+    evaluation = judged_index(platforms(AMD, ARM), amd=scanned_by(digest=AMD))
+    assert evaluation.lookups == (Lookup(of_arm, ("scanner",)),)
+    later = NOW + timedelta(seconds=15)
+    assert judged_index(platforms(ARM), later, arm=None).lookups == (Lookup(of_arm, ("scanner",)),)
+
+
+def test_platforms_do_not_count_for_signatures() -> None:
+    rule = {"images": ["ghcr.io/acme/*"], "by": {"anyOf": ["scanner"]}}
+    spec = {"controls": {"images": {"signatures": [rule]}}}
+    signed = msgspec.convert({"metadata": {"name": "signed"}, "spec": spec}, ClusterPodPolicy)
+    index = replace(facts(), platforms={AMD: "linux/amd64"})
+    known = verify(REPOSITORY, AMD, [signed_by(P256, AMD)], [SCANNER, OTHER], NOW)
+    trust = Trust(AUTHORITIES, {NAME: index, f"{REPOSITORY}@{AMD}": known}, NOW)
+    assert known.signatures
+    assert evaluate(pod(), PolicySet.of([signed]), "shop", {}, trust=trust).is_denied
+
+
+def test_rule_lacks_a_statement() -> None:
+    rules = PolicySet.of([policy(maximum=STRICT)]).statement_rules
+    trust = Trust(AUTHORITIES, {}, NOW)
+    for made, lacks in (((), True), ((scanned_by(OTHER_P256),), True), ((DIRTY,), False)):
+        assert lacks_statement(rules, parse(NAME), facts(*made), trust) is lacks
+    assert not lacks_statement(rules, parse(f"ghcr.io/other/pay@{IMAGE}"), facts(), trust)
+    assert (
+        len(PolicySet.of([policy(), msgspec.structs.replace(policy(), metadata=policy().metadata)]).statement_rules)
+        == 1
+    )
 
 
 def test_init_container_must_be_scanned_too() -> None:

@@ -18,6 +18,7 @@ from sekisho.images.evidence import ImageFacts, Unknown
 from sekisho.images.scans import SCAN_PREDICATE
 from sekisho.images.verification import verify as verify_image
 from sekisho.registry import Hold
+from sekisho.registry.manifests import OCI_INDEX, OCI_MANIFEST
 from sekisho.turns import Turns
 from sekisho.webhook import evidence as module
 from sekisho.webhook import signed_images
@@ -100,6 +101,7 @@ async def site() -> AsyncIterator[Site]:
             lambda: site.now,
             on_facts=lambda facts, namespace: site.shared.append(facts),
             predicates=lambda: site.predicates,
+            lacks_statement=lambda _, facts: bool(site.predicates) and not facts.attestations,
         )
         yield site
         await site.evidence.close()
@@ -499,3 +501,81 @@ async def test_many_large_scans_at_the_same_time_wait_for_room(site: Site, monke
     found = [await site.facts(image) for image in images]
     assert [scan.count("critical") for facts in found for scan in scans_of(facts)] == [200] * 6
     assert (most, room.units._free) == (2, 2)  # noqa: SLF001
+
+
+def index_of(site: Site, *platforms: tuple[str, Reference], media_type: str = OCI_MANIFEST) -> Reference:
+    """An index of images by platform, such as linux/arm64."""
+    manifests = []
+    for name, image in platforms:
+        system, _, architecture = name.partition("/")
+        named = {"platform": {"os": system, "architecture": architecture}} if name else {}
+        manifests.append({"mediaType": media_type, "digest": image.digest, "size": 30} | named)
+    digest = site.registry.push({"schemaVersion": 2, "manifests": manifests}, media_type=OCI_INDEX)
+    return Reference(site.registry.host, NAME, None, digest)
+
+
+async def test_index_has_the_platforms_that_can_run_if_one_is_attested(site: Site) -> None:
+    site.predicates = (SCAN_PREDICATE,)
+    amd, arm, builds = (site.image(text) for text in (b" ", b"  ", b"   "))
+    index = index_of(site, ("linux/amd64", amd), ("linux/arm64", arm), ("unknown/unknown", builds))
+    assert (await site.facts(index)).platforms == {}
+    scan(site, amd)
+    site.after(seconds=16)
+    facts = await site.facts(index)
+    assert (facts.platforms, facts.is_vouched_for) == ({amd.digest: "linux/amd64", arm.digest: "linux/arm64"}, True)
+    of_amd, of_arm = site.now_known(amd), site.now_known(arm)
+    assert isinstance(of_amd, ImageFacts)
+    assert isinstance(of_arm, ImageFacts)
+    assert (bool(of_amd.attestations), bool(of_arm.attestations)) == (True, False)
+    assert key_of(builds) not in {f"{one.repository}@{one.digest}" for one in site.shared}
+
+
+async def test_platforms_are_only_looked_at_where_a_statement_is_missing(site: Site) -> None:
+    amd = site.image(b" ")
+    index = index_of(site, ("linux/amd64", amd))
+    await site.facts(index)
+    site.predicates = (SCAN_PREDICATE,)
+    scan(site, index)
+    assert (await site.facts(index)).platforms == {}
+    assert f"manifests/{index.digest}" not in site.registry.asked("GET")
+    assert f"referrers/{amd.digest}" not in site.registry.asked()
+
+
+async def test_image_that_is_no_index_has_no_platforms(site: Site) -> None:
+    site.predicates = (SCAN_PREDICATE,)
+    assert (await site.facts(site.signed())).platforms == {}
+
+
+async def test_platform_of_an_index_has_no_platforms_itself(site: Site) -> None:
+    site.predicates = (SCAN_PREDICATE,)
+    inner = site.image(b" ")
+    scan(site, inner)
+    nested = index_of(site, ("linux/amd64", inner))
+    assert (await site.facts(index_of(site, ("linux/arm64", nested), media_type=OCI_INDEX))).platforms == {}
+    assert (await site.facts(index_of(site, ("linux/arm64", nested)))).platforms == {}
+    site.after(seconds=16)
+    assert (await site.facts(nested)).platforms
+
+
+async def test_platforms_of_an_index_are_bounded(site: Site) -> None:
+    site.predicates = (SCAN_PREDICATE,)
+    images = [site.image(b" " * number) for number in range(17)]
+    for image in images:
+        scan(site, image)
+    assert (await site.facts(index_of(site, *(("linux/a", image) for image in images)))).platforms == {}
+    assert len((await site.facts(index_of(site, *(("linux/a", image) for image in images[:16])))).platforms) == 16
+
+
+async def test_scan_of_a_platform_counts_once_the_index_is_looked_up_again(site: Site) -> None:
+    site.predicates = (SCAN_PREDICATE,)
+    amd = site.image(b" ")
+    scan(site, amd)
+    index = index_of(site, ("", amd))
+    assert (await site.facts(index)).platforms == {amd.digest: "without a name"}
+    before = site.now_known(amd)
+    site.after(hours=2)
+    await site.renewed(index)
+    after = site.now_known(amd)
+    assert isinstance(before, ImageFacts)
+    assert isinstance(after, ImageFacts)
+    assert (before.looked_up, after.looked_up) == (START, site.now)
