@@ -37,4 +37,8 @@ def _entry(folder: Path) -> Entry:
     return Entry(str(folder.relative_to(LIBRARY)), folder, tuple(sorted(folder.glob("pods/*/*.yaml"))))
 
 
-ENTRIES = [_entry(readme.parent) for readme in sorted(LIBRARY.glob("**/README.md")) if readme.parent != LIBRARY]
+_ALL = [_entry(readme.parent) for readme in sorted(LIBRARY.glob("**/README.md")) if readme.parent != LIBRARY]
+VERIFIED = [entry for entry in _ALL if (entry.folder / "authority.yaml").exists()]
+"""Entries about what is attached to images, which are tried with a registry."""
+ENTRIES = [entry for entry in _ALL if entry not in VERIFIED]
+"""The others."""

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from sekisho.cli import main
-from tests.policy_library import AUDITED, ENTRIES, LIBRARY, Entry, documents
+from tests.policy_library import AUDITED, ENTRIES, LIBRARY, VERIFIED, Entry, documents
 
 PODS = [(entry, pod) for entry in ENTRIES for pod in entry.pods]
 
@@ -39,7 +39,7 @@ def test_good_pods_are_admitted_and_bad_ones_are_denied(entry: Entry, pod: Path,
         assert "Fix: " in result.stdout
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", [*ENTRIES, *VERIFIED], ids=lambda entry: entry.name)
 def test_every_entry_is_documented_and_has_both_kinds_of_pods(entry: Entry) -> None:
     assert (entry.folder / "README.md").read_text().startswith(f"# {entry.folder.name}\n")
     assert f"]({entry.name}/README.md)" in (LIBRARY / "README.md").read_text()
@@ -48,7 +48,7 @@ def test_every_entry_is_documented_and_has_both_kinds_of_pods(entry: Entry) -> N
 
 
 def test_every_policy_has_the_name_of_its_folder() -> None:
-    for entry in ENTRIES:
+    for entry in (*ENTRIES, *VERIFIED):
         if (file := entry.folder / "policy.yaml").exists():
             assert f"metadata:\n  name: {entry.folder.name}\n" in file.read_text()
 

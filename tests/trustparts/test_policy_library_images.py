@@ -1,0 +1,82 @@
+"""The policies of the library about images: their scripts attach what they require, with the real cosign."""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.controlplane.kubectl import run
+from tests.policy_library import VERIFIED, Entry
+from tests.trustparts.cosign import Cosign
+from tests.trustparts.odd import OddRegistry
+from tests.trustparts.registries import Image
+from tests.unit.cli.sekisho_command import sekisho
+from tests.unit.images.scan_data import scan_predicate, trivy
+
+KEYS = {"signed-images": "release", "scanned-images": "scanner", "known-builder": "ci"}
+BUILT = {"BUILDER": "https://ci.acme.example/builders/1", "SOURCE": "git+https://github.com/acme/pay@v1"}
+GOOD = "1a0b19d87407053622b53cfff07533709dcbc97528a9c97534ce769874f925c7"
+
+
+def test_library_has_policies_about_images() -> None:
+    assert {entry.name for entry in VERIFIED} == set(KEYS)
+
+
+def attach(entry: Entry, image: Image, folder: Path, environment: Mapping[str, str]) -> None:
+    """Run the entry's script, with a program in place of Trivy that writes what it would write."""
+    scan = scan_predicate(trivy(digest=image.digest), datetime.now(UTC))
+    (folder / "trivy-report.json").write_text(json.dumps(scan))
+    (folder / "trivy").write_text('#!/bin/sh\ncp trivy-report.json "$5"\n')
+    (folder / "trivy").chmod(0o755)
+    ran = run(("bash", "-c", f"cd {folder} && {entry.folder / 'attach.sh'} {image.reference}"), environment)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("entry", VERIFIED, ids=lambda entry: entry.name)
+def test_image_runs_once_its_script_has_run(
+    entry: Entry,
+    cosign: Cosign,
+    odd_registry: OddRegistry,
+    repository_name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    good, bad = (odd_registry.push_image(repository_name, name) for name in ("good", "bad"))
+    name = KEYS[entry.name]
+    key = cosign.new_key(f"library-{name}")
+    (tmp_path / f"{name}.key").write_bytes(key.private.read_bytes())
+    (tmp_path / f"{name}.pub").write_text(key.pem)
+
+    def as_here(text: str) -> str:
+        text = text.replace("ghcr.io/acme/pay", good.repository).replace("ghcr.io/acme/*", good.repository)
+        text = text.replace(f"sha256:{GOOD}", good.digest)
+        return re.sub(r"sha256:(2b){32}", bad.digest, text)
+
+    for file in ("policy", "authority"):
+        (tmp_path / f"{file}.yaml").write_text(as_here((entry.folder / f"{file}.yaml").read_text()))
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"{name}-key", "namespace": "sekisho-system"}}
+    (tmp_path / "context").mkdir()
+    (tmp_path / "context/secret.json").write_text(json.dumps(secret | {"stringData": {"cosign.pub": key.pem}}))
+    policies = ("-p", str(tmp_path / "policy.yaml"), "-p", str(tmp_path / "authority.yaml"))
+    images = ("--verify-images", "--registry-ca-file", str(odd_registry.ca), "--context-dir", str(tmp_path / "context"))
+
+    def admitted() -> dict[str, bool]:
+        codes = {
+            pod.stem: sekisho("check", "-", *policies, *images, text=as_here(pod.read_text())).exit_code
+            for pod in entry.pods
+        }
+        assert set(codes.values()) <= {0, 1}
+        return {stem: code == 0 for stem, code in codes.items()}
+
+    assert not any(admitted().values())
+    folders = (str(tmp_path), str(cosign.binary.parent), os.environ["PATH"])
+    environment = cosign.environment | BUILT | {"PATH": os.pathsep.join(folders)}
+    attach(entry, good, tmp_path, environment)
+    if entry.name == "known-builder":
+        attach(entry, bad, tmp_path, environment | {"BUILDER": "https://laptop.example"})
+    assert admitted() == {pod.stem: pod.parent.name == "good" for pod in entry.pods}
