@@ -19,7 +19,7 @@ import sekisho
 from sekisho.documents import write_document
 from sekisho.manifests import Checker, Namespaces, Source
 from sekisho.manifests.fixes import fix_source
-from tests.peers.cases import Case, gatekeeper_cases, kyverno_cases
+from tests.peers.cases import Case, gatekeeper_cases, kyverno_cases, samples_without_row
 from tests.peers.kubewarden import kubewarden_cases, settings_without_row
 
 TABLES = Path(__file__).parent
@@ -137,6 +137,8 @@ def _require_rows(name: str, checkout: Path, table: dict[str, Any]) -> None:
     files = [file for pattern in POLICY_FILES[name] for file in checkout.glob(pattern)]
     found = {str(file.parent.relative_to(checkout)) for file in files if ".chainsaw-test" not in file.parts}
     missing = sorted(found ^ named)
+    if name == "gatekeeper" and not missing:
+        missing = samples_without_row(checkout, table["row"])
     if name == "kubewarden" and not missing:
         missing = settings_without_row(checkout, table["row"])
     if missing:

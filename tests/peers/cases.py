@@ -1,6 +1,5 @@
 """The examples of Kyverno's and Gatekeeper's policies, with what their authors expect of each."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,13 +48,35 @@ def _cases_of_the_command_line(folder: Path) -> Iterator[Case]:
 
 
 def gatekeeper_cases(checkout: Path, row: dict[str, Any]) -> Iterator[Case]:
-    """The objects of a template's suite; with `sample`, those of one sample of it only."""
+    """The objects of a template's suite; with `sample`, those of one sample, or of one constraint of a sample."""
     folder = checkout / row["name"]
-    for test in yaml.safe_load((folder / "suite.yaml").read_text())["tests"]:
-        if re.fullmatch(f"samples/{row.get('sample', '[^/]*')}/constraint.yaml", test["constraint"]):
+    for test in _suite(folder):
+        if _is_of(test, row):
             for case in test["cases"]:
                 admitted = case["assertions"][0].get("violations") in (False, "no", 0)
                 yield from (Case(case["object"], document, admitted) for document in documents(folder / case["object"]))
+
+
+def samples_without_row(checkout: Path, rows: list[dict[str, Any]]) -> list[str]:
+    """The tests in suites that no row is about, each with its template."""
+    missing = []
+    for name in sorted({row["name"] for row in rows}):
+        ours = [row for row in rows if row["name"] == name]
+        untried = [test["name"] for test in _suite(checkout / name) if not any(_is_of(test, row) for row in ours)]
+        missing += [f"{name}: {test}" for test in untried]
+    return missing
+
+
+def _suite(folder: Path) -> list[dict[str, Any]]:
+    tests: list[dict[str, Any]] = yaml.safe_load((folder / "suite.yaml").read_text())["tests"]
+    return tests
+
+
+def _is_of(test: dict[str, Any], row: dict[str, Any]) -> bool:
+    constraint = test["constraint"].removeprefix("samples/").removesuffix("/constraint.yaml")
+    if "sample" in row:
+        return bool(constraint == row["sample"])
+    return "because" in row or not constraint.endswith(".yaml")
 
 
 def documents(file: Path) -> list[dict[str, Any]]:
