@@ -66,11 +66,14 @@ def _during(site: Site, seconds: Sequence[float], most: float, flood: Callable[[
     before = {replica.name: resident_mib(replica.process.pid) for replica in replicas}
     for replica in replicas:
         start_peak(replica.process.pid)
-    flood()
+    faults: list[str] = []
+    try:
+        flood()
+    except DrillError as error:
+        faults.append(str(error))
     during = seconds[created:]
     taken = _p99(during)
     peak = max(peak_mib(replica.process.pid) for replica in replicas)
-    faults: list[str] = []
     if peak > MAX_MIB:
         faults.append(f"a replica takes {peak:.0f} MiB, more than {MAX_MIB}")
     if taken > most:
