@@ -333,7 +333,8 @@ class EvidenceStore:
     ) -> ImageFacts:
         """The facts about an index with its platforms, if an authority has attested one of them.
 
-        They are looked up like other images, and their facts are kept apart.
+        They are looked up like other images, and their facts are kept apart. Raises RegistryError where it is not known
+        whether one is attested: then the facts from before stay.
         """
         images = [msgspec.structs.replace(reference, digest=digest) for digest in platforms]
         keys = [(image, key[1]) for image, _ in _by_key(images)]
@@ -345,8 +346,11 @@ class EvidenceStore:
         if flights:
             await asyncio.wait(flights)
         found = [self._facts(one) for one in keys]
-        is_attested = any(one is not None and one.attestations for one in found)
-        return msgspec.structs.replace(facts, platforms=platforms) if is_attested else facts
+        if any(one is not None and one.attestations for one in found):
+            return msgspec.structs.replace(facts, platforms=platforms)
+        if None in found:
+            raise RegistryError(Failure.UNAVAILABLE, "some of its platforms could not be looked up")
+        return facts
 
     async def _verified(
         self,

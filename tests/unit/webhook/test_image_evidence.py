@@ -579,3 +579,18 @@ async def test_scan_of_a_platform_counts_once_the_index_is_looked_up_again(site:
     assert isinstance(before, ImageFacts)
     assert isinstance(after, ImageFacts)
     assert (before.looked_up, after.looked_up) == (START, site.now)
+
+
+async def test_index_stays_known_while_its_platforms_cannot_be_looked_up(site: Site) -> None:
+    site.predicates = (SCAN_PREDICATE,)
+    amd = site.image(b" ")
+    scan(site, amd)
+    index = index_of(site, ("linux/amd64", amd))
+    assert (await site.facts(index)).platforms
+    site.evidence.withdraw(f"{site.registry.host}/{NAME}", amd.digest or "")
+    site.registry.misbehave["GET", f"/v2/{NAME}/referrers/{amd.digest}"] = answering(503)
+    site.after(hours=2)
+    await site.renewed(index)
+    known = site.now_known(index)
+    assert isinstance(known, ImageFacts)
+    assert (bool(known.platforms), known.looked_up) == (True, START)
