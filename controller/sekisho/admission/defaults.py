@@ -65,6 +65,7 @@ _ATTRIBUTES = {
 
 # To look a member up by its name is slow in Python 3.11.
 _OF_SPEC, _OF_POD, _OF_CONTAINER, _METADATA, _PULL, _RESOURCES, _MIRRORS = DefaultLevel
+_CONTEXTS = (_OF_SPEC, _OF_POD, _OF_CONTAINER)
 _EPHEMERAL = ContainerKind.EPHEMERAL
 
 OfContainer = Callable[[Container], Sequence[Default]]
@@ -100,6 +101,11 @@ class _Filler:
 
     def remove(self, pointer: str) -> None:
         self.operations.append(Operation("remove", pointer))
+
+    def change(self, image: ChangedImage) -> None:
+        self.add(_pointer(image.path), image.image)  # replaces the member that is there
+        for policy in image.policies:
+            self.credit(policy, render_path(image.path))
 
     def credit(self, policy: str, field: str) -> None:
         self.fields.setdefault(policy, []).append(field)
@@ -175,8 +181,12 @@ def fill(
         defaults = _on_windows(defaults)
     lists = None if of_container is None else _lists(pod, containers, of_container)
     inherited = _fill_pod(filler, pod, defaults, containers, lists, may_change_pod=only is None)
+    others = _others(defaults)
+    if others and only is None:
+        _fill_metadata(filler, pod.metadata, others)
+        _fill_volumes(filler, pod.spec, others)
     if lists is None:
-        of_all, others = _for_containers(defaults, inherited), _others(defaults)
+        of_all = _for_containers(defaults, inherited)
         for placed in containers:
             _fill_container(filler, pod, placed, of_all, others)
     else:
@@ -184,9 +194,7 @@ def fill(
         for placed, own in zip(containers, lists, strict=True):
             _fill_container(filler, pod, placed, _for_containers(own, inherited), _others(own))
     for image in images:
-        filler.add(_pointer(image.path), image.image)  # replaces the member that is there
-        for policy in image.policies:
-            filler.credit(policy, render_path(image.path))
+        filler.change(image)
     if filler.operations and only is None:
         _annotate(filler, pod.metadata)
     return Filled(
@@ -201,11 +209,7 @@ def _lists(pod: Pod, containers: Sequence[ContainerRef], of_container: OfContain
 
 
 def _on_windows(defaults: Sequence[Default]) -> list[Default]:
-    return [
-        default
-        for default in defaults
-        if default.key in _ON_WINDOWS or default.level not in (_OF_SPEC, _OF_POD, _OF_CONTAINER)
-    ]
+    return [default for default in defaults if default.key in _ON_WINDOWS or default.level not in _CONTEXTS]
 
 
 def _fill_pod(
@@ -242,9 +246,6 @@ def _fill_pod(
             if default.value is False:
                 _remove_token(filler, pod.spec)
     filler.fill_context(("spec",), pod.spec.security_context is not None, wanted)
-    if may_change_pod:
-        _fill_metadata(filler, pod.metadata, defaults)
-        _fill_volumes(filler, pod.spec, defaults)
     return present
 
 
@@ -267,7 +268,7 @@ def _fill_metadata(filler: _Filler, metadata: ObjectMeta, defaults: Sequence[Def
         if present is None and not added:
             filler.add(f"/metadata/{field}", {})
         added[name] = default.value
-        filler.add(_pointer(("metadata", field, name)), default.value)
+        filler.add(_pointer_to(("metadata", field), name), default.value)
         filler.credit(default.policy, render_path(("metadata", field, name)))
 
 
@@ -339,8 +340,8 @@ def _fill_container(
 
 
 def _others(defaults: Sequence[Default]) -> list[Default]:
-    """The defaults for containers beside their securityContext."""
-    return [default for default in defaults if default.level is _PULL or default.level is _RESOURCES]
+    """The defaults beside those of the pod's spec and of the securityContext of the pod and its containers."""
+    return [default for default in defaults if default.level not in _CONTEXTS]
 
 
 def _fill_others(filler: _Filler, pod: Pod, placed: ContainerRef, defaults: Sequence[Default]) -> None:
@@ -363,7 +364,7 @@ def _fill_others(filler: _Filler, pod: Pod, placed: ContainerRef, defaults: Sequ
         if field not in made and (resources is None or getattr(resources, field) is None):
             filler.add(_pointer((*placed.path, "resources", field)), {})
         made.add(field)
-        filler.add(_pointer((*placed.path, "resources", field, name)), default.value)
+        filler.add(_pointer_to((*placed.path, "resources", field), name), default.value)
         filler.credit(default.policy, render_path((*placed.path, "resources", field, name)))
 
 
@@ -419,8 +420,13 @@ def _remove_token(filler: _Filler, spec: PodSpec) -> None:
 
 
 def _pointer(path: tuple[str | int, ...]) -> str:
-    """A path as a JSON pointer (RFC 6901)."""
-    return "/" + "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in path)
+    """A path of plain keys as a JSON pointer (RFC 6901)."""
+    return "/" + "/".join(map(str, path))
+
+
+def _pointer_to(path: tuple[str | int, ...], name: str) -> str:
+    """The pointer to any name below a path of plain keys."""
+    return f"{_pointer(path)}/{name.replace('~', '~0').replace('/', '~1')}"
 
 
 def _value(container: Container, key: str) -> Any:
@@ -482,7 +488,7 @@ def _annotate(filler: _Filler, metadata: ObjectMeta) -> None:
     if annotations is None and not filler.annotations:
         filler.add("/metadata/annotations", {ANNOTATION: text})
     else:
-        filler.add(_pointer(("metadata", "annotations", ANNOTATION)), text)
+        filler.add(_pointer_to(("metadata", "annotations"), ANNOTATION), text)
 
 
 def _bytes_of(annotations: Mapping[str, str]) -> int:

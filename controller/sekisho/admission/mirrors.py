@@ -30,9 +30,9 @@ def mirror_images(
     clock: gives the time for waivers, called only where there is something to change; with None no waiver applies.
     only: the names of the containers that may still be changed; None for a new pod.
     """
-    mirrors = _by_registry(plan)
-    if not mirrors:
+    if not plan.has_mirrors:
         return []
+    mirrors = _by_registry(plan)
     served = {tuple(parse_pattern(default.value).segments) for of_one in mirrors.values() for default in of_one}
     is_off: KeepsOff | None = None
     changed = []
@@ -54,10 +54,9 @@ def mirror_images(
 def _by_registry(plan: Plan) -> dict[str, list[Default]]:
     """The mirrors of each registry, in the order of precedence."""
     mirrors: dict[str, list[Default]] = {}
-    if any(default.level is _MIRRORS for default in plan.defaults):
-        for default in plan.all_defaults:
-            if default.level is _MIRRORS:
-                mirrors.setdefault(default.key, []).append(default)
+    for default in plan.all_defaults:
+        if default.level is _MIRRORS:
+            mirrors.setdefault(default.key, []).append(default)
     return mirrors
 
 

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from sekisho.controls import CONTROLS, Check, EvidenceCheck
 from sekisho.policies.compilation import CompiledPolicy, Rule, cost_of
-from sekisho.policies.defaults import Default, entries_of
+from sekisho.policies.defaults import Default, DefaultLevel, entries_of
 from sekisho.policies.safe_defaults import first_per_field, requires_a_value, safe_defaults
 from sekisho.policies.types import Enforcement, TemplateEnforcement
 from sekisho.remembered import note, noted
@@ -71,6 +71,7 @@ class Plan(Struct, frozen=True, eq=False):
         order of precedence; `defaults` has one for each field.
     judges: by the names of the controls of `all_defaults`; none for a control that no policy has.
     needs_evidence: whether some step is judged from evidence about images.
+    has_mirrors: whether some default has images pulled from a mirror.
     cost: the checks, the entries of the lists in their parameters, and those of maps of defaults: what may be compared
         for each container.
     """
@@ -83,6 +84,7 @@ class Plan(Struct, frozen=True, eq=False):
     own_defaults: tuple[Default, ...] = ()
     judges: Mapping[str, Judges] = {}
     needs_evidence: bool = False
+    has_mirrors: bool = False
     cost: int = 0
 
     @property
@@ -196,6 +198,7 @@ class PlanCache:
             own_defaults=tuple(default for default in defaults if not default.of_cluster),
             judges=self._judges(policies, {default.control for default in defaults}),
             needs_evidence=any(rule.evidence_check for policy in policies for rule in policy.rules),
+            has_mirrors=any(default.level is DefaultLevel.MIRRORS for default in defaults),
             cost=cost_of(rule for policy in policies for rule in policy.rules) + entries_of(defaults),
         )
 
