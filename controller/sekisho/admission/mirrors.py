@@ -25,7 +25,8 @@ def mirror_images(
     """The images that are pulled from a mirror of their registry.
 
     An image that a mirror of the plan serves already stays, so that no image is changed again. So does one that waivers
-    exempt from the control `images`, and one that is not a valid reference.
+    exempt from the control `images`, one that is not a valid reference, and one that a policy names: by a rule that is
+    judged from evidence, or as a repository that it denies. At the mirror, these would not apply to it.
 
     clock: gives the time for waivers, called only where there is something to change; with None no waiver applies.
     only: the names of the containers that may still be changed; None for a new pod.
@@ -38,7 +39,7 @@ def mirror_images(
     changed = []
     for placed in images_of(pod, only):
         reference = _movable(placed.image, mirrors, served)
-        if reference is None:
+        if reference is None or any(names(reference) for names in plan.names_image):
             continue
         if is_off is None and clock is not None and policies.has_waivers:
             is_off = keeps_off(plan, exemptions(pod, namespace, policies, clock()))

@@ -12,7 +12,7 @@ image already.
 Source: the reference grammar of github.com/distribution/reference, with Docker Hub's implicit names resolved first
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Annotated, Final
 
@@ -135,6 +135,24 @@ def image_rules(parameters: Images) -> list[ImageRule]:
         *signature_rules(parameters.signatures or (), resolves),
         *attestation_rules(parameters.attestations or (), resolves),
     ]
+
+
+def names_image(parameters: Images) -> Callable[[Reference], bool]:
+    """Whether the parameters say something about this one image and not only about its registry.
+
+    They do where a rule that is judged from evidence applies to it, or where they deny its repository. A mirror of the
+    registry would take the image out of their reach.
+    """
+    denied = _patterns("deniedRegistries", parameters.denied_registries or ())
+    repositories = [pattern for pattern in denied if len(pattern.segments) > 1]
+    rules = image_rules(parameters)
+
+    def names(reference: Reference) -> bool:
+        return any(pattern.may_reach(reference) for pattern in repositories) or any(
+            rule.applies(reference) for rule in rules
+        )
+
+    return names
 
 
 def _evidence_check(parameters: Images) -> EvidenceCheck | None:

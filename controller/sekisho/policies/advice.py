@@ -9,6 +9,7 @@ from sekisho.controls.image_rules import ImageRule
 from sekisho.controls.images import CONTROL as IMAGES
 from sekisho.controls.images import Images, image_rules
 from sekisho.findings import words
+from sekisho.images.reference import canonical_registry
 from sekisho.policies.authorities import ImageAuthority
 from sekisho.policies.compilation import compile_policy
 from sekisho.policies.idle import (
@@ -56,7 +57,7 @@ def advice(policy: Policy, policies: PolicySet, exempt: Collection[str] = EXEMPT
         case ImageAuthority():
             return []
     of_policy = [*_of_policy(policy, exempt), *_of_authorities(policy.spec, policies)]
-    of_policy += _of_labels(policy, policies)
+    of_policy += [*_of_labels(policy, policies), *_of_mirrors(policy.spec)]
     if isinstance(policy, PodPolicy):
         of_policy += [*_of_registries(policy.spec, policies), *_of_predicates(policy.spec, policies)]
     return of_policy
@@ -71,6 +72,17 @@ def _of_labels(policy: ClusterPodPolicy | PodPolicy, policies: PolicySet) -> Ite
             yield (
                 f"spec.defaults.pod.labels[{key}]: the podSelector of a policy or waiver names this label, so it is "
                 "not added to pods"
+            )
+
+
+def _of_mirrors(spec: PodPolicySpec) -> Iterator[str]:
+    """A warning for each mirror of a registry whose images the policy's own rules name."""
+    registries = {registry for rule in _image_rules(spec) for registry in rule.registries}
+    for registry in spec.defaults.mirrors or ():
+        if canonical_registry(registry) in registries:
+            yield (
+                f"spec.defaults.mirrors[{registry}]: images that spec.controls.images.signatures or attestations name "
+                "there are not moved; name the mirror in these rules instead"
             )
 
 

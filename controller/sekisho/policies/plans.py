@@ -12,6 +12,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sekisho.controls import CONTROLS, Check, EvidenceCheck
+from sekisho.controls.images import Images, names_image
+from sekisho.images.reference import Reference
 from sekisho.policies.compilation import CompiledPolicy, Rule, cost_of
 from sekisho.policies.defaults import Default, DefaultLevel, entries_of
 from sekisho.policies.safe_defaults import first_per_field, requires_a_value, safe_defaults
@@ -72,6 +74,7 @@ class Plan(Struct, frozen=True, eq=False):
     judges: by the names of the controls of `all_defaults`; none for a control that no policy has.
     needs_evidence: whether some step is judged from evidence about images.
     has_mirrors: whether some default has images pulled from a mirror.
+    names_image: with mirrors, whether some policy says something about this one image, which then stays where it is.
     cost: the checks, the entries of the lists in their parameters, and those of maps of defaults: what may be compared
         for each container.
     """
@@ -85,6 +88,7 @@ class Plan(Struct, frozen=True, eq=False):
     judges: Mapping[str, Judges] = {}
     needs_evidence: bool = False
     has_mirrors: bool = False
+    names_image: tuple[Callable[[Reference], bool], ...] = ()
     cost: int = 0
 
     @property
@@ -189,6 +193,7 @@ class PlanCache:
             ),
         )
         of_cluster = tuple(default for default in defaults if default.of_cluster)
+        has_mirrors = any(default.level is DefaultLevel.MIRRORS for default in defaults)
         return Plan(
             steps=self._steps(policies, _of_pods),
             template_steps=self._steps(policies, _of_templates),
@@ -198,7 +203,8 @@ class PlanCache:
             own_defaults=tuple(default for default in defaults if not default.of_cluster),
             judges=self._judges(policies, {default.control for default in defaults}),
             needs_evidence=any(rule.evidence_check for policy in policies for rule in policy.rules),
-            has_mirrors=any(default.level is DefaultLevel.MIRRORS for default in defaults),
+            has_mirrors=has_mirrors,
+            names_image=tuple(_names_images(policies)) if has_mirrors else (),
             cost=cost_of(rule for policy in policies for rule in policy.rules) + entries_of(defaults),
         )
 
@@ -275,6 +281,14 @@ class PlanCache:
         return self._share(
             (id(check), id(required_by)), 5, lambda: Step(rule.control, check, required_by, rule.evidence_check)
         )
+
+
+def _names_images(policies: Iterable[CompiledPolicy]) -> Iterator[Callable[[Reference], bool]]:
+    """For each set of parameters of the control `images`, whether it says something about one image."""
+    checks = {id(rule.check): rule.parameters for policy in policies for rule in policy.rules}
+    for parameters in checks.values():
+        if isinstance(parameters, Images):
+            yield names_image(parameters)
 
 
 class _Group(Struct, frozen=True):

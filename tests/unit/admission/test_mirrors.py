@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicyError, PolicyWaiver, compile_policy
+from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicyError, PolicySet, PolicyWaiver, compile_policy
+from sekisho.policies.advice import advice
 from tests.unit.admission.test_applied_defaults import denies, plain_pod, policy, waiver, with_defaults
 
 DIGEST = "sha256:" + "0" * 64
@@ -89,6 +90,38 @@ def test_a_mirror_that_a_policy_denies_is_not_used() -> None:
     trusted = policy("trusted", controls={"images": {"trustedRegistries": ["docker.io"]}})
     assert image("nginx", trusted, HUB) == "nginx"
     assert not denies(plain_pod({"name": "a", "image": "nginx"}), trusted, HUB)
+
+
+SIGNED = {"images": ["docker.io/acme/*"], "by": {"anyOf": ["ci"]}}
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        {"signatures": [SIGNED]},
+        {"signatures": [SIGNED], "resolveTags": True},
+        {"attestations": [{**SIGNED, "sbom": {"formats": ["cyclonedx"]}}]},
+        {"deniedRegistries": ["docker.io/acme"]},
+    ],
+)
+def test_an_image_that_a_rule_names_stays_where_the_rule_applies(images: dict[str, Any]) -> None:
+    named = policy("named", controls={"images": images})
+    for written in ("acme/app:1", f"index.docker.io/acme/app@{DIGEST}"):
+        assert image(written, named, HUB) == written
+        assert denies(plain_pod({"name": "a", "image": written}), named, HUB)
+    assert image("other/app", named, HUB) == "mirror.example.com/hub/other/app"
+
+
+def test_a_denied_registry_may_have_a_mirror() -> None:
+    denied = policy("denied", controls={"images": {"deniedRegistries": ["docker.io"]}})
+    assert image("acme/app", denied, HUB) == "mirror.example.com/hub/acme/app"
+
+
+def test_a_mirror_of_a_registry_that_rules_name_is_warned_about() -> None:
+    mirrors = {"index.docker.io": "mirror.example.com", "ghcr.io": "mirror.example.com"}
+    both = policy(controls={"images": {"signatures": [SIGNED]}}, defaults={"mirrors": mirrors})
+    [warning] = [line for line in advice(both, PolicySet.of([])) if "mirrors" in line]
+    assert warning.startswith("spec.defaults.mirrors[index.docker.io]: images that spec.controls.images.signatures")
 
 
 def test_an_image_that_waivers_exempt_stays() -> None:
