@@ -48,11 +48,13 @@ class Connection(web.RequestHandler):
     """
 
     __slots__ = (
-        *("_address", "_clock", "_head_seconds", "_head_since", "_is_answering", "_is_paused"),
-        *("_open", "_waiting", "_watch", "on_answered"),
+        *("_address", "_backlog", "_clock", "_has_turn", "_head_seconds", "_head_since", "_is_answering", "_is_paused"),
+        *("_open", "_turn", "_waiting", "_watch", "on_answered"),
     )
 
-    def __init__(self, server: web.Server, open_connections: "OpenConnections", head_seconds: float) -> None:
+    def __init__(
+        self, server: web.Server, open_connections: "OpenConnections", head_seconds: float, backlog: Backlog
+    ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(
             server,
@@ -71,6 +73,9 @@ class Connection(web.RequestHandler):
         self._head_since: float | None = None
         self._is_answering = False
         self._is_paused = False
+        self._backlog = backlog
+        self._has_turn = False  # it has read since it last answered, and reads have their turn
+        self._turn: asyncio.Future[None] | None = None
         self._watch: asyncio.TimerHandle | None = None  # one at most, for any number of requests
         self.on_answered: Callable[[web.BaseRequest], None] | None = None
         """Called when a review's answer is written, and the connection stays open."""
@@ -89,10 +94,12 @@ class Connection(web.RequestHandler):
             self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if self._head_since is None and not self._is_answering:
-            self._head_since = self._clock.time()
-            if self._watch is None:
-                self._watch = self._clock.call_later(self._head_seconds, self._check_head)
+        if data:  # aiohttp calls this without any to parse what it has kept
+            self._has_turn = True
+            if self._head_since is None and not self._is_answering:
+                self._head_since = self._clock.time()
+                if self._watch is None:
+                    self._watch = self._clock.call_later(self._head_seconds, self._check_head)
         super().data_received(data)
 
     @property
@@ -127,8 +134,35 @@ class Connection(web.RequestHandler):
         self._leave()
         if self._watch is not None:
             self._watch.cancel()
+        if self._turn is not None:
+            self._turn.cancel()
         self.on_answered = None
         super().connection_lost(exc)
+
+    def may_answer(self) -> bool:
+        """Whether a request may be answered in this turn of the loop. Otherwise `turn` must be awaited first.
+
+        The first request of a read shares its turn. Of further ones in the same read, each needs a turn of its own.
+        """
+        if self._has_turn:
+            self._has_turn = False
+            return True
+        return self._backlog.take()
+
+    async def turn(self) -> None:
+        """Wait for a turn of the loop in which a request may be answered. Cancelled when the connection is lost."""
+        self._turn = asyncio.get_running_loop().create_future()
+        self._backlog.add(self, self._address)
+        try:
+            await self._turn
+        finally:
+            self._backlog.remove(self)
+            self._turn = None
+
+    def go_on(self) -> None:
+        """Answer the request that waits for it."""
+        if self._turn is not None and not self._turn.done():
+            self._turn.set_result(None)
 
     def answering(self, is_answering: bool) -> None:
         """Note that a request's head is complete and the request is being answered, or that it is answered."""
@@ -243,7 +277,7 @@ class Received(asyncio.BufferedProtocol):
             self._unread.append(data)
             self._transport.pause_reading()
 
-    def read_on(self) -> None:
+    def go_on(self) -> None:
         """Read what waits for it."""
         data = b"".join(self._unread)
         self._unread.clear()
@@ -392,12 +426,14 @@ class HttpServer(web.Server):
         self._at_once = AtOnce(answer) if answer is not None else None
 
     def __call__(self) -> Received:  # type: ignore[override]  # an event loop needs no more than a protocol
-        connection = Connection(self, self._open, self._head_seconds)
+        connection = Connection(self, self._open, self._head_seconds, self._backlog)
         return Received(connection, self._buffer, self._backlog, self._at_once)
 
 
 async def _answer(handler: Handler, request: web.BaseRequest) -> web.StreamResponse:
     connection = cast("Connection", request.protocol)
+    if not connection.may_answer():
+        await connection.turn()
     connection.answering(True)
     try:
         return await handler(request)

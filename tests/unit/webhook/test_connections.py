@@ -376,6 +376,61 @@ async def test_requests_that_arrive_together_are_answered_in_turns_by_address(*,
     assert answered.index(b"alone") <= 2 * MAX_AT_ONCE
 
 
+@pytest.mark.parametrize(("connections", "requests"), [(1, 400), (50, 8)])
+async def test_requests_of_which_many_arrive_in_one_read_take_turns_with_others(
+    connections: int, requests: int
+) -> None:
+    answered = 0
+    answered_before_alone: list[int] = []
+
+    def note_head() -> None:
+        nonlocal answered
+        answered += 1
+        if answered == 100 + connections:
+            alone.send(post(b"alone"))  # asyncio sends it without a turn of the loop
+
+    def noting(target: str, body: bytes, started: float) -> bytes | None:
+        if body == b"alone":
+            answered_before_alone.append(answered - 100 - connections)
+            return echo(target, body, started)
+        return None
+
+    async with serving(SOON, at_once=noting, on_head=note_head) as connect:
+        alone = await connect("127.0.0.2")
+        alone.send(post(b"first"))
+        await alone.answer()
+        many = [await connect() for _ in range(connections)]
+        for client in many:
+            client.send(b"".join(post(b"%d" % number) for number in range(requests)))
+        assert (await alone.answer()).endswith(b" at once alone seen")
+        for client in many:
+            for number in range(requests):
+                assert (await client.answer()).endswith(b"\r\n\r\n%d was seen" % number)
+    assert answered == 1 + connections * requests
+    assert answered_before_alone[0] <= 4 * MAX_AT_ONCE
+
+
+async def test_requests_that_wait_on_a_connection_that_is_closed_are_not_answered() -> None:
+    answered = 0
+
+    def note_head() -> None:
+        nonlocal answered
+        answered += 1
+        if answered == 20:
+            for client in many:
+                client.writer.transport.abort()
+
+    async with serving(SOON, on_head=note_head) as connect:
+        alone = await connect("127.0.0.2")
+        many = [await connect() for _ in range(20)]
+        for client in many:
+            client.send((HEAD + b"body") * 50)
+        for client in many:
+            assert (await client.rest()).count(b"seen") < 50
+        assert await alone.ask()
+    assert answered < 500
+
+
 async def test_body_that_arrives_in_many_parts_beside_others_is_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backlog, "MAX_AT_ONCE", 1)
     body = bytes(range(256)) * 4000
