@@ -1,5 +1,7 @@
 """Manifests and indexes, strictly read: what one reader takes for an image must not be an index to another.
 
+Container runtimes read manifests with Go's parser, which takes a key such as "Manifests" for "manifests".
+
 Sources: https://github.com/opencontainers/image-spec/blob/main/manifest.md, image-index.md and descriptor.md, and
 CVE-2021-41190, which made `mediaType` and the header agree.
 """
@@ -11,7 +13,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from sekisho.documents.duplicates import deny_duplicates
+from sekisho.documents.duplicates import deny_duplicates, deny_look_alikes
 from sekisho.images.attested import MAX_URI_LENGTH
 from sekisho.registry.errors import Failure, RegistryError
 
@@ -94,6 +96,10 @@ class _Manifest(Struct, frozen=True, rename="camel"):
     annotations: msgspec.Raw = msgspec.Raw()
 
 
+_NAMES: Final = frozenset(
+    field.encode_name for kind in (_Manifest, _Descriptor, _Platform) for field in msgspec.structs.fields(kind)
+)
+_ANNOTATIONS: Final = frozenset(("annotations",))
 _decoder = msgspec.json.Decoder(_Manifest)
 _hint_decoder = msgspec.json.Decoder(_Hint)
 _platform_decoder = msgspec.json.Decoder(_Platform)
@@ -124,10 +130,11 @@ def decode_manifest(content: bytes, media_type: str, name: str) -> ImageManifest
         raise RegistryError(Failure.INVALID, f"{name} has more than {MAX_VALUES:,} values")
     try:
         deny_duplicates(content)
+        deny_look_alikes(msgspec.json.decode(content), _NAMES, _ANNOTATIONS)
         manifest = _decoder.decode(content)
     except RecursionError:
         raise RegistryError(Failure.INVALID, f"{name} is nested too deeply") from None
-    except ValueError as error:  # of json, msgspec, UTF-8, and duplicate keys
+    except ValueError as error:  # of json, msgspec, UTF-8, and keys
         raise RegistryError(Failure.INVALID, f"{name} cannot be read: {' '.join(str(error).split())[:200]}") from None
     if manifest.schema_version != 2:
         raise RegistryError(Failure.INVALID, f"{name} has another schemaVersion than 2")

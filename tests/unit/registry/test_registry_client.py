@@ -107,6 +107,12 @@ async def test_sha512_is_hashed_as_such(registry: Registry, client: RegistryClie
 
 
 LAYERS = b'{"schemaVersion":2,"layers":[]'
+DIGEST = b'"digest":"sha256:' + b"1" * 64 + b'"'
+
+
+def index_with(members: bytes, *, beside: bytes = b"") -> bytes:
+    """An index with one descriptor, which has these members, and with others beside the list."""
+    return b'{"schemaVersion":2,"manifests":[{"size":2,' + DIGEST + b"," + members + b"}]" + beside + b"}"
 
 
 @pytest.mark.parametrize(
@@ -124,6 +130,14 @@ LAYERS = b'{"schemaVersion":2,"layers":[]'
         (b'{"schemaVersion":2,"layers":{}}', OCI_MANIFEST, "cannot be read"),
         (b"<html>", OCI_MANIFEST, "cannot be read"),
         (b"\xff\xfe", OCI_MANIFEST, "cannot be read"),
+        (LAYERS + b',"Manifests":[]}', OCI_MANIFEST, 'the key "Manifests", which some readers take for "manifests"'),
+        (LAYERS + b',"MEDIATYPE":""}', OCI_MANIFEST, 'take for "mediaType"'),
+        (LAYERS + b',"a":[[{"Ab":1,"aB":2}]]}', OCI_MANIFEST, 'the key "aB", which some readers take for "Ab"'),
+        (LAYERS + b',"Annotations":{}}', OCI_MANIFEST, 'take for "annotations"'),
+        (index_with(b'"a":0', beside=b',"Manifests":[]'), OCI_INDEX, 'take for "manifests"'),
+        (index_with(b'"a":0', beside=b',"manife\\u017fts":[]'), OCI_INDEX, 'take for "manifests"'),
+        (index_with(b'"Digest":""'), OCI_INDEX, 'take for "digest"'),
+        (index_with(b'"platform":{"os":"unknown","architecture":"unknown","OS":"linux"}'), OCI_INDEX, 'take for "os"'),
     ],
 )
 async def test_confusing_manifest_is_not_accepted(
@@ -140,6 +154,8 @@ async def test_confusing_manifest_is_not_accepted(
         (LAYERS + b',"mediaType":"' + OCI_MANIFEST.encode() + b'"}', OCI_MANIFEST),
         (b'{"schemaVersion":2,"manifests":null}', OCI_INDEX),
         (b'{"schemaVersion":2,"manifests":[],"x":' + b"[" * 50 + b"]" * 50 + b"}", DOCKER_LIST),
+        (LAYERS + b',"Comment":"a","comments":"b","annotations":{"Ab":"1","aB":"2","Layers":"3"}}', OCI_MANIFEST),
+        (index_with(b'"os":"x","annotations":{"Digest":"1"},"platform":{"os.version":"1"}'), OCI_INDEX),
     ],
 )
 async def test_plain_manifest_is_accepted(
