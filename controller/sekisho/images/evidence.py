@@ -102,7 +102,7 @@ class ImageFacts(Struct, frozen=True, gc=False):
         are not known.
     attestations: statements of these types by authorities; scans first, then VEX documents, the newest before others.
     platforms: of an index that lacks a statement that a rule requires: its platforms by the digests of their images,
-        if an authority has attested one of them.
+        if an authority has attested one of them, or vouches for the index and it is not known of them all.
     """
 
     repository: str

@@ -266,10 +266,7 @@ class EvidenceStore:
         """
         if key in self._flights:
             return True
-        failure = self._failures.get(key)
-        if failure is not None and failure.retry_at > time.monotonic():
-            return False
-        if not self._has_room(namespace):
+        if self._has_failed(key) or not self._has_room(namespace):
             return False
         task = asyncio.create_task(self._look_up(key, reference, namespace, is_platform))
         self._flights[key] = _Flight(task, reference.registry, namespace, time.monotonic())
@@ -277,6 +274,11 @@ class EvidenceStore:
         self._by_registry[reference.registry] += 1
         task.add_done_callback(lambda _: self._ended(key))
         return True
+
+    def _has_failed(self, key: _Key) -> bool:
+        """Whether a look-up failed, and it is too early for another one."""
+        failure = self._failures.get(key)
+        return failure is not None and failure.retry_at > time.monotonic()
 
     def _has_room(self, namespace: str) -> bool:
         """Whether a namespace may start a look-up."""
@@ -333,20 +335,28 @@ class EvidenceStore:
     ) -> ImageFacts:
         """The facts about an index with its platforms, if an authority has attested one of them.
 
-        They are looked up like other images, and their facts are kept apart. Raises RegistryError where it is not known
-        whether one is attested: then the facts from before stay.
+        They are looked up like other images, and their facts are kept apart. Where it is not known whether one is
+        attested, facts that an authority vouches for have the platforms too: rules on signatures judge them without.
+        For others this raises RegistryError: then the facts from before stay.
         """
         images = [msgspec.structs.replace(reference, digest=digest) for digest in platforms]
         keys = [(image, key[1]) for image, _ in _by_key(images)]
+        without_room = []
         for one, image in zip(keys, images, strict=True):
             known, is_due = self.known(*one)
             if is_due or not isinstance(known, ImageFacts):
-                self._start(one, image, namespace, is_platform=True)
+                is_started = self._start(one, image, namespace, is_platform=True)
+                if not is_started and not self._has_failed(one):
+                    without_room.append((one, image))
         flights = [self._flights[one].task for one in keys if one in self._flights]
         if flights:
             await asyncio.wait(flights)
+        for one, image in without_room:
+            # As a part of this look-up: those of other indexes may have all the room, and wait like this one.
+            await self._look_up(one, image, namespace, is_platform=True)
         found = [self._facts(one) for one in keys]
-        if any(one is not None and one.attestations for one in found):
+        is_attested = any(one is not None and one.attestations for one in found)
+        if is_attested or (None in found and facts.is_vouched_for):
             return msgspec.structs.replace(facts, platforms=platforms)
         if None in found:
             raise RegistryError(Failure.UNAVAILABLE, "some of its platforms could not be looked up")

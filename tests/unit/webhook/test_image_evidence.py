@@ -594,3 +594,36 @@ async def test_index_stays_known_while_its_platforms_cannot_be_looked_up(site: S
     known = site.now_known(index)
     assert isinstance(known, ImageFacts)
     assert (bool(known.platforms), known.looked_up) == (True, START)
+
+
+async def test_signed_index_is_known_although_its_platforms_cannot_be_looked_up(site: Site) -> None:
+    site.predicates = (SCAN_PREDICATE,)
+    amd = site.image(b" ")
+    signed, unsigned = index_of(site, ("linux/amd64", amd)), index_of(site, ("linux/arm64", amd))
+    site.sign(signed)
+    site.registry.misbehave["GET", f"/v2/{NAME}/referrers/{amd.digest}"] = answering(503)
+    facts = await site.facts(signed)
+    assert (len(facts.signatures), facts.platforms) == (1, {amd.digest: "linux/amd64"})
+    assert isinstance(site.now_known(amd), Unknown)
+    assert isinstance(await site.look(unsigned), Unknown)
+
+
+async def test_platforms_are_looked_up_although_indexes_have_all_the_room(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_FLIGHTS_OF_NAMESPACE", 4)
+    site.predicates = (SCAN_PREDICATE,)
+    indexes = []
+    for number in range(4):
+        images = [site.image(b" " * (1 + number * 3 + place)) for place in range(3)]
+        for image in images:
+            scan(site, image)
+        indexes.append(index_of(site, *((f"linux/{place}", image) for place, image in enumerate(images))))
+    site.evidence.start(indexes, "team")
+    await site.evidence.settled(indexes, 10, None, "team")
+    for index in indexes:
+        facts = site.now_known(index)
+        assert isinstance(facts, ImageFacts)
+        assert len(facts.platforms) == 3
+        known = [site.evidence.known(f"{facts.repository}@{digest}")[0] for digest in facts.platforms]
+        assert all(isinstance(one, ImageFacts) for one in known)
