@@ -15,7 +15,7 @@ from msgspec import UNSET, Struct
 from sekisho.admission.changed_images import ChangedImage
 from sekisho.admission.pod_defaults import is_token_mount, is_token_volume
 from sekisho.admission.resource_defaults import resources_wanted
-from sekisho.admission.waivers import Clock, exemptions, keeps_off, waivers_of_defaults
+from sekisho.admission.waivers import Clock, Group, exemptions, keeps_off, waivers_of_defaults
 from sekisho.findings import render_path
 from sekisho.images.reference import default_pull_policy
 from sekisho.pods import (
@@ -144,16 +144,20 @@ def defaults_for(
     waivers = waivers_of_defaults(plan, pod, namespace, policies, now)
     if not waivers:
         return filled
-    is_off = keeps_off(plan, exemptions(pod, namespace, policies, now))
-
+    exempt = exemptions(pod, namespace, policies, now)
+    is_off = keeps_off(plan, exempt)
     of_containers = [default for default in plan.all_defaults if default.level not in (_METADATA, _MIRRORS)]
+    of_groups: dict[Group, Sequence[Default]] = {}
 
-    def of(container: Container | None) -> Sequence[Default]:
-        defaults = plan.all_defaults if container is None else of_containers
-        return first_per_field([default for default in defaults if not is_off(default, container)])
+    def of(container: Container) -> Sequence[Default]:
+        group = exempt.group(container)
+        if group not in of_groups:
+            of_groups[group] = first_per_field([one for one in of_containers if not is_off(one, container)])
+        return of_groups[group]
 
+    of_pod = first_per_field([default for default in plan.all_defaults if not is_off(default, None)])
     are_alike = not any(waiver.images or waiver.containers for waiver in waivers)
-    return fill(pod, of(None), only, None if are_alike else of, images)
+    return fill(pod, of_pod, only, None if are_alike else of, images)
 
 
 def fill(

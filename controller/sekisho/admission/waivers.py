@@ -1,10 +1,10 @@
 """Waivers: what they exempt. Pods without violations and without defaults never get here."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
-from itertools import takewhile
+from itertools import chain, takewhile
 
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import replace
 
 from sekisho.admission.verdict import Violation
@@ -12,14 +12,15 @@ from sekisho.findings import Finding
 from sekisho.images import ImageError, RegistryPattern, parse
 from sekisho.pods import Container, Pod, container_refs
 from sekisho.policies import CompiledWaiver, Default, Enforcement, Plan, PolicySet
+from sekisho.policies.plans import Judges
 from sekisho.timestamps import rfc3339
 
 Clock = Callable[[], datetime]
 """Gives the present time, with its zone."""
 
 
-Exempt = Callable[[str, str, Container | None], bool]
-"""Whether a container, or with None the pod itself, is exempt from a control of a policy, both by name."""
+Group = tuple[int, ...]
+"""The waivers that apply to a container by its name or image, as their places in `Exemptions.waivers`."""
 
 KeepsOff = Callable[[Default, Container | None], bool]
 """Whether a default is not applied to a container, or with None to the pod itself."""
@@ -47,15 +48,15 @@ def apply_waivers(
     left: list[Violation] = []
     waived: list[Waived] = []
     containers = {ref.path: ref.container for ref in container_refs(pod.spec)}
-    applicable: dict[str, dict[str, _Waivers]] = {}
+    by_policy = policies.waivers_in(namespace)
+    names = {name for violation in violations for name in violation.policies if name in by_policy}
+    found = [waiver for name in names for waiver in by_policy[name]]
+    exemptions = Exemptions(pod, found, now)
     for violation in violations:
         finding, staying = violation.finding, []
         container = containers[finding.path[:3]] if finding.container is not None else None
         for policy in violation.policies:
-            if policy not in applicable:
-                applicable[policy] = _applicable(policies.waivers_of(policy, namespace), pod, now)
-            waivers = applicable[policy].get(finding.control)
-            waiver = waivers.first_for(pod, container) if waivers is not None else None
+            waiver = exemptions.first_for(policy, finding.control, container) if policy in names else None
             if waiver is None:
                 staying.append(policy)
             else:
@@ -69,17 +70,80 @@ def apply_waivers(
     return left, tuple(waived)
 
 
-def exemptions(pod: Pod, namespace: str, policies: PolicySet, now: datetime) -> Exempt:
-    """What waivers exempt a pod from, whether it violates anything or not."""
-    applicable: dict[str, dict[str, _Waivers]] = {}
+class Exemptions:
+    """What waivers exempt a pod and its containers from, whether they violate anything or not.
 
-    def is_exempt(policy: str, control: str, container: Container | None) -> bool:
-        if policy not in applicable:
-            applicable[policy] = _applicable(policies.waivers_of(policy, namespace), pod, now)
-        waivers = applicable[policy].get(control)
-        return waivers is not None and waivers.first_for(pod, container) is not None
+    The waivers of a container are looked for once, whatever the number of its controls and policies is. They are filed
+    so that it finds its own without asking each: by the container's name, and by the segments of an image pattern up
+    to its first wildcard. What a group of waivers exempts from is found once for all containers that have it.
+    """
 
-    return is_exempt
+    def __init__(self, pod: Pod, waivers: Iterable[CompiledWaiver], now: datetime) -> None:
+        """From waivers for the pod's namespace, each once or more; those that have ended are left out."""
+        self._pod = pod
+        labels = pod.metadata.labels or {}
+        self.waivers = sorted(
+            (
+                waiver
+                for waiver in dict.fromkeys(waivers)
+                if now < waiver.expires and (waiver.selects_labels is None or waiver.selects_labels(labels))
+            ),
+            key=lambda waiver: waiver.name,
+        )
+        of_all: list[int] = []
+        self._by_name: dict[str, list[int]] = {}
+        self._by_image: dict[tuple[str, ...], list[int]] = {}
+        for place, waiver in enumerate(self.waivers):
+            if not (waiver.containers or waiver.images):
+                of_all.append(place)
+            for name in waiver.containers:
+                self._by_name.setdefault(name, []).append(place)
+            if not waiver.containers:
+                for literal in set(map(_literal, waiver.images)):
+                    self._by_image.setdefault(literal, []).append(place)
+        self._of_all = tuple(of_all)
+        self._groups: dict[tuple[str, str | None], Group] = {}
+        self._firsts: dict[tuple[Group, str], dict[str, int]] = {}
+
+    def group(self, container: Container | None) -> Group:
+        """The waivers that apply to a container by its name or image; none for the pod itself."""
+        if container is None:
+            return ()
+        key = container.name, container.image
+        known = self._groups.get(key)
+        if known is None:
+            places = set(self._by_name.get(container.name, ()))
+            for prefix in _prefixes(container.image or "") if self._by_image else ():
+                places.update(self._by_image.get(prefix, ()))
+            known = tuple(place for place in sorted(places) if self.waivers[place].covers(self._pod, container))
+            self._groups[key] = known
+        return known
+
+    def policies(self, control: str, container: Container | None) -> Set[str]:
+        """The policies from whose control a container, or with None the pod itself, is exempt."""
+        return self._first(self._of_all, control).keys() | self._first(self.group(container), control).keys()
+
+    def first_for(self, policy: str, control: str, container: Container | None) -> CompiledWaiver | None:
+        """The first waiver by name that exempts a container, or with None the pod itself."""
+        firsts = (self._first(group, control).get(policy) for group in (self._of_all, self.group(container)))
+        place = min((place for place in firsts if place is not None), default=None)
+        return None if place is None else self.waivers[place]
+
+    def _first(self, group: Group, control: str) -> Mapping[str, int]:
+        """By policy, the first waiver of a group that exempts from a control of it."""
+        known = self._firsts.get((group, control))
+        if known is None:
+            known = self._firsts[group, control] = {}
+            for place in group:
+                waiver = self.waivers[place]
+                for policy in waiver.policies if control in waiver.controls else ():
+                    known.setdefault(policy, place)
+        return known
+
+
+def exemptions(pod: Pod, namespace: str, policies: PolicySet, now: datetime) -> Exemptions:
+    """What all waivers for a namespace exempt a pod from."""
+    return Exemptions(pod, chain.from_iterable(policies.waivers_in(namespace).values()), now)
 
 
 def waivers_of_defaults(
@@ -100,68 +164,31 @@ def waivers_of_defaults(
     ]
 
 
-def keeps_off(plan: Plan, is_exempt: Exempt) -> KeepsOff:
+def keeps_off(plan: Plan, exemptions: Exemptions) -> KeepsOff:
     """Whether waivers keep a default off a container of the pod, or with None off the pod itself.
 
     A waiver for the default's own policy keeps it off, and so do waivers for all policies that judge its field. But a
     policy that denies pods without the field, and is not waived, still gets it: the pod would be denied otherwise.
     """
+    known: dict[tuple[Group, str], tuple[bool, Set[str]]] = {}
 
     def is_off(default: Default, container: Container | None) -> bool:
-        control = default.control
-        judges = plan.judges.get(control)
-        if judges is None:
-            return is_exempt(default.policy, control, container)
-        if any(not is_exempt(policy, control, container) for policy in judges.requiring):
-            return False
-        return is_exempt(default.policy, control, container) or all(
-            is_exempt(policy, control, container) for policy in judges.judging
-        )
+        key = exemptions.group(container), default.control
+        if key not in known:
+            known[key] = _kept_off(plan.judges.get(default.control), exemptions.policies(default.control, container))
+        of_all, of_policies = known[key]
+        return of_all or default.policy in of_policies
 
     return is_off
 
 
-class _Waivers(Struct, frozen=True, gc=False):
-    """The waivers of one policy and control that apply to a pod now, each with its place in the order of names.
-
-    They are filed so that a container finds its own without asking each: by the container's name, by the segments of
-    an image pattern up to its first wildcard, and the rest in `others`.
-    """
-
-    by_name: dict[str, list[tuple[int, CompiledWaiver]]] = field(default_factory=dict)
-    by_image: dict[tuple[str, ...], list[tuple[int, CompiledWaiver]]] = field(default_factory=dict)
-    others: list[tuple[int, CompiledWaiver]] = field(default_factory=list)
-
-    def add(self, place: int, waiver: CompiledWaiver) -> None:
-        """File a waiver."""
-        for name in waiver.containers:
-            self.by_name.setdefault(name, []).append((place, waiver))
-        if not waiver.containers:
-            for pattern in waiver.images:
-                self.by_image.setdefault(_literal(pattern), []).append((place, waiver))
-            if not waiver.images:
-                self.others.append((place, waiver))
-
-    def first_for(self, pod: Pod, container: Container | None) -> CompiledWaiver | None:
-        """The first waiver by name for a container of the pod, or with None for the pod itself."""
-        candidates = self.others[:1]
-        if container is not None:
-            candidates += self.by_name.get(container.name, ())
-            for prefix in _prefixes(container.image or ""):
-                candidates += self.by_image.get(prefix, ())
-        covering = (candidate for candidate in candidates if candidate[1].covers(pod, container))
-        return min(covering, key=lambda candidate: candidate[0], default=(0, None))[1]
-
-
-def _applicable(waivers: Sequence[CompiledWaiver], pod: Pod, now: datetime) -> dict[str, _Waivers]:
-    """By control, the waivers that have not ended and select the pod's labels."""
-    by_control: dict[str, _Waivers] = {}
-    labels = pod.metadata.labels or {}
-    for place, waiver in enumerate(waivers):
-        if now < waiver.expires and (waiver.selects_labels is None or waiver.selects_labels(labels)):
-            for control in waiver.controls:
-                by_control.setdefault(control, _Waivers()).add(place, waiver)
-    return by_control
+def _kept_off(judges: Judges | None, exempt: Set[str]) -> tuple[bool, Set[str]]:
+    """Whether the defaults of all policies for a field are kept off, and otherwise of which policies they are."""
+    if judges is None:
+        return False, exempt
+    if not all(policy in exempt for policy in judges.requiring):
+        return False, frozenset()
+    return all(policy in exempt for policy in judges.judging), exempt
 
 
 def _literal(pattern: RegistryPattern) -> tuple[str, ...]:

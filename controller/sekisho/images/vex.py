@@ -58,7 +58,12 @@ class Exclusions(Struct, frozen=True, eq=False):
         ids: its id, then its other ids; all of these must be excluded where the first one is not.
         allowed: ids that do not count either.
         """
-        return not (self.affecting.intersection(ids) - allowed) and covers(self.excluded | allowed, ids)
+        # The sets are not united: an image may have thousands of vulnerabilities.
+        others = [one for one in ids[1:] if one not in allowed]
+        is_excluded = ids[0] in allowed or ids[0] in self.excluded
+        if not is_excluded:
+            is_excluded = len(ids) > 1 and self.excluded.issuperset(others)
+        return is_excluded and not (self.affecting.intersection(ids) - allowed)
 
 
 def covers(excused: frozenset[str], ids: Sequence[str]) -> bool:

@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections import Counter
+from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
 
@@ -196,6 +197,43 @@ def test_waivers_cost_no_more_than_findings_and_waivers_together() -> None:
     assert time.process_time() - started < MAX_CPU_SECONDS / 2
     assert [waived.waiver for waived in evaluation.waived] == ["w7777"]
     assert len(evaluation.violations) == 99
+
+
+@pytest.mark.parametrize("others", [1, 30], ids=["one waiver", "30 waivers with many images"])
+def test_waivers_cost_no_more_where_many_policies_have_defaults(others: int) -> None:
+    """40 policies with the same defaults, one waiver that exempts half of the containers from some of them."""
+    images = {} if others == 1 else {"images": [f"other.example/a/*/q{number}" for number in range(30)]}
+    names = [f"p{number}" for number in range(40)]
+    spec = {
+        "controls": ["runAsNonRoot", "seccompProfile", "capabilities", "allowPrivilegeEscalation"],
+        "policies": names,
+        "expires": "2099-01-01T00:00:00Z",
+        "reason": "x",
+    }
+    matches = [{"images": ["exempt.example/a"]}] + [images] * (others - 1)
+    waivers = [
+        msgspec.convert({"metadata": {"name": f"w{number}"}, "spec": spec | {"match": match}}, PolicyWaiver)
+        for number, match in enumerate(matches)
+    ]
+    given = {"podSecurityStandard": {"level": "restricted"}, "defaults": {"profile": "restricted"}}
+    applied = [msgspec.convert({"metadata": {"name": name}, "spec": given}, ClusterPodPolicy) for name in names]
+    policy_set = PolicySet.of([*applied, *waivers])
+    containers = [
+        {"name": f"c{number}", "image": f"{('exempt', 'other')[number % 2]}.example/a/" + "a/" * 30 + f"x{number}"}
+        for number in range(32)
+    ]
+    review = admission.decode(review_body(pod(*containers)))
+
+    def clock() -> datetime:
+        return datetime(2030, 1, 1, tzinfo=UTC)
+
+    started = time.process_time()
+    mutated = admission.mutate(review, policy_set, {}, clock)
+    validated = admission.validate(review, policy_set, {}, clock)
+    assert time.process_time() - started < MAX_CPU_SECONDS / 2
+    assert {name: len(fields) for name, fields in mutated.filled} == {"p0": 16 * 4}
+    assert validated.decision is Decision.DENY
+    assert {v.finding.container for v in validated.violations} == {f"c{number}" for number in range(1, 32, 2)}
 
 
 def test_name_of_a_namespace_is_bounded() -> None:
