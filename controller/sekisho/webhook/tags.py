@@ -5,12 +5,10 @@ import logging
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
-from functools import partial
 from typing import Final
 
 from msgspec import Struct
 
-from sekisho.cluster.single_flight import SingleFlight
 from sekisho.images import Reference
 from sekisho.images.evidence import DEFAULT_TAG, Unknown, tag_key
 from sekisho.registry import RegistryClient, RegistryError, Repository
@@ -22,16 +20,27 @@ TAG_SECONDS: Final = 30.0
 """How long a tag is not resolved again, so that the pods of one Deployment run the same image."""
 FAILURE_SECONDS: Final = 2.0
 MAX_TAGS: Final = 4096
-MAX_FLIGHTS: Final = 512
+MAX_FLIGHTS: Final = 1024
 """Tags that are resolved at the same time; further ones stay tags."""
+RESERVED_FLIGHTS: Final = 512
+"""Those of them that are left to namespaces with fewer than FEW_FLIGHTS, so that some with many do not hold up all."""
+FEW_FLIGHTS: Final = 16
 MAX_FLIGHTS_OF_NAMESPACE: Final = 64
 """Tags that are resolved at the same time for one namespace, so that it does not hold up others."""
 LOOKUP_SECONDS: Final = 30.0
+MAX_REFUSED: Final = 1024
+"""Tags that found no room lately, so that the denials of their pods say so."""
+REFUSED_SECONDS: Final = 30.0
 
 
 _PENDING: Final = Unknown(
     "has a tag that is still being resolved",
     "try again: the look-up continues, and a later try uses its digest",
+    is_pending=True,
+)
+_TOO_MANY: Final = Unknown(
+    "has a tag that is not being resolved yet: too many tags are being resolved at the same time",
+    "try again",
     is_pending=True,
 )
 _RESOLVED: Final = Unknown("has a tag that was resolved just now", "try again", is_pending=True)
@@ -59,8 +68,10 @@ class Tags:
         self._client = client
         self._client_with = client_with
         self._known: OrderedDict[_Key, _Known] = OrderedDict()
-        self._flights: SingleFlight[_Key, None] = SingleFlight()
+        self._flights: dict[_Key, asyncio.Task[None]] = {}
         self._by_namespace: Counter[str] = Counter()
+        self._refused: OrderedDict[_Key, float] = OrderedDict()
+        """Tags that found no room, and until when that counts (`time.monotonic`)."""
 
     async def digests(
         self,
@@ -78,18 +89,12 @@ class Tags:
         """
         wanted = list(dict.fromkeys(reference for reference in references if reference.digest is None))
         named = {(tag_key(one), pull_secrets): one for one in wanted}
-        unknown = [key for key in named if self._current(key) is None]
-        running = [key for key in unknown if key in self._flights]
-        new = [key for key in unknown if key not in self._flights]
-        free = min(MAX_FLIGHTS - len(self._flights), MAX_FLIGHTS_OF_NAMESPACE - self._by_namespace[namespace])
-        tasks = [
-            asyncio.create_task(self._flights.run(key, partial(self._counted, key, named[key], namespace)))
-            for key in (*running, *new[: max(free, 0)])
-        ]
+        for key, reference in named.items():
+            if self._current(key) is None and key not in self._flights:
+                self._start(key, reference, namespace)
+        tasks = [self._flights[key] for key in named if key in self._flights]
         if tasks:
-            _, late = await asyncio.wait(tasks, timeout=max(seconds, 0.0))
-            for task in late:
-                task.cancel()  # the question itself goes on
+            await asyncio.wait(tasks, timeout=max(seconds, 0.0))
         return {
             reference: digest for reference in wanted if (digest := self.known(reference, pull_secrets)) is not None
         }
@@ -107,7 +112,9 @@ class Tags:
         key = (image, pull_secrets)
         known = self._current(key)
         if known is None:
-            return _PENDING if key in self._flights else None
+            if key in self._flights:
+                return _PENDING
+            return _TOO_MANY if time.monotonic() < self._refused.get(key, 0.0) else None
         if known.digest is not None:
             return _RESOLVED
         return Unknown(f"has a tag that cannot be resolved: {known.problem}", "correct the tag, or try again")
@@ -116,14 +123,29 @@ class Tags:
         known = self._known.get(key)
         return known if known is not None and time.monotonic() < known.until else None
 
-    async def _counted(self, key: _Key, reference: Reference, namespace: str) -> None:
+    def _start(self, key: _Key, reference: Reference, namespace: str) -> None:
+        """Start the question about a tag, or note that there is no room for it."""
+        self._refused.pop(key, None)
+        if not self._has_room(namespace):
+            self._refused[key] = time.monotonic() + REFUSED_SECONDS
+            if len(self._refused) > MAX_REFUSED:
+                self._refused.popitem(last=False)
+            return
+        task = self._flights[key] = asyncio.create_task(self._ask(key, reference, namespace))
         self._by_namespace[namespace] += 1
-        try:
-            await self._ask(key, reference, namespace)
-        finally:
-            self._by_namespace[namespace] -= 1
-            if not self._by_namespace[namespace]:
-                del self._by_namespace[namespace]
+        task.add_done_callback(lambda _: self._ended(key, namespace))
+
+    def _has_room(self, namespace: str) -> bool:
+        """Whether a namespace may start a question."""
+        own = self._by_namespace[namespace]
+        most = MAX_FLIGHTS if own < FEW_FLIGHTS else MAX_FLIGHTS - RESERVED_FLIGHTS
+        return own < MAX_FLIGHTS_OF_NAMESPACE and len(self._flights) < most
+
+    def _ended(self, key: _Key, namespace: str) -> None:
+        del self._flights[key]
+        self._by_namespace[namespace] -= 1
+        if not self._by_namespace[namespace]:
+            del self._by_namespace[namespace]
 
     async def _ask(self, key: _Key, reference: Reference, namespace: str) -> None:
         """Ask the registry, and keep the answer. Raises nothing."""

@@ -120,3 +120,58 @@ async def test_namespace_that_floods_does_not_hold_up_others(site: Site, monkeyp
     assert await site.tags.digests([wanted], 5, "team") == {wanted: digest}
     release.set()
     assert await site.tags.digests([site.reference("junk")], 5, "flood") == {}
+
+
+@pytest.fixture
+async def held(site: Site) -> AsyncIterator[Site]:
+    """A site whose registry answers nothing about the tags `junk-0` to `junk-9` until the test ends."""
+    release = asyncio.Event()
+
+    async def hold(request: web.Request) -> web.StreamResponse:
+        await release.wait()
+        return web.Response(status=404)
+
+    junk = [f"junk-{number}" for number in range(10)]
+    for tag in junk:
+        site.registry.misbehave["HEAD", f"/v2/{NAME}/manifests/{tag}"] = hold
+    yield site
+    release.set()
+    await site.tags.digests(map(site.reference, junk), 5)
+
+
+async def test_namespaces_that_flood_leave_room_to_others(held: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("MAX_FLIGHTS", 6), ("RESERVED_FLIGHTS", 2), ("FEW_FLIGHTS", 1)):
+        monkeypatch.setattr(f"sekisho.webhook.tags.{name}", value)
+    digest = held.registry.image("1.2")
+    for namespace, numbers in (("flood-a", range(3)), ("flood-b", range(3, 8))):
+        await held.tags.digests([held.reference(f"junk-{number}") for number in numbers], 0, namespace)
+    wanted = held.reference("1.2")
+    assert await held.tags.digests([wanted], 5, "team") == {wanted: digest}
+
+
+async def test_tag_that_finds_no_room_is_pending(held: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sekisho.webhook.tags.MAX_FLIGHTS_OF_NAMESPACE", 2)
+    held.registry.image("1.2")
+    # The bound holds for all pods of one turn of the loop too.
+    flood = [held.tags.digests([held.reference(f"junk-{number}")], 0, "flood") for number in range(4)]
+    await asyncio.gather(*flood)
+    texts = []
+    for number in range(4):
+        unknown = held.tags.unknown(tag_key(held.reference(f"junk-{number}")))
+        assert unknown is not None
+        assert unknown.is_pending
+        texts.append("too many tags are being resolved" in unknown.reason)
+    assert texts == [False, False, True, True]
+    await held.tags.digests([held.reference("junk-3")], 0, "team")
+    unknown = held.tags.unknown(tag_key(held.reference("junk-3")))
+    assert unknown is not None
+    assert "still being resolved" in unknown.reason
+
+
+async def test_tags_that_found_no_room_are_bounded(held: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sekisho.webhook.tags.MAX_FLIGHTS_OF_NAMESPACE", 0)
+    monkeypatch.setattr("sekisho.webhook.tags.MAX_REFUSED", 2)
+    for number in range(4):
+        await held.tags.digests([held.reference(f"junk-{number}")], 0, "flood")
+    unknown = [held.tags.unknown(tag_key(held.reference(f"junk-{number}"))) for number in range(4)]
+    assert [one is None for one in unknown] == [True, True, False, False]
