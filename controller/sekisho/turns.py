@@ -15,7 +15,9 @@ _Entry = tuple[asyncio.Future[None], int]
 class Turns:
     """So many places at a time. The next one is the first that waits in the namespace that had its turn longest ago.
 
-    So however much one namespace has waiting, the work of another waits for little of it.
+    So however much one namespace has waiting, the work of another waits for little of it. While one that holds nothing
+    waits for more places than are free, those behind it get none in addition to what they hold: otherwise, many that
+    need few places could keep it waiting forever.
 
     is_shared: whether a namespace may hold only as many places as it leaves free. Where work may keep its place for
         long, as a request to a slow registry does, another namespace still finds one.
@@ -50,7 +52,7 @@ class Turns:
 
         places: no more than there are in all.
         """
-        if namespace not in self._waiting and self._fits(namespace, places):
+        if namespace not in self._waiting and self._fits(namespace, places) and not self._gives_way(namespace):
             self._hold(namespace, places)
             return
         entry = (asyncio.get_running_loop().create_future(), places)
@@ -94,7 +96,19 @@ class Turns:
         """The namespace whose turn it is; None where nobody waits, or nobody may have what is free."""
         if not self._free:
             return None
-        return next((name for name, waiting in self._waiting.items() if self._fits(name, waiting[0][1])), None)
+        is_collected = False
+        for name, waiting in self._waiting.items():
+            if not self._fits(name, waiting[0][1]):
+                is_collected = is_collected or not self._held[name]
+            elif not (is_collected and self._held[name]):
+                return name
+        return None
+
+    def _gives_way(self, namespace: str) -> bool:
+        """Whether a namespace that does not wait gets no more, because places are collected for one that does."""
+        return self._held[namespace] > 0 and any(
+            not self._held[name] and not self._fits(name, waiting[0][1]) for name, waiting in self._waiting.items()
+        )
 
     def _forget(self, namespace: str, entry: _Entry) -> None:
         """Remove what no longer waits."""

@@ -117,6 +117,53 @@ async def test_several_places_are_taken_at_once_and_given_back() -> None:
     await turns.take("a", 8)
 
 
+async def test_places_are_collected_for_one_that_needs_many() -> None:
+    turns = Turns(8, is_shared=True)
+    for _ in range(3):
+        await turns.take("busy", 1)
+    large = asyncio.create_task(turns.take("few", 8))
+    await until(lambda: turns.waiting == 1)
+    busy = [asyncio.create_task(turns.take("busy", 1)) for _ in range(3)]
+    await turns.take("other", 1)  # it holds nothing, so it does not wait
+    other = asyncio.create_task(turns.take("other", 1))
+    await until(lambda: turns.waiting == 5)
+    turns.give_back("busy", 1)
+    turns.give_back("busy", 1)
+    turns.give_back("other", 1)  # now it holds nothing again
+    await other
+    assert not any(one.done() for one in (large, *busy))
+    turns.give_back("other", 1)
+    turns.give_back("busy", 1)
+    await large
+    assert not any(one.done() for one in busy)
+    turns.give_back("few", 8)
+    await asyncio.gather(*busy)
+    turns.give_back("busy", 3)
+    await turns.take("all", 8)
+
+
+async def test_one_that_gives_up_leaves_what_was_collected_for_it() -> None:
+    turns = Turns(4, is_shared=True)
+    await turns.take("busy", 1)
+    large = asyncio.create_task(turns.take("few", 4))
+    await until(lambda: turns.waiting == 1)
+    small = asyncio.create_task(turns.take("busy", 1))
+    await until(lambda: turns.waiting == 2)
+    large.cancel()
+    await small
+
+
+async def test_namespace_that_waits_for_itself_holds_up_nobody() -> None:
+    turns = Turns(8, is_shared=True)
+    await turns.take("many", 3)
+    large = asyncio.create_task(turns.take("many", 5))
+    await until(lambda: turns.waiting == 1)
+    await turns.take("few", 1)
+    await turns.take("few", 1)
+    assert not large.done()
+    large.cancel()
+
+
 async def test_one_that_gives_up_does_not_hold_up_those_behind_it() -> None:
     turns = Turns(4, is_shared=True)
     await turns.take("a", 1)
