@@ -13,7 +13,7 @@ MAX_REQUESTS: Final = 64
 MAX_REQUESTS_TO_REGISTRY: Final = 2 * MAX_REQUESTS
 """Of all namespaces; each may hold as many as it leaves free."""
 MAX_REQUESTS_IN_ALL: Final = 4 * MAX_REQUESTS
-"""To all registries together, and so the most connections."""
+"""To all registries together, and so the most connections; each registry may hold as many as it leaves free."""
 MAX_LARGE_ANSWERS: Final = 16
 """Answers of more than MAX_SMALL_BYTES that are held until they are decoded; layers have their own bound."""
 
@@ -27,6 +27,7 @@ class Connections:
         """Decodes what is large, and may be used for other work on answers of registries."""
         self.large = Turns(MAX_LARGE_ANSWERS, is_shared=True)
         self._all = Turns(MAX_REQUESTS_IN_ALL, is_shared=True)
+        self._of_registries = Turns(MAX_REQUESTS_IN_ALL, is_shared=True)
         self._of_registry: dict[str, Turns] = {}
         self._users: Counter[str] = Counter()
 
@@ -41,7 +42,7 @@ class Connections:
         turns = self._of_registry.setdefault(registry, Turns(MAX_REQUESTS_TO_REGISTRY, is_shared=True))
         self._users[registry] += 1
         try:
-            async with turns.turn(namespace), self._all.turn(namespace):
+            async with turns.turn(namespace), self._of_registries.turn(registry), self._all.turn(namespace):
                 yield
         finally:
             self._users[registry] -= 1

@@ -8,7 +8,8 @@ import asyncio
 import logging
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Final, TypeVar
@@ -41,10 +42,11 @@ from sekisho.webhook.signed_images import SignedImages
 
 logger = logging.getLogger(__name__)
 
-MAX_LOOKUPS: Final = 192
-"""Look-ups that run at the same time; further ones wait. A namespace may hold as many of them as it leaves free."""
+MAX_LOOKUPS: Final = 256
+"""Look-ups that run at the same time; further ones wait. A namespace may hold as many of them as it leaves free, and so
+may a registry, so that slow ones do not hold up the images of others."""
 MAX_LOOKUPS_OF_REGISTRY: Final = 128
-"""The same for one registry, so that a slow one does not hold up the images of others."""
+"""The same for one registry."""
 MAX_FLIGHTS: Final = 2048
 """Look-ups that run or wait."""
 RESERVED_FLIGHTS: Final = 512
@@ -151,6 +153,7 @@ class EvidenceStore:
         self._by_registry: Counter[str] = Counter()
         self._turns = Turns(MAX_LOOKUPS, is_shared=True)
         self._turns_of: dict[str, Turns] = {}
+        self._turns_of_registries = Turns(MAX_LOOKUPS, is_shared=True)
         self._waiting: Counter[str] = Counter()
         self._results: Counter[str] = Counter()
         self._fingerprints: tuple[Mapping[str, Authority], Mapping[str, str]] = ({}, {})
@@ -293,19 +296,25 @@ class EvidenceStore:
         if flight.registry not in self._by_registry:
             self._turns_of.pop(flight.registry, None)
 
+    @asynccontextmanager
+    async def _turn(self, registry: str, namespace: str) -> AsyncIterator[None]:
+        """Have a turn at looking up an image of a registry within the context."""
+        turns = self._turns_of.setdefault(registry, Turns(MAX_LOOKUPS_OF_REGISTRY, is_shared=True))
+        async with turns.turn(namespace), self._turns_of_registries.turn(registry), self._turns.turn(namespace):
+            yield
+
     async def _look_up(self, key: _Key, reference: Reference, namespace: str, is_platform: bool) -> None:
         """Look an image up, and keep its facts or why there are none. Raises nothing."""
         repository, digest = Repository.of(reference), reference.digest or ""
-        turns = self._turns_of.setdefault(reference.registry, Turns(MAX_LOOKUPS_OF_REGISTRY, is_shared=True))
         wanted = Wanted(tuple(self._predicates()), Hold(self._room, namespace))
         try:
-            async with turns.turn(namespace), self._turns.turn(namespace), asyncio.timeout(LOOKUP_SECONDS):
+            async with self._turn(reference.registry, namespace), asyncio.timeout(LOOKUP_SECONDS):
                 client = await client_for(self._client, self._client_with, key[1])
                 candidates = await find_candidates(client.acting_for(namespace), repository, digest, wanted)
             facts = await self._verified(repository, digest, candidates, wanted.predicates, namespace)
             if not is_platform and self._lacks_statement(reference, facts):
                 wanted.hold.release()  # the look-ups of platforms need room themselves
-                async with turns.turn(namespace), self._turns.turn(namespace), asyncio.timeout(LOOKUP_SECONDS):
+                async with self._turn(reference.registry, namespace), asyncio.timeout(LOOKUP_SECONDS):
                     platforms = await _platforms(client.acting_for(namespace), repository, digest)
                 facts = await self._with_platforms(facts, platforms, key, reference, namespace)
         except RegistryError as error:

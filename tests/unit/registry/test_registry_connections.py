@@ -10,12 +10,12 @@ import pytest
 from aiohttp import web
 from msgspec import Struct
 
-from sekisho.registry import Failure, RegistryClient
+from sekisho.registry import Failure, RegistryClient, Settings
 from sekisho.registry import client as client_module
 from sekisho.registry import connections as module
 from sekisho.registry.manifests import MAX_VALUES, OCI_INDEX, OCI_MANIFEST, ImageManifest, decode_manifest
 from sekisho.turns import Turns
-from tests.unit.registry.registry_server import NAME, Registry, client_of, digest_of, serving
+from tests.unit.registry.registry_server import LOOPBACK, NAME, TRUST, Registry, client_of, digest_of, serving
 from tests.unit.registry.test_registry_client import answering, fails
 from tests.unit.waiting import until
 
@@ -84,6 +84,27 @@ async def test_namespace_leaves_requests_to_a_slow_registry_to_others(
     assert stuck.release is not None
     stuck.release.set()
     await asyncio.gather(*asked)
+
+
+async def test_slow_registries_leave_requests_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_REQUESTS_IN_ALL", 8)
+    monkeypatch.setattr(module, "MAX_REQUESTS_TO_REGISTRY", 4)
+    connections, held = module.Connections(Settings((LOOPBACK,), TRUST, {})), list[str]()
+
+    async def hold(registry: str, namespace: str) -> None:
+        async with connections.place(registry, namespace):
+            held.append(registry)
+            await asyncio.Event().wait()
+
+    flood = [(registry, f"{registry}-{number}") for registry in ("slow-a", "slow-b") for number in range(4)]
+    tasks = [asyncio.create_task(hold(*one)) for one in flood]
+    await until(lambda: len(held) >= 6)
+    async with asyncio.timeout(20), connections.place("other", "team"):
+        assert held == ["slow-a"] * 4 + ["slow-b"] * 2
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await connections.close()
 
 
 def index_of(size: int) -> bytes:

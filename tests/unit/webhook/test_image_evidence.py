@@ -280,6 +280,34 @@ async def test_namespaces_take_turns_at_a_registry(site: Site, monkeypatch: pyte
     assert [image.digest for image in (images[0], images[1], images[5], images[2])] == looked_up[:4]
 
 
+async def test_slow_registries_leave_look_ups_to_others(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_LOOKUPS_OF_REGISTRY", 4)
+    for name in ("_turns", "_turns_of_registries"):
+        monkeypatch.setattr(site.evidence, name, Turns(8, is_shared=True))
+    image, release, waiting = site.signed(), asyncio.Event(), 0
+
+    async def held(request: web.Request) -> web.StreamResponse:
+        nonlocal waiting
+        waiting += 1
+        await release.wait()
+        return web.Response(status=404)
+
+    digests = [f"sha256:{number:064x}" for number in range(4)]
+    async with serving(first := Registry()), serving(second := Registry()):
+        for registry in (first, second):
+            for digest in digests:
+                registry.misbehave["GET", f"/v2/{NAME}/referrers/{digest}"] = held
+                reference = Reference(registry.host, NAME, None, digest)
+                site.evidence.start([reference], f"{registry.host}-{digest[-1]}")
+        await until(lambda: waiting >= 6)
+        site.evidence.start([image], "team")
+        await site.evidence.settled([image], 5)
+        assert isinstance(site.now_known(image), ImageFacts)
+        assert waiting == 6
+        release.set()
+        await site.evidence.close()
+
+
 async def test_namespace_that_floods_cannot_keep_an_image_from_others(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
