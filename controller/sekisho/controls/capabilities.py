@@ -140,6 +140,7 @@ def _check(parameters: Capabilities, minor: int) -> Check:
     may_add = f"only {words(parameters.allowed_add, 'and')}" if parameters.allowed_add else "nothing"
     by_name = must_drop - {"ALL"}
     may_not_add_back = allowed_add & (by_name | {"ALL"}) if by_name else frozenset()
+    not_back = f"none of {words(required_drop, 'and')}" if required_drop else ""
     exempts_windows = minor >= 25 and bool(required_drop)
 
     def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
@@ -155,7 +156,7 @@ def _check(parameters: Capabilities, minor: int) -> Check:
             if not must_drop.issubset(dropped) and "ALL" not in dropped:
                 findings.append(_not_dropped(ref, capabilities.drop, required_drop))
             if capabilities.add and not may_not_add_back.isdisjoint(capabilities.add):
-                findings += _added_back(ref, capabilities.add, may_not_add_back, required_drop)
+                findings += _added_back(ref, capabilities.add, may_not_add_back, not_back)
         return findings
 
     return judge
@@ -177,16 +178,14 @@ def _added(ref: ContainerRef, added: list[str], allowed: frozenset[str], may_add
     ]
 
 
-def _added_back(
-    ref: ContainerRef, added: list[str], not_allowed: frozenset[str], required: tuple[str, ...]
-) -> list[Finding]:
+def _added_back(ref: ContainerRef, added: list[str], not_allowed: frozenset[str], allowed: str) -> list[Finding]:
     """The findings on capabilities that must be dropped: a runtime may add after it drops."""
     return [
         Finding.of(
             "capabilities",
             (*ref.path, *_ADD, index),
             name,
-            allowed=f"none of {words(required, 'and')}",
+            allowed=allowed,
             fix="remove it",
             change=remove((*ref.path, *_ADD, index)),
             about=ref,

@@ -6,7 +6,9 @@ Level: baseline, from v1.0
 Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/#baseline (Host Ports)
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -55,14 +57,22 @@ def _check(parameters: HostPorts, _minor: int) -> Check:
     for index, ports in enumerate(ranges):
         if ports.min > ports.max:
             raise ParameterError(f"allowed[{index}]", f"min {ports.min} is above max {ports.max}")
+    ordered = sorted(ranges, key=lambda ports: ports.min)
+    starts = [ports.min for ports in ordered]
+    ends = list(accumulate((ports.max for ports in ordered), max))
     allowed = words(["unset", *(f"{r.min} to {r.max}" if r.min != r.max else str(r.min) for r in ranges)])
+
+    def is_allowed(port: int) -> bool:
+        # Of the ranges that start up to a port, one has it if their highest end is not below it.
+        count = bisect_right(starts, port)
+        return count > 0 and ends[count - 1] >= port
 
     def judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         findings = []
         for ref in containers:
             for index, port in enumerate(ref.container.ports or ()):
                 number = port.host_port
-                if number and not any(r.min <= number <= r.max for r in ranges):
+                if number and not is_allowed(number):
                     field = (*ref.path, "ports", index, "hostPort")
                     finding = Finding.of(
                         "hostPorts",

@@ -165,7 +165,10 @@ def _check(parameters: Images, _minor: int) -> Check:
     denied = tuple(_patterns("deniedRegistries", parameters.denied_registries or ()))
 
     resolved = tuple(image_rules(parameters)) if parameters.resolve_tags else ()
-    rules = _Rules(parameters, trusted, denied, resolved, next(_numbers))
+    registries, tags = parameters.trusted_registries, parameters.denied_tags
+    from_trusted = f"an image from {words(registries)}" if registries else ""
+    not_denied_tag = f"a tag other than {words(tags)}" if tags else ""
+    rules = _Rules(parameters, trusted, denied, resolved, next(_numbers), from_trusted, not_denied_tag)
     number = rules.number
 
     def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
@@ -189,6 +192,7 @@ class _Rules(Struct, frozen=True, eq=False):
     """Compiled parameters. `number` is theirs alone, also when others replace them.
 
     resolved: the rules whose images get the digests of their tags, and are denied until they have them.
+    from_trusted, not_denied_tag: which images pass, in words; empty where any does.
     """
 
     parameters: Images
@@ -196,6 +200,8 @@ class _Rules(Struct, frozen=True, eq=False):
     denied: tuple[RegistryPattern, ...]
     resolved: tuple[ImageRule, ...]
     number: int
+    from_trusted: str
+    not_denied_tag: str
 
 
 _numbers = count()
@@ -217,7 +223,7 @@ def _faults_of(rules: _Rules, image: str) -> tuple[Fault, ...]:
         reference = parse(image)
     except ImageError as error:
         return (("a valid image reference", f"correct it: {error}"),)
-    registry = _registry_fault(image, reference, rules.parameters, rules.trusted, rules.denied)
+    registry = _registry_fault(image, reference, rules)
     tag = _tag_fault(reference, rules)
     if registry is None and tag is None:  # nearly always
         return ()
@@ -237,17 +243,11 @@ def _not_allowed(path: FieldPath, image: str, allowed: str, fix: str, about: Con
     )
 
 
-def _registry_fault(
-    image: str,
-    reference: Reference,
-    parameters: Images,
-    trusted: Sequence[RegistryPattern],
-    denied: Sequence[RegistryPattern],
-) -> Fault | None:
-    if trusted and not any(pattern.covers(reference) for pattern in trusted):
+def _registry_fault(image: str, reference: Reference, rules: _Rules) -> Fault | None:
+    if rules.trusted and not any(pattern.covers(reference) for pattern in rules.trusted):
         fix = f"use an image from there{_resolved(image, reference)}"
-        return f"an image from {words(parameters.trusted_registries or ())}", fix
-    for pattern, text in zip(denied, parameters.denied_registries or (), strict=True):
+        return rules.from_trusted, fix
+    for pattern, text in zip(rules.denied, rules.parameters.denied_registries or (), strict=True):
         if pattern.may_reach(reference):
             return f"no image from {text}", f"use an image from another registry{_resolved(image, reference)}"
     return None
@@ -269,7 +269,7 @@ def _tag_fault(reference: Reference, rules: _Rules) -> Fault | None:
         return "an image with a tag", "append a tag such as :1.2.3"
     tag = reference.tag or "latest"
     if tag in (parameters.denied_tags or ()):
-        return f"a tag other than {words(parameters.denied_tags or ())}", "name the version to run, as :1.2.3"
+        return rules.not_denied_tag, "name the version to run, as :1.2.3"
     return None
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Final
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from sekisho.controls.control import ParameterError, inherits_by_update
 from sekisho.findings import FieldPath, Finding, remove, set_to, words
@@ -56,6 +56,7 @@ class ProfileRules(Struct, frozen=True):
     attribute: the same in the typed view.
     localhost: patterns for the profiles of the type Localhost; None allows any.
     required: whether a container needs a profile, its own or the pod's.
+    allowed, allowed_localhost: the types and the profiles of the type Localhost in words, made from the others.
     """
 
     key: str
@@ -63,11 +64,12 @@ class ProfileRules(Struct, frozen=True):
     types: tuple[str, ...]
     localhost: tuple[str, ...] | None = None
     required: bool = False
+    allowed: str = ""
+    allowed_localhost: str = ""
 
-    @property
-    def allowed(self) -> str:
-        """The allowed types in words."""
-        return words([*(() if self.required else ("unset",)), *self.types])
+    def __post_init__(self) -> None:
+        structs.force_setattr(self, "allowed", words([*(() if self.required else ("unset",)), *self.types]))
+        structs.force_setattr(self, "allowed_localhost", words(self.localhost or ("none",)))
 
 
 def judge_profiles(rules: ProfileRules, pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
@@ -120,7 +122,7 @@ def _fault(rules: ProfileRules, profile: Profile) -> _Fault | None:
     if rules.localhost is not None and profile.type == ProfileType.LOCALHOST:
         name = profile.localhost_profile or ""
         if not any(glob_matches(pattern, name) for pattern in rules.localhost):
-            return _Fault("localhostProfile", profile.localhost_profile, words(rules.localhost))
+            return _Fault("localhostProfile", profile.localhost_profile, rules.allowed_localhost)
     return None
 
 

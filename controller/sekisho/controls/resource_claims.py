@@ -14,7 +14,7 @@ Source: KEP-4381, KEP-5004
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Final
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from sekisho.controls.control import Check, Control, Example, Parameters, opt_in
 from sekisho.findings import FieldPath, Finding, words
@@ -54,16 +54,31 @@ class ResourceClaims(Parameters, frozen=True):
     ) = None
 
 
+class _Allowed(Struct, frozen=True):
+    """Patterns for names, and the same in words."""
+
+    patterns: tuple[str, ...]
+    text: str
+
+    def has(self, name: str) -> bool:
+        """Whether a pattern matches the name."""
+        return any(glob_matches(pattern, name) for pattern in self.patterns)
+
+
+def _allowed(patterns: tuple[str, ...] | None) -> _Allowed:
+    return _Allowed(patterns, words(patterns)) if patterns else _Allowed((), "none")
+
+
 def _check(parameters: ResourceClaims, _minor: int) -> Check:
-    claims, templates = parameters.allowed_claims or (), parameters.allowed_templates or ()
-    classes = parameters.allowed_device_classes or ()
+    claims, templates = _allowed(parameters.allowed_claims), _allowed(parameters.allowed_templates)
+    classes = _allowed(parameters.allowed_device_classes)
 
     def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         findings = []
         for index, claim in enumerate(pod.spec.resource_claims or ()):
-            key, name, patterns = _reference(claim, claims, templates)
-            if name is None or not _matches_any(patterns, name):
-                findings.append(_not_allowed(("spec", "resourceClaims", index, key), name, patterns))
+            key, name, allowed = _reference(claim, claims, templates)
+            if name is None or not allowed.has(name):
+                findings.append(_not_allowed(("spec", "resourceClaims", index, key), name, allowed))
         findings += _of_resources(pod.spec.resources, ("spec",), classes)
         for ref in containers:
             findings += _of_resources(ref.container.resources, ref.path, classes, ref)
@@ -73,35 +88,29 @@ def _check(parameters: ResourceClaims, _minor: int) -> Check:
 
 
 def _of_resources(
-    resources: Resources | None, above: FieldPath, classes: Sequence[str], about: ContainerRef | None = None
+    resources: Resources | None, above: FieldPath, classes: _Allowed, about: ContainerRef | None = None
 ) -> Iterator[Finding]:
     """The findings on device classes that are requested as resources; the API server sets both lists to the same."""
     if resources is None:
         return
     for key, amounts in (("requests", resources.requests), ("limits", resources.limits)):
         for name in amounts or ():
-            if name.startswith(_DEVICE_CLASS) and not _matches_any(classes, name.removeprefix(_DEVICE_CLASS)):
+            if name.startswith(_DEVICE_CLASS) and not classes.has(name.removeprefix(_DEVICE_CLASS)):
                 yield _not_allowed((*above, "resources", key, name), (amounts or {})[name], classes, about)
 
 
-def _matches_any(patterns: Sequence[str], name: str) -> bool:
-    return any(glob_matches(pattern, name) for pattern in patterns)
-
-
-def _not_allowed(path: FieldPath, value: object, patterns: Sequence[str], about: ContainerRef | None = None) -> Finding:
+def _not_allowed(path: FieldPath, value: object, allowed: _Allowed, about: ContainerRef | None = None) -> Finding:
     return Finding.of(
         "resourceClaims",
         path,
         value,
-        allowed=words(patterns) if patterns else "none",
+        allowed=allowed.text,
         fix="remove it or use an allowed device",
         about=about,
     )
 
 
-def _reference(
-    claim: PodResourceClaim, claims: Sequence[str], templates: Sequence[str]
-) -> tuple[str, str | None, Sequence[str]]:
+def _reference(claim: PodResourceClaim, claims: _Allowed, templates: _Allowed) -> tuple[str, str | None, _Allowed]:
     """The field that names the claim or its template, the name, and the patterns that apply to it."""
     if claim.resource_claim_name is None and claim.resource_claim_template_name is not None:
         return "resourceClaimTemplateName", claim.resource_claim_template_name, templates

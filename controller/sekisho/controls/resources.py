@@ -115,6 +115,13 @@ class _Rules(Struct, frozen=True):
         return amounts or {}
 
 
+class _Requested(Struct, frozen=True):
+    """What the containers of a pod request of a resource: together, and the most that one of them does."""
+
+    total: Fraction
+    highest: Fraction
+
+
 def _check(parameters: Resources, _minor: int) -> Check:
     requests = _Rules(
         "requests",
@@ -135,8 +142,9 @@ def _check(parameters: Resources, _minor: int) -> Check:
         pod_requests, pod_limits = requests.amounts(resources), limits.amounts(resources)
         of_pod = [(requests, pod_requests), (limits, pod_limits)]
         findings: list[Finding] = []
+        requested: dict[str, _Requested | None] = {}
         for rules, pod_amounts in of_pod:
-            findings += _pod_above_maximum(rules, pod_amounts, resources, containers)
+            findings += _pod_above_maximum(rules, pod_amounts, resources, containers, requested)
             findings += below_minimum(rules.key, rules.minima, pod_amounts, ("spec",), frozenset(), None)
         findings += above_ratio(ratios, pod_requests, pod_limits, ("spec",), frozenset(), None)
         for ref in containers:
@@ -208,14 +216,22 @@ def _above_maximum(rules: _Rules, amounts: Amounts, ref: ContainerRef) -> Iterat
 
 
 def _pod_above_maximum(
-    rules: _Rules, amounts: Amounts, resources: PodResources | None, containers: Sequence[ContainerRef]
+    rules: _Rules,
+    amounts: Amounts,
+    resources: PodResources | None,
+    containers: Sequence[ContainerRef],
+    known: dict[str, _Requested | None],
 ) -> Iterator[Finding]:
+    """The findings on the pod's own amounts. `known` gets what the containers request, by resource."""
     for maximum in _exceeded(rules, amounts):
+        name = maximum.resource
+        if name not in known:
+            known[name] = _requested(containers, name)
         with_it = ""
         if rules.key == "limits" and _is_requested_above(maximum, resources):
-            has_room = _has_room_for(containers, maximum, "requests")
+            has_room = _has_room_for(known[name], maximum, "requests")
             with_it = "the request" if has_room else "the request and the containers' requests"
-        elif not _has_room_for(containers, maximum, rules.key):
+        elif not _has_room_for(known[name], maximum, rules.key):
             with_it = "the containers' requests"
         yield _too_high(rules, amounts, maximum, ("spec",), with_it)
 
@@ -249,20 +265,36 @@ def _too_high(
     )
 
 
-def _has_room_for(containers: Sequence[ContainerRef], maximum: Bound, key: str) -> bool:
+def _has_room_for(requested: _Requested | None, maximum: Bound, key: str) -> bool:
     """Whether the API server accepts the maximum for the pod as a whole beside the requests of its containers.
 
     It rejects a container's limit above the pod's, and requests of containers above the pod's together. Limits can be
-    lowered to the maximum, but not below a request. Init containers count like the others: that is too much at most.
+    lowered to the maximum, but not below a request.
     """
-    sizes = [each.container.resources for each in containers if each.kind is not ContainerKind.EPHEMERAL]
-    if key == "limits":
-        return not any(_is_requested_above(maximum, resources) for resources in sizes)
-    requested = ((resources.requests or {}).get(maximum.resource, 0) for resources in sizes if resources is not None)
-    try:
-        return sum((parse_quantity(str(amount)) for amount in requested), Fraction()) <= maximum.quantity
-    except QuantityError:
+    if requested is None:
         return False
+    return (requested.highest if key == "limits" else requested.total) <= maximum.quantity
+
+
+def _requested(containers: Sequence[ContainerRef], resource: str) -> _Requested | None:
+    """What the containers request of a resource; None where an amount is not a quantity.
+
+    Init containers count like the others: that is too much at most.
+    """
+    numerators: dict[int, list[int]] = {}  # by denominator: to add fractions one by one is slow
+    for each in containers:
+        resources = each.container.resources
+        if resources is not None and each.kind is not ContainerKind.EPHEMERAL:
+            amount = (resources.requests or {}).get(resource)
+            if amount is not None:
+                try:
+                    exact = parse_quantity(str(amount))
+                except QuantityError:
+                    return None
+                numerators.setdefault(exact.denominator, []).append(exact.numerator)
+    sums = (Fraction(sum(values), denominator) for denominator, values in numerators.items())
+    most = [Fraction(max(values), denominator) for denominator, values in numerators.items()]
+    return _Requested(sum(sums, Fraction()), max(most, default=Fraction()))
 
 
 def _is_requested_above(maximum: Bound, resources: PodResources | None) -> bool:

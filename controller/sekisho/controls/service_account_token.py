@@ -52,6 +52,7 @@ class ServiceAccountToken(Parameters, frozen=True):
 def _check(parameters: ServiceAccountToken, _minor: int) -> Check:
     accounts = frozenset(parameters.allowed_service_accounts or ())
     audiences = frozenset(parameters.allowed_audiences or ())
+    allowed = f"an audience of {words(sorted(audiences))}" if audiences else "no token"
 
     def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
         if service_account_of(pod) in accounts:
@@ -64,7 +65,7 @@ def _check(parameters: ServiceAccountToken, _minor: int) -> Check:
             for number, source in enumerate(volume.projected.sources or ()):
                 path = ("spec", "volumes", index, "projected", "sources", number)
                 is_only = len(volume.projected.sources or ()) == 1
-                findings += _of_source(source, path, audiences, path[:-2] if is_only else path)
+                findings += _of_source(source, path, audiences, allowed, path[:-2] if is_only else path)
         return findings
 
     return judge
@@ -82,15 +83,15 @@ def _automounted(automount: bool | None) -> Finding:
 
 
 def _of_source(
-    source: ProjectedSource, path: FieldPath, audiences: frozenset[str], removed: FieldPath
+    source: ProjectedSource, path: FieldPath, audiences: frozenset[str], allowed: str, removed: FieldPath
 ) -> Iterator[Finding]:
     """The findings on a source of a projected volume, and their fix, which removes the field at `removed`.
 
+    allowed: the audiences in words.
     The volume's name may be generated, so they do not contain it.
     """
     token, certificate = source.service_account_token, source.pod_certificate
     if token is not None and token.audience not in audiences:
-        allowed = f"an audience of {words(sorted(audiences))}" if audiences else "no token"
         yield Finding.of(
             "serviceAccountToken",
             (*path, "serviceAccountToken", "audience"),

@@ -92,6 +92,7 @@ def _check(parameters: Sysctls, _minor: int) -> Check:
     forbidden = tuple(map(with_dots, parameters.forbidden or ()))
     patterns = parameters.allowed or ()
     allowed = f"only {words(patterns, 'and')}" if patterns else "none"
+    not_forbidden = f"none of {words(forbidden, 'and')}" if forbidden else ""
 
     def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
         context = pod.spec.security_context
@@ -102,7 +103,7 @@ def _check(parameters: Sysctls, _minor: int) -> Check:
             if not _matches_any(patterns, sysctl.name):
                 findings.append(_not_allowed(index, "name", sysctl.name, allowed))
             elif _matches_any(forbidden, with_dots(sysctl.name)):
-                findings.append(_not_allowed(index, "name", sysctl.name, f"none of {words(forbidden, 'and')}"))
+                findings.append(_not_allowed(index, "name", sysctl.name, not_forbidden))
             elif "+" in sysctl.value or "=" in sysctl.value:
                 findings.append(_not_allowed(index, "value", sysctl.value, "a value without + and ="))
         return findings

@@ -10,7 +10,8 @@ from msgspec import structs
 from sekisho.controls import CONTROLS, NEWEST, ORDER, Level, complete, no_longer_allowed
 from sekisho.controls.capabilities import BASELINE_ADD
 from sekisho.standards import controls_of
-from tests.unit.controls.twins import at_level
+from tests.pods import container, restricted_pod
+from tests.unit.controls.twins import Pod, at_level, context, pod_context, with_parameters
 from tools.control_pages import control_pages, example_denial
 
 ALL = pytest.mark.parametrize("name", CONTROLS)
@@ -108,3 +109,62 @@ def test_no_page_is_left_of_a_control_that_is_gone() -> None:
 def test_null_means_absent(absent: dict[str, Any]) -> None:
     for name in controls_of("baseline", 37):
         assert at_level(name, {"spec": absent}, "baseline") == []
+
+
+def _of_claims(parameter: str) -> tuple[str, dict[str, Any], Pod]:
+    key = "resourceClaimName" if parameter == "allowedClaims" else "resourceClaimTemplateName"
+    return "resourceClaims", {parameter: ["a", "b"]}, restricted_pod(resourceClaims=[{"name": "c", key: "other"}] * 2)
+
+
+LISTS_IN_FINDINGS: list[tuple[str, dict[str, Any], Pod]] = [
+    (
+        "sysctls",
+        {"allowed": ["*"], "forbidden": ["kernel.*", "net.*"]},
+        pod_context(sysctls=[{"name": "net.a", "value": ""}, {"name": "net.b", "value": ""}]),
+    ),
+    ("images", {"trustedRegistries": ["a.example", "b.example"]}, restricted_pod(container("a"), container("b"))),
+    (
+        "images",
+        {"deniedTags": ["edge", "latest"]},
+        restricted_pod(container("a", image="c.example/x"), container("b", image="c.example/y:edge")),
+    ),
+    _of_claims("allowedClaims"),
+    _of_claims("allowedTemplates"),
+    (
+        "resourceClaims",
+        {"allowedDeviceClasses": ["a", "b"]},
+        restricted_pod(
+            container(resources={"limits": {f"deviceclass.resource.kubernetes.io/{name}": "1" for name in "cd"}})
+        ),
+    ),
+    (
+        "seccompProfile",
+        {"localhostProfiles": ["a", "b"]},
+        restricted_pod(
+            *(
+                container(name, securityContext={"seccompProfile": {"type": "Localhost", "localhostProfile": name}})
+                for name in "cd"
+            )
+        ),
+    ),
+    (
+        "serviceAccountToken",
+        {"allowedAudiences": ["a", "b"]},
+        restricted_pod(
+            automountServiceAccountToken=False,
+            volumes=[{"name": "v", "projected": {"sources": [{"serviceAccountToken": {"audience": "c"}}] * 2}}],
+        ),
+    ),
+    (
+        "capabilities",
+        {"allowedAdd": ["CHOWN", "KILL", "ALL"], "requiredDrop": ["CHOWN", "KILL"]},
+        context(capabilities={"add": ["CHOWN", "KILL"], "drop": ["ALL"]}),
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "parameters", "pod"), LISTS_IN_FINDINGS)
+def test_findings_share_the_text_of_a_list(name: str, parameters: dict[str, Any], pod: Pod) -> None:
+    """A pod may have thousands of findings, and a list may have 64 KiB in words."""
+    first, second = with_parameters(name, parameters, pod)
+    assert first.allowed is second.allowed

@@ -41,6 +41,18 @@ PARAMETER_TWINS: list[ParameterTwin] = [
         restricted_pod(container(ports=[{"hostPort": 81}])),
         "hostPort",
     ),
+    (
+        {"allowed": [{"min": 300, "max": 310}, {"min": 85, "max": 86}, {"min": 80, "max": 100}]},
+        restricted_pod(container(ports=[{"hostPort": 101}])),
+        restricted_pod(container(ports=[{"hostPort": port} for port in (80, 86, 87, 100, 300, 310)])),
+        "hostPort",
+    ),
+    (
+        {"allowed": [{"min": 80, "max": 81}]},
+        restricted_pod(container(ports=[{"hostPort": -80}])),
+        restricted_pod(container(ports=[{"hostPort": 80}])),
+        "hostPort",
+    ),
 ]
 
 

@@ -73,6 +73,12 @@ PARAMETER_TWINS: list[ParameterTwin] = [
         context(seccompProfile={"type": "Localhost", "localhostProfile": "team/x.json"}),
         "localhostProfile",
     ),
+    (
+        {"localhostProfiles": []},
+        context(seccompProfile={"type": "Localhost", "localhostProfile": "x.json"}),
+        context(seccompProfile={"type": "RuntimeDefault"}),
+        "localhostProfile",
+    ),
     ({"allowedTypes": ["Localhost"]}, spec(), pod_context(seccompProfile={"type": "Localhost"}), "type"),
 ]
 
