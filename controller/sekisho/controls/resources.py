@@ -116,10 +116,10 @@ class _Rules(Struct, frozen=True):
 
 
 class _Requested(Struct, frozen=True):
-    """What the containers of a pod request of a resource: together, and the most that one of them does."""
+    """What the containers of a pod request of a resource: together, and the most of one; None if none requests it."""
 
     total: Fraction
-    highest: Fraction
+    highest: Fraction | None
 
 
 def _check(parameters: Resources, _minor: int) -> Check:
@@ -273,7 +273,8 @@ def _has_room_for(requested: _Requested | None, maximum: Bound, key: str) -> boo
     """
     if requested is None:
         return False
-    return (requested.highest if key == "limits" else requested.total) <= maximum.quantity
+    most = requested.highest if key == "limits" else requested.total
+    return most is None or most <= maximum.quantity
 
 
 def _requested(containers: Sequence[ContainerRef], resource: str) -> _Requested | None:
@@ -294,7 +295,7 @@ def _requested(containers: Sequence[ContainerRef], resource: str) -> _Requested 
                 numerators.setdefault(exact.denominator, []).append(exact.numerator)
     sums = (Fraction(sum(values), denominator) for denominator, values in numerators.items())
     most = [Fraction(max(values), denominator) for denominator, values in numerators.items()]
-    return _Requested(sum(sums, Fraction()), max(most, default=Fraction()))
+    return _Requested(sum(sums, Fraction()), max(most, default=None))
 
 
 def _is_requested_above(maximum: Bound, resources: PodResources | None) -> bool:
