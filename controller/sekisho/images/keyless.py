@@ -4,10 +4,10 @@ sigstore is imported when the first such signature is verified: most installatio
 
 sigstore checks that the certificate leads to the root's authority and is in a certificate transparency log, that a
 signed time lies in its lifetime, and that the entry of the transparency log is about this signature. Checked here: that
-logs and authorities were valid at that time, that no JSON is ambiguous, issuer, identity, and what the statement says.
+logs and authorities were valid at that time, that no JSON is ambiguous, issuer and identity.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -17,7 +17,7 @@ from cryptography.x509 import Certificate
 from msgspec import Struct
 
 from sekisho.images.roots import TrustedRoot
-from sekisho.images.statements import Bundle, NotASignatureError, verify_statement
+from sekisho.images.statements import Bundle, NotASignatureError
 
 if TYPE_CHECKING:
     from sigstore.verify import Verifier
@@ -43,13 +43,10 @@ class _AnySigner:
         """Accept the certificate."""
 
 
-def verify_keyless(
-    payload: bytes, bundle: Bundle, digest: str, root: TrustedRoot, predicates: Collection[str] = ()
-) -> Signer:
-    """Who has signed the image with this digest, or a statement about it.
+def verify_keyless(payload: bytes, bundle: Bundle, root: TrustedRoot) -> Signer:
+    """Who has signed the statement of a bundle; what it says is left to the caller.
 
     payload: the bytes of the bundle, which `bundle` was read from.
-    predicates: the types of statements that count besides signatures.
 
     Raises NotASignatureError if the signature is not valid, and ImportError without the extra `keyless`.
     """
@@ -70,7 +67,8 @@ def verify_keyless(
         raise
     except Exception as error:  # parsers of certificates and of timestamps raise many kinds: none of them is a pass
         raise NotASignatureError(f"its certificate, log entry or signature is not valid: {error}") from None
-    verify_statement(payload_of, digest, predicates)
+    if payload_of != bundle.signed.payload:
+        raise NotASignatureError("its JSON is ambiguous: what is signed is another statement")
     return Signer(identity, issuer, times[0])
 
 

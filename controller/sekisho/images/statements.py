@@ -9,11 +9,11 @@ https://github.com/in-toto/attestation/tree/main/spec, https://github.com/sigsto
 
 import binascii
 from base64 import b64decode
-from collections.abc import Collection
-from typing import Any, Final, TypeVar
+from collections.abc import Collection, Sequence
+from typing import Final, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from sekisho.documents.duplicates import DuplicateKeyError, deny_duplicates
 from sekisho.errors import SekishoError
@@ -29,6 +29,13 @@ SIMPLE_SIGNING_TYPE: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
 ENVELOPE_TYPE: Final = "application/vnd.dsse.envelope.v1+json"
 MAX_SIGNATURE_BYTES: Final = 256 << 10
 """The size of a bundle with a signature; usual are 0.7 KB by a key, 5 KB keyless. A larger one does not count."""
+MAX_BUNDLE_MARKS: Final = 16 << 10
+"""Quotes, backslashes, commas and openings of lists and objects in a bundle; usual are some hundreds, because what is
+long in it is base64."""
+MAX_VALUES: Final = 1 << 20
+"""The commas and openings of objects in a statement; usual are up to a quarter of a million."""
+MAX_LISTS: Final = 128 << 10
+"""The openings of lists in a statement."""
 MAX_SUBJECTS: Final = 64
 SIGN_PREDICATE: Final = "https://sigstore.dev/cosign/sign/v1"
 
@@ -37,6 +44,11 @@ CERTIFICATE_ANNOTATION: Final = "dev.sigstore.cosign/certificate"
 
 _BASE64_STEP: Final = 1 << 18
 """Characters; a multiple of four."""
+_COUNT_STEP: Final = 1 << 20
+_BUNDLE_MARKS: Final = (b'"', b"\\", b",", b"[", b"{")
+_STRUCTURE: Final = (b"\\", b",", b":", b"[", b"]", b"{", b"}")
+_LONG_STRING: Final = 4096
+_KEPT_OF_STRING: Final = 64
 _PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 _STATEMENT_TYPES: Final = frozenset(("https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"))
 _SIMPLE_SIGNING: Final = "cosign container image signature"
@@ -83,13 +95,13 @@ class _Envelope(Struct, frozen=True, rename="camel"):
 
 class _LogEntry(Struct, frozen=True, rename="camel"):
     integrated_time: str | int | None = None
-    inclusion_promise: dict[str, Any] | None = None
+    inclusion_promise: dict[str, Raw] | None = None
 
 
 class _Material(Struct, frozen=True, rename="camel"):
-    public_key: dict[str, Any] | None = None
-    certificate: dict[str, Any] | None = None
-    x509_certificate_chain: dict[str, Any] | None = None
+    public_key: dict[str, Raw] | None = None
+    certificate: dict[str, Raw] | None = None
+    x509_certificate_chain: dict[str, Raw] | None = None
     tlog_entries: tuple[_LogEntry, ...] = ()
 
 
@@ -97,7 +109,7 @@ class _Bundle(Struct, frozen=True, rename="camel"):
     media_type: str
     verification_material: _Material
     dsse_envelope: _Envelope | None = None
-    message_signature: dict[str, Any] | None = None
+    message_signature: dict[str, Raw] | None = None
 
 
 class _Subject(Struct, frozen=True):
@@ -123,10 +135,15 @@ class _SimpleSigning(Struct, frozen=True):
     critical: _Critical
 
 
-def strict_json(text: bytes, kind: type[T]) -> T:
-    """JSON without duplicate keys, as a type. Raises NotASignatureError."""
+def strict_json(text: bytes, kind: type[T], keys: bytes | None = None) -> T:
+    """JSON without duplicate keys, as a type. Raises NotASignatureError.
+
+    No other thread runs while a list or a string is read: how many there may be must be bounded before.
+
+    keys: the text without long strings, in which duplicate keys are looked for; None for the text itself.
+    """
     try:
-        deny_duplicates(text)
+        deny_duplicates(text if keys is None else keys)
         return msgspec.json.decode(text, type=kind)
     except DuplicateKeyError as error:
         raise NotASignatureError(f"its JSON is ambiguous: {error}") from None
@@ -138,10 +155,35 @@ def strict_json(text: bytes, kind: type[T]) -> T:
         raise NotASignatureError("it is not JSON") from None
 
 
+def _without_long_strings(bundle: bytes) -> bytes:
+    """A bundle with long strings cut: what is left is enough to find duplicate keys.
+
+    A part between quotes that has no structural character is inside a string, and without backslashes it can be cut.
+    """
+    return b'"'.join(
+        part[:_KEPT_OF_STRING] if len(part) > _LONG_STRING and not any(one in part for one in _STRUCTURE) else part
+        for part in bundle.split(b'"')
+    )
+
+
+def _has_at_most(text: bytes, count: int, marks: Sequence[bytes]) -> bool:
+    """Whether a text has at most so many of some characters. Ends early, and lets other threads run."""
+    for at in range(0, len(text), _COUNT_STEP):
+        count -= sum(text.count(mark, at, at + _COUNT_STEP) for mark in marks)
+        if count < 0:
+            return False
+    return True
+
+
 def read_bundle(payload: bytes, max_bytes: int = MAX_SIGNATURE_BYTES) -> Bundle:
     """The envelope of a bundle of at most so many bytes. Raises NotASignatureError."""
     deny_large(payload, max_bytes)
-    bundle = strict_json(payload, _Bundle)
+    if not _has_at_most(payload, MAX_BUNDLE_MARKS, _BUNDLE_MARKS):
+        raise NotASignatureError("its bundle has too many values")
+    is_large = len(payload) > MAX_SIGNATURE_BYTES
+    if is_large and not payload.isascii():  # text with other characters takes up to four times the memory
+        raise NotASignatureError("its bundle has characters that are not ASCII")
+    bundle = strict_json(payload, _Bundle, _without_long_strings(payload) if is_large else None)
     if bundle.media_type not in BUNDLE_TYPES:
         raise NotASignatureError(f"it is a bundle of the type {render_value(bundle.media_type)}; 0.3 is supported")
     envelope, material = bundle.dsse_envelope, bundle.verification_material
@@ -207,6 +249,8 @@ def verify_statement(statement: bytes, digest: str, predicates: Collection[str] 
 
     Raises NotASignatureError for any other statement.
     """
+    if not _has_at_most(statement, MAX_VALUES, (b",", b"{")) or not _has_at_most(statement, MAX_LISTS, (b"[",)):
+        raise NotASignatureError(f"its statement has more than {MAX_VALUES:,} values or {MAX_LISTS:,} lists")
     read = strict_json(statement, _Statement)
     if read.type not in _STATEMENT_TYPES:
         raise NotASignatureError(f"its statement has the type {render_value(read.type)}, not in-toto's")

@@ -164,26 +164,31 @@ def _verify_bundle(
     candidate: Candidate, repository: str, digest: str, authorities: Sequence[Authority], predicates: Collection[str]
 ) -> _Result:
     bundle = read_bundle(candidate.payload, MAX_PAYLOAD_BYTES if predicates else MAX_SIGNATURE_BYTES)
-    by_keys: tuple[Signature, ...] | None = None
-    if not bundle.is_keyless and len(candidate.payload) > MAX_SIGNATURE_BYTES:
+    result: _Result | None = None
+    if len(candidate.payload) > MAX_SIGNATURE_BYTES:
         # A large statement is costly to read, and anyone who may push can attach one: first, who has signed it.
-        by_keys = tuple(_by_keys(bundle.signed, candidate, authorities))
-        if not by_keys:
-            raise NotASignatureError("it is an attestation by another key")
+        result = _signers(candidate, bundle, authorities)
+        if not result.signatures:
+            raise NotASignatureError(result.problem or "it is an attestation by another key")
     # Before the costly part: what is not about this image need not be verified.
     predicate = verify_statement(bundle.signed.payload, digest, predicates)
     if predicate == SIGN_PREDICATE:
         deny_large(candidate.payload)
-    if bundle.is_keyless:
-        result = _by_identity(candidate, bundle, digest, authorities, predicates)
-    else:
-        result = _Result(tuple(_by_keys(bundle.signed, candidate, authorities)) if by_keys is None else by_keys)
+    if result is None:
+        result = _signers(candidate, bundle, authorities)
     if predicate == SIGN_PREDICATE:
         return result
     if not result.signatures:
         raise NotASignatureError(result.problem or f"it is an attestation, {render_value(predicate)}, by another key")
     read = _read_attestation(bundle.signed.payload, predicate, result.signatures, (repository, digest), predicates)
     return _Result(attestation=read)
+
+
+def _signers(candidate: Candidate, bundle: Bundle, authorities: Sequence[Authority]) -> _Result:
+    """Who has signed a bundle's statement, whatever it says."""
+    if bundle.is_keyless:
+        return _by_identity(candidate, bundle, authorities)
+    return _Result(tuple(_by_keys(bundle.signed, candidate, authorities)))
 
 
 def _read_attestation(
@@ -222,13 +227,7 @@ def _by_keys(signed: Signed, candidate: Candidate, authorities: Sequence[Authori
                 yield Signature(authority.name, key.fingerprint, candidate=candidate.digest)
 
 
-def _by_identity(
-    candidate: Candidate,
-    bundle: Bundle,
-    digest: str,
-    authorities: Sequence[Authority],
-    predicates: Collection[str],
-) -> _Result:
+def _by_identity(candidate: Candidate, bundle: Bundle, authorities: Sequence[Authority]) -> _Result:
     roots: dict[str, TrustedRoot] = {
         authority.keyless.root.fingerprint: authority.keyless.root for authority in authorities if authority.keyless
     }
@@ -236,7 +235,7 @@ def _by_identity(
     problem = ""
     for fingerprint, root in roots.items():
         try:
-            signer = verify_keyless(candidate.payload, bundle, digest, root, predicates)
+            signer = verify_keyless(candidate.payload, bundle, root)
         except NotASignatureError as error:
             problem = str(error)
             continue

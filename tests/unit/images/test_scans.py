@@ -9,7 +9,13 @@ import pytest
 from sekisho.images.evidence import MAX_ATTESTATIONS, ImageFacts
 from sekisho.images.scan_reports import MAX_ROWS
 from sekisho.images.scans import MAX_ID_BYTES, MAX_WORST, SCAN_PREDICATE, Scan, read_scan
-from sekisho.images.statements import MAX_SIGNATURE_BYTES, NotASignatureError, verify_statement
+from sekisho.images.statements import (
+    MAX_BUNDLE_MARKS,
+    MAX_LISTS,
+    MAX_SIGNATURE_BYTES,
+    NotASignatureError,
+    verify_statement,
+)
 from sekisho.images.verification import verify
 from tests.unit.images.scan_data import (
     HOUR,
@@ -243,6 +249,64 @@ def test_large_statement_by_another_key_is_not_read(monkeypatch: pytest.MonkeyPa
     for key, problems, count in ((OTHER_P256, ("it is an attestation by another key",), 0), (P256, (), 1)):
         found = facts(candidate(bundle(key, large)))
         assert (found.problems, len(read), len(found.attestations)) == (problems, count, count)
+
+
+def large_bundle(member: str = "") -> bytes:
+    """A bundle with a large scan, and with one more member at its end."""
+    rows = [trivy_row(f"CVE-2024-{number}", Description="é, " * 500) for number in range(300)]
+    content = json.dumps(bundle(P256, scan_statement(scan_predicate(trivy(*rows)))))
+    return f"{content[:-1]}{member}}}".encode()
+
+
+def _list_of(item: str, count: int) -> str:
+    return ', "x": [' + ", ".join([item] * count) + "]"
+
+
+TEXT = "x" * 9999
+AMBIGUOUS = "its JSON is ambiguous: an object in it has the duplicate key"
+LARGE_BUNDLES = {
+    "lists": (_list_of("[]", MAX_BUNDLE_MARKS), "its bundle has too many values"),
+    "texts": (_list_of('""', MAX_BUNDLE_MARKS), "its bundle has too many values"),
+    "escapes": (', "x": "' + r"\n" * MAX_BUNDLE_MARKS + '"', "its bundle has too many values"),
+    "other characters": (', "x": "é"', "its bundle has characters that are not ASCII"),
+    "duplicate key": (', "mediaType": "x"', AMBIGUOUS),
+    "duplicate key with a long text": (f', "mediaType": "{TEXT}"', AMBIGUOUS),
+    "duplicate key after a quote": (r', "x": "\"' + TEXT + '", "x": 1', AMBIGUOUS),
+}
+
+
+@pytest.mark.parametrize("name", LARGE_BUNDLES)
+def test_large_bundle_that_is_not_read(name: str) -> None:
+    member, problem = LARGE_BUNDLES[name]
+    (found,) = facts(candidate(large_bundle(member))).problems
+    assert found.startswith(problem)
+
+
+LARGE_TWINS = {
+    "as it is": "",
+    "lists": _list_of("[]", MAX_BUNDLE_MARKS // 4),
+    "a long text": f', "x": "{TEXT}"',
+    "a long text with structure": ', "x": "' + "{x: [], " * 999 + '"',
+    "a long text after a quote": r', "x": "\"' + TEXT + '"',
+}
+
+
+@pytest.mark.parametrize("name", LARGE_TWINS)
+def test_large_bundle_that_is_read(name: str) -> None:
+    found = facts(candidate(large_bundle(LARGE_TWINS[name])))
+    assert (found.problems, len(found.attestations)) == ((), 1)
+
+
+def test_number_in_a_bundle_that_has_no_meaning_is_not_read() -> None:
+    content = bundle(P256, scan_statement(scan_predicate(trivy())))
+    long = json.dumps(content).replace('"hint": "x"', f'"hint": {"1" * 5000}')
+    assert len(facts(candidate(long.encode())).attestations) == 1
+
+
+def test_statement_with_many_lists_is_not_read() -> None:
+    for lists, problems in ((MAX_LISTS, ("its statement has more than 1,048,576 values or 131,072 lists",)), (999, ())):
+        found = facts(candidate(bundle(P256, scan_statement(scan_predicate(trivy(Extra=[[]] * lists))))))
+        assert (found.problems, len(found.attestations)) == (problems, int(not problems))
 
 
 def test_large_signature_does_not_count_also_where_scans_may_be_large() -> None:
