@@ -1,6 +1,6 @@
 """Rules on the signatures of images, which the control `images` has: their types, and what is judged."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Annotated, Final
@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from sekisho.controls.control import ParameterError, cel
 from sekisho.controls.image_rules import Fault, ImageRule, patterns_of, repair_of_key
 from sekisho.findings import words
-from sekisho.images.evidence import ImageFacts
+from sekisho.images.evidence import ImageFacts, Signature
 from sekisho.images.registries import MAX_PATTERN_LENGTH
 from sekisho.images.trust import Trust
 from sekisho.timestamps import rfc3339
@@ -119,18 +119,45 @@ def _allowed(by: Signers) -> str:
 
 def _judge(by: Signers, facts: ImageFacts, trust: Trust, unusable: Mapping[str, str]) -> Fault | None:
     """Why an image is not signed as a rule requires; None if it is."""
-    signed = [
-        name
+    signers = {
+        name: {_signer(one) for one in facts.signatures if trust.authorities[name].accepts(one, trust.now)}
         for name in by.names
         if name not in unusable
-        and any(trust.authorities[name].accepts(signature, trust.now) for signature in facts.signatures)
-    ]
+    }
+    signed = [name for name in signers if signers[name]]
     if len(signed) >= by.required:
-        return None
+        if _has_distinct(signers, by.required):
+            return None
+        return Fault(
+            f"is signed by {words(signed, 'and')} with keys or identities that they share",
+            f"sign IMAGE also by a key or an identity that only one of {words(signed, 'and')} has, then "
+            "kubectl rollout restart",
+        )
     fix = _fix(by, signed, trust)
     missing = [name for name in by.names if name not in signed]
     repair = repair_of_key(missing, trust) if facts.others else ""
     return Fault(_signers_problem(by, signed, facts, trust), repair + fix)
+
+
+def _signer(signature: Signature) -> tuple[str, ...]:
+    """Who made a signature: a key, or an issuer's identity, whichever root its certificate leads to."""
+    return (signature.issuer, signature.identity) if signature.identity else (signature.fingerprint,)
+
+
+def _has_distinct(signers: Mapping[str, Collection[tuple[str, ...]]], required: int) -> bool:
+    """Whether so many authorities have a signer each that is counted for no other one."""
+    counted: dict[tuple[str, ...], str] = {}
+
+    def finds_one(name: str, seen: set[tuple[str, ...]]) -> bool:
+        for signer in signers[name]:
+            if signer not in seen:
+                seen.add(signer)
+                if signer not in counted or finds_one(counted[signer], seen):
+                    counted[signer] = name
+                    return True
+        return False
+
+    return required == 1 or sum(finds_one(name, set()) for name in signers) >= required
 
 
 def _signers_problem(by: Signers, signed: Sequence[str], facts: ImageFacts, trust: Trust) -> str:

@@ -9,8 +9,9 @@ import pytest
 
 from sekisho.admission import Evaluation, Form, denial_message, evaluate
 from sekisho.images import parse
-from sekisho.images.authorities import Authority, authority
-from sekisho.images.evidence import Candidate, ImageFacts, Unknown
+from sekisho.images.authorities import Authority, Keyless, authority
+from sekisho.images.evidence import Candidate, ImageFacts, Signature, Unknown
+from sekisho.images.roots import TrustedRoot
 from sekisho.images.trust import Lookup, Trust
 from sekisho.images.verification import verify
 from sekisho.pods import Pod
@@ -147,6 +148,32 @@ def test_image_that_is_not_signed_as_required_is_denied(name: str) -> None:
         f"release). Fix: as release, run cosign sign --key KEY IMAGE (or its index with -r), "
         "then kubectl rollout restart. [images]"
     )
+
+
+@pytest.mark.parametrize("by", [{"allOf": ["release", "scanner"]}, {"anyOf": ["release", "scanner"], "count": 2}])
+def test_one_key_counts_for_one_authority(by: dict[str, Any]) -> None:
+    of = policy(BY_RELEASE | {"by": by})
+    authorities = {"release": keyed("release", P256), "scanner": keyed("scanner", OTHER_P256, P256)}
+    one = facts(signed_by(P256), authorities=authorities)
+    denial = message(judged(pod(), of, found=one, authorities=authorities))
+    assert "which is signed by release and scanner with keys or identities that they share" in denial
+    both = facts(signed_by(P256), signed_by(OTHER_P256), authorities=authorities)
+    assert not judged(pod(), of, found=both, authorities=authorities).violations
+
+
+def test_one_identity_counts_for_one_authority() -> None:
+    root = TrustedRoot("root", None, {})
+    authorities = {name: authority(name, keyless=Keyless("ci", ("*",), root)) for name in ("release", "scanner")}
+
+    def is_denied(*identities: str) -> bool:
+        signatures = tuple(Signature(name, "root", one, "ci") for one in identities for name in authorities)
+        checked = {name: one.fingerprint for name, one in authorities.items()}
+        found = ImageFacts(REPOSITORY, IMAGE, signatures, checked=checked, looked_up=NOW)
+        of = policy(BY_RELEASE | {"by": {"allOf": ["release", "scanner"]}})
+        return judged(pod(), of, found=found, authorities=authorities).is_denied
+
+    assert is_denied("build")
+    assert not is_denied("build", "review")
 
 
 def test_signatures_by_unknown_signers_are_counted() -> None:
