@@ -1,9 +1,10 @@
 """Bounds of what is judged, far above what pods need: they keep the work and the memory of any review small.
 
 They are checked before anything is judged or gets defaults. A body of up to MAX_PLAIN_BYTES cannot hold more than they
-allow, apart from containers and volumes, which are always counted.
+allow, apart from containers and volumes, which are always counted, and from long strings.
 """
 
+import re
 from typing import Any, Final
 
 from msgspec import Struct
@@ -38,20 +39,34 @@ def body_excess(body: bytes) -> str:
     return f"the review has more than {MAX_COMMAS:,} entries" if body.count(b",") > MAX_COMMAS else ""
 
 
+_LONG_STRING: Final = re.compile(rb'"[^"]{%d}' % (MAX_STRING_LENGTH + 1))
+
+
+def needs_counting(body: bytes) -> bool:
+    """Whether a pod in a body must be counted, because it may have more entries or a longer string than is judged."""
+    size = len(body)
+    if MAX_STRING_LENGTH < size <= MAX_PLAIN_BYTES:
+        return _LONG_STRING.search(body.replace(b'\\"', b"__")) is not None
+    return size > MAX_PLAIN_BYTES
+
+
 def unknown_containers(path: str) -> str:
     """Why a pod is not judged that has a list of objects with an image in a field that nothing here knows."""
     return f"{path[:160]} may hold containers that this version of Sekisho does not know"
 
 
-def pod_excess(pod: Pod, size: int = MAX_PLAIN_BYTES + 1) -> str:
-    """What a pod has too much of, as a clause; empty where it may be judged. `size` is that of the review's body."""
+def pod_excess(pod: Pod, *, is_counted: bool = True) -> str:
+    """What a pod has too much of, as a clause; empty where it may be judged.
+
+    is_counted: false where `needs_counting` says so of the review's body.
+    """
     spec = pod.spec
     containers = len(spec.containers or ()) + len(spec.init_containers or ()) + len(spec.ephemeral_containers or ())
     if containers > MAX_CONTAINERS:
         return f"the pod has {containers:,} containers, more than {MAX_CONTAINERS:,}"
     if len(spec.volumes or ()) > MAX_VOLUMES:
         return f"the pod has {len(spec.volumes or ()):,} volumes, more than {MAX_VOLUMES:,}"
-    return _entries_excess(pod) if size > MAX_PLAIN_BYTES else ""
+    return _entries_excess(pod) if is_counted else ""
 
 
 def _entries_excess(pod: Pod) -> str:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw, Struct, structs
 
 from sekisho.admission import wire
-from sekisho.admission.bounds import body_excess, pod_excess, unknown_containers
+from sekisho.admission.bounds import body_excess, needs_counting, pod_excess, unknown_containers
 from sekisho.documents.duplicates import deny_duplicates
 from sekisho.errors import SekishoError
 from sekisho.findings import render_path
@@ -138,7 +138,7 @@ def decode(body: bytes) -> Review:
     if excess:
         return Review(uid=_first_uid(body), defect=excess)
     review = _decode_as_written(body) or _decode_any(body)
-    excess = "" if review.defect is not None else _review_excess(review, len(body))
+    excess = "" if review.defect is not None else _review_excess(review, body)
     return structs.replace(review, defect=excess) if excess else review
 
 
@@ -153,10 +153,11 @@ def decode_head(body: bytes) -> Review:
     return Review(**structs.asdict(head))
 
 
-def _review_excess(review: Review, size: int) -> str:
+def _review_excess(review: Review, body: bytes) -> str:
     """What the objects of a review have too much of, as a clause; empty where they may be judged."""
-    pod, old = review.pod, review.old_pod
-    return (pod_excess(pod, size) if pod is not None else "") or (pod_excess(old, size) if old is not None else "")
+    is_counted, pod, old = needs_counting(body), review.pod, review.old_pod
+    excess = "" if pod is None else pod_excess(pod, is_counted=is_counted)
+    return excess if excess or old is None else pod_excess(old, is_counted=is_counted)
 
 
 def _wire_envelope() -> Any:

@@ -22,6 +22,7 @@ from msgspec import Meta, Raw, Struct
 from sekisho.controls.control import Check, Control, Example, Parameters, opt_in
 from sekisho.documents.duplicates import deny_duplicates
 from sekisho.findings import FieldPath, Finding, render_value
+from sekisho.globs import find
 from sekisho.pods import ContainerRef, EnvFromSource, EnvVar, Pod
 
 MAX_VARIABLES: Final = 4096
@@ -138,7 +139,7 @@ class _Names(Struct, frozen=True):
             low in self.exact
             or low.startswith(self.starts)
             or low.endswith(self.ends)
-            or any(part in low for part in self.parts)
+            or any(find(part, low) >= 0 for part in self.parts)
         )
 
 

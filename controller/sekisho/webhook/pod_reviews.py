@@ -34,8 +34,13 @@ MAX_SMALL_BYTES: Final = 64 * 1024
 """A body up to this size is decoded and judged at once; larger ones take their turn in a thread of their own."""
 MAX_SMALL_WORK: Final = 5000
 """Containers times the cost of their policies, of a review that is judged at once; about 1 us each, 7 at worst."""
+MAX_SMALL_PRODUCT: Final = 1_500_000
+"""Bytes of the body times the cost of its policies, of a review that is judged at once; about 10 ns each, 30 at worst.
+Any list in the pod may be compared with any list of a policy: sysctls, claims, annotations, variables."""
 _FEW_CONTAINERS: Final = 4
-"""A pod with at most so many is judged at once, whatever its policies cost, where there are few policies."""
+"""A pod with at most so many is judged at once for MAX_SMALL_PRODUCT alone, where there are few policies."""
+_TINY_BYTES: Final = 1024
+"""Such a pod with a body of up to this size is judged at once, whatever its policies cost."""
 _MAX_EXEMPTIONS: Final = 10_000
 """Pairs of a waiver and a policy, where a review is judged at once; a denied pod costs about 2 us for each."""
 _FEW_POLICIES: Final = 50
@@ -52,13 +57,14 @@ where no policy needs evidence about images."""
 
 
 class _Question(Struct, frozen=True, gc=False):
-    """A review, and what answers it. A large one has its turn already."""
+    """A review, the bytes of its body, and what answers it. A large one has its turn already."""
 
     answer: Answer
     review: Review
     policies: PolicySet
     labels: Mapping[str, str] | None
     deadline: Deadline
+    size: int
     is_large: bool
 
     def with_trust(self, trust: Trust | None, deadline: Deadline | None) -> Outcome:
@@ -161,7 +167,7 @@ class PodReviews:
         if len(body) > MAX_SMALL_BYTES:
             return self._answer_later(webhook, answer, body, None, deadline)
         review = admission.decode(body)
-        outcome = self._outcome_at_once(answer, review, deadline)
+        outcome = self._outcome_at_once(answer, review, len(body), deadline)
         if outcome is None:
             return self._answer_later(webhook, answer, body, review, deadline)
         return self._counted(webhook, outcome, deadline)
@@ -173,7 +179,7 @@ class PodReviews:
         if review is None:
             outcome = await self._outcome_of_large(answer, body, deadline)
         else:
-            outcome = await self._outcome(answer, review, deadline)
+            outcome = await self._outcome(answer, review, len(body), deadline)
         return self._counted(webhook, outcome, deadline)
 
     def _counted(self, webhook: str, outcome: Outcome, deadline: Deadline) -> bytes:
@@ -184,7 +190,7 @@ class PodReviews:
             self._on_outcome(outcome)
         return outcome.response
 
-    def _outcome_at_once(self, answer: Answer, review: Review, deadline: Deadline) -> Outcome | None:
+    def _outcome_at_once(self, answer: Answer, review: Review, size: int, deadline: Deadline) -> Outcome | None:
         """The verdict on a small review, the usual way; None where `_outcome` may have to wait. Never raises."""
         try:
             policies = PROOF_POLICIES if is_proof(review) else self._enforced.policies
@@ -195,7 +201,7 @@ class PodReviews:
                 labels = self._namespaces.known(review.namespace or "") if self._namespaces is not None else None
                 if labels is None:
                     return None
-            if not _is_quick(review, policies, labels):
+            if not _is_quick(review, size, policies, labels):
                 return None
             outcome = answer(review, policies, labels, None, None)
             return outcome if deadline.left >= 0 else admission.errored(review, _LATE)
@@ -211,11 +217,13 @@ class PodReviews:
         try:
             async with self._turns.turn(head.namespace or "", deadline.left):
                 review = await self._run_apart(lambda: admission.decode(body))
-                return await self._outcome(answer, review, deadline, is_large=True)
+                return await self._outcome(answer, review, len(body), deadline, is_large=True)
         except TimeoutError:
             return admission.errored(head, _LATE)
 
-    async def _outcome(self, answer: Answer, review: Review, deadline: Deadline, *, is_large: bool = False) -> Outcome:
+    async def _outcome(
+        self, answer: Answer, review: Review, size: int, deadline: Deadline, *, is_large: bool = False
+    ) -> Outcome:
         """The verdict; a large review has its turn already. Never raises."""
         self._waiting += 1
         try:
@@ -225,7 +233,7 @@ class PodReviews:
             labels = None
             if policies.needs_labels and review.operation in ("CREATE", "UPDATE"):
                 labels = await self._labels(review.namespace or "", deadline)
-            outcome = await self._judged(_Question(answer, review, policies, labels, deadline, is_large))
+            outcome = await self._judged(_Question(answer, review, policies, labels, deadline, size, is_large))
             return outcome if deadline.left >= 0 else admission.errored(review, _LATE)
         except TimeoutError:
             return admission.errored(review, _LATE)
@@ -253,7 +261,7 @@ class PodReviews:
         review = question.review
         if question.is_large:
             return await self._run_apart(lambda: question.with_trust(trust, question.deadline))
-        if _is_quick(review, question.policies, question.labels):
+        if _is_quick(review, question.size, question.policies, question.labels):
             return question.with_trust(trust, None)
         async with self._turns.turn(review.namespace or "", question.deadline.left):
             return await self._run_apart(lambda: question.with_trust(trust, question.deadline))
@@ -284,19 +292,22 @@ def _internal_error(review: Review) -> Outcome:
     return admission.errored(review, f"internal error {incident}; Sekisho's log says more under this id")
 
 
-def _is_quick(review: Review, policies: PolicySet, labels: Mapping[str, str] | None) -> bool:
-    """Whether a small review takes so little time that all others can wait for it."""
+def _is_quick(review: Review, size: int, policies: PolicySet, labels: Mapping[str, str] | None) -> bool:
+    """Whether a small review takes so little time that all others can wait for it. `size` is that of its body."""
     if policies.exemptions > _MAX_EXEMPTIONS:
         return False
     subject = review.user_info if review.is_pod else None
-    if len(policies) > _FEW_POLICIES:
-        if not policies.is_planned(review.namespace or "", labels, review.pod, subject):
-            return False
-    elif review.containers <= _FEW_CONTAINERS:
+    is_few = len(policies) <= _FEW_POLICIES
+    has_few_containers = is_few and review.containers <= _FEW_CONTAINERS
+    if has_few_containers and size <= _TINY_BYTES:
         return True
+    if not is_few and not policies.is_planned(review.namespace or "", labels, review.pod, subject):
+        return False
     begin_trial()
     try:
         plan = policies.plan(review.namespace or "", labels, review.pod, subject)
     finally:
         end_trial(keep=False)
-    return review.containers * plan.cost <= MAX_SMALL_WORK
+    if size * plan.cost > MAX_SMALL_PRODUCT:
+        return False
+    return has_few_containers or review.containers * plan.cost <= MAX_SMALL_WORK

@@ -71,6 +71,8 @@ EXCESSIVE = {
     ),
     "an image": (pod({"name": "a", "image": "x" * 2_500_000}), "the pod has a field of 2,500,000 characters"),
     "a key": (pod(*plain(1), annotations={"a" * 40_000: "x"}), "the pod has a field of 40,000 characters"),
+    "a name in a small body": (pod(*plain(1), nodeName="a" * 4097), "the pod has a field of 4,097 characters"),
+    "a name of quotes in a small body": (pod(*plain(1), nodeName='\\"' * 2049), "the pod has a field of 4,098"),
     "an annotation of 400,000 entries beside 8,000 containers": (
         pod(*plain(8_000), annotations={"sekisho.dev/defaulted": json.dumps({"restricted": ["a"] * 400_000})}),
         "the review has more than 200,000 entries",
@@ -91,6 +93,9 @@ def test_excessive_pod_is_denied_by_both_webhooks_before_anything_is_done(obj: d
 
 
 LARGE = {
+    "a name in a small body": (pod(*plain(1), nodeName="a" * 4096), "runAsNonRoot"),
+    "an annotation in a small body": (pod(*plain(1), annotations={"a": "x" * 20_000}), "runAsNonRoot"),
+    "an argument in a small body": (pod({"name": "a", "image": "x", "args": ["x" * 20_000]}), "runAsNonRoot"),
     "containers": (pod(*plain(512)), "512"),
     "capabilities": (pod(adds(9_900)), "capabilities"),
     "volumes": (pod(mounts(1024), volumes=volumes(1024)), "restrictedVolumes"),

@@ -472,6 +472,18 @@ async def test_a_small_body_with_much_to_compare_is_judged_apart(monkeypatch: py
             assert len(apart) == taken
 
 
+async def test_a_pod_with_one_container_and_many_other_entries_is_judged_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    apart: list[str] = []
+    patterns = [f"a*b{number}" for number in range(256)]
+    async with serving_reviews(policy(controls={"sysctls": {"allowed": patterns}})) as served:
+        monkeypatch.setattr(Turns, "turn", noting(apart))
+        for count, taken in ((20, 0), (500, 1)):
+            sysctls = [{"name": f"net.{number}", "value": ""} for number in range(count)]
+            with_sysctls = pod(GOOD) | {"spec": {"containers": [GOOD], "securityContext": {"sysctls": sysctls}}}
+            assert not await served.allowed(review(with_sysctls))
+            assert len(apart) == taken
+
+
 async def test_with_very_many_waivers_a_small_review_is_judged_apart(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
