@@ -13,6 +13,7 @@ Source: the reference grammar of github.com/distribution/reference, with Docker 
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from itertools import count
 from typing import Annotated, Final
 
@@ -166,8 +167,9 @@ def _check(parameters: Images, _minor: int) -> Check:
 
     resolved = tuple(image_rules(parameters)) if parameters.resolve_tags else ()
     registries, tags = parameters.trusted_registries, parameters.denied_tags
-    from_trusted = f"an image from {words(registries)}" if registries else ""
-    not_denied_tag = f"a tag other than {words(tags)}" if tags else ""
+    # Made for the first finding, and shared by all: they may be as long as the policy itself.
+    from_trusted = cache(lambda: f"an image from {words(registries or ())}")
+    not_denied_tag = cache(lambda: f"a tag other than {words(tags or ())}")
     rules = _Rules(parameters, trusted, denied, resolved, next(_numbers), from_trusted, not_denied_tag)
     number = rules.number
 
@@ -192,7 +194,7 @@ class _Rules(Struct, frozen=True, eq=False):
     """Compiled parameters. `number` is theirs alone, also when others replace them.
 
     resolved: the rules whose images get the digests of their tags, and are denied until they have them.
-    from_trusted, not_denied_tag: which images pass, in words; empty where any does.
+    from_trusted, not_denied_tag: give in words which images pass.
     """
 
     parameters: Images
@@ -200,8 +202,8 @@ class _Rules(Struct, frozen=True, eq=False):
     denied: tuple[RegistryPattern, ...]
     resolved: tuple[ImageRule, ...]
     number: int
-    from_trusted: str
-    not_denied_tag: str
+    from_trusted: Callable[[], str]
+    not_denied_tag: Callable[[], str]
 
 
 _numbers = count()
@@ -246,7 +248,7 @@ def _not_allowed(path: FieldPath, image: str, allowed: str, fix: str, about: Con
 def _registry_fault(image: str, reference: Reference, rules: _Rules) -> Fault | None:
     if rules.trusted and not any(pattern.covers(reference) for pattern in rules.trusted):
         fix = f"use an image from there{_resolved(image, reference)}"
-        return rules.from_trusted, fix
+        return rules.from_trusted(), fix
     for pattern, text in zip(rules.denied, rules.parameters.denied_registries or (), strict=True):
         if pattern.may_reach(reference):
             return f"no image from {text}", f"use an image from another registry{_resolved(image, reference)}"
@@ -269,7 +271,7 @@ def _tag_fault(reference: Reference, rules: _Rules) -> Fault | None:
         return "an image with a tag", "append a tag such as :1.2.3"
     tag = reference.tag or "latest"
     if tag in (parameters.denied_tags or ()):
-        return rules.not_denied_tag, "name the version to run, as :1.2.3"
+        return rules.not_denied_tag(), "name the version to run, as :1.2.3"
     return None
 
 
