@@ -6,7 +6,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 
 from sekisho.controls.control import Check, ParameterError
-from sekisho.findings import Change, Finding, remove, words
+from sekisho.findings import Finding, remove, words
 from sekisho.globs import glob_matches
 from sekisho.pods import DEFAULTED_ANNOTATION, ContainerRef, Pod
 
@@ -55,11 +55,17 @@ class KeyRules(Struct, frozen=True):
     denied: Sequence[str]
     shows_values: bool
 
-    def finding(self, key: str, value: str | None, allowed: str, fix: str, change: Change | None = None) -> Finding:
+    def finding(self, key: str, value: str | None, allowed: str, fix: str) -> Finding:
         """A finding on the value of a key, None where it is unset."""
         path = ("metadata", self.field, key)
         shown = None if self.shows_values or not value else "another value"
-        return Finding.of(self.control, path, value, allowed=allowed, fix=fix, change=change, shown=shown)
+        return Finding.of(self.control, path, value, allowed=allowed, fix=fix, shown=shown)
+
+    def finding_on_denied(self, key: str, value: str) -> Finding:
+        """A finding on a key that must be unset."""
+        path = ("metadata", self.field, key)
+        shown = None if self.shows_values else "set"
+        return Finding.of(self.control, path, value, allowed="unset", fix="remove it", change=remove(path), shown=shown)
 
 
 def check_keys(rules: KeyRules) -> Check:
@@ -72,11 +78,8 @@ def check_keys(rules: KeyRules) -> Check:
         entries = (metadata.labels if rules.field == "labels" else metadata.annotations) or {}
         findings = [*_unset(rules, entries), *_with_other_values(rules, entries)]
         denied = [key for key in entries if key in exact or key.startswith(prefixes)] if rules.denied else []
-        for key in sorted(denied):
-            if key != DEFAULTED_ANNOTATION:
-                change = remove(("metadata", rules.field, key))
-                findings.append(rules.finding(key, entries[key], "unset", "remove it", change))
-        return findings
+        denied = sorted(key for key in denied if key != DEFAULTED_ANNOTATION)
+        return [*findings, *(rules.finding_on_denied(key, entries[key]) for key in denied)]
 
     return judge
 

@@ -173,7 +173,6 @@ class PodDefaults(Struct, frozen=True, forbid_unknown_fields=True, rename="camel
         ]
         | None
     ) = None
-
     security_context: (
         Annotated[PodSecurityContextDefaults, Meta(description="Defaults for the pod's securityContext.")] | None
     ) = None
@@ -215,7 +214,7 @@ Mirror = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
 class Defaults(Struct, frozen=True, forbid_unknown_fields=True):
-    """Defaults for fields that a pod leaves unset. A value that is set is never changed, only judged."""
+    """Defaults for fields that a pod leaves unset, and mirrors, which alone change what a pod says: its images."""
 
     profile: (
         Annotated[

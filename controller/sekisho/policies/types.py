@@ -146,7 +146,9 @@ class PodPolicySpec(Struct, frozen=True, forbid_unknown_fields=True, rename="cam
     controls: Annotated[
         Controls, Meta(description="Controls by name, in addition to or instead of the standard's.")
     ] = Controls()
-    defaults: Annotated[Defaults, Meta(description="Defaults for fields that a pod leaves unset.")] = Defaults()
+    defaults: Annotated[
+        Defaults, Meta(description="Defaults for fields that a pod leaves unset, and mirrors of registries.")
+    ] = Defaults()
 
 
 class ClusterPodPolicySpec(PodPolicySpec, frozen=True, forbid_unknown_fields=True, rename="camel"):
