@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -20,23 +21,47 @@ from tests.trustparts.fixtures import (  # noqa: F401 - fixtures for all tests
     trust_parts,
 )
 
+_ROOT = Path(__file__).parents[1]
 _SLOW_EXAMPLES = (HealthCheck.too_slow, HealthCheck.filter_too_much)
 settings.register_profile("quick", max_examples=50, deadline=None, suppress_health_check=_SLOW_EXAMPLES)
 settings.register_profile("thorough", max_examples=1000, deadline=None, suppress_health_check=_SLOW_EXAMPLES)
 settings.load_profile("quick")
 
-_OF_THE_LAB = tuple(
-    f"tests/cluster/test_{name}.py"
-    for name in ("certificate_modes", "image_verification", "life_cycle", "policy_changes", "succession")
+_OF_THE_LAB = ("certificate_modes", "image_verification", "life_cycle", "policy_changes", "succession")
+_OF_THE_INSTALLATION = (
+    *("api_versions", "certificates", "chart", "controller", "controlplane", "helm_test", "pod_defaults"),
+    *("policy_status", "proof"),
 )
-_OF_THE_INSTALLATION = tuple(
-    f"tests/cluster/test_{name}.py"
-    for name in (
-        *("api_versions", "certificates", "chart", "controller", "controlplane", "helm_test", "pod_defaults"),
-        *("policy_status", "proof"),
-    )
+_ALONE = ("build", "drills")
+_GROUPS = (
+    {f"tests/cluster/test_{name}.py": "lab" for name in _OF_THE_LAB}
+    # What stops, damages or replaces Sekisho, or needs none, takes as long as all that only uses it.
+    | {f"tests/cluster/test_{name}.py": "installation" for name in _OF_THE_INSTALLATION}
+    | {f"tests/cluster/test_{name}.py": f"alone: {name}" for name in _ALONE}
 )
-_ALONE = tuple(f"tests/cluster/test_{name}.py" for name in ("build", "drills"))
+"""The group of a file by its path; the tests of a group run in one process."""
+_ONLY_IN_THE_LAB = frozenset({"lab", "sigstore"})
+"""Fixtures that one process may have: only one timestamp server can run, because its port for metrics is fixed."""
+
+
+def _group_of(file: str) -> str:
+    if file in _GROUPS:
+        return _GROUPS[file]
+    if file.startswith("tests/trustparts/"):
+        return "lab"
+    return "cluster" if file.startswith("tests/cluster/") else file
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fails where a group's file is gone, or a file uses what only the lab's process may have."""
+    gone = [file for file in _GROUPS if not (_ROOT / file).exists()]
+    if gone:
+        raise pytest.UsageError(f"tests/conftest.py names files that do not exist: {', '.join(gone)}")
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        fixtures = _ONLY_IN_THE_LAB.intersection(getattr(item, "fixturenames", ()))
+        if fixtures and _group_of(file) != "lab":
+            raise pytest.UsageError(f"{file} uses {', '.join(fixtures)}: add it to _OF_THE_LAB in tests/conftest.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,14 +73,7 @@ class _ByWhatTheyShare(LoadScopeScheduling):
     """Tests that share a control plane or a Sigstore go to one process, and so do those of any other file."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file, _, _ = nodeid.partition("::")
-        # Only one timestamp server can run, because its port for metrics is fixed.
-        if file in _OF_THE_LAB or file.startswith("tests/trustparts/"):
-            return "lab"
-        # What stops, damages or replaces Sekisho, or needs none, takes as long as all that only uses it.
-        if file in _OF_THE_INSTALLATION:
-            return "installation"
-        return "cluster" if file.startswith("tests/cluster/") and file not in _ALONE else file
+        return _group_of(nodeid.partition("::")[0])
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:

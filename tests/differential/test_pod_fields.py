@@ -87,7 +87,7 @@ def declared_paths(of: Any, path: str = "") -> Iterator[str]:
     if get_origin(of) is list:
         of, path = get_args(of)[0], f"{path}[]"
     elif get_origin(of) is dict:
-        path = f"{path}{{}}"
+        of, path = get_args(of)[1], f"{path}{{}}"
     if path:
         yield path
     if isinstance(of, type) and issubclass(of, msgspec.Struct):

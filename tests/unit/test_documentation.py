@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from sekisho.controls import CONTROLS
+
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("policies/**/*.md")])
 
@@ -28,6 +30,13 @@ def broken_links(page: Path) -> list[str]:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_to_files_and_headings_that_exist(page: Path) -> None:
     assert broken_links(page) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_number_of_controls_is_right(page: Path) -> None:
+    if page.name != "CHANGELOG.md":
+        numbers = re.findall(r"\b(\d+) controls\b", page.read_text())
+        assert [number for number in numbers if int(number) != len(CONTROLS)] == []
 
 
 def test_missing_files_and_headings_are_broken_links(tmp_path: Path) -> None:

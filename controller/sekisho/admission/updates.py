@@ -11,11 +11,11 @@ from typing import Final
 
 from sekisho.pods import Container, Pod, PodSpec
 
-_EXCUSED: Final = frozenset({"resources", "env", "env_from", "tolerations"})
+EXCUSED_FIELDS: Final = frozenset({"resources", "env", "env_from", "tolerations"})
 """Fields of which the API server permits a change that need not be judged, or which nobody can change."""
 _LISTS: Final = ("init_containers", "containers", "ephemeral_containers")
-_OF_CONTAINER: Final = tuple(name for name in Container.__struct_fields__ if name not in _EXCUSED)
-_OF_POD: Final = tuple(name for name in PodSpec.__struct_fields__ if name not in (*_EXCUSED, *_LISTS))
+_OF_CONTAINER: Final = tuple(name for name in Container.__struct_fields__ if name not in EXCUSED_FIELDS)
+_OF_POD: Final = tuple(name for name in PodSpec.__struct_fields__ if name not in (*EXCUSED_FIELDS, *_LISTS))
 
 
 def runs_the_same(old: Pod, new: Pod) -> bool:

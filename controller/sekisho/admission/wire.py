@@ -8,7 +8,7 @@ which the API server writes them; other values stay raw and are copied. The attr
 Sources: k8s.io/api core/v1 and admission/v1, k8s.io/apimachinery meta/v1 (types.go), Kubernetes 1.37
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 
@@ -113,9 +113,16 @@ def _replaced(hint: Any, others: Mapping[type, Any]) -> Any:
         return others[hint]
     if get_origin(hint) in (Union, UnionType):
         return Union[tuple(_replaced(part, others) for part in get_args(hint))]  # noqa: UP007 - of a tuple
-    if get_origin(hint) is list:
-        return list[_replaced(get_args(hint)[0], others)]  # type: ignore[misc]
+    if get_origin(hint) in (list, dict):
+        return get_origin(hint)[tuple(_replaced(part, others) for part in get_args(hint))]
     return hint
+
+
+def _types_in(hint: Any) -> Iterator[Any]:
+    """The types that a type hint is made of, at any depth."""
+    yield hint
+    for part in get_args(hint):
+        yield from _types_in(part)
 
 
 def require_every_field(lean: type[Struct], keys: str, others: Mapping[type, Any]) -> None:
@@ -124,7 +131,7 @@ def require_every_field(lean: type[Struct], keys: str, others: Mapping[type, Any
     if missing:
         raise TypeError(f"the keys of {lean.__name__} lack {', '.join(sorted(missing))}; add them in the API's order")
     for hint in get_type_hints(lean).values():
-        for part in (hint, *get_args(hint), *(inner for arg in get_args(hint) for inner in get_args(arg))):
+        for part in _types_in(hint):
             if isinstance(part, type) and issubclass(part, Struct) and part not in others:
                 raise TypeError(f"the keys of {part.__name__} must be listed before those of {lean.__name__}")
 

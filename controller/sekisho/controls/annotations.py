@@ -80,4 +80,5 @@ spec:
     check=_check,
     verify=lambda parameters: verify_keys(parameters.allowed_values),
     of_pod_only=True,
+    needs_parameters=True,
 )

@@ -113,6 +113,7 @@ class Control(Struct, Generic[P], frozen=True, kw_only=True):
     evidence_check: compiles what is judged from evidence about images; None where the parameters require none of it.
     verify: raises ParameterError where the parameters that one policy sets contradict each other.
     of_pod_only: whether all its findings are about the pod as a whole, none about a container.
+    needs_parameters: whether it requires nothing of pods while no parameter is set.
     """
 
     name: str
@@ -126,6 +127,7 @@ class Control(Struct, Generic[P], frozen=True, kw_only=True):
     evidence_check: Callable[[P], EvidenceCheck | None] = lambda _: None
     verify: Callable[[P], None] = lambda _: None
     of_pod_only: bool = False
+    needs_parameters: bool = False
 
 
 def complete(control: Control[P], parameters: P, level: Level, minor: int) -> P:

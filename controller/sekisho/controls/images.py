@@ -328,4 +328,5 @@ containers:
     check=_check,
     evidence_check=_evidence_check,
     verify=_verify,
+    needs_parameters=True,
 )

@@ -369,4 +369,5 @@ containers:
     standard=opt_in,
     check=_check,
     verify=_verify,
+    needs_parameters=True,
 )

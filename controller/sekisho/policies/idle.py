@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from sekisho.controls import Parameters
+from sekisho.controls import CONTROLS, Parameters
 from sekisho.findings import words
 from sekisho.policies.compilation import CompiledPolicy
 from sekisho.policies.matching import requirements, selects_names
@@ -17,8 +17,7 @@ EXEMPT_NAMESPACES: Final = frozenset({"kube-system"})
 """Namespaces whose pods no webhook of the chart receives, whatever its values."""
 NAME_LABEL: Final = "kubernetes.io/metadata.name"
 """The API server sets this label to the namespace's name, and nobody can change it."""
-_EMPTY_BY_DEFAULT: Final = ("images", "labels", "annotations", "resources", "terminationGracePeriod")
-"""Controls that require nothing if no parameter is set."""
+_NEED_PARAMETERS: Final = tuple(name for name, control in CONTROLS.items() if control.needs_parameters)
 _REQUIRING_NOTHING: Final = frozenset({"enforcement", "resolve_tags"})
 """Parameters that only say how others are applied."""
 _EVERYBODY: Final = frozenset({"system:authenticated", "system:unauthenticated"})
@@ -126,7 +125,7 @@ def _no_labels(where: str, selector: LabelSelector | None, always: str = "") -> 
 
 def no_requirements(policy: ClusterPodPolicy | PodPolicy, compiled: CompiledPolicy) -> str | None:
     """Why the policy does nothing with the pods that match it, as a clause; None where it does something."""
-    empty = {name for name in _EMPTY_BY_DEFAULT if _is_empty(policy.spec, name)}
+    empty = {name for name in _NEED_PARAMETERS if _is_empty(policy.spec, name)}
     requires = compiled.for_labels is not None or any(rule.control not in empty for rule in compiled.rules)
     if requires or compiled.defaults:
         return None
@@ -135,7 +134,7 @@ def no_requirements(policy: ClusterPodPolicy | PodPolicy, compiled: CompiledPoli
 
 def empty_controls(spec: PodPolicySpec) -> Iterator[str]:
     """A clause for each control that requires nothing because no parameter is set."""
-    for name in _EMPTY_BY_DEFAULT:
+    for name in _NEED_PARAMETERS:
         if _is_empty(spec, name):
             fields = [written for _, written in _requirements(getattr(spec.controls, name))]
             yield f"spec.controls.{name}: requires nothing: set one of {words(fields)}"

@@ -6,8 +6,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from sekisho import admission
+from sekisho.admission.updates import EXCUSED_FIELDS, runs_the_same
+from sekisho.pods import Container, Pod, PodSpec
 from sekisho.policies import ClusterPodPolicy, PolicySet
 from tests.pods import container, restricted_pod
 from tests.reviews import review_body
@@ -48,6 +51,7 @@ def changed(*path: str | int, to: Any, of: dict[str, Any] = OLD) -> dict[str, An
     return pod
 
 
+LISTS_OF_CONTAINERS = {"containers", "init_containers", "ephemeral_containers"}
 EXCUSED = {
     "nothing": OLD,
     "labels": changed("metadata", "labels", to={"a": "b"}),
@@ -63,6 +67,23 @@ EXCUSED = {
 def test_update_that_changes_nothing_that_runs_is_excused(new: dict[str, Any]) -> None:
     assert admits(new)
     assert not admits(new, restricted_pod())
+
+
+@pytest.mark.parametrize("of", [Container, PodSpec])
+def test_fields_are_judged_again_unless_they_are_excused(of: type[Container | PodSpec]) -> None:
+    """A field that somebody adds to a pod's types is judged again when an update changes it."""
+    pod = Pod(spec=PodSpec(containers=[Container()]))
+    excused = set()
+    for name in set(of.__struct_fields__) - LISTS_OF_CONTAINERS:
+        other = replace(of(), **{name: "other"})
+        spec = replace(other, containers=[Container()]) if isinstance(other, PodSpec) else PodSpec(containers=[other])
+        if runs_the_same(pod, Pod(spec=spec)):
+            excused.add(name)
+    assert excused == EXCUSED_FIELDS & set(of.__struct_fields__)
+
+
+def test_excused_fields_are_fields_of_pods() -> None:
+    assert set(Container.__struct_fields__) | set(PodSpec.__struct_fields__) >= EXCUSED_FIELDS
 
 
 JUDGED = {

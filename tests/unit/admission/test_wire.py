@@ -1,6 +1,7 @@
 """Bodies as an API server writes them are read in one pass, with the verdicts that any other reading gives."""
 
 import json
+from typing import get_type_hints
 
 import msgspec
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, reject
 
 from sekisho import admission
 from sekisho.admission.review import _decode_any, _decode_as_written
-from sekisho.admission.wire import POD, require_every_field
+from sekisho.admission.wire import POD, require_every_field, wire_type
 from sekisho.pods import (
     Capabilities,
     Handler,
@@ -91,6 +92,20 @@ def test_no_value_of_the_environment_becomes_an_object() -> None:
 def test_field_that_the_wire_lacks_is_an_error_at_import(lean: type[msgspec.Struct], keys: str, message: str) -> None:
     with pytest.raises(TypeError, match=message):
         require_every_field(lean, keys, {SELinuxOptions: str, WindowsOptions: str})
+
+
+class DeeperTypes(msgspec.Struct):
+    """Types of fields that no type of a pod has yet."""
+
+    by_name: dict[str, list[HostPath]] | None = None
+
+
+def test_type_in_a_map_of_lists_must_be_listed_and_is_replaced() -> None:
+    with pytest.raises(TypeError, match="the keys of HostPath must be listed before those of DeeperTypes"):
+        require_every_field(DeeperTypes, "by_name", {})
+    require_every_field(DeeperTypes, "by_name", {HostPath: str})
+    made = wire_type(DeeperTypes, "by_name", {HostPath: str})
+    assert get_type_hints(made)["by_name"] == dict[str, list[str]] | None
 
 
 def test_field_that_the_wire_has_is_none() -> None:

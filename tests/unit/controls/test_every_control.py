@@ -1,7 +1,9 @@
 """What holds for every control: it is in the order, has cases in its test file, and its page's examples are true."""
 
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -10,23 +12,60 @@ from msgspec import structs
 from sekisho.controls import CONTROLS, NEWEST, ORDER, Level, complete, no_longer_allowed
 from sekisho.controls.capabilities import BASELINE_ADD
 from sekisho.standards import controls_of
-from tests.pods import container, restricted_pod
+from tests.pods import container, restricted_pod, with_container_in
 from tests.unit.controls.twins import Pod, at_level, context, pod_context, with_parameters
 from tools.control_pages import control_pages, example_denial
 
 ALL = pytest.mark.parametrize("name", CONTROLS)
+LEVELS: tuple[Level, ...] = ("baseline", "restricted")
 
 
 def test_every_control_is_in_the_order_in_which_findings_are_reported() -> None:
-    assert tuple(CONTROLS) == ORDER
+    assert tuple(CONTROLS) == ORDER, "add the control to ORDER in controls/__init__.py"
+
+
+FOLDER = Path(__file__).parent
+
+
+def cases_of(name: str) -> ModuleType:
+    module = CONTROLS[name].parameters.__module__.rpartition(".")[2]
+    assert (FOLDER / f"test_{module}.py").exists(), f"{name} needs tests: write tests/unit/controls/test_{module}.py"
+    return import_module(f"tests.unit.controls.test_{module}")
+
+
+def tables_of(tests: ModuleType) -> dict[str, list[Any]]:
+    """The tables of denied pods beside allowed ones."""
+    return {key: table for key, table in vars(tests).items() if key.endswith("_TWINS")}
+
+
+def denied_pods(tests: ModuleType) -> Iterator[Pod]:
+    for key, table in tables_of(tests).items():
+        for twin in table:
+            if key == "PARAMETER_TWINS":
+                yield twin[1]
+            else:
+                yield with_container_in("containers", twin[0]) if "CONTAINER" in key else restricted_pod(**twin[0])
 
 
 @ALL
 def test_control_has_a_test_file_with_denied_and_allowed_pods(name: str) -> None:
-    module = CONTROLS[name].parameters.__module__.rpartition(".")[2]
-    tests = import_module(f"tests.unit.controls.test_{module}")
-    tables = [table for key, table in vars(tests).items() if key.endswith("_TWINS")]
-    assert sum(map(len, tables)) > 0
+    tests = cases_of(name)
+    tables = tables_of(tests)
+    no_level_has_it = not any(CONTROLS[name].standard(level, NEWEST) for level in LEVELS)
+    named = ["PARAMETER_TWINS"] if no_level_has_it else ["CONTAINER_TWINS", "POD_TWINS", "PARAMETER_TWINS"]
+    assert any(map(tables.get, named)), f"{tests.__name__} needs a table of twins.py: {' or '.join(named)}"
+    marks = [mark for test in vars(tests).values() for mark in getattr(test, "pytestmark", ())]
+    tried = [mark.args[1] for mark in marks if mark.name == "parametrize"]
+    unused = [key for key, table in tables.items() if not any(values is table for values in tried)]
+    assert unused == [], f"no test of {tests.__name__} is parametrized by these tables"
+
+
+@ALL
+def test_control_says_whether_it_needs_parameters(name: str) -> None:
+    findings = [finding for pod in denied_pods(cases_of(name)) for finding in with_parameters(name, {}, pod)]
+    # No container runs an image whose reference is not valid, so denying it requires nothing.
+    requires = any(finding.allowed != "a valid image reference" for finding in findings)
+    assert CONTROLS[name].needs_parameters is not requires, "set needs_parameters in CONTROL"
 
 
 @ALL
@@ -50,7 +89,6 @@ def test_allowed_example_is_admitted(name: str) -> None:
     assert example_denial(control, control.example.allowed)[0] == set()
 
 
-LEVELS: tuple[Level, ...] = ("baseline", "restricted")
 ADDITIONS = [
     (name, field.name.removeprefix("additional_"), field.name)
     for name, control in CONTROLS.items()
