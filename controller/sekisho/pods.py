@@ -9,6 +9,7 @@ Fields are declared in the order in which the API server writes them, which deco
 Source: https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/
 """
 
+import re
 from collections.abc import Mapping
 from enum import StrEnum
 
@@ -454,6 +455,32 @@ def service_account_of(pod: Pod) -> str:
     return pod.spec.service_account_name or pod.spec.service_account or DEFAULT_SERVICE_ACCOUNT
 
 
+NAME_OF_CRON_JOB = re.compile(r"-[0-9]{8,}$")
+"""The end of the name of a Job that a CronJob makes: the CronJob's own name, and the time in minutes."""
+
+
+def owner_names(pod: Pod) -> tuple[str, ...]:
+    """The names of what a user created that the pod comes from: of the pod itself, or of its workload.
+
+    A pod of a Deployment names a ReplicaSet, and shows in a label what the ReplicaSet's name has in addition. The
+    pod of a Job may come from a CronJob, so it has both names. A generated name that is not known yet ends in `…`.
+    """
+    meta = pod.metadata
+    owner = _controller(meta)
+    if owner is None or owner.kind == "Node":
+        return (meta.name or f"{meta.generate_name or ''}…",)
+    if owner.kind == "ReplicaSet":
+        template_hash = (meta.labels or {}).get("pod-template-hash")
+        return (owner.name.removesuffix(f"-{template_hash}") if template_hash else owner.name,)
+    if owner.kind == "Job" and NAME_OF_CRON_JOB.search(owner.name):
+        return owner.name, NAME_OF_CRON_JOB.sub("", owner.name)
+    return (owner.name,)
+
+
+def _controller(meta: ObjectMeta) -> OwnerReference | None:
+    return next((owner for owner in meta.owner_references or () if owner.controller), None)
+
+
 def in_namespace(pod: Pod, namespace: str) -> Pod:
     """The pod in its namespace: a template or manifest may name none, or one that the API server does not read."""
     return (
@@ -514,7 +541,20 @@ def pod_template(workload: Workload, group: str, kind: str) -> Pod | None:
     """The pod template of a workload as the pod that it creates; None where the workload has none.
 
     group, kind: those of the workload, which must be in POD_TEMPLATES.
+
+    The pod's controller is the workload, or what the workload comes from itself.
     """
+    template = _template(workload, group, kind)
+    if template is None:
+        return None
+    meta = workload.metadata
+    owner = _controller(meta) or OwnerReference(
+        kind=kind, name=meta.name or f"{meta.generate_name or ''}…", controller=True
+    )
+    return replace(template, metadata=replace(template.metadata, owner_references=[owner]))
+
+
+def _template(workload: Workload, group: str, kind: str) -> Pod | None:
     path = POD_TEMPLATES[group, kind]
     if path == ("template",):
         return workload.template

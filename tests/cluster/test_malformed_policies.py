@@ -981,6 +981,22 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         waiver(),
     ),
     (
+        "waiver of no value",
+        WAIVER,
+        waiver(values=[]),
+        SCHEMA,
+        "spec.values in body should have at least 1 items",
+        waiver(values=["NET_ADMIN"]),
+    ),
+    (
+        "waiver of a name with a capital letter",
+        WAIVER,
+        waiver(match={"names": ["Web"]}),
+        SCHEMA,
+        "spec.match.names[0] in body should match",
+        waiver(match={"names": ["web-*"]}),
+    ),
+    (
         "waiver that is over",
         WAIVER,
         waiver(expires="2020-01-01T00:00:00Z"),

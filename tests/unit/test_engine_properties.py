@@ -4,6 +4,7 @@ import base64
 import copy
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from random import Random
 from typing import Any
 
@@ -13,9 +14,10 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from sekisho import admission
+from sekisho.admission.waivers import value_of
 from sekisho.controls import CONTROLS
-from sekisho.policies import ClusterPodPolicy, Enforcement, PolicySet
-from tests.pods import container, restricted_pod
+from sekisho.policies import ClusterPodPolicy, Enforcement, PolicySet, PolicyWaiver
+from tests.pods import container, restricted_pod, typed
 from tests.reviews import DEPLOYMENT, DEPLOYMENTS, review, review_body
 from tests.strategies import SPECS, STANDARDS, Json, Pod, defaults, pods, specs_and_one_more
 
@@ -207,6 +209,38 @@ def test_a_further_policy_never_turns_a_denial_into_a_pass(pod: Pod, specs: tupl
     assert fewer.decision != "deny" or more.decision == "deny"
     denied = [[v.finding for v in outcome.violations if v.enforcement == Enforcement.DENY] for outcome in (fewer, more)]
     assert [finding for finding in denied[0] if finding not in denied[1]] == []
+
+
+WAIVER = {
+    "policies": ["policy-0"],
+    "controls": list(CONTROLS),
+    "expires": "2027-01-31T00:00:00Z",
+    "reason": "a test",
+}
+
+
+def waived(pod: Pod, policy: Json, narrowing: Json) -> tuple[admission.Waived, ...]:
+    """What a waiver for all controls of one policy exempts from, narrowed so."""
+    with_waiver = PolicySet.of(
+        [
+            msgspec.convert({"metadata": {"name": "policy-0"}, "spec": policy}, ClusterPodPolicy),
+            msgspec.convert({"metadata": {"name": "w"}, "spec": WAIVER | narrowing}, PolicyWaiver),
+        ]
+    )
+    before = datetime(2027, 1, 1, tzinfo=UTC)
+    return admission.validate(admission.decode(review_body(pod)), with_waiver, {}, lambda: before).waived
+
+
+@given(pods(), SPECS, st.data())
+def test_values_and_names_only_narrow_a_waiver(pod: Pod, spec: Json, data: st.DataObject) -> None:
+    wide = waived(pod, spec, {})
+    shown = sorted({str(each.finding.raw_value) for each in wide} | {"NET_ADMIN", "unset"})
+    values = data.draw(st.lists(st.sampled_from(shown).filter(bool), min_size=1, unique=True))
+    narrow = waived(pod, spec, {"values": values})
+    assert [each for each in narrow if each not in wide] == []
+    assert all(value_of(each.finding, typed(pod)) in values for each in narrow)
+    names = data.draw(st.sampled_from(["pod", "p*", "other", "pod-*"]))
+    assert waived(pod, spec, {"match": {"names": [names]}}) == (wide if names in ("pod", "p*") else ())
 
 
 OF_POD_ONLY = [name for name, control in CONTROLS.items() if control.of_pod_only]

@@ -1,7 +1,6 @@
 """AdmissionReview, out: from a request and a policy set to the bytes of the answer."""
 
 import base64
-import re
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Final
@@ -29,7 +28,7 @@ from sekisho.admission.template_paths import fixes_in_object, violations_in_obje
 from sekisho.admission.verdict import UnjudgedError, Violation, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, waiver_lines
 from sekisho.images.trust import Lookup, Trust
-from sekisho.pods import POD_TEMPLATES, Pod, TemplatePath
+from sekisho.pods import NAME_OF_CRON_JOB, POD_TEMPLATES, Pod, TemplatePath
 from sekisho.policies import Enforcement, PolicySet
 from sekisho.remembered import begin_trial, end_trial
 
@@ -42,10 +41,6 @@ _WRITTEN_AS_TEMPLATE: Final = frozenset(
     {"ReplicaSet", "StatefulSet", "DaemonSet", "ReplicationController", "Deployment", "Job"}
 )
 """Controllers whose pods have their fields from a template that a user wrote."""
-_NAME_OF_CRON_JOB: Final = re.compile(r"-[0-9]{8,}$")
-"""A CronJob names its Jobs by its own name and the time in minutes, so the Job's user probably wrote a CronJob.
-
-A pod shows no more of its Job than the name; Events are written after a look-up of the owner, and have its path."""
 _MIRROR_ANNOTATION: Final = "kubernetes.io/config.mirror"
 
 
@@ -377,7 +372,8 @@ def written_at(review: Review) -> TemplatePath:
         return POD_TEMPLATES[("batch", "CronJob") if of_cron_job else (review.kind.group, review.kind.kind)]
     if owner is None or owner.kind not in _WRITTEN_AS_TEMPLATE:
         return ()
-    named_by_cron_job = owner.kind == "Job" and _NAME_OF_CRON_JOB.search(owner.name)
+    # A pod shows no more of its Job than the name; Events are written after a look-up of the owner, and have its path.
+    named_by_cron_job = owner.kind == "Job" and NAME_OF_CRON_JOB.search(owner.name)
     return POD_TEMPLATES[("batch", "CronJob")] if named_by_cron_job else ("spec", "template")
 
 

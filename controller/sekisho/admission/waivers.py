@@ -1,5 +1,6 @@
 """Waivers: what they exempt. Pods without violations and without defaults never get here."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from itertools import chain, takewhile
@@ -56,7 +57,7 @@ def apply_waivers(
         finding, staying = violation.finding, []
         container = containers[finding.path[:3]] if finding.container is not None else None
         for policy in violation.policies:
-            waiver = exemptions.first_for(policy, finding.control, container) if policy in names else None
+            waiver = exemptions.first_for(policy, finding, container) if policy in names else None
             if waiver is None:
                 staying.append(policy)
             else:
@@ -81,13 +82,8 @@ class Exemptions:
     def __init__(self, pod: Pod, waivers: Iterable[CompiledWaiver], now: datetime) -> None:
         """From waivers for the pod's namespace, each once or more; those that have ended are left out."""
         self._pod = pod
-        labels = pod.metadata.labels or {}
         self.waivers = sorted(
-            (
-                waiver
-                for waiver in dict.fromkeys(waivers)
-                if now < waiver.expires and (waiver.selects_labels is None or waiver.selects_labels(labels))
-            ),
+            (waiver for waiver in dict.fromkeys(waivers) if now < waiver.expires and waiver.selects(pod)),
             key=lambda waiver: waiver.name,
         )
         of_all: list[int] = []
@@ -103,7 +99,12 @@ class Exemptions:
                     self._by_image.setdefault(literal, []).append(place)
         self._of_all = tuple(of_all)
         self._groups: dict[tuple[str, str | None], Group] = {}
-        self._firsts: dict[tuple[Group, str], dict[str, int]] = {}
+        self._firsts: dict[tuple[Group, str, str | None], dict[str, int]] = {}
+        self._members: dict[Group, frozenset[int]] = {}
+        self._by_value: dict[str, list[int]] = {}
+        for place, waiver in enumerate(self.waivers):
+            for value in waiver.values:
+                self._by_value.setdefault(value, []).append(place)
 
     def group(self, container: Container | None) -> Group:
         """The waivers that apply to a container by its name or image; none for the pod itself."""
@@ -120,25 +121,51 @@ class Exemptions:
         return known
 
     def policies(self, control: str, container: Container | None) -> Set[str]:
-        """The policies from whose control a container, or with None the pod itself, is exempt."""
+        """The policies from whose control a container, or with None the pod itself, is exempt for every value."""
         return self._first(self._of_all, control).keys() | self._first(self.group(container), control).keys()
 
-    def first_for(self, policy: str, control: str, container: Container | None) -> CompiledWaiver | None:
-        """The first waiver by name that exempts a container, or with None the pod itself."""
-        firsts = (self._first(group, control).get(policy) for group in (self._of_all, self.group(container)))
+    def first_for(self, policy: str, finding: Finding, container: Container | None) -> CompiledWaiver | None:
+        """The first waiver by name that exempts a container, or with None the pod itself, from a finding."""
+        value = value_of(finding, self._pod) if self._by_value else None
+        firsts = (
+            self._first(group, finding.control, one).get(policy)
+            for group in (self._of_all, self.group(container))
+            for one in ((None, value) if value in self._by_value else (None,))
+        )
         place = min((place for place in firsts if place is not None), default=None)
         return None if place is None else self.waivers[place]
 
-    def _first(self, group: Group, control: str) -> Mapping[str, int]:
-        """By policy, the first waiver of a group that exempts from a control of it."""
-        known = self._firsts.get((group, control))
+    def _first(self, group: Group, control: str, value: str | None = None) -> Mapping[str, int]:
+        """By policy, the first waiver of a group that exempts from a control of it: from every value, or from one."""
+        known = self._firsts.get((group, control, value))
         if known is None:
-            known = self._firsts[group, control] = {}
-            for place in group:
+            known = self._firsts[group, control, value] = {}
+            for place in group if value is None else self._with_value(group, value):
                 waiver = self.waivers[place]
-                for policy in waiver.policies if control in waiver.controls else ():
+                exempts = control in waiver.controls and (value is not None or not waiver.values)
+                for policy in waiver.policies if exempts else ():
                     known.setdefault(policy, place)
         return known
+
+    def _with_value(self, group: Group, value: str) -> Iterator[int]:
+        if group not in self._members:
+            self._members[group] = frozenset(group)
+        return filter(self._members[group].__contains__, self._by_value[value])
+
+
+def value_of(finding: Finding, pod: Pod) -> str | None:
+    """The value of a finding as waivers name it; None for one that is unset, hidden, a list or an object.
+
+    pod: the pod with the finding. A hostPath has its path as its value, whichever control denies it.
+    """
+    raw = finding.raw_value
+    match finding.path:
+        case ("spec", "volumes", int(index), "hostPath"):
+            host_path = (pod.spec.volumes or [])[index].host_path
+            return None if host_path is None else host_path.path
+    if finding.shown is not None or not isinstance(raw, str | int):
+        return None
+    return raw if isinstance(raw, str) else json.dumps(raw)
 
 
 def exemptions(pod: Pod, namespace: str, policies: PolicySet, now: datetime) -> Exemptions:
@@ -153,14 +180,15 @@ def waivers_of_defaults(
     by_policy = policies.waivers_in(namespace)
     if not by_policy:
         return []
-    controls, labels = {default.control for default in plan.defaults}, pod.metadata.labels or {}
+    controls = {default.control for default in plan.defaults}
     return [
         waiver
         for waivers in by_policy.values()
         for waiver in waivers
         if now < waiver.expires
+        and not waiver.values  # a default is for an unset field, which has no value
         and not controls.isdisjoint(waiver.controls)
-        and (waiver.selects_labels is None or waiver.selects_labels(labels))
+        and waiver.selects(pod)
     ]
 
 

@@ -4,6 +4,9 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from sekisho.controls import CONTROLS, Level, no_longer_allowed
+from sekisho.controls.capabilities import CONTROL as CAPABILITIES
+from sekisho.controls.capabilities import KNOWN
+from sekisho.controls.capabilities import unknown as unknown_capability
 from sekisho.controls.image_attestations import KNOWN_PREDICATES
 from sekisho.controls.image_rules import ImageRule
 from sekisho.controls.images import CONTROL as IMAGES
@@ -193,6 +196,10 @@ def _of_waiver(waiver: PolicyWaiver, policies: PolicySet, exempt: Collection[str
         yield clause
     if match.namespaces is None and not match.images:
         yield "spec.match: sets neither namespaces nor images, so everyone who may create pods anywhere can use it"
+    if spec.controls == (CAPABILITIES.name,):
+        for index, value in enumerate(spec.values or ()):
+            if value not in KNOWN:
+                yield f"spec.values[{index}]: {unknown_capability(value)}"
     known = [policy for policy in spec.policies if policy in policies.names]
     unknown = ((index, policy) for index, policy in enumerate(spec.policies) if policy not in policies.names)
     for number, (index, policy) in enumerate(unknown):

@@ -15,7 +15,7 @@ from sekisho.controls.control import cel
 from sekisho.controls.image_signatures import Registry
 from sekisho.documents import Problem
 from sekisho.images import ImageError, RegistryPattern, parse, parse_pattern
-from sekisho.pods import Container, Pod
+from sekisho.pods import Container, Pod, owner_names
 from sekisho.policies.matching import Selects, compile_selector, selects_names
 from sekisho.policies.problems import PolicyError, Problems
 from sekisho.policies.selectors import LabelSelector, NamespacePattern
@@ -35,6 +35,7 @@ PolicyTitle = Annotated[
     ),
 ]
 ControlName = Annotated[str, Meta(pattern="^[A-Za-z]+$", max_length=64)]
+ObjectName = Annotated[str, Meta(pattern="^[a-z0-9*]([-a-z0-9.*]*[a-z0-9*])?$", max_length=253)]
 ContainerName = Annotated[str, Meta(pattern="^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 
 
@@ -43,6 +44,19 @@ class WaiverMatch(Struct, frozen=True, forbid_unknown_fields=True, rename="camel
 
     With images or containers set, it does not apply to findings about the pod as a whole, such as its volumes.
     """
+
+    names: (
+        Annotated[
+            tuple[ObjectName, ...],
+            Meta(
+                description="Names of the objects that users create and pods come from: of the Deployment, DaemonSet, "
+                "CronJob …, or of a pod without such an owner; * matches any characters.",
+                min_length=1,
+                max_length=256,
+            ),
+        ]
+        | None
+    ) = None
 
     namespaces: (
         Annotated[
@@ -118,6 +132,18 @@ class PolicyWaiverSpec(Struct, frozen=True, forbid_unknown_fields=True, rename="
             pattern="[^\\s]",
         ),
     ]
+    values: (
+        Annotated[
+            tuple[Annotated[str, Meta(min_length=1, max_length=4096)], ...],
+            Meta(
+                description="The values that it exempts pods from, as a denial shows them without quotes: NET_ADMIN, "
+                '/var/log, or "9100" of a port; every value if unset. No wildcards.',
+                min_length=1,
+                max_length=64,
+            ),
+        ]
+        | None
+    ) = None
     match: Annotated[WaiverMatch, Meta(description="Which pods and containers it applies to; every pod if unset.")] = (
         WaiverMatch()
     )
@@ -140,7 +166,11 @@ class PolicyWaiver(Struct, frozen=True, rename="camel"):
 
 
 class CompiledWaiver(Struct, frozen=True, eq=False):
-    """A waiver ready to apply to findings."""
+    """A waiver ready to apply to findings.
+
+    selects_labels, selects_name: None if it applies to pods with any labels, of any name.
+    values: the values of findings that it exempts from; empty for all.
+    """
 
     name: str
     policies: frozenset[str]
@@ -149,13 +179,21 @@ class CompiledWaiver(Struct, frozen=True, eq=False):
     reason: str
     selects_namespace: Callable[[str], bool]
     selects_labels: Selects | None
+    selects_name: Callable[[str], bool] | None
     images: tuple[RegistryPattern, ...]
     containers: frozenset[str]
     label_keys: frozenset[str]
+    values: frozenset[str]
+
+    def selects(self, pod: Pod) -> bool:
+        """Whether it applies to the pod or to some of its containers. The namespace is not checked."""
+        if self.selects_labels is not None and not self.selects_labels(pod.metadata.labels or {}):
+            return False
+        return self.selects_name is None or any(map(self.selects_name, owner_names(pod)))
 
     def covers(self, pod: Pod, container: Container | None) -> bool:
         """Whether it applies to a container of a pod; None stands for the pod itself. The namespace is not checked."""
-        if self.selects_labels is not None and not self.selects_labels(pod.metadata.labels or {}):
+        if not self.selects(pod):
             return False
         if not self.images and not self.containers:
             return True
@@ -181,6 +219,8 @@ def compile_waiver(waiver: PolicyWaiver) -> CompiledWaiver:
         reason=" ".join(spec.reason.split()),
         selects_namespace=selects_names(match.namespaces),
         selects_labels=problems.of(compile_selector, match.pod_selector, "spec.match.podSelector"),
+        selects_name=None if match.names is None else selects_names(match.names),
+        values=frozenset(spec.values or ()),
         images=problems.of(lambda: tuple(_patterns(match.images or ()))) or (),
         containers=frozenset(match.containers or ()),
         label_keys=frozenset() if match.pod_selector is None else match.pod_selector.keys,

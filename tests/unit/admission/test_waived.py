@@ -131,6 +131,145 @@ def test_a_pod_with_a_finding_that_no_waiver_exempts_is_denied() -> None:
     assert admits(pod, RESTRICTED, waiver(controls=["privileged", "hostNamespaces"]))
 
 
+CAPABILITIES = {"controls": ["capabilities"], "values": ["NET_ADMIN"]}
+HOST_PATHS = {"controls": ["hostPathVolumes"], "values": ["/var/log"]}
+HOST_PORTS = {"controls": ["hostPorts"], "values": ["9100"]}
+
+
+def adding(*names: str) -> dict[str, Any]:
+    return restricted_pod(container(securityContext={"capabilities": {"add": list(names), "drop": ["ALL"]}}))
+
+
+def mounting(*paths: str) -> dict[str, Any]:
+    return restricted_pod(
+        volumes=[{"name": f"v{index}", "hostPath": {"path": path}} for index, path in enumerate(paths)]
+    )
+
+
+def listening(*ports: int) -> dict[str, Any]:
+    return restricted_pod(container(ports=[{"containerPort": 80, "hostPort": port} for port in ports]))
+
+
+@pytest.mark.parametrize(
+    ("spec", "exempted", "denied"),
+    [
+        (CAPABILITIES, adding("NET_ADMIN"), adding("SYS_ADMIN")),
+        (CAPABILITIES, adding("NET_ADMIN"), adding("NET_ADMIN", "SYS_ADMIN")),
+        (HOST_PATHS, mounting("/var/log"), mounting("/var/log/..")),
+        (HOST_PATHS, mounting("/var/log", "/var/log"), mounting("/var/log", "/var")),
+        (HOST_PATHS, mounting("/var/log"), mounting("/var/log/pods")),
+        (HOST_PORTS, listening(9100), listening(910)),
+        (HOST_PORTS, listening(9100), listening(9100, 9101)),
+        ({"controls": ["hostPorts"], "values": ["1", "2"]}, listening(1, 2), listening(1, 2, 12)),
+    ],
+)
+def test_a_waiver_with_values_exempts_findings_on_these_values_only(
+    spec: dict[str, Any], exempted: dict[str, Any], denied: dict[str, Any]
+) -> None:
+    assert admits(exempted, RESTRICTED, waiver(**spec))
+    assert not admits(denied, RESTRICTED, waiver(**spec))
+
+
+def test_path_of_a_host_path_counts_for_the_control_that_denies_its_kind_of_volume() -> None:
+    level = {"podSecurityStandard": {"level": "restricted"}}
+    policy = msgspec.convert({"metadata": {"name": "restricted"}, "spec": level}, ClusterPodPolicy)
+    logs = waiver(controls=["restrictedVolumes"], values=["/var/log"])
+    assert admits(mounting("/var/log"), policy, logs)
+    assert not admits(mounting("/var/log2"), policy, logs)
+    other_kind = restricted_pod(volumes=[{"name": "v", "nfs": {"server": "/var/log", "path": "/var/log"}}])
+    assert not admits(other_kind, policy, logs)
+
+
+@pytest.mark.parametrize("value", ["unset", "null", "None", "", "[]", '["KILL"]', "a list with ALL"])
+def test_no_value_stands_for_a_field_that_is_unset_or_a_list(value: str) -> None:
+    level = {"podSecurityStandard": {"level": "restricted"}}
+    policy = msgspec.convert({"metadata": {"name": "restricted"}, "spec": level}, ClusterPodPolicy)
+    for dropped in (None, [], ["KILL"]):
+        pod = restricted_pod(container(securityContext={"capabilities": {"drop": dropped}}))
+        assert not admits(pod, policy, waiver(controls=["capabilities"], values=[value or "x"]))
+
+
+def test_hidden_value_is_not_one_that_a_waiver_can_name() -> None:
+    """Nobody can find out by waivers what an environment variable holds."""
+    policy = msgspec.convert(
+        {"metadata": {"name": "restricted"}, "spec": {"controls": {"secretsInEnv": {}}}}, ClusterPodPolicy
+    )
+    pod = restricted_pod(container(env=[{"name": "PASSWORD", "value": "hunter2"}]))
+    (violation,) = answered(pod, policy).violations
+    for value in ("hunter2", violation.finding.value, str(violation.finding.raw_value)):
+        assert not admits(pod, policy, waiver(controls=["secretsInEnv"], values=[value]))
+    assert admits(pod, policy, waiver(controls=["secretsInEnv"]))
+
+
+def test_two_waivers_with_values_exempt_from_the_values_of_both() -> None:
+    one, two = (waiver(name, controls=["capabilities"], values=[name]) for name in ("NET_ADMIN", "SYS_TIME"))
+    pod = adding("NET_ADMIN", "SYS_TIME")
+    outcome = answered(pod, RESTRICTED, one, two)
+    assert [(each.waiver, each.finding.raw_value) for each in outcome.waived] == [
+        ("NET_ADMIN", "NET_ADMIN"),
+        ("SYS_TIME", "SYS_TIME"),
+    ]
+    assert not admits(pod, RESTRICTED, one)
+
+
+def owned(kind: str, name: str, **labels: str) -> dict[str, Any]:
+    pod = restricted_pod(privileged())
+    owner = {"apiVersion": "x/v1", "kind": kind, "name": name, "uid": "u", "controller": True}
+    pod["metadata"] |= {"name": f"{name}-x7k2p", "ownerReferences": [owner], "labels": labels}
+    return pod
+
+
+def named(name: str) -> dict[str, Any]:
+    pod = restricted_pod(privileged())
+    pod["metadata"] |= {"name": name}
+    return pod
+
+
+GENERATED = restricted_pod(privileged())
+GENERATED["metadata"] = {"generateName": "agent-"}
+
+
+@pytest.mark.parametrize(
+    ("names", "exempted", "denied"),
+    [
+        (["agent"], named("agent"), named("agent2")),
+        (["agent-*"], named("agent-1"), named("agent")),
+        (["agent-*"], GENERATED, named("my-agent-1")),
+        (["agent"], owned("DaemonSet", "agent"), owned("DaemonSet", "agent-2")),
+        (["agent"], owned("StatefulSet", "agent"), named("agent-0")),
+        (["agent"], owned("ReplicaSet", "agent-5d4", **{"pod-template-hash": "5d4"}), owned("ReplicaSet", "agent-5d4")),
+        (["agent"], owned("Job", "agent-28374650"), owned("Job", "agent-2837465")),
+        (["agent-28374650"], owned("Job", "agent-28374650"), owned("Job", "agent")),
+        (["agent*"], owned("Deployment", "agents"), owned("Deployment", "agen")),
+    ],
+)
+def test_a_waiver_with_names_exempts_pods_of_objects_with_these_names_only(
+    names: list[str], exempted: dict[str, Any], denied: dict[str, Any]
+) -> None:
+    only = waiver(match={"names": names})
+    assert admits(exempted, RESTRICTED, only)
+    assert not admits(denied, RESTRICTED, only)
+
+
+@pytest.mark.parametrize(("name", "is_exempt"), [("agent", True), ("agent-2", False)])
+def test_a_template_is_waived_by_the_name_of_its_object_as_its_pods_are(name: str, *, is_exempt: bool) -> None:
+    only = waiver(match={"names": ["agent"]})
+    deployment = {"metadata": {"name": name}, "spec": {"template": restricted_pod(privileged())}}
+    outcome = answered(deployment, RESTRICTED, only, kind=DEPLOYMENT, resource=DEPLOYMENTS)
+    assert bool(outcome.waived) is is_exempt
+    replicas = owned("ReplicaSet", f"{name}-5d4", **{"pod-template-hash": "5d4"})
+    assert admits(replicas, RESTRICTED, only) is is_exempt
+
+
+def test_two_waivers_never_combine_the_name_of_one_with_the_value_of_the_other() -> None:
+    by_name = waiver("a", controls=["hostPorts"], match={"names": ["agent"]}, values=["1"])
+    by_value = waiver("b", **(HOST_PORTS | {"match": {"names": ["other"]}}))
+    pod = listening(9100)
+    pod["metadata"] |= {"name": "agent"}
+    assert not admits(pod, RESTRICTED, by_name, by_value)
+    assert admits(pod, RESTRICTED, by_name, by_value, waiver("c", **HOST_PORTS))
+
+
 def test_two_waivers_never_combine_within_one_finding() -> None:
     """One is for the container, the other for the image: a container of that name with that image needs both."""
     by_container = waiver("a", match={"containers": ["app"], "images": ["ghcr.io/other"]})

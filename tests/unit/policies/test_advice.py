@@ -173,6 +173,18 @@ def test_a_waiver_that_can_exempt_no_pod_has_a_warning() -> None:
     assert of_match({"namespaces": ["shop", "kube-system"], "podSelector": {"matchExpressions": [NOT_X]}}) == []
 
 
+def test_waiver_of_an_unknown_capability_has_a_warning() -> None:
+    def of_values(controls: list[str]) -> list[str]:
+        ends = {"expires": "2026-12-01T00:00:00Z", "reason": "a test"}
+        spec = {"policies": ["p"], "controls": controls, "values": ["NET_ADMIN", "NET_ADMN"]} | ends
+        waiver = msgspec.convert({"metadata": {"name": "w"}, "spec": spec}, PolicyWaiver)
+        return [text for text in advice(waiver, PolicySet()) if text.startswith("spec.values")]
+
+    expected = "spec.values[1]: there is no capability 'NET_ADMN'; did you mean NET_ADMIN?"
+    assert of_values(["capabilities"]) == [expected]
+    assert of_values(["capabilities", "sysctls"]) == []
+
+
 def test_registry_that_only_tenants_name_is_not_connected_to() -> None:
     rule = {"images": ["ghcr.io/acme/*", "docker.io/acme"], "by": {"anyOf": ["release"]}}
     spec = {"controls": {"images": {"signatures": [rule]}}}

@@ -47,6 +47,9 @@ WRONG = [
     ({"match": "{images: []}"}, "spec.match.images: must not be empty"),
     ({"match": "{images: [acme/web]}"}, "spec.match.images[0]: 'acme/web' begins with 'acme', which is not a registry"),
     ({"match": "{containers: [App]}"}, "spec.match.containers[0]: must match"),
+    ({"match": "{names: [Web]}"}, "spec.match.names[0]: must match"),
+    ({"values": "[]"}, "spec.values: must not be empty"),
+    ({"values": "[9100]"}, "spec.values[0]: must be a string, found 9100"),
     ({"match": "{namespace: shop}"}, "spec.match.namespace: unknown field; did you mean namespaces?"),
     (
         {"match": "{podSelector: {matchExpressions: [{key: a, operator: In}]}}"},
@@ -72,6 +75,8 @@ RIGHT = [
     {"reason": "|\n    two\n    lines"},
     {"match": "{namespaces: [monitoring, 'team-*'], images: [quay.io/prometheus/node-exporter], containers: [app]}"},
     {"requestedBy": "alice"},
+    {"match": "{names: [web, 'web-*']}"},
+    {"values": "[NET_ADMIN, /var/log, '9100']"},
 ]
 
 
