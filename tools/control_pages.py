@@ -10,7 +10,7 @@ import msgspec
 import yaml
 
 from sekisho.admission import denial_message, judge
-from sekisho.controls import CONTROLS, NEWEST, Control, Level, Parameters
+from sekisho.controls import CONTROLS, NEWEST, Control, Level, Parameters, complete
 from sekisho.pods import Workload
 from sekisho.policies import ClusterPodPolicy, PolicySet
 from sekisho.policies.crd import schema_of
@@ -87,7 +87,7 @@ def _page(control: Control[Any]) -> Iterator[str]:
     yield "## What it checks\n"
     yield from _rules(control)
     yield "\n## Parameters\n"
-    yield from _parameter_table(control)
+    yield from parameter_table(control)
     yield "\n## Levels and versions\n"
     yield from _versions(control)
     yield ""
@@ -118,23 +118,45 @@ def _parameters(control: Control[Any]) -> list[str]:
     return [key for key in control.parameters.__struct_encode_fields__ if key != "enforcement"]
 
 
-def _parameter_table(control: Control[Parameters]) -> Iterator[str]:
-    yield "| parameter | type | default at baseline | default at restricted | description |"
-    yield "|---|---|---|---|---|"
-    defaults = [_parameter_values(control.standard(level, NEWEST)) for level in _LEVELS]
-    for key, field in schema_of(control.parameters)["properties"].items():
-        values = " | ".join("" if key not in of_level else f"`{json.dumps(of_level[key])}`" for of_level in defaults)
-        yield f"| `{key}` | {_type(field)} | {values} | {field.get('description', '')} |"
-        yield from _nested_rows(key, field)
+def parameter_table(control: Control[Parameters]) -> Iterator[str]:
+    """A row for each parameter and, at any depth, for each field of the objects in it.
+
+    Raises LookupError where neither a level nor the control says what applies while one is unset.
+    """
+    levels = _LEVELS if _first_level(control) is not None else _LEVELS[:1]
+    columns = " | ".join(f"default at {level}" for level in levels) if len(levels) > 1 else "default"
+    yield f"| parameter | type | {columns} | description |"
+    yield f"|---|---|{'---|' * len(levels)}---|"
+    of_levels = [_parameter_values(complete(control, control.parameters(), level, NEWEST)) for level in levels]
+    for path, field, is_required in parameters_below("", schema_of(control.parameters)):
+        defaults = [_default(control, path, field, is_required, of_level) for of_level in of_levels]
+        yield f"| `{path}` | {_type(field)} | {' | '.join(defaults)} | {field.get('description', '')} |"
 
 
-def _nested_rows(name: str, schema: Mapping[str, Any]) -> Iterator[str]:
-    """A row for each field of the objects in a parameter, at any depth."""
-    if "items" in schema:
-        name, schema = f"{name}[]", schema["items"]
+def parameters_below(above: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any], bool]]:
+    """The path of each parameter, its schema, and whether it is required."""
     for key, field in schema.get("properties", {}).items():
-        yield f"| `{name}.{key}` | {_type(field)} | | | {field.get('description', '')} |"
-        yield from _nested_rows(f"{name}.{key}", field)
+        path = f"{above}{key}"
+        yield path, field, key in schema.get("required", ())
+        yield from parameters_below(f"{path}[]." if "items" in field else f"{path}.", field.get("items", field))
+
+
+def _default(
+    control: Control[Any], path: str, field: Mapping[str, Any], is_required: bool, of_level: Mapping[str, Any]
+) -> str:
+    if is_required:
+        return "required"
+    if path in of_level:
+        return f"`{json.dumps(of_level[path])}`"
+    if "default" in field:
+        return f"`{json.dumps(field['default'])}`"
+    if path in control.unset:
+        return control.unset[path]
+    if path == "enforcement":
+        return "that of the policy"
+    if path.startswith("additional"):
+        return "none"
+    raise LookupError(f"say in `unset` of the control {control.name} what applies while {path} is unset")
 
 
 def _parameter_values(parameters: Parameters | None) -> dict[str, Any]:

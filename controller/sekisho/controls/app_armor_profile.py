@@ -111,4 +111,5 @@ containers:
     standard=_standard,
     check=_check,
     verify=_verify,
+    unset={"localhostProfiles": "any"},
 )

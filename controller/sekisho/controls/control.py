@@ -1,6 +1,6 @@
 """What a control is: typed parameters, what the Pod Security Standards set them to, and a check of a pod."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
@@ -114,6 +114,7 @@ class Control(Struct, Generic[P], frozen=True, kw_only=True):
     verify: raises ParameterError where the parameters that one policy sets contradict each other.
     of_pod_only: whether all its findings are about the pod as a whole, none about a container.
     needs_parameters: whether it requires nothing of pods while no parameter is set.
+    unset: for the documentation: what applies while a parameter that no level sets is unset, by the parameter's path.
     """
 
     name: str
@@ -128,6 +129,7 @@ class Control(Struct, Generic[P], frozen=True, kw_only=True):
     verify: Callable[[P], None] = lambda _: None
     of_pod_only: bool = False
     needs_parameters: bool = False
+    unset: Mapping[str, str] = {}
 
 
 def complete(control: Control[P], parameters: P, level: Level, minor: int) -> P:

@@ -95,4 +95,5 @@ volumes:
     standard=opt_in,
     check=_check,
     of_pod_only=True,
+    unset={"furtherSockets": "none"},
 )

@@ -105,4 +105,5 @@ volumes:
     standard=opt_in,
     check=_check,
     of_pod_only=True,
+    unset={"allowedStorageClasses": "none"},
 )

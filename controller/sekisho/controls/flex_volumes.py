@@ -63,4 +63,5 @@ volumes:
     standard=opt_in,
     check=_check,
     of_pod_only=True,
+    unset={"allowed": "none"},
 )

@@ -58,4 +58,5 @@ containers:
     standard=opt_in,
     check=_check,
     of_pod_only=True,
+    unset={"ranges": "any but 0", "rule": '`"MayRunAs"`'},
 )

@@ -140,4 +140,5 @@ volumes:
     standard=_standard,
     check=_check,
     verify=_verify,
+    unset={"allowed": "none", "allowed[].readOnly": "`false`"},
 )

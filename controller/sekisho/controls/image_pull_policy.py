@@ -94,4 +94,5 @@ containers:
     parameters=ImagePullPolicy,
     standard=opt_in,
     check=_check,
+    unset={"allowed": '`["Always"]`'},
 )

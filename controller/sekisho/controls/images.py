@@ -28,6 +28,7 @@ from sekisho.controls.image_attestations import (
     AttestationRule,
     attestation_rules,
 )
+from sekisho.controls.image_defaults import UNSET
 from sekisho.controls.image_rules import ImageRule, check_of
 from sekisho.controls.image_signatures import MAX_RULES, Registry, SignatureRule, signature_rules
 from sekisho.findings import FieldPath, Finding, render_value, words
@@ -329,4 +330,5 @@ containers:
     evidence_check=_evidence_check,
     verify=_verify,
     needs_parameters=True,
+    unset=UNSET,
 )

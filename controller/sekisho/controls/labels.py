@@ -79,4 +79,5 @@ spec:
     verify=lambda parameters: verify_keys(parameters.allowed_values),
     of_pod_only=True,
     needs_parameters=True,
+    unset={"required": "none", "allowedValues": "any", "denied": "none"},
 )

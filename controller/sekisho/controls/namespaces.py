@@ -76,4 +76,5 @@ spec:
     standard=opt_in,
     check=_check,
     of_pod_only=True,
+    unset={"denied": '`["default"]`'},
 )

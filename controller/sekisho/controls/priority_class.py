@@ -71,4 +71,5 @@ containers:
     standard=opt_in,
     check=_check,
     of_pod_only=True,
+    unset={"allowed": "none"},
 )

@@ -101,4 +101,5 @@ containers:
     parameters=Probes,
     standard=opt_in,
     check=_check,
+    unset={"required": 'none; `["readinessProbe"]` if `anyOf` is unset too', "anyOf": "none"},
 )

@@ -145,4 +145,5 @@ containers:
     parameters=ResourceClaims,
     standard=opt_in,
     check=_check,
+    unset={"allowedClaims": "none", "allowedTemplates": "none", "allowedDeviceClasses": "none"},
 )

@@ -370,4 +370,13 @@ containers:
     check=_check,
     verify=_verify,
     needs_parameters=True,
+    unset={
+        "requiredRequests": "none",
+        "requiredLimits": "none",
+        "maxRequests": "no maximum",
+        "maxLimits": "no maximum",
+        "minRequests": "no minimum",
+        "minLimits": "no minimum",
+        "maxLimitRequestRatios": "no maximum",
+    },
 )

@@ -44,4 +44,5 @@ containers:
     parameters=RunAsGroup,
     standard=opt_in,
     check=_check,
+    unset={"ranges": "any but 0", "rule": '`"MayRunAs"`'},
 )

@@ -109,4 +109,5 @@ containers:
     parameters=RunAsUser,
     standard=_standard,
     check=_check,
+    unset={"ranges": "any but 0", "rule": '`"MayRunAs"`'},
 )

@@ -270,4 +270,5 @@ containers:
     parameters=SecretsInEnv,
     standard=opt_in,
     check=_check,
+    unset={"names": "as described", "allowedNames": "none", "tokens": "`true`", "denySecretRefs": "`false`"},
 )

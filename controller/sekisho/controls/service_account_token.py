@@ -135,4 +135,5 @@ containers:
     standard=opt_in,
     check=_check,
     of_pod_only=True,
+    unset={"allowedServiceAccounts": "none", "allowedAudiences": "none"},
 )

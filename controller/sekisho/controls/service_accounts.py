@@ -80,4 +80,5 @@ containers:
     standard=opt_in,
     check=_check,
     of_pod_only=True,
+    unset={"allowed": "any", "denied": 'none; `["default"]` if `allowed` is unset too'},
 )

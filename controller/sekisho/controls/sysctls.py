@@ -161,4 +161,5 @@ containers:
     check=_check,
     of_pod_only=True,
     verify=_verify,
+    unset={"forbidden": "none"},
 )

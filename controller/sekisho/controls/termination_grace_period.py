@@ -72,4 +72,5 @@ containers:
     check=_check,
     of_pod_only=True,
     needs_parameters=True,
+    unset={"minSeconds": "no minimum", "maxSeconds": "no maximum"},
 )

@@ -144,4 +144,9 @@ containers:
     check=_check,
     verify=_verify,
     of_pod_only=True,
+    unset={
+        "allowed": "any",
+        "allowed[].values": "any",
+        "denied": "none; the two taints of control planes if `allowed` is unset too",
+    },
 )

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from sekisho.controls import CONTROLS, NEWEST, ORDER, Level, complete, no_longer_allowed
+from sekisho.controls import CONTROLS, NEWEST, ORDER, Control, Level, Parameters, complete, no_longer_allowed
 from sekisho.controls.capabilities import BASELINE_ADD
+from sekisho.policies.crd import schema_of
 from sekisho.standards import controls_of
 from tests.pods import container, restricted_pod, with_container_in
 from tests.unit.controls.twins import Pod, at_level, context, pod_context, with_parameters
-from tools.control_pages import control_pages, example_denial
+from tools.control_pages import control_pages, example_denial, parameter_table, parameters_below
 
 ALL = pytest.mark.parametrize("name", CONTROLS)
 LEVELS: tuple[Level, ...] = ("baseline", "restricted")
@@ -152,6 +153,20 @@ def test_null_means_absent(absent: dict[str, Any]) -> None:
 def _of_claims(parameter: str) -> tuple[str, dict[str, Any], Pod]:
     key = "resourceClaimName" if parameter == "allowedClaims" else "resourceClaimTemplateName"
     return "resourceClaims", {parameter: ["a", "b"]}, restricted_pod(resourceClaims=[{"name": "c", key: "other"}] * 2)
+
+
+@ALL
+def test_page_says_what_applies_while_a_parameter_is_unset(name: str) -> None:
+    control: Control[Parameters] = CONTROLS[name]
+    rows = [line.split("|")[3:-2] for line in control_pages()[f"controls/{name}.md"].splitlines()]
+    assert [row for row in rows if row and not all(map(str.strip, row))] == []
+    assert control.unset.keys() <= {path for path, _, _ in parameters_below("", schema_of(control.parameters))}
+
+
+def test_page_of_a_control_that_does_not_say_what_applies_while_a_parameter_is_unset_is_an_error() -> None:
+    control = structs.replace(CONTROLS["labels"], unset={"required": "none", "denied": "none"})
+    with pytest.raises(LookupError, match="`unset` of the control labels what applies while allowedValues is unset"):
+        list(parameter_table(control))
 
 
 LISTS_IN_FINDINGS: list[tuple[str, dict[str, Any], Pod]] = [
