@@ -72,7 +72,7 @@ class Remembered(Generic[K, V]):
     def get(self, key: K, compute: Callable[[K], V]) -> V:
         """The value of a key, computed if it is not known. What `compute` raises is not remembered."""
         value = self.known.get(key)
-        if value is None:
+        if value is None and _trial.noted:
             value = noted(self, key)  # type: ignore[assignment]
         if value is None:
             value = compute(key)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from sekisho.admission.changed_images import ChangedImage, with_images
 from sekisho.admission.defaults import Filled, defaults_for, with_defaults
 from sekisho.admission.mirrors import mirror_images
-from sekisho.admission.origins import Origin, with_origin
+from sekisho.admission.origins import Origin, Origins, with_origin
 from sekisho.admission.placeholders import without_placeholders
 from sekisho.admission.pod_defaults import NO_OBJECTS, CreatedPod, NamespaceObjects, apparent_origins, as_created
 from sekisho.admission.resolution import resolve_tags
@@ -130,7 +130,9 @@ def evaluate(
             old = None
     violations = judge(pod, steps, old, is_late)
     if violations:
-        violations = _with_origins(violations, apparent_origins(pod) if created is None else created.origins)
+        violations = _with_origins(
+            violations, _apparent_origins(pod, violations) if created is None else created.origins
+        )
     notes: tuple[str, ...] = ()
     if form is not _POD:
         violations, notes = without_placeholders(violations, pod, annotations)
@@ -177,6 +179,17 @@ def _resolved(
     if trust is None or not plan.needs_evidence:
         return ()
     return resolve_tags(pod, plan, policies, namespace, clock, trust, old=old)[0]
+
+
+def _apparent_origins(pod: Pod, violations: Sequence[Violation]) -> Origins:
+    """The origins of a created pod's fields, as far as the violations are about them."""
+    is_about_volumes = False
+    for violation in violations:
+        path = violation.finding.path
+        if len(path) > 1 and path[1] == "volumes":
+            is_about_volumes = True
+            break
+    return apparent_origins(pod, of_volumes=is_about_volumes)
 
 
 def _with_origins(violations: list[Violation], origins: Mapping[FieldPath, Origin]) -> list[Violation]:

@@ -247,9 +247,12 @@ def _not_allowed(path: FieldPath, image: str, allowed: str, fix: str, about: Con
 
 
 def _registry_fault(image: str, reference: Reference, rules: _Rules) -> Fault | None:
-    if rules.trusted and not any(pattern.covers(reference) for pattern in rules.trusted):
-        fix = f"use an image from there{_resolved(image, reference)}"
-        return rules.from_trusted(), fix
+    for pattern in rules.trusted:
+        if pattern.covers(reference):
+            break
+    else:
+        if rules.trusted:
+            return rules.from_trusted(), f"use an image from there{_resolved(image, reference)}"
     for pattern, text in zip(rules.denied, rules.parameters.denied_registries or (), strict=True):
         if pattern.may_reach(reference):
             return f"no image from {text}", f"use an image from another registry{_resolved(image, reference)}"

@@ -24,13 +24,13 @@ class RegistryPattern(Struct, frozen=True, gc=False):
 
     def covers(self, reference: Reference) -> bool:
         """Whether the reference is in the registry or repository that the pattern names."""
-        first, *rest = self.segments
-        if not glob_matches(first, reference.registry):
+        segments = self.segments
+        if not glob_matches(segments[0], reference.registry):
             return False
-        if not rest:
+        if len(segments) == 1:
             return True
         path = reference.repository.split("/")
-        return len(path) >= len(rest) and all(map(glob_matches, rest, path))
+        return len(path) >= len(segments) - 1 and all(map(glob_matches, segments[1:], path))
 
     def may_reach(self, reference: Reference) -> bool:
         """Whether the reference is in what the pattern names, where a pattern without a port names every port.
