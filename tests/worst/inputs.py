@@ -140,13 +140,13 @@ def _object_of(base: Json, parts: tuple[tuple[Path, Grown], ...], shares: Sequen
     def make(size: int) -> Json:
         whole = json.loads(text)
         for (path, grown), share in zip(parts, shares, strict=True):
-            _place(whole, path, grown(int(size * share)))
+            place(whole, path, grown(int(size * share)))
         return whole
 
     return make
 
 
-def _place(at: Json, path: Path, value: Json) -> None:
+def place(at: Json, path: Path, value: Json) -> None:
     """Set what is at `path`; lists and maps on the way get an entry, unless they have one."""
     for step, after in zip(path, (*path[1:], None), strict=True):
         key: Json = {ENTRY: 0, KEY: "x"}.get(step, step)
@@ -258,7 +258,7 @@ def _with_string(schema: Schema, inner: Path, index: int, length: int) -> Json:
     if not inner:
         return text
     entry = _bare(schema, index)
-    _place(entry, inner, text)
+    place(entry, inner, text)
     return entry
 
 

@@ -7,13 +7,15 @@ from sekisho.admission.evaluation import NOT_VERIFIED, Evaluation, Form, evaluat
 from sekisho.admission.pod_defaults import NO_OBJECTS, NamespaceObjects, ServiceAccount
 from sekisho.admission.pod_resources import LimitRange, LimitRangeItem, limit_range
 from sekisho.admission.review import MalformedReviewError, Review, decode, decode_head
-from sekisho.admission.verdict import UnjudgedError, Violation, judge, policies_of, with_enforcement
+from sekisho.admission.time_checks import CheckTime, UnjudgedError
+from sekisho.admission.verdict import Violation, judge, policies_of, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, waiver_lines
 
 __all__ = [
     "DENIALS",
     "NOT_VERIFIED",
     "NO_OBJECTS",
+    "CheckTime",
     "Clock",
     "Decision",
     "Evaluation",

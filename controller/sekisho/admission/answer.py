@@ -25,7 +25,8 @@ from sekisho.admission.pod_defaults import NO_OBJECTS, NamespaceObjects
 from sekisho.admission.resolution import resolve_tags
 from sekisho.admission.review import API_VERSION, KIND, Review
 from sekisho.admission.template_paths import fixes_in_object, violations_in_object
-from sekisho.admission.verdict import UnjudgedError, Violation, with_enforcement
+from sekisho.admission.time_checks import CheckTime, UnjudgedError
+from sekisho.admission.verdict import Violation, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, waiver_lines
 from sekisho.images.trust import Lookup, Trust
 from sekisho.pods import NAME_OF_CRON_JOB, POD_TEMPLATES, Pod, TemplatePath
@@ -131,7 +132,7 @@ def validate(
     policies: PolicySet,
     namespace_labels: Mapping[str, str] | None,
     clock: Clock | None = None,
-    is_late: Callable[[], bool] | None = None,
+    check_time: CheckTime | None = None,
     objects_for: Callable[[str, Pod], NamespaceObjects] = lambda namespace, pod: NO_OBJECTS,
     trust: Trust | None = None,
 ) -> Outcome:
@@ -139,7 +140,8 @@ def validate(
 
     namespace_labels: None only where `policies.needs_labels` is false.
     clock: the time for waivers; with None no waiver applies.
-    is_late: whether the answer is due, called between checks; the pod is then denied. None where judging is quick.
+    check_time: where it raises UnjudgedError, the pod is denied, and the reason is its message. None where judging is
+        quick.
     objects_for: the objects of a namespace that will change a template's pod.
     trust: what rules on signatures are judged from; with None, what they apply to is denied.
 
@@ -148,7 +150,7 @@ def validate(
     is_kept = False
     begin_trial()
     try:
-        outcome = _validated(review, policies, namespace_labels, clock, is_late, objects_for, trust)
+        outcome = _validated(review, policies, namespace_labels, clock, check_time, objects_for, trust)
         is_kept = not review.dry_run and not _is_denial(outcome.decision)
     finally:
         end_trial(keep=is_kept)
@@ -164,7 +166,7 @@ def _validated(
     policies: PolicySet,
     namespace_labels: Mapping[str, str] | None,
     clock: Clock | None,
-    is_late: Callable[[], bool] | None,
+    check_time: CheckTime | None,
     objects_for: Callable[[str, Pod], NamespaceObjects],
     trust: Trust | None,
 ) -> Outcome:
@@ -187,7 +189,7 @@ def _validated(
             subject=review.user_info if is_pod else None,
             clock=clock,
             objects=NO_OBJECTS if is_pod else objects_for(review.namespace or "", pod),
-            is_late=is_late,
+            check_time=check_time,
             annotations=None if is_pod else review.metadata.annotations,
             trust=trust,
         )
@@ -205,18 +207,22 @@ def mutate(
     namespace_labels: Mapping[str, str] | None,
     clock: Clock | None = None,
     trust: Trust | None = None,
+    check_time: CheckTime | None = None,
 ) -> Outcome:
     """The answer of the mutating webhook: defaults for a new pod, or for new ephemeral containers.
 
     namespace_labels: None only where `policies.needs_labels` is false.
     clock: the time for waivers; with None no waiver applies.
     trust: has the digests of tags that are resolved; with None, none is.
+    check_time: as for `validate`.
 
     Nothing that is computed on the way is remembered: the pod may still be denied.
     """
     begin_trial()
     try:
-        return _mutated(review, policies, namespace_labels, clock, trust)
+        return _mutated(review, policies, namespace_labels, clock, trust, check_time)
+    except UnjudgedError as error:
+        return errored(review, str(error))
     finally:
         end_trial(keep=False)
 
@@ -227,26 +233,29 @@ def _mutated(
     namespace_labels: Mapping[str, str] | None,
     clock: Clock | None,
     trust: Trust | None,
+    check_time: CheckTime | None,
 ) -> Outcome:
     early = _without_judging(review)
     if early is not None:
         return early
+    if check_time is not None:
+        check_time()
     pod = review.pod
     only = _changeable(review)
     if pod is None or not review.is_pod or only == frozenset() or _is_mirror_pod(review):
         return allowed(review)
     namespace = review.namespace or ""
     plan = policies.plan(namespace, namespace_labels, pod, review.user_info)
-    mirrored = mirror_images(pod, plan, policies, namespace, clock, only)
+    mirrored = mirror_images(pod, plan, policies, namespace, clock, only, check_time)
     pod = with_images(pod, mirrored)
     if trust is None or not plan.needs_evidence:
-        filled = defaults_for(pod, plan, policies, namespace, clock, only, mirrored)
+        filled = defaults_for(pod, plan, policies, namespace, clock, only, mirrored, check_time)
         return patched(review, filled) if filled.operations else allowed(review)
     try:
-        resolved, lookups = resolve_tags(pod, plan, policies, namespace, clock, trust, only)
+        resolved, lookups = resolve_tags(pod, plan, policies, namespace, clock, trust, only, check_time=check_time)
     except UnjudgedError:  # the validating webhook denies it
         resolved, lookups = [], ()
-    filled = defaults_for(pod, plan, policies, namespace, clock, only, [*mirrored, *resolved])
+    filled = defaults_for(pod, plan, policies, namespace, clock, only, [*mirrored, *resolved], check_time)
     outcome = patched(review, filled) if filled.operations else allowed(review)
     return replace(outcome, lookups=lookups) if lookups else outcome
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from sekisho.pods import EnvVar, ObjectMeta, Pod
+from sekisho.pods import EnvVar, ObjectMeta, Pod, PodSecurityContext
 
 MAX_PLAIN_BYTES: Final = 32 * 1024
 """The entries of a smaller body need not be counted."""
@@ -20,6 +20,9 @@ MAX_COMMAS: Final = 200_000
 MAX_CONTAINERS: Final = 512
 """The most containers of a pod, in all three lists together."""
 MAX_VOLUMES: Final = 1024
+MAX_IMAGE_VOLUMES: Final = 128
+MAX_OF_POD: Final = 256
+"""The most entries of each list and map that a pod has itself, besides volumes. Policies compare each with patterns."""
 MAX_ENTRIES: Final = 20_000
 """The most entries of all lists and maps together that are judged in a pod."""
 MAX_STRING_LENGTH: Final = 4096
@@ -28,6 +31,8 @@ MAX_NAMESPACE_LENGTH: Final = 63
 """The API server's own bound; what a policy set has computed for a namespace is kept by its name."""
 MAX_FINDINGS: Final = 10_000
 """The most findings of a pod, by all policies together."""
+MAX_WAIVED: Final = 50_000
+"""The most pairs of a finding and a policy that waivers exempt a pod from."""
 
 
 def body_excess(body: bytes) -> str:
@@ -50,15 +55,21 @@ def needs_counting(body: bytes) -> bool:
     return size > MAX_PLAIN_BYTES
 
 
+def may_have_long_lists(body: bytes) -> bool:
+    """Whether some list or map in a body may have more than MAX_OF_POD entries."""
+    return body.count(b",") >= MAX_OF_POD
+
+
 def unknown_containers(path: str) -> str:
     """Why a pod is not judged that has a list of objects with an image in a field that nothing here knows."""
     return f"{path[:160]} may hold containers that this version of Sekisho does not know"
 
 
-def pod_excess(pod: Pod, *, is_counted: bool = True) -> str:
+def pod_excess(pod: Pod, *, is_counted: bool = True, has_long_lists: bool = True) -> str:
     """What a pod has too much of, as a clause; empty where it may be judged.
 
     is_counted: false where `needs_counting` says so of the review's body.
+    has_long_lists: false where `may_have_long_lists` says so of it.
     """
     spec = pod.spec
     containers = len(spec.containers or ()) + len(spec.init_containers or ()) + len(spec.ephemeral_containers or ())
@@ -66,7 +77,40 @@ def pod_excess(pod: Pod, *, is_counted: bool = True) -> str:
         return f"the pod has {containers:,} containers, more than {MAX_CONTAINERS:,}"
     if len(spec.volumes or ()) > MAX_VOLUMES:
         return f"the pod has {len(spec.volumes or ()):,} volumes, more than {MAX_VOLUMES:,}"
+    if has_long_lists and (excess := _long_list(pod)):
+        return excess
     return _entries_excess(pod) if is_counted else ""
+
+
+def _long_list(pod: Pod) -> str:
+    """The same for the lists and maps that the pod has itself."""
+    spec, metadata, context = pod.spec, pod.metadata, pod.spec.security_context or _NO_CONTEXT
+    for entries, name in (
+        (metadata.labels, "labels"),
+        (metadata.annotations, "annotations"),
+        (metadata.owner_references, "ownerReferences"),
+        (context.sysctls, "sysctls"),
+        (context.supplemental_groups, "supplementalGroups"),
+        (spec.tolerations, "tolerations"),
+        (spec.image_pull_secrets, "imagePullSecrets"),
+        (spec.resource_claims, "resourceClaims"),
+    ):
+        if len(entries or ()) > MAX_OF_POD:
+            return f"the pod has {len(entries or ()):,} {name}, more than {MAX_OF_POD:,}"
+    containers = [
+        each for some in (spec.containers, spec.init_containers, spec.ephemeral_containers) for each in some or ()
+    ]
+    for resources in (spec.resources, *(container.resources for container in containers)):
+        count = 0 if resources is None else max(len(resources.requests or ()), len(resources.limits or ()))
+        if count > MAX_OF_POD:
+            return f"the pod has {count:,} resources in one place, more than {MAX_OF_POD:,}"
+    images = sum(volume.image is not None for volume in spec.volumes or ())
+    if images > MAX_IMAGE_VOLUMES:
+        return f"the pod has {images:,} image volumes, more than {MAX_IMAGE_VOLUMES:,}"
+    return ""
+
+
+_NO_CONTEXT: Final = PodSecurityContext()
 
 
 def _entries_excess(pod: Pod) -> str:

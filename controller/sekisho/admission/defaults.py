@@ -15,6 +15,7 @@ from msgspec import UNSET, Struct
 from sekisho.admission.changed_images import ChangedImage
 from sekisho.admission.pod_defaults import is_token_mount, is_token_volume
 from sekisho.admission.resource_defaults import resources_wanted
+from sekisho.admission.time_checks import CheckTime, timed
 from sekisho.admission.waivers import Clock, Group, exemptions, keeps_off, waivers_of_defaults
 from sekisho.findings import render_path
 from sekisho.images.reference import default_pull_policy
@@ -131,13 +132,14 @@ def defaults_for(
     clock: Clock | None,
     only: frozenset[str] | None = None,
     images: Sequence[ChangedImage] = (),
+    check_time: CheckTime | None = None,
 ) -> Filled:
     """The defaults for a pod, without those that waivers keep off.
 
     clock: gives the time for waivers, called only where there is something to set; with None no waiver applies.
-    only, images: as for `fill`.
+    only, images, check_time: as for `fill`.
     """
-    filled = fill(pod, plan.defaults, only, images=images)
+    filled = fill(pod, plan.defaults, only, images=images, check_time=check_time)
     if not filled.operations or clock is None or not policies.has_waivers:
         return filled
     now = clock()
@@ -157,7 +159,7 @@ def defaults_for(
 
     of_pod = first_per_field([default for default in plan.all_defaults if not is_off(default, None)])
     are_alike = not any(waiver.images or waiver.containers for waiver in waivers)
-    return fill(pod, of_pod, only, None if are_alike else of, images)
+    return fill(pod, of_pod, only, None if are_alike else of, images, check_time)
 
 
 def fill(
@@ -166,6 +168,7 @@ def fill(
     only: frozenset[str] | None = None,
     of_container: OfContainer | None = None,
     images: Sequence[ChangedImage] = (),
+    check_time: CheckTime | None = None,
 ) -> Filled:
     """Defaults applied to a pod.
 
@@ -174,6 +177,7 @@ def fill(
         pod; the pod's own fields then stay. None for a new pod, of which everything may be changed.
     of_container: gives the defaults for a container, where waivers may exempt it; None for the same for all.
     images: those that are changed, in the order of the changes.
+    check_time: called for each container; None where this is quick.
     """
     if not defaults and of_container is None and not images:
         return Filled()
@@ -181,6 +185,7 @@ def fill(
     containers = container_refs(pod.spec)
     if only is not None:
         containers = [placed for placed in containers if placed.container.name in only]
+    containers = timed(containers, check_time)
     if is_windows(pod.spec):
         defaults = _on_windows(defaults)
     lists = None if of_container is None else _lists(pod, containers, of_container)

@@ -3,7 +3,7 @@
 The webhook, `sekisho check` and `sekisho explain` all evaluate here, so that their verdicts are the same.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -17,6 +17,7 @@ from sekisho.admission.origins import Origin, Origins, with_origin
 from sekisho.admission.placeholders import without_placeholders
 from sekisho.admission.pod_defaults import NO_OBJECTS, CreatedPod, NamespaceObjects, apparent_origins, as_created
 from sekisho.admission.resolution import resolve_tags
+from sekisho.admission.time_checks import CheckTime
 from sekisho.admission.updates import runs_the_same
 from sekisho.admission.verdict import Violation, judge, judge_evidence, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, apply_waivers
@@ -92,7 +93,7 @@ def evaluate(
     subject: Subject | None = None,
     clock: Clock | None = None,
     objects: NamespaceObjects = NO_OBJECTS,
-    is_late: Callable[[], bool] | None = None,
+    check_time: CheckTime | None = None,
     annotations: Mapping[str, str] | None = None,
     trust: Trust | None = None,
 ) -> Evaluation:
@@ -106,12 +107,12 @@ def evaluate(
     clock: gives the time for waivers, and is called only where there is something to exempt. With None no waiver
         applies, because nothing says which have expired.
     objects: what is known of the namespace that changes the pods of a template or manifest.
-    is_late: whether the answer is due, called between checks; None where judging is quick.
+    check_time: None where judging is quick.
     annotations: those of the workload with the template; None for none, and for a pod.
     trust: what rules on signatures are judged from. With None this installation does not verify images: anything that
         needs it is denied, but a manifest gets a note that they were not judged.
 
-    Raises UnjudgedError when the answer is due, and for a pod with too many violations.
+    Raises UnjudgedError as `check_time` does, and for a pod with too many violations.
     """
     plan = policies.plan(namespace, namespace_labels, pod, subject)
     steps = plan.template_steps if form is _TEMPLATE else plan.steps
@@ -123,12 +124,12 @@ def evaluate(
     if form is not _POD:
         created = as_created(pod, objects)
         old = None if old is None else as_created(old, objects).pod
-        pod, old, filled = _with_defaults(created.pod, old, plan, policies, namespace, clock, trust)
+        pod, old, filled = _with_defaults(created.pod, old, plan, policies, namespace, clock, trust, check_time)
     elif old is not None:
         old_plan = policies.plan(namespace, namespace_labels, old, subject)
         if not runs_the_same(old, pod) or not _policies_of(plan) <= _policies_of(old_plan):
             old = None
-    violations = judge(pod, steps, old, is_late)
+    violations = judge(pod, steps, old, check_time)
     if violations:
         violations = _with_origins(
             violations, _apparent_origins(pod, violations) if created is None else created.origins
@@ -138,11 +139,11 @@ def evaluate(
         violations, notes = without_placeholders(violations, pod, annotations)
     waived: tuple[Waived, ...] = ()
     if violations and clock is not None and policies.has_waivers:
-        violations, waived = apply_waivers(violations, pod, namespace, policies, clock())
+        violations, waived = apply_waivers(violations, pod, namespace, policies, clock(), check_time)
     evaluation = Evaluation(pod, plan, tuple(violations), waived, filled, notes)
     if not plan.needs_evidence:
         return evaluation
-    return _with_evidence(evaluation, form, namespace, policies, clock, annotations, old, trust, is_late)
+    return _with_evidence(evaluation, form, namespace, policies, clock, annotations, old, trust, check_time)
 
 
 def _with_defaults(
@@ -153,16 +154,18 @@ def _with_defaults(
     namespace: str,
     clock: Clock | None,
     trust: Trust | None,
+    check_time: CheckTime | None,
 ) -> tuple[Pod, Pod | None, Filled]:
     """A pod, and the one before the update if there is one, with the defaults of the plan, and these defaults."""
     if old is not None:
-        old = with_images(old, mirror_images(old, plan, policies, namespace, clock))
-    mirrored = mirror_images(pod, plan, policies, namespace, clock)
+        old = with_images(old, mirror_images(old, plan, policies, namespace, clock, check_time=check_time))
+    mirrored = mirror_images(pod, plan, policies, namespace, clock, check_time=check_time)
     pod = with_images(pod, mirrored)
-    resolved = _resolved(pod, old, plan, policies, namespace, clock, trust)
-    filled = defaults_for(pod, plan, policies, namespace, clock, images=(*mirrored, *resolved))
+    resolved = _resolved(pod, old, plan, policies, namespace, clock, trust, check_time)
+    images = (*mirrored, *resolved)
+    filled = defaults_for(pod, plan, policies, namespace, clock, images=images, check_time=check_time)
     if old is not None:
-        old = with_defaults(old, defaults_for(old, plan, policies, namespace, clock))
+        old = with_defaults(old, defaults_for(old, plan, policies, namespace, clock, check_time=check_time))
     return with_defaults(pod, filled), old, filled
 
 
@@ -174,11 +177,12 @@ def _resolved(
     namespace: str,
     clock: Clock | None,
     trust: Trust | None,
+    check_time: CheckTime | None,
 ) -> Sequence[ChangedImage]:
     """The images of a template or manifest whose tags the mutating webhook will resolve in its pods."""
     if trust is None or not plan.needs_evidence:
         return ()
-    return resolve_tags(pod, plan, policies, namespace, clock, trust, old=old)[0]
+    return resolve_tags(pod, plan, policies, namespace, clock, trust, old=old, check_time=check_time)[0]
 
 
 def _apparent_origins(pod: Pod, violations: Sequence[Violation]) -> Origins:
@@ -207,7 +211,7 @@ def _with_evidence(
     annotations: Mapping[str, str] | None,
     old: Pod | None,
     trust: Trust | None,
-    is_late: Callable[[], bool] | None,
+    check_time: CheckTime | None,
 ) -> Evaluation:
     """The evaluation with the violations that were judged from evidence, in the order of the controls."""
     if form is _POD and old is not None:
@@ -216,7 +220,7 @@ def _with_evidence(
         return replace(evaluation, notes=(*evaluation.notes, NOT_VERIFIED))
     plan = evaluation.plan
     steps = plan.template_steps if form is _TEMPLATE else plan.steps
-    unsigned = judge_evidence(evaluation.pod, steps, old, trust, evaluation.violations, is_late)
+    unsigned = judge_evidence(evaluation.pod, steps, old, trust, evaluation.violations, check_time)
     if not unsigned:
         return evaluation
     notes: tuple[str, ...] = ()
@@ -224,7 +228,7 @@ def _with_evidence(
     if form is not _POD:
         unsigned, notes = without_placeholders(unsigned, evaluation.pod, annotations)
     if unsigned and clock is not None and policies.has_waivers:
-        unsigned, waived = apply_waivers(unsigned, evaluation.pod, namespace, policies, clock())
+        unsigned, waived = apply_waivers(unsigned, evaluation.pod, namespace, policies, clock(), check_time)
     lookups = dict.fromkeys(violation.lookup for violation in unsigned if violation.lookup is not None)
     if form is _TEMPLATE:
         # Their pods come later, and by then the look-up may be done: a warning now would say nothing yet.

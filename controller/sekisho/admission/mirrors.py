@@ -4,6 +4,7 @@ from collections.abc import Container
 from typing import Final
 
 from sekisho.admission.changed_images import ChangedImage, images_of
+from sekisho.admission.time_checks import CheckTime
 from sekisho.admission.waivers import Clock, KeepsOff, exemptions, keeps_off
 from sekisho.images.reference import ImageError, Reference, parse
 from sekisho.images.registries import parse_pattern
@@ -21,6 +22,7 @@ def mirror_images(
     namespace: str,
     clock: Clock | None,
     only: frozenset[str] | None = None,
+    check_time: CheckTime | None = None,
 ) -> list[ChangedImage]:
     """The images that are pulled from a mirror of their registry.
 
@@ -30,6 +32,7 @@ def mirror_images(
 
     clock: gives the time for waivers, called only where there is something to change; with None no waiver applies.
     only: the names of the containers that may still be changed; None for a new pod.
+    check_time: called for each image; None where this is quick.
     """
     if not plan.has_mirrors:
         return []
@@ -38,6 +41,8 @@ def mirror_images(
     is_off: KeepsOff | None = None
     changed = []
     for placed in images_of(pod, only):
+        if check_time is not None:
+            check_time()
         reference = _movable(placed.image, mirrors, served)
         if reference is None or any(names(reference) for names in plan.names_image):
             continue

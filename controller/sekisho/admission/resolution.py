@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from sekisho.admission.changed_images import ChangedImage
+from sekisho.admission.time_checks import CheckTime
 from sekisho.admission.verdict import Violation, judge, judge_evidence
 from sekisho.admission.waivers import Clock, apply_waivers
 from sekisho.controls.images import CONTROL, NEEDS_DIGEST
@@ -21,6 +22,7 @@ def resolve_tags(
     trust: Trust,
     only: frozenset[str] | None = None,
     old: Pod | None = None,
+    check_time: CheckTime | None = None,
 ) -> tuple[list[ChangedImage], tuple[Lookup, ...]]:
     """The images whose tags are resolved, and those whose digests must be looked up.
 
@@ -30,14 +32,17 @@ def resolve_tags(
     clock: gives the time for waivers; with None no waiver applies.
     only: the names of the containers that may still be changed; None for a new pod.
     old: a pod whose images are left as they are, where they are in the same container or volume; None for none.
+    check_time: None where this is quick.
 
-    Raises UnjudgedError for a pod with too many violations.
+    Raises UnjudgedError as `check_time` does, and for a pod with too many violations.
     """
     steps = [step for step in plan.steps if step.control == CONTROL.name]
-    violations = [violation for violation in judge(pod, steps) if violation.finding.allowed != NEEDS_DIGEST]
-    unsigned: Sequence[Violation] = judge_evidence(pod, steps, old, trust, violations)
+    violations = [
+        violation for violation in judge(pod, steps, None, check_time) if violation.finding.allowed != NEEDS_DIGEST
+    ]
+    unsigned: Sequence[Violation] = judge_evidence(pod, steps, old, trust, violations, check_time)
     if unsigned and clock is not None and policies.has_waivers:
-        unsigned, _ = apply_waivers(list(unsigned), pod, namespace, policies, clock())
+        unsigned, _ = apply_waivers(list(unsigned), pod, namespace, policies, clock(), check_time)
     resolved: dict[FieldPath, ChangedImage] = {}
     lookups: dict[Lookup, None] = {}
     for violation in unsigned:

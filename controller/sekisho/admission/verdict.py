@@ -1,12 +1,12 @@
 """The verdict on a pod: every violation of every policy that applies to it."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from msgspec import Struct
 
 from sekisho.admission.bounds import MAX_FINDINGS
-from sekisho.errors import SekishoError
+from sekisho.admission.time_checks import CheckTime, UnjudgedError, timed, with_time_checks
 from sekisho.findings import FieldPath, Finding
 from sekisho.images.trust import Lookup, Trust
 from sekisho.pods import Pod, container_refs
@@ -44,26 +44,23 @@ class Violation(Struct, frozen=True, gc=False):
         return "".join(f" {line}" for line in list(lines)[:MAX_OWN_LINES])
 
 
-class UnjudgedError(SekishoError):
-    """A pod could not be judged to the end; the message is a clause that says why."""
-
-
 def judge(
-    pod: Pod, steps: Sequence[Step], old: Pod | None = None, is_late: Callable[[], bool] | None = None
+    pod: Pod, steps: Sequence[Step], old: Pod | None = None, check_time: CheckTime | None = None
 ) -> list[Violation]:
     """The violations of a pod, in the order of the controls; an empty list when there are none.
 
     old: a pod whose violations are left out; None to judge the pod whole.
-    is_late: whether the answer is due, called between checks; None where judging is quick.
+    check_time: None where judging is quick.
 
-    Raises UnjudgedError when the answer is due, and for more than MAX_FINDINGS violations.
+    Raises UnjudgedError as `check_time` does, and for more than MAX_FINDINGS violations.
     """
-    containers = container_refs(pod.spec)
-    old_containers = container_refs(old.spec) if old is not None else []
+    containers = timed(container_refs(pod.spec), check_time)
+    old_containers = timed(container_refs(old.spec), check_time) if old is not None else []
+    pod, old = with_time_checks(pod, check_time), None if old is None else with_time_checks(old, check_time)
     violations: list[Violation] = []
     for step in steps:
-        if is_late is not None and is_late():
-            raise UnjudgedError("judging took longer than the API server waits")
+        if check_time is not None:
+            check_time()
         findings = step.check(pod, containers)
         if findings:
             if old is not None:
@@ -91,7 +88,7 @@ def judge_evidence(
     old: Pod | None,
     trust: Trust | None,
     violations: Sequence[Violation],
-    is_late: Callable[[], bool] | None = None,
+    check_time: CheckTime | None = None,
 ) -> list[Violation]:
     """The violations that are judged from evidence about images.
 
@@ -100,17 +97,18 @@ def judge_evidence(
 
     Raises UnjudgedError as `judge` does.
     """
-    containers = container_refs(pod.spec)
+    containers = timed(container_refs(pod.spec), check_time)
     left_out = {violation.finding.path for violation in violations if violation.on_pods == Enforcement.DENY}
     if old is not None:
         known = {(name, image) for _, name, image in _images(old)}
         left_out |= {path for path, name, image in _images(pod) if (name, image) in known}
+    pod = with_time_checks(pod, check_time)
     unsigned: list[Violation] = []
     for step in steps:
         if step.evidence_check is None:
             continue
-        if is_late is not None and is_late():
-            raise UnjudgedError("judging took longer than the API server waits")
+        if check_time is not None:
+            check_time()
         faults = step.evidence_check(pod, containers, left_out, trust)
         if len(violations) + len(unsigned) + len(faults) * len(step.required_by) > MAX_FINDINGS:
             raise UnjudgedError(f"the pod has more than {MAX_FINDINGS:,} problems")

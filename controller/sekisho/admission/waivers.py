@@ -8,6 +8,8 @@ from itertools import chain, takewhile
 from msgspec import Struct
 from msgspec.structs import replace
 
+from sekisho.admission.bounds import MAX_WAIVED
+from sekisho.admission.time_checks import CheckTime, UnjudgedError
 from sekisho.admission.verdict import Violation
 from sekisho.findings import Finding
 from sekisho.images import ImageError, RegistryPattern, parse
@@ -39,12 +41,21 @@ class Waived(Struct, frozen=True, gc=False):
 
 
 def apply_waivers(
-    violations: Sequence[Violation], pod: Pod, namespace: str, policies: PolicySet, now: datetime
+    violations: Sequence[Violation],
+    pod: Pod,
+    namespace: str,
+    policies: PolicySet,
+    now: datetime,
+    check_time: CheckTime | None = None,
 ) -> tuple[list[Violation], tuple[Waived, ...]]:
     """The violations that stay, and the findings that waivers exempt.
 
     One waiver must exempt a policy's finding alone: the conditions of two waivers never combine. A waiver has ended at
     the time that it names.
+
+    check_time: called for each violation; None where this is quick.
+
+    Raises UnjudgedError as `check_time` does, and for more than MAX_WAIVED exemptions.
     """
     left: list[Violation] = []
     waived: list[Waived] = []
@@ -54,6 +65,10 @@ def apply_waivers(
     found = [waiver for name in names for waiver in by_policy[name]]
     exemptions = Exemptions(pod, found, now)
     for violation in violations:
+        if check_time is not None:
+            check_time()
+        if len(waived) > MAX_WAIVED:
+            raise UnjudgedError(f"waivers exempt the pod more than {MAX_WAIVED:,} times")
         finding, staying = violation.finding, []
         container = containers[finding.path[:3]] if finding.container is not None else None
         for policy in violation.policies:

@@ -30,13 +30,6 @@ class AllowedHostPath(Struct, frozen=True, forbid_unknown_fields=True, rename="c
     ]
     read_only: Annotated[bool, Meta(description="Whether containers must mount it read-only.")] = False
 
-    def covers(self, path: str) -> bool:
-        """Whether the path is the folder or below it, as the node resolves both."""
-        if ".." in path.split("/"):
-            return False
-        folder = node_path(self.path_prefix).rstrip("/") + "/"
-        return (node_path(path) + "/").startswith(folder)
-
 
 class HostPathVolumes(Parameters, frozen=True):
     """Which folders of the node pods may mount."""
@@ -52,8 +45,8 @@ def _standard(level: Level, _minor: int) -> HostPathVolumes | None:
 
 
 def _check(parameters: HostPathVolumes, _minor: int) -> Check:
-    folders = parameters.allowed or ()
-    allowed = words(["unset", *(f"below {folder.path_prefix}" for folder in folders)])
+    folders = [(node_path(folder.path_prefix).rstrip("/") + "/", folder) for folder in parameters.allowed or ()]
+    allowed = words(["unset", *(f"below {folder.path_prefix}" for _, folder in folders)])
 
     def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         findings: list[Finding] = []
@@ -61,7 +54,7 @@ def _check(parameters: HostPathVolumes, _minor: int) -> Check:
         for index, volume in enumerate(pod.spec.volumes or ()):
             if volume.host_path is None:
                 continue
-            covering = [folder for folder in folders if folder.covers(volume.host_path.path)]
+            covering = _covering(folders, volume.host_path.path)
             if not covering:
                 findings.append(_not_allowed(index, volume, volume.host_path.path, allowed))
             elif all(folder.read_only for folder in covering):
@@ -71,6 +64,14 @@ def _check(parameters: HostPathVolumes, _minor: int) -> Check:
         return findings
 
     return judge
+
+
+def _covering(folders: Sequence[tuple[str, AllowedHostPath]], path: str) -> list[AllowedHostPath]:
+    """The folders that have the path, each with its own path as the node resolves it and a slash at its end."""
+    if not folders or ".." in path.split("/"):
+        return []
+    resolved = node_path(path) + "/"
+    return [folder for prefix, folder in folders if resolved.startswith(prefix)]
 
 
 def _not_allowed(index: int, volume: Volume, path: str, allowed: str) -> Finding:

@@ -6,6 +6,7 @@ Whatever fails on the way, a review that has a uid gets a denial, never a pass.
 import asyncio
 import logging
 import secrets
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Protocol, TypeVar
@@ -13,7 +14,17 @@ from typing import Any, Final, Protocol, TypeVar
 from msgspec import Struct
 
 from sekisho import admission
-from sekisho.admission import DENIALS, NO_OBJECTS, Clock, Decision, NamespaceObjects, Outcome, Review
+from sekisho.admission import (
+    DENIALS,
+    NO_OBJECTS,
+    CheckTime,
+    Clock,
+    Decision,
+    NamespaceObjects,
+    Outcome,
+    Review,
+    UnjudgedError,
+)
 from sekisho.admission.proof import PROOF_POLICIES, is_proof
 from sekisho.images.trust import Trust
 from sekisho.pods import Pod
@@ -49,15 +60,44 @@ pod with few containers is judged at once only if its own policies cost little."
 _MAX_LARGE_WAIT: Final = 1.0
 """Seconds that a large review may wait for look-ups about its images, as all other large ones wait for it."""
 _LATE: Final = "judging took longer than the API server waits"
+MAX_CPU_SECONDS: Final = 0.5
+"""CPU of decoding and judging one review apart. A comparison or an answer that has begun then comes to its end."""
+_TOO_MUCH: Final = (
+    f"judging takes more than {MAX_CPU_SECONDS} s of CPU; give the pod fewer containers, volumes and other entries, or "
+    "fewer entries to the lists of its policies"
+)
 
 T = TypeVar("T")
-Answer = Callable[[Review, PolicySet, Mapping[str, str] | None, Deadline | None, Trust | None], Outcome]
-"""Called with the deadline of a large review, which is checked on the way; None for a small one. The trust is None
+Answer = Callable[[Review, PolicySet, Mapping[str, str] | None, CheckTime | None, Trust | None], Outcome]
+"""Called with the time checks of a review that is judged apart; None for one that is judged at once. The trust is None
 where no policy needs evidence about images."""
 
 
+class _TimeApart(Struct):
+    """The time of a review that is decoded and judged apart: until the deadline, and so many more seconds of CPU."""
+
+    deadline: Deadline
+    seconds: float = MAX_CPU_SECONDS
+    began: float = 0.0
+
+    def run(self, call: Callable[[], T]) -> T:
+        """Call, in the thread for large reviews, and count the CPU that it takes."""
+        self.began = time.thread_time()
+        try:
+            return call()
+        finally:
+            self.seconds -= time.thread_time() - self.began
+
+    def check(self) -> None:
+        """Raises UnjudgedError where the time is over; called on the way of what runs."""
+        if self.deadline.left < 0:
+            raise UnjudgedError(_LATE)
+        if time.thread_time() - self.began > self.seconds:
+            raise UnjudgedError(_TOO_MUCH)
+
+
 class _Question(Struct, frozen=True, gc=False):
-    """A review, the bytes of its body, and what answers it. A large one has its turn already."""
+    """A review, the bytes of its body, and what answers it. A large one has its turn already, and `apart` from it."""
 
     answer: Answer
     review: Review
@@ -65,11 +105,12 @@ class _Question(Struct, frozen=True, gc=False):
     labels: Mapping[str, str] | None
     deadline: Deadline
     size: int
+    apart: _TimeApart
     is_large: bool
 
-    def with_trust(self, trust: Trust | None, deadline: Deadline | None) -> Outcome:
-        """The answer, by what is known about images; the deadline is checked on the way, unless it is None."""
-        return self.answer(self.review, self.policies, self.labels, deadline, trust)
+    def with_trust(self, trust: Trust | None, check_time: CheckTime | None) -> Outcome:
+        """The answer, by what is known about images; the time is checked on the way, unless `check_time` is None."""
+        return self.answer(self.review, self.policies, self.labels, check_time, trust)
 
 
 class Counter(Protocol):
@@ -143,23 +184,20 @@ class PodReviews:
         review: Review,
         policies: PolicySet,
         labels: Mapping[str, str] | None,
-        deadline: Deadline | None,
+        check_time: CheckTime | None,
         trust: Trust | None,
     ) -> Outcome:
-        is_late = None if deadline is None else lambda: deadline.left < 0
-        return admission.validate(review, policies, labels, self._clock, is_late, self._objects_for, trust)
+        return admission.validate(review, policies, labels, self._clock, check_time, self._objects_for, trust)
 
     def _mutated(
         self,
         review: Review,
         policies: PolicySet,
         labels: Mapping[str, str] | None,
-        deadline: Deadline | None,
+        check_time: CheckTime | None,
         trust: Trust | None,
     ) -> Outcome:
-        if deadline is not None and deadline.left < 0:  # it waited for other large reviews
-            return admission.errored(review, _LATE)
-        return admission.mutate(review, policies, labels, self._clock, trust)
+        return admission.mutate(review, policies, labels, self._clock, trust, check_time)
 
     def _answer(
         self, webhook: str, answer: Answer, body: bytes, deadline: Deadline
@@ -216,15 +254,16 @@ class PodReviews:
         head = admission.decode_head(body)
         try:
             async with self._turns.turn(head.namespace or "", deadline.left):
-                review = await self._run_apart(lambda: admission.decode(body))
-                return await self._outcome(answer, review, len(body), deadline, is_large=True)
+                apart = _TimeApart(deadline)
+                review = await self._run_apart(apart, lambda: admission.decode(body))
+                return await self._outcome(answer, review, len(body), deadline, apart)
         except TimeoutError:
             return admission.errored(head, _LATE)
 
     async def _outcome(
-        self, answer: Answer, review: Review, size: int, deadline: Deadline, *, is_large: bool = False
+        self, answer: Answer, review: Review, size: int, deadline: Deadline, apart: _TimeApart | None = None
     ) -> Outcome:
-        """The verdict; a large review has its turn already. Never raises."""
+        """The verdict; a large review has its turn and its time apart already. Never raises."""
         self._waiting += 1
         try:
             if self._waiting > MAX_REVIEWS:
@@ -233,7 +272,9 @@ class PodReviews:
             labels = None
             if policies.needs_labels and review.operation in ("CREATE", "UPDATE"):
                 labels = await self._labels(review.namespace or "", deadline)
-            outcome = await self._judged(_Question(answer, review, policies, labels, deadline, size, is_large))
+            time_apart, is_large = apart or _TimeApart(deadline), apart is not None
+            question = _Question(answer, review, policies, labels, deadline, size, time_apart, is_large)
+            outcome = await self._judged(question)
             return outcome if deadline.left >= 0 else admission.errored(review, _LATE)
         except TimeoutError:
             return admission.errored(review, _LATE)
@@ -260,15 +301,15 @@ class PodReviews:
         """The verdict by what is known about images now; apart where it may take long. Raises TimeoutError."""
         review = question.review
         if question.is_large:
-            return await self._run_apart(lambda: question.with_trust(trust, question.deadline))
+            return await self._run_apart(question.apart, lambda: question.with_trust(trust, question.apart.check))
         if _is_quick(review, question.size, question.policies, question.labels):
             return question.with_trust(trust, None)
         async with self._turns.turn(review.namespace or "", question.deadline.left):
-            return await self._run_apart(lambda: question.with_trust(trust, question.deadline))
+            return await self._run_apart(question.apart, lambda: question.with_trust(trust, question.apart.check))
 
-    async def _run_apart(self, call: Callable[[], T]) -> T:
+    async def _run_apart(self, apart: _TimeApart, call: Callable[[], T]) -> T:
         """Call in the thread for large reviews, so that small ones and probes are answered."""
-        return await asyncio.get_running_loop().run_in_executor(self._apart, call)
+        return await asyncio.get_running_loop().run_in_executor(self._apart, lambda: apart.run(call))
 
     async def _labels(self, namespace: str, deadline: Deadline) -> Mapping[str, str]:
         if not namespace:

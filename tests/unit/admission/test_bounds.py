@@ -67,8 +67,9 @@ EXCESSIVE = {
     "780,000 capabilities": (pod(adds(780_000)), "the review has more than 200,000 entries"),
     "labels": (
         {"metadata": {"labels": {f"l{number}": "x" for number in range(20_001)}}, "spec": {"containers": plain(1)}},
-        "the pod has more than 20,000 entries",
+        "the pod has 20,001 labels, more than 256",
     ),
+    "ports": (pod(*plain(3, ports=[{"hostPort": 1}] * 7000)), "the pod has more than 20,000 entries"),
     "an image": (pod({"name": "a", "image": "x" * 2_500_000}), "the pod has a field of 2,500,000 characters"),
     "a key": (pod(*plain(1), annotations={"a" * 40_000: "x"}), "the pod has a field of 40,000 characters"),
     "a name in a small body": (pod(*plain(1), nodeName="a" * 4097), "the pod has a field of 4,097 characters"),
@@ -80,6 +81,57 @@ EXCESSIVE = {
     "8 MiB of empty containers": (pod(*[{}] * 2_500_000), "the review has more than 40,000 objects"),
     "volumes and mounts": (pod(mounts(20_000), volumes=volumes(20_000)), "the review has more than 40,000 objects"),
 }
+
+
+def with_list(name: str, count: int) -> dict[str, Any]:
+    """A pod with so many entries in a list or map that it has itself, or in a map of resources."""
+    keys = [f"example.com/k{number}" for number in range(count)]
+    named = [{"name": f"n{number}"} for number in range(count)]
+    metadata = {
+        "labels": dict.fromkeys(keys, "x"),
+        "annotations": dict.fromkeys(keys, "x"),
+        "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": key, "uid": key} for key in keys],
+    }
+    spec = {
+        "tolerations": [{"key": key} for key in keys],
+        "imagePullSecrets": named,
+        "resourceClaims": named,
+        "image volumes": [{"name": f"v{number}", "image": {"reference": "x"}} for number in range(count)],
+    }
+    context = {"sysctls": [{"name": "a", "value": ""}] * count, "supplementalGroups": [7] * count}
+    if name in metadata:
+        return {"metadata": {"name": "p", name: metadata[name]}, "spec": {"containers": plain(1)}}
+    if name in context:
+        return pod(*plain(1), securityContext={name: context[name]})
+    if name == "resources":
+        return pod(*plain(1, resources={"limits": dict.fromkeys(keys, "1")}))
+    if name == "pod resources":
+        return pod(*plain(1), resources={"requests": dict.fromkeys(keys, "1")})
+    return pod(*plain(1), **{"volumes" if name == "image volumes" else name: spec[name]})
+
+
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        ("labels", 256),
+        ("annotations", 256),
+        ("ownerReferences", 256),
+        ("sysctls", 256),
+        ("supplementalGroups", 256),
+        ("tolerations", 256),
+        ("imagePullSecrets", 256),
+        ("resourceClaims", 256),
+        ("resources", 256),
+        ("pod resources", 256),
+        ("image volumes", 128),
+    ],
+)
+def test_list_of_the_pod_itself_is_bounded(name: str, most: int) -> None:
+    for outcome in outcomes(review_body(with_list(name, most + 1))):
+        assert outcome.decision is Decision.ERROR
+        assert outcome.message.startswith(f"Sekisho denies what it cannot judge: the pod has {most + 1:,} ")
+        assert outcome.message.removesuffix(".").endswith(f"more than {most:,}")
+    assert Decision.ERROR not in [outcome.decision for outcome in outcomes(review_body(with_list(name, most)))]
 
 
 @pytest.mark.parametrize(("obj", "reason"), EXCESSIVE.values(), ids=EXCESSIVE)

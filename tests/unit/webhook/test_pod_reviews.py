@@ -3,6 +3,7 @@
 import asyncio
 import json
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -477,7 +478,7 @@ async def test_a_pod_with_one_container_and_many_other_entries_is_judged_apart(m
     patterns = [f"a*b{number}" for number in range(256)]
     async with serving_reviews(policy(controls={"sysctls": {"allowed": patterns}})) as served:
         monkeypatch.setattr(Turns, "turn", noting(apart))
-        for count, taken in ((20, 0), (500, 1)):
+        for count, taken in ((20, 0), (250, 1)):
             sysctls = [{"name": f"net.{number}", "value": ""} for number in range(count)]
             with_sysctls = pod(GOOD) | {"spec": {"containers": [GOOD], "securityContext": {"sysctls": sysctls}}}
             assert not await served.allowed(review(with_sysctls))
@@ -533,6 +534,26 @@ async def test_large_review_past_the_deadline_is_denied_between_two_checks(monke
             assert "longer than the API server waits" in answer["response"]["status"]["message"]
         _, answer = await served.send(review(large_pod()), "/validate?timeout=30s")
         assert answer["response"]["allowed"]
+
+
+def patterns_at_their_limit(number: int) -> ClusterPodPolicy:
+    """A policy whose list of sysctls is as long as it may be, with patterns that take long to compare."""
+    allowed = [f"*{'a*' * 100}b{number}-{place}" for place in range(256)]
+    return policy(f"p{number}", enforcement="Audit", controls={"sysctls": {"allowed": allowed}})
+
+
+async def test_review_that_takes_much_cpu_is_denied_with_what_to_do() -> None:
+    async with serving_reviews(*map(patterns_at_their_limit, range(20))) as served:
+        for count, is_allowed in ((250, False), (2, True)):
+            sysctls = [{"name": f"{'a' * 200}{number}", "value": ""} for number in range(count)]
+            large = pod(GOOD) | {"spec": {"containers": [GOOD], "securityContext": {"sysctls": sysctls}}}
+            began = time.process_time()
+            _, answer = await served.send(review(large), "/validate?timeout=30s")
+            assert time.process_time() - began < 1
+            assert answer["response"]["allowed"] is is_allowed
+            if not is_allowed:
+                message = answer["response"]["status"]["message"]
+                assert "judging takes more than 0.5 s of CPU; give the pod fewer containers" in message
 
 
 # Connections
