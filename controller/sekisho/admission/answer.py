@@ -23,10 +23,11 @@ from sekisho.admission.evaluation import Evaluation, Form, evaluate
 from sekisho.admission.mirrors import mirror_images
 from sekisho.admission.pod_defaults import NO_OBJECTS, NamespaceObjects
 from sekisho.admission.resolution import resolve_tags
-from sekisho.admission.review import API_VERSION, KIND, Review
+from sekisho.admission.responses import Cause, Details, Response, Status, encode_response
+from sekisho.admission.review import Review
 from sekisho.admission.template_paths import fixes_in_object, violations_in_object
 from sekisho.admission.time_checks import CheckTime, UnjudgedError
-from sekisho.admission.verdict import Violation, with_enforcement
+from sekisho.admission.verdict import Violation, denying, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, waiver_lines
 from sekisho.images.trust import Lookup, Trust
 from sekisho.pods import NAME_OF_CRON_JOB, POD_TEMPLATES, Pod, TemplatePath
@@ -87,44 +88,9 @@ class Outcome(Struct, frozen=True):
     lookups: tuple[Lookup, ...] = ()
 
 
-class _Cause(Struct, frozen=True, gc=False):
-    reason: str
-    message: str
-    field: str
-
-
-class _Details(Struct, frozen=True, gc=False, omit_defaults=True):
-    causes: list[_Cause] = []
-
-
-class _Status(Struct, frozen=True, gc=False, omit_defaults=True):
-    code: int
-    reason: str
-    message: str
-    status: str = "Failure"
-    details: _Details | None = None
-
-
-class _Response(Struct, frozen=True, gc=False, omit_defaults=True, rename="camel"):
-    uid: str
-    allowed: bool
-    status: _Status | None = None
-    patch: str | None = None
-    patch_type: str | None = None
-    warnings: tuple[str, ...] = ()
-    audit_annotations: dict[str, str] | None = None
-
-
-class _Answer(Struct, frozen=True, gc=False, rename="camel"):
-    response: _Response
-    api_version: str = API_VERSION
-    kind: str = KIND
-
-
 _encoder = msgspec.json.Encoder()
 _POD, _TEMPLATE = Form.POD, Form.TEMPLATE  # to look a member up by its name is slow in Python 3.11
 _ALLOW, _DENY, _PATCH = Decision.ALLOW, Decision.DENY, Decision.PATCH
-_PENDING, _ERROR = Decision.PENDING, Decision.ERROR
 
 
 def validate(
@@ -151,14 +117,10 @@ def validate(
     begin_trial()
     try:
         outcome = _validated(review, policies, namespace_labels, clock, check_time, objects_for, trust)
-        is_kept = not review.dry_run and not _is_denial(outcome.decision)
+        is_kept = not review.dry_run and outcome.decision not in DENIALS
     finally:
         end_trial(keep=is_kept)
     return outcome
-
-
-def _is_denial(decision: Decision) -> bool:
-    return decision is _DENY or decision is _PENDING or decision is _ERROR
 
 
 def _validated(
@@ -262,13 +224,13 @@ def _mutated(
 
 def allowed(review: Review) -> Outcome:
     """The pod is admitted, and there is nothing to say about it."""
-    return Outcome(_encode(_Response(review.uid, True)), _ALLOW, review)
+    return Outcome(encode_response(Response(review.uid, True)), _ALLOW, review)
 
 
 def patched(review: Review, filled: Filled) -> Outcome:
     """The pod is admitted with defaults."""
     patch = base64.b64encode(_encoder.encode(filled.operations)).decode()
-    response = _encode(_Response(review.uid, True, patch=patch, patch_type="JSONPatch"))
+    response = encode_response(Response(review.uid, True, patch=patch, patch_type="JSONPatch"))
     return Outcome(response, _PATCH, review, filled=filled.fields)
 
 
@@ -280,10 +242,10 @@ def admitted_with_notes(review: Review, evaluation: Evaluation) -> Outcome:
         audit["waivers"] = "\n".join(waiver_lines(evaluation.waived))[:MAX_MESSAGE_LENGTH]
         lines = waiver_lines([waived for waived in evaluation.waived if waived.enforcement != Enforcement.AUDIT])
         warnings += capped_warnings([_prefix(review) + line for line in lines])
-    response = _Response(review.uid, True, warnings=warnings, audit_annotations=audit)
+    response = Response(review.uid, True, warnings=warnings, audit_annotations=audit)
     decision = Decision.WARN if warnings else Decision.AUDIT
     return Outcome(
-        _encode(response),
+        encode_response(response),
         decision,
         review,
         evaluation.violations,
@@ -294,28 +256,30 @@ def admitted_with_notes(review: Review, evaluation: Evaluation) -> Outcome:
 
 def denied(review: Review, evaluation: Evaluation) -> Outcome:
     """The pod is denied by one or more policies."""
-    denials = with_enforcement(evaluation.violations, Enforcement.DENY)
+    denials = denying(evaluation.violations)
     message, messages = message_and_causes(denials)
     causes = [
-        _Cause(f"Violates{v.finding.control[0].upper()}{v.finding.control[1:]}", text, v.finding.field)
+        Cause(f"Violates{v.finding.control[0].upper()}{v.finding.control[1:]}", text, v.finding.field)
         for v, text in zip(denials, messages, strict=False)
     ]
-    response = _Response(
+    response = Response(
         review.uid,
         False,
-        _Status(403, "Forbidden", message, details=_Details(causes)),
+        Status(403, "Forbidden", message, details=Details(causes=causes)),
         warnings=_warnings(review, evaluation),
         audit_annotations=_audit_annotations(evaluation, message if len(denials) == len(evaluation.violations) else ""),
     )
     decision = Decision.PENDING if evaluation.is_pending else _DENY
-    return Outcome(_encode(response), decision, review, evaluation.violations, message, lookups=evaluation.lookups)
+    return Outcome(
+        encode_response(response), decision, review, evaluation.violations, message, lookups=evaluation.lookups
+    )
 
 
 def errored(review: Review, reason: str) -> Outcome:
     """The pod is denied because it could not be judged; `reason` is one clause."""
     message = f"Sekisho denies what it cannot judge: {reason}"
-    status = _Status(500, "InternalError", message)
-    return Outcome(_encode(_Response(review.uid, False, status)), Decision.ERROR, review, (), message)
+    status = Status(500, "InternalError", message)
+    return Outcome(encode_response(Response(review.uid, False, status)), Decision.ERROR, review, (), message)
 
 
 def _without_judging(review: Review) -> Outcome | None:
@@ -390,7 +354,7 @@ def _warnings(review: Review, evaluation: Evaluation) -> tuple[str, ...]:
     """The policies' notes, and a line for each problem that is warned about and not denied as well."""
     warned = with_enforcement(evaluation.violations, Enforcement.WARN)
     if warned:
-        denied_already = {v.finding.identity for v in with_enforcement(evaluation.violations, Enforcement.DENY)}
+        denied_already = {v.finding.identity for v in denying(evaluation.violations)}
         warned = [violation for violation in warned if violation.finding.identity not in denied_already]
     return evaluation.plan.notes + evaluation.notes + (warning_lines(warned, _prefix(review)) if warned else ())
 
@@ -407,7 +371,3 @@ def _audit_annotations(evaluation: Evaluation, message: str = "") -> dict[str, s
 
 def _prefix(review: Review) -> str:
     return "" if review.is_pod else f"pods of this {review.kind.kind}: "
-
-
-def _encode(response: _Response) -> bytes:
-    return _encoder.encode(_Answer(response))

@@ -19,7 +19,7 @@ from sekisho.admission.pod_defaults import NO_OBJECTS, CreatedPod, NamespaceObje
 from sekisho.admission.resolution import resolve_tags
 from sekisho.admission.time_checks import CheckTime
 from sekisho.admission.updates import runs_the_same
-from sekisho.admission.verdict import Violation, judge, judge_evidence, with_enforcement
+from sekisho.admission.verdict import Violation, denying, judge, judge_evidence
 from sekisho.admission.waivers import Clock, Waived, apply_waivers
 from sekisho.controls import CONTROLS
 from sekisho.findings import FieldPath
@@ -73,12 +73,12 @@ class Evaluation(Struct, frozen=True, eq=False, gc=False):
     @property
     def is_denied(self) -> bool:
         """Whether some policy denies the pod."""
-        return bool(with_enforcement(self.violations, Enforcement.DENY))
+        return bool(denying(self.violations))
 
     @property
     def is_pending(self) -> bool:
         """Whether the pod is denied only because look-ups go on, so that the same pod may be admitted soon."""
-        denials = with_enforcement(self.violations, Enforcement.DENY)
+        denials = denying(self.violations)
         return bool(denials) and all(violation.is_pending for violation in denials)
 
 

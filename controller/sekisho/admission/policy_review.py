@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from sekisho.admission.denial import MAX_CAUSES, capped_warnings
+from sekisho.admission.responses import Cause, Details, Response, Status, encode_response
 from sekisho.admission.review import API_VERSION, KIND, GroupVersionKind, MalformedReviewError, UserInfo
 from sekisho.findings import render_path
 from sekisho.policies import ImageAuthority, PodPolicy, Policy, PolicyError, PolicySet, PolicyWaiver, Problem, decode
@@ -85,19 +86,19 @@ def review_policy(
     exempt: the namespaces whose pods the API server does not send to the webhook.
     """
     if review.operation not in ("CREATE", "UPDATE"):
-        return _allow(review)
+        return allowed_policy(review)
     resource = RESOURCES.get(review.kind.kind)
     if resource is None or review.kind.group != GROUP:
         kind = ".".join(part for part in (review.kind.kind, review.kind.group) if part)[:120]
-        return deny_policy(
+        return denied_policy(
             review, Problem("", f"Sekisho reviews its own kinds here, not {kind or 'an object without a kind'}")
         )
     if max(bytes(raw).count(b",") for raw in (review.old_object, review.object)) > MAX_ENTRIES:
-        return deny_policy(review, Problem("", f"has more than {MAX_ENTRIES:,} entries in its lists and objects"))
+        return denied_policy(review, Problem("", f"has more than {MAX_ENTRIES:,} entries in its lists and objects"))
     try:
         old, new = _spec(review.old_object), _spec(review.object)
         if review.operation == "UPDATE" and old == new:
-            return _allow(review)
+            return allowed_policy(review)
         _deny_unknown_fields(review.object, resource.name)
         policy: Policy = decode(bytes(review.object), resource.kind)
         verify(policy)
@@ -111,41 +112,22 @@ def review_policy(
     except RecursionError:
         problems = (Problem("", "is nested too deeply"),)
     if problems:
-        return deny_policy(review, *problems)
+        return denied_policy(review, *problems)
     of_authority = warnings_about(policy, now) if isinstance(policy, ImageAuthority) else ()
-    return _allow(review, [*advice(policy, policies, exempt), *of_authority])
+    return allowed_policy(review, [*advice(policy, policies, exempt), *of_authority])
 
 
-def deny_policy(review: PolicyReview, *problems: Problem) -> PolicyOutcome:
-    """The denial of a policy, with all its problems."""
-    name = review.name or ""
-    status = {
-        "status": "Failure",
-        "code": 422,
-        "reason": "Invalid",
-        "message": "; ".join(map(str, problems))[:MAX_MESSAGE_LENGTH],
-        "details": {
-            "name": name,
-            "group": review.kind.group,
-            "kind": review.kind.kind,
-            "causes": [
-                {"reason": "FieldValueInvalid", "field": problem.where, "message": problem.message}
-                for problem in problems[:MAX_CAUSES]
-            ],
-        },
-    }
-    return PolicyOutcome(_answer({"uid": review.uid, "allowed": False, "status": status}), review, problems)
+def denied_policy(review: PolicyReview, *problems: Problem) -> PolicyOutcome:
+    """The policy is denied, with all its problems."""
+    causes = [Cause("FieldValueInvalid", problem.message, problem.where) for problem in problems[:MAX_CAUSES]]
+    details = Details(review.name or "", review.kind.group, review.kind.kind, causes)
+    status = Status(422, "Invalid", "; ".join(map(str, problems))[:MAX_MESSAGE_LENGTH], details=details)
+    return PolicyOutcome(encode_response(Response(review.uid, False, status)), review, problems)
 
 
-def _allow(review: PolicyReview, warnings: Sequence[str] = ()) -> PolicyOutcome:
-    response: dict[str, Any] = {"uid": review.uid, "allowed": True}
-    if warnings:
-        response["warnings"] = capped_warnings(warnings)
-    return PolicyOutcome(_answer(response), review)
-
-
-def _answer(response: dict[str, Any]) -> bytes:
-    return msgspec.json.encode({"apiVersion": API_VERSION, "kind": KIND, "response": response})
+def allowed_policy(review: PolicyReview, warnings: Sequence[str] = ()) -> PolicyOutcome:
+    """The policy is admitted, with warnings or without."""
+    return PolicyOutcome(encode_response(Response(review.uid, True, warnings=capped_warnings(warnings))), review)
 
 
 class _Specified(Struct, frozen=True):

@@ -1,7 +1,7 @@
 """The verdict on a pod: every violation of every policy that applies to it."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -145,6 +145,22 @@ def policies_of(violations: Iterable[Violation]) -> list[str]:
     return list(dict.fromkeys(name for policies in distinct.values() for name in policies))
 
 
-def with_enforcement(violations: Sequence[Violation], enforcement: Enforcement) -> list[Violation]:
-    """The violations that policies deny, warn about or audit, whichever is asked for."""
+class Enforced(Protocol):
+    """What a policy enforces on a pod, such as a violation."""
+
+    @property
+    def enforcement(self) -> Enforcement:
+        """What the policy does about it."""
+
+
+E = TypeVar("E", bound=Enforced)
+
+
+def denying(violations: Iterable[E]) -> list[E]:
+    """The violations that deny the pod. Whatever says that a pod is denied asks here."""
+    return [violation for violation in violations if violation.enforcement == Enforcement.DENY]
+
+
+def with_enforcement(violations: Iterable[Violation], enforcement: Enforcement) -> list[Violation]:
+    """The violations that policies deny, warn about or audit, as `enforcement` says."""
     return [violation for violation in violations if violation.enforcement == enforcement]

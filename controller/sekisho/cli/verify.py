@@ -11,6 +11,7 @@ import msgspec
 from click import style
 from msgspec import Struct
 
+from sekisho.admission import denying
 from sekisho.cli import options
 from sekisho.cli.image_lookups import ImageLookups, objects_for_authorities
 from sekisho.cli.reports.wording import VERDICTS, printable
@@ -56,7 +57,7 @@ class _Attestation(Struct, frozen=True, rename="camel"):
 class _RuleReport(Struct, frozen=True, rename="camel"):
     policy: str
     rule: str
-    enforcement: str
+    enforcement: Enforcement
     requires: str
     is_met: bool
     problem: str = ""
@@ -200,7 +201,7 @@ def _report(
     return _Report(
         without_credentials(image),
         lookups.digest(reference),
-        all(rule.is_met or rule.enforcement != Enforcement.DENY for rule in rules),
+        not denying(rule for rule in rules if not rule.is_met),
         _shown_signatures(known.signatures),
         known.others,
         known.problems,
@@ -240,7 +241,7 @@ def _rule_report(policy: str, enforcement: Enforcement, result: RuleResult) -> _
     return _RuleReport(
         policy,
         f"spec.controls.images.{result.place}",
-        enforcement.value,
+        enforcement,
         result.requires,
         not result.problem,
         result.problem,
@@ -314,6 +315,6 @@ def _rule_lines(rule: _RuleReport) -> Iterator[str]:
     if rule.is_met:
         yield printable(f"  {place}: passes: requires {rule.requires}")
         return
-    verdict = VERDICTS[Enforcement(rule.enforcement)]
+    verdict = VERDICTS[rule.enforcement]
     yield printable(f"  {place}: {verdict}: requires {rule.requires}, and the image {rule.problem}")
     yield printable(f"    Fix: {rule.fix}.")

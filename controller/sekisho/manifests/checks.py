@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from msgspec import Struct
 
-from sekisho.admission import Evaluation, Form, UnjudgedError, Violation, Waived, evaluate
+from sekisho.admission import Evaluation, Form, UnjudgedError, Violation, Waived, denying, evaluate
 from sekisho.admission.template_paths import violations_in_object
 from sekisho.documents import Problem
 from sekisho.findings import Finding
@@ -63,7 +63,7 @@ class Checked(Struct, frozen=True):
     @property
     def is_denied(self) -> bool:
         """Whether its pods would be denied."""
-        return any(located.enforcement == Enforcement.DENY for located in self.violations)
+        return bool(denying(self.violations))
 
     @property
     def title(self) -> str:

@@ -10,7 +10,7 @@ from sekisho.controls import Level
 from sekisho.documents import Problem, parse_path
 from sekisho.findings import render_path
 from sekisho.manifests.objects import Manifest, read_manifests
-from sekisho.manifests.sources import Source, sources_of
+from sekisho.manifests.sources import Source, content_of, files_below, sources_of, text_of
 from sekisho.policies import ClusterPodPolicy, Policy, PolicyError
 from sekisho.policies.crd import RESOURCES
 from sekisho.policies.loading import duplicate_names, verify
@@ -18,7 +18,6 @@ from sekisho.policies.schemas import kinds, violations
 from sekisho.policies.types import GROUP, VERSION, ClusterPodPolicySpec, PodSecurityStandard, PolicyMeta
 from sekisho.standards import LATEST, parse_version
 
-_SUFFIXES = (".yaml", ".yml", ".json")
 MAX_FILE_BYTES = 8 * 1024 * 1024
 """Bytes of a policy file; the API server accepts objects of at most about 1.5 MiB."""
 
@@ -152,16 +151,19 @@ def _files(path: Path) -> list[Path]:
     """The files to read. Hidden ones are left out: a mounted ConfigMap keeps a second copy of its files in them."""
     if not path.is_dir():
         return [path]
-    files = (file for file in path.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
-    return sorted(file for file in files if not any(part.startswith(".") for part in file.relative_to(path).parts))
+    return [
+        file for file in files_below(path) if not any(part.startswith(".") for part in file.relative_to(path).parts)
+    ]
 
 
 def _read(file: Path) -> str:
     try:
-        if file.stat().st_size > MAX_FILE_BYTES:
-            raise PolicyError(Problem(str(file), f"is larger than {MAX_FILE_BYTES} bytes"))
-        return file.read_text("utf-8")
-    except UnicodeDecodeError:
-        raise PolicyError(Problem(str(file), "is not UTF-8 text")) from None
+        content = content_of(file, MAX_FILE_BYTES)
     except OSError as error:
         raise PolicyError(Problem(str(file), f"cannot be read: {error.strerror}")) from None
+    if len(content) > MAX_FILE_BYTES:
+        raise PolicyError(Problem(str(file), f"is larger than {MAX_FILE_BYTES >> 20} MiB"))
+    text = text_of(content, str(file))
+    if isinstance(text, Problem):
+        raise PolicyError(text)
+    return text

@@ -70,7 +70,7 @@ def _files(path: Path, problems: list[Problem]) -> list[Path]:
     try:
         if not path.is_dir():
             return [path]
-        files = sorted(file for file in path.rglob("*") if _is_manifest(file))
+        files = [file for file in files_below(path) if file.name not in _NOT_MANIFESTS]
     except OSError as error:
         problems.append(Problem(str(path), f"cannot be read: {error.strerror}"))
         return []
@@ -79,8 +79,26 @@ def _files(path: Path, problems: list[Problem]) -> list[Path]:
     return files
 
 
-def _is_manifest(file: Path) -> bool:
-    return file.suffix in _SUFFIXES and file.name not in _NOT_MANIFESTS and file.is_file()
+def files_below(folder: Path) -> list[Path]:
+    """The YAML and JSON files of a folder and of those in it, by name. Raises OSError."""
+    return sorted(file for file in folder.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
+
+
+def content_of(file: Path, most: int) -> bytes:
+    """The bytes of a file, and one byte more than `most` of a file that is larger. Raises OSError."""
+    with file.open("rb") as stream:
+        # A pipe has no size. Reading files with the maximum as the size would allocate far more than they need.
+        size = os.fstat(stream.fileno()).st_size or most
+        return stream.read(min(size, most) + 1)
+
+
+def text_of(content: bytes, name: str) -> str | Problem:
+    """The text of a file's content; a problem with its line where it is no text. `name` is the file's in problems."""
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        return Problem(f"{name}:{line}", "is not UTF-8 text")
 
 
 def _content(file: Path, stdin: BinaryIO | None, most: int, problems: list[Problem]) -> bytes:
@@ -90,10 +108,7 @@ def _content(file: Path, stdin: BinaryIO | None, most: int, problems: list[Probl
         if name == "-" and stdin is not None:
             name, content = STDIN, stdin.read(most + 1)
         else:
-            with file.open("rb") as stream:
-                # A pipe has no size. Reading files with the maximum as the size would allocate far more than they need.
-                size = os.fstat(stream.fileno()).st_size or most
-                content = stream.read(min(size, most) + 1)
+            content = content_of(file, most)
     except OSError as error:
         problems.append(Problem(name, f"cannot be read: {error.strerror}"))
         return b""
@@ -108,11 +123,9 @@ def _content(file: Path, stdin: BinaryIO | None, most: int, problems: list[Probl
 
 
 def _cut(content: bytes, name: str, problems: list[Problem], split_lists: bool) -> Iterator[Source]:
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        problems.append(Problem(f"{name}:{line}", "is not UTF-8 text"))
+    text = text_of(content, name)
+    if isinstance(text, Problem):
+        problems.append(text)
         return
     for source in sources_of(text, name):
         yield from _items(source) if split_lists and len(source.text) >= LARGE_LIST else (source,)

@@ -130,14 +130,19 @@ class ServingCertificate:
     thread. `on_served` is called, in any thread, with the key id of the authority of each pair that is served.
     """
 
-    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC), names: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        names: Sequence[str] = (),
+        on_served: Callable[[str], object] = lambda authority: None,
+    ) -> None:
         self._clock = clock
+        self._on_served = on_served
         self._names = names
         self._client_ca: str | None = None
         self._changing = threading.Lock()
         self._served: CheckedPair | None = None
         self._coming: CheckedPair | None = None
-        self.on_served: Callable[[str], object] = lambda authority: None
         self.problem = "there is no certificate yet"
         """Why the last offered pair is not served; empty when it is."""
         self.context = _context()
@@ -201,7 +206,7 @@ class ServingCertificate:
         self._served = checked
         self.problem = ""
         logger.info("serving a new certificate", extra={"expires": rfc3339(checked.expires)})
-        self.on_served(checked.authority)
+        self._on_served(checked.authority)
 
     def advance(self) -> None:
         """Serve the pair that waits, if it has become valid."""

@@ -53,8 +53,7 @@ Each raises MalformedReviewError, and nothing else. A coroutine that is never ru
 class HttpShell:
     """Hands the body of each request to the handler of its path, and answers requests that are no review itself.
 
-    While `is_draining`, each answer closes its connection, so that the client sends its next request to another
-    replica.
+    From `drain` on, each answer closes its connection, so that the client sends its next request to another replica.
 
     routes: the handlers by path.
     of_unknown: the handlers of the same paths for senders that do not know the secret part, which `know` sets and which
@@ -72,7 +71,11 @@ class HttpShell:
         self._routes = dict(routes if of_unknown is None else of_unknown)
         self._metrics = metrics
         self._bodies = Bodies()
-        self.is_draining = False
+        self._is_draining = False
+
+    def drain(self) -> None:
+        """Close each connection with its next answer."""
+        self._is_draining = True
 
     def know(self, secret: str) -> None:
         """Recognize the API server by this secret part of the paths from now on; empty for nobody."""
@@ -108,7 +111,7 @@ class HttpShell:
             return self._rejected(RejectedError(400, f"the body is not an AdmissionReview: {error}"))
         except RejectedError as error:
             return self._rejected(error)
-        return reply(request, answer, is_last=self.is_draining)
+        return reply(request, answer, is_last=self._is_draining)
 
     def answer_at_once(self, target: str, body: bytes, started: float) -> bytes | None:
         """The body of the answer to a review whose request is known to be one. None where `handle` must answer it.
@@ -118,7 +121,7 @@ class HttpShell:
         """
         path, _, query = target.partition("?")
         handler = self._routes.get(path)
-        if handler is None or self.is_draining:
+        if handler is None or self._is_draining:
             return None
         try:
             answer = handler(body, Deadline(started, seconds_of(query)))

@@ -7,10 +7,10 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from sekisho.admission import DENIALS, Decision, Outcome, Review
+from sekisho.admission import DENIALS, Decision, Outcome, Review, denying
 from sekisho.images import Reference, parse
 from sekisho.images.trust import Trust
-from sekisho.policies import Enforcement, PolicySet
+from sekisho.policies import PolicySet
 from sekisho.webhook.authorities import Authorities
 from sekisho.webhook.evidence import EvidenceStore, EvidenceView
 from sekisho.webhook.http_shell import Deadline
@@ -115,4 +115,4 @@ class ImageVerification:
 
 def _is_denied_by_look_ups(outcome: Outcome) -> bool:
     """Whether a policy denies the object until a look-up shows that nothing is wrong."""
-    return any(v.lookup is not None and v.enforcement == Enforcement.DENY for v in outcome.violations)
+    return any(violation.lookup is not None for violation in denying(outcome.violations))

@@ -16,7 +16,7 @@ from sekisho.admission.policy_review import (
     PolicyOutcome,
     PolicyReview,
     decode_policy_review,
-    deny_policy,
+    denied_policy,
     review_policy,
 )
 from sekisho.admission.proof import PROOF_NAME
@@ -92,10 +92,10 @@ class PolicyReviews:
         try:
             async with self._turns.turn(review.namespace or "", deadline.left):
                 if deadline.left < 0:
-                    return deny_policy(review, _LATE)
+                    return denied_policy(review, _LATE)
                 return await asyncio.get_running_loop().run_in_executor(self._apart, self._outcome, review)
         except TimeoutError:
-            return deny_policy(review, _LATE)
+            return denied_policy(review, _LATE)
 
     def _outcome(self, review: PolicyReview) -> PolicyOutcome:
         """The verdict."""
@@ -106,7 +106,7 @@ class PolicyReviews:
             incident = secrets.token_hex(4)
             logger.exception("internal error %s", incident, extra={"incident": incident, "uid": review.uid[:64]})
             problem = Problem("", f"internal error {incident}; Sekisho's log says more under this id")
-            return deny_policy(review, problem)
+            return denied_policy(review, problem)
         finally:
             end_trial(keep=False)
 

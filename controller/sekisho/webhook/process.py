@@ -94,11 +94,12 @@ class Process:
         self._options = options
         self._metrics = Metrics()
         certificate_clock = _system_time if api is None else api.clock.server_time
-        self._certificate = ServingCertificate(certificate_clock, options.serving_name)
+        self._reporter = self._reporter_of(api) if api is not None else None
+        self._certificate = ServingCertificate(certificate_clock, options.serving_name, self._on_served())
         self._enforced = Enforced()
         self._needed: list[Dependency] = []
         self._listening = False
-        self._pods = pods = self._pods_by_cluster(api) if api is not None else self._pods_by_files()
+        self._pods = pods = self._pods_of(api)
         self._add_certificate(api)
         clock = _system_time if api is None else api.clock.now
         longest_waiver = timedelta(days=options.longest_waiver)
@@ -124,21 +125,28 @@ class Process:
         for dependency in self._needed:
             self._metrics.add_source(dependency.families)
 
-    def _pods_by_cluster(self, api: ApiClient) -> PodReviews:
+    def _reporter_of(self, api: ApiClient) -> ReplicaReporter:
+        return ReplicaReporter(
+            api,
+            self._options.namespace,
+            self._options.replica,
+            self._metrics.tally.last_hour,
+            lambda: dependencies.why_no_certificate(self._certificate),
+        )
+
+    def _on_served(self) -> Callable[[str], object]:
+        """What the certificate calls, in any thread, with the key id of the authority of each pair that is served."""
+        reporter, loop = self._reporter, asyncio.get_running_loop()
+        if reporter is None:
+            return lambda key_id: None
+        return lambda key_id: loop.call_soon_threadsafe(reporter.report_authority, key_id)
+
+    def _pods_by_cluster(self, api: ApiClient, reporter: ReplicaReporter) -> PodReviews:
         options = self._options
         reflector, labels = dependencies.labels_from_cluster(api)
         objects, lists = dependencies.objects_from_cluster(api, keeps_pull_secrets=options.pod_pull_secrets)
         rate = options.events_per_second
         recorder = EventRecorder(api, Owners(api, rate), options.replica, rate, self._metrics.tally.count_without_event)
-        reporter = ReplicaReporter(
-            api,
-            options.namespace,
-            options.replica,
-            self._metrics.tally.last_hour,
-            lambda: dependencies.why_no_certificate(self._certificate),
-        )
-        loop = asyncio.get_running_loop()
-        self._certificate.on_served = lambda key_id: loop.call_soon_threadsafe(reporter.report_authority, key_id)
         self._needed += [
             dependencies.policies_from_cluster(
                 api, self._enforced.enforce, reporter.report, self._metrics.tally.forget
@@ -158,6 +166,11 @@ class Process:
             objects.for_pod,
             self._verification(api.clock.now, api, objects.for_pod),
         )
+
+    def _pods_of(self, api: ApiClient | None) -> PodReviews:
+        if api is None or self._reporter is None:
+            return self._pods_by_files()
+        return self._pods_by_cluster(api, self._reporter)
 
     def _pods_by_files(self) -> PodReviews:
         if self._options.policy_dir is not None:
@@ -233,7 +246,7 @@ class Process:
                 logger.info("serving reviews", extra={"address": _name(tls), "metrics_address": _name(plain)})
                 await _first_of(stopping, tasks)
                 logger.info("stopping", extra={"drain_seconds": self._options.drain_seconds})
-                self._shell.is_draining = True
+                self._shell.drain()
                 await asyncio.sleep(self._options.drain_seconds)
         finally:
             for task in tasks:

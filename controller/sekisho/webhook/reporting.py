@@ -10,6 +10,7 @@ from sekisho.admission import (
     Outcome,
     Review,
     Violation,
+    denying,
     policies_of,
     waiver_lines,
     warning_lines,
@@ -44,7 +45,7 @@ def log_denial(outcome: Outcome) -> None:
         return
     review = outcome.review
     owner = controller_of(review.metadata.owner_references, review.namespace or "")
-    denied = with_enforcement(outcome.violations, Enforcement.DENY)
+    denied = denying(outcome.violations)
     logger.log(
         level,
         "denied",
@@ -107,9 +108,7 @@ def report(
 def statements_of(outcome: Outcome) -> Iterator[Statement]:
     """The statements of an outcome's Events. A pod template has none: its user gets warnings as the answer."""
     if outcome.decision is Decision.DENY:
-        yield _stated(
-            outcome.review, Reason.POD_DENIED, outcome.message, with_enforcement(outcome.violations, Enforcement.DENY)
-        )
+        yield _stated(outcome.review, Reason.POD_DENIED, outcome.message, denying(outcome.violations))
     if outcome.decision is Decision.WARN and outcome.review.is_pod:
         warned = with_enforcement(outcome.violations, Enforcement.WARN)
         if warned:

@@ -567,7 +567,8 @@ async def test_connection_is_kept_and_closed_while_draining(served: Served) -> N
         b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
     )
     for draining in (False, False, True):
-        served.shell.is_draining = draining
+        if draining:
+            served.shell.drain()
         writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
         assert (b"Connection: close" in head) is draining

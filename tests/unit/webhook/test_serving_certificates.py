@@ -140,9 +140,8 @@ async def test_swap_shows_the_new_certificate_and_keeps_connections(old: str, ne
 
 def test_a_pair_that_is_not_valid_yet_waits_until_it_is(caplog: pytest.LogCaptureFixture) -> None:
     now = NOW
-    certificate = ServingCertificate(lambda: now)
     served: list[str] = []
-    certificate.on_served = served.append
+    certificate = ServingCertificate(lambda: now, on_served=served.append)
     certificate.offer(GOOD_PAIR)
     present = certificate.expires
     coming = make_pair(days=300, age=-100)
