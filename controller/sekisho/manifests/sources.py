@@ -93,7 +93,7 @@ def content_of(file: Path, most: int) -> bytes:
 
 
 def text_of(content: bytes, name: str) -> str | Problem:
-    """The text of a file's content; a problem with its line where it is no text. `name` is the file's in problems."""
+    """The text of a file's content; a problem with its line where it is not UTF-8. `name` is the file's in problems."""
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
