@@ -797,15 +797,23 @@ def test_verification_of_images_is_off_until_it_is_enabled() -> None:
         assert list(rules(*values)) == list(rules())
 
 
-def test_users_read_authorities_only_where_images_are_verified() -> None:
-    for values, expected in (((), []), (VERIFIED, ["ClusterRole/sekisho-podpolicies-view"])):
-        readers = [role for role, rule in rules(*values) if "imageauthorities" in rule["resources"]]
-        assert [role for role in readers if "podpolicies" in role] == expected
+def test_nobody_may_use_authorities_and_evidence_until_images_are_verified() -> None:
+    of_images = {"imageauthorities", "imageauthorities/status", "imageevidences"}
+    assert not [role for role, rule in rules() if of_images & set(rule["resources"])]
+    granted = {(role, tuple(of_images & set(rule["resources"]))) for role, rule in rules(*VERIFIED)}
+    assert {(role, *resources) for role, resources in granted if resources} == {
+        ("ClusterRole/sekisho-podpolicies-view", "imageauthorities"),
+        ("ClusterRole/sekisho-webhook", "imageauthorities"),
+        ("ClusterRole/sekisho-webhook", "imageevidences"),
+        ("ClusterRole/sekisho-controller-status", "imageauthorities"),
+        ("ClusterRole/sekisho-controller-status", "imageauthorities/status"),
+    }
 
 
 def test_the_webhook_reads_only_the_secrets_that_verification_names() -> None:
     added = [rule for role, rule in rules(*VERIFIED) if role.endswith("Role/sekisho-webhook")]
     assert [rule for rule in added if rule not in [rule for _, rule in rules()]] == [
+        {"apiGroups": ["sekisho.dev"], "resources": ["imageauthorities"], "verbs": READ},
         {
             "apiGroups": ["sekisho.dev"],
             "resources": ["imageevidences"],
@@ -920,7 +928,7 @@ def test_cluster_wide_write_permissions() -> None:
         ("ClusterRole/sekisho-webhook", ("events",), (), ("create", "patch")),
         (
             "ClusterRole/sekisho-controller-status",
-            ("clusterpodpolicies/status", "podpolicies/status", "policywaivers/status", "imageauthorities/status"),
+            ("clusterpodpolicies/status", "podpolicies/status", "policywaivers/status"),
             (),
             ("patch",),
         ),

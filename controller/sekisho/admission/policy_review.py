@@ -78,12 +78,15 @@ def review_policy(
     now: datetime,
     longest: timedelta,
     exempt: Collection[str] = EXEMPT_NAMESPACES,
+    *,
+    verifies_images: bool = True,
 ) -> PolicyOutcome:
     """The answer to a review of a policy or a waiver.
 
     policies: those in effect, for warnings and for the limits of a namespace.
     longest: how far in the future a waiver may end.
     exempt: the namespaces whose pods the API server does not send to the webhook.
+    verifies_images: whether this installation verifies images; warnings say where it does not.
     """
     if review.operation not in ("CREATE", "UPDATE"):
         return allowed_policy(review)
@@ -114,7 +117,8 @@ def review_policy(
     if problems:
         return denied_policy(review, *problems)
     of_authority = warnings_about(policy, now) if isinstance(policy, ImageAuthority) else ()
-    return allowed_policy(review, [*advice(policy, policies, exempt), *of_authority])
+    warnings = advice(policy, policies, exempt, verifies_images=verifies_images)
+    return allowed_policy(review, [*warnings, *of_authority])
 
 
 def denied_policy(review: PolicyReview, *problems: Problem) -> PolicyOutcome:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from itertools import product
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from sekisho.controls.attestation_judges import (
     JudgeAttestations,
@@ -17,7 +19,15 @@ from sekisho.controls.attestation_judges import (
 )
 from sekisho.controls.control import ParameterError, cel
 from sekisho.controls.image_rules import Fault, ImageRule, patterns_of, repair_of_key
-from sekisho.controls.image_signatures import MAX_AUTHORITIES, AuthorityName, Registry
+from sekisho.controls.image_signatures import (
+    MAX_AUTHORITIES,
+    AuthorityName,
+    Registry,
+    Signer,
+    have_distinct,
+    shared_signers,
+    signer_of,
+)
 from sekisho.controls.image_vulnerabilities import Vulnerabilities, compiled
 from sekisho.findings import words
 from sekisho.images.attested import MAX_URI_LENGTH, PROVENANCE_PREDICATES, SBOM_PREDICATES, SbomFormat
@@ -65,7 +75,8 @@ class Attesters(Struct, frozen=True, forbid_unknown_fields=True, rename="camel",
         Annotated[
             tuple[AuthorityName, ...],
             Meta(
-                description="ImageAuthorities that must all have attested; the newest attestation of each decides.",
+                description="ImageAuthorities that must all have attested, each with a key or an identity of its own; "
+                "the newest attestation of each decides.",
                 min_length=1,
                 max_length=MAX_AUTHORITIES,
             ),
@@ -197,6 +208,7 @@ class _Kind(Struct, frozen=True, eq=False):
     """What a rule requires besides its authorities.
 
     requires: with {names} for the authorities.
+    judges: all of which must pass; each judges attestations that one signer may have made.
     paths: what is read in statements (`needed_path`).
     vex: the authorities whose VEX documents count.
     """
@@ -204,7 +216,7 @@ class _Kind(Struct, frozen=True, eq=False):
     attached: str
     requires: str
     predicates: tuple[str, ...]
-    judge: JudgeAttestations
+    judges: tuple[JudgeAttestations, ...]
     paths: tuple[str, ...] = ()
     vex: tuple[str, ...] = ()
 
@@ -233,16 +245,16 @@ def _kind(place: str, rule: AttestationRule) -> _Kind:
     if rule.vulnerabilities is not None:
         requirement = compiled(f"{place}.vulnerabilities", rule.vulnerabilities)
         text = f"an image that {{names}} scanned {requirement.text}"
-        scans = partial(judge_scans, requirement)
+        scans = tuple(partial(judge_scans, replace(requirement, scanners=(one,))) for one in requirement.scanners)
         kinds.append(_Kind("scanned", text, (SCAN_PREDICATE,), scans, vex=requirement.vex))
     if rule.sbom is not None:
         types = tuple(one for form in rule.sbom.formats for one in SBOM_PREDICATES[form])
         text = f"an image with an SBOM in {words(rule.sbom.formats)} by {{names}}"
-        kinds.append(_Kind("attested", text, types, partial(judge_sbom, rule.sbom.formats)))
+        kinds.append(_Kind("attested", text, types, (partial(judge_sbom, rule.sbom.formats),)))
     if rule.provenance is not None:
         builders, sources = rule.provenance.builders, rule.provenance.sources or ()
         text = f"an image with a provenance by {{names}}, {required_build(builders, sources)}"
-        kinds.append(_Kind("attested", text, PROVENANCE_PREDICATES, partial(judge_build, builders, sources)))
+        kinds.append(_Kind("attested", text, PROVENANCE_PREDICATES, (partial(judge_build, builders, sources),)))
     if rule.predicate_type is not None:
         instead = _FIELDS.get(rule.predicate_type)
         if instead is not None:
@@ -265,7 +277,7 @@ def _other_kind(place: str, predicate_type: str, written: Sequence[Equal]) -> _K
     if equals:
         text += f" in which {shown_values(equals)}"
     paths = tuple(needed_path(predicate_type, path) for path in equals)
-    return _Kind("attested", text, (predicate_type,), partial(judge_other, predicate_type, equals), paths)
+    return _Kind("attested", text, (predicate_type,), (partial(judge_other, predicate_type, equals),), paths)
 
 
 def _verified(where: str, by: Attesters) -> Attesters:
@@ -288,10 +300,9 @@ def _judge(
     groups: authorities, of each of which an attestation must pass.
     """
     vex = list(_by(facts, VEX_PREDICATES, [name for name in kind.vex if name not in unusable], trust))
-    for names in groups:
+    for names, judge in product(groups, kind.judges):
         usable = [name for name in names if name not in unusable]
-        attestations = [*_by(facts, kind.predicates, usable, trust), *vex]
-        problem = kind.judge(attestations, names, trust.now)
+        problem = judge([*_by(facts, kind.predicates, usable, trust), *vex], names, trust.now)
         if problem is not None:
             text, repair = problem.text, ""
             if problem.is_missing:
@@ -300,7 +311,31 @@ def _judge(
             is_keyless = bool(usable) and all(trust.authorities[name].keyless is not None for name in usable)
             fix = repair + problem.fix.replace("{key}", "" if is_keyless else "--key KEY ")
             return Fault(text, fix, is_missing=problem.is_missing)
-    return None
+    authorities = [name for group in groups for name in group]
+    if len(groups) == 1 or all(_is_by_distinct(authorities, kind, judge, facts, vex, trust) for judge in kind.judges):
+        return None
+    return shared_signers(kind.attached, "attest IMAGE", authorities)
+
+
+def _is_by_distinct(
+    names: Sequence[str],
+    kind: _Kind,
+    judge: JudgeAttestations,
+    facts: ImageFacts,
+    vex: Sequence[Attestation],
+    trust: Trust,
+) -> bool:
+    """Whether of each authority the attestations of one signer pass, which counts for no other authority."""
+    made: dict[str, dict[Signer, list[Attestation]]] = {name: {} for name in names}
+    for one in facts.attestations:
+        for by in one.signatures if one.predicate_type in kind.predicates else ():
+            if by.authority in made and trust.authorities[by.authority].accepts(by, trust.now):
+                made[by.authority].setdefault(signer_of(by), []).append(one)
+    signers = {
+        name: [signer for signer, own in by_signer.items() if judge([*own, *vex], (name,), trust.now) is None]
+        for name, by_signer in made.items()
+    }
+    return have_distinct(signers, len(names))
 
 
 def _by(facts: ImageFacts, predicates: Sequence[str], names: Sequence[str], trust: Trust) -> Iterator[Attestation]:

@@ -24,6 +24,10 @@ Registry = Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN_LENGTH)]
 AuthorityName = Annotated[str, Meta(pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 
 
+Signer = tuple[str, ...]
+"""A key's fingerprint, or an issuer and an identity."""
+
+
 class Signers(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
     """The ImageAuthorities whose signatures are required."""
 
@@ -120,35 +124,43 @@ def _allowed(by: Signers) -> str:
 def _judge(by: Signers, facts: ImageFacts, trust: Trust, unusable: Mapping[str, str]) -> Fault | None:
     """Why an image is not signed as a rule requires; None if it is."""
     signers = {
-        name: {_signer(one) for one in facts.signatures if trust.authorities[name].accepts(one, trust.now)}
+        name: {signer_of(one) for one in facts.signatures if trust.authorities[name].accepts(one, trust.now)}
         for name in by.names
         if name not in unusable
     }
     signed = [name for name in signers if signers[name]]
     if len(signed) >= by.required:
-        if _has_distinct(signers, by.required):
+        if have_distinct(signers, by.required):
             return None
-        return Fault(
-            f"is signed by {words(signed, 'and')} with keys or identities that they share",
-            f"sign IMAGE also by a key or an identity that only one of {words(signed, 'and')} has, then "
-            "kubectl rollout restart",
-        )
+        return shared_signers("signed", "sign IMAGE", signed)
     fix = _fix(by, signed, trust)
     missing = [name for name in by.names if name not in signed]
     repair = repair_of_key(missing, trust) if facts.others else ""
     return Fault(_signers_problem(by, signed, facts, trust), repair + fix)
 
 
-def _signer(signature: Signature) -> tuple[str, ...]:
+def shared_signers(is_made: str, make: str, names: Sequence[str]) -> Fault:
+    """Says that authorities count the same signers as theirs.
+
+    is_made: what was done to the image, such as `signed`. make: what to do again, such as `sign IMAGE`.
+    """
+    by = words(names, "and")
+    return Fault(
+        f"is {is_made} by {by} with keys or identities that they share",
+        f"{make} also by a key or an identity that only one of {by} has, then kubectl rollout restart",
+    )
+
+
+def signer_of(signature: Signature) -> Signer:
     """Who made a signature: a key, or an issuer's identity, whichever root its certificate leads to."""
     return (signature.issuer, signature.identity) if signature.identity else (signature.fingerprint,)
 
 
-def _has_distinct(signers: Mapping[str, Collection[tuple[str, ...]]], required: int) -> bool:
+def have_distinct(signers: Mapping[str, Collection[Signer]], required: int) -> bool:
     """Whether so many authorities have a signer each that is counted for no other one."""
-    counted: dict[tuple[str, ...], str] = {}
+    counted: dict[Signer, str] = {}
 
-    def finds_one(name: str, seen: set[tuple[str, ...]]) -> bool:
+    def finds_one(name: str, seen: set[Signer]) -> bool:
         for signer in signers[name]:
             if signer not in seen:
                 seen.add(signer)

@@ -35,15 +35,10 @@ def resolved_of(record: Record, view: View) -> ResolvedAuthority | None:
     if not isinstance(record.policy, ImageAuthority):
         return None
     sources = view.sources
-    if sources is None:
-        return resolve(compile_authority(record.policy), None, None, None)
     return resolve(compile_authority(record.policy), sources.secrets, sources.config_maps, sources.public_root)
 
 
 def _usable_state(resolved: ResolvedAuthority, view: View) -> State:
-    if view.sources is None:
-        message = "this installation does not verify images; set imageVerification.enabled in the chart"
-        return State(ConditionStatus.FALSE, "NotEnabled", message)
     problem = resolved.authority.problem_at(view.now)
     if problem and view.sources.missing:
         return State(ConditionStatus.UNKNOWN, "NotRead", view.sources.missing)

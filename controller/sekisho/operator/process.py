@@ -121,7 +121,13 @@ async def _lead(
     callbacks = (statuses.changed, statuses.deleted, statuses.listed)
     watches = (
         watch_pod_policies(api, *callbacks),
-        watch_administrators_kinds(api, options.kubeconfig, *callbacks, lambda: _listen_for_signals(stop)),
+        watch_administrators_kinds(
+            api,
+            options.kubeconfig,
+            *callbacks,
+            lambda: _listen_for_signals(stop),
+            verifies_images=options.verify_images,
+        ),
     )
     clock = clock or api.clock.server_time
     works: list[Coroutine[object, object, object]] = [

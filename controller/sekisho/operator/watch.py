@@ -9,7 +9,7 @@ and kopf takes 3 ms of CPU for each object that it delivers.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,12 @@ from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
 from sekisho.cluster.config import ApiConfig, load_config
 from sekisho.cluster.reflector import Reflector, object_key
 from sekisho.errors import SekishoError
-from sekisho.policies.crd import RESOURCES, Resource
+from sekisho.policies.crd import RESOURCES, Resource, watched_resources
 from sekisho.policies.types import GROUP, VERSION, PodPolicy
 
 logger = logging.getLogger(__name__)
 
 POD_POLICIES = RESOURCES[PodPolicy.__name__]
-ADMINISTRATORS_KINDS = tuple(resource for resource in RESOURCES.values() if resource is not POD_POLICIES)
 
 _RETRY_SECONDS = 5.0
 _LIST_SECONDS = 0.2
@@ -71,8 +70,10 @@ async def watch_administrators_kinds(
     deleted: Callable[[str], None],
     listed: Callable[[], None],
     started: Callable[[], None],
+    *,
+    verifies_images: bool,
 ) -> None:
-    """The same for ClusterPodPolicies, PolicyWaivers and ImageAuthorities.
+    """The same for ClusterPodPolicies and PolicyWaivers, and for ImageAuthorities where images are verified.
 
     started: called when kopf has started; it installs signal handlers of its own before.
 
@@ -80,7 +81,8 @@ async def watch_administrators_kinds(
     after its CRD was deleted: kopf itself may take long to end then, or not end at all. Tasks that were created since
     the start are cancelled with kopf's.
     """
-    for resource in ADMINISTRATORS_KINDS:
+    resources = administrators_kinds(verifies_images=verifies_images)
+    for resource in resources:
         await _wait_until_served(api, resource)
     delivered: set[str] = set()
 
@@ -93,20 +95,28 @@ async def watch_administrators_kinds(
             changed(event["object"])
 
     others = asyncio.all_tasks()
-    registry = _registry(kubeconfig, handle)
+    registry = _registry(kubeconfig, resources, handle)
     tasks = await kopf.spawn_tasks(registry=registry, settings=_settings(), standalone=True, clusterwide=True)
     started()
     running = asyncio.create_task(kopf.run_tasks(tasks, ignored=others))
-    listing = asyncio.create_task(_call_when_delivered(api, delivered, listed))
+    listing = asyncio.create_task(_call_when_delivered(api, resources, delivered, listed))
     try:
-        await _wait_for_end(tasks)
+        await _wait_for_end(tasks, len(resources))
         raise WatchEndedError("kopf no longer watches every kind that it should")
     finally:
         listing.cancel()
         running.cancel()
 
 
-def _registry(kubeconfig: Path | None, handle: Callable[..., Any]) -> kopf.OperatorRegistry:
+def administrators_kinds(*, verifies_images: bool) -> tuple[Resource, ...]:
+    """The kinds that administrators write, and that kopf follows."""
+    watched = watched_resources(verifies_images=verifies_images)
+    return tuple(resource for resource in watched if resource is not POD_POLICIES)
+
+
+def _registry(
+    kubeconfig: Path | None, resources: Iterable[Resource], handle: Callable[..., Any]
+) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
     logins = 0
 
@@ -119,12 +129,14 @@ def _registry(kubeconfig: Path | None, handle: Callable[..., Any]) -> kopf.Opera
         config = await load_config(kubeconfig)
         return kopf.AiohttpSession(server=config.host, aiohttp_session=_session(config))
 
-    for resource in ADMINISTRATORS_KINDS:
+    for resource in resources:
         kopf.on.event(GROUP, VERSION, resource.plural, registry=registry)(handle)
     return registry
 
 
-async def _call_when_delivered(api: ApiClient, delivered: set[str], listed: Callable[[], None]) -> None:
+async def _call_when_delivered(
+    api: ApiClient, resources: Iterable[Resource], delivered: set[str], listed: Callable[[], None]
+) -> None:
     """Call `listed` when kopf has delivered every object that exists.
 
     kopf does not tell when its first lists are complete, so the API server is asked for what must be in `delivered`.
@@ -132,7 +144,7 @@ async def _call_when_delivered(api: ApiClient, delivered: set[str], listed: Call
     attempts = 0
     while True:
         try:
-            if await _existing(api) <= delivered:
+            if await _existing(api, resources) <= delivered:
                 listed()
                 return
         except (ApiError, ApiUnavailable) as error:
@@ -141,26 +153,24 @@ async def _call_when_delivered(api: ApiClient, delivered: set[str], listed: Call
         await asyncio.sleep(doubled(_LIST_SECONDS, attempts, _RETRY_SECONDS))
 
 
-async def _existing(api: ApiClient) -> set[str]:
-    """The uids of the objects of the kinds that administrators write."""
-    lists = [
-        msgspec.json.decode(await api.get(f"/apis/{GROUP}/{VERSION}/{resource.plural}"))
-        for resource in ADMINISTRATORS_KINDS
-    ]
+async def _existing(api: ApiClient, resources: Iterable[Resource]) -> set[str]:
+    """The uids of the objects of some kinds."""
+    lists = [msgspec.json.decode(await api.get(f"/apis/{GROUP}/{VERSION}/{resource.plural}")) for resource in resources]
     return {item["metadata"]["uid"] for listed in lists for item in listed["items"]}
 
 
-async def _wait_for_end(tasks: Collection[asyncio.Task[Any]]) -> None:
+async def _wait_for_end(tasks: Collection[asyncio.Task[Any]], kinds: int) -> None:
     """Return when kopf ends, or no longer watches one of the kinds, which it logs.
 
     tasks: kopf's own, which run until kopf ends. The first one that is done is the sign of that: ending the others may
         take kopf long. The tasks that watch are not among them.
+    kinds: how many kinds it watches.
     """
     deadline = time.monotonic() + _START_SECONDS
     watchers: dict[str, asyncio.Task[Any]] = {}
     while not any(task.done() for task in tasks):
         watchers |= {task.get_name(): task for task in asyncio.all_tasks() if task.get_name().startswith(_WATCHER)}
-        is_complete = len(watchers) >= len(ADMINISTRATORS_KINDS)
+        is_complete = len(watchers) >= kinds
         if any(task.done() for task in watchers.values()) or (not is_complete and time.monotonic() > deadline):
             return
         pause = _CHECK_SECONDS if is_complete else _START_CHECK_SECONDS

@@ -44,22 +44,34 @@ _POD_CREATORS = {
 }
 _NEARLY_EVERY_USER = ("system:authenticated", "system:serviceaccounts", "system:serviceaccounts:kube-system")
 
+_NOT_VERIFIED: Final = "this installation does not verify images until imageVerification.enabled is set in the chart"
 MAX_HINTS: Final = 2
 """Suggestions for unknown policies in one waiver; each compares the name with those of many policies."""
 
 
-def advice(policy: Policy, policies: PolicySet, exempt: Collection[str] = EXEMPT_NAMESPACES) -> list[str]:
+def advice(
+    policy: Policy,
+    policies: PolicySet,
+    exempt: Collection[str] = EXEMPT_NAMESPACES,
+    *,
+    verifies_images: bool = True,
+) -> list[str]:
     """Warnings about a valid policy or waiver, each with its field's path.
 
     policies: those in effect.
     exempt: the namespaces whose pods the API server does not send to the webhook.
+    verifies_images: whether the installation verifies images; else it does not know the authorities.
     """
     match policy:
         case PolicyWaiver():
             return list(_of_waiver(policy, policies, exempt))
         case ImageAuthority():
-            return []
-    of_policy = [*_of_policy(policy, exempt), *_of_authorities(policy.spec, policies)]
+            return [] if verifies_images else [f"spec: {_NOT_VERIFIED}, so signatures do not count"]
+    of_policy = list(_of_policy(policy, exempt))
+    if verifies_images:
+        of_policy += _of_authorities(policy.spec, policies)
+    else:
+        of_policy += _of_rules_on_images(policy.spec)
     of_policy += [*_of_labels(policy, policies), *_of_mirrors(policy.spec)]
     if isinstance(policy, PodPolicy):
         of_policy += [*_of_registries(policy.spec, policies), *_of_predicates(policy.spec, policies)]
@@ -99,6 +111,13 @@ def _of_authorities(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
                     f"spec.controls.images.{by}: there is no ImageAuthority {name}"
                     f"{did_you_mean(name, policies.authorities)}; its signatures do not count until it is created"
                 )
+
+
+def _of_rules_on_images(spec: PodPolicySpec) -> Iterator[str]:
+    """A warning if there are rules on images that are not verified."""
+    rule = next(iter(_image_rules(spec)), None)
+    if rule is not None:
+        yield f"spec.controls.images.{rule.kind}: {_NOT_VERIFIED}, so images that a rule applies to are denied"
 
 
 def _of_registries(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:

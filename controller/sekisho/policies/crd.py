@@ -107,6 +107,12 @@ RESOURCES: Final = {
 }
 """The custom resources that people write, by kind."""
 
+
+def watched_resources(*, verifies_images: bool) -> tuple[Resource, ...]:
+    """Those that a process watches. ImageAuthorities only where images are verified: elsewhere it may not read them."""
+    return tuple(one for one in RESOURCES.values() if verifies_images or one.kind is not ImageAuthority)
+
+
 _EVIDENCE_COLUMNS = (
     Column("Image", "string", ".spec.image", "The image."),
     Column("Signed By", "string", ".spec.signedBy", "The authorities that signed it."),

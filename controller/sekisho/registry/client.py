@@ -104,18 +104,22 @@ class _Pause:
     def __init__(self) -> None:
         self.failures = 0
         self.until = 0.0
+        self._error: RegistryError | None = None
 
-    def begin(self, retry_seconds: float) -> None:
+    def begin(self, error: RegistryError) -> None:
         """Pause after a failure; of requests that fail together, one counts."""
+        self._error = error
         now = time.monotonic()
         if self.until <= now:
             self.failures += 1
             pause = doubled(FIRST_PAUSE_SECONDS, self.failures, MAX_PAUSE_SECONDS)
-            self.until = now + max(pause, min(retry_seconds, MAX_PAUSE_SECONDS))
+            self.until = now + max(pause, min(error.retry_seconds, MAX_PAUSE_SECONDS))
 
     def check(self, name: str) -> None:
         """Raises RegistryError during the pause of `name`."""
         if time.monotonic() < self.until:
+            if self._error is not None and self._error.fix:  # somebody must act, and time does not help
+                raise RegistryError(self._error.failure, str(self._error), fix=self._error.fix)
             message = f"{name} was unavailable a moment ago; it is tried again soon"
             raise RegistryError(Failure.UNAVAILABLE, message)
 
@@ -135,10 +139,10 @@ class _Pauses(Generic[K]):
         if key in self._pauses:
             self._pauses[key].check(name)
 
-    def begin(self, key: K, retry_seconds: float) -> None:
+    def begin(self, key: K, error: RegistryError) -> None:
         """Pause after a failure."""
         pause = self._pauses.setdefault(key, _Pause())
-        pause.begin(retry_seconds)
+        pause.begin(error)
         self._pauses.move_to_end(key)
         if len(self._pauses) > self._most:
             self._pauses.popitem(last=False)
@@ -329,9 +333,9 @@ class RegistryClient:
                 yield
             except RegistryError as error:
                 if error.failure is Failure.UNAVAILABLE and error.is_unconnected:
-                    self._unavailable.begin(repository.registry, error.retry_seconds)
+                    self._unavailable.begin(repository.registry, error)
                 elif error.failure is Failure.UNAVAILABLE:
-                    self._paused.begin(repository, error.retry_seconds)
+                    self._paused.begin(repository, error)
                 raise
             self._unavailable.end(repository.registry)
             self._paused.end(repository)

@@ -23,12 +23,20 @@ class RegistryError(SekishoError):
 
     is_unconnected: whether there was no connection to the registry, so that none of its repositories can be read.
     retry_seconds: the time after which the registry wants to be asked again; 0 where it does not say.
+    fix: what helps, as an imperative clause; empty where that depends on the failure alone.
     """
 
     def __init__(
-        self, failure: Failure, message: str, *, is_unconnected: bool = False, retry_seconds: float = 0.0
+        self,
+        failure: Failure,
+        message: str,
+        *,
+        is_unconnected: bool = False,
+        retry_seconds: float = 0.0,
+        fix: str = "",
     ) -> None:
         super().__init__(message)
         self.failure = failure
         self.is_unconnected = is_unconnected
         self.retry_seconds = retry_seconds
+        self.fix = fix

@@ -33,6 +33,22 @@ _NO_CONNECTION: Final = (
     aiohttp.ConnectionTimeoutError,
     AddressDeniedError,
 )
+_UNREACHABLE: Final = ("cannot be reached, or its certificate is not trusted", "")
+_NOT_TRUSTED: Final = (
+    "has a certificate that is not trusted",
+    "repair the registry's certificate; Sekisho's log says why",
+)
+_UNKNOWN_AUTHORITY: Final = (
+    "has a certificate that is signed by an unknown authority",
+    "an administrator must add the authority by imageVerification.registryCA of the chart, or by --registry-ca-file",
+)
+_UNTRUSTED: Final = {
+    **dict.fromkeys((18, 19, 20, 21), _UNKNOWN_AUTHORITY),  # self-signed, or without a known issuer
+    10: ("has a certificate that has expired", "renew the registry's certificate"),
+    **dict.fromkeys((62, 64), ("has a certificate for another name", "name the registry as its certificate does")),
+}
+"""What is said of a registry whose certificate cannot be verified, and what helps, by the codes of OpenSSL:
+https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/"""
 _REDIRECTS: Final = frozenset((301, 302, 303, 307, 308))
 _LIMITS: Final = aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=CONNECT_SECONDS)
 
@@ -139,11 +155,15 @@ class HttpClient:
             except _EncodedError:
                 raise RegistryError(Failure.INVALID, f"registry {registry} sent a compressed body") from None
             except (aiohttp.ClientError, AddressDeniedError, OSError, ValueError) as error:
-                # one wording for all: who writes an image's name must not learn which addresses and ports answer
                 logger.warning("cannot reach registry %s at %s: %s", registry, url.origin(), _reason_of(error))
-                message = f"registry {registry} cannot be reached, or its certificate is not trusted"
                 is_unconnected = is_own and isinstance(error, _NO_CONNECTION)
-                raise RegistryError(Failure.UNAVAILABLE, message, is_unconnected=is_unconnected) from None
+                # Only of the registry itself, which an administrator has named: where it sends us next, it must not
+                # learn from us which addresses and ports answer.
+                code = _certificate_fault(error) if is_own and url.authority == registry else None
+                message, fix = _UNREACHABLE if code is None else _UNTRUSTED.get(code, _NOT_TRUSTED)
+                raise RegistryError(
+                    Failure.UNAVAILABLE, f"registry {registry} {message}", is_unconnected=is_unconnected, fix=fix
+                ) from None
             if location is None:
                 return answer
             url = _target(url, location, registry)
@@ -228,6 +248,13 @@ def _target(url: URL, location: str, registry: str) -> URL:
     if not is_allowed:
         raise RegistryError(Failure.INVALID, f"registry {registry} redirects to something other than an https address")
     return target
+
+
+def _certificate_fault(error: Exception) -> int | None:
+    """OpenSSL's code of what is wrong with a certificate; None for another error."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return getattr(error.certificate_error, "verify_code", None)
+    return None
 
 
 def _reason_of(error: Exception) -> str:

@@ -56,9 +56,11 @@ def policies_from_cluster(
     enforce: Callable[[PolicySet], None],
     on_version: OnVersion,
     on_removed: Callable[[str], None],
+    *,
+    verifies_images: bool,
 ) -> Dependency:
-    """The policies and waivers of the cluster."""
-    policies = ClusterPolicies(api, enforce, on_version, on_removed)
+    """The policies and waivers of the cluster, and its authorities where images are verified."""
+    policies = ClusterPolicies(api, enforce, on_version, on_removed, verifies_images=verifies_images)
 
     def families() -> Iterable[Metric]:
         reflectors = dict(policies.reflectors)

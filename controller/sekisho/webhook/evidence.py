@@ -318,7 +318,7 @@ class EvidenceStore:
                     platforms = await _platforms(client.acting_for(namespace), repository, digest)
                 facts = await self._with_platforms(facts, platforms, key, reference, namespace)
         except RegistryError as error:
-            self._fail(key, error.failure, str(error))
+            self._fail(key, error.failure, str(error), error.fix)
         except TimeoutError:
             message = f"registry {repository.registry} took longer than {LOOKUP_SECONDS:.0f} s"
             self._fail(key, Failure.UNAVAILABLE, message)
@@ -398,13 +398,13 @@ class EvidenceStore:
         facts = call() if is_at_once else await self._client.worker.run(namespace, call)
         return msgspec.structs.replace(facts, problems=(*facts.problems, *attached.problems)[:MAX_PROBLEMS])
 
-    def _fail(self, key: _Key, failure: Failure, message: str) -> None:
+    def _fail(self, key: _Key, failure: Failure, message: str, fix: str = "") -> None:
         self._results[failure] += 1
         before = self._failures.get(key)
         count = before.count + 1 if before is not None else 1
         pause = doubled(FIRST_RETRY_SECONDS, count, MAX_RETRY_SECONDS)
-        fix = _FIX_OF_POD if failure is Failure.DENIED and key[1] is not None else _FIXES[failure]
-        unknown = Unknown(f"cannot be verified: {message}", fix)
+        usual = _FIX_OF_POD if failure is Failure.DENIED and key[1] is not None else _FIXES[failure]
+        unknown = Unknown(f"cannot be verified: {message}", fix or usual)
         self._failures.pop(key, None)
         self._failures[key] = _Failure(unknown, count, time.monotonic() + pause)
         _shrink(self._failures, MAX_UNSIGNED)

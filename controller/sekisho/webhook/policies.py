@@ -1,4 +1,4 @@
-"""The policies, waivers and authorities of the cluster: four collections are watched, and one set is enforced."""
+"""The policies, waivers and authorities of the cluster: each kind is watched, and one set is enforced."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ from sekisho.policies import (
     compile_any,
     decode,
 )
-from sekisho.policies.crd import RESOURCES, Resource
+from sekisho.policies.crd import RESOURCES, Resource, watched_resources
 from sekisho.policies.types import GROUP, VERSION
 
 logger = logging.getLogger(__name__)
@@ -67,12 +67,13 @@ class Kept(Struct, frozen=True, eq=False):
 
 
 class ClusterPolicies:
-    """Watches the four kinds, and calls `enforce` with a new set whenever one of them changes.
+    """Watches the kinds, and calls `enforce` with a new set whenever an object of one of them changes.
 
-    There is no set before all four are listed: a part of the policies would decide differently. An object that cannot
+    There is no set before all kinds are listed: a part of the policies would decide differently. An object that cannot
     be compiled is left out, or stays as it was before; the log names it. `on_version` gets a collection by its name in
     the API, the resourceVersion up to which it is enforced, and which of its objects are not. `on_removed` gets the
-    name of each policy that was deleted, also when another has its name by now.
+    name of each policy that was deleted, also when another has its name by now. Authorities are watched only if the
+    process `verifies_images`.
     """
 
     def __init__(
@@ -81,6 +82,8 @@ class ClusterPolicies:
         enforce: Callable[[PolicySet], None],
         on_version: OnVersion,
         on_removed: Callable[[str], None] = lambda title: None,
+        *,
+        verifies_images: bool,
     ) -> None:
         self._enforce = enforce
         self._on_removed = on_removed
@@ -92,7 +95,8 @@ class ClusterPolicies:
         self._rests_until = 0.0
         self._due: asyncio.TimerHandle | None = None
         """The build of a set that waits; until then no version is reported."""
-        self.reflectors = {resource.plural: self._follow(api, resource) for resource in RESOURCES.values()}
+        resources = watched_resources(verifies_images=verifies_images)
+        self.reflectors = {resource.plural: self._follow(api, resource) for resource in resources}
         """By the collections' names in the API."""
 
     async def run(self) -> None:

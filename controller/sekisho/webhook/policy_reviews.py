@@ -44,6 +44,7 @@ class PolicyReviews:
     clock: the time that the end of a waiver must be after.
     longest_waiver: how far in the future a waiver may end.
     exempt: the namespaces whose pods the API server does not send to the webhook.
+    verifies_images: whether this installation verifies images; warnings say where it does not.
     is_logged: whether denials are logged.
     """
 
@@ -54,8 +55,10 @@ class PolicyReviews:
         longest_waiver: timedelta,
         exempt: Collection[str] = EXEMPT_NAMESPACES,
         *,
+        verifies_images: bool = True,
         is_logged: bool = True,
     ) -> None:
+        self._verifies_images = verifies_images
         self._is_logged = is_logged
         self._enforced = enforced
         self._clock = clock
@@ -101,7 +104,14 @@ class PolicyReviews:
         """The verdict."""
         begin_trial()  # what is stored is compiled again when it is enforced
         try:
-            return review_policy(review, self._enforced.policies, self._clock(), self._longest, self._exempt)
+            return review_policy(
+                review,
+                self._enforced.policies,
+                self._clock(),
+                self._longest,
+                self._exempt,
+                verifies_images=self._verifies_images,
+            )
         except Exception:
             incident = secrets.token_hex(4)
             logger.exception("internal error %s", incident, extra={"incident": incident, "uid": review.uid[:64]})

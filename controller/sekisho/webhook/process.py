@@ -104,13 +104,18 @@ class Process:
         clock = _system_time if api is None else api.clock.now
         longest_waiver = timedelta(days=options.longest_waiver)
         exempt = EXEMPT_NAMESPACES.union(options.exclude_namespace)
-        self._policies = policies = PolicyReviews(self._enforced, clock, longest_waiver, exempt)
+        verifies_images = options.verify_images
+        self._policies = policies = PolicyReviews(
+            self._enforced, clock, longest_waiver, exempt, verifies_images=verifies_images
+        )
         self._metrics.add_source(policies.families)
         unknown = UnknownSenders()
         self._metrics.add_source(unknown.families)
         self._of_unknown = pods.of_unknown(unknown)
         knows_senders = api is not None and options.path_secret is not None
-        self._silent = PolicyReviews(self._enforced, clock, longest_waiver, exempt, is_logged=False)
+        self._silent = PolicyReviews(
+            self._enforced, clock, longest_waiver, exempt, verifies_images=verifies_images, is_logged=False
+        )
         of_unknown = _routes(self._of_unknown, self._silent) if knows_senders else None
         self._shell = HttpShell(_routes(pods, policies), self._metrics, of_unknown)
         if api is not None and options.path_secret is not None:
@@ -149,7 +154,11 @@ class Process:
         recorder = EventRecorder(api, Owners(api, rate), options.replica, rate, self._metrics.tally.count_without_event)
         self._needed += [
             dependencies.policies_from_cluster(
-                api, self._enforced.enforce, reporter.report, self._metrics.tally.forget
+                api,
+                self._enforced.enforce,
+                reporter.report,
+                self._metrics.tally.forget,
+                verifies_images=options.verify_images,
             ),
             labels,
             *lists,

@@ -47,10 +47,11 @@ _RESOLVED: Final = Unknown("has a tag that was resolved just now", "try again", 
 
 
 class _Known(Struct, frozen=True, gc=False):
-    """The digest of a tag, or why it has none; until when it counts (`time.monotonic`)."""
+    """The digest of a tag, or why it has none and what helps; until when it counts (`time.monotonic`)."""
 
     digest: str | None
     problem: str
+    fix: str
     until: float
 
 
@@ -117,7 +118,7 @@ class Tags:
             return _TOO_MANY if time.monotonic() < self._refused.get(key, 0.0) else None
         if known.digest is not None:
             return _RESOLVED
-        return Unknown(f"has a tag that cannot be resolved: {known.problem}", "correct the tag, or try again")
+        return Unknown(f"has a tag that cannot be resolved: {known.problem}", known.fix)
 
     def _current(self, key: _Key) -> _Known | None:
         known = self._known.get(key)
@@ -149,7 +150,7 @@ class Tags:
 
     async def _ask(self, key: _Key, reference: Reference, namespace: str) -> None:
         """Ask the registry, and keep the answer. Raises nothing."""
-        digest, problem, seconds = None, "", FAILURE_SECONDS
+        digest, problem, fix, seconds = None, "", "correct the tag, or try again", FAILURE_SECONDS
         try:
             async with asyncio.timeout(LOOKUP_SECONDS):
                 client = await client_for(self._client, self._client_with, key[1])
@@ -157,13 +158,13 @@ class Tags:
                 digest = await client.acting_for(namespace).digest(repository, tag)
             seconds = TAG_SECONDS
         except RegistryError as error:
-            problem = str(error)
+            problem, fix = str(error), error.fix or fix
         except TimeoutError:
             problem = f"registry {reference.registry} took longer than {LOOKUP_SECONDS:.0f} s"
         except Exception:
             logger.exception("internal error while a tag was resolved")
             problem = "an internal error; Sekisho's log says more"
         self._known.pop(key, None)
-        self._known[key] = _Known(digest, problem, time.monotonic() + seconds)
+        self._known[key] = _Known(digest, problem, fix, time.monotonic() + seconds)
         while len(self._known) > MAX_TAGS:
             self._known.popitem(last=False)

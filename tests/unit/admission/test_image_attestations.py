@@ -1,14 +1,16 @@
 """Rules on SBOMs, provenances and other attestations: what they deny and admit, and what they say."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from sekisho.admission import Evaluation, denial_message, evaluate
 from sekisho.images.attested import PROVENANCE_PREDICATES, SBOM_PREDICATES
-from sekisho.images.authorities import authority
+from sekisho.images.authorities import Authority, authority
 from sekisho.images.evidence import Candidate, ImageFacts
 from sekisho.images.scans import SCAN_PREDICATE
 from sekisho.images.statements import SIGN_PREDICATE
@@ -17,7 +19,7 @@ from sekisho.images.verification import verify
 from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicyError, PolicySet
 from sekisho.policies.advice import advice
 from tests.unit.admission.test_image_signatures import pod
-from tests.unit.images.scan_data import scan_statement, scanned_by
+from tests.unit.images.scan_data import HOUR, grype, scan_statement, scanned_by, trivy, trivy_row
 from tests.unit.images.signing import (
     IMAGE,
     NOW,
@@ -34,6 +36,7 @@ from tests.unit.images.signing import (
 
 NAME = f"{REPOSITORY}@{IMAGE}"
 AUTHORITIES = {one.name: one for one in (keyed("release", P256), keyed("other", OTHER_P256))}
+THIRD_KEY = ec.generate_private_key(ec.SECP384R1())
 QA = "https://acme.example/qa/v1"
 BUILDER = "https://github.com/acme/ci/.github/workflows/build.yml@refs/tags/v1"
 SOURCE = "git+https://github.com/acme/pay@refs/tags/v1.2.3"
@@ -73,13 +76,15 @@ EQUAL = policy(
 PASSED = {"passed": True, "tests": [{"name": "load"}]}
 
 
-def judged(required: ClusterPodPolicy | PodPolicy, *candidates: Candidate) -> Evaluation:
+def judged(
+    required: ClusterPodPolicy | PodPolicy, *candidates: Candidate, authorities: Mapping[str, Authority] = AUTHORITIES
+) -> Evaluation:
     policies = PolicySet.of([required])
     found: ImageFacts = verify(
-        REPOSITORY, IMAGE, candidates, list(AUTHORITIES.values()), NOW, predicates=policies.predicates
+        REPOSITORY, IMAGE, candidates, list(authorities.values()), NOW, predicates=policies.predicates
     )
     return evaluate(
-        pod(), policies, "shop", {}, trust=Trust(AUTHORITIES, {NAME: found}, NOW, predicates=policies.predicates)
+        pod(), policies, "shop", {}, trust=Trust(authorities, {NAME: found}, NOW, predicates=policies.predicates)
     )
 
 
@@ -232,6 +237,47 @@ def test_each_of_several_authorities_must_have_attested() -> None:
     both = policy({"allOf": ["release", "other"]}, predicateType=QA)
     assert "by other" in message(judged(both, attested(QA, {})))
     assert not judged(both, attested(QA, {}), attested(QA, {}, OTHER_P256)).violations
+
+
+BOTH = {"allOf": ["release", "scanner"]}
+SCANNED_BY_BOTH = {"maxAge": "1d", "maximum": {"fixable": {"critical": 0}}}
+BY_EACH_SCANNER = SCANNED_BY_BOTH | {"scanners": ["trivy", "grype"]}
+CRITICAL, CLEAN = trivy(trivy_row()), grype()
+SHARED: dict[str, tuple[dict[str, Any], list[Candidate], list[Candidate]]] = {
+    "SBOM": ({"sbom": {"formats": ["cyclonedx"]}}, [attested(CYCLONEDX, BOM)], [attested(CYCLONEDX, BOM, OTHER_P256)]),
+    "any other": ({"predicateType": QA}, [attested(QA, PASSED)], [attested(QA, PASSED, OTHER_P256)]),
+    "scan": ({"vulnerabilities": SCANNED_BY_BOTH}, [scanned_by()], [scanned_by(OTHER_P256)]),
+    "scan that does not pass": (
+        {"vulnerabilities": SCANNED_BY_BOTH},
+        [scanned_by(), scanned_by(OTHER_P256, CRITICAL, NOW - 2 * HOUR)],
+        [scanned_by(OTHER_P256, CLEAN, NOW - 1.5 * HOUR)],
+    ),
+    "scans of two scanners": (
+        {"vulnerabilities": BY_EACH_SCANNER},
+        [scanned_by(), scanned_by(report=CLEAN), scanned_by(OTHER_P256)],
+        [scanned_by(OTHER_P256, CLEAN)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_attestation_by_a_key_of_two_authorities_counts_for_one(name: str) -> None:
+    required, by_one, others = SHARED[name]
+    shared = {"release": keyed("release", P256), "scanner": keyed("scanner", OTHER_P256, P256)}
+    denial = message(judged(policy(BOTH, **required), *by_one, authorities=shared))
+    assert re.search("which is (scann|attest)ed by release and scanner with keys or identities that they share", denial)
+    assert "Fix: attest IMAGE also by a key or an identity that only one of release and scanner has" in denial
+    assert not judged(policy(BOTH, **required), *by_one, *others, authorities=shared).violations
+    assert not judged(policy({"anyOf": ["scanner"]}, **required), *by_one[:2], authorities=shared).violations
+
+
+def test_each_scanner_may_have_a_key_of_its_own() -> None:
+    shared = {"release": keyed("release", P256), "scanner": keyed("scanner", OTHER_P256, THIRD_KEY, P256)}
+    of_both = policy(BOTH, vulnerabilities=BY_EACH_SCANNER)
+    by_release = [scanned_by(), scanned_by(report=CLEAN)]
+    by_scanner = [scanned_by(OTHER_P256), scanned_by(THIRD_KEY, CLEAN)]
+    assert judged(of_both, *by_release, by_scanner[0], authorities=shared).violations
+    assert not judged(of_both, *by_release, *by_scanner, authorities=shared).violations
 
 
 def test_types_that_rules_need_are_read() -> None:

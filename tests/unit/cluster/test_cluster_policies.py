@@ -25,7 +25,8 @@ SIGNS = {"keyless": {"issuer": "https://issuer.test", "identities": ["ci@acme.te
 class Followed:
     """The collections, and what became of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, verifies_images: bool = True) -> None:
+        self.verifies_images = verifies_images
         self.servers = {plural: CollectionServer() for plural in PLURALS}
         self.sets: list[PolicySet] = []
         self.versions: dict[str, str] = {}
@@ -74,7 +75,13 @@ async def following(followed: Followed) -> AsyncIterator[Followed]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]
     api = ApiClient(ApiConfig(host=f"http://{host}:{port}", authorization=None, tls=False))
-    followed.policies = ClusterPolicies(api, followed.enforce, followed.reached, followed.removed.append)
+    followed.policies = ClusterPolicies(
+        api,
+        followed.enforce,
+        followed.reached,
+        followed.removed.append,
+        verifies_images=followed.verifies_images,
+    )
     running = asyncio.create_task(followed.policies.run())
     try:
         yield followed
@@ -119,6 +126,18 @@ async def test_no_set_is_built_before_all_kinds_are_listed() -> None:
         await until(lambda: bool(collections.sets))
         assert len(collections.sets) == 1
         assert set(collections.versions) == set(PLURALS)
+
+
+async def test_authorities_are_not_read_where_images_are_not_verified() -> None:
+    collections = Followed(verifies_images=False)
+    collections.place("clusterpodpolicies", "p", DENY)
+    collections.place("imageauthorities", "release", SIGNS)
+    collections.servers["imageauthorities"].status = 403
+    async with following(collections):
+        await until(lambda: bool(collections.sets))
+        assert collections.asked() == {"p"}
+        assert set(collections.versions) == set(PLURALS) - {"imageauthorities"}
+        assert collections.servers["imageauthorities"].requests == []
 
 
 @pytest.mark.parametrize("plural", PLURALS)

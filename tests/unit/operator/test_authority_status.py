@@ -26,7 +26,7 @@ def record(*keys: object) -> Record:
     return read_record({"kind": "ImageAuthority", "metadata": metadata, "spec": {"keys": list(keys)}}, None)
 
 
-def view(sources: Sources | None, now: datetime = NOW) -> View:
+def view(sources: Sources, now: datetime = NOW) -> View:
     return View(now, (), sources=sources)
 
 
@@ -60,16 +60,6 @@ CASES: list[tuple[tuple[object, ...], View, tuple[str, str, str], str | None]] =
         view(Sources({}, {}, None, "not read yet: Secret k")),
         ("Unknown", "NotRead", "not read yet: Secret k"),
         None,
-    ),
-    (
-        (PEM,),
-        view(None),
-        (
-            "False",
-            "NotEnabled",
-            "this installation does not verify images; set imageVerification.enabled in the chart",
-        ),
-        "2027-06-30T00:00:00Z",
     ),
 ]
 

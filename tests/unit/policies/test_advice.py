@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, PolicyWaiver
+from sekisho.policies import ClusterPodPolicy, ImageAuthority, PodPolicy, PolicySet, PolicyWaiver
 from sekisho.policies.advice import advice
 from sekisho.policies.idle import REQUIRES_NOTHING
 
@@ -196,3 +196,21 @@ def test_registry_that_only_tenants_name_is_not_connected_to() -> None:
     assert [text.partition("registry ")[2].partition(" ")[0] for text in of_registries] == ["docker.io"]
     everywhere = msgspec.convert({"metadata": {"name": "p"}, "spec": spec}, ClusterPodPolicy)
     assert not [text for text in advice(everywhere, policies) if "names registry" in text]
+
+
+def test_installation_that_does_not_verify_images_says_so_where_it_matters() -> None:
+    rule = {"images": ["ghcr.io/acme/*"], "by": {"anyOf": ["release"]}}
+    signed = {"metadata": {"name": "p"}, "spec": {"controls": {"images": {"signatures": [rule]}}}}
+    policy = msgspec.convert(signed, ClusterPodPolicy)
+    [absent] = advice(policy, PolicySet())
+    assert "there is no ImageAuthority release" in absent
+    off = "this installation does not verify images until imageVerification.enabled is set in the chart"
+    assert advice(policy, PolicySet(), verifies_images=False) == [
+        f"spec.controls.images.signatures: {off}, so images that a rule applies to are denied"
+    ]
+    spec = {"keyless": {"issuer": "https://issuer.test", "identities": ["ci@acme.test"]}}
+    authority = msgspec.convert({"metadata": {"name": "release"}, "spec": spec}, ImageAuthority)
+    assert advice(authority, PolicySet(), verifies_images=False) == [f"spec: {off}, so signatures do not count"]
+    assert advice(authority, PolicySet()) == []
+    others = msgspec.convert({"metadata": {"name": "p"}, "spec": {"controls": REQUIRED}}, ClusterPodPolicy)
+    assert advice(others, PolicySet(), verifies_images=False) == advice(others, PolicySet()) == []

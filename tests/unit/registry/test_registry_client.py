@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import pytest
@@ -14,7 +15,7 @@ from sekisho.registry import client as client_module
 from sekisho.registry import http as http_module
 from sekisho.registry.connections import MAX_REQUESTS
 from sekisho.registry.manifests import DOCKER_LIST, OCI_INDEX, OCI_MANIFEST, Descriptor
-from tests.serving_certificates import make
+from tests.serving_certificates import Signer, make
 from tests.unit.registry.registry_server import (
     CA,
     NAME,
@@ -344,8 +345,6 @@ async def test_failures_to_connect_have_one_wording(registry: Registry) -> None:
         messages.add(await fails(Failure.UNAVAILABLE, lambda: client.digest(unknown, "1")))
         long = Repository("a" * 80 + ".example", NAME)
         messages.add(await fails(Failure.UNAVAILABLE, lambda: client.digest(long, "1")))
-    async with client_of(settings=settings_for_tests(tls=None)) as client:
-        messages.add(await fails(Failure.UNAVAILABLE, lambda: client.digest(registry.repository, "1")))
     async with client_of(settings=settings_for_tests(allowed_networks=())) as client:
         messages.add(await fails(Failure.UNAVAILABLE, lambda: client.digest(registry.repository, "1")))
     assert {message.split(" ", 2)[2] for message in messages} == {
@@ -354,10 +353,38 @@ async def test_failures_to_connect_have_one_wording(registry: Registry) -> None:
     assert registry.requests == []
 
 
-async def test_certificate_must_be_for_the_registry() -> None:
+ADDRESS = "127.0.0.1"
+PAST = datetime(2020, 1, 1, tzinfo=UTC)
+REGISTRY_CA = "add the authority by imageVerification.registryCA of the chart, or by --registry-ca-file"
+UNTRUSTED = [
+    (make(names=[ADDRESS]), "has a certificate that is signed by an unknown authority", REGISTRY_CA),
+    (
+        make(make(ca=True, cert_sign=True, subject="own"), names=[ADDRESS]),
+        "has a certificate that is signed by an unknown authority",
+        REGISTRY_CA,
+    ),
+    (make(CA, names=["registry.example"]), "has a certificate for another name", "name the registry as"),
+    (
+        make(CA, names=[ADDRESS], begins=PAST, ends=PAST + timedelta(days=1)),
+        "has a certificate that has expired",
+        "renew the registry's certificate",
+    ),
+]
+
+
+@pytest.mark.parametrize(("certificate", "problem", "fix"), UNTRUSTED, ids=range(len(UNTRUSTED)))
+async def test_registry_with_a_certificate_that_is_not_trusted_is_told_what_is_wrong(
+    certificate: Signer, problem: str, fix: str
+) -> None:
     registry = Registry()
-    async with serving(registry, make(CA, names=["registry.example"])), client_of() as client:
-        await fails(Failure.UNAVAILABLE, lambda: client.digest(registry.repository, "1.2"), "cannot be reached")
+    async with serving(registry, certificate), client_of() as client:
+        for _ in range(2):  # also while it is not tried again
+            with pytest.raises(RegistryError) as caught:
+                await client.digest(registry.repository, "1.2")
+            assert caught.value.failure is Failure.UNAVAILABLE
+            assert str(caught.value) == f"registry {registry.host} {problem}"
+            assert fix in caught.value.fix
+    assert registry.requests == []
     async with serving(registry, SERVER), client_of() as client:
         digest = registry.image("1.2")
         assert await client.digest(registry.repository, "1.2") == digest

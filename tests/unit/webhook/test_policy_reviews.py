@@ -104,10 +104,10 @@ async def test_namespaces_take_turns_at_large_policies_and_late_ones_are_denied(
     reviewed: list[str | None] = []
     goes_on = threading.Event()
 
-    def noting(review: Any, *others: Any) -> Any:
+    def noting(review: Any, *others: Any, **named: Any) -> Any:
         reviewed.append(review.namespace)
         assert goes_on.wait(20)
-        return review_policy(review, *others)
+        return review_policy(review, *others, **named)
 
     monkeypatch.setattr(module, "review_policy", noting)
     reviews = PolicyReviews(Enforced(PolicySet.of([])), lambda: datetime.now(UTC), timedelta(days=90))
