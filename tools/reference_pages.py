@@ -121,7 +121,8 @@ def chart_values(lines: list[str]) -> Iterator[tuple[str, str, str]]:
 def _command(*names: str) -> str:
     command: Command = main
     for name in names:
-        assert isinstance(command, Group)  # noqa: S101
+        if not isinstance(command, Group):
+            raise LookupError(f"{command.name} has no commands")
         command = command.commands[name] if name in command.commands else _loaded(command, name)
     title = f"\n## sekisho {' '.join(names)}\n\n{_help(command)}\n"
     if isinstance(command, Group):

@@ -27,6 +27,8 @@ def glob_matches(pattern: str, text: str) -> bool:
 def find(part: str, text: str, position: int = 0, end: int | None = None) -> int:
     """Where a part of a text begins, as `str.find` gives it, in time that does not grow with the part's length.
 
+    end: where the search ends; None for the end of the text.
+
     `str.find` takes quadratic time for some parts and texts, such as "aab" and "aaaa", unless both are long.
     """
     length = (len(text) if end is None else end) - position

@@ -1,7 +1,7 @@
 """Admission: a review in, a verdict, an answer out. Pure: no I/O, no clock, and no exception for a decoded review."""
 
 from sekisho.admission.answer import DENIALS, Decision, Outcome, errored, mutate, validate, written_at
-from sekisho.admission.defaults import Filled, Operation, fill
+from sekisho.admission.defaults import Addition, Filled, fill
 from sekisho.admission.denial import denial_message, warning_lines
 from sekisho.admission.evaluation import NOT_VERIFIED, Evaluation, Form, evaluate
 from sekisho.admission.pod_defaults import NO_OBJECTS, NamespaceObjects, ServiceAccount
@@ -15,6 +15,7 @@ __all__ = [
     "DENIALS",
     "NOT_VERIFIED",
     "NO_OBJECTS",
+    "Addition",
     "CheckTime",
     "Clock",
     "Decision",
@@ -25,7 +26,6 @@ __all__ = [
     "LimitRangeItem",
     "MalformedReviewError",
     "NamespaceObjects",
-    "Operation",
     "Outcome",
     "Review",
     "ServiceAccount",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import Struct
 
 from sekisho.admission.changed_images import ChangedImage
 from sekisho.admission.pod_defaults import is_token_mount, is_token_volume
@@ -73,12 +73,20 @@ OfContainer = Callable[[Container], Sequence[Default]]
 """The defaults that may be applied to a container."""
 
 
-class Operation(Struct, frozen=True, gc=False):
-    """One operation of a JSON patch (RFC 6902): add, or remove, which has no value."""
+class Addition(Struct, frozen=True, gc=False, tag_field="op", tag="add"):
+    """The operation `add` of a JSON patch (RFC 6902)."""
 
-    op: str
     path: str
-    value: Any = UNSET
+    value: Any
+
+
+class Removal(Struct, frozen=True, gc=False, tag_field="op", tag="remove"):
+    """The operation `remove` of a JSON patch (RFC 6902)."""
+
+    path: str
+
+
+Operation = Addition | Removal
 
 
 class Filled(Struct, frozen=True):
@@ -98,10 +106,10 @@ class _Filler:
         self.annotations: dict[str, str] = {}
 
     def add(self, pointer: str, value: Any) -> None:
-        self.operations.append(Operation("add", pointer, value))
+        self.operations.append(Addition(pointer, value))
 
     def remove(self, pointer: str) -> None:
-        self.operations.append(Operation("remove", pointer))
+        self.operations.append(Removal(pointer))
 
     def change(self, image: ChangedImage) -> None:
         self.add(_pointer(image.path), image.image)  # replaces the member that is there
@@ -523,11 +531,10 @@ def with_defaults(pod: Pod, filled: Filled) -> Pod:
         target: Any = root
         for part in above:
             target = target[int(part)] if isinstance(target, list) else target[part]
-        value = operation.value
-        if operation.op == "remove":
+        if isinstance(operation, Removal):
             del target[int(last)]
         elif isinstance(target, list):
-            target.append(value)
+            target.append(operation.value)
         else:  # later operations may add to an object, which is not to change the operation
-            target[last] = dict(value) if isinstance(value, dict) else value
+            target[last] = dict(operation.value) if isinstance(operation.value, dict) else operation.value
     return msgspec.convert(root, Pod)

@@ -66,6 +66,8 @@ def container_resources(
 ) -> Resources | None:
     """The resources of the container or init container at `path`; the same object where nothing is set.
 
+    resources: as written; None for a container that sets none.
+
     Requests are copied from limits, then each LimitRange sets what is still unset.
     """
     if resources is None and not limit_ranges:
@@ -84,7 +86,7 @@ def container_resources(
 
 
 def pod_resources(spec: PodSpec, origins: Origins) -> Resources | None:
-    """The pod's own resources, where it sets some; the same object where nothing is added.
+    """The pod's own resources, None if it has none; the same object where nothing is added.
 
     Requests come from the containers' requests, else from the pod's limits; limits from the containers' limits where
     all of them have one, but not below the request. Limits of huge pages come first, from the containers' limits.

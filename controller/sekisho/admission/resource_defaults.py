@@ -13,6 +13,8 @@ Amounts = Mapping[str, str | int | float]
 def resources_wanted(resources: Resources | None, defaults: Sequence[Default]) -> list[tuple[str, str, Default]]:
     """What defaults set in the resources of a container: `limits` or `requests`, the resource, and the default.
 
+    resources: those that it sets itself; None for none.
+
     No limit is set below the container's request, and no request above its limit: the API server rejects both. A
     request that is unset beside a limit becomes equal to it, as the API server has it.
     """

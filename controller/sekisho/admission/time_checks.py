@@ -34,14 +34,14 @@ class _Timed(list[Any]):
 
 
 def timed(entries: list[T], check_time: CheckTime | None) -> list[T]:
-    """The same entries, with a time check before each of a loop; the list itself where no time is to be checked."""
+    """The same entries, with a time check before each of a loop; the list itself if `check_time` is None."""
     return entries if check_time is None else _Timed(entries, check_time)
 
 
 def with_time_checks(pod: Pod, check_time: CheckTime | None) -> Pod:
     """The pod for checks only, with time checks in its lists whose entries may be compared with many patterns.
 
-    The pod itself where no time is to be checked.
+    The pod itself if `check_time` is None.
     """
     if check_time is None:
         return pod

@@ -122,7 +122,7 @@ class Exemptions:
                 self._by_value.setdefault(value, []).append(place)
 
     def group(self, container: Container | None) -> Group:
-        """The waivers that apply to a container by its name or image; none for the pod itself."""
+        """The waivers that apply to a container by its name or image; empty for the pod itself, which is None."""
         if container is None:
             return ()
         key = container.name, container.image

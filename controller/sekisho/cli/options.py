@@ -79,7 +79,7 @@ def standard_input() -> BinaryIO:
 
 
 def context_sources(directory: Path | None) -> tuple[Source, ...]:
-    """The texts in --context-dir; ends the command if they cannot be read."""
+    """The texts in --context-dir, none if it is None; ends the command if they cannot be read."""
     if directory is None:
         return ()
     sources = read_sources([directory])
@@ -92,6 +92,8 @@ def load_policies(
     paths: Iterable[Path], level: str | None = None, context: Path | None = None, beside: Iterable[Source] = ()
 ) -> list[Policy]:
     """The policies of --policy, --standard and --context-dir, and those among manifests.
+
+    level, context: None where the option is not set.
 
     Ends the command if there are none, or one is invalid.
     """
@@ -116,6 +118,7 @@ def known_namespaces(
 ) -> Namespaces:
     """What is known of namespaces: the labels from --namespace-labels, and the objects in texts, which override them.
 
+    file: that of --namespace-labels; None where the option is not set.
     namespace: that of objects which name none.
     needs_labels: whether any policy reads labels; otherwise Namespaces are not looked for.
     exempt: the namespaces whose pods are not judged.

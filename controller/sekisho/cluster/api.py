@@ -70,6 +70,8 @@ class ApiClient:
 
     `may_write` is called right before each request that writes; when it returns False, nothing is sent and
     ApiUnavailable is raised.
+
+    kubeconfig: None as for `connect`.
     """
 
     def __init__(

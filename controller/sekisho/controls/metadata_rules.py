@@ -100,7 +100,7 @@ def _with_other_values(rules: KeyRules, entries: dict[str, str]) -> Iterator[Fin
 
 
 def verify_keys(allowed: Sequence[AllowedValues] | None) -> None:
-    """Raises ParameterError where a key has two lists of values."""
+    """Raises ParameterError where a key has two lists of values. None for a parameter that is unset."""
     keys = [each.key for each in allowed or ()]
     for index, key in enumerate(keys):
         if key in keys[:index]:

@@ -57,13 +57,13 @@ class Bound(Struct, frozen=True):
 
 
 def bounds_of(parameter: str, written: Sequence[_Quantities] | None) -> tuple[Bound, ...]:
-    """The bounds of a parameter, which may be unset. Raises ParameterError for what is not a quantity."""
+    """The bounds of a parameter; None for one that is unset. Raises ParameterError for what is not a quantity."""
     texts = [(each.resource, each.quantity) for each in written or ()]
     return tuple(_bound(f"{parameter}[{index}].quantity", *text) for index, text in enumerate(texts))
 
 
 def ratios_of(parameter: str, written: Sequence[MaxRatio] | None) -> tuple[Bound, ...]:
-    """The same for ratios, which must be at least 1."""
+    """The same for ratios, which must be at least 1; None where the parameter is unset."""
     ratios = [
         _bound(f"{parameter}[{index}].ratio", each.resource, each.ratio) for index, each in enumerate(written or ())
     ]
@@ -122,7 +122,7 @@ def above_ratio(
     unset: Set[str],
     about: ContainerRef | None,
 ) -> Iterator[Finding]:
-    """The findings on limits that are too high for their request. The arguments are those of `below_minimum`.
+    """The findings on limits that are too high for their request. The arguments are those of `below_minimum`, None among them.
 
     A request that is unset is the limit, as the API server sets it.
     """

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from sekisho.admission import Operation, UnjudgedError
+from sekisho.admission import Addition, UnjudgedError
 from sekisho.admission.defaults import ANNOTATION
 from sekisho.documents import Document, ListItems, Path, Problem, split_list, write_document
 from sekisho.findings import Change, ChangeOperation, append, set_to
@@ -134,7 +134,7 @@ class _Fixer:
     def _defaults(self, judged: JudgedObject) -> list[Change]:
         operations = self.checker.evaluate(judged).filled.operations
         # Only what the API server adds to the pod is ever removed, and that is not in the manifest.
-        additions = (operation for operation in operations if operation.op == "add")
+        additions = (operation for operation in operations if isinstance(operation, Addition))
         return [_change(operation, judged.pod_path) for operation in additions if not _is_record(operation)]
 
     def _changes(self, judged: JudgedObject) -> list[Change]:
@@ -152,14 +152,14 @@ class _Fixer:
             _remove(value, path)
 
 
-def _is_record(operation: Operation) -> bool:
+def _is_record(operation: Addition) -> bool:
     """Whether an operation only adds the annotation that describes the webhook's own work."""
     at = ["metadata", "annotations", ANNOTATION]
     parts = [part.replace("~1", "/") for part in operation.path[1:].split("/")]
     return parts == at or (parts == at[:2] and operation.value.keys() == {ANNOTATION})
 
 
-def _change(operation: Operation, pod_path: Path) -> Change:
+def _change(operation: Addition, pod_path: Path) -> Change:
     """An operation of a JSON patch on the pod as a change of the object that has the pod."""
     parts = [part.replace("~1", "/").replace("~0", "~") for part in operation.path[1:].split("/")]
     if parts[-1] == "-":

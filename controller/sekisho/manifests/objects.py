@@ -78,7 +78,7 @@ def documents_of(source: Source) -> Iterator[Document | Problem]:
 def manifests_of(document: Document, inherited: tuple[str, str] | None = None) -> Iterator[Manifest | Problem]:
     """The objects of a document, those of lists one by one; a Problem for a value that is not an object.
 
-    inherited: as of its Source.
+    inherited: as of its Source; None for a whole document.
     """
     if inherited is None:
         yield from _objects(document, (), document.value, "", "")

@@ -58,7 +58,8 @@ class StatusKeeper:
 
     Call `changed` and `deleted` for each policy and waiver. `service` is the webhook's Service in `namespace`: a pod to
     which it sends reviews counts as a replica even while it does not report. Empty when there is no Service.
-    `exempt` are the namespaces whose pods the API server does not send to the webhook.
+    `exempt` are the namespaces whose pods the API server does not send to the webhook. `sources` are what authorities
+    are read from; None where images are not verified.
     """
 
     def __init__(

@@ -75,6 +75,7 @@ async def watch_administrators_kinds(
 ) -> None:
     """The same for ClusterPodPolicies and PolicyWaivers, and for ImageAuthorities where images are verified.
 
+    kubeconfig: None as for `ApiClient.connect`.
     started: called when kopf has started; it installs signal handlers of its own before.
 
     Runs until cancelled. Waits for the CRDs first. Raises WatchEndedError when kopf no longer watches a kind, such as

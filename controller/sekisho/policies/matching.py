@@ -32,7 +32,7 @@ class Subject(Protocol):
 
     @property
     def groups(self) -> Sequence[str] | None:
-        """The user's groups."""
+        """The user's groups; None for none."""
 
 
 Labels = Mapping[str, str]
@@ -175,7 +175,7 @@ def _selector_mismatch(field: str, selector: LabelSelector | None, whose: str, l
 
 
 def requirements(selector: LabelSelector | None) -> list[LabelSelectorRequirement]:
-    """A selector as one list of conditions."""
+    """A selector as one list of conditions, empty for None."""
     if selector is None:
         return []
     equal = [

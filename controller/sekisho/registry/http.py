@@ -137,7 +137,7 @@ class HttpClient:
         """Send a request and follow its redirects. Raises RegistryError, UNAVAILABLE or INVALID.
 
         registry: its name, for messages.
-        authorization: sent to the host of `url` only, not to others that it redirects to.
+        authorization: sent to the host of `url` only, not to others that it redirects to; None sends none.
         max_bytes: of the body of an answer of success; a larger one is an error.
         """
         origin, is_own = url.origin(), True

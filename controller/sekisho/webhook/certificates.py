@@ -88,6 +88,7 @@ def check_pair(
 ) -> CheckedPair:
     """Load a pair into a context of its own.
 
+    client_ca: the authorities of clients, as PEM; None accepts all clients.
     names: by which the API server calls the webhook; empty when they are not known.
     verify: whether the API server must accept the certificate at the time `now`, or, when it begins later, then.
 

@@ -219,7 +219,8 @@ class Received(asyncio.BufferedProtocol):
     it again, which takes longer than to judge a pod.
 
     A request with a known head is answered here where nothing must be waited for. aiohttp's way for a request, with
-    a task, streams and headers, takes about as long as to decode and judge a pod.
+    a task, streams and headers, takes about as long as to decode and judge a pod. With None for `at_once`, aiohttp
+    answers all of them.
     """
 
     def __init__(self, connection: Connection, buffer: memoryview, backlog: Backlog, at_once: AtOnce | None) -> None:

@@ -192,7 +192,7 @@ class EvidenceStore:
     ) -> None:
         """Return when the look-ups of images have ended, or when so many seconds have passed.
 
-        pull_secrets, namespace: as for `start`.
+        pull_secrets, namespace: as for `start`, with what None means.
         """
         keys = [(key, pull_secrets) for key, _ in _by_key(references)]
         tasks = [self._flights[key].task for key in keys if key in self._flights]
@@ -464,6 +464,7 @@ class EvidenceStore:
 class EvidenceView(Mapping[str, ImageFacts | Unknown]):
     """Evidence for the judging of one review, by `evidence_key` and `tag_key`.
 
+    unresolved, pull_secrets, namespace: as for `EvidenceStore.view`, with what None means.
     due: images whose facts were used and are to be renewed behind the request.
     """
 

@@ -88,7 +88,10 @@ async def serve(options: Options) -> None:
 
 
 class Process:
-    """The parts of the process, put together; `live` runs them. Raises StartError."""
+    """The parts of the process, put together; `live` runs them. Raises StartError.
+
+    api: None where policies come from a folder.
+    """
 
     def __init__(self, options: Options, api: ApiClient | None) -> None:
         self._options = options

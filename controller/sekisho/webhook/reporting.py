@@ -92,7 +92,10 @@ def log_waivers(outcome: Outcome) -> None:
 def report(
     outcome: Outcome, record: Callable[[Occurrence], None] | None = None, reasons: Collection[Reason] = ()
 ) -> None:
-    """Log a denial and the use of a waiver, and `record` Events for those of the `reasons`, unless it is a dry run."""
+    """Log a denial and the use of a waiver, and `record` Events for those of the `reasons`, unless it is a dry run.
+
+    record: None where no Events are written.
+    """
     if outcome.waived:
         log_waivers(outcome)
     if outcome.message:
