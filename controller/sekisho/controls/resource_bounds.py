@@ -122,7 +122,7 @@ def above_ratio(
     unset: Set[str],
     about: ContainerRef | None,
 ) -> Iterator[Finding]:
-    """The findings on limits that are too high for their request. The arguments are those of `below_minimum`, None among them.
+    """The findings on limits that are too high for their request; the arguments, and None, are as for `below_minimum`.
 
     A request that is unset is the limit, as the API server sets it.
     """
