@@ -1,9 +1,13 @@
-"""python -m tests.drills [NAME...]: the drills by name, all of them when none is named. Exits 1 when one fails."""
+"""python -m tests.drills [NAME...]: the drills by name, all of them when none is named. Exits 1 when one fails.
+
+`floods --flood NAME` sends single floods.
+"""
 
 import shutil
 import sys
 import tempfile
 import time
+from functools import partial, update_wrapper
 from pathlib import Path
 
 import click
@@ -16,15 +20,20 @@ from tests.controlplane.progress import Progress, elapsed
 from tests.controlplane.toolchain import ToolchainError
 from tests.controlplane.waiting import DeadlineError
 from tests.drills import DRILLS
+from tests.drills.floods import floods
 from tests.drills.report import Result, table
 from tests.drills.site import Site, open_site
 from tests.drills.traffic import DrillError
+from tests.worst.floods import FLOODS
 
 
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(list(DRILLS)))
-def main(names: tuple[str, ...]) -> None:
+@click.option("--flood", "sent", multiple=True, type=click.Choice(list(FLOODS)), help="Send only these floods.")
+def main(names: tuple[str, ...], sent: tuple[str, ...]) -> None:
     """Cause faults, one after the other, and check that no violating pod is admitted and no good one denied."""
+    if sent:
+        DRILLS["floods"] = update_wrapper(partial(floods, names=sent, large_pods=0), floods)
     progress = Progress()
     results: list[Result] = []
     folder = Path(tempfile.mkdtemp(prefix="sekisho-drills-"))

@@ -1,6 +1,7 @@
 """What has arrived and waits: the loop reads and answers little of it at a time, and clients' addresses take turns.
 
 Requests that arrive together would otherwise be answered one after the other, and others would wait for all of them.
+What the API server sent goes before what others sent: a crowd at the same address must not make pods wait.
 """
 
 import asyncio
@@ -27,13 +28,14 @@ class Backlog:
     """Connections whose reads and answers wait for a later turn of the event loop."""
 
     def __init__(self) -> None:
+        self._of_known: Waiting[InTurn] = Waiting()
         self._waiting: Waiting[InTurn] = Waiting()
         self._begun = 0
         self._began = 0.0
 
     def take(self) -> bool:
         """Whether a connection may read, or answer a further request, at once. It must call `add` otherwise."""
-        if len(self._waiting) or not self._has_time():
+        if len(self._waiting) or len(self._of_known) or not self._has_time():
             return False
         if not self._begun:
             self._began = time.perf_counter()
@@ -41,12 +43,16 @@ class Backlog:
         self._begun += 1
         return True
 
-    def add(self, connection: InTurn, address: str) -> None:
-        """Have a connection go on in a later turn of the loop, when its address has its turn. It must not wait yet."""
-        self._waiting.add(connection, address)
+    def add(self, connection: InTurn, address: str, *, is_known: bool = False) -> None:
+        """Have a connection go on in a later turn of the loop, when its address has its turn. It must not wait yet.
+
+        is_known: whether the API server sent what waits.
+        """
+        (self._of_known if is_known else self._waiting).add(connection, address)
 
     def remove(self, connection: InTurn) -> None:
         """Forget a connection that is closed, if it waits."""
+        self._of_known.remove(connection)
         self._waiting.remove(connection)
 
     def _has_time(self) -> bool:
@@ -54,11 +60,19 @@ class Backlog:
 
     def _next_turn(self) -> None:
         self._begun = 0
-        if not len(self._waiting):
+        if not len(self._waiting) and not len(self._of_known):
             return
         self._began = time.perf_counter()
         asyncio.get_running_loop().call_soon(self._next_turn)
-        while len(self._waiting) and self._has_time():
-            connection, _ = self._waiting.next_in_turn()
-            self._begun += 1
-            connection.go_on()
+        while len(self._of_known) and self._has_time():
+            self._go_on(self._of_known)
+        # One at least: who the API server is may not be known here yet.
+        must_go_on = True
+        while len(self._waiting) and (must_go_on or self._has_time()):
+            must_go_on = False
+            self._go_on(self._waiting)
+
+    def _go_on(self, waiting: Waiting[InTurn]) -> None:
+        connection, _ = waiting.next_in_turn()
+        self._begun += 1
+        connection.go_on()

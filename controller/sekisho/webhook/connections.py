@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from sekisho.webhook.backlog import Backlog
 from sekisho.webhook.clients import Handler
-from sekisho.webhook.known_heads import MAX_HEAD_BYTES, Arriving, KnownHeads
+from sekisho.webhook.known_heads import MAX_HEAD_BYTES, Arriving, KnownHeads, target_of
 from sekisho.webhook.replies import kept_alive
 from sekisho.webhook.waiting import Waiting
 
@@ -33,6 +33,8 @@ MAX_ARRIVING = 64
 
 READ_BYTES = 256 * 1024
 """Handed over at once, as many as event loops read at once by themselves."""
+PIECE_BYTES = 32 * 1024
+"""What aiohttp parses of it at once. Where each byte comes in a chunk of its own, that takes it 5 ms."""
 UNREAD_BYTES = 16 * 1024
 """What TLS holds of a connection whose read has to wait; then nothing more is received of it."""
 
@@ -48,8 +50,8 @@ class Connection(web.RequestHandler):
     """
 
     __slots__ = (
-        *("_address", "_backlog", "_clock", "_has_turn", "_head_seconds", "_head_since", "_is_answering", "_is_paused"),
-        *("_open", "_turn", "_waiting", "_watch", "on_answered"),
+        *("_address", "_backlog", "_clock", "_has_paused", "_has_turn", "_head_seconds", "_head_since"),
+        *("_is_answering", "_is_paused", "_open", "_turn", "_waiting", "_watch", "on_answered", "on_resumed"),
     )
 
     def __init__(
@@ -73,12 +75,15 @@ class Connection(web.RequestHandler):
         self._head_since: float | None = None
         self._is_answering = False
         self._is_paused = False
+        self._has_paused = False
         self._backlog = backlog
         self._has_turn = False  # it has read since it last answered, and reads have their turn
         self._turn: asyncio.Future[None] | None = None
         self._watch: asyncio.TimerHandle | None = None  # one at most, for any number of requests
         self.on_answered: Callable[[web.BaseRequest], None] | None = None
         """Called when a review's answer is written, and the connection stays open."""
+        self.on_resumed: Callable[[], None] | None = None
+        """Called in place of the transport when aiohttp wants to read on."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -112,15 +117,21 @@ class Connection(web.RequestHandler):
         """The client's address; empty before `connection_made`."""
         return self._address
 
-    def pause_reading(self) -> None:
-        self._is_paused = True
-        super().pause_reading()
-
     def resume_reading(self, resume_parser: bool = True) -> None:
         # A body calls this after each read. Where nothing was paused, aiohttp would call the parser for nothing.
-        if self._is_paused:
-            self._is_paused = False
+        if self._has_paused:
             super().resume_reading(resume_parser)
+
+    def _pause_transport_reading(self) -> None:
+        self._is_paused = self._has_paused = True
+        super()._pause_transport_reading()
+
+    def _resume_transport_reading(self) -> None:
+        self._is_paused = False
+        if self.on_resumed is not None:
+            self.on_resumed()
+        else:
+            super()._resume_transport_reading()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -136,7 +147,7 @@ class Connection(web.RequestHandler):
             self._watch.cancel()
         if self._turn is not None:
             self._turn.cancel()
-        self.on_answered = None
+        self.on_answered = self.on_resumed = None
         super().connection_lost(exc)
 
     def may_answer(self) -> bool:
@@ -203,10 +214,12 @@ class AtOnce:
 
     answer: from a request's target, its body, and when it began to arrive, to the body of a 200. Gives None where
         something must be waited for, or the answer is not a 200; then aiohttp gets the request.
+    is_known: whether a target is one that only the API server knows.
     """
 
-    def __init__(self, answer: Callable[[str, bytes, float], bytes | None]) -> None:
+    def __init__(self, answer: Callable[[str, bytes, float], bytes | None], is_known: Callable[[str], bool]) -> None:
         self.answer = answer
+        self.is_known = is_known
         self.heads = KnownHeads()
         self.arriving = 0
         """Requests of which a part is missing."""
@@ -228,17 +241,20 @@ class Received(asyncio.BufferedProtocol):
         self._buffer = buffer
         self._backlog = backlog
         self._unread: list[bytes] = []
+        self._is_stalled = False  # that waits until aiohttp wants to read on
         self._at_once = at_once
         self._transport: asyncio.Transport | None = None
         self._is_between = False  # aiohttp has answered a request of this connection, and has nothing of another one
         self._first = b""  # the beginning of what aiohttp has got since it was so
         self._given = 0  # bytes of that
+        self._target = ""  # of a request of this connection, of the API server if one of it is known
         self._is_unread = False
         self._arriving: Arriving | None = None
         self._watch: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._connection.on_resumed = self._resume
         if self._at_once is not None:
             self._connection.on_answered = self._answered
         limit_unread = getattr(transport, "set_read_buffer_limits", None)  # only TLS has it
@@ -272,14 +288,14 @@ class Received(asyncio.BufferedProtocol):
         data = bytes(self._buffer[:nbytes])
         if not self._unread and self._backlog.take():
             self._read(data)
-        elif self._transport is not None:
-            if not self._unread:
-                self._backlog.add(self, self._connection.address)
-            self._unread.append(data)
-            self._transport.pause_reading()
+        else:
+            self._wait([*self._unread, data], is_known=self._is_of_known(data))
 
     def go_on(self) -> None:
         """Read what waits for it."""
+        if self._connection.is_paused:
+            self._is_stalled = True
+            return
         data = b"".join(self._unread)
         self._unread.clear()
         try:
@@ -287,9 +303,35 @@ class Received(asyncio.BufferedProtocol):
         except Exception:
             self._connection.abort()
             raise
+        if not self._connection.is_paused:
+            self._resume()
+
+    def _resume(self) -> None:
+        """Read on: first what waits for it, then what the transport has."""
+        if self._is_stalled:
+            self._is_stalled = False
+            self._backlog.add(self, self._connection.address, is_known=self._is_of_known(b""))
         transport = self._transport
-        if transport is not None and not transport.is_closing() and not self._connection.is_paused:
+        if not self._unread and transport is not None and not transport.is_closing():
             transport.resume_reading()
+
+    def _wait(self, unread: list[bytes], *, is_known: bool) -> None:
+        """Read this in a later turn of the loop. `unread` has all that waits already."""
+        if self._transport is None:
+            return
+        if not self._unread:
+            self._backlog.add(self, self._connection.address, is_known=is_known)
+        self._unread = unread
+        self._transport.pause_reading()
+
+    def _is_of_known(self, data: bytes) -> bool:
+        """Whether the API server sent this: a request that only it knows, or what follows on the same connection."""
+        if self._at_once is None:
+            return False
+        target = target_of(data)
+        if self._at_once.is_known(target):
+            self._target = target
+        return self._at_once.is_known(self._target)
 
     def _read(self, data: bytes) -> None:
         if self._is_between and self._at_once is not None:
@@ -326,6 +368,10 @@ class Received(asyncio.BufferedProtocol):
             self._transport.write(kept_alive(answer))
 
     def _give(self, data: bytes) -> None:
+        """Give aiohttp a piece, and the rest in later turns: it may be a body in very many chunks."""
+        if len(data) > PIECE_BYTES:
+            self._wait([data[PIECE_BYTES:], *self._unread], is_known=self._is_of_known(data))
+            data = data[:PIECE_BYTES]
         if not self._given:
             self._first = data[:MAX_HEAD_BYTES]
             self._is_between = False
@@ -346,6 +392,7 @@ class Received(asyncio.BufferedProtocol):
 
     def _answered(self, request: web.BaseRequest) -> None:
         """aiohttp has answered a review."""
+        self._target = request.raw_path
         end = self._first.find(b"\r\n\r\n") + 4
         # Otherwise aiohttp has bytes of another request, or the length is not that of the body.
         if self._at_once is not None and end >= 4 and end + (request.content_length or 0) == self._given:
@@ -411,6 +458,7 @@ class HttpServer(web.Server):
 
     head_seconds: how long a head may take.
     answer: what answers requests with known heads at once, as `AtOnce` says; None to leave all to `handler`.
+    is_known: whether a target is one that only the API server knows. Its requests go before those of others.
     """
 
     def __init__(
@@ -418,13 +466,14 @@ class HttpServer(web.Server):
         handler: Handler,
         head_seconds: float = HEAD_SECONDS,
         answer: Callable[[str, bytes, float], bytes | None] | None = None,
+        is_known: Callable[[str], bool] = lambda target: False,
     ) -> None:
         super().__init__(functools.partial(_answer, handler))
         self._head_seconds = head_seconds
         self._open = OpenConnections()
         self._buffer = memoryview(bytearray(READ_BYTES))
         self._backlog = Backlog()
-        self._at_once = AtOnce(answer) if answer is not None else None
+        self._at_once = AtOnce(answer, is_known) if answer is not None else None
 
     def __call__(self) -> Received:  # type: ignore[override]  # an event loop needs no more than a protocol
         connection = Connection(self, self._open, self._head_seconds, self._backlog)

@@ -71,6 +71,7 @@ class HttpShell:
         self._routes = dict(routes if of_unknown is None else of_unknown)
         self._metrics = metrics
         self._bodies = Bodies()
+        self._secret_paths: frozenset[str] = frozenset()
         self._is_draining = False
 
     def drain(self) -> None:
@@ -81,6 +82,11 @@ class HttpShell:
         """Recognize the API server by this secret part of the paths from now on; empty for nobody."""
         known = {f"{path}/{secret}": handler for path, handler in self._known.items()} if secret else {}
         self._routes = {**(self._of_unknown or self._known), **known}
+        self._secret_paths = frozenset(known)
+
+    def is_known(self, target: str) -> bool:
+        """Whether only the API server knows this path and query of a request."""
+        return target.partition("?")[0] in self._secret_paths
 
     def _handler(self, path: str) -> ReviewHandler:
         handler = self._routes.get(path)

@@ -15,6 +15,7 @@ MAX_HEADS: Final = 64
 """The most heads that are remembered. When another one comes, all are forgotten."""
 MAX_BODY_BYTES: Final = 64 * 1024
 """Larger bodies are received by aiohttp, with the bounds for what arrives slowly."""
+_POST: Final = b"POST "
 _LENGTH: Final = b"\r\nContent-Length: "
 _END: Final = b"\r\n\r\n"
 _NEVER: Final = frozenset({"Transfer-Encoding", "Upgrade", "Expect"})
@@ -64,6 +65,12 @@ class KnownHeads:
         if target is None or length > MAX_BODY_BYTES:
             return None
         return Arriving(target, now, start + length - len(data), start, [data])
+
+
+def target_of(data: bytes) -> str:
+    """The target of the POST that data begins with; empty where there is none in the first bytes."""
+    end = data.find(b" ", len(_POST), MAX_HEAD_BYTES)
+    return data[len(_POST) : end].decode("latin-1") if end >= 0 and data.startswith(_POST) else ""
 
 
 def _without_length(data: bytes) -> tuple[bytes, int, int] | None:

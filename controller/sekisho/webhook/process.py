@@ -235,7 +235,8 @@ class Process:
         )
         health = web.ServerRunner(HttpServer(Health(self._metrics.render, missing).handle))
         runner = web.ServerRunner(
-            HttpServer(self._handler, answer=self._shell.answer_at_once), shutdown_timeout=FINISH_SECONDS
+            HttpServer(self._handler, answer=self._shell.answer_at_once, is_known=self._shell.is_known),
+            shutdown_timeout=FINISH_SECONDS,
         )
         stopping = asyncio.create_task(stop.wait())
         tasks: list[asyncio.Task[Any]] = [

@@ -120,7 +120,9 @@ async def serving_reviews(
     if client_ca:
         served.certificate.know_clients(client_ca.decode())
     handler = only_named(client_names, shell.handle, metrics) if client_names else shell.handle
-    runner = web.ServerRunner(HttpServer(handler, answer=shell.answer_at_once), shutdown_timeout=0.1)
+    runner = web.ServerRunner(
+        HttpServer(handler, answer=shell.answer_at_once, is_known=shell.is_known), shutdown_timeout=0.1
+    )
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=served.certificate.context)
     await site.start()

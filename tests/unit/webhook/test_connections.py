@@ -48,11 +48,13 @@ async def serving(
     answer: str = "seen",
     at_once: Callable[[str, bytes, float], bytes | None] | None = None,
     on_head: Callable[[], None] = lambda: None,
+    is_known: Callable[[str], bool] = lambda target: False,
 ) -> AsyncIterator[Callable[..., Awaitable[Client]]]:
     """A server that always gives this answer, and what connects a client to it from an address.
 
     at_once: answers requests with a known head. Then the server's other answers are "BODY was seen".
     on_head: called when the handler begins, which is when aiohttp has a head.
+    is_known: whether a target is one that only the API server knows.
     """
 
     async def seen(request: web.BaseRequest) -> web.StreamResponse:
@@ -68,7 +70,7 @@ async def serving(
         clients.append(Client(*await asyncio.open_connection(*runner.addresses[0][:2], local_addr=(address, 0))))
         return clients[-1]
 
-    runner = web.ServerRunner(HttpServer(seen, head_seconds, at_once), shutdown_timeout=0.1)
+    runner = web.ServerRunner(HttpServer(seen, head_seconds, at_once, is_known), shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
@@ -213,9 +215,16 @@ def echo(target: str, body: bytes, started: float) -> bytes | None:
     return None if body == b"wait" else target.encode() + b" at once " + body + b" seen"
 
 
-def post(body: bytes, *headers: bytes) -> bytes:
+def post(body: bytes, *headers: bytes, path: str = "/a") -> bytes:
     """A request as the API server writes it, apart from more headers."""
-    lines = (b"POST /a?timeout=3s HTTP/1.1", b"Host: a", b"Content-Length: %d" % len(body), *headers, b"", body)
+    lines = (
+        b"POST %s?timeout=3s HTTP/1.1" % path.encode(),
+        b"Host: a",
+        b"Content-Length: %d" % len(body),
+        *headers,
+        b"",
+        body,
+    )
     return b"\r\n".join(lines)
 
 
@@ -376,6 +385,79 @@ async def test_requests_that_arrive_together_are_answered_in_turns_by_address(*,
     assert answered.index(b"alone") <= 2 * MAX_AT_ONCE
 
 
+SECRET = "/a/secret"
+
+
+@pytest.mark.parametrize("is_at_once", [True, False], ids=["at once", "by aiohttp"])
+@pytest.mark.parametrize("is_new", [True, False], ids=["new connection", "kept connection"])
+async def test_requests_of_the_api_server_go_before_a_crowd_at_its_address(*, is_at_once: bool, is_new: bool) -> None:
+    answered: list[bytes] = []
+
+    async def note_answer(client: Client, name: bytes) -> None:
+        await client.answer()
+        answered.append(name)
+
+    def at_once(target: str, body: bytes, started: float) -> bytes | None:
+        return echo(target, body, started) if is_at_once else None
+
+    async with serving(SOON, at_once=at_once, is_known=lambda target: target == f"{SECRET}?timeout=3s") as connect:
+        many = [await connect() for _ in range(100)]
+        known, unknown = await connect(), await connect()
+        for client in many if is_new else (*many, known, unknown):
+            client.send(post(b"first", path=SECRET if client is known else "/a"))
+            await client.answer()
+        for client in many:
+            client.send(post(b"many"))  # asyncio sends it without a turn of the loop
+        known.send(post(b"known", path=SECRET))
+        unknown.send(post(b"unknown"))
+        names = {known: b"known", unknown: b"unknown"}
+        clients = (*many, known, unknown)
+        await asyncio.gather(*(note_answer(client, names.get(client, b"many")) for client in clients))
+    assert answered.index(b"known") <= 5 * MAX_AT_ONCE
+    assert answered.index(b"unknown") >= 100 - 5 * MAX_AT_ONCE
+
+
+async def test_requests_of_others_are_answered_beside_many_of_the_api_server() -> None:
+    answered: list[bytes] = []
+
+    def noting(target: str, body: bytes, started: float) -> bytes | None:
+        answered.append(body)
+        return echo(target, body, started)
+
+    async with serving(SOON, at_once=noting, is_known=lambda target: target.startswith(SECRET)) as connect:
+        many = [await connect() for _ in range(100)]
+        alone = await connect()
+        for client in (*many, alone):
+            client.send(post(b"first", path="/a" if client is alone else SECRET))
+            await client.answer()
+        answered.clear()
+        alone.send(post(b"alone"))
+        for client in many:
+            client.send(post(b"many", path=SECRET))
+        for client in (*many, alone):
+            await client.answer()
+    assert answered.index(b"alone") <= 3 * MAX_AT_ONCE
+
+
+async def test_little_of_a_large_read_is_parsed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[int] = []
+    data_received = module.Connection.data_received
+
+    def noting(connection: module.Connection, data: bytes) -> None:
+        parsed.append(len(data))
+        data_received(connection, data)
+
+    monkeypatch.setattr(module.Connection, "data_received", noting)
+    async with serving(SOON, at_once=echo) as connect:
+        client = await connect()
+        head = b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        client.send(head + b"1\r\nx\r\n" * 40_000 + b"0\r\n\r\n" + post(b"after"))
+        assert (await client.answer()).endswith(b"x" * 40_000 + b" was seen")
+        assert (await client.answer()).endswith(b"after was seen")
+    assert sum(parsed) > 240_000
+    assert max(parsed) <= module.PIECE_BYTES
+
+
 @pytest.mark.parametrize(("connections", "requests"), [(1, 400), (50, 8)])
 async def test_requests_of_which_many_arrive_in_one_read_take_turns_with_others(
     connections: int, requests: int
@@ -408,6 +490,40 @@ async def test_requests_of_which_many_arrive_in_one_read_take_turns_with_others(
                 assert (await client.answer()).endswith(b"\r\n\r\n%d was seen" % number)
     assert answered == 1 + connections * requests
     assert answered_before_alone[0] <= 4 * MAX_AT_ONCE
+
+
+async def test_little_is_read_of_connections_whose_requests_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    received: list[int] = []
+    buffer_updated = module.Received.buffer_updated
+
+    def noting(connection: module.Received, nbytes: int) -> None:
+        received.append(nbytes)
+        buffer_updated(connection, nbytes)
+
+    released = asyncio.Event()
+
+    async def wait(request: web.BaseRequest) -> web.StreamResponse:
+        if await request.read() == b"wait":
+            await released.wait()
+        return web.Response(text="seen")
+
+    monkeypatch.setattr(module.Received, "buffer_updated", noting)
+    runner = web.ServerRunner(HttpServer(wait, SOON), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    many = [Client(*await asyncio.open_connection(*runner.addresses[0][:2])) for _ in range(8)]
+    alone = Client(*await asyncio.open_connection(*runner.addresses[0][:2], local_addr=("127.0.0.2", 0)))
+    for client in many:
+        client.send(post(b"wait") + post(b"more") * 50_000)  # 3.7 MB
+    for _ in range(100):
+        assert await alone.ask()
+    assert sum(received) < len(many) * 4 * module.READ_BYTES
+    released.set()
+    for client in many:
+        assert (await client.answer()).endswith(b"seen")
+        client.writer.transport.abort()
+    alone.writer.close()
+    await runner.cleanup()
 
 
 async def test_requests_that_wait_on_a_connection_that_is_closed_are_not_answered() -> None:
