@@ -81,6 +81,7 @@ class MintedSigstore:
         issuer: str = CI,
         *,
         predicate_type: str = SIGN,
+        predicate: Mapping[str, Any] | None = None,
         promised: bool = True,
         logged: bool = True,
         certificate_at: datetime | None = None,
@@ -89,6 +90,7 @@ class MintedSigstore:
         """A signed statement about an image, as a bundle's JSON.
 
         at: the time that the log proves.
+        predicate: of the statement; None for an empty one.
         certificate_at: when the certificate begins, which lasts 10 minutes; None for `at`.
         promised: whether the certificate has the promise of the certificate log.
         logged: whether there is an entry in the log.
@@ -102,7 +104,7 @@ class MintedSigstore:
                 "_type": "https://in-toto.io/Statement/v1",
                 "subject": [{"digest": {algorithm: value}}],
                 "predicateType": predicate_type,
-                "predicate": {},
+                "predicate": predicate or {},
             }
         ).encode()
         signed = b"DSSEv1 %d %s %d %s" % (len(PAYLOAD_TYPE), PAYLOAD_TYPE.encode(), len(statement), statement)

@@ -17,9 +17,10 @@ from cryptography.x509 import Certificate
 from msgspec import Struct
 
 from sekisho.images.roots import TrustedRoot
-from sekisho.images.statements import Bundle, NotASignatureError
+from sekisho.images.statements import Bundle, NotASignatureError, deny_large
 
 if TYPE_CHECKING:
+    from sigstore.models import Bundle as SigstoreBundle
     from sigstore.verify import Verifier
 
 _ISSUER: Final = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.8")
@@ -50,10 +51,8 @@ def verify_keyless(payload: bytes, bundle: Bundle, root: TrustedRoot) -> Signer:
 
     Raises NotASignatureError if the signature is not valid, and ImportError without the extra `keyless`.
     """
-    from sigstore.models import Bundle as SigstoreBundle
-
     try:
-        parsed = SigstoreBundle.from_json(payload)
+        parsed = _parsed(payload, bundle)
         times = [datetime.fromtimestamp(time, tz=UTC) for time in bundle.integrated_times]
         signed_data = parsed.verification_material.timestamp_verification_data
         stamps = signed_data.rfc3161_timestamps if signed_data else []
@@ -70,6 +69,23 @@ def verify_keyless(payload: bytes, bundle: Bundle, root: TrustedRoot) -> Signer:
     if payload_of != bundle.signed.payload:
         raise NotASignatureError("its JSON is ambiguous: what is signed is another statement")
     return Signer(identity, issuer, times[0])
+
+
+def _parsed(payload: bytes, bundle: Bundle) -> "SigstoreBundle":
+    """What sigstore reads of a bundle. Of a large one, it gets the statement as `read_bundle` has it.
+
+    It would read a large statement in one step, during which no other thread runs.
+    """
+    from sigstore.models import Bundle as SigstoreBundle
+
+    if bundle.rest is None:
+        return SigstoreBundle.from_json(payload)
+    deny_large(bundle.rest)
+    parsed = SigstoreBundle.from_json(bundle.rest)
+    envelope = parsed._inner.dsse_envelope  # noqa: SLF001
+    if envelope is not None:
+        envelope.payload = bundle.signed.payload
+    return parsed
 
 
 def _verifier_at(times: Sequence[datetime], root: TrustedRoot) -> "Verifier":

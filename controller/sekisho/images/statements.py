@@ -76,11 +76,13 @@ class Bundle(Struct, frozen=True, eq=False):
 
     is_keyless: whether it holds a certificate instead of a key.
     integrated_times: those that its log promises, in seconds since 1970; nothing has verified them yet.
+    rest: of a large bundle, its JSON with an empty statement; None for a small one.
     """
 
     signed: Signed
     is_keyless: bool
     integrated_times: tuple[int, ...]
+    rest: bytes | None = None
 
 
 class _EnvelopeSignature(Struct, frozen=True):
@@ -208,7 +210,14 @@ def read_bundle(payload: bytes, max_bytes: int = MAX_SIGNATURE_BYTES) -> Bundle:
         for entry in material.tlog_entries
         if entry.integrated_time and entry.inclusion_promise is not None
     )
-    return Bundle(Signed(signature, message, statement), material.certificate is not None, times)
+    rest = _without_statement(payload, envelope.payload.encode()) if is_large else None
+    return Bundle(Signed(signature, message, statement), material.certificate is not None, times, rest)
+
+
+def _without_statement(bundle: bytes, encoded: bytes) -> bytes:
+    """The JSON of a bundle without its statement, as far as it is found. To search for all of it would take long."""
+    at = bundle.find(encoded[:_KEPT_OF_STRING])
+    return bundle[:at] + bundle[at + len(encoded) :] if at >= 0 and bundle.startswith(encoded, at) else bundle
 
 
 def _seconds(time: str | int) -> int:
