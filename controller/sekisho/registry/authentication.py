@@ -74,9 +74,12 @@ class Authentication:
         registry: str,
         repository: str,
         max_bytes: int,
+        namespace: str = "",
         on_large: OnLarge = nothing_to_wait_for,
     ) -> Answer:
         """The answer to a request that the registry allows. Raises RegistryError.
+
+        namespace: whose pod needs the answer.
 
         Each matching credential is tried. DENIED is raised when the registry accepts none of them.
         """
@@ -89,6 +92,7 @@ class Authentication:
                 registry=registry,
                 authorization=header,
                 max_bytes=max_bytes,
+                namespace=namespace,
                 on_large=on_large,
             )
 
@@ -107,17 +111,21 @@ class Authentication:
             self._known.pop(key, None)
             if header is not None and not answer.challenges:
                 answer = await send(None)
-            return await self._authenticated(key, answer, send)
+            return await self._authenticated(key, answer, send, namespace)
 
     async def _authenticated(
-        self, key: tuple[str, str], denial: Answer, send: Callable[[str | None], Coroutine[Any, Any, Answer]]
+        self,
+        key: tuple[str, str],
+        denial: Answer,
+        send: Callable[[str | None], Coroutine[Any, Any, Answer]],
+        namespace: str,
     ) -> Answer:
         """The first answer that is not a denial, with one credential after the other. Raises RegistryError."""
         registry, repository = key
         credentials: Sequence[Credential | None] = self._credentials(registry, repository) or (None,)
         status = denial.status
         for credential in credentials:
-            access = await self._access(key, parse_challenges(denial.challenges), credential)
+            access = await self._access(key, parse_challenges(denial.challenges), credential, namespace)
             if access is None:
                 continue
             answer = await send(access.header)
@@ -133,17 +141,19 @@ class Authentication:
         raise RegistryError(Failure.DENIED, message)
 
     async def _access(
-        self, key: tuple[str, str], challenges: Sequence[Challenge], credential: Credential | None
+        self, key: tuple[str, str], challenges: Sequence[Challenge], credential: Credential | None, namespace: str
     ) -> _Access | None:
         """What to send for a credential; None where no scheme that the registry accepts can use it."""
         for challenge in challenges:
             if challenge.scheme == "bearer" and "realm" in challenge.parameters:
-                return await self._token(key, challenge, credential)
+                return await self._token(key, challenge, credential, namespace)
         if credential is not None and any(challenge.scheme == "basic" for challenge in challenges):
             return _Access(credential.basic, credential, math.inf)
         return None
 
-    async def _token(self, key: tuple[str, str], challenge: Challenge, credential: Credential | None) -> _Access | None:
+    async def _token(
+        self, key: tuple[str, str], challenge: Challenge, credential: Credential | None, namespace: str
+    ) -> _Access | None:
         """A token of the service that the registry names; None where the service does not give one."""
         registry, repository = key
         answer = await self._http.request(
@@ -154,6 +164,7 @@ class Authentication:
             authorization=credential.basic if credential is not None else None,
             max_bytes=MAX_TOKEN_BYTES,
             max_redirects=0,  # a token service answers itself
+            namespace=namespace,
         )
         if answer.status in (400, 401, 403, 404):
             return None

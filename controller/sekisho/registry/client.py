@@ -299,6 +299,7 @@ class RegistryClient:
                 registry=registry,
                 repository=repository.name,
                 max_bytes=max_bytes,
+                namespace=self.namespace,
                 on_large=on_large,
             )
             if answer.status == 429 or answer.status >= 500:

@@ -14,6 +14,7 @@ from yarl import URL
 
 from sekisho.registry.addresses import AddressDeniedError, Network, check_address, check_literal
 from sekisho.registry.errors import Failure, RegistryError
+from sekisho.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ class HttpClient:
         self._proxies = getproxies_environment() if settings.proxies is None else settings.proxies
         self._direct = self._session(aiohttp.TCPConnector(limit=0, socket_factory=self._socket))
         self._proxied = self._session(aiohttp.TCPConnector(limit=0)) if self._proxies else None
-        self._starting = asyncio.Lock()
+        self._starting = Turns()
 
     async def close(self) -> None:
         """Close every connection."""
@@ -132,6 +133,7 @@ class HttpClient:
         authorization: str | None = None,
         max_bytes: int,
         max_redirects: int = MAX_REDIRECTS,
+        namespace: str = "",
         on_large: OnLarge = nothing_to_wait_for,
     ) -> Answer:
         """Send a request and follow its redirects. Raises RegistryError, UNAVAILABLE or INVALID.
@@ -139,13 +141,15 @@ class HttpClient:
         registry: its name, for messages.
         authorization: sent to the host of `url` only, not to others that it redirects to; None sends none.
         max_bytes: of the body of an answer of success; a larger one is an error.
+        namespace: whose pod needs the answer: namespaces take turns.
         """
         origin, is_own = url.origin(), True
         for _ in range(max_redirects + 1):
             own = {"Authorization": authorization} if authorization and is_own else {}
             try:
                 check_literal(url.raw_host or "", self._allowed)
-                async with self._starting:  # a hundred at once would hold up everything else on the event loop
+                # A hundred at once would hold up everything else on the event loop.
+                async with self._starting.turn(namespace):
                     await asyncio.sleep(0)
                 answer, location = await self._send(method, url, {**headers, **own}, is_own, max_bytes, on_large)
             except _TooLargeError:

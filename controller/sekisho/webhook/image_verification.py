@@ -99,7 +99,9 @@ class ImageVerification:
         seconds_for_tags = deadline.seconds * TAGS_SHARE - deadline.elapsed
         if is_pod and outcome.decision in _WITHOUT_VERDICT:
             return bool(await self._tags.digests(references, seconds_for_tags, namespace, secrets))
-        if not is_pod:  # its tags stay, and are judged by what they stand for
+        if is_pod:  # the replica that resolves its tags may be another one: only what this one asks can be pending here
+            await self._tags.digests(references, 0.0, namespace, secrets)
+        else:  # its tags stay, and are judged by what they stand for
             digests = await self._tags.digests(references, seconds_for_tags if is_denied else 0.0, namespace, secrets)
             references = [replace(one, digest=one.digest or digests.get(one)) for one in references]
         is_running = self._evidence.start(references, namespace, secrets)

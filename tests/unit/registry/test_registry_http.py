@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
+from yarl import URL
 
 from sekisho.registry import RegistryError, Repository, tls_context
 from sekisho.registry.http import HttpClient
@@ -93,3 +94,22 @@ async def test_requests_start_one_after_the_other(monkeypatch: pytest.MonkeyPatc
         await asyncio.gather(*(client.digest(registry.repository, "1.2") for _ in range(8)))
         counting.cancel()
     assert len(set(started)) == len(started) == 8
+
+
+async def test_namespaces_take_turns_at_starting_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+    send = HttpClient._send  # noqa: SLF001
+
+    async def sending(self: HttpClient, method: str, url: URL, *arguments: Any) -> Any:
+        started.append(url.name)
+        return await send(self, method, url, *arguments)
+
+    monkeypatch.setattr(HttpClient, "_send", sending)
+    async with serving(registry := Registry()), client_of() as client:
+        for tag in ("many", "few"):
+            registry.image(tag)
+        many = [client.acting_for("many").digest(registry.repository, "many") for _ in range(50)]
+        few = [client.acting_for("few").digest(registry.repository, "few") for _ in range(2)]
+        await asyncio.gather(*many, *few)
+    assert len(started) == 52
+    assert [index for index, name in enumerate(started) if name == "few"][-1] <= 6

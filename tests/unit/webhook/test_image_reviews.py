@@ -401,6 +401,18 @@ async def test_tag_that_takes_longer_is_pending(site: Site, monkeypatch: pytest.
     assert patched(await mutate(site, review_body(pod(image))))["/spec/containers/0/image"] == resolved
 
 
+async def test_tag_that_another_replica_resolves_is_pending(site: Site) -> None:
+    site.enforce(resolveTags=True)
+    image, resolved = tagged(site, "1.1", P256)
+    release = hold_tag(site, "1.1", resolved.partition("@")[2])
+    outcome = await site.create(image)  # no review for defaults came to this replica
+    assert outcome.decision is Decision.PENDING
+    assert "has a tag that is still being resolved" in outcome.message
+    release.set()
+    assert patched(await mutate(site, review_body(pod(image))))["/spec/containers/0/image"] == resolved
+    assert (await site.create(resolved)).decision is Decision.ALLOW
+
+
 async def test_tag_that_cannot_be_resolved_says_why(site: Site) -> None:
     site.enforce(resolveTags=True)
     image = f"{site.registry.host}/{NAME}:9"
