@@ -27,7 +27,7 @@ _STRICT: dict[str, Any] = {
     "fsGroup": {"ranges": [{"min": 1, "max": 2}], "rule": "MustRunAs"},
     "supplementalGroups": {"ranges": [{"min": 1, "max": 2}], "rule": "MustRunAs"},
     "resources": {"requiredRequests": ["cpu", "memory"], "requiredLimits": ["memory"]},
-    "probes": {"required": ["startupProbe"]},
+    "probes": {"required": ["startupProbe"], "denyEqual": True},
     "terminationGracePeriod": {"maxSeconds": 1},
     "labels": {"required": ["team"]},
     "annotations": {

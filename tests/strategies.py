@@ -90,6 +90,7 @@ CONTROLS = st.fixed_dictionaries(
         "terminationGracePeriod": st.sampled_from([{"minSeconds": 1}, {"maxSeconds": 60}]),
         "secretsInEnv": st.sampled_from([{"names": ["*A"], "denySecretRefs": True}, {}]),
         "tolerations": st.sampled_from([{"allowed": [{"key": "team", "values": ["shop"]}]}, {"denied": ["team"]}, {}]),
+        "probes": st.sampled_from([{"denyEqual": True}, {"anyOf": ["livenessProbe", "startupProbe"]}, {}]),
         "namespaces": st.sampled_from([{"denied": ["sh*p"]}, {}]),
         "labels": st.sampled_from(
             [{"required": ["app"]}, {"allowedValues": [{"key": "app", "values": ["w*"]}]}, {"denied": ["a*"]}]

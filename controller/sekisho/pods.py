@@ -125,10 +125,67 @@ class HostAction(Struct, frozen=True, gc=False):
 
 
 class Handler(Struct, frozen=True, gc=False, rename="camel"):
-    """A probe, or a lifecycle handler."""
+    """A lifecycle handler."""
 
     http_get: HostAction | None = None
     tcp_socket: HostAction | None = None
+
+
+class ExecAction(Struct, frozen=True, gc=False):
+    """A probe's exec."""
+
+    command: list[str] | None = None
+
+
+class HTTPHeader(Struct, frozen=True, gc=False):
+    """One entry of a probe's httpGet.httpHeaders."""
+
+    name: str = ""
+    value: str = ""
+
+
+class HTTPGetAction(Struct, frozen=True, gc=False, rename="camel"):
+    """A probe's httpGet."""
+
+    path: str | None = None
+    port: int | str | None = None
+    host: str | None = None
+    scheme: str | None = None
+    http_headers: list[HTTPHeader] | None = None
+    protocol: str | None = None
+
+
+class TCPSocketAction(Struct, frozen=True, gc=False):
+    """A probe's tcpSocket."""
+
+    port: int | str | None = None
+    host: str | None = None
+
+
+class GRPCAction(Struct, frozen=True, gc=False):
+    """A probe's grpc."""
+
+    port: int | None = None
+    service: str | None = None
+    mode: str | None = None
+
+
+class Probe(Struct, frozen=True, gc=False, rename="camel"):
+    """A probe. Its command and its headers may hold secrets, so they are not in the text that `repr` gives."""
+
+    exec: ExecAction | None = None
+    http_get: HTTPGetAction | None = None
+    tcp_socket: TCPSocketAction | None = None
+    grpc: GRPCAction | None = None
+    initial_delay_seconds: int | None = None
+    timeout_seconds: int | None = None
+    period_seconds: int | None = None
+    success_threshold: int | None = None
+    failure_threshold: int | None = None
+    termination_grace_period_seconds: int | None = None
+
+    def __repr__(self) -> str:
+        return "Probe()"
 
 
 class Lifecycle(Struct, frozen=True, gc=False, rename="camel"):
@@ -204,9 +261,9 @@ class Container(Struct, frozen=True, gc=False, rename="camel"):
     restart_policy: str | None = None
     volume_mounts: list[VolumeMount] | None = None
     volume_devices: list[VolumeDevice] | None = None
-    liveness_probe: Handler | None = None
-    readiness_probe: Handler | None = None
-    startup_probe: Handler | None = None
+    liveness_probe: Probe | None = None
+    readiness_probe: Probe | None = None
+    startup_probe: Probe | None = None
     lifecycle: Lifecycle | None = None
     image_pull_policy: str | None = None
     security_context: SecurityContext | None = None

@@ -29,6 +29,7 @@ from sekisho.pods import (
     LocalObjectReference,
     Pod,
     PodSpec,
+    Probe,
     Projected,
     ProjectedSource,
     SecurityContext,
@@ -206,6 +207,7 @@ def _with_containers(pod: Pod, spec: PodSpec, limit_ranges: Sequence[LimitRange]
         if not container.image_pull_policy:
             origins[(*path, "imagePullPolicy")] = _DEFAULT
             container = replace(container, image_pull_policy=default_pull_policy(container.image or ""))
+        container = _with_probes(container)
         return _with_app_armor(container, path, pod, origins) if annotations else container
 
     annotations = not is_windows(spec) and any(key.startswith(_APP_ARMOR) for key in annotations_of(pod))
@@ -215,6 +217,40 @@ def _with_containers(pod: Pod, spec: PodSpec, limit_ranges: Sequence[LimitRange]
     if initial is spec.init_containers and containers is spec.containers and ephemeral is spec.ephemeral_containers:
         return spec
     return replace(spec, init_containers=initial, containers=containers, ephemeral_containers=ephemeral)
+
+
+def _with_probes(container: Container) -> Container:
+    """The container with what its probes leave unset; the same container where that is nothing."""
+    liveness, readiness, startup = container.liveness_probe, container.readiness_probe, container.startup_probe
+    if liveness is readiness is startup is None:
+        return container
+    changed = [_whole(liveness), _whole(readiness), _whole(startup)]
+    if not any(map(is_not, changed, (liveness, readiness, startup))):
+        return container
+    return replace(container, liveness_probe=changed[0], readiness_probe=changed[1], startup_probe=changed[2])
+
+
+def _whole(probe: Probe | None) -> Probe | None:
+    if probe is None:
+        return None
+    request, call = probe.http_get, probe.grpc
+    if request is not None and not (request.path and request.scheme):
+        request = replace(request, path=request.path or "/", scheme=request.scheme or "HTTP")
+    if call is not None and call.service is None:
+        call = replace(call, service="")
+    times = probe.timeout_seconds, probe.period_seconds, probe.success_threshold, probe.failure_threshold
+    if all(times) and request is probe.http_get and call is probe.grpc:
+        return probe
+    timeout, period, success, failure = times
+    return replace(
+        probe,
+        http_get=request,
+        grpc=call,
+        timeout_seconds=timeout or 1,
+        period_seconds=period or 10,
+        success_threshold=success or 1,
+        failure_threshold=failure or 3,
+    )
 
 
 def _mapped(

@@ -34,7 +34,13 @@ _KEYS: Final[Mapping[type[Struct], str]] = {
     pods.PodSecurityContext: f"{_CONTEXT} supplementalGroups supplementalGroupsPolicy fsGroup sysctls "
     "fsGroupChangePolicy seccompProfile appArmorProfile seLinuxChangePolicy",
     pods.HostAction: "path port host scheme httpHeaders protocol",
-    pods.Handler: "exec httpGet tcpSocket grpc sleep initialDelaySeconds timeoutSeconds periodSeconds successThreshold "
+    pods.Handler: "exec httpGet tcpSocket sleep",
+    pods.HTTPHeader: "name! value!",
+    pods.HTTPGetAction: "path port! host scheme httpHeaders~ protocol",
+    pods.TCPSocketAction: "port! host",
+    pods.GRPCAction: "port! service! mode",
+    pods.ExecAction: "command",
+    pods.Probe: "exec~ httpGet tcpSocket grpc initialDelaySeconds timeoutSeconds periodSeconds successThreshold "
     "failureThreshold terminationGracePeriodSeconds",
     pods.Lifecycle: "postStart preStop stopSignal",
     pods.ContainerPort: "name hostPort containerPort protocol hostIP",

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from sekisho.controls.control import Check, Control, Example, Level, Parameters
 from sekisho.findings import Finding, remove
-from sekisho.pods import Container, ContainerRef, Handler, Pod
+from sekisho.pods import Container, ContainerRef, Handler, Pod, Probe
 
 
 class HostProbesAndHostLifecycle(Parameters, frozen=True):
@@ -44,7 +44,7 @@ def _judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
 
 def _hosts(container: Container) -> Iterator[tuple[tuple[str, ...], str]]:
     """The path below the container and the value of every host that is set."""
-    handlers: tuple[tuple[tuple[str, ...], Handler | None], ...] = (
+    handlers: tuple[tuple[tuple[str, ...], Handler | Probe | None], ...] = (
         (("livenessProbe",), container.liveness_probe),
         (("readinessProbe",), container.readiness_probe),
         (("startupProbe",), container.startup_probe),
@@ -54,12 +54,11 @@ def _hosts(container: Container) -> Iterator[tuple[tuple[str, ...], str]]:
         handlers += ((("lifecycle", "postStart"), lifecycle.post_start), (("lifecycle", "preStop"), lifecycle.pre_stop))
     for path, handler in handlers:
         if handler is not None:
-            action = handler.http_get
-            if action is not None and action.host:
-                yield (*path, "httpGet", "host"), action.host
-            action = handler.tcp_socket
-            if action is not None and action.host:
-                yield (*path, "tcpSocket", "host"), action.host
+            request, connection = handler.http_get, handler.tcp_socket
+            if request is not None and request.host:
+                yield (*path, "httpGet", "host"), request.host
+            if connection is not None and connection.host:
+                yield (*path, "tcpSocket", "host"), connection.host
 
 
 CONTROL = Control(

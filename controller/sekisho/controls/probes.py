@@ -1,7 +1,8 @@
 """probes: long-running containers must let the kubelet see whether they work.
 
 Restricted fields: spec.containers[*].{livenessProbe,readinessProbe,startupProbe}, and those of sidecars
-Allowed values: those in `required` are set, and one of those in `anyOf`; readinessProbe where the policy has neither
+Allowed values: those in `required` are set, and one of those in `anyOf`; with `denyEqual`, livenessProbe differs from
+    readinessProbe in some field; readinessProbe is set where the policy has none of the three
 Only containers that run on need probes. Exempt are pods with a restartPolicy other than Always, which those of Jobs
 have, containers with such a restartPolicy of their own, init containers that end, and ephemeral containers.
 Level: none, a policy names it
@@ -18,7 +19,7 @@ from sekisho.findings import Finding, words
 from sekisho.pods import ContainerKind, ContainerRef, Pod
 
 
-class Probe(StrEnum):
+class ProbeKind(StrEnum):
     """A kind of probe."""
 
     LIVENESS = "livenessProbe"
@@ -28,9 +29,9 @@ class Probe(StrEnum):
 
 _ALWAYS: Final = "Always"
 _ATTRIBUTES: Final = {
-    Probe.LIVENESS: "liveness_probe",
-    Probe.READINESS: "readiness_probe",
-    Probe.STARTUP: "startup_probe",
+    ProbeKind.LIVENESS: "liveness_probe",
+    ProbeKind.READINESS: "readiness_probe",
+    ProbeKind.STARTUP: "startup_probe",
 }
 
 
@@ -38,17 +39,30 @@ class Probes(Parameters, frozen=True):
     """Which probes long-running containers must have."""
 
     required: (
-        Annotated[tuple[Probe, ...], Meta(description="Probes that must be set.", min_length=1, max_length=3)] | None
+        Annotated[tuple[ProbeKind, ...], Meta(description="Probes that must be set.", min_length=1, max_length=3)]
+        | None
+    ) = None
+    deny_equal: (
+        Annotated[
+            bool,
+            Meta(
+                description="Whether a livenessProbe must differ from the readinessProbe: where they are equal, a "
+                "container that cannot take traffic for a moment is restarted as well."
+            ),
+        ]
+        | None
     ) = None
     any_of: (
-        Annotated[tuple[Probe, ...], Meta(description="Probes of which one must be set.", min_length=1, max_length=3)]
+        Annotated[
+            tuple[ProbeKind, ...], Meta(description="Probes of which one must be set.", min_length=1, max_length=3)
+        ]
         | None
     ) = None
 
 
 def _check(parameters: Probes, _minor: int) -> Check:
     any_of = parameters.any_of or ()
-    required = parameters.required or (() if any_of else (Probe.READINESS,))
+    required = parameters.required or (() if any_of or parameters.deny_equal else (ProbeKind.READINESS,))
 
     def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         if (pod.spec.restart_policy or _ALWAYS) != _ALWAYS:
@@ -62,13 +76,28 @@ def _check(parameters: Probes, _minor: int) -> Check:
                 others = words([str(probe) for probe in any_of[1:]]) if any_of[1:] else ""
                 allowed = f"a probe, or {others} set" if others else "a probe"
                 findings.append(_finding(ref, any_of[0], allowed, f"add one of {words(list(map(str, any_of)))}"))
+            liveness = ref.container.liveness_probe
+            if parameters.deny_equal and liveness is not None and liveness == ref.container.readiness_probe:
+                findings.append(_equal(ref))
         return findings
 
     return judge
 
 
-def _finding(ref: ContainerRef, probe: Probe, allowed: str, fix: str) -> Finding:
+def _finding(ref: ContainerRef, probe: ProbeKind, allowed: str, fix: str) -> Finding:
     return Finding.of("probes", (*ref.path, str(probe)), None, allowed=allowed, fix=fix, about=ref)
+
+
+def _equal(ref: ContainerRef) -> Finding:
+    return Finding.of(
+        "probes",
+        (*ref.path, str(ProbeKind.LIVENESS)),
+        None,
+        allowed="a probe that differs from readinessProbe",
+        fix="let it check less, give it a higher failureThreshold, or remove it",
+        about=ref,
+        shown="equal to readinessProbe",
+    )
 
 
 def _is_long_running(ref: ContainerRef) -> bool:
@@ -101,5 +130,9 @@ containers:
     parameters=Probes,
     standard=opt_in,
     check=_check,
-    unset={"required": 'none; `["readinessProbe"]` if `anyOf` is unset too', "anyOf": "none"},
+    unset={
+        "required": 'none; `["readinessProbe"]` if `anyOf` and `denyEqual` are unset too',
+        "denyEqual": "`false`",
+        "anyOf": "none",
+    },
 )

@@ -4,7 +4,11 @@ from typing import Any
 
 import pytest
 
-from tests.pods import container, restricted_pod
+from sekisho.admission.pod_defaults import as_created
+from sekisho.controls import CONTROLS, NEWEST
+from sekisho.controls.probes import Probes
+from sekisho.pods import container_refs
+from tests.pods import container, restricted_pod, typed
 from tests.unit.controls.twins import (
     ParameterTwin,
     Pod,
@@ -13,6 +17,8 @@ from tests.unit.controls.twins import (
     with_parameters,
 )
 
+READY = {"httpGet": {"path": "/ready", "port": 8080}, "periodSeconds": 5}
+COMMAND = {"exec": {"command": ["ready", "--all"]}}
 PARAMETER_TWINS: list[ParameterTwin] = [
     ({}, spec(), restricted_pod(container(readinessProbe={})), "readinessProbe"),
     (
@@ -33,6 +39,18 @@ PARAMETER_TWINS: list[ParameterTwin] = [
         restricted_pod(container(readinessProbe={}, livenessProbe={})),
         "livenessProbe",
     ),
+    (
+        {"denyEqual": True},
+        restricted_pod(container(livenessProbe=READY, readinessProbe=READY)),
+        restricted_pod(container(livenessProbe=READY | {"failureThreshold": 9}, readinessProbe=READY)),
+        "livenessProbe",
+    ),
+    (
+        {"denyEqual": True, "required": ["livenessProbe"]},
+        restricted_pod(container(livenessProbe=COMMAND, readinessProbe=COMMAND)),
+        restricted_pod(container(livenessProbe=COMMAND)),
+        "livenessProbe",
+    ),
     ({"anyOf": ["startupProbe"]}, spec(), restricted_pod(container(startupProbe={})), "startupProbe"),
 ]
 
@@ -40,6 +58,38 @@ PARAMETER_TWINS: list[ParameterTwin] = [
 @pytest.mark.parametrize(("parameters", "bad", "good", "field"), PARAMETER_TWINS)
 def test_parameters_deny_and_allow(parameters: Any, bad: Pod, good: Pod, field: str) -> None:
     check_parameter_twin("probes", parameters, bad, good, field)
+
+
+DIFFERENT: list[tuple[Any, Any]] = [
+    ({"httpGet": {"port": 80}}, {"httpGet": {"port": 81}}),
+    ({"httpGet": {"port": 80}}, {"httpGet": {"port": "80"}}),
+    ({"httpGet": {"port": 80, "path": "/a"}}, {"httpGet": {"port": 80, "path": "/b"}}),
+    ({"httpGet": {"port": 80, "scheme": "HTTPS"}}, {"httpGet": {"port": 80}}),
+    ({"httpGet": {"port": 80, "httpHeaders": [{"name": "A", "value": "1"}]}}, {"httpGet": {"port": 80}}),
+    ({"tcpSocket": {"port": 80}}, {"httpGet": {"port": 80}}),
+    ({"tcpSocket": {"port": 80}}, {"tcpSocket": {"port": 81}}),
+    ({"grpc": {"port": 80}}, {"grpc": {"port": 80, "service": "ready"}}),
+    ({"exec": {"command": ["a", "b"]}}, {"exec": {"command": ["a b"]}}),
+    (COMMAND | {"initialDelaySeconds": 1}, COMMAND),
+    (COMMAND | {"timeoutSeconds": 2}, COMMAND),
+    (COMMAND | {"periodSeconds": 11}, COMMAND),
+]
+DENY_EQUAL = Probes(deny_equal=True)
+DEFAULTED = {"timeoutSeconds": 1, "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3}
+SAME: list[tuple[Any, Any]] = [
+    (COMMAND, COMMAND | DEFAULTED),
+    ({"httpGet": {"port": 80}}, {"httpGet": {"port": 80, "path": "/", "scheme": "HTTP"}}),
+    ({"grpc": {"port": 80}, "timeoutSeconds": 0}, {"grpc": {"port": 80, "service": ""}}),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT + SAME)
+def test_probes_are_equal_where_the_api_server_makes_them_equal(one: Any, other: Any) -> None:
+    parts = [container(livenessProbe=first, readinessProbe=second) for first, second in ((one, other), (other, one))]
+    for part in parts:
+        pod = as_created(typed(restricted_pod(part))).pod
+        found = CONTROLS["probes"].check(DENY_EQUAL, NEWEST)(pod, container_refs(pod.spec))
+        assert bool(found) is ((one, other) in SAME)
 
 
 def test_finding_names_the_probes_of_which_one_is_missing() -> None:
