@@ -39,11 +39,32 @@ CONTAINER_HYGIENE = st.fixed_dictionaries(
         "env": st.sampled_from([None, [], [{"name": "PASSWORD", "value": "a"}], [{"name": "A"}, {"name": "B"}]]),
     },
 )
+NODE_TERMS = [
+    {"matchExpressions": [{"key": "team", "operator": "In", "values": ["shop"]}]},
+    {"matchExpressions": [{"key": "team", "operator": "DoesNotExist"}], "matchFields": []},
+    {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["node-1"]}]},
+]
 SPEC_HYGIENE = st.fixed_dictionaries(
     {},
     optional={
         "priorityClassName": st.sampled_from([None, "", "batch", "system-node-critical"]),
         "tolerations": st.sampled_from([None, [], [{"operator": "Exists"}], [{"key": "team", "value": "shop"}]]),
+        "nodeSelector": st.sampled_from([None, {}, {"team": "shop"}, {"team": "bank", "gpu": ""}]),
+        "affinity": st.sampled_from(
+            [
+                None,
+                {},
+                {"nodeAffinity": None},
+                {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": NODE_TERMS}}},
+                {
+                    "nodeAffinity": {
+                        "preferredDuringSchedulingIgnoredDuringExecution": [
+                            {"weight": 1, "preference": term} for term in NODE_TERMS
+                        ]
+                    }
+                },
+            ]
+        ),
         "serviceAccountName": st.sampled_from([None, "", "default", "app"]),
         "terminationGracePeriodSeconds": st.sampled_from([None, -1, 0, 30, 86400]),
     },
@@ -91,6 +112,9 @@ CONTROLS = st.fixed_dictionaries(
         "secretsInEnv": st.sampled_from([{"names": ["*A"], "denySecretRefs": True}, {}]),
         "tolerations": st.sampled_from([{"allowed": [{"key": "team", "values": ["shop"]}]}, {"denied": ["team"]}, {}]),
         "probes": st.sampled_from([{"denyEqual": True}, {"anyOf": ["livenessProbe", "startupProbe"]}, {}]),
+        "nodeSelectors": st.sampled_from(
+            [{"allowed": [{"key": "team", "values": ["shop"]}]}, {"denied": ["team"]}, {}]
+        ),
         "namespaces": st.sampled_from([{"denied": ["sh*p"]}, {}]),
         "labels": st.sampled_from(
             [{"required": ["app"]}, {"allowedValues": [{"key": "app", "values": ["w*"]}]}, {"denied": ["a*"]}]

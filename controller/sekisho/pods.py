@@ -422,6 +422,46 @@ class Toleration(Struct, frozen=True, gc=False, rename="camel"):
     effect: str = ""
 
 
+class NodeSelectorRequirement(Struct, frozen=True, gc=False):
+    """A condition on a node's labels, or on its name."""
+
+    key: str = ""
+    operator: str = ""
+    values: list[str] | None = None
+
+
+class NodeSelectorTerm(Struct, frozen=True, gc=False, rename="camel"):
+    """Conditions that a node meets together."""
+
+    match_expressions: list[NodeSelectorRequirement] | None = None
+    match_fields: list[NodeSelectorRequirement] | None = None
+
+
+class NodeSelector(Struct, frozen=True, gc=False, rename="camel"):
+    """Terms of which a node meets one."""
+
+    node_selector_terms: list[NodeSelectorTerm] | None = None
+
+
+class PreferredSchedulingTerm(Struct, frozen=True, gc=False):
+    """A term that the scheduler prefers nodes by."""
+
+    preference: NodeSelectorTerm | None = None
+
+
+class NodeAffinity(Struct, frozen=True, gc=False, rename="camel"):
+    """spec.affinity.nodeAffinity."""
+
+    required_during_scheduling_ignored_during_execution: NodeSelector | None = None
+    preferred_during_scheduling_ignored_during_execution: list[PreferredSchedulingTerm] | None = None
+
+
+class Affinity(Struct, frozen=True, gc=False, rename="camel"):
+    """spec.affinity."""
+
+    node_affinity: NodeAffinity | None = None
+
+
 class PodSpec(Struct, frozen=True, gc=False, rename="camel"):
     """The pod's spec."""
 
@@ -431,6 +471,7 @@ class PodSpec(Struct, frozen=True, gc=False, rename="camel"):
     ephemeral_containers: list[Container] | None = None
     restart_policy: str | None = None
     termination_grace_period_seconds: int | None = None
+    node_selector: dict[str, str] | None = None
     service_account_name: str | None = None
     service_account: str | None = None
     automount_service_account_token: bool | None = None
@@ -441,6 +482,7 @@ class PodSpec(Struct, frozen=True, gc=False, rename="camel"):
     share_process_namespace: bool | None = None
     security_context: PodSecurityContext | None = None
     image_pull_secrets: list[LocalObjectReference] | None = None
+    affinity: Affinity | None = None
     tolerations: list[Toleration] | None = None
     priority_class_name: str | None = None
     runtime_class_name: str | None = None

@@ -76,6 +76,12 @@ _KEYS: Final[Mapping[type[Struct], str]] = {
     pods.LocalObjectReference: "name",
     pods.PodResourceClaim: "name! resourceClaimName resourceClaimTemplateName",
     pods.Toleration: "key operator value effect tolerationSeconds",
+    pods.NodeSelectorRequirement: "key! operator! values",
+    pods.NodeSelectorTerm: "matchExpressions matchFields",
+    pods.NodeSelector: "nodeSelectorTerms!",
+    pods.PreferredSchedulingTerm: "weight! preference!",
+    pods.NodeAffinity: "requiredDuringSchedulingIgnoredDuringExecution preferredDuringSchedulingIgnoredDuringExecution",
+    pods.Affinity: "nodeAffinity podAffinity podAntiAffinity",
     pods.PodSpec: "volumes initContainers containers ephemeralContainers restartPolicy terminationGracePeriodSeconds "
     "activeDeadlineSeconds dnsPolicy nodeSelector serviceAccountName serviceAccount automountServiceAccountToken "
     "nodeName hostNetwork hostPID hostIPC shareProcessNamespace securityContext imagePullSecrets hostname subdomain "

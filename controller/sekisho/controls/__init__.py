@@ -57,6 +57,7 @@ ORDER: Final = (
     "serviceAccounts",
     "shareProcessNamespace",
     "nodeName",
+    "nodeSelectors",
     "ephemeralContainers",
     "stdinAndTty",
     "priorityClass",

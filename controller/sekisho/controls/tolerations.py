@@ -19,7 +19,8 @@ from sekisho.controls.metadata_rules import Key
 from sekisho.findings import Finding, remove, words
 from sekisho.pods import ContainerRef, Pod, Toleration
 
-_CONTROL_PLANE: Final = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
+CONTROL_PLANE: Final = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
+"""Keys of the taints and the labels of the nodes of the control plane."""
 _OF_KUBERNETES: Final = "node.kubernetes.io/"
 _EXISTS: Final = "Exists"
 
@@ -61,9 +62,9 @@ class Tolerations(Parameters, frozen=True):
 
 def _check(parameters: Tolerations, _minor: int) -> Check:
     has_lists = parameters.allowed is not None or parameters.denied is not None
-    denied = frozenset((parameters.denied or ()) if has_lists else _CONTROL_PLANE)
+    denied = frozenset((parameters.denied or ()) if has_lists else CONTROL_PLANE)
     listed = None if parameters.allowed is None else {each.key: each.values for each in parameters.allowed}
-    allowed = _allowed_in_words(sorted(denied), listed)
+    allowed = allowed_in_words(sorted(denied), listed, "no toleration")
 
     def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
         return [
@@ -102,11 +103,15 @@ def _finding(index: int, toleration: Toleration, allowed: str) -> Finding:
     return Finding.of("tolerations", path, value, allowed=allowed, fix="remove it", change=remove(path))
 
 
-def _allowed_in_words(denied: Sequence[str], listed: Mapping[str, tuple[str, ...] | None] | None) -> str:
+def allowed_in_words(denied: Sequence[str], listed: Mapping[str, tuple[str, ...] | None] | None, nothing: str) -> str:
+    """Which keys are allowed, by the values that a key may have; `nothing` says that none is.
+
+    listed: the only keys that are allowed, with None for any value; None where all are allowed that are not denied.
+    """
     if listed is None:
         return f"any key but {words(denied, 'and')}"
     names = [key if values is None else f"{key}={'|'.join(values)}" for key, values in listed.items()]
-    return words([name for name in names if name not in denied] or ["no toleration"])
+    return words([name for name in names if name not in denied] or [nothing])
 
 
 def _verify(parameters: Tolerations) -> None:
