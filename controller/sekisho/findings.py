@@ -8,14 +8,17 @@ from typing import Final
 
 from msgspec import Struct
 
-from sekisho.pods import ContainerRef, Volume
+from sekisho.pods import POD_TEMPLATES, ContainerRef, Volume, WorkloadMeta
 
 FieldPath = tuple[str | int, ...]
 """A path from the pod's root, such as ("spec", "containers", 0, "securityContext", "privileged")."""
 
 NAMESPACE: Final[FieldPath] = ("metadata", "namespace")
 """The path of a pod's namespace. A pod template has none of its own: it is that of the object with the template."""
+WORKLOAD: Final = "workload"
+"""Begins the path of a field of the object that has the pod template, until it is made a path in that object."""
 MAX_VALUE_LENGTH: Final = 120
+_WORKLOADS: Final = frozenset(kind for _, kind in POD_TEMPLATES)
 _HASHABLE: Final = frozenset({bool, int, type(None)})
 """The types of JSON values, besides strings, that are compared as they are."""
 
@@ -65,7 +68,7 @@ class Finding(Struct, frozen=True, gc=False):
     raw_value: the field's JSON value, None where it is unset; a hash of it where `shown` hides it.
     allowed: which values pass, in words.
     fix: the smallest change that passes, as an imperative clause without a full stop.
-    about: the kind and name of the container or volume that the finding is about; None for the pod itself.
+    about: the kind and name of the container, volume or workload that the finding is about; None for the pod itself.
     container: the container's name; None where the field is not one of a container.
     change: what `fix` says, for a program; None where a person has to decide.
     shown: replaces the value where people read it; None shows the value.
@@ -93,13 +96,13 @@ class Finding(Struct, frozen=True, gc=False):
         allowed: str,
         fix: str,
         change: Change | None = None,
-        about: ContainerRef | Volume | None = None,
+        about: ContainerRef | Volume | WorkloadMeta | None = None,
         shown: str | None = None,
     ) -> "Finding":
         """A finding on the field at `path`, which starts at the pod's root also for a container's field.
 
         value: the field's JSON value; None where it is unset.
-        about: the container or volume that the finding is about; None for the pod itself.
+        about: the container, volume or workload that the finding is about; None for the pod itself.
         shown: replaces the value where people read it, as for an image with a password; None shows the value.
         """
         if shown is not None and value is not None:
@@ -111,13 +114,20 @@ class Finding(Struct, frozen=True, gc=False):
             name = about.container.name
             container = name if path[:3] == about.path else None
             return cls(control, path, value, allowed, fix, (about.kind, name), container, change, shown)
+        if isinstance(about, WorkloadMeta):
+            return cls(control, path, value, allowed, fix, (about.kind, about.name), None, change, shown)
         # A Volume, or the type that reviews decode in its place.
         return cls(control, path, value, allowed, fix, ("volume", about.name), None, change, shown)
 
     @property
     def field(self) -> str:
         """The path as Kubernetes prints it: `spec.containers[0].securityContext.privileged`."""
-        return render_path(self.path)
+        return render_path(self.path[1:] if self.path[0] == WORKLOAD else self.path)
+
+    @property
+    def is_of_workload(self) -> bool:
+        """Whether it is about the object that has the pod template, and not about its pods."""
+        return self.about is not None and self.about[0] in _WORKLOADS
 
     @property
     def subject(self) -> str:

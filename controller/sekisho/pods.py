@@ -621,6 +621,25 @@ class Workload(Pod, frozen=True, gc=False):
     template: Pod | None = None
 
 
+class WorkloadMeta(Struct, frozen=True, gc=False):
+    """What an object with a pod template is: its kind, and its own metadata."""
+
+    kind: str
+    metadata: ObjectMeta
+
+    @property
+    def has_maker(self) -> bool:
+        """Whether a Deployment or a CronJob made the object, and not a user."""
+        owner = _controller(self.metadata)
+        return owner is not None and (owner.kind, self.kind) in _MADE
+
+    @property
+    def name(self) -> str:
+        """The name that a user gave it, without what the API server adds."""
+        return self.metadata.generate_name or self.metadata.name or ""
+
+
+_MADE = frozenset((("Deployment", "ReplicaSet"), ("CronJob", "Job")))
 TemplatePath = tuple[str, ...]
 _SPEC_TEMPLATE = ("spec", "template")
 POD_TEMPLATES: Mapping[tuple[str, str], TemplatePath] = {

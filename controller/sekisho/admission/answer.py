@@ -154,6 +154,8 @@ def _validated(
             check_time=check_time,
             annotations=None if is_pod else review.metadata.annotations,
             trust=trust,
+            workload=None if is_pod else review.workload,
+            old_workload=None if is_pod else review.old_workload,
         )
     except UnjudgedError as error:
         return errored(review, str(error))

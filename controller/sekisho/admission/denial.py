@@ -61,7 +61,12 @@ def _capped(text: str, most: int) -> str:
 def warning_lines(violations: Sequence[Violation], prefix: str = "") -> tuple[str, ...]:
     """One line for each problem, those that pods are denied for first, capped to what the API server passes on."""
     groups = _groups(sorted(violations, key=lambda violation: violation.on_pods != Enforcement.DENY))
-    return capped_warnings([prefix + _line(group) for group in groups[:MAX_WARNINGS]], prefix, "more problems", groups)
+    return capped_warnings(
+        [("" if group[0].finding.is_of_workload else prefix) + _line(group) for group in groups[:MAX_WARNINGS]],
+        prefix,
+        "more problems",
+        groups,
+    )
 
 
 def capped_warnings(

@@ -3,7 +3,7 @@
 The webhook, `sekisho check` and `sekisho explain` all evaluate here, so that their verdicts are the same.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -19,12 +19,12 @@ from sekisho.admission.pod_defaults import NO_OBJECTS, CreatedPod, NamespaceObje
 from sekisho.admission.resolution import resolve_tags
 from sekisho.admission.time_checks import CheckTime
 from sekisho.admission.updates import runs_the_same
-from sekisho.admission.verdict import Violation, denying, judge, judge_evidence
+from sekisho.admission.verdict import Violation, denying, judge, judge_evidence, judge_workload
 from sekisho.admission.waivers import Clock, Waived, apply_waivers
 from sekisho.controls import CONTROLS
 from sekisho.findings import FieldPath
 from sekisho.images.trust import Lookup, Trust
-from sekisho.pods import Pod, in_namespace
+from sekisho.pods import Pod, WorkloadMeta, in_namespace
 from sekisho.policies import Enforcement, Plan, PolicySet
 from sekisho.policies.matching import Subject
 
@@ -96,6 +96,8 @@ def evaluate(
     check_time: CheckTime | None = None,
     annotations: Mapping[str, str] | None = None,
     trust: Trust | None = None,
+    workload: WorkloadMeta | None = None,
+    old_workload: WorkloadMeta | None = None,
 ) -> Evaluation:
     """Evaluate a pod, or a pod template read as the pod that it makes.
 
@@ -111,6 +113,8 @@ def evaluate(
     annotations: those of the workload with the template; None for none, and for a pod.
     trust: what rules on signatures are judged from. With None this installation does not verify images: anything that
         needs it is denied, but a manifest gets a note that they were not judged.
+    workload: the object with the template, which is judged too; None for none, and for a pod.
+    old_workload: the same before an update, whose own violations are excused.
 
     Raises UnjudgedError as `check_time` does, and for a pod with too many violations.
     """
@@ -137,6 +141,9 @@ def evaluate(
     notes: tuple[str, ...] = ()
     if form is not _POD:
         violations, notes = without_placeholders(violations, pod, annotations)
+    if workload is not None:
+        of_workload = judge_workload(workload, old_workload, plan.template_steps, check_time)
+        violations = _in_order((*violations, *of_workload)) if of_workload else violations
     waived: tuple[Waived, ...] = ()
     if violations and clock is not None and policies.has_waivers:
         violations, waived = apply_waivers(violations, pod, namespace, policies, clock(), check_time)
@@ -233,7 +240,7 @@ def _with_evidence(
     if form is _TEMPLATE:
         # Their pods come later, and by then the look-up may be done: a warning now would say nothing yet.
         unsigned = [v for v in unsigned if v.lookup is None or v.enforcement == Enforcement.DENY]
-    violations = sorted((*evaluation.violations, *unsigned), key=lambda violation: _ORDER[violation.finding.control])
+    violations = _in_order((*evaluation.violations, *unsigned))
     return replace(
         evaluation,
         violations=tuple(violations),
@@ -241,6 +248,10 @@ def _with_evidence(
         notes=tuple(dict.fromkeys((*evaluation.notes, *notes))),
         lookups=tuple(lookups),
     )
+
+
+def _in_order(violations: Iterable[Violation]) -> list[Violation]:
+    return sorted(violations, key=lambda violation: _ORDER[violation.finding.control])
 
 
 def _with_origin(violation: Violation, origins: Mapping[FieldPath, Origin]) -> Violation:

@@ -15,7 +15,7 @@ from sekisho.admission.bounds import body_excess, may_have_long_lists, needs_cou
 from sekisho.documents.duplicates import deny_duplicates
 from sekisho.errors import SekishoError
 from sekisho.findings import render_path
-from sekisho.pods import POD_TEMPLATES, ObjectMeta, Pod, Workload, pod_template
+from sekisho.pods import POD_TEMPLATES, ObjectMeta, Pod, Workload, WorkloadMeta, pod_template
 
 API_VERSION: Final = "admission.k8s.io/v1"
 KIND: Final = "AdmissionReview"
@@ -92,6 +92,17 @@ class Review(RequestHead, frozen=True, gc=False, rename="camel"):
     def old_pod(self) -> Pod | None:
         """The same of the object before an update; None where there was none."""
         return self._pod_of(self.old_object)
+
+    @property
+    def workload(self) -> WorkloadMeta | None:
+        """What the object with a pod template says of itself; None for a pod."""
+        return None if self.object is None or self.is_pod else WorkloadMeta(self.kind.kind, self.object.metadata)
+
+    @property
+    def old_workload(self) -> WorkloadMeta | None:
+        """The same of the object before an update; None where there was none."""
+        old = self.old_object
+        return None if old is None or self.is_pod else WorkloadMeta(self.kind.kind, old.metadata)
 
     @property
     def containers(self) -> int:

@@ -7,7 +7,7 @@ from typing import Final
 from msgspec.structs import fields, replace
 
 from sekisho.admission.verdict import Violation
-from sekisho.findings import NAMESPACE, Change, Finding, render_path
+from sekisho.findings import NAMESPACE, WORKLOAD, Change, Finding, render_path
 from sekisho.pods import PodSpec
 
 _POD_FIELD: Final = re.compile(
@@ -23,6 +23,8 @@ def finding_in_object(finding: Finding, template_path: tuple[str, ...], written:
     template_path: where the object has its pod template, such as ("spec", "template"); empty for a pod.
     written: where the user writes the template, if another object is made from that; empty for the same path.
     """
+    if finding.path[0] == WORKLOAD:
+        return replace(finding, path=finding.path[1:], change=finding.change and _in_workload(finding.change))
     if not template_path or finding.path == NAMESPACE:
         return finding
     change = finding.change
@@ -30,6 +32,10 @@ def finding_in_object(finding: Finding, template_path: tuple[str, ...], written:
         change = Change(change.operation, template_path + change.path, change.value)
     fix = _fix(finding.fix, written or template_path)
     return replace(finding, path=template_path + finding.path, fix=fix, change=change)
+
+
+def _in_workload(change: Change) -> Change:
+    return Change(change.operation, change.path[1:], change.value)
 
 
 def violations_in_object(

@@ -9,7 +9,7 @@ from sekisho.admission.bounds import MAX_FINDINGS
 from sekisho.admission.time_checks import CheckTime, UnjudgedError, timed, with_time_checks
 from sekisho.findings import FieldPath, Finding
 from sekisho.images.trust import Lookup, Trust
-from sekisho.pods import Pod, container_refs
+from sekisho.pods import Pod, WorkloadMeta, container_refs
 from sekisho.policies import Enforcement, Step
 
 MAX_OWN_LINES: Final = 3
@@ -79,6 +79,36 @@ def judge(
                 for finding in findings
                 for requirement in step.required_by
             ]
+    return violations
+
+
+def judge_workload(
+    workload: WorkloadMeta, old: WorkloadMeta | None, steps: Sequence[Step], check_time: CheckTime | None = None
+) -> list[Violation]:
+    """The violations of an object with a pod template itself, besides those of its pods.
+
+    old: the object before an update, whose violations are left out; None for a new one.
+    steps: those for templates; what happens to the object is what happens to templates.
+
+    Raises UnjudgedError as `check_time` does, and for more than MAX_FINDINGS violations.
+    """
+    violations: list[Violation] = []
+    for step in steps:
+        if step.workload_check is None:
+            continue
+        if check_time is not None:
+            check_time()
+        known = set() if old is None else {finding.identity for finding in step.workload_check(old)}
+        findings = [finding for finding in step.workload_check(workload) if finding.identity not in known]
+        if len(violations) + len(findings) * len(step.required_by) > MAX_FINDINGS:
+            raise UnjudgedError(f"the {workload.kind} has more than {MAX_FINDINGS:,} problems")
+        violations += [
+            Violation(
+                required.policies, required.enforcement, finding, required.enforcement, messages=required.messages
+            )
+            for finding in findings
+            for required in step.required_by
+        ]
     return violations
 
 

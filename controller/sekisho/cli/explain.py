@@ -104,4 +104,5 @@ def _control(result: ControlResult) -> Iterator[str]:
         yield f"    {result.control}: {style('passes', fg='green')}"
     for violation in result.violations:
         verdict = style(VERDICTS[violation.enforcement], fg="red")
-        yield f"    {result.control}: {verdict}: {headline(violation.finding)}. Fix: {printable(violation.finding.fix)}"
+        fix = printable(f"{violation.finding.fix}.{line}" if (line := violation.own_lines) else violation.finding.fix)
+        yield f"    {result.control}: {verdict}: {headline(violation.finding)}. Fix: {fix}"

@@ -16,6 +16,7 @@ from sekisho.controls.control import (
     Level,
     ParameterError,
     Parameters,
+    WorkloadCheck,
     complete,
     no_longer_allowed,
 )
@@ -97,6 +98,7 @@ __all__ = [
     "Level",
     "ParameterError",
     "Parameters",
+    "WorkloadCheck",
     "complete",
     "no_longer_allowed",
 ]

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct, structs
 from sekisho.errors import SekishoError
 from sekisho.findings import FieldPath, Finding
 from sekisho.images.trust import Lookup, Trust
-from sekisho.pods import ContainerKind, ContainerRef, Pod
+from sekisho.pods import ContainerKind, ContainerRef, Pod, WorkloadMeta
 
 Level = Literal["privileged", "baseline", "restricted"]
 
@@ -37,6 +37,10 @@ EvidenceCheck = Callable[[Pod, Sequence[ContainerRef], Collection[FieldPath], Tr
 
 Without Trust this installation does not verify images, and no image passes.
 """
+
+
+WorkloadCheck = Callable[[WorkloadMeta], list[Finding]]
+"""Judges what an object with a pod template says of itself. The findings' paths begin with WORKLOAD."""
 
 
 class ControlEnforcement(StrEnum):
@@ -111,6 +115,7 @@ class Control(Struct, Generic[P], frozen=True, kw_only=True):
         version, None where it does not have the control.
     check: compiles complete parameters (see `complete`) at a minor version; raises ParameterError.
     evidence_check: compiles what is judged from evidence about images; None where the parameters require none of it.
+    workload_check: compiles what is required of objects with a pod template; None where the parameters require nothing.
     verify: raises ParameterError where the parameters that one policy sets contradict each other.
     of_pod_only: whether all its findings are about the pod as a whole, none about a container.
     needs_parameters: whether it requires nothing of pods while no parameter is set.
@@ -126,6 +131,7 @@ class Control(Struct, Generic[P], frozen=True, kw_only=True):
     standard: Callable[[Level, int], P | None]
     check: Callable[[P, int], Check]
     evidence_check: Callable[[P], EvidenceCheck | None] = lambda _: None
+    workload_check: Callable[[P], WorkloadCheck | None] = lambda _: None
     verify: Callable[[P], None] = lambda _: None
     of_pod_only: bool = False
     needs_parameters: bool = False

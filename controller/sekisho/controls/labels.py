@@ -3,8 +3,9 @@
 Restricted fields: metadata.labels
 Allowed values: with `required`, the listed keys are set to a value, which is not empty; with `allowedValues`, a key
     that is set has one of the values, in which * matches any characters; with `denied`, the listed keys are not set
-The pod's own labels count: those of the template, not those of the Deployment or Job that has it. Controllers add
-labels of their own to pods, such as pod-template-hash.
+The pod's own labels count: those of the template. With `onWorkloads`, those of the Deployment or Job that has the
+template are judged in the same way, when a user applies it. Controllers add labels of their own to pods, such as
+pod-template-hash.
 Level: none, a policy names it
 """
 
@@ -12,8 +13,17 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from sekisho.controls.control import Check, Control, Example, Parameters, opt_in
-from sekisho.controls.metadata_rules import Allowed, Denied, KeyRules, Required, check_keys, verify_keys
+from sekisho.controls.control import Check, Control, Example, Parameters, WorkloadCheck, opt_in
+from sekisho.controls.metadata_rules import (
+    Allowed,
+    Denied,
+    KeyRules,
+    OnWorkloads,
+    Required,
+    check_keys,
+    check_keys_of_workload,
+    verify_keys,
+)
 
 
 class Labels(Parameters, frozen=True):
@@ -32,19 +42,26 @@ class Labels(Parameters, frozen=True):
         ]
         | None
     ) = None
+    on_workloads: OnWorkloads | None = None
+
+
+def _rules(parameters: Labels) -> KeyRules:
+    return KeyRules(
+        "labels",
+        "labels",
+        parameters.required or (),
+        parameters.allowed_values or (),
+        parameters.denied or (),
+        shows_values=True,
+    )
 
 
 def _check(parameters: Labels, _minor: int) -> Check:
-    return check_keys(
-        KeyRules(
-            "labels",
-            "labels",
-            parameters.required or (),
-            parameters.allowed_values or (),
-            parameters.denied or (),
-            shows_values=True,
-        )
-    )
+    return check_keys(_rules(parameters))
+
+
+def _workload_check(parameters: Labels) -> WorkloadCheck | None:
+    return check_keys_of_workload(_rules(parameters)) if parameters.on_workloads else None
 
 
 CONTROL = Control(
@@ -76,8 +93,9 @@ spec:
     parameters=Labels,
     standard=opt_in,
     check=_check,
+    workload_check=_workload_check,
     verify=lambda parameters: verify_keys(parameters.allowed_values),
     of_pod_only=True,
     needs_parameters=True,
-    unset={"required": "none", "allowedValues": "any", "denied": "none"},
+    unset={"required": "none", "allowedValues": "any", "denied": "none", "onWorkloads": "`false`"},
 )

@@ -1,14 +1,14 @@
 """Labels and annotations: the parameters and the check that their two controls share."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Final, Literal
 
 from msgspec import Meta, Struct
 
-from sekisho.controls.control import Check, ParameterError
-from sekisho.findings import Finding, remove, words
+from sekisho.controls.control import Check, ParameterError, WorkloadCheck
+from sekisho.findings import WORKLOAD, FieldPath, Finding, remove, words
 from sekisho.globs import glob_matches
-from sekisho.pods import DEFAULTED_ANNOTATION, ContainerRef, Pod
+from sekisho.pods import DEFAULTED_ANNOTATION, ObjectMeta, WorkloadMeta
 
 _NAME: Final = "[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"
 _MAX_KEY: Final = 317
@@ -32,6 +32,13 @@ class AllowedValues(Struct, frozen=True, forbid_unknown_fields=True):
     ]
 
 
+OnWorkloads = Annotated[
+    bool,
+    Meta(
+        description="Whether those of the workload itself, such as a Deployment, are judged too, when it is applied; "
+        "`templates` says what happens. What a Deployment or a CronJob makes is exempt."
+    ),
+]
 Required = Annotated[tuple[Key, ...], Meta(max_length=64)]
 Allowed = Annotated[
     tuple[AllowedValues, ...],
@@ -55,48 +62,63 @@ class KeyRules(Struct, frozen=True):
     denied: Sequence[str]
     shows_values: bool
 
-    def finding(self, key: str, value: str | None, allowed: str, fix: str) -> Finding:
-        """A finding on the value of a key, None where it is unset."""
-        path = ("metadata", self.field, key)
+    def finding(self, key: str, value: str | None, allowed: str, fix: str, of: WorkloadMeta | None) -> Finding:
+        """A finding on the value of a key, None where it is unset; of a pod, or with `of` of the workload."""
+        path = self._path(key, of)
         shown = None if self.shows_values or not value else "another value"
-        return Finding.of(self.control, path, value, allowed=allowed, fix=fix, shown=shown)
+        return Finding.of(self.control, path, value, allowed=allowed, fix=fix, shown=shown, about=of)
 
-    def finding_on_denied(self, key: str, value: str) -> Finding:
-        """A finding on a key that must be unset."""
-        path = ("metadata", self.field, key)
+    def finding_on_denied(self, key: str, value: str, of: WorkloadMeta | None) -> Finding:
+        """A finding on a key that must be unset; of a pod, or with `of` of the workload."""
+        path = self._path(key, of)
         shown = None if self.shows_values else "set"
-        return Finding.of(self.control, path, value, allowed="unset", fix="remove it", change=remove(path), shown=shown)
+        return Finding.of(
+            self.control, path, value, allowed="unset", fix="remove it", change=remove(path), shown=shown, about=of
+        )
+
+    def _path(self, key: str, of: WorkloadMeta | None) -> FieldPath:
+        return ("metadata", self.field, key) if of is None else (WORKLOAD, "metadata", self.field, key)
 
 
 def check_keys(rules: KeyRules) -> Check:
     """The check that a pod's labels or annotations meet the rules. Sekisho's own annotation may have any value."""
+    judge = _judge_of(rules)
+    return lambda pod, _containers: judge(pod.metadata, None)
+
+
+def check_keys_of_workload(rules: KeyRules) -> WorkloadCheck:
+    """The check of the workload's own. What a Deployment or a CronJob makes is exempt: no user writes it."""
+    judge = _judge_of(rules)
+    return lambda workload: [] if workload.has_maker else judge(workload.metadata, workload)
+
+
+def _judge_of(rules: KeyRules) -> Callable[[ObjectMeta, WorkloadMeta | None], list[Finding]]:
     exact = frozenset(key for key in rules.denied if not key.endswith("*"))
     prefixes = tuple(key[:-1] for key in rules.denied if key.endswith("*"))
 
-    def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
-        metadata = pod.metadata
+    def judge(metadata: ObjectMeta, of: WorkloadMeta | None) -> list[Finding]:
         entries = (metadata.labels if rules.field == "labels" else metadata.annotations) or {}
-        findings = [*_unset(rules, entries), *_with_other_values(rules, entries)]
+        findings = [*_unset(rules, entries, of), *_with_other_values(rules, entries, of)]
         denied = [key for key in entries if key in exact or key.startswith(prefixes)] if rules.denied else []
         denied = sorted(key for key in denied if key != DEFAULTED_ANNOTATION)
-        return [*findings, *(rules.finding_on_denied(key, entries[key]) for key in denied)]
+        return [*findings, *(rules.finding_on_denied(key, entries[key], of) for key in denied)]
 
     return judge
 
 
-def _unset(rules: KeyRules, entries: dict[str, str]) -> Iterator[Finding]:
+def _unset(rules: KeyRules, entries: dict[str, str], of: WorkloadMeta | None) -> Iterator[Finding]:
     for key in rules.required:
         if not entries.get(key):
             allowed = next((words(each.values) for each in rules.allowed if each.key == key), "a value")
-            yield rules.finding(key, entries.get(key), allowed, "set it to an allowed value")
+            yield rules.finding(key, entries.get(key), allowed, "set it to an allowed value", of)
 
 
-def _with_other_values(rules: KeyRules, entries: dict[str, str]) -> Iterator[Finding]:
+def _with_other_values(rules: KeyRules, entries: dict[str, str], of: WorkloadMeta | None) -> Iterator[Finding]:
     for allowed in rules.allowed:
         key, value = allowed.key, entries.get(allowed.key)
         is_judged = value is not None and key != DEFAULTED_ANNOTATION and (value or key not in rules.required)
         if is_judged and not any(glob_matches(pattern, value or "") for pattern in allowed.values):
-            yield rules.finding(key, value, words(allowed.values), "set it to an allowed value")
+            yield rules.finding(key, value, words(allowed.values), "set it to an allowed value", of)
 
 
 def verify_keys(allowed: Sequence[AllowedValues] | None) -> None:

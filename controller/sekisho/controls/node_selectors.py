@@ -183,4 +183,9 @@ containers:
     check=_check,
     verify=_verify,
     of_pod_only=True,
+    unset={
+        "allowed": "any",
+        "allowed[].values": "any",
+        "denied": "none; the two labels of control planes if `allowed` is unset too",
+    },
 )

@@ -149,6 +149,7 @@ class Checker:
             objects=self._namespaces.objects(judged.namespace),
             annotations=judged.annotations,
             trust=self._trust,
+            workload=judged.workload,
         )
 
     def judge(self, judged: JudgedObject) -> Checked:

@@ -77,6 +77,7 @@ def explain(
         clock=lambda: now,
         objects=namespaces.objects(judged.namespace),
         annotations=judged.annotations,
+        workload=judged.workload,
     )
     above = f"{render_path(judged.pod_path)}." if judged.pod_path else ""
     fields = {policy: tuple(above + field for field in filled) for policy, filled in evaluation.filled.fields}
@@ -122,12 +123,14 @@ def _controls(policy: CompiledPolicy, evaluation: Evaluation, judged: JudgedObje
                 )
                 for violation in evaluation.violations
                 if policy.name in violation.policies
-                and (violation.finding.control, violation.enforcement) == (rule.control, rule.enforcement)
+                and violation.finding.control == rule.control
+                and (violation.finding.is_of_workload or violation.enforcement == rule.enforcement)
             ),
             tuple(
                 replace(waived, finding=finding_in_object(waived.finding, judged.pod_path))
                 for waived in evaluation.waived
                 if waived.policy == policy.name
-                and (waived.finding.control, waived.enforcement) == (rule.control, rule.enforcement)
+                and waived.finding.control == rule.control
+                and (waived.finding.is_of_workload or waived.enforcement == rule.enforcement)
             ),
         )

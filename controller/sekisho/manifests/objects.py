@@ -12,7 +12,7 @@ from sekisho.documents import Document, DocumentError, Path, Problem, parse_path
 from sekisho.findings import render_path
 from sekisho.manifests.nulls import with_volume_sources, without_nulls
 from sekisho.manifests.sources import Source
-from sekisho.pods import POD_TEMPLATES, Pod, TemplatePath, Workload, pod_template
+from sekisho.pods import POD_TEMPLATES, Pod, TemplatePath, Workload, WorkloadMeta, pod_template
 
 _POD = ("", "Pod")
 
@@ -38,6 +38,7 @@ class JudgedObject(Struct, frozen=True):
 
     pod: None for a workload without a template.
     annotations: those of the object.
+    workload: the object itself, None for a pod.
     """
 
     manifest: Manifest
@@ -46,6 +47,7 @@ class JudgedObject(Struct, frozen=True):
     pod: Pod | None
     pod_path: tuple[str, ...]
     annotations: dict[str, str] | None = None
+    workload: WorkloadMeta | None = None
 
 
 def read_objects(sources: Iterable[Source], namespace: str) -> Iterator[JudgedObject | Manifest | Problem]:
@@ -122,7 +124,8 @@ def judged_object(manifest: Manifest, namespace: str) -> JudgedObject | Problem 
     excess = (pod_excess(pod) if pod is not None else "") or _unknown_containers(manifest, path)
     if excess:
         return unjudged(manifest, excess)
-    return JudgedObject(manifest, meta.namespace or namespace, name, pod, path, meta.annotations)
+    own = WorkloadMeta(manifest.kind, meta) if path else None
+    return JudgedObject(manifest, meta.namespace or namespace, name, pod, path, meta.annotations, own)
 
 
 def unjudged(manifest: Manifest, reason: str) -> Problem:

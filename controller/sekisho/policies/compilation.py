@@ -19,6 +19,7 @@ from sekisho.controls import (
     Level,
     ParameterError,
     Parameters,
+    WorkloadCheck,
     complete,
 )
 from sekisho.documents import Problem
@@ -48,6 +49,7 @@ class Rule(Struct, frozen=True, eq=False):
     parameters: those of the control, complete: what the policy leaves unset comes from its standard.
     on_templates: whether pod templates are checked too.
     evidence_check: what is judged from evidence about images; None if nothing is.
+    workload_check: what is judged of objects with a pod template; None if nothing is.
     """
 
     control: str
@@ -56,6 +58,7 @@ class Rule(Struct, frozen=True, eq=False):
     enforcement: Enforcement
     on_templates: bool = True
     evidence_check: EvidenceCheck | None = None
+    workload_check: WorkloadCheck | None = None
 
     @property
     def cost(self) -> int:
@@ -264,7 +267,14 @@ def _compile_rules(
                 raise PolicyError(Problem(where, error.message)) from None
             problems.add(where, error.message)
             continue
-        yield Rule(name, parameters, check, Enforcement(enforcement), evidence_check=evidence_check)
+        yield Rule(
+            name,
+            parameters,
+            check,
+            Enforcement(enforcement),
+            evidence_check=evidence_check,
+            workload_check=control.workload_check(parameters),
+        )
 
 
 _Key = tuple[str, Parameters, int]

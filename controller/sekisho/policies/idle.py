@@ -18,7 +18,7 @@ EXEMPT_NAMESPACES: Final = frozenset({"kube-system"})
 NAME_LABEL: Final = "kubernetes.io/metadata.name"
 """The API server sets this label to the namespace's name, and nobody can change it."""
 _NEED_PARAMETERS: Final = tuple(name for name, control in CONTROLS.items() if control.needs_parameters)
-_REQUIRING_NOTHING: Final = frozenset({"enforcement", "resolve_tags"})
+_REQUIRING_NOTHING: Final = frozenset({"enforcement", "resolve_tags", "on_workloads"})
 """Parameters that only say how others are applied."""
 _EVERYBODY: Final = frozenset({"system:authenticated", "system:unauthenticated"})
 """Groups: every user is in one of them."""

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sekisho.controls import CONTROLS, Check, EvidenceCheck
+from sekisho.controls import CONTROLS, Check, EvidenceCheck, WorkloadCheck
 from sekisho.controls.images import Images, names_image
 from sekisho.images.reference import Reference
 from sekisho.policies.compilation import CompiledPolicy, Rule, cost_of
@@ -47,12 +47,14 @@ class Step(Struct, frozen=True):
     """A check of a control, and which policies require it.
 
     evidence_check: what else they require, and is judged from evidence about images; None if nothing is.
+    workload_check: what they require of objects with a pod template themselves; None if nothing.
     """
 
     control: str
     check: Check
     required_by: tuple[Requirement, ...]
     evidence_check: EvidenceCheck | None = None
+    workload_check: WorkloadCheck | None = None
 
 
 class Judges(Struct, frozen=True):
@@ -279,7 +281,9 @@ class PlanCache:
             lambda: tuple(Requirement(*enforcement, names, held) for enforcement, names, held in groups),
         )
         return self._share(
-            (id(check), id(required_by)), 5, lambda: Step(rule.control, check, required_by, rule.evidence_check)
+            (id(check), id(required_by)),
+            5,
+            lambda: Step(rule.control, check, required_by, rule.evidence_check, rule.workload_check),
         )
 
 
