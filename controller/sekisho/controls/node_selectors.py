@@ -86,7 +86,11 @@ def _check(parameters: NodeSelectors, _minor: int) -> Check:
     has_lists = parameters.allowed is not None or parameters.denied is not None
     denied = frozenset((parameters.denied or ()) if has_lists else CONTROL_PLANE)
     written = None if parameters.allowed is None else {each.key: each.values for each in parameters.allowed}
-    listed = None if written is None else {key: values and frozenset(values) for key, values in written.items()}
+    listed = (
+        None
+        if written is None
+        else {key: None if values is None else frozenset(values) for key, values in written.items()}
+    )
     allowed = allowed_in_words(sorted(denied), written, "no label")
 
     def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
