@@ -1,7 +1,9 @@
 """The chart as Helm renders it."""
 
 import os
+import re
 import subprocess
+import textwrap
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ CHART = REPOSITORY / "charts" / "sekisho"
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 IMAGE = "image.repository=registry.example/sekisho"
 OUTSIDE = "webhook.url=https://webhook.example:9443"
+PLATFORM_PAGES = sorted((REPOSITORY / "docs" / "platforms").glob("*.md"))
+_YAML_BLOCK = re.compile(r"^ *```yaml\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 Object = dict[str, Any]
 
@@ -76,3 +80,10 @@ def identities(objects: list[Object]) -> set[str]:
 def pick(objects: list[Object], wanted: str) -> Object:
     (manifest,) = (manifest for manifest in objects if identity(manifest) == wanted)
     return manifest
+
+
+def values_and_objects(page: Path) -> tuple[str, list[str]]:
+    """The block of the chart's values on the page of a platform, and the blocks of objects."""
+    blocks = [textwrap.dedent(found[1]) for found in _YAML_BLOCK.finditer(page.read_text())]
+    (values,) = (block for block in blocks if not block.startswith("apiVersion: "))
+    return values, [block for block in blocks if block != values]

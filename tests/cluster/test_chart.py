@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.chart import PLATFORM_PAGES, values_and_objects
 from tests.cluster.conftest import Cluster
 from tests.cluster.release_helpers import dry_run
 from tests.controlplane.installed import CHART, NAMESPACE, RELEASE, Sekisho
@@ -307,10 +309,21 @@ def test_a_second_release_can_be_installed_and_uninstalled_beside_the_first(seki
     [
         (),
         ("networkPolicy.egress[0].ports[0].port=6443", "networkPolicy.metricsFrom[0].podSelector.matchLabels.a=b"),
-        ("webhook.hostNetwork=true", "webhook.port=10260", "webhook.metricsPort=10261", "webhook.dnsPolicy=Default"),
         (
-            "podSecurityContext.runAsUser=null",
-            "affinity.podAntiAffinity=null",
+            "global.imageRegistry=mirror.example",
+            "image.registry=other.example",
+            "webhook.hostNetwork=true",
+            "webhook.port=10260",
+            "webhook.metricsPort=10261",
+            "webhook.dnsPolicy=Default",
+        ),
+        (
+            "podSecurityContext=null",
+            "securityContext=null",
+            "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]"
+            ".matchExpressions[0].key=pool",
+            "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]"
+            ".matchExpressions[0].operator=Exists",
             "topologySpreadConstraints[0].maxSkew=1",
             "topologySpreadConstraints[0].topologyKey=kubernetes.io/hostname",
             "topologySpreadConstraints[0].whenUnsatisfiable=DoNotSchedule",
@@ -335,14 +348,24 @@ def test_a_second_release_can_be_installed_and_uninstalled_beside_the_first(seki
     ids=["defaults", "network policies", "host network", "everything else"],
 )
 def test_the_api_server_accepts_the_rendered_chart_without_a_warning(cluster: Cluster, values: tuple[str, ...]) -> None:
-    all_values = ("image.repository=registry.example/sekisho", "crds.install=false", *values)
-    settings = [argument for value in all_values for argument in ("--set", value)]
-    rendered = cluster.sekisho.helm(
-        "template", "another", str(CHART), "--skip-tests", "--namespace", NAMESPACE, *settings
-    )
-    answer = dry_run(cluster.plane, rendered)
-    assert answer.returncode == 0, answer.stderr
-    assert answer.stderr == ""
+    answer = dry_run(cluster.plane, rendered(cluster, *(argument for value in values for argument in ("--set", value))))
+    assert (answer.returncode, answer.stderr) == (0, "")
+
+
+def rendered(cluster: Cluster, *options: str) -> str:
+    """Another release of the chart, with an image, in the namespace of the one that is installed."""
+    settings = ("--set", "image.repository=registry.example/sekisho", "--set", "crds.install=false", *options)
+    return cluster.sekisho.helm("template", "another", str(CHART), "--skip-tests", "--namespace", NAMESPACE, *settings)
+
+
+@pytest.mark.parametrize("page", PLATFORM_PAGES, ids=lambda page: page.stem)
+def test_the_api_server_accepts_what_the_page_of_a_platform_says(cluster: Cluster, page: Path, tmp_path: Path) -> None:
+    values, objects = values_and_objects(page)
+    file = tmp_path / "values.yaml"
+    file.write_text(values)
+    answers = [dry_run(cluster.plane, rendered(cluster, "--values", str(file)))]
+    answers += [cluster.plane.kubectl("create", "--dry-run=server", "-f", "-", input=one) for one in objects]
+    assert [(answer.returncode, answer.stderr) for answer in answers] == [(0, "")] * len(answers)
 
 
 CLUSTER = "--all-namespaces"

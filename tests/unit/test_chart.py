@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import textwrap
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from tests.chart import (
     CHART,
     IMAGE,
     OUTSIDE,
+    PLATFORM_PAGES,
     REPOSITORY,
     VALUES,
     Object,
@@ -32,6 +32,7 @@ from tests.chart import (
     render,
     settings,
     template,
+    values_and_objects,
 )
 
 pytestmark = pytest.mark.timeout(1800)  # the first test may have to build helm
@@ -493,20 +494,12 @@ def helm_test(image: tuple[str, ...] = (IMAGE,)) -> str:
 # Platforms.
 
 
-PLATFORM_PAGES = sorted((REPOSITORY / "docs" / "platforms").glob("*.md"))
-YAML_BLOCK = re.compile(r"^ *```yaml\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
-
-
 @pytest.mark.parametrize("page", PLATFORM_PAGES, ids=lambda page: page.stem)
 def test_the_values_on_the_pages_of_platforms_render(page: Path, tmp_path: Path) -> None:
-    blocks = [yaml.safe_load(textwrap.dedent(found[1])) for found in YAML_BLOCK.finditer(page.read_text())]
-    values = [block for block in blocks if "kind" not in block]
-    assert values
-    for number, block in enumerate(values):
-        file = tmp_path / f"{number}.yaml"
-        file.write_text(yaml.safe_dump(block))
-        finished = helm("template", "sekisho", str(CHART), *settings((IMAGE,)), "--values", str(file))
-        assert finished.returncode == 0, finished.stderr
+    file = tmp_path / "values.yaml"
+    file.write_text(values_and_objects(page)[0])
+    finished = helm("template", "sekisho", str(CHART), *settings((IMAGE,)), "--values", str(file))
+    assert finished.returncode == 0, finished.stderr
 
 
 def test_on_the_nodes_network_a_rollout_frees_a_nodes_ports_first() -> None:
