@@ -1,6 +1,7 @@
 """The life of a release, by the real helm, on nodes where pods are scheduled and become ready."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.chart import VALUES
 from tests.cluster.conftest import Lab
 from tests.cluster.release_helpers import CONFIGURATIONS, GOOD_POD, verdict
 from tests.controlplane.answers import serves
@@ -20,6 +22,7 @@ from tests.controlplane.plane import ControlPlane
 from tests.controlplane.ports import start_component
 from tests.controlplane.release import Release
 from tests.controlplane.waiting import wait_until
+from tests.documented import NEED_A_NODE, NEED_METRICS, PAGES, blocks, commands
 
 (PREVIOUS,) = Path(__file__).parent.glob("sekisho-*")
 """The chart of the version before."""
@@ -62,8 +65,9 @@ CREATED_BY_USERS = [
 class Site:
     """The control plane with nodes, and the release in it."""
 
-    def __init__(self, plane: ControlPlane) -> None:
+    def __init__(self, plane: ControlPlane, nodes: Nodes) -> None:
         self.plane = plane
+        self.nodes = nodes
         self.kubectl = plane.kubectl
         self.own = plane.kubectl.in_namespace(NAMESPACE)
         self.release = Release(plane, print)
@@ -125,8 +129,8 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(lab: Lab, node_binaries: NodeBinaries) -> Iterator[Site]:
-    with Nodes(lab.plane, node_binaries):
-        site = Site(lab.plane)
+    with Nodes(lab.plane, node_binaries) as nodes:
+        site = Site(lab.plane, nodes)
         site.clean()
         yield site
         site.clean()
@@ -282,6 +286,21 @@ def wait_written(site: Site, controller: Component) -> None:
         return all(all(values) for values in written(site)) and all("data" in secret for secret in secrets(site))
 
     wait_until(done, SOON, lambda: f"all is written; it is {written(site)}")
+
+
+def test_commands_of_the_pages_that_need_nodes_show_the_pods_of_the_chart(installed: Site) -> None:
+    logged = ["one line of a log", "another line"]
+    installed.nodes.log(logged)
+    shown = [command for page in PAGES for block in blocks(page) for command, _ in commands(block.text)]
+    run = {one for one in shown if one.startswith(NEED_A_NODE) and not one.startswith(NEED_METRICS)}
+    assert len(run) > 10
+    for command in run:
+        _, *arguments = shlex.split(command.partition(" | ")[0])
+        written = installed.kubectl.check(*arguments)
+        if arguments[0] == "logs":
+            assert written.splitlines() == logged, command
+        else:
+            assert json.loads(written) == VALUES["webhook"]["resources"], command
 
 
 def test_what_gitops_applies_again_and_again_changes_nothing(installed: Site, controller: Component) -> None:
