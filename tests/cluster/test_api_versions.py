@@ -1,4 +1,4 @@
-"""What docs/support.md promises of the next API version: read in either, an object gives the same policy."""
+"""What docs/api-versions.md promises of the next API version: read in either, an object gives the same policy."""
 
 import copy
 import json
