@@ -56,6 +56,7 @@ SETTINGS = (
 )
 PAGE = Path(__file__).parents[2] / "docs" / "signed-images.md"
 WEBHOOK = f"system:serviceaccount:{NAMESPACE}:{RELEASE}-webhook"
+OF_RUNNING = "reason=ImageNoLongerTrusted"
 EVIDENCE = "/apis/sekisho.dev/v1alpha1/imageevidences"
 
 
@@ -234,25 +235,28 @@ def test_slow_registry_delays_a_deployment_and_does_not_stop_it(
     assert "PodDenied" not in events
 
 
-def deploy(site: Site, kubectl: Kubectl, name: str, image: Image) -> float:
-    """The seconds until the 20 pods of a new Deployment are there."""
+def deployment(name: str, image: Image, replicas: int) -> dict[str, Any]:
     template = {
         "metadata": {"labels": {"app": name}},
         "spec": restricted_pod(container("app", image=image.reference))["spec"],
     }
-    deployment = {
+    return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {"name": name},
-        "spec": {"replicas": 20, "selector": {"matchLabels": {"app": name}}, "template": template},
+        "spec": {"replicas": replicas, "selector": {"matchLabels": {"app": name}}, "template": template},
     }
+
+
+def deploy(site: Site, kubectl: Kubectl, name: str, image: Image) -> float:
+    """The seconds until the 20 pods of a new Deployment are there."""
     pods = f"/api/v1/namespaces/{kubectl.namespace}/pods?labelSelector=app%3D{name}"
 
     def count() -> int:
         return len(msgspec.json.decode(site.lab.plane.call("GET", pods).body)["items"])
 
     began = time.monotonic()
-    kubectl.check("create", "-f", "-", input=json.dumps(deployment))
+    kubectl.check("create", "-f", "-", input=json.dumps(deployment(name, image, 20)))
     wait_until(lambda: count() == 20, SOON, "20 pods of the Deployment are there")
     return time.monotonic() - began
 
@@ -784,6 +788,57 @@ def test_changed_policy_is_judged_from_the_known_scan(site: Site, repository_nam
             SOON,
             "the allowed vulnerability does not count",
         )
+
+
+def test_images_that_run_are_reported_when_they_are_no_longer_trusted(site: Site, repository_name: str) -> None:
+    with_release(site)
+    apply(site, "ImageAuthority", "ending", spec={"keys": [{"pem": pem(P256)}]})
+    images = {name: site.image(repository_name, name, P256) for name in ("vulnerable", "clean")}
+    scan(site, images["vulnerable"], trivy_row("CVE-2024-0002", "HIGH"))
+    scan(site, images["clean"], trivy_row("CVE-2024-0003", "HIGH"))
+    signed = [{"images": [site.registry.host], "by": {"anyOf": ["ending"]}}]
+    with applying(site, scan_rule(site) | {"signatures": signed}) as kubectl:
+        for name, image in images.items():
+            kubectl.check("create", "-f", "-", input=json.dumps(deployment(name, image, 2)))
+        policy, pods = str(kubectl.namespace), ("get", "pods", "-o", "name")
+        wait_until(lambda: len(kubectl.check(*pods).split()) == 4, SOON, "all pods are there")
+        before = kubectl.check(*pods)
+
+        def reported() -> dict[str, str]:
+            """The Events about images that run, by the owner that they are on."""
+            events = kubectl.check("get", "events.events.k8s.io", "-o", "json", "--field-selector", OF_RUNNING)
+            items = msgspec.json.decode(events)["items"]
+            return {f"{one['regarding']['kind']}/{one['regarding']['name']}": one["note"] for one in items}
+
+        def untrusted() -> float:
+            return site.sekisho.metric("sekisho_images_no_longer_trusted", policy=policy, enforcement="Deny")
+
+        changed = scan_rule(site, denied=["CVE-2024-0002"]) | {"signatures": signed}
+        spec = {"match": {"namespaces": [policy]}, "controls": {"images": changed}}
+        apply(site, "ClusterPodPolicy", policy, spec=spec)
+        wait_until(reported, SOON, "the vulnerable image is reported")
+        assert list(reported()) == ["Deployment/vulnerable"]
+        assert (
+            "which has CVE-2024-0002, which the policy denies, in a scan by trivy: openssl"
+            in (reported()["Deployment/vulnerable"])
+        )
+        wait_until(lambda: untrusted() == 1, SOON, "the metric counts one image")
+        apply(site, "ImageAuthority", "ending", spec={"keys": [{"pem": pem(OTHER_P256)}]})
+        wait_until(lambda: "Deployment/clean" in reported(), SOON, "the clean image is reported")
+        assert "(allowed: an image signed by ending)" in reported()["Deployment/clean"]
+        wait_until(lambda: untrusted() == 2, SOON, "the metric counts both images")
+        command = (
+            sys.executable,
+            "-m",
+            "sekisho",
+            "denials",
+            "-n",
+            policy,
+            f"--kubeconfig={site.lab.plane.kubeconfig}",
+        )
+        rows = [row.split()[2:5:2] for row in run_command(command, os.environ).stdout.splitlines()]
+        assert ["Deployment/clean", "ImageNoLongerTrusted"] in rows
+        assert kubectl.check(*pods) == before
 
 
 def test_scan_of_4000_findings_is_judged_and_shared(site: Site, repository_name: str) -> None:

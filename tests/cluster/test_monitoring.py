@@ -14,7 +14,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from prometheus_client import CollectorRegistry, Metric, generate_latest
 
+from sekisho.webhook.running_images import families
 from tests.chart import REPOSITORY, render
 from tests.cluster.conftest import Cluster
 from tests.controlplane.answers import ask, serves
@@ -56,6 +58,13 @@ def enforced(kubectl: Kubectl, *policies: dict[str, Any]) -> None:
     kubectl.check("wait", "--for=condition=Enforced", *names, f"--timeout={SOON:g}s")
 
 
+class OfRunningImages:
+    """The metrics of the images that run, of which a webhook without a cluster judges none."""
+
+    def collect(self) -> Iterator[Metric]:
+        return families({("signed", "Deny"): 1.0}, 1.0)
+
+
 @pytest.fixture(scope="module")
 def verification(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """What a webhook that verifies images tells about that, which the other one does not do."""
@@ -79,7 +88,10 @@ def verification(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return Component("verifying", command, folder / "log", lambda: serves(ports["metrics"]), ports["metrics"])
 
     component = start_component(folder / "ports.json", ("webhook", "metrics"), webhook)
-    yield "".join(f"{line}\n" for line in metrics_of(component).splitlines() if "sekisho_image" in line)
+    registry = CollectorRegistry()
+    registry.register(OfRunningImages())
+    of_images = [line for line in metrics_of(component).splitlines() if "sekisho_image" in line]
+    yield "".join(f"{line}\n" for line in of_images) + generate_latest(registry).decode()
     component.stop()
 
 

@@ -397,7 +397,7 @@ def test_the_processes_accept_their_arguments(values: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("values", "reasons", "per_second"),
     [
-        ((), {"PodDenied", "WaiverUsed"}, 50),
+        ((), {"PodDenied", "WaiverUsed", "ImageNoLongerTrusted"}, 50),
         (("webhook.events.reasons:=[]",), set(), 50),
         (
             ('webhook.events.reasons:=["PodDenied", "PodWarned", "PodDefaulted"]', "webhook.events.perSecond:=0.5"),

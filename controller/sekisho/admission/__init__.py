@@ -1,6 +1,6 @@
 """Admission: a review in, a verdict, an answer out. Pure: no I/O, no clock, and no exception for a decoded review."""
 
-from sekisho.admission.answer import DENIALS, Decision, Outcome, errored, mutate, validate, written_at
+from sekisho.admission.answer import DENIALS, Decision, Outcome, errored, mutate, validate, written_at, written_by_owner
 from sekisho.admission.defaults import Addition, Filled, fill
 from sekisho.admission.denial import denial_message, warning_lines
 from sekisho.admission.evaluation import NOT_VERIFIED, Evaluation, Form, evaluate
@@ -48,4 +48,5 @@ __all__ = [
     "warning_lines",
     "with_enforcement",
     "written_at",
+    "written_by_owner",
 ]

@@ -1,4 +1,4 @@
-"""`sekisho denials`: what was denied in a cluster, whose pods, how often, and the fixes."""
+"""`sekisho denials`: what was denied in a cluster, or would be now, whose pods, how often, and the fixes."""
 
 import asyncio
 import json
@@ -21,8 +21,8 @@ from sekisho.cluster.events import decode_event, events_path
 from sekisho.cluster.names import is_label
 from sekisho.cluster.reflector import Reflector, object_key
 
-_COLUMNS: Final = ("AGE", "NAMESPACE", "OWNER", "COUNT", "POLICIES", "CONTROLS", "FIX")
-_NARROWEST: Final = (5, 12, 28, 5, 20, 28, 0)
+_COLUMNS: Final = ("AGE", "NAMESPACE", "OWNER", "COUNT", "REASON", "POLICIES", "CONTROLS", "FIX")
+_NARROWEST: Final = (5, 12, 28, 5, 9, 20, 28, 0)
 """Minimum widths of the columns with --watch, which cannot know later rows."""
 _UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
@@ -73,7 +73,7 @@ def denials(
     output: str,
     kubeconfig: Path | None,
 ) -> None:
-    """Show what was denied in the cluster, the latest last.
+    """Show what was denied in the cluster, the latest last, and which images that run would be denied now.
 
     Reads the Events of the webhook, which a cluster keeps for an hour after the last repeat. The owner is the workload
     of the pods, such as a Deployment or a CronJob, or the pod itself if it has none.
@@ -233,6 +233,7 @@ def _row(denial: Denial) -> tuple[str, ...]:
         denial.namespace,
         owner,
         str(denial.count),
+        denial.reason,
         ",".join(denial.policies) or "-",
         ",".join(denial.controls) or "-",
         "; ".join(denial.fixes) or "-",

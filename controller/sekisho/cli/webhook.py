@@ -127,7 +127,7 @@ def reasons(text: str) -> frozenset[Reason]:
 @option(
     "--events",
     metavar="REASON,…",
-    default=f"{Reason.POD_DENIED},{Reason.WAIVER_USED}",
+    default=f"{Reason.POD_DENIED},{Reason.WAIVER_USED},{Reason.IMAGE_NO_LONGER_TRUSTED}",
     type=reasons,
     help=f"The Events to write, any of {', '.join(REASONS)}; empty for none.",
 )

@@ -1,4 +1,5 @@
-"""Denials, read from the Events about them, and the kinds of owners by which they are selected."""
+"""Denials, and images that run and would be denied now, read from the Events about them; the kinds of owners by which
+they are selected."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -23,7 +24,11 @@ from sekisho.cluster.events import (
 from sekisho.cluster.pages import pages
 from sekisho.timestamps import parse
 
-SELECTOR: Final = f"reportingController={CONTROLLER},reason={Reason.POD_DENIED.value}"
+REASONS: Final = (Reason.POD_DENIED, Reason.IMAGE_NO_LONGER_TRUSTED)
+"""The reasons of the Events that are read."""
+_OTHERS: Final = (Reason.POD_WARNED, Reason.POD_DEFAULTED, Reason.WAIVER_USED)
+SELECTOR: Final = ",".join((f"reportingController={CONTROLLER}", *(f"reason!={reason.value}" for reason in _OTHERS)))
+"""Selects these Events. A field selector cannot name two values, so it names the webhook's others."""
 _DISCOVERY: Final = ",".join(
     f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList" for version in ("v2", "v2beta1")
 )
@@ -40,11 +45,13 @@ class Owner(Struct, frozen=True, rename="camel"):
 class Denial(Struct, frozen=True, rename="camel"):
     """What was denied, how often, why, and what would be admitted.
 
+    `reason` is that of the Events: PodDenied, or ImageNoLongerTrusted for pods that run and would be denied now.
     `fixes` are those of the first controls only. `note` has a line for each problem, as many as fit. Times are in UTC.
     """
 
     namespace: str
     owner: Owner
+    reason: str
     policies: list[str]
     controls: list[str]
     fixes: list[str]
@@ -57,7 +64,8 @@ class Denial(Struct, frozen=True, rename="camel"):
     def key(self) -> tuple[str, ...]:
         """Equal for reports of several replicas about the same denial."""
         owner = self.owner
-        return (self.namespace, owner.api_version, owner.kind, owner.name, *self.policies, *self.controls, self.note)
+        named = (self.namespace, owner.api_version, owner.kind, owner.name, self.reason)
+        return (*named, *self.policies, *self.controls, self.note)
 
 
 class _Kind(Struct, frozen=True):
@@ -163,7 +171,7 @@ def _merged(reports: Iterable[Denial]) -> Denial:
 
 def _denial_of(event: Event) -> Denial | None:
     owner, series, annotations = event.regarding, event.series, event.metadata.annotations or {}
-    if owner is None or event.reason != Reason.POD_DENIED:
+    if owner is None or event.reason not in REASONS:
         return None
     try:
         first = parse(event.event_time or "")
@@ -174,6 +182,7 @@ def _denial_of(event: Event) -> Denial | None:
     return Denial(
         namespace=event.metadata.namespace,
         owner=Owner(owner.api_version, owner.kind, owner.name),
+        reason=event.reason,
         policies=policies.split(",") if policies else [],
         controls=controls.split(",") if controls else [],
         fixes=annotations.get(FIXES_ANNOTATION, "").splitlines(),

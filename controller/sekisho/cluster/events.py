@@ -46,6 +46,7 @@ class Reason(StrEnum):
     POD_WARNED = "PodWarned"
     POD_DEFAULTED = "PodDefaulted"
     WAIVER_USED = "WaiverUsed"
+    IMAGE_NO_LONGER_TRUSTED = "ImageNoLongerTrusted"
     POLICY_EXPIRING = "PolicyExpiring"
     REPLICA_NOT_SERVING = "ReplicaNotServing"
     PROOF_FAILED = "ProofFailed"

@@ -1,4 +1,5 @@
-"""Keeps the shared evidence of images that run up to date, so that their pods never wait and outages find it fresh.
+"""Keeps the shared evidence of images that run up to date, so that their pods never wait and outages find it fresh, and
+reports which of them are not trusted any more.
 
 One replica does it for all, the one that holds a Lease: each image is asked about once an hour, however many replicas
 there are.
@@ -6,22 +7,22 @@ there are.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
+from itertools import chain, zip_longest
 from typing import Final, NoReturn
 
 import msgspec
-from msgspec import Struct
+from prometheus_client.core import Metric
 
 from sekisho.backoff import spread
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
 from sekisho.cluster.lease import LeaderLease, LeaseLost, Timing
 from sekisho.cluster.pages import pages
-from sekisho.images import ImageError, Reference, parse
-from sekisho.images.evidence import evidence_key
-from sekisho.pods import PodSpec
-from sekisho.webhook.evidence import LOOKUP_SECONDS, EvidenceStore
-from sekisho.webhook.pod_pull_secrets import PodPullSecrets, pull_secrets_of_pod
+from sekisho.webhook.evidence import LOOKUP_SECONDS
+from sekisho.webhook.running_images import Judged, RunningImages, ToLookUp, families
 from sekisho.webhook.shared_evidence import SharedEvidence
 
 logger = logging.getLogger(__name__)
@@ -29,37 +30,34 @@ logger = logging.getLogger(__name__)
 PODS: Final = "/api/v1/pods"
 LEASE: Final = "sekisho-image-evidence"
 TIMING: Final = Timing(duration=60.0, renew_deadline=45.0, retry=15.0)
-"""Another replica may take over late: the work is hourly."""
-REFRESH_SECONDS: Final = 3600.0
+"""Another replica may take over late: the work is done every half hour."""
+PASS_SECONDS: Final = 1800.0
+"""The time between two passes over what runs. An Event is kept for an hour after its last repeat, and the next pass
+repeats it before that."""
 RETRY_SECONDS: Final = 60.0
 """After pods could not be listed."""
+MIN_REST_SECONDS: Final = 2.0
+"""The shortest time between two passes, where policies or authorities change."""
+REST: Final = 20
+"""Then the next pass also waits this many times as long as the last one spent on reading and judging pods: thousands of
+them take seconds, and policies may change all the time."""
+POLL_SECONDS: Final = 1.0
+"""How often it is checked whether policies or authorities have changed."""
 MAX_AT_ONCE: Final = 8
 """Images that are looked up again at the same time: one slow registry must not hold up the images of others."""
-RECENT: Final = timedelta(minutes=30)
-"""Facts that are younger are not looked up again: a request may have renewed them."""
+MAX_LOOKUP_SECONDS: Final = 600.0
+"""After so long, a pass judges by what is known then."""
+RECENT: Final = timedelta(minutes=45)
+"""Facts that are younger are not looked up again: so they are in every other pass."""
 _RUNNING: Final = {"fieldSelector": "status.phase!=Succeeded,status.phase!=Failed"}
 
 
-class _Meta(Struct, frozen=True):
-    namespace: str = ""
-
-
-class _RunningPod(Struct, frozen=True):
-    metadata: _Meta
-    spec: PodSpec = PodSpec()
-
-
-_decoder = msgspec.json.Decoder(_RunningPod)
-Running = Mapping[str, tuple[Reference, PodPullSecrets | None]]
-"""Images that run, by `evidence_key`, each with the pull Secrets of one of its pods."""
-
-
 class EvidenceRefresh:
-    """Looks up again what runs; run `run`.
+    """Looks up again what runs, and judges it; run `run`.
 
     namespace, identity: of the Lease, and of this replica, unique among them.
     clock: the time that facts age by.
-    uses_pod_secrets: whether pods' own pull Secrets are read.
+    judged: what pods are judged by.
     """
 
     def __init__(
@@ -67,35 +65,43 @@ class EvidenceRefresh:
         api: ApiClient,
         namespace: str,
         identity: str,
-        evidence: EvidenceStore,
         sharing: SharedEvidence,
         clock: Callable[[], datetime],
-        *,
-        uses_pod_secrets: bool,
+        judged: Judged,
     ) -> None:
         self._api = api
         self._lease = LeaderLease(api, namespace, LEASE, identity, TIMING)
-        self._evidence = evidence
         self._sharing = sharing
         self._clock = clock
-        self._uses_pod_secrets = uses_pod_secrets
+        self._judged = judged
+        self._counts: Mapping[tuple[str, ...], float] = {}
+        self._judged_at: float | None = None
+        self._seconds = 0.0
+        """That the last pass spent on reading and judging pods."""
 
     async def run(self) -> NoReturn:
-        """Refresh each hour while this replica holds the Lease, until cancelled."""
+        """Refresh and judge while this replica holds the Lease, until cancelled."""
         while True:
             await self._lease.acquire()
-            refreshing = asyncio.create_task(self._refresh_hourly(), name="refresh of evidence")
+            refreshing = asyncio.create_task(self.keep_up(), name="refresh of evidence")
             try:
                 await self._lease.hold()
             except LeaseLost as lost:
                 logger.warning("another replica refreshes evidence about images: %s", lost)
             finally:
                 refreshing.cancel()
+                self._counts, self._judged_at = {}, None
                 await self._lease.release()
 
-    async def _refresh_hourly(self) -> NoReturn:
+    def families(self) -> Iterator[Metric]:
+        """The metrics of the last pass; none on a replica without the Lease."""
+        yield from families(self._counts, self._judged_at)
+
+    async def keep_up(self) -> NoReturn:
+        """Refresh and judge, until cancelled."""
+        await self._judged.namespaces.wait_listed()
         while True:
-            seconds = REFRESH_SECONDS
+            seconds, before = PASS_SECONDS, self._rules()
             try:
                 await self.refresh()
             except (ApiError, ApiUnavailable, msgspec.DecodeError) as error:
@@ -103,52 +109,64 @@ class EvidenceRefresh:
                 seconds = RETRY_SECONDS
             except Exception:  # the facts stay, and requests renew those that they need
                 logger.exception("internal error while evidence about images was refreshed")
-            await asyncio.sleep(spread(seconds, 0.1))
+            await self._until_due(spread(seconds, 0.1), before)
+
+    async def _until_due(self, seconds: float, before: tuple[object, ...]) -> None:
+        """Return after so many seconds, or soon after rules are others than before."""
+        began = time.monotonic()
+        soonest = max(MIN_REST_SECONDS, REST * self._seconds)
+        while (waited := time.monotonic() - began) < seconds:
+            if waited >= soonest and any(one is not other for one, other in zip(self._rules(), before, strict=True)):
+                return
+            await asyncio.sleep(POLL_SECONDS)
+
+    def _rules(self) -> tuple[object, ...]:
+        """What pods are judged by: other objects after a change."""
+        policies = self._judged.policies()
+        return policies, self._judged.authorities(policies)
 
     async def refresh(self) -> None:
-        """Look up each image that runs and whose shared facts are not recent, a few at the same time.
+        """Look up each image that runs and whose facts are missing or old, a few at the same time, and judge all pods.
 
         Raises ApiError, ApiUnavailable, msgspec.DecodeError.
         """
         await self._sharing.reflector.wait_synced()
+        self._seconds = 0.0
         running = await self._running()
-        waiting = iter(running.values())
-        await asyncio.gather(*(self._look_up(waiting) for _ in range(MAX_AT_ONCE)))
+        if running.to_look_up:
+            waiting = _in_turn(running.to_look_up.values())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(MAX_LOOKUP_SECONDS):
+                    await asyncio.gather(*(self._look_up(waiting) for _ in range(MAX_AT_ONCE)))
+            if running.has_rules:
+                running = await self._running()
+        for occurrence in running.occurrences:
+            self._judged.record(occurrence)
+        if running.left_out:
+            logger.warning("%d owners of images that are no longer trusted get no Event", running.left_out)
+        self._counts, self._judged_at = running.counts(), self._clock().timestamp()
 
-    async def _look_up(self, images: Iterator[tuple[Reference, PodPullSecrets | None]]) -> None:
+    async def _look_up(self, images: Iterator[ToLookUp]) -> None:
         """Look up one image after the other."""
-        for reference, secrets in images:
-            self._evidence.start([reference], "", secrets)
-            await self._evidence.settled([reference], LOOKUP_SECONDS, secrets)
+        for one in images:
+            self._judged.evidence.start([one.reference], "", one.pull_secrets)
+            await self._judged.evidence.settled([one.reference], LOOKUP_SECONDS, one.pull_secrets)
 
-    async def _running(self) -> Running:
-        """The images that run, as far as their shared facts are not recent."""
-        before = self._clock() - RECENT
-        running: dict[str, tuple[Reference, PodPullSecrets | None]] = {}
-        async for namespace, spec in self._pods():
-            secrets = pull_secrets_of_pod(namespace, spec) if self._uses_pod_secrets else None
-            for reference in _references(spec):
-                key = evidence_key(reference)
-                looked_up = None if key is None else self._sharing.looked_up(key)
-                if key is not None and looked_up is not None and looked_up < before:
-                    running.setdefault(key, (reference, secrets))
+    async def _running(self) -> RunningImages:
+        """All running pods, judged in a thread, so that reviews are answered meanwhile."""
+        now = self._clock()
+        running = RunningImages(self._judged, now, now - RECENT)
+        async for page in pages(self._api, PODS, _RUNNING):
+            began = time.monotonic()
+            await asyncio.to_thread(running.judge, page.items or ())
+            self._seconds += time.monotonic() - began
         return running
 
-    async def _pods(self) -> AsyncIterator[tuple[str, PodSpec]]:
-        async for page in pages(self._api, PODS, _RUNNING):
-            for raw in page.items or ():
-                pod = _decoder.decode(raw)
-                yield pod.metadata.namespace, pod.spec
 
-
-def _references(spec: PodSpec) -> Iterator[Reference]:
-    """The images of a pod that have a digest."""
-    containers = (*(spec.init_containers or ()), *(spec.containers or ()), *(spec.ephemeral_containers or ()))
-    volumes = (volume.image.reference for volume in spec.volumes or () if volume.image is not None)
-    for image in (*(container.image for container in containers), *volumes):
-        try:
-            reference = parse(image or "")
-        except ImageError:
-            continue
-        if reference.digest is not None:
-            yield reference
+def _in_turn(images: Iterable[ToLookUp]) -> Iterator[ToLookUp]:
+    """The images of namespaces in turn, so that many of one do not hold up those of others."""
+    by_namespace: dict[str, list[ToLookUp]] = {}
+    for one in images:
+        by_namespace.setdefault(one.namespace, []).append(one)
+    in_turn = chain.from_iterable(zip_longest(*by_namespace.values()))
+    return (one for one in in_turn if one is not None)

@@ -48,6 +48,10 @@ class Namespaces:
         """The labels of a namespace that the reflector has, None for any other."""
         return self._reflector.objects.get(name)
 
+    async def wait_listed(self) -> None:
+        """Return when all namespaces were listed once."""
+        await self._reflector.wait_synced()
+
     async def fetch(self, name: str) -> Mapping[str, str]:
         """The labels of a namespace, from the API server. Raises UnknownNamespaceError."""
         if not is_label(name):

@@ -15,7 +15,7 @@ from prometheus_client.core import Metric
 
 from sekisho.admission import DENIALS, NO_OBJECTS, Clock, Decision, NamespaceObjects
 from sekisho.cluster.api import ApiClient, ConfigError
-from sekisho.cluster.events import Reason
+from sekisho.cluster.events import Occurrence, Reason
 from sekisho.cluster.owners import Owners
 from sekisho.cluster.recorder import EventRecorder
 from sekisho.cluster.replicas import ReplicaReporter
@@ -168,15 +168,18 @@ class Process:
             dependencies.events(recorder),
             Dependency("the report of what is enforced", reporter.run),
         ]
+        namespaces = Namespaces(api, reflector)
+        is_told = Reason.IMAGE_NO_LONGER_TRUSTED in options.events
+        record = recorder.record if is_told else lambda occurrence: None
         return PodReviews(
             self._enforced,
             api.clock.now,
-            Namespaces(api, reflector),
+            namespaces,
             self._metrics,
             lambda outcome: report(outcome, recorder.record, options.events),
             DENIALS | {_DECISIONS[reason] for reason in options.events & _DECISIONS.keys()},
             objects.for_pod,
-            self._verification(api.clock.now, api, objects.for_pod),
+            self._verification(api.clock.now, api, objects.for_pod, namespaces, record),
         )
 
     def _pods_of(self, api: ApiClient | None) -> PodReviews:
@@ -195,13 +198,17 @@ class Process:
         clock: Clock,
         api: ApiClient | None = None,
         objects_for: Callable[[str, Pod], NamespaceObjects] = lambda namespace, pod: NO_OBJECTS,
+        namespaces: Namespaces | None = None,
+        record: Callable[[Occurrence], None] = lambda occurrence: None,
     ) -> Verification | None:
         """The verification of images; None where it is not enabled, and nothing of it is loaded. Raises StartError."""
         if not self._options.verify_images:
             return None
         from sekisho.webhook.verification_setup import verification_of
 
-        verification, dependencies = verification_of(self._options, self._enforced, clock, api, objects_for)
+        verification, dependencies = verification_of(
+            self._options, self._enforced, clock, api, objects_for, namespaces, record
+        )
         self._needed += dependencies
         return verification
 

@@ -19,15 +19,21 @@ from sekisho.admission import (
 )
 from sekisho.cluster.events import Occurrence, Reason, Statement, occurrence_of, statement
 from sekisho.cluster.owners import controller_of
-from sekisho.findings import render_path
+from sekisho.findings import FieldPath, render_path
 from sekisho.policies import Enforcement
 from sekisho.telemetry.logs import throttle
 from sekisho.timestamps import rfc3339
 
 logger = logging.getLogger(__name__)
 
-REASONS: Final = (Reason.POD_DENIED, Reason.POD_WARNED, Reason.POD_DEFAULTED, Reason.WAIVER_USED)
-"""The reasons of Events that reviews can cause."""
+REASONS: Final = (
+    Reason.POD_DENIED,
+    Reason.POD_WARNED,
+    Reason.POD_DEFAULTED,
+    Reason.WAIVER_USED,
+    Reason.IMAGE_NO_LONGER_TRUSTED,
+)
+"""The reasons of Events on the owners of pods."""
 
 MAX_MESSAGE_LENGTH = 2048
 MAX_NAME_LENGTH = 253
@@ -128,8 +134,11 @@ def statements_of(outcome: Outcome) -> Iterator[Statement]:
         )
 
 
-def _stated(review: Review, reason: Reason, message: str, violations: Sequence[Violation]) -> Statement:
-    above = written_at(review) if review.is_pod else ()  # a template's findings have the whole path already
+def stated(above: FieldPath, reason: Reason, message: str, violations: Sequence[Violation]) -> Statement:
+    """The statement of an Event about violations.
+
+    above: where the pod's template is in the object that its user writes; empty for the pod itself.
+    """
     return statement(
         reason,
         message,
@@ -140,3 +149,8 @@ def _stated(review: Review, reason: Reason, message: str, violations: Sequence[V
             for violation in violations[:MAX_FIXES_READ]
         ),
     )
+
+
+def _stated(review: Review, reason: Reason, message: str, violations: Sequence[Violation]) -> Statement:
+    above = written_at(review) if review.is_pod else ()  # a template's findings have the whole path already
+    return stated(above, reason, message, violations)

@@ -10,11 +10,13 @@ from prometheus_client.core import Metric
 
 from sekisho.admission import Clock, NamespaceObjects, Review
 from sekisho.cluster.api import ApiClient
+from sekisho.cluster.events import Occurrence
 from sekisho.controls.image_rules import lacks_statement
 from sekisho.images import Reference
 from sekisho.images.evidence import ImageFacts
 from sekisho.images.trust import Trust
 from sekisho.pods import Pod
+from sekisho.policies.idle import EXEMPT_NAMESPACES
 from sekisho.registry import RegistryClient, Settings, tls_context
 from sekisho.registry.addresses import parse_networks
 from sekisho.registry.client import anonymous
@@ -24,9 +26,11 @@ from sekisho.webhook.dependencies import Dependency, not_listed_yet
 from sekisho.webhook.evidence import EvidenceStore
 from sekisho.webhook.evidence_refresh import EvidenceRefresh
 from sekisho.webhook.image_verification import ImageVerification
+from sekisho.webhook.namespaces import Namespaces
 from sekisho.webhook.options import Options, StartError
 from sekisho.webhook.pod_pull_secrets import PodPullSecretReader, PodPullSecrets, pull_secrets_of
 from sekisho.webhook.policies import Enforced
+from sekisho.webhook.running_images import Judged
 from sekisho.webhook.shared_evidence import SharedEvidence
 from sekisho.webhook.tags import Tags
 
@@ -37,11 +41,15 @@ def verification_of(
     clock: Clock,
     api: ApiClient | None,
     objects_for: Callable[[str, Pod], NamespaceObjects],
+    namespaces: Namespaces | None = None,
+    record: Callable[[Occurrence], None] = lambda occurrence: None,
 ) -> tuple[ImageVerification, list[Dependency]]:
     """The verification of images, and what keeps it up to date. Raises StartError.
 
     api: None without a cluster; then there are no credentials.
     objects_for: the objects of a namespace that will change a template's pod.
+    namespaces: their labels; None without a cluster.
+    record: takes occurrences about images that run.
     """
     objects = (
         None if api is None else ReleaseObjects(api, options.namespace, options.authority_secret, options.pull_secret)
@@ -91,21 +99,23 @@ def verification_of(
         dependencies.append(
             Dependency(f"the {name} of authorities", reflector.run, partial(not_listed_yet, name, reflector))
         )
-    if api is not None and sharing is not None:
-        refresh = EvidenceRefresh(
-            api,
-            options.namespace,
-            options.replica,
+    if api is not None and sharing is not None and namespaces is not None:
+        judged = Judged(
+            lambda: enforced.policies,
+            authorities.of,
             evidence,
-            sharing,
-            clock,
-            uses_pod_secrets=options.pod_pull_secrets,
+            sharing.looked_up,
+            namespaces,
+            EXEMPT_NAMESPACES.union(options.exclude_namespace),
+            options.pod_pull_secrets,
+            record,
         )
+        refresh = EvidenceRefresh(api, options.namespace, options.replica, sharing, clock, judged)
         missing = partial(not_listed_yet, "facts about images", sharing.reflector)
         dependencies += [
             Dependency("the facts of other replicas", sharing.reflector.run, missing),
             Dependency("the sharing of facts", sharing.run),
-            Dependency("the refresh of facts", refresh.run),
+            Dependency("the refresh of facts", refresh.run, families=refresh.families),
         ]
     return verification, dependencies
 

@@ -136,11 +136,24 @@ async def test_table_has_one_row_for_each_denial_with_the_latest_last(server: Ev
     code, out, err = await command()
     assert (code, err) == (0, "")
     header, first, second = out.splitlines()
-    assert header.split() == ["AGE", "NAMESPACE", "OWNER", "COUNT", "POLICIES", "CONTROLS", "FIX"]
-    assert first.split(maxsplit=6)[1:] == ["shop", "Deployment/web", "12", "restricted,house", "privileged", FIX]
+    assert header.split() == ["AGE", "NAMESPACE", "OWNER", "COUNT", "REASON", "POLICIES", "CONTROLS", "FIX"]
+    columns = ["shop", "Deployment/web", "12", "PodDenied", "restricted,house", "privileged", FIX]
+    assert first.split(maxsplit=7)[1:] == columns
     assert first.split()[0].startswith("2h1m")
     assert second.split()[2:4] == ["Deployment/api", "3"]
     assert all(row.index("Deployment") == header.index("OWNER") for row in (first, second))
+
+
+async def test_images_that_run_and_would_be_denied_now_have_rows_of_their_own(
+    server: EventServer, command: Command
+) -> None:
+    server.put_event(event("a", seconds=30))
+    server.put_event(event("b", count=3, reason="ImageNoLongerTrusted"))
+    server.put_event(event("c", reason="PodWarned"))
+    code, out, _ = await command()
+    assert code == 0
+    rows = [row.split()[2:5] for row in out.splitlines()[1:]]
+    assert sorted(rows) == [["Deployment/web", "1", "PodDenied"], ["Deployment/web", "3", "ImageNoLongerTrusted"]]
 
 
 async def test_long_lists_are_read_page_by_page(server: EventServer, command: Command) -> None:
@@ -162,6 +175,7 @@ async def test_json_has_the_documented_fields(server: EventServer, command: Comm
             {
                 "namespace": "shop",
                 "owner": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+                "reason": "PodDenied",
                 "policies": ["restricted", "house"],
                 "controls": ["privileged"],
                 "fixes": [FIX],
@@ -194,7 +208,8 @@ async def test_owner_is_named_as_kubectl_takes_it(server: EventServer, command: 
     await command("--owner", owner)
     ((_, params, _),) = server.requests
     assert params["fieldSelector"] == (
-        f"reportingController=sekisho.dev/webhook,reason=PodDenied,regarding.kind={kind},regarding.name=web"
+        "reportingController=sekisho.dev/webhook,reason!=PodWarned,reason!=PodDefaulted,reason!=WaiverUsed,"
+        f"regarding.kind={kind},regarding.name=web"
     )
 
 

@@ -1,8 +1,9 @@
-"""The hourly refresh of what runs: which images are looked up again, by whom, and with which credentials."""
+"""The refresh of what runs: which images are looked up again, and which of them are told as no longer trusted."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,13 +11,26 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from sekisho.cluster.events import Occurrence, Reason
+from sekisho.cluster.owners import ObjectReference
+from sekisho.cluster.reflector import Reflector
+from sekisho.images.authorities import Authority
 from sekisho.images.evidence import ImageFacts, Signature
+from sekisho.manifests import parse_policies
+from sekisho.policies import PolicySet
 from sekisho.policies.image_evidence import name_of, shared
+from sekisho.webhook import running_images
 from sekisho.webhook.evidence import EvidenceStore
 from sekisho.webhook.evidence_refresh import EvidenceRefresh
+from sekisho.webhook.namespaces import PATH as NAMESPACES
+from sekisho.webhook.namespaces import Namespaces, decode_labels
+from sekisho.webhook.policies import Enforced
+from sekisho.webhook.running_images import Judged
 from sekisho.webhook.shared_evidence import SharedEvidence
+from tests.unit.cluster.collection_server import CollectionServer
 from tests.unit.cluster.collection_server import serving as serving_api
-from tests.unit.images.signing import P256, bundle, keyed, statement
+from tests.unit.images.scan_data import scan_predicate, scan_statement, trivy, trivy_row
+from tests.unit.images.signing import OTHER_P256, P256, bundle, keyed, statement
 from tests.unit.registry.registry_server import NAME, Registry, client_of, serving
 from tests.unit.waiting import until
 from tests.unit.webhook.test_shared_evidence import EvidenceServer, running
@@ -32,7 +46,12 @@ class Site:
     def __init__(self) -> None:
         self.registry = Registry()
         self.server = EvidenceServer()
+        self.namespaces = CollectionServer()
         self.pods: list[Any] = []
+        self.told: list[Occurrence] = []
+        self.now = NOW
+        self.enforced = Enforced()
+        self.authorities: Mapping[str, Authority] = {"release": keyed("release", P256)}
         self.page_requests: list[str] = []
         self.refresh: EvidenceRefresh
 
@@ -47,8 +66,32 @@ class Site:
             self.server.place(name_of(facts, RELEASE), msgspec.to_builtins(spec), {"sekisho.dev/release": RELEASE})
         return f"{repository}@{digest}"
 
-    def run(self, **spec: Any) -> None:
-        self.pods.append({"metadata": {"name": "x", "namespace": "team"}, "spec": spec})
+    def unsigned(self, text: str) -> str:
+        """An image that nobody has signed."""
+        digest = self.registry.push(b'{"schemaVersion":2}' + b" " * len(text))
+        return f"{self.registry.host}/{NAME}@{digest}"
+
+    def run(self, *, meta: Mapping[str, Any] | None = None, **spec: Any) -> None:
+        self.pods.append({"metadata": {"name": "x", "namespace": "team"} | dict(meta or {}), "spec": spec})
+
+    def require(self, *policies: tuple[str, dict[str, Any]]) -> None:
+        """Have images signed by release, by policies given as their names and more of their specs."""
+        rule = {"images": [self.registry.host], "by": {"anyOf": ["release"]}}
+        written = [
+            {
+                "apiVersion": "sekisho.dev/v1alpha1",
+                "kind": "ClusterPodPolicy",
+                "metadata": {"name": name},
+                "spec": {"controls": {"images": {"signatures": [rule]}}} | more,
+            }
+            for name, more in policies
+        ]
+        self.enforced.enforce(PolicySet.of(parse_policies("\n---\n".join(map(json.dumps, written)), "test")))
+
+    def counts(self) -> dict[tuple[str, str], float]:
+        """The metric, by policy and enforcement."""
+        untrusted, _ = self.refresh.families()
+        return {(one.labels["policy"], one.labels["enforcement"]): one.value for one in untrusted.samples}
 
     def looked_up(self) -> set[str]:
         """The images that the registry was asked about."""
@@ -56,6 +99,8 @@ class Site:
         return {f"{self.registry.host}/{NAME}@{path.rpartition('/')[2]}" for path in asked}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        if request.path == NAMESPACES:
+            return await self.namespaces.handle(request)
         if request.path != "/api/v1/pods":
             return await self.server.handle(request)
         self.page_requests.append(request.query.get("fieldSelector", ""))
@@ -65,12 +110,27 @@ class Site:
 @pytest.fixture
 async def site() -> AsyncIterator[Site]:
     site = Site()
-    authorities = {"release": keyed("release", P256)}
     async with serving_api(site, "/{rest:.*}") as api, serving(site.registry), client_of() as client:
-        evidence = EvidenceStore(client, lambda: authorities, lambda: NOW)
-        sharing = SharedEvidence(api, RELEASE, lambda: NOW, evidence.offer)
-        site.refresh = EvidenceRefresh(api, RELEASE, "one", evidence, sharing, lambda: NOW, uses_pod_secrets=False)
-        async with running(sharing.reflector.run()):
+        evidence = EvidenceStore(
+            client,
+            lambda: site.authorities,
+            lambda: site.now,
+            predicates=lambda: site.enforced.policies.predicates,
+        )
+        sharing = SharedEvidence(api, RELEASE, lambda: site.now, evidence.offer)
+        namespaces = Reflector(api, NAMESPACES, decode_labels)
+        judged = Judged(
+            lambda: site.enforced.policies,
+            lambda policies: site.authorities,
+            evidence,
+            sharing.looked_up,
+            Namespaces(api, namespaces),
+            {"kube-system"},
+            uses_pod_secrets=False,
+            record=site.told.append,
+        )
+        site.refresh = EvidenceRefresh(api, RELEASE, "one", sharing, lambda: site.now, judged)
+        async with running(sharing.reflector.run(), namespaces.run()):
             yield site
             await evidence.close()
 
@@ -117,3 +177,133 @@ async def test_image_of_many_pods_is_looked_up_once(site: Site) -> None:
         site.run(containers=[{"name": "a", "image": image}])
     await site.refresh.refresh()
     assert sum("/referrers/" in one.path for one in site.registry.requests) == 1
+
+
+def owned(kind: str = "StatefulSet", name: str = "db", pod: str = "x") -> dict[str, Any]:
+    owner = {"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": name, "controller": True}
+    return {"name": pod, "uid": pod, "ownerReferences": [owner]}
+
+
+async def test_owner_of_an_image_that_a_policy_would_deny_now_is_told(site: Site) -> None:
+    signed, unsigned = site.image("a", None), site.unsigned("ab")
+    site.require(("denies", {}), ("audits", {"enforcement": "Audit"}))
+    site.run(meta=owned(pod="db-0"), containers=[{"name": "app", "image": unsigned}])
+    site.run(meta=owned(pod="db-1"), containers=[{"name": "app", "image": unsigned}])
+    site.run(meta=owned(name="good"), containers=[{"name": "app", "image": signed}])
+    await site.refresh.refresh()
+    (told,) = site.told
+    assert told.regarding == ObjectReference("apps/v1", "StatefulSet", "db", "team", "db")
+    assert told.related == ObjectReference("v1", "Pod", "db-0", "team", "db-0")
+    assert (told.statement.reason, told.statement.policies) == (Reason.IMAGE_NO_LONGER_TRUSTED, ("denies",))
+    assert told.statement.note.startswith(
+        f'running pods would be denied now: policy "denies" denies container "app" for its image: image is "{unsigned}"'
+    )
+    assert "which is not signed" in told.statement.note
+    assert told.statement.fixes[0].startswith("spec.template.spec.containers[0].image: ")
+    assert site.counts() == {("denies", "Deny"): 1, ("audits", "Audit"): 1}
+
+
+async def test_image_is_told_when_the_key_that_signed_it_is_gone(site: Site) -> None:
+    image = site.image("a", LONG_AGO)
+    site.require(("signed", {}))
+    site.run(containers=[{"name": "app", "image": image}])
+    await site.refresh.refresh()
+    assert (site.told, site.counts()) == ([], {("signed", "Deny"): 0})
+    site.authorities = {"release": keyed("release", OTHER_P256)}
+    await site.refresh.refresh()
+    (told,) = site.told
+    assert told.regarding.kind == "Pod"
+    assert site.counts() == {("signed", "Deny"): 1}
+    site.authorities = {"release": keyed("release", P256)}
+    await site.refresh.refresh()
+    assert (len(site.told), site.counts()) == (1, {("signed", "Deny"): 0})
+
+
+async def test_next_pass_repeats_the_same_statement(site: Site) -> None:
+    site.require(("signed", {}))
+    site.run(containers=[{"name": "app", "image": site.unsigned("a")}])
+    for _ in range(2):
+        await site.refresh.refresh()
+        site.now += timedelta(minutes=30)
+    first, second = site.told
+    assert (first.regarding, first.statement) == (second.regarding, second.statement)
+
+
+async def test_statement_about_a_scan_stays_the_same_as_the_scan_grows_older(site: Site) -> None:
+    image = site.unsigned("a")
+    digest = image.partition("@")[2]
+    predicate = scan_predicate(trivy(trivy_row(), digest=digest), NOW - timedelta(hours=3))
+    site.registry.attach(digest, json.dumps(bundle(P256, scan_statement(predicate, digest))).encode())
+    required = {"maxAge": "1d", "maximum": {"fixable": {"critical": 0}}}
+    rule = {"images": [site.registry.host], "by": {"anyOf": ["release"]}, "vulnerabilities": required}
+    site.require(("scanned", {"controls": {"images": {"attestations": [rule]}}}))
+    site.run(containers=[{"name": "app", "image": image}])
+    for hours in (0, 5, 24, 72):
+        site.now = NOW + timedelta(hours=hours)
+        await site.refresh.refresh()
+    notes = [one.statement.note for one in site.told]
+    assert (
+        "which has 1 fixable critical vulnerability, in a scan by trivy: openssl 3.0.11 -> 3.0.13, CVE-2024-0001"
+        in (notes[0])
+    )
+    assert "which was last scanned at 2026-11-26T09:00:00Z" in notes[2]
+    assert (notes[0], notes[2]) == (notes[1], notes[3])
+
+
+NOT_TOLD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "a policy that warns": ({"enforcement": "Warn"}, {}),
+    "a policy for other pods": ({"match": {"podSelector": {"matchLabels": {"a": "b"}}}}, {}),
+    "a namespace that is excluded": ({}, {"namespace": "kube-system"}),
+    "a pod that is being deleted": ({}, {"deletionTimestamp": "2026-11-26T11:59:00Z"}),
+}
+
+
+@pytest.mark.parametrize("name", NOT_TOLD)
+async def test_what_no_policy_denies_is_not_told(site: Site, name: str) -> None:
+    spec, meta = NOT_TOLD[name]
+    site.require(("signed", spec))
+    image = site.unsigned("a")
+    site.run(meta=meta, containers=[{"name": "app", "image": image}])
+    await site.refresh.refresh()
+    assert site.told == []
+    site.require(("signed", {}))
+    site.run(meta={"name": "denied"}, containers=[{"name": "app", "image": image}])
+    await site.refresh.refresh()
+    assert "denied" in [one.regarding.name for one in site.told]
+
+
+async def test_image_whose_registry_does_not_answer_is_not_told(site: Site) -> None:
+    image, unsigned = site.image("a", None), site.unsigned("ab")
+
+    async def fail(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=503)
+
+    site.registry.misbehave["GET", f"/v2/{NAME}/referrers/{image.partition('@')[2]}"] = fail
+    site.require(("signed", {}))
+    site.run(meta={"name": "unknown"}, containers=[{"name": "app", "image": image}])
+    site.run(meta={"name": "unsigned"}, containers=[{"name": "app", "image": unsigned}])
+    await site.refresh.refresh()
+    assert [one.regarding.name for one in site.told] == ["unsigned"]
+    assert site.counts() == {("signed", "Deny"): 1}
+
+
+async def test_many_owners_of_one_namespace_leave_room_for_others(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running_images, "MAX_OCCURRENCES", 8)
+    site.require(("signed", {}))
+    image = site.unsigned("a")
+    for number in range(20):
+        site.run(meta={"name": f"p{number}", "namespace": "many"}, containers=[{"name": "app", "image": image}])
+    site.run(meta={"name": "other", "namespace": "other"}, containers=[{"name": "app", "image": image}])
+    await site.refresh.refresh()
+    assert Counter(one.regarding.namespace for one in site.told) == {"many": 4, "other": 1}
+    assert site.counts() == {("signed", "Deny"): 1}
+
+
+async def test_pass_follows_soon_after_a_change(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sekisho.webhook.evidence_refresh.MIN_REST_SECONDS", 0.0)
+    monkeypatch.setattr("sekisho.webhook.evidence_refresh.POLL_SECONDS", 0.01)
+    site.run(containers=[{"name": "app", "image": site.unsigned("a")}])
+    async with running(site.refresh.keep_up()):
+        await until(lambda: len(list(site.refresh.families())[1].samples) == 1)
+        site.require(("signed", {}))
+        await until(lambda: len(site.told) == 1)

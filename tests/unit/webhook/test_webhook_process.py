@@ -334,7 +334,10 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         (("--policy-dir=a",), "--policy-dir reads nothing from a cluster"),
         (("--port=70000",), "--port"),
         (("--log-level=loud",), "--log-level"),
-        (("--events=PodDenied,PodEaten",), "'PodEaten' is not one of PodDenied, PodWarned, PodDefaulted, WaiverUsed."),
+        (
+            ("--events=PodDenied,PodEaten",),
+            "'PodEaten' is not one of PodDenied, PodWarned, PodDefaulted, WaiverUsed, ImageNoLongerTrusted.",
+        ),
         (("--events-per-second=0",), "--events-per-second"),
     ],
 )

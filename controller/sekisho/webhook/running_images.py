@@ -1,0 +1,279 @@
+"""Images that run, and that a rule on images denies now: a scan grows old, a key ends, an image is withdrawn.
+
+Their pods stay: what is found becomes Events on the owners of the pods, and metrics. A pod is judged as a new pod with
+the same fields would be, from what is known about its images; what is not known is looked up, and then judged again.
+"""
+
+import logging
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from msgspec import Raw, Struct
+from prometheus_client.core import Metric
+
+from sekisho.admission import UnjudgedError, evaluate, with_enforcement, written_by_owner
+from sekisho.admission.denial import denial_message
+from sekisho.admission.template_paths import fixes_in_object
+from sekisho.admission.verdict import Violation
+from sekisho.cluster.events import Occurrence, Reason
+from sekisho.cluster.owners import ObjectReference, controller_of
+from sekisho.images import ImageError, Reference, parse
+from sekisho.images.authorities import Authority
+from sekisho.images.evidence import ImageFacts, evidence_key
+from sekisho.images.trust import Trust
+from sekisho.pods import Pod, container_refs
+from sekisho.policies import Enforcement, PolicySet
+from sekisho.telemetry.families import gauges
+from sekisho.webhook.evidence import EvidenceStore
+from sekisho.webhook.namespaces import Namespaces
+from sekisho.webhook.pod_pull_secrets import PodPullSecrets, pull_secrets_of_pod
+from sekisho.webhook.reporting import stated
+
+logger = logging.getLogger(__name__)
+
+CONTROL: Final = "images"
+MAX_OCCURRENCES: Final = 4096
+"""Owners that get an Event after one pass. A namespace has at most as many as it leaves free."""
+MAX_LABELS: Final = 5000
+"""Policies in the metric; further ones are counted as `other`."""
+MAX_SECONDS_OF_POD: Final = 1.0
+"""A pod that takes more CPU time to judge is left out."""
+_AGE: Final = re.compile(r" \d+ (?:minutes|hours|days) ago(?:,(?= at ))?")
+"""In what a rule says about a scan. Without it, the Event of the next pass is the same one."""
+
+
+class Judged(Struct, frozen=True, eq=False):
+    """What running pods are judged by.
+
+    policies: the set in force.
+    authorities: those of a set.
+    evidence: what is known about images.
+    looked_up: when the shared facts about an image, by `evidence_key`, were found; None where there are none.
+    namespaces: their labels.
+    exempt: namespaces whose pods the API server does not send to the webhook.
+    uses_pod_secrets: whether pods' own pull Secrets are read.
+    record: takes the occurrences for Events.
+    """
+
+    policies: Callable[[], PolicySet]
+    authorities: Callable[[PolicySet], Mapping[str, Authority]]
+    evidence: EvidenceStore
+    looked_up: Callable[[str], datetime | None]
+    namespaces: Namespaces
+    exempt: Collection[str]
+    uses_pod_secrets: bool
+    record: Callable[[Occurrence], None]
+
+
+class ToLookUp(Struct, frozen=True):
+    """An image to look up, with the pull Secrets of a pod that runs it, and that pod's namespace."""
+
+    reference: Reference
+    pull_secrets: PodPullSecrets | None
+    namespace: str
+
+
+class _Meta(Struct, frozen=True, rename="camel"):
+    uid: str = ""
+    deletion_timestamp: str | None = None
+
+
+class _Head(Struct, frozen=True):
+    metadata: _Meta
+
+
+_head_decoder = msgspec.json.Decoder(_Head)
+_decoder = msgspec.json.Decoder(Pod)
+
+
+class RunningImages:
+    """One pass over the running pods: give all of them to `judge`, in any thread but one after the other.
+
+    now: the time that they are judged at.
+    older_than: images whose shared facts were found earlier are to be looked up again.
+    """
+
+    def __init__(self, judged: Judged, now: datetime, older_than: datetime) -> None:
+        self._judged = judged
+        self._now = now
+        self._older_than = older_than
+        self._policies = judged.policies()
+        self._authorities = judged.authorities(self._policies)
+        self._known: set[int] = set()
+        self._old: set[str] = set()
+        self._images: dict[tuple[tuple[str, ...], str], set[int]] = {}
+        self._by_namespace: Counter[str] = Counter()
+        self.occurrences: list[Occurrence] = []
+        """At most MAX_OCCURRENCES."""
+        self.left_out = 0
+        """Occurrences above that number."""
+        self.to_look_up: dict[tuple[str, PodPullSecrets | None], ToLookUp] = {}
+        """By the image, as in Evidence, and the pull Secrets."""
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether some policy has a rule on the images of some pod."""
+        return bool(self._images)
+
+    def judge(self, pods: Iterable[Raw]) -> None:
+        """Judge pods, given as JSON. A pod that cannot be judged is left out. Never raises."""
+        for raw in pods:
+            try:
+                self._judge(raw)
+            except UnjudgedError as error:
+                logger.warning("the images of a running pod were not judged: %s", error)
+            except Exception:  # the others are judged
+                logger.exception("internal error while the images of a running pod were judged")
+
+    def counts(self) -> dict[tuple[str, ...], float]:
+        """How many different images each policy finds, by its name and what it does about them."""
+        images: dict[tuple[str, ...], set[int]] = {}
+        for (names, enforcement), found in self._images.items():
+            for name in names:
+                key = (name, enforcement)
+                if key not in images and len(images) >= MAX_LABELS:
+                    key = ("other", enforcement)
+                images.setdefault(key, set()).update(found)
+        return {key: float(len(found)) for key, found in images.items()}
+
+    def _judge(self, raw: Raw) -> None:
+        pod, meta = _decoder.decode(raw), _head_decoder.decode(raw).metadata
+        namespace = pod.metadata.namespace or ""
+        secrets = pull_secrets_of_pod(namespace, pod.spec) if self._judged.uses_pod_secrets else None
+        for reference in references_of(pod):
+            self._look_up_if_old(reference, secrets, namespace)
+        labels = self._judged.namespaces.known(namespace) if self._policies.needs_labels else None
+        if labels is None and self._policies.needs_labels:
+            return  # a new namespace
+        if namespace in self._judged.exempt or meta.deletion_timestamp is not None:
+            return
+        plan = self._policies.plan(namespace, labels, pod)
+        steps = [step for step in plan.steps if step.control == CONTROL]
+        if not steps or self._is_known(pod, namespace):
+            return
+        for requirement in (requirement for step in steps for requirement in step.required_by):
+            self._images.setdefault((requirement.policies, requirement.enforcement.value), set())
+        trust = self._trust(secrets)
+        until = time.thread_time() + MAX_SECONDS_OF_POD
+
+        def check_time() -> None:
+            if time.thread_time() > until:
+                raise UnjudgedError(f"it takes more than {MAX_SECONDS_OF_POD:g} s")
+
+        evaluation = evaluate(
+            pod,
+            self._policies,
+            namespace,
+            labels,
+            clock=lambda: self._now,
+            check_time=check_time,
+            trust=trust,
+        )
+        for lookup in evaluation.lookups:
+            self._look_up(lookup.reference, secrets, namespace)
+        self._count(pod, meta.uid, [one for one in evaluation.violations if _is_certain(one, trust)])
+
+    def _trust(self, secrets: PodPullSecrets | None) -> Trust:
+        policies = self._policies
+        view = self._judged.evidence.view(pull_secrets=secrets)
+        return Trust(self._authorities, view, self._now, {}, policies.registries, policies.predicates)
+
+    def _is_known(self, pod: Pod, namespace: str) -> bool:
+        """Whether a pod of the same owner was judged that the rules on images cannot tell apart from this one."""
+        meta, labels = pod.metadata, pod.metadata.labels or {}
+        owner = controller_of(meta.owner_references, namespace)
+        containers = tuple((ref.path[1], ref.container.name, ref.container.image) for ref in container_refs(pod.spec))
+        volumes = tuple(one.image.reference for one in pod.spec.volumes or () if one.image is not None)
+        secrets = tuple(one.name for one in pod.spec.image_pull_secrets or ())
+        selected = tuple(sorted(pair for pair in labels.items() if pair[0] in self._policies.label_keys))
+        traits = (owner or meta.name, namespace, containers, volumes, secrets, selected, pod.spec.runtime_class_name)
+        key = hash(traits)
+        is_known = key in self._known
+        self._known.add(key)
+        return is_known
+
+    def _look_up_if_old(self, reference: Reference, secrets: PodPullSecrets | None, namespace: str) -> None:
+        """Have facts renewed, once for all pods: they count for each."""
+        key = evidence_key(reference) or ""
+        looked_up = self._judged.looked_up(key)
+        if looked_up is not None and looked_up < self._older_than and key not in self._old:
+            self._old.add(key)
+            self._look_up(reference, secrets, namespace)
+
+    def _look_up(self, reference: Reference, secrets: PodPullSecrets | None, namespace: str) -> None:
+        key = evidence_key(reference)
+        if key is not None:
+            self.to_look_up.setdefault((key, secrets), ToLookUp(reference, secrets, namespace))
+
+    def _count(self, pod: Pod, uid: str, violations: list[Violation]) -> None:
+        """Count what is found in a pod, and keep its occurrence if a policy denies it."""
+        for violation in violations:
+            of_policies = self._images.setdefault((violation.policies, violation.enforcement.value), set())
+            of_policies.add(hash(violation.finding.raw_value))
+        denied = with_enforcement(violations, Enforcement.DENY)
+        if not denied:
+            return
+        namespace = pod.metadata.namespace or ""
+        if self._by_namespace[namespace] >= MAX_OCCURRENCES - len(self.occurrences):
+            self.left_out += 1
+            return
+        self._by_namespace[namespace] += 1
+        self.occurrences.append(_occurrence(pod, uid, denied, self._now))
+
+
+def references_of(pod: Pod) -> Iterator[Reference]:
+    """The images of a pod that have a digest."""
+    images = [ref.container.image for ref in container_refs(pod.spec)]
+    images += [volume.image.reference for volume in pod.spec.volumes or () if volume.image is not None]
+    for image in images:
+        try:
+            reference = parse(image or "")
+        except ImageError:
+            continue
+        if reference.digest is not None:
+            yield reference
+
+
+def families(counts: Mapping[tuple[str, ...], float], judged_at: float | None) -> Iterator[Metric]:
+    """The metrics of the last pass.
+
+    counts: as RunningImages has them.
+    judged_at: when it ended, in seconds since 1970; None before the first one, and on a replica that judges none.
+    """
+    yield gauges(
+        "sekisho_images_no_longer_trusted",
+        "Images that run and that a rule on images denies now; by what the policy does about them.",
+        ("policy", "enforcement"),
+        counts,
+    )
+    yield gauges(
+        "sekisho_images_judged_timestamp_seconds",
+        "When the images that run were last judged, on the replica that does it.",
+        (),
+        {} if judged_at is None else {(): judged_at},
+    )
+
+
+def _is_certain(violation: Violation, trust: Trust) -> bool:
+    """Whether a violation of a rule on images rests on facts, and not on a registry that does not answer."""
+    if violation.finding.control != CONTROL or violation.is_pending:
+        return False
+    if violation.lookup is None:
+        return True
+    key = evidence_key(violation.lookup.reference)
+    return key is not None and isinstance(trust.evidence.get(key), ImageFacts)
+
+
+def _occurrence(pod: Pod, uid: str, denied: list[Violation], now: datetime) -> Occurrence:
+    namespace = pod.metadata.namespace or ""
+    above = written_by_owner(pod.metadata.owner_references)
+    written = fixes_in_object(denied, above) if above else denied
+    message = f"running pods would be denied now: {denial_message(written)}"
+    content = stated(above, Reason.IMAGE_NO_LONGER_TRUSTED, _AGE.sub("", message), written)
+    subject = ObjectReference("v1", "Pod", pod.metadata.name or "", namespace, uid)
+    return Occurrence(controller_of(pod.metadata.owner_references, namespace) or subject, subject, content, now)
