@@ -112,9 +112,11 @@ class _GrypeFix(Struct, frozen=True, gc=False):
 
 
 class _GrypeVulnerability(Struct, frozen=True, gc=False):
+    """fix: Grype before 0.13 has another field, so that findings with a fix would seem to have none."""
+
     id: str
+    fix: _GrypeFix
     severity: str = ""
-    fix: _GrypeFix = _GrypeFix()
 
 
 class _GrypeId(Struct, frozen=True, gc=False):
@@ -150,6 +152,10 @@ class _GrypeReport(Struct, frozen=True):
 def read_report(text: bytes, digest: str) -> Report:
     """A scanner's report, which must be about the image with a digest where it names one. Raises ReportError."""
     scanner = ""
+    if text[:1] == b"[":
+        raise ReportError(
+            scanner, "its report is a list without a schema version, as before Trivy 0.20; 2 is supported"
+        )
     try:
         shape = msgspec.json.decode(text, type=_Any)
         if bytes(shape.schema_version):

@@ -428,33 +428,54 @@ def test_malformed_rule(name: str) -> None:
 
 
 NAMES = st.sampled_from(["CVE-1", "CVE-2", "CVE-3", "CVE-4"])
-MATCHES = st.builds(
-    grype_match,
-    NAMES,
-    st.sampled_from(["Critical", "High", "Medium", "Low", "Negligible", "Unknown", ""]),
-    st.sampled_from([(), ("1",)]),
-    st.lists(NAMES, max_size=2),
+RATINGS = st.sampled_from(["Critical", "High", "Medium", "Low", "Negligible", "Unknown", ""])
+MATCHES = st.builds(grype_match, NAMES, RATINGS, st.sampled_from([(), ("1",)]), st.lists(NAMES, max_size=2))
+ROWS = st.builds(
+    trivy_row, NAMES, RATINGS.map(str.upper), st.sampled_from(["", "1"]), VendorIDs=st.none() | st.lists(NAMES)
 )
 LIMIT = st.dictionaries(st.sampled_from(SEVERITIES), st.integers(0, 2), max_size=4)
+ALLOWED = st.dictionaries(NAMES, st.sampled_from(["2027-01-01T00:00:00Z", "2026-01-01T00:00:00Z"]), max_size=2)
 REQUIREMENTS = st.fixed_dictionaries(
     {
         "maximum": st.fixed_dictionaries({"fixable": LIMIT, "unfixable": LIMIT}),
-        "allowed": st.lists(NAMES, max_size=2, unique=True),
+        "allowed": ALLOWED,
+        "denied": st.lists(NAMES, max_size=1),
+        "scanners": st.sampled_from([["trivy"], ["grype"], ["trivy", "grype"], ["grype", "trivy"]]) | st.none(),
         "vex": st.dictionaries(NAMES, st.sampled_from(["not_affected", "fixed", "affected"]), max_size=2),
     }
 )
+REPORTS = st.tuples(st.lists(ROWS, max_size=4), st.lists(MATCHES, max_size=4))
 
 
-@given(required=REQUIREMENTS, matches=st.lists(MATCHES, max_size=6), more=MATCHES, place=st.integers(0, 6))
+def of_requirement(drawn: dict[str, Any]) -> ClusterPodPolicy:
+    """A policy with all options of a rule on scans."""
+    denied, scanners = drawn["denied"], drawn["scanners"]
+    allowed = [
+        {"id": name, "until": until, "reason": "r"} for name, until in drawn["allowed"].items() if name not in denied
+    ]
+    more = {} if scanners is None else {"scanners": scanners}
+    return policy(maximum=drawn["maximum"], allowed=allowed, denied=denied, vex=VEX, **more)
+
+
+@given(drawn=REQUIREMENTS, reports=REPORTS, row=ROWS, match=MATCHES, place=st.integers(0, 4))
 def test_another_vulnerability_never_makes_a_denied_image_admitted(
-    required: dict[str, Any], matches: list[dict[str, Any]], more: dict[str, Any], place: int
+    drawn: dict[str, Any],
+    reports: tuple[list[dict[str, Any]], list[dict[str, Any]]],
+    row: dict[str, Any],
+    match: dict[str, Any],
+    place: int,
 ) -> None:
-    entries = [{"id": name, "until": "2027-01-01T00:00:00Z", "reason": "r"} for name in required["allowed"]]
-    of = policy(maximum=required["maximum"], allowed=entries, vex=VEX)
-    vex = vex_by(OTHER_P256, *(vex_statement(*one) for one in required["vex"].items()))
-    before = judged(facts(scanned_by(report=grype(*matches)), vex), of)
-    after = judged(facts(scanned_by(report=grype(*matches[:place], more, *matches[place:])), vex), of)
-    assert after.is_denied or not before.is_denied
+    required = of_requirement(drawn)
+    vex = vex_by(OTHER_P256, *(vex_statement(*one) for one in drawn["vex"].items()))
+    rows, matches = reports
+
+    def is_denied(rows: list[dict[str, Any]], matches: list[dict[str, Any]]) -> bool:
+        by_trivy, by_grype = scanned_by(report=trivy(*rows)), scanned_by(report=grype(*matches))
+        return judged(facts(by_trivy, by_grype, vex), required).is_denied
+
+    before = is_denied(rows, matches)
+    assert is_denied([*rows[:place], row, *rows[place:]], matches) or not before
+    assert is_denied(rows, [*matches[:place], match, *matches[place:]]) or not before
 
 
 def platforms(*digests: str) -> ImageFacts:
