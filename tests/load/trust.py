@@ -24,6 +24,7 @@ from sekisho.admission import evaluate
 from sekisho.images import Reference, parse
 from sekisho.images.authorities import Authority
 from sekisho.images.evidence import ImageFacts, Signature, evidence_key
+from sekisho.images.scans import SCAN_PREDICATE
 from sekisho.images.trust import Trust
 from sekisho.manifests import parse_policies
 from sekisho.pods import Container, Pod, PodSpec
@@ -46,10 +47,14 @@ from tests.trustparts.looking_up import LOOPBACK, by_identity, by_keys
 from tests.trustparts.minted import CI, MintedSigstore
 from tests.trustparts.odd import Behavior, Fault, OddRegistry, Request, start_odd_registry
 from tests.trustparts.sigstore import RELEASE
+from tests.unit.images.scan_data import scan_predicate, scan_statement, trivy, trivy_row
 from tests.unit.images.signing import P256, bundle, pem, statement
 
 IMAGES: Final = 100
 MANY: Final = 200
+FINDINGS: Final = 4000
+SCAN_BYTES: Final = 7_500_000
+AT_ONCE: Final = 16
 CONTAINERS: Final = 4
 ROUNDS: Final = 7
 EVALUATIONS: Final = 2000
@@ -82,6 +87,8 @@ class Bench:
     def __init__(self, registry: OddRegistry) -> None:
         self._registry = registry
         self._sigstore = MintedSigstore()
+        self.facts_bytes = 0
+        """Of the largest facts so far."""
         self._settings = Settings((LOOPBACK,), tls_context(registry.ca.read_text()), {})
         self.keyed = {"release": by_keys("release", pem(P256))}
         self.keyless = {"release": by_identity("release", self._sigstore.trusted_root(), CI, RELEASE)}
@@ -100,15 +107,36 @@ class Bench:
             references.append(parse(image.reference))
         return references
 
+    def scanned(self, count: int) -> list[Reference]:
+        """New images, each with a scan of FINDINGS findings in SCAN_BYTES."""
+        references = []
+        for number in range(count):
+            image = self._registry.push_image("bench/scanned", f"scanned {number}")
+            rows = [trivy_row(f"CVE-2024-{one:05}", "HIGH", Description="x" * 1300) for one in range(FINDINGS)]
+            predicate = scan_predicate(trivy(*rows, digest=image.digest), datetime.now(UTC))
+            attached = json.dumps(bundle(P256, scan_statement(predicate, image.digest))).encode()
+            if len(attached) < SCAN_BYTES:
+                raise click.ClickException(f"the scan has {len(attached):,} bytes, not {SCAN_BYTES:,}")
+            self._registry.attach(image, attached)
+            references.append(parse(image.reference))
+        return references
+
     async def cold(
-        self, references: Sequence[Reference], authorities: Mapping[str, Authority], *, at_once: bool
+        self,
+        references: Sequence[Reference],
+        authorities: Mapping[str, Authority],
+        *,
+        at_once: bool,
+        predicates: Sequence[str] = (),
     ) -> tuple[Latencies, float, Latencies]:
         """Look images up: how long each took, CPU time of this process for an image in ms.
 
         The third is the loop's lag, for images that are looked up at once.
+
+        predicates: the types of attestations that policies need.
         """
         client = RegistryClient(self._settings)
-        evidence = EvidenceStore(client, lambda: authorities, lambda: datetime.now(UTC))
+        evidence = EvidenceStore(client, lambda: authorities, lambda: datetime.now(UTC), predicates=lambda: predicates)
         lags: list[float] = []
         # The watch takes CPU time itself, which would count for the images.
         watching = asyncio.create_task(_watch(lags)) if at_once else None
@@ -119,8 +147,9 @@ class Bench:
             evidence.start([reference])
             await evidence.settled([reference], SECONDS)
             found = evidence.known(evidence_key(reference) or "")[0]
-            if not isinstance(found, ImageFacts) or not found.signatures:
+            if not isinstance(found, ImageFacts) or not (found.attestations if predicates else found.signatures):
                 raise click.ClickException(f"{reference} was not found signed: {found}")
+            self.facts_bytes = max(self.facts_bytes, len(msgspec.json.encode(found)))
             return time.monotonic() - start
 
         try:
@@ -163,6 +192,18 @@ class Bench:
 
         _, _, lag = run(self.cold(self.images("bench/many", MANY, keyless=True), self.keyless, at_once=True))
         yield Figure(f"lag of the event loop while {MANY} keyless images are verified, p99", lag.at(99), 10, "ms")
+
+        yield from self._scans()
+
+    def _scans(self) -> Iterable[Figure]:
+        run, size = uvloop.run, f"{FINDINGS:,} findings ({SCAN_BYTES / 1e6:.1f} MB)"
+        wanted = (SCAN_PREDICATE,)
+        _, cpu, _ = run(self.cold(self.scanned(AT_ONCE), self.keyed, at_once=False, predicates=wanted))
+        yield Figure(f"scan of {size}, CPU", cpu, 100, "ms")
+        yield Figure("facts that are kept and shared of it", self.facts_bytes / 1024, 128, "KiB")
+        together, _, lag = run(self.cold(self.scanned(AT_ONCE), self.keyed, at_once=True, predicates=wanted))
+        yield Figure(f"{AT_ONCE} such scans at once, p99", together.at(99), 3000, "ms")
+        yield Figure("lag of the event loop meanwhile, p99", lag.at(99), 10, "ms")
 
     def memory(self) -> float:
         """MiB that the verification adds to a webhook which knows as many images as it may."""
