@@ -126,6 +126,8 @@ class DenialHistory:
         self._of_event: dict[str, Denial] = {}
         self._reports: dict[tuple[str, ...], dict[str, Denial]] = {}
         """By the denials' keys, and by the names of the Events."""
+        self._totals: dict[tuple[str, ...], Denial] = {}
+        """What all reports of a denial say together, by its key; of those that need not be added up again."""
         self._changed: set[tuple[str, ...]] = set()
 
     def put(self, name: str, event: Event) -> None:
@@ -134,14 +136,18 @@ class DenialHistory:
         denial = _denial_of(event)
         if denial is not None:
             self._of_event[name] = denial
-            self._reports.setdefault(denial.key, {})[name] = denial
-            self._changed.add(denial.key)
+            key = denial.key
+            self._reports.setdefault(key, {})[name] = denial
+            if key in self._totals:
+                self._totals[key] = _merged((self._totals[key], denial))
+            self._changed.add(key)
 
     def remove(self, name: str) -> None:
         """Remove an Event, if it is there."""
         denial = self._of_event.pop(name, None)
         if denial is not None:
             self._changed.add(denial.key)
+            self._totals.pop(denial.key, None)
             del self._reports[denial.key][name]
             if not self._reports[denial.key]:
                 del self._reports[denial.key]
@@ -152,9 +158,14 @@ class DenialHistory:
 
     def changes(self) -> list[Denial]:
         """The denials that have changed since the last call, the latest last; those that are gone are left out."""
-        denials = [_merged(self._reports[key].values()) for key in self._changed if key in self._reports]
+        denials = [self._total(key) for key in self._changed if key in self._reports]
         self._changed.clear()
         return sorted(denials, key=lambda denial: (denial.last_seen, denial.key))
+
+    def _total(self, key: tuple[str, ...]) -> Denial:
+        if key not in self._totals:
+            self._totals[key] = _merged(self._reports[key].values())
+        return self._totals[key]
 
 
 def _merged(reports: Iterable[Denial]) -> Denial:

@@ -347,3 +347,29 @@ def test_each_event_changes_its_own_denial_only() -> None:
     assert [key[3] for key in history.gone()] == ["api"]
     assert [(denial.owner.name, denial.count) for denial in history.changes()] == [("web", 2)]
     assert history.changes() == []
+
+
+@pytest.mark.parametrize("owner", ["web-{}", "web"], ids=["of other owners", "of the same denial"])
+def test_one_more_event_costs_the_same_after_few_and_after_many(owner: str) -> None:
+    history = DenialHistory()
+    calls: list[int] = []
+    for number in range(1_001):
+        report = decode_event(json.dumps(event(f"e{number}", owner.format(number))).encode())
+        if number not in (10, 1_000):
+            history.put(str(number), report)
+            assert len(history.changes()) == 1
+            continue
+        calls.append(0)
+
+        def count(*_: object) -> None:
+            calls[-1] += 1
+
+        sys.setprofile(count)
+        try:
+            history.put(str(number), report)
+            changes = history.changes()
+        finally:
+            sys.setprofile(None)
+        assert changes[0].count == (1 if owner != "web" else number + 1)
+    few, many = calls
+    assert 0 < many <= few
