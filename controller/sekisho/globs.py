@@ -1,6 +1,9 @@
 """Wildcards: `*` matches any number of any characters; a pattern must match the whole text."""
 
+from collections.abc import Iterable
 from typing import Final
+
+from msgspec import Struct
 
 _MAX_PRODUCT: Final = 20_000
 """Length of a part times that of the text; above it, Python's search may take time in proportion to the product."""
@@ -13,9 +16,52 @@ def glob_matches(pattern: str, text: str) -> bool:
     if "*" not in pattern:
         return pattern == text
     head, *middle, tail = pattern.split("*")
-    if len(text) < len(head) + len(tail) or not text.startswith(head) or not text.endswith(tail):
+    return text.startswith(head) and text.endswith(tail) and _has_parts(text, len(head), middle, len(tail))
+
+
+class Globs(Struct, frozen=True):
+    """Patterns, compiled to be matched with many texts. Make it with `Globs.of`.
+
+    exact: those without wildcards.
+    starts: what the text must begin with, of those with one wildcard, at their end.
+    others: the head, the tail and what is between them of all others.
+    """
+
+    exact: frozenset[str]
+    starts: tuple[str, ...]
+    others: tuple[tuple[str, str, tuple[str, ...]], ...]
+
+    @classmethod
+    def of(cls, patterns: Iterable[str]) -> "Globs":
+        """The patterns."""
+        exact: set[str] = set()
+        starts: list[str] = []
+        others: list[tuple[str, str, tuple[str, ...]]] = []
+        for pattern in patterns:
+            head, *middle, tail = pattern.split("*") if "*" in pattern else (pattern, "")
+            if "*" not in pattern:
+                exact.add(pattern)
+            elif middle or tail:
+                others.append((head, tail, tuple(middle)))
+            else:
+                starts.append(head)
+        return cls(frozenset(exact), tuple(starts), tuple(others))
+
+    def match(self, text: str) -> bool:
+        """Whether a pattern matches the text."""
+        if text in self.exact or text.startswith(self.starts):
+            return True
+        return any(
+            text.startswith(head) and text.endswith(tail) and _has_parts(text, len(head), middle, len(tail))
+            for head, tail, middle in self.others
+        )
+
+
+def _has_parts(text: str, position: int, middle: Iterable[str], tail: int) -> bool:
+    """Whether a text has the parts in their order, after its first `position` characters and before its tail."""
+    end = len(text) - tail
+    if end < position:
         return False
-    position, end = len(head), len(text) - len(tail)
     for part in middle:
         position = find(part, text, position, end)
         if position < 0:

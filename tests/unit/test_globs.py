@@ -4,8 +4,10 @@ import time
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sekisho.globs import find, glob_matches
+from sekisho.globs import Globs, find, glob_matches
 
 SLOW_PARTS = ["a" * 49 + "b" + "a" * 48, "a" * 120 + "b" + "a" * 120]
 
@@ -40,3 +42,8 @@ def cpu_seconds(call: Callable[[], object]) -> float:
             call()
         seconds.append(time.process_time() - started)
     return min(seconds)
+
+
+@given(st.lists(st.text("ab*", max_size=6), max_size=5), st.text("ab", max_size=8))
+def test_compiled_patterns_match_what_one_of_them_matches(patterns: list[str], text: str) -> None:
+    assert Globs.of(patterns).match(text) is any(glob_matches(pattern, text) for pattern in patterns)

@@ -148,17 +148,19 @@ def dearest(control: str, parameters: Parameters, pods: Sequence[Large], most: i
     return [pods[place_of] for _, place_of in sorted(seconds, reverse=True)[:most]]
 
 
-def policies_at_limits(control: str, which: int) -> PolicySet:
+def policies_at_limits(
+    control: str, which: int, of_cluster: int = _CLUSTER_POLICIES, most: int = _POD_POLICIES
+) -> PolicySet:
     """As many PodPolicies as a namespace may have, each with a list of a control at its limit; beside them 100
     ClusterPodPolicies, and a waiver by an image of the pod.
 
     which: the number of the list, as `parameters_at_limits` gives them.
     """
-    made: list[Any] = [_cluster_policy(number) for number in range(_CLUSTER_POLICIES)]
+    made: list[Any] = [_cluster_policy(number) for number in range(of_cluster)]
     waived = {"controls": [control], "policies": ["p0"], "match": {"images": ["*.io/a*a*a*0"]}}
     waiver = {"metadata": {"name": "w"}, "spec": WAIVER["spec"] | waived}
     made.append(msgspec.convert(waiver, PolicyWaiver))
-    for number in range(_POD_POLICIES):
+    for number in range(most):
         parameters = list(parameters_at_limits(control, 1000 * number))[which]
         policy = _policy(PodPolicy, f"p{number}", control, parameters)
         if list(limit_problems(policy, PolicySet.of(made))):

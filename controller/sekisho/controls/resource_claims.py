@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 
 from sekisho.controls.control import Check, Control, Example, Parameters, opt_in
 from sekisho.findings import FieldPath, Finding, words
-from sekisho.globs import glob_matches
+from sekisho.globs import Globs
 from sekisho.pods import ContainerRef, Pod, PodResourceClaim, Resources
 
 _DEVICE_CLASS: Final = "deviceclass.resource.kubernetes.io/"
@@ -57,16 +57,16 @@ class ResourceClaims(Parameters, frozen=True):
 class _Allowed(Struct, frozen=True):
     """Patterns for names, and the same in words."""
 
-    patterns: tuple[str, ...]
+    patterns: Globs
     text: str
 
     def has(self, name: str) -> bool:
         """Whether a pattern matches the name."""
-        return any(glob_matches(pattern, name) for pattern in self.patterns)
+        return self.patterns.match(name)
 
 
 def _allowed(patterns: tuple[str, ...] | None) -> _Allowed:
-    return _Allowed(patterns, words(patterns)) if patterns else _Allowed((), "none")
+    return _Allowed(Globs.of(patterns or ()), words(patterns) if patterns else "none")
 
 
 def _check(parameters: ResourceClaims, _minor: int) -> Check:

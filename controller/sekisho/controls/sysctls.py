@@ -21,7 +21,7 @@ from msgspec import Meta
 
 from sekisho.controls.control import Check, Control, Example, Level, ParameterError, Parameters
 from sekisho.findings import Finding, remove, words
-from sekisho.globs import glob_matches
+from sekisho.globs import Globs
 from sekisho.pods import ContainerRef, Pod
 
 _SAFE_SINCE = {
@@ -92,6 +92,7 @@ def _check(parameters: Sysctls, _minor: int) -> Check:
     forbidden = tuple(map(with_dots, parameters.forbidden or ()))
     patterns = parameters.allowed or ()
     allowed = f"only {words(patterns, 'and')}" if patterns else "none"
+    is_allowed, is_forbidden = Globs.of(patterns).match, Globs.of(forbidden).match
     not_forbidden = f"none of {words(forbidden, 'and')}" if forbidden else ""
 
     def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
@@ -100,9 +101,9 @@ def _check(parameters: Sysctls, _minor: int) -> Check:
             return []
         findings = []
         for index, sysctl in enumerate(context.sysctls):
-            if not _matches_any(patterns, sysctl.name):
+            if not is_allowed(sysctl.name):
                 findings.append(_not_allowed(index, "name", sysctl.name, allowed))
-            elif _matches_any(forbidden, with_dots(sysctl.name)):
+            elif is_forbidden(with_dots(sysctl.name)):
                 findings.append(_not_allowed(index, "name", sysctl.name, not_forbidden))
             elif "+" in sysctl.value or "=" in sysctl.value:
                 findings.append(_not_allowed(index, "value", sysctl.value, "a value without + and ="))
@@ -117,10 +118,6 @@ def with_dots(name: str) -> str:
     Use it only to deny: a name with both, such as one of the interface eth0.1, becomes the name of another sysctl.
     """
     return name.replace("/", ".")
-
-
-def _matches_any(patterns: Sequence[str], name: str) -> bool:
-    return any(glob_matches(pattern, name) for pattern in patterns)
 
 
 def _not_allowed(index: int, key: str, value: str, allowed: str) -> Finding:
