@@ -33,6 +33,7 @@ from tests.worst.inputs import (
     strings_of_policies,
 )
 from tests.worst.judging import Answer, answers, bodies, policy_set
+from tests.worst.limits import over_limits
 from tests.worst.measure import MAX_BYTES, MAX_SECONDS, Call, Cost, cost_of, grows_faster, least, over_bounds
 
 _ENVELOPE = 4096
@@ -136,7 +137,10 @@ def main(short: bool, only: str, write: bool) -> None:
         write_section(
             "worst", f"{'Short form: ' if short else ''}{len(cases):,} reviews, {machine()}. The costliest:\n\n{shown}"
         )
-    failed = sum(bool(case.faults) for case in cases)
+    over = [] if short else list(over_limits(only, progress))
+    for line in over:
+        click.echo(line)
+    failed = sum(bool(case.faults) for case in cases) + len(over)
     if failed:
         click.echo(f"\n{failed} over the bounds: {MAX_SECONDS:g} s, {MAX_BYTES >> 20} MiB, or not linear")
     slow = sum(wait > MAX_P99_MS for wait in waits)

@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -23,6 +24,7 @@ from sekisho.webhook.http_shell import Deadline
 from sekisho.webhook.metrics import Metrics
 from sekisho.webhook.pod_reviews import PodReviews
 from sekisho.webhook.policies import Enforced
+from tests.controlplane.progress import Progress
 from tests.reviews import review_body
 from tests.worst.inputs import place
 from tests.worst.judging import NOW, WAIVER
@@ -155,13 +157,14 @@ def policies_at_limits(
     ClusterPodPolicies, and a waiver by an image of the pod.
 
     which: the number of the list, as `parameters_at_limits` gives them.
+    of_cluster, most: the number of ClusterPodPolicies, and of PodPolicies.
     """
     made: list[Any] = [_cluster_policy(number) for number in range(of_cluster)]
     waived = {"controls": [control], "policies": ["p0"], "match": {"images": ["*.io/a*a*a*0"]}}
     waiver = {"metadata": {"name": "w"}, "spec": WAIVER["spec"] | waived}
     made.append(msgspec.convert(waiver, PolicyWaiver))
     for number in range(most):
-        parameters = list(parameters_at_limits(control, 1000 * number))[which]
+        parameters = next(islice(parameters_at_limits(control, 1000 * number), which, None))
         policy = _policy(PodPolicy, f"p{number}", control, parameters)
         if list(limit_problems(policy, PolicySet.of(made))):
             break
@@ -224,3 +227,19 @@ def _policy(kind: Any, name: str, control: str, parameters: Parameters) -> Any:
     policy = msgspec.convert({"metadata": metadata, "spec": spec}, kind)
     compile_policy(policy)
     return policy
+
+
+def over_limits(only: str, progress: Progress) -> Iterator[str]:
+    """For each list of each control whose name has `only`: a line for each review over a bound."""
+    pods = list(growing_pods())
+    bodies: dict[str, bytes] = {}
+    for control in CONTROLS:
+        for which, parameters in enumerate(parameters_at_limits(control) if only in control else ()):
+            progress.show(f"{control} with its lists at their limits")
+            policies = policies_at_limits(control, which)
+            for large in dearest(control, parameters, pods, 2):
+                body = bodies[large.name] = bodies.get(large.name) or at_limit(large)
+                for path in ("validate", "mutate"):
+                    faults = asyncio.run(seconds_of(policies, path, body)).faults
+                    if faults:
+                        yield f"{control}.{next(iter(parameters))} and {large.name} ({path}): {', '.join(faults)}"

@@ -1,0 +1,89 @@
+"""Lists at their limits, in policies and in pods: no review holds the loop, or takes more than its share apart."""
+
+import asyncio
+
+import pytest
+
+from sekisho import admission
+from sekisho.controls import CONTROLS
+from sekisho.policies import PolicySet
+from sekisho.webhook.pod_reviews import _is_quick
+from tests.reviews import review_body
+from tests.worst.limits import (
+    MAX_LOOP_SECONDS,
+    Large,
+    Seconds,
+    at_limit,
+    dearest,
+    growing_pods,
+    parameters_at_limits,
+    policies_at_limits,
+    seconds_of,
+)
+from tests.worst.schema import ENTRY, growable, of_struct
+
+DEAREST = ("hostPathVolumes", "resourceClaims", "sysctls", "secretsInEnv")
+"""The controls that compared most; `make worst` tries all."""
+ATTEMPTS = 3
+COUNTS = (256, 140, 80, 40, 20, 8, 3, 1)
+
+
+def least(policies: PolicySet, path: str, body: bytes) -> Seconds:
+    """What a review costs, the least of some attempts where a busy machine makes one slow."""
+    costs: list[Seconds] = []
+    while len(costs) < ATTEMPTS and (not costs or costs[-1].faults):
+        costs.append(asyncio.run(seconds_of(policies, path, body)))
+    return Seconds(min(cost.loop for cost in costs), min(cost.apart for cost in costs))
+
+
+def largest_quick(large: Large, policies: PolicySet) -> bytes | None:
+    """The largest review of a pod that is judged on the loop; None where none is."""
+    for count in COUNTS:
+        body = review_body(large.make(count), namespace="shop")
+        review = admission.decode(body)
+        if review.defect is None and _is_quick(review, len(body), policies, {}):
+            return body
+    return None
+
+
+@pytest.mark.parametrize("control", DEAREST)
+def test_lists_at_their_limits_in_many_policies_take_no_more_than_a_review_may(control: str) -> None:
+    pods = list(growing_pods())
+    policies = policies_at_limits(control, 0)
+    (dear,) = dearest(control, next(parameters_at_limits(control)), pods, 1)
+    assert not least(policies, "validate", at_limit(dear)).faults
+
+
+@pytest.mark.parametrize(("control", "policies"), [("sysctls", 1), ("resourceClaims", 4), ("sysctls", 31)])
+def test_no_review_that_is_judged_at_once_holds_the_loop(control: str, policies: int) -> None:
+    enforced = policies_at_limits(control, 0, of_cluster=0, most=policies)
+    dear = dearest(control, next(parameters_at_limits(control)), list(growing_pods()), 3)
+    bodies = [body for body in (largest_quick(large, enforced) for large in dear) if body is not None]
+    assert bodies
+    for body in bodies:
+        assert least(enforced, "validate", body).loop <= MAX_LOOP_SECONDS
+
+
+def test_every_list_of_patterns_in_a_policy_is_tried() -> None:
+    tried = {(name, key) for name in CONTROLS for each in parameters_at_limits(name) for key in each}
+    lists = {
+        (name, path[-1])
+        for name, control in CONTROLS.items()
+        for path, schema in growable(of_struct(control.parameters))
+        if schema.kind == "list" and ENTRY not in path
+    }
+    few_values = {
+        ("restrictedVolumes", "allowed"),
+        ("restrictedVolumes", "additionalAllowed"),
+        ("capabilities", "allowedAdd"),
+        ("capabilities", "additionalAllowedAdd"),
+        ("capabilities", "requiredDrop"),
+        ("seccompProfile", "allowedTypes"),
+        ("appArmorProfile", "allowedTypes"),
+        ("imagePullPolicy", "allowed"),
+        ("probes", "required"),
+        ("probes", "anyOf"),
+        ("images", "signatures"),
+        ("images", "attestations"),
+    }
+    assert lists - tried == few_values
