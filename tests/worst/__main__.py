@@ -138,12 +138,14 @@ def main(short: bool, only: str, write: bool) -> None:
             "worst", f"{'Short form: ' if short else ''}{len(cases):,} reviews, {machine()}. The costliest:\n\n{shown}"
         )
     over = [] if short else list(over_limits(only, progress))
-    for line in over:
-        click.echo(line)
-    failed = sum(bool(case.faults) for case in cases) + len(over)
+    click.echo("\n".join(over))
+    _exit_if_over(sum(bool(case.faults) for case in cases) + len(over), sum(wait > MAX_P99_MS for wait in waits))
+
+
+def _exit_if_over(failed: int, slow: int) -> None:
+    """Say how many reviews are over their bounds, and how many slow down others, and exit 1 where there are some."""
     if failed:
         click.echo(f"\n{failed} over the bounds: {MAX_SECONDS:g} s, {MAX_BYTES >> 20} MiB, or not linear")
-    slow = sum(wait > MAX_P99_MS for wait in waits)
     if slow:
         click.echo(f"\nBeside {slow} of the costliest, one in 100 ordinary pods takes more than {MAX_P99_MS:g} ms")
     if failed or slow:
