@@ -45,19 +45,21 @@ def body_excess(body: bytes) -> str:
 
 
 _LONG_STRING: Final = re.compile(rb'"[^"]{%d}' % (MAX_STRING_LENGTH + 1))
+_BLOCK: Final = MAX_STRING_LENGTH // 2
 
 
 def needs_counting(body: bytes) -> bool:
     """Whether a pod in a body must be counted, because it may have more entries or a longer string than is judged."""
     size = len(body)
-    if MAX_STRING_LENGTH < size <= MAX_PLAIN_BYTES:
-        return _LONG_STRING.search(body.replace(b'\\"', b"__")) is not None
-    return size > MAX_PLAIN_BYTES
-
-
-def may_have_long_lists(body: bytes) -> bool:
-    """Whether some list or map in a body may have more than MAX_OF_POD entries."""
-    return body.count(b",") >= MAX_OF_POD
+    if size > MAX_PLAIN_BYTES:
+        return True
+    if b"\\" in body:
+        body = body.replace(b'\\"', b"__")
+    # A longer string has a whole block, and to find a quote in each block takes next to no time.
+    for start in range(0, size - _BLOCK + 1, _BLOCK):
+        if body.find(b'"', start, start + _BLOCK) < 0:
+            return _LONG_STRING.search(body) is not None
+    return False
 
 
 def unknown_containers(path: str) -> str:
@@ -65,11 +67,10 @@ def unknown_containers(path: str) -> str:
     return f"{path[:160]} may hold containers that this version of Sekisho does not know"
 
 
-def pod_excess(pod: Pod, *, is_counted: bool = True, has_long_lists: bool = True) -> str:
+def pod_excess(pod: Pod, *, is_counted: bool = True) -> str:
     """What a pod has too much of, as a clause; empty where it may be judged.
 
     is_counted: false where `needs_counting` says so of the review's body.
-    has_long_lists: false where `may_have_long_lists` says so of it.
     """
     spec = pod.spec
     containers = len(spec.containers or ()) + len(spec.init_containers or ()) + len(spec.ephemeral_containers or ())
@@ -77,9 +78,7 @@ def pod_excess(pod: Pod, *, is_counted: bool = True, has_long_lists: bool = True
         return f"the pod has {containers:,} containers, more than {MAX_CONTAINERS:,}"
     if len(spec.volumes or ()) > MAX_VOLUMES:
         return f"the pod has {len(spec.volumes or ()):,} volumes, more than {MAX_VOLUMES:,}"
-    if has_long_lists and (excess := _long_list(pod)):
-        return excess
-    return _entries_excess(pod) if is_counted else ""
+    return _long_list(pod) or (_entries_excess(pod) if is_counted else "")
 
 
 def _long_list(pod: Pod) -> str:
@@ -92,19 +91,19 @@ def _long_list(pod: Pod) -> str:
         (context.sysctls, "sysctls"),
         (context.supplemental_groups, "supplementalGroups"),
         (spec.tolerations, "tolerations"),
+        (spec.node_selector, "nodeSelector"),
         (spec.image_pull_secrets, "imagePullSecrets"),
         (spec.resource_claims, "resourceClaims"),
     ):
-        if len(entries or ()) > MAX_OF_POD:
-            return f"the pod has {len(entries or ()):,} {name}, more than {MAX_OF_POD:,}"
-    containers = [
-        each for some in (spec.containers, spec.init_containers, spec.ephemeral_containers) for each in some or ()
-    ]
-    for resources in (spec.resources, *(container.resources for container in containers)):
-        count = 0 if resources is None else max(len(resources.requests or ()), len(resources.limits or ()))
-        if count > MAX_OF_POD:
-            return f"the pod has {count:,} resources in one place, more than {MAX_OF_POD:,}"
-    images = sum(volume.image is not None for volume in spec.volumes or ())
+        if entries and len(entries) > MAX_OF_POD:
+            return f"the pod has {len(entries):,} {name}, more than {MAX_OF_POD:,}"
+    containers = [*(spec.containers or ()), *(spec.init_containers or ()), *(spec.ephemeral_containers or ())]
+    for resources in (spec.resources, *[container.resources for container in containers]):
+        for entries in () if resources is None else (resources.requests, resources.limits):
+            if entries and len(entries) > MAX_OF_POD:
+                return f"the pod has {len(entries):,} resources in one place, more than {MAX_OF_POD:,}"
+    volumes = spec.volumes or ()
+    images = len([volume for volume in volumes if volume.image is not None]) if len(volumes) > MAX_IMAGE_VOLUMES else 0
     if images > MAX_IMAGE_VOLUMES:
         return f"the pod has {images:,} image volumes, more than {MAX_IMAGE_VOLUMES:,}"
     return ""

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw, Struct, structs
 
 from sekisho.admission import wire
-from sekisho.admission.bounds import body_excess, may_have_long_lists, needs_counting, pod_excess, unknown_containers
+from sekisho.admission.bounds import body_excess, needs_counting, pod_excess, unknown_containers
 from sekisho.documents.duplicates import deny_duplicates
 from sekisho.errors import SekishoError
 from sekisho.findings import render_path
@@ -166,9 +166,9 @@ def decode_head(body: bytes) -> Review:
 
 def _review_excess(review: Review, body: bytes) -> str:
     """What the objects of a review have too much of, as a clause; empty where they may be judged."""
-    is_counted, is_long, pod, old = needs_counting(body), may_have_long_lists(body), review.pod, review.old_pod
-    excess = "" if pod is None else pod_excess(pod, is_counted=is_counted, has_long_lists=is_long)
-    return excess if excess or old is None else pod_excess(old, is_counted=is_counted, has_long_lists=is_long)
+    is_counted, pod, old = needs_counting(body), review.pod, review.old_pod
+    excess = "" if pod is None else pod_excess(pod, is_counted=is_counted)
+    return excess if excess or old is None else pod_excess(old, is_counted=is_counted)
 
 
 def _wire_envelope() -> Any:

@@ -102,7 +102,7 @@ def _check(parameters: NodeSelectors, _minor: int) -> Check:
 
 
 def _selections(pod: Pod) -> Iterator[_Selection]:
-    for key, value in (pod.spec.node_selector or {}).items():
+    for key, value in sorted((pod.spec.node_selector or {}).items()):
         yield _Selection(("spec", "nodeSelector", key), key, _IN, (value,))
     affinity = pod.spec.affinity.node_affinity if pod.spec.affinity is not None else None
     if affinity is None:
