@@ -36,6 +36,14 @@ CONTAINER_HYGIENE = st.fixed_dictionaries(
         "imagePullPolicy": st.sampled_from([None, "", "Always", "IfNotPresent", "Never"]),
         "stdin": st.sampled_from([None, True, False]),
         "tty": st.sampled_from([None, True, False]),
+        "resources": st.sampled_from(
+            [
+                None,
+                {},
+                {"requests": {"cpu": "100m", "memory": 1048576}},
+                {"requests": {"cpu": "1"}, "limits": {"cpu": "4", "memory": "1Gi"}},
+            ]
+        ),
         "env": st.sampled_from([None, [], [{"name": "PASSWORD", "value": "a"}], [{"name": "A"}, {"name": "B"}]]),
     },
 )
@@ -114,6 +122,14 @@ CONTROLS = st.fixed_dictionaries(
         "probes": st.sampled_from([{"denyEqual": True}, {"anyOf": ["livenessProbe", "startupProbe"]}, {}]),
         "nodeSelectors": st.sampled_from(
             [{"allowed": [{"key": "team", "values": ["shop"]}]}, {"denied": ["team"]}, {}]
+        ),
+        "resources": st.sampled_from(
+            [
+                {"minRequests": [{"resource": "cpu", "quantity": "200m"}]},
+                {"maxLimits": [{"resource": "cpu", "quantity": 1}, {"resource": "memory", "quantity": "2Gi"}]},
+                {"maxLimitRequestRatios": [{"resource": "cpu", "ratio": 2}, {"resource": "memory", "ratio": 1}]},
+                {"requiredLimits": ["memory"], "minLimits": [{"resource": "memory", "quantity": "64Mi"}]},
+            ]
         ),
         "namespaces": st.sampled_from([{"denied": ["sh*p"]}, {}]),
         "labels": st.sampled_from(

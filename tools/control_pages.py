@@ -167,6 +167,8 @@ def _parameter_values(parameters: Parameters | None) -> dict[str, Any]:
 def _type(schema: Mapping[str, Any]) -> str:
     if "enum" in schema:
         return " or ".join(f"`{value}`" for value in schema["enum"] if isinstance(value, str))
+    if schema.get("x-kubernetes-int-or-string"):
+        return "string or integer"
     if schema.get("type") == "array":
         return f"list of {_type(schema['items'])}"
     return str(schema.get("type", "any"))

@@ -79,6 +79,8 @@ def _fields(schema: Mapping[str, Any], path: str) -> Iterator[str]:
 def _type(field: Mapping[str, Any]) -> str:
     if "enum" in field:
         return " or ".join(f"`{value}`" for value in field["enum"])
+    if field.get("x-kubernetes-int-or-string"):
+        return "string or integer"
     if field.get("type") == "array":
         return f"list of {_type(field['items'])}"
     if isinstance(below := field.get("additionalProperties"), Mapping):

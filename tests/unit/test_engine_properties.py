@@ -19,7 +19,20 @@ from sekisho.controls import CONTROLS
 from sekisho.policies import ClusterPodPolicy, Enforcement, PolicySet, PolicyWaiver
 from tests.pods import container, restricted_pod, typed
 from tests.reviews import DEPLOYMENT, DEPLOYMENTS, review, review_body
-from tests.strategies import SPECS, STANDARDS, Json, Pod, defaults, pods, specs_and_one_more
+from tests.secret_pods import ALL_CONTROLS as STRICT
+from tests.strategies import (
+    CONTROLS as OTHER_CONTROLS,
+)
+from tests.strategies import (
+    NODE_TERMS,
+    SPECS,
+    STANDARDS,
+    Json,
+    Pod,
+    defaults,
+    pods,
+    specs_and_one_more,
+)
 
 
 def policies(*specs: Json) -> PolicySet:
@@ -54,10 +67,32 @@ ALL_CONTROLS = policies(
     {
         "podSecurityStandard": {"level": "restricted"},
         "templates": "Deny",
-        "controls": {"images": {"trustedRegistries": ["registry.example.com"]}},
+        "controls": STRICT
+        | {
+            "images": {"trustedRegistries": ["registry.example.com"]},
+            "labels": {"required": ["team"], "denied": ["a*"], "onWorkloads": True},
+            "annotations": {"denied": ["c*"], "onWorkloads": True},
+            "secretsInEnv": {"denySecretRefs": True},
+            "nodeSelectors": {"allowed": [{"key": "team", "values": ["shop"]}]},
+            "resources": {
+                "minRequests": [{"resource": "cpu", "quantity": 1}],
+                "maxLimitRequestRatios": [{"resource": "memory", "ratio": "2"}],
+            },
+        },
         "defaults": {
             "profile": "restricted",
-            "pod": {"automountServiceAccountToken": False, "securityContext": {"fsGroup": 2000}},
+            "pod": {
+                "automountServiceAccountToken": False,
+                "securityContext": {"fsGroup": 2000, "supplementalGroupsPolicy": "Strict"},
+                "labels": {"team": "shop"},
+                "annotations": {"example.com/owner": "shop"},
+            },
+            "container": {
+                "securityContext": {"appArmorProfile": {"type": "RuntimeDefault"}},
+                "imagePullPolicy": "Always",
+                "resources": {"requests": {"cpu": 1}, "limits": {"memory": "1Gi"}},
+            },
+            "mirrors": {"docker.io": "registry.example.com/hub"},
         },
     },
     {"podSecurityStandard": {"level": "baseline", "version": "v1.0"}, "enforcement": "Warn"},
@@ -68,7 +103,17 @@ BUSY_POD = restricted_pod(
     container(
         ports=[{"containerPort": 80, "hostPort": 80}],
         livenessProbe={"httpGet": {"host": "h", "port": 80}},
+        readinessProbe={"httpGet": {"host": "h", "port": 80, "httpHeaders": [{"name": "A", "value": "b"}]}},
+        startupProbe={"exec": {"command": ["a"]}, "grpc": {"port": 1, "service": ""}, "periodSeconds": 1},
         lifecycle={"preStop": {"tcpSocket": {"host": "h", "port": 80}}},
+        env=[
+            {"name": "PASSWORD", "value": "a"},
+            {"name": "B", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+        ],
+        envFrom=[{"secretRef": {"name": "s"}}],
+        resources={"requests": {"cpu": "1", "memory": 1}, "limits": {"memory": "1Gi"}},
+        stdin=True,
+        imagePullPolicy="IfNotPresent",
         securityContext={
             "privileged": True,
             "runAsUser": 0,
@@ -85,6 +130,17 @@ BUSY_POD = restricted_pod(
     os={"name": "linux"},
     hostNetwork=True,
     hostUsers=False,
+    nodeSelector={"team": "bank"},
+    affinity={
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": NODE_TERMS},
+            "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "preference": NODE_TERMS[0]}],
+        }
+    },
+    tolerations=[{"operator": "Exists"}, {"key": "team", "value": "bank", "effect": "NoSchedule"}],
+    priorityClassName="system-node-critical",
+    serviceAccountName="app",
+    terminationGracePeriodSeconds=86400,
 )
 BUSY_POD["metadata"] |= {
     "labels": {"app": "shop"},
@@ -289,6 +345,13 @@ def test_only_new_ephemeral_containers_of_a_running_pod_get_defaults(pod: Pod, s
 @given(pods() | pods(wild=False), STANDARDS, defaults(safe=True))
 def test_a_pod_that_passes_its_standard_still_passes_with_defaults(pod: Pod, standard: Json, given: Json) -> None:
     policy_set = policies({"podSecurityStandard": standard, "defaults": given})
+    assume(not denies(pod, policy_set))
+    assert validated(filled(pod, policy_set), policy_set).message == ""
+
+
+@given(pods() | pods(wild=False), OTHER_CONTROLS, defaults(safe=False))
+def test_a_pod_that_passes_single_controls_still_passes_with_defaults(pod: Pod, controls: Json, given: Json) -> None:
+    policy_set = policies({"controls": controls, "defaults": given})
     assume(not denies(pod, policy_set))
     assert validated(filled(pod, policy_set), policy_set).message == ""
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence, Set
 from fractions import Fraction
-from typing import Annotated, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from sekisho.controls.control import ParameterError
 from sekisho.findings import FieldPath, Finding
@@ -15,11 +15,23 @@ ResourceName = Annotated[
     str,
     Meta(pattern="^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$", max_length=253),
 ]
-Quantity = Annotated[str, Meta(pattern=PATTERN, max_length=64)]
+if TYPE_CHECKING:
+    Quantity = str
+else:
+    Quantity = Annotated[str, Meta(pattern=PATTERN, max_length=64)] | Annotated[int, Meta(ge=0, le=10**18 - 1)]
+"""A quantity as a pod may have it: a text, or a whole number, which `as_texts` makes a text."""
 Amounts = dict[str, str | int | float]
 """Requests or limits as they are written, by resource; a manifest may have numbers."""
 UNLIMITED: Final = frozenset(("cpu", "memory", "ephemeral-storage"))
 """Resources of which a container without a limit, or with the limit 0, may take all that the node has."""
+
+
+def as_texts(written: Struct) -> None:
+    """Make the whole numbers among the fields of a struct texts; called where it is created."""
+    for name in written.__struct_fields__:
+        value = getattr(written, name)
+        if isinstance(value, int):
+            structs.force_setattr(written, name, str(value))
 
 
 class MinQuantity(Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,12 +40,18 @@ class MinQuantity(Struct, frozen=True, forbid_unknown_fields=True):
     resource: Annotated[ResourceName, Meta(description="The resource, such as cpu, memory or nvidia.com/gpu.")]
     quantity: Annotated[Quantity, Meta(description="The least that is allowed, such as 10m or 32Mi.")]
 
+    def __post_init__(self) -> None:
+        as_texts(self)
+
 
 class MaxRatio(Struct, frozen=True, forbid_unknown_fields=True):
     """How many times its request the limit of a resource may be."""
 
     resource: Annotated[ResourceName, Meta(description="The resource, such as cpu or memory.")]
     ratio: Annotated[Quantity, Meta(description="The highest limit divided by the request, such as 2 or 1.5.")]
+
+    def __post_init__(self) -> None:
+        as_texts(self)
 
 
 BY_RESOURCE: Final = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["resource"]}

@@ -32,6 +32,7 @@ from sekisho.controls.resource_bounds import (
     Ratios,
     ResourceName,
     above_ratio,
+    as_texts,
     below_minimum,
     bounds_of,
     ratios_of,
@@ -48,6 +49,9 @@ class MaxQuantity(Struct, frozen=True, forbid_unknown_fields=True):
 
     resource: Annotated[ResourceName, Meta(description="The resource, such as cpu, memory or nvidia.com/gpu.")]
     quantity: Annotated[Quantity, Meta(description="The most that is allowed, such as 500m or 4Gi.")]
+
+    def __post_init__(self) -> None:
+        as_texts(self)
 
 
 Required = Annotated[tuple[ResourceName, ...], Meta(description="Resources that must be set.", max_length=32)]

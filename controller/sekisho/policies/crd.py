@@ -254,6 +254,11 @@ def _union_schema(members: list[inspect.Type]) -> dict[str, Any]:
     of several types, which are checked when the policy is compiled.
     """
     schemas = [_schema(member) for member in members]
+    texts = [schema for schema in schemas if schema.get("type") == "string" and "enum" not in schema]
+    if len(schemas) == 2 and texts and any(isinstance(member, inspect.IntType) for member in members):
+        types = [{"type": "integer"}, {"type": "string"}]
+        bounds = {key: value for schema in schemas for key, value in schema.items() if key not in ("type", "format")}
+        return bounds | {"anyOf": types, "x-kubernetes-int-or-string": True}
     if len(schemas) == 1:
         return schemas[0]
     if not all("enum" in schema for schema in schemas):

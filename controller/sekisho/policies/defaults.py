@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 
 from sekisho.controls.capabilities import KNOWN, CapabilityName, unknown
 from sekisho.controls.control import cel
-from sekisho.controls.resource_bounds import Quantity
+from sekisho.controls.resource_bounds import Quantity, as_texts
 from sekisho.images.reference import canonical_registry
 from sekisho.images.registries import parse_pattern
 from sekisho.policies.problems import Problems
@@ -133,6 +133,9 @@ class AmountsDefault(Struct, frozen=True, forbid_unknown_fields=True, rename="ke
     ephemeral_storage: (
         Annotated[Quantity, Meta(description="The amount of the node's own storage, such as 1Gi.")] | None
     ) = None
+
+    def __post_init__(self) -> None:
+        as_texts(self)
 
 
 class ResourcesDefault(Struct, frozen=True, forbid_unknown_fields=True):

@@ -139,6 +139,8 @@ def _explain_value(rule: str, required: Any, instance: Any) -> str:
     match rule:
         case "type":
             return f"must be {_TYPES[required]}{actual}"
+        case "anyOf":
+            return f"must be a string or a whole number{actual}"
         case "pattern":
             return f"must match {required}{actual}"
         case "minItems" | "minLength":

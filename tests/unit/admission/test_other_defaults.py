@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+from sekisho.manifests import parse_policies
 from sekisho.policies import PolicyError, PolicySet, compile_policy
 from sekisho.policies.advice import advice
 from tests.unit.admission.test_applied_defaults import denies, plain_pod, policy, waiver, with_defaults
 
 Json = dict[str, Any]
 APP_ARMOR = {"type": "RuntimeDefault"}
+HEAD: Json = {"apiVersion": "sekisho.dev/v1alpha1", "kind": "ClusterPodPolicy", "metadata": {"name": "p"}}
 ANNOTATION = "container.apparmor.security.beta.kubernetes.io/"
 
 
@@ -180,3 +182,28 @@ def test_a_default_that_no_pod_could_have_is_denied(defaults: Json, field: str, 
     [problem] = error.value.problems
     assert problem.where == f"spec.defaults.{field}"
     assert message in problem.message
+
+
+def test_amounts_of_defaults_may_be_whole_numbers() -> None:
+    amounts = {"requests": {"cpu": 1, "memory": 134217728}, "limits": {"cpu": "2"}}
+    spec = {"defaults": {"container": {"resources": amounts}}}
+    (loaded,) = parse_policies(json.dumps(HEAD | {"spec": spec}), "p.yaml")
+    got = with_defaults(plain_pod({"name": "a", "image": "x"}), loaded)["spec"]["containers"][0]["resources"]
+    assert got == {"requests": {"cpu": "1", "memory": "134217728"}, "limits": {"cpu": "2"}}
+
+
+@pytest.mark.parametrize(
+    ("amount", "expected"),
+    [
+        (0.5, "must be a string or a whole number, found 0.5"),
+        (True, "must be a string or a whole number, found true"),
+        (-1, "must be at least 0, found -1"),
+        (10**18, f"must be at most {10**18 - 1}, found {10**18}"),
+        ("1GB", "must match"),
+    ],
+)
+def test_any_other_amount_is_denied_with_its_place(amount: object, expected: str) -> None:
+    spec = {"defaults": {"container": {"resources": {"limits": {"cpu": amount}}}}}
+    with pytest.raises(PolicyError) as raised:
+        parse_policies(json.dumps(HEAD | {"spec": spec}), "p.yaml")
+    assert f"spec.defaults.container.resources.limits.cpu: {expected}" in str(raised.value)

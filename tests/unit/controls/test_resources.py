@@ -17,7 +17,7 @@ from tests.unit.controls.twins import (
 )
 
 
-def at_most(resource: str, quantity: str) -> dict[str, Any]:
+def at_most(resource: str, quantity: str | int) -> dict[str, Any]:
     return {"maxLimits": [{"resource": resource, "quantity": quantity}]}
 
 
@@ -217,3 +217,18 @@ def test_fix_of_the_pods_resources_leaves_room_for_those_of_its_containers(
     assert finding.field == f"spec.resources.{key}.memory"
     assert finding.change == (set_to(finding.path, "4Gi") if fits else None)
     assert finding.fix == ("lower it to 4Gi" if fits else "lower it to 4Gi, and the containers' requests with it")
+
+
+@pytest.mark.parametrize("quantity", [2, "2", "2000m"])
+def test_quantity_of_a_policy_may_be_a_whole_number(quantity: Any) -> None:
+    for parameters, bad, good in (
+        (at_most("cpu", quantity), "3", "2"),
+        ({"minLimits": [{"resource": "cpu", "quantity": quantity}]}, "1", "2"),
+        ({"maxLimitRequestRatios": [{"resource": "cpu", "ratio": quantity}]}, "3", "2"),
+    ):
+        key = "resources"
+        denied, allowed = (
+            with_parameters(key, parameters, resources(requests={"cpu": "1"}, limits={"cpu": limit}))
+            for limit in (bad, good)
+        )
+        assert (len(denied), allowed) == (1, [])
