@@ -707,27 +707,25 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         control("nodeSelectors", allowed=[{"key": "a", "values": ["b"]}, {"key": "b"}]),
     ),
     (
-        "quantity as a number with a fraction",
-        CLUSTER,
-        control("resources", maxLimits=[{"resource": "cpu", "quantity": 0.5}]),
-        SCHEMA,
-        "spec.controls.resources.maxLimits[0].quantity",
-        control("resources", maxLimits=[{"resource": "cpu", "quantity": 2}]),
-    ),
-    (
         "quantity as a negative number",
         CLUSTER,
         control("resources", minLimits=[{"resource": "cpu", "quantity": -1}]),
         SCHEMA,
-        "spec.controls.resources.minLimits[0].quantity in body should be greater than or equal to 0",
-        control("resources", minLimits=[{"resource": "cpu", "quantity": 0}]),
+        (
+            "spec.controls.resources.minLimits[0].quantity: Invalid value: -1: "
+            "spec.controls.resources.minLimits[0].quantity in body should be greater than or equal to 0"
+        ),
+        control("resources", minLimits=[{"resource": "cpu", "quantity": 2}]),
     ),
     (
-        "default quantity as true",
+        "default amount as a negative number",
         CLUSTER,
-        {"defaults": {"container": {"resources": {"requests": {"memory": True}}}}},
+        {"defaults": {"container": {"resources": {"requests": {"memory": -1}}}}},
         SCHEMA,
-        "spec.defaults.container.resources.requests.memory",
+        (
+            "spec.defaults.container.resources.requests.memory: Invalid value: -1: "
+            "spec.defaults.container.resources.requests.memory in body should be greater than or equal to 0"
+        ),
         {"defaults": {"container": {"resources": {"requests": {"memory": 134217728}}}}},
     ),
     (
@@ -1017,7 +1015,7 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         WAIVER,
         waiver(values=[]),
         SCHEMA,
-        "spec.values in body should have at least 1 items",
+        "spec.values: Invalid value: 0: spec.values in body should have at least 1 items",
         waiver(values=["NET_ADMIN"]),
     ),
     (
@@ -1025,7 +1023,10 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         WAIVER,
         waiver(match={"names": ["Web"]}),
         SCHEMA,
-        "spec.match.names[0] in body should match",
+        (
+            'spec.match.names[0]: Invalid value: "Web": spec.match.names[0] in body should match '
+            "'^[a-z0-9*]([-a-z0-9.*]*[a-z0-9*])?$'"
+        ),
         waiver(match={"names": ["web-*"]}),
     ),
     (

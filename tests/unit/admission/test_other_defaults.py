@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sekisho.manifests import parse_policies
-from sekisho.policies import PolicyError, PolicySet, compile_policy
+from sekisho.policies import ClusterPodPolicy, PolicyError, PolicySet, compile_policy
 from sekisho.policies.advice import advice
 from tests.unit.admission.test_applied_defaults import denies, plain_pod, policy, waiver, with_defaults
 
@@ -188,6 +188,7 @@ def test_amounts_of_defaults_may_be_whole_numbers() -> None:
     amounts = {"requests": {"cpu": 1, "memory": 134217728}, "limits": {"cpu": "2"}}
     spec = {"defaults": {"container": {"resources": amounts}}}
     (loaded,) = parse_policies(json.dumps(HEAD | {"spec": spec}), "p.yaml")
+    assert isinstance(loaded, ClusterPodPolicy)
     got = with_defaults(plain_pod({"name": "a", "image": "x"}), loaded)["spec"]["containers"][0]["resources"]
     assert got == {"requests": {"cpu": "1", "memory": "134217728"}, "limits": {"cpu": "2"}}
 
