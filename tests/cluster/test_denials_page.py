@@ -68,7 +68,7 @@ def test_viewer_of_a_namespace_reads_and_follows_its_denials(
     assert denials("--owner=deploy/bad").stdout == ""
     everywhere = denials("-A")
     assert everywhere.returncode == 2
-    assert everywhere.stderr.startswith("error: events.events.k8s.io is forbidden: ")
+    assert everywhere.stderr.startswith("Error: events.events.k8s.io is forbidden: ")
     unknown = denials("--owner=deploymnet/bad")
     assert (unknown.returncode, unknown.stderr.count("\n")) == (2, 1)
 

@@ -1,7 +1,7 @@
 """Every field that a check of the Pod Security Standards reads, with the values that it is tried at.
 
 null is tried where Go has a pointer, a list, a map or a bool. For a plain string such as a container's name the API
-server never sends it, and the engine denies to read it.
+server never sends it, and the engine does not accept it.
 """
 
 import itertools

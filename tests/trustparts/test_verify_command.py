@@ -196,9 +196,9 @@ def test_credentials_are_used_for_their_registry(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("not/an image",), "error: not/an image: is not an image: "),
-        (("a.example/b", "--registry-ca-file", "/none.pem"), "error: /none.pem: cannot be read: No such file"),
-        (("a.example/b", "--registry-config", "/none.json"), "error: /none.json: cannot be read: No such file"),
+        (("not/an image",), "Error: not/an image: is not an image: "),
+        (("a.example/b", "--registry-ca-file", "/none.pem"), "Error: /none.pem: cannot be read: No such file"),
+        (("a.example/b", "--registry-config", "/none.json"), "Error: /none.json: cannot be read: No such file"),
     ],
 )
 def test_bad_input_is_reported(options: tuple[str, ...], arguments: tuple[str, ...], message: str) -> None:

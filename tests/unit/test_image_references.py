@@ -65,7 +65,7 @@ def test_reference_is_parsed_as_runtimes_do(image: str, expected: Reference) -> 
         "acme/web:" + "t" * 129,
     ],
 )
-def test_what_is_no_reference_is_denied_with_a_reason(image: str) -> None:
+def test_text_that_is_not_a_reference_is_an_error_with_a_reason(image: str) -> None:
     with pytest.raises(ImageError, match=r"\w+"):
         parse(image)
 

@@ -1,9 +1,9 @@
 """`make worst`: the largest pods and policies that a client can send, and what a review of each costs.
 
 Every list, map and string of a pod and of the three policy kinds grows up to the largest request that the API server
-accepts, alone and in pairs; the costliest once more at the largest body that the webhook reads. Fails when a review
-costs more CPU or memory than the bounds, when its cost grows faster than its bytes, or when ordinary pods wait for the
-costliest too long.
+accepts, alone and in pairs. The costliest are tried again at the largest body that the webhook reads. Fails when a
+review costs more CPU or memory than the bounds, when its cost grows faster than its bytes, or when ordinary pods wait
+for the costliest too long.
 """
 
 import gc

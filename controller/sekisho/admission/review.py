@@ -141,9 +141,9 @@ _UID = re.compile(rb'"uid"\s*:\s*"([0-9A-Za-z-]{1,64})"')
 def decode(body: bytes) -> Review:
     """The request in a body. Raises MalformedReviewError.
 
-    A review whose object cannot be read (a string in place of a number, a duplicate key, too deep nesting, a too large
-    number), or that is over a bound, still has a uid that an answer needs: it is returned with `defect` set, and the
-    answer is a denial with that reason.
+    The object of a review may be unreadable (a string in place of a number, a duplicate key, too deep nesting, a too
+    large number) or over a bound. Such a review still has the uid that an answer needs. It is returned with `defect`
+    set, and the answer is a denial with that reason.
     """
     excess = body_excess(body)
     if excess:

@@ -48,12 +48,12 @@ class _Commands(click.Group):
         except OSError as error:
             if error.errno == errno.EPIPE:
                 raise
-            click.echo(f"error: {error.filename or 'writing'}: {error.strerror}", err=True)
+            click.echo(f"Error: {error.filename or 'writing'}: {error.strerror}", err=True)
             ctx.exit(2)
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             text = f"{type(error).__name__}: {error} (at {Path(place.filename).name}:{place.lineno})"
-            click.echo(f"error: internal error, please report it: {text}", err=True)
+            click.echo(f"Error: internal error, please report it: {text}", err=True)
             ctx.exit(2)
 
 

@@ -96,7 +96,7 @@ def denials(
     except KeyboardInterrupt:
         sys.exit(130)
     except _DenialsError as error:
-        click.echo(f"error: {printable(str(error))}", err=True)
+        click.echo(f"Error: {printable(str(error))}", err=True)
         sys.exit(2)
 
 

@@ -138,7 +138,7 @@ def known_namespaces(
 def report(problems: Iterable[Problem]) -> None:
     """Write problems to stderr."""
     for problem in problems:
-        click.echo(f"error: {printable(str(problem))}", err=True)
+        click.echo(f"Error: {printable(str(problem))}", err=True)
 
 
 def fail(problems: Iterable[Problem]) -> NoReturn:

@@ -103,7 +103,7 @@ def _answer(
         return answer(request, policies, labels, clock, trust=images.trust())
     except Exception as error:
         incident = secrets.token_hex(4)
-        click.echo(f"error: internal error {incident}: {type(error).__name__}: {error}", err=True)
+        click.echo(f"Error: internal error {incident}: {type(error).__name__}: {error}", err=True)
         return admission.errored(request, f"internal error {incident}")
 
 

@@ -43,7 +43,7 @@ def _judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
                 ref.path + _FIELD,
                 value,
                 allowed="false",
-                fix=f"set it to false and remove {words(needs_it, 'and')}" if needs_it else "set it to false",
+                fix=f"set it to false and unset {words(needs_it, 'and')}" if needs_it else "set it to false",
                 change=None if needs_it else set_to(ref.path + _FIELD, False),
                 about=ref,
             )

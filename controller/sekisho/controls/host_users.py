@@ -42,7 +42,7 @@ def _judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         _FIELD,
         spec.host_users,
         allowed="false",
-        fix=f"set it to false and remove {words(rejected, 'and')}" if rejected else "set it to false",
+        fix=f"set it to false and unset {words(rejected, 'and')}" if rejected else "set it to false",
         change=None if rejected else set_to(_FIELD, False),
     )
     return [finding]

@@ -252,7 +252,7 @@ def _registry_fault(image: str, reference: Reference, rules: _Rules) -> Fault | 
             break
     else:
         if rules.trusted:
-            return rules.from_trusted(), f"use an image from there{_resolved(image, reference)}"
+            return rules.from_trusted(), f"use one from there{_resolved(image, reference)}"
     for pattern, text in zip(rules.denied, rules.parameters.denied_registries or (), strict=True):
         if pattern.may_reach(reference):
             return f"no image from {text}", f"use an image from another registry{_resolved(image, reference)}"

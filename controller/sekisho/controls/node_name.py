@@ -31,7 +31,7 @@ def _judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
 
 CONTROL = Control(
     name="nodeName",
-    reason="a chosen node",
+    reason="its node",
     summary="Pods may not choose their node past the scheduler.",
     why="A pod that names its node skips the scheduler's taints, affinities and capacity, and can run beside workloads "
     "that taints keep apart.",

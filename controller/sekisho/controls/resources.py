@@ -1,10 +1,10 @@
 """resources: containers must say what they need, and take no more than the policy allows.
 
 Restricted fields: spec.{containers,initContainers}[*].resources.{requests,limits}, spec.resources.{requests,limits}
-Allowed values: with `requiredRequests` and `requiredLimits`, the listed resources are set, for the container or for the
-    pod; with `maxRequests` and `maxLimits`, the listed resources are at most that much, for each container and for the
-    pod; with `minRequests` and `minLimits`, at least that much; with `maxLimitRequestRatios`, a limit is at most that
-    many times the request; quantities are compared exactly, 1 is 1000m
+Allowed values: With `requiredRequests` and `requiredLimits`, the listed resources are set, for the container or for the
+    pod. With `maxRequests` and `maxLimits`, the listed resources are at most that much, for each container and for the
+    pod. With `minRequests` and `minLimits`, they are at least that much. With `maxLimitRequestRatios`, a limit is at
+    most that many times the request. Quantities are compared exactly, 1 is 1000m.
 A limit of cpu, memory or ephemeral-storage that is 0 counts as unset, as it does to the kubelet. Where neither the
 container nor the pod has a limit, `maxLimits` denies the container, as a LimitRange does: it may take more than any
 maximum; so does `maxLimitRequestRatios`. An unset request reserves nothing, so `maxRequests` allows it, and

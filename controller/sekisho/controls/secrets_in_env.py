@@ -1,8 +1,8 @@
 """secretsInEnv: environment variables may not have secrets as their values.
 
 Restricted fields: spec.{containers,initContainers,ephemeralContainers}[*].env[*].value
-Allowed values: anything for a variable whose name no pattern in `names` matches, or one in `allowedNames` does;
-    otherwise unset, empty, true, false, or a reference to another variable, such as $(DB_PASSWORD)
+Allowed values: Anything, for a variable whose name no pattern in `names` matches, or one in `allowedNames` does.
+    Otherwise unset, empty, true, false, or a reference to another variable, such as $(DB_PASSWORD).
 With `tokens`, which is true if unset, no variable may have a value in the form of a well-known token, a private key, or
 a URL with a password. Findings name the variable, and never show its value.
 Restricted fields: spec.{containers,initContainers,ephemeralContainers}[*].env[*].valueFrom.secretKeyRef,

@@ -1,8 +1,9 @@
 """tolerations: pods may only tolerate the taints that the policy allows.
 
 Restricted fields: spec.tolerations[*].{key,operator,value}
-Allowed values: with `allowed`, a key in it, with one of its values where it lists any; with `denied`, no key in it; any
-    key but node-role.kubernetes.io/control-plane and node-role.kubernetes.io/master where the policy has neither list
+Allowed values: With `allowed`, a key in it, with one of its values where it lists any. With `denied`, no key in it.
+    Where the policy has neither list, any key but node-role.kubernetes.io/control-plane and
+    node-role.kubernetes.io/master.
 A toleration without a key tolerates every taint, and one with the operator Exists every value of its key. Keys that
 begin with node.kubernetes.io/ are always allowed: Kubernetes itself adds them to pods.
 Level: none, a policy names it

@@ -1,8 +1,8 @@
 """Cutting a large list of objects, such as `kubectl get -A -o yaml` or `-o json` writes it, into its items.
 
 The nodes of a document take about 300 bytes of memory per value, so a list of thousands of objects is not read as one
-document. A text that is cut is read in pieces from left to right as it would be read in one: a piece that ends inside a
-quoted text, a flow collection or an alias to another piece cannot be read, and is reported.
+document. The pieces of a text that is cut are read from left to right, as the whole text would be. A piece that ends
+inside a quoted text, a flow collection or an alias to another piece cannot be read, and is reported.
 """
 
 import re

@@ -97,12 +97,13 @@ class ImageFacts(Struct, frozen=True, gc=False):
     omitted: the number of candidates past MAX_CANDIDATES, which nobody looked at.
     checked: the fingerprint of each authority that the candidates were verified with, by name. No signature by another
         authority, or by an authority of another fingerprint, says nothing.
-    looked_up: when the registry was asked.
+    looked_up: when it was looked up at its registry.
     predicates: the types of statements that were read, and the paths in them (`predicate_values.needed_path`); others
         are not known.
     attestations: statements of these types by authorities; scans first, then VEX documents, the newest before others.
-    platforms: of an index that lacks a statement that a rule requires: its platforms by the digests of their images,
-        if an authority has attested one of them, or vouches for the index and it is not known of them all.
+    platforms: the platforms of an index by the digests of their images, where the index lacks a statement that a rule
+        requires. They are there if an authority has attested one of them, or vouches for the index and it is not known
+        of them all.
     """
 
     repository: str

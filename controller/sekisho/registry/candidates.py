@@ -87,7 +87,7 @@ class _Layers(Struct, frozen=True, gc=False):
 async def find_candidates(
     client: RegistryClient, repository: Repository, digest: str, wanted: Wanted | None = None
 ) -> Candidates:
-    """What is attached to an image. Raises RegistryError when the registry is not available or denies to be read.
+    """What is attached to an image. Raises RegistryError when the registry is not available or rejects a request.
 
     Attestations in the older `.att` tag are read only where there is nothing else, to say so.
 

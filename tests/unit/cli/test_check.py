@@ -150,7 +150,7 @@ def test_invalid_policy_is_reported_with_its_place(tmp_path: Path) -> None:
     policy = policy_file(tmp_path, controls={"image": {}})
     result = sekisho("check", "-p", policy, "-", text=POD % "")
     assert result.exit_code == 2
-    assert f"error: {policy}:7:12: spec.controls.image: unknown field; did you mean images?" in result.output
+    assert f"Error: {policy}:7:12: spec.controls.image: unknown field; did you mean images?" in result.output
 
 
 def test_two_policies_with_one_name_are_an_error(tmp_path: Path) -> None:

@@ -99,14 +99,14 @@ def run_dying(what: str, many: Path, jobs: int) -> subprocess.CompletedProcess[s
 def test_a_process_that_dies_is_reported(many: Path) -> None:
     done = run_dying("os._exit(9)", many, 2)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: a checking process died, perhaps because it ran out of memory; try --jobs 1\n"
+    assert done.stderr == "Error: a checking process died, perhaps because it ran out of memory; try --jobs 1\n"
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_an_unexpected_error_is_one_line(many: Path, jobs: int) -> None:
     done = run_dying("raise KeyError('boo')", many, jobs)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: internal error, please report it: KeyError: 'boo' (at ")
+    assert done.stderr.startswith("Error: internal error, please report it: KeyError: 'boo' (at ")
     assert done.stderr.count("\n") == 1
 
 
@@ -140,12 +140,12 @@ def test_a_closed_pipe_ends_a_run_without_a_traceback(many: Path) -> None:
 @pytest.mark.parametrize(
     ("redirection", "code", "said"),
     [
-        ("- <&-", 2, "error: <stdin>: is empty\n"),
+        ("- <&-", 2, "Error: <stdin>: is empty\n"),
         ("{many}/n001.yaml >&-", 0, ""),
         ("{many}/n000.yaml >&-", 1, ""),
-        ("{many}/n000.yaml >/dev/full", 2, "error: writing: No space left on device\n"),
+        ("{many}/n000.yaml >/dev/full", 2, "Error: writing: No space left on device\n"),
         ("{many}/n000.yaml 2>&- >/dev/null", 1, ""),
-        ("/proc/self/mem", 2, "error: /proc/self/mem: cannot be read: Input/output error\n"),
+        ("/proc/self/mem", 2, "Error: /proc/self/mem: cannot be read: Input/output error\n"),
         ("-p $(printf 'x%.0s' $(seq 300)) -", 2, "File name too long\n"),
     ],
 )

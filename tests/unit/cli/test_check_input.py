@@ -190,7 +190,7 @@ def test_a_file_that_is_too_large_is_rejected(tmp_path: Path, monkeypatch: pytes
     result = sekisho("check", "--standard", "baseline", tmp_path)
     assert result.exit_code == 2
     assert f"{tmp_path / 'b.yaml'}: is larger than 1 MiB" in result.output
-    assert result.output.count("error: ") == 1
+    assert result.output.count("Error: ") == 1
     result = sekisho("check", "--standard", "baseline", "-", text="#" * ((1 << 20) + 1))
     assert (result.exit_code, "<stdin>: is larger than 1 MiB" in result.output) == (2, True)
     result = sekisho("check", "--standard", "baseline", *[tmp_path / "a.yaml"] * 4)

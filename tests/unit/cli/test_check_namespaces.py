@@ -112,7 +112,7 @@ def test_an_invalid_file_of_labels_is_reported(text: str, place: str, tmp_path: 
     path = tmp_path / "labels.yaml"
     path.write_text(text)
     result = sekisho("check", "-p", policy, "--namespace-labels", path, "-", text=POD_IN_SHOP)
-    assert (result.exit_code, f"error: {path}{place}" in result.stderr) == (2, True)
+    assert (result.exit_code, f"Error: {path}{place}" in result.stderr) == (2, True)
 
 
 def test_namespace_that_is_exempt_in_the_cluster_is_exempt_offline() -> None:

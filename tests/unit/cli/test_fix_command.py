@@ -149,7 +149,7 @@ def test_what_the_api_server_would_reject_remains_and_is_reported() -> None:
     result = sekisho("fix", "--all", "--standard", "restricted", "-", text=write_document(pod))
     assert (result.exit_code, documents(result.stdout)) == (1, [pod])
     assert "remove it or set it to false, and mountPropagation Bidirectional with it. [privileged" in result.stderr
-    assert "set it to false and remove privileged. [allowPrivilegeEscalation" in result.stderr
+    assert "set it to false and unset privileged. [allowPrivilegeEscalation" in result.stderr
     del mounts[0]["mountPropagation"]
     result = sekisho("fix", "--all", "--standard", "restricted", "-", text=write_document(pod))
     context = documents(result.stdout)[0]["spec"]["containers"][0]["securityContext"]
@@ -171,8 +171,8 @@ def test_bad_input_is_written_as_it_is_and_reported() -> None:
     assert result.exit_code == 2
     assert "---\na: b: c\n---\napiVersion: v1\nkind: Pod\nspec: {hostPID: 1}\n" in result.stdout
     assert "hostPID: false" in result.stdout
-    assert "error: <stdin>:6:5: mapping values" in result.stderr
-    assert "error: <stdin>:10:8: spec.hostPID: Expected" in result.stderr
+    assert "Error: <stdin>:6:5: mapping values" in result.stderr
+    assert "Error: <stdin>:10:8: spec.hostPID: Expected" in result.stderr
 
 
 # Whatever a pod is like, once fixed it has no finding left that could have been fixed.

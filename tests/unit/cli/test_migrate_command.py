@@ -155,7 +155,7 @@ def test_unreadable_manifests_are_reported_with_their_place(tmp_path: Path, text
     file.write_text(text)
     done = sekisho("migrate", "psa", "-f", str(file))
     assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: ")
+    assert done.stderr.startswith("Error: ")
     assert said in done.stderr
 
 
@@ -264,7 +264,7 @@ def test_exemptions_and_defaults_become_policies(tmp_path: Path) -> None:
 def test_an_unusable_configuration_is_reported_with_its_place(tmp_path: Path, configuration: Any, said: str) -> None:
     code, text, errors = migrated(tmp_path, configuration)
     assert (code, text) == (2, "")
-    assert errors.startswith("error: ")
+    assert errors.startswith("Error: ")
     assert said in errors
     assert errors.count("\n") == 1
 

@@ -122,7 +122,7 @@ def test_an_unexpected_error_is_a_denial(monkeypatch: pytest.MonkeyPatch) -> Non
     answer = json.loads(result[0])["response"]
     assert answer["allowed"] is False
     assert "internal error" in answer["status"]["message"]
-    assert result[1].startswith("error: internal error ")
+    assert result[1].startswith("Error: internal error ")
     assert result[1].count("\n") == 1
 
 

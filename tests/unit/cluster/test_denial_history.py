@@ -216,11 +216,11 @@ async def test_owner_is_named_as_kubectl_takes_it(server: EventServer, command: 
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (("--owner", "deploymnet/web"), "error: --owner deploymnet/web: the cluster has no kind deploymnet\n"),
-        (("--owner", "web"), "error: --owner web: expected KIND/NAME, such as deployment/web\n"),
-        (("--owner", "deploy/a,b=c"), "error: --owner deploy/a,b=c: expected KIND/NAME, such as deployment/web\n"),
-        (("-n", "a/../b"), "error: --namespace a/../b: is not a valid name of a namespace\n"),
-        (("--kubeconfig", "missing"), "error: kubeconfig missing: no such file\n"),
+        (("--owner", "deploymnet/web"), "Error: --owner deploymnet/web: the cluster has no kind deploymnet\n"),
+        (("--owner", "web"), "Error: --owner web: expected KIND/NAME, such as deployment/web\n"),
+        (("--owner", "deploy/a,b=c"), "Error: --owner deploy/a,b=c: expected KIND/NAME, such as deployment/web\n"),
+        (("-n", "a/../b"), "Error: --namespace a/../b: is not a valid name of a namespace\n"),
+        (("--kubeconfig", "missing"), "Error: kubeconfig missing: no such file\n"),
     ],
 )
 async def test_bad_options_are_one_line(command: Command, args: tuple[str, ...], said: str) -> None:
@@ -232,7 +232,7 @@ async def test_missing_permission_is_one_line(server: EventServer, command: Comm
     server.status = 403
     code, out, err = await command(*args)
     assert (code, out) == (2, "")
-    assert err.startswith("error: ")
+    assert err.startswith("Error: ")
     assert err.count("\n") == 1
     assert "403" in err
 
@@ -241,7 +241,7 @@ async def test_watch_that_is_not_allowed_is_one_line(server: EventServer, comman
     server.may_watch = False
     code, out, err = await command("--watch")
     assert (code, out) == (2, "")
-    assert err == "error: you may list Events in namespace shop but not watch them: omit --watch\n"
+    assert err == "Error: you may list Events in namespace shop but not watch them: omit --watch\n"
 
 
 async def test_unreachable_server_is_one_line(command: Command) -> None:
@@ -250,7 +250,7 @@ async def test_unreachable_server_is_one_line(command: Command) -> None:
     command.kubeconfig.write_text(json.dumps(text))
     code, out, err = await command()
     assert (code, out) == (2, "")
-    assert err.startswith("error: the API server does not answer: ")
+    assert err.startswith("Error: the API server does not answer: ")
     assert err.count("\n") == 1
 
 

@@ -57,4 +57,4 @@ def test_fix_names_what_the_api_server_rejects_beside_it(context: Container, rem
     if removed is None:
         assert (finding.fix, finding.change) == ("set it to false", set_to(finding.path, False))
     else:
-        assert (finding.fix, finding.change) == (f"set it to false and remove {removed}", None)
+        assert (finding.fix, finding.change) == (f"set it to false and unset {removed}", None)

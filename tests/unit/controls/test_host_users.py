@@ -28,9 +28,9 @@ def test_parameters_deny_and_allow(parameters: Any, bad: Pod, good: Pod, field: 
 
 def test_fix_names_what_the_api_server_rejects_beside_it() -> None:
     (finding,) = with_parameters("hostUsers", {}, spec(hostPID=True, hostIPC=True))
-    assert (finding.fix, finding.change) == ("set it to false and remove hostPID and hostIPC", None)
+    assert (finding.fix, finding.change) == ("set it to false and unset hostPID and hostIPC", None)
     device = container(volumeDevices=[{"name": "d", "devicePath": "/d"}])
     (finding,) = with_parameters("hostUsers", {}, restricted_pod(device))
-    assert (finding.fix, finding.change) == ("set it to false and remove volumeDevices", None)
+    assert (finding.fix, finding.change) == ("set it to false and unset volumeDevices", None)
     (finding,) = with_parameters("hostUsers", {}, spec())
     assert (finding.fix, finding.change) == ("set it to false", set_to(("spec", "hostUsers"), False))

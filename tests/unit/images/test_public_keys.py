@@ -1,4 +1,4 @@
-"""Public keys from PEM: what is accepted, and what is denied with a remedy."""
+"""Public keys from PEM: what is accepted, and what is an error that says what to do."""
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
