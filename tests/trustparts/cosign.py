@@ -103,6 +103,11 @@ class Cosign:
         options = (*self._offline, "--type", kind, "--predicate", str(predicate), *options)
         self.run("attest", "-y", "--key", str(key.private), *options, image.reference)
 
+    def attest_older(self, image: Image, key: Key, kind: str, predicate: Path) -> None:
+        """The same in the older format, tag sha256-HEX.att."""
+        options = ("--tlog-upload=false", *_OLDER, "--type", kind, "--predicate", str(predicate))
+        self.run("attest", "-y", "--key", str(key.private), *options, image.reference)
+
     def verifies(self, image: Image, key: Key, *options: str) -> bool:
         """What cosign itself says of the image: signed by this key?"""
         try:

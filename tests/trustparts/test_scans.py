@@ -99,6 +99,25 @@ def test_own_report_of_a_scanner_is_an_empty_scan(
     assert [scan.problem for scan in scans(image, odd_registry, key)] == [""]
 
 
+def test_newest_scan_counts_in_the_older_format_too(
+    image: Image, odd_registry: OddRegistry, cosign: Cosign, key: Key, attach: Attach, tmp_path: Path
+) -> None:
+    def attach_older(finished: datetime, *rows: dict[str, Any]) -> None:
+        file = tmp_path / "older.json"
+        file.write_text(json.dumps(scan_predicate(trivy(*rows, digest=image.digest), finished)))
+        cosign.attest_older(image, key, "vuln", file)
+
+    newest = now()
+    attach_older(newest - 3 * HOUR, trivy_row())
+    assert [scan.finished for scan in scans(image, odd_registry, key)] == [newest - 3 * HOUR]
+    assert facts(image, odd_registry, cosign.new_key("no-older-scanner")).attestations == ()
+    attach(image, scan_predicate(trivy(digest=image.digest), newest - HOUR))
+    assert [scan.finished for scan in scans(image, odd_registry, key)] == [newest - HOUR]
+    attach_older(newest, trivy_row())
+    (scan,) = scans(image, odd_registry, key)
+    assert (scan.finished, scan.fixable.critical.ids) == (newest, "CVE-2024-0001")
+
+
 def test_scan_by_another_key_does_not_count(
     image: Image, odd_registry: OddRegistry, cosign: Cosign, key: Key, attach: Attach
 ) -> None:

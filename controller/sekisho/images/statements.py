@@ -179,20 +179,12 @@ def _has_at_most(text: bytes, count: int, marks: Sequence[bytes]) -> bool:
 
 def read_bundle(payload: bytes, max_bytes: int = MAX_SIGNATURE_BYTES) -> Bundle:
     """The envelope of a bundle of at most so many bytes. Raises NotASignatureError."""
-    deny_large(payload, max_bytes)
-    if not _has_at_most(payload, MAX_BUNDLE_MARKS, _BUNDLE_MARKS):
-        raise NotASignatureError("its bundle has too many values")
-    is_large = len(payload) > MAX_SIGNATURE_BYTES
-    if is_large and not payload.isascii():  # text with other characters takes up to four times the memory
-        raise NotASignatureError("its bundle has characters that are not ASCII")
-    bundle = strict_json(payload, _Bundle, _without_long_strings(payload) if is_large else None)
+    bundle = _strict_outside(payload, _Bundle, max_bytes, "bundle")
     if bundle.media_type not in BUNDLE_TYPES:
         raise NotASignatureError(f"it is a bundle of the type {render_value(bundle.media_type)}; 0.3 is supported")
     envelope, material = bundle.dsse_envelope, bundle.verification_material
     if envelope is None or bundle.message_signature is not None:
         raise NotASignatureError("its bundle must hold an envelope with a statement, and nothing else")
-    if len(envelope.signatures) != 1:
-        raise NotASignatureError(f"its envelope has {len(envelope.signatures)} signatures; it must have one")
     keys = [
         part
         for part in (material.public_key, material.certificate, material.x509_certificate_chain)
@@ -200,18 +192,45 @@ def read_bundle(payload: bytes, max_bytes: int = MAX_SIGNATURE_BYTES) -> Bundle:
     ]
     if len(keys) != 1 or material.x509_certificate_chain is not None:
         raise NotASignatureError("its bundle must hold either a key or one certificate")
-    if envelope.payload_type != _PAYLOAD_TYPE:
-        raise NotASignatureError(f"its envelope holds {render_value(envelope.payload_type)}, no in-toto statement")
-    statement = _from_base64(envelope.payload, "its statement")
-    signature = _from_base64(envelope.signatures[0].sig, "its signature")
-    message = pre_authentication(envelope.payload_type, statement)
+    signed = _signed(envelope)
     times = tuple(
         _seconds(entry.integrated_time)
         for entry in material.tlog_entries
         if entry.integrated_time and entry.inclusion_promise is not None
     )
+    is_large = len(payload) > MAX_SIGNATURE_BYTES
     rest = _without_statement(payload, envelope.payload.encode()) if is_large else None
-    return Bundle(Signed(signature, message, statement), material.certificate is not None, times, rest)
+    return Bundle(signed, material.certificate is not None, times, rest)
+
+
+def read_envelope(payload: bytes, max_bytes: int) -> Bundle:
+    """An envelope of at most so many bytes that is in no bundle, as the older format has attestations by key.
+
+    Raises NotASignatureError.
+    """
+    return Bundle(_signed(_strict_outside(payload, _Envelope, max_bytes, "envelope")), False, ())
+
+
+def _strict_outside(payload: bytes, kind: type[T], max_bytes: int, name: str) -> T:
+    """A bundle or an envelope, as JSON without duplicate keys outside of its statement. Raises NotASignatureError."""
+    deny_large(payload, max_bytes)
+    if not _has_at_most(payload, MAX_BUNDLE_MARKS, _BUNDLE_MARKS):
+        raise NotASignatureError(f"its {name} has too many values")
+    is_large = len(payload) > MAX_SIGNATURE_BYTES
+    if is_large and not payload.isascii():  # text with other characters takes up to four times the memory
+        raise NotASignatureError(f"its {name} has characters that are not ASCII")
+    return strict_json(payload, kind, _without_long_strings(payload) if is_large else None)
+
+
+def _signed(envelope: _Envelope) -> Signed:
+    """The statement in an envelope, and its only signature. Raises NotASignatureError."""
+    if len(envelope.signatures) != 1:
+        raise NotASignatureError(f"its envelope has {len(envelope.signatures)} signatures; it must have one")
+    if envelope.payload_type != _PAYLOAD_TYPE:
+        raise NotASignatureError(f"its envelope holds {render_value(envelope.payload_type)}, no in-toto statement")
+    statement = _from_base64(envelope.payload, "its statement")
+    signature = _from_base64(envelope.signatures[0].sig, "its signature")
+    return Signed(signature, pre_authentication(envelope.payload_type, statement), statement)
 
 
 def _without_statement(bundle: bytes, encoded: bytes) -> bytes:

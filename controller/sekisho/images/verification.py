@@ -40,6 +40,7 @@ from sekisho.images.statements import (
     Signed,
     deny_large,
     read_bundle,
+    read_envelope,
     read_simple_signing,
     verify_simple_signing,
     verify_statement,
@@ -148,7 +149,8 @@ def _verify_candidate(
 ) -> _Result | None:
     """What a candidate is, None for one that holds no signature. Raises NotASignatureError."""
     if candidate.media_type in BUNDLE_TYPES:
-        return _verify_bundle(candidate, repository, digest, authorities, predicates)
+        bundle = read_bundle(candidate.payload, MAX_PAYLOAD_BYTES if predicates else MAX_SIGNATURE_BYTES)
+        return _verify_bundle(candidate, bundle, repository, digest, authorities, predicates)
     if candidate.media_type == SIMPLE_SIGNING_TYPE:
         if CERTIFICATE_ANNOTATION in candidate.annotations:
             raise NotASignatureError("it is a keyless signature of the older format; sign again with cosign 3")
@@ -156,14 +158,23 @@ def _verify_candidate(
         verify_simple_signing(signed.payload, digest)
         return _Result(tuple(_by_keys(signed, candidate, authorities)))
     if candidate.media_type == ENVELOPE_TYPE:
-        raise NotASignatureError("it is an attestation of the older format, not a signature")
+        if not predicates:
+            raise NotASignatureError("it is an attestation of the older format, not a signature")
+        if CERTIFICATE_ANNOTATION in candidate.annotations:
+            raise NotASignatureError("it is a keyless attestation of the older format; attest again with cosign 3")
+        envelope = read_envelope(candidate.payload, MAX_PAYLOAD_BYTES)
+        return _verify_bundle(candidate, envelope, repository, digest, authorities, predicates)
     return None
 
 
 def _verify_bundle(
-    candidate: Candidate, repository: str, digest: str, authorities: Sequence[Authority], predicates: Collection[str]
+    candidate: Candidate,
+    bundle: Bundle,
+    repository: str,
+    digest: str,
+    authorities: Sequence[Authority],
+    predicates: Collection[str],
 ) -> _Result:
-    bundle = read_bundle(candidate.payload, MAX_PAYLOAD_BYTES if predicates else MAX_SIGNATURE_BYTES)
     result: _Result | None = None
     if len(candidate.payload) > MAX_SIGNATURE_BYTES:
         # A large statement is costly to read, and anyone who may push can attach one: first, who has signed it.

@@ -41,6 +41,7 @@ MAX_UNHELD_BYTES: Final = 16 << 10
 BUNDLE: Final = "application/vnd.dev.sigstore.bundle"
 SIMPLE_SIGNING: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
 ENVELOPE: Final = "application/vnd.dsse.envelope.v1+json"
+_ATTESTATION_TAG: Final = ".att tag"
 T = TypeVar("T")
 
 
@@ -89,7 +90,7 @@ async def find_candidates(
 ) -> Candidates:
     """What is attached to an image. Raises RegistryError when the registry is not available or rejects a request.
 
-    Attestations in the older `.att` tag are read only where there is nothing else, to say so.
+    The older `.att` tag is read where a policy needs attestations; else only where there is nothing else, to say so.
 
     wanted: the attestations that are read although they are large; None for none.
     """
@@ -110,8 +111,9 @@ async def find_candidates(
             attached = _joined(attached, one)
     if not attached.candidates and unlisted is not None:
         raise unlisted
-    if not attached.candidates:
-        attached = _joined(attached, await _tagged(client, repository, digest, "att", wanted))
+    if not attached.candidates or (wanted is not None and wanted.predicates):
+        left = MAX_ATTESTATION_BYTES - sum(len(candidate.payload) for candidate in attached.candidates)
+        attached = _joined(attached, await _tagged(client, repository, digest, "att", wanted, left))
     return attached
 
 
@@ -147,19 +149,29 @@ async def _of_referrers(
 
 
 async def _tagged(
-    client: RegistryClient, repository: Repository, digest: str, suffix: str, wanted: Wanted | None
+    client: RegistryClient,
+    repository: Repository,
+    digest: str,
+    suffix: str,
+    wanted: Wanted | None,
+    max_attestation_bytes: int = 0,
 ) -> Candidates:
-    """By the tag that older clients write; their later signatures are further layers of the same manifest."""
+    """By the tag that older clients write; their later signatures are further layers of the same manifest.
+
+    max_attestation_bytes: how much may be read that is large, and that a policy needs.
+    """
     tag = f"{digest.replace(':', '-')}.{suffix}"
     try:
-        layers = await _layers(client, repository, tag, f".{suffix} tag")
+        layers = await _layers(client, repository, tag, _ATTESTATION_TAG if suffix == "att" else f".{suffix} tag")
     except RegistryError as error:
         if error.failure is Failure.MISSING:
             return Candidates()
         if error.failure is Failure.INVALID:
             return Candidates((), 0, (str(error)[:MAX_PROBLEM_LENGTH],))
         raise
-    return await _read_layers(client, repository, [layers], None if wanted is None else Wanted((), wanted.hold))
+    if wanted is not None and not max_attestation_bytes:
+        wanted = Wanted((), wanted.hold)
+    return await _read_layers(client, repository, [layers], wanted, max_attestation_bytes)
 
 
 async def _layers(client: RegistryClient, repository: Repository, reference: str, source: str) -> _Layers:
@@ -173,13 +185,23 @@ async def _layers(client: RegistryClient, repository: Repository, reference: str
         for layer in content.manifest.layers or ()
         if layer.media_type.startswith(BUNDLE) or layer.media_type in (SIMPLE_SIGNING, ENVELOPE)
     ]
+    if source == _ATTESTATION_TAG:  # cosign appends
+        layers.reverse()
     return _Layers(tuple(layers[:MAX_CANDIDATES]), max(len(layers) - MAX_CANDIDATES, 0))
 
 
 async def _read_layers(
-    client: RegistryClient, repository: Repository, attached: Sequence[_Layers], wanted: Wanted | None
+    client: RegistryClient,
+    repository: Repository,
+    attached: Sequence[_Layers],
+    wanted: Wanted | None,
+    max_attestation_bytes: int | None = None,
 ) -> Candidates:
-    """The candidates in layers, as far as the bounds go: what is above them is omitted and counted."""
+    """The candidates in layers, as far as the bounds go: what is above them is omitted and counted.
+
+    max_attestation_bytes: how much may be read that is large, and that a policy needs; None for MAX_ATTESTATION_BYTES.
+    """
+    most = MAX_ATTESTATION_BYTES if max_attestation_bytes is None else max_attestation_bytes
     layers = [layer for one in attached for layer in one.layers]
     read: list[_Layer] = []
     total = large = 0
@@ -190,7 +212,7 @@ async def _read_layers(
         if size <= MAX_LAYER_BYTES and total + size <= MAX_TOTAL_BYTES:
             read.append(layer)
             total += size
-        elif _may_be_wanted(layer, wanted) and size <= MAX_PAYLOAD_BYTES and large + size <= MAX_ATTESTATION_BYTES:
+        elif _may_be_wanted(layer, wanted) and size <= MAX_PAYLOAD_BYTES and large + size <= most:
             read.append(layer)
             large += size
     if wanted is not None and total + large > MAX_UNHELD_BYTES:

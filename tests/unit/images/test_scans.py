@@ -10,6 +10,8 @@ from sekisho.images.evidence import MAX_ATTESTATIONS, ImageFacts
 from sekisho.images.scan_reports import MAX_ROWS
 from sekisho.images.scans import MAX_ID_BYTES, MAX_WORST, SCAN_PREDICATE, Scan, read_scan
 from sekisho.images.statements import (
+    CERTIFICATE_ANNOTATION,
+    ENVELOPE_TYPE,
     MAX_BUNDLE_MARKS,
     MAX_LISTS,
     MAX_SIGNATURE_BYTES,
@@ -204,9 +206,37 @@ def test_scan_by_an_authority_counts() -> None:
     assert found.is_vouched_for
 
 
+def enveloped(key: Any = P256, digest: str = IMAGE, **annotations: str) -> Any:
+    """A scan in the older format, from an .att tag."""
+    signed = bundle(key, scan_statement(scan_predicate(trivy(trivy_row(), digest=digest)), digest))
+    return candidate(signed["dsseEnvelope"], ENVELOPE_TYPE, annotations)
+
+
+def test_scan_in_the_older_format_counts() -> None:
+    (scan,) = scans_of(facts(enveloped()))
+    assert (scan.problem, cells(scan)) == ("", {"fixable critical": "CVE-2024-0001"})
+    assert facts(enveloped()).signatures == ()
+
+
 NOT_COUNTED: dict[str, tuple[Any, str]] = {
     "another key": (scanned_by(OTHER_P256), f'it is an attestation, "{SCAN_PREDICATE}", by another key'),
     "another image": (scanned_by(digest=OTHER_IMAGE), "it is about another image"),
+    "another key, older format": (
+        enveloped(OTHER_P256),
+        f'it is an attestation, "{SCAN_PREDICATE}", by another key',
+    ),
+    "another image, older format": (enveloped(digest=OTHER_IMAGE), "it is about another image"),
+    "keyless, older format": (
+        enveloped(**{CERTIFICATE_ANNOTATION: "x"}),
+        "it is a keyless attestation of the older format; attest again with cosign 3",
+    ),
+    "two signatures, older format": (
+        candidate(
+            {"payloadType": "application/vnd.in-toto+json", "payload": "", "signatures": [{"sig": ""}] * 2},
+            ENVELOPE_TYPE,
+        ),
+        "its envelope has 2 signatures; it must have one",
+    ),
     "another type": (
         candidate(bundle(P256, scan_statement(scan_predicate(trivy()), predicate_type="https://spdx.dev/Document"))),
         'it is an attestation, "https://spdx.dev/Document", not a signature',

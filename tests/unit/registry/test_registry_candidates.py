@@ -118,6 +118,20 @@ async def test_older_attestation_is_read_only_where_there_is_nothing_else(
     assert await payloads_of(client, registry, image) == [(".sig tag", b"simple")]
 
 
+async def test_older_attestations_that_a_policy_needs_are_read_newest_first(
+    registry: Registry, client: RegistryClient
+) -> None:
+    image = registry.image()
+    registry.attach(image, b"bundle")
+    layers = [(f"scan {number}".encode(), module.ENVELOPE, {}) for number in range(40)]
+    registry.push(registry.manifest_of(layers), f"{image.replace(':', '-')}.att")
+    found = await find_candidates(client, registry.repository, image, wanted(SCAN))
+    payloads = [candidate.payload for candidate in found.candidates]
+    assert payloads == [b"bundle", *(f"scan {number}".encode() for number in range(39, 8, -1))]
+    assert found.omitted == 9
+    assert await payloads_of(client, registry, image) == [("referrers", b"bundle")]
+
+
 @pytest.mark.parametrize("artifact", ["application/vnd.oci.empty.v1+json", "application/vnd.example", ""])
 async def test_type_of_a_descriptor_does_not_matter(registry: Registry, client: RegistryClient, artifact: str) -> None:
     image = registry.image()
