@@ -4,6 +4,7 @@ Sources: https://cyclonedx.org/specification/overview/, https://spdx.github.io/s
 https://slsa.dev/spec/v0.2/provenance and https://slsa.dev/spec/v1.0/provenance
 """
 
+import re
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -22,6 +23,11 @@ SLSA_1: Final = "https://slsa.dev/provenance/v1"
 PROVENANCE_PREDICATES: Final = (SLSA_02, SLSA_1)
 MAX_URI_LENGTH: Final = 1024
 _TAG_VALUE: Final = "SPDXVersion: SPDX-"
+_SPDX_3: Final = re.compile(r"https://spdx\.org/rdf/v?(3[0-9.]{0,16})/.{0,64}")
+"""The context of a document of SPDX 3, which is JSON-LD.
+
+Source: https://spdx.github.io/spdx-spec/v3.0.1/serializations/
+"""
 
 _Uri = Annotated[str, Meta(max_length=MAX_URI_LENGTH)]
 
@@ -44,6 +50,7 @@ class _Spdx(Struct, frozen=True, rename="camel"):
     spdx_version: str = ""
     packages: tuple[msgspec.Raw, ...] | None = None
     data: str = msgspec.field(name="Data", default="")
+    context: str | tuple[msgspec.Raw, ...] = msgspec.field(name="@context", default="")
 
 
 class _Uris(Struct, frozen=True):
@@ -95,6 +102,9 @@ def verify_sbom(statement: bytes, predicate_type: str) -> None:
         document: _Spdx | str = _predicate(statement, _Spdx | str, "SPDX")
         if isinstance(document, str):  # cosign attaches the tag-value form as a text
             document = _Spdx(data=document)
+        newer = _SPDX_3.fullmatch(document.context) if isinstance(document.context, str) else None
+        if newer is not None:
+            raise NotASignatureError(f"it is an SBOM in SPDX {newer[1]}; 2.2 and 2.3 are read")
         if not document.spdx_version.startswith("SPDX-") and not document.data.startswith(_TAG_VALUE):
             raise NotASignatureError("it is not an SBOM: it has no spdxVersion")
         is_empty = not document.packages and "\nPackageName:" not in document.data

@@ -123,6 +123,11 @@ DENIED: dict[str, tuple[ClusterPodPolicy, Sequence[Candidate], str]] = {
     ),
     "SPDX that is none": (SBOM, [attested(SPDX, BOM)], "one does not count: it is not an SBOM: it has no spdxVersion"),
     "empty SBOM": (SBOM, [attested(CYCLONEDX, BOM | {"components": []})], "it is an SBOM that lists nothing"),
+    "SPDX 3": (
+        SBOM,
+        [attested(SPDX, {"@context": "https://spdx.org/rdf/3.0.1/spdx-context.jsonld", "@graph": [{}]})],
+        "one does not count: it is an SBOM in SPDX 3.0.1; 2.2 and 2.3 are read",
+    ),
     "empty SPDX": (SBOM, [attested(SPDX, {"spdxVersion": "SPDX-2.3"})], "it is an SBOM that lists nothing"),
     "SBOM in another format": (
         policy(sbom={"formats": ["spdx"]}),

@@ -123,7 +123,9 @@ async def test_older_attestations_that_a_policy_needs_are_read_newest_first(
 ) -> None:
     image = registry.image()
     registry.attach(image, b"bundle")
-    layers = [(f"scan {number}".encode(), module.ENVELOPE, {}) for number in range(40)]
+    layers: list[tuple[bytes, str, dict[str, str]]] = [
+        (f"scan {number}".encode(), module.ENVELOPE, {}) for number in range(40)
+    ]
     registry.push(registry.manifest_of(layers), f"{image.replace(':', '-')}.att")
     found = await find_candidates(client, registry.repository, image, wanted(SCAN))
     payloads = [candidate.payload for candidate in found.candidates]
