@@ -7,7 +7,8 @@ Allowed values: with `allowed`, a key in it, and where it lists values, the oper
     node-role.kubernetes.io/control-plane and node-role.kubernetes.io/master where the policy has neither list
 The name of a node is the key metadata.name. The DaemonSet controller writes it into each of its pods, in place of the
 nodeAffinity of the template: so a policy with `allowed` must allow this key where there are DaemonSets, and judges what
-these select only in their templates. Pods without selectors run on any node: taints keep them off.
+these select only in their templates: set `templates: Deny`. Pods without selectors run on any node, and podAffinity and
+topologySpreadConstraints, which are not judged, follow other pods: taints keep pods off nodes.
 Level: none, a policy names it
 Source: https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/
 """

@@ -80,8 +80,8 @@ class PolicySet:
         self._waivers_in: dict[str, Mapping[str, Sequence[CompiledWaiver]]] = {}
         self._waiver_entries = 0
         self.has_waivers = bool(self._waivers)
-        self.exemptions = sum(len(waiver.policies) + len(waiver.values) for waiver in self._waivers)
-        """The policies and values that waivers name: what a denied pod may be compared with."""
+        self.exemptions = sum(waiver.cost for waiver in self._waivers)
+        """The policies, values and names that waivers have: what a denied pod may be compared with."""
         self.authorities = {authority.name: authority for authority in authorities}
         """Who may sign images, by name; what their Secrets and ConfigMaps hold is not known here."""
         self.needs_evidence = any(rule.evidence_check for policy in ordered for rule in policy.rules)

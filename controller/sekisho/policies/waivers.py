@@ -170,6 +170,7 @@ class CompiledWaiver(Struct, frozen=True, eq=False):
 
     selects_labels, selects_name: None if it applies to pods with any labels, of any name.
     values: the values of findings that it exempts from; empty for all.
+    cost: the policies, values and patterns of names that it has: what a denied pod may be compared with.
     """
 
     name: str
@@ -184,6 +185,7 @@ class CompiledWaiver(Struct, frozen=True, eq=False):
     containers: frozenset[str]
     label_keys: frozenset[str]
     values: frozenset[str]
+    cost: int
 
     def selects(self, pod: Pod) -> bool:
         """Whether it applies to the pod or to some of its containers. The namespace is not checked."""
@@ -221,6 +223,7 @@ def compile_waiver(waiver: PolicyWaiver) -> CompiledWaiver:
         selects_labels=problems.of(compile_selector, match.pod_selector, "spec.match.podSelector"),
         selects_name=None if match.names is None else selects_names(match.names),
         values=frozenset(spec.values or ()),
+        cost=sum(map(len, (spec.policies, spec.values or (), match.names or ()))),
         images=problems.of(lambda: tuple(_patterns(match.images or ()))) or (),
         containers=frozenset(match.containers or ()),
         label_keys=frozenset() if match.pod_selector is None else match.pod_selector.keys,
