@@ -243,7 +243,7 @@ def _unread(
         problem = f"is still being verified, because ImageAuthority {words(changed, 'and')} changed"
         return Fault(problem, "try again in a few seconds", lookup, True)
     if any(predicate not in facts.predicates for predicate in rule.predicates):
-        problem = f"is still being verified, because a new policy has rules on {rule.kind}"
+        problem = f"is still being verified: its {rule.kind} have not been read yet"
         return Fault(problem, "try again in a few seconds", lookup, True)
     return None
 

@@ -307,6 +307,7 @@ class EvidenceStore:
         """Look an image up, and keep its facts or why there are none. Raises nothing."""
         repository, digest = Repository.of(reference), reference.digest or ""
         wanted = Wanted(tuple(self._predicates()), Hold(self._room, namespace))
+        facts: ImageFacts | None = None
         try:
             async with self._turn(reference.registry, namespace), asyncio.timeout(LOOKUP_SECONDS):
                 client = await client_for(self._client, self._client_with, key[1])
@@ -318,8 +319,10 @@ class EvidenceStore:
                     platforms = await _platforms(client.acting_for(namespace), repository, digest)
                 facts = await self._with_platforms(facts, platforms, key, reference, namespace)
         except RegistryError as error:
+            self._keep_without_platforms(key, facts, namespace)
             self._fail(key, error.failure, str(error), error.fix)
         except TimeoutError:
+            self._keep_without_platforms(key, facts, namespace)
             message = f"registry {repository.registry} took longer than {LOOKUP_SECONDS:.0f} s"
             self._fail(key, Failure.UNAVAILABLE, message)
         except Exception:
@@ -431,6 +434,17 @@ class EvidenceStore:
         self._failures.pop(key, None)
         self._unsigned.pop(key, None)
         self._signed.keep(image, facts, namespace)
+
+    def _keep_without_platforms(self, key: _Key, facts: ImageFacts | None, namespace: str) -> None:
+        """Keep signatures where an index itself cannot be read: rules on them need no platforms.
+
+        What else is attached to it counts as not read, and it is looked up again. Facts from before stay.
+        """
+        if facts is None or not facts.signatures:
+            return
+        before = self._facts(key)
+        if before is None or not before.is_vouched_for or before.checked != facts.checked:
+            self._keep(key, msgspec.structs.replace(facts, attestations=(), predicates=()), namespace)
 
     def _drop(self, key: _Key) -> None:
         self._failures.pop(key, None)

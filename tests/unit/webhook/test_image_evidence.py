@@ -636,6 +636,25 @@ async def test_signed_index_is_known_although_its_platforms_cannot_be_looked_up(
     assert isinstance(await site.look(unsigned), Unknown)
 
 
+async def test_signed_index_that_cannot_be_read_itself_keeps_its_signatures(site: Site) -> None:
+    site.predicates = (SCAN_PREDICATE,)
+    amd = site.image(b" ")
+    scan(site, amd)
+    signed, unsigned = index_of(site, ("linux/amd64", amd)), index_of(site, ("linux/arm64", amd))
+    site.sign(signed)
+    for index in (signed, unsigned):
+        site.registry.misbehave["GET", f"/v2/{NAME}/manifests/{index.digest}"] = answering(503)
+    facts = await site.facts(signed)
+    assert (len(facts.signatures), facts.attestations, facts.predicates) == (1, (), ())  # so scans count as not read
+    assert isinstance(await site.look(unsigned), Unknown)
+    assert site.shared == []
+    site.registry.misbehave.clear()
+    async with asyncio.timeout(20):
+        while not (isinstance(found := site.now_known(signed), ImageFacts) and found.platforms):
+            await site.evidence.settled([signed], 5)
+            await asyncio.sleep(0.05)  # until a failure may be tried again
+
+
 async def test_platforms_are_looked_up_although_indexes_have_all_the_room(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
