@@ -20,7 +20,8 @@ IDLE_SECONDS = 180.0
 """Longer than the API server's own 90 seconds, so that it never writes into a connection that we are closing."""
 MAX_CONNECTIONS = 1024
 """Open at the same time; past it, one without a request is closed for a new one: of the address that has the most
-connections, the one that has waited for a request for longest. All may be closed at once, 30 us each."""
+connections, the one that has waited for a request for longest. All may be closed at once, which takes the event loop
+30 us each; the rest of what it takes waits for its turn."""
 MAX_UNREAD = 64
 """Connections whose client does not read its answers, at the same time; past it, one of them is closed."""
 HEAD_SECONDS = 10.0
@@ -244,6 +245,7 @@ class Received(asyncio.BufferedProtocol):
         self._is_stalled = False  # that waits until aiohttp wants to read on
         self._at_once = at_once
         self._transport: asyncio.Transport | None = None
+        self._lost: BaseException | None = None  # why the connection is closed
         self._is_between = False  # aiohttp has answered a request of this connection, and has nothing of another one
         self._first = b""  # the beginning of what aiohttp has got since it was so
         self._given = 0  # bytes of that
@@ -264,10 +266,15 @@ class Received(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._backlog.remove(self)
+        self._backlog.remove(self._connection)
         self._unread.clear()
         self._stop_arriving()
         self._transport = None
-        self._connection.connection_lost(exc)
+        if self._backlog.take():
+            self._connection.connection_lost(exc)
+        else:  # a client may close a thousand at once, and aiohttp takes up to 0.1 ms for each
+            self._lost = exc
+            self._backlog.add(self, self._connection.address)
 
     def pause_writing(self) -> None:
         self._is_unread = True
@@ -292,7 +299,10 @@ class Received(asyncio.BufferedProtocol):
             self._wait([*self._unread, data], is_known=self._is_of_known(data))
 
     def go_on(self) -> None:
-        """Read what waits for it."""
+        """Read what waits for it, or note that the connection is lost."""
+        if self._transport is None:
+            self._connection.connection_lost(self._lost)
+            return
         if self._connection.is_paused:
             self._is_stalled = True
             return

@@ -439,6 +439,42 @@ async def test_requests_of_others_are_answered_beside_many_of_the_api_server() -
     assert answered.index(b"alone") <= 3 * MAX_AT_ONCE
 
 
+async def test_connections_that_are_closed_at_once_leave_turns_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = 0
+    lost: list[int] = []
+    all_lost = asyncio.Event()
+    connection_lost = module.Connection.connection_lost
+
+    def noting(connection: module.Connection, exc: BaseException | None) -> None:
+        lost.append(rounds)
+        connection_lost(connection, exc)
+        if len(lost) == 100:
+            all_lost.set()
+
+    async def count() -> None:
+        nonlocal rounds
+        while True:
+            await asyncio.sleep(0)
+            rounds += 1
+
+    monkeypatch.setattr(module.Connection, "connection_lost", noting)
+    async with serving(SOON, at_once=echo) as connect:
+        many = [await connect() for _ in range(100)]
+        alone = await connect()
+        for client in many:
+            client.send(post(b"first"))
+            await client.answer()
+        counting = asyncio.create_task(count())
+        for client in many:
+            client.writer.transport.abort()
+        async with asyncio.timeout(SOON):
+            await all_lost.wait()
+        counting.cancel()
+        alone.send(post(b"alone"))
+        assert (await alone.answer()).endswith(b"alone was seen")
+    assert max(map(lost.count, lost)) <= 2 * MAX_AT_ONCE
+
+
 async def test_little_of_a_large_read_is_parsed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[int] = []
     data_received = module.Connection.data_received
