@@ -268,6 +268,7 @@ class Received(asyncio.BufferedProtocol):
         self._backlog.remove(self)
         self._backlog.remove(self._connection)
         self._unread.clear()
+        self._is_stalled = False
         self._stop_arriving()
         self._transport = None
         if self._backlog.take():
