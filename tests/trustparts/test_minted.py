@@ -71,6 +71,6 @@ WRONG: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_wrongly_minted_signature_is_refused(name: str, tmp_path: Path) -> None:
+def test_wrongly_minted_signature_does_not_count(name: str, tmp_path: Path) -> None:
     with pytest.raises((VerificationError, InvalidBundle)):
         verified(WRONG[name](), tmp_path)

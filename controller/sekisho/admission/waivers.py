@@ -62,8 +62,8 @@ def apply_waivers(
     containers = {ref.path: ref.container for ref in container_refs(pod.spec)}
     by_policy = policies.waivers_in(namespace)
     names = {name for violation in violations for name in violation.policies if name in by_policy}
-    found = [waiver for name in names for waiver in by_policy[name]]
-    exemptions = Exemptions(pod, found, now)
+    waivers = [waiver for name in names for waiver in by_policy[name]]
+    exemptions = Exemptions(pod, waivers, now)
     for violation in violations:
         if check_time is not None:
             check_time()

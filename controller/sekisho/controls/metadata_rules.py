@@ -109,7 +109,7 @@ def _judge_of(rules: KeyRules) -> Callable[[ObjectMeta, WorkloadMeta | None], li
 def _unset(rules: KeyRules, entries: dict[str, str], of: WorkloadMeta | None) -> Iterator[Finding]:
     for key in rules.required:
         if not entries.get(key):
-            allowed = next((words(each.values) for each in rules.allowed if each.key == key), "a value")
+            allowed = next((words(allowed.values) for allowed in rules.allowed if allowed.key == key), "a value")
             yield rules.finding(key, entries.get(key), allowed, "set it to an allowed value", of)
 
 
@@ -123,7 +123,7 @@ def _with_other_values(rules: KeyRules, entries: dict[str, str], of: WorkloadMet
 
 def verify_keys(allowed: Sequence[AllowedValues] | None) -> None:
     """Raises ParameterError where a key has two lists of values. None for a parameter that is unset."""
-    keys = [each.key for each in allowed or ()]
+    keys = [values.key for values in allowed or ()]
     for index, key in enumerate(keys):
         if key in keys[:index]:
             raise ParameterError(f"allowedValues[{index}].key", f"{key!r} is a duplicate")

@@ -86,7 +86,7 @@ class _Selection(Struct, frozen=True, gc=False):
 def _check(parameters: NodeSelectors, _minor: int) -> Check:
     has_lists = parameters.allowed is not None or parameters.denied is not None
     denied = frozenset((parameters.denied or ()) if has_lists else CONTROL_PLANE)
-    written = None if parameters.allowed is None else {each.key: each.values for each in parameters.allowed}
+    written = None if parameters.allowed is None else {one.key: one.values for one in parameters.allowed}
     listed = (
         None
         if written is None
@@ -97,7 +97,9 @@ def _check(parameters: NodeSelectors, _minor: int) -> Check:
     def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
         if not pod.spec.node_selector and pod.spec.affinity is None:
             return []
-        return [_finding(each, allowed) for each in _selections(pod) if not _is_allowed(each, denied, listed)]
+        return [
+            _finding(selection, allowed) for selection in _selections(pod) if not _is_allowed(selection, denied, listed)
+        ]
 
     return judge
 
@@ -122,8 +124,8 @@ def _of_term(path: FieldPath, term: NodeSelectorTerm) -> Iterator[_Selection]:
         ("matchFields", term.match_fields),
     )
     for name, requirements in lists:
-        for index, each in enumerate(requirements or ()):
-            yield _Selection((*path, name, index), each.key, each.operator, each.values or ())
+        for index, requirement in enumerate(requirements or ()):
+            yield _Selection((*path, name, index), requirement.key, requirement.operator, requirement.values or ())
 
 
 def _is_allowed(
@@ -151,7 +153,7 @@ def _finding(selection: _Selection, allowed: str) -> Finding:
 
 
 def _verify(parameters: NodeSelectors) -> None:
-    keys = [each.key for each in parameters.allowed or ()]
+    keys = [one.key for one in parameters.allowed or ()]
     for index, key in enumerate(keys):
         if key in keys[:index]:
             raise ParameterError(f"allowed[{index}].key", f"{key!r} is a duplicate")

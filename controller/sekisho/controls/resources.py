@@ -168,7 +168,7 @@ def _of_container(rules: _Rules, pod_amounts: Amounts, ref: ContainerRef) -> Ite
     yield from _above_maximum(rules, own, ref)
     if rules.minima:
         # A limit that is unset allows more than any minimum.
-        unset = {each.resource for each in rules.minima} - names if rules.key == "requests" else frozenset()
+        unset = {bound.resource for bound in rules.minima} - names if rules.key == "requests" else frozenset()
         yield from below_minimum(rules.key, rules.minima, own, ref.path, unset - set(rules.required), ref)
 
 
@@ -177,7 +177,7 @@ def _ratios_of_container(
 ) -> Iterator[Finding]:
     if ratios:
         own, own_limits = requests.amounts(ref.container.resources), limits.amounts(ref.container.resources)
-        known = {*limits.required, *(each.resource for each in limits.maxima), *pod_limits, *own_limits}
+        known = {*limits.required, *(bound.resource for bound in limits.maxima), *pod_limits, *own_limits}
         unset = {ratio.resource for ratio in ratios if ratio.resource in UNLIMITED} - known
         yield from above_ratio(ratios, own, own_limits, ref.path, unset, ref)
 
@@ -287,9 +287,9 @@ def _requested(containers: Sequence[ContainerRef], resource: str) -> _Requested 
     Init containers count like the others: that is too much at most.
     """
     numerators: dict[int, list[int]] = {}  # by denominator: to add fractions one by one is slow
-    for each in containers:
-        resources = each.container.resources
-        if resources is not None and each.kind is not ContainerKind.EPHEMERAL:
+    for ref in containers:
+        resources = ref.container.resources
+        if resources is not None and ref.kind is not ContainerKind.EPHEMERAL:
             amount = (resources.requests or {}).get(resource)
             if amount is not None:
                 try:

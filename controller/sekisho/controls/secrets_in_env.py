@@ -128,9 +128,9 @@ class _Names(Struct, frozen=True):
         low = [pattern.lower() for pattern in patterns]
         return cls(
             frozenset(low),
-            tuple(each[:-1] for each in low if each.endswith("*") and not each.startswith("*")),
-            tuple(each[1:] for each in low if each.startswith("*") and not each.endswith("*")),
-            tuple(each[1:-1] for each in low if each.startswith("*") and each.endswith("*")),
+            tuple(name[:-1] for name in low if name.endswith("*") and not name.startswith("*")),
+            tuple(name[1:] for name in low if name.startswith("*") and not name.endswith("*")),
+            tuple(name[1:-1] for name in low if name.startswith("*") and name.endswith("*")),
         )
 
     def match(self, name: str) -> bool:

@@ -64,7 +64,7 @@ class Tolerations(Parameters, frozen=True):
 def _check(parameters: Tolerations, _minor: int) -> Check:
     has_lists = parameters.allowed is not None or parameters.denied is not None
     denied = frozenset((parameters.denied or ()) if has_lists else CONTROL_PLANE)
-    listed = None if parameters.allowed is None else {each.key: each.values for each in parameters.allowed}
+    listed = None if parameters.allowed is None else {taint.key: taint.values for taint in parameters.allowed}
     allowed = allowed_in_words(sorted(denied), listed, "no toleration")
 
     def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
@@ -116,7 +116,7 @@ def allowed_in_words(denied: Sequence[str], listed: Mapping[str, tuple[str, ...]
 
 
 def _verify(parameters: Tolerations) -> None:
-    keys = [each.key for each in parameters.allowed or ()]
+    keys = [taint.key for taint in parameters.allowed or ()]
     for index, key in enumerate(keys):
         if key in keys[:index]:
             raise ParameterError(f"allowed[{index}].key", f"{key!r} is a duplicate")

@@ -185,18 +185,18 @@ def _written(start: datetime, end: datetime | None) -> Mapping[str, str]:
 
 def _object(value: Any, field: str) -> Mapping[str, Any]:
     """The object in a field of an object. Raises KeyError, TypeError or ValueError."""
-    found = value[field]
-    if not isinstance(found, dict):
+    member = value[field]
+    if not isinstance(member, dict):
         raise ValueError(f"its {field} is not an object")
-    return found
+    return member
 
 
 def _text(value: Any, field: str) -> str:
     """The text in a field of an object, which must not be empty. Raises KeyError, TypeError or ValueError."""
-    found = value[field]
-    if not isinstance(found, str) or not found:
+    text = value[field]
+    if not isinstance(text, str) or not text:
         raise ValueError(f"its {field} is not a text, or empty")
-    return found
+    return text
 
 
 def _base64(value: Any, field: str) -> str:

@@ -145,7 +145,7 @@ async def _call_when_delivered(
     attempts = 0
     while True:
         try:
-            if await _existing(api, resources) <= delivered:
+            if await _uids_of(api, resources) <= delivered:
                 listed()
                 return
         except (ApiError, ApiUnavailable) as error:
@@ -154,7 +154,7 @@ async def _call_when_delivered(
         await asyncio.sleep(doubled(_LIST_SECONDS, attempts, _RETRY_SECONDS))
 
 
-async def _existing(api: ApiClient, resources: Iterable[Resource]) -> set[str]:
+async def _uids_of(api: ApiClient, resources: Iterable[Resource]) -> set[str]:
     """The uids of the objects of some kinds."""
     lists = [msgspec.json.decode(await api.get(f"/apis/{GROUP}/{VERSION}/{resource.plural}")) for resource in resources]
     return {item["metadata"]["uid"] for listed in lists for item in listed["items"]}

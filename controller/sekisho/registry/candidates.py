@@ -296,8 +296,8 @@ def _joined(one: Candidates, other: Candidates) -> Candidates:
     """The candidates of both, within the bound for an image, each layer of a manifest once."""
     # in the older format, signatures by two keys have the same payload and differ in their annotations
     distinct = {
-        (found.digest, found.layer, frozenset(found.annotations.items())): found
-        for found in (*one.candidates, *other.candidates)
+        (candidate.digest, candidate.layer, frozenset(candidate.annotations.items())): candidate
+        for candidate in (*one.candidates, *other.candidates)
     }
     kept = tuple(distinct.values())[:MAX_CANDIDATES]
     omitted = one.omitted + other.omitted + len(distinct) - len(kept)

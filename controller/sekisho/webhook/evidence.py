@@ -49,9 +49,9 @@ MAX_LOOKUPS_OF_REGISTRY: Final = 128
 """The same for one registry."""
 MAX_FLIGHTS: Final = 2048
 """Look-ups that run or wait."""
-RESERVED_FLIGHTS: Final = 512
-"""Those of them that are left to namespaces with fewer than FEW_FLIGHTS, so that some with many do not hold up all."""
-FEW_FLIGHTS: Final = 16
+MIN_FREE_FLIGHTS: Final = 512
+"""Those of them that are left to namespaces with fewer than MIN_BUSY_FLIGHTS: some with many must not hold up all."""
+MIN_BUSY_FLIGHTS: Final = 16
 MAX_FLIGHTS_OF_NAMESPACE: Final = 256
 """Look-ups that one namespace's pods have started and that run or wait, so that it does not hold up others."""
 MAX_WAITING: Final = 200
@@ -286,7 +286,7 @@ class EvidenceStore:
     def _has_room(self, namespace: str) -> bool:
         """Whether a namespace may start a look-up."""
         own = self._by_namespace[namespace]
-        most = MAX_FLIGHTS if own < FEW_FLIGHTS else MAX_FLIGHTS - RESERVED_FLIGHTS
+        most = MAX_FLIGHTS if own < MIN_BUSY_FLIGHTS else MAX_FLIGHTS - MIN_FREE_FLIGHTS
         return own < MAX_FLIGHTS_OF_NAMESPACE and len(self._flights) < most
 
     def _ended(self, key: _Key) -> None:

@@ -12,7 +12,7 @@ from sekisho.admission import Decision, Outcome, Violation
 from sekisho.pods import POD_TEMPLATES
 from sekisho.policies import Enforcement
 from sekisho.telemetry.families import ProcessFamilies, counters
-from sekisho.webhook.recent_counts import Tally
+from sekisho.webhook.recent_counts import RecentCounts
 
 BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the latency histogram, in seconds."""
@@ -37,7 +37,7 @@ class Metrics:
         self._violations: Counter[tuple[str, ...]] = Counter()
         self._shared: dict[tuple[int, str, Enforcement], tuple[tuple[str, ...], int]] = {}
         self._waivers: Counter[tuple[str, ...]] = Counter()
-        self.tally = Tally()
+        self.recent = RecentCounts()
         """The last hour, for the status of policies."""
         self._http_errors: Counter[int] = Counter()
         self._buckets: dict[str, list[int]] = {}
@@ -61,7 +61,7 @@ class Metrics:
         buckets[bisect.bisect_left(BOUNDS, seconds)] += 1
         self._seconds[webhook] += seconds
         if outcome.violations and outcome.decision is not Decision.PENDING:  # they may be none in a moment
-            self.tally.count(outcome)
+            self.recent.count(outcome)
             self._count_violations(outcome.violations)
         for waived in outcome.waived:
             key = (waived.waiver, waived.policy, waived.finding.control)

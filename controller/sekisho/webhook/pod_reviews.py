@@ -48,13 +48,13 @@ MAX_SMALL_WORK: Final = 5000
 MAX_SMALL_PRODUCT: Final = 1_500_000
 """Bytes of the body times the cost of its policies, of a review that is judged at once; about 10 ns each, 30 at worst.
 Any list in the pod may be compared with any list of a policy: sysctls, claims, annotations, variables."""
-_FEW_CONTAINERS: Final = 4
+_MAX_FEW_CONTAINERS: Final = 4
 """A pod with at most so many is judged at once for MAX_SMALL_PRODUCT alone, where there are few policies."""
-_TINY_BYTES: Final = 1024
+_MAX_TINY_BYTES: Final = 1024
 """Such a pod with a body of up to this size is judged at once, whatever its policies cost."""
 _MAX_EXEMPTIONS: Final = 10_000
 """Pairs of a waiver and a policy, where a review is judged at once; a denied pod costs about 2 us for each."""
-_FEW_POLICIES: Final = 50
+_MAX_FEW_POLICIES: Final = 50
 """In the whole cluster. With more, a plan is not computed at once, which takes about 0.1 ms for each policy, and even a
 pod with few containers is judged at once only if its own policies cost little."""
 _MAX_LARGE_WAIT: Final = 1.0
@@ -338,9 +338,9 @@ def _is_quick(review: Review, size: int, policies: PolicySet, labels: Mapping[st
     if policies.exemptions > _MAX_EXEMPTIONS:
         return False
     subject = review.user_info if review.is_pod else None
-    is_few = len(policies) <= _FEW_POLICIES
-    has_few_containers = is_few and review.containers <= _FEW_CONTAINERS
-    if has_few_containers and size <= _TINY_BYTES:
+    is_few = len(policies) <= _MAX_FEW_POLICIES
+    has_few_containers = is_few and review.containers <= _MAX_FEW_CONTAINERS
+    if has_few_containers and size <= _MAX_TINY_BYTES:
         return True
     if not is_few and not policies.is_planned(review.namespace or "", labels, review.pod, subject):
         return False

@@ -138,7 +138,7 @@ class Process:
             api,
             self._options.namespace,
             self._options.replica,
-            self._metrics.tally.last_hour,
+            self._metrics.recent.last_hour,
             lambda: dependencies.why_no_certificate(self._certificate),
         )
 
@@ -154,13 +154,15 @@ class Process:
         reflector, labels = dependencies.labels_from_cluster(api)
         objects, lists = dependencies.objects_from_cluster(api, keeps_pull_secrets=options.pod_pull_secrets)
         rate = options.events_per_second
-        recorder = EventRecorder(api, Owners(api, rate), options.replica, rate, self._metrics.tally.count_without_event)
+        recorder = EventRecorder(
+            api, Owners(api, rate), options.replica, rate, self._metrics.recent.count_without_event
+        )
         self._needed += [
             dependencies.policies_from_cluster(
                 api,
                 self._enforced.enforce,
                 reporter.report,
-                self._metrics.tally.forget,
+                self._metrics.recent.forget,
                 verifies_images=options.verify_images,
             ),
             labels,

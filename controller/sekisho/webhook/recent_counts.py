@@ -27,7 +27,7 @@ class _Slice(Struct):
     without_event: Counter[str] = field(default_factory=Counter)
 
 
-class Tally:
+class RecentCounts:
     """Counts requests that policies denied or warned about, each once for every policy; dry runs are not counted."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -22,15 +22,15 @@ FAILURE_SECONDS: Final = 2.0
 MAX_TAGS: Final = 4096
 MAX_FLIGHTS: Final = 1024
 """Tags that are resolved at the same time; further ones stay tags."""
-RESERVED_FLIGHTS: Final = 512
-"""Those of them that are left to namespaces with fewer than FEW_FLIGHTS, so that some with many do not hold up all."""
-FEW_FLIGHTS: Final = 16
+MIN_FREE_FLIGHTS: Final = 512
+"""Those of them that are left to namespaces with fewer than MIN_BUSY_FLIGHTS: some with many must not hold up all."""
+MIN_BUSY_FLIGHTS: Final = 16
 MAX_FLIGHTS_OF_NAMESPACE: Final = 64
 """Tags that are resolved at the same time for one namespace, so that it does not hold up others."""
 LOOKUP_SECONDS: Final = 30.0
-MAX_REFUSED: Final = 1024
+MAX_WITHOUT_ROOM: Final = 1024
 """Tags that found no room lately, so that the denials of their pods say so."""
-REFUSED_SECONDS: Final = 30.0
+WITHOUT_ROOM_SECONDS: Final = 30.0
 
 
 _PENDING: Final = Unknown(
@@ -71,7 +71,7 @@ class Tags:
         self._known: OrderedDict[_Key, _Known] = OrderedDict()
         self._flights: dict[_Key, asyncio.Task[None]] = {}
         self._by_namespace: Counter[str] = Counter()
-        self._refused: OrderedDict[_Key, float] = OrderedDict()
+        self._without_room: OrderedDict[_Key, float] = OrderedDict()
         """Tags that found no room, and until when that counts (`time.monotonic`)."""
 
     async def digests(
@@ -115,7 +115,7 @@ class Tags:
         if known is None:
             if key in self._flights:
                 return _PENDING
-            return _TOO_MANY if time.monotonic() < self._refused.get(key, 0.0) else None
+            return _TOO_MANY if time.monotonic() < self._without_room.get(key, 0.0) else None
         if known.digest is not None:
             return _RESOLVED
         return Unknown(f"has a tag that cannot be resolved: {known.problem}", known.fix)
@@ -126,11 +126,11 @@ class Tags:
 
     def _start(self, key: _Key, reference: Reference, namespace: str) -> None:
         """Start the question about a tag, or note that there is no room for it."""
-        self._refused.pop(key, None)
+        self._without_room.pop(key, None)
         if not self._has_room(namespace):
-            self._refused[key] = time.monotonic() + REFUSED_SECONDS
-            if len(self._refused) > MAX_REFUSED:
-                self._refused.popitem(last=False)
+            self._without_room[key] = time.monotonic() + WITHOUT_ROOM_SECONDS
+            if len(self._without_room) > MAX_WITHOUT_ROOM:
+                self._without_room.popitem(last=False)
             return
         task = self._flights[key] = asyncio.create_task(self._ask(key, reference, namespace))
         self._by_namespace[namespace] += 1
@@ -139,7 +139,7 @@ class Tags:
     def _has_room(self, namespace: str) -> bool:
         """Whether a namespace may start a question."""
         own = self._by_namespace[namespace]
-        most = MAX_FLIGHTS if own < FEW_FLIGHTS else MAX_FLIGHTS - RESERVED_FLIGHTS
+        most = MAX_FLIGHTS if own < MIN_BUSY_FLIGHTS else MAX_FLIGHTS - MIN_FREE_FLIGHTS
         return own < MAX_FLIGHTS_OF_NAMESPACE and len(self._flights) < most
 
     def _ended(self, key: _Key, namespace: str) -> None:

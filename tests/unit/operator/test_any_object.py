@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sekisho.cluster.names import derived_name, is_subdomain
@@ -34,7 +34,6 @@ def _status(record: Record, conflicts: Conflicts, view: View) -> Status:
     return wanted_policy_status(record, conflicts.of(record.uid), view)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(BODIES, MOMENTS, SOURCES)
 def test_every_object_gets_a_status(bodies: list[Json], now: datetime, sources: Sources) -> None:
     records = [read_record(body, None) for body in bodies]
@@ -51,7 +50,6 @@ def test_every_object_gets_a_status(bodies: list[Json], now: datetime, sources: 
         assert is_subdomain(derived_name(record.title, record.uid))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 @given(EVIDENCE, MOMENTS)
 def test_all_evidence_about_images_is_read(spec: Json, now: datetime) -> None:
     facts = facts_of(msgspec.convert({"spec": spec}, ImageEvidence, strict=True).spec)

@@ -258,8 +258,8 @@ async def test_one_namespace_does_not_take_all_look_ups(site: Site, monkeypatch:
 
 async def test_namespaces_that_flood_leave_look_ups_to_others(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_FLIGHTS", 4)
-    monkeypatch.setattr(module, "RESERVED_FLIGHTS", 1)
-    monkeypatch.setattr(module, "FEW_FLIGHTS", 1)
+    monkeypatch.setattr(module, "MIN_FREE_FLIGHTS", 1)
+    monkeypatch.setattr(module, "MIN_BUSY_FLIGHTS", 1)
     images = [site.signed(b" " * number) for number in range(6)]
     flood = [site.evidence.start([image], "flood") for image in images[:4]]
     assert flood == [True, True, True, False]

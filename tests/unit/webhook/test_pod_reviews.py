@@ -504,7 +504,7 @@ async def test_a_new_plan_of_many_policies_is_computed_apart_and_only_once(
 ) -> None:
     apart: list[str] = []
     monkeypatch.setattr(Turns, "turn", noting(apart))
-    monkeypatch.setattr(module, "_FEW_POLICIES", 1)
+    monkeypatch.setattr(module, "_MAX_FEW_POLICIES", 1)
     for policies, taken in (([policy()], 0), ([policy(), policy("other")], 1)):
         served.enforced.enforce(PolicySet.of(policies))
         for _ in range(3):

@@ -11,7 +11,7 @@ from sekisho.cluster.events import Reason, statement
 from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, PolicyWaiver
 from sekisho.webhook import recent_counts
 from sekisho.webhook.metrics import Metrics
-from sekisho.webhook.recent_counts import HOUR, SLICE, Tally
+from sekisho.webhook.recent_counts import HOUR, SLICE, RecentCounts
 from tests.reviews import review
 from tests.unit.webhook.serving_reviews import BAD, GOOD, pod, policy
 
@@ -32,67 +32,67 @@ def outcome(
 
 
 def test_a_request_counts_once_a_policy_whatever_the_number_of_its_violations() -> None:
-    tally = Tally()
+    recent = RecentCounts()
     warning = policy("w", enforcement="Warn")
-    tally.count(outcome(policy("p"), warning))
-    tally.count(outcome(policy("p"), thing=pod(BAD, BAD)))
-    assert tally.last_hour() == {"p": (2, 0, 0), "w": (0, 1, 0)}
+    recent.count(outcome(policy("p"), warning))
+    recent.count(outcome(policy("p"), thing=pod(BAD, BAD)))
+    assert recent.last_hour() == {"p": (2, 0, 0), "w": (0, 1, 0)}
 
 
 def test_dry_runs_and_what_is_only_audited_do_not_count() -> None:
-    tally = Tally()
-    tally.count(outcome(dryRun=True))
-    tally.count(outcome(policy("a", enforcement="Audit")))
-    assert tally.last_hour() == {}
+    recent = RecentCounts()
+    recent.count(outcome(dryRun=True))
+    recent.count(outcome(policy("a", enforcement="Audit")))
+    assert recent.last_hour() == {}
 
 
 def test_the_counts_of_a_deleted_policy_are_forgotten() -> None:
-    tally = Tally()
-    tally.count(outcome(policy("p")))
-    tally.count(outcome(policy("q")))
-    tally.forget("p")
-    tally.forget("never counted")
-    assert tally.last_hour() == {"q": (1, 0, 0)}
+    recent = RecentCounts()
+    recent.count(outcome(policy("p")))
+    recent.count(outcome(policy("q")))
+    recent.forget("p")
+    recent.forget("never counted")
+    assert recent.last_hour() == {"q": (1, 0, 0)}
 
 
 def test_denials_and_warnings_without_an_event_are_counted() -> None:
-    tally = Tally()
+    recent = RecentCounts()
     for _ in range(3):
-        tally.count(outcome(policy("p"), policy("w", enforcement="Warn")))
-    tally.count_without_event(statement(Reason.POD_DENIED, "denied", ["p"]), 2)
-    tally.count_without_event(statement(Reason.POD_WARNED, "warned", ["w"]), 1)
-    tally.count_without_event(statement(Reason.POD_DEFAULTED, "set", ["p"]), 5)
-    assert tally.last_hour() == {"p": (3, 0, 2), "w": (0, 3, 1)}
-    tally.forget("p")
-    assert tally.last_hour() == {"w": (0, 3, 1)}
+        recent.count(outcome(policy("p"), policy("w", enforcement="Warn")))
+    recent.count_without_event(statement(Reason.POD_DENIED, "denied", ["p"]), 2)
+    recent.count_without_event(statement(Reason.POD_WARNED, "warned", ["w"]), 1)
+    recent.count_without_event(statement(Reason.POD_DEFAULTED, "set", ["p"]), 5)
+    assert recent.last_hour() == {"p": (3, 0, 2), "w": (0, 3, 1)}
+    recent.forget("p")
+    assert recent.last_hour() == {"w": (0, 3, 1)}
 
 
 def test_an_hour_later_it_is_forgotten() -> None:
     clock = Clock()
-    tally = Tally(clock)
-    tally.count(outcome())
+    recent = RecentCounts(clock)
+    recent.count(outcome())
     clock.now += SLICE
-    tally.count(outcome())
+    recent.count(outcome())
     clock.now += HOUR - SLICE - 1
-    assert tally.last_hour() == {"p": (2, 0, 0)}
+    assert recent.last_hour() == {"p": (2, 0, 0)}
     clock.now += 1
-    assert tally.last_hour() == {"p": (1, 0, 0)}
+    assert recent.last_hour() == {"p": (1, 0, 0)}
     clock.now += SLICE
-    assert tally.last_hour() == {}
+    assert recent.last_hour() == {}
 
 
 def test_those_with_the_most_are_reported_and_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recent_counts, "MAX_REPORTED", 2)
     monkeypatch.setattr(recent_counts, "MAX_POLICIES", 3)
-    tally = Tally()
+    recent = RecentCounts()
     for name, times in (("a", 1), ("b", 3), ("c", 2), ("d", 9)):
         for _ in range(times):
-            tally.count(outcome(policy(name)))
-    assert tally.last_hour() == {"b": (3, 0, 0), "c": (2, 0, 0)}
+            recent.count(outcome(policy(name)))
+    assert recent.last_hour() == {"b": (3, 0, 0), "c": (2, 0, 0)}
 
 
 def test_the_metrics_keep_the_tally() -> None:
     metrics = Metrics()
     for thing in (pod(BAD), pod(GOOD)):
         metrics.count("validate", outcome(thing=thing), 0.001)
-    assert metrics.tally.last_hour() == {"p": (1, 0, 0)}
+    assert metrics.recent.last_hour() == {"p": (1, 0, 0)}

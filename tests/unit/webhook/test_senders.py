@@ -49,7 +49,7 @@ async def test_a_review_at_another_path_is_judged_and_nothing_is_reported(
             assert not await verdict(served, path, BAD)
         assert await verdict(served, path, GOOD)
     assert served.denials == []
-    assert served.metrics.tally.last_hour() == {}
+    assert served.metrics.recent.last_hour() == {}
     assert 'decision="deny"' not in counted(served, "sekisho_admission_reviews_total")
     assert counted(served, "sekisho_unknown_sender_reviews_total").endswith(" 4.0")
     assert [record.message for record in caplog.records if record.name.startswith("sekisho")] == [

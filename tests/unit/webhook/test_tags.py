@@ -140,7 +140,7 @@ async def held(site: Site) -> AsyncIterator[Site]:
 
 
 async def test_namespaces_that_flood_leave_room_to_others(held: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("MAX_FLIGHTS", 6), ("RESERVED_FLIGHTS", 2), ("FEW_FLIGHTS", 1)):
+    for name, value in (("MAX_FLIGHTS", 6), ("MIN_FREE_FLIGHTS", 2), ("MIN_BUSY_FLIGHTS", 1)):
         monkeypatch.setattr(f"sekisho.webhook.tags.{name}", value)
     digest = held.registry.image("1.2")
     for namespace, numbers in (("flood-a", range(3)), ("flood-b", range(3, 8))):
@@ -170,7 +170,7 @@ async def test_tag_that_finds_no_room_is_pending(held: Site, monkeypatch: pytest
 
 async def test_tags_that_found_no_room_are_bounded(held: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sekisho.webhook.tags.MAX_FLIGHTS_OF_NAMESPACE", 0)
-    monkeypatch.setattr("sekisho.webhook.tags.MAX_REFUSED", 2)
+    monkeypatch.setattr("sekisho.webhook.tags.MAX_WITHOUT_ROOM", 2)
     for number in range(4):
         await held.tags.digests([held.reference(f"junk-{number}")], 0, "flood")
     unknown = [held.tags.unknown(tag_key(held.reference(f"junk-{number}"))) for number in range(4)]
