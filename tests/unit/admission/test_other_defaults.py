@@ -208,3 +208,23 @@ def test_any_other_amount_is_denied_with_its_place(amount: object, expected: str
     with pytest.raises(PolicyError) as raised:
         parse_policies(json.dumps(HEAD | {"spec": spec}), "p.yaml")
     assert f"spec.defaults.container.resources.limits.cpu: {expected}" in str(raised.value)
+
+
+def test_profiles_are_set_for_each_container_and_the_policy_of_groups_for_the_pod() -> None:
+    profiles = {"seccompProfile": {"type": "RuntimeDefault"}, "appArmorProfile": APP_ARMOR}
+    defaults = {
+        "pod": {"securityContext": {"supplementalGroupsPolicy": "Strict"}},
+        "container": {"securityContext": profiles},
+    }
+    own = {"seccompProfile": {"type": "Localhost", "localhostProfile": "p.json"}}
+    pod = plain_pod(
+        {"name": "a", "image": "x"},
+        initContainers=[{"name": "b", "image": "x", "restartPolicy": "Always"}],
+        ephemeralContainers=[{"name": "c", "image": "x", "securityContext": own}],
+    )
+    spec = with_defaults(pod, policy(defaults=defaults))["spec"]
+    assert spec["securityContext"] == {"supplementalGroupsPolicy": "Strict"}
+    assert [spec[key][0]["securityContext"] for key in ("containers", "initContainers")] == [profiles, profiles]
+    assert spec["ephemeralContainers"][0]["securityContext"] == own | {"appArmorProfile": APP_ARMOR}
+    merged = with_defaults(plain_pod(securityContext={"supplementalGroupsPolicy": "Merge"}), policy(defaults=defaults))
+    assert merged["spec"]["securityContext"]["supplementalGroupsPolicy"] == "Merge"
