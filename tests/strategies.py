@@ -114,7 +114,7 @@ CONTROLS = st.fixed_dictionaries(
         "imagePullPolicy": st.sampled_from([{"allowed": ["IfNotPresent"]}, {}]),
         "stdinAndTty": st.just({}),
         "flexVolumes": st.sampled_from([{"allowed": ["example.com/cifs"]}, {}]),
-        "priorityClass": st.sampled_from([{"allowed": ["batch"]}, {}]),
+        "priorityClass": st.sampled_from([{"allowed": ["batch"]}, {"denied": ["batch"]}, {}]),
         "serviceAccounts": st.sampled_from([{"allowed": ["app"]}, {"denied": ["app"]}, {}]),
         "terminationGracePeriod": st.sampled_from([{"minSeconds": 1}, {"maxSeconds": 60}]),
         "secretsInEnv": st.sampled_from([{"names": ["*A"], "denySecretRefs": True}, {}]),

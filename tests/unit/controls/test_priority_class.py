@@ -7,6 +7,18 @@ import pytest
 from tests.unit.controls.twins import ParameterTwin, Pod, check_parameter_twin, spec, with_parameters
 
 PARAMETER_TWINS: list[ParameterTwin] = [
+    (
+        {"denied": ["system-node-critical", "urgent"]},
+        spec(priorityClassName="urgent"),
+        spec(priorityClassName="batch"),
+        "spec.priorityClassName",
+    ),
+    (
+        {"allowed": ["batch", "urgent"], "denied": ["urgent"]},
+        spec(priorityClassName="urgent"),
+        spec(priorityClassName="batch"),
+        "spec.priorityClassName",
+    ),
     ({}, spec(priorityClassName="high"), spec(), "spec.priorityClassName"),
     ({}, spec(priorityClassName="high"), spec(priorityClassName=""), "spec.priorityClassName"),
     (
