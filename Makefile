@@ -53,7 +53,7 @@ unit: install ## Unit tests only; on another Python: make unit PYTHON=python3.13
 	$(BIN)/python -m tests.controlplane build --helm
 	$(BIN)/python -m pytest tests/unit --durations=10
 
-cluster: install controlplane nodes ## Tests on a real control plane only; some of them on an older one: make cluster KUBERNETES=OLDEST
+cluster: install controlplane nodes ## Tests on a real control plane only; some of them on an older one: make cluster KUBERNETES=1.35, or OLDEST
 	$(if $(KUBERNETES),KUBEBUILDER_ASSETS="$$($(BIN)/python -m tests.controlplane build-older $(KUBERNETES))" && export KUBEBUILDER_ASSETS &&) \
 		$(BIN)/python -m pytest $(if $(KUBERNETES),$(ON_OLDER:%=tests/cluster/test_%.py),tests/cluster) --durations=10
 

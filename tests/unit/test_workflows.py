@@ -1,0 +1,67 @@
+"""What CI and releases run on GitHub: the versions are those that the project says, and the commands exist."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.controlplane.build import older_versions
+
+ROOT = Path(__file__).parents[2]
+WORKFLOWS = {
+    path.stem: yaml.safe_load(path.read_text())["jobs"] for path in (ROOT / ".github" / "workflows").glob("*.yml")
+}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SUPPORT = (ROOT / "docs" / "support.md").read_text()
+
+
+def steps(workflow: str, job: str) -> dict[str, dict[str, Any]]:
+    """The steps of a job by their names; those without a name are left out."""
+    return {step["name"]: step for step in WORKFLOWS[workflow][job]["steps"] if "name" in step}
+
+
+def run(step: dict[str, Any], tmp_path: Path, **environment: str) -> dict[str, str] | None:
+    """The variables that the command of a step sets for the next ones; None if it fails."""
+    variables = tmp_path / "variables"
+    variables.touch()
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | environment | {"GITHUB_ENV": str(variables), "PATH": path}
+    done = subprocess.run(["bash", "-e", "-c", step["run"]], cwd=ROOT, env=environment)
+    return None if done.returncode else dict(line.split("=", 1) for line in variables.read_text().splitlines())
+
+
+def test_tests_run_on_every_older_kubernetes_that_can_be_built() -> None:
+    assert WORKFLOWS["test"]["older"]["strategy"]["matrix"]["kubernetes"] == [*older_versions()]
+    (row,) = (line for line in SUPPORT.splitlines() if line.startswith("| Kubernetes |"))
+    assert [version for version in older_versions() if f" {version}" not in row] == []
+
+
+def test_tests_run_on_every_python_that_is_supported() -> None:
+    first = WORKFLOWS["test"]["test"]["steps"][1]["with"]["python-version"]
+    tested = [first, *WORKFLOWS["test"]["unit"]["strategy"]["matrix"]["python"]]
+    classifiers = [line.rpartition(" ")[2] for line in PROJECT["classifiers"] if ":: Python :: " in line]
+    assert classifiers == tested
+    assert f" {tested[0]} to {tested[-1]} " in SUPPORT
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS)
+def test_the_commands_of_a_workflow_are_shell_and_make_has_their_targets(workflow: str) -> None:
+    commands = [step["run"] for job in WORKFLOWS[workflow].values() for step in job["steps"] if "run" in step]
+    assert commands
+    for command in commands:
+        checked = subprocess.run(["bash", "-n"], input=command, capture_output=True, text=True)
+        assert (checked.returncode, checked.stderr) == (0, ""), command
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert {target for command in commands for target in re.findall(r"\bmake ([a-z-]+)", command)} <= targets
+
+
+def test_only_a_tag_of_the_packages_version_is_released(tmp_path: Path) -> None:
+    step = steps("release", "release")["The tag is the package's version"]
+    assert run(step, tmp_path, GITHUB_REF_NAME=f"v{PROJECT['version']}") == {"VERSION": PROJECT["version"]}
+    assert run(step, tmp_path, GITHUB_REF_NAME="v0.0.1") is None
