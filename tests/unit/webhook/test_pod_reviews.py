@@ -543,7 +543,7 @@ def patterns_at_their_limit(number: int) -> ClusterPodPolicy:
 
 
 async def test_review_that_takes_much_cpu_is_denied_with_what_to_do() -> None:
-    async with serving_reviews(*map(patterns_at_their_limit, range(20))) as served:
+    async with serving_reviews(*map(patterns_at_their_limit, range(48))) as served:
         for count, is_allowed in ((250, False), (2, True)):
             sysctls = [{"name": f"{'a' * 200}{number}", "value": ""} for number in range(count)]
             large = pod(GOOD) | {"spec": {"containers": [GOOD], "securityContext": {"sysctls": sysctls}}}
