@@ -74,9 +74,9 @@ DENIED = [
     ("capability", container(securityContext={"capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN"]}}), '"NET_ADMIN"'),
     ("keeps", container(securityContext={"capabilities": {"drop": ["all"]}}), "capabilities.drop is"),
     ("seccomp", container(securityContext={"seccompProfile": {"type": "Unconfined"}}), '"Unconfined"'),
-    ("registry", container(image="docker.io/library/nginx"), 'image is "docker.io/library/nginx"'),
-    ("look-alike", container(image="trusted.io.evil.com/x"), 'image is "trusted.io.evil.com/x"'),
-    ("short-name", container(image="nginx"), 'image is "nginx"'),
+    ("registry", container(image="docker.io/library/nginx"), 'for its image "docker.io/library/nginx"'),
+    ("look-alike", container(image="trusted.io.evil.com/x"), 'for its image "trusted.io.evil.com/x"'),
+    ("short-name", container(image="nginx"), 'for its image "nginx"'),
     ("no-reference", container(image="trusted.io/X@y"), "a valid image reference"),
 ]
 

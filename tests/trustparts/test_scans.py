@@ -248,7 +248,7 @@ def test_verify_says_what_a_scan_shows(
     assert "has 1 fixable critical vulnerability, in a scan by trivy 0 minutes ago: openssl 3.0.11 -> " in denied.stdout
     attach(image, scan_predicate(trivy(digest=image.digest), finished + timedelta(seconds=1)))
     admitted = sekisho(*options)
-    assert (admitted.exit_code, "passes: requires an image that scanner scanned" in admitted.stdout) == (0, True)
+    assert (admitted.exit_code, "passes: requires an image scanned by scanner" in admitted.stdout) == (0, True)
 
 
 def test_index_passes_where_it_or_each_platform_is_scanned(

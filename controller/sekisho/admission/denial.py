@@ -108,8 +108,10 @@ def _line(group: Sequence[Violation]) -> str:
     named = f"policy {_quoted(policies)}" if len(policies) == 1 else f"policies {_quoted(policies)}"
     verb = _VERBS[group[0].on_pods][len(policies) > 1]
     reason, field = CONTROLS[finding.control].reason, render_path(_shown_path(finding))
+    # `for its image "nginx"` instead of `for its image: image is "nginx"`
+    what = reason if reason == f"its {field}" and finding.raw_value is not None else f"{reason}: {field} is"
     return (
-        f"{named} {verb} {_subjects(group)} for {reason}: {field} is {finding.value_and_origin} "
+        f"{named} {verb} {_subjects(group)} for {what} {finding.value_and_origin} "
         f"(allowed: {finding.allowed}). Fix: {finding.fix}. [{finding.control}]{group[0].own_lines}"
     )
 

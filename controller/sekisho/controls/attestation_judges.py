@@ -18,7 +18,7 @@ from sekisho.images.vex import exclusions_of
 _REVISION: Final = re.compile("[@#]")
 """Begins the revision in the URI of a source."""
 _GRYPE: Final = "scan it with Grype in cosign's form (docs/scanned-images.md)"
-_TRIVY: Final = "trivy image --format cosign-vuln -o scan.json IMAGE"
+_TRIVY: Final = "run trivy image --format cosign-vuln -o scan.json IMAGE"
 _ATTEST: Final = "then cosign attest {key}--type %s --predicate %s IMAGE, then kubectl rollout restart"
 _SBOM_TYPES: Final[dict[SbomFormat, tuple[str, str]]] = {
     "cyclonedx": ("cyclonedx", "cyclonedx"),
@@ -54,16 +54,15 @@ def judge_scans(
         newest = _newest(scans, scanner)
         if newest is None:
             text = f"has no scan by {words(names)}{f' with {scanner}' if scanner else ''}"
-            return AttestationProblem(text, _scan_fix(names, scanner), is_missing=True)
+            return AttestationProblem(text, _scan_fix(scanner), is_missing=True)
         problem = scan_problem(requirement, newest, now, exclusions)
         if problem is not None:
-            return AttestationProblem(problem.text, problem.fix or _scan_fix(names, scanner))
+            return AttestationProblem(problem.text, problem.fix or _scan_fix(scanner))
     return None
 
 
-def _scan_fix(names: Sequence[str], scanner: str) -> str:
-    scan = f"{_GRYPE}" if scanner == "grype" else f"run {_TRIVY}"
-    return f"as {words(names)}, {scan}, {_ATTEST % ('vuln', 'scan.json')}"
+def _scan_fix(scanner: str) -> str:
+    return f"{_GRYPE if scanner == 'grype' else _TRIVY}, {_ATTEST % ('vuln', 'scan.json')}"
 
 
 def _newest(scans: Sequence[Scan], scanner: str) -> Scan | None:
@@ -79,7 +78,7 @@ def judge_sbom(
     if attestations:
         return None
     trivy, cosign = _SBOM_TYPES[formats[0]]
-    fix = f"as {words(names)}, run trivy image --format {trivy} -o sbom.json IMAGE, {_ATTEST % (cosign, 'sbom.json')}"
+    fix = f"run trivy image --format {trivy} -o sbom.json IMAGE, {_ATTEST % (cosign, 'sbom.json')}"
     return AttestationProblem(f"has no SBOM in {words(formats)} by {words(names)}", fix, is_missing=True)
 
 
@@ -150,7 +149,7 @@ def judge_other(
         fix = f"use an image for which {by} attested that {shown_values(equals)}, then kubectl rollout restart"
         return AttestationProblem(f"has an attestation {predicate_type} by {by} in which {says}", fix)
     attest = _ATTEST % (predicate_type, "predicate.json")
-    fix = f"as {by}, write what the statement says into predicate.json, {attest}"
+    fix = f"write what the statement says into predicate.json, {attest}"
     return AttestationProblem(f"has no attestation {predicate_type} by {by}", fix, is_missing=True)
 
 

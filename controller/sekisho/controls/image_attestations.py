@@ -244,7 +244,7 @@ def _kind(place: str, rule: AttestationRule) -> _Kind:
     kinds: list[_Kind] = []
     if rule.vulnerabilities is not None:
         requirement = compiled(f"{place}.vulnerabilities", rule.vulnerabilities)
-        text = f"an image that {{names}} scanned {requirement.text}"
+        text = f"an image scanned by {{names}} {requirement.text}"
         scans = tuple(partial(judge_scans, replace(requirement, scanners=(one,))) for one in requirement.scanners)
         kinds.append(_Kind("scanned", text, (SCAN_PREDICATE,), scans, vex=requirement.vex))
     if rule.sbom is not None:

@@ -46,7 +46,7 @@ class ImageRule(Struct, frozen=True, eq=False):
     """A rule of a policy, ready to judge.
 
     place: in the control's parameters, such as `signatures[0]`.
-    requires: which images pass, in words.
+    requires: which images pass, in words that begin with `an image`.
     names: of the authorities, of which `required` must be usable.
     kind: what it is about: `signatures` or `attestations`.
     attached: what an image that passes is: `signed`, `scanned` or `attested`.
@@ -145,7 +145,7 @@ def _judge_image(
                     "images",
                     path,
                     image,
-                    allowed=rule.requires,
+                    allowed=rule.requires.removeprefix("an image "),
                     fix=fault.fix,
                     about=about,
                     shown=shown,
@@ -173,7 +173,7 @@ def _fault(rule: ImageRule, reference: Reference, trust: Trust | None) -> Fault 
         name, problem = next(iter(unusable.items()))
         return Fault(
             f'is not verified: ImageAuthority "{name}" is unusable, {problem}',
-            f"an administrator must repair ImageAuthority {name}",
+            "an administrator must repair it",
         )
     if not _may_connect(reference, trust):
         return _registry_not_named(rule, reference)

@@ -210,11 +210,7 @@ def _fix(by: Signers, signed: Sequence[str], trust: Trust) -> str:
     """IMAGE is the image that the finding shows. Repeated with its digest, it would make the denial hard to read."""
     missing = [name for name in by.names if name not in signed]
     is_keyless = all(trust.authorities[name].keyless is not None for name in missing if name in trust.authorities)
-    key = "" if is_keyless else "--key KEY "
-    return (
-        f"as {words(missing, 'and' if by.all_of else 'or')}, run cosign sign {key}IMAGE (or its index with -r), then "
-        "kubectl rollout restart"
-    )
+    return f"run cosign sign -r {'' if is_keyless else '--key KEY '}IMAGE, then kubectl rollout restart"
 
 
 def _verified(where: str, by: Signers) -> Signers:

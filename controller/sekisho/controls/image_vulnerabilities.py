@@ -134,7 +134,7 @@ class _Bound(Struct, frozen=True):
 class Requirement(Struct, frozen=True, eq=False):
     """Compiled parameters.
 
-    text: continues `an image that AUTHORITY scanned`.
+    text: continues `an image scanned by AUTHORITY`.
     scanners: of each the newest scan is judged; an empty name stands for any.
     vex: the authorities whose VEX documents count.
     """

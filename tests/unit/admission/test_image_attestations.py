@@ -169,7 +169,7 @@ DENIED: dict[str, tuple[ClusterPodPolicy, Sequence[Candidate], str]] = {
     "another value": (
         EQUAL,
         [attested(QA, PASSED | {"passed": False})],
-        f"has an attestation {QA} by release in which .passed is false (allowed: an image with an attestation {QA} by "
+        f"has an attestation {QA} by release in which .passed is false (allowed: with an attestation {QA} by "
         'release in which .passed is true and .tests[0].name is "load"). Fix: use an image for which release attested '
         'that .passed is true and .tests[0].name is "load", then kubectl rollout restart.',
     ),
@@ -224,16 +224,16 @@ def test_source_with_a_revision_must_match_it() -> None:
 
 def test_denials_say_how_to_attest() -> None:
     assert (
-        "(allowed: an image with an SBOM in cyclonedx or spdx by release). Fix: as release, run trivy image --format "
+        "(allowed: with an SBOM in cyclonedx or spdx by release). Fix: run trivy image --format "
         "cyclonedx -o sbom.json IMAGE, then cosign attest --key KEY --type cyclonedx --predicate sbom.json IMAGE, "
         "then kubectl rollout restart."
     ) in message(judged(SBOM))
     assert (
-        f"(allowed: an image with a provenance by release, built by {BUILDER} from git+https://github.com/acme/*). "
+        f"(allowed: with a provenance by release, built by {BUILDER} from git+https://github.com/acme/*). "
         f"Fix: use an image that {BUILDER} built, and whose provenance is attached."
     ) in message(judged(BUILT))
     assert (
-        f"(allowed: an image with an attestation {QA} by release). Fix: as release, write what the statement says into "
+        f"(allowed: with an attestation {QA} by release). Fix: write what the statement says into "
         f"predicate.json, then cosign attest --key KEY --type {QA} --predicate predicate.json IMAGE"
     ) in message(judged(OTHER))
 

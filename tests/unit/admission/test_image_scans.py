@@ -81,8 +81,8 @@ def test_image_with_a_fresh_scan_is_admitted() -> None:
 
 def test_denial_of_an_image_that_was_not_scanned_says_how_to_scan_it() -> None:
     assert message(judged(facts())) == (
-        f'policy "scanned" denies container "c0" for its image: image is "{NAME}", which has no scan by scanner '
-        "(allowed: an image that scanner scanned in the last 7d). Fix: as scanner, run trivy image --format "
+        f'policy "scanned" denies container "c0" for its image "{NAME}", which has no scan by scanner '
+        "(allowed: scanned by scanner in the last 7d). Fix: run trivy image --format "
         "cosign-vuln -o scan.json IMAGE, then cosign attest --key KEY --type vuln --predicate scan.json IMAGE, then "
         "kubectl rollout restart. [images]"
     )
@@ -204,7 +204,7 @@ def test_denial_names_the_three_worst_vulnerabilities() -> None:
     assert (
         "which has 1 fixable critical, 2 fixable high and 2 unfixable critical vulnerabilities, in a scan by trivy 5 "
         "hours ago: openssl 3.0.11 -> 3.0.13, CVE-2024-0001; bash 3.0.11, CVE-2024-0004; perl 3.0.11, CVE-2024-0005; "
-        "and 2 more (allowed: an image that scanner scanned in the last 7d, with at most 0 fixable critical, 0 "
+        "and 2 more (allowed: scanned by scanner in the last 7d, with at most 0 fixable critical, 0 "
         "fixable high and 1 unfixable critical vulnerabilities). Fix: rebuild the image with the fixed versions, "
         "and scan the new image."
     ) in text
@@ -336,7 +336,7 @@ def test_denied_vulnerability_is_denied_under_each_of_its_ids() -> None:
     text = message(judged(facts(scanned_by(report=grype(match))), log4shell))
     assert (
         "which has CVE-2021-44228, which the policy denies, in a scan by grype 60 minutes ago: openssl 3.0.11 -> "
-        "2.15.0, GHSA-jfh8-c2jp-5v3q (allowed: an image that scanner scanned in the last 7d, and without "
+        "2.15.0, GHSA-jfh8-c2jp-5v3q (allowed: scanned by scanner in the last 7d, and without "
         "CVE-2021-44228)"
     ) in text
     assert is_admitted(log4shell, trivy_row("CVE-2021-442280"))

@@ -144,8 +144,8 @@ def test_image_that_is_not_signed_as_required_is_denied(name: str) -> None:
     candidates, found = UNSIGNED[name]
     text = message(judged(pod(), found=facts(*candidates)))
     assert text == (
-        f'policy "signed" denies container "c0" for its image: image is "{NAME}", {found} (allowed: an image signed by '
-        f"release). Fix: as release, run cosign sign --key KEY IMAGE (or its index with -r), "
+        f'policy "signed" denies container "c0" for its image "{NAME}", {found} (allowed: signed by '
+        "release). Fix: run cosign sign -r --key KEY IMAGE, "
         "then kubectl rollout restart. [images]"
     )
 
@@ -188,7 +188,7 @@ def test_signature_that_may_be_by_an_unusable_key_of_the_authority_has_that_key_
     partly = authority("release", RELEASE.keys, key_problems=(problem,))
     only = {"release": partly}
     repair = (
-        f"Fix: if a key of ImageAuthority release has signed it, repair that key: {problem}, or as release, run cosign"
+        f"Fix: if a key of ImageAuthority release has signed it, repair that key: {problem}, or run cosign"
     )
     for found, has_repair in ((facts(signed_by(OTHER_P256), authorities=only), True), (facts(authorities=only), False)):
         assert (repair in message(judged(pod(), found=found, authorities=only))) is has_repair
@@ -216,7 +216,7 @@ RULES: dict[str, tuple[dict[str, Any], Sequence[Candidate], Sequence[Candidate],
 def test_by(name: str) -> None:
     by, too_few, enough, allowed = RULES[name]
     rule = policy(BY_RELEASE | {"by": by})
-    assert f"(allowed: an image signed by {allowed})" in message(judged(pod(), rule, found=facts(*too_few)))
+    assert f"(allowed: signed by {allowed})" in message(judged(pod(), rule, found=facts(*too_few)))
     assert not judged(pod(), rule, found=facts(*enough)).violations
 
 
@@ -263,7 +263,7 @@ def test_look_up_that_goes_on_is_pending() -> None:
     evaluation = judged(pod(), found=going_on)
     assert evaluation.is_denied
     assert evaluation.is_pending
-    assert f'image is "{NAME}", which is still being verified (registry ghcr.io) (allowed' in message(evaluation)
+    assert f'for its image "{NAME}", which is still being verified (registry ghcr.io) (allowed' in message(evaluation)
     failed = judged(pod(), found=Unknown("cannot be verified", "repair the registry"))
     assert failed.is_denied
     assert not failed.is_pending
@@ -343,7 +343,7 @@ def test_unusable_authority_denies_and_says_why() -> None:
     authorities = {"release": authority("release", problem='Secret "cosign" does not exist; create it')}
     text = message(judged(pod(), found=facts(signed_by(P256)), authorities=authorities))
     assert 'is not verified: ImageAuthority "release" is unusable, Secret "cosign" does not exist; create it' in text
-    assert "Fix: an administrator must repair ImageAuthority release." in text
+    assert "Fix: an administrator must repair it." in text
     assert 'ImageAuthority "release" is unusable, it does not exist' in message(judged(pod(), authorities={}))
 
 
