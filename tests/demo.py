@@ -172,7 +172,13 @@ def deny_untrusted(demo: Demo) -> None:
     """Images from an untrusted registry, and from one with a similar name, are denied."""
     for name, image in (("untrusted", "docker.io/library/nginx"), ("look-alike", "trusted.io.evil.com/x")):
         answer = demo.kubectl("apply", "-f", "-", manifest=pod(name, image=image))
-        says = ("(Forbidden)", 'container "app"', f'for its image "{image}"', "allowed: an image from trusted.io", "Fix: ")
+        says = (
+            "(Forbidden)",
+            'container "app"',
+            f'for its image "{image}"',
+            "allowed: an image from trusted.io",
+            "Fix: ",
+        )
         expect(answer, succeeds=False, says=says)
     expect(demo.kubectl("apply", "-f", "-", manifest=pod("trusted", image="trusted.io/x")), succeeds=True)
 

@@ -7,7 +7,7 @@ import sys
 import textwrap
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,7 +16,6 @@ from typing import Any
 
 import msgspec
 import pytest
-import yaml
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.cluster.conftest import Lab
@@ -28,7 +27,7 @@ from tests.controlplane.waiting import wait_until
 from tests.pods import container, restricted_pod
 from tests.trustparts.cosign import Cosign
 from tests.trustparts.minted import CI, MintedSigstore
-from tests.trustparts.odd import UNAVAILABLE, Behavior, Fault, OddRegistry
+from tests.trustparts.odd import ENDLESS, UNAVAILABLE, WRONG_BYTES, Behavior, Fault, OddRegistry
 from tests.trustparts.registries import PASSWORD, USER, Image, Registry
 from tests.trustparts.sigstore import RELEASE as IDENTITY
 from tests.trustparts.sigstore import Sigstore
@@ -194,9 +193,17 @@ def test_tag_runs_as_the_digest_that_was_verified(site: Site, signed: Kubectl, r
     with applying(site, {"signatures": [rule]}) as unresolved:
         assert "has a tag, which can be moved" in run(unresolved, "tagged", tagged).stderr
         assert not verdict(unresolved, image.reference)
-    assert signed.check("get", "pod", "tagged", "-o", "jsonpath={.spec.containers[0].image}") == (
-        f"{tagged}@{image.digest}"
-    )
+    image_of = ("-o", "jsonpath={.spec.containers[0].image}")
+    assert signed.check("get", "pod", "tagged", *image_of) == f"{tagged}@{image.digest}"
+    flips, stays = (f"{repository_name}/{name}" for name in ("flips", "stays"))
+    good, moved = site.image(flips, "good", P256, tag="v1"), site.image(flips, "unsigned")
+    site.registry.behave(Behavior(turns=(moved.digest, good.digest)), flips)
+    denied = run(signed, "flips", f"{good.repository}:v1").stderr
+    assert f'"{good.repository}:v1@{moved.digest}", which is not signed' in denied
+    kept = site.image(stays, "good", P256, tag="v1")
+    for name in ("once", "again"):
+        assert run(signed, name, f"{kept.repository}:v1").returncode == 0
+        assert signed.check("get", "pod", name, *image_of) == f"{kept.repository}:v1@{kept.digest}"
 
 
 def test_ephemeral_container_must_be_signed(site: Site, signed: Kubectl, repository_name: str) -> None:
@@ -215,6 +222,46 @@ def test_broken_repository_does_not_hold_up_images_of_others(site: Site, signed:
     assert "answers with status 503" in run(signed, "broken", broken.reference).stderr
     admitted = run(signed, "good", good.reference)
     assert admitted.returncode == 0, admitted.stderr
+
+
+METADATA = "169.254.169.254"
+MISBEHAVIOR: dict[str, tuple[Fault, ...]] = {
+    "endless": (ENDLESS,),
+    "wrong bytes": (WRONG_BYTES,),
+    "status 503": (UNAVAILABLE,),
+    "sends to the metadata service": (
+        Fault("blob", status=307, headers={"Location": f"https://{METADATA}/latest/meta-data"}),
+    ),
+    "plain": (),
+}
+
+
+def test_registry_that_misbehaves_vouches_for_nothing(site: Site, signed: Kubectl, repository_name: str) -> None:
+    images = {}
+    for number, (what, faults) in enumerate(MISBEHAVIOR.items()):
+        name = f"{repository_name}/{number}"
+        images[what] = site.image(name, what, P256)
+        site.registry.behave(Behavior(faults=faults), name)
+    assert admitted(site, signed, images) == {what: what == "plain" for what in MISBEHAVIOR}
+    with requiring(site, "release", METADATA) as kubectl:
+        denied = verdict(kubectl, f"{METADATA}/acme/pay@{images['plain'].digest}")
+    assert f"cannot be verified: registry {METADATA} cannot be reached" in denied
+
+
+def test_credentials_do_not_follow_a_redirect_to_another_host(
+    site: Site, signed: Kubectl, repository_name: str
+) -> None:
+    image = site.image(repository_name, "redirected", P256)
+    faults = (site.registry.redirect(),)
+    site.registry.behave(Behavior(auth="basic", user=USER, password=PASSWORD, faults=faults), repository_name)
+    login = (f"--docker-server={site.registry.host}", f"--docker-username={USER}", f"--docker-password={PASSWORD}")
+    signed.check("create", "secret", "docker-registry", "login", *login)
+    assert "does not let" in run(signed, "without", image.reference).stderr
+    with_login = run(signed, "with-login", image.reference, imagePullSecrets=[{"name": "login"}])
+    assert with_login.returncode == 0, with_login.stderr
+    requests = site.registry.requests(repository_name)
+    assert {one.authorization for one in requests if one.listener == "storage"} == {""}
+    assert any(one.authorization for one in requests if one.listener == "registry")
 
 
 def test_slow_registry_delays_a_deployment_and_does_not_stop_it(
@@ -287,6 +334,9 @@ def test_nobody_else_can_vouch_for_an_image(site: Site, signed: Kubectl, reposit
     forged["metadata"] = {"name": "forged", "labels": forged["metadata"]["labels"]}
     created = site.kubectl("create", "-f", "-", input=json.dumps(forged))
     assert "only Sekisho's webhook writes ImageEvidence" in created.stderr
+    signed.check("create", "rolebinding", "tenant", "--clusterrole=admin", "--user=tenant")
+    by_tenant = site.kubectl("create", "-f", "-", "--as=tenant", input=json.dumps(forged))
+    assert 'User "tenant" cannot create resource "imageevidences"' in by_tenant.stderr
     patched = site.kubectl("patch", "imageevidence", name, "--type=merge", "-p", '{"spec":{"others":1}}')
     assert "only Sekisho's webhook writes ImageEvidence" in patched.stderr
     unsigned = site.image(repository_name, "unsigned")
@@ -352,20 +402,27 @@ def admits_soon(kubectl: Kubectl, image: Image) -> bool:
 
 
 def test_keyless_signature_of_the_right_identity_is_admitted(
-    site: Site, sigstore: Sigstore, repository_name: str
+    site: Site, sigstore: Sigstore, binaries: Binaries, cosign: Cosign, repository_name: str, tmp_path: Path
 ) -> None:
-    signed, other, unsigned = (site.registry.push_image(repository_name, name) for name in ("a", "b", "c"))
+    signed = site.registry.push_image(repository_name, "a", tag="1.2.3")
+    other, unsigned = (site.registry.push_image(repository_name, name) for name in ("b", "c"))
     sigstore.sign(signed)
     sigstore.sign(other, identity=IDENTITY.replace("acme", "evil"))
-    root = f"--from-file=trusted_root.json={sigstore.trusted_root}"
-    site.kubectl.check("create", "configmap", "sigstore-trusted-root", root, "--namespace", NAMESPACE)
-    [of_page] = [one["spec"]["keyless"] for one in documented_objects() if one["metadata"]["name"] == "ci"][:1]
-    keyless = of_page | {
-        "issuer": sigstore.issuer,
-        "trustedRoot": {"configMap": {"name": "sigstore-trusted-root"}},
-    }
-    apply(site, "ImageAuthority", "ci", spec={"keyless": keyless})
-    site.kubectl.check("wait", "--for=condition=Usable", "imageauthority/ci", f"--timeout={SOON:g}s")
+    shell = shell_in(site, tmp_path, binaries, cosign)
+    (tmp_path / "context").mkdir()
+    (tmp_path / "trusted_root.json").write_bytes(sigstore.trusted_root.read_bytes())
+    authority = as_here(documented(BY_CI, "yaml")[0], signed)
+    issuer = "issuer: https://token.actions.githubusercontent.com"
+    own_root = "trustedRoot: {configMap: {name: sigstore-trusted-root}}"
+    assert issuer in authority
+    (tmp_path / "ci.yaml").write_text(authority.replace(issuer, f"issuer: {sigstore.issuer}\n    {own_root}"))
+    [*as_written, verify, create_root, keep_root] = documented_commands(BY_CI, signed)
+    for command in (create_root, keep_root, *as_written):
+        shell(command)
+    shown = shell(f"{verify} --context-dir context").stdout
+    assert re.search(f"signed by ci at .*, as {re.escape(IDENTITY)} of {re.escape(sigstore.issuer)}", shown), shown
+    assert "passes: requires an image signed by ci" in shown
+    site.kubectl.check("delete", "clusterpodpolicy", "signed-by-ci", "--wait=false")
     with requiring(site, "ci", site.registry.host) as kubectl:
         wait_until(lambda: admits_soon(kubectl, signed), SOON, "the webhook uses the root")
         assert not admits(kubectl, other)
@@ -450,7 +507,8 @@ def test_signature_by_key_counts_only_for_the_image_and_as_a_signature(
     site: Site, cosign: Cosign, repository_name: str, tmp_path: Path
 ) -> None:
     own, second, stranger = (cosign.new_key(f"row-{number}") for number in range(3))
-    apply(site, "ImageAuthority", "rows", spec={"keys": [{"pem": own.pem}, {"pem": second.pem}]})
+    keys = [{"pem": own.pem, "until": "2999-01-01T00:00:00Z"}, {"pem": second.pem}]
+    apply(site, "ImageAuthority", "rows", spec={"keys": keys})
     predicate = tmp_path / "predicate.json"
     predicate.write_text('{"answer": 42}')
 
@@ -654,15 +712,36 @@ def is_unusable(site: Site, name: str, problem: str) -> bool:
     return any(one["type"] == "Usable" and one["status"] == "False" and problem in one["message"] for one in conditions)
 
 
-def documented(language: str) -> list[str]:
-    """The blocks of the page on signed images that are in a language, in their order."""
-    found = re.findall(rf"^ *```{language}\n((?s:.*?))^ *```$", PAGE.read_text(), re.MULTILINE)
+BY_KEY, BY_CI = "Start with a key", "Without a key, by a CI provider"
+
+
+def documented(section: str, language: str) -> list[str]:
+    """The blocks of a section of the page on signed images that are in a language, in their order."""
+    text = PAGE.read_text().partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    found = re.findall(rf"^ *```{language}\n((?s:.*?))^ *```$", text, re.MULTILINE)
     return [textwrap.dedent(block) for block in found]
 
 
-def documented_objects() -> list[dict[str, Any]]:
-    """The objects on the page, in their order."""
-    return [one for block in documented("yaml") for one in yaml.safe_load_all(block)]
+def documented_commands(section: str, image: Image) -> list[str]:
+    return [one for block in documented(section, "console") for one in as_here(block, image)[2:].split("\n$ ")]
+
+
+def shell_in(site: Site, folder: Path, binaries: Binaries, cosign: Cosign) -> Callable[[str], Completed]:
+    """Runs a command of the page in a folder; it must succeed."""
+    (folder / "charts").symlink_to(CHART.parent)
+    paths = {Path(one).parent for one in (cosign.binary, binaries.kubectl, binaries.helm, sys.executable)}
+    environment = cosign.environment | {
+        "HOME": str(folder),
+        "KUBECONFIG": str(site.lab.plane.kubeconfig),
+        "PATH": os.pathsep.join((*map(str, paths), os.environ["PATH"])),
+    }
+
+    def shell(command: str) -> Completed:
+        done = run_command(("bash", "-c", f"cd {folder} && {command}"), environment)
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        return done
+
+    return shell
 
 
 def test_commands_of_the_page_on_signed_images_do_what_it_says(
@@ -670,22 +749,9 @@ def test_commands_of_the_page_on_signed_images_do_what_it_says(
 ) -> None:
     image = site.registry.push_image(repository_name, tag="1.2.3")
     site.registry.push_image(repository_name, "unsigned", tag="1.1.0")
-    (tmp_path / "charts").symlink_to(CHART.parent)
-    (tmp_path / "signed.yaml").write_text(as_here(documented("yaml")[0], image))
-    folders = {Path(one).parent for one in (cosign.binary, binaries.kubectl, binaries.helm, sys.executable)}
-    environment = cosign.environment | {
-        "HOME": str(tmp_path),
-        "KUBECONFIG": str(site.lab.plane.kubeconfig),
-        "PATH": os.pathsep.join((*map(str, folders), os.environ["PATH"])),
-    }
-
-    def shell(command: str) -> Completed:
-        done = run_command(("bash", "-c", f"cd {tmp_path} && {command}"), environment)
-        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
-        return done
-
-    commands = [one for block in documented("console") for one in as_here(block, image)[2:].split("\n$ ")]
-    [*until_verified, pay, older] = commands
+    (tmp_path / "signed.yaml").write_text(as_here(documented(BY_KEY, "yaml")[0], image))
+    shell = shell_in(site, tmp_path, binaries, cosign)
+    [*until_verified, pay, older] = documented_commands(BY_KEY, image)
     try:
         shown = [shell(command).stdout for command in until_verified][-1]
         assert "signed by documented, with key" in shown

@@ -216,6 +216,16 @@ MINTED_CASES: dict[str, tuple[Callable[[str], Bundle], bool]] = {
         False,
     ),
     "by an issuer like it": (lambda digest: MINTED.bundle(digest, SIGNED, issuer=f"{CI}.evil.test"), False),
+    "identity with a suffix": (lambda digest: MINTED.bundle(digest, SIGNED, f"{RELEASE}/evil"), False),
+    "identity with a prefix": (lambda digest: MINTED.bundle(digest, SIGNED, f"https://evil.test/{RELEASE}"), False),
+    "* does not match /": (
+        lambda digest: MINTED.bundle(digest, SIGNED, RELEASE.replace("acme/", "acme/evil/")),
+        False,
+    ),
+    "* matches another repository": (
+        lambda digest: MINTED.bundle(digest, SIGNED, RELEASE.replace("/pay/", "/ledger/")),
+        True,
+    ),
 }
 
 

@@ -187,9 +187,7 @@ def test_signature_that_may_be_by_an_unusable_key_of_the_authority_has_that_key_
     problem = 'Secret "new" has no key "cosign.pub"'
     partly = authority("release", RELEASE.keys, key_problems=(problem,))
     only = {"release": partly}
-    repair = (
-        f"Fix: if a key of ImageAuthority release has signed it, repair that key: {problem}, or run cosign"
-    )
+    repair = f"Fix: if a key of ImageAuthority release has signed it, repair that key: {problem}, or run cosign"
     for found, has_repair in ((facts(signed_by(OTHER_P256), authorities=only), True), (facts(authorities=only), False)):
         assert (repair in message(judged(pod(), found=found, authorities=only))) is has_repair
     assert not judged(pod(), found=facts(signed_by(P256), authorities=only), authorities=only).violations
