@@ -196,7 +196,7 @@ async def test_owner_of_an_image_that_a_policy_would_deny_now_is_told(site: Site
     assert told.related == ObjectReference("v1", "Pod", "db-0", "team", "db-0")
     assert (told.statement.reason, told.statement.policies) == (Reason.IMAGE_NO_LONGER_TRUSTED, ("denies",))
     assert told.statement.note.startswith(
-        f'running pods would be denied now: policy "denies" denies container "app" for its image: image is "{unsigned}"'
+        f'running pods would be denied now: policy "denies" denies container "app" for its image "{unsigned}"'
     )
     assert "which is not signed" in told.statement.note
     assert told.statement.fixes[0].startswith("spec.template.spec.containers[0].image: ")
