@@ -182,7 +182,14 @@ def test_uninstalling_with_dead_processes_keeps_policies_and_blocks_no_pods(
     wait_until(lambda: admits_privileged(kubectl), SOON, "no pod is blocked")
     assert of_the_release(kubectl) == {
         f"customresourcedefinition.apiextensions.k8s.io/{plural}.sekisho.dev"
-        for plural in ("clusterpodpolicies", "podpolicies", "policywaivers", "imageauthorities", "imageevidences")
+        for plural in (
+            "clusterpodpolicies",
+            "podpolicies",
+            "policywaivers",
+            "imageauthorities",
+            "imagecatalogs",
+            "imageevidences",
+        )
     } | {
         f"namespace/{RELEASE}-proof",
         f"serviceaccount/{RELEASE}-controller",
@@ -384,6 +391,8 @@ PERMISSIONS = [
     ("webhook", False, ("watch", "imageevidences.sekisho.dev", CLUSTER)),
     ("controller", False, ("watch", "imageauthorities.sekisho.dev", CLUSTER)),
     ("webhook", False, ("patch", "imageauthorities.sekisho.dev", CLUSTER)),
+    ("webhook", True, ("watch", "imagecatalogs.sekisho.dev", CLUSTER)),
+    ("webhook", False, ("patch", "imagecatalogs.sekisho.dev", CLUSTER)),
     ("controller", True, ("watch", "podpolicies.sekisho.dev", CLUSTER)),
     ("controller", True, ("watch", "policywaivers.sekisho.dev", CLUSTER)),
     ("controller", False, ("patch", "policywaivers.sekisho.dev", CLUSTER)),

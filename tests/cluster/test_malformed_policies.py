@@ -24,8 +24,9 @@ COLLECTIONS = {
     "PodPolicy": f"{GROUP}/namespaces/default/podpolicies",
     "PolicyWaiver": f"{GROUP}/policywaivers",
     "ImageAuthority": f"{GROUP}/imageauthorities",
+    "ImageCatalog": f"{GROUP}/imagecatalogs",
 }
-CLUSTER, OWN, WAIVER, AUTHORITY = COLLECTIONS
+CLUSTER, OWN, WAIVER, AUTHORITY, CATALOG = COLLECTIONS
 
 
 SCHEMA, WEBHOOK = "schema", "webhook"
@@ -69,6 +70,14 @@ def waiver(**changed: Any) -> Spec:
         "match": {"namespaces": ["shop"]},
     } | changed
     return {name: value for name, value in shown.items() if value is not None}
+
+
+def catalog(*entries: Spec) -> Spec:
+    return {"owner": "security", "entries": list(entries)}
+
+
+def entry(repository: str = "ghcr.io/acme/pay", **changed: Any) -> Spec:
+    return {"repository": repository, "digest": f"sha256:{'a' * 64}"} | changed
 
 
 def signatures(images_of: str = "ghcr.io/acme/*", **by: Any) -> Spec:
@@ -291,6 +300,88 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         WEBHOOK,
         "spec.keyless.subject: unknown field",
         keyless("release@acme.example"),
+    ),
+    (
+        "a catalogue without an owner",
+        CATALOG,
+        {"entries": []},
+        SCHEMA,
+        "spec.owner: Required value",
+        catalog(),
+    ),
+    (
+        "an entry of a catalogue without digest and by",
+        CATALOG,
+        catalog({"repository": "ghcr.io/acme/pay"}),
+        SCHEMA,
+        "spec.entries[0]: Invalid value: set either digest or by",
+        catalog(entry()),
+    ),
+    (
+        "an entry of a catalogue with digest and by",
+        CATALOG,
+        catalog(entry(by={"anyOf": ["release"]})),
+        SCHEMA,
+        "spec.entries[0]: Invalid value: set either digest or by",
+        catalog({"repository": "ghcr.io/acme/*", "by": {"anyOf": ["release"]}}),
+    ),
+    (
+        "an entry of a catalogue that ends in the wrong century",
+        CATALOG,
+        catalog(entry(validUntil="1926-11-27T00:00:00Z")),
+        SCHEMA,
+        "spec.entries[0].validUntil: Invalid value: must be between the years 2000 and 2999",
+        catalog(entry(validUntil=SOON)),
+    ),
+    (
+        "an entry of a catalogue with a short digest",
+        CATALOG,
+        catalog(entry(digest="sha256:abc")),
+        SCHEMA,
+        'spec.entries[0].digest: Invalid value: "sha256:abc": spec.entries[0].digest in body should match '
+        "'^(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})$'",
+        catalog(entry()),
+    ),
+    (
+        "an entry of a catalogue with a pattern and a digest",
+        CATALOG,
+        catalog(entry("ghcr.io/acme/*")),
+        WEBHOOK,
+        'spec.entries[0].repository: "ghcr.io/acme/*" has *, which only an entry with by may have',
+        catalog(entry("ghcr.io/acme/pay")),
+    ),
+    (
+        "an entry of a catalogue without a registry",
+        CATALOG,
+        catalog(entry("nginx")),
+        WEBHOOK,
+        'spec.entries[0].repository: "nginx" does not begin with a registry; for Docker Hub write '
+        "docker.io/library/nginx",
+        catalog(entry("docker.io/library/nginx")),
+    ),
+    (
+        "an entry of a catalogue twice",
+        CATALOG,
+        catalog(entry(), entry("GHCR.io/acme/pay")),
+        WEBHOOK,
+        "spec.entries[1]: has the repository and the digest of an earlier entry",
+        catalog(entry(), entry("ghcr.io/acme/pay2")),
+    ),
+    (
+        "an unknown field of an entry of a catalogue",
+        CATALOG,
+        catalog(entry(validuntil=SOON)),
+        WEBHOOK,
+        "spec.entries[0].validuntil: unknown field; did you mean validUntil?",
+        catalog(entry(validUntil=SOON)),
+    ),
+    (
+        "catalogues with anyOf and allOf",
+        CLUSTER,
+        images(catalogs={"anyOf": ["certified"], "allOf": ["certified"]}),
+        SCHEMA,
+        "spec.controls.images.catalogs: Invalid value: set either anyOf or allOf",
+        images(catalogs={"allOf": ["certified"]}),
     ),
     (
         "unknown field",

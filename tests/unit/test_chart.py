@@ -236,7 +236,7 @@ def test_creating_and_changing_policies_is_reviewed_and_deleting_is_not(values: 
         {
             "apiGroups": ["sekisho.dev"],
             "apiVersions": ["v1alpha1"],
-            "resources": ["clusterpodpolicies", "podpolicies", "policywaivers", "imageauthorities"],
+            "resources": ["clusterpodpolicies", "podpolicies", "policywaivers", "imageauthorities", "imagecatalogs"],
             "operations": ["CREATE", "UPDATE"],
             "scope": "*",
         }
@@ -769,7 +769,9 @@ WORDS = {
     "secrets": "Secret",
     "serviceaccounts": "ServiceAccounts",
     "validatingwebhookconfigurations": "webhook configurations",
-} | dict.fromkeys(("clusterpodpolicies", "imageauthorities", "podpolicies", "policywaivers"), "policies")
+} | dict.fromkeys(
+    ("clusterpodpolicies", "imageauthorities", "imagecatalogs", "podpolicies", "policywaivers"), "policies"
+)
 
 
 @pytest.mark.parametrize("account", ["controller", "webhook"])
@@ -921,7 +923,7 @@ def test_cluster_wide_write_permissions() -> None:
         ("ClusterRole/sekisho-webhook", ("events",), (), ("create", "patch")),
         (
             "ClusterRole/sekisho-controller-status",
-            ("clusterpodpolicies/status", "podpolicies/status", "policywaivers/status"),
+            ("clusterpodpolicies/status", "podpolicies/status", "policywaivers/status", "imagecatalogs/status"),
             (),
             ("patch",),
         ),

@@ -223,11 +223,12 @@ def _with_evidence(
     """The evaluation with the violations that were judged from evidence, in the order of the controls."""
     if form is _POD and old is not None:
         return evaluation  # nothing that runs has changed
-    if trust is None and form is _MANIFEST:
-        return replace(evaluation, notes=(*evaluation.notes, NOT_VERIFIED))
     plan = evaluation.plan
     steps = plan.template_steps if form is _TEMPLATE else plan.steps
-    unsigned = judge_evidence(evaluation.pod, steps, old, trust, evaluation.violations, check_time)
+    catalogs = policies.catalogs_at(clock)
+    unsigned = judge_evidence(evaluation.pod, steps, old, trust, evaluation.violations, check_time, catalogs)
+    if trust is None and form is _MANIFEST:
+        evaluation, unsigned = _without_unverified(evaluation, unsigned)
     if not unsigned:
         return evaluation
     notes: tuple[str, ...] = ()
@@ -252,6 +253,13 @@ def _with_evidence(
 
 def _in_order(violations: Iterable[Violation]) -> list[Violation]:
     return sorted(violations, key=lambda violation: _ORDER[violation.finding.control])
+
+
+def _without_unverified(evaluation: Evaluation, unsigned: Sequence[Violation]) -> tuple[Evaluation, list[Violation]]:
+    """What is judged offline: a note says that signatures were not."""
+    if any(rule.needs_trust for rule in unsigned):
+        evaluation = replace(evaluation, notes=(*evaluation.notes, NOT_VERIFIED))
+    return evaluation, [violation for violation in unsigned if not violation.needs_trust]
 
 
 def _with_origin(violation: Violation, origins: Mapping[FieldPath, Origin]) -> Violation:

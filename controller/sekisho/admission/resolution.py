@@ -40,7 +40,8 @@ def resolve_tags(
     violations = [
         violation for violation in judge(pod, steps, None, check_time) if violation.finding.allowed != NEEDS_DIGEST
     ]
-    unsigned: Sequence[Violation] = judge_evidence(pod, steps, old, trust, violations, check_time)
+    catalogs = policies.catalogs_at(clock)
+    unsigned: Sequence[Violation] = judge_evidence(pod, steps, old, trust, violations, check_time, catalogs)
     if unsigned and clock is not None and policies.has_waivers:
         unsigned, _ = apply_waivers(list(unsigned), pod, namespace, policies, clock(), check_time)
     resolved: dict[FieldPath, ChangedImage] = {}

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from sekisho.admission.bounds import MAX_FINDINGS
 from sekisho.admission.time_checks import CheckTime, UnjudgedError, timed, with_time_checks
+from sekisho.controls.image_catalogs import NO_CATALOGS, Catalogs
 from sekisho.findings import FieldPath, Finding
 from sekisho.images.trust import Lookup, Trust
 from sekisho.pods import Pod, WorkloadMeta, container_refs
@@ -25,6 +26,7 @@ class Violation(Struct, frozen=True, gc=False):
     lookup: the image of the finding, if a look-up may show that nothing is wrong with it; else None.
     is_pending: whether that look-up goes on.
     messages: lines of policies of their own, by name; those of policies that are not in `policies` do not count.
+    needs_trust: whether it is only known that this installation does not verify images.
     """
 
     policies: tuple[str, ...]
@@ -34,6 +36,7 @@ class Violation(Struct, frozen=True, gc=False):
     lookup: Lookup | None = None
     is_pending: bool = False
     messages: tuple[tuple[str, str], ...] = ()
+    needs_trust: bool = False
 
     @property
     def own_lines(self) -> str:
@@ -119,8 +122,9 @@ def judge_evidence(
     trust: Trust | None,
     violations: Sequence[Violation],
     check_time: CheckTime | None = None,
+    catalogs: Catalogs = NO_CATALOGS,
 ) -> list[Violation]:
-    """The violations that are judged from evidence about images.
+    """The violations that are judged from evidence about images, and from catalogues.
 
     old: a pod whose images are left out, where they are in the same container or volume; None to judge all.
     violations: the others; an image that is denied already is not judged.
@@ -139,7 +143,7 @@ def judge_evidence(
             continue
         if check_time is not None:
             check_time()
-        faults = step.evidence_check(pod, containers, left_out, trust)
+        faults = step.evidence_check(pod, containers, left_out, trust, catalogs)
         if len(violations) + len(unsigned) + len(faults) * len(step.required_by) > MAX_FINDINGS:
             raise UnjudgedError(f"the pod has more than {MAX_FINDINGS:,} problems")
         unsigned += [
@@ -151,6 +155,7 @@ def judge_evidence(
                 fault.lookup,
                 fault.is_pending,
                 requirement.messages,
+                fault.needs_trust,
             )
             for fault in faults
             for requirement in step.required_by

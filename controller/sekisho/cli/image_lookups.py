@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from sekisho.cli import options
 from sekisho.cli.authority_objects import authorities_of
+from sekisho.controls.image_catalogs import Catalogs
 from sekisho.controls.image_rules import lacks_statement
 from sekisho.images import Reference
 from sekisho.images.evidence import ImageFacts, Unknown, evidence_key, tag_key
@@ -48,6 +49,7 @@ class ImageLookups:
         Ends the command with an error if a file cannot be used.
         """
         self.authorities = authorities_of(policies, sources)
+        self._policies = policies
         self._registries = policies.registries
         self._predicates = policies.predicates
         self._statement_rules = policies.statement_rules
@@ -73,6 +75,10 @@ class ImageLookups:
         return Trust(
             self.authorities, self._of_named, datetime.now(UTC), self._digests, self._registries, self._predicates
         )
+
+    def catalogs(self) -> Catalogs:
+        """The catalogues now."""
+        return self._policies.catalogs_at(lambda: datetime.now(UTC))
 
     def look_up(self, references: Iterable[Reference]) -> None:
         """Look up images, those with tags by the digests that the tags stand for now."""

@@ -18,7 +18,7 @@ from sekisho.cli.reports.wording import VERDICTS, printable
 from sekisho.cli.terminal import write
 from sekisho.controls.attestation_judges import shown_values
 from sekisho.controls.image_rules import RuleResult, judge_each
-from sekisho.controls.images import image_rules
+from sekisho.controls.images import image_rules, judge_catalogs
 from sekisho.findings import words
 from sekisho.images import ImageError, Reference, parse, without_credentials
 from sekisho.images.attested import Build
@@ -118,10 +118,10 @@ def verify(
 ) -> None:
     """Verify the signatures and attestations of images, as the webhook does.
 
-    For each IMAGE: who has signed and scanned it, and when; and for each rule on signatures or attestations that
-    applies to it in the namespace, whether a pod with the image would be admitted. ImageAuthorities are read from the
-    policies' files, and so are the Secrets and ConfigMaps that they refer to. The exit code is 0 if every image would
-    be admitted, 1 if some would be denied, 2 for bad input or a registry that does not answer.
+    For each IMAGE: who has signed and scanned it, and when; and for each rule on signatures, attestations or catalogs
+    that applies to it in the namespace, whether a pod with the image would be admitted. ImageAuthorities are read from
+    the policies' files, and so are the Secrets and ConfigMaps that they refer to. The exit code is 0 if every image
+    would be admitted, 1 if some would be denied, 2 for bad input or a registry that does not answer.
     """
     references = _parsed(images)
     objects = options.load_policies(policy_paths, None, context_dir)
@@ -224,7 +224,7 @@ def _shown_signatures(signatures: Sequence[Signature]) -> tuple[_Signature, ...]
 
 
 def _rules(policy: ClusterPodPolicy | PodPolicy, reference: Reference, lookups: ImageLookups) -> Iterator[_RuleReport]:
-    """The results of a policy's rules on signatures and attestations that apply to an image."""
+    """The results of a policy's catalogues, and of its rules that apply to an image."""
     trust = lookups.trust()
     for rule in compile_policy(policy).rules:
         if rule.evidence_check is None:
@@ -233,6 +233,11 @@ def _rules(policy: ClusterPodPolicy | PodPolicy, reference: Reference, lookups: 
         judged = reference
         if parameters.resolve_tags and (digest := lookups.digest(reference)) is not None:
             judged = msgspec.structs.replace(reference, digest=digest)
+        if parameters.catalogs is not None:
+            fault = judge_catalogs(parameters, judged, trust, lookups.catalogs())
+            problem, fix = ("", "") if fault is None else (fault.problem, fault.fix)
+            result = RuleResult("catalogs", parameters.catalogs.requires, problem, fix)
+            yield _rule_report(policy.title, rule.enforcement, result)
         for result in judge_each(image_rules(parameters), judged, trust):
             yield _rule_report(policy.title, rule.enforcement, result)
 
@@ -260,7 +265,7 @@ def _lines(report: _Report, namespace: str) -> Iterator[str]:
         yield printable(f"  it {report.problem}")
     yield from _facts_lines(report)
     if not report.rules:
-        yield printable(f"  no rule on signatures or attestations applies to it in namespace {namespace}")
+        yield printable(f"  no rule on signatures, attestations or catalogs applies to it in namespace {namespace}")
         if report.elsewhere:
             yield printable(f"  {_in_other_namespaces(report.elsewhere)}; name its namespace with --namespace")
     for rule in report.rules:

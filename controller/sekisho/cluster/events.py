@@ -48,6 +48,7 @@ class Reason(StrEnum):
     WAIVER_USED = "WaiverUsed"
     IMAGE_NO_LONGER_TRUSTED = "ImageNoLongerTrusted"
     POLICY_EXPIRING = "PolicyExpiring"
+    CATALOG_ENTRIES_ENDING = "CatalogEntriesEnding"
     REPLICA_NOT_SERVING = "ReplicaNotServing"
     PROOF_FAILED = "ProofFailed"
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Annotated, Any, Final, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, TypeVar
 
 from msgspec import Meta, Struct, structs
 
@@ -10,6 +10,9 @@ from sekisho.errors import SekishoError
 from sekisho.findings import FieldPath, Finding
 from sekisho.images.trust import Lookup, Trust
 from sekisho.pods import ContainerKind, ContainerRef, Pod, WorkloadMeta
+
+if TYPE_CHECKING:  # it imports this module
+    from sekisho.controls.image_catalogs import Catalogs
 
 Level = Literal["privileged", "baseline", "restricted"]
 
@@ -25,17 +28,21 @@ class ImageFinding(Struct, frozen=True, gc=False):
 
     lookup: the image, if a look-up may find the evidence; None if it cannot.
     is_pending: whether that look-up goes on.
+    needs_trust: whether it is only known that this installation does not verify images.
     """
 
     finding: Finding
     lookup: Lookup | None = None
     is_pending: bool = False
+    needs_trust: bool = False
 
 
-EvidenceCheck = Callable[[Pod, Sequence[ContainerRef], Collection[FieldPath], Trust | None], list[ImageFinding]]
-"""Judges the images of a pod, but those at the given paths, which are denied already.
+EvidenceCheck = Callable[
+    [Pod, Sequence[ContainerRef], Collection[FieldPath], Trust | None, "Catalogs"], list[ImageFinding]
+]
+"""Judges the images of a pod by evidence and catalogues, but those at the given paths, which are denied already.
 
-Without Trust this installation does not verify images, and no image passes.
+Without Trust this installation does not verify images, and no image passes that must be verified.
 """
 
 

@@ -4,7 +4,7 @@ anything.
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,6 +15,9 @@ from sekisho.images import ImageError, Reference, RegistryPattern, parse, parse_
 from sekisho.images.evidence import ImageFacts, Unknown, evidence_key, tag_key
 from sekisho.images.trust import Lookup, Trust
 from sekisho.pods import ContainerRef, Pod, Volume
+
+if TYPE_CHECKING:  # it imports this module
+    from sekisho.controls.image_catalogs import Catalogs
 
 MIN_RECHECK_AGE: Final = timedelta(seconds=15)
 """Facts of this age that do not meet a rule are looked up again: what is missing may have been attached meanwhile."""
@@ -29,6 +32,7 @@ class Fault(Struct, frozen=True, gc=False):
     is_pending: whether that look-up goes on.
     is_missing: whether there is no statement that the rule could judge, so that those about the platforms of an index
         count.
+    needs_trust: whether this installation does not verify images, and nothing else is known to be wrong.
     """
 
     problem: str
@@ -36,6 +40,7 @@ class Fault(Struct, frozen=True, gc=False):
     lookup: Lookup | None = None
     is_pending: bool = False
     is_missing: bool = False
+    needs_trust: bool = False
 
 
 JudgeFacts = Callable[[ImageFacts, Trust, Mapping[str, str]], Fault | None]
@@ -91,17 +96,32 @@ class RuleResult(Struct, frozen=True, gc=False):
     fix: str = ""
 
 
-def check_of(rules: Sequence[ImageRule]) -> EvidenceCheck:
-    """The check of rules."""
+JudgeImage = Callable[[Reference, Trust | None, "Catalogs"], Iterator[tuple[str, Fault]]]
+"""Why an image does not meet rules: for each of them which images pass, in words, and the fault."""
+
+
+def faults_of(rules: Sequence[ImageRule], reference: Reference, trust: Trust | None) -> Iterator[tuple[str, Fault]]:
+    """What each rule that applies to an image requires, and why the image does not meet it."""
+    for rule in rules:
+        if rule.applies(reference) and (fault := fault_of(rule, reference, trust)) is not None:
+            yield rule.requires, fault
+
+
+def check_of(judge_image: JudgeImage) -> EvidenceCheck:
+    """The check of rules on images."""
 
     def judge(
-        pod: Pod, containers: Sequence[ContainerRef], denied: Collection[FieldPath], trust: Trust | None
+        pod: Pod,
+        containers: Sequence[ContainerRef],
+        denied: Collection[FieldPath],
+        trust: Trust | None,
+        catalogs: "Catalogs",
     ) -> list[ImageFinding]:
         return [
-            finding
+            _finding(path, image, about, requires, fault)
             for path, image, about in _images(pod, containers)
-            if path not in denied
-            for finding in _judge_image(rules, path, image, about, trust)
+            if path not in denied and (reference := _reference(image)) is not None
+            for requires, fault in judge_image(reference, trust, catalogs)
         ]
 
     return judge
@@ -111,7 +131,7 @@ def judge_each(rules: Sequence[ImageRule], reference: Reference, trust: Trust) -
     """The result of each rule that applies to an image."""
     for rule in rules:
         if rule.applies(reference):
-            fault = _fault(rule, reference, trust)
+            fault = fault_of(rule, reference, trust)
             problem, fix = ("", "") if fault is None else (fault.problem, fault.fix)
             yield RuleResult(rule.place, rule.requires, problem, fix)
 
@@ -129,36 +149,29 @@ def _images(pod: Pod, containers: Sequence[ContainerRef]) -> Iterator[tuple[Fiel
             yield ("spec", "volumes", index, "image", "reference"), volume.image.reference or "", volume
 
 
-def _judge_image(
-    rules: Sequence[ImageRule], path: FieldPath, image: str, about: ContainerRef | Volume, trust: Trust | None
-) -> Iterator[ImageFinding]:
+def _reference(image: str) -> Reference | None:
+    """None for what is not a reference, which the control denies."""
     try:
-        reference = parse(image)
+        return parse(image)
     except ImageError:
-        return  # the control denies what is not a reference
-    for rule in rules:
-        if rule.applies(reference):
-            fault = _fault(rule, reference, trust)
-            if fault is not None:
-                shown = render_value(without_credentials(image))
-                finding = Finding.of(
-                    "images",
-                    path,
-                    image,
-                    allowed=rule.requires.removeprefix("an image "),
-                    fix=fault.fix,
-                    about=about,
-                    shown=shown,
-                )
-                yield ImageFinding(replace(finding, origin=f"which {fault.problem}"), fault.lookup, fault.is_pending)
+        return None
 
 
-def _fault(rule: ImageRule, reference: Reference, trust: Trust | None) -> Fault | None:
+def _finding(path: FieldPath, image: str, about: ContainerRef | Volume, requires: str, fault: Fault) -> ImageFinding:
+    shown = render_value(without_credentials(image))
+    allowed = requires.removeprefix("an image ")
+    finding = Finding.of("images", path, image, allowed=allowed, fix=fault.fix, about=about, shown=shown)
+    finding = replace(finding, origin=f"which {fault.problem}")
+    return ImageFinding(finding, fault.lookup, fault.is_pending, fault.needs_trust)
+
+
+def fault_of(rule: ImageRule, reference: Reference, trust: Trust | None) -> Fault | None:
     """Why an image does not meet a rule; None if it does."""
     if trust is None:
         return Fault(
             "is not verified: this installation does not verify images",
             "an administrator must set imageVerification.enabled in the chart",
+            needs_trust=True,
         )
     key = evidence_key(reference)
     if key is None:
@@ -175,7 +188,7 @@ def _fault(rule: ImageRule, reference: Reference, trust: Trust | None) -> Fault 
             f'is not verified: ImageAuthority "{name}" is unusable, {problem}',
             "an administrator must repair it",
         )
-    if not _may_connect(reference, trust):
+    if not may_connect(reference, trust):
         return _registry_not_named(rule, reference)
     unread = [] if trust.predicates is None else [one for one in rule.predicates if one not in trust.predicates]
     if unread:
@@ -257,16 +270,26 @@ def _tag_fault(rule: ImageRule, reference: Reference, trust: Trust) -> Fault:
     fix = f"append @sha256: and the digest of the {rule.attached} image"
     if not rule.resolves:
         return Fault(f"has a tag, which can be moved to an image that nobody {rule.attached}", fix)
-    if not _may_connect(reference, trust):
+    if not may_connect(reference, trust):
         return _registry_not_named(rule, reference)
-    lookup = Lookup(reference, (*rule.names, *rule.others))
+    return tag_lookup_fault(reference, (*rule.names, *rule.others), fix, trust)
+
+
+def tag_lookup_fault(reference: Reference, names: tuple[str, ...], fix: str, trust: Trust) -> Fault:
+    """Says that the tag of an image is not resolved, which a look-up may change.
+
+    names: of the authorities by which the image will be judged.
+    fix: what to do if the look-up does not change it, as an imperative clause.
+    """
+    lookup = Lookup(reference, names)
     unresolved = trust.evidence.get(tag_key(reference))
     if isinstance(unresolved, Unknown):
         return Fault(unresolved.reason, unresolved.fix, lookup, unresolved.is_pending)
     return Fault("has a tag that was not resolved", f"try again, or {fix}", lookup)
 
 
-def _may_connect(reference: Reference, trust: Trust) -> bool:
+def may_connect(reference: Reference, trust: Trust) -> bool:
+    """Whether an administrator names the image's registry."""
     return trust.registries is None or reference.registry in trust.registries
 
 

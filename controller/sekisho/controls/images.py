@@ -7,8 +7,8 @@ A registry has one name: without the port 443, and docker.io for Docker Hub. A d
 on every port.
 A reference without tag and digest runs the tag latest. A digest decides what runs, so no tag counts beside it.
 Level: none, a policy names it
-Signatures and attestations are judged from what was looked up at the registry, where the rules above do not deny the
-image already.
+Catalogues are judged where the rules above do not deny the image already, and signatures and attestations, from what
+was looked up at the registry, where the catalogues do not deny it either.
 Source: the reference grammar of github.com/distribution/reference, with Docker Hub's implicit names resolved first
 """
 
@@ -28,8 +28,16 @@ from sekisho.controls.image_attestations import (
     AttestationRule,
     attestation_rules,
 )
+from sekisho.controls.image_catalogs import (
+    ONE_OF_ANY_AND_ALL,
+    CatalogNames,
+    Catalogs,
+    catalog_fault,
+    verified,
+)
 from sekisho.controls.image_defaults import UNSET
-from sekisho.controls.image_rules import ImageRule, check_of
+from sekisho.controls.image_rules import Fault as RuleFault
+from sekisho.controls.image_rules import ImageRule, check_of, faults_of
 from sekisho.controls.image_signatures import MAX_RULES, Registry, SignatureRule, signature_rules
 from sekisho.findings import FieldPath, Finding, render_value, words
 from sekisho.images import (
@@ -41,11 +49,14 @@ from sekisho.images import (
     parse_pattern,
     without_credentials,
 )
+from sekisho.images.trust import Trust
 from sekisho.pods import ContainerRef, Pod, Volume
 from sekisho.remembered import Remembered
 
 Tag = Annotated[str, Meta(pattern="^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=128)]
-RESOLVES_NOTHING = "requires signatures or attestations: only the tags of images that they apply to are resolved"
+RESOLVES_NOTHING = (
+    "requires signatures, attestations or catalogs: only the tags of images that they apply to are resolved"
+)
 NEEDS_DIGEST: Final = "an image with a digest"
 """What `requireDigest` allows."""
 Fault = tuple[str, str]
@@ -95,7 +106,18 @@ class Images(Parameters, frozen=True):
             bool,
             Meta(
                 description="Whether new pods get the digests of tags, as name:tag@digest, in images that a rule of "
-                "signatures or attestations applies to. Otherwise such an image must be written with its digest."
+                "signatures or attestations applies to, or that a catalogue has entries for. Otherwise such an image "
+                "must be written with its digest."
+            ),
+        ]
+        | None
+    ) = None
+    catalogs: (
+        Annotated[
+            CatalogNames,
+            Meta(
+                description="The catalogues that must certify every image. An image must have a digest.",
+                extra_json_schema=cel("has(self.anyOf) != has(self.allOf)", ONE_OF_ANY_AND_ALL),
             ),
         ]
         | None
@@ -157,9 +179,29 @@ def names_image(parameters: Images) -> Callable[[Reference], bool]:
     return names
 
 
+def judge_catalogs(
+    parameters: Images, reference: Reference, trust: Trust | None, catalogs: Catalogs
+) -> RuleFault | None:
+    """Why an image is not certified as the parameters require; None if it is, or if they require nothing."""
+    if parameters.catalogs is None:
+        return None
+    return catalog_fault(parameters.catalogs, parameters.resolve_tags or False, reference, trust, catalogs)
+
+
 def _evidence_check(parameters: Images) -> EvidenceCheck | None:
-    rules = image_rules(parameters)
-    return check_of(rules) if rules else None
+    rules, names = image_rules(parameters), parameters.catalogs
+    if names is None:
+        return check_of(lambda reference, trust, _: faults_of(rules, reference, trust)) if rules else None
+    requires = verified("catalogs", names).requires
+
+    def faults(reference: Reference, trust: Trust | None, catalogs: Catalogs) -> Iterator[tuple[str, RuleFault]]:
+        fault = judge_catalogs(parameters, reference, trust, catalogs)
+        if fault is not None:
+            yield requires, fault
+        if fault is None or fault.lookup is not None or fault.needs_trust:  # else nothing is looked up
+            yield from faults_of(rules, reference, trust)
+
+    return check_of(faults)
 
 
 def _check(parameters: Images, _minor: int) -> Check:
@@ -269,7 +311,7 @@ def _tag_fault(reference: Reference, rules: _Rules) -> Fault | None:
     if reference.digest is not None:
         return None
     parameters = rules.parameters
-    if parameters.require_digest and not any(rule.applies(reference) for rule in rules.resolved):
+    if parameters.require_digest and not _is_resolved(rules, reference):
         return NEEDS_DIGEST, "append @sha256: and the image's digest"
     if parameters.require_tag and reference.tag is None:
         return "an image with a tag", "append a tag such as :1.2.3"
@@ -277,6 +319,12 @@ def _tag_fault(reference: Reference, rules: _Rules) -> Fault | None:
     if tag in (parameters.denied_tags or ()):
         return rules.not_denied_tag(), "name the version to run, as :1.2.3"
     return None
+
+
+def _is_resolved(rules: _Rules, reference: Reference) -> bool:
+    """Whether the image gets the digest of its tag, and is denied until it has it."""
+    resolves_all = rules.parameters.resolve_tags and rules.parameters.catalogs is not None
+    return bool(resolves_all) or any(rule.applies(reference) for rule in rules.resolved)
 
 
 def _patterns(parameter: str, written: Sequence[str]) -> Iterator[RegistryPattern]:
@@ -288,7 +336,7 @@ def _patterns(parameter: str, written: Sequence[str]) -> Iterator[RegistryPatter
 
 
 def _verify(parameters: Images) -> None:
-    if parameters.resolve_tags and not (parameters.signatures or parameters.attestations):
+    if parameters.resolve_tags and not (parameters.signatures or parameters.attestations or parameters.catalogs):
         raise ParameterError("resolveTags", RESOLVES_NOTHING)
     denied = [(text, pattern) for text in parameters.denied_registries or () if (pattern := _pattern(text)) is not None]
     index = PatternIndex([pattern for _, pattern in denied])

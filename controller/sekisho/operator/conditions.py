@@ -11,6 +11,7 @@ from sekisho.timestamps import rfc3339
 
 MAX_NAMED: Final = 3
 """Replicas that a message names; it counts the others."""
+_NOUNS: Final = {"PolicyWaiver": "waiver", "ImageAuthority": "authority", "ImageCatalog": "catalogue"}
 
 
 class State(Struct, frozen=True):
@@ -57,7 +58,7 @@ def accepted_condition(record: Record, now: datetime) -> Condition:
     """The condition Accepted."""
     if record.policy is None:
         return make_condition(record, "Accepted", State(ConditionStatus.FALSE, "Invalid", record.problem), now)
-    noun = "waiver" if record.is_waiver else "authority" if record.is_authority else "policy"
+    noun = _NOUNS.get(record.resource.name, "policy")
     return make_condition(record, "Accepted", State(ConditionStatus.TRUE, "Valid", f"the {noun} is valid"), now)
 
 

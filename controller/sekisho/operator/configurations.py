@@ -21,7 +21,7 @@ _ANY: Final = "*"
 _POLICIES: Final = (
     "sekisho.dev",
     "v1alpha1",
-    ("clusterpodpolicies", "podpolicies", "policywaivers", "imageauthorities"),
+    ("clusterpodpolicies", "podpolicies", "policywaivers", "imageauthorities", "imagecatalogs"),
 )
 _CREATE_UPDATE: Final = ("CREATE", "UPDATE")
 

@@ -1,7 +1,9 @@
 """The controller's metrics."""
 
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
+from msgspec import Struct
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -27,6 +29,14 @@ class ProofResult(StrEnum):
     PROVEN = "proven"
     FAILED = "failed"
     UNKNOWN = "unknown"
+
+
+class CatalogNumbers(Struct, frozen=True):
+    """The numbers of entries of a catalogue: by their state, and of those that end within so many days."""
+
+    name: str
+    by_state: Mapping[str, int]
+    ending: Mapping[int, int]
 
 
 class Metrics:
@@ -75,6 +85,28 @@ class Metrics:
             "When this process last proved that the API server calls the webhook; 0 for never.",
             registry=self._registry,
         )
+        self._catalog_entries = Gauge(
+            "sekisho_controller_catalog_entries",
+            "Entries of each ImageCatalog that are certified, ended or withdrawn, in the process that leads.",
+            ["catalog", "state"],
+            registry=self._registry,
+        )
+        self._catalog_entries_ending = Gauge(
+            "sekisho_controller_catalog_entries_ending",
+            "Entries of each ImageCatalog that end within so many days, in the process that leads.",
+            ["catalog", "days"],
+            registry=self._registry,
+        )
+
+    def show_catalogs(self, catalogs: Iterable[CatalogNumbers]) -> None:
+        """Replace the numbers of all catalogues."""
+        self._catalog_entries.clear()
+        self._catalog_entries_ending.clear()
+        for catalog in catalogs:
+            for state, count in catalog.by_state.items():
+                self._catalog_entries.labels(catalog.name, state).set(count)
+            for days, count in catalog.ending.items():
+                self._catalog_entries_ending.labels(catalog.name, str(days)).set(count)
 
     def render(self) -> bytes:
         """The metrics in Prometheus' text format."""

@@ -21,6 +21,9 @@ from sekisho.cluster.reflector import Reflector
 from sekisho.cluster.replicas import Counts, Recent, Replica, forgotten, live, observe, silent
 from sekisho.operator.authorities import wanted_authority_status
 from sekisho.operator.authority_sources import AuthoritySources
+from sekisho.operator.catalogs import catalog_numbers, counts_of, stored_notices, wanted_catalog_status
+from sekisho.operator.catalogs import notice_text as notice_text_of_catalog
+from sekisho.operator.catalogs import unreported as unreported_ends
 from sekisho.operator.events import Notice, write_warning
 from sekisho.operator.metrics import Metrics, Subject
 from sekisho.operator.objects import FIELD_MANAGER
@@ -32,7 +35,7 @@ from sekisho.operator.waivers import next_change, notice_text, wanted_waiver_sta
 from sekisho.policies import PolicyWaiver
 from sekisho.policies.conflicts import Conflicts
 from sekisho.policies.idle import EXEMPT_NAMESPACES
-from sekisho.policies.status import PolicyStatus, PolicyWaiverStatus
+from sekisho.policies.status import ImageCatalogStatus, PolicyStatus, PolicyWaiverStatus
 from sekisho.policies.types import GROUP, VERSION
 
 logger = logging.getLogger(__name__)
@@ -229,6 +232,8 @@ class StatusKeeper:
         self._wake.clear()
         computed = self.progressed_at = time.monotonic()
         view = self._view()
+        catalogs = (record.catalog for record in self._records.values() if record.catalog is not None)
+        self._metrics.show_catalogs(catalog_numbers(catalog, view.now) for catalog in catalogs)
         await self._warn_of_replicas(view)
         expired = forgotten(self._replicas, computed)[:BATCH]
         removals = self._count(await asyncio.gather(*map(self._remove_lease, expired)), 0)
@@ -320,6 +325,8 @@ class StatusKeeper:
                 return wanted_waiver_status(record, view)
             if record.is_authority:
                 return wanted_authority_status(record, view)
+            if record.is_catalog:
+                return wanted_catalog_status(record, view)
             return wanted_policy_status(record, self._conflicts.of(record.uid), view)
         except Exception:  # a defect: it must not stop the others
             self._metrics.reconcile_errors.labels(Subject.STATUS).inc()
@@ -328,12 +335,14 @@ class StatusKeeper:
             return None
 
     def _pause(self, view: View) -> float:
-        """The seconds until a Lease or a waiver expires, or a failed write is to be tried again."""
+        """The seconds until a Lease, a waiver or a catalogue's entry ends, or a failed write is to be tried again."""
         now = time.monotonic()
         expiries = [replica.expires - now for replica in view.replicas]
         retries = [due - now for _, due in self._retries.values()]
         waivers = [r.policy for r in self._records.values() if isinstance(r.policy, PolicyWaiver)]
         changes = [next_change(waiver.spec.expires, view.now) for waiver in waivers]
+        catalogs = [counts_of(r.catalog, view.now) for r in self._records.values() if r.catalog is not None]
+        changes += [counts.next_end - view.now for counts in catalogs if counts.next_end is not None]
         seconds = [change.total_seconds() for change in changes if change is not None]
         return max(0.0, min([RESYNC_SECONDS, *expiries, *retries, *seconds]))
 
@@ -379,15 +388,20 @@ class StatusKeeper:
             self._records[record.uid] = read_record(msgspec.json.decode(raw), known, self._exempt)
 
     async def _warn(self, record: Record, status: Status, now: datetime) -> None:
-        """Write an Event before a waiver expires, once for each notice. The status records it, as Events are deleted
-        within hours.
+        """Write an Event before a waiver or entries of a catalogue end, once for each notice. The status records it, as
+        Events are deleted within hours.
         """
+        regarding = ObjectReference(f"{GROUP}/{VERSION}", record.resource.name, record.title, "", record.uid)
+        if record.catalog is not None:
+            for ending in unreported_ends(record, now):
+                note, key = notice_text_of_catalog(record.catalog, ending), f"{ending.days} {ending.until}"
+                notice = Notice(regarding, Reason.CATALOG_ENTRIES_ENDING.value, "CertifyImages", note, key)
+                await write_warning(self._api, notice, self._identity, now)
         if not isinstance(status, PolicyWaiverStatus) or not isinstance(record.policy, PolicyWaiver):
             return
         days = status.expires_within_days
         if days is None or days == _stored_notice(record):
             return
-        regarding = ObjectReference(f"{GROUP}/{VERSION}", record.resource.name, record.title, "", record.uid)
         key = f"{days} {record.policy.spec.expires.isoformat()}"
         notice = Notice(regarding, Reason.POLICY_EXPIRING.value, "ExemptPods", notice_text(record.policy), key)
         await write_warning(self._api, notice, self._identity, now)
@@ -477,6 +491,8 @@ def _stored_notice(record: Record) -> int | None:
 
 def _without_notice(record: Record, status: Status) -> Status:
     """The status with the notice that is stored: it must not say that an Event was written that was not."""
+    if isinstance(status, ImageCatalogStatus):
+        return msgspec.structs.replace(status, notices=tuple(stored_notices(record)) or None)
     if not isinstance(status, PolicyWaiverStatus):
         return status
     return msgspec.structs.replace(status, expires_within_days=_stored_notice(record))

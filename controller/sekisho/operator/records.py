@@ -7,20 +7,26 @@ import msgspec
 from msgspec import Struct
 
 from sekisho.cluster.replicas import Replica, parse_version
+from sekisho.controls.image_catalogs import Catalog
 from sekisho.policies import ClusterPodPolicy, PodPolicy, Policy, PolicyError, compile_any, compile_policy
 from sekisho.policies.conflicts import Defaulting, defaulting_of
 from sekisho.policies.crd import RESOURCES, Resource
 from sekisho.policies.idle import EXEMPT_NAMESPACES, Idle, idle
 from sekisho.policies.loading import from_object
-from sekisho.policies.status import ImageAuthorityStatus, PolicyStatus, PolicyWaiverStatus
+from sekisho.policies.status import (
+    ImageAuthorityStatus,
+    ImageCatalogStatus,
+    PolicyStatus,
+    PolicyWaiverStatus,
+)
 
 MAX_MESSAGE_LENGTH: Final = 4096
 
-Status = PolicyStatus | PolicyWaiverStatus | ImageAuthorityStatus
+Status = PolicyStatus | PolicyWaiverStatus | ImageAuthorityStatus | ImageCatalogStatus
 
 
 class Record(Struct, frozen=True):
-    """A policy, a waiver or an authority: everything that its status depends on, and the status that is stored."""
+    """An object of any of Sekisho's kinds: everything that its status depends on, and the status that is stored."""
 
     resource: Resource
     title: str
@@ -44,6 +50,8 @@ class Record(Struct, frozen=True):
     """Its defaults, which may conflict with other policies'; None when it has none."""
     status: Status | None
     """None when there is none, or one that this version of the controller did not write."""
+    catalog: Catalog | None = None
+    """A catalogue that is accepted, compiled; else None."""
 
     @property
     def is_waiver(self) -> bool:
@@ -56,9 +64,14 @@ class Record(Struct, frozen=True):
         return self.resource is RESOURCES["ImageAuthority"]
 
     @property
+    def is_catalog(self) -> bool:
+        """Whether it is an ImageCatalog."""
+        return self.resource is RESOURCES["ImageCatalog"]
+
+    @property
     def is_policy(self) -> bool:
         """Whether it is a ClusterPodPolicy or a PodPolicy."""
-        return not self.is_waiver and not self.is_authority
+        return not self.is_waiver and not self.is_authority and not self.is_catalog
 
 
 def read_record(body: Mapping[str, Any], known: Record | None, exempt: Collection[str] = EXEMPT_NAMESPACES) -> Record:
@@ -76,7 +89,7 @@ def read_record(body: Mapping[str, Any], known: Record | None, exempt: Collectio
     if known is not None and known.generation == metadata["generation"]:
         # Only the metadata or the status changed: replicas need not report again, so `since` stays.
         return msgspec.structs.replace(known, resource_version=version, status=status)
-    policy, problem, defaulting, does_nothing = _accepted(body, resource, exempt)
+    policy, problem, defaulting, does_nothing, catalog = _accepted(body, resource, exempt)
     namespace = metadata.get("namespace", "")
     return Record(
         resource=resource,
@@ -91,13 +104,14 @@ def read_record(body: Mapping[str, Any], known: Record | None, exempt: Collectio
         idle=does_nothing,
         defaulting=defaulting,
         status=status,
+        catalog=catalog,
     )
 
 
 def _accepted(
     body: Mapping[str, Any], resource: Resource, exempt: Collection[str]
-) -> tuple[Policy | None, str, Defaulting | None, Idle | None]:
-    """The policy or waiver, why it is not accepted, its defaults, and why it does nothing.
+) -> tuple[Policy | None, str, Defaulting | None, Idle | None, Catalog | None]:
+    """The policy or waiver, why it is not accepted, its defaults, why it does nothing, and a catalogue compiled.
 
     None in place of one that is not accepted, with the fields' paths.
     """
@@ -105,11 +119,11 @@ def _accepted(
         policy: Policy = from_object(body, resource.kind)
         if isinstance(policy, ClusterPodPolicy | PodPolicy):
             compiled = compile_policy(policy)
-            return policy, "", defaulting_of(policy, compiled), idle(policy, compiled, exempt)
-        compile_any(policy)
-        return policy, "", None, None
+            return policy, "", defaulting_of(policy, compiled), idle(policy, compiled, exempt), None
+        other = compile_any(policy)
+        return policy, "", None, None, other if isinstance(other, Catalog) else None
     except PolicyError as error:
-        return None, str(error)[:MAX_MESSAGE_LENGTH], None, None
+        return None, str(error)[:MAX_MESSAGE_LENGTH], None, None, None
 
 
 def _status_of(body: Mapping[str, Any], resource: Resource) -> Status | None:

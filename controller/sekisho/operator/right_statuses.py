@@ -10,8 +10,8 @@ from sekisho.policies.status import Conflict
 class RightStatuses:
     """The policies whose status was right when it was last computed, with what it depended on.
 
-    Call `look_at` with each view before the methods that take it. Waivers and authorities are never kept: their status
-    also depends on the time.
+    Call `look_at` with each view before the methods that take it. Waivers, authorities and catalogues are never kept:
+    their status also depends on the time.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Every change of a policy, waiver or authority.
+"""Every change of a policy, waiver, authority or catalogue.
 
 kopf follows the kinds that administrators write, and writes nothing: its event handlers leave no finalizer and no
 annotation, and its settings turn off Events, peering and the watches of namespaces and CRDs, which the role does not
@@ -73,7 +73,7 @@ async def watch_administrators_kinds(
     *,
     verifies_images: bool,
 ) -> None:
-    """The same for ClusterPodPolicies and PolicyWaivers, and for ImageAuthorities where images are verified.
+    """The same for the kinds that administrators write; ImageAuthorities only where images are verified.
 
     kubeconfig: None as for `ApiClient.connect`.
     started: called when kopf has started; it installs signal handlers of its own before.

@@ -2,6 +2,7 @@
 
 from sekisho.documents import Problem
 from sekisho.policies.authorities import CompiledAuthority, ImageAuthority, compile_authority
+from sekisho.policies.catalogs import ImageCatalog, compile_catalog
 from sekisho.policies.compilation import CompiledPolicy, compile_policy
 from sekisho.policies.defaults import Default
 from sekisho.policies.loading import Policy, compile_any, decode, decode_policy
@@ -19,6 +20,7 @@ __all__ = [
     "Default",
     "Enforcement",
     "ImageAuthority",
+    "ImageCatalog",
     "Plan",
     "PodPolicy",
     "Policy",
@@ -29,6 +31,7 @@ __all__ = [
     "Step",
     "compile_any",
     "compile_authority",
+    "compile_catalog",
     "compile_policy",
     "compile_waiver",
     "decode",

@@ -14,6 +14,7 @@ from sekisho.controls.images import Images, image_rules
 from sekisho.findings import words
 from sekisho.images.reference import canonical_registry
 from sekisho.policies.authorities import ImageAuthority
+from sekisho.policies.catalogs import ImageCatalog
 from sekisho.policies.compilation import compile_policy
 from sekisho.policies.idle import (
     EXEMPT_NAMESPACES,
@@ -67,7 +68,9 @@ def advice(
             return list(_of_waiver(policy, policies, exempt))
         case ImageAuthority():
             return [] if verifies_images else [f"spec: {_NOT_VERIFIED}, so signatures do not count"]
-    of_policy = list(_of_policy(policy, exempt))
+        case ImageCatalog():
+            return list(_of_catalog(policy, policies, verifies_images=verifies_images))
+    of_policy = [*_of_policy(policy, exempt), *_of_catalogs(policy.spec, policies)]
     if verifies_images:
         of_policy += _of_authorities(policy.spec, policies)
     else:
@@ -118,6 +121,31 @@ def _of_rules_on_images(spec: PodPolicySpec) -> Iterator[str]:
     rule = next(iter(_image_rules(spec)), None)
     if rule is not None:
         yield f"spec.controls.images.{rule.kind}: {_NOT_VERIFIED}, so images that a rule applies to are denied"
+
+
+def _of_catalogs(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
+    """A warning for each catalogue that the policy names and that does not exist."""
+    images: Images | None = getattr(spec.controls, IMAGES.name)
+    for name in images.catalogs.names if images is not None and images.catalogs is not None else ():
+        if name not in policies.catalogs:
+            yield (
+                f"spec.controls.images.catalogs: there is no ImageCatalog {name}"
+                f"{did_you_mean(name, policies.catalogs)}; every image is denied until it is created"
+            )
+
+
+def _of_catalog(catalog: ImageCatalog, policies: PolicySet, *, verifies_images: bool) -> Iterator[str]:
+    """A warning for each authority that an entry names and that does not exist."""
+    for index, entry in enumerate(catalog.spec.entries):
+        if entry.by is not None and not verifies_images:
+            yield f"spec.entries[{index}].by: {_NOT_VERIFIED}, so this entry certifies nothing"
+            continue
+        for name in entry.by.names if entry.by is not None else ():
+            if name not in policies.authorities:
+                yield (
+                    f"spec.entries[{index}].by: there is no ImageAuthority {name}"
+                    f"{did_you_mean(name, policies.authorities)}; its signatures do not count until it is created"
+                )
 
 
 def _of_registries(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:

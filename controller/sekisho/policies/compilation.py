@@ -22,6 +22,7 @@ from sekisho.controls import (
     WorkloadCheck,
     complete,
 )
+from sekisho.controls.image_catalogs import CatalogNames
 from sekisho.documents import Problem
 from sekisho.policies.defaults import Default, compile_defaults
 from sekisho.policies.index import Cues, cues_of
@@ -67,8 +68,8 @@ class Rule(Struct, frozen=True, eq=False):
 
 
 def _entries(parameters: object) -> int:
-    """The entries of the lists in a struct, and of those in the structs that they have."""
-    count = 0
+    """The entries of the lists in a struct, of those in the structs that they have, and of those that these name."""
+    count = parameters.cost if isinstance(parameters, CatalogNames) else 0
     for name in getattr(parameters, "__struct_fields__", ()):
         value = getattr(parameters, name)
         if isinstance(value, tuple | dict):

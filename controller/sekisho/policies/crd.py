@@ -7,8 +7,9 @@ import msgspec
 from msgspec import Struct, inspect
 
 from sekisho.policies.authorities import ImageAuthority, ImageAuthoritySpec
+from sekisho.policies.catalogs import ImageCatalog, ImageCatalogSpec
 from sekisho.policies.image_evidence import PLURAL, ImageEvidence, ImageEvidenceSpec
-from sekisho.policies.status import ImageAuthorityStatus, PolicyStatus, PolicyWaiverStatus
+from sekisho.policies.status import ImageAuthorityStatus, ImageCatalogStatus, PolicyStatus, PolicyWaiverStatus
 from sekisho.policies.types import (
     GROUP,
     VERSION,
@@ -35,7 +36,7 @@ class Column(Struct, frozen=True, rename="camel", omit_defaults=True):
 class Resource(Struct, frozen=True):
     """A custom resource: its kind's type, and how the API server serves it."""
 
-    kind: type[ClusterPodPolicy] | type[PodPolicy] | type[PolicyWaiver] | type[ImageAuthority]
+    kind: type[ClusterPodPolicy] | type[PodPolicy] | type[PolicyWaiver] | type[ImageAuthority] | type[ImageCatalog]
     plural: str
     short_name: str
     scope: str
@@ -79,6 +80,16 @@ _AUTHORITY_COLUMNS = (
     Column("Expires", "string", ".status.expires", "When its last key or its trusted root ends."),
     _AGE,
 )
+_CATALOG_COLUMNS = (
+    Column("Owner", "string", ".spec.owner", "Who certifies the images."),
+    Column("Accepted", "string", _status_of("Accepted"), "Whether the catalogue is valid."),
+    Column("Enforced", "string", _status_of("Enforced"), "Whether every replica of the webhook judges by it."),
+    Column("Entries", "integer", ".status.entries", "The number of its entries."),
+    Column("Ended", "integer", ".status.ended", "How many of them ended."),
+    Column("Withdrawn", "integer", ".status.withdrawn", "How many of them were withdrawn."),
+    Column("Next End", "string", ".status.nextEnd", "When the next entry ends."),
+    _AGE,
+)
 
 RESOURCES: Final = {
     resource.name: resource
@@ -102,6 +113,15 @@ RESOURCES: Final = {
             ImageAuthoritySpec,
             ImageAuthorityStatus,
             _AUTHORITY_COLUMNS,
+        ),
+        Resource(
+            ImageCatalog,
+            "imagecatalogs",
+            "ic",
+            "Cluster",
+            ImageCatalogSpec,
+            ImageCatalogStatus,
+            _CATALOG_COLUMNS,
         ),
     )
 }

@@ -1,20 +1,27 @@
 """Policies from the API, strictly: a misspelt or misplaced field is an error with its path."""
 
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
+from sekisho.controls.image_catalogs import Catalog
 from sekisho.documents import Problem, problem_of
 from sekisho.policies.authorities import CompiledAuthority, ImageAuthority, compile_authority
+from sekisho.policies.catalogs import ImageCatalog, compile_catalog
 from sekisho.policies.compilation import CompiledPolicy, compile_policy
 from sekisho.policies.problems import PolicyError
 from sekisho.policies.types import ClusterPodPolicy, PodPolicy
 from sekisho.policies.waivers import CompiledWaiver, PolicyWaiver, compile_waiver
 
-Policy = ClusterPodPolicy | PodPolicy | PolicyWaiver | ImageAuthority
+Policy = ClusterPodPolicy | PodPolicy | PolicyWaiver | ImageAuthority | ImageCatalog
 """An object of any of Sekisho's kinds."""
 K = TypeVar("K", bound=Policy)
+_NOUNS: Final[dict[type[Policy], str]] = {
+    PolicyWaiver: "waivers",
+    ImageAuthority: "authorities",
+    ImageCatalog: "catalogues",
+}
 
 
 def decode_policy(raw: bytes) -> ClusterPodPolicy:
@@ -43,21 +50,23 @@ def verify(policy: Policy) -> None:
     compile_any(policy)
 
 
-def compile_any(policy: Policy) -> CompiledPolicy | CompiledWaiver | CompiledAuthority:
+def compile_any(policy: Policy) -> CompiledPolicy | CompiledWaiver | CompiledAuthority | Catalog:
     """An object of any of Sekisho's kinds, compiled. Raises PolicyError with every problem."""
     match policy:
         case PolicyWaiver():
             return compile_waiver(policy)
         case ImageAuthority():
             return compile_authority(policy)
+        case ImageCatalog():
+            return compile_catalog(policy)
     return compile_policy(policy)
 
 
 def duplicate_names(policies: Iterable[Policy]) -> Iterator[Problem]:
-    """A problem for each name that two policies, two waivers or two authorities share."""
+    """A problem for each name that two policies, or two objects of another kind, share."""
     seen: set[tuple[str, str]] = set()
     for policy in policies:
-        nouns = {PolicyWaiver: "waivers", ImageAuthority: "authorities"}.get(type(policy), "policies")
+        nouns = _NOUNS.get(type(policy), "policies")
         if (policy.title, nouns) in seen:
             yield Problem(policy.title, f"two {nouns} have this name")
         seen.add((policy.title, nouns))

@@ -4,16 +4,19 @@ Plans are cached by namespace and computed again when the namespace's labels cha
 have a say, a plan is remembered only of pods that were admitted.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
 from msgspec import Struct
 
 from sekisho.controls.image_attestations import KNOWN_PREDICATES
+from sekisho.controls.image_catalogs import NO_CATALOGS, Catalog, Catalogs
 from sekisho.controls.image_rules import ImageRule
 from sekisho.controls.images import Images, image_rules
 from sekisho.pods import Pod
 from sekisho.policies.authorities import CompiledAuthority, ImageAuthority, compile_authority
+from sekisho.policies.catalogs import ImageCatalog, compile_catalog
 from sekisho.policies.compilation import CompiledPolicy, compile_policy
 from sekisho.policies.index import NamespaceIndex
 from sekisho.policies.matching import Subject
@@ -61,7 +64,7 @@ def _distinct(rules: Iterable[ImageRule]) -> tuple[ImageRule, ...]:
 
 
 class PolicySet:
-    """An immutable set of compiled policies, waivers and authorities.
+    """An immutable set of compiled policies, waivers, authorities and catalogues.
 
     Build it with `of`; a request uses one set from beginning to end.
     """
@@ -71,6 +74,7 @@ class PolicySet:
         policies: Iterable[CompiledPolicy] = (),
         waivers: Iterable[CompiledWaiver] = (),
         authorities: Iterable[CompiledAuthority] = (),
+        catalogs: Iterable[Catalog] = (),
     ) -> None:
         # ClusterPodPolicies come first: their defaults take precedence.
         ordered = sorted(policies, key=lambda policy: (policy.namespace is not None, policy.name))
@@ -84,13 +88,15 @@ class PolicySet:
         """The policies, values and names that waivers have: what a denied pod may be compared with."""
         self.authorities = {authority.name: authority for authority in authorities}
         """Who may sign images, by name; what their Secrets and ConfigMaps hold is not known here."""
+        self.catalogs = {catalog.name: catalog for catalog in catalogs}
+        """The catalogues of certified images, by name."""
         self.needs_evidence = any(rule.evidence_check for policy in ordered for rule in policy.rules)
         """Whether some policy has rules that are judged from evidence about images."""
         rules = [(policy.namespace is None, rule) for policy in ordered for rule in _image_rules(policy)]
         self.registries = frozenset(
             registry for is_of_cluster, rule in rules if is_of_cluster for registry in rule.registries
-        )
-        """The registries that rules on images of ClusterPodPolicies name; tenants cannot add any."""
+        ).union(*(catalog.registries for catalog in self.catalogs.values()))
+        """The registries that rules on images of ClusterPodPolicies and catalogues name; tenants cannot add any."""
         self.predicates = frozenset(
             predicate
             for is_of_cluster, rule in rules
@@ -111,13 +117,16 @@ class PolicySet:
         self._plans = PlanCache(label_keys=self.label_keys)
 
     @classmethod
-    def of(cls, policies: Iterable[ClusterPodPolicy | PodPolicy | PolicyWaiver | ImageAuthority]) -> "PolicySet":
-        """Compile policies, waivers and authorities. Raises PolicyError for one that cannot be compiled."""
+    def of(
+        cls, policies: Iterable[ClusterPodPolicy | PodPolicy | PolicyWaiver | ImageAuthority | ImageCatalog]
+    ) -> "PolicySet":
+        """Compile policies, waivers, authorities and catalogues. Raises PolicyError for one that cannot be compiled."""
         objects = tuple(policies)
         return cls(
             (compile_policy(policy) for policy in objects if isinstance(policy, ClusterPodPolicy | PodPolicy)),
             (compile_waiver(policy) for policy in objects if isinstance(policy, PolicyWaiver)),
             (compile_authority(policy) for policy in objects if isinstance(policy, ImageAuthority)),
+            (compile_catalog(policy) for policy in objects if isinstance(policy, ImageCatalog)),
         )
 
     def __len__(self) -> int:
@@ -128,6 +137,12 @@ class PolicySet:
     def names(self) -> Iterable[str]:
         """The policies' names."""
         return self._by_name.keys()
+
+    def catalogs_at(self, clock: Callable[[], datetime] | None) -> Catalogs:
+        """The catalogues at the present moment, which `clock` gives; with None the time is unknown."""
+        if not self.catalogs:
+            return NO_CATALOGS
+        return Catalogs(self.catalogs, clock() if clock is not None else None)
 
     def pod_policies(self, namespace: str) -> list[CompiledPolicy]:
         """The PodPolicies of a namespace."""

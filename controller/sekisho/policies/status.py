@@ -149,6 +149,46 @@ class ImageAuthorityStatus(Struct, frozen=True, rename="camel"):
     ) = None
 
 
+class EndNotice(Struct, frozen=True):
+    """A warning about entries that end, which an Event reported."""
+
+    days: Annotated[int, Meta(description="14, 3 or 1: how long before the end.", ge=0)]
+    until: Annotated[
+        str, Meta(description="The last day, in UTC, whose ends were reported, such as 2027-03-31.", max_length=10)
+    ]
+
+
+class ImageCatalogStatus(Struct, frozen=True, rename="camel"):
+    """The status of the catalogue."""
+
+    observed_generation: Annotated[int, Meta(description="The generation that this status describes.", ge=0)] | None = (
+        None
+    )
+    conditions: (
+        Annotated[
+            tuple[Condition, ...],
+            Meta(
+                description="Accepted: the catalogue is valid. Enforced: every replica of the webhook judges by this "
+                "generation.",
+                extra_json_schema=_BY_TYPE,
+                max_length=16,
+            ),
+        ]
+        | None
+    ) = None
+    entries: Annotated[int, Meta(description="The number of entries.", ge=0)] | None = None
+    ended: Annotated[int, Meta(description="How many of them ended.", ge=0)] | None = None
+    withdrawn: Annotated[int, Meta(description="How many of them were withdrawn.", ge=0)] | None = None
+    next_end: Annotated[_Moment, Meta(description="When the next entry ends; unset if none will.")] | None = None
+    notices: (
+        Annotated[
+            tuple[EndNotice, ...],
+            Meta(description="The Events CatalogEntriesEnding that were written.", max_length=3),
+        ]
+        | None
+    ) = None
+
+
 class PolicyWaiverStatus(Struct, frozen=True, rename="camel"):
     """The status of the waiver."""
 

@@ -1,4 +1,4 @@
-"""The policies, waivers and authorities of the cluster: each kind is watched, and one set is enforced."""
+"""The policies, waivers, authorities and catalogues of the cluster: each kind is watched, and one set is enforced."""
 
 import asyncio
 import logging
@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.reflector import Reflector
+from sekisho.controls.image_catalogs import Catalog
 from sekisho.policies import (
     CompiledAuthority,
     CompiledPolicy,
@@ -63,7 +64,7 @@ class Kept(Struct, frozen=True, eq=False):
     """An object of any of Sekisho's kinds, compiled; `identity` is its uid and the generation of its spec."""
 
     identity: tuple[str, int]
-    compiled: CompiledPolicy | CompiledWaiver | CompiledAuthority
+    compiled: CompiledPolicy | CompiledWaiver | CompiledAuthority | Catalog
 
 
 class ClusterPolicies:
@@ -181,7 +182,8 @@ class ClusterPolicies:
         policies = [policy for policy in compiled if isinstance(policy, CompiledPolicy)]
         waivers = [waiver for waiver in compiled if isinstance(waiver, CompiledWaiver)]
         authorities = [authority for authority in compiled if isinstance(authority, CompiledAuthority)]
-        self._enforce(PolicySet(policies, waivers, authorities))
+        catalogs = [catalog for catalog in compiled if isinstance(catalog, Catalog)]
+        self._enforce(PolicySet(policies, waivers, authorities, catalogs))
         if self._enforced is None:
             for plural, reflector in self.reflectors.items():
                 self._on_version(plural, reflector.resource_version, reflector.quarantined, changed=True)

@@ -108,5 +108,5 @@ def test_key_that_cannot_be_used_beside_one_that_can_is_reported(tmp_path: Path)
 
 def test_policy_that_has_rules_for_the_image_in_another_namespace_is_named(tmp_path: Path) -> None:
     result = verified(tmp_path, secret(), KEY, match={"namespaces": ["payments"]})
-    assert "no rule on signatures or attestations applies to it in namespace default" in result.stdout
+    assert "no rule on signatures, attestations or catalogs applies to it in namespace default" in result.stdout
     assert 'policy "signed" has rules for it; name its namespace with --namespace' in result.stdout

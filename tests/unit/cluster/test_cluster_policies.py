@@ -16,9 +16,10 @@ from sekisho.webhook.policies import ClusterPolicies
 from tests.unit.cluster.collection_server import CollectionServer, line
 from tests.unit.waiting import until
 
-PLURALS = ("clusterpodpolicies", "podpolicies", "policywaivers", "imageauthorities")
+PLURALS = ("clusterpodpolicies", "podpolicies", "policywaivers", "imageauthorities", "imagecatalogs")
 DENY: dict[str, object] = {"controls": {"privileged": {}}}
 WAIVE = {"policies": ["p"], "controls": ["privileged"], "expires": "2999-01-01T00:00:00Z", "reason": "x"}
+CERTIFIES = {"owner": "platform-security"}
 SIGNS = {"keyless": {"issuer": "https://issuer.test", "identities": ["ci@acme.test"]}}
 
 
@@ -94,12 +95,13 @@ async def following(followed: Followed) -> AsyncIterator[Followed]:
 
 @pytest.fixture
 async def followed() -> AsyncIterator[Followed]:
-    """One policy of each kind, a waiver and an authority."""
+    """One policy of each kind, a waiver, an authority and a catalogue."""
     collections = Followed()
     collections.place("clusterpodpolicies", "p", DENY)
     collections.place("podpolicies", "own", DENY, namespace="shop")
     collections.place("policywaivers", "w", WAIVE)
     collections.place("imageauthorities", "release", SIGNS)
+    collections.place("imagecatalogs", "certified", CERTIFIES)
     async with following(collections):
         await until(lambda: not collections.policies.missing and bool(collections.sets))
         yield collections
@@ -111,6 +113,7 @@ async def test_one_set_is_built_from_all_kinds(followed: Followed) -> None:
     assert followed.asked("pay") == {"p"}
     assert [waiver.name for waiver in followed.sets[-1].waivers_of("p", "shop")] == ["w"]
     assert list(followed.sets[-1].authorities) == ["release"]
+    assert list(followed.sets[-1].catalogs) == ["certified"]
     assert followed.versions == dict.fromkeys(PLURALS, "101")
 
 
@@ -143,7 +146,7 @@ async def test_authorities_are_not_read_where_images_are_not_verified() -> None:
 @pytest.mark.parametrize("plural", PLURALS)
 async def test_a_change_of_any_kind_builds_a_new_set_and_is_reported(followed: Followed, plural: str) -> None:
     await until(lambda: all(server.watchers for server in followed.servers.values()))
-    spec = {"policywaivers": WAIVE, "imageauthorities": SIGNS}.get(plural, DENY)
+    spec = {"policywaivers": WAIVE, "imageauthorities": SIGNS, "imagecatalogs": CERTIFIES}.get(plural, DENY)
     followed.place(plural, "new", spec, namespace="shop" if plural == "podpolicies" else "")
     await until(lambda: len(followed.sets) == 2 and followed.versions[plural] == "102")
     assert followed.versions == {name: "102" if name == plural else "101" for name in PLURALS}
@@ -207,6 +210,7 @@ async def test_an_unusable_policy_affects_no_other_and_its_last_version_stays(
         "podpolicies": {"shop/own"},
         "policywaivers": {"w"},
         "imageauthorities": set(),
+        "imagecatalogs": set(),
     }
     assert "PolicyWaiver w cannot be enforced" in caplog.text
     assert "PodPolicy shop/own cannot be enforced" in caplog.text

@@ -49,7 +49,7 @@ class Server:
         self.when_written: Callable[[Json], None] = lambda written: None
 
     def lease(self, name: str, renewed: datetime) -> Json:
-        plurals = ("clusterpodpolicies", "policywaivers")
+        plurals = ("clusterpodpolicies", "policywaivers", "imagecatalogs")
         annotations = {annotation_of(plural): "999999" for plural in plurals} | {COUNTS_ANNOTATION: self.counts}
         return {
             "metadata": {"name": f"sekisho-webhook-{name}", "labels": {LABEL: COMPONENT}, "annotations": annotations},
@@ -154,7 +154,7 @@ async def keeper(server: Server, service: str) -> AsyncIterator[StatusKeeper]:
     leases = "/apis/coordination.k8s.io/v1/namespaces/ns/leases"
     app.router.add_get(leases, server.list_or_watch)
     app.router.add_delete(leases + "/{name}", server.remove)
-    for plural in ("clusterpodpolicies", "policywaivers"):
+    for plural in ("clusterpodpolicies", "policywaivers", "imagecatalogs"):
         app.router.add_patch(f"/apis/sekisho.dev/v1alpha1/{plural}/{{name}}/status", server.write)
     app.router.add_get("/apis/discovery.k8s.io/v1/namespaces/ns/endpointslices", server.slices)
     app.router.add_post("/apis/events.k8s.io/v1/namespaces/default/events", server.write_event)
@@ -329,6 +329,43 @@ async def test_the_expiry_of_a_waiver_is_announced_once_and_not_again_by_the_nex
     keeper.changed(waiver(server, "later", hours=20))
     await server.wait_until(lambda: server.policies["later"].get("status", {}).get("expiresWithinDays") == 1)
     assert [each["regarding"]["name"] for each in server.events] == ["w", "later"]
+
+
+def catalog(server: Server, name: str, **left: float) -> Json:
+    until = (datetime.now(UTC) + timedelta(**left)).isoformat()
+    entry = {"repository": "ghcr.io/acme/pay", "digest": f"sha256:{'a' * 64}", "validUntil": until}
+    return server.make(name, {"owner": "security", "entries": [entry]}, "ImageCatalog")
+
+
+async def test_the_end_of_entries_is_announced_once_and_not_again_by_the_next_leader(
+    server: Server, keeper: StatusKeeper
+) -> None:
+    keeper.changed(catalog(server, "c", days=10))
+    await server.wait_until(lambda: bool(server.policies["c"].get("status", {}).get("notices")))
+    [event] = server.events
+    assert (event["reason"], event["type"], event["regarding"]["kind"]) == (
+        "CatalogEntriesEnding",
+        "Warning",
+        "ImageCatalog",
+    )
+    assert event["note"].startswith("1 entry ends within 14 days: ghcr.io/acme/pay@sha256:aaaaaaaaaaaa at 20")
+    keeper.deleted(server.policies["c"]["metadata"]["uid"])  # what a new leader knows is the status alone
+    keeper.changed(server.touch("c"))
+    keeper.changed(catalog(server, "later", hours=20))
+    await server.wait_until(lambda: bool(server.policies["later"].get("status", {}).get("notices")))
+    assert [each["regarding"]["name"] for each in server.events] == ["c", "later"]
+
+
+async def test_an_event_about_entries_that_failed_is_written_later(
+    server: Server, keeper: StatusKeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sekisho.operator.policy_status.MAX_RETRY_SECONDS", 0.01)
+    server.events_status = 503
+    keeper.changed(catalog(server, "c", days=10))
+    await server.wait_until(lambda: server.policies["c"].get("status", {}).get("entries") == 1)
+    assert "notices" not in server.policies["c"]["status"]  # nobody has been warned
+    server.events_status = 409  # an earlier attempt succeeded after all
+    await server.wait_until(lambda: "notices" in server.policies["c"]["status"])
 
 
 async def test_a_failing_event_blocks_no_status_and_is_written_later(

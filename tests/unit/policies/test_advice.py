@@ -117,7 +117,7 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
         {"controls": {"images": {}}},
         [
             "spec.controls.images: requires nothing: set one of trustedRegistries, deniedRegistries, requireDigest, "
-            "requireTag, deniedTags, signatures or attestations"
+            "requireTag, deniedTags, catalogs, signatures or attestations"
         ],
     ),
     (

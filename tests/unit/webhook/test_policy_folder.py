@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sekisho.manifests import read_policies
-from sekisho.policies import ClusterPodPolicy, ImageAuthority, PodPolicy, PolicySet, PolicyWaiver
+from sekisho.policies import Policy, PolicySet
 from sekisho.webhook import dependencies
 from sekisho.webhook.options import StartError
 
@@ -18,7 +18,7 @@ def test_folder_that_changes_while_it_is_read_is_not_enforced(tmp_path: Path, mo
     dependencies.policies_from_folder(tmp_path, enforced.append)
     assert len(enforced) == 1
 
-    def read_and_change(folder: Path) -> list[ClusterPodPolicy | PodPolicy | PolicyWaiver | ImageAuthority]:
+    def read_and_change(folder: Path) -> list[Policy]:
         found = read_policies(folder)
         (folder / "b.yaml").write_text(POLICY.replace("NAME", "b"))
         return found

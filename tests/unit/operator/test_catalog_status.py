@@ -1,0 +1,121 @@
+"""The status of a catalogue, and the warnings before its entries end: once for each, and at most three a day."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from sekisho.cluster.replicas import Replica
+from sekisho.operator.catalogs import catalog_numbers, notice_text, unreported, wanted_catalog_status
+from sekisho.operator.records import Record, read_record
+from sekisho.operator.status import View
+from sekisho.policies.status import EndNotice
+from sekisho.timestamps import rfc3339
+
+NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def entry(number: int, end: timedelta | None = None, **fields: Any) -> dict[str, Any]:
+    until = {} if end is None else {"validUntil": rfc3339(NOW + end)}
+    return {"repository": f"ghcr.io/acme/{number}", "digest": f"sha256:{number:064x}"} | until | fields
+
+
+def record(*entries: dict[str, Any], owner: str = "security") -> Record:
+    metadata = {"name": "certified", "uid": "u", "generation": 4, "resourceVersion": "100"}
+    spec = {"owner": owner, "entries": list(entries)}
+    return read_record({"kind": "ImageCatalog", "metadata": metadata, "spec": spec}, None)
+
+
+def view(*versions: int, now: datetime = NOW) -> View:
+    replicas = (Replica(f"r-{i}", {"imagecatalogs": version}, "", 0.0) for i, version in enumerate(versions))
+    return View(now, tuple(replicas))
+
+
+def due(of: Record, now: datetime = NOW) -> list[tuple[int, int]]:
+    """The Events that are due: how many days, and how many entries."""
+    return [(one.days, len(one.entries)) for one in unreported(of, now)]
+
+
+WITHDRAWN = {"withdrawn": {"reason": "CVE"}}
+
+
+def test_status_counts_entries() -> None:
+    status = wanted_catalog_status(
+        record(entry(1), entry(2, -DAY), entry(3, 30 * DAY), entry(4, 20 * DAY), entry(5, -DAY, **WITHDRAWN)),
+        view(100, 100),
+    )
+    assert (status.entries, status.ended, status.withdrawn) == (5, 1, 1)
+    assert (status.next_end, status.notices) == (rfc3339(NOW + 20 * DAY), None)
+    assert [(one.type, one.status.value) for one in status.conditions or ()] == [
+        ("Accepted", "True"),
+        ("Enforced", "True"),
+    ]
+
+
+def test_catalogue_is_enforced_when_every_replica_has_read_it() -> None:
+    accepted, enforced = wanted_catalog_status(record(), view(100, 99)).conditions or ()
+    assert (accepted.message, enforced.reason) == ("the catalogue is valid", "WaitingForReplicas")
+
+
+def test_invalid_catalogue_is_not_accepted() -> None:
+    status = wanted_catalog_status(record(entry(1), entry(1)), view(100))
+    accepted, enforced = status.conditions or ()
+    assert accepted.message == "spec.entries[1]: has the repository and the digest of an earlier entry"
+    assert (enforced.reason, status.entries) == ("NotAccepted", None)
+
+
+def test_metrics_count_what_ends() -> None:
+    catalog = record(entry(1), entry(2, DAY / 2), entry(3, 3 * DAY), entry(4, 14 * DAY), entry(5, -DAY)).catalog
+    assert catalog is not None
+    numbers = catalog_numbers(catalog, NOW)
+    assert numbers.by_state == {"certified": 4, "ended": 1, "withdrawn": 0}
+    assert numbers.ending == {14: 3, 3: 2, 1: 1}
+
+
+def test_each_entry_is_reported_at_14_3_and_1_days() -> None:
+    of, days = record(entry(1, 20 * DAY), entry(2, 18 * DAY)), []
+    for day in range(22):
+        now = NOW + day * DAY
+        days += [(day, *due) for due in due(of, now)]
+        of = replace(of, status=wanted_catalog_status(of, view(100, now=now)))
+    assert days == [(4, 14, 1), (6, 14, 1), (15, 3, 1), (17, 3, 1), (17, 1, 1), (19, 1, 1)]
+
+
+def test_nothing_is_reported_again_by_the_next_leader() -> None:
+    of = record(entry(1, 10 * DAY))
+    assert due(of) == [(14, 1)]
+    stored = wanted_catalog_status(of, view(100))
+    assert stored.notices == (EndNotice(14, "2026-12-11"),)
+    of = replace(of, status=stored)
+    assert due(of) == []
+    assert wanted_catalog_status(of, view(100)) == stored
+
+
+def test_full_catalogue_that_ends_in_steps_is_reported_at_most_three_times_a_day() -> None:
+    of, events = record(*(entry(number, 13 * DAY + timedelta(minutes=number)) for number in range(2000))), 0
+    for hour in range(16 * 24):
+        now = NOW + timedelta(hours=hour)
+        events += len(due(of, now))
+        of = replace(of, status=wanted_catalog_status(of, view(100, now=now)))
+    assert events == 5  # the ends are on two days, of which the Event of 14 days reports together
+
+
+@pytest.mark.parametrize("fields", [WITHDRAWN, {"validUntil": None}])
+def test_entry_without_an_end_to_come_is_not_reported(fields: dict[str, Any]) -> None:
+    assert due(record(entry(1, DAY, **fields))) == []
+    assert due(record(entry(1, -DAY))) == []
+    assert due(record(entry(1, DAY))) == [(1, 1)]
+
+
+def test_event_names_the_first_three() -> None:
+    of = record(*(entry(number, (5 - number) * timedelta(hours=1)) for number in range(5)))
+    assert of.catalog is not None
+    [ending] = unreported(of, NOW)
+    assert notice_text(of.catalog, ending) == (
+        "5 entries end within 1 day: ghcr.io/acme/4@sha256:000000000000 at 2026-11-27T13:00:00Z, "
+        "ghcr.io/acme/3@sha256:000000000000 at 2026-11-27T14:00:00Z, ghcr.io/acme/2@sha256:000000000000 at "
+        "2026-11-27T15:00:00Z and 2 more. From then on policies that name the catalogue deny these images: security "
+        "must set a later validUntil, or certify newer images"
+    )
