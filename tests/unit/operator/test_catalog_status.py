@@ -78,7 +78,7 @@ def test_each_entry_is_reported_at_14_3_and_1_days() -> None:
     of, days = record(entry(1, 20 * DAY), entry(2, 18 * DAY)), []
     for day in range(22):
         now = NOW + day * DAY
-        days += [(day, *due) for due in due(of, now)]
+        days += [(day, *one) for one in due(of, now)]
         of = replace(of, status=wanted_catalog_status(of, view(100, now=now)))
     assert days == [(4, 14, 1), (6, 14, 1), (15, 3, 1), (17, 3, 1), (17, 1, 1), (19, 1, 1)]
 
