@@ -25,9 +25,12 @@ class Entry(Struct, frozen=True):
 
 
 def documents(entry: Entry) -> list[str]:
-    """The entry's policy; or the policy and the waivers from it, which expire in 30 days."""
-    if (policy := entry.folder / "policy.yaml").exists():
-        return [policy.read_text()]
+    """The entry's policy, and its catalogue if it has one; or the policy and the waivers from it, which expire in 30
+    days.
+    """
+    files = [entry.folder / "policy.yaml", entry.folder / "catalog.yaml"]
+    if files[0].exists():
+        return [file.read_text() for file in files if file.exists()]
     expires = datetime.now(UTC) + timedelta(days=30)
     waivers = (entry.folder / "waiver.yaml").read_text()
     return [RESTRICTED.read_text(), re.sub(r'expires: ".*"', f'expires: "{expires:%Y-%m-%dT%H:%M:%SZ}"', waivers)]

@@ -330,7 +330,7 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         CATALOG,
         catalog(entry(validUntil="1926-11-27T00:00:00Z")),
         SCHEMA,
-        "spec.entries[0].validUntil: Invalid value: must be between the years 2000 and 2999",
+        'spec.entries[0].validUntil: Invalid value: "1926-11-27T00:00:00Z": must be between the years 2000 and 2999',
         catalog(entry(validUntil=SOON)),
     ),
     (
@@ -691,8 +691,8 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         images(trustedRegistries=["ghcr.io"], resolveTags=True),
         WEBHOOK,
         (
-            "spec.controls.images.resolveTags: requires signatures or attestations: only the tags of images that they "
-            "apply to are resolved"
+            "spec.controls.images.resolveTags: requires signatures, attestations or catalogs: only the tags of images "
+            "that they apply to are resolved"
         ),
         images(trustedRegistries=["ghcr.io"]),
     ),

@@ -21,7 +21,7 @@ def slug(entry: Entry) -> str:
 
 
 def objects(entry: Entry) -> list[Object]:
-    """The entry's policy and waivers under names of their own, for the entry's own namespaces only."""
+    """The entry's policy and waivers under names of their own, for its own namespaces only, and its catalogue."""
     loaded = [document for text in documents(entry) for document in yaml.safe_load_all(text)]
     for document in loaded:
         spec = document["spec"]
@@ -29,7 +29,7 @@ def objects(entry: Entry) -> list[Object]:
             spec["policies"] = [slug(entry)]
             spec["match"]["namespaces"] = [f"{slug(entry)}-{name}" for name in spec["match"]["namespaces"]]
             document["metadata"]["name"] = f"{slug(entry)}-{document['metadata']['name']}"
-        else:
+        elif document["kind"] != "ImageCatalog":
             spec["match"] = {"namespaces": [f"{slug(entry)}-*"]}
             document["metadata"]["name"] = slug(entry)
     return loaded
@@ -64,7 +64,7 @@ def library(cluster: Cluster) -> Iterator[Kubectl]:
     applied(kubectl, list(namespaces.values()))
     entries = [manifest for entry in ENTRIES for manifest in objects(entry)]
     names: dict[str, list[str]] = {}
-    for kind, condition in (("ClusterPodPolicy", "Enforced"), ("PolicyWaiver", "Active")):
+    for kind, condition in (("ImageCatalog", "Enforced"), ("ClusterPodPolicy", "Enforced"), ("PolicyWaiver", "Active")):
         manifests = [manifest for manifest in entries if manifest["kind"] == kind]
         applied(kubectl, manifests)
         names[kind] = [f"{kind.lower()}/{manifest['metadata']['name']}" for manifest in manifests]

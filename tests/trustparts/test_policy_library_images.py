@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.controlplane.kubectl import run
-from tests.policy_library import VERIFIED, Entry
+from tests.policy_library import ENTRIES, VERIFIED, Entry
 from tests.trustparts.cosign import Cosign
 from tests.trustparts.odd import OddRegistry
 from tests.trustparts.registries import Image
@@ -80,3 +81,37 @@ def test_image_runs_once_its_script_has_run(
     if entry.name == "known-builder":
         attach(entry, bad, tmp_path, environment | {"BUILDER": "https://laptop.example"})
     assert admitted() == {pod.stem: pod.parent.name == "good" for pod in entry.pods}
+
+
+def test_image_is_certified_once_its_script_has_run(
+    cosign: Cosign, odd_registry: OddRegistry, repository_name: str, tmp_path: Path
+) -> None:
+    [entry] = [one for one in ENTRIES if one.name == "certified-images"]
+    good, other = (odd_registry.push_image(repository_name, name) for name in ("good", "other"))
+    (tmp_path / "release.key").write_bytes(cosign.new_key("library-certified").private.read_bytes())
+    catalog = tmp_path / "catalog.yaml"
+    catalog.write_text((entry.folder / "catalog.yaml").read_text())
+    folders = (str(Path(sys.executable).parent), str(cosign.binary.parent), os.environ["PATH"])
+    author = {f"GIT_{who}_{what}": "ci@acme.example" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    environment = cosign.environment | author | {"PATH": os.pathsep.join(folders)}
+
+    def done(command: str) -> str:
+        ran = run(("bash", "-c", f"cd {tmp_path} && {command}"), environment)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        return ran.stdout
+
+    def check(image: Image) -> int:
+        pod = (entry.folder / "pods/good/certified.yaml").read_text()
+        text = re.sub("image: .*", f"image: {image.reference}", pod)
+        return sekisho("check", "-", "-p", entry.folder / "policy.yaml", "-p", catalog, text=text).exit_code
+
+    done("git init --quiet && git add catalog.yaml && git commit --quiet --message first")
+    assert (check(good), check(other)) == (1, 1)
+    done(f"{entry.folder / 'certify.sh'} {good.reference}")
+    assert (check(good), check(other)) == (0, 1)
+    assert done("git log -1 --format=%s && git status --short catalog.yaml") == f"Certify {good.reference}\n"
+    assert "# An entry without validUntil does not end." in catalog.read_text()
+    assert sekisho("catalog", "verify", catalog).exit_code == 0
+    assert sekisho("catalog", "verify", catalog, "--within", "91").exit_code == 1
+    sekisho("catalog", "withdraw", catalog, good.reference, "--reason", "CVE-2026-1234")
+    assert (check(good), sekisho("catalog", "verify", catalog, "--within", "91").exit_code) == (1, 0)

@@ -1,5 +1,6 @@
 """YAML and JSON documents: strict reading that knows the place of every field, and writing."""
 
+from sekisho.documents.editing import Edited, with_field
 from sekisho.documents.lists import ListItems, split_list
 from sekisho.documents.problems import Problem, problem_of
 from sekisho.documents.reading import Document, DocumentError, Path, parse_path, read_documents, split_documents
@@ -8,6 +9,7 @@ from sekisho.documents.writing import write_document
 __all__ = [
     "Document",
     "DocumentError",
+    "Edited",
     "ListItems",
     "Path",
     "Problem",
@@ -16,5 +18,6 @@ __all__ = [
     "read_documents",
     "split_documents",
     "split_list",
+    "with_field",
     "write_document",
 ]

@@ -17,6 +17,14 @@ def write_document(value: Any) -> str:
     return text.removesuffix("...\n")
 
 
+def write_flow(value: Any) -> str:
+    """The YAML of a value on one line, as a part of a document."""
+    text: str = yaml.dump(
+        [value], Dumper=_Writer, sort_keys=False, allow_unicode=True, width=-1, default_flow_style=True
+    )
+    return text.strip().removeprefix("[").removesuffix("]")
+
+
 class _Writer(yaml.CSafeDumper):
     def ignore_aliases(self, _value: Any) -> bool:
         return True

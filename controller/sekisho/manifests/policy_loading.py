@@ -73,7 +73,7 @@ def read_policies(path: Path, *, required: bool = True) -> list[Policy]:
     problems: list[Problem] = []
     for file in _files(path):
         try:
-            policies += parse_policies(_read(file), str(file))
+            policies += parse_policies(read_policy_file(file), str(file))
         except PolicyError as error:
             problems += error.problems
     if required and not policies and not problems:
@@ -156,7 +156,8 @@ def _files(path: Path) -> list[Path]:
     ]
 
 
-def _read(file: Path) -> str:
+def read_policy_file(file: Path) -> str:
+    """The text of a file with its line breaks as they are. Raises PolicyError."""
     try:
         content = content_of(file, MAX_FILE_BYTES)
     except OSError as error:

@@ -1,0 +1,234 @@
+"""`sekisho catalog`: adds images to catalogues in files and withdraws them, lists entries, and says which end soon."""
+
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+from msgspec import Struct
+
+from sekisho.cli import options
+from sekisho.cli.reports.wording import printable
+from sekisho.cli.terminal import write
+from sekisho.images import ImageError, parse
+from sekisho.manifests.catalog_files import Wanted, with_entry
+from sekisho.manifests.policy_loading import read_policy_file
+from sekisho.policies import ImageCatalog, PolicyError, Problem
+from sekisho.policies.catalogs import CatalogEntry
+from sekisho.timestamps import parse as parse_time
+from sekisho.timestamps import rfc3339
+
+SOON_DAYS: Final = 14
+"""How many days before its end `verify` says that an entry ends soon."""
+STDIN: Final = Path("-")
+_MAX_DAYS: Final = 36500
+
+_FILE = click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+_NAME = click.option("--name", help="The catalogue to change, where the file has several.")
+_PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH…")
+_OUTPUT = click.option(
+    "-o",
+    "--output",
+    type=click.Choice(("text", "json")),
+    default="text",
+    show_default=True,
+    help="The format of the report on standard output.",
+)
+
+
+class _Entry(Struct, frozen=True, rename="camel"):
+    """An entry in the report for programs. `state`: certified, ends soon, ended or withdrawn."""
+
+    catalog: str
+    owner: str
+    repository: str
+    digest: str | None
+    by: tuple[str, ...]
+    state: str
+    valid_until: datetime | None
+    reason: str
+
+    @property
+    def image(self) -> str:
+        return self.repository if self.digest is None else f"{self.repository}@{self.digest}"
+
+
+@click.group()
+def catalog() -> None:
+    """Change ImageCatalogs in files, and show what they certify."""
+
+
+@catalog.command()
+@_FILE
+@click.argument("image")
+@_NAME
+@click.option(
+    "--by",
+    multiple=True,
+    metavar="AUTHORITY",
+    help="Certify the images of a pattern that this ImageAuthority signed, in place of a digest; may be repeated, for "
+    "any of several.",
+)
+@click.option("--valid-until", metavar="DATE", help="When the entry ends, such as 2027-03-31 or 2027-03-31T00:00:00Z.")
+@click.option("--valid-days", type=click.IntRange(1, _MAX_DAYS), help="The same, as days from now.")
+def add(
+    file: Path, image: str, name: str | None, by: tuple[str, ...], valid_until: str | None, valid_days: int | None
+) -> None:
+    """Add an image to the ImageCatalog in FILE, or change until when it is certified.
+
+    IMAGE is REPOSITORY@DIGEST, or a pattern with --by. FILE is changed in place: comments and the order of fields
+    stay, except where a note says that the catalogue was written again as a whole. With - as FILE, standard input is
+    changed and written to standard output.
+    """
+    if valid_until is not None and valid_days is not None:
+        raise click.UsageError("use either --valid-until or --valid-days")
+    until = _until(valid_until, valid_days)
+    repository, digest = (image, None) if by else _parts(image)
+    _change(file, Wanted(repository=repository, digest=digest, by=by, valid_until=until), name)
+
+
+@catalog.command()
+@_FILE
+@click.argument("image")
+@_NAME
+@click.option("--reason", required=True, help="Why, such as CVE-2026-1234; denials show it.")
+def withdraw(file: Path, image: str, name: str | None, reason: str) -> None:
+    """Withdraw an image in the ImageCatalog in FILE: policies that name the catalogue deny it with the reason.
+
+    IMAGE is REPOSITORY@DIGEST, or the pattern of an entry by signatures. An image that has no entry gets one. FILE is
+    changed in place, as by `add`.
+    """
+    repository, digest = (image, None) if "@" not in image else _parts(image)
+    _change(file, Wanted(repository=repository, digest=digest, withdrawn=reason), name)
+
+
+@catalog.command(name="list")
+@_PATHS
+@_OUTPUT
+def list_entries(paths: tuple[Path, ...], output: str) -> None:
+    """List the entries of ImageCatalogs in files and folders."""
+    _show(_entries(paths, SOON_DAYS), output)
+
+
+@catalog.command()
+@_PATHS
+@click.option(
+    "--within",
+    type=click.IntRange(0, _MAX_DAYS),
+    default=SOON_DAYS,
+    show_default=True,
+    help="How many days before its end an entry ends soon.",
+)
+@_OUTPUT
+def verify(paths: tuple[Path, ...], within: int, output: str) -> None:
+    """Say which entries of ImageCatalogs in files and folders ended, end soon or are withdrawn.
+
+    The exit code is 0 if none ended or ends soon, 1 if some did or do, 2 for bad input. Withdrawn entries do not count:
+    they stay, so that their images are denied.
+    """
+    entries = _entries(paths, within)
+    _show([one for one in entries if one.state != "certified"] if output == "text" else entries, output)
+    counts = {state: sum(one.state == state for one in entries) for state in ("ended", "ends soon", "withdrawn")}
+    click.echo(f"{len(entries)} entries: {', '.join(f'{count} {state}' for state, count in counts.items())}", err=True)
+    sys.exit(1 if counts["ended"] or counts["ends soon"] else 0)
+
+
+def _parts(image: str) -> tuple[str, str]:
+    """The repository and the digest of an image as they are written. Ends the command for anything else."""
+    repository, _, digest = image.partition("@")
+    try:
+        reference = parse(image)
+    except ImageError as error:
+        raise click.UsageError(f"{image} is not REPOSITORY@DIGEST: {error}") from None
+    if reference.digest is None or reference.tag is not None:
+        raise click.UsageError(f"{image} is not REPOSITORY@DIGEST: only a digest says which image it is")
+    return repository, digest
+
+
+def _until(written: str | None, days: int | None) -> str | None:
+    if days is not None:
+        return rfc3339(datetime.now(UTC) + timedelta(days=days))
+    if written is None:
+        return None
+    try:
+        return rfc3339(parse_time(written))
+    except ValueError:
+        raise click.UsageError(f"--valid-until: {written} is not a date such as 2027-03-31") from None
+
+
+def _change(file: Path, wanted: Wanted, name: str | None) -> None:
+    """Change an entry in a file. Ends the command if the file or the result cannot be used."""
+    try:
+        text = read_policy_file(file) if file != STDIN else options.standard_input().read().decode("utf-8")
+        changed = with_entry(text, str(file), wanted, name)
+    except UnicodeDecodeError:
+        options.fail([Problem(str(file), "is not UTF-8 text")])
+    except PolicyError as error:
+        options.fail(error.problems)
+    title = wanted.repository if wanted.digest is None else f"{wanted.repository}@{wanted.digest}"
+    verb = "withdrawn" if wanted.withdrawn is not None else "changed" if changed.was_there else "added"
+    if changed.text == text:
+        verb = "as it should be"
+    if changed.is_rewritten:
+        click.echo(f"note: {file}: the catalogue was written again as a whole, without its comments", err=True)
+    click.echo(printable(f"{verb} in ImageCatalog {changed.catalog}: {title}"), err=file == STDIN)
+    if file == STDIN:
+        click.echo(changed.text, nl=False)
+    elif changed.text != text:
+        _replace(file, changed.text)
+
+
+def _replace(file: Path, text: str) -> None:
+    """Replace a file as a whole: nobody reads a half of it."""
+    target = file.resolve()
+    with tempfile.NamedTemporaryFile(
+        "w", encoding="utf-8", newline="", dir=target.parent, prefix=f".{target.name}.", delete=False
+    ) as written:
+        written.write(text)
+    Path(written.name).chmod(target.stat().st_mode)
+    Path(written.name).replace(target)
+
+
+def _entries(paths: Sequence[Path], days: int) -> list[_Entry]:
+    """The entries of the catalogues in files and folders. Ends the command if there are none, or one is invalid."""
+    catalogs = [one for one in options.load_policies(paths) if isinstance(one, ImageCatalog)]
+    if not catalogs:
+        options.fail([Problem(" ".join(map(str, paths)), "holds no ImageCatalog")])
+    return [entry for one in catalogs for entry in _entries_of(one, datetime.now(UTC), days)]
+
+
+def _entries_of(written: ImageCatalog, now: datetime, days: int) -> Iterator[_Entry]:
+    for entry in written.spec.entries:
+        yield _Entry(
+            written.metadata.name,
+            written.spec.owner,
+            entry.repository,
+            entry.digest,
+            entry.by.names if entry.by is not None else (),
+            _state(entry, now, days),
+            entry.valid_until,
+            entry.withdrawn.reason if entry.withdrawn is not None else "",
+        )
+
+
+def _state(entry: CatalogEntry, now: datetime, days: int) -> str:
+    if entry.withdrawn is not None:
+        return "withdrawn"
+    if entry.valid_until is None or entry.valid_until > now + timedelta(days=days):
+        return "certified"
+    return "ended" if entry.valid_until <= now else "ends soon"
+
+
+def _show(entries: Sequence[_Entry], output: str) -> None:
+    if output == "json":
+        click.echo(msgspec.json.format(msgspec.json.encode({"entries": entries})).decode())
+        return
+    for one in entries:
+        until = f" until {rfc3339(one.valid_until)}" if one.valid_until is not None else ""
+        by = f", if signed by {', '.join(one.by)}" if one.by else ""
+        reason = f": {one.reason}" if one.reason else ""
+        write(printable(f"{one.catalog}: {one.image}{by}: {one.state}{until}{reason}") + "\n")

@@ -1,0 +1,156 @@
+"""Catalogues in manifests: finding one, and changing an entry in its text, with everything else as it is."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from msgspec import Struct
+
+from sekisho.documents import Path, Problem, with_field
+from sekisho.images import ImageError, parse
+from sekisho.manifests.objects import Manifest, documents_of, manifests_of
+from sekisho.manifests.policy_loading import parse_policies
+from sekisho.manifests.sources import Source, sources_of
+from sekisho.policies import ImageCatalog, PolicyError
+from sekisho.policies.types import GROUP
+
+_KIND: Final = ImageCatalog.__name__
+
+
+class Wanted(Struct, frozen=True, kw_only=True):
+    """An entry as it should be: fields that are None stay as they are.
+
+    repository, digest: of the entry, `digest` None for one by signatures; compared as they are written.
+    by: the authorities of a new entry by signatures.
+    valid_until: as the API writes it.
+    withdrawn: the reason.
+    """
+
+    repository: str
+    digest: str | None = None
+    by: tuple[str, ...] = ()
+    valid_until: str | None = None
+    withdrawn: str | None = None
+
+
+class Changed(Struct, frozen=True):
+    """A text with the entry, and the catalogue that has it.
+
+    is_rewritten: whether the catalogue's document was written again as a whole, without its comments.
+    was_there: whether it had the entry before.
+    """
+
+    text: str
+    catalog: str
+    is_rewritten: bool
+    was_there: bool
+
+
+def with_entry(text: str, file: str, wanted: Wanted, name: str | None = None) -> Changed:
+    """The text of a file with an entry added or changed.
+
+    Raises PolicyError, also where the result is not valid, and for a withdrawn entry that is not to be withdrawn.
+
+    name: of the catalogue; None where the file has only one.
+    """
+    parse_policies(text, file)
+    catalog, source = _catalog_in(text, file, name)
+    edited, is_rewritten = source.text, False
+    was_there = _place_of(_entries_of(catalog), wanted) < len(_entries_of(catalog))
+    while True:
+        [manifest] = [one for one in _catalogs_of(Source(file, source.first_line, edited)) if _is_same(one, catalog)]
+        change = _next_change(manifest, wanted)
+        if change is None:
+            break
+        result = with_field(edited, manifest.document, *change)
+        edited, is_rewritten = result.text, is_rewritten or result.is_rewritten
+    whole = text.replace(source.text, _with_separator(source.text, edited), 1)
+    parse_policies(whole, file)
+    return Changed(whole, str(manifest.value["metadata"]["name"]), is_rewritten, was_there)
+
+
+def _with_separator(before: str, after: str) -> str:
+    """A document that was written again as a whole has lost its `---`."""
+    return f"---\n{after}" if before.startswith("---") and not after.startswith("---") else after
+
+
+def _catalog_in(text: str, file: str, name: str | None) -> tuple[Manifest, Source]:
+    """The catalogue to change, and the text of its document. Raises PolicyError if it is not clear which."""
+    found = [(one, source) for source in sources_of(text, file) for one in _catalogs_of(source)]
+    if name is not None:
+        found = [one for one in found if one[0].value["metadata"]["name"] == name]
+    if not found:
+        missing = "holds no ImageCatalog" if name is None else f"holds no ImageCatalog {name}"
+        raise PolicyError(Problem(file, missing))
+    if len(found) > 1:
+        names = ", ".join(str(one.value["metadata"]["name"]) for one, _ in found)
+        raise PolicyError(Problem(file, f"holds several ImageCatalogs, use --name: {names}"))
+    return found[0]
+
+
+def _catalogs_of(source: Source) -> Iterator[Manifest]:
+    for document in documents_of(source):
+        if not isinstance(document, Problem):
+            for one in manifests_of(document, source.inherited):
+                if isinstance(one, Manifest) and (one.group, one.kind) == (GROUP, _KIND):
+                    yield one
+
+
+def _is_same(one: Manifest, other: Manifest) -> bool:
+    return bool(one.at == other.at and one.value["metadata"]["name"] == other.value["metadata"]["name"])
+
+
+def _entries_of(manifest: Manifest) -> list[Any]:
+    entries: list[Any] = manifest.value["spec"].get("entries", [])
+    return entries
+
+
+def _place_of(entries: Sequence[Any], wanted: Wanted) -> int:
+    """The index of the entry; one past the last if there is none."""
+    name = _name(wanted.repository, wanted.digest)
+    for index, entry in enumerate(entries):
+        if entry.get("digest") == wanted.digest and _name(entry["repository"], wanted.digest) == name:
+            return index
+    return len(entries)
+
+
+def _name(repository: str, digest: str | None) -> str:
+    """The one name of an image; a pattern as it is written."""
+    try:
+        return repository if digest is None else repr(parse(f"{repository}@{digest}"))
+    except ImageError:
+        return repository
+
+
+def _next_change(manifest: Manifest, wanted: Wanted) -> tuple[Path, Any] | None:
+    """The next field to set, by its path in the document, and its value; None when the entry is as it should be."""
+    entries = _entries_of(manifest)
+    place = _place_of(entries, wanted)
+    spec: Path = (*manifest.at, "spec")
+    if place == len(entries):
+        new = _new_entry(wanted)
+        return ((*spec, "entries", place), new) if "entries" in manifest.value["spec"] else ((*spec, "entries"), [new])
+    entry, path = entries[place], (*spec, "entries", place)
+    if "withdrawn" in entry and wanted.withdrawn is None:
+        where = manifest.document.place((*path, "withdrawn"))
+        reason = entry["withdrawn"]["reason"]
+        raise PolicyError(Problem(where, f"it is withdrawn: {reason}; to certify it again, delete this field"))
+    if wanted.valid_until is not None and entry.get("validUntil") != wanted.valid_until:
+        return (*path, "validUntil"), wanted.valid_until
+    if wanted.withdrawn is None or entry.get("withdrawn") == {"reason": wanted.withdrawn}:
+        return None
+    if "withdrawn" in entry:
+        return (*path, "withdrawn", "reason"), wanted.withdrawn
+    return (*path, "withdrawn"), {"reason": wanted.withdrawn}
+
+
+def _new_entry(wanted: Wanted) -> dict[str, Any]:
+    entry: dict[str, Any] = {"repository": wanted.repository}
+    if wanted.digest is not None:
+        entry["digest"] = wanted.digest
+    if wanted.by:
+        entry["by"] = {"anyOf": list(wanted.by)}
+    if wanted.valid_until is not None:
+        entry["validUntil"] = wanted.valid_until
+    if wanted.withdrawn is not None:
+        entry["withdrawn"] = {"reason": wanted.withdrawn}
+    return entry
