@@ -83,18 +83,11 @@ def verification_of(
         sharing = SharedEvidence(api, options.namespace, clock, evidence.offer)
     verification = ImageVerification(authorities, evidence, Tags(client, client_with), clock, secrets_of)
 
-    async def keep() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            await evidence.close()
-            await client.close()
-
     def families() -> Iterator[Metric]:
         yield from evidence.families()
         yield from authority_families(authorities.of(enforced.policies), clock())
 
-    dependencies = [Dependency("the verification of images", keep, families=families)]
+    dependencies = [Dependency("the verification of images", partial(_keep, evidence, client), families=families)]
     for name, reflector in (objects.reflectors if objects is not None else {}).items():
         dependencies.append(
             Dependency(f"the {name} of authorities", reflector.run, partial(not_listed_yet, name, reflector))
@@ -111,13 +104,26 @@ def verification_of(
             record,
         )
         refresh = EvidenceRefresh(api, options.namespace, options.replica, sharing, clock, judged)
-        missing = partial(not_listed_yet, "facts about images", sharing.reflector)
-        dependencies += [
-            Dependency("the facts of other replicas", sharing.reflector.run, missing),
-            Dependency("the sharing of facts", sharing.run),
-            Dependency("the refresh of facts", refresh.run, families=refresh.families),
-        ]
+        dependencies += _of_sharing(sharing, refresh)
     return verification, dependencies
+
+
+async def _keep(evidence: EvidenceStore, client: RegistryClient) -> None:
+    """Close both when the process ends."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await evidence.close()
+        await client.close()
+
+
+def _of_sharing(sharing: SharedEvidence, refresh: EvidenceRefresh) -> list[Dependency]:
+    missing = partial(not_listed_yet, "facts about images", sharing.reflector)
+    return [
+        Dependency("the facts of other replicas", sharing.reflector.run, missing),
+        Dependency("the sharing of facts", sharing.run),
+        Dependency("the refresh of facts", refresh.run, families=refresh.families),
+    ]
 
 
 def _no_pull_secrets(review: Review) -> PodPullSecrets | None:
