@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
-from itertools import chain, takewhile
+from itertools import chain
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -12,7 +12,7 @@ from sekisho.admission.bounds import MAX_WAIVED
 from sekisho.admission.time_checks import CheckTime, UnjudgedError
 from sekisho.admission.verdict import Violation
 from sekisho.findings import Finding
-from sekisho.images import ImageError, RegistryPattern, parse
+from sekisho.images import ImageError, parse
 from sekisho.pods import Container, Pod, container_refs
 from sekisho.policies import CompiledWaiver, Default, Enforcement, Plan, PolicySet
 from sekisho.policies.plans import Judges
@@ -69,21 +69,27 @@ def apply_waivers(
             check_time()
         if len(waived) > MAX_WAIVED:
             raise UnjudgedError(f"waivers exempt the pod more than {MAX_WAIVED:,} times")
-        finding, staying = violation.finding, []
+        finding = violation.finding
         container = containers[finding.path[:3]] if finding.container is not None else None
-        for policy in violation.policies:
-            waiver = exemptions.first_for(policy, finding, container) if policy in names else None
-            if waiver is None:
-                staying.append(policy)
-            else:
-                waived.append(
-                    Waived(policy, violation.enforcement, finding, waiver.name, waiver.expires, waiver.reason)
-                )
-        if len(staying) == len(violation.policies):
+        exempt = exemptions.of(violation.policies, finding, container)
+        if not exempt.waivers:
             left.append(violation)
-        elif staying:
-            left.append(replace(violation, policies=tuple(staying)))
+            continue
+        waived += [
+            Waived(policy, violation.enforcement, finding, waiver.name, waiver.expires, waiver.reason)
+            for policy, waiver in exempt.waivers
+        ]
+        if exempt.staying:
+            left.append(replace(violation, policies=exempt.staying))
     return left, tuple(waived)
+
+
+class Exempt(Struct, frozen=True):
+    """Of some policies, those that waivers exempt from, each with the first waiver by name, and those that stay."""
+
+    policies: tuple[str, ...]
+    waivers: tuple[tuple[str, CompiledWaiver], ...]
+    staying: tuple[str, ...]
 
 
 class Exemptions:
@@ -110,12 +116,13 @@ class Exemptions:
             for name in waiver.containers:
                 self._by_name.setdefault(name, []).append(place)
             if not waiver.containers:
-                for literal in set(map(_literal, waiver.images)):
+                for literal in waiver.literals:
                     self._by_image.setdefault(literal, []).append(place)
         self._of_all = tuple(of_all)
         self._groups: dict[tuple[str, str | None], Group] = {}
         self._firsts: dict[tuple[Group, str, str | None], dict[str, int]] = {}
         self._members: dict[Group, frozenset[int]] = {}
+        self._exempt: dict[tuple[int, str, Group, str | None], Exempt] = {}
         self._by_value: dict[str, list[int]] = {}
         for place, waiver in enumerate(self.waivers):
             for value in waiver.values:
@@ -139,16 +146,28 @@ class Exemptions:
         """The policies from whose control a container, or with None the pod itself, is exempt for every value."""
         return self._first(self._of_all, control).keys() | self._first(self.group(container), control).keys()
 
-    def first_for(self, policy: str, finding: Finding, container: Container | None) -> CompiledWaiver | None:
-        """The first waiver by name that exempts a container, or with None the pod itself, from a finding."""
+    def of(self, policies: tuple[str, ...], finding: Finding, container: Container | None) -> Exempt:
+        """For which of a finding's policies waivers exempt a container, or with None the pod itself.
+
+        Thousands of findings may name the same tuple of a thousand policies, which is gone through once.
+        """
         value = value_of(finding, self._pod) if self._by_value else None
-        firsts = (
-            self._first(group, finding.control, one).get(policy)
-            for group in (self._of_all, self.group(container))
-            for one in ((None, value) if value in self._by_value else (None,))
-        )
-        place = min((place for place in firsts if place is not None), default=None)
-        return None if place is None else self.waivers[place]
+        value = value if value in self._by_value else None
+        group, control = self.group(container), finding.control
+        key = id(policies), control, group, value
+        known = self._exempt.get(key)
+        if known is None:
+            values = (None,) if value is None else (None, value)
+            firsts = [self._first(each, control, one) for each in (self._of_all, group) for one in values]
+            waivers = [
+                (policy, self.waivers[place])
+                for policy in (policies if any(firsts) else ())
+                if (place := min((first[policy] for first in firsts if policy in first), default=None)) is not None
+            ]
+            exempt = {policy for policy, _ in waivers}
+            staying = tuple(policy for policy in policies if policy not in exempt)
+            known = self._exempt[key] = Exempt(policies, tuple(waivers), staying)
+        return known
 
     def _first(self, group: Group, control: str, value: str | None = None) -> Mapping[str, int]:
         """By policy, the first waiver of a group that exempts from a control of it: from every value, or from one."""
@@ -232,11 +251,6 @@ def _kept_off(judges: Judges | None, exempt: Set[str]) -> tuple[bool, Set[str]]:
     if not all(policy in exempt for policy in judges.requiring):
         return False, frozenset()
     return all(policy in exempt for policy in judges.judging), exempt
-
-
-def _literal(pattern: RegistryPattern) -> tuple[str, ...]:
-    """The segments of a pattern up to the first with a wildcard."""
-    return tuple(takewhile(lambda segment: "*" not in segment, pattern.segments))
 
 
 def _prefixes(image: str) -> Iterator[tuple[str, ...]]:

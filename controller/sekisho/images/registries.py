@@ -6,6 +6,7 @@ A pattern is matched segment by segment from the left, so `trusted.io` covers `t
 
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 
 from msgspec import Struct, structs
 
@@ -21,6 +22,11 @@ class RegistryPattern(Struct, frozen=True, gc=False):
     """A parsed pattern: `segments[0]` is the registry, by its one name, and the others lead the repository."""
 
     segments: tuple[str, ...]
+
+    @property
+    def literal(self) -> tuple[str, ...]:
+        """The segments up to the first with a wildcard."""
+        return tuple(takewhile(lambda segment: "*" not in segment, self.segments))
 
     def covers(self, reference: Reference) -> bool:
         """Whether the reference is in the registry or repository that the pattern names."""

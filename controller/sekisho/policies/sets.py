@@ -4,6 +4,7 @@ Plans are cached by namespace and computed again when the namespace's labels cha
 have a say, a plan is remembered only of pods that were admitted.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
@@ -85,7 +86,9 @@ class PolicySet:
         self._waiver_entries = 0
         self.has_waivers = bool(self._waivers)
         self.exemptions = sum(waiver.cost for waiver in self._waivers)
-        """The policies, values and names that waivers have: what a denied pod may be compared with."""
+        """The policies, values and conditions that waivers have: what a denied pod may be compared with."""
+        self.exempt_images = _most_compared(self._waivers)
+        """Patterns for images in waivers that one container of a denied pod may be compared with."""
         self.authorities = {authority.name: authority for authority in authorities}
         """Who may sign images, by name; what their Secrets and ConfigMaps hold is not known here."""
         self.catalogs = {catalog.name: catalog for catalog in catalogs}
@@ -232,3 +235,13 @@ class PolicySet:
         )
         by_pod = any(policy.selects_pod is not None for policy in policies)
         return _Selection(policies, by_pod, Plan() if by_pod else self._plans.plan(policies))
+
+
+def _most_compared(waivers: Iterable[CompiledWaiver]) -> int:
+    """The most image patterns of waivers that an image is compared with: they are filed by their literal beginnings."""
+    by_literal: Counter[tuple[str, ...]] = Counter()
+    for waiver in waivers:
+        for literal in waiver.literals:
+            by_literal[literal] += len(waiver.images)
+    of_all = by_literal.pop((), 0)
+    return of_all + max(by_literal.values(), default=0)

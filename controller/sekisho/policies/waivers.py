@@ -170,7 +170,8 @@ class CompiledWaiver(Struct, frozen=True, eq=False):
 
     selects_labels, selects_name: None if it applies to pods with any labels, of any name.
     values: the values of findings that it exempts from; empty for all.
-    cost: the policies, values and patterns of names that it has: what a denied pod may be compared with.
+    literals: the beginnings of `images` without wildcards.
+    cost: the policies, values, patterns of names, and conditions on labels: what a denied pod may be compared with.
     """
 
     name: str
@@ -185,6 +186,7 @@ class CompiledWaiver(Struct, frozen=True, eq=False):
     containers: frozenset[str]
     label_keys: frozenset[str]
     values: frozenset[str]
+    literals: frozenset[tuple[str, ...]]
     cost: int
 
     def selects(self, pod: Pod) -> bool:
@@ -213,6 +215,10 @@ def compile_waiver(waiver: PolicyWaiver) -> CompiledWaiver:
             problems.add(f"spec.controls[{index}]", f"there is no control {name!r}{did_you_mean(name, CONTROLS)}")
     if not MIN_EXPIRES <= spec.expires < MAX_EXPIRES:
         problems.add("spec.expires", EXPIRES_RANGE)
+    images = problems.of(lambda: tuple(_patterns(match.images or ()))) or ()
+    selector = match.pod_selector or LabelSelector()
+    conditions = (match.names or (), selector.match_labels or (), selector.match_expressions or ())
+    compared = (spec.policies, spec.values or (), *conditions)
     compiled = CompiledWaiver(
         name=waiver.title,
         policies=frozenset(spec.policies),
@@ -223,8 +229,9 @@ def compile_waiver(waiver: PolicyWaiver) -> CompiledWaiver:
         selects_labels=problems.of(compile_selector, match.pod_selector, "spec.match.podSelector"),
         selects_name=None if match.names is None else selects_names(match.names),
         values=frozenset(spec.values or ()),
-        cost=sum(map(len, (spec.policies, spec.values or (), match.names or ()))),
-        images=problems.of(lambda: tuple(_patterns(match.images or ()))) or (),
+        cost=sum(map(len, compared)),
+        images=images,
+        literals=frozenset(pattern.literal for pattern in images),
         containers=frozenset(match.containers or ()),
         label_keys=frozenset() if match.pod_selector is None else match.pod_selector.keys,
     )

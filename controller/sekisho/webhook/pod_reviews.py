@@ -53,7 +53,8 @@ _MAX_FEW_CONTAINERS: Final = 4
 _MAX_TINY_BYTES: Final = 1024
 """Such a pod with a body of up to this size is judged at once, whatever its policies cost."""
 _MAX_EXEMPTIONS: Final = 10_000
-"""Pairs of a waiver and a policy, where a review is judged at once; a denied pod costs about 2 us for each."""
+"""What a denied pod may be compared with in waivers, where its review is judged at once; about 2 us for each.
+They are policies, values, conditions, and for each container patterns for images."""
 _MAX_FEW_POLICIES: Final = 50
 """In the whole cluster. With more, a plan is not computed at once, which takes about 0.1 ms for each policy, and even a
 pod with few containers is judged at once only if its own policies cost little."""
@@ -335,7 +336,7 @@ def _internal_error(review: Review) -> Outcome:
 
 def _is_quick(review: Review, size: int, policies: PolicySet, labels: Mapping[str, str] | None) -> bool:
     """Whether a small review takes so little time that all others can wait for it. `size` is that of its body."""
-    if policies.exemptions > _MAX_EXEMPTIONS:
+    if policies.exemptions + review.containers * policies.exempt_images > _MAX_EXEMPTIONS:
         return False
     subject = review.user_info if review.is_pod else None
     is_few = len(policies) <= _MAX_FEW_POLICIES

@@ -36,6 +36,9 @@ def policy(number: int) -> ClusterPodPolicy:
     return msgspec.convert({"metadata": {"name": f"policy-{number}"}, "spec": {"controls": controls}}, ClusterPodPolicy)
 
 
+WAIVES: Final = {"policies": ["policy-1"], "controls": ["privileged"], "reason": "x", "expires": "2027-01-01T00:00:00Z"}
+
+
 def waiver(number: int) -> PolicyWaiver:
     """A waiver of images that no pod has."""
     spec = {"policies": [f"policy-{number}"], "controls": ["images"], "reason": "x", "expires": "2027-01-01T00:00:00Z"}
@@ -57,6 +60,36 @@ def pod(containers: int, **labels: str) -> bytes:
     privileged = {"securityContext": {"privileged": True}}
     listed = [{"name": f"c{number}", "image": "evil.example/x:t0"} | privileged for number in range(containers)]
     return review_body({"metadata": {"name": "pod", "labels": labels}, "spec": {"containers": listed}})
+
+
+def same_policy(number: int) -> ClusterPodPolicy:
+    """A policy that shares all of its checks with the others, so that each finding names all of them."""
+    spec = {"podSecurityStandard": {"level": "restricted"}, "defaults": {"profile": "restricted"}}
+    return msgspec.convert({"metadata": {"name": f"policy-{number}"}, "spec": spec}, ClusterPodPolicy)
+
+
+MATCHES: Final[dict[str, Callable[[int], dict[str, Any]]]] = {
+    "images": lambda number: {"images": [f"*-{number}-{one}.example/*a*a*b" for one in range(32)]},
+    "names": lambda number: {"names": [f"*{one}-{number}" for one in range(64)]},
+    "labels": lambda number: {
+        "podSelector": {"matchExpressions": [{"key": f"k{one}", "operator": "DoesNotExist"} for one in range(8)]}
+    },
+}
+
+
+@pytest.mark.parametrize("match", MATCHES.values(), ids=MATCHES)
+async def test_no_denied_pod_holds_the_loop_whatever_waivers_match(match: Callable[[int], dict[str, Any]]) -> None:
+    waivers = [
+        msgspec.convert({"metadata": {"name": f"w{number}"}, "spec": WAIVES | {"match": match(number)}}, PolicyWaiver)
+        for number in range(COUNT)
+    ]
+    reviews = pods(Enforced(PolicySet.of([*map(same_policy, range(COUNT)), *waivers])))
+    try:
+        for containers in (1, 4, 12):
+            assert await held(reviews.validate, pod(containers, x="y")) < MAX_SECONDS
+            assert await held(reviews.mutate, pod(containers, x="y")) < MAX_SECONDS
+    finally:
+        reviews.close()
 
 
 def resource(kind: str, spec: dict[str, Any]) -> bytes:

@@ -538,13 +538,13 @@ async def test_large_review_past_the_deadline_is_denied_between_two_checks(monke
 
 def patterns_at_their_limit(number: int) -> ClusterPodPolicy:
     """A policy whose list of sysctls is as long as it may be, with patterns that take long to compare."""
-    allowed = [f"*{'a*' * 100}b{number}-{place}" for place in range(256)]
+    allowed = [f"*{'a*' * 100}b{number}-{place}*" for place in range(256)]
     return policy(f"p{number}", enforcement="Audit", controls={"sysctls": {"allowed": allowed}})
 
 
 async def test_review_that_takes_much_cpu_is_denied_with_what_to_do() -> None:
-    async with serving_reviews(*map(patterns_at_their_limit, range(48))) as served:
-        for count, is_allowed in ((250, False), (2, True)):
+    async with serving_reviews(*map(patterns_at_their_limit, range(10))) as served:
+        for count, is_allowed in ((250, False), (1, True)):
             sysctls = [{"name": f"{'a' * 200}{number}", "value": ""} for number in range(count)]
             large = pod(GOOD) | {"spec": {"containers": [GOOD], "securityContext": {"sysctls": sysctls}}}
             began = time.process_time()
