@@ -409,15 +409,14 @@ def test_keyless_signature_of_the_right_identity_is_admitted(
     sigstore.sign(signed)
     sigstore.sign(other, identity=IDENTITY.replace("acme", "evil"))
     shell = shell_in(site, tmp_path, binaries, cosign)
-    (tmp_path / "context").mkdir()
     (tmp_path / "trusted_root.json").write_bytes(sigstore.trusted_root.read_bytes())
     authority = as_here(documented(BY_CI, "yaml")[0], signed)
     issuer = "issuer: https://token.actions.githubusercontent.com"
     own_root = "trustedRoot: {configMap: {name: sigstore-trusted-root}}"
     assert issuer in authority
     (tmp_path / "ci.yaml").write_text(authority.replace(issuer, f"issuer: {sigstore.issuer}\n    {own_root}"))
-    [*as_written, verify, create_root, keep_root] = documented_commands(BY_CI, signed)
-    for command in (create_root, keep_root, *as_written):
+    [*as_written, verify, create_root, make_folder, keep_root] = documented_commands(BY_CI, signed)
+    for command in (create_root, make_folder, keep_root, *as_written):
         shell(command)
     shown = shell(f"{verify} --context-dir context").stdout
     assert re.search(f"signed by ci at .*, as {re.escape(IDENTITY)} of {re.escape(sigstore.issuer)}", shown), shown
