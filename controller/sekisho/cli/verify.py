@@ -160,12 +160,16 @@ def _parsed(images: Sequence[str]) -> dict[str, Reference]:
 
 def _note_unusable(lookups: ImageLookups) -> None:
     now = lookups.trust().now
+    notes: list[str] = []
     for name, authority in sorted(lookups.authorities.items()):
         problem = authority.problem_at(now)
         if problem:
-            click.echo(f"note: {printable(f'ImageAuthority {name} is unusable: {problem}')}", err=True)
-        for key_problem in authority.key_problems:
-            click.echo(f"note: {printable(f'a key of ImageAuthority {name} is unusable: {key_problem}')}", err=True)
+            notes.append(f"ImageAuthority {name} is unusable: {problem}")
+        notes += [f"a key of ImageAuthority {name} is unusable: {one}" for one in authority.key_problems]
+    if notes:
+        notes.append("Secrets and ConfigMaps of authorities are read from the policies' files and from --context-dir")
+    for note in notes:
+        click.echo(f"note: {printable(note)}", err=True)
 
 
 def _applying(
