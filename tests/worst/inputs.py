@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from sekisho.pods import Pod
-from sekisho.policies import ClusterPodPolicy, ImageAuthority, PodPolicy, PolicyWaiver
+from sekisho.policies import ClusterPodPolicy, ImageAuthority, ImageCatalog, PodPolicy, PolicyWaiver
 from tests.worst.schema import ENTRY, KEY, Path, Schema, growable, of_struct, pod_schema
 
 Json = Any
@@ -121,6 +121,7 @@ _POLICY_KINDS: dict[str, tuple[type, Json]] = {
     "PodPolicy": (PodPolicy, {}),
     "PolicyWaiver": (PolicyWaiver, _EXPIRES),
     "ImageAuthority": (ImageAuthority, {}),
+    "ImageCatalog": (ImageCatalog, {"owner": "x"}),
 }
 
 
