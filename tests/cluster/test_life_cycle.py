@@ -291,6 +291,11 @@ def wait_written(site: Site, controller: Component) -> None:
 def test_commands_of_the_pages_that_need_nodes_show_the_pods_of_the_chart(installed: Site) -> None:
     logged = ["one line of a log", "another line"]
     installed.nodes.log(logged)
+    wait_until(
+        lambda: all("deletionTimestamp" not in pod["metadata"] for pod in installed.get("pods")["items"]),
+        SOON,
+        "there is no pod that is being deleted, which kubectl could select",
+    )
     shown = [command for page in PAGES for block in blocks(page) for command, _ in commands(block.text)]
     run = {one for one in shown if one.startswith(NEED_A_NODE) and not one.startswith(NEED_METRICS)}
     assert len(run) > 10
