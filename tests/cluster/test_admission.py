@@ -317,6 +317,40 @@ def test_warn_admits_with_a_warning_and_deny_denies(kubectl: Kubectl, namespace:
         kubectl("delete", "clusterpodpolicy", name, "--wait=false")
 
 
+def test_workload_is_judged_itself_its_pods_are_made_and_their_nodes_and_probes_judged(
+    kubectl: Kubectl, namespace: str
+) -> None:
+    name = f"{namespace}-workloads"
+    controls = {
+        "labels": {"required": ["owner"], "onWorkloads": True},
+        "nodeSelectors": {"allowed": [{"key": "team", "values": ["shop"]}]},
+        "probes": {"denyEqual": True},
+    }
+    template = {"metadata": {"labels": {"app": "w", "owner": "shop"}}, "spec": restricted_pod()["spec"]}
+    spec = {"selector": {"matchLabels": {"app": "w"}}, "template": template}
+    deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "w"}, "spec": spec}
+    probe, same = {"grpc": {"port": 80}}, {"grpc": {"port": 80, "service": ""}, "periodSeconds": 10}
+    bank = {"matchExpressions": [{"key": "team", "operator": "In", "values": ["bank"]}]}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [bank]}}
+    pod = restricted_pod(container(livenessProbe=probe, readinessProbe=same), affinity={"nodeAffinity": required})
+    try:
+        enforce(kubectl, policy(name, namespace, controls=controls, templates="Deny"))
+        denied = create(kubectl, deployment)
+        assert f'policy "{name}" denies Deployment "w" for its labels: metadata.labels.owner is unset' in denied.stderr
+        deployment["metadata"] = {"name": "w", "labels": {"owner": "shop"}}
+        assert create(kubectl, deployment).returncode == 0
+        wait_until(lambda: kubectl.check("get", "pods", "-l", "app=w", "-o", "name"), SOON, "its pod is made")
+        pod["metadata"]["labels"] = {"owner": "shop"}
+        answer = create(kubectl, pod, "--dry-run=server")
+        assert "team=bank (allowed: team=shop)" in answer.stderr.replace('"', "")
+        assert "livenessProbe is equal to readinessProbe" in answer.stderr
+        pod["spec"]["containers"][0]["readinessProbe"]["periodSeconds"] = 11
+        bank["matchExpressions"][0]["values"] = ["shop"]
+        assert create(kubectl, pod, "--dry-run=server").returncode == 0
+    finally:
+        kubectl("delete", "clusterpodpolicy", name, "--wait=false")
+
+
 def test_causes_reach_the_client(cluster: Cluster, namespace: str, restricted: str) -> None:
     bad = restricted_pod(container("a", image="x.io/y"), container("b", image="x.io/z"))
     answer = cluster.plane.call("POST", f"/api/v1/namespaces/{namespace}/pods?dryRun=All", bad)
