@@ -18,6 +18,8 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from sekisho.images.scans import SCAN_PREDICATE
+from sekisho.images.vex import VEX_PREDICATES
 from tests.cluster.conftest import Lab
 from tests.controlplane.build import Binaries
 from tests.controlplane.installed import CHART, NAMESPACE, RELEASE, Sekisho
@@ -41,7 +43,14 @@ from tests.trustparts.test_keyless_signatures import (
     flipped,
 )
 from tests.unit.admission.test_image_attestations import BOM, BUILDER, SOURCE, slsa_1
-from tests.unit.images.scan_data import scan_predicate, scan_statement, trivy, trivy_row
+from tests.unit.images.scan_data import (
+    scan_predicate,
+    scan_statement,
+    trivy,
+    trivy_row,
+    vex_document,
+    vex_statement,
+)
 from tests.unit.images.signing import OTHER_P256, P256, PrivateKey, bundle, pem, statement
 
 SOON = 30.0
@@ -780,10 +789,18 @@ def scan_rule(site: Site, **vulnerabilities: Any) -> dict[str, Any]:
     return {"resolveTags": True, "attestations": [rule]}
 
 
-def scan(site: Site, image: Image, *rows: dict[str, Any], finished: datetime | None = None) -> None:
+def scan(site: Site, image: Image, *rows: dict[str, Any], finished: datetime | None = None, **how: Any) -> None:
     """Attach a scan of Trivy with these findings."""
     predicate = scan_predicate(trivy(*rows, digest=image.digest), finished or datetime.now(UTC))
-    site.registry.attach(image, json.dumps(bundle(P256, scan_statement(predicate, image.digest))).encode())
+    attest(site, image, predicate, **how)
+
+
+def attest(
+    site: Site, image: Image, predicate: dict[str, Any], predicate_type: str = SCAN_PREDICATE, key: PrivateKey = P256
+) -> None:
+    """Attach a statement of a type."""
+    statement_of_it = scan_statement(predicate, image.digest, predicate_type)
+    site.registry.attach(image, json.dumps(bundle(key, statement_of_it)).encode())
 
 
 def evidence(site: Site, image: Image) -> dict[str, Any] | None:
@@ -811,6 +828,10 @@ def test_only_scanned_images_run(site: Site, repository_name: str) -> None:
     now = datetime.now(UTC)
     scan(site, clean, trivy_row("CVE-2024-0002", "HIGH"))
     scan(site, old, finished=now - timedelta(days=7, minutes=1))
+    future, typed, by_other = (site.image(repository_name, name) for name in ("future", "typed", "by-other"))
+    scan(site, future, finished=now + timedelta(hours=1))
+    scan(site, typed, predicate_type="https://acme.example/scan/v1")
+    scan(site, by_other, key=OTHER_P256)
     for image, at in ((newest, now), (cleaned, now - timedelta(hours=1))):
         scan(site, image, trivy_row(), finished=at)
         scan(site, image, finished=now - timedelta(minutes=30))
@@ -822,6 +843,9 @@ def test_only_scanned_images_run(site: Site, repository_name: str) -> None:
         assert verdict(kubectl, f"{clean.repository}:clean") == ""
         assert "which has no scan by release" in verdict(kubectl, none.reference)
         assert "which was last scanned 7 days ago" in verdict(kubectl, old.reference)
+        assert "which has a scan from the future" in verdict(kubectl, future.reference)
+        for image in (typed, by_other):
+            assert "which has no scan by release" in verdict(kubectl, image.reference)
         assert re.search(
             r"which has 1 fixable critical vulnerability, in a scan by trivy \d+ minutes ago: openssl 3.0.11 -> "
             "3.0.13, CVE-2024-0001",
@@ -833,6 +857,39 @@ def test_only_scanned_images_run(site: Site, repository_name: str) -> None:
     assert columns[0].split()[:4] == ["NAME", "IMAGE", "SIGNED", "BY"]
     [row] = [line.split() for line in columns if clean.reference in line]
     assert row[2:4] == ["0", "1"], columns
+
+
+def test_vulnerability_counts_unless_the_policy_or_the_right_authority_excludes_it(
+    site: Site, repository_name: str
+) -> None:
+    with_release(site)
+    apply(site, "ImageAuthority", "product-security", spec={"keys": [{"pem": pem(OTHER_P256)}]})
+    images = {name: site.image(repository_name, name) for name in ("scanner", "product")}
+    for image, key in zip(images.values(), (P256, OTHER_P256), strict=True):
+        scan(site, image, trivy_row(), trivy_row("CVE-2024-0002", fixed=""))
+        attest(site, image, vex_document(vex_statement(), issued=datetime.now(UTC)), VEX_PREDICATES[0], key)
+    with applying(site, scan_rule(site, vex={"by": {"anyOf": ["product-security"]}})) as kubectl:
+        assert "which has 1 fixable critical" in verdict(kubectl, images["scanner"].reference)
+        assert verdict(kubectl, images["product"].reference) == ""
+    for days, is_admitted in ((1, True), (-1, False)):
+        until = (datetime.now(UTC) + timedelta(days=days)).isoformat(timespec="seconds").replace("+00:00", "Z")
+        allowed = [{"id": "CVE-2024-0001", "until": until, "reason": "not reachable"}]
+        with applying(site, scan_rule(site, allowed=allowed)) as kubectl:
+            assert (verdict(kubectl, images["scanner"].reference) == "") is is_admitted
+
+
+def test_denial_names_the_worst_vulnerabilities_and_their_fixes(site: Site, repository_name: str) -> None:
+    with_release(site)
+    image = site.image(repository_name, "many")
+    rows = [trivy_row(f"CVE-2024-000{number}", package=f"lib{number}", fixed=f"3.1.{number}") for number in range(5)]
+    scan(site, image, *rows, finished=datetime.now(UTC) - timedelta(hours=3, minutes=1))
+    with applying(site, scan_rule(site)) as kubectl:
+        assert (
+            "which has 5 fixable critical vulnerabilities, in a scan by trivy 3 hours ago: lib0 3.0.11 -> 3.1.0, "
+            "CVE-2024-0000; lib1 3.0.11 -> 3.1.1, CVE-2024-0001; lib2 3.0.11 -> 3.1.2, CVE-2024-0002; and 2 more "
+            "(allowed: an image that release scanned in the last 7d, with at most 0 fixable critical vulnerabilities). "
+            "Fix: rebuild the image with the fixed versions, and scan the new image. [images]"
+        ) in verdict(kubectl, image.reference)
 
 
 def test_changed_policy_is_judged_from_the_known_scan(site: Site, repository_name: str) -> None:
@@ -921,7 +978,9 @@ def test_image_needs_an_sbom_and_a_provenance(site: Site, repository_name: str) 
     rule = {"images": [site.registry.host], "by": {"anyOf": ["release"]}}
     required = {"builders": [BUILDER], "sources": ["git+https://github.com/acme/*"]}
     rules = [rule | {"sbom": {"formats": ["cyclonedx"]}}, rule | {"provenance": required}]
-    images = {name: site.image(repository_name, name) for name in ("good", "elsewhere", "bare")}
+    images = {name: site.image(repository_name, name) for name in ("good", "elsewhere", "bare", "builder", "scan")}
+    attach_build(site, images["builder"], slsa_1(builder="https://builds.evil.example/"))
+    attest(site, images["scan"], trivy(digest=images["scan"].digest), "https://cyclonedx.org/bom")
     attach_build(site, images["good"], slsa_1())
     attach_build(site, images["elsewhere"], slsa_1(source="git+https://github.com/evil/pay@v1"))
     with applying(site, {"attestations": rules}) as kubectl:
@@ -930,6 +989,8 @@ def test_image_needs_an_sbom_and_a_provenance(site: Site, repository_name: str) 
             kubectl, images["elsewhere"].reference
         )
         assert "which has no SBOM in cyclonedx by release" in verdict(kubectl, images["bare"].reference)
+        assert 'which was built by "https://builds.evil.example/"' in verdict(kubectl, images["builder"].reference)
+        assert "it is not an SBOM: bomFormat is not CycloneDX" in verdict(kubectl, images["scan"].reference)
     wait_until(lambda: evidence(site, images["good"]), SOON, "the facts are shared")
     shared = (evidence(site, images["good"]) or {})["attestations"]
     assert {"builder": BUILDER, "sources": [SOURCE]} in [one.get("build") for one in shared]
