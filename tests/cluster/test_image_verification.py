@@ -887,7 +887,7 @@ def test_denial_names_the_worst_vulnerabilities_and_their_fixes(site: Site, repo
         assert (
             "which has 5 fixable critical vulnerabilities, in a scan by trivy 3 hours ago: lib0 3.0.11 -> 3.1.0, "
             "CVE-2024-0000; lib1 3.0.11 -> 3.1.1, CVE-2024-0001; lib2 3.0.11 -> 3.1.2, CVE-2024-0002; and 2 more "
-            "(allowed: an image that release scanned in the last 7d, with at most 0 fixable critical vulnerabilities). "
+            "(allowed: scanned by release in the last 7d, with at most 0 fixable critical vulnerabilities). "
             "Fix: rebuild the image with the fixed versions, and scan the new image. [images]"
         ) in verdict(kubectl, image.reference)
 

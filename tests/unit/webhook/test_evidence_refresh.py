@@ -86,6 +86,10 @@ class Site:
             }
             for name, more in policies
         ]
+        self.enforce(*written)
+
+    def enforce(self, *written: dict[str, Any]) -> None:
+        """Enforce objects of Sekisho's kinds, and no others."""
         self.enforced.enforce(PolicySet.of(parse_policies("\n---\n".join(map(json.dumps, written)), "test")))
 
     def counts(self) -> dict[tuple[str, str], float]:
@@ -217,6 +221,33 @@ async def test_image_is_told_when_the_key_that_signed_it_is_gone(site: Site) -> 
     site.authorities = {"release": keyed("release", P256)}
     await site.refresh.refresh()
     assert (len(site.told), site.counts()) == (1, {("signed", "Deny"): 0})
+
+
+async def test_image_is_told_when_it_is_withdrawn_from_its_catalogue(site: Site) -> None:
+    images = [site.unsigned("a"), site.unsigned("ab")]
+    entries: list[dict[str, Any]] = []
+    for number, image in enumerate(images):
+        repository, _, digest = image.partition("@")
+        entries.append({"repository": repository, "digest": digest, "validUntil": "2099-01-01T00:00:00Z"})
+        site.run(meta={"name": f"p{number}"}, containers=[{"name": "app", "image": image}])
+
+    def enforce() -> None:
+        head = {"apiVersion": "sekisho.dev/v1alpha1", "metadata": {"name": "certified"}}
+        controls = {"images": {"catalogs": {"anyOf": ["certified"]}}}
+        site.enforce(
+            head | {"kind": "ClusterPodPolicy", "spec": {"controls": controls}},
+            head | {"kind": "ImageCatalog", "spec": {"owner": "platform", "entries": entries}},
+        )
+
+    enforce()
+    await site.refresh.refresh()
+    assert (site.told, site.counts()) == ([], {("certified", "Deny"): 0})
+    entries[0] = {key: entries[0][key] for key in ("repository", "digest")} | {"withdrawn": {"reason": "CVE-2026-1234"}}
+    enforce()
+    await site.refresh.refresh()
+    assert [one.regarding.name for one in site.told] == ["p0"]
+    assert "which was withdrawn in" in site.told[0].statement.note
+    assert "CVE-2026-1234" in site.told[0].statement.note
 
 
 async def test_next_pass_repeats_the_same_statement(site: Site) -> None:
