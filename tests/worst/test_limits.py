@@ -67,7 +67,7 @@ def test_no_review_that_is_judged_at_once_holds_the_loop(control: str, policies:
 def test_every_list_of_patterns_in_a_policy_is_tried() -> None:
     tried = {(name, key) for name in CONTROLS for each in parameters_at_limits(name) for key in each}
     lists = {
-        (name, path[-1])
+        (name, path[0])
         for name, control in CONTROLS.items()
         for path, schema in growable(of_struct(control.parameters))
         if schema.kind == "list" and ENTRY not in path
