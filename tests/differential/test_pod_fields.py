@@ -79,7 +79,8 @@ def test_fields_that_are_read_are_declared_and_no_others(paths: Mapping[str, str
     assert [path for path in undeclared if ".lifecycle." not in path] == []
     # An ephemeral container has the type of any container, and fields that the API server rejects in it.
     of_its_own = [path for path in declared if not path.startswith("ephemeralContainers[].")]
-    assert sorted(path for path in of_its_own if paths.get(path) not in table.read) == sorted(ONLY_THERE)
+    unlisted = sorted(path for path in of_its_own if paths.get(path) not in table.read)
+    assert unlisted == sorted(ONLY_THERE), f"say in [read] of {TABLE.name} what reads them"
 
 
 def test_what_reads_a_field_exists(table: Table) -> None:

@@ -1,10 +1,13 @@
 """docs/cli.md shows what the commands write."""
 
 import re
+from importlib import import_module
+from pkgutil import iter_modules
 
 import pytest
-from click import Context, Group
+from click import Command, Context, Group
 
+import sekisho.cli
 from sekisho.cli import main
 from tests.unit.cli.cli_page import PAGE, ROOT, refreshed
 
@@ -20,7 +23,18 @@ def test_every_offline_command_has_an_example() -> None:
     for name in set(main.list_commands(context)) - {"webhook", "controller"}:
         command = main.get_command(context, name)
         for below in [*command.commands] if isinstance(command, Group) else [""]:
-            assert re.search(rf"^\$ (.* \| )?sekisho {name} ?{below}\b", page, re.MULTILINE)
+            is_shown = re.search(rf"^\$ (.* \| )?sekisho {name} ?{below}\b", page, re.MULTILINE)
+            assert is_shown, f"docs/cli.md has no example of sekisho {name} {below}"
+
+
+def test_every_command_is_found_and_has_tests() -> None:
+    names = [module.name for module in iter_modules(sekisho.cli.__path__, "sekisho.cli.")]
+    modules = {name.rpartition(".")[2]: import_module(name) for name in names}
+    commands = {name for name, module in modules.items() if isinstance(getattr(module, name, None), Command)}
+    assert commands == set(main.list_commands(Context(main))), "add its module to _COMMANDS in cli/__init__.py"
+    tests = {path.name for path in (ROOT / "tests").glob("*/**/test_*.py")}
+    untested = [name for name in commands if not any(test.startswith(f"test_{name}") for test in tests)]
+    assert untested == [], "test it in tests/unit/cli/test_NAME_command.py"
 
 
 def test_the_example_in_python_runs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ POD = Pod(ObjectMeta(labels={"app": "web"}), PodSpec(runtime_class_name="gvisor"
 
 
 def test_every_field_of_match_has_a_case() -> None:
-    assert set(MATCHES) == set(Match.__struct_encode_fields__)
+    assert set(MATCHES) == set(Match.__struct_encode_fields__), "add a case to MATCHES"
 
 
 @pytest.mark.parametrize("field", MATCHES)
@@ -46,4 +46,4 @@ def test_every_field_of_match_decides(field: str) -> None:
 @pytest.mark.parametrize("kind", [Match, PolicyWaiverSpec, WaiverMatch], ids=lambda kind: kind.__name__)
 def test_every_field_is_documented(kind: type[Struct]) -> None:
     page = PAGE.read_text()
-    assert [name for name in kind.__struct_encode_fields__ if name not in page] == []
+    assert [name for name in kind.__struct_encode_fields__ if name not in page] == [], "describe it in docs/policies.md"
