@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from sekisho.pods import EnvVar, ObjectMeta, Pod, PodSecurityContext
+from sekisho.pods import EnvVar, ObjectMeta, Pod, PodSecurityContext, WorkloadMeta
 
 MAX_PLAIN_BYTES: Final = 32 * 1024
 """The entries of a smaller body need not be counted."""
@@ -106,6 +106,14 @@ def _long_list(pod: Pod) -> str:
     images = len([volume for volume in volumes if volume.image is not None]) if len(volumes) > MAX_IMAGE_VOLUMES else 0
     if images > MAX_IMAGE_VOLUMES:
         return f"the pod has {images:,} image volumes, more than {MAX_IMAGE_VOLUMES:,}"
+    return ""
+
+
+def workload_excess(workload: WorkloadMeta) -> str:
+    """What the metadata of an object with a pod template has too much of, as a clause; empty where it may be judged."""
+    for entries, name in ((workload.metadata.labels, "labels"), (workload.metadata.annotations, "annotations")):
+        if entries and len(entries) > MAX_OF_POD:
+            return f"the {workload.kind} has {len(entries):,} {name}, more than {MAX_OF_POD:,}"
     return ""
 
 

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw, Struct, structs
 
 from sekisho.admission import wire
-from sekisho.admission.bounds import body_excess, needs_counting, pod_excess, unknown_containers
+from sekisho.admission.bounds import body_excess, needs_counting, pod_excess, unknown_containers, workload_excess
 from sekisho.documents.duplicates import deny_duplicates
 from sekisho.errors import SekishoError
 from sekisho.findings import render_path
@@ -168,7 +168,11 @@ def _review_excess(review: Review, body: bytes) -> str:
     """What the objects of a review have too much of, as a clause; empty where they may be judged."""
     is_counted, pod, old = needs_counting(body), review.pod, review.old_pod
     excess = "" if pod is None else pod_excess(pod, is_counted=is_counted)
-    return excess if excess or old is None else pod_excess(old, is_counted=is_counted)
+    excess = excess if excess or old is None else pod_excess(old, is_counted=is_counted)
+    if excess or not review.is_template:
+        return excess
+    workloads = (review.workload, review.old_workload)
+    return next(filter(None, (workload_excess(each) for each in workloads if each is not None)), "")
 
 
 def _wire_envelope() -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from sekisho.admission.bounds import pod_excess, unknown_containers
+from sekisho.admission.bounds import pod_excess, unknown_containers, workload_excess
 from sekisho.admission.wire import POD_SPEC_KEYS
 from sekisho.documents import Document, DocumentError, Path, Problem, parse_path, problem_of, read_documents
 from sekisho.findings import render_path
@@ -121,10 +121,11 @@ def judged_object(manifest: Manifest, namespace: str) -> JudgedObject | Problem 
     meta = workload.metadata
     pod = pod_template(workload, manifest.group, manifest.kind) if path else workload
     name = meta.name or meta.generate_name or ""
-    excess = (pod_excess(pod) if pod is not None else "") or _unknown_containers(manifest, path)
+    own = WorkloadMeta(manifest.kind, meta) if path else None
+    excess = (pod_excess(pod) if pod is not None else "") or (workload_excess(own) if own is not None else "")
+    excess = excess or _unknown_containers(manifest, path)
     if excess:
         return unjudged(manifest, excess)
-    own = WorkloadMeta(manifest.kind, meta) if path else None
     return JudgedObject(manifest, meta.namespace or namespace, name, pod, path, meta.annotations, own)
 
 

@@ -182,6 +182,16 @@ def test_template_is_bounded_like_a_pod() -> None:
         assert outcomes(body)[1].decision is decision
 
 
+@pytest.mark.parametrize("field", ["labels", "annotations"])
+def test_metadata_of_a_workload_is_bounded(field: str) -> None:
+    for count, is_error in ((257, True), (256, False)):
+        metadata = {"name": "d", field: {f"k{number}": "x" for number in range(count)}}
+        workload = {"metadata": metadata, "spec": {"template": restricted_pod()}}
+        body = review_body(workload, kind=DEPLOYMENT, resource=DEPLOYMENTS)
+        assert (outcomes(body)[1].decision is Decision.ERROR) is is_error
+        assert (f"the Deployment has 257 {field}, more than 256" in outcomes(body)[1].message) is is_error
+
+
 def test_old_pod_is_bounded_too() -> None:
     assert outcomes(review_body(restricted_pod(), pod(*plain(513))))[1].decision is Decision.ERROR
     assert outcomes(review_body(restricted_pod(), pod(*plain(512))))[1].decision is Decision.ALLOW
