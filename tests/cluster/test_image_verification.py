@@ -854,9 +854,10 @@ def test_only_scanned_images_run(site: Site, repository_name: str) -> None:
         assert verdict(kubectl, cleaned.reference) == ""
     wait_until(lambda: evidence(site, clean), SOON, "the facts about the clean image are shared")
     columns = site.kubectl.check("get", "imageevidence").splitlines()
-    assert columns[0].split()[:4] == ["NAME", "IMAGE", "SIGNED", "BY"]
+    assert columns[0].split()[:7] == ["NAME", "IMAGE", "SIGNED", "BY", "CRITICAL", "HIGH", "SCANNED"]
     [row] = [line.split() for line in columns if clean.reference in line]
     assert row[2:4] == ["0", "1"], columns
+    assert re.fullmatch(r"\d+[smh]\d*s?", row[4]), columns  # how long ago it was scanned
 
 
 def test_vulnerability_counts_unless_the_policy_or_the_right_authority_excludes_it(
@@ -910,6 +911,38 @@ def test_changed_policy_is_judged_from_the_known_scan(site: Site, repository_nam
             SOON,
             "the allowed vulnerability does not count",
         )
+
+
+def test_changed_catalogue_is_judged_from_the_known_signature(site: Site, repository_name: str) -> None:
+    with_release(site)
+    image, unsigned = site.image(repository_name, "good", P256, tag="v1"), site.image(repository_name, "unsigned")
+    by_release = {"repository": f"{site.registry.host}/{repository_name}", "by": {"anyOf": ["release"]}}
+    name, tagged = repository_name.partition("/")[0], f"{image.repository}:v1"
+
+    def certify(**fields: Any) -> None:
+        apply(site, "ImageCatalog", name, spec={"owner": "security", "entries": [by_release | fields]})
+
+    certify()
+    with applying(site, {"resolveTags": True, "catalogs": {"anyOf": [name]}}) as kubectl:
+        assert verdict(kubectl, image.reference) == ""
+        assert "and it is not signed (allowed: certified by ImageCatalog" in verdict(kubectl, unsigned.reference)
+        assert run(kubectl, "tagged", tagged).returncode == 0
+        resolved = kubectl.check("get", "pod", "tagged", "-o", "jsonpath={.spec.containers[0].image}")
+        assert resolved == f"{tagged}@{image.digest}"
+        # No further look-up ends in time.
+        site.registry.behave(Behavior(faults=(Fault("referrers", delay_ms=1000 * SLOW_SECONDS),)), repository_name)
+        certify(withdrawn={"reason": "CVE-2026-1234"})
+        denied = f'was withdrawn in ImageCatalog "{name}": CVE-2026-1234'
+        wait_until(lambda: denied in verdict(kubectl, image.reference), SOON, "the withdrawal counts")
+        notes = ("get", "events.events.k8s.io", "--field-selector", OF_RUNNING, "-o", "jsonpath={.items[*].note}")
+        wait_until(lambda: denied in kubectl.check(*notes), SOON, "the image that runs is reported")
+        certify()
+        wait_until(
+            lambda: run(kubectl, f"pod-{uuid.uuid4().hex[:8]}", image.reference).returncode == 0,
+            SOON,
+            "the known signature counts again",
+        )
+    site.kubectl("delete", "imagecatalog", name, "--wait=false")
 
 
 def test_images_that_run_are_reported_when_they_are_no_longer_trusted(site: Site, repository_name: str) -> None:

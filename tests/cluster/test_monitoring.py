@@ -97,7 +97,7 @@ def verification(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def activity(cluster: Cluster, kubectl: Kubectl, namespace: str, verification: str) -> Iterator[str]:
-    """What both processes tell after some of everything: denials, warnings, waivers, patches, a stray request."""
+    """What both processes tell after some of everything: denials, warnings, waivers, patches, a catalogue."""
     policies = [policy(f"{namespace}-{one.lower()}", namespace, one) for one in ("Deny", "Warn")]
     enforced(kubectl, *policies)
     for name, container in (("bad", BAD), ("good", GOOD)):
@@ -108,11 +108,16 @@ def activity(cluster: Cluster, kubectl: Kubectl, namespace: str, verification: s
     kubectl.check("apply", "-f", "-", input=json.dumps(waiver(f"{namespace}-waiver", f"{namespace}-deny")))
     create = ("create", "--dry-run=server", "-f", "-")
     wait_until(lambda: kubectl(*create, input=json.dumps(pod)).returncode == 0, SOON, "the waiver lifts")
+    catalog = {"kind": "ImageCatalog", "metadata": {"name": namespace}, "spec": {"owner": "security"}}
+    kubectl.check("apply", "-f", "-", input=json.dumps({"apiVersion": "sekisho.dev/v1alpha1"} | catalog))
+    counts = "sekisho_controller_catalog_entries{"
+    wait_until(lambda: counts in metrics_of(cluster.sekisho.controller), SOON, "the catalogue is counted")
     stray_request(cluster)
     wait_until(lambda: "sekisho_events_sent_total 0" not in metrics_of(cluster.sekisho.webhook), SOON, "an Event")
     yield metrics_of(cluster.sekisho.webhook) + metrics_of(cluster.sekisho.controller) + verification
     kubectl("delete", "clusterpodpolicy", *(one["metadata"]["name"] for one in policies), "--wait=false")
     kubectl("delete", "policywaiver", f"{namespace}-waiver", "--wait=false")
+    kubectl("delete", "imagecatalog", namespace, "--wait=false")
 
 
 def waiver(name: str, policy: str) -> dict[str, Any]:
