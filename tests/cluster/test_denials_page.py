@@ -63,8 +63,8 @@ def test_viewer_of_a_namespace_reads_and_follows_its_denials(
     assert denials().stderr == f"no denials in namespace {namespace}\n"
     deny(kubectl, "bad")
     row = wait_until(lambda: denials("--owner=po/bad").stdout, 30, "the denial is shown").splitlines()[1].split()
-    assert row[1:4] == [namespace, "Pod/bad", "1"]
-    assert " ".join(row[5:]) == f"privileged {FIX}"
+    assert row[1:5] == [namespace, "Pod/bad", "1", "PodDenied"]
+    assert " ".join(row[6:]) == f"privileged {FIX}"
     assert denials("--owner=deploy/bad").stdout == ""
     everywhere = denials("-A")
     assert everywhere.returncode == 2
