@@ -100,7 +100,7 @@ def _with_lines(text: str, line: int, added: str, indent: int) -> str:
     """The text with more lines before a line, counted from 0."""
     lines = text.splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
-        lines[-1] += "\n"
+        lines[-1] += _broken(text, "\n")
     lines.insert(line, _broken(text, _indented(added, indent)))
     return "".join(lines)
 

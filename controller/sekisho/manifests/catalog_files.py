@@ -127,6 +127,10 @@ def _next_change(manifest: Manifest, wanted: Wanted) -> tuple[Path, Any] | None:
     place = _place_of(entries, wanted)
     spec: Path = (*manifest.at, "spec")
     if place == len(entries):
+        if wanted.digest is None and not wanted.by:
+            where, name = manifest.document.place(spec), manifest.value["metadata"]["name"]
+            missing = f"ImageCatalog {name} has no entry {wanted.repository}; name an image as REPOSITORY@DIGEST"
+            raise PolicyError(Problem(where, missing))
         new = _new_entry(wanted)
         return ((*spec, "entries", place), new) if "entries" in manifest.value["spec"] else ((*spec, "entries"), [new])
     entry, path = entries[place], (*spec, "entries", place)

@@ -172,6 +172,21 @@ def test_standard_input_is_changed_and_written_to_standard_output() -> None:
     assert sekisho("catalog", "add", "-", NEW, text=b"\xff").exit_code == 2
 
 
+def test_pattern_that_has_no_entry_cannot_be_withdrawn(tmp_path: Path) -> None:
+    file = written(tmp_path, BLOCK)
+    result = sekisho("catalog", "withdraw", file, "ghcr.io/acme/*", "--reason", "x")
+    assert result.exit_code == 2
+    assert "ImageCatalog certified has no entry ghcr.io/acme/*; name an image as REPOSITORY@DIGEST" in result.stderr
+    sekisho("catalog", "add", file, "ghcr.io/acme/*", "--by", "release")
+    assert sekisho("catalog", "withdraw", file, "ghcr.io/acme/*", "--reason", "x").exit_code == 0
+
+
+def test_last_line_without_a_break_gets_one_like_the_others(tmp_path: Path) -> None:
+    file = written(tmp_path, f"{HEAD}  owner: security".replace("\n", "\r\n"))
+    assert sekisho("catalog", "add", file, NEW).exit_code == 0
+    assert file.read_bytes().count(b"\n") == file.read_bytes().count(b"\r\n")
+
+
 def test_named_catalogue_is_changed(tmp_path: Path) -> None:
     file = written(tmp_path, TWO)
     assert sekisho("catalog", "add", file, NEW, "--name", "other").exit_code == 0
