@@ -140,11 +140,14 @@ class EvidenceRefresh:
                     await asyncio.gather(*(self._look_up(waiting) for _ in range(MAX_AT_ONCE)))
             if running.has_rules:
                 running = await self._running()
+        counts = await asyncio.to_thread(running.counts)
         for occurrence in running.occurrences:
             self._judged.record(occurrence)
         if running.left_out:
             logger.warning("%d owners of images that are no longer trusted get no Event", running.left_out)
-        self._counts, self._judged_at = running.counts(), self._clock().timestamp()
+        if running.unjudged:
+            logger.warning("the images of %d running pods could not be judged", running.unjudged)
+        self._counts, self._judged_at = counts, self._clock().timestamp()
 
     async def _look_up(self, images: Iterator[ToLookUp]) -> None:
         """Look up one image after the other."""
@@ -156,10 +159,13 @@ class EvidenceRefresh:
         """All running pods, judged in a thread, so that reviews are answered meanwhile."""
         now = self._clock()
         running = RunningImages(self._judged, now, now - RECENT)
-        async for page in pages(self._api, PODS, _RUNNING):
-            began = time.monotonic()
-            await asyncio.to_thread(running.judge, page.items or ())
-            self._seconds += time.monotonic() - began
+        try:
+            async for page in pages(self._api, PODS, _RUNNING):
+                began = time.monotonic()
+                await asyncio.to_thread(running.judge, page.items or ())
+                self._seconds += time.monotonic() - began
+        finally:
+            running.end()
         return running
 
 

@@ -110,6 +110,9 @@ class RunningImages:
         self._by_namespace: Counter[str] = Counter()
         self.occurrences: list[Occurrence] = []
         """At most MAX_OCCURRENCES."""
+        self._is_ended = False
+        self.unjudged = 0
+        """Pods that could not be judged."""
         self.left_out = 0
         """Occurrences above that number."""
         self.to_look_up: dict[tuple[str, PodPullSecrets | None], ToLookUp] = {}
@@ -121,25 +124,36 @@ class RunningImages:
         return bool(self._images)
 
     def judge(self, pods: Iterable[Raw]) -> None:
-        """Judge pods, given as JSON. A pod that cannot be judged is left out. Never raises."""
+        """Judge pods, given as JSON, until `end`. A pod that cannot be judged is left out. Never raises."""
         for raw in pods:
+            if self._is_ended:
+                return
             try:
                 self._judge(raw)
-            except UnjudgedError as error:
-                logger.warning("the images of a running pod were not judged: %s", error)
+            except UnjudgedError:
+                self.unjudged += 1
             except Exception:  # the others are judged
-                logger.exception("internal error while the images of a running pod were judged")
+                if not self.unjudged:
+                    logger.exception("internal error while the images of a running pod were judged")
+                self.unjudged += 1
+
+    def end(self) -> None:
+        """Judge no further pod: a thread cannot be cancelled."""
+        self._is_ended = True
 
     def counts(self) -> dict[tuple[str, ...], float]:
         """How many different images each policy finds, by its name and what it does about them."""
         images: dict[tuple[str, ...], set[int]] = {}
         for (names, enforcement), found in self._images.items():
             for name in names:
-                key = (name, enforcement)
-                if key not in images and len(images) >= MAX_LABELS:
-                    key = ("other", enforcement)
-                images.setdefault(key, set()).update(found)
-        return {key: float(len(found)) for key, found in images.items()}
+                images.setdefault((name, enforcement), set()).update(found)
+        # Those that find something come first, and policies of the cluster before those of tenants.
+        ordered = sorted(images.items(), key=lambda item: (not item[1], "/" in item[0][0]))
+        counts = {key: float(len(found)) for key, found in ordered[:MAX_LABELS]}
+        others: dict[tuple[str, ...], set[int]] = {}
+        for (_, enforcement), found in ordered[MAX_LABELS:]:
+            others.setdefault(("other", enforcement), set()).update(found)
+        return counts | {key: float(len(found)) for key, found in others.items()}
 
     def _judge(self, raw: Raw) -> None:
         pod, meta = _decoder.decode(raw), _head_decoder.decode(raw).metadata

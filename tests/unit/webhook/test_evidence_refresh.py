@@ -330,6 +330,27 @@ async def test_many_owners_of_one_namespace_leave_room_for_others(site: Site, mo
     assert site.counts() == {("signed", "Deny"): 1}
 
 
+async def test_metric_has_few_labels_and_those_that_matter(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running_images, "MAX_LABELS", 1)
+    only_other = {"match": {"namespaces": ["other"]}}
+    site.require(("a-trusts", only_other), ("b-finds", {}), ("c-warns", {"enforcement": "Warn"}))
+    site.run(containers=[{"name": "app", "image": site.unsigned("a")}])
+    site.run(meta={"namespace": "other"}, containers=[{"name": "app", "image": site.image("ab", None)}])
+    await site.refresh.refresh()
+    assert site.counts() == {("b-finds", "Deny"): 1, ("other", "Deny"): 0, ("other", "Warn"): 1}
+
+
+async def test_pod_that_cannot_be_judged_does_not_keep_others_from_being_judged(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.require(("signed", {}))
+    site.pods.append({"metadata": {"name": 7, "namespace": "team"}})
+    site.run(meta={"name": "unsigned"}, containers=[{"name": "app", "image": site.unsigned("a")}])
+    await site.refresh.refresh()
+    assert [one.regarding.name for one in site.told] == ["unsigned"]
+    assert "the images of 1 running pods could not be judged" in caplog.messages
+
+
 async def test_pass_follows_soon_after_a_change(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sekisho.webhook.evidence_refresh.MIN_REST_SECONDS", 0.0)
     monkeypatch.setattr("sekisho.webhook.evidence_refresh.POLL_SECONDS", 0.01)
