@@ -18,6 +18,7 @@ NAMESPACE: Final[FieldPath] = ("metadata", "namespace")
 WORKLOAD: Final = "workload"
 """Begins the path of a field of the object that has the pod template, until it is made a path in that object."""
 MAX_VALUE_LENGTH: Final = 120
+MAX_COMPACT_LENGTH: Final = 512
 _WORKLOADS: Final = frozenset(kind for _, kind in POD_TEMPLATES)
 _HASHABLE: Final = frozenset({bool, int, type(None)})
 """The types of JSON values, besides strings, that are compared as they are."""
@@ -197,6 +198,16 @@ def render_value(value: object) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= MAX_VALUE_LENGTH else text[: MAX_VALUE_LENGTH - 1] + "…"
+
+
+def compact(text: str) -> str:
+    """A value that is made of several fields, for a finding; of a long one the beginning, and a hash of the whole.
+
+    Each finding of each policy has one of its own, and users decide how long the fields are.
+    """
+    if len(text) <= MAX_COMPACT_LENGTH:
+        return text
+    return f"{text[:MAX_VALUE_LENGTH]}… {sha256(text.encode(errors='surrogatepass')).hexdigest()}"
 
 
 def words(values: Sequence[str], last: str = "or") -> str:

@@ -15,7 +15,9 @@ MAX_PLAIN_BYTES: Final = 32 * 1024
 """The entries of a smaller body need not be counted."""
 MAX_OBJECTS: Final = 40_000
 """Opening braces in a body: an upper bound of its JSON objects, counted before it is decoded."""
-MAX_COMMAS: Final = 200_000
+MAX_LISTS: Final = 20_000
+"""Opening brackets in a body, for the same reason."""
+MAX_COMMAS: Final = 100_000
 """In a body: an upper bound of the entries of its lists and objects, counted before it is decoded."""
 MAX_CONTAINERS: Final = 512
 """The most containers of a pod, in all three lists together."""
@@ -41,6 +43,8 @@ def body_excess(body: bytes) -> str:
         return ""
     if body.count(b"{") > MAX_OBJECTS:
         return f"the review has more than {MAX_OBJECTS:,} objects"
+    if body.count(b"[") > MAX_LISTS:
+        return f"the review has more than {MAX_LISTS:,} lists"
     return f"the review has more than {MAX_COMMAS:,} entries" if body.count(b",") > MAX_COMMAS else ""
 
 

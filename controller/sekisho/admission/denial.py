@@ -22,6 +22,8 @@ MAX_LINES: Final = 20
 MAX_MESSAGE_LENGTH: Final = 8 * 1024
 MAX_CAUSES: Final = 100
 MAX_WARNING_LENGTH: Final = 440
+MAX_CLAUSE_LENGTH: Final = 1024
+"""What a policy allows may be as long as the policy."""
 _MAX_NAMES: Final = 5
 MAX_WARNINGS: Final = 8
 """The API server shortens the warnings of a request when they are longer than 4,096 characters together."""
@@ -110,9 +112,10 @@ def _line(group: Sequence[Violation]) -> str:
     reason, field = CONTROLS[finding.control].reason, render_path(_shown_path(finding))
     # `for its image "nginx"` instead of `for its image: image is "nginx"`
     what = reason if reason == f"its {field}" and finding.raw_value is not None else f"{reason}: {field} is"
+    allowed, fix = _capped(finding.allowed, MAX_CLAUSE_LENGTH), _capped(finding.fix, MAX_CLAUSE_LENGTH)
     return (
         f"{named} {verb} {_subjects(group)} for {what} {finding.value_and_origin} "
-        f"(allowed: {finding.allowed}). Fix: {finding.fix}. [{finding.control}]{group[0].own_lines}"
+        f"(allowed: {allowed}). Fix: {fix}. [{finding.control}]{group[0].own_lines}"
     )
 
 

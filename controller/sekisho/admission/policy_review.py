@@ -29,8 +29,8 @@ from sekisho.timestamps import rfc3339
 
 MAX_MESSAGE_LENGTH: Final = 8 * 1024
 MAX_ENTRIES: Final = 100_000
-"""The most commas in the JSON of a policy: an upper bound of the entries of its lists and objects, counted before it is
-decoded."""
+"""The most commas, opening braces and brackets in the JSON of a policy: an upper bound of the entries of its lists and
+objects, counted before it is decoded."""
 
 
 class PolicyReview(Struct, frozen=True, rename="camel"):
@@ -96,7 +96,7 @@ def review_policy(
         return denied_policy(
             review, Problem("", f"Sekisho reviews its own kinds here, not {kind or 'an object without a kind'}")
         )
-    if max(bytes(raw).count(b",") for raw in (review.old_object, review.object)) > MAX_ENTRIES:
+    if max(_entries(bytes(raw)) for raw in (review.old_object, review.object)) > MAX_ENTRIES:
         return denied_policy(review, Problem("", f"has more than {MAX_ENTRIES:,} entries in its lists and objects"))
     try:
         old, new = _spec(review.old_object), _spec(review.object)
@@ -136,6 +136,10 @@ def allowed_policy(review: PolicyReview, warnings: Sequence[str] = ()) -> Policy
 
 class _Specified(Struct, frozen=True):
     spec: dict[str, Any] = {}
+
+
+def _entries(text: bytes) -> int:
+    return text.count(b",") + text.count(b"{") + text.count(b"[")
 
 
 def _spec(raw: msgspec.Raw) -> dict[str, Any]:

@@ -148,8 +148,10 @@ def decode(body: bytes) -> Review:
     excess = body_excess(body)
     if excess:
         return Review(uid=_first_uid(body), defect=excess)
-    review = _decode_as_written(body) or _decode_any(body)
-    excess = "" if review.defect is not None else _review_excess(review, body)
+    review = _decode_as_written(body)
+    if review is None:
+        return _decode_any(body)
+    excess = _review_excess(review, body)
     return structs.replace(review, defect=excess) if excess else review
 
 
@@ -224,12 +226,17 @@ def _decode_any(body: bytes) -> Review:
         return _salvage(body, error)
     if not _is_review(envelope):
         raise MalformedReviewError(f"expected kind {KIND} of {API_VERSION}, found another kind or version")
+    request = envelope.request
+    if request.operation not in ("DELETE", "CONNECT"):
+        # Before the search for duplicate keys, which takes far longer and holds up all threads.
+        excess = _review_excess(request, body)
+        if excess:
+            return structs.replace(request, defect=excess)
     try:
         deny_duplicates(body)
     except (ValueError, RecursionError) as error:
         # The operation is not certain either, so it is cleared: DELETE and CONNECT would be allowed unjudged.
-        return structs.replace(envelope.request, operation="", defect=_unreadable(_reason_of(error)))
-    request = envelope.request
+        return structs.replace(request, operation="", defect=_unreadable(_reason_of(error)))
     if request.is_pod or request.is_template:
         path = () if request.is_pod else POD_TEMPLATES[request.kind.group, request.kind.kind]
         if defect := _unknown_containers(body, (*path, "spec")):

@@ -21,7 +21,7 @@ from msgspec import Meta, Struct
 from sekisho.controls.control import Check, Control, Example, ParameterError, Parameters, opt_in
 from sekisho.controls.metadata_rules import Key
 from sekisho.controls.tolerations import CONTROL_PLANE, allowed_in_words
-from sekisho.findings import FieldPath, Finding, remove
+from sekisho.findings import FieldPath, Finding, compact, remove
 from sekisho.pods import ContainerRef, NodeSelectorRequirement, NodeSelectorTerm, Pod
 
 _IN: Final = "In"
@@ -149,7 +149,7 @@ def _finding(selection: _Selection, allowed: str) -> Finding:
     fix = "remove it"
     if path[-2] == "matchFields":
         fix = "remove it; where a DaemonSet's controller wrote it, allow the key metadata.name in the policy"
-    return Finding.of("nodeSelectors", path, selection.text, allowed=allowed, fix=fix, change=change)
+    return Finding.of("nodeSelectors", path, compact(selection.text), allowed=allowed, fix=fix, change=change)
 
 
 def _verify(parameters: NodeSelectors) -> None:

@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 
 from sekisho.controls.control import Check, Control, Example, ParameterError, Parameters, opt_in
 from sekisho.controls.metadata_rules import Key
-from sekisho.findings import Finding, remove, words
+from sekisho.findings import Finding, compact, remove, words
 from sekisho.pods import ContainerRef, Pod, Toleration
 
 CONTROL_PLANE: Final = ("node-role.kubernetes.io/control-plane", "node-role.kubernetes.io/master")
@@ -101,7 +101,7 @@ def _finding(index: int, toleration: Toleration, allowed: str) -> Finding:
         value = f"{toleration.key} with any value"
     else:
         value = f"{toleration.key}={toleration.value}"
-    return Finding.of("tolerations", path, value, allowed=allowed, fix="remove it", change=remove(path))
+    return Finding.of("tolerations", path, compact(value), allowed=allowed, fix="remove it", change=remove(path))
 
 
 def allowed_in_words(denied: Sequence[str], listed: Mapping[str, tuple[str, ...] | None] | None, nothing: str) -> str:

@@ -120,6 +120,31 @@ def test_lines_of_many_policies_are_bounded() -> None:
     assert len(status["message"]) < 1200
 
 
+def test_what_a_policy_allows_is_shown_in_part_where_it_is_long() -> None:
+    allowed = [{"key": f"key-{number}", "values": ["v" * 200] * 60} for number in range(30)]
+    pod = restricted_pod(nodeSelector={f"other-{number}": "x" * 60 for number in range(20)})
+    status = validated(review(pod), policies(nodes={"controls": {"nodeSelectors": {"allowed": allowed}}}))["status"]
+    first, *_ = status["message"].splitlines()
+    assert len(first) < 1500
+    assert "(allowed: key-0=vvv" in first
+    assert first.endswith("…). Fix: remove it. [nodeSelectors] (19 more)")
+
+
+def test_selections_of_many_values_are_told_apart() -> None:
+    values = [f"{number:04}" for number in range(1000)]
+    limited = policies(nodes={"controls": {"nodeSelectors": {"denied": ["team"]}}})
+
+    def gated(values: list[str]) -> dict[str, Any]:
+        term = {"matchExpressions": [{"key": "team", "operator": "In", "values": values}]}
+        terms = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+        return restricted_pod(affinity={"nodeAffinity": terms})
+
+    pod = gated(values)
+    assert validated(review(pod, operation="UPDATE", oldObject=pod), limited)["allowed"]
+    changed = review(gated([*values[:-1], "9999"]), operation="UPDATE", oldObject=pod)
+    assert not validated(changed, limited)["allowed"]
+
+
 def test_changed_line_of_a_policy_is_shown_at_once() -> None:
     spec: dict[str, Any] = {"controls": {"privileged": {}}}
     denied = review(restricted_pod(container(securityContext={"privileged": True})))
