@@ -106,10 +106,11 @@ _TOKENS: Final = (
     ("a JSON Web Token", r"eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10}"),
 )
 """What a value that begins so is."""
-_TOKEN: Final = re.compile(rf"\s*(?:[Bb]earer\s+)?(?:{'|'.join(f'({form})' for _, form in _TOKENS)})", re.ASCII)
+_TOKEN: Final = re.compile(rf"\s*+(?:[Bb]earer\s++)?+(?:{'|'.join(f'({form})' for _, form in _TOKENS)})", re.ASCII)
+"""Possessive: a value may be megabytes of spaces, after each of which all forms would be tried."""
 _PRIVATE_KEY: Final = "PRIVATE KEY-----"
 _PASSWORD_IN_URL: Final = re.compile(r"://[^\s/?#:@]*:([^\s/?#@]+)@")
-_REFERENCE: Final = re.compile(r"\s*\$\([-._A-Za-z0-9]+\)\s*")
+_REFERENCE: Final = re.compile(r"\s*+\$\([-._A-Za-z0-9]++\)\s*+")
 _NO_SECRETS: Final = frozenset({"", "true", "false"})
 _variables_decoder: Final = msgspec.json.Decoder(list[EnvVar] | None)
 _sources_decoder: Final = msgspec.json.Decoder(list[EnvFromSource] | None)

@@ -82,6 +82,7 @@ def test_well_known_tokens_are_denied_whatever_the_variable_is_called(kind: str,
     (finding,) = with_parameters("secretsInEnv", {}, env("A", token))
     assert finding.value == f'{kind}, in "A"'
     assert with_parameters("secretsInEnv", {}, env("A", f"Bearer {token}")) != []
+    assert with_parameters("secretsInEnv", {}, env("A", f"\n  bearer \t {token}")) != []
     assert with_parameters("secretsInEnv", {}, env("A", f"x{token}")) == []
     assert with_parameters("secretsInEnv", NO_TOKENS, env("A", token)) == []
 
