@@ -2,13 +2,13 @@
 
 Restricted fields: spec.nodeSelector, spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution and
     .preferredDuringSchedulingIgnoredDuringExecution, in their terms matchExpressions and matchFields
-Allowed values: with `allowed`, a key in it, and where it lists values, the operator In with some of them; with
-    `denied`, no key in it but with the operator DoesNotExist, which keeps pods off such nodes; any key but
-    node-role.kubernetes.io/control-plane and node-role.kubernetes.io/master where the policy has neither list
+Allowed values: With `allowed`, a key in it, and where it lists values, the operator In with some of them. With
+    `denied`, no key in it but with the operator DoesNotExist, which keeps pods off such nodes. Where the policy has
+    neither list, any key but node-role.kubernetes.io/control-plane and node-role.kubernetes.io/master.
 The name of a node is the key metadata.name. The DaemonSet controller writes it into each of its pods, in place of the
-nodeAffinity of the template: so a policy with `allowed` must allow this key where there are DaemonSets, and judges what
-these select only in their templates: set `templates: Deny`. Pods without selectors run on any node, and podAffinity and
-topologySpreadConstraints, which are not judged, follow other pods: taints keep pods off nodes.
+nodeAffinity of the template. So a policy with `allowed` must allow this key where there are DaemonSets. It judges what
+these select only in their templates: set `templates: Deny`. Pods without selectors run on any node. podAffinity and
+topologySpreadConstraints are not judged and follow other pods: taints keep pods off nodes.
 Level: none, a policy names it
 Source: https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/
 """
