@@ -48,7 +48,9 @@ class MaxRatio(Struct, frozen=True, forbid_unknown_fields=True):
     """How many times its request the limit of a resource may be."""
 
     resource: Annotated[ResourceName, Meta(description="The resource, such as cpu or memory.")]
-    ratio: Annotated[Quantity, Meta(description="The highest limit divided by the request, such as 2 or 1.5.")]
+    ratio: Annotated[
+        Quantity, Meta(description='The highest limit divided by the request, such as 2 or "1.5" (in quotes).')
+    ]
 
     def __post_init__(self) -> None:
         as_texts(self)

@@ -5,6 +5,7 @@ Allowed values: With `requiredRequests` and `requiredLimits`, the listed resourc
     pod. With `maxRequests` and `maxLimits`, the listed resources are at most that much, for each container and for the
     pod. With `minRequests` and `minLimits`, they are at least that much. With `maxLimitRequestRatios`, a limit is at
     most that many times the request. Quantities are compared exactly, 1 is 1000m.
+A request of 0 does not meet `requiredRequests`: it reserves nothing.
 A limit of cpu, memory or ephemeral-storage that is 0 counts as unset, as it does to the kubelet. Where neither the
 container nor the pod has a limit, `maxLimits` denies the container, as a LimitRange does: it may take more than any
 maximum; so does `maxLimitRequestRatios`. An unset request reserves nothing, so `maxRequests` allows it, and
@@ -164,12 +165,20 @@ def _check(parameters: Resources, _minor: int) -> Check:
 def _of_container(rules: _Rules, pod_amounts: Amounts, ref: ContainerRef) -> Iterator[Finding]:
     own = rules.amounts(ref.container.resources)
     names = own.keys() | pod_amounts.keys()
-    yield from _unset(rules, ref, names)
+    missing = [name for name in rules.required if not _is_set(rules, name, own, pod_amounts)]
+    yield from _unset(rules, ref, names, missing)
     yield from _above_maximum(rules, own, ref)
     if rules.minima:
         # A limit that is unset allows more than any minimum.
         unset = {bound.resource for bound in rules.minima} - names if rules.key == "requests" else frozenset()
-        yield from below_minimum(rules.key, rules.minima, own, ref.path, unset - set(rules.required), ref)
+        others = {name: amount for name, amount in own.items() if name not in missing}
+        yield from below_minimum(rules.key, rules.minima, others, ref.path, unset - set(rules.required), ref)
+
+
+def _is_set(rules: _Rules, name: str, own: Amounts, pod_amounts: Amounts) -> bool:
+    """Whether the container or the pod sets an amount; a request of 0 reserves nothing, so it sets none."""
+    amounts = [each[name] for each in (own, pod_amounts) if name in each]
+    return any(rules.key == "limits" or not _is_zero(amount) for amount in amounts)
 
 
 def _ratios_of_container(
@@ -182,12 +191,14 @@ def _ratios_of_container(
         yield from above_ratio(ratios, own, own_limits, ref.path, unset, ref)
 
 
-def _unset(rules: _Rules, ref: ContainerRef, names: Set[str]) -> Iterator[Finding]:
-    """The findings on resources that must be set and are not among the names that the container or the pod sets."""
-    for name in rules.required:
-        if name not in names:
-            fix = "set it to what the container needs"
-            yield _not_set(rules, ref, name, "a quantity", fix, None)
+def _unset(rules: _Rules, ref: ContainerRef, names: Set[str], missing: Sequence[str]) -> Iterator[Finding]:
+    """The findings on resources that must be set and are not: on the missing ones, and on limits below a maximum.
+
+    names: what the container or the pod sets, whatever the amount is.
+    """
+    for name in missing:
+        allowed = "more than 0" if name in names else "a quantity"
+        yield _not_set(rules, ref, name, allowed, "set it to what the container needs", None)
     for maximum in rules.maxima if rules.key == "limits" else ():
         name = maximum.resource
         if name in UNLIMITED and name not in names and name not in rules.required:

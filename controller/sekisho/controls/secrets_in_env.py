@@ -3,8 +3,9 @@
 Restricted fields: spec.{containers,initContainers,ephemeralContainers}[*].env[*].value
 Allowed values: Anything, for a variable whose name no pattern in `names` matches, or one in `allowedNames` does.
     Otherwise unset, empty, true, false, or a reference to another variable, such as $(DB_PASSWORD).
-With `tokens`, which is true if unset, no variable may have a value in the form of a well-known token, a private key, or
-a URL with a password. Findings name the variable, and never show its value.
+With `tokens`, which is true if unset, no variable may have a value that begins with a well-known token, after spaces or
+`Bearer` if any, or that has a private key or a URL with a password in it. A token later in a value, such as in quotes
+or in JSON, is not recognised. Findings name the variable, and never show its value.
 Restricted fields: spec.{containers,initContainers,ephemeralContainers}[*].env[*].valueFrom.secretKeyRef,
     spec.{containers,initContainers,ephemeralContainers}[*].envFrom[*].secretRef
 Allowed values: any; with `denySecretRefs`, unset
@@ -70,8 +71,8 @@ class SecretsInEnv(Parameters, frozen=True):
         Annotated[
             bool,
             Meta(
-                description="Whether values in the form of a well-known token, a private key or a URL with a password "
-                "are denied, whatever the variable is called; true if unset."
+                description="Whether values that begin with a well-known token, or have a private key or a URL with a "
+                "password in them, are denied, whatever the variable is called; true if unset."
             ),
         ]
         | None

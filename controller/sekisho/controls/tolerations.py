@@ -4,8 +4,9 @@ Restricted fields: spec.tolerations[*].{key,operator,value}
 Allowed values: With `allowed`, a key in it, with one of its values where it lists any. With `denied`, no key in it.
     Where the policy has neither list, any key but node-role.kubernetes.io/control-plane and
     node-role.kubernetes.io/master.
-A toleration without a key tolerates every taint, and one with the operator Exists every value of its key. Keys that
-begin with node.kubernetes.io/ are always allowed: Kubernetes itself adds them to pods.
+A toleration without a key tolerates every taint, and one with the operator Exists every value of its key. Only the
+operator Equal, or an unset one, names one value: any other, such as Gt, is denied where `allowed` lists values. Keys
+that begin with node.kubernetes.io/ are always allowed: Kubernetes itself adds them to pods.
 Level: none, a policy names it
 Source: https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/
 """
@@ -24,6 +25,8 @@ CONTROL_PLANE: Final = ("node-role.kubernetes.io/control-plane", "node-role.kube
 """Keys of the taints and the labels of the nodes of the control plane."""
 _OF_KUBERNETES: Final = "node.kubernetes.io/"
 _EXISTS: Final = "Exists"
+_EQUAL: Final = frozenset((None, "", "Equal"))
+"""Operators with which a toleration is for its own value alone; Gt and Lt are for others."""
 
 
 class AllowedToleration(Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,7 +93,7 @@ def _is_allowed(
     if key not in listed:
         return False
     values = listed[key]
-    return values is None or (toleration.operator != _EXISTS and toleration.value in values)
+    return values is None or (toleration.operator in _EQUAL and toleration.value in values)
 
 
 def _finding(index: int, toleration: Toleration, allowed: str) -> Finding:
@@ -99,8 +102,10 @@ def _finding(index: int, toleration: Toleration, allowed: str) -> Finding:
         value = "every taint"
     elif toleration.operator == _EXISTS:
         value = f"{toleration.key} with any value"
-    else:
+    elif toleration.operator in _EQUAL:
         value = f"{toleration.key}={toleration.value}"
+    else:
+        value = f"{toleration.key} {toleration.operator} {toleration.value}"
     return Finding.of("tolerations", path, compact(value), allowed=allowed, fix="remove it", change=remove(path))
 
 

@@ -140,7 +140,8 @@ def _explain_value(rule: str, required: Any, instance: Any) -> str:
         case "type":
             return f"must be {_TYPES[required]}{actual}"
         case "anyOf":
-            return f"must be a string or a whole number{actual}"
+            hint = f'; write "{_shown(instance)}", in quotes' if isinstance(instance, float) else ""
+            return f"must be a string or a whole number{actual}{hint}"
         case "pattern":
             return f"must match {required}{actual}"
         case "minItems" | "minLength":

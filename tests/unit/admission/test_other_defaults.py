@@ -196,7 +196,7 @@ def test_amounts_of_defaults_may_be_whole_numbers() -> None:
 @pytest.mark.parametrize(
     ("amount", "expected"),
     [
-        (0.5, "must be a string or a whole number, found 0.5"),
+        (0.5, 'must be a string or a whole number, found 0.5; write "0.5", in quotes'),
         (True, "must be a string or a whole number, found true"),
         (-1, "must be at least 0, found -1"),
         (10**18, f"must be at most {10**18 - 1}, found {10**18}"),

@@ -70,6 +70,13 @@ PARAMETER_TWINS: list[ParameterTwin] = [
         of_pod(requests={"cpu": "1"}),
         "spec.resources.requests.cpu",
     ),
+    (
+        {"requiredRequests": ["cpu"]},
+        resources(requests={"cpu": "0m"}),
+        resources(requests={"cpu": "1m"}),
+        "requests.cpu",
+    ),
+    ({"requiredRequests": ["cpu"]}, resources(requests={"cpu": 0}), resources(requests={"cpu": 0.5}), "requests.cpu"),
     ({"requiredLimits": ["memory"]}, resources(limits={"memory": "0"}), resources(limits={"memory": "1"}), "memory"),
     ({"requiredLimits": ["cpu"]}, resources(limits={"cpu": "0m"}), resources(limits={"cpu": "1m"}), "cpu"),
     (at_most("memory", "1Gi"), resources(limits={"memory": 0}), resources(limits={"memory": 1}), "memory"),
@@ -115,6 +122,17 @@ def test_limit_that_is_unset_is_one_finding_whatever_requires_it() -> None:
     assert len(with_parameters("resources", required, resources(requests={"memory": "1Gi"}))) == 1
     required = at_least("minRequests", "cpu", "1") | {"requiredRequests": ["cpu"]}
     assert len(with_parameters("resources", required, resources())) == 1
+
+
+def test_request_of_zero_is_one_finding_unless_the_pod_requests_more() -> None:
+    required = at_least("minRequests", "cpu", "1") | {"requiredRequests": ["cpu"]}
+    (finding,) = with_parameters("resources", required, resources(requests={"cpu": "0"}))
+    assert (finding.value, finding.allowed) == ('"0"', "more than 0")
+    zero = container(resources={"requests": {"cpu": "0"}})
+    pod = restricted_pod(zero, resources={"requests": {"cpu": "1"}})
+    assert with_parameters("resources", {"requiredRequests": ["cpu"]}, pod) == []
+    pod = restricted_pod(zero, resources={"requests": {"cpu": "0"}})
+    assert len(with_parameters("resources", {"requiredRequests": ["cpu"]}, pod)) == 1
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,13 @@ PARAMETER_TWINS: list[ParameterTwin] = [
     ({"denied": ["gpu"]}, tolerating(operator="Exists"), tolerating(key="team", operator="Exists"), FIELD),
     (TEAM, tolerating(key="team", value="search"), tolerating(key="team", value="shop"), FIELD),
     (TEAM, tolerating(key="team", operator="Exists"), tolerating(key="team", operator="Equal", value="shop"), FIELD),
+    (TEAM, tolerating(key="team", operator="Gt", value="shop"), tolerating(key="gpu", operator="Gt", value="1"), FIELD),
+    (
+        TEAM,
+        tolerating(key="team", operator="Lt", value="shop"),
+        tolerating(key="team", operator="", value="shop"),
+        FIELD,
+    ),
     (TEAM, tolerating(key="gpus", operator="Exists"), tolerating(key="gpu", operator="Exists"), FIELD),
     (TEAM, tolerating(operator="Exists"), tolerating(**NOT_READY), FIELD),
     (TEAM | {"denied": ["gpu"]}, tolerating(key="gpu", value="1"), tolerating(key="team", value="shop"), FIELD),
@@ -44,6 +51,7 @@ def test_parameters_deny_and_allow(parameters: Any, bad: Pod, good: Pod, field: 
         ({"denied": ["a", "b"]}, {"operator": "Exists"}, '"every taint"', "any key but a and b"),
         (TEAM, {"key": "team", "operator": "Exists"}, '"team with any value"', "team=shop or gpu"),
         (TEAM, {"key": "team", "value": "search"}, '"team=search"', "team=shop or gpu"),
+        (TEAM, {"key": "team", "operator": "Gt", "value": "shop"}, '"team Gt shop"', "team=shop or gpu"),
         ({"allowed": []}, {"key": "team", "value": "a"}, '"team=a"', "no toleration"),
     ],
 )
