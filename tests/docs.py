@@ -50,7 +50,8 @@ CASES: Final = (
         "A Deployment with an init container that runs as root",
         "Deployment",
         "web",
-        "initContainers:\n- {name: own-volume, image: trusted.io/busybox:1, securityContext: {runAsUser: 0}}\n"
+        "initContainers:\n- name: own-volume\n  image: trusted.io/busybox:1\n"
+        "  securityContext: {runAsUser: 0, runAsNonRoot: false}\n"
         "containers:\n- {name: app, image: trusted.io/web:1.4}\n",
         ("ScalingReplicaSet",),
     ),
@@ -58,8 +59,7 @@ CASES: Final = (
         "A StatefulSet with an image from elsewhere, in two containers",
         "StatefulSet",
         "database",
-        "containers:\n- {name: postgres, image: 'postgres:18'}\n"
-        "- {name: metrics, image: 'docker.io/bitnami/exporter:1'}\n",
+        "containers:\n- {name: redis, image: 'redis:8'}\n- {name: metrics, image: 'docker.io/bitnami/exporter:1'}\n",
         ("FailedCreate",),
     ),
     Case(
@@ -93,6 +93,8 @@ def shown(kubectl: Kubectl, denials: Callable[[], str]) -> str:
     for policy in _POLICIES:
         manifest = yaml.safe_load((ROOT / "policies" / policy / "policy.yaml").read_text())
         manifest["spec"]["match"] = {"namespaces": [NAMESPACE]}
+        if policy == "trusted-registries":
+            manifest["spec"]["controls"]["images"]["trustedRegistries"] = ["trusted.io"]
         kubectl.check("apply", "-f", "-", input=json.dumps(manifest))
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}}  # a DaemonSet makes a pod for each
     try:
