@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from sekisho.pods import EnvVar, ObjectMeta, Pod, PodSecurityContext, WorkloadMeta
+from sekisho.pods import EnvVar, ExecAction, HTTPHeader, ObjectMeta, Pod, PodSecurityContext, WorkloadMeta
 
 MAX_PLAIN_BYTES: Final = 32 * 1024
 """The entries of a smaller body need not be counted."""
@@ -25,6 +25,8 @@ MAX_VOLUMES: Final = 1024
 MAX_IMAGE_VOLUMES: Final = 128
 MAX_OF_POD: Final = 256
 """The most entries of each list and map that a pod has itself, besides volumes. Policies compare each with patterns."""
+MAX_OF_METADATA: Final = 1024
+"""The most labels and the most annotations of a pod or workload."""
 MAX_ENTRIES: Final = 20_000
 """The most entries of all lists and maps together that are judged in a pod."""
 MAX_STRING_LENGTH: Final = 4096
@@ -88,9 +90,9 @@ def pod_excess(pod: Pod, *, is_counted: bool = True) -> str:
 def _long_list(pod: Pod) -> str:
     """The same for the lists and maps that the pod has itself."""
     spec, metadata, context = pod.spec, pod.metadata, pod.spec.security_context or _NO_CONTEXT
+    if excess := _metadata_excess(metadata, "pod"):
+        return excess
     for entries, name in (
-        (metadata.labels, "labels"),
-        (metadata.annotations, "annotations"),
         (metadata.owner_references, "ownerReferences"),
         (context.sysctls, "sysctls"),
         (context.supplemental_groups, "supplementalGroups"),
@@ -115,9 +117,13 @@ def _long_list(pod: Pod) -> str:
 
 def workload_excess(workload: WorkloadMeta) -> str:
     """What the metadata of an object with a pod template has too much of, as a clause; empty where it may be judged."""
-    for entries, name in ((workload.metadata.labels, "labels"), (workload.metadata.annotations, "annotations")):
-        if entries and len(entries) > MAX_OF_POD:
-            return f"the {workload.kind} has {len(entries):,} {name}, more than {MAX_OF_POD:,}"
+    return _metadata_excess(workload.metadata, workload.kind)
+
+
+def _metadata_excess(metadata: ObjectMeta, kind: str) -> str:
+    for entries, name in ((metadata.labels, "labels"), (metadata.annotations, "annotations")):
+        if entries and len(entries) > MAX_OF_METADATA:
+            return f"the {kind} has {len(entries):,} {name}, more than {MAX_OF_METADATA:,}"
     return ""
 
 
@@ -125,7 +131,10 @@ _NO_CONTEXT: Final = PodSecurityContext()
 
 
 def _entries_excess(pod: Pod) -> str:
-    """The same for the entries of lists and maps, and for strings but the values of variables. Visits each once."""
+    """The same for the entries of lists and maps, and for strings. Visits each once.
+
+    Values of variables and of headers, and commands of probes, may be long: no policy looks for anything in them.
+    """
     entries = 0
     pending: list[Any] = [pod.spec, _judged_metadata(pod.metadata)]
     while pending:
@@ -140,8 +149,10 @@ def _entries_excess(pod: Pod) -> str:
             entries += len(value)
             pending += value
             pending += value.values()
-        elif isinstance(value, EnvVar):
+        elif isinstance(value, EnvVar | HTTPHeader):
             pending.append(value.name)
+        elif isinstance(value, ExecAction):  # often a script
+            entries += len(value.command or ())
         elif isinstance(value, Struct):
             pending += [getattr(value, name) for name in value.__struct_fields__]
         if entries > MAX_ENTRIES:

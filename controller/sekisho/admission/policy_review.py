@@ -28,7 +28,7 @@ from sekisho.policies.types import GROUP
 from sekisho.timestamps import rfc3339
 
 MAX_MESSAGE_LENGTH: Final = 8 * 1024
-MAX_ENTRIES: Final = 100_000
+MAX_ENTRIES: Final = 40_000
 """The most commas, opening braces and brackets in the JSON of a policy: an upper bound of the entries of its lists and
 objects, counted before it is decoded."""
 

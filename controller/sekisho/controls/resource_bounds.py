@@ -18,7 +18,7 @@ ResourceName = Annotated[
 if TYPE_CHECKING:
     Quantity = str
 else:
-    Quantity = Annotated[str, Meta(pattern=PATTERN, max_length=64)] | Annotated[int, Meta(ge=0, le=10**18 - 1)]
+    Quantity = Annotated[str, Meta(pattern=PATTERN, max_length=64)] | Annotated[int, Meta(ge=0, le=2**53 - 1)]
 """A quantity as a pod may have it: a text, or a whole number, which `as_texts` makes a text."""
 Amounts = dict[str, str | int | float]
 """Requests or limits as they are written, by resource; a manifest may have numbers."""

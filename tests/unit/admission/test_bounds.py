@@ -67,7 +67,7 @@ EXCESSIVE = {
     "780,000 capabilities": (pod(adds(780_000)), "the review has more than 100,000 entries"),
     "labels": (
         {"metadata": {"labels": {f"l{number}": "x" for number in range(20_001)}}, "spec": {"containers": plain(1)}},
-        "the pod has 20,001 labels, more than 256",
+        "the pod has 20,001 labels, more than 1,024",
     ),
     "ports": (pod(*plain(3, ports=[{"hostPort": 1}] * 7000)), "the pod has more than 20,000 entries"),
     "an image": (pod({"name": "a", "image": "x" * 2_500_000}), "the pod has a field of 2,500,000 characters"),
@@ -114,8 +114,8 @@ def with_list(name: str, count: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "most"),
     [
-        ("labels", 256),
-        ("annotations", 256),
+        ("labels", 1024),
+        ("annotations", 1024),
         ("ownerReferences", 256),
         ("sysctls", 256),
         ("supplementalGroups", 256),
@@ -185,12 +185,12 @@ def test_template_is_bounded_like_a_pod() -> None:
 
 @pytest.mark.parametrize("field", ["labels", "annotations"])
 def test_metadata_of_a_workload_is_bounded(field: str) -> None:
-    for count, is_error in ((257, True), (256, False)):
+    for count, is_error in ((1025, True), (1024, False)):
         metadata = {"name": "d", field: {f"k{number}": "x" for number in range(count)}}
         workload = {"metadata": metadata, "spec": {"template": restricted_pod()}}
         body = review_body(workload, kind=DEPLOYMENT, resource=DEPLOYMENTS)
         assert (outcomes(body)[1].decision is Decision.ERROR) is is_error
-        assert (f"the Deployment has 257 {field}, more than 256" in outcomes(body)[1].message) is is_error
+        assert (f"the Deployment has 1,025 {field}, more than 1,024" in outcomes(body)[1].message) is is_error
 
 
 def test_old_pod_is_bounded_too() -> None:
