@@ -233,6 +233,7 @@ def _with_probes(container: Container) -> Container:
 def _whole(probe: Probe | None) -> Probe | None:
     if probe is None:
         return None
+    probe = _without_zeros(probe)
     request, call = probe.http_get, probe.grpc
     if request is not None and not (request.path and request.scheme):
         request = replace(request, path=request.path or "/", scheme=request.scheme or "HTTP")
@@ -251,6 +252,20 @@ def _whole(probe: Probe | None) -> Probe | None:
         success_threshold=success or 1,
         failure_threshold=failure or 3,
     )
+
+
+def _without_zeros(probe: Probe) -> Probe:
+    """The probe without the zeros and the empty texts and lists that the API server writes as unset."""
+    request, connection, command = probe.http_get, probe.tcp_socket, probe.exec
+    if request is not None and (request.host == "" or request.http_headers == []):
+        probe = replace(
+            probe, http_get=replace(request, host=request.host or None, http_headers=request.http_headers or None)
+        )
+    if connection is not None and connection.host == "":
+        probe = replace(probe, tcp_socket=replace(connection, host=None))
+    if command is not None and command.command == []:
+        probe = replace(probe, exec=replace(command, command=None))
+    return replace(probe, initial_delay_seconds=None) if probe.initial_delay_seconds == 0 else probe
 
 
 def _mapped(

@@ -109,8 +109,9 @@ def _judge_of(rules: KeyRules) -> Callable[[ObjectMeta, WorkloadMeta | None], li
 def _unset(rules: KeyRules, entries: dict[str, str], of: WorkloadMeta | None) -> Iterator[Finding]:
     for key in rules.required:
         if not entries.get(key):
-            allowed = next((words(allowed.values) for allowed in rules.allowed if allowed.key == key), "a value")
-            yield rules.finding(key, entries.get(key), allowed, "set it to an allowed value", of)
+            allowed = next((words(allowed.values) for allowed in rules.allowed if allowed.key == key), None)
+            fix = "set it to a value" if allowed is None else "set it to an allowed value"
+            yield rules.finding(key, entries.get(key), allowed or "a value", fix, of)
 
 
 def _with_other_values(rules: KeyRules, entries: dict[str, str], of: WorkloadMeta | None) -> Iterator[Finding]:

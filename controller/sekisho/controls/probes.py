@@ -109,7 +109,7 @@ def _is_long_running(ref: ContainerRef) -> bool:
 
 CONTROL = Control(
     name="probes",
-    reason="a missing probe",
+    reason="its probes",
     summary="Long-running containers must have the probes that the policy lists.",
     why="Without a readiness probe a pod gets traffic before it can answer; without a liveness probe the kubelet does "
     "not restart a container that hangs.",

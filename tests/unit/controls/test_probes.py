@@ -70,7 +70,11 @@ DIFFERENT: list[tuple[Any, Any]] = [
     ({"tcpSocket": {"port": 80}}, {"tcpSocket": {"port": 81}}),
     ({"grpc": {"port": 80}}, {"grpc": {"port": 80, "service": "ready"}}),
     ({"exec": {"command": ["a", "b"]}}, {"exec": {"command": ["a b"]}}),
+    ({"exec": {"command": [""]}}, {"exec": {}}),
+    ({"httpGet": {"port": 80, "host": "a"}}, {"httpGet": {"port": 80, "host": ""}}),
+    ({"tcpSocket": {"port": 80, "host": "a"}}, {"tcpSocket": {"port": 80, "host": ""}}),
     (COMMAND | {"initialDelaySeconds": 1}, COMMAND),
+    (COMMAND | {"initialDelaySeconds": 1}, COMMAND | {"initialDelaySeconds": 0}),
     (COMMAND | {"timeoutSeconds": 2}, COMMAND),
     (COMMAND | {"periodSeconds": 11}, COMMAND),
 ]
@@ -80,6 +84,10 @@ SAME: list[tuple[Any, Any]] = [
     (COMMAND, COMMAND | DEFAULTED),
     ({"httpGet": {"port": 80}}, {"httpGet": {"port": 80, "path": "/", "scheme": "HTTP"}}),
     ({"grpc": {"port": 80}, "timeoutSeconds": 0}, {"grpc": {"port": 80, "service": ""}}),
+    (COMMAND, COMMAND | {"initialDelaySeconds": 0}),
+    ({"httpGet": {"port": 80}}, {"httpGet": {"port": 80, "host": "", "httpHeaders": []}}),
+    ({"tcpSocket": {"port": 80}}, {"tcpSocket": {"port": 80, "host": ""}}),
+    ({"exec": {}}, {"exec": {"command": []}}),
 ]
 
 
