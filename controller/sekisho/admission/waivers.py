@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from sekisho.admission.bounds import MAX_WAIVED
 from sekisho.admission.time_checks import CheckTime, UnjudgedError
 from sekisho.admission.verdict import Violation
-from sekisho.findings import Finding
+from sekisho.findings import Finding, render_value
 from sekisho.images import ImageError, parse
 from sekisho.pods import Container, Pod, container_refs
 from sekisho.policies import CompiledWaiver, Default, Enforcement, Plan, PolicySet
@@ -30,7 +30,10 @@ KeepsOff = Callable[[Default, Container | None], bool]
 
 
 class Waived(Struct, frozen=True, gc=False):
-    """A finding that a waiver exempts from one policy: the waiver, when it ends, and why it was granted."""
+    """A finding that a waiver exempts from one policy: the waiver, when it ends, and why it was granted.
+
+    value: the value that it exempts from; None for a waiver without values, which exempts from all.
+    """
 
     policy: str
     enforcement: Enforcement
@@ -38,6 +41,7 @@ class Waived(Struct, frozen=True, gc=False):
     waiver: str
     expires: datetime
     reason: str
+    value: str | None = None
 
 
 def apply_waivers(
@@ -75,10 +79,11 @@ def apply_waivers(
         if not exempt.waivers:
             left.append(violation)
             continue
-        waived += [
-            Waived(policy, violation.enforcement, finding, waiver.name, waiver.expires, waiver.reason)
-            for policy, waiver in exempt.waivers
-        ]
+        for policy, waiver in exempt.waivers:
+            value = value_of(finding, pod) if waiver.values else None
+            waived.append(
+                Waived(policy, violation.enforcement, finding, waiver.name, waiver.expires, waiver.reason, value)
+            )
         if exempt.staying:
             left.append(replace(violation, policies=exempt.staying))
     return left, tuple(waived)
@@ -275,9 +280,14 @@ def waiver_lines(waived: Sequence[Waived]) -> tuple[str, ...]:
 def _line(group: Sequence[Waived]) -> str:
     first = group[0]
     findings = list({exemption.finding.about: exemption.finding for exemption in group}.values())
-    shown = ", ".join(finding.subject for finding in findings[:4])
-    shown += f" and {len(findings) - 4} more" if len(findings) > 4 else ""
+    shown = _first_four([finding.subject for finding in findings])
+    values = [render_value(value) for value in dict.fromkeys(each.value for each in group) if value is not None]
+    control = f"{first.finding.control} ({_first_four(values)})" if values else first.finding.control
     return (
-        f'waiver "{first.waiver}" exempts {shown} from {first.finding.control} of policy "{first.policy}" until '
+        f'waiver "{first.waiver}" exempts {shown} from {control} of policy "{first.policy}" until '
         f"{rfc3339(first.expires)}: {first.reason}"
     )
+
+
+def _first_four(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:4]) + (f" and {len(texts) - 4} more" if len(texts) > 4 else "")

@@ -170,6 +170,14 @@ def test_a_waiver_with_values_exempts_findings_on_these_values_only(
     assert not admits(denied, RESTRICTED, waiver(**spec))
 
 
+def test_line_of_a_waiver_with_values_names_those_that_it_exempts_from() -> None:
+    ports = waiver(controls=["hostPorts"], values=["1", "2", "3"])
+    (line,) = response(answered(listening(1, 2), RESTRICTED, ports))["warnings"]
+    assert line.startswith('waiver "w" exempts container "app" from hostPorts ("1", "2") of policy "restricted" until ')
+    (line,) = response(answered(listening(1, 2), RESTRICTED, waiver(controls=["hostPorts"])))["warnings"]
+    assert line.startswith('waiver "w" exempts container "app" from hostPorts of policy "restricted" until ')
+
+
 def test_path_of_a_host_path_counts_for_the_control_that_denies_its_kind_of_volume() -> None:
     level = {"podSecurityStandard": {"level": "restricted"}}
     policy = msgspec.convert({"metadata": {"name": "restricted"}, "spec": level}, ClusterPodPolicy)
