@@ -8,7 +8,7 @@ from sekisho.admission.pod_defaults import NO_OBJECTS, NamespaceObjects, Service
 from sekisho.admission.pod_resources import LimitRange, LimitRangeItem, limit_range
 from sekisho.admission.review import MalformedReviewError, Review, decode, decode_head
 from sekisho.admission.time_checks import CheckTime, UnjudgedError
-from sekisho.admission.verdict import Violation, denying, judge, policies_of, with_enforcement
+from sekisho.admission.verdict import ManyFindingsError, Violation, denying, judge, policies_of, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, waiver_lines
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "LimitRange",
     "LimitRangeItem",
     "MalformedReviewError",
+    "ManyFindingsError",
     "NamespaceObjects",
     "Outcome",
     "Review",

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sekisho.admission.bounds import MAX_NAMESPACE_LENGTH
+from sekisho.admission.bounds import MAX_FINDINGS, MAX_NAMESPACE_LENGTH
 from sekisho.admission.changed_images import with_images
 from sekisho.admission.defaults import Filled, defaults_for
 from sekisho.admission.denial import (
@@ -101,6 +101,7 @@ def validate(
     check_time: CheckTime | None = None,
     objects_for: Callable[[str, Pod], NamespaceObjects] = lambda namespace, pod: NO_OBJECTS,
     trust: Trust | None = None,
+    max_findings: int = MAX_FINDINGS,
 ) -> Outcome:
     """The answer of the validating webhook.
 
@@ -112,11 +113,13 @@ def validate(
     trust: what rules on signatures are judged from; with None, what they apply to is denied.
 
     What is computed on the way is remembered only if the pod is admitted, and it is not a dry run.
+
+    Raises ManyFindingsError for more violations than `max_findings`, where that is less than MAX_FINDINGS.
     """
     is_kept = False
     begin_trial()
     try:
-        outcome = _validated(review, policies, namespace_labels, clock, check_time, objects_for, trust)
+        outcome = _validated(review, policies, namespace_labels, clock, check_time, objects_for, trust, max_findings)
         is_kept = not review.dry_run and outcome.decision not in DENIALS
     finally:
         end_trial(keep=is_kept)
@@ -131,6 +134,7 @@ def _validated(
     check_time: CheckTime | None,
     objects_for: Callable[[str, Pod], NamespaceObjects],
     trust: Trust | None,
+    max_findings: int,
 ) -> Outcome:
     early = _without_judging(review)
     if early is not None:
@@ -156,6 +160,7 @@ def _validated(
             trust=trust,
             workload=None if is_pod else review.workload,
             old_workload=None if is_pod else review.old_workload,
+            max_findings=max_findings,
         )
     except UnjudgedError as error:
         return errored(review, str(error))

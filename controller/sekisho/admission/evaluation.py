@@ -10,6 +10,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from sekisho.admission.bounds import MAX_FINDINGS
 from sekisho.admission.changed_images import ChangedImage, with_images
 from sekisho.admission.defaults import Filled, defaults_for, with_defaults
 from sekisho.admission.mirrors import mirror_images
@@ -98,6 +99,7 @@ def evaluate(
     trust: Trust | None = None,
     workload: WorkloadMeta | None = None,
     old_workload: WorkloadMeta | None = None,
+    max_findings: int = MAX_FINDINGS,
 ) -> Evaluation:
     """Evaluate a pod, or a pod template read as the pod that it makes.
 
@@ -116,7 +118,7 @@ def evaluate(
     workload: the object with the template, which is judged too; None for none, and for a pod.
     old_workload: the same before an update, whose own violations are excused.
 
-    Raises UnjudgedError as `check_time` does, and for a pod with too many violations.
+    Raises UnjudgedError as `check_time` does, and for a pod with too many violations; ManyFindingsError as `judge`.
     """
     plan = policies.plan(namespace, namespace_labels, pod, subject)
     steps = plan.template_steps if form is _TEMPLATE else plan.steps
@@ -133,7 +135,7 @@ def evaluate(
         old_plan = policies.plan(namespace, namespace_labels, old, subject)
         if not runs_the_same(old, pod) or not _policies_of(plan) <= _policies_of(old_plan):
             old = None
-    violations = judge(pod, steps, old, check_time)
+    violations = judge(pod, steps, old, check_time, max_findings)
     if violations:
         violations = _with_origins(
             violations, _apparent_origins(pod, violations) if created is None else created.origins

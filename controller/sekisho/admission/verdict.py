@@ -8,6 +8,7 @@ from msgspec import Struct
 from sekisho.admission.bounds import MAX_FINDINGS
 from sekisho.admission.time_checks import CheckTime, UnjudgedError, timed, with_time_checks
 from sekisho.controls.image_catalogs import NO_CATALOGS, Catalogs
+from sekisho.errors import SekishoError
 from sekisho.findings import FieldPath, Finding
 from sekisho.images.trust import Lookup, Trust
 from sekisho.pods import Pod, WorkloadMeta, container_refs
@@ -47,15 +48,24 @@ class Violation(Struct, frozen=True, gc=False):
         return "".join(f" {line}" for line in list(lines)[:MAX_OWN_LINES])
 
 
+class ManyFindingsError(SekishoError):
+    """A pod has more findings than its caller wants to wait for."""
+
+
 def judge(
-    pod: Pod, steps: Sequence[Step], old: Pod | None = None, check_time: CheckTime | None = None
+    pod: Pod,
+    steps: Sequence[Step],
+    old: Pod | None = None,
+    check_time: CheckTime | None = None,
+    max_findings: int = MAX_FINDINGS,
 ) -> list[Violation]:
     """The violations of a pod, in the order of the controls; an empty list when there are none.
 
     old: a pod whose violations are left out; None to judge the pod whole.
     check_time: None where judging is quick.
 
-    Raises UnjudgedError as `check_time` does, and for more than MAX_FINDINGS violations.
+    Raises ManyFindingsError for more than `max_findings` violations, UnjudgedError as `check_time` does, and for more
+    than MAX_FINDINGS.
     """
     containers = timed(container_refs(pod.spec), check_time)
     old_containers = timed(container_refs(old.spec), check_time) if old is not None else []
@@ -69,7 +79,10 @@ def judge(
             if old is not None:
                 known = {finding.identity for finding in step.check(old, old_containers)}
                 findings = [finding for finding in findings if finding.identity not in known]
-            if len(violations) + len(findings) * len(step.required_by) > MAX_FINDINGS:
+            count = len(violations) + len(findings) * len(step.required_by)
+            if count > max_findings and max_findings < MAX_FINDINGS:
+                raise ManyFindingsError(f"it has more than {max_findings:,}")
+            if count > MAX_FINDINGS:
                 raise UnjudgedError(f"the pod has more than {MAX_FINDINGS:,} problems")
             violations += [
                 Violation(

@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Final, Protocol, TypeVar
 
 from msgspec import Struct
@@ -20,11 +21,13 @@ from sekisho.admission import (
     CheckTime,
     Clock,
     Decision,
+    ManyFindingsError,
     NamespaceObjects,
     Outcome,
     Review,
     UnjudgedError,
 )
+from sekisho.admission.bounds import MAX_FINDINGS
 from sekisho.admission.proof import PROOF_POLICIES, is_proof
 from sekisho.images.trust import Trust
 from sekisho.pods import Pod
@@ -48,6 +51,8 @@ MAX_SMALL_WORK: Final = 5000
 MAX_SMALL_PRODUCT: Final = 600_000
 """Bytes of the body times the cost of its policies, of a review that is judged at once; about 10 ns each, 30 at worst.
 Any list in the pod may be compared with any list of a policy: sysctls, claims, annotations, variables."""
+MAX_FINDINGS_AT_ONCE: Final = 1000
+"""By all policies together, of a review that is judged at once, about 10 us each. With more it is judged apart."""
 _MAX_FEW_CONTAINERS: Final = 4
 """A pod with at most so many is judged at once for MAX_SMALL_PRODUCT alone, where there are few policies."""
 _MAX_TINY_BYTES: Final = 1024
@@ -188,7 +193,8 @@ class PodReviews:
         check_time: CheckTime | None,
         trust: Trust | None,
     ) -> Outcome:
-        return admission.validate(review, policies, labels, self._clock, check_time, self._objects_for, trust)
+        most = MAX_FINDINGS_AT_ONCE if check_time is None else MAX_FINDINGS
+        return admission.validate(review, policies, labels, self._clock, check_time, self._objects_for, trust, most)
 
     def _mutated(
         self,
@@ -244,6 +250,8 @@ class PodReviews:
                 return None
             outcome = answer(review, policies, labels, None, None)
             return outcome if deadline.left >= 0 else admission.errored(review, _LATE)
+        except ManyFindingsError:
+            return None
         except Exception:
             return _internal_error(review)
 
@@ -304,7 +312,8 @@ class PodReviews:
         if question.is_large:
             return await self._run_apart(question.apart, lambda: question.with_trust(trust, question.apart.check))
         if _is_quick(review, question.size, question.policies, question.labels):
-            return question.with_trust(trust, None)
+            with suppress(ManyFindingsError):
+                return question.with_trust(trust, None)
         async with self._turns.turn(review.namespace or "", question.deadline.left):
             return await self._run_apart(question.apart, lambda: question.with_trust(trust, question.apart.check))
 

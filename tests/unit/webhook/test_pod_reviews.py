@@ -485,6 +485,20 @@ async def test_a_pod_with_one_container_and_many_other_entries_is_judged_apart(m
             assert len(apart) == taken
 
 
+async def test_a_small_review_with_very_many_findings_is_judged_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    apart: list[str] = []
+    many = [
+        policy(f"p{number}", controls={"hostPorts": {"allowed": [{"min": number, "max": number}]}})
+        for number in range(1, 11)
+    ]
+    async with serving_reviews(*many) as served:
+        monkeypatch.setattr(Turns, "turn", noting(apart))
+        for count, taken in ((100, 0), (101, 1)):
+            ports = [{"containerPort": number, "hostPort": number} for number in range(60_000, 60_000 + count)]
+            assert not await served.allowed(review(pod(GOOD | {"ports": ports})))
+            assert len(apart) == taken
+
+
 async def test_with_very_many_waivers_a_small_review_is_judged_apart(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
