@@ -17,7 +17,8 @@ import pytest
 from tests.cluster.conftest import Cluster
 from tests.controlplane.build import Binaries
 from tests.controlplane.component import Component, ComponentError
-from tests.controlplane.kubectl import Kubectl
+from tests.controlplane.installed import Sekisho
+from tests.controlplane.kubectl import CommandError, Kubectl
 from tests.controlplane.plane import ControlPlane
 from tests.controlplane.ports import choose_ports, start_component
 from tests.controlplane.processes import ProcessId, alive, identify, listeners, send
@@ -226,3 +227,11 @@ def test_recycled_process_id_is_not_taken_for_the_process(bare_plane: ControlPla
     assert not alive(another)
     assert not send(another, signal.SIGKILL)
     assert bare_plane.etcd.ready
+
+
+def test_chart_that_cannot_be_installed_leaves_nothing_to_stop(binaries: Binaries, tmp_path: Path) -> None:
+    sekisho = Sekisho(ControlPlane(tmp_path, binaries))  # it does not run
+    with pytest.raises(CommandError, match=r"\Ahelm upgrade --install sekisho "):
+        sekisho.install()
+    assert sekisho.components == ()
+    sekisho.stop()

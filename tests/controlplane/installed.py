@@ -40,13 +40,14 @@ class Sekisho:
         self._say = say
         self._options = options
         self._ports: dict[str, int] = {}
+        self._components: tuple[Component, ...] = ()
         self._release = Release(plane, say)
         self.helm = self._release.helm
 
     @property
     def components(self) -> tuple[Component, ...]:
-        """The processes, in the order in which they start; none before install()."""
-        return (self.controller, self.webhook) if self._ports else ()
+        """The processes, in the order in which they start; none before install() has installed the chart."""
+        return self._components
 
     @property
     def webhook_port(self) -> int:
@@ -113,6 +114,7 @@ class Sekisho:
             "--drain-seconds=0",  # there is no other replica to turn to
         )
         self.webhook = self._process("webhook", webhook)
+        self._components = (self.controller, self.webhook)
         for component in self.components:  # the webhook waits for the certificate that the controller makes
             component.spawn()
         for component in self.components:

@@ -13,7 +13,7 @@ from sekisho.controls.images import CONTROL as IMAGES
 from sekisho.findings import render_path
 from sekisho.manifests.namespaces import NOT_JUDGED, Namespaces
 from sekisho.manifests.objects import JudgedObject
-from sekisho.pods import Pod
+from sekisho.pods import Pod, container_refs
 from sekisho.policies import (
     ClusterPodPolicy,
     CompiledPolicy,
@@ -46,7 +46,7 @@ class Explanation(Struct, frozen=True):
 
     mismatch: the condition that failed, and then the rest is empty; None if the policy applies.
     labels_unknown: whether the policy reads the namespace's labels, and these are unknown.
-    defaults: the paths of the fields that it sets, from the manifest's root.
+    defaults: the paths of the fields that it sets, from the manifest's root; for an image, also what it becomes.
     """
 
     policy: str
@@ -80,7 +80,11 @@ def explain(
         workload=judged.workload,
     )
     above = f"{render_path(judged.pod_path)}." if judged.pod_path else ""
-    fields = {policy: tuple(above + field for field in filled) for policy, filled in evaluation.filled.fields}
+    images = _images(evaluation.pod) if evaluation.filled.fields else {}
+    fields = {
+        policy: tuple(f"{above}{field} to {images[field]}" if field in images else above + field for field in filled)
+        for policy, filled in evaluation.filled.fields
+    }
     for policy in sorted(policies, key=lambda policy: policy.title):
         if not isinstance(policy, ClusterPodPolicy | PodPolicy):
             continue
@@ -100,6 +104,15 @@ def explain(
         notes = compiled.notes + not_judged + ignored
         controls = tuple(_controls(compiled, evaluation, judged))
         yield Explanation(name, None, unknown, fields.get(name, ()), controls, notes)
+
+
+def _images(pod: Pod) -> dict[str, str | None]:
+    """The images of a pod's containers and volumes, by the paths of their fields."""
+    images = {render_path((*ref.path, "image")): ref.container.image for ref in container_refs(pod.spec)}
+    for index, volume in enumerate(pod.spec.volumes or ()):
+        if volume.image is not None:
+            images[render_path(("spec", "volumes", index, "image", "reference"))] = volume.image.reference
+    return images
 
 
 def _mismatch(policy: ClusterPodPolicy | PodPolicy, namespace: str, labels: Labels, pod: Pod) -> str | None:

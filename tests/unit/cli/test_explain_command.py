@@ -1,5 +1,6 @@
 """`sekisho explain`: why a policy applies to a pod or not, and the results of its controls."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,26 @@ def test_each_control_shows_its_result_after_defaults() -> None:
     assert "    runAsUser: denied: init container " in result.output
     assert "spec.template.spec.initContainers[0].securityContext.runAsUser is 0" in result.output
     assert "    seccompProfile: passes\n" in result.output
+
+
+def test_image_of_a_mirror_is_shown_with_what_it_becomes(tmp_path: Path) -> None:
+    mirrors = {"docker.io": "mirror.example.com/hub"}
+    confined = {"securityContext": {"allowPrivilegeEscalation": False}}
+    policy = policy_file(tmp_path, defaults={"mirrors": mirrors, "container": confined})
+    containers = [{"name": "a", "image": "nginx"}, {"name": "b", "image": "ghcr.io/b"}]
+    spec = {"containers": containers, "volumes": [{"name": "v", "image": {"reference": "data:1"}}]}
+    head = {"metadata": {"name": "p", "namespace": "shop"}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "spec": spec} | head
+    deployment = {"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"template": {"spec": spec}}} | head
+    for document, above in ((pod, "spec"), (deployment, "spec.template.spec")):
+        result = sekisho("explain", "-p", policy, "-", text=json.dumps(document))
+        (line,) = (line for line in result.output.splitlines() if line.startswith("    sets "))
+        assert sorted(line.removeprefix("    sets ").split(", ")) == [
+            f"{above}.containers[0].image to mirror.example.com/hub/library/nginx",
+            f"{above}.containers[0].securityContext.allowPrivilegeEscalation",
+            f"{above}.containers[1].securityContext.allowPrivilegeEscalation",
+            f"{above}.volumes[0].image.reference to mirror.example.com/hub/library/data:1",
+        ]
 
 
 def test_each_object_and_each_policy_is_explained_in_order(tmp_path: Path) -> None:
