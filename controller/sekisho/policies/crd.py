@@ -140,7 +140,7 @@ _EVIDENCE_COLUMNS = (
     Column("High", "integer", ".spec.high", "The high vulnerabilities of its newest scan."),
     Column("Scanned", "date", ".spec.scanned", "When its newest scan ended."),
     Column("Looked Up", "date", ".spec.lookedUp", "When it was looked up at its registry."),
-    Column("Why Not", "string", ".spec.whyNot", "Why other signatures do not count.", 1),
+    Column("Why Not", "string", ".spec.whyNot", "Why other signatures do not count."),
 )
 
 
