@@ -151,12 +151,20 @@ def above_ratio(
         limit, request = limits.get(name), requests.get(name)
         field = (*above, "resources", "limits", name)
         if limit is None and name in unset:
-            allowed, fix = f"at most {ratio.text} times the request", "set it"
+            limit = _written_limit(about, name)
+            fix = "set it" if limit is None else "set it to more than 0"
+            allowed = f"at most {ratio.text} times the request"
         elif limit is None or request is None or _is_within(limit, request, ratio.quantity):
             continue
         else:
             allowed, fix = f"at most {ratio.text} times the request of {request}", "lower it, or raise the request"
         yield Finding.of("resources", field, limit, allowed=allowed, fix=fix, about=about)
+
+
+def _written_limit(about: ContainerRef | None, name: str) -> str | int | float | None:
+    """A limit as it is written: of cpu, memory and ephemeral-storage, 0 counts as unset."""
+    resources = None if about is None else about.container.resources
+    return None if resources is None else (resources.limits or {}).get(name)
 
 
 def _is_within(limit: str | float, request: str | float, ratio: Fraction) -> bool:

@@ -4,8 +4,8 @@ Restricted fields: spec.{containers,initContainers,ephemeralContainers}[*].env[*
 Allowed values: Anything, for a variable whose name no pattern in `names` matches, or one in `allowedNames` does.
     Otherwise unset, empty, true, false, or a reference to another variable, such as $(DB_PASSWORD).
 With `tokens`, which is true if unset, no variable may have a value that begins with a well-known token, after spaces or
-`Bearer` if any, or that has a private key or a URL with a password in it. A token later in a value, such as in quotes
-or in JSON, is not recognised. Findings name the variable, and never show its value.
+`Bearer` if any, or that has a private key or a URL with a password in it. A token later in a value, such as in quotes,
+in JSON or as the user of a URL, is not recognised. Findings name the variable, and never show its value.
 Restricted fields: spec.{containers,initContainers,ephemeralContainers}[*].env[*].valueFrom.secretKeyRef,
     spec.{containers,initContainers,ephemeralContainers}[*].envFrom[*].secretRef
 Allowed values: any; with `denySecretRefs`, unset

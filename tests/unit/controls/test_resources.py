@@ -154,6 +154,13 @@ def test_bounds_that_contradict_each_other_are_errors(parameters: Any, error: st
     assert str(raised.value) == error
 
 
+def test_limit_of_zero_is_shown_as_it_is_written() -> None:
+    for limits, value, fix in (({"memory": 0}, "0", "set it to more than 0"), ({}, "unset", "set it")):
+        (finding,) = with_parameters("resources", ratio("memory", "2"), resources(limits=limits))
+        assert (finding.value, finding.fix) == (value, fix)
+    assert with_parameters("resources", ratio("memory", "2"), resources(limits={"memory": 1})) == []
+
+
 def test_ratio_below_one_is_an_error() -> None:
     error = rejected_parameter("resources", ratio("cpu", "0.9"))
     assert str(error).startswith("maxLimitRequestRatios[0].ratio: must be at least 1")
