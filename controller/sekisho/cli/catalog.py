@@ -18,7 +18,7 @@ from sekisho.images import ImageError, parse
 from sekisho.manifests.catalog_files import Wanted, with_entry
 from sekisho.manifests.policy_loading import read_policy_file
 from sekisho.policies import ImageCatalog, PolicyError, Problem
-from sekisho.policies.catalogs import CatalogEntry
+from sekisho.policies.catalogs import CatalogEntry, compile_catalog, withdrawal_of
 from sekisho.timestamps import parse as parse_time
 from sekisho.timestamps import rfc3339
 
@@ -155,9 +155,12 @@ def _until(written: str | None, days: int | None) -> str | None:
     if written is None:
         return None
     try:
-        return rfc3339(parse_time(written))
+        until = parse_time(written)
     except ValueError:
         raise click.UsageError(f"--valid-until: {written} is not a date such as 2027-03-31") from None
+    if until <= datetime.now(UTC):
+        raise click.UsageError(f"--valid-until: {written} is past: the entry would certify nothing")
+    return rfc3339(until)
 
 
 def _change(file: Path, wanted: Wanted, name: str | None) -> None:
@@ -202,22 +205,22 @@ def _entries(paths: Sequence[Path], days: int) -> list[_Entry]:
 
 
 def _entries_of(written: ImageCatalog, now: datetime, days: int) -> Iterator[_Entry]:
+    compiled = compile_catalog(written)
     for entry in written.spec.entries:
+        reason = withdrawal_of(compiled, entry)
         yield _Entry(
             written.metadata.name,
             written.spec.owner,
             entry.repository,
             entry.digest,
             entry.by.names if entry.by is not None else (),
-            _state(entry, now, days),
+            "withdrawn" if reason else _state(entry, now, days),
             entry.valid_until,
-            entry.withdrawn.reason if entry.withdrawn is not None else "",
+            reason,
         )
 
 
 def _state(entry: CatalogEntry, now: datetime, days: int) -> str:
-    if entry.withdrawn is not None:
-        return "withdrawn"
     if entry.valid_until is None or entry.valid_until > now + timedelta(days=days):
         return "certified"
     return "ended" if entry.valid_until <= now else "ends soon"

@@ -14,7 +14,7 @@ from sekisho.controls.control import ParameterError
 from sekisho.controls.image_rules import Fault, ImageRule, fault_of, may_connect, tag_lookup_fault
 from sekisho.controls.image_signatures import AuthorityName
 from sekisho.findings import words
-from sekisho.images import Reference, RegistryPattern
+from sekisho.images import PatternIndex, Reference, RegistryPattern
 from sekisho.images.trust import Trust
 from sekisho.timestamps import rfc3339
 
@@ -104,7 +104,7 @@ class Catalog(Struct, frozen=True, eq=False):
     by_digest, by_repository: its entries by digest, whose number does not make a look-up slower.
     registries: those that its entries name.
     ends: when entries end that were not withdrawn, in order, and which.
-    withdrawn: the number of entries that were withdrawn.
+    withdrawn: the number of entries that were withdrawn, by themselves or by another entry.
     """
 
     name: str
@@ -157,7 +157,7 @@ def catalog_fault(
         )
     named = [catalogs.by_name[name] for name in names.names]
     for catalog in named:
-        reason = _withdrawal(catalog, reference)
+        reason = withdrawal(catalog, reference)
         if reason:
             problem = f"was withdrawn in {catalog.title}: {reason}"
             return Fault(problem, f"use {_certified_image(named, reference, catalogs.now)}")
@@ -171,11 +171,18 @@ def catalog_fault(
     return _first(faults, definite=bool(names.all_of)) if faults else None
 
 
-def _withdrawal(catalog: Catalog, reference: Reference) -> str:
+def withdrawal(catalog: Catalog, reference: Reference) -> str:
     """Why an image was withdrawn; empty if it was not."""
     entries = catalog.by_digest.get(reference.digest or "", ())
     matching = (one.entry for one in catalog.signed if one.entry.withdrawn and one.pattern.may_reach(reference))
     return next((entry.withdrawn for entry in (*entries, *matching) if entry.withdrawn), "")
+
+
+def withdrawal_of_pattern(catalog: Catalog, pattern: RegistryPattern) -> str:
+    """Why all images of a pattern were withdrawn; empty if no entry covers the pattern and was."""
+    withdrawn = [one for one in catalog.signed if one.entry.withdrawn]
+    place = PatternIndex([one.pattern for one in withdrawn]).containing(pattern)
+    return "" if place is None else withdrawn[place].entry.withdrawn
 
 
 def _first(faults: Sequence[Fault], *, definite: bool) -> Fault:

@@ -6,11 +6,12 @@ from typing import Any, Final
 from msgspec import Struct
 
 from sekisho.documents import Path, Problem, with_field
-from sekisho.images import ImageError, parse
+from sekisho.images import parse, parse_pattern
 from sekisho.manifests.objects import Manifest, documents_of, manifests_of
 from sekisho.manifests.policy_loading import parse_policies
 from sekisho.manifests.sources import Source, sources_of
 from sekisho.policies import ImageCatalog, PolicyError
+from sekisho.policies.catalogs import CatalogEntry, compile_catalog, withdrawal_of
 from sekisho.policies.types import GROUP
 
 _KIND: Final = ImageCatalog.__name__
@@ -19,8 +20,9 @@ _KIND: Final = ImageCatalog.__name__
 class Wanted(Struct, frozen=True, kw_only=True):
     """An entry as it should be: fields that are None stay as they are.
 
-    repository, digest: of the entry, `digest` None for one by signatures; compared as they are written.
-    by: the authorities of a new entry by signatures.
+    repository, digest: of the entry, `digest` None for one by signatures; by their one name.
+    by: the authorities of an entry by signatures, any of them; empty for the first entry with the pattern, whatever
+        its authorities.
     valid_until: as the API writes it.
     withdrawn: the reason.
     """
@@ -64,8 +66,22 @@ def with_entry(text: str, file: str, wanted: Wanted, name: str | None = None) ->
         result = with_field(edited, manifest.document, *change)
         edited, is_rewritten = result.text, is_rewritten or result.is_rewritten
     whole = text.replace(source.text, _with_separator(source.text, edited), 1)
-    parse_policies(whole, file)
+    after = parse_policies(whole, file)
+    if wanted.withdrawn is None:
+        _deny_withdrawn(manifest, [one for one in after if isinstance(one, ImageCatalog)], wanted)
     return Changed(whole, str(manifest.value["metadata"]["name"]), is_rewritten, was_there)
+
+
+def _deny_withdrawn(manifest: Manifest, catalogs: Sequence[ImageCatalog], wanted: Wanted) -> None:
+    """Raise PolicyError if another entry withdraws what should be certified: the entry would certify nothing."""
+    name = manifest.value["metadata"]["name"]
+    written = next(one for one in catalogs if one.metadata.name == name)
+    entry = CatalogEntry(repository=wanted.repository, digest=wanted.digest)
+    reason = withdrawal_of(compile_catalog(written), entry)
+    if reason:
+        where = manifest.document.place((*manifest.at, "spec", "entries"))
+        problem = f"another entry withdraws it: {reason}; to certify it, delete the field withdrawn there"
+        raise PolicyError(Problem(where, problem))
 
 
 def _with_separator(before: str, after: str) -> str:
@@ -108,16 +124,24 @@ def _place_of(entries: Sequence[Any], wanted: Wanted) -> int:
     """The index of the entry; one past the last if there is none."""
     name = _name(wanted.repository, wanted.digest)
     for index, entry in enumerate(entries):
-        if entry.get("digest") == wanted.digest and _name(entry["repository"], wanted.digest) == name:
+        if entry.get("digest") != wanted.digest or _name(entry["repository"], wanted.digest) != name:
+            continue
+        if not wanted.by or _is_by(entry["by"], wanted.by):
             return index
     return len(entries)
 
 
+def _is_by(by: Any, names: Sequence[str]) -> bool:
+    """Whether an entry certifies what any of these authorities signed. Of one authority, any and all are the same."""
+    listed = by.get("anyOf") or (by.get("allOf") if len(names) == 1 else None) or ()
+    return by.get("count", 1) == 1 and sorted(listed) == sorted(names)
+
+
 def _name(repository: str, digest: str | None) -> str:
-    """The one name of an image; a pattern as it is written."""
+    """The one name of an image or a pattern; what is neither, as it is written."""
     try:
-        return repository if digest is None else repr(parse(f"{repository}@{digest}"))
-    except ImageError:
+        return repr(parse_pattern(repository) if digest is None else parse(f"{repository}@{digest}"))
+    except ValueError:
         return repository
 
 

@@ -5,9 +5,17 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct, field
+from msgspec.structs import replace
 
 from sekisho.controls.control import ParameterError, cel
-from sekisho.controls.image_catalogs import MAX_SIGNED, Catalog, Entry, SignedEntry
+from sekisho.controls.image_catalogs import (
+    MAX_SIGNED,
+    Catalog,
+    Entry,
+    SignedEntry,
+    withdrawal,
+    withdrawal_of_pattern,
+)
 from sekisho.controls.image_signatures import (
     ONE_OF_ANY_AND_ALL,
     Registry,
@@ -175,23 +183,48 @@ def compile_catalog(written: ImageCatalog) -> Catalog:
     if len(signed) > MAX_SIGNED:
         problems.add("spec.entries", _TOO_MANY_SIGNED)
     problems.raise_any()
-    entries = [entry for listed in by_digest.values() for entry in listed] + [one.entry for one in signed]
-    return Catalog(
+    catalog = Catalog(
         name=written.metadata.name,
         owner=" ".join(written.spec.owner.split()),
         by_digest=by_digest,
         by_repository=by_repository,
         signed=tuple(signed),
         registries=frozenset(registries),
-        ends=tuple(sorted(_ends(entries), key=lambda one: (one[0], one[1].repository))),
-        withdrawn=sum(bool(entry.withdrawn) for entry in entries),
+    )
+    remaining = list(_not_withdrawn(catalog))
+    ends = [(entry.until, entry) for entry in remaining if entry.until is not None]
+    return replace(
+        catalog,
+        ends=tuple(sorted(ends, key=lambda one: (one[0], one[1].repository))),
+        withdrawn=len(written.spec.entries) - len(remaining),
     )
 
 
-def _ends(entries: list[Entry]) -> Iterator[tuple[datetime, Entry]]:
-    for entry in entries:
-        if entry.until is not None and not entry.withdrawn:
-            yield entry.until, entry
+def withdrawal_of(catalog: Catalog, entry: CatalogEntry) -> str:
+    """Why the images of an entry were withdrawn, by it or by another entry of its catalogue; empty if they were not.
+
+    Raises ValueError for a repository that no catalogue can have.
+    """
+    if entry.withdrawn is not None:
+        return entry.withdrawn.reason
+    if entry.digest is None:
+        return withdrawal_of_pattern(catalog, parse_pattern(entry.repository))
+    return withdrawal(catalog, parse(f"{entry.repository}@{entry.digest}"))
+
+
+def _not_withdrawn(catalog: Catalog) -> Iterator[Entry]:
+    """The entries whose images no entry withdraws. A digest is looked at once, however many repositories have it."""
+    patterns = [one.pattern for one in catalog.signed if one.entry.withdrawn]
+    for listed in catalog.by_digest.values():
+        if any(entry.withdrawn for entry in listed):
+            continue
+        for entry in listed:
+            reference = parse(entry.repository) if patterns else None
+            if reference is None or not any(pattern.may_reach(reference) for pattern in patterns):
+                yield entry
+    for one in catalog.signed:
+        if not one.entry.withdrawn and not (patterns and withdrawal_of_pattern(catalog, one.pattern)):
+            yield one.entry
 
 
 def _verify(entry: CatalogEntry) -> None:

@@ -140,6 +140,7 @@ ERRORS = [
     (BLOCK, ("ghcr.io/acme/pay:1",), "is not REPOSITORY@DIGEST: only a digest says which image it is"),
     (BLOCK, (f"nginx@{A}",), "does not begin with a registry"),
     (BLOCK, (NEW, "--valid-until", "soon"), "--valid-until: soon is not a date such as 2027-03-31"),
+    (BLOCK, (NEW, "--valid-until", "2001-03-31"), "--valid-until: 2001-03-31 is past: the entry would certify nothing"),
     (BLOCK, (NEW, "--valid-until", "2028-01-01", "--valid-days", "1"), "use either --valid-until or --valid-days"),
     (BLOCK, (NEW, "--name", "other"), "holds no ImageCatalog other"),
     (TWO, (NEW,), "holds several ImageCatalogs, use --name: certified, other"),
@@ -149,6 +150,21 @@ ERRORS = [
         BLOCK.replace("    validUntil", "    withdrawn: {reason: leak}\n    validUntil"),
         (PAY,),
         "it is withdrawn: leak;",
+    ),
+    (
+        BLOCK.replace("    validUntil", "    withdrawn: {reason: leak}\n    validUntil"),
+        (f"mirror.test/pay@{A}",),
+        "another entry withdraws it: leak; to certify it, delete the field withdrawn there",
+    ),
+    (
+        BLOCK.replace("  # the end", "  - {repository: ghcr.io/*, by: {anyOf: [a]}, withdrawn: {reason: leak}}"),
+        (PAY,),
+        "another entry withdraws it: leak;",
+    ),
+    (
+        BLOCK.replace("  # the end", "  - {repository: ghcr.io/*, by: {anyOf: [a]}, withdrawn: {reason: leak}}"),
+        ("GHCR.io/acme/*", "--by", "b"),
+        "another entry withdraws it: leak;",
     ),
 ]
 
@@ -181,6 +197,38 @@ def test_pattern_that_has_no_entry_cannot_be_withdrawn(tmp_path: Path) -> None:
     assert sekisho("catalog", "withdraw", file, "ghcr.io/acme/*", "--reason", "x").exit_code == 0
 
 
+BY = [
+    ("{anyOf: [a]}", ("a",), 1),
+    ("{allOf: [a]}", ("a",), 1),
+    ("{anyOf: [a, b]}", ("b", "a"), 1),
+    ("{anyOf: [a]}", ("b",), 2),
+    ("{anyOf: [a]}", ("a", "b"), 2),
+    ("{allOf: [a, b]}", ("a", "b"), 2),
+    ("{anyOf: [a, b], count: 2}", ("a", "b"), 2),
+]
+
+
+@pytest.mark.parametrize(("there", "wanted", "entries"), BY)
+def test_pattern_with_other_authorities_is_another_entry(
+    there: str, wanted: tuple[str, ...], entries: int, tmp_path: Path
+) -> None:
+    file = written(tmp_path, f"{HEAD}  owner: us\n  entries:\n  - {{repository: ghcr.io/acme/*, by: {there}}}\n")
+    options = [word for name in wanted for word in ("--by", name)]
+    result = sekisho("catalog", "add", file, "GHCR.io/acme/*", *options, "--valid-until", "2099-01-31")
+    assert (result.exit_code, result.stdout.split()[0]) == (0, "changed" if entries == 1 else "added")
+    found = catalog_of(file).spec.entries
+    assert len(found) == entries
+    assert [one.valid_until is not None for one in found] == [False, True][2 - entries :]
+    assert found[-1].by is not None
+    assert set(found[-1].by.names) == set(wanted)
+
+
+def test_pattern_is_found_by_another_spelling_of_its_registry(tmp_path: Path) -> None:
+    file = written(tmp_path, f"{HEAD}  owner: us\n  entries:\n  - {{repository: ghcr.io/acme/*, by: {{anyOf: [a]}}}}\n")
+    assert sekisho("catalog", "withdraw", file, "GHCR.io:443/acme/*", "--reason", "x").exit_code == 0
+    assert len(catalog_of(file).spec.entries) == 1
+
+
 def test_last_line_without_a_break_gets_one_like_the_others(tmp_path: Path) -> None:
     file = written(tmp_path, f"{HEAD}  owner: security".replace("\n", "\r\n"))
     assert sekisho("catalog", "add", file, NEW).exit_code == 0
@@ -204,7 +252,8 @@ VERIFIED = [
     ([entry("a", None), entry("b", 15)], 0, []),
     ([entry("a", 13)], 1, ["ends soon"]),
     ([entry("a", -1), entry("b", 20)], 1, ["ended"]),
-    ([entry("a", -1, "CVE"), entry("b", 20)], 0, ["withdrawn"]),
+    ([entry("a", -1, "CVE"), entry("b", 20).replace(A, B)], 0, ["withdrawn"]),
+    ([entry("a", None, "CVE"), entry("b", 1)], 0, ["withdrawn: CVE", "withdrawn until"]),
 ]
 
 
@@ -219,7 +268,9 @@ def test_verify_says_what_ended_and_what_ends_soon(
     assert len(lines) == len(states)
     assert all(state in line for state, line in zip(states, lines, strict=True))
     report = json.loads(sekisho("catalog", "verify", file, "-o", "json").stdout)["entries"]
-    assert [one["state"] for one in report if one["state"] != "certified"] == states
+    assert [one["state"] for one in report if one["state"] != "certified"] == [
+        "withdrawn" if state.startswith("withdrawn") else state for state in states
+    ]
 
 
 def test_verify_takes_another_number_of_days(tmp_path: Path) -> None:
@@ -228,10 +279,12 @@ def test_verify_takes_another_number_of_days(tmp_path: Path) -> None:
 
 
 def test_list_shows_all_entries(tmp_path: Path) -> None:
-    file = written(tmp_path, f"{HEAD}  owner: security\n  entries:\n{entry('a', None)}{entry('b', None, 'CVE-1')}")
+    file = written(
+        tmp_path, f"{HEAD}  owner: security\n  entries:\n{entry('a', None)}{entry('b', None, 'CVE-1').replace(A, B)}"
+    )
     result = sekisho("catalog", "list", tmp_path)
     assert result.stdout == (
-        f"certified: ghcr.io/acme/a@{A}: certified\ncertified: ghcr.io/acme/b@{A}: withdrawn: CVE-1\n"
+        f"certified: ghcr.io/acme/a@{A}: certified\ncertified: ghcr.io/acme/b@{B}: withdrawn: CVE-1\n"
     )
     assert file.exists()
 

@@ -38,7 +38,7 @@ def due(of: Record, now: datetime = NOW) -> list[tuple[int, int]]:
     return [(one.days, len(one.entries)) for one in unreported(of, now)]
 
 
-WITHDRAWN = {"withdrawn": {"reason": "CVE"}}
+WITHDRAWN: dict[str, Any] = {"withdrawn": {"reason": "CVE"}}
 
 
 def test_status_counts_entries() -> None:
@@ -52,6 +52,23 @@ def test_status_counts_entries() -> None:
         ("Accepted", "True"),
         ("Enforced", "True"),
     ]
+
+
+def test_status_and_metrics_count_what_another_entry_withdraws_as_withdrawn() -> None:
+    mirrored = entry(1, DAY) | {"repository": "mirror.test/1"}
+    pattern = {"repository": "registry.test/base/*", "by": {"anyOf": ["release"]}}
+    narrower = {"repository": "registry.test/base/os", "by": {"anyOf": ["team"]}}
+    digest = entry(2, DAY) | {"repository": "registry.test/base/os"}
+    near = entry(3, 2 * DAY) | {"repository": "registry.test/basement/os"}
+    everything = [entry(1), mirrored, pattern, narrower, digest, near]
+    allowed = record(*everything)
+    denied = record(entry(1, **WITHDRAWN), mirrored, pattern | WITHDRAWN, narrower, digest, near)
+    for of, withdrawn, ending in ((allowed, 0, 3), (denied, 5, 1)):
+        assert of.catalog is not None
+        numbers = catalog_numbers(of.catalog, NOW)
+        assert numbers.by_state == {"certified": 6 - withdrawn, "ended": 0, "withdrawn": withdrawn}
+        assert numbers.ending[3] == ending
+        assert wanted_catalog_status(of, view(100)).withdrawn == withdrawn
 
 
 def test_catalogue_is_enforced_when_every_replica_has_read_it() -> None:
