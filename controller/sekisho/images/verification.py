@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -46,6 +47,8 @@ from sekisho.images.statements import (
     verify_statement,
 )
 from sekisho.images.vex import VEX_PREDICATES, read_vex
+
+_OLDER_ATTESTATION: Final = "it is an attestation of the older format, not a signature"
 
 
 class _Result(Struct, frozen=True, gc=False):
@@ -159,11 +162,14 @@ def _verify_candidate(
         return _Result(tuple(_by_keys(signed, candidate, authorities)))
     if candidate.media_type == ENVELOPE_TYPE:
         if not predicates:
-            raise NotASignatureError("it is an attestation of the older format, not a signature")
+            raise NotASignatureError(_OLDER_ATTESTATION)
         if CERTIFICATE_ANNOTATION in candidate.annotations:
             raise NotASignatureError("it is a keyless attestation of the older format; attest again with cosign 3")
         envelope = read_envelope(candidate.payload, MAX_PAYLOAD_BYTES)
-        return _verify_bundle(candidate, envelope, repository, digest, authorities, predicates)
+        result = _verify_bundle(candidate, envelope, repository, digest, authorities, predicates)
+        if result.attestation is None:  # else whether an image is signed would depend on what another policy requires
+            raise NotASignatureError(_OLDER_ATTESTATION)
+        return result
     return None
 
 

@@ -218,6 +218,16 @@ def test_scan_in_the_older_format_counts() -> None:
     assert facts(enveloped()).signatures == ()
 
 
+@pytest.mark.parametrize("predicates", [(), (SCAN_PREDICATE,)])
+def test_envelope_of_the_older_format_is_no_signature_whatever_policies_require(predicates: tuple[str, ...]) -> None:
+    signed = bundle(P256, statement())
+    found = facts(candidate(signed["dsseEnvelope"], ENVELOPE_TYPE), predicates=predicates)
+    assert (found.signatures, found.others) == ((), 0)
+    assert found.problems == ("it is an attestation of the older format, not a signature",)
+    (signature,) = facts(candidate(signed), predicates=predicates).signatures
+    assert signature.authority == "scanner"
+
+
 NOT_COUNTED: dict[str, tuple[Any, str]] = {
     "another key": (scanned_by(OTHER_P256), f'it is an attestation, "{SCAN_PREDICATE}", by another key'),
     "another image": (scanned_by(digest=OTHER_IMAGE), "it is about another image"),
