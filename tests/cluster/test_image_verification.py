@@ -266,8 +266,16 @@ def test_credentials_do_not_follow_a_redirect_to_another_host(
     login = (f"--docker-server={site.registry.host}", f"--docker-username={USER}", f"--docker-password={PASSWORD}")
     signed.check("create", "secret", "docker-registry", "login", *login)
     assert "does not let" in run(signed, "without", image.reference).stderr
-    with_login = run(signed, "with-login", image.reference, imagePullSecrets=[{"name": "login"}])
-    assert with_login.returncode == 0, with_login.stderr
+    answers: list[str] = []
+
+    def is_admitted() -> bool:
+        with_login = run(signed, "with-login", image.reference, imagePullSecrets=[{"name": "login"}])
+        answers.append(with_login.stderr)
+        return with_login.returncode == 0
+
+    # The registry is left alone for some seconds after the first answer, and the pod is pending meanwhile.
+    wait_until(is_admitted, SOON, "a pod with the login is admitted")
+    assert all("which is still being verified" in answer for answer in answers[:-1])
     requests = site.registry.requests(repository_name)
     assert {one.authorization for one in requests if one.listener == "storage"} == {""}
     assert any(one.authorization for one in requests if one.listener == "registry")

@@ -66,7 +66,7 @@ def test_the_install_manifest_has_the_chart_and_its_namespace(release: Path) -> 
     text = (release / f"sekisho-{__version__}-install.yaml").read_text()
     objects = manifests(text)
     assert identities(objects) == identities(render()) | {"Namespace/sekisho-system"}
-    assert set(re.findall(r"image: \"?([^\"\s]+)", text)) == {f"{IMAGE}:{__version__}"}
+    assert set(re.findall(r"^ *(?:- )?image: \"?([^\"\s]+)", text, re.M)) == {f"{IMAGE}:{__version__}"}
 
 
 def test_the_sbom_has_every_locked_dependency(release: Path) -> None:
