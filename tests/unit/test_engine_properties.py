@@ -293,7 +293,7 @@ def test_values_and_names_only_narrow_a_waiver(pod: Pod, spec: Json, data: st.Da
     shown = sorted({str(each.finding.raw_value) for each in wide} | {"NET_ADMIN", "unset"})
     values = data.draw(st.lists(st.sampled_from(shown).filter(bool), min_size=1, unique=True))
     narrow = waived(pod, spec, {"values": values})
-    assert [each for each in narrow if each not in wide] == []
+    assert [each for each in narrow if msgspec.structs.replace(each, value=None) not in wide] == []
     assert all(value_of(each.finding, typed(pod)) in values for each in narrow)
     names = data.draw(st.sampled_from(["pod", "p*", "other", "pod-*"]))
     assert waived(pod, spec, {"match": {"names": [names]}}) == (wide if names in ("pod", "p*") else ())
