@@ -48,7 +48,7 @@ MAX_SMALL_BYTES: Final = 64 * 1024
 """A body up to this size is decoded and judged at once; larger ones take their turn in a thread of their own."""
 MAX_SMALL_WORK: Final = 5000
 """Containers times the cost of their policies, of a review that is judged at once; about 1 us each, 7 at worst."""
-MAX_SMALL_PRODUCT: Final = 600_000
+MAX_SMALL_PRODUCT: Final = 1_500_000
 """Bytes of the body times the cost of its policies, of a review that is judged at once; about 10 ns each, 30 at worst.
 Any list in the pod may be compared with any list of a policy: sysctls, claims, annotations, variables."""
 MAX_FINDINGS_AT_ONCE: Final = 1000
