@@ -196,13 +196,7 @@ def _resolved(
 
 def _apparent_origins(pod: Pod, violations: Sequence[Violation]) -> Origins:
     """The origins of a created pod's fields, as far as the violations are about them."""
-    is_about_volumes = False
-    for violation in violations:
-        path = violation.finding.path
-        if len(path) > 1 and path[1] == "volumes":
-            is_about_volumes = True
-            break
-    return apparent_origins(pod, of_volumes=is_about_volumes)
+    return apparent_origins(pod, of_volumes=any(one.finding.path[1:2] == ("volumes",) for one in violations))
 
 
 def _with_origins(violations: list[Violation], origins: Mapping[FieldPath, Origin]) -> list[Violation]:

@@ -168,13 +168,19 @@ def decode_head(body: bytes) -> Review:
 
 def _review_excess(review: Review, body: bytes) -> str:
     """What the objects of a review have too much of, as a clause; empty where they may be judged."""
-    is_counted, pod, old = needs_counting(body), review.pod, review.old_pod
-    excess = "" if pod is None else pod_excess(pod, is_counted=is_counted)
-    excess = excess if excess or old is None else pod_excess(old, is_counted=is_counted)
-    if excess or not review.is_template:
+    is_counted = needs_counting(body)
+    excess = _object_excess(review.pod, review.workload, is_counted=is_counted)
+    if excess:
         return excess
-    workloads = (review.workload, review.old_workload)
-    return next(filter(None, (workload_excess(each) for each in workloads if each is not None)), "")
+    excess = _object_excess(review.old_pod, review.old_workload, is_counted=is_counted)
+    return excess and f"before the update, {excess}"
+
+
+def _object_excess(pod: Pod | None, workload: WorkloadMeta | None, *, is_counted: bool) -> str:
+    """The same for one object: the pod that it is or makes, None for neither, and its own metadata if it makes one."""
+    if pod is None:
+        return ""
+    return pod_excess(pod, is_counted=is_counted) or ("" if workload is None else workload_excess(workload))
 
 
 def _wire_envelope() -> Any:

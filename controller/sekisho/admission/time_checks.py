@@ -16,8 +16,8 @@ class UnjudgedError(SekishoError):
 
 
 CheckTime = Callable[[], None]
-"""Called between checks and between the containers, volumes and other entries that
-a check goes through. Raises UnjudgedError where judging must end."""
+"""Called between checks, and between the containers, volumes and other entries that a check goes through. Raises
+UnjudgedError where judging must end."""
 
 
 class _Timed(list[Any]):

@@ -117,9 +117,7 @@ def unreported(record: Record, now: datetime) -> Iterator[Ending]:
         entries = tuple(
             (end, entry)
             for end, entry in catalog.ends[_ended(catalog, now) :]
-            if fewer < ((day := in_utc(end).date()) - today).days <= days
-            and day.isoformat() > reported.get(days, "")
-            and in_utc(end).date().isoformat() > reported.get(days, "")
+            if fewer < ((day := in_utc(end).date()) - today).days <= days and day.isoformat() > reported.get(days, "")
         )
         if entries:
             yield Ending(days, until, entries)

@@ -194,7 +194,9 @@ def test_metadata_of_a_workload_is_bounded(field: str) -> None:
 
 
 def test_old_pod_is_bounded_too() -> None:
-    assert outcomes(review_body(restricted_pod(), pod(*plain(513))))[1].decision is Decision.ERROR
+    denied = outcomes(review_body(restricted_pod(), pod(*plain(513))))[1]
+    assert denied.decision is Decision.ERROR
+    assert "before the update, the pod has 513 containers, more than 512" in denied.message
     assert outcomes(review_body(restricted_pod(), pod(*plain(512))))[1].decision is Decision.ALLOW
 
 

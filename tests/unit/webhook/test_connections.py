@@ -454,7 +454,7 @@ async def test_connections_that_are_closed_at_once_leave_turns_to_others(monkeyp
     async def count() -> None:
         nonlocal rounds
         while True:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # one round of the loop, which is what is counted
             rounds += 1
 
     monkeypatch.setattr(module.Connection, "connection_lost", noting)

@@ -649,10 +649,12 @@ async def test_signed_index_that_cannot_be_read_itself_keeps_its_signatures(site
     assert isinstance(await site.look(unsigned), Unknown)
     assert site.shared == []
     site.registry.misbehave.clear()
-    async with asyncio.timeout(20):
-        while not (isinstance(found := site.now_known(signed), ImageFacts) and found.platforms):
-            await site.evidence.settled([signed], 5)
-            await asyncio.sleep(0.05)  # until a failure may be tried again
+
+    def has_platforms() -> bool:
+        site.evidence.start([signed], "")
+        return isinstance(found := site.now_known(signed), ImageFacts) and bool(found.platforms)
+
+    await until(has_platforms)  # a failure is tried again after a while
 
 
 async def test_platforms_are_looked_up_although_indexes_have_all_the_room(
