@@ -29,6 +29,7 @@ from sekisho.admission.template_paths import fixes_in_object, violations_in_obje
 from sekisho.admission.time_checks import CheckTime, UnjudgedError
 from sekisho.admission.verdict import Violation, denying, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, waiver_lines
+from sekisho.controls import CONTROLS
 from sekisho.images.trust import Lookup, Trust
 from sekisho.pods import NAME_OF_CRON_JOB, POD_TEMPLATES, OwnerReference, Pod, TemplatePath
 from sekisho.policies import Enforcement, PolicySet
@@ -88,6 +89,8 @@ class Outcome(Struct, frozen=True):
     lookups: tuple[Lookup, ...] = ()
 
 
+_CAUSES: Final = {name: f"Violates{name[0].upper()}{name[1:]}" for name in CONTROLS}
+"""The reason of a cause in a denial, by control."""
 _encoder = msgspec.json.Encoder()
 _POD, _TEMPLATE = Form.POD, Form.TEMPLATE  # to look a member up by its name is slow in Python 3.11
 _ALLOW, _DENY, _PATCH = Decision.ALLOW, Decision.DENY, Decision.PATCH
@@ -167,7 +170,8 @@ def _validated(
     if not (evaluation.violations or evaluation.waived or evaluation.plan.notes or evaluation.notes):
         return replace(allowed(review), lookups=evaluation.lookups) if evaluation.lookups else allowed(review)
     evaluation = replace(evaluation, violations=_as_users_write_them(review, evaluation.violations))
-    return denied(review, evaluation) if evaluation.is_denied else admitted_with_notes(review, evaluation)
+    denials = denying(evaluation.violations)
+    return denied(review, evaluation, denials) if denials else admitted_with_notes(review, evaluation)
 
 
 def mutate(
@@ -261,13 +265,12 @@ def admitted_with_notes(review: Review, evaluation: Evaluation) -> Outcome:
     )
 
 
-def denied(review: Review, evaluation: Evaluation) -> Outcome:
-    """The pod is denied by one or more policies."""
-    denials = denying(evaluation.violations)
+def denied(review: Review, evaluation: Evaluation, denials: Sequence[Violation]) -> Outcome:
+    """The pod is denied by one or more policies; `denials` are the violations that deny it."""
     message, messages = message_and_causes(denials)
     causes = [
-        Cause(f"Violates{v.finding.control[0].upper()}{v.finding.control[1:]}", text, v.finding.field)
-        for v, text in zip(denials, messages, strict=False)
+        Cause(_CAUSES[violation.finding.control], text, violation.finding.field)
+        for violation, text in zip(denials, messages, strict=False)
     ]
     response = Response(
         review.uid,
@@ -276,7 +279,8 @@ def denied(review: Review, evaluation: Evaluation) -> Outcome:
         warnings=_warnings(review, evaluation),
         audit_annotations=_audit_annotations(evaluation, message if len(denials) == len(evaluation.violations) else ""),
     )
-    decision = Decision.PENDING if evaluation.is_pending else _DENY
+    # Only a look-up that goes on makes a denial pending.
+    decision = Decision.PENDING if evaluation.lookups and evaluation.is_pending else _DENY
     return Outcome(
         encode_response(response), decision, review, evaluation.violations, message, lookups=evaluation.lookups
     )

@@ -40,11 +40,8 @@ def message_and_causes(violations: Sequence[Violation]) -> tuple[str, list[str]]
     groups = _groups(violations)
     lines = [_line(group) for group in groups[:MAX_LINES]]
     known = {id(group[0]): line for group, line in zip(groups, lines, strict=False) if len(group) == 1}
-    causes = [
-        _capped(known.get(id(violation)) or _line((violation,)), MAX_MESSAGE_LENGTH)
-        for violation in violations[:MAX_CAUSES]
-    ]
-    return _message(lines, len(groups)), causes
+    texts = [known.get(id(violation)) or _line((violation,)) for violation in violations[:MAX_CAUSES]]
+    return _message(lines, len(groups)), [_capped(text, MAX_MESSAGE_LENGTH) for text in texts]
 
 
 def _message(lines: list[str], problems: int) -> str:
@@ -87,8 +84,8 @@ def capped_warnings(
 
 def _groups(violations: Sequence[Violation]) -> list[list[Violation]]:
     """The violations by line: the same problem in several containers is one line."""
-    if len(violations) == 1:
-        return [list(violations)]
+    if len({violation.finding.control for violation in violations}) == len(violations):
+        return [[violation] for violation in violations]
     groups: dict[tuple[object, ...], list[Violation]] = {}
     for violation in violations:
         finding = violation.finding

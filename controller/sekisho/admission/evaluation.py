@@ -196,7 +196,10 @@ def _resolved(
 
 def _apparent_origins(pod: Pod, violations: Sequence[Violation]) -> Origins:
     """The origins of a created pod's fields, as far as the violations are about them."""
-    return apparent_origins(pod, of_volumes=any(one.finding.path[1:2] == ("volumes",) for one in violations))
+    for violation in violations:
+        if violation.finding.path[1:2] == ("volumes",):
+            return apparent_origins(pod)
+    return apparent_origins(pod, of_volumes=False)
 
 
 def _with_origins(violations: list[Violation], origins: Mapping[FieldPath, Origin]) -> list[Violation]:

@@ -85,15 +85,9 @@ def judge(
             if count > MAX_FINDINGS:
                 raise UnjudgedError(f"the pod has more than {MAX_FINDINGS:,} problems")
             violations += [
-                Violation(
-                    requirement.policies,
-                    requirement.enforcement,
-                    finding,
-                    requirement.on_pods,
-                    messages=requirement.messages,
-                )
+                Violation(one.policies, one.enforcement, finding, one.on_pods, None, False, one.messages)
                 for finding in findings
-                for requirement in step.required_by
+                for one in step.required_by
             ]
     return violations
 

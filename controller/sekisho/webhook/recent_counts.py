@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from msgspec import Struct, field
@@ -18,13 +18,40 @@ SLICE: Final = 300.0
 MAX_POLICIES: Final = 5000
 """In a slice; further policies are not counted."""
 MAX_REPORTED: Final = 200
+MAX_SHARED: Final = 16
+"""Combinations of policies and enforcement that are counted together before they are counted by policy."""
+
+_DENY, _WARN, _AUDIT = Enforcement.DENY, Enforcement.WARN, Enforcement.AUDIT  # slow to look up in Python 3.11
+_NONE: Final[tuple[tuple[str, ...], int]] = ((), 0)
 
 
 class _Slice(Struct):
+    """The counts of a few minutes by policy.
+
+    shared: what is not counted by policy yet: how many requests violated exactly the same policies, which a plan holds,
+        by their id; the reference keeps the id from being used again.
+    """
+
     began: float
     denials: Counter[str] = field(default_factory=Counter)
     warnings: Counter[str] = field(default_factory=Counter)
     without_event: Counter[str] = field(default_factory=Counter)
+    shared: dict[tuple[int, Enforcement], tuple[tuple[str, ...], int]] = field(default_factory=dict)
+
+    def by_policy(self) -> None:
+        """Count by policy what is counted together."""
+        for (_, enforcement), (names, count) in self.shared.items():
+            self.add(enforcement, names, count)
+        self.shared.clear()
+
+    def add(self, enforcement: Enforcement, names: Collection[str], count: int = 1) -> None:
+        """Count requests that these policies denied or warned about."""
+        counts = self.denials if enforcement is _DENY else self.warnings
+        if count == 1 and len(counts) + len(names) <= MAX_POLICIES:
+            counts.update(names)
+            return
+        for name in names:
+            _add(counts, name, count)
 
 
 class RecentCounts:
@@ -39,15 +66,17 @@ class RecentCounts:
         if outcome.review.dry_run:
             return
         present = self._present()
-        for counts, enforcement in ((present.denials, Enforcement.DENY), (present.warnings, Enforcement.WARN)):
-            names = policies_of(with_enforcement(outcome.violations, enforcement))
-            if not names:
-                continue
-            if len(counts) + len(names) <= MAX_POLICIES:
-                counts.update(names)
-            else:
-                for name in names:
-                    _add(counts, name, 1)
+        distinct = {(id(one.policies), one.enforcement): one.policies for one in outcome.violations}
+        if len(distinct) > 1:
+            for enforcement in (_DENY, _WARN):
+                present.add(enforcement, policies_of(with_enforcement(outcome.violations, enforcement)))
+            return
+        # The usual case: a thousand policies may share the violations of each of many requests.
+        for key, policies in distinct.items():
+            if key[1] is not _AUDIT:
+                present.shared[key] = (policies, present.shared.get(key, _NONE)[1] + 1)
+        if len(present.shared) > MAX_SHARED:
+            present.by_policy()
 
     def count_without_event(self, content: Statement, count: int) -> None:
         """Count denials or warnings that no Event shows."""
@@ -58,6 +87,7 @@ class RecentCounts:
     def forget(self, policy: str) -> None:
         """Drop the counts of a deleted policy: another of its name starts at zero."""
         for slice_ in self._slices:
+            slice_.by_policy()
             del slice_.denials[policy]
             del slice_.warnings[policy]
             del slice_.without_event[policy]
@@ -67,6 +97,7 @@ class RecentCounts:
         self._drop_old(self._clock())
         total = _Slice(0.0)
         for slice_ in self._slices:
+            slice_.by_policy()
             total.denials.update(slice_.denials)
             total.warnings.update(slice_.warnings)
             total.without_event.update(slice_.without_event)

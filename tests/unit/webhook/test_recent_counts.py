@@ -11,7 +11,7 @@ from sekisho.cluster.events import Reason, statement
 from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, PolicyWaiver
 from sekisho.webhook import recent_counts
 from sekisho.webhook.metrics import Metrics
-from sekisho.webhook.recent_counts import HOUR, SLICE, RecentCounts
+from sekisho.webhook.recent_counts import HOUR, MAX_SHARED, SLICE, RecentCounts
 from tests.reviews import review
 from tests.unit.webhook.serving_reviews import BAD, GOOD, pod, policy
 
@@ -96,3 +96,13 @@ def test_the_metrics_keep_the_tally() -> None:
     for thing in (pod(BAD), pod(GOOD)):
         metrics.count("validate", outcome(thing=thing), 0.001)
     assert metrics.recent.last_hour() == {"p": (1, 0, 0)}
+
+
+def test_requests_that_violate_different_sets_of_policies_all_count() -> None:
+    recent = RecentCounts()
+    sets = [tuple(policy(f"p-{index}") for index in range(number)) for number in range(1, MAX_SHARED + 3)]
+    for policies in sets:
+        recent.count(outcome(*policies))
+    counts = recent.last_hour()
+    assert counts["p-0"] == (len(sets), 0, 0)
+    assert counts[f"p-{len(sets) - 1}"] == (1, 0, 0)
