@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from enum import StrEnum
 from hashlib import sha256
+from json.encoder import encode_basestring
 from typing import Final
 
 from msgspec import Struct
@@ -193,7 +194,7 @@ def render_value(value: object) -> str:
         return "unset"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return _cut(_to_json(_cut(value) if isinstance(value, str) else value))
+    return _cut(encode_basestring(_cut(value)) if isinstance(value, str) else _to_json(value))
 
 
 def _cut(text: str) -> str:

@@ -25,7 +25,7 @@ from sekisho.admission.pod_defaults import NO_OBJECTS, NamespaceObjects
 from sekisho.admission.resolution import resolve_tags
 from sekisho.admission.responses import Cause, Details, Response, Status, encode_response
 from sekisho.admission.review import Review
-from sekisho.admission.template_paths import fixes_in_object, violations_in_object
+from sekisho.admission.template_paths import fixes_in_object, names_field, violations_in_object
 from sekisho.admission.time_checks import CheckTime, UnjudgedError
 from sekisho.admission.verdict import Violation, denying, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, waiver_lines
@@ -342,10 +342,13 @@ def _as_users_write_them(review: Review, violations: tuple[Violation, ...]) -> t
     The findings on an object keep that object's paths, because the answer is about it; only their fixes name the path
     in the object that a controller makes it from.
     """
-    path = written_at(review)
     if not review.is_pod:
-        return violations_in_object(violations, POD_TEMPLATES[(review.kind.group, review.kind.kind)], path)
-    return fixes_in_object(violations, path) if path else violations
+        template_path = POD_TEMPLATES[(review.kind.group, review.kind.kind)]
+        return violations_in_object(violations, template_path, written_at(review))
+    for violation in violations:
+        if names_field(violation.finding.fix):
+            return fixes_in_object(violations, written_at(review))
+    return violations
 
 
 def written_at(review: Review) -> TemplatePath:

@@ -16,7 +16,14 @@ from sekisho.admission.defaults import Filled, defaults_for, with_defaults
 from sekisho.admission.mirrors import mirror_images
 from sekisho.admission.origins import Origin, Origins, with_origin
 from sekisho.admission.placeholders import without_placeholders
-from sekisho.admission.pod_defaults import NO_OBJECTS, CreatedPod, NamespaceObjects, apparent_origins, as_created
+from sekisho.admission.pod_defaults import (
+    NO_OBJECTS,
+    CreatedPod,
+    NamespaceObjects,
+    apparent_origins,
+    as_created,
+    may_have_origin,
+)
 from sekisho.admission.resolution import resolve_tags
 from sekisho.admission.time_checks import CheckTime
 from sekisho.admission.updates import runs_the_same
@@ -197,9 +204,9 @@ def _resolved(
 def _apparent_origins(pod: Pod, violations: Sequence[Violation]) -> Origins:
     """The origins of a created pod's fields, as far as the violations are about them."""
     for violation in violations:
-        if violation.finding.path[1:2] == ("volumes",):
+        if may_have_origin(violation.finding.path):
             return apparent_origins(pod)
-    return apparent_origins(pod, of_volumes=False)
+    return {}
 
 
 def _with_origins(violations: list[Violation], origins: Mapping[FieldPath, Origin]) -> list[Violation]:

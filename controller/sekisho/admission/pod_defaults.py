@@ -128,12 +128,15 @@ def as_created(pod: Pod, objects: NamespaceObjects = NO_OBJECTS) -> CreatedPod:
     return CreatedPod(pod if spec is pod.spec else replace(pod, spec=spec), origins)
 
 
-def apparent_origins(pod: Pod, *, of_volumes: bool = True) -> Origins:
+def may_have_origin(path: FieldPath) -> bool:
+    """Whether `apparent_origins` may have the origin of a field; quick, as most fields have none."""
+    return path[1:2] == ("volumes",) or "hostPort" in path or "appArmorProfile" in path
+
+
+def apparent_origins(pod: Pod) -> Origins:
     """The origins of the fields of a created pod that look as the API server sets them.
 
     What a user wrote in the same way has the same effect, and the same fix.
-
-    of_volumes: False leaves out those of volumes, where nothing asks for them.
     """
     origins: Origins = {}
     is_annotated = any(key.startswith(_APP_ARMOR) for key in annotations_of(pod))
@@ -148,7 +151,7 @@ def apparent_origins(pod: Pod, *, of_volumes: bool = True) -> Origins:
             path = (*ref.path, "securityContext", "appArmorProfile")
             origins[path] = _from_annotation(_APP_ARMOR + ref.container.name)
     mounts_token = pod.spec.automount_service_account_token is not False
-    for index, volume in enumerate(pod.spec.volumes or ()) if of_volumes and mounts_token else ():
+    for index, volume in enumerate(pod.spec.volumes or ()) if mounts_token else ():
         if is_token_volume(volume):
             origins[("spec", "volumes", index)] = _FOR_TOKEN
     return origins

@@ -49,17 +49,27 @@ def violations_in_object(
 
 
 def fixes_in_object(violations: Sequence[Violation], template_path: tuple[str, ...]) -> tuple[Violation, ...]:
-    """Violations of a pod whose fixes name the fields of the object that its controller made it from."""
+    """Violations of a pod whose fixes name the fields of the object that its controller made it from.
+
+    template_path: where that object has the template; empty for a pod that nothing was made from.
+    """
+    if not template_path:
+        return tuple(violations)
     return tuple(
         replace(violation, finding=replace(violation.finding, fix=_fix(violation.finding.fix, template_path)))
-        if "." in violation.finding.fix
+        if names_field(violation.finding.fix)
         else violation
         for violation in violations
     )
 
 
+def names_field(fix: str) -> bool:
+    """Whether a fix may name a field by its path from the pod's root; few do."""
+    return "." in fix
+
+
 def _fix(fix: str, template_path: tuple[str, ...]) -> str:
-    if "." not in fix:  # few fixes name a field
+    if not names_field(fix):
         return fix
     above = render_path(template_path)
     return _POD_FIELD.sub(lambda field: f"{above}.{field[0]}", fix)
