@@ -1,0 +1,286 @@
+"""One pass over the objects of a cluster: first what is between pods and owners, then templates, then pods."""
+
+from collections.abc import Callable, Container, Iterable, Mapping
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from msgspec import Raw, Struct
+from msgspec.structs import replace
+
+from sekisho.admission import (
+    NOT_VERIFIED,
+    CheckTime,
+    Evaluation,
+    Form,
+    NamespaceObjects,
+    UnjudgedError,
+    Violation,
+    evaluate,
+)
+from sekisho.admission.bounds import needs_counting, pod_excess
+from sekisho.admission.template_paths import violations_in_object
+from sekisho.audit.counts import OwnerAudit, Result, count, impacts
+from sekisho.audit.objects import (
+    Creator,
+    Kind,
+    Owner,
+    StoredPod,
+    controller_of,
+    creator_of,
+    decode_link,
+    decode_pod,
+    decode_workload,
+)
+from sekisho.audit.promotion import Promotions
+from sekisho.pods import POD_TEMPLATES, OwnerReference, Pod, pod_template
+from sekisho.policies import Enforcement, Plan, PolicySet
+
+MAX_LINKS: Final = 4
+"""Objects between a pod and its owner."""
+MAX_PLANS: Final = 4096
+"""Plans of which it is remembered which policies they have."""
+
+
+class Surroundings(Struct, frozen=True, eq=False):
+    """What else pods are judged by.
+
+    now: the time for waivers and catalogues.
+    exempt: the namespaces whose pods the API server does not send to the webhook; they do not count.
+    labels_of: the labels of a namespace; None for one that is not known, whose pods do not count where policies read
+        labels.
+    objects_of: what is known of a pod's namespace that changes the pods of a template.
+    start_clock: called before each pod, and gives what ends judging if that takes too long; None to never end it.
+    """
+
+    now: datetime
+    exempt: Container[str]
+    labels_of: Callable[[str], Mapping[str, str] | None]
+    objects_of: Callable[[str, Pod], NamespaceObjects]
+    start_clock: Callable[[], CheckTime] | None = None
+
+
+class _Verdict(Struct, frozen=True):
+    """What pods that are made again get: the policies that would deny them, whether they do today, and why."""
+
+    denied_by: tuple[str, ...]
+    is_now: bool
+    violations: tuple[Violation, ...]
+
+
+class Audit:
+    """One pass: call `add_links`, then `add_templates`, then `add_pods`, each as often as needed, then `result`.
+
+    policies: the set to judge by, without evidence about images.
+    promotions: which violations deny when every policy does.
+    max_violations: how many violations of each owner are kept.
+
+    Objects that cannot be read are counted as not judged. No method raises.
+    """
+
+    def __init__(
+        self, policies: PolicySet, promotions: Promotions, around: Surroundings, max_violations: int = 64
+    ) -> None:
+        self._policies = policies
+        self._promotions = promotions
+        self._around = around
+        self._max_violations = max_violations
+        self._links: dict[str, OwnerReference] = {}
+        self._templates: dict[str, OwnerAudit] = {}
+        self._others: dict[Owner, OwnerAudit] = {}
+        self._applied: dict[tuple[str, ...], int] = {}
+        self._titles: dict[Plan, tuple[str, ...]] = {}
+        self._pods = self._violating = self._unjudged = 0
+        self._has_unverified = False
+        self._is_ended = False
+
+    def add_links(self, items: Iterable[Raw]) -> None:
+        """Add objects of one of LINKS, or their metadata, as JSON."""
+        self._add_all(items, self._add_link)
+
+    def add_templates(self, kind: Kind, items: Iterable[Raw]) -> None:
+        """Add objects of one of TEMPLATES, as JSON."""
+        self._add_all(items, lambda raw: self._add_template(kind, raw))
+
+    def add_pods(self, items: Iterable[Raw]) -> None:
+        """Add pods, as JSON."""
+        self._add_all(items, self._add_pod)
+
+    def end(self) -> None:
+        """Judge nothing more: a thread cannot be cancelled."""
+        self._is_ended = True
+
+    def result(self) -> Result:
+        """The counts. Call it once."""
+        for audited in self._templates.values():
+            audited.count_denied(audited.template_denied_by or (), audited.pods, is_now=audited.is_template_denied_now)
+        owners = [*self._templates.values(), *self._others.values()]
+        applied: dict[str, int] = {}
+        for titles, pods in self._applied.items():
+            count(applied, titles, pods)
+        shown = [one for one in owners if one.violating or one.would_be_denied]
+        return Result(
+            pods=self._pods,
+            violating=self._violating,
+            denied=sum(audited.denied for audited in shown),
+            denied_now=sum(audited.denied_now for audited in shown),
+            owners=tuple(sorted(shown, key=lambda one: (-one.denied, not one.is_idle, -one.violating, one.owner))),
+            policies=impacts(applied, shown),
+            unjudged=self._unjudged,
+            has_unverified=self._has_unverified,
+        )
+
+    def _add_all(self, items: Iterable[Raw], add: Callable[[Raw], None]) -> None:
+        for raw in items:
+            if self._is_ended:
+                return
+            try:
+                add(raw)
+            except (UnjudgedError, msgspec.DecodeError, RecursionError):
+                self._unjudged += 1
+
+    def _add_link(self, raw: Raw) -> None:
+        meta = decode_link(raw).metadata
+        above = controller_of(meta)
+        if above is not None:
+            self._links[meta.uid] = above
+
+    def _add_template(self, kind: Kind, raw: Raw) -> None:
+        workload = decode_workload(raw)
+        meta = workload.metadata
+        namespace = meta.namespace or ""
+        if meta.deletion_timestamp is not None or namespace in self._around.exempt:
+            return
+        template = pod_template(workload, kind.group, kind.name)
+        if template is None:
+            return
+        _check_size(template, raw)
+        owner = Owner(namespace, kind.name, meta.name or "", kind.api_version)
+        creator = creator_of(kind.api_version, kind.name)
+        verdict = self._made_again(template, namespace, creator, annotations=meta.annotations)
+        if verdict is None:
+            return
+        path = POD_TEMPLATES[kind.group, kind.name]
+        self._templates[meta.uid] = OwnerAudit(
+            owner,
+            template_denied_by=verdict.denied_by,
+            is_template_denied_now=verdict.is_now,
+            violations=violations_in_object(verdict.violations, path),
+        )
+
+    def _add_pod(self, raw: Raw) -> None:
+        pod = decode_pod(raw)
+        namespace = pod.metadata.namespace or ""
+        if not pod.runs or namespace in self._around.exempt:
+            return
+        _check_size(pod, raw)
+        template, owner = self._owner_of(pod, namespace)
+        controller = controller_of(pod.metadata)
+        creator = creator_of(controller.api_version, controller.kind) if controller is not None else None
+        running = _as_requested(pod)
+        evaluation = self._evaluate(running, namespace, creator, Form.POD)
+        if evaluation is None:
+            return
+        again = None if template is not None else self._made_again(running, namespace, creator)
+        self._pods += 1
+        titles = self._titles_of(evaluation.plan)
+        self._applied[titles] = self._applied.get(titles, 0) + 1
+        violated = {title for one in _judged(evaluation) for title in one.policies}
+        if template is None and (violated or (again is not None and again.denied_by)):
+            template = self._others.setdefault(owner, OwnerAudit(owner))
+        if template is None:
+            return
+        template.pods += 1
+        if violated:
+            self._violating += 1
+            template.violating += 1
+            count(template.violating_by, violated)
+        if again is not None:
+            template.count_denied(again.denied_by, is_now=again.is_now)
+            template.violations = template.violations or again.violations
+
+    def _owner_of(self, pod: StoredPod, namespace: str) -> tuple[OwnerAudit | None, Owner]:
+        """What is counted for the pod's owner if its template is known, and the owner."""
+        reference = controller_of(pod.metadata)
+        if reference is None:
+            return None, Owner(namespace, "Pod", pod.metadata.name or "")
+        for _ in range(MAX_LINKS):
+            template = self._templates.get(reference.uid)
+            if template is not None and template.owner.namespace == namespace:
+                return template, template.owner
+            above = self._links.get(reference.uid)
+            if above is None:
+                break
+            reference = above
+        return None, Owner(namespace, reference.kind, reference.name, reference.api_version)
+
+    def _made_again(
+        self, pod: Pod, namespace: str, creator: Creator | None, annotations: Mapping[str, str] | None = None
+    ) -> _Verdict | None:
+        """What a pod gets that is created from this one; None in a namespace that is not known."""
+        if pod.spec.ephemeral_containers:
+            pod = replace(pod, spec=replace(pod.spec, ephemeral_containers=None))
+        evaluation = self._evaluate(pod, namespace, creator, Form.MANIFEST, annotations)
+        if evaluation is None:
+            return None
+        self._has_unverified |= NOT_VERIFIED in evaluation.notes
+        denying = [(one, self._promotions.denying(one)) for one in _judged(evaluation)]
+        kept = {(one.finding.control, one.policies): one for one, titles in reversed(denying) if titles}
+        return _Verdict(
+            tuple(sorted({title for _, titles in denying for title in titles})),
+            any(one.enforcement == Enforcement.DENY for one, _ in denying),
+            tuple(reversed(kept.values()))[: self._max_violations],
+        )
+
+    def _evaluate(
+        self,
+        pod: Pod,
+        namespace: str,
+        creator: Creator | None,
+        form: Form,
+        annotations: Mapping[str, str] | None = None,
+    ) -> Evaluation | None:
+        """The verdict; None in a namespace that is not known. Raises UnjudgedError."""
+        around = self._around
+        labels = around.labels_of(namespace) if self._policies.needs_labels else None
+        if labels is None and self._policies.needs_labels:
+            return None
+        return evaluate(
+            pod,
+            self._policies,
+            namespace,
+            labels,
+            form=form,
+            subject=creator,
+            clock=lambda: around.now,
+            objects=around.objects_of(namespace, pod),
+            check_time=around.start_clock() if around.start_clock is not None else None,
+            annotations=annotations,
+        )
+
+    def _titles_of(self, plan: Plan) -> tuple[str, ...]:
+        """The policies with controls that a plan has."""
+        known = self._titles.get(plan)
+        if known is None:
+            if len(self._titles) >= MAX_PLANS:
+                self._titles.clear()
+            names = {title for step in plan.steps for required in step.required_by for title in required.policies}
+            known = self._titles[plan] = tuple(sorted(names))
+        return known
+
+
+def _check_size(pod: Pod, raw: Raw) -> None:
+    """Raise UnjudgedError for a pod that the webhook denies without judging it. raw: the object that it is from."""
+    excess = pod_excess(pod, is_counted=needs_counting(bytes(raw)))
+    if excess:
+        raise UnjudgedError(excess)
+
+
+def _as_requested(pod: Pod) -> Pod:
+    """The pod without the node that the scheduler chose: most policies on nodeName are about users who set it."""
+    return replace(pod, spec=replace(pod.spec, node_name=None)) if pod.spec.node_name else pod
+
+
+def _judged(evaluation: Evaluation) -> list[Violation]:
+    """The violations that do not only say that images are not verified here."""
+    return [violation for violation in evaluation.violations if not violation.needs_trust]

@@ -1,0 +1,46 @@
+"""What the violations of policies that warn or audit would cause if these policies denied."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from sekisho.admission import Violation
+from sekisho.controls import CONTROLS
+from sekisho.policies import ClusterPodPolicy, Enforcement, PodPolicy
+
+_NONE: Final = frozenset[str]()
+
+
+class Promotions:
+    """Which violations deny a pod if each policy denies that warns or audits now.
+
+    A control that sets an enforcement of its own keeps it. Of a policy that takes its levels from namespaces' labels,
+    what the labels only warn of or audit counts too if the policy itself does the same.
+    """
+
+    def __init__(self, lenient: Mapping[str, tuple[Enforcement, frozenset[str]]]) -> None:
+        """From the policies that do not deny, by title: what they do, and the controls that set something else."""
+        self._lenient = lenient
+
+    def denying(self, violation: Violation) -> tuple[str, ...]:
+        """The policies of a violation that deny the pod then, in the order of the violation."""
+        if violation.enforcement == Enforcement.DENY:
+            return violation.policies
+        if not self._lenient:
+            return ()
+        return tuple(title for title in violation.policies if self._is_promoted(title, violation))
+
+    def _is_promoted(self, title: str, violation: Violation) -> bool:
+        enforcement, own = self._lenient.get(title, (None, _NONE))
+        return enforcement == violation.enforcement and violation.finding.control not in own
+
+
+def promotions_of(policies: Iterable[object]) -> Promotions:
+    """What would deny, of these policies; waivers and objects of other kinds among them do not matter."""
+    lenient = {}
+    for policy in policies:
+        if not isinstance(policy, ClusterPodPolicy | PodPolicy) or policy.spec.enforcement == Enforcement.DENY:
+            continue
+        named = ((name, getattr(policy.spec.controls, name)) for name in CONTROLS)
+        own = frozenset(name for name, control in named if control is not None and control.enforcement is not None)
+        lenient[policy.title] = (policy.spec.enforcement, own)
+    return Promotions(lenient)

@@ -1,0 +1,218 @@
+"""The audit of what runs: two numbers by policy and by owner, and neither says more than is so."""
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+
+from sekisho.admission import Form, denying, evaluate
+from sekisho.audit import Owner, Result
+from sekisho.pods import Pod, Workload
+from sekisho.policies import PolicySet
+from tests import strategies
+from tests.pods import container
+from tests.unit.audit.running import NOW, PLAIN, PRIVILEGED, RESTRICTED, Json, audit, link, pod, policy, workload
+
+DEFAULTING = policy("restricted", podSecurityStandard={"level": "restricted"}, defaults={"profile": "restricted"})
+STRICT = policy("strict", podSecurityStandard={"level": "restricted"})
+UNPRIVILEGED = policy("unprivileged", controls={"privileged": {}})
+WEB = workload("Deployment", "web")
+WEB_SET = link("ReplicaSet", "web-5d8", WEB)
+BAD = workload("Deployment", "bad", PRIVILEGED)
+BAD_SET = link("ReplicaSet", "bad-7f9", BAD)
+
+
+def counts(result: Result) -> tuple[int, int, int]:
+    """The pods, those that violate, and those that would be denied."""
+    return result.pods, result.violating, result.denied
+
+
+def test_pod_that_defaults_mend_violates_and_would_not_be_denied() -> None:
+    result = audit([DEFAULTING], [WEB_SET, WEB, pod("web-1", WEB_SET), BAD_SET, BAD, pod("bad-1", BAD_SET, PRIVILEGED)])
+    assert counts(result) == (2, 2, 1)
+    (first, second) = result.owners
+    assert (first.owner.title, first.denied, second.owner.title, second.denied) == (
+        "Deployment shop/bad",
+        1,
+        "Deployment shop/web",
+        0,
+    )
+
+
+def test_pod_with_defaults_of_a_policy_that_is_gone_would_be_denied() -> None:
+    objects = [WEB_SET, WEB, pod("web-1", WEB_SET, RESTRICTED)]
+    assert counts(audit([STRICT], objects)) == (1, 0, 1)
+    assert counts(audit([DEFAULTING], objects)) == (1, 0, 0)
+
+
+def test_violations_have_the_paths_of_the_owner() -> None:
+    (bad,) = audit([UNPRIVILEGED], [BAD_SET, BAD, pod("bad-1", BAD_SET, PRIVILEGED)]).owners
+    (violation,) = bad.violations
+    assert violation.finding.field == "spec.template.spec.containers[0].securityContext.privileged"
+    cron = workload("CronJob", "nightly", PRIVILEGED)
+    (nightly,) = audit([UNPRIVILEGED], [cron]).owners
+    assert nightly.violations[0].finding.field.startswith("spec.jobTemplate.spec.template.spec.containers[0]")
+
+
+def test_waiver_that_has_not_ended_exempts_and_one_that_has_does_not() -> None:
+    waived: dict[str, Any] = {"policies": ["unprivileged"], "controls": ["privileged"], "reason": "an agent"}
+    waived["match"] = {"namespaces": ["shop"]}
+    objects = [BAD_SET, BAD, pod("bad-1", BAD_SET, PRIVILEGED)]
+    for expires, expected in (("2026-12-01T00:00:00Z", (1, 0, 0)), ("2026-11-01T00:00:00Z", (1, 1, 1))):
+        waiver = policy("w", "PolicyWaiver", expires=expires, **waived)
+        assert counts(audit([UNPRIVILEGED, waiver], objects)) == expected
+
+
+def test_pods_that_the_webhook_is_not_sent_never_count() -> None:
+    there = [pod("p", spec=PRIVILEGED, namespace="kube-system"), workload("Deployment", "d", PRIVILEGED, "kube-system")]
+    assert counts(audit([UNPRIVILEGED], there)) == (0, 0, 0)
+    assert not audit([UNPRIVILEGED], there).owners
+    assert counts(audit([UNPRIVILEGED], [pod("p", spec=PRIVILEGED)])) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("between", "owner", "title"),
+    [
+        ("ReplicaSet", workload("Deployment", "d", PRIVILEGED), "Deployment shop/d"),
+        ("Job", workload("CronJob", "c", PRIVILEGED), "CronJob shop/c"),
+        ("ReplicaSet", {"kind": "Rollout", "metadata": {"name": "r", "uid": "r"}}, "Rollout shop/r"),
+        (None, workload("StatefulSet", "s", PRIVILEGED), "StatefulSet shop/s"),
+        (None, workload("DaemonSet", "ds", PRIVILEGED), "DaemonSet shop/ds"),
+        (None, {"kind": "Job", "metadata": {"name": "j", "uid": "j"}}, "Job shop/j"),
+        (None, {"kind": "Node", "metadata": {"name": "n", "uid": "n"}}, "Pod shop/bad-1"),
+        (None, None, "Pod shop/bad-1"),
+    ],
+)
+def test_owner_is_what_a_user_created(between: str | None, owner: Json | None, title: str) -> None:
+    direct = link(between, f"{title[-1]}-1", owner) if between and owner else owner
+    objects = [one for one in (direct, owner) if one is not None]
+    result = audit([UNPRIVILEGED], [*objects, pod("bad-1", direct, PRIVILEGED), pod("bad-2", direct, PRIVILEGED)])
+    assert counts(result) == (2, 2, 2)
+    assert result.owners[0].owner.title == title
+    assert result.owners[0].violations
+
+
+def test_owner_in_another_namespace_is_not_believed() -> None:
+    forged = pod("p", BAD, PLAIN, namespace="elsewhere")
+    result = audit([UNPRIVILEGED], [BAD, forged])
+    assert counts(result) == (1, 0, 0)
+    assert [(one.owner.title, one.is_idle) for one in result.owners] == [("Deployment shop/bad", True)]
+
+
+def test_template_without_pods_counts_apart() -> None:
+    result = audit([UNPRIVILEGED], [workload("CronJob", "nightly", PRIVILEGED), WEB])
+    assert counts(result) == (0, 0, 0)
+    impact = result.policies["unprivileged"]
+    assert (impact.pods, impact.denied, impact.owners, impact.idle_templates) == (0, 0, 0, 1)
+    assert result.idle_templates == 1
+
+
+@pytest.mark.parametrize("enforcement", ["Warn", "Audit"])
+def test_policy_that_does_not_deny_counts_as_if_it_did(enforcement: str) -> None:
+    lenient = policy("lenient", enforcement=enforcement, controls={"privileged": {}})
+    objects = [BAD_SET, BAD, pod("bad-1", BAD_SET, PRIVILEGED)]
+    result = audit([lenient], objects)
+    assert (*counts(result), result.denied_now) == (1, 1, 1, 0)
+    assert audit([UNPRIVILEGED], objects).denied_now == 1
+
+
+def test_control_with_an_enforcement_of_its_own_keeps_it() -> None:
+    own = policy("own", enforcement="Audit", controls={"privileged": {"enforcement": "Warn"}, "hostNamespaces": {}})
+    objects = [BAD_SET, BAD, pod("bad-1", BAD_SET, PRIVILEGED), pod("host", spec={"hostNetwork": True, **PLAIN})]
+    impact = audit([own], objects).policies["own"]
+    assert (impact.pods, impact.violating, impact.denied) == (2, 2, 1)
+
+
+def test_pods_of_a_controller_that_a_policy_excludes_do_not_count() -> None:
+    excluded = {"serviceAccounts": ["kube-system/daemon-set-controller"]}
+    policies = [policy("agents", controls={"privileged": {}}, match={"excludeSubjects": excluded})]
+    agent = workload("DaemonSet", "agent", PRIVILEGED)
+    objects = [agent, pod("agent-1", agent, PRIVILEGED), BAD_SET, BAD, pod("bad-1", BAD_SET, PRIVILEGED)]
+    result = audit(policies, objects)
+    assert counts(result) == (2, 1, 1)
+    assert result.policies["agents"].pods == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, 1),
+        ({"status": {"phase": "Pending"}}, 1),
+        ({"status": {"phase": "Succeeded"}}, 0),
+        ({"status": {"phase": "Failed"}}, 0),
+        ({"metadata": {"deletionTimestamp": "2026-11-27T00:00:00Z"}}, 0),
+    ],
+)
+def test_pods_that_have_ended_do_not_count(change: Json, expected: int) -> None:
+    assert counts(audit([UNPRIVILEGED], [pod("p", spec=PRIVILEGED, **change)])) == (expected,) * 3
+
+
+def test_node_of_the_scheduler_is_no_violation() -> None:
+    no_node = policy("nodes", controls={"nodeName": {}})
+    assert counts(audit([no_node], [pod("p", spec={**PLAIN, "nodeName": "n1"})])) == (1, 0, 0)
+    pinned = workload("Deployment", "pinned", {**PLAIN, "nodeName": "n1"})
+    assert counts(audit([no_node], [pinned, pod("p", pinned, {**PLAIN, "nodeName": "n1"})])) == (1, 0, 1)
+
+
+def test_debug_container_violates_and_is_not_made_again() -> None:
+    debugged = {**PLAIN, "ephemeralContainers": [container("debug", securityContext={"privileged": True})]}
+    assert counts(audit([UNPRIVILEGED], [pod("p", spec=debugged)])) == (1, 1, 0)
+
+
+def test_rules_that_need_evidence_about_images_do_not_count() -> None:
+    rules = [{"images": ["trusted.io/*"], "by": {"anyOf": ["release"]}}]
+    signed = policy("signed", controls={"images": {"signatures": rules}})
+    result = audit([signed], [WEB_SET, WEB, pod("web-1", WEB_SET)])
+    assert (counts(result), result.has_unverified) == ((1, 0, 0), True)
+    assert not audit([UNPRIVILEGED], [WEB]).has_unverified
+
+
+def test_pod_that_cannot_be_judged_is_counted_apart() -> None:
+    large = {"containers": [{"name": f"c{number}", "image": "a"} for number in range(513)]}
+    result = audit([UNPRIVILEGED], [pod("large", spec=large), pod("p"), {"kind": "Pod", "metadata": 3}])
+    assert (counts(result), result.unjudged) == ((1, 0, 0), 2)
+
+
+def test_pods_of_an_unknown_namespace_do_not_count_where_labels_matter() -> None:
+    by_labels = policy(
+        "labelled", match={"namespaceSelector": {"matchLabels": {"team": "a"}}}, controls={"privileged": {}}
+    )
+    objects = [pod("p", spec=PRIVILEGED), pod("q", spec=PRIVILEGED, namespace="known")]
+    result = audit([by_labels], objects, labels={"known": {"team": "a"}})
+    assert counts(result) == (1, 1, 1)
+
+
+def test_examples_are_the_owners_with_most_pods() -> None:
+    owners = [workload("StatefulSet", f"s{number}", PRIVILEGED) for number in range(7)]
+    pods = [pod(f"{n}-{m}", one, PRIVILEGED) for n, one in enumerate(owners) for m in range(n)]
+    impact = audit([UNPRIVILEGED], [*owners, *pods]).policies["unprivileged"]
+    assert (impact.denied, impact.owners, impact.idle_templates) == (21, 6, 1)
+    assert [one.owner.name for one in impact.examples] == ["s6", "s5", "s4", "s3", "s2"]
+    assert impact.examples[0].owner == Owner("shop", "StatefulSet", "s6", "apps/v1")
+
+
+def test_pod_policy_counts_in_its_namespace_only() -> None:
+    own = policy("own", "PodPolicy", "shop", controls={"privileged": {}})
+    result = audit([own], [pod("p", spec=PRIVILEGED), pod("q", spec=PRIVILEGED, namespace="other")])
+    assert counts(result) == (2, 1, 1)
+    assert result.policies["shop/own"].pods == 1
+
+
+@given(strategies.pods(), strategies.SPECS)
+def test_bare_pod_counts_as_it_is_judged(body: Json, spec: Json) -> None:
+    body = {**body, "kind": "Pod", "metadata": {"name": "p", **(body.get("metadata") or {}), "namespace": "shop"}}
+    body["metadata"].pop("ownerReferences", None)
+    body["spec"].pop("nodeName", None)
+    body["spec"].pop("ephemeralContainers", None)
+    policies = [policy("p", **{**spec, "enforcement": "Deny"})]
+    result = audit(policies, [body], labels={"shop": {}})
+    if result.unjudged:
+        return
+    typed: Pod = msgspec.json.decode(msgspec.json.encode(body), type=Workload)
+    judged = [
+        evaluate(typed, PolicySet.of(policies), "shop", {}, form=form, clock=lambda: NOW)
+        for form in (Form.POD, Form.MANIFEST)
+    ]
+    violating, denied = bool(judged[0].violations), bool(denying(judged[1].violations))
+    assert counts(result) == (1, violating, denied)
