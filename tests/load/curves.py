@@ -17,6 +17,7 @@ from sekisho.cluster.api import ApiClient
 from sekisho.cluster.config import ApiConfig
 from sekisho.cluster.denial_history import DenialHistory
 from sekisho.cluster.events import Occurrence, Reason, event_of, statement
+from sekisho.cluster.namespace_objects import decode_limit_range, decode_service_account
 from sekisho.cluster.owners import ObjectReference, Owners
 from sekisho.cluster.recorder import EventRecorder
 from sekisho.documents import split_list
@@ -26,7 +27,6 @@ from sekisho.operator.metrics import Metrics
 from sekisho.operator.policy_status import StatusKeeper
 from sekisho.policies import ClusterPodPolicy, CompiledPolicy, PodPolicy, PolicySet, PolicyWaiver, compile_policy
 from sekisho.policies.loading import from_object
-from sekisho.webhook.namespace_objects import decode_limit_range, decode_service_account
 from sekisho.webhook.policies import Kept, keep
 from tests.load import population
 from tests.load.reviews import pod

@@ -14,7 +14,7 @@ MAX_EXAMPLES = 5
 class OwnerAudit(Struct):
     """What was found about one owner and its pods.
 
-    pods: those that run.
+    pods: those that run; without a known template only those that violate a policy or would be denied.
     violating: those that violate a policy as they run, whatever the policy does about it.
     violating_by: how many, by the titles of the policies.
     denied: those that would be denied when they are made again, if each policy denied.

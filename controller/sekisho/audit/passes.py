@@ -185,7 +185,7 @@ class Audit:
         self._pods += 1
         titles = self._titles_of(evaluation.plan)
         self._applied[titles] = self._applied.get(titles, 0) + 1
-        violated = {title for one in _judged(evaluation) for title in one.policies}
+        violated = set(self._promotions.counted(title for one in _judged(evaluation) for title in one.policies))
         if template is None and (violated or (again is not None and again.denied_by)):
             template = self._others.setdefault(owner, OwnerAudit(owner))
         if template is None:
@@ -228,7 +228,7 @@ class Audit:
         kept = {(one.finding.control, one.policies): one for one, titles in reversed(denying) if titles}
         return _Verdict(
             tuple(sorted({title for _, titles in denying for title in titles})),
-            any(one.enforcement == Enforcement.DENY for one, _ in denying),
+            any(titles and one.enforcement == Enforcement.DENY for one, titles in denying),
             tuple(reversed(kept.values()))[: self._max_violations],
         )
 
@@ -265,7 +265,7 @@ class Audit:
             if len(self._titles) >= MAX_PLANS:
                 self._titles.clear()
             names = {title for step in plan.steps for required in step.required_by for title in required.policies}
-            known = self._titles[plan] = tuple(sorted(names))
+            known = self._titles[plan] = tuple(sorted(self._promotions.counted(names)))
         return known
 
 

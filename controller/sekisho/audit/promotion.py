@@ -11,31 +11,44 @@ _NONE: Final = frozenset[str]()
 
 
 class Promotions:
-    """Which violations deny a pod if each policy denies that warns or audits now.
+    """Which policies count, and which violations deny a pod if each policy denies that warns or audits now.
 
     A control that sets an enforcement of its own keeps it. Of a policy that takes its levels from namespaces' labels,
     what the labels only warn of or audit counts too if the policy itself does the same.
     """
 
-    def __init__(self, lenient: Mapping[str, tuple[Enforcement, frozenset[str]]]) -> None:
-        """From the policies that do not deny, by title: what they do, and the controls that set something else."""
+    def __init__(
+        self, lenient: Mapping[str, tuple[Enforcement, frozenset[str]]], only: frozenset[str] | None = None
+    ) -> None:
+        """From the policies that do not deny, by title: what they do, and the controls that set something else.
+
+        only: the titles of the policies that count; None for all.
+        """
         self._lenient = lenient
+        self._only = only
+
+    def counted(self, titles: Iterable[str]) -> tuple[str, ...]:
+        """Those of the policies that count."""
+        return tuple(titles if self._only is None else filter(self._only.__contains__, titles))
 
     def denying(self, violation: Violation) -> tuple[str, ...]:
-        """The policies of a violation that deny the pod then, in the order of the violation."""
+        """The policies of a violation that count and deny the pod then, in the order of the violation."""
         if violation.enforcement == Enforcement.DENY:
-            return violation.policies
+            return self.counted(violation.policies)
         if not self._lenient:
             return ()
-        return tuple(title for title in violation.policies if self._is_promoted(title, violation))
+        return self.counted(title for title in violation.policies if self._is_promoted(title, violation))
 
     def _is_promoted(self, title: str, violation: Violation) -> bool:
         enforcement, own = self._lenient.get(title, (None, _NONE))
         return enforcement == violation.enforcement and violation.finding.control not in own
 
 
-def promotions_of(policies: Iterable[object]) -> Promotions:
-    """What would deny, of these policies; waivers and objects of other kinds among them do not matter."""
+def promotions_of(policies: Iterable[object], only: frozenset[str] | None = None) -> Promotions:
+    """What would deny, of these policies; waivers and objects of other kinds among them do not matter.
+
+    only: the titles of the policies that count; None for all.
+    """
     lenient = {}
     for policy in policies:
         if not isinstance(policy, ClusterPodPolicy | PodPolicy) or policy.spec.enforcement == Enforcement.DENY:
@@ -43,4 +56,4 @@ def promotions_of(policies: Iterable[object]) -> Promotions:
         named = ((name, getattr(policy.spec.controls, name)) for name in CONTROLS)
         own = frozenset(name for name, control in named if control is not None and control.enforcement is not None)
         lenient[policy.title] = (policy.spec.enforcement, own)
-    return Promotions(lenient)
+    return Promotions(lenient, only)

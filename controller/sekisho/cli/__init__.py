@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 _COMMANDS = {
+    "audit": "sekisho.cli.audit",
     "catalog": "sekisho.cli.catalog",
     "check": "sekisho.cli.check",
     "controller": "sekisho.cli.controller",

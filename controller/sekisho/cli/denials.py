@@ -4,18 +4,19 @@ import asyncio
 import json
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 import click
 import msgspec
 from msgspec import Struct
 
+from sekisho.cli.cluster_command import CommandError, kubeconfig, run_in_cluster
 from sekisho.cli.reports.wording import printable
 from sekisho.cli.terminal import write
-from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable, ConfigError
+from sekisho.cluster.api import ApiClient
 from sekisho.cluster.denial_history import SELECTOR, Denial, DenialHistory, kinds_called, list_denials
 from sekisho.cluster.events import decode_event, events_path
 from sekisho.cluster.names import is_label
@@ -25,10 +26,6 @@ _COLUMNS: Final = ("AGE", "NAMESPACE", "OWNER", "COUNT", "REASON", "POLICIES", "
 _NARROWEST: Final = (5, 12, 28, 5, 9, 20, 28, 0)
 """Minimum widths of the columns with --watch, which cannot know later rows."""
 _UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
-
-
-class _DenialsError(Exception):
-    """The command failed; the message is one line for its user."""
 
 
 class _Query(Struct, frozen=True):
@@ -60,11 +57,7 @@ class _AccessReview(Struct, frozen=True):
 @click.option(
     "-o", "--output", type=click.Choice(("table", "json")), default="table", show_default=True, help="The format."
 )
-@click.option(
-    "--kubeconfig",
-    type=click.Path(path_type=Path),
-    help="How to reach the cluster. Without it: KUBECONFIG, the pod's service account, ~/.kube/config.",
-)
+@kubeconfig
 def denials(
     namespace: str | None,
     all_namespaces: bool,
@@ -91,45 +84,22 @@ def denials(
         if not history:
             click.echo(f"no denials {query.text}", err=True)
 
-    try:
-        asyncio.run(_connected(kubeconfig, run))
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except _DenialsError as error:
-        click.echo(f"Error: {printable(str(error))}", err=True)
-        sys.exit(2)
-
-
-async def _connected(kubeconfig: Path | None, run: Callable[[ApiClient], Coroutine[Any, Any, None]]) -> None:
-    try:
-        api = await ApiClient.connect(kubeconfig)
-    except ConfigError as error:
-        raise _DenialsError(str(error)) from None
-    try:
-        await run(api)
-    except ApiUnavailable as error:
-        raise _DenialsError(f"the API server does not answer: {error}") from None
-    except ApiError as error:
-        raise _DenialsError(str(error)) from None
-    except msgspec.DecodeError as error:
-        raise _DenialsError(f"the API server's answer is invalid: {error}") from None
-    finally:
-        await api.close()
+    run_in_cluster(kubeconfig, run)
 
 
 async def _query(api: ApiClient, namespace: str | None, owner: str | None, *, all_namespaces: bool) -> _Query:
     where = None if all_namespaces else namespace or api.namespace
     if where is not None and not is_label(where):
-        raise _DenialsError(f"--namespace {where}: is not a valid name of a namespace")
+        raise CommandError(f"--namespace {where}: is not a valid name of a namespace")
     text = "in any namespace" if where is None else f"in namespace {where}"
     if owner is None:
         return _Query(where, SELECTOR, text)
     kind, slash, name = owner.partition("/")
     if not (kind and slash and name) or not set(name).isdisjoint(",=!\\/"):
-        raise _DenialsError(f"--owner {owner}: expected KIND/NAME, such as deployment/web")
+        raise CommandError(f"--owner {owner}: expected KIND/NAME, such as deployment/web")
     kinds = await kinds_called(api, kind)
     if not kinds:
-        raise _DenialsError(f"--owner {owner}: the cluster has no kind {kind}")
+        raise CommandError(f"--owner {owner}: the cluster has no kind {kind}")
     return _Query(where, f"{SELECTOR},regarding.kind={kinds[0]},regarding.name={name}", f"of {owner} {text}")
 
 
@@ -179,7 +149,7 @@ async def _may_watch(api: ApiClient, query: _Query) -> None:
     path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
     answer = msgspec.json.decode(await api.create(path, msgspec.json.encode(review)), type=_AccessReview)
     if not answer.status.allowed:
-        raise _DenialsError(f"you may list Events {query.text} but not watch them: omit --watch")
+        raise CommandError(f"you may list Events {query.text} but not watch them: omit --watch")
 
 
 class _Lines:

@@ -16,6 +16,7 @@ PAGE_SIZE = 250
 class _Meta(msgspec.Struct, rename="camel", frozen=True):
     resource_version: str = ""
     continue_: str = msgspec.field(default="", name="continue")
+    remaining_item_count: int = 0
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -28,6 +29,11 @@ class Page(msgspec.Struct, frozen=True):
     def resource_version(self) -> str:
         """The version of the whole list, the same on every page."""
         return self.metadata.resource_version
+
+    @property
+    def remaining(self) -> int:
+        """The objects on later pages; 0 where the API server does not say it, as for lists with selectors."""
+        return self.metadata.remaining_item_count
 
 
 _decoder = msgspec.json.Decoder(Page)

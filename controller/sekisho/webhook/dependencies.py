@@ -12,6 +12,9 @@ from msgspec import Struct
 from prometheus_client.core import Metric
 
 from sekisho.cluster.api import ApiClient
+from sekisho.cluster.namespace_objects import ClusterObjects
+from sekisho.cluster.namespaces import PATH as NAMESPACES
+from sekisho.cluster.namespaces import decode_labels
 from sekisho.cluster.recorder import EventRecorder
 from sekisho.cluster.reflector import Reflector
 from sekisho.cluster.server_certificates import CertificateError
@@ -26,9 +29,6 @@ from sekisho.webhook.certificates import (
     read_pair,
 )
 from sekisho.webhook.files import fingerprint, poll
-from sekisho.webhook.namespace_objects import ClusterObjects
-from sekisho.webhook.namespaces import PATH as NAMESPACES
-from sekisho.webhook.namespaces import decode_labels
 from sekisho.webhook.options import StartError
 from sekisho.webhook.policies import ClusterPolicies, OnVersion
 from sekisho.webhook.senders import decode_path

@@ -29,13 +29,13 @@ from sekisho.admission import (
 )
 from sekisho.admission.bounds import MAX_FINDINGS
 from sekisho.admission.proof import PROOF_POLICIES, is_proof
+from sekisho.cluster.namespaces import Namespaces, UnknownNamespaceError
 from sekisho.images.trust import Trust
 from sekisho.pods import Pod
 from sekisho.policies import PolicySet
 from sekisho.remembered import begin_trial, end_trial
 from sekisho.turns import Turns
 from sekisho.webhook.http_shell import Deadline
-from sekisho.webhook.namespaces import Namespaces, UnknownNamespaceError
 from sekisho.webhook.policies import Enforced
 from sekisho.webhook.verification import Verification
 

@@ -16,6 +16,7 @@ from prometheus_client.core import Metric
 from sekisho.admission import DENIALS, NO_OBJECTS, Clock, Decision, NamespaceObjects
 from sekisho.cluster.api import ApiClient, ConfigError
 from sekisho.cluster.events import Occurrence, Reason
+from sekisho.cluster.namespaces import Namespaces
 from sekisho.cluster.owners import Owners
 from sekisho.cluster.recorder import EventRecorder
 from sekisho.cluster.replicas import ReplicaReporter
@@ -34,7 +35,6 @@ from sekisho.webhook.http_shell import HttpShell, ReviewHandler
 from sekisho.webhook.interpreter import exempt_from_collection, prefer_event_loop
 from sekisho.webhook.memory import return_freed_memory, return_large_blocks
 from sekisho.webhook.metrics import Metrics
-from sekisho.webhook.namespaces import Namespaces
 from sekisho.webhook.options import Options, StartError
 from sekisho.webhook.pod_reviews import PodReviews
 from sekisho.webhook.policies import Enforced

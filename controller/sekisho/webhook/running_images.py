@@ -21,6 +21,7 @@ from sekisho.admission.denial import denial_message
 from sekisho.admission.template_paths import fixes_in_object
 from sekisho.admission.verdict import Violation
 from sekisho.cluster.events import Occurrence, Reason
+from sekisho.cluster.namespaces import Namespaces
 from sekisho.cluster.owners import ObjectReference, controller_of
 from sekisho.images import ImageError, Reference, parse
 from sekisho.images.authorities import Authority
@@ -30,7 +31,6 @@ from sekisho.pods import Pod, container_refs
 from sekisho.policies import Enforcement, PolicySet
 from sekisho.telemetry.families import gauges
 from sekisho.webhook.evidence import EvidenceStore
-from sekisho.webhook.namespaces import Namespaces
 from sekisho.webhook.pod_pull_secrets import PodPullSecrets, pull_secrets_of_pod
 from sekisho.webhook.reporting import stated
 

@@ -11,6 +11,7 @@ from prometheus_client.core import Metric
 from sekisho.admission import Clock, NamespaceObjects, Review
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.events import Occurrence
+from sekisho.cluster.namespaces import Namespaces
 from sekisho.controls.image_rules import lacks_statement
 from sekisho.images import Reference
 from sekisho.images.evidence import ImageFacts
@@ -26,7 +27,6 @@ from sekisho.webhook.dependencies import Dependency, not_listed_yet
 from sekisho.webhook.evidence import EvidenceStore
 from sekisho.webhook.evidence_refresh import EvidenceRefresh
 from sekisho.webhook.image_verification import ImageVerification
-from sekisho.webhook.namespaces import Namespaces
 from sekisho.webhook.options import Options, StartError
 from sekisho.webhook.pod_pull_secrets import PodPullSecretReader, PodPullSecrets, pull_secrets_of
 from sekisho.webhook.policies import Enforced

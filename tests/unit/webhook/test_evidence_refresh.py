@@ -12,6 +12,8 @@ import pytest
 from aiohttp import web
 
 from sekisho.cluster.events import Occurrence, Reason
+from sekisho.cluster.namespaces import PATH as NAMESPACES
+from sekisho.cluster.namespaces import Namespaces, decode_labels
 from sekisho.cluster.owners import ObjectReference
 from sekisho.cluster.reflector import Reflector
 from sekisho.images.authorities import Authority
@@ -22,8 +24,6 @@ from sekisho.policies.image_evidence import name_of, shared
 from sekisho.webhook import running_images
 from sekisho.webhook.evidence import EvidenceStore
 from sekisho.webhook.evidence_refresh import EvidenceRefresh
-from sekisho.webhook.namespaces import PATH as NAMESPACES
-from sekisho.webhook.namespaces import Namespaces, decode_labels
 from sekisho.webhook.policies import Enforced
 from sekisho.webhook.running_images import Judged
 from sekisho.webhook.shared_evidence import SharedEvidence

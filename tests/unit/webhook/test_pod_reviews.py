@@ -15,11 +15,11 @@ import pytest
 
 from sekisho import admission
 from sekisho.admission import Outcome
+from sekisho.cluster.namespaces import UnknownNamespaceError
 from sekisho.policies import ClusterPodPolicy, PolicySet, PolicyWaiver
 from sekisho.turns import Turns
 from sekisho.webhook import bodies, http_shell
 from sekisho.webhook import pod_reviews as module
-from sekisho.webhook.namespaces import UnknownNamespaceError
 from tests.reviews import UID, review
 from tests.unit.waiting import until
 from tests.unit.webhook.serving_reviews import BAD, GOOD, Served, pod, policy, serving_reviews

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from sekisho.admission import Waived
+from sekisho.admission import Violation, Waived
 from sekisho.manifests import Checked, Checks, Located
 from sekisho.timestamps import rfc3339
 
@@ -54,19 +54,22 @@ def _waived(waived: Waived) -> dict[str, Any]:
 
 
 def _finding(located: Located) -> dict[str, Any]:
-    finding = located.finding
+    return violation_fields(located.violation) | {"line": located.line, "column": located.column}
+
+
+def violation_fields(violation: Violation) -> dict[str, Any]:
+    """A violation as JSON values."""
+    finding = violation.finding
     return {
         "control": finding.control,
-        "enforcement": located.enforcement,
-        "policies": located.violation.policies,
+        "enforcement": violation.enforcement,
+        "policies": violation.policies,
         "field": finding.field,
-        "line": located.line,
-        "column": located.column,
         "subject": finding.subject,
         "container": finding.container,
         "value": finding.value,
         "origin": finding.origin or None,
         "allowed": finding.allowed,
         "fix": finding.fix,
-        "messages": [message for policy, message in located.violation.messages if policy in located.violation.policies],
+        "messages": [message for policy, message in violation.messages if policy in violation.policies],
     }

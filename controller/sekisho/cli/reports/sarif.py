@@ -6,6 +6,7 @@ Source: https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
 import json
 import os
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,25 +18,41 @@ from sekisho.manifests import Checked, Checks, Located
 from sekisho.policies import Enforcement, Problem
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
-_LEVELS = {Enforcement.DENY: "error", Enforcement.WARN: "warning", Enforcement.AUDIT: "note"}
+LEVELS = {Enforcement.DENY: "error", Enforcement.WARN: "warning", Enforcement.AUDIT: "note"}
 
 
 def render(checks: Checks) -> str:
     """One log with one run."""
-    violated = {located.finding.control for checked in checks.checked for located in checked.violations}
-    controls = [name for name in CONTROLS if name in violated]
+    controls = rules_of(located.finding.control for checked in checks.checked for located in checked.violations)
     results = [_result(checked, located, controls) for checked in checks.checked for located in checked.violations]
+    return render_log(controls, results, [_notification(problem) for problem in checks.problems])
+
+
+def rules_of(violated: Iterable[str]) -> list[str]:
+    """The controls that are violated, each once, in their order."""
+    names = set(violated)
+    return [name for name in CONTROLS if name in names]
+
+
+def render_log(
+    controls: Sequence[str], results: Sequence[dict[str, Any]], notifications: Sequence[dict[str, Any]] = ()
+) -> str:
+    """A log with one run.
+
+    controls: the rules, to which results refer by their place.
+    notifications: of what could not be read.
+    """
     driver = {"name": "sekisho", "version": __version__, "rules": [_rule(CONTROLS[name]) for name in controls]}
     run = {
         "tool": {"driver": driver},
         "columnKind": "unicodeCodePoints",
         "invocations": [
             {
-                "executionSuccessful": not checks.problems,
-                "toolExecutionNotifications": [_notification(problem) for problem in checks.problems],
+                "executionSuccessful": not notifications,
+                "toolExecutionNotifications": list(notifications),
             }
         ],
-        "results": results,
+        "results": list(results),
     }
     log = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
     return json.dumps(log, indent=2) + "\n"
@@ -54,15 +71,20 @@ def _rule(control: Control[Any]) -> dict[str, Any]:
 
 def _result(checked: Checked, located: Located, controls: list[str]) -> dict[str, Any]:
     location = _location(checked.file, located.line, located.column)
-    location["logicalLocations"] = [{"fullyQualifiedName": checked.title, "kind": "resource"}]
+    location["logicalLocations"] = [resource(checked.title)]
     return {
         "ruleId": located.finding.control,
         "ruleIndex": controls.index(located.finding.control),
-        "level": _LEVELS[located.enforcement],
+        "level": LEVELS[located.enforcement],
         "message": {"text": f"{printable(checked.title)}: {sentence(located.violation)}"},
         "locations": [location],
         "properties": {"field": located.finding.field, "policies": located.violation.policies},
     }
+
+
+def resource(title: str) -> dict[str, str]:
+    """An object of a cluster as a logical location."""
+    return {"fullyQualifiedName": title, "kind": "resource"}
 
 
 def _notification(problem: Problem) -> dict[str, Any]:

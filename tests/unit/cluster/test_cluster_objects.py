@@ -11,8 +11,7 @@ from aiohttp import web
 from sekisho.admission import NO_OBJECTS, LimitRange, ServiceAccount
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.config import ApiConfig
-from sekisho.pods import Pod, PodSpec
-from sekisho.webhook.namespace_objects import (
+from sekisho.cluster.namespace_objects import (
     LIMIT_RANGES,
     MAX_LIMIT_RANGE_LENGTH,
     MAX_LIMIT_RANGES,
@@ -21,6 +20,7 @@ from sekisho.webhook.namespace_objects import (
     decode_limit_range,
     decode_service_account,
 )
+from sekisho.pods import Pod, PodSpec
 from tests.unit.waiting import until
 
 MANY, MAX_BYTES = 10_000, 12 << 20

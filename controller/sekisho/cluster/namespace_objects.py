@@ -99,13 +99,28 @@ class ClusterObjects:
 
     def for_pod(self, namespace: str, pod: Pod) -> NamespaceObjects:
         """The LimitRanges of the namespace, and the ServiceAccount of the pod where it exists."""
-        name = service_account_of(pod)
-        account = self.service_accounts.objects.get(f"{namespace}/{name}")
-        return NamespaceObjects(self._by_namespace.get(namespace, ()), {} if account is None else {name: account})
+        return objects_of_pod(self._by_namespace, self.service_accounts.objects, namespace, pod)
 
     def _index(self, limit_ranges: Mapping[str, LimitRange]) -> None:
-        """File the LimitRanges by namespace, those of each in the order of their names."""
-        by_namespace: dict[str, list[LimitRange]] = {}
-        for key in sorted(limit_ranges):
-            by_namespace.setdefault(key.partition("/")[0], []).append(limit_ranges[key])
-        self._by_namespace = {namespace: tuple(ranges) for namespace, ranges in by_namespace.items()}
+        self._by_namespace = ranges_by_namespace(limit_ranges)
+
+
+def objects_of_pod(
+    ranges: Mapping[str, tuple[LimitRange, ...]], accounts: Mapping[str, ServiceAccount], namespace: str, pod: Pod
+) -> NamespaceObjects:
+    """What changes a pod of a namespace: its LimitRanges, and the ServiceAccount of the pod where it exists.
+
+    ranges: by namespace.
+    accounts: by namespace/name.
+    """
+    name = service_account_of(pod)
+    account = accounts.get(f"{namespace}/{name}")
+    return NamespaceObjects(ranges.get(namespace, ()), {} if account is None else {name: account})
+
+
+def ranges_by_namespace(limit_ranges: Mapping[str, LimitRange]) -> dict[str, tuple[LimitRange, ...]]:
+    """LimitRanges by namespace/name filed by namespace, those of each in the order of their names."""
+    by_namespace: dict[str, list[LimitRange]] = {}
+    for key in sorted(limit_ranges):
+        by_namespace.setdefault(key.partition("/")[0], []).append(limit_ranges[key])
+    return {namespace: tuple(ranges) for namespace, ranges in by_namespace.items()}

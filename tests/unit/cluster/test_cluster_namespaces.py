@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
+from sekisho.cluster import namespaces as module
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.config import ApiConfig
+from sekisho.cluster.namespaces import PATH, Namespaces, UnknownNamespaceError, decode_labels
 from sekisho.cluster.reflector import Reflector
-from sekisho.webhook import namespaces as module
-from sekisho.webhook.namespaces import PATH, Namespaces, UnknownNamespaceError, decode_labels
 from tests.unit.waiting import until
 
 

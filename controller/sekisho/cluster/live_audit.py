@@ -1,0 +1,69 @@
+"""An audit of a cluster: the lists that it reads, page by page, and what it knows of namespaces."""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+from typing import Final
+
+from sekisho.admission import CheckTime, NamespaceObjects, UnjudgedError
+from sekisho.audit import LINKS, PODS, TEMPLATES, Audit, Surroundings
+from sekisho.cluster.api import METADATA_LIST, ApiClient
+from sekisho.cluster.pages import pages
+from sekisho.pods import Pod
+
+MAX_SECONDS_OF_POD: Final = 1.0
+"""A pod that takes more CPU time to judge is counted as not judged."""
+
+Progress = Callable[[int, int], None]
+"""Called with the pods that were read, and how many there are as far as the API server says."""
+
+
+async def read_objects(
+    api: ApiClient, audit: Audit, namespace: str | None = None, progress: Progress = lambda done, total: None
+) -> None:
+    """Give an audit all objects of a cluster. They are judged in a thread, so that the event loop is not held up.
+
+    namespace: the only one to read; None for all.
+
+    Raises ApiError (410 if a list took longer than the API server keeps it: begin again with a new audit),
+    ApiUnavailable, msgspec.DecodeError.
+    """
+    try:
+        for kind in LINKS:
+            async for page in pages(api, kind.path(namespace), {}, METADATA_LIST):
+                await asyncio.to_thread(audit.add_links, page.items or ())
+        for kind in TEMPLATES:
+            async for page in pages(api, kind.path(namespace), {}):
+                await asyncio.to_thread(audit.add_templates, kind, page.items or ())
+        done = 0
+        async for page in pages(api, PODS.path(namespace), {}):
+            await asyncio.to_thread(audit.add_pods, page.items or ())
+            done += len(page.items or ())
+            progress(done, done + page.remaining)
+    finally:
+        audit.end()
+
+
+def surroundings(
+    now: datetime,
+    exempt: Collection[str],
+    labels: Mapping[str, Mapping[str, str]],
+    objects: Callable[[str, Pod], NamespaceObjects],
+) -> Surroundings:
+    """What pods of a cluster are judged by, with a bound on the time that each may take.
+
+    exempt: the namespaces whose pods the API server does not send to the webhook.
+    labels: those of all namespaces.
+    """
+    return Surroundings(now, exempt, labels.get, objects, _clock_of_pod)
+
+
+def _clock_of_pod() -> CheckTime:
+    until = time.thread_time() + MAX_SECONDS_OF_POD
+
+    def check_time() -> None:
+        if time.thread_time() > until:
+            raise UnjudgedError(f"it takes more than {MAX_SECONDS_OF_POD:g} s")
+
+    return check_time

@@ -1,0 +1,70 @@
+"""The lists of a cluster's API over HTTP, in pages, for commands that read a cluster; some can be made to fail."""
+
+import json
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from aiohttp import web
+
+Json = dict[str, Any]
+PAGE = 3
+"""The longest page, whatever the client requests."""
+
+
+class ClusterServer:
+    """Lists by path. Other paths do not exist."""
+
+    def __init__(self) -> None:
+        self.lists: dict[str, list[Json]] = {}
+        self.statuses: dict[str, int] = {}
+        """By path, the status to answer with."""
+        self.expired = 0
+        """How many lists of pods are expired when their second page is requested."""
+        self.requests: list[str] = []
+
+    def put(self, path: str, objects: Iterable[Json]) -> None:
+        """Add objects to a list."""
+        self.lists.setdefault(path, []).extend(objects)
+
+    async def handle(self, request: web.Request) -> web.Response:
+        path = request.path
+        self.requests.append(path)
+        if path in self.statuses or path not in self.lists:
+            return _failure(self.statuses.get(path, 404))
+        start = int(request.query.get("continue", "0"))
+        if start and path == "/api/v1/pods" and self.expired:
+            self.expired -= 1
+            return _failure(410)
+        items = self.lists[path]
+        left = len(items) - start - PAGE
+        meta = {"continue": str(start + PAGE), "remainingItemCount": left} if left > 0 else {}
+        return web.json_response({"metadata": meta, "items": items[start : start + PAGE]})
+
+    @asynccontextmanager
+    async def serve(self, folder: Path) -> AsyncIterator[str]:
+        """Serve, and give a kubeconfig."""
+        application = web.Application()
+        application.router.add_get("/{path:.*}", self.handle)
+        runner = web.AppRunner(application)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        port = runner.addresses[0][1]
+        file = folder / "kubeconfig"
+        cluster = {"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}
+        context = {"name": "c", "context": {"cluster": "c", "user": "u"}}
+        user = {"name": "u", "user": {}}
+        config = {"current-context": "c", "clusters": [cluster], "contexts": [context], "users": [user]}
+        file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", **config}))
+        try:
+            yield str(file)
+        finally:
+            await runner.cleanup()
+
+
+def _failure(status: int) -> web.Response:
+    body = {"kind": "Status", "message": f"answered with {status}", "reason": "Test"}
+    return web.Response(status=status, text=json.dumps(body), content_type="application/json")
