@@ -26,7 +26,7 @@ GOOD: Final = {
     "containers": [container(image="registry.example.com/app:1")],
 }
 PLAIN: Final = {"containers": [{"name": "app", "image": "registry.example.com/app:1"}]}
-PRIVILEGED: Final = {"containers": [container(securityContext={"privileged": True})]}
+PRIVILEGED: Final = {"containers": [container(securityContext={"privileged": True, "allowPrivilegeEscalation": True})]}
 HOST_PATH: Final = {**GOOD, "volumes": [{"name": "host", "hostPath": {"path": "/var/log"}}]}
 SPECS: Final = {"good": GOOD, "plain": PLAIN, "privileged": PRIVILEGED, "host-path": HOST_PATH}
 DENIED: Final = {"privileged", "host-path"}
