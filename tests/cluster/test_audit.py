@@ -19,20 +19,22 @@ from tests.controlplane.kubectl import Kubectl
 from tests.controlplane.waiting import wait_until
 from tests.pods import container
 
+Json = dict[str, Any]
+
 SOON: Final = 60.0
 REPLICAS: Final = 3
-GOOD: Final = {
+GOOD: Final[Json] = {
     "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
     "containers": [container(image="registry.example.com/app:1")],
 }
-PLAIN: Final = {"containers": [{"name": "app", "image": "registry.example.com/app:1"}]}
-PRIVILEGED: Final = {"containers": [container(securityContext={"privileged": True, "allowPrivilegeEscalation": True})]}
-HOST_PATH: Final = {**GOOD, "volumes": [{"name": "host", "hostPath": {"path": "/var/log"}}]}
-SPECS: Final = {"good": GOOD, "plain": PLAIN, "privileged": PRIVILEGED, "host-path": HOST_PATH}
+PLAIN: Final[Json] = {"containers": [{"name": "app", "image": "registry.example.com/app:1"}]}
+PRIVILEGED: Final[Json] = {
+    "containers": [container(securityContext={"privileged": True, "allowPrivilegeEscalation": True})]
+}
+HOST_PATH: Final[Json] = {**GOOD, "volumes": [{"name": "host", "hostPath": {"path": "/var/log"}}]}
+SPECS: Final[dict[str, Json]] = {"good": GOOD, "plain": PLAIN, "privileged": PRIVILEGED, "host-path": HOST_PATH}
 DENIED: Final = {"privileged", "host-path"}
 """Those that no defaults mend."""
-
-Json = dict[str, Any]
 
 
 def workload(kind: str, name: str, spec: Json, **fields: Any) -> Json:
