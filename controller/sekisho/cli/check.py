@@ -12,7 +12,7 @@ from sekisho.cli import options
 from sekisho.cli.cores import available_cores, check_all, without_collecting
 from sekisho.cli.reports import REPORTS, wording
 from sekisho.cli.terminal import progress, write
-from sekisho.manifests import Checker, Checks, Namespaces, Sources, policies_reading_labels, read_sources
+from sekisho.manifests import Checker, Checks, Namespaces, Sources, joined, policies_reading_labels, read_sources
 from sekisho.policies import ClusterPodPolicy, CompiledPolicy, PodPolicy, PolicySet, Problem, compile_policy
 
 
@@ -27,6 +27,7 @@ from sekisho.policies import ClusterPodPolicy, CompiledPolicy, PodPolicy, Policy
 @options.registry_config
 @options.registry_ca_file
 @options.exclude_namespaces
+@options.exclude
 @click.option(
     "-o",
     "--output",
@@ -54,6 +55,7 @@ def check(
     registry_config: Path | None,
     registry_ca_file: Path | None,
     exempt: tuple[str, ...],
+    exclude: tuple[str, ...],
     output: str,
     jobs: int,
 ) -> None:
@@ -62,7 +64,7 @@ def check(
     PATH is a file or a folder of YAML or JSON manifests; - reads them from standard input, for instance from `helm
     template`. The exit code is 0 if every pod would be admitted, 1 if some would be denied, 2 for bad input.
     """
-    sources = read_sources(paths, options.standard_input())
+    sources = read_sources(paths, options.standard_input(), exclude=exclude)
     objects = options.load_policies(policy_paths, standard, context_dir, sources.texts)
     policies = [compile_policy(policy) for policy in objects if isinstance(policy, ClusterPodPolicy | PodPolicy)]
     policy_set = PolicySet.of(objects)
@@ -97,19 +99,13 @@ def _check(sources: Sources, checker: Checker, jobs: int) -> Checks:
                 advance(len(batch))
     except BrokenProcessPool:
         options.fail([Problem("", "a checking process died, perhaps because it ran out of memory; try --jobs 1")])
-    return Checks(
-        tuple(checked for checks in results for checked in checks.checked),
-        (*sources.problems, *(problem for checks in results for problem in checks.problems)),
-        sum(checks.policies for checks in results),
-        sum(checks.passed_over for checks in results),
-        tuple(note for checks in results for note in checks.unknown),
-    )
+    return joined([Checks(problems=sources.problems, files=sources.passed_over), *results])
 
 
 def _write_notes(checks: Checks, policies: Sequence[CompiledPolicy], namespaces: Namespaces) -> None:
-    """Write notes: unknown kinds, namespaces with unknown or invalid labels, and waivers; each note once."""
+    """Write notes, each once: what was passed over, unknown kinds, labels that are unknown or invalid, and waivers."""
     checked = checks.checked
-    notes = [str(unknown) for unknown in checks.unknown]
+    notes = [*wording.passed_over(checks), *map(str, checks.unknown)]
     notes += [f"namespace {item.namespace}: {note}" for item in checked for note in item.notes]
     notes += [f"{item.title}: {note}" for item in checked for note in item.not_judged if note != NOT_VERIFIED]
     if any(NOT_VERIFIED in item.not_judged for item in checked):

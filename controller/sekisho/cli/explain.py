@@ -25,6 +25,7 @@ from sekisho.manifests import (
 from sekisho.manifests import (
     explain as explain_object,
 )
+from sekisho.manifests.passed_over import PassedOver
 from sekisho.manifests.unknown_kinds import unknown_workload
 from sekisho.policies import Policy, Problem
 
@@ -60,6 +61,8 @@ def explain(
     for judged in read_objects(sources.texts, namespace):
         if isinstance(judged, Problem):
             problems.append(judged)
+        elif isinstance(judged, PassedOver):
+            continue
         elif isinstance(judged, Manifest):
             for unknown in unknown_workload(judged):
                 click.echo(f"note: {printable(str(unknown))}", err=True)

@@ -70,6 +70,13 @@ exclude_namespaces = click.option(
     metavar="NAME",
     help="A namespace whose pods Sekisho does not judge in the cluster, such as kube-system; may be repeated.",
 )
+exclude = click.option(
+    "--exclude",
+    "exclude",
+    multiple=True,
+    metavar="GLOB",
+    help="Leave out files by their path, or by the name of a file or folder; * also matches /; may be repeated.",
+)
 manifest_paths = click.argument("paths", nargs=-1, required=True, type=_ANY_PATH, metavar="PATH… | -")
 
 

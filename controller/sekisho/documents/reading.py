@@ -15,6 +15,7 @@ from yaml._yaml import CParser
 
 from sekisho.documents.problems import Problem
 from sekisho.documents.scalars import resolve
+from sekisho.documents.streams import split_stream
 from sekisho.errors import SekishoError
 
 Path = tuple[str | int, ...]
@@ -88,7 +89,9 @@ def read_documents(text: str, file: str, first_line: int = 0) -> Iterator[Docume
             loader.dispose()
 
 
-_DOCUMENT_START: Final = re.compile(r"^---(?=\s|$)", re.MULTILINE)
+_DOCUMENT_START: Final = re.compile(r"^\ufeff?---(?=\s|$)", re.MULTILINE)
+_BYTE_ORDER_MARK: Final = "\ufeff"
+"""Also at the start of a later document, where files are joined that begin with it."""
 _DIRECTIVE: Final = re.compile(r"^%", re.MULTILINE)
 
 
@@ -96,17 +99,17 @@ def split_documents(text: str) -> Iterator[tuple[int, str]]:
     """The texts of a file's documents, each with the number of lines before it, as kubectl splits them.
 
     So a document that cannot be read does not hide the others. A file with directives is not split, because they belong
-    to the document that follows.
+    to the document that follows. A document that is several JSON values, one after the other, becomes as many.
     """
-    if "\n---" not in text or _DIRECTIVE.search(text):
-        yield 0, text
+    if "---" not in text or _DIRECTIVE.search(text):
+        yield from split_stream(text)
         return
     starts = [match.start() for match in _DOCUMENT_START.finditer(text)]
     line = before = 0
     for start in [*starts, len(text)]:
         piece = text[before:start]
         if piece.strip():
-            yield line, piece
+            yield from ((line + above, one) for above, one in split_stream(piece.removeprefix(_BYTE_ORDER_MARK)))
         line += piece.count("\n")
         before = start
 

@@ -1,6 +1,6 @@
 """Manifests, offline: reading them, checking them as the webhooks would, explaining and fixing them."""
 
-from sekisho.manifests.checks import Checked, Checker, Checks, Located
+from sekisho.manifests.checks import Checked, Checker, Checks, Located, joined
 from sekisho.manifests.explanations import ControlResult, Explanation, explain
 from sekisho.manifests.fixes import Fixed, fix_source
 from sekisho.manifests.namespace_objects import objects_in
@@ -24,6 +24,7 @@ __all__ = [
     "Sources",
     "explain",
     "fix_source",
+    "joined",
     "judged_object",
     "labels_in",
     "load_policies",

@@ -1,5 +1,7 @@
 """The webhook's verdicts on manifests, with the place of the field of each finding."""
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from msgspec import Struct
@@ -11,6 +13,7 @@ from sekisho.findings import Finding
 from sekisho.images.trust import Lookup, Trust
 from sekisho.manifests.namespaces import NOT_JUDGED, Namespaces
 from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, read_objects, unjudged
+from sekisho.manifests.passed_over import PassedOver
 from sekisho.manifests.sources import Source
 from sekisho.manifests.unknown_kinds import unknown_workload
 from sekisho.pods import Pod
@@ -75,15 +78,38 @@ class Checks(Struct, frozen=True):
     """The results of checking manifests.
 
     policies: the number of policies and waivers among the manifests.
-    passed_over: the number of other objects without pods, including those in `unknown`.
+    kinds: the other objects, without pods, by their kind: how many there are, including those in `unknown`.
     unknown: objects of kinds that Sekisho does not know and that seem to have pods, each with its place.
+    files: files, or documents in them, that are not objects.
     """
 
     checked: tuple[Checked, ...] = ()
     problems: tuple[Problem, ...] = ()
     policies: int = 0
-    passed_over: int = 0
+    kinds: Mapping[str, int] = {}
     unknown: tuple[Problem, ...] = ()
+    files: tuple[PassedOver, ...] = ()
+
+    @property
+    def passed_over(self) -> int:
+        """The number of objects without pods that are no policies."""
+        return sum(self.kinds.values())
+
+
+def joined(results: Iterable[Checks]) -> Checks:
+    """Several results as one, in their order; a file of which several documents are passed over is in it once."""
+    results = tuple(results)
+    kinds: Counter[str] = Counter()
+    for checks in results:
+        kinds.update(checks.kinds)
+    return Checks(
+        tuple(checked for checks in results for checked in checks.checked),
+        tuple(problem for checks in results for problem in checks.problems),
+        sum(checks.policies for checks in results),
+        dict(kinds),
+        tuple(note for checks in results for note in checks.unknown),
+        tuple(dict.fromkeys(file for checks in results for file in checks.files)),
+    )
 
 
 class Checker:
@@ -114,21 +140,25 @@ class Checker:
         checked: list[Checked] = []
         problems: list[Problem] = []
         unknown: list[Problem] = []
-        policies = passed_over = 0
+        files: list[PassedOver] = []
+        kinds: Counter[str] = Counter()
+        policies = 0
         for item in read_objects([source], self._namespace):
             if isinstance(item, Problem):
                 problems.append(item)
+            elif isinstance(item, PassedOver):
+                files.append(item)
             elif isinstance(item, Manifest) and item.group == GROUP:
                 policies += 1
             elif isinstance(item, Manifest):
-                passed_over += 1
+                kinds[item.kind] += 1
                 unknown += unknown_workload(item)
             else:
                 try:
                     checked.append(self.judge(item))
                 except UnjudgedError as error:
                     problems.append(unjudged(item.manifest, str(error)))
-        return Checks(tuple(checked), tuple(problems), policies, passed_over, tuple(unknown))
+        return Checks(tuple(checked), tuple(problems), policies, dict(kinds), tuple(unknown), tuple(files))
 
     def read(self, manifest: Manifest) -> JudgedObject | Problem | None:
         """The manifest typed, None for an object without pods."""

@@ -11,7 +11,7 @@ from sekisho.admission.defaults import ANNOTATION
 from sekisho.documents import Document, ListItems, Path, Problem, split_list, write_document
 from sekisho.findings import Change, ChangeOperation, append, set_to
 from sekisho.manifests.checks import Checked, Checker
-from sekisho.manifests.objects import JudgedObject, Manifest, documents_of, manifests_of, unjudged
+from sekisho.manifests.objects import JudgedObject, Manifest, documents_of, manifests_of, passed_over, unjudged
 from sekisho.manifests.sources import LARGE_LIST, Source
 
 MAX_ROUNDS: Final = 20
@@ -86,10 +86,10 @@ def _fix_document(source: Source, checker: Checker, *, apply_changes: bool) -> F
     documents: list[Document] = []
     for document in documents_of(source):
         if isinstance(document, Problem):
-            return Fixed(source.text, problems=(document,))
+            return Fixed(source.text, problems=() if passed_over(source) else (document,))
         documents.append(document)
     for document in documents:
-        fixer.fix(document, source.inherited)
+        fixer.fix(document, source)
     left, problems = tuple(fixer.left), tuple(fixer.problems)
     if not fixer.has_changed:
         return Fixed(source.text, left, problems)
@@ -107,9 +107,11 @@ class _Fixer:
         self.left: list[Checked] = []
         self.problems: list[Problem] = []
 
-    def fix(self, document: Document, inherited: tuple[str, str] | None) -> None:
+    def fix(self, document: Document, source: Source) -> None:
         """Change the document's value in place. No part of it is shared, because aliases are copied at each use."""
-        for manifest in manifests_of(document, inherited):
+        for manifest in manifests_of(document, source.inherited):
+            if isinstance(manifest, Problem) and passed_over(source, document):
+                continue
             judged = self.checker.read(manifest) if isinstance(manifest, Manifest) else manifest
             if isinstance(judged, Problem):
                 self.problems.append(judged)

@@ -10,6 +10,7 @@ import msgspec
 from sekisho.admission import NO_OBJECTS, NamespaceObjects
 from sekisho.documents import Document, Problem
 from sekisho.manifests.objects import Manifest, documents_of, read_manifests
+from sekisho.manifests.passed_over import PassedOver
 from sekisho.manifests.sources import Source, read_sources
 from sekisho.policies import CompiledPolicy, PolicyError
 
@@ -106,7 +107,7 @@ class _Meta(msgspec.Struct, frozen=True):
     labels: dict[str, str] | None = None
 
 
-def _labels_of_namespaces(manifests: Iterable[Manifest | Problem]) -> Iterable[tuple[str, Labels]]:
+def _labels_of_namespaces(manifests: Iterable[Manifest | Problem | PassedOver]) -> Iterable[tuple[str, Labels]]:
     for manifest in manifests:
         if isinstance(manifest, Manifest) and (manifest.group, manifest.kind) == ("", "Namespace"):
             try:

@@ -11,6 +11,7 @@ from sekisho.admission.wire import POD_SPEC_KEYS
 from sekisho.documents import Document, DocumentError, Path, Problem, parse_path, problem_of, read_documents
 from sekisho.findings import render_path
 from sekisho.manifests.nulls import with_volume_sources, without_nulls
+from sekisho.manifests.passed_over import RENDER_FIRST, PassedOver, is_template, reason_of_unreadable, reason_of_value
 from sekisho.manifests.sources import Source
 from sekisho.pods import POD_TEMPLATES, Pod, TemplatePath, Workload, WorkloadMeta, pod_template
 
@@ -50,23 +51,41 @@ class JudgedObject(Struct, frozen=True):
     workload: WorkloadMeta | None = None
 
 
-def read_objects(sources: Iterable[Source], namespace: str) -> Iterator[JudgedObject | Manifest | Problem]:
+def read_objects(sources: Iterable[Source], namespace: str) -> Iterator[JudgedObject | Manifest | Problem | PassedOver]:
     """The objects in texts, typed if they have pods; a Manifest for others; a Problem for what cannot be read.
 
     namespace: that of objects which name none.
     """
     for manifest in read_manifests(sources):
-        yield manifest if isinstance(manifest, Problem) else judged_object(manifest, namespace) or manifest
+        yield judged_object(manifest, namespace) or manifest if isinstance(manifest, Manifest) else manifest
 
 
-def read_manifests(sources: Iterable[Source]) -> Iterator[Manifest | Problem]:
-    """The objects in texts, those of lists one by one, and a Problem for whatever cannot be read."""
+def read_manifests(sources: Iterable[Source]) -> Iterator[Manifest | Problem | PassedOver]:
+    """The objects in texts, those of lists one by one, and a Problem for whatever cannot be read.
+
+    What is not an object is passed over in a file that is not named itself.
+    """
     for source in sources:
         for document in documents_of(source):
             if isinstance(document, Problem):
-                yield document
-            else:
-                yield from manifests_of(document, source.inherited)
+                yield passed_over(source) or document
+                continue
+            for manifest in manifests_of(document, source.inherited):
+                if isinstance(manifest, Problem):
+                    yield passed_over(source, document) or manifest
+                else:
+                    yield manifest
+
+
+def passed_over(source: Source, document: Document | None = None) -> PassedOver | None:
+    """What is passed over of a text that holds no object; None where that is a problem.
+
+    document: the one that is not an object, None where the text cannot be read.
+    """
+    if source.is_named:
+        return None
+    reason = reason_of_unreadable(source.text) if document is None else reason_of_value(document.value)
+    return None if reason is None else PassedOver(source.file, reason)
 
 
 def documents_of(source: Source) -> Iterator[Document | Problem]:
@@ -74,7 +93,9 @@ def documents_of(source: Source) -> Iterator[Document | Problem]:
     try:
         yield from read_documents(source.text, source.file, source.first_line)
     except DocumentError as error:
-        yield error.problem
+        problem = error.problem
+        is_for_helm = is_template(source.text)
+        yield Problem(problem.where, f"{problem.message}; a template? {RENDER_FIRST}") if is_for_helm else problem
 
 
 def manifests_of(document: Document, inherited: tuple[str, str] | None = None) -> Iterator[Manifest | Problem]:

@@ -100,7 +100,7 @@ def namespaces_in(sources: Iterable[Source]) -> dict[str, Mapping[str, str]]:
     for manifest in read_manifests(sources):
         if isinstance(manifest, Problem):
             problems.append(manifest)
-        elif (manifest.group, manifest.kind) == ("", "Namespace"):
+        elif isinstance(manifest, Manifest) and (manifest.group, manifest.kind) == ("", "Namespace"):
             try:
                 name, labels = _namespace(manifest)
             except PolicyError as error:

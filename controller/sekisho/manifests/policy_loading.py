@@ -9,8 +9,9 @@ import msgspec
 from sekisho.controls import Level
 from sekisho.documents import Problem, parse_path
 from sekisho.findings import render_path
+from sekisho.manifests.folders import files_below
 from sekisho.manifests.objects import Manifest, read_manifests
-from sekisho.manifests.sources import Source, content_of, files_below, sources_of, text_of
+from sekisho.manifests.sources import Source, content_of, sources_of, text_of
 from sekisho.policies import ClusterPodPolicy, Policy, PolicyError
 from sekisho.policies.crd import RESOURCES
 from sekisho.policies.loading import duplicate_names, verify
@@ -94,7 +95,7 @@ def parse_policies(text: str, file: str) -> list[Policy]:
     for manifest in read_manifests(sources_of(text, file)):
         if isinstance(manifest, Problem):
             problems.append(manifest)
-        else:
+        elif isinstance(manifest, Manifest):
             problems += _add_policy(manifest, policies)
     if problems:
         raise PolicyError(*problems)

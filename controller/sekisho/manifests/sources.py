@@ -1,5 +1,6 @@
 """Manifest texts: from files, folders and standard input, cut into one text a YAML document."""
 
+import codecs
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import BinaryIO, Final
 from msgspec import Struct
 
 from sekisho.documents import Problem, split_documents, split_list
+from sekisho.manifests.folders import Excluded, chart_of, read_folder
+from sekisho.manifests.passed_over import RENDER_FIRST, PassedOver, Reason
 
 STDIN: Final = "<stdin>"
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
@@ -17,71 +20,93 @@ MAX_INPUT_BYTES: Final = 512 * 1024 * 1024
 LARGE_LIST: Final = 512 * 1024
 """Characters from which the items of a list are read one by one, and on several cores."""
 
-_SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
-_NOT_MANIFESTS: Final = frozenset({"kustomization.yaml", "kustomization.yml"})
-"""Files in folders of manifests that are not manifests. They are read only if they are named themselves."""
+_UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+"""The byte order marks from which kubectl, too, knows a file in UTF-16."""
 
 
 class Source(Struct, frozen=True):
     """The text of one YAML document, the name of its file, and the number of lines before it there.
 
     inherited: for an item of a list, apiVersion and kind that it has if it names none; None for a whole document.
+    is_named: whether the file was named itself, and is not just one of a folder's.
     """
 
     file: str
     first_line: int
     text: str
     inherited: tuple[str, str] | None = None
+    is_named: bool = True
 
 
 class Sources(Struct, frozen=True):
-    """The documents that were read, in order, and problems with what could not be read."""
+    """The documents that were read, in order, problems with what could not be read, and files that were not read."""
 
     texts: tuple[Source, ...]
     problems: tuple[Problem, ...] = ()
+    passed_over: tuple[PassedOver, ...] = ()
 
 
-def read_sources(paths: Iterable[Path], stdin: BinaryIO | None = None, *, split_lists: bool = True) -> Sources:
+def read_sources(
+    paths: Iterable[Path],
+    stdin: BinaryIO | None = None,
+    *,
+    split_lists: bool = True,
+    exclude: Iterable[str] = (),
+) -> Sources:
     """The documents of files and of the YAML and JSON files of folders, by name; `-` is `stdin`.
 
     split_lists: whether the items of large lists become documents of their own.
     stdin: None if standard input is not available; then `-` is the name of a file.
+    exclude: patterns of files to leave out, as of `Excluded`.
 
     A file that cannot be read becomes a problem, and the others are read all the same.
     """
     texts: list[Source] = []
     problems: list[Problem] = []
+    passed_over: list[PassedOver] = []
+    excluded = Excluded(exclude)
     left = MAX_INPUT_BYTES
     for path in paths:
-        for file in _files(path, problems):
+        for file in _files(path, excluded, problems, passed_over):
             content = _content(file, stdin, min(left, MAX_FILE_BYTES), problems)
             left -= len(content)
             name = STDIN if str(file) == "-" else str(file)
-            texts += _cut(content, name, problems, split_lists)
-    return Sources(tuple(texts), tuple(problems))
+            texts += _cut(content, name, problems, split_lists, is_named=file == path)
+    return Sources(tuple(texts), tuple(problems), tuple(passed_over))
 
 
-def sources_of(text: str, file: str) -> list[Source]:
-    """The documents of a text; `file` is its name in findings and errors."""
-    return [Source(file, line, piece) for line, piece in split_documents(text)]
+def sources_of(text: str, file: str, *, is_named: bool = True) -> list[Source]:
+    """The documents of a text; `file` is its name in findings and errors, and `is_named` is as of Source."""
+    return [Source(file, line, piece, None, is_named) for line, piece in split_documents(text)]
 
 
-def _files(path: Path, problems: list[Problem]) -> list[Path]:
+def _files(path: Path, excluded: Excluded, problems: list[Problem], passed_over: list[PassedOver]) -> tuple[Path, ...]:
+    """The files to read of a path that is named: itself, or those of the folder."""
     try:
         if not path.is_dir():
-            return [path]
-        files = [file for file in files_below(path) if file.name not in _NOT_MANIFESTS]
+            return _named_file(path, excluded, problems, passed_over)
+        folder = read_folder(path, excluded)
     except OSError as error:
         problems.append(Problem(str(path), f"cannot be read: {error.strerror}"))
-        return []
-    if not files:
+        return ()
+    if folder.is_empty:
         problems.append(Problem(str(path), "holds no .yaml, .yml or .json file"))
-    return files
+    passed_over += folder.passed_over
+    return folder.files
 
 
-def files_below(folder: Path) -> list[Path]:
-    """The YAML and JSON files of a folder and of those in it, by name. Raises OSError."""
-    return sorted(file for file in folder.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
+def _named_file(
+    path: Path, excluded: Excluded, problems: list[Problem], passed_over: list[PassedOver]
+) -> tuple[Path, ...]:
+    if str(path) == "-":
+        return (path,)
+    if excluded.leaves_out(path):
+        passed_over.append(PassedOver(str(path), Reason.EXCLUDED))
+        return ()
+    if (chart := chart_of(path)) is not None:
+        problems.append(Problem(str(path), f"is a Helm template; {RENDER_FIRST.replace('CHART', str(chart))}"))
+        return ()
+    return (path,)
 
 
 def content_of(file: Path, most: int) -> bytes:
@@ -93,7 +118,15 @@ def content_of(file: Path, most: int) -> bytes:
 
 
 def text_of(content: bytes, name: str) -> str | Problem:
-    """The text of a file's content; a problem with its line where it is not UTF-8. `name` is the file's in problems."""
+    """The text of a file's content; a problem with its line where it is not UTF-8. `name` is the file's in problems.
+
+    As kubectl does, it reads UTF-16 if the content begins with a byte order mark.
+    """
+    if content.startswith(_UTF_16):
+        try:
+            return content.decode("utf-16")
+        except UnicodeDecodeError:
+            return Problem(name, "begins with the byte order mark of UTF-16, but is not UTF-16 text")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -122,12 +155,12 @@ def _content(file: Path, stdin: BinaryIO | None, most: int, problems: list[Probl
     return b""
 
 
-def _cut(content: bytes, name: str, problems: list[Problem], split_lists: bool) -> Iterator[Source]:
+def _cut(content: bytes, name: str, problems: list[Problem], split_lists: bool, *, is_named: bool) -> Iterator[Source]:
     text = text_of(content, name)
     if isinstance(text, Problem):
         problems.append(text)
         return
-    for source in sources_of(text, name):
+    for source in sources_of(text, name, is_named=is_named):
         yield from _items(source) if split_lists and len(source.text) >= LARGE_LIST else (source,)
 
 
@@ -138,4 +171,4 @@ def _items(source: Source) -> Iterator[Source]:
         yield source
         return
     for line, piece in items.pieces:
-        yield Source(source.file, source.first_line + line, piece, items.inherited)
+        yield Source(source.file, source.first_line + line, piece, items.inherited, source.is_named)

@@ -25,7 +25,7 @@ def many(tmp_path: Path) -> Path:
         name = f"n{number:03}"
         text = BAD_POD.replace("bad", name) if number % 7 == 0 else GOOD_POD.replace("good", name)
         (tmp_path / f"{name}.yaml").write_text(text + PADDING)
-    (tmp_path / "n150-not.yaml").write_text("a: b: c\n")
+    (tmp_path / "n150-not.yaml").write_text("kind: Pod\nspec: b: c\n")
     return tmp_path
 
 

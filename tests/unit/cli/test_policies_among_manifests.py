@@ -26,7 +26,9 @@ def test_policies_among_the_manifests_are_counted_and_not_called_ignored() -> No
     policies = POLICY % "" + "---\n" + POLICY.replace("house", "other") % "" + "---\n"
     namespace = "{apiVersion: v1, kind: Namespace, metadata: {name: shop}}\n---\n"
     last = sekisho("check", "-", text=policies + namespace + BAD_POD).stdout.splitlines()[-1]
-    assert last == ("1 checked: 0 pass, 1 denied; 2 policies and waivers among them; 1 object without pods ignored")
+    assert last == (
+        "1 checked: 0 pass, 1 denied; 2 policies and waivers among them; 1 object without pods ignored (1 Namespace)"
+    )
     last = sekisho("check", "-", text=POLICY % "" + "---\n" + BAD_POD).stdout.splitlines()[-1]
     assert last == "1 checked: 0 pass, 1 denied; 1 policy or waiver among them"
 

@@ -14,6 +14,10 @@ def render(checks: Checks) -> str:
     report = {
         "results": [_object(checked) for checked in checks.checked],
         "problems": [{"where": problem.where, "message": problem.message} for problem in checks.problems],
+        "passedOver": {
+            "files": [{"file": passed.file, "reason": passed.reason} for passed in checks.files],
+            "kinds": dict(sorted(checks.kinds.items())),
+        },
         "summary": {
             "checked": len(checks.checked),
             "passed": len(checks.checked) - denied,

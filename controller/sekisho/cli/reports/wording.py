@@ -1,15 +1,29 @@
 """Wording that the reports for people and for machines share."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sekisho.admission import Violation, Waived
 from sekisho.controls import CONTROLS
 from sekisho.findings import Finding, words
 from sekisho.manifests import Checks
+from sekisho.manifests.passed_over import RENDER_FIRST, Reason
 from sekisho.policies import Enforcement, Problem
 from sekisho.timestamps import rfc3339
 
+MAX_NAMES = 5
+"""Names of files and kinds that a note has."""
+_PASSED_OVER = {
+    Reason.NO_OBJECT: ("file without a Kubernetes object", "files without Kubernetes objects", ""),
+    Reason.TEMPLATE: ("Helm template", "Helm templates", RENDER_FIRST),
+    Reason.KUSTOMIZATION: (
+        "kustomization",
+        "kustomizations",
+        "build it first: kubectl kustomize FOLDER | sekisho check -",
+    ),
+    Reason.PATCH: ("patch of a kustomization", "patches of kustomizations", ""),
+    Reason.EXCLUDED: ("file that --exclude names", "files that --exclude names", ""),
+}
 VERDICTS = {Enforcement.DENY: "denied", Enforcement.WARN: "warning", Enforcement.AUDIT: "audit note"}
 _PLACE = re.compile(r"(?P<file>.+?)(?::(?P<line>[0-9]+)(?::(?P<column>[0-9]+))?)?", re.DOTALL)
 
@@ -59,6 +73,20 @@ def waived_by(waived: Waived) -> str:
     return printable(f'by waiver "{waived.waiver}" until {rfc3339(waived.expires)}: {waived.reason}')
 
 
+def passed_over(checks: Checks) -> Iterator[str]:
+    """A note for each reason to pass over files, with their names."""
+    for reason, (one, several, advice) in _PASSED_OVER.items():
+        names = [file.file for file in checks.files if file.reason is reason]
+        if names:
+            advised = f"; {advice}" if advice else ""
+            yield f"passed over {_counted(len(names), one, several)}: {_some(names)}{advised}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more
+
+
 def summary(checks: Checks) -> str:
     """One line with the counts of a run."""
     denied = sum(checked.is_denied for checked in checks.checked)
@@ -69,7 +97,11 @@ def summary(checks: Checks) -> str:
     if checks.policies:
         line += f"; {_counted(checks.policies, 'policy or waiver', 'policies and waivers')} among them"
     if checks.passed_over:
-        line += f"; {_counted(checks.passed_over, 'object', 'objects')} without pods ignored"
+        kinds = sorted(checks.kinds.items(), key=lambda counted: (-counted[1], counted[0]))
+        counts = printable(_some([f"{count} {kind}" for kind, count in kinds]))
+        line += f"; {_counted(checks.passed_over, 'object', 'objects')} without pods ignored ({counts})"
+    if checks.files:
+        line += f"; {_counted(len(checks.files), 'file', 'files')} passed over"
     if checks.problems:
         line += f"; {len(checks.problems)} unreadable"
     return line

@@ -1,0 +1,93 @@
+"""The files of a folder of manifests, and those in it that are passed over without being read."""
+
+import fnmatch
+import os
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from sekisho.manifests import kustomizations
+from sekisho.manifests.passed_over import PassedOver, Reason
+
+_SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
+_CHART: Final = "Chart.yaml"
+_TEMPLATES: Final = "templates"
+_GIT: Final = ".git"
+
+
+class Folder(Struct, frozen=True):
+    """The YAML and JSON files of a folder and of those in it, by name: the ones to read, and the others.
+
+    is_empty: whether it has none at all, those that are left out included.
+    """
+
+    files: tuple[Path, ...]
+    passed_over: tuple[PassedOver, ...]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no file at all."""
+        return not self.files and not self.passed_over
+
+
+class Excluded:
+    """The files that patterns leave out."""
+
+    def __init__(self, patterns: Iterable[str] = ()) -> None:
+        """Leave out what a pattern matches: a path, a folder above it, or the name of either. `*` also matches `/`."""
+        expressions = [fnmatch.translate(pattern.removeprefix("./").rstrip("/")) for pattern in patterns]
+        self._matches = re.compile("|".join(expressions)).match if expressions else None
+
+    def leaves_out(self, file: Path, folder: Path | None = None) -> bool:
+        """Whether a file is left out; `folder` is the one that is read, None for a file that is named itself."""
+        if self._matches is None:
+            return False
+        paths = [file] if folder is None else [file, file.relative_to(folder)]
+        above = (str(part) for path in paths for part in (path, *path.parents))
+        return any(self._matches(text) for text in (*above, *file.parts))
+
+
+def read_folder(folder: Path, excluded: Excluded) -> Folder:
+    """The files of a folder. Raises OSError."""
+    files: list[Path] = []
+    passed_over: list[PassedOver] = []
+    of_kustomize: list[kustomizations.Kustomization] = []
+    for file in sorted(folder.rglob("*")):
+        is_kustomization = file.name in kustomizations.NAMES
+        if not (is_kustomization or file.suffix in _SUFFIXES) or _GIT in file.parts or not file.is_file():
+            continue
+        if excluded.leaves_out(file, folder):
+            passed_over.append(PassedOver(str(file), Reason.EXCLUDED))
+        elif is_kustomization:
+            of_kustomize.append(kustomizations.read_kustomization(file))
+            passed_over.append(PassedOver(str(file), Reason.KUSTOMIZATION))
+        elif chart_of(file) is not None:
+            passed_over.append(PassedOver(str(file), Reason.TEMPLATE))
+        else:
+            files.append(file)
+    patches = kustomizations.patches_of(of_kustomize)
+    is_patch = [Path(os.path.normpath(file)) in patches for file in files] if patches else [False] * len(files)
+    passed_over += (PassedOver(str(file), Reason.PATCH) for file, patch in zip(files, is_patch, strict=True) if patch)
+    return Folder(tuple(file for file, patch in zip(files, is_patch, strict=True) if not patch), tuple(passed_over))
+
+
+def files_below(folder: Path) -> list[Path]:
+    """The YAML and JSON files of a folder and of those in it, by name. Raises OSError."""
+    return sorted(file for file in folder.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
+
+
+def chart_of(file: Path) -> Path | None:
+    """The folder of the Helm chart that a file is a template of; None for any other file."""
+    return _chart_of(file.parent)
+
+
+@lru_cache(maxsize=1024)
+def _chart_of(folder: Path) -> Path | None:
+    for above in (folder, *folder.parents):
+        if above.name == _TEMPLATES and (above.parent / _CHART).is_file():
+            return above.parent
+    return None
