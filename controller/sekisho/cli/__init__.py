@@ -24,6 +24,9 @@ _COMMANDS = {
     "webhook": "sekisho.cli.webhook",
 }
 
+_CONFIGURED = frozenset({"check", "explain", "fix", "review", "verify"})
+"""The commands that a configuration file is for."""
+
 
 class _Commands(click.Group):
     """A group that imports a command's module when it is called, so that `check` does not load the API client."""
@@ -61,5 +64,21 @@ class _Commands(click.Group):
 
 @click.command(cls=_Commands, context_settings={"auto_envvar_prefix": "SEKISHO", "help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="sekisho", message="%(version)s")
-def main() -> None:
+@click.option(
+    "--config",
+    "configuration_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The configuration; by default .sekisho.yaml, or [tool.sekisho] in pyproject.toml, here or in a folder above.",
+)
+@click.pass_context
+def main(ctx: click.Context, configuration_file: Path | None) -> None:
     """Decide which pods are admitted to a Kubernetes cluster."""
+    if ctx.invoked_subcommand in _CONFIGURED:
+        from sekisho.cli import configuration, options
+        from sekisho.policies import PolicyError
+
+        try:
+            ctx.default_map = configuration.default_map(configuration_file, ctx.invoked_subcommand)
+        except PolicyError as error:
+            options.fail(error.problems)
