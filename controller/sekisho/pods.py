@@ -663,9 +663,11 @@ def pod_template(workload: Workload, group: str, kind: str) -> Pod | None:
     The pod's controller is the workload, or what the workload comes from itself.
     """
     template = _template(workload, group, kind)
-    if template is None:
-        return None
-    meta = workload.metadata
+    return None if template is None else made_by(template, kind, workload.metadata)
+
+
+def made_by(template: Pod, kind: str, meta: ObjectMeta) -> Pod:
+    """A pod template as the pod that the object with it creates; kind and meta are the object's."""
     owner = _controller(meta) or OwnerReference(
         kind=kind, name=meta.name or f"{meta.generate_name or ''}…", controller=True
     )

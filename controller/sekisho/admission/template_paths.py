@@ -7,7 +7,7 @@ from typing import Final
 from msgspec.structs import fields, replace
 
 from sekisho.admission.verdict import Violation
-from sekisho.findings import NAMESPACE, WORKLOAD, Change, Finding, render_path
+from sekisho.findings import NAMESPACE, WORKLOAD, Change, FieldPath, Finding, render_path
 from sekisho.pods import PodSpec
 
 _POD_FIELD: Final = re.compile(
@@ -17,7 +17,7 @@ _POD_FIELD: Final = re.compile(
 """Where a text names a field by its path from the pod's root; a fix also holds values, such as images."""
 
 
-def finding_in_object(finding: Finding, template_path: tuple[str, ...], written: tuple[str, ...] = ()) -> Finding:
+def finding_in_object(finding: Finding, template_path: FieldPath, written: FieldPath = ()) -> Finding:
     """The finding with the paths that the user writes, in its fix too.
 
     template_path: where the object has its pod template, such as ("spec", "template"); empty for a pod.
@@ -39,7 +39,7 @@ def _in_workload(change: Change) -> Change:
 
 
 def violations_in_object(
-    violations: Sequence[Violation], template_path: tuple[str, ...], written: tuple[str, ...] = ()
+    violations: Sequence[Violation], template_path: FieldPath, written: FieldPath = ()
 ) -> tuple[Violation, ...]:
     """The same for the findings of violations."""
     return tuple(
@@ -48,7 +48,7 @@ def violations_in_object(
     )
 
 
-def fixes_in_object(violations: Sequence[Violation], template_path: tuple[str, ...]) -> tuple[Violation, ...]:
+def fixes_in_object(violations: Sequence[Violation], template_path: FieldPath) -> tuple[Violation, ...]:
     """Violations of a pod whose fixes name the fields of the object that its controller made it from.
 
     template_path: where that object has the template; empty for a pod that nothing was made from.
@@ -68,7 +68,7 @@ def names_field(fix: str) -> bool:
     return "." in fix
 
 
-def _fix(fix: str, template_path: tuple[str, ...]) -> str:
+def _fix(fix: str, template_path: FieldPath) -> str:
     if not names_field(fix):
         return fix
     above = render_path(template_path)

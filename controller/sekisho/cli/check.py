@@ -12,7 +12,16 @@ from sekisho.cli import options
 from sekisho.cli.cores import available_cores, check_all, without_collecting
 from sekisho.cli.reports import REPORTS, wording
 from sekisho.cli.terminal import progress, write
-from sekisho.manifests import Checker, Checks, Namespaces, Sources, joined, policies_reading_labels, read_sources
+from sekisho.manifests import (
+    Checker,
+    Checks,
+    Namespaces,
+    Sources,
+    joined,
+    policies_reading_labels,
+    read_sources,
+    with_unknown_as_problems,
+)
 from sekisho.policies import ClusterPodPolicy, CompiledPolicy, PodPolicy, PolicySet, Problem, compile_policy
 
 
@@ -27,7 +36,9 @@ from sekisho.policies import ClusterPodPolicy, CompiledPolicy, PodPolicy, Policy
 @options.registry_config
 @options.registry_ca_file
 @options.exclude_namespaces
+@options.pod_templates
 @options.exclude
+@options.fail_on_unknown
 @click.option(
     "-o",
     "--output",
@@ -55,7 +66,9 @@ def check(
     registry_config: Path | None,
     registry_ca_file: Path | None,
     exempt: tuple[str, ...],
+    pod_templates: tuple[str, ...],
     exclude: tuple[str, ...],
+    fail_on_unknown: bool,
     output: str,
     jobs: int,
 ) -> None:
@@ -64,6 +77,7 @@ def check(
     PATH is a file or a folder of YAML or JSON manifests; - reads them from standard input, for instance from `helm
     template`. The exit code is 0 if every pod would be admitted, 1 if some would be denied, 2 for bad input.
     """
+    kinds = options.pod_kinds(pod_templates)
     sources = read_sources(paths, options.standard_input(), exclude=exclude)
     objects = options.load_policies(policy_paths, standard, context_dir, sources.texts)
     policies = [compile_policy(policy) for policy in objects if isinstance(policy, ClusterPodPolicy | PodPolicy)]
@@ -77,11 +91,14 @@ def check(
 
         beside = (*objects_for_authorities(policy_paths, context), *sources.texts)
         with ImageLookups(policy_set, beside, registry_config, registry_ca_file) as images:
-            checks = _check(sources, Checker(policy_set, namespaces, namespace, trust=images.trust()), jobs)
+            checker = Checker(policy_set, namespaces, namespace, trust=images.trust(), kinds=kinds)
+            checks = _check(sources, checker, jobs)
             images.look_up(lookup.reference for item in checks.checked for lookup in item.lookups)
-            checks = _check(sources, Checker(policy_set, namespaces, namespace, trust=images.trust()), jobs)
+            checker = Checker(policy_set, namespaces, namespace, trust=images.trust(), kinds=kinds)
+            checks = _check(sources, checker, jobs)
     else:
-        checks = _check(sources, Checker(policy_set, namespaces, namespace), jobs)
+        checks = _check(sources, Checker(policy_set, namespaces, namespace, kinds=kinds), jobs)
+    checks = with_unknown_as_problems(checks) if fail_on_unknown else checks
     write(REPORTS[output](checks))
     options.report(checks.problems)
     _write_notes(checks, policies, namespaces)

@@ -34,6 +34,8 @@ class Configuration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     namespace_labels: str | None = None
     context_dir: str | None = None
     output: str | None = None
+    pod_templates: tuple[str, ...] | None = None
+    fail_on_unknown: bool | None = None
 
 
 _PARAMETERS: Final = {
@@ -43,7 +45,7 @@ _PARAMETERS: Final = {
 }
 """The names of the options' parameters, where they are not those of the fields."""
 _FILES: Final = frozenset({"policies", "paths", "namespace_labels", "context_dir"})
-_ONLY_CHECK: Final = frozenset({"paths", "output"})
+_ONLY_CHECK: Final = frozenset({"paths", "output", "fail_on_unknown"})
 """The fields that other commands do not read: `fix` writes to what it is called with."""
 
 

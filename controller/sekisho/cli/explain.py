@@ -38,6 +38,7 @@ from sekisho.policies import Policy, Problem
 @options.namespace_labels
 @options.context_dir
 @options.exclude_namespaces
+@options.pod_templates
 def explain(
     path: Path,
     policy_paths: tuple[Path, ...],
@@ -46,6 +47,7 @@ def explain(
     labels_file: Path | None,
     context_dir: Path | None,
     exempt: tuple[str, ...],
+    pod_templates: tuple[str, ...],
 ) -> None:
     """Explain how each policy applies to a pod or a workload.
 
@@ -58,7 +60,7 @@ def explain(
     namespaces = options.known_namespaces(labels_file, (*context, *sources.texts), namespace, exempt=exempt)
     problems = list(sources.problems)
     explained = 0
-    for judged in read_objects(sources.texts, namespace):
+    for judged in read_objects(sources.texts, namespace, options.pod_kinds(pod_templates)):
         if isinstance(judged, Problem):
             problems.append(judged)
         elif isinstance(judged, PassedOver):

@@ -23,6 +23,7 @@ from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, compile_pol
 @options.namespace_labels
 @options.context_dir
 @options.exclude_namespaces
+@options.pod_templates
 @click.option(
     "--all", "apply_changes", is_flag=True, help="Also make the change of each finding whose fix needs no decision."
 )
@@ -34,6 +35,7 @@ def fix(
     labels_file: Path | None,
     context_dir: Path | None,
     exempt: tuple[str, ...],
+    pod_templates: tuple[str, ...],
     apply_changes: bool,
 ) -> None:
     """Write manifests with the policies' defaults applied, as the mutating webhook applies them.
@@ -48,7 +50,7 @@ def fix(
     namespaces = options.known_namespaces(
         labels_file, (*context, *sources.texts), namespace, needs_labels=policies.needs_labels, exempt=exempt
     )
-    checker = Checker(policies, namespaces, namespace)
+    checker = Checker(policies, namespaces, namespace, kinds=options.pod_kinds(pod_templates))
     with without_collecting():
         fixed = [fix_source(source, checker, apply_changes=apply_changes) for source in sources.texts]
     write("".join(_stream(document.text for document in fixed)))

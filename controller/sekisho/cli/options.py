@@ -1,5 +1,6 @@
 """Options that several commands share, and how they are read."""
 
+import re
 import sys
 from collections.abc import Callable, Iterable
 from io import BytesIO
@@ -10,10 +11,14 @@ import click
 
 from sekisho import manifests
 from sekisho.cli.reports.wording import printable
-from sekisho.manifests import Namespaces, Source, labels_in, objects_in, read_namespace_labels, read_sources
+from sekisho.custom_kinds import CUSTOM_KINDS, TemplatePattern
+from sekisho.manifests import Namespaces, PodKinds, Source, labels_in, objects_in, read_namespace_labels, read_sources
 from sekisho.policies import Policy, PolicyError, Problem
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_EXAMPLE = "Widget.example.com=spec.roles[*].template"
+_POD_TEMPLATE = re.compile(r"(?P<kind>\w+)(?:\.(?P<group>[\w.-]+))?=(?P<path>[\w-]+(?:\[\*\]|\.\*|\.[\w-]+)*)")
 
 _ANY_PATH = click.Path(path_type=Path, allow_dash=True)
 _FILE = click.Path(path_type=Path)
@@ -77,6 +82,18 @@ exclude = click.option(
     metavar="GLOB",
     help="Leave out files by their path, or by the name of a file or folder; * also matches /; may be repeated.",
 )
+fail_on_unknown = click.option(
+    "--fail-on-unknown",
+    is_flag=True,
+    help="End with 2 if something that may have pods was not judged: an unknown kind, or a Helm template.",
+)
+pod_templates = click.option(
+    "--pod-template",
+    "pod_templates",
+    multiple=True,
+    metavar="KIND.GROUP=PATH",
+    help="Where a kind has a pod template, such as Widget.example.com=spec.roles[*].template; may be repeated.",
+)
 manifest_paths = click.argument("paths", nargs=-1, required=True, type=_ANY_PATH, metavar="PATH… | -")
 
 
@@ -93,6 +110,19 @@ def context_sources(directory: Path | None) -> tuple[Source, ...]:
     if sources.problems:
         fail(sources.problems)
     return sources.texts
+
+
+def pod_kinds(written: Iterable[str]) -> PodKinds:
+    """The kinds that Sekisho knows, and those of --pod-template; ends the command if one is not written so."""
+    kinds: dict[tuple[str, str], tuple[TemplatePattern, ...]] = {}
+    for text in written:
+        match = _POD_TEMPLATE.fullmatch(text)
+        if match is None:
+            raise click.UsageError(f"--pod-template {text}: must be KIND.GROUP=PATH, such as {_EXAMPLE}")
+        key = match["group"] or "", match["kind"]
+        path = tuple(match["path"].replace("[*]", ".*").split("."))
+        kinds[key] = (*kinds.get(key, ()), path)
+    return {**CUSTOM_KINDS, **kinds}
 
 
 def load_policies(

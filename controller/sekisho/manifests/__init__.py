@@ -1,11 +1,11 @@
 """Manifests, offline: reading them, checking them as the webhooks would, explaining and fixing them."""
 
-from sekisho.manifests.checks import Checked, Checker, Checks, Located, joined
+from sekisho.manifests.checks import Checked, Checker, Checks, Located, joined, with_unknown_as_problems
 from sekisho.manifests.explanations import ControlResult, Explanation, explain
 from sekisho.manifests.fixes import Fixed, fix_source
 from sekisho.manifests.namespace_objects import objects_in
 from sekisho.manifests.namespaces import Namespaces, labels_in, policies_reading_labels, read_namespace_labels
-from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, read_objects, unjudged
+from sekisho.manifests.objects import JudgedObject, Manifest, PodKinds, judged_objects, read_objects, unjudged
 from sekisho.manifests.policy_loading import load_policies, parse_policies, read_policies
 from sekisho.manifests.sources import Source, Sources, read_sources, sources_of
 
@@ -20,12 +20,13 @@ __all__ = [
     "Located",
     "Manifest",
     "Namespaces",
+    "PodKinds",
     "Source",
     "Sources",
     "explain",
     "fix_source",
     "joined",
-    "judged_object",
+    "judged_objects",
     "labels_in",
     "load_policies",
     "objects_in",
@@ -37,4 +38,5 @@ __all__ = [
     "read_sources",
     "sources_of",
     "unjudged",
+    "with_unknown_as_problems",
 ]

@@ -5,15 +5,17 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from sekisho.admission import Evaluation, Form, UnjudgedError, Violation, Waived, denying, evaluate
 from sekisho.admission.template_paths import violations_in_object
+from sekisho.custom_kinds import CUSTOM_KINDS
 from sekisho.documents import Problem
 from sekisho.findings import Finding
 from sekisho.images.trust import Lookup, Trust
 from sekisho.manifests.namespaces import NOT_JUDGED, Namespaces
-from sekisho.manifests.objects import JudgedObject, Manifest, judged_object, read_objects, unjudged
-from sekisho.manifests.passed_over import PassedOver
+from sekisho.manifests.objects import JudgedObject, Manifest, PodKinds, judged_objects, read_objects, unjudged
+from sekisho.manifests.passed_over import MAY_HAVE_PODS, PassedOver
 from sekisho.manifests.sources import Source
 from sekisho.manifests.unknown_kinds import unknown_workload
 from sekisho.pods import Pod
@@ -112,6 +114,25 @@ def joined(results: Iterable[Checks]) -> Checks:
     )
 
 
+def with_unknown_as_problems(checks: Checks) -> Checks:
+    """The result in which everything is a problem that may have pods and was not judged."""
+    files = (file for file in checks.files if file.reason in MAY_HAVE_PODS)
+    unread = tuple(Problem(file.file, f"is a {file.reason}, which was not judged") for file in files)
+    return replace(checks, problems=(*checks.problems, *checks.unknown, *unread), unknown=())
+
+
+def _with_pods_of(checked: Checked, other: Checked) -> Checked:
+    """The verdict on an object with several templates, from those on two of them."""
+    return replace(
+        checked,
+        violations=checked.violations + other.violations,
+        notes=tuple(dict.fromkeys(checked.notes + other.notes)),
+        waived=checked.waived + other.waived,
+        not_judged=tuple(dict.fromkeys(checked.not_judged + other.not_judged)),
+        lookups=checked.lookups + other.lookups,
+    )
+
+
 class Checker:
     """Checks manifests as the webhook would check their pods: as the API server creates them, with the defaults."""
 
@@ -122,13 +143,16 @@ class Checker:
         namespace: str = "default",
         now: datetime | None = None,
         trust: Trust | None = None,
+        kinds: PodKinds = CUSTOM_KINDS,
     ) -> None:
         """Check by a set of policies.
 
         namespace: that of objects which name none.
         now: the time for waivers; None for the present.
         trust: what rules on signatures are judged from; None to leave them out, with a note.
+        kinds: those of others that have pod templates.
         """
+        self._kinds = kinds
         self._trust = trust
         self._now = now or datetime.now(UTC)
         self._policies = policies
@@ -143,7 +167,8 @@ class Checker:
         files: list[PassedOver] = []
         kinds: Counter[str] = Counter()
         policies = 0
-        for item in read_objects([source], self._namespace):
+        judged: Manifest | None = None
+        for item in read_objects([source], self._namespace, self._kinds):
             if isinstance(item, Problem):
                 problems.append(item)
             elif isinstance(item, PassedOver):
@@ -155,14 +180,20 @@ class Checker:
                 unknown += unknown_workload(item)
             else:
                 try:
-                    checked.append(self.judge(item))
+                    verdict = self.judge(item)
                 except UnjudgedError as error:
                     problems.append(unjudged(item.manifest, str(error)))
+                    continue
+                if item.manifest is judged:
+                    checked[-1] = _with_pods_of(checked[-1], verdict)
+                else:
+                    checked.append(verdict)
+                judged = item.manifest
         return Checks(tuple(checked), tuple(problems), policies, dict(kinds), tuple(unknown), tuple(files))
 
-    def read(self, manifest: Manifest) -> JudgedObject | Problem | None:
-        """The manifest typed, None for an object without pods."""
-        return judged_object(manifest, self._namespace)
+    def read(self, manifest: Manifest) -> list[JudgedObject | Problem]:
+        """The manifest typed, for each pod that it is or makes."""
+        return judged_objects(manifest, self._namespace, self._kinds)
 
     def evaluate(self, judged: JudgedObject) -> Evaluation:
         """The verdict on the object's pods, with paths from the pod's root. Raises UnjudgedError as `judge` does."""

@@ -112,10 +112,10 @@ class _Fixer:
         for manifest in manifests_of(document, source.inherited):
             if isinstance(manifest, Problem) and passed_over(source, document):
                 continue
-            judged = self.checker.read(manifest) if isinstance(manifest, Manifest) else manifest
-            if isinstance(judged, Problem):
-                self.problems.append(judged)
-            elif judged is not None:
+            for judged in self.checker.read(manifest) if isinstance(manifest, Manifest) else [manifest]:
+                if isinstance(judged, Problem):
+                    self.problems.append(judged)
+                    continue
                 try:
                     self._fix_object(judged)
                 except UnjudgedError as error:
@@ -127,11 +127,15 @@ class _Fixer:
             if not changes:
                 break
             self._make(changes, judged.manifest.value)
-            changed = self.checker.read(judged.manifest)
-            judged = changed if isinstance(changed, JudgedObject) else judged
+            judged = self._again(judged)
         checked = self.checker.judge(judged)
         if checked.violations:
             self.left.append(checked)
+
+    def _again(self, judged: JudgedObject) -> JudgedObject:
+        """The object with the same template, after a change."""
+        changed = (one for one in self.checker.read(judged.manifest) if isinstance(one, JudgedObject))
+        return next((one for one in changed if one.pod_path == judged.pod_path), judged)
 
     def _defaults(self, judged: JudgedObject) -> list[Change]:
         operations = self.checker.evaluate(judged).filled.operations

@@ -1,21 +1,25 @@
 """From texts to Kubernetes objects, and to the pod that an object is or makes."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from sekisho.admission.bounds import pod_excess, unknown_containers, workload_excess
 from sekisho.admission.wire import POD_SPEC_KEYS
+from sekisho.custom_kinds import CUSTOM_KINDS, TemplatePattern, templates_at
 from sekisho.documents import Document, DocumentError, Path, Problem, parse_path, problem_of, read_documents
 from sekisho.findings import render_path
 from sekisho.manifests.nulls import with_volume_sources, without_nulls
 from sekisho.manifests.passed_over import RENDER_FIRST, PassedOver, is_template, reason_of_unreadable, reason_of_value
 from sekisho.manifests.sources import Source
-from sekisho.pods import POD_TEMPLATES, Pod, TemplatePath, Workload, WorkloadMeta, pod_template
+from sekisho.pods import POD_TEMPLATES, ObjectMeta, Pod, TemplatePath, Workload, WorkloadMeta, made_by, pod_template
 
+T = TypeVar("T", bound=Pod)
 _POD = ("", "Pod")
+PodKinds = Mapping[tuple[str, str], tuple[TemplatePattern, ...]]
+"""Where kinds that are not Kubernetes' own have their pod templates, by group and kind."""
 
 
 class Manifest(Struct, frozen=True):
@@ -28,10 +32,15 @@ class Manifest(Struct, frozen=True):
     kind: str
 
     @property
-    def pod_path(self) -> tuple[str, ...] | None:
-        """Where the object keeps its pod or pod template: empty for a pod, None for an object without either."""
-        key = (self.group, self.kind)
+    def pod_path(self) -> TemplatePath | None:
+        """Where an object of Kubernetes' own kinds has its pod or template: empty for a pod, None for other objects."""
+        key = (self.served_group, self.kind)
         return () if key == _POD else POD_TEMPLATES.get(key)
+
+    @property
+    def served_group(self) -> str:
+        """The group that has the kind today: Deployments and others were in `extensions` before Kubernetes 1.16."""
+        return "apps" if self.group == "extensions" else self.group
 
 
 class JudgedObject(Struct, frozen=True):
@@ -46,18 +55,24 @@ class JudgedObject(Struct, frozen=True):
     namespace: str
     name: str
     pod: Pod | None
-    pod_path: tuple[str, ...]
+    pod_path: Path
     annotations: dict[str, str] | None = None
     workload: WorkloadMeta | None = None
 
 
-def read_objects(sources: Iterable[Source], namespace: str) -> Iterator[JudgedObject | Manifest | Problem | PassedOver]:
+def read_objects(
+    sources: Iterable[Source], namespace: str, kinds: PodKinds = CUSTOM_KINDS
+) -> Iterator[JudgedObject | Manifest | Problem | PassedOver]:
     """The objects in texts, typed if they have pods; a Manifest for others; a Problem for what cannot be read.
 
     namespace: that of objects which name none.
+    kinds: those of others that have pod templates. An object with several templates is yielded for each of them.
     """
     for manifest in read_manifests(sources):
-        yield judged_object(manifest, namespace) or manifest if isinstance(manifest, Manifest) else manifest
+        if isinstance(manifest, Manifest):
+            yield from judged_objects(manifest, namespace, kinds) or (manifest,)
+        else:
+            yield manifest
 
 
 def read_manifests(sources: Iterable[Source]) -> Iterator[Manifest | Problem | PassedOver]:
@@ -130,23 +145,72 @@ def _items(document: Document, at: Path, items: list[Any], *inherited: str) -> I
         yield from _objects(document, (*at, index), item, *inherited)
 
 
-def judged_object(manifest: Manifest, namespace: str) -> JudgedObject | Problem | None:
-    """The object typed, None for one without pods; `namespace` is that of objects which name none."""
-    path = manifest.pod_path
-    if path is None:
-        return None
+def judged_objects(manifest: Manifest, namespace: str, kinds: PodKinds = CUSTOM_KINDS) -> list[JudgedObject | Problem]:
+    """The object typed, for each pod that it is or makes; empty for one without pods.
+
+    namespace: that of objects which name none.
+    kinds: those of others that have pod templates.
+    """
+    patterns = kinds.get((manifest.group, manifest.kind))
+    if manifest.pod_path is not None:
+        return [_of_kubernetes(manifest, manifest.pod_path, namespace)]
+    if patterns is None:
+        return []
+    templates = [found for pattern in patterns for found in templates_at(manifest.value, pattern)]
+    if not templates:
+        return [_without_template(manifest, namespace)]
+    return [_of_custom_kind(manifest, path, template, namespace) for path, template in templates]
+
+
+def _of_kubernetes(manifest: Manifest, path: TemplatePath, namespace: str) -> JudgedObject | Problem:
     try:
-        workload = _workload(manifest.value, path)
+        workload = _typed(manifest.value, path, Workload)
     except (msgspec.ValidationError, RecursionError) as error:
         return _misfit(manifest, error)
     meta = workload.metadata
-    pod = pod_template(workload, manifest.group, manifest.kind) if path else workload
-    name = meta.name or meta.generate_name or ""
-    own = WorkloadMeta(manifest.kind, meta) if path else None
+    pod = pod_template(workload, manifest.served_group, manifest.kind) if path else workload
+    return _bounded(manifest, path, meta, pod, namespace, WorkloadMeta(manifest.kind, meta) if path else None)
+
+
+def _of_custom_kind(manifest: Manifest, path: Path, template: Any, namespace: str) -> JudgedObject | Problem:
+    """The object with the template at a path. A template without a spec would be judged as an empty pod."""
+    if not isinstance(template, dict) or not isinstance(template.get("spec"), dict):
+        return Problem(
+            manifest.document.place(manifest.at + path), f"{render_path(path)} is not a template: it has no spec"
+        )
+    try:
+        meta = _meta(manifest)
+        pod = _typed(template, (), Pod)
+    except (msgspec.ValidationError, RecursionError) as error:
+        return _misfit(manifest, error, path)
+    return _bounded(manifest, path, meta, made_by(pod, manifest.kind, meta), namespace, None)
+
+
+def _without_template(manifest: Manifest, namespace: str) -> JudgedObject | Problem:
+    try:
+        meta = _meta(manifest)
+    except (msgspec.ValidationError, RecursionError) as error:
+        return _misfit(manifest, error)
+    return _bounded(manifest, (), meta, None, namespace, None)
+
+
+def _meta(manifest: Manifest) -> ObjectMeta:
+    return msgspec.convert(without_nulls({"metadata": manifest.value.get("metadata") or {}}), _Described).metadata
+
+
+class _Described(Struct, frozen=True):
+    metadata: ObjectMeta
+
+
+def _bounded(
+    manifest: Manifest, path: Path, meta: ObjectMeta, pod: Pod | None, namespace: str, own: WorkloadMeta | None
+) -> JudgedObject | Problem:
+    """The object, or why its pods are denied without being judged."""
     excess = (pod_excess(pod) if pod is not None else "") or (workload_excess(own) if own is not None else "")
-    excess = excess or _unknown_containers(manifest, path)
+    excess = excess or ("" if pod is None else _unknown_containers(manifest, path))
     if excess:
         return unjudged(manifest, excess)
+    name = meta.name or meta.generate_name or ""
     return JudgedObject(manifest, meta.namespace or namespace, name, pod, path, meta.annotations, own)
 
 
@@ -159,7 +223,7 @@ def _unknown_containers(manifest: Manifest, pod_path: Path) -> str:
     """Why the pod is denied that may have containers in a list that nothing here knows; empty where it has none."""
     spec: Any = manifest.value
     for part in (*pod_path, "spec"):
-        spec = spec.get(part) or {}
+        spec = (spec[part] if isinstance(part, int) else spec.get(part)) or {}
     for key, value in spec.items():
         entries = value if key not in POD_SPEC_KEYS and isinstance(value, list) else []
         if any(isinstance(entry, dict) and "image" in entry for entry in entries):
@@ -167,18 +231,20 @@ def _unknown_containers(manifest: Manifest, pod_path: Path) -> str:
     return ""
 
 
-def _workload(value: dict[str, Any], path: TemplatePath) -> Workload:
-    """The object typed. Where that fails, null may stand where the API server reads an unset field."""
+def _typed(value: dict[str, Any], path: TemplatePath, kind: type[T]) -> T:
+    """The object typed, whose pod or template is at the path. Null may stand for a field that is unset."""
     value = with_volume_sources(value, (*path, "spec"))
     try:
-        return msgspec.convert(value, Workload)
+        return msgspec.convert(value, kind)
     except msgspec.ValidationError:
         without = without_nulls(value)
         if without == value:
             raise
-        return msgspec.convert(without, Workload)
+        return msgspec.convert(without, kind)
 
 
-def _misfit(manifest: Manifest, error: Exception) -> Problem:
+def _misfit(manifest: Manifest, error: Exception, at: Path = ()) -> Problem:
+    """The problem of an object with a field of the wrong type; `at` is the path of what was read."""
     problem = problem_of(error)
-    return Problem(manifest.document.place(manifest.at + parse_path(problem.where)), str(problem))
+    path = at + parse_path(problem.where)
+    return Problem(manifest.document.place(manifest.at + path), str(Problem(render_path(path), problem.message)))

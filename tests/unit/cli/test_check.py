@@ -16,7 +16,11 @@ TEMPLATES = [
     ("batch/v1", "Job", "spec.template", 1),
     ("batch/v1", "CronJob", "spec.jobTemplate.spec.template", 1),
     ("v1", "Pod", "", 1),
-    ("argoproj.io/v1alpha1", "Rollout", "spec.template", 0),
+    ("extensions/v1beta1", "DaemonSet", "spec.template", 1),
+    ("apps/v1beta2", "Deployment", "spec.template", 1),
+    ("argoproj.io/v1alpha1", "Rollout", "spec.template", 1),
+    ("serving.knative.dev/v1", "Revision", "", 1),
+    ("example.com/v1", "Rollout", "spec.template", 0),
     ("example.com/v1", "Deployment", "spec.template", 0),
 ]
 

@@ -1,20 +1,22 @@
 """Workloads of kinds that Sekisho does not know: `check` says that it did not check their pods."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.unit.cli.sekisho_command import sekisho
 
 SPEC = "metadata: {name: web}\nspec: {template: {spec: {hostPID: true, containers: [{name: a, image: x}]}}}\n"
 UNKNOWN = [
-    ("apiVersion: argoproj.io/v1alpha1\nkind: Rollout\n", "Rollout of argoproj.io", "was not checked\n"),
+    ("apiVersion: example.com/v1\nkind: Widget\n", "Widget of example.com", "was not checked\n"),
+    ("apiVersion: argoproj.io/v1alpha1\nkind: Rolout\n", "Rolout of argoproj.io", "; did you mean Rollout?\n"),
     ("apiVersion: apps/v1\nkind: Deploymnet\n", "Deploymnet of apps", "; did you mean Deployment?\n"),
-    (
-        "apiVersion: extensions/v1beta1\nkind: DaemonSet\n",
-        "DaemonSet of extensions",
-        "; did you mean DaemonSet of apps?",
-    ),
     ("apiVersion: v1\nkind: Deployment\n", "Deployment of v1", "; did you mean Deployment of apps?\n"),
-    ("apiVersion: serving.knative.dev/v1\nkind: Service\n", "Service of serving.knative.dev", "was not checked\n"),
+    (
+        "apiVersion: argoproj.io/v1\nkind: JobSet\n",
+        "JobSet of argoproj.io",
+        "; did you mean JobSet of jobset.x-k8s.io?\n",
+    ),
 ]
 
 
@@ -30,10 +32,10 @@ def test_unknown_kind_with_containers_is_reported(head: str, kind: str, end: str
 def test_explain_reports_an_unknown_kind_too() -> None:
     result = sekisho("explain", "--standard", "baseline", "-", text=UNKNOWN[0][0] + SPEC)
     assert result.exit_code == 2
-    assert "note: <stdin>:1:1: Rollout of argoproj.io is not a kind with pods that Sekisho knows" in result.stderr
+    assert "note: <stdin>:1:1: Widget of example.com is not a kind with pods that Sekisho knows" in result.stderr
 
 
-NESTED = "apiVersion: jobset.x-k8s.io/v1alpha2\nkind: JobSet\nspec: {replicatedJobs: [{template: %s}]}\n"
+NESTED = "apiVersion: example.com/v1\nkind: Jobs\nspec: {replicatedJobs: [{template: %s}]}\n"
 
 
 def test_nested_containers_are_found() -> None:
@@ -55,3 +57,47 @@ KNOWN = [
 def test_objects_without_containers_are_not_reported(text: str) -> None:
     result = sekisho("check", "--standard", "baseline", "-", text=text)
     assert (result.exit_code, "was not checked" in result.stderr) == (0, False)
+
+
+@pytest.mark.parametrize(("kind", "meant"), [("Deploymnet", "Deployment"), ("StatefulSets", "StatefulSet")])
+def test_a_misspelt_kind_without_containers_is_reported_too(kind: str, meant: str) -> None:
+    text = (
+        f"apiVersion: apps/v1\nkind: {kind}\nmetadata: {{name: a}}\nspec: {{template: {{spec: {{hostPID: true}}}}}}\n"
+    )
+    stderr = sekisho("check", "--standard", "baseline", "-", text=text).stderr
+    assert f"note: <stdin>:1:1: {kind} of apps is not a kind of that group; did you mean {meant}?\n" in stderr
+
+
+PIECES = [
+    "apiVersion: argoproj.io/v1alpha1\nkind: Workflow\nspec: {templates: [{name: a, container: {image: x}}]}\n",
+    "apiVersion: tekton.dev/v1\nkind: Task\nspec: {steps: [{name: a, image: x}]}\n",
+    "apiVersion: tekton.dev/v1\nkind: TaskRun\nspec: {taskSpec: {steps: [{name: a, image: x}]}}\n",
+    "apiVersion: argoproj.io/v1alpha1\nkind: CronWorkflow\nspec: {workflowSpec: {templates: [{script: {image: x}}]}}\n",
+]
+
+
+@pytest.mark.parametrize("text", PIECES)
+def test_kinds_that_build_pods_from_pieces_are_reported(text: str) -> None:
+    assert "was not checked\n" in sekisho("check", "--standard", "baseline", "-", text=text).stderr
+
+
+@pytest.mark.parametrize("text", [UNKNOWN[0][0] + SPEC, "apiVersion: v1\nkind: Poodle\n", *PIECES])
+def test_an_unknown_kind_fails_where_that_is_wanted(text: str) -> None:
+    result = sekisho("check", "--standard", "baseline", "--fail-on-unknown", "-", text=text)
+    assert (result.exit_code, result.stderr.startswith("Error: <stdin>:1:1: ")) == (2, True)
+    assert sekisho("check", "--standard", "baseline", "-", text=text).exit_code == 0
+
+
+@pytest.mark.parametrize("text", KNOWN[1:])
+def test_known_kinds_do_not_fail_then(text: str) -> None:
+    assert sekisho("check", "--standard", "baseline", "--fail-on-unknown", "-", text=text).exit_code == 0
+
+
+def test_a_template_that_is_not_rendered_fails_then(tmp_path: Path) -> None:
+    (tmp_path / "pod.yaml").write_text("kind: {{ .Values.kind }}\n")
+    (tmp_path / "values.yaml").write_text("a: b\n")
+    arguments = ("check", "--standard", "baseline", tmp_path)
+    assert sekisho(*arguments).exit_code == 0
+    result = sekisho(*arguments, "--fail-on-unknown")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"Error: {tmp_path}/pod.yaml: is a Helm template, which was not judged\n")
