@@ -1,6 +1,7 @@
 """A finding: one field of a pod that a control does not allow, and the smallest change that passes."""
 
 import json
+import threading
 from collections.abc import Sequence
 from enum import StrEnum
 from hashlib import sha256
@@ -9,6 +10,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from sekisho.errors import SekishoError
 from sekisho.pods import POD_TEMPLATES, ContainerRef, Volume, WorkloadMeta
 
 FieldPath = tuple[str | int, ...]
@@ -23,6 +25,32 @@ MAX_COMPACT_LENGTH: Final = 512
 _WORKLOADS: Final = frozenset(kind for _, kind in POD_TEMPLATES)
 _HASHABLE: Final = frozenset({bool, int, type(None)})
 """The types of JSON values, besides strings, that are compared as they are."""
+
+
+class ManyFindingsError(SekishoError):
+    """A pod has more findings than its caller wants to wait for."""
+
+
+class _Left(threading.local):
+    """How many more findings this thread may make; None for any number."""
+
+    findings: int | None = None
+
+
+_left: Final = _Left()
+
+
+def begin_findings(most: int | None) -> None:
+    """Have the finding after so many of this thread raise ManyFindingsError, until `end_findings`; None for none.
+
+    One check may make thousands for one container, and only then does its caller see how many they are.
+    """
+    _left.findings = most
+
+
+def end_findings() -> None:
+    """Let this thread make any number of findings again. Always follows `begin_findings`."""
+    _left.findings = None
 
 
 class ChangeOperation(StrEnum):
@@ -106,7 +134,14 @@ class Finding(Struct, frozen=True, gc=False):
         value: the field's JSON value; None where it is unset.
         about: the container, volume or workload that the finding is about; None for the pod itself.
         shown: replaces the value where people read it, as for an image with a password; None shows the value.
+
+        Raises ManyFindingsError as `begin_findings` says.
         """
+        left = _left.findings
+        if left is not None:
+            if left <= 0:
+                raise ManyFindingsError("it has too many findings")
+            _left.findings = left - 1
         if shown is not None and value is not None:
             text = value if isinstance(value, str) else json.dumps(value)
             value = sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -8,8 +8,9 @@ from sekisho.admission.pod_defaults import NO_OBJECTS, NamespaceObjects, Service
 from sekisho.admission.pod_resources import LimitRange, LimitRangeItem, limit_range
 from sekisho.admission.review import MalformedReviewError, Review, decode, decode_head
 from sekisho.admission.time_checks import CheckTime, UnjudgedError
-from sekisho.admission.verdict import ManyFindingsError, Violation, denying, judge, policies_of, with_enforcement
+from sekisho.admission.verdict import Violation, denying, judge, policies_of, with_enforcement
 from sekisho.admission.waivers import Clock, Waived, waiver_lines
+from sekisho.findings import ManyFindingsError
 
 __all__ = [
     "DENIALS",

@@ -8,8 +8,7 @@ from msgspec import Struct
 from sekisho.admission.bounds import MAX_FINDINGS
 from sekisho.admission.time_checks import CheckTime, UnjudgedError, timed, with_time_checks
 from sekisho.controls.image_catalogs import NO_CATALOGS, Catalogs
-from sekisho.errors import SekishoError
-from sekisho.findings import FieldPath, Finding
+from sekisho.findings import FieldPath, Finding, ManyFindingsError, begin_findings, end_findings
 from sekisho.images.trust import Lookup, Trust
 from sekisho.pods import Pod, WorkloadMeta, container_refs
 from sekisho.policies import Enforcement, Step
@@ -49,10 +48,6 @@ class Violation(Struct, frozen=True, gc=False):
         return "".join(f" {line}" for line in list(lines)[:MAX_OWN_LINES])
 
 
-class ManyFindingsError(SekishoError):
-    """A pod has more findings than its caller wants to wait for."""
-
-
 def judge(
     pod: Pod,
     steps: Sequence[Step],
@@ -65,32 +60,40 @@ def judge(
     old: a pod whose violations are left out; None to judge the pod whole.
     check_time: None where judging is quick.
 
-    Raises ManyFindingsError for more than `max_findings` violations, UnjudgedError as `check_time` does, and for more
-    than MAX_FINDINGS.
+    Raises ManyFindingsError for more than `max_findings` findings or violations where that is less than MAX_FINDINGS,
+    and UnjudgedError as `check_time` does, and for more than MAX_FINDINGS. With `old`, findings that are left out count
+    only where `max_findings` is less.
     """
     containers = timed(container_refs(pod.spec), check_time)
     old_containers = timed(container_refs(old.spec), check_time) if old is not None else []
     pod, old = with_time_checks(pod, check_time), None if old is None else with_time_checks(old, check_time)
     violations: list[Violation] = []
-    for step in steps:
-        if check_time is not None:
-            check_time()
-        findings = step.check(pod, containers)
-        if findings:
-            if old is not None:
-                known = {finding.identity for finding in step.check(old, old_containers)}
-                findings = [finding for finding in findings if finding.identity not in known]
-            count = len(violations) + len(findings) * len(step.required_by)
-            if count > max_findings and max_findings < MAX_FINDINGS:
-                raise ManyFindingsError(f"it has more than {max_findings:,}")
-            if count > MAX_FINDINGS:
-                raise UnjudgedError(f"the pod has more than {MAX_FINDINGS:,} problems")
-            violations += [
-                Violation(one.policies, one.enforcement, finding, one.on_pods, None, False, one.messages)
-                for finding in findings
-                for one in step.required_by
-            ]
+    begin_findings(max_findings if old is None or max_findings < MAX_FINDINGS else None)
+    try:
+        for step in steps:
+            if check_time is not None:
+                check_time()
+            findings = step.check(pod, containers)
+            if findings:
+                if old is not None:
+                    known = {finding.identity for finding in step.check(old, old_containers)}
+                    findings = [finding for finding in findings if finding.identity not in known]
+                if len(violations) + len(findings) * len(step.required_by) > max_findings:
+                    raise ManyFindingsError("they are too many")
+                violations += [
+                    Violation(one.policies, one.enforcement, finding, one.on_pods, None, False, one.messages)
+                    for finding in findings
+                    for one in step.required_by
+                ]
+    except ManyFindingsError as error:
+        raise error if max_findings < MAX_FINDINGS else _too_many("pod") from None
+    finally:
+        end_findings()
     return violations
+
+
+def _too_many(kind: str) -> UnjudgedError:
+    return UnjudgedError(f"the {kind} has more than {MAX_FINDINGS:,} problems")
 
 
 def judge_workload(
@@ -112,7 +115,7 @@ def judge_workload(
         known = set() if old is None else {finding.identity for finding in step.workload_check(old)}
         findings = [finding for finding in step.workload_check(workload) if finding.identity not in known]
         if len(violations) + len(findings) * len(step.required_by) > MAX_FINDINGS:
-            raise UnjudgedError(f"the {workload.kind} has more than {MAX_FINDINGS:,} problems")
+            raise _too_many(workload.kind)
         violations += [
             Violation(
                 required.policies, required.enforcement, finding, required.enforcement, messages=required.messages
@@ -153,7 +156,7 @@ def judge_evidence(
             check_time()
         faults = step.evidence_check(pod, containers, left_out, trust, catalogs)
         if len(violations) + len(unsigned) + len(faults) * len(step.required_by) > MAX_FINDINGS:
-            raise UnjudgedError(f"the pod has more than {MAX_FINDINGS:,} problems")
+            raise _too_many("pod")
         unsigned += [
             Violation(
                 requirement.policies,

@@ -103,7 +103,10 @@ class _TimeApart(Struct):
 
 
 class _Question(Struct, frozen=True, gc=False):
-    """A review, the bytes of its body, and what answers it. A large one has its turn already, and `apart` from it."""
+    """A review, the bytes of its body, and what answers it. A large one has its turn already, and `apart` from it.
+
+    has_many: whether it is known to have more findings than are made at once.
+    """
 
     answer: Answer
     review: Review
@@ -113,6 +116,7 @@ class _Question(Struct, frozen=True, gc=False):
     size: int
     apart: _TimeApart
     is_large: bool
+    has_many: bool
 
     def with_trust(self, trust: Trust | None, check_time: CheckTime | None) -> Outcome:
         """The answer, by what is known about images; the time is checked on the way, unless `check_time` is None."""
@@ -212,19 +216,29 @@ class PodReviews:
         if len(body) > MAX_SMALL_BYTES:
             return self._answer_later(webhook, answer, body, None, deadline)
         review = admission.decode(body)
-        outcome = self._outcome_at_once(answer, review, len(body), deadline)
+        try:
+            outcome = self._outcome_at_once(answer, review, len(body), deadline)
+        except ManyFindingsError:
+            return self._answer_later(webhook, answer, body, review, deadline, has_many=True)
         if outcome is None:
             return self._answer_later(webhook, answer, body, review, deadline)
         return self._counted(webhook, outcome, deadline)
 
     async def _answer_later(
-        self, webhook: str, answer: Answer, body: bytes, review: Review | None, deadline: Deadline
+        self,
+        webhook: str,
+        answer: Answer,
+        body: bytes,
+        review: Review | None,
+        deadline: Deadline,
+        *,
+        has_many: bool = False,
     ) -> bytes:
         """The same, after whatever must be waited for; without a review the body is large, and decoded in its turn."""
         if review is None:
             outcome = await self._outcome_of_large(answer, body, deadline)
         else:
-            outcome = await self._outcome(answer, review, len(body), deadline)
+            outcome = await self._outcome(answer, review, len(body), deadline, has_many=has_many)
         return self._counted(webhook, outcome, deadline)
 
     def _counted(self, webhook: str, outcome: Outcome, deadline: Deadline) -> bytes:
@@ -236,7 +250,10 @@ class PodReviews:
         return outcome.response
 
     def _outcome_at_once(self, answer: Answer, review: Review, size: int, deadline: Deadline) -> Outcome | None:
-        """The verdict on a small review, the usual way; None where `_outcome` may have to wait. Never raises."""
+        """The verdict on a small review, the usual way; None where `_outcome` may have to wait.
+
+        Raises ManyFindingsError, and nothing else.
+        """
         try:
             policies = PROOF_POLICIES if is_proof(review) else self._enforced.policies
             if self._waiting >= MAX_REVIEWS or (policies.needs_evidence and self._verification is not None):
@@ -251,7 +268,7 @@ class PodReviews:
             outcome = answer(review, policies, labels, None, None)
             return outcome if deadline.left >= 0 else admission.errored(review, _LATE)
         except ManyFindingsError:
-            return None
+            raise
         except Exception:
             return _internal_error(review)
 
@@ -270,7 +287,14 @@ class PodReviews:
             return admission.errored(head, _LATE)
 
     async def _outcome(
-        self, answer: Answer, review: Review, size: int, deadline: Deadline, apart: _TimeApart | None = None
+        self,
+        answer: Answer,
+        review: Review,
+        size: int,
+        deadline: Deadline,
+        apart: _TimeApart | None = None,
+        *,
+        has_many: bool = False,
     ) -> Outcome:
         """The verdict; a large review has its turn and its time apart already. Never raises."""
         self._waiting += 1
@@ -282,7 +306,7 @@ class PodReviews:
             if policies.needs_labels and review.operation in ("CREATE", "UPDATE"):
                 labels = await self._labels(review.namespace or "", deadline)
             time_apart, is_large = apart or _TimeApart(deadline), apart is not None
-            question = _Question(answer, review, policies, labels, deadline, size, time_apart, is_large)
+            question = _Question(answer, review, policies, labels, deadline, size, time_apart, is_large, has_many)
             outcome = await self._judged(question)
             return outcome if deadline.left >= 0 else admission.errored(review, _LATE)
         except TimeoutError:
@@ -311,7 +335,7 @@ class PodReviews:
         review = question.review
         if question.is_large:
             return await self._run_apart(question.apart, lambda: question.with_trust(trust, question.apart.check))
-        if _is_quick(review, question.size, question.policies, question.labels):
+        if not question.has_many and _is_quick(review, question.size, question.policies, question.labels):
             with suppress(ManyFindingsError):
                 return question.with_trust(trust, None)
         async with self._turns.turn(review.namespace or "", question.deadline.left):

@@ -11,7 +11,7 @@ import pytest
 from sekisho.policies import ClusterPodPolicy, PolicySet, PolicyWaiver
 from sekisho.webhook.http_shell import Deadline
 from sekisho.webhook.metrics import Metrics
-from sekisho.webhook.pod_reviews import PodReviews
+from sekisho.webhook.pod_reviews import MAX_SMALL_BYTES, PodReviews
 from sekisho.webhook.policies import Enforced
 from sekisho.webhook.policy_reviews import PolicyReviews
 from tests.reviews import review_body
@@ -60,6 +60,18 @@ def pod(containers: int, **labels: str) -> bytes:
     privileged = {"securityContext": {"privileged": True}}
     listed = [{"name": f"c{number}", "image": "evil.example/x:t0"} | privileged for number in range(containers)]
     return review_body({"metadata": {"name": "pod", "labels": labels}, "spec": {"containers": listed}})
+
+
+async def test_no_list_of_a_container_holds_the_loop_however_many_problems_it_has() -> None:
+    control = {"metadata": {"name": "p"}, "spec": {"controls": {"capabilities": {}}}}
+    reviews = pods(Enforced(PolicySet.of([msgspec.convert(control, ClusterPodPolicy)])))
+    added = {"name": "c", "image": "x", "securityContext": {"capabilities": {"add": ["X"] * 15_900}}}
+    body = review_body({"metadata": {"name": "pod"}, "spec": {"containers": [added]}})
+    assert len(body) <= MAX_SMALL_BYTES
+    try:
+        assert await held(reviews.validate, body) < MAX_SECONDS
+    finally:
+        reviews.close()
 
 
 def same_policy(number: int) -> ClusterPodPolicy:

@@ -3,7 +3,9 @@
 import asyncio
 import json
 import ssl
+import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -16,6 +18,7 @@ import pytest
 from sekisho import admission
 from sekisho.admission import Outcome
 from sekisho.cluster.namespaces import UnknownNamespaceError
+from sekisho.findings import Finding
 from sekisho.policies import ClusterPodPolicy, PolicySet, PolicyWaiver
 from sekisho.turns import Turns
 from sekisho.webhook import bodies, http_shell
@@ -497,6 +500,26 @@ async def test_a_small_review_with_very_many_findings_is_judged_apart(monkeypatc
             ports = [{"containerPort": number, "hostPort": number} for number in range(60_000, 60_000 + count)]
             assert not await served.allowed(review(pod(GOOD | {"ports": ports})))
             assert len(apart) == taken
+
+
+async def test_a_check_makes_no_more_findings_at_once_than_may_be_and_only_one_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: Counter[str] = Counter()
+    of = Finding.of
+
+    def counted(*arguments: Any, **named: Any) -> Finding:
+        made[threading.current_thread().name] += 1
+        return of(*arguments, **named)
+
+    monkeypatch.setattr(Finding, "of", counted)
+    async with serving_reviews(policy(controls={"hostPorts": {}})) as served:
+        for count, at_once, apart in ((1000, 1000, 0), (1001, 1001, 1001), (1800, 1001, 1800)):
+            made.clear()
+            ports = [{"hostPort": number} for number in range(60_000, 60_000 + count)]
+            assert not await served.allowed(review(pod(GOOD | {"ports": ports})))
+            assert made.pop("MainThread") == at_once
+            assert sum(made.values()) == apart
 
 
 async def test_with_very_many_waivers_a_small_review_is_judged_apart(
