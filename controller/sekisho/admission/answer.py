@@ -300,6 +300,8 @@ def _without_judging(review: Review) -> Outcome | None:
     if review.defect is not None:
         return errored(review, review.defect)
     if review.is_pod or review.is_template:
+        if review.is_unchanged:
+            return allowed(review)
         passes = review.sub_resource in _IGNORED_SUBRESOURCES if review.is_pod else bool(review.sub_resource)
         if passes:
             return allowed(review)

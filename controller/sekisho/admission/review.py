@@ -12,6 +12,7 @@ from msgspec import Raw, Struct, structs
 
 from sekisho.admission import wire
 from sekisho.admission.bounds import body_excess, needs_counting, pod_excess, unknown_containers, workload_excess
+from sekisho.admission.unchanged import is_unchanged
 from sekisho.documents.duplicates import deny_duplicates
 from sekisho.errors import SekishoError
 from sekisho.findings import render_path
@@ -67,11 +68,13 @@ class Review(RequestHead, frozen=True, gc=False, rename="camel"):
 
     object, old_object: None where the request has none (DELETE, CONNECT).
     defect: why the object cannot be judged, as a clause; None when it can. A review with a defect is always denied.
+    is_unchanged: whether the object is over a bound, and an update changes nothing of it that policies judge.
     """
 
     object: Workload | None = None
     old_object: Workload | None = None
     defect: str | None = None
+    is_unchanged: bool = False
 
     @property
     def is_pod(self) -> bool:
@@ -143,16 +146,17 @@ def decode(body: bytes) -> Review:
 
     The object of a review may be unreadable (a string in place of a number, a duplicate key, too deep nesting, a too
     large number) or over a bound. Such a review still has the uid that an answer needs. It is returned with `defect`
-    set, and the answer is a denial with that reason.
+    set, and the answer is a denial with that reason; or with `is_unchanged` set.
+
+    Only an object before an update may be over a bound of objects. Then it is left out, and excuses nothing.
     """
     excess = body_excess(body)
     if excess:
+        if is_unchanged(body):
+            return Review(**structs.asdict(_bare_decoder.decode(body).request), is_unchanged=True)
         return Review(uid=_first_uid(body), defect=excess)
     review = _decode_as_written(body)
-    if review is None:
-        return _decode_any(body)
-    excess = _review_excess(review, body)
-    return structs.replace(review, defect=excess) if excess else review
+    return _decode_any(body) if review is None else _within_bounds(review, body)
 
 
 def decode_head(body: bytes) -> Review:
@@ -166,18 +170,27 @@ def decode_head(body: bytes) -> Review:
     return Review(**structs.asdict(head))
 
 
-def _review_excess(review: Review, body: bytes) -> str:
-    """What the objects of a review have too much of, as a clause; empty where they may be judged."""
+def _within_bounds(review: Review, body: bytes) -> Review:
+    """The review with `defect` or `is_unchanged` if its object is over a bound, and without an old object that is."""
     is_counted = needs_counting(body)
     excess = _object_excess(review.pod, review.workload, is_counted=is_counted)
     if excess:
-        return excess
-    excess = _object_excess(review.old_pod, review.old_workload, is_counted=is_counted)
-    return excess and f"before the update, {excess}"
+        return structs.replace(review, is_unchanged=True) if is_unchanged(body) else _defective(review, excess)
+    if _object_excess(review.old_pod, review.old_workload, is_counted=is_counted):
+        return structs.replace(review, old_object=None)
+    return review
+
+
+def _defective(review: Review, defect: str) -> Review:
+    return structs.replace(review, defect=defect)
 
 
 def _object_excess(pod: Pod | None, workload: WorkloadMeta | None, *, is_counted: bool) -> str:
-    """The same for one object: the pod that it is or makes, None for neither, and its own metadata if it makes one."""
+    """What an object has too much of, as a clause; empty where it may be judged.
+
+    pod: that it is or makes, None for neither.
+    workload: its own metadata if it makes one.
+    """
     if pod is None:
         return ""
     return pod_excess(pod, is_counted=is_counted) or ("" if workload is None else workload_excess(workload))
@@ -187,12 +200,13 @@ def _wire_envelope() -> Any:
     kind = wire.wire_type(GroupVersionKind, "group! version! kind!", {})
     resource = wire.wire_type(GroupVersionResource, "group! version! resource!", {})
     user = wire.wire_type(UserInfo, "username uid groups extra", {})
-    request = wire.wire_type(
-        Review,
-        "uid! kind! resource! subResource requestKind requestResource requestSubResource name namespace operation! "
-        "userInfo! object! oldObject! dryRun options",
-        {GroupVersionKind: kind, GroupVersionResource: resource, UserInfo: user, Workload: wire.POD},
-    )
+    others: dict[type, Any] = {
+        GroupVersionKind: kind,
+        GroupVersionResource: resource,
+        UserInfo: user,
+        Workload: wire.POD,
+    }
+    request = wire.wire_type(Review, wire.REQUEST, others)
     return wire.wire_type(_Envelope, "kind! apiVersion! request!", {Review: request})
 
 
@@ -235,9 +249,9 @@ def _decode_any(body: bytes) -> Review:
     request = envelope.request
     if request.operation not in ("DELETE", "CONNECT"):
         # Before the search for duplicate keys, which takes far longer and holds up all threads.
-        excess = _review_excess(request, body)
-        if excess:
-            return structs.replace(request, defect=excess)
+        request = _within_bounds(request, body)
+        if request.defect is not None or request.is_unchanged:
+            return request
     try:
         deny_duplicates(body)
     except (ValueError, RecursionError) as error:

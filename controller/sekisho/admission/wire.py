@@ -95,6 +95,11 @@ _KEYS: Final[Mapping[type[Struct], str]] = {
 }
 """The keys of each object, in order; those with ! are written even when they are empty, those with ~ stay raw."""
 
+REQUEST: Final = (
+    "uid! kind! resource! subResource requestKind requestResource requestSubResource name namespace operation! "
+    "userInfo! object! oldObject! dryRun options"
+)
+"""The keys of a review's request, in the same way."""
 POD_SPEC_KEYS: Final = frozenset(_KEYS[pods.PodSpec].split())
 """The keys of a pod's spec that this version knows."""
 

@@ -193,13 +193,6 @@ def test_metadata_of_a_workload_is_bounded(field: str) -> None:
         assert (f"the Deployment has 1,025 {field}, more than 1,024" in outcomes(body)[1].message) is is_error
 
 
-def test_old_pod_is_bounded_too() -> None:
-    denied = outcomes(review_body(restricted_pod(), pod(*plain(513))))[1]
-    assert denied.decision is Decision.ERROR
-    assert "before the update, the pod has 513 containers, more than 512" in denied.message
-    assert outcomes(review_body(restricted_pod(), pod(*plain(512))))[1].decision is Decision.ALLOW
-
-
 def test_pod_with_too_many_problems_is_denied_even_where_policies_only_warn() -> None:
     spec = {"enforcement": "Warn", "podSecurityStandard": {"level": "restricted"}}
     warns = msgspec.convert({"metadata": {"name": "warns"}, "spec": spec}, ClusterPodPolicy)
