@@ -7,8 +7,9 @@ allow, apart from containers and volumes, which are always counted, and from lon
 import re
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from sekisho.findings import FieldPath, render_path
 from sekisho.pods import EnvVar, ExecAction, HTTPHeader, ObjectMeta, Pod, PodSecurityContext, WorkloadMeta
 
 MAX_PLAIN_BYTES: Final = 32 * 1024
@@ -50,6 +51,7 @@ def body_excess(body: bytes) -> str:
     return f"the review has more than {MAX_COMMAS:,} entries" if body.count(b",") > MAX_COMMAS else ""
 
 
+_MAX_SHOWN: Final = 160
 _LONG_STRING: Final = re.compile(rb'"[^"]{%d}' % (MAX_STRING_LENGTH + 1))
 _BLOCK: Final = MAX_STRING_LENGTH // 2
 
@@ -70,7 +72,7 @@ def needs_counting(body: bytes) -> bool:
 
 def unknown_containers(path: str) -> str:
     """Why a pod is not judged that has a list of objects with an image in a field that nothing here knows."""
-    return f"{path[:160]} may hold containers that this version of Sekisho does not know"
+    return f"{path[:_MAX_SHOWN]} may hold containers that this version of Sekisho does not know"
 
 
 def pod_excess(pod: Pod, *, is_counted: bool = True) -> str:
@@ -141,7 +143,7 @@ def _entries_excess(pod: Pod) -> str:
         value = pending.pop()
         if isinstance(value, str):
             if len(value) > MAX_STRING_LENGTH:
-                return f"the pod has a field of {len(value):,} characters, more than {MAX_STRING_LENGTH:,}"
+                return f"{_place_of(value, pod)} has {len(value):,} characters, more than {MAX_STRING_LENGTH:,}"
         elif isinstance(value, list):
             entries += len(value)
             pending += value
@@ -158,6 +160,29 @@ def _entries_excess(pod: Pod) -> str:
         if entries > MAX_ENTRIES:
             return f"the pod has more than {MAX_ENTRIES:,} entries in its lists and maps"
     return ""
+
+
+def _place_of(text: str, pod: Pod) -> str:
+    """Which field or key of a pod a string is, in words."""
+    pending: list[tuple[FieldPath, Any]] = [(("metadata",), pod.metadata), (("spec",), pod.spec)]
+    while pending:
+        path, value = pending.pop()
+        if value is text:
+            return f"the pod's {_shown(path)}"
+        if isinstance(value, list):
+            pending += [((*path, index), entry) for index, entry in enumerate(value)]
+        elif isinstance(value, dict):
+            if any(key is text for key in value):
+                return f"a key in the pod's {_shown(path)}"
+            pending += [((*path, key), entry) for key, entry in value.items()]
+        elif isinstance(value, Struct):
+            names = [(field.encode_name, field.name) for field in structs.fields(value)]
+            pending += [((*path, name), getattr(value, attribute)) for name, attribute in names]
+    return "a string of the pod"
+
+
+def _shown(path: FieldPath) -> str:
+    return render_path(path)[:_MAX_SHOWN]
 
 
 def _judged_metadata(metadata: ObjectMeta) -> list[Any]:

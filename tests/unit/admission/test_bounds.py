@@ -58,6 +58,8 @@ def volumes(count: int) -> list[dict[str, Any]]:
     return [{"name": f"v{number}", "hostPath": {"path": "/var/log"}} for number in range(count)]
 
 
+IMAGE = "the pod's spec.containers[0].image"
+ANNOTATIONS = "the pod's metadata.annotations"
 EXCESSIVE = {
     "containers": (pod(*plain(513)), "the pod has 513 containers, more than 512"),
     "containers of all kinds": (pod(*plain(500), initContainers=plain(13)), "the pod has 513 containers"),
@@ -70,10 +72,15 @@ EXCESSIVE = {
         "the pod has 20,001 labels, more than 1,024",
     ),
     "ports": (pod(*plain(3, ports=[{"hostPort": 1}] * 7000)), "the pod has more than 20,000 entries"),
-    "an image": (pod({"name": "a", "image": "x" * 2_500_000}), "the pod has a field of 2,500,000 characters"),
-    "a key": (pod(*plain(1), annotations={"a" * 40_000: "x"}), "the pod has a field of 40,000 characters"),
-    "a name in a small body": (pod(*plain(1), nodeName="a" * 4097), "the pod has a field of 4,097 characters"),
-    "a name of quotes in a small body": (pod(*plain(1), nodeName='\\"' * 2049), "the pod has a field of 4,098"),
+    "an image": (pod({"name": "a", "image": "x" * 2_500_000}), f"{IMAGE} has 2,500,000 characters, more than 4,096"),
+    "a key": (pod(*plain(1), annotations={"a" * 40_000: "x"}), f"a key in {ANNOTATIONS} has 40,000 characters"),
+    "a name in a small body": (pod(*plain(1), nodeName="a" * 4097), "the pod's spec.nodeName has 4,097 characters"),
+    "a label": ({"metadata": {"labels": {"x.io/a": "b" * 5000}}}, "the pod's metadata.labels[x.io/a] has 5,000"),
+    "the name of a variable": (
+        pod({"name": "a", "image": "x", "env": [{"name": "A"}, {"name": "B" * 5000}]}, unknown=""),
+        "the pod's spec.containers[0].env[1].name has 5,000 characters",
+    ),
+    "a name of quotes in a small body": (pod(*plain(1), nodeName='\\"' * 2049), "the pod's spec.nodeName has 4,098"),
     "an annotation of 400,000 entries beside 8,000 containers": (
         pod(*plain(8_000), annotations={"sekisho.dev/defaulted": json.dumps({"restricted": ["a"] * 400_000})}),
         "the review has more than 100,000 entries",
