@@ -103,6 +103,26 @@ async def test_namespace_holds_only_as_many_shared_places_as_it_leaves_free() ->
     await turns.take("all", 8)
 
 
+async def test_few_namespaces_cannot_hold_all_shared_places() -> None:
+    turns, held = Turns(128, is_shared=True), list[str]()
+
+    async def hold(namespace: str) -> None:
+        async with turns.turn(namespace):
+            held.append(namespace)
+            await asyncio.Event().wait()
+
+    namespaces = [f"busy-{number}" for number in range(33)]
+    many = [asyncio.create_task(hold(namespace)) for namespace in namespaces for _ in range(128)]
+    await until(lambda: turns.waiting == len(many) - len(held))
+    assert [held.count(namespace) for namespace in namespaces] == [64, 32] + [1] * 31
+    async with turns.turn("late", SOON):
+        assert len(held) == 127
+    for task in many:
+        task.cancel()
+    await asyncio.gather(*many, return_exceptions=True)
+    await turns.take("all", 128)
+
+
 async def test_several_places_are_taken_at_once_and_given_back() -> None:
     turns = Turns(8, is_shared=True)
     await turns.take("a", 3)

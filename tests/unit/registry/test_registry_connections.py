@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -84,6 +85,25 @@ async def test_namespace_leaves_requests_to_a_slow_registry_to_others(
     assert stuck.release is not None
     stuck.release.set()
     await asyncio.gather(*asked)
+
+
+async def test_namespaces_on_a_slow_registry_leave_requests_to_another() -> None:
+    connections, held = module.Connections(Settings((LOOPBACK,), TRUST, {})), Counter[str]()
+
+    async def hold(namespace: str) -> None:
+        async with connections.place("slow", namespace):
+            held[namespace] += 1
+            await asyncio.Event().wait()
+
+    names = [f"busy-{number}" for number in range(32)]
+    tasks = [asyncio.create_task(hold(name)) for name in names for _ in range(module.MAX_REQUESTS)]
+    await until(lambda: len(held) == len(names))
+    async with asyncio.timeout(20), connections.place("slow", "team"):
+        assert held.total() < module.MAX_REQUESTS_TO_REGISTRY
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await connections.close()
 
 
 async def test_slow_registries_leave_requests_to_others(monkeypatch: pytest.MonkeyPatch) -> None:

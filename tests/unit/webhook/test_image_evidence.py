@@ -280,6 +280,30 @@ async def test_namespaces_take_turns_at_a_registry(site: Site, monkeypatch: pyte
     assert [image.digest for image in (images[0], images[1], images[5], images[2])] == looked_up[:4]
 
 
+async def test_namespaces_on_a_slow_registry_leave_look_ups_to_another(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_LOOKUPS_OF_REGISTRY", 16)
+    image, release, waiting = site.signed(), asyncio.Event(), set[str]()
+
+    async def held(request: web.Request) -> web.StreamResponse:
+        waiting.add(request.path)
+        await release.wait()
+        return web.Response(status=404)
+
+    names = [f"busy-{number}" for number in range(5)]
+    for number in range(16 * len(names)):
+        digest = f"sha256:{number:064x}"
+        site.registry.misbehave["GET", f"/v2/{NAME}/referrers/{digest}"] = held
+        site.evidence.start([Reference(site.registry.host, NAME, None, digest)], names[number // 16])
+    await until(lambda: len(waiting) == 8 + 4 + 3)
+    site.evidence.start([image], "team")
+    await site.evidence.settled([image], 5)
+    assert isinstance(site.now_known(image), ImageFacts)
+    release.set()
+    await site.evidence.close()
+
+
 async def test_slow_registries_leave_look_ups_to_others(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_LOOKUPS_OF_REGISTRY", 4)
     for name in ("_turns", "_turns_of_registries"):
