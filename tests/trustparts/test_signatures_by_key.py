@@ -7,9 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from sekisho.registry import RegistryError
+from sekisho.registry.client import MAX_LIST_BYTES
+from sekisho.registry.manifests import OCI_INDEX
 from tests.trustparts.cosign import Cosign, Key, KeyKind
 from tests.trustparts.looking_up import by_keys, look_up, signers
-from tests.trustparts.odd import HIDDEN_SUBJECTS, HTML_REFERRERS, NO_REFERRERS, Behavior, OddRegistry
+from tests.trustparts.odd import HIDDEN_SUBJECTS, HTML_REFERRERS, NO_REFERRERS, Behavior, Fault, OddRegistry
 from tests.trustparts.registries import Image, Registry
 
 
@@ -170,6 +173,21 @@ def test_fallback_tag_is_read_where_the_referrers_api_answers_with_a_page(
     unsigned = odd_registry.push_image(repository_name, "unsigned")
     odd_registry.behave(Behavior(faults=(HTML_REFERRERS,)), repository_name)
     assert [is_signed(one, odd_registry, key) for one in (image, unsigned)] == [True, False]
+
+
+def test_list_that_is_too_large_does_not_hide_signatures_elsewhere(
+    odd_registry: OddRegistry, repository_name: str, cosign: Cosign, key: Key
+) -> None:
+    image, older = (odd_registry.push_image(repository_name, content) for content in ("image", "older"))
+    odd_registry.behave(Behavior(faults=(NO_REFERRERS, HIDDEN_SUBJECTS)), repository_name)
+    cosign.sign(image, key)
+    cosign.sign_older(older, key)
+    unsigned = odd_registry.push_image(repository_name, "unsigned")
+    too_large = Fault("referrers", headers={"Content-Type": OCI_INDEX}, body=b" " * (MAX_LIST_BYTES + 1))
+    odd_registry.behave(Behavior(faults=(too_large,)), repository_name)
+    assert [is_signed(one, odd_registry, key) for one in (image, older)] == [True, True]
+    with pytest.raises(RegistryError, match="what is attached to it cannot be listed"):
+        is_signed(unsigned, odd_registry, key)
 
 
 def _flip(text: str) -> str:

@@ -103,14 +103,14 @@ async def find_candidates(
     attached, unlisted = Candidates(), None
     for one in read:
         if isinstance(one, RegistryError) and one.failure is Failure.INVALID:
-            unlisted = RegistryError(Failure.INVALID, f"what is attached to it cannot be listed: {one}")
-            attached = _joined(attached, Candidates((), 1, (str(unlisted)[:MAX_PROBLEM_LENGTH],)))
+            unlisted = one
+            attached = _joined(attached, _without_list(one))
         elif isinstance(one, BaseException):
             raise one
         else:
             attached = _joined(attached, one)
     if not attached.candidates and unlisted is not None:
-        raise unlisted
+        raise RegistryError(Failure.INVALID, _unlisted(unlisted))
     if not attached.candidates or (wanted is not None and wanted.predicates):
         left = MAX_ATTESTATION_BYTES - sum(len(candidate.payload) for candidate in attached.candidates)
         attached = _joined(attached, await _tagged(client, repository, digest, "att", wanted, left))
@@ -120,12 +120,16 @@ async def find_candidates(
 async def _referring(client: RegistryClient, repository: Repository, digest: str, wanted: Wanted | None) -> Candidates:
     """By the referrers API; by the fallback tag where there is no API, or where it lists nothing of use.
 
-    Registries that got the API later must list what the fallback tag has, and some do not.
+    Registries that got the API later must list what the fallback tag has, and some do not. A list that cannot be read
+    does not hide the tag: anyone who may push can make it too large.
     """
+    unlisted = None
     try:
         referrers = await client.referrers(repository, digest)
     except RegistryError as error:
-        if error.failure is not Failure.DENIED:  # some deny all paths that they do not know
+        if error.failure is Failure.INVALID:
+            unlisted = error
+        elif error.failure is not Failure.DENIED:  # some deny all paths that they do not know
             raise
         referrers = None
     attached = Candidates()
@@ -134,7 +138,20 @@ async def _referring(client: RegistryClient, repository: Repository, digest: str
     if not attached.candidates:
         fallback = await client.fallback_referrers(repository, digest)
         attached = _joined(attached, await _of_referrers(client, repository, fallback, "fallback tag", wanted))
-    return attached
+    if unlisted is None:
+        return attached
+    if not attached.candidates:
+        raise unlisted
+    return _joined(attached, _without_list(unlisted))
+
+
+def _unlisted(error: RegistryError) -> str:
+    return f"what is attached to it cannot be listed: {error}"
+
+
+def _without_list(error: RegistryError) -> Candidates:
+    """What is known of a list that cannot be read: it has something, and why it cannot be read."""
+    return Candidates((), 1, (_unlisted(error)[:MAX_PROBLEM_LENGTH],))
 
 
 async def _of_referrers(

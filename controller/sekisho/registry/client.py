@@ -234,15 +234,21 @@ class RegistryClient:
     async def referrers(self, repository: Repository, digest: str) -> Referrers | None:
         """What refers to an image by the registry's referrers API, in its order; None where there is no such API.
 
-        Nothing is filtered by type: some clients and registries write another one than others expect.
+        Nothing is filtered by type: some clients and registries write another one than others expect. A later page
+        that cannot be read is omitted, with those after it.
         """
         listed: list[Descriptor] = []
         omitted = 0
         query = ""
-        for _ in range(MAX_PAGES):
-            page = await self._page(repository, digest, query)
+        for number in range(MAX_PAGES):
+            try:
+                page = await self._page(repository, digest, query)
+            except RegistryError as error:
+                if error.failure is not Failure.INVALID or number == 0:
+                    raise
+                page = None
             if page is None:
-                return Referrers(tuple(listed), omitted + 1) if listed else None
+                return Referrers(tuple(listed), omitted + 1) if number else None
             manifest, link = page
             listed += manifest.manifests or ()
             omitted += max(len(listed) - MAX_LISTED, 0)

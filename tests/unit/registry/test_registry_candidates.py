@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import web
 
 from sekisho.images.statements import SIGN_PREDICATE as SIGN
 from sekisho.registry import Failure, Hold, RegistryClient, RegistryError, Room, Wanted, find_candidates
@@ -14,13 +15,14 @@ from sekisho.registry.manifests import OCI_INDEX, OCI_MANIFEST
 from tests.unit.registry.registry_server import (
     BUNDLE_V3,
     NAME,
+    Misbehaviour,
     Registry,
     client_of,
     descriptor,
     digest_of,
     serving,
 )
-from tests.unit.registry.test_registry_authentication import answering
+from tests.unit.registry.test_registry_client import answering
 from tests.unit.waiting import until
 
 
@@ -85,7 +87,7 @@ async def test_fallback_tag_is_read_where_the_api_answers_with_a_page(
     image = registry.image()
     registry.attach(image, b"bundle")
     registry.push_fallback(image)
-    page = answering(200, b"<html>", **{"Content-Type": "text/html"})
+    page = answering(200, b"<html>", "text/html")
     registry.misbehave["GET", f"/v2/{NAME}/referrers/{image}"] = page
     assert await payloads_of(client, registry, image) == [("fallback tag", b"bundle")]
 
@@ -249,6 +251,48 @@ async def test_list_above_the_limit_does_not_hide_an_older_signature(
     found = await find_candidates(client, registry.repository, image)
     assert [candidate.source for candidate in found.candidates] == [".sig tag"]
     assert (found.omitted, found.problems[0][: len(said)]) == (1, said)
+
+
+async def test_list_above_the_limit_does_not_hide_the_fallback_tag(
+    registry: Registry, client: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "MAX_LIST_BYTES", 1000)
+    image = registry.image()
+    registry.attach(image, b"signature")
+    registry.push_fallback(image)
+    for number in range(20):
+        registry.attach(image, b"bundle %d" % number)
+    found = await find_candidates(client, registry.repository, image)
+    assert [(one.source, one.payload) for one in found.candidates] == [("fallback tag", b"signature")]
+    assert found.omitted == 1
+    assert "what is attached to it cannot be listed" in found.problems[0]
+    registry.push_fallback(image)
+    with pytest.raises(RegistryError, match="what is attached to it cannot be listed") as caught:
+        await find_candidates(client, registry.repository, image)
+    assert caught.value.failure is Failure.INVALID
+
+
+@pytest.mark.parametrize("broken", [answering(200, b"x" * 2000, OCI_INDEX), answering(200, b"{}", OCI_INDEX)])
+async def test_later_page_that_cannot_be_read_does_not_hide_earlier_ones(
+    registry: Registry, client: RegistryClient, monkeypatch: pytest.MonkeyPatch, broken: Misbehaviour
+) -> None:
+    monkeypatch.setattr(client_module, "MAX_LIST_BYTES", 1000)
+    image = registry.image()
+    registry.attach(image, b"signature")
+    registry.attach(image, b"next")
+    registry.page = 1
+    path = f"/v2/{NAME}/referrers/{image}"
+
+    async def second(request: web.Request) -> web.StreamResponse:
+        return await broken(request) if request.query_string else registry._content(request)  # noqa: SLF001
+
+    registry.misbehave["GET", path] = second
+    found = await find_candidates(client, registry.repository, image)
+    assert [one.payload for one in found.candidates] == [b"signature"]
+    assert found.omitted == 1
+    registry.misbehave["GET", path] = broken
+    with pytest.raises(RegistryError, match="what is attached to it cannot be listed"):
+        await find_candidates(client, registry.repository, image)
 
 
 async def test_list_above_the_limit_is_read_where_the_registry_sends_it_in_pages(
