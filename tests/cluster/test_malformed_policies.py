@@ -293,6 +293,40 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         r"'^https?://[^*\s]+$'",
         keyless("release@acme.example", issuer="https://ci.acme.example"),
     ),
+    *(
+        (
+            f"an issuer with {what}",
+            AUTHORITY,
+            keyless("release@acme.example", issuer=f"https://ci.acme.example/{end}"),
+            SCHEMA,
+            f'spec.keyless.issuer: Invalid value: "https://ci.acme.example/{end}": must be ASCII without spaces, and '
+            "have no query, fragment or /.well-known/openid-configuration",
+            keyless("release@acme.example", issuer="https://ci.acme.example/"),
+        )
+        for what, end in (
+            ("a query", "?tenant=1"),
+            ("a fragment", "#top"),
+            ("a character that cannot be seen", "\N{ZERO WIDTH SPACE}"),
+            ("the path of its configuration", ".well-known/openid-configuration"),
+        )
+    ),
+    (
+        "an issuer with user and password",
+        AUTHORITY,
+        keyless("release@acme.example", issuer="https://ci@acme.example"),
+        WEBHOOK,
+        'spec.keyless.issuer: "https://ci@acme.example" is not a URL such as https://accounts.example.com',
+        keyless("release@acme.example", issuer="https://ci.acme.example"),
+    ),
+    (
+        "an identity with a space",
+        AUTHORITY,
+        keyless("release@acme.example "),
+        SCHEMA,
+        'spec.keyless.identities[0]: Invalid value: "release@acme.example ": must be ASCII without spaces, as names in '
+        "certificates are",
+        keyless("release@acme.example"),
+    ),
     (
         "an unknown field of an authority",
         AUTHORITY,

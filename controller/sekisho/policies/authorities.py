@@ -1,6 +1,5 @@
 """ImageAuthority: who may sign images. The type, its compilation, and what its Secrets and ConfigMaps add to it."""
 
-import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -17,6 +16,16 @@ from sekisho.images.authorities import (
     Keyless,
     authority,
 )
+from sekisho.policies.certified_names import (
+    IDENTITY_FORM,
+    IDENTITY_RULE,
+    ISSUER_FORM,
+    ISSUER_RULE,
+    identity_problem,
+    identity_warning,
+    issuer_problem,
+    issuer_warning,
+)
 from sekisho.policies.problems import PolicyError, Problems
 from sekisho.policies.types import GROUP, VERSION, PolicyMeta
 from sekisho.policies.waivers import EXPIRES_RANGE, MAX_EXPIRES, MIN_EXPIRES
@@ -32,21 +41,6 @@ DEFAULT_ROOT: Final = "trusted_root.json"
 MAX_KEYS: Final = 16
 MAX_IDENTITIES: Final = 32
 _ROOT_FIELD: Final = "spec.keyless.trustedRoot.configMap"
-_FORGES: Final = frozenset(("github.com", "gitlab.com", "bitbucket.org", "codeberg.org"))
-"""Hosts where anyone may create an owner, whose workflows then sign."""
-_PUBLIC_MAIL: Final = frozenset(
-    (
-        *("gmail.com", "googlemail.com", "outlook.com", "hotmail.com", "live.com", "msn.com", "yahoo.com", "ymail.com"),
-        *("aol.com", "icloud.com", "me.com", "mac.com", "proton.me", "protonmail.com", "pm.me", "gmx.com", "gmx.net"),
-        *("gmx.de", "web.de", "mail.com", "mail.ru", "yandex.com", "yandex.ru", "zoho.com", "fastmail.com", "tuta.com"),
-        *("qq.com", "163.com", "126.com", "users.noreply.github.com"),
-    )
-)
-"""Domains at which anyone may have an email address."""
-_GITHUB_ISSUER: Final = "https://token.actions.githubusercontent.com"
-_GITHUB_IDENTITY: Final = "https://github.com/OWNER/REPOSITORY/.github/workflows/FILE@REF"
-_ISSUER: Final = re.compile(r"https?://[^/\s*?#@]+(/[^\s*]*)?")
-_REGULAR_EXPRESSION: Final = re.compile(r"[\^$|\\()\[\]{}]|\.[*+]")
 
 ObjectName = Annotated[str, Meta(pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
 DataKey = Annotated[str, Meta(pattern="^[-._a-zA-Z0-9]+$", max_length=253)]
@@ -123,10 +117,21 @@ class KeylessSigners(Struct, frozen=True, forbid_unknown_fields=True, rename="ca
             "https://token.actions.githubusercontent.com.",
             pattern="^https?://[^*\\s]+$",
             max_length=1024,
+            extra_json_schema=cel(ISSUER_RULE, ISSUER_FORM),
         ),
     ]
     identities: Annotated[
-        tuple[Annotated[str, Meta(min_length=1, max_length=MAX_IDENTITY_LENGTH)], ...],
+        tuple[
+            Annotated[
+                str,
+                Meta(
+                    min_length=1,
+                    max_length=MAX_IDENTITY_LENGTH,
+                    extra_json_schema=cel(IDENTITY_RULE, IDENTITY_FORM),
+                ),
+            ],
+            ...,
+        ],
         Meta(
             description="Identities, such as https://github.com/acme/*/.github/workflows/release.yml@refs/tags/v* or "
             "release@acme.example. A pattern must match the whole identity; * matches any characters but /.",
@@ -241,32 +246,11 @@ def _compile_key(written: SigningKey, where: str) -> CompiledKey:
 
 
 def _keyless_problems(keyless: KeylessSigners) -> Iterator[tuple[str, str]]:
-    if not _ISSUER.fullmatch(keyless.issuer):
-        yield "issuer", f"{render_value(keyless.issuer)} is not a URL such as https://accounts.example.com"
+    if problem := issuer_problem(keyless.issuer):
+        yield "issuer", f"{render_value(keyless.issuer)} {problem}"
     for index, identity in enumerate(keyless.identities):
-        problem = _identity_problem(identity)
-        if problem:
+        if problem := identity_problem(identity):
             yield f"identities[{index}]", f"{render_value(identity)} {problem}"
-
-
-def _identity_problem(identity: str) -> str:
-    """Why a pattern for identities matches those of strangers, or nothing; empty if it does not."""
-    if _REGULAR_EXPRESSION.search(identity):
-        return "is a regular expression; write the identity with * for what may vary"
-    scheme, separator, rest = identity.partition("://")
-    if not separator:
-        name, at, domain = identity.rpartition("@")
-        if not at or not name or not domain or "*" in domain:
-            return "must be a URL, or an email address whose domain is written without *"
-        if "*" in name and domain.lower() in _PUBLIC_MAIL:
-            return f"must be written without *: anyone may have an address at {domain}"
-        return ""
-    host, _, path = rest.partition("/")
-    if "*" in scheme or "*" in host or not host or not path:
-        return "must name the host without *, and a path: otherwise anyone's identity would match"
-    if host in _FORGES and "*" in path.partition("/")[0]:
-        return f"must name the owner at {host} without *: anyone may become one"
-    return ""
 
 
 Contents = Mapping[str, Mapping[str, bytes]]
@@ -366,15 +350,17 @@ def _content(kind: str, source: SecretKey | ConfigMapKey, contents: Contents | N
 
 
 def warnings_about(written: ImageAuthority, now: datetime) -> Iterator[str]:
-    """Warnings about a valid authority, each with its field's path: keys that have ended at a time, and identities that
-    no signature of the issuer has.
+    """Warnings about a valid authority, each with its field's path: keys that have ended at a time, and issuers and
+    identities that probably no certificate names.
     """
     for index, key in enumerate(written.spec.keys or ()):
         if key.until is not None and key.until <= now:
             until = f"spec.keys[{index}].until: {rfc3339(key.until)}"
             yield f"{until} is not in the future, so signatures by this key do not count"
     keyless = written.spec.keyless
-    if keyless is not None and keyless.issuer == _GITHUB_ISSUER:
+    if keyless is not None:
+        if warning := issuer_warning(keyless.issuer):
+            yield f"spec.keyless.issuer: {render_value(keyless.issuer)} {warning}"
         for index, identity in enumerate(keyless.identities):
-            if identity.count("/") < _GITHUB_IDENTITY.count("/"):
-                yield f"spec.keyless.identities[{index}]: matches no workflow of GitHub; write it as {_GITHUB_IDENTITY}"
+            if warning := identity_warning(identity, keyless.issuer):
+                yield f"spec.keyless.identities[{index}]: {warning}"

@@ -49,6 +49,8 @@ HOST = "must name the host without *, and a path: otherwise anyone's identity wo
 MAIL = "must be a URL, or an email address whose domain is written without *"
 OWNER = "must name the owner at github.com without *: anyone may become one"
 REGEX = "is a regular expression; write the identity with * for what may vary"
+NO_ISSUER = "must be ASCII without spaces, and have no query, fragment or /.well-known/openid-configuration"
+NO_IDENTITY = "must be ASCII without spaces, as names in certificates are"
 BROKEN: list[tuple[ImageAuthority, list[str]]] = [
     (written(), ["spec: set either keys or keyless"]),
     (written(keys=[{"pem": pem(P256)}], keyless=KEYLESS), ["spec: set either keys or keyless"]),
@@ -91,6 +93,28 @@ BROKEN: list[tuple[ImageAuthority, list[str]]] = [
     (
         keyless(issuer="https:///x"),
         ['spec.keyless.issuer: "https:///x" is not a URL such as https://accounts.example.com'],
+    ),
+    *(
+        (keyless(issuer=issuer), [f'spec.keyless.issuer: "{issuer}" {NO_ISSUER}'])
+        for issuer in (
+            "https://ci.example?tenant=1",
+            "https://ci.example/t?tenant=1",
+            "https://ci.example/#top",
+            "https://ci.example\N{ZERO WIDTH SPACE}",
+            "https://b\N{LATIN SMALL LETTER U WITH DIAERESIS}cher.example",
+            "https://ci.example/.well-known/openid-configuration",
+        )
+    ),
+    *(
+        (
+            keyless(issuer=issuer),
+            [f'spec.keyless.issuer: "{issuer}" is not a URL such as https://accounts.example.com'],
+        )
+        for issuer in ("https://ci.example:port", "https://me@ci.example")
+    ),
+    *(
+        (keyless(identity), [f'spec.keyless.identities[0]: "{identity}" {NO_IDENTITY}'])
+        for identity in (f" {WORKFLOW}", f"{WORKFLOW} ", "ann lee@acme.example", f"{WORKFLOW}\N{ZERO WIDTH SPACE}")
     ),
 ]
 
@@ -223,6 +247,37 @@ def test_key_that_has_ended_causes_a_warning() -> None:
     assert list(warnings_about(two, end)) == [
         "spec.keys[0].until: 2027-06-30T00:00:00Z is not in the future, so signatures by this key do not count"
     ]
+
+
+USUAL = [
+    ("https://ci.example/", "https://ci.example"),
+    ("https://ci.example/realms/acme/", "https://ci.example/realms/acme"),
+    ("https://CI.example/realms/Acme", "https://ci.example/realms/Acme"),
+    ("https://ci.example:443", "https://ci.example"),
+    ("https://ci.example:443/acme//", "https://ci.example/acme"),
+    ("https://ci.example.", "https://ci.example"),
+    ("http://ci.example", "https://ci.example"),
+    ("http://ci.example:80/", "https://ci.example"),
+    ("http://[::1]:8080/x", "https://[::1]:8080/x"),
+]
+
+
+@pytest.mark.parametrize(("issuer", "usual"), USUAL)
+def test_issuer_in_an_unusual_form_causes_a_warning(issuer: str, usual: str) -> None:
+    assert list(warnings_about(keyless("ci@acme.example", issuer=issuer), NOW)) == [
+        f'spec.keyless.issuer: "{issuer}" is compared exactly, and most issuers would be "{usual}"; '
+        "sekisho verify IMAGE shows which one a signature has"
+    ]
+    assert list(warnings_about(keyless("ci@acme.example", issuer=usual), NOW)) == []
+
+
+def test_site_of_github_as_issuer_causes_a_warning() -> None:
+    for issuer in ("https://github.com", "https://github.com/"):
+        assert list(warnings_about(keyless("ci@acme.example", issuer=issuer), NOW)) == [
+            f'spec.keyless.issuer: "{issuer}" signs nothing; GitHub Actions has the issuer {ISSUER}, and users of '
+            "GitHub have https://github.com/login/oauth"
+        ]
+    assert list(warnings_about(keyless("ci@acme.example", issuer="https://github.com/login/oauth"), NOW)) == []
 
 
 def test_identity_that_no_workflow_has_causes_a_warning() -> None:
