@@ -108,6 +108,11 @@ BAD_INPUT = 2
     "the webhook.",
 )
 @option(
+    "--withdraw-authorities/--no-withdraw-authorities",
+    default=False,
+    help="Say in the status of ImageAuthorities that images are not verified, after --verify-images was removed.",
+)
+@option(
     "--authority-secret",
     multiple=True,
     metavar="NAME",

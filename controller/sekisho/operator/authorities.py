@@ -1,47 +1,46 @@
 """The status of an authority: whether it is valid, and whether signatures can be verified with it."""
 
+from datetime import datetime
+from typing import Final
+
 from sekisho.operator.conditions import State, accepted_condition, make_condition, not_accepted
 from sekisho.operator.records import Record
-from sekisho.operator.status import View
+from sekisho.operator.status import Sources, View
 from sekisho.policies import ImageAuthority, compile_authority
 from sekisho.policies.authorities import ResolvedAuthority, resolve
 from sekisho.policies.status import ConditionStatus, ImageAuthorityStatus
 from sekisho.timestamps import rfc3339
 
-MAX_PROBLEMS_LENGTH = 2048
+MAX_PROBLEMS_LENGTH: Final = 2048
+NOT_VERIFIED: Final = State(
+    ConditionStatus.FALSE, "NotVerified", "images are not verified; set imageVerification.enabled in the chart"
+)
+"""The state of Usable where this installation does not verify images, whatever the authority is."""
 
 
 def wanted_authority_status(record: Record, view: View) -> ImageAuthorityStatus:
     """What the status should be; equal to `record.status` when there is nothing to write."""
-    resolved = resolved_of(record, view)
-    if resolved is None:
-        state = not_accepted("authority")
-        return ImageAuthorityStatus(
-            record.generation,
-            (accepted_condition(record, view.now), make_condition(record, "Usable", state, view.now)),
-        )
-    return ImageAuthorityStatus(
-        record.generation,
-        (
-            accepted_condition(record, view.now),
-            make_condition(record, "Usable", _usable_state(resolved, view), view.now),
-        ),
-        rfc3339(resolved.expires) if resolved.expires else None,
-    )
-
-
-def resolved_of(record: Record, view: View) -> ResolvedAuthority | None:
-    """The authority with what its Secrets and ConfigMaps hold; None if it is not accepted."""
+    expires = None
     if not isinstance(record.policy, ImageAuthority):
-        return None
-    sources = view.sources
-    return resolve(compile_authority(record.policy), sources.secrets, sources.config_maps, sources.public_root)
+        state = not_accepted("authority")
+    elif view.sources is None:
+        state = NOT_VERIFIED
+    else:
+        resolved = _resolved(record.policy, view.sources)
+        state = _usable_state(resolved, view.sources, view.now)
+        expires = rfc3339(resolved.expires) if resolved.expires else None
+    conditions = (accepted_condition(record, view.now), make_condition(record, "Usable", state, view.now))
+    return ImageAuthorityStatus(record.generation, conditions, expires)
 
 
-def _usable_state(resolved: ResolvedAuthority, view: View) -> State:
-    problem = resolved.authority.problem_at(view.now)
-    if problem and view.sources.missing:
-        return State(ConditionStatus.UNKNOWN, "NotRead", view.sources.missing)
+def _resolved(written: ImageAuthority, sources: Sources) -> ResolvedAuthority:
+    return resolve(compile_authority(written), sources.secrets, sources.config_maps, sources.public_root)
+
+
+def _usable_state(resolved: ResolvedAuthority, sources: Sources, now: datetime) -> State:
+    problem = resolved.authority.problem_at(now)
+    if problem and sources.missing:
+        return State(ConditionStatus.UNKNOWN, "NotRead", sources.missing)
     if problem:
         return State(ConditionStatus.FALSE, "Unusable", problem)
     until = f"until {rfc3339(resolved.expires)}" if resolved.expires else "without an end"

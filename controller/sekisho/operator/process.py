@@ -126,7 +126,7 @@ async def _lead(
             options.kubeconfig,
             *callbacks,
             lambda: _listen_for_signals(stop),
-            verifies_images=options.verify_images,
+            with_authorities=options.verify_images or options.withdraw_authorities,
         ),
     )
     clock = clock or api.clock.server_time

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Final
 
 from msgspec import Struct
 
@@ -36,9 +35,6 @@ class Sources(Struct, frozen=True):
     missing: str = ""
 
 
-NO_SOURCES: Final = Sources({}, {}, None)
-
-
 class View(Struct, frozen=True):
     """What the controller knows at one moment, apart from the record whose status it computes."""
 
@@ -55,8 +51,8 @@ class View(Struct, frozen=True):
     """The titles of all policies."""
     proof: Proof | None = None
     """Whether the API server sends pods to the webhook; None when that is not tried."""
-    sources: Sources = NO_SOURCES
-    """What authorities refer to, which are read only where this installation verifies images."""
+    sources: Sources | None = None
+    """What authorities refer to; None where this installation does not verify images."""
 
 
 def wanted_policy_status(record: Record, conflicts: tuple[Conflict, ...], view: View) -> PolicyStatus:

@@ -71,18 +71,19 @@ async def watch_administrators_kinds(
     listed: Callable[[], None],
     started: Callable[[], None],
     *,
-    verifies_images: bool,
+    with_authorities: bool,
 ) -> None:
-    """The same for the kinds that administrators write; ImageAuthorities only where images are verified.
+    """The same for the kinds that administrators write.
 
     kubeconfig: None as for `ApiClient.connect`.
+    with_authorities: whether ImageAuthorities are among them, which elsewhere may not be read.
     started: called when kopf has started; it installs signal handlers of its own before.
 
     Runs until cancelled. Waits for the CRDs first. Raises WatchEndedError when kopf no longer watches a kind, such as
     after its CRD was deleted: kopf itself may take long to end then, or not end at all. Tasks that were created since
     the start are cancelled with kopf's.
     """
-    resources = administrators_kinds(verifies_images=verifies_images)
+    resources = administrators_kinds(with_authorities=with_authorities)
     for resource in resources:
         await _wait_until_served(api, resource)
     delivered: set[str] = set()
@@ -109,9 +110,9 @@ async def watch_administrators_kinds(
         running.cancel()
 
 
-def administrators_kinds(*, verifies_images: bool) -> tuple[Resource, ...]:
+def administrators_kinds(*, with_authorities: bool) -> tuple[Resource, ...]:
     """The kinds that administrators write, and that kopf follows."""
-    watched = watched_resources(verifies_images=verifies_images)
+    watched = watched_resources(with_authorities=with_authorities)
     return tuple(resource for resource in watched if resource is not POD_POLICIES)
 
 

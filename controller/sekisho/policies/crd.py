@@ -128,9 +128,9 @@ RESOURCES: Final = {
 """The custom resources that people write, by kind."""
 
 
-def watched_resources(*, verifies_images: bool) -> tuple[Resource, ...]:
-    """Those that a process watches. ImageAuthorities only where images are verified: elsewhere it may not read them."""
-    return tuple(one for one in RESOURCES.values() if verifies_images or one.kind is not ImageAuthority)
+def watched_resources(*, with_authorities: bool) -> tuple[Resource, ...]:
+    """Those that a process watches. ImageAuthorities only where it may read them."""
+    return tuple(one for one in RESOURCES.values() if with_authorities or one.kind is not ImageAuthority)
 
 
 _EVIDENCE_COLUMNS = (

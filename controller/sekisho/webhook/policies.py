@@ -96,7 +96,7 @@ class ClusterPolicies:
         self._rests_until = 0.0
         self._due: asyncio.TimerHandle | None = None
         """The build of a set that waits; until then no version is reported."""
-        resources = watched_resources(verifies_images=verifies_images)
+        resources = watched_resources(with_authorities=verifies_images)
         self.reflectors = {resource.plural: self._follow(api, resource) for resource in resources}
         """By the collections' names in the API."""
 

@@ -136,7 +136,7 @@ def lines_of(*action: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("plural", [one.plural for one in administrators_kinds(verifies_images=True)])
+@pytest.mark.parametrize("plural", [one.plural for one in administrators_kinds(with_authorities=True)])
 def test_a_watch_that_dies_ends_the_work_soon(plural: str) -> None:
     started, listed, ended, seconds = lines_of("remove", plural)
     assert (started, listed) == ("started", "listed u")

@@ -22,9 +22,9 @@ Json = dict[str, Any]
 BASE = "/apis/sekisho.dev/v1alpha1"
 WATCHES = 4
 """Watches of each kind until something is done, the first of which end soon: kopf pauses between them."""
-ALL_KINDS = administrators_kinds(verifies_images=True)
+ALL_KINDS = administrators_kinds(with_authorities=True)
 VERIFIES_IMAGES = "unverified" not in sys.argv
-PLURALS = [resource.plural for resource in administrators_kinds(verifies_images=VERIFIES_IMAGES)]
+PLURALS = [resource.plural for resource in administrators_kinds(with_authorities=VERIFIES_IMAGES)]
 
 
 class Server:
@@ -124,7 +124,7 @@ async def main(action: str, plural: str) -> None:
                 lambda uid: None,
                 complete,
                 lambda: print("started"),
-                verifies_images=VERIFIES_IMAGES,
+                with_authorities=VERIFIES_IMAGES,
             )
         )
         await server.all_watched.wait()
