@@ -16,8 +16,9 @@ from cryptography import x509
 from cryptography.x509 import Certificate
 from msgspec import Struct
 
+from sekisho.images.bundles import Bundle
 from sekisho.images.roots import TrustedRoot
-from sekisho.images.statements import MAX_SIGNATURE_BYTES, Bundle, NotASignatureError
+from sekisho.images.statements import NotASignatureError
 
 if TYPE_CHECKING:
     from sigstore.models import Bundle as SigstoreBundle
@@ -80,11 +81,6 @@ def _parsed(payload: bytes, bundle: Bundle) -> "SigstoreBundle":
 
     if bundle.rest is None:
         return SigstoreBundle.from_json(payload)
-    if len(bundle.rest) > MAX_SIGNATURE_BYTES:
-        raise NotASignatureError(
-            f"it has {len(bundle.rest):,} bytes beside what is found of its statement; the maximum is "
-            f"{MAX_SIGNATURE_BYTES:,}, and the statement must be there once, without escapes"
-        )
     parsed = SigstoreBundle.from_json(bundle.rest)
     envelope = parsed._inner.dsse_envelope  # noqa: SLF001
     if envelope is not None:

@@ -4,13 +4,14 @@ The hash goes with the key, as cosign does it: P-256 SHA-256, P-384 SHA-384, P-5
 Ed25519 keys sign Ed25519ph (RFC 8032, section 5.1) with cosign, and plain Ed25519 with other tools.
 """
 
+import hashlib
 import re
-from hashlib import sha256
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from msgspec import Struct
 from nacl import bindings
@@ -24,6 +25,7 @@ MIN_RSA_BITS: Final = 2048
 MAX_RSA_BITS: Final = 8192
 MAX_PEM_LENGTH: Final = 8192
 _HASHES: Final = {"secp256r1": hashes.SHA256(), "secp384r1": hashes.SHA384(), "secp521r1": hashes.SHA512()}
+_RSA_HASH: Final = hashes.SHA256()
 _ED25519_SIGNATURE_BYTES: Final = 64
 _BEGIN: Final = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----")
 ACCEPTED_KEYS: Final = f"ECDSA P-256, P-384 or P-521, RSA of {MIN_RSA_BITS} to {MAX_RSA_BITS} bits, or Ed25519"
@@ -59,7 +61,7 @@ def parse_public_key(pem: str) -> PublicKey:
         raise KeyFormatError(f"is a key of an unsupported kind; use {ACCEPTED_KEYS}")
     _deny_weak(key)
     der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return PublicKey(key, sha256(der).hexdigest())
+    return PublicKey(key, hashlib.sha256(der).hexdigest())
 
 
 def _deny_weak(key: Key) -> None:
@@ -69,14 +71,35 @@ def _deny_weak(key: Key) -> None:
         raise KeyFormatError(f"is a key on the curve {key.curve.name}; use {ACCEPTED_KEYS}")
 
 
-def has_signed(key: Key, signature: bytes, message: bytes) -> bool:
+class Message:
+    """What a signature is of, given in parts.
+
+    It may have megabytes, and many keys are tried: each of its hashes is computed once, while other threads run.
+    """
+
+    def __init__(self, *parts: bytes) -> None:
+        self.parts = parts
+        self._digests: dict[str, bytes] = {}
+
+    def digest(self, algorithm: hashes.HashAlgorithm) -> bytes:
+        """Its hash."""
+        if algorithm.name not in self._digests:
+            state = hashlib.new(algorithm.name)
+            for part in self.parts:
+                state.update(part)
+            self._digests[algorithm.name] = state.digest()
+        return self._digests[algorithm.name]
+
+
+def has_signed(key: Key, signature: bytes, message: Message) -> bool:
     """Whether the signature of the message is by the key."""
     try:
         match key:
             case ec.EllipticCurvePublicKey():
-                key.verify(signature, message, ec.ECDSA(_HASHES[key.curve.name]))
+                algorithm = _HASHES[key.curve.name]
+                key.verify(signature, message.digest(algorithm), ec.ECDSA(Prehashed(algorithm)))
             case rsa.RSAPublicKey():
-                key.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
+                key.verify(signature, message.digest(_RSA_HASH), padding.PKCS1v15(), Prehashed(_RSA_HASH))
             case ed25519.Ed25519PublicKey():
                 return _has_signed_prehashed(key, signature, message) or _has_signed_plain(key, signature, message)
     except InvalidSignature:
@@ -84,19 +107,20 @@ def has_signed(key: Key, signature: bytes, message: bytes) -> bool:
     return True
 
 
-def _has_signed_plain(key: ed25519.Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
+def _has_signed_plain(key: ed25519.Ed25519PublicKey, signature: bytes, message: Message) -> bool:
     try:
-        key.verify(signature, message)
+        key.verify(signature, b"".join(message.parts))
     except InvalidSignature:
         return False
     return True
 
 
-def _has_signed_prehashed(key: ed25519.Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
+def _has_signed_prehashed(key: ed25519.Ed25519PublicKey, signature: bytes, message: Message) -> bool:
     if len(signature) != _ED25519_SIGNATURE_BYTES:
         return False
     state = bindings.crypto_sign_ed25519ph_state()
-    bindings.crypto_sign_ed25519ph_update(state, message)
+    for part in message.parts:
+        bindings.crypto_sign_ed25519ph_update(state, part)
     try:
         return bool(bindings.crypto_sign_ed25519ph_final_verify(state, signature, key.public_bytes_raw()))
     except CryptoError:

@@ -46,7 +46,7 @@ class ReportError(SekishoError, ValueError):
 class Row(Struct, frozen=True, gc=False):
     """A vulnerability of a package.
 
-    other_ids: under which it is known too, such as the CVE of a GitHub advisory.
+    other_ids: other ones under which it is known too, such as the CVE of a GitHub advisory.
     severity: an unknown one counts as high, a negligible one as low.
     fixed: the versions with the fix; empty where there is none, or where it is unknown.
     """
@@ -149,10 +149,10 @@ class _GrypeReport(Struct, frozen=True):
     descriptor: _Descriptor = _Descriptor()
 
 
-def read_report(text: bytes, digest: str) -> Report:
+def read_report(text: Raw, digest: str) -> Report:
     """A scanner's report, which must be about the image with a digest where it names one. Raises ReportError."""
     scanner = ""
-    if text[:1] == b"[":
+    if bytes(memoryview(text)[:1]) == b"[":
         raise ReportError(
             scanner, "its report is a list without a schema version, as before Trivy 0.20; 2 is supported"
         )
@@ -184,9 +184,10 @@ def _trivy(report: _TrivyReport, digest: str) -> Report:
 def _trivy_rows(results: Iterable[_TrivyResult]) -> Iterator[Row]:
     for result in results:
         for one in result.vulnerabilities or ():
+            name = _id(one.id)
             yield Row(
-                _id(one.id),
-                _other_ids(one.vendor_ids or ()),
+                name,
+                _other_ids(name, one.vendor_ids) if one.vendor_ids else (),
                 _severity(one.severity),
                 one.package,
                 one.installed,
@@ -206,9 +207,10 @@ def _grype(report: _GrypeReport, digest: str) -> Report:
 def _grype_row(match: _GrypeMatch) -> Row:
     found, fix = match.vulnerability, match.vulnerability.fix
     versions = tuple(version for version in fix.versions or () if version)
+    name = _id(found.id)
     return Row(
-        _id(found.id),
-        _other_ids(one.id for one in match.related or ()),
+        name,
+        _other_ids(name, (one.id for one in match.related or ())),
         _severity(found.severity),
         match.artifact.name,
         match.artifact.version,
@@ -232,8 +234,8 @@ def _severity(text: str) -> Severity:
     return _SEVERITIES.get(text.lower(), "high")
 
 
-def _other_ids(ids: Iterable[str]) -> tuple[str, ...]:
-    return tuple(map(_id, ids))
+def _other_ids(name: str, ids: Iterable[str]) -> tuple[str, ...]:
+    return tuple(other for other in map(_id, ids) if other != name)
 
 
 def _id(text: str) -> str:

@@ -6,7 +6,7 @@ the clock need no further request to the registry.
 Source: https://github.com/sigstore/cosign/blob/main/specs/COSIGN_VULN_ATTESTATION_SPEC.md
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from heapq import nsmallest
 from typing import Annotated, Final, Literal
@@ -31,6 +31,7 @@ MAX_SKEW: Final = timedelta(minutes=5)
 _MIN_YEAR: Final = 2000
 """cosign writes the year 1 where a predicate has no time."""
 
+_NOTHING: Final = Raw(b"null")
 _Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 _Ids = Annotated[str, Meta(max_length=MAX_ID_BYTES)]
 
@@ -89,7 +90,7 @@ class Scan(Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
 
 
 class _Scanner(Struct, frozen=True):
-    result: Raw = Raw(b"null")
+    result: Raw = _NOTHING
 
 
 class _Times(Struct, frozen=True, rename="camel"):
@@ -119,7 +120,7 @@ def read_scan(statement: bytes, digest: str) -> Scan:
         raise NotASignatureError(f"its scan is not in cosign's form: {str(error)[:100]}") from None
     finished = _time(predicate.metadata.scan_finished_on)
     raw = predicate.scanner.result
-    if bytes(raw) == b"null":
+    if raw == _NOTHING:
         problem = "its scan holds no result, as a scanner's own report that is not in cosign's form"
         if finished is None:
             raise NotASignatureError(problem)
@@ -127,7 +128,7 @@ def read_scan(statement: bytes, digest: str) -> Scan:
     if finished is None:
         raise NotASignatureError("its scan does not say when it ended")
     try:
-        report = read_report(bytes(raw), digest)
+        report = read_report(raw, digest)
     except ReportError as error:
         return Scan(finished, error.scanner, problem=str(error))
     return _scan(finished, report)
@@ -145,8 +146,8 @@ def _scan(finished: datetime, report: Report) -> Scan:
     created = _time(report.created)
     if created is not None:
         finished = min(finished, created)  # an old report in a new statement is old
-    fixable = _by_severity(row for row in report.rows if row.is_fixable)
-    unfixable = _by_severity(row for row in report.rows if not row.is_fixable)
+    fixable = _by_severity([row for row in report.rows if row.is_fixable])
+    unfixable = _by_severity([row for row in report.rows if not row.is_fixable])
     size = sum(len(of.of(severity).ids) for of in (fixable, unfixable) for severity in SEVERITIES)
     if size > MAX_ID_BYTES:
         problem = f"the ids of its {len(report.rows):,} findings have {size:,} bytes"
@@ -154,17 +155,17 @@ def _scan(finished: datetime, report: Report) -> Scan:
     return Scan(finished, report.scanner, fixable, unfixable, _worst(report.rows))
 
 
-def _by_severity(rows: Iterable[Row]) -> BySeverity:
-    """The ids by severity, each once, with all its other ids; with itself too where a finding has no other id."""
-    others: dict[Severity, dict[str, set[str]]] = {severity: {} for severity in SEVERITIES}
+def _by_severity(rows: Sequence[Row]) -> BySeverity:
+    return BySeverity(**{severity: _ids([row for row in rows if row.severity == severity]) for severity in SEVERITIES})
+
+
+def _ids(rows: Sequence[Row]) -> Ids:
+    """The ids, each once, with all its other ids; with itself too where a finding has no other id."""
+    others: dict[str, set[str]] = {}
     for row in rows:
-        others[row.severity].setdefault(row.id, set()).update(set(row.other_ids) - {row.id} or {row.id})
-    return BySeverity(**{severity: _ids(by_id) for severity, by_id in others.items()})
-
-
-def _ids(by_id: dict[str, set[str]]) -> Ids:
-    others = {name: by_id[name] if by_id[name] != {name} else () for name in by_id}
-    return Ids(len(by_id), " ".join(",".join((name, *sorted(others[name]))) for name in sorted(by_id)))
+        others.setdefault(row.id, set()).update(row.other_ids or (row.id,))
+    written = (name if others[name] == {name} else ",".join((name, *sorted(others[name]))) for name in sorted(others))
+    return Ids(len(others), " ".join(written))
 
 
 def _worst(rows: Sequence[Row]) -> tuple[Vulnerability, ...]:

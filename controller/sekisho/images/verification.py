@@ -10,6 +10,18 @@ from msgspec.structs import replace
 from sekisho.findings import render_value
 from sekisho.images.attested import PROVENANCE_PREDICATES, read_build, verify_sbom
 from sekisho.images.authorities import Authority
+from sekisho.images.bundles import (
+    BUNDLE_TYPES,
+    CERTIFICATE_ANNOTATION,
+    ENVELOPE_TYPE,
+    SIGNATURE_ANNOTATION,
+    SIMPLE_SIGNING_TYPE,
+    Bundle,
+    Signed,
+    read_bundle,
+    read_envelope,
+    read_simple_signing,
+)
 from sekisho.images.evidence import (
     MAX_ATTESTATIONS,
     MAX_CANDIDATES,
@@ -29,20 +41,10 @@ from sekisho.images.predicate_values import paths_of, read_values
 from sekisho.images.roots import TrustedRoot
 from sekisho.images.scans import MAX_SKEW, SCAN_PREDICATE, Scan, read_scan
 from sekisho.images.statements import (
-    BUNDLE_TYPES,
-    CERTIFICATE_ANNOTATION,
-    ENVELOPE_TYPE,
     MAX_SIGNATURE_BYTES,
     SIGN_PREDICATE,
-    SIGNATURE_ANNOTATION,
-    SIMPLE_SIGNING_TYPE,
-    Bundle,
     NotASignatureError,
-    Signed,
     deny_large,
-    read_bundle,
-    read_envelope,
-    read_simple_signing,
     verify_simple_signing,
     verify_statement,
 )

@@ -172,7 +172,7 @@ class Authentication:
             message = f"the token service of registry {registry} answers with status {answer.status}"
             raise RegistryError(Failure.UNAVAILABLE, message)
         try:
-            decoded = _token_decoder.decode(answer.body)
+            decoded = _token_decoder.decode(answer.body())
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             decoded = _Token()
         token = decoded.token or decoded.access_token or ""

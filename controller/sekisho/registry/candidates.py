@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 
 from msgspec import Struct
 
+from sekisho.images.bundles import CERTIFICATE_ANNOTATION, SIGNATURE_ANNOTATION
 from sekisho.images.evidence import (
     MAX_CANDIDATES,
     MAX_PAYLOAD_BYTES,
@@ -21,7 +22,7 @@ from sekisho.images.evidence import (
     Candidate,
 )
 from sekisho.images.reference import is_digest
-from sekisho.images.statements import CERTIFICATE_ANNOTATION, SIGN_PREDICATE, SIGNATURE_ANNOTATION
+from sekisho.images.statements import SIGN_PREDICATE
 from sekisho.registry.client import Referrers, RegistryClient, Repository
 from sekisho.registry.errors import Failure, RegistryError
 from sekisho.registry.manifests import Descriptor

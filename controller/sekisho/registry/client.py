@@ -225,11 +225,7 @@ class RegistryClient:
         if answer.status == 404:
             raise _missing(repository, digest)
         _expect_success(answer, repository)
-        is_it = partial(has_digest, answer.body, digest)
-        if len(answer.body) != size or not await self._run(size > MAX_SMALL_BLOB_BYTES, is_it):
-            message = f"registry {repository.registry} sent content that does not match {repository}@{digest}"
-            raise RegistryError(Failure.INVALID, message)
-        return answer.body
+        return await self._run(size > MAX_SMALL_BLOB_BYTES, partial(_layer, answer, repository, descriptor))
 
     async def referrers(self, repository: Repository, digest: str) -> Referrers | None:
         """What refers to an image by the registry's referrers API, in its order; None where there is no such API.
@@ -269,7 +265,7 @@ class RegistryClient:
                 return None
             _expect_success(answer, repository)
             name = f"the list of referrers of {repository}@{digest}"
-            manifest = await self._decoded(answer, partial(decode_manifest, answer.body, answer.media_type, name))
+            manifest = await self._decoded(answer, partial(_manifest, answer, name))
             return manifest, answer.headers.get("Link", "")
 
     async def fallback_referrers(self, repository: Repository, digest: str) -> Referrers:
@@ -322,7 +318,7 @@ class RegistryClient:
 
     async def _decoded(self, answer: Answer, decode: Callable[[], T]) -> T:
         """What an answer holds; a large one is decoded in a thread."""
-        return await self._run(len(answer.body) > MAX_SMALL_BYTES, decode)
+        return await self._run(answer.size > MAX_SMALL_BYTES, decode)
 
     async def _run(self, is_large: bool, call: Callable[[], T]) -> T:
         return await self._connections.worker.run(self.namespace, call) if is_large else call()
@@ -350,11 +346,26 @@ class RegistryClient:
 
 def _content(answer: Answer, repository: Repository, reference: str, name: str) -> Content:
     """The manifest or index in an answer. Raises RegistryError, INVALID."""
-    if is_digest(reference) and not has_digest(answer.body, reference):
+    body = answer.body()
+    if is_digest(reference) and not has_digest(body, reference):
         message = f"registry {repository.registry} sent content that does not match {name}"
         raise RegistryError(Failure.INVALID, message)
-    digest = reference if is_digest(reference) else digest_of(answer.body)
-    return Content(digest, answer.media_type, decode_manifest(answer.body, answer.media_type, name))
+    digest = reference if is_digest(reference) else digest_of(body)
+    return Content(digest, answer.media_type, decode_manifest(body, answer.media_type, name))
+
+
+def _manifest(answer: Answer, name: str) -> ImageManifest:
+    """The manifest or index in an answer, whatever its digest. Raises RegistryError, INVALID."""
+    return decode_manifest(answer.body(), answer.media_type, name)
+
+
+def _layer(answer: Answer, repository: Repository, descriptor: Descriptor) -> bytes:
+    """The layer in an answer. Raises RegistryError, INVALID."""
+    body = answer.body()
+    if len(body) != descriptor.size or not has_digest(body, descriptor.digest):
+        message = f"registry {repository.registry} sent content that does not match {repository}@{descriptor.digest}"
+        raise RegistryError(Failure.INVALID, message)
+    return body
 
 
 def _missing(repository: Repository, reference: str) -> RegistryError:

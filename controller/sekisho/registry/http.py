@@ -26,6 +26,7 @@ MAX_ERROR_BYTES: Final = 64 << 10
 """The size of an error's body, which is read only so that the connection can be used again."""
 MAX_SMALL_BYTES: Final = 64 << 10
 """Before more of an answer's body is received, the one who asked may have it wait for others."""
+_PART_BYTES: Final = 128 << 10
 MAX_LOCATION_LENGTH: Final = 8192
 """Blobs of clouds redirect to signed addresses of over a thousand characters."""
 _NO_CONNECTION: Final = (
@@ -79,6 +80,7 @@ class Answer(Struct, frozen=True):
     """An answer whose body was read to its end.
 
     media_type: of the header Content-Type, in lower case, without parameters; empty where there is none.
+    parts: the body, as it came: a large one is put together in a thread.
     is_own: whether it comes from the host that was asked, and no other host has redirected on the way.
     """
 
@@ -86,8 +88,17 @@ class Answer(Struct, frozen=True):
     headers: Mapping[str, str]
     challenges: tuple[str, ...]
     media_type: str
-    body: bytes
+    parts: tuple[bytes, ...]
     is_own: bool
+
+    @property
+    def size(self) -> int:
+        """The bytes of the body."""
+        return sum(map(len, self.parts))
+
+    def body(self) -> bytes:
+        """The body. Other threads run while the parts of a large one are put together."""
+        return b"".join(self.parts)
 
 
 def tls_context(authorities: str = "") -> ssl.SSLContext:
@@ -196,7 +207,7 @@ class HttpClient:
                 response.headers,
                 tuple(response.headers.getall("WWW-Authenticate", [])),
                 content_type.partition(";")[0].strip().lower(),
-                body or b"",
+                body or (),
                 is_own,
             )
             return answer, location
@@ -226,20 +237,26 @@ class _EncodedError(Exception):
     pass
 
 
-async def _read(response: aiohttp.ClientResponse, max_bytes: int, on_large: OnLarge) -> bytes | None:
-    """The body; None where it is larger than the limit."""
+async def _read(response: aiohttp.ClientResponse, max_bytes: int, on_large: OnLarge) -> tuple[bytes, ...] | None:
+    """The parts of the body; None where it is larger than the limit."""
     if response.content_length is not None and response.content_length > max_bytes and response.method != "HEAD":
         return None
-    body = bytearray()
+    parts: list[bytes] = []
+    part = bytearray()  # of one byte each, chunks would take forty times their size
+    size = 0
     is_large = False
     async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > max_bytes:
+        part += chunk
+        size += len(chunk)
+        if size > max_bytes:
             return None
-        if len(body) > MAX_SMALL_BYTES and not is_large:
+        if len(part) >= _PART_BYTES:
+            parts.append(bytes(part))
+            part.clear()
+        if size > MAX_SMALL_BYTES and not is_large:
             is_large = True
             await on_large()
-    return bytes(body)
+    return (*parts, bytes(part))
 
 
 def _target(url: URL, location: str, registry: str) -> URL:

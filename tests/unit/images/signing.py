@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from nacl import bindings
 
 from sekisho.images.authorities import Authority, AuthorityKey, authority
+from sekisho.images.bundles import SIGNATURE_ANNOTATION, SIMPLE_SIGNING_TYPE, pre_authentication
 from sekisho.images.evidence import Candidate
 from sekisho.images.keys import parse_public_key
-from sekisho.images.statements import SIGNATURE_ANNOTATION, SIMPLE_SIGNING_TYPE, pre_authentication
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
 
@@ -83,7 +83,7 @@ def base64(value: bytes) -> str:
 def bundle(key: PrivateKey, content: bytes | None = None, payload_type: str = PAYLOAD_TYPE) -> dict[str, Any]:
     """A bundle with a statement, signed by a key; its JSON, so that tests can change it."""
     content = statement() if content is None else content
-    signature = raw_signature(key, pre_authentication(payload_type, content))
+    signature = raw_signature(key, b"".join(pre_authentication(payload_type, content)))
     return {
         "mediaType": BUNDLE_TYPE,
         "verificationMaterial": {"publicKey": {"hint": "x"}},

@@ -12,15 +12,15 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from msgspec.structs import replace
 
 from sekisho.images.authorities import Authority, authority
-from sekisho.images.evidence import MAX_CANDIDATES, MAX_PROBLEM_LENGTH, MAX_PROBLEMS, Candidate, ImageFacts
-from sekisho.images.statements import (
+from sekisho.images.bundles import (
     CERTIFICATE_ANNOTATION,
     ENVELOPE_TYPE,
-    MAX_SIGNATURE_BYTES,
     SIGNATURE_ANNOTATION,
     SIMPLE_SIGNING_TYPE,
     pre_authentication,
 )
+from sekisho.images.evidence import MAX_CANDIDATES, MAX_PROBLEM_LENGTH, MAX_PROBLEMS, Candidate, ImageFacts
+from sekisho.images.statements import MAX_SIGNATURE_BYTES
 from sekisho.images.verification import verify
 from tests.unit.images.signing import (
     IMAGE,
@@ -80,7 +80,7 @@ def test_signature_by_another_key_of_the_kind_does_not_count(
 def test_plain_ed25519_signature_counts_too() -> None:
     key = KEYS["Ed25519"]
     content = bundle(key)
-    message = pre_authentication(PAYLOAD_TYPE, statement())
+    message = b"".join(pre_authentication(PAYLOAD_TYPE, statement()))
     content["dsseEnvelope"]["signatures"][0]["sig"] = base64(raw_signature(key, message, is_prehashed=False))
     assert facts(candidate(content), by=keyed("release", key)).signatures
 

@@ -87,8 +87,8 @@ def test_large_attestation_of_another_sigstore_does_not_count() -> None:
 def test_bundle_that_is_large_beside_its_statement_does_not_count() -> None:
     found = facts(attested() | {"padding": "x" * MAX_SIGNATURE_BYTES})
     assert found.attestations == ()
-    assert "bytes beside what is found of its statement" in found.problems[0]
-    assert found.problems[0].endswith("the maximum is 262,144, and the statement must be there once, without escapes")
+    assert found.problems[0].startswith("its bundle has 26")
+    assert found.problems[0].endswith(" bytes beside its longest text; the maximum is 262,144")
 
 
 def test_copy_of_the_statement_before_it_gives_no_other_statement() -> None:

@@ -6,18 +6,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from sekisho.images.bundles import CERTIFICATE_ANNOTATION, ENVELOPE_TYPE, MAX_BUNDLE_MARKS
 from sekisho.images.evidence import MAX_ATTESTATIONS, ImageFacts
 from sekisho.images.scan_reports import MAX_ROWS
 from sekisho.images.scans import MAX_ID_BYTES, MAX_WORST, SCAN_PREDICATE, Scan, read_scan
-from sekisho.images.statements import (
-    CERTIFICATE_ANNOTATION,
-    ENVELOPE_TYPE,
-    MAX_BUNDLE_MARKS,
-    MAX_LISTS,
-    MAX_SIGNATURE_BYTES,
-    NotASignatureError,
-    verify_statement,
-)
+from sekisho.images.statements import MAX_LISTS, MAX_SIGNATURE_BYTES, NotASignatureError, verify_statement
 from sekisho.images.verification import verify
 from tests.unit.images.scan_data import (
     HOUR,
@@ -336,6 +329,21 @@ LARGE_TWINS = {
 def test_large_bundle_that_is_read(name: str) -> None:
     found = facts(candidate(large_bundle(LARGE_TWINS[name])))
     assert (found.problems, len(found.attestations)) == ((), 1)
+
+
+def test_statement_must_be_the_longest_text_of_a_large_bundle() -> None:
+    made = bundle(P256, scan_statement(scan_predicate(trivy())))
+    length = len(made["dsseEnvelope"]["payload"])
+    for padding, problems in ((MAX_SIGNATURE_BYTES, ("its statement is not its longest text",)), (length - 1, ())):
+        found = facts(candidate(made | {"padding": "x" * padding}))
+        assert (found.problems, len(found.attestations)) == (problems, int(not problems))
+
+
+def test_large_statement_is_read_where_it_is_and_nowhere_else() -> None:
+    made = bundle(P256, scan_statement(scan_predicate(trivy(Extra="x" * MAX_SIGNATURE_BYTES))))
+    assert len(facts(candidate(made)).attestations) == 1
+    moved = made | {"dsseEnvelope": made["dsseEnvelope"] | {"payload": ""}, "x": made["dsseEnvelope"]["payload"]}
+    assert facts(candidate(moved)).problems == ("its statement is not its longest text",)
 
 
 def test_number_in_a_bundle_that_has_no_meaning_is_not_read() -> None:
