@@ -111,6 +111,29 @@ def test_pattern_covers_at_segment_boundaries(pattern: str, image: str, *, cover
 
 
 @pytest.mark.parametrize(
+    ("pattern", "other", "reached"),
+    [
+        ("evil.io", "evil.io/x", True),
+        ("evil.io/x", "evil.io", False),
+        ("evil.io/x", "evil.io/x/*", True),
+        ("evil.io/x", "evil.io:8443/x", True),
+        ("evil.io:8443/x", "evil.io/x", False),
+        ("evil.io:8443/x", "evil.io:443/x", False),
+        ("evil.io/*/x", "evil.io/a/x", True),
+        ("evil.io/*/x", "evil.io/a/y", False),
+        ("evil.io/a-*", "evil.io/a-b*", True),
+        ("evil.io/a-b*", "evil.io/a-*", False),
+        ("evil.io/a-b", "evil.io/a-*", False),
+        ("[::1]/x", "[::1]:5000/x", True),
+        ("[::1]/x", "[::2]:5000/x", False),
+        ("docker.io", "index.docker.io:443/library/*", True),
+    ],
+)
+def test_pattern_reaches_all_of_another_one(pattern: str, other: str, *, reached: bool) -> None:
+    assert parse_pattern(pattern).reaches_all_of(parse_pattern(other)) is reached
+
+
+@pytest.mark.parametrize(
     ("pattern", "image", "denied"),
     [
         ("evil.io", "evil.io/x", True),

@@ -14,7 +14,7 @@ from sekisho.controls.control import ParameterError
 from sekisho.controls.image_rules import Fault, ImageRule, fault_of, may_connect, tag_lookup_fault
 from sekisho.controls.image_signatures import AuthorityName
 from sekisho.findings import words
-from sekisho.images import PatternIndex, Reference, RegistryPattern
+from sekisho.images import Reference, RegistryPattern
 from sekisho.images.trust import Trust
 from sekisho.timestamps import rfc3339
 
@@ -179,10 +179,9 @@ def withdrawal(catalog: Catalog, reference: Reference) -> str:
 
 
 def withdrawal_of_pattern(catalog: Catalog, pattern: RegistryPattern) -> str:
-    """Why all images of a pattern were withdrawn; empty if no entry covers the pattern and was."""
-    withdrawn = [one for one in catalog.signed if one.entry.withdrawn]
-    place = PatternIndex([one.pattern for one in withdrawn]).containing(pattern)
-    return "" if place is None else withdrawn[place].entry.withdrawn
+    """Why all images of a pattern were withdrawn; empty if no withdrawn entry reaches all of them."""
+    matching = (one.entry for one in catalog.signed if one.entry.withdrawn and one.pattern.reaches_all_of(pattern))
+    return next((entry.withdrawn for entry in matching), "")
 
 
 def _first(faults: Sequence[Fault], *, definite: bool) -> Fault:

@@ -45,8 +45,20 @@ class RegistryPattern(Struct, frozen=True, gc=False):
         """
         if self.covers(reference):
             return True
-        host, colon, port = reference.registry.rpartition(":")
-        return bool(colon) and port.isdecimal() and self.covers(structs.replace(reference, registry=host))
+        host = _without_port(reference.registry)
+        return host != reference.registry and self.covers(structs.replace(reference, registry=host))
+
+    def reaches_all_of(self, other: "RegistryPattern") -> bool:
+        """Whether `may_reach` is so for every reference that the other pattern covers."""
+        registry, *path = other.segments
+        if len(self.segments) > len(other.segments) or not all(map(glob_matches, self.segments[1:], path)):
+            return False  # where the other one has *, only a * here matches it
+        return any(glob_matches(self.segments[0], host) for host in (registry, _without_port(registry)))
+
+
+def _without_port(registry: str) -> str:
+    host, colon, port = registry.rpartition(":")
+    return host if colon and port.isdecimal() else registry  # the last colon may be one of an IPv6 address
 
 
 class PatternIndex:

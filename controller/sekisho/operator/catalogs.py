@@ -1,8 +1,10 @@
 """The status of a catalogue, and the warnings before its entries end."""
 
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from base64 import urlsafe_b64encode
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
+from hashlib import blake2b
 from typing import Final
 
 from msgspec import Struct
@@ -14,7 +16,7 @@ from sekisho.operator.metrics import CatalogNumbers
 from sekisho.operator.records import Record, coverage_of
 from sekisho.operator.status import View, as_proven
 from sekisho.operator.waivers import NOTICE_DAYS
-from sekisho.policies.status import EndNotice, ImageCatalogStatus
+from sekisho.policies.status import MARK_LENGTH, EndNotice, ImageCatalogStatus
 from sekisho.timestamps import in_utc, rfc3339
 
 MAX_NAMED: Final = 3
@@ -37,11 +39,13 @@ class Ending(Struct, frozen=True):
     """Entries of a catalogue that end within so many days, and that no Event reported.
 
     until: the last day, in UTC, that the Event reports.
+    marks: of all entries that end by then, whether they were reported before or not.
     """
 
     days: int
     until: date
     entries: tuple[tuple[datetime, Entry], ...]
+    marks: str
 
 
 def counts_of(catalog: Catalog, now: datetime) -> Counts:
@@ -82,7 +86,7 @@ def wanted_catalog_status(record: Record, view: View) -> ImageCatalogStatus:
     state = as_proven(coverage_state(coverage_of(record, view.replicas, view.silent), "enforce"), view.proof)
     counts = counts_of(record.catalog, view.now)
     notices = {notice.days: notice for notice in stored_notices(record)}
-    notices |= {one.days: EndNotice(one.days, one.until.isoformat()) for one in unreported(record, view.now)}
+    notices |= {one.days: EndNotice(one.days, one.until.isoformat(), one.marks) for one in unreported(record, view.now)}
     return ImageCatalogStatus(
         observed_generation=record.generation,
         conditions=(
@@ -103,24 +107,41 @@ def stored_notices(record: Record) -> Sequence[EndNotice]:
 
 
 def unreported(record: Record, now: datetime) -> Iterator[Ending]:
-    """The entries that end soon and that no Event reported: at most one Event a day for each of NOTICE_DAYS.
+    """The entries that end soon and that no Event reported, for each of NOTICE_DAYS together.
 
-    Days are those of UTC. An entry is reported once for each of NOTICE_DAYS, at first for the least that holds.
+    Days are those of UTC, so that there is at most one Event a day for each of NOTICE_DAYS, and one when the catalogue
+    changes. An entry is reported once for each, at first for the least that holds.
     """
     catalog = record.catalog
     if catalog is None or not ending_within(catalog, now, max(NOTICE_DAYS) + 1):
         return
-    reported = {notice.days: notice.until for notice in stored_notices(record)}
-    today = in_utc(now).date()
-    for days, fewer in zip(NOTICE_DAYS, (*NOTICE_DAYS[1:], -1), strict=True):
-        until = today + timedelta(days=days)
-        entries = tuple(
-            (end, entry)
-            for end, entry in catalog.ends[_ended(catalog, now) :]
-            if fewer < ((day := in_utc(end).date()) - today).days <= days and day.isoformat() > reported.get(days, "")
-        )
+    notices = {notice.days: notice for notice in stored_notices(record)}
+    today = in_utc(now).replace(hour=0, minute=0, second=0, microsecond=0)
+    first = _ended(catalog, now)
+    for days in sorted(NOTICE_DAYS):
+        following = _ended_before(catalog, today + timedelta(days=days + 1))
+        near = {_mark(one): one for one in catalog.ends[first:following]}
+        first = following
+        reported = _reported(notices.get(days), near)
+        entries = tuple(one for mark, one in near.items() if mark not in reported)
         if entries:
-            yield Ending(days, until, entries)
+            yield Ending(days, today.date() + timedelta(days=days), entries, "".join(near))
+
+
+def _reported(notice: EndNotice | None, near: Mapping[str, tuple[datetime, Entry]]) -> Collection[str]:
+    """The marks of the entries that an Event reported; None for no Event."""
+    if notice is None:
+        return ()
+    if notice.reported is None:  # as earlier versions wrote it
+        return {mark for mark, (end, _) in near.items() if in_utc(end).date().isoformat() <= notice.until}
+    return {notice.reported[at : at + MARK_LENGTH] for at in range(0, len(notice.reported), MARK_LENGTH)}
+
+
+def _mark(ending: tuple[datetime, Entry]) -> str:
+    """Stands for an entry and its end in a status, which has little room."""
+    end, entry = ending
+    content = f"{entry.repository} {entry.digest} {end.timestamp()}".encode()
+    return urlsafe_b64encode(blake2b(content, digest_size=MARK_LENGTH * 3 // 4).digest()).decode()
 
 
 def notice_text(catalog: Catalog, ending: Ending) -> str:
@@ -144,3 +165,8 @@ def _name(entry: Entry) -> str:
 def _ended(catalog: Catalog, now: datetime) -> int:
     """How many entries have ended."""
     return bisect_right(catalog.ends, now, key=lambda one: one[0])
+
+
+def _ended_before(catalog: Catalog, moment: datetime) -> int:
+    """How many entries end before a moment."""
+    return bisect_left(catalog.ends, moment, key=lambda one: one[0])

@@ -394,7 +394,10 @@ class StatusKeeper:
         regarding = ObjectReference(f"{GROUP}/{VERSION}", record.resource.name, record.title, "", record.uid)
         if record.catalog is not None:
             for ending in unreported_ends(record, now):
-                note, key = notice_text_of_catalog(record.catalog, ending), f"{ending.days} {ending.until}"
+                note, key = (
+                    notice_text_of_catalog(record.catalog, ending),
+                    f"{ending.days} {ending.until} {ending.marks}",
+                )
                 notice = Notice(regarding, Reason.CATALOG_ENTRIES_ENDING.value, "CertifyImages", note, key)
                 await write_warning(self._api, notice, self._identity, now)
         if not isinstance(status, PolicyWaiverStatus) or not isinstance(record.policy, PolicyWaiver):

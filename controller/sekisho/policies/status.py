@@ -5,8 +5,12 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
+from sekisho.policies.catalogs import MAX_ENTRIES
+
 MAX_CONFLICTS: Final = 8
 MAX_WAIVERS: Final = 16
+MARK_LENGTH: Final = 8
+"""Characters that stand for an entry of a catalogue; a multiple of four."""
 
 _Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 _BY_TYPE: Final = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
@@ -156,6 +160,17 @@ class EndNotice(Struct, frozen=True):
     until: Annotated[
         str, Meta(description="The last day, in UTC, whose ends were reported, such as 2027-03-31.", max_length=10)
     ]
+    reported: (
+        Annotated[
+            str,
+            Meta(
+                description=f"The entries that were reported: {MARK_LENGTH} characters for each, made of its image and "
+                "its end. An entry that is added later has its own Event.",
+                max_length=MARK_LENGTH * MAX_ENTRIES,
+            ),
+        ]
+        | None
+    ) = None
 
 
 class ImageCatalogStatus(Struct, frozen=True, rename="camel"):

@@ -1,4 +1,4 @@
-"""The status of a catalogue, and the warnings before its entries end: once for each, and at most three a day."""
+"""The status of a catalogue, and the warnings before its entries end: once for each, together with others."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +10,7 @@ from sekisho.cluster.replicas import Replica
 from sekisho.operator.catalogs import catalog_numbers, notice_text, unreported, wanted_catalog_status
 from sekisho.operator.records import Record, read_record
 from sekisho.operator.status import View
-from sekisho.policies.status import EndNotice
+from sekisho.policies.status import MARK_LENGTH, EndNotice
 from sekisho.timestamps import rfc3339
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
@@ -59,14 +59,15 @@ def test_status_and_metrics_count_what_another_entry_withdraws_as_withdrawn() ->
     pattern = {"repository": "registry.test/base/*", "by": {"anyOf": ["release"]}}
     narrower = {"repository": "registry.test/base/os", "by": {"anyOf": ["team"]}}
     digest = entry(2, DAY) | {"repository": "registry.test/base/os"}
+    by_port = {"repository": "registry.test:5000/base/os", "by": {"anyOf": ["team"]}}
     near = entry(3, 2 * DAY) | {"repository": "registry.test/basement/os"}
-    everything = [entry(1), mirrored, pattern, narrower, digest, near]
+    everything = [entry(1), mirrored, pattern, narrower, by_port, digest, near]
     allowed = record(*everything)
-    denied = record(entry(1, **WITHDRAWN), mirrored, pattern | WITHDRAWN, narrower, digest, near)
-    for of, withdrawn, ending in ((allowed, 0, 3), (denied, 5, 1)):
+    denied = record(entry(1, **WITHDRAWN), mirrored, pattern | WITHDRAWN, narrower, by_port, digest, near)
+    for of, withdrawn, ending in ((allowed, 0, 3), (denied, 6, 1)):
         assert of.catalog is not None
         numbers = catalog_numbers(of.catalog, NOW)
-        assert numbers.by_state == {"certified": 6 - withdrawn, "ended": 0, "withdrawn": withdrawn}
+        assert numbers.by_state == {"certified": 7 - withdrawn, "ended": 0, "withdrawn": withdrawn}
         assert numbers.ending[3] == ending
         assert wanted_catalog_status(of, view(100)).withdrawn == withdrawn
 
@@ -97,22 +98,41 @@ def test_each_entry_is_reported_at_14_3_and_1_days() -> None:
         now = NOW + day * DAY
         days += [(day, *one) for one in due(of, now)]
         of = replace(of, status=wanted_catalog_status(of, view(100, now=now)))
-    assert days == [(4, 14, 1), (6, 14, 1), (15, 3, 1), (17, 3, 1), (17, 1, 1), (19, 1, 1)]
+    assert days == [(4, 14, 1), (6, 14, 1), (15, 3, 1), (17, 1, 1), (17, 3, 1), (19, 1, 1)]
 
 
 def test_nothing_is_reported_again_by_the_next_leader() -> None:
     of = record(entry(1, 10 * DAY))
     assert due(of) == [(14, 1)]
     stored = wanted_catalog_status(of, view(100))
-    assert stored.notices == (EndNotice(14, "2026-12-11"),)
+    [notice] = stored.notices or ()
+    assert (notice.days, notice.until, len(notice.reported or "")) == (14, "2026-12-11", MARK_LENGTH)
     of = replace(of, status=stored)
     assert due(of) == []
     assert wanted_catalog_status(of, view(100)) == stored
 
 
+def test_entry_that_is_added_or_ends_earlier_after_the_event_is_reported_alone() -> None:
+    first, second = entry(1, 10 * DAY), entry(2, 10 * DAY)
+    before = record(first, entry(3, 12 * DAY))
+    status = wanted_catalog_status(before, view(100))
+    assert due(replace(before, status=status)) == []
+    after = replace(record(first, second, entry(3, 9 * DAY)), status=status)
+    [ending] = unreported(after, NOW)
+    assert [one.repository for _, one in ending.entries] == ["ghcr.io/acme/3", "ghcr.io/acme/2"]
+    assert due(replace(after, status=wanted_catalog_status(after, view(100)))) == []
+
+
+def test_event_that_an_earlier_version_wrote_is_not_written_again() -> None:
+    of = record(entry(1, 10 * DAY), entry(2, 14 * DAY))
+    for until, events in (("2026-12-11", []), ("2026-12-10", [(14, 1)])):
+        status = replace(wanted_catalog_status(of, view(100)), notices=(EndNotice(14, until),))
+        assert due(replace(of, status=status)) == events
+
+
 def test_full_catalogue_that_ends_in_steps_is_reported_at_most_three_times_a_day() -> None:
     of, events = record(*(entry(number, 13 * DAY + timedelta(minutes=number)) for number in range(2000))), 0
-    for hour in range(16 * 24):
+    for hour in range(0, 16 * 24, 4):
         now = NOW + timedelta(hours=hour)
         events += len(due(of, now))
         of = replace(of, status=wanted_catalog_status(of, view(100, now=now)))
