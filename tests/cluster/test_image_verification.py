@@ -42,7 +42,7 @@ from tests.trustparts.test_keyless_signatures import (
     WORKFLOW,
     flipped,
 )
-from tests.unit.admission.test_image_attestations import BOM, BUILDER, SOURCE, slsa_1
+from tests.unit.admission.test_image_attestations import BOM, BUILDER, DOCUMENT, SOURCE, slsa_1
 from tests.unit.images.scan_data import (
     scan_predicate,
     scan_statement,
@@ -887,6 +887,41 @@ def test_vulnerability_counts_unless_the_policy_or_the_right_authority_excludes_
             assert (verdict(kubectl, images["scanner"].reference) == "") is is_admitted
 
 
+def test_scan_of_cosign_counts_and_an_allowed_vulnerability_until_its_time_is_over(
+    site: Site, cosign: Cosign, repository_name: str, tmp_path: Path
+) -> None:
+    key = cosign.new_key("scans")
+    apply(site, "ImageAuthority", "cosign-scans", spec={"keys": [{"pem": key.pem}]})
+    images = {name: site.image(repository_name, name) for name in ("fixable", "unfixable", "empty")}
+    rows = {"fixable": [trivy_row()], "unfixable": [trivy_row(fixed="")], "empty": []}
+    for name, image in images.items():
+        report = trivy(*rows[name], digest=image.digest)
+        file = tmp_path / f"{name}.json"
+        file.write_text(json.dumps(report if name == "empty" else scan_predicate(report, datetime.now(UTC))))
+        cosign.attest(image, key, "vuln", file)
+
+    def rule(**vulnerabilities: Any) -> dict[str, Any]:
+        parameters = scan_rule(site, **vulnerabilities)
+        parameters["attestations"][0]["by"] = {"anyOf": ["cosign-scans"]}
+        return parameters
+
+    def allowed_until(moment: datetime) -> dict[str, Any]:
+        until = moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+        return rule(allowed=[{"id": "CVE-2024-0001", "until": until, "reason": "not reachable"}])
+
+    fixable = images["fixable"].reference
+    with applying(site, rule()) as kubectl:
+        assert "which has 1 fixable critical vulnerability" in verdict(kubectl, fixable)
+        assert verdict(kubectl, images["unfixable"].reference) == ""
+        assert "its scan holds no result" in verdict(kubectl, images["empty"].reference)
+    with applying(site, allowed_until(datetime.now(UTC) + timedelta(days=1))) as kubectl:
+        assert verdict(kubectl, fixable) == ""
+    end = (datetime.now(UTC) + timedelta(seconds=SOON / 2)).replace(microsecond=0)
+    with applying(site, allowed_until(end)) as kubectl:
+        wait_until(lambda: "which has 1 fixable critical" in verdict(kubectl, fixable), SOON, "it counts by the clock")
+        assert datetime.now(UTC) >= end
+
+
 def test_denial_names_the_worst_vulnerabilities_and_their_fixes(site: Site, repository_name: str) -> None:
     with_release(site)
     image = site.image(repository_name, "many")
@@ -1018,18 +1053,22 @@ def test_image_needs_an_sbom_and_a_provenance(site: Site, repository_name: str) 
     with_release(site)
     rule = {"images": [site.registry.host], "by": {"anyOf": ["release"]}}
     required = {"builders": [BUILDER], "sources": ["git+https://github.com/acme/*"]}
-    rules = [rule | {"sbom": {"formats": ["cyclonedx"]}}, rule | {"provenance": required}]
-    images = {name: site.image(repository_name, name) for name in ("good", "elsewhere", "bare", "builder", "scan")}
+    rules = [rule | {"sbom": {"formats": ["cyclonedx", "spdx"]}}, rule | {"provenance": required}]
+    names = ("good", "spdx", "elsewhere", "bare", "builder", "scan")
+    images = {name: site.image(repository_name, name) for name in names}
+    attest(site, images["spdx"], DOCUMENT, "https://spdx.dev/Document")
+    attest(site, images["spdx"], slsa_1(), "https://slsa.dev/provenance/v1")
     attach_build(site, images["builder"], slsa_1(builder="https://builds.evil.example/"))
     attest(site, images["scan"], trivy(digest=images["scan"].digest), "https://cyclonedx.org/bom")
     attach_build(site, images["good"], slsa_1())
     attach_build(site, images["elsewhere"], slsa_1(source="git+https://github.com/evil/pay@v1"))
     with applying(site, {"attestations": rules}) as kubectl:
-        assert verdict(kubectl, images["good"].reference) == ""
+        for name in ("good", "spdx"):
+            assert verdict(kubectl, images[name].reference) == ""
         assert f'which was built by "{BUILDER}" from "git+https://github.com/evil/pay@v1"' in verdict(
             kubectl, images["elsewhere"].reference
         )
-        assert "which has no SBOM in cyclonedx by release" in verdict(kubectl, images["bare"].reference)
+        assert "which has no SBOM in cyclonedx or spdx by release" in verdict(kubectl, images["bare"].reference)
         assert 'which was built by "https://builds.evil.example/"' in verdict(kubectl, images["builder"].reference)
         assert "it is not an SBOM: bomFormat is not CycloneDX" in verdict(kubectl, images["scan"].reference)
     wait_until(lambda: evidence(site, images["good"]), SOON, "the facts are shared")

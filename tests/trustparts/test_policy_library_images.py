@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.controlplane.kubectl import run
+from tests.controlplane.kubectl import Completed, run
 from tests.policy_library import ENTRIES, VERIFIED, Entry
 from tests.trustparts.cosign import Cosign
 from tests.trustparts.odd import OddRegistry
@@ -25,6 +25,17 @@ GOOD = "1a0b19d87407053622b53cfff07533709dcbc97528a9c97534ce769874f925c7"
 
 def test_library_has_policies_about_images() -> None:
     assert {entry.name for entry in VERIFIED} == set(KEYS)
+
+
+SCRIPTS = [*(f"{name}/attach.sh" for name in KEYS), "certified-images/certify.sh"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_script_has_three_commands(script: str) -> None:
+    name, _, file = script.partition("/")
+    [entry] = [one for one in (*ENTRIES, *VERIFIED) if one.name == name]
+    lines = (entry.folder / file).read_text().replace("\\\n", "").splitlines()
+    assert len([line for line in lines if not line.startswith(("#", "set "))]) == 3
 
 
 def attach(entry: Entry, image: Image, folder: Path, environment: Mapping[str, str]) -> None:
@@ -88,17 +99,21 @@ def test_image_is_certified_once_its_script_has_run(
 ) -> None:
     [entry] = [one for one in ENTRIES if one.name == "certified-images"]
     good, other = (odd_registry.push_image(repository_name, name) for name in ("good", "other"))
-    (tmp_path / "release.key").write_bytes(cosign.new_key("library-certified").private.read_bytes())
+    key = cosign.new_key("library-certified")
+    (tmp_path / "release.pub").write_bytes(key.public.read_bytes())
     catalog = tmp_path / "catalog.yaml"
     catalog.write_text((entry.folder / "catalog.yaml").read_text())
     folders = (str(Path(sys.executable).parent), str(cosign.binary.parent), os.environ["PATH"])
     author = {f"GIT_{who}_{what}": "ci@acme.example" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     environment = cosign.environment | author | {"PATH": os.pathsep.join(folders)}
 
+    def ran(command: str) -> Completed:
+        return run(("bash", "-c", f"cd {tmp_path} && {command}"), environment)
+
     def done(command: str) -> str:
-        ran = run(("bash", "-c", f"cd {tmp_path} && {command}"), environment)
-        assert ran.returncode == 0, ran.stdout + ran.stderr
-        return ran.stdout
+        completed = ran(command)
+        assert completed.returncode == 0, completed.stdout + completed.stderr
+        return completed.stdout
 
     def check(image: Image) -> int:
         pod = (entry.folder / "pods/good/certified.yaml").read_text()
@@ -107,6 +122,8 @@ def test_image_is_certified_once_its_script_has_run(
 
     done("git init --quiet && git add catalog.yaml && git commit --quiet --message first")
     assert (check(good), check(other)) == (1, 1)
+    cosign.sign(good, key)
+    assert ran(f"{entry.folder / 'certify.sh'} {other.reference}").returncode != 0, "an unsigned image is not certified"
     done(f"{entry.folder / 'certify.sh'} {good.reference}")
     assert (check(good), check(other)) == (0, 1)
     assert done("git log -1 --format=%s && git status --short catalog.yaml") == f"Certify {good.reference}\n"

@@ -26,7 +26,8 @@ MAX_ERROR_BYTES: Final = 64 << 10
 """The size of an error's body, which is read only so that the connection can be used again."""
 MAX_SMALL_BYTES: Final = 64 << 10
 """Before more of an answer's body is received, the one who asked may have it wait for others."""
-_PART_BYTES: Final = 128 << 10
+_MIN_PART_BYTES: Final = 4 << 10
+"""Smaller parts of an answer are joined as they come: those of a byte each would take forty times their size."""
 MAX_LOCATION_LENGTH: Final = 8192
 """Blobs of clouds redirect to signed addresses of over a thousand characters."""
 _NO_CONNECTION: Final = (
@@ -242,21 +243,21 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int, on_large: OnLa
     if response.content_length is not None and response.content_length > max_bytes and response.method != "HEAD":
         return None
     parts: list[bytes] = []
-    part = bytearray()  # of one byte each, chunks would take forty times their size
     size = 0
     is_large = False
-    async for chunk in response.content.iter_any():
-        part += chunk
+    while not response.content.at_eof():
+        chunk, _ = await response.content.readchunk()
         size += len(chunk)
         if size > max_bytes:
             return None
-        if len(part) >= _PART_BYTES:
-            parts.append(bytes(part))
-            part.clear()
+        if parts and len(parts[-1]) < _MIN_PART_BYTES:
+            parts[-1] += chunk
+        else:
+            parts.append(chunk)
         if size > MAX_SMALL_BYTES and not is_large:
             is_large = True
             await on_large()
-    return (*parts, bytes(part))
+    return tuple(parts)
 
 
 def _target(url: URL, location: str, registry: str) -> URL:
