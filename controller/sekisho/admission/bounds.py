@@ -31,7 +31,9 @@ MAX_OF_METADATA: Final = 1024
 MAX_ENTRIES: Final = 20_000
 """The most entries of all lists and maps together that are judged in a pod."""
 MAX_STRING_LENGTH: Final = 4096
-"""The length of a string that is judged; the values of annotations have the API server's own bound."""
+"""The length of a string that is judged, except values of annotations."""
+MAX_ANNOTATIONS_LENGTH: Final = 256 * 1024
+"""The keys and values of all annotations together: the API server's own bound, which it checks after admission."""
 MAX_NAMESPACE_LENGTH: Final = 63
 """The API server's own bound; what a policy set has computed for a namespace is kept by its name."""
 MAX_FINDINGS: Final = 10_000
@@ -86,7 +88,7 @@ def pod_excess(pod: Pod, *, is_counted: bool = True) -> str:
         return f"the pod has {containers:,} containers, more than {MAX_CONTAINERS:,}"
     if len(spec.volumes or ()) > MAX_VOLUMES:
         return f"the pod has {len(spec.volumes or ()):,} volumes, more than {MAX_VOLUMES:,}"
-    return _long_list(pod) or (_entries_excess(pod) if is_counted else "")
+    return _long_list(pod) or ((_entries_excess(pod) or _length_excess(pod.metadata, "pod")) if is_counted else "")
 
 
 def _long_list(pod: Pod) -> str:
@@ -119,7 +121,7 @@ def _long_list(pod: Pod) -> str:
 
 def workload_excess(workload: WorkloadMeta) -> str:
     """What the metadata of an object with a pod template has too much of, as a clause; empty where it may be judged."""
-    return _metadata_excess(workload.metadata, workload.kind)
+    return _metadata_excess(workload.metadata, workload.kind) or _length_excess(workload.metadata, workload.kind)
 
 
 def _metadata_excess(metadata: ObjectMeta, kind: str) -> str:
@@ -127,6 +129,14 @@ def _metadata_excess(metadata: ObjectMeta, kind: str) -> str:
         if entries and len(entries) > MAX_OF_METADATA:
             return f"the {kind} has {len(entries):,} {name}, more than {MAX_OF_METADATA:,}"
     return ""
+
+
+def _length_excess(metadata: ObjectMeta, kind: str) -> str:
+    annotations = metadata.annotations or {}
+    length = sum(map(len, annotations)) + sum(map(len, annotations.values()))
+    if length <= MAX_ANNOTATIONS_LENGTH:
+        return ""
+    return f"the {kind} has annotations of {length:,} characters, more than {MAX_ANNOTATIONS_LENGTH:,}"
 
 
 _NO_CONTEXT: Final = PodSecurityContext()

@@ -9,7 +9,7 @@ in JSON or as the user of a URL, is not recognised. Findings name the variable, 
 Restricted fields: spec.{containers,initContainers,ephemeralContainers}[*].env[*].valueFrom.secretKeyRef,
     spec.{containers,initContainers,ephemeralContainers}[*].envFrom[*].secretRef
 Allowed values: any; with `denySecretRefs`, unset
-A pod with more than 4,096 variables is denied.
+A pod with more than 4,096 variables, or with one whose name has more than 4,096 characters, is denied.
 Level: none, a policy names it
 """
 
@@ -25,9 +25,12 @@ from sekisho.documents.duplicates import deny_duplicates
 from sekisho.findings import FieldPath, Finding, render_value
 from sekisho.globs import find
 from sekisho.pods import ContainerRef, EnvFromSource, EnvVar, Pod
+from sekisho.timed import timed_like
 
 MAX_VARIABLES: Final = 4096
 """The most variables of a pod that are judged."""
+MAX_NAME_LENGTH: Final = 4096
+"""The length of a name that is compared with patterns."""
 SECRET_NAMES: Final = (
     "*PASSWORD",
     "*PASSWD",
@@ -177,7 +180,9 @@ def _check(parameters: SecretsInEnv, _minor: int) -> Check:
             count += len(variables)
             if count > MAX_VARIABLES:
                 return [*findings, _too_many(ref, count)]
-            for index, variable in enumerate(variables):
+            for index, variable in enumerate(timed_like(containers, variables)):
+                if len(variable.name) > MAX_NAME_LENGTH:
+                    return [*findings, _too_long(ref, index, variable.name)]
                 what = secrets.in_value(variable)
                 if what is not None:
                     findings.append(_in_the_open((*ref.path, "env", index, "value"), what, ref))
@@ -244,6 +249,13 @@ def _too_many(ref: ContainerRef, count: int) -> Finding:
     fix = "move variables into a ConfigMap, and name it in envFrom"
     allowed = f"at most {MAX_VARIABLES:,} variables in a pod"
     return Finding.of("secretsInEnv", (*ref.path, "env"), count, allowed=allowed, fix=fix, about=ref, shown=shown)
+
+
+def _too_long(ref: ContainerRef, index: int, name: str) -> Finding:
+    shown = f"{len(name):,} characters"
+    allowed = f"at most {MAX_NAME_LENGTH:,} characters"
+    path = (*ref.path, "env", index, "name")
+    return Finding.of("secretsInEnv", path, name, allowed=allowed, fix="shorten it", about=ref, shown=shown)
 
 
 CONTROL = Control(

@@ -159,8 +159,8 @@ LARGE = {
     "containers": (pod(*plain(512)), "512"),
     "capabilities": (pod(adds(9_900)), "capabilities"),
     "volumes": (pod(mounts(1024), volumes=volumes(1024)), "restrictedVolumes"),
-    "an annotation of 60,000 entries": (
-        pod(*plain(512), annotations={"sekisho.dev/defaulted": json.dumps({"restricted": ["a"] * 60_000})}),
+    "an annotation of 50,000 entries": (
+        pod(*plain(512), annotations={"sekisho.dev/defaulted": json.dumps({"restricted": ["a"] * 50_000})}),
         "runAsNonRoot",
     ),
     "arguments": (pod({"name": "a", "image": "x", "args": ["x" * 100_000, "y" * 100_000]}), "runAsNonRoot"),
@@ -198,6 +198,26 @@ def test_metadata_of_a_workload_is_bounded(field: str) -> None:
         body = review_body(workload, kind=DEPLOYMENT, resource=DEPLOYMENTS)
         assert (outcomes(body)[1].decision is Decision.ERROR) is is_error
         assert (f"the Deployment has 1,025 {field}, more than 1,024" in outcomes(body)[1].message) is is_error
+
+
+def test_annotations_are_bounded_together_as_the_api_server_bounds_them() -> None:
+    most = 256 * 1024
+    for length, said in ((most, ""), (most + 1, "has annotations of 262,145 characters, more than 262,144")):
+        metadata = {"name": "p", "annotations": {"a": "x" * 1000, "b": "x" * (length - 1002)}}
+        for body, kind in (
+            (review_body(restricted_pod() | {"metadata": metadata}), "pod"),
+            (
+                review_body(
+                    {"metadata": metadata, "spec": {"template": restricted_pod()}},
+                    kind=DEPLOYMENT,
+                    resource=DEPLOYMENTS,
+                ),
+                "Deployment",
+            ),
+        ):
+            outcome = outcomes(body)[1]
+            assert outcome.decision is (Decision.ERROR if said else Decision.ALLOW)
+            assert not said or f"the {kind} {said}" in outcome.message
 
 
 def test_pod_with_too_many_problems_is_denied_even_where_policies_only_warn() -> None:

@@ -3,18 +3,21 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import Raw
 
 from sekisho import admission
+from sekisho.admission import Decision, UnjudgedError
 from sekisho.controls import CONTROLS, NEWEST
-from sekisho.controls.secrets_in_env import MAX_VARIABLES, SecretsInEnv
+from sekisho.controls.secrets_in_env import MAX_NAME_LENGTH, MAX_VARIABLES, SecretsInEnv
 from sekisho.findings import Finding
 from sekisho.pods import container_refs
+from sekisho.policies import ClusterPodPolicy, PolicySet
 from tests.load.reviews import pod as pod_of_the_load_test
 from tests.load.reviews import review as as_written
 from tests.pods import container, restricted_pod, with_container_in
-from tests.reviews import DEPLOYMENT, DEPLOYMENTS, review
+from tests.reviews import DEPLOYMENT, DEPLOYMENTS, review, review_body
 from tests.unit.controls.twins import LISTS, ParameterTwin, Pod, check_parameter_twin, with_parameters
 
 SECRET = "hunter2"
@@ -141,3 +144,29 @@ def test_long_values_do_not_keep_a_pod_from_being_judged() -> None:
     pod = env("A", "x" * 100_000)
     body = json.dumps(review({"spec": {"template": pod}}, kind=DEPLOYMENT, resource=DEPLOYMENTS)).encode()
     assert admission.decode(body).defect is None
+
+
+def test_variable_with_a_name_that_is_too_long_to_be_compared_is_a_finding() -> None:
+    assert with_parameters("secretsInEnv", {}, env("A" * MAX_NAME_LENGTH, "x")) == []
+    (finding,) = with_parameters("secretsInEnv", {}, env("A" * (MAX_NAME_LENGTH + 1), "x"))
+    assert (finding.field, finding.value) == ("spec.containers[0].env[1].name", "4,097 characters")
+
+
+def test_time_is_checked_before_each_variable() -> None:
+    """Thousands of them may be compared with patterns in one container."""
+    checks = 0
+
+    def check_time() -> None:
+        nonlocal checks
+        checks += 1
+        if checks > 100:
+            raise UnjudgedError("it takes too long")
+
+    written = [{"name": f"A{number}", "value": "x"} for number in range(200)]
+    body = review_body({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a", "env": written}]}})
+    review = admission.decode(body)
+    policy = {"metadata": {"name": "p"}, "spec": {"controls": {"secretsInEnv": {}}}}
+    policies = PolicySet.of([msgspec.convert(policy, ClusterPodPolicy)])
+    assert admission.validate(review, policies, {}).decision is Decision.ALLOW
+    outcome = admission.validate(review, policies, {}, check_time=check_time)
+    assert "it takes too long" in outcome.message
