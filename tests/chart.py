@@ -20,6 +20,7 @@ CHART = REPOSITORY / "charts" / "sekisho"
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 IMAGE = "image.repository=registry.example/sekisho"
 OUTSIDE = "webhook.url=https://webhook.example:9443"
+CONSTRAINT = {"topologyKey": "example.com/rack", "maxSkew": 2, "whenUnsatisfiable": "DoNotSchedule"}
 PLATFORM_PAGES = sorted((REPOSITORY / "docs" / "platforms").glob("*.md"))
 _YAML_BLOCK = re.compile(r"^ *```yaml\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
@@ -55,6 +56,15 @@ def render(*values: str, release: str = "sekisho", chart: Path = CHART) -> list[
     finished = template(IMAGE, *values, release=release, chart=chart)
     assert finished.returncode == 0, finished.stderr
     return manifests(finished.stdout)
+
+
+def deployments(*values: str) -> dict[str, Object]:
+    """The pod specs of the Deployments by name."""
+    return {
+        manifest["metadata"]["name"]: manifest["spec"]["template"]["spec"]
+        for manifest in render(*values)
+        if manifest["kind"] == "Deployment"
+    }
 
 
 def manifests(text: str) -> list[Object]:

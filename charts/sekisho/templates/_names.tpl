@@ -36,13 +36,31 @@ app.kubernetes.io/component: {{ .component }}
 {{/* The labels of pods. Takes the same argument. */}}
 {{- define "sekisho.podLabels" -}}
 {{- include "sekisho.selectorLabels" . }}
-{{- with omit (.root.Values.podLabels | default dict) "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" }}
+{{- $added := merge dict ((get .root.Values .component).podLabels | default dict) (.root.Values.podLabels | default dict) (.root.Values.commonLabels | default dict) }}
+{{- with omit $added "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* The annotations of pods, empty if there are none. Takes the same argument. */}}
+{{- define "sekisho.podAnnotations" -}}
+{{- with merge dict ((get .root.Values .component).podAnnotations | default dict) (.root.Values.podAnnotations | default dict) -}}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}
 
 {{/* Labels of all objects of the release. */}}
 {{- define "sekisho.labels" -}}
+{{ include "sekisho.labelsWith" (dict "root" . "added" dict) }}
+{{- end -}}
+
+{{/* The same for an object with labels of its own. Takes (dict "root" $ "added" LABELS). */}}
+{{- define "sekisho.labelsWith" -}}
+{{- $own := include "sekisho.ownLabels" .root | fromYaml }}
+{{- toYaml (merge $own (.added | default dict) (omit (.root.Values.commonLabels | default dict) "app.kubernetes.io/component")) }}
+{{- end -}}
+
+{{- define "sekisho.ownLabels" -}}
 app.kubernetes.io/name: sekisho
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}

@@ -7,25 +7,38 @@ enableServiceLinks: false
 {{- with .root.Values.priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
-{{- with .root.Values.imagePullSecrets }}
+{{- with .root.Values.runtimeClassName }}
+runtimeClassName: {{ . }}
+{{- end }}
+{{- if not .root.Values.hostUsers }}
+hostUsers: false
+{{- end }}
+{{- with concat (.root.Values.imagePullSecrets | default list) ((.root.Values.global).imagePullSecrets | default list) | uniq }}
 imagePullSecrets: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .root.Values.nodeSelector }}
+{{- $own := get .root.Values .component }}
+{{- with $own.nodeSelector | default .root.Values.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .root.Values.tolerations }}
+{{- with $own.tolerations | default .root.Values.tolerations }}
 tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- $own := get .root.Values .component }}
 {{- if eq .component "webhook" }}
+terminationGracePeriodSeconds: {{ $own.terminationGracePeriodSeconds }}
 {{- if $own.hostNetwork }}
 hostNetwork: true
 {{- end }}
 {{- with $own.dnsPolicy | default (ternary "ClusterFirstWithHostNet" "" $own.hostNetwork) }}
 dnsPolicy: {{ . }}
 {{- end }}
+{{- with $own.dnsConfig }}
+dnsConfig: {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .root.Values.affinity }}
+{{- with $own.hostAliases }}
+hostAliases: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- with $own.affinity | default .root.Values.affinity }}
 affinity: {{- toYaml . | nindent 2 }}
 {{- else }}
 affinity:
@@ -38,7 +51,7 @@ affinity:
             matchLabels: {{- include "sekisho.selectorLabels" . | nindent 14 }}
 {{- end }}
 topologySpreadConstraints:
-{{- range .root.Values.topologySpreadConstraints }}
+{{- range $own.topologySpreadConstraints | default .root.Values.topologySpreadConstraints }}
 {{- $selector := dict "labelSelector" (dict "matchLabels" (include "sekisho.selectorLabels" $ | fromYaml)) }}
   - {{- toYaml (merge (deepCopy .) (hasKey . "labelSelector" | ternary dict $selector)) | nindent 4 }}
 {{- else }}
@@ -94,14 +107,14 @@ env: {{- toYaml . | nindent 2 }}
 {{- end }}
 livenessProbe:
   httpGet: {path: /healthz, port: metrics}
-  periodSeconds: 10
-  timeoutSeconds: 5
-  failureThreshold: 3
+  {{- range $field, $number := .root.Values.livenessProbe }}
+  {{ $field }}: {{ $number }}
+  {{- end }}
 readinessProbe:
   httpGet: {path: /readyz, port: metrics}
-  periodSeconds: 2
-  timeoutSeconds: 2
-  failureThreshold: 2
+  {{- range $field, $number := .root.Values.readinessProbe }}
+  {{ $field }}: {{ $number }}
+  {{- end }}
 volumeMounts:
   - {name: tmp, mountPath: /tmp}
   {{- if and (eq .component "webhook") .root.Values.webhook.clientCA.configMap }}

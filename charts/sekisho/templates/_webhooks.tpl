@@ -45,7 +45,7 @@ namespaceSelector:
 {{- if eq .Values.certificates.mode "cert-manager" }}
 {{- $annotations = dict "cert-manager.io/inject-ca-from" (printf "%s/%s-webhook" .Release.Namespace (include "sekisho.fullname" .)) }}
 {{- end }}
-labels: {{- merge (include "sekisho.labels" . | fromYaml) (.Values.webhookConfigurations.labels | default dict) | toYaml | nindent 2 }}
+labels: {{- include "sekisho.labelsWith" (dict "root" . "added" .Values.webhookConfigurations.labels) | nindent 2 }}
 {{- $added := dict }}
 {{- range $name, $value := .Values.webhookConfigurations.annotations }}
 {{- /* `helm upgrade --reuse-values` keeps a null with which a default was removed before. */}}
