@@ -22,7 +22,7 @@ from sekisho.cluster.owners import ObjectReference, Owners
 from sekisho.cluster.recorder import EventRecorder
 from sekisho.documents import split_list
 from sekisho.manifests import Checker, Namespaces, sources_of
-from sekisho.manifests.sources import Source
+from sekisho.manifests.texts import Source
 from sekisho.operator.metrics import Metrics
 from sekisho.operator.policy_status import StatusKeeper
 from sekisho.policies import ClusterPodPolicy, CompiledPolicy, PodPolicy, PolicySet, PolicyWaiver, compile_policy

@@ -38,6 +38,7 @@ from sekisho.policies import ClusterPodPolicy, CompiledPolicy, PodPolicy, Policy
 @options.exclude_namespaces
 @options.pod_templates
 @options.exclude
+@options.render
 @options.fail_on_unknown
 @click.option(
     "-o",
@@ -68,6 +69,7 @@ def check(
     exempt: tuple[str, ...],
     pod_templates: tuple[str, ...],
     exclude: tuple[str, ...],
+    render: str,
     fail_on_unknown: bool,
     output: str,
     jobs: int,
@@ -78,7 +80,8 @@ def check(
     template`. The exit code is 0 if every pod would be admitted, 1 if some would be denied, 2 for bad input.
     """
     kinds = options.pod_kinds(pod_templates)
-    sources = read_sources(paths, options.standard_input(), exclude=exclude)
+    rendered = options.renderer(render, namespace)
+    sources = read_sources(paths, options.standard_input(), exclude=exclude, render=rendered)
     objects = options.load_policies(policy_paths, standard, context_dir, sources.texts)
     policies = [compile_policy(policy) for policy in objects if isinstance(policy, ClusterPodPolicy | PodPolicy)]
     policy_set = PolicySet.of(objects)

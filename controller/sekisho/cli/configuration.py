@@ -36,6 +36,7 @@ class Configuration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     output: str | None = None
     pod_templates: tuple[str, ...] | None = None
     fail_on_unknown: bool | None = None
+    render: str | None = None
 
 
 _PARAMETERS: Final = {
@@ -45,7 +46,7 @@ _PARAMETERS: Final = {
 }
 """The names of the options' parameters, where they are not those of the fields."""
 _FILES: Final = frozenset({"policies", "paths", "namespace_labels", "context_dir"})
-_ONLY_CHECK: Final = frozenset({"paths", "output", "fail_on_unknown"})
+_ONLY_CHECK: Final = frozenset({"paths", "output", "fail_on_unknown", "render"})
 """The fields that other commands do not read: `fix` writes to what it is called with."""
 
 

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, TypeVar
@@ -13,6 +13,8 @@ from sekisho import manifests
 from sekisho.cli.reports.wording import printable
 from sekisho.custom_kinds import CUSTOM_KINDS, TemplatePattern
 from sekisho.manifests import Namespaces, PodKinds, Source, labels_in, objects_in, read_namespace_labels, read_sources
+from sekisho.manifests.folders import Folder
+from sekisho.manifests.sources import Render
 from sekisho.policies import Policy, PolicyError, Problem
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -82,6 +84,13 @@ exclude = click.option(
     metavar="GLOB",
     help="Leave out files by their path, or by the name of a file or folder; * also matches /; may be repeated.",
 )
+render = click.option(
+    "--render",
+    type=click.Choice(("auto", "never")),
+    default="auto",
+    show_default=True,
+    help="Whether to render the Helm charts and kustomizations of folders, if helm and kustomize or kubectl are there.",
+)
 fail_on_unknown = click.option(
     "--fail-on-unknown",
     is_flag=True,
@@ -110,6 +119,17 @@ def context_sources(directory: Path | None) -> tuple[Source, ...]:
     if sources.problems:
         fail(sources.problems)
     return sources.texts
+
+
+def renderer(render: str, namespace: str) -> Render | None:
+    """What renders charts and kustomizations; None for never. The tools are only searched if there are any."""
+
+    def rendered(folder: Folder) -> tuple[Sequence[Source], Folder]:
+        from sekisho.manifests.rendering import installed_tools, render_folder
+
+        return render_folder(folder, installed_tools(namespace))
+
+    return rendered if render == "auto" else None
 
 
 def pod_kinds(written: Iterable[str]) -> PodKinds:

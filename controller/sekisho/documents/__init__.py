@@ -2,6 +2,7 @@
 
 from sekisho.documents.editing import Edited, with_field
 from sekisho.documents.lists import ListItems, split_list
+from sekisho.documents.origins import Origin, origin
 from sekisho.documents.problems import Problem, problem_of
 from sekisho.documents.reading import Document, DocumentError, Path, parse_path, read_documents, split_documents
 from sekisho.documents.writing import write_document
@@ -11,8 +12,10 @@ __all__ = [
     "DocumentError",
     "Edited",
     "ListItems",
+    "Origin",
     "Path",
     "Problem",
+    "origin",
     "parse_path",
     "problem_of",
     "read_documents",

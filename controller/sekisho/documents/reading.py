@@ -13,6 +13,7 @@ import yaml
 from msgspec import Struct
 from yaml._yaml import CParser
 
+from sekisho.documents.origins import Origin
 from sekisho.documents.problems import Problem
 from sekisho.documents.scalars import resolve
 from sekisho.documents.streams import split_stream
@@ -40,12 +41,14 @@ class Document(Struct, frozen=True):
     """One YAML document: its value, and its nodes, which know their places.
 
     first_line: the number of lines before its text in the file.
+    origin: where a rendered document was written; None for a document that was read as it is.
     """
 
     value: Any
     file: str
     node: yaml.Node
     first_line: int = 0
+    origin: Origin | None = None
 
     def position(self, path: Path) -> tuple[int, int]:
         """Line and column, starting at 1, of the field at the path, or of the nearest field above it if it is unset."""
@@ -55,6 +58,8 @@ class Document(Struct, frozen=True):
             if below is None:
                 break
             node = below
+        if self.origin is not None:
+            return self.origin.position(node.start_mark.line)
         return self.first_line + node.start_mark.line + 1, node.start_mark.column + 1
 
     def place(self, path: Path) -> str:
@@ -63,11 +68,12 @@ class Document(Struct, frozen=True):
         return f"{self.file}:{line}:{column}"
 
 
-def read_documents(text: str, file: str, first_line: int = 0) -> Iterator[Document]:
+def read_documents(text: str, file: str, first_line: int = 0, origin: Origin | None = None) -> Iterator[Document]:
     """The documents of a text that are not empty, in order. Raises DocumentError at the first that cannot be read.
 
     file: its name in errors.
     first_line: the number of lines before the text in the file.
+    origin: as of Document.
     """
     loader = None
     try:
@@ -77,7 +83,7 @@ def read_documents(text: str, file: str, first_line: int = 0) -> Iterator[Docume
             node = loader.get_node()
             value = _Builder(len(text) + MAX_ALIASED).value(node)
             if value is not None and node is not None:
-                yield Document(value, file, node, first_line)
+                yield Document(value, file, node, first_line, origin)
     except yaml.YAMLError as error:
         raise DocumentError(_problem(error, file, text, first_line)) from None
     except RecursionError:

@@ -7,7 +7,8 @@ from sekisho.manifests.namespace_objects import objects_in
 from sekisho.manifests.namespaces import Namespaces, labels_in, policies_reading_labels, read_namespace_labels
 from sekisho.manifests.objects import JudgedObject, Manifest, PodKinds, judged_objects, read_objects, unjudged
 from sekisho.manifests.policy_loading import load_policies, parse_policies, read_policies
-from sekisho.manifests.sources import Source, Sources, read_sources, sources_of
+from sekisho.manifests.sources import Sources, read_sources, sources_of
+from sekisho.manifests.texts import Source
 
 __all__ = [
     "Checked",

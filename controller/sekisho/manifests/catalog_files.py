@@ -9,7 +9,8 @@ from sekisho.documents import Path, Problem, with_field
 from sekisho.images import parse, parse_pattern
 from sekisho.manifests.objects import Manifest, documents_of, manifests_of
 from sekisho.manifests.policy_loading import parse_policies
-from sekisho.manifests.sources import Source, sources_of
+from sekisho.manifests.sources import sources_of
+from sekisho.manifests.texts import Source
 from sekisho.policies import ImageCatalog, PolicyError
 from sekisho.policies.catalogs import CatalogEntry, compile_catalog, withdrawal_of
 from sekisho.policies.types import GROUP

@@ -16,7 +16,7 @@ from sekisho.images.trust import Lookup, Trust
 from sekisho.manifests.namespaces import NOT_JUDGED, Namespaces
 from sekisho.manifests.objects import JudgedObject, Manifest, PodKinds, judged_objects, read_objects, unjudged
 from sekisho.manifests.passed_over import MAY_HAVE_PODS, PassedOver
-from sekisho.manifests.sources import Source
+from sekisho.manifests.texts import Source
 from sekisho.manifests.unknown_kinds import unknown_workload
 from sekisho.pods import Pod
 from sekisho.policies import Enforcement, Plan, PolicySet
@@ -116,8 +116,11 @@ def joined(results: Iterable[Checks]) -> Checks:
 
 def with_unknown_as_problems(checks: Checks) -> Checks:
     """The result in which everything is a problem that may have pods and was not judged."""
-    files = (file for file in checks.files if file.reason in MAY_HAVE_PODS)
-    unread = tuple(Problem(file.file, f"is a {file.reason}, which was not judged") for file in files)
+    unread = tuple(
+        Problem(file.file, f"{file.reason}, and so not judged{file.detail and ': ' + file.detail}")
+        for file in checks.files
+        if file.reason in MAY_HAVE_PODS
+    )
     return replace(checks, problems=(*checks.problems, *checks.unknown, *unread), unknown=())
 
 

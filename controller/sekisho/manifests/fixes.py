@@ -12,7 +12,8 @@ from sekisho.documents import Document, ListItems, Path, Problem, split_list, wr
 from sekisho.findings import Change, ChangeOperation, append, set_to
 from sekisho.manifests.checks import Checked, Checker
 from sekisho.manifests.objects import JudgedObject, Manifest, documents_of, manifests_of, passed_over, unjudged
-from sekisho.manifests.sources import LARGE_LIST, Source
+from sekisho.manifests.sources import LARGE_LIST
+from sekisho.manifests.texts import Source
 
 MAX_ROUNDS: Final = 20
 """Rounds of changing and judging; a few are enough unless two policies conflict."""

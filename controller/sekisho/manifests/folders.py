@@ -10,11 +10,12 @@ from typing import Final
 
 from msgspec import Struct
 
-from sekisho.manifests import kustomizations
+from sekisho.manifests.kustomizations import NAMES, Kustomization, patches_of, read_kustomization
 from sekisho.manifests.passed_over import PassedOver, Reason
 
 _SUFFIXES: Final = frozenset({".yaml", ".yml", ".json"})
 _CHART: Final = "Chart.yaml"
+_SUBCHARTS: Final = "charts"
 _TEMPLATES: Final = "templates"
 _GIT: Final = ".git"
 
@@ -22,11 +23,14 @@ _GIT: Final = ".git"
 class Folder(Struct, frozen=True):
     """The YAML and JSON files of a folder and of those in it, by name: the ones to read, and the others.
 
-    is_empty: whether it has none at all, those that are left out included.
+    charts: the folders of the Helm charts in it, without those that are parts of other charts.
+    kustomizations: those in it.
     """
 
-    files: tuple[Path, ...]
-    passed_over: tuple[PassedOver, ...]
+    files: tuple[Path, ...] = ()
+    passed_over: tuple[PassedOver, ...] = ()
+    charts: tuple[Path, ...] = ()
+    kustomizations: tuple[Kustomization, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -55,24 +59,32 @@ def read_folder(folder: Path, excluded: Excluded) -> Folder:
     """The files of a folder. Raises OSError."""
     files: list[Path] = []
     passed_over: list[PassedOver] = []
-    of_kustomize: list[kustomizations.Kustomization] = []
+    of_kustomize: list[Kustomization] = []
+    charts: list[Path] = []
     for file in sorted(folder.rglob("*")):
-        is_kustomization = file.name in kustomizations.NAMES
-        if not (is_kustomization or file.suffix in _SUFFIXES) or _GIT in file.parts or not file.is_file():
+        named_kustomization = file.name in NAMES
+        if not (named_kustomization or file.suffix in _SUFFIXES) or _GIT in file.parts or not file.is_file():
             continue
         if excluded.leaves_out(file, folder):
             passed_over.append(PassedOver(str(file), Reason.EXCLUDED))
-        elif is_kustomization:
-            of_kustomize.append(kustomizations.read_kustomization(file))
-            passed_over.append(PassedOver(str(file), Reason.KUSTOMIZATION))
         elif chart_of(file) is not None:
             passed_over.append(PassedOver(str(file), Reason.TEMPLATE))
+        elif named_kustomization and (kustomization := read_kustomization(file)) is not None:
+            of_kustomize.append(kustomization)
+            passed_over.append(PassedOver(str(file), Reason.KUSTOMIZATION))
         else:
+            charts += [file.parent] if file.name == _CHART and not _is_part_of_chart(file.parent) else []
             files.append(file)
-    patches = kustomizations.patches_of(of_kustomize)
+    patches = patches_of(of_kustomize)
     is_patch = [Path(os.path.normpath(file)) in patches for file in files] if patches else [False] * len(files)
     passed_over += (PassedOver(str(file), Reason.PATCH) for file, patch in zip(files, is_patch, strict=True) if patch)
-    return Folder(tuple(file for file, patch in zip(files, is_patch, strict=True) if not patch), tuple(passed_over))
+    read = tuple(file for file, patch in zip(files, is_patch, strict=True) if not patch)
+    return Folder(read, tuple(passed_over), tuple(charts), tuple(of_kustomize))
+
+
+def _is_part_of_chart(folder: Path) -> bool:
+    """Whether a chart is one of those that another one has in its folder `charts`."""
+    return folder.parent.name == _SUBCHARTS and (folder.parent.parent / _CHART).is_file()
 
 
 def files_below(folder: Path) -> list[Path]:

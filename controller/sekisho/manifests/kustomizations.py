@@ -4,6 +4,7 @@ Source: https://kubectl.docs.kubernetes.io/references/kustomize/kustomization/
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,8 @@ from msgspec import Struct
 from sekisho.documents import DocumentError, read_documents
 
 NAMES: Final = ("kustomization.yaml", "kustomization.yml", "Kustomization")
+_GROUP: Final = "kustomize.config.k8s.io"
+_REMOTE: Final = re.compile(r"://|[?&]ref=|^git@|^github\.com[/:]")
 _MAX_BYTES: Final = 1024 * 1024
 
 
@@ -22,7 +25,11 @@ class _Patch(Struct, frozen=True):
 
 
 class _Written(Struct, frozen=True, rename="camel"):
+    api_version: str = ""
+    kind: str = ""
     resources: list[str] | None = None
+    bases: list[str] | None = None
+    components: list[str] | None = None
     patches: list[_Patch] | None = None
     patches_strategic_merge: list[str] | None = None
     patches_json6902: list[_Patch] | None = None
@@ -31,17 +38,24 @@ class _Written(Struct, frozen=True, rename="camel"):
 class Kustomization(Struct, frozen=True):
     """A kustomization: its file, and what it names in its own folder or elsewhere, as normal paths.
 
-    resources: files and folders of objects.
+    resources: files and folders of objects, components included.
     patches: files that change objects.
+    is_component: whether only other kustomizations can use it.
+    is_remote: whether it names something that is not on this machine.
     """
 
     file: Path
     resources: frozenset[Path] = frozenset()
     patches: frozenset[Path] = frozenset()
+    is_component: bool = False
+    is_remote: bool = False
 
 
-def read_kustomization(file: Path) -> Kustomization:
-    """What a kustomization names; one that cannot be read names nothing."""
+def read_kustomization(file: Path) -> Kustomization | None:
+    """What a kustomization names; one that cannot be read names nothing. None for an object of another group.
+
+    Flux has objects of the same kind, which are often in files of the same name.
+    """
     try:
         if file.stat().st_size > _MAX_BYTES:
             return Kustomization(file)
@@ -49,9 +63,51 @@ def read_kustomization(file: Path) -> Kustomization:
         written = msgspec.convert(next(iter(documents)).value, _Written)
     except (OSError, UnicodeDecodeError, DocumentError, StopIteration, msgspec.ValidationError):
         return Kustomization(file)
+    if written.api_version and written.api_version.partition("/")[0] != _GROUP:
+        return None
+    names = (*(written.resources or ()), *(written.bases or ()), *(written.components or ()))
     return Kustomization(
-        file, frozenset(_paths(file, written.resources or ())), frozenset(_paths(file, _patches(written)))
+        file,
+        frozenset(_paths(file, names)),
+        frozenset(_paths(file, _patches(written))),
+        written.kind == "Component",
+        any(_REMOTE.search(name) for name in names),
     )
+
+
+class Built(Struct, frozen=True):
+    """What is made by building a kustomization.
+
+    files: the files that it uses, those of other kustomizations included, normal paths.
+    is_remote: whether it uses something that is not on this machine.
+    """
+
+    files: frozenset[Path]
+    is_remote: bool
+
+
+def roots_of(kustomizations: Iterable[Kustomization]) -> list[Kustomization]:
+    """Those that no other one uses, and that can be built."""
+    read = tuple(kustomizations)
+    used = {path for one in read for path in one.resources}
+    return [one for one in read if not one.is_component and Path(os.path.normpath(one.file.parent)) not in used]
+
+
+def built_by(root: Kustomization) -> Built:
+    """What is used by building a kustomization: all that it names, and what the kustomizations among that name."""
+    files: set[Path] = set()
+    is_remote = False
+    waiting = [root]
+    while waiting:
+        one = waiting.pop()
+        is_remote |= one.is_remote
+        files |= {Path(os.path.normpath(one.file)), *one.patches}
+        for path in one.resources - files:
+            files.add(path)
+            below = next((path / name for name in NAMES if (path / name).is_file()), None) if path.is_dir() else None
+            read = read_kustomization(below) if below is not None else None
+            waiting += [read] if read is not None else []
+    return Built(frozenset(files), is_remote)
 
 
 def patches_of(kustomizations: Iterable[Kustomization]) -> frozenset[Path]:

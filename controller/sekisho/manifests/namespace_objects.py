@@ -11,7 +11,7 @@ from sekisho.documents import Problem, parse_path, problem_of
 from sekisho.errors import SekishoError
 from sekisho.manifests.nulls import without_nulls
 from sekisho.manifests.objects import Manifest, read_manifests
-from sekisho.manifests.sources import Source
+from sekisho.manifests.texts import Source
 from sekisho.pods import LocalObjectReference
 
 _MAYBE: Final = re.compile(r"""\bLimitRange|\bkind["']?\s*:\s*["']?ServiceAccount(?:List)?\b""")

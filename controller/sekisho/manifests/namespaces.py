@@ -11,7 +11,8 @@ from sekisho.admission import NO_OBJECTS, NamespaceObjects
 from sekisho.documents import Document, Problem
 from sekisho.manifests.objects import Manifest, documents_of, read_manifests
 from sekisho.manifests.passed_over import PassedOver
-from sekisho.manifests.sources import Source, read_sources
+from sekisho.manifests.sources import read_sources
+from sekisho.manifests.texts import Source
 from sekisho.policies import CompiledPolicy, PolicyError
 
 Labels = Mapping[str, str]

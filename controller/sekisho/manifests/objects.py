@@ -13,7 +13,7 @@ from sekisho.documents import Document, DocumentError, Path, Problem, parse_path
 from sekisho.findings import render_path
 from sekisho.manifests.nulls import with_volume_sources, without_nulls
 from sekisho.manifests.passed_over import RENDER_FIRST, PassedOver, is_template, reason_of_unreadable, reason_of_value
-from sekisho.manifests.sources import Source
+from sekisho.manifests.texts import Source
 from sekisho.pods import POD_TEMPLATES, ObjectMeta, Pod, TemplatePath, Workload, WorkloadMeta, made_by, pod_template
 
 T = TypeVar("T", bound=Pod)
@@ -106,7 +106,7 @@ def passed_over(source: Source, document: Document | None = None) -> PassedOver 
 def documents_of(source: Source) -> Iterator[Document | Problem]:
     """The documents of a text; a Problem for the first that cannot be read, which is the last."""
     try:
-        yield from read_documents(source.text, source.file, source.first_line)
+        yield from read_documents(source.text, source.file, source.first_line, source.origin)
     except DocumentError as error:
         problem = error.problem
         is_for_helm = is_template(source.text)

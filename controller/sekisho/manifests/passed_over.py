@@ -19,16 +19,21 @@ class Reason(StrEnum):
     KUSTOMIZATION = "kustomization"
     PATCH = "kustomize patch"
     EXCLUDED = "excluded"
+    NOT_RENDERED = "not rendered"
 
 
 class PassedOver(Struct, frozen=True):
-    """A file that is passed over, or a document in it."""
+    """A file that is passed over, or a document in it.
+
+    detail: what the renderer says of a chart or kustomization that it cannot render; otherwise empty.
+    """
 
     file: str
     reason: Reason
+    detail: str = ""
 
 
-MAY_HAVE_PODS: Final = frozenset({Reason.TEMPLATE})
+MAY_HAVE_PODS: Final = frozenset({Reason.TEMPLATE, Reason.NOT_RENDERED})
 """Reasons to pass over files from which pods may come that are judged nowhere."""
 
 RENDER_FIRST: Final = "render it first: helm template CHART | sekisho check -"

@@ -14,7 +14,8 @@ from msgspec import Meta, Struct, field
 from sekisho.controls import Level
 from sekisho.documents import Document, Path, Problem, parse_path, problem_of
 from sekisho.manifests.objects import Manifest, documents_of, read_manifests
-from sekisho.manifests.sources import Source, read_sources
+from sekisho.manifests.sources import read_sources
+from sekisho.manifests.texts import Source
 from sekisho.policies import PolicyError
 from sekisho.standards import WrittenLevels
 

@@ -11,7 +11,8 @@ from sekisho.documents import Problem, parse_path
 from sekisho.findings import render_path
 from sekisho.manifests.folders import files_below
 from sekisho.manifests.objects import Manifest, read_manifests
-from sekisho.manifests.sources import Source, content_of, sources_of, text_of
+from sekisho.manifests.sources import content_of, sources_of, text_of
+from sekisho.manifests.texts import Source
 from sekisho.policies import ClusterPodPolicy, Policy, PolicyError
 from sekisho.policies.crd import RESOURCES
 from sekisho.policies.loading import duplicate_names, verify

@@ -2,15 +2,16 @@
 
 import codecs
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from msgspec import Struct
 
 from sekisho.documents import Problem, split_documents, split_list
-from sekisho.manifests.folders import Excluded, chart_of, read_folder
+from sekisho.manifests.folders import Excluded, Folder, chart_of, read_folder
 from sekisho.manifests.passed_over import RENDER_FIRST, PassedOver, Reason
+from sekisho.manifests.texts import Source
 
 STDIN: Final = "<stdin>"
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
@@ -24,18 +25,8 @@ _UTF_16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 """The byte order marks from which kubectl, too, knows a file in UTF-16."""
 
 
-class Source(Struct, frozen=True):
-    """The text of one YAML document, the name of its file, and the number of lines before it there.
-
-    inherited: for an item of a list, apiVersion and kind that it has if it names none; None for a whole document.
-    is_named: whether the file was named itself, and is not just one of a folder's.
-    """
-
-    file: str
-    first_line: int
-    text: str
-    inherited: tuple[str, str] | None = None
-    is_named: bool = True
+Render = Callable[[Folder], tuple[Sequence[Source], Folder]]
+"""What is rendered of a folder, and the folder without the files that went into it."""
 
 
 class Sources(Struct, frozen=True):
@@ -52,12 +43,14 @@ def read_sources(
     *,
     split_lists: bool = True,
     exclude: Iterable[str] = (),
+    render: Render | None = None,
 ) -> Sources:
     """The documents of files and of the YAML and JSON files of folders, by name; `-` is `stdin`.
 
     split_lists: whether the items of large lists become documents of their own.
     stdin: None if standard input is not available; then `-` is the name of a file.
     exclude: patterns of files to leave out, as of `Excluded`.
+    render: renders the charts and kustomizations of a folder; None leaves them out.
 
     A file that cannot be read becomes a problem, and the others are read all the same.
     """
@@ -67,7 +60,12 @@ def read_sources(
     excluded = Excluded(exclude)
     left = MAX_INPUT_BYTES
     for path in paths:
-        for file in _files(path, excluded, problems, passed_over):
+        folder = _folder(path, excluded, problems)
+        if render is not None and (folder.charts or folder.kustomizations):
+            rendered, folder = render(folder)
+            texts += rendered
+        passed_over += folder.passed_over
+        for file in folder.files:
             content = _content(file, stdin, min(left, MAX_FILE_BYTES), problems)
             left -= len(content)
             name = STDIN if str(file) == "-" else str(file)
@@ -80,33 +78,29 @@ def sources_of(text: str, file: str, *, is_named: bool = True) -> list[Source]:
     return [Source(file, line, piece, None, is_named) for line, piece in split_documents(text)]
 
 
-def _files(path: Path, excluded: Excluded, problems: list[Problem], passed_over: list[PassedOver]) -> tuple[Path, ...]:
-    """The files to read of a path that is named: itself, or those of the folder."""
+def _folder(path: Path, excluded: Excluded, problems: list[Problem]) -> Folder:
+    """The files of a path that is named: itself, or those of the folder."""
     try:
         if not path.is_dir():
-            return _named_file(path, excluded, problems, passed_over)
+            return _named_file(path, excluded, problems)
         folder = read_folder(path, excluded)
     except OSError as error:
         problems.append(Problem(str(path), f"cannot be read: {error.strerror}"))
-        return ()
+        return Folder()
     if folder.is_empty:
         problems.append(Problem(str(path), "holds no .yaml, .yml or .json file"))
-    passed_over += folder.passed_over
-    return folder.files
+    return folder
 
 
-def _named_file(
-    path: Path, excluded: Excluded, problems: list[Problem], passed_over: list[PassedOver]
-) -> tuple[Path, ...]:
+def _named_file(path: Path, excluded: Excluded, problems: list[Problem]) -> Folder:
     if str(path) == "-":
-        return (path,)
+        return Folder((path,))
     if excluded.leaves_out(path):
-        passed_over.append(PassedOver(str(path), Reason.EXCLUDED))
-        return ()
+        return Folder((), (PassedOver(str(path), Reason.EXCLUDED),))
     if (chart := chart_of(path)) is not None:
         problems.append(Problem(str(path), f"is a Helm template; {RENDER_FIRST.replace('CHART', str(chart))}"))
-        return ()
-    return (path,)
+        return Folder()
+    return Folder((path,))
 
 
 def content_of(file: Path, most: int) -> bytes:

@@ -38,7 +38,7 @@ def write(folder: Path, **texts: str) -> None:
 def test_a_file_that_is_not_an_object_is_passed_over_by_its_name(name: str, tmp_path: Path) -> None:
     text, which = PASSED_OVER[name]
     write(tmp_path, **{"good.yaml": GOOD_POD, name: text})
-    result = sekisho("check", "--standard", "baseline", tmp_path)
+    result = sekisho("check", "--standard", "baseline", "--render", "never", tmp_path)
     assert result.exit_code == 0
     assert f"note: passed over {which}{tmp_path / name}" in result.stderr
     assert "1 checked: 1 pass, 0 denied; 1 file passed over\n" in result.stdout
@@ -63,14 +63,14 @@ MEANT = [
 @pytest.mark.parametrize("text", MEANT)
 def test_a_file_that_was_meant_as_an_object_stays_an_error(text: str, tmp_path: Path) -> None:
     write(tmp_path, **{"good.yaml": GOOD_POD, "pod.yaml": text})
-    result = sekisho("check", "--standard", "baseline", tmp_path)
+    result = sekisho("check", "--standard", "baseline", "--render", "never", tmp_path)
     assert (result.exit_code, f"Error: {tmp_path / 'pod.yaml'}:" in result.stderr) == (2, True)
 
 
 def test_a_patch_of_a_kustomization_is_no_object_of_its_own(tmp_path: Path) -> None:
     kustomization = "resources: [pod.yaml]\npatches: [{path: patch.yaml}, {patch: '- op: add'}]\n"
     write(tmp_path, **{"kustomization.yaml": kustomization, "patch.yaml": PATCH, "pod.yaml": GOOD_POD})
-    result = sekisho("check", "--standard", "baseline", tmp_path)
+    result = sekisho("check", "--standard", "baseline", "--render", "never", tmp_path)
     assert result.exit_code == 0
     assert f"note: passed over 1 patch of a kustomization: {tmp_path / 'patch.yaml'}\n" in result.stderr
 
@@ -80,7 +80,7 @@ def test_a_patch_of_a_kustomization_is_no_object_of_its_own(tmp_path: Path) -> N
 )
 def test_older_forms_of_patches_are_known(key: str, tmp_path: Path) -> None:
     write(tmp_path, **{"over__kustomization.yml": f"{key}\n", "base__patch.yaml": PATCH})
-    result = sekisho("check", "--standard", "baseline", tmp_path)
+    result = sekisho("check", "--standard", "baseline", "--render", "never", tmp_path)
     assert (result.exit_code, "1 patch of a kustomization" in result.stderr) == (0, True)
 
 
@@ -89,13 +89,13 @@ def test_older_forms_of_patches_are_known(key: str, tmp_path: Path) -> None:
 )
 def test_what_is_not_only_a_patch_is_judged(kustomization: str, tmp_path: Path) -> None:
     write(tmp_path, **{"kustomization.yaml": kustomization, "patch.yaml": PATCH})
-    assert sekisho("check", "--standard", "baseline", tmp_path).exit_code == 1
+    assert sekisho("check", "--standard", "baseline", "--render", "never", tmp_path).exit_code == 1
 
 
 def test_a_template_of_a_chart_is_not_read(tmp_path: Path) -> None:
     chart = tmp_path / "chart"
     write(chart, **{"Chart.yaml": "apiVersion: v2\nname: c\nversion: 0.1.0\n", "templates__sub__pod.yaml": BAD_POD})
-    result = sekisho("check", "--standard", "baseline", tmp_path)
+    result = sekisho("check", "--standard", "baseline", "--render", "never", tmp_path)
     assert result.exit_code == 0
     expected = (
         f"1 Helm template: {chart}/templates/sub/pod.yaml; render it first: helm template CHART | sekisho check -"
@@ -108,7 +108,7 @@ def test_a_template_of_a_chart_is_not_read(tmp_path: Path) -> None:
 
 def test_a_folder_named_templates_that_belongs_to_no_chart_is_read(tmp_path: Path) -> None:
     write(tmp_path, **{"templates__pod.yaml": BAD_POD})
-    assert sekisho("check", "--standard", "baseline", tmp_path).exit_code == 1
+    assert sekisho("check", "--standard", "baseline", "--render", "never", tmp_path).exit_code == 1
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_json_names_each_file_and_counts_each_kind(tmp_path: Path) -> None:
     config = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"
     write(tmp_path, **{"a.yaml": f"{config}---\n{config}---\n{GOOD_POD}", "b.yaml": "a: b\n---\nc: d\n"})
     report = json.loads(sekisho("check", "--standard", "baseline", "-o", "json", tmp_path).stdout)
-    files = [{"file": str(tmp_path / "b.yaml"), "reason": "no Kubernetes object"}]
+    files = [{"file": str(tmp_path / "b.yaml"), "reason": "no Kubernetes object", "detail": None}]
     assert report["passedOver"] == {"files": files, "kinds": {"ConfigMap": 2}}
 
 

@@ -100,4 +100,4 @@ def test_a_template_that_is_not_rendered_fails_then(tmp_path: Path) -> None:
     assert sekisho(*arguments).exit_code == 0
     result = sekisho(*arguments, "--fail-on-unknown")
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"Error: {tmp_path}/pod.yaml: is a Helm template, which was not judged\n")
+    assert result.stderr.startswith(f"Error: {tmp_path}/pod.yaml: Helm template, and so not judged\n")

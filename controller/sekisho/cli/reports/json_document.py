@@ -5,6 +5,7 @@ from typing import Any
 
 from sekisho.admission import Violation, Waived
 from sekisho.manifests import Checked, Checks, Located
+from sekisho.manifests.passed_over import PassedOver
 from sekisho.timestamps import rfc3339
 
 
@@ -15,7 +16,10 @@ def render(checks: Checks) -> str:
         "results": [_object(checked) for checked in checks.checked],
         "problems": [{"where": problem.where, "message": problem.message} for problem in checks.problems],
         "passedOver": {
-            "files": [{"file": passed.file, "reason": passed.reason} for passed in checks.files],
+            "files": [
+                {"file": passed.file, "reason": passed.reason, "detail": passed.detail or None}
+                for passed in checks.files
+            ],
             "kinds": dict(sorted(checks.kinds.items())),
         },
         "summary": {
@@ -28,6 +32,10 @@ def render(checks: Checks) -> str:
         },
     }
     return json.dumps(report, indent=2) + "\n"
+
+
+def _passed_over(file: PassedOver) -> dict[str, Any]:
+    return {"file": file.file, "reason": file.reason, "detail": file.detail or None}
 
 
 def _object(checked: Checked) -> dict[str, Any]:

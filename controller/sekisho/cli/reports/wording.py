@@ -22,6 +22,11 @@ _PASSED_OVER = {
         "build it first: kubectl kustomize FOLDER | sekisho check -",
     ),
     Reason.PATCH: ("patch of a kustomization", "patches of kustomizations", ""),
+    Reason.NOT_RENDERED: (
+        "chart or kustomization that cannot be rendered",
+        "charts and kustomizations that cannot be rendered",
+        "",
+    ),
     Reason.EXCLUDED: ("file that --exclude names", "files that --exclude names", ""),
 }
 VERDICTS = {Enforcement.DENY: "denied", Enforcement.WARN: "warning", Enforcement.AUDIT: "audit note"}
@@ -76,7 +81,11 @@ def waived_by(waived: Waived) -> str:
 def passed_over(checks: Checks) -> Iterator[str]:
     """A note for each reason to pass over files, with their names."""
     for reason, (one, several, advice) in _PASSED_OVER.items():
-        names = [file.file for file in checks.files if file.reason is reason]
+        names = [
+            f"{file.file} ({file.detail})" if file.detail else file.file
+            for file in checks.files
+            if file.reason is reason
+        ]
         if names:
             advised = f"; {advice}" if advice else ""
             yield f"passed over {_counted(len(names), one, several)}: {_some(names)}{advised}"
