@@ -25,10 +25,7 @@ Source: https://kubernetes.io/docs/reference/access-authn-authz/rbac/#controller
 
 
 class Kind(Struct, frozen=True):
-    """A kind of object that an audit lists.
-
-    collection: the path of all of them in the cluster, without a namespace: /apis/apps/v1, and the plural.
-    """
+    """A kind of object that an audit lists; `group` is empty for the core group."""
 
     group: str
     version: str

@@ -75,7 +75,7 @@ class Audit:
     promotions: which violations deny when every policy does.
     max_violations: how many violations of each owner are kept.
 
-    Objects that cannot be read are counted as not judged. No method raises.
+    Objects that cannot be read or judged are counted as not judged. No method raises.
     """
 
     def __init__(
@@ -93,6 +93,8 @@ class Audit:
         self._pods = self._violating = self._unjudged = 0
         self._has_unverified = False
         self._is_ended = False
+        self.defect: Exception | None = None
+        """The first error that no pod should cause."""
 
     def add_links(self, items: Iterable[Raw]) -> None:
         """Add objects of one of LINKS, or their metadata, as JSON."""
@@ -138,6 +140,9 @@ class Audit:
                 add(raw)
             except (UnjudgedError, msgspec.DecodeError, RecursionError):
                 self._unjudged += 1
+            except Exception as error:  # the others are judged
+                self._unjudged += 1
+                self.defect = self.defect or error
 
     def _add_link(self, raw: Raw) -> None:
         meta = decode_link(raw).metadata

@@ -1,6 +1,7 @@
 """An audit of a cluster: the lists that it reads, page by page, and what it knows of namespaces."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
@@ -11,6 +12,8 @@ from sekisho.audit import LINKS, PODS, TEMPLATES, Audit, Surroundings
 from sekisho.cluster.api import METADATA_LIST, ApiClient
 from sekisho.cluster.pages import pages
 from sekisho.pods import Pod
+
+logger = logging.getLogger(__name__)
 
 MAX_SECONDS_OF_POD: Final = 1.0
 """A pod that takes more CPU time to judge is counted as not judged."""
@@ -43,6 +46,8 @@ async def read_objects(
             progress(done, done + page.remaining)
     finally:
         audit.end()
+        if audit.defect is not None:
+            logger.error("internal error while a pod that runs was judged", exc_info=audit.defect)
 
 
 def surroundings(

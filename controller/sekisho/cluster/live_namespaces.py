@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from sekisho.admission import LimitRange, NamespaceObjects, ServiceAccount
-from sekisho.cluster.api import METADATA, METADATA_LIST, ApiClient, ApiError
+from sekisho.cluster.api import METADATA, METADATA_LIST, ApiClient
 from sekisho.cluster.namespace_objects import (
     decode_limit_range,
     decode_service_account,
@@ -18,11 +18,12 @@ from sekisho.cluster.namespace_objects import (
 from sekisho.cluster.namespaces import PATH, decode_labels
 from sekisho.cluster.pages import pages
 from sekisho.cluster.reflector import object_key
+from sekisho.errors import SekishoError
 from sekisho.pods import Pod
 from sekisho.policies import PolicyError
 from sekisho.policies.idle import EXEMPT_NAMESPACES
 from sekisho.policies.matching import Selects, compile_selector
-from sekisho.policies.selectors import LabelSelector
+from sekisho.policies.selectors import LabelSelector, LabelSelectorRequirement, SelectorOperator
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class LiveNamespaces(Struct, frozen=True):
 
 class _Webhook(Struct, frozen=True, rename="camel"):
     name: str = ""
-    namespace_selector: LabelSelector | None = None
+    namespace_selector: dict[str, Any] | None = None
 
 
 class _Configuration(Struct, frozen=True):
@@ -97,8 +98,14 @@ async def exempt_namespaces(api: ApiClient, labels: Mapping[str, Labels]) -> fro
 
 def _selects(webhook: _Webhook) -> Selects | None:
     """Whether the webhook is sent the pods of a namespace, by its labels; None for all namespaces."""
+    selector = webhook.namespace_selector or {}
+    # Not decoded as the selectors of policies are, which have bounds that Kubernetes does not have.
+    expressions = tuple(
+        LabelSelectorRequirement(one["key"], SelectorOperator(one["operator"]), tuple(one.get("values") or ()))
+        for one in selector.get("matchExpressions") or ()
+    )
     try:
-        return compile_selector(webhook.namespace_selector, "namespaceSelector")
+        return compile_selector(LabelSelector(selector.get("matchLabels"), expressions), "namespaceSelector")
     except PolicyError:  # Kubernetes allows label keys that policies may not name
         return None
 
@@ -112,7 +119,7 @@ async def _read(
         for raw in page.items or ():
             try:
                 decoded = decode(raw)
-            except (ValueError, ApiError) as error:
+            except (ValueError, msgspec.DecodeError, SekishoError) as error:
                 logger.warning("%s: %s is left out: %s", path, object_key(raw), error)
                 continue
             if decoded is not None:

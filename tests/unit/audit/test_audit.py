@@ -5,9 +5,10 @@ from typing import Any
 import msgspec
 import pytest
 from hypothesis import given
+from msgspec import Raw
 
-from sekisho.admission import Form, denying, evaluate
-from sekisho.audit import Owner, Result
+from sekisho.admission import NO_OBJECTS, Form, NamespaceObjects, denying, evaluate
+from sekisho.audit import Audit, Owner, Result, Surroundings, promotions_of
 from sekisho.pods import Pod, Workload
 from sekisho.policies import PolicySet
 from tests import strategies
@@ -172,6 +173,31 @@ def test_pod_that_cannot_be_judged_is_counted_apart() -> None:
     large = {"containers": [{"name": f"c{number}", "image": "a"} for number in range(513)]}
     result = audit([UNPRIVILEGED], [pod("large", spec=large), pod("p"), {"kind": "Pod", "metadata": 3}])
     assert (counts(result), result.unjudged) == ((1, 0, 0), 2)
+
+
+def test_defect_in_one_pod_leaves_the_others_judged() -> None:
+    def objects_of(namespace: str, pod: Pod) -> NamespaceObjects:
+        if pod.metadata.name == "odd":
+            raise ZeroDivisionError
+        return NO_OBJECTS
+
+    around = Surroundings(NOW, (), lambda namespace: {}, objects_of)
+    one = Audit(PolicySet.of([UNPRIVILEGED]), promotions_of([UNPRIVILEGED]), around)
+    one.add_pods([Raw(msgspec.json.encode(pod(name, spec=PRIVILEGED))) for name in ("odd", "p")])
+    result = one.result()
+    assert (counts(result), result.unjudged) == ((1, 1, 1), 1)
+    assert isinstance(one.defect, ZeroDivisionError)
+
+
+def test_nothing_is_judged_after_the_end() -> None:
+    one = Audit(
+        PolicySet.of([UNPRIVILEGED]),
+        promotions_of([UNPRIVILEGED]),
+        Surroundings(NOW, (), lambda _: None, lambda *_: NO_OBJECTS),
+    )
+    one.end()
+    one.add_pods([Raw(msgspec.json.encode(pod("p", spec=PRIVILEGED)))])
+    assert counts(one.result()) == (0, 0, 0)
 
 
 def test_pods_of_an_unknown_namespace_do_not_count_where_labels_matter() -> None:

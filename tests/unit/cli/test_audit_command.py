@@ -14,8 +14,8 @@ from sekisho.audit import LINKS, PODS, TEMPLATES
 from sekisho.cli.reports import audit_text
 from tests.pods import container
 from tests.unit.audit.running import PRIVILEGED, audit, link, pod, policy, workload
-from tests.unit.cli.cluster_server import ClusterServer, Json
 from tests.unit.cli.sekisho_command import policy_file, sekisho
+from tests.unit.cluster_server import ClusterServer, Json
 
 POLICIES = "/apis/sekisho.dev/v1alpha1"
 WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
@@ -142,10 +142,12 @@ async def test_pods_of_namespaces_that_the_webhook_is_not_sent_are_left_out(
 
     assert await violating() == 5
     assert await violating("--exclude-namespace", "quiet") == 4
-    expression = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["quiet"]}
+    many = [f"n{number}" for number in range(300)]
+    expression = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["quiet", *many]}
     selector = {"matchExpressions": [expression]}
     webhook = {"name": "validate.pods.sekisho.dev", "namespaceSelector": selector}
-    server.put(WEBHOOKS, [{"metadata": {"name": "sekisho"}, "webhooks": [webhook]}])
+    other = {"name": "of.another.vendor", "namespaceSelector": {"matchLabels": {"A_b/c": "d"}, "unknown": 1}}
+    server.put(WEBHOOKS, [{"metadata": {"name": "sekisho"}, "webhooks": [other, webhook]}])
     assert await violating() == 4
     server.put(WEBHOOKS, [{"metadata": {"name": "second"}, "webhooks": [{"name": "validate.pods.sekisho.dev"}]}])
     assert await violating() == 5

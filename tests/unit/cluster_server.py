@@ -1,5 +1,6 @@
-"""The lists of a cluster's API over HTTP, in pages, for commands that read a cluster; some can be made to fail."""
+"""The lists of a cluster's API over HTTP, in pages, and watches of them; some can be made to fail."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -24,13 +25,22 @@ class ClusterServer:
         self.expired = 0
         """How many lists of pods are expired when their second page is requested."""
         self.requests: list[str] = []
+        """The lists that were requested, page by page."""
+        self._watchers: list[asyncio.Queue[bytes]] = []
 
     def put(self, path: str, objects: Iterable[Json]) -> None:
         """Add objects to a list."""
         self.lists.setdefault(path, []).extend(objects)
 
-    async def handle(self, request: web.Request) -> web.Response:
+    def tell(self, kind: str, body: Json) -> None:
+        """Send an event to everybody who watches anything."""
+        for watcher in self._watchers:
+            watcher.put_nowait(json.dumps({"type": kind, "object": body}).encode() + b"\n")
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
         path = request.path
+        if "watch" in request.query:
+            return await self._watch(request)
         self.requests.append(path)
         if path in self.statuses or path not in self.lists:
             return _failure(self.statuses.get(path, 404))
@@ -43,12 +53,20 @@ class ClusterServer:
         meta = {"continue": str(start + PAGE), "remainingItemCount": left} if left > 0 else {}
         return web.json_response({"metadata": meta, "items": items[start : start + PAGE]})
 
+    async def _watch(self, request: web.Request) -> web.StreamResponse:
+        events: asyncio.Queue[bytes] = asyncio.Queue()
+        self._watchers.append(events)
+        response = web.StreamResponse()
+        await response.prepare(request)
+        while True:
+            await response.write(await events.get())
+
     @asynccontextmanager
     async def serve(self, folder: Path) -> AsyncIterator[str]:
         """Serve, and give a kubeconfig."""
         application = web.Application()
         application.router.add_get("/{path:.*}", self.handle)
-        runner = web.AppRunner(application)
+        runner = web.AppRunner(application, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
