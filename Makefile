@@ -11,7 +11,7 @@ N ?= 100000
 ON_OLDER := admission conformance chart helm_test life_cycle
 
 .PHONY: help install lint test unit cluster corpus older fuzz controlplane nodes trustparts up down demo drill soak worst bench bench-paired bench-cluster bench-events \
-	bench-trust growth tenants stress docs site differential generate release lock clean
+	bench-audit bench-trust growth tenants stress docs site differential generate release lock clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -107,6 +107,9 @@ stress: install controlplane ## Change one of 1,000 policies each second for two
 
 bench-events: install controlplane ## Deny 100,000 pods of 1,000 owners and see what their Events cost (5 minutes); writes docs/performance.md
 	$(BIN)/python -m tests.load.events --write
+
+bench-audit: install controlplane ## Audit 10,000 pods of 400 owners, and see what that costs (5 minutes); writes docs/performance.md
+	$(BIN)/python -m tests.load.running --write
 
 bench-trust: install controlplane ## Measure the verification of images, and what replicas share (1 minute); writes docs/performance.md
 	$(BIN)/python -m tests.load.trust --write
