@@ -361,9 +361,9 @@ def test_every_field_of_every_kind_is_explained(kubectl: Kubectl, kind: str) -> 
 def test_kubectl_lists_them_by_their_short_names_and_together(kubectl: Kubectl, waivers: str) -> None:
     waive(kubectl, waivers)
     apply(kubectl, "PodPolicy", "own", podSecurityStandard={"level": "restricted"})
-    columns = ["NAME", "LEVEL", "ENFORCEMENT", "ENFORCED", "BY", "DENIALS", "AGE"]
-    assert kubectl.check("get", "cpp", waivers).split()[:7] == columns
-    assert kubectl.check("get", "pp").split()[:10] == [*columns, "own", "restricted", "Deny"]
+    columns = ["NAME", "LEVEL", "ENFORCEMENT", "ENFORCED", "BY", "DENIALS", "IMPACT", "AGE"]
+    assert kubectl.check("get", "cpp", waivers).split()[:8] == columns
+    assert kubectl.check("get", "pp").split()[:11] == [*columns, "own", "restricted", "Deny"]
     line = kubectl.check("get", "pw", f"{waivers}-w").splitlines()[1]
     assert f'["{waivers}"]' in line
     assert '["privileged"]' in line

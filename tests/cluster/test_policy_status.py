@@ -243,8 +243,8 @@ def test_denials_and_warnings_are_counted_over_all_replicas_and_shown_in_a_row(
     wait_until(lambda: counted(namespace) == (6, 0), COUNTED, "the status has all denials")
     wait_until(lambda: counted(f"{namespace}-b") == (0, 6), COUNTED, "the status has all warnings")
     (header, row) = kubectl.check("get", "cpp", namespace).splitlines()
-    assert header.split() == ["NAME", "LEVEL", "ENFORCEMENT", "ENFORCED", "BY", "DENIALS", "AGE"]
-    assert row.split()[:-1] == [namespace, "baseline", "Deny", "True", "3/3", "6"]
+    assert header.split() == ["NAME", "LEVEL", "ENFORCEMENT", "ENFORCED", "BY", "DENIALS", "IMPACT", "AGE"]
+    assert row.split()[:6] == [namespace, "baseline", "Deny", "True", "3/3", "6"]
 
 
 def test_policies_whose_defaults_contradict_each_other_say_so(

@@ -73,6 +73,7 @@ class Release:
             f"--certificate-secret={RELEASE}-webhook-tls",
             f"--ca-secret={RELEASE}-ca",
             f"--proof-namespace={RELEASE}-proof",
+            "--audit",
             *(f"--exclude-namespace={name}" for name in ("kube-system", NAMESPACE)),
             f"--lease={RELEASE}-controller",
             *(f"--serving-name={name}" for name in serving_names),

@@ -734,6 +734,9 @@ def test_access_to_secrets_is_limited_by_name_and_certificate_mode(
 
 WORDS = {
     "configmaps": "ConfigMaps",
+    "cronjobs": "CronJobs",
+    "daemonsets": "DaemonSets",
+    "deployments": "Deployments",
     "endpointslices": "EndpointSlices",
     "events": "Events",
     "imageevidences": "ImageEvidence",
@@ -744,8 +747,10 @@ WORDS = {
     "namespaces": "namespace",
     "pods": "pods",
     "replicasets": "ReplicaSets",
+    "replicationcontrollers": "ReplicationControllers",
     "secrets": "Secret",
     "serviceaccounts": "ServiceAccounts",
+    "statefulsets": "StatefulSets",
     "validatingwebhookconfigurations": "webhook configurations",
 } | dict.fromkeys(
     ("clusterpodpolicies", "imageauthorities", "imagecatalogs", "podpolicies", "policywaivers"), "policies"
@@ -761,6 +766,17 @@ def test_the_security_page_says_what_each_permission_is_worth(account: str) -> N
     for resource in {resource for role, rule in granted if f"-{account}" in role for resource in rule["resources"]}:
         name, _, subresource = resource.partition("/")
         assert any(WORDS[name] in row and subresource in row for row in rows), resource
+
+
+def test_controller_may_list_what_runs_only_where_it_audits() -> None:
+    def listed(*values: str) -> set[str]:
+        of_controller = [rule for role, rule in rules(*values) if role == "ClusterRole/sekisho-controller"]
+        return {resource for rule in of_controller for resource in rule["resources"]}
+
+    assert "--audit" in arguments(deployments()["sekisho-controller"])
+    assert {"pods", "deployments", "cronjobs", "namespaces"} <= listed()
+    assert "--audit" not in arguments(deployments("audit.enabled=false")["sekisho-controller"])
+    assert listed("audit.enabled=false") == {"validatingwebhookconfigurations", "mutatingwebhookconfigurations"}
 
 
 def test_verification_of_images_is_off_until_it_is_enabled() -> None:

@@ -110,6 +110,7 @@ OTHER_VALUES: dict[str, tuple[str, ...]] = {
     "certificates.issuerRef.name": ("certificates.issuerRef.name=corp",),
     "certificates.issuerRef.kind": ("certificates.issuerRef.kind=Issuer",),
     "certificates.issuerRef.group": ("certificates.issuerRef.group=issuers.example",),
+    "audit.enabled": ("audit.enabled=false",),
     "imageVerification.enabled": ("imageVerification.enabled=true",),
     "imageVerification.secrets": ('imageVerification.secrets:=["release-key"]',),
     "imageVerification.pullSecrets": ('imageVerification.pullSecrets:=["registry-login"]',),

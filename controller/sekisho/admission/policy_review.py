@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from sekisho.admission.denial import MAX_CAUSES, capped_warnings
+from sekisho.admission.impact_warning import impact_warnings
 from sekisho.admission.responses import Cause, Details, Response, Status, encode_response
 from sekisho.admission.review import API_VERSION, KIND, GroupVersionKind, MalformedReviewError, UserInfo
 from sekisho.findings import render_path
@@ -118,7 +119,7 @@ def review_policy(
         return denied_policy(review, *problems)
     of_authority = warnings_about(policy, now) if isinstance(policy, ImageAuthority) else ()
     warnings = advice(policy, policies, exempt, verifies_images=verifies_images)
-    return allowed_policy(review, [*warnings, *of_authority])
+    return allowed_policy(review, [*impact_warnings(policy, review.old_object), *warnings, *of_authority])
 
 
 def denied_policy(review: PolicyReview, *problems: Problem) -> PolicyOutcome:

@@ -7,8 +7,7 @@ from msgspec import Struct, field
 
 from sekisho.admission import Violation
 from sekisho.audit.objects import Owner
-
-MAX_EXAMPLES = 5
+from sekisho.policies.status import MAX_EXAMPLES
 
 
 class OwnerAudit(Struct):

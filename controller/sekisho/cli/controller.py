@@ -102,6 +102,12 @@ BAD_INPUT = 2
     "of policies that apply to no other. May be repeated; the variable takes several, separated by spaces.",
 )
 @option(
+    "--audit/--no-audit",
+    default=False,
+    help="Judge the pods that run, every ten minutes and when policies, waivers or labels of namespaces change, and "
+    "write into the status of each policy how many violate it and how many would be denied.",
+)
+@option(
     "--verify-images/--no-verify-images",
     default=False,
     help="Read ImageAuthorities and what they refer to, and say in their status whether they are usable. Set it as for "

@@ -13,12 +13,14 @@ from prometheus_client import (
     generate_latest,
 )
 
+from sekisho.operator.audit_metrics import AuditMetrics
 from sekisho.telemetry.families import ProcessFamilies
 
 
 class Subject(StrEnum):
     """What the controller keeps up to date."""
 
+    AUDIT = "audit"
     CERTIFICATES = "certificates"
     STATUS = "status"
 
@@ -85,6 +87,7 @@ class Metrics:
             "When this process last proved that the API server calls the webhook; 0 for never.",
             registry=self._registry,
         )
+        self.audit = AuditMetrics(self._registry)
         self._catalog_entries = Gauge(
             "sekisho_controller_catalog_entries",
             "Entries of each ImageCatalog that are certified, ended or withdrawn, in the process that leads.",

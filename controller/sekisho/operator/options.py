@@ -42,6 +42,7 @@ class Options(Struct, frozen=True):
     proof_namespace: empty to prove nothing.
     path_secret: empty to leave the paths in the webhook configurations as they are.
     admit_pods_unjudged: whether pods are meant to be admitted while no webhook answers.
+    audit: whether pods that run are judged, for the impact in the policies' status.
     exclude_namespaces: those whose pods the webhook configurations need not send.
     """
 
@@ -62,6 +63,7 @@ class Options(Struct, frozen=True):
     admit_pods_unjudged: bool = False
     verify_images: bool = False
     withdraw_authorities: bool = False
+    audit: bool = False
     authority_secret: tuple[str, ...] = ()
     exclude_namespaces: tuple[str, ...] = ()
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
@@ -19,6 +19,7 @@ from sekisho.cluster.lease import Lease, lease_path
 from sekisho.cluster.owners import ObjectReference
 from sekisho.cluster.reflector import Reflector
 from sekisho.cluster.replicas import Counts, Recent, Replica, forgotten, live, observe, silent
+from sekisho.operator.auditor import Audited
 from sekisho.operator.authorities import wanted_authority_status
 from sekisho.operator.authority_sources import AuthoritySources
 from sekisho.operator.catalogs import catalog_numbers, counts_of, stored_notices, wanted_catalog_status
@@ -35,7 +36,7 @@ from sekisho.operator.waivers import next_change, notice_text, wanted_waiver_sta
 from sekisho.policies import PolicyWaiver
 from sekisho.policies.conflicts import Conflicts
 from sekisho.policies.idle import EXEMPT_NAMESPACES
-from sekisho.policies.status import ImageCatalogStatus, PolicyStatus, PolicyWaiverStatus
+from sekisho.policies.status import ImageCatalogStatus, PolicyImpact, PolicyStatus, PolicyWaiverStatus
 from sekisho.policies.types import GROUP, VERSION
 
 logger = logging.getLogger(__name__)
@@ -95,6 +96,8 @@ class StatusKeeper:
         self._pods: Pods | None = None
         self._strangers: frozenset[str] = frozenset()
         self._warned: frozenset[tuple[str, str]] = frozenset()
+        self._impacts: Mapping[str, PolicyImpact] = {}
+        self._rules_changed: Callable[[], None] = lambda: None
         self._proof: Proof | None = None
         self._has_proof = asyncio.Event()
         self._has_proof.set()
@@ -122,6 +125,7 @@ class StatusKeeper:
             self._retries.pop(uid, None)
             plural = record.resource.plural
             self._newest[plural] = max(self._newest.get(plural, 0), record.since)
+            self._rules_changed()
         is_ours = is_same_generation and uid in self._writing and record.status == self._writing[uid]
         if record is not known and not is_ours:
             self._wake.set()
@@ -130,6 +134,23 @@ class StatusKeeper:
         """Forget a policy or a waiver."""
         self._forget(uid)
         self._wake.set()
+        self._rules_changed()
+
+    def on_rules_changed(self, call: Callable[[], None]) -> None:
+        """Call this whenever a policy or a waiver has another generation, or was deleted."""
+        self._rules_changed = call
+
+    async def rules(self) -> Audited:
+        """The accepted policies and waivers, once all that exist are known."""
+        await self._has_policies.wait()
+        records = [record for record in self._records.values() if record.policy is not None]
+        return Audited([one.policy for one in records if one.policy is not None], records)
+
+    def audited(self, impacts: Mapping[str, PolicyImpact]) -> None:
+        """Take in what policies mean for what runs, by uid."""
+        if impacts != self._impacts:
+            self._impacts = impacts
+            self._wake.set()
 
     def await_lists(self, count: int) -> None:
         """Write no status before so many calls of `listed`: it depends on all policies and waivers."""
@@ -272,6 +293,7 @@ class StatusKeeper:
             counts=self._counts.of(records, tuple(reports.values()), now),
             waivers=waivers_in_effect(records, moment),
             titles=titles,
+            impacts=self._impacts,
             proof=self._proof,
             sources=self._sources.now() if self._sources is not None else None,
         )

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
 from sekisho.cluster.lease import LeaderLease, LeaseLost
+from sekisho.operator.auditor import Auditor
 from sekisho.operator.authority_sources import AuthoritySources
 from sekisho.operator.metrics import Metrics
 from sekisho.operator.objects import read_namespace
@@ -136,6 +137,10 @@ async def _lead(
         statuses.run(),
         *watches,
     ]
+    if options.audit:
+        auditor = Auditor(api, metrics, exempt, statuses.rules, statuses.audited)
+        statuses.on_rules_changed(auditor.changed)
+        works.append(auditor.run())
     if options.proof_namespace:
         statuses.await_proof()
         works.append(Prover(api, options, metrics, statuses.proved).run())

@@ -45,4 +45,5 @@ def _parts(record: Record, conflicts: tuple[Conflict, ...], view: View) -> tuple
     """What the status depends on that is not the same for all policies."""
     plural, since = record.resource.plural, record.since
     reached = [replica.has_reached(plural, since) for replica in view.replicas]
-    return conflicts, view.counts.get(record.title), view.waivers.get(record.title), reached
+    impact = view.impacts.get(record.uid)
+    return conflicts, view.counts.get(record.title), view.waivers.get(record.title), impact, reached

@@ -16,6 +16,7 @@ from sekisho.policies.status import (
     Condition,
     ConditionStatus,
     Conflict,
+    PolicyImpact,
     PolicyStatus,
     WaiverInEffect,
 )
@@ -49,6 +50,8 @@ class View(Struct, frozen=True):
     """The waivers that have not expired, by the titles of the policies that they name."""
     titles: frozenset[str] = frozenset()
     """The titles of all policies."""
+    impacts: Mapping[str, PolicyImpact] = {}
+    """What policies mean for what runs, by uid, as the last audit has it; empty before the first one."""
     proof: Proof | None = None
     """Whether the API server sends pods to the webhook; None when that is not tried."""
     sources: Sources | None = None
@@ -72,7 +75,16 @@ def wanted_policy_status(record: Record, conflicts: tuple[Conflict, ...], view: 
         without_event=counts.without_event or None,
         conflicts=conflicts or None,
         waivers=view.waivers.get(record.title),
+        impact=_impact(record, view),
     )
+
+
+def _impact(record: Record, view: View) -> PolicyImpact | None:
+    """The impact by the last audit, or else the stored one; none of a policy that is not accepted."""
+    if record.policy is None:
+        return None
+    stored = record.status.impact if isinstance(record.status, PolicyStatus) else None
+    return view.impacts.get(record.uid, stored)
 
 
 def _enforced(record: Record, coverage: Coverage, proof: Proof | None) -> State:

@@ -62,6 +62,13 @@ _POLICY_COLUMNS = (
     Column("Enforced", "string", _status_of("Enforced"), "Whether every replica of the webhook enforces it."),
     Column("By", "string", ".status.enforcedBy", "How many replicas of the webhook enforce this generation."),
     Column("Denials", "integer", ".status.denials", "Requests that were denied because of it in the last hour."),
+    Column(
+        "Impact",
+        "integer",
+        ".status.impact.wouldBeDenied",
+        "Pods that run and would be denied when they are made again, if the policy denied.",
+    ),
+    Column("Violating", "integer", ".status.impact.violating", "Pods that violate it as they run.", 1),
     Column("Warnings", "integer", ".status.warnings", "Requests that it answered with a warning.", 1),
     _AGE,
 )

@@ -11,6 +11,7 @@ MAX_CONFLICTS: Final = 8
 MAX_WAIVERS: Final = 16
 MARK_LENGTH: Final = 8
 """Characters that stand for an entry of a catalogue; a multiple of four."""
+MAX_EXAMPLES: Final = 5
 
 _Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
 _BY_TYPE: Final = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
@@ -50,6 +51,37 @@ class WaiverInEffect(Struct, frozen=True):
 
     name: Annotated[str, Meta(description="The waiver's name.", max_length=253)]
     expires: Annotated[_Moment, Meta(description="When it ends.")]
+
+
+class ImpactExample(Struct, frozen=True):
+    """An owner whose pods the policy would deny."""
+
+    owner: Annotated[str, Meta(description="Its kind, namespace and name.", max_length=512)]
+    pods: Annotated[int, Meta(description="How many of its pods the policy would deny; 0 if none runs now.", ge=0)]
+    controls: Annotated[tuple[str, ...], Meta(description="The first controls that they violate.", max_length=8)]
+
+
+class PolicyImpact(Struct, frozen=True, rename="camel"):
+    """What the policy means for what runs."""
+
+    observed_generation: Annotated[int, Meta(description="The generation that was audited.", ge=0)]
+    pods: Annotated[int, Meta(description="How many pods that run it applies to.", ge=0)]
+    violating: Annotated[int, Meta(description="How many of them violate it as they run.", ge=0)]
+    would_be_denied: Annotated[
+        int,
+        Meta(description="How many of them would be denied when they are made again, if the policy denied.", ge=0),
+    ]
+    owners: Annotated[int, Meta(description="How many owners have such pods.", ge=0)]
+    idle_templates: Annotated[
+        int, Meta(description="How many owners without pods now have a template whose pods would be denied.", ge=0)
+    ]
+    examples: (
+        Annotated[
+            tuple[ImpactExample, ...],
+            Meta(description=f"The {MAX_EXAMPLES} owners with most of such pods.", max_length=MAX_EXAMPLES),
+        ]
+        | None
+    ) = None
 
 
 class PolicyStatus(Struct, frozen=True, rename="camel"):
@@ -124,6 +156,12 @@ class PolicyStatus(Struct, frozen=True, rename="camel"):
                 description=f"The waivers that name the policy and have not ended; the {MAX_WAIVERS} that end first.",
                 max_length=MAX_WAIVERS,
             ),
+        ]
+        | None
+    ) = None
+    impact: (
+        Annotated[
+            PolicyImpact, Meta(description="What it means for what runs, by the last audit; unset before the first.")
         ]
         | None
     ) = None
