@@ -14,14 +14,16 @@ from sekisho.audit import PODS
 from sekisho.pods import Workload
 from sekisho.policies import ClusterPodPolicy, PolicySet
 from tests.cluster.conftest import Cluster
-from tests.cluster.release_helpers import wait_enforced
+from tests.cluster.release_helpers import POLICIES, get, wait_enforced
 from tests.controlplane.kubectl import Kubectl
 from tests.controlplane.waiting import wait_until
 from tests.pods import container
 
 Json = dict[str, Any]
 
-SOON: Final = 60.0
+SOON: Final = 180.0
+AUDITED: Final = 180.0
+"""A pass waits for the end of the one before, and for changes that come together."""
 REPLICAS: Final = 3
 GOOD: Final[Json] = {
     "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
@@ -152,3 +154,125 @@ def test_pods_of_kube_system_never_count(cluster: Cluster, tmp_path: Path) -> No
     finally:
         cluster.plane.kubectl.check("delete", "pod", "audited", "--namespace=kube-system", "--now")
     assert report["summary"]["pods"] == 0
+
+
+# The leader's audit
+
+
+def impact_of(cluster: Cluster, policy: str) -> Json:
+    """What the status of a policy says about its present generation; empty before that was audited."""
+    stored = get(cluster, f"{POLICIES}/{policy}")
+    impact: Json = stored.get("status", {}).get("impact") or {}
+    return impact if impact.get("observedGeneration") == stored["metadata"]["generation"] else {}
+
+
+def wait_impact(cluster: Cluster, policy: str) -> Json:
+    return wait_until(lambda: impact_of(cluster, policy), AUDITED, f"the impact of {policy} is known")
+
+
+@pytest.fixture
+def audit_policy(cluster: Cluster, running: str, kubectl: Kubectl) -> Iterator[str]:
+    """A policy that audits the pods of the namespace."""
+    defaults = {"profile": "restricted"}
+    kubectl.check("apply", "-f", "-", input=yaml.safe_dump(policy_of(running, enforcement="Audit", defaults=defaults)))
+    yield running
+    kubectl.check("delete", "clusterpodpolicy", running, "--ignore-not-found")
+
+
+def test_status_has_the_counts_of_the_command(cluster: Cluster, audit_policy: str, kubectl: Kubectl) -> None:
+    (of_command,) = [one for one in audited(cluster, audit_policy)["policies"] if one["policy"] == audit_policy]
+    impact = wait_impact(cluster, audit_policy)
+    examples = impact.pop("examples")
+    assert impact == {
+        "observedGeneration": 1,
+        **{key: count for key, count in of_command.items() if key not in ("policy", "enforcement")},
+    }
+    assert impact["wouldBeDenied"] == PODS_OF_SPEC * len(DENIED)
+    assert [(one["owner"], one["pods"]) for one in examples[:2]] == [
+        (f"Deployment {audit_policy}/host-path", REPLICAS),
+        (f"Deployment {audit_policy}/privileged", REPLICAS),
+    ]
+    assert examples[1]["controls"][0] == "privileged"
+    (header, row) = (line.split() for line in kubectl.check("get", "cpp", audit_policy).splitlines())
+    assert row[-2] == str(impact["wouldBeDenied"])
+    assert header[-2] == "IMPACT"
+
+
+def test_changes_reach_the_status_and_an_unchanged_pass_writes_nothing(
+    cluster: Cluster, audit_policy: str, kubectl: Kubectl
+) -> None:
+    wait_impact(cluster, audit_policy)
+
+    def patch(spec: Json) -> None:
+        kubectl.check("patch", "clusterpodpolicy", audit_policy, "--type=merge", "-p", json.dumps({"spec": spec}))
+
+    # The policy itself.
+    patch({"defaults": None})
+    assert wait_impact(cluster, audit_policy)["wouldBeDenied"] == PODS_OF_SPEC * (len(DENIED) + 1)
+    # Labels of the namespace.
+    patch({"match": {"namespaceSelector": {"matchLabels": {"audited": "true"}}}})
+    assert wait_impact(cluster, audit_policy)["pods"] == 0
+    kubectl.check("label", "namespace", audit_policy, "audited=true")
+    count = PODS_OF_SPEC * len(SPECS)
+    wait_until(lambda: impact_of(cluster, audit_policy)["pods"] == count, AUDITED, "the label counts")
+    # A waiver, and a pass in which nothing changes for the policy.
+    version = get(cluster, f"{POLICIES}/{audit_policy}")["metadata"]["resourceVersion"]
+    other = policy_of("no-such-namespace")
+    kubectl.check("apply", "-f", "-", input=yaml.safe_dump(other))
+    try:
+        wait_impact(cluster, "no-such-namespace")
+        assert get(cluster, f"{POLICIES}/{audit_policy}")["metadata"]["resourceVersion"] == version
+    finally:
+        kubectl.check("delete", "clusterpodpolicy", "no-such-namespace")
+
+
+def test_next_leader_completes_what_a_killed_one_began(cluster: Cluster, audit_policy: str, kubectl: Kubectl) -> None:
+    before = wait_impact(cluster, audit_policy)
+    patch = {"spec": {"defaults": None}}
+    kubectl.check("patch", "clusterpodpolicy", audit_policy, "--type=merge", "-p", json.dumps(patch))
+    cluster.sekisho.controller.kill()
+    assert impact_of(cluster, audit_policy) == {}
+    assert get(cluster, f"{POLICIES}/{audit_policy}")["status"]["impact"] == before
+    cluster.sekisho.repair()
+    assert wait_impact(cluster, audit_policy)["wouldBeDenied"] > before["wouldBeDenied"]
+
+
+def test_policy_that_denies_from_now_on_warns_of_pods_that_run(
+    cluster: Cluster, audit_policy: str, kubectl: Kubectl
+) -> None:
+    impact = wait_impact(cluster, audit_policy)
+    patch = json.dumps({"spec": {"enforcement": "Deny"}})
+    done = kubectl("patch", "clusterpodpolicy", audit_policy, "--type=merge", "-p", patch)
+    assert f'Warning: policy "{audit_policy}" denies {impact["wouldBeDenied"]} of {impact["pods"]} pods' in done.stderr
+    assert done.returncode == 0
+
+
+def test_waivers_from_the_audit_let_what_runs_be_made_again_and_nothing_else(
+    cluster: Cluster, audit_policy: str, kubectl: Kubectl
+) -> None:
+    kubeconfig = str(cluster.plane.kubeconfig)
+    done = cluster.sekisho_cli(
+        *("waive", "--kubeconfig", kubeconfig, "--from-audit", audit_policy, "--for", "60d", "--reason", "it runs")
+    )
+    assert done.returncode == 0, done.stderr
+    kubectl.check("apply", "-f", "-", input=done.stdout)
+    names = [one["metadata"]["name"] for one in yaml.safe_load_all(done.stdout)]
+    try:
+        kubectl.check(
+            "patch", "clusterpodpolicy", audit_policy, "--type=merge", "-p", '{"spec":{"enforcement":"Deny"}}'
+        )
+        wait_enforced(cluster, audit_policy)
+        for name in names:
+            kubectl.check("wait", "--for=condition=Active", f"policywaiver/{name}", f"--timeout={SOON:g}s")
+        before = {pod["metadata"]["uid"] for pod in pods_of(cluster, audit_policy)}
+        kubectl.check("delete", "pods", "--all", "--now")
+        owned = (PODS_OF_SPEC - 1) * len(SPECS)  # nobody makes bare pods again
+
+        def made_again() -> bool:
+            pods = [pod for pod in pods_of(cluster, audit_policy) if "deletionTimestamp" not in pod["metadata"]]
+            return len(pods) == owned and before.isdisjoint(pod["metadata"]["uid"] for pod in pods)
+
+        wait_until(made_again, AUDITED, "all pods are made again")
+        assert is_denied(kubectl, PRIVILEGED)
+    finally:
+        kubectl.check("delete", "policywaivers", *names)

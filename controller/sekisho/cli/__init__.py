@@ -21,6 +21,7 @@ _COMMANDS = {
     "policies": "sekisho.cli.policies",
     "review": "sekisho.cli.review",
     "verify": "sekisho.cli.verify",
+    "waive": "sekisho.cli.waive",
     "webhook": "sekisho.cli.webhook",
 }
 

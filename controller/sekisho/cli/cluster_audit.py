@@ -1,0 +1,102 @@
+"""The audit of a cluster by commands: with the policies that are applied, or with others before they are."""
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import Final
+
+import click
+
+from sekisho.audit import Audit, Result, promotions_of
+from sekisho.cli.cluster_command import CommandError
+from sekisho.cli.reports.wording import printable
+from sekisho.cli.terminal import progress
+from sekisho.cluster.api import ApiClient, ApiError
+from sekisho.cluster.live_audit import read_objects, surroundings
+from sekisho.cluster.live_namespaces import LiveNamespaces, exempt_namespaces, read_namespaces
+from sekisho.cluster.live_policies import applied_policies
+from sekisho.policies import ClusterPodPolicy, PodPolicy, Policy, PolicySet
+from sekisho.policies.idle import EXEMPT_NAMESPACES
+
+MAX_VIOLATIONS: Final = 1000
+"""Those of one owner; each control of a policy counts once."""
+ATTEMPTS: Final = 3
+"""Passes that are begun while lists take longer than the API server keeps them."""
+
+
+async def policies_of(
+    api: ApiClient, given: Sequence[Policy], namespace: str | None
+) -> tuple[list[Policy], frozenset[str] | None]:
+    """All policies to judge by, those of the options in place of applied ones, and which are counted; None for all.
+
+    Raises CommandError if there are none, and what the client raises.
+    """
+    applied, problems = await applied_policies(api, namespace)
+    for problem in problems:
+        click.echo(f"note: not in force: {printable(str(problem))}", err=True)
+    replaced = {(policy.kind, policy.title) for policy in given}
+    policies = [*given, *(policy for policy in applied if (policy.kind, policy.title) not in replaced)]
+    if not any(isinstance(policy, ClusterPodPolicy | PodPolicy) for policy in policies):
+        raise CommandError("the cluster has no policies: use --policy FILE_OR_DIR or --standard LEVEL[:VERSION]")
+    only = frozenset(policy.title for policy in given if isinstance(policy, ClusterPodPolicy | PodPolicy))
+    return policies, only or None
+
+
+async def audit_cluster(
+    api: ApiClient,
+    policies: Sequence[Policy],
+    only: frozenset[str] | None,
+    namespace: str | None,
+    exempt: Iterable[str],
+) -> Result:
+    """The result of a pass that came to its end. Raises what the client raises.
+
+    only: the titles of the policies that are counted; None for all.
+    namespace: the only one that is read; None for all.
+    exempt: namespaces that are left out, besides those whose pods the webhook is not sent.
+    """
+    known = await read_namespaces(api, namespace)
+    around = surroundings(datetime.now(UTC), (await _exempt(api, known)).union(exempt), known.labels, known.objects_of)
+    policy_set = PolicySet.of(policies)
+    for attempt in range(1, ATTEMPTS + 1):
+        one = Audit(policy_set, promotions_of(policies, only), around, MAX_VIOLATIONS)
+        with ExitStack() as stack:
+            try:
+                await read_objects(api, one, namespace, _Bar(stack).show)
+                return one.result()
+            except ApiError as error:
+                if error.status != 410 or attempt == ATTEMPTS:
+                    raise
+    raise AssertionError
+
+
+async def _exempt(api: ApiClient, known: LiveNamespaces) -> frozenset[str]:
+    try:
+        return await exempt_namespaces(api, known.labels)
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        click.echo("note: the webhook's configuration may not be read: only kube-system is left out", err=True)
+        return EXEMPT_NAMESPACES
+
+
+class _Bar:
+    """A progress bar, shown from the first page on, which says how many pods there are."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._done = 0
+
+    def show(self, done: int, total: int) -> None:
+        if not self._done:
+            self._advance = self._stack.enter_context(progress(total))
+        self._advance(done - self._done)
+        self._done = done
+
+
+def write_notes(result: Result) -> None:
+    """Write to stderr what could not be judged."""
+    if result.unjudged:
+        click.echo(f"note: {result.unjudged:,} objects could not be judged; a webhook denies such pods", err=True)
+    if result.has_unverified:
+        click.echo("note: rules on images that need evidence from registries were not judged", err=True)
