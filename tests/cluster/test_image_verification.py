@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 import uuid
+from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -27,12 +28,14 @@ from tests.controlplane.kubectl import Completed, Kubectl
 from tests.controlplane.kubectl import run as run_command
 from tests.controlplane.waiting import wait_until
 from tests.pods import container, restricted_pod
+from tests.trustparts.build import TrustBinaries
 from tests.trustparts.cosign import Cosign
+from tests.trustparts.issuer import IssuerKind
 from tests.trustparts.minted import CI, MintedSigstore
 from tests.trustparts.odd import ENDLESS, UNAVAILABLE, WRONG_BYTES, Behavior, Fault, OddRegistry
 from tests.trustparts.registries import PASSWORD, USER, Image, Registry
 from tests.trustparts.sigstore import RELEASE as IDENTITY
-from tests.trustparts.sigstore import Sigstore
+from tests.trustparts.sigstore import Certifying, Sigstore, running_sigstore, with_validity
 from tests.trustparts.test_keyless_signatures import (
     CHANGES,
     MINTED,
@@ -66,6 +69,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "signed-images.md"
 WEBHOOK = f"system:serviceaccount:{NAMESPACE}:{RELEASE}-webhook"
 OF_RUNNING = "reason=ImageNoLongerTrusted"
 EVIDENCE = "/apis/sekisho.dev/v1alpha1/imageevidences"
+Bundle = dict[str, Any]
+Root = dict[str, Any]
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -452,42 +457,175 @@ def test_keyless_signature_of_the_right_identity_is_admitted(
         assert admitted(site, kubectl, copies) == dict.fromkeys(CHANGES, False) | {"nothing": True}
 
 
-def test_keyless_signature_counts_only_if_all_of_it_was_valid_when_it_was_made(
-    site: Site, repository_name: str
+@pytest.fixture(scope="module")
+def other_sigstore(
+    trust_parts: TrustBinaries, cosign: Cosign, sigstore: Sigstore, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Sigstore]:
+    """A Sigstore whose certificates no log promises."""
+    folder = tmp_path_factory.mktemp("other-sigstore")
+    with running_sigstore(trust_parts, cosign, folder, Certifying(is_logged=False), beside=sigstore) as running:
+        yield running
+
+
+class Signers(msgspec.Struct, frozen=True):
+    """Keyless authorities with the images that they are for, and whether the signatures of these count."""
+
+    site: Site
+    folder: str
+    authorities: dict[str, tuple[str, Root]] = {}
+    images: dict[str, Image] = {}
+    counts: dict[str, bool] = {}
+
+    def authority(self, issuer: str, root: Root) -> str:
+        """The name of a new authority, whose identities are the WORKFLOW."""
+        name = f"{self.folder.partition('/')[0]}-{len(self.authorities)}"
+        self.authorities[name] = issuer, root
+        return name
+
+    def add(self, what: str, authority: str, signature: Bundle, *, counts: bool, content: str = "") -> None:
+        """An image with a signature, which must be signed by this authority."""
+        image = self.site.registry.push_image(f"{self.folder}/{authority}/{len(self.images)}", content)
+        self.site.registry.attach(image, json.dumps(signature).encode())
+        self.images[what], self.counts[what] = image, counts
+
+    def signed(self, sigstore: Sigstore, **how: Any) -> Bundle:
+        """What cosign attaches to an image of no content when it signs it."""
+        image = self.site.registry.push_image(f"{self.folder}/signed/{uuid.uuid4().hex[:8]}")
+        sigstore.sign(image, **how)
+        [made] = self.site.registry.bundles(image)
+        return json.loads(made)  # type: ignore[no-any-return]
+
+    def check(self) -> None:
+        """Apply all, and compare what runs."""
+        roots = {f"{name}.json": json.dumps(root) for name, (_, root) in self.authorities.items()}
+        config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "roots"}, "data": roots}
+        self.site.kubectl.check("apply", "-f", "-", "--namespace", NAMESPACE, input=json.dumps(config_map))
+        rules = []
+        for name, (issuer, _) in self.authorities.items():
+            root = {"configMap": {"name": "roots", "key": f"{name}.json"}}
+            keyless = {"issuer": issuer, "identities": [WORKFLOW], "trustedRoot": root}
+            apply(self.site, "ImageAuthority", name, spec={"keyless": keyless})
+            rules.append({"images": [f"{self.site.registry.host}/{self.folder}/{name}"], "by": {"anyOf": [name]}})
+        they = [f"imageauthority/{name}" for name in self.authorities]
+        self.site.kubectl.check("wait", "--for=condition=Usable", *they, f"--timeout={SOON:g}s")
+        for name in self.authorities:
+            is_used = partial(self.site.sekisho.metric, "sekisho_image_authority_usable", authority=name)
+            wait_until(lambda is_used=is_used: is_used() == 1, SOON, "the webhook uses the authority")  # type: ignore[misc]
+        with applying(self.site, {"signatures": rules}) as kubectl:
+            assert admitted(self.site, kubectl, self.images) == self.counts
+
+
+def root_of(sigstore: Sigstore) -> Root:
+    return json.loads(sigstore.trusted_root.read_text())  # type: ignore[no-any-return]
+
+
+def joined(root: Root, current: Root) -> Root:
+    """A root with parts that ended beside current ones, without which it would be unusable."""
+    return root | {kind: part + current[kind] for kind, part in root.items() if isinstance(part, list)}
+
+
+IDENTITIES: dict[str, tuple[str, IssuerKind, bool]] = {
+    "as named": (IDENTITY, IssuerKind.CI, True),
+    "of another issuer": (IDENTITY, IssuerKind.OTHER_CI, False),
+    "of another repository, which * matches": (IDENTITY.replace("/pay/", "/ledger/"), IssuerKind.CI, True),
+    "* does not match /": (IDENTITY.replace("acme/", "acme/evil/"), IssuerKind.CI, False),
+    "of another version, which * matches": (IDENTITY.replace("v1.2.3", "v2"), IssuerKind.CI, True),
+    "with a suffix": (f"{IDENTITY}/evil", IssuerKind.CI, False),
+    "with a prefix": (f"https://evil.test/{IDENTITY}", IssuerKind.CI, False),
+}
+
+
+def test_keyless_signature_counts_only_for_its_identity_and_issuer(
+    site: Site, sigstore: Sigstore, repository_name: str
 ) -> None:
-    current = MINTED.trusted_root()
-    images, counts, roots = {}, {}, {"minted.json": json.dumps(current)}
-    authorities, rules = [], []
-    for number, (what, (mint, does_count)) in enumerate(MINTED_CASES.items()):
-        images[what] = image = site.registry.push_image(f"{repository_name}/minted/{number}")
-        site.registry.attach(image, json.dumps(mint(image.digest)).encode())
-        counts[what] = does_count
-    for number, (what, validity, does_count) in enumerate(VALIDITIES):
-        sigstore = MintedSigstore(validity)
-        images[what] = image = site.registry.push_image(f"{repository_name}/minted-{number}/app")
-        site.registry.attach(image, json.dumps(sigstore.bundle(image.digest, SIGNED)).encode())
-        counts[what] = does_count
-        # A root lists those that ended beside the current ones, without which it would be unusable.
-        root = sigstore.trusted_root()
-        parts = {kind: part + current[kind] for kind, part in root.items() if isinstance(part, list)}
-        roots[f"minted-{number}.json"] = json.dumps(root | parts)
-    config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "minted"}, "data": roots}
-    site.kubectl.check("apply", "-f", "-", "--namespace", NAMESPACE, input=json.dumps(config_map))
-    names = {key.removesuffix(".json"): key for key in roots}
-    for name, key in names.items():
-        keyless = {"issuer": CI, "identities": [WORKFLOW], "trustedRoot": {"configMap": {"name": "minted", "key": key}}}
-        head = {"apiVersion": "sekisho.dev/v1alpha1", "kind": "ImageAuthority", "metadata": {"name": name}}
-        authorities.append(head | {"spec": {"keyless": keyless}})
-        rules.append({"images": [f"{site.registry.host}/{repository_name}/{name}"], "by": {"anyOf": [name]}})
-    body = {"apiVersion": "v1", "kind": "List", "items": authorities}
-    site.kubectl.check("apply", "-f", "-", input=json.dumps(body))
-    they = [f"imageauthority/{name}" for name in names]
-    site.kubectl.check("wait", "--for=condition=Usable", *they, f"--timeout={SOON:g}s")
-    for name in names:
-        is_used = partial(site.sekisho.metric, "sekisho_image_authority_usable", authority=name)
-        wait_until(lambda is_used=is_used: is_used() == 1, SOON, "the webhook uses the authority")  # type: ignore[misc]
-    with applying(site, {"signatures": rules}) as kubectl:
-        assert admitted(site, kubectl, images) == counts
+    signers = Signers(site, repository_name)
+    authority = signers.authority(sigstore.issuer, root_of(sigstore))
+    for what, (identity, issuer, counts) in IDENTITIES.items():
+        made = signers.signed(sigstore, identity=identity, issuer=issuer)
+        signers.add(what, authority, made, counts=counts)
+    signers.check()
+
+
+def test_keyless_signature_counts_only_if_all_of_it_is_there(
+    site: Site, sigstore: Sigstore, other_sigstore: Sigstore, repository_name: str
+) -> None:
+    signers = Signers(site, repository_name)
+    authority = signers.authority(sigstore.issuer, root_of(sigstore))
+    unpromised = signers.authority(other_sigstore.issuer, joined(root_of(other_sigstore), root_of(sigstore)))
+    real, second, of_other = signers.signed(sigstore), signers.signed(sigstore), signers.signed(other_sigstore)
+    signers.add("complete", authority, real, counts=True)
+    signers.add("another complete one", authority, second, counts=True)
+    swapped = json.loads(json.dumps(real))
+    swapped["verificationMaterial"]["tlogEntries"] = second["verificationMaterial"]["tlogEntries"]
+    signers.add("log entry of another signature", authority, swapped, counts=False)
+    swapped = json.loads(json.dumps(real))
+    stamps = second["verificationMaterial"]["timestampVerificationData"]
+    swapped["verificationMaterial"]["timestampVerificationData"] = stamps
+    signers.add("timestamp of another signature", authority, swapped, counts=False)
+    signers.add("of another image", authority, real, counts=False, content="another")
+    signers.add("of another Sigstore", authority, of_other, counts=False)
+    signers.add("without a promise of the log of certificates", unpromised, of_other, counts=False)
+    signers.check()
+
+
+def test_parts_of_a_sigstore_count_only_for_signatures_from_their_time(
+    site: Site, sigstore: Sigstore, other_sigstore: Sigstore, repository_name: str
+) -> None:
+    signers = Signers(site, repository_name)
+    made = signers.signed(sigstore)
+    signed, hour = datetime.now(UTC) + timedelta(seconds=1), timedelta(hours=1)
+    current = root_of(other_sigstore) | {"timestampAuthorities": []}  # both have the same one
+    periods = {
+        "ended before": (signed - 2 * hour, signed - hour, False),
+        "ended after": (signed - hour, signed, True),
+        "began after": (signed + hour, None, False),
+    }
+    for kind in ("certificateAuthorities", "tlogs", "ctlogs", "timestampAuthorities"):
+        for when, (start, end, counts) in periods.items():
+            root = with_validity(root_of(sigstore), kind, start, end)
+            authority = signers.authority(sigstore.issuer, joined(root, current))
+            signers.add(f"{kind} {when} it was signed", authority, made, counts=counts)
+    signers.check()
+
+
+def test_certificate_that_expired_counts_for_signatures_with_a_proof_of_time(
+    site: Site,
+    sigstore: Sigstore,
+    other_sigstore: Sigstore,
+    trust_parts: TrustBinaries,
+    cosign: Cosign,
+    repository_name: str,
+    tmp_path: Path,
+) -> None:
+    signers = Signers(site, repository_name)
+    ends = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=60)
+    # The certificates that Fulcio makes last ten minutes, whatever it is told; so it is the one above that ends.
+    with running_sigstore(trust_parts, cosign, tmp_path / "ending", Certifying(ends), beside=sigstore) as ending:
+        made, root = signers.signed(ending), joined(root_of(ending), root_of(other_sigstore))
+        authority = signers.authority(ending.issuer, root)
+    signers.add("with the time of a timestamp authority", authority, made, counts=True)
+    without = json.loads(json.dumps(made))
+    del without["verificationMaterial"]["timestampVerificationData"]
+    signers.add("without a proof of time", authority, without, counts=False)
+    # Only in Python: cosign signs with no certificate whose chain has ended, and that of a signer can't be made to end.
+    minted = MINTED.trusted_root()
+    by_minted = signers.authority(CI, minted)
+    for what in ("complete, though its certificate expired", "signed after the certificate"):
+        mint, counts = MINTED_CASES[what]
+        signers.add(what, by_minted, mint(made_for(made)), counts=counts)
+    for what, validity, counts in VALIDITIES:
+        if "intermediate" in what:
+            own = MintedSigstore(validity)
+            authority = signers.authority(CI, joined(own.trusted_root(), minted))
+            signers.add(what, authority, own.bundle(made_for(made), SIGNED), counts=counts)
+    wait_until(lambda: datetime.now(UTC) > ends, 90, "the certificate of the authority has expired")
+    signers.check()
+
+
+def made_for(signature: Bundle) -> str:
+    """The digest of the image that a signature is for."""
+    [subject] = json.loads(b64decode(signature["dsseEnvelope"]["payload"]))["subject"]
+    return f"sha256:{subject['digest']['sha256']}"
 
 
 def admitted(site: Site, kubectl: Kubectl, images: Mapping[str, Image]) -> dict[str, bool]:
@@ -511,7 +649,8 @@ def admitted(site: Site, kubectl: Kubectl, images: Mapping[str, Image]) -> dict[
         ]
         body = {"apiVersion": "v1", "kind": "List", "items": pods}
         errors = kubectl("create", "-f", "-", input=json.dumps(body)).stderr if pods else ""
-        return "still being verified" not in errors
+        # On a busy machine, the API server may give up before it has the answer that a look-up goes on.
+        return not any(text in errors for text in ("still being verified", "context deadline exceeded"))
 
     wait_until(are_looked_up, SOON, "the images are looked up")
     present = there()
@@ -1081,3 +1220,32 @@ def attach_build(site: Site, image: Image, provenance: dict[str, Any]) -> None:
     for kind, predicate in (("https://cyclonedx.org/bom", BOM), ("https://slsa.dev/provenance/v1", provenance)):
         signed = bundle(P256, scan_statement(predicate, image.digest, kind))
         site.registry.attach(image, json.dumps(signed).encode())
+
+
+def test_status_of_an_authority_says_so_when_images_are_no_longer_verified(site: Site) -> None:
+    with_release(site)
+    site.kubectl.check("wait", "--for=condition=Usable", "imageauthority/release", f"--timeout={SOON:g}s")
+    manifest = ("get", "manifest", RELEASE, "--namespace", NAMESPACE)
+    assert "--withdraw-authorities" not in site.sekisho.helm(*manifest)
+    site.sekisho.stop()
+    withdrawing, plain = (
+        Sekisho(site.lab.plane, options={"controller": options}) for options in (("--withdraw-authorities",), ())
+    )
+    try:
+        withdrawing.install()
+        manifests = site.sekisho.helm(*manifest)
+        assert "--withdraw-authorities" in manifests
+        assert "imageauthorities/status" in manifests
+        reason = 'jsonpath={.status.conditions[?(@.type=="Usable")].reason}'
+        site.kubectl.check("wait", f"--for={reason}=NotVerified", "imageauthority/release", f"--timeout={SOON:g}s")
+        site.kubectl.check("wait", "--for=condition=Usable=False", "imageauthority/release", f"--timeout={SOON:g}s")
+        withdrawing.stop()
+        plain.install()
+        manifests = site.sekisho.helm(*manifest)
+        assert "--withdraw-authorities" not in manifests
+        assert "imageauthorities/status" not in manifests
+    finally:
+        withdrawing.stop()
+        plain.stop()
+        site.sekisho.install()
+    site.kubectl.check("wait", "--for=condition=Usable", "imageauthority/release", f"--timeout={SOON:g}s")

@@ -26,12 +26,12 @@ class IssuerKind(Enum):
     """The issuers of one server, by path. Of CI and OTHER_CI a certificate has a URI, of PEOPLE an e-mail address."""
 
     CI = "ci"
-    OTHER_CI = "other-ci"
+    OTHER_CI = "ci.evil.test"
     PEOPLE = "people"
 
 
 class IssuerAndLog:
-    """OIDC issuers at /ci, /other-ci and /people, and a log of certificates at /ct; plain HTTP on loopback."""
+    """OIDC issuers at /ci, /ci.evil.test and /people, and a log of certificates at /ct; plain HTTP on loopback."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"

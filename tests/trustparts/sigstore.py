@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 import yaml
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
@@ -16,7 +17,7 @@ from tests.controlplane.ports import start_on_free_ports
 from tests.trustparts.build import TrustBinaries
 from tests.trustparts.cosign import Cosign
 from tests.trustparts.issuer import CLIENT, IssuerAndLog, IssuerKind
-from tests.trustparts.issuing import new_issuing
+from tests.trustparts.issuing import FAR, LONG_AGO, new_issuing
 from tests.trustparts.registries import Image
 
 RELEASE: Final = "https://github.com/acme/pay/.github/workflows/release.yml@refs/tags/v1.2.3"
@@ -37,10 +38,12 @@ _PORTS: Final = (
 class Sigstore:
     """A running Sigstore. `signing_config` and `trusted_root` are the files that cosign takes."""
 
-    def __init__(self, folder: Path, cosign: Cosign, issuer: IssuerAndLog) -> None:
+    def __init__(self, folder: Path, cosign: Cosign, issuer: IssuerAndLog, timestamps: int) -> None:
         self.signing_config = folder / "signing-config.json"
         self.trusted_root = folder / "trusted-root.json"
         self.issuer = issuer.issuer(IssuerKind.CI)
+        self.timestamps = timestamps
+        """The port of its timestamp server."""
         self._folder = folder
         self._cosign = cosign
         self._issuer = issuer
@@ -80,14 +83,54 @@ class Sigstore:
         return ("-y", "--identity-token", token, *files)
 
 
+class Certifying(msgspec.Struct, frozen=True):
+    """How Fulcio certifies.
+
+    ends: when the certificate that it signs others with ends.
+    is_logged: whether it has its certificates promised by the log of certificates.
+    """
+
+    ends: datetime = FAR
+    is_logged: bool = True
+
+
+def with_validity(root: dict[str, Any], kind: str, start: datetime, end: datetime | None) -> dict[str, Any]:
+    """A trusted root whose parts of a kind, such as `tlogs`, are valid at another time; None for no end."""
+    written = {"start": _written(start)} | ({} if end is None else {"end": _written(end)})
+    parts = [
+        part | {"publicKey": part["publicKey"] | {"validFor": written}}
+        if "publicKey" in part
+        else part | {"validFor": written}
+        for part in root[kind]
+    ]
+    return root | {kind: parts}
+
+
+def _written(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 @contextmanager
-def running_sigstore(binaries: TrustBinaries, cosign: Cosign, folder: Path) -> Iterator[Sigstore]:
-    """A Sigstore of its own keys, stopped at the end. Raises ComponentError where a server does not start."""
+def running_sigstore(
+    binaries: TrustBinaries,
+    cosign: Cosign,
+    folder: Path,
+    certifying: Certifying | None = None,
+    beside: Sigstore | None = None,
+) -> Iterator[Sigstore]:
+    """A Sigstore of its own keys, stopped at the end. Raises ComponentError where a server does not start.
+
+    certifying: None for the usual way.
+    beside: one that runs already, whose timestamp server it uses: only one can run, because the port of its metrics is
+        fixed. None for a timestamp server of its own.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        servers = _Servers(binaries, folder)
+        timestamps = None if beside is None else beside.timestamps
+        servers = _Servers(binaries, folder, certifying or Certifying(), timestamps)
         stack.callback(servers.stop)
         start_on_free_ports(folder / "ports.json", _PORTS, servers.start, servers.stop)
-        sigstore = Sigstore(folder, cosign, servers.issuer)
+        sigstore = Sigstore(folder, cosign, servers.issuer, servers.timestamps)
         servers.write_configuration(cosign, sigstore)
         # The JSON of the log's first entry leaves out its index, 0, which sigstore-python requires.
         sigstore.sign_blob(b"first")
@@ -95,8 +138,10 @@ def running_sigstore(binaries: TrustBinaries, cosign: Cosign, folder: Path) -> I
 
 
 class _Servers:
-    def __init__(self, binaries: TrustBinaries, folder: Path) -> None:
+    def __init__(self, binaries: TrustBinaries, folder: Path, certifying: Certifying, timestamps: int | None) -> None:
         self._binaries = binaries
+        self._certifying = certifying
+        self._timestamps = timestamps
         self._folder = folder
         self._ports: Mapping[str, int] = {}
         self._components: list[Component] = []
@@ -104,11 +149,18 @@ class _Servers:
         self._rekor_key = ed25519.Ed25519PrivateKey.generate()
         self.issuer = IssuerAndLog(0)
 
+    @property
+    def timestamps(self) -> int:
+        """The port of the timestamp server."""
+        return self._ports["timestamps"]
+
     def start(self, ports: Mapping[str, int]) -> None:
-        self._ports = ports
+        self._ports = dict(ports) | ({} if self._timestamps is None else {"timestamps": self._timestamps})
         self.issuer = IssuerAndLog(ports["issuer"])
         self._serving.enter_context(self.issuer.serving())
-        self._components = [self._fulcio(), self._rekor(), self._timestamps()]
+        self._components = [self._fulcio(), self._rekor()]
+        if self._timestamps is None:
+            self._components.append(self._timestamp_server())
         for component in self._components:
             component.spawn()
         for component in self._components:
@@ -123,9 +175,9 @@ class _Servers:
         """Have cosign write where the services are, and which keys they have."""
         fulcio, timestamps, rekor = (self._url(name) for name in ("fulcio", "timestamps", "rekor"))
         timestamp_chain, log_key = self._folder / "timestamps.pem", self._folder / "rekor.pub"
-        timestamp_chain.write_bytes(_get(self._ports["timestamps"], "/api/v1/timestamp/certchain"))
+        timestamp_chain.write_bytes(_get(self.timestamps, "/api/v1/timestamp/certchain"))
         log_key.write_bytes(self._rekor_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-        since = (datetime.now(UTC) - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        since = _written(datetime.now(UTC) - timedelta(hours=1))
         services = f"start-time={since},operator=test"
         cosign.run(
             *("signing-config", "create", "--out", str(sigstore.signing_config)),
@@ -163,14 +215,15 @@ class _Servers:
         (self._folder / "ct.pub").write_bytes(self.issuer.log_pem)
         certificates, key = self._folder / "fulcio.pem", self._folder / "fulcio.key"
         # Not Fulcio's throw-away authority: its country of three letters is a warning in Python's library.
-        issuing = new_issuing("fulcio.test")
+        issuing = new_issuing("fulcio.test", (LONG_AGO, self._certifying.ends))
         certificates.write_bytes(issuing.pem)
         key.write_bytes(issuing.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         command = (
             *(str(self._binaries.fulcio), "serve", "--config-path", str(config), "--ca", "fileca"),
             *("--fileca-cert", str(certificates), "--fileca-key", str(key), "--fileca-key-passwd", "none"),
             "--fileca-watch=false",
-            *("--ct-log-url", self.issuer.log_url, "--ct-log-public-key-path", str(self._folder / "ct.pub")),
+            *("--ct-log-url", self.issuer.log_url if self._certifying.is_logged else ""),
+            *("--ct-log-public-key-path", str(self._folder / "ct.pub")),
             *("--host", "127.0.0.1", "--port", str(self._ports["fulcio"]), "--grpc-host", "127.0.0.1"),
             *("--grpc-port", str(self._ports["fulcio-grpc"]), "--metrics-port", str(self._ports["fulcio-metrics"])),
             # Of its own for each try: one that could not bind a port leaves its socket behind.
@@ -189,7 +242,7 @@ class _Servers:
         )
         return self._component("rekor", command, "/healthz")
 
-    def _timestamps(self) -> Component:
+    def _timestamp_server(self) -> Component:
         command = (
             *(str(self._binaries.timestamp_server), "serve", "--host", "127.0.0.1"),
             *("--port", str(self._ports["timestamps"]), "--disable-ntp-monitoring"),

@@ -1,4 +1,8 @@
-"""Whose keyless signatures count: real Fulcio, Rekor and timestamps where they can be made to, else minted ones."""
+"""Whose keyless signatures count: real Fulcio, Rekor and timestamps where they can be made to, else minted ones.
+
+tests/cluster/test_image_verification.py has the same rows on the real API server, with real signatures. Minted ones are
+for any time: Fulcio's certificates last ten minutes from now, and cosign does not sign with a chain that has ended.
+"""
 
 import json
 from base64 import b64decode, b64encode
