@@ -9,10 +9,13 @@ from typing import Any
 
 import click
 
+from sekisho.cli.groups import Group, name_variables
+
 _COMMANDS = {
     "audit": "sekisho.cli.audit",
     "catalog": "sekisho.cli.catalog",
     "check": "sekisho.cli.check",
+    "completion": "sekisho.cli.completion",
     "controller": "sekisho.cli.controller",
     "denials": "sekisho.cli.denials",
     "explain": "sekisho.cli.explain",
@@ -29,7 +32,7 @@ _CONFIGURED = frozenset({"check", "explain", "fix", "review", "verify"})
 """The commands that a configuration file is for."""
 
 
-class _Commands(click.Group):
+class _Commands(Group):
     """A group that imports a command's module when it is called, so that `check` does not load the API client."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -40,6 +43,7 @@ class _Commands(click.Group):
         if module is None:
             return None
         command: click.Command = getattr(importlib.import_module(module), cmd_name)
+        name_variables(command, f"SEKISHO_{cmd_name.upper()}")
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -1,7 +1,6 @@
 """`sekisho catalog`: adds images to catalogues in files and withdraws them, lists entries, and says which end soon."""
 
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,8 +11,9 @@ import msgspec
 from msgspec import Struct
 
 from sekisho.cli import options
+from sekisho.cli.groups import Group
 from sekisho.cli.reports.wording import printable
-from sekisho.cli.terminal import write
+from sekisho.cli.terminal import replace_file, write
 from sekisho.images import ImageError, parse
 from sekisho.manifests.catalog_files import Wanted, with_entry
 from sekisho.manifests.policy_loading import read_policy_file
@@ -57,7 +57,7 @@ class _Entry(Struct, frozen=True, rename="camel"):
         return self.repository if self.digest is None else f"{self.repository}@{self.digest}"
 
 
-@click.group()
+@click.group(cls=Group)
 def catalog() -> None:
     """Change ImageCatalogs in files, and show what they certify."""
 
@@ -182,18 +182,7 @@ def _change(file: Path, wanted: Wanted, name: str | None) -> None:
     if file == STDIN:
         click.echo(changed.text, nl=False)
     elif changed.text != text:
-        _replace(file, changed.text)
-
-
-def _replace(file: Path, text: str) -> None:
-    """Replace a file as a whole: nobody reads a half of it."""
-    target = file.resolve()
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", newline="", dir=target.parent, prefix=f".{target.name}.", delete=False
-    ) as written:
-        written.write(text)
-    Path(written.name).chmod(target.stat().st_mode)
-    Path(written.name).replace(target)
+        replace_file(file, changed.text.encode())
 
 
 def _entries(paths: Sequence[Path], days: int) -> list[_Entry]:

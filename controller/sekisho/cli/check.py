@@ -3,26 +3,73 @@
 import sys
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
+from msgspec import Struct
+from msgspec.structs import replace
 
 from sekisho.admission import NOT_VERIFIED, waiver_lines
 from sekisho.cli import options
 from sekisho.cli.cores import available_cores, check_all, without_collecting
-from sekisho.cli.reports import REPORTS, wording
-from sekisho.cli.terminal import progress, write
+from sekisho.cli.reports import REPORTS, text, wording
+from sekisho.cli.reports.text import SourceLines
+from sekisho.cli.reports.wording import printable
+from sekisho.cli.terminal import progress, replace_file, width, write
 from sekisho.manifests import (
+    Baseline,
     Checker,
     Checks,
     Namespaces,
+    Source,
     Sources,
+    baseline_of,
     joined,
     policies_reading_labels,
+    read_baseline,
     read_sources,
     with_unknown_as_problems,
+    without_known,
+    write_baseline,
 )
-from sekisho.policies import ClusterPodPolicy, CompiledPolicy, PodPolicy, PolicySet, Problem, compile_policy
+from sekisho.policies import (
+    ClusterPodPolicy,
+    CompiledPolicy,
+    Enforcement,
+    PodPolicy,
+    PolicyError,
+    PolicySet,
+    Problem,
+    compile_policy,
+)
+
+
+class _Options(Struct, frozen=True, kw_only=True):
+    """The command's arguments, by the names of their parameters."""
+
+    paths: tuple[Path, ...]
+    policy_paths: tuple[Path, ...]
+    standard: str | None
+    namespace: str
+    labels_file: Path | None
+    context_dir: Path | None
+    verify_images: bool
+    registry_config: Path | None
+    registry_ca_file: Path | None
+    exempt: tuple[str, ...]
+    pod_templates: tuple[str, ...]
+    exclude: tuple[str, ...]
+    render: str
+    fail_on_unknown: bool
+    no_ignore_comments: bool
+    baseline_file: Path | None
+    written_baseline: Path | None
+    fail_on: str
+    output: str
+    show_source: bool
+    jobs: int
 
 
 @click.command()
@@ -40,6 +87,28 @@ from sekisho.policies import ClusterPodPolicy, CompiledPolicy, PodPolicy, Policy
 @options.exclude
 @options.render
 @options.fail_on_unknown
+@options.no_ignore_comments
+@click.option(
+    "--baseline",
+    "baseline_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Known findings, which --write-baseline wrote: only others are reported.",
+)
+@click.option(
+    "--write-baseline",
+    "written_baseline",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write all findings to a file for --baseline, and report none.",
+)
+@click.option(
+    "--fail-on",
+    type=click.Choice(("deny", "warn")),
+    default="deny",
+    show_default=True,
+    help="The findings that exit code 1 is for: those that deny a pod, or also warnings.",
+)
 @click.option(
     "-o",
     "--output",
@@ -48,6 +117,7 @@ from sekisho.policies import ClusterPodPolicy, CompiledPolicy, PodPolicy, Policy
     show_default=True,
     help="The format of the report on standard output.",
 )
+@click.option("--show-source", is_flag=True, help="Show the line of each finding, with a mark at its column, in text.")
 @click.option(
     "-j",
     "--jobs",
@@ -56,58 +126,90 @@ from sekisho.policies import ClusterPodPolicy, CompiledPolicy, PodPolicy, Policy
     show_default="cores",
     help="The maximum number of processes.",
 )
-def check(
-    paths: tuple[Path, ...],
-    policy_paths: tuple[Path, ...],
-    standard: str | None,
-    namespace: str,
-    labels_file: Path | None,
-    context_dir: Path | None,
-    verify_images: bool,
-    registry_config: Path | None,
-    registry_ca_file: Path | None,
-    exempt: tuple[str, ...],
-    pod_templates: tuple[str, ...],
-    exclude: tuple[str, ...],
-    render: str,
-    fail_on_unknown: bool,
-    output: str,
-    jobs: int,
-) -> None:
+def check(**values: Any) -> None:
     """Check manifests against policies, as the webhook does.
 
     PATH is a file or a folder of YAML or JSON manifests; - reads them from standard input, for instance from `helm
     template`. The exit code is 0 if every pod would be admitted, 1 if some would be denied, 2 for bad input.
     """
-    kinds = options.pod_kinds(pod_templates)
-    rendered = options.renderer(render, namespace)
-    sources = read_sources(paths, options.standard_input(), exclude=exclude, render=rendered)
-    objects = options.load_policies(policy_paths, standard, context_dir, sources.texts)
-    policies = [compile_policy(policy) for policy in objects if isinstance(policy, ClusterPodPolicy | PodPolicy)]
-    policy_set = PolicySet.of(objects)
-    context = options.context_sources(context_dir)
+    wanted = _Options(**values)
+    known = _baseline(wanted)
+    rendered = options.renderer(wanted.render, wanted.namespace)
+    sources = read_sources(wanted.paths, options.standard_input(), exclude=wanted.exclude, render=rendered)
+    objects = options.load_policies(wanted.policy_paths, wanted.standard, wanted.context_dir, sources.texts)
+    policies = PolicySet.of(objects)
+    context = options.context_sources(wanted.context_dir)
     namespaces = options.known_namespaces(
-        labels_file, (*context, *sources.texts), namespace, needs_labels=policy_set.needs_labels, exempt=exempt
+        wanted.labels_file,
+        (*context, *sources.texts),
+        wanted.namespace,
+        needs_labels=policies.needs_labels,
+        exempt=wanted.exempt,
     )
-    if verify_images and policy_set.needs_evidence:
-        from sekisho.cli.image_lookups import ImageLookups, objects_for_authorities
-
-        beside = (*objects_for_authorities(policy_paths, context), *sources.texts)
-        with ImageLookups(policy_set, beside, registry_config, registry_ca_file) as images:
-            checker = Checker(policy_set, namespaces, namespace, trust=images.trust(), kinds=kinds)
-            checks = _check(sources, checker, jobs)
-            images.look_up(lookup.reference for item in checks.checked for lookup in item.lookups)
-            checker = Checker(policy_set, namespaces, namespace, trust=images.trust(), kinds=kinds)
-            checks = _check(sources, checker, jobs)
-    else:
-        checks = _check(sources, Checker(policy_set, namespaces, namespace, kinds=kinds), jobs)
-    checks = with_unknown_as_problems(checks) if fail_on_unknown else checks
-    write(REPORTS[output](checks))
+    checks = _judged(wanted, sources, policies, namespaces, context)
+    checks = _without_known(with_unknown_as_problems(checks) if wanted.fail_on_unknown else checks, wanted, known)
+    write(_report(wanted, checks, sources))
     options.report(checks.problems)
-    _write_notes(checks, policies, namespaces)
-    if output not in ("text", "github"):
+    compiled = [compile_policy(policy) for policy in objects if isinstance(policy, ClusterPodPolicy | PodPolicy)]
+    _write_notes(checks, compiled, namespaces)
+    if wanted.output not in ("text", "github"):
         click.echo(wording.summary(checks), err=True)
-    sys.exit(2 if checks.problems else 1 if any(checked.is_denied for checked in checks.checked) else 0)
+    fails = {Enforcement.DENY, Enforcement.WARN} if wanted.fail_on == "warn" else {Enforcement.DENY}
+    failed = any(located.enforcement in fails for checked in checks.checked for located in checked.violations)
+    sys.exit(2 if checks.problems else 1 if failed else 0)
+
+
+def _judged(
+    wanted: _Options, sources: Sources, policies: PolicySet, namespaces: Namespaces, context: Sequence[Source]
+) -> Checks:
+    """The verdicts; with --verify-images after a first run, which says what to look up."""
+    kinds, heeds_comments = options.pod_kinds(wanted.pod_templates), not wanted.no_ignore_comments
+    checker = partial(Checker, policies, namespaces, wanted.namespace, kinds=kinds, heeds_comments=heeds_comments)
+    if not (wanted.verify_images and policies.needs_evidence):
+        return _check(sources, checker(), wanted.jobs)
+    from sekisho.cli.image_lookups import ImageLookups, objects_for_authorities
+
+    beside = (*objects_for_authorities(wanted.policy_paths, context), *sources.texts)
+    with ImageLookups(policies, beside, wanted.registry_config, wanted.registry_ca_file) as images:
+        checks = _check(sources, checker(trust=images.trust()), wanted.jobs)
+        images.look_up(lookup.reference for item in checks.checked for lookup in item.lookups)
+        return _check(sources, checker(trust=images.trust()), wanted.jobs)
+
+
+def _report(wanted: _Options, checks: Checks, sources: Sources) -> str:
+    if wanted.output != "text":
+        return REPORTS[wanted.output](checks)
+    return text.render(checks, width=width(), lines=SourceLines(sources.texts) if wanted.show_source else None)
+
+
+def _baseline(wanted: _Options) -> Baseline:
+    """The findings of --baseline; ends the command if they cannot be read."""
+    if wanted.baseline_file is None:
+        return {}
+    if wanted.written_baseline is not None:
+        raise click.UsageError("use either --baseline or --write-baseline")
+    try:
+        return read_baseline(wanted.baseline_file)
+    except PolicyError as error:
+        options.fail(error.problems)
+
+
+def _without_known(checks: Checks, wanted: _Options, known: Baseline) -> Checks:
+    """The checks without the findings of a baseline, which is written first with --write-baseline.
+
+    A note says how many of its findings are gone.
+    """
+    file = wanted.written_baseline or wanted.baseline_file
+    if file is None:
+        return checks
+    if wanted.written_baseline is not None:
+        known = baseline_of(checks.checked, file.parent)
+        replace_file(file, write_baseline(known).encode())
+    checked, gone = without_known(checks.checked, known, file.parent)
+    if count := sum(gone.values()):
+        note = f"note: {file}: {count} of its findings are gone; --write-baseline leaves them out"
+        click.echo(printable(note), err=True)
+    return replace(checks, checked=tuple(checked), known=sum(known.values()) - count)
 
 
 def _check(sources: Sources, checker: Checker, jobs: int) -> Checks:
@@ -123,7 +225,7 @@ def _check(sources: Sources, checker: Checker, jobs: int) -> Checks:
 
 
 def _write_notes(checks: Checks, policies: Sequence[CompiledPolicy], namespaces: Namespaces) -> None:
-    """Write notes, each once: what was passed over, unknown kinds, labels that are unknown or invalid, and waivers."""
+    """Write notes, each once: what was passed over, unknown kinds, labels of namespaces, waivers and comments."""
     checked = checks.checked
     notes = [*wording.passed_over(checks), *map(str, checks.unknown)]
     notes += [f"namespace {item.namespace}: {note}" for item in checked for note in item.notes]
@@ -135,5 +237,7 @@ def _write_notes(checks: Checks, policies: Sequence[CompiledPolicy], namespaces:
         readers = policies_reading_labels(policies, name)
         if readers:
             notes.append(wording.labels_unknown(name, readers))
+    notes += [str(unused) for unused in checks.unused]
+    notes += [wording.ignored_by(item, ignored) for item in checked for ignored in item.ignored]
     for note in dict.fromkeys(notes):
-        click.echo(f"note: {wording.printable(note)}", err=True)
+        click.echo(f"note: {printable(note)}", err=True)

@@ -37,16 +37,20 @@ class Configuration(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     pod_templates: tuple[str, ...] | None = None
     fail_on_unknown: bool | None = None
     render: str | None = None
+    fail_on: str | None = None
+    baseline: str | None = None
+    no_ignore_comments: bool | None = None
 
 
 _PARAMETERS: Final = {
     "policies": "policy_paths",
+    "baseline": "baseline_file",
     "namespace_labels": "labels_file",
     "exclude_namespaces": "exempt",
 }
 """The names of the options' parameters, where they are not those of the fields."""
-_FILES: Final = frozenset({"policies", "paths", "namespace_labels", "context_dir"})
-_ONLY_CHECK: Final = frozenset({"paths", "output", "fail_on_unknown", "render"})
+_FILES: Final = frozenset({"policies", "paths", "namespace_labels", "context_dir", "baseline"})
+_ONLY_CHECK: Final = frozenset({"paths", "output", "fail_on_unknown", "render", "fail_on", "baseline"})
 """The fields that other commands do not read: `fix` writes to what it is called with."""
 
 

@@ -1,18 +1,54 @@
 """`sekisho fix`: writes manifests with the policies' defaults and requirements applied."""
 
+import difflib
+import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
+from typing import Any, Final
 
 import click
+from msgspec import Struct
 
 from sekisho.cli import options
 from sekisho.cli.cores import without_collecting
 from sekisho.cli.reports.text import paragraph
 from sekisho.cli.reports.wording import labels_unknown, printable
-from sekisho.cli.terminal import write
-from sekisho.manifests import Checker, fix_source, policies_reading_labels, read_sources
-from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, compile_policy
+from sekisho.cli.terminal import replace_file, write
+from sekisho.manifests import Checker, Fixed, Source, fix_source, policies_reading_labels, read_sources
+from sekisho.manifests.fixes import with_pieces
+from sekisho.manifests.kustomize import kustomization, without_name
+from sekisho.manifests.sources import STDIN
+from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, Problem, compile_policy
+
+_LINES: Final = re.compile(r"[^\n]*\n|[^\n]+")
+
+
+class _Options(Struct, frozen=True, kw_only=True):
+    """The command's arguments, by the names of their parameters."""
+
+    paths: tuple[Path, ...]
+    policy_paths: tuple[Path, ...]
+    standard: str | None
+    namespace: str
+    labels_file: Path | None
+    context_dir: Path | None
+    exempt: tuple[str, ...]
+    pod_templates: tuple[str, ...]
+    no_ignore_comments: bool
+    apply_changes: bool
+    in_place: bool
+    as_diff: bool
+    form: str
+
+
+class _File(Struct, frozen=True):
+    """A file, its content before, and after fixing."""
+
+    name: str
+    before: bytes
+    after: bytes
 
 
 @click.command()
@@ -24,36 +60,44 @@ from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, compile_pol
 @options.context_dir
 @options.exclude_namespaces
 @options.pod_templates
+@options.no_ignore_comments
 @click.option(
     "--all", "apply_changes", is_flag=True, help="Also make the change of each finding whose fix needs no decision."
 )
-def fix(
-    paths: tuple[Path, ...],
-    policy_paths: tuple[Path, ...],
-    standard: str | None,
-    namespace: str,
-    labels_file: Path | None,
-    context_dir: Path | None,
-    exempt: tuple[str, ...],
-    pod_templates: tuple[str, ...],
-    apply_changes: bool,
-) -> None:
+@click.option("--write", "in_place", is_flag=True, help="Change the files in place, and write nothing else.")
+@click.option("--diff", "as_diff", is_flag=True, help="Write what would change as a diff, for `git apply` or `patch`.")
+@click.option(
+    "--as",
+    "form",
+    type=click.Choice(("manifests", "kustomize")),
+    default="manifests",
+    show_default=True,
+    help="What is written: the manifests, or a kustomization with patches, as for the output of helm template.",
+)
+def fix(**values: Any) -> None:
     """Write manifests with the policies' defaults applied, as the mutating webhook applies them.
 
-    PATH is a file or a folder of YAML or JSON manifests; - reads them from standard input. A document in which nothing
-    changes is written as it is. Remaining findings go to standard error; the exit code is 1 if one of them denies.
+    PATH is a file or a folder of YAML or JSON manifests; - reads them from standard input. Comments, quotes, order and
+    line breaks stay. Remaining findings go to standard error; the exit code is 1 if one of them denies.
     """
-    sources = read_sources(paths, options.standard_input(), split_lists=False)
-    objects = options.load_policies(policy_paths, standard, context_dir, sources.texts)
+    wanted = _Options(**values)
+    _require_one_way(wanted)
+    sources = read_sources(dict.fromkeys(wanted.paths), options.standard_input(), split_lists=False)
+    objects = options.load_policies(wanted.policy_paths, wanted.standard, wanted.context_dir, sources.texts)
     policies = PolicySet.of(objects)
-    context = options.context_sources(context_dir)
     namespaces = options.known_namespaces(
-        labels_file, (*context, *sources.texts), namespace, needs_labels=policies.needs_labels, exempt=exempt
+        wanted.labels_file,
+        (*options.context_sources(wanted.context_dir), *sources.texts),
+        wanted.namespace,
+        needs_labels=policies.needs_labels,
+        exempt=wanted.exempt,
     )
-    checker = Checker(policies, namespaces, namespace, kinds=options.pod_kinds(pod_templates))
+    kinds, heeds_comments = options.pod_kinds(wanted.pod_templates), not wanted.no_ignore_comments
+    checker = Checker(policies, namespaces, wanted.namespace, kinds=kinds, heeds_comments=heeds_comments)
     with without_collecting():
-        fixed = [fix_source(source, checker, apply_changes=apply_changes) for source in sources.texts]
-    write("".join(_stream(document.text for document in fixed)))
+        fixed = [fix_source(source, checker, apply_changes=wanted.apply_changes) for source in sources.texts]
+    problems = [*sources.problems, *(problem for document in fixed for problem in document.problems)]
+    _write(wanted, sources.texts, fixed, problems)
     left = [checked for document in fixed for checked in document.left]
     for checked in left:
         write(f"{paragraph(checked)}\n", sys.stderr)
@@ -61,9 +105,69 @@ def fix(
     for name in namespaces.read_as_unknown:
         if readers := policies_reading_labels(compiled, name):
             click.echo(f"note: {printable(labels_unknown(name, readers))}", err=True)
-    problems = [*sources.problems, *(problem for document in fixed for problem in document.problems)]
     options.report(problems)
     sys.exit(2 if problems else 1 if any(checked.is_denied for checked in left) else 0)
+
+
+def _require_one_way(wanted: _Options) -> None:
+    if wanted.in_place + wanted.as_diff + (wanted.form != "manifests") > 1:
+        raise click.UsageError("use only one of --write, --diff and --as kustomize")
+    if wanted.in_place and Path("-") in wanted.paths:
+        raise click.UsageError("standard input cannot be changed in place; leave out --write")
+
+
+def _write(wanted: _Options, sources: Sequence[Source], fixed: Sequence[Fixed], problems: list[Problem]) -> None:
+    """Write what has changed as it is wanted, and name the documents that have lost their comments."""
+    if wanted.form == "kustomize":
+        changed = [one for document in fixed for one in document.changed]
+        problems += without_name(changed)
+        write(kustomization(changed))
+        return
+    if wanted.in_place or wanted.as_diff:
+        _write_files(_files(sources, fixed, problems), in_place=wanted.in_place)
+    else:
+        write("".join(_stream(document.text for document in fixed)))
+    for place in (place for document in fixed for place in document.rewritten):
+        click.echo(printable(f"note: {place}: was written again as a whole, without its comments"), err=True)
+
+
+def _files(sources: Sequence[Source], fixed: Sequence[Fixed], problems: list[Problem]) -> Iterator[_File]:
+    """The files, each with its documents replaced by the fixed ones; one that cannot be changed becomes a problem."""
+    names = set()
+    for name, group in groupby(zip(sources, fixed, strict=True), key=lambda pair: pair[0].file):
+        pieces = [(source.text, one.text) for source, one in group]
+        if name in names:  # named again, by a folder and by itself
+            continue
+        names.add(name)
+        content = "".join(before for before, _ in pieces).encode() if name == STDIN else Path(name).read_bytes()
+        try:
+            after = with_pieces(content.decode(), pieces).encode()
+        except ValueError:
+            problems.append(Problem(name, "cannot be changed in place: it is not UTF-8, or has changed meanwhile"))
+        else:
+            yield _File(name, content, after)
+
+
+def _write_files(files: Iterable[_File], *, in_place: bool) -> None:
+    count = changed = 0
+    for file in files:
+        count += 1
+        if file.before == file.after:
+            continue
+        changed += 1
+        if in_place:
+            replace_file(Path(file.name), file.after)
+        else:
+            write("".join(_diff(file)))
+    verb = "changed" if in_place else "would change"
+    click.echo(f"{changed} of {count} file{'' if count == 1 else 's'} {verb}", err=True)
+
+
+def _diff(file: _File) -> Iterator[str]:
+    before, after = (_LINES.findall(content.decode()) for content in (file.before, file.after))
+    name = file.name.removeprefix("/")
+    for line in difflib.unified_diff(before, after, f"a/{name}", f"b/{name}"):
+        yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
 
 
 def _stream(texts: Iterable[str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from sekisho.cli import options
+from sekisho.cli.groups import Group
 from sekisho.cli.reports.wording import printable
 from sekisho.cli.terminal import write
 from sekisho.manifests import read_sources
@@ -26,7 +27,7 @@ class _Item(Struct, frozen=True):
     metadata: _Meta
 
 
-@click.group()
+@click.group(cls=Group)
 def migrate() -> None:
     """Write policies that do the same as another admission control."""
 

@@ -30,9 +30,9 @@ policy_paths = click.option(
     "--policy",
     "policy_paths",
     multiple=True,
-    type=_FILE,
+    type=_ANY_PATH,
     metavar="FILE_OR_DIR",
-    help="Policies to apply; may be repeated.",
+    help="Policies to apply, - for standard input; may be repeated.",
 )
 standard = click.option(
     "--standard",
@@ -103,6 +103,11 @@ pod_templates = click.option(
     metavar="KIND.GROUP=PATH",
     help="Where a kind has a pod template, such as Widget.example.com=spec.roles[*].template; may be repeated.",
 )
+no_ignore_comments = click.option(
+    "--no-ignore-comments",
+    is_flag=True,
+    help="Report also what comments `# sekisho: ignore[CONTROL] REASON` in manifests ignore.",
+)
 manifest_paths = click.argument("paths", nargs=-1, required=True, type=_ANY_PATH, metavar="PATH… | -")
 
 
@@ -155,7 +160,7 @@ def load_policies(
     Ends the command if there are none, or one is invalid.
     """
     try:
-        policies = manifests.load_policies(paths, level, context, beside)
+        policies = manifests.load_policies(paths, level, context, beside, standard_input())
     except ValueError as error:
         raise click.UsageError(f"--standard {level}: {error}") from None
     except PolicyError as error:

@@ -11,6 +11,7 @@ import click
 import msgspec
 
 from sekisho.cli import options
+from sekisho.cli.groups import Group
 from sekisho.cli.reports.wording import printable
 from sekisho.cli.terminal import write
 from sekisho.controls import CONTROLS, NEWEST, Control, Level, Parameters
@@ -27,7 +28,7 @@ from sekisho.timestamps import rfc3339
 _LEVELS: Final = get_args(Level)
 
 
-@click.group()
+@click.group(cls=Group)
 def policies() -> None:
     """Show policies and controls."""
 

@@ -1,9 +1,12 @@
-"""Writing to terminals, with colours, and to pipes, without."""
+"""Writing to terminals, with colours, and to pipes, without; and to files."""
 
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from time import monotonic
 from typing import TextIO
 
@@ -14,11 +17,34 @@ PROGRESS_AFTER = 1.0
 
 
 def write(text: str, stream: TextIO | None = None) -> None:
-    """Write a text to a stream, to standard output for None; colours only to a terminal. https://no-color.org/"""
+    """Write a text to a stream, to standard output for None; colours only to a terminal that wants them.
+
+    Source: https://no-color.org/ and https://force-color.org/
+    """
     stream = stream or sys.stdout
-    is_terminal = stream is not None and stream.isatty()
-    is_coloured = is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    is_terminal = stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+    is_coloured = not os.environ.get("NO_COLOR") and (bool(os.environ.get("FORCE_COLOR")) or is_terminal)
     click.echo(text, stream, nl=False, color=is_coloured)
+
+
+def width() -> int | None:
+    """The columns of the terminal that standard output is; None for a pipe or a file. COLUMNS overrides it."""
+    return shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
+
+
+def replace_file(file: Path, content: bytes) -> None:
+    """Write a file as a whole, so that nobody reads a half of it. Its mode stays. Raises OSError."""
+    target = file.resolve()
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as written:
+        written.write(content)
+    Path(written.name).chmod(target.stat().st_mode if target.exists() else 0o666 & ~_umask())
+    Path(written.name).replace(target)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 @contextmanager

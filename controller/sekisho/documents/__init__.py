@@ -1,6 +1,7 @@
 """YAML and JSON documents: strict reading that knows the place of every field, and writing."""
 
-from sekisho.documents.editing import Edited, with_field
+from sekisho.documents.editing import Edited, with_field, with_values
+from sekisho.documents.edits import is_same, places
 from sekisho.documents.lists import ListItems, split_list
 from sekisho.documents.origins import Origin, origin
 from sekisho.documents.problems import Problem, problem_of
@@ -15,12 +16,15 @@ __all__ = [
     "Origin",
     "Path",
     "Problem",
+    "is_same",
     "origin",
     "parse_path",
+    "places",
     "problem_of",
     "read_documents",
     "split_documents",
     "split_list",
     "with_field",
+    "with_values",
     "write_document",
 ]

@@ -27,12 +27,10 @@ class ListItems(Struct, frozen=True):
 
     inherited: apiVersion and kind of items that have none; empty texts if each item must have them.
     pieces: the text of each item, a sequence of one, with the number of lines before it.
-    around: the text before the items and after them.
     """
 
     inherited: tuple[str, str]
     pieces: tuple[tuple[int, str], ...]
-    around: tuple[str, str]
 
 
 def split_list(text: str) -> ListItems | None:
@@ -58,7 +56,7 @@ def _split_yaml(text: str) -> ListItems | None:
     if head is None:
         return None
     starts = [first.start(), *(match.start() for match in item.finditer(text, first.end(), end)), end]
-    return ListItems(head, tuple(_pieces(text, starts)), (text[: first.start()], text[end:]))
+    return ListItems(head, tuple(_pieces(text, starts)))
 
 
 class _JsonList(Struct, frozen=True):
@@ -83,9 +81,8 @@ def _split_json(text: str) -> ListItems | None:
         pieces.append((line, f"{opening}{item.decode()}]"))
         line += item.count(b"\n")
         end = start + len(item)
-    around = raw[:first].decode(), raw[end:].decode()
-    head = _head("".join(around), []) if items else None
-    return ListItems(head, tuple(pieces), around) if head is not None else None
+    head = _head((raw[:first] + raw[end:]).decode(), []) if items else None
+    return ListItems(head, tuple(pieces)) if head is not None else None
 
 
 def _names(text: str, mark: str) -> frozenset[str]:

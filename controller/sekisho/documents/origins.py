@@ -30,6 +30,10 @@ class Origin(Struct, frozen=True):
                     return place
         return 1, 1
 
+    def exact_position(self, line: int) -> tuple[int, int] | None:
+        """The same, None unless the line itself stands once in the rendered document and in the file."""
+        return self.written.get(_content(self.rendered[line])) if line < len(self.rendered) else None
+
 
 def origin(rendered: str, written: Sequence[str]) -> Origin:
     """The origin of a rendered document; `written` are the lines of the file."""

@@ -1,6 +1,13 @@
 """Manifests, offline: reading them, checking them as the webhooks would, explaining and fixing them."""
 
-from sekisho.manifests.checks import Checked, Checker, Checks, Located, joined, with_unknown_as_problems
+from sekisho.manifests.baseline import (
+    Baseline,
+    baseline_of,
+    read_baseline,
+    without_known,
+    write_baseline,
+)
+from sekisho.manifests.checks import Checked, Checker, Checks, Ignored, Located, joined, with_unknown_as_problems
 from sekisho.manifests.explanations import ControlResult, Explanation, explain
 from sekisho.manifests.fixes import Fixed, fix_source
 from sekisho.manifests.namespace_objects import objects_in
@@ -11,12 +18,14 @@ from sekisho.manifests.sources import Sources, read_sources, sources_of
 from sekisho.manifests.texts import Source
 
 __all__ = [
+    "Baseline",
     "Checked",
     "Checker",
     "Checks",
     "ControlResult",
     "Explanation",
     "Fixed",
+    "Ignored",
     "JudgedObject",
     "Located",
     "Manifest",
@@ -24,6 +33,7 @@ __all__ = [
     "PodKinds",
     "Source",
     "Sources",
+    "baseline_of",
     "explain",
     "fix_source",
     "joined",
@@ -33,6 +43,7 @@ __all__ = [
     "objects_in",
     "parse_policies",
     "policies_reading_labels",
+    "read_baseline",
     "read_namespace_labels",
     "read_objects",
     "read_policies",
@@ -40,4 +51,6 @@ __all__ = [
     "sources_of",
     "unjudged",
     "with_unknown_as_problems",
+    "without_known",
+    "write_baseline",
 ]

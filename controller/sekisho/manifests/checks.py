@@ -1,7 +1,7 @@
 """The webhook's verdicts on manifests, with the place of the field of each finding."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from msgspec import Struct
@@ -13,6 +13,7 @@ from sekisho.custom_kinds import CUSTOM_KINDS
 from sekisho.documents import Problem
 from sekisho.findings import Finding
 from sekisho.images.trust import Lookup, Trust
+from sekisho.manifests.ignore_comments import IgnoreComment, ignore_comments
 from sekisho.manifests.namespaces import NOT_JUDGED, Namespaces
 from sekisho.manifests.objects import JudgedObject, Manifest, PodKinds, judged_objects, read_objects, unjudged
 from sekisho.manifests.passed_over import MAY_HAVE_PODS, PassedOver
@@ -44,9 +45,17 @@ class Located(Struct, frozen=True):
         return self.violation.enforcement
 
 
+class Ignored(Struct, frozen=True):
+    """A violation that a comment in the manifest ignores."""
+
+    located: Located
+    comment: IgnoreComment
+
+
 class Checked(Struct, frozen=True):
     """One pod or workload, its place, and its violations.
 
+    violations: without those that comments ignore, which are in `ignored`.
     notes: what users should know, such as labels of its namespace that are invalid.
     waived: what waivers exempt, with paths from the pod's root.
     not_judged: notes on images that are judged only when a pod is created.
@@ -64,6 +73,7 @@ class Checked(Struct, frozen=True):
     waived: tuple[Waived, ...] = ()
     not_judged: tuple[str, ...] = ()
     lookups: tuple[Lookup, ...] = ()
+    ignored: tuple[Ignored, ...] = ()
 
     @property
     def is_denied(self) -> bool:
@@ -83,6 +93,8 @@ class Checks(Struct, frozen=True):
     kinds: the other objects, without pods, by their kind: how many there are, including those in `unknown`.
     unknown: objects of kinds that Sekisho does not know and that seem to have pods, each with its place.
     files: files, or documents in them, that are not objects.
+    unused: comments that should ignore findings and ignore none, each with its place.
+    known: the number of violations that a baseline has, and that are left out.
     """
 
     checked: tuple[Checked, ...] = ()
@@ -91,6 +103,8 @@ class Checks(Struct, frozen=True):
     kinds: Mapping[str, int] = {}
     unknown: tuple[Problem, ...] = ()
     files: tuple[PassedOver, ...] = ()
+    unused: tuple[Problem, ...] = ()
+    known: int = 0
 
     @property
     def passed_over(self) -> int:
@@ -111,6 +125,7 @@ def joined(results: Iterable[Checks]) -> Checks:
         dict(kinds),
         tuple(note for checks in results for note in checks.unknown),
         tuple(dict.fromkeys(file for checks in results for file in checks.files)),
+        tuple(note for checks in results for note in checks.unused),
     )
 
 
@@ -133,6 +148,7 @@ def _with_pods_of(checked: Checked, other: Checked) -> Checked:
         waived=checked.waived + other.waived,
         not_judged=tuple(dict.fromkeys(checked.not_judged + other.not_judged)),
         lookups=checked.lookups + other.lookups,
+        ignored=checked.ignored + other.ignored,
     )
 
 
@@ -147,6 +163,7 @@ class Checker:
         now: datetime | None = None,
         trust: Trust | None = None,
         kinds: PodKinds = CUSTOM_KINDS,
+        heeds_comments: bool = True,
     ) -> None:
         """Check by a set of policies.
 
@@ -154,8 +171,10 @@ class Checker:
         now: the time for waivers; None for the present.
         trust: what rules on signatures are judged from; None to leave them out, with a note.
         kinds: those of others that have pod templates.
+        heeds_comments: whether comments in manifests may ignore findings.
         """
         self._kinds = kinds
+        self._heeds_comments = heeds_comments
         self._trust = trust
         self._now = now or datetime.now(UTC)
         self._policies = policies
@@ -171,6 +190,7 @@ class Checker:
         kinds: Counter[str] = Counter()
         policies = 0
         judged: Manifest | None = None
+        comments, invalid = ignore_comments(source)
         for item in read_objects([source], self._namespace, self._kinds):
             if isinstance(item, Problem):
                 problems.append(item)
@@ -183,7 +203,7 @@ class Checker:
                 unknown += unknown_workload(item)
             else:
                 try:
-                    verdict = self.judge(item)
+                    verdict = self.without_ignored(self.judge(item), comments)
                 except UnjudgedError as error:
                     problems.append(unjudged(item.manifest, str(error)))
                     continue
@@ -192,7 +212,38 @@ class Checker:
                 else:
                     checked.append(verdict)
                 judged = item.manifest
-        return Checks(tuple(checked), tuple(problems), policies, dict(kinds), tuple(unknown), tuple(files))
+        return Checks(
+            tuple(checked),
+            (*problems, *invalid),
+            policies,
+            dict(kinds),
+            tuple(unknown),
+            tuple(files),
+            tuple(self._unused(comments, checked)),
+        )
+
+    def without_ignored(self, checked: Checked, comments: Sequence[IgnoreComment]) -> Checked:
+        """The same without the violations that comments ignore, where they may."""
+        if not self._heeds_comments or not comments or not checked.violations:
+            return checked
+        ignored = [
+            Ignored(located, comment)
+            for located in checked.violations
+            if (comment := _comment_on(located, checked, comments)) is not None
+        ]
+        left = [one for one in checked.violations if all(one is not other.located for other in ignored)]
+        return replace(checked, violations=tuple(left), ignored=tuple(ignored))
+
+    def _unused(self, comments: Sequence[IgnoreComment], checked: Sequence[Checked]) -> Iterator[Problem]:
+        used = {ignored.comment.place for one in checked for ignored in one.ignored}
+        for comment in comments:
+            if not self._heeds_comments:
+                yield Problem(comment.place, "the comment has no effect: --no-ignore-comments is set")
+            elif comment.place not in used:
+                yield Problem(
+                    comment.place,
+                    "the comment ignores nothing: write it on a finding's line, or above an object",
+                )
 
     def read(self, manifest: Manifest) -> list[JudgedObject | Problem]:
         """The manifest typed, for each pod that it is or makes."""
@@ -239,3 +290,9 @@ class Checker:
             evaluation.notes,
             evaluation.lookups,
         )
+
+
+def _comment_on(located: Located, checked: Checked, comments: Sequence[IgnoreComment]) -> IgnoreComment | None:
+    """The first comment that ignores a violation, because it is about its line or about the whole object."""
+    lines = (located.line, checked.line)
+    return next((one for one in comments if one.line in lines and located.finding.control in one.controls), None)

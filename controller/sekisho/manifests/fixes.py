@@ -1,16 +1,18 @@
 """Fixing manifests: applying the defaults of the mutating webhook, and the smallest change for each finding."""
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from typing import Any, Final
 
 from msgspec import Struct
 
 from sekisho.admission import Addition, UnjudgedError
 from sekisho.admission.defaults import ANNOTATION
-from sekisho.documents import Document, ListItems, Path, Problem, split_list, write_document
+from sekisho.documents import Document, Path, Problem, split_list, with_values
 from sekisho.findings import Change, ChangeOperation, append, set_to
 from sekisho.manifests.checks import Checked, Checker
+from sekisho.manifests.ignore_comments import IgnoreComment, ignore_comments
 from sekisho.manifests.objects import JudgedObject, Manifest, documents_of, manifests_of, passed_over, unjudged
 from sekisho.manifests.sources import LARGE_LIST
 from sekisho.manifests.texts import Source
@@ -19,71 +21,77 @@ MAX_ROUNDS: Final = 20
 """Rounds of changing and judging; a few are enough unless two policies conflict."""
 
 
+class FixedObject(Struct, frozen=True):
+    """An object in which something changed: its value before, and after."""
+
+    manifest: Manifest
+    before: dict[str, Any]
+
+
 class Fixed(Struct, frozen=True):
     """The text of a document after fixing, unchanged if there was nothing to fix.
 
     left: the objects that still have findings.
+    changed: the objects that have changed, with their values now.
+    rewritten: the places of documents that were written again as a whole, without their comments.
     """
 
     text: str
     left: tuple[Checked, ...] = ()
     problems: tuple[Problem, ...] = ()
+    changed: tuple[FixedObject, ...] = ()
+    rewritten: tuple[str, ...] = ()
 
 
 def fix_source(source: Source, checker: Checker, *, apply_changes: bool) -> Fixed:
     """Apply the policies' defaults and, with `apply_changes`, the change of each finding that has one.
 
     The annotation that the webhook adds to a pod is not written: it describes the webhook's work, not the author's. The
-    items of a large list are fixed one by one. Those in which nothing changes stay as they are in block style; a list
-    in JSON in which something changes is written as YAML.
+    items of a large list are fixed one by one.
     """
     items = split_list(source.text) if len(source.text) >= LARGE_LIST else None
     if items is None:
         return _fix_document(source, checker, apply_changes=apply_changes)
     is_json = source.text.lstrip().startswith("{")
-    texts: list[str] = []
-    left: list[Checked] = []
-    problems: list[Problem] = []
-    has_changed = False
-    for line, piece in items.pieces:
+    pieces = [(line, piece.partition("[")[2][:-1] if is_json else piece, piece) for line, piece in items.pieces]
+    fixed: list[Fixed] = []
+    texts: list[tuple[str, str]] = []
+    for line, written, piece in pieces:
         one = Source(source.file, source.first_line + line, piece, items.inherited)
-        fixed = _fix_document(one, checker, apply_changes=apply_changes)
-        left += fixed.left
-        problems += fixed.problems
-        if fixed.text != piece:
-            has_changed = True
-            texts.append(fixed.text if is_json else textwrap.indent(fixed.text, _indent(piece)))
-        elif not is_json:
-            texts.append(piece)
-        elif written := "".join(write_document(document.value) for document in _readable(one)):
-            texts.append(written)
-        else:  # it cannot be read, so that the list cannot be written
-            return Fixed(source.text, tuple(left), tuple(problems))
-    if not has_changed:
-        return Fixed(source.text, tuple(left), tuple(problems))
-    before, after = _head_in_yaml(items) if is_json else items.around
-    return Fixed(before + "".join(texts) + after, tuple(left), tuple(problems))
+        fixed.append(_fix_document(one, checker, apply_changes=apply_changes))
+        texts.append((written, _item_text(fixed[-1], piece, is_json=is_json)))
+    return Fixed(
+        with_pieces(source.text, texts),
+        tuple(checked for one in fixed for checked in one.left),
+        tuple(problem for one in fixed for problem in one.problems),
+        tuple(changed for one in fixed for changed in one.changed),
+        tuple(place for one in fixed for place in one.rewritten),
+    )
 
 
-def _indent(text: str) -> str:
-    return " " * (len(text) - len(text.lstrip(" ")))
+def _item_text(fixed: Fixed, piece: str, *, is_json: bool) -> str:
+    """The text of an item in its list, which was read as a list of one."""
+    if is_json:
+        return fixed.text.strip().removeprefix("[").removesuffix("]")
+    indent = " " * (len(piece) - len(piece.lstrip(" ")))
+    return textwrap.indent(fixed.text, indent) if fixed.rewritten else fixed.text
 
 
-def _readable(source: Source) -> Iterator[Document]:
-    return (document for document in documents_of(source) if isinstance(document, Document))
-
-
-def _head_in_yaml(items: ListItems) -> tuple[str, str]:
-    """The text of a list in JSON before and after its items, in YAML."""
-    [document] = _readable(Source("", 0, "".join(items.around)))
-    fields = [*document.value.items()]
-    place = next(index for index, (name, _) in enumerate(fields) if name == "items")
-    before, after = (write_document(dict(part)) if part else "" for part in (fields[:place], fields[place + 1 :]))
-    return f"{before}items:\n", after
+def with_pieces(text: str, pieces: Iterable[tuple[str, str]]) -> str:
+    """A text in which pieces, in their order, are replaced by others; what is between them stays."""
+    parts: list[str] = []
+    position = 0
+    for before, after in pieces:
+        start = text.index(before, position)
+        parts += text[position:start], after
+        position = start + len(before)
+    return "".join([*parts, text[position:]])
 
 
 def _fix_document(source: Source, checker: Checker, *, apply_changes: bool) -> Fixed:
-    fixer = _Fixer(checker, apply_changes)
+    comments, invalid = ignore_comments(source)
+    fixer = _Fixer(checker, apply_changes, comments)
+    fixer.problems += invalid
     documents: list[Document] = []
     for document in documents_of(source):
         if isinstance(document, Problem):
@@ -92,19 +100,23 @@ def _fix_document(source: Source, checker: Checker, *, apply_changes: bool) -> F
     for document in documents:
         fixer.fix(document, source)
     left, problems = tuple(fixer.left), tuple(fixer.problems)
-    if not fixer.has_changed:
+    if not fixer.changed:
         return Fixed(source.text, left, problems)
+    before = [document for document in documents_of(source) if isinstance(document, Document)]
     try:
-        return Fixed("---\n".join(write_document(document.value) for document in documents), left, problems)
+        edited = with_values(source.text, before, [document.value for document in documents])
     except RecursionError:
         return Fixed(source.text, problems=(*problems, Problem(source.file, "is nested too deeply to be changed")))
+    rewritten = tuple(document.place(()) for document in before) if edited.is_rewritten else ()
+    return Fixed(edited.text, left, problems, tuple(fixer.changed), rewritten)
 
 
 class _Fixer:
-    def __init__(self, checker: Checker, apply_changes: bool) -> None:
+    def __init__(self, checker: Checker, apply_changes: bool, comments: Sequence[IgnoreComment]) -> None:
         self.checker = checker
+        self.comments = comments
         self.apply_changes = apply_changes
-        self.has_changed = False
+        self.changed: list[FixedObject] = []
         self.left: list[Checked] = []
         self.problems: list[Problem] = []
 
@@ -123,13 +135,18 @@ class _Fixer:
                     self.problems.append(unjudged(judged.manifest, str(error)))
 
     def _fix_object(self, judged: JudgedObject) -> None:
+        before: dict[str, Any] | None = None
         for _ in range(MAX_ROUNDS):
             changes = self._defaults(judged) or (self._changes(judged) if self.apply_changes else [])
             if not changes:
                 break
+            if before is None:
+                before = deepcopy(judged.manifest.value)
             self._make(changes, judged.manifest.value)
             judged = self._again(judged)
-        checked = self.checker.judge(judged)
+        if before is not None and (not self.changed or self.changed[-1].manifest is not judged.manifest):
+            self.changed.append(FixedObject(judged.manifest, before))
+        checked = self._judge(judged)
         if checked.violations:
             self.left.append(checked)
 
@@ -145,12 +162,14 @@ class _Fixer:
         return [_change(operation, judged.pod_path) for operation in additions if not _is_record(operation)]
 
     def _changes(self, judged: JudgedObject) -> list[Change]:
-        changes = (located.finding.change for located in self.checker.judge(judged).violations)
+        changes = (located.finding.change for located in self._judge(judged).violations)
         return [change for change in changes if change is not None]
+
+    def _judge(self, judged: JudgedObject) -> Checked:
+        return self.checker.without_ignored(self.checker.judge(judged), self.comments)
 
     def _make(self, changes: Sequence[Change], value: Any) -> None:
         """Make the changes; removals last and from the end of each list, so that the other indices stay valid."""
-        self.has_changed = True
         for change in changes:
             if change.operation != ChangeOperation.REMOVE:
                 _set(value, change)

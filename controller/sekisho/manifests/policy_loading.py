@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import get_args
+from typing import BinaryIO, get_args
 
 import msgspec
 
@@ -11,7 +11,7 @@ from sekisho.documents import Problem, parse_path
 from sekisho.findings import render_path
 from sekisho.manifests.folders import files_below
 from sekisho.manifests.objects import Manifest, read_manifests
-from sekisho.manifests.sources import content_of, sources_of, text_of
+from sekisho.manifests.sources import STDIN, content_of, sources_of, text_of
 from sekisho.manifests.texts import Source
 from sekisho.policies import ClusterPodPolicy, Policy, PolicyError
 from sekisho.policies.crd import RESOURCES
@@ -29,16 +29,18 @@ def load_policies(
     standard: str | None = None,
     context: Path | None = None,
     beside: Iterable[Source] = (),
+    stdin: BinaryIO | None = None,
 ) -> list[Policy]:
     """The policies of files and folders.
 
     standard: adds one more policy, for a level such as `restricted` or `baseline:v1.30`; None adds none.
     context: a folder of a cluster's objects whose policies are added, if it has any; None adds none.
     beside: manifests whose policies are added, apart from those that are there already.
+    stdin: what the path `-` is; None if `-` is the name of a file.
 
     Raises PolicyError for files that cannot be used, and ValueError for an unknown standard.
     """
-    policies = [policy for path in paths for policy in read_policies(path)]
+    policies = [policy for path in paths for policy in read_policies(path, stdin)]
     if context is not None:
         policies += read_policies(context, required=False)
     if standard is not None:
@@ -62,13 +64,17 @@ def policy_of_standard(standard: str) -> ClusterPodPolicy:
     return ClusterPodPolicy(PolicyMeta(standard), ClusterPodPolicySpec(pod_security_standard=required))
 
 
-def read_policies(path: Path, *, required: bool = True) -> list[Policy]:
+def read_policies(path: Path, stdin: BinaryIO | None = None, *, required: bool = True) -> list[Policy]:
     """The policies and waivers of a file, or of the YAML and JSON files of a folder in the order of their names.
+
+    stdin: as of `load_policies`.
 
     required: whether there must be at least one.
 
     Objects of other API groups are ignored. Raises PolicyError with the file:line:column of every problem.
     """
+    if str(path) == "-" and stdin is not None:
+        return _policies_of(stdin)
     if not path.exists():
         raise PolicyError(Problem(str(path), "there is no such file or folder"))
     policies: list[Policy] = []
@@ -86,6 +92,14 @@ def read_policies(path: Path, *, required: bool = True) -> list[Policy]:
     return policies
 
 
+def _policies_of(stdin: BinaryIO) -> list[Policy]:
+    text = _text(stdin.read(MAX_FILE_BYTES + 1), STDIN)
+    policies = parse_policies(text, STDIN)
+    if not policies:
+        raise PolicyError(Problem(STDIN, f"holds no {kinds()} of {GROUP}/{VERSION}"))
+    return policies
+
+
 def parse_policies(text: str, file: str) -> list[Policy]:
     """The policies and waivers in a text, those of a List included; `file` is its name in errors.
 
@@ -99,8 +113,12 @@ def parse_policies(text: str, file: str) -> list[Policy]:
         elif isinstance(manifest, Manifest):
             problems += _add_policy(manifest, policies)
     if problems:
-        raise PolicyError(*problems)
+        raise PolicyError(*sorted(problems, key=_line_and_column))
     return policies
+
+
+def _line_and_column(problem: Problem) -> tuple[int, ...]:
+    return tuple(int(part) for part in problem.where.rsplit(":", 2)[1:] if part.isdigit())
 
 
 def policies_in(sources: Iterable[Source]) -> list[Policy]:
@@ -164,9 +182,13 @@ def read_policy_file(file: Path) -> str:
         content = content_of(file, MAX_FILE_BYTES)
     except OSError as error:
         raise PolicyError(Problem(str(file), f"cannot be read: {error.strerror}")) from None
+    return _text(content, str(file))
+
+
+def _text(content: bytes, name: str) -> str:
     if len(content) > MAX_FILE_BYTES:
-        raise PolicyError(Problem(str(file), f"is larger than {MAX_FILE_BYTES >> 20} MiB"))
-    text = text_of(content, str(file))
+        raise PolicyError(Problem(name, f"is larger than {MAX_FILE_BYTES >> 20} MiB"))
+    text = text_of(content, name)
     if isinstance(text, Problem):
         raise PolicyError(text)
     return text

@@ -127,7 +127,8 @@ def test_days_count_from_now(tmp_path: Path) -> None:
 
 
 def test_text_that_cannot_be_changed_in_place_is_written_again(tmp_path: Path) -> None:
-    text = BLOCK.replace("validUntil: 2027-01-01T00:00:00Z # soon", "validUntil: |-\n      2027-01-01T00:00:00Z")
+    text = BLOCK.replace("validUntil: 2027-01-01T00:00:00Z # soon", "validUntil: *until")
+    text = text.replace("metadata:", "metadata:\n  labels: {until: &until '2027-01-01T00:00:00Z'}", 1)
     file = written(tmp_path, text)
     result = sekisho("catalog", "add", file, PAY, "--valid-until", "2029-01-01")
     assert "the catalogue was written again as a whole, without its comments" in result.stderr

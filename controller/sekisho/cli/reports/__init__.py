@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from sekisho.cli.reports import github, json_document, junit, sarif, text
+from sekisho.cli.reports import github, gitlab, json_document, junit, markdown, sarif, text
 from sekisho.manifests import Checks
 
 REPORTS: Final[Mapping[str, Callable[[Checks], str]]] = MappingProxyType(
@@ -14,6 +14,8 @@ REPORTS: Final[Mapping[str, Callable[[Checks], str]]] = MappingProxyType(
         "sarif": sarif.render,
         "junit": junit.render,
         "github": github.render,
+        "gitlab": gitlab.render,
+        "markdown": markdown.render,
     }
 )
 """The formats by their names for `--output`."""

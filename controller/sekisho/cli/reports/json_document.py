@@ -28,6 +28,8 @@ def render(checks: Checks) -> str:
             "denied": denied,
             "policies": checks.policies,
             "passedOver": checks.passed_over,
+            "ignored": sum(len(checked.ignored) for checked in checks.checked),
+            "known": checks.known,
             "unreadable": len(checks.problems),
         },
     }
@@ -49,6 +51,7 @@ def _object(checked: Checked) -> dict[str, Any]:
         "verdict": "denied" if checked.is_denied else "passed",
         "findings": [_finding(located) for located in checked.violations],
         "waived": [_waived(waived) for waived in checked.waived],
+        "ignored": [_finding(one.located) | {"reason": one.comment.reason} for one in checked.ignored],
     }
 
 

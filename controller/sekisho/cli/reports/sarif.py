@@ -6,7 +6,7 @@ Source: https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,8 +23,11 @@ LEVELS = {Enforcement.DENY: "error", Enforcement.WARN: "warning", Enforcement.AU
 
 def render(checks: Checks) -> str:
     """One log with one run."""
-    controls = rules_of(located.finding.control for checked in checks.checked for located in checked.violations)
-    results = [_result(checked, located, controls) for checked in checks.checked for located in checked.violations]
+    everything = [
+        (checked, located) for checked in checks.checked for located in (*checked.violations, *_ignored(checked))
+    ]
+    controls = rules_of(located.finding.control for _, located in everything)
+    results = [_result(checked, located, controls) for checked, located in everything]
     return render_log(controls, results, [_notification(problem) for problem in checks.problems])
 
 
@@ -69,9 +72,15 @@ def _rule(control: Control[Any]) -> dict[str, Any]:
     }
 
 
+def _ignored(checked: Checked) -> Iterator[Located]:
+    return (ignored.located for ignored in checked.ignored)
+
+
 def _result(checked: Checked, located: Located, controls: list[str]) -> dict[str, Any]:
     location = _location(checked.file, located.line, located.column)
     location["logicalLocations"] = [resource(checked.title)]
+    reasons = [one.comment.reason for one in checked.ignored if one.located is located]
+    suppressions = [{"kind": "inSource", "justification": printable(reason)} for reason in reasons]
     return {
         "ruleId": located.finding.control,
         "ruleIndex": controls.index(located.finding.control),
@@ -79,7 +88,7 @@ def _result(checked: Checked, located: Located, controls: list[str]) -> dict[str
         "message": {"text": f"{printable(checked.title)}: {sentence(located.violation)}"},
         "locations": [location],
         "properties": {"field": located.finding.field, "policies": located.violation.policies},
-    }
+    } | ({"suppressions": suppressions} if suppressions else {})
 
 
 def resource(title: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from sekisho.admission import Violation, Waived
 from sekisho.controls import CONTROLS
 from sekisho.findings import Finding, words
-from sekisho.manifests import Checks
+from sekisho.manifests import Checked, Checks, Ignored
 from sekisho.manifests.passed_over import RENDER_FIRST, Reason
 from sekisho.policies import Enforcement, Problem
 from sekisho.timestamps import rfc3339
@@ -42,9 +42,14 @@ def printable(text: str) -> str:
 
 def headline(finding: Finding) -> str:
     """The subject of a finding, the reason, the field and its value."""
-    reason = CONTROLS[finding.control].reason
+    reason = reason_of(finding)
     value = finding.value_and_origin
     return printable(f"{finding.subject} for {reason}: {finding.field} is {value} (allowed: {finding.allowed})")
+
+
+def reason_of(finding: Finding) -> str:
+    """What is denied, such as `host namespaces`."""
+    return CONTROLS[finding.control].reason
 
 
 def remedy(violation: Violation) -> str:
@@ -96,6 +101,13 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:MAX_NAMES]) + more
 
 
+def ignored_by(checked: Checked, ignored: Ignored) -> str:
+    """The place of an ignored finding, its object, control and field, and the reason of the comment."""
+    located, finding = ignored.located, ignored.located.finding
+    place = f"{checked.file}:{located.line}:{located.column}"
+    return f"{place}: {checked.title}: {finding.control} of {finding.field} is ignored: {ignored.comment.reason}"
+
+
 def summary(checks: Checks) -> str:
     """One line with the counts of a run."""
     denied = sum(checked.is_denied for checked in checks.checked)
@@ -111,6 +123,10 @@ def summary(checks: Checks) -> str:
         line += f"; {_counted(checks.passed_over, 'object', 'objects')} without pods ignored ({counts})"
     if checks.files:
         line += f"; {_counted(len(checks.files), 'file', 'files')} passed over"
+    if ignored := sum(len(checked.ignored) for checked in checks.checked):
+        line += f"; {_counted(ignored, 'finding', 'findings')} ignored by comments"
+    if checks.known:
+        line += f"; {_counted(checks.known, 'known finding', 'known findings')} left out"
     if checks.problems:
         line += f"; {len(checks.problems)} unreadable"
     return line

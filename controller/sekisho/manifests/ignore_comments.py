@@ -1,0 +1,107 @@
+"""Comments that ignore findings: `# sekisho: ignore[hostPorts] the exporter is scraped at the node's address`."""
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import yaml
+from msgspec import Struct
+
+from sekisho.controls import CONTROLS
+from sekisho.documents import Document, Problem
+from sekisho.manifests.objects import documents_of
+from sekisho.manifests.texts import Source
+from sekisho.spelling import did_you_mean
+
+_FORM: Final = "write # sekisho: ignore[CONTROL] REASON"
+_MARK: Final = "sekisho:"
+_COMMENT: Final = re.compile(
+    r"(?:^|(?<=\s))#\s*sekisho:\s*ignore\b(?P<controls>\[[^\]]*\])?[ \t]*(?P<reason>.*?)\s*$", re.MULTILINE
+)
+_WITHOUT_VALUE: Final = re.compile(r"[\s-]*(?:#.*)?")
+"""A line that has no value, so that a comment in it is about the next line that has one."""
+
+
+class IgnoreComment(Struct, frozen=True):
+    """One comment.
+
+    place: its own file:line:column.
+    line: that of the findings that it is about, from 1; if this is the first line of an object, it is about the whole
+        object.
+    """
+
+    place: str
+    line: int
+    controls: frozenset[str]
+    reason: str
+
+
+def ignore_comments(source: Source) -> tuple[list[IgnoreComment], list[Problem]]:
+    """The comments in a text that ignore findings, and problems with those that cannot be used."""
+    comments: list[IgnoreComment] = []
+    problems: list[Problem] = []
+    if _MARK in source.text and _COMMENT.search(source.text) is not None:
+        for item in _comments(source):
+            (comments if isinstance(item, IgnoreComment) else problems).append(item)  # type: ignore[arg-type]
+    return comments, problems
+
+
+def _comments(source: Source) -> Iterator[IgnoreComment | Problem]:
+    documents = [*documents_of(source)]
+    if any(isinstance(document, Problem) for document in documents):
+        return  # the text cannot be read, which is reported anyway
+    texts = [span for document in documents if isinstance(document, Document) for span in _texts(document.node)]
+    lines = source.text.split("\n")
+    for match in _COMMENT.finditer(source.text):
+        if any(start < match.start() < end for start, end in texts):
+            continue
+        line = source.text.count("\n", 0, match.start())
+        column = match.start() - source.text.rfind("\n", 0, match.start())
+        place = f"{source.file}:{_line_in_file(source, line)}:{column}"
+        problem = _problem(match)
+        if problem:
+            yield Problem(place, problem)
+            continue
+        about = next((at for at in range(line, len(lines)) if not _WITHOUT_VALUE.fullmatch(lines[at])), line)
+        yield IgnoreComment(place, _line_in_file(source, about), frozenset(_names(match)), match["reason"])
+
+
+def _line_in_file(source: Source, line: int) -> int:
+    """The line in the file, from 1, of a line of the text, from 0; 0 if it is not clear for a rendered document."""
+    if source.origin is None:
+        return source.first_line + line + 1
+    place = source.origin.exact_position(line)
+    return place[0] if place is not None else 0
+
+
+def _names(match: re.Match[str]) -> list[str]:
+    return [name.strip() for name in (match["controls"] or "[]")[1:-1].split(",")]
+
+
+def _problem(match: re.Match[str]) -> str:
+    """Why a comment ignores nothing; empty if it can be used."""
+    names = [name for name in _names(match) if name]
+    if not names:
+        return f"the comment names no control; {_FORM}"
+    unknown = next((name for name in names if name not in CONTROLS), None)
+    if unknown is not None:
+        return f"there is no control {unknown}{did_you_mean(unknown, CONTROLS)}"
+    return "" if match["reason"] else f"the comment gives no reason; {_FORM}"
+
+
+def _texts(root: yaml.Node) -> Iterator[tuple[int, int]]:
+    """Where the quoted and block texts of a document begin and end: what looks like a comment in them is none."""
+    nodes = [root]
+    seen: set[int] = set()
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.ScalarNode):
+            if node.style:
+                yield node.start_mark.index, node.end_mark.index
+        elif isinstance(node, yaml.MappingNode):
+            nodes += (part for pair in node.value for part in pair)
+        else:
+            nodes += node.value
