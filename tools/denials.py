@@ -10,7 +10,7 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from msgspec.structs import replace
 
-from sekisho.admission import denial_message, evaluate, judge
+from sekisho.admission import Context, denial_message, evaluate, judge
 from sekisho.images.authorities import Authority, AuthorityKey, authority
 from sekisho.images.evidence import Attestation, ImageFacts, Signature, Unknown
 from sekisho.images.scans import SCAN_PREDICATE, BySeverity, Ids, Scan, Vulnerability
@@ -161,7 +161,7 @@ def _signature_lines() -> Iterator[str]:
     for title, image, facts, signer in _SIGNATURES:
         pod = msgspec.convert({"spec": {"containers": [{"name": "app", "image": image}]}}, Workload)
         trust = Trust({"release": signer}, {_IMAGE: facts}, _NOW)
-        evaluation = evaluate(pod, PolicySet.of([_SIGNED]), "default", {}, trust=trust)
+        evaluation = evaluate(pod, Context(PolicySet.of([_SIGNED]), "default", {}, trust=trust))
         yield from (f"An image that {title}:\n", "```", denial_message(evaluation.violations), "```", "")
 
 
@@ -218,7 +218,8 @@ def _scan_lines() -> Iterator[str]:
         attestations = () if scan is None else (Attestation(SCAN_PREDICATE, (signature,), scan),)
         facts = replace(_NOT_SCANNED, attestations=attestations)
         evaluation = evaluate(
-            pod, PolicySet.of([_SCANNED]), "default", {}, trust=Trust({"scanner": _SCANNER}, {_IMAGE: facts}, _NOW)
+            pod,
+            Context(PolicySet.of([_SCANNED]), "default", {}, trust=Trust({"scanner": _SCANNER}, {_IMAGE: facts}, _NOW)),
         )
         yield from (f"An image that {title}:\n", "```", denial_message(evaluation.violations), "```", "")
 

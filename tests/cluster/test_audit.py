@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import yaml
 
-from sekisho.admission import evaluate
+from sekisho.admission import Context, evaluate
 from sekisho.audit import PODS
 from sekisho.pods import Workload
 from sekisho.policies import ClusterPodPolicy, PolicySet
@@ -107,7 +107,7 @@ def test_counts_before_a_policy_is_applied_are_what_the_api_server_then_answers(
     # As they run: pod by pod.
     policies = PolicySet.of([msgspec.convert(policy, ClusterPodPolicy)])
     pods = [msgspec.convert(body, Workload) for body in pods_of(cluster, running)]
-    violating = sum(bool(evaluate(pod, policies, running, None).violations) for pod in pods)
+    violating = sum(bool(evaluate(pod, Context(policies, running, None)).violations) for pod in pods)
     assert (summary["pods"], summary["violating"]) == (len(pods), violating)
 
     # Made again: the API server's answers, once the policy is in force.

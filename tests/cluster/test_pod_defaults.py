@@ -9,7 +9,7 @@ import msgspec
 import pytest
 import yaml
 
-from sekisho.admission import Form, evaluate, fill
+from sekisho.admission import Context, Form, evaluate, fill
 from sekisho.admission.defaults import with_defaults
 from sekisho.controls import CONTROLS
 from sekisho.controls.control import Control, opt_in
@@ -130,7 +130,7 @@ def test_verdict_is_the_same_on_the_manifest_the_template_and_the_pod(created: l
 
 def judged(pod: Pod, policies: PolicySet, namespace: Namespace, form: Form) -> set[tuple[str, str]]:
     """Each violation's control and field."""
-    evaluation = evaluate(pod, policies, namespace.name, {}, form=form, objects=namespace.objects)
+    evaluation = evaluate(pod, Context(policies, namespace.name, {}, objects=namespace.objects), form=form)
     return {(each.finding.control, each.finding.field) for each in evaluation.violations}
 
 

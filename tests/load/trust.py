@@ -20,7 +20,7 @@ import msgspec
 import uvloop
 from msgspec import Struct
 
-from sekisho.admission import evaluate
+from sekisho.admission import Context, evaluate
 from sekisho.images import Reference, parse
 from sekisho.images.authorities import Authority
 from sekisho.images.evidence import ImageFacts, Signature, evidence_key
@@ -254,12 +254,12 @@ def _policies(images: Mapping[str, Any]) -> PolicySet:
 
 
 def _timed(policies: PolicySet, pod: Pod, trust: Trust) -> float:
-    judged = evaluate(pod, policies, "default", None, trust=trust)
+    judged = evaluate(pod, Context(policies, "default", None, trust=trust))
     if judged.is_denied:
         raise click.ClickException(f"a known image is denied: {judged.violations[0].finding}")
     start = time.process_time()
     for _ in range(EVALUATIONS):
-        evaluate(pod, policies, "default", None, trust=trust)
+        evaluate(pod, Context(policies, "default", None, trust=trust))
     return time.process_time() - start
 
 

@@ -1,6 +1,7 @@
 """Admission: a review in, a verdict, an answer out. Pure: no I/O, no clock, and no exception for a decoded review."""
 
 from sekisho.admission.answer import DENIALS, Decision, Outcome, errored, mutate, validate, written_at, written_by_owner
+from sekisho.admission.context import Clock, Context
 from sekisho.admission.defaults import Addition, Filled, fill
 from sekisho.admission.denial import denial_message, warning_lines
 from sekisho.admission.evaluation import NOT_VERIFIED, Evaluation, Form, evaluate
@@ -9,7 +10,7 @@ from sekisho.admission.pod_resources import LimitRange, LimitRangeItem, limit_ra
 from sekisho.admission.review import MalformedReviewError, Review, decode, decode_head
 from sekisho.admission.time_checks import CheckTime, UnjudgedError
 from sekisho.admission.verdict import Violation, denying, judge, policies_of, with_enforcement
-from sekisho.admission.waivers import Clock, Waived, waiver_lines
+from sekisho.admission.waivers import Waived, waiver_lines
 from sekisho.findings import ManyFindingsError
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Addition",
     "CheckTime",
     "Clock",
+    "Context",
     "Decision",
     "Evaluation",
     "Filled",

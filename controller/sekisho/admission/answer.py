@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from sekisho.admission.bounds import MAX_FINDINGS, MAX_NAMESPACE_LENGTH
 from sekisho.admission.changed_images import with_images
+from sekisho.admission.context import Clock, Context
 from sekisho.admission.defaults import Filled, defaults_for
 from sekisho.admission.denial import (
     MAX_MESSAGE_LENGTH,
@@ -28,7 +29,7 @@ from sekisho.admission.review import Review
 from sekisho.admission.template_paths import fixes_in_object, names_field, violations_in_object
 from sekisho.admission.time_checks import CheckTime, UnjudgedError
 from sekisho.admission.verdict import Violation, denying, with_enforcement
-from sekisho.admission.waivers import Clock, Waived, waiver_lines
+from sekisho.admission.waivers import Waived, waiver_lines
 from sekisho.controls import CONTROLS
 from sekisho.images.trust import Lookup, Trust
 from sekisho.pods import NAME_OF_CRON_JOB, POD_TEMPLATES, OwnerReference, Pod, TemplatePath
@@ -147,23 +148,18 @@ def _validated(
         return allowed(review)
     is_pod = review.is_pod
     try:
+        namespace = review.namespace or ""
+        objects = NO_OBJECTS if is_pod else objects_for(namespace, pod)
         evaluation = evaluate(
             pod,
-            policies,
-            review.namespace or "",
-            namespace_labels,
+            Context(policies, namespace, namespace_labels, clock, objects, check_time, trust, max_findings),
             form=_POD if is_pod else _TEMPLATE,
             old=review.old_pod if review.operation == "UPDATE" else None,
             # The pods of a template are created by a controller, not by the user who applies the template.
             subject=review.user_info if is_pod else None,
-            clock=clock,
-            objects=NO_OBJECTS if is_pod else objects_for(review.namespace or "", pod),
-            check_time=check_time,
-            annotations=None if is_pod else review.metadata.annotations,
-            trust=trust,
             workload=None if is_pod else review.workload,
             old_workload=None if is_pod else review.old_workload,
-            max_findings=max_findings,
+            annotations=None if is_pod else review.metadata.annotations,
         )
     except UnjudgedError as error:
         return errored(review, str(error))
@@ -217,18 +213,18 @@ def _mutated(
     only = _changeable(review)
     if pod is None or not review.is_pod or only == frozenset() or _is_mirror_pod(review):
         return allowed(review)
-    namespace = review.namespace or ""
-    plan = policies.plan(namespace, namespace_labels, pod, review.user_info)
-    mirrored = mirror_images(pod, plan, policies, namespace, clock, only, check_time)
+    context = Context(policies, review.namespace or "", namespace_labels, clock, NO_OBJECTS, check_time, trust)
+    plan = policies.plan(context.namespace, namespace_labels, pod, review.user_info)
+    mirrored = mirror_images(pod, plan, context, only)
     pod = with_images(pod, mirrored)
     if trust is None or not plan.needs_evidence:
-        filled = defaults_for(pod, plan, policies, namespace, clock, only, mirrored, check_time)
+        filled = defaults_for(pod, plan, context, only, mirrored)
         return patched(review, filled) if filled.operations else allowed(review)
     try:
-        resolved, lookups = resolve_tags(pod, plan, policies, namespace, clock, trust, only, check_time=check_time)
+        resolved, lookups = resolve_tags(pod, plan, context, trust, only)
     except UnjudgedError:  # the validating webhook denies it
         resolved, lookups = [], ()
-    filled = defaults_for(pod, plan, policies, namespace, clock, only, [*mirrored, *resolved], check_time)
+    filled = defaults_for(pod, plan, context, only, [*mirrored, *resolved])
     outcome = patched(review, filled) if filled.operations else allowed(review)
     return replace(outcome, lookups=lookups) if lookups else outcome
 

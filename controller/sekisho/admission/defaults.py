@@ -13,10 +13,11 @@ import msgspec
 from msgspec import Struct
 
 from sekisho.admission.changed_images import ChangedImage
+from sekisho.admission.context import Context
 from sekisho.admission.pod_defaults import is_token_mount, is_token_volume
 from sekisho.admission.resource_defaults import resources_wanted
 from sekisho.admission.time_checks import CheckTime, timed
-from sekisho.admission.waivers import Clock, Group, exemptions, keeps_off, waivers_of_defaults
+from sekisho.admission.waivers import Group, exemptions, keeps_off, waivers_of_defaults
 from sekisho.findings import render_path
 from sekisho.images.reference import default_pull_policy
 from sekisho.pods import (
@@ -31,7 +32,7 @@ from sekisho.pods import (
     in_user_namespace,
     is_windows,
 )
-from sekisho.policies import Default, Plan, PolicySet
+from sekisho.policies import Default, Plan
 from sekisho.policies.defaults import DefaultLevel
 from sekisho.policies.safe_defaults import first_per_field
 
@@ -105,6 +106,12 @@ class _Filler:
         self.labels: dict[str, str] = {}
         self.annotations: dict[str, str] = {}
 
+    @property
+    def filled(self) -> Filled:
+        """All that was collected."""
+        fields = tuple((policy, tuple(names)) for policy, names in sorted(self.fields.items()))
+        return Filled(tuple(self.operations), fields)
+
     def add(self, pointer: str, value: Any) -> None:
         self.operations.append(Addition(pointer, value))
 
@@ -135,26 +142,24 @@ class _Filler:
 def defaults_for(
     pod: Pod,
     plan: Plan,
-    policies: PolicySet,
-    namespace: str,
-    clock: Clock | None,
+    context: Context,
     only: frozenset[str] | None = None,
     images: Sequence[ChangedImage] = (),
-    check_time: CheckTime | None = None,
 ) -> Filled:
     """The defaults for a pod, without those that waivers keep off.
 
-    clock: gives the time for waivers, called only where there is something to set; with None no waiver applies.
-    only, images, check_time: as for `fill`.
+    only, images: as for `fill`.
+
+    Raises UnjudgedError as `context.check_time` does.
     """
-    filled = fill(pod, plan.defaults, only, images=images, check_time=check_time)
-    if not filled.operations or clock is None or not policies.has_waivers:
+    filled = fill(pod, plan.defaults, only, images=images, check_time=context.check_time)
+    if not filled.operations or context.clock is None or not context.policies.has_waivers:
         return filled
-    now = clock()
-    waivers = waivers_of_defaults(plan, pod, namespace, policies, now)
+    now = context.clock()
+    waivers = waivers_of_defaults(plan, pod, context, now)
     if not waivers:
         return filled
-    exempt = exemptions(pod, namespace, policies, now)
+    exempt = exemptions(pod, context, now)
     is_off = keeps_off(plan, exempt)
     of_containers = [default for default in plan.all_defaults if default.level not in (_METADATA, _MIRRORS)]
     of_groups: dict[Group, Sequence[Default]] = {}
@@ -167,7 +172,7 @@ def defaults_for(
 
     of_pod = first_per_field([default for default in plan.all_defaults if not is_off(default, None)])
     are_alike = not any(waiver.images or waiver.containers for waiver in waivers)
-    return fill(pod, of_pod, only, None if are_alike else of, images, check_time)
+    return fill(pod, of_pod, only, None if are_alike else of, images, context.check_time)
 
 
 def fill(
@@ -190,10 +195,7 @@ def fill(
     if not defaults and of_container is None and not images:
         return Filled()
     filler = _Filler()
-    containers = container_refs(pod.spec)
-    if only is not None:
-        containers = [placed for placed in containers if placed.container.name in only]
-    containers = timed(containers, check_time)
+    containers = timed(_changeable(pod, only), check_time)
     if is_windows(pod.spec):
         defaults = _on_windows(defaults)
     lists = None if of_container is None else _lists(pod, containers, of_container)
@@ -214,9 +216,13 @@ def fill(
         filler.change(image)
     if filler.operations and only is None:
         _annotate(filler, pod.metadata)
-    return Filled(
-        tuple(filler.operations), tuple((name, tuple(fields)) for name, fields in sorted(filler.fields.items()))
-    )
+    return filler.filled
+
+
+def _changeable(pod: Pod, only: frozenset[str] | None) -> list[ContainerRef]:
+    """The containers of these names; with None, all."""
+    containers = container_refs(pod.spec)
+    return containers if only is None else [placed for placed in containers if placed.container.name in only]
 
 
 def _lists(pod: Pod, containers: Sequence[ContainerRef], of_container: OfContainer) -> list[Sequence[Default]]:

@@ -4,35 +4,27 @@ from collections.abc import Container
 from typing import Final
 
 from sekisho.admission.changed_images import ChangedImage, images_of
-from sekisho.admission.time_checks import CheckTime
-from sekisho.admission.waivers import Clock, KeepsOff, exemptions, keeps_off
+from sekisho.admission.context import Context
+from sekisho.admission.waivers import KeepsOff, exemptions, keeps_off
 from sekisho.images.reference import ImageError, Reference, parse
 from sekisho.images.registries import parse_pattern
 from sekisho.pods import Pod
-from sekisho.policies import Default, Plan, PolicySet
+from sekisho.policies import Default, Plan
 from sekisho.policies.defaults import DefaultLevel
 
 _MIRRORS: Final = DefaultLevel.MIRRORS
 
 
-def mirror_images(
-    pod: Pod,
-    plan: Plan,
-    policies: PolicySet,
-    namespace: str,
-    clock: Clock | None,
-    only: frozenset[str] | None = None,
-    check_time: CheckTime | None = None,
-) -> list[ChangedImage]:
+def mirror_images(pod: Pod, plan: Plan, context: Context, only: frozenset[str] | None = None) -> list[ChangedImage]:
     """The images that are pulled from a mirror of their registry.
 
     An image that a mirror of the plan serves already stays, so that no image is changed again. So does one that waivers
     exempt from the control `images`, one that is not a valid reference, and one that a policy names: by a rule that is
     judged from evidence, or as a repository that it denies. At the mirror, these would not apply to it.
 
-    clock: gives the time for waivers, called only where there is something to change; with None no waiver applies.
     only: the names of the containers that may still be changed; None for a new pod.
-    check_time: called for each image; None where this is quick.
+
+    Raises UnjudgedError as `context.check_time` does.
     """
     if not plan.has_mirrors:
         return []
@@ -41,13 +33,13 @@ def mirror_images(
     is_off: KeepsOff | None = None
     changed = []
     for placed in images_of(pod, only):
-        if check_time is not None:
-            check_time()
+        if context.check_time is not None:
+            context.check_time()
         reference = _movable(placed.image, mirrors, served)
         if reference is None or any(names(reference) for names in plan.names_image):
             continue
-        if is_off is None and clock is not None and policies.has_waivers:
-            is_off = keeps_off(plan, exemptions(pod, namespace, policies, clock()))
+        if is_off is None and context.clock is not None and context.policies.has_waivers:
+            is_off = keeps_off(plan, exemptions(pod, context, context.clock()))
         for default in mirrors[reference.registry]:
             if is_off is None or not is_off(default, placed.container):
                 image = _at(default.value, reference)

@@ -3,50 +3,38 @@
 from collections.abc import Sequence
 
 from sekisho.admission.changed_images import ChangedImage
-from sekisho.admission.time_checks import CheckTime
+from sekisho.admission.context import Context
 from sekisho.admission.verdict import Violation, judge, judge_evidence
-from sekisho.admission.waivers import Clock, apply_waivers
+from sekisho.admission.waivers import apply_waivers
 from sekisho.controls.images import CONTROL, NEEDS_DIGEST
 from sekisho.findings import FieldPath
 from sekisho.images.trust import Lookup, Trust
 from sekisho.pods import Pod
-from sekisho.policies import Plan, PolicySet
+from sekisho.policies import Plan
 
 
 def resolve_tags(
     pod: Pod,
     plan: Plan,
-    policies: PolicySet,
-    namespace: str,
-    clock: Clock | None,
+    context: Context,
     trust: Trust,
     only: frozenset[str] | None = None,
     old: Pod | None = None,
-    check_time: CheckTime | None = None,
 ) -> tuple[list[ChangedImage], tuple[Lookup, ...]]:
     """The images whose tags are resolved, and those whose digests must be looked up.
 
     An image that a cheaper rule denies, or that a waiver exempts, is left as it is. A rule that only lacks the digest
     is met by it.
 
-    clock: gives the time for waivers; with None no waiver applies.
+    trust: that of the context, which has the digests.
     only: the names of the containers that may still be changed; None for a new pod.
     old: a pod whose images are left as they are, where they are in the same container or volume; None for none.
-    check_time: None where this is quick.
 
-    Raises UnjudgedError as `check_time` does, and for a pod with too many violations.
+    Raises UnjudgedError as `context.check_time` does, and for a pod with too many violations.
     """
-    steps = [step for step in plan.steps if step.control == CONTROL.name]
-    violations = [
-        violation for violation in judge(pod, steps, None, check_time) if violation.finding.allowed != NEEDS_DIGEST
-    ]
-    catalogs = policies.catalogs_at(clock)
-    unsigned: Sequence[Violation] = judge_evidence(pod, steps, old, trust, violations, check_time, catalogs)
-    if unsigned and clock is not None and policies.has_waivers:
-        unsigned, _ = apply_waivers(list(unsigned), pod, namespace, policies, clock(), check_time)
     resolved: dict[FieldPath, ChangedImage] = {}
     lookups: dict[Lookup, None] = {}
-    for violation in unsigned:
+    for violation in _undecided(pod, plan, context, old):
         if violation.lookup is None or violation.lookup.reference.digest is not None:
             continue
         if only is not None and violation.finding.container not in only:
@@ -60,6 +48,18 @@ def resolve_tags(
             names = violation.policies if before is None else tuple({*before.policies, *violation.policies})
             resolved[path] = ChangedImage(path, image, names)
     return list(resolved.values()), tuple(lookups)
+
+
+def _undecided(pod: Pod, plan: Plan, context: Context, old: Pod | None) -> Sequence[Violation]:
+    """The violations of rules on images that evidence decides, for images that no other rule denies."""
+    steps = [step for step in plan.steps if step.control == CONTROL.name]
+    violations = [
+        violation
+        for violation in judge(pod, steps, None, context.check_time)
+        if violation.finding.allowed != NEEDS_DIGEST
+    ]
+    undecided, _ = apply_waivers(judge_evidence(pod, steps, old, violations, context), pod, context)
+    return undecided
 
 
 def _image_at(pod: Pod, path: FieldPath) -> str:

@@ -6,12 +6,14 @@ from typing import Final, Protocol, TypeVar
 from msgspec import Struct
 
 from sekisho.admission.bounds import MAX_FINDINGS
+from sekisho.admission.context import Context
 from sekisho.admission.time_checks import CheckTime, UnjudgedError, timed, with_time_checks
-from sekisho.controls.image_catalogs import NO_CATALOGS, Catalogs
+from sekisho.controls.control import ImageFinding
 from sekisho.findings import FieldPath, Finding, ManyFindingsError, begin_findings, end_findings
-from sekisho.images.trust import Lookup, Trust
+from sekisho.images.trust import Lookup
 from sekisho.pods import Pod, WorkloadMeta, container_refs
 from sekisho.policies import Enforcement, Step
+from sekisho.policies.plans import Requirement
 
 _DENY: Final = Enforcement.DENY  # to look a member up by its name is slow in Python 3.11
 MAX_OWN_LINES: Final = 3
@@ -127,13 +129,7 @@ def judge_workload(
 
 
 def judge_evidence(
-    pod: Pod,
-    steps: Sequence[Step],
-    old: Pod | None,
-    trust: Trust | None,
-    violations: Sequence[Violation],
-    check_time: CheckTime | None = None,
-    catalogs: Catalogs = NO_CATALOGS,
+    pod: Pod, steps: Sequence[Step], old: Pod | None, violations: Sequence[Violation], context: Context
 ) -> list[Violation]:
     """The violations that are judged from evidence about images, and from catalogues.
 
@@ -142,36 +138,37 @@ def judge_evidence(
 
     Raises UnjudgedError as `judge` does.
     """
-    containers = timed(container_refs(pod.spec), check_time)
+    containers = timed(container_refs(pod.spec), context.check_time)
     left_out = {violation.finding.path for violation in violations if violation.on_pods == Enforcement.DENY}
     if old is not None:
         known = {(name, image) for _, name, image in _images(old)}
         left_out |= {path for path, name, image in _images(pod) if (name, image) in known}
-    pod = with_time_checks(pod, check_time)
+    pod = with_time_checks(pod, context.check_time)
+    catalogs = context.policies.catalogs_at(context.clock)
     unsigned: list[Violation] = []
     for step in steps:
         if step.evidence_check is None:
             continue
-        if check_time is not None:
-            check_time()
-        faults = step.evidence_check(pod, containers, left_out, trust, catalogs)
+        if context.check_time is not None:
+            context.check_time()
+        faults = step.evidence_check(pod, containers, left_out, context.trust, catalogs)
         if len(violations) + len(unsigned) + len(faults) * len(step.required_by) > MAX_FINDINGS:
             raise _too_many("pod")
-        unsigned += [
-            Violation(
-                requirement.policies,
-                requirement.enforcement,
-                fault.finding,
-                requirement.on_pods,
-                fault.lookup,
-                fault.is_pending,
-                requirement.messages,
-                fault.needs_trust,
-            )
-            for fault in faults
-            for requirement in step.required_by
-        ]
+        unsigned += [_by_evidence(fault, requirement) for fault in faults for requirement in step.required_by]
     return unsigned
+
+
+def _by_evidence(fault: ImageFinding, by: Requirement) -> Violation:
+    return Violation(
+        by.policies,
+        by.enforcement,
+        fault.finding,
+        by.on_pods,
+        fault.lookup,
+        fault.is_pending,
+        by.messages,
+        fault.needs_trust,
+    )
 
 
 def _images(pod: Pod) -> Iterator[tuple[FieldPath, str, str | None]]:

@@ -9,18 +9,15 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sekisho.admission.bounds import MAX_WAIVED
-from sekisho.admission.time_checks import CheckTime, UnjudgedError
+from sekisho.admission.context import Context
+from sekisho.admission.time_checks import UnjudgedError
 from sekisho.admission.verdict import Violation
 from sekisho.findings import Finding, render_value
 from sekisho.images import ImageError, parse
 from sekisho.pods import Container, Pod, container_refs
-from sekisho.policies import CompiledWaiver, Default, Enforcement, Plan, PolicySet
+from sekisho.policies import CompiledWaiver, Default, Enforcement, Plan
 from sekisho.policies.plans import Judges
 from sekisho.timestamps import rfc3339
-
-Clock = Callable[[], datetime]
-"""Gives the present time, with its zone."""
-
 
 Group = tuple[int, ...]
 """The waivers that apply to a container by its name or image, as their places in `Exemptions.waivers`."""
@@ -45,32 +42,27 @@ class Waived(Struct, frozen=True, gc=False):
 
 
 def apply_waivers(
-    violations: Sequence[Violation],
-    pod: Pod,
-    namespace: str,
-    policies: PolicySet,
-    now: datetime,
-    check_time: CheckTime | None = None,
+    violations: list[Violation], pod: Pod, context: Context
 ) -> tuple[list[Violation], tuple[Waived, ...]]:
     """The violations that stay, and the findings that waivers exempt.
 
     One waiver must exempt a policy's finding alone: the conditions of two waivers never combine. A waiver has ended at
     the time that it names.
 
-    check_time: called for each violation; None where this is quick.
-
-    Raises UnjudgedError as `check_time` does, and for more than MAX_WAIVED exemptions.
+    Raises UnjudgedError as `context.check_time` does, and for more than MAX_WAIVED exemptions.
     """
+    if not violations or context.clock is None or not context.policies.has_waivers:
+        return violations, ()
     left: list[Violation] = []
     waived: list[Waived] = []
     containers = {ref.path: ref.container for ref in container_refs(pod.spec)}
-    by_policy = policies.waivers_in(namespace)
+    by_policy = context.policies.waivers_in(context.namespace)
     names = {name for violation in violations for name in violation.policies if name in by_policy}
     waivers = [waiver for name in names for waiver in by_policy[name]]
-    exemptions = Exemptions(pod, waivers, now)
+    exemptions = Exemptions(pod, waivers, context.clock())
     for violation in violations:
-        if check_time is not None:
-            check_time()
+        if context.check_time is not None:
+            context.check_time()
         if len(waived) > MAX_WAIVED:
             raise UnjudgedError(f"waivers exempt the pod more than {MAX_WAIVED:,} times")
         finding = violation.finding
@@ -207,16 +199,14 @@ def value_of(finding: Finding, pod: Pod) -> str | None:
     return raw if isinstance(raw, str) else json.dumps(raw)
 
 
-def exemptions(pod: Pod, namespace: str, policies: PolicySet, now: datetime) -> Exemptions:
-    """What all waivers for a namespace exempt a pod from."""
-    return Exemptions(pod, chain.from_iterable(policies.waivers_in(namespace).values()), now)
+def exemptions(pod: Pod, context: Context, now: datetime) -> Exemptions:
+    """What all waivers for its namespace exempt a pod from."""
+    return Exemptions(pod, chain.from_iterable(context.policies.waivers_in(context.namespace).values()), now)
 
 
-def waivers_of_defaults(
-    plan: Plan, pod: Pod, namespace: str, policies: PolicySet, now: datetime
-) -> list[CompiledWaiver]:
+def waivers_of_defaults(plan: Plan, pod: Pod, context: Context, now: datetime) -> list[CompiledWaiver]:
     """The waivers for the pod or its containers that name the control of a default; none for nearly all pods."""
-    by_policy = policies.waivers_in(namespace)
+    by_policy = context.policies.waivers_in(context.namespace)
     if not by_policy:
         return []
     controls = {default.control for default in plan.defaults}

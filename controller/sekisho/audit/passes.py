@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from sekisho.admission import (
     NOT_VERIFIED,
     CheckTime,
+    Context,
     Evaluation,
     Form,
     NamespaceObjects,
@@ -250,18 +251,15 @@ class Audit:
         labels = around.labels_of(namespace) if self._policies.needs_labels else None
         if labels is None and self._policies.needs_labels:
             return None
-        return evaluate(
-            pod,
+        context = Context(
             self._policies,
             namespace,
             labels,
-            form=form,
-            subject=creator,
             clock=lambda: around.now,
             objects=around.objects_of(namespace, pod),
             check_time=around.start_clock() if around.start_clock is not None else None,
-            annotations=annotations,
         )
+        return evaluate(pod, context, form=form, subject=creator, annotations=annotations)
 
     def _titles_of(self, plan: Plan) -> tuple[str, ...]:
         """The policies with controls that a plan has."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sekisho.admission import Evaluation, Form, UnjudgedError, Violation, Waived, denying, evaluate
+from sekisho.admission import Context, Evaluation, Form, UnjudgedError, Violation, Waived, denying, evaluate
 from sekisho.admission.template_paths import violations_in_object
 from sekisho.custom_kinds import CUSTOM_KINDS
 from sekisho.documents import Problem
@@ -254,17 +254,16 @@ class Checker:
         if judged.namespace in self._namespaces.exempt:
             return Evaluation(judged.pod or Pod(), Plan(notes=(NOT_JUDGED,)))
         labels = self._namespaces.labels(judged.namespace) if self._policies.needs_labels else None
-        return evaluate(
-            judged.pod,
+        context = Context(
             self._policies,
             judged.namespace,
             labels,
-            form=Form.MANIFEST,
             clock=lambda: self._now,
             objects=self._namespaces.objects(judged.namespace),
-            annotations=judged.annotations,
             trust=self._trust,
-            workload=judged.workload,
+        )
+        return evaluate(
+            judged.pod, context, form=Form.MANIFEST, workload=judged.workload, annotations=judged.annotations
         )
 
     def judge(self, judged: JudgedObject) -> Checked:

@@ -7,7 +7,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sekisho.admission import Evaluation, Form, Violation, Waived, evaluate
+from sekisho.admission import Context, Evaluation, Form, Violation, Waived, evaluate
 from sekisho.admission.template_paths import finding_in_object
 from sekisho.controls.images import CONTROL as IMAGES
 from sekisho.findings import render_path
@@ -66,44 +66,48 @@ def explain(
 
     Controls check the pod after the defaults of all policies are applied.
     """
-    pod = judged.pod or Pod()
-    labels = namespaces.labels(judged.namespace)
+    labels, objects = namespaces.labels(judged.namespace), namespaces.objects(judged.namespace)
+    context = Context(PolicySet.of(policies), judged.namespace, labels, clock=lambda: now, objects=objects)
     evaluation = evaluate(
-        pod,
-        PolicySet.of(policies),
-        judged.namespace,
-        labels,
-        form=Form.MANIFEST,
-        clock=lambda: now,
-        objects=namespaces.objects(judged.namespace),
-        annotations=judged.annotations,
-        workload=judged.workload,
+        judged.pod or Pod(), context, form=Form.MANIFEST, workload=judged.workload, annotations=judged.annotations
     )
+    defaults = _defaults(evaluation, judged)
+    for policy in sorted(policies, key=lambda policy: policy.title):
+        if isinstance(policy, ClusterPodPolicy | PodPolicy):
+            yield _explanation(policy, evaluation, judged, namespaces, defaults.get(policy.title, ()))
+
+
+def _explanation(
+    policy: ClusterPodPolicy | PodPolicy,
+    evaluation: Evaluation,
+    judged: JudgedObject,
+    namespaces: Namespaces,
+    defaults: tuple[str, ...],
+) -> Explanation:
+    labels = namespaces.labels(judged.namespace)
+    compiled = compile_policy(policy)
+    reads_labels = compiled.selects_labels is not None or compiled.for_labels is not None
+    unknown = reads_labels and judged.namespace not in namespaces
+    exempt = f"namespace {judged.namespace}: {NOT_JUDGED}" if judged.namespace in namespaces.exempt else None
+    reason = exempt or _mismatch(policy, judged.namespace, labels, judged.pod or Pod())
+    if reason is not None:
+        return Explanation(policy.title, reason, unknown)
+    if compiled.for_labels is not None:
+        compiled = compiled.for_labels(labels)
+    not_judged = evaluation.notes if any(rule.control == IMAGES.name for rule in compiled.rules) else ()
+    ignored = (_SUBJECT_UNKNOWN,) if policy.spec.match.exclude_subjects is not None else ()
+    controls = tuple(_controls(compiled, evaluation, judged))
+    return Explanation(policy.title, None, unknown, defaults, controls, compiled.notes + not_judged + ignored)
+
+
+def _defaults(evaluation: Evaluation, judged: JudgedObject) -> dict[str, tuple[str, ...]]:
+    """The paths of the fields that each policy sets, from the manifest's root; for an image, also what it becomes."""
     above = f"{render_path(judged.pod_path)}." if judged.pod_path else ""
     images = _images(evaluation.pod) if evaluation.filled.fields else {}
-    fields = {
+    return {
         policy: tuple(f"{above}{field} to {images[field]}" if field in images else above + field for field in filled)
         for policy, filled in evaluation.filled.fields
     }
-    for policy in sorted(policies, key=lambda policy: policy.title):
-        if not isinstance(policy, ClusterPodPolicy | PodPolicy):
-            continue
-        name = policy.title
-        compiled = compile_policy(policy)
-        reads_labels = compiled.selects_labels is not None or compiled.for_labels is not None
-        unknown = reads_labels and judged.namespace not in namespaces
-        exempt = f"namespace {judged.namespace}: {NOT_JUDGED}" if judged.namespace in namespaces.exempt else None
-        reason = exempt or _mismatch(policy, judged.namespace, labels, pod)
-        if reason is not None:
-            yield Explanation(name, reason, unknown)
-            continue
-        if compiled.for_labels is not None:
-            compiled = compiled.for_labels(labels)
-        not_judged = evaluation.notes if any(rule.control == IMAGES.name for rule in compiled.rules) else ()
-        ignored = (_SUBJECT_UNKNOWN,) if policy.spec.match.exclude_subjects is not None else ()
-        notes = compiled.notes + not_judged + ignored
-        controls = tuple(_controls(compiled, evaluation, judged))
-        yield Explanation(name, None, unknown, fields.get(name, ()), controls, notes)
 
 
 def _images(pod: Pod) -> dict[str, str | None]:

@@ -47,7 +47,7 @@ class JudgedObject(Struct, frozen=True):
     """An object that is a pod or makes pods, typed.
 
     pod: None for a workload without a template.
-    annotations: those of the object.
+    annotations: those of the object with the template; None for none, and for a pod.
     workload: the object itself, None for a pod.
     """
 
@@ -211,7 +211,8 @@ def _bounded(
     if excess:
         return unjudged(manifest, excess)
     name = meta.name or meta.generate_name or ""
-    return JudgedObject(manifest, meta.namespace or namespace, name, pod, path, meta.annotations, own)
+    annotations = meta.annotations if path else None
+    return JudgedObject(manifest, meta.namespace or namespace, name, pod, path, annotations, own)
 
 
 def unjudged(manifest: Manifest, reason: str) -> Problem:

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Raw, Struct
 from prometheus_client.core import Metric
 
-from sekisho.admission import UnjudgedError, evaluate, with_enforcement, written_by_owner
+from sekisho.admission import Context, UnjudgedError, evaluate, with_enforcement, written_by_owner
 from sekisho.admission.denial import denial_message
 from sekisho.admission.template_paths import fixes_in_object
 from sekisho.admission.verdict import Violation
@@ -179,15 +179,10 @@ class RunningImages:
             if time.thread_time() > until:
                 raise UnjudgedError(f"it takes more than {MAX_SECONDS_OF_POD:g} s")
 
-        evaluation = evaluate(
-            pod,
-            self._policies,
-            namespace,
-            labels,
-            clock=lambda: self._now,
-            check_time=check_time,
-            trust=trust,
+        context = Context(
+            self._policies, namespace, labels, clock=lambda: self._now, check_time=check_time, trust=trust
         )
+        evaluation = evaluate(pod, context)
         for lookup in evaluation.lookups:
             self._look_up(lookup.reference, secrets, namespace)
         self._count(pod, meta.uid, [one for one in evaluation.violations if _is_certain(one, trust)])

@@ -282,7 +282,7 @@ def test_waivers_cost_no_more_than_findings_and_waivers_together() -> None:
     review = admission.decode(review_body(pod(*bad)))
     started = time.process_time()
     evaluation = admission.evaluate(
-        review.pod, policy_set, "shop", {}, clock=lambda: waivers[0].spec.expires.replace(year=2030)
+        review.pod, admission.Context(policy_set, "shop", {}, clock=lambda: waivers[0].spec.expires.replace(year=2030))
     )
     assert time.process_time() - started < MAX_CPU_SECONDS / 2
     assert [waived.waiver for waived in evaluation.waived] == ["w7777"]

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sekisho.admission import Evaluation, denial_message, evaluate
+from sekisho.admission import Context, Evaluation, denial_message, evaluate
 from sekisho.images.attested import PROVENANCE_PREDICATES, SBOM_PREDICATES
 from sekisho.images.authorities import Authority, authority
 from sekisho.images.evidence import Candidate, ImageFacts
@@ -84,7 +84,8 @@ def judged(
         REPOSITORY, IMAGE, candidates, list(authorities.values()), NOW, predicates=policies.predicates
     )
     return evaluate(
-        pod(), policies, "shop", {}, trust=Trust(authorities, {NAME: found}, NOW, predicates=policies.predicates)
+        pod(),
+        Context(policies, "shop", {}, trust=Trust(authorities, {NAME: found}, NOW, predicates=policies.predicates)),
     )
 
 
@@ -308,9 +309,9 @@ def test_a_type_that_only_a_tenant_requires_is_not_looked_for() -> None:
 def test_facts_from_before_a_policy_compared_a_value_are_pending() -> None:
     found = verify(REPOSITORY, IMAGE, [attested(QA, PASSED)], list(AUTHORITIES.values()), NOW, predicates={QA})
     trust = Trust(AUTHORITIES, {NAME: found}, NOW)
-    evaluation = evaluate(pod(), PolicySet.of([EQUAL]), "shop", {}, trust=trust)
+    evaluation = evaluate(pod(), Context(PolicySet.of([EQUAL]), "shop", {}, trust=trust))
     assert (evaluation.is_denied, evaluation.is_pending) == (True, True)
-    assert not evaluate(pod(), PolicySet.of([OTHER]), "shop", {}, trust=trust).is_denied
+    assert not evaluate(pod(), Context(PolicySet.of([OTHER]), "shop", {}, trust=trust)).is_denied
 
 
 def test_a_path_that_only_a_tenant_compares_is_not_read() -> None:
@@ -319,7 +320,7 @@ def test_a_path_that_only_a_tenant_compares_is_not_read() -> None:
     assert PolicySet.of([own, OTHER]).predicates == {QA}
     assert PolicySet.of([own, EQUAL]).predicates == {QA, f"{QA} .passed", f"{QA} .tests[0].name"}
     trust = Trust(AUTHORITIES, {}, NOW, predicates=frozenset({QA}))
-    denied = evaluate(pod(), PolicySet.of([own, OTHER]), "shop", {}, trust=trust)
+    denied = evaluate(pod(), Context(PolicySet.of([own, OTHER]), "shop", {}, trust=trust))
     assert f"no ClusterPodPolicy requires attestations {QA} .passed" in message(denied)
 
 
@@ -375,7 +376,7 @@ def test_attestation_that_may_be_by_an_unusable_key_of_the_authority_has_that_ke
     def told(*candidates: Candidate) -> str:
         found = verify(REPOSITORY, IMAGE, candidates, [partly], NOW, predicates=policies.predicates)
         trust = Trust({"release": partly}, {NAME: found}, NOW, predicates=policies.predicates)
-        return message(evaluate(pod(), policies, "shop", {}, trust=trust))
+        return message(evaluate(pod(), Context(policies, "shop", {}, trust=trust)))
 
     repair = f"Fix: if a key of ImageAuthority release has signed it, repair that key: {problem}, or "
     assert repair in told(attested(QA, PASSED, OTHER_P256))

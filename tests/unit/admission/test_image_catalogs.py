@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sekisho.admission import Evaluation, Form, denial_message, evaluate
+from sekisho.admission import Context, Evaluation, Form, denial_message, evaluate
 from sekisho.admission.evaluation import NOT_VERIFIED
 from sekisho.images import parse
 from sekisho.images.evidence import ImageFacts
@@ -66,7 +66,9 @@ def judged(
     judging: tuple[Any, ...] = objects or (policy(), catalog())
     policies = PolicySet.of(judging)
     clock = None if now is None else lambda: now
-    return evaluate(pod(of) if isinstance(of, str) else of, policies, "shop", {}, trust=trust, clock=clock, **how)
+    return evaluate(
+        pod(of) if isinstance(of, str) else of, Context(policies, "shop", {}, trust=trust, clock=clock), **how
+    )
 
 
 def message(evaluation: Evaluation) -> str:

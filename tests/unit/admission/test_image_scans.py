@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from sekisho.admission import Evaluation, denial_message, evaluate
+from sekisho.admission import Context, Evaluation, denial_message, evaluate
 from sekisho.controls.image_rules import lacks_statement
 from sekisho.images import parse
 from sekisho.images.authorities import Authority, authority
@@ -63,7 +63,7 @@ def judged(
     authorities: Mapping[str, Authority] = AUTHORITIES,
 ) -> Evaluation:
     trust = Trust(authorities, {} if found is None else {NAME: found}, now)
-    return evaluate(pod(), PolicySet.of(policies or [policy()]), "shop", {}, trust=trust, clock=lambda: now)
+    return evaluate(pod(), Context(PolicySet.of(policies or [policy()]), "shop", {}, trust=trust, clock=lambda: now))
 
 
 def message(evaluation: Evaluation) -> str:
@@ -494,7 +494,7 @@ def judged_index(index: ImageFacts, now: datetime = NOW, **of_platforms: Candida
         known = verify(REPOSITORY, digest, read, [SCANNER, OTHER], NOW, predicates={SCAN_PREDICATE, *VEX_PREDICATES})
         evidence[f"{REPOSITORY}@{digest}"] = known
     required = PolicySet.of([policy(maximum=STRICT)])
-    return evaluate(pod(), required, "shop", {}, trust=Trust(AUTHORITIES, evidence, now), clock=lambda: now)
+    return evaluate(pod(), Context(required, "shop", {}, trust=Trust(AUTHORITIES, evidence, now), clock=lambda: now))
 
 
 def test_index_passes_where_each_platform_has_a_scan_that_passes() -> None:
@@ -532,7 +532,7 @@ def test_platforms_do_not_count_for_signatures() -> None:
     known = verify(REPOSITORY, AMD, [signed_by(P256, AMD)], [SCANNER, OTHER], NOW)
     trust = Trust(AUTHORITIES, {NAME: index, f"{REPOSITORY}@{AMD}": known}, NOW)
     assert known.signatures
-    assert evaluate(pod(), PolicySet.of([signed]), "shop", {}, trust=trust).is_denied
+    assert evaluate(pod(), Context(PolicySet.of([signed]), "shop", {}, trust=trust)).is_denied
 
 
 def test_rule_lacks_a_statement() -> None:
@@ -552,4 +552,4 @@ def test_init_container_must_be_scanned_too() -> None:
     for image, is_denied in ((NAME, False), (f"{REPOSITORY}@sha256:{'ef' * 32}", True)):
         raw = restricted_pod(container("c0", image=NAME), initContainers=[container("init", image=image)])
         of = msgspec.convert(raw, type(pod()))
-        assert evaluate(of, PolicySet.of([policy()]), "shop", {}, trust=trust).is_denied is is_denied
+        assert evaluate(of, Context(PolicySet.of([policy()]), "shop", {}, trust=trust)).is_denied is is_denied

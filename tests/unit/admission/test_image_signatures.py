@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sekisho.admission import Evaluation, Form, denial_message, evaluate
+from sekisho.admission import Context, Evaluation, Form, denial_message, evaluate
 from sekisho.images import parse
 from sekisho.images.authorities import Authority, Keyless, authority
 from sekisho.images.evidence import Candidate, ImageFacts, Signature, Unknown
@@ -62,7 +62,9 @@ def judged(
 ) -> Evaluation:
     """The evaluation of a pod; `found` is what is known of NAME."""
     trust = Trust(authorities, {} if found is None else {NAME: found}, now)
-    return evaluate(of, PolicySet.of(policies or [policy()]), "shop", {}, trust=trust, clock=lambda: now, **how)
+    return evaluate(
+        of, Context(PolicySet.of(policies or [policy()]), "shop", {}, trust=trust, clock=lambda: now), **how
+    )
 
 
 def message(evaluation: Evaluation) -> str:
@@ -110,7 +112,7 @@ def test_image_cannot_avoid_a_rule_by_another_port_of_its_registry() -> None:
     trust = Trust(AUTHORITIES, {}, NOW, registries={"ghcr.io"})
 
     def violations(of: Pod, rule: Any) -> Sequence[Any]:
-        return evaluate(of, PolicySet.of([rule]), "shop", {}, trust=trust, clock=lambda: NOW).violations
+        return evaluate(of, Context(PolicySet.of([rule]), "shop", {}, trust=trust, clock=lambda: NOW)).violations
 
     [violation] = violations(pod(image), policy())
     assert "no ClusterPodPolicy names registry ghcr.io:5000 in a rule on signatures" in str(violation.finding)
@@ -253,7 +255,7 @@ def test_without_facts_an_image_is_denied_and_must_be_looked_up() -> None:
     assert evaluation.is_denied
     assert evaluation.lookups == (Lookup(parse(NAME), ("release",)),)
     assert not evaluation.is_pending
-    assert evaluate(pod(), PolicySet.of([policy()]), "shop", {}).is_denied
+    assert evaluate(pod(), Context(PolicySet.of([policy()]), "shop", {})).is_denied
 
 
 def test_look_up_that_goes_on_is_pending() -> None:
@@ -330,11 +332,11 @@ def test_template_that_would_be_denied_is_denied_without_facts() -> None:
 
 def test_manifest_without_facts_gets_a_note() -> None:
     policies = PolicySet.of([policy()])
-    evaluation = evaluate(pod(), policies, "shop", {}, form=Form.MANIFEST)
+    evaluation = evaluate(pod(), Context(policies, "shop", {}), form=Form.MANIFEST)
     assert evaluation.violations == ()
     assert evaluation.notes == ("the rules on signatures of images were not judged",)
     assert judged(pod(), form=Form.MANIFEST, found=facts()).is_denied
-    assert not evaluate(pod("a.io/x"), PolicySet.of([]), "shop", {}, form=Form.MANIFEST).notes
+    assert not evaluate(pod("a.io/x"), Context(PolicySet.of([]), "shop", {}), form=Form.MANIFEST).notes
 
 
 def test_unusable_authority_denies_and_says_why() -> None:

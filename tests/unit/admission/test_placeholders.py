@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from sekisho.admission import Evaluation, Form, evaluate
+from sekisho.admission import Context, Evaluation, Form, evaluate
+from sekisho.manifests import Checker, Namespaces, Source
 from sekisho.pods import Pod
 from sekisho.policies import ClusterPodPolicy, PolicySet
 
@@ -23,7 +24,7 @@ def judged(
     container = {"name": "app", "image": image, **more}
     pod = msgspec.convert({"metadata": metadata, "spec": {"containers": [container]}}, Pod)
     annotations = {"image.openshift.io/triggers": triggers} if triggers is not None else None
-    return evaluate(pod, POLICIES, "shop", None, form=form, annotations=annotations)
+    return evaluate(pod, Context(POLICIES, "shop", None), form=form, annotations=annotations)
 
 
 def trigger(path: str, **more: Any) -> str:
@@ -86,6 +87,13 @@ def test_any_other_image_is_judged(metadata: dict[str, Any], image: str, trigger
     evaluation = judged(metadata, image, Form.TEMPLATE, triggers)
     assert {violation.finding.control for violation in evaluation.violations} == {"images"}
     assert evaluation.notes == ()
+
+
+def test_trigger_on_a_pod_that_no_workload_creates_replaces_nothing() -> None:
+    meta = {"name": "web", "annotations": {"image.openshift.io/triggers": trigger("spec.containers[0].image")}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {"containers": [{"name": "app", "image": "a"}]}}
+    checks = Checker(POLICIES, Namespaces()).check(Source("pod.yaml", 0, json.dumps(pod)))
+    assert {located.finding.control for checked in checks.checked for located in checked.violations} == {"images"}
 
 
 def test_other_controls_of_a_placeholder_are_judged() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from msgspec import Raw
 
-from sekisho.admission import NO_OBJECTS, Form, NamespaceObjects, denying, evaluate
+from sekisho.admission import NO_OBJECTS, Context, Form, NamespaceObjects, denying, evaluate
 from sekisho.audit import Audit, Owner, Result, Surroundings, promotions_of
 from sekisho.pods import Pod, Workload
 from sekisho.policies import PolicySet
@@ -237,7 +237,7 @@ def test_bare_pod_counts_as_it_is_judged(body: Json, spec: Json) -> None:
         return
     typed: Pod = msgspec.json.decode(msgspec.json.encode(body), type=Workload)
     judged = [
-        evaluate(typed, PolicySet.of(policies), "shop", {}, form=form, clock=lambda: NOW)
+        evaluate(typed, Context(PolicySet.of(policies), "shop", {}, clock=lambda: NOW), form=form)
         for form in (Form.POD, Form.MANIFEST)
     ]
     violating, denied = bool(judged[0].violations), bool(denying(judged[1].violations))

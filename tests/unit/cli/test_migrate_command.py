@@ -12,7 +12,7 @@ import msgspec
 import pytest
 import yaml
 
-from sekisho.admission import Form, evaluate
+from sekisho.admission import Context, Form, evaluate
 from sekisho.controls import NEWEST
 from sekisho.manifests import parse_policies
 from sekisho.manifests.migration import explicit_policies, policies_from_labels, remarks
@@ -333,7 +333,7 @@ def verdicts(policies: PolicySet, namespace: str, labels: Labels, pod: Pod) -> t
     """The violations of a pod, and of a template like it. What is denied is not also warned about."""
     found = []
     for form in (Form.POD, Form.TEMPLATE):
-        violations = evaluate(pod, policies, namespace, labels, form=form).violations
+        violations = evaluate(pod, Context(policies, namespace, labels), form=form).violations
         denied = {each.finding.identity for each in violations if each.enforcement == "Deny"}
         found.append(
             frozenset(

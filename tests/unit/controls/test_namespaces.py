@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sekisho.admission import Form, evaluate
+from sekisho.admission import Context, Form, evaluate
 from sekisho.policies import ClusterPodPolicy, PolicySet
 from tests.pods import restricted_pod, typed
 from tests.unit.controls.twins import ParameterTwin, Pod, check_parameter_twin, with_parameters
@@ -41,5 +41,5 @@ def test_the_namespace_of_the_request_is_judged_whatever_the_pod_says(form: Form
     policy = {"metadata": {"name": "p"}, "spec": {"controls": {"namespaces": {}}}}
     policies = PolicySet.of([msgspec.convert(policy, ClusterPodPolicy)])
     pod = typed(of(written))
-    assert evaluate(pod, policies, "default", {}, form=form).violations
-    assert not evaluate(pod, policies, "shop", {}, form=form).violations
+    assert evaluate(pod, Context(policies, "default", {}), form=form).violations
+    assert not evaluate(pod, Context(policies, "shop", {}), form=form).violations
