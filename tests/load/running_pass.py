@@ -18,7 +18,7 @@ import msgspec
 import uvloop
 from msgspec import Raw, Struct
 
-from sekisho.admission import Form, denying, evaluate
+from sekisho.admission import Context, Form, denying, evaluate
 from sekisho.audit import LINKS, PODS, TEMPLATES, Audit, Result, promotions_of
 from sekisho.cluster.api import METADATA_LIST, ApiClient
 from sekisho.cluster.live_audit import read_objects, surroundings
@@ -153,7 +153,7 @@ async def _is_exact(api: ApiClient, policies: PolicySet, result: Result) -> bool
             pod = msgspec.json.decode(raw, type=Workload)
             namespace = pod.metadata.namespace or ""
             judged = [
-                evaluate(pod, policies, namespace, None, form=form, clock=lambda: now)
+                evaluate(pod, Context(policies, namespace, None, clock=lambda: now), form=form)
                 for form in (Form.POD, Form.MANIFEST)
             ]
             count += 1

@@ -4,7 +4,7 @@ A policy is judged alone: a mistake in another policy does not deny it. An updat
 allowed, so that labels and finalizers can always be changed.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Final
@@ -20,7 +20,7 @@ from sekisho.findings import render_path
 from sekisho.policies import ImageAuthority, PodPolicy, Policy, PolicyError, PolicySet, PolicyWaiver, Problem, decode
 from sekisho.policies.advice import advice
 from sekisho.policies.authorities import warnings_about
-from sekisho.policies.crd import RESOURCES
+from sekisho.policies.crd import RESOURCES, Resource
 from sekisho.policies.idle import EXEMPT_NAMESPACES
 from sekisho.policies.limits import limit_problems
 from sekisho.policies.loading import verify
@@ -100,26 +100,36 @@ def review_policy(
     if max(_entries(bytes(raw)) for raw in (review.old_object, review.object)) > MAX_ENTRIES:
         return denied_policy(review, Problem("", f"has more than {MAX_ENTRIES:,} entries in its lists and objects"))
     try:
-        old, new = _spec(review.old_object), _spec(review.object)
-        if review.operation == "UPDATE" and old == new:
-            return allowed_policy(review)
-        _deny_unknown_fields(review.object, resource.name)
-        policy: Policy = decode(bytes(review.object), resource.kind)
-        verify(policy)
-        problems: tuple[Problem, ...] = ()
-        if isinstance(policy, PolicyWaiver):
-            problems = tuple(_expiry(policy, old, new, now, longest))
-        elif isinstance(policy, PodPolicy):
-            problems = tuple(limit_problems(policy, policies))
+        policy = _verified(review, resource, policies, now, longest)
     except PolicyError as error:
-        problems = error.problems
+        return denied_policy(review, *error.problems)
     except RecursionError:
-        problems = (Problem("", "is nested too deeply"),)
-    if problems:
-        return denied_policy(review, *problems)
+        return denied_policy(review, Problem("", "is nested too deeply"))
+    if policy is None:
+        return allowed_policy(review)
     of_authority = warnings_about(policy, now) if isinstance(policy, ImageAuthority) else ()
     warnings = advice(policy, policies, exempt, verifies_images=verifies_images)
     return allowed_policy(review, [*impact_warnings(policy, review.old_object), *warnings, *of_authority])
+
+
+def _verified(
+    review: PolicyReview, resource: Resource, policies: PolicySet, now: datetime, longest: timedelta
+) -> Policy | None:
+    """The policy, in which nothing is wrong; None for an update that leaves its spec as it is. Raises PolicyError."""
+    old, new = _spec(review.old_object), _spec(review.object)
+    if review.operation == "UPDATE" and old == new:
+        return None
+    _deny_unknown_fields(review.object, resource.name)
+    policy: Policy = decode(bytes(review.object), resource.kind)
+    verify(policy)
+    problems: Iterable[Problem] = ()
+    if isinstance(policy, PolicyWaiver):
+        problems = _expiry(policy, old, new, now, longest)
+    elif isinstance(policy, PodPolicy):
+        problems = limit_problems(policy, policies)
+    if wrong := tuple(problems):
+        raise PolicyError(*wrong)
+    return policy
 
 
 def denied_policy(review: PolicyReview, *problems: Problem) -> PolicyOutcome:

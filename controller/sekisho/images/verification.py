@@ -1,7 +1,8 @@
 """Verification: from what is attached to an image to facts about it."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Final
 
 from msgspec import Struct
@@ -57,13 +58,21 @@ class _Result(Struct, frozen=True, gc=False):
     """What one candidate is.
 
     signatures: empty for a signature by an unknown signer.
-    problem: says more about a signature by an unknown signer; empty where there is nothing to say.
+    problem: says more about a signature by an unknown signer, or why it is not a signature; empty where there is
+        nothing to say.
     attestation: what it is otherwise; None for a signature.
+    is_signature: whether it is a signature or an attestation that counts, by whomever.
     """
 
     signatures: tuple[Signature, ...] = ()
     problem: str = ""
     attestation: Attestation | None = None
+    is_signature: bool = True
+
+    @property
+    def is_by_unknown(self) -> bool:
+        """Whether it is a signature that no authority made."""
+        return self.is_signature and self.attestation is None and not self.signatures
 
 
 def verify(
@@ -87,38 +96,40 @@ def verify(
     Takes milliseconds for each candidate with a certificate, and the first one imports sigstore: call it in a thread
     where an authority is keyless.
     """
+    results = list(_results(candidates[:MAX_CANDIDATES], repository, digest, authorities, predicates))
     signatures: dict[tuple[str, str, str], Signature] = {}
-    attestations: list[Attestation] = []
-    problems: dict[str, None] = {}
-    others = 0
-    for candidate in candidates[:MAX_CANDIDATES]:
-        try:
-            result = _verify_candidate(candidate, repository, digest, authorities, predicates)
-        except NotASignatureError as error:
-            problems[str(error)] = None
-            continue
-        if result is None:
-            continue
-        if result.problem:
-            problems[result.problem] = None
-        if result.attestation is not None:
-            attestations.append(result.attestation)
-            continue
-        others += not result.signatures
-        for signature in result.signatures:
-            signatures.setdefault((signature.authority, signature.fingerprint, signature.identity), signature)
+    for signature in chain.from_iterable(result.signatures for result in results):
+        signatures.setdefault((signature.authority, signature.fingerprint, signature.identity), signature)
+    problems = dict.fromkeys(_short(result.problem) for result in results if result.problem)
     return ImageFacts(
         repository=repository,
         digest=digest,
         signatures=tuple(signatures.values()),
-        others=others,
-        problems=tuple(_short(problem) for problem in list(problems)[:MAX_PROBLEMS]),
+        others=sum(result.is_by_unknown for result in results),
+        problems=tuple(problems)[:MAX_PROBLEMS],
         omitted=omitted + max(0, len(candidates) - MAX_CANDIDATES),
         checked={authority.name: authority.fingerprint for authority in authorities},
         looked_up=now,
         predicates=tuple(sorted(predicates)),
-        attestations=_kept(attestations),
+        attestations=_kept([result.attestation for result in results if result.attestation is not None]),
     )
+
+
+def _results(
+    candidates: Iterable[Candidate],
+    repository: str,
+    digest: str,
+    authorities: Sequence[Authority],
+    predicates: Collection[str],
+) -> Iterator[_Result]:
+    """What each candidate is, without those that hold no signature."""
+    for candidate in candidates:
+        try:
+            result = _verify_candidate(candidate, repository, digest, authorities, predicates)
+        except NotASignatureError as error:
+            result = _Result(problem=str(error), is_signature=False)
+        if result is not None:
+            yield result
 
 
 def _kept(attestations: Sequence[Attestation]) -> tuple[Attestation, ...]:

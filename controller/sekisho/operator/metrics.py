@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from functools import partial
 
 from msgspec import Struct
 from prometheus_client import (
@@ -50,56 +51,49 @@ class Metrics:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._registry.register(ProcessFamilies("controller"))
-        self.is_leader = Gauge(
-            "sekisho_controller_is_leader",
-            "1 in the process that holds the Lease, 0 in the others.",
-            registry=self._registry,
+        gauge, counter = partial(Gauge, registry=self._registry), partial(Counter, registry=self._registry)
+        self.is_leader = gauge(
+            "sekisho_controller_is_leader", "1 in the process that holds the Lease, 0 in the others."
         )
-        self.certificate_expiry = Gauge(
+        self.certificate_expiry = gauge(
             "sekisho_controller_certificate_expiry_timestamp_seconds",
             "When the webhook's certificate and its authority's expire.",
             ["certificate"],
-            registry=self._registry,
         )
-        self.reconcile_errors = Counter(
+        self.reconcile_errors = counter(
             "sekisho_controller_reconcile_errors_total",
             "Failed attempts to bring certificates or policy status up to date.",
             ["subject"],
-            registry=self._registry,
         )
-        for subject in Subject:
-            self.reconcile_errors.labels(subject)
-        self.proofs = Counter(
-            "sekisho_controller_proofs_total",
-            "Attempts to prove that the API server calls the webhook.",
-            ["result"],
-            registry=self._registry,
+        self.proofs = counter(
+            "sekisho_controller_proofs_total", "Attempts to prove that the API server calls the webhook.", ["result"]
         )
-        for result in ProofResult:
-            self.proofs.labels(result)
-        self.unproven = Gauge(
-            "sekisho_controller_unproven",
-            "1 in the process that leads while the last proof did not succeed, else 0.",
-            registry=self._registry,
+        self.unproven = gauge(
+            "sekisho_controller_unproven", "1 in the process that leads while the last proof did not succeed, else 0."
         )
-        self.last_proof = Gauge(
+        self.last_proof = gauge(
             "sekisho_controller_last_proof_timestamp_seconds",
             "When this process last proved that the API server calls the webhook; 0 for never.",
-            registry=self._registry,
         )
         self.audit = AuditMetrics(self._registry)
-        self._catalog_entries = Gauge(
+        self._catalog_entries = gauge(
             "sekisho_controller_catalog_entries",
             "Entries of each ImageCatalog that are certified, ended or withdrawn, in the process that leads.",
             ["catalog", "state"],
-            registry=self._registry,
         )
-        self._catalog_entries_ending = Gauge(
+        self._catalog_entries_ending = gauge(
             "sekisho_controller_catalog_entries_ending",
             "Entries of each ImageCatalog that end within so many days, in the process that leads.",
             ["catalog", "days"],
-            registry=self._registry,
         )
+        self._show_zeros()
+
+    def _show_zeros(self) -> None:
+        """Have every series from the start, so that a rate of the first change is seen."""
+        for subject in Subject:
+            self.reconcile_errors.labels(subject)
+        for result in ProofResult:
+            self.proofs.labels(result)
 
     def show_catalogs(self, catalogs: Iterable[CatalogNumbers]) -> None:
         """Replace the numbers of all catalogues."""

@@ -5,7 +5,7 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from uuid import uuid4
 
@@ -41,6 +41,10 @@ thousands of policies are read at the start, all of which stay."""
 
 STOP_SECONDS = 5.0
 """The longest wait for tasks to end, after which the Lease is released all the same."""
+
+
+Work = Coroutine[object, object, object]
+"""What goes on until the process ends."""
 
 
 async def run(options: Options, clock: Clock | None = None) -> int:
@@ -118,39 +122,13 @@ async def _lead(
     sources = AuthoritySources(api, options.namespace, options.authority_secret) if options.verify_images else None
     statuses = StatusKeeper(api, options.namespace, metrics, options.identity, options.webhook_service, exempt, sources)
     progress.watch(statuses)
-    statuses.await_lists(2)
-    callbacks = (statuses.changed, statuses.deleted, statuses.listed)
-    watches = (
-        watch_pod_policies(api, *callbacks),
-        watch_administrators_kinds(
-            api,
-            options.kubeconfig,
-            *callbacks,
-            lambda: _listen_for_signals(stop),
-            with_authorities=options.verify_images or options.withdraw_authorities,
-        ),
-    )
-    clock = clock or api.clock.server_time
-    works: list[Coroutine[object, object, object]] = [
-        _stopped(stop, statuses, api, options.namespace),
-        lease.hold(),
-        statuses.run(),
-        *watches,
-    ]
+    works: list[Work] = [_stopped(stop, statuses, api, options.namespace), lease.hold(), statuses.run()]
+    works += _watches(api, options, statuses, stop)
     if options.audit:
         auditor = Auditor(api, metrics, exempt, statuses.rules, statuses.audited)
         statuses.on_rules_changed(auditor.changed)
         works.append(auditor.run())
-    if options.proof_namespace:
-        statuses.await_proof()
-        works.append(Prover(api, options, metrics, statuses.proved).run())
-    match options.certificates:
-        case Certificates.SELF:
-            works.append(SelfSignedKeeper(api, options, metrics, clock).run())
-        case Certificates.SECRET:
-            works.append(ProvidedSecretKeeper(api, options, metrics, clock).run())
-        case Certificates.CERT_MANAGER:
-            pass
+    works += _keepers(api, options, metrics, statuses, clock or api.clock.server_time)
     try:
         await _until_first(*works)
     except WatchEndedError as error:
@@ -167,6 +145,38 @@ async def _lead(
     return EXIT_STOPPED
 
 
+def _watches(api: ApiClient, options: Options, statuses: StatusKeeper, stop: asyncio.Event) -> list[Work]:
+    """What follows policies and all that belongs to them."""
+    statuses.await_lists(2)
+    callbacks = (statuses.changed, statuses.deleted, statuses.listed)
+    return [
+        watch_pod_policies(api, *callbacks),
+        watch_administrators_kinds(
+            api,
+            options.kubeconfig,
+            *callbacks,
+            lambda: _listen_for_signals(stop),
+            with_authorities=options.verify_images or options.withdraw_authorities,
+        ),
+    ]
+
+
+def _keepers(
+    api: ApiClient, options: Options, metrics: Metrics, statuses: StatusKeeper, clock: Clock
+) -> Iterator[Work]:
+    """What proves that pods are judged, and what keeps the certificates, as far as the options say so."""
+    if options.proof_namespace:
+        statuses.await_proof()
+        yield Prover(api, options, metrics, statuses.proved).run()
+    match options.certificates:
+        case Certificates.SELF:
+            yield SelfSignedKeeper(api, options, metrics, clock).run()
+        case Certificates.SECRET:
+            yield ProvidedSecretKeeper(api, options, metrics, clock).run()
+        case Certificates.CERT_MANAGER:
+            pass
+
+
 async def _stopped(stop: asyncio.Event, statuses: StatusKeeper, api: ApiClient, namespace: str) -> None:
     await stop.wait()
     with suppress(ApiError, ApiUnavailable):
@@ -175,7 +185,7 @@ async def _stopped(stop: asyncio.Event, statuses: StatusKeeper, api: ApiClient, 
     await statuses.report_end()
 
 
-async def _until_first(*works: Coroutine[object, object, object]) -> None:
+async def _until_first(*works: Work) -> None:
     """Run all until one ends, then cancel the others, which have STOP_SECONDS to end. Raises what that one raised."""
     tasks = [asyncio.create_task(work) for work in works]
     try:

@@ -9,7 +9,7 @@ and kopf takes 3 ms of CPU for each object that it delivers.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,17 +87,8 @@ async def watch_administrators_kinds(
     for resource in resources:
         await _wait_until_served(api, resource)
     delivered: set[str] = set()
-
-    async def handle(event: Body, **_: Any) -> None:
-        uid: str = event["object"]["metadata"]["uid"]
-        delivered.add(uid)
-        if event["type"] == "DELETED":
-            deleted(uid)
-        else:
-            changed(event["object"])
-
     others = asyncio.all_tasks()
-    registry = _registry(kubeconfig, resources, handle)
+    registry = _registry(kubeconfig, resources, _handler(delivered, changed, deleted))
     tasks = await kopf.spawn_tasks(registry=registry, settings=_settings(), standalone=True, clusterwide=True)
     started()
     running = asyncio.create_task(kopf.run_tasks(tasks, ignored=others))
@@ -114,6 +105,22 @@ def administrators_kinds(*, with_authorities: bool) -> tuple[Resource, ...]:
     """The kinds that administrators write, and that kopf follows."""
     watched = watched_resources(with_authorities=with_authorities)
     return tuple(resource for resource in watched if resource is not POD_POLICIES)
+
+
+def _handler(
+    delivered: set[str], changed: Callable[[Body], None], deleted: Callable[[str], None]
+) -> Callable[..., Awaitable[None]]:
+    """What kopf calls with each object; `delivered` gets the uids of all of them."""
+
+    async def handle(event: Body, **_: Any) -> None:
+        uid: str = event["object"]["metadata"]["uid"]
+        delivered.add(uid)
+        if event["type"] == "DELETED":
+            deleted(uid)
+        else:
+            changed(event["object"])
+
+    return handle
 
 
 def _registry(

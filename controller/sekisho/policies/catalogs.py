@@ -157,6 +157,21 @@ def compile_catalog(written: ImageCatalog) -> Catalog:
     problems = Problems()
     if not written.spec.owner.isprintable():
         problems.add("spec.owner", PRINTABLE)
+    catalog = _listed(written, problems)
+    if len(catalog.signed) > MAX_SIGNED:
+        problems.add("spec.entries", _TOO_MANY_SIGNED)
+    problems.raise_any()
+    remaining = list(_not_withdrawn(catalog))
+    ends = [(entry.until, entry) for entry in remaining if entry.until is not None]
+    return replace(
+        catalog,
+        ends=tuple(sorted(ends, key=lambda one: (one[0], one[1].repository))),
+        withdrawn=len(written.spec.entries) - len(remaining),
+    )
+
+
+def _listed(written: ImageCatalog, problems: Problems) -> Catalog:
+    """The catalogue without ends and withdrawals. Entries with problems are left out, and `problems` gets these."""
     by_digest: dict[str, list[Entry]] = {}
     by_repository: dict[str, list[Entry]] = {}
     signed: list[SignedEntry] = []
@@ -180,23 +195,13 @@ def compile_catalog(written: ImageCatalog) -> Catalog:
         same.append(compiled)
         by_repository.setdefault(compiled.repository, []).append(compiled)
         registries.add(registry)
-    if len(signed) > MAX_SIGNED:
-        problems.add("spec.entries", _TOO_MANY_SIGNED)
-    problems.raise_any()
-    catalog = Catalog(
+    return Catalog(
         name=written.metadata.name,
         owner=" ".join(written.spec.owner.split()),
         by_digest=by_digest,
         by_repository=by_repository,
         signed=tuple(signed),
         registries=frozenset(registries),
-    )
-    remaining = list(_not_withdrawn(catalog))
-    ends = [(entry.until, entry) for entry in remaining if entry.until is not None]
-    return replace(
-        catalog,
-        ends=tuple(sorted(ends, key=lambda one: (one[0], one[1].repository))),
-        withdrawn=len(written.spec.entries) - len(remaining),
     )
 
 

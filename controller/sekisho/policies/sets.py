@@ -58,6 +58,16 @@ def _image_rules(policy: CompiledPolicy) -> Iterator[ImageRule]:
             yield from image_rules(rule.parameters)
 
 
+def _predicates(rules: Iterable[tuple[bool, ImageRule]]) -> frozenset[str]:
+    """The types of attestations that rules need, each rule with whether it is of a ClusterPodPolicy."""
+    return frozenset(
+        predicate
+        for is_of_cluster, rule in rules
+        for predicate in rule.predicates
+        if is_of_cluster or predicate in KNOWN_PREDICATES
+    )
+
+
 def _distinct(rules: Iterable[ImageRule]) -> tuple[ImageRule, ...]:
     """Rules of the same content once, and so many that going through all of them takes about a millisecond."""
     by_content = {(rule.patterns, rule.names, rule.requires): rule for rule in rules}
@@ -96,16 +106,10 @@ class PolicySet:
         self.needs_evidence = any(rule.evidence_check for policy in ordered for rule in policy.rules)
         """Whether some policy has rules that are judged from evidence about images."""
         rules = [(policy.namespace is None, rule) for policy in ordered for rule in _image_rules(policy)]
-        self.registries = frozenset(
-            registry for is_of_cluster, rule in rules if is_of_cluster for registry in rule.registries
-        ).union(*(catalog.registries for catalog in self.catalogs.values()))
+        of_cluster = [rule.registries for is_of_cluster, rule in rules if is_of_cluster]
+        self.registries = frozenset[str]().union(*of_cluster, *(one.registries for one in self.catalogs.values()))
         """The registries that rules on images of ClusterPodPolicies and catalogues name; tenants cannot add any."""
-        self.predicates = frozenset(
-            predicate
-            for is_of_cluster, rule in rules
-            for predicate in rule.predicates
-            if is_of_cluster or predicate in KNOWN_PREDICATES
-        )
+        self.predicates = _predicates(rules)
         """The types of attestations that rules need. Tenants cannot add any of their own: all images would be looked up
         for these."""
         self.statement_rules = _distinct(rule for _, rule in rules if rule.predicates)

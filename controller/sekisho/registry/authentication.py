@@ -99,8 +99,17 @@ class Authentication:
         key = (registry, repository)
         header = self._header(key)
         answer = await send(header)
-        if not _wants_more(answer):
-            return answer
+        return await self._retried(key, header, answer, send, namespace) if _wants_more(answer) else answer
+
+    async def _retried(
+        self,
+        key: tuple[str, str],
+        header: str | None,
+        answer: Answer,
+        send: Callable[[str | None], Coroutine[Any, Any, Answer]],
+        namespace: str,
+    ) -> Answer:
+        """The answer to a request that was denied with a header, None for without one. Raises RegistryError."""
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:
             current = self._header(key)

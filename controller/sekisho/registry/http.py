@@ -164,22 +164,10 @@ class HttpClient:
                 async with self._starting.turn(namespace):
                     await asyncio.sleep(0)
                 answer, location = await self._send(method, url, {**headers, **own}, is_own, max_bytes, on_large)
-            except _TooLargeError:
-                raise RegistryError(
-                    Failure.INVALID, f"registry {registry} sent more than {max_bytes:,} bytes"
-                ) from None
-            except _EncodedError:
-                raise RegistryError(Failure.INVALID, f"registry {registry} sent a compressed body") from None
+            except _DeniedBodyError as error:
+                raise RegistryError(Failure.INVALID, f"registry {registry} sent {error}") from None
             except (aiohttp.ClientError, AddressDeniedError, OSError, ValueError) as error:
-                logger.warning("cannot reach registry %s at %s: %s", registry, url.origin(), _reason_of(error))
-                is_unconnected = is_own and isinstance(error, _NO_CONNECTION)
-                # Only of the registry itself, which an administrator has named: where it sends us next, it must not
-                # learn from us which addresses and ports answer.
-                code = _certificate_fault(error) if is_own and url.authority == registry else None
-                message, fix = _UNREACHABLE if code is None else _UNTRUSTED.get(code, _NOT_TRUSTED)
-                raise RegistryError(
-                    Failure.UNAVAILABLE, f"registry {registry} {message}", is_unconnected=is_unconnected, fix=fix
-                ) from None
+                raise _unavailable(error, url, registry, is_own=is_own) from None
             if location is None:
                 return answer
             url = _target(url, location, registry)
@@ -196,11 +184,11 @@ class HttpClient:
             method, url, headers=headers, proxy=proxy, ssl=self._tls, timeout=_LIMITS, allow_redirects=False
         ) as response:
             if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-                raise _EncodedError
+                raise _DeniedBodyError("a compressed body")
             is_success = response.status < 300
             body = await _read(response, max_bytes if is_success else MAX_ERROR_BYTES, on_large)
             if body is None and is_success:
-                raise _TooLargeError
+                raise _DeniedBodyError(f"more than {max_bytes:,} bytes")
             location = response.headers.get("Location") if response.status in _REDIRECTS else None
             content_type = response.headers.get("Content-Type", "")
             answer = Answer(
@@ -230,12 +218,22 @@ class HttpClient:
         return socket.socket(family, kind, protocol)
 
 
-class _TooLargeError(Exception):
-    pass
+class _DeniedBodyError(Exception):
+    """The body of an answer cannot be used; the message says what was sent."""
 
 
-class _EncodedError(Exception):
-    pass
+def _unavailable(error: Exception, url: URL, registry: str, *, is_own: bool) -> RegistryError:
+    """The error for a registry that cannot be reached, which is logged.
+
+    is_own: whether `url` is at the address that was asked, to which no other host has redirected.
+    """
+    logger.warning("cannot reach registry %s at %s: %s", registry, url.origin(), _reason_of(error))
+    # Only of the registry itself, which an administrator has named: where it sends us next, it must not learn from us
+    # which addresses and ports answer.
+    code = _certificate_fault(error) if is_own and url.authority == registry else None
+    message, fix = _UNREACHABLE if code is None else _UNTRUSTED.get(code, _NOT_TRUSTED)
+    is_unconnected = is_own and isinstance(error, _NO_CONNECTION)
+    return RegistryError(Failure.UNAVAILABLE, f"registry {registry} {message}", is_unconnected=is_unconnected, fix=fix)
 
 
 async def _read(response: aiohttp.ClientResponse, max_bytes: int, on_large: OnLarge) -> tuple[bytes, ...] | None:

@@ -5,7 +5,7 @@ import logging
 import resource
 import signal
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -260,29 +260,42 @@ class Process:
             while self._missing() and not stop.is_set():
                 await _first_of(stopping, tasks, _READY_POLL_SECONDS)
             if not stop.is_set():
-                exempt_from_collection()
-                listen(tls)
                 serving = accept(tls, cast("HttpServer", runner.server), self._certificate.context)
-                tasks.append(asyncio.create_task(serving, name=_ACCEPTING))
-                self._listening = True
-                logger.info("serving reviews", extra={"address": _name(tls), "metrics_address": _name(plain)})
-                await _first_of(stopping, tasks)
-                logger.info("stopping", extra={"drain_seconds": self._options.drain_seconds})
-                self._shell.drain()
-                await asyncio.sleep(self._options.drain_seconds)
+                await self._serve_reviews(tls, plain, serving, stopping, tasks)
         finally:
-            for task in tasks:
-                if task.get_name() == _ACCEPTING:
-                    task.cancel()
-            await runner.cleanup()
-            self._pods.close()
-            self._policies.close()
-            self._of_unknown.close()
-            self._silent.close()
-            for task in (stopping, *tasks):
-                task.cancel()
-            await asyncio.gather(stopping, *tasks, return_exceptions=True)
+            await self._end(runner, (stopping, *tasks))
             await health.cleanup()
+
+    async def _serve_reviews(
+        self,
+        tls: socket.socket,
+        plain: socket.socket,
+        serving: Coroutine[Any, Any, None],
+        stopping: asyncio.Task[Any],
+        tasks: list[asyncio.Task[Any]],
+    ) -> None:
+        """Serve on `tls` until the process is to stop, and drain. Raises StoppedError."""
+        exempt_from_collection()
+        listen(tls)
+        tasks.append(asyncio.create_task(serving, name=_ACCEPTING))
+        self._listening = True
+        logger.info("serving reviews", extra={"address": _name(tls), "metrics_address": _name(plain)})
+        await _first_of(stopping, tasks)
+        logger.info("stopping", extra={"drain_seconds": self._options.drain_seconds})
+        self._shell.drain()
+        await asyncio.sleep(self._options.drain_seconds)
+
+    async def _end(self, runner: web.ServerRunner, tasks: Sequence[asyncio.Task[Any]]) -> None:
+        """Accept no more connections, finish the requests of those that exist, and cancel the tasks."""
+        for task in tasks:
+            if task.get_name() == _ACCEPTING:
+                task.cancel()
+        await runner.cleanup()
+        for reviews in (self._pods, self._policies, self._of_unknown, self._silent):
+            reviews.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _routes(pods: PodReviews, policies: PolicyReviews) -> dict[str, ReviewHandler]:

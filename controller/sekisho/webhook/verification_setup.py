@@ -28,7 +28,7 @@ from sekisho.webhook.evidence import EvidenceStore
 from sekisho.webhook.evidence_refresh import EvidenceRefresh
 from sekisho.webhook.image_verification import ImageVerification
 from sekisho.webhook.options import Options, StartError
-from sekisho.webhook.pod_pull_secrets import PodPullSecretReader, PodPullSecrets, pull_secrets_of
+from sekisho.webhook.pod_pull_secrets import ClientWith, PodPullSecretReader, PodPullSecrets, pull_secrets_of
 from sekisho.webhook.policies import Enforced
 from sekisho.webhook.running_images import Judged
 from sekisho.webhook.shared_evidence import SharedEvidence
@@ -60,6 +60,35 @@ def verification_of(
     if api is not None and options.pod_pull_secrets:
         client_with = PodPullSecretReader(api, client).client_with
         secrets_of = partial(pull_secrets_of, objects_for=objects_for)
+    evidence, sharing = _evidence(options, enforced, clock, api, authorities, client, client_with)
+    verification = ImageVerification(authorities, evidence, Tags(client, client_with), clock, secrets_of)
+    dependencies = _upkeep(evidence, client, authorities, objects, enforced, clock)
+    if api is not None and sharing is not None and namespaces is not None:
+        judged = Judged(
+            lambda: enforced.policies,
+            authorities.of,
+            evidence,
+            sharing.looked_up,
+            namespaces,
+            EXEMPT_NAMESPACES.union(options.exclude_namespace),
+            options.pod_pull_secrets,
+            record,
+        )
+        refresh = EvidenceRefresh(api, options.namespace, options.replica, sharing, clock, judged)
+        dependencies += _of_sharing(sharing, refresh)
+    return verification, dependencies
+
+
+def _evidence(
+    options: Options,
+    enforced: Enforced,
+    clock: Clock,
+    api: ApiClient | None,
+    authorities: Authorities,
+    client: RegistryClient,
+    client_with: ClientWith | None,
+) -> tuple[EvidenceStore, SharedEvidence | None]:
+    """What is known about images, and what shares it with other replicas; None without a cluster."""
     sharing: SharedEvidence | None = None
 
     def share(facts: ImageFacts, namespace: str) -> None:
@@ -81,7 +110,18 @@ def verification_of(
     )
     if api is not None:
         sharing = SharedEvidence(api, options.namespace, clock, evidence.offer)
-    verification = ImageVerification(authorities, evidence, Tags(client, client_with), clock, secrets_of)
+    return evidence, sharing
+
+
+def _upkeep(
+    evidence: EvidenceStore,
+    client: RegistryClient,
+    authorities: Authorities,
+    objects: ReleaseObjects | None,
+    enforced: Enforced,
+    clock: Clock,
+) -> list[Dependency]:
+    """What closes the client at the end, and what reads the objects of the release; None without a cluster."""
 
     def families() -> Iterator[Metric]:
         yield from evidence.families()
@@ -89,23 +129,9 @@ def verification_of(
 
     dependencies = [Dependency("the verification of images", partial(_keep, evidence, client), families=families)]
     for name, reflector in (objects.reflectors if objects is not None else {}).items():
-        dependencies.append(
-            Dependency(f"the {name} of authorities", reflector.run, partial(not_listed_yet, name, reflector))
-        )
-    if api is not None and sharing is not None and namespaces is not None:
-        judged = Judged(
-            lambda: enforced.policies,
-            authorities.of,
-            evidence,
-            sharing.looked_up,
-            namespaces,
-            EXEMPT_NAMESPACES.union(options.exclude_namespace),
-            options.pod_pull_secrets,
-            record,
-        )
-        refresh = EvidenceRefresh(api, options.namespace, options.replica, sharing, clock, judged)
-        dependencies += _of_sharing(sharing, refresh)
-    return verification, dependencies
+        missing = partial(not_listed_yet, name, reflector)
+        dependencies.append(Dependency(f"the {name} of authorities", reflector.run, missing))
+    return dependencies
 
 
 async def _keep(evidence: EvidenceStore, client: RegistryClient) -> None:
