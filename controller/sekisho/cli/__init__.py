@@ -23,6 +23,7 @@ _COMMANDS = {
     "migrate": "sekisho.cli.migrate",
     "policies": "sekisho.cli.policies",
     "review": "sekisho.cli.review",
+    "test": "sekisho.cli.test",
     "verify": "sekisho.cli.verify",
     "waive": "sekisho.cli.waive",
     "webhook": "sekisho.cli.webhook",

@@ -3,7 +3,7 @@
 Source: https://github.com/testmoapp/junitxml, a collection of what CI servers read
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from xml.etree import ElementTree as Xml
 
@@ -16,15 +16,21 @@ def render(checks: Checks) -> str:
     """One XML document."""
     root = Xml.Element("testsuites", name="sekisho check")
     for file, group in groupby(checks.checked, key=lambda checked: checked.file):
-        _suite(root, file, (_case(checked) for checked in group))
-    if checks.problems:
-        _suite(root, "input", map(_problem, checks.problems))
+        add_suite(root, file, (_case(checked) for checked in group))
+    return written(root, checks.problems)
+
+
+def written(root: Xml.Element, problems: Sequence[Problem]) -> str:
+    """The document of suites, with a suite more for input that could not be read."""
+    if problems:
+        add_suite(root, "input", map(_problem, problems))
     _count(root)
     Xml.indent(root)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + Xml.tostring(root, encoding="unicode") + "\n"
 
 
-def _suite(root: Xml.Element, name: str, cases: Iterable[Xml.Element]) -> None:
+def add_suite(root: Xml.Element, name: str, cases: Iterable[Xml.Element]) -> None:
+    """Add a suite with its cases."""
     suite = Xml.SubElement(root, "testsuite", name=printable(name))
     suite.extend(cases)
     _count(suite)
