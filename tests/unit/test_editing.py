@@ -53,6 +53,11 @@ CASES: list[tuple[str, Change, str]] = [
     ("a:\nb: # x\n", put(a={"c": 1}, b=2), "a:\n  c: 1\nb: 2 # x\n"),
     ("a: ~ # x\n", put(a={"c": 1}), "a:\n  c: 1 # x\n"),
     ("a: |\n  x\n\nb: >-\n  y\n", put(a="z", c=1), "a: z\nb: >-\n  y\nc: 1\n"),
+    (
+        "a:\n  - b:\n      c: |\n        x\n\n  - d\n",
+        below("a", below(0, below("b", put(e=1)))),
+        "a:\n  - b:\n      c: |\n        x\n\n      e: 1\n  - d\n",
+    ),
     ("{a: 1, b: [2, 3], c: 4}\n", without("a"), "{b: [2, 3], c: 4}\n"),
     ("{a: 1, b: [2, 3], c: 4}\n", without("b", "c"), "{a: 1}\n"),
     ("a: {b: 1}\n", below("a", put(c={"d": [1]})), "a: {b: 1, c: {d: [1]}}\n"),

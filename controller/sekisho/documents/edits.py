@@ -191,7 +191,10 @@ class Editor:
     def _end(self, node: yaml.Node, *, inside: bool = False) -> int:
         """Where a node's text ends, without what follows its last value; `inside` the brackets of one in flow style."""
         if isinstance(node, yaml.ScalarNode) or not node.value or (_is_flow(node) and not inside):
-            return int(node.end_mark.index)
+            end = int(node.end_mark.index)
+            # A text in block style ends where the indentation of the next line does.
+            is_block = isinstance(node, yaml.ScalarNode) and node.style in ("|", ">")
+            return self._line(end) if is_block and not self._text[self._line(end) : end].strip(" ") else end
         last = node.value[-1]
         return self._end_of_field(*last) if isinstance(last, tuple) else self._end(last)
 
