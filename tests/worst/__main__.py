@@ -33,7 +33,7 @@ from tests.worst.inputs import (
     strings_of_policies,
 )
 from tests.worst.judging import Answer, answers, bodies, policy_set
-from tests.worst.limits import over_limits
+from tests.worst.limits import Part, over_limits
 from tests.worst.measure import MAX_BYTES, MAX_SECONDS, Call, Cost, cost_of, grows_faster, least, over_bounds
 
 _ENVELOPE = 4096
@@ -97,18 +97,29 @@ def measured(inputs: Iterable[Input], sizes: Sequence[int], answer: Mapping[str,
         yield from (last.after(None) for last in larger.values())
 
 
+def _part(_context: click.Context, _option: click.Parameter, text: str) -> Part:
+    """A part such as 2/4. Raises BadParameter."""
+    number, _, of = text.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise click.BadParameter("must be a part such as 2/4")
+    return Part(int(number), int(of))
+
+
 @click.command()
 @click.option("--short", is_flag=True, help="Only what judging reads, alone, and a few pairs, at 1 MiB.")
 @click.option("--only", default="", help="Only inputs whose name has this text.")
+@click.option("--part", default="1/1", callback=_part, help="One part of the inputs, such as 2/4.")
 @click.option("--write", is_flag=True, help="Write the costliest into docs/performance.md.")
-def main(short: bool, only: str, write: bool) -> None:
+def main(short: bool, only: str, part: Part, write: bool) -> None:
     """Measure, show the costliest, and exit 1 where one is over a bound."""
+    if write and part.of > 1:
+        raise click.UsageError("--write needs all parts")
     start = time.monotonic()
     every = chain(
         *(pods(), pairs_of_pods(), strings_of_pods()),
         *(policies(), pairs_of_policies(), strings_of_policies()),
     )
-    inputs = [one for one in every if only in one.name and (not short or _is_short(one))]
+    inputs = part.of_all([one for one in every if only in one.name and (not short or _is_short(one))])
     sizes = _SHORT_SIZES if short else _SIZES
     answer = answers(policy_set())
     cases: list[Case] = []
@@ -137,7 +148,7 @@ def main(short: bool, only: str, write: bool) -> None:
         write_section(
             "worst", f"{'Short form: ' if short else ''}{len(cases):,} reviews, {machine()}. The costliest:\n\n{shown}"
         )
-    over = [] if short else list(over_limits(only, progress))
+    over = [] if short else list(over_limits(only, progress, part))
     click.echo("\n".join(over))
     _exit_if_over(sum(bool(case.faults) for case in cases) + len(over), sum(wait > MAX_P99_MS for wait in waits))
 

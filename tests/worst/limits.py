@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -48,6 +48,7 @@ _TEXTS: Final[tuple[Callable[[int, int], str], ...]] = (
 )
 """Texts for the entries of a policy's lists, the dearest to compare first: a control takes those that it allows."""
 Parameters = dict[str, Any]
+T = TypeVar("T")
 
 
 def parameters_at_limits(name: str, first: int = 0) -> Iterator[Parameters]:
@@ -229,11 +230,22 @@ def _policy(kind: Any, name: str, control: str, parameters: Parameters) -> Any:
     return policy
 
 
-def over_limits(only: str, progress: Progress) -> Iterator[str]:
+class Part(Struct, frozen=True):
+    """One of some parts of a long run, which together have all."""
+
+    number: int = 1
+    of: int = 1
+
+    def of_all(self, things: Sequence[T]) -> Sequence[T]:
+        """Those of the things that are in this part."""
+        return things[self.number - 1 :: self.of]
+
+
+def over_limits(only: str, progress: Progress, part: Part) -> Iterator[str]:
     """For each list of each control whose name has `only`: a line for each review over a bound."""
     pods = list(growing_pods())
     bodies: dict[str, bytes] = {}
-    for control in CONTROLS:
+    for control in part.of_all(list(CONTROLS)):
         for which, parameters in enumerate(parameters_at_limits(control) if only in control else ()):
             progress.show(f"{control} with its lists at their limits")
             policies = policies_at_limits(control, which)

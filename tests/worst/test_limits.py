@@ -12,6 +12,7 @@ from tests.reviews import review_body
 from tests.worst.limits import (
     MAX_LOOP_SECONDS,
     Large,
+    Part,
     Seconds,
     at_limit,
     dearest,
@@ -87,3 +88,9 @@ def test_every_list_of_patterns_in_a_policy_is_tried() -> None:
         ("images", "attestations"),
     }
     assert lists - tried == few_values
+
+
+def test_the_parts_of_a_run_have_each_input_exactly_one_time() -> None:
+    parts = [Part(number, 4).of_all(range(10)) for number in range(1, 5)]
+    assert sorted(one for part in parts for one in part) == list(range(10))
+    assert Part().of_all(range(10)) == range(10)
