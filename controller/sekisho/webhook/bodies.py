@@ -1,11 +1,12 @@
 """The bodies of requests: what is held of all of them is bounded, from their first byte to their answer."""
 
 import asyncio
-from typing import Final
+from typing import Final, cast
 
 from aiohttp import ClientError, StreamReader, web
 from aiohttp.web_protocol import RequestPayloadError
 
+from sekisho.webhook.connections import Connection
 from sekisho.webhook.replies import RejectedError
 from sekisho.webhook.waiting import Waiting
 
@@ -15,6 +16,10 @@ MAX_HELD_BYTES: Final = 32 << 20
 """The size of all bodies together, from their first byte to their answer; above it, a large body gets a 503."""
 MAX_FREE_BYTES: Final = 64 * 1024
 """A body up to this size counts as small: large ones cannot keep small ones out."""
+MAX_FRAMING: Final = 2
+"""How many times the bytes of a body may arrive, beyond FRAMING_BYTES: it may come in chunks, each with its length. To
+parse one takes the event loop 1 us, so that a body in chunks of one byte each would take it for seconds."""
+FRAMING_BYTES: Final = 64 * 1024
 MAX_UNFINISHED: Final = 512
 """Bodies of which a part is missing, at the same time; past it, one that has waited for long gets a 503."""
 
@@ -57,7 +62,7 @@ class Bodies:
                 self._unfinished.add(unfinished, request.remote or "")
                 if len(self._unfinished) > MAX_UNFINISHED:
                     self._give_up(self._unfinished.longest())
-                return await self._rest(content, unfinished, request.remote or "")
+                return await self._rest(content, unfinished, request)
         except TimeoutError:
             if unfinished is not None and unfinished.is_given_up:
                 raise _too_much() from None
@@ -79,8 +84,9 @@ class Bodies:
         self._large.remove(unfinished)
         unfinished.give_up()
 
-    async def _rest(self, content: StreamReader, unfinished: _Unfinished, address: str) -> bytes:
+    async def _rest(self, content: StreamReader, unfinished: _Unfinished, request: web.BaseRequest) -> bytes:
         body = unfinished.body
+        connection = cast("Connection", request.protocol)
         try:
             while chunk := await content.readany():
                 was_small = len(body) <= MAX_FREE_BYTES
@@ -88,9 +94,11 @@ class Bodies:
                 self.held += len(chunk)
                 if len(body) > MAX_BODY_BYTES:
                     raise _too_large()
+                if connection.received > MAX_FRAMING * len(body) + FRAMING_BYTES:
+                    raise RejectedError(400, "the body comes in chunks that are too small")
                 if len(body) > MAX_FREE_BYTES:
                     if was_small:
-                        self._large.add(unfinished, address)
+                        self._large.add(unfinished, request.remote or "")
                     if self.held > MAX_HELD_BYTES and len(self._large):
                         self._give_up(self._large.longest())
             return bytes(body)

@@ -52,7 +52,17 @@ class Connection(web.RequestHandler):
 
     __slots__ = (
         *("_address", "_backlog", "_clock", "_has_paused", "_has_turn", "_head_seconds", "_head_since"),
-        *("_is_answering", "_is_paused", "_open", "_turn", "_waiting", "_watch", "on_answered", "on_resumed"),
+        *(
+            "_is_answering",
+            "_is_paused",
+            "_open",
+            "_turn",
+            "_waiting",
+            "_watch",
+            "on_answered",
+            "on_resumed",
+            "received",
+        ),
     )
 
     def __init__(
@@ -80,6 +90,9 @@ class Connection(web.RequestHandler):
         self._backlog = backlog
         self._has_turn = False  # it has read since it last answered, and reads have their turn
         self._turn: asyncio.Future[None] | None = None
+        self.received = 0
+        """Bytes of the request that is being answered, with what frames them; those that came with another one are not
+        counted."""
         self._watch: asyncio.TimerHandle | None = None  # one at most, for any number of requests
         self.on_answered: Callable[[web.BaseRequest], None] | None = None
         """Called when a review's answer is written, and the connection stays open."""
@@ -102,6 +115,7 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         if data:  # aiohttp calls this without any to parse what it has kept
             self._has_turn = True
+            self.received += len(data)
             if self._head_since is None and not self._is_answering:
                 self._head_since = self._clock.time()
                 if self._watch is None:
@@ -180,6 +194,8 @@ class Connection(web.RequestHandler):
         """Note that a request's head is complete and the request is being answered, or that it is answered."""
         self._is_answering = is_answering
         self._head_since = None
+        if not is_answering:
+            self.received = 0
         if self._waiting is not None:
             if is_answering:
                 self._waiting.pop(self, None)

@@ -137,6 +137,26 @@ async def test_body_over_the_limit_is_413_and_one_at_the_limit_is_judged(served:
 # Reviews that are hard to read
 
 
+@pytest.mark.parametrize(("chunk", "status"), [(1, 400), (16, 200)])
+async def test_body_in_chunks_of_a_byte_each_is_denied_before_it_takes_long(
+    served: Served, chunk: int, status: int
+) -> None:
+    text = msgspec.json.encode(review(pod(GOOD)))
+    text += b" " * (100_000 - len(text))
+    framed = [
+        b"%x\r\n%b\r\n" % (len(part), part) for part in (text[at : at + chunk] for at in range(0, 100_000, chunk))
+    ]
+    head = b"POST /validate?timeout=10s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port, ssl=served.trust())
+    try:
+        writer.write(head + b"Transfer-Encoding: chunked\r\n\r\n" + b"".join(framed) + b"0\r\n\r\n")
+        answer = await reader.readuntil(b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+        assert status == 200 or b"chunks that are too small" in await reader.read(200)
+    finally:
+        writer.transport.abort()
+
+
 async def test_deletion_and_connection_pass_without_an_object(served: Served) -> None:
     assert await served.allowed(review(None, operation="DELETE", oldObject=pod(BAD)))
     options = {"kind": "PodExecOptions", "apiVersion": "v1", "command": ["sh"]}
