@@ -145,6 +145,7 @@ class Editor:
             if self._text[:at].endswith("\n"):
                 self._edits.append(Edit(at, at, lines))
             else:
+                self._end_without_break(node)
                 self._edits.append(Edit(at, at, self._line_break + lines.removesuffix(self._line_break)))
             return
         parts = [self._flow(value) for value in added]
@@ -159,6 +160,17 @@ class Editor:
         above = self._text[self._line(start) : start]
         space = " " if above.strip() else f"{self._line_break}{above}"
         self._edits.append(Edit(at, at, "".join(f",{space}{part}" for part in parts)))
+
+    def _end_without_break(self, node: yaml.Node) -> None:
+        """Mark a block text that ends the file without a line break: a line after it would give it one."""
+        while isinstance(node, yaml.CollectionNode) and node.value:
+            last = node.value[-1]
+            node = last[1] if isinstance(last, tuple) else last
+        if isinstance(node, yaml.ScalarNode) and node.style in ("|", ">") and not node.value.endswith("\n"):
+            header = node.start_mark.index + 1
+            mark = Edit(header, header, "-")
+            if self._text[header : header + 1] not in ("-", "+") and mark not in self._edits:
+                self._edits.append(mark)
 
     def _lines(self, value: Any, indent: int) -> str:
         """A mapping or a list in block style, in lines of their own."""
@@ -191,10 +203,7 @@ class Editor:
     def _end(self, node: yaml.Node, *, inside: bool = False) -> int:
         """Where a node's text ends, without what follows its last value; `inside` the brackets of one in flow style."""
         if isinstance(node, yaml.ScalarNode) or not node.value or (_is_flow(node) and not inside):
-            end = int(node.end_mark.index)
-            # A text in block style ends where the indentation of the next line does.
-            is_block = isinstance(node, yaml.ScalarNode) and node.style in ("|", ">")
-            return self._line(end) if is_block and not self._text[self._line(end) : end].strip(" ") else end
+            return int(node.end_mark.index)
         last = node.value[-1]
         return self._end_of_field(*last) if isinstance(last, tuple) else self._end(last)
 
