@@ -65,3 +65,25 @@ def test_only_a_tag_of_the_packages_version_is_released(tmp_path: Path) -> None:
     step = steps("release", "release")["The tag is the package's version"]
     assert run(step, tmp_path, GITHUB_REF_NAME=f"v{PROJECT['version']}") == {"VERSION": PROJECT["version"]}
     assert run(step, tmp_path, GITHUB_REF_NAME="v0.0.1") is None
+
+
+def shell(command: str, **environment: str) -> str:
+    """What a command of a step writes. Raises CalledProcessError if it fails."""
+    bash = ["bash", "-euo", "pipefail", "-c", command]
+    return subprocess.run(
+        bash, cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+
+
+def test_the_files_of_a_release_are_built_for_the_image_and_the_repository_of_the_workflow() -> None:
+    repository = {"GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "acme/sekisho"}
+    command = steps("release", "release")["Files"]["run"]
+    planned = shell(command, IMAGE="ghcr.io/acme/sekisho", MAKEFLAGS="n", **repository)
+    assert '-m tools.release --image "ghcr.io/acme/sekisho" --source "https://github.com/acme/sekisho" ' in planned
+
+
+def test_the_base_image_of_a_release_is_the_one_that_the_dockerfile_names() -> None:
+    first, _, rest = steps("release", "release")["The base image, by digest"]["run"].partition("\n")
+    assert rest.startswith('digest=$(docker buildx imagetools inspect "$base" ')
+    (named,) = re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert shell(f'{first}\necho "$base"') == f"{named}\n"
