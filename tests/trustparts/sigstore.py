@@ -54,7 +54,7 @@ class Sigstore:
 
     def sign(self, image: Image, *options: str, identity: str = RELEASE, issuer: IssuerKind = IssuerKind.CI) -> None:
         """Sign an image without a key, as this identity: `cosign sign`."""
-        self._cosign.run("sign", *self._keyless(identity, issuer), *options, image.reference)
+        self._cosign.run("sign", *self.keyless(identity, issuer), *options, image.reference)
 
     def attest(
         self,
@@ -67,17 +67,18 @@ class Sigstore:
     ) -> None:
         """Attach a statement of a type without a key, as this identity: `cosign attest`."""
         stated = ("--type", kind, "--predicate", str(predicate), *options)
-        self._cosign.run("attest", *self._keyless(identity, issuer), *stated, image.reference)
+        self._cosign.run("attest", *self.keyless(identity, issuer), *stated, image.reference)
 
     def sign_blob(self, content: bytes, identity: str = RELEASE) -> bytes:
         """Sign any bytes; gives the bundle."""
         blob, bundle = self._folder / "blob", self._folder / "blob.sigstore.json"
         blob.write_bytes(content)
-        arguments = (*self._keyless(identity, IssuerKind.CI), "--bundle", str(bundle), str(blob))
+        arguments = (*self.keyless(identity, IssuerKind.CI), "--bundle", str(bundle), str(blob))
         self._cosign.run("sign-blob", *arguments)
         return bundle.read_bytes()
 
-    def _keyless(self, identity: str, issuer: IssuerKind) -> tuple[str, ...]:
+    def keyless(self, identity: str, issuer: IssuerKind = IssuerKind.CI) -> tuple[str, ...]:
+        """Options by which cosign signs without a key, as this identity, with these services."""
         token = self._issuer.token(identity, issuer)
         files = ("--signing-config", str(self.signing_config), "--trusted-root", str(self.trusted_root))
         return ("-y", "--identity-token", token, *files)
