@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.controlplane.build import older_versions
+from tests.controlplane.build import HELM, older_versions
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = {
@@ -40,6 +40,11 @@ def test_tests_run_on_every_older_kubernetes_that_can_be_built() -> None:
     assert WORKFLOWS["test"]["older"]["strategy"]["matrix"]["kubernetes"] == [*older_versions()]
     (row,) = (line for line in SUPPORT.splitlines() if line.startswith("| Kubernetes |"))
     assert [version for version in older_versions() if f" {version}" not in row] == []
+
+
+def test_the_helm_that_tests_run_is_the_one_that_is_supported() -> None:
+    (major, minor) = re.findall(r"helm\.sh/helm/v\d+ v(\d+)\.(\d+)\.", (HELM.folder / "go.mod").read_text())[0]
+    assert f"\n| Helm | {major} | all run on {major}.{minor} |\n" in SUPPORT
 
 
 def test_tests_run_on_every_python_that_is_supported() -> None:
