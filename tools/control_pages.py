@@ -15,7 +15,7 @@ from sekisho.pods import Workload
 from sekisho.policies import ClusterPodPolicy, PolicySet
 from sekisho.policies.crd import schema_of
 
-_LEVELS: Final[tuple[Level, ...]] = ("baseline", "restricted")
+_LEVELS: Final[tuple[Level, ...]] = (Level.BASELINE, Level.RESTRICTED)
 _INDEX: Final = """\
 # Controls
 

@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Final, get_args
+from typing import Final
 
 from msgspec import Struct
 
-from sekisho.controls import CONTROLS, NEWEST, Level, Parameters
+from sekisho.controls import CONTROLS, LEVELS, NEWEST, Level, Parameters
 from sekisho.errors import SekishoError
 
 LATEST: Final = "latest"
@@ -44,7 +44,6 @@ def controls_of(level: Level, minor: int) -> MappingProxyType[str, Parameters]:
 LABEL_PREFIX: Final = "pod-security.kubernetes.io/"
 LevelAtVersion = tuple[Level, int]
 LevelAndVersion = tuple[Level, str]
-_LEVELS: Final = get_args(Level)
 _LABEL_VERSION = re.compile(r"v1\.(0|[1-9][0-9]{0,5})")
 
 
@@ -60,9 +59,9 @@ class NamespaceLevels(Struct, frozen=True):
 class WrittenLevels(Struct, frozen=True):
     """The same with each version as the label has it: latest, or v1.N."""
 
-    enforce: LevelAndVersion = ("privileged", LATEST)
-    audit: LevelAndVersion = ("privileged", LATEST)
-    warn: LevelAndVersion = ("privileged", LATEST)
+    enforce: LevelAndVersion = (Level.PRIVILEGED, LATEST)
+    audit: LevelAndVersion = (Level.PRIVILEGED, LATEST)
+    warn: LevelAndVersion = (Level.PRIVILEGED, LATEST)
     errors: tuple[str, ...] = ()
 
 
@@ -82,11 +81,11 @@ def written_levels(labels: Mapping[str, str], defaults: WrittenLevels = ALL_PRIV
     Without a label for warn, the enforced level is also the level for warnings if it is stricter than the default.
     """
     errors: list[str] = []
-    enforce = _level_of_labels(labels, "enforce", "restricted", defaults.enforce, errors)
-    audit = _level_of_labels(labels, "audit", "privileged", defaults.audit, errors)
-    warn = _level_of_labels(labels, "warn", "privileged", defaults.warn, errors)
+    enforce = _level_of_labels(labels, "enforce", Level.RESTRICTED, defaults.enforce, errors)
+    audit = _level_of_labels(labels, "audit", Level.PRIVILEGED, defaults.audit, errors)
+    warn = _level_of_labels(labels, "warn", Level.PRIVILEGED, defaults.warn, errors)
     is_enforced = labels.get(LABEL_PREFIX + "enforce") == enforce[0]
-    if is_enforced and LABEL_PREFIX + "warn" not in labels and _LEVELS.index(enforce[0]) > _LEVELS.index(warn[0]):
+    if is_enforced and LABEL_PREFIX + "warn" not in labels and LEVELS.index(enforce[0]) > LEVELS.index(warn[0]):
         warn = (enforce[0], warn[1] if LABEL_PREFIX + "warn-version" in labels else enforce[1])
     return WrittenLevels(enforce, audit, warn, tuple(errors))
 
@@ -95,15 +94,17 @@ def _level_of_labels(
     labels: Mapping[str, str], mode: str, fallback: Level, default: LevelAndVersion, errors: list[str]
 ) -> LevelAndVersion:
     key = LABEL_PREFIX + mode
-    level = labels.get(key, default[0])
-    if level not in _LEVELS:
-        errors.append(f"the namespace's label {key} is {level!r}, must be one of {', '.join(_LEVELS)}")
+    level, written = default[0], labels.get(key)
+    if written in LEVELS:
+        level = Level(written)
+    elif written is not None:
+        errors.append(f"the namespace's label {key} is {written!r}, must be one of {', '.join(LEVELS)}")
         level = fallback
     version = labels.get(f"{key}-version", default[1])
     if version != LATEST and not _LABEL_VERSION.fullmatch(version):
         errors.append(f"the namespace's label {key}-version is {version!r}, must be latest or v1.x")
         version = LATEST
-    return level, version  # type: ignore[return-value]
+    return level, version
 
 
 def _at(written: LevelAndVersion) -> LevelAtVersion:

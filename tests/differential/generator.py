@@ -6,10 +6,9 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from sekisho.controls import NEWEST, Level
+from sekisho.controls import LEVELS, NEWEST, Level
 from tests.differential.fields import ANNOTATIONS, CONTAINER, CONTAINER_CONTEXT, POD_CONTEXT, SPEC, VOLUME, Field
 
-LEVELS: Final[tuple[Level, ...]] = ("privileged", "baseline", "restricted")
 VERSIONS: Final = ("latest", *(f"v1.{minor}" for minor in range(NEWEST + 1)))
 
 _OFTEN = (*LEVELS, *LEVELS[1:] * 8)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from sekisho.controls import NEWEST
+from sekisho.controls import LEVELS, NEWEST, Level
 from sekisho.standards import controls_of
 from tests.controlplane.progress import Progress
 from tests.differential import comparison
 from tests.differential.comparison import Comparison, compare, compare_updates, denied_by_engine
-from tests.differential.generator import LEVELS, Case
+from tests.differential.generator import Case
 from tests.differential.reduction import reduced
 from tests.differential.reference import denied_by_kubernetes, evaluator
 
@@ -56,7 +56,7 @@ def test_an_update_that_changes_nothing_that_runs_excuses_what_the_old_pod_had(b
     violating = '{"metadata":{},"spec":{"hostPID":true,"containers":[{"name":"app","image":"a"}]}}'
     labelled = violating.replace('"metadata":{}', '"metadata":{"labels":{"a":"b"}}')
     other_image = violating.replace('"image":"a"', '"image":"b"')
-    excused, judged = (Case("baseline", "latest", new, violating) for new in (labelled, other_image))
+    excused, judged = (Case(Level.BASELINE, "latest", new, violating) for new in (labelled, other_image))
     assert denied_by_kubernetes(binary, (excused, judged)) == [frozenset(), {"hostNamespaces"}]
     assert [denied_by_engine(excused), denied_by_engine(judged)] == [frozenset(), {"hostNamespaces"}]
 

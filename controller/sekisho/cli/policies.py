@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import Any, Final, get_args
+from typing import Any
 
 import click
 import msgspec
@@ -14,7 +14,7 @@ from sekisho.cli import options
 from sekisho.cli.groups import Group
 from sekisho.cli.reports.wording import printable
 from sekisho.cli.terminal import write
-from sekisho.controls import CONTROLS, NEWEST, Control, Level, Parameters
+from sekisho.controls import CONTROLS, LEVELS, NEWEST, Control, Parameters
 from sekisho.documents import write_document
 from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicyWaiver, compile_policy
 from sekisho.policies.crd import schema_of
@@ -24,8 +24,6 @@ from sekisho.policies.types import PodPolicySpec
 from sekisho.policies.waivers import WaiverMatch
 from sekisho.standards import LATEST
 from sekisho.timestamps import rfc3339
-
-_LEVELS: Final = get_args(Level)
 
 
 @click.group(cls=Group)
@@ -147,7 +145,7 @@ def _documentation(control: Control[Parameters]) -> Iterator[str]:
     yield "Parameters:"
     yield from _fields("", schema_of(control.parameters))
     yield ""
-    for level in _LEVELS[1:]:
+    for level in LEVELS[1:]:
         implied = control.standard(level, NEWEST)
         parameters = "not part of it" if implied is None else json.dumps(_set_fields(implied))
         yield _wrapped(f"At {level}, latest: {parameters}")

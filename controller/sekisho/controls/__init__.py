@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from sekisho.controls.control import (
+    LEVELS,
     NEWEST,
     Check,
     Control,
@@ -87,6 +88,7 @@ CONTROLS: Final = MappingProxyType(_discover())
 
 __all__ = [
     "CONTROLS",
+    "LEVELS",
     "NEWEST",
     "ORDER",
     "Check",

@@ -20,7 +20,7 @@ class AllowPrivilegeEscalation(Parameters, frozen=True):
 
 
 def _standard(level: Level, minor: int) -> AllowPrivilegeEscalation | None:
-    return AllowPrivilegeEscalation() if level == "restricted" and minor >= 8 else None
+    return AllowPrivilegeEscalation() if level == Level.RESTRICTED and minor >= 8 else None
 
 
 def _check(_parameters: AllowPrivilegeEscalation, minor: int) -> Check:

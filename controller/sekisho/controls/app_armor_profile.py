@@ -37,7 +37,7 @@ class AppArmorProfile(Parameters, frozen=True):
 
 
 def _standard(level: Level, _minor: int) -> AppArmorProfile | None:
-    return None if level == "privileged" else AppArmorProfile(allowed_types=CONFINED)
+    return None if level == Level.PRIVILEGED else AppArmorProfile(allowed_types=CONFINED)
 
 
 def _check(parameters: AppArmorProfile, _minor: int) -> Check:

@@ -123,9 +123,9 @@ class Capabilities(Parameters, frozen=True):
 
 
 def _standard(level: Level, minor: int) -> Capabilities | None:
-    if level == "privileged":
+    if level == Level.PRIVILEGED:
         return None
-    if level == "restricted" and minor >= 22:
+    if level == Level.RESTRICTED and minor >= 22:
         return Capabilities(allowed_add=("NET_BIND_SERVICE",), required_drop=("ALL",))
     return Capabilities(allowed_add=BASELINE_ADD, required_drop=())
 

@@ -14,7 +14,17 @@ from sekisho.pods import ContainerKind, ContainerRef, Pod, WorkloadMeta
 if TYPE_CHECKING:  # it imports this module
     from sekisho.controls.image_catalogs import Catalogs
 
-Level = Literal["privileged", "baseline", "restricted"]
+
+class Level(StrEnum):
+    """A level of the Pod Security Standards, in the order in which the CRDs list them."""
+
+    BASELINE = "baseline"
+    PRIVILEGED = "privileged"
+    RESTRICTED = "restricted"
+
+
+LEVELS: Final = (Level.PRIVILEGED, Level.BASELINE, Level.RESTRICTED)
+"""From the one that allows everything to the one that requires most."""
 
 NEWEST: Final = 37
 """The newest known minor version of the Pod Security Standards: v1.37."""
@@ -153,8 +163,8 @@ def complete(control: Control[P], parameters: P, level: Level, minor: int) -> P:
     """
     standard = (
         control.standard(level, minor)
-        or control.standard("restricted", minor)
-        or control.standard("restricted", NEWEST)
+        or control.standard(Level.RESTRICTED, minor)
+        or control.standard(Level.RESTRICTED, NEWEST)
     )
     fields: dict[str, Any] = {
         name: getattr(standard, name) if value is None and standard is not None else value

@@ -18,7 +18,7 @@ class HostNamespaces(Parameters, frozen=True):
 
 
 def _standard(level: Level, _minor: int) -> HostNamespaces | None:
-    return None if level == "privileged" else HostNamespaces()
+    return None if level == Level.PRIVILEGED else HostNamespaces()
 
 
 def _check(_parameters: HostNamespaces, _minor: int) -> Check:

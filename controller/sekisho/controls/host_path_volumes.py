@@ -41,7 +41,7 @@ class HostPathVolumes(Parameters, frozen=True):
 
 
 def _standard(level: Level, _minor: int) -> HostPathVolumes | None:
-    return HostPathVolumes(allowed=()) if level == "baseline" else None
+    return HostPathVolumes(allowed=()) if level == Level.BASELINE else None
 
 
 def _check(parameters: HostPathVolumes, _minor: int) -> Check:

@@ -49,7 +49,7 @@ class HostPorts(Parameters, frozen=True):
 
 
 def _standard(level: Level, _minor: int) -> HostPorts | None:
-    return None if level == "privileged" else HostPorts(allowed=())
+    return None if level == Level.PRIVILEGED else HostPorts(allowed=())
 
 
 def _check(parameters: HostPorts, _minor: int) -> Check:

@@ -19,7 +19,7 @@ class HostProbesAndHostLifecycle(Parameters, frozen=True):
 
 
 def _standard(level: Level, minor: int) -> HostProbesAndHostLifecycle | None:
-    return HostProbesAndHostLifecycle() if level != "privileged" and minor >= 34 else None
+    return HostProbesAndHostLifecycle() if level != Level.PRIVILEGED and minor >= 34 else None
 
 
 def _check(_parameters: HostProbesAndHostLifecycle, _minor: int) -> Check:

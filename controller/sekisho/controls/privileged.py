@@ -20,7 +20,7 @@ class Privileged(Parameters, frozen=True):
 
 
 def _standard(level: Level, _minor: int) -> Privileged | None:
-    return None if level == "privileged" else Privileged()
+    return None if level == Level.PRIVILEGED else Privileged()
 
 
 def _check(_parameters: Privileged, _minor: int) -> Check:

@@ -27,9 +27,9 @@ class ProcMount(Parameters, frozen=True):
 
 
 def _standard(level: Level, minor: int) -> ProcMount | None:
-    if level == "privileged":
+    if level == Level.PRIVILEGED:
         return None
-    return ProcMount(allowed_in_user_namespace=level == "baseline" and minor >= 35)
+    return ProcMount(allowed_in_user_namespace=level == Level.BASELINE and minor >= 35)
 
 
 def _check(parameters: ProcMount, _minor: int) -> Check:

@@ -56,7 +56,7 @@ class RestrictedVolumes(Parameters, frozen=True):
 
 
 def _standard(level: Level, _minor: int) -> RestrictedVolumes | None:
-    return RestrictedVolumes(allowed=WITHIN_THE_CLUSTER) if level == "restricted" else None
+    return RestrictedVolumes(allowed=WITHIN_THE_CLUSTER) if level == Level.RESTRICTED else None
 
 
 def _check(parameters: RestrictedVolumes, _minor: int) -> Check:

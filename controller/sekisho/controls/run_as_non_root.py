@@ -23,7 +23,7 @@ class RunAsNonRoot(Parameters, frozen=True):
 
 
 def _standard(level: Level, _minor: int) -> RunAsNonRoot | None:
-    return RunAsNonRoot() if level == "restricted" else None
+    return RunAsNonRoot() if level == Level.RESTRICTED else None
 
 
 def _check(_parameters: RunAsNonRoot, minor: int) -> Check:

@@ -34,7 +34,7 @@ class RunAsUser(Parameters, frozen=True):
 
 
 def _standard(level: Level, minor: int) -> RunAsUser | None:
-    return RunAsUser() if level == "restricted" and minor >= 23 else None
+    return RunAsUser() if level == Level.RESTRICTED and minor >= 23 else None
 
 
 def _check(parameters: RunAsUser, minor: int) -> Check:

@@ -45,7 +45,7 @@ class SELinuxOptions(Parameters, frozen=True):
 
 
 def _standard(level: Level, minor: int) -> SELinuxOptions | None:
-    if level == "privileged":
+    if level == Level.PRIVILEGED:
         return None
     return SELinuxOptions(allowed_types=(*_TYPES, "container_engine_t") if minor >= 31 else _TYPES)
 

@@ -43,9 +43,9 @@ class SeccompProfile(Parameters, frozen=True):
 
 
 def _standard(level: Level, minor: int) -> SeccompProfile | None:
-    if level == "privileged":
+    if level == Level.PRIVILEGED:
         return None
-    return SeccompProfile(allowed_types=CONFINED, required=level == "restricted" and minor >= 19)
+    return SeccompProfile(allowed_types=CONFINED, required=level == Level.RESTRICTED and minor >= 19)
 
 
 def _check(parameters: SeccompProfile, minor: int) -> Check:

@@ -83,7 +83,7 @@ class Sysctls(Parameters, frozen=True):
 
 
 def _standard(level: Level, minor: int) -> Sysctls | None:
-    if level == "privileged":
+    if level == Level.PRIVILEGED:
         return None
     return Sysctls(allowed=tuple(name for since, names in _SAFE_SINCE.items() if since <= minor for name in names))
 

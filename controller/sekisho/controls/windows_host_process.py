@@ -21,7 +21,7 @@ class WindowsHostProcess(Parameters, frozen=True):
 
 
 def _standard(level: Level, _minor: int) -> WindowsHostProcess | None:
-    return None if level == "privileged" else WindowsHostProcess()
+    return None if level == Level.PRIVILEGED else WindowsHostProcess()
 
 
 def _check(_parameters: WindowsHostProcess, _minor: int) -> Check:

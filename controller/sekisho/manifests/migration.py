@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from sekisho.controls import NEWEST
+from sekisho.controls import NEWEST, Level
 from sekisho.documents import Problem, write_document
 from sekisho.manifests.pod_security import PodSecurityConfiguration
 from sekisho.policies import PolicyError
@@ -62,7 +62,7 @@ class Migrated(Struct, frozen=True):
 class _Requirement(Struct, frozen=True, order=True):
     """What one policy requires; mode `both` if the same level is enforced and warned about."""
 
-    level: str
+    level: Level
     version: str
     mode: _Mode
 
@@ -129,7 +129,7 @@ def remarks(namespaces: NamespaceLabels, configuration: PodSecurityConfiguration
         texts = [_misread(error) for error in levels.errors] + list(_newer(levels))
         if not explicit:
             texts += _halves(name, labels, configuration.defaults)
-        if name == "kube-system" and levels.enforce[0] != "privileged":
+        if name == "kube-system" and levels.enforce[0] != Level.PRIVILEGED:
             texts.append("Sekisho does not receive its pods, so that a cluster can always start")
         for remark in texts:
             yield f"namespace {name}: {remark}"
@@ -154,9 +154,9 @@ def _halves(name: str, labels: Mapping[str, str], defaults: WrittenLevels) -> It
         key = LABEL_PREFIX + mode
         own_level, own_version = labels.get(key), labels.get(f"{key}-version")
         repair = ""
-        if own_level is None and own_version not in (None, version) and level != "privileged":
+        if own_level is None and own_version not in (None, version) and level != Level.PRIVILEGED:
             repair = f"{key}={level}"
-        elif own_level not in (None, "privileged") and own_version is None and version != LATEST:
+        elif own_level not in (None, Level.PRIVILEGED) and own_version is None and version != LATEST:
             repair = f"{key}-version={version}"
         if repair:
             has = f"{mode}-version" if own_level is None else mode
@@ -178,7 +178,9 @@ def _requirements(levels: WrittenLevels) -> frozenset[_Requirement]:
     enforce, warn, audit = (_known(standard) for standard in (levels.enforce, levels.warn, levels.audit))
     modes: list[tuple[_Mode, LevelAndVersion]] = [(_Mode.AUDIT, audit)]
     modes += [(_Mode.BOTH, enforce)] if enforce == warn else [(_Mode.ENFORCE, enforce), (_Mode.WARN, warn)]
-    return frozenset(_Requirement(level, version, mode) for mode, (level, version) in modes if level != "privileged")
+    return frozenset(
+        _Requirement(level, version, mode) for mode, (level, version) in modes if level != Level.PRIVILEGED
+    )
 
 
 def _known(standard: LevelAndVersion) -> LevelAndVersion:
@@ -200,7 +202,7 @@ def _explicit(requirement: _Requirement, name: str, match: dict[str, Any]) -> Mi
 
 def _spec(requirement: _Requirement, match: dict[str, Any]) -> dict[str, Any]:
     enforcement, templates = _ENFORCEMENT[requirement.mode]
-    standard = {"level": requirement.level, "version": requirement.version}
+    standard = {"level": requirement.level.value, "version": requirement.version}
     spec: dict[str, Any] = {"enforcement": enforcement, "templates": templates}
     return spec | ({"match": match} if match else {}) | {"podSecurityStandard": standard}
 
@@ -209,11 +211,11 @@ def _defaults_by_label(configuration: PodSecurityConfiguration) -> Iterator[Migr
     """Policies for the API server's defaults, which apply to namespaces where a label is missing."""
     for mode, standard in _by_mode(configuration.defaults):
         level, version = _known(standard)
-        if level == "privileged":
+        if level == Level.PRIVILEGED:
             continue
         requirement = _Requirement(level, version, mode)
         missing: list[dict[str, Any]] = [{"key": LABEL_PREFIX + mode, "operator": "DoesNotExist"}]
-        if mode is _Mode.WARN and level == "baseline":
+        if mode is _Mode.WARN and level == Level.BASELINE:
             # Where restricted is enforced, the policy that reads the labels warns about that.
             missing.append({"key": f"{LABEL_PREFIX}enforce", "operator": "NotIn", "values": ["restricted"]})
         match = _match(configuration, exclude=configuration.exemptions.namespaces)
@@ -258,7 +260,7 @@ def _groups(namespaces: NamespaceLabels, configuration: PodSecurityConfiguration
 
 
 def _summary(levels: WrittenLevels) -> str:
-    modes = [f"{mode} {level}:{version}" for mode, (level, version) in _by_mode(levels) if level != "privileged"]
+    modes = [f"{mode} {level}:{version}" for mode, (level, version) in _by_mode(levels) if level != Level.PRIVILEGED]
     return ", ".join(modes) or "privileged"
 
 

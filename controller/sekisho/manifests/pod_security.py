@@ -6,12 +6,12 @@ Source: https://kubernetes.io/docs/tasks/configure-pod-container/enforce-standar
 from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path as FilePath
-from typing import Annotated, Any, Final, TypeVar, get_args
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct, field
 
-from sekisho.controls import Level
+from sekisho.controls import LEVELS, Level
 from sekisho.documents import Document, Path, Problem, parse_path, problem_of
 from sekisho.manifests.objects import Manifest, documents_of, read_manifests
 from sekisho.manifests.sources import read_sources
@@ -32,11 +32,11 @@ T = TypeVar("T")
 
 
 class _Defaults(Struct, frozen=True, forbid_unknown_fields=True):
-    enforce: Level = "privileged"
+    enforce: Level = Level.PRIVILEGED
     enforce_version: _Version = field(default="latest", name="enforce-version")
-    audit: Level = "privileged"
+    audit: Level = Level.PRIVILEGED
     audit_version: _Version = field(default="latest", name="audit-version")
-    warn: Level = "privileged"
+    warn: Level = Level.PRIVILEGED
     warn_version: _Version = field(default="latest", name="warn-version")
 
 
@@ -164,6 +164,6 @@ def _converted(document: Document, at: Path, kind: type[T]) -> T:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         problem = problem_of(error)
-        hint = f", must be one of {', '.join(get_args(Level))}" if "Invalid enum value" in problem.message else ""
+        hint = f", must be one of {', '.join(LEVELS)}" if "Invalid enum value" in problem.message else ""
         place = document.place((*at, *parse_path(problem.where)))
         raise PolicyError(Problem(place, f"{problem}{hint}")) from None

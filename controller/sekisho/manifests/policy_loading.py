@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, get_args
+from typing import BinaryIO
 
 import msgspec
 
-from sekisho.controls import Level
+from sekisho.controls import LEVELS, Level
 from sekisho.documents import Problem, parse_path
 from sekisho.findings import render_path
 from sekisho.manifests.folders import files_below
@@ -56,11 +56,10 @@ def load_policies(
 def policy_of_standard(standard: str) -> ClusterPodPolicy:
     """A policy that requires a level of the Pod Security Standards, and has its name. Raises ValueError."""
     level, _, version = standard.partition(":")
-    levels = get_args(Level)
-    if level not in levels:
-        raise ValueError(f"the level must be {', '.join(levels[:-1])} or {levels[-1]}")
+    if level not in LEVELS:
+        raise ValueError(f"the level must be {', '.join(LEVELS[:-1])} or {LEVELS[-1]}")
     parse_version(version or LATEST)
-    required = PodSecurityStandard(level=level, version=version or LATEST)  # type: ignore[arg-type]
+    required = PodSecurityStandard(level=Level(level), version=version or LATEST)
     return ClusterPodPolicy(PolicyMeta(standard), ClusterPodPolicySpec(pod_security_standard=required))
 
 

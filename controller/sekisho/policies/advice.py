@@ -225,7 +225,7 @@ def _of_selection(match: PodMatch) -> Iterator[str]:
 
 def _of_lists(spec: PodPolicySpec) -> Iterator[str]:
     standard = spec.pod_security_standard
-    level: Level = (standard.level if standard is not None else None) or "privileged"
+    level: Level = (standard.level if standard is not None else None) or Level.PRIVILEGED
     minor = parse_version((standard.version if standard is not None else None) or LATEST)
     for name, control in CONTROLS.items():
         parameters = getattr(spec.controls, name)

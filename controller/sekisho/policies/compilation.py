@@ -153,15 +153,15 @@ def _takes_labels(standard: Standard | None) -> bool:
 def _level(standard: Standard | None, problems: Problems) -> tuple[Level, int]:
     """Level and minor version; privileged where the namespace's labels give the level."""
     if standard is None:
-        return "privileged", parse_version(LATEST)
+        return Level.PRIVILEGED, parse_version(LATEST)
     if (standard.level is None) is not _takes_labels(standard) or (standard.version and not standard.level):
         message = EITHER_LEVEL_OR_LABELS if isinstance(standard, PodSecurityStandard) else LEVEL
         problems.add("spec.podSecurityStandard", message)
     try:
-        return standard.level or "privileged", parse_version(standard.version or LATEST)
+        return standard.level or Level.PRIVILEGED, parse_version(standard.version or LATEST)
     except ValueError as error:
         problems.add("spec.podSecurityStandard.version", str(error))
-        return "privileged", parse_version(LATEST)
+        return Level.PRIVILEGED, parse_version(LATEST)
 
 
 def _selects_namespace(policy: ClusterPodPolicy | PodPolicy, problems: Problems) -> Callable[[str], bool]:
@@ -209,7 +209,7 @@ def _defaults(policy: ClusterPodPolicy | PodPolicy, minor: int, labelled: Level 
         that neither that level nor the policy's own controls restrict.
     """
     own = {name: getattr(policy.spec.controls, name) for name in _own_controls(policy.spec)}
-    of_level = {"privileged": (), "baseline": ("seccompProfile",)}.get(labelled or "restricted")
+    of_level = {Level.PRIVILEGED: (), Level.BASELINE: ("seccompProfile",)}.get(labelled or Level.RESTRICTED)
     restricting = None if of_level is None else {*of_level, *own}
     off = {name for name, named in own.items() if named.enforcement == ControlEnforcement.OFF}
     token = own.get("serviceAccountToken")

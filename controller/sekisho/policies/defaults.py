@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from sekisho.controls.capabilities import KNOWN, CapabilityName, unknown
-from sekisho.controls.control import cel
+from sekisho.controls.control import Level, cel
 from sekisho.controls.resource_bounds import Quantity, as_texts
 from sekisho.images.reference import canonical_registry
 from sekisho.images.registries import parse_pattern
@@ -385,7 +385,7 @@ def _of_profile(profile: DefaultsProfile | None, minor: int) -> dict[tuple[Defau
 
 def _restricted(minor: int) -> dict[tuple[DefaultLevel, str], Any]:
     """The fields that the restricted level requires at a version."""
-    required = controls_of("restricted", minor)
+    required = controls_of(Level.RESTRICTED, minor)
     values: dict[tuple[DefaultLevel, str], Any] = {}
     if "runAsNonRoot" in required:
         values[(DefaultLevel.POD, "runAsNonRoot")] = True

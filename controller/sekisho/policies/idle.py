@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from sekisho.controls import CONTROLS, Parameters
+from sekisho.controls import CONTROLS, Level, Parameters
 from sekisho.findings import words
 from sekisho.policies.compilation import CompiledPolicy
 from sekisho.policies.matching import requirements, selects_names
@@ -48,7 +48,7 @@ def idle(policy: ClusterPodPolicy | PodPolicy, compiled: CompiledPolicy, exempt:
     if clause is not None:
         return Idle("MatchesNoPods", clause)
     standard = policy.spec.pod_security_standard
-    if standard is not None and standard.level == "privileged" and not any(empty_controls(policy.spec)):
+    if standard is not None and standard.level == Level.PRIVILEGED and not any(empty_controls(policy.spec)):
         return None
     clause = no_requirements(policy, compiled)
     return Idle("RequiresNothing", clause) if clause is not None else None

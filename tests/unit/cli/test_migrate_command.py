@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from sekisho.admission import Context, Form, evaluate
-from sekisho.controls import NEWEST
+from sekisho.controls import NEWEST, Level
 from sekisho.manifests import parse_policies
 from sekisho.manifests.migration import explicit_policies, policies_from_labels, remarks
 from sekisho.manifests.pod_security import Exemptions, PodSecurityConfiguration
@@ -297,8 +297,10 @@ def test_too_many_exceptions_for_one_policy_are_an_error(tmp_path: Path) -> None
 
 DEFAULTS = [
     WrittenLevels(),
-    WrittenLevels(enforce=("baseline", "latest"), warn=("restricted", "latest"), audit=("restricted", "v1.30")),
-    WrittenLevels(enforce=("restricted", "v1.20"), warn=("baseline", "latest")),
+    WrittenLevels(
+        enforce=(Level.BASELINE, "latest"), warn=(Level.RESTRICTED, "latest"), audit=(Level.RESTRICTED, "v1.30")
+    ),
+    WrittenLevels(enforce=(Level.RESTRICTED, "v1.20"), warn=(Level.BASELINE, "latest")),
 ]
 LEVELS = ("", "privileged", "baseline", "restricted", "restricted", "strict")
 VERSIONS = ("", "", "latest", "v1.0", "v1.19", "v1.24", f"v1.{NEWEST}", "v1.99", "one")

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sekisho.controls import Level
 from tests.pods import restricted_pod
 from tests.unit.controls.twins import (
     LISTS,
@@ -77,8 +78,8 @@ def test_parameters_deny_and_allow(parameters: Any, bad: Pod, good: Pod, field: 
 def test_annotations_count_in_every_version() -> None:
     pod = restricted_pod()
     pod["metadata"]["annotations"] = {"container.apparmor.security.beta.kubernetes.io/app": "unconfined"}
-    assert len(at_level("appArmorProfile", pod, "baseline", 0)) == 1
-    assert len(at_level("appArmorProfile", pod, "baseline", 37)) == 1
+    assert len(at_level("appArmorProfile", pod, Level.BASELINE, 0)) == 1
+    assert len(at_level("appArmorProfile", pod, Level.BASELINE, 37)) == 1
     pod["metadata"]["annotations"] = {"container.apparmor.security.beta.kubernetes.io/app": "runtime/default"}
     assert at_level("appArmorProfile", pod) == []
 

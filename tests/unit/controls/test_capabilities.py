@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sekisho.controls import CONTROLS, ParameterError, complete
+from sekisho.controls import CONTROLS, Level, ParameterError, complete
 from sekisho.standards import controls_of
 from tests.unit.controls.twins import (
     LISTS,
@@ -88,9 +88,17 @@ def test_names_must_be_spelled_as_in_the_api(name: str) -> None:
 
 def test_named_control_takes_what_it_leaves_unset_from_the_standard() -> None:
     control = CONTROLS["capabilities"]
-    assert complete(control, control.parameters(), "restricted", 37) == controls_of("restricted", 37)["capabilities"]
-    assert complete(control, control.parameters(), "baseline", 37) == controls_of("baseline", 37)["capabilities"]
-    assert complete(control, control.parameters(), "privileged", 37) == controls_of("restricted", 37)["capabilities"]
+    assert (
+        complete(control, control.parameters(), Level.RESTRICTED, 37)
+        == controls_of(Level.RESTRICTED, 37)["capabilities"]
+    )
+    assert (
+        complete(control, control.parameters(), Level.BASELINE, 37) == controls_of(Level.BASELINE, 37)["capabilities"]
+    )
+    assert (
+        complete(control, control.parameters(), Level.PRIVILEGED, 37)
+        == controls_of(Level.RESTRICTED, 37)["capabilities"]
+    )
 
 
 def test_windows_pods_are_exempt_from_1_25() -> None:

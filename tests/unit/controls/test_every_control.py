@@ -18,7 +18,7 @@ from tests.unit.controls.twins import Pod, at_level, context, pod_context, with_
 from tools.control_pages import control_pages, example_denial, parameter_table, parameters_below
 
 ALL = pytest.mark.parametrize("name", CONTROLS)
-LEVELS: tuple[Level, ...] = ("baseline", "restricted")
+LEVELS: tuple[Level, ...] = (Level.BASELINE, Level.RESTRICTED)
 
 
 def test_every_control_is_in_the_order_in_which_findings_are_reported() -> None:
@@ -128,13 +128,13 @@ def test_every_list_that_a_level_fills_can_be_added_to() -> None:
 def test_list_that_replaces_what_the_level_allows_is_named() -> None:
     control = CONTROLS["capabilities"]
     replaced = control.parameters(allowed_add=("NET_ADMIN", "KILL"))
-    ((parameter, additional, lost),) = no_longer_allowed(control, replaced, "baseline", NEWEST)
+    ((parameter, additional, lost),) = no_longer_allowed(control, replaced, Level.BASELINE, NEWEST)
     assert (parameter, additional) == ("allowedAdd", "additionalAllowedAdd")
     assert "CHOWN" in lost
     assert "KILL" not in lost
     for meant in ((), ("CHOWN",), (*BASELINE_ADD, "NET_ADMIN")):
-        assert list(no_longer_allowed(control, control.parameters(allowed_add=meant), "baseline", NEWEST)) == []
-    assert list(no_longer_allowed(control, replaced, "privileged", NEWEST)) == []
+        assert list(no_longer_allowed(control, control.parameters(allowed_add=meant), Level.BASELINE, NEWEST)) == []
+    assert list(no_longer_allowed(control, replaced, Level.PRIVILEGED, NEWEST)) == []
 
 
 def test_no_page_is_left_of_a_control_that_is_gone() -> None:
@@ -147,7 +147,7 @@ def test_no_page_is_left_of_a_control_that_is_gone() -> None:
 )
 def test_null_means_absent(absent: dict[str, Any]) -> None:
     for name in controls_of("baseline", 37):
-        assert at_level(name, {"spec": absent}, "baseline") == []
+        assert at_level(name, {"spec": absent}, Level.BASELINE) == []
 
 
 def _of_claims(parameter: str) -> tuple[str, dict[str, Any], Pod]:

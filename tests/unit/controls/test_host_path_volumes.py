@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from sekisho.controls import Level
 from tests.pods import container, restricted_pod
 from tests.unit.controls.twins import (
     ParameterTwin,
@@ -42,6 +43,6 @@ def test_parameters_deny_and_allow(parameters: Any, bad: Pod, good: Pod, field: 
 
 
 def test_baseline_denies_host_path_and_allows_nfs() -> None:
-    (finding,) = at_level("hostPathVolumes", host_path("/etc"), "baseline")
+    (finding,) = at_level("hostPathVolumes", host_path("/etc"), Level.BASELINE)
     assert (finding.field, finding.value, finding.subject) == ("spec.volumes[0].hostPath", '"/etc"', 'volume "v"')
-    assert at_level("hostPathVolumes", spec(volumes=[{"name": "v", "nfs": {}}]), "baseline") == []
+    assert at_level("hostPathVolumes", spec(volumes=[{"name": "v", "nfs": {}}]), Level.BASELINE) == []

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sekisho.controls import Level
 from tests.pods import restricted_pod
 from tests.unit.controls.twins import LISTS, Container, ContainerTwin, at_level, check_container_twin, security
 
@@ -20,6 +21,6 @@ def test_container_field_is_denied_in_every_list(
 
 def test_user_namespace_relaxes_at_baseline_only() -> None:
     pod = restricted_pod(security(procMount="Unmasked"), hostUsers=False)
-    assert at_level("procMount", pod, "baseline", 35) == []
-    assert at_level("procMount", pod, "baseline", 34) != []
-    assert at_level("procMount", pod, "restricted", 35) != []
+    assert at_level("procMount", pod, Level.BASELINE, 35) == []
+    assert at_level("procMount", pod, Level.BASELINE, 34) != []
+    assert at_level("procMount", pod, Level.RESTRICTED, 35) != []

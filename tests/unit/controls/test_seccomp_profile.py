@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sekisho.controls import CONTROLS, ParameterError
+from sekisho.controls import CONTROLS, Level, ParameterError
 from sekisho.findings import remove, set_to
 from tests.pods import container, restricted_pod
 from tests.unit.controls.twins import (
@@ -95,12 +95,12 @@ def test_windows_pods_are_exempt_from_1_25() -> None:
 def test_annotations_count_before_1_19_only() -> None:
     pod = restricted_pod()
     pod["metadata"]["annotations"] = {"container.seccomp.security.alpha.kubernetes.io/app": "unconfined"}
-    (finding,) = at_level("seccompProfile", pod, "baseline", 18)
+    (finding,) = at_level("seccompProfile", pod, Level.BASELINE, 18)
     assert finding.field == "metadata.annotations[container.seccomp.security.alpha.kubernetes.io/app]"
     assert (finding.subject, finding.container) == ('container "app"', None)
-    assert at_level("seccompProfile", pod, "baseline", 19) == []
+    assert at_level("seccompProfile", pod, Level.BASELINE, 19) == []
     pod["metadata"]["annotations"] = {"seccomp.security.alpha.kubernetes.io/pod": "localhost/x"}
-    assert at_level("seccompProfile", pod, "baseline", 18) == []
+    assert at_level("seccompProfile", pod, Level.BASELINE, 18) == []
 
 
 def test_ephemeral_container_that_inherits_a_denied_value_is_named_itself() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sekisho.controls import CONTROLS, ParameterError
+from sekisho.controls import CONTROLS, Level, ParameterError
 from tests.unit.controls.twins import (
     ParameterTwin,
     Pod,
@@ -71,8 +71,8 @@ def test_parameters_deny_and_allow(parameters: Any, bad: Pod, good: Pod, field: 
 )
 def test_sysctls_become_safe_with_a_version(name: str, since: int) -> None:
     pod = pod_context(sysctls=[{"name": name, "value": "1"}])
-    assert at_level("sysctls", pod, "baseline", since) == []
-    assert since == 0 or at_level("sysctls", pod, "baseline", since - 1) != []
+    assert at_level("sysctls", pod, Level.BASELINE, since) == []
+    assert since == 0 or at_level("sysctls", pod, Level.BASELINE, since - 1) != []
 
 
 def named(*names: str) -> Pod:

@@ -27,7 +27,7 @@ ParameterTwin = tuple[Any, Pod, Pod, str]
 """Parameters, a pod that they deny, one that they allow, and the end of the field's path."""
 
 
-def at_level(control: str, pod: Pod, level: Level = "restricted", minor: int = NEWEST) -> list[Finding]:
+def at_level(control: str, pod: Pod, level: Level = Level.RESTRICTED, minor: int = NEWEST) -> list[Finding]:
     """What a control of a level finds; nothing where the level does not have it."""
     parameters = controls_of(level, minor).get(control)
     if parameters is None:
@@ -38,7 +38,9 @@ def at_level(control: str, pod: Pod, level: Level = "restricted", minor: int = N
 
 def with_parameters(control: str, parameters: dict[str, Any], pod: Pod) -> list[Finding]:
     """What a control finds that a policy without a standard names."""
-    given = complete(CONTROLS[control], msgspec.convert(parameters, CONTROLS[control].parameters), "privileged", NEWEST)
+    given = complete(
+        CONTROLS[control], msgspec.convert(parameters, CONTROLS[control].parameters), Level.PRIVILEGED, NEWEST
+    )
     judged = typed(pod)
     return CONTROLS[control].check(given, NEWEST)(judged, container_refs(judged.spec))
 
