@@ -329,7 +329,6 @@ def test_a_second_release_can_be_installed_and_uninstalled_beside_the_first(seki
             "webhook.service.annotations.team=platform",
             "webhook.service.ipFamilyPolicy=SingleStack",
             "webhook.service.ipFamilies[0]=IPv4",
-            "webhook.service.trafficDistribution=PreferClose",
             "networkPolicy.webhookFrom[0].ipBlock.cidr=192.0.2.0/24",
         ),
         (
@@ -398,6 +397,14 @@ def test_a_second_release_can_be_installed_and_uninstalled_beside_the_first(seki
 def test_the_api_server_accepts_the_rendered_chart_without_a_warning(cluster: Cluster, values: tuple[str, ...]) -> None:
     answer = dry_run(cluster.plane, rendered(cluster, *(argument for value in values for argument in ("--set", value))))
     assert (answer.returncode, answer.stderr) == (0, "")
+
+
+def test_the_api_server_accepts_where_the_service_sends_its_traffic(cluster: Cluster) -> None:
+    until_1_33, since_1_34 = (
+        dry_run(cluster.plane, rendered(cluster, "--set", f"webhook.service.trafficDistribution={distribution}"))
+        for distribution in ("PreferClose", "PreferSameZone")
+    )
+    assert (0, "") in [(answer.returncode, answer.stderr) for answer in (until_1_33, since_1_34)]
 
 
 def rendered(cluster: Cluster, *options: str) -> str:

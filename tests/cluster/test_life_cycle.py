@@ -38,7 +38,7 @@ MISSING = ("--set", "image.tag=missing")
 WAIT = ("--wait", "--timeout=50s")
 GIVE_UP = ("--rollback-on-failure", "--timeout=4s")
 OTHER = ("gate", "--namespace", "gate-system")
-KINDS = "clusterpodpolicies,podpolicies,policywaivers,imageauthorities"
+OF_SEKISHO = f"app.kubernetes.io/instance={RELEASE}"
 WRITTEN_BY_OTHERS = {"Deployment", "Lease", "PodDisruptionBudget", "ResourceQuota", "Namespace"}
 """Kinds whose status, or more, is written by controllers."""
 
@@ -62,6 +62,11 @@ CREATED_BY_USERS = [
     ),
     of_sekisho("ImageAuthority", {"keys": [{"secret": {"name": "release-key"}}]}),
 ]
+OTHER_KINDS = [
+    of_sekisho("ImageCatalog", {"owner": "platform", "entries": []}),
+    of_sekisho("ImageEvidence", {"image": "registry.example/app"}),
+]
+"""The version before does not have the first, and replicas write the other where images are verified."""
 
 
 class Site:
@@ -106,10 +111,10 @@ class Site:
         count: int = self.get("deployment", f"{RELEASE}-{component}")["status"].get("availableReplicas", 0)
         return count
 
-    def create_as_users(self) -> None:
+    def create_as_users(self, *more: dict[str, Any]) -> None:
         """Create the objects of users, after removing the webhooks, which nobody serves here, as in an emergency."""
         self.kubectl.check("delete", "validatingwebhookconfiguration,mutatingwebhookconfiguration", RELEASE)
-        objects = json.dumps({"apiVersion": "v1", "kind": "List", "items": CREATED_BY_USERS})
+        objects = json.dumps({"apiVersion": "v1", "kind": "List", "items": [*CREATED_BY_USERS, *more]})
         in_default = self.kubectl.in_namespace("default")
         wait_until(
             lambda: in_default("apply", "-f", "-", input=objects).returncode == 0, SOON, "no webhook is called any more"
@@ -117,14 +122,15 @@ class Site:
 
     def kept(self) -> dict[str, tuple[str, Any]]:
         """Uid and spec of each object of users, by its kind."""
-        listed = self.get(KINDS, "--all-namespaces")["items"]
+        kinds = self.kubectl.check("api-resources", "--api-group=sekisho.dev", "-o", "name").split()
+        listed = self.get(",".join(kinds), "--all-namespaces")["items"]
         return {item["kind"]: (item["metadata"]["uid"], item["spec"]) for item in listed}
 
     def clean(self) -> None:
         """Uninstall all releases, and delete the objects of users."""
         for release in self.releases():
             self.helm("uninstall", release["name"], "--namespace", release["namespace"])
-        for created in CREATED_BY_USERS:
+        for created in CREATED_BY_USERS + OTHER_KINDS:
             self.kubectl("delete", created["kind"].lower(), "kept", "--namespace=default", "--ignore-not-found")
         wait_until(lambda: self.get("pods")["items"] == [], SOON, "no pods are left")
 
@@ -174,9 +180,9 @@ def test_a_first_install_whose_image_cannot_be_pulled_leaves_a_usable_cluster_if
 
 def test_another_release_can_take_over_the_policies_that_an_uninstalled_one_kept(absent: Site) -> None:
     absent.install()
-    absent.create_as_users()
+    absent.create_as_users(*OTHER_KINDS)
     before = absent.kept()
-    assert len(before) == len(CREATED_BY_USERS)
+    assert set(before) == {kind["spec"]["names"]["kind"] for kind in absent.get("crds", "-l", OF_SEKISHO)["items"]}
     absent.helm("uninstall", RELEASE, *OWN)
 
     again = ("install", *OTHER, str(CHART), "--create-namespace", *IMAGE)
@@ -274,8 +280,7 @@ def written(site: Site) -> list[tuple[str, str, int]]:
 
 def secrets(site: Site) -> list[dict[str, Any]]:
     """The Secrets of the release, which the chart creates without data."""
-    selector = f"app.kubernetes.io/instance={RELEASE}"
-    listed: list[dict[str, Any]] = site.get("secrets", "--selector", selector)["items"]
+    listed: list[dict[str, Any]] = site.get("secrets", "--selector", OF_SEKISHO)["items"]
     return listed
 
 

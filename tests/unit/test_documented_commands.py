@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sekisho.manifests import parse_policies
-from tests.chart import render
+from tests.chart import deployments, render
 from tests.documented import NEED_A_NODE, PAGES, ROOT, blocks, commands, pages_with, run_page
 
 OWN = "apiVersion: sekisho.dev/"
@@ -72,6 +72,20 @@ def test_a_block_is_not_run_for_a_reason_that_is_true_of_its_commands(page: Path
                 steps = recipe(command)
                 assert [module for module in re.findall(r"-m ((?:tests|tools)\S*)", steps) if not exists(module)] == []
                 assert all(f" {argument.partition('=')[2]}\n" in steps for argument in re.findall(r"\S+=\S+", command))
+
+
+def test_the_pages_build_and_name_the_image_that_the_chart_pulls() -> None:
+    pods = deployments("image.repository=registry.example.com/sekisho").values()
+    (pulled,) = {container["image"] for pod in pods for container in pod["containers"]}
+    built = [
+        command
+        for page in PAGES
+        for block in blocks(page)
+        for command, _ in commands(block.text)
+        if "docker" in command
+    ]
+    assert built == [f"docker build -t {pulled} .", f"docker push {pulled}"]
+    assert f"`{pulled}`" in (ROOT / "README.md").read_text()
 
 
 def recipe(command: str) -> str:

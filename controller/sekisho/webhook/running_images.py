@@ -33,6 +33,7 @@ from sekisho.telemetry.families import gauges
 from sekisho.webhook.evidence import EvidenceStore
 from sekisho.webhook.pod_pull_secrets import PodPullSecrets, pull_secrets_of_pod
 from sekisho.webhook.reporting import stated
+from sekisho.webhook.running_digests import running_digests, with_running_digests
 
 logger = logging.getLogger(__name__)
 
@@ -168,7 +169,8 @@ class RunningImages:
             return
         plan = self._policies.plan(namespace, labels, pod)
         steps = [step for step in plan.steps if step.control == CONTROL]
-        if not steps or self._is_known(pod, namespace):
+        digests = running_digests(raw)
+        if not steps or self._is_known(pod, namespace, digests):
             return
         for requirement in (requirement for step in steps for requirement in step.required_by):
             self._images.setdefault((requirement.policies, requirement.enforcement.value), set())
@@ -182,6 +184,9 @@ class RunningImages:
         context = Context(
             self._policies, namespace, labels, clock=lambda: self._now, check_time=check_time, trust=trust
         )
+        pod = with_running_digests(pod, digests, plan, context, trust)
+        for reference in references_of(pod):
+            self._look_up_if_old(reference, secrets, namespace)
         evaluation = evaluate(pod, context)
         for lookup in evaluation.lookups:
             self._look_up(lookup.reference, secrets, namespace)
@@ -192,7 +197,7 @@ class RunningImages:
         view = self._judged.evidence.view(pull_secrets=secrets)
         return Trust(self._authorities, view, self._now, {}, policies.registries, policies.predicates)
 
-    def _is_known(self, pod: Pod, namespace: str) -> bool:
+    def _is_known(self, pod: Pod, namespace: str, digests: Mapping[str, str]) -> bool:
         """Whether a pod of the same owner was judged that the rules on images cannot tell apart from this one."""
         meta, labels = pod.metadata, pod.metadata.labels or {}
         owner = controller_of(meta.owner_references, namespace)
@@ -200,8 +205,8 @@ class RunningImages:
         volumes = tuple(one.image.reference for one in pod.spec.volumes or () if one.image is not None)
         secrets = tuple(one.name for one in pod.spec.image_pull_secrets or ())
         selected = tuple(sorted(pair for pair in labels.items() if pair[0] in self._policies.label_keys))
-        traits = (owner or meta.name, namespace, containers, volumes, secrets, selected, pod.spec.runtime_class_name)
-        key = hash(traits)
+        run = (containers, volumes, tuple(sorted(digests.items())))
+        key = hash((owner or meta.name, namespace, run, secrets, selected, pod.spec.runtime_class_name))
         is_known = key in self._known
         self._known.add(key)
         return is_known

@@ -250,6 +250,53 @@ async def test_image_is_told_when_it_is_withdrawn_from_its_catalogue(site: Site)
     assert "CVE-2026-1234" in site.told[0].statement.note
 
 
+RUNTIMES = {"containerd": "{}", "dockershim": "docker-pullable://{}", "a mirror": "mirror.test/{}"}
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+async def test_withdrawn_image_that_runs_by_a_tag_is_told_where_tags_are_resolved(site: Site, runtime: str) -> None:
+    withdrawn, certified = site.unsigned("a"), site.unsigned("ab")
+    repository = withdrawn.partition("@")[0]
+    entries: list[dict[str, Any]] = [
+        {"repository": repository, "digest": image.partition("@")[2]} for image in (withdrawn, certified)
+    ]
+    entries[0] |= {"withdrawn": {"reason": "CVE-2026-1234"}}
+    images = {"resolveTags": True, "catalogs": {"anyOf": ["certified"]}}
+    head = {"apiVersion": "sekisho.dev/v1alpha1", "metadata": {"name": "certified"}}
+    site.enforce(
+        head | {"kind": "ClusterPodPolicy", "spec": {"controls": {"images": images}}},
+        head | {"kind": "ImageCatalog", "spec": {"owner": "platform", "entries": entries}},
+    )
+    for name, image in (("bad-1", withdrawn), ("bad-2", withdrawn), ("good", certified)):
+        site.run(meta=owned(name=name.partition("-")[0], pod=name), containers=[{"name": "app", "image": repository}])
+        site.pods[-1]["status"] = {
+            "containerStatuses": [{"name": "app", "imageID": RUNTIMES[runtime].format(image)}],
+            "initContainerStatuses": None,
+        }
+    site.run(meta=owned(name="built-here"), containers=[{"name": "app", "image": repository}])
+    site.pods[-1]["status"] = {"containerStatuses": [{"name": "app", "imageID": "sha256:" + "1" * 64}]}
+    await site.refresh.refresh()
+    (told,) = site.told
+    assert told.regarding.name == "bad"
+    assert f'"{repository}@{withdrawn.partition("@")[2]}", which was withdrawn in' in told.statement.note
+    assert site.counts() == {("certified", "Deny"): 1}
+
+
+async def test_image_that_runs_by_a_tag_is_looked_up_by_the_digest_that_runs(site: Site) -> None:
+    signed, unsigned = site.image("a", None), site.unsigned("ab")
+    rule = {"images": [site.registry.host], "by": {"anyOf": ["release"]}}
+    for resolves, told in ((True, ["bad"]), (False, ["bad", "good"])):
+        site.told.clear()
+        controls = {"images": {"signatures": [rule]} | ({"resolveTags": True} if resolves else {})}
+        site.require(("signed", {"controls": controls}))
+        site.pods.clear()
+        for name, image in (("good", signed), ("bad", unsigned)):
+            site.run(meta={"name": name}, initContainers=[{"name": "app", "image": f"{image.partition('@')[0]}:1"}])
+            site.pods[-1]["status"] = {"initContainerStatuses": [{"name": "app", "imageID": image}]}
+        await site.refresh.refresh()
+        assert sorted(one.regarding.name for one in site.told) == told
+
+
 async def test_next_pass_repeats_the_same_statement(site: Site) -> None:
     site.require(("signed", {}))
     site.run(containers=[{"name": "app", "image": site.unsigned("a")}])
