@@ -18,6 +18,7 @@ _COMMANDS = {
     "completion": "sekisho.cli.completion",
     "controller": "sekisho.cli.controller",
     "denials": "sekisho.cli.denials",
+    "diff": "sekisho.cli.diff",
     "explain": "sekisho.cli.explain",
     "fix": "sekisho.cli.fix",
     "migrate": "sekisho.cli.migrate",

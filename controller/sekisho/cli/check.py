@@ -61,6 +61,9 @@ class _Options(Struct, frozen=True, kw_only=True):
     exempt: tuple[str, ...]
     pod_templates: tuple[str, ...]
     exclude: tuple[str, ...]
+    cluster: bool
+    kube_context: str | None
+    kubeconfig: Path | None
     render: str
     fail_on_unknown: bool
     no_ignore_comments: bool
@@ -85,6 +88,9 @@ class _Options(Struct, frozen=True, kw_only=True):
 @options.exclude_namespaces
 @options.pod_templates
 @options.exclude
+@options.cluster
+@options.kube_context
+@options.kubeconfig
 @options.render
 @options.fail_on_unknown
 @options.no_ignore_comments
@@ -136,15 +142,17 @@ def check(**values: Any) -> None:
     known = _baseline(wanted)
     rendered = options.renderer(wanted.render, wanted.namespace)
     sources = read_sources(wanted.paths, options.standard_input(), exclude=wanted.exclude, render=rendered)
-    objects = options.load_policies(wanted.policy_paths, wanted.standard, wanted.context_dir, sources.texts)
+    live = options.cluster_state(wanted.kubeconfig, wanted.kube_context, is_wanted=wanted.cluster)
+    beside, applied = sources.texts, live.policies
+    objects = options.load_policies(wanted.policy_paths, wanted.standard, wanted.context_dir, beside, applied)
     policies = PolicySet.of(objects)
-    context = options.context_sources(wanted.context_dir)
+    context = (*live.sources, *options.context_sources(wanted.context_dir))
     namespaces = options.known_namespaces(
         wanted.labels_file,
         (*context, *sources.texts),
         wanted.namespace,
         needs_labels=policies.needs_labels,
-        exempt=wanted.exempt,
+        exempt=(*wanted.exempt, *live.exempt),
     )
     checks = _judged(wanted, sources, policies, namespaces, context)
     checks = _without_known(with_unknown_as_problems(checks) if wanted.fail_on_unknown else checks, wanted, known)

@@ -24,14 +24,16 @@ class CommandError(SekishoError):
     """The command failed; the message is one line for its user."""
 
 
-def run_in_cluster(config: Path | None, run: Callable[[ApiClient], Coroutine[Any, Any, None]]) -> None:
+def run_in_cluster(
+    config: Path | None, run: Callable[[ApiClient], Coroutine[Any, Any, None]], context: str | None = None
+) -> None:
     """Run a command with a client of the cluster; ends it with code 2 where it fails, and 130 after Ctrl-C.
 
-    config: the kubeconfig; None for the places where `ApiClient.connect` looks.
+    config, context: the kubeconfig and one of its contexts; None for the places where `ApiClient.connect` looks.
     run: may raise CommandError, and whatever the client raises.
     """
     try:
-        asyncio.run(_connected(config, run))
+        asyncio.run(_connected(config, run, context))
     except KeyboardInterrupt:
         sys.exit(130)
     except CommandError as error:
@@ -39,9 +41,11 @@ def run_in_cluster(config: Path | None, run: Callable[[ApiClient], Coroutine[Any
         sys.exit(2)
 
 
-async def _connected(config: Path | None, run: Callable[[ApiClient], Coroutine[Any, Any, None]]) -> None:
+async def _connected(
+    config: Path | None, run: Callable[[ApiClient], Coroutine[Any, Any, None]], context: str | None
+) -> None:
     try:
-        api = await ApiClient.connect(config)
+        api = await ApiClient.connect(config, context=context)
     except ConfigError as error:
         raise CommandError(str(error)) from None
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, TypeVar
 
 import click
+from msgspec import Struct
 
 from sekisho import manifests
 from sekisho.cli.reports.wording import printable
@@ -16,6 +17,19 @@ from sekisho.manifests import Namespaces, PodKinds, Source, labels_in, objects_i
 from sekisho.manifests.folders import Folder
 from sekisho.manifests.sources import Render
 from sekisho.policies import Policy, PolicyError, Problem
+
+
+class ClusterState(Struct, frozen=True):
+    """What a cluster judges pods by.
+
+    sources: its Namespaces, LimitRanges and ServiceAccounts.
+    exempt: the namespaces whose pods it does not judge.
+    """
+
+    policies: tuple[Policy, ...] = ()
+    sources: tuple[Source, ...] = ()
+    exempt: frozenset[str] = frozenset()
+
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -84,6 +98,20 @@ exclude = click.option(
     metavar="GLOB",
     help="Leave out files by their path, or by the name of a file or folder; * also matches /; may be repeated.",
 )
+cluster = click.option(
+    "--cluster",
+    is_flag=True,
+    help="Judge for the cluster of the kubeconfig: by its policies and waivers, with the labels of its namespaces.",
+)
+kubeconfig = click.option(
+    "--kubeconfig",
+    type=_FILE,
+    metavar="FILE",
+    help="The kubeconfig for --cluster and --context; KUBECONFIG or ~/.kube/config if unset.",
+)
+kube_context = click.option(
+    "--context", "kube_context", metavar="NAME", help="The same for the cluster of this context of the kubeconfig."
+)
 render = click.option(
     "--render",
     type=click.Choice(("auto", "never")),
@@ -137,6 +165,15 @@ def renderer(render: str, namespace: str) -> Render | None:
     return rendered if render == "auto" else None
 
 
+def cluster_state(kubeconfig: Path | None, context: str | None, *, is_wanted: bool) -> ClusterState:
+    """What the cluster of --cluster or --context judges by; nothing where neither is set. May end the command."""
+    if not is_wanted and context is None:
+        return ClusterState()
+    from sekisho.cli.cluster_reading import read_cluster
+
+    return read_cluster(kubeconfig, context)
+
+
 def pod_kinds(written: Iterable[str]) -> PodKinds:
     """The kinds that Sekisho knows, and those of --pod-template; ends the command if one is not written so."""
     kinds: dict[tuple[str, str], tuple[TemplatePattern, ...]] = {}
@@ -151,11 +188,16 @@ def pod_kinds(written: Iterable[str]) -> PodKinds:
 
 
 def load_policies(
-    paths: Iterable[Path], level: str | None = None, context: Path | None = None, beside: Iterable[Source] = ()
+    paths: Iterable[Path],
+    level: str | None = None,
+    context: Path | None = None,
+    beside: Iterable[Source] = (),
+    applied: Iterable[Policy] = (),
 ) -> list[Policy]:
     """The policies of --policy, --standard and --context-dir, and those among manifests.
 
     level, context: None where the option is not set.
+    applied: those of a cluster, which policies of the same name replace.
 
     Ends the command if there are none, or one is invalid.
     """
@@ -165,6 +207,8 @@ def load_policies(
         raise click.UsageError(f"--standard {level}: {error}") from None
     except PolicyError as error:
         fail(error.problems)
+    present = {(policy.kind, policy.title) for policy in policies}
+    policies += [policy for policy in applied if (policy.kind, policy.title) not in present]
     if not policies:
         raise click.UsageError("there are no policies: use --policy FILE_OR_DIR or --standard LEVEL[:VERSION]")
     return policies

@@ -71,14 +71,19 @@ class ApiClient:
     `may_write` is called right before each request that writes; when it returns False, nothing is sent and
     ApiUnavailable is raised.
 
-    kubeconfig: None as for `connect`.
+    kubeconfig, context: None as for `connect`.
     """
 
     def __init__(
-        self, config: ApiConfig, kubeconfig: Path | None = None, may_write: Callable[[], bool] = lambda: True
+        self,
+        config: ApiConfig,
+        kubeconfig: Path | None = None,
+        may_write: Callable[[], bool] = lambda: True,
+        context: str | None = None,
     ) -> None:
         self._config = config
         self._kubeconfig = kubeconfig
+        self._context = context
         self._may_write = may_write
         self._loaded_at = time.monotonic()
         self._loading = asyncio.Lock()
@@ -88,12 +93,16 @@ class ApiClient:
         self._session = aiohttp.ClientSession(connector=connector, headers={"User-Agent": "sekisho"})
 
     @staticmethod
-    async def connect(kubeconfig: Path | None, may_write: Callable[[], bool] = lambda: True) -> "ApiClient":
+    async def connect(
+        kubeconfig: Path | None, may_write: Callable[[], bool] = lambda: True, context: str | None = None
+    ) -> "ApiClient":
         """Make a client from `kubeconfig`; None for the places where `load_config` looks. Sends nothing yet.
+
+        context: one of the kubeconfig's contexts; None for its current one.
 
         Raises ConfigError.
         """
-        return ApiClient(await load_config(kubeconfig), kubeconfig, may_write)
+        return ApiClient(await load_config(kubeconfig, context=context), kubeconfig, may_write, context)
 
     @property
     def namespace(self) -> str:
@@ -220,7 +229,7 @@ class ApiClient:
         async with self._loading:
             if self._loaded_at < now:  # else another task loaded them meanwhile
                 with suppress(ConfigError):  # a file that is being rewritten: the present ones may still work
-                    self._config = await load_config(self._kubeconfig, self._config)
+                    self._config = await load_config(self._kubeconfig, self._config, self._context)
                 self._loaded_at = time.monotonic()
             return self._config
 

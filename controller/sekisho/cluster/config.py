@@ -36,25 +36,28 @@ class ApiConfig(msgspec.Struct, frozen=True):
     """The files that `tls` was built from, each with its modification time."""
 
 
-async def load_config(kubeconfig: Path | None, previous: ApiConfig | None = None) -> ApiConfig:
+async def load_config(
+    kubeconfig: Path | None, previous: ApiConfig | None = None, context: str | None = None
+) -> ApiConfig:
     """Load the configuration from `kubeconfig`; with None, from the first of KUBECONFIG, the pod's service account and
     ~/.kube/config that exists.
 
     Runs a kubeconfig's exec plugin and reads its token file, so that another call refreshes both. The TLS context of
-    `previous` is used again when its files did not change; None for the first call.
+    `previous` is used again when its files did not change; None for the first call. `context` is one of the
+    kubeconfig's contexts; None for its current one, or for the service account, which has none.
 
     Raises ConfigError.
     """
     environment = os.environ.get("KUBECONFIG", "")
     default = Path.home() / ".kube/config"
     if kubeconfig is not None:
-        loaded, namespace = await _from_files(str(kubeconfig), str(kubeconfig))
+        loaded, namespace = await _from_files(str(kubeconfig), str(kubeconfig), context)
     elif environment:
-        loaded, namespace = await _from_files(environment, f"KUBECONFIG ({environment})")
-    elif os.environ.get(incluster_config.SERVICE_HOST_ENV_NAME):
+        loaded, namespace = await _from_files(environment, f"KUBECONFIG ({environment})", context)
+    elif context is None and os.environ.get(incluster_config.SERVICE_HOST_ENV_NAME):
         loaded, namespace = _from_service_account()
     elif default.exists():
-        loaded, namespace = await _from_files(str(default), str(default))
+        loaded, namespace = await _from_files(str(default), str(default), context)
     else:
         raise ConfigError(
             "no Kubernetes configuration found; looked for --kubeconfig (not given), KUBECONFIG (not set), "
@@ -64,14 +67,14 @@ async def load_config(kubeconfig: Path | None, previous: ApiConfig | None = None
     return _config_of(loaded, namespace, previous)
 
 
-async def _from_files(paths: str, name: str) -> tuple[Configuration, str]:
+async def _from_files(paths: str, name: str, context: str | None) -> tuple[Configuration, str]:
     files = [Path(path) for path in paths.split(os.pathsep) if path]
     if not any(file.exists() for file in files):
         raise ConfigError(f"kubeconfig {name}: no such file")
     loaded = Configuration()
     try:
         loader = await kube_config.load_kube_config(  # type: ignore[no-untyped-call]
-            paths, client_configuration=loaded, persist_config=False
+            paths, context=context, client_configuration=loaded, persist_config=False
         )
         namespace = str(loader.current_context["context"].get("namespace") or "default")
     except Exception as error:  # for a malformed file the loader raises KeyError, TypeError, YAMLError …

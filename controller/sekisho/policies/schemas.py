@@ -3,16 +3,18 @@
 from collections.abc import Iterator
 from datetime import datetime
 from functools import cache
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import jsonschema
 import msgspec
-from jsonschema.protocols import Validator
 
 from sekisho.documents import Path
 from sekisho.policies.crd import RESOURCES, Resource, resource_schema
 from sekisho.policies.types import GROUP, VERSION
 from sekisho.spelling import did_you_mean
+
+if TYPE_CHECKING:
+    import jsonschema
+    from jsonschema.protocols import Validator
 
 
 def violations(value: Any) -> Iterator[tuple[Path, str]]:
@@ -61,10 +63,6 @@ def kinds() -> str:
     return f"{', '.join(head)} or {last}"
 
 
-_formats = jsonschema.FormatChecker(())
-
-
-@_formats.checks("date-time")
 def _is_moment(value: object) -> bool:
     try:
         return not isinstance(value, str) or msgspec.convert(value, datetime).tzinfo is not None
@@ -73,7 +71,12 @@ def _is_moment(value: object) -> bool:
 
 
 @cache
-def _validator(kind: str) -> Validator:
+def _validator(kind: str) -> "Validator":
+    """A validator of a kind. Its library takes as long to load as a small run of `check`, so it is loaded only here."""
+    import jsonschema
+
+    formats = jsonschema.FormatChecker(())
+    formats.checks("date-time")(_is_moment)
     resource: Resource = RESOURCES[kind]
     schema = _closed(resource_schema(resource))
     schema["required"] = ["apiVersion", "kind", "metadata", "spec"]
@@ -85,7 +88,7 @@ def _validator(kind: str) -> Validator:
         "metadata": {"type": "object", "required": needed, "properties": dict.fromkeys(needed, name)},
         "status": {},
     }
-    return jsonschema.Draft202012Validator(schema, format_checker=_formats)
+    return jsonschema.Draft202012Validator(schema, format_checker=formats)
 
 
 def _closed(schema: dict[str, Any]) -> dict[str, Any]:
@@ -115,7 +118,7 @@ _TYPES = {
 }
 
 
-def _explain(error: jsonschema.ValidationError) -> list[tuple[tuple[str, ...], str]]:
+def _explain(error: "jsonschema.ValidationError") -> list[tuple[tuple[str, ...], str]]:
     """A schema violation for people: messages, each with the path below the error's own."""
     required: Any = error.validator_value
     instance: Any = error.instance
