@@ -48,25 +48,25 @@ class Connection(web.RequestHandler):
     """One connection, which is closed when the head of a request takes longer than `head_seconds`.
 
     A connection without any byte of a request stays: the API server opens connections before it needs them.
+
+    on_resumed: called in place of the transport when aiohttp wants to read on.
+    on_answered: called when a review's answer is written, and the connection stays open; None for nothing.
     """
 
     __slots__ = (
         *("_address", "_backlog", "_clock", "_has_paused", "_has_turn", "_head_seconds", "_head_since"),
-        *(
-            "_is_answering",
-            "_is_paused",
-            "_open",
-            "_turn",
-            "_waiting",
-            "_watch",
-            "on_answered",
-            "on_resumed",
-            "received",
-        ),
+        *("_is_answering", "_is_paused", "_on_answered", "_on_resumed", "_open", "_turn", "_waiting", "_watch"),
+        "received",
     )
 
     def __init__(
-        self, server: web.Server, open_connections: "OpenConnections", head_seconds: float, backlog: Backlog
+        self,
+        server: web.Server,
+        open_connections: "OpenConnections",
+        head_seconds: float,
+        backlog: Backlog,
+        on_resumed: Callable[[], None],
+        on_answered: Callable[[web.BaseRequest], None] | None,
     ) -> None:
         loop = asyncio.get_running_loop()
         super().__init__(
@@ -94,10 +94,8 @@ class Connection(web.RequestHandler):
         """Bytes of the request that is being answered, with what frames them; those that came with another one are not
         counted."""
         self._watch: asyncio.TimerHandle | None = None  # one at most, for any number of requests
-        self.on_answered: Callable[[web.BaseRequest], None] | None = None
-        """Called when a review's answer is written, and the connection stays open."""
-        self.on_resumed: Callable[[], None] | None = None
-        """Called in place of the transport when aiohttp wants to read on."""
+        self._on_answered = on_answered
+        self._on_resumed: Callable[[], None] | None = on_resumed  # None once the connection is lost
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -143,10 +141,8 @@ class Connection(web.RequestHandler):
 
     def _resume_transport_reading(self) -> None:
         self._is_paused = False
-        if self.on_resumed is not None:
-            self.on_resumed()
-        else:
-            super()._resume_transport_reading()
+        if self._on_resumed is not None:
+            self._on_resumed()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -162,7 +158,7 @@ class Connection(web.RequestHandler):
             self._watch.cancel()
         if self._turn is not None:
             self._turn.cancel()
-        self.on_answered = self.on_resumed = None
+        self._on_answered = self._on_resumed = None
         super().connection_lost(exc)
 
     def may_answer(self) -> bool:
@@ -201,6 +197,11 @@ class Connection(web.RequestHandler):
                 self._waiting.pop(self, None)
             else:
                 self._waiting[self] = None
+
+    def answered(self, request: web.BaseRequest) -> None:
+        """Note that the answer to a review is written, and the connection stays open."""
+        if self._on_answered is not None:
+            self._on_answered(request)
 
     def answered_at_once(self) -> None:
         """Note that a request was answered without aiohttp: the wait for the next one begins."""
@@ -242,6 +243,9 @@ class AtOnce:
         """Requests of which a part is missing."""
 
 
+Connect = Callable[[Callable[[], None], Callable[[web.BaseRequest], None] | None], Connection]
+
+
 class Received(asyncio.BufferedProtocol):
     """Hands what arrives over to a connection, through one buffer for all connections.
 
@@ -251,10 +255,13 @@ class Received(asyncio.BufferedProtocol):
     A request with a known head is answered here where nothing must be waited for. aiohttp's way for a request, with
     a task, streams and headers, takes about as long as to decode and judge a pod. With None for `at_once`, aiohttp
     answers all of them.
+
+    connect: makes the connection, from what it calls: when it wants to read on, and when a review is answered; None
+        for no such call.
     """
 
-    def __init__(self, connection: Connection, buffer: memoryview, backlog: Backlog, at_once: AtOnce | None) -> None:
-        self._connection = connection
+    def __init__(self, connect: Connect, buffer: memoryview, backlog: Backlog, at_once: AtOnce | None) -> None:
+        self._connection = connect(self._resume, None if at_once is None else self._answered)
         self._buffer = buffer
         self._backlog = backlog
         self._unread: list[bytes] = []
@@ -272,9 +279,6 @@ class Received(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._connection.on_resumed = self._resume
-        if self._at_once is not None:
-            self._connection.on_answered = self._answered
         limit_unread = getattr(transport, "set_read_buffer_limits", None)  # only TLS has it
         if limit_unread is not None:
             limit_unread(UNREAD_BYTES)
@@ -503,8 +507,8 @@ class HttpServer(web.Server):
         self._at_once = AtOnce(answer, is_known) if answer is not None else None
 
     def __call__(self) -> Received:  # type: ignore[override]  # an event loop needs no more than a protocol
-        connection = Connection(self, self._open, self._head_seconds, self._backlog)
-        return Received(connection, self._buffer, self._backlog, self._at_once)
+        connect = functools.partial(Connection, self, self._open, self._head_seconds, self._backlog)
+        return Received(connect, self._buffer, self._backlog, self._at_once)
 
 
 async def _answer(handler: Handler, request: web.BaseRequest) -> web.StreamResponse:

@@ -33,9 +33,7 @@ class _KeptAlive(web.StreamResponse):
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
         await request.writer.write(kept_alive(self._json))
-        on_answered = cast("Connection", request.protocol).on_answered
-        if on_answered is not None:
-            on_answered(request)
+        cast("Connection", request.protocol).answered(request)
         return request.writer
 
     async def write_eof(self, data: bytes = b"") -> None:
