@@ -1226,24 +1226,24 @@ def test_status_of_an_authority_says_so_when_images_are_no_longer_verified(site:
     with_release(site)
     site.kubectl.check("wait", "--for=condition=Usable", "imageauthority/release", f"--timeout={SOON:g}s")
     manifest = ("get", "manifest", RELEASE, "--namespace", NAMESPACE)
-    assert "--withdraw-authorities" not in site.sekisho.helm(*manifest)
+    values = "controller.replicas=1,image.repository=registry.example.com/sekisho,imageVerification.enabled=false"
+    disabled = ("--dry-run=server", "--reuse-values", f"--set={values}")
+    upgrade = ("upgrade", RELEASE, str(CHART), "--namespace", NAMESPACE, *disabled)
+    assert "--withdraw-authorities" in site.sekisho.helm(*upgrade)
     site.sekisho.stop()
     withdrawing, plain = (
         Sekisho(site.lab.plane, options={"controller": options}) for options in (("--withdraw-authorities",), ())
     )
     try:
         withdrawing.install()
-        manifests = site.sekisho.helm(*manifest)
-        assert "--withdraw-authorities" in manifests
-        assert "imageauthorities/status" in manifests
+        assert "imageauthorities/status" in site.sekisho.helm(*manifest)
         reason = 'jsonpath={.status.conditions[?(@.type=="Usable")].reason}'
         site.kubectl.check("wait", f"--for={reason}=NotVerified", "imageauthority/release", f"--timeout={SOON:g}s")
         site.kubectl.check("wait", "--for=condition=Usable=False", "imageauthority/release", f"--timeout={SOON:g}s")
         withdrawing.stop()
         plain.install()
-        manifests = site.sekisho.helm(*manifest)
-        assert "--withdraw-authorities" not in manifests
-        assert "imageauthorities/status" not in manifests
+        assert "imageauthorities/status" not in site.sekisho.helm(*manifest)
+        assert "--withdraw-authorities" not in site.sekisho.helm(*upgrade)
     finally:
         withdrawing.stop()
         plain.stop()
