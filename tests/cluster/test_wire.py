@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sekisho.admission.review import _decode_as_written
+from sekisho.admission.unchanged import is_unchanged
 from tests.cluster.conftest import Cluster
 from tests.controlplane.waiting import wait_until
 from tests.load.reviews import pod
@@ -146,6 +147,28 @@ def test_updates_and_pods_of_controllers_are_read_in_one_pass(
     assert cluster.plane.call("POST", path, deployment).status == 201
     wait_until(lambda: len(bodies) >= 4, WITHIN, "the Deployment's pod is reviewed")
     assert [body for body in bodies if _decode_as_written(body) is None] == []
+
+
+def test_the_end_of_a_deletion_is_recognized_as_an_update_that_changes_nothing_that_is_judged(
+    cluster: Cluster, namespace: str, bodies: list[bytes]
+) -> None:
+    path = f"/api/v1/namespaces/{namespace}/pods/held"
+    spec = {"containers": [{"name": "a", "image": "x", "args": ["a && b"]}]}
+    create(cluster, namespace, spec, name="held", finalizers=["example.com/a", "example.com/b"])
+    cluster.plane.call("DELETE", path)
+
+    def updated(**metadata: Any) -> bytes:
+        stored = json.loads(cluster.plane.call("GET", path).body)
+        stored["metadata"] |= metadata
+        assert cluster.plane.call("PUT", path, stored).status == 200
+        return bodies[-1]
+
+    assert not is_unchanged(updated(labels={"a": "b"}))
+    assert not is_unchanged(updated(annotations={"a": "b && c"}))
+    assert b"deletionTimestamp" in bodies[-1]
+    assert is_unchanged(updated(finalizers=["example.com/b"]))
+    assert is_unchanged(updated(finalizers=None))
+    assert cluster.plane.call("GET", path).status == 404
 
 
 FULL: dict[str, Any] = {
