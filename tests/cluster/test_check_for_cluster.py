@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import yaml
 
+from sekisho.timestamps import rfc3339
 from tests.cluster.conftest import Cluster
 from tests.controlplane.kubectl import Completed, Kubectl
 from tests.controlplane.plane import ControlPlane
@@ -23,7 +25,8 @@ def policy(name: str, namespace: str, level: str = "baseline") -> str:
 
 
 def waiver(name: str) -> str:
-    spec = {"policies": [name], "controls": ["hostNamespaces"], "reason": "agents", "expires": "2099-01-01T00:00:00Z"}
+    expires = rfc3339(datetime.now(UTC) + timedelta(days=1))
+    spec = {"policies": [name], "controls": ["hostNamespaces"], "reason": "agents", "expires": expires}
     return json.dumps({"apiVersion": VERSION, "kind": "PolicyWaiver", "metadata": {"name": name}, "spec": spec})
 
 
