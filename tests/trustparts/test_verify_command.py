@@ -107,6 +107,36 @@ def test_tag_is_denied_unless_the_policy_resolves_it(
     assert report(tagged, *options)["exit"] == 0
 
 
+@pytest.mark.parametrize(
+    ("parameters", "tag", "allowed"),
+    [
+        ({"trustedRegistries": ["ghcr.io"]}, "", "an image from ghcr.io"),
+        ({"trustedRegistries": ["ghcr.io"]}, ":v1", "an image from ghcr.io"),
+        ({"deniedTags": ["v1"]}, ":v1", "a tag other than v1"),
+        ({"deniedTags": ["v2"], "requireDigest": True}, ":v1", None),
+        ({"deniedTags": ["v2"], "requireDigest": True}, "", None),
+    ],
+)
+def test_signed_image_is_denied_for_its_name_as_by_the_webhook(
+    cosign: Cosign,
+    image: Image,
+    odd_registry: OddRegistry,
+    options: tuple[str, ...],
+    key: Key,
+    tmp_path: Path,
+    parameters: dict[str, Any],
+    tag: str,
+    allowed: str | None,
+) -> None:
+    cosign.sign(image, key)
+    release = authority("release", keys=[{"pem": key.pem}])
+    write(tmp_path, release, signed_by(odd_registry, "release", resolveTags=True, **parameters))
+    shown = report(f"{image.repository}{tag}" if tag else image.reference, *options)
+    assert (shown["exit"], shown["isAdmitted"]) == ((0, True) if allowed is None else (1, False))
+    problems = [(rule["rule"], rule["requires"]) for rule in shown["rules"] if not rule["isMet"]]
+    assert problems == ([] if allowed is None else [("spec.controls.images", allowed)])
+
+
 def test_registry_that_only_a_pod_policy_names_is_denied_as_by_the_webhook(
     cosign: Cosign, image: Image, odd_registry: OddRegistry, options: tuple[str, ...], key: Key, tmp_path: Path
 ) -> None:

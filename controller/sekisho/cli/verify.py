@@ -18,17 +18,28 @@ from sekisho.cli.reports.wording import VERDICTS, printable
 from sekisho.cli.terminal import write
 from sekisho.controls.attestation_judges import shown_values
 from sekisho.controls.image_rules import RuleResult, judge_each
-from sekisho.controls.images import image_rules, judge_catalogs
+from sekisho.controls.images import NEEDS_DIGEST, image_rules, judge_catalogs
 from sekisho.findings import words
 from sekisho.images import ImageError, Reference, parse, without_credentials
 from sekisho.images.attested import Build
 from sekisho.images.evidence import ImageFacts, Signature, Unknown
 from sekisho.images.scans import SEVERITIES, Scan
 from sekisho.images.vex import Vex
-from sekisho.pods import Container, Pod, PodSpec
-from sekisho.policies import ClusterPodPolicy, Enforcement, PodPolicy, Policy, PolicySet, Problem, compile_policy
+from sekisho.pods import Container, Pod, PodSpec, container_refs
+from sekisho.policies import (
+    ClusterPodPolicy,
+    Enforcement,
+    PodPolicy,
+    Policy,
+    PolicySet,
+    Problem,
+    compile_policy,
+)
+from sekisho.policies.compilation import Rule
 from sekisho.timestamps import rfc3339
 
+IMAGES: Final = "images"
+"""The control whose parameters are judged."""
 _SHOWN_FINGERPRINT: Final = 16
 
 
@@ -118,10 +129,11 @@ def verify(
 ) -> None:
     """Verify the signatures and attestations of images, as the webhook does.
 
-    For each IMAGE: who has signed and scanned it, and when; and for each rule on signatures, attestations or catalogs
-    that applies to it in the namespace, whether a pod with the image would be admitted. ImageAuthorities are read from
-    the policies' files, and so are the Secrets and ConfigMaps that they refer to. The exit code is 0 if every image
-    would be admitted, 1 if some would be denied, 2 for bad input or a registry that does not answer.
+    For each IMAGE: who has signed and scanned it, and when; each rule on signatures, attestations or catalogs that
+    applies to it in the namespace; and why else the control images would deny it, such as for its registry.
+    ImageAuthorities are read from the policies' files, and so are the Secrets and ConfigMaps that they refer to. The
+    exit code is 0 if that control would admit every image, 1 if it would deny some, 2 for bad input or a registry that
+    does not answer.
     """
     references = _parsed(images)
     objects = options.load_policies(policy_paths, None, context_dir)
@@ -176,10 +188,14 @@ def _applying(
     objects: Sequence[Policy], policies: PolicySet, namespace: str, labels: Any, image: str
 ) -> list[ClusterPodPolicy | PodPolicy]:
     """The policies that apply to a pod of the namespace which has the image and nothing else."""
-    pod = Pod(spec=PodSpec(containers=[Container(name="app", image=image)]))
+    pod = _pod_with(image)
     plan = policies.plan(namespace, labels, pod, None)
     names = {name for step in plan.steps for requirement in step.required_by for name in requirement.policies}
     return [policy for policy in _pod_policies(objects) if policy.title in names]
+
+
+def _pod_with(image: str) -> Pod:
+    return Pod(spec=PodSpec(containers=[Container(name="app", image=image)]))
 
 
 def _pod_policies(objects: Sequence[Policy]) -> list[ClusterPodPolicy | PodPolicy]:
@@ -194,9 +210,9 @@ def _report(
     applying: Sequence[ClusterPodPolicy | PodPolicy],
 ) -> _Report:
     facts = lookups.facts(reference)
-    rules = tuple(rule for policy in applying for rule in _rules(policy, reference, lookups))
+    rules = tuple(_rules(applying, image, reference, lookups, _digest_in_pods(applying, reference, lookups)))
     others = [policy for policy in _pod_policies(objects) if policy not in applying]
-    elsewhere = tuple(policy.title for policy in others if any(_rules(policy, reference, lookups)))
+    elsewhere = tuple(policy.title for policy in others if any(_rules([policy], image, reference, lookups)))
     problem, known = "", ImageFacts("", "")
     if isinstance(facts, Unknown):
         problem = facts.reason
@@ -227,29 +243,64 @@ def _shown_signatures(signatures: Sequence[Signature]) -> tuple[_Signature, ...]
     return tuple(_Signature(**msgspec.structs.asdict(one)) for one in signatures)
 
 
-def _rules(policy: ClusterPodPolicy | PodPolicy, reference: Reference, lookups: ImageLookups) -> Iterator[_RuleReport]:
-    """The results of a policy's catalogues, and of its rules that apply to an image."""
-    trust = lookups.trust()
-    for rule in compile_policy(policy).rules:
-        if rule.evidence_check is None:
-            continue
+def _digest_in_pods(
+    policies: Sequence[ClusterPodPolicy | PodPolicy], reference: Reference, lookups: ImageLookups
+) -> str | None:
+    """The digest that an image's tag gets in pods; None where no policy resolves it, or it is not known."""
+    for _, rule in _image_rules(policies):
         parameters: Any = rule.parameters
-        judged = reference
-        if parameters.resolve_tags and (digest := lookups.digest(reference)) is not None:
-            judged = msgspec.structs.replace(reference, digest=digest)
+        if parameters.resolve_tags and (
+            parameters.catalogs is not None or any(one.applies(reference) for one in image_rules(parameters))
+        ):
+            return lookups.digest(reference)
+    return None
+
+
+def _image_rules(policies: Sequence[ClusterPodPolicy | PodPolicy]) -> Iterator[tuple[str, Rule]]:
+    """What policies require of images, with the policy's name."""
+    for policy in policies:
+        yield from ((policy.title, rule) for rule in compile_policy(policy).rules if rule.control == IMAGES)
+
+
+def _rules(
+    policies: Sequence[ClusterPodPolicy | PodPolicy],
+    image: str,
+    reference: Reference,
+    lookups: ImageLookups,
+    digest: str | None = None,
+) -> Iterator[_RuleReport]:
+    """The results of the catalogues and rules of policies that apply to an image, and why else they deny it.
+
+    digest: what its tag is replaced by in pods; None where nothing replaces it.
+    """
+    trust = lookups.trust()
+    judged = reference if digest is None else msgspec.structs.replace(reference, digest=digest)
+    for policy, rule in _image_rules(policies):
+        yield from _other_faults(policy, rule, image, has_digest=digest is not None)
+        parameters: Any = rule.parameters
         if parameters.catalogs is not None:
             fault = judge_catalogs(parameters, judged, trust, lookups.catalogs())
             problem, fix = ("", "") if fault is None else (fault.problem, fault.fix)
             result = RuleResult("catalogs", parameters.catalogs.requires, problem, fix)
-            yield _rule_report(policy.title, rule.enforcement, result)
+            yield _rule_report(policy, rule.enforcement, result)
         for result in judge_each(image_rules(parameters), judged, trust):
-            yield _rule_report(policy.title, rule.enforcement, result)
+            yield _rule_report(policy, rule.enforcement, result)
+
+
+def _other_faults(policy: str, rule: Rule, image: str, *, has_digest: bool) -> Iterator[_RuleReport]:
+    """Why a policy denies an image for its name alone, as it is written; `has_digest` if its tag will be replaced."""
+    pod = _pod_with(image)
+    for finding in rule.check(pod, container_refs(pod.spec)):
+        if finding.allowed != NEEDS_DIGEST or not has_digest:
+            problem = f"is {finding.value}"
+            place = f"spec.controls.{IMAGES}"
+            yield _RuleReport(policy, place, rule.enforcement, finding.allowed, False, problem, finding.fix)
 
 
 def _rule_report(policy: str, enforcement: Enforcement, result: RuleResult) -> _RuleReport:
     return _RuleReport(
         policy,
-        f"spec.controls.images.{result.place}",
+        f"spec.controls.{IMAGES}.{result.place}",
         enforcement,
         result.requires,
         not result.problem,
