@@ -229,7 +229,17 @@ def render_value(value: object) -> str:
         return "unset"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return _cut(encode_basestring(_cut(value)) if isinstance(value, str) else _to_json(value))
+    return _cut(printable(encode_basestring(_cut(value)) if isinstance(value, str) else _to_json(value)))
+
+
+def printable(text: str) -> str:
+    """The text with everything escaped that could control a terminal, change the order of its characters or end a line.
+
+    For texts in which there is what others wrote, such as whoever signs an image.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _cut(text: str) -> str:

@@ -12,8 +12,8 @@ from msgspec import Struct
 
 from sekisho.cli import options
 from sekisho.cli.groups import Group
-from sekisho.cli.reports.wording import printable
 from sekisho.cli.terminal import replace_file, write
+from sekisho.findings import printable
 from sekisho.images import ImageError, parse
 from sekisho.manifests.catalog_files import Wanted, with_entry
 from sekisho.manifests.policy_loading import read_policy_file

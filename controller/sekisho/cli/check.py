@@ -16,8 +16,8 @@ from sekisho.cli import options
 from sekisho.cli.cores import available_cores, check_all, without_collecting
 from sekisho.cli.reports import REPORTS, text, wording
 from sekisho.cli.reports.text import SourceLines
-from sekisho.cli.reports.wording import printable
 from sekisho.cli.terminal import progress, replace_file, width, write
+from sekisho.findings import printable
 from sekisho.manifests import (
     Baseline,
     Checker,

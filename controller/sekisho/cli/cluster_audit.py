@@ -9,12 +9,12 @@ import click
 
 from sekisho.audit import Audit, Result, promotions_of
 from sekisho.cli.cluster_command import CommandError
-from sekisho.cli.reports.wording import printable
 from sekisho.cli.terminal import progress
 from sekisho.cluster.api import ApiClient, ApiError
 from sekisho.cluster.live_audit import read_objects, surroundings
 from sekisho.cluster.live_namespaces import LiveNamespaces, exempt_namespaces, read_namespaces
 from sekisho.cluster.live_policies import applied_policies
+from sekisho.findings import printable
 from sekisho.policies import ClusterPodPolicy, PodPolicy, Policy, PolicySet
 from sekisho.policies.idle import EXEMPT_NAMESPACES
 

@@ -9,9 +9,9 @@ from typing import Any
 import click
 import msgspec
 
-from sekisho.cli.reports.wording import printable
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable, ConfigError
 from sekisho.errors import SekishoError
+from sekisho.findings import printable
 
 kubeconfig = click.option(
     "--kubeconfig",

@@ -7,9 +7,9 @@ import click
 
 from sekisho.cli.cluster_command import run_in_cluster
 from sekisho.cli.options import ClusterState
-from sekisho.cli.reports.wording import printable
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.live_state import namespaces_not_judged, read_state
+from sekisho.findings import printable
 from sekisho.manifests import labels_in
 from sekisho.manifests.texts import Source
 

@@ -14,13 +14,13 @@ import msgspec
 from msgspec import Struct
 
 from sekisho.cli.cluster_command import CommandError, kubeconfig, run_in_cluster
-from sekisho.cli.reports.wording import printable
 from sekisho.cli.terminal import write
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.denial_history import SELECTOR, Denial, DenialHistory, kinds_called, list_denials
 from sekisho.cluster.events import decode_event, events_path
 from sekisho.cluster.names import is_label
 from sekisho.cluster.reflector import Reflector, object_key
+from sekisho.findings import printable
 
 _COLUMNS: Final = ("AGE", "NAMESPACE", "OWNER", "COUNT", "REASON", "POLICIES", "CONTROLS", "FIX")
 _NARROWEST: Final = (5, 12, 28, 5, 9, 20, 28, 0)

@@ -11,9 +11,8 @@ import msgspec
 from sekisho.cli import options
 from sekisho.cli.cluster_reading import read_cluster
 from sekisho.cli.options import ClusterState
-from sekisho.cli.reports.wording import printable
 from sekisho.cli.terminal import write
-from sekisho.findings import render_path
+from sekisho.findings import printable, render_path
 from sekisho.policies import Policy
 
 Key = tuple[str, str]

@@ -10,8 +10,9 @@ from click import style
 
 from sekisho.admission import UnjudgedError
 from sekisho.cli import options
-from sekisho.cli.reports.wording import VERDICTS, headline, printable, waived_by
+from sekisho.cli.reports.wording import VERDICTS, headline, waived_by
 from sekisho.cli.terminal import write
+from sekisho.findings import printable
 from sekisho.manifests import (
     ControlResult,
     Explanation,

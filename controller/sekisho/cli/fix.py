@@ -14,8 +14,9 @@ from msgspec import Struct
 from sekisho.cli import options
 from sekisho.cli.cores import without_collecting
 from sekisho.cli.reports.text import paragraph
-from sekisho.cli.reports.wording import labels_unknown, printable
+from sekisho.cli.reports.wording import labels_unknown
 from sekisho.cli.terminal import replace_file, write
+from sekisho.findings import printable
 from sekisho.manifests import Checker, Fixed, Source, fix_source, policies_reading_labels, read_sources
 from sekisho.manifests.fixes import with_pieces
 from sekisho.manifests.kustomize import kustomization, without_name

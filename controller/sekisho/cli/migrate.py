@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from sekisho.cli import options
 from sekisho.cli.groups import Group
-from sekisho.cli.reports.wording import printable
 from sekisho.cli.terminal import write
+from sekisho.findings import printable
 from sekisho.manifests import read_sources
 from sekisho.manifests.migration import explicit_policies, policies_from_labels, remarks, write_policies
 from sekisho.manifests.pod_security import PodSecurityConfiguration, namespaces_in, read_configuration

@@ -11,8 +11,8 @@ import click
 from msgspec import Struct
 
 from sekisho import manifests
-from sekisho.cli.reports.wording import printable
 from sekisho.custom_kinds import CUSTOM_KINDS, TemplatePattern
+from sekisho.findings import printable
 from sekisho.manifests import Namespaces, PodKinds, Source, labels_in, objects_in, read_namespace_labels, read_sources
 from sekisho.manifests.folders import Folder
 from sekisho.manifests.sources import Render

@@ -12,10 +12,10 @@ import msgspec
 
 from sekisho.cli import options
 from sekisho.cli.groups import Group
-from sekisho.cli.reports.wording import printable
 from sekisho.cli.terminal import write
 from sekisho.controls import CONTROLS, LEVELS, NEWEST, Control, Parameters
 from sekisho.documents import write_document
+from sekisho.findings import printable
 from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicyWaiver, compile_policy
 from sekisho.policies.crd import schema_of
 from sekisho.policies.defaults import DefaultLevel

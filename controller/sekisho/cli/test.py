@@ -12,8 +12,8 @@ from click import style
 
 from sekisho.cli import options
 from sekisho.cli.reports import junit
-from sekisho.cli.reports.wording import printable
 from sekisho.cli.terminal import write
+from sekisho.findings import printable
 from sekisho.manifests.policy_tests import Case, folders_with_tests, run_tests
 from sekisho.policies import PolicyError, Problem
 

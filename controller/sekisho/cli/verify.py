@@ -14,12 +14,12 @@ from msgspec import Struct
 from sekisho.admission import denying
 from sekisho.cli import options
 from sekisho.cli.image_lookups import ImageLookups, objects_for_authorities
-from sekisho.cli.reports.wording import VERDICTS, printable
+from sekisho.cli.reports.wording import VERDICTS
 from sekisho.cli.terminal import write
 from sekisho.controls.attestation_judges import shown_values
 from sekisho.controls.image_rules import RuleResult, judge_each
 from sekisho.controls.images import NEEDS_DIGEST, image_rules, judge_catalogs
-from sekisho.findings import words
+from sekisho.findings import printable, words
 from sekisho.images import ImageError, Reference, parse, without_credentials
 from sekisho.images.attested import Build
 from sekisho.images.evidence import ImageFacts, Signature, Unknown

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from sekisho.findings import render_value
+from sekisho.findings import printable, render_value
 from sekisho.images.attested import PROVENANCE_PREDICATES, read_build, verify_sbom
 from sekisho.images.authorities import Authority
 from sekisho.images.bundles import (
@@ -156,7 +156,7 @@ def _age_first(attestation: Attestation) -> float:
 
 
 def _short(problem: str) -> str:
-    line = " ".join(problem.split())
+    line = printable(" ".join(problem.split()))
     return line if len(line) <= MAX_PROBLEM_LENGTH else line[: MAX_PROBLEM_LENGTH - 1] + "…"
 
 

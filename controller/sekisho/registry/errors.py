@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 from sekisho.errors import SekishoError
+from sekisho.findings import printable
 
 
 class Failure(StrEnum):
@@ -35,7 +36,7 @@ class RegistryError(SekishoError):
         retry_seconds: float = 0.0,
         fix: str = "",
     ) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         self.failure = failure
         self.is_unconnected = is_unconnected
         self.retry_seconds = retry_seconds

@@ -5,7 +5,8 @@ from typing import Any
 from sekisho.admission import Violation
 from sekisho.audit import OwnerAudit, Result
 from sekisho.cli.reports.sarif import LEVELS, render_log, resource, rules_of
-from sekisho.cli.reports.wording import printable, sentence
+from sekisho.cli.reports.wording import sentence
+from sekisho.findings import printable
 
 
 def render(result: Result) -> str:

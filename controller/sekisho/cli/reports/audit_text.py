@@ -7,7 +7,8 @@ from typing import Final
 from click import style
 
 from sekisho.audit import Impact, OwnerAudit, Result
-from sekisho.cli.reports.wording import headline, printable, remedy
+from sekisho.cli.reports.wording import headline, remedy
+from sekisho.findings import printable
 from sekisho.policies import ClusterPodPolicy, PodPolicy, Policy
 
 WIDTH: Final = 80

@@ -5,7 +5,8 @@ Source: https://docs.github.com/actions/reference/workflow-commands-for-github-a
 
 from collections.abc import Iterator
 
-from sekisho.cli.reports.wording import place_of, printable, sentence, summary
+from sekisho.cli.reports.wording import place_of, sentence, summary
+from sekisho.findings import printable
 from sekisho.manifests import Checked, Checks
 from sekisho.policies import Enforcement, Problem
 

@@ -8,7 +8,8 @@ from collections import Counter
 from hashlib import sha256
 from typing import Any
 
-from sekisho.cli.reports.wording import place_of, printable, sentence
+from sekisho.cli.reports.wording import place_of, sentence
+from sekisho.findings import printable
 from sekisho.manifests import Checked, Checks, Located
 from sekisho.policies import Enforcement, Problem
 

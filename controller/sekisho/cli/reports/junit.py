@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from xml.etree import ElementTree as Xml
 
-from sekisho.cli.reports.wording import printable, sentence
+from sekisho.cli.reports.wording import sentence
+from sekisho.findings import printable
 from sekisho.manifests import Checked, Checks
 from sekisho.policies import Problem
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from sekisho.cli.reports.wording import VERDICTS, place_of, policy_names, printable, reason_of, summary
+from sekisho.cli.reports.wording import VERDICTS, place_of, policy_names, reason_of, summary
+from sekisho.findings import printable
 from sekisho.manifests import Checked, Checks, Located
 from sekisho.policies import Problem
 

@@ -12,8 +12,9 @@ from typing import Any
 from urllib.parse import quote
 
 from sekisho import __version__
-from sekisho.cli.reports.wording import place_of, printable, sentence
+from sekisho.cli.reports.wording import place_of, sentence
 from sekisho.controls import CONTROLS, Control
+from sekisho.findings import printable
 from sekisho.manifests import Checked, Checks, Located
 from sekisho.policies import Enforcement, Problem
 

@@ -7,7 +7,8 @@ from typing import Final
 
 from click import style, unstyle
 
-from sekisho.cli.reports.wording import VERDICTS, headline, printable, remedy, summary
+from sekisho.cli.reports.wording import VERDICTS, headline, remedy, summary
+from sekisho.findings import printable
 from sekisho.manifests import Checked, Checks, Located, Source
 from sekisho.policies import Enforcement
 

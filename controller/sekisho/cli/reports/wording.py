@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from sekisho.admission import Violation, Waived
 from sekisho.controls import CONTROLS
-from sekisho.findings import Finding, words
+from sekisho.findings import Finding, printable, words
 from sekisho.manifests import Checked, Checks, Ignored
 from sekisho.manifests.passed_over import RENDER_FIRST, Reason
 from sekisho.policies import Enforcement, Problem
@@ -31,13 +31,6 @@ _PASSED_OVER = {
 }
 VERDICTS = {Enforcement.DENY: "denied", Enforcement.WARN: "warning", Enforcement.AUDIT: "audit note"}
 _PLACE = re.compile(r"(?P<file>.+?)(?::(?P<line>[0-9]+)(?::(?P<column>[0-9]+))?)?", re.DOTALL)
-
-
-def printable(text: str) -> str:
-    """The text with everything escaped that could control a terminal or break a line."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def headline(finding: Finding) -> str:
