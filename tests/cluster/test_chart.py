@@ -383,6 +383,7 @@ def test_a_second_release_can_be_installed_and_uninstalled_beside_the_first(seki
                     "nodeSelector.pool=system",
                     "tolerations[0].operator=Exists",
                     "affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey=zone",
+                    "affinity.podAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].labelSelector.matchLabels.app=db",
                     "topologySpreadConstraints[0].maxSkew=2",
                     "topologySpreadConstraints[0].topologyKey=zone",
                     "topologySpreadConstraints[0].whenUnsatisfiable=ScheduleAnyway",
