@@ -4,7 +4,7 @@
 may: the API server is only asked whether it would do it. A block below `<!-- test: file NAME -->` is written to that
 file first, and `<!-- setup: COMMAND -->` above a test's comment is a command that readers do not see. `not run: REASON`
 is for what no test can do here. A command must succeed, unless the output below it begins with `Error` or `no`, or says
-`denied: `. Each line of the output must be in what the command writes, and may be a part of it.
+`denied: ` or `would be denied`. Each line of the output must be in what the command writes, and may be a part of it.
 """
 
 import os
@@ -24,6 +24,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("poli
 NEED_A_NODE = ("kubectl logs ", "kubectl get deployment sekisho-")
 """The control plane has no nodes when a page is run, and the webhook runs beside it: other tests run these commands."""
 
+_DENIALS = ("denied: ", "would be denied")
 _SOON = 30.0
 _BLOCK = re.compile(
     r"(?:^ *<!-- setup: (.*) -->\n)?^ *<!-- test: (offline|cluster|dry run|file|not run):? ?(.*) -->\n"
@@ -115,7 +116,7 @@ def _problem(command: str, output: list[str], folder: Path, environment: Mapping
     written = " ".join(done.stdout.split())
     missing = [line for line in output if " ".join(line.split()) not in written]
     first_word = "".join(output[:1]).partition(" ")[0]
-    must_fail = first_word in ("Error", "no") or any("denied: " in line for line in output)
+    must_fail = first_word in ("Error", "no") or any(text in line for line in output for text in _DENIALS)
     if missing or (done.returncode != 0) is not must_fail:
         return f"$ {command}\nexit code {done.returncode}\n{done.stdout}\nmissing: {missing}"
     return None
