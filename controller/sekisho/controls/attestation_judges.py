@@ -52,10 +52,11 @@ def judge_scans(
     exclusions = exclusions_of((one.vex for one in attestations if one.vex is not None), now)
     for scanner in requirement.scanners:
         newest = _newest(scans, scanner)
-        if newest is None:
+        if not newest:
             text = f"has no scan by {words(names)}{f' with {scanner}' if scanner else ''}"
             return AttestationProblem(text, _scan_fix(scanner), is_missing=True)
-        problem = scan_problem(requirement, newest, now, exclusions)
+        problems = (scan_problem(requirement, scan, now, exclusions) for scan in newest)
+        problem = next((one for one in problems if one is not None), None)
         if problem is not None:
             return AttestationProblem(problem.text, problem.fix or _scan_fix(scanner))
     return None
@@ -65,10 +66,11 @@ def _scan_fix(scanner: str) -> str:
     return f"{_GRYPE if scanner == 'grype' else _TRIVY}, {_ATTEST % ('vuln', 'scan.json')}"
 
 
-def _newest(scans: Sequence[Scan], scanner: str) -> Scan | None:
-    """The newest scan by a scanner, or by one that is not known; by any for an empty name."""
+def _newest(scans: Sequence[Scan], scanner: str) -> list[Scan]:
+    """The newest scan by a scanner, or by one that is not known; by any for an empty name. All of the same time."""
     by_it = [scan for scan in scans if not scanner or scan.scanner in (scanner, "")]
-    return max(by_it, key=lambda scan: scan.finished, default=None)
+    newest = max((scan.finished for scan in by_it), default=None)
+    return [scan for scan in by_it if scan.finished == newest]
 
 
 def judge_sbom(

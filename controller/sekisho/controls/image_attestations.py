@@ -36,7 +36,7 @@ from sekisho.images.predicate_values import MAX_PATH_LENGTH, MAX_VALUE_LENGTH, P
 from sekisho.images.scans import SCAN_PREDICATE
 from sekisho.images.statements import SIGN_PREDICATE
 from sekisho.images.trust import Trust
-from sekisho.images.vex import VEX_PREDICATES
+from sekisho.images.vex import VEX_PREDICATES, VEX_UNREAD
 
 ANY_OR_ALL = "set either anyOf or allOf"
 ONE_KIND = "set one of vulnerabilities, sbom, provenance and predicateType"
@@ -308,6 +308,8 @@ def _judge(
             if problem.is_missing:
                 text = "; ".join((text, *_reasons(facts)))
                 repair = repair_of_key(usable, trust) if facts.problems else ""
+            if kind.vex and VEX_UNREAD in facts.problems and not problem.is_missing:
+                text = f"{text}; {VEX_UNREAD}"
             is_keyless = bool(usable) and all(trust.authorities[name].keyless is not None for name in usable)
             fix = repair + problem.fix.replace("{key}", "" if is_keyless else "--key KEY ")
             return Fault(text, fix, is_missing=problem.is_missing)

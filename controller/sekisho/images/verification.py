@@ -5,6 +5,7 @@ from datetime import datetime
 from itertools import chain
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -49,8 +50,10 @@ from sekisho.images.statements import (
     verify_simple_signing,
     verify_statement,
 )
-from sekisho.images.vex import VEX_PREDICATES, read_vex
+from sekisho.images.vex import VEX_PREDICATES, VEX_UNREAD, read_vex
 
+MANY_AT_ONCE: Final = "the newest statements are of the same time, and more than are kept"
+"""Why none of them counts."""
 _OLDER_ATTESTATION: Final = "it is an attestation of the older format, not a signature"
 
 
@@ -83,6 +86,8 @@ def verify(
     now: datetime,
     omitted: int = 0,
     predicates: Collection[str] = (),
+    *,
+    may_hide_vex: bool = False,
 ) -> ImageFacts:
     """The facts about an image.
 
@@ -92,6 +97,7 @@ def verify(
     authorities: those that policies name; the ones that are unusable have signed nothing.
     omitted: the number of candidates that were found and not read.
     predicates: the types of attestations that policies need, and the paths in them (`predicate_values.needed_path`).
+    may_hide_vex: whether a VEX document may be among those that were not read. Then none counts: it may be the newest.
 
     Takes milliseconds for each candidate with a certificate, and the first one imports sigstore: call it in a thread
     where an authority is keyless.
@@ -100,7 +106,12 @@ def verify(
     signatures: dict[tuple[str, str, str], Signature] = {}
     for signature in chain.from_iterable(result.signatures for result in results):
         signatures.setdefault((signature.authority, signature.fingerprint, signature.identity), signature)
-    problems = dict.fromkeys(_short(result.problem) for result in results if result.problem)
+    needs_vex = not set(VEX_PREDICATES).isdisjoint(predicates)
+    attestations, dropped = _kept(
+        (result.attestation for result in results if result.attestation is not None),
+        may_hide_vex=needs_vex and (may_hide_vex or len(candidates) > MAX_CANDIDATES),
+    )
+    problems = dict.fromkeys([*dropped, *(_short(result.problem) for result in results if result.problem)])
     return ImageFacts(
         repository=repository,
         digest=digest,
@@ -111,7 +122,7 @@ def verify(
         checked={authority.name: authority.fingerprint for authority in authorities},
         looked_up=now,
         predicates=tuple(sorted(predicates)),
-        attestations=_kept([result.attestation for result in results if result.attestation is not None]),
+        attestations=attestations,
     )
 
 
@@ -132,27 +143,63 @@ def _results(
             yield result
 
 
-def _kept(attestations: Sequence[Attestation]) -> tuple[Attestation, ...]:
-    """The newest scan of each scanner and signer, the newest VEX documents, and the other attestations, each once."""
+def _kept(attestations: Iterable[Attestation], *, may_hide_vex: bool) -> tuple[tuple[Attestation, ...], list[str]]:
+    """The attestations that count, each once, and why others do not.
+
+    The newest scan of each scanner and signer, all of the same time; the newest VEX documents; and the others. Which
+    ones never depends on their order: anyone who may push can change it.
+    """
     scans: dict[object, Attestation] = {}
+    finished: dict[object, datetime] = {}
     documents: dict[object, Attestation] = {}
-    others: dict[object, Attestation] = {}
+    others: dict[tuple[object, ...], Attestation] = {}
     for one in sorted(attestations, key=_age_first):
         signers = frozenset((by.authority, by.fingerprint, by.identity) for by in one.signatures)
         if one.scan is not None:
-            scans.setdefault((one.scan.scanner, signers), one)
+            if finished.setdefault((one.scan.scanner, signers), one.scan.finished) == one.scan.finished:
+                scans.setdefault((one.scan, signers), one)
         elif one.vex is not None:
             documents.setdefault((one.vex, signers), one)
         else:
             others.setdefault((one.predicate_type, one.build, frozenset(one.values.items()), signers), one)
-    newest = (*list(scans.values())[:MAX_SCANS], *list(documents.values())[:MAX_VEX])
-    return (*newest, *others.values())[:MAX_ATTESTATIONS]
+    newest, problems = _newest(list(scans.values()), MAX_SCANS)
+    if may_hide_vex:
+        problems = [VEX_UNREAD, *problems]
+    else:
+        newest_documents, more = _newest(list(documents.values()), MAX_VEX)
+        newest, problems = [*newest, *newest_documents], [*problems, *more]
+    return (*newest, *sorted(others.values(), key=_content))[:MAX_ATTESTATIONS], problems
 
 
-def _age_first(attestation: Attestation) -> float:
+def _newest(sorted_by_age: list[Attestation], most: int) -> tuple[list[Attestation], list[str]]:
+    """The newest ones, of those of the same time all or none, and why none."""
+    newest = sorted_by_age[:most]
+    if len(sorted_by_age) == len(newest):
+        return newest, []
+    oldest = _time(sorted_by_age[most])
+    kept = [one for one in newest if _time(one) != oldest]
+    return kept, [] if kept else [MANY_AT_ONCE]
+
+
+def _time(attestation: Attestation) -> datetime | None:
+    """When a scan ended or a VEX document was issued; None for others."""
     if attestation.scan is not None:
-        return -attestation.scan.finished.timestamp()
-    return -attestation.vex.issued.timestamp() if attestation.vex is not None else 0.0
+        return attestation.scan.finished
+    return attestation.vex.issued if attestation.vex is not None else None
+
+
+def _age_first(attestation: Attestation) -> tuple[float, int, int]:
+    """The newest first; of scans of the same time the worst."""
+    time, scan = _time(attestation), attestation.scan
+    worst = (-scan.count("critical"), -scan.count("high")) if scan is not None else (0, 0)
+    return (-time.timestamp() if time is not None else 0.0, *worst)
+
+
+def _content(attestation: Attestation) -> bytes:
+    """What a statement says, and who says it: whoever attaches it again changes neither."""
+    signers = sorted({(by.authority, by.fingerprint, by.identity) for by in attestation.signatures})
+    said = (attestation.predicate_type, attestation.build, attestation.values, signers)
+    return msgspec.json.encode(said, order="deterministic")
 
 
 def _short(problem: str) -> str:

@@ -8,6 +8,7 @@ Source: https://github.com/openvex/spec/blob/main/OPENVEX-SPEC.md
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Annotated, Final
 from urllib.parse import parse_qs, unquote
 
@@ -23,6 +24,8 @@ VEX_PREDICATES: Final = ("https://openvex.dev/ns", "https://openvex.dev/ns/v0.2.
 """The types of statements: cosign's, and that of other tools."""
 MAX_VEX_BYTES: Final = 16 << 10
 """The size of all ids of a document, so that the facts about an image fit into an object."""
+VEX_UNREAD: Final = "its VEX documents exclude nothing, because more than are read may be attached"
+"""Why none counts."""
 _STATUSES: Final = {"not_affected": True, "fixed": True, "affected": False, "under_investigation": False}
 """Whether vulnerabilities of a status do not count."""
 _OCI: Final = "pkg:oci/"
@@ -130,14 +133,22 @@ def read_vex(statement: bytes, repository: str, digest: str) -> Vex:
 
 
 def exclusions_of(documents: Iterable[Vex], now: datetime) -> Exclusions:
-    """What the newest document says about each id. One of the future excludes nothing."""
+    """What the newest document says about each id; of several at the same time the one that excludes less.
+
+    One of the future excludes nothing.
+    """
     excluded: set[str] = set()
     affecting: set[str] = set()
-    for document in sorted(documents, key=lambda one: one.issued, reverse=True):
-        affecting |= set(document.affecting.split()) - excluded
-        others = set(document.excluded.split()) - affecting
-        (excluded if document.issued <= now + MAX_SKEW else affecting).update(others - excluded)
+    for issued, of_time in groupby(sorted(documents, key=_issued, reverse=True), _issued):
+        at_once = list(of_time)
+        affecting |= {name for one in at_once for name in one.affecting.split()} - excluded
+        others = {name for one in at_once for name in one.excluded.split()} - affecting
+        (excluded if issued <= now + MAX_SKEW else affecting).update(others - excluded)
     return Exclusions(frozenset(excluded), frozenset(affecting))
+
+
+def _issued(document: Vex) -> datetime:
+    return document.issued
 
 
 def _by_id(document: _Document, issued: datetime, repository: str, digest: str) -> dict[str, bool]:

@@ -8,7 +8,9 @@ https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Collection, Coroutine, Sequence
+from itertools import chain
 from typing import Any, Final, TypeVar
 
 from msgspec import Struct
@@ -23,6 +25,7 @@ from sekisho.images.evidence import (
 )
 from sekisho.images.reference import is_digest
 from sekisho.images.statements import SIGN_PREDICATE
+from sekisho.images.vex import VEX_PREDICATES
 from sekisho.registry.client import Referrers, RegistryClient, Repository
 from sekisho.registry.errors import Failure, RegistryError
 from sekisho.registry.manifests import Descriptor
@@ -52,11 +55,13 @@ class Candidates(Struct, frozen=True):
     candidates: at most MAX_CANDIDATES, by where they were found, and by their digests.
     omitted: how many more there are at least, which no one has looked at.
     problems: why some of what is listed could not be read, a clause each.
+    may_hide_vex: whether a VEX document may be among those omitted, by hints that nobody has signed.
     """
 
     candidates: tuple[Candidate, ...] = ()
     omitted: int = 0
     problems: tuple[str, ...] = ()
+    may_hide_vex: bool = False
 
 
 class Wanted(Struct, frozen=True, eq=False):
@@ -80,10 +85,10 @@ class _Layer(Struct, frozen=True, gc=False):
 
 
 class _Layers(Struct, frozen=True, gc=False):
-    """The layers of one manifest, at most MAX_CANDIDATES, and how many more there are."""
+    """The layers of one manifest, at most MAX_CANDIDATES, and the others."""
 
     layers: tuple[_Layer, ...]
-    omitted: int
+    omitted: tuple[_Layer, ...]
 
 
 async def find_candidates(
@@ -152,7 +157,7 @@ def _unlisted(error: RegistryError) -> str:
 
 def _without_list(error: RegistryError) -> Candidates:
     """What is known of a list that cannot be read: it has something, and why it cannot be read."""
-    return Candidates((), 1, (_unlisted(error)[:MAX_PROBLEM_LENGTH],))
+    return Candidates((), 1, (_unlisted(error)[:MAX_PROBLEM_LENGTH],), may_hide_vex=True)
 
 
 async def _of_referrers(
@@ -162,8 +167,10 @@ async def _of_referrers(
     attached, problems = await _readable(
         [_layers(client, repository, one.digest, source) for one in distinct[:MAX_CANDIDATES]]
     )
-    omitted = referrers.omitted + max(len(distinct) - MAX_CANDIDATES, 0)
-    return _joined(Candidates((), omitted, problems), await _read_layers(client, repository, attached, wanted))
+    unread = distinct[MAX_CANDIDATES:]
+    may_hide_vex = referrers.omitted > 0 or any(_may_be_vex(_hint(one)) for one in unread)
+    listed = Candidates((), referrers.omitted + len(unread), problems, may_hide_vex)
+    return _joined(listed, await _read_layers(client, repository, attached, wanted))
 
 
 async def _tagged(
@@ -205,7 +212,7 @@ async def _layers(client: RegistryClient, repository: Repository, reference: str
     ]
     if source == _ATTESTATION_TAG:  # cosign appends
         layers.reverse()
-    return _Layers(tuple(layers[:MAX_CANDIDATES]), max(len(layers) - MAX_CANDIDATES, 0))
+    return _Layers(tuple(layers[:MAX_CANDIDATES]), tuple(layers[MAX_CANDIDATES:]))
 
 
 async def _read_layers(
@@ -222,17 +229,20 @@ async def _read_layers(
     most = MAX_ATTESTATION_BYTES if max_attestation_bytes is None else max_attestation_bytes
     layers = [layer for one in attached for layer in one.layers]
     read: list[_Layer] = []
+    unread: list[_Layer] = []
     total = large = 0
     for layer in layers:
         size = layer.descriptor.size
         if len(read) >= MAX_CANDIDATES or size < 0:
-            continue
-        if size <= MAX_LAYER_BYTES and total + size <= MAX_TOTAL_BYTES:
+            unread.append(layer)
+        elif size <= MAX_LAYER_BYTES and total + size <= MAX_TOTAL_BYTES:
             read.append(layer)
             total += size
         elif _may_be_wanted(layer, wanted) and size <= MAX_PAYLOAD_BYTES and large + size <= most:
             read.append(layer)
             large += size
+        else:
+            unread.append(layer)
     if wanted is not None and total + large > MAX_UNHELD_BYTES:
         await wanted.hold.take(total + large)
     payloads, problems = await _readable([_candidate(client, repository, layer) for layer in read])
@@ -242,13 +252,22 @@ async def _read_layers(
         for size in sizes
         if size > MAX_PAYLOAD_BYTES
     ]
-    omitted = sum(one.omitted for one in attached) + len(layers) - len(read)
-    return Candidates(tuple(payloads), omitted, (*too_large, *problems)[:MAX_PROBLEMS])
+    omitted = [layer for one in attached for layer in one.omitted] + unread
+    may_hide_vex = any(_may_be_vex(layer.hint) for layer in omitted)
+    return Candidates(tuple(payloads), len(omitted), (*too_large, *problems)[:MAX_PROBLEMS], may_hide_vex)
 
 
 def _may_be_wanted(layer: _Layer, wanted: Wanted | None) -> bool:
     """Whether a layer may be an attestation that a policy needs. One with another hint would only cost its bytes."""
     return wanted is not None and bool(wanted.predicates) and (not layer.hint or layer.hint in wanted.predicates)
+
+
+def _hint(descriptor: Descriptor) -> str:
+    return descriptor.annotations.predicate_type if descriptor.annotations is not None else ""
+
+
+def _may_be_vex(hint: str) -> bool:
+    return not hint or hint in VEX_PREDICATES
 
 
 async def _candidate(client: RegistryClient, repository: Repository, layer: _Layer) -> Candidate:
@@ -297,17 +316,23 @@ def _in_order(descriptors: Sequence[Descriptor], predicates: Collection[str]) ->
     """In which order to read, by hints that nobody has signed: signatures, what gives none, attestations.
 
     Nothing is left out because of a hint but what is past the bounds. Of the attestations that policies need, the
-    newest come first. Without hints, registries list the oldest or the newest first: then both ends come first.
+    newest of each type come first. Without hints, registries list the oldest or the newest first: then both ends come
+    first.
     """
     by_rank: list[list[Descriptor]] = [[], [], [], []]
     for descriptor in descriptors:
-        hint = descriptor.annotations.predicate_type if descriptor.annotations is not None else ""
+        hint = _hint(descriptor)
         by_rank[0 if hint == SIGN_PREDICATE else 1 if not hint else 2 if hint in predicates else 3].append(descriptor)
     signatures, unknown, needed, others = by_rank
     if predicates and len(descriptors) > MAX_CANDIDATES:
         unknown = [unknown[index // 2 if index % 2 == 0 else -1 - index // 2] for index in range(len(unknown))]
     needed.sort(key=lambda one: one.annotations.created if one.annotations is not None else "", reverse=True)
-    return [*signatures, *unknown, *needed, *others]
+    places: Counter[str] = Counter()
+    by_place: dict[int, list[Descriptor]] = {}
+    for descriptor in needed:  # many of one type do not hide the others
+        places[_hint(descriptor)] += 1
+        by_place.setdefault(places[_hint(descriptor)], []).append(descriptor)
+    return [*signatures, *unknown, *chain.from_iterable(by_place.values()), *others]
 
 
 def _joined(one: Candidates, other: Candidates) -> Candidates:
@@ -319,4 +344,5 @@ def _joined(one: Candidates, other: Candidates) -> Candidates:
     }
     kept = tuple(distinct.values())[:MAX_CANDIDATES]
     omitted = one.omitted + other.omitted + len(distinct) - len(kept)
-    return Candidates(kept, omitted, (*one.problems, *other.problems)[:MAX_PROBLEMS])
+    may_hide_vex = one.may_hide_vex or other.may_hide_vex or len(kept) < len(distinct)
+    return Candidates(kept, omitted, (*one.problems, *other.problems)[:MAX_PROBLEMS], may_hide_vex)

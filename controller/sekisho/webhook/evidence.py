@@ -393,6 +393,7 @@ class EvidenceStore:
             self._clock(),
             omitted=attached.omitted,
             predicates=predicates,
+            may_hide_vex=attached.may_hide_vex,
         )
         size = sum(len(candidate.payload) for candidate in attached.candidates)
         keys = sum(len(authority.keys) for authority in authorities)

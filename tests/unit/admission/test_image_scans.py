@@ -14,12 +14,14 @@ from sekisho.admission import Context, Evaluation, denial_message, evaluate
 from sekisho.controls.image_rules import lacks_statement
 from sekisho.images import parse
 from sekisho.images.authorities import Authority, authority
-from sekisho.images.evidence import Candidate, ImageFacts
+from sekisho.images.evidence import MAX_SCANS, MAX_VEX, Candidate, ImageFacts
 from sekisho.images.scans import SCAN_PREDICATE, SEVERITIES
 from sekisho.images.trust import Lookup, Trust
-from sekisho.images.verification import verify
-from sekisho.images.vex import VEX_PREDICATES
+from sekisho.images.verification import MANY_AT_ONCE, verify
+from sekisho.images.vex import VEX_PREDICATES, VEX_UNREAD
 from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicyError, PolicySet
+from sekisho.policies.image_evidence import facts_of, shared
+from sekisho.timestamps import rfc3339
 from tests.pods import container, restricted_pod
 from tests.unit.admission.test_image_signatures import pod
 from tests.unit.images.scan_data import (
@@ -139,6 +141,31 @@ def test_newest_scan_decides() -> None:
         older, newer = reports
         found = facts(scanned_by(report=newer), scanned_by(report=older, finished=NOW - 2 * HOUR))
         assert judged(found, policy(maximum=STRICT)).is_denied is is_denied
+
+
+def test_of_scans_of_the_same_time_all_must_pass() -> None:
+    clean, dirty = scanned_by(), scanned_by(report=trivy(trivy_row()))
+    required = policy(maximum=STRICT)
+    for attached in ((clean, dirty), (dirty, clean)):
+        assert judged(facts(*attached), required).is_denied
+    assert not judged(facts(clean, scanned_by(report=trivy(trivy_row(severity="LOW")))), required).violations
+
+
+def test_of_scans_whose_reports_are_of_the_same_time_all_must_pass() -> None:
+    created = {"CreatedAt": rfc3339(NOW - 3 * HOUR)}
+    dirty = scanned_by(report=trivy(trivy_row(), **created), finished=NOW - 2 * HOUR)
+    for report, is_denied in ((trivy(**created), True), (trivy(CreatedAt=rfc3339(NOW - HOUR)), False)):
+        clean = scanned_by(report=report)
+        for attached in ((clean, dirty), (dirty, clean)):
+            assert judged(facts(*attached), policy(maximum=STRICT)).is_denied is is_denied
+
+
+def test_more_scans_of_the_same_time_than_are_kept_do_not_count() -> None:
+    for number, is_denied in ((MAX_SCANS, False), (MAX_SCANS + 1, True)):
+        rows = [trivy_row(f"CVE-{one}", "LOW") for one in range(number)]
+        found = facts(*(scanned_by(report=trivy(row)) for row in rows))
+        assert judged(found, policy(maximum=STRICT)).is_denied is is_denied
+        assert (MANY_AT_ONCE in found.problems) is is_denied
 
 
 def test_newest_scan_of_any_of_several_authorities_decides() -> None:
@@ -279,6 +306,36 @@ def test_vex_document_that_excludes_nothing(name: str) -> None:
     newest = vex_by(OTHER_P256, vex_statement("CVE-2024-0001"), issued=NOW)
     others = [one for one in VEX_DENIED[name] if name != "of the future"]
     assert not judged(facts(DIRTY, *others, newest), required).violations
+
+
+def test_vex_documents_exclude_nothing_while_another_one_may_be_unread() -> None:
+    attached = [DIRTY, vex_by(OTHER_P256, vex_statement("CVE-2024-0001"))]
+    for may_hide_vex in (True, False):
+        found = verify(
+            REPOSITORY,
+            IMAGE,
+            attached,
+            list(AUTHORITIES.values()),
+            NOW,
+            omitted=4,
+            predicates={SCAN_PREDICATE, *VEX_PREDICATES},
+            may_hide_vex=may_hide_vex,
+        )
+        denied = judged(facts_of(shared(found, NOW)), policy(maximum=STRICT, vex=VEX))
+        assert denied.is_denied is may_hide_vex
+        if may_hide_vex:
+            assert f"CVE-2024-0001; {VEX_UNREAD} (allowed" in message(denied)
+            assert VEX_UNREAD not in message(judged(found, policy(maximum=STRICT)))
+
+
+def test_more_vex_documents_of_the_same_time_than_are_kept_exclude_nothing() -> None:
+    more = [vex_by(OTHER_P256, vex_statement(f"CVE-{number}")) for number in range(MAX_VEX - 1)]
+    excluded, affecting = (
+        vex_by(OTHER_P256, vex_statement("CVE-2024-0001", status)) for status in ("fixed", "affected")
+    )
+    required = policy(maximum=STRICT, vex=VEX)
+    assert not judged(facts(DIRTY, excluded, *more), required).violations
+    assert judged(facts(DIRTY, excluded, *more, affecting), required).is_denied
 
 
 def test_vex_document_does_not_exclude_a_denied_vulnerability() -> None:
@@ -447,14 +504,14 @@ REQUIREMENTS = st.fixed_dictionaries(
 REPORTS = st.tuples(st.lists(ROWS, max_size=4), st.lists(MATCHES, max_size=4))
 
 
-def of_requirement(drawn: dict[str, Any]) -> ClusterPodPolicy:
+def of_requirement(drawn: dict[str, Any], by: Any = None) -> ClusterPodPolicy:
     """A policy with all options of a rule on scans."""
     denied, scanners = drawn["denied"], drawn["scanners"]
     allowed = [
         {"id": name, "until": until, "reason": "r"} for name, until in drawn["allowed"].items() if name not in denied
     ]
     more = {} if scanners is None else {"scanners": scanners}
-    return policy(maximum=drawn["maximum"], allowed=allowed, denied=denied, vex=VEX, **more)
+    return policy(by, maximum=drawn["maximum"], allowed=allowed, denied=denied, vex=VEX, **more)
 
 
 @given(drawn=REQUIREMENTS, reports=REPORTS, row=ROWS, match=MATCHES, place=st.integers(0, 4))
@@ -476,6 +533,37 @@ def test_another_vulnerability_never_makes_a_denied_image_admitted(
     before = is_denied(rows, matches)
     assert is_denied([*rows[:place], row, *rows[place:]], matches) or not before
     assert is_denied(rows, [*matches[:place], match, *matches[place:]]) or not before
+
+
+SAME_TIMES = st.sampled_from([NOW - 2 * HOUR, NOW - HOUR])
+SCANS = st.builds(
+    scanned_by,
+    st.sampled_from([P256, OTHER_P256]),
+    st.builds(trivy, ROWS) | st.builds(grype, MATCHES) | st.just({}) | st.just(trivy()),
+    SAME_TIMES,
+)
+DOCUMENTS = st.builds(
+    lambda *drawn: vex_by(OTHER_P256, vex_statement(*drawn[:2]), issued=drawn[2]),
+    NAMES,
+    st.sampled_from(["not_affected", "affected"]),
+    SAME_TIMES,
+)
+
+
+@given(
+    drawn=REQUIREMENTS,
+    by=st.sampled_from([{"anyOf": ["scanner"]}, {"anyOf": ["scanner", "other"]}, {"allOf": ["scanner", "other"]}]),
+    scans=st.lists(SCANS, min_size=1, max_size=8),
+    documents=st.lists(DOCUMENTS, max_size=8),
+    data=st.data(),
+)
+def test_order_of_the_registry_changes_no_verdict(
+    drawn: dict[str, Any], by: Any, scans: list[Candidate], documents: list[Candidate], data: st.DataObject
+) -> None:
+    required = of_requirement(drawn, by)
+    attached = [*scans, *documents]
+    permuted = data.draw(st.permutations(attached))
+    assert judged(facts(*attached), required).is_denied is judged(facts(*permuted), required).is_denied
 
 
 def platforms(*digests: str) -> ImageFacts:

@@ -115,6 +115,18 @@ def test_newest_document_with_an_id_decides() -> None:
     assert exclusions_of([document(newer, CVE), document(older, affecting=CVE)], NOW).covers([CVE])
 
 
+def test_of_documents_of_the_same_time_the_one_that_excludes_less_decides() -> None:
+    fixed, affected, about_another = (
+        document(NOW, CVE),
+        document(NOW, affecting=CVE),
+        document(NOW, affecting="CVE-2"),
+    )
+    for documents in ([fixed, affected], [affected, fixed]):
+        assert not exclusions_of(documents, NOW).covers([CVE])
+    for documents in ([fixed, about_another], [about_another, fixed]):
+        assert exclusions_of(documents, NOW).covers([CVE])
+
+
 def test_document_of_the_future_excludes_nothing_and_hides_older_ones() -> None:
     assert exclusions_of([document(NOW + HOUR / 12, CVE)], NOW).covers([CVE])
     assert not exclusions_of([document(NOW + HOUR, CVE), document(NOW, CVE)], NOW).covers([CVE])

@@ -319,6 +319,7 @@ async def test_small_candidates_take_no_room_and_larger_signatures_do(
 
 
 SCAN = "https://cosign.sigstore.dev/attestation/vuln/v1"
+VEX = "https://openvex.dev/ns"
 LARGE = module.MAX_LAYER_BYTES + 1
 
 
@@ -362,6 +363,41 @@ async def test_newest_attestations_are_read_first(
     found = await find_candidates(client, registry.repository, image, wanted(SCAN))
     assert [one.payload[0] for one in found.candidates] == [4, 3]
     assert found.omitted == 2
+
+
+async def test_newest_attestations_of_each_type_are_read_first(registry: Registry, client: RegistryClient) -> None:
+    image = registry.image()
+    for number in range(40):
+        registry.attach(image, b"scan %d" % number, predicate=SCAN)
+    registry.attach(image, b"vex", predicate=VEX)
+    found = await find_candidates(client, registry.repository, image, wanted(SCAN, VEX))
+    assert b"vex" in {one.payload for one in found.candidates}
+    assert (found.omitted, found.may_hide_vex) == (9, False)
+
+
+@pytest.mark.parametrize(
+    ("predicate", "may_hide_vex"), [(VEX, True), ("", True), (SCAN, False), ("https://spdx.dev/Document", False)]
+)
+async def test_what_is_not_read_may_be_vex_by_its_hint(
+    registry: Registry, client: RegistryClient, predicate: str, may_hide_vex: bool
+) -> None:
+    image = registry.image()
+    registry.attach(image, b"vex", predicate=VEX)
+    for number in range(33):
+        registry.attach(image, b"%d" % number, predicate=predicate)
+    found = await find_candidates(client, registry.repository, image, wanted(SCAN, VEX))
+    assert (found.omitted, found.may_hide_vex) == (2, may_hide_vex)
+
+
+async def test_vex_whose_content_is_past_the_bounds_is_hidden(
+    registry: Registry, client: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_PAYLOAD_BYTES", LARGE)
+    for size, predicate, is_hidden in ((LARGE, VEX, False), (LARGE + 1, VEX, True), (LARGE + 1, SCAN, False)):
+        image = registry.image(f"v{size} {predicate}")
+        registry.attach(image, b"x" * size, predicate=predicate)
+        found = await find_candidates(client, registry.repository, image, wanted(SCAN, VEX))
+        assert found.may_hide_vex is is_hidden
 
 
 async def test_both_ends_of_a_long_list_without_hints_are_read(registry: Registry, client: RegistryClient) -> None:
