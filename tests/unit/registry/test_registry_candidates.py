@@ -398,6 +398,7 @@ async def test_vex_whose_content_is_past_the_bounds_is_hidden(
         registry.attach(image, b"x" * size, predicate=predicate)
         found = await find_candidates(client, registry.repository, image, wanted(SCAN, VEX))
         assert found.may_hide_vex is is_hidden
+        registry.referrers.clear()
 
 
 async def test_both_ends_of_a_long_list_without_hints_are_read(registry: Registry, client: RegistryClient) -> None:
