@@ -47,6 +47,7 @@ class Form(StrEnum):
 NOT_VERIFIED: Final = "the rules on signatures of images were not judged"
 _ORDER: Final = {name: place for place, name in enumerate(CONTROLS)}
 _NOTHING_FILLED = Filled()
+_NO_NOTES: Final[tuple[str, ...]] = ()
 _POD, _TEMPLATE, _MANIFEST = Form  # to look a member up by its name is slow in Python 3.11
 
 
@@ -105,65 +106,54 @@ def evaluate(
 
     Raises UnjudgedError as `context.check_time` does, and for too many violations; ManyFindingsError as `judge`.
     """
-    plan = _plan(pod, context, subject)
+    plan = context.policies.plan(context.namespace, context.namespace_labels, pod, subject)
     steps = plan.template_steps if form is _TEMPLATE else plan.steps
     if pod is None or not (steps or (form is _MANIFEST and plan.defaults)):
         return Evaluation(pod or Pod(), plan)
-    prepared = _prepared(pod, old, plan, context, form, subject)
-    violations = judge(prepared.pod, steps, prepared.old, context.check_time, context.max_findings)
+    filled, origins, notes = _NOTHING_FILLED, None, _NO_NOTES
+    if form is not _POD:
+        pod, old, filled, origins = _created(pod, old, plan, context)
+    else:
+        pod = in_namespace(pod, context.namespace)
+        old = None if old is None else _excusing(old, pod, plan, context, subject)
+    violations = judge(pod, steps, old, context.check_time, context.max_findings)
     if violations:
-        violations = _with_origins(violations, prepared)
-    notes: tuple[str, ...] = ()
-    if form is not _POD:
-        violations, notes = without_placeholders(violations, prepared.pod, annotations)
-    if workload is not None:
-        of_workload = judge_workload(workload, old_workload, plan.template_steps, context.check_time)
-        violations = _in_order((*violations, *of_workload)) if of_workload else violations
-    violations, waived = apply_waivers(violations, prepared.pod, context)
-    evaluation = Evaluation(prepared.pod, plan, tuple(violations), waived, prepared.filled, notes)
-    return _with_evidence(evaluation, prepared.old, context, form, annotations) if plan.needs_evidence else evaluation
+        violations = _with_origins(violations, pod, origins)
+        if form is not _POD:
+            violations, notes = without_placeholders(violations, pod, annotations)
+    if workload and (own := judge_workload(workload, old_workload, plan.template_steps, context.check_time)):
+        violations = _in_order((*violations, *own))
+    violations, waived = apply_waivers(violations, pod, context) if violations else (violations, ())
+    evaluation = Evaluation(pod, plan, tuple(violations), waived, filled, notes)
+    return _with_evidence(evaluation, old, context, form, annotations) if plan.needs_evidence else evaluation
 
 
-class _Prepared(Struct, frozen=True, gc=False):
-    """The pod to judge, with its namespace, and as it will be created where it is a template or manifest.
+def _excusing(old: Pod, pod: Pod, plan: Plan, context: Context, subject: Subject | None) -> Pod | None:
+    """The pod before an update if its violations are excused: nothing that runs has changed, and no policy is new."""
+    old = in_namespace(old, context.namespace)
+    if not runs_the_same(old, pod):
+        return None
+    old_plan = context.policies.plan(context.namespace, context.namespace_labels, old, subject)
+    return old if _policies_of(plan) <= _policies_of(old_plan) else None
 
-    old: the pod whose violations are excused, None for none.
-    origins: of the fields that the creation sets; None for a pod that is created already.
+
+def _created(
+    pod: Pod, old: Pod | None, plan: Plan, context: Context
+) -> tuple[Pod, Pod | None, Filled, Mapping[FieldPath, Origin]]:
+    """A template's pod, and the one before the update if there is one, as the API server and defaults make them.
+
+    Also gives the defaults of the pod, and the origins of the fields that the API server sets.
     """
-
-    pod: Pod
-    old: Pod | None = None
-    filled: Filled = _NOTHING_FILLED
-    origins: Mapping[FieldPath, Origin] | None = None
-
-
-def _prepared(
-    pod: Pod, old: Pod | None, plan: Plan, context: Context, form: Form, subject: Subject | None
-) -> _Prepared:
-    pod = in_namespace(pod, context.namespace)
+    created = as_created(in_namespace(pod, context.namespace), context.objects)
     if old is not None:
-        old = in_namespace(old, context.namespace)
-    if form is not _POD:
-        return _created(pod, old, plan, context)
-    if old is not None:
-        old_plan = _plan(old, context, subject)
-        if not runs_the_same(old, pod) or not _policies_of(plan) <= _policies_of(old_plan):
-            old = None
-    return _Prepared(pod, old)
-
-
-def _created(pod: Pod, old: Pod | None, plan: Plan, context: Context) -> _Prepared:
-    """A template's pod, and the one before the update if there is one, as the API server and defaults make them."""
-    created = as_created(pod, context.objects)
-    if old is not None:
-        old = as_created(old, context.objects).pod
+        old = as_created(in_namespace(old, context.namespace), context.objects).pod
         old = with_images(old, mirror_images(old, plan, context))
     mirrored = mirror_images(created.pod, plan, context)
     pod = with_images(created.pod, mirrored)
     filled = defaults_for(pod, plan, context, images=(*mirrored, *_resolved(pod, old, plan, context)))
     if old is not None:
         old = with_defaults(old, defaults_for(old, plan, context))
-    return _Prepared(with_defaults(pod, filled), old, filled, created.origins)
+    return with_defaults(pod, filled), old, filled, created.origins
 
 
 def _resolved(pod: Pod, old: Pod | None, plan: Plan, context: Context) -> Sequence[ChangedImage]:
@@ -171,10 +161,6 @@ def _resolved(pod: Pod, old: Pod | None, plan: Plan, context: Context) -> Sequen
     if context.trust is None or not plan.needs_evidence:
         return ()
     return resolve_tags(pod, plan, context, context.trust, old=old)[0]
-
-
-def _plan(pod: Pod | None, context: Context, subject: Subject | None) -> Plan:
-    return context.policies.plan(context.namespace, context.namespace_labels, pod, subject)
 
 
 def _apparent_origins(pod: Pod, violations: Sequence[Violation]) -> Mapping[FieldPath, Origin]:
@@ -185,11 +171,10 @@ def _apparent_origins(pod: Pod, violations: Sequence[Violation]) -> Mapping[Fiel
     return {}
 
 
-def _with_origins(violations: list[Violation], prepared: _Prepared) -> list[Violation]:
-    """The violations with the origins of fields that no user has written."""
-    origins = prepared.origins
+def _with_origins(violations: list[Violation], pod: Pod, origins: Mapping[FieldPath, Origin] | None) -> list[Violation]:
+    """The violations with the origins of fields that no user has written; None for those of a created pod."""
     if origins is None:
-        origins = _apparent_origins(prepared.pod, violations)
+        origins = _apparent_origins(pod, violations)
     return [_with_origin(violation, origins) for violation in violations] if origins else violations
 
 
