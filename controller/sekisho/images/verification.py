@@ -103,9 +103,6 @@ def verify(
     where an authority is keyless.
     """
     results = list(_results(candidates[:MAX_CANDIDATES], repository, digest, authorities, predicates))
-    signatures: dict[tuple[str, str, str], Signature] = {}
-    for signature in chain.from_iterable(result.signatures for result in results):
-        signatures.setdefault((signature.authority, signature.fingerprint, signature.identity), signature)
     needs_vex = not set(VEX_PREDICATES).isdisjoint(predicates)
     attestations, dropped = _kept(
         (result.attestation for result in results if result.attestation is not None),
@@ -115,7 +112,7 @@ def verify(
     return ImageFacts(
         repository=repository,
         digest=digest,
-        signatures=tuple(signatures.values()),
+        signatures=_distinct(chain.from_iterable(result.signatures for result in results)),
         others=sum(result.is_by_unknown for result in results),
         problems=tuple(problems)[:MAX_PROBLEMS],
         omitted=omitted + max(0, len(candidates) - MAX_CANDIDATES),
@@ -124,6 +121,14 @@ def verify(
         predicates=tuple(sorted(predicates)),
         attestations=attestations,
     )
+
+
+def _distinct(signatures: Iterable[Signature]) -> tuple[Signature, ...]:
+    """The first signature by each key or identity of each authority."""
+    distinct: dict[tuple[str, str, str], Signature] = {}
+    for signature in signatures:
+        distinct.setdefault((signature.authority, signature.fingerprint, signature.identity), signature)
+    return tuple(distinct.values())
 
 
 def _results(
