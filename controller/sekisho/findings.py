@@ -235,7 +235,7 @@ def render_value(value: object) -> str:
 def printable(text: str) -> str:
     """The text with everything escaped that could control a terminal, change the order of its characters or end a line.
 
-    For texts in which there is what others wrote, such as whoever signs an image.
+    For texts in which there is what others wrote, such as the signer of an image.
     """
     if text.isprintable():
         return text

@@ -201,7 +201,7 @@ def _age_first(attestation: Attestation) -> tuple[float, int, int]:
 
 
 def _content(attestation: Attestation) -> bytes:
-    """What a statement says, and who says it: whoever attaches it again changes neither."""
+    """What a statement says, and who says it: anyone who attaches it again changes neither."""
     signers = sorted({(by.authority, by.fingerprint, by.identity) for by in attestation.signatures})
     said = (attestation.predicate_type, attestation.build, attestation.values, signers)
     return msgspec.json.encode(said, order="deterministic")
