@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sekisho.cluster.release_data import public_root
+from sekisho.findings import render_value
 from sekisho.images.authorities import identity_matches
 from sekisho.policies import ImageAuthority, PolicyError, compile_authority
 from sekisho.policies.authorities import Contents, ResolvedAuthority, resolve, warnings_about
@@ -95,7 +96,7 @@ BROKEN: list[tuple[ImageAuthority, list[str]]] = [
         ['spec.keyless.issuer: "https:///x" is not a URL such as https://accounts.example.com'],
     ),
     *(
-        (keyless(issuer=issuer), [f'spec.keyless.issuer: "{issuer}" {NO_ISSUER}'])
+        (keyless(issuer=issuer), [f"spec.keyless.issuer: {render_value(issuer)} {NO_ISSUER}"])
         for issuer in (
             "https://ci.example?tenant=1",
             "https://ci.example/t?tenant=1",
@@ -113,7 +114,7 @@ BROKEN: list[tuple[ImageAuthority, list[str]]] = [
         for issuer in ("https://ci.example:port", "https://me@ci.example")
     ),
     *(
-        (keyless(identity), [f'spec.keyless.identities[0]: "{identity}" {NO_IDENTITY}'])
+        (keyless(identity), [f"spec.keyless.identities[0]: {render_value(identity)} {NO_IDENTITY}"])
         for identity in (f" {WORKFLOW}", f"{WORKFLOW} ", "ann lee@acme.example", f"{WORKFLOW}\N{ZERO WIDTH SPACE}")
     ),
 ]
