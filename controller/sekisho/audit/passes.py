@@ -203,7 +203,7 @@ class Audit:
             count(template.violating_by, violated)
         if again is not None:
             template.count_denied(again.denied_by, is_now=again.is_now)
-            template.violations = template.violations or again.violations
+            template.violations = _first_of_each((*template.violations, *again.violations))[: self._max_violations]
 
     def _owner_of(self, pod: StoredPod, namespace: str) -> tuple[OwnerAudit | None, Owner]:
         """What is counted for the pod's owner if its template is known, and the owner."""
@@ -231,11 +231,10 @@ class Audit:
             return None
         self._has_unverified |= NOT_VERIFIED in evaluation.notes
         denying = [(one, self._promotions.denying(one)) for one in _judged(evaluation)]
-        kept = {(one.finding.control, one.policies): one for one, titles in reversed(denying) if titles}
         return _Verdict(
             tuple(sorted({title for _, titles in denying for title in titles})),
             any(titles and one.enforcement == Enforcement.DENY for one, titles in denying),
-            tuple(reversed(kept.values()))[: self._max_violations],
+            _first_of_each(one for one, titles in denying if titles)[: self._max_violations],
         )
 
     def _evaluate(
@@ -282,6 +281,14 @@ def _check_size(pod: Pod, raw: Raw) -> None:
 def _as_requested(pod: Pod) -> Pod:
     """The pod without the node that the scheduler chose: most policies on nodeName are about users who set it."""
     return replace(pod, spec=replace(pod.spec, node_name=None)) if pod.spec.node_name else pod
+
+
+def _first_of_each(violations: Iterable[Violation]) -> tuple[Violation, ...]:
+    """The first violation of each control by the same policies."""
+    first: dict[object, Violation] = {}
+    for one in violations:
+        first.setdefault((one.finding.control, one.policies), one)
+    return tuple(first.values())
 
 
 def _judged(evaluation: Evaluation) -> list[Violation]:

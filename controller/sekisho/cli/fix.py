@@ -14,7 +14,7 @@ from msgspec import Struct
 from sekisho.cli import options
 from sekisho.cli.cores import without_collecting
 from sekisho.cli.reports.text import paragraph
-from sekisho.cli.reports.wording import labels_unknown
+from sekisho.cli.reports.wording import counted, labels_unknown
 from sekisho.cli.terminal import replace_file, write
 from sekisho.findings import printable
 from sekisho.manifests import Checker, Fixed, Source, fix_source, policies_reading_labels, read_sources
@@ -161,7 +161,7 @@ def _write_files(files: Iterable[_File], *, in_place: bool) -> None:
         else:
             write("".join(_diff(file)))
     verb = "changed" if in_place else "would change"
-    click.echo(f"{changed} of {count} file{'' if count == 1 else 's'} {verb}", err=True)
+    click.echo(f"{changed:,} of {counted(count, 'file')} {verb}", err=True)
 
 
 def _diff(file: _File) -> Iterator[str]:

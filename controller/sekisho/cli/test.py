@@ -12,6 +12,7 @@ from click import style
 
 from sekisho.cli import options
 from sekisho.cli.reports import junit
+from sekisho.cli.reports.wording import counted
 from sekisho.cli.terminal import write
 from sekisho.findings import printable
 from sekisho.manifests.policy_tests import Case, folders_with_tests, run_tests
@@ -70,8 +71,8 @@ def _difference(case: Case) -> Iterator[str]:
 def _summary(cases: Sequence[Case]) -> str:
     failed = sum(case.has_failed for case in cases)
     skipped = sum(bool(case.skipped) for case in cases)
-    folders = len({case.folder for case in cases})
-    line = f"{len(cases)} pods of {folders} folders: {len(cases) - failed - skipped} as expected, {failed} not"
+    pods, folders = counted(len(cases), "pod"), counted(len({case.folder for case in cases}), "folder")
+    line = f"{pods} of {folders}: {len(cases) - failed - skipped} as expected, {failed} not"
     return f"{line}, {skipped} skipped" if skipped else line
 
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 from sekisho.admission import denying
 from sekisho.cli import options
 from sekisho.cli.image_lookups import ImageLookups, objects_for_authorities
-from sekisho.cli.reports.wording import VERDICTS
+from sekisho.cli.reports.wording import VERDICTS, counted
 from sekisho.cli.terminal import write
 from sekisho.controls.attestation_judges import shown_values
 from sekisho.controls.image_rules import RuleResult, judge_each
@@ -335,7 +335,7 @@ def _facts_lines(report: _Report) -> Iterator[str]:
     if not report.signatures and not report.problem:
         yield "  no known signer"
     if report.other_signatures:
-        yield f"  {report.other_signatures} signature{'s' if report.other_signatures > 1 else ''} by other keys"
+        yield f"  {counted(report.other_signatures, 'signature')} by other keys"
     yield from (printable(f"  one does not count: {problem}") for problem in report.problems)
     if report.omitted:
         yield f"  {report.omitted} more were not read"

@@ -12,6 +12,7 @@ from sekisho.audit import OwnerAudit, Result
 from sekisho.cli import options
 from sekisho.cli.cluster_audit import audit_cluster, policies_of, write_notes
 from sekisho.cli.cluster_command import CommandError, kubeconfig, run_in_cluster
+from sekisho.cli.reports.wording import counted
 from sekisho.cli.terminal import write
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.names import derived_name, is_subdomain
@@ -44,7 +45,7 @@ class _Days(click.ParamType[int]):
     metavar="POLICY",
     help="The policy: the name of a ClusterPodPolicy, or NAMESPACE/NAME of a PodPolicy.",
 )
-@click.option("--for", "days", required=True, type=_Days(), metavar="DAYSd", help="When the waivers end, such as 60d.")
+@click.option("--for", "days", required=True, type=_Days(), metavar="DAYS", help="When the waivers end, such as 60d.")
 @click.option("--reason", required=True, help="Why they are granted; shown wherever they are used.")
 @options.policy_paths
 @options.exclude_namespaces
@@ -80,7 +81,8 @@ def waive(
     expires = (datetime.now(UTC) + timedelta(days=days)).replace(microsecond=0)
     documents = [write_document(waiver) for waiver in _waivers(result, title, expires, reason)]
     write("---\n".join(documents))
-    click.echo(f"{len(documents):,} waivers, which end at {rfc3339(expires)}", err=True)
+    end = "ends" if len(documents) == 1 else "end"
+    click.echo(f"{counted(len(documents), 'waiver')}, which {end} at {rfc3339(expires)}", err=True)
 
 
 def _waivers(result: Result, title: str, expires: datetime, reason: str) -> Iterator[dict[str, Any]]:

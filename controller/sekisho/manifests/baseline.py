@@ -11,11 +11,11 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import asdict, replace
 
-from sekisho.documents import Document, Problem, parse_path, problem_of, write_document
+from sekisho.documents import Problem, write_document
 from sekisho.findings import MAX_VALUE_LENGTH, render_path, render_value
 from sekisho.manifests.checks import Checked, Located
-from sekisho.manifests.objects import documents_of
-from sekisho.manifests.sources import STDIN, read_sources
+from sekisho.manifests.sources import STDIN
+from sekisho.manifests.typed_files import converted, documents_in
 from sekisho.policies import PolicyError
 
 _HEAD: Final = "# Findings that `sekisho check --baseline` leaves out. `sekisho check --write-baseline` wrote them.\n"
@@ -52,19 +52,10 @@ Baseline = Mapping[KnownFinding, int]
 
 def read_baseline(path: Path) -> Baseline:
     """The findings in a file that `write_baseline` wrote. Raises PolicyError."""
-    sources = read_sources([path])
-    documents = [document for source in sources.texts for document in documents_of(source)]
-    problems = [*sources.problems, *(document for document in documents if isinstance(document, Problem))]
-    if problems:
-        raise PolicyError(*problems)
-    if len(documents) != 1 or not isinstance(document := documents[0], Document):
+    documents = documents_in(path)
+    if len(documents) != 1:
         raise PolicyError(Problem(str(path), "is not a baseline: it must hold one document with findings"))
-    try:
-        entries = msgspec.convert(document.value, _File).findings
-    except msgspec.ValidationError as error:
-        problem = problem_of(error)
-        place = document.place(parse_path(problem.where))
-        raise PolicyError(Problem(place, f"is not a baseline: {problem}")) from None
+    entries = converted(documents[0], _File, "is not a baseline: ").findings
     counts: Counter[KnownFinding] = Counter()
     for entry in entries:
         fields = {name: getattr(entry, name) for name in KnownFinding.__struct_fields__}

@@ -9,10 +9,10 @@ import msgspec
 
 from sekisho.admission import NO_OBJECTS, NamespaceObjects
 from sekisho.documents import Document, Problem
-from sekisho.manifests.objects import Manifest, documents_of, read_manifests
+from sekisho.manifests.objects import Manifest, read_manifests
 from sekisho.manifests.passed_over import PassedOver
-from sekisho.manifests.sources import read_sources
 from sekisho.manifests.texts import Source
+from sekisho.manifests.typed_files import documents_in
 from sekisho.policies import CompiledPolicy, PolicyError
 
 Labels = Mapping[str, str]
@@ -68,15 +68,9 @@ class Namespaces:
 
 def read_namespace_labels(path: Path) -> dict[str, dict[str, str]]:
     """The labels of namespaces in a YAML or JSON file that maps names to labels. Raises PolicyError."""
-    sources = read_sources([path])
-    if sources.problems:
-        raise PolicyError(*sources.problems)
     known: dict[str, dict[str, str]] = {}
-    for source in sources.texts:
-        for document in documents_of(source):
-            if isinstance(document, Problem):
-                raise PolicyError(document)
-            known |= _labels_by_name(document)
+    for document in documents_in(path):
+        known |= _labels_by_name(document)
     return known
 
 

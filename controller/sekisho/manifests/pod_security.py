@@ -4,7 +4,6 @@ Source: https://kubernetes.io/docs/tasks/configure-pod-container/enforce-standar
 """
 
 from collections.abc import Iterable, Mapping
-from itertools import chain
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Final, TypeVar
 
@@ -13,9 +12,9 @@ from msgspec import Meta, Struct, field
 
 from sekisho.controls import LEVELS, Level
 from sekisho.documents import Document, Path, Problem, parse_path, problem_of
-from sekisho.manifests.objects import Manifest, documents_of, read_manifests
-from sekisho.manifests.sources import read_sources
+from sekisho.manifests.objects import Manifest, read_manifests
 from sekisho.manifests.texts import Source
+from sekisho.manifests.typed_files import documents_in
 from sekisho.policies import PolicyError
 from sekisho.standards import WrittenLevels
 
@@ -142,14 +141,7 @@ def _configuration(document: Document, at: Path) -> PodSecurityConfiguration:
 
 def _only_document(path: FilePath) -> Document:
     """The one document of a file. Raises PolicyError."""
-    sources = read_sources([path])
-    if sources.problems:
-        raise PolicyError(*sources.problems)
-    documents: list[Document] = []
-    for document in chain.from_iterable(map(documents_of, sources.texts)):
-        if isinstance(document, Problem):
-            raise PolicyError(document)
-        documents.append(document)
+    documents = documents_in(path)
     if len(documents) != 1:
         raise PolicyError(Problem(str(path), f"must hold one document, found {len(documents)}"))
     return documents[0]

@@ -5,18 +5,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-import msgspec
 from msgspec import Meta, Struct
 
 from sekisho.admission import NOT_VERIFIED
 from sekisho.controls import CONTROLS
-from sekisho.documents import Document, Problem, parse_path, problem_of
+from sekisho.documents import Document, Problem
 from sekisho.manifests.checks import Checked, Checker, Checks
 from sekisho.manifests.namespace_objects import objects_in
 from sekisho.manifests.namespaces import Namespaces, labels_in
-from sekisho.manifests.objects import documents_of
 from sekisho.manifests.policy_loading import load_policies
 from sekisho.manifests.sources import read_sources
+from sekisho.manifests.typed_files import converted, documents_in
 from sekisho.policies import Enforcement, PolicyError, PolicySet
 from sekisho.spelling import did_you_mean
 
@@ -180,18 +179,11 @@ def _title(pod: _Pod) -> str:
 
 def _read(file: Path) -> _File:
     """The file tests.yaml. Raises PolicyError with the place of what is wrong."""
-    sources = read_sources([file])
-    documents = [document for source in sources.texts for document in documents_of(source)]
-    problems = [*sources.problems, *(document for document in documents if isinstance(document, Problem))]
-    if problems:
-        raise PolicyError(*problems)
-    if len(documents) != 1 or not isinstance(document := documents[0], Document):
+    documents = documents_in(file)
+    if len(documents) != 1:
         raise PolicyError(Problem(str(file), f"must hold one {KIND}"))
-    try:
-        wanted = msgspec.convert(document.value, _File)
-    except msgspec.ValidationError as error:
-        problem = problem_of(error)
-        raise PolicyError(Problem(document.place(parse_path(problem.where)), str(problem))) from None
+    (document,) = documents
+    wanted = converted(document, _File)
     if (wanted.api_version, wanted.kind) != (API_VERSION, KIND):
         raise PolicyError(Problem(document.place(()), f"must be a {KIND} of {API_VERSION}"))
     unknown = list(_unknown_controls(document, wanted.pods))

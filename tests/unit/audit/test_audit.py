@@ -94,6 +94,15 @@ def test_owner_is_what_a_user_created(between: str | None, owner: Json | None, t
     assert result.owners[0].violations
 
 
+def test_violations_are_those_of_all_pods_of_an_owner_without_a_template() -> None:
+    rollout = {"kind": "Rollout", "metadata": {"name": "r", "uid": "r"}}
+    hosting = {"hostNetwork": True, **PLAIN}
+    both = policy("both", controls={"privileged": {}, "hostNamespaces": {}})
+    pods = [pod("r-1", rollout, PRIVILEGED), pod("r-2", rollout, hosting), pod("r-3", rollout, PRIVILEGED)]
+    (owner,) = audit([both], pods).owners
+    assert [one.finding.control for one in owner.violations] == ["privileged", "hostNamespaces"]
+
+
 def test_owner_in_another_namespace_is_not_believed() -> None:
     forged = pod("p", BAD, PLAIN, namespace="elsewhere")
     result = audit([UNPRIVILEGED], [BAD, forged])

@@ -67,8 +67,8 @@ async def test_policy_is_tried_before_it_is_applied(kubeconfig: str, tmp_path: P
     done = await run(kubeconfig, "-p", file)
     assert done.exit_code == 1, done.output
     assert done.stdout == (
-        "5 pods run: 4 violate a policy as they run, 4 pods of 1 owner would be denied\n"
-        "when they are made again.\n"
+        "5 pods run: 4 violate a policy now, 4 pods of 1 owner would be denied when made\n"
+        "again.\n"
         "\n"
         "POLICY  ENFORCEMENT  PODS  VIOLATING  DENIED  OWNERS  IDLE\n"
         "new     Deny            5          4       4       1     0\n"
@@ -83,7 +83,7 @@ async def test_policy_is_tried_before_it_is_applied(kubeconfig: str, tmp_path: P
 async def test_exit_code_is_0_if_nothing_would_be_denied(kubeconfig: str, tmp_path: Path) -> None:
     done = await run(kubeconfig, "-p", policy_file(tmp_path, "new", controls={"hostNamespaces": {}}))
     assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout.startswith("5 pods run: 0 violate a policy as they run, 0 pods of 0 owners would be denied\n")
+    assert done.stdout.startswith("5 pods run: 0 violate a policy now, 0 pods of 0 owners would be denied when made\n")
 
 
 async def test_policies_of_the_cluster_are_the_default(server: ClusterServer, kubeconfig: str) -> None:
@@ -230,7 +230,7 @@ async def test_one_namespace_is_read_alone(server: ClusterServer, kubeconfig: st
     server.put("/api/v1/namespaces/shop/pods", [pod("p", spec=PRIVILEGED)])
     server.put("/api/v1/namespaces/shop", ())
     done = await run(kubeconfig, "-n", "shop", "-p", policy_file(tmp_path, "new", controls={"privileged": {}}))
-    assert done.stdout.startswith("1 pod runs: 1 violate a policy as they run, 1 pod of 1 owner would be denied\n")
+    assert done.stdout.startswith("1 pod runs: 1 violates a policy now, 1 pod of 1 owner would be denied when made\n")
     assert "/api/v1/pods" not in server.requests
 
 
@@ -255,7 +255,7 @@ def test_owners_beyond_the_maximum_are_counted() -> None:
     assert "StatefulSet shop/s0: 1 pod would be denied" in text
     assert "  Also: hostNamespaces" in text
     assert "2 more owners with pods that would be denied: --max-owners or -o json names\nthem." in text
-    assert "The pods of 1 owner without any now would be denied\ntoo." in text
+    assert "The pods of 1 owner without any now would be denied too." in text
     assert "StatefulSet shop/s2: has no pods; they would be denied" in unstyle(audit_text.render(result, [strict], 3))
 
 

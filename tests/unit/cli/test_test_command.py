@@ -27,7 +27,7 @@ def pods(folder: Path, text: str) -> None:
 
 def test_good_pods_must_be_admitted_and_bad_ones_denied(folder: Path) -> None:
     result = sekisho("test", folder)
-    assert (result.exit_code, result.output) == (0, "2 pods of 1 folders: 2 as expected, 0 not\n")
+    assert (result.exit_code, result.output) == (0, "2 pods of 1 folder: 2 as expected, 0 not\n")
     (folder / "pods/good/pod.yaml").write_text(BAD_POD)
     (folder / "pods/bad/pod.yaml").write_text(GOOD_POD)
     result = sekisho("test", folder.parent)
@@ -39,7 +39,7 @@ def test_good_pods_must_be_admitted_and_bad_ones_denied(folder: Path) -> None:
         f"failed: {folder}: pods/bad/pod.yaml\n"
         "  - denied\n"
         "  + admitted\n"
-        "2 pods of 1 folders: 0 as expected, 2 not\n",
+        "2 pods of 1 folder: 0 as expected, 2 not\n",
     )
 
 

@@ -7,7 +7,7 @@ from typing import Final
 from click import style
 
 from sekisho.audit import Impact, OwnerAudit, Result
-from sekisho.cli.reports.wording import headline, remedy
+from sekisho.cli.reports.wording import counted, headline, remedy
 from sekisho.findings import printable
 from sekisho.policies import ClusterPodPolicy, PodPolicy, Policy
 
@@ -33,14 +33,16 @@ def render(result: Result, policies: Iterable[Policy], max_owners: int) -> str:
 
 def summary(result: Result) -> str:
     """The numbers in sentences."""
-    sentences = [f"{_pods(result.pods)} run{'s' if result.pods == 1 else ''}: {result.violating:,} violate a policy as"]
-    sentences[0] += f" they run, {_pods(result.denied)} of {_owners(result.denied_owners)} would be denied when they"
-    sentences[0] += " are made again."
+    run, violate = ("s" if count == 1 else "" for count in (result.pods, result.violating))
+    sentences = [
+        f"{counted(result.pods, 'pod')} run{run}: {result.violating:,} violate{violate} a policy now, "
+        f"{counted(result.denied, 'pod')} of {counted(result.denied_owners, 'owner')} would be denied when made again."
+    ]
     lenient = result.denied - result.denied_now
     if lenient:
         sentences.append(f"Of those, {lenient:,} only if the policies that warn or audit denied.")
     if result.idle_templates:
-        sentences.append(f"The pods of {_owners(result.idle_templates)} without any now would be denied too.")
+        sentences.append(f"The pods of {counted(result.idle_templates, 'owner')} without any now would be denied too.")
     return " ".join(sentences)
 
 
@@ -71,8 +73,8 @@ def _cells(row: tuple[str, ...], widths: list[int]) -> Iterator[str]:
 
 def _owner(audited: OwnerAudit) -> str:
     """An owner, the first violation with its fix, and the names of the other controls."""
-    what = "has no pods; they would be denied" if audited.is_idle else f"{_pods(audited.denied)} would be denied"
-    lines = [f"{style(printable(audited.owner.title), bold=True)}: {what}"]
+    what = "has no pods; they" if audited.is_idle else counted(audited.denied, "pod")
+    lines = [f"{style(printable(audited.owner.title), bold=True)}: {what} would be denied"]
     first = next(iter(audited.violations), None)
     if first is not None:
         lines.append(_wrapped(f"{headline(first.finding)}. {remedy(first)}", "  "))
@@ -92,11 +94,3 @@ def _wrapped(text: str, indent: str = "") -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
-
-
-def _pods(count: int) -> str:
-    return f"{count:,} pod{'' if count == 1 else 's'}"
-
-
-def _owners(count: int) -> str:
-    return f"{count:,} owner{'' if count == 1 else 's'}"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from xml.etree import ElementTree as Xml
 
-from sekisho.cli.reports.wording import sentence
+from sekisho.cli.reports.wording import counted, sentence
 from sekisho.findings import printable
 from sekisho.manifests import Checked, Checks
 from sekisho.policies import Problem
@@ -41,7 +41,7 @@ def _case(checked: Checked) -> Xml.Element:
     case = Xml.Element("testcase", classname=printable(checked.file), name=printable(checked.title))
     if checked.is_denied:
         count = len(checked.violations)
-        message = f"denied: {count} finding{'s' if count > 1 else ''}"
+        message = f"denied: {counted(count, 'finding')}"
         Xml.SubElement(case, "failure", message=message, type="denied").text = "\n".join(_lines(checked))
     elif checked.violations:
         Xml.SubElement(case, "system-out").text = "\n".join(_lines(checked))

@@ -33,6 +33,11 @@ VERDICTS = {Enforcement.DENY: "denied", Enforcement.WARN: "warning", Enforcement
 _PLACE = re.compile(r"(?P<file>.+?)(?::(?P<line>[0-9]+)(?::(?P<column>[0-9]+))?)?", re.DOTALL)
 
 
+def counted(count: int, noun: str) -> str:
+    """A number and a noun, such as `1 pod` and `1,200 pods`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def headline(finding: Finding) -> str:
     """The subject of a finding, the reason, the field and its value."""
     reason = reason_of(finding)
