@@ -119,18 +119,22 @@ class Site:
             lambda: in_default("apply", "-f", "-", input=objects).returncode == 0, SOON, "no webhook is called any more"
         )
 
+    def kinds(self) -> list[str]:
+        """The kinds of the policies and all that belongs to them, as kubectl names them."""
+        return self.kubectl.check("api-resources", "--api-group=sekisho.dev", "-o", "name").split()
+
     def kept(self) -> dict[str, tuple[str, Any]]:
         """Uid and spec of each object of users, by its kind."""
-        kinds = self.kubectl.check("api-resources", "--api-group=sekisho.dev", "-o", "name").split()
-        listed = self.get(",".join(kinds), "--all-namespaces")["items"]
+        listed = self.get(",".join(self.kinds()), "--all-namespaces")["items"]
         return {item["kind"]: (item["metadata"]["uid"], item["spec"]) for item in listed}
 
     def clean(self) -> None:
-        """Uninstall all releases, and delete the objects of users."""
+        """Uninstall all releases, and delete the objects of users, and what other tests left of the same kinds."""
         for release in self.releases():
             self.helm("uninstall", release["name"], "--namespace", release["namespace"])
-        for created in CREATED_BY_USERS + OTHER_KINDS:
-            self.kubectl("delete", created["kind"].lower(), "kept", "--namespace=default", "--ignore-not-found")
+        if kinds := ",".join(self.kinds()):
+            delete = partial(self.kubectl, "delete", kinds, "--all", "--all-namespaces")
+            wait_until(lambda: delete().returncode == 0, SOON, "nothing denies the deletion any more")
         wait_until(lambda: self.get("pods")["items"] == [], SOON, "no pods are left")
 
 

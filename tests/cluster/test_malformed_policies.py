@@ -299,8 +299,8 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
             AUTHORITY,
             keyless("release@acme.example", issuer=f"https://ci.acme.example/{end}"),
             SCHEMA,
-            f'spec.keyless.issuer: Invalid value: "https://ci.acme.example/{end}": must be ASCII without spaces, and '
-            "have no query, fragment or /.well-known/openid-configuration",
+            f'spec.keyless.issuer: Invalid value: "https://ci.acme.example/{ascii(end)[1:-1]}": must be ASCII without '
+            "spaces, and have no query, fragment or /.well-known/openid-configuration",
             keyless("release@acme.example", issuer="https://ci.acme.example/"),
         )
         for what, end in (

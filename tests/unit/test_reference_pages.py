@@ -1,7 +1,6 @@
 """The generated reference has every value of the chart, every command with its options, and every field."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import yaml
 
@@ -12,17 +11,19 @@ from tools.reference_pages import CHART, chart_values, reference_pages
 PAGES = reference_pages()
 
 
-def paths(values: Mapping[str, Any], above: str = "") -> Iterator[str]:
-    for name, value in values.items():
-        yield f"{above}{name}"
-        block = isinstance(value, dict) and value and f"{name}: {{" not in (CHART / "values.yaml").read_text()
-        yield from paths(value, f"{above}{name}.") if block else ()
+def paths(node: yaml.Node | None, above: str = "") -> Iterator[str]:
+    """The path of each value. One that is written in braces is a single value."""
+    if not isinstance(node, yaml.MappingNode) or node.flow_style:
+        return
+    for name, value in node.value:
+        yield f"{above}{name.value}"
+        yield from paths(value, f"{above}{name.value}.")
 
 
 def test_every_value_of_the_chart_is_listed_with_its_default() -> None:
     text = (CHART / "values.yaml").read_text()
     listed = {path: default for path, default, _ in chart_values(text.splitlines())}
-    assert list(listed) == list(paths(yaml.safe_load(text)))
+    assert list(listed) == list(paths(yaml.compose(text)))
     assert listed["webhook.replicas"] == "`3`"
     assert listed["webhook"] == ""
 

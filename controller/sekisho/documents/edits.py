@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from sekisho.documents.reading import Document
 from sekisho.documents.writing import write_document, write_flow
+from sekisho.errors import SekishoError
 
 INDENT: Final = 2
 _ALIAS: Final = re.compile(r"\s*:\s*\*[^\s,\[\]{}]+")
@@ -25,7 +26,7 @@ class Edit(Struct, frozen=True):
     text: str
 
 
-class UnknownFormError(Exception):
+class UnknownFormError(SekishoError):
     """The text has a form that is not changed here."""
 
 
