@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from sekisho.admission import Context, denial_message, evaluate, judge
 from sekisho.images.authorities import Authority, AuthorityKey, authority
 from sekisho.images.evidence import Attestation, ImageFacts, Signature, Unknown
+from sekisho.images.scan_reports import Scanner, Severity
 from sekisho.images.scans import SCAN_PREDICATE, BySeverity, Ids, Scan, Vulnerability
 from sekisho.images.trust import Trust
 from sekisho.pods import Workload
@@ -188,14 +189,14 @@ _SCANNER = authority("scanner", [AuthorityKey(generate_private_key(SECP256R1()).
 _NOT_SCANNED = replace(_KNOWN, checked={"scanner": _SCANNER.fingerprint}, predicates=(SCAN_PREDICATE,))
 _FOUND = Scan(
     _NOW - timedelta(hours=5),
-    "trivy",
+    Scanner.TRIVY,
     BySeverity(
         critical=Ids(2, "CVE-2026-0101 CVE-2026-0102"), high=Ids(3, "CVE-2026-0201 CVE-2026-0202 CVE-2026-0203")
     ),
     worst=(
-        Vulnerability("CVE-2026-0101", "critical", "openssl", "3.0.11", "3.0.13", True),
-        Vulnerability("CVE-2026-0102", "critical", "libxml2", "2.9.14", "2.9.15", True),
-        Vulnerability("CVE-2026-0201", "high", "expat", "2.5.0", "2.6.2", True),
+        Vulnerability("CVE-2026-0101", Severity.CRITICAL, "openssl", "3.0.11", "3.0.13", True),
+        Vulnerability("CVE-2026-0102", Severity.CRITICAL, "libxml2", "2.9.14", "2.9.15", True),
+        Vulnerability("CVE-2026-0201", Severity.HIGH, "expat", "2.5.0", "2.6.2", True),
     ),
 )
 _SCANS: tuple[tuple[str, Scan | None], ...] = (

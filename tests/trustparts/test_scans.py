@@ -14,6 +14,7 @@ import pytest
 
 from sekisho.images.attested import PROVENANCE_PREDICATES, SBOM_PREDICATES, Build
 from sekisho.images.evidence import ImageFacts
+from sekisho.images.scan_reports import Severity
 from sekisho.images.scans import SCAN_PREDICATE, Scan
 from sekisho.images.vex import VEX_PREDICATES, Vex
 from tests.controlplane.kubectl import run
@@ -142,7 +143,7 @@ def test_scan_of_4000_findings_counts(image: Image, odd_registry: OddRegistry, k
     attach(image, scan_predicate(trivy(*rows, digest=image.digest), now()))
     assert len(odd_registry.bundles(image)[0]) > 7 << 20
     (scan,) = scans(image, odd_registry, key)
-    assert (scan.problem, scan.count("critical")) == ("", 4000)
+    assert (scan.problem, scan.count(Severity.CRITICAL)) == ("", 4000)
 
 
 def test_newest_of_many_scans_in_a_fallback_tag_is_found(

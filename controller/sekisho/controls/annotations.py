@@ -18,6 +18,7 @@ from sekisho.controls.metadata_rules import (
     Allowed,
     Denied,
     KeyRules,
+    MetadataField,
     OnWorkloads,
     Required,
     check_keys,
@@ -50,7 +51,7 @@ class Annotations(Parameters, frozen=True):
 def _rules(parameters: Annotations) -> KeyRules:
     return KeyRules(
         "annotations",
-        "annotations",
+        MetadataField.ANNOTATIONS,
         parameters.required or (),
         parameters.allowed_values or (),
         parameters.denied or (),

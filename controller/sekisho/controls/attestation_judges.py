@@ -12,6 +12,7 @@ from sekisho.findings import render_value, words
 from sekisho.images.attested import Build, SbomFormat
 from sekisho.images.authorities import identity_matches
 from sekisho.images.evidence import Attestation
+from sekisho.images.scan_reports import Scanner
 from sekisho.images.scans import Scan
 from sekisho.images.vex import exclusions_of
 
@@ -21,8 +22,8 @@ _GRYPE: Final = "scan it with Grype in cosign's form (docs/scanned-images.md)"
 _TRIVY: Final = "run trivy image --format cosign-vuln -o scan.json IMAGE"
 _ATTEST: Final = "then cosign attest {key}--type %s --predicate %s IMAGE, then kubectl rollout restart"
 _SBOM_TYPES: Final[dict[SbomFormat, tuple[str, str]]] = {
-    "cyclonedx": ("cyclonedx", "cyclonedx"),
-    "spdx": ("spdx-json", "spdxjson"),
+    SbomFormat.CYCLONEDX: ("cyclonedx", "cyclonedx"),
+    SbomFormat.SPDX: ("spdx-json", "spdxjson"),
 }
 """How Trivy names a format, and cosign."""
 
@@ -63,7 +64,7 @@ def judge_scans(
 
 
 def _scan_fix(scanner: str) -> str:
-    return f"{_GRYPE if scanner == 'grype' else _TRIVY}, {_ATTEST % ('vuln', 'scan.json')}"
+    return f"{_GRYPE if scanner == Scanner.GRYPE else _TRIVY}, {_ATTEST % ('vuln', 'scan.json')}"
 
 
 def _newest(scans: Sequence[Scan], scanner: str) -> list[Scan]:

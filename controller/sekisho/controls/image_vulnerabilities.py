@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
 from sekisho.controls.control import ParameterError
 from sekisho.controls.image_signatures import MAX_AUTHORITIES, AuthorityName
 from sekisho.findings import words
-from sekisho.images.scan_reports import ID_PATTERN, Severity
+from sekisho.images.scan_reports import ID_PATTERN, Scanner, Severity
 from sekisho.images.scans import MAX_SKEW, SEVERITIES, Scan, Vulnerability
 from sekisho.images.vex import Exclusions, covers
 from sekisho.timestamps import rfc3339
@@ -100,7 +100,7 @@ class Vulnerabilities(Struct, frozen=True, forbid_unknown_fields=True, rename="c
     ) = None
     scanners: (
         Annotated[
-            tuple[Literal["trivy", "grype"], ...],
+            tuple[Scanner, ...],
             Meta(
                 description="Scanners whose scans are needed, each of them; any one if unset.",
                 min_length=1,
@@ -259,7 +259,7 @@ def _worst(scan: Scan, denied: Sequence[str], exceeded: Sequence[tuple[_Bound, S
     shown: dict[str, Vulnerability] = {}
     for name in denied:
         details = (one for one in scan.worst if one.id == name)
-        shown[name] = next(details, Vulnerability(name, "high"))
+        shown[name] = next(details, Vulnerability(name, Severity.HIGH))
     ranked = sorted(exceeded, key=lambda pair: (SEVERITIES.index(pair[0].severity), not pair[0].is_fixable))
     for bound, ids in ranked:
         unknown: list[str] = []

@@ -18,6 +18,7 @@ from sekisho.controls.metadata_rules import (
     Allowed,
     Denied,
     KeyRules,
+    MetadataField,
     OnWorkloads,
     Required,
     check_keys,
@@ -48,7 +49,7 @@ class Labels(Parameters, frozen=True):
 def _rules(parameters: Labels) -> KeyRules:
     return KeyRules(
         "labels",
-        "labels",
+        MetadataField.LABELS,
         parameters.required or (),
         parameters.allowed_values or (),
         parameters.denied or (),

@@ -1,7 +1,8 @@
 """Labels and annotations: the parameters and the check that their two controls share."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Final, Literal
+from enum import StrEnum
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
@@ -47,6 +48,13 @@ Allowed = Annotated[
 Denied = Annotated[tuple[KeyPattern, ...], Meta(max_length=64)]
 
 
+class MetadataField(StrEnum):
+    """A field of metadata with keys and values."""
+
+    LABELS = "labels"
+    ANNOTATIONS = "annotations"
+
+
 class KeyRules(Struct, frozen=True):
     """What a policy requires of the pod's labels or annotations.
 
@@ -56,7 +64,7 @@ class KeyRules(Struct, frozen=True):
     """
 
     control: str
-    field: Literal["labels", "annotations"]
+    field: MetadataField
     required: Sequence[str]
     allowed: Sequence[AllowedValues]
     denied: Sequence[str]
@@ -97,7 +105,7 @@ def _judge_of(rules: KeyRules) -> Callable[[ObjectMeta, WorkloadMeta | None], li
     prefixes = tuple(key[:-1] for key in rules.denied if key.endswith("*"))
 
     def judge(metadata: ObjectMeta, of: WorkloadMeta | None) -> list[Finding]:
-        entries = (metadata.labels if rules.field == "labels" else metadata.annotations) or {}
+        entries = (metadata.labels if rules.field is MetadataField.LABELS else metadata.annotations) or {}
         findings = [*_unset(rules, entries, of), *_with_other_values(rules, entries, of)]
         denied = [key for key in entries if key in exact or key.startswith(prefixes)] if rules.denied else []
         denied = sorted(key for key in denied if key != DEFAULTED_ANNOTATION)

@@ -1,8 +1,9 @@
 """Bounds of a container's resources: their types, and the checks of minimums and of limits compared with requests."""
 
 from collections.abc import Iterator, Sequence, Set
+from enum import StrEnum
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Final, Protocol
 
 from msgspec import Meta, Struct, structs
 
@@ -24,6 +25,13 @@ Amounts = dict[str, str | int | float]
 """Requests or limits as they are written, by resource; a manifest may have numbers."""
 UNLIMITED: Final = frozenset(("cpu", "memory", "ephemeral-storage"))
 """Resources of which a container without a limit, or with the limit 0, may take all that the node has."""
+
+
+class AmountsField(StrEnum):
+    """The field of `resources` that amounts are in."""
+
+    REQUESTS = "requests"
+    LIMITS = "limits"
 
 
 def as_texts(written: Struct) -> None:
@@ -109,7 +117,7 @@ def verify_resources(parameter: str, resources: Sequence[str]) -> None:
 
 
 def below_minimum(
-    key: Literal["requests", "limits"],
+    key: AmountsField,
     minima: Sequence[Bound],
     amounts: Amounts,
     above: FieldPath,

@@ -16,7 +16,7 @@ Level: none, a policy names it
 
 from collections.abc import Iterator, Sequence, Set
 from fractions import Fraction
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct, structs
 
@@ -25,6 +25,7 @@ from sekisho.controls.resource_bounds import (
     BY_RESOURCE,
     UNLIMITED,
     Amounts,
+    AmountsField,
     Bound,
     MaxRatio,
     Minima,
@@ -107,7 +108,7 @@ class Resources(Parameters, frozen=True):
 class _Rules(Struct, frozen=True):
     """What is required of requests or limits; `key` says of which."""
 
-    key: Literal["requests", "limits"]
+    key: AmountsField
     required: tuple[str, ...]
     maxima: tuple[Bound, ...]
     minima: tuple[Bound, ...]
@@ -115,7 +116,7 @@ class _Rules(Struct, frozen=True):
     def amounts(self, resources: PodResources | None) -> Amounts:
         """The requests, or the limits without those that mean no limit."""
         amounts: Amounts | None = None if resources is None else getattr(resources, self.key)
-        if amounts and self.key == "limits":
+        if amounts and self.key is AmountsField.LIMITS:
             return {name: amount for name, amount in amounts.items() if name not in UNLIMITED or not _is_zero(amount)}
         return amounts or {}
 
@@ -129,13 +130,13 @@ class _Requested(Struct, frozen=True):
 
 def _check(parameters: Resources, _minor: int) -> Check:
     requests = _Rules(
-        "requests",
+        AmountsField.REQUESTS,
         parameters.required_requests or (),
         bounds_of("maxRequests", parameters.max_requests),
         bounds_of("minRequests", parameters.min_requests),
     )
     limits = _Rules(
-        "limits",
+        AmountsField.LIMITS,
         parameters.required_limits or (),
         bounds_of("maxLimits", parameters.max_limits),
         bounds_of("minLimits", parameters.min_limits),
@@ -170,7 +171,8 @@ def _of_container(rules: _Rules, pod_amounts: Amounts, ref: ContainerRef) -> Ite
     yield from _above_maximum(rules, own, ref)
     if rules.minima:
         # A limit that is unset allows more than any minimum.
-        unset = {bound.resource for bound in rules.minima} - names if rules.key == "requests" else frozenset()
+        must_be_set = rules.minima if rules.key is AmountsField.REQUESTS else ()
+        unset = {bound.resource for bound in must_be_set} - names
         others = {name: amount for name, amount in own.items() if name not in missing}
         yield from below_minimum(rules.key, rules.minima, others, ref.path, unset - set(rules.required), ref)
 
@@ -178,7 +180,7 @@ def _of_container(rules: _Rules, pod_amounts: Amounts, ref: ContainerRef) -> Ite
 def _is_set(rules: _Rules, name: str, own: Amounts, pod_amounts: Amounts) -> bool:
     """Whether the container or the pod sets an amount; a request of 0 reserves nothing, so it sets none."""
     amounts = [each[name] for each in (own, pod_amounts) if name in each]
-    return any(rules.key == "limits" or not _is_zero(amount) for amount in amounts)
+    return any(rules.key is AmountsField.LIMITS or not _is_zero(amount) for amount in amounts)
 
 
 def _ratios_of_container(
@@ -199,7 +201,7 @@ def _unset(rules: _Rules, ref: ContainerRef, names: Set[str], missing: Sequence[
     for name in missing:
         allowed = "more than 0" if name in names else "a quantity"
         yield _not_set(rules, ref, name, allowed, "set it to what the container needs", None)
-    for maximum in rules.maxima if rules.key == "limits" else ():
+    for maximum in rules.maxima if rules.key is AmountsField.LIMITS else ():
         name = maximum.resource
         if name in UNLIMITED and name not in names and name not in rules.required:
             most, fix = f"at most {maximum.text}", f"set it to at most {maximum.text}"
@@ -226,7 +228,7 @@ def _not_set(rules: _Rules, ref: ContainerRef, name: str, allowed: str, fix: str
 def _above_maximum(rules: _Rules, amounts: Amounts, ref: ContainerRef) -> Iterator[Finding]:
     resources = ref.container.resources
     for maximum in _exceeded(rules, amounts):
-        too_low = rules.key == "limits" and _is_requested_above(maximum, resources)
+        too_low = rules.key is AmountsField.LIMITS and _is_requested_above(maximum, resources)
         yield _too_high(rules, amounts, maximum, ref.path, "the request" if too_low else "", ref)
 
 
@@ -243,8 +245,8 @@ def _pod_above_maximum(
         if name not in known:
             known[name] = _requested(containers, name)
         with_it = ""
-        if rules.key == "limits" and _is_requested_above(maximum, resources):
-            has_room = _has_room_for(known[name], maximum, "requests")
+        if rules.key is AmountsField.LIMITS and _is_requested_above(maximum, resources):
+            has_room = _has_room_for(known[name], maximum, AmountsField.REQUESTS)
             with_it = "the request" if has_room else "the request and the containers' requests"
         elif not _has_room_for(known[name], maximum, rules.key):
             with_it = "the containers' requests"
@@ -280,7 +282,7 @@ def _too_high(
     )
 
 
-def _has_room_for(requested: _Requested | None, maximum: Bound, key: str) -> bool:
+def _has_room_for(requested: _Requested | None, maximum: Bound, key: AmountsField) -> bool:
     """Whether the API server accepts the maximum for the pod as a whole beside the requests of its containers.
 
     It rejects a container's limit above the pod's, and requests of containers above the pod's together. Limits can be
@@ -288,7 +290,7 @@ def _has_room_for(requested: _Requested | None, maximum: Bound, key: str) -> boo
     """
     if requested is None:
         return False
-    most = requested.highest if key == "limits" else requested.total
+    most = requested.highest if key is AmountsField.LIMITS else requested.total
     return most is None or most <= maximum.quantity
 
 

@@ -5,17 +5,25 @@ https://slsa.dev/spec/v0.2/provenance and https://slsa.dev/spec/v1.0/provenance
 """
 
 import re
-from typing import Annotated, Any, Final, Literal
+from enum import StrEnum
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct
 
 from sekisho.images.statements import NotASignatureError
 
-SbomFormat = Literal["cyclonedx", "spdx"]
+
+class SbomFormat(StrEnum):
+    """The format of an SBOM."""
+
+    CYCLONEDX = "cyclonedx"
+    SPDX = "spdx"
+
+
 SBOM_PREDICATES: Final[dict[SbomFormat, tuple[str, ...]]] = {
-    "cyclonedx": ("https://cyclonedx.org/bom",),
-    "spdx": ("https://spdx.dev/Document", "https://spdx.dev/Document/v2.2", "https://spdx.dev/Document/v2.3"),
+    SbomFormat.CYCLONEDX: ("https://cyclonedx.org/bom",),
+    SbomFormat.SPDX: ("https://spdx.dev/Document", "https://spdx.dev/Document/v2.2", "https://spdx.dev/Document/v2.3"),
 }
 """The types of statements, by format."""
 SLSA_02: Final = "https://slsa.dev/provenance/v0.2"
@@ -93,12 +101,12 @@ def verify_sbom(statement: bytes, predicate_type: str) -> None:
 
     Its type and its subject were checked before.
     """
-    if predicate_type in SBOM_PREDICATES["cyclonedx"]:
+    if predicate_type in SBOM_PREDICATES[SbomFormat.CYCLONEDX]:
         bom: _Bom = _predicate(statement, _Bom, "CycloneDX")
         if bom.bom_format != "CycloneDX":
             raise NotASignatureError("it is not an SBOM: bomFormat is not CycloneDX")
         is_empty = not bom.components
-    elif predicate_type in SBOM_PREDICATES["spdx"]:
+    elif predicate_type in SBOM_PREDICATES[SbomFormat.SPDX]:
         document: _Spdx | str = _predicate(statement, _Spdx | str, "SPDX")
         if isinstance(document, str):  # cosign attaches the tag-value form as a text
             document = _Spdx(data=document)

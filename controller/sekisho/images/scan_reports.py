@@ -6,7 +6,8 @@ https://github.com/anchore/grype/blob/main/grype/presenter/models/document.go
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Final, Literal
+from enum import StrEnum
+from typing import Final
 
 import msgspec
 from msgspec import Raw, Struct, field
@@ -14,25 +15,33 @@ from msgspec import Raw, Struct, field
 from sekisho.errors import SekishoError
 from sekisho.findings import render_value
 
-Severity = Literal["critical", "high", "medium", "low"]
-
 MAX_ROWS: Final = 20_000
 """Findings of a report: vulnerabilities by package."""
 ID_PATTERN: Final = "[A-Za-z0-9][A-Za-z0-9.:_-]{0,63}"
-TRIVY: Final = "trivy"
-GRYPE: Final = "grype"
 TRIVY_SCHEMA: Final = 2
 
 _ID: Final = re.compile(ID_PATTERN)
 _NOT_IN_ID: Final = re.compile("[^A-Za-z0-9.:_-]")
-_SEVERITIES: Final[dict[str, Severity]] = {
-    "critical": "critical",
-    "high": "high",
-    "medium": "medium",
-    "low": "low",
-    "negligible": "low",
-}
 _PACKAGES: Final = frozenset({"os-pkgs", "lang-pkgs"})
+
+
+class Severity(StrEnum):
+    """How bad a vulnerability is, worst first."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+class Scanner(StrEnum):
+    """A scanner whose reports are read."""
+
+    GRYPE = "grype"
+    TRIVY = "trivy"
+
+
+_SEVERITIES: Final = {severity.value: severity for severity in Severity} | {"negligible": Severity.LOW}
 
 
 class ReportError(SekishoError, ValueError):
@@ -159,13 +168,13 @@ def read_report(text: Raw, digest: str) -> Report:
     try:
         shape = msgspec.json.decode(text, type=_Any)
         if bytes(shape.schema_version):
-            scanner = TRIVY
+            scanner = Scanner.TRIVY
             version = msgspec.json.decode(shape.schema_version)
             if version != TRIVY_SCHEMA:
                 raise ReportError(scanner, f"its report has schema version {render_value(version)}; 2 is supported")
             return _trivy(msgspec.json.decode(text, type=_TrivyReport), digest)
-        if bytes(shape.matches) and shape.descriptor.name == GRYPE:
-            scanner = GRYPE
+        if bytes(shape.matches) and shape.descriptor.name == Scanner.GRYPE:
+            scanner = Scanner.GRYPE
             return _grype(msgspec.json.decode(text, type=_GrypeReport), digest)
     except msgspec.ValidationError as error:
         raise ReportError(scanner, f"its report has another form: {str(error)[:100]}") from None
@@ -175,10 +184,10 @@ def read_report(text: Raw, digest: str) -> Report:
 def _trivy(report: _TrivyReport, digest: str) -> Report:
     results = report.results or ()
     if not report.metadata.os and not any(one.kind in _PACKAGES or one.vulnerabilities for one in results):
-        raise ReportError(TRIVY, "its report is empty: the scanner recognized no packages in the image")
-    _deny_other_image(TRIVY, report.metadata.repo_digests or (), digest)
-    _deny_many(TRIVY, sum(len(one.vulnerabilities or ()) for one in results))
-    return Report(TRIVY, report.created, tuple(_trivy_rows(results)))
+        raise ReportError(Scanner.TRIVY, "its report is empty: the scanner recognized no packages in the image")
+    _deny_other_image(Scanner.TRIVY, report.metadata.repo_digests or (), digest)
+    _deny_many(Scanner.TRIVY, sum(len(one.vulnerabilities or ()) for one in results))
+    return Report(Scanner.TRIVY, report.created, tuple(_trivy_rows(results)))
 
 
 def _trivy_rows(results: Iterable[_TrivyResult]) -> Iterator[Row]:
@@ -199,9 +208,9 @@ def _trivy_rows(results: Iterable[_TrivyResult]) -> Iterator[Row]:
 def _grype(report: _GrypeReport, digest: str) -> Report:
     target = report.source.target if report.source is not None else None
     if isinstance(target, _GrypeTarget):
-        _deny_other_image(GRYPE, target.repo_digests or (target.manifest_digest,), digest)
-    _deny_many(GRYPE, len(report.matches))
-    return Report(GRYPE, report.descriptor.timestamp, tuple(map(_grype_row, report.matches)))
+        _deny_other_image(Scanner.GRYPE, target.repo_digests or (target.manifest_digest,), digest)
+    _deny_many(Scanner.GRYPE, len(report.matches))
+    return Report(Scanner.GRYPE, report.descriptor.timestamp, tuple(map(_grype_row, report.matches)))
 
 
 def _grype_row(match: _GrypeMatch) -> Row:
@@ -231,7 +240,7 @@ def _deny_many(scanner: str, count: int) -> None:
 
 
 def _severity(text: str) -> Severity:
-    return _SEVERITIES.get(text.lower(), "high")
+    return _SEVERITIES.get(text.lower(), Severity.HIGH)
 
 
 def _other_ids(name: str, ids: Iterable[str]) -> tuple[str, ...]:

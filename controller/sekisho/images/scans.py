@@ -9,7 +9,7 @@ Source: https://github.com/sigstore/cosign/blob/main/specs/COSIGN_VULN_ATTESTATI
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from heapq import nsmallest
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -19,7 +19,7 @@ from sekisho.images.statements import NotASignatureError
 from sekisho.timestamps import in_utc, parse
 
 SCAN_PREDICATE: Final = "https://cosign.sigstore.dev/attestation/vuln/v1"
-SEVERITIES: Final[tuple[Severity, ...]] = ("critical", "high", "medium", "low")
+SEVERITIES: Final = tuple(Severity)
 MAX_ID_BYTES: Final = 192 << 10
 """The size of all ids of a scan, so that the facts about an image fit into an object."""
 MAX_WORST: Final = 48
@@ -40,7 +40,7 @@ class Vulnerability(Struct, frozen=True, rename="camel", omit_defaults=True, gc=
     """A vulnerability of a package."""
 
     id: Annotated[_Text, Meta(description="Its id, such as CVE-2024-1234.")]
-    severity: Annotated[Literal["critical", "high", "medium", "low"], Meta(description="Its severity.")]
+    severity: Annotated[Severity, Meta(description="Its severity.")]
     package: Annotated[_Text, Meta(description="The package.")] = ""
     installed: Annotated[_Text, Meta(description="The version in the image.")] = ""
     fixed: Annotated[_Text, Meta(description="The version with the fix; unset where there is none.")] = ""

@@ -41,6 +41,7 @@ from sekisho.images.keyless import verify_keyless
 from sekisho.images.keys import has_signed
 from sekisho.images.predicate_values import paths_of, read_values
 from sekisho.images.roots import TrustedRoot
+from sekisho.images.scan_reports import Severity
 from sekisho.images.scans import MAX_SKEW, SCAN_PREDICATE, Scan, read_scan
 from sekisho.images.statements import (
     MAX_SIGNATURE_BYTES,
@@ -196,7 +197,7 @@ def _time(attestation: Attestation) -> datetime | None:
 def _age_first(attestation: Attestation) -> tuple[float, int, int]:
     """The newest first; of scans of the same time the worst."""
     time, scan = _time(attestation), attestation.scan
-    worst = (-scan.count("critical"), -scan.count("high")) if scan is not None else (0, 0)
+    worst = (-scan.count(Severity.CRITICAL), -scan.count(Severity.HIGH)) if scan is not None else (0, 0)
     return (-time.timestamp() if time is not None else 0.0, *worst)
 
 

@@ -36,10 +36,17 @@ MAX_ENTRIES: Final = 32
 """Labels, annotations or mirrors of one policy."""
 
 
+class DefaultProfileType(StrEnum):
+    """The types that a seccomp or AppArmor profile of the defaults may have: all but Unconfined."""
+
+    LOCALHOST = "Localhost"
+    RUNTIME_DEFAULT = "RuntimeDefault"
+
+
 class SeccompDefault(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
     """A seccomp profile."""
 
-    type: Annotated[Literal["RuntimeDefault", "Localhost"], Meta(description="The type of the profile.")]
+    type: Annotated[DefaultProfileType, Meta(description="The type of the profile.")]
     localhost_profile: (
         Annotated[
             str,
@@ -56,7 +63,7 @@ class SeccompDefault(Struct, frozen=True, forbid_unknown_fields=True, rename="ca
 class AppArmorDefault(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
     """An AppArmor profile."""
 
-    type: Annotated[Literal["RuntimeDefault", "Localhost"], Meta(description="The type of the profile.")]
+    type: Annotated[DefaultProfileType, Meta(description="The type of the profile.")]
     localhost_profile: (
         Annotated[
             str,
@@ -484,8 +491,8 @@ def _verify(values: Mapping[tuple[DefaultLevel, str], Any], problems: Problems) 
             problems.add(f"spec.defaults.container.securityContext.capabilities.drop[{index}]", unknown(name))
     for level in (DefaultLevel.POD, DefaultLevel.CONTAINER):
         for key in ("seccompProfile", "appArmorProfile"):
-            profile = values.get((level, key))
-            if profile is not None and (profile["type"] == "Localhost") is not ("localhostProfile" in profile):
+            profile = values.get((level, key), {})
+            if (profile.get("type") == DefaultProfileType.LOCALHOST) is not ("localhostProfile" in profile):
                 problems.add(f"spec.defaults.{level}.securityContext.{key}", LOCALHOST_NAMES_PROFILE)
     for (level, key), value in values.items():
         if level is DefaultLevel.METADATA:

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct, structs
 from sekisho.findings import words
 from sekisho.images.attested import Build
 from sekisho.images.evidence import MAX_ATTESTATIONS, Attestation, ImageFacts, Signature
+from sekisho.images.scan_reports import Severity
 from sekisho.images.scans import Scan
 from sekisho.images.vex import Vex
 from sekisho.policies.types import GROUP
@@ -135,8 +136,8 @@ def shared(facts: ImageFacts, looked_up: datetime) -> ImageEvidenceSpec:
         ),
         platforms=dict(facts.platforms),
         scanned=None if newest is None else newest.finished,
-        critical=None if newest is None else newest.count("critical"),
-        high=None if newest is None else newest.count("high"),
+        critical=None if newest is None else newest.count(Severity.CRITICAL),
+        high=None if newest is None else newest.count(Severity.HIGH),
     )
 
 

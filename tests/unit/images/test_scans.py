@@ -8,7 +8,7 @@ import pytest
 
 from sekisho.images.bundles import CERTIFICATE_ANNOTATION, ENVELOPE_TYPE, MAX_BUNDLE_MARKS
 from sekisho.images.evidence import MAX_ATTESTATIONS, ImageFacts
-from sekisho.images.scan_reports import MAX_ROWS
+from sekisho.images.scan_reports import MAX_ROWS, Severity
 from sekisho.images.scans import MAX_ID_BYTES, MAX_WORST, SCAN_PREDICATE, Scan, read_scan
 from sekisho.images.statements import MAX_LISTS, MAX_SIGNATURE_BYTES, NotASignatureError, verify_statement
 from sekisho.images.verification import verify
@@ -167,7 +167,7 @@ def test_scan_of_4000_findings_is_read() -> None:
     attached = scanned_by(report=trivy(*rows))
     assert len(attached.payload) > 4 << 20
     (found,) = scans_of(facts(attached))
-    assert found.count("critical") == 4000
+    assert found.count(Severity.CRITICAL) == 4000
     assert len(found.worst) == MAX_WORST
     assert len(msgspec.json.encode(found)) < 100 << 10
 

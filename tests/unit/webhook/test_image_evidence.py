@@ -15,6 +15,7 @@ from msgspec import structs
 from sekisho.images import Reference, parse
 from sekisho.images.authorities import Authority
 from sekisho.images.evidence import ImageFacts, Unknown
+from sekisho.images.scan_reports import Severity
 from sekisho.images.scans import SCAN_PREDICATE
 from sekisho.images.verification import verify as verify_image
 from sekisho.registry import Hold
@@ -551,7 +552,7 @@ async def test_many_large_scans_at_the_same_time_wait_for_room(site: Site, monke
     monkeypatch.setattr(Hold, "take", take)
     await asyncio.gather(*(site.look(image, 60) for image in images))
     found = [await site.facts(image) for image in images]
-    assert [scan.count("critical") for facts in found for scan in scans_of(facts)] == [200] * 6
+    assert [scan.count(Severity.CRITICAL) for facts in found for scan in scans_of(facts)] == [200] * 6
     assert (most, room.units._free) == (2, 2)  # noqa: SLF001
 
 

@@ -14,6 +14,7 @@ from msgspec import structs
 from sekisho.cluster.api import ApiClient
 from sekisho.images.attested import SLSA_1, Build
 from sekisho.images.evidence import Attestation, ImageFacts, Signature
+from sekisho.images.scan_reports import Severity
 from sekisho.images.scans import SCAN_PREDICATE, BySeverity, Ids, Scan, Vulnerability
 from sekisho.policies.image_evidence import facts_of, name_of, shared
 from sekisho.webhook import shared_evidence as module
@@ -316,7 +317,7 @@ SCANNED = structs.replace(
                 "grype",
                 BySeverity(critical=Ids(2, "CVE-1 GHSA-2,CVE-2"), high=Ids(1, "CVE-3")),
                 BySeverity(high=Ids(1, "CVE-4")),
-                (Vulnerability("CVE-1", "critical", "openssl", "3.0.11", "3.0.13", True),),
+                (Vulnerability("CVE-1", Severity.CRITICAL, "openssl", "3.0.11", "3.0.13", True),),
             ),
         ),
         Attestation(SCAN_PREDICATE, SIGNED.signatures[1:], Scan(NOW - timedelta(hours=2), problem="it is too large")),
