@@ -94,6 +94,6 @@ def pick(objects: list[Object], wanted: str) -> Object:
 
 def values_and_objects(page: Path) -> tuple[str, list[str]]:
     """The block of the chart's values on the page of a platform, and the blocks of objects."""
-    blocks = [textwrap.dedent(found[1]) for found in _YAML_BLOCK.finditer(page.read_text())]
+    blocks = [textwrap.dedent(match[1]) for match in _YAML_BLOCK.finditer(page.read_text())]
     (values,) = (block for block in blocks if not block.startswith("apiVersion: "))
     return values, [block for block in blocks if block != values]

@@ -45,8 +45,8 @@ class Block(msgspec.Struct, frozen=True):
 
 def blocks(page: Path) -> list[Block]:
     """The blocks of a page that are tested, in order."""
-    found = _BLOCK.findall(page.read_text())
-    return [Block(setup, kind, name, textwrap.dedent(text)) for setup, kind, name, text in found]
+    matches = _BLOCK.findall(page.read_text())
+    return [Block(setup, kind, name, textwrap.dedent(text)) for setup, kind, name, text in matches]
 
 
 def pages_with(*kinds: str) -> list[Path]:

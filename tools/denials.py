@@ -187,7 +187,7 @@ _SCANNED = ClusterPodPolicy(
 )
 _SCANNER = authority("scanner", [AuthorityKey(generate_private_key(SECP256R1()).public_key(), "")])
 _NOT_SCANNED = replace(_KNOWN, checked={"scanner": _SCANNER.fingerprint}, predicates=(SCAN_PREDICATE,))
-_FOUND = Scan(
+_SCAN = Scan(
     _NOW - timedelta(hours=5),
     Scanner.TRIVY,
     BySeverity(
@@ -201,8 +201,8 @@ _FOUND = Scan(
 )
 _SCANS: tuple[tuple[str, Scan | None], ...] = (
     ("was not scanned", None),
-    ("was scanned too long ago", replace(_FOUND, finished=_NOW - timedelta(days=8))),
-    ("has vulnerabilities", _FOUND),
+    ("was scanned too long ago", replace(_SCAN, finished=_NOW - timedelta(days=8))),
+    ("has vulnerabilities", _SCAN),
     (
         "has a scan that holds nothing",
         Scan(_NOW - timedelta(hours=5), problem="its report is empty: the scanner recognized no packages in the image"),

@@ -89,8 +89,8 @@ class Site:
         self.helm("rollback", RELEASE, *OWN, *WAIT)
 
     def get(self, *what: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.own.check("get", *what, "-o", "json"))
-        return found
+        objects: dict[str, Any] = json.loads(self.own.check("get", *what, "-o", "json"))
+        return objects
 
     def releases(self) -> list[dict[str, str]]:
         listed: list[dict[str, str]] = json.loads(self.helm("list", "--all-namespaces", "-o", "json"))
@@ -98,8 +98,8 @@ class Site:
 
     def pods(self, component: str) -> list[dict[str, Any]]:
         """The pods of a Deployment that nobody has deleted."""
-        found = self.get("pods", "--selector", f"app.kubernetes.io/component={component}")["items"]
-        return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+        pods = self.get("pods", "--selector", f"app.kubernetes.io/component={component}")["items"]
+        return [pod for pod in pods if "deletionTimestamp" not in pod["metadata"]]
 
     def tags(self) -> set[str]:
         """The tags of the images of the webhook's pods."""
@@ -340,7 +340,7 @@ def test_what_gitops_applies_again_and_again_changes_nothing(installed: Site, co
     def versions() -> dict[str, str]:
         listed = json.loads(installed.kubectl.check("get", "-f", str(rendered), "-o", "json"))["items"]
         metadata = [(item["kind"], item["metadata"]) for item in listed if item["kind"] not in WRITTEN_BY_OTHERS]
-        return {f"{kind}/{found['name']}": found["resourceVersion"] for kind, found in metadata}
+        return {f"{kind}/{entry['name']}": entry["resourceVersion"] for kind, entry in metadata}
 
     before, kept = versions(), written(installed)
     installed.kubectl.check(*apply, *(("-f", str(rendered)) * SYNCS))

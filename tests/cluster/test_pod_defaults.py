@@ -88,23 +88,23 @@ def created(bare_plane: ControlPlane, namespaces: tuple[Namespace, ...], pytestc
 
 def test_api_server_creates_every_pod_as_the_module_says(created: list[Created]) -> None:
     assert len(created) > MIN_CREATED
-    assert sum(each.name.startswith("generated") for each in created) > MIN_GENERATED
+    assert sum(case.name.startswith("generated") for case in created) > MIN_GENERATED
     wrong = [
-        (each.name, each.namespace.name, found)
-        for each in created
-        if (found := differences(each.sent, each.stored, each.namespace.objects))
+        (case.name, case.namespace.name, differing)
+        for case in created
+        if (differing := differences(case.sent, case.stored, case.namespace.objects))
     ]
     assert "\n".join(map(str, wrong)) == ""
 
 
 def test_api_server_accepts_every_workload(created: list[Created]) -> None:
-    names = {each.name for each in created}
-    assert [each.name for each in workloads() if f"{each.name}, {AS_WRITTEN}" not in names] == []
-    assert len({json.dumps(each.sent["spec"], sort_keys=True) for each in created}) > MIN_CREATED
+    names = {case.name for case in created}
+    assert [case.name for case in workloads() if f"{case.name}, {AS_WRITTEN}" not in names] == []
+    assert len({json.dumps(case.sent["spec"], sort_keys=True) for case in created}) > MIN_CREATED
 
 
 def test_a_pod_that_is_not_defaulted_is_found_out(created: list[Created]) -> None:
-    unlike = [each for each in created if fields(typed(each.sent)) != fields(typed(each.stored))]
+    unlike = [case for case in created if fields(typed(case.sent)) != fields(typed(case.stored))]
     assert len(unlike) > len(created) / 2
 
 
@@ -112,18 +112,18 @@ def test_a_pod_that_is_not_defaulted_is_found_out(created: list[Created]) -> Non
 def test_verdict_is_the_same_on_the_manifest_the_template_and_the_pod(created: list[Created], spec: Json) -> None:
     policies = PolicySet.of([msgspec.convert({"metadata": {"name": "p"}, "spec": spec}, ClusterPodPolicy)])
     verdicts: Counter[bool] = Counter()
-    for each in created:
-        namespace = each.namespace
-        manifest = judged(typed(each.sent), policies, namespace, Form.MANIFEST)
-        template = judged(msgspec.convert(each.template, Pod), policies, namespace, Form.TEMPLATE)
-        stored = typed(each.stored)
+    for case in created:
+        namespace = case.namespace
+        manifest = judged(typed(case.sent), policies, namespace, Form.MANIFEST)
+        template = judged(msgspec.convert(case.template, Pod), policies, namespace, Form.TEMPLATE)
+        stored = typed(case.stored)
         pod = judged(
             with_defaults(stored, fill(stored, policies.plan(namespace.name, {}, stored).defaults)),
             policies,
             namespace,
             Form.POD,
         )
-        assert manifest == template == pod, each.name
+        assert manifest == template == pod, case.name
         verdicts[bool(pod)] += 1
     assert min(verdicts.values()) > MIN_VERDICTS
 
@@ -131,7 +131,7 @@ def test_verdict_is_the_same_on_the_manifest_the_template_and_the_pod(created: l
 def judged(pod: Pod, policies: PolicySet, namespace: Namespace, form: Form) -> set[tuple[str, str]]:
     """Each violation's control and field."""
     evaluation = evaluate(pod, Context(policies, namespace.name, {}, objects=namespace.objects), form=form)
-    return {(each.finding.control, each.finding.field) for each in evaluation.violations}
+    return {(violation.finding.control, violation.finding.field) for violation in evaluation.violations}
 
 
 EVERYTHING: Json = {
@@ -150,7 +150,7 @@ def test_what_fix_writes_is_accepted_by_the_api_server(bare_plane: ControlPlane,
         (name, {"controls": {name: yaml.safe_load(control.example.parameters)}}, example_of(control))
         for name, control in CONTROLS.items()
     ]
-    pods += [(each.name, EVERYTHING, each.sent) for each in created if each.name.endswith(AS_WRITTEN)][::STEP]
+    pods += [(case.name, EVERYTHING, case.sent) for case in created if case.name.endswith(AS_WRITTEN)][::STEP]
     classes = "/apis/scheduling.k8s.io/v1/priorityclasses"
     assert bare_plane.call("POST", classes, {"metadata": {"name": "batch"}, "value": 1}).status in (201, 409)
     changed, wrong = 0, []

@@ -94,7 +94,7 @@ def with_volume(**source: Any) -> Json:
 
 
 def requests(*resources: str) -> frozenset[str]:
-    return frozenset(f"spec.containers[0].resources.requests.{each}" for each in resources)
+    return frozenset(f"spec.containers[0].resources.requests.{resource}" for resource in resources)
 
 
 NOT_DEFAULTED: Final = {

@@ -170,11 +170,11 @@ def test_what_a_tenant_forges_changes_no_status(cluster: Cluster, kubectl: Kubec
     }
     with enforced_policy(cluster, namespace):
 
-        def told() -> Json:
+        def reported() -> Json:
             status: Json = get(cluster, f"{POLICIES}/{namespace}")["status"]
             return {key: status.get(key) for key in ("enforcedBy", "denials", "warnings")}
 
-        before = told()
+        before = reported()
         assert before["enforcedBy"] == "1/1"
         wait_until(lambda: kubectl("auth", "can-i", "get", "pods", TENANT).returncode == 0, SOON, "the role applies")
         elsewhere = kubectl.in_namespace(NAMESPACE)("create", "-f", "-", TENANT, input=json.dumps(ghost))
@@ -186,4 +186,4 @@ def test_what_a_tenant_forges_changes_no_status(cluster: Cluster, kubectl: Kubec
         wait_until(
             lambda: get(cluster, f"{POLICIES}/{namespace}")["status"]["observedGeneration"] == 2, SOON, "it is new"
         )
-        assert told() == before
+        assert reported() == before

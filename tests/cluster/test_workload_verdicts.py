@@ -18,7 +18,7 @@ from tests.controlplane.waiting import wait_until
 from tests.pod_defaults.workloads import Workload, manifest_of, pod_of, words_of, workloads
 
 SOON: Final = 30.0
-MIN_OF_EACH: Final = 20
+MIN_OF_VERDICT: Final = 20
 SHARE: Final = 4
 """One of so many workloads is tried, unless all are."""
 LIMITS: Final[list[Json]] = [
@@ -109,7 +109,7 @@ def test_verdict_is_the_same_at_the_desk_on_the_workload_and_on_the_pod(
         if workload.kind != "Pod":
             assert by_webhook(cluster, namespace, manifest_of(workload)) == expected, workload.name
         counts[bool(expected)] += 1
-    assert min(counts[False], counts[True]) >= MIN_OF_EACH
+    assert min(counts[False], counts[True]) >= MIN_OF_VERDICT
 
 
 def by_check(namespace: str, manifest: Json, objects: NamespaceObjects) -> Fields:

@@ -54,7 +54,7 @@ class Replica:
         self.stopped_at: float | None = None
         """When it was told to stop."""
         self._failures = 0
-        self._asked_alive_at = time.monotonic()
+        self._last_probe_at = time.monotonic()
         self.liveness_failures = 0
         """Liveness probes that failed one after another; a kubelet restarts the container at three."""
 
@@ -67,10 +67,10 @@ class Replica:
         else:
             self._failures += 1
             self.is_ready = self.is_ready and self._failures < _FAILURES
-        if time.monotonic() - self._asked_alive_at > _LIVENESS_PERIOD:
+        if time.monotonic() - self._last_probe_at > _LIVENESS_PERIOD:
             alive = self._get("/healthz", _LIVENESS_TIMEOUT).status == 200
             self.liveness_failures = 0 if alive or not self.process.running else self.liveness_failures + 1
-            self._asked_alive_at = time.monotonic()
+            self._last_probe_at = time.monotonic()
 
     def endpoint(self) -> dict[str, Any]:
         """Its entry in the EndpointSlice."""

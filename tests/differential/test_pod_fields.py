@@ -93,7 +93,7 @@ def test_what_reads_a_field_exists(table: Table) -> None:
 def declared_paths(of: Any, path: str = "") -> Iterator[str]:
     """The paths that the types in `sekisho.pods` declare, written as the Go program writes them."""
     if get_origin(of) in (Union, UnionType):
-        of = next(each for each in get_args(of) if each is not type(None))
+        of = next(member for member in get_args(of) if member is not type(None))
     if get_origin(of) is list:
         of, path = get_args(of)[0], f"{path}[]"
     elif get_origin(of) is dict:

@@ -125,9 +125,9 @@ def release_namespace_deleted(site: Site) -> str:
     for pod in (GOOD, VIOLATING):
         if not _is_admitted(site, pod):
             raise DrillError("a pod is denied although the release is gone")
-    told = _condition(_read(site, f"{POLICIES}/{POLICY_NAME}"), "Enforced")
-    if told != ("False", "ReleaseDeleted"):
-        raise DrillError(f"the release is gone, and of Enforced a policy says {told}")
+    condition = _condition(_read(site, f"{POLICIES}/{POLICY_NAME}"), "Enforced")
+    if condition != ("False", "ReleaseDeleted"):
+        raise DrillError(f"the release is gone, and of Enforced a policy says {condition}")
     site.replicas.install(REPLICAS)
     _until_reported(site, "Enforced", _ENFORCED)
     with site.traffic() as traffic:

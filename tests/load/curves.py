@@ -95,14 +95,14 @@ def waivers(count: int) -> Work:
         }
         for number in range(100)
     ]
-    asked = admission.decode(
+    decoded = admission.decode(
         msgspec.json.encode(review({"metadata": {"name": "pod"}, "spec": {"containers": containers}}))
     )
-    admission.validate(asked, policies, {}, lambda: NOW)  # files the waivers by namespace, once
+    admission.validate(decoded, policies, {}, lambda: NOW)  # files the waivers by namespace, once
 
     def judge() -> None:
         for _ in range(3):
-            admission.validate(asked, policies, {}, lambda: NOW)
+            admission.validate(decoded, policies, {}, lambda: NOW)
 
     return judge
 
@@ -141,8 +141,8 @@ def pod_labels(count: int) -> Work:
 
     def judge() -> PolicySet:
         policies = PolicySet(compiled)
-        for asked in pods:
-            admission.validate(asked, policies, {})
+        for body in pods:
+            admission.validate(body, policies, {})
         return policies
 
     return judge
@@ -212,10 +212,10 @@ def checked_list(count: int) -> Work:
 
     def check() -> None:
         [source] = sources_of(text, "list.json")
-        found = split_list(source.text)
-        assert found is not None
-        for line, piece in found.pieces:
-            checker.check(Source("list.json", line, piece, found.inherited))
+        items = split_list(source.text)
+        assert items is not None
+        for line, piece in items.pieces:
+            checker.check(Source("list.json", line, piece, items.inherited))
 
     return check
 

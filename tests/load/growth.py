@@ -63,7 +63,7 @@ class Measured(Struct, frozen=True):
         return slope([math.log(size) for size in self.sizes], [math.log(cost) for cost in self.seconds])
 
     @property
-    def each(self) -> float:
+    def per_unit(self) -> float:
         """CPU seconds of one item at the largest size."""
         return self.seconds[-1] / self.sizes[-1]
 
@@ -132,7 +132,7 @@ def _row(growing: Growing, measured: Measured) -> tuple[str, ...]:
         growing.name,
         growing.item,
         f"{measured.sizes[-1]:,}",
-        f"{measured.each * 1e3:.3f}",
+        f"{measured.per_unit * 1e3:.3f}",
         f"{measured.kept:.1f}" if measured.kept >= 0.05 else "",
         f"{measured.exponent:.2f}",
     )

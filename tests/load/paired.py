@@ -57,14 +57,14 @@ def main(old: str, starts: int, rounds: int, with_engine: bool, connections: tup
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[-1]})
     progress = Progress()
-    found: list[Times] = []
+    measured: list[Times] = []
     with ExitStack() as stack:
         sources = {OLD: stack.enter_context(_checkout(old)), NEW: ROOT}
         for number in range(1, starts + 1):
             progress.say(f"start {number} of {starts}")
             times = _time_engines(sources, cores[0], rounds) if with_engine else {}
-            found.append(times | _time_servers(sources, cores[0], rounds, connections))
-    click.echo(table(("case", NULL, OLD, NEW, "new / old", "old / null", "new / null"), _rows(found)))
+            measured.append(times | _time_servers(sources, cores[0], rounds, connections))
+    click.echo(table(("case", NULL, OLD, NEW, "new / old", "old / null", "new / null"), _rows(measured)))
 
 
 @contextmanager

@@ -135,8 +135,8 @@ def try_table(name: str, checkout: Path, cases: Cases) -> None:
 def _require_rows(name: str, checkout: Path, table: dict[str, Any]) -> None:
     named = {row["name"] for row in table["row"]} | set(table.get("others", ()))
     files = [file for pattern in POLICY_FILES[name] for file in checkout.glob(pattern)]
-    found = {str(file.parent.relative_to(checkout)) for file in files if ".chainsaw-test" not in file.parts}
-    missing = sorted(found ^ named)
+    folders = {str(file.parent.relative_to(checkout)) for file in files if ".chainsaw-test" not in file.parts}
+    missing = sorted(folders ^ named)
     if name == "gatekeeper" and not missing:
         missing = samples_without_row(checkout, table["row"])
     if name == "kubewarden" and not missing:

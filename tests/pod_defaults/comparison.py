@@ -53,12 +53,12 @@ def _leaves(value: Any, path: str, key: str = "") -> Iterator[tuple[str, Any]]:
             return
         if key not in _SAME_AS_UNSET:
             yield path, "set"
-        for name, each in value.items():
-            if each is not None and (each or name not in _ZERO_IS_UNSET):
-                yield from _leaves(each, f"{path}.{name}", name)
+        for name, child in value.items():
+            if child is not None and (child or name not in _ZERO_IS_UNSET):
+                yield from _leaves(child, f"{path}.{name}", name)
     elif isinstance(value, list):
-        for index, each in enumerate(value):
-            yield from _leaves(each, f"{path}[{index}]")
+        for index, child in enumerate(value):
+            yield from _leaves(child, f"{path}[{index}]")
     elif value is not None and value != "":
         yield path, TOKEN_VOLUME if isinstance(value, str) and value.startswith(TOKEN_VOLUME) else value
 

@@ -59,13 +59,13 @@ def _pieces(spec: Json) -> Iterator[Json]:
     plain = {"name": "c", "image": "a"}
     for key, value in spec.items():
         if key == "volumes":
-            yield from ({"containers": [plain], "volumes": [each | {"name": "v"}]} for each in value or ())
+            yield from ({"containers": [plain], "volumes": [member | {"name": "v"}]} for member in value or ())
         elif key == "securityContext":
-            yield from ({"containers": [plain], key: {name: each}} for name, each in (value or {}).items())
+            yield from ({"containers": [plain], key: {name: member}} for name, member in (value or {}).items())
         elif key in _LISTS:
             for container in value or ():
-                for name, each in container.items():
-                    yield {"containers": [{name: each} | plain]}
+                for name, member in container.items():
+                    yield {"containers": [{name: member} | plain]}
         elif key != "ephemeralContainers":
             yield {"containers": [plain], key: value}
 
@@ -158,7 +158,7 @@ def _own_token_mounts(pod: Json) -> None:
     pod["spec"]["volumes"] = [{"name": "own", "emptyDir": {}}, *(pod["spec"].get("volumes") or [])]
     path = "/var/run/secrets/kubernetes.io/serviceaccount"
     for container in list(containers_of(pod))[::2]:
-        mounts = [each for each in container.get("volumeMounts") or [] if each["mountPath"] != path]
+        mounts = [mount for mount in container.get("volumeMounts") or [] if mount["mountPath"] != path]
         container["volumeMounts"] = [{"name": "own", "mountPath": path}, *mounts]
 
 
@@ -172,7 +172,9 @@ def _own_token_volume(pod: Json) -> None:
 
 def _app_armor(pod: Json) -> None:
     profiles = ("unconfined", "runtime/default", "localhost/profile")
-    annotations = {_APP_ARMOR + each["name"]: profiles[index % 3] for index, each in enumerate(containers_of(pod))}
+    annotations = {
+        _APP_ARMOR + container["name"]: profiles[index % 3] for index, container in enumerate(containers_of(pod))
+    }
     pod["metadata"]["annotations"] = annotations
 
 

@@ -47,7 +47,7 @@ def _parsed(line: str) -> Workload:
     (kind, *words), *containers = (part.split() for part in rest.split(";"))
     if kind not in KINDS:
         raise ValueError(f"{name}: {kind} is not a kind")
-    return Workload(name, kind, tuple(words), tuple(_container_text(each) for each in containers))
+    return Workload(name, kind, tuple(words), tuple(_container_text(container) for container in containers))
 
 
 def _container_text(words: list[str]) -> ContainerText:
@@ -138,7 +138,7 @@ def _profile(value: str) -> Json:
 
 
 def _sysctls(value: str) -> list[Json]:
-    pairs = (each.split(":") for each in value.split(","))
+    pairs = (pair.split(":") for pair in value.split(","))
     return [{"name": name, "value": text.replace("_", " ")} for name, text in pairs]
 
 
@@ -182,7 +182,7 @@ _POD_WORDS: Final[Mapping[str, Callable[[Json, str], None]]] = {
 
 
 def _resources(holder: Json, key: str, value: str) -> None:
-    holder.setdefault("resources", {})[key] = dict(each.split(":") for each in value.split(","))
+    holder.setdefault("resources", {})[key] = dict(pair.split(":") for pair in value.split(","))
 
 
 def _capabilities(key: str) -> Callable[[Json, str], None]:
@@ -194,8 +194,8 @@ def _capabilities(key: str) -> Callable[[Json, str], None]:
 
 def _ports(value: str) -> list[Json]:
     made = []
-    for each in value.split(","):
-        numbers, _, protocol = each.partition("/")
+    for text in value.split(","):
+        numbers, _, protocol = text.partition("/")
         port, _, host = numbers.partition(":")
         made.append(
             {"containerPort": int(port)}

@@ -58,16 +58,16 @@ def look_up(
         client = RegistryClient(settings, lambda host, _: own if host == registry else ())
         try:
             wanted = Wanted(predicates, Hold(Room(64 << 20)))
-            found = await find_candidates(client, Repository(registry, name), image.digest, wanted)
+            candidates = await find_candidates(client, Repository(registry, name), image.digest, wanted)
         finally:
             await client.close()
         return verify(
             image.repository,
             image.digest,
-            found.candidates,
+            candidates.candidates,
             tuple(authorities),
             datetime.now(UTC),
-            found.omitted,
+            candidates.omitted,
             predicates,
         )
 

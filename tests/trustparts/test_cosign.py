@@ -12,8 +12,8 @@ from tests.trustparts.registries import PASSWORD, USER, Registry
 
 @pytest.fixture(params=["odd_registry", "distribution"])
 def registry(request: pytest.FixtureRequest) -> Registry:
-    chosen: Registry = request.getfixturevalue(request.param)
-    return chosen
+    selected: Registry = request.getfixturevalue(request.param)
+    return selected
 
 
 # cosign must be told which hash the larger curves go with. It can't verify its own signatures by Ed25519.

@@ -56,14 +56,14 @@ async def payloads(registry: Registry, image: Image, credentials: Credentials = 
     """What is found beside an image, by where."""
     name = image.repository.removeprefix(f"{registry.host}/")
     async with reading(registry, credentials) as client:
-        found = await find_candidates(client, Repository(registry.host, name), image.digest)
-    return [(one.source, one.payload) for one in found.candidates]
+        candidates = await find_candidates(client, Repository(registry.host, name), image.digest)
+    return [(one.source, one.payload) for one in candidates.candidates]
 
 
 @pytest.fixture(params=["odd_registry", "distribution"])
 def registry(request: pytest.FixtureRequest) -> Registry:
-    chosen: Registry = request.getfixturevalue(request.param)
-    return chosen
+    selected: Registry = request.getfixturevalue(request.param)
+    return selected
 
 
 async def test_tag_stands_for_the_image_that_was_pushed(registry: Registry, repository_name: str) -> None:
@@ -90,11 +90,11 @@ async def test_signatures_of_cosign_are_found_and_verified(
     cosign.sign(image, key)
     cosign.sign_older(image, key)
     async with reading(registry) as client:
-        found = await find_candidates(client, repository_of(registry, repository_name), image.digest)
+        candidates = await find_candidates(client, repository_of(registry, repository_name), image.digest)
     newer = "referrers" if isinstance(registry, OddRegistry) else "fallback tag"
-    assert {one.source for one in found.candidates} == {newer, ".sig tag"}
-    assert found.problems == ()
-    facts = verify(image.repository, image.digest, found.candidates, [keyed("other", P256)], datetime.now(UTC))
+    assert {one.source for one in candidates.candidates} == {newer, ".sig tag"}
+    assert candidates.problems == ()
+    facts = verify(image.repository, image.digest, candidates.candidates, [keyed("other", P256)], datetime.now(UTC))
     assert (facts.signatures, facts.others, facts.problems) == ((), 2, ())
 
 
@@ -126,8 +126,8 @@ async def test_credentials_do_not_follow_redirects(odd_registry: OddRegistry, re
     faults = (odd_registry.redirect(),)
     odd_registry.behave(Behavior(auth="basic", user=USER, password=PASSWORD, faults=faults), repository_name)
     assert await payloads(odd_registry, image, lambda *_: (ROBOT,)) == [("referrers", BUNDLE)]
-    asked = [one for one in odd_registry.requests(repository_name) if one.listener == "storage"]
-    assert [one.authorization for one in asked] == [""]
+    requests = [one for one in odd_registry.requests(repository_name) if one.listener == "storage"]
+    assert [one.authorization for one in requests] == [""]
 
 
 @pytest.mark.parametrize("fault", [NO_REFERRERS, HTML_REFERRERS])

@@ -93,9 +93,9 @@ def test_own_report_of_a_scanner_is_an_empty_scan(
 ) -> None:
     report = report_of(digest=image.digest)
     attach(image, report)
-    found = facts(image, odd_registry, key)
-    assert found.attestations == ()
-    assert found.problems[0].startswith("its scan holds no result")
+    image_facts = facts(image, odd_registry, key)
+    assert image_facts.attestations == ()
+    assert image_facts.problems[0].startswith("its scan holds no result")
     attach(image, scan_predicate(report, now()))
     assert [scan.problem for scan in scans(image, odd_registry, key)] == [""]
 
@@ -158,10 +158,10 @@ def test_newest_of_many_scans_in_a_fallback_tag_is_found(
         odd_registry.attach(image, old + b" " * number)
     newest = now()
     attach(image, scan_predicate(trivy(digest=image.digest), newest))
-    found = facts(image, odd_registry, key)
-    assert found.attestations[0].scan is not None
-    assert found.attestations[0].scan.finished == newest
-    assert found.signatures
+    image_facts = facts(image, odd_registry, key)
+    assert image_facts.attestations[0].scan is not None
+    assert image_facts.attestations[0].scan.finished == newest
+    assert image_facts.signatures
 
 
 def test_keyless_scan_counts(sigstore: Sigstore, distribution: Registry, repository_name: str, tmp_path: Path) -> None:
@@ -172,14 +172,14 @@ def test_keyless_scan_counts(sigstore: Sigstore, distribution: Registry, reposit
         file.write_text(json.dumps(scan_predicate(trivy(digest=image.digest), now() + later)))
         sigstore.attest(image, "vuln", file)
         ci = by_identity("ci", root, sigstore.issuer_of(IssuerKind.CI), RELEASE)
-        found = look_up(image, [ci], distribution.ca, predicates=(SCAN_PREDICATE,))
-        (newest, *_) = found.attestations
+        image_facts = look_up(image, [ci], distribution.ca, predicates=(SCAN_PREDICATE,))
+        (newest, *_) = image_facts.attestations
         assert newest.scan is not None
         assert (newest.scan.problem, newest.signatures[0].identity) == (problem, RELEASE)
     other = by_identity("ci", root, sigstore.issuer_of(IssuerKind.CI), f"{RELEASE}.evil.test")
-    found = look_up(image, [other], distribution.ca, predicates=(SCAN_PREDICATE,))
-    assert found.attestations == ()
-    assert "which no authority names" in found.problems[0]
+    image_facts = look_up(image, [other], distribution.ca, predicates=(SCAN_PREDICATE,))
+    assert image_facts.attestations == ()
+    assert "which no authority names" in image_facts.problems[0]
 
 
 ATTESTED: dict[str, tuple[str, object, str]] = {
@@ -211,15 +211,15 @@ def test_other_attestations_of_cosign_are_read(
     file = tmp_path / "predicate"
     file.write_text(predicate if isinstance(predicate, str) else json.dumps(predicate))
     cosign.attest(image, key, kind, file)
-    found = look_up(image, [by_keys("scanner", key.pem)], odd_registry.ca, predicates=PREDICATES)
-    assert (len(found.attestations), bool(found.problems)) == ((0, True) if problem else (1, False))
-    assert all(shown.startswith(problem) for shown in found.problems)
+    image_facts = look_up(image, [by_keys("scanner", key.pem)], odd_registry.ca, predicates=PREDICATES)
+    assert (len(image_facts.attestations), bool(image_facts.problems)) == ((0, True) if problem else (1, False))
+    assert all(shown.startswith(problem) for shown in image_facts.problems)
     if "slsa" in name:
-        assert found.attestations[0].build == Build(BUILDER, (SOURCE,))
+        assert image_facts.attestations[0].build == Build(BUILDER, (SOURCE,))
     if name == "another type":
-        assert found.attestations[0].values == {".passed": "true"}
+        assert image_facts.attestations[0].values == {".passed": "true"}
     if name == "openvex":
-        assert found.attestations[0].vex == Vex(NOW - HOUR, "CVE-2024-0001")
+        assert image_facts.attestations[0].vex == Vex(NOW - HOUR, "CVE-2024-0001")
 
 
 def test_verify_says_what_a_scan_shows(
@@ -283,8 +283,8 @@ def test_index_passes_where_it_or_each_platform_is_scanned(
 
 def blocks(language: str) -> list[str]:
     """The page's blocks of a language."""
-    found = re.findall(rf"^ *```{language}\n((?s:.*?))^ *```$", PAGE.read_text(), re.MULTILINE)
-    return [textwrap.dedent(block).rstrip() for block in found]
+    fences = re.findall(rf"^ *```{language}\n((?s:.*?))^ *```$", PAGE.read_text(), re.MULTILINE)
+    return [textwrap.dedent(block).rstrip() for block in fences]
 
 
 def test_commands_of_the_page_on_scanned_images_do_what_it_says(

@@ -208,13 +208,13 @@ def _flip_signature(bundle: dict[str, object]) -> None:
     envelope["signatures"][0]["sig"] = _flip(envelope["signatures"][0]["sig"])
 
 
-def _sign_twice(bundle: dict[str, object]) -> None:
+def _duplicate_signature(bundle: dict[str, object]) -> None:
     envelope = bundle["dsseEnvelope"]
     assert isinstance(envelope, dict)
     envelope["signatures"] *= 2
 
 
-@pytest.mark.parametrize("change", [_flip_payload, _flip_signature, _sign_twice])
+@pytest.mark.parametrize("change", [_flip_payload, _flip_signature, _duplicate_signature])
 def test_changed_bundle_does_not_count(
     signed: Image,
     odd_registry: OddRegistry,

@@ -55,7 +55,7 @@ def test_a_comment_says_how_the_commands_of_a_block_are_tested(page: Path) -> No
 def unmarked(text: str, marked: list[str]) -> list[str]:
     """The commands in fenced blocks whose text is not among `marked`."""
     fenced = [textwrap.dedent(block) for block in re.findall(r"^ *```\w*\n((?s:.*?))^ *```$", text, re.MULTILINE)]
-    return [found[0] for block in fenced if block not in marked for found in COMMAND.finditer(block)]
+    return [command[0] for block in fenced if block not in marked for command in COMMAND.finditer(block)]
 
 
 def test_a_block_without_a_comment_is_reported() -> None:

@@ -290,11 +290,11 @@ def waived(pod: Pod, policy: Json, narrowing: Json) -> tuple[admission.Waived, .
 @given(pods(), SPECS, st.data())
 def test_values_and_names_only_narrow_a_waiver(pod: Pod, spec: Json, data: st.DataObject) -> None:
     wide = waived(pod, spec, {})
-    shown = sorted({str(each.finding.raw_value) for each in wide} | {"NET_ADMIN", "unset"})
+    shown = sorted({str(exemption.finding.raw_value) for exemption in wide} | {"NET_ADMIN", "unset"})
     values = data.draw(st.lists(st.sampled_from(shown).filter(bool), min_size=1, unique=True))
     narrow = waived(pod, spec, {"values": values})
-    assert [each for each in narrow if msgspec.structs.replace(each, value=None) not in wide] == []
-    assert all(value_of(each.finding, typed(pod)) in values for each in narrow)
+    assert [exemption for exemption in narrow if msgspec.structs.replace(exemption, value=None) not in wide] == []
+    assert all(value_of(exemption.finding, typed(pod)) in values for exemption in narrow)
     names = data.draw(st.sampled_from(["pod", "p*", "other", "pod-*"]))
     assert waived(pod, spec, {"match": {"names": [names]}}) == (wide if names in ("pod", "p*") else ())
 
@@ -305,9 +305,11 @@ OF_POD_ONLY = [name for name, control in CONTROLS.items() if control.of_pod_only
 @given(pods())
 def test_a_control_of_the_pod_only_finds_nothing_in_containers(pod: Pod) -> None:
     """A waiver for containers and such a control causes a warning that it exempts nothing."""
-    asked = policies({"podSecurityStandard": {"level": "restricted"}, "controls": {name: {} for name in OF_POD_ONLY}})
-    found = [violation.finding for violation in validated(pod, asked).violations]
-    assert [finding for finding in found if finding.control in OF_POD_ONLY and finding.container is not None] == []
+    policy_set = policies(
+        {"podSecurityStandard": {"level": "restricted"}, "controls": {name: {} for name in OF_POD_ONLY}}
+    )
+    findings = [violation.finding for violation in validated(pod, policy_set).violations]
+    assert [finding for finding in findings if finding.control in OF_POD_ONLY and finding.container is not None] == []
 
 
 # Defaults.
@@ -343,15 +345,15 @@ def test_only_new_ephemeral_containers_of_a_running_pod_get_defaults(pod: Pod, s
 
 
 @given(pods() | pods(wild=False), STANDARDS, defaults(safe=True))
-def test_a_pod_that_passes_its_standard_still_passes_with_defaults(pod: Pod, standard: Json, given: Json) -> None:
-    policy_set = policies({"podSecurityStandard": standard, "defaults": given})
+def test_a_pod_that_passes_its_standard_still_passes_with_defaults(pod: Pod, standard: Json, values: Json) -> None:
+    policy_set = policies({"podSecurityStandard": standard, "defaults": values})
     assume(not denies(pod, policy_set))
     assert validated(filled(pod, policy_set), policy_set).message == ""
 
 
 @given(pods() | pods(wild=False), OTHER_CONTROLS, defaults(safe=False))
-def test_a_pod_that_passes_single_controls_still_passes_with_defaults(pod: Pod, controls: Json, given: Json) -> None:
-    policy_set = policies({"controls": controls, "defaults": given})
+def test_a_pod_that_passes_single_controls_still_passes_with_defaults(pod: Pod, controls: Json, values: Json) -> None:
+    policy_set = policies({"controls": controls, "defaults": values})
     assume(not denies(pod, policy_set))
     assert validated(filled(pod, policy_set), policy_set).message == ""
 
@@ -364,8 +366,8 @@ def test_defaults_keep_every_value_that_is_there_but_images_and_their_default_pu
 
 
 @given(pods(), defaults(safe=True))
-def test_defaults_add_nothing_that_the_api_server_or_the_kubelet_rejects(pod: Pod, given: Json) -> None:
-    after = filled(pod, policies({"defaults": given}))
+def test_defaults_add_nothing_that_the_api_server_or_the_kubelet_rejects(pod: Pod, values: Json) -> None:
+    after = filled(pod, policies({"defaults": values}))
     added = {path for path in leaves(after).keys() - leaves(pod).keys() if path.startswith("spec.")}
     if (pod["spec"].get("os") or {}).get("name") == "windows":
         of_windows = ("runAsNonRoot", "automountServiceAccountToken", ".imagePullPolicy", ".pullPolicy")
@@ -386,8 +388,8 @@ def leaves(value: Json, path: str = "") -> dict[str, str]:
     if not isinstance(value, dict | list):
         return {} if value is None else {path: json.dumps(value)}
     entries = value.items() if isinstance(value, dict) else enumerate(value)
-    found = (leaves(below, f"{path}.{key}" if path else str(key)) for key, below in entries)
-    return {leaf: text for part in found for leaf, text in part.items()}
+    below_it = (leaves(below, f"{path}.{key}" if path else str(key)) for key, below in entries)
+    return {leaf: text for part in below_it for leaf, text in part.items()}
 
 
 def effective(pod: Pod, one: Json, key: str) -> Json:

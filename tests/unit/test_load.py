@@ -133,7 +133,7 @@ def test_verdict_is_read_from_the_answer(response: str, said: str) -> None:
 
 
 def test_each_namespace_of_the_large_cluster_has_its_teams_policy() -> None:
-    policies = PolicySet.of(msgspec.convert(each, ClusterPodPolicy) for each in population.policies(30))
+    policies = PolicySet.of(msgspec.convert(one, ClusterPodPolicy) for one in population.policies(30))
     assert policies.needs_labels
     for namespace in population.namespaces(300):
         name, labels = namespace["metadata"]["name"], namespace["metadata"]["labels"]

@@ -62,11 +62,11 @@ async def test_one_that_waits_too_long_leaves_its_turn_to_others() -> None:
 async def test_a_turn_that_comes_when_nobody_waits_for_it_any_more_goes_on() -> None:
     turns = Turns()
     async with turns.turn("a", SOON):
-        given_up = asyncio.create_task(AsyncExitStack().enter_async_context(turns.turn("b", SOON)))
+        abandoned = asyncio.create_task(AsyncExitStack().enter_async_context(turns.turn("b", SOON)))
         await asyncio.sleep(0)  # it waits for its turn
-    given_up.cancel()  # it has the turn by now, and does not know yet
+    abandoned.cancel()  # it has the turn by now, and does not know yet
     with pytest.raises(asyncio.CancelledError):
-        await given_up
+        await abandoned
     async with turns.turn("c", SOON):
         pass
 

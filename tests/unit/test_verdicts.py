@@ -213,7 +213,7 @@ def test_list_of_containers_that_is_not_known_is_denied(key: str, value: Any, *,
             with pytest.raises(ManifestError, match=f"so its pods are denied: .*spec.{key} may hold containers"):
                 check(manifest, policies(RESTRICTED))
         else:
-            assert [each.is_denied for each in check(manifest, policies(RESTRICTED))] == [False]
+            assert [checked.is_denied for checked in check(manifest, policies(RESTRICTED))] == [False]
 
 
 def workloads_of(made: Json) -> Iterator[tuple[Json, str, Json]]:

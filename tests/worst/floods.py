@@ -146,12 +146,12 @@ async def short_images(target: Target, _: Opened) -> None:
 
 async def labelled_pods(target: Target, _: Opened) -> None:
     """3,000 dry runs of pods with random labels, in as many namespaces."""
-    for_each = (
+    for_pods = (
         {"metadata": {"name": "pod", "labels": {f"l{bit}": "x" for bit in range(12) if number >> bit & 1}}}
         | {"spec": {"containers": [{"name": "x", "image": "r.io/x"}]}}
         for number in range(3000)
     )
-    bodies = (review_body(pod, namespace=f"n{number}-{'x' * 50}", dryRun=True) for number, pod in enumerate(for_each))
+    bodies = (review_body(pod, namespace=f"n{number}-{'x' * 50}", dryRun=True) for number, pod in enumerate(for_pods))
     await reviewed(target, "/validate", bodies)
 
 

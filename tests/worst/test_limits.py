@@ -66,7 +66,7 @@ def test_no_review_that_is_judged_at_once_holds_the_loop(control: str, policies:
 
 
 def test_every_list_of_patterns_in_a_policy_is_tried() -> None:
-    tried = {(name, key) for name in CONTROLS for each in parameters_at_limits(name) for key in each}
+    tried = {(name, key) for name in CONTROLS for parameters in parameters_at_limits(name) for key in parameters}
     lists = {
         (name, path[0])
         for name, control in CONTROLS.items()

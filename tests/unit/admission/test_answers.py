@@ -635,15 +635,15 @@ def test_fix_of_a_job_made_from_a_cron_job_names_the_path_in_the_cron_job() -> N
     del template["spec"]["securityContext"]["runAsNonRoot"]
     owner = {"apiVersion": "batch/v1", "kind": "CronJob", "name": "report", "uid": "u", "controller": True}
     job: dict[str, Any] = {"metadata": {"name": "by-hand", "ownerReferences": [owner]}, "spec": {"template": template}}
-    asked: dict[str, Any] = {
+    request: dict[str, Any] = {
         "kind": {"group": "batch", "version": "v1", "kind": "Job"},
         "resource": {"group": "batch", "version": "v1", "resource": "jobs"},
     }
-    message = validated(review(job, **asked), denies)["status"]["message"]
+    message = validated(review(job, **request), denies)["status"]["message"]
     assert ": spec.template.spec.hostPID is true" in message
     assert "Fix: set spec.jobTemplate.spec.template.spec.securityContext.runAsNonRoot to true." in message
     del job["metadata"]["ownerReferences"]
-    message = validated(review(job, **asked), denies)["status"]["message"]
+    message = validated(review(job, **request), denies)["status"]["message"]
     assert "Fix: set spec.template.spec.securityContext.runAsNonRoot to true." in message
 
 

@@ -196,7 +196,7 @@ def test_restricted_profile_sets_what_its_version_requires(
 ) -> None:
     pinned = policy(podSecurityStandard={"level": "restricted", "version": version}, defaults={"profile": "restricted"})
     pod = with_defaults(plain_pod(), pinned)
-    assert [set(each) for each in contexts(pod)] == [of_pod, of_container]
+    assert [set(context) for context in contexts(pod)] == [of_pod, of_container]
     assert not denies(pod, pinned)
 
 
@@ -268,15 +268,15 @@ def test_root_is_no_default_for_a_pod_that_must_not_run_as_root() -> None:
 
 
 @pytest.mark.parametrize(
-    "given_defaults",
+    "defaults_of_policies",
     [
         [{"profile": "restricted", "pod": {"securityContext": {"runAsUser": 0}}}],
         [{"profile": "restricted", "container": {"securityContext": {"runAsUser": 0}}}],
         [{"pod": {"securityContext": {"runAsUser": 0}}}, {"container": {"securityContext": {"runAsNonRoot": True}}}],
     ],
 )
-def test_two_defaults_never_say_root_and_not_root(given_defaults: list[Json]) -> None:
-    objects = [policy(f"p{index}", defaults=defaults) for index, defaults in enumerate(given_defaults)]
+def test_two_defaults_never_say_root_and_not_root(defaults_of_policies: list[Json]) -> None:
+    objects = [policy(f"p{index}", defaults=defaults) for index, defaults in enumerate(defaults_of_policies)]
     fields = [context.keys() for context in contexts(with_defaults(plain_pod(), *objects))]
     assert any("runAsNonRoot" in keys for keys in fields)
     assert not any("runAsUser" in keys for keys in fields)
@@ -370,7 +370,7 @@ def test_token_that_was_mounted_before_is_removed() -> None:
     spec = with_defaults(pod, NO_TOKEN)["spec"]
     assert spec["automountServiceAccountToken"] is False
     assert spec["volumes"] == [work]
-    assert [each["volumeMounts"] for each in spec["containers"]] == [[mount("work", "/work")], []]
+    assert [container["volumeMounts"] for container in spec["containers"]] == [[mount("work", "/work")], []]
     assert spec["initContainers"][0]["volumeMounts"] == []
     assert not denies({**pod, "spec": spec}, NO_TOKEN)
     again = {**pod, "spec": spec, "metadata": with_defaults(pod, NO_TOKEN)["metadata"]}
@@ -438,10 +438,14 @@ def test_no_default_is_applied_for_a_control_that_is_waived_or_off(
     objects = [policy(f"p{index}", **spec) for index, spec in enumerate(specs)]
     lifted = waiver(controls, policies, match=match)
     outcome = admission.mutate(admission.decode(review_body(pod)), PolicySet.of([*objects, lifted]), {}, lambda: NOW)
-    unwaived = [each for each in objects if each.title not in policies]
+    unwaived = [policy for policy in objects if policy.title not in policies]
     for name, fields in outcome.filled:
         spec = specs[int(name[1:])]
-        off = {control for control, given in (spec.get("controls") or {}).items() if given.get("enforcement") == "Off"}
+        off = {
+            control
+            for control, parameters in (spec.get("controls") or {}).items()
+            if parameters.get("enforcement") == "Off"
+        }
         for field in fields:
             key = field.removesuffix(".drop").rpartition(".")[2]
             assert key not in off
@@ -462,7 +466,7 @@ def test_waiver_never_turns_an_admitted_pod_into_a_denied_one(
 
 def _denied_controls(pod: Json, objects: list[ClusterPodPolicy]) -> set[str]:
     outcome = admission.validate(admission.decode(review_body(pod)), PolicySet.of(objects), {}, lambda: NOW)
-    return {each.finding.control for each in outcome.violations if each.enforcement == "Deny"}
+    return {violation.finding.control for violation in outcome.violations if violation.enforcement == "Deny"}
 
 
 def _covers(match: Json, pod: Json, field: str) -> bool:
@@ -471,10 +475,10 @@ def _covers(match: Json, pod: Json, field: str) -> bool:
         return True
     keys = ("initContainers", "containers", "ephemeralContainers")
     for key in keys:
-        for index, each in enumerate(pod["spec"].get(key) or ()):
-            named = each.get("name") in match.get("containers", ())
-            if (named or ("images" in match and "registry.example.com/" in (each.get("image") or ""))) and (
-                field.startswith(f"spec.{key}[{index}].") or _inherits(each, field)
+        for index, of_container in enumerate(pod["spec"].get(key) or ()):
+            named = of_container.get("name") in match.get("containers", ())
+            if (named or ("images" in match and "registry.example.com/" in (of_container.get("image") or ""))) and (
+                field.startswith(f"spec.{key}[{index}].") or _inherits(of_container, field)
             ):
                 return True
     return False

@@ -305,8 +305,8 @@ def test_waivers_cost_no_more_where_many_policies_have_defaults(others: int) -> 
         msgspec.convert({"metadata": {"name": f"w{number}"}, "spec": spec | {"match": match}}, PolicyWaiver)
         for number, match in enumerate(matches)
     ]
-    given = {"podSecurityStandard": {"level": "restricted"}, "defaults": {"profile": "restricted"}}
-    applied = [msgspec.convert({"metadata": {"name": name}, "spec": given}, ClusterPodPolicy) for name in names]
+    restricted = {"podSecurityStandard": {"level": "restricted"}, "defaults": {"profile": "restricted"}}
+    applied = [msgspec.convert({"metadata": {"name": name}, "spec": restricted}, ClusterPodPolicy) for name in names]
     policy_set = PolicySet.of([*applied, *waivers])
     containers = [
         {"name": f"c{number}", "image": f"{('exempt', 'other')[number % 2]}.example/a/" + "a/" * 30 + f"x{number}"}

@@ -94,7 +94,7 @@ def test_finding_on_a_request_that_is_copied_from_a_limit_says_so_and_can_be_fix
 def test_volume_without_a_source_is_an_empty_dir(volume: Json) -> None:
     restricted = policies(podSecurityStandard={"level": "restricted"})
     pod = restricted_pod(container(), volumes=[volume])
-    assert [each.is_denied for each in sekisho.check(pod, restricted)] == [False]
+    assert [checked.is_denied for checked in sekisho.check(pod, restricted)] == [False]
     assert offline_values(pod["spec"], restricted) == []
     before = copy.deepcopy(volume)
     assert volume == before
@@ -103,7 +103,7 @@ def test_volume_without_a_source_is_an_empty_dir(volume: Json) -> None:
 @pytest.mark.parametrize("volume", [{"name": "t", "nfs": {}}, {"name": "t", "fromTheFuture": {}}])
 def test_volume_with_another_source_is_judged(volume: Json) -> None:
     restricted = policies(podSecurityStandard={"level": "restricted"})
-    assert [each.is_denied for each in sekisho.check(restricted_pod(volumes=[volume]), restricted)] == [True]
+    assert [checked.is_denied for checked in sekisho.check(restricted_pod(volumes=[volume]), restricted)] == [True]
 
 
 def test_null_is_absence_wherever_the_api_server_reads_it_so() -> None:
@@ -198,13 +198,15 @@ def test_volume_claim_templates_are_volumes_of_the_pods(
     stateful = deployment({"containers": [{"name": "a", "image": "a"}], "volumes": volumes}) | {"kind": "StatefulSet"}
     stateful["spec"]["volumeClaimTemplates"] = [{"metadata": {"name": name}} for name in claims]
     (checked,) = sekisho.check(stateful, VOLUMES)
-    assert [each.finding.origin for each in checked.violations] == values
+    assert [violation.finding.origin for violation in checked.violations] == values
     kind = {"group": "apps", "version": "v1", "kind": "StatefulSet"}
     body = review_body(stateful, kind=kind, resource={"group": "apps", "version": "v1", "resource": "statefulsets"})
     outcome = admission.validate(admission.decode(body), VOLUMES, {})
-    assert [each.finding.origin for each in outcome.violations] == values
+    assert [violation.finding.origin for violation in outcome.violations] == values
     if claims:
-        assert all(each.finding.path[:4] == ("spec", "template", "spec", "volumes") for each in checked.violations)
+        assert all(
+            violation.finding.path[:4] == ("spec", "template", "spec", "volumes") for violation in checked.violations
+        )
 
 
 def test_volume_claim_templates_of_other_kinds_hide_no_volume() -> None:
@@ -239,8 +241,8 @@ def test_denial_of_a_pod_says_where_a_field_comes_from(spec: Json, annotations: 
     baseline = policies(podSecurityStandard={"level": "baseline"})
     pod = {"metadata": {"name": "p", "annotations": annotations}, "spec": spec}
     outcome = admission.validate(admission.decode(review_body(pod)), baseline, {})
-    of_containers = [each.finding for each in outcome.violations if each.finding.container is not None]
-    assert [each.origin for each in of_containers] == [origin]
+    of_containers = [violation.finding for violation in outcome.violations if violation.finding.container is not None]
+    assert [finding.origin for finding in of_containers] == [origin]
     assert (origin in outcome.message) is True
 
 
@@ -277,7 +279,7 @@ def test_limit_range_is_read_as_the_api_server_reads_it_and_the_later_one_counts
 def test_null_in_a_list_of_texts_is_an_empty_text() -> None:
     restricted = policies(podSecurityStandard={"level": "restricted"})
     pod = restricted_pod(container(securityContext={"capabilities": {"drop": [None, "ALL"]}}))
-    assert [each.is_denied for each in sekisho.check(pod, restricted)] == [False]
+    assert [checked.is_denied for checked in sekisho.check(pod, restricted)] == [False]
 
 
 def test_finding_on_a_rounded_quantity_says_so() -> None:

@@ -11,7 +11,7 @@ from tests.load.reviews import pod, review
 from tests.unit.admission.test_answers import RESTRICTED
 
 GOOD = review(pod()).decode()
-TWICE = {
+DUPLICATED = {
     "the operation": ('"operation":"CREATE"', '"operation":"CREATE","operation":"DELETE"'),
     "the object": ('"oldObject":null', '"oldObject":null,"object":null'),
     "the old object": ('"oldObject":null', '"oldObject":{"spec":{}},"oldObject":null'),
@@ -38,12 +38,12 @@ def answer_to(text: str) -> dict[str, Any]:
     return response["response"]  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("what", TWICE)
+@pytest.mark.parametrize("what", DUPLICATED)
 @pytest.mark.parametrize("spaced", [False, True], ids=["compact", "spaced"])
 def test_duplicate_key_is_denied(what: str, *, spaced: bool) -> None:
-    once, twice = TWICE[what]
-    assert once in GOOD
-    text = GOOD.replace(once, twice, 1)
+    unique, duplicate = DUPLICATED[what]
+    assert unique in GOOD
+    text = GOOD.replace(unique, duplicate, 1)
     answer = answer_to(text.replace('":', '" : ') if spaced else text)
     assert not answer["allowed"]
     assert "duplicate key" in answer["status"]["message"]

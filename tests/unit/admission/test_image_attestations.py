@@ -80,12 +80,14 @@ def judged(
     required: ClusterPodPolicy | PodPolicy, *candidates: Candidate, authorities: Mapping[str, Authority] = AUTHORITIES
 ) -> Evaluation:
     policies = PolicySet.of([required])
-    found: ImageFacts = verify(
+    image_facts: ImageFacts = verify(
         REPOSITORY, IMAGE, candidates, list(authorities.values()), NOW, predicates=policies.predicates
     )
     return evaluate(
         pod(),
-        Context(policies, "shop", {}, trust=Trust(authorities, {NAME: found}, NOW, predicates=policies.predicates)),
+        Context(
+            policies, "shop", {}, trust=Trust(authorities, {NAME: image_facts}, NOW, predicates=policies.predicates)
+        ),
     )
 
 
@@ -247,7 +249,7 @@ def test_each_of_several_authorities_must_have_attested() -> None:
 
 BOTH = {"allOf": ["release", "scanner"]}
 SCANNED_BY_BOTH = {"maxAge": "1d", "maximum": {"fixable": {"critical": 0}}}
-BY_EACH_SCANNER = SCANNED_BY_BOTH | {"scanners": ["trivy", "grype"]}
+BY_BOTH_SCANNERS = SCANNED_BY_BOTH | {"scanners": ["trivy", "grype"]}
 CRITICAL, CLEAN = trivy(trivy_row()), grype()
 SHARED: dict[str, tuple[dict[str, Any], list[Candidate], list[Candidate]]] = {
     "SBOM": ({"sbom": {"formats": ["cyclonedx"]}}, [attested(CYCLONEDX, BOM)], [attested(CYCLONEDX, BOM, OTHER_P256)]),
@@ -259,7 +261,7 @@ SHARED: dict[str, tuple[dict[str, Any], list[Candidate], list[Candidate]]] = {
         [scanned_by(OTHER_P256, CLEAN, NOW - 1.5 * HOUR)],
     ),
     "scans of two scanners": (
-        {"vulnerabilities": BY_EACH_SCANNER},
+        {"vulnerabilities": BY_BOTH_SCANNERS},
         [scanned_by(), scanned_by(report=CLEAN), scanned_by(OTHER_P256)],
         [scanned_by(OTHER_P256, CLEAN)],
     ),
@@ -279,7 +281,7 @@ def test_attestation_by_a_key_of_two_authorities_counts_for_one(name: str) -> No
 
 def test_each_scanner_may_have_a_key_of_its_own() -> None:
     shared = {"release": keyed("release", P256), "scanner": keyed("scanner", OTHER_P256, THIRD_KEY, P256)}
-    of_both = policy(BOTH, vulnerabilities=BY_EACH_SCANNER)
+    of_both = policy(BOTH, vulnerabilities=BY_BOTH_SCANNERS)
     by_release = [scanned_by(), scanned_by(report=CLEAN)]
     by_scanner = [scanned_by(OTHER_P256), scanned_by(THIRD_KEY, CLEAN)]
     assert judged(of_both, *by_release, by_scanner[0], authorities=shared).violations
@@ -301,14 +303,14 @@ def test_a_type_that_only_a_tenant_requires_is_not_looked_for() -> None:
     denied = judged(own, attested(QA, {}))
     assert f"which is not verified: no ClusterPodPolicy requires attestations {QA}" in message(denied)
     assert not denied.is_pending
-    told = "spec.controls.images.attestations[0].predicateType: no ClusterPodPolicy requires"
-    assert [text for text in advice(own, PolicySet.of([own])) if text.startswith(told)]
-    assert not [text for text in advice(own, PolicySet.of([own, OTHER])) if text.startswith(told)]
+    problem = "spec.controls.images.attestations[0].predicateType: no ClusterPodPolicy requires"
+    assert [text for text in advice(own, PolicySet.of([own])) if text.startswith(problem)]
+    assert not [text for text in advice(own, PolicySet.of([own, OTHER])) if text.startswith(problem)]
 
 
 def test_facts_from_before_a_policy_compared_a_value_are_pending() -> None:
-    found = verify(REPOSITORY, IMAGE, [attested(QA, PASSED)], list(AUTHORITIES.values()), NOW, predicates={QA})
-    trust = Trust(AUTHORITIES, {NAME: found}, NOW)
+    image_facts = verify(REPOSITORY, IMAGE, [attested(QA, PASSED)], list(AUTHORITIES.values()), NOW, predicates={QA})
+    trust = Trust(AUTHORITIES, {NAME: image_facts}, NOW)
     evaluation = evaluate(pod(), Context(PolicySet.of([EQUAL]), "shop", {}, trust=trust))
     assert (evaluation.is_denied, evaluation.is_pending) == (True, True)
     assert not evaluate(pod(), Context(PolicySet.of([OTHER]), "shop", {}, trust=trust)).is_denied
@@ -373,12 +375,12 @@ def test_attestation_that_may_be_by_an_unusable_key_of_the_authority_has_that_ke
     partly = authority("release", AUTHORITIES["release"].keys, key_problems=(problem,))
     policies = PolicySet.of([OTHER])
 
-    def told(*candidates: Candidate) -> str:
-        found = verify(REPOSITORY, IMAGE, candidates, [partly], NOW, predicates=policies.predicates)
-        trust = Trust({"release": partly}, {NAME: found}, NOW, predicates=policies.predicates)
+    def denial_of(*candidates: Candidate) -> str:
+        image_facts = verify(REPOSITORY, IMAGE, candidates, [partly], NOW, predicates=policies.predicates)
+        trust = Trust({"release": partly}, {NAME: image_facts}, NOW, predicates=policies.predicates)
         return message(evaluate(pod(), Context(policies, "shop", {}, trust=trust)))
 
     repair = f"Fix: if a key of ImageAuthority release has signed it, repair that key: {problem}, or "
-    assert repair in told(attested(QA, PASSED, OTHER_P256))
-    assert repair not in told()
-    assert told(attested(QA, PASSED)) == ""
+    assert repair in denial_of(attested(QA, PASSED, OTHER_P256))
+    assert repair not in denial_of()
+    assert denial_of(attested(QA, PASSED)) == ""

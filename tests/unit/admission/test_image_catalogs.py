@@ -57,12 +57,12 @@ def pod(*images: str, **spec: Any) -> Pod:
 def judged(
     of: Pod | str,
     *objects: Any,
-    found: Mapping[str, ImageFacts] | None = None,
+    known: Mapping[str, ImageFacts] | None = None,
     now: datetime | None = NOW,
     **how: Any,
 ) -> Evaluation:
-    """The evaluation of a pod, or of one with an image. Without `found`, the installation verifies no images."""
-    trust = None if found is None else Trust({"release": RELEASE}, found, NOW)
+    """The evaluation of a pod, or of one with an image. Without `known`, the installation verifies no images."""
+    trust = None if known is None else Trust({"release": RELEASE}, known, NOW)
     judging: tuple[Any, ...] = objects or (policy(), catalog())
     policies = PolicySet.of(judging)
     clock = None if now is None else lambda: now
@@ -173,11 +173,11 @@ def test_entry_by_signatures_certifies_what_the_authority_has_signed() -> None:
     image = f"ghcr.io/acme/base/os@{A}"
     signed = {image: verify("ghcr.io/acme/base/os", A, [signed_by(P256, A)], [RELEASE], NOW)}
     other = {image: verify("ghcr.io/acme/base/os", A, [signed_by(OTHER_P256, A)], [RELEASE], NOW)}
-    assert not judged(image, found=signed).violations
+    assert not judged(image, known=signed).violations
     assert 'ImageCatalog "certified" requires an image signed by release, and it has no known signer' in message(
-        judged(image, found=other)
+        judged(image, known=other)
     )
-    [lookup] = judged(image, found={}).lookups
+    [lookup] = judged(image, known={}).lookups
     assert lookup.reference == parse(image)
 
 
@@ -190,9 +190,9 @@ def test_entry_by_signatures_needs_verification_of_images() -> None:
 
 def test_tag_is_looked_up_where_the_policy_resolves_it() -> None:
     objects = [policy(resolveTags=True, requireDigest=True), catalog()]
-    [lookup] = judged(f"{PAY}:1.4", *objects, found={}).lookups
+    [lookup] = judged(f"{PAY}:1.4", *objects, known={}).lookups
     assert lookup.reference == parse(f"{PAY}:1.4")
-    assert not judged("ghcr.io/acme/other:1", *objects, found={}).lookups
+    assert not judged("ghcr.io/acme/other:1", *objects, known={}).lookups
     offline = judged(f"{PAY}:1.4", *objects, form=Form.MANIFEST)
     assert (offline.violations, offline.notes) == ((), (NOT_VERIFIED,))
     assert judged("ghcr.io/acme/other:1", *objects, form=Form.MANIFEST).is_denied
@@ -201,8 +201,8 @@ def test_tag_is_looked_up_where_the_policy_resolves_it() -> None:
 def test_image_that_catalogues_deny_is_not_looked_up() -> None:
     rule = {"images": ["ghcr.io/acme/*"], "by": {"anyOf": ["release"]}}
     objects = [policy(signatures=[rule]), catalog()]
-    assert not judged(f"{LEDGER}@{B}", *objects, found={}).lookups
-    assert judged(f"{PAY}@{A}", *objects, found={}).lookups
+    assert not judged(f"{LEDGER}@{B}", *objects, known={}).lookups
+    assert judged(f"{PAY}@{A}", *objects, known={}).lookups
 
 
 def test_every_place_of_an_image_is_judged() -> None:

@@ -55,13 +55,13 @@ def facts(*candidates: Candidate, authorities: Mapping[str, Authority] = AUTHORI
 def judged(
     of: Pod,
     *policies: Any,
-    found: ImageFacts | Unknown | None = None,
+    known: ImageFacts | Unknown | None = None,
     authorities: Mapping[str, Authority] = AUTHORITIES,
     now: datetime = NOW,
     **how: Any,
 ) -> Evaluation:
-    """The evaluation of a pod; `found` is what is known of NAME."""
-    trust = Trust(authorities, {} if found is None else {NAME: found}, now)
+    """The evaluation of a pod; `known` is what is known of NAME."""
+    trust = Trust(authorities, {} if known is None else {NAME: known}, now)
     return evaluate(
         of, Context(PolicySet.of(policies or [policy()]), "shop", {}, trust=trust, clock=lambda: now), **how
     )
@@ -72,7 +72,7 @@ def message(evaluation: Evaluation) -> str:
 
 
 def test_signed_image_is_admitted() -> None:
-    assert not judged(pod(), found=facts(signed_by(P256))).violations
+    assert not judged(pod(), known=facts(signed_by(P256))).violations
 
 
 def test_image_that_no_rule_matches_needs_no_signature() -> None:
@@ -91,8 +91,8 @@ SPELLINGS = [
 @pytest.mark.parametrize("host", SPELLINGS)
 def test_image_cannot_avoid_a_rule_by_another_spelling_of_its_registry(host: str) -> None:
     image = NAME.replace("ghcr.io", host)
-    assert judged(pod(image), found=facts()).is_denied
-    assert not judged(pod(image), found=facts(signed_by(P256))).violations
+    assert judged(pod(image), known=facts()).is_denied
+    assert not judged(pod(image), known=facts(signed_by(P256))).violations
     assert not judged(pod(image.replace("/acme/", "/other/"))).violations
 
 
@@ -122,7 +122,7 @@ def test_image_cannot_avoid_a_rule_by_another_port_of_its_registry() -> None:
 
 def test_registry_with_a_dot_at_its_end_is_denied() -> None:
     assert "valid image reference" in message(
-        judged(pod(NAME.replace("ghcr.io", "ghcr.io.")), found=facts(signed_by(P256)))
+        judged(pod(NAME.replace("ghcr.io", "ghcr.io.")), known=facts(signed_by(P256)))
     )
 
 
@@ -143,10 +143,10 @@ UNSIGNED = {
 
 @pytest.mark.parametrize("name", UNSIGNED)
 def test_image_that_is_not_signed_as_required_is_denied(name: str) -> None:
-    candidates, found = UNSIGNED[name]
-    text = message(judged(pod(), found=facts(*candidates)))
+    candidates, problem = UNSIGNED[name]
+    text = message(judged(pod(), known=facts(*candidates)))
     assert text == (
-        f'policy "signed" denies container "c0" for its image "{NAME}", {found} (allowed: signed by '
+        f'policy "signed" denies container "c0" for its image "{NAME}", {problem} (allowed: signed by '
         "release). Fix: run cosign sign -r --key KEY IMAGE, "
         "then kubectl rollout restart. [images]"
     )
@@ -157,10 +157,10 @@ def test_one_key_counts_for_one_authority(by: dict[str, Any]) -> None:
     of = policy(BY_RELEASE | {"by": by})
     authorities = {"release": keyed("release", P256), "scanner": keyed("scanner", OTHER_P256, P256)}
     one = facts(signed_by(P256), authorities=authorities)
-    denial = message(judged(pod(), of, found=one, authorities=authorities))
+    denial = message(judged(pod(), of, known=one, authorities=authorities))
     assert "which is signed by release and scanner with keys or identities that they share" in denial
     both = facts(signed_by(P256), signed_by(OTHER_P256), authorities=authorities)
-    assert not judged(pod(), of, found=both, authorities=authorities).violations
+    assert not judged(pod(), of, known=both, authorities=authorities).violations
 
 
 def test_one_identity_counts_for_one_authority() -> None:
@@ -170,9 +170,9 @@ def test_one_identity_counts_for_one_authority() -> None:
     def is_denied(*identities: str) -> bool:
         signatures = tuple(Signature(name, "root", one, "ci") for one in identities for name in authorities)
         checked = {name: one.fingerprint for name, one in authorities.items()}
-        found = ImageFacts(REPOSITORY, IMAGE, signatures, checked=checked, looked_up=NOW)
+        image_facts = ImageFacts(REPOSITORY, IMAGE, signatures, checked=checked, looked_up=NOW)
         of = policy(BY_RELEASE | {"by": {"allOf": ["release", "scanner"]}})
-        return judged(pod(), of, found=found, authorities=authorities).is_denied
+        return judged(pod(), of, known=image_facts, authorities=authorities).is_denied
 
     assert is_denied("build")
     assert not is_denied("build", "review")
@@ -181,8 +181,8 @@ def test_one_identity_counts_for_one_authority() -> None:
 def test_signatures_by_unknown_signers_are_counted() -> None:
     only = {"release": RELEASE}
     for count, words in ((1, "1 signature by another key"), (2, "2 signatures by other keys")):
-        found = facts(*[signed_by(OTHER_P256)] * count, authorities=only)
-        assert f"which has no known signer; {words} (" in message(judged(pod(), found=found, authorities=only))
+        image_facts = facts(*[signed_by(OTHER_P256)] * count, authorities=only)
+        assert f"which has no known signer; {words} (" in message(judged(pod(), known=image_facts, authorities=only))
 
 
 def test_signature_that_may_be_by_an_unusable_key_of_the_authority_has_that_key_repaired() -> None:
@@ -190,9 +190,12 @@ def test_signature_that_may_be_by_an_unusable_key_of_the_authority_has_that_key_
     partly = authority("release", RELEASE.keys, key_problems=(problem,))
     only = {"release": partly}
     repair = f"Fix: if a key of ImageAuthority release has signed it, repair that key: {problem}, or run cosign"
-    for found, has_repair in ((facts(signed_by(OTHER_P256), authorities=only), True), (facts(authorities=only), False)):
-        assert (repair in message(judged(pod(), found=found, authorities=only))) is has_repair
-    assert not judged(pod(), found=facts(signed_by(P256), authorities=only), authorities=only).violations
+    for image_facts, has_repair in (
+        (facts(signed_by(OTHER_P256), authorities=only), True),
+        (facts(authorities=only), False),
+    ):
+        assert (repair in message(judged(pod(), known=image_facts, authorities=only))) is has_repair
+    assert not judged(pod(), known=facts(signed_by(P256), authorities=only), authorities=only).violations
 
 
 RULES: dict[str, tuple[dict[str, Any], Sequence[Candidate], Sequence[Candidate], str]] = {
@@ -216,15 +219,15 @@ RULES: dict[str, tuple[dict[str, Any], Sequence[Candidate], Sequence[Candidate],
 def test_by(name: str) -> None:
     by, too_few, enough, allowed = RULES[name]
     rule = policy(BY_RELEASE | {"by": by})
-    assert f"(allowed: signed by {allowed})" in message(judged(pod(), rule, found=facts(*too_few)))
-    assert not judged(pod(), rule, found=facts(*enough)).violations
+    assert f"(allowed: signed by {allowed})" in message(judged(pod(), rule, known=facts(*too_few)))
+    assert not judged(pod(), rule, known=facts(*enough)).violations
 
 
 def test_every_rule_that_matches_applies() -> None:
     rules = policy(BY_RELEASE, {"images": [REPOSITORY], "by": {"anyOf": ["scanner"]}})
-    assert len(judged(pod(), rules, found=facts()).violations) == 2
-    assert len(judged(pod(), rules, found=facts(signed_by(P256))).violations) == 1
-    assert not judged(pod(), rules, found=facts(signed_by(P256), signed_by(OTHER_P256))).violations
+    assert len(judged(pod(), rules, known=facts()).violations) == 2
+    assert len(judged(pod(), rules, known=facts(signed_by(P256))).violations) == 1
+    assert not judged(pod(), rules, known=facts(signed_by(P256), signed_by(OTHER_P256))).violations
 
 
 @pytest.mark.parametrize("lists", ["initContainers", "ephemeralContainers"])
@@ -232,14 +235,14 @@ def test_every_list_of_containers_is_judged(lists: str) -> None:
     signed, unsigned = NAME, f"{REPOSITORY}@{OTHER_IMAGE}"
     for image, count in ((unsigned, 1), (signed, 0)):
         of = pod(NAME, **{lists: [container("other", image=image)]})
-        assert len(judged(of, found=facts(signed_by(P256))).violations) == count
+        assert len(judged(of, known=facts(signed_by(P256))).violations) == count
 
 
 def test_image_volume_is_judged() -> None:
     volumes = [{"name": "m", "image": {"reference": NAME}}]
-    evaluation = judged(pod("docker.io/nginx", volumes=volumes), found=facts())
+    evaluation = judged(pod("docker.io/nginx", volumes=volumes), known=facts())
     assert [v.finding.field for v in evaluation.violations] == ["spec.volumes[0].image.reference"]
-    assert not judged(pod("docker.io/nginx", volumes=volumes), found=facts(signed_by(P256))).violations
+    assert not judged(pod("docker.io/nginx", volumes=volumes), known=facts(signed_by(P256))).violations
 
 
 def test_tag_is_denied_and_not_looked_up() -> None:
@@ -247,7 +250,7 @@ def test_tag_is_denied_and_not_looked_up() -> None:
     assert "has a tag, which can be moved to an image that nobody signed" in message(evaluation)
     assert "Fix: append @sha256: and the digest of the signed image." in message(evaluation)
     assert evaluation.lookups == ()
-    assert not judged(pod(f"{REPOSITORY}:1.4@{IMAGE}"), found=facts(signed_by(P256))).violations
+    assert not judged(pod(f"{REPOSITORY}:1.4@{IMAGE}"), known=facts(signed_by(P256))).violations
 
 
 def test_without_facts_an_image_is_denied_and_must_be_looked_up() -> None:
@@ -260,11 +263,11 @@ def test_without_facts_an_image_is_denied_and_must_be_looked_up() -> None:
 
 def test_look_up_that_goes_on_is_pending() -> None:
     going_on = Unknown("is still being verified (registry ghcr.io)", "try again", is_pending=True)
-    evaluation = judged(pod(), found=going_on)
+    evaluation = judged(pod(), known=going_on)
     assert evaluation.is_denied
     assert evaluation.is_pending
     assert f'for its image "{NAME}", which is still being verified (registry ghcr.io) (allowed' in message(evaluation)
-    failed = judged(pod(), found=Unknown("cannot be verified", "repair the registry"))
+    failed = judged(pod(), known=Unknown("cannot be verified", "repair the registry"))
     assert failed.is_denied
     assert not failed.is_pending
     assert failed.lookups
@@ -273,8 +276,8 @@ def test_look_up_that_goes_on_is_pending() -> None:
 def test_pod_with_another_problem_is_not_pending() -> None:
     going_on = Unknown("is still being verified", "try again", is_pending=True)
     other = policy(requireDigest=True)
-    assert not judged(pod(NAME, "docker.io/nginx"), other, found=going_on).is_pending
-    assert judged(pod(NAME, f"docker.io/nginx@{IMAGE}"), other, found=going_on).is_pending
+    assert not judged(pod(NAME, "docker.io/nginx"), other, known=going_on).is_pending
+    assert judged(pod(NAME, f"docker.io/nginx@{IMAGE}"), other, known=going_on).is_pending
 
 
 def test_image_that_is_denied_already_is_not_looked_up() -> None:
@@ -319,15 +322,15 @@ def test_template_starts_look_ups_and_is_not_warned_about_yet() -> None:
     evaluation = judged(pod(), form=Form.TEMPLATE)
     assert evaluation.violations == ()
     assert evaluation.lookups
-    assert judged(pod(), form=Form.TEMPLATE, found=facts()).violations
-    assert not judged(pod(), form=Form.TEMPLATE, found=facts(signed_by(P256))).violations
+    assert judged(pod(), form=Form.TEMPLATE, known=facts()).violations
+    assert not judged(pod(), form=Form.TEMPLATE, known=facts(signed_by(P256))).violations
     assert not judged(pod(), form=Form.TEMPLATE, old=pod()).lookups
 
 
 def test_template_that_would_be_denied_is_denied_without_facts() -> None:
     strict = msgspec.structs.replace(policy(), spec=msgspec.structs.replace(policy().spec, templates="Deny"))
     assert judged(pod(), strict, form=Form.TEMPLATE).is_denied
-    assert not judged(pod(), strict, form=Form.TEMPLATE, found=facts(signed_by(P256))).is_denied
+    assert not judged(pod(), strict, form=Form.TEMPLATE, known=facts(signed_by(P256))).is_denied
 
 
 def test_manifest_without_facts_gets_a_note() -> None:
@@ -335,13 +338,13 @@ def test_manifest_without_facts_gets_a_note() -> None:
     evaluation = evaluate(pod(), Context(policies, "shop", {}), form=Form.MANIFEST)
     assert evaluation.violations == ()
     assert evaluation.notes == ("the rules on signatures of images were not judged",)
-    assert judged(pod(), form=Form.MANIFEST, found=facts()).is_denied
+    assert judged(pod(), form=Form.MANIFEST, known=facts()).is_denied
     assert not evaluate(pod("a.io/x"), Context(PolicySet.of([]), "shop", {}), form=Form.MANIFEST).notes
 
 
 def test_unusable_authority_denies_and_says_why() -> None:
     authorities = {"release": authority("release", problem='Secret "cosign" does not exist; create it')}
-    text = message(judged(pod(), found=facts(signed_by(P256)), authorities=authorities))
+    text = message(judged(pod(), known=facts(signed_by(P256)), authorities=authorities))
     assert 'is not verified: ImageAuthority "release" is unusable, Secret "cosign" does not exist; create it' in text
     assert "Fix: an administrator must repair it." in text
     assert 'ImageAuthority "release" is unusable, it does not exist' in message(judged(pod(), authorities={}))
@@ -349,32 +352,32 @@ def test_unusable_authority_denies_and_says_why() -> None:
 
 def test_unusable_authority_does_not_matter_where_another_is_enough() -> None:
     authorities = AUTHORITIES | {"release": authority("release", problem="it is broken")}
-    found = facts(signed_by(OTHER_P256), authorities=authorities)
+    image_facts = facts(signed_by(OTHER_P256), authorities=authorities)
     any_of = policy(BY_RELEASE | {"by": {"anyOf": ["release", "scanner"]}})
     all_of = policy(BY_RELEASE | {"by": {"allOf": ["release", "scanner"]}})
-    assert not judged(pod(), any_of, found=found, authorities=authorities).violations
-    assert judged(pod(), all_of, found=found, authorities=authorities).is_denied
+    assert not judged(pod(), any_of, known=image_facts, authorities=authorities).violations
+    assert judged(pod(), all_of, known=image_facts, authorities=authorities).is_denied
 
 
 def test_key_that_has_ended_denies_at_its_end() -> None:
     until = NOW + timedelta(days=1)
     authorities = {"release": authority("release", [key_of(P256, until), key_of(OTHER_P256)])}
-    found = facts(signed_by(P256), authorities=authorities)
-    assert not judged(pod(), found=found, authorities=authorities).violations
-    late = judged(pod(), found=found, authorities=authorities, now=until)
+    image_facts = facts(signed_by(P256), authorities=authorities)
+    assert not judged(pod(), known=image_facts, authorities=authorities).violations
+    late = judged(pod(), known=image_facts, authorities=authorities, now=until)
     assert "which has no known signer; a signature by release with a key that ended at 2026-11-27" in message(late)
 
 
 def test_changed_authority_keeps_facts_of_its_remaining_keys() -> None:
-    found = facts(signed_by(P256))
+    image_facts = facts(signed_by(P256))
     more = AUTHORITIES | {"release": keyed("release", OTHER_P256, P256)}
-    assert not judged(pod(), found=found, authorities=more).violations
+    assert not judged(pod(), known=image_facts, authorities=more).violations
     other = AUTHORITIES | {"release": keyed("release", OTHER_P256)}
-    evaluation = judged(pod(), found=found, authorities=other)
+    evaluation = judged(pod(), known=image_facts, authorities=other)
     assert evaluation.is_pending
     assert evaluation.lookups
     assert "is still being verified, because ImageAuthority release changed" in message(evaluation)
-    assert not judged(pod(), found=found).lookups
+    assert not judged(pod(), known=image_facts).lookups
 
 
 def test_pod_policy_may_require_signatures() -> None:
@@ -383,8 +386,8 @@ def test_pod_policy_may_require_signatures() -> None:
         "spec": {"controls": {"images": {"signatures": [BY_RELEASE]}}},
     }
     own = msgspec.convert(raw, PodPolicy)
-    assert judged(pod(), own, found=facts()).is_denied
-    assert not judged(pod(), own, found=facts(signed_by(P256))).is_denied
+    assert judged(pod(), own, known=facts()).is_denied
+    assert not judged(pod(), own, known=facts(signed_by(P256))).is_denied
 
 
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {

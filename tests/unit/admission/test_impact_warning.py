@@ -43,8 +43,8 @@ def warnings(old: Json | None, new: Json, status: object, kind: str = "ClusterPo
     outcome = review_policy(decode_policy_review(body), PolicySet.of([]), NOW, timedelta(days=90))
     response = json.loads(outcome.response)["response"]
     assert response["allowed"]
-    given: list[str] = response.get("warnings", [])
-    return given
+    texts: list[str] = response.get("warnings", [])
+    return texts
 
 
 @pytest.mark.parametrize("enforcement", ["Audit", "Warn"])

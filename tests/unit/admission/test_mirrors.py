@@ -176,6 +176,6 @@ MIRRORS = st.dictionaries(
 
 @given(st.lists(SEGMENTS, min_size=1, max_size=4).map("/".join), st.lists(MIRRORS, min_size=1, max_size=3))
 def test_an_image_that_was_changed_is_not_changed_again(written: str, mirrors: list[dict[str, Any]]) -> None:
-    policies = [policy(f"p{number}", defaults={"mirrors": each}) for number, each in enumerate(mirrors)]
+    policies = [policy(f"p{number}", defaults={"mirrors": mirrors_of}) for number, mirrors_of in enumerate(mirrors)]
     once = image(written, *policies)
     assert image(once, *policies) == once

@@ -27,14 +27,14 @@ def pod_of(spec: Json, **metadata: Any) -> Pod:
 
 def created(spec: Json, objects: NamespaceObjects = NO_OBJECTS, **metadata: Any) -> tuple[Json, dict[str, str]]:
     """The spec as created, and the cause of each field by its path."""
-    found = as_created(pod_of(spec, **metadata), objects)
-    causes = {render_path(path): origin.cause for path, origin in found.origins.items()}
-    spec_as_created: Json = msgspec.json.decode(msgspec.json.encode(found.pod.spec))
+    defaulted = as_created(pod_of(spec, **metadata), objects)
+    causes = {render_path(path): origin.cause for path, origin in defaulted.origins.items()}
+    spec_as_created: Json = msgspec.json.decode(msgspec.json.encode(defaulted.pod.spec))
     return spec_as_created, causes
 
 
 def set_fields(value: Json) -> Json:
-    return {key: each for key, each in value.items() if each is not None}
+    return {key: one for key, one in value.items() if one is not None}
 
 
 def container(**fields: Any) -> Json:
@@ -145,7 +145,7 @@ def test_limit_range_sets_what_is_unset_after_limits_were_copied() -> None:
     objects = NamespaceObjects(limit_ranges=(limit_range("lr", [item]),))
     containers = [container(), container(name="b", resources={"limits": {"memory": "1Gi"}, "requests": {"cpu": "3"}})]
     spec, causes = created({"containers": containers}, objects)
-    first, second = (each["resources"] for each in spec["containers"])
+    first, second = (one["resources"] for one in spec["containers"])
     assert first == {"limits": {"cpu": "2", "memory": "4Gi"}, "requests": {"cpu": "1", "memory": "2Gi"}}
     assert second == {"limits": {"memory": "1Gi", "cpu": "2"}, "requests": {"cpu": "3", "memory": "1Gi"}}
     assert causes["spec.containers[1].resources.limits.cpu"] == "set by LimitRange lr"
@@ -165,8 +165,8 @@ def test_limit_range_sets_what_is_unset_after_limits_were_copied() -> None:
     ],
 )
 def test_limit_range_has_defaults_of_its_own(item: Json, limits: Json, requests: Json) -> None:
-    found = limit_range("lr", [msgspec.convert({"type": "Container", **item}, LimitRangeItem)])
-    assert (found.limits, found.requests) == (limits, requests)
+    defaulted = limit_range("lr", [msgspec.convert({"type": "Container", **item}, LimitRangeItem)])
+    assert (defaulted.limits, defaulted.requests) == (limits, requests)
 
 
 def test_requests_of_the_pod_come_from_its_containers_and_else_from_its_limits() -> None:
@@ -234,7 +234,7 @@ def test_token_of_the_account_is_mounted_in_containers_and_init_containers() -> 
     assert volume["name"].startswith("kube-api-access-")
     assert volume["projected"]["sources"][0]["serviceAccountToken"] is not None
     mount = {"name": volume["name"], "readOnly": True, "mountPath": TOKEN_PATH}
-    assert [set_fields(each) for each in spec["initContainers"][0]["volumeMounts"]] == [mount]
+    assert [set_fields(one) for one in spec["initContainers"][0]["volumeMounts"]] == [mount]
     assert set_fields(spec["containers"][0]["volumeMounts"][1]) == mount
     assert spec["ephemeralContainers"][0]["volumeMounts"] is None
     assert set(causes.values()) == {"added for the service account's token"}

@@ -47,8 +47,8 @@ def answered(
 
 
 def waiver(**spec: Any) -> dict[str, Any]:
-    given = {"policies": ["restricted"], "controls": ["privileged"], "expires": "2026-12-01T00:00:00Z", "reason": "x"}
-    return given | {"match": {"namespaces": ["shop"]}} | spec
+    texts = {"policies": ["restricted"], "controls": ["privileged"], "expires": "2026-12-01T00:00:00Z", "reason": "x"}
+    return texts | {"match": {"namespaces": ["shop"]}} | spec
 
 
 BROKEN = {"controls": {"images": {"trustedRegistries": ["acme/web"]}, "hostPorts": {"allowed": [{"min": 9, "max": 8}]}}}

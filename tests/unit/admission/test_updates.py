@@ -107,8 +107,8 @@ def test_update_that_changes_what_runs_has_the_pod_judged_whole(what: str) -> No
     good_old, good_new = copy.deepcopy(OLD), copy.deepcopy(new)
     for pod in (good_old, good_new):
         pod["spec"]["volumes"] = []
-        for each in pod["spec"]["containers"]:
-            each["securityContext"]["privileged"] = False
+        for one in pod["spec"]["containers"]:
+            one["securityContext"]["privileged"] = False
     assert admits(good_new, good_old)
 
 

@@ -24,13 +24,13 @@ RESTRICTED = msgspec.convert(
 
 
 def waiver(name: str = "w", **spec: Any) -> PolicyWaiver:
-    given = {
+    fields = {
         "policies": ["restricted"],
         "controls": ["privileged"],
         "expires": "2027-01-31T00:00:00Z",
         "reason": "the driver\n  needs it",
     }
-    return msgspec.convert({"metadata": {"name": name}, "spec": given | spec}, PolicyWaiver)
+    return msgspec.convert({"metadata": {"name": name}, "spec": fields | spec}, PolicyWaiver)
 
 
 def at(moment: datetime) -> Callable[[], datetime]:
@@ -213,7 +213,7 @@ def test_two_waivers_with_values_exempt_from_the_values_of_both() -> None:
     one, two = (waiver(name, controls=["capabilities"], values=[name]) for name in ("NET_ADMIN", "SYS_TIME"))
     pod = adding("NET_ADMIN", "SYS_TIME")
     outcome = answered(pod, RESTRICTED, one, two)
-    assert [(each.waiver, each.finding.raw_value) for each in outcome.waived] == [
+    assert [(exemption.waiver, exemption.finding.raw_value) for exemption in outcome.waived] == [
         ("NET_ADMIN", "NET_ADMIN"),
         ("SYS_TIME", "SYS_TIME"),
     ]

@@ -88,7 +88,7 @@ def test_pods_are_judged_all_the_same() -> None:
     assert violation.finding.field == "spec.template.metadata.labels.team"
     pod = restricted_pod() | {"metadata": {"name": "web"}}
     outcome = admission.validate(admission.decode(review_body(pod)), policies(), {})
-    assert [each.finding.field for each in outcome.violations] == ["metadata.labels.team"]
+    assert [violation.finding.field for violation in outcome.violations] == ["metadata.labels.team"]
     pod["metadata"]["labels"] = {"team": "shop"}
     assert admission.validate(admission.decode(review_body(pod)), policies(), {}).decision == "allow"
 
@@ -117,8 +117,10 @@ def test_an_update_excuses_what_the_workload_had_and_nothing_else() -> None:
 def test_check_gives_the_verdict_of_the_workload() -> None:
     for templates, enforcements in (("Deny", ["Deny"]), ("Warn", ["Warn"]), ("Ignore", [])):
         (checked,) = sekisho.check(workload(), policies(templates=templates))
-        assert [str(each.enforcement) for each in checked.violations] == enforcements
-        assert [each.finding.field for each in checked.violations] == ["metadata.labels.team"][: len(enforcements)]
+        assert [str(violation.enforcement) for violation in checked.violations] == enforcements
+        assert [violation.finding.field for violation in checked.violations] == ["metadata.labels.team"][
+            : len(enforcements)
+        ]
     (checked,) = sekisho.check(workload(labels={"team": "shop"}), policies())
     assert checked.violations == ()
 

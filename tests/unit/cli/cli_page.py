@@ -13,7 +13,7 @@ _EXAMPLES = re.compile(r"(?<=^```console\n).*?(?=^```$)", re.MULTILINE | re.DOTA
 
 def refreshed(page: str) -> str:
     """The page with the output of each command as it is now."""
-    return _EXAMPLES.sub(lambda found: "".join(map(_run, re.findall(r"^\$ (.*)\n", found[0], re.MULTILINE))), page)
+    return _EXAMPLES.sub(lambda example: "".join(map(_run, re.findall(r"^\$ (.*)\n", example[0], re.MULTILINE))), page)
 
 
 def _run(command: str) -> str:

@@ -217,11 +217,11 @@ def test_pattern_with_other_authorities_is_another_entry(
     options = [word for name in wanted for word in ("--by", name)]
     result = sekisho("catalog", "add", file, "GHCR.io/acme/*", *options, "--valid-until", "2099-01-31")
     assert (result.exit_code, result.stdout.split()[0]) == (0, "changed" if entries == 1 else "added")
-    found = catalog_of(file).spec.entries
-    assert len(found) == entries
-    assert [one.valid_until is not None for one in found] == [False, True][2 - entries :]
-    assert found[-1].by is not None
-    assert set(found[-1].by.names) == set(wanted)
+    written_entries = catalog_of(file).spec.entries
+    assert len(written_entries) == entries
+    assert [one.valid_until is not None for one in written_entries] == [False, True][2 - entries :]
+    assert written_entries[-1].by is not None
+    assert set(written_entries[-1].by.names) == set(wanted)
 
 
 def test_pattern_is_found_by_another_spelling_of_its_registry(tmp_path: Path) -> None:

@@ -89,13 +89,13 @@ def test_a_separator_in_a_block_of_text_does_not_end_a_document() -> None:
 def test_split_documents_are_the_documents(pieces: list[str]) -> None:
     text = "".join(pieces)
     try:
-        whole = [(found.value, found.position(())) for found in read_documents(text, "f")]
+        whole = [(document.value, document.position(())) for document in read_documents(text, "f")]
     except DocumentError:
         return
     split = [
-        (found.value, found.position(()))
+        (document.value, document.position(()))
         for line, piece in split_documents(text)
-        for found in read_documents(piece, "f", line)
+        for document in read_documents(piece, "f", line)
     ]
     assert split == whole
 
@@ -203,9 +203,9 @@ def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     writer = threading.Thread(target=pipe.write_text, args=(BAD_POD,))
     writer.start()
-    found = read_sources([pipe])
+    sources = read_sources([pipe])
     writer.join()
-    assert [source.text for source in found.texts] == [BAD_POD]
+    assert [source.text for source in sources.texts] == [BAD_POD]
 
 
 def test_a_folder_without_manifests_says_so(tmp_path: Path) -> None:
@@ -248,8 +248,8 @@ SCALARS = {
 @pytest.mark.parametrize(("text", "value"), SCALARS.items())
 def test_plain_scalars_are_read_as_kubernetes_reads_them(text: str, value: object) -> None:
     (document,) = read_documents(f"a: {text}\n", "f")
-    found = document.value["a"]
-    assert (type(found), found) == (type(value), value)
+    scalar = document.value["a"]
+    assert (type(scalar), scalar) == (type(value), value)
     (document,) = read_documents(f"a: '{text}'\n", "f")
     assert document.value["a"] == text
 

@@ -60,8 +60,8 @@ def test_text_has_a_paragraph_for_each_object_and_a_summary() -> None:
 
 
 def test_json_has_every_object_and_every_finding() -> None:
-    found = json.loads(baseline("json", BAD_POD + "---\n" + GOOD_POD + "---\nkind: x\n", code=2))
-    bad, good = found["results"]
+    report = json.loads(baseline("json", BAD_POD + "---\n" + GOOD_POD + "---\nkind: x\n", code=2))
+    bad, good = report["results"]
     assert (good["verdict"], good["findings"]) == ("passed", [])
     assert {key: bad[key] for key in ("file", "line", "column", "kind", "namespace", "name", "verdict")} == {
         "file": "<stdin>",
@@ -89,9 +89,9 @@ def test_json_has_every_object_and_every_finding() -> None:
             "messages": [],
         }
     ]
-    assert [problem["where"] for problem in found["problems"]] == ["<stdin>:11:1"]
+    assert [problem["where"] for problem in report["problems"]] == ["<stdin>:11:1"]
     counts = {"checked": 2, "passed": 1, "denied": 1, "policies": 0, "passedOver": 0, "unreadable": 1}
-    assert found["summary"] == counts | {"ignored": 0, "known": 0}
+    assert report["summary"] == counts | {"ignored": 0, "known": 0}
 
 
 def test_machine_formats_write_the_summary_to_stderr() -> None:

@@ -115,8 +115,8 @@ def test_items_of_lists_and_aliases_are_fixed_one_by_one() -> None:
         "- {apiVersion: apps/v1, kind: Deployment, metadata: {name: b}, spec: {template: {spec: *spec}}}\n"
     )
     result = sekisho("fix", "--all", "--standard", "baseline", "-", text=text)
-    (found,) = documents(result.stdout)
-    pod, deployment = found["items"]
+    (document,) = documents(result.stdout)
+    pod, deployment = document["items"]
     for spec in (pod["spec"], deployment["spec"]["template"]["spec"]):
         assert [one["securityContext"]["privileged"] for one in spec["containers"]] == [False, False]
     assert result.stdout == text.replace("privileged: true", "privileged: false")
@@ -248,10 +248,10 @@ def test_after_fix_all_no_finding_with_a_change_remains(pod: dict[str, Any], spe
         (checked,) = checker.check(again).checked
         left = [located.violation for located in checked.violations]
         assert [violation.finding for violation in left if violation.finding.change is not None] == []
-        assert left == [located.violation for found in fixed.left for located in found.violations]
+        assert left == [located.violation for result in fixed.left for located in result.violations]
         assert fix_source(again, checker, apply_changes=True).text == again.text
         denied = any(violation.enforcement == Enforcement.DENY for violation in left)
-        assert any(found.is_denied for found in fixed.left) is denied
+        assert any(result.is_denied for result in fixed.left) is denied
 
 
 @pytest.mark.parametrize("kind", LISTS)

@@ -21,11 +21,15 @@ TAIL = 'metadata:\n  resourceVersion: ""\n'
 
 def read(text: str, *, split: bool) -> list[Any]:
     whole = Source("f", 0, text)
-    found = split_list(text) if split else None
-    texts = [Source("f", line, piece, found.inherited) for line, piece in found.pieces] if found else [whole]
+    texts_of_items = split_list(text) if split else None
+    texts = (
+        [Source("f", line, piece, texts_of_items.inherited) for line, piece in texts_of_items.pieces]
+        if texts_of_items
+        else [whole]
+    )
     return [
-        (each.value, each.group, each.kind, each.document.place(each.at)) if isinstance(each, Manifest) else str(each)
-        for each in read_manifests(texts)
+        (item.value, item.group, item.kind, item.document.place(item.at)) if isinstance(item, Manifest) else str(item)
+        for item in read_manifests(texts)
     ]
 
 
@@ -56,7 +60,7 @@ def test_items_of_json_are_those_of_the_whole_list(items: list[dict[str, Any]], 
     split = read(text, split=True)
     whole = read(text, split=False)
     if indent is None:  # a long line has no places that anybody reads
-        split, whole = ([each[:3] for each in found] for found in (split, whole))
+        split, whole = ([item[:3] for item in documents] for documents in (split, whole))
     assert split == whole
     assert split_list(text) is not None
 
@@ -70,9 +74,9 @@ def test_text_that_looks_like_an_anchor_does_not_keep_a_list_whole() -> None:
 
 def test_a_list_of_sekishos_own_writing_is_split() -> None:
     text = write_document({"apiVersion": "v1", "kind": "List", "items": [ITEM, BAD]})
-    found = split_list(text)
-    assert found is not None
-    assert len(found.pieces) == 2
+    items = split_list(text)
+    assert items is not None
+    assert len(items.pieces) == 2
     assert read(text, split=True) == read(text, split=False)
 
 
@@ -103,7 +107,7 @@ def test_other_documents_are_read_as_a_whole(text: str) -> None:
 
 def test_a_quoted_text_across_items_cannot_be_read() -> None:
     text = 'apiVersion: v1\nkind: List\nitems:\n- a: "\n- b"\n'
-    assert any(isinstance(each, str) for each in read(text, split=True))
+    assert any(isinstance(item, str) for item in read(text, split=True))
 
 
 @pytest.mark.parametrize("indent", [0, 2])

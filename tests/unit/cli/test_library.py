@@ -26,13 +26,13 @@ def test_importing_it_loads_nothing_else() -> None:
 def test_a_text_a_file_and_an_object_can_be_checked() -> None:
     policies = sekisho.load_policies(RESTRICTED)
     (bad,) = sekisho.check(BAD_POD, policies)
-    (located,) = [found for found in bad.violations if found.finding.control == "hostNamespaces"]
+    (located,) = [checked for checked in bad.violations if checked.finding.control == "hostNamespaces"]
     assert (bad.is_denied, bad.title, located.line, located.column) == (True, "Pod default/bad", 4, 8)
     assert (located.finding.field, located.enforcement) == ("spec.hostPID", sekisho.Enforcement.DENY)
-    assert [found.is_denied for found in sekisho.check(MANIFESTS, policies)] == [True, True, False]
+    assert [checked.is_denied for checked in sekisho.check(MANIFESTS, policies)] == [True, True, False]
     for value, denied in ((True, True), (False, False)):
-        (found,) = sekisho.check(restricted_pod(hostPID=value), policies)
-        assert found.is_denied is denied
+        (checked,) = sekisho.check(restricted_pod(hostPID=value), policies)
+        assert checked.is_denied is denied
 
 
 def test_standards_and_several_paths(tmp_path: Path) -> None:
@@ -52,8 +52,8 @@ def test_namespaces_and_their_labels(tmp_path: Path) -> None:
     selector = {"namespaceSelector": {"matchLabels": {"tier": "prod"}}}
     policies = sekisho.load_policies(policy_file(tmp_path, match=selector, controls={"hostNamespaces": {}}))
     for labels, denied in (({"shop": {"tier": "prod"}}, True), ({"shop": {"tier": "test"}}, False), (None, False)):
-        (found,) = sekisho.check(BAD_POD, policies, namespace="shop", namespace_labels=labels)
-        assert found.is_denied is denied
+        (checked,) = sekisho.check(BAD_POD, policies, namespace="shop", namespace_labels=labels)
+        assert checked.is_denied is denied
 
 
 @pytest.mark.parametrize(

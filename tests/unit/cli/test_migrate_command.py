@@ -30,8 +30,8 @@ Violations = frozenset[tuple[str, Any]]
 
 def namespace(name: str, **labels: str) -> dict[str, Any]:
     """A Namespace; `enforce_version` is the label enforce-version."""
-    asked = {P + key.replace("_", "-"): value for key, value in labels.items()}
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": asked}}
+    prefixed = {P + key.replace("_", "-"): value for key, value in labels.items()}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": prefixed}}
 
 
 def written(tmp_path: Path, *namespaces: dict[str, Any]) -> str:
@@ -43,7 +43,7 @@ def written(tmp_path: Path, *namespaces: dict[str, Any]) -> str:
 def policies(text: str) -> dict[str, Any]:
     """The specs of the policies in what was written; all of them can be used."""
     parse_policies(text, "written")
-    return {each["metadata"]["name"]: each["spec"] for each in yaml.safe_load_all(text) if each}
+    return {document["metadata"]["name"]: document["spec"] for document in yaml.safe_load_all(text) if document}
 
 
 # What is written
@@ -57,14 +57,14 @@ def test_the_migrated_policy_keeps_reading_labels(tmp_path: Path) -> None:
 
 
 def test_explicit_policies_name_level_version_and_namespaces(tmp_path: Path) -> None:
-    given = written(
+    file = written(
         tmp_path,
         namespace("b", enforce="restricted"),
         namespace("a", enforce="restricted", warn="restricted", audit="baseline", audit_version="v1.20"),
         namespace("legacy", enforce="baseline", enforce_version="v1.30", warn="restricted"),
         namespace("free", enforce="privileged"),
     )
-    done = sekisho("migrate", "psa", "--explicit", "-f", given)
+    done = sekisho("migrate", "psa", "--explicit", "-f", file)
     assert (done.exit_code, done.stderr) == (0, "")
 
     def spec(enforcement: str, templates: str, names: list[str], level: str, version: str) -> dict[str, Any]:
@@ -131,8 +131,8 @@ def test_manifests_are_read_in_every_form(tmp_path: Path) -> None:
     listed = {"apiVersion": "v1", "kind": "List", "items": [other, one]}
     typed = {"apiVersion": "v1", "kind": "NamespaceList", "items": [{"metadata": one["metadata"]}]}
     expected = sekisho("migrate", "psa", "--explicit", "-f", written(tmp_path, one)).stdout
-    for given in (listed, typed):
-        done = sekisho("migrate", "psa", "--explicit", "-f", "-", text=json.dumps(given))
+    for text in (listed, typed):
+        done = sekisho("migrate", "psa", "--explicit", "-f", "-", text=json.dumps(text))
         assert (done.exit_code, done.stdout) == (0, expected)
 
 
@@ -192,8 +192,8 @@ def admission(**plugin: Any) -> dict[str, Any]:
 def migrated(tmp_path: Path, configuration: Any, *options: str) -> tuple[int, str, str]:
     file = tmp_path / "configuration.yaml"
     file.write_text(yaml.safe_dump(configuration))
-    given = written(tmp_path, namespace("shop", enforce="restricted"), namespace("tools"), namespace("plain"))
-    done = sekisho("migrate", "psa", "--config", str(file), *options, "-f", given)
+    namespaces = written(tmp_path, namespace("shop", enforce="restricted"), namespace("tools"), namespace("plain"))
+    done = sekisho("migrate", "psa", "--config", str(file), *options, "-f", namespaces)
     return done.exit_code, done.stdout, done.stderr
 
 
@@ -217,23 +217,23 @@ def test_exemptions_and_defaults_become_policies(tmp_path: Path) -> None:
         "excludeSubjects": {"users": ["admin"]},
         "excludeRuntimeClasses": ["gvisor"],
     }
-    found = {each["metadata"]["name"]: each["spec"] for each in yaml.safe_load_all(text)}
-    assert found["pod-security-labels"]["match"] == exempt
+    specs = {document["metadata"]["name"]: document["spec"] for document in yaml.safe_load_all(text)}
+    assert specs["pod-security-labels"]["match"] == exempt
 
     def without(label: str) -> dict[str, Any]:
         return exempt | {"namespaceSelector": {"matchExpressions": [{"key": P + label, "operator": "DoesNotExist"}]}}
 
-    assert found["pod-security-default-enforce"] == {
+    assert specs["pod-security-default-enforce"] == {
         "enforcement": "Deny",
         "templates": "Ignore",
         "match": without("enforce"),
         "podSecurityStandard": {"level": "baseline", "version": "latest"},
     }
-    assert found["pod-security-default-warn"]["match"] == without("warn")
-    assert found["pod-security-default-warn"]["podSecurityStandard"] == {"level": "restricted", "version": "v1.30"}
+    assert specs["pod-security-default-warn"]["match"] == without("warn")
+    assert specs["pod-security-default-warn"]["podSecurityStandard"] == {"level": "restricted", "version": "v1.30"}
     explicit = {
-        each["metadata"]["name"]: each["spec"]
-        for each in yaml.safe_load_all(migrated(tmp_path, CONFIGURATION, "--explicit")[1])
+        document["metadata"]["name"]: document["spec"]
+        for document in yaml.safe_load_all(migrated(tmp_path, CONFIGURATION, "--explicit")[1])
     }
     everything_else = exempt | {"excludeNamespaces": ["shop", "tools"]}
     assert explicit["pod-security-enforce-baseline"]["match"] == everything_else
@@ -274,13 +274,15 @@ def test_an_unusable_configuration_is_reported_with_its_place(tmp_path: Path, co
 
 def test_too_many_namespaces_for_one_policy_make_several() -> None:
     namespaces = {f"ns-{number:04}": {P + "enforce": "baseline"} for number in range(2050)}
-    found = explicit_policies(namespaces, PodSecurityConfiguration())
-    assert [each.policy["metadata"]["name"] for each in found] == [
+    migrated_policies = explicit_policies(namespaces, PodSecurityConfiguration())
+    assert [migrated_policy.policy["metadata"]["name"] for migrated_policy in migrated_policies] == [
         "pod-security-baseline",
         "pod-security-baseline-2",
         "pod-security-baseline-3",
     ]
-    named = [name for each in found for name in each.policy["spec"]["match"]["namespaces"]]
+    named = [
+        name for migrated_policy in migrated_policies for name in migrated_policy.policy["spec"]["match"]["namespaces"]
+    ]
     assert named == sorted(namespaces)
 
 
@@ -316,8 +318,10 @@ def random_labels(chance: Random) -> dict[str, str]:
     return labels
 
 
-def policy_set(found: list[Any]) -> PolicySet:
-    return PolicySet.of(msgspec.convert(each.policy, ClusterPodPolicy) for each in found)
+def policy_set(migrated_policies: list[Any]) -> PolicySet:
+    return PolicySet.of(
+        msgspec.convert(migrated_policy.policy, ClusterPodPolicy) for migrated_policy in migrated_policies
+    )
 
 
 @cache
@@ -333,18 +337,18 @@ def of_standard(level: str, version: str, enforcement: str, templates: str) -> P
 
 def verdicts(policies: PolicySet, namespace: str, labels: Labels, pod: Pod) -> tuple[Violations, Violations]:
     """The violations of a pod, and of a template like it. What is denied is not also warned about."""
-    found = []
+    verdict = []
     for form in (Form.POD, Form.TEMPLATE):
         violations = evaluate(pod, Context(policies, namespace, labels), form=form).violations
-        denied = {each.finding.identity for each in violations if each.enforcement == "Deny"}
-        found.append(
+        denied = {violation.finding.identity for violation in violations if violation.enforcement == "Deny"}
+        verdict.append(
             frozenset(
-                (str(each.enforcement), each.finding.identity)
-                for each in violations
-                if each.enforcement != "Warn" or each.finding.identity not in denied
+                (str(violation.enforcement), violation.finding.identity)
+                for violation in violations
+                if violation.enforcement != "Warn" or violation.finding.identity not in denied
             )
         )
-    return found[0], found[1]
+    return verdict[0], verdict[1]
 
 
 def by_the_standard(levels: WrittenLevels, pod: Pod) -> tuple[Violations, Violations]:
@@ -361,7 +365,7 @@ def by_the_standard(levels: WrittenLevels, pod: Pod) -> tuple[Violations, Violat
         on_templates |= of_template
     denied = {identity for enforcement, identity in on_pods if enforcement == "Deny"}
     return (
-        frozenset(each for each in on_pods if each[0] != "Warn" or each[1] not in denied),
+        frozenset(result for result in on_pods if result[0] != "Warn" or result[1] not in denied),
         frozenset(on_templates),
     )
 
@@ -375,8 +379,10 @@ def test_random_pods_get_the_same_verdicts_from_labels_and_from_either_migration
     configuration = PodSecurityConfiguration(defaults, Exemptions(namespaces=("exempt",)))
     explicit = policy_set(explicit_policies(namespaces, configuration))
     from_labels = policy_set(policies_from_labels(namespaces, configuration))
-    notes = [each for each in remarks(namespaces, configuration, explicit=False) if "; fix: `kubectl label" in each]
-    inexact = {re.findall(r"^namespace (\S+): ", each)[0] for each in notes}
+    notes = [
+        remark for remark in remarks(namespaces, configuration, explicit=False) if "; fix: `kubectl label" in remark
+    ]
+    inexact = {re.findall(r"^namespace (\S+): ", remark)[0] for remark in notes}
     assert len(inexact) < 45
     assert bool(inexact) is (defaults != WrittenLevels())
     denied = warned = 0
@@ -390,10 +396,10 @@ def test_random_pods_get_the_same_verdicts_from_labels_and_from_either_migration
             assert verdicts(explicit, name, labels, pod) == expected, (name, labels)
             if name in inexact:
                 continue
-            for found, wanted in zip(verdicts(from_labels, name, labels, pod), expected, strict=True):
+            for actual, wanted in zip(verdicts(from_labels, name, labels, pod), expected, strict=True):
                 # Two policies may warn, by the labels and by the default: then the labels' version may add a warning.
-                assert {each for each in found ^ wanted if each[0] != "Warn"} == set(), (name, labels)
-                assert wanted <= found, (name, labels)
-                assert defaults != WrittenLevels() or found == wanted, (name, labels)
+                assert {result for result in actual ^ wanted if result[0] != "Warn"} == set(), (name, labels)
+                assert wanted <= actual, (name, labels)
+                assert defaults != WrittenLevels() or actual == wanted, (name, labels)
     assert denied > 200
     assert warned > 100

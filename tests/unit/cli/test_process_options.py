@@ -34,24 +34,24 @@ def test_every_option_is_documented_with_its_variable(process: str, option: clic
 def test_every_variable_is_read_and_the_command_line_overrides_it(
     process: str, option: click.Option, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given, other = VALUES.get(option.type.name, ("here", "there"))
+    text, other = VALUES.get(option.type.name, ("here", "there"))
     if isinstance(option.type, click.Choice):
-        given, *_, other = option.type.choices
+        text, *_, other = option.type.choices
     elif option.is_flag:
-        given = "true"
+        text = "true"
     context = context_of(process)
     assert context.parent is not None
-    monkeypatch.setenv(variable_of(option, context), given)
+    monkeypatch.setenv(variable_of(option, context), text)
 
     def value(*arguments: str) -> str:
         params = context.command.make_context(process, list(arguments), parent=context.parent).params
-        found = params[option.name or ""]
-        return ",".join(found) if isinstance(found, tuple | frozenset) else str(found)
+        result = params[option.name or ""]
+        return ",".join(result) if isinstance(result, tuple | frozenset) else str(result)
 
     if option.is_flag:
         assert (value(), value(*option.secondary_opts)) == ("True", "False")
         return
-    assert value() == given
+    assert value() == text
     assert value(f"{option.opts[0]}={other}") == other
 
 

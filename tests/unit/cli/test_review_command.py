@@ -31,10 +31,10 @@ UNREADABLE = review({"spec": {"hostPID": 5}})
 @pytest.mark.parametrize(("args", "answer"), [((), admission.validate), (("--mutate",), admission.mutate)])
 def test_answers_equal_the_webhooks_byte_for_byte(args: tuple[str, ...], answer: Any) -> None:
     policies = PolicySet.of(read_policies(RESTRICTED))
-    asked = [GOOD, BAD, PLAIN, DELETE, UNREADABLE]
-    result = sekisho("review", "-p", RESTRICTED, *args, text="\n".join(asked))
+    reviews = [GOOD, BAD, PLAIN, DELETE, UNREADABLE]
+    result = sekisho("review", "-p", RESTRICTED, *args, text="\n".join(reviews))
     assert result.exit_code == 0
-    expected = [answer(admission.decode(line.encode()), policies, None).response.decode() for line in asked]
+    expected = [answer(admission.decode(line.encode()), policies, None).response.decode() for line in reviews]
     assert result.stdout.splitlines() == expected
     assert len({json.loads(line)["response"]["allowed"] for line in expected}) == 2
 
@@ -89,10 +89,10 @@ def test_objects_of_the_cluster_change_the_pods_of_templates(tmp_path: Path) -> 
     template = {"spec": {"containers": [{"name": "app", "image": "x"}]}}
     deployment = {"kind": "Deployment", "metadata": {"name": "web"}, "spec": {"template": template}}
     of = {"kind": DEPLOYMENT, "resource": DEPLOYMENTS}
-    asked = [review(deployment, namespace=namespace, **of) for namespace in ("shop", "other")]
+    reviews = [review(deployment, namespace=namespace, **of) for namespace in ("shop", "other")]
 
     def allowed(*args: str | Path) -> list[bool]:
-        result = sekisho("review", "-p", policy, *args, text="\n".join(asked))
+        result = sekisho("review", "-p", policy, *args, text="\n".join(reviews))
         assert result.exit_code == 0
         return [json.loads(line)["response"]["allowed"] for line in result.stdout.splitlines()]
 

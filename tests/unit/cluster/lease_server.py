@@ -60,10 +60,10 @@ class LeaseServer:
         known = self.leases.get(name)
         if not name and request.method == "GET":
             label, _, value = request.query.get("labelSelector", "").partition("=")
-            chosen = [
+            selected = [
                 lease for lease in self.leases.values() if lease["metadata"].get("labels", {}).get(label) == value
             ]
-            return web.json_response({"items": chosen})
+            return web.json_response({"items": selected})
         if request.method == "POST":
             body = await request.json()
             name = body["metadata"]["name"]

@@ -31,10 +31,10 @@ class Scripted:
         self.chunks: list[bytes] = []
         self.good_token = ""
         self.hold = False
-        self.asked: list[tuple[str, str, bytes]] = []
+        self.requests: list[tuple[str, str, bytes]] = []
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append((request.method, request.headers.get("Content-Type", ""), await request.read()))
+        self.requests.append((request.method, request.headers.get("Content-Type", ""), await request.read()))
         if self.good_token and request.headers.get("Authorization") != f"Bearer {self.good_token}":
             return web.json_response({"reason": "Unauthorized", "message": "who are you?"}, status=401)
         if self.hold:
@@ -68,7 +68,7 @@ async def test_each_call_sends_its_method_body_and_content_type(api: ApiClient, 
     await api.patch("/x", b"4", "application/apply-patch+yaml", {"fieldManager": "me"})
     await api.delete("/x")
     json_type = "application/json"
-    assert [(method, kind.partition(";")[0], body) for method, kind, body in server.asked] == [
+    assert [(method, kind.partition(";")[0], body) for method, kind, body in server.requests] == [
         ("GET", "", b""),
         ("POST", json_type, b"1"),
         ("PUT", json_type, b"2"),
@@ -89,7 +89,7 @@ async def test_a_client_that_may_not_write_only_reads(api: ApiClient, server: Sc
         ):
             with pytest.raises(ApiUnavailable, match="not sent, as this process is not the leader any more"):
                 await call
-    assert [method for method, _, _ in server.asked] == ["GET"]
+    assert [method for method, _, _ in server.requests] == ["GET"]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ async def test_name_that_makes_another_path_is_not_sent(api: ApiClient, server: 
     for call in (api.get(f"/x/{name}"), api.delete(f"/x/{name}/y"), api.create(f"/x/{name}/y", b"{}")):
         with pytest.raises(ApiUnavailable, match="not sent, as a name in it"):
             await call
-    assert server.asked == []
+    assert server.requests == []
     for good in ("..a", "a..b", "system:node", "sha256-1.x_y"):
         with pytest.raises(ApiError):
             await api.get(f"/y/{good}")  # sent, and not found
@@ -124,7 +124,7 @@ async def test_redirect_is_an_error_and_is_not_followed(api: ApiClient, server: 
     server.status = 302
     with pytest.raises(ApiError):
         await api.get("/x")
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 async def test_answer_over_the_limit_is_an_error(
@@ -246,8 +246,8 @@ async def test_configurations_are_tried_in_order(nowhere: Path, monkeypatch: pyt
     assert (await load_config(None)).host == "http://home:1"
     monkeypatch.setenv("KUBECONFIG", str(write_kubeconfig(nowhere / "env", "http://env:1", token="e")))
     assert (await load_config(None)).host == "http://env:1"
-    given = write_kubeconfig(nowhere / "given", "http://given:1", token="g")
-    loaded = await load_config(given)
+    by_option = write_kubeconfig(nowhere / "given", "http://given:1", token="g")
+    loaded = await load_config(by_option)
     assert (loaded.host, loaded.authorization) == ("http://given:1", "Bearer g")
 
 

@@ -60,7 +60,7 @@ class Followed:
         self.versions[plural], self.unusable[plural] = resource_version, set(unusable)
         self.changes += changed
 
-    def asked(self, namespace: str = "shop") -> set[str]:
+    def titles(self, namespace: str = "shop") -> set[str]:
         """The policies that the present set asks for in a namespace."""
         steps = self.sets[-1].plan(namespace, {}, None).steps if self.sets else ()
         return {name for step in steps for requirement in step.required_by for name in requirement.policies}
@@ -109,8 +109,8 @@ async def followed() -> AsyncIterator[Followed]:
 
 async def test_one_set_is_built_from_all_kinds(followed: Followed) -> None:
     assert len(followed.sets) == 1
-    assert followed.asked() == {"p", "shop/own"}
-    assert followed.asked("pay") == {"p"}
+    assert followed.titles() == {"p", "shop/own"}
+    assert followed.titles("pay") == {"p"}
     assert [waiver.name for waiver in followed.sets[-1].waivers_of("p", "shop")] == ["w"]
     assert list(followed.sets[-1].authorities) == ["release"]
     assert list(followed.sets[-1].catalogs) == ["certified"]
@@ -138,7 +138,7 @@ async def test_authorities_are_not_read_where_images_are_not_verified() -> None:
     collections.servers["imageauthorities"].status = 403
     async with following(collections):
         await until(lambda: bool(collections.sets))
-        assert collections.asked() == {"p"}
+        assert collections.titles() == {"p"}
         assert set(collections.versions) == set(PLURALS) - {"imageauthorities"}
         assert collections.servers["imageauthorities"].requests == []
 
@@ -181,7 +181,7 @@ async def test_policies_applied_one_by_one_cost_few_sets_when_a_set_is_large(fol
         followed.place("podpolicies", f"own-{number}", DENY, namespace="shop")
         await until(lambda: f"shop/own-{number}" in followed.policies.reflectors["podpolicies"].objects)  # noqa: B023
     await until(lambda: followed.versions["podpolicies"] == "141")
-    assert followed.asked() == {"p", "shop/own", *(f"shop/own-{number}" for number in range(40))}
+    assert followed.titles() == {"p", "shop/own", *(f"shop/own-{number}" for number in range(40))}
     assert len(followed.sets) - sets <= (time.monotonic() - began) / (4 * followed.building_seconds) + 2
 
 
@@ -202,7 +202,7 @@ async def test_an_unusable_policy_affects_no_other_and_its_last_version_stays(
     followed.place("podpolicies", "own", {"enforcment": "Warn"}, generation=2, namespace="shop")
     followed.place("policywaivers", "w", WAIVE | {"match": {"images": ["acme/x"]}}, generation=2)
     followed.place("clusterpodpolicies", "q", DENY)
-    await until(lambda: followed.asked() == {"p", "q", "shop/own"})
+    await until(lambda: followed.titles() == {"p", "q", "shop/own"})
     changed = {"clusterpodpolicies", "podpolicies", "policywaivers"}
     await until(lambda: {plural for plural, version in followed.versions.items() if version == "102"} == changed)
     assert followed.unusable == {

@@ -101,8 +101,8 @@ class Command:
         return process
 
     async def __call__(self, *args: str) -> tuple[int, str, str]:
-        given = ["denials", f"--kubeconfig={self.kubeconfig}", *args]
-        result = await asyncio.to_thread(CliRunner().invoke, main, given)
+        arguments = ["denials", f"--kubeconfig={self.kubeconfig}", *args]
+        result = await asyncio.to_thread(CliRunner().invoke, main, arguments)
         return result.exit_code, result.stdout, result.stderr
 
 
@@ -327,8 +327,8 @@ async def test_forged_event_cannot_control_the_terminal_and_a_broken_one_is_igno
 
 
 def test_reports_of_several_replicas_are_added_up() -> None:
-    told = [event("a", count=5, seconds=50), event("b", count=3, seconds=10), event("c", note="another")]
-    other, same = denials_of(decode_event(json.dumps(each).encode()) for each in told)
+    events = [event("a", count=5, seconds=50), event("b", count=3, seconds=10), event("c", note="another")]
+    other, same = denials_of(decode_event(json.dumps(one).encode()) for one in events)
     assert (same.count, other.count) == (8, 1)
     assert same.last_seen > same.first_seen
 

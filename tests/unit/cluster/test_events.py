@@ -42,9 +42,9 @@ def occurrence(meta: dict[str, Any], **request: Any) -> Occurrence | None:
 
 
 def event(meta: dict[str, Any], **request: Any) -> Event:
-    found = occurrence(meta, **request)
-    assert found is not None
-    return event_of(found, found.regarding, "replica-1")
+    occurred = occurrence(meta, **request)
+    assert occurred is not None
+    return event_of(occurred, occurred.regarding, "replica-1")
 
 
 @pytest.mark.parametrize(
@@ -66,12 +66,12 @@ def event(meta: dict[str, Any], **request: Any) -> Event:
 def test_the_object_that_an_event_regards(
     meta: dict[str, Any], request_fields: dict[str, Any], regarding: str, related: str | None
 ) -> None:
-    told = event(meta, **request_fields)
-    assert told.regarding is not None
-    assert told.regarding.name == regarding
-    assert (told.related.name if told.related is not None else None) == related
-    assert SUBDOMAIN.fullmatch(told.metadata.name)
-    assert len(told.metadata.name) <= 253
+    written = event(meta, **request_fields)
+    assert written.regarding is not None
+    assert written.regarding.name == regarding
+    assert (written.related.name if written.related is not None else None) == related
+    assert SUBDOMAIN.fullmatch(written.metadata.name)
+    assert len(written.metadata.name) <= 253
 
 
 def test_dry_runs_and_cluster_scoped_objects_cause_no_event() -> None:
@@ -122,19 +122,19 @@ def written_name(written: dict[str, Any]) -> str:
 )
 def test_reason_decides_the_type(reason: Reason, kind: str) -> None:
     pod = ObjectReference("v1", "Pod", "p", "ns")
-    told = event_of(Occurrence(pod, None, statement(reason, "text"), NOW), pod, "i")
-    assert (told.type, told.reason, told.metadata.annotations) == (kind, reason.value, {})
+    written = event_of(Occurrence(pod, None, statement(reason, "text"), NOW), pod, "i")
+    assert (written.type, written.reason, written.metadata.annotations) == (kind, reason.value, {})
 
 
 def test_event_about_an_object_outside_of_namespaces_is_in_the_default_one() -> None:
     waiver = ObjectReference("sekisho.dev/v1alpha1", "PolicyWaiver", "w", "")
-    told = event_of(Occurrence(waiver, None, statement(Reason.POLICY_EXPIRING, "soon"), NOW), waiver, "i")
-    assert told.metadata.namespace == "default"
+    written = event_of(Occurrence(waiver, None, statement(Reason.POLICY_EXPIRING, "soon"), NOW), waiver, "i")
+    assert written.metadata.namespace == "default"
 
 
 def test_event_is_read_as_it_was_written_and_other_programs_events_are_read_too() -> None:
-    told = event({"name": "p"})
-    assert decode_event(body_of(told)) == told
+    written = event({"name": "p"})
+    assert decode_event(body_of(written)) == written
     other = b'{"metadata": {"name": "n", "namespace": "ns"}, "eventTime": null, "deprecatedCount": 3, "note": "x"}'
     assert decode_event(other).note == "x"
 
@@ -159,6 +159,9 @@ def test_every_part_of_a_statement_is_bounded() -> None:
     said = statement(Reason.POD_DENIED, "x" * 9999, many, many, ["f" * 9999, *many])
     assert (len(said.policies), len(said.controls), len(said.fixes)) == (MAX_NAMES, MAX_NAMES, MAX_FIXES)
     assert len(said.fixes[0]) == MAX_FIX_LENGTH
-    found = occurrence({"name": "n" * 5000}, kind={"group": "g" * 5000, "version": "v1", "kind": "K" * 5000})
-    assert found is not None
-    assert all(len(value) <= 253 for value in (found.regarding.name, found.regarding.kind, found.regarding.api_version))
+    occurred = occurrence({"name": "n" * 5000}, kind={"group": "g" * 5000, "version": "v1", "kind": "K" * 5000})
+    assert occurred is not None
+    assert all(
+        len(value) <= 253
+        for value in (occurred.regarding.name, occurred.regarding.kind, occurred.regarding.api_version)
+    )

@@ -25,7 +25,7 @@ class Objects:
 
     def __init__(self) -> None:
         self.meta: dict[str, dict[str, Any]] = {}
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.status = 0
 
     def put(self, path: str, uid: str, *controllers: tuple[str, str, str]) -> None:
@@ -36,7 +36,7 @@ class Objects:
         self.meta[path] = {"uid": uid, "ownerReferences": owners}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.asked.append(request.path)
+        self.requests.append(request.path)
         assert "as=PartialObjectMetadata;" in request.headers["Accept"]
         meta = self.meta.get(request.path)
         if self.status or meta is None:
@@ -95,14 +95,14 @@ async def test_other_owners_are_taken_from_the_reference_without_a_request(
     api: ApiClient, objects: Objects, owner: ObjectReference
 ) -> None:
     assert await Owners(api).top(owner) == owner
-    assert objects.asked == []
+    assert objects.requests == []
 
 
 async def test_circle_of_owners_ends(api: ApiClient, objects: Objects) -> None:
     objects.put("/apis/apps/v1/namespaces/ns/replicasets/a", "uid-a", ("apps/v1", "ReplicaSet", "b"))
     objects.put("/apis/apps/v1/namespaces/ns/replicasets/b", "uid-b", ("apps/v1", "ReplicaSet", "a"))
     assert (await Owners(api).top(reference("ReplicaSet", "a", "uid-a"))).kind == "ReplicaSet"
-    assert len(objects.asked) <= 4
+    assert len(objects.requests) <= 4
 
 
 async def test_answer_is_cached_and_requested_once_at_a_time(api: ApiClient, objects: Objects) -> None:
@@ -111,7 +111,7 @@ async def test_answer_is_cached_and_requested_once_at_a_time(api: ApiClient, obj
     tops = await asyncio.gather(*(owners.top(owner) for _ in range(20)))
     assert {top.name for top in tops} == {"web"}
     await owners.top(owner)
-    assert len(objects.asked) == 1
+    assert len(objects.requests) == 1
 
 
 async def test_cache_is_bounded(api: ApiClient, objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,11 +120,11 @@ async def test_cache_is_bounded(api: ApiClient, objects: Objects, monkeypatch: p
     for name in ("web-1", "roll-1"):
         await owners.top(reference("ReplicaSet", name, "r"))
     await owners.top(reference("Job", "alone", "j", "batch/v1"))
-    assert len(objects.asked) == 3
+    assert len(objects.requests) == 3
     await owners.top(reference("ReplicaSet", "roll-1", "r"))
-    assert len(objects.asked) == 3
+    assert len(objects.requests) == 3
     await owners.top(reference("ReplicaSet", "web-1", "r"))
-    assert len(objects.asked) == 4
+    assert len(objects.requests) == 4
 
 
 async def test_failed_look_up_is_tried_again(api: ApiClient, objects: Objects) -> None:

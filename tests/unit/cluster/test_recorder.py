@@ -64,13 +64,13 @@ class EventServer:
                 assert request.transport is not None
                 request.transport.abort()
             return web.json_response(event, status=201)
-        found = self.events.get(request.path)
-        if request.method != "PATCH" or found is None:
+        stored = self.events.get(request.path)
+        if request.method != "PATCH" or stored is None:
             return web.json_response({"message": "not found"}, status=404)
         patch = await request.json()
         assert patch.keys() == {"series"}
-        found["series"] = patch["series"]
-        return web.json_response(found)
+        stored["series"] = patch["series"]
+        return web.json_response(stored)
 
     async def _owner(self, name: str, *, of_job: bool) -> web.StreamResponse:
         if name.startswith("stuck-"):

@@ -303,8 +303,8 @@ async def test_last_copy_stays_and_becomes_stale_while_the_server_is_unreachable
         assert reflector.stale_seconds < 5
         server.status = 500
         server.send(b"ABORT")
-        asked = len(server.requests)
-        await until(lambda: len(server.requests) > asked + 3)
+        count = len(server.requests)
+        await until(lambda: len(server.requests) > count + 3)
         assert names(reflector)() == ["a"]
         assert reflector.synced
         assert reflector.stale_seconds > 0.01

@@ -48,8 +48,8 @@ def test_denied_label_can_be_removed_by_a_program() -> None:
 
 @pytest.mark.parametrize("control", ["labels", "annotations"])
 def test_two_lists_of_values_for_a_key_are_an_error(control: str) -> None:
-    twice = {"key": "team", "values": ["a"]}
-    parameters = msgspec.convert({"allowedValues": [twice, twice]}, CONTROLS[control].parameters)
+    duplicate = {"key": "team", "values": ["a"]}
+    parameters = msgspec.convert({"allowedValues": [duplicate, duplicate]}, CONTROLS[control].parameters)
     with pytest.raises(ParameterError, match=r"allowedValues\[1\].key: 'team' is a duplicate"):
         CONTROLS[control].verify(parameters)
 

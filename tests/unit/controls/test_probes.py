@@ -96,8 +96,8 @@ def test_probes_are_equal_where_the_api_server_makes_them_equal(one: Any, other:
     parts = [container(livenessProbe=first, readinessProbe=second) for first, second in ((one, other), (other, one))]
     for part in parts:
         pod = as_created(typed(restricted_pod(part))).pod
-        found = CONTROLS["probes"].check(DENY_EQUAL, NEWEST)(pod, container_refs(pod.spec))
-        assert bool(found) is ((one, other) in SAME)
+        findings = CONTROLS["probes"].check(DENY_EQUAL, NEWEST)(pod, container_refs(pod.spec))
+        assert bool(findings) is ((one, other) in SAME)
 
 
 def test_finding_names_the_probes_of_which_one_is_missing() -> None:

@@ -108,7 +108,7 @@ WRITTEN = as_written(pod_of_the_load_test())
 PLAIN, SECRET_ONE = b'{"name":"LOG_LEVEL","value":"info"}', b'{"name":"PASSWORD","value":"hunter2"}'
 
 
-def found(body: bytes) -> list[Finding]:
+def findings_in(body: bytes) -> list[Finding]:
     """What the control finds in a review as an API server writes it, whose environment stays text until then."""
     pod = admission.decode(body).pod
     assert pod is not None
@@ -117,8 +117,8 @@ def found(body: bytes) -> list[Finding]:
 
 
 def test_the_environment_of_a_review_is_judged_as_that_of_a_manifest() -> None:
-    assert found(WRITTEN) == []
-    assert [finding.field for finding in found(WRITTEN.replace(PLAIN, SECRET_ONE, 1))] == [
+    assert findings_in(WRITTEN) == []
+    assert [finding.field for finding in findings_in(WRITTEN.replace(PLAIN, SECRET_ONE, 1))] == [
         "spec.containers[0].env[0].value"
     ]
 
@@ -126,7 +126,7 @@ def test_the_environment_of_a_review_is_judged_as_that_of_a_manifest() -> None:
 @pytest.mark.parametrize("text", [b'"value":"","value":"hunter2"', b'"value":"hunter2","value":""'])
 def test_variable_with_two_values_is_not_judged(text: bytes) -> None:
     with pytest.raises(ValueError, match='duplicate key "value"'):
-        found(WRITTEN.replace(b'"value":"info"', text, 1))
+        findings_in(WRITTEN.replace(b'"value":"info"', text, 1))
 
 
 def test_more_variables_than_are_judged_are_one_finding() -> None:

@@ -21,8 +21,8 @@ def test_parameters_deny_and_allow(parameters: Any, bad: Pod, good: Pod, field: 
 @pytest.mark.parametrize("where", ["containers", "initContainers", "sidecar"])
 def test_both_fields_are_found_in_every_list(where: str) -> None:
     pod = with_container_in(where, container(stdin=True, tty=True))
-    found = [(finding.container, finding.path[-1]) for finding in with_parameters("stdinAndTty", {}, pod)]
-    assert found == [("tested", "stdin"), ("tested", "tty")]
+    fields = [(finding.container, finding.path[-1]) for finding in with_parameters("stdinAndTty", {}, pod)]
+    assert fields == [("tested", "stdin"), ("tested", "tty")]
 
 
 def test_ephemeral_containers_are_exempt() -> None:

@@ -38,11 +38,11 @@ def at_level(control: str, pod: Pod, level: Level = Level.RESTRICTED, minor: int
 
 def with_parameters(control: str, parameters: dict[str, Any], pod: Pod) -> list[Finding]:
     """What a control finds that a policy without a standard names."""
-    given = complete(
+    parameters_of = complete(
         CONTROLS[control], msgspec.convert(parameters, CONTROLS[control].parameters), Level.PRIVILEGED, NEWEST
     )
     judged = typed(pod)
-    return CONTROLS[control].check(given, NEWEST)(judged, container_refs(judged.spec))
+    return CONTROLS[control].check(parameters_of, NEWEST)(judged, container_refs(judged.spec))
 
 
 def check_container_twin(control: str, bad: Container, good: Container, field: str, value: str, where: str) -> None:
@@ -75,9 +75,9 @@ def check_parameter_twin(control: str, parameters: Any, bad: Pod, good: Pod, fie
 
 def rejected_parameter(control: str, parameters: dict[str, Any]) -> ParameterError:
     """The error for parameters that the schema allows but that make no sense."""
-    given = msgspec.convert(parameters, CONTROLS[control].parameters)
+    typed = msgspec.convert(parameters, CONTROLS[control].parameters)
     with pytest.raises(ParameterError) as raised:
-        CONTROLS[control].check(given, NEWEST)
+        CONTROLS[control].check(typed, NEWEST)
     return raised.value
 
 

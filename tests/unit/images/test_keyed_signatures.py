@@ -62,10 +62,10 @@ def facts(*candidates: Candidate, by: Authority = RELEASE, digest: str = IMAGE) 
 @pytest.mark.parametrize("attach", [signed_by, older])
 def test_signature_by_each_kind_of_key_counts(name: str, attach: Callable[[PrivateKey], Candidate]) -> None:
     by = keyed("release", KEYS[name])
-    found = facts(attach(KEYS[name]), by=by)
-    assert [signature.authority for signature in found.signatures] == ["release"]
-    assert found.signatures[0].fingerprint == by.keys[0].fingerprint
-    assert (found.others, found.problems, found.checked) == (0, (), {"release": by.fingerprint})
+    image_facts = facts(attach(KEYS[name]), by=by)
+    assert [signature.authority for signature in image_facts.signatures] == ["release"]
+    assert image_facts.signatures[0].fingerprint == by.keys[0].fingerprint
+    assert (image_facts.others, image_facts.problems, image_facts.checked) == (0, (), {"release": by.fingerprint})
 
 
 @pytest.mark.parametrize("name", KEYS)
@@ -73,8 +73,8 @@ def test_signature_by_each_kind_of_key_counts(name: str, attach: Callable[[Priva
 def test_signature_by_another_key_of_the_kind_does_not_count(
     name: str, attach: Callable[[PrivateKey], Candidate]
 ) -> None:
-    found = facts(attach(KEYS[name]), by=keyed("release", OTHER_P256))
-    assert (found.signatures, found.others) == ((), 1)
+    image_facts = facts(attach(KEYS[name]), by=keyed("release", OTHER_P256))
+    assert (image_facts.signatures, image_facts.others) == ((), 1)
 
 
 def test_plain_ed25519_signature_counts_too() -> None:
@@ -91,8 +91,8 @@ def test_second_of_two_keys_counts() -> None:
 
 def test_several_authorities_each_get_their_signature() -> None:
     two = [RELEASE, keyed("scanner", OTHER_P256)]
-    found = verify(REPOSITORY, IMAGE, [signed_by(OTHER_P256), signed_by(P256), signed_by(P256)], two, NOW)
-    assert [signature.authority for signature in found.signatures] == ["scanner", "release"]
+    image_facts = verify(REPOSITORY, IMAGE, [signed_by(OTHER_P256), signed_by(P256), signed_by(P256)], two, NOW)
+    assert [signature.authority for signature in image_facts.signatures] == ["scanner", "release"]
 
 
 @pytest.mark.parametrize("version", ["v1", "v0.1"])
@@ -173,9 +173,9 @@ def test_changed_bundle_does_not_count(name: str) -> None:
     change, content = CHANGES[name], bundle(P256)
     assert facts(candidate(content)).signatures, "the bundle counts before the change"
     change.make(content)
-    found = facts(candidate(content))
-    assert found.signatures == ()
-    assert (found.problems, found.others) == (((change.why,), 0) if change.why else ((), 1))
+    image_facts = facts(candidate(content))
+    assert image_facts.signatures == ()
+    assert (image_facts.problems, image_facts.others) == (((change.why,), 0) if change.why else ((), 1))
 
 
 def _statement_with(**changes: object) -> bytes:
@@ -202,13 +202,13 @@ STATEMENTS = {
 
 @pytest.mark.parametrize("content", STATEMENTS, ids=range(len(STATEMENTS)))
 def test_validly_signed_statement_that_says_something_else_does_not_count(content: bytes) -> None:
-    found = facts(candidate(bundle(P256, content)))
-    assert (found.signatures, found.others) == ((), 0)
+    image_facts = facts(candidate(bundle(P256, content)))
+    assert (image_facts.signatures, image_facts.others) == ((), 0)
     why = STATEMENTS[content]
     if len(content) > MAX_SIGNATURE_BYTES // 2:
-        assert found.problems[0].startswith("it has ")
+        assert image_facts.problems[0].startswith("it has ")
     else:
-        assert found.problems == (why,)
+        assert image_facts.problems == (why,)
 
 
 def test_deep_nesting_is_not_a_signature() -> None:
@@ -227,8 +227,8 @@ def test_payload_type_is_part_of_what_is_signed() -> None:
     content = bundle(P256, payload_type="text/plain")
     assert facts(candidate(content)).problems == ('its envelope holds "text/plain", no in-toto statement',)
     content["dsseEnvelope"]["payloadType"] = PAYLOAD_TYPE
-    found = facts(candidate(content))
-    assert (found.signatures, found.others) == ((), 1)
+    image_facts = facts(candidate(content))
+    assert (image_facts.signatures, image_facts.others) == ((), 1)
 
 
 def test_duplicate_key_in_a_bundle_does_not_count() -> None:
@@ -240,8 +240,8 @@ def test_duplicate_key_in_a_bundle_does_not_count() -> None:
 
 
 def test_large_bundle_is_not_read() -> None:
-    found = facts(candidate(b" " * (MAX_SIGNATURE_BYTES + 1)))
-    assert found.problems == ("it has 262,145 bytes; a signature has at most 262,144",)
+    image_facts = facts(candidate(b" " * (MAX_SIGNATURE_BYTES + 1)))
+    assert image_facts.problems == ("it has 262,145 bytes; a signature has at most 262,144",)
 
 
 OLDER = {
@@ -269,17 +269,17 @@ OLDER = {
 @pytest.mark.parametrize("name", OLDER)
 def test_older_format(name: str) -> None:
     signed, why = OLDER[name]
-    found = facts(signed)
-    assert bool(found.signatures) is (why is None)
-    assert found.problems == (() if why is None else (why,))
+    image_facts = facts(signed)
+    assert bool(image_facts.signatures) is (why is None)
+    assert image_facts.problems == (() if why is None else (why,))
 
 
 def test_changed_payload_of_the_older_format_does_not_count() -> None:
     signed = older(P256)
     changed = replace(signed, payload=signed.payload.replace(b": null", b":  null"))
     assert facts(signed).signatures
-    found = facts(changed)
-    assert (found.signatures, found.others) == ((), 1)
+    image_facts = facts(changed)
+    assert (image_facts.signatures, image_facts.others) == ((), 1)
 
 
 def test_attestation_of_the_older_format_does_not_count() -> None:
@@ -290,8 +290,8 @@ def test_attestation_of_the_older_format_does_not_count() -> None:
 
 
 def test_other_layers_say_nothing() -> None:
-    found = facts(candidate(b"{}", "application/spdx+json"), candidate(b"x", "text/html"))
-    assert (found.signatures, found.others, found.problems) == ((), 0, ())
+    image_facts = facts(candidate(b"{}", "application/spdx+json"), candidate(b"x", "text/html"))
+    assert (image_facts.signatures, image_facts.others, image_facts.problems) == ((), 0, ())
 
 
 def test_media_type_decides_how_a_layer_is_read() -> None:
@@ -331,14 +331,14 @@ def test_fingerprint_changes_with_the_authority() -> None:
 
 def test_candidates_and_problems_are_bounded() -> None:
     foreign = [candidate(bundle(P256, statement(predicate_type=f"https://example.test/{n}"))) for n in range(40)]
-    found = facts(*foreign, signed_by(P256))
-    assert found.signatures == ()
-    assert len(found.problems) == MAX_PROBLEMS
-    assert found.omitted == 41 - MAX_CANDIDATES
+    image_facts = facts(*foreign, signed_by(P256))
+    assert image_facts.signatures == ()
+    assert len(image_facts.problems) == MAX_PROBLEMS
+    assert image_facts.omitted == 41 - MAX_CANDIDATES
     assert facts(signed_by(P256), *foreign).signatures
 
 
 def test_problem_is_one_line_and_short() -> None:
-    found = facts(candidate(bundle(P256, statement(predicate_type="a\nb" * 200))))
-    assert "\n" not in found.problems[0]
-    assert len(found.problems[0]) <= MAX_PROBLEM_LENGTH
+    image_facts = facts(candidate(bundle(P256, statement(predicate_type="a\nb" * 200))))
+    assert "\n" not in image_facts.problems[0]
+    assert len(image_facts.problems[0]) <= MAX_PROBLEM_LENGTH

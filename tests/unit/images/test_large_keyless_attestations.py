@@ -29,9 +29,9 @@ def attested(predicate: dict[str, Any] = LARGE, sigstore: MintedSigstore = SIGST
 
 def facts(bundle: dict[str, Any]) -> ImageFacts:
     """What a bundle shows about the image."""
-    found = Candidate("referrers", BUNDLE, json.dumps(bundle).encode(), {}, DIGEST)
+    attached = Candidate("referrers", BUNDLE, json.dumps(bundle).encode(), {}, DIGEST)
     release = by_identity("release", SIGSTORE.trusted_root(), CI, RELEASE)
-    return verify("r.example/app", DIGEST, [found], [release], SIGNED, predicates=[QA])
+    return verify("r.example/app", DIGEST, [attached], [release], SIGNED, predicates=[QA])
 
 
 def changed(bundle: dict[str, Any], *path: str | int) -> dict[str, Any]:
@@ -73,25 +73,25 @@ CHANGED: Final[dict[str, tuple[str | int, ...]]] = {
 
 @pytest.mark.parametrize("path", CHANGED.values(), ids=CHANGED)
 def test_one_byte_changed_in_a_large_attestation_makes_it_invalid(path: tuple[str | int, ...]) -> None:
-    found = facts(changed(attested(), *path))
-    assert (found.attestations, found.signatures) == ((), ())
-    assert found.problems
+    image_facts = facts(changed(attested(), *path))
+    assert (image_facts.attestations, image_facts.signatures) == ((), ())
+    assert image_facts.problems
 
 
 def test_large_attestation_of_another_sigstore_does_not_count() -> None:
-    found = facts(attested(sigstore=MintedSigstore()))
-    assert found.attestations == ()
-    assert found.problems[0].startswith("its certificate, log entry or signature is not valid")
+    image_facts = facts(attested(sigstore=MintedSigstore()))
+    assert image_facts.attestations == ()
+    assert image_facts.problems[0].startswith("its certificate, log entry or signature is not valid")
 
 
 def test_bundle_that_is_large_beside_its_statement_does_not_count() -> None:
-    found = facts(attested() | {"padding": "x" * MAX_SIGNATURE_BYTES})
-    assert found.attestations == ()
-    assert found.problems[0].startswith("its bundle has 26")
-    assert found.problems[0].endswith(" bytes beside its longest text; the maximum is 262,144")
+    image_facts = facts(attested() | {"padding": "x" * MAX_SIGNATURE_BYTES})
+    assert image_facts.attestations == ()
+    assert image_facts.problems[0].startswith("its bundle has 26")
+    assert image_facts.problems[0].endswith(" bytes beside its longest text; the maximum is 262,144")
 
 
 def test_copy_of_the_statement_before_it_gives_no_other_statement() -> None:
     bundle = attested()
-    found = facts({"padding": bundle["dsseEnvelope"]["payload"]} | bundle)
-    assert found.attestations == ()
+    image_facts = facts({"padding": bundle["dsseEnvelope"]["payload"]} | bundle)
+    assert image_facts.attestations == ()

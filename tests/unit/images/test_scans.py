@@ -166,10 +166,10 @@ def test_scan_of_4000_findings_is_read() -> None:
     rows = [trivy_row(f"CVE-2024-{number}", Description="x" * 1500) for number in range(4000)]
     attached = scanned_by(report=trivy(*rows))
     assert len(attached.payload) > 4 << 20
-    (found,) = scans_of(facts(attached))
-    assert found.count(Severity.CRITICAL) == 4000
-    assert len(found.worst) == MAX_WORST
-    assert len(msgspec.json.encode(found)) < 100 << 10
+    (scan,) = scans_of(facts(attached))
+    assert scan.count(Severity.CRITICAL) == 4000
+    assert len(scan.worst) == MAX_WORST
+    assert len(msgspec.json.encode(scan)) < 100 << 10
 
 
 @pytest.mark.parametrize("time", ["0001-01-01T00:00:00Z", "", "yesterday"])
@@ -193,10 +193,10 @@ def test_strange_id_is_none_that_a_policy_can_name() -> None:
 
 
 def test_scan_by_an_authority_counts() -> None:
-    found = facts(scanned_by())
-    assert [one.authority for one in found.attestations[0].signatures] == ["scanner"]
-    assert (found.signatures, found.others, found.problems) == ((), 0, ())
-    assert found.is_vouched_for
+    image_facts = facts(scanned_by())
+    assert [one.authority for one in image_facts.attestations[0].signatures] == ["scanner"]
+    assert (image_facts.signatures, image_facts.others, image_facts.problems) == ((), 0, ())
+    assert image_facts.is_vouched_for
 
 
 def enveloped(key: Any = P256, digest: str = IMAGE, **annotations: str) -> Any:
@@ -214,9 +214,9 @@ def test_scan_in_the_older_format_counts() -> None:
 @pytest.mark.parametrize("predicates", [(), (SCAN_PREDICATE,)])
 def test_envelope_of_the_older_format_is_no_signature_whatever_policies_require(predicates: tuple[str, ...]) -> None:
     signed = bundle(P256, statement())
-    found = facts(candidate(signed["dsseEnvelope"], ENVELOPE_TYPE), predicates=predicates)
-    assert (found.signatures, found.others) == ((), 0)
-    assert found.problems == ("it is an attestation of the older format, not a signature",)
+    image_facts = facts(candidate(signed["dsseEnvelope"], ENVELOPE_TYPE), predicates=predicates)
+    assert (image_facts.signatures, image_facts.others) == ((), 0)
+    assert image_facts.problems == ("it is an attestation of the older format, not a signature",)
     (signature,) = facts(candidate(signed), predicates=predicates).signatures
     assert signature.authority == "scanner"
 
@@ -259,14 +259,14 @@ NOT_COUNTED: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("name", NOT_COUNTED)
 def test_attestation_that_does_not_count(name: str) -> None:
     attached, problem = NOT_COUNTED[name]
-    found = facts(attached)
-    assert (found.attestations, found.signatures) == ((), ())
-    assert found.problems[0].startswith(problem)
+    image_facts = facts(attached)
+    assert (image_facts.attestations, image_facts.signatures) == ((), ())
+    assert image_facts.problems[0].startswith(problem)
 
 
 def test_scans_are_read_only_where_a_policy_needs_them() -> None:
-    found = facts(scanned_by(), predicates=())
-    assert (found.attestations, found.predicates) == ((), ())
+    image_facts = facts(scanned_by(), predicates=())
+    assert (image_facts.attestations, image_facts.predicates) == ((), ())
     assert facts(scanned_by()).predicates == (SCAN_PREDICATE,)
 
 
@@ -281,8 +281,8 @@ def test_large_statement_by_another_key_is_not_read(monkeypatch: pytest.MonkeyPa
     rows = [trivy_row(f"CVE-2024-{number}", Description="x" * 1500) for number in range(300)]
     large = scan_statement(scan_predicate(trivy(*rows)))
     for key, problems, count in ((OTHER_P256, ("it is an attestation by another key",), 0), (P256, (), 1)):
-        found = facts(candidate(bundle(key, large)))
-        assert (found.problems, len(read), len(found.attestations)) == (problems, count, count)
+        image_facts = facts(candidate(bundle(key, large)))
+        assert (image_facts.problems, len(read), len(image_facts.attestations)) == (problems, count, count)
 
 
 def large_bundle(member: str = "") -> bytes:
@@ -312,8 +312,8 @@ LARGE_BUNDLES = {
 @pytest.mark.parametrize("name", LARGE_BUNDLES)
 def test_large_bundle_that_is_not_read(name: str) -> None:
     member, problem = LARGE_BUNDLES[name]
-    (found,) = facts(candidate(large_bundle(member))).problems
-    assert found.startswith(problem)
+    (why,) = facts(candidate(large_bundle(member))).problems
+    assert why.startswith(problem)
 
 
 LARGE_TWINS = {
@@ -327,16 +327,16 @@ LARGE_TWINS = {
 
 @pytest.mark.parametrize("name", LARGE_TWINS)
 def test_large_bundle_that_is_read(name: str) -> None:
-    found = facts(candidate(large_bundle(LARGE_TWINS[name])))
-    assert (found.problems, len(found.attestations)) == ((), 1)
+    image_facts = facts(candidate(large_bundle(LARGE_TWINS[name])))
+    assert (image_facts.problems, len(image_facts.attestations)) == ((), 1)
 
 
 def test_statement_must_be_the_longest_text_of_a_large_bundle() -> None:
     made = bundle(P256, scan_statement(scan_predicate(trivy())))
     length = len(made["dsseEnvelope"]["payload"])
     for padding, problems in ((MAX_SIGNATURE_BYTES, ("its statement is not its longest text",)), (length - 1, ())):
-        found = facts(candidate(made | {"padding": "x" * padding}))
-        assert (found.problems, len(found.attestations)) == (problems, int(not problems))
+        image_facts = facts(candidate(made | {"padding": "x" * padding}))
+        assert (image_facts.problems, len(image_facts.attestations)) == (problems, int(not problems))
 
 
 def test_large_statement_is_read_where_it_is_and_nowhere_else() -> None:
@@ -354,8 +354,8 @@ def test_number_in_a_bundle_that_has_no_meaning_is_not_read() -> None:
 
 def test_statement_with_many_lists_is_not_read() -> None:
     for lists, problems in ((MAX_LISTS, ("its statement has more than 1,048,576 values or 131,072 lists",)), (999, ())):
-        found = facts(candidate(bundle(P256, scan_statement(scan_predicate(trivy(Extra=[[]] * lists))))))
-        assert (found.problems, len(found.attestations)) == (problems, int(not problems))
+        image_facts = facts(candidate(bundle(P256, scan_statement(scan_predicate(trivy(Extra=[[]] * lists))))))
+        assert (image_facts.problems, len(image_facts.attestations)) == (problems, int(not problems))
 
 
 def test_large_signature_does_not_count_also_where_scans_may_be_large() -> None:
@@ -368,8 +368,8 @@ def test_newest_scan_of_each_scanner_and_signer_is_kept() -> None:
     attached = [scanned_by(report=trivy(), finished=NOW - HOUR * age) for age in (3, 1, 2)]
     attached += [scanned_by(report=grype(), finished=NOW - HOUR * 4)]
     attached += [scanned_by(report={}, finished=NOW - HOUR * 5)]
-    found = facts(*attached)
-    assert [(scan.scanner, (NOW - scan.finished) / HOUR) for scan in scans_of(found)] == [
+    image_facts = facts(*attached)
+    assert [(scan.scanner, (NOW - scan.finished) / HOUR) for scan in scans_of(image_facts)] == [
         ("trivy", 1),
         ("grype", 4),
         ("", 5),
@@ -381,10 +381,10 @@ def test_newest_scan_of_each_scanner_and_signer_is_kept() -> None:
 
 
 def test_facts_are_json() -> None:
-    found = facts(scanned_by(report=trivy(trivy_row())))
-    written = json.loads(msgspec.json.encode(found.attestations[0].scan))
+    image_facts = facts(scanned_by(report=trivy(trivy_row())))
+    written = json.loads(msgspec.json.encode(image_facts.attestations[0].scan))
     assert written["fixable"]["critical"] == {"count": 1, "ids": "CVE-2024-0001"}
-    assert msgspec.convert(written, Scan) == found.attestations[0].scan
+    assert msgspec.convert(written, Scan) == image_facts.attestations[0].scan
 
 
 @pytest.mark.parametrize("place", [0, 1 << 18, -4])

@@ -111,8 +111,8 @@ class Server:
         if "watch" in request.query:
             await asyncio.Event().wait()
         assert request.query["labelSelector"] == "kubernetes.io/service-name=sekisho-webhook"
-        found = {"metadata": {"name": "s", "resourceVersion": "1"}, "endpoints": self.endpoints}
-        return web.json_response({"metadata": {"resourceVersion": "1"}, "items": [found]})
+        endpoint_slice = {"metadata": {"name": "s", "resourceVersion": "1"}, "endpoints": self.endpoints}
+        return web.json_response({"metadata": {"resourceVersion": "1"}, "items": [endpoint_slice]})
 
     async def write_event(self, request: web.Request) -> web.Response:
         self.happened.set()
@@ -296,7 +296,7 @@ async def test_a_policy_lists_its_waivers_and_a_waiver_its_policies(server: Serv
     await server.wait_until(lambda: bool(server.policies["p"].get("status", {}).get("waivers")))
     status = server.policies["w"]["status"]
     assert (status["policies"], status["missingPolicies"]) == (["p"], ["q"])
-    assert [each["name"] for each in server.policies["p"]["status"]["waivers"]] == ["w"]
+    assert [waiver["name"] for waiver in server.policies["p"]["status"]["waivers"]] == ["w"]
     assert server.events == []
 
 
@@ -328,7 +328,7 @@ async def test_the_expiry_of_a_waiver_is_announced_once_and_not_again_by_the_nex
     keeper.changed(server.touch("w"))
     keeper.changed(waiver(server, "later", hours=20))
     await server.wait_until(lambda: server.policies["later"].get("status", {}).get("expiresWithinDays") == 1)
-    assert [each["regarding"]["name"] for each in server.events] == ["w", "later"]
+    assert [event["regarding"]["name"] for event in server.events] == ["w", "later"]
 
 
 def catalog(server: Server, name: str, **left: float) -> Json:
@@ -353,7 +353,7 @@ async def test_the_end_of_entries_is_announced_once_and_not_again_by_the_next_le
     keeper.changed(server.touch("c"))
     keeper.changed(catalog(server, "later", hours=20))
     await server.wait_until(lambda: bool(server.policies["later"].get("status", {}).get("notices")))
-    assert [each["regarding"]["name"] for each in server.events] == ["c", "later"]
+    assert [event["regarding"]["name"] for event in server.events] == ["c", "later"]
 
 
 async def test_an_event_about_entries_that_failed_is_written_later(
@@ -401,7 +401,7 @@ def record(name: str = "p", version: int = 100, uid: str = "u", status: Json | N
 
 
 def reports(*counts: dict[str, Recent], version: int = 100) -> list[Replica]:
-    return [Replica("r", {"clusterpodpolicies": version}, "", 0.0, counts=each) for each in counts]
+    return [Replica("r", {"clusterpodpolicies": version}, "", 0.0, counts=of_replica) for of_replica in counts]
 
 
 def test_a_count_that_keeps_changing_is_written_once_a_minute() -> None:

@@ -250,29 +250,29 @@ def test_counts_conflicts_and_waivers_are_in_the_status() -> None:
 
 
 def waiver(name: str, expires: datetime, *policies: str, spec: dict[str, object] | None = None) -> Record:
-    given = {
+    fields = {
         "policies": policies or ["restricted"],
         "controls": ["privileged"],
         "expires": expires.isoformat(),
         "reason": "x",
     }
     metadata = {"name": name, "uid": f"u-{name}", "generation": 1, "resourceVersion": "1"}
-    return read_record({"kind": "PolicyWaiver", "metadata": metadata, "spec": given | (spec or {})}, None)
+    return read_record({"kind": "PolicyWaiver", "metadata": metadata, "spec": fields | (spec or {})}, None)
 
 
 def test_waivers_are_listed_by_expiry_until_they_expire() -> None:
     later = waiver("a", LATER, "restricted", "ns/own")
     latest = waiver("b", datetime(2027, 1, 1, tzinfo=UTC))
     broken = waiver("c", LATER, spec={"controls": ["privilege"]})
-    found = waivers_in_effect([latest, later, broken, read_record(body(), None)], NOW)
+    in_effect = waivers_in_effect([latest, later, broken, read_record(body(), None)], NOW)
     first, second = WaiverInEffect("a", "2026-11-23T13:00:00Z"), WaiverInEffect("b", "2027-01-01T00:00:00Z")
-    assert found == {"restricted": (first, second), "ns/own": (first,)}
+    assert in_effect == {"restricted": (first, second), "ns/own": (first,)}
     assert waivers_in_effect([latest, later], LATER) == {"restricted": (second,)}
 
 
 def test_the_list_of_waivers_is_bounded() -> None:
-    found = waivers_in_effect([waiver(f"w-{number}", LATER) for number in range(100)], NOW)
-    assert len(found["restricted"]) == MAX_WAIVERS
+    in_effect = waivers_in_effect([waiver(f"w-{number}", LATER) for number in range(100)], NOW)
+    assert len(in_effect["restricted"]) == MAX_WAIVERS
 
 
 def test_the_title_of_a_pod_policy_is_namespace_and_name() -> None:

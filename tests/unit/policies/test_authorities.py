@@ -160,9 +160,9 @@ IN_SECRET = written(keys=[{"secret": {"name": "k", "key": "a.pub"}}])
 
 
 def test_key_is_read_from_its_secret() -> None:
-    found = resolved(IN_SECRET, {"k": {"a.pub": pem(P256).encode()}}).authority
-    assert found.problem == ""
-    assert [key.fingerprint for key in found.keys] == [key_of(P256).fingerprint]
+    authority = resolved(IN_SECRET, {"k": {"a.pub": pem(P256).encode()}}).authority
+    assert authority.problem == ""
+    assert [key.fingerprint for key in authority.keys] == [key_of(P256).fingerprint]
 
 
 UNUSABLE: list[tuple[Contents | None, str]] = [
@@ -180,11 +180,11 @@ def test_authority_without_its_key_is_unusable_and_says_why(secrets: Contents | 
 
 def test_authority_with_one_of_two_keys_is_usable_and_says_what_is_wrong() -> None:
     two = written(keys=[{"pem": pem(P256), "until": END}, {"secret": {"name": "k"}}])
-    found = resolved(two, {})
-    assert found.authority.problem_at(NOW) == ""
-    assert found.authority.key_problems == (f"spec.keys[1].secret: {NO_SECRET}",)
-    assert found.expires == datetime(2027, 6, 30, tzinfo=UTC)
-    assert found.authority.problem_at(datetime(2027, 6, 30, tzinfo=UTC)) == (
+    result = resolved(two, {})
+    assert result.authority.problem_at(NOW) == ""
+    assert result.authority.key_problems == (f"spec.keys[1].secret: {NO_SECRET}",)
+    assert result.expires == datetime(2027, 6, 30, tzinfo=UTC)
+    assert result.authority.problem_at(datetime(2027, 6, 30, tzinfo=UTC)) == (
         "its last key ended at 2027-06-30T00:00:00Z; add the key that signs now"
     )
 
@@ -223,8 +223,8 @@ def test_authority_without_its_root_is_unusable_and_says_why(config_maps: Conten
 
 
 def test_keyless_authority_needs_the_extra() -> None:
-    found = resolve(compile_authority(keyless()), {}, {}, None).authority
-    assert found.problem == "spec.keyless: needs sigstore; install Sekisho with its extra keyless"
+    authority = resolve(compile_authority(keyless()), {}, {}, None).authority
+    assert authority.problem == "spec.keyless: needs sigstore; install Sekisho with its extra keyless"
 
 
 def test_root_that_ended_is_unusable() -> None:
@@ -233,12 +233,12 @@ def test_root_that_ended_is_unusable() -> None:
     root = json.loads(text)
     for log in root["tlogs"]:
         log["publicKey"]["validFor"]["end"] = "2026-06-30T00:00:00Z"
-    found = resolved(ROOT, {}, {"root": {"trusted_root.json": json.dumps(root).encode()}})
+    result = resolved(ROOT, {}, {"root": {"trusted_root.json": json.dumps(root).encode()}})
     end = datetime(2026, 6, 30, tzinfo=UTC)
-    assert found.expires == end
-    assert found.authority.problem_at(end - timedelta(seconds=1)) == ""
+    assert result.expires == end
+    assert result.authority.problem_at(end - timedelta(seconds=1)) == ""
     said = "its trusted root ended at 2026-06-30T00:00:00Z; put a newer one there"
-    assert found.authority.problem_at(end) == said
+    assert result.authority.problem_at(end) == said
 
 
 def test_key_that_has_ended_causes_a_warning() -> None:

@@ -127,21 +127,21 @@ TEXTS = ["".join(letters) for length in range(7) for letters in product("ab", re
 def test_patterns_overlap_if_a_text_matches_both() -> None:
     for one in GLOBS:
         for other in GLOBS:
-            found = any(glob_matches(one, text) and glob_matches(other, text) for text in TEXTS)
-            assert globs_meet(one, other) is found, (one, other)
+            overlaps = any(glob_matches(one, text) and glob_matches(other, text) for text in TEXTS)
+            assert globs_meet(one, other) is overlaps, (one, other)
 
 
 def test_conflicts_follow_added_changed_and_deleted_policies() -> None:
     book = Conflicts()
     book.place("1", cluster("a"))
     book.place("2", cluster("b", TWO))
-    assert [[each.policy for each in book.of(key)] for key in "12"] == [["b"], ["a"]]
+    assert [[conflict.policy for conflict in book.of(key)] for key in "12"] == [["b"], ["a"]]
     book.place("3", cluster("c", TWO))
-    assert [[each.policy for each in book.of(key)] for key in "123"] == [["b", "c"], ["a"], ["a"]]
+    assert [[conflict.policy for conflict in book.of(key)] for key in "123"] == [["b", "c"], ["a"], ["a"]]
     book.place("1", cluster("a", TWO))
     assert [book.of(key) for key in "123"] == [(), (), ()]
     book.place("2", cluster("b", ONE, namespaces=["x"]))
-    assert [[each.policy for each in book.of(key)] for key in "123"] == [["b"], ["a", "c"], ["b"]]
+    assert [[conflict.policy for conflict in book.of(key)] for key in "123"] == [["b"], ["a", "c"], ["b"]]
     book.place("2", None)
     book.place("never-there", None)
     assert [book.of(key) for key in "1234"] == [(), (), (), ()]
@@ -171,4 +171,4 @@ def test_conflicts_of_a_policy_are_bounded_and_in_the_order_of_names() -> None:
     book = Conflicts()
     for number in reversed(range(100)):
         book.place(str(number), cluster(f"p-{number:02}", {"pod": {"securityContext": {"runAsUser": number}}}))
-    assert [each.policy for each in book.of("50")] == [f"p-{number:02}" for number in range(MAX_CONFLICTS)]
+    assert [conflict.policy for conflict in book.of("50")] == [f"p-{number:02}" for number in range(MAX_CONFLICTS)]

@@ -30,13 +30,13 @@ def test_policies_that_match_are_found_in_their_order(
     matches: list[dict[str, Any]], namespace: str, labels: dict[str, str]
 ) -> None:
     index = NamespaceIndex((cues(match), place) for place, match in enumerate(matches))
-    found = index.candidates(namespace, labels)
-    assert found == sorted(set(found))
-    for place, given_match in enumerate(matches):
-        match = msgspec.convert(given_match, Match)
+    candidates = index.candidates(namespace, labels)
+    assert candidates == sorted(set(candidates))
+    for place, of_policy in enumerate(matches):
+        match = msgspec.convert(of_policy, Match)
         selects = compile_selector(match.namespace_selector, "")
         if compile_namespaces(match)(namespace) and (selects is None or selects(labels)):
-            assert place in found
+            assert place in candidates
 
 
 def team(number: int, **more: Any) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def team(number: int, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("matches", "namespace", "labels", "found"),
+    ("matches", "namespace", "labels", "expected"),
     [
         ([team(number) for number in range(100)], "team-7-web", {}, [7]),
         ([team(number) for number in range(100)], "team-100-web", {}, []),
@@ -68,7 +68,7 @@ def team(number: int, **more: Any) -> dict[str, Any]:
     ],
 )
 def test_policies_for_other_namespaces_are_not_evaluated(
-    matches: list[dict[str, Any]], namespace: str, labels: dict[str, str], found: list[int]
+    matches: list[dict[str, Any]], namespace: str, labels: dict[str, str], expected: list[int]
 ) -> None:
     index = NamespaceIndex((cues(match), place) for place, match in enumerate(matches))
-    assert index.candidates(namespace, labels) == found
+    assert index.candidates(namespace, labels) == expected

@@ -92,8 +92,8 @@ def test_the_index_finds_the_first_containing_pattern(patterns: list[tuple[str, 
         if len(pattern) <= len(other)
         and all(mine in (theirs, "*") for mine, theirs in zip(pattern, other, strict=False))
     ]
-    found = PatternIndex([RegistryPattern(pattern) for pattern in patterns]).containing(RegistryPattern(other))
-    assert found == (expected[0] if expected else None)
+    first = PatternIndex([RegistryPattern(pattern) for pattern in patterns]).containing(RegistryPattern(other))
+    assert first == (expected[0] if expected else None)
 
 
 def test_a_stored_policy_takes_little_more_memory_than_its_bytes() -> None:
@@ -164,13 +164,13 @@ def test_plans_of_namespaces_share_their_steps() -> None:
     tracemalloc.start()
     try:
         before = tracemalloc.get_traced_memory()[0]
-        found = [policies.plan(f"n{number}", None, Pod()) for number in range(200)]
+        plans = [policies.plan(f"n{number}", None, Pod()) for number in range(200)]
         gc.collect()  # what only circles hold would count or not, as the collector runs
         grown = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
     assert grown / 200 < 4096
-    assert all(any(f"q{n}" in r.policies for s in plan.steps for r in s.required_by) for n, plan in enumerate(found))
+    assert all(any(f"q{n}" in r.policies for s in plan.steps for r in s.required_by) for n, plan in enumerate(plans))
 
 
 # The PodPolicies of a namespace.

@@ -123,6 +123,6 @@ def test_all_conditions_must_hold_for_the_same_container(
     spec = {"policies": ["p"], "controls": ["images"], "expires": "2027-01-31T00:00:00Z", "reason": "x", "match": match}
     waiver = compile_waiver(msgspec.convert({"metadata": {"name": "w"}, "spec": spec}, PolicyWaiver))
     pod = Pod(ObjectMeta(labels={"a": "b"}))
-    found = Container(container, image) if container is not None else None
+    target = Container(container, image) if container is not None else None
     about = PolicySet((), [waiver]).waivers_of("p", namespace)
-    assert any(each.covers(pod, found) for each in about) is covered
+    assert any(waiver.covers(pod, target) for waiver in about) is covered

@@ -43,7 +43,7 @@ def descriptor(content: bytes, media_type: str, **annotations: str) -> Json:
     return made | ({"annotations": annotations} if annotations else {})
 
 
-class Asked(Struct, frozen=True):
+class ReceivedRequest(Struct, frozen=True):
     """A request as the server saw it."""
 
     method: str
@@ -66,7 +66,7 @@ class Registry:
         self.users: dict[str, str] = {}
         self.token_service = ""
         self.tokens: set[str] = set()
-        self.requests: list[Asked] = []
+        self.requests: list[ReceivedRequest] = []
         self.misbehave: dict[tuple[str, str], Misbehaviour] = {}
 
     @property
@@ -115,9 +115,9 @@ class Registry:
         return self.push(self.manifest_of(layers), f"{image.replace(':', '-')}.{suffix}")
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        self.requests.append(Asked(request.method, request.path_qs, request.headers.get("Authorization")))
-        if (found := self.misbehave.get((request.method, request.path))) is not None:
-            return await found(request)
+        self.requests.append(ReceivedRequest(request.method, request.path_qs, request.headers.get("Authorization")))
+        if (answer := self.misbehave.get((request.method, request.path))) is not None:
+            return await answer(request)
         if request.path == "/token":
             return self._token(request)
         if not self._is_allowed(request):

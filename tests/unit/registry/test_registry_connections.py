@@ -60,7 +60,7 @@ async def test_slow_registry_of_one_namespace_does_not_hold_up_another_registry(
     monkeypatch.setattr(client._connections, "_all", Turns(4, is_shared=True))  # noqa: SLF001
     registry, stuck = slow
     flood = [client.with_credentials(lambda *_: ()) if has_own_secrets else client for _ in range(8)]
-    asked = [asyncio.create_task(ask(one.acting_for("flood"), registry, "slow")) for one in flood]
+    tasks = [asyncio.create_task(ask(one.acting_for("flood"), registry, "slow")) for one in flood]
     await until(lambda: stuck.waiting == 2)
     async with serving(other := Registry()):
         digest = other.image("1.2")
@@ -68,7 +68,7 @@ async def test_slow_registry_of_one_namespace_does_not_hold_up_another_registry(
     assert stuck.waiting == 2
     assert stuck.release is not None
     stuck.release.set()
-    await asyncio.gather(*asked)
+    await asyncio.gather(*tasks)
     assert not client._connections._users  # noqa: SLF001 - nothing stays of a registry that is not asked
 
 
@@ -79,12 +79,12 @@ async def test_namespace_leaves_requests_to_a_slow_registry_to_others(
     registry, stuck = slow
     digest = registry.image("1.2")
     flood = client.acting_for("flood")
-    asked = [asyncio.create_task(ask(flood, registry, "slow")) for _ in range(8)]
+    tasks = [asyncio.create_task(ask(flood, registry, "slow")) for _ in range(8)]
     await until(lambda: stuck.waiting == 2)
     assert await ask(client.acting_for("team"), registry, "1.2") == digest
     assert stuck.release is not None
     stuck.release.set()
-    await asyncio.gather(*asked)
+    await asyncio.gather(*tasks)
 
 
 async def test_namespaces_on_a_slow_registry_leave_requests_to_another() -> None:
@@ -164,8 +164,8 @@ BOMBS = {
 async def test_index_with_too_many_values_is_not_decoded(client: RegistryClient, kind: str) -> None:
     async with serving(registry := Registry()):
         texts = BOMBS[kind]
-        for given, is_read in ((texts, False), (texts[:1], kind != "members")):
-            text = b'{"schemaVersion":2,"manifests":[],"x":[' + ",".join(given).encode() + b"]}"
+        for values, is_read in ((texts, False), (texts[:1], kind != "members")):
+            text = b'{"schemaVersion":2,"manifests":[],"x":[' + ",".join(values).encode() + b"]}"
             registry.push(text, "index", media_type=OCI_INDEX)
             if is_read:
                 await client.manifest(registry.repository, "index")

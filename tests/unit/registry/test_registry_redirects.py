@@ -137,18 +137,18 @@ async def test_nothing_is_told_of_the_certificate_of_another_host(registry: Regi
     """A registry that sends us to hosts of its choice must not learn from denials what answers there."""
     async with serving(hidden := Registry(), make(names=["127.0.0.1"])):
         registry.misbehave[path_of(registry)] = redirect(f"https://{hidden.host}/")
-        told = []
+        observed = []
         async with client_of() as client:
             with pytest.raises(RegistryError) as caught:
                 await client.blob(registry.repository, LAYER)
-            told.append(caught.value)
+            observed.append(caught.value)
         registry.scheme, registry.token_service = "bearer", f"https://{hidden.host}/token"
         async with client_of() as client:
             with pytest.raises(RegistryError) as caught:
                 await client.digest(registry.repository, "1.2")
-            told.append(caught.value)
+            observed.append(caught.value)
     expected = f"registry {registry.host} cannot be reached, or its certificate is not trusted"
-    assert [(str(error), error.fix) for error in told] == [(expected, "")] * 2
+    assert [(str(error), error.fix) for error in observed] == [(expected, "")] * 2
 
 
 async def test_redirects_are_bounded(registry: Registry) -> None:

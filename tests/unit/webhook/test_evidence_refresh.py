@@ -1,4 +1,4 @@
-"""The refresh of what runs: which images are looked up again, and which of them are told as no longer trusted."""
+"""The refresh of what runs: which images are looked up again, and which of them are reported as no longer trusted."""
 
 import asyncio
 import json
@@ -48,7 +48,7 @@ class Site:
         self.server = EvidenceServer()
         self.namespaces = CollectionServer()
         self.pods: list[Any] = []
-        self.told: list[Occurrence] = []
+        self.occurrences: list[Occurrence] = []
         self.now = NOW
         self.enforced = Enforced()
         self.authorities: Mapping[str, Authority] = {"release": keyed("release", P256)}
@@ -99,8 +99,8 @@ class Site:
 
     def looked_up(self) -> set[str]:
         """The images that the registry was asked about."""
-        asked = [one.path for one in self.registry.requests if "/referrers/" in one.path]
-        return {f"{self.registry.host}/{NAME}@{path.rpartition('/')[2]}" for path in asked}
+        paths = [one.path for one in self.registry.requests if "/referrers/" in one.path]
+        return {f"{self.registry.host}/{NAME}@{path.rpartition('/')[2]}" for path in paths}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         if request.path == NAMESPACES:
@@ -131,7 +131,7 @@ async def site() -> AsyncIterator[Site]:
             Namespaces(api, namespaces),
             {"kube-system"},
             uses_pod_secrets=False,
-            record=site.told.append,
+            record=site.occurrences.append,
         )
         site.refresh = EvidenceRefresh(api, RELEASE, "one", sharing, lambda: site.now, judged)
         async with running(sharing.reflector.run(), namespaces.run()):
@@ -188,42 +188,42 @@ def owned(kind: str = "StatefulSet", name: str = "db", pod: str = "x") -> dict[s
     return {"name": pod, "uid": pod, "ownerReferences": [owner]}
 
 
-async def test_owner_of_an_image_that_a_policy_would_deny_now_is_told(site: Site) -> None:
+async def test_owner_of_an_image_that_a_policy_would_deny_now_is_reported(site: Site) -> None:
     signed, unsigned = site.image("a", None), site.unsigned("ab")
     site.require(("denies", {}), ("audits", {"enforcement": "Audit"}))
     site.run(meta=owned(pod="db-0"), containers=[{"name": "app", "image": unsigned}])
     site.run(meta=owned(pod="db-1"), containers=[{"name": "app", "image": unsigned}])
     site.run(meta=owned(name="good"), containers=[{"name": "app", "image": signed}])
     await site.refresh.refresh()
-    (told,) = site.told
-    assert told.regarding == ObjectReference("apps/v1", "StatefulSet", "db", "team", "db")
-    assert told.related == ObjectReference("v1", "Pod", "db-0", "team", "db-0")
-    assert (told.statement.reason, told.statement.policies) == (Reason.IMAGE_NO_LONGER_TRUSTED, ("denies",))
-    assert told.statement.note.startswith(
+    (occurrence,) = site.occurrences
+    assert occurrence.regarding == ObjectReference("apps/v1", "StatefulSet", "db", "team", "db")
+    assert occurrence.related == ObjectReference("v1", "Pod", "db-0", "team", "db-0")
+    assert (occurrence.statement.reason, occurrence.statement.policies) == (Reason.IMAGE_NO_LONGER_TRUSTED, ("denies",))
+    assert occurrence.statement.note.startswith(
         f'running pods would be denied now: policy "denies" denies container "app" for its image "{unsigned}"'
     )
-    assert "which is not signed" in told.statement.note
-    assert told.statement.fixes[0].startswith("spec.template.spec.containers[0].image: ")
+    assert "which is not signed" in occurrence.statement.note
+    assert occurrence.statement.fixes[0].startswith("spec.template.spec.containers[0].image: ")
     assert site.counts() == {("denies", "Deny"): 1, ("audits", "Audit"): 1}
 
 
-async def test_image_is_told_when_the_key_that_signed_it_is_gone(site: Site) -> None:
+async def test_image_is_reported_when_the_key_that_signed_it_is_gone(site: Site) -> None:
     image = site.image("a", LONG_AGO)
     site.require(("signed", {}))
     site.run(containers=[{"name": "app", "image": image}])
     await site.refresh.refresh()
-    assert (site.told, site.counts()) == ([], {("signed", "Deny"): 0})
+    assert (site.occurrences, site.counts()) == ([], {("signed", "Deny"): 0})
     site.authorities = {"release": keyed("release", OTHER_P256)}
     await site.refresh.refresh()
-    (told,) = site.told
-    assert told.regarding.kind == "Pod"
+    (occurrence,) = site.occurrences
+    assert occurrence.regarding.kind == "Pod"
     assert site.counts() == {("signed", "Deny"): 1}
     site.authorities = {"release": keyed("release", P256)}
     await site.refresh.refresh()
-    assert (len(site.told), site.counts()) == (1, {("signed", "Deny"): 0})
+    assert (len(site.occurrences), site.counts()) == (1, {("signed", "Deny"): 0})
 
 
-async def test_image_is_told_when_it_is_withdrawn_from_its_catalogue(site: Site) -> None:
+async def test_image_is_reported_when_it_is_withdrawn_from_its_catalogue(site: Site) -> None:
     images = [site.unsigned("a"), site.unsigned("ab")]
     entries: list[dict[str, Any]] = []
     for number, image in enumerate(images):
@@ -241,20 +241,20 @@ async def test_image_is_told_when_it_is_withdrawn_from_its_catalogue(site: Site)
 
     enforce()
     await site.refresh.refresh()
-    assert (site.told, site.counts()) == ([], {("certified", "Deny"): 0})
+    assert (site.occurrences, site.counts()) == ([], {("certified", "Deny"): 0})
     entries[0] = {key: entries[0][key] for key in ("repository", "digest")} | {"withdrawn": {"reason": "CVE-2026-1234"}}
     enforce()
     await site.refresh.refresh()
-    assert [one.regarding.name for one in site.told] == ["p0"]
-    assert "which was withdrawn in" in site.told[0].statement.note
-    assert "CVE-2026-1234" in site.told[0].statement.note
+    assert [one.regarding.name for one in site.occurrences] == ["p0"]
+    assert "which was withdrawn in" in site.occurrences[0].statement.note
+    assert "CVE-2026-1234" in site.occurrences[0].statement.note
 
 
 RUNTIMES = {"containerd": "{}", "dockershim": "docker-pullable://{}", "a mirror": "mirror.test/{}"}
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-async def test_withdrawn_image_that_runs_by_a_tag_is_told_where_tags_are_resolved(site: Site, runtime: str) -> None:
+async def test_withdrawn_image_that_runs_by_a_tag_is_reported_where_tags_are_resolved(site: Site, runtime: str) -> None:
     withdrawn, certified = site.unsigned("a"), site.unsigned("ab")
     repository = withdrawn.partition("@")[0]
     entries: list[dict[str, Any]] = [
@@ -276,17 +276,17 @@ async def test_withdrawn_image_that_runs_by_a_tag_is_told_where_tags_are_resolve
     site.run(meta=owned(name="built-here"), containers=[{"name": "app", "image": repository}])
     site.pods[-1]["status"] = {"containerStatuses": [{"name": "app", "imageID": "sha256:" + "1" * 64}]}
     await site.refresh.refresh()
-    (told,) = site.told
-    assert told.regarding.name == "bad"
-    assert f'"{repository}@{withdrawn.partition("@")[2]}", which was withdrawn in' in told.statement.note
+    (occurrence,) = site.occurrences
+    assert occurrence.regarding.name == "bad"
+    assert f'"{repository}@{withdrawn.partition("@")[2]}", which was withdrawn in' in occurrence.statement.note
     assert site.counts() == {("certified", "Deny"): 1}
 
 
 async def test_image_that_runs_by_a_tag_is_looked_up_by_the_digest_that_runs(site: Site) -> None:
     signed, unsigned = site.image("a", None), site.unsigned("ab")
     rule = {"images": [site.registry.host], "by": {"anyOf": ["release"]}}
-    for resolves, told in ((True, ["bad"]), (False, ["bad", "good"])):
-        site.told.clear()
+    for resolves, reported in ((True, ["bad"]), (False, ["bad", "good"])):
+        site.occurrences.clear()
         controls = {"images": {"signatures": [rule]} | ({"resolveTags": True} if resolves else {})}
         site.require(("signed", {"controls": controls}))
         site.pods.clear()
@@ -294,7 +294,7 @@ async def test_image_that_runs_by_a_tag_is_looked_up_by_the_digest_that_runs(sit
             site.run(meta={"name": name}, initContainers=[{"name": "app", "image": f"{image.partition('@')[0]}:1"}])
             site.pods[-1]["status"] = {"initContainerStatuses": [{"name": "app", "imageID": image}]}
         await site.refresh.refresh()
-        assert sorted(one.regarding.name for one in site.told) == told
+        assert sorted(one.regarding.name for one in site.occurrences) == reported
 
 
 async def test_next_pass_repeats_the_same_statement(site: Site) -> None:
@@ -303,7 +303,7 @@ async def test_next_pass_repeats_the_same_statement(site: Site) -> None:
     for _ in range(2):
         await site.refresh.refresh()
         site.now += timedelta(minutes=30)
-    first, second = site.told
+    first, second = site.occurrences
     assert (first.regarding, first.statement) == (second.regarding, second.statement)
 
 
@@ -319,7 +319,7 @@ async def test_statement_about_a_scan_stays_the_same_as_the_scan_grows_older(sit
     for hours in (0, 5, 24, 72):
         site.now = NOW + timedelta(hours=hours)
         await site.refresh.refresh()
-    notes = [one.statement.note for one in site.told]
+    notes = [one.statement.note for one in site.occurrences]
     assert (
         "which has 1 fixable critical vulnerability, in a scan by trivy: openssl 3.0.11 -> 3.0.13, CVE-2024-0001"
         in (notes[0])
@@ -328,7 +328,7 @@ async def test_statement_about_a_scan_stays_the_same_as_the_scan_grows_older(sit
     assert (notes[0], notes[2]) == (notes[1], notes[3])
 
 
-NOT_TOLD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+NOT_REPORTED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "a policy that warns": ({"enforcement": "Warn"}, {}),
     "a policy for other pods": ({"match": {"podSelector": {"matchLabels": {"a": "b"}}}}, {}),
     "a namespace that is excluded": ({}, {"namespace": "kube-system"}),
@@ -336,21 +336,21 @@ NOT_TOLD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", NOT_TOLD)
-async def test_what_no_policy_denies_is_not_told(site: Site, name: str) -> None:
-    spec, meta = NOT_TOLD[name]
+@pytest.mark.parametrize("name", NOT_REPORTED)
+async def test_what_no_policy_denies_is_not_reported(site: Site, name: str) -> None:
+    spec, meta = NOT_REPORTED[name]
     site.require(("signed", spec))
     image = site.unsigned("a")
     site.run(meta=meta, containers=[{"name": "app", "image": image}])
     await site.refresh.refresh()
-    assert site.told == []
+    assert site.occurrences == []
     site.require(("signed", {}))
     site.run(meta={"name": "denied"}, containers=[{"name": "app", "image": image}])
     await site.refresh.refresh()
-    assert "denied" in [one.regarding.name for one in site.told]
+    assert "denied" in [one.regarding.name for one in site.occurrences]
 
 
-async def test_image_whose_registry_does_not_answer_is_not_told(site: Site) -> None:
+async def test_image_whose_registry_does_not_answer_is_not_reported(site: Site) -> None:
     image, unsigned = site.image("a", None), site.unsigned("ab")
 
     async def fail(request: web.Request) -> web.StreamResponse:
@@ -361,7 +361,7 @@ async def test_image_whose_registry_does_not_answer_is_not_told(site: Site) -> N
     site.run(meta={"name": "unknown"}, containers=[{"name": "app", "image": image}])
     site.run(meta={"name": "unsigned"}, containers=[{"name": "app", "image": unsigned}])
     await site.refresh.refresh()
-    assert [one.regarding.name for one in site.told] == ["unsigned"]
+    assert [one.regarding.name for one in site.occurrences] == ["unsigned"]
     assert site.counts() == {("signed", "Deny"): 1}
 
 
@@ -373,7 +373,7 @@ async def test_many_owners_of_one_namespace_leave_room_for_others(site: Site, mo
         site.run(meta={"name": f"p{number}", "namespace": "many"}, containers=[{"name": "app", "image": image}])
     site.run(meta={"name": "other", "namespace": "other"}, containers=[{"name": "app", "image": image}])
     await site.refresh.refresh()
-    assert Counter(one.regarding.namespace for one in site.told) == {"many": 4, "other": 1}
+    assert Counter(one.regarding.namespace for one in site.occurrences) == {"many": 4, "other": 1}
     assert site.counts() == {("signed", "Deny"): 1}
 
 
@@ -394,7 +394,7 @@ async def test_pod_that_cannot_be_judged_does_not_keep_others_from_being_judged(
     site.pods.append({"metadata": {"name": 7, "namespace": "team"}})
     site.run(meta={"name": "unsigned"}, containers=[{"name": "app", "image": site.unsigned("a")}])
     await site.refresh.refresh()
-    assert [one.regarding.name for one in site.told] == ["unsigned"]
+    assert [one.regarding.name for one in site.occurrences] == ["unsigned"]
     assert "the images of 1 running pods could not be judged" in caplog.messages
 
 
@@ -405,4 +405,4 @@ async def test_pass_follows_soon_after_a_change(site: Site, monkeypatch: pytest.
     async with running(site.refresh.keep_up()):
         await until(lambda: len(list(site.refresh.families())[1].samples) == 1)
         site.require(("signed", {}))
-        await until(lambda: len(site.told) == 1)
+        await until(lambda: len(site.occurrences) == 1)

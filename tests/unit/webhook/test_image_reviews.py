@@ -164,9 +164,9 @@ async def test_one_unsigned_image_of_several_is_denied(site: Site) -> None:
 async def test_known_image_needs_no_request_to_the_registry(site: Site) -> None:
     image = site.image(P256)
     await site.create(image)
-    asked = len(site.registry.requests)
+    count = len(site.registry.requests)
     assert (await site.create(image)).decision is Decision.ALLOW
-    assert len(site.registry.requests) == asked
+    assert len(site.registry.requests) == count
 
 
 async def test_image_that_another_rule_denies_is_not_looked_up(site: Site) -> None:

@@ -49,7 +49,7 @@ class Site:
         self.registry.scheme, self.registry.users = "basic", USERS
         self.secrets: dict[str, Mapping[str, Any]] = {}
         self.status = 404
-        self.asked: list[str] = []
+        self.reads: list[str] = []
         self.authorities: Mapping[str, Authority] = {"release": keyed("release", P256)}
         self.now = START
         self.shared: list[ImageFacts] = []
@@ -59,7 +59,7 @@ class Site:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         name = request.path.removeprefix("/api/v1/namespaces/").replace("/secrets", "")
-        self.asked.append(name)
+        self.reads.append(name)
         if "/slow" in name:
             self.waiting += 1
             await self.release.wait()
@@ -75,12 +75,12 @@ class Site:
 
     async def look(self, image: Reference, secrets: PodPullSecrets | None) -> ImageFacts | Unknown | None:
         """What a pod with these pull Secrets finds, after the look-up that it starts where it finds nothing."""
-        found = self.known(image, secrets)
-        if found is None:
+        known = self.known(image, secrets)
+        if known is None:
             self.evidence.start([image], "team", secrets)
             await self.evidence.settled([image], 5, secrets)
-            found = self.known(image, secrets)
-        return found
+            known = self.known(image, secrets)
+        return known
 
     def known(self, image: Reference, secrets: PodPullSecrets | None) -> ImageFacts | Unknown | None:
         key = f"{image.registry}/{image.repository}@{image.digest}"
@@ -103,10 +103,10 @@ async def site() -> AsyncIterator[Site]:
 
 
 async def test_image_is_looked_up_with_the_pods_own_credentials(site: Site) -> None:
-    found = await site.look(site.image(), TEAM)
-    assert isinstance(found, ImageFacts)
-    assert found.signatures
-    assert site.shared == [found]
+    known = await site.look(site.image(), TEAM)
+    assert isinstance(known, ImageFacts)
+    assert known.signatures
+    assert site.shared == [known]
 
 
 async def test_failure_counts_only_for_the_same_credentials(site: Site) -> None:
@@ -122,8 +122,8 @@ async def test_failure_counts_only_for_the_same_credentials(site: Site) -> None:
 
 async def test_signatures_count_for_pods_with_other_credentials(site: Site) -> None:
     image = site.image()
-    found = await site.look(image, TEAM)
-    assert site.known(image, WRONG) == site.known(image, None) == found
+    known = await site.look(image, TEAM)
+    assert site.known(image, WRONG) == site.known(image, None) == known
 
 
 async def test_registry_that_hides_signatures_from_a_tenant_hides_them_from_nobody_else(site: Site) -> None:
@@ -172,12 +172,12 @@ async def test_pods_of_one_namespace_leave_reads_of_secrets_to_others(
     reader = site.tags._client_with.__self__  # type: ignore[union-attr]  # noqa: SLF001
     monkeypatch.setattr(reader, "_reading", Turns(4, is_shared=True))
     flood = PodPullSecrets("team", tuple(f"slow{number}" for number in range(8)))
-    asked = asyncio.create_task(reader.client_with(flood))
+    task = asyncio.create_task(reader.client_with(flood))
     await until(lambda: site.waiting == 2)
     assert isinstance(await site.look(site.image(), PodPullSecrets("other", ("login",))), ImageFacts)
     assert site.waiting == 2
     site.release.set()
-    await asked
+    await task
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ async def test_secret_that_is_missing_or_broken_is_left_out(site: Site, broken: 
         site.secrets["team/wrong"] = broken
     both = PodPullSecrets("team", ("wrong", "login"))
     assert isinstance(await site.look(site.image(), both), ImageFacts)
-    assert sorted(site.asked) == ["team/login", "team/wrong"]
+    assert sorted(site.reads) == ["team/login", "team/wrong"]
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ async def test_secret_that_is_missing_or_broken_is_left_out(site: Site, broken: 
 async def test_name_that_no_secret_has_is_no_other_path_of_the_api(site: Site, name: str) -> None:
     assert isinstance(await site.look(site.image(), PodPullSecrets("other", (name,))), Unknown)
     assert isinstance(await site.look(site.image(), PodPullSecrets("../namespaces/team", ("login",))), Unknown)
-    assert site.asked == []
+    assert site.reads == []
     assert isinstance(await site.look(site.image(), TEAM), ImageFacts)
 
 
@@ -216,9 +216,9 @@ async def test_secret_of_another_type_is_not_used(site: Site) -> None:
 async def test_secret_that_cannot_be_read_is_a_failure(site: Site) -> None:
     site.secrets.clear()
     site.status = 403
-    found = await site.look(site.image(), TEAM)
-    assert isinstance(found, Unknown)
-    assert "the pod's pull Secret login cannot be read (status 403)" in found.reason
+    known = await site.look(site.image(), TEAM)
+    assert isinstance(known, Unknown)
+    assert "the pod's pull Secret login cannot be read (status 403)" in known.reason
 
 
 async def test_tag_is_resolved_with_the_pods_own_credentials(site: Site) -> None:

@@ -98,8 +98,8 @@ async def test_request_that_is_no_review_says_why_in_json(
     served: Served, method: str, target: str, headers: dict[str, str], status: int
 ) -> None:
     body = b"\x1f\x8b not a review" if "Content_Encoding" in headers else review(pod(GOOD))
-    found, answer = await served.send(body, target, method, **headers)
-    assert found == status
+    code, answer = await served.send(body, target, method, **headers)
+    assert code == status
     assert answer.keys() == {"error"}
     assert f'sekisho_http_errors_total{{status="{status}"}} 1.0'.encode() in served.metrics.render()
 

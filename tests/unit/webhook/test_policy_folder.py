@@ -19,9 +19,9 @@ def test_folder_that_changes_while_it_is_read_is_not_enforced(tmp_path: Path, mo
     assert len(enforced) == 1
 
     def read_and_change(folder: Path) -> list[Policy]:
-        found = read_policies(folder)
+        policies = read_policies(folder)
         (folder / "b.yaml").write_text(POLICY.replace("NAME", "b"))
-        return found
+        return policies
 
     monkeypatch.setattr(dependencies, "read_policies", read_and_change)
     with pytest.raises(StartError, match="changed while it was read"):

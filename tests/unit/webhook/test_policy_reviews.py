@@ -66,8 +66,8 @@ async def test_broken_policy_is_denied_and_sound_one_passes_beside_pods(served: 
 async def test_request_that_is_no_review_says_why_in_json(
     served: Served, method: str, target: str, body: bytes, status: int
 ) -> None:
-    found, answer = await served.send(body, target, method)
-    assert found == status
+    code, answer = await served.send(body, target, method)
+    assert code == status
     assert answer["error"]
     assert await allowed(served, policy_review(SOUND))
 

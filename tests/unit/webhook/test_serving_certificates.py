@@ -265,13 +265,13 @@ async def test_clients_are_accepted_by_the_present_authority(tmp_path: Path) -> 
         ours = client_context(served, first.issue("a"), tmp_path / "first")
         others = client_context(served, second.issue("a"), tmp_path / "second")
         nobody = client_context(served, None, tmp_path)
-        assert [await is_let_in(served, each) for each in (ours, others, nobody)] == [True, False, False]
+        assert [await is_let_in(served, client) for client in (ours, others, nobody)] == [True, False, False]
 
         served.certificate.know_clients((first.pem + second.pem).decode())
-        assert [await is_let_in(served, each) for each in (ours, others, nobody)] == [True, True, False]
+        assert [await is_let_in(served, client) for client in (ours, others, nobody)] == [True, True, False]
 
         served.certificate.know_clients(second.pem.decode())
-        assert [await is_let_in(served, each) for each in (ours, others, nobody)] == [False, True, False]
+        assert [await is_let_in(served, client) for client in (ours, others, nobody)] == [False, True, False]
 
 
 async def test_a_new_serving_certificate_keeps_the_authority_of_clients(tmp_path: Path) -> None:

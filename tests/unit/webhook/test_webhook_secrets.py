@@ -25,8 +25,13 @@ def webhook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webhook]:
         "defaults": {"profile": "restricted"},
     }
     policies: list[Any] = [
-        {"apiVersion": "sekisho.dev/v1alpha1", "kind": "ClusterPodPolicy", "metadata": {"name": name}, "spec": each}
-        for name, each in (("deny", spec), ("warn", spec | {"enforcement": "Warn", "templates": "Warn"}))
+        {
+            "apiVersion": "sekisho.dev/v1alpha1",
+            "kind": "ClusterPodPolicy",
+            "metadata": {"name": name},
+            "spec": of_policy,
+        }
+        for name, of_policy in (("deny", spec), ("warn", spec | {"enforcement": "Warn", "templates": "Warn"}))
     ]
     (started.policies / "policy.yaml").write_text("\n---\n".join(map(json.dumps, policies)))
     try:
@@ -72,7 +77,7 @@ def reviews() -> dict[str, Any]:
 
 
 def bodies() -> dict[str, bytes]:
-    whole = {name: msgspec.json.encode(each) for name, each in reviews().items()}
+    whole = {name: msgspec.json.encode(review) for name, review in reviews().items()}
     one = whole["a new pod"]
     return whole | {
         "half a body": one[: one.index(b"-argument")],
