@@ -85,7 +85,8 @@ class KeyRules(Struct, frozen=True):
         )
 
     def _path(self, key: str, of: WorkloadMeta | None) -> FieldPath:
-        return ("metadata", self.field, key) if of is None else (WORKLOAD, "metadata", self.field, key)
+        field = self.field.value
+        return ("metadata", field, key) if of is None else (WORKLOAD, "metadata", field, key)
 
 
 def check_keys(rules: KeyRules) -> Check:

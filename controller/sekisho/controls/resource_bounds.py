@@ -138,7 +138,7 @@ def below_minimum(
         exact = None if amount is None else _exact(amount)
         if exact is None or exact < minimum.quantity:
             allowed, fix = f"at least {minimum.text}", f"set it to at least {minimum.text}"
-            path = (*above, "resources", key, name)
+            path = (*above, "resources", key.value, name)
             yield Finding.of("resources", path, amount, allowed=allowed, fix=fix, about=about)
 
 

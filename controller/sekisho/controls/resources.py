@@ -212,7 +212,7 @@ def _unset(rules: _Rules, ref: ContainerRef, names: Set[str], missing: Sequence[
 
 
 def _not_set(rules: _Rules, ref: ContainerRef, name: str, allowed: str, fix: str, suggestion: str | None) -> Finding:
-    field = (*ref.path, "resources", rules.key, name)
+    field = (*ref.path, "resources", rules.key.value, name)
     written = None if ref.container.resources is None else getattr(ref.container.resources, rules.key)
     return Finding.of(
         "resources",
@@ -269,7 +269,7 @@ def _too_high(
     about: ContainerRef | None = None,
 ) -> Finding:
     """The finding on an amount above the maximum. with_it: what must be lowered too, empty for nothing."""
-    field = (*above, "resources", rules.key, maximum.resource)
+    field = (*above, "resources", rules.key.value, maximum.resource)
     fix = f"lower it to {maximum.text}"
     return Finding.of(
         "resources",
