@@ -1,7 +1,12 @@
 """`sekisho audit` on a real cluster: its counts are those of judging pod by pod, and the API server's own answers."""
 
 import json
-from collections.abc import Iterator
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +20,8 @@ from sekisho.pods import Workload
 from sekisho.policies import ClusterPodPolicy, PolicySet
 from tests.cluster.conftest import Cluster
 from tests.cluster.release_helpers import POLICIES, get, wait_enforced
-from tests.controlplane.kubectl import Kubectl
+from tests.controlplane.component import base_environment
+from tests.controlplane.kubectl import Completed, Kubectl
 from tests.controlplane.waiting import wait_until
 from tests.pods import container
 
@@ -245,6 +251,56 @@ def test_policy_that_denies_from_now_on_warns_of_pods_that_run(
     done = kubectl("patch", "clusterpodpolicy", audit_policy, "--type=merge", "-p", patch)
     assert f'Warning: policy "{audit_policy}" denies {impact["wouldBeDenied"]} of {impact["pods"]} pods' in done.stderr
     assert done.returncode == 0
+
+
+@contextmanager
+def promoting(cluster: Cluster, policy: str, folder: Path) -> Iterator[Callable[[str], Completed]]:
+    """`sekisho promote` at a terminal, when it has asked: give the answer, and get what it did then."""
+    answers, terminal = pty.openpty()
+    command = (sys.executable, "-m", "sekisho", "promote", policy, "--kubeconfig", str(cluster.plane.kubeconfig))
+    outputs = folder / "output", folder / "errors"
+    with outputs[0].open("w") as output, outputs[1].open("w") as errors:
+        process = subprocess.Popen(command, stdin=terminal, stdout=output, stderr=errors, env=base_environment())
+
+    def answer(text: str) -> Completed:
+        os.write(answers, f"{text}\n".encode())
+        return Completed(process.wait(SOON), outputs[0].read_text(), outputs[1].read_text())
+
+    try:
+        wait_until(lambda: "deny? [y/N]" in outputs[1].read_text(), SOON, "it has asked")
+        yield answer
+    finally:
+        process.kill()
+        process.wait()
+        os.close(answers)
+        os.close(terminal)
+
+
+def test_promotion_shows_the_impact_and_asks_before_the_policy_denies(
+    cluster: Cluster, audit_policy: str, kubectl: Kubectl, tmp_path: Path
+) -> None:
+    def enforcement() -> str:
+        return str(get(cluster, f"{POLICIES}/{audit_policy}")["spec"]["enforcement"])
+
+    with promoting(cluster, audit_policy, tmp_path) as answer:
+        assert answer("n").returncode == 1
+    assert enforcement() == "Audit"
+
+    with promoting(cluster, audit_policy, tmp_path) as answer:
+        patch = json.dumps({"spec": {"defaults": None}})
+        kubectl.check("patch", "clusterpodpolicy", audit_policy, "--type=merge", "-p", patch)
+        done = answer("y")
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"Error: {audit_policy} was changed meanwhile: run the command again\n")
+    assert enforcement() == "Audit"
+
+    with promoting(cluster, audit_policy, tmp_path) as answer:
+        done = answer("y")
+    assert done.returncode == 0, done.stderr
+    assert f"{PODS_OF_SPEC * (len(DENIED) + 1)} pods of " in done.stdout
+    assert f"Deployment {audit_policy}/host-path: {REPLICAS} pods would be denied" in done.stdout
+    assert done.stdout.endswith(f"{audit_policy} denies now\n")
+    assert enforcement() == "Deny"
 
 
 def test_waivers_from_the_audit_let_what_runs_be_made_again_and_nothing_else(

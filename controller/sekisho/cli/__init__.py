@@ -23,6 +23,7 @@ _COMMANDS = {
     "fix": "sekisho.cli.fix",
     "migrate": "sekisho.cli.migrate",
     "policies": "sekisho.cli.policies",
+    "promote": "sekisho.cli.promote",
     "review": "sekisho.cli.review",
     "test": "sekisho.cli.test",
     "verify": "sekisho.cli.verify",

@@ -42,6 +42,14 @@ async def policies_of(
     return policies, only or None
 
 
+def policy_named(title: str, policies: Iterable[Policy]) -> ClusterPodPolicy | PodPolicy:
+    """The policy with a title. Raises CommandError if there is none."""
+    named = {policy.title: policy for policy in policies if isinstance(policy, ClusterPodPolicy | PodPolicy)}
+    if title not in named:
+        raise CommandError(f"there is no policy {title}; there are {', '.join(sorted(named))}")
+    return named[title]
+
+
 async def audit_cluster(
     api: ApiClient,
     policies: Sequence[Policy],

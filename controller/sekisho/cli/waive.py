@@ -10,14 +10,13 @@ import click
 
 from sekisho.audit import OwnerAudit, Result
 from sekisho.cli import options
-from sekisho.cli.cluster_audit import audit_cluster, policies_of, write_notes
-from sekisho.cli.cluster_command import CommandError, kubeconfig, run_in_cluster
+from sekisho.cli.cluster_audit import audit_cluster, policies_of, policy_named, write_notes
+from sekisho.cli.cluster_command import kubeconfig, run_in_cluster
 from sekisho.cli.reports.wording import counted
 from sekisho.cli.terminal import write
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.names import derived_name, is_subdomain
 from sekisho.documents import write_document
-from sekisho.policies import ClusterPodPolicy, PodPolicy
 from sekisho.policies.types import GROUP, VERSION
 from sekisho.timestamps import rfc3339
 
@@ -70,9 +69,7 @@ def waive(
 
     async def run(api: ApiClient) -> None:
         policies, _ = await policies_of(api, given, None)
-        titles = [one.title for one in policies if isinstance(one, ClusterPodPolicy | PodPolicy)]
-        if title not in titles:
-            raise CommandError(f"there is no policy {title}; there are {', '.join(sorted(titles))}")
+        policy_named(title, policies)
         results.append(await audit_cluster(api, policies, frozenset({title}), None, exempt))
 
     run_in_cluster(kubeconfig, run)

@@ -7,13 +7,13 @@ from msgspec import Struct
 
 from sekisho.documents import Path, Problem, with_field
 from sekisho.images import parse, parse_pattern
-from sekisho.manifests.objects import Manifest, documents_of, manifests_of
+from sekisho.manifests.objects import Manifest
+from sekisho.manifests.policy_files import own_manifests, with_source
 from sekisho.manifests.policy_loading import parse_policies
 from sekisho.manifests.sources import sources_of
 from sekisho.manifests.texts import Source
 from sekisho.policies import ImageCatalog, PolicyError
 from sekisho.policies.catalogs import CatalogEntry, compile_catalog, withdrawal_of
-from sekisho.policies.types import GROUP
 
 _KIND: Final = ImageCatalog.__name__
 
@@ -66,7 +66,7 @@ def with_entry(text: str, file: str, wanted: Wanted, name: str | None = None) ->
             break
         result = with_field(edited, manifest.document, *change)
         edited, is_rewritten = result.text, is_rewritten or result.is_rewritten
-    whole = text.replace(source.text, _with_separator(source.text, edited), 1)
+    whole = with_source(text, source, edited)
     after = parse_policies(whole, file)
     if wanted.withdrawn is None:
         _deny_withdrawn(manifest, [one for one in after if isinstance(one, ImageCatalog)], wanted)
@@ -85,11 +85,6 @@ def _deny_withdrawn(manifest: Manifest, catalogs: Sequence[ImageCatalog], wanted
         raise PolicyError(Problem(where, problem))
 
 
-def _with_separator(before: str, after: str) -> str:
-    """A document that was written again as a whole has lost its `---`."""
-    return f"---\n{after}" if before.startswith("---") and not after.startswith("---") else after
-
-
 def _catalog_in(text: str, file: str, name: str | None) -> tuple[Manifest, Source]:
     """The catalogue to change, and the text of its document. Raises PolicyError if it is not clear which."""
     found = [(one, source) for source in sources_of(text, file) for one in _catalogs_of(source)]
@@ -105,11 +100,7 @@ def _catalog_in(text: str, file: str, name: str | None) -> tuple[Manifest, Sourc
 
 
 def _catalogs_of(source: Source) -> Iterator[Manifest]:
-    for document in documents_of(source):
-        if not isinstance(document, Problem):
-            for one in manifests_of(document, source.inherited):
-                if isinstance(one, Manifest) and (one.group, one.kind) == (GROUP, _KIND):
-                    yield one
+    return (one for one in own_manifests(source) if one.kind == _KIND)
 
 
 def _is_same(one: Manifest, other: Manifest) -> bool:

@@ -1,0 +1,53 @@
+"""Sekisho's own objects in manifests, and changing what a policy does about violations in its text."""
+
+from collections.abc import Iterator
+
+from sekisho.documents import Edited, Problem, with_field
+from sekisho.manifests.objects import Manifest, documents_of, manifests_of
+from sekisho.manifests.policy_loading import parse_policies
+from sekisho.manifests.sources import sources_of
+from sekisho.manifests.texts import Source
+from sekisho.policies import ClusterPodPolicy, Enforcement, PodPolicy, PolicyError
+from sekisho.policies.loading import from_object
+from sekisho.policies.types import GROUP
+
+
+def own_manifests(source: Source) -> Iterator[Manifest]:
+    """The objects of Sekisho's kinds in a text, also those in Lists."""
+    for document in documents_of(source):
+        if not isinstance(document, Problem):
+            for one in manifests_of(document, source.inherited):
+                if isinstance(one, Manifest) and one.group == GROUP:
+                    yield one
+
+
+def with_source(text: str, source: Source, edited: str) -> str:
+    """A text in which one of its sources was edited. A document that was written again as a whole lost its `---`."""
+    if source.text.startswith("---") and not edited.startswith("---"):
+        edited = f"---\n{edited}"
+    return text.replace(source.text, edited, 1)
+
+
+def with_enforcement(text: str, file: str, title: str, enforcement: Enforcement) -> Edited:
+    """The text of a file in which a policy does something else about violations; everything else keeps its bytes.
+
+    title: of the policy, as findings have it.
+
+    Raises PolicyError if the file has no such policy, or several, or is not valid.
+    """
+    parse_policies(text, file)
+    objects = [(one, source) for source in sources_of(text, file) for one in own_manifests(source)]
+    policies = [(one, source) for one, source in objects if _title(one) == title]
+    if len(policies) != 1:
+        raise PolicyError(Problem(file, f"has {len(policies) or 'no'} policies {title}; one was expected"))
+    [(manifest, source)] = policies
+    edited = with_field(source.text, manifest.document, (*manifest.at, "spec", "enforcement"), str(enforcement))
+    return Edited(with_source(text, source, edited.text), edited.is_rewritten)
+
+
+def _title(manifest: Manifest) -> str | None:
+    """The title of a policy; None for other kinds."""
+    for kind in (ClusterPodPolicy, PodPolicy):
+        if manifest.kind == kind.__name__:
+            return from_object(manifest.value, kind).title
+    return None
