@@ -26,7 +26,7 @@ from sekisho.timestamps import parse
 
 REASONS: Final = (Reason.POD_DENIED, Reason.IMAGE_NO_LONGER_TRUSTED)
 """The reasons of the Events that are read."""
-_OTHERS: Final = (Reason.POD_WARNED, Reason.POD_DEFAULTED, Reason.WAIVER_USED)
+_OTHERS: Final = (Reason.POD_WARNED, Reason.POD_AUDITED, Reason.POD_DEFAULTED, Reason.WAIVER_USED)
 SELECTOR: Final = ",".join((f"reportingController={CONTROLLER}", *(f"reason!={reason.value}" for reason in _OTHERS)))
 """Selects these Events. A field selector cannot name two values, so it names the webhook's others."""
 _DISCOVERY: Final = ",".join(

@@ -44,6 +44,7 @@ class Reason(StrEnum):
 
     POD_DENIED = "PodDenied"
     POD_WARNED = "PodWarned"
+    POD_AUDITED = "PodAudited"
     POD_DEFAULTED = "PodDefaulted"
     WAIVER_USED = "WaiverUsed"
     IMAGE_NO_LONGER_TRUSTED = "ImageNoLongerTrusted"
@@ -53,7 +54,7 @@ class Reason(StrEnum):
     PROOF_FAILED = "ProofFailed"
 
 
-_NORMAL = frozenset({Reason.POD_DEFAULTED, Reason.WAIVER_USED})
+_NORMAL = frozenset({Reason.POD_AUDITED, Reason.POD_DEFAULTED, Reason.WAIVER_USED})
 """Those of type Normal; the others are of type Warning."""
 
 

@@ -5,7 +5,8 @@ Each replica has a Lease with annotations:
 - for each kind of policy, the resourceVersion up to which it has read that kind. A change costs one write by each
   replica, however many policies there are;
 - the policies that it has read and cannot use;
-- the denials and warnings of the last hour, and how many of them no Event shows, written with each renewal;
+- the denials, warnings and audited violations of the last hour, and how many of them no Event shows, written with
+  each renewal;
 - the key id of the authority that signed the certificate that it serves;
 - why it serves no reviews, if it does not.
 
@@ -66,11 +67,12 @@ _Count = Annotated[int, Meta(ge=0)]
 
 
 class Recent(NamedTuple):
-    """Denials and warnings of the last hour because of a policy, and how many of them no Event shows."""
+    """Requests of the last hour that a policy denied, warned about or audited, and how many no Event shows."""
 
     denials: _Count
     warnings: _Count
     without_event: _Count = 0
+    audited: _Count = 0
 
 
 Counts = Mapping[str, Recent]

@@ -483,7 +483,7 @@ def _stored_counts(record: Record) -> Recent:
     status = record.status
     if not isinstance(status, PolicyStatus):
         return _NONE
-    return Recent(status.denials or 0, status.warnings or 0, status.without_event or 0)
+    return Recent(status.denials or 0, status.warnings or 0, status.without_event or 0, status.audited or 0)
 
 
 def _reported_counts(record: Record, reports: Sequence[Replica]) -> Recent | None:
@@ -496,6 +496,7 @@ def _reported_counts(record: Record, reports: Sequence[Replica]) -> Recent | Non
         sum(count.denials for count in counts),
         sum(count.warnings for count in counts),
         sum(count.without_event for count in counts),
+        sum(count.audited for count in counts),
     )
 
 

@@ -72,6 +72,7 @@ def wanted_policy_status(record: Record, conflicts: tuple[Conflict, ...], view: 
         conditions=_conditions(record, state, view),
         denials=counts.denials,
         warnings=counts.warnings,
+        audited=counts.audited or None,
         without_event=counts.without_event or None,
         conflicts=conflicts or None,
         waivers=view.waivers.get(record.title),

@@ -70,6 +70,7 @@ _POLICY_COLUMNS = (
     ),
     Column("Violating", "integer", ".status.impact.violating", "Pods that violate it as they run.", 1),
     Column("Warnings", "integer", ".status.warnings", "Requests that it answered with a warning.", 1),
+    Column("Audited", "integer", ".status.audited", "Requests that it only audited.", 1),
     _AGE,
 )
 _WAIVER_COLUMNS = (

@@ -127,6 +127,16 @@ class PolicyStatus(Struct, frozen=True, rename="camel"):
         ]
         | None
     ) = None
+    audited: (
+        Annotated[
+            int,
+            Meta(
+                description="How many requests it only audited, counted in the same way. Unset for none.",
+                ge=0,
+            ),
+        ]
+        | None
+    ) = None
     without_event: (
         Annotated[
             int,

@@ -50,6 +50,7 @@ FINISH_SECONDS = 10.0
 _DECISIONS = {
     Reason.POD_DENIED: Decision.DENY,
     Reason.POD_WARNED: Decision.WARN,
+    Reason.POD_AUDITED: Decision.AUDIT,
     Reason.POD_DEFAULTED: Decision.PATCH,
 }
 """The decisions that cause Events; outcomes with waivers are always reported."""

@@ -1,4 +1,4 @@
-"""How many requests each policy denied or warned about in the last hour, on this replica, and what no Event shows."""
+"""How many requests each policy denied, warned about or audited in the last hour here, and what no Event shows."""
 
 import time
 from collections import Counter, deque
@@ -21,7 +21,7 @@ MAX_REPORTED: Final = 200
 MAX_SHARED: Final = 16
 """Combinations of policies and enforcement that are counted together before they are counted by policy."""
 
-_DENY, _WARN, _AUDIT = Enforcement.DENY, Enforcement.WARN, Enforcement.AUDIT  # slow to look up in Python 3.11
+_DENY, _WARN = Enforcement.DENY, Enforcement.WARN  # slow to look up in Python 3.11
 _NONE: Final[tuple[tuple[str, ...], int]] = ((), 0)
 
 
@@ -35,6 +35,7 @@ class _Slice(Struct):
     began: float
     denials: Counter[str] = field(default_factory=Counter)
     warnings: Counter[str] = field(default_factory=Counter)
+    audited: Counter[str] = field(default_factory=Counter)
     without_event: Counter[str] = field(default_factory=Counter)
     shared: dict[tuple[int, Enforcement], tuple[tuple[str, ...], int]] = field(default_factory=dict)
 
@@ -45,8 +46,8 @@ class _Slice(Struct):
         self.shared.clear()
 
     def add(self, enforcement: Enforcement, names: Collection[str], count: int = 1) -> None:
-        """Count requests that these policies denied or warned about."""
-        counts = self.denials if enforcement is _DENY else self.warnings
+        """Count requests that these policies denied, warned about or audited."""
+        counts = self.denials if enforcement is _DENY else self.warnings if enforcement is _WARN else self.audited
         if count == 1 and len(counts) + len(names) <= MAX_POLICIES:
             counts.update(names)
             return
@@ -55,7 +56,7 @@ class _Slice(Struct):
 
 
 class RecentCounts:
-    """Counts requests that policies denied or warned about, each once for every policy; dry runs are not counted."""
+    """Counts requests that violated policies, each once for every policy; dry runs are not counted."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -68,19 +69,18 @@ class RecentCounts:
         present = self._present()
         distinct = {(id(one.policies), one.enforcement): one.policies for one in outcome.violations}
         if len(distinct) > 1:
-            for enforcement in (_DENY, _WARN):
+            for enforcement in {enforcement for _, enforcement in distinct}:
                 present.add(enforcement, policies_of(with_enforcement(outcome.violations, enforcement)))
             return
         # The usual case: a thousand policies may share the violations of each of many requests.
         for key, policies in distinct.items():
-            if key[1] is not _AUDIT:
-                present.shared[key] = (policies, present.shared.get(key, _NONE)[1] + 1)
+            present.shared[key] = (policies, present.shared.get(key, _NONE)[1] + 1)
         if len(present.shared) > MAX_SHARED:
             present.by_policy()
 
     def count_without_event(self, content: Statement, count: int) -> None:
-        """Count denials or warnings that no Event shows."""
-        if content.reason in (Reason.POD_DENIED, Reason.POD_WARNED):
+        """Count requests that violated policies and that no Event shows."""
+        if content.reason in (Reason.POD_DENIED, Reason.POD_WARNED, Reason.POD_AUDITED):
             for name in content.policies:
                 _add(self._present().without_event, name, count)
 
@@ -90,20 +90,22 @@ class RecentCounts:
             slice_.by_policy()
             del slice_.denials[policy]
             del slice_.warnings[policy]
+            del slice_.audited[policy]
             del slice_.without_event[policy]
 
     def last_hour(self) -> dict[str, Recent]:
-        """The counts by policy, of the policies with the most denials and warnings."""
+        """The counts by policy, of the policies with most of such requests."""
         self._drop_old(self._clock())
         total = _Slice(0.0)
         for slice_ in self._slices:
             slice_.by_policy()
             total.denials.update(slice_.denials)
             total.warnings.update(slice_.warnings)
+            total.audited.update(slice_.audited)
             total.without_event.update(slice_.without_event)
-        most = (total.denials + total.warnings).most_common(MAX_REPORTED)
+        most = (total.denials + total.warnings + total.audited).most_common(MAX_REPORTED)
         return {
-            name: Recent(total.denials[name], total.warnings[name], total.without_event[name])
+            name: Recent(total.denials[name], total.warnings[name], total.without_event[name], total.audited[name])
             for name, _ in sorted(most)
         }
 

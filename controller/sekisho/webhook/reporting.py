@@ -29,12 +29,18 @@ logger = logging.getLogger(__name__)
 REASONS: Final = (
     Reason.POD_DENIED,
     Reason.POD_WARNED,
+    Reason.POD_AUDITED,
     Reason.POD_DEFAULTED,
     Reason.WAIVER_USED,
     Reason.IMAGE_NO_LONGER_TRUSTED,
 )
 """The reasons of Events on the owners of pods."""
 
+_LENIENT: Final = {
+    Decision.WARN: (Reason.POD_WARNED, Enforcement.WARN),
+    Decision.AUDIT: (Reason.POD_AUDITED, Enforcement.AUDIT),
+}
+"""What an Event says of an admitted pod that violates policies."""
 MAX_MESSAGE_LENGTH = 2048
 MAX_NAME_LENGTH = 253
 MAX_FIXES_READ = 100
@@ -118,10 +124,12 @@ def statements_of(outcome: Outcome) -> Iterator[Statement]:
     """The statements of an outcome's Events. A pod template has none: its user gets warnings as the answer."""
     if outcome.decision is Decision.DENY:
         yield _stated(outcome.review, Reason.POD_DENIED, outcome.message, denying(outcome.violations))
-    if outcome.decision is Decision.WARN and outcome.review.is_pod:
-        warned = with_enforcement(outcome.violations, Enforcement.WARN)
-        if warned:
-            yield _stated(outcome.review, Reason.POD_WARNED, "\n".join(warning_lines(warned)), warned)
+    lenient = _LENIENT.get(outcome.decision)
+    if lenient is not None and outcome.review.is_pod:
+        reason, enforcement = lenient
+        violations = with_enforcement(outcome.violations, enforcement)
+        if violations:
+            yield _stated(outcome.review, reason, "\n".join(warning_lines(violations)), violations)
     if outcome.decision is Decision.PATCH:
         lines = tuple(f'policy "{policy}" set {", ".join(fields)}' for policy, fields in outcome.filled)
         yield statement(Reason.POD_DEFAULTED, "\n".join(lines), [policy for policy, _ in outcome.filled])

@@ -208,7 +208,7 @@ async def test_owner_is_named_as_kubectl_takes_it(server: EventServer, command: 
     await command("--owner", owner)
     ((_, params, _),) = server.requests
     assert params["fieldSelector"] == (
-        "reportingController=sekisho.dev/webhook,reason!=PodWarned,reason!=PodDefaulted,reason!=WaiverUsed,"
+        "reportingController=sekisho.dev/webhook,reason!=PodWarned,reason!=PodAudited,reason!=PodDefaulted,reason!=WaiverUsed,"
         f"regarding.kind={kind},regarding.name=web"
     )
 

@@ -116,6 +116,7 @@ def written_name(written: dict[str, Any]) -> str:
         (Reason.POD_DENIED, "Warning"),
         (Reason.POD_WARNED, "Warning"),
         (Reason.POLICY_EXPIRING, "Warning"),
+        (Reason.POD_AUDITED, "Normal"),
         (Reason.POD_DEFAULTED, "Normal"),
         (Reason.WAIVER_USED, "Normal"),
     ],

@@ -126,7 +126,7 @@ def test_nothing_is_known_from_an_unreadable_list(text: str) -> None:
     assert of(UNUSABLE_ANNOTATION, text).unusable.may_hold("clusterpodpolicies/a")
 
 
-@pytest.mark.parametrize("text", ["", "?", "[]", '{"a":1}', '{"a":[1]}', '{"a":[-1,0]}', '{"a":[1,2,3,4]}'])
+@pytest.mark.parametrize("text", ["", "?", "[]", '{"a":1}', '{"a":[1]}', '{"a":[-1,0]}', '{"a":[1,2,3,4,5]}'])
 def test_unreadable_counts_are_empty(text: str) -> None:
     assert of(COUNTS_ANNOTATION, text).counts == {}
     assert of(COUNTS_ANNOTATION, '{"a":[1,2]}').counts == {"a": Recent(1, 2)}

@@ -384,12 +384,13 @@ async def test_a_failing_event_blocks_no_status_and_is_written_later(
 
 
 async def test_the_counts_of_the_replicas_are_shown(server: Server, keeper: StatusKeeper) -> None:
-    server.counts = '{"p":[4,2,1]}'
+    server.counts = '{"p":[4,2,1,3]}'
     server.leases = [server.lease(name, datetime.now(UTC)) for name in ("a", "b")]
     keeper.changed(server.make("p"))
     await server.wait_until(lambda: server.policies["p"].get("status", {}).get("denials") == 8)
     assert server.policies["p"]["status"]["warnings"] == 4
     assert server.policies["p"]["status"]["withoutEvent"] == 2
+    assert server.policies["p"]["status"]["audited"] == 6
 
 
 def record(name: str = "p", version: int = 100, uid: str = "u", status: Json | None = None) -> Record:

@@ -239,13 +239,13 @@ def test_counts_conflicts_and_waivers_are_in_the_status() -> None:
     conflict = Conflict("spec.defaults.pod.securityContext.runAsUser", "other", "pods get 1")
     waiver = WaiverInEffect("w", "2027-01-31T00:00:00Z")
     view = View(
-        NOW, replicas(100), counts={"restricted": Recent(3, 1, 2)}, waivers={"restricted": (waiver,), "other": ()}
+        NOW, replicas(100), counts={"restricted": Recent(3, 1, 2, 7)}, waivers={"restricted": (waiver,), "other": ()}
     )
     status = wanted_policy_status(record, (conflict,), view)
-    assert (status.denials, status.warnings, status.without_event) == (3, 1, 2)
+    assert (status.denials, status.warnings, status.without_event, status.audited) == (3, 1, 2, 7)
     assert (status.conflicts, status.waivers) == ((conflict,), (waiver,))
     nothing = wanted_policy_status(record, (), View(NOW, replicas(100)))
-    assert (nothing.denials, nothing.warnings, nothing.without_event) == (0, 0, None)
+    assert (nothing.denials, nothing.warnings, nothing.without_event, nothing.audited) == (0, 0, None, None)
     assert (nothing.conflicts, nothing.waivers) == (None, None)
 
 

@@ -36,14 +36,23 @@ def test_a_request_counts_once_a_policy_whatever_the_number_of_its_violations() 
     warning = policy("w", enforcement="Warn")
     recent.count(outcome(policy("p"), warning))
     recent.count(outcome(policy("p"), thing=pod(BAD, BAD)))
-    assert recent.last_hour() == {"p": (2, 0, 0), "w": (0, 1, 0)}
+    assert recent.last_hour() == {"p": (2, 0, 0, 0), "w": (0, 1, 0, 0)}
 
 
-def test_dry_runs_and_what_is_only_audited_do_not_count() -> None:
+def test_dry_runs_do_not_count() -> None:
     recent = RecentCounts()
     recent.count(outcome(dryRun=True))
-    recent.count(outcome(policy("a", enforcement="Audit")))
+    recent.count(outcome(policy("a", enforcement="Audit"), dryRun=True))
     assert recent.last_hour() == {}
+
+
+def test_what_is_only_audited_counts_by_itself() -> None:
+    recent = RecentCounts()
+    recent.count(outcome(policy("a", enforcement="Audit")))
+    recent.count(outcome(policy("a", enforcement="Audit"), policy("w", enforcement="Warn")))
+    assert recent.last_hour() == {"a": (0, 0, 0, 2), "w": (0, 1, 0, 0)}
+    recent.forget("a")
+    assert recent.last_hour() == {"w": (0, 1, 0, 0)}
 
 
 def test_the_counts_of_a_deleted_policy_are_forgotten() -> None:
@@ -52,7 +61,7 @@ def test_the_counts_of_a_deleted_policy_are_forgotten() -> None:
     recent.count(outcome(policy("q")))
     recent.forget("p")
     recent.forget("never counted")
-    assert recent.last_hour() == {"q": (1, 0, 0)}
+    assert recent.last_hour() == {"q": (1, 0, 0, 0)}
 
 
 def test_denials_and_warnings_without_an_event_are_counted() -> None:
@@ -62,9 +71,9 @@ def test_denials_and_warnings_without_an_event_are_counted() -> None:
     recent.count_without_event(statement(Reason.POD_DENIED, "denied", ["p"]), 2)
     recent.count_without_event(statement(Reason.POD_WARNED, "warned", ["w"]), 1)
     recent.count_without_event(statement(Reason.POD_DEFAULTED, "set", ["p"]), 5)
-    assert recent.last_hour() == {"p": (3, 0, 2), "w": (0, 3, 1)}
+    assert recent.last_hour() == {"p": (3, 0, 2, 0), "w": (0, 3, 1, 0)}
     recent.forget("p")
-    assert recent.last_hour() == {"w": (0, 3, 1)}
+    assert recent.last_hour() == {"w": (0, 3, 1, 0)}
 
 
 def test_an_hour_later_it_is_forgotten() -> None:
@@ -74,9 +83,9 @@ def test_an_hour_later_it_is_forgotten() -> None:
     clock.now += SLICE
     recent.count(outcome())
     clock.now += HOUR - SLICE - 1
-    assert recent.last_hour() == {"p": (2, 0, 0)}
+    assert recent.last_hour() == {"p": (2, 0, 0, 0)}
     clock.now += 1
-    assert recent.last_hour() == {"p": (1, 0, 0)}
+    assert recent.last_hour() == {"p": (1, 0, 0, 0)}
     clock.now += SLICE
     assert recent.last_hour() == {}
 
@@ -88,14 +97,14 @@ def test_those_with_the_most_are_reported_and_memory_is_bounded(monkeypatch: pyt
     for name, times in (("a", 1), ("b", 3), ("c", 2), ("d", 9)):
         for _ in range(times):
             recent.count(outcome(policy(name)))
-    assert recent.last_hour() == {"b": (3, 0, 0), "c": (2, 0, 0)}
+    assert recent.last_hour() == {"b": (3, 0, 0, 0), "c": (2, 0, 0, 0)}
 
 
 def test_the_metrics_keep_the_tally() -> None:
     metrics = Metrics()
     for thing in (pod(BAD), pod(GOOD)):
         metrics.count("validate", outcome(thing=thing), 0.001)
-    assert metrics.recent.last_hour() == {"p": (1, 0, 0)}
+    assert metrics.recent.last_hour() == {"p": (1, 0, 0, 0)}
 
 
 def test_requests_that_violate_different_sets_of_policies_all_count() -> None:
@@ -104,5 +113,5 @@ def test_requests_that_violate_different_sets_of_policies_all_count() -> None:
     for policies in sets:
         recent.count(outcome(*policies))
     counts = recent.last_hour()
-    assert counts["p-0"] == (len(sets), 0, 0)
-    assert counts[f"p-{len(sets) - 1}"] == (1, 0, 0)
+    assert counts["p-0"] == (len(sets), 0, 0, 0)
+    assert counts[f"p-{len(sets) - 1}"] == (1, 0, 0, 0)

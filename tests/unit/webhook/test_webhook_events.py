@@ -19,6 +19,7 @@ DEPLOYMENT: dict[str, Any] = {
     "resource": {"group": "apps", "version": "v1", "resource": "deployments"},
 }
 WARNS = policy("warns", enforcement="Warn")
+AUDITS = policy("audits", enforcement="Audit")
 SETS_DEFAULTS = policy("sets-defaults", controls={}, defaults={"profile": "restricted"})
 WAIVER = msgspec.convert(
     {
@@ -91,6 +92,15 @@ def test_warning_about_a_pod_is_reported_and_one_about_a_template_is_shown_to_th
     assert list(statements_of(warned)) == []
 
 
+def test_what_is_only_audited_is_reported_as_such() -> None:
+    (said,) = statements_of(validated(pod(BAD), AUDITS))
+    assert (said.reason, said.policies) == (Reason.POD_AUDITED, ("audits",))
+    assert said.note.startswith('policy "audits" audits container "app" for privileged mode: ')
+    (warned,) = statements_of(validated(pod(BAD), AUDITS, WARNS))
+    assert (warned.reason, warned.policies) == (Reason.POD_WARNED, ("warns",))
+    assert list(statements_of(validated(template(BAD), AUDITS, **DEPLOYMENT))) == []
+
+
 def test_defaults_are_reported_by_policy_and_field() -> None:
     (said,) = statements_of(mutated(pod(GOOD), SETS_DEFAULTS))
     assert (said.reason, said.policies, said.fixes) == (Reason.POD_DEFAULTED, ("sets-defaults",), ())
@@ -109,7 +119,12 @@ def test_what_passes_is_not_reported(outcome: Outcome) -> None:
 
 
 def test_only_configured_reasons_are_recorded_and_no_dry_run() -> None:
-    outcomes = [validated(pod(BAD), policy()), validated(pod(BAD), WARNS), mutated(pod(GOOD), SETS_DEFAULTS)]
+    outcomes = [
+        validated(pod(BAD), policy()),
+        validated(pod(BAD), WARNS),
+        validated(pod(BAD), AUDITS),
+        mutated(pod(GOOD), SETS_DEFAULTS),
+    ]
 
     def recorded(*reasons: Reason) -> list[Reason]:
         occurrences: list[Occurrence] = []
@@ -119,6 +134,6 @@ def test_only_configured_reasons_are_recorded_and_no_dry_run() -> None:
 
     assert recorded() == []
     assert recorded(Reason.POD_DENIED) == [Reason.POD_DENIED]
-    assert recorded(*REASONS) == [Reason.POD_DENIED, Reason.POD_WARNED, Reason.POD_DEFAULTED]
+    assert recorded(*REASONS) == [Reason.POD_DENIED, Reason.POD_WARNED, Reason.POD_AUDITED, Reason.POD_DEFAULTED]
     outcomes = [validated(pod(BAD), policy(), dryRun=True)]
     assert recorded(*REASONS) == []

@@ -336,7 +336,8 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         (("--log-level=loud",), "--log-level"),
         (
             ("--events=PodDenied,PodEaten",),
-            "'PodEaten' is not one of PodDenied, PodWarned, PodDefaulted, WaiverUsed, ImageNoLongerTrusted.",
+            "'PodEaten' is not one of PodDenied, PodWarned, PodAudited, PodDefaulted, WaiverUsed, "
+            "ImageNoLongerTrusted.",
         ),
         (("--events-per-second=0",), "--events-per-second"),
     ],
