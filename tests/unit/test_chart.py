@@ -100,8 +100,19 @@ def test_a_release_has_these_objects_and_no_others() -> None:
         "Service/sekisho-webhook",
         "ServiceAccount/sekisho-controller",
         "ServiceAccount/sekisho-webhook",
+        "ValidatingAdmissionPolicy/sekisho-bindings.sekisho-system",
+        "ValidatingAdmissionPolicy/sekisho-webhook-leases.sekisho-system",
+        "ValidatingAdmissionPolicyBinding/sekisho-bindings.sekisho-system",
+        "ValidatingAdmissionPolicyBinding/sekisho-webhook-leases.sekisho-system",
         "ValidatingWebhookConfiguration/sekisho",
     }
+
+
+def test_rendered_without_a_cluster_evidence_still_comes_from_the_webhook_only() -> None:
+    evidence = "sekisho-webhook-evidence.sekisho-system"
+    assert {f"ValidatingAdmissionPolicy/{evidence}", f"ValidatingAdmissionPolicyBinding/{evidence}"} <= identities(
+        render("imageVerification.enabled=true")
+    )
 
 
 def test_with_a_webhook_outside_the_cluster_only_its_permissions_are_rendered() -> None:
