@@ -37,6 +37,10 @@ EXTRA_OBJECT = {
     "data": {"text": "{{ not a template }}"},
 }
 
+ACCOUNT = re.compile(
+    r"(?:serviceAccountName: |ServiceAccount, name: |kind: ServiceAccount\nmetadata:\n  name: |"
+    r"system:serviceaccount:sekisho-system:)([a-z-]+)"
+)
 SIDECAR = '[{"name": "proxy", "image": "registry.example/proxy"}]'
 COMPONENTS = ("webhook", "controller")
 OF_COMPONENTS = {
@@ -50,6 +54,8 @@ OF_COMPONENTS = {
     "podAnnotations": ".team=platform",
     "podLabels": ".team=platform",
     "serviceAccount.annotations": ".role=images",
+    "serviceAccount.create": "=false",
+    "serviceAccount.name": "=robot",
     "tolerations": ':=[{"operator": "Exists"}]',
     "topologySpreadConstraints": f":={json.dumps([CONSTRAINT])}",
     "updateStrategy": ".type=Recreate",
@@ -401,6 +407,25 @@ def test_the_annotations_of_a_service_account_leave_what_helm_keeps() -> None:
         "role": "images",
         "helm.sh/resource-policy": "keep",
     }
+
+
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_a_service_account_of_ones_own_takes_the_place_of_the_charts(component: str) -> None:
+    images, own = "imageVerification.enabled=true", f"{component}.serviceAccount.name=robot"
+    usual = [("robot" if name == f"sekisho-{component}" else name) for name in accounts_in(images)]
+    assert accounts_in(images, own) == usual
+    made_by_users = render(own, f"{component}.serviceAccount.create=false")
+    assert identities(render(own)) - identities(made_by_users) == {"ServiceAccount/robot"}
+
+
+def accounts_in(*values: str) -> list[str]:
+    """The ServiceAccounts that are named in pods, bindings and the rules of admission policies, in order."""
+    return ACCOUNT.findall(template(IMAGE, *values).stdout)
+
+
+def test_both_processes_must_have_accounts_of_their_own() -> None:
+    finished = template(IMAGE, "webhook.serviceAccount.name=robot", "controller.serviceAccount.name=robot")
+    assert 'must be different: "robot" would have the permissions of both' in finished.stderr
 
 
 def test_a_budget_has_one_of_its_two_numbers() -> None:

@@ -26,6 +26,19 @@ other one was uninstalled, `--take-ownership` takes over the definitions that it
 {{- end }}
 {{- end -}}
 
+{{/* The name of a Deployment's ServiceAccount. Takes (dict "root" $ "component" NAME). */}}
+{{- define "sekisho.serviceAccount" -}}
+{{- (get .root.Values .component).serviceAccount.name | default (printf "%s-%s" (include "sekisho.fullname" .root) .component) -}}
+{{- end -}}
+
+{{/* Fails if both Deployments have the same ServiceAccount: each would have the permissions of both. */}}
+{{- define "sekisho.checkServiceAccounts" -}}
+{{- $webhook := include "sekisho.serviceAccount" (dict "root" . "component" "webhook") }}
+{{- if eq $webhook (include "sekisho.serviceAccount" (dict "root" . "component" "controller")) }}
+{{- fail (printf "webhook.serviceAccount.name and controller.serviceAccount.name must be different: %q would have the permissions of both" $webhook) }}
+{{- end }}
+{{- end -}}
+
 {{/* The labels that Deployments select. They must never change. Takes (dict "root" $ "component" NAME). */}}
 {{- define "sekisho.selectorLabels" -}}
 app.kubernetes.io/name: sekisho

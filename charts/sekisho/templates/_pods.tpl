@@ -1,6 +1,6 @@
 {{/* The fields that both Deployments' pods share. Takes (dict "root" $ "component" NAME). */}}
 {{- define "sekisho.podSpec" -}}
-serviceAccountName: {{ include "sekisho.fullname" .root }}-{{ .component }}
+serviceAccountName: {{ include "sekisho.serviceAccount" . }}
 automountServiceAccountToken: true
 # Otherwise the Service's variable SEKISHO_WEBHOOK_PORT=tcp://... would be read as the option --port of `sekisho webhook`.
 enableServiceLinks: false
