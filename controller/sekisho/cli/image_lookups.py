@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from sekisho.cli import options
 from sekisho.cli.authority_objects import authorities_of
 from sekisho.controls.image_catalogs import Catalogs
-from sekisho.controls.image_rules import lacks_statement
+from sekisho.controls.image_rules import lacks_signature, lacks_statement
 from sekisho.images import Reference
 from sekisho.images.evidence import ImageFacts, Unknown, evidence_key, tag_key
 from sekisho.images.trust import Trust
@@ -52,7 +52,6 @@ class ImageLookups:
         self._policies = policies
         self._registries = policies.registries
         self._predicates = policies.predicates
-        self._statement_rules = policies.statement_rules
         self._settings = Settings(_LOOPBACK, _tls(ca_file))
         self._entries = _credentials(config)
         self._evidence: dict[str, ImageFacts | Unknown] = {}
@@ -103,12 +102,14 @@ class ImageLookups:
 
     async def _look_up(self, references: Sequence[Reference]) -> None:
         client = RegistryClient(self._settings, lambda *repository: matching(self._entries, *repository))
+        policies = self._policies
         evidence = EvidenceStore(
             client,
             lambda: self.authorities,
             lambda: datetime.now(UTC),
             predicates=lambda: self._predicates,
-            lacks_statement=self._lacks_statement,
+            lacks_signature=lambda image, facts: lacks_signature(policies.signature_rules, image, facts, self.trust()),
+            lacks_statement=lambda image, facts: lacks_statement(policies.statement_rules, image, facts, self.trust()),
         )
         tags = Tags(client)
         try:
@@ -125,9 +126,6 @@ class ImageLookups:
         finally:
             await evidence.close()
             await client.close()
-
-    def _lacks_statement(self, reference: Reference, facts: ImageFacts) -> bool:
-        return lacks_statement(self._statement_rules, reference, facts, self.trust())
 
     def _keep(self, reference: Reference, result: ImageFacts | Unknown) -> None:
         self._evidence[_key(reference)] = result

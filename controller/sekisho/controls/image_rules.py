@@ -214,6 +214,18 @@ def _judged(
     return fault
 
 
+def lacks_signature(rules: Iterable[ImageRule] | None, reference: Reference, facts: ImageFacts, trust: Trust) -> bool:
+    """Whether the facts about an image do not meet a rule on signatures that applies to it.
+
+    rules: None if there are too many to go through: then some rule may not be met.
+    """
+    return rules is None or any(
+        rule.judge(facts, trust, dict(_unusable(rule.names, trust))) is not None
+        for rule in rules
+        if rule.applies(reference)
+    )
+
+
 def lacks_statement(rules: Iterable[ImageRule], reference: Reference, facts: ImageFacts, trust: Trust) -> bool:
     """Whether there is no statement about an image that some rule which applies to it could judge."""
     for rule in rules:

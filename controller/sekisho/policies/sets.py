@@ -29,8 +29,9 @@ MAX_WAIVER_ENTRIES: Final = 500_000
 """Names of namespaces, and waivers of a policy in one of them, that are cached; a full cache is cleared."""
 
 
-MAX_STATEMENT_RULES: Final = 1024
-"""Distinct rules on attestations by which it is decided whether the platforms of an index are looked at."""
+MAX_RULES: Final = 1024
+"""Distinct rules on signatures, and on attestations, by which it is decided what else a look-up reads: to go through so
+many takes about a millisecond."""
 
 
 class _Selection(Struct, frozen=True, eq=False):
@@ -68,10 +69,18 @@ def _predicates(rules: Iterable[tuple[bool, ImageRule]]) -> frozenset[str]:
     )
 
 
+def _signature_rules(
+    rules: Iterable[tuple[bool, ImageRule]], catalogs: Iterable[Catalog]
+) -> tuple[ImageRule, ...] | None:
+    """The rules on signatures; None if there are more than MAX_RULES."""
+    of_catalogs = (entry.rule for catalog in catalogs for entry in catalog.signed)
+    distinct = _distinct([*(rule for _, rule in rules if not rule.predicates), *of_catalogs])
+    return distinct if len(distinct) <= MAX_RULES else None
+
+
 def _distinct(rules: Iterable[ImageRule]) -> tuple[ImageRule, ...]:
-    """Rules of the same content once, and so many that going through all of them takes about a millisecond."""
-    by_content = {(rule.patterns, rule.names, rule.requires): rule for rule in rules}
-    return tuple(by_content.values())[:MAX_STATEMENT_RULES]
+    """Rules of the same content once."""
+    return tuple({(rule.patterns, rule.names, rule.requires): rule for rule in rules}.values())
 
 
 class PolicySet:
@@ -110,9 +119,10 @@ class PolicySet:
         self.registries = frozenset[str]().union(*of_cluster, *(one.registries for one in self.catalogs.values()))
         """The registries that rules on images of ClusterPodPolicies and catalogues name; tenants cannot add any."""
         self.predicates = _predicates(rules)
-        """The types of attestations that rules need. Tenants cannot add any of their own: all images would be looked up
-        for these."""
-        self.statement_rules = _distinct(rule for _, rule in rules if rule.predicates)
+        """The types of attestations that rules need. Tenants cannot add any: they apply to all images."""
+        self.signature_rules = _signature_rules(rules, self.catalogs.values())
+        """The rules on signatures of all policies and catalogues; None if there are more than MAX_RULES."""
+        self.statement_rules = _distinct(rule for _, rule in rules if rule.predicates)[:MAX_RULES]
         """The rules on attestations of all policies, those of ClusterPodPolicies first."""
         self.needs_labels = any(p.selects_labels is not None or p.for_labels is not None for p in ordered)
         """Whether some policy reads the namespace's labels, so that `plan` needs them."""

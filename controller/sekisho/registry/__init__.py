@@ -1,6 +1,7 @@
 """A client of OCI registries: what a tag stands for, and what is attached to an image."""
 
-from sekisho.registry.candidates import Candidates, Wanted, find_candidates
+from sekisho.registry.attached import Listed, find_candidates, find_listed, find_tagged
+from sekisho.registry.candidates import Candidates, Wanted
 from sekisho.registry.client import RegistryClient, Repository
 from sekisho.registry.credentials import Credential, CredentialsError, decode_secret, matching, parse_config
 from sekisho.registry.errors import Failure, RegistryError
@@ -14,6 +15,7 @@ __all__ = [
     "CredentialsError",
     "Failure",
     "Hold",
+    "Listed",
     "RegistryClient",
     "RegistryError",
     "Repository",
@@ -22,7 +24,9 @@ __all__ = [
     "Wanted",
     "decode_secret",
     "find_candidates",
+    "find_listed",
     "find_platforms",
+    "find_tagged",
     "matching",
     "parse_config",
     "tls_context",

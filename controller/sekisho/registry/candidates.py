@@ -1,16 +1,14 @@
-"""Finds what is attached to an image and may be a signature of it.
+"""What is attached to an image, in one of the places where clients put it, and may be a signature of the image.
 
-Clients attach signatures in several ways: as referrers, in the fallback tag of registries without referrers, and in
-tags named after the image. All are read. Only verification decides what a candidate is.
+Only verification decides what a candidate is.
 
-Sources: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-referrers and
-https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md
+Source: https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection, Coroutine, Sequence
-from itertools import chain
+from collections.abc import Collection, Coroutine, Hashable, Sequence
+from itertools import chain, islice, zip_longest
 from typing import Any, Final, TypeVar
 
 from msgspec import Struct
@@ -91,78 +89,22 @@ class _Layers(Struct, frozen=True, gc=False):
     omitted: tuple[_Layer, ...]
 
 
-async def find_candidates(
-    client: RegistryClient, repository: Repository, digest: str, wanted: Wanted | None = None
+async def of_referrers(
+    client: RegistryClient,
+    repository: Repository,
+    referrers: Referrers,
+    source: str,
+    wanted: Wanted | None,
+    max_attestation_bytes: int,
 ) -> Candidates:
-    """What is attached to an image. Raises RegistryError when the registry is not available or rejects a request.
+    """What is in a list of referrers.
 
-    The older `.att` tag is read where a policy needs attestations; else only where there is nothing else, to say so.
+    source: as in Candidate.
+    wanted: as for `find_listed`, with what None means.
+    max_attestation_bytes: how much may be read that is large, and that a policy needs.
 
-    wanted: the attestations that are read although they are large; None for none.
+    Raises RegistryError.
     """
-    # Both end before this raises: the caller gives the room back then.
-    read = await asyncio.gather(
-        _referring(client, repository, digest, wanted),
-        _tagged(client, repository, digest, "sig", wanted),
-        return_exceptions=True,
-    )
-    attached, unlisted = Candidates(), None
-    for one in read:
-        if isinstance(one, RegistryError) and one.failure is Failure.INVALID:
-            unlisted = one
-            attached = _joined(attached, _without_list(one))
-        elif isinstance(one, BaseException):
-            raise one
-        else:
-            attached = _joined(attached, one)
-    if not attached.candidates and unlisted is not None:
-        raise RegistryError(Failure.INVALID, _unlisted(unlisted))
-    if not attached.candidates or (wanted is not None and wanted.predicates):
-        left = MAX_ATTESTATION_BYTES - sum(len(candidate.payload) for candidate in attached.candidates)
-        attached = _joined(attached, await _tagged(client, repository, digest, "att", wanted, left))
-    return attached
-
-
-async def _referring(client: RegistryClient, repository: Repository, digest: str, wanted: Wanted | None) -> Candidates:
-    """By the referrers API; by the fallback tag where there is no API, or where it lists nothing of use.
-
-    Registries that got the API later must list what the fallback tag has, and some do not. A list that cannot be read
-    does not hide the tag: anyone who may push can make it too large.
-    """
-    unlisted = None
-    try:
-        referrers = await client.referrers(repository, digest)
-    except RegistryError as error:
-        if error.failure is Failure.INVALID:
-            unlisted = error
-        elif error.failure is not Failure.DENIED:  # some deny all paths that they do not know
-            raise
-        referrers = None
-    attached = Candidates()
-    if referrers is not None:
-        attached = await _of_referrers(client, repository, referrers, "referrers", wanted)
-    if not attached.candidates:
-        fallback = await client.fallback_referrers(repository, digest)
-        attached = _joined(attached, await _of_referrers(client, repository, fallback, "fallback tag", wanted))
-    if unlisted is None:
-        return attached
-    if not attached.candidates:
-        raise unlisted
-    return _joined(attached, _without_list(unlisted))
-
-
-def _unlisted(error: RegistryError) -> str:
-    return f"what is attached to it cannot be listed: {error}"
-
-
-def _without_list(error: RegistryError) -> Candidates:
-    """What is known of a list that cannot be read: it has something, and why it cannot be read."""
-    return Candidates((), 1, (_unlisted(error)[:MAX_PROBLEM_LENGTH],), may_hide_vex=True)
-
-
-async def _of_referrers(
-    client: RegistryClient, repository: Repository, referrers: Referrers, source: str, wanted: Wanted | None
-) -> Candidates:
     distinct = _in_order(_distinct(referrers.descriptors), wanted.predicates if wanted is not None else ())
     attached, problems = await _readable(
         [_layers(client, repository, one.digest, source) for one in distinct[:MAX_CANDIDATES]]
@@ -170,10 +112,10 @@ async def _of_referrers(
     unread = distinct[MAX_CANDIDATES:]
     may_hide_vex = referrers.omitted > 0 or any(_may_be_vex(_hint(one)) for one in unread)
     listed = Candidates((), referrers.omitted + len(unread), problems, may_hide_vex)
-    return _joined(listed, await _read_layers(client, repository, attached, wanted))
+    return joined(listed, await _read_layers(client, repository, attached, wanted, max_attestation_bytes))
 
 
-async def _tagged(
+async def of_tag(
     client: RegistryClient,
     repository: Repository,
     digest: str,
@@ -181,9 +123,13 @@ async def _tagged(
     wanted: Wanted | None,
     max_attestation_bytes: int = 0,
 ) -> Candidates:
-    """By the tag that older clients write; their later signatures are further layers of the same manifest.
+    """What is in the tag that older clients write; their later signatures are further layers of the same manifest.
 
+    suffix: of the tag: `sig` or `att`.
+    wanted: as for `find_listed`, with what None means.
     max_attestation_bytes: how much may be read that is large, and that a policy needs.
+
+    Raises RegistryError.
     """
     tag = f"{digest.replace(':', '-')}.{suffix}"
     try:
@@ -220,13 +166,12 @@ async def _read_layers(
     repository: Repository,
     attached: Sequence[_Layers],
     wanted: Wanted | None,
-    max_attestation_bytes: int | None = None,
+    most: int,
 ) -> Candidates:
     """The candidates in layers, as far as the bounds go: what is above them is omitted and counted.
 
-    max_attestation_bytes: how much may be read that is large, and that a policy needs; None for MAX_ATTESTATION_BYTES.
+    most: how many bytes may be read that are large, and that a policy needs.
     """
-    most = MAX_ATTESTATION_BYTES if max_attestation_bytes is None else max_attestation_bytes
     layers = [layer for one in attached for layer in one.layers]
     read: list[_Layer] = []
     unread: list[_Layer] = []
@@ -335,14 +280,23 @@ def _in_order(descriptors: Sequence[Descriptor], predicates: Collection[str]) ->
     return [*signatures, *unknown, *chain.from_iterable(by_place.values()), *others]
 
 
-def _joined(one: Candidates, other: Candidates) -> Candidates:
-    """The candidates of both, within the bound for an image, each layer of a manifest once."""
-    # in the older format, signatures by two keys have the same payload and differ in their annotations
-    distinct = {
-        (candidate.digest, candidate.layer, frozenset(candidate.annotations.items())): candidate
-        for candidate in (*one.candidates, *other.candidates)
-    }
-    kept = tuple(distinct.values())[:MAX_CANDIDATES]
-    omitted = one.omitted + other.omitted + len(distinct) - len(kept)
-    may_hide_vex = one.may_hide_vex or other.may_hide_vex or len(kept) < len(distinct)
-    return Candidates(kept, omitted, (*one.problems, *other.problems)[:MAX_PROBLEMS], may_hide_vex)
+def joined(*places: Candidates) -> Candidates:
+    """The candidates of several places, within the bound for an image, each layer of a manifest once.
+
+    Where there are too many, places take turns, so that many in one do not hide those of another.
+    """
+    by_turns = chain.from_iterable(zip_longest(*(place.candidates for place in places)))
+    distinct = {_identity(candidate): candidate for candidate in by_turns if candidate is not None}
+    kept = dict(islice(distinct.items(), MAX_CANDIDATES))
+    by_place = dict.fromkeys(_identity(one) for place in places for one in place.candidates)
+    return Candidates(
+        tuple(kept[one] for one in by_place if one in kept),
+        sum(place.omitted for place in places) + len(distinct) - len(kept),
+        tuple(chain.from_iterable(place.problems for place in places))[:MAX_PROBLEMS],
+        any(place.may_hide_vex for place in places) or len(kept) < len(distinct),
+    )
+
+
+def _identity(candidate: Candidate) -> Hashable:
+    """What makes it another one: in the older format, signatures by two keys differ only in their annotations."""
+    return candidate.digest, candidate.layer, frozenset(candidate.annotations.items())

@@ -21,19 +21,21 @@ from prometheus_client.core import Metric
 from sekisho.backoff import doubled
 from sekisho.images import Reference
 from sekisho.images.authorities import Authority
-from sekisho.images.evidence import MAX_PROBLEMS, ImageFacts, Unknown, evidence_key
+from sekisho.images.evidence import MAX_PROBLEM_LENGTH, MAX_PROBLEMS, ImageFacts, Unknown, evidence_key
 from sekisho.images.verification import verify
 from sekisho.registry import (
     Candidates,
     Failure,
     Hold,
+    Listed,
     RegistryClient,
     RegistryError,
     Repository,
     Room,
     Wanted,
-    find_candidates,
+    find_listed,
     find_platforms,
+    find_tagged,
 )
 from sekisho.telemetry.families import counters, gauges
 from sekisho.turns import Turns
@@ -123,6 +125,8 @@ class EvidenceStore:
     on_facts: called with the facts of each look-up that succeeded and counts for all namespaces, and with the namespace
         of the pod that needed them.
     predicates: the types of attestations that policies need.
+    lacks_signature: whether some rule is not met by the signatures among the facts about an image, so that all places
+        are read where there may be more.
     lacks_statement: whether some rule finds no statement among the facts about an image, so that those about the
         platforms of an index count.
     """
@@ -135,6 +139,7 @@ class EvidenceStore:
         client_with: ClientWith | None = None,
         on_facts: Callable[[ImageFacts, str], None] = lambda facts, namespace: None,
         predicates: Callable[[], Collection[str]] = tuple,
+        lacks_signature: Callable[[Reference, ImageFacts], bool] = lambda reference, facts: True,
         lacks_statement: Callable[[Reference, ImageFacts], bool] = lambda reference, facts: False,
     ) -> None:
         self._client = client
@@ -143,6 +148,7 @@ class EvidenceStore:
         self._clock = clock
         self._on_facts = on_facts
         self._predicates = predicates
+        self._lacks_signature = lacks_signature
         self._lacks_statement = lacks_statement
         self._room = Room(MAX_HELD_BYTES)
         self._signed = SignedImages()
@@ -311,12 +317,15 @@ class EvidenceStore:
         try:
             async with self._turn(reference.registry, namespace), asyncio.timeout(LOOKUP_SECONDS):
                 client = await client_for(self._client, self._client_with, key[1])
-                candidates = await find_candidates(client.acting_for(namespace), repository, digest, wanted)
-            facts = await self._verified(repository, digest, candidates, wanted.predicates, namespace)
+                client = client.acting_for(namespace)
+                listed = await find_listed(client, repository, digest, wanted)
+            facts = await self._verified(repository, digest, listed.candidates, wanted.predicates, namespace)
+            if self._lacks_signature(reference, facts):
+                facts = await self._with_tags(facts, listed, client, reference, wanted)
             if not is_platform and self._lacks_statement(reference, facts):
                 wanted.hold.release()  # the look-ups of platforms need room themselves
                 async with self._turn(reference.registry, namespace), asyncio.timeout(LOOKUP_SECONDS):
-                    platforms = await _platforms(client.acting_for(namespace), repository, digest)
+                    platforms = await _platforms(client, repository, digest)
                 facts = await self._with_platforms(facts, platforms, key, reference, namespace)
         except RegistryError as error:
             self._keep_without_platforms(key, facts, namespace)
@@ -336,6 +345,24 @@ class EvidenceStore:
                 self._on_facts(facts, namespace)
         finally:
             wanted.hold.release()
+
+    async def _with_tags(
+        self, facts: ImageFacts, listed: Listed, client: RegistryClient, reference: Reference, wanted: Wanted
+    ) -> ImageFacts:
+        """The facts with those from the tags that clients attach to, which may have further signatures.
+
+        A tag that the registry does not give hides no signature: raises RegistryError only where there is none yet.
+        """
+        repository, digest = Repository.of(reference), reference.digest or ""
+        try:
+            async with self._turn(reference.registry, client.namespace), asyncio.timeout(LOOKUP_SECONDS):
+                candidates = await find_tagged(client, repository, digest, listed, wanted)
+        except RegistryError as error:
+            if not facts.signatures:
+                raise
+            problems = (*facts.problems, str(error)[:MAX_PROBLEM_LENGTH])[:MAX_PROBLEMS]
+            return msgspec.structs.replace(facts, problems=problems, omitted=facts.omitted + 1)
+        return await self._verified(repository, digest, candidates, wanted.predicates, client.namespace)
 
     async def _with_platforms(
         self,

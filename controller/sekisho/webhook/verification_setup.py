@@ -12,8 +12,7 @@ from sekisho.admission import Clock, NamespaceObjects, Review
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.events import Occurrence
 from sekisho.cluster.namespaces import Namespaces
-from sekisho.controls.image_rules import lacks_statement
-from sekisho.images import Reference
+from sekisho.controls.image_rules import lacks_signature, lacks_statement
 from sekisho.images.evidence import ImageFacts
 from sekisho.images.trust import Trust
 from sekisho.pods import Pod
@@ -95,9 +94,8 @@ def _evidence(
         if sharing is not None:
             sharing.share(facts, namespace)
 
-    def lacks(reference: Reference, facts: ImageFacts) -> bool:
-        policies = enforced.policies
-        return lacks_statement(policies.statement_rules, reference, facts, Trust(authorities.of(policies), {}, clock()))
+    def now() -> Trust:
+        return Trust(authorities.of(enforced.policies), {}, clock())
 
     evidence = EvidenceStore(
         client,
@@ -106,7 +104,8 @@ def _evidence(
         client_with,
         share,
         predicates=lambda: enforced.policies.predicates,
-        lacks_statement=lacks,
+        lacks_signature=lambda image, facts: lacks_signature(enforced.policies.signature_rules, image, facts, now()),
+        lacks_statement=lambda image, facts: lacks_statement(enforced.policies.statement_rules, image, facts, now()),
     )
     if api is not None:
         sharing = SharedEvidence(api, options.namespace, clock, evidence.offer)

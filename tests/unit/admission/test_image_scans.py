@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from sekisho.admission import Context, Evaluation, denial_message, evaluate
-from sekisho.controls.image_rules import lacks_statement
+from sekisho.controls.image_rules import lacks_signature, lacks_statement
 from sekisho.images import parse
 from sekisho.images.authorities import Authority, authority
 from sekisho.images.evidence import MAX_SCANS, MAX_VEX, Candidate, ImageFacts
@@ -633,6 +633,18 @@ def test_rule_lacks_a_statement() -> None:
         len(PolicySet.of([policy(), msgspec.structs.replace(policy(), metadata=policy().metadata)]).statement_rules)
         == 1
     )
+
+
+def test_rule_lacks_a_signature() -> None:
+    rule = {"images": ["ghcr.io/acme/*"], "by": {"anyOf": ["scanner"]}}
+    spec = {"controls": {"images": {"signatures": [rule]}}}
+    signed = msgspec.convert({"metadata": {"name": "signed"}, "spec": spec}, ClusterPodPolicy)
+    rules, trust = PolicySet.of([signed, policy()]).signature_rules, Trust(AUTHORITIES, {}, NOW)
+    for key, lacks in ((P256, False), (OTHER_P256, True)):
+        known = verify(REPOSITORY, IMAGE, [signed_by(key, IMAGE)], [SCANNER, OTHER], NOW)
+        assert lacks_signature(rules, parse(NAME), known, trust) is lacks
+    assert not lacks_signature(rules, parse(f"ghcr.io/other/pay@{IMAGE}"), facts(), trust)
+    assert lacks_signature(None, parse(NAME), facts(), trust)
 
 
 def test_init_container_must_be_scanned_too() -> None:

@@ -8,7 +8,18 @@ import pytest
 from aiohttp import web
 
 from sekisho.images.statements import SIGN_PREDICATE as SIGN
-from sekisho.registry import Failure, Hold, RegistryClient, RegistryError, Room, Wanted, find_candidates
+from sekisho.registry import (
+    Failure,
+    Hold,
+    RegistryClient,
+    RegistryError,
+    Room,
+    Wanted,
+    find_candidates,
+    find_listed,
+    find_tagged,
+)
+from sekisho.registry import attached as attached_module
 from sekisho.registry import candidates as module
 from sekisho.registry import client as client_module
 from sekisho.registry.manifests import OCI_INDEX, OCI_MANIFEST
@@ -55,9 +66,9 @@ async def test_bundle_is_found_by_the_referrers_api(registry: Registry, client: 
     (candidate,) = (await find_candidates(client, registry.repository, image)).candidates
     assert (candidate.source, candidate.media_type) == ("referrers", BUNDLE_V3)
     assert (candidate.payload, candidate.digest) == (b"bundle", manifest)
-    tag = f"manifests/{image.replace(':', '-')}.sig"
+    tag = f"manifests/{image.replace(':', '-')}"
     assert sorted(registry.asked()) == sorted(
-        [f"referrers/{image}", f"manifests/{manifest}", f"blobs/{digest_of(b'bundle')}", tag]
+        [f"referrers/{image}", f"manifests/{manifest}", f"blobs/{digest_of(b'bundle')}", tag, f"{tag}.sig"]
     )
 
 
@@ -79,6 +90,99 @@ async def test_fallback_tag_is_read_where_the_api_lists_no_bundle(
     if lists == "an SBOM":
         registry.attach(image, b"sbom", media_type="application/spdx+json")
     assert await payloads_of(client, registry, image) == [("fallback tag", b"bundle")]
+
+
+async def test_bundle_in_the_list_does_not_hide_what_only_tags_have(registry: Registry, client: RegistryClient) -> None:
+    image = registry.image()
+    registry.attach(image, b"signature")
+    registry.push_fallback(image)
+    registry.referrers.clear()
+    registry.attach(image, b"of anyone")
+    registry.attach_tag(image, "by one")
+    expected = [("referrers", b"of anyone"), (".sig tag", b"simple"), ("fallback tag", b"signature")]
+    assert await payloads_of(client, registry, image) == expected
+
+
+async def test_many_bundles_in_the_list_do_not_hide_what_only_tags_have(
+    registry: Registry, client: RegistryClient
+) -> None:
+    image = registry.image()
+    registry.attach(image, b"signature")
+    registry.push_fallback(image)
+    registry.referrers.clear()
+    for number in range(40):
+        registry.attach(image, b"%d" % number, predicate=SIGN)
+    registry.attach_tag(image, "by one", "by two")
+    found = await find_candidates(client, registry.repository, image)
+    payloads = [one.payload for one in found.candidates]
+    assert payloads == [*(b"%d" % number for number in range(29)), b"simple", b"simple", b"signature"]
+    assert found.omitted == 11
+
+
+async def test_tags_are_left_out_until_more_signatures_are_needed(registry: Registry, client: RegistryClient) -> None:
+    image = registry.image()
+    registry.attach(image, b"signature")
+    registry.attach_tag(image, "by one")
+    listed = await find_listed(client, registry.repository, image)
+    assert [one.payload for one in listed.candidates.candidates] == [b"signature"]
+    assert len(registry.requests) == 3
+    found = await find_tagged(client, registry.repository, image, listed)
+    assert [one.payload for one in found.candidates] == [b"signature", b"simple"]
+
+
+async def test_tags_with_attestations_are_read_where_a_policy_needs_some(
+    registry: Registry, client: RegistryClient
+) -> None:
+    image = registry.image()
+    registry.attach(image, b"newest", predicate=SCAN)
+    registry.push_fallback(image)
+    registry.referrers.clear()
+    registry.attach(image, b"older", predicate=SCAN)
+    layers: list[tuple[bytes, str, dict[str, str]]] = [(b"oldest", module.ENVELOPE, {})]
+    registry.push(registry.manifest_of(layers), f"{image.replace(':', '-')}.att")
+    listed = await find_listed(client, registry.repository, image, wanted(SCAN))
+    assert {one.payload for one in listed.candidates.candidates} == {b"older", b"newest", b"oldest"}
+    asked = len(registry.requests)
+    await find_tagged(client, registry.repository, image, listed, wanted(SCAN))
+    assert registry.asked()[asked:] == [f"manifests/{image.replace(':', '-')}.sig"]
+
+
+async def test_large_attestations_of_all_places_together_are_bounded(
+    registry: Registry, client: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attached_module, "MAX_ATTESTATION_BYTES", 2 * LARGE)
+    image = registry.image()
+    for content in (b"a", b"b"):
+        registry.attach(image, content * LARGE, predicate=SCAN)
+    registry.push_fallback(image)
+    registry.referrers.clear()
+    registry.attach(image, b"c" * LARGE, predicate=SCAN)
+    found = await find_candidates(client, registry.repository, image, wanted(SCAN))
+    assert [one.payload[:1] for one in found.candidates] == [b"c", b"a"]
+    assert found.omitted == 1
+
+
+async def test_what_a_list_has_is_not_read_again_from_the_fallback_tag(
+    registry: Registry, client: RegistryClient
+) -> None:
+    image = registry.image()
+    manifest = registry.attach(image, b"signature")
+    registry.push_fallback(image)
+    assert await payloads_of(client, registry, image) == [("referrers", b"signature")]
+    assert registry.asked().count(f"manifests/{manifest}") == 1
+
+
+@pytest.mark.parametrize("needs", [(), ("https://cosign.sigstore.dev/attestation/vuln/v1",)])
+async def test_broken_fallback_tag_does_not_hide_what_is_listed(
+    registry: Registry, client: RegistryClient, needs: tuple[str, ...]
+) -> None:
+    image = registry.image()
+    registry.attach(image, b"signature")
+    registry.push(b"<html>", image.replace(":", "-"), media_type=OCI_INDEX)
+    found = await find_candidates(client, registry.repository, image, wanted(*needs))
+    assert [one.payload for one in found.candidates] == [b"signature"]
+    assert (found.omitted, found.may_hide_vex) == (1, True)
+    assert "what is attached to it cannot be listed" in found.problems[0]
 
 
 async def test_fallback_tag_is_read_where_the_api_answers_with_a_page(
@@ -355,7 +459,7 @@ async def test_attestation_above_the_bound_is_omitted_and_said(
 async def test_newest_attestations_are_read_first(
     registry: Registry, client: RegistryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_ATTESTATION_BYTES", 2 * LARGE)
+    monkeypatch.setattr(attached_module, "MAX_ATTESTATION_BYTES", 2 * LARGE)
     image = registry.image()
     for day in (3, 1, 4, 2):
         registry.attach(image, bytes([day]) * LARGE, predicate=SCAN)

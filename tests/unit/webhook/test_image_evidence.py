@@ -43,6 +43,8 @@ class Site:
         self.authorities: Mapping[str, Authority] = {"release": RELEASE}
         self.shared: list[ImageFacts] = []
         self.predicates: tuple[str, ...] = ()
+        self.required = {"release"}
+        """Who must have signed each image."""
         self.evidence: EvidenceStore
 
     def signed(self, text: bytes = b"", key: object = P256) -> Reference:
@@ -102,6 +104,7 @@ async def site() -> AsyncIterator[Site]:
             lambda: site.now,
             on_facts=lambda facts, namespace: site.shared.append(facts),
             predicates=lambda: site.predicates,
+            lacks_signature=lambda _, facts: not site.required.issubset(one.authority for one in facts.signatures),
             lacks_statement=lambda _, facts: bool(site.predicates) and not facts.attestations,
         )
         yield site
@@ -128,6 +131,47 @@ async def test_known_image_needs_no_request_to_the_registry(site: Site) -> None:
     asked = len(site.registry.requests)
     assert site.now_known(image) is facts
     assert len(site.registry.requests) == asked
+
+
+async def test_signature_that_only_a_tag_has_is_found_whatever_the_list_has(site: Site) -> None:
+    image = site.signed()
+    site.registry.push_fallback(image.digest or "")
+    site.registry.referrers.clear()
+    site.sign(image, OTHER_P256)
+    site.authorities = {"release": RELEASE, "other": keyed("other", OTHER_P256)}
+    for required, found in (({"other"}, ["other"]), ({"other", "release"}, ["other", "release"])):
+        site.required = required
+        site.after(seconds=15)
+        site.evidence.withdraw(f"{site.registry.host}/{NAME}", image.digest or "")
+        assert [one.authority for one in (await site.facts(image)).signatures] == found
+
+
+@pytest.mark.parametrize(("is_scanned", "requests"), [(False, 3), (True, 7)])
+async def test_requests_for_an_image_are_few(site: Site, is_scanned: bool, requests: int) -> None:
+    image = site.signed()
+    if is_scanned:
+        site.predicates = (SCAN_PREDICATE,)
+        scan(site, image)
+    facts = await site.facts(image)
+    assert (len(facts.signatures), len(facts.attestations)) == (1, int(is_scanned))
+    assert len(site.registry.requests) == requests
+
+
+async def test_requests_for_an_image_that_somebody_else_signed_are_few(site: Site) -> None:
+    await site.facts(site.signed(key=OTHER_P256))
+    assert len(site.registry.requests) == 5
+
+
+async def test_tag_that_the_registry_does_not_give_hides_no_signature(site: Site) -> None:
+    signed, other = site.signed(), site.signed(b" ", OTHER_P256)
+    for image in (signed, other):
+        tag = f"{(image.digest or '').replace(':', '-')}.sig"
+        site.registry.misbehave["GET", f"/v2/{NAME}/manifests/{tag}"] = answering(403)
+    site.required = {"release", "somebody"}
+    facts = await site.facts(signed)
+    assert ([one.authority for one in facts.signatures], facts.omitted) == (["release"], 1)
+    assert "status 403" in facts.problems[0]
+    assert isinstance(await site.look(other), Unknown)
 
 
 async def test_requests_at_the_same_time_share_one_look_up(site: Site) -> None:

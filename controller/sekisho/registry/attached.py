@@ -1,0 +1,141 @@
+"""Finds what is attached to an image: signatures, and statements about it.
+
+Clients attach in several ways: as referrers, in the fallback tag of registries without referrers, and in tags named
+after the image. What one place has must not hide what is in another one: anyone who may push can add to all of them. So
+a place is left out only where the others have enough.
+
+Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-referrers
+"""
+
+import asyncio
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from sekisho.images.evidence import MAX_PROBLEM_LENGTH
+from sekisho.registry.candidates import MAX_ATTESTATION_BYTES, Candidates, Wanted, joined, of_referrers, of_tag
+from sekisho.registry.client import Referrers, RegistryClient, Repository
+from sekisho.registry.errors import Failure, RegistryError
+
+
+class Listed(Struct, frozen=True):
+    """What the first places have.
+
+    places: what each of them has.
+    unlisted: why the registry's list cannot be read; None if it was read, or if there is none.
+    has_read_tags: whether the tags that may have attestations are among the places.
+    """
+
+    places: tuple[Candidates, ...]
+    unlisted: RegistryError | None = None
+    has_read_tags: bool = False
+
+    @property
+    def candidates(self) -> Candidates:
+        """What all of them have."""
+        return joined(*self.places)
+
+
+async def find_candidates(
+    client: RegistryClient, repository: Repository, digest: str, wanted: Wanted | None = None
+) -> Candidates:
+    """What all places have. Parameters and errors are those of `find_listed` and `find_tagged`."""
+    return await find_tagged(client, repository, digest, await find_listed(client, repository, digest, wanted), wanted)
+
+
+async def find_listed(
+    client: RegistryClient, repository: Repository, digest: str, wanted: Wanted | None = None
+) -> Listed:
+    """What the registry lists, by the referrers API.
+
+    Where policies need attestations, also what the tags have in which there may be some: of several statements the
+    newest decides, wherever it is.
+
+    wanted: the attestations that are read although they are large; None for none.
+
+    Raises RegistryError when the registry is not available, or denies the request.
+    """
+    listed = await _of_list(client, repository, digest, wanted)
+    if wanted is None or not wanted.predicates:
+        return listed
+    places = listed.places
+    for read in (_fallback_tag, _attestation_tag):
+        places += (await read(client, repository, digest, wanted, places),)
+    return replace(listed, places=places, has_read_tags=True)
+
+
+async def find_tagged(
+    client: RegistryClient, repository: Repository, digest: str, listed: Listed, wanted: Wanted | None = None
+) -> Candidates:
+    """What all places have, those that `find_listed` has left out too.
+
+    Registries that got the referrers API later must list what the fallback tag has, and some do not. The older `.att`
+    tag is read where there is nothing else, to say so.
+
+    Raises RegistryError as `find_listed` does, and also if the list cannot be read and the other places have nothing.
+    """
+    reads = [of_tag(client, repository, digest, "sig", wanted)]
+    if not listed.has_read_tags:
+        reads.append(_fallback_tag(client, repository, digest, wanted, listed.places))
+    # All end before this raises: the caller gives the room back then.
+    places = listed.places
+    for place in await asyncio.gather(*reads, return_exceptions=True):
+        if isinstance(place, BaseException):
+            raise place
+        places += (place,)
+    if listed.unlisted is not None and not any(place.candidates for place in places):
+        raise RegistryError(Failure.INVALID, _unlisted(listed.unlisted))
+    if not listed.has_read_tags and not any(place.candidates for place in places):
+        places += (await _attestation_tag(client, repository, digest, wanted, places),)
+    return joined(*places)
+
+
+async def _of_list(client: RegistryClient, repository: Repository, digest: str, wanted: Wanted | None) -> Listed:
+    """A list that cannot be read has something: anyone who may push can make it too large."""
+    try:
+        referrers = await client.referrers(repository, digest)
+    except RegistryError as error:
+        if error.failure is Failure.INVALID:
+            return Listed((_unread(error),), error)
+        if error.failure is not Failure.DENIED:  # some deny all paths that they do not know
+            raise
+        referrers = None
+    if referrers is None:
+        return Listed(())
+    return Listed((await of_referrers(client, repository, referrers, "referrers", wanted, _left(())),))
+
+
+async def _fallback_tag(
+    client: RegistryClient, repository: Repository, digest: str, wanted: Wanted | None, places: tuple[Candidates, ...]
+) -> Candidates:
+    """What the fallback tag has that other places have not. One that cannot be read hides none of these."""
+    try:
+        referrers = await client.fallback_referrers(repository, digest)
+    except RegistryError as error:
+        if error.failure is not Failure.INVALID:
+            raise
+        return _unread(error)
+    known = {candidate.digest for place in places for candidate in place.candidates}
+    others = Referrers(tuple(one for one in referrers.descriptors if one.digest not in known), referrers.omitted)
+    return await of_referrers(client, repository, others, "fallback tag", wanted, _left(places))
+
+
+async def _attestation_tag(
+    client: RegistryClient, repository: Repository, digest: str, wanted: Wanted | None, places: tuple[Candidates, ...]
+) -> Candidates:
+    return await of_tag(client, repository, digest, "att", wanted, _left(places))
+
+
+def _left(places: tuple[Candidates, ...]) -> int:
+    """How many bytes may be read that are large, after those of other places."""
+    read = sum(len(candidate.payload) for place in places for candidate in place.candidates)
+    return max(MAX_ATTESTATION_BYTES - read, 0)
+
+
+def _unread(error: RegistryError) -> Candidates:
+    """What is known of a list that cannot be read: it has something, and why it cannot be read."""
+    return Candidates((), 1, (_unlisted(error)[:MAX_PROBLEM_LENGTH],), may_hide_vex=True)
+
+
+def _unlisted(error: RegistryError) -> str:
+    return f"what is attached to it cannot be listed: {error}"
