@@ -438,7 +438,7 @@ PERMISSIONS = [
     ("webhook", False, ("patch", "policywaivers.sekisho.dev", CLUSTER)),
     ("webhook", False, ("watch", "imageauthorities.sekisho.dev", CLUSTER)),
     ("webhook", False, ("watch", "imageevidences.sekisho.dev", CLUSTER)),
-    ("controller", False, ("watch", "imageauthorities.sekisho.dev", CLUSTER)),
+    ("controller", True, ("watch", "imageauthorities.sekisho.dev", CLUSTER)),
     ("webhook", False, ("patch", "imageauthorities.sekisho.dev", CLUSTER)),
     ("webhook", True, ("watch", "imagecatalogs.sekisho.dev", CLUSTER)),
     ("webhook", False, ("patch", "imagecatalogs.sekisho.dev", CLUSTER)),

@@ -32,8 +32,17 @@ from tests.trustparts.build import TrustBinaries
 from tests.trustparts.cosign import Cosign
 from tests.trustparts.issuer import IssuerKind
 from tests.trustparts.minted import CI, MintedSigstore
-from tests.trustparts.odd import ENDLESS, UNAVAILABLE, WRONG_BYTES, Behavior, Fault, OddRegistry
-from tests.trustparts.registries import PASSWORD, USER, Image, Registry
+from tests.trustparts.odd import (
+    ENDLESS,
+    HIDDEN_SUBJECTS,
+    NO_REFERRERS,
+    UNAVAILABLE,
+    WRONG_BYTES,
+    Behavior,
+    Fault,
+    OddRegistry,
+)
+from tests.trustparts.registries import INDEX, PASSWORD, USER, Image, Registry, descriptor
 from tests.trustparts.sigstore import RELEASE as IDENTITY
 from tests.trustparts.sigstore import Certifying, Sigstore, running_sigstore, with_validity
 from tests.trustparts.test_keyless_signatures import (
@@ -177,6 +186,19 @@ def test_only_what_the_authority_signed_runs(site: Site, signed: Kubectl, reposi
     assert admitted.returncode == 0, admitted.stderr
     assert "which is not signed" in run(signed, "unsigned", unsigned.reference).stderr
     assert "1 signature by another key" in run(signed, "other", other.reference).stderr
+
+
+def test_signature_in_the_fallback_tag_counts_whatever_the_registry_lists(
+    site: Site, signed: Kubectl, repository_name: str
+) -> None:
+    site.registry.behave(Behavior(faults=(NO_REFERRERS, HIDDEN_SUBJECTS)), repository_name)
+    good, bad = site.image(repository_name, "good", P256), site.image(repository_name, "bad", OTHER_P256)
+    junk = site.registry.attach(site.image(repository_name, "another"), b"pushed by anyone")
+    listed = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [descriptor(junk)]}
+    only_junk = Fault("referrers", headers={"Content-Type": INDEX}, body=json.dumps(listed).encode())
+    site.registry.behave(Behavior(faults=(only_junk,)), repository_name)
+    assert admits(signed, good)
+    assert "1 signature by another key" in run(signed, "bad", bad.reference).stderr
 
 
 def test_another_spelling_or_port_of_a_registry_does_not_avoid_its_rule(
@@ -1225,27 +1247,14 @@ def attach_build(site: Site, image: Image, provenance: dict[str, Any]) -> None:
 def test_status_of_an_authority_says_so_when_images_are_no_longer_verified(site: Site) -> None:
     with_release(site)
     site.kubectl.check("wait", "--for=condition=Usable", "imageauthority/release", f"--timeout={SOON:g}s")
-    manifest = ("get", "manifest", RELEASE, "--namespace", NAMESPACE)
-    values = "controller.replicas=1,image.repository=registry.example.com/sekisho,imageVerification.enabled=false"
-    disabled = ("--dry-run=server", "--reuse-values", f"--set={values}")
-    upgrade = ("upgrade", RELEASE, str(CHART), "--namespace", NAMESPACE, *disabled)
-    assert "--withdraw-authorities" in site.sekisho.helm(*upgrade)
     site.sekisho.stop()
-    withdrawing, plain = (
-        Sekisho(site.lab.plane, options={"controller": options}) for options in (("--withdraw-authorities",), ())
-    )
+    without = Sekisho(site.lab.plane)
     try:
-        withdrawing.install()
-        assert "imageauthorities/status" in site.sekisho.helm(*manifest)
+        without.install()
         reason = 'jsonpath={.status.conditions[?(@.type=="Usable")].reason}'
         site.kubectl.check("wait", f"--for={reason}=NotVerified", "imageauthority/release", f"--timeout={SOON:g}s")
         site.kubectl.check("wait", "--for=condition=Usable=False", "imageauthority/release", f"--timeout={SOON:g}s")
-        withdrawing.stop()
-        plain.install()
-        assert "imageauthorities/status" not in site.sekisho.helm(*manifest)
-        assert "--withdraw-authorities" not in site.sekisho.helm(*upgrade)
     finally:
-        withdrawing.stop()
-        plain.stop()
+        without.stop()
         site.sekisho.install()
     site.kubectl.check("wait", "--for=condition=Usable", "imageauthority/release", f"--timeout={SOON:g}s")

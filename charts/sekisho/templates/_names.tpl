@@ -132,24 +132,6 @@ if the chart is rendered without a cluster: each rendering would then make anoth
 {{- .Values.webhook.secretPath -}}
 {{- end -}}
 
-{{/*
-"true" if images were verified before, are not any more, and the status of an ImageAuthority does not say so yet. Then the controller
-says it. Not with `helm template`, which does not know the cluster.
-*/}}
-{{- define "sekisho.withdrawsAuthorities" -}}
-{{- $stale := list }}
-{{- if and (not .Values.imageVerification.enabled) (.Capabilities.APIVersions.Has "sekisho.dev/v1alpha1/ImageAuthority") }}
-{{- range (lookup "sekisho.dev/v1alpha1" "ImageAuthority" "" "").items }}
-{{- range (.status | default dict).conditions }}
-{{- if and (eq .type "Usable") (ne .reason "NotVerified") }}
-{{- $stale = append $stale .type }}
-{{- end }}
-{{- end }}
-{{- end }}
-{{- end }}
-{{- if $stale }}true{{ end }}
-{{- end -}}
-
 {{/* The Secret with the webhook's certificate. cert-manager's has its own name: it needs another type, and types cannot change. */}}
 {{- define "sekisho.certificateSecret" -}}
 {{- if eq .Values.certificates.mode "secret" -}}

@@ -62,7 +62,6 @@ class Options(Struct, frozen=True):
     path_secret: str = ""
     admit_pods_unjudged: bool = False
     verify_images: bool = False
-    withdraw_authorities: bool = False
     audit: bool = False
     authority_secret: tuple[str, ...] = ()
     exclude_namespaces: tuple[str, ...] = ()
