@@ -67,7 +67,7 @@ fuzz: install ## Property tests with 1,000 examples each, where `make test` trie
 	$(BIN)/python -m pytest tests/unit -m hypothesis --hypothesis-profile=thorough --timeout=3600 --durations=10
 
 up: install controlplane ## Start a control plane with Sekisho installed in the background
-	$(BIN)/python -m tests.controlplane up
+	$(BIN)/python -m tests.controlplane up $(if $(IMAGES),--images)
 
 down: install ## Stop what `make up` started
 	$(BIN)/python -m tests.controlplane down

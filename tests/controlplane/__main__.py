@@ -18,13 +18,14 @@ from tests.controlplane.build import (
 )
 from tests.controlplane.processes import alive
 from tests.controlplane.progress import Progress, elapsed
-from tests.controlplane.supervisor import SupervisorError, down, read_state, supervise, up
+from tests.controlplane.supervisor import Mode, SupervisorError, down, read_state, supervise, up
 from tests.controlplane.toolchain import ToolchainError
+from tests.trustparts.build import trust_binaries
 
 _CLUSTER = Path(__file__).parents[2] / ".cluster"
 _NOT_UP = 3
 
-_bare = click.option("--bare", is_flag=True, help="Without Sekisho.")
+_REGISTRY_CA = Path("registry", "ca.crt")
 
 
 @click.group()
@@ -44,20 +45,27 @@ def _exit(number: int, frame: FrameType | None) -> None:
 
 
 @main.command("up")
-@_bare
+@click.option("--bare", "mode", flag_value=Mode.BARE, type=Mode, help="Without Sekisho.")
+@click.option(
+    "--images", "mode", flag_value=Mode.IMAGES, type=Mode, help="With a registry whose images are verified, and cosign."
+)
 @click.pass_obj
-def up_command(folder: Path, bare: bool) -> None:
+def up_command(folder: Path, mode: Mode | None) -> None:
     """Bring it up in the background, or repair what died; returns when it is ready."""
     start = time.monotonic()
     progress = Progress()
     try:
         control_plane_binaries(progress)  # here, where its progress is seen
-        up(folder, progress.say, bare=bare)
+        if mode is Mode.IMAGES:
+            trust_binaries(progress)
+        up(folder, progress.say, mode or Mode.USUAL)
     except (BuildError, ToolchainError, SupervisorError) as error:
         raise click.ClickException(str(error)) from error
     progress.say(f"up ({elapsed(start)}). To use it:")
     click.echo(f"export KUBECONFIG={folder / 'kubeconfig'}")
     click.echo(f'export PATH="{folder / "bin"}:$PATH"  # its kubectl and helm')
+    if mode is Mode.IMAGES:
+        click.echo(f"export SSL_CERT_FILE={folder / _REGISTRY_CA}  # for cosign and sekisho")
 
 
 @main.command("down")
@@ -126,11 +134,11 @@ def kubeconfig_command(folder: Path) -> None:
 
 
 @main.command("supervise", hidden=True)
-@_bare
+@click.option("--mode", required=True)
 @click.pass_obj
-def supervise_command(folder: Path, bare: bool) -> None:
+def supervise_command(folder: Path, mode: str) -> None:
     """What `up` leaves in the background."""
-    supervise(folder, bare=bare)
+    supervise(folder, Mode[mode])
 
 
 main(prog_name="python -m tests.controlplane")

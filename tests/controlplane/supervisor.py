@@ -6,8 +6,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from types import FrameType
 from typing import Literal
@@ -23,21 +24,44 @@ from tests.controlplane.processes import ProcessId, alive, end, identify, send
 from tests.controlplane.progress import Progress
 from tests.controlplane.toolchain import ToolchainError
 from tests.controlplane.waiting import DeadlineError, wait_until
+from tests.trustparts.authority import write_server_tls
+from tests.trustparts.build import odd_registry_binary, trust_binaries
+from tests.trustparts.odd import OddRegistry, start_odd_registry
 
 _READY_IN = 240.0
 _STOP_IN = 90.0
-_MADE = ("etcd", "pki", "logs", "bin", "sekisho", ".cache-kubeconfig", "kubeconfig", "ports.json", "state.json")
+_MADE = (
+    "registry",
+    "etcd",
+    "pki",
+    "logs",
+    "bin",
+    "sekisho",
+    ".cache-kubeconfig",
+    "kubeconfig",
+    "ports.json",
+    "state.json",
+)
 
 
 class SupervisorError(Exception):
     """The control plane could not be brought up, or down; the message says why and where the logs are."""
 
 
+class Mode(StrEnum):
+    """What is in the control plane."""
+
+    BARE = "without Sekisho"
+    USUAL = "with Sekisho"
+    IMAGES = "with Sekisho verifying images"
+    """Also a registry on loopback."""
+
+
 class State(msgspec.Struct, frozen=True):
     """What the supervisor says of itself, in state.json."""
 
     supervisor: ProcessId
-    bare: bool
+    mode: Mode
     phase: Literal["starting", "ready", "failed"] = "starting"
     checks: int = 0
     """How often it has found or made everything well."""
@@ -52,19 +76,19 @@ def read_state(folder: Path) -> State | None:
         return None
 
 
-def up(folder: Path, say: Callable[[str], None], *, bare: bool) -> None:
+def up(folder: Path, say: Callable[[str], None], mode: Mode) -> None:
     """Bring the control plane up in the background, or repair it; return once all is ready. Raises SupervisorError."""
     with _alone(folder):
         state = read_state(folder)
         if state and alive(state.supervisor):
-            if state.bare != bare:
-                raise SupervisorError(f"it is up {'without' if state.bare else 'with'} Sekisho: run `down` first")
+            if state.mode != mode:
+                raise SupervisorError(f"it is up {state.mode}: run `down` first")
             say("it is up: checking it")
             shown = len(_lines(folder))
             send(state.supervisor, signal.SIGHUP)
             _wait_checked(folder, state, shown, say)
         else:
-            _wait_checked(folder, _start(folder, bare=bare), 0, say)
+            _wait_checked(folder, _start(folder, mode), 0, say)
 
 
 def down(folder: Path) -> bool:
@@ -87,7 +111,7 @@ def down(folder: Path) -> bool:
     return True
 
 
-def supervise(folder: Path, *, bare: bool) -> None:
+def supervise(folder: Path, mode: Mode) -> None:
     """Be the supervisor: run the control plane until SIGTERM, repair it at each SIGHUP; exit 1 when that fails."""
     sys.stdin.read()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
@@ -98,17 +122,26 @@ def supervise(folder: Path, *, bare: bool) -> None:
         sys.exit(f"{folder} has no state.json")
     try:
         plane = ControlPlane(folder, control_plane_binaries(Progress(sys.stdout)), say)
-        sekisho = None if bare else Sekisho(plane, say=say)
-        _link(folder / "bin", (plane.binaries.kubectl, plane.binaries.helm))
+        binaries = [plane.binaries.kubectl, plane.binaries.helm]
+        registry = None
+        if mode is Mode.IMAGES:
+            binaries.append(trust_binaries(Progress(sys.stdout)).cosign)
+            registry = _registry(folder / "registry")
+        sekisho = None if mode is Mode.BARE else _sekisho(plane, say, registry)
+        _link(folder / "bin", binaries)
         try:
             plane.start()
             if sekisho:
                 sekisho.install()
             while True:
-                state = _checked(state, (*plane.components, *(sekisho.components if sekisho else ())))
+                parts = (registry.component,) if registry else ()
+                state = _checked(state, (*parts, *plane.components, *(sekisho.components if sekisho else ())))
                 _write(folder, state)
                 signal.sigwaitinfo({signal.SIGHUP})
                 plane.repair()
+                if registry and not registry.component.ready:
+                    registry.component.restart()
+                    _push_images(registry)
                 if sekisho:
                     sekisho.repair()
         finally:
@@ -116,10 +149,35 @@ def supervise(folder: Path, *, bare: bool) -> None:
             if sekisho:
                 sekisho.stop()
             plane.stop()
+            if registry:
+                registry.component.stop()
     except (BuildError, ToolchainError, ComponentError, CommandError, DeadlineError) as error:
         say(str(error))
         _write(folder, msgspec.structs.replace(state, phase="failed"))
         sys.exit(1)
+
+
+def _registry(folder: Path) -> OddRegistry:
+    """A registry on loopback with two images to sign one of, as the page on signed images does."""
+    registry = start_odd_registry(odd_registry_binary(Progress(sys.stdout)), folder, write_server_tls(folder))
+    _push_images(registry)
+    return registry
+
+
+def _push_images(registry: OddRegistry) -> None:
+    for tag in ("1.2.3", "1.1.0"):
+        registry.push_image("acme/pay", tag, tag)
+
+
+def _sekisho(plane: ControlPlane, say: Callable[[str], None], registry: OddRegistry | None) -> Sekisho:
+    """registry: the one whose images are verified, by a key in the Secret release-key; None to verify none."""
+    if registry is None:
+        return Sekisho(plane, say=say)
+    say(f"images to try: {registry.host}/acme/pay:1.2.3 and {registry.host}/acme/pay:1.1.0")
+    verify = ("--verify-images", "--authority-secret=release-key")
+    reach = (f"--registry-ca-file={registry.ca}", "--registry-network=127.0.0.0/8")
+    settings = ("imageVerification.enabled=true", "imageVerification.secrets={release-key}")
+    return Sekisho(plane, settings, say, {"webhook": (*verify, *reach), "controller": verify})
 
 
 def _exit(number: int, frame: FrameType | None) -> None:
@@ -136,7 +194,7 @@ def _checked(state: State, components: tuple[Component, ...]) -> State:
     )
 
 
-def _link(folder: Path, binaries: tuple[Path, ...]) -> None:
+def _link(folder: Path, binaries: Iterable[Path]) -> None:
     folder.mkdir(exist_ok=True)
     for binary in binaries:
         link = folder / binary.name
@@ -155,14 +213,14 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(around)
 
 
-def _start(folder: Path, *, bare: bool) -> State:
+def _start(folder: Path, mode: Mode) -> State:
     logs = folder / "logs"
     folder.mkdir(mode=0o700, exist_ok=True)
     logs.mkdir(exist_ok=True)
     command = (sys.executable, "-m", "tests.controlplane", f"--folder={folder}", "supervise")
     with (logs / "supervisor.log").open("wb") as log:
         process = subprocess.Popen(
-            (*command, "--bare") if bare else command,
+            (*command, f"--mode={mode.name}"),
             cwd=Path(__file__).parents[2],
             stdin=subprocess.PIPE,
             stdout=log,
@@ -172,7 +230,7 @@ def _start(folder: Path, *, bare: bool) -> State:
     supervisor = identify(process.pid)
     if supervisor is None:
         raise SupervisorError(f"the supervisor ended at once (log: {logs / 'supervisor.log'})")
-    state = State(supervisor, bare)
+    state = State(supervisor, mode)
     _write(folder, state)
     if process.stdin:
         process.stdin.close()  # it starts nothing before it is on record
