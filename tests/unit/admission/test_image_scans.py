@@ -490,7 +490,7 @@ MATCHES = st.builds(grype_match, NAMES, RATINGS, st.sampled_from([(), ("1",)]), 
 ROWS = st.builds(
     trivy_row, NAMES, RATINGS.map(str.upper), st.sampled_from(["", "1"]), VendorIDs=st.none() | st.lists(NAMES)
 )
-LIMIT = st.dictionaries(st.sampled_from(SEVERITIES), st.integers(0, 2), max_size=4)
+LIMIT = st.dictionaries(st.sampled_from([severity.value for severity in SEVERITIES]), st.integers(0, 2), max_size=4)
 ALLOWED = st.dictionaries(NAMES, st.sampled_from(["2027-01-01T00:00:00Z", "2026-01-01T00:00:00Z"]), max_size=2)
 REQUIREMENTS = st.fixed_dictionaries(
     {
