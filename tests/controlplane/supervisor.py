@@ -126,7 +126,7 @@ def supervise(folder: Path, mode: Mode) -> None:
         registry = None
         if mode is Mode.IMAGES:
             binaries.append(trust_binaries(Progress(sys.stdout)).cosign)
-            registry = _registry(folder / "registry")
+            registry = _registry(folder / "registry", say)
         sekisho = None if mode is Mode.BARE else _sekisho(plane, say, registry)
         _link(folder / "bin", binaries)
         try:
@@ -141,7 +141,7 @@ def supervise(folder: Path, mode: Mode) -> None:
                 plane.repair()
                 if registry and not registry.component.ready:
                     registry.component.restart()
-                    _push_images(registry)
+                    _push_images(registry, say)
                 if sekisho:
                     sekisho.repair()
         finally:
@@ -157,23 +157,23 @@ def supervise(folder: Path, mode: Mode) -> None:
         sys.exit(1)
 
 
-def _registry(folder: Path) -> OddRegistry:
+def _registry(folder: Path, say: Callable[[str], None]) -> OddRegistry:
     """A registry on loopback with two images to sign one of, as the page on signed images does."""
     registry = start_odd_registry(odd_registry_binary(Progress(sys.stdout)), folder, write_server_tls(folder))
-    _push_images(registry)
+    _push_images(registry, say)
     return registry
 
 
-def _push_images(registry: OddRegistry) -> None:
+def _push_images(registry: OddRegistry, say: Callable[[str], None]) -> None:
     for tag in ("1.2.3", "1.1.0"):
-        registry.push_image("acme/pay", tag, tag)
+        image = registry.push_image("acme/pay", tag, tag)
+        say(f"an image to try: {image.repository}:{tag}@{image.digest}")
 
 
 def _sekisho(plane: ControlPlane, say: Callable[[str], None], registry: OddRegistry | None) -> Sekisho:
     """registry: the one whose images are verified, by a key in the Secret release-key; None to verify none."""
     if registry is None:
         return Sekisho(plane, say=say)
-    say(f"images to try: {registry.host}/acme/pay:1.2.3 and {registry.host}/acme/pay:1.1.0")
     verify = ("--verify-images", "--authority-secret=release-key")
     reach = (f"--registry-ca-file={registry.ca}", "--registry-network=127.0.0.0/8")
     settings = ("imageVerification.enabled=true", "imageVerification.secrets={release-key}")

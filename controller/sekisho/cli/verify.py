@@ -14,7 +14,7 @@ from msgspec import Struct
 from sekisho.admission import denying
 from sekisho.cli import options
 from sekisho.cli.image_lookups import ImageLookups, objects_for_authorities
-from sekisho.cli.reports.wording import VERDICTS, counted
+from sekisho.cli.reports.wording import VERDICTS
 from sekisho.cli.terminal import write
 from sekisho.controls.attestation_judges import shown_values
 from sekisho.controls.image_rules import RuleResult, judge_each
@@ -22,7 +22,7 @@ from sekisho.controls.images import NEEDS_DIGEST, image_rules, judge_catalogs
 from sekisho.findings import printable, words
 from sekisho.images import ImageError, Reference, parse, without_credentials
 from sekisho.images.attested import Build
-from sekisho.images.evidence import ImageFacts, Signature, Unknown
+from sekisho.images.evidence import ImageFacts, Signature, Unknown, signatures_by_others
 from sekisho.images.scans import SEVERITIES, Scan
 from sekisho.images.vex import Vex
 from sekisho.pods import Container, Pod, PodSpec, container_refs
@@ -335,7 +335,7 @@ def _facts_lines(report: _Report) -> Iterator[str]:
     if not report.signatures and not report.problem:
         yield "  no known signer"
     if report.other_signatures:
-        yield f"  {counted(report.other_signatures, 'signature')} by other keys"
+        yield f"  {signatures_by_others(report.other_signatures)}"
     yield from (printable(f"  one does not count: {problem}") for problem in report.problems)
     if report.omitted:
         yield f"  {report.omitted} more were not read"

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 from sekisho.controls.control import ParameterError, cel
 from sekisho.controls.image_rules import Fault, ImageRule, patterns_of, repair_of_key
 from sekisho.findings import words
-from sekisho.images.evidence import ImageFacts, Signature
+from sekisho.images.evidence import ImageFacts, Signature, signatures_by_others
 from sekisho.images.registries import MAX_PATTERN_LENGTH
 from sekisho.images.trust import Trust
 from sekisho.timestamps import rfc3339
@@ -191,7 +191,7 @@ def _signers_problem(by: Signers, signed: Sequence[str], facts: ImageFacts, trus
         parts = ["has no known signer" if facts.others or facts.problems or ended else "is not signed"]
     parts += ended
     if facts.others:
-        parts.append("1 signature by another key" if facts.others == 1 else f"{facts.others} signatures by other keys")
+        parts.append(signatures_by_others(facts.others))
     if facts.problems:
         parts.append(f"one does not count: {facts.problems[0]}")
     if facts.omitted:

@@ -141,6 +141,11 @@ Evidence = Mapping[str, ImageFacts | Unknown]
 """By `evidence_key`. An image that is not in it was not looked up. By `tag_key`, why a tag has no digest."""
 
 
+def signatures_by_others(count: int) -> str:
+    """Signatures that no authority made, in words, such as `2 signatures by other keys`."""
+    return "1 signature by another key" if count == 1 else f"{count} signatures by other keys"
+
+
 def evidence_key(reference: Reference) -> str | None:
     """The image's name in Evidence: registry/repository@digest; None for a reference without a digest."""
     if reference.digest is None:

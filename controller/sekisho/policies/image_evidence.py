@@ -9,7 +9,7 @@ from msgspec import Meta, Struct, structs
 
 from sekisho.findings import words
 from sekisho.images.attested import Build
-from sekisho.images.evidence import MAX_ATTESTATIONS, Attestation, ImageFacts, Signature
+from sekisho.images.evidence import MAX_ATTESTATIONS, Attestation, ImageFacts, Signature, signatures_by_others
 from sekisho.images.scan_reports import Severity
 from sekisho.images.scans import Scan
 from sekisho.images.vex import Vex
@@ -110,8 +110,7 @@ def name_of_image(image: str, release: str) -> str:
 
 def shared(facts: ImageFacts, looked_up: datetime) -> ImageEvidenceSpec:
     """Facts as they are shared."""
-    others = "1 signature by another key" if facts.others == 1 else f"{facts.others} signatures by other keys"
-    why_not = [*([others] if facts.others else []), *facts.problems]
+    why_not = [*([signatures_by_others(facts.others)] if facts.others else []), *facts.problems]
     signers = list(dict.fromkeys(one.authority for one in facts.signatures))
     scans = (one.scan for one in facts.attestations if one.scan is not None)
     newest = next((scan for scan in scans if not scan.problem), None)
