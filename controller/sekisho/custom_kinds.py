@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-EACH: Final = "*"
+ANY_MEMBER: Final = "*"
 """In a path: each item of a list, or each value of a map."""
 TemplatePattern = tuple[str, ...]
 PathInObject = tuple[str | int, ...]
@@ -62,16 +62,16 @@ CUSTOM_KINDS: Final[Mapping[tuple[str, str], tuple[TemplatePattern, ...]]] = {
 
 def templates_at(value: Any, pattern: TemplatePattern) -> Iterator[tuple[PathInObject, Any]]:
     """What an object has at a pattern, with its path; nothing where it has no field of that path, or null."""
-    found: list[tuple[PathInObject, Any]] = [((), value)]
+    places: list[tuple[PathInObject, Any]] = [((), value)]
     for part in pattern:
-        found = [below for path, above in found for below in _below(path, above, part)]
-    return ((path, template) for path, template in found if template is not None)
+        places = [below for path, above in places for below in _below(path, above, part)]
+    return ((path, template) for path, template in places if template is not None)
 
 
 def _below(path: PathInObject, value: Any, part: str) -> Iterator[tuple[PathInObject, Any]]:
-    if isinstance(value, dict) and part == EACH:
+    if isinstance(value, dict) and part == ANY_MEMBER:
         yield from (((*path, key), one) for key, one in value.items())
-    elif isinstance(value, list) and part == EACH:
+    elif isinstance(value, list) and part == ANY_MEMBER:
         yield from (((*path, index), one) for index, one in enumerate(value))
     elif isinstance(value, dict) and part in value:
         yield (*path, part), value[part]

@@ -155,7 +155,7 @@ class Exemptions:
         known = self._exempt.get(key)
         if known is None:
             values = (None,) if value is None else (None, value)
-            firsts = [self._first(each, control, one) for each in (self._of_all, group) for one in values]
+            firsts = [self._first(exempted, control, one) for exempted in (self._of_all, group) for one in values]
             waivers = [
                 (policy, self.waivers[place])
                 for policy in (policies if any(firsts) else ())
@@ -271,7 +271,7 @@ def _line(group: Sequence[Waived]) -> str:
     first = group[0]
     findings = list({exemption.finding.about: exemption.finding for exemption in group}.values())
     shown = _first_four([finding.subject for finding in findings])
-    values = [render_value(value) for value in dict.fromkeys(each.value for each in group) if value is not None]
+    values = [render_value(value) for value in dict.fromkeys(waived.value for waived in group) if value is not None]
     control = f"{first.finding.control} ({_first_four(values)})" if values else first.finding.control
     return (
         f'waiver "{first.waiver}" exempts {shown} from {control} of policy "{first.policy}" until '

@@ -203,7 +203,7 @@ class Audit:
             count(template.violating_by, violated)
         if again is not None:
             template.count_denied(again.denied_by, is_now=again.is_now)
-            template.violations = _first_of_each((*template.violations, *again.violations))[: self._max_violations]
+            template.violations = _first_of_control((*template.violations, *again.violations))[: self._max_violations]
 
     def _owner_of(self, pod: StoredPod, namespace: str) -> tuple[OwnerAudit | None, Owner]:
         """What is counted for the pod's owner if its template is known, and the owner."""
@@ -234,7 +234,7 @@ class Audit:
         return _Verdict(
             tuple(sorted({title for _, titles in denying for title in titles})),
             any(titles and one.enforcement == Enforcement.DENY for one, titles in denying),
-            _first_of_each(one for one, titles in denying if titles)[: self._max_violations],
+            _first_of_control(one for one, titles in denying if titles)[: self._max_violations],
         )
 
     def _evaluate(
@@ -283,7 +283,7 @@ def _as_requested(pod: Pod) -> Pod:
     return replace(pod, spec=replace(pod.spec, node_name=None)) if pod.spec.node_name else pod
 
 
-def _first_of_each(violations: Iterable[Violation]) -> tuple[Violation, ...]:
+def _first_of_control(violations: Iterable[Violation]) -> tuple[Violation, ...]:
     """The first violation of each control by the same policies."""
     first: dict[object, Violation] = {}
     for one in violations:

@@ -52,11 +52,11 @@ def audit(
     """
     if namespace is not None and not is_label(namespace):
         raise click.UsageError(f"--namespace {namespace}: is not a valid name of a namespace")
-    given = options.load_policies(policy_paths, standard) if policy_paths or standard else []
+    policies_to_add = options.load_policies(policy_paths, standard) if policy_paths or standard else []
     results: list[Result] = []
 
     async def run(api: ApiClient) -> None:
-        policies, only = await policies_of(api, given, namespace)
+        policies, only = await policies_of(api, policies_to_add, namespace)
         result = await audit_cluster(api, policies, only, namespace, exempt)
         results.append(result)
         match output:

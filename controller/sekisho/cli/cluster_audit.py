@@ -25,7 +25,7 @@ ATTEMPTS: Final = 3
 
 
 async def policies_of(
-    api: ApiClient, given: Sequence[Policy], namespace: str | None
+    api: ApiClient, of_options: Sequence[Policy], namespace: str | None
 ) -> tuple[list[Policy], frozenset[str] | None]:
     """All policies to judge by, those of the options in place of applied ones, and which are counted; None for all.
 
@@ -34,11 +34,11 @@ async def policies_of(
     applied, problems = await applied_policies(api, namespace)
     for problem in problems:
         click.echo(f"note: not in force: {printable(str(problem))}", err=True)
-    replaced = {(policy.kind, policy.title) for policy in given}
-    policies = [*given, *(policy for policy in applied if (policy.kind, policy.title) not in replaced)]
+    replaced = {(policy.kind, policy.title) for policy in of_options}
+    policies = [*of_options, *(policy for policy in applied if (policy.kind, policy.title) not in replaced)]
     if not any(isinstance(policy, ClusterPodPolicy | PodPolicy) for policy in policies):
         raise CommandError("the cluster has no policies: use --policy FILE_OR_DIR or --standard LEVEL[:VERSION]")
-    only = frozenset(policy.title for policy in given if isinstance(policy, ClusterPodPolicy | PodPolicy))
+    only = frozenset(policy.title for policy in of_options if isinstance(policy, ClusterPodPolicy | PodPolicy))
     return policies, only or None
 
 

@@ -64,11 +64,11 @@ def waive(
     """
     if not reason.strip():
         raise click.UsageError("--reason: must not be empty")
-    given = options.load_policies(policy_paths) if policy_paths else []
+    written = options.load_policies(policy_paths) if policy_paths else []
     results: list[Result] = []
 
     async def run(api: ApiClient) -> None:
-        policies, _ = await policies_of(api, given, None)
+        policies, _ = await policies_of(api, written, None)
         policy_named(title, policies)
         results.append(await audit_cluster(api, policies, frozenset({title}), None, exempt))
 

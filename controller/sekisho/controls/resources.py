@@ -179,7 +179,7 @@ def _of_container(rules: _Rules, pod_amounts: Amounts, ref: ContainerRef) -> Ite
 
 def _is_set(rules: _Rules, name: str, own: Amounts, pod_amounts: Amounts) -> bool:
     """Whether the container or the pod sets an amount; a request of 0 reserves nothing, so it sets none."""
-    amounts = [each[name] for each in (own, pod_amounts) if name in each]
+    amounts = [of[name] for of in (own, pod_amounts) if name in of]
     return any(rules.key is AmountsField.LIMITS or not _is_zero(amount) for amount in amounts)
 
 

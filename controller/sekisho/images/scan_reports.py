@@ -214,13 +214,13 @@ def _grype(report: _GrypeReport, digest: str) -> Report:
 
 
 def _grype_row(match: _GrypeMatch) -> Row:
-    found, fix = match.vulnerability, match.vulnerability.fix
+    vulnerability, fix = match.vulnerability, match.vulnerability.fix
     versions = tuple(version for version in fix.versions or () if version)
-    name = _id(found.id)
+    name = _id(vulnerability.id)
     return Row(
         name,
         _other_ids(name, (one.id for one in match.related or ())),
-        _severity(found.severity),
+        _severity(vulnerability.severity),
         match.artifact.name,
         match.artifact.version,
         ", ".join(versions),

@@ -87,16 +87,16 @@ def _deny_withdrawn(manifest: Manifest, catalogs: Sequence[ImageCatalog], wanted
 
 def _catalog_in(text: str, file: str, name: str | None) -> tuple[Manifest, Source]:
     """The catalogue to change, and the text of its document. Raises PolicyError if it is not clear which."""
-    found = [(one, source) for source in sources_of(text, file) for one in _catalogs_of(source)]
+    catalogs = [(one, source) for source in sources_of(text, file) for one in _catalogs_of(source)]
     if name is not None:
-        found = [one for one in found if one[0].value["metadata"]["name"] == name]
-    if not found:
+        catalogs = [one for one in catalogs if one[0].value["metadata"]["name"] == name]
+    if not catalogs:
         missing = "holds no ImageCatalog" if name is None else f"holds no ImageCatalog {name}"
         raise PolicyError(Problem(file, missing))
-    if len(found) > 1:
-        names = ", ".join(str(one.value["metadata"]["name"]) for one, _ in found)
+    if len(catalogs) > 1:
+        names = ", ".join(str(one.value["metadata"]["name"]) for one, _ in catalogs)
         raise PolicyError(Problem(file, f"holds several ImageCatalogs, use --name: {names}"))
-    return found[0]
+    return catalogs[0]
 
 
 def _catalogs_of(source: Source) -> Iterator[Manifest]:

@@ -156,7 +156,7 @@ def judged_objects(manifest: Manifest, namespace: str, kinds: PodKinds = CUSTOM_
         return [_of_kubernetes(manifest, manifest.pod_path, namespace)]
     if patterns is None:
         return []
-    templates = [found for pattern in patterns for found in templates_at(manifest.value, pattern)]
+    templates = [template for pattern in patterns for template in templates_at(manifest.value, pattern)]
     if not templates:
         return [_without_template(manifest, namespace)]
     return [_of_custom_kind(manifest, path, template, namespace) for path, template in templates]

@@ -29,11 +29,11 @@ class _Unfinished:
 
     def __init__(self, scope: asyncio.Timeout) -> None:
         self.body = bytearray()
-        self.is_given_up = False
+        self.is_abandoned = False
         self._scope = scope
 
     def give_up(self) -> None:
-        self.is_given_up = True
+        self.is_abandoned = True
         self._scope.reschedule(0.0)
 
 
@@ -64,7 +64,7 @@ class Bodies:
                     self._give_up(self._unfinished.longest())
                 return await self._rest(content, unfinished, request)
         except TimeoutError:
-            if unfinished is not None and unfinished.is_given_up:
+            if unfinished is not None and unfinished.is_abandoned:
                 raise _too_much() from None
             raise RejectedError(408, "the body did not arrive in time") from None
         except (RequestPayloadError, ClientError, OSError) as error:

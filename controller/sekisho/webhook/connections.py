@@ -271,7 +271,7 @@ class Received(asyncio.BufferedProtocol):
         self._lost: BaseException | None = None  # why the connection is closed
         self._is_between = False  # aiohttp has answered a request of this connection, and has nothing of another one
         self._first = b""  # the beginning of what aiohttp has got since it was so
-        self._given = 0  # bytes of that
+        self._received = 0  # bytes of that
         self._target = ""  # of a request of this connection, of the API server if one of it is known
         self._is_unread = False
         self._arriving: Arriving | None = None
@@ -403,10 +403,10 @@ class Received(asyncio.BufferedProtocol):
         if len(data) > PIECE_BYTES:
             self._wait([data[PIECE_BYTES:], *self._unread], is_known=self._is_of_known(data))
             data = data[:PIECE_BYTES]
-        if not self._given:
+        if not self._received:
             self._first = data[:MAX_HEAD_BYTES]
             self._is_between = False
-        self._given += len(data)
+        self._received += len(data)
         self._connection.data_received(data)
 
     def _give_arriving(self) -> None:
@@ -426,9 +426,9 @@ class Received(asyncio.BufferedProtocol):
         self._target = request.raw_path
         end = self._first.find(b"\r\n\r\n") + 4
         # Otherwise aiohttp has bytes of another request, or the length is not that of the body.
-        if self._at_once is not None and end >= 4 and end + (request.content_length or 0) == self._given:
+        if self._at_once is not None and end >= 4 and end + (request.content_length or 0) == self._received:
             self._at_once.heads.learn(self._first[:end], request)
-            self._is_between, self._first, self._given = True, b"", 0
+            self._is_between, self._first, self._received = True, b"", 0
 
 
 class _Client(Struct):

@@ -172,8 +172,8 @@ class Process:
             Dependency("the report of what is enforced", reporter.run),
         ]
         namespaces = Namespaces(api, reflector)
-        is_told = Reason.IMAGE_NO_LONGER_TRUSTED in options.events
-        record = recorder.record if is_told else lambda occurrence: None
+        is_reported = Reason.IMAGE_NO_LONGER_TRUSTED in options.events
+        record = recorder.record if is_reported else lambda occurrence: None
         return PodReviews(
             self._enforced,
             api.clock.now,

@@ -145,16 +145,16 @@ class RunningImages:
     def counts(self) -> dict[tuple[str, ...], float]:
         """How many different images each policy finds, by its name and what it does about them."""
         images: dict[tuple[str, ...], set[int]] = {}
-        for (names, enforcement), found in self._images.items():
+        for (names, enforcement), running in self._images.items():
             for name in names:
-                images.setdefault((name, enforcement), set()).update(found)
+                images.setdefault((name, enforcement), set()).update(running)
         # Those that find something come first, and policies of the cluster before those of tenants.
         ordered = sorted(images.items(), key=lambda item: (not item[1], "/" in item[0][0]))
-        counts = {key: float(len(found)) for key, found in ordered[:MAX_LABELS]}
+        counts = {key: float(len(running)) for key, running in ordered[:MAX_LABELS]}
         others: dict[tuple[str, ...], set[int]] = {}
-        for (_, enforcement), found in ordered[MAX_LABELS:]:
-            others.setdefault(("other", enforcement), set()).update(found)
-        return counts | {key: float(len(found)) for key, found in others.items()}
+        for (_, enforcement), running in ordered[MAX_LABELS:]:
+            others.setdefault(("other", enforcement), set()).update(running)
+        return counts | {key: float(len(running)) for key, running in others.items()}
 
     def _judge(self, raw: Raw) -> None:
         pod, meta = _decoder.decode(raw), _head_decoder.decode(raw).metadata

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sekisho.custom_kinds import CUSTOM_KINDS, EACH, TemplatePattern
+from sekisho.custom_kinds import ANY_MEMBER, CUSTOM_KINDS, TemplatePattern
 from tests.unit.cli.sekisho_command import sekisho
 
 BY_PATH = [(key, pattern) for key, patterns in CUSTOM_KINDS.items() for pattern in patterns]
@@ -17,7 +17,7 @@ def nested(pattern: TemplatePattern, template: Any, *, is_list: bool = True) -> 
     if not pattern:
         return template
     below = nested(pattern[1:], template, is_list=is_list)
-    if pattern[0] != EACH:
+    if pattern[0] != ANY_MEMBER:
         return {pattern[0]: below}
     return [below, below] if is_list else {"Master": below, "Worker": below}
 
@@ -37,9 +37,9 @@ def test_each_template_of_a_kind_is_judged_at_its_path(
         result = sekisho("check", "--standard", "baseline", "-", text=text)
         assert result.exit_code == host, result.output
         assert "1 checked: " in result.stdout
-        count = 2 if EACH in pattern else 1
+        count = 2 if ANY_MEMBER in pattern else 1
         assert result.stdout.count("spec.hostPID is true") == (count if host else 0)
-    if EACH in pattern:
+    if ANY_MEMBER in pattern:
         assert (
             "[1].template" in sekisho("check", "--standard", "baseline", "-", text=text.replace("false", "true")).stdout
         ) is is_list
