@@ -1,6 +1,5 @@
 """Suggestions for misspelt names."""
 
-import difflib
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
@@ -18,6 +17,8 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     if len(name) > MAX_LENGTH:
         return ""
     by_lower = {candidate.lower(): candidate for candidate in islice(_of_similar_length(name, known), MAX_CANDIDATES)}
+    import difflib  # takes as long to load as a control, and is needed for errors only
+
     close = difflib.get_close_matches(name.lower(), by_lower, n=1)
     return f"; did you mean {by_lower[close[0]]}?" if close else ""
 

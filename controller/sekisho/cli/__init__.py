@@ -3,7 +3,6 @@
 import errno
 import importlib
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +63,8 @@ class _Commands(Group):
             click.echo(f"Error: {error.filename or 'writing'}: {error.strerror}", err=True)
             ctx.exit(2)
         except Exception as error:
+            import traceback
+
             place = traceback.extract_tb(error.__traceback__)[-1]
             text = f"{type(error).__name__}: {error} (at {Path(place.filename).name}:{place.lineno})"
             click.echo(f"Error: internal error, please report it: {text}", err=True)

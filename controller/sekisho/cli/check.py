@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ from msgspec.structs import replace
 
 from sekisho.admission import NOT_VERIFIED, waiver_lines
 from sekisho.cli import options
-from sekisho.cli.cores import available_cores, check_all, without_collecting
-from sekisho.cli.reports import REPORTS, text, wording
+from sekisho.cli.cores import ProcessDiedError, available_cores, check_all, without_collecting
+from sekisho.cli.reports import FORMATS, render, text, wording
 from sekisho.cli.reports.text import SourceLines
 from sekisho.cli.terminal import progress, replace_file, width, write
 from sekisho.findings import printable
@@ -118,7 +117,7 @@ class _Options(Struct, frozen=True, kw_only=True):
 @click.option(
     "-o",
     "--output",
-    type=click.Choice(tuple(REPORTS)),
+    type=click.Choice(FORMATS),
     default="text",
     show_default=True,
     help="The format of the report on standard output.",
@@ -186,7 +185,7 @@ def _judged(
 
 def _report(wanted: _Options, checks: Checks, sources: Sources) -> str:
     if wanted.output != "text":
-        return REPORTS[wanted.output](checks)
+        return render(wanted.output, checks)
     return text.render(checks, width=width(), lines=SourceLines(sources.texts) if wanted.show_source else None)
 
 
@@ -227,7 +226,7 @@ def _check(sources: Sources, checker: Checker, jobs: int) -> Checks:
             for batch in check_all(sources.texts, checker, jobs):
                 results += batch
                 advance(len(batch))
-    except BrokenProcessPool:
+    except ProcessDiedError:
         options.fail([Problem("", "a checking process died, perhaps because it ran out of memory; try --jobs 1")])
     return joined([Checks(problems=sources.problems, files=sources.passed_over), *results])
 

@@ -4,7 +4,6 @@ Its values take the place of the options' defaults: the command line and environ
 """
 
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -122,6 +121,8 @@ def _yaml(file: Path) -> tuple[Any, Any]:
 
 
 def _toml(file: Path) -> tuple[Any, Any]:
+    import tomllib  # as few repositories have this file
+
     try:
         tool = tomllib.loads(_text(file)).get("tool", {})
     except tomllib.TOMLDecodeError as error:

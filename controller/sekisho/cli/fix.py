@@ -1,6 +1,5 @@
 """`sekisho fix`: writes manifests with the policies' defaults and requirements applied."""
 
-import difflib
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -165,6 +164,8 @@ def _write_files(files: Iterable[_File], *, in_place: bool) -> None:
 
 
 def _diff(file: _File) -> Iterator[str]:
+    import difflib
+
     before, after = (_LINES.findall(content.decode()) for content in (file.before, file.after))
     name = file.name.removeprefix("/")
     for line in difflib.unified_diff(before, after, f"a/{name}", f"b/{name}"):

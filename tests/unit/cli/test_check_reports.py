@@ -12,7 +12,7 @@ from xml.etree import ElementTree as Xml
 import jsonschema
 import pytest
 
-from sekisho.cli.reports import REPORTS
+from sekisho.cli.reports import FORMATS
 from tests.unit.cli.sekisho_command import BAD_POD, GOOD_POD, MANIFESTS, policy_file, sekisho
 
 HOSTILE = (
@@ -31,14 +31,14 @@ def baseline(output: str, text: str, code: int = 1) -> str:
     return report(output, "--standard", "baseline", "-", text=text, code=code)
 
 
-@pytest.mark.parametrize("output", REPORTS)
+@pytest.mark.parametrize("output", FORMATS)
 def test_no_format_lets_control_characters_through(output: str) -> None:
     text = baseline(output, HOSTILE)
     assert all(character.isprintable() or character == "\n" for character in text)
     assert "hostNamespaces" in text
 
 
-@pytest.mark.parametrize("output", REPORTS)
+@pytest.mark.parametrize("output", FORMATS)
 def test_a_name_with_invalid_text_breaks_no_format(output: str, tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/\xff.yaml"
     Path(os.fsdecode(path)).write_text(BAD_POD)

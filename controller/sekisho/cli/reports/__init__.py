@@ -1,23 +1,30 @@
 """Reports of `sekisho check`: a module for each format, with `render`, which returns the report as a string."""
 
-from collections.abc import Callable, Mapping
+import importlib
 from types import MappingProxyType
 from typing import Final
 
-from sekisho.cli.reports import github, gitlab, json_document, junit, markdown, sarif, text
 from sekisho.manifests import Checks
 
-REPORTS: Final[Mapping[str, Callable[[Checks], str]]] = MappingProxyType(
+_MODULES: Final = MappingProxyType(
     {
-        "text": text.render,
-        "json": json_document.render,
-        "sarif": sarif.render,
-        "junit": junit.render,
-        "github": github.render,
-        "gitlab": gitlab.render,
-        "markdown": markdown.render,
+        "text": "text",
+        "json": "json_document",
+        "sarif": "sarif",
+        "junit": "junit",
+        "github": "github",
+        "gitlab": "gitlab",
+        "markdown": "markdown",
     }
 )
+FORMATS: Final = tuple(_MODULES)
 """The formats by their names for `--output`."""
 
-__all__ = ["REPORTS"]
+
+def render(form: str, checks: Checks) -> str:
+    """The report in a format. Its module is imported here, so that `check` does not load those of all formats."""
+    report: str = importlib.import_module(f"{__name__}.{_MODULES[form]}").render(checks)
+    return report
+
+
+__all__ = ["FORMATS", "render"]
