@@ -205,7 +205,7 @@ _SCANS: tuple[tuple[str, Scan | None], ...] = (
     ("has vulnerabilities", _SCAN),
     (
         "has a scan that holds nothing",
-        Scan(_NOW - timedelta(hours=5), problem="its report is empty: the scanner recognized no packages in the image"),
+        Scan(_NOW - timedelta(hours=5), problem="its report is empty: no packages were recognized"),
     ),
 )
 

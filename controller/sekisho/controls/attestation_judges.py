@@ -19,8 +19,8 @@ from sekisho.images.vex import exclusions_of
 _REVISION: Final = re.compile("[@#]")
 """Begins the revision in the URI of a source."""
 _GRYPE: Final = "scan it with Grype in cosign's form (docs/scanned-images.md)"
-_TRIVY: Final = "run trivy image --format cosign-vuln -o scan.json IMAGE"
-_ATTEST: Final = "then cosign attest {key}--type %s --predicate %s IMAGE, then kubectl rollout restart"
+_TRIVY: Final = "run trivy image -f cosign-vuln -o scan.json IMAGE"
+_ATTEST: Final = "then cosign attest {key}--type %s --predicate %s IMAGE"
 _SBOM_TYPES: Final[dict[SbomFormat, tuple[str, str]]] = {
     SbomFormat.CYCLONEDX: ("cyclonedx", "cyclonedx"),
     SbomFormat.SPDX: ("spdx-json", "spdxjson"),
@@ -33,11 +33,13 @@ class AttestationProblem(Struct, frozen=True, gc=False):
 
     text: a clause that continues `the image`.
     fix: an imperative clause. IMAGE is the image that the finding shows, and {key} stands for cosign's option of a key.
+    allowed: what of that which the rule requires is not met, in words; empty for all of it.
     is_missing: whether there is none, so that it helps to say which candidates do not count.
     """
 
     text: str
     fix: str
+    allowed: str = ""
     is_missing: bool = False
 
 
@@ -52,14 +54,15 @@ def judge_scans(
     scans = [one.scan for one in attestations if one.scan is not None]
     exclusions = exclusions_of((one.vex for one in attestations if one.vex is not None), now)
     for scanner in requirement.scanners:
-        newest = _newest(scans, scanner)
+        newest, by = _newest(scans, scanner), f"{words(names)}{f' with {scanner}' if scanner else ''}"
+        allowed = f"scanned by {by} {requirement.age}"
         if not newest:
-            text = f"has no scan by {words(names)}{f' with {scanner}' if scanner else ''}"
-            return AttestationProblem(text, _scan_fix(scanner), is_missing=True)
+            text = f"has no scan by {by}"
+            return AttestationProblem(text, _scan_fix(scanner), allowed, is_missing=True)
         problems = (scan_problem(requirement, scan, now, exclusions) for scan in newest)
         problem = next((one for one in problems if one is not None), None)
         if problem is not None:
-            return AttestationProblem(problem.text, problem.fix or _scan_fix(scanner))
+            return AttestationProblem(problem.text, problem.fix or _scan_fix(scanner), problem.allowed or allowed)
     return None
 
 
@@ -149,7 +152,7 @@ def judge_other(
         says = (
             f"{path} is {values[path]}" if path in values else f"there is no short text, integer or boolean at {path}"
         )
-        fix = f"use an image for which {by} attested that {shown_values(equals)}, then kubectl rollout restart"
+        fix = f"use an image for which {by} attested that {shown_values(equals)}"
         return AttestationProblem(f"has an attestation {predicate_type} by {by} in which {says}", fix)
     attest = _ATTEST % (predicate_type, "predicate.json")
     fix = f"write what the statement says into predicate.json, {attest}"

@@ -312,7 +312,7 @@ def _judge(
                 text = f"{text}; {VEX_UNREAD}"
             is_keyless = bool(usable) and all(trust.authorities[name].keyless is not None for name in usable)
             fix = repair + problem.fix.replace("{key}", "" if is_keyless else "--key KEY ")
-            return Fault(text, fix, is_missing=problem.is_missing)
+            return Fault(text, fix, is_missing=problem.is_missing, allowed=problem.allowed)
     authorities = [name for group in groups for name in group]
     if len(groups) == 1 or all(_is_by_distinct(authorities, kind, judge, facts, vex, trust) for judge in kind.judges):
         return None

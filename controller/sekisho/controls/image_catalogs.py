@@ -250,7 +250,7 @@ def _tag_fault(catalog: Catalog, resolves: bool, reference: Reference, trust: Tr
     fix = "append @sha256: and the digest of the certified image"
     if not resolves:
         return Fault(
-            "has a tag, which can be moved to an image that nobody certified",
+            "has a tag, and tags can be moved",
             f"{fix}, or have an administrator set resolveTags in the policy",
         )
     if trust is None:

@@ -33,6 +33,7 @@ class Fault(Struct, frozen=True, gc=False):
     is_missing: whether there is no statement that the rule could judge, so that those about the platforms of an index
         count.
     needs_trust: whether this installation does not verify images, and nothing else is known to be wrong.
+    allowed: what of that which the rule requires is not met, in words; empty for all of it.
     """
 
     problem: str
@@ -41,6 +42,7 @@ class Fault(Struct, frozen=True, gc=False):
     is_pending: bool = False
     is_missing: bool = False
     needs_trust: bool = False
+    allowed: str = ""
 
 
 JudgeFacts = Callable[[ImageFacts, Trust, Mapping[str, str]], Fault | None]
@@ -159,10 +161,15 @@ def _reference(image: str) -> Reference | None:
 
 def _finding(path: FieldPath, image: str, about: ContainerRef | Volume, requires: str, fault: Fault) -> ImageFinding:
     shown = render_value(without_credentials(image))
-    allowed = requires.removeprefix("an image ")
+    allowed = fault.allowed or requires.removeprefix("an image ")
     finding = Finding.of("images", path, image, allowed=allowed, fix=fault.fix, about=about, shown=shown)
-    finding = replace(finding, origin=f"which {fault.problem}")
+    finding = replace(finding, origin=_clause(fault.problem))
     return ImageFinding(finding, fault.lookup, fault.is_pending, fault.needs_trust)
+
+
+def _clause(problem: str) -> str:
+    """A problem behind the image: `not signed` for `is not signed`, `which has a tag` for `has a tag`."""
+    return problem.removeprefix("is ") if problem.startswith("is ") else f"which {problem}"
 
 
 def fault_of(rule: ImageRule, reference: Reference, trust: Trust | None) -> Fault | None:
@@ -281,7 +288,7 @@ def _rechecked(fault: Fault | None, facts: ImageFacts, trust: Trust, lookup: Loo
 def _tag_fault(rule: ImageRule, reference: Reference, trust: Trust) -> Fault:
     fix = f"append @sha256: and the digest of the {rule.attached} image"
     if not rule.resolves:
-        return Fault(f"has a tag, which can be moved to an image that nobody {rule.attached}", fix)
+        return Fault("has a tag, and tags can be moved", fix)
     if not may_connect(reference, trust):
         return _registry_not_named(rule, reference)
     return tag_lookup_fault(reference, (*rule.names, *rule.others), fix, trust)

@@ -135,11 +135,13 @@ class Requirement(Struct, frozen=True, eq=False):
     """Compiled parameters.
 
     text: continues `an image scanned by AUTHORITY`.
+    age: the beginning of `text`, about when.
     scanners: of each the newest scan is judged; an empty name stands for any.
     vex: the authorities whose VEX documents count.
     """
 
     text: str
+    age: str
     max_age: timedelta
     bounds: tuple[_Bound, ...]
     allowed: tuple[AllowedVulnerability, ...]
@@ -149,9 +151,15 @@ class Requirement(Struct, frozen=True, eq=False):
 
 
 class ScanProblem(Struct, frozen=True, gc=False):
-    """Why a scan does not pass. text: a clause that continues `the image`. fix: empty where a new scan may pass."""
+    """Why a scan does not pass.
+
+    text: a clause that continues `the image`.
+    allowed: what would pass, in words; empty where any newer valid scan may.
+    fix: an imperative clause; empty where a new scan may pass.
+    """
 
     text: str
+    allowed: str = ""
     fix: str = ""
 
 
@@ -171,8 +179,16 @@ def compiled(where: str, written: Vulnerabilities) -> Requirement:
         raise ParameterError(f"{where}.vex.by", "has a duplicate authority")
     bounds = tuple(_bounds(written.maximum or Maximum()))
     age = timedelta(**{_UNITS[written.max_age[-1]]: int(written.max_age[:-1])})
-    text = _text(written, bounds)
-    return Requirement(text, age, bounds, written.allowed or (), written.denied or (), scanners, vex)
+    return Requirement(
+        _text(written, bounds),
+        f"in the last {written.max_age}",
+        age,
+        bounds,
+        written.allowed or (),
+        written.denied or (),
+        scanners,
+        vex,
+    )
 
 
 def _bounds(maximum: Maximum) -> Iterator[_Bound]:
@@ -203,9 +219,7 @@ def scan_problem(requirement: Requirement, scan: Scan, now: datetime, exclusions
     if scan.finished > now + MAX_SKEW:
         return ScanProblem(f"has a scan from the future, {rfc3339(scan.finished)}")
     if scan.problem:
-        return ScanProblem(
-            f"has no valid scan; the newest one, of {rfc3339(scan.finished)}, does not count: {scan.problem}"
-        )
+        return ScanProblem(f"has no valid scan; that of {rfc3339(scan.finished)} does not count: {scan.problem}")
     age = now - scan.finished
     if age > requirement.max_age:
         return ScanProblem(f"was last scanned {_age(age)} ago, at {rfc3339(scan.finished)}")
@@ -226,7 +240,16 @@ def scan_problem(requirement: Requirement, scan: Scan, now: datetime, exclusions
     more = len({*denied.values(), *(name for _, ids in exceeded for name in ids)}) - len({one.id for one in worst})
     shown = "; ".join(map(_shown, worst)) + (f"; and {more} more" if more > 0 else "")
     by = f" by {scan.scanner}" if scan.scanner else ""
-    return ScanProblem(f"has {words(what, 'and')}, in a scan{by} {_age(age)} ago: {shown}", _fix(worst))
+    text = f"has {words(what, 'and')}, in a scan{by} {_age(age)} ago: {shown}"
+    return ScanProblem(text, _allowed([bound for bound, _ in exceeded], requirement.vex), _fix(worst))
+
+
+def _allowed(exceeded: Sequence[_Bound], vex: Sequence[str]) -> str:
+    """How many of the vulnerabilities that a denial is about would pass. None of those that a policy denies would."""
+    unexcluded = f" that {words(vex)} does not exclude" if vex and exceeded else ""
+    if all(bound.most == 0 for bound in exceeded):
+        return f"none{unexcluded}"
+    return f"at most {words([f'{bound.most} {bound.name}' for bound in exceeded], 'and')}{unexcluded}"
 
 
 def _counted(
@@ -283,8 +306,8 @@ def _shown(one: Vulnerability) -> str:
 
 def _fix(worst: Sequence[Vulnerability]) -> str:
     if any(one.fixed for one in worst):
-        return "rebuild the image with the fixed versions, and scan the new image"
-    return "rebuild the image without these packages, or have the ids allowed in the policy until a date"
+        return "rebuild it with the fixed versions, and scan it"
+    return "rebuild it without these packages, or have the ids allowed in the policy until a date"
 
 
 def _age(age: timedelta) -> str:

@@ -184,7 +184,7 @@ def read_report(text: Raw, digest: str) -> Report:
 def _trivy(report: _TrivyReport, digest: str) -> Report:
     results = report.results or ()
     if not report.metadata.os and not any(one.kind in _PACKAGES or one.vulnerabilities for one in results):
-        raise ReportError(Scanner.TRIVY, "its report is empty: the scanner recognized no packages in the image")
+        raise ReportError(Scanner.TRIVY, "its report is empty: no packages were recognized")
     _deny_other_image(Scanner.TRIVY, report.metadata.repo_digests or (), digest)
     _deny_many(Scanner.TRIVY, sum(len(one.vulnerabilities or ()) for one in results))
     return Report(Scanner.TRIVY, report.created, tuple(_trivy_rows(results)))

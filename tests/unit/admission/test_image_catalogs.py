@@ -88,17 +88,17 @@ DENIED = [
     ),
     (
         f"{PAY}@{C}",
-        f'which is not certified: ImageCatalog "certified" certifies other digests of {PAY} {CERTIFIED}. Fix: use '
+        f'not certified: ImageCatalog "certified" certifies other digests of {PAY} {CERTIFIED}. Fix: use '
         f"@{A}, or have security certify this one",
     ),
     (
         f"ghcr.io/acme/other@{A}",
-        'which is not certified: ImageCatalog "certified" has no entry for ghcr.io/acme/other '
+        'not certified: ImageCatalog "certified" has no entry for ghcr.io/acme/other '
         f"{CERTIFIED}. Fix: use a certified image, or have security certify it",
     ),
     (
         f"{PAY}:1.4",
-        f"which has a tag, which can be moved to an image that nobody certified {CERTIFIED}. Fix: append @sha256: and "
+        f"which has a tag, and tags can be moved {CERTIFIED}. Fix: append @sha256: and "
         "the digest of the certified image, or have an administrator set resolveTags in the policy",
     ),
 ]
@@ -165,7 +165,7 @@ def test_one_of_several_catalogues_or_all_of_them_must_certify() -> None:
 
 def test_missing_catalogue_denies_every_image() -> None:
     evaluation = judged(f"{PAY}@{A}", policy("certified", "gone"), catalog())
-    assert "which is not certified: there is no ImageCatalog gone" in message(evaluation)
+    assert "not certified: there is no ImageCatalog gone" in message(evaluation)
     assert "Fix: an administrator must create ImageCatalog gone" in message(evaluation)
 
 

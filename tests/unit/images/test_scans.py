@@ -138,7 +138,7 @@ NO_SCANS: dict[str, tuple[Any, str]] = {
     "no report": (12, "its report has another form"),
     "a list": ([1, 2], "its report is a list without a schema version"),
     "finding without id": (trivy({"Severity": "LOW"}), "its report has another form"),
-    "nothing recognized": (trivy(Metadata={}, Results=None), "its report is empty: the scanner recognized no packages"),
+    "nothing recognized": (trivy(Metadata={}, Results=None), "its report is empty: no packages were recognized"),
     "only secrets": (trivy(Metadata={}, Results=[{"Class": "secret"}]), "its report is empty"),
     "another image": (trivy(digest=OTHER_IMAGE), f'its report is about another image, "{OTHER_IMAGE}"'),
     "another image, by Grype": (grype(digest=OTHER_IMAGE), f'its report is about another image, "{OTHER_IMAGE}"'),

@@ -202,7 +202,7 @@ async def test_owner_of_an_image_that_a_policy_would_deny_now_is_reported(site: 
     assert occurrence.statement.note.startswith(
         f'running pods would be denied now: policy "denies" denies container "app" for its image "{unsigned}"'
     )
-    assert "which is not signed" in occurrence.statement.note
+    assert ", not signed (allowed" in occurrence.statement.note
     assert occurrence.statement.fixes[0].startswith("spec.template.spec.containers[0].image: ")
     assert site.counts() == {("denies", "Deny"): 1, ("audits", "Audit"): 1}
 
