@@ -6,8 +6,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from sekisho.admission import Context, Evaluation, denial_message, evaluate
@@ -15,7 +13,7 @@ from sekisho.controls.image_rules import lacks_signature, lacks_statement
 from sekisho.images import parse
 from sekisho.images.authorities import Authority, authority
 from sekisho.images.evidence import MAX_SCANS, MAX_VEX, Candidate, ImageFacts
-from sekisho.images.scans import SCAN_PREDICATE, SEVERITIES
+from sekisho.images.scans import SCAN_PREDICATE
 from sekisho.images.trust import Lookup, Trust
 from sekisho.images.verification import MANY_AT_ONCE, verify
 from sekisho.images.vex import VEX_PREDICATES, VEX_UNREAD
@@ -479,88 +477,6 @@ def test_malformed_rule(name: str) -> None:
     with pytest.raises(PolicyError) as raised:
         PolicySet.of([msgspec.convert({"metadata": {"name": "p"}, "spec": spec}, ClusterPodPolicy)])
     assert f"spec.controls.images.attestations[0].{problem}" in str(raised.value)
-
-
-NAMES = st.sampled_from(["CVE-1", "CVE-2", "CVE-3", "CVE-4"])
-RATINGS = st.sampled_from(["Critical", "High", "Medium", "Low", "Negligible", "Unknown", ""])
-MATCHES = st.builds(grype_match, NAMES, RATINGS, st.sampled_from([(), ("1",)]), st.lists(NAMES, max_size=2))
-ROWS = st.builds(
-    trivy_row, NAMES, RATINGS.map(str.upper), st.sampled_from(["", "1"]), VendorIDs=st.none() | st.lists(NAMES)
-)
-LIMIT = st.dictionaries(st.sampled_from([severity.value for severity in SEVERITIES]), st.integers(0, 2), max_size=4)
-ALLOWED = st.dictionaries(NAMES, st.sampled_from(["2027-01-01T00:00:00Z", "2026-01-01T00:00:00Z"]), max_size=2)
-REQUIREMENTS = st.fixed_dictionaries(
-    {
-        "maximum": st.fixed_dictionaries({"fixable": LIMIT, "unfixable": LIMIT}),
-        "allowed": ALLOWED,
-        "denied": st.lists(NAMES, max_size=1),
-        "scanners": st.sampled_from([["trivy"], ["grype"], ["trivy", "grype"], ["grype", "trivy"]]) | st.none(),
-        "vex": st.dictionaries(NAMES, st.sampled_from(["not_affected", "fixed", "affected"]), max_size=2),
-    }
-)
-REPORTS = st.tuples(st.lists(ROWS, max_size=4), st.lists(MATCHES, max_size=4))
-
-
-def of_requirement(drawn: dict[str, Any], by: Any = None) -> ClusterPodPolicy:
-    """A policy with all options of a rule on scans."""
-    denied, scanners = drawn["denied"], drawn["scanners"]
-    allowed = [
-        {"id": name, "until": until, "reason": "r"} for name, until in drawn["allowed"].items() if name not in denied
-    ]
-    more = {} if scanners is None else {"scanners": scanners}
-    return policy(by, maximum=drawn["maximum"], allowed=allowed, denied=denied, vex=VEX, **more)
-
-
-@given(drawn=REQUIREMENTS, reports=REPORTS, row=ROWS, match=MATCHES, place=st.integers(0, 4))
-def test_another_vulnerability_never_makes_a_denied_image_admitted(
-    drawn: dict[str, Any],
-    reports: tuple[list[dict[str, Any]], list[dict[str, Any]]],
-    row: dict[str, Any],
-    match: dict[str, Any],
-    place: int,
-) -> None:
-    required = of_requirement(drawn)
-    vex = vex_by(OTHER_P256, *(vex_statement(*one) for one in drawn["vex"].items()))
-    rows, matches = reports
-
-    def is_denied(rows: list[dict[str, Any]], matches: list[dict[str, Any]]) -> bool:
-        by_trivy, by_grype = scanned_by(report=trivy(*rows)), scanned_by(report=grype(*matches))
-        return judged(facts(by_trivy, by_grype, vex), required).is_denied
-
-    before = is_denied(rows, matches)
-    assert is_denied([*rows[:place], row, *rows[place:]], matches) or not before
-    assert is_denied(rows, [*matches[:place], match, *matches[place:]]) or not before
-
-
-SAME_TIMES = st.sampled_from([NOW - 2 * HOUR, NOW - HOUR])
-SCANS = st.builds(
-    scanned_by,
-    st.sampled_from([P256, OTHER_P256]),
-    st.builds(trivy, ROWS) | st.builds(grype, MATCHES) | st.just({}) | st.just(trivy()),
-    SAME_TIMES,
-)
-DOCUMENTS = st.builds(
-    lambda *drawn: vex_by(OTHER_P256, vex_statement(*drawn[:2]), issued=drawn[2]),
-    NAMES,
-    st.sampled_from(["not_affected", "affected"]),
-    SAME_TIMES,
-)
-
-
-@given(
-    drawn=REQUIREMENTS,
-    by=st.sampled_from([{"anyOf": ["scanner"]}, {"anyOf": ["scanner", "other"]}, {"allOf": ["scanner", "other"]}]),
-    scans=st.lists(SCANS, min_size=1, max_size=8),
-    documents=st.lists(DOCUMENTS, max_size=8),
-    data=st.data(),
-)
-def test_order_of_the_registry_changes_no_verdict(
-    drawn: dict[str, Any], by: Any, scans: list[Candidate], documents: list[Candidate], data: st.DataObject
-) -> None:
-    required = of_requirement(drawn, by)
-    attached = [*scans, *documents]
-    permuted = data.draw(st.permutations(attached))
-    assert judged(facts(*attached), required).is_denied is judged(facts(*permuted), required).is_denied
 
 
 def platforms(*digests: str) -> ImageFacts:
