@@ -11,11 +11,13 @@ from sekisho.admission.time_checks import CheckTime, UnjudgedError, timed, with_
 from sekisho.controls.control import ImageFinding
 from sekisho.findings import FieldPath, Finding, ManyFindingsError, begin_findings, end_findings
 from sekisho.images.trust import Lookup
-from sekisho.pods import Pod, WorkloadMeta, container_refs
+from sekisho.pods import ContainerRef, ObjectMeta, Pod, WorkloadMeta, container_refs
 from sekisho.policies import Enforcement, Step
 from sekisho.policies.plans import Requirement
 
 _DENY: Final = Enforcement.DENY  # to look a member up by its name is slow in Python 3.11
+_OF_METADATA: Final = tuple(name for name in ObjectMeta.__struct_fields__ if name != "owner_references")
+"""What checks may read of metadata. Owners decide only what waivers exempt a pod from."""
 MAX_OWN_LINES: Final = 3
 """The most lines of policies of their own that are shown with a finding."""
 
@@ -63,23 +65,24 @@ def judge(
     check_time: None where judging is quick.
 
     Raises ManyFindingsError for more than `max_findings` findings or violations where that is less than MAX_FINDINGS,
-    and UnjudgedError as `check_time` does, and for more than MAX_FINDINGS. With `old`, findings that are left out count
-    only where `max_findings` is less.
+    and UnjudgedError as `check_time` does, and for more than MAX_FINDINGS; with `old`, those left out count by step.
     """
+    if old is not None and _is_judged_alike(old, pod):
+        return []
     containers = timed(container_refs(pod.spec), check_time)
-    old_containers = timed(container_refs(old.spec), check_time) if old is not None else []
-    pod, old = with_time_checks(pod, check_time), None if old is None else with_time_checks(old, check_time)
+    pod, old_containers = with_time_checks(pod, check_time), []
+    if old is not None:
+        old_containers, old = timed(container_refs(old.spec), check_time), with_time_checks(old, check_time)
+    now, before = (pod, containers), (old or pod, old_containers)
     violations: list[Violation] = []
-    begin_findings(max_findings if old is None or max_findings < MAX_FINDINGS else None)
+    of_step = MAX_FINDINGS if old is not None and max_findings >= MAX_FINDINGS else None
+    begin_findings(max_findings)
     try:
         for step in steps:
             if check_time is not None:
                 check_time()
-            findings = step.check(pod, containers)
+            findings = step.check(pod, containers) if old is None else _not_excused(step, now, before, of_step)
             if findings:
-                if old is not None:
-                    known = {finding.identity for finding in step.check(old, old_containers)}
-                    findings = [finding for finding in findings if finding.identity not in known]
                 if len(violations) + len(findings) * len(step.required_by) > max_findings:
                     raise ManyFindingsError("they are too many")
                 violations += [
@@ -92,6 +95,33 @@ def judge(
     finally:
         end_findings()
     return violations
+
+
+_Judged = tuple[Pod, Sequence[ContainerRef]]
+
+
+def _not_excused(step: Step, now: _Judged, before: _Judged, most: int | None) -> Sequence[Finding]:
+    """The findings of a step on a pod with its containers that were not there before.
+
+    most: how many there may be now, and before; None for what `begin_findings` says.
+
+    Raises ManyFindingsError.
+    """
+    if most is not None:
+        begin_findings(most)
+    findings = step.check(*now)
+    if not findings:
+        return findings
+    if most is not None:
+        begin_findings(most)
+    known = {finding.identity for finding in step.check(*before)}
+    return [finding for finding in findings if finding.identity not in known]
+
+
+def _is_judged_alike(old: Pod, pod: Pod) -> bool:
+    """Whether a pod has the violations that it had before an update, because no check reads what has changed."""
+    before, after = old.metadata, pod.metadata
+    return old.spec == pod.spec and all(getattr(before, name) == getattr(after, name) for name in _OF_METADATA)
 
 
 def _too_many(kind: str) -> UnjudgedError:

@@ -231,6 +231,23 @@ def test_pod_with_too_many_problems_is_denied_even_where_policies_only_warn() ->
     assert outcomes(review_body(pod(adds(9_900))), warns)[1].decision is Decision.WARN
 
 
+def test_an_update_of_a_pod_with_too_many_problems_is_denied_unless_it_changes_nothing_that_is_judged() -> None:
+    spec = {"podSecurityStandard": {"level": "restricted"}}
+    policy = msgspec.convert({"metadata": {"name": "p"}, "spec": spec}, ClusterPodPolicy)
+    owner = {"apiVersion": "v1", "kind": "x", "name": "x", "uid": "x"}
+    for number, change, decision in (
+        (bounds.MAX_FINDINGS + 1, {"finalizers": []}, Decision.ALLOW),
+        (bounds.MAX_FINDINGS + 1, {"ownerReferences": [owner]}, Decision.ALLOW),
+        (bounds.MAX_FINDINGS + 1, {"labels": {"a": "b"}}, Decision.ERROR),
+        (bounds.MAX_FINDINGS - 100, {"labels": {"a": "b"}}, Decision.ALLOW),
+    ):
+        old = pod(adds(number)) | {"metadata": {"name": "p", "finalizers": ["a.example/b"]}}
+        new = old | {"metadata": old["metadata"] | change}
+        outcome = outcomes(review_body(new, old), policy)[1]
+        assert outcome.decision is decision, (number, change)
+        assert decision is not Decision.ERROR or "the pod has more than 10,000 problems" in outcome.message
+
+
 @pytest.mark.parametrize(("is_template", "left"), [(False, "2980 more"), (True, "2992 more")], ids=["pod", "template"])
 def test_findings_that_are_not_shown_are_counted_and_cost_no_text(*, is_template: bool, left: str) -> None:
     """Each of 9,000 ports of nodes is a finding; the answer shows few, and says how many there are."""
