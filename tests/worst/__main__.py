@@ -34,7 +34,17 @@ from tests.worst.inputs import (
 )
 from tests.worst.judging import Answer, answers, bodies, policy_set
 from tests.worst.limits import Part, over_limits
-from tests.worst.measure import MAX_BYTES, MAX_SECONDS, Call, Cost, cost_of, grows_faster, least, over_bounds
+from tests.worst.measure import (
+    MAX_BYTES,
+    MAX_SECONDS,
+    Call,
+    Cost,
+    costs_of,
+    grows_faster,
+    least,
+    made_apart,
+    over_bounds,
+)
 
 _ENVELOPE = 4096
 _SIZES = ((3 << 20) - _ENVELOPE, 384 << 10, 48 << 10)
@@ -75,7 +85,7 @@ class _Measured(Struct, frozen=True):
             case = msgspec.structs.replace(case, faults=tuple(wrong))
             if not wrong or not case.cost.finished:
                 break
-            case = msgspec.structs.replace(case, cost=least(case.cost, cost_of(self.call)))
+            case = msgspec.structs.replace(case, cost=least(case.cost, *costs_of([self.call])))
         return case
 
 
@@ -85,16 +95,22 @@ def measured(inputs: Iterable[Input], sizes: Sequence[int], answer: Mapping[str,
     At smaller sizes too, down to where less is sent than the engine bounds: past its bounds a review costs little.
     """
     for one in inputs:
+        reviews = _reviews(one, sizes if one.is_swept else sizes[:1])
+        calls = [partial(answer[name], body) for name, body in reviews]
+        gc.freeze()
         larger: dict[str, _Measured] = {}
-        for size in sizes if one.is_swept else sizes[:1]:
-            for name, body in bodies(one, size):
-                gc.freeze()
-                call = partial(answer[name], body)
-                now = _Measured(Case(one, name, len(body), cost_of(call)), call)
-                if before := larger.get(name):
-                    yield before.after(now)
-                larger[name] = now
+        for (name, body), call, cost in zip(reviews, calls, costs_of(calls), strict=True):
+            now = _Measured(Case(one, name, len(body), cost), call)
+            if before := larger.get(name):
+                yield before.after(now)
+            larger[name] = now
         yield from (last.after(None) for last in larger.values())
+
+
+def _reviews(one: Input, sizes: Sequence[int]) -> list[tuple[str, bytes]]:
+    """The requests about an input at each size, with their names."""
+    made = made_apart(lambda: msgspec.msgpack.encode([review for size in sizes for review in bodies(one, size)]))
+    return msgspec.msgpack.decode(made, type=list[tuple[str, bytes]])
 
 
 def _part(_context: click.Context, _option: click.Parameter, text: str) -> Part:

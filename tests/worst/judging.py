@@ -67,10 +67,11 @@ def answers(policies: PolicySet) -> dict[str, Answer]:
 def bodies(one: Input, size: int) -> Iterator[tuple[str, bytes]]:
     """The requests about an input of about so many bytes, each with its name in `answers`."""
     made = one.make(size)
+    created = review_body(made) if {"validate", "mutate"} & {*one.requests} else b""
     for request in one.requests:
         match request:
             case "validate" | "mutate":
-                yield request, review_body(made)
+                yield request, created
             case "update":
                 yield request, _update_body(one.make(size // 2))
             case "template":

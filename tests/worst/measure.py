@@ -3,7 +3,7 @@
 import os
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -45,35 +45,64 @@ def least(one: Cost, other: Cost) -> Cost:
     return Cost(min(one.seconds, other.seconds), min(one.memory, other.memory))
 
 
-def cost_of(call: Call) -> Cost:
-    """The cost of a call, in a child of this process that ends when the call takes too long or too much memory."""
+def costs_of(calls: Sequence[Call]) -> list[Cost]:
+    """The costs of calls, one after another in a child of this process.
+
+    What an earlier call keeps in memory counts for those after it too. A child ends when its calls take too long or too
+    much memory; the call that it ended in is tried again as the first of another child, which decides.
+    """
+    costs: list[Cost] = []
+    while len(costs) < len(calls):
+        finished, usage = _in_child(calls[len(costs) :])
+        costs += finished or [Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, finished=False)]
+    return costs
+
+
+def made_apart(make: Callable[[], bytes]) -> bytes:
+    """What a call in a child of this process gives. What it frees on the way would hide the memory of later calls."""
+    made, _ = _answer_of(lambda writing: _write(writing, make()))
+    return made
+
+
+def _in_child(calls: Sequence[Call]) -> tuple[list[Cost], resource.struct_rusage]:
+    """The costs of the calls that ended in a child, and what the child used in all."""
+    answer, usage = _answer_of(lambda writing: _measure(calls, writing))
+    return [msgspec.json.decode(line, type=Cost) for line in answer.splitlines()], usage
+
+
+def _answer_of(child: Callable[[int], None]) -> tuple[bytes, resource.struct_rusage]:
+    """What a child of this process writes into the file descriptor that it gets, and what it used."""
     reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reading)
-        _measure(call, writing)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(reading)
+            child(writing)
+        finally:  # no error, not even MemoryError, may return into the caller's tests
+            os._exit(0)
     os.close(writing)
     with os.fdopen(reading, "rb") as pipe:
         answer = pipe.read()
-    _, _, usage = os.wait4(child, 0)
-    if answer:
-        return msgspec.json.decode(answer, type=Cost)
-    return Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, finished=False)
+    _, _, usage = os.wait4(pid, 0)
+    return answer, usage
 
 
-def _measure(call: Call, writing: int) -> None:
+def _write(writing: int, text: bytes) -> None:
+    with os.fdopen(writing, "wb") as pipe:
+        pipe.write(text)
+
+
+def _measure(calls: Sequence[Call], writing: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (_MAX_CPU_SECONDS, _MAX_CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
     pid = os.getpid()
-    start_peak(pid)
-    before, start = resident_mib(pid), time.process_time()
-    try:
+    before = resident_mib(pid)
+    for call in calls:
+        start_peak(pid)
+        start = time.process_time()
         call()
-    except BaseException:  # not even MemoryError may return into the caller's tests
-        os._exit(1)
-    cost = Cost(time.process_time() - start, max(0, int((peak_mib(pid) - before) * 2**20)))
-    os.write(writing, msgspec.json.encode(cost))
-    os._exit(0)
+        cost = Cost(time.process_time() - start, max(0, int((peak_mib(pid) - before) * 2**20)))
+        os.write(writing, msgspec.json.encode(cost) + b"\n")
 
 
 def over_bounds(cost: Cost) -> list[str]:

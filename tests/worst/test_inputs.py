@@ -1,13 +1,15 @@
 """The inputs of `make worst` leave out nothing that a client can make large."""
 
 from collections.abc import Iterator
+from itertools import combinations
 from typing import Any
 
 import pytest
 
+from sekisho.policies import ClusterPodPolicy
 from sekisho.policies.crd import RESOURCES, resource_schema
-from tests.worst.inputs import policies
-from tests.worst.schema import ENTRY, KEY, Path
+from tests.worst.inputs import pairs_of_policies, policies
+from tests.worst.schema import ENTRY, KEY, Path, growable, of_struct
 
 
 def growing(schema: dict[str, Any], path: Path = ()) -> Iterator[Path]:
@@ -32,3 +34,16 @@ def test_every_list_map_and_string_of_a_policy_grows(kind: str) -> None:
     labels = {".".join(path).replace(f".{ENTRY}", ENTRY).replace(f".{KEY}", KEY) for path in growing(spec, ("spec",))}
     assert labels
     assert {f"{kind}: {label}" for label in labels} <= grown
+
+
+def test_all_pairs_of_lists_in_a_policy_are_tried_except_those_of_two_controls() -> None:
+    limited = [
+        ".".join(path)
+        for path, schema in growable(of_struct(ClusterPodPolicy))
+        if schema.kind in ("list", "map") and schema.most
+    ]
+    tried = {one.name for one in pairs_of_policies()}
+    left_out = [pair for pair in combinations(limited, 2) if "ClusterPodPolicy: " + " and ".join(pair) not in tried]
+    controls = [[label.split(".")[:3] for label in pair] for pair in left_out]
+    assert controls
+    assert all(one[:2] == other[:2] == ["spec", "controls"] and one != other for one, other in controls)

@@ -32,13 +32,13 @@ def test_the_largest_reviews_stay_within_their_bounds() -> None:
 
 
 MEASURED = """
-from tests.worst.measure import cost_of, grows_faster, over_bounds
+from tests.worst.measure import costs_of, grows_faster, over_bounds
 
 def quadratic(size):
     return sum(1 for one in range(size) for other in range(size))
 
-small, large = (cost_of(lambda: quadratic(size)) for size in (1000, 4000))
-print(grows_faster(small, large, 4.0), over_bounds(cost_of(lambda: bytearray(100 << 20))))
+small, large, huge = costs_of([lambda: quadratic(1000), lambda: quadratic(4000), lambda: bytearray(100 << 20)])
+print(grows_faster(small, large, 4.0), over_bounds(huge))
 """
 
 
