@@ -147,7 +147,8 @@ def test_image_that_is_not_signed_as_required_is_denied(name: str) -> None:
     text = message(judged(pod(), known=facts(*candidates)))
     assert text == (
         f'policy "signed" denies container "c0" for its image "{NAME}", {problem} (allowed: signed by '
-        "release). Fix: run cosign sign -r --key KEY IMAGE. [images]"
+        "release). Fix: run cosign sign -r --key KEY IMAGE, "
+        "then kubectl rollout restart. [images]"
     )
 
 
