@@ -30,6 +30,7 @@ from tests.trustparts.authority import write_server_tls
 from tests.unit.images.signing import P256, pem
 
 SOON = 30.0
+AUDITED = 120.0
 BAD = {"name": "app", "image": "registry.example/app", "securityContext": {"privileged": True}}
 GOOD = {"name": "app", "image": "registry.example/app"}
 
@@ -112,6 +113,8 @@ def activity(cluster: Cluster, kubectl: Kubectl, namespace: str, verification: s
     kubectl.check("apply", "-f", "-", input=json.dumps({"apiVersion": "sekisho.dev/v1alpha1"} | catalog))
     counts = "sekisho_controller_catalog_entries{"
     wait_until(lambda: counts in metrics_of(cluster.sekisho.controller), SOON, "the catalogue is counted")
+    impact = "sekisho_controller_policy_impact_pods{"
+    wait_until(lambda: impact in metrics_of(cluster.sekisho.controller), AUDITED, "the pods that run are audited")
     stray_request(cluster)
     wait_until(lambda: "sekisho_events_sent_total 0" not in metrics_of(cluster.sekisho.webhook), SOON, "an Event")
     yield metrics_of(cluster.sekisho.webhook) + metrics_of(cluster.sekisho.controller) + verification

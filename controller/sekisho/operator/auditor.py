@@ -27,9 +27,9 @@ logger = logging.getLogger(__name__)
 
 INTERVAL_SECONDS: Final = 600.0
 """The longest time between two passes: new pods are judged by the webhook anyway."""
-DEBOUNCE_SECONDS = 2.0
+DEBOUNCE_SECONDS = 5.0
 """How long a change waits for others until a pass begins."""
-PAUSE_SECONDS = 10.0
+PAUSE_SECONDS = 20.0
 """The shortest time from the end of a pass to the next one. A status is up to date within half a minute of a change."""
 PAUSE_SHARE: Final = 4.0
 """The same in a large cluster, as a multiple of the time of the pass: passes take a fifth of the time at most."""
