@@ -7,7 +7,7 @@ import click
 
 from sekisho.audit import Result
 from sekisho.cli import options
-from sekisho.cli.cluster_audit import audit_cluster, policies_of, write_notes
+from sekisho.cli.cluster_audit import audit_cluster, max_owners, policies_of, write_notes
 from sekisho.cli.cluster_command import kubeconfig, run_in_cluster
 from sekisho.cli.reports import audit_json, audit_sarif, audit_text
 from sekisho.cli.terminal import write
@@ -28,13 +28,7 @@ from sekisho.cluster.names import is_label
     show_default=True,
     help="The format of the report on standard output.",
 )
-@click.option(
-    "--max-owners",
-    type=click.IntRange(min=0),
-    default=20,
-    show_default=True,
-    help="How many owners the text names, those with most pods first.",
-)
+@max_owners
 @kubeconfig
 def audit(
     policy_paths: tuple[Path, ...],

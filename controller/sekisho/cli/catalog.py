@@ -182,7 +182,7 @@ def _change(file: Path, wanted: Wanted, name: str | None) -> None:
     if file == STDIN:
         click.echo(changed.text, nl=False)
     elif changed.text != text:
-        replace_file(file, changed.text.encode())
+        replace_file(file, options.edited(file, text, changed.text))
 
 
 def _entries(paths: Sequence[Path], days: int) -> list[_Entry]:

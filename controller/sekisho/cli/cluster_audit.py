@@ -22,6 +22,13 @@ MAX_VIOLATIONS: Final = 1000
 """Those of one owner; each control of a policy counts once."""
 ATTEMPTS: Final = 3
 """Passes that are begun while lists take longer than the API server keeps them."""
+max_owners = click.option(
+    "--max-owners",
+    type=click.IntRange(min=0),
+    default=20,
+    show_default=True,
+    help="How many owners the text names, those with most pods first.",
+)
 
 
 async def policies_of(

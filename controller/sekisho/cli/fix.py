@@ -15,9 +15,9 @@ from sekisho.cli.cores import without_collecting
 from sekisho.cli.reports.text import paragraph
 from sekisho.cli.reports.wording import counted, labels_unknown
 from sekisho.cli.terminal import replace_file, write
+from sekisho.documents import with_pieces
 from sekisho.findings import printable
 from sekisho.manifests import Checker, Fixed, Source, fix_source, policies_reading_labels, read_sources
-from sekisho.manifests.fixes import with_pieces
 from sekisho.manifests.kustomize import kustomization, without_name
 from sekisho.manifests.sources import STDIN
 from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, Problem, compile_policy
@@ -143,7 +143,7 @@ def _files(sources: Sequence[Source], fixed: Sequence[Fixed], problems: list[Pro
         try:
             after = with_pieces(content.decode(), pieces).encode()
         except ValueError:
-            problems.append(Problem(name, "cannot be changed in place: it is not UTF-8, or has changed meanwhile"))
+            problems.append(Problem(name, options.NOT_EDITABLE))
         else:
             yield _File(name, content, after)
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from sekisho import manifests
 from sekisho.custom_kinds import CUSTOM_KINDS, TemplatePattern
+from sekisho.documents import with_pieces
 from sekisho.findings import printable
 from sekisho.manifests import Namespaces, PodKinds, Source, labels_in, objects_in, read_namespace_labels, read_sources
 from sekisho.manifests.folders import Folder
@@ -33,6 +34,7 @@ class ClusterState(Struct, frozen=True):
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+NOT_EDITABLE = "cannot be changed in place: it is not UTF-8, or has changed meanwhile"
 _EXAMPLE = "Widget.example.com=spec.roles[*].template"
 _POD_TEMPLATE = re.compile(r"(?P<kind>\w+)(?:\.(?P<group>[\w.-]+))?=(?P<path>[\w-]+(?:\[\*\]|\.\*|\.[\w-]+)*)")
 
@@ -185,6 +187,17 @@ def pod_kinds(written: Iterable[str]) -> PodKinds:
         path = tuple(match["path"].replace("[*]", ".*").split("."))
         kinds[key] = (*kinds.get(key, ()), path)
     return {**CUSTOM_KINDS, **kinds}
+
+
+def edited(file: Path, before: str, after: str) -> bytes:
+    """The content of a file whose text is edited, with the byte order mark that it has.
+
+    Ends the command for a file that is not UTF-8, or has changed since its text was read.
+    """
+    try:
+        return with_pieces(file.read_bytes().decode(), [(before, after)]).encode()
+    except ValueError:
+        fail([Problem(str(file), NOT_EDITABLE)])
 
 
 def load_policies(

@@ -8,14 +8,14 @@ import click
 import msgspec
 
 from sekisho.cli import options
-from sekisho.cli.cluster_audit import audit_cluster, policies_of, policy_named, write_notes
+from sekisho.cli.cluster_audit import audit_cluster, max_owners, policies_of, policy_named, write_notes
 from sekisho.cli.cluster_command import CommandError, kubeconfig, run_in_cluster
 from sekisho.cli.reports import audit_text
 from sekisho.cli.terminal import replace_file, write
 from sekisho.cluster.api import ApiClient, ApiError
 from sekisho.findings import printable
 from sekisho.manifests.policy_files import with_enforcement
-from sekisho.manifests.policy_loading import read_policy_file
+from sekisho.manifests.policy_loading import parse_policies, read_policy_file
 from sekisho.policies import ClusterPodPolicy, Enforcement, PodPolicy, PolicyError
 from sekisho.policies.crd import RESOURCES
 from sekisho.policies.loading import decode
@@ -43,13 +43,7 @@ _STRICTNESS = tuple(_DOES)
     help="Change the policy in this manifest, and nothing in the cluster.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option(
-    "--max-owners",
-    type=click.IntRange(min=0),
-    default=20,
-    show_default=True,
-    help="How many owners the text names, those with most pods first.",
-)
+@max_owners
 @options.exclude_namespaces
 @kubeconfig
 def promote(
@@ -67,12 +61,12 @@ def promote(
     keeps it. The exit code is 0 if the policy does it now, 1 if the answer was no, 2 for bad input.
     """
     enforcement = Enforcement(wanted)
-    given = options.load_policies([file]) if file is not None else []
+    edit = _Edit(file, title, enforcement) if file is not None else None
     answers: list[bool] = []
 
     async def run(api: ApiClient) -> None:
-        policies, _ = await policies_of(api, given, None)
-        policy = policy_named(title, given if file is not None else policies)
+        policies, _ = await policies_of(api, edit.policies if edit is not None else [], None)
+        policy = policy_named(title, policies)
         if _STRICTNESS.index(policy.spec.enforcement) >= _STRICTNESS.index(enforcement):
             click.echo(printable(f"{title} {_DOES[policy.spec.enforcement]} already"))
             return
@@ -82,11 +76,12 @@ def promote(
         answers.append(yes or _confirmed(title, enforcement))
         if not answers[0]:
             return
-        if file is None:
+        if edit is not None:
+            edit.write()
+            click.echo(printable(f"{title} {_DOES[enforcement]} in {file}: apply it"))
+        else:
             await _patch(api, policy, enforcement)
             click.echo(printable(f"{title} {_DOES[enforcement]} now"))
-        else:
-            _edit(file, title, enforcement)
 
     run_in_cluster(kubeconfig, run)
     sys.exit(0 if all(answers) else 1)
@@ -118,13 +113,26 @@ async def _patch(api: ApiClient, policy: ClusterPodPolicy | PodPolicy, enforceme
         raise
 
 
-def _edit(file: Path, title: str, enforcement: Enforcement) -> None:
-    """Change the policy in a file. Ends the command if that cannot be done."""
-    try:
-        edited = with_enforcement(read_policy_file(file), str(file), title, enforcement)
-    except PolicyError as error:
-        options.fail(error.problems)
-    if edited.is_rewritten:
-        click.echo(f"note: {file}: the policy was written again as a whole, without its comments", err=True)
-    replace_file(file, edited.text.encode())
-    click.echo(printable(f"{title} {_DOES[enforcement]} in {file}: apply it"))
+class _Edit:
+    """The change of the policy in a file. The command ends at once if it cannot be done."""
+
+    def __init__(self, file: Path, title: str, enforcement: Enforcement) -> None:
+        if str(file) == "-":
+            raise click.UsageError("--write: standard input cannot be changed")
+        self._file = file
+        try:
+            self._before = read_policy_file(file)
+            self.policies = parse_policies(self._before, str(file))
+            self._edited = with_enforcement(self._before, str(file), title, enforcement)
+        except PolicyError as error:
+            options.fail(error.problems)
+        self._content()
+
+    def write(self) -> None:
+        """Change the file, unless somebody else has changed it since it was read."""
+        if self._edited.is_rewritten:
+            click.echo(f"note: {self._file}: the policy was written again as a whole, without its comments", err=True)
+        replace_file(self._file, self._content())
+
+    def _content(self) -> bytes:
+        return options.edited(self._file, self._before, self._edited.text)

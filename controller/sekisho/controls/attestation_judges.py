@@ -55,7 +55,7 @@ def judge_scans(
     exclusions = exclusions_of((one.vex for one in attestations if one.vex is not None), now)
     for scanner in requirement.scanners:
         newest, by = _newest(scans, scanner), f"{words(names)}{f' with {scanner}' if scanner else ''}"
-        allowed = f"scanned by {by} {requirement.age}"
+        allowed = f"scanned by {by} {requirement.recent}"
         if not newest:
             text = f"has no scan by {by}"
             return AttestationProblem(text, _scan_fix(scanner), allowed, is_missing=True)

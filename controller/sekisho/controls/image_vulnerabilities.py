@@ -135,13 +135,13 @@ class Requirement(Struct, frozen=True, eq=False):
     """Compiled parameters.
 
     text: continues `an image scanned by AUTHORITY`.
-    age: the beginning of `text`, about when.
+    recent: how it begins, with when.
     scanners: of each the newest scan is judged; an empty name stands for any.
     vex: the authorities whose VEX documents count.
     """
 
     text: str
-    age: str
+    recent: str
     max_age: timedelta
     bounds: tuple[_Bound, ...]
     allowed: tuple[AllowedVulnerability, ...]
@@ -178,11 +178,11 @@ def compiled(where: str, written: Vulnerabilities) -> Requirement:
     if len(set(vex)) != len(vex):
         raise ParameterError(f"{where}.vex.by", "has a duplicate authority")
     bounds = tuple(_bounds(written.maximum or Maximum()))
-    age = timedelta(**{_UNITS[written.max_age[-1]]: int(written.max_age[:-1])})
+    recent = f"in the last {written.max_age}"
     return Requirement(
-        _text(written, bounds),
-        f"in the last {written.max_age}",
-        age,
+        recent + _limits(written, bounds),
+        recent,
+        timedelta(**{_UNITS[written.max_age[-1]]: int(written.max_age[:-1])}),
         bounds,
         written.allowed or (),
         written.denied or (),
@@ -199,10 +199,9 @@ def _bounds(maximum: Maximum) -> Iterator[_Bound]:
                 yield _Bound(is_fixable, severity, most)
 
 
-def _text(written: Vulnerabilities, bounds: Sequence[_Bound]) -> str:
-    text = f"in the last {written.max_age}"
-    if written.scanners:
-        text += f" with {words(written.scanners, 'and')}"
+def _limits(written: Vulnerabilities, bounds: Sequence[_Bound]) -> str:
+    """What is required of a scan besides its age."""
+    text = f" with {words(written.scanners, 'and')}" if written.scanners else ""
     limits = [f"{bound.most} {bound.name}" for bound in bounds]
     if limits:
         text += f", with at most {words(limits, 'and')} vulnerabilities"

@@ -1,6 +1,6 @@
 """YAML and JSON documents: strict reading that knows the place of every field, and writing."""
 
-from sekisho.documents.editing import Edited, with_field, with_values
+from sekisho.documents.editing import Edited, with_field, with_pieces, with_values
 from sekisho.documents.edits import is_same, places
 from sekisho.documents.lists import ListItems, split_list
 from sekisho.documents.origins import Origin, origin
@@ -25,6 +25,7 @@ __all__ = [
     "split_documents",
     "split_list",
     "with_field",
+    "with_pieces",
     "with_values",
     "write_document",
 ]

@@ -1,7 +1,7 @@
 """Changing values in the text of documents, so that comments, quotes, order and line breaks stay byte for byte."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -35,6 +35,20 @@ def with_field(text: str, document: Document, path: Path, value: Any) -> Edited:
     else:
         parent[path[-1]] = value
     return with_values(text, [document], [expected])
+
+
+def with_pieces(text: str, pieces: Iterable[tuple[str, str]]) -> str:
+    """A text in which pieces, in their order, are replaced by others; what is between them stays.
+
+    Raises ValueError if it does not have them all.
+    """
+    parts: list[str] = []
+    position = 0
+    for before, after in pieces:
+        start = text.index(before, position)
+        parts += text[position:start], after
+        position = start + len(before)
+    return "".join([*parts, text[position:]])
 
 
 def with_values(text: str, documents: Sequence[Document], expected: Sequence[Any]) -> Edited:

@@ -1,7 +1,7 @@
 """Fixing manifests: applying the defaults of the mutating webhook, and the smallest change for each finding."""
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from sekisho.admission import Addition, UnjudgedError
 from sekisho.admission.defaults import ANNOTATION
-from sekisho.documents import Document, Path, Problem, split_list, with_values
+from sekisho.documents import Document, Path, Problem, split_list, with_pieces, with_values
 from sekisho.findings import Change, ChangeOperation, append, set_to
 from sekisho.manifests.checks import Checked, Checker
 from sekisho.manifests.ignore_comments import IgnoreComment, ignore_comments
@@ -75,17 +75,6 @@ def _item_text(fixed: Fixed, piece: str, *, is_json: bool) -> str:
         return fixed.text.strip().removeprefix("[").removesuffix("]")
     indent = " " * (len(piece) - len(piece.lstrip(" ")))
     return textwrap.indent(fixed.text, indent) if fixed.rewritten else fixed.text
-
-
-def with_pieces(text: str, pieces: Iterable[tuple[str, str]]) -> str:
-    """A text in which pieces, in their order, are replaced by others; what is between them stays."""
-    parts: list[str] = []
-    position = 0
-    for before, after in pieces:
-        start = text.index(before, position)
-        parts += text[position:start], after
-        position = start + len(before)
-    return "".join([*parts, text[position:]])
 
 
 def _fix_document(source: Source, checker: Checker, *, apply_changes: bool) -> Fixed:

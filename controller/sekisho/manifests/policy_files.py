@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 
-from sekisho.documents import Edited, Problem, with_field
+from sekisho.documents import Edited, Problem, with_field, with_pieces
 from sekisho.manifests.objects import Manifest, documents_of, manifests_of
-from sekisho.manifests.policy_loading import parse_policies
 from sekisho.manifests.sources import sources_of
 from sekisho.manifests.texts import Source
 from sekisho.policies import ClusterPodPolicy, Enforcement, PodPolicy, PolicyError
@@ -25,21 +24,22 @@ def with_source(text: str, source: Source, edited: str) -> str:
     """A text in which one of its sources was edited. A document that was written again as a whole lost its `---`."""
     if source.text.startswith("---") and not edited.startswith("---"):
         edited = f"---\n{edited}"
-    return text.replace(source.text, edited, 1)
+    sources = sources_of(text, source.file)
+    return with_pieces(text, ((one.text, edited if one == source else one.text) for one in sources))
 
 
 def with_enforcement(text: str, file: str, title: str, enforcement: Enforcement) -> Edited:
     """The text of a file in which a policy does something else about violations; everything else keeps its bytes.
 
+    text: its policies are valid.
     title: of the policy, as findings have it.
 
-    Raises PolicyError if the file has no such policy, or several, or is not valid.
+    Raises PolicyError if the file has no such policy, or several.
     """
-    parse_policies(text, file)
     objects = [(one, source) for source in sources_of(text, file) for one in own_manifests(source)]
     policies = [(one, source) for one, source in objects if _title(one) == title]
     if len(policies) != 1:
-        raise PolicyError(Problem(file, f"has {len(policies) or 'no'} policies {title}; one was expected"))
+        raise PolicyError(Problem(file, f"has {f'{len(policies)} policies' if policies else 'no policy'} {title}"))
     [(manifest, source)] = policies
     edited = with_field(source.text, manifest.document, (*manifest.at, "spec", "enforcement"), str(enforcement))
     return Edited(with_source(text, source, edited.text), edited.is_rewritten)

@@ -8,15 +8,17 @@ import msgspec
 from msgspec import Raw
 
 from sekisho.admission import NO_OBJECTS, NamespaceObjects
-from sekisho.audit import LINKS, TEMPLATES, Audit, Result, Surroundings, promotions_of
+from sekisho.audit import LINKS, PODS, TEMPLATES, Audit, Result, Surroundings, promotions_of
 from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, PolicyWaiver
 from tests.pods import container
+from tests.unit.cluster_server import ClusterServer
 
 Json = dict[str, Any]
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 KINDS = {"ClusterPodPolicy": ClusterPodPolicy, "PodPolicy": PodPolicy, "PolicyWaiver": PolicyWaiver}
 PLAIN = {"containers": [{"name": "app", "image": "trusted.io/app:1"}]}
+WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 PRIVILEGED = {"containers": [container(securityContext={"privileged": True})]}
 RESTRICTED = {
     "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
@@ -58,6 +60,17 @@ def pod(name: str, owner: Json | None = None, spec: Json = PLAIN, namespace: str
     owners = {"ownerReferences": [reference(owner)]} if owner is not None else {}
     metadata = {"name": name, "namespace": namespace, **owners, **fields.pop("metadata", {})}
     return {"kind": "Pod", "metadata": metadata, "spec": spec, "status": {"phase": "Running"}, **fields}
+
+
+def cluster_of(objects: Iterable[Json], *namespaces: Json) -> ClusterServer:
+    """A cluster with these objects, in which Sekisho is not installed. It has the namespace `shop` if none is given."""
+    server, everything = ClusterServer(), list(objects)
+    for kind in (*LINKS, *TEMPLATES, PODS):
+        server.put(kind.path(None), [one for one in everything if one["kind"] == kind.name])
+    server.put("/api/v1/namespaces", namespaces or [{"metadata": {"name": "shop", "labels": {}}}])
+    for path in ("/api/v1/limitranges", "/api/v1/serviceaccounts", WEBHOOKS):
+        server.put(path, ())
+    return server
 
 
 def audit(

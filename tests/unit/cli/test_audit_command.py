@@ -13,12 +13,11 @@ from click.testing import Result
 from sekisho.audit import LINKS, PODS, TEMPLATES
 from sekisho.cli.reports import audit_text
 from tests.pods import container
-from tests.unit.audit.running import PRIVILEGED, audit, link, pod, policy, workload
+from tests.unit.audit.running import PRIVILEGED, WEBHOOKS, audit, cluster_of, link, pod, policy, workload
 from tests.unit.cli.sekisho_command import policy_file, sekisho
 from tests.unit.cluster_server import ClusterServer, Json
 
 POLICIES = "/apis/sekisho.dev/v1alpha1"
-WEBHOOKS = "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
 WEB = workload("Deployment", "web")
 WEB_SET = link("ReplicaSet", "web-5d8", WEB)
 BAD = workload("Deployment", "bad", PRIVILEGED)
@@ -38,17 +37,10 @@ def applied(name: str, **spec: Any) -> Json:
 @pytest.fixture
 def server() -> ClusterServer:
     """A cluster in which `bad` has four privileged pods and `web` one, and in which Sekisho is not installed."""
-    made = ClusterServer()
-    for kind in (*LINKS, *TEMPLATES, PODS):
-        made.put(kind.path(None), ())
-    made.put("/api/v1/namespaces", [namespace("shop"), namespace("kube-system"), namespace("quiet")])
-    for path in ("/api/v1/limitranges", "/api/v1/serviceaccounts", WEBHOOKS):
-        made.put(path, ())
-    made.put("/apis/apps/v1/replicasets", [WEB_SET, BAD_SET])
-    made.put("/apis/apps/v1/deployments", [WEB, BAD])
     pods = [pod(f"bad-{number}", BAD_SET, PRIVILEGED) for number in range(4)]
-    made.put("/api/v1/pods", [*pods, pod("web-1", WEB_SET), pod("proxy", spec=PRIVILEGED, namespace="kube-system")])
-    return made
+    pods += [pod("web-1", WEB_SET), pod("proxy", spec=PRIVILEGED, namespace="kube-system")]
+    namespaces = map(namespace, ("shop", "kube-system", "quiet"))
+    return cluster_of([WEB_SET, BAD_SET, WEB, BAD, *pods], *namespaces)
 
 
 @pytest.fixture

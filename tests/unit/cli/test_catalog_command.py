@@ -43,6 +43,7 @@ FORMS = {
     .replace("    digest", "      digest")
     .replace("    validUntil", "      validUntil"),
     "CRLF": BLOCK.replace("\n", "\r\n"),
+    "byte order mark": f"\ufeff{BLOCK}",
     "flow entry": f"{HEAD}  owner: security\n  entries:\n  - {{repository: ghcr.io/acme/pay, digest: '{A}'}} # it\n",
     "flow": f"{HEAD_FLOW}[{{repository: ghcr.io/acme/pay, digest: '{A}'}}]}} # in use\n",
     "JSON": JSON,
@@ -80,6 +81,7 @@ def test_adding_and_withdrawing_changes_nothing_else(form: str, tmp_path: Path) 
     assert entries[1].valid_until == datetime(2028, 1, 31, tzinfo=UTC)
     before, after = FORMS[form].encode(), file.read_bytes()
     assert after.count(b"#") == before.count(b"#")
+    assert after[:3] == before[:3]
     assert (after.count(b"\r\n") == after.count(b"\n")) is (form == "CRLF")
 
 
@@ -294,3 +296,16 @@ def test_files_without_catalogues_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n")
     for command in ("list", "verify"):
         assert sekisho("catalog", command, tmp_path).exit_code == 2
+
+
+def test_a_catalogue_whose_text_begins_another_one_is_changed_alone(tmp_path: Path) -> None:
+    def document(name: str) -> str:
+        kind = "apiVersion: sekisho.dev/v1alpha1\nkind: ImageCatalog\n"
+        return f"---\n{kind}spec:\n  owner: security\n  entries: []\nmetadata:\n  name: {name}"
+
+    file = tmp_path / "catalogs.yaml"
+    file.write_text(f"{document('certified-too')}\n{document('certified')}")
+    done = sekisho("catalog", "add", file, NEW, "--name", "certified")
+    assert done.exit_code == 0, done.output
+    before, after = (one.spec.entries for one in parse_policies(file.read_text(), "") if isinstance(one, ImageCatalog))
+    assert (len(before), len(after)) == (0, 1)

@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from sekisho.audit import LINKS, PODS, TEMPLATES
-from tests.unit.audit.running import PRIVILEGED, pod, workload
+from tests.unit.audit.running import PRIVILEGED, cluster_of, pod, workload
 from tests.unit.cli.sekisho_command import sekisho
-from tests.unit.cluster_server import ClusterServer
 
 FILE = """\
 # Two policies of ours.
@@ -37,14 +35,7 @@ OBJECTS = [workload("Deployment", "bad", PRIVILEGED, replicas=0), pod("alone", s
 
 @pytest.fixture
 async def kubeconfig(tmp_path: Path) -> AsyncIterator[str]:
-    server = ClusterServer()
-    for kind in (*LINKS, *TEMPLATES, PODS):
-        server.put(kind.path(None), [one for one in OBJECTS if one["kind"] == kind.name])
-    server.put("/api/v1/namespaces", [{"metadata": {"name": "shop", "labels": {}}}])
-    for path in ("limitranges", "serviceaccounts"):
-        server.put(f"/api/v1/{path}", ())
-    server.put("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations", ())
-    async with server.serve(tmp_path) as file:
+    async with cluster_of(OBJECTS).serve(tmp_path) as file:
         yield file
 
 
@@ -57,9 +48,9 @@ async def run(kubeconfig: str, manifest: Path, *args: str, text: str = FILE) -> 
     """Run the command on a file with a text, in a thread, as the server needs the event loop; also what it has then."""
 
     def run_on_file() -> tuple[Result, str]:
-        manifest.write_text(text)
+        manifest.write_bytes(text.encode())
         done = sekisho("promote", "--kubeconfig", kubeconfig, "--write", str(manifest), *args)
-        return done, manifest.read_text()
+        return done, manifest.read_bytes().decode()
 
     return await asyncio.to_thread(run_on_file)
 
@@ -105,7 +96,7 @@ async def test_nothing_changes_where_nobody_can_answer(kubeconfig: str, manifest
 async def test_a_policy_that_the_file_does_not_have_is_an_error(kubeconfig: str, manifest: Path) -> None:
     done, after = await run(kubeconfig, manifest, "own", "--yes")
     assert done.exit_code == 2
-    assert done.stderr == "Error: there is no policy own; there are shop/own, strict\n"
+    assert done.stderr == f"Error: {manifest}: has no policy own\n"
     assert after == FILE
 
 
@@ -114,3 +105,37 @@ async def test_a_policy_that_the_file_has_twice_is_not_changed(kubeconfig: str, 
     done, after = await run(kubeconfig, manifest, "strict", "--yes", text=text)
     assert done.exit_code == 2, done.output
     assert after == text
+
+
+async def test_a_policy_whose_text_begins_another_one_is_changed_alone(kubeconfig: str, manifest: Path) -> None:
+    def document(name: str) -> str:
+        kind = "apiVersion: sekisho.dev/v1alpha1\nkind: ClusterPodPolicy\n"
+        return f"---\n{kind}spec:\n  enforcement: Audit\n  controls: {{privileged: {{}}}}\nmetadata:\n  name: {name}"
+
+    both = f"{document('strict-too')}\n", document("strict")
+    done, after = await run(kubeconfig, manifest, "strict", "--yes", text="".join(both))
+    assert done.exit_code == 0, done.output
+    assert after == both[0] + both[1].replace("Audit", "Deny")
+
+
+@pytest.mark.parametrize("file", [FILE, FILE.split("---")[0]])
+async def test_a_byte_order_mark_and_line_breaks_stay(kubeconfig: str, manifest: Path, file: str) -> None:
+    text = "\ufeff" + file.replace("\n", "\r\n")
+    done, after = await run(kubeconfig, manifest, "strict", "--yes", text=text)
+    assert done.exit_code == 0, done.output
+    assert after == text.replace("enforcement: Audit ", "enforcement: Deny ")
+
+
+@pytest.mark.parametrize("content", [FILE.encode("utf-16"), b"\xff", b"kind: ["])
+def test_a_file_that_cannot_be_changed_is_denied_before_the_cluster_is_read(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "policies.yaml"
+    file.write_bytes(content)
+    done = sekisho("promote", "--kubeconfig", "nowhere.yaml", "--write", str(file), "strict", "--yes")
+    assert (done.exit_code, done.stdout, str(file) in done.stderr) == (2, "", True)
+    assert file.read_bytes() == content
+
+
+def test_standard_input_cannot_be_changed() -> None:
+    done = sekisho("promote", "--kubeconfig", "nowhere.yaml", "--write", "-", "strict", "--yes", text=FILE)
+    assert done.exit_code == 2
+    assert "--write: standard input cannot be changed" in done.stderr

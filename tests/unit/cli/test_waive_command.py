@@ -10,11 +10,9 @@ import pytest
 import yaml
 from click.testing import Result
 
-from sekisho.audit import LINKS, PODS, TEMPLATES
 from sekisho.manifests import parse_policies
-from tests.unit.audit.running import PLAIN, PRIVILEGED, Json, audit, link, pod, policy, workload
+from tests.unit.audit.running import PLAIN, PRIVILEGED, Json, audit, cluster_of, link, pod, policy, workload
 from tests.unit.cli.sekisho_command import policy_file, sekisho
-from tests.unit.cluster_server import ClusterServer
 
 BAD = workload("Deployment", "bad", {**PRIVILEGED, "hostNetwork": True})
 BAD_SET = link("ReplicaSet", "bad-7f9", BAD)
@@ -34,14 +32,7 @@ CONTROLS: Json = {"privileged": {}, "hostNamespaces": {}, "sysctls": {}}
 
 @pytest.fixture
 async def kubeconfig(tmp_path: Path) -> AsyncIterator[str]:
-    server = ClusterServer()
-    for kind in (*LINKS, *TEMPLATES, PODS):
-        server.put(kind.path(None), [one for one in OBJECTS if one["kind"] == kind.name])
-    server.put("/api/v1/namespaces", [{"metadata": {"name": "shop", "labels": {}}}])
-    for path in ("limitranges", "serviceaccounts"):
-        server.put(f"/api/v1/{path}", ())
-    server.put("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations", ())
-    async with server.serve(tmp_path) as file:
+    async with cluster_of(OBJECTS).serve(tmp_path) as file:
         yield file
 
 
