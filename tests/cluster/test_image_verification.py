@@ -895,8 +895,8 @@ BY_KEY, BY_CI = "Start with a key", "Without a key, by a CI provider"
 def documented(section: str, language: str) -> list[str]:
     """The blocks of a section of the page on signed images that are in a language, in their order."""
     text = PAGE.read_text().partition(f"\n## {section}\n")[2].partition("\n## ")[0]
-    found = re.findall(rf"^ *```{language}\n((?s:.*?))^ *```$", text, re.MULTILINE)
-    return [textwrap.dedent(block) for block in found]
+    blocks = re.findall(rf"^ *```{language}\n((?s:.*?))^ *```$", text, re.MULTILINE)
+    return [textwrap.dedent(block) for block in blocks]
 
 
 def documented_commands(section: str, image: Image) -> list[str]:

@@ -152,10 +152,10 @@ class Bench:
             start = time.monotonic()
             evidence.start([reference])
             await evidence.settled([reference], SECONDS)
-            found = evidence.known(evidence_key(reference) or "")[0]
-            if not isinstance(found, ImageFacts) or not (found.attestations if predicates else found.signatures):
-                raise click.ClickException(f"{reference} was not found signed: {found}")
-            self.facts_bytes = max(self.facts_bytes, len(msgspec.json.encode(found)))
+            facts = evidence.known(evidence_key(reference) or "")[0]
+            if not isinstance(facts, ImageFacts) or not (facts.attestations if predicates else facts.signatures):
+                raise click.ClickException(f"{reference} was not found signed: {facts}")
+            self.facts_bytes = max(self.facts_bytes, len(msgspec.json.encode(facts)))
             return time.monotonic() - start
 
         try:

@@ -1052,10 +1052,10 @@ def test_with_the_policies_the_permission_to_write_their_status_is_kept() -> Non
         f"{kind}/sekisho-controller-status" for kind in ("ClusterRole", "ClusterRoleBinding")
     }
     for values, expected in (((), kept), (("crds.install=false",), kept), (("crds.keep=false",), set[str]())):
-        found = {
+        objects = {
             identity(manifest)
             for manifest in render(*values)
             if (manifest["metadata"].get("annotations") or {}).get("helm.sh/resource-policy") == "keep"
             and manifest["kind"] not in ("CustomResourceDefinition", "Namespace")
         }
-        assert found == expected
+        assert objects == expected

@@ -17,7 +17,7 @@ from sekisho.cli.image_lookups import ImageLookups, objects_for_authorities
 from sekisho.cli.reports.wording import VERDICTS
 from sekisho.cli.terminal import write
 from sekisho.controls.attestation_judges import shown_values
-from sekisho.controls.image_rules import RuleResult, judge_each
+from sekisho.controls.image_rules import RuleResult, rule_results
 from sekisho.controls.images import NEEDS_DIGEST, image_rules, judge_catalogs
 from sekisho.findings import printable, words
 from sekisho.images import ImageError, Reference, parse, without_credentials
@@ -283,7 +283,7 @@ def _rules(
             problem, fix = ("", "") if fault is None else (fault.problem, fault.fix)
             result = RuleResult("catalogs", parameters.catalogs.requires, problem, fix)
             yield _rule_report(policy, rule.enforcement, result)
-        for result in judge_each(image_rules(parameters), judged, trust):
+        for result in rule_results(image_rules(parameters), judged, trust):
             yield _rule_report(policy, rule.enforcement, result)
 
 

@@ -129,7 +129,7 @@ def check_of(judge_image: JudgeImage) -> EvidenceCheck:
     return judge
 
 
-def judge_each(rules: Sequence[ImageRule], reference: Reference, trust: Trust) -> Iterator[RuleResult]:
+def rule_results(rules: Sequence[ImageRule], reference: Reference, trust: Trust) -> Iterator[RuleResult]:
     """The result of each rule that applies to an image."""
     for rule in rules:
         if rule.applies(reference):

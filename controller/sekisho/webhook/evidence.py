@@ -393,11 +393,11 @@ class EvidenceStore:
         for one, image in without_room:
             # As a part of this look-up: those of other indexes may have all the room, and wait like this one.
             await self._look_up(one, image, namespace, is_platform=True)
-        found = [self._facts(one) for one in keys]
-        is_attested = any(one is not None and one.attestations for one in found)
-        if is_attested or (None in found and facts.is_vouched_for):
+        platform_facts = [self._facts(one) for one in keys]
+        is_attested = any(one is not None and one.attestations for one in platform_facts)
+        if is_attested or (None in platform_facts and facts.is_vouched_for):
             return msgspec.structs.replace(facts, platforms=platforms)
-        if None in found:
+        if None in platform_facts:
             raise RegistryError(Failure.UNAVAILABLE, "some of its platforms could not be looked up")
         return facts
 

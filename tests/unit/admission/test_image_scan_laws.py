@@ -58,7 +58,7 @@ EXCLUDING: Final = ("not_affected", "fixed")
 COUNTED_AS: Final = {"NEGLIGIBLE": "low", "UNKNOWN": "high", "": "high"}
 
 
-class Found(Struct, frozen=True):
+class Vulnerability(Struct, frozen=True):
     """A vulnerability of a package, as a scanner reports it."""
 
     id: str
@@ -79,26 +79,26 @@ class Scanned(Struct, frozen=True):
     scanner: str
     ended: datetime
     reported: datetime | None
-    found: tuple[Found, ...] | None
+    vulnerabilities: tuple[Vulnerability, ...] | None
 
     @property
     def time(self) -> datetime:
         """The time that counts."""
-        if self.found is None or self.reported is None:
+        if self.vulnerabilities is None or self.reported is None:
             return self.ended
         return min(self.ended, self.reported)
 
     @property
     def candidate(self) -> Candidate:
         """It as cosign attaches it."""
-        if self.found is None:
+        if self.vulnerabilities is None:
             report = trivy(SchemaVersion=3) if self.scanner == "trivy" else {"matches": [], "descriptor": {}}
         elif self.scanner == "trivy":
             made = {} if self.reported is None else {"CreatedAt": rfc3339(self.reported)}
-            report = trivy(*map(_row, self.found), **made)
+            report = trivy(*map(_row, self.vulnerabilities), **made)
         else:
-            told = {} if self.reported is None else {"timestamp": rfc3339(self.reported)}
-            report = grype(*map(_match, self.found), descriptor={"name": "grype", **told})
+            timestamp = {} if self.reported is None else {"timestamp": rfc3339(self.reported)}
+            report = grype(*map(_match, self.vulnerabilities), descriptor={"name": "grype", **timestamp})
         return scanned_by(KEYS[self.by], report, self.ended)
 
 
@@ -154,11 +154,11 @@ class Required(Struct, frozen=True):
         )
 
 
-def _row(one: Found) -> dict[str, Any]:
+def _row(one: Vulnerability) -> dict[str, Any]:
     return trivy_row(one.id, one.rating, "1" if one.is_fixable else "", VendorIDs=list(one.others))
 
 
-def _match(one: Found) -> dict[str, Any]:
+def _match(one: Vulnerability) -> dict[str, Any]:
     return grype_match(one.id, one.rating.capitalize(), ["1"] if one.is_fixable else [], one.others)
 
 
@@ -166,8 +166,8 @@ RARELY: Final = (False, False, False, False, False, True)
 IDS = st.sampled_from(["CVE-1", "CVE-2", "CVE-3"])
 SEVERITIES: Final = ("critical", "high", "medium", "low")
 RATINGS: Final = [*(one.upper() for one in SEVERITIES), *COUNTED_AS]
-FOUND = st.builds(
-    Found,
+VULNERABILITY = st.builds(
+    Vulnerability,
     IDS,
     st.sampled_from(["CRITICAL", "HIGH", *RATINGS]),
     st.booleans(),
@@ -175,7 +175,7 @@ FOUND = st.builds(
 )
 RECENT: Final = [NOW - HOUR, NOW - HOUR, NOW - HOUR, NOW - 2 * HOUR, NOW - 2 * HOUR, NOW - 3 * HOUR]
 TIMES = st.sampled_from([*RECENT, *RECENT, NOW - MAX_AGE - HOUR, NOW + HOUR])
-REPORTS = st.lists(FOUND, max_size=2).map(tuple)
+REPORTS = st.lists(VULNERABILITY, max_size=2).map(tuple)
 SCANS = st.builds(
     Scanned,
     st.sampled_from(["scanner", "scanner", "other"]),
@@ -225,7 +225,7 @@ PLAIN_SCANS = st.lists(
         st.sampled_from(["trivy", "grype"]),
         TWO_TIMES,
         st.none(),
-        st.sampled_from([(), (Found("CVE-1", "CRITICAL", True),)]),
+        st.sampled_from([(), (Vulnerability("CVE-1", "CRITICAL", True),)]),
     ),
     min_size=2,
     max_size=4,
@@ -280,12 +280,12 @@ def counts(one: str, others: set[str], required: Required, documents: Sequence[D
 
 def passes(scan: Scanned, required: Required, documents: Sequence[Document]) -> bool:
     """Whether a scan passes, from what is drawn alone."""
-    if scan.found is None or not timedelta(0) <= NOW + MAX_SKEW - scan.time <= MAX_AGE + MAX_SKEW:
+    if scan.vulnerabilities is None or not timedelta(0) <= NOW + MAX_SKEW - scan.time <= MAX_AGE + MAX_SKEW:
         return False
-    if any(name in (one.id, *one.others) for one in scan.found for name in required.denied):
+    if any(name in (one.id, *one.others) for one in scan.vulnerabilities for name in required.denied):
         return False
     for (is_fixable, severity), most in required.limits.items():
-        cell = [one for one in scan.found if (one.is_fixable, one.severity) == (is_fixable, severity)]
+        cell = [one for one in scan.vulnerabilities if (one.is_fixable, one.severity) == (is_fixable, severity)]
         others: dict[str, set[str]] = {}
         for one in cell:
             others.setdefault(one.id, set()).update(set(one.others) - {one.id} or {one.id})
@@ -313,7 +313,7 @@ def expected_denied(required: Required, scans: Sequence[Scanned], documents: Seq
 
 def is_by_unknown(scan: Scanned) -> bool:
     """Whether the report does not say which scanner made it."""
-    return scan.found is None and scan.scanner != "trivy"
+    return scan.vulnerabilities is None and scan.scanner != "trivy"
 
 
 def kind_of(scan: Scanned) -> tuple[str, str, bool]:
@@ -356,15 +356,19 @@ def test_order_of_the_registry_changes_no_fact_and_no_verdict(
     assert len(verdicts) == 1
 
 
-@given(required=REQUIRED, scans=FEW_SCANS, documents=FEW_DOCUMENTS, found=FOUND, data=st.data())
+@given(required=REQUIRED, scans=FEW_SCANS, documents=FEW_DOCUMENTS, vulnerability=VULNERABILITY, data=st.data())
 def test_another_vulnerability_never_makes_a_denied_image_admitted(
-    required: Required, scans: list[Scanned], documents: list[Document], found: Found, data: st.DataObject
+    required: Required,
+    scans: list[Scanned],
+    documents: list[Document],
+    vulnerability: Vulnerability,
+    data: st.DataObject,
 ) -> None:
     place = data.draw(st.integers(0, len(scans) - 1))
-    assume(scans[place].found is not None)
-    before = scans[place].found or ()
+    assume(scans[place].vulnerabilities is not None)
+    before = scans[place].vulnerabilities or ()
     index = data.draw(st.integers(0, len(before)))
-    worse = replace(scans[place], found=(*before[:index], found, *before[index:]))
+    worse = replace(scans[place], vulnerabilities=(*before[:index], vulnerability, *before[index:]))
     assume(is_denied(required, all_of(scans, documents)))
     assert is_denied(required, all_of([*scans[:place], worse, *scans[place + 1 :]], documents))
 

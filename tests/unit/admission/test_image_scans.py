@@ -57,12 +57,12 @@ def facts(*candidates: Candidate, authorities: Mapping[str, Authority] = AUTHORI
 
 
 def judged(
-    found: ImageFacts | None,
+    image_facts: ImageFacts | None,
     *policies: Any,
     now: datetime = NOW,
     authorities: Mapping[str, Authority] = AUTHORITIES,
 ) -> Evaluation:
-    trust = Trust(authorities, {} if found is None else {NAME: found}, now)
+    trust = Trust(authorities, {} if image_facts is None else {NAME: image_facts}, now)
     return evaluate(pod(), Context(PolicySet.of(policies or [policy()]), "shop", {}, trust=trust, clock=lambda: now))
 
 
@@ -121,24 +121,24 @@ def test_image_that_was_not_scanned_as_required_is_denied(name: str) -> None:
 def test_scan_counts_to_the_minute() -> None:
     assert not judged(facts(scanned_by(finished=NOW - 7 * DAY))).violations
     assert not judged(facts(scanned_by(finished=NOW + timedelta(minutes=5)))).violations
-    found = facts(scanned_by())
+    scanned = facts(scanned_by())
     for later, is_denied in ((7 * DAY - HOUR, False), (7 * DAY, True)):
-        assert judged(found, now=NOW + later).is_denied is is_denied
+        assert judged(scanned, now=NOW + later).is_denied is is_denied
 
 
 @pytest.mark.parametrize(("text", "age"), [("90m", timedelta(minutes=90)), ("36h", 36 * HOUR), ("2d", 2 * DAY)])
 def test_units_of_the_largest_age(text: str, age: timedelta) -> None:
     for more, is_denied in ((timedelta(), False), (timedelta(seconds=1), True)):
-        found = facts(scanned_by(finished=NOW - age - more))
-        assert judged(found, policy(maxAge=text)).is_denied is is_denied
+        scanned = facts(scanned_by(finished=NOW - age - more))
+        assert judged(scanned, policy(maxAge=text)).is_denied is is_denied
 
 
 def test_newest_scan_decides() -> None:
     clean, dirty = trivy(), trivy(trivy_row())
     for reports, is_denied in (((clean, dirty), True), ((dirty, clean), False)):
         older, newer = reports
-        found = facts(scanned_by(report=newer), scanned_by(report=older, finished=NOW - 2 * HOUR))
-        assert judged(found, policy(maximum=STRICT)).is_denied is is_denied
+        scanned = facts(scanned_by(report=newer), scanned_by(report=older, finished=NOW - 2 * HOUR))
+        assert judged(scanned, policy(maximum=STRICT)).is_denied is is_denied
 
 
 def test_of_scans_of_the_same_time_all_must_pass() -> None:
@@ -161,9 +161,9 @@ def test_of_scans_whose_reports_are_of_the_same_time_all_must_pass() -> None:
 def test_more_scans_of_the_same_time_than_are_kept_do_not_count() -> None:
     for number, is_denied in ((MAX_SCANS, False), (MAX_SCANS + 1, True)):
         rows = [trivy_row(f"CVE-{one}", "LOW") for one in range(number)]
-        found = facts(*(scanned_by(report=trivy(row)) for row in rows))
-        assert judged(found, policy(maximum=STRICT)).is_denied is is_denied
-        assert (MANY_AT_ONCE in found.problems) is is_denied
+        scanned = facts(*(scanned_by(report=trivy(row)) for row in rows))
+        assert judged(scanned, policy(maximum=STRICT)).is_denied is is_denied
+        assert (MANY_AT_ONCE in scanned.problems) is is_denied
 
 
 def test_newest_scan_of_any_of_several_authorities_decides() -> None:
@@ -224,8 +224,8 @@ def test_denial_names_the_three_worst_vulnerabilities() -> None:
         trivy_row("CVE-2024-0001", "CRITICAL"),
         trivy_row("CVE-2024-0009", "LOW"),
     ]
-    found = facts(scanned_by(report=trivy(*rows), finished=NOW - 5 * HOUR))
-    text = message(judged(found, policy(maximum=STRICT)))
+    scanned = facts(scanned_by(report=trivy(*rows), finished=NOW - 5 * HOUR))
+    text = message(judged(scanned, policy(maximum=STRICT)))
     assert (
         "which has 1 fixable critical, 2 fixable high and 2 unfixable critical vulnerabilities, in a scan by trivy 5 "
         "hours ago: openssl 3.0.11 -> 3.0.13, CVE-2024-0001; bash 3.0.11, CVE-2024-0004; perl 3.0.11, CVE-2024-0005; "
@@ -259,8 +259,8 @@ def test_allowed_id_is_also_one_that_an_advisory_is_about_alone() -> None:
     match = grype_match("GHSA-aaaa", related=["CVE-2024-0001"])
     advisory = grype_match("ELSA-2024-1", related=["CVE-2024-0001", "CVE-2024-0002"])
     one, both = allowed("CVE-2024-0001"), allowed("CVE-2024-0001", "CVE-2024-0002")
-    for found, required, is_denied in ((match, one, False), (advisory, one, True), (advisory, both, False)):
-        assert judged(facts(scanned_by(report=grype(found))), required).is_denied is is_denied
+    for vulnerability, required, is_denied in ((match, one, False), (advisory, one, True), (advisory, both, False)):
+        assert judged(facts(scanned_by(report=grype(vulnerability))), required).is_denied is is_denied
 
 
 def test_finding_without_another_id_counts_beside_one_with_an_allowed_one() -> None:
@@ -308,7 +308,7 @@ def test_vex_document_that_excludes_nothing(name: str) -> None:
 def test_vex_documents_exclude_nothing_while_another_one_may_be_unread() -> None:
     attached = [DIRTY, vex_by(OTHER_P256, vex_statement("CVE-2024-0001"))]
     for may_hide_vex in (True, False):
-        found = verify(
+        verified = verify(
             REPOSITORY,
             IMAGE,
             attached,
@@ -318,11 +318,11 @@ def test_vex_documents_exclude_nothing_while_another_one_may_be_unread() -> None
             predicates={SCAN_PREDICATE, *VEX_PREDICATES},
             may_hide_vex=may_hide_vex,
         )
-        denied = judged(facts_of(shared(found, NOW)), policy(maximum=STRICT, vex=VEX))
+        denied = judged(facts_of(shared(verified, NOW)), policy(maximum=STRICT, vex=VEX))
         assert denied.is_denied is may_hide_vex
         if may_hide_vex:
             assert f"CVE-2024-0001; {VEX_UNREAD} (allowed" in message(denied)
-            assert VEX_UNREAD not in message(judged(found, policy(maximum=STRICT)))
+            assert VEX_UNREAD not in message(judged(verified, policy(maximum=STRICT)))
 
 
 def test_more_vex_documents_of_the_same_time_than_are_kept_exclude_nothing() -> None:
@@ -359,11 +359,11 @@ def test_vex_documents_are_only_read_where_a_rule_names_their_authority() -> Non
 
 def test_unusable_authority_for_vex_excludes_nothing() -> None:
     excluded = vex_by(OTHER_P256, vex_statement("CVE-2024-0001"))
-    found = facts(DIRTY, excluded)
+    attested = facts(DIRTY, excluded)
     required = policy(maximum=STRICT, vex=VEX)
     broken = authority("other", problem="its Secret is gone")
     for others in ({"other": broken}, {}):
-        denied = judged(found, required, authorities={"scanner": SCANNER, **others})
+        denied = judged(attested, required, authorities={"scanner": SCANNER, **others})
         assert "has 1 fixable critical vulnerability" in message(denied)
         assert not denied.is_pending
         clean = facts(scanned_by())
@@ -371,11 +371,11 @@ def test_unusable_authority_for_vex_excludes_nothing() -> None:
 
 
 def test_changed_authority_for_vex_is_pending() -> None:
-    found = facts(DIRTY, vex_by(OTHER_P256, vex_statement("CVE-2024-0001")))
+    attested = facts(DIRTY, vex_by(OTHER_P256, vex_statement("CVE-2024-0001")))
     changed = {"scanner": SCANNER, "other": authority("other", [key_of(OTHER_P256, NOW + DAY)])}
-    assert not judged(found, policy(maximum=STRICT, vex=VEX), authorities=changed).violations
+    assert not judged(attested, policy(maximum=STRICT, vex=VEX), authorities=changed).violations
     moved = {"scanner": SCANNER, "other": keyed("other", P256)}
-    evaluation = judged(found, policy(maximum=STRICT, vex=VEX), authorities=moved)
+    evaluation = judged(attested, policy(maximum=STRICT, vex=VEX), authorities=moved)
     assert (evaluation.is_denied, evaluation.is_pending) == (True, True)
 
 
@@ -404,18 +404,18 @@ def test_facts_from_before_the_policy_needed_scans_are_pending() -> None:
 
 
 def test_image_without_a_valid_scan_is_looked_up_again_after_a_while() -> None:
-    found = facts(scanned_by(finished=NOW - 8 * DAY))
-    assert judged(found).lookups == ()
-    evaluation = judged(found, now=NOW + timedelta(seconds=15))
+    scanned = facts(scanned_by(finished=NOW - 8 * DAY))
+    assert judged(scanned).lookups == ()
+    evaluation = judged(scanned, now=NOW + timedelta(seconds=15))
     assert (evaluation.lookups, evaluation.is_pending) == ((Lookup(parse(NAME), ("scanner",)),), False)
     assert judged(None).lookups == evaluation.lookups
 
 
 def test_scan_by_a_key_that_ended_does_not_count() -> None:
     ending = {"scanner": authority("scanner", [key_of(P256, NOW + HOUR), key_of(OTHER_P256)])}
-    found = facts(scanned_by(), authorities=ending)
-    assert not judged(found, authorities=ending).violations
-    assert judged(found, authorities=ending, now=NOW + HOUR).is_denied
+    scanned = facts(scanned_by(), authorities=ending)
+    assert not judged(scanned, authorities=ending).violations
+    assert judged(scanned, authorities=ending, now=NOW + HOUR).is_denied
 
 
 def test_every_rule_applies_beside_rules_on_signatures() -> None:

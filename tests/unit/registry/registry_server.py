@@ -170,7 +170,7 @@ class Registry:
         self.tokens.add(token)
         return web.json_response({"token": token, "expires_in": 300})
 
-    def asked(self, method: str = "") -> list[str]:
+    def paths(self, method: str = "") -> list[str]:
         """The paths that were asked for, after /v2/NAME/."""
         return [one.path.removeprefix(f"/v2/{NAME}/") for one in self.requests if method in ("", one.method)]
 

@@ -67,7 +67,7 @@ async def test_bundle_is_found_by_the_referrers_api(registry: Registry, client: 
     assert (candidate.source, candidate.media_type) == ("referrers", BUNDLE_V3)
     assert (candidate.payload, candidate.digest) == (b"bundle", manifest)
     tag = f"manifests/{image.replace(':', '-')}"
-    assert sorted(registry.asked()) == sorted(
+    assert sorted(registry.paths()) == sorted(
         [f"referrers/{image}", f"manifests/{manifest}", f"blobs/{digest_of(b'bundle')}", tag, f"{tag}.sig"]
     )
 
@@ -113,10 +113,10 @@ async def test_many_bundles_in_the_list_do_not_hide_what_only_tags_have(
     for number in range(40):
         registry.attach(image, b"%d" % number, predicate=SIGN)
     registry.attach_tag(image, "by one", "by two")
-    found = await find_candidates(client, registry.repository, image)
-    payloads = [one.payload for one in found.candidates]
+    result = await find_candidates(client, registry.repository, image)
+    payloads = [one.payload for one in result.candidates]
     assert payloads == [*(b"%d" % number for number in range(29)), b"simple", b"simple", b"signature"]
-    assert found.omitted == 11
+    assert result.omitted == 11
 
 
 async def test_tags_are_left_out_until_more_signatures_are_needed(registry: Registry, client: RegistryClient) -> None:
@@ -126,8 +126,8 @@ async def test_tags_are_left_out_until_more_signatures_are_needed(registry: Regi
     listed = await find_listed(client, registry.repository, image)
     assert [one.payload for one in listed.candidates.candidates] == [b"signature"]
     assert len(registry.requests) == 3
-    found = await find_tagged(client, registry.repository, image, listed)
-    assert [one.payload for one in found.candidates] == [b"signature", b"simple"]
+    result = await find_tagged(client, registry.repository, image, listed)
+    assert [one.payload for one in result.candidates] == [b"signature", b"simple"]
 
 
 async def test_tags_with_attestations_are_read_where_a_policy_needs_some(
@@ -142,9 +142,9 @@ async def test_tags_with_attestations_are_read_where_a_policy_needs_some(
     registry.push(registry.manifest_of(layers), f"{image.replace(':', '-')}.att")
     listed = await find_listed(client, registry.repository, image, wanted(SCAN))
     assert {one.payload for one in listed.candidates.candidates} == {b"older", b"newest", b"oldest"}
-    asked = len(registry.requests)
+    earlier = len(registry.requests)
     await find_tagged(client, registry.repository, image, listed, wanted(SCAN))
-    assert registry.asked()[asked:] == [f"manifests/{image.replace(':', '-')}.sig"]
+    assert registry.paths()[earlier:] == [f"manifests/{image.replace(':', '-')}.sig"]
 
 
 async def test_large_attestations_of_all_places_together_are_bounded(
@@ -157,9 +157,9 @@ async def test_large_attestations_of_all_places_together_are_bounded(
     registry.push_fallback(image)
     registry.referrers.clear()
     registry.attach(image, b"c" * LARGE, predicate=SCAN)
-    found = await find_candidates(client, registry.repository, image, wanted(SCAN))
-    assert [one.payload[:1] for one in found.candidates] == [b"c", b"a"]
-    assert found.omitted == 1
+    result = await find_candidates(client, registry.repository, image, wanted(SCAN))
+    assert [one.payload[:1] for one in result.candidates] == [b"c", b"a"]
+    assert result.omitted == 1
 
 
 async def test_what_a_list_has_is_not_read_again_from_the_fallback_tag(
@@ -169,7 +169,7 @@ async def test_what_a_list_has_is_not_read_again_from_the_fallback_tag(
     manifest = registry.attach(image, b"signature")
     registry.push_fallback(image)
     assert await payloads_of(client, registry, image) == [("referrers", b"signature")]
-    assert registry.asked().count(f"manifests/{manifest}") == 1
+    assert registry.paths().count(f"manifests/{manifest}") == 1
 
 
 @pytest.mark.parametrize("needs", [(), ("https://cosign.sigstore.dev/attestation/vuln/v1",)])
@@ -179,10 +179,10 @@ async def test_broken_fallback_tag_does_not_hide_what_is_listed(
     image = registry.image()
     registry.attach(image, b"signature")
     registry.push(b"<html>", image.replace(":", "-"), media_type=OCI_INDEX)
-    found = await find_candidates(client, registry.repository, image, wanted(*needs))
-    assert [one.payload for one in found.candidates] == [b"signature"]
-    assert (found.omitted, found.may_hide_vex) == (1, True)
-    assert "what is attached to it cannot be listed" in found.problems[0]
+    result = await find_candidates(client, registry.repository, image, wanted(*needs))
+    assert [one.payload for one in result.candidates] == [b"signature"]
+    assert (result.omitted, result.may_hide_vex) == (1, True)
+    assert "what is attached to it cannot be listed" in result.problems[0]
 
 
 async def test_fallback_tag_is_read_where_the_api_answers_with_a_page(
@@ -233,10 +233,10 @@ async def test_older_attestations_that_a_policy_needs_are_read_newest_first(
         (f"scan {number}".encode(), module.ENVELOPE, {}) for number in range(40)
     ]
     registry.push(registry.manifest_of(layers), f"{image.replace(':', '-')}.att")
-    found = await find_candidates(client, registry.repository, image, wanted(SCAN))
-    payloads = [candidate.payload for candidate in found.candidates]
+    result = await find_candidates(client, registry.repository, image, wanted(SCAN))
+    payloads = [candidate.payload for candidate in result.candidates]
     assert payloads == [b"bundle", *(f"scan {number}".encode() for number in range(39, 8, -1))]
-    assert found.omitted == 9
+    assert result.omitted == 9
     assert await payloads_of(client, registry, image) == [("referrers", b"bundle")]
 
 
@@ -352,9 +352,9 @@ async def test_list_above_the_limit_does_not_hide_an_older_signature(
     assert caught.value.failure is Failure.INVALID
     assert str(caught.value).endswith("sent more than 1,000 bytes")
     registry.attach_tag(image, "by one")
-    found = await find_candidates(client, registry.repository, image)
-    assert [candidate.source for candidate in found.candidates] == [".sig tag"]
-    assert (found.omitted, found.problems[0][: len(said)]) == (1, said)
+    result = await find_candidates(client, registry.repository, image)
+    assert [candidate.source for candidate in result.candidates] == [".sig tag"]
+    assert (result.omitted, result.problems[0][: len(said)]) == (1, said)
 
 
 async def test_list_above_the_limit_does_not_hide_the_fallback_tag(
@@ -366,10 +366,10 @@ async def test_list_above_the_limit_does_not_hide_the_fallback_tag(
     registry.push_fallback(image)
     for number in range(20):
         registry.attach(image, b"bundle %d" % number)
-    found = await find_candidates(client, registry.repository, image)
-    assert [(one.source, one.payload) for one in found.candidates] == [("fallback tag", b"signature")]
-    assert found.omitted == 1
-    assert "what is attached to it cannot be listed" in found.problems[0]
+    result = await find_candidates(client, registry.repository, image)
+    assert [(one.source, one.payload) for one in result.candidates] == [("fallback tag", b"signature")]
+    assert result.omitted == 1
+    assert "what is attached to it cannot be listed" in result.problems[0]
     registry.push_fallback(image)
     with pytest.raises(RegistryError, match="what is attached to it cannot be listed") as caught:
         await find_candidates(client, registry.repository, image)
@@ -391,9 +391,9 @@ async def test_later_page_that_cannot_be_read_does_not_hide_earlier_ones(
         return await broken(request) if request.query_string else registry._content(request)  # noqa: SLF001
 
     registry.misbehave["GET", path] = second
-    found = await find_candidates(client, registry.repository, image)
-    assert [one.payload for one in found.candidates] == [b"signature"]
-    assert found.omitted == 1
+    result = await find_candidates(client, registry.repository, image)
+    assert [one.payload for one in result.candidates] == [b"signature"]
+    assert result.omitted == 1
     registry.misbehave["GET", path] = broken
     with pytest.raises(RegistryError, match="what is attached to it cannot be listed"):
         await find_candidates(client, registry.repository, image)
@@ -438,9 +438,9 @@ async def test_large_attestation_is_read_only_where_it_is_wanted(registry: Regis
     registry.attach(image, b"b" * LARGE, predicate="https://spdx.dev/Document")
     registry.attach(image, b"u" * LARGE)
     for needs, expected, omitted in ((wanted(SCAN), b"sus", 1), (wanted(), b"s", 3), (None, b"s", 3)):
-        found = await find_candidates(client, registry.repository, image, needs)
-        assert sorted(one.payload[:1] for one in found.candidates) == sorted(bytes([byte]) for byte in expected)
-        assert found.omitted == omitted
+        result = await find_candidates(client, registry.repository, image, needs)
+        assert sorted(one.payload[:1] for one in result.candidates) == sorted(bytes([byte]) for byte in expected)
+        assert result.omitted == omitted
 
 
 async def test_attestation_above_the_bound_is_omitted_and_said(
@@ -450,9 +450,9 @@ async def test_attestation_above_the_bound_is_omitted_and_said(
     for size, read in ((LARGE, True), (LARGE + 1, False)):
         image = registry.image(f"v{size}")
         registry.attach(image, b"x" * size, predicate=SCAN)
-        found = await find_candidates(client, registry.repository, image, wanted(SCAN))
+        result = await find_candidates(client, registry.repository, image, wanted(SCAN))
         said = f"an attestation has {size:,} bytes; the maximum is {LARGE:,}"
-        assert (len(found.candidates) == 1, said not in found.problems) == (read, read)
+        assert (len(result.candidates) == 1, said not in result.problems) == (read, read)
         registry.referrers.clear()
 
 
@@ -464,9 +464,9 @@ async def test_newest_attestations_are_read_first(
     for day in (3, 1, 4, 2):
         registry.attach(image, bytes([day]) * LARGE, predicate=SCAN)
         registry.referrers[image][-1]["annotations"]["org.opencontainers.image.created"] = f"2026-11-0{day}T00:00:00Z"
-    found = await find_candidates(client, registry.repository, image, wanted(SCAN))
-    assert [one.payload[0] for one in found.candidates] == [4, 3]
-    assert found.omitted == 2
+    result = await find_candidates(client, registry.repository, image, wanted(SCAN))
+    assert [one.payload[0] for one in result.candidates] == [4, 3]
+    assert result.omitted == 2
 
 
 async def test_newest_attestations_of_each_type_are_read_first(registry: Registry, client: RegistryClient) -> None:
@@ -474,9 +474,9 @@ async def test_newest_attestations_of_each_type_are_read_first(registry: Registr
     for number in range(40):
         registry.attach(image, b"scan %d" % number, predicate=SCAN)
     registry.attach(image, b"vex", predicate=VEX)
-    found = await find_candidates(client, registry.repository, image, wanted(SCAN, VEX))
-    assert b"vex" in {one.payload for one in found.candidates}
-    assert (found.omitted, found.may_hide_vex) == (9, False)
+    result = await find_candidates(client, registry.repository, image, wanted(SCAN, VEX))
+    assert b"vex" in {one.payload for one in result.candidates}
+    assert (result.omitted, result.may_hide_vex) == (9, False)
 
 
 @pytest.mark.parametrize(
@@ -489,8 +489,8 @@ async def test_what_is_not_read_may_be_vex_by_its_hint(
     registry.attach(image, b"vex", predicate=VEX)
     for number in range(33):
         registry.attach(image, b"%d" % number, predicate=predicate)
-    found = await find_candidates(client, registry.repository, image, wanted(SCAN, VEX))
-    assert (found.omitted, found.may_hide_vex) == (2, may_hide_vex)
+    result = await find_candidates(client, registry.repository, image, wanted(SCAN, VEX))
+    assert (result.omitted, result.may_hide_vex) == (2, may_hide_vex)
 
 
 async def test_vex_whose_content_is_past_the_bounds_is_hidden(
@@ -500,8 +500,8 @@ async def test_vex_whose_content_is_past_the_bounds_is_hidden(
     for size, predicate, is_hidden in ((LARGE, VEX, False), (LARGE + 1, VEX, True), (LARGE + 1, SCAN, False)):
         image = registry.image(f"v{size} {predicate}")
         registry.attach(image, b"x" * size, predicate=predicate)
-        found = await find_candidates(client, registry.repository, image, wanted(SCAN, VEX))
-        assert found.may_hide_vex is is_hidden
+        result = await find_candidates(client, registry.repository, image, wanted(SCAN, VEX))
+        assert result.may_hide_vex is is_hidden
         registry.referrers.clear()
 
 
@@ -509,8 +509,8 @@ async def test_both_ends_of_a_long_list_without_hints_are_read(registry: Registr
     image = registry.image()
     for number in range(40):
         registry.attach(image, b"%d" % number)
-    found = await find_candidates(client, registry.repository, image, wanted(SCAN))
-    numbers = {int(one.payload) for one in found.candidates}
+    result = await find_candidates(client, registry.repository, image, wanted(SCAN))
+    numbers = {int(one.payload) for one in result.candidates}
     assert numbers == {*range(16), *range(24, 40)}
 
 

@@ -69,7 +69,7 @@ async def test_tag_is_resolved_by_its_bytes_without_a_digest_header(registry: Re
     registry.sends_digests = False
     digest = registry.image("1.2")
     assert await client.digest(registry.repository, "1.2") == digest
-    assert registry.asked() == ["manifests/1.2", "manifests/1.2"]
+    assert registry.paths() == ["manifests/1.2", "manifests/1.2"]
 
 
 async def test_tag_that_does_not_exist_is_missing(registry: Registry, client: RegistryClient) -> None:

@@ -63,12 +63,12 @@ class Site:
 
     async def look(self, image: Reference, seconds: float = 5) -> ImageFacts | Unknown:
         """What a request finds that waits so long where the facts are not current."""
-        found = self.now_known(image)
-        if not isinstance(found, ImageFacts) and self.evidence.start([image], "team"):
+        known = self.now_known(image)
+        if not isinstance(known, ImageFacts) and self.evidence.start([image], "team"):
             await self.evidence.settled([image], seconds)
-            found = self.now_known(image)
-        assert found is not None
-        return found
+            known = self.now_known(image)
+        assert known is not None
+        return known
 
     async def renewed(self, image: Reference) -> None:
         self.now_known(image)
@@ -77,14 +77,14 @@ class Site:
     def now_known(self, image: Reference) -> ImageFacts | Unknown | None:
         """What is known without waiting; facts that are due are renewed behind."""
         view = self.evidence.view()
-        found = view.get(key_of(image))
+        known = view.get(key_of(image))
         self.evidence.start(map(parse, view.due))
-        return found
+        return known
 
     async def facts(self, image: Reference) -> ImageFacts:
-        found = await self.look(image)
-        assert isinstance(found, ImageFacts)
-        return found
+        known = await self.look(image)
+        assert isinstance(known, ImageFacts)
+        return known
 
     def after(self, **time: float) -> None:
         self.now += timedelta(**time)
@@ -128,9 +128,9 @@ async def test_image_signed_by_another_key_has_none(site: Site) -> None:
 async def test_known_image_needs_no_request_to_the_registry(site: Site) -> None:
     image = site.signed()
     facts = await site.facts(image)
-    asked = len(site.registry.requests)
+    requests = len(site.registry.requests)
     assert site.now_known(image) is facts
-    assert len(site.registry.requests) == asked
+    assert len(site.registry.requests) == requests
 
 
 async def test_signature_that_only_a_tag_has_is_found_whatever_the_list_has(site: Site) -> None:
@@ -139,11 +139,11 @@ async def test_signature_that_only_a_tag_has_is_found_whatever_the_list_has(site
     site.registry.referrers.clear()
     site.sign(image, OTHER_P256)
     site.authorities = {"release": RELEASE, "other": keyed("other", OTHER_P256)}
-    for required, found in (({"other"}, ["other"]), ({"other", "release"}, ["other", "release"])):
+    for required, expected in (({"other"}, ["other"]), ({"other", "release"}, ["other", "release"])):
         site.required = required
         site.after(seconds=15)
         site.evidence.withdraw(f"{site.registry.host}/{NAME}", image.digest or "")
-        assert [one.authority for one in (await site.facts(image)).signatures] == found
+        assert [one.authority for one in (await site.facts(image)).signatures] == expected
 
 
 @pytest.mark.parametrize(("is_scanned", "requests"), [(False, 3), (True, 7)])
@@ -176,8 +176,8 @@ async def test_tag_that_the_registry_does_not_give_hides_no_signature(site: Site
 
 async def test_requests_at_the_same_time_share_one_look_up(site: Site) -> None:
     image = site.signed()
-    found = await asyncio.gather(*(site.facts(image) for _ in range(50)))
-    assert len({id(facts) for facts in found}) == 1
+    all_facts = await asyncio.gather(*(site.facts(image) for _ in range(50)))
+    assert len({id(facts) for facts in all_facts}) == 1
     assert sum("/referrers/" in one.path for one in site.registry.requests) == 1
 
 
@@ -204,10 +204,10 @@ class Held:
 async def test_look_up_that_takes_longer_is_pending_and_goes_on(site: Site) -> None:
     image = site.signed()
     held = Held(site, image)
-    found = await site.look(image, 0.05)
-    assert isinstance(found, Unknown)
-    assert found.is_pending
-    assert re.fullmatch(rf"is still being verified \(registry {site.registry.host}, \d+\.\d s so far\)", found.reason)
+    unknown = await site.look(image, 0.05)
+    assert isinstance(unknown, Unknown)
+    assert unknown.is_pending
+    assert re.fullmatch(rf"is still being verified \(registry {site.registry.host}, \d+\.\d s so far\)", unknown.reason)
     held.release.set()
     assert (await site.facts(image)).signatures
     assert sum("/referrers/" in one.path for one in site.registry.requests) == 2  # the held one is answered again
@@ -230,9 +230,9 @@ async def test_requests_that_wait_are_bounded(site: Site, monkeypatch: pytest.Mo
     held = Held(site, image)
     waiting = [asyncio.create_task(site.look(image)) for _ in range(2)]
     await held.reached.wait()
-    found = await site.look(image)
-    assert isinstance(found, Unknown)
-    assert found.is_pending
+    unknown = await site.look(image)
+    assert isinstance(unknown, Unknown)
+    assert unknown.is_pending
     held.release.set()
     assert all(isinstance(one, ImageFacts) for one in await asyncio.gather(*waiting))
 
@@ -259,11 +259,11 @@ async def test_namespaces_take_turns_at_verification(site: Site, monkeypatch: py
     order: list[str] = []
     begun, may_go_on = threading.Event(), threading.Event()
 
-    def verify(repository: str, digest: str, *found: Any, **more: Any) -> ImageFacts:
+    def verify(repository: str, digest: str, *candidates: Any, **more: Any) -> ImageFacts:
         order.append(digest)
         begun.set()
         may_go_on.wait(30)
-        return verify_image(repository, digest, *found, **more)
+        return verify_image(repository, digest, *candidates, **more)
 
     monkeypatch.setattr(module, "verify", verify)
     site.evidence.start(images[:1], "flood")
@@ -320,7 +320,7 @@ async def test_namespaces_take_turns_at_a_registry(site: Site, monkeypatch: pyte
     site.evidence.start(images[5:], "team")
     await site.evidence.settled(images, 5)
     looked_up = list(
-        dict.fromkeys(path.removeprefix("referrers/") for path in site.registry.asked() if "refer" in path)
+        dict.fromkeys(path.removeprefix("referrers/") for path in site.registry.paths() if "refer" in path)
     )
     assert [image.digest for image in (images[0], images[1], images[5], images[2])] == looked_up[:4]
 
@@ -432,10 +432,10 @@ async def test_signed_image_stays_known_for_a_day_while_the_registry_is_down(sit
     site.after(hours=23)
     assert await site.facts(image) is first
     site.after(hours=2)
-    found = await site.look(image)
-    assert isinstance(found, Unknown)
-    assert not found.is_pending
-    assert found.reason.startswith("cannot be verified: registry ")
+    unknown = await site.look(image)
+    assert isinstance(unknown, Unknown)
+    assert not unknown.is_pending
+    assert unknown.reason.startswith("cannot be verified: registry ")
 
 
 async def test_unsigned_image_is_not_reported_as_unsigned_while_the_registry_is_down(site: Site) -> None:
@@ -452,14 +452,14 @@ async def test_failure_is_kept_for_two_seconds_and_doubles(site: Site, monkeypat
     image = site.signed()
     site.registry.scheme, site.registry.users = "basic", {"bot": "secret"}
     for pause in (2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0):
-        found = await site.look(image)
-        assert isinstance(found, Unknown)
-        assert "without credentials" in found.reason
-        assert "pull secret" in found.fix
-        asked = len(site.registry.requests)
+        unknown = await site.look(image)
+        assert isinstance(unknown, Unknown)
+        assert "without credentials" in unknown.reason
+        assert "pull secret" in unknown.fix
+        requests = len(site.registry.requests)
         now += pause - 0.1
-        assert await site.look(image) == found
-        assert len(site.registry.requests) == asked
+        assert await site.look(image) == unknown
+        assert len(site.registry.requests) == requests
         now += 0.2
     site.registry.scheme = ""
     assert (await site.facts(image)).signatures
@@ -484,9 +484,9 @@ async def test_facts_of_another_replica_are_used(site: Site) -> None:
     facts = await site.facts(image)
     site.evidence.withdraw(facts.repository, facts.digest)
     site.evidence.offer(facts)
-    asked = len(site.registry.requests)
+    requests = len(site.registry.requests)
     assert await site.facts(image) is facts
-    assert len(site.registry.requests) == asked
+    assert len(site.registry.requests) == requests
 
 
 async def test_older_facts_of_another_replica_do_not_replace_newer_ones(site: Site) -> None:
@@ -524,9 +524,9 @@ async def test_error_inside_verification_is_a_failure_not_a_pass(
         raise ZeroDivisionError
 
     monkeypatch.setattr(module, "verify", broken)
-    found = await site.look(site.signed())
-    assert isinstance(found, Unknown)
-    assert "internal error" in found.reason
+    unknown = await site.look(site.signed())
+    assert isinstance(unknown, Unknown)
+    assert "internal error" in unknown.reason
     assert "internal error" in caplog.text
 
 
@@ -560,10 +560,10 @@ async def test_image_is_looked_up_again_for_scans_once_a_policy_needs_them(site:
     (attestation,) = (await site.facts(image)).attestations
     assert attestation.scan is not None
     assert attestation.scan.finished == START
-    asked = len(site.registry.requests)
+    requests = len(site.registry.requests)
     site.predicates = ()
     assert (await site.facts(image)).attestations == (attestation,)
-    assert len(site.registry.requests) == asked
+    assert len(site.registry.requests) == requests
 
 
 async def test_image_that_is_only_scanned_stays_known_as_a_signed_one_does(site: Site) -> None:
@@ -595,8 +595,8 @@ async def test_many_large_scans_at_the_same_time_wait_for_room(site: Site, monke
     room.units, room.size = Turns(2, is_shared=True), 2
     monkeypatch.setattr(Hold, "take", take)
     await asyncio.gather(*(site.look(image, 60) for image in images))
-    found = [await site.facts(image) for image in images]
-    assert [scan.count(Severity.CRITICAL) for facts in found for scan in scans_of(facts)] == [200] * 6
+    all_facts = [await site.facts(image) for image in images]
+    assert [scan.count(Severity.CRITICAL) for facts in all_facts for scan in scans_of(facts)] == [200] * 6
     assert (most, room.units._free) == (2, 2)  # noqa: SLF001
 
 
@@ -634,8 +634,8 @@ async def test_platforms_are_only_looked_at_where_a_statement_is_missing(site: S
     site.predicates = (SCAN_PREDICATE,)
     scan(site, index)
     assert (await site.facts(index)).platforms == {}
-    assert f"manifests/{index.digest}" not in site.registry.asked("GET")
-    assert f"referrers/{amd.digest}" not in site.registry.asked()
+    assert f"manifests/{index.digest}" not in site.registry.paths("GET")
+    assert f"referrers/{amd.digest}" not in site.registry.paths()
 
 
 async def test_image_that_is_no_index_has_no_platforms(site: Site) -> None:
@@ -721,7 +721,7 @@ async def test_signed_index_that_cannot_be_read_itself_keeps_its_signatures(site
 
     def has_platforms() -> bool:
         site.evidence.start([signed], "")
-        return isinstance(found := site.now_known(signed), ImageFacts) and bool(found.platforms)
+        return isinstance(facts := site.now_known(signed), ImageFacts) and bool(facts.platforms)
 
     await until(has_platforms)  # a failure is tried again after a while
 
