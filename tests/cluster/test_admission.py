@@ -262,7 +262,7 @@ def test_mirror_annotation_gives_no_exemption(kubectl: Kubectl) -> None:
     assert answer.returncode == 1
 
 
-def test_label_on_the_namespace_is_no_way_out_of_a_policy_by_name(
+def test_label_on_the_namespace_does_not_avoid_a_policy_by_name(
     kubectl: Kubectl, namespace: str, restricted: str
 ) -> None:
     bad = restricted_pod(container(image="untrusted.io/x"))

@@ -103,7 +103,7 @@ def test_api_server_accepts_every_workload(created: list[Created]) -> None:
     assert len({json.dumps(case.sent["spec"], sort_keys=True) for case in created}) > MIN_CREATED
 
 
-def test_a_pod_that_is_not_defaulted_is_found_out(created: list[Created]) -> None:
+def test_a_pod_without_its_defaults_is_reported(created: list[Created]) -> None:
     unlike = [case for case in created if fields(typed(case.sent)) != fields(typed(case.stored))]
     assert len(unlike) > len(created) / 2
 

@@ -211,7 +211,7 @@ def test_a_ca_bundle_that_nobody_repairs_is_reported(cluster: Cluster, policy: s
         controller.start()
 
 
-def test_pods_that_are_meant_to_be_admitted_unjudged_are_no_failure_until_one_is(cluster: Cluster, policy: str) -> None:
+def test_pods_that_may_be_admitted_unjudged_cause_no_failure_until_one_is(cluster: Cluster, policy: str) -> None:
     controller = cluster.sekisho.controller
     command = controller.command
     controller.stop()

@@ -99,7 +99,7 @@ def objects(cluster: Cluster) -> Iterator[NamespaceObjects]:
 
 
 @pytest.mark.parametrize("namespace", SPECS)
-def test_verdict_is_the_same_at_the_desk_on_the_workload_and_on_the_pod(
+def test_verdict_is_the_same_offline_on_the_workload_and_on_the_pod(
     cluster: Cluster, objects: NamespaceObjects, namespace: str, pytestconfig: pytest.Config
 ) -> None:
     counts: Counter[bool] = Counter()

@@ -20,7 +20,7 @@ def test_a_long_part_is_found_where_str_finds_it(part: str, at: int | None, posi
     assert find(part, text, position, end) == text.find(part, position, end)
 
 
-def test_what_is_added_to_a_text_for_the_search_is_never_found() -> None:
+def test_what_the_search_adds_to_a_text_never_matches() -> None:
     text = "a" * 2400
     assert find("a" * 50 + "\0" * 50, text) == -1
     assert not glob_matches("*" + "a" * 50 + "\0" * 50 + "*", text)

@@ -31,7 +31,7 @@ def test_path_is_resolved_as_the_node_does(path: str, resolved: str) -> None:
 
 
 @pytest.mark.parametrize("path", DIFFERENT)
-def test_path_that_only_looks_alike_stays_as_it_is(path: str) -> None:
+def test_similar_path_is_not_changed(path: str) -> None:
     assert node_path(path) == path
 
 

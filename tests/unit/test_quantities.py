@@ -36,6 +36,6 @@ def test_quantity_is_exact(text: str, number: int | Fraction) -> None:
 @pytest.mark.parametrize(
     "text", ["", "m", "1 Gi", "1gi", "1KI", "1e", "1e1000", "0x10", "1_000", "NaN", "inf", "1\n", "9" * 100]
 )
-def test_what_is_no_quantity_is_denied(text: str) -> None:
+def test_invalid_quantity_is_denied(text: str) -> None:
     with pytest.raises(QuantityError):
         parse_quantity(text)

@@ -131,7 +131,7 @@ def test_the_chart_of_a_release_says_where_it_comes_from(release: Path) -> None:
 @pytest.mark.parametrize(
     "address", ["", "git.example/sekisho", "http://git.example/sekisho", "https://a b", "https://a/\n"]
 )
-def test_an_address_that_is_none_is_an_error(tmp_path: Path, address: str) -> None:
+def test_an_invalid_address_is_an_error(tmp_path: Path, address: str) -> None:
     with pytest.raises(ReleaseError, match="is not the address of a source repository"):
         build(tmp_path / "dist", IMAGE, address, helm_binary())
     assert not (tmp_path / "dist").exists()

@@ -60,7 +60,7 @@ def test_a_field_has_the_place_of_its_line_or_of_one_above_it(path: tuple[str | 
         assert lines[line - 1][column - 1 :].startswith(text)
 
 
-def test_a_line_that_stands_twice_is_not_a_place() -> None:
+def test_a_line_that_occurs_two_times_is_not_a_place() -> None:
     [document] = read_documents("a:\n  b: 1\n", "f", origin=origin("a:\n  b: 1\n", ["a:", "  b: 1", "c:", "  b: 1"]))
     assert document.position(("a", "b")) == (1, 1)
     [document] = read_documents("a:\n  b: 1\n", "f", origin=origin("a:\n  b: 1\n", ["c:", "  b: 2", "a:", "  b: 1"]))

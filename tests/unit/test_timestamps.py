@@ -36,6 +36,6 @@ def test_a_moment_without_a_zone_is_in_utc() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01T00:00:00Z"])
-def test_what_is_no_time_is_an_error(text: str) -> None:
+def test_invalid_time_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         parse(text)

@@ -59,7 +59,7 @@ async def test_one_that_waits_too_long_leaves_its_turn_to_others() -> None:
         pass
 
 
-async def test_a_turn_that_comes_when_nobody_waits_for_it_any_more_goes_on() -> None:
+async def test_a_turn_that_nobody_waits_for_any_more_goes_to_the_next() -> None:
     turns = Turns()
     async with turns.turn("a", SOON):
         abandoned = asyncio.create_task(AsyncExitStack().enter_async_context(turns.turn("b", SOON)))

@@ -130,7 +130,7 @@ def test_what_a_policy_allows_is_shown_in_part_where_it_is_long() -> None:
     assert first.endswith("…). Fix: remove it. [nodeSelectors] (19 more)")
 
 
-def test_selections_of_many_values_are_told_apart() -> None:
+def test_selections_of_many_values_are_distinguished() -> None:
     values = [f"{number:04}" for number in range(1000)]
     limited = policies(nodes={"controls": {"nodeSelectors": {"denied": ["team"]}}})
 
@@ -440,7 +440,7 @@ def test_no_default_is_applied_that_the_api_server_would_reject(context: dict[st
     assert "allowPrivilegeEscalation" not in with_defaults["spec"]["containers"][0]["securityContext"]
 
 
-def test_run_as_non_root_is_not_forced_on_a_container_that_asks_for_root() -> None:
+def test_run_as_non_root_is_not_set_for_a_container_that_sets_root() -> None:
     root = {"name": "root", "image": "x", "securityContext": {"runAsUser": 0}}
     plain = {"metadata": {"name": "p"}, "spec": {"containers": [root, {"name": "app", "image": "x"}]}}
     with_defaults = mutated(plain)

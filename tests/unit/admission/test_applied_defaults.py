@@ -297,7 +297,7 @@ ORDINARY = {"windowsOptions": {"runAsUserName": "ContainerUser"}}
         (ORDINARY, {}, False),
     ],
 )
-def test_windows_administrator_is_not_told_to_be_no_root(
+def test_fix_for_a_windows_administrator_does_not_mention_root(
     os: Json, of_pod: Json, of_container: Json, is_root: bool
 ) -> None:
     warning = policy(

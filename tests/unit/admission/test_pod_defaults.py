@@ -255,7 +255,7 @@ def test_token_of_the_account_is_mounted_in_containers_and_init_containers() -> 
         ),
     ],
 )
-def test_no_token_is_mounted_where_nobody_wants_one(spec: Json, objects: NamespaceObjects) -> None:
+def test_no_token_is_mounted_where_none_is_required(spec: Json, objects: NamespaceObjects) -> None:
     assert created({"containers": [container()], **spec}, objects)[0]["volumes"] is None
 
 

@@ -69,12 +69,12 @@ def test_everything_that_is_wrong_is_reported_at_once_with_its_field() -> None:
 
 
 @pytest.mark.parametrize("kind", ["ClusterPodPolicy", "PodPolicy"])
-def test_good_policy_passes_without_a_word(kind: str) -> None:
+def test_good_policy_passes_without_output(kind: str) -> None:
     assert answered(GOOD, kind) == {"uid": UID, "allowed": True}
     assert answered(GOOD, kind, old=BROKEN) == {"uid": UID, "allowed": True}
 
 
-def test_an_update_that_leaves_the_spec_passes_whatever_it_says() -> None:
+def test_an_update_that_keeps_an_invalid_spec_passes() -> None:
     assert answered(BROKEN, old=BROKEN, labels={"a": "b"})["allowed"]
     assert not answered(BROKEN, old=GOOD)["allowed"]
     over = waiver(expires="2020-01-01T00:00:00Z")
@@ -206,7 +206,7 @@ WARNED = [
 
 
 @pytest.mark.parametrize(("kind", "spec", "warnings"), WARNED)
-def test_what_is_seldom_meant_is_a_warning(kind: str, spec: dict[str, Any], warnings: list[str]) -> None:
+def test_likely_mistake_is_a_warning(kind: str, spec: dict[str, Any], warnings: list[str]) -> None:
     response = answered(spec, kind)
     assert response["allowed"]
     assert response.get("warnings", []) == warnings
@@ -228,7 +228,7 @@ def test_an_object_with_more_entries_than_any_policy_has_is_not_decoded(kind: st
     assert "spec.unknown: unknown field" in answered({"unknown": fewer}, kind)["status"]["message"]
 
 
-def test_many_entries_beside_the_spec_are_no_reason_for_a_denial() -> None:
+def test_many_entries_beside_the_spec_cause_no_denial() -> None:
     labels = {f"k{number}": "" for number in range(MAX_ENTRIES - 100)}
     assert answered(GOOD, labels=labels) == {"uid": UID, "allowed": True}
 
@@ -251,11 +251,11 @@ def test_other_kinds_are_denied(kind: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("thing", [None, [], "x", {}, {"spec": None}, {"spec": []}, {"spec": {}}])
-def test_what_is_no_policy_is_denied(thing: Any) -> None:
+def test_object_that_is_not_a_policy_is_denied(thing: Any) -> None:
     assert not answered(GOOD, object=thing)["allowed"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"kind":"AdmissionReview"}', b"\xff", b"[" * 100_000])
-def test_what_is_no_review_is_malformed(body: bytes) -> None:
+def test_body_that_is_not_a_review_is_malformed(body: bytes) -> None:
     with pytest.raises(MalformedReviewError):
         decode_policy_review(body)

@@ -29,7 +29,7 @@ def counts(result: Result) -> tuple[int, int, int]:
     return result.pods, result.violating, result.denied
 
 
-def test_pod_that_defaults_mend_violates_and_would_not_be_denied() -> None:
+def test_pod_that_defaults_correct_violates_and_would_not_be_denied() -> None:
     result = audit([DEFAULTING], [WEB_SET, WEB, pod("web-1", WEB_SET), BAD_SET, BAD, pod("bad-1", BAD_SET, PRIVILEGED)])
     assert counts(result) == (2, 2, 1)
     (first, second) = result.owners
@@ -158,7 +158,7 @@ def test_pods_that_have_ended_do_not_count(change: Json, expected: int) -> None:
     assert counts(audit([UNPRIVILEGED], [pod("p", spec=PRIVILEGED, **change)])) == (expected,) * 3
 
 
-def test_node_of_the_scheduler_is_no_violation() -> None:
+def test_node_of_the_scheduler_is_not_a_violation() -> None:
     no_node = policy("nodes", controls={"nodeName": {}})
     assert counts(audit([no_node], [pod("p", spec={**PLAIN, "nodeName": "n1"})])) == (1, 0, 0)
     pinned = workload("Deployment", "pinned", {**PLAIN, "nodeName": "n1"})

@@ -251,7 +251,7 @@ def test_owners_beyond_the_maximum_are_counted() -> None:
     assert "StatefulSet shop/s2: has no pods; they would be denied" in unstyle(audit_text.render(result, [strict], 3))
 
 
-def test_no_line_is_wider_than_a_terminal_unless_a_word_is() -> None:
+def test_only_a_long_word_makes_a_line_wider_than_a_terminal() -> None:
     strict = policy("a-rather-long-name", podSecurityStandard={"level": "restricted"})
     spec = {
         "containers": [container(f"container-{number}", securityContext={"privileged": True}) for number in range(9)]

@@ -130,7 +130,7 @@ def test_standard_input_has_a_baseline_too(folder: Path) -> None:
         ("findings: {{\n", "known.yaml:"),
     ],
 )
-def test_a_file_that_is_no_baseline_is_an_error(folder: Path, text: str, problem: str) -> None:
+def test_a_file_that_is_not_a_baseline_is_an_error(folder: Path, text: str, problem: str) -> None:
     (folder / "known.yaml").write_text(text)
     assert problem in run(folder, code=2)
 
@@ -152,7 +152,7 @@ def test_an_object_that_cannot_be_judged_fails_although_a_baseline_was_written(f
 
 
 @pytest.mark.parametrize(("enforcement", "codes"), [("Deny", (1, 1)), ("Warn", (0, 1)), ("Audit", (0, 0))])
-def test_warnings_fail_only_if_wanted(enforcement: str, codes: tuple[int, int], tmp_path: Path) -> None:
+def test_warnings_fail_only_if_an_option_says_so(enforcement: str, codes: tuple[int, int], tmp_path: Path) -> None:
     policy = policy_file(tmp_path, enforcement=enforcement, controls={"hostNamespaces": {}})
     assert codes == tuple(
         sekisho("check", "--fail-on", level, "-p", policy, "-", text=BAD_POD).exit_code for level in ("deny", "warn")

@@ -95,7 +95,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("line_break", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["", "byte order mark"])
-def test_files_are_changed_in_place_and_twice_is_once(file: Path, line_break: str, mark: bytes) -> None:
+def test_files_are_changed_in_place_and_a_second_run_changes_nothing(file: Path, line_break: str, mark: bytes) -> None:
     file.write_bytes(mark + BEFORE.replace("\n", line_break).encode())
     file.chmod(0o640)
     result = sekisho("fix", *RESTRICTED, "--write", file)

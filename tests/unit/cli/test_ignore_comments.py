@@ -64,7 +64,7 @@ def test_a_comment_elsewhere_ignores_nothing_there(text: str) -> None:
     assert sekisho("check", *BASELINE, "-", text=text).exit_code in (1, 2)
 
 
-def test_a_comment_in_a_text_is_no_comment() -> None:
+def test_a_comment_in_a_text_is_not_a_comment() -> None:
     text = pod() + f"    command:\n    - |\n      {REASON}\n"
     result = sekisho("check", *BASELINE, "-", text=text)
     assert (result.exit_code, result.stderr) == (1, "")

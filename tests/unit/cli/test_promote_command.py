@@ -100,7 +100,7 @@ async def test_a_policy_that_the_file_does_not_have_is_an_error(kubeconfig: str,
     assert after == FILE
 
 
-async def test_a_policy_that_the_file_has_twice_is_not_changed(kubeconfig: str, manifest: Path) -> None:
+async def test_a_policy_with_a_duplicate_in_the_file_is_not_changed(kubeconfig: str, manifest: Path) -> None:
     text = f"{FILE}---\n{FILE.split('---')[0]}"
     done, after = await run(kubeconfig, manifest, "strict", "--yes", text=text)
     assert done.exit_code == 2, done.output

@@ -79,7 +79,7 @@ def test_a_finding_in_a_kustomization_is_placed_in_the_file_that_it_comes_from(r
     assert sekisho("check", "--standard", "baseline", ".").exit_code == 0
 
 
-def test_an_overlay_that_mends_its_base_passes(repository: Path) -> None:
+def test_an_overlay_that_corrects_its_base_passes(repository: Path) -> None:
     write(repository, **{**KUSTOMIZE, "prod__patch.yaml": BASE.replace("true", "false")})
     assert sekisho("check", "--standard", "baseline", ".").exit_code == 0
     assert sekisho("check", "--standard", "baseline", "--render", "never", ".").exit_code == 1

@@ -67,7 +67,7 @@ def test_a_file_that_was_meant_as_an_object_stays_an_error(text: str, tmp_path: 
     assert (result.exit_code, f"Error: {tmp_path / 'pod.yaml'}:" in result.stderr) == (2, True)
 
 
-def test_a_patch_of_a_kustomization_is_no_object_of_its_own(tmp_path: Path) -> None:
+def test_a_patch_of_a_kustomization_is_not_an_object_of_its_own(tmp_path: Path) -> None:
     kustomization = "resources: [pod.yaml]\npatches: [{path: patch.yaml}, {patch: '- op: add'}]\n"
     write(tmp_path, **{"kustomization.yaml": kustomization, "patch.yaml": PATCH, "pod.yaml": GOOD_POD})
     result = sekisho("check", "--standard", "baseline", "--render", "never", tmp_path)

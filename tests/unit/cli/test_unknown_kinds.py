@@ -82,7 +82,7 @@ def test_kinds_that_build_pods_from_pieces_are_reported(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", [UNKNOWN[0][0] + SPEC, "apiVersion: v1\nkind: Poodle\n", *PIECES])
-def test_an_unknown_kind_fails_where_that_is_wanted(text: str) -> None:
+def test_an_unknown_kind_fails_where_an_option_says_so(text: str) -> None:
     result = sekisho("check", "--standard", "baseline", "--fail-on-unknown", "-", text=text)
     assert (result.exit_code, result.stderr.startswith("Error: <stdin>:1:1: ")) == (2, True)
     assert sekisho("check", "--standard", "baseline", "-", text=text).exit_code == 0

@@ -148,7 +148,7 @@ async def test_request_without_an_answer_times_out(
         await api.get("/x")
 
 
-async def test_nobody_listening_is_unavailable() -> None:
+async def test_address_where_nothing_listens_is_unavailable() -> None:
     client = ApiClient(ApiConfig(host="http://127.0.0.1:1", authorization=None, tls=False))
     with pytest.raises(ApiUnavailable, match="GET /x"):
         await client.get("/x")

@@ -70,13 +70,13 @@ async def test_listed_namespace_is_known_and_a_new_one_is_fetched(
     assert server.fetched == ["new"]
 
 
-async def test_those_who_ask_at_the_same_time_share_one_fetch(namespaces: Namespaces, server: NamespaceServer) -> None:
+async def test_requests_at_the_same_time_share_one_fetch(namespaces: Namespaces, server: NamespaceServer) -> None:
     answers = await asyncio.gather(*(namespaces.fetch("new") for _ in range(50)))
     assert answers == [{"name": "new"}] * 50
     assert server.fetched == ["new"]
 
 
-async def test_namespace_that_cannot_be_had_is_an_error_that_says_why(
+async def test_namespace_that_cannot_be_read_is_an_error_that_says_why(
     namespaces: Namespaces, server: NamespaceServer
 ) -> None:
     server.status = 404
@@ -85,7 +85,7 @@ async def test_namespace_that_cannot_be_had_is_an_error_that_says_why(
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../secrets", "A", "a" * 64, "a?x=y", "a\n"])
-async def test_what_is_no_name_is_not_asked_for(namespaces: Namespaces, server: NamespaceServer, name: str) -> None:
+async def test_invalid_name_is_not_looked_up(namespaces: Namespaces, server: NamespaceServer, name: str) -> None:
     with pytest.raises(UnknownNamespaceError, match="its name is not valid"):
         await namespaces.fetch(name)
     assert server.fetched == []

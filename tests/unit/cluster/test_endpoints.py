@@ -53,7 +53,7 @@ def test_a_ready_pod_that_does_not_report_is_listed(
         (Pods(), ("a",), {"a"}),
     ],
 )
-def test_a_report_of_no_pod_of_the_service_is_a_strangers(
+def test_holders_that_are_not_pods_of_the_service_are_strangers(
     pods: Pods, reporting: tuple[str, ...], expected: set[str]
 ) -> None:
     assert strangers(pods, reporting) == expected

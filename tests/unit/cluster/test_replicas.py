@@ -138,7 +138,7 @@ def test_a_deleted_lease_stops_counting_at_once() -> None:
     assert [replica.name for replica in live(observe([report("b")], seen, 101.0, WALL), 101.0)] == ["b"]
 
 
-def test_other_leases_of_the_namespace_are_no_replicas() -> None:
+def test_other_leases_of_the_namespace_are_not_replicas() -> None:
     assert observe([report(labels={}), report(labels={LABEL: "other"})], {}, 100.0, WALL) == {}
 
 

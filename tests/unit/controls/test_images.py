@@ -59,7 +59,7 @@ def test_parameters_deny_and_allow(parameters: Any, bad: Pod, good: Pod, field: 
     check_parameter_twin("images", parameters, bad, good, field)
 
 
-def test_pattern_that_is_no_registry_is_rejected_with_its_path() -> None:
+def test_pattern_that_is_not_a_registry_is_rejected_with_its_path() -> None:
     assert rejected_parameter("images", {"deniedRegistries": ["evil"]}).where == "deniedRegistries[0]"
 
 

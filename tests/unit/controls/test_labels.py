@@ -61,6 +61,6 @@ def test_two_lists_of_values_for_a_key_are_an_error(control: str) -> None:
         (TEAMS | {"required": ["team"]}, "shop or search-*", "set it to an allowed value"),
     ],
 )
-def test_fix_speaks_of_allowed_values_where_the_policy_lists_them(parameters: Any, allowed: str, fix: str) -> None:
+def test_fix_names_allowed_values_where_the_policy_lists_them(parameters: Any, allowed: str, fix: str) -> None:
     (finding,) = with_parameters("labels", parameters, restricted_pod())
     assert (finding.allowed, finding.fix) == (allowed, fix)

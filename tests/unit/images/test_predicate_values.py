@@ -49,7 +49,7 @@ def test_values_are_read_with_their_types() -> None:
 
 
 @pytest.mark.parametrize("path", [".missing", ".ratio", ".none", ".tests", ".nested", ".tests[2]", ".passed.x", "[0]"])
-def test_what_is_no_short_text_integer_or_boolean_is_left_out(path: str) -> None:
+def test_only_short_texts_integers_and_booleans_are_kept(path: str) -> None:
     assert values(path, ".passed") == {".passed": "true"}
 
 

@@ -27,7 +27,7 @@ ACTED_UPON: Final = "\x1b[2J\x9b31m\u202e\x07"
         SIGSTORE.bundle(DIGEST, SIGNED, identity="https://evil.example/\x1b[2J\x07"),
     ],
 )
-def test_problem_has_nothing_that_a_terminal_acts_upon(bundle: dict[str, Any]) -> None:
+def test_problem_has_no_control_characters(bundle: dict[str, Any]) -> None:
     candidate = Candidate(
         "referrers", "application/vnd.dev.sigstore.bundle.v0.3+json", json.dumps(bundle).encode(), {}, DIGEST
     )

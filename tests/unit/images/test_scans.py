@@ -187,7 +187,7 @@ def test_old_report_in_a_new_statement_is_old() -> None:
     assert read(trivy(CreatedAt="2027-11-20T12:00:00Z")).finished == NOW - HOUR
 
 
-def test_strange_id_is_none_that_a_policy_can_name() -> None:
+def test_invalid_id_of_a_vulnerability_cannot_be_named_by_a_policy() -> None:
     scan = read(trivy(trivy_row("CVE-2024-1 CVE-2024-2"), trivy_row("CVE-1,CVE-2"), trivy_row("x" * 65)))
     assert scan.fixable.critical.ids.split(" ") == ["?CVE-1?CVE-2", "?CVE-2024-1?CVE-2024-2", "?" + "x" * 63]
 
@@ -212,7 +212,7 @@ def test_scan_in_the_older_format_counts() -> None:
 
 
 @pytest.mark.parametrize("predicates", [(), (SCAN_PREDICATE,)])
-def test_envelope_of_the_older_format_is_no_signature_whatever_policies_require(predicates: tuple[str, ...]) -> None:
+def test_envelope_of_the_older_format_is_never_a_signature(predicates: tuple[str, ...]) -> None:
     signed = bundle(P256, statement())
     image_facts = facts(candidate(signed["dsseEnvelope"], ENVELOPE_TYPE), predicates=predicates)
     assert (image_facts.signatures, image_facts.others) == ((), 0)

@@ -98,7 +98,7 @@ MALFORMED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_what_is_no_document(name: str) -> None:
+def test_malformed_document_is_not_read(name: str) -> None:
     document, problem = MALFORMED[name]
     with pytest.raises(NotASignatureError, match="^" + problem.replace("(", "\\(")):
         read_vex(scan_statement(document, IMAGE, VEX_PREDICATES[0]), REPOSITORY, IMAGE)

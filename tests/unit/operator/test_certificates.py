@@ -158,5 +158,5 @@ def test_another_authority_requires_another_certificate() -> None:
     assert why_new_serving(SERVING, other.certificate, NAMES, NOW) == "another authority signed it"
 
 
-def test_a_serving_certificate_is_no_authority() -> None:
+def test_a_serving_certificate_is_not_an_authority() -> None:
     assert why_new_authority(SERVING, NAMES, NOW) == "it is not a certificate authority"

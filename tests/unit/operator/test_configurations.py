@@ -62,7 +62,7 @@ def test_the_chart_installs_what_is_required() -> None:
         ),
     ],
 )
-def test_what_sends_as_many_pods_or_more_is_no_problem(edit: Callable[[Json], None]) -> None:
+def test_configuration_that_sends_as_many_pods_or_more_is_not_a_problem(edit: Callable[[Json], None]) -> None:
     validating, mutating = rendered()
     edit(validating["webhooks"][PODS])
     assert problems_in(validating, mutating) == []
@@ -158,7 +158,7 @@ def test_failure_policy_ignore_is_a_problem_except_for_templates() -> None:
     assert problems_in(validating, mutating) == [("FailurePolicyIgnore", message, False)]
 
 
-def test_failure_policy_ignore_is_no_problem_for_pods_if_it_is_configured() -> None:
+def test_failure_policy_ignore_is_accepted_for_pods_if_it_is_configured() -> None:
     validating, mutating = rendered()
     for webhook in (*validating["webhooks"], *mutating["webhooks"]):
         webhook["failurePolicy"] = "Ignore"

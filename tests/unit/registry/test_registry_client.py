@@ -76,7 +76,7 @@ async def test_tag_that_does_not_exist_is_missing(registry: Registry, client: Re
     await fails(Failure.MISSING, lambda: client.digest(registry.repository, "1.3"), f"has no {NAME}:1.3")
 
 
-async def test_digest_header_that_is_none_is_not_used(registry: Registry, client: RegistryClient) -> None:
+async def test_invalid_digest_header_is_not_used(registry: Registry, client: RegistryClient) -> None:
     digest = registry.image("1.2")
     registry.misbehave["HEAD", f"/v2/{NAME}/manifests/1.2"] = answering(Docker_Content_Digest="sha256:ABC")
     assert await client.digest(registry.repository, "1.2") == digest
@@ -373,7 +373,7 @@ UNTRUSTED = [
 
 
 @pytest.mark.parametrize(("certificate", "problem", "fix"), UNTRUSTED, ids=range(len(UNTRUSTED)))
-async def test_registry_with_a_certificate_that_is_not_trusted_is_told_what_is_wrong(
+async def test_untrusted_certificate_of_a_registry_is_named_as_the_reason(
     certificate: Signer, problem: str, fix: str
 ) -> None:
     registry = Registry()

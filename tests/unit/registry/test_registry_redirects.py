@@ -133,7 +133,7 @@ async def test_redirect_to_an_address_that_is_denied_is_not_followed(registry: R
             await client.blob(registry.repository, LAYER)
 
 
-async def test_nothing_is_told_of_the_certificate_of_another_host(registry: Registry) -> None:
+async def test_nothing_is_said_about_the_certificate_of_another_host(registry: Registry) -> None:
     """A registry that sends us to hosts of its choice must not learn from denials what answers there."""
     async with serving(hidden := Registry(), make(names=["127.0.0.1"])):
         registry.misbehave[path_of(registry)] = redirect(f"https://{hidden.host}/")

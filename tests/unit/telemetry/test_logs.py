@@ -84,7 +84,7 @@ print("logged", flush=True)
 """
 
 
-def test_a_reader_of_the_log_that_does_not_read_delays_nobody() -> None:
+def test_a_reader_of_the_log_that_does_not_read_delays_no_review() -> None:
     command = (sys.executable, "-c", LOGGING)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

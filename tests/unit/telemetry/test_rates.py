@@ -18,7 +18,7 @@ def test_reservations_are_spaced() -> None:
     assert bucket.reserve(11.0) == 0.0
 
 
-def test_clock_that_goes_back_gains_nothing() -> None:
+def test_clock_that_is_set_back_gains_nothing() -> None:
     bucket = TokenBucket(1, 1)
     assert bucket.take(10.0)
     assert not bucket.take(5.0)

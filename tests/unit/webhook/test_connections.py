@@ -87,7 +87,7 @@ async def connected(head_seconds: float = HEAD_SECONDS) -> AsyncIterator[Client]
         yield await connect()
 
 
-async def test_half_a_head_is_given_up() -> None:
+async def test_connection_with_half_a_head_is_closed() -> None:
     async with connected() as client:
         client.send(HEAD[:20])
         assert await client.rest() == b""

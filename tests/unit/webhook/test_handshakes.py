@@ -97,7 +97,7 @@ async def closed(stream: Stream) -> None:
             assert await stream[0].read() == b""
 
 
-async def test_over_the_limit_the_handshake_that_waited_longest_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_over_the_limit_the_handshake_that_waited_longest_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handshakes, "MAX_HANDSHAKES", 2)
     async with accepting() as port:
         first, second, third = [await port.begin() for _ in range(3)]
@@ -158,7 +158,7 @@ def client_hello(trust: ssl.SSLContext) -> bytes:
     return outgoing.read()
 
 
-async def test_a_handshake_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_handshake_that_takes_too_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(handshakes, "HANDSHAKE_SECONDS", 0.2)
     async with accepting() as port:
         await closed(await port.begin())

@@ -90,7 +90,7 @@ MATCHES: Final[dict[str, Callable[[int], dict[str, Any]]]] = {
 
 
 @pytest.mark.parametrize("match", MATCHES.values(), ids=MATCHES)
-async def test_no_denied_pod_holds_the_loop_whatever_waivers_match(match: Callable[[int], dict[str, Any]]) -> None:
+async def test_no_denied_pod_holds_the_loop_with_any_waivers(match: Callable[[int], dict[str, Any]]) -> None:
     waivers = [
         msgspec.convert({"metadata": {"name": f"w{number}"}, "spec": WAIVES | {"match": match(number)}}, PolicyWaiver)
         for number in range(COUNT)

@@ -213,7 +213,7 @@ async def test_look_up_that_takes_longer_is_pending_and_goes_on(site: Site) -> N
     assert sum("/referrers/" in one.path for one in site.registry.requests) == 2  # the held one is answered again
 
 
-async def test_request_that_goes_away_does_not_end_the_look_up(site: Site) -> None:
+async def test_cancelled_request_does_not_end_the_look_up(site: Site) -> None:
     image = site.signed()
     held = Held(site, image)
     waiting = asyncio.create_task(site.look(image))
@@ -638,7 +638,7 @@ async def test_platforms_are_only_looked_at_where_a_statement_is_missing(site: S
     assert f"referrers/{amd.digest}" not in site.registry.paths()
 
 
-async def test_image_that_is_no_index_has_no_platforms(site: Site) -> None:
+async def test_image_that_is_not_an_index_has_no_platforms(site: Site) -> None:
     site.predicates = (SCAN_PREDICATE,)
     assert (await site.facts(site.signed())).platforms == {}
 

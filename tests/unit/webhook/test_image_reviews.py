@@ -218,7 +218,9 @@ async def test_rule_that_only_warns_or_audits_holds_a_pod_for_a_moment_at_most(
     assert ", not signed" in outcome.violations[0].finding.value_and_origin
 
 
-async def test_pending_denial_is_counted_by_itself_and_is_no_event(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_pending_denial_is_counted_by_itself_and_has_no_event(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wait_for_a_tenth(monkeypatch)
     image = site.image(P256)
     release = asyncio.Event()
@@ -249,7 +251,7 @@ async def test_registry_that_fails_denies_and_says_why(site: Site) -> None:
     assert f"cannot be verified: registry {site.registry.host} answers with status 503" in outcome.message
 
 
-async def test_update_with_the_same_image_asks_nobody(site: Site) -> None:
+async def test_update_with_the_same_image_makes_no_look_up(site: Site) -> None:
     image = site.image()
     old = pod(image)
     outcome = await site.review(review_body({**old, "metadata": {**old["metadata"], "labels": {"a": "b"}}}, old))

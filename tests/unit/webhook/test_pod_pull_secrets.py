@@ -201,7 +201,7 @@ async def test_secret_that_is_missing_or_broken_is_left_out(site: Site, broken: 
 @pytest.mark.parametrize(
     "name", ["../../team/secrets/login", "../../../pods?limit=500&x=", "login?x=1", "login#", "login/", "Login", ".."]
 )
-async def test_name_that_no_secret_has_is_no_other_path_of_the_api(site: Site, name: str) -> None:
+async def test_invalid_name_of_a_secret_is_not_another_path_of_the_api(site: Site, name: str) -> None:
     assert isinstance(await site.look(site.image(), PodPullSecrets("other", (name,))), Unknown)
     assert isinstance(await site.look(site.image(), PodPullSecrets("../namespaces/team", ("login",))), Unknown)
     assert site.reads == []

@@ -94,7 +94,7 @@ async def test_malformed_review_is_400_with_a_json_error(served: Served, body: b
         ("POST", "/validate", {"Content_Encoding": "gzip"}, 400),
     ],
 )
-async def test_request_that_is_no_review_says_why_in_json(
+async def test_request_without_a_review_gets_the_reason_in_json(
     served: Served, method: str, target: str, headers: dict[str, str], status: int
 ) -> None:
     body = b"\x1f\x8b not a review" if "Content_Encoding" in headers else review(pod(GOOD))
@@ -199,7 +199,9 @@ UNREADABLE = [
 
 
 @pytest.mark.parametrize("thing", [thing for _, thing in UNREADABLE], ids=[name for name, _ in UNREADABLE])
-async def test_pod_that_cannot_be_read_is_denied_or_no_review_and_harms_nobody(served: Served, thing: str) -> None:
+async def test_pod_that_cannot_be_read_is_denied_or_not_a_review_and_affects_no_other(
+    served: Served, thing: str
+) -> None:
     status, answer = await served.send(raw_review(thing))
     assert "Traceback" not in str(answer)
     if status == 200:
@@ -286,7 +288,7 @@ async def half_a_body(
     return reader, writer
 
 
-async def test_half_a_body_is_given_up_at_the_deadline_and_holds_up_no_other(served: Served) -> None:
+async def test_half_a_body_is_dropped_at_the_deadline_and_delays_no_other(served: Served) -> None:
     reader, writer = await half_a_body(served, "/validate?timeout=1s")
     assert await served.allowed(review(pod(GOOD)))
     answer = await reader.read()
@@ -322,7 +324,7 @@ async def half_bodies(
     return streams
 
 
-async def test_past_the_bytes_of_all_bodies_the_large_one_that_waited_longest_is_given_up(
+async def test_past_the_bytes_of_all_bodies_the_large_one_that_waited_longest_is_dropped(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bodies, "MAX_HELD_BYTES", 60)
@@ -351,7 +353,7 @@ async def test_past_the_number_of_unfinished_bodies_the_address_with_the_most_lo
     first[1].close()
 
 
-async def test_http_that_is_none_gets_400_and_no_log(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+async def test_invalid_http_gets_400_and_no_log(served: Served, caplog: pytest.LogCaptureFixture) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", served.port, ssl=served.trust())
     writer.write(b"NONSENSE\r\n\r\n")
     assert b" 400 " in (await reader.read()).splitlines()[0]

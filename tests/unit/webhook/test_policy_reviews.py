@@ -63,7 +63,7 @@ async def test_broken_policy_is_denied_and_sound_one_passes_beside_pods(served: 
         ("POST", TARGET, b"hello", 400),
     ],
 )
-async def test_request_that_is_no_review_says_why_in_json(
+async def test_request_without_a_review_gets_the_reason_in_json(
     served: Served, method: str, target: str, body: bytes, status: int
 ) -> None:
     code, answer = await served.send(body, target, method)

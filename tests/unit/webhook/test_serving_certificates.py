@@ -283,7 +283,7 @@ async def test_a_new_serving_certificate_keeps_the_authority_of_clients(tmp_path
         assert not await is_let_in(served, client_context(served, None, tmp_path))
 
 
-async def test_an_old_protocol_and_a_session_of_before_let_nobody_in(tmp_path: Path) -> None:
+async def test_an_old_protocol_and_an_earlier_session_open_no_connection(tmp_path: Path) -> None:
     authority = ClientAuthority()
     async with serving_reviews(client_ca=authority.pem) as served:
         context = client_context(served, authority.issue("a"), tmp_path)

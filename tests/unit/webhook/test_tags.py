@@ -47,7 +47,7 @@ async def test_tag_that_moves_stays_the_same_for_a_short_time(site: Site, monkey
     assert await site.digest() == second
 
 
-async def test_image_with_a_digest_is_not_asked_about(site: Site) -> None:
+async def test_image_with_a_digest_is_not_resolved(site: Site) -> None:
     digest = site.registry.image("1.2")
     assert await site.tags.digests([site.reference("1.2", digest)], 5) == {}
     assert site.registry.requests == []

@@ -67,7 +67,7 @@ def test_latency_is_a_histogram() -> None:
     assert value(metrics, f"{name}_sum", webhook="mutate") == pytest.approx(99.0039)
 
 
-def test_what_a_client_makes_up_is_no_label(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_client_makes_up_is_not_a_label(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_LABELS", 10)
     metrics = Metrics()
     for number in range(50):
@@ -79,7 +79,7 @@ def test_what_a_client_makes_up_is_no_label(monkeypatch: pytest.MonkeyPatch) -> 
     assert names.count("sekisho_admission_reviews_total") <= 4
 
 
-def test_sources_are_asked_when_prometheus_asks() -> None:
+def test_sources_are_read_when_prometheus_scrapes() -> None:
     metrics = Metrics()
     number = 1.0
     metrics.add_source(lambda: [gauges("g", "A gauge.", ("a",), {("x",): number})])
