@@ -13,7 +13,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from sekisho.controls.control import Check, Control, Example, Parameters, WorkloadCheck, opt_in
+from sekisho.controls.control import Control, Example, Parameters, opt_in
 from sekisho.controls.metadata_rules import (
     Allowed,
     Denied,
@@ -53,16 +53,9 @@ def _rules(parameters: Labels) -> KeyRules:
         parameters.required or (),
         parameters.allowed_values or (),
         parameters.denied or (),
+        of_workloads=bool(parameters.on_workloads),
         shows_values=True,
     )
-
-
-def _check(parameters: Labels, _minor: int) -> Check:
-    return check_keys(_rules(parameters))
-
-
-def _workload_check(parameters: Labels) -> WorkloadCheck | None:
-    return check_keys_of_workload(_rules(parameters)) if parameters.on_workloads else None
 
 
 CONTROL = Control(
@@ -93,8 +86,8 @@ spec:
     ),
     parameters=Labels,
     standard=opt_in,
-    check=_check,
-    workload_check=_workload_check,
+    check=lambda parameters, _minor: check_keys(_rules(parameters)),
+    workload_check=lambda parameters: check_keys_of_workload(_rules(parameters)),
     verify=lambda parameters: verify_keys(parameters.allowed_values),
     of_pod_only=True,
     needs_parameters=True,

@@ -60,6 +60,7 @@ class KeyRules(Struct, frozen=True):
 
     control: the control's name.
     field: which of the two it judges.
+    of_workloads: whether those of the workload itself are judged too.
     shows_values: whether findings hold the values; those of annotations may be secrets.
     """
 
@@ -68,6 +69,7 @@ class KeyRules(Struct, frozen=True):
     required: Sequence[str]
     allowed: Sequence[AllowedValues]
     denied: Sequence[str]
+    of_workloads: bool
     shows_values: bool
 
     def finding(self, key: str, value: str | None, allowed: str, fix: str, of: WorkloadMeta | None) -> Finding:
@@ -95,8 +97,13 @@ def check_keys(rules: KeyRules) -> Check:
     return lambda pod, _containers: judge(pod.metadata, None)
 
 
-def check_keys_of_workload(rules: KeyRules) -> WorkloadCheck:
-    """The check of the workload's own. What a Deployment or a CronJob makes is exempt: no user writes it."""
+def check_keys_of_workload(rules: KeyRules) -> WorkloadCheck | None:
+    """The check of the workload's own, None where the policy does not judge them.
+
+    What a Deployment or a CronJob makes is exempt: no user writes it.
+    """
+    if not rules.of_workloads:
+        return None
     judge = _judge_of(rules)
     return lambda workload: [] if workload.has_maker else judge(workload.metadata, workload)
 
