@@ -227,7 +227,7 @@ def test_tag_runs_as_the_digest_that_was_verified(site: Site, signed: Kubectl, r
     assert admitted.returncode == 0, admitted.stderr
     rule = {"images": [site.registry.host], "by": {"anyOf": ["release"]}}
     with applying(site, {"signatures": [rule]}) as unresolved:
-        assert "has a tag, and tags can be moved" in run(unresolved, "tagged", tagged).stderr
+        assert "has a mutable tag" in run(unresolved, "tagged", tagged).stderr
         assert not verdict(unresolved, image.reference)
     image_of = ("-o", "jsonpath={.spec.containers[0].image}")
     assert signed.check("get", "pod", "tagged", *image_of) == f"{tagged}@{image.digest}"

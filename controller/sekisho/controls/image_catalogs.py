@@ -249,10 +249,7 @@ def _signed_fault(
 def _tag_fault(catalog: Catalog, resolves: bool, reference: Reference, trust: Trust | None) -> Fault:
     fix = "append @sha256: and the digest of the certified image"
     if not resolves:
-        return Fault(
-            "has a tag, and tags can be moved",
-            f"{fix}, or have an administrator set resolveTags in the policy",
-        )
+        return Fault("has a mutable tag", f"{fix}, or have an administrator set resolveTags in the policy")
     if trust is None:
         problem = "has a tag, and this installation does not resolve tags"
         return Fault(problem, f"{fix}, or have an administrator set imageVerification.enabled", needs_trust=True)

@@ -288,7 +288,7 @@ def _rechecked(fault: Fault | None, facts: ImageFacts, trust: Trust, lookup: Loo
 def _tag_fault(rule: ImageRule, reference: Reference, trust: Trust) -> Fault:
     fix = f"append @sha256: and the digest of the {rule.attached} image"
     if not rule.resolves:
-        return Fault("has a tag, and tags can be moved", fix)
+        return Fault("has a mutable tag", fix)
     if not may_connect(reference, trust):
         return _registry_not_named(rule, reference)
     return tag_lookup_fault(reference, (*rule.names, *rule.others), fix, trust)

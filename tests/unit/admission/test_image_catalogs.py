@@ -98,7 +98,7 @@ DENIED = [
     ),
     (
         f"{PAY}:1.4",
-        f"which has a tag, and tags can be moved {CERTIFIED}. Fix: append @sha256: and "
+        f"which has a mutable tag {CERTIFIED}. Fix: append @sha256: and "
         "the digest of the certified image, or have an administrator set resolveTags in the policy",
     ),
 ]

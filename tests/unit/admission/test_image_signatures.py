@@ -247,7 +247,7 @@ def test_image_volume_is_judged() -> None:
 
 def test_tag_is_denied_and_not_looked_up() -> None:
     evaluation = judged(pod(f"{REPOSITORY}:1.4"))
-    assert "has a tag, and tags can be moved" in message(evaluation)
+    assert "has a mutable tag" in message(evaluation)
     assert "Fix: append @sha256: and the digest of the signed image." in message(evaluation)
     assert evaluation.lookups == ()
     assert not judged(pod(f"{REPOSITORY}:1.4@{IMAGE}"), known=facts(signed_by(P256))).violations
