@@ -60,7 +60,9 @@ WORDS: Final = (
     Word(r"unsaid", "unset"),
     Word(r"speaks? of|spoken of", "is about; names"),
     Word(r"(policy|policies|level|standard|controls?) asks?", "requires"),
-    Word(r"ha(s|ve) to be", "must be"),
+    Word(r"(ha(s|ve)|is|are) to be", "must be; will be"),
+    Word(r"all the same", "anyway; still"),
+    Word(r"made again", "created again"),
     Word(r"outweighs?", "takes precedence over"),
     Word(r"without end|for ever", "forever; without limit"),
     Word(

@@ -303,7 +303,7 @@ def test_promotion_shows_the_impact_and_asks_before_the_policy_denies(
     assert enforcement() == "Deny"
 
 
-def test_waivers_from_the_audit_let_what_runs_be_made_again_and_nothing_else(
+def test_waivers_from_the_audit_let_what_runs_be_created_again_and_nothing_else(
     cluster: Cluster, audit_policy: str, kubectl: Kubectl
 ) -> None:
     kubeconfig = str(cluster.plane.kubeconfig)
@@ -324,11 +324,11 @@ def test_waivers_from_the_audit_let_what_runs_be_made_again_and_nothing_else(
         kubectl.check("delete", "pods", "--all", "--now")
         owned = (PODS_OF_SPEC - 1) * len(SPECS)  # nobody makes bare pods again
 
-        def made_again() -> bool:
+        def are_created_again() -> bool:
             pods = [pod for pod in pods_of(cluster, audit_policy) if "deletionTimestamp" not in pod["metadata"]]
             return len(pods) == owned and before.isdisjoint(pod["metadata"]["uid"] for pod in pods)
 
-        wait_until(made_again, AUDITED, "all pods are made again")
+        wait_until(are_created_again, AUDITED, "all pods are created again")
         assert is_denied(kubectl, PRIVILEGED)
     finally:
         kubectl.check("delete", "policywaivers", *names)

@@ -53,6 +53,6 @@ def _text(title: str, impact: PolicyImpact, generation: int) -> str:
     more = f" and {owners - len(named):,} more" if owners > len(named) else ""
     when = "" if impact.observed_generation == generation else f", as of generation {impact.observed_generation}"
     return (
-        f'policy "{title}" denies {impact.would_be_denied:,} of {impact.pods:,} pods that run when they are made '
-        f"again{when}: {', '.join(named)}{more}"
+        f'policy "{title}" denies {impact.would_be_denied:,} of {impact.pods:,} running pods when they are '
+        f"created again{when}: {', '.join(named)}{more}"
     )

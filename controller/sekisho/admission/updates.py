@@ -13,7 +13,7 @@ from sekisho.pods import Container, Pod, PodSpec
 
 EXCUSED_FIELDS: Final = frozenset({"resources", "env", "env_from", "tolerations", "node_selector", "affinity"})
 """Fields that nobody can change, or of which the API server permits changes that decide only where the pod runs or with
-how much. What such a change violates that the old pod did not is a violation all the same.
+how much. What such a change violates that the old pod did not is a violation anyway.
 """
 _LISTS: Final = ("init_containers", "containers", "ephemeral_containers")
 _OF_CONTAINER: Final = tuple(name for name in Container.__struct_fields__ if name not in EXCUSED_FIELDS)

@@ -1,4 +1,4 @@
-"""The audit of what runs: which pods violate policies, and which would be denied when they are made again. Pure.
+"""The audit of what runs: which pods violate policies, and which would be denied when they are created again. Pure.
 
 A running pod that violates a policy is not a pod that would be denied: defaults may fill in what it lacks. So there are
 two numbers, which are never added up. The first one judges each pod as it runs. The second one judges the template that

@@ -16,12 +16,12 @@ class OwnerAudit(Struct):
     pods: those that run; without a known template only those that violate a policy or would be denied.
     violating: those that violate a policy as they run, whatever the policy does about it.
     violating_by: how many, by the titles of the policies.
-    denied: those that would be denied when they are made again, if each policy denied.
+    denied: those that would be denied when they are created again, if each policy denied.
     denied_now: those that would be denied by what the policies do today.
     denied_by: how many would be denied, by the titles of the policies that deny them.
     template_denied_by: the policies that would deny the pods of its template; None for an owner without a known one.
     is_template_denied_now: whether what the policies do today denies them.
-    violations: of a pod that is made again, with paths from the owner's root; the first for each control and policies.
+    violations: of a pod that is created again, at paths from the owner's root; the first of each control and policies.
     """
 
     owner: Owner
@@ -52,7 +52,7 @@ class OwnerAudit(Struct):
 
     @property
     def would_be_denied(self) -> bool:
-        """Whether its pods would be denied when they are made again, or some of them."""
+        """Whether its pods would be denied when they are created again, or some of them."""
         return bool(self.denied_by or self.template_denied_by)
 
 
@@ -67,7 +67,7 @@ class Impact(Struct, frozen=True):
 
     pods: those that it applies to.
     violating: those of them that violate it as they run.
-    denied: those that it would deny when they are made again, if it denied.
+    denied: those that it would deny when they are created again, if it denied.
     owners: those of such pods.
     idle_templates: owners without pods whose pods it would deny.
     examples: the owners with most of such pods, MAX_EXAMPLES at most, and idle ones after them.

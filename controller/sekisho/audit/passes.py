@@ -62,7 +62,7 @@ class Surroundings(Struct, frozen=True, eq=False):
 
 
 class _Verdict(Struct, frozen=True):
-    """What pods that are made again get: the policies that would deny them, whether they do today, and why."""
+    """What pods that are created again get: the policies that would deny them, whether they do today, and why."""
 
     denied_by: tuple[str, ...]
     is_now: bool

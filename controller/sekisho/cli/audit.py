@@ -1,4 +1,4 @@
-"""`sekisho audit`: which pods that run violate policies, and which would be denied when they are made again."""
+"""`sekisho audit`: which running pods violate policies, and which would be denied if they were created again."""
 
 import sys
 from pathlib import Path
@@ -39,7 +39,7 @@ def audit(
     max_owners: int,
     kubeconfig: Path | None,
 ) -> None:
-    """Show which pods that run violate policies, and which would be denied when they are made again.
+    """Show which running pods violate policies, and which would be denied if they were created again.
 
     Without --policy and --standard, by the policies that are applied in the cluster; with them, by these policies
     before they are applied. The exit code is 0 if no pod would be denied, 1 if some would, 2 for bad input.

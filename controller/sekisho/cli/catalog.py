@@ -121,14 +121,14 @@ def list_entries(paths: tuple[Path, ...], output: str) -> None:
     type=click.IntRange(0, _MAX_DAYS),
     default=SOON_DAYS,
     show_default=True,
-    help="How many days before its end an entry ends soon.",
+    help="An entry ends soon if its end is within this many days.",
 )
 @_OUTPUT
 def verify(paths: tuple[Path, ...], within: int, output: str) -> None:
     """Say which entries of ImageCatalogs in files and folders ended, end soon or are withdrawn.
 
-    The exit code is 0 if none ended or ends soon, 1 if some did or do, 2 for bad input. Withdrawn entries do not count:
-    they stay, so that their images are denied.
+    The exit code is 0 if none ended or ends soon, 1 if some ended or end soon, 2 for bad input. Withdrawn entries do
+    not count: they stay, so that their images are denied.
     """
     entries = _entries(paths, within)
     _show([one for one in entries if one.state != "certified"] if output == "text" else entries, output)

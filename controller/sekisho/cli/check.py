@@ -112,7 +112,7 @@ class _Options(Struct, frozen=True, kw_only=True):
     type=click.Choice(("deny", "warn")),
     default="deny",
     show_default=True,
-    help="The findings that exit code 1 is for: those that deny a pod, or also warnings.",
+    help="Which findings cause exit code 1: those that deny a pod, or also warnings.",
 )
 @click.option(
     "-o",

@@ -121,7 +121,7 @@ def _yaml(file: Path) -> tuple[Any, Any]:
 
 
 def _toml(file: Path) -> tuple[Any, Any]:
-    import tomllib  # as few repositories have this file
+    import tomllib  # here, because few repositories have this file
 
     try:
         tool = tomllib.loads(_text(file)).get("tool", {})

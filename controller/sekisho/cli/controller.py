@@ -104,7 +104,7 @@ BAD_INPUT = 2
 @option(
     "--audit/--no-audit",
     default=False,
-    help="Judge the pods that run, every ten minutes and when policies, waivers or labels of namespaces change, and "
+    help="Judge running pods, every ten minutes and when policies, waivers or labels of namespaces change, and "
     "write into the status of each policy how many violate it and how many would be denied.",
 )
 @option(

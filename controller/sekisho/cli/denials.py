@@ -66,7 +66,7 @@ def denials(
     output: str,
     kubeconfig: Path | None,
 ) -> None:
-    """Show what was denied in the cluster, the latest last, and which images that run would be denied now.
+    """Show what was denied in the cluster, the latest last, and which running images would be denied now.
 
     Reads the Events of the webhook, which a cluster keeps for an hour after the last repeat. The owner is the workload
     of the pods, such as a Deployment or a CronJob, or the pod itself if it has none.

@@ -25,7 +25,7 @@ Key = tuple[str, str]
     multiple=True,
     required=True,
     metavar="NAME",
-    help="A context of the kubeconfig; given for each of the two clusters.",
+    help="A context of the kubeconfig; set it two times, one for each cluster.",
 )
 @options.kubeconfig
 def diff(contexts: tuple[str, ...], kubeconfig: Path | None) -> None:

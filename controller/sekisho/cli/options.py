@@ -69,7 +69,7 @@ context_dir = click.option(
     "--context-dir",
     type=_FILE,
     metavar="DIR",
-    help="Objects of the cluster to check with, and not to check: Namespaces, LimitRanges, ServiceAccounts, policies.",
+    help="Objects of the cluster that are used and not checked: Namespaces, LimitRanges, ServiceAccounts, policies.",
 )
 verify_images = click.option(
     "--verify-images", is_flag=True, help="Judge rules on signatures too, which connects to the images' registries."
@@ -84,7 +84,7 @@ registry_ca_file = click.option(
     "--registry-ca-file",
     type=_FILE,
     metavar="FILE",
-    help="Authorities, in PEM, that registries' certificates may come from, besides the system's.",
+    help="Authorities that may sign the certificates of registries, PEM, in addition to the system's.",
 )
 exclude_namespaces = click.option(
     "--exclude-namespace",

@@ -1,4 +1,4 @@
-"""`sekisho promote`: lets a policy warn or deny, after showing what that means for the pods that run."""
+"""`sekisho promote`: makes a policy warn or deny, after showing what that means for running pods."""
 
 import sys
 from pathlib import Path
@@ -33,7 +33,7 @@ _STRICTNESS = tuple(_DOES)
     type=click.Choice((str(Enforcement.WARN), str(Enforcement.DENY))),
     default=str(Enforcement.DENY),
     show_default=True,
-    help="What the policy does then.",
+    help="The enforcement that the policy gets.",
 )
 @click.option(
     "--write",
@@ -55,10 +55,10 @@ def promote(
     exempt: tuple[str, ...],
     kubeconfig: Path | None,
 ) -> None:
-    """Show which pods that run a policy would deny, ask, and let it deny.
+    """Show which running pods a policy would deny, ask for confirmation, and make it deny.
 
     POLICY is the name of a ClusterPodPolicy, or NAMESPACE/NAME of a PodPolicy. A control with an enforcement of its own
-    keeps it. The exit code is 0 if the policy does it now, 1 if the answer was no, 2 for bad input.
+    keeps it. The exit code is 0 if the policy has the enforcement now, 1 if the answer was no, 2 for bad input.
     """
     enforcement = Enforcement(wanted)
     edit = _Edit(file, title, enforcement) if file is not None else None

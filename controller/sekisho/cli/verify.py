@@ -130,7 +130,7 @@ def verify(
     """Verify the signatures and attestations of images, as the webhook does.
 
     For each IMAGE: who has signed and scanned it, and when; each rule on signatures, attestations or catalogs that
-    applies to it in the namespace; and why else the control images would deny it, such as for its registry.
+    applies to it in the namespace; and other reasons for which the control images would deny it, such as its registry.
     ImageAuthorities are read from the policies' files, and so are the Secrets and ConfigMaps that they refer to. The
     exit code is 0 if that control would admit every image, 1 if it would deny some, 2 for bad input or a registry that
     does not answer.

@@ -1,4 +1,4 @@
-"""`sekisho waive`: waivers for the pods that run and that a policy would deny, one for each owner."""
+"""`sekisho waive`: waivers for running pods that a policy would deny, one for each owner."""
 
 import re
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ def waive(
     exempt: tuple[str, ...],
     kubeconfig: Path | None,
 ) -> None:
-    """Write waivers for the pods that run and that a policy would deny when they are made again.
+    """Write waivers for running pods that a policy would deny if they were created again.
 
     Each owner gets one, for the controls that its pods violate. Review them, apply them, and then let the policy deny:
     what runs keeps running, and other pods are denied.

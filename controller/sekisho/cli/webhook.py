@@ -35,7 +35,7 @@ def reasons(text: str) -> frozenset[Reason]:
 @option(
     "--certificate-secret",
     metavar="NAME",
-    show_default="sekisho-webhook-tls, unless --tls-cert-file is given",
+    show_default="sekisho-webhook-tls, unless --tls-cert-file is set",
     help="The Secret in --namespace that has tls.crt and tls.key; changes apply at once.",
 )
 @option(

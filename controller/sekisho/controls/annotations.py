@@ -41,7 +41,7 @@ class Annotations(Parameters, frozen=True):
     denied: (
         Annotated[
             Denied,
-            Meta(description="Keys of annotations that may not be set; example.com/* denies all that begin so."),
+            Meta(description="Keys of annotations that may not be set; example.com/* denies all with that prefix."),
         ]
         | None
     ) = None

@@ -37,8 +37,8 @@ CONTROL = Control(
     name="fsGroup",
     reason="the group of its volumes",
     summary="Volumes must belong to a group that the policy allows; without ranges, any but 0.",
-    why="Every process of the pod has this group, and the kubelet gives it the files of the pod's volumes: with a "
-    "foreign group a pod reads files of others on shared storage.",
+    why="Every process of the pod is in this group, and the kubelet makes it the group of the files in the pod's "
+    "volumes. With the group of another application, a pod can read that application's files on shared storage.",
     example=Example(
         parameters="{ranges: [{min: 2000, max: 2999}]}",
         denied="""\

@@ -39,7 +39,7 @@ class Labels(Parameters, frozen=True):
     denied: (
         Annotated[
             Denied,
-            Meta(description="Keys of labels that may not be set; example.com/* denies all that begin so."),
+            Meta(description="Keys of labels that may not be set; example.com/* denies all with that prefix."),
         ]
         | None
     ) = None

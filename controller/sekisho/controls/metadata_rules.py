@@ -16,7 +16,7 @@ _MAX_KEY: Final = 317
 Key = Annotated[str, Meta(pattern=f"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?{_NAME}$", max_length=_MAX_KEY)]
 """The key of a label or an annotation."""
 KeyPattern = Annotated[str, Meta(pattern="^[-A-Za-z0-9_./]*[*]?$", min_length=1, max_length=_MAX_KEY)]
-"""A key, or with * at the end all keys that begin so."""
+"""A key, or with * at the end all keys that begin with the text before it."""
 
 
 class AllowedValues(Struct, frozen=True, forbid_unknown_fields=True):

@@ -132,7 +132,7 @@ CONTROL = Control(
     reason="a toleration",
     summary="Pods may only tolerate taints that the policy allows; without a list, any but those of the control plane.",
     why="Taints keep pods off nodes, such as those of the control plane and those that belong to one team. A pod that "
-    "tolerates the taint runs there all the same.",
+    "tolerates the taint runs there anyway.",
     example=Example(
         parameters="{allowed: [{key: example.com/dedicated, values: [shop]}]}",
         denied="""\

@@ -52,7 +52,7 @@ def read_sources(
     exclude: patterns of files to leave out, as of `Excluded`.
     render: renders the charts and kustomizations of a folder; None leaves them out.
 
-    A file that cannot be read becomes a problem, and the others are read all the same.
+    A file that cannot be read becomes a problem, and the others are read anyway.
     """
     texts: list[Source] = []
     problems: list[Problem] = []

@@ -21,7 +21,7 @@ class AuditMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._pods = Gauge(
             "sekisho_controller_audited_pods",
-            "Pods that run, violate a policy as they run, or would be denied when they are made again, in the last "
+            "Pods that run, violate a policy as they run, or would be denied when they are created again, in the last "
             "audit of the process that leads.",
             ["state"],
             registry=registry,

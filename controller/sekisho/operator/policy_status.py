@@ -323,7 +323,7 @@ class StatusKeeper:
 
         is_observed: whether to look at those whose stored status is about the present generation, or at the others.
 
-        Those that are to be tried again later are left out.
+        Those that will be tried again later are left out.
         """
         now = time.monotonic()
         self._right.look_at(view)
@@ -357,7 +357,7 @@ class StatusKeeper:
             return None
 
     def _pause(self, view: View) -> float:
-        """The seconds until a Lease, a waiver or a catalogue's entry ends, or a failed write is to be tried again."""
+        """The seconds until a Lease, a waiver or a catalogue's entry ends, or until a failed write is tried again."""
         now = time.monotonic()
         expiries = [replica.expires - now for replica in view.replicas]
         retries = [due - now for _, due in self._retries.values()]

@@ -40,7 +40,7 @@ COLLECT_AFTER = 50_000
 thousands of policies are read at the start, all of which stay."""
 
 STOP_SECONDS = 5.0
-"""The longest wait for tasks to end, after which the Lease is released all the same."""
+"""The longest wait for tasks to end, after which the Lease is released anyway."""
 
 
 Work = Coroutine[object, object, object]

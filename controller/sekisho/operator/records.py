@@ -144,7 +144,7 @@ class Coverage(Struct, frozen=True):
     unable: tuple[str, ...]
     """Those that have read it and cannot use it."""
     silent: tuple[str, ...]
-    """Those that do not report and may serve all the same."""
+    """Those that do not report but may still serve."""
 
     @property
     def total(self) -> int:

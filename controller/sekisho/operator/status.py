@@ -43,7 +43,7 @@ class View(Struct, frozen=True):
     replicas: tuple[Replica, ...]
     """The live ones."""
     silent: tuple[str, ...] = ()
-    """The names of those that do not report and may serve all the same."""
+    """The names of those that do not report but may still serve."""
     counts: Counts = {}
     """Those of the last hour."""
     waivers: Mapping[str, tuple[WaiverInEffect, ...]] = {}

@@ -66,7 +66,7 @@ _POLICY_COLUMNS = (
         "Impact",
         "integer",
         ".status.impact.wouldBeDenied",
-        "Pods that run and would be denied when they are made again, if the policy denied.",
+        "Running pods that would be denied if they were created again and the policy denied.",
     ),
     Column("Violating", "integer", ".status.impact.violating", "Pods that violate it as they run.", 1),
     Column("Warnings", "integer", ".status.warnings", "Requests that it answered with a warning.", 1),

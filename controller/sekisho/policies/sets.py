@@ -1,7 +1,7 @@
 """A set of policies: built when a policy changes, it gives the plan for each request.
 
-Plans are cached by namespace and computed again when the namespace's labels change. Where the pod's labels or creator
-have a say, a plan is remembered only of pods that were admitted.
+Plans are cached by namespace and computed again when the namespace's labels change. Where it depends
+on the pod's labels or creator, a plan is cached only for pods that were admitted.
 """
 
 from collections import Counter
@@ -30,8 +30,8 @@ MAX_WAIVER_ENTRIES: Final = 500_000
 
 
 MAX_RULES: Final = 1024
-"""Distinct rules on signatures, and on attestations, by which it is decided what else a look-up reads: to go through so
-many takes about a millisecond."""
+"""The most distinct rules on signatures, and on attestations, that decide what else a look-up reads. Trying so many
+takes about a millisecond."""
 
 
 class _Selection(Struct, frozen=True, eq=False):

@@ -65,11 +65,11 @@ class PolicyImpact(Struct, frozen=True, rename="camel"):
     """What the policy means for what runs."""
 
     observed_generation: Annotated[int, Meta(description="The generation that was audited.", ge=0)]
-    pods: Annotated[int, Meta(description="How many pods that run it applies to.", ge=0)]
+    pods: Annotated[int, Meta(description="How many running pods it applies to.", ge=0)]
     violating: Annotated[int, Meta(description="How many of them violate it as they run.", ge=0)]
     would_be_denied: Annotated[
         int,
-        Meta(description="How many of them would be denied when they are made again, if the policy denied.", ge=0),
+        Meta(description="How many of them would be denied if they were created again and the policy denied.", ge=0),
     ]
     owners: Annotated[int, Meta(description="How many owners have such pods.", ge=0)]
     idle_templates: Annotated[

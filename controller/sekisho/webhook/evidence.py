@@ -507,7 +507,7 @@ class EvidenceView(Mapping[str, ImageFacts | Unknown]):
     """Evidence for the judging of one review, by `evidence_key` and `tag_key`.
 
     unresolved, pull_secrets, namespace: as for `EvidenceStore.view`, with what None means.
-    due: images whose facts were used and are to be renewed behind the request.
+    due: images whose facts were used and must be renewed after the request.
     """
 
     def __init__(

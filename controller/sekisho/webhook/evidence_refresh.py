@@ -1,8 +1,7 @@
-"""Keeps the shared evidence of images that run up to date, so that their pods never wait and outages find it fresh, and
-reports which of them are not trusted any more.
+"""Keeps the shared evidence of images that run up to date, and reports which of them are no longer trusted.
 
-One replica does it for all, the one that holds a Lease: each image is asked about once an hour, however many replicas
-there are.
+So the pods of these images never wait, and the evidence is fresh when a registry fails. The replica that holds a Lease
+does it for all: each image is looked up once an hour, for any number of replicas.
 """
 
 import asyncio
@@ -77,7 +76,7 @@ class EvidenceRefresh:
         self._counts: Mapping[tuple[str, ...], float] = {}
         self._judged_at: float | None = None
         self._seconds = 0.0
-        """That the last pass spent on reading and judging pods."""
+        """The time that the last pass spent on reading and judging pods."""
 
     async def run(self) -> NoReturn:
         """Refresh and judge while this replica holds the Lease, until cancelled."""
@@ -105,14 +104,14 @@ class EvidenceRefresh:
             try:
                 await self.refresh()
             except (ApiError, ApiUnavailable, msgspec.DecodeError) as error:
-                logger.warning("cannot list the pods whose images are to be looked up again: %s", error)
+                logger.warning("cannot list the pods whose images must be looked up again: %s", error)
                 seconds = RETRY_SECONDS
             except Exception:  # the facts stay, and requests renew those that they need
                 logger.exception("internal error while evidence about images was refreshed")
             await self._until_due(spread(seconds, 0.1), before)
 
     async def _until_due(self, seconds: float, before: tuple[object, ...]) -> None:
-        """Return after so many seconds, or soon after rules are others than before."""
+        """Return after so many seconds, or soon after the rules have changed."""
         began = time.monotonic()
         soonest = max(MIN_REST_SECONDS, REST * self._seconds)
         while (waited := time.monotonic() - began) < seconds:
@@ -121,7 +120,7 @@ class EvidenceRefresh:
             await asyncio.sleep(POLL_SECONDS)
 
     def _rules(self) -> tuple[object, ...]:
-        """What pods are judged by: other objects after a change."""
+        """What pods are judged by; each change makes new objects."""
         policies = self._judged.policies()
         return policies, self._judged.authorities(policies)
 

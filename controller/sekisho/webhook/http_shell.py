@@ -91,7 +91,7 @@ class HttpShell:
     def _handler(self, path: str) -> ReviewHandler:
         handler = self._routes.get(path)
         if handler is None:
-            # A secret part that is not known, or not any more: the API server must get its verdict all the same.
+            # A secret part that is not known, or no longer: the API server must still get its verdict.
             above, _, secret = path.rpartition("/")
             handler = (self._of_unknown or self._known).get(above) if secret else None
         if handler is None:

@@ -96,7 +96,7 @@ class RunningImages:
     """One pass over the running pods: give all of them to `judge`, in any thread but one after the other.
 
     now: the time that they are judged at.
-    older_than: images whose shared facts were found earlier are to be looked up again.
+    older_than: images whose shared facts are from an earlier time must be looked up again.
     """
 
     def __init__(self, judged: Judged, now: datetime, older_than: datetime) -> None:

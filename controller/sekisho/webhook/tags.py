@@ -23,7 +23,7 @@ MAX_TAGS: Final = 4096
 MAX_FLIGHTS: Final = 1024
 """Tags that are resolved at the same time; further ones stay tags."""
 MIN_FREE_FLIGHTS: Final = 512
-"""Those of them that are left to namespaces with fewer than MIN_BUSY_FLIGHTS: some with many must not hold up all."""
+"""The part of them that only namespaces with fewer than MIN_BUSY_FLIGHTS may use, so that some cannot delay all."""
 MIN_BUSY_FLIGHTS: Final = 16
 MAX_FLIGHTS_OF_NAMESPACE: Final = 64
 """Tags that are resolved at the same time for one namespace, so that it does not hold up others."""
@@ -56,7 +56,7 @@ class _Known(Struct, frozen=True, gc=False):
 
 
 _Key = tuple[str, PodPullSecrets | None]
-"""An image with a tag, by `tag_key`, and the pod's own pull Secrets that it is asked about with."""
+"""An image with a tag, by `tag_key`, and the pod's own pull Secrets that it is looked up with."""
 
 
 class Tags:
@@ -86,7 +86,7 @@ class Tags:
         namespace: of the pod that needs them.
         pull_secrets: the pod's own; None for only those of the release.
 
-        Questions that take longer go on, and a later call finds their answers. Raises nothing.
+        Look-ups that take longer continue, and a later call gets their results. Raises nothing.
         """
         wanted = list(dict.fromkeys(reference for reference in references if reference.digest is None))
         named = {(tag_key(one), pull_secrets): one for one in wanted}
@@ -125,19 +125,19 @@ class Tags:
         return known if known is not None and time.monotonic() < known.until else None
 
     def _start(self, key: _Key, reference: Reference, namespace: str) -> None:
-        """Start the question about a tag, or note that there is no room for it."""
+        """Start the look-up of a tag, or note that there is no room for it."""
         self._without_room.pop(key, None)
         if not self._has_room(namespace):
             self._without_room[key] = time.monotonic() + WITHOUT_ROOM_SECONDS
             if len(self._without_room) > MAX_WITHOUT_ROOM:
                 self._without_room.popitem(last=False)
             return
-        task = self._flights[key] = asyncio.create_task(self._ask(key, reference, namespace))
+        task = self._flights[key] = asyncio.create_task(self._look_up(key, reference, namespace))
         self._by_namespace[namespace] += 1
         task.add_done_callback(lambda _: self._ended(key, namespace))
 
     def _has_room(self, namespace: str) -> bool:
-        """Whether a namespace may start a question."""
+        """Whether a namespace may start a look-up."""
         own = self._by_namespace[namespace]
         most = MAX_FLIGHTS if own < MIN_BUSY_FLIGHTS else MAX_FLIGHTS - MIN_FREE_FLIGHTS
         return own < MAX_FLIGHTS_OF_NAMESPACE and len(self._flights) < most
@@ -148,8 +148,8 @@ class Tags:
         if not self._by_namespace[namespace]:
             del self._by_namespace[namespace]
 
-    async def _ask(self, key: _Key, reference: Reference, namespace: str) -> None:
-        """Ask the registry, and keep the answer. Raises nothing."""
+    async def _look_up(self, key: _Key, reference: Reference, namespace: str) -> None:
+        """Get the digest from the registry, and keep it. Raises nothing."""
         digest, problem, fix, seconds = None, "", "correct the tag, or try again", FAILURE_SECONDS
         try:
             async with asyncio.timeout(LOOKUP_SECONDS):

@@ -23,7 +23,7 @@ IMPACT: Json = {
     "examples": [{"owner": f"Deployment team-{n}/d{n}", "pods": 25, "controls": ["privileged"]} for n in range(2)],
 }
 WARNING = (
-    'policy "p" denies 2,000 of 10,000 pods that run when they are made again: Deployment team-0/d0, Deployment '
+    'policy "p" denies 2,000 of 10,000 running pods when they are created again: Deployment team-0/d0, Deployment '
     "team-1/d1 and 81 more"
 )
 AUDITING: Json = {"enforcement": "Audit", "controls": {"privileged": {}}}
@@ -59,12 +59,12 @@ def test_enforcement_that_is_left_out_is_deny() -> None:
 
 def test_pod_policy_is_named_with_its_namespace() -> None:
     (warning,) = warnings(AUDITING, DENYING, {"impact": IMPACT}, "PodPolicy")
-    assert warning.startswith('policy "shop/p" denies 2,000 of 10,000 pods')
+    assert warning.startswith('policy "shop/p" denies 2,000 of 10,000 running pods')
 
 
 def test_older_audit_is_said_to_be_older() -> None:
     (warning,) = warnings(AUDITING, DENYING, {"impact": IMPACT | {"observedGeneration": 3}})
-    assert "when they are made again, as of generation 3: Deployment" in warning
+    assert "when they are created again, as of generation 3: Deployment" in warning
 
 
 @pytest.mark.parametrize(

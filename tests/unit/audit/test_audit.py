@@ -165,7 +165,7 @@ def test_node_of_the_scheduler_is_not_a_violation() -> None:
     assert counts(audit([no_node], [pinned, pod("p", pinned, {**PLAIN, "nodeName": "n1"})])) == (1, 0, 1)
 
 
-def test_debug_container_violates_and_is_not_made_again() -> None:
+def test_debug_container_violates_and_is_not_created_again() -> None:
     debugged = {**PLAIN, "ephemeralContainers": [container("debug", securityContext={"privileged": True})]}
     assert counts(audit([UNPRIVILEGED], [pod("p", spec=debugged)])) == (1, 1, 0)
 

@@ -59,8 +59,8 @@ async def test_policy_is_tried_before_it_is_applied(kubeconfig: str, tmp_path: P
     done = await run(kubeconfig, "-p", file)
     assert done.exit_code == 1, done.output
     assert done.stdout == (
-        "5 pods run: 4 violate a policy now, 4 pods of 1 owner would be denied when made\n"
-        "again.\n"
+        "5 pods run: 4 violate a policy now, 4 pods of 1 owner would be denied when\n"
+        "created again.\n"
         "\n"
         "POLICY  ENFORCEMENT  PODS  VIOLATING  DENIED  OWNERS  IDLE\n"
         "new     Deny            5          4       4       1     0\n"
@@ -75,7 +75,7 @@ async def test_policy_is_tried_before_it_is_applied(kubeconfig: str, tmp_path: P
 async def test_exit_code_is_0_if_nothing_would_be_denied(kubeconfig: str, tmp_path: Path) -> None:
     done = await run(kubeconfig, "-p", policy_file(tmp_path, "new", controls={"hostNamespaces": {}}))
     assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout.startswith("5 pods run: 0 violate a policy now, 0 pods of 0 owners would be denied when made\n")
+    assert done.stdout.startswith("5 pods run: 0 violate a policy now, 0 pods of 0 owners would be denied when\n")
 
 
 async def test_policies_of_the_cluster_are_the_default(server: ClusterServer, kubeconfig: str) -> None:
@@ -222,7 +222,7 @@ async def test_one_namespace_is_read_alone(server: ClusterServer, kubeconfig: st
     server.put("/api/v1/namespaces/shop/pods", [pod("p", spec=PRIVILEGED)])
     server.put("/api/v1/namespaces/shop", ())
     done = await run(kubeconfig, "-n", "shop", "-p", policy_file(tmp_path, "new", controls={"privileged": {}}))
-    assert done.stdout.startswith("1 pod runs: 1 violates a policy now, 1 pod of 1 owner would be denied when made\n")
+    assert done.stdout.startswith("1 pod runs: 1 violates a policy now, 1 pod of 1 owner would be denied when\n")
     assert "/api/v1/pods" not in server.requests
 
 

@@ -36,7 +36,8 @@ def summary(result: Result) -> str:
     run, violate = ("s" if count == 1 else "" for count in (result.pods, result.violating))
     sentences = [
         f"{counted(result.pods, 'pod')} run{run}: {result.violating:,} violate{violate} a policy now, "
-        f"{counted(result.denied, 'pod')} of {counted(result.denied_owners, 'owner')} would be denied when made again."
+        f"{counted(result.denied, 'pod')} of {counted(result.denied_owners, 'owner')} would be denied "
+        "when created again."
     ]
     lenient = result.denied - result.denied_now
     if lenient:
