@@ -69,7 +69,7 @@ WORDS: Final = (
         r"hence(forth)?|thence|whence|whither|hitherto|thereof|thereby|wherein|whereby|lest|nought|naught|forthwith",
         "modern words",
     ),
-    Word(r"(?<!there )is no (?!longer|more|one|such)\w+", "is not a"),
+    Word(r"(?<!there )(is|are|was|were) no (?!longer|more|one|such)\w+", "is not a; are not"),
 )
 EXCEPTIONS: Final = (
     "connection refused",

@@ -127,7 +127,7 @@ class Turns:
 class Worker:
     """One thread for work that would hold up the event loop; namespaces take turns at it. End it with `close`.
 
-    One: more would take turns with the event loop, and be no faster.
+    One: more would take turns with the event loop, and would not be faster.
     """
 
     def __init__(self, name: str) -> None:

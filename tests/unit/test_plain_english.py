@@ -45,6 +45,7 @@ def words(text: str) -> list[str]:
         ("it outweighs the other", "it takes precedence"),
         ("it waits for ever", "it waits forever, without endpoints"),
         ("hence it fails", "hyphenated words such as thencefoo"),
+        ("requests that are no review", "there are no reviews, and they are no longer needed"),
         ("the line is no review", "there is no review, and it is no longer needed"),
     ],
 )

@@ -60,7 +60,7 @@ class Evaluation(Struct, frozen=True, eq=False, gc=False):
     filled: the defaults that were applied before judging.
     notes: images of a template or manifest that were not judged, in addition to the notes of the plan.
     lookups: the images to look up for a verdict that rests on what their registries hold; those of violations, and
-        those of a template that is only warned about, which are no violations yet.
+        those of a template that is only warned about, which are not violations yet.
     """
 
     pod: Pod

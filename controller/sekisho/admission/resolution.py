@@ -23,8 +23,8 @@ def resolve_tags(
 ) -> tuple[list[ChangedImage], tuple[Lookup, ...]]:
     """The images whose tags are resolved, and those whose digests must be looked up.
 
-    An image that a cheaper rule denies, or that a waiver exempts, is left as it is. A rule that only lacks the digest
-    is met by it.
+    An image that a cheaper rule denies, or that a waiver exempts, is left as it is. A rule that
+    only requires a digest is met by the resolved one.
 
     trust: that of the context, which has the digests.
     only: the names of the containers that may still be changed; None for a new pod.

@@ -98,7 +98,7 @@ class Review(RequestHead, frozen=True, gc=False, rename="camel"):
 
     @property
     def workload(self) -> WorkloadMeta | None:
-        """What the object with a pod template says of itself; None for a pod."""
+        """Kind and metadata of the object with a pod template; None for a pod."""
         return None if self.object is None or self.is_pod else WorkloadMeta(self.kind.kind, self.object.metadata)
 
     @property

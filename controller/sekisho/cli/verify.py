@@ -1,30 +1,29 @@
 """`sekisho verify`: who has signed images, and which rules of policies they meet."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import click
 import msgspec
-from click import style
-from msgspec import Struct
 
 from sekisho.admission import denying
 from sekisho.cli import options
 from sekisho.cli.image_lookups import ImageLookups, objects_for_authorities
-from sekisho.cli.reports.wording import VERDICTS
+from sekisho.cli.reports.image_report import (
+    AttestationReport,
+    ImageReport,
+    RuleReport,
+    SignatureReport,
+    image_lines,
+)
 from sekisho.cli.terminal import write
-from sekisho.controls.attestation_judges import shown_values
 from sekisho.controls.image_rules import RuleResult, rule_results
 from sekisho.controls.images import NEEDS_DIGEST, image_rules, judge_catalogs
-from sekisho.findings import printable, words
+from sekisho.findings import printable
 from sekisho.images import ImageError, Reference, parse, without_credentials
-from sekisho.images.attested import Build
-from sekisho.images.evidence import ImageFacts, Signature, Unknown, signatures_by_others
-from sekisho.images.scans import SEVERITIES, Scan
-from sekisho.images.vex import Vex
+from sekisho.images.evidence import ImageFacts, Signature, Unknown
 from sekisho.pods import Container, Pod, PodSpec, container_refs
 from sekisho.policies import (
     ClusterPodPolicy,
@@ -36,69 +35,9 @@ from sekisho.policies import (
     compile_policy,
 )
 from sekisho.policies.compilation import Rule
-from sekisho.timestamps import rfc3339
 
 IMAGES: Final = "images"
 """The control whose parameters are judged."""
-_SHOWN_FINGERPRINT: Final = 16
-
-
-class _Signature(Struct, frozen=True, rename="camel"):
-    """`Signature` in the report for programs."""
-
-    authority: str
-    fingerprint: str
-    identity: str
-    issuer: str
-    signed_at: datetime | None
-    candidate: str
-
-
-class _Attestation(Struct, frozen=True, rename="camel"):
-    """`Attestation` in the report for programs."""
-
-    predicate_type: str
-    signatures: tuple[_Signature, ...]
-    scan: Scan | None
-    build: Build | None
-    vex: Vex | None
-    values: Mapping[str, str]
-
-
-class _RuleReport(Struct, frozen=True, rename="camel"):
-    policy: str
-    rule: str
-    enforcement: Enforcement
-    requires: str
-    is_met: bool
-    problem: str = ""
-    fix: str = ""
-
-
-class _Report(Struct, frozen=True, rename="camel"):
-    """What is known about an image.
-
-    problem: why it could not be looked up; empty if it was.
-    elsewhere: policies that have rules for the image and do not apply in the namespace.
-    platforms: of an index, if statements about them count, by digest.
-    """
-
-    image: str
-    digest: str | None
-    is_admitted: bool
-    signatures: tuple[_Signature, ...]
-    other_signatures: int
-    problems: tuple[str, ...]
-    omitted: int
-    rules: tuple[_RuleReport, ...]
-    problem: str = ""
-    attestations: tuple[_Attestation, ...] = ()
-    elsewhere: tuple[str, ...] = ()
-    platforms: Mapping[str, str] = {}
-
-    @property
-    def exit_code(self) -> int:
-        return 2 if self.problem else 0 if self.is_admitted else 1
 
 
 @click.command()
@@ -152,7 +91,7 @@ def verify(
     if output == "json":
         click.echo(msgspec.json.format(msgspec.json.encode({"images": reports})).decode())
     else:
-        write("\n".join(line for report in reports for line in _lines(report, namespace)) + "\n")
+        write("\n".join(line for report in reports for line in image_lines(report, namespace)) + "\n")
     sys.exit(max(report.exit_code for report in reports))
 
 
@@ -208,7 +147,7 @@ def _report(
     lookups: ImageLookups,
     objects: Sequence[Policy],
     applying: Sequence[ClusterPodPolicy | PodPolicy],
-) -> _Report:
+) -> ImageReport:
     facts = lookups.facts(reference)
     rules = tuple(_rules(applying, image, reference, lookups, _digest_in_pods(applying, reference, lookups)))
     others = [policy for policy in _pod_policies(objects) if policy not in applying]
@@ -218,7 +157,7 @@ def _report(
         problem = facts.reason
     else:
         known = facts
-    return _Report(
+    return ImageReport(
         without_credentials(image),
         lookups.digest(reference),
         not denying(rule for rule in rules if not rule.is_met),
@@ -229,7 +168,7 @@ def _report(
         rules,
         problem,
         tuple(
-            _Attestation(
+            AttestationReport(
                 one.predicate_type, _shown_signatures(one.signatures), one.scan, one.build, one.vex, one.values
             )
             for one in known.attestations
@@ -239,8 +178,8 @@ def _report(
     )
 
 
-def _shown_signatures(signatures: Sequence[Signature]) -> tuple[_Signature, ...]:
-    return tuple(_Signature(**msgspec.structs.asdict(one)) for one in signatures)
+def _shown_signatures(signatures: Sequence[Signature]) -> tuple[SignatureReport, ...]:
+    return tuple(SignatureReport(**msgspec.structs.asdict(one)) for one in signatures)
 
 
 def _digest_in_pods(
@@ -268,8 +207,8 @@ def _rules(
     reference: Reference,
     lookups: ImageLookups,
     digest: str | None = None,
-) -> Iterator[_RuleReport]:
-    """The results of the catalogues and rules of policies that apply to an image, and why else they deny it.
+) -> Iterator[RuleReport]:
+    """The results of the catalogues and rules of policies that apply to an image, and other reasons why they deny it.
 
     digest: what its tag is replaced by in pods; None where nothing replaces it.
     """
@@ -287,18 +226,18 @@ def _rules(
             yield _rule_report(policy, rule.enforcement, result)
 
 
-def _other_faults(policy: str, rule: Rule, image: str, *, has_digest: bool) -> Iterator[_RuleReport]:
+def _other_faults(policy: str, rule: Rule, image: str, *, has_digest: bool) -> Iterator[RuleReport]:
     """Why a policy denies an image for its name alone, as it is written; `has_digest` if its tag will be replaced."""
     pod = _pod_with(image)
     for finding in rule.check(pod, container_refs(pod.spec)):
         if finding.allowed != NEEDS_DIGEST or not has_digest:
             problem = f"is {finding.value}"
             place = f"spec.controls.{IMAGES}"
-            yield _RuleReport(policy, place, rule.enforcement, finding.allowed, False, problem, finding.fix)
+            yield RuleReport(policy, place, rule.enforcement, finding.allowed, False, problem, finding.fix)
 
 
-def _rule_report(policy: str, enforcement: Enforcement, result: RuleResult) -> _RuleReport:
-    return _RuleReport(
+def _rule_report(policy: str, enforcement: Enforcement, result: RuleResult) -> RuleReport:
+    return RuleReport(
         policy,
         f"spec.controls.{IMAGES}.{result.place}",
         enforcement,
@@ -307,74 +246,3 @@ def _rule_report(policy: str, enforcement: Enforcement, result: RuleResult) -> _
         result.problem,
         result.fix,
     )
-
-
-def _lines(report: _Report, namespace: str) -> Iterator[str]:
-    verdict = style("admitted", fg="green") if report.is_admitted else style("denied", fg="red")
-    if report.problem and report.is_admitted:
-        verdict = style("not verified", fg="yellow")
-    yield f"{style(printable(report.image), bold=True)}: {verdict}"
-    if report.digest is not None and report.digest not in report.image:
-        yield f"  digest {report.digest}"
-    if report.problem and all(rule.problem != report.problem for rule in report.rules):
-        yield printable(f"  it {report.problem}")
-    yield from _facts_lines(report)
-    if not report.rules:
-        yield printable(f"  no rule on signatures, attestations or catalogs applies to it in namespace {namespace}")
-        if report.elsewhere:
-            yield printable(f"  {_in_other_namespaces(report.elsewhere)}; name its namespace with --namespace")
-    for rule in report.rules:
-        yield from _rule_lines(rule)
-
-
-def _facts_lines(report: _Report) -> Iterator[str]:
-    yield from (f"  {printable(_signed(signature))}" for signature in report.signatures)
-    yield from (f"  {printable(_attested(attestation))}" for attestation in report.attestations)
-    for digest, name in report.platforms.items():
-        yield printable(f"  platform {name}, {digest}: statements about it count")
-    if not report.signatures and not report.problem:
-        yield "  no known signer"
-    if report.other_signatures:
-        yield f"  {signatures_by_others(report.other_signatures)}"
-    yield from (printable(f"  one does not count: {problem}") for problem in report.problems)
-    if report.omitted:
-        yield f"  {report.omitted} more were not read"
-
-
-def _in_other_namespaces(policies: Sequence[str]) -> str:
-    names = words([f'"{name}"' for name in policies], "and")
-    return f"policy {names} has rules for it" if len(policies) == 1 else f"policies {names} have rules for it"
-
-
-def _signed(signature: _Signature) -> str:
-    if not signature.identity:
-        return f"signed by {signature.authority}, with key {signature.fingerprint[:_SHOWN_FINGERPRINT]}"
-    at = f" at {rfc3339(signature.signed_at)}" if signature.signed_at is not None else ""
-    return f"signed by {signature.authority}{at}, as {signature.identity} of {signature.issuer}"
-
-
-def _attested(attestation: _Attestation) -> str:
-    by = words(list(dict.fromkeys(signature.authority for signature in attestation.signatures)), "and")
-    scan, build = attestation.scan, attestation.build
-    if build is not None:
-        sources = f" from {words(build.sources, 'and')}" if build.sources else ""
-        return f"built by {build.builder}{sources}, says {by}"
-    if attestation.vex is not None:
-        excluded, affecting = len(attestation.vex.excluded.split()), len(attestation.vex.affecting.split())
-        issued = rfc3339(attestation.vex.issued)
-        return f"VEX by {by} of {issued}: ids that it excludes: {excluded}, that it calls affecting: {affecting}"
-    if scan is None:
-        values = f", in which {shown_values(attestation.values)}" if attestation.values else ""
-        return f"attested by {by}: {attestation.predicate_type}{values}"
-    text = f"scanned by {by}{f' with {scan.scanner}' if scan.scanner else ''} at {rfc3339(scan.finished)}: "
-    return text + (scan.problem or words([f"{scan.count(severity)} {severity}" for severity in SEVERITIES], "and"))
-
-
-def _rule_lines(rule: _RuleReport) -> Iterator[str]:
-    place = f'policy "{rule.policy}" {rule.rule}'
-    if rule.is_met:
-        yield printable(f"  {place}: passes: requires {rule.requires}")
-        return
-    verdict = VERDICTS[rule.enforcement]
-    yield printable(f"  {place}: {verdict}: requires {rule.requires}, and the image {rule.problem}")
-    yield printable(f"    Fix: {rule.fix}.")

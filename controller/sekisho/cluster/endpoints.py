@@ -64,7 +64,7 @@ def all_pods(slices: Iterable[Pods]) -> Pods:
 
 
 def strangers(pods: Pods, reporting: Iterable[str]) -> frozenset[str]:
-    """Those that report and are no pod of the Service; none while an endpoint has no pod, as it may be any of them."""
+    """Those that report and are not a pod of the Service; none while an endpoint has no pod: it may be any of them."""
     known = {*pods.ready, *pods.unready}
     return frozenset() if "" in known else frozenset(reporting) - known
 

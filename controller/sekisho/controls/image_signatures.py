@@ -200,7 +200,7 @@ def _signers_problem(by: Signers, signed: Sequence[str], facts: ImageFacts, trus
 
 
 def _end(name: str, fingerprint: str, trust: Trust) -> datetime | None:
-    """When a key of an authority ended; None if it has not, or is none of its keys."""
+    """When a key of an authority ended; None if it has not, or is not one of its keys."""
     keys = trust.authorities[name].keys if name in trust.authorities else ()
     ends = (key.until for key in keys if key.fingerprint == fingerprint)
     return next((end for end in ends if end is not None and end <= trust.now), None)

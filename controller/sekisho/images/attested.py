@@ -97,7 +97,7 @@ class _Statement(Struct, frozen=True):
 
 
 def verify_sbom(statement: bytes, predicate_type: str) -> None:
-    """Raise NotASignatureError for a statement with the type of an SBOM that is none, or that lists nothing.
+    """Raise NotASignatureError for a statement with the type of an SBOM that is not one, or that lists nothing.
 
     Its type and its subject were checked before.
     """

@@ -51,7 +51,7 @@ def as_json(value: Value) -> str:
 
 
 def read_values(statement: bytes, paths: Iterable[str]) -> Mapping[str, str]:
-    """The values at paths of a statement's predicate, as JSON, by path; without those that are no text, integer or
+    """The values at paths of a statement's predicate, as JSON, by path; without those that are not a text, integer or
     boolean, or too long.
 
     The statement's JSON was read strictly before. Raises NotASignatureError where the bounds are exceeded.

@@ -108,7 +108,7 @@ class Checks(Struct, frozen=True):
 
     @property
     def passed_over(self) -> int:
-        """The number of objects without pods that are no policies."""
+        """The number of objects without pods that are not policies."""
         return sum(self.kinds.values())
 
 

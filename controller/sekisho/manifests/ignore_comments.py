@@ -90,7 +90,7 @@ def _problem(match: re.Match[str]) -> str:
 
 
 def _texts(root: yaml.Node) -> Iterator[tuple[int, int]]:
-    """Where the quoted and block texts of a document begin and end: what looks like a comment in them is none."""
+    """Where the quoted and block texts of a document begin and end: what looks like a comment in them is not one."""
     nodes = [root]
     seen: set[int] = set()
     while nodes:

@@ -51,7 +51,7 @@ Each raises MalformedReviewError, and nothing else. A coroutine that is never ru
 
 
 class HttpShell:
-    """Hands the body of each request to the handler of its path, and answers requests that are no review itself.
+    """Hands the body of each request to the handler of its path, and answers requests that are not reviews itself.
 
     From `drain` on, each answer closes its connection, so that the client sends its next request to another replica.
 

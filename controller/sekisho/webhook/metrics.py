@@ -89,7 +89,7 @@ class Metrics:
         self._shared.clear()
 
     def count_http_error(self, status: int) -> None:
-        """Count a request that was no review."""
+        """Count a request that was not a review."""
         self._http_errors[status] += 1
 
     def add_source(self, source: Callable[[], Iterable[Metric]]) -> None:

@@ -1,4 +1,4 @@
-"""HTTP answers: to reviews, and to requests that are no review."""
+"""HTTP answers: to reviews, and to requests that are not reviews."""
 
 import time
 from email.utils import formatdate

@@ -17,7 +17,7 @@ _SEVERITIES = {Enforcement.DENY: "major", Enforcement.WARN: "minor", Enforcement
 
 
 def render(checks: Checks) -> str:
-    """One JSON array. GitLab takes issues with the same fingerprint for the same, also when lines have moved."""
+    """One JSON array. GitLab shows issues with the same fingerprint as one, also when lines have moved."""
     seen: Counter[str] = Counter()
     issues = [_issue(checked, located, seen) for checked in checks.checked for located in checked.violations]
     return json.dumps([*issues, *(_problem(problem, seen) for problem in checks.problems)], indent=2) + "\n"
@@ -52,5 +52,5 @@ def _fingerprint(identity: str, seen: Counter[str]) -> str:
 
 
 def _path(file: str) -> str:
-    """The path from the repository's root, where CI runs: GitLab knows no `./` before it."""
+    """The path from the repository's root, where CI runs, without `./`, which GitLab does not accept."""
     return printable(file.removeprefix("./"))
