@@ -191,7 +191,7 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         CLUSTER,
         others(sbom={"formats": ["spdx"]}, equals=[{"path": ".a", "value": 1}]),
         SCHEMA,
-        "spec.controls.images.attestations[0]: Invalid value: equals is only possible beside predicateType",
+        "spec.controls.images.attestations[0]: Invalid value: equals is only possible with predicateType",
         others(predicateType="https://acme.example/qa/v1", equals=[{"path": ".a", "value": 1}]),
     ),
     (

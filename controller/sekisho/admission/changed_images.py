@@ -34,10 +34,10 @@ def images_of(pod: Pod, only: frozenset[str] | None = None) -> Iterator[PlacedIm
 
     only: the names of the containers that may still be changed; None for a new pod, with its volumes.
     """
-    for placed in container_refs(pod.spec):
-        container = placed.container
+    for ref in container_refs(pod.spec):
+        container = ref.container
         if container.image and (only is None or container.name in only):
-            yield PlacedImage((*placed.path, "image"), container.image, container)
+            yield PlacedImage((*ref.path, "image"), container.image, container)
     if only is not None:
         return
     for index, volume in enumerate(pod.spec.volumes or ()):

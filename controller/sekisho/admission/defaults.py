@@ -206,12 +206,12 @@ def fill(
         _fill_volumes(filler, pod.spec, others)
     if lists is None:
         of_all = _for_containers(defaults, inherited)
-        for placed in containers:
-            _fill_container(filler, pod, placed, of_all, others)
+        for ref in containers:
+            _fill_container(filler, pod, ref, of_all, others)
     else:
         inherited |= {key for key in _INHERITED if _pod_value(pod, key) is not None}
-        for placed, own in zip(containers, lists, strict=True):
-            _fill_container(filler, pod, placed, _for_containers(own, inherited), _others(own))
+        for ref, own in zip(containers, lists, strict=True):
+            _fill_container(filler, pod, ref, _for_containers(own, inherited), _others(own))
     for image in images:
         filler.change(image)
     if filler.operations and only is None:
@@ -222,12 +222,12 @@ def fill(
 def _changeable(pod: Pod, only: frozenset[str] | None) -> list[ContainerRef]:
     """The containers of these names; with None, all."""
     containers = container_refs(pod.spec)
-    return containers if only is None else [placed for placed in containers if placed.container.name in only]
+    return containers if only is None else [ref for ref in containers if ref.container.name in only]
 
 
 def _lists(pod: Pod, containers: Sequence[ContainerRef], of_container: OfContainer) -> list[Sequence[Default]]:
     """The defaults for each container."""
-    lists = [of_container(placed.container) for placed in containers]
+    lists = [of_container(ref.container) for ref in containers]
     return list(map(_on_windows, lists)) if is_windows(pod.spec) else lists
 
 
@@ -321,9 +321,9 @@ def _is_inheritable(
 ) -> bool:
     """Whether a container leaves the default's field to the pod, and each of those may have the default."""
     is_inherited = False
-    for index, placed in enumerate(containers):
-        if _value(placed.container, default.key) is None:
-            if not _suits(pod, placed.container, default) or (lists is not None and default not in lists[index]):
+    for index, ref in enumerate(containers):
+        if _value(ref.container, default.key) is None:
+            if not _suits(pod, ref.container, default) or (lists is not None and default not in lists[index]):
                 return False
             is_inherited = True
     return is_inherited
@@ -346,20 +346,20 @@ def _for_containers(defaults: Sequence[Default], inherited: set[str]) -> list[De
 
 
 def _fill_container(
-    filler: _Filler, pod: Pod, placed: ContainerRef, defaults: list[Default], others: list[Default]
+    filler: _Filler, pod: Pod, ref: ContainerRef, defaults: list[Default], others: list[Default]
 ) -> None:
     """Set what a container does not inherit. `others` are the defaults beside those of its securityContext."""
-    container = placed.container
+    container = ref.container
     wanted = [
         default for default in defaults if _value(container, default.key) is None and _suits(pod, container, default)
     ]
-    filler.fill_context(placed.path, container.security_context is not None, wanted)
+    filler.fill_context(ref.path, container.security_context is not None, wanted)
     if _value(container, "capabilities") is not None:
         for default in defaults:
             if default.key == "capabilities":
-                _drop_more(filler, placed, default)
+                _drop_more(filler, ref, default)
     if others:
-        _fill_others(filler, pod, placed, others)
+        _fill_others(filler, pod, ref, others)
 
 
 def _others(defaults: Sequence[Default]) -> list[Default]:
@@ -367,15 +367,15 @@ def _others(defaults: Sequence[Default]) -> list[Default]:
     return [default for default in defaults if default.level not in _CONTEXTS]
 
 
-def _fill_others(filler: _Filler, pod: Pod, placed: ContainerRef, defaults: Sequence[Default]) -> None:
+def _fill_others(filler: _Filler, pod: Pod, ref: ContainerRef, defaults: Sequence[Default]) -> None:
     """Set the pull policy and the resources of a container."""
-    container = placed.container
+    container = ref.container
     for default in defaults:
         if default.level is _PULL and _has_default_pull_policy(container.image, container.image_pull_policy, default):
-            filler.add(_pointer((*placed.path, default.key)), default.value)
-            filler.credit(default.policy, render_path((*placed.path, default.key)))
+            filler.add(_pointer((*ref.path, default.key)), default.value)
+            filler.credit(default.policy, render_path((*ref.path, default.key)))
     # The API server rejects resources in ephemeral containers, and those of containers must fit into those of the pod.
-    if placed.kind is _EPHEMERAL or pod.spec.resources is not None:
+    if ref.kind is _EPHEMERAL or pod.spec.resources is not None:
         return
     resources = container.resources
     made: set[str] = set()
@@ -383,17 +383,17 @@ def _fill_others(filler: _Filler, pod: Pod, placed: ContainerRef, defaults: Sequ
         resources, [default for default in defaults if default.level is _RESOURCES]
     ):
         if resources is None and not made:
-            filler.add(_pointer((*placed.path, "resources")), {})
+            filler.add(_pointer((*ref.path, "resources")), {})
         if field not in made and (resources is None or getattr(resources, field) is None):
-            filler.add(_pointer((*placed.path, "resources", field)), {})
+            filler.add(_pointer((*ref.path, "resources", field)), {})
         made.add(field)
-        filler.add(_pointer_to((*placed.path, "resources", field), name), default.value)
-        filler.credit(default.policy, render_path((*placed.path, "resources", field, name)))
+        filler.add(_pointer_to((*ref.path, "resources", field), name), default.value)
+        filler.credit(default.policy, render_path((*ref.path, "resources", field, name)))
 
 
-def _drop_more(filler: _Filler, placed: ContainerRef, default: Default) -> None:
+def _drop_more(filler: _Filler, ref: ContainerRef, default: Default) -> None:
     """Add the default's capabilities to those that the container drops already: `capabilities.drop` is a set."""
-    context = placed.container.security_context
+    context = ref.container.security_context
     capabilities = context.capabilities if context is not None else None
     dropped = capabilities.drop if capabilities is not None else None
     added = (capabilities.add if capabilities is not None else None) or ()
@@ -402,7 +402,7 @@ def _drop_more(filler: _Filler, placed: ContainerRef, default: Default) -> None:
     missing = [name for name in default.value["drop"] if name not in (dropped or ()) and name not in by_name]
     if not missing or "ALL" in by_name:
         return
-    path = (*placed.path, "securityContext", "capabilities", "drop")
+    path = (*ref.path, "securityContext", "capabilities", "drop")
     if dropped is None:
         filler.add(_pointer(path), missing)
     else:
@@ -428,12 +428,12 @@ def _remove_token(filler: _Filler, spec: PodSpec) -> None:
     if not names:
         return
     kept: set[str] = set()
-    for placed in container_refs(spec):
-        mounts = placed.container.volume_mounts or ()
+    for ref in container_refs(spec):
+        mounts = ref.container.volume_mounts or ()
         for index in range(len(mounts) - 1, -1, -1):
             mount = mounts[index]
             if mount.name in names and is_token_mount(mount):
-                filler.remove(_pointer((*placed.path, "volumeMounts", index)))
+                filler.remove(_pointer((*ref.path, "volumeMounts", index)))
             elif mount.name in names:
                 kept.add(mount.name)
     volumes = spec.volumes or ()

@@ -142,8 +142,9 @@ def check(**values: Any) -> None:
     rendered = options.renderer(wanted.render, wanted.namespace)
     sources = read_sources(wanted.paths, options.standard_input(), exclude=wanted.exclude, render=rendered)
     live = options.cluster_state(wanted.kubeconfig, wanted.kube_context, is_wanted=wanted.cluster)
-    beside, applied = sources.texts, live.policies
-    objects = options.load_policies(wanted.policy_paths, wanted.standard, wanted.context_dir, beside, applied)
+    objects = options.load_policies(
+        wanted.policy_paths, wanted.standard, wanted.context_dir, sources.texts, live.policies
+    )
     policies = PolicySet.of(objects)
     context = (*live.sources, *options.context_sources(wanted.context_dir))
     namespaces = options.known_namespaces(
@@ -176,8 +177,8 @@ def _judged(
         return _check(sources, checker(), wanted.jobs)
     from sekisho.cli.image_lookups import ImageLookups, objects_for_authorities
 
-    beside = (*objects_for_authorities(wanted.policy_paths, context), *sources.texts)
-    with ImageLookups(policies, beside, wanted.registry_config, wanted.registry_ca_file) as images:
+    of_authorities = (*objects_for_authorities(wanted.policy_paths, context), *sources.texts)
+    with ImageLookups(policies, of_authorities, wanted.registry_config, wanted.registry_ca_file) as images:
         checks = _check(sources, checker(trust=images.trust()), wanted.jobs)
         images.look_up(lookup.reference for item in checks.checked for lookup in item.lookups)
         return _check(sources, checker(trust=images.trust()), wanted.jobs)

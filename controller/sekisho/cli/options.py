@@ -204,18 +204,19 @@ def load_policies(
     paths: Iterable[Path],
     level: str | None = None,
     context: Path | None = None,
-    beside: Iterable[Source] = (),
+    sources: Iterable[Source] = (),
     applied: Iterable[Policy] = (),
 ) -> list[Policy]:
     """The policies of --policy, --standard and --context-dir, and those among manifests.
 
     level, context: None where the option is not set.
+    sources: the manifests.
     applied: those of a cluster, which policies of the same name replace.
 
     Ends the command if there are none, or one is invalid.
     """
     try:
-        policies = manifests.load_policies(paths, level, context, beside, standard_input())
+        policies = manifests.load_policies(paths, level, context, sources, standard_input())
     except ValueError as error:
         raise click.UsageError(f"--standard {level}: {error}") from None
     except PolicyError as error:

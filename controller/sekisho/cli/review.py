@@ -55,8 +55,8 @@ def review(
     if verify_images and policies.needs_evidence:
         from sekisho.cli.image_lookups import ImageLookups, objects_for_authorities
 
-        beside = objects_for_authorities(policy_paths, context)
-        with ImageLookups(policies, beside, registry_config, registry_ca_file) as images:
+        of_authorities = objects_for_authorities(policy_paths, context)
+        with ImageLookups(policies, of_authorities, registry_config, registry_ca_file) as images:
             failures = _answer_all(policies, namespaces, images, mutates)
     else:
         if policies.needs_evidence:

@@ -40,7 +40,7 @@ from sekisho.images.vex import VEX_PREDICATES, VEX_UNREAD
 
 ANY_OR_ALL = "set either anyOf or allOf"
 ONE_KIND = "set one of vulnerabilities, sbom, provenance and predicateType"
-EQUALS_ALONE = "equals is only possible beside predicateType"
+EQUALS_ALONE = "equals is only possible with predicateType"
 EQUALS_ALONE_RULE: Final = "!has(self.equals) || has(self.predicateType)"
 MAX_EQUALS: Final = 8
 _KINDS: Final = ("vulnerabilities", "sbom", "provenance", "predicateType")
@@ -186,7 +186,7 @@ class AttestationRule(Struct, frozen=True, forbid_unknown_fields=True, rename="c
         Annotated[
             tuple[Equal, ...],
             Meta(
-                description="What the predicate of one such statement must have at paths, all of it; only beside "
+                description="What the predicate of one such statement must have at paths, all of it; only with "
                 "predicateType.",
                 min_length=1,
                 max_length=MAX_EQUALS,

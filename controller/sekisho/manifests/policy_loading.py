@@ -28,14 +28,14 @@ def load_policies(
     paths: Iterable[Path],
     standard: str | None = None,
     context: Path | None = None,
-    beside: Iterable[Source] = (),
+    sources: Iterable[Source] = (),
     stdin: BinaryIO | None = None,
 ) -> list[Policy]:
     """The policies of files and folders.
 
     standard: adds one more policy, for a level such as `restricted` or `baseline:v1.30`; None adds none.
     context: a folder of a cluster's objects whose policies are added, if it has any; None adds none.
-    beside: manifests whose policies are added, apart from those that are there already.
+    sources: manifests whose policies are added, apart from those that are there already.
     stdin: what the path `-` is; None if `-` is the name of a file.
 
     Raises PolicyError for files that cannot be used, and ValueError for an unknown standard.
@@ -46,7 +46,7 @@ def load_policies(
     if standard is not None:
         policies.append(policy_of_standard(standard))
     present = {(policy.kind, policy.title) for policy in policies}
-    policies += [policy for policy in policies_in(beside) if (policy.kind, policy.title) not in present]
+    policies += [policy for policy in policies_in(sources) if (policy.kind, policy.title) not in present]
     problems = tuple(dict.fromkeys(duplicate_names(policies)))
     if problems:
         raise PolicyError(*problems)

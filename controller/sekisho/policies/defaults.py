@@ -105,7 +105,9 @@ class PodSecurityContextDefaults(Struct, frozen=True, forbid_unknown_fields=True
     ) = None
     seccomp_profile: Annotated[Seccomp, Meta(description="Default of seccompProfile.")] | None = None
     app_armor_profile: (
-        Annotated[AppArmor, Meta(description="Default of appArmorProfile; not applied beside AppArmor's annotations.")]
+        Annotated[
+            AppArmor, Meta(description="Default of appArmorProfile; not applied to a pod with AppArmor annotations.")
+        ]
         | None
     ) = None
 
@@ -127,7 +129,9 @@ class ContainerSecurityContextDefaults(Struct, frozen=True, forbid_unknown_field
     capabilities: Annotated[CapabilitiesDefault, Meta(description="Capabilities to drop.")] | None = None
     seccomp_profile: Annotated[Seccomp, Meta(description="Default of seccompProfile.")] | None = None
     app_armor_profile: (
-        Annotated[AppArmor, Meta(description="Default of appArmorProfile; not applied beside AppArmor's annotations.")]
+        Annotated[
+            AppArmor, Meta(description="Default of appArmorProfile; not applied to a pod with AppArmor annotations.")
+        ]
         | None
     ) = None
 

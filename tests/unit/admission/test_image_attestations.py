@@ -349,7 +349,7 @@ MALFORMED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "values of an SBOM": (
         {"sbom": {"formats": ["spdx"]}, "equals": [{"path": ".a", "value": 1}]},
-        ": equals is only possible beside predicateType",
+        ": equals is only possible with predicateType",
     ),
     "VEX": (
         {"predicateType": "https://openvex.dev/ns"},
