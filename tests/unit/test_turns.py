@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from sekisho import turns as module
 from sekisho.turns import Turns, Worker
 from tests.unit.waiting import until
 
@@ -211,4 +212,33 @@ async def test_namespaces_take_turns_at_a_worker() -> None:
     may_end.set()
     await asyncio.gather(*calls)
     assert order == ["many", "few", "many", "many"]
+    worker.close()
+
+
+async def test_work_that_gives_way_to_a_worker_goes_on_when_its_call_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_PAUSE_SECONDS", SOON)
+    worker, may_end = Worker("test"), threading.Event()
+    await worker.give_way()  # to nothing
+    call = asyncio.create_task(worker.run("team", partial(may_end.wait, SOON)))
+    await asyncio.sleep(0)
+    other = asyncio.create_task(worker.give_way())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not other.done()
+    may_end.set()
+    async with asyncio.timeout(SOON / 2):
+        await other
+    await call
+    worker.close()
+
+
+async def test_work_gives_way_to_a_worker_only_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_PAUSE_SECONDS", 0.001)
+    worker, may_end = Worker("test"), threading.Event()
+    call = asyncio.create_task(worker.run("team", partial(may_end.wait, SOON)))
+    await asyncio.sleep(0)
+    await worker.give_way()
+    assert not call.done()
+    may_end.set()
+    await call
     worker.close()

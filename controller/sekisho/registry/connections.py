@@ -22,9 +22,9 @@ class Connections:
     """Make it on the running loop, and end it with `close`. A slow registry or a namespace leaves room to others."""
 
     def __init__(self, settings: Settings) -> None:
-        self.http = HttpClient(settings)
         self.worker = Worker("registries")
         """Decodes what is large, and may be used for other work on answers of registries."""
+        self.http = HttpClient(settings, self.worker.give_way)
         self.large = Turns(MAX_LARGE_ANSWERS, is_shared=True)
         self._all = Turns(MAX_REQUESTS_IN_ALL, is_shared=True)
         self._of_registries = Turns(MAX_REQUESTS_IN_ALL, is_shared=True)

@@ -57,6 +57,8 @@ _LIMITS: Final = aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=CONNE
 
 OnLarge = Callable[[], Awaitable[None]]
 """Awaited once before more than MAX_SMALL_BYTES of an answer are received."""
+GiveWay = Callable[[], Awaitable[None]]
+"""Awaited before each part of an answer after MAX_SMALL_BYTES."""
 
 
 async def nothing_to_wait_for() -> None:
@@ -119,9 +121,12 @@ class HttpClient:
     """One pool of connections for all registries. Make it on the running loop, and end it with `close`.
 
     Those who send requests bound their number, and so that of the connections.
+
+    give_way: has large answers wait for other work.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, give_way: GiveWay) -> None:
+        self._give_way = give_way
         self._allowed = settings.allowed_networks
         self._tls = settings.tls if settings.tls is not None else tls_context()
         self._proxies = getproxies_environment() if settings.proxies is None else settings.proxies
@@ -186,7 +191,7 @@ class HttpClient:
             if response.headers.get("Content-Encoding", "identity").lower() != "identity":
                 raise _DeniedBodyError("a compressed body")
             is_success = response.status < 300
-            body = await _read(response, max_bytes if is_success else MAX_ERROR_BYTES, on_large)
+            body = await _read(response, max_bytes if is_success else MAX_ERROR_BYTES, on_large, self._give_way)
             if body is None and is_success:
                 raise _DeniedBodyError(f"more than {max_bytes:,} bytes")
             location = response.headers.get("Location") if response.status in _REDIRECTS else None
@@ -236,7 +241,9 @@ def _unavailable(error: Exception, url: URL, registry: str, *, is_own: bool) -> 
     return RegistryError(Failure.UNAVAILABLE, f"registry {registry} {message}", is_unconnected=is_unconnected, fix=fix)
 
 
-async def _read(response: aiohttp.ClientResponse, max_bytes: int, on_large: OnLarge) -> tuple[bytes, ...] | None:
+async def _read(
+    response: aiohttp.ClientResponse, max_bytes: int, on_large: OnLarge, give_way: GiveWay
+) -> tuple[bytes, ...] | None:
     """The parts of the body; None where it is larger than the limit."""
     if response.content_length is not None and response.content_length > max_bytes and response.method != "HEAD":
         return None
@@ -244,7 +251,9 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int, on_large: OnLa
     size = 0
     is_large = False
     while not response.content.at_eof():
-        chunk, _ = await response.content.readchunk()
+        if is_large:
+            await give_way()
+        chunk = await response.content.readany()  # all that came meanwhile
         size += len(chunk)
         if size > max_bytes:
             return None

@@ -6,15 +6,19 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 
 import pytest
 from aiohttp import web
 from msgspec import Struct
 
+from sekisho import turns
 from sekisho.registry import Failure, RegistryClient, Settings
 from sekisho.registry import client as client_module
 from sekisho.registry import connections as module
-from sekisho.registry.manifests import MAX_VALUES, OCI_INDEX, OCI_MANIFEST, ImageManifest, decode_manifest
+from sekisho.registry.client import MAX_SMALL_BLOB_BYTES
+from sekisho.registry.http import MAX_SMALL_BYTES
+from sekisho.registry.manifests import MAX_VALUES, OCI_INDEX, OCI_MANIFEST, Descriptor, ImageManifest, decode_manifest
 from sekisho.turns import Turns
 from tests.unit.registry.registry_server import LOOPBACK, NAME, TRUST, Registry, client_of, digest_of, serving
 from tests.unit.registry.test_registry_client import answering, fails
@@ -205,3 +209,32 @@ async def test_few_large_answers_are_held_at_the_same_time(client: RegistryClien
         assert not reading.done()
         await held.aclose()
         assert len((await reading).manifest.manifests or ()) == 1000
+
+
+async def test_large_answer_waits_while_the_thread_works_and_small_ones_do_not(
+    client: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "MAX_PAUSE_SECONDS", 60.0)
+    registry, may_end, has_begun = Registry(), threading.Event(), asyncio.Event()
+    content, digest = bytes(MAX_SMALL_BLOB_BYTES), registry.image("1.2")
+
+    async def by_parts(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": str(len(content))})
+        await response.prepare(request)
+        await response.write(content[: 2 * MAX_SMALL_BYTES])
+        has_begun.set()
+        await response.write(content[2 * MAX_SMALL_BYTES :])
+        return response
+
+    registry.misbehave["GET", f"/v2/{NAME}/blobs/{digest_of(content)}"] = by_parts
+    async with serving(registry):
+        work = asyncio.create_task(client.worker.run("team", partial(may_end.wait, 60.0)))
+        layer = Descriptor(digest=digest_of(content), size=len(content))
+        large = asyncio.create_task(client.blob(registry.repository, layer))
+        await has_begun.wait()
+        for _ in range(5):
+            assert await ask(client, registry, "1.2") == digest
+        assert not large.done()
+        may_end.set()
+        assert await large == content
+        await work
