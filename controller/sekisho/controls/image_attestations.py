@@ -37,6 +37,7 @@ from sekisho.images.scans import SCAN_PREDICATE
 from sekisho.images.statements import SIGN_PREDICATE
 from sekisho.images.trust import Trust
 from sekisho.images.vex import VEX_PREDICATES, VEX_UNREAD
+from sekisho.timestamps import rfc3339
 
 ANY_OR_ALL = "set either anyOf or allOf"
 ONE_KIND = "set one of vulnerabilities, sbom, provenance and predicateType"
@@ -308,8 +309,8 @@ def _judge(
             if problem.is_missing:
                 text = "; ".join((text, *_reasons(facts)))
                 repair = repair_of_key(usable, trust) if facts.problems else ""
-            if kind.vex and VEX_UNREAD in facts.problems and not problem.is_missing:
-                text = f"{text}; {VEX_UNREAD}"
+            if kind.vex and not problem.is_missing:
+                text = "; ".join((text, *_problems_of_vex(facts, vex)))
             is_keyless = bool(usable) and all(trust.authorities[name].keyless is not None for name in usable)
             fix = repair + problem.fix.replace("{key}", "" if is_keyless else "--key KEY ")
             return Fault(text, fix, is_missing=problem.is_missing, allowed=problem.allowed)
@@ -348,6 +349,16 @@ def _by(facts: ImageFacts, predicates: Sequence[str], names: Sequence[str], trus
             for signature in one.signatures
         ):
             yield one
+
+
+def _problems_of_vex(facts: ImageFacts, documents: Sequence[Attestation]) -> Iterator[str]:
+    """Why VEX documents exclude nothing; of several reasons the first."""
+    if VEX_UNREAD in facts.problems:
+        yield VEX_UNREAD
+        return
+    problems = [one.vex for one in documents if one.vex is not None and one.vex.problem]
+    for one in problems[:1]:
+        yield f"the VEX document of {rfc3339(one.issued)} and older ones exclude nothing: {one.problem}"
 
 
 def _reasons(facts: ImageFacts) -> Iterator[str]:

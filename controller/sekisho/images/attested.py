@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from sekisho.images.statements import NotASignatureError
+from sekisho.images.statements import NotASignatureError, decoded
 
 
 class SbomFormat(StrEnum):
@@ -144,9 +144,5 @@ def _build(builder: str, sources: list[str]) -> Build:
 
 
 def _predicate(statement: bytes, kind: Any, form: str) -> Any:
-    """What a statement says, as a type."""
-    try:
-        raw = msgspec.json.decode(statement, type=_Statement).predicate
-        return msgspec.json.decode(raw, type=kind)
-    except msgspec.ValidationError as error:
-        raise NotASignatureError(f"it is not in the form of {form}: {str(error)[:100]}") from None
+    """What a statement says, as a type. Raises NotASignatureError."""
+    return decoded(decoded(statement, _Statement, form).predicate, kind, form)

@@ -24,11 +24,13 @@ MAX_PAYLOAD_BYTES: Final = 16 << 20
 MAX_PROBLEMS: Final = 8
 """The problems of one image that are kept: the first ones."""
 MAX_PROBLEM_LENGTH: Final = 160
-MAX_SCANS: Final = 6
+MAX_SCANS: Final = 16
 """The scans of one image that are kept: the newest of each scanner and signer."""
+MAX_SCANS_BYTES: Final = 1 << 20
+"""The size of all of them."""
 MAX_VEX: Final = 6
 """The VEX documents of one image that are kept: the newest ones."""
-MAX_ATTESTATIONS: Final = 24
+MAX_ATTESTATIONS: Final = 40
 """The attestations of one image that are kept, scans and VEX documents included."""
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Raw, Struct
 
-from sekisho.images.statements import NotASignatureError
+from sekisho.images.statements import NotASignatureError, decoded
 
 PATH_PATTERN: Final = r"(\.[A-Za-z_][A-Za-z0-9_-]*|\[(0|[1-9][0-9]{0,4})\]|\['[^'\[\]]+'\])+"
 MAX_PATH_LENGTH: Final = 128
@@ -17,6 +17,7 @@ MAX_READ_BYTES: Final = 1 << 20
 """The size of a statement whose values are read."""
 MAX_VALUES_BYTES: Final = 8 << 10
 """The size of all values of a statement, with their paths."""
+_FORM: Final = "an attestation with a predicate"
 _STEP: Final = re.compile(r"\.([A-Za-z_][A-Za-z0-9_-]*)|\[([0-9]+)\]|\['([^'\[\]]+)'\]")
 
 Value = bool | int | str
@@ -63,7 +64,7 @@ def read_values(statement: bytes, paths: Iterable[str]) -> Mapping[str, str]:
         size = f"{len(statement):,} bytes; one whose values policies compare has at most {MAX_READ_BYTES:,}"
         raise NotASignatureError(f"its statement has {size}")
     values: dict[str, str] = {}
-    _read(msgspec.json.decode(statement, type=_Statement).predicate, _Node(below=tree), values)
+    _read(decoded(statement, _Statement, _FORM).predicate, _Node(below=tree), values)
     size_of_all = sum(len(path) + len(value) for path, value in values.items())
     if size_of_all > MAX_VALUES_BYTES:
         size = f"{size_of_all:,} bytes; the maximum is {MAX_VALUES_BYTES:,}"
@@ -98,7 +99,7 @@ def _read(raw: Raw, node: _Node, values: dict[str, str]) -> None:
 def _scalar(raw: Raw) -> str | None:
     if _first(raw) in b"{[":
         return None
-    value: Any = msgspec.json.decode(raw)
+    value: Any = decoded(raw, Any, _FORM)
     return as_json(value) if isinstance(value, bool | int | str) else None
 
 
@@ -106,10 +107,10 @@ def _parts(raw: Raw) -> Mapping[str | int, Raw]:
     """What a map or a list has, by name or index; nothing for a scalar."""
     first = _first(raw)
     if first == b"{":
-        by_name: Mapping[str | int, Raw] = msgspec.json.decode(raw, type=dict[str, Raw])
+        by_name: Mapping[str | int, Raw] = decoded(raw, dict[str, Raw], _FORM)
         return by_name
     if first == b"[":
-        return dict(enumerate(msgspec.json.decode(raw, type=list[Raw])))
+        return dict(enumerate(decoded(raw, list[Raw], _FORM)))
     return {}
 
 

@@ -5,7 +5,7 @@ https://github.com/anchore/grype/blob/main/grype/presenter/models/document.go
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -22,7 +22,8 @@ TRIVY_SCHEMA: Final = 2
 
 _ID: Final = re.compile(ID_PATTERN)
 _NOT_IN_ID: Final = re.compile("[^A-Za-z0-9.:_-]")
-_PACKAGES: Final = frozenset({"os-pkgs", "lang-pkgs"})
+_OS_PACKAGES: Final = "os-pkgs"
+_PACKAGES: Final = frozenset({_OS_PACKAGES, "lang-pkgs"})
 
 
 class Severity(StrEnum):
@@ -100,12 +101,19 @@ class _TrivyVulnerability(Struct, frozen=True, gc=False):
 
 
 class _TrivyResult(Struct, frozen=True):
+    """kind: of a report of Trivy before 0.21 empty."""
+
     kind: str = field(name="Class", default="")
+    type: str = field(name="Type", default="")
     vulnerabilities: tuple[_TrivyVulnerability, ...] | None = field(name="Vulnerabilities", default=None)
 
 
+class _TrivyOs(Struct, frozen=True):
+    family: str = field(name="Family", default="")
+
+
 class _TrivyMetadata(Struct, frozen=True):
-    os: dict[str, Raw] | None = field(name="OS", default=None)
+    os: _TrivyOs | None = field(name="OS", default=None)
     repo_digests: tuple[str, ...] | None = field(name="RepoDigests", default=None)
 
 
@@ -176,18 +184,32 @@ def read_report(text: Raw, digest: str) -> Report:
         if bytes(shape.matches) and shape.descriptor.name == Scanner.GRYPE:
             scanner = Scanner.GRYPE
             return _grype(msgspec.json.decode(text, type=_GrypeReport), digest)
-    except msgspec.ValidationError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise ReportError(scanner, f"its report has another form: {str(error)[:100]}") from None
     raise ReportError(scanner, "its report is neither Trivy's nor Grype's JSON")
 
 
 def _trivy(report: _TrivyReport, digest: str) -> Report:
     results = report.results or ()
-    if not report.metadata.os and not any(one.kind in _PACKAGES or one.vulnerabilities for one in results):
-        raise ReportError(Scanner.TRIVY, "its report is empty: no packages were recognized")
+    _deny_unrecognized(results, report.metadata.os)
     _deny_other_image(Scanner.TRIVY, report.metadata.repo_digests or (), digest)
     _deny_many(Scanner.TRIVY, sum(len(one.vulnerabilities or ()) for one in results))
     return Report(Scanner.TRIVY, report.created, tuple(_trivy_rows(results)))
+
+
+def _deny_unrecognized(results: Sequence[_TrivyResult], os: _TrivyOs | None) -> None:
+    """Raise ReportError where no packages were compared, or not those of the operating system.
+
+    Of a system that its database lacks, or whose name the image hides, Trivy says only that it has seen it.
+
+    Source: https://github.com/aquasecurity/trivy/blob/main/pkg/scan/local/service.go
+    """
+    if os is not None and any(one.kind == _OS_PACKAGES or (one.type == os.family and not one.kind) for one in results):
+        return
+    if not any(one.kind in _PACKAGES or one.vulnerabilities for one in results):
+        raise ReportError(Scanner.TRIVY, "its report is empty: no packages were recognized")
+    if os is not None:
+        raise ReportError(Scanner.TRIVY, "its report has nothing about the packages of the operating system")
 
 
 def _trivy_rows(results: Iterable[_TrivyResult]) -> Iterator[Row]:

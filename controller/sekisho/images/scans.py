@@ -6,7 +6,7 @@ the clock need no further request to the registry.
 Source: https://github.com/sigstore/cosign/blob/main/specs/COSIGN_VULN_ATTESTATION_SPEC.md
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from heapq import nsmallest
 from typing import Annotated, Final
@@ -14,8 +14,9 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from sekisho.findings import printable
 from sekisho.images.scan_reports import Report, ReportError, Row, Severity, read_report
-from sekisho.images.statements import NotASignatureError
+from sekisho.images.statements import NotASignatureError, decoded
 from sekisho.timestamps import in_utc, parse
 
 SCAN_PREDICATE: Final = "https://cosign.sigstore.dev/attestation/vuln/v1"
@@ -32,6 +33,7 @@ _MIN_YEAR: Final = 2000
 """cosign writes the year 1 where a predicate has no time."""
 
 _NOTHING: Final = Raw(b"null")
+_FORM: Final = "cosign's scans"
 _Text = Annotated[str, Meta(max_length=MAX_TEXT)]
 _Ids = Annotated[str, Meta(max_length=MAX_ID_BYTES)]
 
@@ -98,7 +100,7 @@ class _Times(Struct, frozen=True, rename="camel"):
 
 
 class _Predicate(Struct, frozen=True):
-    scanner: _Scanner = _Scanner()
+    scanner: Raw = _NOTHING
     metadata: _Times = _Times()
 
 
@@ -114,12 +116,14 @@ def read_scan(statement: bytes, digest: str) -> Scan:
     A scan with a time that does not say what is in the image has a problem: as the newest one it still decides. Raises
     NotASignatureError for one without a time.
     """
-    try:
-        predicate = msgspec.json.decode(statement, type=_Statement).predicate
-    except msgspec.ValidationError as error:
-        raise NotASignatureError(f"its scan is not in cosign's form: {str(error)[:100]}") from None
+    predicate = decoded(statement, _Statement, _FORM).predicate
     finished = _time(predicate.metadata.scan_finished_on)
-    raw = predicate.scanner.result
+    try:
+        raw = decoded(predicate.scanner, _Scanner, _FORM).result if predicate.scanner != _NOTHING else _NOTHING
+    except NotASignatureError as error:
+        if finished is None:
+            raise
+        return Scan(finished, problem=str(error))
     if raw == _NOTHING:
         problem = "its scan holds no result, as a scanner's own report that is not in cosign's form"
         if finished is None:
@@ -132,6 +136,28 @@ def read_scan(statement: bytes, digest: str) -> Scan:
     except ReportError as error:
         return Scan(finished, error.scanner, problem=str(error))
     return _scan(finished, report)
+
+
+def unread_scan(statement: bytes, problem: str) -> Scan | None:
+    """A scan that was not read for a reason, with its time; None if it does not say when it ended."""
+    try:
+        finished = _time(decoded(statement, _Statement, _FORM).predicate.metadata.scan_finished_on)
+    except NotASignatureError:
+        return None
+    return None if finished is None else Scan(finished, problem=problem)
+
+
+def united(scans: Sequence[Scan]) -> Scan:
+    """What several scans show together, which one scanner has made and which ended at the same time."""
+    first, *more = scans
+    if not more:
+        return first
+    problem = min((one.problem for one in scans if one.problem), default="")
+    if problem:
+        return Scan(first.finished, first.scanner, problem=problem)
+    fixable, unfixable = _united(one.fixable for one in scans), _united(one.unfixable for one in scans)
+    rows = sorted((row for one in scans for row in one.worst), key=msgspec.structs.astuple)
+    return _bounded(first.finished, first.scanner, fixable, unfixable, rows)
 
 
 def _time(text: str) -> datetime | None:
@@ -148,11 +174,19 @@ def _scan(finished: datetime, report: Report) -> Scan:
         finished = min(finished, created)  # an old report in a new statement is old
     fixable = _by_severity([row for row in report.rows if row.is_fixable])
     unfixable = _by_severity([row for row in report.rows if not row.is_fixable])
-    size = sum(len(of.of(severity).ids) for of in (fixable, unfixable) for severity in SEVERITIES)
+    return _bounded(finished, report.scanner, fixable, unfixable, report.rows)
+
+
+def _bounded(
+    finished: datetime, scanner: str, fixable: BySeverity, unfixable: BySeverity, rows: Sequence[Row | Vulnerability]
+) -> Scan:
+    """A scan; with a problem instead of its findings where the ids of these are too large."""
+    ids = [of.of(severity) for of in (fixable, unfixable) for severity in SEVERITIES]
+    size = sum(len(of.ids) for of in ids)
     if size > MAX_ID_BYTES:
-        problem = f"the ids of its {len(report.rows):,} findings have {size:,} bytes"
-        return Scan(finished, report.scanner, problem=f"{problem}; the maximum is {MAX_ID_BYTES:,}")
-    return Scan(finished, report.scanner, fixable, unfixable, _worst(report.rows))
+        problem = f"the ids of its {sum(of.count for of in ids):,} vulnerabilities have {size:,} bytes"
+        return Scan(finished, scanner, problem=f"{problem}; the maximum is {MAX_ID_BYTES:,}")
+    return Scan(finished, scanner, fixable, unfixable, _worst(rows))
 
 
 def _by_severity(rows: Sequence[Row]) -> BySeverity:
@@ -164,19 +198,41 @@ def _ids(rows: Sequence[Row]) -> Ids:
     others: dict[str, set[str]] = {}
     for row in rows:
         others.setdefault(row.id, set()).update(row.other_ids or (row.id,))
+    return _written(others)
+
+
+def _united(several: Iterable[BySeverity]) -> BySeverity:
+    scans = list(several)
+    return BySeverity(**{severity: _united_ids(one.of(severity) for one in scans) for severity in SEVERITIES})
+
+
+def _united_ids(several: Iterable[Ids]) -> Ids:
+    others: dict[str, set[str]] = {}
+    for of in several:
+        for token in of.ids.split(" ") if of.ids else ():
+            name, *more = token.split(",")
+            others.setdefault(name, set()).update(more or (name,))
+    return _written(others)
+
+
+def _written(others: Mapping[str, set[str]]) -> Ids:
+    """Ids with their other ids, which are themselves where there is no other one."""
     written = (name if others[name] == {name} else ",".join((name, *sorted(others[name]))) for name in sorted(others))
     return Ids(len(others), " ".join(written))
 
 
-def _worst(rows: Sequence[Row]) -> tuple[Vulnerability, ...]:
+def _worst(rows: Sequence[Row | Vulnerability]) -> tuple[Vulnerability, ...]:
     distinct = {(row.id, row.package, row.is_fixable): row for row in rows}
     return tuple(
-        Vulnerability(
-            row.id, row.severity, row.package[:MAX_TEXT], row.installed[:MAX_TEXT], row.fixed[:MAX_TEXT], row.is_fixable
-        )
+        Vulnerability(row.id, row.severity, _text(row.package), _text(row.installed), _text(row.fixed), row.is_fixable)
         for row in nsmallest(MAX_WORST, distinct.values(), key=_badness)
     )
 
 
-def _badness(row: Row) -> tuple[int, bool, str, str]:
+def _text(text: str) -> str:
+    """A text as denials show it: a package must not write to terminals by its name."""
+    return printable(text[:MAX_TEXT])[:MAX_TEXT]
+
+
+def _badness(row: Row | Vulnerability) -> tuple[int, bool, str, str]:
     return SEVERITIES.index(row.severity), not row.is_fixable, row.id, row.package

@@ -8,10 +8,10 @@ https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md
 """
 
 from collections.abc import Collection, Sequence
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from sekisho.documents.duplicates import DuplicateKeyError, deny_duplicates
 from sekisho.errors import SekishoError
@@ -23,10 +23,14 @@ MAX_VALUES: Final = 1 << 20
 """The commas and openings of objects in a statement; usual are up to a quarter of a million."""
 MAX_LISTS: Final = 128 << 10
 """The openings of lists in a statement."""
+MAX_KEYS: Final = 32 << 10
+"""The keys of an object without objects in it. No other thread runs while an object is read."""
 MAX_SUBJECTS: Final = 64
 SIGN_PREDICATE: Final = "https://sigstore.dev/cosign/sign/v1"
 
 _COUNT_STEP: Final = 1 << 20
+_MIN_KEY_BYTES: Final = 5
+"""Of a key and its value: `"":1,`."""
 _STATEMENT_TYPES: Final = frozenset(("https://in-toto.io/Statement/v1", "https://in-toto.io/Statement/v0.1"))
 _SIMPLE_SIGNING: Final = "cosign container image signature"
 
@@ -35,6 +39,10 @@ T = TypeVar("T")
 
 class NotASignatureError(SekishoError, ValueError):
     """Why a candidate is not a signature of the image; the message is a clause about the candidate."""
+
+
+class UnreadStatementError(NotASignatureError):
+    """Why a statement is not read, although it may be one that decides."""
 
 
 class _Subject(Struct, frozen=True):
@@ -69,9 +77,9 @@ def strict_json(text: bytes, kind: type[T]) -> T:
         deny_duplicates(text)
         return msgspec.json.decode(text, type=kind)
     except DuplicateKeyError as error:
-        raise NotASignatureError(f"its JSON is ambiguous: {error}") from None
+        raise UnreadStatementError(f"its JSON is ambiguous: {error}") from None
     except RecursionError:
-        raise NotASignatureError("its JSON is nested too deeply") from None
+        raise UnreadStatementError("its JSON is nested too deeply") from None
     except msgspec.ValidationError as error:
         raise NotASignatureError(f"its JSON has another form: {str(error)[:100]}") from None
     except ValueError:  # that of msgspec is one as well
@@ -100,8 +108,54 @@ def verify_statement(statement: bytes, digest: str, predicates: Collection[str] 
     Raises NotASignatureError for any other statement.
     """
     if not has_at_most(statement, MAX_VALUES, (b",", b"{")) or not has_at_most(statement, MAX_LISTS, (b"[",)):
-        raise NotASignatureError(f"its statement has more than {MAX_VALUES:,} values or {MAX_LISTS:,} lists")
-    read = strict_json(statement, _Statement)
+        raise UnreadStatementError(f"its statement has more than {MAX_VALUES:,} values or {MAX_LISTS:,} lists")
+    if _has_large_object(statement):
+        raise UnreadStatementError(f"its statement has an object with more than {MAX_KEYS:,} keys")
+    return _predicate_type(strict_json(statement, _Statement), digest, predicates)
+
+
+def unread_predicate(statement: bytes, digest: str, predicates: Collection[str]) -> str | None:
+    """The predicate type of a statement that `verify_statement` does not read; None if it is not about the image.
+
+    Duplicate keys are not checked: nothing that it says may count for the image.
+    """
+    try:
+        return _predicate_type(decoded(statement, _Statement, "in-toto"), digest, predicates)
+    except NotASignatureError:
+        return None
+
+
+def decoded(text: bytes | Raw, kind: Any, form: str) -> Any:
+    """JSON as a type, whose duplicate keys were checked before. Raises NotASignatureError.
+
+    form: what it should be, such as CycloneDX.
+    """
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except (msgspec.DecodeError, RecursionError) as error:  # what an earlier reader has skipped may not be JSON
+        raise NotASignatureError(f"it is not in the form of {form}: {str(error)[:100]}") from None
+
+
+def _has_large_object(text: bytes) -> bool:
+    """Whether an object without objects in it may have more than MAX_KEYS keys.
+
+    Only long parts without an opening of an object are looked at. A part with so many colons, but fewer commas, is a
+    long text; one with so many commas, but fewer colons, is a list.
+    """
+    at = 0
+    while at < len(text):
+        next_object = text.rfind(b"{", at, at + MAX_KEYS * _MIN_KEY_BYTES)
+        if next_object < 0:
+            next_object = text.find(b"{", at)
+            end = next_object if next_object >= 0 else len(text)
+            if not any(has_at_most(text[at:end], MAX_KEYS, (mark,)) for mark in (b",", b":")):
+                return True
+            next_object = end
+        at = next_object + 1
+    return False
+
+
+def _predicate_type(read: _Statement, digest: str, predicates: Collection[str]) -> str:
     if read.type not in _STATEMENT_TYPES:
         raise NotASignatureError(f"its statement has the type {render_value(read.type)}, not in-toto's")
     if read.predicate_type != SIGN_PREDICATE and read.predicate_type not in predicates:

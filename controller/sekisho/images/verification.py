@@ -5,7 +5,6 @@ from datetime import datetime
 from itertools import chain
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -25,36 +24,33 @@ from sekisho.images.bundles import (
     read_simple_signing,
 )
 from sekisho.images.evidence import (
-    MAX_ATTESTATIONS,
     MAX_CANDIDATES,
     MAX_PAYLOAD_BYTES,
     MAX_PROBLEM_LENGTH,
     MAX_PROBLEMS,
-    MAX_SCANS,
-    MAX_VEX,
     Attestation,
     Candidate,
     ImageFacts,
     Signature,
 )
+from sekisho.images.keeping import keep
 from sekisho.images.keyless import verify_keyless
 from sekisho.images.keys import has_signed
 from sekisho.images.predicate_values import paths_of, read_values
 from sekisho.images.roots import TrustedRoot
-from sekisho.images.scan_reports import Severity
-from sekisho.images.scans import MAX_SKEW, SCAN_PREDICATE, Scan, read_scan
+from sekisho.images.scans import MAX_SKEW, SCAN_PREDICATE, Scan, read_scan, unread_scan
 from sekisho.images.statements import (
     MAX_SIGNATURE_BYTES,
     SIGN_PREDICATE,
     NotASignatureError,
+    UnreadStatementError,
     deny_large,
+    unread_predicate,
     verify_simple_signing,
     verify_statement,
 )
-from sekisho.images.vex import VEX_PREDICATES, VEX_UNREAD, read_vex
+from sekisho.images.vex import VEX_PREDICATES, read_vex, unread_vex
 
-MANY_AT_ONCE: Final = "the newest statements are of the same time, and more than are kept"
-"""Why none of them counts."""
 _OLDER_ATTESTATION: Final = "it is an attestation of the older format, not a signature"
 
 
@@ -105,11 +101,11 @@ def verify(
     """
     results = list(_results(candidates[:MAX_CANDIDATES], repository, digest, authorities, predicates))
     needs_vex = not set(VEX_PREDICATES).isdisjoint(predicates)
-    attestations, dropped = _kept(
-        (result.attestation for result in results if result.attestation is not None),
+    attestations, unkept = keep(
+        [result.attestation for result in results if result.attestation is not None],
         may_hide_vex=needs_vex and (may_hide_vex or len(candidates) > MAX_CANDIDATES),
     )
-    problems = dict.fromkeys([*dropped, *(_short(result.problem) for result in results if result.problem)])
+    problems = dict.fromkeys([*unkept, *(_short(result.problem) for result in results if result.problem)])
     return ImageFacts(
         repository=repository,
         digest=digest,
@@ -147,65 +143,6 @@ def _results(
             result = _Result(problem=str(error), is_signature=False)
         if result is not None:
             yield result
-
-
-def _kept(attestations: Iterable[Attestation], *, may_hide_vex: bool) -> tuple[tuple[Attestation, ...], list[str]]:
-    """The attestations that count, each once, and why others do not.
-
-    The newest scan of each scanner and signer, all of the same time; the newest VEX documents; and the others. Which
-    ones never depends on their order: anyone who may push can change it.
-    """
-    scans: dict[object, Attestation] = {}
-    finished: dict[object, datetime] = {}
-    documents: dict[object, Attestation] = {}
-    others: dict[tuple[object, ...], Attestation] = {}
-    for one in sorted(attestations, key=_age_first):
-        signers = frozenset((by.authority, by.fingerprint, by.identity) for by in one.signatures)
-        if one.scan is not None:
-            if finished.setdefault((one.scan.scanner, signers), one.scan.finished) == one.scan.finished:
-                scans.setdefault((one.scan, signers), one)
-        elif one.vex is not None:
-            documents.setdefault((one.vex, signers), one)
-        else:
-            others.setdefault((one.predicate_type, one.build, frozenset(one.values.items()), signers), one)
-    newest, problems = _newest(list(scans.values()), MAX_SCANS)
-    if may_hide_vex:
-        problems = [VEX_UNREAD, *problems]
-    else:
-        newest_documents, more = _newest(list(documents.values()), MAX_VEX)
-        newest, problems = [*newest, *newest_documents], [*problems, *more]
-    return (*newest, *sorted(others.values(), key=_content))[:MAX_ATTESTATIONS], problems
-
-
-def _newest(sorted_by_age: list[Attestation], most: int) -> tuple[list[Attestation], list[str]]:
-    """The newest ones, of those of the same time all or none, and why none."""
-    newest = sorted_by_age[:most]
-    if len(sorted_by_age) == len(newest):
-        return newest, []
-    oldest = _time(sorted_by_age[most])
-    kept = [one for one in newest if _time(one) != oldest]
-    return kept, [] if kept else [MANY_AT_ONCE]
-
-
-def _time(attestation: Attestation) -> datetime | None:
-    """When a scan ended or a VEX document was issued; None for others."""
-    if attestation.scan is not None:
-        return attestation.scan.finished
-    return attestation.vex.issued if attestation.vex is not None else None
-
-
-def _age_first(attestation: Attestation) -> tuple[float, int, int]:
-    """The newest first; of scans of the same time the worst."""
-    time, scan = _time(attestation), attestation.scan
-    worst = (-scan.count(Severity.CRITICAL), -scan.count(Severity.HIGH)) if scan is not None else (0, 0)
-    return (-time.timestamp() if time is not None else 0.0, *worst)
-
-
-def _content(attestation: Attestation) -> bytes:
-    """What a statement says, and who says it: anyone who attaches it again changes neither."""
-    signers = sorted({(by.authority, by.fingerprint, by.identity) for by in attestation.signatures})
-    said = (attestation.predicate_type, attestation.build, attestation.values, signers)
-    return msgspec.json.encode(said, order="deterministic")
 
 
 def _short(problem: str) -> str:
@@ -254,7 +191,14 @@ def _verify_bundle(
         if not result.signatures:
             raise NotASignatureError(result.problem or "it is an attestation by another key")
     # Before the costly part: what is not about this image need not be verified.
-    predicate = verify_statement(bundle.signed.payload, digest, predicates)
+    try:
+        predicate = verify_statement(bundle.signed.payload, digest, predicates)
+    except UnreadStatementError as error:
+        signers = result if result is not None else _signers(candidate, bundle, authorities)
+        unread = _unread(bundle.signed.payload, str(error), signers.signatures, digest, predicates)
+        if unread is None:
+            raise
+        return _Result(attestation=unread)
     if predicate == SIGN_PREDICATE:
         deny_large(candidate.payload)
     if result is None:
@@ -272,6 +216,23 @@ def _signers(candidate: Candidate, bundle: Bundle, authorities: Sequence[Authori
     if bundle.is_keyless:
         return _by_identity(candidate, bundle, authorities)
     return _Result(tuple(_by_keys(bundle.signed, candidate, authorities)))
+
+
+def _unread(
+    statement: bytes, problem: str, signatures: tuple[Signature, ...], digest: str, predicates: Collection[str]
+) -> Attestation | None:
+    """A signed scan or VEX document that was not read; None for other statements, or by an unknown signer.
+
+    It has the problem: the newest one decides, so that an older one must not count instead.
+    """
+    predicate = unread_predicate(statement, digest, predicates) if signatures else None
+    if predicate == SCAN_PREDICATE:
+        scan = unread_scan(statement, problem)
+        return Attestation(predicate, signatures, scan) if scan is not None else None
+    if predicate in VEX_PREDICATES:
+        vex = unread_vex(statement, problem)
+        return Attestation(predicate, signatures, vex=vex) if vex is not None else None
+    return None
 
 
 def _read_attestation(

@@ -6,7 +6,7 @@ wrong for another package that has the same vulnerability.
 Source: https://github.com/openvex/spec/blob/main/OPENVEX-SPEC.md
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from itertools import groupby
 from typing import Annotated, Final
@@ -17,13 +17,15 @@ from msgspec import Meta, Struct, field
 
 from sekisho.images.scan_reports import MAX_ROWS
 from sekisho.images.scans import MAX_SKEW
-from sekisho.images.statements import NotASignatureError
+from sekisho.images.statements import NotASignatureError, decoded
 from sekisho.timestamps import in_utc, parse
 
 VEX_PREDICATES: Final = ("https://openvex.dev/ns", "https://openvex.dev/ns/v0.2.0")
 """The types of statements: cosign's, and that of other tools."""
 MAX_VEX_BYTES: Final = 16 << 10
 """The size of all ids of a document, so that the facts about an image fit into an object."""
+VEX_UNKEPT: Final = "more are attached than are kept"
+"""Why old ones exclude nothing."""
 VEX_UNREAD: Final = "its VEX documents exclude nothing, because more than are read may be attached"
 """Why none counts."""
 _STATUSES: Final = {"not_affected": True, "fixed": True, "affected": False, "under_investigation": False}
@@ -43,6 +45,10 @@ class Vex(Struct, frozen=True, rename="camel", omit_defaults=True, gc=False):
     affecting: Annotated[
         _Ids, Meta(description="The ids that affect the image, or may do so, separated by spaces.")
     ] = ""
+    problem: Annotated[
+        str,
+        Meta(description="Why neither it nor an older one excludes anything; unset if it does.", max_length=400),
+    ] = ""
 
 
 class Exclusions(Struct, frozen=True, eq=False):
@@ -50,10 +56,12 @@ class Exclusions(Struct, frozen=True, eq=False):
 
     excluded: ids of vulnerabilities that do not affect the image, or are fixed.
     affecting: ids of the others.
+    is_complete: whether no other ids may affect the image: all documents were read.
     """
 
     excluded: frozenset[str] = frozenset()
     affecting: frozenset[str] = frozenset()
+    is_complete: bool = True
 
     def covers(self, ids: Sequence[str], allowed: frozenset[str] = frozenset()) -> bool:
         """Whether a vulnerability does not count.
@@ -66,6 +74,8 @@ class Exclusions(Struct, frozen=True, eq=False):
         is_excluded = ids[0] in allowed or ids[0] in self.excluded
         if not is_excluded:
             is_excluded = len(ids) > 1 and self.excluded.issuperset(others)
+        if is_excluded and not self.is_complete:
+            is_excluded = all(one in allowed or one in self.excluded for one in ids)
         return is_excluded and not (self.affecting.intersection(ids) - allowed)
 
 
@@ -96,14 +106,19 @@ class _Statement(Struct, frozen=True):
 
 
 class _Document(Struct, frozen=True):
+    statements: tuple[_Statement, ...]
+
+
+class _Dated(Struct, frozen=True):
+    """What tells when a document was last changed, whatever else it says."""
+
     timestamp: str
     context: str = field(name="@context")
-    statements: tuple[_Statement, ...]
     last_updated: str = ""
 
 
 class _InToto(Struct, frozen=True):
-    predicate: _Document
+    predicate: msgspec.Raw
 
 
 def read_vex(statement: bytes, repository: str, digest: str) -> Vex:
@@ -112,39 +127,76 @@ def read_vex(statement: bytes, repository: str, digest: str) -> Vex:
     repository: with the registry, as in ImageFacts.
     digest: of the image.
 
-    Raises NotASignatureError for anything but a VEX document.
+    One that says when it was issued and cannot be read otherwise has a problem: older ones must not count instead.
+    Raises NotASignatureError for anything but a VEX document, and for one without a time.
     """
+    raw, issued = _dated(statement)
     try:
-        document = msgspec.json.decode(statement, type=_InToto).predicate
-    except msgspec.ValidationError as error:
-        raise NotASignatureError(f"it is not in the form of OpenVEX: {str(error)[:100]}") from None
-    if not document.context.startswith("https://openvex.dev/ns"):
+        document = decoded(raw, _Document, "OpenVEX")
+        if len(document.statements) > MAX_ROWS:
+            count = f"{len(document.statements):,}"
+            raise NotASignatureError(f"its VEX has {count} statements; the maximum is {MAX_ROWS:,}")
+        by_id = _by_id(document, issued, repository, digest)
+    except NotASignatureError as error:
+        return Vex(issued, problem=str(error))
+    excluded = {name for name, is_excluded in by_id.items() if is_excluded}
+    return _bounded(issued, excluded, by_id.keys() - excluded)
+
+
+def unread_vex(statement: bytes, problem: str) -> Vex | None:
+    """A VEX document that was not read for a reason, with its time; None if it is none, or does not say its time."""
+    try:
+        return Vex(_dated(statement)[1], problem=problem)
+    except NotASignatureError:
+        return None
+
+
+def united(documents: Sequence[Vex]) -> Vex:
+    """What several documents say together, which were issued at the same time: the one that excludes less decides."""
+    first, *more = documents
+    if not more:
+        return first
+    problem = min((one.problem for one in documents if one.problem), default="")
+    affecting = {name for one in documents for name in one.affecting.split()}
+    excluded = {name for one in documents for name in one.excluded.split()} - affecting
+    return Vex(first.issued, problem=problem) if problem else _bounded(first.issued, excluded, affecting)
+
+
+def _dated(statement: bytes) -> tuple[msgspec.Raw, datetime]:
+    """The document in an in-toto statement, and when it was last changed. Raises NotASignatureError."""
+    raw = decoded(statement, _InToto, "OpenVEX").predicate
+    dated = decoded(raw, _Dated, "OpenVEX")
+    if not dated.context.startswith("https://openvex.dev/ns"):
         raise NotASignatureError("it is not OpenVEX: its @context is not https://openvex.dev/ns")
-    if len(document.statements) > MAX_ROWS:
-        raise NotASignatureError(f"its VEX has {len(document.statements):,} statements; the maximum is {MAX_ROWS:,}")
-    issued = _time(document.last_updated or document.timestamp)
-    by_id = _by_id(document, issued, repository, digest)
-    excluded = " ".join(sorted(name for name, is_excluded in by_id.items() if is_excluded))
-    affecting = " ".join(sorted(name for name, is_excluded in by_id.items() if not is_excluded))
-    if len(excluded) + len(affecting) > MAX_VEX_BYTES:
-        size = f"{len(excluded) + len(affecting):,}"
-        raise NotASignatureError(f"the ids of its VEX have {size} bytes; the maximum is {MAX_VEX_BYTES:,}")
-    return Vex(issued, excluded, affecting)
+    return raw, _time(dated.last_updated or dated.timestamp)
+
+
+def _bounded(issued: datetime, excluded: Collection[str], affecting: Collection[str]) -> Vex:
+    """A document; with a problem instead of its ids where these are too large."""
+    texts = [" ".join(sorted(ids)) for ids in (excluded, affecting)]
+    size = sum(map(len, texts))
+    if size > MAX_VEX_BYTES:
+        problem = f"the ids of its VEX have {size:,} bytes; the maximum is {MAX_VEX_BYTES:,}"
+        return Vex(issued, problem=problem)
+    return Vex(issued, *texts)
 
 
 def exclusions_of(documents: Iterable[Vex], now: datetime) -> Exclusions:
     """What the newest document says about each id; of several at the same time the one that excludes less.
 
-    One of the future excludes nothing.
+    One of the future excludes nothing, and neither does one with a problem, nor what is older than that.
     """
     excluded: set[str] = set()
     affecting: set[str] = set()
+    is_complete = True
     for issued, of_time in groupby(sorted(documents, key=_issued, reverse=True), _issued):
         at_once = list(of_time)
+        is_complete = is_complete and not any(one.problem for one in at_once)
         affecting |= {name for one in at_once for name in one.affecting.split()} - excluded
         others = {name for one in at_once for name in one.excluded.split()} - affecting
-        (excluded if issued <= now + MAX_SKEW else affecting).update(others - excluded)
-    return Exclusions(frozenset(excluded), frozenset(affecting))
+        counts = is_complete and issued <= now + MAX_SKEW
+        (excluded if counts else affecting).update(others - excluded)
+    return Exclusions(frozenset(excluded), frozenset(affecting), is_complete)
 
 
 def _issued(document: Vex) -> datetime:

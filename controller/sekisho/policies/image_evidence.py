@@ -10,6 +10,7 @@ from msgspec import Meta, Struct, structs
 from sekisho.findings import words
 from sekisho.images.attested import Build
 from sekisho.images.evidence import MAX_ATTESTATIONS, Attestation, ImageFacts, Signature, signatures_by_others
+from sekisho.images.keeping import MAX_SIGNERS
 from sekisho.images.scan_reports import Severity
 from sekisho.images.scans import Scan
 from sekisho.images.vex import Vex
@@ -38,7 +39,7 @@ class SharedAttestation(Struct, frozen=True, rename="camel", omit_defaults=True)
 
     predicate_type: Annotated[_Text, Meta(description="The type of the statement.")]
     signatures: Annotated[
-        tuple[SharedSignature, ...], Meta(description="Its signatures by authorities.", max_length=64)
+        tuple[SharedSignature, ...], Meta(description="Its signatures by authorities.", max_length=MAX_SIGNERS)
     ]
     scan: Annotated[Scan, Meta(description="What it says, for a scan for vulnerabilities.")] | None = None
     build: Annotated[Build, Meta(description="What it says, for a provenance.")] | None = None

@@ -6,16 +6,17 @@ from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec.structs import replace
 
 from sekisho.admission import Context, Evaluation, denial_message, evaluate
 from sekisho.controls.image_rules import lacks_signature, lacks_statement
 from sekisho.images import parse
 from sekisho.images.authorities import Authority, authority
-from sekisho.images.evidence import MAX_SCANS, MAX_VEX, Candidate, ImageFacts
+from sekisho.images.evidence import MAX_VEX, Candidate, ImageFacts
 from sekisho.images.scans import SCAN_PREDICATE
 from sekisho.images.trust import Lookup, Trust
-from sekisho.images.verification import MANY_AT_ONCE, verify
+from sekisho.images.verification import verify
 from sekisho.images.vex import VEX_PREDICATES, VEX_UNREAD
 from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicyError, PolicySet
 from sekisho.policies.image_evidence import facts_of, shared
@@ -26,13 +27,27 @@ from tests.unit.images.scan_data import (
     HOUR,
     grype,
     grype_match,
+    scan_statement,
     scanned_by,
     trivy,
     trivy_row,
     vex_by,
+    vex_document,
     vex_statement,
 )
-from tests.unit.images.signing import IMAGE, NOW, OTHER_P256, P256, REPOSITORY, key_of, keyed, signed_by
+from tests.unit.images.signing import (
+    IMAGE,
+    NOW,
+    OTHER_P256,
+    P256,
+    REPOSITORY,
+    PrivateKey,
+    bundle,
+    candidate,
+    key_of,
+    keyed,
+    signed_by,
+)
 
 NAME = f"{REPOSITORY}@{IMAGE}"
 SCANNER, OTHER = keyed("scanner", P256), keyed("other", OTHER_P256)
@@ -158,12 +173,14 @@ def test_of_scans_whose_reports_are_of_the_same_time_all_must_pass() -> None:
             assert judged(facts(*attached), policy(maximum=STRICT)).is_denied is is_denied
 
 
-def test_more_scans_of_the_same_time_than_are_kept_do_not_count() -> None:
-    for number, is_denied in ((MAX_SCANS, False), (MAX_SCANS + 1, True)):
-        rows = [trivy_row(f"CVE-{one}", "LOW") for one in range(number)]
+def test_scans_of_the_same_time_count_as_one_that_shows_all_of_them() -> None:
+    for most, is_denied in ((20, False), (19, True)):
+        rows = [trivy_row(f"CVE-{one}", "LOW") for one in range(20)]
         scanned = facts(*(scanned_by(report=trivy(row)) for row in rows))
-        assert judged(scanned, policy(maximum=STRICT)).is_denied is is_denied
-        assert (MANY_AT_ONCE in scanned.problems) is is_denied
+        denied = judged(scanned, policy(maximum={"fixable": {"low": most}}))
+        assert denied.is_denied is is_denied
+        if is_denied:
+            assert "has 20 fixable low vulnerabilities" in message(denied)
 
 
 def test_newest_scan_of_any_of_several_authorities_decides() -> None:
@@ -325,8 +342,39 @@ def test_vex_documents_exclude_nothing_while_another_one_may_be_unread() -> None
             assert VEX_UNREAD not in message(judged(verified, policy(maximum=STRICT)))
 
 
-def test_more_vex_documents_of_the_same_time_than_are_kept_exclude_nothing() -> None:
-    more = [vex_by(OTHER_P256, vex_statement(f"CVE-{number}")) for number in range(MAX_VEX - 1)]
+UNREAD_VEX = {
+    "an unknown status": [vex_statement(status="affected"), vex_statement("CVE-2", "whatever")],
+    "too many ids": [vex_statement(f"CVE-2024-{number:06}") for number in range(1500)],
+    "duplicate keys": [vex_statement() | {"note": "DUPLICATE"}],
+}
+
+
+@pytest.mark.parametrize("name", UNREAD_VEX)
+def test_older_vex_document_does_not_count_instead_of_one_that_cannot_be_read(name: str) -> None:
+    def unread(key: PrivateKey) -> Candidate:
+        made = scan_statement(vex_document(*UNREAD_VEX[name]), IMAGE, VEX_PREDICATES[0])
+        return candidate(bundle(key, made.replace(b'"DUPLICATE"', b'1, "note": 2')))
+
+    older = vex_by(OTHER_P256, vex_statement("CVE-2024-0001"), issued=NOW - 2 * HOUR)
+    newer = vex_by(OTHER_P256, vex_statement("CVE-2024-0001"), issued=NOW)
+    stranger = ec.generate_private_key(ec.SECP256R1())
+    required = policy(maximum=STRICT, vex=VEX)
+    denied = judged(facts(DIRTY, older, unread(OTHER_P256)), required)
+    assert "; the VEX document of 2026-11-26T11:00:00Z and older ones exclude nothing: " in message(denied)
+    for attached in ((older, unread(stranger)), (older, unread(OTHER_P256), newer)):
+        assert not judged(facts(DIRTY, *attached), required).violations
+
+
+def test_older_vex_document_than_are_kept_excludes_nothing() -> None:
+    newer = [vex_by(OTHER_P256, vex_statement(f"CVE-{n}"), issued=NOW - HOUR / (n + 2)) for n in range(MAX_VEX)]
+    older = vex_by(OTHER_P256, vex_statement("CVE-2024-0001"))
+    required = policy(maximum=STRICT, vex=VEX)
+    assert not judged(facts(DIRTY, older, *newer[1:]), required).violations
+    assert judged(facts(DIRTY, older, *newer), required).is_denied
+
+
+def test_vex_documents_of_the_same_time_exclude_what_none_of_them_says_otherwise() -> None:
+    more = [vex_by(OTHER_P256, vex_statement(f"CVE-{number}")) for number in range(MAX_VEX + 3)]
     excluded, affecting = (
         vex_by(OTHER_P256, vex_statement("CVE-2024-0001", status)) for status in ("fixed", "affected")
     )

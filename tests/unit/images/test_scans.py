@@ -10,7 +10,7 @@ from sekisho.images.bundles import CERTIFICATE_ANNOTATION, ENVELOPE_TYPE, MAX_BU
 from sekisho.images.evidence import MAX_ATTESTATIONS, ImageFacts
 from sekisho.images.scan_reports import MAX_ROWS, Severity
 from sekisho.images.scans import MAX_ID_BYTES, MAX_WORST, SCAN_PREDICATE, Scan, read_scan
-from sekisho.images.statements import MAX_LISTS, MAX_SIGNATURE_BYTES, NotASignatureError, verify_statement
+from sekisho.images.statements import MAX_KEYS, MAX_LISTS, MAX_SIGNATURE_BYTES, NotASignatureError, verify_statement
 from sekisho.images.verification import verify
 from tests.unit.images.scan_data import (
     HOUR,
@@ -110,10 +110,14 @@ CLEAN = {
         "Metadata": {"ImageID": IMAGE},
         "Results": [{"Target": "app", "Class": "lang-pkgs", "Type": "gobinary"}],
     },
-    "trivy 0.60, an operating system without results": {
+    "trivy 0.60, an operating system without vulnerabilities": {
         "SchemaVersion": 2,
         "Metadata": {"OS": {"Family": "wolfi", "Name": "20230201"}},
+        "Results": [{"Target": "pay (wolfi 20230201)", "Class": "os-pkgs", "Type": "wolfi"}],
     },
+    "trivy 0.60, of no operating system": trivy(
+        Metadata={"ImageID": IMAGE, "OS": None}, Results=[{"Class": "lang-pkgs", "Type": "gobinary"}]
+    ),
     "grype 0.60": {"matches": [], "source": {"type": "image", "target": {}}, "descriptor": {"name": "grype"}},
     "grype 0.99, of a file": {
         "matches": [],
@@ -139,6 +143,12 @@ NO_SCANS: dict[str, tuple[Any, str]] = {
     "a list": ([1, 2], "its report is a list without a schema version"),
     "finding without id": (trivy({"Severity": "LOW"}), "its report has another form"),
     "nothing recognized": (trivy(Metadata={}, Results=None), "its report is empty: no packages were recognized"),
+    "an operating system without results": (trivy(Results=None), "its report is empty: no packages were recognized"),
+    "an operating system and secrets": (trivy(Results=[{"Class": "secret"}]), "its report is empty"),
+    "an operating system whose name is hidden": (
+        trivy(Metadata={"OS": {"Family": "none"}}, Results=[{"Class": "lang-pkgs", "Type": "gobinary"}]),
+        "its report has nothing about the packages of the operating system",
+    ),
     "only secrets": (trivy(Metadata={}, Results=[{"Class": "secret"}]), "its report is empty"),
     "another image": (trivy(digest=OTHER_IMAGE), f'its report is about another image, "{OTHER_IMAGE}"'),
     "another image, by Grype": (grype(digest=OTHER_IMAGE), f'its report is about another image, "{OTHER_IMAGE}"'),
@@ -221,6 +231,12 @@ def test_envelope_of_the_older_format_is_never_a_signature(predicates: tuple[str
     assert signature.authority == "scanner"
 
 
+def ambiguous(digest: str = IMAGE) -> bytes:
+    """A statement with a clean scan and a duplicate key."""
+    made = scan_statement(scan_predicate(trivy(digest=digest)), digest)
+    return made.replace(b'"invocation": {', b'"invocation": {"a": 1, "a": 2, ')
+
+
 NOT_COUNTED: dict[str, tuple[Any, str]] = {
     "another key": (scanned_by(OTHER_P256), f'it is an attestation, "{SCAN_PREDICATE}", by another key'),
     "another image": (scanned_by(digest=OTHER_IMAGE), "it is about another image"),
@@ -248,11 +264,15 @@ NOT_COUNTED: dict[str, tuple[Any, str]] = {
         scanned_by(report={}, finished="0001-01-01T00:00:00Z"),
         "its scan does not say when it ended",
     ),
-    "duplicate keys": (
-        candidate(bundle(P256, scan_statement(0).replace(b'"predicate": 0', b'"predicate": {"a": 1, "a": 2}'))),
+    "duplicate keys, by another key": (
+        candidate(bundle(OTHER_P256, ambiguous())),
         'its JSON is ambiguous: an object in it has the duplicate key "a"',
     ),
-    "no predicate": (candidate(bundle(P256, scan_statement(7))), "its scan is not in cosign's form"),
+    "duplicate keys, of another image": (
+        candidate(bundle(P256, ambiguous(OTHER_IMAGE))),
+        'its JSON is ambiguous: an object in it has the duplicate key "a"',
+    ),
+    "no predicate": (candidate(bundle(P256, scan_statement(7))), "it is not in the form of cosign's scans"),
 }
 
 
@@ -353,9 +373,35 @@ def test_number_in_a_bundle_that_has_no_meaning_is_not_read() -> None:
 
 
 def test_statement_with_many_lists_is_not_read() -> None:
-    for lists, problems in ((MAX_LISTS, ("its statement has more than 1,048,576 values or 131,072 lists",)), (999, ())):
-        image_facts = facts(candidate(bundle(P256, scan_statement(scan_predicate(trivy(Extra=[[]] * lists))))))
-        assert (image_facts.problems, len(image_facts.attestations)) == (problems, int(not problems))
+    for lists, problem in ((MAX_LISTS, "its statement has more than 1,048,576 values or 131,072 lists"), (999, "")):
+        many = scan_statement(scan_predicate(trivy(Extra=[[]] * lists)))
+        (scan,) = scans_of(facts(candidate(bundle(P256, many))))
+        assert (scan.problem, scan.finished) == (problem, NOW - HOUR)
+        assert facts(candidate(bundle(OTHER_P256, many))).attestations == ()
+
+
+def test_statement_with_an_object_of_many_keys_is_not_read() -> None:
+    keys = {f"k{number}": 1 for number in range(MAX_KEYS + 1)}
+    problem = "its statement has an object with more than 32,768 keys"
+    attached = bundle(P256, scan_statement(scan_predicate(trivy(Extra=keys))))
+    assert [scan.problem for scan in scans_of(facts(candidate(attached)))] == [problem]
+    for extra in (dict(list(keys.items())[:-9]), list(keys), "a: b " * MAX_KEYS, [{"a": 1, "b": 2}] * MAX_KEYS):
+        attached = bundle(P256, scan_statement(scan_predicate(trivy(Extra=extra))))
+        assert [scan.problem for scan in scans_of(facts(candidate(attached)))] == [""]
+
+
+@pytest.mark.parametrize("made", [ambiguous(), scan_statement(scan_predicate(trivy(Extra=[[]] * MAX_LISTS)))])
+def test_newest_scan_that_is_not_read_hides_an_older_one(made: bytes) -> None:
+    older = scanned_by(finished=NOW - 2 * HOUR)
+    newest = max(scans_of(facts(older, candidate(bundle(P256, made)))), key=lambda scan: scan.finished)
+    assert newest.problem
+    for other in (candidate(bundle(OTHER_P256, made)), scanned_by(finished=NOW - 3 * HOUR)):
+        assert [scan.problem for scan in scans_of(facts(older, other))] == [""]
+
+
+def test_names_in_a_scan_cannot_control_a_terminal() -> None:
+    scan = read(trivy(trivy_row(package="a\x1b[2K\nb", fixed="1\u202e")))
+    assert [(one.package, one.fixed) for one in scan.worst] == [("a\\x1b[2K\\nb", "1\\u202e")]
 
 
 def test_large_signature_does_not_count_also_where_scans_may_be_large() -> None:

@@ -2,12 +2,13 @@
 
 import time
 from datetime import datetime
+from itertools import permutations
 from typing import Any
 
 import pytest
 
 from sekisho.images.statements import NotASignatureError
-from sekisho.images.vex import MAX_VEX_BYTES, VEX_PREDICATES, Exclusions, Vex, exclusions_of, read_vex
+from sekisho.images.vex import MAX_VEX_BYTES, VEX_PREDICATES, Exclusions, Vex, exclusions_of, read_vex, united
 from tests.unit.images.scan_data import HOUR, scan_statement, vex_document, vex_statement
 from tests.unit.images.signing import IMAGE, NOW, OTHER_IMAGE, REPOSITORY
 
@@ -83,17 +84,7 @@ def test_document_is_as_old_as_its_last_change() -> None:
 MALFORMED: dict[str, tuple[Any, str]] = {
     "no document": ({"a": 1}, "it is not in the form of OpenVEX: "),
     "another format": (vex_document() | {"@context": "https://other.example"}, "it is not OpenVEX: "),
-    "a status": (vex_document(vex_statement(status="ok")), "its VEX has a status that is unknown: 'ok'"),
     "a time": (vex_document() | {"timestamp": "today"}, "its VEX has a time that is not in the form of RFC 3339"),
-    "an id": (vex_document(vex_statement("CVE-1 CVE-2")), "its VEX has an id of a vulnerability that is empty or"),
-    "many ids": (
-        vex_document(*(vex_statement(f"CVE-2024-{number:06}") for number in range(1500))),
-        f"the ids of its VEX have 23,999 bytes; the maximum is {MAX_VEX_BYTES:,}",
-    ),
-    "many statements": (
-        vex_document(*[vex_statement()] * 20_001),
-        "its VEX has 20,001 statements; the maximum is 20,000",
-    ),
 }
 
 
@@ -104,8 +95,48 @@ def test_malformed_document_is_not_read(name: str) -> None:
         read_vex(scan_statement(document, IMAGE, VEX_PREDICATES[0]), REPOSITORY, IMAGE)
 
 
-def document(issued: datetime, excluded: str = "", affecting: str = "") -> Vex:
-    return Vex(issued, excluded, affecting)
+UNREAD: dict[str, tuple[Any, str]] = {
+    "a status": (vex_document(vex_statement(status="ok")), "its VEX has a status that is unknown: 'ok'"),
+    "an id": (vex_document(vex_statement("CVE-1 CVE-2")), "its VEX has an id of a vulnerability that is empty or"),
+    "many ids": (
+        vex_document(*(vex_statement(f"CVE-2024-{number:06}") for number in range(1500))),
+        f"the ids of its VEX have 23,999 bytes; the maximum is {MAX_VEX_BYTES:,}",
+    ),
+    "many statements": (
+        vex_document(*[vex_statement()] * 20_001),
+        "its VEX has 20,001 statements; the maximum is 20,000",
+    ),
+    "a form": (vex_document({"status": "fixed"}), "it is not in the form of OpenVEX: Object missing required field"),
+}
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_document_that_cannot_be_read_has_a_problem(name: str) -> None:
+    document, problem = UNREAD[name]
+    vex = read_vex(scan_statement(document, IMAGE, VEX_PREDICATES[0]), REPOSITORY, IMAGE)
+    assert vex.problem.startswith(problem)
+    assert vex == Vex(NOW - HOUR, problem=vex.problem)
+
+
+def document(issued: datetime, excluded: str = "", affecting: str = "", problem: str = "") -> Vex:
+    return Vex(issued, excluded, affecting, problem)
+
+
+def test_older_document_does_not_count_instead_of_one_with_a_problem() -> None:
+    unread = document(NOW - HOUR, problem="its VEX is large")
+    for issued, is_excluded in ((NOW, True), (NOW - HOUR, False), (NOW - 2 * HOUR, False)):
+        for documents in ([unread, document(issued, CVE)], [document(issued, CVE), unread]):
+            assert exclusions_of(documents, NOW).covers([CVE]) is is_excluded
+
+
+def test_documents_of_the_same_time_count_as_one() -> None:
+    several = [document(NOW, "CVE-1 CVE-2"), document(NOW, "CVE-3", "CVE-2"), document(NOW, affecting="CVE-4")]
+    for order in permutations(several):
+        assert united(order) == document(NOW, "CVE-1 CVE-3", "CVE-2 CVE-4")
+        assert united([*order, document(NOW, problem="large")]) == document(NOW, problem="large")
+    many = [document(NOW, " ".join(f"CVE-{part}-{number:06}" for number in range(800))) for part in range(3)]
+    assert united(many[:1]).excluded
+    assert united(many).problem.startswith("the ids of its VEX have ")
 
 
 def test_newest_document_with_an_id_decides() -> None:

@@ -1,0 +1,156 @@
+"""Which attestations of an image are kept: what is known about an image must fit into an object.
+
+What is kept depends neither on the order of the registry nor on how often something is attached: anyone who may push
+can change both.
+"""
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
+
+from sekisho.images.evidence import MAX_ATTESTATIONS, MAX_SCANS, MAX_SCANS_BYTES, MAX_VEX, Attestation
+from sekisho.images.scans import united as united_scans
+from sekisho.images.vex import VEX_UNKEPT, VEX_UNREAD, Vex
+from sekisho.images.vex import united as united_documents
+
+MAX_SIGNERS: Final = 64
+"""Signatures of one attestation that are kept."""
+_MAX_VEX_BYTES: Final = 256 << 10
+
+_Ranked = list[tuple[Any, Attestation]]
+
+
+def keep(attestations: Iterable[Attestation], *, may_hide_vex: bool) -> tuple[tuple[Attestation, ...], list[str]]:
+    """The attestations that count, each once, and why others do not.
+
+    Of each scanner and signer the newest scan; the newest VEX documents; and the others. Where there is no room for
+    all, authorities take turns, so that the statements of one do not hide those of another.
+
+    Statements of one kind, signer and time count as one that says what all of them say: which one is newer is unknown.
+
+    may_hide_vex: whether a VEX document may be among what was not read. Then none counts: it may be the newest.
+    """
+    scans: dict[Hashable, list[Attestation]] = defaultdict(list)
+    documents: dict[Hashable, list[Attestation]] = defaultdict(list)
+    others: dict[Hashable, list[Attestation]] = defaultdict(list)
+    for one in attestations:
+        signers = frozenset((by.authority, by.fingerprint, by.identity) for by in one.signatures)
+        if one.scan is not None:
+            scans[one.scan.scanner, signers].append(one)
+        elif one.vex is not None:
+            documents[one.vex.issued, signers].append(one)
+        else:
+            others[one.predicate_type, one.build, frozenset(one.values.items()), signers].append(one)
+    kept = _first(_ranked_scans(map(_newest_scan, scans.values())), MAX_SCANS, MAX_SCANS_BYTES)
+    problems = [VEX_UNREAD] if may_hide_vex else []
+    read_documents = () if may_hide_vex else documents.values()
+    kept += _kept_documents(_ranked_documents(map(_united_document, read_documents)))
+    kept += [one for _, one in _ranked_others(map(_listed_first, others.values()))[: MAX_ATTESTATIONS - len(kept)]]
+    unkept = len(scans) + len(read_documents) + len(others) - len(kept)
+    if unkept:
+        problems.append(f"{unkept} of its attestations count for nothing, because too many are attached")
+    return tuple(kept), problems
+
+
+def _kept_documents(ranked: _Ranked) -> list[Attestation]:
+    """As many of the newest VEX documents as fit, and one with a problem in place of the others.
+
+    What these say is unknown: older ones may say that a vulnerability affects the image under one of its other ids.
+    """
+    kept = _first(ranked, MAX_VEX, _MAX_VEX_BYTES)
+    unkept = [one for _, one in ranked[len(kept) :]]
+    issued = max((one.vex.issued for one in unkept if one.vex is not None), default=None)
+    if issued is None:
+        return kept
+    signers = {(by.authority, by.fingerprint, by.identity): by for one in unkept for by in one.signatures}
+    if len(signers) > MAX_SIGNERS:
+        return []
+    by_all = tuple(signers[key] for key in sorted(signers))
+    return [*kept, Attestation(unkept[0].predicate_type, by_all, vex=Vex(issued, problem=VEX_UNKEPT))]
+
+
+def _newest_scan(of_signer: Sequence[Attestation]) -> Attestation:
+    """The newest scan; of several at the same time, what they show together."""
+    finished = max(one.scan.finished for one in of_signer if one.scan is not None)
+    newest = [one for one in of_signer if one.scan is not None and one.scan.finished == finished]
+    return replace(_listed_first(newest), scan=united_scans([one.scan for one in newest if one.scan is not None]))
+
+
+def _united_document(at_once: Sequence[Attestation]) -> Attestation:
+    """What several VEX documents of the same time say together."""
+    return replace(_listed_first(at_once), vex=united_documents([one.vex for one in at_once if one.vex is not None]))
+
+
+def _listed_first(equal: Sequence[Attestation]) -> Attestation:
+    """One of several with the same signers, whatever their order."""
+    return min(equal, key=lambda one: [(by.candidate, str(by.signed_at)) for by in one.signatures])
+
+
+def _first(ranked: _Ranked, most: int, most_bytes: int) -> list[Attestation]:
+    """As many as fit; of those of the same rank all or none, as which of them decides is unknown."""
+    size = 0
+    for index, (rank, one) in enumerate(ranked):
+        size += len(msgspec.json.encode((one.scan, one.vex)))
+        if index == most or size > most_bytes:
+            return [kept for its_rank, kept in ranked[:index] if its_rank != rank]
+    return [one for _, one in ranked]
+
+
+def _ranked_scans(scans: Iterable[Attestation]) -> _Ranked:
+    """Scans in the order in which they are kept: first the newest of each authority and scanner, then the next ones.
+
+    Within a turn the newest comes first. So what is left out is never newer than what is kept of the authorities of a
+    rule, whichever these are.
+    """
+    listed = [(one, one.scan) for one in scans if one.scan is not None]
+    times: dict[Hashable, set[datetime]] = defaultdict(set)
+    for one, scan in listed:
+        for by in one.signatures:
+            times[by.authority, scan.scanner].add(scan.finished)
+    turns = {key: sorted(of_key, reverse=True) for key, of_key in times.items()}
+    ranked: _Ranked = [
+        (
+            (
+                min(turns[by.authority, scan.scanner].index(scan.finished) for by in one.signatures),
+                -scan.finished.timestamp(),
+            ),
+            one,
+        )
+        for one, scan in listed
+    ]
+    return sorted(ranked, key=_rank_and_content)
+
+
+def _ranked_documents(documents: Iterable[Attestation]) -> _Ranked:
+    """VEX documents, the newest first: an older one that another authority has made must not count without it."""
+    return sorted(
+        ((-one.vex.issued.timestamp(), one) for one in documents if one.vex is not None), key=_rank_and_content
+    )
+
+
+def _ranked_others(others: Iterable[Attestation]) -> _Ranked:
+    """Other attestations, of which any may count: authorities and types take turns."""
+    ranked: _Ranked = []
+    places: dict[Hashable, int] = defaultdict(int)
+    for one in sorted(others, key=_content):
+        kinds = {(by.authority, one.predicate_type) for by in one.signatures}
+        ranked.append((min(places[kind] for kind in kinds), one))
+        for kind in kinds:
+            places[kind] += 1
+    return sorted(ranked, key=lambda pair: pair[0])
+
+
+def _rank_and_content(pair: tuple[Any, Attestation]) -> tuple[Any, bytes]:
+    return pair[0], _content(pair[1])
+
+
+def _content(attestation: Attestation) -> bytes:
+    """What a statement says, and who says it: anyone who attaches it again changes neither."""
+    signers = sorted({(by.authority, by.fingerprint, by.identity) for by in attestation.signatures})
+    one = attestation
+    said = (one.predicate_type, one.scan, one.vex, one.build, one.values, signers)
+    return msgspec.json.encode(said, order="deterministic")

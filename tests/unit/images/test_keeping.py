@@ -1,0 +1,68 @@
+"""Which attestations of an image are kept where there are many, or several of the same time."""
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from sekisho.images.attested import SLSA_1, Build
+from sekisho.images.evidence import MAX_ATTESTATIONS, MAX_SCANS, Attestation, Candidate, ImageFacts, Signature
+from sekisho.images.keeping import keep
+from sekisho.images.scan_reports import Severity
+from sekisho.images.scans import SCAN_PREDICATE
+from sekisho.images.verification import verify
+from sekisho.timestamps import rfc3339
+from tests.unit.images.scan_data import HOUR, grype, scan_statement, scanned_by, scans_of, trivy, trivy_row
+from tests.unit.images.signing import IMAGE, NOW, OTHER_P256, P256, REPOSITORY, PrivateKey, bundle, candidate, keyed
+
+
+def facts(*candidates: Candidate) -> ImageFacts:
+    return verify(REPOSITORY, IMAGE, candidates, [keyed("scanner", P256)], NOW, predicates=[SCAN_PREDICATE])
+
+
+def test_scans_of_the_same_time_count_as_one_that_shows_all() -> None:
+    rows = [trivy_row(f"CVE-{number}", "LOW", VendorIDs=[f"V-{number}"]) for number in range(40)]
+    dated = {"CreatedAt": rfc3339(NOW - 2 * HOUR)}
+    attached = [scanned_by(report=trivy(row, **dated)) for row in rows[:20]]
+    (scan,) = scans_of(facts(*attached))
+    assert scan == scans_of(facts(scanned_by(report=trivy(*rows[:20], **dated))))[0]
+    assert scan.count(Severity.LOW) == 20
+    (broken,) = scans_of(facts(*attached, scanned_by(report=trivy(SchemaVersion=3), finished=NOW - 2 * HOUR)))
+    assert broken.problem == "its report has schema version 3; 2 is supported"
+
+
+def test_scans_of_many_authorities_do_not_hide_that_of_one() -> None:
+    others = [ec.generate_private_key(ec.SECP256R1()) for _ in range(MAX_SCANS)]
+    authorities = [keyed("scanner", P256), *(keyed(f"team-{number}", key) for number, key in enumerate(others))]
+    own, newer = scanned_by(finished=NOW - 2 * HOUR), [scanned_by(key) for key in others]
+
+    def authors(*attached: Candidate) -> tuple[set[str], tuple[str, ...]]:
+        found = verify(REPOSITORY, IMAGE, attached, authorities, NOW, predicates=[SCAN_PREDICATE])
+        return {by.authority for one in found.attestations for by in one.signatures}, found.problems
+
+    assert authors(own, *newer[1:]) == ({"scanner", *(f"team-{number}" for number in range(1, MAX_SCANS))}, ())
+    # All of the same time or none: which of them is needed is unknown.
+    problem = f"{MAX_SCANS + 1} of its attestations count for nothing, because too many are attached"
+    assert authors(scanned_by(), *newer) == (set(), (problem,))
+    many = [scanned_by(P256, grype() if number % 2 else trivy(), NOW - HOUR * number) for number in range(2, 12)]
+    assert len(authors(*many, *newer[2:])[0]) == MAX_SCANS - 1
+
+
+def test_other_attestations_of_one_authority_do_not_hide_those_of_another() -> None:
+    def built(key: PrivateKey, number: int) -> Candidate:
+        run = {"runDetails": {"builder": {"id": f"https://builder.example/{number}"}}}
+        return candidate(bundle(key, scan_statement(run, IMAGE, SLSA_1)))
+
+    authorities = [keyed("release", P256), keyed("team", OTHER_P256)]
+    for count in (1, 31):
+        attached = [built(P256, 99), *(built(OTHER_P256, number) for number in range(count))]
+        found = verify(REPOSITORY, IMAGE, attached, authorities, NOW, predicates=[SLSA_1])
+        assert "release" in {by.authority for one in found.attestations for by in one.signatures}
+        assert len(found.attestations) == count + 1
+    (kept, (problem,)) = keep(
+        [
+            Attestation(SLSA_1, (Signature(name, name),), build=Build(f"https://builder.example/{number}"))
+            for number in range(MAX_ATTESTATIONS)
+            for name in (("team", "zeta") if number == 0 else ("team",))
+        ],
+        may_hide_vex=False,
+    )
+    assert (len(kept), problem.partition(" ")[0]) == (MAX_ATTESTATIONS, "1")
+    assert "zeta" in {one.signatures[0].authority for one in kept}
