@@ -1,13 +1,14 @@
-"""Finds archaic and unclear words in texts that users read, and says what to write instead.
+"""Finds archaic and unclear words in texts, and says what to write instead.
 
-`python -m tools.plain_english` checks the documentation, the chart and the string literals of the product's code
-(docstrings too, because some are shown by `--help`). It prints each finding with its file and line, and exits with 1 if
-there are any.
+`python -m tools.plain_english` checks what users read: the documentation, the chart and the string literals of the
+product's code. It also checks what maintainers read: docstrings, comments and the names of functions in all code.
+It prints each finding with its file and line, and exits with 1 if there are any.
 """
 
 import ast
 import re
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -31,6 +32,9 @@ PROSE: Final = (
     "charts/sekisho/templates/**/*.*",
 )
 CODE: Final = ("controller/sekisho/**/*.py",)
+"""Code whose string literals are checked."""
+ALL_CODE: Final = (*CODE, "tests/**/*.py", "tools/*.py")
+"""Code whose docstrings, comments and names of functions are checked."""
 
 
 class Word(Struct, frozen=True):
@@ -77,9 +81,8 @@ EXCEPTIONS: Final = (
 )
 """Phrases in which a word is right: the names that other programs and protocols use."""
 
-_WORD: Final = re.compile(
-    "|".join(rf"(?P<w{number}>\b(?:{word.pattern})\b)" for number, word in enumerate(WORDS)), re.I
-)
+_ALONE: Final = tuple(re.compile(rf"\b(?:{word.pattern})\b", re.I) for word in WORDS)
+_WORD: Final = re.compile("|".join(pattern.pattern for pattern in _ALONE), re.I)
 _EXCEPTION: Final = re.compile("|".join(map(re.escape, EXCEPTIONS)), re.I)
 
 
@@ -96,8 +99,10 @@ def findings(text: str) -> Iterator[Finding]:
     flat = re.sub(r"\s", " ", text)
     flat = _EXCEPTION.sub(lambda match: " " * len(match[0]), flat)
     for match in _WORD.finditer(flat):
-        word = WORDS[int((match.lastgroup or "w0")[1:])]
-        yield Finding(text.count("\n", 0, match.start()) + 1, match[0], word.instead)
+        instead = next(
+            word.instead for word, alone in zip(WORDS, _ALONE, strict=True) if alone.match(flat, match.start())
+        )
+        yield Finding(text.count("\n", 0, match.start()) + 1, match[0], instead)
 
 
 def literals(source: str) -> Iterator[tuple[int, str]]:
@@ -107,14 +112,33 @@ def literals(source: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
+def words_of_code(source: str) -> Iterator[tuple[int, str]]:
+    """The comments, docstrings and names of functions of Python code with their first line; names as words."""
+    for token in tokenize.generate_tokens(iter(source.splitlines(keepends=True)).__next__):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.lineno, node.name.replace("_", " ")
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if ast.get_docstring(node, clean=False) is not None and first is not None:
+                yield first.lineno, ast.get_docstring(node, clean=False) or ""
+
+
 def check(root: Path) -> Iterator[str]:
     """One line for each finding in the files below `root`."""
     for path in _files(root, PROSE):
         for finding in findings(path.read_text()):
             yield _line(path.relative_to(root), finding.line, finding)
-    for path in _files(root, CODE):
-        for first, literal in literals(path.read_text()):
-            for finding in findings(literal):
+    product = _files(root, CODE)
+    for path in _files(root, ALL_CODE):
+        source = path.read_text()
+        if not _WORD.search(re.sub(r"[\s_]", " ", source)):  # parsing each file takes seconds
+            continue
+        texts = {*words_of_code(source), *(literals(source) if path in product else ())}
+        for first, text in sorted(texts):
+            for finding in findings(text):
                 yield _line(path.relative_to(root), first + finding.line - 1, finding)
 
 

@@ -46,7 +46,7 @@ metadata:
   name: {NAMESPACE}
 """
 
-# A package with extras is in the lock twice: this finds only its entry without them.
+# A package with extras has two entries in the lock: this matches only the one without them.
 LOCKED = re.compile(r"^([a-z0-9.-]+)==([^\s;]+)[^\n]*\n((?: +--hash=[^\n]+\n)+)", re.MULTILINE)
 SHA256 = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 ADDRESS = re.compile(r"https://[A-Za-z0-9.:-]+(/[A-Za-z0-9._~-]+)*")

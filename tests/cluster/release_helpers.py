@@ -104,7 +104,7 @@ def option(component: Component, name: str) -> str:
 
 
 def served(cluster: Cluster) -> bytes:
-    """The certificate that the webhook shows, also to a client that it lets in no further."""
+    """The certificate that the webhook shows, also to a client that it does not accept."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     port = int(option(cluster.sekisho.webhook, "--port"))

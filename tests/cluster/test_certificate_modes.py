@@ -361,7 +361,7 @@ def test_the_chart_is_valid_by_the_schemas_of_cert_manager(lab: Lab, by_cert_man
 
 @pytest.fixture
 def guarded(lab: Lab, tmp_path: Path) -> Iterator[tuple[Cluster, Path]]:
-    """Sekisho with a webhook that lets in only the API server, and the file with the authority of clients."""
+    """Sekisho with a webhook that accepts only the API server, and the file with the authority of clients."""
     file = tmp_path / "clients.crt"
     file.write_bytes(lab.callers.pem)
     options = (f"--client-ca-file={file}", f"--client-name={APISERVER}")
@@ -374,7 +374,7 @@ def test_a_webhook_with_a_client_ca_answers_the_api_server_only(
 ) -> None:
     cluster, _ = guarded
     assert judges(kubectl_in(lab))
-    assert answer_to(cluster, lab.callers.issue(APISERVER), tmp_path) == 400  # an empty body is no review
+    assert answer_to(cluster, lab.callers.issue(APISERVER), tmp_path) == 400  # an empty body is not a review
     assert answer_to(cluster, lab.callers.issue("somebody else"), tmp_path) == 403
     assert answer_to(cluster, ClientAuthority().issue(APISERVER), tmp_path) == 0
     assert answer_to(cluster, None, tmp_path) == 0
@@ -386,22 +386,22 @@ def test_a_changed_client_ca_applies_without_a_restart(lab: Lab, guarded: tuple[
     other = ClientAuthority()
     ours, others = lab.callers.issue(APISERVER), other.issue(APISERVER)
 
-    def let_in() -> tuple[bool, bool]:
+    def are_accepted() -> tuple[bool, bool]:
         return answer_to(cluster, ours, tmp_path) != 0, answer_to(cluster, others, tmp_path) != 0
 
-    assert let_in() == (True, False)
+    assert are_accepted() == (True, False)
     with Traffic(lab.plane, POLICED):
         rewrite(file, lab.callers.pem + other.pem)
-        wait_until(lambda: let_in() == (True, True), SOON, "both are let in")
+        wait_until(lambda: are_accepted() == (True, True), SOON, "both are accepted")
         rewrite(file, b"rubbish")
         wait_until(
             lambda: "authority of clients cannot be used" in cluster.sekisho.webhook.log.read_text(), SOON, "said"
         )
-        assert let_in() == (True, True)
+        assert are_accepted() == (True, True)
         rewrite(file, lab.callers.pem)
-        wait_until(lambda: let_in() == (True, False), SOON, "the other one is not let in any more")
+        wait_until(lambda: are_accepted() == (True, False), SOON, "the other one is no longer accepted")
     rewrite(file, other.pem)
-    wait_until(lambda: let_in() == (False, True), SOON, "the API server is not let in any more")
+    wait_until(lambda: are_accepted() == (False, True), SOON, "the API server is no longer accepted")
 
 
 def rewrite(file: Path, text: bytes) -> None:

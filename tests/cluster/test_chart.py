@@ -85,7 +85,7 @@ def upgrade(sekisho: Sekisho, *arguments: str) -> None:
 
 @pytest.mark.parametrize("method", ["--server-side=true", "--server-side=false"])
 def test_upgrade_and_rollback_keep_keys_and_ca_bundles(sekisho: Sekisho, kubectl: Kubectl, method: str) -> None:
-    sekisho.controller.stop()  # it would mend what an upgrade breaks
+    sekisho.controller.stop()  # it would repair what an upgrade breaks
     kept = keys(kubectl), bundles(kubectl)
     assert set(kept[0]) == {f"{RELEASE}-ca", f"{RELEASE}-webhook-tls", f"{RELEASE}-webhook-path"}
     assert all(kept[0].values())

@@ -83,9 +83,9 @@ def random_pod(choices: random.Random) -> dict[str, Any]:
 
 
 @pytest.fixture
-def dressing(cluster: Cluster) -> Iterator[str]:
+def with_all_defaults(cluster: Cluster) -> Iterator[str]:
     """A namespace where all defaults are filled in and nothing is judged."""
-    name = f"dressing-{uuid.uuid4().hex[:8]}"
+    name = f"with-all-defaults-{uuid.uuid4().hex[:8]}"
     kubectl = cluster.plane.kubectl
     defaults = {
         "profile": "restricted",
@@ -126,7 +126,7 @@ def dressing(cluster: Cluster) -> Iterator[str]:
 
 
 def test_defaults_never_make_a_pod_unacceptable_to_the_api_server(
-    cluster: Cluster, namespace: str, dressing: str
+    cluster: Cluster, namespace: str, with_all_defaults: str
 ) -> None:
     choices = random.Random(20261123)  # noqa: S311 - a fixed sequence of pods
     accepted = changed = 0
@@ -136,7 +136,7 @@ def test_defaults_never_make_a_pod_unacceptable_to_the_api_server(
         if plain.status != 201:
             continue
         accepted += 1
-        with_defaults = cluster.plane.call("POST", f"/api/v1/namespaces/{dressing}/pods?dryRun=All", pod)
+        with_defaults = cluster.plane.call("POST", f"/api/v1/namespaces/{with_all_defaults}/pods?dryRun=All", pod)
         assert with_defaults.status == 201, (pod["spec"], with_defaults.body)
         for container in (*pod["spec"]["containers"], *pod["spec"]["initContainers"]):
             container["image"] = "mirror.example.com/hub/library/x"
@@ -148,7 +148,7 @@ def test_defaults_never_make_a_pod_unacceptable_to_the_api_server(
 
 @pytest.mark.parametrize(("explicit", "mounts"), [(None, False), (True, True), (False, False)])
 def test_token_that_the_api_server_mounts_is_removed_by_the_default(
-    cluster: Cluster, dressing: str, explicit: bool | None, mounts: bool
+    cluster: Cluster, with_all_defaults: str, explicit: bool | None, mounts: bool
 ) -> None:
     spec = {
         "automountServiceAccountToken": explicit,
@@ -157,7 +157,7 @@ def test_token_that_the_api_server_mounts_is_removed_by_the_default(
         "volumes": [{"name": "own", "emptyDir": {}}],
     }
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": spec}
-    answer = cluster.plane.call("POST", f"/api/v1/namespaces/{dressing}/pods?dryRun=All", pod)
+    answer = cluster.plane.call("POST", f"/api/v1/namespaces/{with_all_defaults}/pods?dryRun=All", pod)
     assert answer.status == 201, answer.body
     created = json.loads(answer.body)["spec"]
     assert created["automountServiceAccountToken"] is bool(explicit)

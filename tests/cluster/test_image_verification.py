@@ -621,7 +621,7 @@ def test_certificate_that_expired_counts_for_signatures_with_a_proof_of_time(
 ) -> None:
     signers = Signers(site, repository_name)
     ends = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=60)
-    # The certificates that Fulcio makes last ten minutes, whatever it is told; so it is the one above that ends.
+    # The certificates that Fulcio makes always last ten minutes, so it is the one above that ends.
     with running_sigstore(trust_parts, cosign, tmp_path / "ending", Certifying(ends), beside=sigstore) as ending:
         made, root = signers.signed(ending), joined(root_of(ending), root_of(other_sigstore))
         authority = signers.authority(ending.issuer, root)

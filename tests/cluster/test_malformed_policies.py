@@ -1,7 +1,7 @@
-"""Fifty malformed policies, one a rule, as the API server answers them, and beside each one that is right.
+"""Fifty malformed policies, one for each rule, with the API server's answers, and beside each a valid one.
 
-All are dry runs. The answers are asserted to the letter, for they are what a user has to go by, and so is who gives
-them: the schema with the rules in it, or the webhook.
+All are dry runs. The exact answers are asserted, because users must understand them, and also who gives them: the
+schema with its rules, or the webhook.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""What the real processes tell Prometheus is what alerts, dashboard, documentation and runbooks speak of."""
+"""The real processes have the metrics that alerts, dashboard, documentation and runbooks name."""
 
 import http.client
 import json

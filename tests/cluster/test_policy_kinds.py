@@ -293,12 +293,12 @@ def test_policies_can_be_changed_unchecked_after_their_webhook_is_set_to_ignore(
     open_glass(kubectl)
     wait_open(kubectl)
     apply(kubectl, "ClusterPodPolicy", namespace, match={"namespaces": [namespace]}, controls={"privileged": {}})
-    assert "failed calling webhook" in tried(kubectl, restricted_pod()).stderr  # pods are guarded all the same
+    assert "failed calling webhook" in tried(kubectl, restricted_pod()).stderr  # pods are still denied
     assert kubectl("delete", "clusterpodpolicy", namespace).returncode == 0
 
 
 def set_glass(kubectl: Kubectl, policy: str) -> None:
-    """What the documentation says, to the letter."""
+    """Exactly what the documentation says."""
     kubectl.check(
         *("patch", "validatingwebhookconfiguration", RELEASE),
         *(

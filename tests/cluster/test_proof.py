@@ -1,4 +1,4 @@
-"""The proof that the API server sends pods to the webhook: what is told when it does not, and when it does again."""
+"""The proof that the API server sends pods to the webhook: what is reported when it does not, and when it does."""
 
 import base64
 import http.client

@@ -70,7 +70,7 @@ def start_component(record: Path, names: tuple[str, ...], make: Callable[[dict[s
 
 def _free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Go's listeners do: TIME_WAIT is no obstacle
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Go's listeners do, in spite of TIME_WAIT
         try:
             probe.bind((_LOOPBACK, port))
         except OSError:

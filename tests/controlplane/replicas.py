@@ -1,8 +1,8 @@
 """Several replicas of the webhook behind the chart's own Service, each in a network of its own (root and iproute2).
 
 There is no kubelet and no kube-proxy here. The API server calls the addresses in the Service's EndpointSlices itself;
-a thread plays the kubelet: it probes each replica as the chart asks for, and keeps one slice by what it finds. A
-replica that is told to stop leaves the slice a moment later, as in a real cluster.
+a thread plays the kubelet: it probes each replica as the chart asks for, and keeps one slice by the results. A
+replica that must stop leaves the slice a moment later, as in a real cluster.
 """
 
 import http.client

@@ -1,6 +1,6 @@
 """What controls the webhook is changed or lost: its configurations, CRDs, the leader's Lease, its clock, certificates.
 
-Each has to be reported in the status of the drills' policy within REPORTED_IN, and the controller has to recover.
+Each must be reported in the status of the drills' policy within REPORTED_IN, and the controller must recover.
 """
 
 import base64

@@ -67,7 +67,7 @@ _BAD_PODS: tuple[dict[str, Any], ...] = (
 
 
 def policy_stream(site: Site, rounds: int = STREAM) -> str:
-    """Policies that cannot be compiled, huge and short-lived ones, and bodies that are no reviews."""
+    """Policies that cannot be compiled, huge and short-lived ones, and bodies that are not reviews."""
     site.enforce("drills-kept", {"controls": {"privileged": {}}})
     with site.traffic() as traffic:
         _stream(site, rounds, takes_uncompilable=False)

@@ -1,4 +1,4 @@
-"""Reviews without end, sent to one process over a few connections that are kept alive; every answer is checked."""
+"""An endless stream of reviews to one process, over a few connections that stay open; every answer is checked."""
 
 import asyncio
 import itertools
@@ -98,7 +98,7 @@ async def send(address: str, port: int, reviews: Iterator[Question], count: int)
 
 
 def policies(generation: int) -> Iterator[tuple[str, bytes]]:
-    """Names and JSON of 30 policies that together judge and dress; some of the names change with the generation."""
+    """Names and JSON of 30 policies that judge and apply defaults; some of the names change with the generation."""
     match = {"namespaces": ["ns-*"]}
     specs = {
         "restricted": {"match": match, "podSecurityStandard": {"level": "restricted"}},

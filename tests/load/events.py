@@ -88,7 +88,7 @@ async def storm(sekisho: Sekisho, bodies: Iterable[bytes], rate: float) -> Figur
 
 
 def reported(kubectl: Kubectl) -> tuple[int, int]:
-    """How many owners have an Event, and how many denials these tell of."""
+    """How many owners have an Event, and how many denials these count."""
     events = json.loads(kubectl.check("get", "events.events.k8s.io", "-o", "json"))["items"]
     events = [event for event in events if event["reason"] == "PodDenied"]
     return (

@@ -72,7 +72,7 @@ def privileged_pod(owner: ReplicaSet, namespace: str, *, dry_run: bool) -> bytes
 async def post(port: int, bodies: Iterable[bytes], connections: int = 16, per_second: float = 0.0) -> list[float]:
     """Post each body to /validate, over kept connections; gives the seconds that each denial took.
 
-    `per_second` is how many begin at most; 0 is as many as can. Raises RuntimeError for an answer that is no denial.
+    `per_second` is how many begin at most; 0 is as many as can. Raises RuntimeError for an answer that is not a denial.
     """
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE

@@ -60,7 +60,7 @@ def run_wrk(url: str, body: Path, *, connections: int, seconds: float, core: int
 
 
 def parse(output: str) -> Load:
-    """The result in wrk's output. Raises WrkError when there is none, or when it tells of errors."""
+    """The result in wrk's output. Raises WrkError when there is none, or when it has errors."""
     try:
         load = msgspec.json.decode(output.strip().rpartition("\n")[2], type=Load)
     except msgspec.DecodeError:

@@ -80,5 +80,5 @@ def _is_of(test: dict[str, Any], row: dict[str, Any]) -> bool:
 
 
 def documents(file: Path) -> list[dict[str, Any]]:
-    """The objects in a file; not those of a request to update, which is no manifest."""
+    """The objects in a file; not those of a request to update, which is not a manifest."""
     return [document for document in yaml.safe_load_all(file.read_text()) if document and "request" not in document]

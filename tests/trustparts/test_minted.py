@@ -1,4 +1,4 @@
-"""sigstore-python, which we did not write, accepts what is minted, and refuses what is minted wrong."""
+"""sigstore-python, which we did not write, accepts what is minted correctly, and rejects everything else."""
 
 import json
 from base64 import b64decode, b64encode

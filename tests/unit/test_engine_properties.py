@@ -316,7 +316,7 @@ def test_a_control_of_the_pod_only_finds_nothing_in_containers(pod: Pod) -> None
 
 
 def kept(pod: Pod) -> dict[str, str]:
-    """The values that no default changes: mirrors change images, and the API server's own pull policy is no choice."""
+    """The values that no default changes: mirrors change images, and the API server sets its own pull policy."""
     return {
         path: value
         for path, value in leaves(pod).items()
@@ -384,7 +384,7 @@ def test_defaults_add_nothing_that_the_api_server_or_the_kubelet_rejects(pod: Po
 
 
 def leaves(value: Json, path: str = "") -> dict[str, str]:
-    """Everything in an object that is no object, list or null, as JSON by its path."""
+    """Everything in an object that is not an object, list or null, as JSON by its path."""
     if not isinstance(value, dict | list):
         return {} if value is None else {path: json.dumps(value)}
     entries = value.items() if isinstance(value, dict) else enumerate(value)

@@ -67,15 +67,29 @@ def test_the_line_is_reported_also_if_the_words_are_on_two_lines() -> None:
     ]
 
 
-def test_string_literals_are_checked_and_names_and_comments_are_not(tmp_path: Path) -> None:
+def test_string_literals_are_checked_and_names_of_variables_are_not(tmp_path: Path) -> None:
     folder = tmp_path / "controller/sekisho"
     folder.mkdir(parents=True)
     (folder / "example.py").write_text(
-        '"""Docstring.\n\nMade anew.\n"""\n\nrefused = 1  # refused\nmessage = f"{refused} is told"\n'
+        '"""Docstring.\n\nMade anew.\n"""\n\nrefused = 1\nmessage = f"{refused} is told"\n'
     )
     assert list(check(tmp_path)) == [
         "controller/sekisho/example.py:3: 'anew': write: again; new",
         "controller/sekisho/example.py:7: 'is told': write: is reported; sees",
+    ]
+
+
+def test_comments_docstrings_and_names_of_functions_are_checked_in_all_code(tmp_path: Path) -> None:
+    folder = tmp_path / "tests/unit"
+    folder.mkdir(parents=True)
+    (folder / "test_example.py").write_text(
+        '"""Made\nanew."""\n\nSAID = "refused"  # it is told\n\n\ndef test_pods_are_refused() -> None:\n    "Twice."\n'
+    )
+    assert list(check(tmp_path)) == [
+        "tests/unit/test_example.py:2: 'anew': write: again; new",
+        "tests/unit/test_example.py:4: 'is told': write: is reported; sees",
+        "tests/unit/test_example.py:7: 'refused': write: denies a pod; rejects an invalid object",
+        "tests/unit/test_example.py:8: 'Twice': write: duplicate; two times",
     ]
 
 

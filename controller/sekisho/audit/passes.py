@@ -163,7 +163,7 @@ class Audit:
         _check_size(template, raw)
         owner = Owner(namespace, kind.name, meta.name or "", kind.api_version)
         creator = creator_of(kind.api_version, kind.name)
-        verdict = self._made_again(template, namespace, creator, annotations=meta.annotations)
+        verdict = self._created_again(template, namespace, creator, annotations=meta.annotations)
         if verdict is None:
             return
         path = POD_TEMPLATES[kind.group, kind.name]
@@ -187,7 +187,7 @@ class Audit:
         evaluation = self._evaluate(running, namespace, creator, Form.POD)
         if evaluation is None:
             return
-        again = None if template is not None else self._made_again(running, namespace, creator)
+        again = None if template is not None else self._created_again(running, namespace, creator)
         self._pods += 1
         titles = self._titles_of(evaluation.plan)
         self._applied[titles] = self._applied.get(titles, 0) + 1
@@ -220,7 +220,7 @@ class Audit:
             reference = above
         return None, Owner(namespace, reference.kind, reference.name, reference.api_version)
 
-    def _made_again(
+    def _created_again(
         self, pod: Pod, namespace: str, creator: Creator | None, annotations: Mapping[str, str] | None = None
     ) -> _Verdict | None:
         """What a pod gets that is created from this one; None in a namespace that is not known."""

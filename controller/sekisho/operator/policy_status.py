@@ -219,7 +219,7 @@ class StatusKeeper:
 
     async def _wait_for_policies(self) -> None:
         while not self._has_policies.is_set():
-            self.progressed_at = time.monotonic()  # a missing CRD is no reason to start the process again
+            self.progressed_at = time.monotonic()  # a missing CRD does not mean that the process must start again
             with suppress(TimeoutError):
                 async with asyncio.timeout(RESYNC_SECONDS):
                     await self._has_policies.wait()

@@ -175,7 +175,7 @@ def _hint(annotations: msgspec.Raw) -> str:
     """The predicate type that the annotations of a manifest name; empty where they name none."""
     try:
         hint = _hint_decoder.decode(annotations).predicate_type
-    except msgspec.DecodeError:  # they are no mapping, or there are none
+    except msgspec.DecodeError:  # they are not a mapping, or there are none
         return ""
     return hint[:MAX_URI_LENGTH] if isinstance(hint, str) else ""
 
@@ -184,7 +184,7 @@ def _platform(written: msgspec.Raw) -> str:
     """A platform as os/architecture, with the variant where there is one; empty where none is named."""
     try:
         platform = _platform_decoder.decode(written)
-    except msgspec.DecodeError:  # it is no mapping, or there is none
+    except msgspec.DecodeError:  # it is not a mapping, or there is none
         return ""
     parts = (platform.os, platform.architecture, *([platform.variant] if platform.variant else []))
     return "/".join(parts)[:MAX_TEXT_LENGTH]

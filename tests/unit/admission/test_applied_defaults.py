@@ -260,7 +260,7 @@ def test_default_that_a_policy_denies_is_not_applied(controls: Json, defaults: J
     assert not denies(changed, judging, defaulting)
 
 
-def test_root_is_no_default_for_a_pod_that_must_not_run_as_root() -> None:
+def test_root_is_not_a_default_for_a_pod_that_must_not_run_as_root() -> None:
     root = policy(defaults={"pod": {"securityContext": {"runAsUser": 0}}})
     for context, user in (({"runAsNonRoot": True}, None), ({"runAsNonRoot": False}, 0)):
         pod = with_defaults(plain_pod(securityContext=context), root)

@@ -1,4 +1,4 @@
-"""A review in which an object has a key twice is denied, wherever that is and however the text is written."""
+"""A review with a duplicate key in any of its objects is denied, in every way to write it."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""Whoever makes a policy deny is warned of the pods that run and would be denied, by the status of the policy alone."""
+"""A user who makes a policy deny is warned about running pods that it would deny, by the policy's status alone."""
 
 import json
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Policies and waivers under review: what is denied, with all that is wrong, and what passes all the same."""
+"""Reviews of policies and waivers: what is denied, with all its problems, and what passes."""
 
 import json
 from datetime import UTC, datetime, timedelta

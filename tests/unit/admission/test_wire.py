@@ -108,6 +108,6 @@ def test_type_in_a_map_of_lists_must_be_listed_and_is_replaced() -> None:
     assert get_type_hints(made)["by_name"] == dict[str, list[str]] | None
 
 
-def test_field_that_the_wire_has_is_no_error() -> None:
+def test_field_that_the_wire_has_raises_nothing() -> None:
     require_every_field(HostPath, "path! type", {})
     require_every_field(Lifecycle, "postStart preStop", {Handler: str})

@@ -81,7 +81,7 @@ def test_workloads_are_not_judged_where_the_policy_does_not_say_so() -> None:
         assert validated(workload(), policies(onWorkloads=judged)).decision == "allow"
 
 
-def test_pods_are_judged_all_the_same() -> None:
+def test_pods_are_still_judged() -> None:
     bare = workload(labels={"team": "shop"})
     bare["spec"]["template"]["metadata"] = {}
     (violation,) = validated(bare, policies()).violations

@@ -13,7 +13,7 @@ BY_PATH = [(key, pattern) for key, patterns in CUSTOM_KINDS.items() for pattern 
 
 
 def nested(pattern: TemplatePattern, template: Any, *, is_list: bool = True) -> Any:
-    """An object that has the template at the pattern, twice where it may have several."""
+    """An object that has the template at the pattern, two times where it may have several."""
     if not pattern:
         return template
     below = nested(pattern[1:], template, is_list=is_list)

@@ -91,7 +91,7 @@ def test_secret_is_read_in_base64_and_as_text(tmp_path: Path) -> None:
     for number, fields in enumerate(({"stringData": {"cosign.pub": pem(P256)}}, {"data": {"cosign.pub": ENCODED}})):
         (tmp_path / str(number)).mkdir()
         result = verified(tmp_path / str(number), secret(**fields), KEY)
-        assert ("is unusable" in result.stderr) is ("data" in fields)  # the text in base64 is no key
+        assert ("is unusable" in result.stderr) is ("data" in fields)  # the text in base64 is not a key
 
 
 def test_broken_root_is_said_to_be_unusable(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from tests.unit.cluster.collection_server import serving
 
 
 class Scripted:
-    """Answers as it is told, and notes what it was asked."""
+    """Gives the answers that a test sets, and records the requests."""
 
     def __init__(self) -> None:
         self.status = 200

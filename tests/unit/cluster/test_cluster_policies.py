@@ -47,7 +47,7 @@ class Followed:
     def place(
         self, plural: str, name: str, spec: Any, generation: int = 1, namespace: str = "", uid: str = "u"
     ) -> None:
-        """Make or change an object; those who watch are told."""
+        """Make or change an object, and send the event to watches."""
         server = self.servers[plural]
         server.version += 1
         meta = {"name": name, "uid": f"{uid}-{name}", "generation": generation, "resourceVersion": str(server.version)}

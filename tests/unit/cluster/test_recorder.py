@@ -217,7 +217,7 @@ async def test_new_replica_set_of_the_same_deployment_continues_the_series(serve
 
 
 async def test_changed_message_is_another_event(server: EventServer) -> None:
-    """Else whoever has put half of it right reads the old text: the API server lets no note change."""
+    """The API server accepts no change of a note, so a half-fixed problem would keep showing the old text."""
     async with recording(server) as recorder:
         recorder.record(denial("a"))
         recorder.record(denial("a", "something else is wrong"))

@@ -70,7 +70,7 @@ def test_a_renewal_extends_the_lease_and_the_same_report_again_does_not() -> Non
 
 
 @pytest.mark.parametrize("skew", [timedelta(minutes=-4), timedelta(minutes=4), timedelta(days=1)])
-def test_a_replica_with_another_clock_is_live_all_the_same(skew: timedelta) -> None:
+def test_a_replica_with_another_clock_is_still_live(skew: timedelta) -> None:
     assert live(observe([report(renewed=WALL + skew)], {}, 100.0, WALL), 100.0)
 
 

@@ -1,4 +1,4 @@
-"""What stands in a bundle, which whoever can push writes, and in denials and Events when it does not count."""
+"""Denials and Events say why a bundle does not count, which anyone who can push may write."""
 
 import json
 from datetime import UTC, datetime

@@ -51,7 +51,7 @@ async def test_defaults_are_filled_in_at_the_other_path(served: Served) -> None:
     assert answer["response"]["patchType"] == "JSONPatch"
 
 
-# Requests that are no reviews
+# Requests that are not reviews
 
 
 @pytest.mark.parametrize(
@@ -365,7 +365,7 @@ async def test_invalid_http_gets_400_and_no_log(served: Served, caplog: pytest.L
 
 
 class SlowNamespaces:
-    """Labels that are there, and labels that have to be fetched."""
+    """Labels that are there, and labels that must be fetched."""
 
     def __init__(self) -> None:
         self.labels: dict[str, Mapping[str, str]] = {"prod": {"tier": "prod"}, "dev": {"tier": "dev"}}

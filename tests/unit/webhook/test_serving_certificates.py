@@ -245,7 +245,7 @@ def client_context(served: Served, pair: tuple[bytes, bytes] | None, folder: Pat
     return context
 
 
-async def is_let_in(served: Served, context: ssl.SSLContext) -> bool:
+async def is_accepted(served: Served, context: ssl.SSLContext) -> bool:
     """Whether a review is answered on a new connection."""
     body = json.dumps(review(pod(GOOD))).encode()
     try:
@@ -265,13 +265,13 @@ async def test_clients_are_accepted_by_the_present_authority(tmp_path: Path) -> 
         ours = client_context(served, first.issue("a"), tmp_path / "first")
         others = client_context(served, second.issue("a"), tmp_path / "second")
         nobody = client_context(served, None, tmp_path)
-        assert [await is_let_in(served, client) for client in (ours, others, nobody)] == [True, False, False]
+        assert [await is_accepted(served, client) for client in (ours, others, nobody)] == [True, False, False]
 
         served.certificate.know_clients((first.pem + second.pem).decode())
-        assert [await is_let_in(served, client) for client in (ours, others, nobody)] == [True, True, False]
+        assert [await is_accepted(served, client) for client in (ours, others, nobody)] == [True, True, False]
 
         served.certificate.know_clients(second.pem.decode())
-        assert [await is_let_in(served, client) for client in (ours, others, nobody)] == [False, True, False]
+        assert [await is_accepted(served, client) for client in (ours, others, nobody)] == [False, True, False]
 
 
 async def test_a_new_serving_certificate_keeps_the_authority_of_clients(tmp_path: Path) -> None:
@@ -279,8 +279,8 @@ async def test_a_new_serving_certificate_keeps_the_authority_of_clients(tmp_path
     async with serving_reviews(client_ca=authority.pem) as served:
         served.pair = make_pair(kind="rsa")
         served.certificate.offer(served.pair)
-        assert await is_let_in(served, client_context(served, authority.issue("a"), tmp_path))
-        assert not await is_let_in(served, client_context(served, None, tmp_path))
+        assert await is_accepted(served, client_context(served, authority.issue("a"), tmp_path))
+        assert not await is_accepted(served, client_context(served, None, tmp_path))
 
 
 async def test_an_old_protocol_and_an_earlier_session_open_no_connection(tmp_path: Path) -> None:
@@ -293,13 +293,13 @@ async def test_an_old_protocol_and_an_earlier_session_open_no_connection(tmp_pat
         assert not writer.get_extra_info("ssl_object").session.has_ticket
         writer.close()
         context.maximum_version = ssl.TLSVersion.TLSv1_2
-        assert not await is_let_in(served, context)
+        assert not await is_accepted(served, context)
 
 
 async def test_without_an_authority_of_clients_everybody_is_accepted(tmp_path: Path) -> None:
     async with serving_reviews() as served:
         for pair in (None, ClientAuthority().issue("a")):
-            assert await is_let_in(served, client_context(served, pair, tmp_path))
+            assert await is_accepted(served, client_context(served, pair, tmp_path))
 
 
 @pytest.mark.parametrize(("name", "is_allowed"), [("apiserver", True), ("apiserver2", False), ("", False)])
@@ -307,7 +307,7 @@ async def test_only_a_client_with_an_allowed_name_gets_verdicts(name: str, is_al
     authority = ClientAuthority()
     async with serving_reviews(client_ca=authority.pem, client_names=("other", "apiserver")) as served:
         pair = authority.issue(name or "x")
-        assert await is_let_in(served, client_context(served, pair, tmp_path)) == is_allowed
+        assert await is_accepted(served, client_context(served, pair, tmp_path)) == is_allowed
 
 
 def test_names_are_common_and_alternative_ones_and_no_other_part_of_the_subject() -> None:
