@@ -24,26 +24,30 @@ Limit = Annotated[int, Meta(ge=0, le=100_000)]
 
 
 class Maximums(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
-    """The most vulnerabilities by severity; one that is unset has no limit. An unknown severity counts as high."""
+    """The maximum number of vulnerabilities by severity; no limit where unset. Unknown severities count as high."""
 
-    critical: Annotated[Limit, Meta(description="The most critical ones.")] | None = None
-    high: Annotated[Limit, Meta(description="The most high ones, and ones of unknown severity.")] | None = None
-    medium: Annotated[Limit, Meta(description="The most medium ones.")] | None = None
-    low: Annotated[Limit, Meta(description="The most low and negligible ones.")] | None = None
+    critical: Annotated[Limit, Meta(description="The maximum number of critical ones.")] | None = None
+    high: (
+        Annotated[Limit, Meta(description="The maximum number of high ones, with those of unknown severity.")] | None
+    ) = None
+    medium: Annotated[Limit, Meta(description="The maximum number of medium ones.")] | None = None
+    low: Annotated[Limit, Meta(description="The maximum number of low and negligible ones.")] | None = None
 
 
 class Maximum(Struct, frozen=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
-    """The most vulnerabilities, with and without a fix."""
+    """The maximum number of vulnerabilities, with and without a fix."""
 
-    fixable: Annotated[Maximums, Meta(description="The most with a fix, by severity.")] | None = None
-    unfixable: Annotated[Maximums, Meta(description="The most without a fix, by severity.")] | None = None
+    fixable: Annotated[Maximums, Meta(description="The maximum number of those with a fix, by severity.")] | None = None
+    unfixable: (
+        Annotated[Maximums, Meta(description="The maximum number of those without a fix, by severity.")] | None
+    ) = None
 
 
 class AllowedVulnerability(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """A vulnerability that does not count for a while."""
 
     id: Annotated[Id, Meta(description="Its id as the scanner reports it, such as CVE-2024-1234.")]
-    until: Annotated[datetime, Meta(tz=True, description="From then on it counts, such as 2027-01-31T00:00:00Z.")]
+    until: Annotated[datetime, Meta(tz=True, description="When it counts again, such as 2027-01-31T00:00:00Z.")]
     reason: Annotated[str, Meta(description="Why it does not count, for people.", min_length=1, max_length=1024)]
 
 
@@ -77,7 +81,10 @@ class Vulnerabilities(Struct, frozen=True, forbid_unknown_fields=True, rename="c
         ),
     ]
     maximum: (
-        Annotated[Maximum, Meta(description="The most vulnerabilities; without it, a scan of this age is enough.")]
+        Annotated[
+            Maximum,
+            Meta(description="How many vulnerabilities the image may have; if unset, a scan of this age is enough."),
+        ]
         | None
     ) = None
     allowed: (

@@ -32,7 +32,7 @@ def _judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
 CONTROL = Control(
     name="nodeName",
     reason="its node",
-    summary="Pods may not choose their node past the scheduler.",
+    summary="Pods may not choose their node without the scheduler.",
     why="A pod that names its node skips the scheduler's taints, affinities and capacity, and can run beside workloads "
     "that taints keep apart.",
     example=Example(

@@ -101,7 +101,7 @@ def _inherits(ref: ContainerRef) -> Finding:
 CONTROL = Control(
     name="seLinuxOptions",
     reason="its seLinuxOptions",
-    summary="The SELinux type must be a container's own; user and role may not be set.",
+    summary="The SELinux type must be one for containers; user and role may not be set.",
     why="Another type, such as spc_t, or another user or role removes the separation between container and node.",
     example=Example(
         denied="""\

@@ -88,7 +88,7 @@ class CatalogEntry(Struct, frozen=True, forbid_unknown_fields=True, rename="came
             datetime,
             Meta(
                 tz=True,
-                description="When the entry ends, such as 2027-03-31T00:00:00Z; never if unset. Pods that run by then "
+                description="When the entry ends, such as 2027-03-31T00:00:00Z; never if unset. Running pods "
                 "keep running.",
                 extra_json_schema=cel(
                     f"self >= timestamp('{rfc3339(MIN_EXPIRES)}') && self < timestamp('{rfc3339(MAX_EXPIRES)}')",
