@@ -5,6 +5,7 @@ https://slsa.dev/spec/v0.2/provenance and https://slsa.dev/spec/v1.0/provenance
 """
 
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Final
 
@@ -61,6 +62,10 @@ class _Spdx(Struct, frozen=True, rename="camel"):
     context: str | tuple[msgspec.Raw, ...] = msgspec.field(name="@context", default="")
 
 
+class _Listed(Struct, frozen=True):
+    name: str = ""
+
+
 class _Uris(Struct, frozen=True):
     uri: str = ""
 
@@ -105,7 +110,7 @@ def verify_sbom(statement: bytes, predicate_type: str) -> None:
         bom: _Bom = _predicate(statement, _Bom, "CycloneDX")
         if bom.bom_format != "CycloneDX":
             raise NotASignatureError("it is not an SBOM: bomFormat is not CycloneDX")
-        is_empty = not bom.components
+        is_empty = not _lists(bom.components)
     elif predicate_type in SBOM_PREDICATES[SbomFormat.SPDX]:
         document: _Spdx | str = _predicate(statement, _Spdx | str, "SPDX")
         if isinstance(document, str):  # cosign attaches the tag-value form as a text
@@ -113,13 +118,25 @@ def verify_sbom(statement: bytes, predicate_type: str) -> None:
         newer = _SPDX_3.fullmatch(document.context) if isinstance(document.context, str) else None
         if newer is not None:
             raise NotASignatureError(f"it is an SBOM in SPDX {newer[1]}; 2.2 and 2.3 are read")
-        if not document.spdx_version.startswith("SPDX-") and not document.data.startswith(_TAG_VALUE):
+        if not document.spdx_version.startswith("SPDX-2.") and not document.data.startswith(_TAG_VALUE):
             raise NotASignatureError("it is not an SBOM: it has no spdxVersion")
-        is_empty = not document.packages and "\nPackageName:" not in document.data
+        is_empty = not _lists(document.packages) and "\nPackageName:" not in document.data
     else:
         return
     if is_empty:
         raise NotASignatureError("it is an SBOM that lists nothing")
+
+
+def _lists(items: Sequence[msgspec.Raw] | None) -> bool:
+    """Whether one of the items has a name."""
+    return any(_has_name(item) for item in items or ())
+
+
+def _has_name(item: msgspec.Raw) -> bool:
+    try:
+        return bool(decoded(item, _Listed, "an item").name)
+    except NotASignatureError:
+        return False
 
 
 def read_build(statement: bytes, predicate_type: str) -> Build:

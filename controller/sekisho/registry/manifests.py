@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from sekisho.documents.duplicates import deny_duplicates, deny_look_alikes
+from sekisho.findings import printable
 from sekisho.images.attested import MAX_URI_LENGTH
 from sekisho.registry.errors import Failure, RegistryError
 
@@ -181,10 +182,10 @@ def _hint(annotations: msgspec.Raw) -> str:
 
 
 def _platform(written: msgspec.Raw) -> str:
-    """A platform as os/architecture, with the variant where there is one; empty where none is named."""
+    """A platform as os/architecture, with the variant where there is one, printable; empty where none is named."""
     try:
         platform = _platform_decoder.decode(written)
     except msgspec.DecodeError:  # it is not a mapping, or there is none
         return ""
     parts = (platform.os, platform.architecture, *([platform.variant] if platform.variant else []))
-    return "/".join(parts)[:MAX_TEXT_LENGTH]
+    return printable("/".join(parts)[:MAX_TEXT_LENGTH])[:MAX_TEXT_LENGTH]

@@ -131,6 +131,13 @@ DENIED: dict[str, tuple[ClusterPodPolicy, Sequence[Candidate], str]] = {
         [attested(SPDX, {"@context": "https://spdx.org/rdf/3.0.1/spdx-context.jsonld", "@graph": [{}]})],
         "one does not count: it is an SBOM in SPDX 3.0.1; 2.2 and 2.3 are read",
     ),
+    "SBOM of nothing with a name": (
+        SBOM,
+        [attested(CYCLONEDX, BOM | {"components": [None, {}, 0, {"name": ""}]})],
+        "it is an SBOM that lists nothing",
+    ),
+    "SPDX of nothing with a name": (SBOM, [attested(SPDX, DOCUMENT | {"packages": [0]})], "an SBOM that lists nothing"),
+    "SPDX of no version": (SBOM, [attested(SPDX, DOCUMENT | {"spdxVersion": "SPDX-"})], "it has no spdxVersion"),
     "empty SPDX": (SBOM, [attested(SPDX, {"spdxVersion": "SPDX-2.3"})], "it is an SBOM that lists nothing"),
     "SBOM in another format": (
         policy(sbom={"formats": ["spdx"]}),

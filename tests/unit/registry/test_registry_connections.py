@@ -196,6 +196,14 @@ def test_descriptors_keep_only_what_is_read() -> None:
     assert sum(map(len, kept)) < 10_000
 
 
+def test_platform_cannot_control_a_terminal() -> None:
+    one = {"mediaType": OCI_MANIFEST, "digest": digest_of(b""), "size": 0}
+    platforms = [{"os": "\x1b[2K\n\u202e", "architecture": "amd64"}, {"os": "linux", "architecture": "amd64"}]
+    text = json.dumps({"schemaVersion": 2, "manifests": [one | {"platform": platform} for platform in platforms]})
+    index = decode_manifest(text.encode(), OCI_INDEX, "it")
+    assert [listed.platform for listed in index.manifests or ()] == ["\\x1b[2K\\n\\u202e/amd64", "linux/amd64"]
+
+
 async def test_few_large_answers_are_held_at_the_same_time(client: RegistryClient) -> None:
     connections = client._connections  # noqa: SLF001
     connections.large = Turns(1, is_shared=True)
