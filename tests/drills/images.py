@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from tests.drills.traffic import GOOD_KIND, VIOLATING_KIND, Client, DrillError, 
 from tests.trustparts.authority import write_server_tls
 from tests.trustparts.build import odd_registry_binary
 from tests.trustparts.odd import Behavior, Fault, OddRegistry, start_odd_registry
+from tests.unit.images.scan_data import scan_predicate, scan_statement, trivy, trivy_row
 from tests.unit.images.signing import OTHER_P256, P256, PrivateKey, bundle, pem, statement
 
 MAX_REQUESTS: Final = 7
@@ -46,35 +48,38 @@ class _Wanted(Struct, frozen=True):
 
 
 def registry_down(site: Site, pods: int = 1000, images: int = 100) -> str:
-    """The registry is stopped and all replicas restarted; images that were verified run, and no others."""
+    """The registry is stopped and all replicas restarted; images that were verified and scanned run, and no others."""
+    few = max(images // 10, 1)
     with _registry(site) as registry, site.replicas.verifying_images(registry.ca), _namespace(site) as namespace:
-        signed = _images(registry, "signed", images, P256)
-        by_another_key = _images(registry, "by another key", max(images // 10, 1), OTHER_P256)
-        never_seen = _images(registry, "never seen", max(images // 10, 1), P256)
-        _require_signatures(site, namespace, registry.host)
-        pushing = len(_reads(registry))
-        known = [_Wanted(image, image in signed) for image in (*signed, *by_another_key)]
-        uvloop.run(_create_all(site, namespace, "before", known))
-        requests = (len(_reads(registry)) - pushing) / len(known)
-        if requests > MAX_REQUESTS:
-            raise DrillError(f"the registry got {requests:.1f} requests for each image, more than {MAX_REQUESTS}")
-        wait_until(lambda: _shared(site) >= set(signed), _SOON, "there is an ImageEvidence of each signed image")
+        good = _images(registry, "signed and scanned", images, P256, ())
+        vulnerable = _images(registry, "vulnerable", few, P256, (trivy_row(),))
+        by_another_key = _images(registry, "by another key", few, OTHER_P256, ())
+        never_seen = _images(registry, "never seen", few, P256, ())
+        _require(site, namespace, registry.host, with_scan=True)
+        first = [_Wanted(good[number % images], is_good=True) for number in range(pods)]
+        reads = len(_reads(registry))
+        uvloop.run(_create_all(site, namespace, "before", first))
+        requests = len(_reads(registry)) - reads
+        bad = [_Wanted(image, is_good=False) for image in (*vulnerable, *by_another_key)]
+        uvloop.run(_create_all(site, namespace, "bad", bad))
+        wait_until(lambda: _shared(site) >= {*good, *vulnerable}, _SOON, "there is an ImageEvidence of what is signed")
         registry.component.stop()
         site.replicas.replace_all()
-        later = [_Wanted(signed[number % images], is_good=True) for number in range(pods)]
-        others = [_Wanted(image, is_good=False) for image in (*by_another_key, *never_seen)]
+        later = [*first, *bad, *(_Wanted(image, is_good=False) for image in never_seen)]
         began = time.monotonic()
-        uvloop.run(_create_all(site, namespace, "after", (*later, *others), waits=False))
+        uvloop.run(_create_all(site, namespace, "after", later, waits=False))
         seconds = time.monotonic() - began
         _check(site, namespace)
-    return f"{pods} pods of {images} images in {seconds:.1f} s, {requests:.1f} requests for an image before"
+    if requests > MAX_REQUESTS * images:
+        raise DrillError(f"the registry got {requests} requests for {images} images, more than {MAX_REQUESTS} for each")
+    return f"{pods} pods of {images} images after {requests} requests; again without the registry in {seconds:.1f} s"
 
 
 def slow_registry(site: Site) -> str:
     """The registry takes 8 s to say what is attached to an image; a Deployment of 20 waits for it once."""
     with _registry(site) as registry, site.replicas.verifying_images(registry.ca), _namespace(site) as namespace:
         (image,) = _images(registry, "slow", 1, P256)
-        _require_signatures(site, namespace, registry.host)
+        _require(site, namespace, registry.host)
         registry.behave(Behavior(faults=(Fault("referrers", delay_ms=int(1000 * SLOW_SECONDS)),)), _REPOSITORY)
         template = {"metadata": {"labels": {"app": "slow"}}, "spec": {"containers": [{"name": "app", "image": image}]}}
         spec = {"replicas": SLOW_PODS, "selector": {"matchLabels": {"app": "slow"}}, "template": template}
@@ -132,21 +137,33 @@ def _namespace(site: Site) -> Iterator[str]:
         site.plane.call("DELETE", f"/api/v1/namespaces/{name}")
 
 
-def _images(registry: OddRegistry, content: str, count: int, key: PrivateKey) -> list[str]:
-    """New images that a key has signed, by digest."""
+def _images(
+    registry: OddRegistry, content: str, count: int, key: PrivateKey, findings: Iterable[Any] | None = None
+) -> list[str]:
+    """New images that a key has signed, by digest.
+
+    findings: of a scan by the same key; None for no scan.
+    """
     images = [registry.push_image(_REPOSITORY, f"{content} {number}") for number in range(count)]
     for image in images:
-        registry.attach(image, json.dumps(bundle(key, statement(image.digest))).encode())
+        statements = [statement(image.digest)]
+        if findings is not None:
+            report = scan_predicate(trivy(*findings, digest=image.digest), datetime.now(UTC))
+            statements.append(scan_statement(report, image.digest))
+        for signed in statements:
+            registry.attach(image, json.dumps(bundle(key, signed)).encode())
     return [image.reference for image in images]
 
 
-def _require_signatures(site: Site, namespace: str, host: str) -> None:
+def _require(site: Site, namespace: str, host: str, *, with_scan: bool = False) -> None:
+    """Require signatures, and scans without fixable critical vulnerabilities too."""
     spec = {"keys": [{"pem": pem(P256)}]}
     authority = {"apiVersion": "sekisho.dev/v1alpha1", "kind": "ImageAuthority", "metadata": {"name": "drills"}}
     site.must("POST", _AUTHORITIES, authority | {"spec": spec})
     rule = {"images": [f"{host}/drills/*"], "by": {"anyOf": ["drills"]}}
-    match = {"namespaces": [namespace]}
-    site.enforce("drills-signed", {"match": match, "controls": {"images": {"signatures": [rule]}}})
+    gate = {"vulnerabilities": {"maxAge": "168h", "maximum": {"fixable": {"critical": 0}}}}
+    images = {"signatures": [rule]} | ({"attestations": [rule | gate]} if with_scan else {})
+    site.enforce("drills-signed", {"match": {"namespaces": [namespace]}, "controls": {"images": images}})
 
 
 def _reads(registry: OddRegistry) -> list[Any]:
