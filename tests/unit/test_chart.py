@@ -750,6 +750,7 @@ WORDS = {
     "deployments": "Deployments",
     "endpointslices": "EndpointSlices",
     "events": "Events",
+    "imageauthorities": "ImageAuthorities",
     "imageevidences": "ImageEvidence",
     "jobs": "Jobs",
     "leases": "Lease",
@@ -763,9 +764,7 @@ WORDS = {
     "serviceaccounts": "ServiceAccounts",
     "statefulsets": "StatefulSets",
     "validatingwebhookconfigurations": "webhook configurations",
-} | dict.fromkeys(
-    ("clusterpodpolicies", "imageauthorities", "imagecatalogs", "podpolicies", "policywaivers"), "policies"
-)
+} | dict.fromkeys(("clusterpodpolicies", "imagecatalogs", "podpolicies", "policywaivers"), "policies")
 
 
 @pytest.mark.parametrize("account", ["controller", "webhook"])
@@ -797,17 +796,13 @@ def test_verification_of_images_is_off_until_it_is_enabled() -> None:
         assert list(rules(*values)) == list(rules())
 
 
-def test_only_the_status_of_authorities_is_written_until_images_are_verified() -> None:
-    def granted(*values: str) -> set[tuple[str, str]]:
-        of_images = {"imageauthorities", "imageauthorities/status", "imageevidences"}
-        return {(role, resource) for role, rule in rules(*values) for resource in of_images & set(rule["resources"])}
-
-    controllers = {
+def test_nobody_may_use_authorities_and_evidence_until_images_are_verified() -> None:
+    of_images = {"imageauthorities", "imageauthorities/status", "imageevidences"}
+    assert not [role for role, rule in rules() if of_images & set(rule["resources"])]
+    granted = {(role, tuple(of_images & set(rule["resources"]))) for role, rule in rules(*VERIFIED)}
+    assert {(role, *resources) for role, resources in granted if resources} == {
         ("ClusterRole/sekisho-controller-status", "imageauthorities"),
         ("ClusterRole/sekisho-controller-status", "imageauthorities/status"),
-    }
-    assert granted() == controllers
-    assert granted(*VERIFIED) == controllers | {
         ("ClusterRole/sekisho-podpolicies-view", "imageauthorities"),
         ("ClusterRole/sekisho-webhook", "imageauthorities"),
         ("ClusterRole/sekisho-webhook", "imageevidences"),
@@ -936,7 +931,6 @@ def test_cluster_wide_write_permissions() -> None:
                 "clusterpodpolicies/status",
                 "podpolicies/status",
                 "policywaivers/status",
-                "imageauthorities/status",
                 "imagecatalogs/status",
             ),
             (),
@@ -1003,11 +997,19 @@ def test_crds_are_not_rendered_if_install_is_false(chart_with_definition: Path) 
     assert not [name for name in identities(rendered) if name.startswith("CustomResourceDefinition/")]
 
 
-def test_generated_crds_are_rendered_unchanged() -> None:
-    objects = render()
+def test_generated_crds_are_rendered_unchanged_where_images_are_verified() -> None:
+    objects = render(*VERIFIED)
     for path in (CHART / "files" / "crds").glob("*.yaml"):
         (generated,) = manifests(path.read_text())
         assert pick(objects, identity(generated))["spec"] == generated["spec"]
+
+
+def test_authorities_have_no_status_until_images_are_verified() -> None:
+    authorities = "CustomResourceDefinition/imageauthorities.sekisho.dev"
+    verified, unverified = (pick(render(*values), authorities)["spec"] for values in (VERIFIED, ()))
+    schema = verified["versions"][0]["schema"]["openAPIV3Schema"]
+    assert schema["properties"].pop("status")
+    assert unverified == verified
 
 
 # Notes.

@@ -110,8 +110,8 @@ BAD_INPUT = 2
 @option(
     "--verify-images/--no-verify-images",
     default=False,
-    help="Read what ImageAuthorities refer to, and say in their status whether they are usable. Else the status says "
-    "that images are not verified. Set it as for the webhook.",
+    help="Read ImageAuthorities and what they refer to, and say in their status whether they are usable. Set it as for "
+    "the webhook.",
 )
 @option(
     "--authority-secret",

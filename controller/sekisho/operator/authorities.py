@@ -12,10 +12,6 @@ from sekisho.policies.status import ConditionStatus, ImageAuthorityStatus
 from sekisho.timestamps import rfc3339
 
 MAX_PROBLEMS_LENGTH: Final = 2048
-NOT_VERIFIED: Final = State(
-    ConditionStatus.FALSE, "NotVerified", "images are not verified; set imageVerification.enabled in the chart"
-)
-"""The state of Usable where this installation does not verify images, whatever the authority is."""
 
 
 def wanted_authority_status(record: Record, view: View) -> ImageAuthorityStatus:
@@ -23,8 +19,6 @@ def wanted_authority_status(record: Record, view: View) -> ImageAuthorityStatus:
     expires = None
     if not isinstance(record.policy, ImageAuthority):
         state = not_accepted("authority")
-    elif view.sources is None:
-        state = NOT_VERIFIED
     else:
         resolved = _resolved(record.policy, view.sources)
         state = _usable_state(resolved, view.sources, view.now)

@@ -31,7 +31,7 @@ from sekisho.operator.objects import FIELD_MANAGER
 from sekisho.operator.proof import Proof
 from sekisho.operator.records import Record, Status, read_record
 from sekisho.operator.right_statuses import RightStatuses
-from sekisho.operator.status import View, waivers_in_effect, wanted_policy_status
+from sekisho.operator.status import Sources, View, waivers_in_effect, wanted_policy_status
 from sekisho.operator.waivers import next_change, notice_text, wanted_waiver_status
 from sekisho.policies import PolicyWaiver
 from sekisho.policies.conflicts import Conflicts
@@ -295,7 +295,7 @@ class StatusKeeper:
             titles=titles,
             impacts=self._impacts,
             proof=self._proof,
-            sources=self._sources.now() if self._sources is not None else None,
+            sources=self._sources.now() if self._sources is not None else Sources(),
         )
 
     def _without_strangers(self) -> Mapping[str, Replica]:

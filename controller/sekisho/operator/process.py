@@ -156,6 +156,7 @@ def _watches(api: ApiClient, options: Options, statuses: StatusKeeper, stop: asy
             options.kubeconfig,
             *callbacks,
             lambda: _listen_for_signals(stop),
+            with_authorities=options.verify_images,
         ),
     ]
 

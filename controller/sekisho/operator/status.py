@@ -30,9 +30,9 @@ class Sources(Struct, frozen=True):
     public_root: the trusted root of the public Sigstore; None without the extra `keyless`.
     """
 
-    secrets: Contents
-    config_maps: Contents
-    public_root: bytes | None
+    secrets: Contents = {}
+    config_maps: Contents = {}
+    public_root: bytes | None = None
     missing: str = ""
 
 
@@ -54,8 +54,8 @@ class View(Struct, frozen=True):
     """What policies mean for what runs, by uid, as the last audit has it; empty before the first one."""
     proof: Proof | None = None
     """Whether the API server sends pods to the webhook; None when that is not tried."""
-    sources: Sources | None = None
-    """What authorities refer to; None where this installation does not verify images."""
+    sources: Sources = Sources()
+    """What authorities refer to; nothing where this installation does not verify images, and so reads no authority."""
 
 
 def wanted_policy_status(record: Record, conflicts: tuple[Conflict, ...], view: View) -> PolicyStatus:

@@ -22,14 +22,12 @@ from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
 from sekisho.cluster.config import ApiConfig, load_config
 from sekisho.cluster.reflector import Reflector, object_key
 from sekisho.errors import SekishoError
-from sekisho.policies.crd import RESOURCES, Resource
+from sekisho.policies.crd import RESOURCES, Resource, watched_resources
 from sekisho.policies.types import GROUP, VERSION, PodPolicy
 
 logger = logging.getLogger(__name__)
 
 POD_POLICIES = RESOURCES[PodPolicy.__name__]
-ADMINISTRATORS_KINDS = tuple(resource for resource in RESOURCES.values() if resource is not POD_POLICIES)
-"""The kinds that administrators write, and that kopf follows."""
 
 _RETRY_SECONDS = 5.0
 _LIST_SECONDS = 0.2
@@ -72,31 +70,41 @@ async def watch_administrators_kinds(
     deleted: Callable[[str], None],
     listed: Callable[[], None],
     started: Callable[[], None],
+    *,
+    with_authorities: bool,
 ) -> None:
     """The same for the kinds that administrators write.
 
     kubeconfig: None as for `ApiClient.connect`.
+    with_authorities: whether ImageAuthorities are among them, which elsewhere may not be read.
     started: called when kopf has started; it installs signal handlers of its own before.
 
     Runs until cancelled. Waits for the CRDs first. Raises WatchEndedError when kopf no longer watches a kind, such as
     after its CRD was deleted: kopf itself may take long to end then, or not end at all. Tasks that were created since
     the start are cancelled with kopf's.
     """
-    for resource in ADMINISTRATORS_KINDS:
+    resources = administrators_kinds(with_authorities=with_authorities)
+    for resource in resources:
         await _wait_until_served(api, resource)
     delivered: set[str] = set()
     others = asyncio.all_tasks()
-    registry = _registry(kubeconfig, ADMINISTRATORS_KINDS, _handler(delivered, changed, deleted))
+    registry = _registry(kubeconfig, resources, _handler(delivered, changed, deleted))
     tasks = await kopf.spawn_tasks(registry=registry, settings=_settings(), standalone=True, clusterwide=True)
     started()
     running = asyncio.create_task(kopf.run_tasks(tasks, ignored=others))
-    listing = asyncio.create_task(_call_when_delivered(api, ADMINISTRATORS_KINDS, delivered, listed))
+    listing = asyncio.create_task(_call_when_delivered(api, resources, delivered, listed))
     try:
-        await _wait_for_end(tasks, len(ADMINISTRATORS_KINDS))
+        await _wait_for_end(tasks, len(resources))
         raise WatchEndedError("kopf no longer watches every kind that it should")
     finally:
         listing.cancel()
         running.cancel()
+
+
+def administrators_kinds(*, with_authorities: bool) -> tuple[Resource, ...]:
+    """The kinds that administrators write, and that kopf follows."""
+    watched = watched_resources(with_authorities=with_authorities)
+    return tuple(resource for resource in watched if resource is not POD_POLICIES)
 
 
 def _handler(

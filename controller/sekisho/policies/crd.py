@@ -136,6 +136,11 @@ RESOURCES: Final = {
 """The custom resources that people write, by kind."""
 
 
+def watched_resources(*, with_authorities: bool) -> tuple[Resource, ...]:
+    """Those that a process watches. ImageAuthorities only where it may read them."""
+    return tuple(one for one in RESOURCES.values() if with_authorities or one.kind is not ImageAuthority)
+
+
 _EVIDENCE_COLUMNS = (
     Column("Image", "string", ".spec.image", "The image."),
     Column("Signed By", "string", ".spec.signedBy", "The authorities that signed it."),

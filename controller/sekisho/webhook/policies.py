@@ -21,14 +21,13 @@ from sekisho.policies import (
     compile_any,
     decode,
 )
-from sekisho.policies.crd import RESOURCES, Resource
+from sekisho.policies.crd import RESOURCES, Resource, watched_resources
 from sekisho.policies.types import GROUP, VERSION
 
 logger = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=Policy)
 _OF_POLICIES = frozenset(RESOURCES[kind].plural for kind in ("ClusterPodPolicy", "PodPolicy"))
-_AUTHORITIES = RESOURCES["ImageAuthority"]
 _REST: Final = 4
 """After a set was built, the next one waits this many times as long as that took: of thousands of policies that are
 applied one by one, not each may cost a pass over all."""
@@ -95,7 +94,7 @@ class ClusterPolicies:
         self._rests_until = 0.0
         self._due: asyncio.TimerHandle | None = None
         """The build of a set that waits; until then no version is reported."""
-        resources = [one for one in RESOURCES.values() if verifies_images or one is not _AUTHORITIES]
+        resources = watched_resources(with_authorities=verifies_images)
         self.reflectors = {resource.plural: self._follow(api, resource) for resource in resources}
         """By the collections' names in the API."""
 

@@ -22,7 +22,7 @@ from tests.schema_values import Json, objects_of, values
 BODIES = st.lists(st.one_of(*map(objects_of, RESOURCES.values())), min_size=1, max_size=4)
 MOMENTS = st.sampled_from([datetime(1970, 1, 1, tzinfo=UTC), datetime(2026, 11, 26, tzinfo=UTC)])
 REPLICAS = (Replica("webhook-0", {resource.plural: 2**62 for resource in RESOURCES.values()}, "", 0.0),)
-SOURCES = st.sampled_from([None, Sources({}, {}, None), Sources({}, {}, None, missing="the Secrets are not read yet")])
+SOURCES = st.sampled_from([Sources(), Sources(missing="the Secrets are not read yet")])
 EVIDENCE = values(evidence_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"])
 
 
@@ -35,7 +35,7 @@ def _status(record: Record, conflicts: Conflicts, view: View) -> Status:
 
 
 @given(BODIES, MOMENTS, SOURCES)
-def test_every_object_gets_a_status(bodies: list[Json], now: datetime, sources: Sources | None) -> None:
+def test_every_object_gets_a_status(bodies: list[Json], now: datetime, sources: Sources) -> None:
     records = [read_record(body, None) for body in bodies]
     conflicts = Conflicts()
     for record in records:

@@ -26,7 +26,7 @@ def record(*keys: object) -> Record:
     return read_record({"kind": "ImageAuthority", "metadata": metadata, "spec": {"keys": list(keys)}}, None)
 
 
-def view(sources: Sources | None, now: datetime = NOW) -> View:
+def view(sources: Sources, now: datetime = NOW) -> View:
     return View(now, (), sources=sources)
 
 
@@ -45,12 +45,6 @@ CASES: list[tuple[tuple[object, ...], View, tuple[str, str, str], str | None]] =
         "2027-06-30T00:00:00Z",
     ),
     ((SECRET,), view(NOWHERE), ("False", "Unusable", MISSING), None),
-    (
-        (PEM,),
-        view(None),
-        ("False", "NotVerified", "images are not verified; set imageVerification.enabled in the chart"),
-        None,
-    ),
     (
         (PEM, SECRET),
         view(NOWHERE),

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from sekisho import backoff
-from sekisho.operator.watch import ADMINISTRATORS_KINDS, POD_POLICIES, Body, watch_pod_policies
+from sekisho.operator.watch import POD_POLICIES, Body, administrators_kinds, watch_pod_policies
 from tests.unit.cluster.collection_server import CollectionServer, serving
 from tests.unit.waiting import until
 
@@ -136,7 +136,7 @@ def lines_of(*action: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("plural", [one.plural for one in ADMINISTRATORS_KINDS])
+@pytest.mark.parametrize("plural", [one.plural for one in administrators_kinds(with_authorities=True)])
 def test_a_watch_that_dies_ends_the_work_soon(plural: str) -> None:
     started, listed, ended, seconds = lines_of("remove", plural)
     assert (started, listed) == ("started", "listed u")
@@ -144,7 +144,8 @@ def test_a_watch_that_dies_ends_the_work_soon(plural: str) -> None:
     assert float(seconds) < 5
 
 
-def test_a_watch_that_lives_ends_when_cancelled() -> None:
-    started, listed, ended, seconds = lines_of("cancel")
+@pytest.mark.parametrize("how", [[], ["unverified"]])
+def test_a_watch_that_lives_ends_when_cancelled(how: list[str]) -> None:
+    started, listed, ended, seconds = lines_of("cancel", *how)
     assert (started, listed, ended) == ("started", "listed u", "cancelled")
     assert float(seconds) < 5

@@ -1,6 +1,7 @@
 """kopf's watch in a process of its own, as it cancels every task that it finds: run it with what to do.
 
-`remove PLURAL`: delete a CRD when all kinds are watched. `cancel`: cancel the watch then. Prints what happened.
+`remove PLURAL`: delete a CRD when all kinds are watched. `cancel`: cancel the watch then. With `unverified`, images are
+not verified, and other kinds may not be read. Prints what happened.
 """
 
 import asyncio
@@ -14,14 +15,15 @@ from typing import Any
 from aiohttp import web
 
 from sekisho.cluster.api import ApiClient
-from sekisho.operator.watch import ADMINISTRATORS_KINDS, WatchEndedError, watch_administrators_kinds
+from sekisho.operator.watch import WatchEndedError, administrators_kinds, watch_administrators_kinds
 
 Json = dict[str, Any]
 
 BASE = "/apis/sekisho.dev/v1alpha1"
 WATCHES = 4
 """Watches of each kind until something is done, the first of which end soon: kopf pauses between them."""
-PLURALS = [resource.plural for resource in ADMINISTRATORS_KINDS]
+VERIFIES_IMAGES = "unverified" not in sys.argv
+PLURALS = [resource.plural for resource in administrators_kinds(with_authorities=VERIFIES_IMAGES)]
 
 
 class Server:
@@ -41,7 +43,7 @@ class Server:
         resources = [
             {"name": resource.plural, "singularName": "", "namespaced": resource.scope == "Namespaced"}
             | {"kind": resource.name, "verbs": ["list", "watch", "patch"]}
-            for resource in ADMINISTRATORS_KINDS
+            for resource in administrators_kinds(with_authorities=True)
         ]
         return web.json_response({"groupVersion": "sekisho.dev/v1alpha1", "resources": resources})
 
@@ -121,6 +123,7 @@ async def main(action: str, plural: str = "") -> None:
                 lambda uid: None,
                 complete,
                 lambda: print("started"),
+                with_authorities=VERIFIES_IMAGES,
             )
         )
         await server.all_watched.wait()
