@@ -21,13 +21,16 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sekisho.images.scans import SCAN_PREDICATE
 from sekisho.images.vex import VEX_PREDICATES
+from tests.chart import render
 from tests.cluster.conftest import Lab
+from tests.cluster.test_monitoring import metrics_of
 from tests.controlplane.build import Binaries
 from tests.controlplane.installed import CHART, NAMESPACE, RELEASE, Sekisho
 from tests.controlplane.kubectl import Completed, Kubectl
 from tests.controlplane.kubectl import run as run_command
 from tests.controlplane.waiting import wait_until
 from tests.pods import container, restricted_pod
+from tests.promql_results import Scrape, result
 from tests.trustparts.build import TrustBinaries
 from tests.trustparts.cosign import Cosign
 from tests.trustparts.issuer import IssuerKind
@@ -790,6 +793,96 @@ def test_image_that_runs_is_looked_up_again(site: Site, signed: Kubectl, reposit
     wait_until(lambda: site.kubectl.check(*looked_up) != long_ago, SOON, "it was looked up again")
 
 
+def firing(site: Site, alert: str, severity: str = "warning", since: Scrape | None = None) -> set[str]:
+    """The authorities for which an alert of the chart is true now, or a name of no authority; empty if it is not.
+
+    since: from when on it counts; None for an alert without rates.
+    """
+    [rule] = [one for one in render("prometheusRule.enabled=true") if one["kind"] == "PrometheusRule"]
+    rules = [one for group in rule["spec"]["groups"] for one in group["rules"]]
+    [expression] = [one["expr"] for one in rules if (one["alert"], one["labels"]["severity"]) == (alert, severity)]
+    series = result(expression, [*([since] if since else []), scrape(site)])
+    return {dict(labels).get("authority", "") for labels in series}
+
+
+def scrape(site: Site) -> Scrape:
+    return Scrape(metrics_of(site.sekisho.webhook), time.time())
+
+
+def ending(days: float, **rest: Any) -> dict[str, Any]:
+    """A key that ends so many days from now."""
+    return {"pem": pem(P256), "until": f"{datetime.now(UTC) + timedelta(days=days):%Y-%m-%dT%H:%M:%SZ}"} | rest
+
+
+def with_root_of(site: Site, name: str, days: float) -> None:
+    """A keyless authority, and its trusted root, to which nothing was added for so many days."""
+    root = MINTED.trusted_root()
+    for kind in ("certificateAuthorities", "tlogs", "ctlogs"):
+        root = with_validity(root, kind, datetime.now(UTC) - timedelta(days=days), None)
+    config_map = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {}}
+    config_map["data"] = {"trusted_root.json": json.dumps(root)}
+    site.kubectl.check("apply", "-f", "-", "--namespace", NAMESPACE, input=json.dumps(config_map))
+    keyless = {"issuer": CI, "identities": [WORKFLOW], "trustedRoot": {"configMap": {"name": name}}}
+    apply(site, "ImageAuthority", name, spec={"keyless": keyless})
+
+
+def test_alerts_about_authorities_fire_and_their_runbooks_end_them(site: Site) -> None:
+    for name, days in (("ends-soon", 2), ("ends-later", 10), ("lasts", 60)):
+        apply(site, "ImageAuthority", name, spec={"keys": [ending(days)]})
+    for name, days in (("root-old", 549), ("root-new", 547)):
+        with_root_of(site, name, days)
+    names = {"ends-soon", "ends-later", "lasts", "root-old", "root-new"}
+    usable = "sekisho_image_authority_usable"
+    wait_until(lambda: all(site.sekisho.metric(usable, authority=name) for name in names), SOON, "all are used")
+
+    def are_firing(alert: str, severity: str = "warning") -> set[str]:
+        return firing(site, alert, severity) & names
+
+    assert are_firing("SekishoImageAuthorityEnding", "critical") == {"ends-soon"}
+    assert are_firing("SekishoImageAuthorityEnding") == {"ends-soon", "ends-later"}
+    assert are_firing("SekishoTrustedRootOld") == {"root-old"}
+    apply(site, "ImageAuthority", "ends-soon", spec={"keys": [ending(2), {"pem": pem(OTHER_P256)}]})
+    with_root_of(site, "root-old", 1)
+    is_over = {"SekishoImageAuthorityEnding": {"ends-later"}, "SekishoTrustedRootOld": set[str]()}
+    wait_until(lambda: all(are_firing(one) == left for one, left in is_over.items()), SOON, "two are mended")
+
+
+def test_alerts_about_registries_fire_only_where_images_that_are_needed_cannot_be_read(
+    site: Site, signed: Kubectl, repository_name: str
+) -> None:
+    def tries(image: Image) -> Completed:
+        return signed("run", "once", f"--image={image.reference}", "--dry-run=server")
+
+    began, old = scrape(site), site.image(repository_name, "old", P256)
+    assert tries(old).returncode == 0
+    assert not firing(site, "SekishoRegistryUnavailable", since=began)
+    names = ("get", "imageevidence", "-o", f'jsonpath={{.items[?(@.spec.image=="{old.reference}")].metadata.name}}')
+    wait_until(lambda: bool(site.kubectl.check(*names)), SOON, "an ImageEvidence of the image is there")
+    looked_up = f"{datetime.now(UTC) - timedelta(hours=7):%Y-%m-%dT%H:%M:%SZ}"
+    aged: dict[str, Any] = {"apiVersion": "sekisho.dev/v1alpha1", "kind": "ImageEvidence"}
+    aged |= {"metadata": {"name": site.kubectl.check(*names)}, "spec": {"lookedUp": looked_up}}
+    forced = ("apply", "--server-side", "--force-conflicts", "--validate=false", f"--as={WEBHOOK}", "-f", "-")
+    site.kubectl.check(*forced, input=json.dumps(aged))
+    site.sekisho.webhook.restart()
+    site.sekisho.webhook.wait_ready()
+    wait_until(lambda: site.sekisho.metric("sekisho_images_known", facts="signed") > 0, SOON, "its facts are read")
+    assert not firing(site, "SekishoImageFactsStale")
+
+    began = scrape(site)
+    site.registry.behave(Behavior(faults=(UNAVAILABLE,)), repository_name)
+    assert tries(old).returncode == 0
+    wait_until(lambda: firing(site, "SekishoImageFactsStale"), SOON, "its facts could not be renewed")
+    assert firing(site, "SekishoRegistryUnavailable", since=began)
+    site.registry.behave(Behavior(), repository_name)
+    ended = scrape(site)
+
+    def is_renewed() -> bool:
+        return tries(old).returncode == 0 and not firing(site, "SekishoImageFactsStale")
+
+    wait_until(is_renewed, SOON, "its facts are renewed")
+    assert not firing(site, "SekishoRegistryUnavailable", since=ended)
+
+
 NAME, MAIL = "bad-authority", "a URL, or an email address whose domain is written without *"
 ISSUER = "https://token.actions.githubusercontent.com"
 DENIED_WHEN_APPLIED = [
@@ -1252,7 +1345,7 @@ def test_authority_has_no_status_when_images_are_no_longer_verified(site: Site) 
     try:
         without.install()
         read = ("get", "imageauthority/release", "--output")
-        wait_until(lambda: not site.kubectl.check(*read, "jsonpath={.status}"), SOON, "no status is shown")
+        wait_until(lambda: site.kubectl.check(*read, "jsonpath={.status}") == "{}", SOON, "no status is shown")
         assert "release-key" in site.kubectl.check(*read, "jsonpath={.spec}")
     finally:
         without.stop()

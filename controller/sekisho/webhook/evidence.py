@@ -76,6 +76,8 @@ UNSIGNED_AGE: Final = timedelta(seconds=15)
 """How long an image without signatures is not looked up again; it may be signed at any moment."""
 FIRST_RETRY_SECONDS: Final = 2.0
 MAX_RETRY_SECONDS: Final = 60.0
+RETRIED_SECONDS: Final = 5400.0
+"""An image that runs is looked up again sooner than that after a failure: every half hour there is a pass over them."""
 MAX_SMALL_BYTES: Final = 64 << 10
 MAX_AT_ONCE: Final = 8
 """Candidates times keys. So few in so few bytes are verified at once; more, and keyless ones, in a thread."""
@@ -493,14 +495,20 @@ class EvidenceStore:
         )
         kept: dict[tuple[str, ...], float] = {("signed",): len(self._signed), ("unsigned",): len(self._unsigned)}
         yield gauges("sekisho_images_known", "Images whose facts are in memory.", ("facts",), kept)
-        oldest = min(map(_looked_up, self._signed), default=None)
+        oldest = min(map(_looked_up, self._not_renewed()), default=None)
         age = 0.0 if oldest is None else (self._clock() - oldest).total_seconds()
         yield gauges(
             "sekisho_image_facts_oldest_seconds",
-            "Age of the oldest facts about a signed image that are in memory.",
+            "Age of the oldest facts about a signed image that could not be renewed lately; 0 where all could.",
             (),
             {(): age},
         )
+
+    def _not_renewed(self) -> Iterator[ImageFacts]:
+        """The facts about signed images whose last look-up failed lately; those that nobody needs grow old by right."""
+        since = time.monotonic() - RETRIED_SECONDS
+        failed = {image for (image, _), failure in self._failures.items() if failure.retry_at > since}
+        return (facts for facts in self._signed if failed and f"{facts.repository}@{facts.digest}" in failed)
 
 
 class EvidenceView(Mapping[str, ImageFacts | Unknown]):

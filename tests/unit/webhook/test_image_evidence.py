@@ -536,11 +536,35 @@ async def test_metrics_count_look_ups(site: Site) -> None:
     families = {family.name: family for family in site.evidence.families()}
     results = {sample.labels["result"]: sample.value for sample in families["sekisho_image_lookups"].samples}
     assert results == {"found": 1, "unavailable": 0, "denied": 0, "missing": 0, "invalid": 0}
-    site.after(minutes=5)
-    (oldest,) = {family.name: family for family in site.evidence.families()}[
-        "sekisho_image_facts_oldest_seconds"
-    ].samples
-    assert oldest.value == 300
+
+
+async def test_metric_has_the_age_of_facts_that_could_not_be_renewed(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def oldest() -> float:
+        families = {family.name: family for family in site.evidence.families()}
+        (sample,) = families["sekisho_image_facts_oldest_seconds"].samples
+        return sample.value
+
+    now = 1000.0
+    monkeypatch.setattr("sekisho.webhook.evidence.time.monotonic", lambda: now)
+    unused, image = site.signed(b"unused"), site.signed(b"used")
+    await site.facts(unused)
+    await site.facts(image)
+    site.after(hours=7)
+    assert oldest() == 0
+    answers = site.registry.misbehave
+    stop(site, image)
+    await site.renewed(image)
+    assert oldest() == 7 * 3600
+    now += module.RETRIED_SECONDS + module.MAX_RETRY_SECONDS
+    assert oldest() == 0
+    await site.renewed(image)
+    assert oldest() == 7 * 3600
+    answers.clear()
+    now += module.MAX_RETRY_SECONDS
+    await site.renewed(image)
+    assert oldest() == 0
 
 
 def scan(site: Site, image: Reference, rows: int = 0) -> None:
