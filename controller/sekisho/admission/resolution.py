@@ -58,7 +58,8 @@ def _undecided(pod: Pod, plan: Plan, context: Context, old: Pod | None) -> Seque
         for violation in judge(pod, steps, None, context.check_time)
         if violation.finding.allowed != NEEDS_DIGEST
     ]
-    undecided, _ = apply_waivers(judge_evidence(pod, steps, old, violations, context), pod, context)
+    denied, _ = apply_waivers(violations, pod, context)
+    undecided, _ = apply_waivers(judge_evidence(pod, steps, old, denied, context), pod, context)
     return undecided
 
 

@@ -8,6 +8,7 @@ Sources: https://www.iana.org/assignments/iana-ipv4-special-registry,
 https://www.iana.org/assignments/iana-ipv6-special-registry, and the pages of the clouds about their metadata services.
 """
 
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -30,6 +31,7 @@ _METADATA: Final = frozenset(
     )
 )
 """Metadata services outside the link-local range, which most clouds use."""
+_NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _TRANSLATED: Final = (ip_network("64:ff9b::/96"), ip_network("64:ff9b:1::/48"))
 """Prefixes of NAT64: the last four bytes are an IPv4 address."""
 
@@ -64,9 +66,10 @@ def check_literal(host: str, allowed: Iterable[Network] = ()) -> None:
     with suppress(ValueError):
         check_address(bare, allowed)
         return
-    if bare.replace(".", "").isdigit() or bare.lower().startswith("0x"):
+    last = bare.lower().rstrip(".").rpartition(".")[2]
+    if _NUMBER.fullmatch(last):  # resolvers read it as an address
         raise AddressDeniedError(f"{host} is neither a name nor an address in its usual form")
-    if bare.lower().rstrip(".").rpartition(".")[2] == "localhost":
+    if last == "localhost":
         check_address("127.0.0.1", allowed)
 
 

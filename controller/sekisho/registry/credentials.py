@@ -24,6 +24,8 @@ MAX_CONFIG_BYTES: Final = 1 << 20
 MAX_ENTRIES: Final = 512
 MAX_VALUES: Final = 8192
 """Values of a config.json, by its commas and opening braces; as many entries as there may be have a third of them."""
+MAX_LISTS: Final = 512
+"""The openings of lists in a config.json; usual is none."""
 MAX_MATCHING: Final = 8
 """Credentials that are tried for one repository."""
 CONFIG_KEY: Final = ".dockerconfigjson"
@@ -106,6 +108,8 @@ def parse_config(config: bytes) -> tuple[Entry, ...]:
         raise CredentialsError(f"it is larger than {MAX_CONFIG_BYTES >> 20} MiB")
     if config.count(b",") + config.count(b"{") > MAX_VALUES:
         raise CredentialsError(f"it has more than {MAX_VALUES:,} values")
+    if config.count(b"[") > MAX_LISTS:
+        raise CredentialsError(f"it has more than {MAX_LISTS} lists")
     try:
         deny_duplicates(config)
         auths = _config_decoder.decode(config).auths or {}

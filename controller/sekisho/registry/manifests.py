@@ -28,6 +28,8 @@ ACCEPT: Final = ", ".join((OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST
 
 MAX_VALUES: Final = 32_768
 """Values of a manifest or an index, by its commas and opening braces; 2,000 usual descriptors have half as many."""
+MAX_LISTS: Final = 4096
+"""The openings of lists; usual are a few, and one for each descriptor with features of its platform."""
 MAX_TEXT_LENGTH: Final = 256
 """Of digests and media types; longer ones are cut off, and are not valid."""
 MAX_SIGNATURE_LENGTH: Final = 4096
@@ -129,6 +131,8 @@ def decode_manifest(content: bytes, media_type: str, name: str) -> ImageManifest
         raise RegistryError(Failure.INVALID, f"{name} is {shown}, not a manifest or an index")
     if content.count(b",") + content.count(b"{") > MAX_VALUES:
         raise RegistryError(Failure.INVALID, f"{name} has more than {MAX_VALUES:,} values")
+    if content.count(b"[") > MAX_LISTS:
+        raise RegistryError(Failure.INVALID, f"{name} has more than {MAX_LISTS:,} lists")
     try:
         deny_duplicates(content)
         deny_look_alikes(msgspec.json.decode(content), _NAMES, _ANNOTATIONS)

@@ -72,6 +72,8 @@ FRESH: Final = timedelta(hours=1)
 """Older facts about a signed image are looked up again behind the requests."""
 MAX_AGE: Final = timedelta(hours=24)
 """Facts about a signed image are used until this age while the registry does not answer."""
+MAX_AHEAD: Final = timedelta(minutes=5)
+"""Facts that were found later than so long from now are by a clock that is wrong. They are not fresh."""
 UNSIGNED_AGE: Final = timedelta(seconds=15)
 """How long an image without signatures is not looked up again; it may be signed at any moment."""
 FIRST_RETRY_SECONDS: Final = 2.0
@@ -225,7 +227,7 @@ class EvidenceStore:
         facts = self._facts(key, namespace)
         if facts is not None:
             age = self._clock() - _looked_up(facts)
-            if self._is_current(facts) and age <= _fresh_for(facts):
+            if self._is_current(facts) and -MAX_AHEAD <= age <= _fresh_for(facts):
                 return facts, False
             if facts.is_vouched_for and age <= MAX_AGE:
                 return facts, True
@@ -238,13 +240,15 @@ class EvidenceStore:
         return _TOO_MANY if len(self._flights) >= MAX_FLIGHTS else None, False
 
     def offer(self, facts: ImageFacts, namespace: str = "") -> None:
-        """Take facts that another replica has found.
+        """Take facts that another replica has found, unless its clock is wrong.
 
         namespace: of the pod that needed them.
         """
-        key = (f"{facts.repository}@{facts.digest}", None)
+        key, latest = (f"{facts.repository}@{facts.digest}", None), self._clock() + MAX_AHEAD
+        if _looked_up(facts) > latest:
+            return
         present = self._facts(key)
-        if present is None or _looked_up(facts) > _looked_up(present):
+        if present is None or _looked_up(facts) > _looked_up(present) or _looked_up(present) > latest:
             self._keep(key, facts, namespace)
 
     def withdraw(self, repository: str, digest: str) -> None:

@@ -30,6 +30,7 @@ from sekisho.policies.image_evidence import (
     shared,
 )
 from sekisho.policies.types import GROUP, VERSION
+from sekisho.webhook.evidence import MAX_AHEAD
 from sekisho.webhook.waiting import Waiting
 
 logger = logging.getLogger(__name__)
@@ -129,9 +130,9 @@ class SharedEvidence:
         return has_others and unsigned + len(self._queue) < MAX_SHARED_UNSIGNED and len(present) < MAX_SHARED
 
     def looked_up(self, image: str) -> datetime | None:
-        """When the shared facts about registry/repository@digest were found; None where there are none."""
+        """When the shared facts about registry/repository@digest were found; None where there are none that count."""
         seen = self.reflector.objects.get(name_of_image(image, self._release))
-        return None if seen is None else seen.looked_up
+        return None if seen is None or seen.looked_up > self._clock() + MAX_AHEAD else seen.looked_up
 
     async def run(self) -> NoReturn:
         """Write what is queued, and remove what is old, until cancelled. Failures are logged, and tried again."""
@@ -190,9 +191,11 @@ class SharedEvidence:
             await self.remove_old()
 
     async def remove_old(self) -> None:
-        """Remove the objects of images that nobody has looked up for `UNSEEN`, at most MAX_REMOVED."""
-        before = self._clock() - UNSEEN
-        old = [name for name, seen in self.reflector.objects.items() if seen.looked_up < before]
+        """Remove the objects of images that nobody has looked up for `UNSEEN`, or by a clock that is wrong; at most
+        MAX_REMOVED.
+        """
+        earliest, latest = self._clock() - UNSEEN, self._clock() + MAX_AHEAD
+        old = [name for name, seen in self.reflector.objects.items() if not earliest <= seen.looked_up <= latest]
         for name in old[:MAX_REMOVED]:
             await self._try(self._remove(name))
             await asyncio.sleep(WRITE_SECONDS)

@@ -38,14 +38,16 @@ def test_administrator_allows_networks() -> None:
 @pytest.mark.parametrize(
     "host",
     ["127.0.0.1", "[::1]", "::1", "localhost", "LOCALHOST", "a.localhost", "localhost.", "2130706433", "127.1",
-     "0x7f000001", "017700000001"],
+     "0x7f000001", "017700000001", "169.254.169.0xfe", "127.0.0.0x1", "127.0x0.0.1", "127.0.0.1.", "127.0.0X1"],
 )  # fmt: skip
 def test_host_that_names_this_machine_is_denied(host: str) -> None:
     with pytest.raises(AddressDeniedError):
         check_literal(host)
 
 
-@pytest.mark.parametrize("host", ["ghcr.io", "10.0.0.1", "localhost.example", "127-0-0-1.example", "1.example"])
+@pytest.mark.parametrize(
+    "host", ["ghcr.io", "10.0.0.1", "localhost.example", "127-0-0-1.example", "1.example", "0x1.example", "1x"]
+)
 def test_other_hosts_are_checked_when_they_are_resolved(host: str) -> None:
     check_literal(host)
 

@@ -18,7 +18,15 @@ from sekisho.registry import client as client_module
 from sekisho.registry import connections as module
 from sekisho.registry.client import MAX_SMALL_BLOB_BYTES
 from sekisho.registry.http import MAX_SMALL_BYTES
-from sekisho.registry.manifests import MAX_VALUES, OCI_INDEX, OCI_MANIFEST, Descriptor, ImageManifest, decode_manifest
+from sekisho.registry.manifests import (
+    MAX_LISTS,
+    MAX_VALUES,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Descriptor,
+    ImageManifest,
+    decode_manifest,
+)
 from sekisho.turns import Turns
 from tests.unit.registry.registry_server import LOOPBACK, NAME, TRUST, Registry, client_of, digest_of, serving
 from tests.unit.registry.test_registry_client import answering, fails
@@ -160,6 +168,7 @@ async def test_large_index_is_decoded_in_a_thread(monkeypatch: pytest.MonkeyPatc
 BOMBS = {
     "objects": ["{}"] * MAX_VALUES,
     "numbers": ["0"] * MAX_VALUES,
+    "lists": ["[" * 100 + "]" * 100] * (MAX_LISTS // 100 + 1),
     "members": ["{" + ",".join(f'"{number:x}":0' for number in range(MAX_VALUES)) + "}"],
 }
 
@@ -175,7 +184,8 @@ async def test_index_with_too_many_values_is_not_decoded(client: RegistryClient,
                 await client.manifest(registry.repository, "index")
             else:
                 read = lambda: client.manifest(registry.repository, "index")  # noqa: E731
-                await fails(Failure.INVALID, read, f"has more than {MAX_VALUES:,} values")
+                most = f"{MAX_LISTS:,} lists" if kind == "lists" else f"{MAX_VALUES:,} values"
+                await fails(Failure.INVALID, read, f"has more than {most}")
 
 
 def test_descriptors_keep_only_what_is_read() -> None:

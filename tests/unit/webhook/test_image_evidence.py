@@ -499,6 +499,21 @@ async def test_older_facts_of_another_replica_do_not_replace_newer_ones(site: Si
     assert await site.facts(image) is newer
 
 
+async def test_facts_from_the_future_are_neither_taken_nor_kept_as_fresh(site: Site) -> None:
+    image = site.signed()
+    facts = await site.facts(image)
+    site.after(minutes=1)
+    site.evidence.offer(structs.replace(facts, looked_up=site.now + module.MAX_AHEAD + timedelta(seconds=1)))
+    assert site.evidence.known(key_of(image)) == (facts, False)
+    ahead = structs.replace(facts, looked_up=site.now + module.MAX_AHEAD)
+    site.evidence.offer(ahead)
+    assert site.evidence.known(key_of(image)) == (ahead, False)
+    site.after(minutes=-3)  # its own clock was wrong before
+    assert site.evidence.known(key_of(image)) == (ahead, True)
+    site.evidence.offer(facts)
+    assert site.evidence.known(key_of(image)) == (facts, False)
+
+
 async def test_unsigned_images_do_not_displace_signed_ones(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_UNSIGNED", 3)
     image = site.signed()
@@ -649,6 +664,14 @@ async def test_index_has_the_platforms_that_can_run_if_one_is_attested(site: Sit
     assert isinstance(of_arm, ImageFacts)
     assert (bool(of_amd.attestations), bool(of_arm.attestations)) == (True, False)
     assert key_of(builds) not in {f"{one.repository}@{one.digest}" for one in site.shared}
+
+
+async def test_name_of_a_platform_cannot_control_a_terminal(site: Site) -> None:
+    site.predicates = (SCAN_PREDICATE,)
+    image = site.signed()
+    scan(site, image)
+    index = index_of(site, ("\x1b[2K\n\nError: run\u202e/amd64", image))
+    assert (await site.facts(index)).platforms == {image.digest: "\\x1b[2K\\n\\nError: run\\u202e/amd64"}
 
 
 async def test_platforms_are_only_looked_at_where_a_statement_is_missing(site: Site) -> None:

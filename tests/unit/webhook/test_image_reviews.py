@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from sekisho.admission import Decision, Outcome
-from sekisho.policies import ClusterPodPolicy, ImageAuthority, PodPolicy, PolicySet
+from sekisho.policies import ClusterPodPolicy, ImageAuthority, PodPolicy, PolicySet, PolicyWaiver
 from sekisho.webhook import image_verification
 from sekisho.webhook.authorities import Authorities
 from sekisho.webhook.evidence import EvidenceStore
@@ -44,9 +44,17 @@ class Site:
         self.metrics = Metrics()
 
     def enforce(
-        self, *others: dict[str, Any], enforcement: str = "Deny", templates: str = "Warn", **images: Any
+        self,
+        *others: dict[str, Any],
+        enforcement: str = "Deny",
+        templates: str = "Warn",
+        waived: str | None = None,
+        **images: Any,
     ) -> None:
-        """Enforce the policy, and for each of `others`, a policy with these parameters of the control images."""
+        """Enforce the policy, and for each of `others`, a policy with these parameters of the control images.
+
+        waived: the policy whose control images a waiver exempts all pods from; None for no waiver.
+        """
         rule = {"images": [f"{self.registry.host}/acme"], "by": {"anyOf": ["release"]}}
         policies = [
             {
@@ -64,6 +72,7 @@ class Site:
                 (
                     *(msgspec.convert(policy, ClusterPodPolicy) for policy in policies),
                     msgspec.convert(authority, ImageAuthority),
+                    *([] if waived is None else [msgspec.convert(waiver_for(waived), PolicyWaiver)]),
                 )
             )
         )
@@ -361,6 +370,20 @@ async def test_image_that_another_rule_denies_is_not_resolved(site: Site) -> Non
     image, _ = tagged(site, "1.1", P256)
     assert (await mutate(site, review_body(pod(image)))).decision is Decision.ALLOW
     assert site.registry.requests == []
+
+
+def waiver_for(policy: str) -> dict[str, Any]:
+    spec = {"policies": [policy], "controls": ["images"], "match": {"namespaces": ["*"]}, "reason": "a test"}
+    return {"metadata": {"name": "waiver"}, "spec": spec | {"expires": "2999-01-01T00:00:00Z"}}
+
+
+async def test_image_that_a_waiver_exempts_from_the_other_rule_is_resolved(site: Site) -> None:
+    image, resolved = tagged(site, "1.1", P256)
+    site.enforce({"deniedTags": ["1.1"]}, resolveTags=True)
+    assert (await mutate(site, review_body(pod(image)))).decision is Decision.ALLOW
+    site.enforce({"deniedTags": ["1.1"]}, resolveTags=True, waived="other-0")
+    assert patched(await mutate(site, review_body(pod(image))))["/spec/containers/0/image"] == resolved
+    assert (await site.create(resolved)).decision is Decision.ALLOW
 
 
 async def test_init_containers_and_image_volumes_are_resolved(site: Site) -> None:

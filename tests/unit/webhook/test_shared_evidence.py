@@ -305,6 +305,20 @@ async def test_facts_that_nobody_needs_are_removed(server: EvidenceServer, repli
     assert ("DELETE", NAME) in server.writes
 
 
+async def test_facts_from_the_future_do_not_count_and_are_removed(server: EvidenceServer, replica: Replica) -> None:
+    image = f"{SIGNED.repository}@{SIGNED.digest}"
+    ahead = NOW + timedelta(minutes=5)
+    replica.sharing.share(structs.replace(SIGNED, looked_up=ahead))
+    await until(lambda: len(replica.facts) == 1)
+    assert replica.sharing.looked_up(image) == ahead
+    await replica.sharing.remove_old()
+    assert list(server.collection.things) == [NAME]
+    replica.now -= timedelta(seconds=1)
+    assert replica.sharing.looked_up(image) is None
+    await replica.sharing.remove_old()
+    assert list(server.collection.things) == []
+
+
 SCANNED = structs.replace(
     SIGNED,
     predicates=(SCAN_PREDICATE,),
