@@ -127,6 +127,10 @@ def test_pattern_covers_at_segment_boundaries(pattern: str, image: str, *, cover
         ("[::1]/x", "[::1]:5000/x", True),
         ("[::1]/x", "[::2]:5000/x", False),
         ("docker.io", "index.docker.io:443/library/*", True),
+        ("docker.io/nginx", "docker.io/library/nginx", True),
+        ("docker.io/nginx", "docker.io/library/httpd", False),
+        ("docker.io/library/nginx", "docker.io/nginx", False),
+        ("ghcr.io/nginx", "ghcr.io/library/nginx", False),
     ],
 )
 def test_pattern_reaches_all_of_another_one(pattern: str, other: str, *, reached: bool) -> None:
@@ -146,6 +150,14 @@ def test_pattern_reaches_all_of_another_one(pattern: str, other: str, *, reached
         ("[::1]", "[::1]:5000/x", True),
         ("docker.io", "registry-1.docker.io/library/nginx", True),
         ("docker.io", "registry-2.docker.io/library/nginx", False),
+        ("docker.io/nginx", "nginx", True),
+        ("docker.io/nginx", "httpd", False),
+        ("docker.io/nginx", "nginx/unit", True),
+        ("index.docker.io/ngin*", "docker.io/library/nginx:1", True),
+        ("docker.io/library/nginx", "DOCKER.IO/nginx", True),
+        ("docker.io/library/*", "docker.io:443/nginx", True),
+        ("docker.io/library/*", "acme/nginx", False),
+        ("ghcr.io/nginx", "ghcr.io/library/nginx", False),
     ],
 )
 def test_denied_registry_is_denied_on_every_port_and_by_every_name(pattern: str, image: str, *, denied: bool) -> None:
@@ -195,7 +207,7 @@ def test_no_user_and_password_are_shown(user: str, host: str, rest: str) -> None
 @pytest.mark.parametrize(
     ("pattern", "hint"),
     [
-        ("acme", "docker.io/acme"),
+        ("acme", "docker.io/library/acme"),
         ("acme/*", "docker.io/acme/"),
         ("ghcr.io/Acme", "lower-case"),
         ("ghcr.io/acme:1", "without a tag"),

@@ -71,8 +71,8 @@ def verify(
     For each IMAGE: who has signed and scanned it, and when; each rule on signatures, attestations or catalogs that
     applies to it in the namespace; and other reasons for which the control images would deny it, such as its registry.
     ImageAuthorities are read from the policies' files, and so are the Secrets and ConfigMaps that they refer to. The
-    exit code is 0 if that control would admit every image, 1 if it would deny some, 2 for bad input or a registry that
-    does not answer.
+    exit code is 0 if that control would admit every image, 1 if it would deny some, 2 for bad input or an image that
+    could not be looked up. The labels of pods are not known: a policy with a podSelector counts for every image.
     """
     references = _parsed(images)
     objects = options.load_policies(policy_paths, None, context_dir)
@@ -81,12 +81,13 @@ def verify(
     namespaces = options.known_namespaces(labels_file, context, namespace, needs_labels=policies.needs_labels)
     labels = namespaces.labels(namespace) if policies.needs_labels else None
     sources = objects_for_authorities(policy_paths, context)
+    for_every_pod = PolicySet.of([_for_every_pod(one) for one in objects])
     with ImageLookups(policies, sources, registry_config, registry_ca_file) as lookups:
         lookups.look_up(references.values())
         _note_unusable(lookups)
         reports = []
         for image, reference in references.items():
-            applying = _applying(objects, policies, namespace, labels, image)
+            applying = _applying(objects, for_every_pod, namespace, labels, image)
             reports.append(_report(image, reference, lookups, objects, applying))
     if output == "json":
         click.echo(msgspec.json.format(msgspec.json.encode({"images": reports})).decode())
@@ -126,11 +127,23 @@ def _note_unusable(lookups: ImageLookups) -> None:
 def _applying(
     objects: Sequence[Policy], policies: PolicySet, namespace: str, labels: Any, image: str
 ) -> list[ClusterPodPolicy | PodPolicy]:
-    """The policies that apply to a pod of the namespace which has the image and nothing else."""
+    """The policies that apply to pods of the namespace with the image.
+
+    policies: the set of the objects without their selectors of pods, as the labels of the pods are not known.
+    """
     pod = _pod_with(image)
     plan = policies.plan(namespace, labels, pod, None)
     names = {name for step in plan.steps for requirement in step.required_by for name in requirement.policies}
     return [policy for policy in _pod_policies(objects) if policy.title in names]
+
+
+def _for_every_pod(written: Policy) -> Policy:
+    """A policy for all pods of its namespaces; another object as it is."""
+    if not isinstance(written, ClusterPodPolicy | PodPolicy) or written.spec.match is None:
+        return written
+    match: Any = msgspec.structs.replace(written.spec.match, pod_selector=None)
+    spec: Any = msgspec.structs.replace(written.spec, match=match)
+    return msgspec.structs.replace(written, spec=spec)
 
 
 def _pod_with(image: str) -> Pod:

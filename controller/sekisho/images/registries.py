@@ -6,15 +6,16 @@ A pattern is matched segment by segment from the left, so `trusted.io` covers `t
 
 import re
 from collections.abc import Sequence
-from itertools import takewhile
+from itertools import product, takewhile
 
 from msgspec import Struct, structs
 
 from sekisho.globs import glob_matches
-from sekisho.images.reference import Reference, canonical_registry, names_registry
+from sekisho.images.reference import DOCKER_HUB, Reference, canonical_registry, names_registry
 
 _PATTERN_SEGMENT = re.compile(r"[a-z0-9*]+(?:(?:\.|_|__|-+)[a-z0-9*]+)*")
 _PATTERN_HOST = re.compile(r"[a-z0-9*.-]+(?::[0-9]+)?|\[[a-f0-9:]+\](?::[0-9]+)?")
+_OFFICIAL = "library/"
 MAX_PATTERN_LENGTH = 512
 
 
@@ -39,21 +40,35 @@ class RegistryPattern(Struct, frozen=True, gc=False):
         return len(path) >= len(segments) - 1 and all(map(glob_matches, segments[1:], path))
 
     def may_reach(self, reference: Reference) -> bool:
-        """Whether the reference is in what the pattern names, where a pattern without a port names every port.
+        """Whether the reference is in what the pattern may name.
 
-        For what is denied, or must be signed: the same host on another port is rarely another registry.
+        For what is denied, or must be signed. A pattern without a port names every port, as the same host on another
+        port is rarely another registry. Of Docker Hub, docker.io/nginx also names the image nginx.
         """
         if self.covers(reference):
             return True
-        host = _without_port(reference.registry)
-        return host != reference.registry and self.covers(structs.replace(reference, registry=host))
+        host, names = _without_port(reference.registry), _names(reference.registry, reference.repository)
+        if host == reference.registry and len(names) == 1:
+            return False
+        ways = product((reference.registry, host), names)
+        return any(self.covers(structs.replace(reference, registry=one, repository=name)) for one, name in ways)
 
     def reaches_all_of(self, other: "RegistryPattern") -> bool:
         """Whether `may_reach` is so for every reference that the other pattern covers."""
         registry, *path = other.segments
-        if len(self.segments) > len(other.segments) or not all(map(glob_matches, self.segments[1:], path)):
-            return False  # where the other one has *, only a * here matches it
-        return any(glob_matches(self.segments[0], host) for host in (registry, _without_port(registry)))
+        hosts = (registry, _without_port(registry))
+        paths = (name.split("/") for name in _names(registry, "/".join(path))) if path[:1] == ["library"] else (path,)
+        return any(glob_matches(self.segments[0], host) for host in hosts) and any(
+            # Where the other one has *, only a * here matches it.
+            len(self.segments) <= len(segments) + 1 and all(map(glob_matches, self.segments[1:], segments))
+            for segments in paths
+        )
+
+
+def _names(registry: str, repository: str) -> tuple[str, ...]:
+    """How a repository may be written: nginx and library/nginx are one image of Docker Hub."""
+    name = repository.removeprefix(_OFFICIAL)
+    return (name, _OFFICIAL + name) if registry == DOCKER_HUB and name and "/" not in name else (repository,)
 
 
 def _without_port(registry: str) -> str:
@@ -99,9 +114,8 @@ def parse_pattern(pattern: str) -> RegistryPattern:
     host, *rest = pattern.split("/")
     host = host.lower()
     if not names_registry(host) and host != "*":
-        raise ValueError(
-            f"begins with {host!r}, which is not a registry host; for Docker Hub write 'docker.io/{pattern}'"
-        )
+        name = f"library/{pattern}" if not rest else pattern
+        raise ValueError(f"begins with {host!r}, which is not a registry host; for Docker Hub write 'docker.io/{name}'")
     if not _PATTERN_HOST.fullmatch(host):
         raise ValueError(
             f"begins with {host!r}, which is not a registry host such as 'registry.example.com' or 'localhost:5000'"

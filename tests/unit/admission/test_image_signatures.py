@@ -401,7 +401,8 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no registry": (
         {"images": ["acme"]},
-        "images[0]: 'acme' begins with 'acme', which is not a registry host; for Docker Hub write 'docker.io/acme'",
+        "images[0]: 'acme' begins with 'acme', which is not a registry host; for Docker Hub write "
+        "'docker.io/library/acme'",
     ),
     "nobody": ({"by": {}}, "by: set either anyOf, with or without count, or allOf"),
     "any and all": (

@@ -107,6 +107,11 @@ def test_key_that_cannot_be_used_beside_one_that_can_is_reported(tmp_path: Path)
     )
 
 
+def test_policy_for_pods_with_a_label_counts(tmp_path: Path) -> None:
+    result = verified(tmp_path, secret(), KEY, match={"podSelector": {"matchLabels": {"app": "pay"}}})
+    assert 'policy "signed" spec.controls.images.signatures[0]: denied' in result.stdout
+
+
 def test_policy_that_has_rules_for_the_image_in_another_namespace_is_named(tmp_path: Path) -> None:
     result = verified(tmp_path, secret(), KEY, match={"namespaces": ["payments"]})
     assert "no rule on signatures, attestations or catalogs applies to it in namespace default" in result.stdout

@@ -126,7 +126,7 @@ def index_with(members: bytes, *, beside: bytes = b"") -> bytes:
         (b'{"schemaVersion":2,"manifests":[]}', OCI_MANIFEST, "is a manifest and has manifests"),
         (LAYERS + b"}", DOCKER_LIST, "is an index and has layers"),
         (LAYERS + b"}", "text/html", "'text/html', not a manifest"),
-        (LAYERS + b',"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", OCI_MANIFEST, "nested too deeply"),
+        (LAYERS + b',"x":' + b'{"x":' * 30_000 + b"1" + b"}" * 30_000 + b"}", OCI_MANIFEST, "nested too deeply"),
         (b'{"schemaVersion":1,"layers":[]}', OCI_MANIFEST, "schemaVersion"),
         (b'{"schemaVersion":2,"layers":{}}', OCI_MANIFEST, "cannot be read"),
         (b"<html>", OCI_MANIFEST, "cannot be read"),
