@@ -26,23 +26,13 @@ from sekisho.manifests import (
     Sources,
     baseline_of,
     joined,
-    policies_reading_labels,
     read_baseline,
     read_sources,
     with_unknown_as_problems,
     without_known,
     write_baseline,
 )
-from sekisho.policies import (
-    ClusterPodPolicy,
-    CompiledPolicy,
-    Enforcement,
-    PodPolicy,
-    PolicyError,
-    PolicySet,
-    Problem,
-    compile_policy,
-)
+from sekisho.policies import Enforcement, Policy, PolicyError, PolicySet, Problem
 
 
 class _Options(Struct, frozen=True, kw_only=True):
@@ -158,8 +148,7 @@ def check(**values: Any) -> None:
     checks = _without_known(with_unknown_as_problems(checks) if wanted.fail_on_unknown else checks, wanted, known)
     write(_report(wanted, checks, sources))
     options.report(checks.problems)
-    compiled = [compile_policy(policy) for policy in objects if isinstance(policy, ClusterPodPolicy | PodPolicy)]
-    _write_notes(checks, compiled, namespaces)
+    _write_notes(checks, objects, namespaces)
     if wanted.output not in ("text", "github"):
         click.echo(wording.summary(checks), err=True)
     fails = {Enforcement.DENY, Enforcement.WARN} if wanted.fail_on == "warn" else {Enforcement.DENY}
@@ -232,7 +221,7 @@ def _check(sources: Sources, checker: Checker, jobs: int) -> Checks:
     return joined([Checks(problems=sources.problems, files=sources.passed_over), *results])
 
 
-def _write_notes(checks: Checks, policies: Sequence[CompiledPolicy], namespaces: Namespaces) -> None:
+def _write_notes(checks: Checks, policies: Sequence[Policy], namespaces: Namespaces) -> None:
     """Write notes, each once: what was passed over, unknown kinds, labels of namespaces, waivers and comments."""
     checked = checks.checked
     notes = [*wording.passed_over(checks), *map(str, checks.unknown)]
@@ -241,10 +230,8 @@ def _write_notes(checks: Checks, policies: Sequence[CompiledPolicy], namespaces:
     if any(NOT_VERIFIED in item.not_judged for item in checked):
         notes.append(f"{NOT_VERIFIED}; use --verify-images")
     notes += [f"{item.title}: {line}" for item in checked for line in waiver_lines(item.waived)]
-    for name in dict.fromkeys(item.namespace for item in checked if item.namespace not in namespaces):
-        readers = policies_reading_labels(policies, name)
-        if readers:
-            notes.append(wording.labels_unknown(name, readers))
+    unknown = dict.fromkeys(item.namespace for item in checked if item.namespace not in namespaces)
+    notes += wording.unknown_labels(policies, unknown)
     notes += [str(unused) for unused in checks.unused]
     notes += [wording.ignored_by(item, ignored) for item in checked for ignored in item.ignored]
     for note in dict.fromkeys(notes):

@@ -13,14 +13,14 @@ from msgspec import Struct
 from sekisho.cli import options
 from sekisho.cli.cores import without_collecting
 from sekisho.cli.reports.text import paragraph
-from sekisho.cli.reports.wording import counted, labels_unknown
+from sekisho.cli.reports.wording import counted, unknown_labels
 from sekisho.cli.terminal import replace_file, write
 from sekisho.documents import with_pieces
 from sekisho.findings import printable
-from sekisho.manifests import Checker, Fixed, Source, fix_source, policies_reading_labels, read_sources
+from sekisho.manifests import Checker, Fixed, Source, fix_source, read_sources
 from sekisho.manifests.kustomize import kustomization, without_name
 from sekisho.manifests.sources import STDIN
-from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, Problem, compile_policy
+from sekisho.policies import PolicySet, Problem
 
 _LINES: Final = re.compile(r"[^\n]*\n|[^\n]+")
 
@@ -101,10 +101,8 @@ def fix(**values: Any) -> None:
     left = [checked for document in fixed for checked in document.left]
     for checked in left:
         write(f"{paragraph(checked)}\n", sys.stderr)
-    compiled = [compile_policy(policy) for policy in objects if isinstance(policy, ClusterPodPolicy | PodPolicy)]
-    for name in namespaces.read_as_unknown:
-        if readers := policies_reading_labels(compiled, name):
-            click.echo(f"note: {printable(labels_unknown(name, readers))}", err=True)
+    for note in unknown_labels(objects, namespaces.read_as_unknown):
+        click.echo(f"note: {printable(note)}", err=True)
     options.report(problems)
     sys.exit(2 if problems else 1 if any(checked.is_denied for checked in left) else 0)
 

@@ -1,14 +1,14 @@
 """Wording that the reports for people and for machines share."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from sekisho.admission import Violation, Waived
 from sekisho.controls import CONTROLS
 from sekisho.findings import Finding, printable, words
-from sekisho.manifests import Checked, Checks, Ignored
+from sekisho.manifests import Checked, Checks, Ignored, policies_reading_labels
 from sekisho.manifests.passed_over import RENDER_FIRST, Reason
-from sekisho.policies import Enforcement, Problem
+from sekisho.policies import ClusterPodPolicy, Enforcement, PodPolicy, Policy, Problem, compile_policy
 from sekisho.timestamps import rfc3339
 
 MAX_NAMES = 5
@@ -68,12 +68,16 @@ def policy_names(policies: Sequence[str]) -> str:
     return f"policy {quoted}" if len(policies) == 1 else f"policies {quoted}"
 
 
-def labels_unknown(namespace: str, readers: Sequence[str]) -> str:
-    """A note on a namespace of which no labels are known, although policies read them."""
-    return (
-        f"namespace {namespace}: its labels are unknown, but matter to {policy_names(readers)}; it was read as a "
-        "namespace without labels. Add its Namespace to the manifests, or use --context-dir or --namespace-labels"
-    )
+def unknown_labels(policies: Iterable[Policy], namespaces: Iterable[str]) -> Iterator[str]:
+    """A note on each of these namespaces whose labels are unknown, if policies read them."""
+    compiled = [compile_policy(policy) for policy in policies if isinstance(policy, ClusterPodPolicy | PodPolicy)]
+    for namespace in namespaces:
+        if readers := policies_reading_labels(compiled, namespace):
+            yield (
+                f"namespace {namespace}: its labels are unknown, but matter to {policy_names(readers)}; it was read as "
+                "a namespace without labels. Add its Namespace to the manifests, or use --context-dir or "
+                "--namespace-labels"
+            )
 
 
 def waived_by(waived: Waived) -> str:
