@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from sekisho.admission import Context, Form, evaluate, fill
-from sekisho.admission.defaults import with_defaults
+from sekisho.admission.patch import with_defaults
 from sekisho.controls import CONTROLS
 from sekisho.controls.control import Control, opt_in
 from sekisho.documents import write_document

@@ -2,9 +2,10 @@
 
 from sekisho.admission.answer import DENIALS, Decision, Outcome, errored, mutate, validate, written_at, written_by_owner
 from sekisho.admission.context import Clock, Context
-from sekisho.admission.defaults import Addition, Filled, fill
+from sekisho.admission.defaults import fill
 from sekisho.admission.denial import denial_message, warning_lines
 from sekisho.admission.evaluation import NOT_VERIFIED, Evaluation, Form, evaluate
+from sekisho.admission.patch import Addition, Filled
 from sekisho.admission.pod_defaults import NO_OBJECTS, NamespaceObjects, ServiceAccount
 from sekisho.admission.pod_resources import LimitRange, LimitRangeItem, limit_range
 from sekisho.admission.review import MalformedReviewError, Review, decode, decode_head

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from sekisho.admission.bounds import MAX_FINDINGS, MAX_NAMESPACE_LENGTH
 from sekisho.admission.changed_images import with_images
 from sekisho.admission.context import Clock, Context
-from sekisho.admission.defaults import Filled, defaults_for
+from sekisho.admission.defaults import defaults_for
 from sekisho.admission.denial import (
     MAX_MESSAGE_LENGTH,
     capped_warnings,
@@ -22,6 +22,7 @@ from sekisho.admission.denial import (
 )
 from sekisho.admission.evaluation import Evaluation, Form, evaluate
 from sekisho.admission.mirrors import mirror_images
+from sekisho.admission.patch import Filled
 from sekisho.admission.pod_defaults import NO_OBJECTS, NamespaceObjects
 from sekisho.admission.resolution import resolve_tags
 from sekisho.admission.responses import Cause, Details, Response, Status, encode_response

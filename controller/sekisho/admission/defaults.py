@@ -6,14 +6,12 @@ that the API server or the kubelet would reject in that pod, none for what waive
 policy would deny it for. Applying defaults again changes nothing.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
-
-import msgspec
-from msgspec import Struct
 
 from sekisho.admission.changed_images import ChangedImage
 from sekisho.admission.context import Context
+from sekisho.admission.patch import MAX_ANNOTATIONS, Filled, PatchOfDefaults, annotate, bytes_of, pointer_of, pointer_to
 from sekisho.admission.pod_defaults import is_token_mount, is_token_volume
 from sekisho.admission.resource_defaults import resources_wanted
 from sekisho.admission.time_checks import CheckTime, timed
@@ -21,7 +19,6 @@ from sekisho.admission.waivers import Group, exemptions, keeps_off, waivers_of_d
 from sekisho.findings import render_path
 from sekisho.images.reference import default_pull_policy
 from sekisho.pods import (
-    DEFAULTED_ANNOTATION,
     Container,
     ContainerKind,
     ContainerRef,
@@ -35,10 +32,6 @@ from sekisho.pods import (
 from sekisho.policies import Default, Plan
 from sekisho.policies.defaults import DefaultLevel
 from sekisho.policies.safe_defaults import first_per_field
-
-ANNOTATION: Final = DEFAULTED_ANNOTATION
-MAX_ANNOTATIONS: Final = 256 * 1024
-"""Bytes of all annotations of one object; the API server rejects more."""
 
 APP_ARMOR_ANNOTATION: Final = "container.apparmor.security.beta.kubernetes.io/"
 """Followed by a container's name: its AppArmor profile, as pods said it before appArmorProfile was a field."""
@@ -72,71 +65,6 @@ _EPHEMERAL = ContainerKind.EPHEMERAL
 
 OfContainer = Callable[[Container], Sequence[Default]]
 """The defaults that may be applied to a container."""
-
-
-class Addition(Struct, frozen=True, gc=False, tag_field="op", tag="add"):
-    """The operation `add` of a JSON patch (RFC 6902)."""
-
-    path: str
-    value: Any
-
-
-class Removal(Struct, frozen=True, gc=False, tag_field="op", tag="remove"):
-    """The operation `remove` of a JSON patch (RFC 6902)."""
-
-    path: str
-
-
-Operation = Addition | Removal
-
-
-class Filled(Struct, frozen=True):
-    """The defaults for one pod: the operations that set them, and the fields by the policy whose defaults they are."""
-
-    operations: tuple[Operation, ...] = ()
-    fields: tuple[tuple[str, tuple[str, ...]], ...] = ()
-
-
-class _Filler:
-    """Collects the operations, and the fields by policy."""
-
-    def __init__(self) -> None:
-        self.operations: list[Operation] = []
-        self.fields: dict[str, list[str]] = {}
-        self.labels: dict[str, str] = {}
-        self.annotations: dict[str, str] = {}
-
-    @property
-    def filled(self) -> Filled:
-        """All that was collected."""
-        fields = tuple((policy, tuple(names)) for policy, names in sorted(self.fields.items()))
-        return Filled(tuple(self.operations), fields)
-
-    def add(self, pointer: str, value: Any) -> None:
-        self.operations.append(Addition(pointer, value))
-
-    def remove(self, pointer: str) -> None:
-        self.operations.append(Removal(pointer))
-
-    def change(self, image: ChangedImage) -> None:
-        self.add(_pointer(image.path), image.image)  # replaces the member that is there
-        for policy in image.policies:
-            self.credit(policy, render_path(image.path))
-
-    def credit(self, policy: str, field: str) -> None:
-        self.fields.setdefault(policy, []).append(field)
-
-    def fill_context(self, at: tuple[str | int, ...], exists: bool, wanted: Sequence[Default]) -> None:
-        """Set fields of the securityContext below `at`, which is created where it does not exist."""
-        if not wanted:
-            return
-        pointer, field = _pointer(at) + "/securityContext", render_path(at) + ".securityContext."
-        if not exists:
-            self.add(pointer, {default.key: default.value for default in wanted})
-        for default in wanted:
-            if exists:
-                self.add(f"{pointer}/{default.key}", default.value)
-            self.credit(default.policy, field + default.key)
 
 
 def defaults_for(
@@ -194,29 +122,29 @@ def fill(
     """
     if not defaults and of_container is None and not images:
         return Filled()
-    filler = _Filler()
+    patch = PatchOfDefaults()
     containers = timed(_changeable(pod, only), check_time)
     if is_windows(pod.spec):
         defaults = _on_windows(defaults)
     lists = None if of_container is None else _lists(pod, containers, of_container)
-    inherited = _fill_pod(filler, pod, defaults, containers, lists, may_change_pod=only is None)
+    inherited = _fill_pod(patch, pod, defaults, containers, lists, may_change_pod=only is None)
     others = _others(defaults)
     if others and only is None:
-        _fill_metadata(filler, pod.metadata, others)
-        _fill_volumes(filler, pod.spec, others)
+        _fill_metadata(patch, pod.metadata, others)
+        _fill_volumes(patch, pod.spec, others)
     if lists is None:
         of_all = _for_containers(defaults, inherited)
         for ref in containers:
-            _fill_container(filler, pod, ref, of_all, others)
+            _fill_container(patch, pod, ref, of_all, others)
     else:
         inherited |= {key for key in _INHERITED if _pod_value(pod, key) is not None}
         for ref, own in zip(containers, lists, strict=True):
-            _fill_container(filler, pod, ref, _for_containers(own, inherited), _others(own))
+            _fill_container(patch, pod, ref, _for_containers(own, inherited), _others(own))
     for image in images:
-        filler.change(image)
-    if filler.operations and only is None:
-        _annotate(filler, pod.metadata)
-    return filler.filled
+        patch.change(image)
+    if patch.operations and only is None:
+        annotate(patch, pod.metadata)
+    return patch.filled
 
 
 def _changeable(pod: Pod, only: frozenset[str] | None) -> list[ContainerRef]:
@@ -236,7 +164,7 @@ def _on_windows(defaults: Sequence[Default]) -> list[Default]:
 
 
 def _fill_pod(
-    filler: _Filler,
+    patch: PatchOfDefaults,
     pod: Pod,
     defaults: Sequence[Default],
     containers: Sequence[ContainerRef],
@@ -264,38 +192,38 @@ def _fill_pod(
             if key in _INHERITED and _pod_value(pod, key) is not None:
                 present.add(key)
         elif level is _OF_SPEC and may_change_pod and _leaves_token_to_default(pod, default):
-            filler.add(f"/spec/{key}", default.value)
-            filler.credit(default.policy, f"spec.{key}")
+            patch.add(f"/spec/{key}", default.value)
+            patch.credit(default.policy, f"spec.{key}")
             if default.value is False:
-                _remove_token(filler, pod.spec)
-    filler.fill_context(("spec",), pod.spec.security_context is not None, wanted)
+                _remove_token(patch, pod.spec)
+    patch.fill_context(("spec",), pod.spec.security_context is not None, wanted)
     return present
 
 
-def _fill_metadata(filler: _Filler, metadata: ObjectMeta, defaults: Sequence[Default]) -> None:
+def _fill_metadata(patch: PatchOfDefaults, metadata: ObjectMeta, defaults: Sequence[Default]) -> None:
     """Add labels and annotations that the pod does not have, as far as its annotations stay within their bound."""
     wanted = [default for default in defaults if default.level is _METADATA]
-    room = MAX_ANNOTATIONS - _bytes_of(metadata.annotations or {}) if wanted else 0
+    room = MAX_ANNOTATIONS - bytes_of(metadata.annotations or {}) if wanted else 0
     for default in wanted:
         field, _, name = default.key.partition(".")
-        present, added = metadata.labels, filler.labels
+        present, added = metadata.labels, patch.labels
         if field == "annotations":
-            present, added = metadata.annotations, filler.annotations
+            present, added = metadata.annotations, patch.annotations
         if present is not None and name in present:
             continue
         if field == "annotations":
-            size = _bytes_of({name: default.value})
+            size = bytes_of({name: default.value})
             if size > room:
                 continue
             room -= size
         if present is None and not added:
-            filler.add(f"/metadata/{field}", {})
+            patch.add(f"/metadata/{field}", {})
         added[name] = default.value
-        filler.add(_pointer_to(("metadata", field), name), default.value)
-        filler.credit(default.policy, render_path(("metadata", field, name)))
+        patch.add(pointer_to(("metadata", field), name), default.value)
+        patch.credit(default.policy, render_path(("metadata", field, name)))
 
 
-def _fill_volumes(filler: _Filler, spec: PodSpec, defaults: Sequence[Default]) -> None:
+def _fill_volumes(patch: PatchOfDefaults, spec: PodSpec, defaults: Sequence[Default]) -> None:
     """Set the pull policy of image volumes."""
     for default in defaults:
         if default.level is not _PULL:
@@ -304,8 +232,8 @@ def _fill_volumes(filler: _Filler, spec: PodSpec, defaults: Sequence[Default]) -
             image = volume.image
             if image is not None and _has_default_pull_policy(image.reference, image.pull_policy, default):
                 path = ("spec", "volumes", index, "image", "pullPolicy")
-                filler.add(_pointer(path), default.value)
-                filler.credit(default.policy, render_path(path))
+                patch.add(pointer_of(path), default.value)
+                patch.credit(default.policy, render_path(path))
 
 
 def _has_default_pull_policy(image: str | None, policy: str | None, default: Default) -> bool:
@@ -346,20 +274,20 @@ def _for_containers(defaults: Sequence[Default], inherited: set[str]) -> list[De
 
 
 def _fill_container(
-    filler: _Filler, pod: Pod, ref: ContainerRef, defaults: list[Default], others: list[Default]
+    patch: PatchOfDefaults, pod: Pod, ref: ContainerRef, defaults: list[Default], others: list[Default]
 ) -> None:
     """Set what a container does not inherit. `others` are the defaults beside those of its securityContext."""
     container = ref.container
     wanted = [
         default for default in defaults if _value(container, default.key) is None and _suits(pod, container, default)
     ]
-    filler.fill_context(ref.path, container.security_context is not None, wanted)
+    patch.fill_context(ref.path, container.security_context is not None, wanted)
     if _value(container, "capabilities") is not None:
         for default in defaults:
             if default.key == "capabilities":
-                _drop_more(filler, ref, default)
+                _drop_more(patch, ref, default)
     if others:
-        _fill_others(filler, pod, ref, others)
+        _fill_others(patch, pod, ref, others)
 
 
 def _others(defaults: Sequence[Default]) -> list[Default]:
@@ -367,13 +295,13 @@ def _others(defaults: Sequence[Default]) -> list[Default]:
     return [default for default in defaults if default.level not in _CONTEXTS]
 
 
-def _fill_others(filler: _Filler, pod: Pod, ref: ContainerRef, defaults: Sequence[Default]) -> None:
+def _fill_others(patch: PatchOfDefaults, pod: Pod, ref: ContainerRef, defaults: Sequence[Default]) -> None:
     """Set the pull policy and the resources of a container."""
     container = ref.container
     for default in defaults:
         if default.level is _PULL and _has_default_pull_policy(container.image, container.image_pull_policy, default):
-            filler.add(_pointer((*ref.path, default.key)), default.value)
-            filler.credit(default.policy, render_path((*ref.path, default.key)))
+            patch.add(pointer_of((*ref.path, default.key)), default.value)
+            patch.credit(default.policy, render_path((*ref.path, default.key)))
     # The API server rejects resources in ephemeral containers, and those of containers must fit into those of the pod.
     if ref.kind is _EPHEMERAL or pod.spec.resources is not None:
         return
@@ -383,15 +311,15 @@ def _fill_others(filler: _Filler, pod: Pod, ref: ContainerRef, defaults: Sequenc
         resources, [default for default in defaults if default.level is _RESOURCES]
     ):
         if resources is None and not made:
-            filler.add(_pointer((*ref.path, "resources")), {})
+            patch.add(pointer_of((*ref.path, "resources")), {})
         if field not in made and (resources is None or getattr(resources, field) is None):
-            filler.add(_pointer((*ref.path, "resources", field)), {})
+            patch.add(pointer_of((*ref.path, "resources", field)), {})
         made.add(field)
-        filler.add(_pointer_to((*ref.path, "resources", field), name), default.value)
-        filler.credit(default.policy, render_path((*ref.path, "resources", field, name)))
+        patch.add(pointer_to((*ref.path, "resources", field), name), default.value)
+        patch.credit(default.policy, render_path((*ref.path, "resources", field, name)))
 
 
-def _drop_more(filler: _Filler, ref: ContainerRef, default: Default) -> None:
+def _drop_more(patch: PatchOfDefaults, ref: ContainerRef, default: Default) -> None:
     """Add the default's capabilities to those that the container drops already: `capabilities.drop` is a set."""
     context = ref.container.security_context
     capabilities = context.capabilities if context is not None else None
@@ -404,11 +332,11 @@ def _drop_more(filler: _Filler, ref: ContainerRef, default: Default) -> None:
         return
     path = (*ref.path, "securityContext", "capabilities", "drop")
     if dropped is None:
-        filler.add(_pointer(path), missing)
+        patch.add(pointer_of(path), missing)
     else:
         for name in missing:
-            filler.add(_pointer(path) + "/-", name)
-    filler.credit(default.policy, render_path(path))
+            patch.add(pointer_of(path) + "/-", name)
+    patch.credit(default.policy, render_path(path))
 
 
 def _leaves_token_to_default(pod: Pod, default: Default) -> bool:
@@ -419,7 +347,7 @@ def _leaves_token_to_default(pod: Pod, default: Default) -> bool:
     )
 
 
-def _remove_token(filler: _Filler, spec: PodSpec) -> None:
+def _remove_token(patch: PatchOfDefaults, spec: PodSpec) -> None:
     """Remove the volume and the mounts of the token, which the ServiceAccount plugin adds before webhooks are called.
 
     Mounts that are not as the plugin makes them stay, and then the volume does.
@@ -433,23 +361,13 @@ def _remove_token(filler: _Filler, spec: PodSpec) -> None:
         for index in range(len(mounts) - 1, -1, -1):
             mount = mounts[index]
             if mount.name in names and is_token_mount(mount):
-                filler.remove(_pointer((*ref.path, "volumeMounts", index)))
+                patch.remove(pointer_of((*ref.path, "volumeMounts", index)))
             elif mount.name in names:
                 kept.add(mount.name)
     volumes = spec.volumes or ()
     for index in range(len(volumes) - 1, -1, -1):
         if volumes[index].name in names - kept:
-            filler.remove(_pointer(("spec", "volumes", index)))
-
-
-def _pointer(path: tuple[str | int, ...]) -> str:
-    """A path of plain keys as a JSON pointer (RFC 6901)."""
-    return "/" + "/".join(map(str, path))
-
-
-def _pointer_to(path: tuple[str | int, ...], name: str) -> str:
-    """The pointer to any name below a path of plain keys."""
-    return f"{_pointer(path)}/{name.replace('~', '~0').replace('/', '~1')}"
+            patch.remove(pointer_of(("spec", "volumes", index)))
 
 
 def _value(container: Container, key: str) -> Any:
@@ -496,51 +414,3 @@ def _needs_escalation(container: Container) -> bool:
         return False
     added = (context.capabilities.add if context.capabilities is not None else None) or ()
     return bool(context.privileged) or "CAP_SYS_ADMIN" in added or "SYS_ADMIN" in added
-
-
-def _annotate(filler: _Filler, metadata: ObjectMeta) -> None:
-    """Record which policy set which fields, in addition to what an earlier call on the same pod recorded."""
-    annotations = metadata.annotations
-    recorded = _recorded(annotations.get(ANNOTATION) if annotations else None)
-    for policy, fields in filler.fields.items():
-        added = frozenset(fields)
-        recorded[policy] = [*(f for f in recorded.get(policy, ()) if f not in added), *fields]
-    text = msgspec.json.encode(recorded, order="sorted").decode()
-    if _bytes_of({**(annotations or {}), **filler.annotations, ANNOTATION: text}) > MAX_ANNOTATIONS:
-        return
-    if annotations is None and not filler.annotations:
-        filler.add("/metadata/annotations", {ANNOTATION: text})
-    else:
-        filler.add(_pointer_to(("metadata", "annotations"), ANNOTATION), text)
-
-
-def _bytes_of(annotations: Mapping[str, str]) -> int:
-    return sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items())
-
-
-def _recorded(annotation: str | None) -> dict[str, list[str]]:
-    if annotation is None:
-        return {}
-    try:
-        return msgspec.json.decode(annotation, type=dict[str, list[str]])
-    except (msgspec.DecodeError, RecursionError):
-        return {}
-
-
-def with_defaults(pod: Pod, filled: Filled) -> Pod:
-    """The pod with what `fill` gave for it applied."""
-    if not filled.operations:
-        return pod
-    root = msgspec.to_builtins(pod)
-    for operation in filled.operations:
-        *above, last = (part.replace("~1", "/").replace("~0", "~") for part in operation.path[1:].split("/"))
-        target: Any = root
-        for part in above:
-            target = target[int(part)] if isinstance(target, list) else target[part]
-        if isinstance(operation, Removal):
-            del target[int(last)]
-        elif isinstance(target, list):
-            target.append(operation.value)
-        else:  # later operations may add to an object, which is not to change the operation
-            target[last] = dict(operation.value) if isinstance(operation.value, dict) else operation.value
-    return msgspec.convert(root, Pod)

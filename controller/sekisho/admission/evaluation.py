@@ -12,9 +12,10 @@ from msgspec.structs import replace
 
 from sekisho.admission.changed_images import ChangedImage, with_images
 from sekisho.admission.context import Context
-from sekisho.admission.defaults import Filled, defaults_for, with_defaults
+from sekisho.admission.defaults import defaults_for
 from sekisho.admission.mirrors import mirror_images
 from sekisho.admission.origins import Origin, with_origin
+from sekisho.admission.patch import Filled, with_defaults
 from sekisho.admission.placeholders import without_placeholders
 from sekisho.admission.pod_defaults import apparent_origins, as_created, may_have_origin
 from sekisho.admission.resolution import resolve_tags

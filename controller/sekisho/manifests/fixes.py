@@ -8,7 +8,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from sekisho.admission import Addition, UnjudgedError
-from sekisho.admission.defaults import ANNOTATION
+from sekisho.admission.patch import ANNOTATION
 from sekisho.documents import Document, Path, Problem, split_list, with_pieces, with_values
 from sekisho.findings import Change, ChangeOperation, append, set_to
 from sekisho.manifests.checks import Checked, Checker
