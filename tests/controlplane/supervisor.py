@@ -30,6 +30,8 @@ from tests.trustparts.odd import OddRegistry, start_odd_registry
 
 _READY_IN = 240.0
 _STOP_IN = 90.0
+_KEYS = ("release-key", "scanner-key", "ci-key")
+"""The Secrets with keys that the documentation makes."""
 _MADE = (
     "registry",
     "etcd",
@@ -171,12 +173,12 @@ def _push_images(registry: OddRegistry, say: Callable[[str], None]) -> None:
 
 
 def _sekisho(plane: ControlPlane, say: Callable[[str], None], registry: OddRegistry | None) -> Sekisho:
-    """registry: the one whose images are verified, by a key in the Secret release-key; None to verify none."""
+    """registry: the one whose images are verified, by keys in _KEYS; None to verify none."""
     if registry is None:
         return Sekisho(plane, say=say)
-    verify = ("--verify-images", "--authority-secret=release-key")
+    verify = ("--verify-images", *(f"--authority-secret={name}" for name in _KEYS))
     reach = (f"--registry-ca-file={registry.ca}", "--registry-network=127.0.0.0/8")
-    settings = ("imageVerification.enabled=true", "imageVerification.secrets={release-key}")
+    settings = ("imageVerification.enabled=true", f"imageVerification.secrets={{{','.join(_KEYS)}}}")
     return Sekisho(plane, settings, say, {"webhook": (*verify, *reach), "controller": verify})
 
 
