@@ -39,6 +39,11 @@ class Turns:
         """How many wait."""
         return sum(map(len, self._waiting.values()))
 
+    @property
+    def is_free(self) -> bool:
+        """Whether there is a place that nobody waits for."""
+        return self._free > 0 and not self._waiting
+
     @asynccontextmanager
     async def turn(self, namespace: str, seconds: float | None = None) -> AsyncIterator[None]:
         """Have a turn within the context. Raises TimeoutError where it takes more than so many seconds to come.

@@ -21,8 +21,8 @@ from tests.drills.traffic import DrillError
 from tests.load.usage import peak_mib, resident_mib, start_peak
 from tests.worst.floods import FLOODS
 
-MAX_MIB: Final = 512
-"""The limit of the chart."""
+MAX_MIB: Final = 256
+"""Half of the chart's limit."""
 MAX_KEPT_MIB: Final = 16
 MAX_SECONDS: Final = 0.1
 """For 99 of 100 good pods, from the client's request to the API server's answer, on a quiet machine."""

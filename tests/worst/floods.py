@@ -63,11 +63,22 @@ class Opened:
         """The same for one connection each."""
         await asyncio.gather(*(self.send(beginning, tls=tls) for beginning in beginnings))
 
-    async def review_all(self, path: str, body: bytes) -> None:
-        """Send a review on all connections at the same time, and wait for the answers."""
+    async def review_all(self, path: str, body: bytes, *, count: int = 1) -> None:
+        """Send a review so many times on all connections at the same time, and wait for all answers."""
         for _, writer in self._streams:
-            writer.write(_HEAD.format(path, len(body)).encode() + body)
-        await asyncio.gather(*(_answer(reader) for reader, _ in self._streams))
+            writer.write((_HEAD.format(path, len(body)).encode() + body) * count)
+        await asyncio.gather(*(self._read_answers(reader, count) for reader, _ in self._streams))
+
+    async def _read_answers(self, reader: asyncio.StreamReader, count: int) -> None:
+        for _ in range(count):
+            await _answer(reader)
+
+    async def review_unread(self, path: str, body: bytes, count: int, seconds: float) -> None:
+        """Send a review so many times on all connections, and read no answer for so many seconds."""
+        for _, writer in self._streams:
+            writer.transport.pause_reading()  # type: ignore[attr-defined]  # a stream's transport can read
+            writer.write((_HEAD.format(path, len(body)).encode() + body) * count)
+        await asyncio.sleep(seconds)  # the slowness of these clients is what is tested
 
     def close(self) -> None:
         """Abort all connections."""
@@ -168,6 +179,30 @@ async def reviews_together(_: Target, opened: Opened) -> None:
         await opened.review_all("/validate", body)
 
 
+async def small_reviews_together(_: Target, opened: Opened) -> None:
+    """1,000 connections on which a review of 64 KB arrives at the same time."""
+    await opened.send_all(b"" for _ in range(1000))
+    await opened.review_all("/validate", _dry_run(_annotated(64_000)))
+
+
+async def reviews_behind_others(_: Target, opened: Opened) -> None:
+    """300 connections on which 16 reviews of 64 KB arrive, one behind the other."""
+    await opened.send_all(b"" for _ in range(300))
+    await opened.review_all("/validate", _dry_run(_annotated(64_000)), count=16)
+
+
+async def reviews_that_wait(_: Target, opened: Opened) -> None:
+    """300 connections with a review of 57 KB that takes 1.5 MB when it is decoded, and is judged apart."""
+    await opened.send_all(b"" for _ in range(300))
+    await opened.review_all("/validate", _dry_run(_pod([{"name": "x", "volumeMounts": [{}] * 19_000}])))
+
+
+async def unread_answers(_: Target, opened: Opened) -> None:
+    """60 connections on which 2,000 reviews arrive, and nobody reads the answers."""
+    await opened.send_all(b"" for _ in range(60))
+    await opened.review_unread("/validate", _dry_run(_pod([{"name": "x", "image": "evil.example/x"}] * 4)), 2000, 5.0)
+
+
 Flood = Callable[[Target, Opened], Awaitable[None]]
 FLOODS: Final[dict[str, Flood]] = {
     flood.__name__: flood
@@ -181,6 +216,10 @@ FLOODS: Final[dict[str, Flood]] = {
         labelled_pods,
         trial_policies,
         reviews_together,
+        small_reviews_together,
+        reviews_behind_others,
+        reviews_that_wait,
+        unread_answers,
     )
 }
 """By name. Each returns when all is sent; its connections stay open until they are closed."""
@@ -201,6 +240,11 @@ def _policy(number: int) -> bytes:
 
 def _pod(containers: list[dict[str, Any]]) -> dict[str, Any]:
     return {"metadata": {"name": "pod"}, "spec": {"containers": containers}}
+
+
+def _annotated(size: int) -> dict[str, Any]:
+    pod = _pod([{"name": "x", "image": "evil.example/x"}])
+    return pod | {"metadata": {"name": "pod", "annotations": {"a": "x" * size}}}
 
 
 def _dry_run(pod: dict[str, Any]) -> bytes:

@@ -15,8 +15,8 @@ from tests.reviews import review_body
 from tests.worst.floods import FLOODS, Opened, Target, reviewed
 from tests.worst.judging import EVERYTHING, WAIVER
 
-MAX_MIB: Final = 512
-"""The limit of the chart."""
+MAX_MIB: Final = 256
+"""Half of the chart's limit."""
 MAX_KEPT_MIB: Final = 16
 SOON: Final = 30.0
 SELECTING: Final = 12

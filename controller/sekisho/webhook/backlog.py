@@ -32,16 +32,22 @@ class Backlog:
         self._waiting: Waiting[InTurn] = Waiting()
         self._begun = 0
         self._began = 0.0
+        self._is_scheduled = False
 
     def take(self) -> bool:
         """Whether a connection may read, or answer a further request, at once. It must call `add` otherwise."""
-        if len(self._waiting) or len(self._of_known) or not self._has_time():
+        if not self.is_free:
             return False
         if not self._begun:
             self._began = time.perf_counter()
-            asyncio.get_running_loop().call_soon(self._next_turn)
+            self._schedule()
         self._begun += 1
         return True
+
+    @property
+    def is_free(self) -> bool:
+        """Whether `take` would give true."""
+        return not len(self._waiting) and not len(self._of_known) and self._has_time()
 
     def add(self, connection: InTurn, address: str, *, is_known: bool = False) -> None:
         """Have a connection go on in a later turn of the loop, when its address has its turn. It must not wait yet.
@@ -49,6 +55,7 @@ class Backlog:
         is_known: whether the API server sent what waits.
         """
         (self._of_known if is_known else self._waiting).add(connection, address)
+        self._schedule()
 
     def remove(self, connection: InTurn) -> None:
         """Forget a connection that is closed, if it waits."""
@@ -58,12 +65,18 @@ class Backlog:
     def _has_time(self) -> bool:
         return not self._begun or (self._begun < MAX_AT_ONCE and time.perf_counter() - self._began < MAX_SECONDS)
 
+    def _schedule(self) -> None:
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._next_turn)
+
     def _next_turn(self) -> None:
+        self._is_scheduled = False
         self._begun = 0
         if not len(self._waiting) and not len(self._of_known):
             return
         self._began = time.perf_counter()
-        asyncio.get_running_loop().call_soon(self._next_turn)
+        self._schedule()
         while len(self._of_known) and self._has_time():
             self._go_on(self._of_known)
         # One at least: who the API server is may not be known here yet.

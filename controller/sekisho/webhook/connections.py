@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from msgspec import Struct, field
 
 from sekisho.webhook.backlog import Backlog
@@ -22,6 +22,8 @@ MAX_CONNECTIONS = 1024
 """Open at the same time; past it, one without a request is closed for a new one: of the address that has the most
 connections, the one that has waited for a request for longest. All may be closed at once, which takes the event loop
 30 us each; the rest of what it takes waits for its turn."""
+MAX_UNKNOWN = 512
+"""The same for connections on which nothing has come that only the API server knows: the others are left to it."""
 MAX_UNREAD = 64
 """Connections whose client does not read its answers, at the same time; past it, one of them is closed."""
 HEAD_SECONDS = 10.0
@@ -37,7 +39,11 @@ READ_BYTES = 256 * 1024
 PIECE_BYTES = 32 * 1024
 """What aiohttp parses of it at once. Where each byte comes in a chunk of its own, that takes it 5 ms."""
 UNREAD_BYTES = 16 * 1024
-"""What TLS holds of a connection whose read has to wait; then nothing more is received of it."""
+"""What is decrypted of a connection whose read has to wait, and what TLS then holds at which nothing more is received.
+A record of TLS is no longer, and most reviews are shorter."""
+UNSENT_BYTES = 16 * 1024
+"""What TLS holds of answers that a client does not read before it counts as one that does not; uvloop's own 512 KiB on
+each of many connections would fill the memory."""
 
 # Errors in a handler are answered and logged there; aiohttp would only log misbehaving clients.
 _logger = logging.getLogger("sekisho.webhook.http")
@@ -54,8 +60,9 @@ class Connection(web.RequestHandler):
     """
 
     __slots__ = (
-        *("_address", "_backlog", "_clock", "_has_paused", "_has_turn", "_head_seconds", "_head_since"),
-        *("_is_answering", "_is_paused", "_on_answered", "_on_resumed", "_open", "_turn", "_waiting", "_watch"),
+        *("_address", "_backlog", "_clock", "_content", "_has_paused", "_has_turn", "_head_seconds", "_head_since"),
+        *("_is_answering", "_is_busy", "_is_known", "_is_paused", "_on_answered", "_on_resumed", "_open", "_turn"),
+        *("_waiting", "_watch"),
         "received",
     )
 
@@ -85,6 +92,9 @@ class Connection(web.RequestHandler):
         self._head_seconds = head_seconds
         self._head_since: float | None = None
         self._is_answering = False
+        self._is_busy = False  # with a request of which no more is read than its body
+        self._content: StreamReader | None = None  # that body
+        self._is_known = False
         self._is_paused = False
         self._has_paused = False
         self._backlog = backlog
@@ -124,6 +134,16 @@ class Connection(web.RequestHandler):
     def is_paused(self) -> bool:
         """Whether aiohttp does not want to read on now."""
         return self._is_paused
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether what comes next is needed: all of it belongs to the body that is received, or no request waits.
+
+        What a client sends behind a request waits until that is answered, and nearly all of it with the client.
+        """
+        if self._messages:
+            return False
+        return not self._is_busy or (self._content is not None and not self._content.is_eof())
 
     @property
     def address(self) -> str:
@@ -186,16 +206,37 @@ class Connection(web.RequestHandler):
         if self._turn is not None and not self._turn.done():
             self._turn.set_result(None)
 
-    def answering(self, is_answering: bool) -> None:
-        """Note that a request's head is complete and the request is being answered, or that it is answered."""
-        self._is_answering = is_answering
+    def begin(self) -> None:
+        """Note that a request's head is complete."""
+        self._is_busy = True
+
+    def answering(self, content: StreamReader) -> None:
+        """Note that a request is being answered, of which this is the body."""
+        self._is_answering = True
+        self._content = content
         self._head_since = None
-        if not is_answering:
-            self.received = 0
         if self._waiting is not None:
-            if is_answering:
-                self._waiting.pop(self, None)
-            else:
+            self._waiting.pop(self, None)
+        self._read_on()
+
+    def end(self) -> None:
+        """Note that a request is answered, or that nobody waits for its answer."""
+        self._is_answering = self._is_busy = False
+        self._content = None
+        self._head_since = None
+        self.received = 0
+        if self._waiting is not None:
+            self._waiting[self] = None
+        self._read_on()
+
+    def note_known(self) -> None:
+        """Note that the API server has opened this connection."""
+        if not self._is_known and self._waiting is not None:
+            self._is_known = True
+            is_waiting = self in self._waiting
+            self._waiting.pop(self, None)
+            self._waiting = self._open.add_known(self, self._address)
+            if is_waiting:
                 self._waiting[self] = None
 
     def answered(self, request: web.BaseRequest) -> None:
@@ -210,10 +251,14 @@ class Connection(web.RequestHandler):
             self._waiting[self] = None
         self._next_keepalive_close_time = self._clock.time() + IDLE_SECONDS  # as after the requests that aiohttp sees
 
+    def _read_on(self) -> None:
+        if self._on_resumed is not None and not self._is_paused and self.wants_more:
+            self._on_resumed()
+
     def _leave(self) -> None:
         if self._waiting is not None:
             self._waiting = None
-            self._open.remove(self, self._address)
+            self._open.remove(self, self._address, is_known=self._is_known)
         self._open.unread.remove(self)
 
     def _check_head(self) -> None:
@@ -263,9 +308,12 @@ class Received(asyncio.BufferedProtocol):
     def __init__(self, connect: Connect, buffer: memoryview, backlog: Backlog, at_once: AtOnce | None) -> None:
         self._connection = connect(self._resume, None if at_once is None else self._answered)
         self._buffer = buffer
+        self._little = buffer[:UNREAD_BYTES]
         self._backlog = backlog
         self._unread: list[bytes] = []
         self._is_stalled = False  # that waits until aiohttp wants to read on
+        self._is_in_turn = False  # what the transport has of the connection is read in the present turn
+        self._has_read = False
         self._at_once = at_once
         self._transport: asyncio.Transport | None = None
         self._lost: BaseException | None = None  # why the connection is closed
@@ -282,6 +330,7 @@ class Received(asyncio.BufferedProtocol):
         limit_unread = getattr(transport, "set_read_buffer_limits", None)  # only TLS has it
         if limit_unread is not None:
             limit_unread(UNREAD_BYTES)
+            self._transport.set_write_buffer_limits(UNSENT_BYTES)
         self._connection.connection_made(transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -309,12 +358,18 @@ class Received(asyncio.BufferedProtocol):
         self._connection.eof_received()
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer
+        # What is received of a connection that has to wait is not decrypted as well, apart from what its turn needs.
+        return self._buffer if self._is_in_turn or self._backlog.is_free else self._little
 
     def buffer_updated(self, nbytes: int) -> None:
         # Event loops call this before they read for another connection.
         data = bytes(self._buffer[:nbytes])
-        if not self._unread and self._backlog.take():
+        if not self._has_read:
+            self._has_read = True
+            self._is_of_known(data)
+        if not self._is_between and not self._connection.wants_more:
+            self._stall(data)
+        elif not self._unread and (self._is_in_turn or self._backlog.take()):
             self._read(data)
         else:
             self._wait([*self._unread, data], is_known=self._is_of_known(data))
@@ -324,7 +379,7 @@ class Received(asyncio.BufferedProtocol):
         if self._transport is None:
             self._connection.connection_lost(self._lost)
             return
-        if self._connection.is_paused:
+        if not self._may_read:
             self._is_stalled = True
             return
         data = b"".join(self._unread)
@@ -335,11 +390,28 @@ class Received(asyncio.BufferedProtocol):
             self._connection.abort()
             raise
         if not self._connection.is_paused:
+            # Event loops read what they have of it in the next round, before they call what is added here.
+            self._is_in_turn = True
             self._resume()
+            asyncio.get_running_loop().call_soon(self._end_turn)
+
+    @property
+    def _may_read(self) -> bool:
+        return not self._connection.is_paused and (self._is_between or self._connection.wants_more)
+
+    def _end_turn(self) -> None:
+        self._is_in_turn = False
+
+    def _stall(self, data: bytes) -> None:
+        """Read this when aiohttp wants to read on."""
+        if self._transport is not None:
+            self._is_stalled = self._is_stalled or not self._unread  # otherwise it waits for its turn, which notes it
+            self._unread.append(data)
+            self._transport.pause_reading()
 
     def _resume(self) -> None:
         """Read on: first what waits for it, then what the transport has."""
-        if self._is_stalled:
+        if self._is_stalled and self._may_read:
             self._is_stalled = False
             self._backlog.add(self, self._connection.address, is_known=self._is_of_known(b""))
         transport = self._transport
@@ -362,6 +434,7 @@ class Received(asyncio.BufferedProtocol):
         target = target_of(data)
         if self._at_once.is_known(target):
             self._target = target
+            self._connection.note_known()
         return self._at_once.is_known(self._target)
 
     def _read(self, data: bytes) -> None:
@@ -424,6 +497,7 @@ class Received(asyncio.BufferedProtocol):
     def _answered(self, request: web.BaseRequest) -> None:
         """aiohttp has answered a review."""
         self._target = request.raw_path
+        self._is_of_known(b"")
         end = self._first.find(b"\r\n\r\n") + 4
         # Otherwise aiohttp has bytes of another request, or the length is not that of the body.
         if self._at_once is not None and end >= 4 and end + (request.content_length or 0) == self._received:
@@ -432,10 +506,16 @@ class Received(asyncio.BufferedProtocol):
 
 
 class _Client(Struct):
-    """The connections of one address: how many are open, and those that wait for a request, in the order of waiting."""
+    """The connections of one address: how many are open, and those that wait for a request, in the order of waiting.
+
+    unknown: all that the API server did not open, in the order of opening.
+    known: those that it opened, and that wait.
+    """
 
     open: int = 0
+    unknown: dict[Connection, None] = field(default_factory=dict)
     waiting: dict[Connection, None] = field(default_factory=dict)
+    known: dict[Connection, None] = field(default_factory=dict)
 
 
 class OpenConnections:
@@ -443,6 +523,7 @@ class OpenConnections:
 
     def __init__(self) -> None:
         self._count = 0
+        self._known = 0  # of them
         self._clients: dict[str, _Client] = {}
         self.unread: Waiting[Connection] = Waiting()
         """Connections whose client does not read its answers."""
@@ -452,20 +533,37 @@ class OpenConnections:
 
         Gives the connections of its address that wait for a request, to which it adds and from which it removes itself.
         """
-        if self._count >= MAX_CONNECTIONS and not self._close_one():
+        has_too_many = self._count >= MAX_CONNECTIONS
+        is_full = has_too_many or self._count - self._known >= MAX_UNKNOWN
+        if is_full and not self._close_one(address, of_known=has_too_many):
             return None
         self._count += 1
         client = self._clients.setdefault(address, _Client())
         client.open += 1
-        client.waiting[connection] = None
+        client.unknown[connection] = client.waiting[connection] = None
         return client.waiting
 
-    def remove(self, connection: Connection, address: str) -> None:
-        """Remove a connection that was added, and is closed."""
+    def add_known(self, connection: Connection, address: str) -> dict[Connection, None]:
+        """Note that the API server has opened one of the connections that were added.
+
+        Gives what `add` gives, for connections of the API server.
+        """
+        self._known += 1
+        client = self._clients[address]
+        del client.unknown[connection]
+        return client.known
+
+    def remove(self, connection: Connection, address: str, *, is_known: bool) -> None:
+        """Remove a connection that was added, and is closed.
+
+        is_known: whether `add_known` was called for it.
+        """
         self._count -= 1
+        self._known -= is_known
         client = self._clients[address]
         client.open -= 1
-        client.waiting.pop(connection, None)
+        for connections in (client.unknown, client.waiting, client.known):
+            connections.pop(connection, None)
         if not client.open:
             del self._clients[address]
 
@@ -475,12 +573,19 @@ class OpenConnections:
         if len(self.unread) > MAX_UNREAD:
             self.unread.longest().abort()
 
-    def _close_one(self) -> bool:
-        clients = [client for client in self._clients.values() if client.waiting]
-        if not clients:
+    def _close_one(self, address: str, *, of_known: bool) -> bool:
+        """Close a connection for a new one of an address; one that waits for a request, if there is one.
+
+        of_known: whether it may be one that the API server has opened, if no other one waits.
+        """
+        clients = sorted(self._clients.values(), key=lambda client: client.open, reverse=True)
+        waiting = [client.waiting for client in clients] + [client.known for client in clients if of_known]
+        if clients[0].open > self._clients.get(address, _Client()).open + 1:
+            waiting.append(clients[0].unknown)  # an address cannot keep others out by requests that take long
+        longest = next((next(iter(connections)) for connections in waiting if connections), None)
+        if longest is None:
             return False
-        largest = max(clients, key=lambda client: client.open)
-        next(iter(largest.waiting)).abort()
+        longest.abort()
         return True
 
 
@@ -513,10 +618,11 @@ class HttpServer(web.Server):
 
 async def _answer(handler: Handler, request: web.BaseRequest) -> web.StreamResponse:
     connection = cast("Connection", request.protocol)
-    if not connection.may_answer():
-        await connection.turn()
-    connection.answering(True)
+    connection.begin()
     try:
+        if not connection.may_answer():
+            await connection.turn()
+        connection.answering(request.content)
         return await handler(request)
     finally:
-        connection.answering(False)
+        connection.end()

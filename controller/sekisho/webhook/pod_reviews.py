@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Final, Protocol, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from sekisho import admission
 from sekisho.admission import (
@@ -102,25 +102,40 @@ class _TimeApart(Struct):
             raise UnjudgedError(_TOO_MUCH)
 
 
-class _Question(Struct, frozen=True, gc=False):
-    """A review, the bytes of its body, and what answers it. A large one has its turn already, and `apart` from it.
+class Question(Struct):
+    """A review that may have to wait, and what answers it.
 
+    review: None while it waits for its turn, and of a large one before: in memory, what a body is decoded to is up to
+        30 times as large, and many may wait.
+    head: the review without its objects.
+    is_large: whether it is decoded in its turn, which it then has already.
     has_many: whether it is known to have more findings than are made at once.
     """
 
     answer: Answer
-    review: Review
-    policies: PolicySet
-    labels: Mapping[str, str] | None
+    body: bytes
     deadline: Deadline
-    size: int
     apart: _TimeApart
-    is_large: bool
-    has_many: bool
+    review: Review | None
+    head: Review
+    has_many: bool = False
+    is_large: bool = False
+    policies: PolicySet = PolicySet()
+    labels: Mapping[str, str] | None = None
+
+    def decoded(self) -> Review:
+        """The review. Raises MalformedReviewError."""
+        if self.review is None:
+            self.review = admission.decode(self.body)
+        return self.review
 
     def with_trust(self, trust: Trust | None, check_time: CheckTime | None) -> Outcome:
         """The answer, by what is known about images; the time is checked on the way, unless `check_time` is None."""
-        return self.answer(self.review, self.policies, self.labels, check_time, trust)
+        return self.answer(self.decoded(), self.policies, self.labels, check_time, trust)
+
+    def is_quick(self) -> bool:
+        """Whether it takes so little time that all others can wait for it."""
+        return not self.has_many and _is_quick(self.decoded(), len(self.body), self.policies, self.labels)
 
 
 class Counter(Protocol):
@@ -214,32 +229,24 @@ class PodReviews:
         self, webhook: str, answer: Answer, body: bytes, deadline: Deadline
     ) -> bytes | Coroutine[Any, Any, bytes]:
         if len(body) > MAX_SMALL_BYTES:
-            return self._answer_later(webhook, answer, body, None, deadline)
+            head = admission.decode_head(body)
+            return self._answer_later(webhook, Question(answer, body, deadline, _TimeApart(deadline), None, head))
         review = admission.decode(body)
+        has_many = False
         try:
             outcome = self._outcome_at_once(answer, review, len(body), deadline)
         except ManyFindingsError:
-            return self._answer_later(webhook, answer, body, review, deadline, has_many=True)
-        if outcome is None:
-            return self._answer_later(webhook, answer, body, review, deadline)
-        return self._counted(webhook, outcome, deadline)
+            outcome, has_many = None, True
+        if outcome is not None:
+            return self._counted(webhook, outcome, deadline)
+        head = structs.replace(review, object=None, old_object=None)
+        question = Question(answer, body, deadline, _TimeApart(deadline), review, head, has_many)
+        return self._answer_later(webhook, question)
 
-    async def _answer_later(
-        self,
-        webhook: str,
-        answer: Answer,
-        body: bytes,
-        review: Review | None,
-        deadline: Deadline,
-        *,
-        has_many: bool = False,
-    ) -> bytes:
+    async def _answer_later(self, webhook: str, question: Question) -> bytes:
         """The same, after whatever must be waited for; without a review the body is large, and decoded in its turn."""
-        if review is None:
-            outcome = await self._outcome_of_large(answer, body, deadline)
-        else:
-            outcome = await self._outcome(answer, review, len(body), deadline, has_many=has_many)
-        return self._counted(webhook, outcome, deadline)
+        outcome = await (self._outcome_of_large if question.review is None else self._outcome)(question)
+        return self._counted(webhook, outcome, question.deadline)
 
     def _counted(self, webhook: str, outcome: Outcome, deadline: Deadline) -> bytes:
         if is_proof(outcome.review):  # not a user's pod: nobody wants to read of it
@@ -272,73 +279,63 @@ class PodReviews:
         except Exception:
             return _internal_error(review)
 
-    async def _outcome_of_large(self, answer: Answer, body: bytes, deadline: Deadline) -> Outcome:
+    async def _outcome_of_large(self, question: Question) -> Outcome:
         """The verdict on a large review, in its turn. It is decoded then, as it takes far more memory afterwards.
 
         Raises MalformedReviewError.
         """
-        head = admission.decode_head(body)
+        question.is_large = True
         try:
-            async with self._turns.turn(head.namespace or "", deadline.left):
-                apart = _TimeApart(deadline)
-                review = await self._run_apart(apart, lambda: admission.decode(body))
-                return await self._outcome(answer, review, len(body), deadline, apart)
+            async with self._turns.turn(question.head.namespace or "", question.deadline.left):
+                await self._run_apart(question.apart, question.decoded)
+                question.head = structs.replace(question.decoded(), object=None, old_object=None)
+                return await self._outcome(question)
         except TimeoutError:
-            return admission.errored(head, _LATE)
+            return admission.errored(question.head, _LATE)
 
-    async def _outcome(
-        self,
-        answer: Answer,
-        review: Review,
-        size: int,
-        deadline: Deadline,
-        apart: _TimeApart | None = None,
-        *,
-        has_many: bool = False,
-    ) -> Outcome:
-        """The verdict; a large review has its turn and its time apart already. Never raises."""
+    async def _outcome(self, question: Question) -> Outcome:
+        """The verdict; a large review has its turn already. Never raises."""
         self._waiting += 1
+        head, deadline = question.head, question.deadline
         try:
             if self._waiting > MAX_REVIEWS:
-                return admission.errored(review, "too many reviews are waiting at the same time; try again")
-            policies = PROOF_POLICIES if is_proof(review) else self._enforced.policies
-            labels = None
-            if policies.needs_labels and review.operation in ("CREATE", "UPDATE"):
-                labels = await self._labels(review.namespace or "", deadline)
-            time_apart, is_large = apart or _TimeApart(deadline), apart is not None
-            question = _Question(answer, review, policies, labels, deadline, size, time_apart, is_large, has_many)
+                return admission.errored(head, "too many reviews are waiting at the same time; try again")
+            question.policies = PROOF_POLICIES if is_proof(question.decoded()) else self._enforced.policies
+            if question.policies.needs_labels and head.operation in ("CREATE", "UPDATE"):
+                question.labels = await self._labels(head.namespace or "", deadline)
             outcome = await self._judged(question)
-            return outcome if deadline.left >= 0 else admission.errored(review, _LATE)
+            return outcome if deadline.left >= 0 else admission.errored(head, _LATE)
         except TimeoutError:
-            return admission.errored(review, _LATE)
+            return admission.errored(head, _LATE)
         except UnknownNamespaceError as error:
-            return admission.errored(review, f"the labels of its namespace are not known: {error}")
+            return admission.errored(head, f"the labels of its namespace are not known: {error}")
         except Exception:
-            return _internal_error(review)
+            return _internal_error(head)
         finally:
             self._waiting -= 1
 
-    async def _judged(self, question: "_Question") -> Outcome:
+    async def _judged(self, question: Question) -> Outcome:
         """The verdict, for which evidence about images is waited for where it is needed. Raises TimeoutError."""
         policies, deadline = question.policies, question.deadline
         verification = self._verification if policies.needs_evidence else None
-        trust = None if verification is None else verification.trust(policies, question.review)
+        trust = None if verification is None else verification.trust(policies, question.decoded())
         outcome = await self._answered(question, trust)
         if verification is not None and trust is not None:
             until = deadline.at_most(_MAX_LARGE_WAIT) if question.is_large else deadline
             if await verification.settled(outcome, trust, until):
-                return await self._answered(question, verification.trust(policies, question.review))
+                return await self._answered(question, verification.trust(policies, question.decoded()))
         return outcome
 
-    async def _answered(self, question: "_Question", trust: Trust | None) -> Outcome:
+    async def _answered(self, question: Question, trust: Trust | None) -> Outcome:
         """The verdict by what is known about images now; apart where it may take long. Raises TimeoutError."""
-        review = question.review
         if question.is_large:
             return await self._run_apart(question.apart, lambda: question.with_trust(trust, question.apart.check))
-        if not question.has_many and _is_quick(review, question.size, question.policies, question.labels):
+        if question.is_quick():
             with suppress(ManyFindingsError):
                 return question.with_trust(trust, None)
-        async with self._turns.turn(review.namespace or "", question.deadline.left):
+        if not self._turns.is_free:
+            question.review = None
+        async with self._turns.turn(question.head.namespace or "", question.deadline.left):
             return await self._run_apart(question.apart, lambda: question.with_trust(trust, question.apart.check))
 
     async def _run_apart(self, apart: _TimeApart, call: Callable[[], T]) -> T:

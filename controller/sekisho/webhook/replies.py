@@ -33,6 +33,7 @@ class _KeptAlive(web.StreamResponse):
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter:
         await request.writer.write(kept_alive(self._json))
+        await request.writer.drain()  # otherwise further requests are answered although the client reads no answer
         cast("Connection", request.protocol).answered(request)
         return request.writer
 

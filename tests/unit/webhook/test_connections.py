@@ -16,6 +16,7 @@ from sekisho.webhook.replies import reply
 SOON = 20
 HEAD_SECONDS = 0.3
 HEAD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n"
+SECRET = "/a/secret"
 
 
 class Client:
@@ -167,6 +168,26 @@ async def test_over_the_limit_connections_with_a_request_stay_and_a_new_one_is_c
         assert await busy.answer()
 
 
+async def test_over_the_limit_requests_of_one_address_do_not_keep_others_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_UNKNOWN", 3)
+    async with serving(SOON) as connect:
+        busy = [await connect() for _ in range(3)]
+        for client in busy:
+            assert await client.ask()
+            client.send(HEAD + b"bo")
+        await asyncio.sleep(0)  # the heads leave before the next client connects
+        assert await closes(await connect())
+        alone = await connect("127.0.0.2")
+        assert await alone.ask()
+        with suppress(ConnectionResetError):
+            assert await busy[0].rest() == b""
+        for client in busy[1:]:
+            client.send(b"dy")
+            assert await client.answer()
+
+
 async def test_over_the_limit_the_address_with_the_most_connections_loses_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -184,6 +205,51 @@ async def test_over_the_limit_the_address_with_the_most_connections_loses_one(
             assert await first.rest() == b""
         assert await second.ask()
         assert await alone.ask()
+
+
+async def test_connections_that_the_api_server_has_opened_are_not_closed_for_those_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_UNKNOWN", 1)
+    async with serving(SOON, at_once=echo, is_known=lambda target: target == f"{SECRET}?timeout=3s") as connect:
+        known = [await connect() for _ in range(1)]
+        known[0].send(post(b"first", path=SECRET))
+        await known[0].answer()
+        other = await connect()
+        other.send(post(b"first"))
+        await other.answer()  # of all, the API server's connections wait for longest
+        another = await connect()
+        another.send(post(b"first"))
+        assert (await another.answer()).endswith(b"first was seen")
+        with suppress(ConnectionResetError):
+            assert await other.rest() == b""
+        known.append(await connect())  # there is room for it: another one is closed
+        for client in known:
+            client.send(post(b"more", path=SECRET))
+            assert (await client.answer()).endswith(b"seen")
+
+
+async def test_client_that_does_not_read_its_answers_gets_no_more_until_it_does() -> None:
+    heads = 0
+
+    def note_head() -> None:
+        nonlocal heads
+        heads += 1
+
+    async with serving(SOON, on_head=note_head, at_once=lambda target, body, started: None) as connect:
+        lazy, alone = await connect(), await connect("127.0.0.2")
+        lazy.send(post(bytes(32_000)) * 1000)  # asyncio reads few of the answers before somebody asks for them
+        answered, asked = -1, 0
+        async with asyncio.timeout(SOON):
+            while answered < heads - asked:
+                answered = heads - asked
+                for _ in range(50):
+                    await alone.ask()
+                asked += 50
+        assert 0 < answered < 500
+        for _ in range(1000):
+            await lazy.answer()
+    assert heads - asked == 1000
 
 
 async def test_clients_that_do_not_read_their_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,9 +451,6 @@ async def test_requests_that_arrive_together_are_answered_in_turns_by_address(*,
     assert answered.index(b"alone") <= 2 * MAX_AT_ONCE
 
 
-SECRET = "/a/secret"
-
-
 @pytest.mark.parametrize("is_at_once", [True, False], ids=["at once", "by aiohttp"])
 @pytest.mark.parametrize("is_new", [True, False], ids=["new connection", "kept connection"])
 async def test_requests_of_the_api_server_go_before_a_crowd_at_its_address(*, is_at_once: bool, is_new: bool) -> None:
@@ -559,6 +622,42 @@ async def test_little_is_read_of_connections_whose_requests_wait(monkeypatch: py
         assert (await client.answer()).endswith(b"seen")
         client.writer.transport.abort()
     alone.writer.close()
+    await runner.cleanup()
+
+
+async def test_bodies_behind_a_request_that_waits_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[int] = []
+    data_received = module.Connection.data_received
+
+    def noting(connection: module.Connection, data: bytes) -> None:
+        parsed.append(len(data))
+        data_received(connection, data)
+
+    released = asyncio.Event()
+
+    async def wait(request: web.BaseRequest) -> web.StreamResponse:
+        body = await request.read()
+        if body == b"wait":
+            await released.wait()
+        return web.Response(text=f"{len(body)} seen")
+
+    monkeypatch.setattr(module.Connection, "data_received", noting)
+    runner = web.ServerRunner(HttpServer(wait, SOON), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    many = [Client(*await asyncio.open_connection(*runner.addresses[0][:2])) for _ in range(4)]
+    alone = Client(*await asyncio.open_connection(*runner.addresses[0][:2], local_addr=("127.0.0.2", 0)))
+    for client in many:
+        client.send(post(b"wait") + post(bytes(60_000)) * 20)
+    for _ in range(100):
+        assert await alone.ask()
+    assert sum(parsed) <= len(many) * module.PIECE_BYTES + 100 * len(HEAD + b"body")
+    released.set()
+    for client in many:
+        for length in (4, *(60_000,) * 20):
+            assert (await client.answer()).endswith(b"\r\n\r\n%d seen" % length)
+    for client in (*many, alone):
+        client.writer.close()
     await runner.cleanup()
 
 
