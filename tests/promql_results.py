@@ -44,8 +44,8 @@ def result(expression: str, scrapes: Sequence[Scrape]) -> Vector:
 
     Raises NotImplementedError for what no alert of ours has needed so far.
     """
-    found = _value(promql.parse(expression), scrapes)
-    return found if isinstance(found, dict) else {frozenset(): found}
+    value = _value(promql.parse(expression), scrapes)
+    return value if isinstance(value, dict) else {frozenset(): value}
 
 
 def _value(node: promql.Expr, scrapes: Sequence[Scrape]) -> Vector | float:
@@ -68,9 +68,9 @@ def _value(node: promql.Expr, scrapes: Sequence[Scrape]) -> Vector | float:
 
 
 def _vector(node: promql.Expr, scrapes: Sequence[Scrape]) -> Vector:
-    found = _value(node, scrapes)
-    assert isinstance(found, dict), node
-    return found
+    value = _value(node, scrapes)
+    assert isinstance(value, dict), node
+    return value
 
 
 def _selected(node: promql.VectorSelector, scrape: Scrape) -> Vector:

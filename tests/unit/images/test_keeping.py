@@ -34,8 +34,8 @@ def test_scans_of_many_authorities_do_not_hide_that_of_one() -> None:
     own, newer = scanned_by(finished=NOW - 2 * HOUR), [scanned_by(key) for key in others]
 
     def authors(*attached: Candidate) -> tuple[set[str], tuple[str, ...]]:
-        found = verify(REPOSITORY, IMAGE, attached, authorities, NOW, predicates=[SCAN_PREDICATE])
-        return {by.authority for one in found.attestations for by in one.signatures}, found.problems
+        image_facts = verify(REPOSITORY, IMAGE, attached, authorities, NOW, predicates=[SCAN_PREDICATE])
+        return {by.authority for one in image_facts.attestations for by in one.signatures}, image_facts.problems
 
     assert authors(own, *newer[1:]) == ({"scanner", *(f"team-{number}" for number in range(1, MAX_SCANS))}, ())
     # All of the same time or none: which of them is needed is unknown.
@@ -53,9 +53,9 @@ def test_other_attestations_of_one_authority_do_not_hide_those_of_another() -> N
     authorities = [keyed("release", P256), keyed("team", OTHER_P256)]
     for count in (1, 31):
         attached = [built(P256, 99), *(built(OTHER_P256, number) for number in range(count))]
-        found = verify(REPOSITORY, IMAGE, attached, authorities, NOW, predicates=[SLSA_1])
-        assert "release" in {by.authority for one in found.attestations for by in one.signatures}
-        assert len(found.attestations) == count + 1
+        image_facts = verify(REPOSITORY, IMAGE, attached, authorities, NOW, predicates=[SLSA_1])
+        assert "release" in {by.authority for one in image_facts.attestations for by in one.signatures}
+        assert len(image_facts.attestations) == count + 1
     (kept, (problem,)) = keep(
         [
             Attestation(SLSA_1, (Signature(name, name),), build=Build(f"https://builder.example/{number}"))
