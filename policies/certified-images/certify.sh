@@ -3,4 +3,4 @@
 set -eu
 cosign verify --key release.pub --insecure-ignore-tlog=true "$1"
 sekisho catalog add catalog.yaml "$1" --valid-days 90
-git commit --quiet --message "Certify $1" catalog.yaml
+git diff --quiet catalog.yaml || git commit --quiet --message "Certify $1" catalog.yaml

@@ -246,7 +246,7 @@ def scan_problem(requirement: Requirement, scan: Scan, now: datetime, exclusions
     more = len({*denied.values(), *(name for _, ids in exceeded for name in ids)}) - len({one.id for one in worst})
     shown = "; ".join(map(_shown, worst)) + (f"; and {more} more" if more > 0 else "")
     by = f" by {scan.scanner}" if scan.scanner else ""
-    text = f"has {words(what, 'and')}, in a scan{by} {_age(age)} ago: {shown}"
+    text = f"has {', and '.join(what)}, in a scan{by} {_age(age)} ago: {shown}"
     return ScanProblem(text, _allowed([bound for bound, _ in exceeded], requirement.vex), _fix(worst))
 
 
@@ -322,4 +322,4 @@ def _age(age: timedelta) -> str:
     for size, unit in ((24 * 60, "days"), (60, "hours")):
         if minutes >= 2 * size:
             return f"{minutes // size} {unit}"
-    return f"{minutes} minutes"
+    return f"{minutes} {'minute' if minutes == 1 else 'minutes'}"

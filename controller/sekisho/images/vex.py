@@ -236,7 +236,7 @@ def _is_about(statement: _Statement, repository: str, digest: str, *, whole: boo
 def _names(product: _Component, repository: str, digest: str) -> bool:
     """Whether a product is the image: by its digest, or by its name where a package URL has no version."""
     algorithm, _, value = digest.partition(":")
-    if product.hashes.get(algorithm.replace("sha", "sha-")) == value:
+    if product.hashes.get(algorithm.replace("sha", "sha-"), "").lower() == value:
         return True
     return any(_is_image(unquote(text), repository, digest) for text in (product.id, *product.identifiers.values()))
 

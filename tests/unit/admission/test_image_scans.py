@@ -373,6 +373,19 @@ def test_older_vex_document_than_are_kept_excludes_nothing() -> None:
     assert judged(facts(DIRTY, older, *newer), required).is_denied
 
 
+def test_vex_document_that_is_not_kept_may_say_that_another_id_affects_the_image() -> None:
+    advisory = scanned_by(report=grype(grype_match("GHSA-1", related=["CVE-2024-0001"])))
+    older = vex_by(OTHER_P256, vex_statement("CVE-2024-0001", "affected"), issued=NOW - 2 * HOUR)
+    ids = ["GHSA-1", *(f"CVE-{number}" for number in range(1, MAX_VEX))]
+    newer = [vex_by(OTHER_P256, vex_statement(one), issued=NOW - HOUR / (n + 2)) for n, one in enumerate(ids)]
+    required = policy(maximum=STRICT, vex=VEX)
+    assert not judged(facts(advisory, *newer), required).violations
+    for kept in (newer, newer[1:], newer[:1]):
+        assert judged(facts(advisory, older, *kept), required).is_denied
+    both = vex_by(OTHER_P256, vex_statement("GHSA-1"), vex_statement("CVE-2024-0001"), issued=NOW)
+    assert not judged(facts(advisory, older, *newer, both), required).violations
+
+
 def test_vex_documents_of_the_same_time_exclude_what_none_of_them_says_otherwise() -> None:
     more = [vex_by(OTHER_P256, vex_statement(f"CVE-{number}")) for number in range(MAX_VEX + 3)]
     excluded, affecting = (
@@ -441,6 +454,9 @@ def test_denied_vulnerability_is_denied_under_each_of_its_ids() -> None:
         "2.15.0, GHSA-jfh8-c2jp-5v3q (allowed: none). Fix: "
     ) in text
     assert is_admitted(log4shell, trivy_row("CVE-2021-442280"))
+    strict = policy(denied=["CVE-2021-44228"], maximum=STRICT)
+    both = message(judged(facts(scanned_by(report=trivy(trivy_row("CVE-2021-44228"), trivy_row()))), strict))
+    assert "has CVE-2021-44228, which the policy denies, and 2 fixable critical vulnerabilities, in a scan" in both
     assert not is_admitted(log4shell, trivy_row("CVE-2021-44228", "LOW"))
 
 

@@ -48,6 +48,7 @@ ABOUT: dict[str, tuple[Any, bool]] = {
     "another reference": (f"{REPOSITORY}@{OTHER_IMAGE}", False),
     "a package": ("pkg:deb/debian/openssl@3.0.11", False),
     "its hash": ({"@id": "acme", "hashes": {"sha-256": IMAGE[7:]}}, True),
+    "its hash in capitals": ({"@id": "acme", "hashes": {"sha-256": IMAGE[7:].upper()}}, True),
     "another hash": ({"@id": "acme", "hashes": {"sha-256": OTHER_IMAGE[7:]}}, False),
     "an identifier": ({"@id": "acme", "identifiers": {"purl": f"pkg:oci/{NAME}@{IMAGE}"}}, True),
     "a part of it": ({"@id": f"pkg:oci/{NAME}", "subcomponents": [{"@id": "pkg:deb/debian/openssl"}]}, False),
