@@ -5,11 +5,9 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
-MAX_PAUSE_SECONDS: Final = 0.1
-"""How long those that give way to a worker's call wait for its end."""
 _Entry = tuple[asyncio.Future[None], int]
 """What waits, and how many places it needs."""
 
@@ -140,26 +138,31 @@ class Worker:
     def __init__(self, name: str) -> None:
         self._thread = ThreadPoolExecutor(1, name)
         self._turns = Turns()
-        self._present: asyncio.Future[Any] | None = None
+        self._calls = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def run(self, namespace: str, call: Callable[[], T]) -> T:
         """The result of a call in the thread, in the namespace's turn."""
-        async with self._turns.turn(namespace):
-            running = asyncio.get_running_loop().run_in_executor(self._thread, call)
-            self._present = running
-            try:
-                return await running
-            finally:
-                self._present = None
+        self._calls += 1
+        self._idle.clear()
+        try:
+            async with self._turns.turn(namespace):
+                return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self._idle.set()
 
-    async def give_way(self) -> None:
-        """Return when the present call ends, or after MAX_PAUSE_SECONDS; at once where there is none.
+    async def give_way(self, seconds: float) -> None:
+        """Return when there is no call, or after so many seconds.
 
         For work on the event loop that can wait, such as receiving many megabytes: it gives the interpreter away at
         each of its many system calls, and would wait for it each time, with all else on the event loop.
         """
-        if self._present is not None:
-            await asyncio.wait((self._present,), timeout=MAX_PAUSE_SECONDS)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
 
     def close(self) -> None:
         """End the thread when it is done with the present call."""

@@ -7,7 +7,6 @@ from functools import partial
 
 import pytest
 
-from sekisho import turns as module
 from sekisho.turns import Turns, Worker
 from tests.unit.waiting import until
 
@@ -215,29 +214,29 @@ async def test_namespaces_take_turns_at_a_worker() -> None:
     worker.close()
 
 
-async def test_work_that_gives_way_to_a_worker_goes_on_when_its_call_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_PAUSE_SECONDS", SOON)
-    worker, may_end = Worker("test"), threading.Event()
-    await worker.give_way()  # to nothing
-    call = asyncio.create_task(worker.run("team", partial(may_end.wait, SOON)))
+async def test_work_that_gives_way_to_a_worker_goes_on_when_all_its_calls_ended() -> None:
+    worker, may_end = Worker("test"), [threading.Event(), threading.Event()]
+    async with asyncio.timeout(SOON / 2):
+        await worker.give_way(SOON)  # to nothing
+    calls = [asyncio.create_task(worker.run("team", partial(one.wait, SOON))) for one in may_end]
     await asyncio.sleep(0)
-    other = asyncio.create_task(worker.give_way())
+    other = asyncio.create_task(worker.give_way(SOON))
+    may_end[0].set()
+    await calls[0]
     for _ in range(10):
         await asyncio.sleep(0)
     assert not other.done()
-    may_end.set()
+    may_end[1].set()
     async with asyncio.timeout(SOON / 2):
         await other
-    await call
     worker.close()
 
 
-async def test_work_gives_way_to_a_worker_only_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MAX_PAUSE_SECONDS", 0.001)
+async def test_work_gives_way_to_a_worker_only_for_so_long() -> None:
     worker, may_end = Worker("test"), threading.Event()
     call = asyncio.create_task(worker.run("team", partial(may_end.wait, SOON)))
     await asyncio.sleep(0)
-    await worker.give_way()
+    await worker.give_way(0.001)
     assert not call.done()
     may_end.set()
     await call

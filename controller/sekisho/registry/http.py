@@ -4,6 +4,7 @@ import asyncio
 import logging
 import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
@@ -26,6 +27,8 @@ MAX_ERROR_BYTES: Final = 64 << 10
 """The size of an error's body, which is read only so that the connection can be used again."""
 MAX_SMALL_BYTES: Final = 64 << 10
 """Before more of an answer's body is received, the one who asked may have it wait for others."""
+MAX_PAUSE_SECONDS: Final = 5.0
+"""How long an answer waits for other work in all."""
 _MIN_PART_BYTES: Final = 4 << 10
 """Smaller parts of an answer are joined as they come: those of a byte each would take forty times their size."""
 MAX_LOCATION_LENGTH: Final = 8192
@@ -57,8 +60,8 @@ _LIMITS: Final = aiohttp.ClientTimeout(total=REQUEST_SECONDS, sock_connect=CONNE
 
 OnLarge = Callable[[], Awaitable[None]]
 """Awaited once before more than MAX_SMALL_BYTES of an answer are received."""
-GiveWay = Callable[[], Awaitable[None]]
-"""Awaited before each part of an answer after MAX_SMALL_BYTES."""
+GiveWay = Callable[[float], Awaitable[None]]
+"""Awaited before each part of an answer after MAX_SMALL_BYTES; takes at most so many seconds."""
 
 
 async def nothing_to_wait_for() -> None:
@@ -250,9 +253,12 @@ async def _read(
     parts: list[bytes] = []
     size = 0
     is_large = False
+    pause = MAX_PAUSE_SECONDS
     while not response.content.at_eof():
-        if is_large:
-            await give_way()
+        if is_large and pause > 0:
+            began = time.monotonic()
+            await give_way(pause)
+            pause -= time.monotonic() - began
         chunk = await response.content.readany()  # all that came meanwhile
         size += len(chunk)
         if size > max_bytes:

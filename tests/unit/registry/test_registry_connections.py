@@ -12,8 +12,7 @@ import pytest
 from aiohttp import web
 from msgspec import Struct
 
-from sekisho import turns
-from sekisho.registry import Failure, RegistryClient, Settings
+from sekisho.registry import Failure, RegistryClient, Settings, http
 from sekisho.registry import client as client_module
 from sekisho.registry import connections as module
 from sekisho.registry.client import MAX_SMALL_BLOB_BYTES
@@ -232,7 +231,7 @@ async def test_few_large_answers_are_held_at_the_same_time(client: RegistryClien
 async def test_large_answer_waits_while_the_thread_works_and_small_ones_do_not(
     client: RegistryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "MAX_PAUSE_SECONDS", 60.0)
+    monkeypatch.setattr(http, "MAX_PAUSE_SECONDS", 60.0)
     registry, may_end, has_begun = Registry(), threading.Event(), asyncio.Event()
     content, digest = bytes(MAX_SMALL_BLOB_BYTES), registry.image("1.2")
 
