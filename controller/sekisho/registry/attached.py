@@ -72,7 +72,8 @@ async def find_tagged(
     Registries that got the referrers API later must list what the fallback tag has, and some do not. The older `.att`
     tag is read where there is nothing else, to say so.
 
-    Raises RegistryError as `find_listed` does, and also if the list cannot be read and the other places have nothing.
+    Raises RegistryError as `find_listed` does, and also if the list cannot be read and the other places have nothing,
+    or if the registry does not have the image.
     """
     reads = [of_tag(client, repository, digest, "sig", wanted)]
     if not listed.has_read_tags:
@@ -87,7 +88,18 @@ async def find_tagged(
         raise RegistryError(Failure.INVALID, _unlisted(listed.unlisted))
     if not listed.has_read_tags and not any(place.candidates for place in places):
         places += (await _attestation_tag(client, repository, digest, wanted, places),)
+    if not any(place.candidates or place.omitted for place in places):
+        await _expect_image(client, repository, digest)
     return joined(*places)
+
+
+async def _expect_image(client: RegistryClient, repository: Repository, digest: str) -> None:
+    """Raise RegistryError, MISSING, for an image that the registry does not have: nobody can sign it there."""
+    try:
+        await client.digest(repository, digest)
+    except RegistryError as error:
+        if error.failure is Failure.MISSING:
+            raise
 
 
 async def _of_list(client: RegistryClient, repository: Repository, digest: str, wanted: Wanted | None) -> Listed:

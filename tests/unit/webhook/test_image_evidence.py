@@ -120,6 +120,15 @@ async def test_signed_image_has_facts(site: Site) -> None:
     assert site.shared == [facts]
 
 
+async def test_image_that_the_registry_does_not_have_is_not_reported_as_unsigned(site: Site) -> None:
+    image = structs.replace(site.image(), digest="sha256:" + "0" * 64)
+    found = await site.look(image)
+    assert isinstance(found, Unknown)
+    assert f"registry {site.registry.host} has no {NAME}@{image.digest}" in found.reason
+    assert found.fix == "name an image that the registry has"
+    assert (await site.facts(site.image(b" "))).signatures == ()
+
+
 async def test_image_signed_by_another_key_has_none(site: Site) -> None:
     facts = await site.facts(site.signed(key=OTHER_P256))
     assert (facts.signatures, facts.others) == ((), 1)
