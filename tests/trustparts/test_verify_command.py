@@ -101,7 +101,7 @@ def test_tag_is_denied_unless_the_policy_resolves_it(
     tagged = f"{image.repository}:v1"
     shown = report(tagged, *options)
     assert (shown["exit"], shown["digest"]) == (1, image.digest)
-    assert "has a tag" in shown["rules"][0]["problem"]
+    assert "has a mutable tag" in shown["rules"][0]["problem"]
     release = authority("release", keys=[{"pem": key.pem}])
     write(tmp_path, release, signed_by(odd_registry, "release", resolveTags=True))
     assert report(tagged, *options)["exit"] == 0
