@@ -239,17 +239,17 @@ async def test_client_that_does_not_read_its_answers_gets_no_more_until_it_does(
     async with serving(SOON, on_head=note_head, at_once=lambda target, body, started: None) as connect:
         lazy, alone = await connect(), await connect("127.0.0.2")
         lazy.send(post(bytes(32_000)) * 1000)  # asyncio reads few of the answers before somebody asks for them
-        answered, asked = -1, 0
+        answered, others = -1, 0
         async with asyncio.timeout(SOON):
-            while answered < heads - asked:
-                answered = heads - asked
+            while answered < heads - others:
+                answered = heads - others
                 for _ in range(50):
                     await alone.ask()
-                asked += 50
+                others += 50
         assert 0 < answered < 500
         for _ in range(1000):
             await lazy.answer()
-    assert heads - asked == 1000
+    assert heads - others == 1000
 
 
 async def test_clients_that_do_not_read_their_answers_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
