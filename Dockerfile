@@ -1,5 +1,8 @@
 # The image of `sekisho webhook` and `sekisho controller`: the package and its locked dependencies in one virtual environment. Its size is
 # the base image's and 186 MB, compressed 38 MB, of which the Kubernetes client has 77 MB.
+# With the registry that your cluster pulls from, and the chart's version as the tag:
+#   docker build -t registry.example.com/sekisho:0.2.0 .
+#   docker push registry.example.com/sekisho:0.2.0
 # tests/unit/test_dockerfile.py executes these steps, so keep them to FROM, WORKDIR, COPY, RUN and absolute target paths.
 
 # The tests run on this version. To pin the image: --build-arg PYTHON_IMAGE=python@sha256:DIGEST

@@ -7,6 +7,8 @@ STAMP := $(VENV)/.installed
 # Tests start hundreds of processes, and each would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 N ?= 100000
+# SHORT=1 only tries a benchmark: it measures as little as possible, and writes no page.
+SHORT ?=
 # What an older API server may answer otherwise: verdicts, the chart, its life.
 ON_OLDER := admission conformance chart helm_test life_cycle
 
@@ -83,17 +85,17 @@ soak: install ## N reviews (1,000,000) to one process, which may not grow
 	$(BIN)/python -m tests.drills.soak $(N)
 
 worst: install ## Review the largest pods and policies that a client can send; fails past 1 s or 64 MiB (half an hour); writes docs/performance.md
-	$(BIN)/python -m tests.worst --write
+	$(BIN)/python -m tests.worst $(if $(SHORT),--short,--write)
 
 bench: install ## Measure engine and webhook process beside null servers (4 minutes, needs wrk); writes docs/performance.md
-	$(BIN)/python -m tests.load.engine
-	$(BIN)/python -m tests.load.webhook --write
+	$(BIN)/python -m tests.load.engine $(if $(SHORT),--calls=10)
+	$(BIN)/python -m tests.load.webhook $(if $(SHORT),--rounds=1 --seconds=1,--write)
 
 bench-paired: install ## Compare the CPU time of this working tree with another commit's: OLD=COMMIT (10 minutes, also on a busy machine)
-	$(BIN)/python -m tests.load.paired $(OLD)
+	$(BIN)/python -m tests.load.paired $(OLD) $(if $(SHORT),--starts=1 --rounds=1)
 
 bench-cluster: install controlplane ## Measure what Sekisho adds on a real control plane, and how it starts in a large one (4 minutes); writes docs/performance.md
-	$(BIN)/python -m tests.load.cluster --write
+	$(BIN)/python -m tests.load.cluster $(if $(SHORT),--short,--write)
 
 growth: install ## How CPU and memory grow with policies, namespaces, waivers and more; fails past exponent 1.2 or 256 MiB (5 minutes); writes docs/operations.md
 	$(BIN)/python -m tests.load.growth --write
@@ -106,7 +108,7 @@ stress: install controlplane ## Change one of 1,000 policies each second for two
 	$(BIN)/python -m tests.load.stress
 
 bench-events: install controlplane ## Deny 100,000 pods of 1,000 owners and see what their Events cost (5 minutes); writes docs/performance.md
-	$(BIN)/python -m tests.load.events --write
+	$(BIN)/python -m tests.load.events $(if $(SHORT),--owners=5 --times=4 --rate=50,--write)
 
 bench-audit: install controlplane ## Audit 10,000 pods of 400 owners, and see what that costs (5 minutes); writes docs/performance.md
 	$(BIN)/python -m tests.load.running --write

@@ -2,13 +2,15 @@
 
 `offline` needs no cluster, `cluster` needs one, and `dry run` is for commands on a cluster that change more than a test
 may: the API server is only asked whether it would do it. A block below `<!-- test: file NAME -->` is written to that
-file first, and `<!-- setup: COMMAND -->` above a test's comment is a command that readers do not see. `not run: REASON`
-is for what no test can do here. A command must succeed, unless the output below it begins with `Error` or `no`, or says
-`denied: ` or `would be denied`. Each line of the output must be in what the command writes, and may be a part of it.
+file first, and `<!-- setup: COMMAND -->` above a test's comment is a command that readers do not see. `short` is for
+benchmarks, which are run with `SHORT=1`, and `CI` for what CI itself runs. A command must succeed, unless the output
+below it begins with `Error` or `no`, or says `denied: ` or `would be denied`. Each line of the output must be in what
+the command writes, and may be a part of it.
 """
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -27,7 +29,7 @@ NEED_A_NODE = ("kubectl logs ", "kubectl get deployment sekisho-")
 _DENIALS = ("denied: ", "would be denied")
 _SOON = 30.0
 _BLOCK = re.compile(
-    r"(?:^ *<!-- setup: (.*) -->\n)?^ *<!-- test: (offline|cluster|dry run|file|not run):? ?(.*) -->\n"
+    r"(?:^ *<!-- setup: (.*) -->\n)?^ *<!-- test: (offline|cluster|dry run|file|short|CI):? ?(.*) -->\n"
     r" *```\w+\n((?s:.*?))^ *```$",
     re.MULTILINE,
 )
@@ -35,7 +37,7 @@ _EVENTUALLY = re.compile(r"(kubectl (get|events)|sekisho denials)\b")
 
 
 class Block(msgspec.Struct, frozen=True):
-    """A block: the command before it, its kind, the name of its file or the reason not to run it, and its text."""
+    """A block: the command before it, its kind, the name of its file, and its text."""
 
     setup: str
     kind: str
@@ -52,6 +54,20 @@ def blocks(page: Path) -> list[Block]:
 def pages_with(*kinds: str) -> list[Path]:
     """The pages with a block of one of these kinds."""
     return [page for page in PAGES if any(block.kind in kinds for block in blocks(page))]
+
+
+def commands_of(kind: str) -> list[str]:
+    """The commands in all blocks of a kind, without what a comment beside them says."""
+    texts = [block.text for page in PAGES for block in blocks(page) if block.kind == kind]
+    return [shlex.join(shlex.split(command, comments=True)) for text in texts for command, _ in commands(text)]
+
+
+def run_short(command: str) -> None:
+    """Run a benchmark's `make` command as short as it can be. Raises AssertionError with what it wrote if it fails."""
+    here = ("SHORT=1", f"VENV={sys.prefix}", f"--old-file={sys.prefix}/.installed", "--no-print-directory")
+    words = [*shlex.split(command.replace("=COMMIT", "=HEAD")), *here]
+    done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def commands(text: str) -> Iterator[tuple[str, list[str]]]:

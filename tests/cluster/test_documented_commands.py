@@ -1,4 +1,4 @@
-"""The commands in the documentation that need a cluster do what the pages show."""
+"""The commands in the documentation that need a cluster do what the pages show, and their benchmarks work."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from tests.cluster.conftest import Cluster
 from tests.controlplane.waiting import wait_until
-from tests.documented import ROOT, pages_with, run_page
+from tests.documented import ROOT, commands_of, pages_with, run_page, run_short
 
 KINDS = ("clusterpodpolicies", "policywaivers")
 BAD = {
@@ -17,6 +17,8 @@ BAD = {
     "spec": {"containers": [{"name": "app", "image": "x", "securityContext": {"privileged": True}}]},
 }
 SOON = 30.0
+IN_TESTS_OF_ITS_OWN = "make worst"
+"""tests/worst/test_worst.py runs it."""
 
 
 def delete_policies(cluster: Cluster) -> None:
@@ -45,3 +47,8 @@ def test_commands_on_a_cluster_do_what_the_page_shows(page: Path, cluster: Clust
         "BINARIES": f"{plane.binaries.kubectl.parent}:{plane.binaries.helm.parent}",
     }
     run_page(page, ("cluster", "dry run"), tmp_path, environment)
+
+
+@pytest.mark.parametrize("command", [command for command in commands_of("short") if command != IN_TESTS_OF_ITS_OWN])
+def test_a_benchmark_of_a_page_works(command: str) -> None:
+    run_short(command)

@@ -20,7 +20,6 @@ from tests.load.servers import WrongAnswerError
 JUDGED: Final = "judged"
 UNJUDGED: Final = "unjudged"
 CLIENTS: Final = (1, 10)
-_BLOCKS: Final = 10
 _A_BLOCK: Final = {1: 100, 10: 20}
 """Creations by each client in a block, by how many clients there are."""
 
@@ -71,8 +70,8 @@ async def check(api: ApiClient) -> None:
         raise WrongAnswerError("the violating pod was admitted")
 
 
-async def measure(api: ApiClient, kind: Kind, clients: int) -> Creations:
-    """Time creations. Raises ApiError, ApiUnavailable when one fails."""
+async def measure(api: ApiClient, kind: Kind, clients: int, blocks: int) -> Creations:
+    """Time creations, in so many blocks of each namespace. Raises ApiError, ApiUnavailable when one fails."""
     seconds: dict[str, list[float]] = {JUDGED: [], UNJUDGED: []}
 
     async def client(namespace: str) -> None:
@@ -81,7 +80,7 @@ async def measure(api: ApiClient, kind: Kind, clients: int) -> Creations:
             await _create(api, namespace, kind)
             seconds[namespace].append(time.perf_counter() - started)
 
-    for _ in range(_BLOCKS):
+    for _ in range(blocks):
         for namespace in (JUDGED, UNJUDGED):
             await asyncio.gather(*(client(namespace) for _ in range(clients)))
     return Creations(kind, clients, Latencies(seconds[JUDGED]), Latencies(seconds[UNJUDGED]))
@@ -89,4 +88,4 @@ async def measure(api: ApiClient, kind: Kind, clients: int) -> Creations:
 
 async def _create(api: ApiClient, namespace: str, kind: Kind) -> bytes:
     body = _BODIES[kind].replace(b'"namespace":"shop"', f'"namespace":"{namespace}"'.encode())
-    return await api.create(f"/api/v1/namespaces/{namespace}/pods?dryRun=All", body)
+    return await api.create(f"/api/v1/namespaces/{namespace}/pods", body, {"dryRun": "All"})

@@ -18,7 +18,7 @@ from tests.load.null_server import DECODER
 from tests.load.policies import documents
 from tests.load.questions import COMPLETE, MUTATE, VALIDATE, VIOLATING
 
-CALLS, ROUNDS = 4000, 7
+ROUNDS = 7
 LABELS: Mapping[str, str] = {}
 
 
@@ -27,17 +27,18 @@ def policies(count: int) -> PolicySet:
     return PolicySet.of(msgspec.convert(policy, ClusterPodPolicy) for policy in documents(count))
 
 
-def microseconds(call: Callable[[], object]) -> float:
-    """The time of one call."""
-    return min(timeit.repeat(call, number=CALLS, repeat=ROUNDS)) / CALLS * 1e6
+def microseconds(call: Callable[[], object], calls: int) -> float:
+    """The time of one call, of so many in a round."""
+    return min(timeit.repeat(call, number=calls, repeat=ROUNDS)) / calls * 1e6
 
 
 @click.command()
-def main() -> None:
+@click.option("--calls", type=click.IntRange(min=1), default=4000, help="In each round (4,000).")
+def main(calls: int) -> None:
     """Print what reviews cost in the engine."""
     twenty, one_policy = policies(20), policies(1)
     passing, failing, naked = (admission.decode(question.body) for question in (VALIDATE, VIOLATING, MUTATE))
-    json_loads = microseconds(lambda: json.loads(VALIDATE.body))
+    json_loads = microseconds(lambda: json.loads(VALIDATE.body), calls)
     rows: tuple[tuple[str, Callable[[], object]], ...] = (
         ("decode alone", lambda: DECODER.decode(VALIDATE.body)),
         ("decode, and check for duplicate keys", lambda: admission.decode(VALIDATE.body)),
@@ -52,7 +53,7 @@ def main() -> None:
         table.add_column(column, justify="left" if column == "what" else "right")
     table.add_row("json.loads of the body", f"{json_loads:.1f}", "1.00")
     for name, call in rows:
-        taken = microseconds(call)
+        taken = microseconds(call, calls)
         table.add_row(name, f"{taken:.1f}", f"{taken / json_loads:.2f}")
     Console().print(table)
 

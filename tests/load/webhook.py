@@ -28,9 +28,9 @@ from tests.load.servers import NULL_GO, NULL_PYTHON, ONE, TWENTY, UNLIKE, Server
 from tests.load.usage import cpu_seconds, resident_mib
 from tests.load.wrk import Load, WrkError, find_wrk, run_wrk
 
-_SECONDS: Final = 2
 _PACE: Final = 300
-_PACED: Final = 1200
+_PACED_SECONDS: Final = 2
+"""For each second of a run with wrk."""
 
 
 class Case(Struct, frozen=True):
@@ -89,8 +89,9 @@ _PEERS: Final = (
 
 @click.command()
 @click.option("--rounds", type=click.IntRange(min=1), default=4, help="More of them are more exact (4).")
+@click.option("--seconds", type=click.IntRange(min=1), default=2, help="Length of a run with wrk (2).")
 @click.option("--write", is_flag=True, help="Write the result into docs/performance.md.")
-def main(rounds: int, write: bool) -> None:
+def main(rounds: int, seconds: int, write: bool) -> None:
     """Measure the webhook process beside servers that do nothing. Exits 2 when that is not possible."""
     start, progress = time.monotonic(), Progress()
     try:
@@ -101,7 +102,7 @@ def main(rounds: int, write: bool) -> None:
         server_core, client_core = cores[0], cores[1]
         os.sched_setaffinity(0, {client_core})
         with tempfile.TemporaryDirectory() as folder, running(Path(folder), server_core, progress) as servers:
-            text = _measured(servers, Path(folder), client_core, rounds, progress)
+            text = _measured(servers, Path(folder), client_core, (rounds, seconds), progress)
         os.sched_setaffinity(0, cores)
     except (WrkError, WrongAnswerError, UnexpectedAnswerError, BuildError, ToolchainError, ComponentError) as error:
         progress.say(f"error: {error}")
@@ -112,7 +113,10 @@ def main(rounds: int, write: bool) -> None:
     progress.say(f"measured in {elapsed(start)}")
 
 
-def _measured(servers: Mapping[str, Server], folder: Path, core: int, rounds: int, progress: Progress) -> str:
+def _measured(
+    servers: Mapping[str, Server], folder: Path, core: int, amounts: tuple[int, int], progress: Progress
+) -> str:
+    rounds, seconds = amounts
     questions = {name: {case.question for case in _CASES if case.server == name} for name in servers}
     for name, server in servers.items():
         for question in questions[name]:
@@ -121,12 +125,12 @@ def _measured(servers: Mapping[str, Server], folder: Path, core: int, rounds: in
     runs: dict[Case, list[Run]] = {case: [] for case in _CASES}
     paced: dict[str, list[Latencies]] = {TWENTY: [], NULL_PYTHON: []}
     for number in range(1, rounds + 1):
-        progress.say(f"round {number} of {rounds}: {len(_CASES)} runs of {_SECONDS} s")
+        progress.say(f"round {number} of {rounds}: {len(_CASES)} runs of {seconds} s")
         for case in _CASES:
-            runs[case].append(_run(servers[case.server], case, folder, core))
+            runs[case].append(_run(servers[case.server], case, folder, core, seconds))
             progress.show(f"{case.server}: {case.question.name}, {case.connections} connections")
         for name, latencies in paced.items():
-            latencies.append(_at_pace(servers[name]))
+            latencies.append(_at_pace(servers[name], seconds * _PACED_SECONDS))
     for name, server in servers.items():
         server.check_counts(questions[name])
     budgets = [
@@ -141,7 +145,7 @@ def _measured(servers: Mapping[str, Server], folder: Path, core: int, rounds: in
     )
     return "\n\n".join(
         (
-            f"Median of {rounds} rounds of {_SECONDS} s; a review is {len(VALIDATE.body):,} bytes.",
+            f"Median of {rounds} rounds of {seconds} s; a review is {len(VALIDATE.body):,} bytes.",
             table(_HEADER, _rows(runs), texts=2),
             "Budgets:",
             "\n".join(budgets),
@@ -151,18 +155,18 @@ def _measured(servers: Mapping[str, Server], folder: Path, core: int, rounds: in
     )
 
 
-def _run(server: Server, case: Case, folder: Path, core: int) -> Run:
+def _run(server: Server, case: Case, folder: Path, core: int, seconds: int) -> Run:
     pid = server.component.pid
     before = cpu_seconds(pid)
     url, body = server.url(case.question), folder / case.question.name
-    load = run_wrk(url, body, connections=case.connections, seconds=_SECONDS, core=core)
+    load = run_wrk(url, body, connections=case.connections, seconds=seconds, core=core)
     return Run(load, (cpu_seconds(pid) - before) / load.requests * 1e6, resident_mib(pid))
 
 
-def _at_pace(server: Server) -> Latencies:
+def _at_pace(server: Server, seconds: int) -> Latencies:
     """A pod's creation is two requests: one for defaults, one for the verdict."""
     requests = [Request(server.url(question), question.body, b'"allowed":true') for question in (MUTATE, VALIDATE)]
-    return at_pace(requests, server.tls, per_second=_PACE, count=_PACED)
+    return at_pace(requests, server.tls, per_second=_PACE, count=_PACE * seconds)
 
 
 def _ratio(runs: Runs, case: Case, null: str) -> float:

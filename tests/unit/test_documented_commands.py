@@ -1,9 +1,6 @@
 """The commands in the documentation that need no cluster do what the pages show; the objects on the pages are valid."""
 
-import importlib.util
 import re
-import shlex
-import subprocess
 import textwrap
 from pathlib import Path
 
@@ -11,7 +8,7 @@ import pytest
 
 from sekisho.manifests import parse_policies
 from tests.chart import deployments, render
-from tests.documented import NEED_A_NODE, PAGES, ROOT, blocks, commands, pages_with, run_page
+from tests.documented import NEED_A_NODE, PAGES, ROOT, blocks, commands, commands_of, pages_with, run_page, run_short
 
 OWN = "apiVersion: sekisho.dev/"
 COMMAND = re.compile(
@@ -24,12 +21,6 @@ BY_OTHER_TESTS = {
     "docs/signed-images.md": "tests/cluster/test_image_verification.py",
 }
 """The pages whose blocks have no comments, with what runs their commands."""
-
-NOT_HERE = {
-    "needs Docker": re.compile(r"docker (build|push) "),
-    "takes minutes": re.compile(r"make [a-z-]+"),
-}
-"""Why a block is not run, with the commands that this is true of."""
 
 
 @pytest.mark.parametrize("page", pages_with("offline"), ids=lambda page: page.stem)
@@ -63,47 +54,22 @@ def test_a_block_without_a_comment_is_reported() -> None:
     assert unmarked(text, ["$ ls\n"]) == ["kubectl get pods"]
 
 
-@pytest.mark.parametrize("page", pages_with("not run"), ids=lambda page: str(page.relative_to(ROOT)))
-def test_a_block_is_not_run_for_a_reason_that_is_true_of_its_commands(page: Path) -> None:
-    for block in blocks(page):
-        for command, _ in commands(block.text) if block.kind == "not run" else ():
-            assert NOT_HERE[block.name].match(command), (block.name, command)
-            if command.startswith("make "):
-                steps = recipe(command)
-                assert [module for module in re.findall(r"-m ((?:tests|tools)\S*)", steps) if not exists(module)] == []
-                assert all(f" {argument.partition('=')[2]}\n" in steps for argument in re.findall(r"\S+=\S+", command))
+def test_ci_runs_the_commands_that_pages_leave_to_it() -> None:
+    assert commands_of("CI") == ["make demo", "make test"]
+    assert set(commands_of("CI")) <= set((ROOT / ".ci/run").read_text().splitlines())
 
 
-def test_the_pages_build_and_name_the_image_that_the_chart_pulls() -> None:
+def test_a_short_benchmark_that_fails_is_reported_with_what_it_says() -> None:
+    with pytest.raises(AssertionError, match="No rule to make target 'benhc'"):
+        run_short("make benhc")
+
+
+def test_the_dockerfile_shows_how_to_build_the_image_that_the_chart_pulls_and_the_pages_name() -> None:
     pods = deployments("image.repository=registry.example.com/sekisho").values()
     (pulled,) = {container["image"] for pod in pods for container in pod["containers"]}
-    built = [
-        command
-        for page in PAGES
-        for block in blocks(page)
-        for command, _ in commands(block.text)
-        if "docker" in command
-    ]
-    assert built == [f"docker build -t {pulled} .", f"docker push {pulled}"]
-    assert f"`{pulled}`" in (ROOT / "README.md").read_text()
-
-
-def recipe(command: str) -> str:
-    """What `make` would run for a documented command."""
-    words = shlex.split(command, comments=True)
-    planned = subprocess.run([*words, "--dry-run"], cwd=ROOT, capture_output=True, text=True)
-    assert planned.returncode == 0, planned.stderr
-    assert ".venv/bin/python -m " in planned.stdout
-    return planned.stdout
-
-
-def exists(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
-
-
-def test_a_target_that_make_does_not_have_is_reported() -> None:
-    with pytest.raises(AssertionError, match="No rule to make target"):
-        recipe("make benhc  # measures")
+    shown = re.findall(r"^# +(docker .*)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert shown == [f"docker build -t {pulled} .", f"docker push {pulled}"]
+    assert all(f"`{pulled}`" in (ROOT / page).read_text() for page in ("README.md", "docs/start.md"))
 
 
 def test_commands_that_need_a_node_name_deployments_of_the_chart() -> None:

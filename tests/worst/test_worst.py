@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from tests.controlplane.answers import Answer, ask
+from tests.documented import run_short
 from tests.drills.soak import Webhook, webhook
 from tests.load.usage import cpu_seconds, peak_mib, resident_mib, start_peak
 from tests.reviews import review_body
@@ -26,9 +27,7 @@ MAX_KEPT_MIB = 16
 
 
 def test_the_largest_reviews_stay_within_their_bounds() -> None:
-    command = (sys.executable, "-m", "tests.worst", "--short")
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_short("make worst")
 
 
 MEASURED = """
