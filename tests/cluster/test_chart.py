@@ -311,6 +311,38 @@ def test_a_second_release_can_be_installed_and_uninstalled_beside_the_first(seki
     assert of_the_release(kubectl) == before
 
 
+def use_accounts(sekisho: Sekisho, prefix: str) -> None:
+    """Start both processes again with the accounts of this prefix."""
+    for name, process in (("controller", sekisho.controller), ("webhook", sekisho.webhook)):
+        sekisho.use_account(name, f"{prefix}-{name}")
+        process.restart()
+
+
+def test_both_processes_work_with_accounts_that_the_chart_does_not_create(
+    sekisho: Sekisho, kubectl: Kubectl, namespace: str
+) -> None:
+    own = "accounts-of-the-platform"
+    of_the_namespace = kubectl.in_namespace(NAMESPACE)
+    policy = object_of("PodPolicy", "unprivileged", controls={"privileged": {}})
+    for process in ("webhook", "controller"):
+        of_the_namespace.check("create", "serviceaccount", f"{own}-{process}")
+    names = (f"{process}.serviceAccount.name={own}-{process}" for process in ("webhook", "controller"))
+    without = (f"{process}.serviceAccount.create=false" for process in ("webhook", "controller"))
+    upgrade(sekisho, *(argument for value in (*names, *without) for argument in ("--set", value)))
+    try:
+        assert "serviceaccount/sekisho-webhook" not in of_the_release(kubectl)
+        use_accounts(sekisho, own)
+        kubectl.check("apply", "-f", "-", input=policy)
+        kubectl.check("wait", "--for=condition=Enforced", "podpolicy/unprivileged", f"--timeout={SOON:g}s")
+        assert not admits_privileged(kubectl)
+        assert admits_privileged(kubectl.in_namespace("default"))
+    finally:
+        sekisho.helm("rollback", RELEASE, "--namespace", NAMESPACE)
+        use_accounts(sekisho, RELEASE)
+    for process in ("webhook", "controller"):
+        of_the_namespace.check("delete", "serviceaccount", f"{own}-{process}")
+
+
 @pytest.mark.parametrize(
     "values",
     [

@@ -43,6 +43,7 @@ class Sekisho:
         self._components: tuple[Component, ...] = ()
         self._release = Release(plane, say)
         self.helm = self._release.helm
+        self.use_account = self._release.use_account
 
     @property
     def components(self) -> tuple[Component, ...]:

@@ -54,12 +54,16 @@ class Release:
         )
         self._say(f"the chart is installed ({time.monotonic() - start:.1f} s)")
 
-    def command(self, process: str, *options: str) -> tuple[str, ...]:
-        """The command line of `webhook` or `controller` with a token of the chart's account for it."""
-        account = f"{RELEASE}-{process}"
-        kubeconfig = self.folder / f"{account}.kubeconfig"
+    def use_account(self, process: str, account: str) -> Path:
+        """Write a token of this account into the kubeconfig of a process, which reads it when it starts. Its path."""
+        kubeconfig = self.folder / f"{RELEASE}-{process}.kubeconfig"
         token = self._plane.kubectl.check("create", "token", account, "--namespace", NAMESPACE, "--duration=8760h")
         write_kubeconfig(kubeconfig, self._plane.server, self._plane.ca, Token(token.strip()))
+        return kubeconfig
+
+    def command(self, process: str, *options: str) -> tuple[str, ...]:
+        """The command line of `webhook` or `controller` with a token of the chart's account for it."""
+        kubeconfig = self.use_account(process, f"{RELEASE}-{process}")
         return (
             *(sys.executable, "-m", "sekisho", process, f"--kubeconfig={kubeconfig}", f"--namespace={NAMESPACE}"),
             *options,
