@@ -103,3 +103,10 @@ def test_the_documentation_and_the_chart_are_checked(tmp_path: Path) -> None:
 
 def test_this_repository_passes() -> None:
     assert list(check(ROOT)) == []
+
+
+def test_the_glossary_has_at_most_15_terms() -> None:
+    section = (ROOT / "CONTRIBUTING.md").read_text().partition("## Glossary\n")[2].partition("\n## ")[0]
+    terms = re.findall(r"^\| \*\*([\w-]+)\*\* \|", section, re.MULTILINE)
+    assert len(set(terms)) == len(terms)
+    assert 0 < len(terms) <= 15
