@@ -1,4 +1,4 @@
-"""Policies, waivers and catalogues as they are applied in a cluster."""
+"""Policies, waivers, catalogues and authorities as they are applied in a cluster."""
 
 from typing import Final
 
@@ -9,7 +9,10 @@ from sekisho.policies.crd import RESOURCES
 from sekisho.policies.loading import decode, verify
 from sekisho.policies.types import GROUP, VERSION
 
-_KINDS: Final = ("ClusterPodPolicy", "PodPolicy", "PolicyWaiver", "ImageCatalog")
+_AUTHORITIES: Final = "ImageAuthority"
+"""Few may read these, and few need them: a user who may not has none."""
+_KINDS: Final = ("ClusterPodPolicy", "PodPolicy", "PolicyWaiver", "ImageCatalog", _AUTHORITIES)
+"""An installation may lack some."""
 
 
 async def applied_policies(api: ApiClient, namespace: str | None = None) -> tuple[list[Policy], list[Problem]]:
@@ -29,7 +32,7 @@ async def applied_policies(api: ApiClient, namespace: str | None = None) -> tupl
                 for raw in page.items or ():
                     _take(raw, kind, policies, problems)
         except ApiError as error:
-            if error.status != 404:  # the kind does not exist
+            if error.status != 404 and (error.status, kind) != (403, _AUTHORITIES):
                 raise
     return policies, problems
 
