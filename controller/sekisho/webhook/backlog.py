@@ -33,10 +33,13 @@ class Backlog:
         self._begun = 0
         self._began = 0.0
         self._is_scheduled = False
+        self._may_have_waiting = False
+        self.turn = 0
+        """The number of the present turn."""
 
     def take(self) -> bool:
         """Whether a connection may read, or answer a further request, at once. It must call `add` otherwise."""
-        if not self.is_free:
+        if len(self._waiting) or len(self._of_known) or not self._has_time():
             return False
         if not self._begun:
             self._began = time.perf_counter()
@@ -46,8 +49,8 @@ class Backlog:
 
     @property
     def is_free(self) -> bool:
-        """Whether `take` would give true."""
-        return not len(self._waiting) and not len(self._of_known) and self._has_time()
+        """Whether `take` may give true; false where it is known to give false."""
+        return self._begun < MAX_AT_ONCE and not self._may_have_waiting
 
     def add(self, connection: InTurn, address: str, *, is_known: bool = False) -> None:
         """Have a connection go on in a later turn of the loop, when its address has its turn. It must not wait yet.
@@ -55,6 +58,7 @@ class Backlog:
         is_known: whether the API server sent what waits.
         """
         (self._of_known if is_known else self._waiting).add(connection, address)
+        self._may_have_waiting = True
         self._schedule()
 
     def remove(self, connection: InTurn) -> None:
@@ -72,8 +76,10 @@ class Backlog:
 
     def _next_turn(self) -> None:
         self._is_scheduled = False
+        self.turn += 1
         self._begun = 0
-        if not len(self._waiting) and not len(self._of_known):
+        self._may_have_waiting = bool(len(self._waiting) or len(self._of_known))
+        if not self._may_have_waiting:
             return
         self._began = time.perf_counter()
         self._schedule()

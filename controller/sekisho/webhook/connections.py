@@ -312,7 +312,7 @@ class Received(asyncio.BufferedProtocol):
         self._backlog = backlog
         self._unread: list[bytes] = []
         self._is_stalled = False  # that waits until aiohttp wants to read on
-        self._is_in_turn = False  # what the transport has of the connection is read in the present turn
+        self._turn = -2  # the last turn in which it went on
         self._has_read = False
         self._at_once = at_once
         self._transport: asyncio.Transport | None = None
@@ -359,7 +359,7 @@ class Received(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         # What is received of a connection that has to wait is not decrypted as well, apart from what its turn needs.
-        return self._buffer if self._is_in_turn or self._backlog.is_free else self._little
+        return self._buffer if self._backlog.is_free or self._is_in_turn else self._little
 
     def buffer_updated(self, nbytes: int) -> None:
         # Event loops call this before they read for another connection.
@@ -390,17 +390,17 @@ class Received(asyncio.BufferedProtocol):
             self._connection.abort()
             raise
         if not self._connection.is_paused:
-            # Event loops read what they have of it in the next round, before they call what is added here.
-            self._is_in_turn = True
+            self._turn = self._backlog.turn
             self._resume()
-            asyncio.get_running_loop().call_soon(self._end_turn)
 
     @property
     def _may_read(self) -> bool:
         return not self._connection.is_paused and (self._is_between or self._connection.wants_more)
 
-    def _end_turn(self) -> None:
-        self._is_in_turn = False
+    @property
+    def _is_in_turn(self) -> bool:
+        """Whether it went on just now. What event loops have of it is read in the next round, which is a turn, too."""
+        return self._backlog.turn <= self._turn + 1
 
     def _stall(self, data: bytes) -> None:
         """Read this when aiohttp wants to read on."""
