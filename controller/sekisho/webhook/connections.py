@@ -576,11 +576,15 @@ class OpenConnections:
     def _close_one(self, address: str, *, of_known: bool) -> bool:
         """Close a connection for a new one of an address; one that waits for a request, if there is one.
 
+        Only addresses with as many connections, or more, lose one.
+
         of_known: whether it may be one that the API server has opened, if no other one waits.
         """
-        clients = sorted(self._clients.values(), key=lambda client: client.open, reverse=True)
+        own = self._clients.get(address, _Client()).open
+        larger = (client for client in self._clients.values() if client.open >= own)
+        clients = sorted(larger, key=lambda client: client.open, reverse=True)
         waiting = [client.waiting for client in clients] + [client.known for client in clients if of_known]
-        if clients[0].open > self._clients.get(address, _Client()).open + 1:
+        if clients[0].open > own + 1:
             waiting.append(clients[0].unknown)  # an address cannot keep others out by requests that take long
         longest = next((next(iter(connections)) for connections in waiting if connections), None)
         if longest is None:

@@ -183,6 +183,8 @@ async def test_over_the_limit_requests_of_one_address_do_not_keep_others_out(
         assert await alone.ask()
         with suppress(ConnectionResetError):
             assert await busy[0].rest() == b""
+        assert await closes(await connect())  # although the only connection that waits is at the other address
+        assert await alone.ask()
         for client in busy[1:]:
             client.send(b"dy")
             assert await client.answer()
