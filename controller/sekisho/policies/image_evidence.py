@@ -55,7 +55,7 @@ class ImageEvidenceSpec(Struct, frozen=True, rename="camel", omit_defaults=True)
 
     repository: Annotated[_Text, Meta(description="The registry and the repository.")]
     digest: Annotated[_Text, Meta(description="The digest of the image.")]
-    image: Annotated[_Text, Meta(description="Both, for people.")]
+    image: Annotated[_Text, Meta(description="The repository and the digest in one, for people.")]
     looked_up: Annotated[datetime, Meta(tz=True, description="When it was looked up at its registry.")]
     signed_by: Annotated[_Text, Meta(description="The authorities that signed it, for people.")] = ""
     why_not: Annotated[_Text, Meta(description="Why signatures do not count, for people.")] = ""
