@@ -256,7 +256,8 @@ def test_every_value_has_a_different_setting_in_the_table() -> None:
 
 @pytest.mark.parametrize("path", OTHER_VALUES)
 def test_every_value_changes_what_is_rendered(path: str) -> None:
-    needed = NEEDED_FIRST.get(path, ())
+    # The CRDs take most of the time of rendering, and only their own values concern them.
+    needed = (*NEEDED_FIRST.get(path, ()), *(() if path.startswith("crds.") else ("crds.install=false",)))
     assert render(*needed, *OTHER_VALUES[path]) != render(*needed)
 
 
