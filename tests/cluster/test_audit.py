@@ -249,7 +249,10 @@ def test_policy_that_denies_from_now_on_warns_of_pods_that_run(
     impact = wait_impact(cluster, audit_policy)
     patch = json.dumps({"spec": {"enforcement": "Deny"}})
     done = kubectl("patch", "clusterpodpolicy", audit_policy, "--type=merge", "-p", patch)
-    assert f'Warning: policy "{audit_policy}" denies {impact["wouldBeDenied"]} of {impact["pods"]} pods' in done.stderr
+    assert (
+        f'Warning: policy "{audit_policy}" denies {impact["wouldBeDenied"]} of {impact["pods"]} running pods'
+        in done.stderr
+    )
     assert done.returncode == 0
 
 

@@ -65,7 +65,7 @@ def test_only_certified_images_run(certified: Kubectl, namespace: str) -> None:
         in tried(certified, PAY.replace(A, B)).stderr
     )
     assert "has no entry for ghcr.io/acme/ledger" in tried(certified, LEDGER).stderr
-    assert "which has a tag" in tried(certified, "ghcr.io/acme/pay:1").stderr
+    assert "which has a mutable tag" in tried(certified, "ghcr.io/acme/pay:1").stderr
 
 
 def test_change_of_the_catalogue_and_the_clock_decide(certified: Kubectl, namespace: str) -> None:
