@@ -186,14 +186,14 @@ async def small_reviews_together(_: Target, opened: Opened) -> None:
 
 
 async def reviews_behind_others(_: Target, opened: Opened) -> None:
-    """300 connections on which 16 reviews of 64 KB arrive, one behind the other."""
+    """300 connections on which 12 reviews of 64 KB arrive, one behind the other."""
     await opened.send_all(b"" for _ in range(300))
-    await opened.review_all("/validate", _dry_run(_annotated(64_000)), count=16)
+    await opened.review_all("/validate", _dry_run(_annotated(64_000)), count=12)
 
 
 async def reviews_that_wait(_: Target, opened: Opened) -> None:
-    """300 connections with a review of 57 KB that takes 1.5 MB when it is decoded, and is judged apart."""
-    await opened.send_all(b"" for _ in range(300))
+    """200 connections with a review of 57 KB that takes 1.5 MB when it is decoded, and is judged apart."""
+    await opened.send_all(b"" for _ in range(200))
     await opened.review_all("/validate", _dry_run(_pod([{"name": "x", "volumeMounts": [{}] * 19_000}])))
 
 
