@@ -18,7 +18,7 @@ from sekisho.admission.responses import Cause, Details, Response, Status, encode
 from sekisho.admission.review import API_VERSION, KIND, GroupVersionKind, MalformedReviewError, UserInfo
 from sekisho.findings import render_path
 from sekisho.policies import ImageAuthority, PodPolicy, Policy, PolicyError, PolicySet, PolicyWaiver, Problem, decode
-from sekisho.policies.advice import advice
+from sekisho.policies.advice import advice, past_allowances
 from sekisho.policies.authorities import warnings_about
 from sekisho.policies.crd import RESOURCES, Resource
 from sekisho.policies.idle import EXEMPT_NAMESPACES
@@ -109,7 +109,8 @@ def review_policy(
         return allowed_policy(review)
     of_authority = warnings_about(policy, now) if isinstance(policy, ImageAuthority) else ()
     warnings = advice(policy, policies, exempt, verifies_images=verifies_images)
-    return allowed_policy(review, [*impact_warnings(policy, review.old_object), *warnings, *of_authority])
+    impact = impact_warnings(policy, review.old_object)
+    return allowed_policy(review, [*impact, *warnings, *past_allowances(policy, now), *of_authority])
 
 
 def _verified(

@@ -1,6 +1,7 @@
 """Warnings for the user who applies a policy: what is valid and seldom intended."""
 
 from collections.abc import Collection, Iterator
+from datetime import datetime
 from typing import Final
 
 from sekisho.controls import CONTROLS, Level, no_longer_allowed
@@ -168,6 +169,20 @@ def _of_predicates(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
                     f"spec.controls.images.{rule.place}.predicateType: no ClusterPodPolicy requires {predicate}, so "
                     "Sekisho does not look for it, and the images are denied"
                 )
+
+
+def past_allowances(policy: Policy, now: datetime) -> list[str]:
+    """A warning for each vulnerability that a policy allows until a time that is past."""
+    if not isinstance(policy, ClusterPodPolicy | PodPolicy):
+        return []
+    images: Images | None = getattr(policy.spec.controls, IMAGES.name)
+    rules = "spec.controls.images.attestations"
+    return [
+        f"{rules}[{index}].vulnerabilities.allowed[{at}].until: is past, so {allowed.id} counts"
+        for index, rule in enumerate(images.attestations or () if images is not None else ())
+        for at, allowed in enumerate(rule.vulnerabilities.allowed or () if rule.vulnerabilities is not None else ())
+        if allowed.until <= now
+    ]
 
 
 def _image_rules(spec: PodPolicySpec) -> list[ImageRule]:

@@ -1,12 +1,13 @@
 """Warnings for policies that apply to less than they seem to."""
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
 import pytest
 
 from sekisho.policies import ClusterPodPolicy, ImageAuthority, PodPolicy, PolicySet, PolicyWaiver
-from sekisho.policies.advice import advice
+from sekisho.policies.advice import advice, past_allowances
 from sekisho.policies.idle import REQUIRES_NOTHING
 
 REQUIRED: dict[str, Any] = {"privileged": {}}
@@ -214,3 +215,14 @@ def test_installation_that_does_not_verify_images_says_so_where_it_matters() -> 
     assert advice(authority, PolicySet()) == []
     others = msgspec.convert({"metadata": {"name": "p"}, "spec": {"controls": REQUIRED}}, ClusterPodPolicy)
     assert advice(others, PolicySet(), verifies_images=False) == advice(others, PolicySet()) == []
+
+
+def test_vulnerability_that_is_allowed_until_a_past_time_causes_a_warning() -> None:
+    now, later = "2027-01-31T00:00:00Z", "2027-01-31T00:00:01Z"
+    allowed = [{"id": name, "until": until, "reason": "no fix"} for name, until in (("CVE-1", now), ("CVE-2", later))]
+    scan = {"maxAge": "7d", "maximum": {"fixable": {"critical": 0}}, "allowed": allowed}
+    rule = {"images": ["ghcr.io/acme/*"], "by": {"anyOf": ["scanner"]}, "vulnerabilities": scan}
+    spec = {"controls": {"images": {"attestations": [rule]}}}
+    policy = msgspec.convert({"metadata": {"name": "p"}, "spec": spec}, ClusterPodPolicy)
+    where = "spec.controls.images.attestations[0].vulnerabilities.allowed[0].until"
+    assert past_allowances(policy, datetime.fromisoformat(now)) == [f"{where}: is past, so CVE-1 counts"]
