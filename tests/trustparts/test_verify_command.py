@@ -248,7 +248,7 @@ def deployment(image: str) -> str:
     return json.dumps(manifest)
 
 
-NOT_JUDGED = "the rules on signatures of images were not judged"
+NOT_JUDGED = "the rules on signatures and attestations of images were not judged"
 
 
 def test_check_says_that_signatures_were_not_judged(image: Image, options: tuple[str, ...]) -> None:

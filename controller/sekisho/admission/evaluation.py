@@ -45,7 +45,7 @@ class Form(StrEnum):
     MANIFEST = "manifest"
 
 
-NOT_VERIFIED: Final = "the rules on signatures of images were not judged"
+NOT_VERIFIED: Final = "the rules on signatures and attestations of images were not judged"
 _ORDER: Final = {name: place for place, name in enumerate(CONTROLS)}
 _NOTHING_FILLED = Filled()
 _NO_NOTES: Final[tuple[str, ...]] = ()

@@ -25,6 +25,8 @@ from sekisho.timestamps import rfc3339
 SOON_DAYS: Final = 14
 """How many days before its end `verify` says that an entry ends soon."""
 STDIN: Final = Path("-")
+_BEFORE_END: Final = {"certified": " until", "ends soon": ", at", "ended": " at"}
+"""What is between an entry's state and its end, where that matters."""
 _MAX_DAYS: Final = 36500
 
 _FILE = click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
@@ -70,11 +72,11 @@ def catalog() -> None:
     "--by",
     multiple=True,
     metavar="AUTHORITY",
-    help="Certify the images of a pattern that this ImageAuthority signed, in place of a digest; may be repeated, for "
-    "any of several.",
+    help="IMAGE is a pattern: certify the images that match it and that this ImageAuthority signed. May be repeated: "
+    "one of the authorities is enough.",
 )
 @click.option("--valid-until", metavar="DATE", help="When the entry ends, such as 2027-03-31 or 2027-03-31T00:00:00Z.")
-@click.option("--valid-days", type=click.IntRange(1, _MAX_DAYS), help="The same, as days from now.")
+@click.option("--valid-days", type=click.IntRange(1, _MAX_DAYS), help="When the entry ends, in days from now.")
 def add(
     file: Path, image: str, name: str | None, by: tuple[str, ...], valid_until: str | None, valid_days: int | None
 ) -> None:
@@ -220,7 +222,8 @@ def _show(entries: Sequence[_Entry], output: str) -> None:
         click.echo(msgspec.json.format(msgspec.json.encode({"entries": entries})).decode())
         return
     for one in entries:
-        until = f" until {rfc3339(one.valid_until)}" if one.valid_until is not None else ""
+        before = _BEFORE_END.get(one.state)
+        until = f"{before} {rfc3339(one.valid_until)}" if before and one.valid_until is not None else ""
         by = f", if signed by {', '.join(one.by)}" if one.by else ""
         reason = f": {one.reason}" if one.reason else ""
         write(printable(f"{one.catalog}: {one.image}{by}: {one.state}{until}{reason}") + "\n")

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from sekisho.images import Reference
 from sekisho.images.evidence import DEFAULT_TAG, Unknown, tag_key
-from sekisho.registry import RegistryClient, RegistryError, Repository
+from sekisho.registry import Failure, RegistryClient, RegistryError, Repository
 from sekisho.webhook.pod_pull_secrets import ClientWith, PodPullSecrets, client_for
 
 logger = logging.getLogger(__name__)
@@ -150,7 +150,7 @@ class Tags:
 
     async def _look_up(self, key: _Key, reference: Reference, namespace: str) -> None:
         """Get the digest from the registry, and keep it. Raises nothing."""
-        digest, problem, fix, seconds = None, "", "correct the tag, or try again", FAILURE_SECONDS
+        digest, problem, fix, seconds = None, "", "append the digest to the image, or try again", FAILURE_SECONDS
         try:
             async with asyncio.timeout(LOOKUP_SECONDS):
                 client = await client_for(self._client, self._client_with, key[1])
@@ -158,7 +158,7 @@ class Tags:
                 digest = await client.acting_for(namespace).digest(repository, tag)
             seconds = TAG_SECONDS
         except RegistryError as error:
-            problem, fix = str(error), error.fix or fix
+            problem, fix = str(error), "correct the tag" if error.failure is Failure.MISSING else error.fix or fix
         except TimeoutError:
             problem = f"registry {reference.registry} took longer than {LOOKUP_SECONDS:.0f} s"
         except Exception:

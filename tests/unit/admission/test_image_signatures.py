@@ -337,7 +337,7 @@ def test_manifest_without_facts_gets_a_note() -> None:
     policies = PolicySet.of([policy()])
     evaluation = evaluate(pod(), Context(policies, "shop", {}), form=Form.MANIFEST)
     assert evaluation.violations == ()
-    assert evaluation.notes == ("the rules on signatures of images were not judged",)
+    assert evaluation.notes == ("the rules on signatures and attestations of images were not judged",)
     assert judged(pod(), form=Form.MANIFEST, known=facts()).is_denied
     assert not evaluate(pod("a.io/x"), Context(PolicySet.of([]), "shop", {}), form=Form.MANIFEST).notes
 

@@ -125,6 +125,11 @@ def test_rules_that_need_a_registry_are_skipped_and_named() -> None:
     assert (result.exit_code, "skipped: " in result.stdout, " 0 not, " in result.stdout) == (0, True, True)
 
 
+def test_certified_images_need_no_registry() -> None:
+    result = sekisho("test", ROOT / "policies/certified-images")
+    assert (result.exit_code, result.stdout) == (0, "4 pods of 1 folder: 4 as expected, 0 not\n")
+
+
 def test_junit_has_a_case_for_each_pod(folder: Path) -> None:
     (folder / "pods/bad/pod.yaml").write_text(GOOD_POD)
     pods(folder, "- {file: x.yaml}\n")
