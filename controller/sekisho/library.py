@@ -69,7 +69,7 @@ def check(
 
     manifest: a str is YAML or JSON, of one or more documents; a path is a file or a folder; a mapping is one object, a
         List included.
-    namespace: that of objects which name none.
+    namespace: the namespace of objects that set none.
     namespace_labels: the labels of namespaces by name, for policies that read them; None for no labels. Namespaces
         in the manifest are added; any other namespace has no labels. LimitRanges and ServiceAccounts in the manifest
         change the pods of their namespace.

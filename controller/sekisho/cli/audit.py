@@ -41,8 +41,8 @@ def audit(
 ) -> None:
     """Show which running pods violate policies, and which would be denied if they were created again.
 
-    Without --policy and --standard, by the policies that are applied in the cluster; with them, by these policies
-    before they are applied. The exit code is 0 if no pod would be denied, 1 if some would, 2 for bad input.
+    Pods are judged by the policies in the cluster, or by those of --policy and --standard if set, which need not be
+    applied yet. The exit code is 0 if no pod would be denied, 1 if some would, 2 for bad input.
     """
     if namespace is not None and not is_label(namespace):
         raise click.UsageError(f"--namespace {namespace}: is not a valid name of a namespace")

@@ -61,9 +61,7 @@ class _File(Struct, frozen=True):
 @options.exclude_namespaces
 @options.pod_templates
 @options.no_ignore_comments
-@click.option(
-    "--all", "apply_changes", is_flag=True, help="Also make the change of each finding whose fix needs no decision."
-)
+@click.option("--all", "apply_changes", is_flag=True, help="Also apply the fixes that need no decision of yours.")
 @click.option("--write", "in_place", is_flag=True, help="Change the files in place, and write nothing else.")
 @click.option("--diff", "as_diff", is_flag=True, help="Write what would change as a diff, for `git apply` or `patch`.")
 @click.option(

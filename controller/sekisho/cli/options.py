@@ -56,7 +56,7 @@ standard = click.option(
     help="A level of the Pod Security Standards to apply, such as restricted or baseline:v1.30.",
 )
 namespace = click.option(
-    "-n", "--namespace", default="default", show_default=True, help="The namespace of objects that name none."
+    "-n", "--namespace", default="default", show_default=True, help="The namespace of objects that set none."
 )
 namespace_labels = click.option(
     "--namespace-labels",
@@ -72,7 +72,9 @@ context_dir = click.option(
     help="Objects of the cluster that are used and not checked: Namespaces, LimitRanges, ServiceAccounts, policies.",
 )
 verify_images = click.option(
-    "--verify-images", is_flag=True, help="Judge rules on signatures too, which connects to the images' registries."
+    "--verify-images",
+    is_flag=True,
+    help="Judge rules on signatures and attestations too, which connects to the images' registries.",
 )
 registry_config = click.option(
     "--registry-config",
@@ -112,7 +114,10 @@ kubeconfig = click.option(
     help="The kubeconfig for --cluster and --context; KUBECONFIG or ~/.kube/config if unset.",
 )
 kube_context = click.option(
-    "--context", "kube_context", metavar="NAME", help="The same for the cluster of this context of the kubeconfig."
+    "--context",
+    "kube_context",
+    metavar="NAME",
+    help="Like --cluster, for the cluster of this context of the kubeconfig.",
 )
 render = click.option(
     "--render",
@@ -239,7 +244,7 @@ def known_namespaces(
     """What is known of namespaces: the labels from --namespace-labels, and the objects in texts, which override them.
 
     file: that of --namespace-labels; None where the option is not set.
-    namespace: that of objects which name none.
+    namespace: the namespace of objects that set none.
     needs_labels: whether any policy reads labels; otherwise Namespaces are not looked for.
     exempt: the namespaces whose pods are not judged.
     """

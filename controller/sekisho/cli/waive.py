@@ -44,7 +44,9 @@ class _Days(click.ParamType[int]):
     metavar="POLICY",
     help="The policy: the name of a ClusterPodPolicy, or NAMESPACE/NAME of a PodPolicy.",
 )
-@click.option("--for", "days", required=True, type=_Days(), metavar="DAYS", help="When the waivers end, such as 60d.")
+@click.option(
+    "--for", "days", required=True, type=_Days(), metavar="DAYS", help="How long the waivers last, such as 60d."
+)
 @click.option("--reason", required=True, help="Why they are granted; shown wherever they are used.")
 @options.policy_paths
 @options.exclude_namespaces

@@ -73,8 +73,8 @@ def reasons(text: str) -> frozenset[Reason]:
 @option(
     "--verify-images/--no-verify-images",
     default=False,
-    help="Connect to the registries that policies name in rules on signatures. Without it, images that need a signature"
-    " are denied.",
+    help="Connect to the registries that policies name in rules on signatures and attestations. Without it, images to "
+    "which such a rule applies are denied.",
 )
 @option(
     "--authority-secret",

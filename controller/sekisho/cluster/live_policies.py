@@ -10,9 +10,9 @@ from sekisho.policies.loading import decode, verify
 from sekisho.policies.types import GROUP, VERSION
 
 _AUTHORITIES: Final = "ImageAuthority"
-"""Few may read these, and few need them: a user who may not has none."""
+"""Most users may not read these: for them, the list counts as empty."""
 _KINDS: Final = ("ClusterPodPolicy", "PodPolicy", "PolicyWaiver", "ImageCatalog", _AUTHORITIES)
-"""An installation may lack some."""
+"""A kind that is not installed counts as an empty list."""
 
 
 async def applied_policies(api: ApiClient, namespace: str | None = None) -> tuple[list[Policy], list[Problem]]:

@@ -73,7 +73,7 @@ def read_documents(text: str, file: str, first_line: int = 0, origin: Origin | N
 
     file: its name in errors.
     first_line: the number of lines before the text in the file.
-    origin: as of Document.
+    origin: see Document.
     """
     loader = None
     try:

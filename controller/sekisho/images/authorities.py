@@ -47,15 +47,15 @@ class Keyless(Struct, frozen=True, eq=False):
 
 
 class Authority(Struct, frozen=True, eq=False):
-    """An authority with what it refers to resolved.
+    """An ImageAuthority whose keys and trusted root have been read.
 
     name: of the ImageAuthority.
     keys: empty for one that is keyless.
     keyless: None for one with keys.
     problem: why it is unusable, as a clause with the remedy; empty if it is usable.
     key_problems: why some of its keys cannot be used, where others can; clauses with the remedy.
-    fingerprint: changes with any change of the authority: facts that it was checked with another fingerprint do not
-        say that an image has no signature by it.
+    fingerprint: changes whenever the authority changes. Facts that were found with another fingerprint cannot say
+        that an image has no signature by it.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Authority(Struct, frozen=True, eq=False):
     key_problems: tuple[str, ...] = ()
 
     def accepts(self, signature: Signature, now: datetime) -> bool:
-        """Whether a fact is a signature by the authority as it is now."""
+        """Whether the authority, with its current keys or root, accepts the signature at `now`."""
         if signature.authority != self.name:
             return False
         if self.keyless is not None:

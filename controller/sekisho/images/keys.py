@@ -72,9 +72,10 @@ def _deny_weak(key: Key) -> None:
 
 
 class Message:
-    """What a signature is of, given in parts.
+    """The bytes that a signature covers, in parts.
 
-    It may have megabytes, and many keys are tried: each of its hashes is computed once, while other threads run.
+    They may be megabytes and are checked against many keys, so each digest is computed only once. hashlib lets other
+    threads run meanwhile.
     """
 
     def __init__(self, *parts: bytes) -> None:
@@ -82,7 +83,7 @@ class Message:
         self._digests: dict[str, bytes] = {}
 
     def digest(self, algorithm: hashes.HashAlgorithm) -> bytes:
-        """Its hash."""
+        """The digest of the message, computed when it is first used."""
         if algorithm.name not in self._digests:
             state = hashlib.new(algorithm.name)
             for part in self.parts:
@@ -92,7 +93,7 @@ class Message:
 
 
 def has_signed(key: Key, signature: bytes, message: Message) -> bool:
-    """Whether the signature of the message is by the key."""
+    """Whether `signature` is a valid signature of `message` by `key`."""
     try:
         match key:
             case ec.EllipticCurvePublicKey():

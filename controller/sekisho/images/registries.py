@@ -77,7 +77,7 @@ def _without_port(registry: str) -> str:
 
 
 class PatternIndex:
-    """Finds a pattern that contains another one, in time that does not grow with the number of patterns.
+    """Finds a pattern that contains another one, without comparing it with each pattern.
 
     Each pattern has a bit. For each place in a path there is the set of patterns that have a given segment there.
     """

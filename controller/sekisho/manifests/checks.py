@@ -167,7 +167,7 @@ class Checker:
     ) -> None:
         """Check by a set of policies.
 
-        namespace: that of objects which name none.
+        namespace: the namespace of objects that set none.
         now: the time for waivers; None for the present.
         trust: what rules on signatures are judged from; None to leave them out, with a note.
         kinds: those of others that have pod templates.

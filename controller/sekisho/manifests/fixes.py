@@ -22,7 +22,7 @@ MAX_ROUNDS: Final = 20
 
 
 class FixedObject(Struct, frozen=True):
-    """An object in which something changed: its value before, and after."""
+    """An object that changed. `before` is its value before; `manifest` has the new one."""
 
     manifest: Manifest
     before: dict[str, Any]
@@ -33,7 +33,7 @@ class Fixed(Struct, frozen=True):
 
     left: the objects that still have findings.
     changed: the objects that have changed, with their values now.
-    rewritten: the places of documents that were written again as a whole, without their comments.
+    rewritten: the places of documents that had to be written from scratch, which loses their comments.
     """
 
     text: str
@@ -70,7 +70,7 @@ def fix_source(source: Source, checker: Checker, *, apply_changes: bool) -> Fixe
 
 
 def _item_text(fixed: Fixed, piece: str, *, is_json: bool) -> str:
-    """The text of an item in its list, which was read as a list of one."""
+    """The fixed text of an item. `piece` was read as a list of one item: its brackets or indentation change."""
     if is_json:
         return fixed.text.strip().removeprefix("[").removesuffix("]")
     indent = " " * (len(piece) - len(piece.lstrip(" ")))
@@ -146,7 +146,7 @@ class _Fixer:
 
     def _defaults(self, judged: JudgedObject) -> list[Change]:
         operations = self.checker.evaluate(judged).filled.operations
-        # Only what the API server adds to the pod is ever removed, and that is not in the manifest.
+        # Removals only concern fields that the API server added, and a manifest does not have those.
         additions = (operation for operation in operations if isinstance(operation, Addition))
         return [_change(operation, judged.pod_path) for operation in additions if not _is_record(operation)]
 
@@ -175,7 +175,7 @@ def _is_record(operation: Addition) -> bool:
 
 
 def _change(operation: Addition, pod_path: Path) -> Change:
-    """An operation of a JSON patch on the pod as a change of the object that has the pod."""
+    """The change of the object that contains the pod which an operation of a JSON patch on the pod stands for."""
     parts = [part.replace("~1", "/").replace("~0", "~") for part in operation.path[1:].split("/")]
     if parts[-1] == "-":
         return append((*pod_path, *parts[:-1]), [operation.value])

@@ -45,7 +45,7 @@ def objects_in(
 ) -> dict[str, NamespaceObjects]:
     """The LimitRanges and ServiceAccounts of each namespace. A later one replaces an earlier one of the same name.
 
-    namespace: that of objects which name none.
+    namespace: the namespace of objects that set none.
     problems: gets a problem for each LimitRange or ServiceAccount that is invalid and therefore ignored, if not None.
     """
     ranges: dict[str, dict[str, LimitRange]] = {}

@@ -65,7 +65,7 @@ def read_objects(
 ) -> Iterator[JudgedObject | Manifest | Problem | PassedOver]:
     """The objects in texts, typed if they have pods; a Manifest for others; a Problem for what cannot be read.
 
-    namespace: that of objects which name none.
+    namespace: the namespace of objects that set none.
     kinds: those of others that have pod templates. An object with several templates is yielded for each of them.
     """
     for manifest in read_manifests(sources):
@@ -116,7 +116,7 @@ def documents_of(source: Source) -> Iterator[Document | Problem]:
 def manifests_of(document: Document, inherited: tuple[str, str] | None = None) -> Iterator[Manifest | Problem]:
     """The objects of a document, those of lists one by one; a Problem for a value that is not an object.
 
-    inherited: as of its Source; None for a whole document.
+    inherited: see Source; None for a whole document.
     """
     if inherited is None:
         yield from _objects(document, (), document.value, "", "")
@@ -148,7 +148,7 @@ def _items(document: Document, at: Path, items: list[Any], *inherited: str) -> I
 def judged_objects(manifest: Manifest, namespace: str, kinds: PodKinds = CUSTOM_KINDS) -> list[JudgedObject | Problem]:
     """The object typed, for each pod that it is or makes; empty for one without pods.
 
-    namespace: that of objects which name none.
+    namespace: the namespace of objects that set none.
     kinds: those of others that have pod templates.
     """
     patterns = kinds.get((manifest.group, manifest.kind))

@@ -35,8 +35,8 @@ def load_policies(
 
     standard: adds one more policy, for a level such as `restricted` or `baseline:v1.30`; None adds none.
     context: a folder of a cluster's objects whose policies are added, if it has any; None adds none.
-    sources: manifests whose policies are added, apart from those that are there already.
-    stdin: what the path `-` is; None if `-` is the name of a file.
+    sources: manifests whose policies are added unless one of the same kind and name was read already.
+    stdin: what is read for the path `-`; None if `-` is the name of a file.
 
     Raises PolicyError for files that cannot be used, and ValueError for an unknown standard.
     """
@@ -54,7 +54,7 @@ def load_policies(
 
 
 def policy_of_standard(standard: str) -> ClusterPodPolicy:
-    """A policy that requires a level of the Pod Security Standards, and has its name. Raises ValueError."""
+    """A policy that requires a level of the Pod Security Standards, and is named after it. Raises ValueError."""
     level, _, version = standard.partition(":")
     if level not in LEVELS:
         raise ValueError(f"the level must be {', '.join(LEVELS[:-1])} or {LEVELS[-1]}")
@@ -66,7 +66,7 @@ def policy_of_standard(standard: str) -> ClusterPodPolicy:
 def read_policies(path: Path, stdin: BinaryIO | None = None, *, required: bool = True) -> list[Policy]:
     """The policies and waivers of a file, or of the YAML and JSON files of a folder in the order of their names.
 
-    stdin: as of `load_policies`.
+    stdin: see `load_policies`.
 
     required: whether there must be at least one.
 

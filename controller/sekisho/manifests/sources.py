@@ -49,7 +49,7 @@ def read_sources(
 
     split_lists: whether the items of large lists become documents of their own.
     stdin: None if standard input is not available; then `-` is the name of a file.
-    exclude: patterns of files to leave out, as of `Excluded`.
+    exclude: patterns of files to leave out, see `Excluded`.
     render: renders the charts and kustomizations of a folder; None leaves them out.
 
     A file that cannot be read becomes a problem, and the others are read anyway.
