@@ -13,12 +13,13 @@ from msgspec.structs import replace
 from sekisho.admission import Context, denial_message, evaluate, judge
 from sekisho.images.authorities import Authority, AuthorityKey, authority
 from sekisho.images.evidence import Attestation, ImageFacts, Signature, Unknown
-from sekisho.images.scan_reports import Scanner, Severity
+from sekisho.images.scan_reports import NO_PACKAGES, Scanner, Severity
 from sekisho.images.scans import SCAN_PREDICATE, BySeverity, Ids, Scan, Vulnerability
 from sekisho.images.trust import Trust
 from sekisho.pods import Workload
 from sekisho.policies import ClusterPodPolicy, Enforcement, PolicySet
 from sekisho.policies.types import ClusterPodPolicySpec, PolicyMeta
+from sekisho.webhook.evidence import LOOKUP_CONTINUES
 
 _HEAD = """# Denial messages
 
@@ -144,7 +145,7 @@ _SIGNATURES: tuple[tuple[str, str, ImageFacts | Unknown, Authority], ...] = (
     (
         "is still being verified",
         _IMAGE,
-        Unknown("is still being verified (registry ghcr.io, 2.7 s so far)", "try again", is_pending=True),
+        Unknown("is still being verified (registry ghcr.io, 2.7 s so far)", LOOKUP_CONTINUES, is_pending=True),
         _RELEASE,
     ),
     (
@@ -205,7 +206,7 @@ _SCANS: tuple[tuple[str, Scan | None], ...] = (
     ("has vulnerabilities", _SCAN),
     (
         "has a scan that holds nothing",
-        Scan(_NOW - timedelta(hours=5), problem="its report is empty: no packages were recognized"),
+        Scan(_NOW - timedelta(hours=5), problem=NO_PACKAGES),
     ),
 )
 

@@ -9,7 +9,7 @@ from msgspec import Meta, Struct
 from sekisho.controls.control import ParameterError
 from sekisho.controls.image_signatures import MAX_AUTHORITIES, AuthorityName
 from sekisho.findings import words
-from sekisho.images.scan_reports import ID_PATTERN, Scanner, Severity
+from sekisho.images.scan_reports import ID_PATTERN, NO_PACKAGES, NO_SYSTEM_PACKAGES, Scanner, Severity
 from sekisho.images.scans import MAX_SKEW, SEVERITIES, Scan, Vulnerability
 from sekisho.images.vex import Exclusions, covers
 from sekisho.timestamps import rfc3339
@@ -17,6 +17,8 @@ from sekisho.timestamps import rfc3339
 MAX_IDS: Final = 128
 MAX_SHOWN: Final = 3
 """Vulnerabilities that a denial names."""
+_RECOGNIZABLE: Final = "use a base image whose packages Trivy recognizes, or have an administrator waive this image"
+"""Where another scan would find as little."""
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 
 Id = Annotated[str, Meta(pattern=f"^{ID_PATTERN}$")]
@@ -225,7 +227,8 @@ def scan_problem(requirement: Requirement, scan: Scan, now: datetime, exclusions
     if scan.finished > now + MAX_SKEW:
         return ScanProblem(f"has a scan from the future, {rfc3339(scan.finished)}")
     if scan.problem:
-        return ScanProblem(f"has no valid scan; that of {rfc3339(scan.finished)} does not count: {scan.problem}")
+        text = f"has no valid scan; that of {rfc3339(scan.finished)} does not count: {scan.problem}"
+        return ScanProblem(text, fix=_RECOGNIZABLE if scan.problem in (NO_PACKAGES, NO_SYSTEM_PACKAGES) else "")
     age = now - scan.finished
     if age > requirement.max_age:
         return ScanProblem(f"was last scanned {_age(age)} ago, at {rfc3339(scan.finished)}")

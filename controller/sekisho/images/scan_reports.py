@@ -19,6 +19,8 @@ MAX_ROWS: Final = 20_000
 """Findings of a report: vulnerabilities by package."""
 ID_PATTERN: Final = "[A-Za-z0-9][A-Za-z0-9.:_-]{0,63}"
 TRIVY_SCHEMA: Final = 2
+NO_PACKAGES: Final = "its report is empty, as no packages were recognized"
+NO_SYSTEM_PACKAGES: Final = "its report has nothing about the packages of the operating system"
 
 _ID: Final = re.compile(ID_PATTERN)
 _NOT_IN_ID: Final = re.compile("[^A-Za-z0-9.:_-]")
@@ -204,12 +206,17 @@ def _deny_unrecognized(results: Sequence[_TrivyResult], os: _TrivyOs | None) -> 
 
     Source: https://github.com/aquasecurity/trivy/blob/main/pkg/scan/local/service.go
     """
-    if os is not None and any(one.kind == _OS_PACKAGES or (one.type == os.family and not one.kind) for one in results):
+    if os is not None and any(_is_of_system(one, os) for one in results):
         return
     if not any(one.kind in _PACKAGES or one.vulnerabilities for one in results):
-        raise ReportError(Scanner.TRIVY, "its report is empty: no packages were recognized")
+        raise ReportError(Scanner.TRIVY, NO_PACKAGES)
     if os is not None:
-        raise ReportError(Scanner.TRIVY, "its report has nothing about the packages of the operating system")
+        raise ReportError(Scanner.TRIVY, NO_SYSTEM_PACKAGES)
+
+
+def _is_of_system(result: _TrivyResult, os: _TrivyOs) -> bool:
+    """Whether a result is about the packages of the operating system; older reports say so by its name alone."""
+    return result.kind == _OS_PACKAGES or (not result.kind and bool(os.family) and result.type == os.family)
 
 
 def _trivy_rows(results: Iterable[_TrivyResult]) -> Iterator[Row]:

@@ -95,6 +95,8 @@ _FIX_OF_POD: Final = "name a pull secret in the pod that may read the repository
 _Key = tuple[str, PodPullSecrets | None]
 """An image, by `evidence_key`, and the pod's own pull Secrets that it is looked up with. Signatures count for all pods;
 failures, and that there are no signatures, count only for pods with the same pull Secrets."""
+LOOKUP_CONTINUES: Final = "try again: the look-up continues, and a later try uses its result"
+"""The fix while an image is being verified."""
 _TOO_MANY: Final = Unknown(
     "is not being verified yet: too many images are being verified at the same time", "try again", is_pending=True
 )
@@ -557,7 +559,7 @@ def _pending(flight: _Flight) -> Unknown:
     seconds = time.monotonic() - flight.started
     return Unknown(
         f"is still being verified (registry {flight.registry}, {seconds:.1f} s so far)",
-        "try again: the look-up continues, and a later try uses its result",
+        LOOKUP_CONTINUES,
         is_pending=True,
     )
 

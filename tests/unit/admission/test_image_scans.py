@@ -133,6 +133,13 @@ def test_image_that_was_not_scanned_as_required_is_denied(name: str) -> None:
     assert f"which {expected}" in message(judged(facts(*attached)))
 
 
+def test_denial_of_an_image_without_recognized_packages_does_not_suggest_the_same_scan_again() -> None:
+    text = message(judged(facts(scanned_by(report=trivy(Results=None)))))
+    assert "does not count: its report is empty, as no packages were recognized (allowed: " in text
+    assert "Fix: use a base image whose packages Trivy recognizes, or have an administrator waive this image." in text
+    assert "trivy image" not in text
+
+
 def test_scan_counts_to_the_minute() -> None:
     assert not judged(facts(scanned_by(finished=NOW - 7 * DAY))).violations
     assert not judged(facts(scanned_by(finished=NOW + timedelta(minutes=5)))).violations

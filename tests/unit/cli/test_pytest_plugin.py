@@ -17,8 +17,8 @@ import pytest, sekisho
 BAD, GOOD = {BAD_POD!r}, {GOOD_POD!r}
 
 def test_good(sekisho_check):
-    (found,) = sekisho_check(GOOD)
-    assert not found.is_denied
+    (checked,) = sekisho_check(GOOD)
+    assert not checked.is_denied
 
 def test_bad(sekisho_check):
     sekisho_check(BAD)

@@ -142,12 +142,16 @@ NO_SCANS: dict[str, tuple[Any, str]] = {
     "no report": (12, "its report has another form"),
     "a list": ([1, 2], "its report is a list without a schema version"),
     "finding without id": (trivy({"Severity": "LOW"}), "its report has another form"),
-    "nothing recognized": (trivy(Metadata={}, Results=None), "its report is empty: no packages were recognized"),
-    "an operating system without results": (trivy(Results=None), "its report is empty: no packages were recognized"),
+    "nothing recognized": (trivy(Metadata={}, Results=None), "its report is empty, as no packages were recognized"),
+    "an operating system without results": (trivy(Results=None), "its report is empty, as no packages were recognized"),
     "an operating system and secrets": (trivy(Results=[{"Class": "secret"}]), "its report is empty"),
     "an operating system whose name is hidden": (
         trivy(Metadata={"OS": {"Family": "none"}}, Results=[{"Class": "lang-pkgs", "Type": "gobinary"}]),
         "its report has nothing about the packages of the operating system",
+    ),
+    "an operating system without a name": (
+        trivy(Metadata={"OS": {}}, Results=[{"Target": "x"}]),
+        "its report is empty",
     ),
     "only secrets": (trivy(Metadata={}, Results=[{"Class": "secret"}]), "its report is empty"),
     "another image": (trivy(digest=OTHER_IMAGE), f'its report is about another image, "{OTHER_IMAGE}"'),

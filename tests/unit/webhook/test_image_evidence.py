@@ -122,10 +122,10 @@ async def test_signed_image_has_facts(site: Site) -> None:
 
 async def test_image_that_the_registry_does_not_have_is_not_reported_as_unsigned(site: Site) -> None:
     image = structs.replace(site.image(), digest="sha256:" + "0" * 64)
-    found = await site.look(image)
-    assert isinstance(found, Unknown)
-    assert f"registry {site.registry.host} has no {NAME}@{image.digest}" in found.reason
-    assert found.fix == "name an image that the registry has"
+    looked_up = await site.look(image)
+    assert isinstance(looked_up, Unknown)
+    assert f"registry {site.registry.host} has no {NAME}@{image.digest}" in looked_up.reason
+    assert looked_up.fix == "name an image that the registry has"
     assert (await site.facts(site.image(b" "))).signatures == ()
 
 
