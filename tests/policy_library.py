@@ -25,7 +25,7 @@ class Entry(Struct, frozen=True):
 
 
 def documents(entry: Entry) -> list[str]:
-    """The entry's policy, and its catalogue if it has one; or the policy and the waivers from it, which expire in 30
+    """The entry's policy, and its catalog if it has one; or the policy and the waivers from it, which expire in 30
     days.
     """
     files = [entry.folder / "policy.yaml", entry.folder / "catalog.yaml"]

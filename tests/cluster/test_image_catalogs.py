@@ -1,4 +1,4 @@
-"""Catalogues of certified images on the real API server: a change and the clock decide at once, without a registry."""
+"""Catalogs of certified images on the real API server: a change and the clock decide at once, without a registry."""
 
 import json
 from collections.abc import Iterator
@@ -49,7 +49,7 @@ def tried(kubectl: Kubectl, image: str) -> Completed:
 
 @pytest.fixture
 def certified(kubectl: Kubectl, namespace: str) -> Iterator[Kubectl]:
-    """A namespace with a policy and a catalogue of its name."""
+    """A namespace with a policy and a catalog of its name."""
     certify(kubectl, entry(PAY))
     images = {"catalogs": {"anyOf": [namespace]}}
     apply(kubectl, "ClusterPodPolicy", {"match": {"namespaces": [namespace]}, "controls": {"images": images}})
@@ -68,7 +68,7 @@ def test_only_certified_images_run(certified: Kubectl, namespace: str) -> None:
     assert "which has a mutable tag" in tried(certified, "ghcr.io/acme/pay:1").stderr
 
 
-def test_change_of_the_catalogue_and_the_clock_decide(certified: Kubectl, namespace: str) -> None:
+def test_change_of_the_catalog_and_the_clock_decide(certified: Kubectl, namespace: str) -> None:
     certify(certified, entry(PAY, withdrawn={"reason": "CVE-2026-1234"}), entry(LEDGER))
     assert f'was withdrawn in ImageCatalog "{namespace}": CVE-2026-1234' in tried(certified, PAY).stderr
     assert tried(certified, LEDGER).returncode == 0
@@ -79,7 +79,7 @@ def test_change_of_the_catalogue_and_the_clock_decide(certified: Kubectl, namesp
     assert tried(certified, PAY).returncode == 0
     certified.check("delete", "imagecatalog", namespace)
     missing = f"there is no ImageCatalog {namespace}"
-    wait_until(lambda: missing in tried(certified, PAY).stderr, SOON, "a missing catalogue denies")
+    wait_until(lambda: missing in tried(certified, PAY).stderr, SOON, "a missing catalog denies")
 
 
 def test_status_counts_and_events_warn_once_also_after_a_restart(

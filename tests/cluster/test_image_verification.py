@@ -1210,7 +1210,7 @@ def test_changed_policy_is_judged_from_the_known_scan(site: Site, repository_nam
         )
 
 
-def test_changed_catalogue_is_judged_from_the_known_signature(site: Site, repository_name: str) -> None:
+def test_changed_catalog_is_judged_from_the_known_signature(site: Site, repository_name: str) -> None:
     with_release(site)
     image, unsigned = site.image(repository_name, "good", P256, tag="v1"), site.image(repository_name, "unsigned")
     by_release = {"repository": f"{site.registry.host}/{repository_name}", "by": {"anyOf": ["release"]}}

@@ -336,7 +336,7 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         keyless("release@acme.example"),
     ),
     (
-        "a catalogue without an owner",
+        "a catalog without an owner",
         CATALOG,
         {"entries": []},
         SCHEMA,
@@ -344,7 +344,7 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         catalog(),
     ),
     (
-        "an entry of a catalogue without digest and by",
+        "an entry of a catalog without digest and by",
         CATALOG,
         catalog({"repository": "ghcr.io/acme/pay"}),
         SCHEMA,
@@ -352,7 +352,7 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         catalog(entry()),
     ),
     (
-        "an entry of a catalogue with digest and by",
+        "an entry of a catalog with digest and by",
         CATALOG,
         catalog(entry(by={"anyOf": ["release"]})),
         SCHEMA,
@@ -360,7 +360,7 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         catalog({"repository": "ghcr.io/acme/*", "by": {"anyOf": ["release"]}}),
     ),
     (
-        "an entry of a catalogue that ends in the wrong century",
+        "an entry of a catalog that ends in the wrong century",
         CATALOG,
         catalog(entry(validUntil="1926-11-27T00:00:00Z")),
         SCHEMA,
@@ -368,7 +368,7 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         catalog(entry(validUntil=SOON)),
     ),
     (
-        "an entry of a catalogue with a short digest",
+        "an entry of a catalog with a short digest",
         CATALOG,
         catalog(entry(digest="sha256:abc")),
         SCHEMA,
@@ -377,7 +377,7 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         catalog(entry()),
     ),
     (
-        "an entry of a catalogue with a pattern and a digest",
+        "an entry of a catalog with a pattern and a digest",
         CATALOG,
         catalog(entry("ghcr.io/acme/*")),
         WEBHOOK,
@@ -385,7 +385,7 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         catalog(entry("ghcr.io/acme/pay")),
     ),
     (
-        "an entry of a catalogue without a registry",
+        "an entry of a catalog without a registry",
         CATALOG,
         catalog(entry("nginx")),
         WEBHOOK,
@@ -394,7 +394,7 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         catalog(entry("docker.io/library/nginx")),
     ),
     (
-        "an entry of a catalogue twice",
+        "an entry of a catalog twice",
         CATALOG,
         catalog(entry(), entry("GHCR.io/acme/pay")),
         WEBHOOK,
@@ -402,7 +402,7 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         catalog(entry(), entry("ghcr.io/acme/pay2")),
     ),
     (
-        "an unknown field of an entry of a catalogue",
+        "an unknown field of an entry of a catalog",
         CATALOG,
         catalog(entry(validuntil=SOON)),
         WEBHOOK,
@@ -410,7 +410,7 @@ MALFORMED: list[tuple[str, str, Spec, str, str, Spec]] = [
         catalog(entry(validUntil=SOON)),
     ),
     (
-        "catalogues with anyOf and allOf",
+        "catalogs with anyOf and allOf",
         CLUSTER,
         images(catalogs={"anyOf": ["certified"], "allOf": ["certified"]}),
         SCHEMA,

@@ -98,7 +98,7 @@ def verification(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def activity(cluster: Cluster, kubectl: Kubectl, namespace: str, verification: str) -> Iterator[str]:
-    """What both processes tell after some of everything: denials, warnings, waivers, patches, a catalogue."""
+    """What both processes tell after some of everything: denials, warnings, waivers, patches, a catalog."""
     policies = [policy(f"{namespace}-{one.lower()}", namespace, one) for one in ("Deny", "Warn")]
     enforced(kubectl, *policies)
     for name, container in (("bad", BAD), ("good", GOOD)):
@@ -112,7 +112,7 @@ def activity(cluster: Cluster, kubectl: Kubectl, namespace: str, verification: s
     catalog = {"kind": "ImageCatalog", "metadata": {"name": namespace}, "spec": {"owner": "security"}}
     kubectl.check("apply", "-f", "-", input=json.dumps({"apiVersion": "sekisho.dev/v1alpha1"} | catalog))
     counts = "sekisho_controller_catalog_entries{"
-    wait_until(lambda: counts in metrics_of(cluster.sekisho.controller), SOON, "the catalogue is counted")
+    wait_until(lambda: counts in metrics_of(cluster.sekisho.controller), SOON, "the catalog is counted")
     impact = "sekisho_controller_policy_impact_pods{"
     wait_until(lambda: impact in metrics_of(cluster.sekisho.controller), AUDITED, "the pods that run are audited")
     stray_request(cluster)

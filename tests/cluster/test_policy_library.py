@@ -21,7 +21,7 @@ def slug(entry: Entry) -> str:
 
 
 def objects(entry: Entry) -> list[Object]:
-    """The entry's policy and waivers under names of their own, for its own namespaces only, and its catalogue."""
+    """The entry's policy and waivers under names of their own, for its own namespaces only, and its catalog."""
     loaded = [document for text in documents(entry) for document in yaml.safe_load_all(text)]
     for document in loaded:
         spec = document["spec"]

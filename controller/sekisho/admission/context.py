@@ -19,7 +19,7 @@ class Context(Struct, frozen=True, gc=False):
     """What the pods of a namespace are evaluated by.
 
     namespace_labels: None only where `policies.needs_labels` is false.
-    clock: gives the time for waivers and catalogues, and is called only where there is something to exempt or to look
+    clock: gives the time for waivers and catalogs, and is called only where there is something to exempt or to look
         up. With None no waiver applies, because nothing says which have expired.
     objects: what is known of the namespace that changes the pods of a template or manifest.
     check_time: called between the steps of a large review; None where judging is quick.

@@ -161,7 +161,7 @@ def judge_workload(
 def judge_evidence(
     pod: Pod, steps: Sequence[Step], old: Pod | None, violations: Sequence[Violation], context: Context
 ) -> list[Violation]:
-    """The violations that are judged from evidence about images, and from catalogues.
+    """The violations that are judged from evidence about images, and from catalogs.
 
     old: a pod whose images are left out, where they are in the same container or volume; None to judge all.
     violations: the others; an image that is denied already is not judged.

@@ -46,7 +46,7 @@ MAX_PLANS: Final = 4096
 class Surroundings(Struct, frozen=True, eq=False):
     """What else pods are judged by.
 
-    now: the time for waivers and catalogues.
+    now: the time for waivers and catalogs.
     exempt: the namespaces whose pods the API server does not send to the webhook; they do not count.
     labels_of: the labels of a namespace; None for one that is not known, whose pods do not count where policies read
         labels.

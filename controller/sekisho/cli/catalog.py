@@ -1,4 +1,4 @@
-"""`sekisho catalog`: adds images to catalogues in files and withdraws them, lists entries, and says which end soon."""
+"""`sekisho catalog`: adds images to catalogs in files and withdraws them, lists entries, and says which end soon."""
 
 import sys
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ _BEFORE_END: Final = {"certified": " until", "ends soon": ", at", "ended": " at"
 _MAX_DAYS: Final = 36500
 
 _FILE = click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
-_NAME = click.option("--name", help="The catalogue to change, where the file has several.")
+_NAME = click.option("--name", help="The catalog to change, where the file has several.")
 _PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH…")
 _OUTPUT = click.option(
     "-o",
@@ -83,7 +83,7 @@ def add(
     """Add an image to the ImageCatalog in FILE, or change until when it is certified.
 
     IMAGE is REPOSITORY@DIGEST, or a pattern with --by. FILE is changed in place: comments and the order of fields
-    stay, except where a note says that the catalogue was written again as a whole. With - as FILE, standard input is
+    stay, except where a note says that the catalog was written again as a whole. With - as FILE, standard input is
     changed and written to standard output.
     """
     if valid_until is not None and valid_days is not None:
@@ -99,7 +99,7 @@ def add(
 @_NAME
 @click.option("--reason", required=True, help="Why, such as CVE-2026-1234; denials show it.")
 def withdraw(file: Path, image: str, name: str | None, reason: str) -> None:
-    """Withdraw an image in the ImageCatalog in FILE: policies that name the catalogue deny it with the reason.
+    """Withdraw an image in the ImageCatalog in FILE: policies that name the catalog deny it with the reason.
 
     IMAGE is REPOSITORY@DIGEST, or the pattern of an entry by signatures. An image that has no entry gets one. FILE is
     changed in place, as by `add`.
@@ -179,7 +179,7 @@ def _change(file: Path, wanted: Wanted, name: str | None) -> None:
     if changed.text == text:
         verb = "as it should be"
     if changed.is_rewritten:
-        click.echo(f"note: {file}: the catalogue was written again as a whole, without its comments", err=True)
+        click.echo(f"note: {file}: the catalog was written again as a whole, without its comments", err=True)
     click.echo(printable(f"{verb} in ImageCatalog {changed.catalog}: {title}"), err=file == STDIN)
     if file == STDIN:
         click.echo(changed.text, nl=False)
@@ -188,7 +188,7 @@ def _change(file: Path, wanted: Wanted, name: str | None) -> None:
 
 
 def _entries(paths: Sequence[Path], days: int) -> list[_Entry]:
-    """The entries of the catalogues in files and folders. Ends the command if there are none, or one is invalid."""
+    """The entries of the catalogs in files and folders. Ends the command if there are none, or one is invalid."""
     catalogs = [one for one in options.load_policies(paths) if isinstance(one, ImageCatalog)]
     if not catalogs:
         options.fail([Problem(" ".join(map(str, paths)), "holds no ImageCatalog")])

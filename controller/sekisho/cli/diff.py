@@ -29,7 +29,7 @@ Key = tuple[str, str]
 )
 @options.kubeconfig
 def diff(contexts: tuple[str, ...], kubeconfig: Path | None) -> None:
-    """Show where two clusters judge pods differently: policies, waivers, catalogues, and namespaces that are left out.
+    """Show where two clusters judge pods differently: policies, waivers, catalogs, and namespaces that are left out.
 
     Lines that begin with - are about the first cluster only, those with + about the second. The exit code is 0 if they
     agree, 1 if they differ, 2 for bad input.

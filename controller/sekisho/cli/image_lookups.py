@@ -76,7 +76,7 @@ class ImageLookups:
         )
 
     def catalogs(self) -> Catalogs:
-        """The catalogues now."""
+        """The catalogs now."""
         return self._policies.catalogs_at(lambda: datetime.now(UTC))
 
     def look_up(self, references: Iterable[Reference]) -> None:

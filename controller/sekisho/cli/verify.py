@@ -221,7 +221,7 @@ def _rules(
     lookups: ImageLookups,
     digest: str | None = None,
 ) -> Iterator[RuleReport]:
-    """The results of the catalogues and rules of policies that apply to an image, and other reasons why they deny it.
+    """The results of the catalogs and rules of policies that apply to an image, and other reasons why they deny it.
 
     digest: what its tag is replaced by in pods; None where nothing replaces it.
     """

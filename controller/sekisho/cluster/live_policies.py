@@ -1,4 +1,4 @@
-"""Policies, waivers, catalogues and authorities as they are applied in a cluster."""
+"""Policies, waivers, catalogs and authorities as they are applied in a cluster."""
 
 from typing import Final
 

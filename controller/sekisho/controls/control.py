@@ -50,7 +50,7 @@ class ImageFinding(Struct, frozen=True, gc=False):
 EvidenceCheck = Callable[
     [Pod, Sequence[ContainerRef], Collection[FieldPath], Trust | None, "Catalogs"], list[ImageFinding]
 ]
-"""Judges the images of a pod by evidence and catalogues, but those at the given paths, which are denied already.
+"""Judges the images of a pod by evidence and catalogs, but those at the given paths, which are denied already.
 
 Without Trust this installation does not verify images, and no image passes that must be verified.
 """

@@ -1,4 +1,4 @@
-"""Catalogues of certified images: what the control `images` requires of them, and why an image is not certified.
+"""Catalogs of certified images: what the control `images` requires of them, and why an image is not certified.
 
 What is withdrawn is denied wherever it is: a digest in every repository, because the image is the same there.
 """
@@ -19,11 +19,11 @@ from sekisho.images.trust import Trust
 from sekisho.timestamps import rfc3339
 
 MAX_CATALOGS: Final = 8
-"""The catalogues that a policy may name."""
+"""The catalogs that a policy may name."""
 MAX_SIGNED: Final = 16
-"""The entries of a catalogue that certify by signatures: each is compared with each image."""
+"""The entries of a catalog that certify by signatures: each is compared with each image."""
 COST: Final = 4 * MAX_SIGNED
-"""What a catalogue costs for each image, as entries in a policy's lists."""
+"""What a catalog costs for each image, as entries in a policy's lists."""
 _MAX_LOOKED_AT: Final = 16
 """The entries of a repository among which a certified image is looked for, to suggest it."""
 ONE_OF_ANY_AND_ALL: Final = "set either anyOf or allOf"
@@ -57,7 +57,7 @@ class CatalogNames(Struct, frozen=True, forbid_unknown_fields=True, rename="came
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The catalogues."""
+        """The catalogs."""
         return self.any_of or self.all_of or ()
 
     @property
@@ -72,7 +72,7 @@ class CatalogNames(Struct, frozen=True, forbid_unknown_fields=True, rename="came
 
 
 class Entry(Struct, frozen=True, gc=False):
-    """An entry of a catalogue.
+    """An entry of a catalog.
 
     repository: the one name of the registry and the repository; of an entry by signatures, the pattern as written.
     digest: empty for an entry by signatures.
@@ -123,7 +123,7 @@ class Catalog(Struct, frozen=True, eq=False):
 
 
 class Catalogs(Struct, frozen=True, eq=False):
-    """The catalogues at one moment. With now=None the time is unknown."""
+    """The catalogs at one moment. With now=None the time is unknown."""
 
     by_name: Mapping[str, Catalog] = {}
     now: datetime | None = None
@@ -137,7 +137,7 @@ def verified(where: str, names: CatalogNames) -> CatalogNames:
     if (names.any_of is None) is (names.all_of is None):
         raise ParameterError(where, ONE_OF_ANY_AND_ALL)
     if len(set(names.names)) != len(names.names):
-        raise ParameterError(where, "has a duplicate catalogue")
+        raise ParameterError(where, "has a duplicate catalog")
     return names
 
 
@@ -185,7 +185,7 @@ def withdrawal_of_pattern(catalog: Catalog, pattern: RegistryPattern) -> str:
 
 
 def _first(faults: Sequence[Fault], *, definite: bool) -> Fault:
-    """The fault to show: where one catalogue is enough, one that a look-up may end; else one that none ends.
+    """The fault to show: where one catalog is enough, one that a look-up may end; else one that none ends.
 
     Of faults of one kind, one about an entry goes before one that says that there is no entry.
     """
@@ -195,7 +195,7 @@ def _first(faults: Sequence[Fault], *, definite: bool) -> Fault:
 def _fault_in(
     catalog: Catalog, resolves: bool, reference: Reference, trust: Trust | None, now: datetime | None
 ) -> Fault | None:
-    """Why one catalogue does not certify an image; None if it does."""
+    """Why one catalog does not certify an image; None if it does."""
     name = f"{reference.registry}/{reference.repository}"
     of_repository = catalog.by_repository.get(name, ())
     signed = [one for one in catalog.signed if one.pattern.covers(reference)]

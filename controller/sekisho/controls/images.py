@@ -7,8 +7,8 @@ A registry has one name: without the port 443, and docker.io for Docker Hub. A d
 on every port.
 A reference without tag and digest runs the tag latest. A digest decides what runs, so no tag counts beside it.
 Level: none, a policy names it
-Catalogues are judged where the rules above do not deny the image already, and signatures and attestations, from what
-was looked up at the registry, where the catalogues do not deny it either.
+Catalogs are judged where the rules above do not deny the image already, and signatures and attestations, from what
+was looked up at the registry, where the catalogs do not deny it either.
 Source: the reference grammar of github.com/distribution/reference, with Docker Hub's implicit names resolved first
 """
 
@@ -106,7 +106,7 @@ class Images(Parameters, frozen=True):
             bool,
             Meta(
                 description="Whether new pods get the digests of tags, as name:tag@digest, in images that a rule of "
-                "signatures or attestations applies to, or that a catalogue has entries for. Otherwise such an image "
+                "signatures or attestations applies to, or that a catalog has entries for. Otherwise such an image "
                 "must be written with its digest."
             ),
         ]
@@ -116,7 +116,7 @@ class Images(Parameters, frozen=True):
         Annotated[
             CatalogNames,
             Meta(
-                description="The catalogues that must certify every image. An image must have a digest.",
+                description="The catalogs that must certify every image. An image must have a digest.",
                 extra_json_schema=cel("has(self.anyOf) != has(self.allOf)", ONE_OF_ANY_AND_ALL),
             ),
         ]

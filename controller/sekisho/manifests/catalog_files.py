@@ -1,4 +1,4 @@
-"""Catalogues in manifests: finding one, and changing an entry in its text, with everything else as it is."""
+"""Catalogs in manifests: finding one, and changing an entry in its text, with everything else as it is."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
@@ -36,9 +36,9 @@ class Wanted(Struct, frozen=True, kw_only=True):
 
 
 class Changed(Struct, frozen=True):
-    """A text with the entry, and the catalogue that has it.
+    """A text with the entry, and the catalog that has it.
 
-    is_rewritten: whether the catalogue's document was written again as a whole, without its comments.
+    is_rewritten: whether the catalog's document was written again as a whole, without its comments.
     was_there: whether it had the entry before.
     """
 
@@ -53,7 +53,7 @@ def with_entry(text: str, file: str, wanted: Wanted, name: str | None = None) ->
 
     Raises PolicyError, also where the result is not valid, and for a withdrawn entry that is not to be withdrawn.
 
-    name: of the catalogue; None where the file has only one.
+    name: of the catalog; None where the file has only one.
     """
     parse_policies(text, file)
     catalog, source = _catalog_in(text, file, name)
@@ -86,7 +86,7 @@ def _deny_withdrawn(manifest: Manifest, catalogs: Sequence[ImageCatalog], wanted
 
 
 def _catalog_in(text: str, file: str, name: str | None) -> tuple[Manifest, Source]:
-    """The catalogue to change, and the text of its document. Raises PolicyError if it is not clear which."""
+    """The catalog to change, and the text of its document. Raises PolicyError if it is not clear which."""
     catalogs = [(one, source) for source in sources_of(text, file) for one in _catalogs_of(source)]
     if name is not None:
         catalogs = [one for one in catalogs if one[0].value["metadata"]["name"] == name]

@@ -1,4 +1,4 @@
-"""The status of a catalogue, and the warnings before its entries end."""
+"""The status of a catalog, and the warnings before its entries end."""
 
 from base64 import urlsafe_b64encode
 from bisect import bisect_left, bisect_right
@@ -24,7 +24,7 @@ MAX_NAMED: Final = 3
 
 
 class Counts(Struct, frozen=True):
-    """The entries of a catalogue at one moment.
+    """The entries of a catalog at one moment.
 
     next_end: when the next entry ends; None if none will.
     """
@@ -36,7 +36,7 @@ class Counts(Struct, frozen=True):
 
 
 class Ending(Struct, frozen=True):
-    """Entries of a catalogue that end within so many days, and that no Event reported.
+    """Entries of a catalog that end within so many days, and that no Event reported.
 
     until: the last day, in UTC, that the Event reports.
     marks: of all entries that end by then, whether they were reported before or not.
@@ -49,7 +49,7 @@ class Ending(Struct, frozen=True):
 
 
 def counts_of(catalog: Catalog, now: datetime) -> Counts:
-    """The entries of a catalogue at one moment."""
+    """The entries of a catalog at one moment."""
     ended = _ended(catalog, now)
     return Counts(
         entries=sum(map(len, catalog.by_repository.values())) + len(catalog.signed),
@@ -65,7 +65,7 @@ def ending_within(catalog: Catalog, now: datetime, days: int) -> int:
 
 
 def catalog_numbers(catalog: Catalog, now: datetime) -> CatalogNumbers:
-    """The numbers of a catalogue for the metrics."""
+    """The numbers of a catalog for the metrics."""
     counts = counts_of(catalog, now)
     return CatalogNumbers(
         catalog.name,
@@ -81,7 +81,7 @@ def catalog_numbers(catalog: Catalog, now: datetime) -> CatalogNumbers:
 def wanted_catalog_status(record: Record, view: View) -> ImageCatalogStatus:
     """What the status should be; equal to `record.status` when there is nothing to write."""
     if record.catalog is None:
-        enforced = make_condition(record, "Enforced", not_accepted("catalogue"), view.now)
+        enforced = make_condition(record, "Enforced", not_accepted("catalog"), view.now)
         return ImageCatalogStatus(record.generation, (accepted_condition(record, view.now), enforced))
     state = as_proven(coverage_state(coverage_of(record, view.replicas, view.silent), "enforce"), view.proof)
     counts = counts_of(record.catalog, view.now)
@@ -109,7 +109,7 @@ def stored_notices(record: Record) -> Sequence[EndNotice]:
 def unreported(record: Record, now: datetime) -> Iterator[Ending]:
     """The entries that end soon and that no Event reported, for each of NOTICE_DAYS together.
 
-    Days are those of UTC, so that there is at most one Event a day for each of NOTICE_DAYS, and one when the catalogue
+    Days are those of UTC, so that there is at most one Event a day for each of NOTICE_DAYS, and one when the catalog
     changes. An entry is reported once for each, at first for the least that holds.
     """
     catalog = record.catalog
@@ -152,7 +152,7 @@ def notice_text(catalog: Catalog, ending: Ending) -> str:
     subject = "1 entry ends" if count == 1 else f"{count} entries end"
     within = "1 day" if ending.days == 1 else f"{ending.days} days"
     return (
-        f"{subject} within {within}: {words([*named, *more], 'and')}. From then on policies that name the catalogue "
+        f"{subject} within {within}: {words([*named, *more], 'and')}. From then on policies that name the catalog "
         f"deny these images: {catalog.owner} must set a later validUntil, or certify newer images"
     )
 

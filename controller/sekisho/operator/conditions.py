@@ -11,7 +11,7 @@ from sekisho.timestamps import rfc3339
 
 MAX_NAMED: Final = 3
 """Replicas that a message names; it counts the others."""
-_NOUNS: Final = {"PolicyWaiver": "waiver", "ImageAuthority": "authority", "ImageCatalog": "catalogue"}
+_NOUNS: Final = {"PolicyWaiver": "waiver", "ImageAuthority": "authority", "ImageCatalog": "catalog"}
 
 
 class State(Struct, frozen=True):

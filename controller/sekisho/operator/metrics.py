@@ -35,7 +35,7 @@ class ProofResult(StrEnum):
 
 
 class CatalogNumbers(Struct, frozen=True):
-    """The numbers of entries of a catalogue: by their state, and of those that end within so many days."""
+    """The numbers of entries of a catalog: by their state, and of those that end within so many days."""
 
     name: str
     by_state: Mapping[str, int]
@@ -96,7 +96,7 @@ class Metrics:
             self.proofs.labels(result)
 
     def show_catalogs(self, catalogs: Iterable[CatalogNumbers]) -> None:
-        """Replace the numbers of all catalogues."""
+        """Replace the numbers of all catalogs."""
         self._catalog_entries.clear()
         self._catalog_entries_ending.clear()
         for catalog in catalogs:

@@ -357,7 +357,7 @@ class StatusKeeper:
             return None
 
     def _pause(self, view: View) -> float:
-        """The seconds until a Lease, a waiver or a catalogue's entry ends, or until a failed write is tried again."""
+        """The seconds until a Lease, a waiver or a catalog's entry ends, or until a failed write is tried again."""
         now = time.monotonic()
         expiries = [replica.expires - now for replica in view.replicas]
         retries = [due - now for _, due in self._retries.values()]
@@ -410,7 +410,7 @@ class StatusKeeper:
             self._records[record.uid] = read_record(msgspec.json.decode(raw), known, self._exempt)
 
     async def _warn(self, record: Record, status: Status, now: datetime) -> None:
-        """Write an Event before a waiver or entries of a catalogue end, once for each notice. The status records it, as
+        """Write an Event before a waiver or entries of a catalog end, once for each notice. The status records it, as
         Events are deleted within hours.
         """
         regarding = ObjectReference(f"{GROUP}/{VERSION}", record.resource.name, record.title, "", record.uid)

@@ -51,7 +51,7 @@ class Record(Struct, frozen=True):
     status: Status | None
     """None when there is none, or one that this version of the controller did not write."""
     catalog: Catalog | None = None
-    """A catalogue that is accepted, compiled; else None."""
+    """A catalog that is accepted, compiled; else None."""
 
     @property
     def is_waiver(self) -> bool:
@@ -111,7 +111,7 @@ def read_record(body: Mapping[str, Any], known: Record | None, exempt: Collectio
 def _accepted(
     body: Mapping[str, Any], resource: Resource, exempt: Collection[str]
 ) -> tuple[Policy | None, str, Defaulting | None, Idle | None, Catalog | None]:
-    """The policy or waiver, why it is not accepted, its defaults, why it does nothing, and a catalogue compiled.
+    """The policy or waiver, why it is not accepted, its defaults, why it does nothing, and a catalog compiled.
 
     None in place of one that is not accepted, with the fields' paths.
     """

@@ -10,7 +10,7 @@ from sekisho.policies.status import Conflict
 class RightStatuses:
     """The policies whose status was right when it was last computed, with what it depended on.
 
-    Call `look_at` with each view before the methods that take it. Waivers, authorities and catalogues are never kept:
+    Call `look_at` with each view before the methods that take it. Waivers, authorities and catalogs are never kept:
     their status also depends on the time.
     """
 

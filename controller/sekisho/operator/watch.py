@@ -1,4 +1,4 @@
-"""Every change of a policy, waiver, authority or catalogue.
+"""Every change of a policy, waiver, authority or catalog.
 
 kopf follows the kinds that administrators write, and writes nothing: its event handlers leave no finalizer and no
 annotation, and its settings turn off Events, peering and the watches of namespaces and CRDs, which the role does not

@@ -125,7 +125,7 @@ def _of_rules_on_images(spec: PodPolicySpec) -> Iterator[str]:
 
 
 def _of_catalogs(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
-    """A warning for each catalogue that the policy names and that does not exist."""
+    """A warning for each catalog that the policy names and that does not exist."""
     images: Images | None = getattr(spec.controls, IMAGES.name)
     for name in images.catalogs.names if images is not None and images.catalogs is not None else ():
         if name not in policies.catalogs:

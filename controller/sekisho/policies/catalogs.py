@@ -35,7 +35,7 @@ from sekisho.timestamps import rfc3339
 MAX_ENTRIES: Final = 2000
 MAX_REASON: Final = 256
 DIGEST_OR_BY: Final = "set either digest or by"
-_TOO_MANY_SIGNED: Final = f"has more than {MAX_SIGNED} entries with by; use patterns, or another catalogue"
+_TOO_MANY_SIGNED: Final = f"has more than {MAX_SIGNED} entries with by; use patterns, or another catalog"
 
 
 class Withdrawal(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
@@ -111,7 +111,7 @@ class CatalogEntry(Struct, frozen=True, forbid_unknown_fields=True, rename="came
 
 
 class ImageCatalogSpec(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
-    """Who answers for the catalogue, and its images."""
+    """Who answers for the catalog, and its images."""
 
     owner: Annotated[
         str,
@@ -148,12 +148,12 @@ class ImageCatalog(Struct, frozen=True, rename="camel"):
 
     @property
     def title(self) -> str:
-        """The catalogue's name in policies."""
+        """The catalog's name in policies."""
         return self.metadata.name
 
 
 def compile_catalog(written: ImageCatalog) -> Catalog:
-    """Compile a catalogue. Raises PolicyError with every problem, each with its field's path."""
+    """Compile a catalog. Raises PolicyError with every problem, each with its field's path."""
     problems = Problems()
     if not written.spec.owner.isprintable():
         problems.add("spec.owner", PRINTABLE)
@@ -171,7 +171,7 @@ def compile_catalog(written: ImageCatalog) -> Catalog:
 
 
 def _listed(written: ImageCatalog, problems: Problems) -> Catalog:
-    """The catalogue without ends and withdrawals. Entries with problems are left out, and `problems` gets these."""
+    """The catalog without ends and withdrawals. Entries with problems are left out, and `problems` gets these."""
     by_digest: dict[str, list[Entry]] = {}
     by_repository: dict[str, list[Entry]] = {}
     signed: list[SignedEntry] = []
@@ -206,9 +206,9 @@ def _listed(written: ImageCatalog, problems: Problems) -> Catalog:
 
 
 def withdrawal_of(catalog: Catalog, entry: CatalogEntry) -> str:
-    """Why the images of an entry were withdrawn, by it or by another entry of its catalogue; empty if they were not.
+    """Why the images of an entry were withdrawn, by it or by another entry of its catalog; empty if they were not.
 
-    Raises ValueError for a repository that no catalogue can have.
+    Raises ValueError for a repository that no catalog can have.
     """
     if entry.withdrawn is not None:
         return entry.withdrawn.reason

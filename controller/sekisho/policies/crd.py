@@ -90,7 +90,7 @@ _AUTHORITY_COLUMNS = (
 )
 _CATALOG_COLUMNS = (
     Column("Owner", "string", ".spec.owner", "Who certifies the images."),
-    Column("Accepted", "string", _status_of("Accepted"), "Whether the catalogue is valid."),
+    Column("Accepted", "string", _status_of("Accepted"), "Whether the catalog is valid."),
     Column("Enforced", "string", _status_of("Enforced"), "Whether every replica of the webhook judges by it."),
     Column("Entries", "integer", ".status.entries", "The number of its entries."),
     Column("Ended", "integer", ".status.ended", "How many of them ended."),

@@ -20,7 +20,7 @@ K = TypeVar("K", bound=Policy)
 _NOUNS: Final[dict[type[Policy], str]] = {
     PolicyWaiver: "waivers",
     ImageAuthority: "authorities",
-    ImageCatalog: "catalogues",
+    ImageCatalog: "catalogs",
 }
 
 

@@ -84,7 +84,7 @@ def _distinct(rules: Iterable[ImageRule]) -> tuple[ImageRule, ...]:
 
 
 class PolicySet:
-    """An immutable set of compiled policies, waivers, authorities and catalogues.
+    """An immutable set of compiled policies, waivers, authorities and catalogs.
 
     Build it with `of`; a request uses one set from beginning to end.
     """
@@ -111,17 +111,17 @@ class PolicySet:
         self.authorities = {authority.name: authority for authority in authorities}
         """Who may sign images, by name; what their Secrets and ConfigMaps hold is not known here."""
         self.catalogs = {catalog.name: catalog for catalog in catalogs}
-        """The catalogues of certified images, by name."""
+        """The catalogs of certified images, by name."""
         self.needs_evidence = any(rule.evidence_check for policy in ordered for rule in policy.rules)
         """Whether some policy has rules that are judged from evidence about images."""
         rules = [(policy.namespace is None, rule) for policy in ordered for rule in _image_rules(policy)]
         of_cluster = [rule.registries for is_of_cluster, rule in rules if is_of_cluster]
         self.registries = frozenset[str]().union(*of_cluster, *(one.registries for one in self.catalogs.values()))
-        """The registries that rules on images of ClusterPodPolicies and catalogues name; tenants cannot add any."""
+        """The registries that rules on images of ClusterPodPolicies and catalogs name; tenants cannot add any."""
         self.predicates = _predicates(rules)
         """The types of attestations that rules need. Tenants cannot add any: they apply to all images."""
         self.signature_rules = _signature_rules(rules, self.catalogs.values())
-        """The rules on signatures of all policies and catalogues; None if there are more than MAX_RULES."""
+        """The rules on signatures of all policies and catalogs; None if there are more than MAX_RULES."""
         self.statement_rules = _distinct(rule for _, rule in rules if rule.predicates)[:MAX_RULES]
         """The rules on attestations of all policies, those of ClusterPodPolicies first."""
         self.needs_labels = any(p.selects_labels is not None or p.for_labels is not None for p in ordered)
@@ -137,7 +137,7 @@ class PolicySet:
     def of(
         cls, policies: Iterable[ClusterPodPolicy | PodPolicy | PolicyWaiver | ImageAuthority | ImageCatalog]
     ) -> "PolicySet":
-        """Compile policies, waivers, authorities and catalogues. Raises PolicyError for one that cannot be compiled."""
+        """Compile policies, waivers, authorities and catalogs. Raises PolicyError for one that cannot be compiled."""
         objects = tuple(policies)
         return cls(
             (compile_policy(policy) for policy in objects if isinstance(policy, ClusterPodPolicy | PodPolicy)),
@@ -156,7 +156,7 @@ class PolicySet:
         return self._by_name.keys()
 
     def catalogs_at(self, clock: Callable[[], datetime] | None) -> Catalogs:
-        """The catalogues at the present moment, which `clock` gives; with None the time is unknown."""
+        """The catalogs at the present moment, which `clock` gives; with None the time is unknown."""
         if not self.catalogs:
             return NO_CATALOGS
         return Catalogs(self.catalogs, clock() if clock is not None else None)

@@ -10,7 +10,7 @@ from sekisho.policies.catalogs import MAX_ENTRIES
 MAX_CONFLICTS: Final = 8
 MAX_WAIVERS: Final = 16
 MARK_LENGTH: Final = 8
-"""Characters that stand for an entry of a catalogue; a multiple of four."""
+"""Characters that stand for an entry of a catalog; a multiple of four."""
 MAX_EXAMPLES: Final = 5
 
 _Moment = Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
@@ -222,7 +222,7 @@ class EndNotice(Struct, frozen=True):
 
 
 class ImageCatalogStatus(Struct, frozen=True, rename="camel"):
-    """The status of the catalogue."""
+    """The status of the catalog."""
 
     observed_generation: Annotated[int, Meta(description="The generation that this status describes.", ge=0)] | None = (
         None
@@ -231,7 +231,7 @@ class ImageCatalogStatus(Struct, frozen=True, rename="camel"):
         Annotated[
             tuple[Condition, ...],
             Meta(
-                description="Accepted: the catalogue is valid. Enforced: every replica of the webhook judges by this "
+                description="Accepted: the catalog is valid. Enforced: every replica of the webhook judges by this "
                 "generation.",
                 extra_json_schema=_BY_TYPE,
                 max_length=16,

@@ -1,4 +1,4 @@
-"""The policies, waivers, authorities and catalogues of the cluster: each kind is watched, and one set is enforced."""
+"""The policies, waivers, authorities and catalogs of the cluster: each kind is watched, and one set is enforced."""
 
 import asyncio
 import logging

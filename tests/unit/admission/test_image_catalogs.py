@@ -1,4 +1,4 @@
-"""Catalogues of certified images: what they deny and admit, by the clock, without a registry, and what they say."""
+"""Catalogs of certified images: what they deny and admit, by the clock, without a registry, and what they say."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -128,7 +128,7 @@ def test_withdrawn_digest_is_denied_in_every_repository() -> None:
     assert not judged(f"mirror.test/ledger@{B}", policy(), catalog(mirrored)).violations
 
 
-def test_withdrawal_in_any_named_catalogue_decides() -> None:
+def test_withdrawal_in_any_named_catalog_decides() -> None:
     other = catalog({"repository": PAY, "digest": A, "withdrawn": {"reason": "leaked key"}}, name="other")
     for kind in ("anyOf", "allOf"):
         both = policy("certified", "other", kind=kind)
@@ -153,7 +153,7 @@ def test_entry_ends_by_the_clock() -> None:
     assert judged(f"{PAY}@{A}", now=None).is_denied  # nobody knows whether it has ended
 
 
-def test_one_of_several_catalogues_or_all_of_them_must_certify() -> None:
+def test_one_of_several_catalogs_or_all_of_them_must_certify() -> None:
     team = catalog({"repository": LEDGER, "digest": C}, name="team", owner="team-a")
     any_of, all_of = policy("certified", "team"), policy("certified", "team", kind="allOf")
     for image in (f"{PAY}@{A}", f"{LEDGER}@{C}"):
@@ -163,7 +163,7 @@ def test_one_of_several_catalogues_or_all_of_them_must_certify() -> None:
     assert not judged(f"{PAY}@{A}", all_of, catalog(), both).violations
 
 
-def test_missing_catalogue_denies_every_image() -> None:
+def test_missing_catalog_denies_every_image() -> None:
     evaluation = judged(f"{PAY}@{A}", policy("certified", "gone"), catalog())
     assert "not certified: there is no ImageCatalog gone" in message(evaluation)
     assert "Fix: an administrator must create ImageCatalog gone" in message(evaluation)
@@ -198,7 +198,7 @@ def test_tag_is_looked_up_where_the_policy_resolves_it() -> None:
     assert judged("ghcr.io/acme/other:1", *objects, form=Form.MANIFEST).is_denied
 
 
-def test_image_that_catalogues_deny_is_not_looked_up() -> None:
+def test_image_that_catalogs_deny_is_not_looked_up() -> None:
     rule = {"images": ["ghcr.io/acme/*"], "by": {"anyOf": ["release"]}}
     objects = [policy(signatures=[rule]), catalog()]
     assert not judged(f"{LEDGER}@{B}", *objects, known={}).lookups
@@ -217,7 +217,7 @@ def test_every_place_of_an_image_is_judged() -> None:
     assert not judged(pod(good, initContainers=[container("i", image=good)])).violations
 
 
-def test_waiver_exempts_from_catalogues() -> None:
+def test_waiver_exempts_from_catalogs() -> None:
     spec = {"policies": ["p"], "controls": ["images"], "expires": SOON, "reason": "x"}
     waiver = msgspec.convert({"metadata": {"name": "w"}, "spec": spec}, PolicyWaiver)
     evaluation = judged(f"{LEDGER}@{B}", policy(), catalog(), waiver)
@@ -225,14 +225,14 @@ def test_waiver_exempts_from_catalogues() -> None:
     assert [waived.waiver for waived in evaluation.waived] == ["w"]
 
 
-def test_tenant_names_catalogues_too() -> None:
+def test_tenant_names_catalogs_too() -> None:
     raw = {"metadata": {"name": "own", "namespace": "shop"}, "spec": msgspec.to_builtins(policy().spec)}
     own = msgspec.convert({**raw, "spec": {"controls": {"images": {"catalogs": {"anyOf": ["certified"]}}}}}, PodPolicy)
     assert judged(f"{LEDGER}@{B}", own, catalog()).is_denied
     assert not judged(f"{PAY}@{A}", own, catalog()).violations
 
 
-def test_sekisho_connects_to_registries_of_catalogues() -> None:
+def test_sekisho_connects_to_registries_of_catalogs() -> None:
     assert PolicySet.of([policy(), catalog()]).registries == {"ghcr.io"}
     assert not PolicySet.of([policy()]).registries
 
@@ -260,7 +260,7 @@ MALFORMED: list[tuple[list[dict[str, Any]], str]] = [
 
 
 @pytest.mark.parametrize(("entries", "problem"), MALFORMED)
-def test_malformed_catalogue_is_invalid(entries: list[dict[str, Any]], problem: str) -> None:
+def test_malformed_catalog_is_invalid(entries: list[dict[str, Any]], problem: str) -> None:
     with pytest.raises(PolicyError) as caught:
         compile_catalog(catalog(*entries))
     assert problem in str(caught.value)
@@ -271,16 +271,16 @@ def test_malformed_catalogue_is_invalid(entries: list[dict[str, Any]], problem: 
     [
         ({}, "spec.controls.images.catalogs: set either anyOf or allOf"),
         ({"anyOf": ["a"], "allOf": ["a"]}, "spec.controls.images.catalogs: set either anyOf or allOf"),
-        ({"anyOf": ["a", "a"]}, "spec.controls.images.catalogs: has a duplicate catalogue"),
+        ({"anyOf": ["a", "a"]}, "spec.controls.images.catalogs: has a duplicate catalog"),
     ],
 )
-def test_malformed_names_of_catalogues_are_invalid(names: dict[str, Any], problem: str) -> None:
+def test_malformed_names_of_catalogs_are_invalid(names: dict[str, Any], problem: str) -> None:
     raw = {"metadata": {"name": "p"}, "spec": {"controls": {"images": {"catalogs": names}}}}
     with pytest.raises(PolicyError) as caught:
         compile_policy(msgspec.convert(raw, ClusterPodPolicy))
     assert str(caught.value) == problem
 
 
-def test_catalogue_counts_in_the_cost_of_a_policy() -> None:
+def test_catalog_counts_in_the_cost_of_a_policy() -> None:
     one, two = (compile_policy(policy(*names)).rules[0].cost for names in (["a"], ["a", "b"]))
     assert two - one > 64  # each image is compared with as many entries by signatures, some of them judged

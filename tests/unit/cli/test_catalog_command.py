@@ -133,7 +133,7 @@ def test_text_that_cannot_be_changed_in_place_is_written_again(tmp_path: Path) -
     text = text.replace("metadata:", "metadata:\n  labels: {until: &until '2027-01-01T00:00:00Z'}", 1)
     file = written(tmp_path, text)
     result = sekisho("catalog", "add", file, PAY, "--valid-until", "2029-01-01")
-    assert "the catalogue was written again as a whole, without its comments" in result.stderr
+    assert "the catalog was written again as a whole, without its comments" in result.stderr
     assert catalog_of(file).spec.entries[0].valid_until == datetime(2029, 1, 1, tzinfo=UTC)
     assert "# another object" in file.read_text()
 
@@ -238,7 +238,7 @@ def test_last_line_without_a_break_gets_one_like_the_others(tmp_path: Path) -> N
     assert file.read_bytes().count(b"\n") == file.read_bytes().count(b"\r\n")
 
 
-def test_named_catalogue_is_changed(tmp_path: Path) -> None:
+def test_named_catalog_is_changed(tmp_path: Path) -> None:
     file = written(tmp_path, TWO)
     assert sekisho("catalog", "add", file, NEW, "--name", "other").exit_code == 0
     assert file.read_text().startswith(BLOCK)
@@ -292,13 +292,13 @@ def test_list_shows_all_entries(tmp_path: Path) -> None:
     assert file.exists()
 
 
-def test_files_without_catalogues_are_an_error(tmp_path: Path) -> None:
+def test_files_without_catalogs_are_an_error(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n")
     for command in ("list", "verify"):
         assert sekisho("catalog", command, tmp_path).exit_code == 2
 
 
-def test_a_catalogue_whose_text_begins_another_one_is_changed_alone(tmp_path: Path) -> None:
+def test_a_catalog_whose_text_begins_another_one_is_changed_alone(tmp_path: Path) -> None:
     def document(name: str) -> str:
         kind = "apiVersion: sekisho.dev/v1alpha1\nkind: ImageCatalog\n"
         return f"---\n{kind}spec:\n  owner: security\n  entries: []\nmetadata:\n  name: {name}"

@@ -95,7 +95,7 @@ async def following(followed: Followed) -> AsyncIterator[Followed]:
 
 @pytest.fixture
 async def followed() -> AsyncIterator[Followed]:
-    """One policy of each kind, a waiver, an authority and a catalogue."""
+    """One policy of each kind, a waiver, an authority and a catalog."""
     collections = Followed()
     collections.place("clusterpodpolicies", "p", DENY)
     collections.place("podpolicies", "own", DENY, namespace="shop")

@@ -1,4 +1,4 @@
-"""The status of a catalogue, and the warnings before its entries end: once for each, together with others."""
+"""The status of a catalog, and the warnings before its entries end: once for each, together with others."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -72,12 +72,12 @@ def test_status_and_metrics_count_what_another_entry_withdraws_as_withdrawn() ->
         assert wanted_catalog_status(of, view(100)).withdrawn == withdrawn
 
 
-def test_catalogue_is_enforced_when_every_replica_has_read_it() -> None:
+def test_catalog_is_enforced_when_every_replica_has_read_it() -> None:
     accepted, enforced = wanted_catalog_status(record(), view(100, 99)).conditions or ()
-    assert (accepted.message, enforced.reason) == ("the catalogue is valid", "WaitingForReplicas")
+    assert (accepted.message, enforced.reason) == ("the catalog is valid", "WaitingForReplicas")
 
 
-def test_invalid_catalogue_is_not_accepted() -> None:
+def test_invalid_catalog_is_not_accepted() -> None:
     status = wanted_catalog_status(record(entry(1), entry(1)), view(100))
     accepted, enforced = status.conditions or ()
     assert accepted.message == "spec.entries[1]: has the repository and the digest of an earlier entry"
@@ -130,7 +130,7 @@ def test_event_that_an_earlier_version_wrote_is_not_written_again() -> None:
         assert due(replace(of, status=status)) == events
 
 
-def test_full_catalogue_that_ends_in_steps_is_reported_at_most_three_times_a_day() -> None:
+def test_full_catalog_that_ends_in_steps_is_reported_at_most_three_times_a_day() -> None:
     of, events = record(*(entry(number, 13 * DAY + timedelta(minutes=number)) for number in range(2000))), 0
     for hour in range(0, 16 * 24, 4):
         now = NOW + timedelta(hours=hour)
@@ -153,6 +153,6 @@ def test_event_names_the_first_three() -> None:
     assert notice_text(of.catalog, ending) == (
         "5 entries end within 1 day: ghcr.io/acme/4@sha256:000000000000 at 2026-11-27T13:00:00Z, "
         "ghcr.io/acme/3@sha256:000000000000 at 2026-11-27T14:00:00Z, ghcr.io/acme/2@sha256:000000000000 at "
-        "2026-11-27T15:00:00Z and 2 more. From then on policies that name the catalogue deny these images: security "
+        "2026-11-27T15:00:00Z and 2 more. From then on policies that name the catalog deny these images: security "
         "must set a later validUntil, or certify newer images"
     )

@@ -223,7 +223,7 @@ async def test_image_is_reported_when_the_key_that_signed_it_is_gone(site: Site)
     assert (len(site.occurrences), site.counts()) == (1, {("signed", "Deny"): 0})
 
 
-async def test_image_is_reported_when_it_is_withdrawn_from_its_catalogue(site: Site) -> None:
+async def test_image_is_reported_when_it_is_withdrawn_from_its_catalog(site: Site) -> None:
     images = [site.unsigned("a"), site.unsigned("ab")]
     entries: list[dict[str, Any]] = []
     for number, image in enumerate(images):
