@@ -14,7 +14,8 @@ from tests.cluster.audit import Audit
 from tests.cluster.callers import APISERVER, write_admission_configuration
 from tests.controlplane import build
 from tests.controlplane.build import Binaries, NodeBinaries, control_plane_binaries
-from tests.controlplane.component import base_environment, tail
+from tests.controlplane.component import Component, base_environment, tail
+from tests.controlplane.forks import ForkServer
 from tests.controlplane.installed import Sekisho
 from tests.controlplane.kubectl import Completed, Kubectl, run
 from tests.controlplane.plane import ControlPlane
@@ -51,8 +52,22 @@ def node_binaries(pytestconfig: pytest.Config) -> NodeBinaries:
 
 
 @pytest.fixture(scope="session")
+def fork_servers() -> Iterator[None]:
+    """Processes of Sekisho start without their imports; two replicas have different seeds of their hashes."""
+    servers = [ForkServer(base_environment()) for _ in range(2)]
+    Component.fork_servers.extend(servers)
+    yield
+    Component.fork_servers.clear()
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture(scope="session")
 def new_plane(
-    binaries: Binaries, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+    binaries: Binaries,
+    tmp_path_factory: pytest.TempPathFactory,
+    pytestconfig: pytest.Config,
+    fork_servers: None,
 ) -> Callable[..., ControlPlane]:
     """Makes control planes, not started, in folders of their own; a failing test's report names their logs.
 

@@ -8,7 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -16,7 +16,8 @@ import pytest
 
 from tests.cluster.conftest import Cluster
 from tests.controlplane.build import Binaries
-from tests.controlplane.component import Component, ComponentError
+from tests.controlplane.component import Component, ComponentError, base_environment
+from tests.controlplane.forks import ForkServer
 from tests.controlplane.installed import Sekisho
 from tests.controlplane.kubectl import CommandError, Kubectl
 from tests.controlplane.plane import ControlPlane
@@ -138,6 +139,59 @@ def test_component_that_ends_at_once_is_reported_with_its_log(tmp_path: Path) ->
         ComponentError, match=r"(?s)failing ended with exit code 1\nno such flag\n\(log: .*failing\.log"
     ):
         failing.start()
+
+
+@contextlib.contextmanager
+def _started_by(*servers: ForkServer) -> Iterator[None]:
+    before = list(Component.fork_servers)
+    Component.fork_servers[:] = servers
+    yield
+    Component.fork_servers[:] = before
+
+
+@pytest.fixture(params=["started", "forked"])
+def by_either_way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Processes of Sekisho are started, and in another test forked."""
+    servers = [ForkServer(base_environment())] if request.param == "forked" else []
+    with _started_by(*servers):
+        yield
+    for server in servers:
+        server.close()
+
+
+def _waiting(folder: Path) -> Component:
+    """A webhook that waits for its kubeconfig."""
+    os.mkfifo(folder / "kubeconfig")
+    command = (sys.executable, "-m", "sekisho", "webhook", f"--kubeconfig={folder}/kubeconfig", "--namespace=default")
+    return Component("webhook", command, folder / "log", lambda: False)
+
+
+@pytest.mark.usefixtures("by_either_way")
+def test_process_of_sekisho_that_fails_is_reported_with_its_log_and_exit_code(tmp_path: Path) -> None:
+    command = (sys.executable, "-m", "sekisho", "webhook", "--kubeconfig=gone", "--namespace=default")
+    failing = Component("failing", command, tmp_path / "log", lambda: False)
+    with pytest.raises(ComponentError, match=r"failing ended with exit code 2\nError: kubeconfig gone: no such file"):
+        failing.start()
+
+
+@pytest.mark.usefixtures("by_either_way")
+def test_process_of_sekisho_is_ended_by_signals(tmp_path: Path) -> None:
+    waiting = _waiting(tmp_path)
+    waiting.spawn()
+    assert waiting.running
+    waiting.kill()
+    assert waiting.wait_ended(SOON) == -signal.SIGKILL
+
+
+def test_forked_process_ends_with_the_server_that_forked_it(tmp_path: Path) -> None:
+    waiting, server = _waiting(tmp_path), ForkServer(base_environment())
+    with _started_by(server):
+        waiting.spawn()
+    process = identify(waiting.pid)
+    assert process is not None
+    assert alive(process)
+    server.close()
+    wait_until(lambda: not alive(process), SOON, "the process has ended")
 
 
 def test_a_port_in_use_is_replaced_by_another(tmp_path: Path) -> None:

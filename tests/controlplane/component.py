@@ -6,7 +6,9 @@ import subprocess
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO, ClassVar
 
+from tests.controlplane.forks import ForkServer, Process, arguments_of
 from tests.controlplane.lifeline import lifeline
 from tests.controlplane.processes import listeners
 from tests.controlplane.waiting import DeadlineError, wait_until
@@ -35,6 +37,9 @@ class Component:
     another process, which was faster to take the port. `environment` is all that it gets.
     """
 
+    fork_servers: ClassVar[list[ForkServer]] = []
+    """Where there are some, they start processes of Sekisho in turn, and without a command line of their own."""
+
     def __init__(
         self,
         name: str,
@@ -50,7 +55,7 @@ class Component:
         self._ready = ready
         self._port = port
         self._environment = environment if environment is not None else base_environment()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     @property
     def running(self) -> bool:
@@ -75,15 +80,7 @@ class Component:
             raise RuntimeError(f"{self.name} runs already")
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
-            self._process = _SPAWNER.submit(
-                subprocess.Popen,
-                lifeline(self.command),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=dict(self._environment),
-                start_new_session=True,  # Ctrl-C at a terminal is for us, who then stop it in order
-            ).result()
+            self._process = _SPAWNER.submit(self._start, log).result()
 
     def wait_ready(self, deadline: float = READY_IN) -> None:
         """Return once it serves. Raises ComponentError when it ended, or did not serve within `deadline` seconds."""
@@ -142,6 +139,23 @@ class Component:
     def resume(self) -> None:
         """Let it go on after pause()."""
         os.kill(self._pid_of_running(), signal.SIGCONT)
+
+    def _start(self, log: IO[bytes]) -> Process:
+        arguments = arguments_of(self.command)
+        servers = [server for server in self.fork_servers if server.environment == self._environment]
+        if arguments is not None and servers:
+            server = servers[0]
+            self.fork_servers.remove(server)
+            self.fork_servers.append(server)
+            return server.start(arguments, log)
+        return subprocess.Popen(
+            lifeline(self.command),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=dict(self._environment),
+            start_new_session=True,  # Ctrl-C at a terminal is for us, who then stop it in order
+        )
 
     def _listens(self) -> bool:
         return self._port is None or self._port in {port for _, port in listeners(self.pid)}

@@ -22,12 +22,17 @@ def lifeline(command: tuple[str, ...]) -> tuple[str, ...]:
     return (sys.executable, "-I", "-S", str(Path(__file__).resolve()), str(os.getpid()), *command)
 
 
-def _main(parent: int, command: list[str]) -> None:
+def die_with_parent(parent: int) -> None:
+    """Have the kernel end this process by SIGKILL when its parent goes, whose process id is `parent`."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
         sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
     if os.getppid() != parent:  # it died before the kernel knew
         sys.exit(1)
+
+
+def _main(parent: int, command: list[str]) -> None:
+    die_with_parent(parent)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])  # what a supervisor blocks for itself is not for its children
     try:
         os.execvp(command[0], command)  # noqa: S606 - no shell is the point

@@ -15,6 +15,7 @@ from tests.reviews import review_body
 from tests.worst.floods import FLOODS, Opened, Target, reviewed
 from tests.worst.judging import EVERYTHING, WAIVER
 
+pytestmark = pytest.mark.load
 MAX_MIB: Final = 320
 """The chart's limit is 512; the most that was seen is 259, for halves of bodies."""
 MAX_KEPT_MIB: Final = 16
