@@ -141,6 +141,7 @@ class Worker:
         self._calls = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self._giving_way = asyncio.Lock()
 
     async def run(self, namespace: str, call: Callable[[], T]) -> T:
         """The result of a call in the thread, in the namespace's turn."""
@@ -161,8 +162,9 @@ class Worker:
         each of its many system calls, and would wait for it each time, with all else on the event loop.
         """
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds), self._giving_way:
                 await self._idle.wait()
+                await asyncio.sleep(0)  # one at a time: many that go on together would hold up the event loop
 
     def close(self) -> None:
         """End the thread when it is done with the present call."""

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from contextlib import AsyncExitStack
 from functools import partial
+from itertools import pairwise
 
 import pytest
 
@@ -229,6 +230,23 @@ async def test_work_that_gives_way_to_a_worker_goes_on_when_all_its_calls_ended(
     may_end[1].set()
     async with asyncio.timeout(SOON / 2):
         await other
+    worker.close()
+
+
+async def test_many_that_gave_way_to_a_worker_go_on_one_at_a_time() -> None:
+    worker, may_end = Worker("test"), threading.Event()
+    call = asyncio.create_task(worker.run("team", partial(may_end.wait, SOON)))
+    await asyncio.sleep(0)
+    others = [asyncio.create_task(worker.give_way(SOON)) for _ in range(4)]
+    await asyncio.sleep(0)
+    may_end.set()
+    await call
+    ended = [0]
+    async with asyncio.timeout(SOON / 2):
+        while ended[-1] < len(others):
+            await asyncio.sleep(0)
+            ended.append(sum(other.done() for other in others))
+    assert max(later - before for before, later in pairwise(ended)) == 1
     worker.close()
 
 

@@ -22,7 +22,7 @@ from sekisho.registry.authentication import Authentication, Credentials
 from sekisho.registry.connections import Connections
 from sekisho.registry.credentials import Credential
 from sekisho.registry.errors import Failure, RegistryError
-from sekisho.registry.http import Answer, OnLarge, Settings, nothing_to_wait_for
+from sekisho.registry.http import MAX_WAIT_SECONDS, Answer, OnLarge, Settings, nothing_to_wait_for
 from sekisho.registry.manifests import (
     ACCEPT,
     OCI_INDEX,
@@ -221,11 +221,14 @@ class RegistryClient:
         digest, size = descriptor.digest, descriptor.size
         if not is_digest(digest) or not 0 <= size <= MAX_BLOB_BYTES:
             raise RegistryError(Failure.INVALID, f"a layer of {repository} has no valid digest or is too large")
+        is_large = size > MAX_SMALL_BLOB_BYTES
+        if is_large:  # what has been sent already is received, even while others should go first
+            await self.worker.give_way(MAX_WAIT_SECONDS)
         answer = await self._request("GET", repository, f"blobs/{digest}", "", size)
         if answer.status == 404:
             raise _missing(repository, digest)
         _expect_success(answer, repository)
-        return await self._run(size > MAX_SMALL_BLOB_BYTES, partial(_layer, answer, repository, descriptor))
+        return await self._run(is_large, partial(_layer, answer, repository, descriptor))
 
     async def referrers(self, repository: Repository, digest: str) -> Referrers | None:
         """What refers to an image by the registry's referrers API, in its order; None where there is no such API.

@@ -27,8 +27,8 @@ MAX_ERROR_BYTES: Final = 64 << 10
 """The size of an error's body, which is read only so that the connection can be used again."""
 MAX_SMALL_BYTES: Final = 64 << 10
 """Before more of an answer's body is received, the one who asked may have it wait for others."""
-MAX_PAUSE_SECONDS: Final = 5.0
-"""How long an answer waits for other work in all."""
+MAX_WAIT_SECONDS: Final = 5.0
+"""How long a large answer waits for other work in all while it is received, and as long before that at most."""
 _MIN_PART_BYTES: Final = 4 << 10
 """Smaller parts of an answer are joined as they come: those of a byte each would take forty times their size."""
 MAX_LOCATION_LENGTH: Final = 8192
@@ -253,7 +253,7 @@ async def _read(
     parts: list[bytes] = []
     size = 0
     is_large = False
-    pause = MAX_PAUSE_SECONDS
+    pause = MAX_WAIT_SECONDS
     while not response.content.at_eof():
         if is_large and pause > 0:
             began = time.monotonic()

@@ -231,7 +231,7 @@ async def test_few_large_answers_are_held_at_the_same_time(client: RegistryClien
 async def test_large_answer_waits_while_the_thread_works_and_small_ones_do_not(
     client: RegistryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "MAX_PAUSE_SECONDS", 60.0)
+    monkeypatch.setattr(http, "MAX_WAIT_SECONDS", 60.0)
     registry, may_end, has_begun = Registry(), threading.Event(), asyncio.Event()
     content, digest = bytes(MAX_SMALL_BLOB_BYTES), registry.image("1.2")
 
@@ -254,4 +254,27 @@ async def test_large_answer_waits_while_the_thread_works_and_small_ones_do_not(
         assert not large.done()
         may_end.set()
         assert await large == content
+        await work
+
+
+async def test_large_layer_is_not_requested_while_the_thread_works(
+    client: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "MAX_WAIT_SECONDS", 60.0)
+    registry, may_end = Registry(), threading.Event()
+    small, large = bytes(MAX_SMALL_BLOB_BYTES), bytes(MAX_SMALL_BLOB_BYTES + 1)
+    registry.blobs = {digest_of(content): content for content in (small, large)}
+
+    async def read(content: bytes) -> None:
+        layer = Descriptor(digest=digest_of(content), size=len(content))
+        assert await client.blob(registry.repository, layer) == content
+
+    async with serving(registry):
+        work = asyncio.create_task(client.worker.run("team", partial(may_end.wait, 60.0)))
+        await asyncio.sleep(0)
+        reading = asyncio.create_task(read(large))
+        await read(small)
+        assert [request.path for request in registry.requests] == [f"/v2/{NAME}/blobs/{digest_of(small)}"]
+        may_end.set()
+        await reading
         await work
