@@ -43,8 +43,13 @@ def expanded(entries: list[Any]) -> Iterator[Any]:
 
 
 def on_page_content(html: str, **_: object) -> str:
-    """Let the names in the first column of a table wrap after their dots. MkDocs calls it for each page."""
-    return re.sub(r"(?<=<tr>\n<td><code>)[^<]+(?=</code></td>)", lambda name: name[0].replace(".", ".<wbr>"), html)
+    """Let names in tables wrap where their parts meet: `match.` `pod` `Selector`. MkDocs calls it for each page."""
+    return re.sub(r"<td>.*?</td>", lambda cell: re.sub(r"(?<=<code>)[^<]+(?=</code>)", _wrapping, cell[0]), html)
+
+
+def _wrapping(name: re.Match[str]) -> str:
+    """A name in which a browser may wrap the line after dots, slashes and commas, and before a word's capital."""
+    return re.sub(r"(?<=[.,/=])(?=\S)|(?<=[a-z0-9])(?=[A-Z][a-z])", "<wbr>", name[0])
 
 
 def build_site(target: Path) -> None:
