@@ -6,7 +6,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_MIN_PAUSE, _MAX_PAUSE = 0.02, 0.25
+_MIN_PAUSE, _MAX_PAUSE = 0.02, 0.5
 _PAUSE_SHARE = 0.1  # of the time waited so far: long waits would take much CPU time from what is waited for
 
 
