@@ -9,8 +9,9 @@ Sources: k8s.io/api core/v1 and admission/v1, k8s.io/apimachinery meta/v1 (types
 """
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from types import UnionType
-from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, Union, get_args, get_origin
 
 import msgspec
 from msgspec import NODEFAULT, Raw, Struct, field
@@ -106,10 +107,14 @@ POD_SPEC_KEYS: Final = frozenset(_KEYS[pods.PodSpec].split())
 _UNREAD: Final = Raw()
 
 
+@cache
+def _fields_of(lean: type[Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    return msgspec.structs.fields(lean)
+
+
 def wire_type(lean: type[Struct], keys: str, others: Mapping[type, Any]) -> type[Struct]:
     """A type with the attributes of `lean` and all `keys`; `others` maps types to those that replace them."""
-    hints = get_type_hints(lean)
-    read = {known.encode_name: known for known in msgspec.structs.fields(lean)}
+    read = {known.encode_name: known for known in _fields_of(lean)}
     made: list[tuple[str, Any, Any]] = []
     for key in keys.split():
         name, required = key.rstrip("!~"), key.endswith("!")
@@ -118,7 +123,7 @@ def wire_type(lean: type[Struct], keys: str, others: Mapping[type, Any]) -> type
         elif name in read:
             known = read[name]
             default = NODEFAULT if required else known.default
-            made.append((known.name, _replaced(hints[known.name], others), field(default=default, name=name)))
+            made.append((known.name, _replaced(known.type, others), field(default=default, name=name)))
         else:
             made.append((f"unread_{name}", Raw, field(default=_UNREAD, name=name)))
     return msgspec.defstruct(f"Wire{lean.__name__}", made, frozen=True, kw_only=True, gc=False, omit_defaults=True)
@@ -144,11 +149,12 @@ def _types_in(hint: Any) -> Iterator[Any]:
 
 def require_every_field(lean: type[Struct], keys: str, others: Mapping[type, Any]) -> None:
     """Raises TypeError where the keys lack a field of `lean`, or `others` a type of one: no pod would have it set."""
-    missing = {known.encode_name for known in msgspec.structs.fields(lean)} - {key.rstrip("!~") for key in keys.split()}
+    fields = _fields_of(lean)
+    missing = {known.encode_name for known in fields} - {key.rstrip("!~") for key in keys.split()}
     if missing:
         raise TypeError(f"the keys of {lean.__name__} lack {', '.join(sorted(missing))}; add them in the API's order")
-    for hint in get_type_hints(lean).values():
-        for part in _types_in(hint):
+    for known in fields:
+        for part in _types_in(known.type):
             if isinstance(part, type) and issubclass(part, Struct) and part not in others:
                 raise TypeError(f"the keys of {part.__name__} must be listed before those of {lean.__name__}")
 
