@@ -55,6 +55,16 @@ def test_tests_run_on_every_python_that_is_supported() -> None:
     assert f" {tested[0]} to {tested[-1]} " in SUPPORT
 
 
+def test_the_page_about_support_says_what_each_job_tests_and_on_which_versions() -> None:
+    table = dict(re.findall(r"^\| `(\w+)` \| .* \| (.*) \|$", SUPPORT, re.MULTILINE))
+    assert list(table) == list(WORKFLOWS["test"])
+    for job, row in table.items():
+        python = WORKFLOWS["test"][job]["steps"][1]["with"]["python-version"]
+        matrix = WORKFLOWS["test"][job].get("strategy", {}).get("matrix", {})
+        versions = {python}.union(*matrix.values()) - {"${{ matrix.python }}"}
+        assert versions <= set(re.findall(r"\d\.\d+", row)), job
+
+
 @pytest.mark.parametrize("workflow", WORKFLOWS)
 def test_the_commands_of_a_workflow_are_shell_and_make_has_their_targets(workflow: str) -> None:
     commands = [step["run"] for job in WORKFLOWS[workflow].values() for step in job["steps"] if "run" in step]
