@@ -21,7 +21,7 @@ from tests.controlplane.component import Component, ComponentError
 from tests.controlplane.ports import start_on_free_ports
 from tests.controlplane.progress import Progress, elapsed
 from tests.drills.samples import Sample, sample
-from tests.drills.stream import policies, questions, send
+from tests.drills.stream import policies, requests, send
 from tests.drills.traffic import DrillError
 
 SAMPLES = 50
@@ -87,7 +87,7 @@ def write_policies(folder: Path, generation: int) -> None:
 
 def soak(folder: Path, count: int, show: Callable[[str], None]) -> tuple[list[Sample], Counter[str]]:
     """Send `count` reviews while the policies change; samples along the way. Raises DrillError, ComponentError."""
-    reviews, sent, samples = questions(seed=count), Counter[str](), list[Sample]()
+    reviews, sent, samples = requests(seed=count), Counter[str](), list[Sample]()
     with webhook(folder, policies(0)) as served:
         for part in range(SAMPLES):
             sent += uvloop.run(send("127.0.0.1", served.port, reviews, count // SAMPLES))

@@ -17,42 +17,42 @@ from tests.load import reviews
 
 CONNECTIONS = 8
 _VARYING = ("705ab4f5-6393-11e8-b7cc-42010a800002", '"shop"', "replicaset-controller")
-"""The uid, the namespace and the user of the one review that all are made of."""
+"""The uid, the namespace and the user in the review that all requests are made from."""
 _NAMESPACES = 5000
 
 
-class Question(Struct, frozen=True):
-    """A request, and a part of the only good answer to it."""
+class Request(Struct, frozen=True):
+    """A request as bytes, and a part that the body of its response must have."""
 
     kind: str
-    request: bytes
-    answer: bytes
+    content: bytes
+    expected: bytes
 
 
 class Template:
-    """A kind of question whose uid, namespace and user differ each time; its length does not, nor does its head."""
+    """A kind of request. Each has a uid, namespace and user of its own, and all have the same length and head."""
 
-    def __init__(self, kind: str, path: str, body: str, answer: bytes, weight: int) -> None:
+    def __init__(self, kind: str, path: str, body: str, expected: bytes, weight: int) -> None:
         self.kind = kind
         self.weight = weight
-        self._answer = answer
+        self._expected = expected
         self._pieces = re.split(f"({'|'.join(_VARYING)})", body)
-        length = len(self._filled(0))
+        length = len(self._body(0))
         head = f"POST {path}?timeout=3s HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
         self._head = f"{head}Content-Length: {length}\r\n\r\n".encode()
 
-    def question(self, number: int) -> Question:
-        """The question of this number."""
-        return Question(self.kind, self._head + self._filled(number), self._answer)
+    def request(self, number: int) -> Request:
+        """The request with this number."""
+        return Request(self.kind, self._head + self._body(number), self._expected)
 
-    def _filled(self, number: int) -> bytes:
+    def _body(self, number: int) -> bytes:
         values = (f"{number:036}", f'"ns-{number % _NAMESPACES:04}"', f"user-{number:09}")
         fill = dict(zip(_VARYING, values, strict=True))
         return "".join([fill.get(piece, piece) for piece in self._pieces]).encode()
 
 
-def questions(seed: int) -> Iterator[Question]:
-    """Endless, and the same for the same seed."""
+def requests(seed: int) -> Iterator[Request]:
+    """Endless requests, the same for the same seed."""
     passing, violating = (reviews.review(reviews.pod(violates=violates)).decode() for violates in (False, True))
     templates = (
         Template("validate, passes", "/validate", passing, b'"allowed":true', 50),
@@ -62,38 +62,38 @@ def questions(seed: int) -> Iterator[Question]:
         Template("malformed", "/validate", passing[:-9], b'{"error":', 1),
         Template("unknown path", "/unknown", passing, b'{"error":', 1),
     )
-    chance = random.Random(seed)  # noqa: S311 - not a secret
+    generator = random.Random(seed)  # noqa: S311 - not a secret
     weights = [template.weight for template in templates]
     for number in itertools.count():
-        (template,) = chance.choices(templates, weights)
-        yield template.question(number)
+        (template,) = generator.choices(templates, weights)
+        yield template.request(number)
 
 
-async def send(address: str, port: int, reviews: Iterator[Question], count: int) -> Counter[str]:
-    """Send the next `count` questions; how many of each kind there were. Raises DrillError at the first bad answer."""
+async def send(address: str, port: int, stream: Iterator[Request], count: int) -> Counter[str]:
+    """Send the next `count` requests, and count them by kind. Raises DrillError at the first bad answer."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    left = itertools.islice(reviews, count)
+    remaining = itertools.islice(stream, count)
     sent = Counter[str]()
 
-    async def converse() -> None:
+    async def send_remaining() -> None:
         connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        for question in left:
+        for request in remaining:
             connection = connection or await asyncio.open_connection(address, port, ssl=context)
             reader, writer = connection
-            writer.write(question.request)
+            writer.write(request.content)
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             answer = await reader.readexactly(int(head.split(b"content-length:")[1].split()[0]))
-            if question.answer not in answer:
-                raise DrillError(f"{question.kind}: answered with {head!r} {answer[:300]!r}")
-            sent[question.kind] += 1
+            if request.expected not in answer:
+                raise DrillError(f"{request.kind}: answered with {head!r} {answer[:300]!r}")
+            sent[request.kind] += 1
             if b"connection: close" in head:
                 await hang_up([writer])
                 connection = None
         if connection is not None:
             await hang_up([connection[1]])
 
-    await asyncio.gather(*(converse() for _ in range(CONNECTIONS)))
+    await asyncio.gather(*(send_remaining() for _ in range(CONNECTIONS)))
     return sent
 
 
