@@ -62,10 +62,10 @@ CUSTOM_KINDS: Final[Mapping[tuple[str, str], tuple[TemplatePattern, ...]]] = {
 
 def templates_at(value: Any, pattern: TemplatePattern) -> Iterator[tuple[PathInObject, Any]]:
     """What an object has at a pattern, with its path; nothing where it has no field of that path, or null."""
-    places: list[tuple[PathInObject, Any]] = [((), value)]
+    values: list[tuple[PathInObject, Any]] = [((), value)]
     for part in pattern:
-        places = [below for path, above in places for below in _below(path, above, part)]
-    return ((path, template) for path, template in places if template is not None)
+        values = [below for path, above in values for below in _below(path, above, part)]
+    return ((path, template) for path, template in values if template is not None)
 
 
 def _below(path: PathInObject, value: Any, part: str) -> Iterator[tuple[PathInObject, Any]]:

@@ -31,26 +31,26 @@ class ManyFindingsError(SekishoError):
     """A pod has more findings than its caller wants to wait for."""
 
 
-class _Left(threading.local):
+class _Remaining(threading.local):
     """How many more findings this thread may make; None for any number."""
 
     findings: int | None = None
 
 
-_left: Final = _Left()
+_remaining: Final = _Remaining()
 
 
-def begin_findings(most: int | None) -> None:
+def begin_findings(maximum: int | None) -> None:
     """Have the finding after so many of this thread raise ManyFindingsError, until `end_findings`; None for none.
 
     One check may make thousands for one container, and only then does its caller see how many they are.
     """
-    _left.findings = most
+    _remaining.findings = maximum
 
 
 def end_findings() -> None:
     """Let this thread make any number of findings again. Always follows `begin_findings`."""
-    _left.findings = None
+    _remaining.findings = None
 
 
 class ChangeOperation(StrEnum):
@@ -137,11 +137,11 @@ class Finding(Struct, frozen=True, gc=False):
 
         Raises ManyFindingsError as `begin_findings` says.
         """
-        left = _left.findings
-        if left is not None:
-            if left <= 0:
+        remaining = _remaining.findings
+        if remaining is not None:
+            if remaining <= 0:
                 raise ManyFindingsError("it has too many findings")
-            _left.findings = left - 1
+            _remaining.findings = remaining - 1
         if shown is not None and value is not None:
             text = value if isinstance(value, str) else json.dumps(value)
             value = sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -691,15 +691,15 @@ CLAIM_FROM_TEMPLATE = Present()
 
 
 def _with_claims(template: Pod | None, claims: list[VolumeClaimTemplate] | None) -> Pod | None:
-    """The template with a volume for each claim, in the place of one of the same name."""
+    """The template with a volume for each claim, instead of one of the same name."""
     if template is None or not claims:
         return template
-    left = {claim.metadata.name or "": None for claim in claims}
+    missing = {claim.metadata.name or "": None for claim in claims}
     volumes = []
     for volume in template.spec.volumes or ():
-        if volume.name in left:
-            del left[volume.name]
+        if volume.name in missing:
+            del missing[volume.name]
             volume = Volume(name=volume.name, persistent_volume_claim=CLAIM_FROM_TEMPLATE)
         volumes.append(volume)
-    volumes += [Volume(name=name, persistent_volume_claim=CLAIM_FROM_TEMPLATE) for name in left]
+    volumes += [Volume(name=name, persistent_volume_claim=CLAIM_FROM_TEMPLATE) for name in missing]
     return replace(template, spec=replace(template.spec, volumes=volumes))

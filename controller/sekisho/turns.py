@@ -9,25 +9,25 @@ from typing import TypeVar
 
 T = TypeVar("T")
 _Entry = tuple[asyncio.Future[None], int]
-"""What waits, and how many places it needs."""
+"""What waits, and how many slots it needs."""
 
 
 class Turns:
-    """So many places at a time. The next one is the first that waits in the namespace that had its turn longest ago.
+    """So many slots at a time. The next one is the first that waits in the namespace that had its turn longest ago.
 
     So however much one namespace has waiting, the work of another waits for little of it. While one that holds nothing
-    waits for more places than are free, those behind it get none in addition to what they hold: otherwise, many that
-    need few places could keep it waiting forever.
+    waits for more slots than are free, those behind it get none in addition to what they hold: otherwise, many that
+    need few slots could keep it waiting forever.
 
-    is_shared: whether a namespace may hold only as many places as it leaves free, and only one of the last quarter.
-        Where work may keep its place for long, as a request to a slow registry does, other namespaces still find one:
-        by the first rule alone, eight namespaces would hold all of 128 places; by both it takes 34.
+    is_shared: whether a namespace may hold only as many slots as it leaves free, and only one of the last quarter.
+        Where work may keep its slot for long, as a request to a slow registry does, other namespaces still find one:
+        by the first rule alone, eight namespaces would hold all of 128 slots; by both it takes 34.
     """
 
-    def __init__(self, places: int = 1, *, is_shared: bool = False) -> None:
-        self._free = places
+    def __init__(self, slots: int = 1, *, is_shared: bool = False) -> None:
+        self._free = slots
         self._is_shared = is_shared
-        self._for_first = places // 4 if is_shared else 0
+        self._for_first = slots // 4 if is_shared else 0
         """Places that only namespaces which hold none get."""
         self._held: Counter[str] = Counter()
         self._waiting: dict[str, deque[_Entry]] = {}
@@ -39,7 +39,7 @@ class Turns:
 
     @property
     def is_free(self) -> bool:
-        """Whether there is a place that nobody waits for."""
+        """Whether there is a slot that nobody waits for."""
         return self._free > 0 and not self._waiting
 
     @asynccontextmanager
@@ -55,50 +55,50 @@ class Turns:
         finally:
             self.give_back(namespace)
 
-    async def take(self, namespace: str, places: int = 1) -> None:
-        """Return when the namespace has so many places more; `give_back` must follow.
+    async def take(self, namespace: str, slots: int = 1) -> None:
+        """Return when the namespace has so many slots more; `give_back` must follow.
 
-        places: no more than there are in all.
+        slots: no more than there are in all.
         """
-        if namespace not in self._waiting and self._fits(namespace, places) and not self._gives_way(namespace):
-            self._hold(namespace, places)
+        if namespace not in self._waiting and self._fits(namespace, slots) and not self._gives_way(namespace):
+            self._hold(namespace, slots)
             return
-        entry = (asyncio.get_running_loop().create_future(), places)
+        entry = (asyncio.get_running_loop().create_future(), slots)
         self._waiting.setdefault(namespace, deque()).append(entry)
         try:
             await entry[0]
         except asyncio.CancelledError:
-            if entry[0].done() and not entry[0].cancelled():  # it was given the places in the meantime
-                self.give_back(namespace, places)
+            if entry[0].done() and not entry[0].cancelled():  # it was given the slots in the meantime
+                self.give_back(namespace, slots)
             else:
                 self._forget(namespace, entry)
             raise
 
-    def give_back(self, namespace: str, places: int = 1) -> None:
-        """Give places of a namespace to those that wait."""
-        self._hold(namespace, -places)
+    def give_back(self, namespace: str, slots: int = 1) -> None:
+        """Give slots of a namespace to those that wait."""
+        self._hold(namespace, -slots)
         self._serve()
 
-    def _fits(self, namespace: str, places: int) -> bool:
+    def _fits(self, namespace: str, slots: int) -> bool:
         held = self._held[namespace] if self._is_shared else 0
         reserved = self._for_first if held else 0
-        return places <= self._free - max(held, reserved)
+        return slots <= self._free - max(held, reserved)
 
-    def _hold(self, namespace: str, places: int) -> None:
-        self._free -= places
-        self._held[namespace] += places
+    def _hold(self, namespace: str, slots: int) -> None:
+        self._free -= slots
+        self._held[namespace] += slots
         if not self._held[namespace]:
             del self._held[namespace]
 
     def _serve(self) -> None:
-        """Give free places to those that wait and may have them."""
+        """Give free slots to those that wait and may have them."""
         while (namespace := self._next()) is not None:
             waiting = self._waiting.pop(namespace)
-            future, places = waiting.popleft()
+            future, slots = waiting.popleft()
             if waiting:
                 self._waiting[namespace] = waiting  # now the last
             if not future.done():  # it still waits
-                self._hold(namespace, places)
+                self._hold(namespace, slots)
                 future.set_result(None)
 
     def _next(self) -> str | None:
@@ -114,7 +114,7 @@ class Turns:
         return None
 
     def _gives_way(self, namespace: str) -> bool:
-        """Whether a namespace that does not wait gets no more, because places are collected for one that does."""
+        """Whether a namespace that does not wait gets no more, because slots are collected for one that does."""
         return self._held[namespace] > 0 and any(
             not self._held[name] and not self._fits(name, waiting[0][1]) for name, waiting in self._waiting.items()
         )

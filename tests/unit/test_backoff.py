@@ -2,7 +2,7 @@
 
 import pytest
 
-from sekisho.backoff import backoff, doubled
+from sekisho.backoff import backoff, doubling_delay
 
 
 def test_backoff_grows_to_a_limit_and_is_never_the_same_for_all() -> None:
@@ -14,4 +14,4 @@ def test_backoff_grows_to_a_limit_and_is_never_the_same_for_all() -> None:
 
 @pytest.mark.parametrize(("times", "seconds"), [(0, 2.0), (1, 2.0), (2, 4.0), (5, 32.0), (6, 60.0), (100_000, 60.0)])
 def test_time_doubles_up_to_a_limit_however_often(times: int, seconds: float) -> None:
-    assert doubled(2.0, times, 60.0) == seconds
+    assert doubling_delay(2.0, times, 60.0) == seconds

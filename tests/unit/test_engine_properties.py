@@ -174,20 +174,20 @@ TOKENS = st.sampled_from(
 MARK = "a mark that is in no review"
 
 
-def places(value: Json, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def paths_of(value: Json, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     yield path
     if isinstance(value, dict | list):
         for key in value if isinstance(value, dict) else range(len(value)):
-            yield from places(value[key], (*path, key))
+            yield from paths_of(value[key], (*path, key))
 
 
-PLACES = [(good, path) for good in GOOD_REVIEWS for path in places(good) if path]
+PATHS = [(good, path) for good in GOOD_REVIEWS for path in paths_of(good) if path]
 
 
 @st.composite
 def damaged_reviews(draw: st.DrawFn) -> bytes:
     """A good review with something else, JSON or not, where one of its values was; or with bytes changed."""
-    good, (*above, last) = draw(st.sampled_from(PLACES))
+    good, (*above, last) = draw(st.sampled_from(PATHS))
     body = copy.deepcopy(good)
     parent = body
     for key in above:

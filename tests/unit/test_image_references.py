@@ -134,7 +134,7 @@ def test_pattern_covers_at_segment_boundaries(pattern: str, image: str, *, cover
     ],
 )
 def test_pattern_reaches_all_of_another_one(pattern: str, other: str, *, reached: bool) -> None:
-    assert parse_pattern(pattern).reaches_all_of(parse_pattern(other)) is reached
+    assert parse_pattern(pattern).covers_all_names_of(parse_pattern(other)) is reached
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_pattern_reaches_all_of_another_one(pattern: str, other: str, *, reached
     ],
 )
 def test_denied_registry_is_denied_on_every_port_and_by_every_name(pattern: str, image: str, *, denied: bool) -> None:
-    assert parse_pattern(pattern).may_reach(parse(image)) is denied
+    assert parse_pattern(pattern).covers_any_name_of(parse(image)) is denied
 
 
 _HOSTS = st.sampled_from(

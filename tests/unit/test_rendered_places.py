@@ -69,4 +69,4 @@ def test_a_line_that_occurs_two_times_is_not_a_place() -> None:
 
 def test_a_document_without_a_file_has_its_start_as_its_place() -> None:
     [document] = read_documents(RENDERED, "f", origin=origin(RENDERED, []))
-    assert document.place(("spec", "hostPID")) == "f:1:1"
+    assert document.location(("spec", "hostPID")) == "f:1:1"

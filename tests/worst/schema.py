@@ -58,22 +58,22 @@ def of_kubernetes(name: str) -> Schema:
 
 def of_struct(declared: Any) -> Schema:
     """A msgspec type, with the limits that it has."""
-    return _of_type(inspect.type_info(declared), None)
+    return _type_schema(inspect.type_info(declared), None)
 
 
-def _of_type(type_: inspect.Type, most: int | None) -> Schema:
+def _type_schema(type_: inspect.Type, most: int | None) -> Schema:
     match type_:
         case inspect.Metadata(type=inner):
-            return _of_type(inner, most)
+            return _type_schema(inner, most)
         case inspect.UnionType(types=types):
-            schemas = [_of_type(one, most) for one in types if not isinstance(one, inspect.NoneType)]
+            schemas = [_type_schema(one, most) for one in types if not isinstance(one, inspect.NoneType)]
             return max(schemas, key=lambda schema: _PREFERRED.index(schema.kind))
         case inspect.StructType(fields=fields):
-            return Schema("object", {field.encode_name: _of_type(field.type, None) for field in fields})
+            return Schema("object", {field.encode_name: _type_schema(field.type, None) for field in fields})
         case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):
-            return Schema("list", entry=_of_type(item, None), most=type_.max_length)
+            return Schema("list", entry=_type_schema(item, None), most=type_.max_length)
         case inspect.DictType(value_type=value):
-            return Schema("map", entry=_of_type(value, None), most=type_.max_length)
+            return Schema("map", entry=_type_schema(value, None), most=type_.max_length)
         case inspect.StrType():
             return Schema("string", most=type_.max_length)
         case inspect.BoolType():

@@ -262,15 +262,15 @@ def _for_containers(defaults: Sequence[Default], inherited: set[str]) -> list[De
 
     Those are the defaults for containers, and those for the pod that could not be set there.
     """
-    left = [
+    remaining = [
         default
         for default in defaults
         if (default.key not in inherited if default.key in _INHERITED else default.level is _OF_CONTAINER)
     ]
-    if all(default.level is _OF_CONTAINER for default in left):
-        return left
-    own = {default.key for default in left if default.level is _OF_CONTAINER}
-    return [default for default in left if default.level is _OF_CONTAINER or default.key not in own]
+    if all(default.level is _OF_CONTAINER for default in remaining):
+        return remaining
+    own = {default.key for default in remaining if default.level is _OF_CONTAINER}
+    return [default for default in remaining if default.level is _OF_CONTAINER or default.key not in own]
 
 
 def _fill_container(

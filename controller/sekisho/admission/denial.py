@@ -49,12 +49,12 @@ def _message(lines: list[str], problems: int) -> str:
     if problems > 1:
         lines = [f"{lines[0]} ({problems - 1} more)", *lines[1:]]
     text = _capped("\n".join(lines), MAX_MESSAGE_LENGTH)
-    left = problems - len(lines)
-    return f"{text}\n{left} more; `sekisho check` lists them all" if left else text
+    omitted = problems - len(lines)
+    return f"{text}\n{omitted} more; `sekisho check` lists them all" if omitted else text
 
 
-def _capped(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+def _capped(text: str, max_length: int) -> str:
+    return text if len(text) <= max_length else text[: max_length - 1] + "…"
 
 
 def warning_lines(violations: Sequence[Violation], prefix: str = "") -> tuple[str, ...]:
@@ -71,14 +71,14 @@ def warning_lines(violations: Sequence[Violation], prefix: str = "") -> tuple[st
 def capped_warnings(
     lines: Sequence[str], prefix: str = "", rest: str = "more", all_of_them: Sequence[object] = ()
 ) -> tuple[str, ...]:
-    """Lines, capped in number and length to what the API server passes on; the last says how many are left out.
+    """Lines, capped in number and length to what the API server passes on; the last says how many are omitted.
 
     all_of_them: what the lines are about, where `lines` holds those that are shown only; empty where it holds all.
     """
     shown = [_capped(line, MAX_WARNING_LENGTH) for line in lines[:MAX_WARNINGS]]
-    left = len(all_of_them or lines) - len(shown)
-    if left:
-        shown.append(f"{prefix}{left} {rest}; `sekisho check` lists them all")
+    omitted = len(all_of_them or lines) - len(shown)
+    if omitted:
+        shown.append(f"{prefix}{omitted} {rest}; `sekisho check` lists them all")
     return tuple(shown)
 
 
@@ -141,7 +141,7 @@ def _shown_path(finding: Finding) -> tuple[str | int, ...]:
         return path
     if isinstance(path[2], int):  # in a pod
         return path[3:]
-    index = next((place for place, part in enumerate(path) if isinstance(part, int)), -1)
+    index = next((index for index, part in enumerate(path) if isinstance(part, int)), -1)
     return path[index + 1 :]
 
 

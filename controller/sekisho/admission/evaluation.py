@@ -46,7 +46,7 @@ class Form(StrEnum):
 
 
 NOT_VERIFIED: Final = "the rules on signatures and attestations of images were not judged"
-_ORDER: Final = {name: place for place, name in enumerate(CONTROLS)}
+_ORDER: Final = {name: index for index, name in enumerate(CONTROLS)}
 _NOTHING_FILLED = Filled()
 _NO_NOTES: Final[tuple[str, ...]] = ()
 _POD, _TEMPLATE, _MANIFEST = Form  # to look a member up by its name is slow in Python 3.11

@@ -100,20 +100,20 @@ def judge(
 _Judged = tuple[Pod, Sequence[ContainerRef]]
 
 
-def _not_excused(step: Step, now: _Judged, before: _Judged, most: int | None) -> Sequence[Finding]:
+def _not_excused(step: Step, now: _Judged, before: _Judged, max_findings: int | None) -> Sequence[Finding]:
     """The findings of a step on a pod with its containers that were not there before.
 
-    most: how many there may be now, and before; None for what `begin_findings` says.
+    max_findings: how many there may be now, and before; None for what `begin_findings` says.
 
     Raises ManyFindingsError.
     """
-    if most is not None:
-        begin_findings(most)
+    if max_findings is not None:
+        begin_findings(max_findings)
     findings = step.check(*now)
     if not findings:
         return findings
-    if most is not None:
-        begin_findings(most)
+    if max_findings is not None:
+        begin_findings(max_findings)
     known = {finding.identity for finding in step.check(*before)}
     return [finding for finding in findings if finding.identity not in known]
 

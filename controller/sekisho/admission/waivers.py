@@ -20,7 +20,7 @@ from sekisho.policies.plans import Judges
 from sekisho.timestamps import rfc3339
 
 Group = tuple[int, ...]
-"""The waivers that apply to a container by its name or image, as their places in `Exemptions.waivers`."""
+"""The waivers that apply to a container by its name or image, as their indices in `Exemptions.waivers`."""
 
 KeepsOff = Callable[[Default, Container | None], bool]
 """Whether a default is not applied to a container, or with None to the pod itself."""
@@ -53,7 +53,7 @@ def apply_waivers(
     """
     if not violations or context.clock is None or not context.policies.has_waivers:
         return violations, ()
-    left: list[Violation] = []
+    remaining: list[Violation] = []
     waived: list[Waived] = []
     containers = {ref.path: ref.container for ref in container_refs(pod.spec)}
     by_policy = context.policies.waivers_in(context.namespace)
@@ -69,7 +69,7 @@ def apply_waivers(
         container = containers[finding.path[:3]] if finding.container is not None else None
         exempt = exemptions.of(violation.policies, finding, container)
         if not exempt.waivers:
-            left.append(violation)
+            remaining.append(violation)
             continue
         for policy, waiver in exempt.waivers:
             value = value_of(finding, pod) if waiver.values else None
@@ -77,8 +77,8 @@ def apply_waivers(
                 Waived(policy, violation.enforcement, finding, waiver.name, waiver.expires, waiver.reason, value)
             )
         if exempt.staying:
-            left.append(replace(violation, policies=exempt.staying))
-    return left, tuple(waived)
+            remaining.append(replace(violation, policies=exempt.staying))
+    return remaining, tuple(waived)
 
 
 class Exempt(Struct, frozen=True):
@@ -107,23 +107,23 @@ class Exemptions:
         of_all: list[int] = []
         self._by_name: dict[str, list[int]] = {}
         self._by_image: dict[tuple[str, ...], list[int]] = {}
-        for place, waiver in enumerate(self.waivers):
+        for index, waiver in enumerate(self.waivers):
             if not (waiver.containers or waiver.images):
-                of_all.append(place)
+                of_all.append(index)
             for name in waiver.containers:
-                self._by_name.setdefault(name, []).append(place)
+                self._by_name.setdefault(name, []).append(index)
             if not waiver.containers:
                 for literal in waiver.literals:
-                    self._by_image.setdefault(literal, []).append(place)
+                    self._by_image.setdefault(literal, []).append(index)
         self._of_all = tuple(of_all)
         self._groups: dict[tuple[str, str | None], Group] = {}
         self._firsts: dict[tuple[Group, str, str | None], dict[str, int]] = {}
         self._members: dict[Group, frozenset[int]] = {}
         self._exempt: dict[tuple[int, str, Group, str | None], Exempt] = {}
         self._by_value: dict[str, list[int]] = {}
-        for place, waiver in enumerate(self.waivers):
+        for index, waiver in enumerate(self.waivers):
             for value in waiver.values:
-                self._by_value.setdefault(value, []).append(place)
+                self._by_value.setdefault(value, []).append(index)
 
     def group(self, container: Container | None) -> Group:
         """The waivers that apply to a container by its name or image; empty for the pod itself, which is None."""
@@ -132,10 +132,10 @@ class Exemptions:
         key = container.name, container.image
         known = self._groups.get(key)
         if known is None:
-            places = set(self._by_name.get(container.name, ()))
+            indices = set(self._by_name.get(container.name, ()))
             for prefix in _prefixes(container.image or "") if self._by_image else ():
-                places.update(self._by_image.get(prefix, ()))
-            known = tuple(place for place in sorted(places) if self.waivers[place].covers(self._pod, container))
+                indices.update(self._by_image.get(prefix, ()))
+            known = tuple(index for index in sorted(indices) if self.waivers[index].covers(self._pod, container))
             self._groups[key] = known
         return known
 
@@ -157,9 +157,9 @@ class Exemptions:
             values = (None,) if value is None else (None, value)
             firsts = [self._first(exempted, control, one) for exempted in (self._of_all, group) for one in values]
             waivers = [
-                (policy, self.waivers[place])
+                (policy, self.waivers[index])
                 for policy in (policies if any(firsts) else ())
-                if (place := min((first[policy] for first in firsts if policy in first), default=None)) is not None
+                if (index := min((first[policy] for first in firsts if policy in first), default=None)) is not None
             ]
             exempt = {policy for policy, _ in waivers}
             staying = tuple(policy for policy in policies if policy not in exempt)
@@ -171,11 +171,11 @@ class Exemptions:
         known = self._firsts.get((group, control, value))
         if known is None:
             known = self._firsts[group, control, value] = {}
-            for place in group if value is None else self._with_value(group, value):
-                waiver = self.waivers[place]
+            for index in group if value is None else self._with_value(group, value):
+                waiver = self.waivers[index]
                 exempts = control in waiver.controls and (value is not None or not waiver.values)
                 for policy in waiver.policies if exempts else ():
-                    known.setdefault(policy, place)
+                    known.setdefault(policy, index)
         return known
 
     def _with_value(self, group: Group, value: str) -> Iterator[int]:

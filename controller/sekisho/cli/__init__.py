@@ -49,7 +49,7 @@ class _Commands(Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; an unexpected error becomes one line with its place, and exit code 2."""
+        """Run the command; an unexpected error becomes one line with its file and line, and exit code 2."""
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
@@ -65,8 +65,8 @@ class _Commands(Group):
         except Exception as error:
             import traceback
 
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            text = f"{type(error).__name__}: {error} (at {Path(place.filename).name}:{place.lineno})"
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            text = f"{type(error).__name__}: {error} (at {Path(frame.filename).name}:{frame.lineno})"
             click.echo(f"Error: internal error, please report it: {text}", err=True)
             ctx.exit(2)
 

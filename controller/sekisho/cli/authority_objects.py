@@ -92,4 +92,4 @@ def _encoded(data: Mapping[str, str]) -> dict[str, bytes]:
 
 
 def _fail(manifest: Manifest, message: str) -> NoReturn:
-    options.fail([Problem(manifest.document.place(manifest.at), message)])
+    options.fail([Problem(manifest.document.location(manifest.at), message)])

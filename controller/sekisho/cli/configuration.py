@@ -74,17 +74,17 @@ def default_map(file: Path | None, command: str) -> dict[str, dict[str, Any]]:
 
 
 def read_configuration(file: Path) -> Configuration:
-    """The configuration in a file, that of pyproject.toml from its table. Raises PolicyError with the place."""
-    value, place = _toml(file) if file.suffix == ".toml" else _yaml(file)
+    """The configuration in a file, that of pyproject.toml from its table. Raises PolicyError with the location."""
+    value, location = _toml(file) if file.suffix == ".toml" else _yaml(file)
     try:
         return msgspec.convert(value, Configuration)
     except msgspec.ValidationError as error:
         unknown = [key for key in value if key not in _keys()] if isinstance(value, Mapping) else []
         if unknown:
             message = f"there is no {unknown[0]}{did_you_mean(unknown[0], _keys())}"
-            raise PolicyError(Problem(place((unknown[0],)), message)) from None
+            raise PolicyError(Problem(location((unknown[0],)), message)) from None
         problem = problem_of(error)
-        raise PolicyError(Problem(place(parse_path(problem.where)), str(problem))) from None
+        raise PolicyError(Problem(location(parse_path(problem.where)), str(problem))) from None
 
 
 def _keys() -> list[str]:
@@ -117,7 +117,7 @@ def _yaml(file: Path) -> tuple[Any, Any]:
         raise PolicyError(error.problem) from None
     if len(documents) > 1:
         raise PolicyError(Problem(str(file), f"must hold one document, found {len(documents)}"))
-    return (documents[0].value, documents[0].place) if documents else ({}, lambda _path: str(file))
+    return (documents[0].value, documents[0].location) if documents else ({}, lambda _path: str(file))
 
 
 def _toml(file: Path) -> tuple[Any, Any]:

@@ -213,12 +213,12 @@ def _row(denial: Denial) -> tuple[str, ...]:
 
 def _age(moment: datetime) -> str:
     """The time since then, in the two largest units."""
-    left = max(0, int((datetime.now(UTC) - moment).total_seconds()))
+    remainder = max(0, int((datetime.now(UTC) - moment).total_seconds()))
     parts: list[str] = []
     for unit, seconds in _UNITS:
-        if left >= seconds or (parts and left):
-            parts.append(f"{left // seconds}{unit}")
-            left %= seconds
+        if remainder >= seconds or (parts and remainder):
+            parts.append(f"{remainder // seconds}{unit}")
+            remainder %= seconds
     return "".join(parts[:2]) or "0s"
 
 

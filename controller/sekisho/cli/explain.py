@@ -86,7 +86,7 @@ def explain(
 def _lines(judged: JudgedObject, policies: Sequence[Policy], namespaces: Namespaces) -> Iterator[str]:
     document = judged.manifest.document
     title = f"{judged.manifest.kind} {judged.namespace}/{judged.name}"
-    yield f"{printable(document.place(judged.manifest.at))}: {style(printable(title), bold=True)}"
+    yield f"{printable(document.location(judged.manifest.at))}: {style(printable(title), bold=True)}"
     for explanation in explain_object(judged, policies, namespaces, datetime.now(UTC)):
         yield from _policy(explanation)
 

@@ -96,13 +96,13 @@ def fix(**values: Any) -> None:
         fixed = [fix_source(source, checker, apply_changes=wanted.apply_changes) for source in sources.texts]
     problems = [*sources.problems, *(problem for document in fixed for problem in document.problems)]
     _write(wanted, sources.texts, fixed, problems)
-    left = [checked for document in fixed for checked in document.left]
-    for checked in left:
+    unfixed = [checked for document in fixed for checked in document.unfixed]
+    for checked in unfixed:
         write(f"{paragraph(checked)}\n", sys.stderr)
     for note in unknown_labels(objects, namespaces.read_as_unknown):
         click.echo(f"note: {printable(note)}", err=True)
     options.report(problems)
-    sys.exit(2 if problems else 1 if any(checked.is_denied for checked in left) else 0)
+    sys.exit(2 if problems else 1 if any(checked.is_denied for checked in unfixed) else 0)
 
 
 def _require_one_way(wanted: _Options) -> None:
@@ -123,8 +123,8 @@ def _write(wanted: _Options, sources: Sequence[Source], fixed: Sequence[Fixed], 
         _write_files(_files(sources, fixed, problems), in_place=wanted.in_place)
     else:
         write("".join(_stream(document.text for document in fixed)))
-    for place in (place for document in fixed for place in document.rewritten):
-        click.echo(printable(f"note: {place}: was written again as a whole, without its comments"), err=True)
+    for location in (location for document in fixed for location in document.rewritten):
+        click.echo(printable(f"note: {location}: was written again as a whole, without its comments"), err=True)
 
 
 def _files(sources: Sequence[Source], fixed: Sequence[Fixed], problems: list[Problem]) -> Iterator[_File]:

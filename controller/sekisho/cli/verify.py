@@ -245,14 +245,14 @@ def _other_faults(policy: str, rule: Rule, image: str, *, has_digest: bool) -> I
     for finding in rule.check(pod, container_refs(pod.spec)):
         if finding.allowed != NEEDS_DIGEST or not has_digest:
             problem = f"is {finding.value}"
-            place = f"spec.controls.{IMAGES}"
-            yield RuleReport(policy, place, rule.enforcement, finding.allowed, False, problem, finding.fix)
+            field = f"spec.controls.{IMAGES}"
+            yield RuleReport(policy, field, rule.enforcement, finding.allowed, False, problem, finding.fix)
 
 
 def _rule_report(policy: str, enforcement: Enforcement, result: RuleResult) -> RuleReport:
     return RuleReport(
         policy,
-        f"spec.controls.{IMAGES}.{result.place}",
+        f"spec.controls.{IMAGES}.{result.field}",
         enforcement,
         result.requires,
         not result.problem,

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 import msgspec
 from msgspec import Struct
 
-from sekisho.backoff import spread
+from sekisho.backoff import with_jitter
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
 from sekisho.errors import SekishoError
 from sekisho.timestamps import micro_time
@@ -154,7 +154,7 @@ class LeaderLease:
                 await self._write({"holderIdentity": None, "leaseDurationSeconds": 1})
 
     async def _pause(self) -> None:
-        await asyncio.sleep(spread(self._timing.retry * 1.2, 1 / 6))
+        await asyncio.sleep(with_jitter(self._timing.retry * 1.2, 1 / 6))
 
     async def _take(self) -> bool:
         started = time.monotonic()

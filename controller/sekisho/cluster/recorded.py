@@ -8,7 +8,7 @@ from typing import Final, Generic, TypeVar
 
 from msgspec import Struct
 
-from sekisho.backoff import doubled
+from sekisho.backoff import doubling_delay
 from sekisho.cluster.events import Event, Occurrence, Statement
 from sekisho.cluster.owners import ObjectReference
 
@@ -79,8 +79,8 @@ class HeldSeries(Struct, gc=False):
     @property
     def due(self) -> float:
         """The monotonic time at which its count may be written next."""
-        first, most = WRITE_SECONDS
-        return self.written_at + doubled(first, self.writes, most)
+        first, longest = WRITE_SECONDS
+        return self.written_at + doubling_delay(first, self.writes, longest)
 
 
 Key = tuple[ObjectReference, Statement]

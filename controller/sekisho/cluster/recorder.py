@@ -18,7 +18,7 @@ from typing import NoReturn
 import msgspec
 from msgspec.structs import replace
 
-from sekisho.backoff import backoff, doubled
+from sekisho.backoff import backoff, doubling_delay
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
 from sekisho.cluster.events import (
     Event,
@@ -160,9 +160,9 @@ class EventRecorder:
         if self._log_rate.take(time.monotonic()):
             logger.warning("cannot write an Event about %s %s/%s: %s", key[0].kind, key[0].namespace, key[0].name, why)
 
-    def _make_room(self, queue: WorkQueue[Key], held: Held[H], most: int, newest: Key) -> None:
+    def _make_room(self, queue: WorkQueue[Key], held: Held[H], max_bytes: int, newest: Key) -> None:
         """Drop what there is too much of; `newest` was added last, and is in the queue."""
-        while held.bytes > most:
+        while held.bytes > max_bytes:
             key = queue.remove_last(held.largest_namespace())
             if key is None:  # workers have all of that namespace
                 key = queue.remove_last(newest[0].namespace)
@@ -179,11 +179,11 @@ class EventRecorder:
 
     async def _find_owner(self, key: Key, entry: HeldEntry) -> None:
         """Add an entry to the series of its top owner."""
-        first, most = LOOK_UP_SECONDS
+        first, longest = LOOK_UP_SECONDS
         top = entry.first.regarding
         content = entry.first.statement
         try:
-            top = await self._owners.top(top, doubled(first, entry.failures + 1, most))
+            top = await self._owners.top(top, doubling_delay(first, entry.failures + 1, longest))
             content = as_owner_writes_it(content, top)
         except ApiError as error:
             if _may_succeed(error, entry.failures):

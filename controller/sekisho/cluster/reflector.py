@@ -19,7 +19,7 @@ from typing import Generic, NoReturn, TypeVar
 
 import msgspec
 
-from sekisho.backoff import backoff, spread
+from sekisho.backoff import backoff, with_jitter
 from sekisho.cluster.api import METADATA, METADATA_LIST, ApiClient, ApiError, ApiUnavailable
 from sekisho.cluster.pages import pages
 
@@ -179,7 +179,7 @@ class Reflector(Generic[T]):
             brief = time.monotonic() - started < 1.0
             failures = failures + 1 if brief else int(bool(problem))
             # A watch that the server ended in good order is resumed almost at once.
-            await asyncio.sleep(backoff(failures) if failures else spread(0.1, 0.5))
+            await asyncio.sleep(backoff(failures) if failures else with_jitter(0.1, 0.5))
 
     async def _list(self) -> None:
         """Replace the copy by a new list. Nothing changes when a page of the list fails."""
@@ -239,9 +239,9 @@ class Reflector(Generic[T]):
     ) -> None:
         """Take an object unless its namespace has as many as are kept. numbers: how many there are, by namespace."""
         known = meta.key in objects or meta.key in quarantined
-        most = self._max_per_namespace
-        if most is not None and not known and numbers[meta.namespace] >= most:
-            logger.warning("%s: %s is left out, as its namespace has more than %d", self._path, meta.key, most)
+        maximum = self._max_per_namespace
+        if maximum is not None and not known and numbers[meta.namespace] >= maximum:
+            logger.warning("%s: %s is left out, as its namespace has more than %d", self._path, meta.key, maximum)
             return
         self._take(raw, meta.key, objects, quarantined)
         more = (meta.key in objects or meta.key in quarantined) - known

@@ -24,7 +24,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta, Struct
 
-from sekisho.backoff import backoff, spread
+from sekisho.backoff import backoff, with_jitter
 from sekisho.cluster.accounts import OwnerReference, own_account
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
 from sekisho.cluster.lease import Lease, lease_path
@@ -147,7 +147,7 @@ class ReplicaReporter:
                     await asyncio.sleep(backoff(failures))
                 else:
                     with suppress(TimeoutError):
-                        async with asyncio.timeout(spread(RENEW_SECONDS, 0.2)):
+                        async with asyncio.timeout(with_jitter(RENEW_SECONDS, 0.2)):
                             await self._changed.wait()
         finally:
             await self._withdraw()

@@ -6,7 +6,7 @@ Allowed values: With `required`, the listed keys are set to a value, which is no
 The pod's own annotations count: those of the template. With `onWorkloads`, those of the Deployment or Job that has the
 template are judged in the same way, when a user applies it. Sekisho's own annotation sekisho.dev/defaulted is never
 denied. Findings do not show values, which may be secrets.
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 """
 
 from typing import Annotated

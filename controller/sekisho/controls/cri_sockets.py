@@ -3,7 +3,8 @@
 Restricted fields: spec.volumes[*].hostPath.path
 Allowed values: a path that is not one of the sockets and not a folder that holds one. /proc holds them, because the
     root of every process is in it. Paths are compared as the node resolves them: /var/run is /run, /proc/1/root is /
-Level: none, a policy names it; it adds nothing where hostPathVolumes or restrictedVolumes deny every hostPath
+Level: none; the control applies only where a policy names it. It adds nothing where
+    hostPathVolumes or restrictedVolumes deny every hostPath
 """
 
 from collections.abc import Sequence

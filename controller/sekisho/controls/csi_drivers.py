@@ -3,7 +3,7 @@
 Restricted fields: spec.volumes[*].csi.driver
 Allowed values: a driver in `allowed`
 A driver behind a PersistentVolumeClaim is not visible in the pod: its StorageClass or PersistentVolume names it.
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 """
 
 from typing import Annotated

@@ -2,7 +2,8 @@
 
 Restricted fields: spec.ephemeralContainers[*]
 Allowed values: none
-Level: none, a policy names it. Every other control judges ephemeral containers like all containers.
+Level: none; the control applies only where a policy names it. Every other control judges
+    ephemeral containers like all containers.
 """
 
 from collections.abc import Sequence

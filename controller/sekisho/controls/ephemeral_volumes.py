@@ -7,7 +7,7 @@ Allowed values: volume.beta.kubernetes.io/storage-class unset, or a class in `al
     decides in place of storageClassName
 Restricted fields: spec.volumes[*].ephemeral.volumeClaimTemplate.spec.volumeName
 Allowed values: unset, because a name chooses a PersistentVolume past its class
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 """
 
 from collections.abc import Sequence

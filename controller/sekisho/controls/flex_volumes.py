@@ -3,7 +3,7 @@
 Restricted fields: spec.volumes[*].flexVolume.driver
 Allowed values: a driver in `allowed`
 Kubernetes deprecates FlexVolumes in favour of CSI. A driver behind a PersistentVolumeClaim is not visible in the pod.
-Level: none, a policy names it; restrictedVolumes denies every FlexVolume
+Level: none; the control applies only where a policy names it; restrictedVolumes denies every FlexVolume
 """
 
 from typing import Annotated

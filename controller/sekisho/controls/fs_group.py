@@ -2,7 +2,7 @@
 
 Restricted fields: spec.securityContext.fsGroup
 Allowed values: the ids in `ranges`; unset, unless `rule` is MustRunAs; without ranges, unset or any but 0
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 """
 
 from collections.abc import Sequence

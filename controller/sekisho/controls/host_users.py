@@ -2,7 +2,7 @@
 
 Restricted fields: spec.hostUsers
 Allowed values: false; pods with spec.os.name windows are exempt, because the API server rejects the field in them
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 Source: KEP-127
 """
 

@@ -222,13 +222,13 @@ class _Kind(Struct, frozen=True, eq=False):
     vex: tuple[str, ...] = ()
 
 
-def _compiled(place: str, rule: AttestationRule, resolves: bool) -> ImageRule:
-    by, kind = _verified(f"{place}.by", rule.by), _kind(place, rule)
+def _compiled(field: str, rule: AttestationRule, resolves: bool) -> ImageRule:
+    by, kind = _verified(f"{field}.by", rule.by), _kind(field, rule)
     of_all = by.all_of is not None
     groups = tuple((name,) for name in by.names) if of_all else (by.names,)
     return ImageRule(
-        place=place,
-        patterns=patterns_of(f"{place}.images", rule.images),
+        field=field,
+        patterns=patterns_of(f"{field}.images", rule.images),
         requires=kind.requires.replace("{names}", words(by.names, "and" if of_all else "or")),
         names=by.names,
         required=len(by.names) if of_all else 1,
@@ -241,10 +241,10 @@ def _compiled(place: str, rule: AttestationRule, resolves: bool) -> ImageRule:
     )
 
 
-def _kind(place: str, rule: AttestationRule) -> _Kind:
+def _kind(field: str, rule: AttestationRule) -> _Kind:
     kinds: list[_Kind] = []
     if rule.vulnerabilities is not None:
-        requirement = compiled(f"{place}.vulnerabilities", rule.vulnerabilities)
+        requirement = compiled(f"{field}.vulnerabilities", rule.vulnerabilities)
         text = f"an image scanned by {{names}} {requirement.text}"
         scans = tuple(partial(judge_scans, replace(requirement, scanners=(one,))) for one in requirement.scanners)
         kinds.append(_Kind("scanned", text, (SCAN_PREDICATE,), scans, vex=requirement.vex))
@@ -259,20 +259,20 @@ def _kind(place: str, rule: AttestationRule) -> _Kind:
     if rule.predicate_type is not None:
         instead = _FIELDS.get(rule.predicate_type)
         if instead is not None:
-            raise ParameterError(f"{place}.predicateType", f"has a field of its own: set {instead} instead")
-        kinds.append(_other_kind(place, rule.predicate_type, rule.equals or ()))
+            raise ParameterError(f"{field}.predicateType", f"has a field of its own: set {instead} instead")
+        kinds.append(_other_kind(field, rule.predicate_type, rule.equals or ()))
     elif rule.equals is not None:
-        raise ParameterError(place, EQUALS_ALONE)
+        raise ParameterError(field, EQUALS_ALONE)
     if len(kinds) != 1:
-        raise ParameterError(place, ONE_KIND)
+        raise ParameterError(field, ONE_KIND)
     return kinds[0]
 
 
-def _other_kind(place: str, predicate_type: str, written: Sequence[Equal]) -> _Kind:
+def _other_kind(field: str, predicate_type: str, written: Sequence[Equal]) -> _Kind:
     equals: dict[str, str] = {}
     for index, one in enumerate(written):
         if one.path in equals:
-            raise ParameterError(f"{place}.equals[{index}].path", f"{one.path} is a duplicate")
+            raise ParameterError(f"{field}.equals[{index}].path", f"{one.path} is a duplicate")
         equals[one.path] = as_json(one.value)
     text = f"an image with an attestation {predicate_type} by {{names}}"
     if equals:

@@ -174,13 +174,15 @@ def catalog_fault(
 def withdrawal(catalog: Catalog, reference: Reference) -> str:
     """Why an image was withdrawn; empty if it was not."""
     entries = catalog.by_digest.get(reference.digest or "", ())
-    matching = (one.entry for one in catalog.signed if one.entry.withdrawn and one.pattern.may_reach(reference))
+    matching = (
+        one.entry for one in catalog.signed if one.entry.withdrawn and one.pattern.covers_any_name_of(reference)
+    )
     return next((entry.withdrawn for entry in (*entries, *matching) if entry.withdrawn), "")
 
 
 def withdrawal_of_pattern(catalog: Catalog, pattern: RegistryPattern) -> str:
     """Why all images of a pattern were withdrawn; empty if no withdrawn entry reaches all of them."""
-    matching = (one.entry for one in catalog.signed if one.entry.withdrawn and one.pattern.reaches_all_of(pattern))
+    matching = (one.entry for one in catalog.signed if one.entry.withdrawn and one.pattern.covers_all_names_of(pattern))
     return next((entry.withdrawn for entry in matching), "")
 
 

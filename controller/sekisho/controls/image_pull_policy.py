@@ -5,7 +5,7 @@ Restricted fields: spec.{containers,initContainers,ephemeralContainers}[*].image
 Allowed values: those in `allowed`; Always where the policy lists none
 The API server sets an unset field to Always for the tag latest and for an image with neither tag nor digest, and to
 IfNotPresent for all others. An unset field is judged so.
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 Source: k8s.io/kubernetes pkg/apis/core/v1/defaults.go (SetDefaults_Container, SetDefaults_Volume), Kubernetes 1.37
 """
 

@@ -52,7 +52,7 @@ JudgeFacts = Callable[[ImageFacts, Trust, Mapping[str, str]], Fault | None]
 class ImageRule(Struct, frozen=True, eq=False):
     """A rule of a policy, ready to judge.
 
-    place: in the control's parameters, such as `signatures[0]`.
+    field: in the control's parameters, such as `signatures[0]`.
     requires: which images pass, in words that begin with `an image`.
     names: of the authorities, of which `required` must be usable.
     kind: what it is about: `signatures` or `attestations`.
@@ -62,7 +62,7 @@ class ImageRule(Struct, frozen=True, eq=False):
     others: authorities whose statements are read too, and that need not be usable.
     """
 
-    place: str
+    field: str
     patterns: tuple[RegistryPattern, ...]
     requires: str
     names: tuple[str, ...]
@@ -81,18 +81,18 @@ class ImageRule(Struct, frozen=True, eq=False):
 
     def applies(self, reference: Reference) -> bool:
         """Whether the rule applies to an image."""
-        return any(pattern.may_reach(reference) for pattern in self.patterns)
+        return any(pattern.covers_any_name_of(reference) for pattern in self.patterns)
 
 
 class RuleResult(Struct, frozen=True, gc=False):
     """What a rule that applies to an image requires of it.
 
-    place: of the rule in the control's parameters.
+    field: of the rule in the control's parameters.
     problem: why the image does not meet it, as a clause that continues `the image`; empty if it does.
     fix: an imperative clause; empty if it does.
     """
 
-    place: str
+    field: str
     requires: str
     problem: str = ""
     fix: str = ""
@@ -135,7 +135,7 @@ def rule_results(rules: Sequence[ImageRule], reference: Reference, trust: Trust)
         if rule.applies(reference):
             fault = fault_of(rule, reference, trust)
             problem, fix = ("", "") if fault is None else (fault.problem, fault.fix)
-            yield RuleResult(rule.place, rule.requires, problem, fix)
+            yield RuleResult(rule.field, rule.requires, problem, fix)
 
 
 def patterns_of(where: str, written: Sequence[str]) -> tuple[RegistryPattern, ...]:

@@ -99,10 +99,10 @@ def signature_rules(written: Sequence[SignatureRule], resolves: bool = False) ->
     return [_compiled(f"signatures[{index}]", rule, resolves) for index, rule in enumerate(written)]
 
 
-def _compiled(place: str, rule: SignatureRule, resolves: bool) -> ImageRule:
-    patterns, by = patterns_of(f"{place}.images", rule.images), _verified(f"{place}.by", rule.by)
+def _compiled(field: str, rule: SignatureRule, resolves: bool) -> ImageRule:
+    patterns, by = patterns_of(f"{field}.images", rule.images), _verified(f"{field}.by", rule.by)
     return ImageRule(
-        place=place,
+        field=field,
         patterns=patterns,
         requires=_allowed(by),
         names=by.names,

@@ -133,7 +133,7 @@ class Vulnerabilities(Struct, frozen=True, forbid_unknown_fields=True, rename="c
 class _Bound(Struct, frozen=True):
     is_fixable: bool
     severity: Severity
-    most: int
+    maximum: int
 
     @property
     def name(self) -> str:
@@ -201,17 +201,17 @@ def compiled(where: str, written: Vulnerabilities) -> Requirement:
 
 
 def _bounds(maximum: Maximum) -> Iterator[_Bound]:
-    for is_fixable, most_of in ((True, maximum.fixable), (False, maximum.unfixable)):
-        for severity in SEVERITIES if most_of is not None else ():
-            most = getattr(most_of, severity)
-            if most is not None:
-                yield _Bound(is_fixable, severity, most)
+    for is_fixable, numbers in ((True, maximum.fixable), (False, maximum.unfixable)):
+        for severity in SEVERITIES if numbers is not None else ():
+            number = getattr(numbers, severity)
+            if number is not None:
+                yield _Bound(is_fixable, severity, number)
 
 
 def _limits(written: Vulnerabilities, bounds: Sequence[_Bound]) -> str:
     """What is required of a scan besides its age."""
     text = f" with {words(written.scanners, 'and')}" if written.scanners else ""
-    limits = [f"{bound.most} {bound.name}" for bound in bounds]
+    limits = [f"{bound.maximum} {bound.name}" for bound in bounds]
     if limits:
         text += f", with at most {words(limits, 'and')} vulnerabilities"
         if written.vex is not None:
@@ -236,7 +236,7 @@ def scan_problem(requirement: Requirement, scan: Scan, now: datetime, exclusions
     exceeded = [
         (bound, ids)
         for bound in requirement.bounds
-        if len(ids := _counted(requirement, bound, scan, now, exclusions)) > bound.most
+        if len(ids := _counted(requirement, bound, scan, now, exclusions)) > bound.maximum
     ]
     if not denied and not exceeded:
         return None
@@ -256,9 +256,9 @@ def scan_problem(requirement: Requirement, scan: Scan, now: datetime, exclusions
 def _allowed(exceeded: Sequence[_Bound], vex: Sequence[str]) -> str:
     """How many of the vulnerabilities that a denial is about would pass. None of those that a policy denies would."""
     unexcluded = f" that {words(vex)} does not exclude" if vex and exceeded else ""
-    if all(bound.most == 0 for bound in exceeded):
+    if all(bound.maximum == 0 for bound in exceeded):
         return f"none{unexcluded}"
-    return f"at most {words([f'{bound.most} {bound.name}' for bound in exceeded], 'and')}{unexcluded}"
+    return f"at most {words([f'{bound.maximum} {bound.name}' for bound in exceeded], 'and')}{unexcluded}"
 
 
 def _counted(
@@ -266,7 +266,7 @@ def _counted(
 ) -> Sequence[str]:
     """The ids that count towards a bound, or fewer where they do not exceed it."""
     of = (scan.fixable if bound.is_fixable else scan.unfixable).of(bound.severity)
-    if of.count <= bound.most:  # nearly always
+    if of.count <= bound.maximum:  # nearly always
         return ()
     allowed = frozenset(one.id for one in requirement.allowed if now < one.until)
     tokens = [token.split(",") for token in of.ids.split(" ")]

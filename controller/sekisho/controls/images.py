@@ -6,7 +6,7 @@ Allowed values: a valid reference in one of `trustedRegistries` and in none of `
 A registry has one name: without the port 443, and docker.io for Docker Hub. A denied registry without a port is denied
 on every port.
 A reference without tag and digest runs the tag latest. A digest decides what runs, so no tag counts beside it.
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 Catalogs are judged where the rules above do not deny the image already, and signatures and attestations, from what
 was looked up at the registry, where the catalogs do not deny it either.
 Source: the reference grammar of github.com/distribution/reference, with Docker Hub's implicit names resolved first
@@ -172,7 +172,7 @@ def names_image(parameters: Images) -> Callable[[Reference], bool]:
     rules = image_rules(parameters)
 
     def names(reference: Reference) -> bool:
-        return any(pattern.may_reach(reference) for pattern in repositories) or any(
+        return any(pattern.covers_any_name_of(reference) for pattern in repositories) or any(
             rule.applies(reference) for rule in rules
         )
 
@@ -296,7 +296,7 @@ def _registry_fault(image: str, reference: Reference, rules: _Rules) -> Fault | 
         if rules.trusted:
             return rules.from_trusted(), f"use one from there{_resolved(image, reference)}"
     for pattern, text in zip(rules.denied, rules.parameters.denied_registries or (), strict=True):
-        if pattern.may_reach(reference):
+        if pattern.covers_any_name_of(reference):
             return f"no image from {text}", f"use an image from another registry{_resolved(image, reference)}"
     return None
 
@@ -339,13 +339,13 @@ def _verify(parameters: Images) -> None:
     if parameters.resolve_tags and not (parameters.signatures or parameters.attestations or parameters.catalogs):
         raise ParameterError("resolveTags", RESOLVES_NOTHING)
     denied = [(text, pattern) for text in parameters.denied_registries or () if (pattern := _pattern(text)) is not None]
-    index = PatternIndex([pattern for _, pattern in denied])
-    for place, text in enumerate(parameters.trusted_registries or ()):
+    denied_patterns = PatternIndex([pattern for _, pattern in denied])
+    for index, text in enumerate(parameters.trusted_registries or ()):
         pattern = _pattern(text)
-        number = index.containing(pattern) if pattern is not None else None
+        number = denied_patterns.containing(pattern) if pattern is not None else None
         if number is not None:
             message = f"{text!r} is in {denied[number][0]!r} of deniedRegistries, which takes precedence"
-            raise ParameterError(f"trustedRegistries[{place}]", message)
+            raise ParameterError(f"trustedRegistries[{index}]", message)
 
 
 def _pattern(text: str) -> RegistryPattern | None:

@@ -6,7 +6,7 @@ Allowed values: With `required`, the listed keys are set to a value, which is no
 The pod's own labels count: those of the template. With `onWorkloads`, those of the Deployment or Job that has the
 template are judged in the same way, when a user applies it. Controllers add labels of their own to pods, such as
 pod-template-hash.
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 """
 
 from typing import Annotated

@@ -3,7 +3,7 @@
 Restricted fields: metadata.namespace
 Allowed values: a namespace that no pattern in `denied` matches; any but default where the policy lists none
 A template or manifest that names no namespace is judged in the one that it is applied to.
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 """
 
 from collections.abc import Sequence

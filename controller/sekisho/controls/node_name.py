@@ -2,7 +2,8 @@
 
 Restricted fields: spec.nodeName, when a pod is created
 Allowed values: unset
-Level: none, a policy names it. The scheduler sets the field through pods/binding, which is not judged.
+Level: none; the control applies only where a policy names it. The scheduler sets the field
+    through pods/binding, which is not judged.
 """
 
 from collections.abc import Sequence

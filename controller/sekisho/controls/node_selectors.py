@@ -9,7 +9,7 @@ The name of a node is the key metadata.name. The DaemonSet controller writes it 
 nodeAffinity of the template. So a policy with `allowed` must allow this key where there are DaemonSets. It judges what
 these select only in their templates: set `templates: Deny`. Pods without selectors run on any node. podAffinity and
 topologySpreadConstraints are not judged and follow other pods: taints keep pods off nodes.
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 Source: https://kubernetes.io/docs/concepts/scheduling-eviction/assign-pod-node/
 """
 
@@ -112,13 +112,13 @@ def _selections(pod: Pod) -> Iterator[_Selection]:
         return
     required = affinity.required_during_scheduling_ignored_during_execution
     for index, term in enumerate((required.node_selector_terms if required is not None else None) or ()):
-        yield from _of_term((*_REQUIRED, index), term)
+        yield from _term_selections((*_REQUIRED, index), term)
     for index, preferred in enumerate(affinity.preferred_during_scheduling_ignored_during_execution or ()):
         if preferred.preference is not None:
-            yield from _of_term((*_PREFERRED, index, "preference"), preferred.preference)
+            yield from _term_selections((*_PREFERRED, index, "preference"), preferred.preference)
 
 
-def _of_term(path: FieldPath, term: NodeSelectorTerm) -> Iterator[_Selection]:
+def _term_selections(path: FieldPath, term: NodeSelectorTerm) -> Iterator[_Selection]:
     lists: tuple[tuple[str, list[NodeSelectorRequirement] | None], ...] = (
         ("matchExpressions", term.match_expressions),
         ("matchFields", term.match_fields),

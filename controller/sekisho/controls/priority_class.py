@@ -5,7 +5,7 @@ Allowed values: unset, or with `allowed` a name in it, and with `denied` no name
     neither list
 The API server sets an unset field to the cluster's default class, if it has one, before Sekisho judges the pod; that
 class must then be allowed too.
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 """
 
 from collections.abc import Sequence

@@ -5,7 +5,7 @@ Allowed values: those in `required` are set, and one of those in `anyOf`; with `
     readinessProbe in some field; readinessProbe is set where the policy has none of the three
 Only containers that run on need probes. Exempt are pods with a restartPolicy other than Always, which those of Jobs
 have, containers with such a restartPolicy of their own, init containers that end, and ephemeral containers.
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 """
 
 from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 Restricted fields: spec.{containers,initContainers,ephemeralContainers}[*].securityContext.readOnlyRootFilesystem
 Allowed values: true; pods with spec.os.name windows are exempt, because the API server rejects the field in them
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 """
 
 from collections.abc import Sequence

@@ -176,8 +176,8 @@ def _written_limit(about: ContainerRef | None, name: str) -> str | int | float |
 
 
 def _is_within(limit: str | float, request: str | float, ratio: Fraction) -> bool:
-    most, least = _exact(limit), _exact(request)
-    return most is not None and least is not None and most <= least * ratio
+    exact_limit, exact_request = _exact(limit), _exact(request)
+    return exact_limit is not None and exact_request is not None and exact_limit <= exact_request * ratio
 
 
 def _exact(amount: str | float) -> Fraction | None:

@@ -7,7 +7,7 @@ Allowed values: no resource deviceclass.resource.kubernetes.io/CLASS, for which 
     class in `allowedDeviceClasses`
 A class may have a resource name of its own, as example.com/gpu: the control resources rules that out with a maximum of
 0. A container uses only claims that its pod lists, so resources.claims of containers needs no rule.
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 Source: KEP-4381, KEP-5004
 """
 
@@ -79,15 +79,15 @@ def _check(parameters: ResourceClaims, _minor: int) -> Check:
             key, name, allowed = _reference(claim, claims, templates)
             if name is None or not allowed.has(name):
                 findings.append(_not_allowed(("spec", "resourceClaims", index, key), name, allowed))
-        findings += _of_resources(pod.spec.resources, ("spec",), classes)
+        findings += _resource_findings(pod.spec.resources, ("spec",), classes)
         for ref in containers:
-            findings += _of_resources(ref.container.resources, ref.path, classes, ref)
+            findings += _resource_findings(ref.container.resources, ref.path, classes, ref)
         return findings
 
     return judge
 
 
-def _of_resources(
+def _resource_findings(
     resources: Resources | None, above: FieldPath, classes: _Allowed, about: ContainerRef | None = None
 ) -> Iterator[Finding]:
     """The findings on device classes that are requested as resources; the API server sets both lists to the same."""

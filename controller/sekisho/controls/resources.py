@@ -11,7 +11,7 @@ container nor the pod has a limit, `maxLimits` denies the container, as a LimitR
 maximum; so does `maxLimitRequestRatios`. An unset request reserves nothing, so `maxRequests` allows it, and
 `minRequests` denies it. An unset limit is not below any minimum.
 Ephemeral containers are exempt, because the API server rejects resources in them.
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 """
 
 from collections.abc import Iterator, Sequence, Set
@@ -156,14 +156,14 @@ def _check(parameters: Resources, _minor: int) -> Check:
         for ref in containers:
             if ref.kind is not ContainerKind.EPHEMERAL:
                 for rules, pod_amounts in of_pod:
-                    findings += _of_container(rules, pod_amounts, ref)
+                    findings += _container_findings(rules, pod_amounts, ref)
                 findings += _ratios_of_container(ratios, requests, limits, pod_limits, ref)
         return findings
 
     return judge
 
 
-def _of_container(rules: _Rules, pod_amounts: Amounts, ref: ContainerRef) -> Iterator[Finding]:
+def _container_findings(rules: _Rules, pod_amounts: Amounts, ref: ContainerRef) -> Iterator[Finding]:
     own = rules.amounts(ref.container.resources)
     names = own.keys() | pod_amounts.keys()
     missing = [name for name in rules.required if not _is_set(rules, name, own, pod_amounts)]
@@ -290,8 +290,8 @@ def _has_room_for(requested: _Requested | None, maximum: Bound, key: AmountsFiel
     """
     if requested is None:
         return False
-    most = requested.highest if key is AmountsField.LIMITS else requested.total
-    return most is None or most <= maximum.quantity
+    largest = requested.highest if key is AmountsField.LIMITS else requested.total
+    return largest is None or largest <= maximum.quantity
 
 
 def _requested(containers: Sequence[ContainerRef], resource: str) -> _Requested | None:
@@ -311,8 +311,8 @@ def _requested(containers: Sequence[ContainerRef], resource: str) -> _Requested 
                     return None
                 numerators.setdefault(exact.denominator, []).append(exact.numerator)
     sums = (Fraction(sum(values), denominator) for denominator, values in numerators.items())
-    most = [Fraction(max(values), denominator) for denominator, values in numerators.items()]
-    return _Requested(sum(sums, Fraction()), max(most, default=None))
+    largest = [Fraction(max(values), denominator) for denominator, values in numerators.items()]
+    return _Requested(sum(sums, Fraction()), max(largest, default=None))
 
 
 def _is_requested_above(maximum: Bound, resources: PodResources | None) -> bool:
@@ -328,9 +328,9 @@ def _is_zero(amount: str | int | float) -> bool:
         return False
 
 
-def _is_at_most(amount: str, most: Fraction) -> bool:
+def _is_at_most(amount: str, maximum: Fraction) -> bool:
     try:
-        return parse_quantity(amount) <= most
+        return parse_quantity(amount) <= maximum
     except QuantityError:
         return False
 
@@ -345,13 +345,13 @@ def _verify(parameters: Resources) -> None:
     }
     for parameter, listed in bounds.items():
         verify_resources(parameter, [bound.resource for bound in listed])
-    for most, least in (("maxRequests", "minRequests"), ("maxLimits", "minLimits")):
-        maxima = {bound.resource: bound for bound in bounds_of(most, getattr(parameters, _ATTRIBUTES[most]))}
-        for index, minimum in enumerate(bounds_of(least, getattr(parameters, _ATTRIBUTES[least]))):
+    for upper, lower in (("maxRequests", "minRequests"), ("maxLimits", "minLimits")):
+        maxima = {bound.resource: bound for bound in bounds_of(upper, getattr(parameters, _ATTRIBUTES[upper]))}
+        for index, minimum in enumerate(bounds_of(lower, getattr(parameters, _ATTRIBUTES[lower]))):
             maximum = maxima.get(minimum.resource)
             if maximum is not None and minimum.quantity > maximum.quantity:
-                message = f"{minimum.text} is above the {maximum.text} of {most}"
-                raise ParameterError(f"{least}[{index}].quantity", message)
+                message = f"{minimum.text} is above the {maximum.text} of {upper}"
+                raise ParameterError(f"{lower}[{index}].quantity", message)
 
 
 _ATTRIBUTES: Final = {field.encode_name: field.name for field in structs.fields(Resources)}

@@ -3,7 +3,7 @@
 Restricted fields: spec.securityContext.runAsGroup,
     spec.{containers,initContainers,ephemeralContainers}[*].securityContext.runAsGroup
 Allowed values: the ids in `ranges`; unset, unless `rule` is MustRunAs; without ranges, unset or any but 0
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 """
 
 from sekisho.controls.control import Check, Control, Example, Parameters, opt_in

@@ -52,15 +52,15 @@ def _judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
         context = ref.container.security_context
         own = None if context is None else context.run_as_non_root
         if own is False:
-            findings.append(_of_container(ref, False, "set it to true or remove it", of_pod))
+            findings.append(_container_finding(ref, False, "set it to true or remove it", of_pod))
         elif own is None and of_pod is None:
-            findings.append(_of_container(ref, None, "set spec.securityContext.runAsNonRoot to true", of_pod))
+            findings.append(_container_finding(ref, None, "set spec.securityContext.runAsNonRoot to true", of_pod))
         elif own is None and of_pod is False and inherits_by_update(ref):
-            findings.append(_of_container(ref, None, "set it to true", of_pod))
+            findings.append(_container_finding(ref, None, "set it to true", of_pod))
     return findings
 
 
-def _of_container(ref: ContainerRef, own: bool | None, fix: str, of_pod: bool | None) -> Finding:
+def _container_finding(ref: ContainerRef, own: bool | None, fix: str, of_pod: bool | None) -> Finding:
     is_unset_everywhere = own is None and of_pod is None
     return Finding.of(
         "runAsNonRoot",

@@ -10,7 +10,7 @@ Restricted fields: spec.{containers,initContainers,ephemeralContainers}[*].env[*
     spec.{containers,initContainers,ephemeralContainers}[*].envFrom[*].secretRef
 Allowed values: any; with `denySecretRefs`, unset
 A pod with more than 4,096 variables, or with one whose name has more than 4,096 characters, is denied.
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 """
 
 import re

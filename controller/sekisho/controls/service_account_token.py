@@ -8,7 +8,7 @@ Restricted fields: spec.volumes[*].projected.sources[*].podCertificate.signerNam
 Allowed values: any but kubernetes.io/kube-apiserver-client*, whose certificates the API server accepts
 Pods that run as an account in `allowedServiceAccounts` are exempt. A token in a Secret is not visible in the pod, which
 names only the Secret: control who may create Secrets of the type kubernetes.io/service-account-token.
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 """
 
 from collections.abc import Iterator, Sequence
@@ -65,7 +65,7 @@ def _check(parameters: ServiceAccountToken, _minor: int) -> Check:
             for number, source in enumerate(volume.projected.sources or ()):
                 path = ("spec", "volumes", index, "projected", "sources", number)
                 is_only = len(volume.projected.sources or ()) == 1
-                findings += _of_source(source, path, audiences, allowed, path[:-2] if is_only else path)
+                findings += _source_findings(source, path, audiences, allowed, path[:-2] if is_only else path)
         return findings
 
     return judge
@@ -82,7 +82,7 @@ def _automounted(automount: bool | None) -> Finding:
     )
 
 
-def _of_source(
+def _source_findings(
     source: ProjectedSource, path: FieldPath, audiences: frozenset[str], allowed: str, removed: FieldPath
 ) -> Iterator[Finding]:
     """The findings on a source of a projected volume, and their fix, which removes the field at `removed`.

@@ -3,7 +3,7 @@
 Restricted fields: spec.serviceAccountName
 Allowed values: a name in `allowed`, if the policy lists any, and none in `denied`; without both lists, any but default
 An unset field means the account default, which the API server writes into the pod.
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 """
 
 from collections.abc import Sequence

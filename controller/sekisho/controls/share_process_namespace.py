@@ -2,7 +2,7 @@
 
 Restricted fields: spec.shareProcessNamespace
 Allowed values: unset, false
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 """
 
 from collections.abc import Sequence

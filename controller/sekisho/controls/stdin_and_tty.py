@@ -3,7 +3,7 @@
 Restricted fields: spec.{containers,initContainers}[*].{stdin,tty}
 Allowed values: unset or false
 Ephemeral containers are exempt: they are added to debug a pod, which needs both. ephemeralContainers denies them.
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 """
 
 from collections.abc import Sequence

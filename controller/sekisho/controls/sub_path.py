@@ -2,7 +2,7 @@
 
 Restricted fields: spec.{containers,initContainers,ephemeralContainers}[*].volumeMounts[*].{subPath,subPathExpr}
 Allowed values: unset, empty
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 Source: CVE-2017-1002101, CVE-2021-25741
 """
 
@@ -22,10 +22,10 @@ def _check(_parameters: SubPath, _minor: int) -> Check:
 
 
 def _judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
-    return [finding for ref in containers if ref.container.volume_mounts for finding in _of_container(ref)]
+    return [finding for ref in containers if ref.container.volume_mounts for finding in _container_findings(ref)]
 
 
-def _of_container(ref: ContainerRef) -> Iterator[Finding]:
+def _container_findings(ref: ContainerRef) -> Iterator[Finding]:
     for index, mount in enumerate(ref.container.volume_mounts or ()):
         for key, value in (("subPath", mount.sub_path), ("subPathExpr", mount.sub_path_expr)):
             if value:

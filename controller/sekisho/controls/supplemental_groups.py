@@ -3,7 +3,7 @@
 Restricted fields: spec.securityContext.supplementalGroups[*]
 Allowed values: the ids in `ranges`; without ranges, any but 0. With `rule` MustRunAs, at least one must be set
 Groups that the image gives a user are not visible in the pod: the control supplementalGroupsPolicy rules them out.
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 """
 
 from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 Restricted fields: spec.securityContext.supplementalGroupsPolicy
 Allowed values: Strict; pods with spec.os.name windows are exempt, because the API server rejects the field in them
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 Source: KEP-3619
 """
 

@@ -3,7 +3,7 @@
 Restricted fields: spec.terminationGracePeriodSeconds
 Allowed values: from `minSeconds` to `maxSeconds`, where they are set
 An unset field means 30, which the API server writes into the pod.
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 """
 
 from collections.abc import Sequence
@@ -27,18 +27,18 @@ class TerminationGracePeriod(Parameters, frozen=True):
 
 
 def _check(parameters: TerminationGracePeriod, _minor: int) -> Check:
-    least, most = parameters.min_seconds, parameters.max_seconds
-    if least is not None and most is not None and least > most:
-        raise ParameterError("minSeconds", f"{least} is above maxSeconds {most}")
-    allowed = f"at least {least}"
-    if most is not None:
-        allowed = f"at most {most}" if least is None else f"{least} to {most}"
+    minimum, maximum = parameters.min_seconds, parameters.max_seconds
+    if minimum is not None and maximum is not None and minimum > maximum:
+        raise ParameterError("minSeconds", f"{minimum} is above maxSeconds {maximum}")
+    allowed = f"at least {minimum}"
+    if maximum is not None:
+        allowed = f"at most {maximum}" if minimum is None else f"{minimum} to {maximum}"
 
     def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
         written = pod.spec.termination_grace_period_seconds
         seconds = DEFAULT_GRACE_SECONDS if written is None else written
-        nearest = least if least is not None and seconds < least else seconds
-        nearest = most if most is not None and nearest > most else nearest
+        nearest = minimum if minimum is not None and seconds < minimum else seconds
+        nearest = maximum if maximum is not None and nearest > maximum else nearest
         if nearest == seconds:
             return []
         change, fix = set_to(_FIELD, nearest), f"set it to {nearest}"

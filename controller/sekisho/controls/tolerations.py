@@ -7,7 +7,7 @@ Allowed values: With `allowed`, a key in it, with one of its values where it lis
 A toleration without a key tolerates every taint, and one with the operator Exists every value of its key. Only the
 operator Equal, or an unset one, names one value: any other, such as Gt, is denied where `allowed` lists values. Keys
 that begin with node.kubernetes.io/ are always allowed: Kubernetes itself adds them to pods.
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 Source: https://kubernetes.io/docs/concepts/scheduling-eviction/taint-and-toleration/
 """
 

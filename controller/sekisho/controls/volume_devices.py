@@ -2,7 +2,7 @@
 
 Restricted fields: spec.{containers,initContainers,ephemeralContainers}[*].volumeDevices[*]
 Allowed values: none
-Level: none, a policy names it
+Level: none; the control applies only where a policy names it
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""YAML and JSON documents: strict reading that knows the place of every field, and writing."""
+"""YAML and JSON documents: strict reading that knows the position of every field, and writing."""
 
 from sekisho.documents.editing import Edited, with_field, with_pieces, with_values
-from sekisho.documents.edits import is_same, places
+from sekisho.documents.edits import is_same, new_indices
 from sekisho.documents.lists import ListItems, split_list
 from sekisho.documents.origins import Origin, origin
 from sekisho.documents.problems import Problem, problem_of
@@ -17,9 +17,9 @@ __all__ = [
     "Path",
     "Problem",
     "is_same",
+    "new_indices",
     "origin",
     "parse_path",
-    "places",
     "problem_of",
     "read_documents",
     "split_documents",

@@ -79,13 +79,13 @@ class Editor:
             self._add(node, added)
 
     def _change_list(self, node: yaml.SequenceNode, old: Sequence[Any], new: Sequence[Any]) -> None:
-        kept = list(places(old, new))
-        removed = [place is None for place in kept]
+        kept = list(new_indices(old, new))
+        removed = [new_index is None for new_index in kept]
         starts = [item.start_mark.index if _is_flow(node) else self._dash(item) for item in node.value]
         self._remove(list(zip(starts, map(self._end, node.value), strict=True)), removed, node)
-        for item, value, place in zip(node.value, old, kept, strict=True):
-            if place is not None:
-                self._change(item, value, new[place])
+        for item, value, new_index in zip(node.value, old, kept, strict=True):
+            if new_index is not None:
+                self._change(item, value, new[new_index])
         if len(new) > len(old):
             self._add(node, new[len(old) :])
 
@@ -227,14 +227,14 @@ class Editor:
         return self._text.find("\n", index) + 1 or len(self._text)
 
 
-def places(old: Sequence[Any], new: Sequence[Any]) -> Iterator[int | None]:
-    """The place of each item in the new list, None for one that is removed. What is added is at the end."""
-    place = 0
+def new_indices(old: Sequence[Any], new: Sequence[Any]) -> Iterator[int | None]:
+    """The index of each item in the new list, None for one that is removed. What is added is at the end."""
+    new_index = 0
     for index, item in enumerate(old):
-        is_rest = len(new) - place >= len(old) - index
-        if is_rest or (place < len(new) and _is_alike(item, new[place])):
-            yield place
-            place += 1
+        is_rest = len(new) - new_index >= len(old) - index
+        if is_rest or (new_index < len(new) and _is_alike(item, new[new_index])):
+            yield new_index
+            new_index += 1
         else:
             yield None
 

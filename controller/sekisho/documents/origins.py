@@ -11,7 +11,7 @@ from msgspec import Struct
 
 
 class Origin(Struct, frozen=True):
-    """The lines of a rendered document, and the places in the file of those that stand once in both."""
+    """The lines of a rendered document, and the positions in the file of those that appear once in both."""
 
     rendered: tuple[str, ...]
     written: Mapping[str, tuple[int, int]]
@@ -26,8 +26,8 @@ class Origin(Struct, frozen=True):
             own = _indent(text)
             if text.strip() and own < indent:
                 indent = own
-                if place := self.written.get(_content(text)):
-                    return place
+                if position := self.written.get(_content(text)):
+                    return position
         return 1, 1
 
     def exact_position(self, line: int) -> tuple[int, int] | None:
@@ -39,12 +39,12 @@ def origin(rendered: str, written: Sequence[str]) -> Origin:
     """The origin of a rendered document; `written` are the lines of the file."""
     lines = tuple(rendered.split("\n"))
     counts, own_counts = Counter(map(_content, written)), Counter(map(_content, lines))
-    places = {
+    origins = {
         content: (number, line.index(content) + 1)
         for number, line in enumerate(written, 1)
         if (content := _content(line)) and counts[content] == own_counts[content] == 1
     }
-    return Origin(lines, places)
+    return Origin(lines, origins)
 
 
 def _content(line: str) -> str:

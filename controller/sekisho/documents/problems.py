@@ -1,4 +1,4 @@
-"""A problem with a document or an object, and its place."""
+"""A problem with a document or an object, and its location."""
 
 from msgspec import Struct
 
@@ -6,7 +6,7 @@ from msgspec import Struct
 class Problem(Struct, frozen=True):
     """One thing that is wrong.
 
-    where: a field path (`spec.match`), a place in a file (`policy.yaml:3:5`), or empty when neither is known.
+    where: a field path (`spec.match`), a location in a file (`policy.yaml:3:5`), or empty when neither is known.
     """
 
     where: str

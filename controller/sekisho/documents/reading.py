@@ -1,6 +1,6 @@
-"""Strict YAML: the values that the API server would read; duplicate keys are errors, every error has its place.
+"""Strict YAML: the values that the API server would read; duplicate keys are errors, every error has its location.
 
-JSON is read as YAML too. Values are built from libyaml's nodes, which know the place of each field. Input that would
+JSON is read as YAML too. Values are built from libyaml's nodes, which know the position of each field. Input that would
 exhaust the process is rejected: too deep nesting, and aliases that multiply.
 """
 
@@ -38,7 +38,7 @@ class DocumentError(SekishoError):
 
 
 class Document(Struct, frozen=True):
-    """One YAML document: its value, and its nodes, which know their places.
+    """One YAML document: its value, and its nodes, which know their positions.
 
     first_line: the number of lines before its text in the file.
     origin: where a rendered document was written; None for a document that was read as it is.
@@ -62,7 +62,7 @@ class Document(Struct, frozen=True):
             return self.origin.position(node.start_mark.line)
         return self.first_line + node.start_mark.line + 1, node.start_mark.column + 1
 
-    def place(self, path: Path) -> str:
+    def location(self, path: Path) -> str:
         """The position as `file:line:column`."""
         line, column = self.position(path)
         return f"{self.file}:{line}:{column}"
@@ -173,14 +173,14 @@ class _Composer(CParser):
 class _Builder:
     """Builds values from nodes, at most `left`. Aliases are built again at each use, so that values share no parts."""
 
-    def __init__(self, left: int) -> None:
-        self.left = left
+    def __init__(self, remaining: int) -> None:
+        self.remaining = remaining
 
     def value(self, node: Any) -> Any:
         if type(node) is yaml.ScalarNode:
             return node.value if node.tag is _TEXT else _scalar(node)
-        self.left -= len(node.value)
-        if self.left < 0:
+        self.remaining -= len(node.value)
+        if self.remaining < 0:
             raise _error("becomes too large by its aliases", node)
         if node.tag is not _COLLECTION and node.tag != f"{_STANDARD_TAG}{node.id[:3]}":
             raise _unknown_tag(node)

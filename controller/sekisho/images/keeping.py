@@ -90,12 +90,12 @@ def _listed_first(equal: Sequence[Attestation]) -> Attestation:
     return min(equal, key=lambda one: [(by.candidate, str(by.signed_at)) for by in one.signatures])
 
 
-def _first(ranked: _Ranked, most: int, most_bytes: int) -> list[Attestation]:
+def _first(ranked: _Ranked, max_kept: int, max_bytes: int) -> list[Attestation]:
     """As many as fit; of those of the same rank all or none, as which of them decides is unknown."""
     size = 0
     for index, (rank, one) in enumerate(ranked):
         size += len(msgspec.json.encode((one.scan, one.vex)))
-        if index == most or size > most_bytes:
+        if index == max_kept or size > max_bytes:
             return [kept for its_rank, kept in ranked[:index] if its_rank != rank]
     return [one for _, one in ranked]
 

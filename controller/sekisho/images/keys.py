@@ -32,7 +32,7 @@ ACCEPTED_KEYS: Final = f"ECDSA P-256, P-384 or P-521, RSA of {MIN_RSA_BITS} to {
 
 
 class KeyFormatError(SekishoError, ValueError):
-    """A text that is not a usable public key; the message continues a sentence that begins with the text's place."""
+    """A text that is not a usable public key. The message lacks a subject: callers put the field first."""
 
 
 class PublicKey(Struct, frozen=True, eq=False):
@@ -92,7 +92,7 @@ class Message:
         return self._digests[algorithm.name]
 
 
-def has_signed(key: Key, signature: bytes, message: Message) -> bool:
+def has_signed(key: Key, message: Message, signature: bytes) -> bool:
     """Whether `signature` is a valid signature of `message` by `key`."""
     try:
         match key:
@@ -102,13 +102,13 @@ def has_signed(key: Key, signature: bytes, message: Message) -> bool:
             case rsa.RSAPublicKey():
                 key.verify(signature, message.digest(_RSA_HASH), padding.PKCS1v15(), Prehashed(_RSA_HASH))
             case ed25519.Ed25519PublicKey():
-                return _has_signed_prehashed(key, signature, message) or _has_signed_plain(key, signature, message)
+                return _has_signed_prehashed(key, message, signature) or _has_signed_plain(key, message, signature)
     except InvalidSignature:
         return False
     return True
 
 
-def _has_signed_plain(key: ed25519.Ed25519PublicKey, signature: bytes, message: Message) -> bool:
+def _has_signed_plain(key: ed25519.Ed25519PublicKey, message: Message, signature: bytes) -> bool:
     try:
         key.verify(signature, b"".join(message.parts))
     except InvalidSignature:
@@ -116,7 +116,7 @@ def _has_signed_plain(key: ed25519.Ed25519PublicKey, signature: bytes, message: 
     return True
 
 
-def _has_signed_prehashed(key: ed25519.Ed25519PublicKey, signature: bytes, message: Message) -> bool:
+def _has_signed_prehashed(key: ed25519.Ed25519PublicKey, message: Message, signature: bytes) -> bool:
     if len(signature) != _ED25519_SIGNATURE_BYTES:
         return False
     state = bindings.crypto_sign_ed25519ph_state()

@@ -39,11 +39,11 @@ class RegistryPattern(Struct, frozen=True, gc=False):
         path = reference.repository.split("/")
         return len(path) >= len(segments) - 1 and all(map(glob_matches, segments[1:], path))
 
-    def may_reach(self, reference: Reference) -> bool:
-        """Whether the reference is in what the pattern may name.
+    def covers_any_name_of(self, reference: Reference) -> bool:
+        """Whether the pattern covers the reference under any of the names of the image.
 
-        For what is denied, or must be signed. A pattern without a port names every port, as the same host on another
-        port is rarely another registry. Of Docker Hub, docker.io/nginx also names the image nginx.
+        For what is denied, or must be signed. A pattern without a port covers every port, as the same host on another
+        port is rarely another registry. Of Docker Hub, docker.io/nginx also covers library/nginx.
         """
         if self.covers(reference):
             return True
@@ -53,8 +53,8 @@ class RegistryPattern(Struct, frozen=True, gc=False):
         ways = product((reference.registry, host), names)
         return any(self.covers(structs.replace(reference, registry=one, repository=name)) for one, name in ways)
 
-    def reaches_all_of(self, other: "RegistryPattern") -> bool:
-        """Whether `may_reach` is so for every reference that the other pattern covers."""
+    def covers_all_names_of(self, other: "RegistryPattern") -> bool:
+        """Whether `covers_any_name_of` is true of every reference that the other pattern covers."""
         registry, *path = other.segments
         hosts = (registry, _without_port(registry))
         paths = (name.split("/") for name in _names(registry, "/".join(path))) if path[:1] == ["library"] else (path,)
@@ -79,7 +79,7 @@ def _without_port(registry: str) -> str:
 class PatternIndex:
     """Finds a pattern that contains another one, without comparing it with each pattern.
 
-    Each pattern has a bit. For each place in a path there is the set of patterns that have a given segment there.
+    Each pattern has a bit. For each position in a path there is the set of patterns that have a given segment there.
     """
 
     def __init__(self, patterns: Sequence[RegistryPattern]) -> None:
@@ -88,11 +88,11 @@ class PatternIndex:
         self._ending: dict[int, int] = {}
         for number, pattern in enumerate(patterns):
             bit = 1 << number
-            for place, segment in enumerate(pattern.segments):
+            for index, segment in enumerate(pattern.segments):
                 if segment == "*":
-                    self._wildcard[place] = self._wildcard.get(place, 0) | bit
+                    self._wildcard[index] = self._wildcard.get(index, 0) | bit
                 else:
-                    self._literal[place, segment] = self._literal.get((place, segment), 0) | bit
+                    self._literal[index, segment] = self._literal.get((index, segment), 0) | bit
             self._ending[len(pattern.segments)] = self._ending.get(len(pattern.segments), 0) | bit
 
     def containing(self, other: RegistryPattern) -> int | None:
@@ -101,14 +101,14 @@ class PatternIndex:
         Each segment must be equal or `*`: with other wildcards, a pattern that contains the other one may be missed.
         """
         alive, containing = -1, 0
-        for place, segment in enumerate(other.segments):
-            alive &= self._literal.get((place, segment), 0) | self._wildcard.get(place, 0)
-            containing |= alive & self._ending.get(place + 1, 0)
+        for index, segment in enumerate(other.segments):
+            alive &= self._literal.get((index, segment), 0) | self._wildcard.get(index, 0)
+            containing |= alive & self._ending.get(index + 1, 0)
         return (containing & -containing).bit_length() - 1 if containing else None
 
 
 def parse_pattern(pattern: str) -> RegistryPattern:
-    """Parse a pattern. Raises ValueError; its message continues a sentence that begins with the pattern."""
+    """Parse a pattern. Raises ValueError; its message lacks a subject: callers put the pattern first."""
     if len(pattern) > MAX_PATTERN_LENGTH:
         raise ValueError(f"is longer than {MAX_PATTERN_LENGTH} characters")
     host, *rest = pattern.split("/")

@@ -49,7 +49,7 @@ _KEYS: Final[Mapping[str, type]] = {
 
 
 class RootFormatError(SekishoError, ValueError):
-    """A text that is not a usable trusted root; the message continues a sentence that begins with the text's place."""
+    """A text that is not a usable trusted root. The message lacks a subject: callers put the field first."""
 
 
 class _Component(Struct, frozen=True, eq=False):

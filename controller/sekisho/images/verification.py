@@ -266,7 +266,7 @@ def _by_keys(signed: Signed, candidate: Candidate, authorities: Sequence[Authori
     for authority in authorities:
         for key in authority.keys:
             if key.fingerprint not in verified:
-                verified[key.fingerprint] = has_signed(key.key, signed.signature, signed.message)
+                verified[key.fingerprint] = has_signed(key.key, signed.message, signed.signature)
             if verified[key.fingerprint]:
                 yield Signature(authority.name, key.fingerprint, candidate=candidate.digest)
 

@@ -78,18 +78,18 @@ def write_baseline(baseline: Baseline) -> str:
 
 def without_known(results: Iterable[Checked], baseline: Baseline, folder: Path) -> tuple[list[Checked], Baseline]:
     """The results without the findings that a baseline in a folder has, and what is left of the baseline."""
-    left = Counter(baseline)
+    unused = Counter(baseline)
     new: list[Checked] = []
     for checked in results:
         kept: list[Located] = []
         for located in checked.violations:
             known = known_finding(checked, located, folder)
-            if left[known] > 0:
-                left[known] -= 1
+            if unused[known] > 0:
+                unused[known] -= 1
             else:
                 kept.append(located)
         new.append(replace(checked, violations=tuple(kept)) if len(kept) < len(checked.violations) else checked)
-    return new, +left
+    return new, +unused
 
 
 def known_finding(checked: Checked, located: Located, folder: Path) -> KnownFinding:

@@ -58,7 +58,7 @@ def with_entry(text: str, file: str, wanted: Wanted, name: str | None = None) ->
     parse_policies(text, file)
     catalog, source = _catalog_in(text, file, name)
     edited, is_rewritten = source.text, False
-    was_there = _place_of(_entries_of(catalog), wanted) < len(_entries_of(catalog))
+    was_there = _entry_index(_entries_of(catalog), wanted) < len(_entries_of(catalog))
     while True:
         [manifest] = [one for one in _catalogs_of(Source(file, source.first_line, edited)) if _is_same(one, catalog)]
         change = _next_change(manifest, wanted)
@@ -80,7 +80,7 @@ def _deny_withdrawn(manifest: Manifest, catalogs: Sequence[ImageCatalog], wanted
     entry = CatalogEntry(repository=wanted.repository, digest=wanted.digest)
     reason = withdrawal_of(compile_catalog(written), entry)
     if reason:
-        where = manifest.document.place((*manifest.at, "spec", "entries"))
+        where = manifest.document.location((*manifest.at, "spec", "entries"))
         problem = f"another entry withdraws it: {reason}; to certify it, delete the field withdrawn there"
         raise PolicyError(Problem(where, problem))
 
@@ -112,7 +112,7 @@ def _entries_of(manifest: Manifest) -> list[Any]:
     return entries
 
 
-def _place_of(entries: Sequence[Any], wanted: Wanted) -> int:
+def _entry_index(entries: Sequence[Any], wanted: Wanted) -> int:
     """The index of the entry; one past the last if there is none."""
     name = _name(wanted.repository, wanted.digest)
     for index, entry in enumerate(entries):
@@ -140,18 +140,18 @@ def _name(repository: str, digest: str | None) -> str:
 def _next_change(manifest: Manifest, wanted: Wanted) -> tuple[Path, Any] | None:
     """The next field to set, by its path in the document, and its value; None when the entry is as it should be."""
     entries = _entries_of(manifest)
-    place = _place_of(entries, wanted)
+    index = _entry_index(entries, wanted)
     spec: Path = (*manifest.at, "spec")
-    if place == len(entries):
+    if index == len(entries):
         if wanted.digest is None and not wanted.by:
-            where, name = manifest.document.place(spec), manifest.value["metadata"]["name"]
+            where, name = manifest.document.location(spec), manifest.value["metadata"]["name"]
             missing = f"ImageCatalog {name} has no entry {wanted.repository}; name an image as REPOSITORY@DIGEST"
             raise PolicyError(Problem(where, missing))
         new = _new_entry(wanted)
-        return ((*spec, "entries", place), new) if "entries" in manifest.value["spec"] else ((*spec, "entries"), [new])
-    entry, path = entries[place], (*spec, "entries", place)
+        return ((*spec, "entries", index), new) if "entries" in manifest.value["spec"] else ((*spec, "entries"), [new])
+    entry, path = entries[index], (*spec, "entries", index)
     if "withdrawn" in entry and wanted.withdrawn is None:
-        where = manifest.document.place((*path, "withdrawn"))
+        where = manifest.document.location((*path, "withdrawn"))
         reason = entry["withdrawn"]["reason"]
         raise PolicyError(Problem(where, f"it is withdrawn: {reason}; to certify it again, delete this field"))
     if wanted.valid_until is not None and entry.get("validUntil") != wanted.valid_until:

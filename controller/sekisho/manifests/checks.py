@@ -1,4 +1,4 @@
-"""The webhook's verdicts on manifests, with the place of the field of each finding."""
+"""The webhook's verdicts on manifests, with the location of the field of each finding."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -53,7 +53,7 @@ class Ignored(Struct, frozen=True):
 
 
 class Checked(Struct, frozen=True):
-    """One pod or workload, its place, and its violations.
+    """One pod or workload, its location, and its violations.
 
     violations: without those that comments ignore, which are in `ignored`.
     notes: what users should know, such as labels of its namespace that are invalid.
@@ -91,9 +91,9 @@ class Checks(Struct, frozen=True):
 
     policies: the number of policies and waivers among the manifests.
     kinds: the other objects, without pods, by their kind: how many there are, including those in `unknown`.
-    unknown: objects of kinds that Sekisho does not know and that seem to have pods, each with its place.
+    unknown: objects of kinds that Sekisho does not know and that seem to have pods, each with its location.
     files: files, or documents in them, that are not objects.
-    unused: comments that should ignore findings and ignore none, each with its place.
+    unused: comments that should ignore findings and ignore none, each with its location.
     known: the number of violations that a baseline has, and that are left out.
     """
 
@@ -235,13 +235,13 @@ class Checker:
         return replace(checked, violations=tuple(left), ignored=tuple(ignored))
 
     def _unused(self, comments: Sequence[IgnoreComment], checked: Sequence[Checked]) -> Iterator[Problem]:
-        used = {ignored.comment.place for one in checked for ignored in one.ignored}
+        used = {ignored.comment.location for one in checked for ignored in one.ignored}
         for comment in comments:
             if not self._heeds_comments:
-                yield Problem(comment.place, "the comment has no effect: --no-ignore-comments is set")
-            elif comment.place not in used:
+                yield Problem(comment.location, "the comment has no effect: --no-ignore-comments is set")
+            elif comment.location not in used:
                 yield Problem(
-                    comment.place,
+                    comment.location,
                     "the comment ignores nothing: write it on a finding's line, or above an object",
                 )
 

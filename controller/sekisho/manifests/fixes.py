@@ -31,13 +31,13 @@ class FixedObject(Struct, frozen=True):
 class Fixed(Struct, frozen=True):
     """The text of a document after fixing, unchanged if there was nothing to fix.
 
-    left: the objects that still have findings.
+    unfixed: the objects that still have findings.
     changed: the objects that have changed, with their values now.
-    rewritten: the places of documents that had to be written from scratch, which loses their comments.
+    rewritten: the locations of documents that had to be written from scratch, which loses their comments.
     """
 
     text: str
-    left: tuple[Checked, ...] = ()
+    unfixed: tuple[Checked, ...] = ()
     problems: tuple[Problem, ...] = ()
     changed: tuple[FixedObject, ...] = ()
     rewritten: tuple[str, ...] = ()
@@ -62,10 +62,10 @@ def fix_source(source: Source, checker: Checker, *, apply_changes: bool) -> Fixe
         texts.append((written, _item_text(fixed[-1], piece, is_json=is_json)))
     return Fixed(
         with_pieces(source.text, texts),
-        tuple(checked for one in fixed for checked in one.left),
+        tuple(checked for one in fixed for checked in one.unfixed),
         tuple(problem for one in fixed for problem in one.problems),
         tuple(changed for one in fixed for changed in one.changed),
-        tuple(place for one in fixed for place in one.rewritten),
+        tuple(location for one in fixed for location in one.rewritten),
     )
 
 
@@ -88,16 +88,16 @@ def _fix_document(source: Source, checker: Checker, *, apply_changes: bool) -> F
         documents.append(document)
     for document in documents:
         fixer.fix(document, source)
-    left, problems = tuple(fixer.left), tuple(fixer.problems)
+    unfixed, problems = tuple(fixer.unfixed), tuple(fixer.problems)
     if not fixer.changed:
-        return Fixed(source.text, left, problems)
+        return Fixed(source.text, unfixed, problems)
     before = [document for document in documents_of(source) if isinstance(document, Document)]
     try:
         edited = with_values(source.text, before, [document.value for document in documents])
     except RecursionError:
         return Fixed(source.text, problems=(*problems, Problem(source.file, "is nested too deeply to be changed")))
-    rewritten = tuple(document.place(()) for document in before) if edited.is_rewritten else ()
-    return Fixed(edited.text, left, problems, tuple(fixer.changed), rewritten)
+    rewritten = tuple(document.location(()) for document in before) if edited.is_rewritten else ()
+    return Fixed(edited.text, unfixed, problems, tuple(fixer.changed), rewritten)
 
 
 class _Fixer:
@@ -106,7 +106,7 @@ class _Fixer:
         self.comments = comments
         self.apply_changes = apply_changes
         self.changed: list[FixedObject] = []
-        self.left: list[Checked] = []
+        self.unfixed: list[Checked] = []
         self.problems: list[Problem] = []
 
     def fix(self, document: Document, source: Source) -> None:
@@ -137,7 +137,7 @@ class _Fixer:
             self.changed.append(FixedObject(judged.manifest, before))
         checked = self._judge(judged)
         if checked.violations:
-            self.left.append(checked)
+            self.unfixed.append(checked)
 
     def _again(self, judged: JudgedObject) -> JudgedObject:
         """The object with the same template, after a change."""

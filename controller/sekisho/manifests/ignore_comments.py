@@ -25,12 +25,12 @@ _WITHOUT_VALUE: Final = re.compile(r"[\s-]*(?:#.*)?")
 class IgnoreComment(Struct, frozen=True):
     """One comment.
 
-    place: its own file:line:column.
+    location: its own file:line:column.
     line: that of the findings that it is about, from 1; if this is the first line of an object, it is about the whole
         object.
     """
 
-    place: str
+    location: str
     line: int
     controls: frozenset[str]
     reason: str
@@ -57,21 +57,21 @@ def _comments(source: Source) -> Iterator[IgnoreComment | Problem]:
             continue
         line = source.text.count("\n", 0, match.start())
         column = match.start() - source.text.rfind("\n", 0, match.start())
-        place = f"{source.file}:{_line_in_file(source, line)}:{column}"
+        location = f"{source.file}:{_line_in_file(source, line)}:{column}"
         problem = _problem(match)
         if problem:
-            yield Problem(place, problem)
+            yield Problem(location, problem)
             continue
         about = next((at for at in range(line, len(lines)) if not _WITHOUT_VALUE.fullmatch(lines[at])), line)
-        yield IgnoreComment(place, _line_in_file(source, about), frozenset(_names(match)), match["reason"])
+        yield IgnoreComment(location, _line_in_file(source, about), frozenset(_names(match)), match["reason"])
 
 
 def _line_in_file(source: Source, line: int) -> int:
     """The line in the file, from 1, of a line of the text, from 0; 0 if it is not clear for a rendered document."""
     if source.origin is None:
         return source.first_line + line + 1
-    place = source.origin.exact_position(line)
-    return place[0] if place is not None else 0
+    position = source.origin.exact_position(line)
+    return position[0] if position is not None else 0
 
 
 def _names(match: re.Match[str]) -> list[str]:

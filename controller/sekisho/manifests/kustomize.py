@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from sekisho.documents import Path, Problem, is_same, places, write_document
+from sekisho.documents import Path, Problem, is_same, new_indices, write_document
 from sekisho.manifests.fixes import FixedObject
 from sekisho.manifests.objects import Manifest
 
@@ -32,7 +32,8 @@ def without_name(changed: Sequence[FixedObject]) -> list[Problem]:
     """Problems with changed objects that no patch can select, because they have no name."""
     manifests = [one.manifest for one in changed if not _name(one.manifest)]
     return [
-        Problem(one.document.place(one.at), f"{one.kind} has no name, by which a patch selects it") for one in manifests
+        Problem(one.document.location(one.at), f"{one.kind} has no name, by which a patch selects it")
+        for one in manifests
     ]
 
 
@@ -58,11 +59,11 @@ def _operations(before: Any, after: Any, path: Path) -> Iterator[Operation]:
 
 
 def _operations_on_list(before: Sequence[Any], after: Sequence[Any], path: Path) -> Iterator[Operation]:
-    kept = list(places(before, after))
-    for index, place in enumerate(kept):
-        if place is not None:
-            yield from _operations(before[index], after[place], (*path, index))
-    removed = [index for index, place in enumerate(kept) if place is None]
+    kept = list(new_indices(before, after))
+    for index, new_index in enumerate(kept):
+        if new_index is not None:
+            yield from _operations(before[index], after[new_index], (*path, index))
+    removed = [index for index, new_index in enumerate(kept) if new_index is None]
     yield from ({"op": "remove", "path": _pointer((*path, index))} for index in reversed(removed))
     yield from ({"op": "add", "path": _pointer((*path, "-")), "value": value} for value in after[len(before) :])
 

@@ -89,5 +89,5 @@ def _typed(manifest: Manifest, kind: type[T]) -> T:
 
 def _ignored(manifest: Manifest, error: Exception) -> Problem:
     problem = problem_of(error)
-    place = manifest.document.place(manifest.at + parse_path(problem.where))
-    return Problem(place, f"{manifest.kind} is invalid and was ignored: {problem}")
+    location = manifest.document.location(manifest.at + parse_path(problem.where))
+    return Problem(location, f"{manifest.kind} is invalid and was ignored: {problem}")

@@ -83,7 +83,7 @@ def _labels_by_name(document: Document) -> dict[str, dict[str, str]]:
             known[name] = msgspec.convert(labels, dict[str, str])
     except msgspec.ValidationError:
         problem = "must map names of namespaces to labels, and labels to strings"
-        raise PolicyError(Problem(document.place(at), problem)) from None
+        raise PolicyError(Problem(document.location(at), problem)) from None
     return known
 
 

@@ -129,7 +129,7 @@ def _objects(document: Document, at: Path, value: Any, api_version: str, kind: s
         api_version, kind = value.get("apiVersion") or api_version, value.get("kind") or kind
     is_typed = isinstance(kind, str) and kind and isinstance(api_version, str) and api_version
     if not isinstance(value, dict) or not is_typed:
-        yield Problem(document.place(at), "is not a Kubernetes object: it needs apiVersion and kind")
+        yield Problem(document.location(at), "is not a Kubernetes object: it needs apiVersion and kind")
         return
     items = value.get("items")
     if not kind.endswith("List") or not isinstance(items, list):
@@ -153,7 +153,7 @@ def judged_objects(manifest: Manifest, namespace: str, kinds: PodKinds = CUSTOM_
     """
     patterns = kinds.get((manifest.group, manifest.kind))
     if manifest.pod_path is not None:
-        return [_of_kubernetes(manifest, manifest.pod_path, namespace)]
+        return [_kubernetes_object(manifest, manifest.pod_path, namespace)]
     if patterns is None:
         return []
     templates = [template for pattern in patterns for template in templates_at(manifest.value, pattern)]
@@ -162,7 +162,7 @@ def judged_objects(manifest: Manifest, namespace: str, kinds: PodKinds = CUSTOM_
     return [_of_custom_kind(manifest, path, template, namespace) for path, template in templates]
 
 
-def _of_kubernetes(manifest: Manifest, path: TemplatePath, namespace: str) -> JudgedObject | Problem:
+def _kubernetes_object(manifest: Manifest, path: TemplatePath, namespace: str) -> JudgedObject | Problem:
     try:
         workload = _typed(manifest.value, path, Workload)
     except (msgspec.ValidationError, RecursionError) as error:
@@ -176,7 +176,7 @@ def _of_custom_kind(manifest: Manifest, path: Path, template: Any, namespace: st
     """The object with the template at a path. A template without a spec would be judged as an empty pod."""
     if not isinstance(template, dict) or not isinstance(template.get("spec"), dict):
         return Problem(
-            manifest.document.place(manifest.at + path), f"{render_path(path)} is not a template: it has no spec"
+            manifest.document.location(manifest.at + path), f"{render_path(path)} is not a template: it has no spec"
         )
     try:
         meta = _meta(manifest)
@@ -217,7 +217,7 @@ def _bounded(
 
 def unjudged(manifest: Manifest, reason: str) -> Problem:
     """The problem of an object whose pods the webhook denies without judging them; `reason` is a clause."""
-    return Problem(manifest.document.place(manifest.at), f"cannot be judged, so its pods are denied: {reason}")
+    return Problem(manifest.document.location(manifest.at), f"cannot be judged, so its pods are denied: {reason}")
 
 
 def _unknown_containers(manifest: Manifest, pod_path: Path) -> str:
@@ -248,4 +248,4 @@ def _misfit(manifest: Manifest, error: Exception, at: Path = ()) -> Problem:
     """The problem of an object with a field of the wrong type; `at` is the path of what was read."""
     problem = problem_of(error)
     path = at + parse_path(problem.where)
-    return Problem(manifest.document.place(manifest.at + path), str(Problem(render_path(path), problem.message)))
+    return Problem(manifest.document.location(manifest.at + path), str(Problem(render_path(path), problem.message)))

@@ -82,7 +82,7 @@ def read_configuration(path: FilePath) -> PodSecurityConfiguration:
         return _configuration(document, ())
     if value.get("kind") != "AdmissionConfiguration":
         message = f"is neither an AdmissionConfiguration nor a {_KIND}"
-        raise PolicyError(Problem(document.place(()), message))
+        raise PolicyError(Problem(document.location(()), message))
     for index, plugin in enumerate(_converted(document, (), _AdmissionConfiguration).plugins):
         if plugin.name == _PLUGIN:
             if plugin.configuration is not None:
@@ -90,7 +90,7 @@ def read_configuration(path: FilePath) -> PodSecurityConfiguration:
             if plugin.path:
                 return _configuration(_only_document(path.parent / plugin.path), ())
             return PodSecurityConfiguration()
-    raise PolicyError(Problem(document.place(()), f"does not configure the plugin {_PLUGIN}"))
+    raise PolicyError(Problem(document.location(()), f"does not configure the plugin {_PLUGIN}"))
 
 
 def namespaces_in(sources: Iterable[Source]) -> dict[str, Mapping[str, str]]:
@@ -129,7 +129,7 @@ def _namespace(manifest: Manifest) -> tuple[str, Mapping[str, str]]:
 def _configuration(document: Document, at: Path) -> PodSecurityConfiguration:
     configuration = _converted(document, at, _Configuration)
     if configuration.kind != _KIND or configuration.api_version.partition("/")[0] != _GROUP:
-        raise PolicyError(Problem(document.place(at), f"must be a {_KIND} of {_GROUP}/v1"))
+        raise PolicyError(Problem(document.location(at), f"must be a {_KIND} of {_GROUP}/v1"))
     levels = configuration.defaults
     defaults = WrittenLevels(
         enforce=(levels.enforce, levels.enforce_version),
@@ -148,7 +148,7 @@ def _only_document(path: FilePath) -> Document:
 
 
 def _converted(document: Document, at: Path, kind: type[T]) -> T:
-    """The value at a path of a document, typed. Raises PolicyError with the place of the wrong field."""
+    """The value at a path of a document, typed. Raises PolicyError with the location of the wrong field."""
     value = document.value
     for part in at:
         value = value[part]
@@ -157,5 +157,5 @@ def _converted(document: Document, at: Path, kind: type[T]) -> T:
     except msgspec.ValidationError as error:
         problem = problem_of(error)
         hint = f", must be one of {', '.join(LEVELS)}" if "Invalid enum value" in problem.message else ""
-        place = document.place((*at, *parse_path(problem.where)))
-        raise PolicyError(Problem(place, f"{problem}{hint}")) from None
+        location = document.location((*at, *parse_path(problem.where)))
+        raise PolicyError(Problem(location, f"{problem}{hint}")) from None

@@ -152,8 +152,8 @@ def _add_policy(manifest: Manifest, policies: list[Policy]) -> list[Problem]:
 def _violations(manifest: Manifest) -> Iterator[Problem]:
     for path, message in violations(manifest.value):
         field = render_path(path)
-        place = manifest.document.place((*manifest.at, *path))
-        yield Problem(place, f"{field}: {message}" if field else message)
+        location = manifest.document.location((*manifest.at, *path))
+        yield Problem(location, f"{field}: {message}" if field else message)
 
 
 def _compilation_problems(manifest: Manifest, policy: Policy) -> Iterator[Problem]:
@@ -162,8 +162,8 @@ def _compilation_problems(manifest: Manifest, policy: Policy) -> Iterator[Proble
         verify(policy)
     except PolicyError as error:
         for problem in error.problems:
-            place = manifest.document.place((*manifest.at, *parse_path(problem.where)))
-            yield Problem(place, f"{problem.where}: {problem.message}")
+            location = manifest.document.location((*manifest.at, *parse_path(problem.where)))
+            yield Problem(location, f"{problem.where}: {problem.message}")
 
 
 def _files(path: Path) -> list[Path]:

@@ -176,14 +176,14 @@ def _title(pod: _Pod) -> str:
 
 
 def _read(file: Path) -> _File:
-    """The file tests.yaml. Raises PolicyError with the place of what is wrong."""
+    """The file tests.yaml. Raises PolicyError with the location of what is wrong."""
     documents = documents_in(file)
     if len(documents) != 1:
         raise PolicyError(Problem(str(file), f"must hold one {KIND}"))
     (document,) = documents
     wanted = converted(document, _File)
     if (wanted.api_version, wanted.kind) != (API_VERSION, KIND):
-        raise PolicyError(Problem(document.place(()), f"must be a {KIND} of {API_VERSION}"))
+        raise PolicyError(Problem(document.location(()), f"must be a {KIND} of {API_VERSION}"))
     unknown = list(_unknown_controls(document, wanted.pods))
     if unknown:
         raise PolicyError(*unknown)
@@ -195,5 +195,5 @@ def _unknown_controls(document: Document, pods: Iterable[_Pod]) -> Iterator[Prob
         for field in ("deny", "warn", "audit"):
             for name in getattr(pod, field):
                 if name not in CONTROLS:
-                    place = document.place(("pods", index, field))
-                    yield Problem(place, f"there is no control {name}{did_you_mean(name, CONTROLS)}")
+                    location = document.location(("pods", index, field))
+                    yield Problem(location, f"there is no control {name}{did_you_mean(name, CONTROLS)}")

@@ -76,7 +76,7 @@ def render_folder(folder: Folder, tools: Tools) -> tuple[Sequence[Source], Folde
 
 
 def _attempt(
-    place: Path,
+    folder: Path,
     render: Callable[[], Iterator[Source]],
     files: set[str],
     texts: list[Source],
@@ -86,7 +86,7 @@ def _attempt(
     try:
         texts += render()
     except RenderError as error:
-        failed.append(PassedOver(str(place), Reason.NOT_RENDERED, str(error)))
+        failed.append(PassedOver(str(folder), Reason.NOT_RENDERED, str(error)))
         return set()
     return {os.path.normpath(file) for file in files}
 

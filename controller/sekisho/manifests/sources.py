@@ -58,7 +58,7 @@ def read_sources(
     problems: list[Problem] = []
     passed_over: list[PassedOver] = []
     excluded = Excluded(exclude)
-    left = MAX_INPUT_BYTES
+    remaining = MAX_INPUT_BYTES
     for path in paths:
         folder = _folder(path, excluded, problems)
         if render is not None and (folder.charts or folder.kustomizations):
@@ -66,8 +66,8 @@ def read_sources(
             texts += rendered
         passed_over += folder.passed_over
         for file in folder.files:
-            content = _content(file, stdin, min(left, MAX_FILE_BYTES), problems)
-            left -= len(content)
+            content = _content(file, stdin, min(remaining, MAX_FILE_BYTES), problems)
+            remaining -= len(content)
             name = STDIN if str(file) == "-" else str(file)
             texts += _cut(content, name, problems, split_lists, is_named=file == path)
     return Sources(tuple(texts), tuple(problems), tuple(passed_over))
@@ -103,12 +103,12 @@ def _named_file(path: Path, excluded: Excluded, problems: list[Problem]) -> Fold
     return Folder((path,))
 
 
-def content_of(file: Path, most: int) -> bytes:
-    """The bytes of a file, and one byte more than `most` of a file that is larger. Raises OSError."""
+def content_of(file: Path, max_bytes: int) -> bytes:
+    """The bytes of a file, and one byte more than `max_bytes` of a file that is larger. Raises OSError."""
     with file.open("rb") as stream:
         # A pipe has no size. Reading files with the maximum as the size would allocate far more than they need.
-        size = os.fstat(stream.fileno()).st_size or most
-        return stream.read(min(size, most) + 1)
+        size = os.fstat(stream.fileno()).st_size or max_bytes
+        return stream.read(min(size, max_bytes) + 1)
 
 
 def text_of(content: bytes, name: str) -> str | Problem:
@@ -128,24 +128,26 @@ def text_of(content: bytes, name: str) -> str | Problem:
         return Problem(f"{name}:{line}", "is not UTF-8 text")
 
 
-def _content(file: Path, stdin: BinaryIO | None, most: int, problems: list[Problem]) -> bytes:
+def _content(file: Path, stdin: BinaryIO | None, max_bytes: int, problems: list[Problem]) -> bytes:
     """The bytes of a file, none when it cannot be read or is too large."""
     name = str(file)
     try:
         if name == "-" and stdin is not None:
-            name, content = STDIN, stdin.read(most + 1)
+            name, content = STDIN, stdin.read(max_bytes + 1)
         else:
-            content = content_of(file, most)
+            content = content_of(file, max_bytes)
     except OSError as error:
         problems.append(Problem(name, f"cannot be read: {error.strerror}"))
         return b""
     if name == STDIN and not content.strip():
         # The command before the pipe failed; admitting its empty output would admit anything.
         problems.append(Problem(STDIN, "is empty"))
-    if len(content) <= most:
+    if len(content) <= max_bytes:
         return content
     whole = f"the input is larger than {MAX_INPUT_BYTES >> 20} MiB"
-    problems.append(Problem(name, f"is larger than {MAX_FILE_BYTES >> 20} MiB" if most == MAX_FILE_BYTES else whole))
+    problems.append(
+        Problem(name, f"is larger than {MAX_FILE_BYTES >> 20} MiB" if max_bytes == MAX_FILE_BYTES else whole)
+    )
     return b""
 
 

@@ -32,10 +32,10 @@ def documents_in(path: Path) -> list[Document]:
 def converted(document: Document, kind: type[T], prefix: str = "") -> T:
     """The value of a document, typed.
 
-    Raises PolicyError with the place of the wrong field, and `prefix` before the message.
+    Raises PolicyError with the location of the wrong field, and `prefix` before the message.
     """
     try:
         return msgspec.convert(document.value, kind)
     except msgspec.ValidationError as error:
         problem = problem_of(error)
-        raise PolicyError(Problem(document.place(parse_path(problem.where)), f"{prefix}{problem}")) from None
+        raise PolicyError(Problem(document.location(parse_path(problem.where)), f"{prefix}{problem}")) from None

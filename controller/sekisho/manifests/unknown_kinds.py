@@ -44,10 +44,10 @@ def unknown_workload(manifest: Manifest) -> Iterator[Problem]:
         return
     groups = [known for known, known_kind in (*POD_TEMPLATES, *CUSTOM_KINDS) if known_kind == kind]
     hint = f"; did you mean {kind} of {groups[0]}?" if groups else did_you_mean(kind, _kinds_of(group))
-    place = manifest.document.place(manifest.at)
+    location = manifest.document.location(manifest.at)
     unchecked = f", so {render_path(path)} was not checked" if path is not None else ""
     which = "with pods that Sekisho knows" if unchecked else "of that group"
-    yield Problem(place, f"{kind} of {group or 'v1'} is not a kind {which}{unchecked}{hint}")
+    yield Problem(location, f"{kind} of {group or 'v1'} is not a kind {which}{unchecked}{hint}")
 
 
 def _kinds_of(group: str) -> list[str]:

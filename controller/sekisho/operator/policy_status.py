@@ -121,7 +121,7 @@ class StatusKeeper:
             return
         is_same_generation = known is not None and known.generation == record.generation
         if not is_same_generation:
-            self._conflicts.place(uid, record.defaulting)
+            self._conflicts.update(uid, record.defaulting)
             self._retries.pop(uid, None)
             plural = record.resource.plural
             self._newest[plural] = max(self._newest.get(plural, 0), record.since)
@@ -237,7 +237,7 @@ class StatusKeeper:
 
     def _forget(self, uid: str) -> None:
         self._records.pop(uid, None)
-        self._conflicts.place(uid, None)
+        self._conflicts.update(uid, None)
         self._retries.pop(uid, None)
         self._right.forget(uid)
 

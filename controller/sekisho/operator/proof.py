@@ -104,7 +104,7 @@ async def _violating_pod(api: ApiClient, namespace: str) -> Proof | None:
     if not answer or _is_quota(answer):
         message = "a pod that violates the built-in policy of the proof was not denied by the webhook"
         return Proof(ConditionStatus.FALSE, "PodsNotJudged", message, is_cut=True)
-    return _of_answer(answer, VALIDATING_PODS, MUTATING_PODS)
+    return _proof_by_answer(answer, VALIDATING_PODS, MUTATING_PODS)
 
 
 async def _good_pod(api: ApiClient, namespace: str) -> Proof | None:
@@ -118,7 +118,7 @@ async def _good_pod(api: ApiClient, namespace: str) -> Proof | None:
     if _DENIED_BY.format(VALIDATING_PODS) in answer and PROOF_POLICY in answer:
         message = "a pod got no defaults: the API server does not call the mutating webhook, or drops its answer"
         return Proof(ConditionStatus.FALSE, "DefaultsNotApplied", message)
-    return _of_answer(answer, VALIDATING_PODS, MUTATING_PODS)
+    return _proof_by_answer(answer, VALIDATING_PODS, MUTATING_PODS)
 
 
 async def _bad_policy(api: ApiClient, namespace: str) -> Proof | None:
@@ -137,7 +137,7 @@ async def _bad_policy(api: ApiClient, namespace: str) -> Proof | None:
     return unknown(answer)
 
 
-def _of_answer(answer: str, *names: str) -> Proof:
+def _proof_by_answer(answer: str, *names: str) -> Proof:
     if any(_UNREACHABLE.format(name) in answer for name in names):
         message = f"the API server cannot call the webhook, so no pod is judged: {_short(answer)}"
         return Proof(ConditionStatus.FALSE, "WebhookUnreachable", message, is_cut=True)

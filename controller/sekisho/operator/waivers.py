@@ -52,8 +52,8 @@ def notice_of(expires: datetime, now: datetime) -> int | None:
 
 def next_change(expires: datetime, now: datetime) -> timedelta | None:
     """How long until the status changes by the passing of time; None when it will not change again."""
-    left = expires - now
-    moments = [left, *(left - timedelta(days=days) for days in NOTICE_DAYS)]
+    remaining = expires - now
+    moments = [remaining, *(remaining - timedelta(days=days) for days in NOTICE_DAYS)]
     return min((moment for moment in moments if moment > timedelta(0)), default=None)
 
 

@@ -17,7 +17,7 @@ import aiohttp
 import kopf
 import msgspec
 
-from sekisho.backoff import doubled
+from sekisho.backoff import doubling_delay
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
 from sekisho.cluster.config import ApiConfig, load_config
 from sekisho.cluster.reflector import Reflector, object_key
@@ -159,7 +159,7 @@ async def _call_when_delivered(
         except (ApiError, ApiUnavailable) as error:
             logger.warning("cannot list what kopf must deliver: %s", error)
         attempts += 1
-        await asyncio.sleep(doubled(_LIST_SECONDS, attempts, _RETRY_SECONDS))
+        await asyncio.sleep(doubling_delay(_LIST_SECONDS, attempts, _RETRY_SECONDS))
 
 
 async def _uids_of(api: ApiClient, resources: Iterable[Resource]) -> set[str]:

@@ -22,9 +22,9 @@ from sekisho.policies.idle import (
     NAME_LABEL,
     REQUIRES_NOTHING,
     empty_controls,
-    no_exempted_pods,
-    no_pods,
-    no_requirements,
+    why_no_exempted_pods,
+    why_no_pods,
+    why_no_requirements,
 )
 from sekisho.policies.loading import Policy
 from sekisho.policies.selectors import LabelSelector, Match, PodMatch, Subjects
@@ -66,23 +66,23 @@ def advice(
     """
     match policy:
         case PolicyWaiver():
-            return list(_of_waiver(policy, policies, exempt))
+            return list(_waiver_warnings(policy, policies, exempt))
         case ImageAuthority():
             return [] if verifies_images else [f"spec: {_NOT_VERIFIED}, so signatures do not count"]
         case ImageCatalog():
-            return list(_of_catalog(policy, policies, verifies_images=verifies_images))
-    of_policy = [*_of_policy(policy, exempt), *_of_catalogs(policy.spec, policies)]
+            return list(_entry_warnings(policy, policies, verifies_images=verifies_images))
+    warnings = [*_policy_warnings(policy, exempt), *_unknown_catalog_warnings(policy.spec, policies)]
     if verifies_images:
-        of_policy += _of_authorities(policy.spec, policies)
+        warnings += _unknown_authority_warnings(policy.spec, policies)
     else:
-        of_policy += _of_rules_on_images(policy.spec)
-    of_policy += [*_of_labels(policy, policies), *_of_mirrors(policy.spec)]
+        warnings += _unverified_rule_warnings(policy.spec)
+    warnings += [*_selected_label_warnings(policy, policies), *_mirror_warnings(policy.spec)]
     if isinstance(policy, PodPolicy):
-        of_policy += [*_of_registries(policy.spec, policies), *_of_predicates(policy.spec, policies)]
-    return of_policy
+        warnings += [*_registry_warnings(policy.spec, policies), *_predicate_warnings(policy.spec, policies)]
+    return warnings
 
 
-def _of_labels(policy: ClusterPodPolicy | PodPolicy, policies: PolicySet) -> Iterator[str]:
+def _selected_label_warnings(policy: ClusterPodPolicy | PodPolicy, policies: PolicySet) -> Iterator[str]:
     """A warning for each default label that policies or waivers select pods by."""
     labels = policy.spec.defaults.pod.labels if policy.spec.defaults.pod is not None else None
     selector = policy.spec.match.pod_selector
@@ -94,7 +94,7 @@ def _of_labels(policy: ClusterPodPolicy | PodPolicy, policies: PolicySet) -> Ite
             )
 
 
-def _of_mirrors(spec: PodPolicySpec) -> Iterator[str]:
+def _mirror_warnings(spec: PodPolicySpec) -> Iterator[str]:
     """A warning for each mirror of a registry whose images the policy's own rules name."""
     registries = {registry for rule in _image_rules(spec) for registry in rule.registries}
     for registry in spec.defaults.mirrors or ():
@@ -105,26 +105,26 @@ def _of_mirrors(spec: PodPolicySpec) -> Iterator[str]:
             )
 
 
-def _of_authorities(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
+def _unknown_authority_warnings(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
     """A warning for each authority that a rule on images names and that does not exist."""
     for rule in _image_rules(spec):
         for name in (*rule.names, *rule.others):
             if name not in policies.authorities:
-                by = f"{rule.place}.by" if name in rule.names else f"{rule.place}.vulnerabilities.vex.by"
+                by = f"{rule.field}.by" if name in rule.names else f"{rule.field}.vulnerabilities.vex.by"
                 yield (
                     f"spec.controls.images.{by}: there is no ImageAuthority {name}"
                     f"{did_you_mean(name, policies.authorities)}; its signatures do not count until it is created"
                 )
 
 
-def _of_rules_on_images(spec: PodPolicySpec) -> Iterator[str]:
+def _unverified_rule_warnings(spec: PodPolicySpec) -> Iterator[str]:
     """A warning if there are rules on images that are not verified."""
     rule = next(iter(_image_rules(spec)), None)
     if rule is not None:
         yield f"spec.controls.images.{rule.kind}: {_NOT_VERIFIED}, so images that a rule applies to are denied"
 
 
-def _of_catalogs(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
+def _unknown_catalog_warnings(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
     """A warning for each catalog that the policy names and that does not exist."""
     images: Images | None = getattr(spec.controls, IMAGES.name)
     for name in images.catalogs.names if images is not None and images.catalogs is not None else ():
@@ -135,7 +135,7 @@ def _of_catalogs(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
             )
 
 
-def _of_catalog(catalog: ImageCatalog, policies: PolicySet, *, verifies_images: bool) -> Iterator[str]:
+def _entry_warnings(catalog: ImageCatalog, policies: PolicySet, *, verifies_images: bool) -> Iterator[str]:
     """A warning for each authority that an entry names and that does not exist."""
     for index, entry in enumerate(catalog.spec.entries):
         if entry.by is not None and not verifies_images:
@@ -149,7 +149,7 @@ def _of_catalog(catalog: ImageCatalog, policies: PolicySet, *, verifies_images: 
                 )
 
 
-def _of_registries(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
+def _registry_warnings(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
     """A warning for each registry that a PodPolicy's rules on images name, and no ClusterPodPolicy's."""
     by_registry = {(registry, rule.kind) for rule in _image_rules(spec) for registry in rule.registries}
     for registry, kind in sorted(by_registry):
@@ -160,13 +160,13 @@ def _of_registries(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
             )
 
 
-def _of_predicates(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
+def _predicate_warnings(spec: PodPolicySpec, policies: PolicySet) -> Iterator[str]:
     """A warning for each type of attestations that a PodPolicy requires, and that is not looked for."""
     for rule in _image_rules(spec):
         for predicate in rule.predicates:
             if predicate not in policies.predicates and predicate not in KNOWN_PREDICATES:
                 yield (
-                    f"spec.controls.images.{rule.place}.predicateType: no ClusterPodPolicy requires {predicate}, so "
+                    f"spec.controls.images.{rule.field}.predicateType: no ClusterPodPolicy requires {predicate}, so "
                     "Sekisho does not look for it, and the images are denied"
                 )
 
@@ -190,17 +190,17 @@ def _image_rules(spec: PodPolicySpec) -> list[ImageRule]:
     return [] if images is None else image_rules(images)
 
 
-def _of_policy(policy: ClusterPodPolicy | PodPolicy, exempt: Collection[str]) -> Iterator[str]:
+def _policy_warnings(policy: ClusterPodPolicy | PodPolicy, exempt: Collection[str]) -> Iterator[str]:
     spec = policy.spec
-    yield from _of_lists(spec)
-    of_controls = list(empty_controls(spec))
-    if not of_controls and no_requirements(policy, compile_policy(policy)) is not None:
+    yield from _replaced_list_warnings(spec)
+    control_warnings = list(empty_controls(spec))
+    if not control_warnings and why_no_requirements(policy, compile_policy(policy)) is not None:
         yield REQUIRES_NOTHING
-    yield from of_controls
-    clause = no_pods(policy, exempt)
+    yield from control_warnings
+    clause = why_no_pods(policy, exempt)
     if clause is not None:
         yield clause
-    yield from _of_selection(spec.match)
+    yield from _selection_warnings(spec.match)
     subjects = spec.match.exclude_subjects
     for index, account in enumerate(subjects.service_accounts or () if subjects is not None else ()):
         if account in _POD_CREATORS:
@@ -213,7 +213,7 @@ def _of_policy(policy: ClusterPodPolicy | PodPolicy, exempt: Collection[str]) ->
             yield f"{where}: {group} includes the controllers that create nearly all pods; the policy will apply to few"
 
 
-def _of_selection(match: PodMatch) -> Iterator[str]:
+def _selection_warnings(match: PodMatch) -> Iterator[str]:
     """Fields of `match` by which users can take their own pods out of a policy."""
     if match.pod_selector is not None and match.pod_selector != LabelSelector():
         yield "spec.match.podSelector: users choose the labels of their pods, and so whether the policy applies"
@@ -238,7 +238,7 @@ def _of_selection(match: PodMatch) -> Iterator[str]:
         )
 
 
-def _of_lists(spec: PodPolicySpec) -> Iterator[str]:
+def _replaced_list_warnings(spec: PodPolicySpec) -> Iterator[str]:
     standard = spec.pod_security_standard
     level: Level = (standard.level if standard is not None else None) or Level.PRIVILEGED
     minor = parse_version((standard.version if standard is not None else None) or LATEST)
@@ -251,9 +251,9 @@ def _of_lists(spec: PodPolicySpec) -> Iterator[str]:
             yield f"{where}: replaces a list that also allows {words(lost, 'and')}; use {additional} to add to it"
 
 
-def _of_waiver(waiver: PolicyWaiver, policies: PolicySet, exempt: Collection[str]) -> Iterator[str]:
+def _waiver_warnings(waiver: PolicyWaiver, policies: PolicySet, exempt: Collection[str]) -> Iterator[str]:
     spec, match = waiver.spec, waiver.spec.match
-    clause = no_exempted_pods(match, exempt)
+    clause = why_no_exempted_pods(match, exempt)
     if clause is not None:
         yield clause
     if match.namespaces is None and not match.images:

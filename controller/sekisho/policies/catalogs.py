@@ -225,7 +225,7 @@ def _not_withdrawn(catalog: Catalog) -> Iterator[Entry]:
             continue
         for entry in listed:
             reference = parse(entry.repository) if patterns else None
-            if reference is None or not any(pattern.may_reach(reference) for pattern in patterns):
+            if reference is None or not any(pattern.covers_any_name_of(reference) for pattern in patterns):
                 yield entry
     for one in catalog.signed:
         if not one.entry.withdrawn and not (patterns and withdrawal_of_pattern(catalog, one.pattern)):

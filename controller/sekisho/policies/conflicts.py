@@ -24,7 +24,7 @@ MAX_COMPARED: Final = 4096
 
 
 class Field(NamedTuple):
-    """A default: its place, and its value as JSON."""
+    """A default: its field, and its value as JSON."""
 
     level: DefaultLevel
     key: str
@@ -95,7 +95,8 @@ def _contrary(fields: tuple[Field, ...], others: tuple[Field, ...], across: bool
 def may_meet(one: Defaulting, other: Defaulting) -> bool:
     """Whether there may be a pod that both policies apply to."""
     return _namespaces_may_meet(one, other) and all(
-        _may_both_select(left, right) for left, right in zip(_selectors(one), _selectors(other), strict=True)
+        _may_both_select(selector, other_selector)
+        for selector, other_selector in zip(_selectors(one), _selectors(other), strict=True)
     )
 
 
@@ -104,8 +105,10 @@ def _namespaces_may_meet(one: Defaulting, other: Defaulting) -> bool:
         names = _names(named)
         if names is not None:
             return any(map(selecting.compiled.selects_namespace, filter(named.compiled.selects_namespace, names)))
-    left, right = _patterns(one), _patterns(other)
-    return len(left) * len(right) > MAX_COMPARED or any(globs_meet(a, b) for a in left for b in right)
+    patterns, other_patterns = _patterns(one), _patterns(other)
+    return len(patterns) * len(other_patterns) > MAX_COMPARED or any(
+        globs_meet(pattern, other_pattern) for pattern in patterns for other_pattern in other_patterns
+    )
 
 
 def _names(policy: Defaulting) -> tuple[str, ...] | None:
@@ -152,7 +155,7 @@ class Conflicts:
         """By namespace, None for the cluster's, and by defaults."""
         self._conflicts: dict[str, tuple[Conflict, ...]] = {}
 
-    def place(self, key: str, policy: Defaulting | None) -> None:
+    def update(self, key: str, policy: Defaulting | None) -> None:
         """Add or replace a policy; None removes it, as it is deleted or has no defaults."""
         before = self._policies.pop(key, None)
         self._conflicts.pop(key, None)

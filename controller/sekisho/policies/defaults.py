@@ -363,7 +363,7 @@ def compile_defaults(
     token_accounts: the service accounts whose pods the policy allows a token.
     profile_controls: the controls that the profile may set fields for; None for all.
     """
-    values = _of_profile(defaults.profile, minor)
+    values = _profile_values(defaults.profile, minor)
     if profile_controls is not None:
         values = {field: value for field, value in values.items() if field[1] in profile_controls}
     if defaults.pod is not None:
@@ -388,7 +388,7 @@ def compile_defaults(
     return tuple(default for default in made if default.control not in off)
 
 
-def _of_profile(profile: DefaultsProfile | None, minor: int) -> dict[tuple[DefaultLevel, str], Any]:
+def _profile_values(profile: DefaultsProfile | None, minor: int) -> dict[tuple[DefaultLevel, str], Any]:
     if profile == DefaultsProfile.RESTRICTED:
         return _restricted(minor)
     return {} if profile is None else {(DefaultLevel.POD, "seccompProfile"): {"type": "RuntimeDefault"}}
@@ -500,14 +500,14 @@ def _verify(values: Mapping[tuple[DefaultLevel, str], Any], problems: Problems) 
                 problems.add(f"spec.defaults.{level}.securityContext.{key}", LOCALHOST_NAMES_PROFILE)
     for (level, key), value in values.items():
         if level is DefaultLevel.METADATA:
-            for message in _of_name(key.partition(".")[2]):
+            for message in _name_problems(key.partition(".")[2]):
                 problems.add(level.path(key), message)
         limit = values.get((level, key.replace("requests.", "limits.", 1))) if level is DefaultLevel.RESOURCES else None
         if limit is not None and parse_quantity(value) > parse_quantity(limit):
             problems.add(level.path(key), f"{value} is above the default limit {limit}")
 
 
-def _of_name(name: str) -> Iterator[str]:
+def _name_problems(name: str) -> Iterator[str]:
     """What is wrong with the name of a label or an annotation."""
     if len(name) > _MAX_KEY or not re.fullmatch(LABEL_KEY, name):
         yield f"{name[:80]!r} is not a key such as team or example.com/team"

@@ -44,17 +44,17 @@ def idle(policy: ClusterPodPolicy | PodPolicy, compiled: CompiledPolicy, exempt:
 
     The level privileged requires nothing either, but a policy that names it alone says so itself.
     """
-    clause = no_pods(policy, exempt)
+    clause = why_no_pods(policy, exempt)
     if clause is not None:
         return Idle("MatchesNoPods", clause)
     standard = policy.spec.pod_security_standard
     if standard is not None and standard.level == Level.PRIVILEGED and not any(empty_controls(policy.spec)):
         return None
-    clause = no_requirements(policy, compiled)
+    clause = why_no_requirements(policy, compiled)
     return Idle("RequiresNothing", clause) if clause is not None else None
 
 
-def no_pods(policy: ClusterPodPolicy | PodPolicy, exempt: Collection[str] = EXEMPT_NAMESPACES) -> str | None:
+def why_no_pods(policy: ClusterPodPolicy | PodPolicy, exempt: Collection[str] = EXEMPT_NAMESPACES) -> str | None:
     """Why no pod can match the policy, as a clause after a field's path; None where pods can.
 
     exempt: the namespaces whose pods the API server does not send to the webhook.
@@ -63,21 +63,23 @@ def no_pods(policy: ClusterPodPolicy | PodPolicy, exempt: Collection[str] = EXEM
         namespace = policy.metadata.namespace
         clause = _unjudged("metadata.namespace", [namespace]) if namespace in exempt else None
     else:
-        clause = _no_namespaces(policy.spec.match, exempt)
-    return clause or _no_pods_of(policy.spec.match)
+        clause = _why_no_namespaces(policy.spec.match, exempt)
+    return clause or _why_no_users_or_labels(policy.spec.match)
 
 
-def no_exempted_pods(match: WaiverMatch, exempt: Collection[str] = EXEMPT_NAMESPACES) -> str | None:
+def why_no_exempted_pods(match: WaiverMatch, exempt: Collection[str] = EXEMPT_NAMESPACES) -> str | None:
     """Why a waiver can exempt no pod, as a clause after a field's path; None where it can. `exempt` as above."""
-    return _no_namespaces(Match(namespaces=match.namespaces), exempt) or _no_labels("podSelector", match.pod_selector)
+    return _why_no_namespaces(Match(namespaces=match.namespaces), exempt) or _why_no_labels(
+        "podSelector", match.pod_selector
+    )
 
 
-def _no_namespaces(match: Match, exempt: Collection[str]) -> str | None:
+def _why_no_namespaces(match: Match, exempt: Collection[str]) -> str | None:
     excludes = selects_names(match.exclude_namespaces or ())
     if excludes("*"):  # a wildcard matches a pattern as it would all of its names
         return "spec.match.excludeNamespaces: excludes every namespace, so no pod matches"
     selector = match.namespace_selector
-    clause = _no_labels("namespaceSelector", selector, always=NAME_LABEL)
+    clause = _why_no_labels("namespaceSelector", selector, always=NAME_LABEL)
     if clause is not None:
         return clause
     has_name, names_by_label = selects_names(match.namespaces), _named_by(selector)
@@ -90,24 +92,24 @@ def _no_namespaces(match: Match, exempt: Collection[str]) -> str | None:
         ("namespaceSelector", "namespaces", names_by_label, has_name),
     ):
         judged = [name for name in names if name not in exempt]
-        left = [name for name in judged if not excludes(name)]
+        included = [name for name in judged if not excludes(name)]
         if names and not judged:
             return _unjudged(f"spec.match.{where}", names)
-        if names and not left:
+        if names and not included:
             return f"spec.match.{where}: excludeNamespaces matches {_some(judged)}, so no pod matches"
-        if names and not any(map(selects, left)):
-            return f"spec.match.{where}: {other} does not match {_some(left)}, so no pod matches"
+        if names and not any(map(selects, included)):
+            return f"spec.match.{where}: {other} does not match {_some(included)}, so no pod matches"
     return None
 
 
-def _no_pods_of(match: PodMatch) -> str | None:
+def _why_no_users_or_labels(match: PodMatch) -> str | None:
     subjects = match.exclude_subjects
     if subjects is not None and _EVERYBODY.issubset(subjects.groups or ()):
         return "spec.match.excludeSubjects.groups: excludes every user, so no pod matches"
-    return _no_labels("podSelector", match.pod_selector)
+    return _why_no_labels("podSelector", match.pod_selector)
 
 
-def _no_labels(where: str, selector: LabelSelector | None, always: str = "") -> str | None:
+def _why_no_labels(where: str, selector: LabelSelector | None, always: str = "") -> str | None:
     """Why no labels match a selector, as a clause; None where some do.
 
     always: a label that is always set.
@@ -123,7 +125,7 @@ def _no_labels(where: str, selector: LabelSelector | None, always: str = "") -> 
     return None
 
 
-def no_requirements(policy: ClusterPodPolicy | PodPolicy, compiled: CompiledPolicy) -> str | None:
+def why_no_requirements(policy: ClusterPodPolicy | PodPolicy, compiled: CompiledPolicy) -> str | None:
     """Why the policy does nothing with the pods that match it, as a clause; None where it does something."""
     empty = {name for name in _NEED_PARAMETERS if _is_empty(policy.spec, name)}
     requires = compiled.for_labels is not None or any(rule.control not in empty for rule in compiled.rules)

@@ -38,21 +38,21 @@ class NamespaceIndex(Generic[T]):
         filed = tuple(things)
         self._things = tuple(thing for _, thing in filed)
         self._everywhere: list[int] = []
-        self._places: dict[Cue, list[int]] = {}
+        self._indices: dict[Cue, list[int]] = {}
         shared = Counter(cue for cues, _ in filed for alternatives in cues for cue in alternatives)
-        for place, (cues, _) in enumerate(filed):
+        for index, (cues, _) in enumerate(filed):
             if not cues:
-                self._everywhere.append(place)
+                self._everywhere.append(index)
                 continue
             for cue in min(cues, key=lambda alternatives: sum(shared[cue] for cue in alternatives)):
-                self._places.setdefault(cue, []).append(place)
-        self._lengths = sorted({len(value) for key, value in self._places if key == _NAME})
+                self._indices.setdefault(cue, []).append(index)
+        self._lengths = sorted({len(value) for key, value in self._indices if key == _NAME})
 
     def candidates(self, namespace: str, labels: Mapping[str, str]) -> list[T]:
         """What may apply to a namespace."""
-        places = set(self._everywhere)
+        indices = set(self._everywhere)
         for label in labels.items():
-            places.update(self._places.get(label, ()))
+            indices.update(self._indices.get(label, ()))
         for length in self._lengths:
-            places.update(self._places.get((_NAME, namespace[:length]), ()))
-        return [self._things[place] for place in sorted(places)]
+            indices.update(self._indices.get((_NAME, namespace[:length]), ()))
+        return [self._things[index] for index in sorted(indices)]

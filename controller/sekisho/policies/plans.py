@@ -197,8 +197,8 @@ class PlanCache:
         of_cluster = tuple(default for default in defaults if default.of_cluster)
         has_mirrors = any(default.level is DefaultLevel.MIRRORS for default in defaults)
         return Plan(
-            steps=self._steps(policies, _of_pods),
-            template_steps=self._steps(policies, _of_templates),
+            steps=self._steps(policies, _pod_rules),
+            template_steps=self._steps(policies, _template_rules),
             defaults=first_per_field(defaults),
             notes=tuple(note for policy in policies for note in policy.notes),
             cluster_defaults=self._share(("defaults", *map(id, of_cluster)), 2 * len(of_cluster), lambda: of_cluster),
@@ -308,13 +308,13 @@ _Rules = Iterator[tuple[str, Rule, Enforcement, Enforcement]]
 _Required = Callable[[Iterable[CompiledPolicy]], _Rules]
 
 
-def _of_pods(policies: Iterable[CompiledPolicy]) -> _Rules:
+def _pod_rules(policies: Iterable[CompiledPolicy]) -> _Rules:
     for policy in policies:
         for rule in policy.rules:
             yield policy.name, rule, rule.enforcement, rule.enforcement
 
 
-def _of_templates(policies: Iterable[CompiledPolicy]) -> _Rules:
+def _template_rules(policies: Iterable[CompiledPolicy]) -> _Rules:
     for policy in policies:
         if policy.templates != TemplateEnforcement.IGNORE:
             for rule in policy.rules:
@@ -346,4 +346,4 @@ def _for_templates(enforcement: Enforcement, templates: TemplateEnforcement) -> 
     return enforcement
 
 
-_ORDER = {name: place for place, name in enumerate(CONTROLS)}
+_ORDER = {name: index for index, name in enumerate(CONTROLS)}

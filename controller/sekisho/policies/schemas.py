@@ -53,8 +53,8 @@ def _unknown(value: Any, schema: dict[str, Any], path: Path) -> Iterator[tuple[P
             else:
                 yield (*path, name), f"unknown field{_meant(name, known)}"
     elif isinstance(value, list) and "properties" in schema.get("items", {}):
-        for place, item in enumerate(value):
-            yield from _unknown(item, schema["items"], (*path, place))
+        for index, item in enumerate(value):
+            yield from _unknown(item, schema["items"], (*path, index))
 
 
 def kinds() -> str:

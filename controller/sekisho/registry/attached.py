@@ -1,8 +1,8 @@
 """Finds what is attached to an image: signatures, and statements about it.
 
 Clients attach in several ways: as referrers, in the fallback tag of registries without referrers, and in tags named
-after the image. What one place has must not hide what is in another one: anyone who may push can add to all of them. So
-a place is left out only where the others have enough.
+after the image. What one source has must not hide what another one has: anyone who may push can add to all of them.
+So a source is left out only where the others have enough.
 
 Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#listing-referrers
 """
@@ -19,27 +19,27 @@ from sekisho.registry.errors import Failure, RegistryError
 
 
 class Listed(Struct, frozen=True):
-    """What the first places have.
+    """What the first sources have.
 
-    places: what each of them has.
+    sources: what each of them has.
     unlisted: why the registry's list cannot be read; None if it was read, or if there is none.
-    has_read_tags: whether the tags that may have attestations are among the places.
+    has_read_tags: whether the tags that may have attestations are among the sources.
     """
 
-    places: tuple[Candidates, ...]
+    sources: tuple[Candidates, ...]
     unlisted: RegistryError | None = None
     has_read_tags: bool = False
 
     @property
     def candidates(self) -> Candidates:
         """What all of them have."""
-        return joined(*self.places)
+        return joined(*self.sources)
 
 
 async def find_candidates(
     client: RegistryClient, repository: Repository, digest: str, wanted: Wanted | None = None
 ) -> Candidates:
-    """What all places have. Parameters and errors are those of `find_listed` and `find_tagged`."""
+    """What all sources have. Parameters and errors are those of `find_listed` and `find_tagged`."""
     return await find_tagged(client, repository, digest, await find_listed(client, repository, digest, wanted), wanted)
 
 
@@ -55,42 +55,42 @@ async def find_listed(
 
     Raises RegistryError when the registry is not available, or denies the request.
     """
-    listed = await _of_list(client, repository, digest, wanted)
+    listed = await _find_by_list(client, repository, digest, wanted)
     if wanted is None or not wanted.predicates:
         return listed
-    places = listed.places
+    sources = listed.sources
     for read in (_fallback_tag, _attestation_tag):
-        places += (await read(client, repository, digest, wanted, places),)
-    return replace(listed, places=places, has_read_tags=True)
+        sources += (await read(client, repository, digest, wanted, sources),)
+    return replace(listed, sources=sources, has_read_tags=True)
 
 
 async def find_tagged(
     client: RegistryClient, repository: Repository, digest: str, listed: Listed, wanted: Wanted | None = None
 ) -> Candidates:
-    """What all places have, those that `find_listed` has left out too.
+    """What all sources have, those that `find_listed` has left out too.
 
     Registries that got the referrers API later must list what the fallback tag has, and some do not. The older `.att`
     tag is read where there is nothing else, to say so.
 
-    Raises RegistryError as `find_listed` does, and also if the list cannot be read and the other places have nothing,
+    Raises RegistryError as `find_listed` does, and also if the list cannot be read and the other sources have nothing,
     or if the registry does not have the image.
     """
     reads = [of_tag(client, repository, digest, "sig", wanted)]
     if not listed.has_read_tags:
-        reads.append(_fallback_tag(client, repository, digest, wanted, listed.places))
+        reads.append(_fallback_tag(client, repository, digest, wanted, listed.sources))
     # All end before this raises: the caller gives the room back then.
-    places = listed.places
-    for place in await asyncio.gather(*reads, return_exceptions=True):
-        if isinstance(place, BaseException):
-            raise place
-        places += (place,)
-    if listed.unlisted is not None and not any(place.candidates for place in places):
+    sources = listed.sources
+    for source in await asyncio.gather(*reads, return_exceptions=True):
+        if isinstance(source, BaseException):
+            raise source
+        sources += (source,)
+    if listed.unlisted is not None and not any(source.candidates for source in sources):
         raise RegistryError(Failure.INVALID, _unlisted(listed.unlisted))
-    if not listed.has_read_tags and not any(place.candidates for place in places):
-        places += (await _attestation_tag(client, repository, digest, wanted, places),)
-    if not any(place.candidates or place.omitted for place in places):
+    if not listed.has_read_tags and not any(source.candidates for source in sources):
+        sources += (await _attestation_tag(client, repository, digest, wanted, sources),)
+    if not any(source.candidates or source.omitted for source in sources):
         await _expect_image(client, repository, digest)
-    return joined(*places)
+    return joined(*sources)
 
 
 async def _expect_image(client: RegistryClient, repository: Repository, digest: str) -> None:
@@ -102,7 +102,7 @@ async def _expect_image(client: RegistryClient, repository: Repository, digest: 
             raise
 
 
-async def _of_list(client: RegistryClient, repository: Repository, digest: str, wanted: Wanted | None) -> Listed:
+async def _find_by_list(client: RegistryClient, repository: Repository, digest: str, wanted: Wanted | None) -> Listed:
     """A list that cannot be read has something: anyone who may push can make it too large."""
     try:
         referrers = await client.referrers(repository, digest)
@@ -114,33 +114,33 @@ async def _of_list(client: RegistryClient, repository: Repository, digest: str, 
         referrers = None
     if referrers is None:
         return Listed(())
-    return Listed((await of_referrers(client, repository, referrers, "referrers", wanted, _left(())),))
+    return Listed((await of_referrers(client, repository, referrers, "referrers", wanted, _remaining_bytes(())),))
 
 
 async def _fallback_tag(
-    client: RegistryClient, repository: Repository, digest: str, wanted: Wanted | None, places: tuple[Candidates, ...]
+    client: RegistryClient, repository: Repository, digest: str, wanted: Wanted | None, sources: tuple[Candidates, ...]
 ) -> Candidates:
-    """What the fallback tag has that other places have not. One that cannot be read hides none of these."""
+    """What the fallback tag has that other sources have not. One that cannot be read hides none of these."""
     try:
         referrers = await client.fallback_referrers(repository, digest)
     except RegistryError as error:
         if error.failure is not Failure.INVALID:
             raise
         return _unread(error)
-    known = {candidate.digest for place in places for candidate in place.candidates}
+    known = {candidate.digest for source in sources for candidate in source.candidates}
     others = Referrers(tuple(one for one in referrers.descriptors if one.digest not in known), referrers.omitted)
-    return await of_referrers(client, repository, others, "fallback tag", wanted, _left(places))
+    return await of_referrers(client, repository, others, "fallback tag", wanted, _remaining_bytes(sources))
 
 
 async def _attestation_tag(
-    client: RegistryClient, repository: Repository, digest: str, wanted: Wanted | None, places: tuple[Candidates, ...]
+    client: RegistryClient, repository: Repository, digest: str, wanted: Wanted | None, sources: tuple[Candidates, ...]
 ) -> Candidates:
-    return await of_tag(client, repository, digest, "att", wanted, _left(places))
+    return await of_tag(client, repository, digest, "att", wanted, _remaining_bytes(sources))
 
 
-def _left(places: tuple[Candidates, ...]) -> int:
-    """How many bytes may be read that are large, after those of other places."""
-    read = sum(len(candidate.payload) for place in places for candidate in place.candidates)
+def _remaining_bytes(sources: tuple[Candidates, ...]) -> int:
+    """How many more bytes of large layers may be read, after those of other sources."""
+    read = sum(len(candidate.payload) for source in sources for candidate in source.candidates)
     return max(MAX_ATTESTATION_BYTES - read, 0)
 
 

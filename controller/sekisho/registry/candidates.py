@@ -1,4 +1,4 @@
-"""What is attached to an image, in one of the places where clients put it, and may be a signature of the image.
+"""What is attached to an image, in one of the sources where clients put it, and may be a signature of the image.
 
 Only verification decides what a candidate is.
 
@@ -166,11 +166,11 @@ async def _read_layers(
     repository: Repository,
     attached: Sequence[_Layers],
     wanted: Wanted | None,
-    most: int,
+    max_large: int,
 ) -> Candidates:
     """The candidates in layers, as far as the bounds go: what is above them is omitted and counted.
 
-    most: how many bytes may be read that are large, and that a policy needs.
+    max_large: how many bytes may be read that are large, and that a policy needs.
     """
     layers = [layer for one in attached for layer in one.layers]
     read: list[_Layer] = []
@@ -183,7 +183,7 @@ async def _read_layers(
         elif size <= MAX_LAYER_BYTES and total + size <= MAX_TOTAL_BYTES:
             read.append(layer)
             total += size
-        elif _may_be_wanted(layer, wanted) and size <= MAX_PAYLOAD_BYTES and large + size <= most:
+        elif _may_be_wanted(layer, wanted) and size <= MAX_PAYLOAD_BYTES and large + size <= max_large:
             read.append(layer)
             large += size
         else:
@@ -272,28 +272,28 @@ def _in_order(descriptors: Sequence[Descriptor], predicates: Collection[str]) ->
     if predicates and len(descriptors) > MAX_CANDIDATES:
         unknown = [unknown[index // 2 if index % 2 == 0 else -1 - index // 2] for index in range(len(unknown))]
     needed.sort(key=lambda one: one.annotations.created if one.annotations is not None else "", reverse=True)
-    places: Counter[str] = Counter()
-    by_place: dict[int, list[Descriptor]] = {}
+    numbers: Counter[str] = Counter()
+    by_number: dict[int, list[Descriptor]] = {}
     for descriptor in needed:  # many of one type do not hide the others
-        places[_hint(descriptor)] += 1
-        by_place.setdefault(places[_hint(descriptor)], []).append(descriptor)
-    return [*signatures, *unknown, *chain.from_iterable(by_place.values()), *others]
+        numbers[_hint(descriptor)] += 1
+        by_number.setdefault(numbers[_hint(descriptor)], []).append(descriptor)
+    return [*signatures, *unknown, *chain.from_iterable(by_number.values()), *others]
 
 
-def joined(*places: Candidates) -> Candidates:
-    """The candidates of several places, within the bound for an image, each layer of a manifest once.
+def joined(*sources: Candidates) -> Candidates:
+    """The candidates of several sources, within the bound for an image, each layer of a manifest once.
 
-    Where there are too many, places take turns, so that many in one do not hide those of another.
+    Where there are too many, sources take turns, so that many in one do not hide those of another.
     """
-    by_turns = chain.from_iterable(zip_longest(*(place.candidates for place in places)))
+    by_turns = chain.from_iterable(zip_longest(*(source.candidates for source in sources)))
     distinct = {_identity(candidate): candidate for candidate in by_turns if candidate is not None}
     kept = dict(islice(distinct.items(), MAX_CANDIDATES))
-    by_place = dict.fromkeys(_identity(one) for place in places for one in place.candidates)
+    identities = dict.fromkeys(_identity(one) for source in sources for one in source.candidates)
     return Candidates(
-        tuple(kept[one] for one in by_place if one in kept),
-        sum(place.omitted for place in places) + len(distinct) - len(kept),
-        tuple(chain.from_iterable(place.problems for place in places))[:MAX_PROBLEMS],
-        any(place.may_hide_vex for place in places) or len(kept) < len(distinct),
+        tuple(kept[one] for one in identities if one in kept),
+        sum(source.omitted for source in sources) + len(distinct) - len(kept),
+        tuple(chain.from_iterable(source.problems for source in sources))[:MAX_PROBLEMS],
+        any(source.may_hide_vex for source in sources) or len(kept) < len(distinct),
     )
 
 

@@ -32,13 +32,13 @@ def parse_challenges(headers: Sequence[str]) -> tuple[Challenge, ...]:
 
 def _challenges(header: str) -> list[Challenge]:
     challenges: list[Challenge] = []
-    place = 0
-    while scheme := _SCHEME.match(header, place):
-        place = scheme.end()
+    position = 0
+    while scheme := _SCHEME.match(header, position):
+        position = scheme.end()
         parameters: dict[str, str] = {}
-        while parameter := _PARAMETER.match(header, place):
+        while parameter := _PARAMETER.match(header, position):
             name, quoted, bare = parameter.groups()
             parameters.setdefault(name.lower(), re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else bare)
-            place = parameter.end()
+            position = parameter.end()
         challenges.append(Challenge(scheme[1].lower(), parameters))
     return challenges

@@ -15,7 +15,7 @@ from typing import Final, Generic, TypeVar
 from msgspec import Struct
 from yarl import URL
 
-from sekisho.backoff import doubled
+from sekisho.backoff import doubling_delay
 from sekisho.images import Reference
 from sekisho.images.reference import DOCKER_HUB, is_digest
 from sekisho.registry.authentication import Authentication, Credentials
@@ -112,7 +112,7 @@ class _Pause:
         now = time.monotonic()
         if self.until <= now:
             self.failures += 1
-            pause = doubled(FIRST_PAUSE_SECONDS, self.failures, MAX_PAUSE_SECONDS)
+            pause = doubling_delay(FIRST_PAUSE_SECONDS, self.failures, MAX_PAUSE_SECONDS)
             self.until = now + max(pause, min(error.retry_seconds, MAX_PAUSE_SECONDS))
 
     def check(self, name: str) -> None:
@@ -127,8 +127,8 @@ class _Pause:
 class _Pauses(Generic[K]):
     """The pauses of the registries, or the repositories, that failed last: at most so many."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_pauses: int) -> None:
+        self._max_pauses = max_pauses
         self._pauses: OrderedDict[K, _Pause] = OrderedDict()
 
     def __len__(self) -> int:
@@ -144,7 +144,7 @@ class _Pauses(Generic[K]):
         pause = self._pauses.setdefault(key, _Pause())
         pause.begin(error)
         self._pauses.move_to_end(key)
-        if len(self._pauses) > self._most:
+        if len(self._pauses) > self._max_pauses:
             self._pauses.popitem(last=False)
 
     def end(self, key: K) -> None:
@@ -296,7 +296,7 @@ class RegistryClient:
         registry = repository.registry
         host = _DOCKER_HUB_HOST if registry == DOCKER_HUB else registry
         address = f"https://{host}/v2/{repository.name}/{path}{'?' + query if query else ''}"
-        async with self._place(repository):
+        async with self._turn(repository):
             answer = await self._authentication.request(
                 method,
                 URL(address, encoded=True),
@@ -327,12 +327,12 @@ class RegistryClient:
         return await self._connections.worker.run(self.namespace, call) if is_large else call()
 
     @asynccontextmanager
-    async def _place(self, repository: Repository) -> AsyncIterator[None]:
+    async def _turn(self, repository: Repository) -> AsyncIterator[None]:
         """Wait for a turn at a registry, and note whether it and the repository were available.
 
         Raises RegistryError while one of them is paused.
         """
-        async with self._connections.place(repository.registry, self.namespace):
+        async with self._connections.turn(repository.registry, self.namespace):
             self._unavailable.check(repository.registry, f"registry {repository.registry}")
             self._paused.check(repository, f"repository {repository}")
             try:

@@ -37,7 +37,7 @@ class Connections:
         await self.http.close()
 
     @asynccontextmanager
-    async def place(self, registry: str, namespace: str) -> AsyncIterator[None]:
+    async def turn(self, registry: str, namespace: str) -> AsyncIterator[None]:
         """Wait for the namespace's turn to send a request to a registry, and have it within the context."""
         turns = self._of_registry.setdefault(registry, Turns(MAX_REQUESTS_TO_REGISTRY, is_shared=True))
         self._users[registry] += 1

@@ -139,10 +139,10 @@ class _Writer(threading.Thread):
         while len(lines) < MAX_GATHERED_BYTES and not self._records.empty():
             lines += _line(self._records.get())
             count += 1
-        left = memoryview(bytes(lines))
+        unwritten = memoryview(bytes(lines))
         try:
-            while left:
-                left = left[os.write(_STDERR, left) :]
+            while unwritten:
+                unwritten = unwritten[os.write(_STDERR, unwritten) :]
         except OSError:  # nobody reads them any more
             throttle.drop(record.name)
         with self._progress:

@@ -265,9 +265,9 @@ class Connection(web.RequestHandler):
         self._watch = None
         if self._head_since is None:
             return
-        left = self._head_since + self._head_seconds - self._clock.time()
-        if left > 0:
-            self._watch = self._clock.call_later(left, self._check_head)
+        remaining = self._head_since + self._head_seconds - self._clock.time()
+        if remaining > 0:
+            self._watch = self._clock.call_later(remaining, self._check_head)
         else:
             self.force_close()
 

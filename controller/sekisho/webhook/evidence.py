@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Struct
 from prometheus_client.core import Metric
 
-from sekisho.backoff import doubled
+from sekisho.backoff import doubling_delay
 from sekisho.images import Reference
 from sekisho.images.authorities import Authority
 from sekisho.images.evidence import MAX_PROBLEM_LENGTH, MAX_PROBLEMS, ImageFacts, Unknown, evidence_key
@@ -300,8 +300,8 @@ class EvidenceStore:
     def _has_room(self, namespace: str) -> bool:
         """Whether a namespace may start a look-up."""
         own = self._by_namespace[namespace]
-        most = MAX_FLIGHTS if own < MIN_BUSY_FLIGHTS else MAX_FLIGHTS - MIN_FREE_FLIGHTS
-        return own < MAX_FLIGHTS_OF_NAMESPACE and len(self._flights) < most
+        maximum = MAX_FLIGHTS if own < MIN_BUSY_FLIGHTS else MAX_FLIGHTS - MIN_FREE_FLIGHTS
+        return own < MAX_FLIGHTS_OF_NAMESPACE and len(self._flights) < maximum
 
     def _ended(self, key: _Key) -> None:
         flight = self._flights.pop(key)
@@ -441,7 +441,7 @@ class EvidenceStore:
         self._results[failure] += 1
         before = self._failures.get(key)
         count = before.count + 1 if before is not None else 1
-        pause = doubled(FIRST_RETRY_SECONDS, count, MAX_RETRY_SECONDS)
+        pause = doubling_delay(FIRST_RETRY_SECONDS, count, MAX_RETRY_SECONDS)
         usual = _FIX_OF_POD if failure is Failure.DENIED and key[1] is not None else _FIXES[failure]
         unknown = Unknown(f"cannot be verified: {message}", fix or usual)
         self._failures.pop(key, None)
@@ -595,6 +595,6 @@ def _fresh_for(facts: ImageFacts) -> timedelta:
     return FRESH if facts.is_vouched_for else UNSIGNED_AGE
 
 
-def _shrink(entries: OrderedDict[_K, _V], most: int) -> None:
-    while len(entries) > most:
+def _shrink(entries: OrderedDict[_K, _V], max_entries: int) -> None:
+    while len(entries) > max_entries:
         entries.popitem(last=False)

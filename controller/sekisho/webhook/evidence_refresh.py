@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 import msgspec
 from prometheus_client.core import Metric
 
-from sekisho.backoff import spread
+from sekisho.backoff import with_jitter
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
 from sekisho.cluster.lease import LeaderLease, LeaseLost, Timing
 from sekisho.cluster.pages import pages
@@ -108,7 +108,7 @@ class EvidenceRefresh:
                 seconds = RETRY_SECONDS
             except Exception:  # the facts stay, and requests renew those that they need
                 logger.exception("internal error while evidence about images was refreshed")
-            await self._until_due(spread(seconds, 0.1), before)
+            await self._until_due(with_jitter(seconds, 0.1), before)
 
     async def _until_due(self, seconds: float, before: tuple[object, ...]) -> None:
         """Return after so many seconds, or soon after the rules have changed."""

@@ -34,7 +34,7 @@ class Deadline(Struct, frozen=True, gc=False):
         return time.perf_counter() - self.started
 
     @property
-    def left(self) -> float:
+    def remaining(self) -> float:
         """Seconds until the deadline, negative past it."""
         return self.seconds - self.elapsed
 

@@ -96,7 +96,7 @@ class _TimeApart(Struct):
 
     def check(self) -> None:
         """Raises UnjudgedError where the time is over; called on the way of what runs."""
-        if self.deadline.left < 0:
+        if self.deadline.remaining < 0:
             raise UnjudgedError(_LATE)
         if time.thread_time() - self.began > self.seconds:
             raise UnjudgedError(_TOO_MUCH)
@@ -212,8 +212,10 @@ class PodReviews:
         check_time: CheckTime | None,
         trust: Trust | None,
     ) -> Outcome:
-        most = MAX_FINDINGS_AT_ONCE if check_time is None else MAX_FINDINGS
-        return admission.validate(review, policies, labels, self._clock, check_time, self._objects_for, trust, most)
+        max_findings = MAX_FINDINGS_AT_ONCE if check_time is None else MAX_FINDINGS
+        return admission.validate(
+            review, policies, labels, self._clock, check_time, self._objects_for, trust, max_findings
+        )
 
     def _mutated(
         self,
@@ -273,7 +275,7 @@ class PodReviews:
             if not _is_quick(review, size, policies, labels):
                 return None
             outcome = answer(review, policies, labels, None, None)
-            return outcome if deadline.left >= 0 else admission.errored(review, _LATE)
+            return outcome if deadline.remaining >= 0 else admission.errored(review, _LATE)
         except ManyFindingsError:
             raise
         except Exception:
@@ -286,7 +288,7 @@ class PodReviews:
         """
         question.is_large = True
         try:
-            async with self._turns.turn(question.head.namespace or "", question.deadline.left):
+            async with self._turns.turn(question.head.namespace or "", question.deadline.remaining):
                 await self._run_apart(question.apart, question.decoded)
                 question.head = structs.replace(question.decoded(), object=None, old_object=None)
                 return await self._outcome(question)
@@ -304,7 +306,7 @@ class PodReviews:
             if question.policies.needs_labels and head.operation in ("CREATE", "UPDATE"):
                 question.labels = await self._labels(head.namespace or "", deadline)
             outcome = await self._judged(question)
-            return outcome if deadline.left >= 0 else admission.errored(head, _LATE)
+            return outcome if deadline.remaining >= 0 else admission.errored(head, _LATE)
         except TimeoutError:
             return admission.errored(head, _LATE)
         except UnknownNamespaceError as error:
@@ -335,7 +337,7 @@ class PodReviews:
                 return question.with_trust(trust, None)
         if not self._turns.is_free:
             question.review = None
-        async with self._turns.turn(question.head.namespace or "", question.deadline.left):
+        async with self._turns.turn(question.head.namespace or "", question.deadline.remaining):
             return await self._run_apart(question.apart, lambda: question.with_trust(trust, question.apart.check))
 
     async def _run_apart(self, apart: _TimeApart, call: Callable[[], T]) -> T:
@@ -351,7 +353,7 @@ class PodReviews:
         if labels is not None:
             return labels
         try:
-            async with asyncio.timeout(deadline.left):
+            async with asyncio.timeout(deadline.remaining):
                 return await self._namespaces.fetch(namespace)
         except TimeoutError:
             raise UnknownNamespaceError("the cluster did not answer in time") from None

@@ -93,8 +93,8 @@ class PolicyReviews:
     async def _outcome_of_large(self, review: PolicyReview, deadline: Deadline) -> PolicyOutcome:
         """The verdict on a large policy, in its turn. Namespaces take turns, and the cluster's kinds count as one."""
         try:
-            async with self._turns.turn(review.namespace or "", deadline.left):
-                if deadline.left < 0:
+            async with self._turns.turn(review.namespace or "", deadline.remaining):
+                if deadline.remaining < 0:
                     return denied_policy(review, _LATE)
                 return await asyncio.get_running_loop().run_in_executor(self._apart, self._outcome, review)
         except TimeoutError:

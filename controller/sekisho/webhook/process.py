@@ -366,5 +366,5 @@ def _stop_on_signals() -> asyncio.Event:
 
 def _allow_many_files() -> None:
     """Raise the limit of open files: many systems start with 1,024, fewer than there may be connections."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))

@@ -103,10 +103,10 @@ class RecentCounts:
             total.warnings.update(slice_.warnings)
             total.audited.update(slice_.audited)
             total.without_event.update(slice_.without_event)
-        most = (total.denials + total.warnings + total.audited).most_common(MAX_REPORTED)
+        most_counted = (total.denials + total.warnings + total.audited).most_common(MAX_REPORTED)
         return {
             name: Recent(total.denials[name], total.warnings[name], total.without_event[name], total.audited[name])
-            for name, _ in sorted(most)
+            for name, _ in sorted(most_counted)
         }
 
     def _present(self) -> _Slice:

@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 import msgspec
 from msgspec import Struct
 
-from sekisho.backoff import backoff, spread
+from sekisho.backoff import backoff, with_jitter
 from sekisho.cluster.api import ApiClient, ApiError, ApiUnavailable
 from sekisho.cluster.names import is_label
 from sekisho.cluster.reflector import Reflector
@@ -187,7 +187,7 @@ class SharedEvidence:
     async def _clean(self) -> NoReturn:
         """Remove facts that are old, at first after a while that differs between replicas."""
         while True:
-            await asyncio.sleep(spread(CLEAN_SECONDS, 0.5))
+            await asyncio.sleep(with_jitter(CLEAN_SECONDS, 0.5))
             await self.remove_old()
 
     async def remove_old(self) -> None:

@@ -139,8 +139,8 @@ class Tags:
     def _has_room(self, namespace: str) -> bool:
         """Whether a namespace may start a look-up."""
         own = self._by_namespace[namespace]
-        most = MAX_FLIGHTS if own < MIN_BUSY_FLIGHTS else MAX_FLIGHTS - MIN_FREE_FLIGHTS
-        return own < MAX_FLIGHTS_OF_NAMESPACE and len(self._flights) < most
+        maximum = MAX_FLIGHTS if own < MIN_BUSY_FLIGHTS else MAX_FLIGHTS - MIN_FREE_FLIGHTS
+        return own < MAX_FLIGHTS_OF_NAMESPACE and len(self._flights) < maximum
 
     def _ended(self, key: _Key, namespace: str) -> None:
         del self._flights[key]

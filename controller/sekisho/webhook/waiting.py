@@ -41,8 +41,8 @@ class Waiting(Generic[T]):
 
     def longest(self) -> T:
         """What has waited for longest, of the address with the most. Raises ValueError when nothing waits."""
-        most: dict[T, None] = max(self._by_address.values(), key=len)
-        return next(iter(most))
+        longest: dict[T, None] = max(self._by_address.values(), key=len)
+        return next(iter(longest))
 
     def next_in_turn(self) -> tuple[T, str]:
         """Remove what has waited for longest at the address whose turn it is, and give it with its address.

@@ -248,10 +248,10 @@ def test_after_fix_all_no_finding_with_a_change_remains(pod: dict[str, Any], spe
         (checked,) = checker.check(again).checked
         left = [located.violation for located in checked.violations]
         assert [violation.finding for violation in left if violation.finding.change is not None] == []
-        assert left == [located.violation for result in fixed.left for located in result.violations]
+        assert left == [located.violation for result in fixed.unfixed for located in result.violations]
         assert fix_source(again, checker, apply_changes=True).text == again.text
         denied = any(violation.enforcement == Enforcement.DENY for violation in left)
-        assert any(result.is_denied for result in fixed.left) is denied
+        assert any(result.is_denied for result in fixed.unfixed) is denied
 
 
 @pytest.mark.parametrize("kind", LISTS)

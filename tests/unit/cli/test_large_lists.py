@@ -28,7 +28,9 @@ def read(text: str, *, split: bool) -> list[Any]:
         else [whole]
     )
     return [
-        (item.value, item.group, item.kind, item.document.place(item.at)) if isinstance(item, Manifest) else str(item)
+        (item.value, item.group, item.kind, item.document.location(item.at))
+        if isinstance(item, Manifest)
+        else str(item)
         for item in read_manifests(texts)
     ]
 

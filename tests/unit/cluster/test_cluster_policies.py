@@ -44,9 +44,7 @@ class Followed:
             pass
         self.sets.append(policies)
 
-    def place(
-        self, plural: str, name: str, spec: Any, generation: int = 1, namespace: str = "", uid: str = "u"
-    ) -> None:
+    def put(self, plural: str, name: str, spec: Any, generation: int = 1, namespace: str = "", uid: str = "u") -> None:
         """Make or change an object, and send the event to watches."""
         server = self.servers[plural]
         server.version += 1
@@ -97,11 +95,11 @@ async def following(followed: Followed) -> AsyncIterator[Followed]:
 async def followed() -> AsyncIterator[Followed]:
     """One policy of each kind, a waiver, an authority and a catalog."""
     collections = Followed()
-    collections.place("clusterpodpolicies", "p", DENY)
-    collections.place("podpolicies", "own", DENY, namespace="shop")
-    collections.place("policywaivers", "w", WAIVE)
-    collections.place("imageauthorities", "release", SIGNS)
-    collections.place("imagecatalogs", "certified", CERTIFIES)
+    collections.put("clusterpodpolicies", "p", DENY)
+    collections.put("podpolicies", "own", DENY, namespace="shop")
+    collections.put("policywaivers", "w", WAIVE)
+    collections.put("imageauthorities", "release", SIGNS)
+    collections.put("imagecatalogs", "certified", CERTIFIES)
     async with following(collections):
         await until(lambda: not collections.policies.missing and bool(collections.sets))
         yield collections
@@ -119,7 +117,7 @@ async def test_one_set_is_built_from_all_kinds(followed: Followed) -> None:
 
 async def test_no_set_is_built_before_all_kinds_are_listed() -> None:
     collections = Followed()
-    collections.place("clusterpodpolicies", "p", DENY)
+    collections.put("clusterpodpolicies", "p", DENY)
     collections.servers["policywaivers"].status = 503
     async with following(collections):
         await until(lambda: collections.policies.missing == "not listed yet: policywaivers")
@@ -133,8 +131,8 @@ async def test_no_set_is_built_before_all_kinds_are_listed() -> None:
 
 async def test_authorities_are_not_read_where_images_are_not_verified() -> None:
     collections = Followed(verifies_images=False)
-    collections.place("clusterpodpolicies", "p", DENY)
-    collections.place("imageauthorities", "release", SIGNS)
+    collections.put("clusterpodpolicies", "p", DENY)
+    collections.put("imageauthorities", "release", SIGNS)
     collections.servers["imageauthorities"].status = 403
     async with following(collections):
         await until(lambda: bool(collections.sets))
@@ -147,14 +145,14 @@ async def test_authorities_are_not_read_where_images_are_not_verified() -> None:
 async def test_a_change_of_any_kind_builds_a_new_set_and_is_reported(followed: Followed, plural: str) -> None:
     await until(lambda: all(server.watchers for server in followed.servers.values()))
     spec = {"policywaivers": WAIVE, "imageauthorities": SIGNS, "imagecatalogs": CERTIFIES}.get(plural, DENY)
-    followed.place(plural, "new", spec, namespace="shop" if plural == "podpolicies" else "")
+    followed.put(plural, "new", spec, namespace="shop" if plural == "podpolicies" else "")
     await until(lambda: len(followed.sets) == 2 and followed.versions[plural] == "102")
     assert followed.versions == {name: "102" if name == plural else "101" for name in PLURALS}
 
 
 async def test_a_written_status_builds_no_new_set(followed: Followed) -> None:
     await until(lambda: all(server.watchers for server in followed.servers.values()))
-    followed.place("policywaivers", "w", WAIVE)
+    followed.put("policywaivers", "w", WAIVE)
     before = followed.changes
     await until(lambda: followed.versions["policywaivers"] == "102")
     assert len(followed.sets) == 1
@@ -164,10 +162,10 @@ async def test_a_written_status_builds_no_new_set(followed: Followed) -> None:
 async def test_a_written_status_compiles_nothing(followed: Followed, monkeypatch: pytest.MonkeyPatch) -> None:
     await until(lambda: all(server.watchers for server in followed.servers.values()))
     kept = dict(followed.policies.reflectors["podpolicies"].objects)
-    followed.place("podpolicies", "own", DENY, namespace="shop")
+    followed.put("podpolicies", "own", DENY, namespace="shop")
     await until(lambda: followed.versions["podpolicies"] == "102")
     assert followed.policies.reflectors["podpolicies"].objects["shop/own"] is kept["shop/own"]
-    followed.place("podpolicies", "own", DENY, generation=2, namespace="shop")
+    followed.put("podpolicies", "own", DENY, generation=2, namespace="shop")
     await until(lambda: followed.versions["podpolicies"] == "103")
     assert followed.policies.reflectors["podpolicies"].objects["shop/own"] is not kept["shop/own"]
     assert len(followed.sets) == 2
@@ -178,7 +176,7 @@ async def test_policies_applied_one_by_one_cost_few_sets_when_a_set_is_large(fol
     followed.building_seconds = 0.02
     began, sets = time.monotonic(), len(followed.sets)
     for number in range(40):
-        followed.place("podpolicies", f"own-{number}", DENY, namespace="shop")
+        followed.put("podpolicies", f"own-{number}", DENY, namespace="shop")
         await until(lambda: f"shop/own-{number}" in followed.policies.reflectors["podpolicies"].objects)  # noqa: B023
     await until(lambda: followed.versions["podpolicies"] == "141")
     assert followed.titles() == {"p", "shop/own", *(f"shop/own-{number}" for number in range(40))}
@@ -187,10 +185,10 @@ async def test_policies_applied_one_by_one_cost_few_sets_when_a_set_is_large(fol
 
 async def test_a_policy_of_a_deleted_ones_name_is_another(followed: Followed) -> None:
     await until(lambda: all(server.watchers for server in followed.servers.values()))
-    followed.place("podpolicies", "own", DENY, generation=2, namespace="shop")
+    followed.put("podpolicies", "own", DENY, generation=2, namespace="shop")
     await until(lambda: len(followed.sets) == 2)
     assert followed.removed == []
-    followed.place("podpolicies", "own", DENY, namespace="shop", uid="another")
+    followed.put("podpolicies", "own", DENY, namespace="shop", uid="another")
     await until(lambda: len(followed.sets) == 3)
     assert followed.removed == ["shop/own"]
 
@@ -199,9 +197,9 @@ async def test_an_unusable_policy_affects_no_other_and_its_last_version_stays(
     followed: Followed, caplog: pytest.LogCaptureFixture
 ) -> None:
     await until(lambda: all(server.watchers for server in followed.servers.values()))
-    followed.place("podpolicies", "own", {"enforcment": "Warn"}, generation=2, namespace="shop")
-    followed.place("policywaivers", "w", WAIVE | {"match": {"images": ["acme/x"]}}, generation=2)
-    followed.place("clusterpodpolicies", "q", DENY)
+    followed.put("podpolicies", "own", {"enforcment": "Warn"}, generation=2, namespace="shop")
+    followed.put("policywaivers", "w", WAIVE | {"match": {"images": ["acme/x"]}}, generation=2)
+    followed.put("clusterpodpolicies", "q", DENY)
     await until(lambda: followed.titles() == {"p", "q", "shop/own"})
     changed = {"clusterpodpolicies", "podpolicies", "policywaivers"}
     await until(lambda: {plural for plural, version in followed.versions.items() if version == "102"} == changed)

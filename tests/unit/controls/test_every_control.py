@@ -150,7 +150,7 @@ def test_null_means_absent(absent: dict[str, Any]) -> None:
         assert at_level(name, {"spec": absent}, Level.BASELINE) == []
 
 
-def _of_claims(parameter: str) -> tuple[str, dict[str, Any], Pod]:
+def _claims_case(parameter: str) -> tuple[str, dict[str, Any], Pod]:
     key = "resourceClaimName" if parameter == "allowedClaims" else "resourceClaimTemplateName"
     return "resourceClaims", {parameter: ["a", "b"]}, restricted_pod(resourceClaims=[{"name": "c", key: "other"}] * 2)
 
@@ -181,8 +181,8 @@ LISTS_IN_FINDINGS: list[tuple[str, dict[str, Any], Pod]] = [
         {"deniedTags": ["edge", "latest"]},
         restricted_pod(container("a", image="c.example/x"), container("b", image="c.example/y:edge")),
     ),
-    _of_claims("allowedClaims"),
-    _of_claims("allowedTemplates"),
+    _claims_case("allowedClaims"),
+    _claims_case("allowedTemplates"),
     (
         "resourceClaims",
         {"allowedDeviceClasses": ["a", "b"]},

@@ -41,12 +41,12 @@ def verifies(root: TrustedRoot) -> bool:
     )
 
 
-def places(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+def paths(value: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
     """The path of each value in an object."""
     if path:
         yield path
     for key, child in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield from places(child, (*path, key))
+        yield from paths(child, (*path, key))
 
 
 def with_value(root: Any, path: tuple[str | int, ...], value: Any) -> Any:
@@ -74,7 +74,7 @@ def test_sigstore_verifies_with_every_root_that_is_accepted() -> None:
     accepted = 0
     for kind in ("tlogs", "ctlogs", "certificateAuthorities", "timestampAuthorities"):
         root[kind] = root[kind][-1:]
-    for path in places(root):
+    for path in paths(root):
         for value in VALUES:
             try:
                 made = parsed(with_value(root, path, value))

@@ -39,7 +39,7 @@ def test_every_object_gets_a_status(bodies: list[Json], now: datetime, sources: 
     records = [read_record(body, None) for body in bodies]
     conflicts = Conflicts()
     for record in records:
-        conflicts.place(record.uid, record.defaulting)
+        conflicts.update(record.uid, record.defaulting)
     titles = frozenset(record.title for record in records if not record.is_waiver)
     view = View(now, REPLICAS, waivers=waivers_in_effect(records, now), titles=titles, sources=sources)
     for record in records:

@@ -133,17 +133,17 @@ def test_patterns_overlap_if_a_text_matches_both() -> None:
 
 def test_conflicts_follow_added_changed_and_deleted_policies() -> None:
     book = Conflicts()
-    book.place("1", cluster("a"))
-    book.place("2", cluster("b", TWO))
+    book.update("1", cluster("a"))
+    book.update("2", cluster("b", TWO))
     assert [[conflict.policy for conflict in book.of(key)] for key in "12"] == [["b"], ["a"]]
-    book.place("3", cluster("c", TWO))
+    book.update("3", cluster("c", TWO))
     assert [[conflict.policy for conflict in book.of(key)] for key in "123"] == [["b", "c"], ["a"], ["a"]]
-    book.place("1", cluster("a", TWO))
+    book.update("1", cluster("a", TWO))
     assert [book.of(key) for key in "123"] == [(), (), ()]
-    book.place("2", cluster("b", ONE, namespaces=["x"]))
+    book.update("2", cluster("b", ONE, namespaces=["x"]))
     assert [[conflict.policy for conflict in book.of(key)] for key in "123"] == [["b"], ["a", "c"], ["b"]]
-    book.place("2", None)
-    book.place("never-there", None)
+    book.update("2", None)
+    book.update("never-there", None)
     assert [book.of(key) for key in "1234"] == [(), (), (), ()]
 
 
@@ -158,11 +158,11 @@ def test_policies_of_other_namespaces_are_not_compared(monkeypatch: pytest.Monke
     conflicts = Conflicts()
     for number in range(200):
         user = {"pod": {"securityContext": {"runAsUser": 1000 + number}}}
-        conflicts.place(str(number), namespaced("p", f"ns-{number}", user))
+        conflicts.update(str(number), namespaced("p", f"ns-{number}", user))
     assert [conflicts.of(str(number)) for number in range(200)] == [()] * 200
     assert len(compared) <= 200  # each with its own group only
-    conflicts.place("own", namespaced("q", "ns-7", TWO))
-    conflicts.place("cluster", cluster("q", TWO))
+    conflicts.update("own", namespaced("q", "ns-7", TWO))
+    conflicts.update("cluster", cluster("q", TWO))
     assert [conflict.policy for conflict in conflicts.of("7")] == ["q", "ns-7/q"]
     assert len(compared) < 1000
 
@@ -170,5 +170,5 @@ def test_policies_of_other_namespaces_are_not_compared(monkeypatch: pytest.Monke
 def test_conflicts_of_a_policy_are_bounded_and_in_the_order_of_names() -> None:
     book = Conflicts()
     for number in reversed(range(100)):
-        book.place(str(number), cluster(f"p-{number:02}", {"pod": {"securityContext": {"runAsUser": number}}}))
+        book.update(str(number), cluster(f"p-{number:02}", {"pod": {"securityContext": {"runAsUser": number}}}))
     assert [conflict.policy for conflict in book.of("50")] == [f"p-{number:02}" for number in range(MAX_CONFLICTS)]

@@ -421,7 +421,7 @@ async def test_registries_that_are_remembered_are_bounded(monkeypatch: pytest.Mo
 async def test_paused_repositories_that_are_remembered_are_bounded(
     registry: Registry, client: RegistryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client._paused, "_most", 3)  # noqa: SLF001
+    monkeypatch.setattr(client._paused, "_max_pauses", 3)  # noqa: SLF001
     for number in range(5):
         registry.misbehave["HEAD", f"/v2/tenant/{number}/manifests/1"] = answering(503)
         repository = Repository(registry.host, f"tenant/{number}")

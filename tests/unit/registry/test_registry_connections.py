@@ -102,14 +102,14 @@ async def test_namespaces_on_a_slow_registry_leave_requests_to_another() -> None
     connections, held = module.Connections(Settings((LOOPBACK,), TRUST, {})), Counter[str]()
 
     async def hold(namespace: str) -> None:
-        async with connections.place("slow", namespace):
+        async with connections.turn("slow", namespace):
             held[namespace] += 1
             await asyncio.Event().wait()
 
     names = [f"busy-{number}" for number in range(32)]
     tasks = [asyncio.create_task(hold(name)) for name in names for _ in range(module.MAX_REQUESTS)]
     await until(lambda: len(held) == len(names))
-    async with asyncio.timeout(20), connections.place("slow", "team"):
+    async with asyncio.timeout(20), connections.turn("slow", "team"):
         assert held.total() < module.MAX_REQUESTS_TO_REGISTRY
     for task in tasks:
         task.cancel()
@@ -123,14 +123,14 @@ async def test_slow_registries_leave_requests_to_others(monkeypatch: pytest.Monk
     connections, held = module.Connections(Settings((LOOPBACK,), TRUST, {})), list[str]()
 
     async def hold(registry: str, namespace: str) -> None:
-        async with connections.place(registry, namespace):
+        async with connections.turn(registry, namespace):
             held.append(registry)
             await asyncio.Event().wait()
 
     flood = [(registry, f"{registry}-{number}") for registry in ("slow-a", "slow-b") for number in range(4)]
     tasks = [asyncio.create_task(hold(*one)) for one in flood]
     await until(lambda: len(held) >= 6)
-    async with asyncio.timeout(20), connections.place("other", "team"):
+    async with asyncio.timeout(20), connections.turn("other", "team"):
         assert held == ["slow-a"] * 4 + ["slow-b"] * 2
     for task in tasks:
         task.cancel()

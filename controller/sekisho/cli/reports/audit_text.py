@@ -68,8 +68,8 @@ def counted_policies(
 
 
 def _cells(row: tuple[str, ...], widths: list[int]) -> Iterator[str]:
-    for place, (cell, width) in enumerate(zip(row, widths, strict=True)):
-        yield printable(cell).ljust(width) if place < _TEXTS else cell.rjust(width)
+    for index, (cell, width) in enumerate(zip(row, widths, strict=True)):
+        yield printable(cell).ljust(width) if index < _TEXTS else cell.rjust(width)
 
 
 def _owner(audited: OwnerAudit) -> str:

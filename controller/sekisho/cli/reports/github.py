@@ -37,8 +37,8 @@ def _problem(problem: Problem) -> str:
 
 
 def _annotation(command: str, message: str, file: str, line: int, column: int, title: str) -> str:
-    place = f"file={_escape_property(file)},line={line},col={column}"
-    return f"::{command} {place},title={_escape_property(title)}::{_escape(message)}"
+    location = f"file={_escape_property(file)},line={line},col={column}"
+    return f"::{command} {location},title={_escape_property(title)}::{_escape(message)}"
 
 
 def _escape(text: str) -> str:

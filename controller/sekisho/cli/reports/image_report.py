@@ -144,10 +144,10 @@ def _attested(attestation: AttestationReport) -> str:
 
 
 def _rule_lines(rule: RuleReport) -> Iterator[str]:
-    place = f'policy "{rule.policy}" {rule.rule}'
+    rule_name = f'policy "{rule.policy}" {rule.rule}'
     if rule.is_met:
-        yield printable(f"  {place}: passes: requires {rule.requires}")
+        yield printable(f"  {rule_name}: passes: requires {rule.requires}")
         return
     verdict = VERDICTS[rule.enforcement]
-    yield printable(f"  {place}: {verdict}: requires {rule.requires}, and the image {rule.problem}")
+    yield printable(f"  {rule_name}: {verdict}: requires {rule.requires}, and the image {rule.problem}")
     yield printable(f"    Fix: {rule.fix}.")

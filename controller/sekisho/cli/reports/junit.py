@@ -50,8 +50,8 @@ def _case(checked: Checked) -> Xml.Element:
 
 def _lines(checked: Checked) -> Iterator[str]:
     for located in checked.violations:
-        place = f"{printable(checked.file)}:{located.line}:{located.column}"
-        yield f"{place}: {sentence(located.violation)}"
+        location = f"{printable(checked.file)}:{located.line}:{located.column}"
+        yield f"{location}: {sentence(located.violation)}"
 
 
 def _problem(problem: Problem) -> Xml.Element:

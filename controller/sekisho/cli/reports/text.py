@@ -57,8 +57,8 @@ def paragraph(checked: Checked, width: int | None = None, lines: SourceLines | N
     written = _broken(f"{file}:{checked.line}:{checked.column}: {title}", width, 0)
     for located in checked.violations:
         verdict = style(VERDICTS[located.enforcement], fg=_COLOURS[located.enforcement])
-        place = f"{file}:{located.line}:{located.column}"
-        written += _broken(f"{place}: {verdict}: {headline(located.finding)}", width, 2)
+        location = f"{file}:{located.line}:{located.column}"
+        written += _broken(f"{location}: {verdict}: {headline(located.finding)}", width, 2)
         if lines is not None:
             written += _marked(lines.line(checked.file, located.line), located)
         written += _broken(remedy(located.violation), width, 4)

@@ -104,10 +104,10 @@ def _some(names: Sequence[str]) -> str:
 
 
 def ignored_by(checked: Checked, ignored: Ignored) -> str:
-    """The place of an ignored finding, its object, control and field, and the reason of the comment."""
+    """The location of an ignored finding, its object, control and field, and the reason of the comment."""
     located, finding = ignored.located, ignored.located.finding
-    place = f"{checked.file}:{located.line}:{located.column}"
-    return f"{place}: {checked.title}: {finding.control} of {finding.field} is ignored: {ignored.comment.reason}"
+    location = f"{checked.file}:{located.line}:{located.column}"
+    return f"{location}: {checked.title}: {finding.control} of {finding.field} is ignored: {ignored.comment.reason}"
 
 
 def summary(checks: Checks) -> str:
@@ -140,5 +140,5 @@ def _counted(count: int, one: str, several: str) -> str:
 
 def place_of(problem: Problem) -> tuple[str, int, int]:
     """File, line and column of a problem; line and column are 1 if it does not have them."""
-    place = _PLACE.fullmatch(problem.where)
-    return (place["file"], int(place["line"] or 1), int(place["column"] or 1)) if place is not None else ("", 1, 1)
+    match = _PLACE.fullmatch(problem.where)
+    return (match["file"], int(match["line"] or 1), int(match["column"] or 1)) if match is not None else ("", 1, 1)
