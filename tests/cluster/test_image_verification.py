@@ -1185,7 +1185,7 @@ def test_denial_names_the_worst_vulnerabilities_and_their_fixes(site: Site, repo
         assert (
             "which has 5 fixable critical vulnerabilities, in a scan by trivy 3 hours ago: lib0 3.0.11 -> 3.1.0, "
             "CVE-2024-0000; lib1 3.0.11 -> 3.1.1, CVE-2024-0001; lib2 3.0.11 -> 3.1.2, CVE-2024-0002; and 2 more "
-            "(allowed: none). "
+            "(allowed: none of these). "
             "Fix: rebuild it with the fixed versions, and scan it. [images]"
         ) in verdict(kubectl, image.reference)
 

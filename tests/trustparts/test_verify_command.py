@@ -67,10 +67,10 @@ def test_unsigned_image_is_denied_with_the_fix(image: Image, options: tuple[str,
     assert result.exit_code == 1
     assert result.stdout.splitlines() == [
         f"{image.reference}: denied",
-        "  no known signer",
+        "  no signature by an ImageAuthority",
         '  policy "signed" spec.controls.images.signatures[0]: denied: requires an image signed by release, and the '
         "image is not signed",
-        "    Fix: run cosign sign -r --key KEY IMAGE, then kubectl rollout restart.",
+        "    Fix: run cosign sign -r --key KEY IMAGE, then restart the workload.",
     ]
 
 

@@ -50,7 +50,11 @@ def _message(lines: list[str], problems: int) -> str:
         lines = [f"{lines[0]} ({problems - 1} more)", *lines[1:]]
     text = _capped("\n".join(lines), MAX_MESSAGE_LENGTH)
     omitted = problems - len(lines)
-    return f"{text}\n{omitted} more; `sekisho check` lists them all" if omitted else text
+    return (
+        f"{text}\n{omitted} more problem{'s' if omitted > 1 else ''}; `sekisho check` lists them all"
+        if omitted
+        else text
+    )
 
 
 def _capped(text: str, max_length: int) -> str:

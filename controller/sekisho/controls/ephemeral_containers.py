@@ -27,7 +27,7 @@ def _judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
             "ephemeralContainers",
             (*ref.path, "name"),
             ref.container.name,
-            allowed="none",
+            allowed="no ephemeral container",
             fix="debug a copy of the pod",
             about=ref,
         )

@@ -147,7 +147,7 @@ def shared_signers(is_made: str, make: str, names: Sequence[str]) -> Fault:
     by = words(names, "and")
     return Fault(
         f"is {is_made} by {by} with keys or identities that they share",
-        f"{make} also by a key or an identity that only one of {by} has, then kubectl rollout restart",
+        f"{make} also by a key or an identity that only one of {by} has, then restart the workload",
     )
 
 
@@ -173,7 +173,7 @@ def have_distinct(signers: Mapping[str, Collection[Signer]], required: int) -> b
 
 
 def _signers_problem(by: Signers, signed: Sequence[str], facts: ImageFacts, trust: Trust) -> str:
-    """What the registry has, such as `has no known signer; 2 signatures by other keys`."""
+    """What the registry has, such as `has no accepted signature; 2 signatures by other keys`."""
     ended = [
         f"a signature by {signature.authority} with a key that ended at {rfc3339(end)}"
         for signature in facts.signatures
@@ -188,7 +188,7 @@ def _signers_problem(by: Signers, signed: Sequence[str], facts: ImageFacts, trus
     if known:
         parts = [f"is signed by {words(known, 'and')} only"]
     else:
-        parts = ["has no known signer" if facts.others or facts.problems or ended else "is not signed"]
+        parts = ["has no accepted signature" if facts.others or facts.problems or ended else "is not signed"]
     parts += ended
     if facts.others:
         parts.append(signatures_by_others(facts.others))
@@ -210,7 +210,7 @@ def _fix(by: Signers, signed: Sequence[str], trust: Trust) -> str:
     """IMAGE is the image that the finding shows. Repeated with its digest, it would make the denial hard to read."""
     missing = [name for name in by.names if name not in signed]
     is_keyless = all(trust.authorities[name].keyless is not None for name in missing if name in trust.authorities)
-    return f"run cosign sign -r {'' if is_keyless else '--key KEY '}IMAGE, then kubectl rollout restart"
+    return f"run cosign sign -r {'' if is_keyless else '--key KEY '}IMAGE, then restart the workload"
 
 
 def _verified(where: str, by: Signers) -> Signers:

@@ -257,7 +257,7 @@ def _allowed(exceeded: Sequence[_Bound], vex: Sequence[str]) -> str:
     """How many of the vulnerabilities that a denial is about would pass. None of those that a policy denies would."""
     unexcluded = f" that {words(vex)} does not exclude" if vex and exceeded else ""
     if all(bound.maximum == 0 for bound in exceeded):
-        return f"none{unexcluded}"
+        return f"none of these{unexcluded}"
     return f"at most {words([f'{bound.maximum} {bound.name}' for bound in exceeded], 'and')}{unexcluded}"
 
 

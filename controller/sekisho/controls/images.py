@@ -212,8 +212,9 @@ def _check(parameters: Images, _minor: int) -> Check:
     registries, tags = parameters.trusted_registries, parameters.denied_tags
     # Made for the first finding, and shared by all: they may be as long as the policy itself.
     from_trusted = cache(lambda: f"an image from {words(registries or ())}")
+    use_trusted = f"use an image from {_shown(registries or ('',))}"
     not_denied_tag = cache(lambda: f"a tag other than {words(tags or ())}")
-    rules = _Rules(parameters, trusted, denied, resolved, next(_numbers), from_trusted, not_denied_tag)
+    rules = _Rules(parameters, trusted, denied, resolved, next(_numbers), from_trusted, use_trusted, not_denied_tag)
     number = rules.number
 
     def judge(pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
@@ -238,6 +239,7 @@ class _Rules(Struct, frozen=True, eq=False):
 
     resolved: the rules whose images get the digests of their tags, and are denied until they have them.
     from_trusted, not_denied_tag: give in words which images pass.
+    use_trusted: the fix for an image from a registry that is not trusted.
     """
 
     parameters: Images
@@ -246,9 +248,12 @@ class _Rules(Struct, frozen=True, eq=False):
     resolved: tuple[ImageRule, ...]
     number: int
     from_trusted: Callable[[], str]
+    use_trusted: str
     not_denied_tag: Callable[[], str]
 
 
+_MAX_REGISTRIES_LENGTH: Final = 100
+"""Longer lists of registries are not repeated in the fix of each finding."""
 _numbers = count()
 MAX_REMEMBERED_LENGTH: Final = 256
 """Results for longer images are not remembered."""
@@ -294,17 +299,22 @@ def _registry_fault(image: str, reference: Reference, rules: _Rules) -> Fault | 
             break
     else:
         if rules.trusted:
-            return rules.from_trusted(), f"use one from there{_resolved(image, reference)}"
+            return rules.from_trusted(), rules.use_trusted + _resolved(image, reference)
     for pattern, text in zip(rules.denied, rules.parameters.denied_registries or (), strict=True):
         if pattern.covers_any_name_of(reference):
             return f"no image from {text}", f"use an image from another registry{_resolved(image, reference)}"
     return None
 
 
+def _shown(registries: Sequence[str]) -> str:
+    text = words(registries)
+    return text if len(text) <= _MAX_REGISTRIES_LENGTH else "a trusted registry"
+
+
 def _resolved(image: str, reference: Reference) -> str:
     """Says what the image is where that is not what is written."""
     name = f"{reference.registry}/{reference.repository}"
-    return "" if image.startswith(name) else f", this is {name}"
+    return "" if image.startswith(name) else f" instead of {name}"
 
 
 def _tag_fault(reference: Reference, rules: _Rules) -> Fault | None:

@@ -91,8 +91,8 @@ def _texts(kinds: tuple[str, ...]) -> tuple[str, str]:
         return "no volume", "remove it"
     usual = [kind for kind in kinds if kind in ("emptyDir", "persistentVolumeClaim")] or [kinds[0]]
     is_long = len(kinds) > _MAX_KINDS_IN_TEXT
-    allowed = words([*usual, f"{len(kinds) - len(usual)} more"]) if is_long else words(kinds)
-    return allowed, "use an allowed one"
+    allowed = f"{len(kinds)} other kinds" if is_long else words(kinds)
+    return allowed, f"use {words(usual)} instead"
 
 
 def _not_allowed(index: int, volume: Volume, allowed: str, fix: str) -> Finding:

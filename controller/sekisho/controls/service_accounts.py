@@ -43,7 +43,7 @@ def _check(parameters: ServiceAccounts, _minor: int) -> Check:
     has_lists = parameters.allowed is not None or parameters.denied is not None
     denied = (parameters.denied or ()) if has_lists else (DEFAULT_SERVICE_ACCOUNT,)
     listed = None if parameters.allowed is None else tuple(n for n in parameters.allowed if n not in denied)
-    allowed = f"any but {words(denied, 'and')}" if listed is None else words(listed) if listed else "none"
+    allowed = f"any but {words(denied, 'and')}" if listed is None else words(listed) if listed else "no service account"
 
     def judge(pod: Pod, _containers: Sequence[ContainerRef]) -> list[Finding]:
         account = service_account_of(pod)

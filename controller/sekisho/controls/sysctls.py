@@ -91,7 +91,7 @@ def _standard(level: Level, minor: int) -> Sysctls | None:
 def _check(parameters: Sysctls, _minor: int) -> Check:
     forbidden = tuple(map(with_dots, parameters.forbidden or ()))
     patterns = parameters.allowed or ()
-    allowed = f"only {words(patterns, 'and')}" if patterns else "none"
+    allowed = f"only {words(patterns, 'and')}" if patterns else "no sysctl"
     is_allowed, is_forbidden = Globs.of(patterns).match, Globs.of(forbidden).match
     not_forbidden = f"none of {words(forbidden, 'and')}" if forbidden else ""
 

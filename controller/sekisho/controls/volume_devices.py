@@ -26,7 +26,7 @@ def _judge(_pod: Pod, containers: Sequence[ContainerRef]) -> list[Finding]:
             "volumeDevices",
             (*ref.path, "volumeDevices", index, "name"),
             device.name,
-            allowed="none",
+            allowed="no raw block device",
             fix="mount the volume with volumeMounts",
             change=remove((*ref.path, "volumeDevices", index)),
             about=ref,

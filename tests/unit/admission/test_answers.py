@@ -90,7 +90,7 @@ def test_many_findings_are_capped() -> None:
     response = validated(review(pod), registries)
     assert len(response["status"]["message"]) < 10_000
     assert len(response["status"]["details"]["causes"]) == 100
-    assert response["status"]["message"].splitlines()[-1] == "280 more; `sekisho check` lists them all"
+    assert response["status"]["message"].splitlines()[-1] == "280 more problems; `sekisho check` lists them all"
 
 
 def test_findings_of_several_policies_name_them_all_in_order() -> None:

@@ -174,7 +174,7 @@ def test_entry_by_signatures_certifies_what_the_authority_has_signed() -> None:
     signed = {image: verify("ghcr.io/acme/base/os", A, [signed_by(P256, A)], [RELEASE], NOW)}
     other = {image: verify("ghcr.io/acme/base/os", A, [signed_by(OTHER_P256, A)], [RELEASE], NOW)}
     assert not judged(image, known=signed).violations
-    assert 'ImageCatalog "certified" requires an image signed by release, and it has no known signer' in message(
+    assert 'ImageCatalog "certified" requires an image signed by release, and it has no accepted signature' in message(
         judged(image, known=other)
     )
     [lookup] = judged(image, known={}).lookups

@@ -131,11 +131,11 @@ UNSIGNED = {
     "another key": ([signed_by(OTHER_P256)], "signed by scanner only"),
     "another image": (
         [signed_by(P256, OTHER_IMAGE)],
-        "which has no known signer; one does not count: it is about another image",
+        "which has no accepted signature; one does not count: it is about another image",
     ),
     "attestation": (
         [candidate(bundle(P256, statement(predicate_type="https://spdx.dev/Document")))],
-        'which has no known signer; one does not count: it is an attestation, "https://spdx.dev/Document", not '
+        'which has no accepted signature; one does not count: it is an attestation, "https://spdx.dev/Document", not '
         "a signature",
     ),
 }
@@ -148,7 +148,7 @@ def test_image_that_is_not_signed_as_required_is_denied(name: str) -> None:
     assert text == (
         f'policy "signed" denies container "c0" for its image "{NAME}", {problem} (allowed: signed by '
         "release). Fix: run cosign sign -r --key KEY IMAGE, "
-        "then kubectl rollout restart. [images]"
+        "then restart the workload. [images]"
     )
 
 
@@ -182,7 +182,9 @@ def test_signatures_by_unknown_signers_are_counted() -> None:
     only = {"release": RELEASE}
     for count, words in ((1, "1 signature by another key"), (2, "2 signatures by other keys")):
         image_facts = facts(*[signed_by(OTHER_P256)] * count, authorities=only)
-        assert f"which has no known signer; {words} (" in message(judged(pod(), known=image_facts, authorities=only))
+        assert f"which has no accepted signature; {words} (" in message(
+            judged(pod(), known=image_facts, authorities=only)
+        )
 
 
 def test_signature_that_may_be_by_an_unusable_key_of_the_authority_has_that_key_repaired() -> None:
@@ -365,7 +367,9 @@ def test_key_that_has_ended_denies_at_its_end() -> None:
     image_facts = facts(signed_by(P256), authorities=authorities)
     assert not judged(pod(), known=image_facts, authorities=authorities).violations
     late = judged(pod(), known=image_facts, authorities=authorities, now=until)
-    assert "which has no known signer; a signature by release with a key that ended at 2026-11-27" in message(late)
+    assert "which has no accepted signature; a signature by release with a key that ended at 2026-11-27" in message(
+        late
+    )
 
 
 def test_changed_authority_keeps_facts_of_its_remaining_keys() -> None:

@@ -34,7 +34,7 @@ def test_parameters_deny_and_allow(parameters: Any, bad: Pod, good: Pod, field: 
         ({}, "any but default"),
         ({"denied": ["default", "deployer"]}, "any but default and deployer"),
         ({"allowed": ["app", "job"]}, "app or job"),
-        ({"allowed": ["default"], "denied": ["default"]}, "none"),
+        ({"allowed": ["default"], "denied": ["default"]}, "no service account"),
     ],
 )
 def test_finding_says_which_accounts_are_allowed(parameters: Any, allowed: str) -> None:

@@ -106,7 +106,7 @@ def _facts_lines(report: ImageReport) -> Iterator[str]:
     for digest, name in report.platforms.items():
         yield printable(f"  platform {name}, {digest}: statements about it count")
     if not report.signatures and not report.problem:
-        yield "  no known signer"
+        yield "  no signature by an ImageAuthority"
     if report.other_signatures:
         yield f"  {signatures_by_others(report.other_signatures)}"
     yield from (printable(f"  one does not count: {problem}") for problem in report.problems)
