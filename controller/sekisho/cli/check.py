@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from msgspec.structs import replace
 from sekisho.admission import NOT_VERIFIED, waiver_lines
 from sekisho.cli import options
 from sekisho.cli.cores import ProcessDiedError, available_cores, check_all, without_collecting
+from sekisho.cli.judging_options import JudgingOptions, judging_options
 from sekisho.cli.reports import FORMATS, render, text, wording
 from sekisho.cli.reports.text import SourceLines
 from sekisho.cli.terminal import progress, replace_file, width, write
@@ -38,24 +38,16 @@ from sekisho.policies import Enforcement, Policy, PolicyError, PolicySet, Proble
 class _Options(Struct, frozen=True, kw_only=True):
     """The command's arguments, by the names of their parameters."""
 
-    paths: tuple[Path, ...]
-    policy_paths: tuple[Path, ...]
-    standard: str | None
-    namespace: str
-    labels_file: Path | None
-    context_dir: Path | None
+    judging: JudgingOptions
     verify_images: bool
     registry_config: Path | None
     registry_ca_file: Path | None
-    exempt: tuple[str, ...]
-    pod_templates: tuple[str, ...]
     exclude: tuple[str, ...]
     cluster: bool
     kube_context: str | None
     kubeconfig: Path | None
     render: str
     fail_on_unknown: bool
-    no_ignore_comments: bool
     baseline_file: Path | None
     written_baseline: Path | None
     fail_on: str
@@ -65,24 +57,16 @@ class _Options(Struct, frozen=True, kw_only=True):
 
 
 @click.command()
-@options.manifest_paths
-@options.policy_paths
-@options.standard
-@options.namespace
-@options.namespace_labels
-@options.context_dir
+@judging_options
 @options.verify_images
 @options.registry_config
 @options.registry_ca_file
-@options.exclude_namespaces
-@options.pod_templates
 @options.exclude
 @options.cluster
 @options.kube_context
 @options.kubeconfig
 @options.render
 @options.fail_on_unknown
-@options.no_ignore_comments
 @click.option(
     "--baseline",
     "baseline_file",
@@ -127,23 +111,16 @@ def check(**values: Any) -> None:
     PATH is a file or a folder of YAML or JSON manifests; - reads them from standard input, for instance from `helm
     template`. The exit code is 0 if every pod would be admitted, 1 if some would be denied, 2 for bad input.
     """
-    wanted = _Options(**values)
+    wanted = _Options(judging=JudgingOptions.taken_from(values), **values)
     known = _baseline(wanted)
-    rendered = options.renderer(wanted.render, wanted.namespace)
-    sources = read_sources(wanted.paths, options.standard_input(), exclude=wanted.exclude, render=rendered)
+    judging = wanted.judging
+    rendered = options.renderer(wanted.render, judging.namespace)
+    sources = read_sources(judging.paths, options.standard_input(), exclude=wanted.exclude, render=rendered)
     live = options.cluster_state(wanted.kubeconfig, wanted.kube_context, is_wanted=wanted.cluster)
-    objects = options.load_policies(
-        wanted.policy_paths, wanted.standard, wanted.context_dir, sources.texts, live.policies
-    )
+    objects = judging.policies(sources.texts, live.policies)
     policies = PolicySet.of(objects)
-    context = (*live.sources, *options.context_sources(wanted.context_dir))
-    namespaces = options.known_namespaces(
-        wanted.labels_file,
-        (*context, *sources.texts),
-        wanted.namespace,
-        needs_labels=policies.needs_labels,
-        exempt=(*wanted.exempt, *live.exempt),
-    )
+    context = (*live.sources, *options.context_sources(judging.context_dir))
+    namespaces = judging.namespaces((*context, *sources.texts), policies, live.exempt)
     checks = _judged(wanted, sources, policies, namespaces, context)
     checks = _without_known(with_unknown_as_problems(checks) if wanted.fail_on_unknown else checks, wanted, known)
     write(_report(wanted, checks, sources))
@@ -160,17 +137,16 @@ def _judged(
     wanted: _Options, sources: Sources, policies: PolicySet, namespaces: Namespaces, context: Sequence[Source]
 ) -> Checks:
     """The verdicts; with --verify-images after a first run, which says what to look up."""
-    kinds, heeds_comments = options.pod_kinds(wanted.pod_templates), not wanted.no_ignore_comments
-    checker = partial(Checker, policies, namespaces, wanted.namespace, kinds=kinds, heeds_comments=heeds_comments)
+    judging = wanted.judging
     if not (wanted.verify_images and policies.needs_evidence):
-        return _check(sources, checker(), wanted.jobs)
+        return _check(sources, judging.checker(policies, namespaces), wanted.jobs)
     from sekisho.cli.image_lookups import ImageLookups, objects_for_authorities
 
-    of_authorities = (*objects_for_authorities(wanted.policy_paths, context), *sources.texts)
-    with ImageLookups(policies, of_authorities, wanted.registry_config, wanted.registry_ca_file) as images:
-        checks = _check(sources, checker(trust=images.trust()), wanted.jobs)
+    authority_sources = (*objects_for_authorities(judging.policy_paths, context), *sources.texts)
+    with ImageLookups(policies, authority_sources, wanted.registry_config, wanted.registry_ca_file) as images:
+        checks = _check(sources, judging.checker(policies, namespaces, images.trust()), wanted.jobs)
         images.look_up(lookup.reference for item in checks.checked for lookup in item.lookups)
-        return _check(sources, checker(trust=images.trust()), wanted.jobs)
+        return _check(sources, judging.checker(policies, namespaces, images.trust()), wanted.jobs)
 
 
 def _report(wanted: _Options, checks: Checks, sources: Sources) -> str:

@@ -12,12 +12,13 @@ from msgspec import Struct
 
 from sekisho.cli import options
 from sekisho.cli.cores import without_collecting
+from sekisho.cli.judging_options import JudgingOptions, judging_options
 from sekisho.cli.reports.text import paragraph
 from sekisho.cli.reports.wording import counted, unknown_labels
 from sekisho.cli.terminal import replace_file, write
 from sekisho.documents import with_pieces
 from sekisho.findings import printable
-from sekisho.manifests import Checker, Fixed, Source, fix_source, read_sources
+from sekisho.manifests import Fixed, Source, fix_source, read_sources
 from sekisho.manifests.kustomize import kustomization, without_name
 from sekisho.manifests.sources import STDIN
 from sekisho.policies import PolicySet, Problem
@@ -28,15 +29,7 @@ _LINES: Final = re.compile(r"[^\n]*\n|[^\n]+")
 class _Options(Struct, frozen=True, kw_only=True):
     """The command's arguments, by the names of their parameters."""
 
-    paths: tuple[Path, ...]
-    policy_paths: tuple[Path, ...]
-    standard: str | None
-    namespace: str
-    labels_file: Path | None
-    context_dir: Path | None
-    exempt: tuple[str, ...]
-    pod_templates: tuple[str, ...]
-    no_ignore_comments: bool
+    judging: JudgingOptions
     apply_changes: bool
     in_place: bool
     as_diff: bool
@@ -52,15 +45,7 @@ class _File(Struct, frozen=True):
 
 
 @click.command()
-@options.manifest_paths
-@options.policy_paths
-@options.standard
-@options.namespace
-@options.namespace_labels
-@options.context_dir
-@options.exclude_namespaces
-@options.pod_templates
-@options.no_ignore_comments
+@judging_options
 @click.option("--all", "apply_changes", is_flag=True, help="Also apply the fixes that need no decision of yours.")
 @click.option("--write", "in_place", is_flag=True, help="Change the files in place, and write nothing else.")
 @click.option("--diff", "as_diff", is_flag=True, help="Write what would change as a diff, for `git apply` or `patch`.")
@@ -78,20 +63,15 @@ def fix(**values: Any) -> None:
     PATH is a file or a folder of YAML or JSON manifests; - reads them from standard input. Comments, quotes, order and
     line breaks stay. Remaining findings go to standard error; the exit code is 1 if one of them denies.
     """
-    wanted = _Options(**values)
+    wanted = _Options(judging=JudgingOptions.taken_from(values), **values)
     _require_one_way(wanted)
-    sources = read_sources(dict.fromkeys(wanted.paths), options.standard_input(), split_lists=False)
-    objects = options.load_policies(wanted.policy_paths, wanted.standard, wanted.context_dir, sources.texts)
+    judging = wanted.judging
+    sources = read_sources(dict.fromkeys(judging.paths), options.standard_input(), split_lists=False)
+    objects = judging.policies(sources.texts)
     policies = PolicySet.of(objects)
-    namespaces = options.known_namespaces(
-        wanted.labels_file,
-        (*options.context_sources(wanted.context_dir), *sources.texts),
-        wanted.namespace,
-        needs_labels=policies.needs_labels,
-        exempt=wanted.exempt,
-    )
-    kinds, heeds_comments = options.pod_kinds(wanted.pod_templates), not wanted.no_ignore_comments
-    checker = Checker(policies, namespaces, wanted.namespace, kinds=kinds, heeds_comments=heeds_comments)
+    context = options.context_sources(judging.context_dir)
+    namespaces = judging.namespaces((*context, *sources.texts), policies)
+    checker = judging.checker(policies, namespaces)
     with without_collecting():
         fixed = [fix_source(source, checker, apply_changes=wanted.apply_changes) for source in sources.texts]
     problems = [*sources.problems, *(problem for document in fixed for problem in document.problems)]
@@ -108,7 +88,7 @@ def fix(**values: Any) -> None:
 def _require_one_way(wanted: _Options) -> None:
     if wanted.in_place + wanted.as_diff + (wanted.form != "manifests") > 1:
         raise click.UsageError("use only one of --write, --diff and --as kustomize")
-    if wanted.in_place and Path("-") in wanted.paths:
+    if wanted.in_place and Path("-") in wanted.judging.paths:
         raise click.UsageError("standard input cannot be changed in place; leave out --write")
 
 
