@@ -135,7 +135,7 @@ class Exemptions:
             indices = set(self._by_name.get(container.name, ()))
             for prefix in _prefixes(container.image or "") if self._by_image else ():
                 indices.update(self._by_image.get(prefix, ()))
-            known = tuple(index for index in sorted(indices) if self.waivers[index].covers(self._pod, container))
+            known = tuple(index for index in sorted(indices) if self.waivers[index].covers(container))
             self._groups[key] = known
         return known
 

@@ -26,7 +26,15 @@ from sekisho.controls.image_catalogs import CatalogNames
 from sekisho.documents import Problem
 from sekisho.policies.defaults import Default, compile_defaults
 from sekisho.policies.index import Cues, cues_of
-from sekisho.policies.matching import Selects, SelectsPod, compile_namespaces, compile_pods, compile_selector
+from sekisho.policies.matching import (
+    Selects,
+    SelectsPod,
+    compile_namespaces,
+    compile_pods,
+    compile_selector,
+    entries_of_match,
+    namespace_cost,
+)
 from sekisho.policies.problems import PolicyError, Problems
 from sekisho.policies.types import (
     EITHER_LEVEL_OR_LABELS,
@@ -96,6 +104,8 @@ class CompiledPolicy(Struct, frozen=True, eq=False):
     for_labels: compiles the policy for a namespace's labels; None if it does not read its levels from them.
     notes: problems with those labels, for users who apply pods.
     label_keys: of the pods' labels that it reads to match.
+    match_entries: the values and names that it selects and excludes pods by.
+    namespace_cost: what selecting it for a namespace costs, as `pattern_cost` gives it.
     message: the policy's own line, which follows the fix of its violations; empty for none.
     """
 
@@ -112,6 +122,8 @@ class CompiledPolicy(Struct, frozen=True, eq=False):
     for_labels: "Callable[[Mapping[str, str]], CompiledPolicy] | None" = None
     notes: tuple[str, ...] = ()
     label_keys: frozenset[str] = frozenset()
+    match_entries: int = 0
+    namespace_cost: int = 0
     message: str = ""
 
 
@@ -137,6 +149,8 @@ def compile_policy(policy: ClusterPodPolicy | PodPolicy) -> CompiledPolicy:
         rules=_rules(spec, level, minor, problems),
         defaults=problems.of(_defaults, policy, minor) or (),
         label_keys=frozenset() if spec.match.pod_selector is None else spec.match.pod_selector.keys,
+        match_entries=entries_of_match(spec.match),
+        namespace_cost=namespace_cost(policy.spec.match) if isinstance(policy, ClusterPodPolicy) else 1,
     )
     if not compiled.message.isprintable():
         problems.add("spec.message", PRINTABLE)

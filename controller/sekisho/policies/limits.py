@@ -11,12 +11,12 @@ from sekisho.policies.types import PodPolicy
 
 MAX_POD_POLICIES: Final = 32
 MAX_COST: Final = 2048
-"""Checks, and entries in their lists and maps, of all PodPolicies in a namespace: compared for each container."""
+"""Checks, and entries of lists and maps, of all PodPolicies in a namespace: compared for each container or pod."""
 
 
 def cost(policy: CompiledPolicy) -> int:
-    """The checks of a policy, the entries of the lists in their parameters, and those of maps of defaults."""
-    return sum(rule.cost for rule in policy.rules) + entries_of(policy.defaults)
+    """The checks of a policy, and the entries of lists in their parameters, of maps of defaults, and its match."""
+    return sum(rule.cost for rule in policy.rules) + entries_of(policy.defaults) + policy.match_entries
 
 
 def limit_problems(policy: PodPolicy, policies: PolicySet) -> Iterator[Problem]:

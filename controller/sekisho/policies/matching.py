@@ -1,7 +1,7 @@
 """Which pods a policy applies to."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from sekisho.documents import Problem
@@ -46,6 +46,27 @@ def selects_names(patterns: Sequence[str] | None) -> Callable[[str], bool]:
     if patterns is None:
         return lambda _: True
     return lambda name: any(glob_matches(pattern, name) for pattern in patterns)
+
+
+def pattern_cost(patterns: Iterable[str]) -> int:
+    """What comparing a name with patterns costs, in about a microsecond; 1 for one of up to eight wildcards."""
+    return sum(1 + pattern.count("*") // 8 for pattern in patterns)
+
+
+def namespace_cost(match: Match) -> int:
+    """What comparing a namespace's name with a policy's patterns costs, as `pattern_cost` gives it."""
+    return pattern_cost((*(match.namespaces or ()), *(match.exclude_namespaces or ())))
+
+
+def entries_of_match(match: PodMatch) -> int:
+    """The values and names that a policy selects and excludes pods by; a long name counts once for each 64 letters."""
+    selector, subjects = match.pod_selector or LabelSelector(), match.exclude_subjects or Subjects()
+    names = (*(subjects.users or ()), *(subjects.groups or ()), *(subjects.service_accounts or ()))
+    return (
+        len(selector.match_labels or ())
+        + sum(1 + len(one.values or ()) for one in selector.match_expressions or ())
+        + sum(1 + len(name) // 64 for name in (*names, *(match.exclude_runtime_classes or ())))
+    )
 
 
 def compile_namespaces(match: Match) -> Callable[[str], bool]:

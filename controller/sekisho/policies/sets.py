@@ -4,7 +4,6 @@ Plans are cached by namespace and computed again when the namespace's labels cha
 on the pod's labels or creator, a plan is cached only for pods that were admitted.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
@@ -23,11 +22,8 @@ from sekisho.policies.index import NamespaceIndex
 from sekisho.policies.matching import Subject
 from sekisho.policies.plans import Plan, PlanCache
 from sekisho.policies.types import ClusterPodPolicy, PodPolicy
+from sekisho.policies.waiver_index import WaiverIndex
 from sekisho.policies.waivers import CompiledWaiver, PolicyWaiver, compile_waiver
-
-MAX_WAIVER_ENTRIES: Final = 500_000
-"""Names of namespaces, and waivers of a policy in one of them, that are cached; a full cache is cleared."""
-
 
 MAX_RULES: Final = 1024
 """The most distinct rules on signatures, and on attestations, that decide what else a look-up reads. Trying so many
@@ -100,14 +96,14 @@ class PolicySet:
         ordered = sorted(policies, key=lambda policy: (policy.namespace is not None, policy.name))
         self._index = NamespaceIndex((policy.cues, policy) for policy in ordered)
         self._by_name = {policy.name: policy for policy in ordered}
-        self._waivers = tuple(sorted(waivers, key=lambda waiver: waiver.name))
-        self._waivers_in: dict[str, Mapping[str, Sequence[CompiledWaiver]]] = {}
-        self._waiver_entries = 0
-        self.has_waivers = bool(self._waivers)
-        self.exemptions = sum(waiver.cost for waiver in self._waivers)
+        self._waivers = WaiverIndex(waivers)
+        self.has_waivers = not self._waivers.is_empty
+        self.exemptions = self._waivers.exemptions
         """The policies, values and conditions that waivers have: what a denied pod may be compared with."""
-        self.exempt_images = _most_compared(self._waivers)
+        self.exempt_images = self._waivers.images
         """Patterns for images in waivers that one container of a denied pod may be compared with."""
+        self.namespace_cost = self._waivers.namespace_cost + sum(policy.namespace_cost for policy in ordered)
+        """What selecting policies and waivers for a namespace may cost, as `pattern_cost` gives it."""
         self.authorities = {authority.name: authority for authority in authorities}
         """Who may sign images, by name; what their Secrets and ConfigMaps hold is not known here."""
         self.catalogs = {catalog.name: catalog for catalog in catalogs}
@@ -126,9 +122,7 @@ class PolicySet:
         """The rules on attestations of all policies, those of ClusterPodPolicies first."""
         self.needs_labels = any(p.selects_labels is not None or p.for_labels is not None for p in ordered)
         """Whether some policy reads the namespace's labels, so that `plan` needs them."""
-        self.label_keys: frozenset[str] = frozenset().union(
-            *(policy.label_keys for policy in ordered), *(waiver.label_keys for waiver in self._waivers)
-        )
+        self.label_keys = self._waivers.label_keys.union(*(policy.label_keys for policy in ordered))
         """The keys of the pods' labels that policies and waivers select pods by."""
         self._by_namespace: dict[str, tuple[Mapping[str, str] | None, _Selection]] = {}
         self._plans = PlanCache(label_keys=self.label_keys)
@@ -178,20 +172,7 @@ class PolicySet:
 
     def waivers_in(self, namespace: str) -> Mapping[str, Sequence[CompiledWaiver]]:
         """The same for each policy, by the policies' names."""
-        known = self._waivers_in.get(namespace)
-        if known is None:
-            by_policy: dict[str, list[CompiledWaiver]] = {}
-            for waiver in self._waivers:
-                if waiver.selects_namespace(namespace):
-                    for name in waiver.policies:
-                        by_policy.setdefault(name, []).append(waiver)
-            entries = 20 + sum(map(len, by_policy.values()))
-            if self._waiver_entries + entries > MAX_WAIVER_ENTRIES:
-                self._waivers_in.clear()
-                self._waiver_entries = 0
-            self._waiver_entries += entries
-            known = self._waivers_in[namespace] = by_policy
-        return known
+        return self._waivers.waivers_in(namespace)
 
     def plan(
         self,
@@ -229,6 +210,10 @@ class PolicySet:
         selection = self._known_selection(namespace, namespace_labels)
         return selection is not None and (not selection.by_pod or self._plans.knows(selection.of(pod, subject)))
 
+    def knows_namespace(self, namespace: str, namespace_labels: Mapping[str, str] | None) -> bool:
+        """Whether the policies and the waivers for a namespace were selected already."""
+        return self._waivers.knows(namespace) and self._known_selection(namespace, namespace_labels) is not None
+
     def _known_selection(self, namespace: str, labels: Mapping[str, str] | None) -> _Selection | None:
         """The policies of a namespace with these labels; None if they must be selected first."""
         known = self._by_namespace.get(namespace)
@@ -249,13 +234,3 @@ class PolicySet:
         )
         by_pod = any(policy.selects_pod is not None for policy in policies)
         return _Selection(policies, by_pod, Plan() if by_pod else self._plans.plan(policies))
-
-
-def _most_compared(waivers: Iterable[CompiledWaiver]) -> int:
-    """The most image patterns of waivers that an image is compared with: they are filed by their literal beginnings."""
-    by_literal: Counter[tuple[str, ...]] = Counter()
-    for waiver in waivers:
-        for literal in waiver.literals:
-            by_literal[literal] += len(waiver.images)
-    of_all = by_literal.pop((), 0)
-    return of_all + max(by_literal.values(), default=0)

@@ -16,7 +16,8 @@ from sekisho.controls.image_signatures import Registry
 from sekisho.documents import Problem
 from sekisho.images import ImageError, RegistryPattern, parse, parse_pattern
 from sekisho.pods import Container, Pod, owner_names
-from sekisho.policies.matching import Selects, compile_selector, selects_names
+from sekisho.policies.index import Cues, cues_of
+from sekisho.policies.matching import Selects, compile_selector, pattern_cost, selects_names
 from sekisho.policies.problems import PolicyError, Problems
 from sekisho.policies.selectors import LabelSelector, NamespacePattern
 from sekisho.policies.types import GROUP, VERSION, PolicyMeta
@@ -171,7 +172,9 @@ class CompiledWaiver(Struct, frozen=True, eq=False):
     selects_labels, selects_name: None if it applies to pods with any labels, of any name.
     values: the values of findings that it exempts from; empty for all.
     literals: the beginnings of `images` without wildcards.
+    cues: its place in the index of a PolicySet.
     cost: the policies, values, patterns of names, and conditions on labels: what a denied pod may be compared with.
+    namespace_cost: what selecting it for a namespace costs, as `pattern_cost` gives it.
     """
 
     name: str
@@ -187,7 +190,9 @@ class CompiledWaiver(Struct, frozen=True, eq=False):
     label_keys: frozenset[str]
     values: frozenset[str]
     literals: frozenset[tuple[str, ...]]
+    cues: Cues
     cost: int
+    namespace_cost: int
 
     def selects(self, pod: Pod) -> bool:
         """Whether it applies to the pod or to some of its containers. The namespace is not checked."""
@@ -195,13 +200,9 @@ class CompiledWaiver(Struct, frozen=True, eq=False):
             return False
         return self.selects_name is None or any(map(self.selects_name, owner_names(pod)))
 
-    def covers(self, pod: Pod, container: Container | None) -> bool:
-        """Whether it applies to a container of a pod; None stands for the pod itself. The namespace is not checked."""
-        if not self.selects(pod):
-            return False
-        if not self.images and not self.containers:
-            return True
-        if container is None or (self.containers and container.name not in self.containers):
+    def covers(self, container: Container) -> bool:
+        """Whether it applies to a container of a pod that it selects."""
+        if self.containers and container.name not in self.containers:
             return False
         return not self.images or _lies_in(container.image or "", self.images)
 
@@ -217,8 +218,7 @@ def compile_waiver(waiver: PolicyWaiver) -> CompiledWaiver:
         problems.add("spec.expires", EXPIRES_RANGE)
     images = problems.of(lambda: tuple(_patterns(match.images or ()))) or ()
     selector = match.pod_selector or LabelSelector()
-    conditions = (match.names or (), selector.match_labels or (), selector.match_expressions or ())
-    compared = (spec.policies, spec.values or (), *conditions)
+    compared = (spec.policies, spec.values or (), selector.match_labels or (), selector.match_expressions or ())
     compiled = CompiledWaiver(
         name=waiver.title,
         policies=frozenset(spec.policies),
@@ -229,7 +229,9 @@ def compile_waiver(waiver: PolicyWaiver) -> CompiledWaiver:
         selects_labels=problems.of(compile_selector, match.pod_selector, "spec.match.podSelector"),
         selects_name=None if match.names is None else selects_names(match.names),
         values=frozenset(spec.values or ()),
-        cost=sum(map(len, compared)),
+        cues=cues_of(match.namespaces, None),
+        cost=sum(map(len, compared)) + pattern_cost(match.names or ()),
+        namespace_cost=pattern_cost(match.namespaces or ()),
         images=images,
         literals=frozenset(pattern.literal for pattern in images),
         containers=frozenset(match.containers or ()),

@@ -60,6 +60,9 @@ _MAX_TINY_BYTES: Final = 1024
 _MAX_EXEMPTIONS: Final = 10_000
 """What a denied pod may be compared with in waivers, where its review is judged at once; about 2 us for each.
 They are policies, values, conditions, and for each container patterns for images."""
+_MAX_PATTERNS: Final = 10_000
+"""The cost of all patterns for namespaces, as `pattern_cost` gives it; about 1 us each. With more, the first review in
+a namespace is judged apart."""
 _MAX_FEW_POLICIES: Final = 50
 """In the whole cluster. With more, a plan is not computed at once, which takes about 0.1 ms for each policy, and even a
 pod with few containers is judged at once only if its own policies cost little."""
@@ -370,16 +373,19 @@ def _is_quick(review: Review, size: int, policies: PolicySet, labels: Mapping[st
     """Whether a small review takes so little time that all others can wait for it. `size` is that of its body."""
     if policies.exemptions + review.containers * policies.exempt_images > _MAX_EXEMPTIONS:
         return False
+    namespace = review.namespace or ""
+    if policies.namespace_cost > _MAX_PATTERNS and not policies.knows_namespace(namespace, labels):
+        return False
     subject = review.user_info if review.is_pod else None
     is_few = len(policies) <= _MAX_FEW_POLICIES
     has_few_containers = is_few and review.containers <= _MAX_FEW_CONTAINERS
     if has_few_containers and size <= _MAX_TINY_BYTES:
         return True
-    if not is_few and not policies.is_planned(review.namespace or "", labels, review.pod, subject):
+    if not is_few and not policies.is_planned(namespace, labels, review.pod, subject):
         return False
     begin_trial()
     try:
-        plan = policies.plan(review.namespace or "", labels, review.pod, subject)
+        plan = policies.plan(namespace, labels, review.pod, subject)
     finally:
         end_trial(keep=False)
     if size * plan.cost > MAX_SMALL_PRODUCT:

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from sekisho.images import PatternIndex, RegistryPattern
 from sekisho.pods import ObjectMeta, Pod
-from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, PolicyWaiver, compile_policy, plans, sets
+from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicySet, PolicyWaiver, compile_policy, plans, waiver_index
 from sekisho.policies.advice import advice
 from sekisho.policies.compilation import CompiledPolicy
-from sekisho.policies.limits import MAX_POD_POLICIES, limit_problems
+from sekisho.policies.limits import MAX_COST, MAX_POD_POLICIES, limit_problems
 from sekisho.policies.loading import verify
 from sekisho.spelling import did_you_mean
 
@@ -209,6 +209,27 @@ def test_the_pod_policies_of_a_namespace_have_a_bounded_total_cost() -> None:
     assert limits(pod_policy("p0", images=registries(250)), *large) == []
 
 
+@pytest.mark.parametrize(
+    ("match", "entries"),
+    [
+        ({"podSelector": {"matchLabels": {f"l{number}": "x" for number in range(64)}}}, 64),
+        ({"podSelector": {"matchExpressions": [{"key": "l", "operator": "In", "values": ["a", "b"]}]}}, 3),
+        ({"excludeSubjects": {"users": ["x" * 512], "groups": ["g"]}}, 10),
+        ({"excludeSubjects": {"serviceAccounts": ["ns/name"]}, "excludeRuntimeClasses": ["gvisor"]}, 2),
+    ],
+)
+def test_what_a_pod_policy_selects_and_excludes_counts(match: Any, entries: int) -> None:
+    def matching(name: str, match: Any) -> PodPolicy:
+        spec = {"match": match, "controls": {"privileged": {}}}
+        return msgspec.convert({"metadata": {"name": name, "namespace": "shop"}, "spec": spec}, PodPolicy)
+
+    full = [pod_policy(f"p{number}", images=registries(255)) for number in range(7)]  # 1,792
+    left = MAX_COST - 1792 - entries - 2
+    assert limits(matching("one-more", match), *full, pod_policy("p7", images=registries(left))) == []
+    too_many = limits(matching("one-more", match), *full, pod_policy("p7", images=registries(left + 1)))
+    assert f"2049 checks and entries, {entries + 1} of them in this one" in too_many[0]
+
+
 def test_a_change_above_the_maximum_may_only_lower_the_cost() -> None:
     large = [pod_policy(f"p{number}", images=registries(250)) for number in range(9)]
     assert limits(pod_policy("p0", images=registries(249)), *large) == []
@@ -281,7 +302,7 @@ def test_every_pattern_and_authority_of_a_signature_rule_counts() -> None:
 
 
 def test_waivers_of_many_namespaces_take_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sets, "MAX_WAIVER_ENTRIES", 20_000)
+    monkeypatch.setattr(waiver_index, "MAX_ENTRIES", 20_000)
     spec = {"policies": [f"p{number}" for number in range(64)], "controls": ["privileged"], "reason": "x"}
     waivers = [
         msgspec.convert(

@@ -1,0 +1,61 @@
+"""The waivers of a PolicySet, by namespace and policy."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from sekisho.policies.index import NamespaceIndex
+from sekisho.policies.waivers import CompiledWaiver
+
+MAX_ENTRIES: Final = 500_000
+"""Names of namespaces, and waivers of a policy in one of them, that are cached; a full cache is cleared."""
+
+
+class WaiverIndex:
+    """Waivers in the order of their names, expired ones included. What applies to a namespace is selected once."""
+
+    def __init__(self, waivers: Iterable[CompiledWaiver]) -> None:
+        by_name = sorted(waivers, key=lambda waiver: waiver.name)
+        self._index = NamespaceIndex((waiver.cues, waiver) for waiver in by_name)
+        self._known: dict[str, Mapping[str, Sequence[CompiledWaiver]]] = {}
+        self._entries = 0
+        self.is_empty = not by_name
+        self.exemptions = sum(waiver.cost for waiver in by_name)
+        """The policies, values and conditions that waivers have: what a denied pod may be compared with."""
+        self.images = _most_compared(by_name)
+        """Patterns for images that one container of a denied pod may be compared with."""
+        self.namespace_cost = sum(waiver.namespace_cost for waiver in by_name)
+        """What selecting the waivers for a namespace may cost, as `pattern_cost` gives it."""
+        self.label_keys = frozenset[str]().union(*(waiver.label_keys for waiver in by_name))
+        """The keys of the pods' labels that waivers select pods by."""
+
+    def knows(self, namespace: str) -> bool:
+        """Whether the waivers for a namespace were selected already."""
+        return self.is_empty or namespace in self._known
+
+    def waivers_in(self, namespace: str) -> Mapping[str, Sequence[CompiledWaiver]]:
+        """The waivers for a namespace by the names of policies."""
+        known = self._known.get(namespace)
+        if known is None:
+            by_policy: dict[str, list[CompiledWaiver]] = {}
+            for waiver in self._index.candidates(namespace, {}):
+                if waiver.selects_namespace(namespace):
+                    for name in waiver.policies:
+                        by_policy.setdefault(name, []).append(waiver)
+            entries = 20 + sum(map(len, by_policy.values()))
+            if self._entries + entries > MAX_ENTRIES:
+                self._known.clear()
+                self._entries = 0
+            self._entries += entries
+            known = self._known[namespace] = by_policy
+        return known
+
+
+def _most_compared(waivers: Iterable[CompiledWaiver]) -> int:
+    """The most image patterns of waivers that an image is compared with: they are filed by their literal beginnings."""
+    by_literal: Counter[tuple[str, ...]] = Counter()
+    for waiver in waivers:
+        for literal in waiver.literals:
+            by_literal[literal] += len(waiver.images)
+    of_all = by_literal.pop((), 0)
+    return of_all + max(by_literal.values(), default=0)
