@@ -70,7 +70,7 @@ def test_unsigned_image_is_denied_with_the_fix(image: Image, options: tuple[str,
         "  no signature by an ImageAuthority",
         '  policy "signed" spec.controls.images.signatures[0]: denied: requires an image signed by release, and the '
         "image is not signed",
-        "    Fix: run cosign sign -r --key KEY IMAGE, then restart the workload.",
+        "    Fix: run cosign sign -r --key KEY IMAGE, then kubectl rollout restart KIND/NAME.",
     ]
 
 

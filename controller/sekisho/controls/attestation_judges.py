@@ -20,7 +20,7 @@ _REVISION: Final = re.compile("[@#]")
 """Begins the revision in the URI of a source."""
 _GRYPE: Final = "scan it with Grype in cosign's form (docs/scanned-images.md)"
 _TRIVY: Final = "run trivy image -f cosign-vuln -o scan.json IMAGE"
-_ATTEST: Final = "then cosign attest {key}--type %s --predicate %s IMAGE, then restart the workload"
+_ATTEST: Final = "then cosign attest {key}--type %s --predicate %s IMAGE, then kubectl rollout restart KIND/NAME"
 _SBOM_TYPES: Final[dict[SbomFormat, tuple[str, str]]] = {
     SbomFormat.CYCLONEDX: ("cyclonedx", "cyclonedx"),
     SbomFormat.SPDX: ("spdx-json", "spdxjson"),
@@ -152,7 +152,9 @@ def judge_other(
         says = (
             f"{path} is {values[path]}" if path in values else f"there is no short text, integer or boolean at {path}"
         )
-        fix = f"use an image for which {by} attested that {shown_values(equals)}, then restart the workload"
+        fix = (
+            f"use an image for which {by} attested that {shown_values(equals)}, then kubectl rollout restart KIND/NAME"
+        )
         return AttestationProblem(f"has an attestation {predicate_type} by {by} in which {says}", fix)
     attest = _ATTEST % (predicate_type, "predicate.json")
     fix = f"write what the statement says into predicate.json, {attest}"

@@ -147,7 +147,7 @@ def shared_signers(is_made: str, make: str, names: Sequence[str]) -> Fault:
     by = words(names, "and")
     return Fault(
         f"is {is_made} by {by} with keys or identities that they share",
-        f"{make} also by a key or an identity that only one of {by} has, then restart the workload",
+        f"{make} also by a key or an identity that only one of {by} has, then kubectl rollout restart KIND/NAME",
     )
 
 
@@ -210,7 +210,7 @@ def _fix(by: Signers, signed: Sequence[str], trust: Trust) -> str:
     """IMAGE is the image that the finding shows. Repeated with its digest, it would make the denial hard to read."""
     missing = [name for name in by.names if name not in signed]
     is_keyless = all(trust.authorities[name].keyless is not None for name in missing if name in trust.authorities)
-    return f"run cosign sign -r {'' if is_keyless else '--key KEY '}IMAGE, then restart the workload"
+    return f"run cosign sign -r {'' if is_keyless else '--key KEY '}IMAGE, then kubectl rollout restart KIND/NAME"
 
 
 def _verified(where: str, by: Signers) -> Signers:

@@ -181,7 +181,7 @@ DENIED: dict[str, tuple[ClusterPodPolicy, Sequence[Candidate], str]] = {
         [attested(QA, PASSED | {"passed": False})],
         f"has an attestation {QA} by release in which .passed is false (allowed: with an attestation {QA} by "
         'release in which .passed is true and .tests[0].name is "load"). Fix: use an image for which release attested '
-        'that .passed is true and .tests[0].name is "load", then restart the workload.',
+        'that .passed is true and .tests[0].name is "load", then kubectl rollout restart KIND/NAME.',
     ),
     "a value of another type": (EQUAL, [attested(QA, PASSED | {"passed": "true"})], 'in which .passed is "true" ('),
     "an integer instead of a boolean": (EQUAL, [attested(QA, PASSED | {"passed": 1})], "in which .passed is 1 ("),
@@ -236,7 +236,7 @@ def test_denials_say_how_to_attest() -> None:
     assert (
         "(allowed: with an SBOM in cyclonedx or spdx by release). Fix: run trivy image --format "
         "cyclonedx -o sbom.json IMAGE, then cosign attest --key KEY --type cyclonedx --predicate sbom.json IMAGE, "
-        "then restart the workload."
+        "then kubectl rollout restart KIND/NAME."
     ) in message(judged(SBOM))
     assert (
         f"(allowed: with a provenance by release, built by {BUILDER} from git+https://github.com/acme/*). "

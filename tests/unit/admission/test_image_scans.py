@@ -99,7 +99,7 @@ def test_denial_of_an_image_that_was_not_scanned_says_how_to_scan_it() -> None:
         f'policy "scanned" denies container "c0" for its image "{NAME}", which has no scan by scanner '
         "(allowed: scanned by scanner in the last 7d). Fix: run trivy image -f cosign-vuln "
         "-o scan.json IMAGE, then cosign attest --key KEY --type vuln --predicate scan.json IMAGE, then "
-        "restart the workload. [images]"
+        "kubectl rollout restart KIND/NAME. [images]"
     )
 
 

@@ -148,7 +148,7 @@ def test_image_that_is_not_signed_as_required_is_denied(name: str) -> None:
     assert text == (
         f'policy "signed" denies container "c0" for its image "{NAME}", {problem} (allowed: signed by '
         "release). Fix: run cosign sign -r --key KEY IMAGE, "
-        "then restart the workload. [images]"
+        "then kubectl rollout restart KIND/NAME. [images]"
     )
 
 
