@@ -30,7 +30,7 @@ from sekisho.pods import (
     is_windows,
 )
 from sekisho.policies import Default, Plan
-from sekisho.policies.defaults import DefaultLevel
+from sekisho.policies.compiled_defaults import DefaultLevel
 from sekisho.policies.safe_defaults import first_per_field
 
 APP_ARMOR_ANNOTATION: Final = "container.apparmor.security.beta.kubernetes.io/"

@@ -10,7 +10,7 @@ from sekisho.images.reference import ImageError, Reference, parse
 from sekisho.images.registries import parse_pattern
 from sekisho.pods import Pod
 from sekisho.policies import Default, Plan
-from sekisho.policies.defaults import DefaultLevel
+from sekisho.policies.compiled_defaults import DefaultLevel
 
 _MIRRORS: Final = DefaultLevel.MIRRORS
 

@@ -17,8 +17,8 @@ from sekisho.controls import CONTROLS, LEVELS, NEWEST, Control, Parameters
 from sekisho.documents import write_document
 from sekisho.findings import printable
 from sekisho.policies import ClusterPodPolicy, PodPolicy, PolicyWaiver, compile_policy
+from sekisho.policies.compiled_defaults import DefaultLevel
 from sekisho.policies.crd import schema_of
-from sekisho.policies.defaults import DefaultLevel
 from sekisho.policies.selectors import PodMatch
 from sekisho.policies.types import PodPolicySpec
 from sekisho.policies.waivers import WaiverMatch

@@ -4,7 +4,7 @@ from sekisho.documents import Problem
 from sekisho.policies.authorities import CompiledAuthority, ImageAuthority, compile_authority
 from sekisho.policies.catalogs import ImageCatalog, compile_catalog
 from sekisho.policies.compilation import CompiledPolicy, compile_policy
-from sekisho.policies.defaults import Default
+from sekisho.policies.compiled_defaults import Default
 from sekisho.policies.loading import Policy, compile_any, decode, decode_policy
 from sekisho.policies.plans import Plan, Step
 from sekisho.policies.problems import PolicyError

@@ -24,7 +24,7 @@ from sekisho.controls import (
 )
 from sekisho.controls.image_catalogs import CatalogNames
 from sekisho.documents import Problem
-from sekisho.policies.defaults import Default, compile_defaults
+from sekisho.policies.compiled_defaults import Default, compile_defaults
 from sekisho.policies.index import Cues, cues_of
 from sekisho.policies.matching import (
     Selects,

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from sekisho.globs import globs_meet
 from sekisho.policies.compilation import CompiledPolicy
-from sekisho.policies.defaults import DefaultLevel
+from sekisho.policies.compiled_defaults import DefaultLevel
 from sekisho.policies.selectors import LabelSelector, Match
 from sekisho.policies.status import MAX_CONFLICTS, Conflict
 from sekisho.policies.types import ClusterPodPolicy, PodPolicy

@@ -5,7 +5,7 @@ from typing import Final
 
 from sekisho.documents import Problem
 from sekisho.policies.compilation import CompiledPolicy, compile_policy
-from sekisho.policies.defaults import entries_of
+from sekisho.policies.compiled_defaults import entries_of
 from sekisho.policies.sets import PolicySet
 from sekisho.policies.types import PodPolicy
 

@@ -15,7 +15,7 @@ from sekisho.controls import CONTROLS, Check, EvidenceCheck, WorkloadCheck
 from sekisho.controls.images import Images, names_image
 from sekisho.images.reference import Reference
 from sekisho.policies.compilation import CompiledPolicy, Rule, cost_of
-from sekisho.policies.defaults import Default, DefaultLevel, entries_of
+from sekisho.policies.compiled_defaults import Default, DefaultLevel, entries_of
 from sekisho.policies.safe_defaults import first_per_field, requires_a_value, safe_defaults
 from sekisho.policies.types import Enforcement, TemplateEnforcement
 from sekisho.remembered import note, noted

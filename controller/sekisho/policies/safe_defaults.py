@@ -8,7 +8,7 @@ import msgspec
 
 from sekisho.controls import Check
 from sekisho.pods import Pod, container_refs
-from sekisho.policies.defaults import Default, DefaultLevel
+from sekisho.policies.compiled_defaults import Default, DefaultLevel
 
 _CHANGING: Final = (DefaultLevel.PULL, DefaultLevel.MIRRORS)
 """Levels whose defaults change a value that is always there."""
