@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
@@ -18,25 +18,25 @@ from sekisho.cluster.events import Reason
 from sekisho.cluster.lease import Lease, lease_path
 from sekisho.cluster.owners import ObjectReference
 from sekisho.cluster.reflector import Reflector
-from sekisho.cluster.replicas import Counts, Recent, Replica, forgotten, live, observe, silent
+from sekisho.cluster.replicas import Replica, forgotten, live, observe, silent
 from sekisho.operator.auditor import Audited
 from sekisho.operator.authorities import wanted_authority_status
 from sekisho.operator.authority_sources import AuthoritySources
-from sekisho.operator.catalogs import catalog_numbers, counts_of, stored_notices, wanted_catalog_status
-from sekisho.operator.catalogs import notice_text as notice_text_of_catalog
-from sekisho.operator.catalogs import unreported as unreported_ends
+from sekisho.operator.catalogs import catalog_numbers, counts_of, wanted_catalog_status
 from sekisho.operator.events import Notice, write_warning
 from sekisho.operator.metrics import Metrics, Subject
+from sekisho.operator.notices import without_notices, write_notices
 from sekisho.operator.objects import FIELD_MANAGER
 from sekisho.operator.proof import Proof
 from sekisho.operator.records import Record, Status, read_record
 from sekisho.operator.right_statuses import RightStatuses
+from sekisho.operator.shown_counts import ShownCounts
 from sekisho.operator.status import Sources, View, waivers_in_effect, wanted_policy_status
-from sekisho.operator.waivers import next_change, notice_text, wanted_waiver_status
+from sekisho.operator.waivers import next_change, wanted_waiver_status
 from sekisho.policies import PolicyWaiver
 from sekisho.policies.conflicts import Conflicts
 from sekisho.policies.idle import EXEMPT_NAMESPACES
-from sekisho.policies.status import ImageCatalogStatus, PolicyImpact, PolicyStatus, PolicyWaiverStatus
+from sekisho.policies.status import PolicyImpact
 from sekisho.policies.types import GROUP, VERSION
 
 logger = logging.getLogger(__name__)
@@ -48,13 +48,10 @@ RECOMPUTE_SECONDS: Final = 1.0
 """While statuses are being written, all of them are computed again at most this often."""
 RESYNC_SECONDS: Final = 60.0
 """The longest time between two computations of all statuses."""
-COUNT_SECONDS: Final = 60.0
-"""The counts of one policy change in its status at most this often."""
 END_SECONDS: Final = 20.0
 """How long a controller that is to stop may take to say that pods are not judged; the kubelet gives it 30 s."""
 MAX_RETRY_SECONDS: Final = 300.0
 """The longest wait before a status that could not be written is tried again."""
-_NONE: Final = Recent(0, 0)
 
 
 class StatusKeeper:
@@ -372,9 +369,9 @@ class StatusKeeper:
         """Write a status, and the Event that goes with it; gives the error of a failure, which is tried again later."""
         failure: Exception | None = None
         try:
-            await self._warn(record, status, now)
+            await write_notices(self._api, record, status, self._identity, now)
         except (ApiError, ApiUnavailable) as error:
-            failure, status = error, _without_notice(record, status)
+            failure, status = error, without_notices(record, status)
         try:
             if status != record.status:
                 self._writing[record.uid] = status
@@ -409,28 +406,6 @@ class StatusKeeper:
         if known is not None:  # else it was deleted meanwhile
             self._records[record.uid] = read_record(msgspec.json.decode(raw), known, self._exempt)
 
-    async def _warn(self, record: Record, status: Status, now: datetime) -> None:
-        """Write an Event before a waiver or entries of a catalog end, once for each notice. The status records it, as
-        Events are deleted within hours.
-        """
-        regarding = ObjectReference(f"{GROUP}/{VERSION}", record.resource.name, record.title, "", record.uid)
-        if record.catalog is not None:
-            for ending in unreported_ends(record, now):
-                note, key = (
-                    notice_text_of_catalog(record.catalog, ending),
-                    f"{ending.days} {ending.until} {ending.marks}",
-                )
-                notice = Notice(regarding, Reason.CATALOG_ENTRIES_ENDING.value, "CertifyImages", note, key)
-                await write_warning(self._api, notice, self._identity, now)
-        if not isinstance(status, PolicyWaiverStatus) or not isinstance(record.policy, PolicyWaiver):
-            return
-        days = status.expires_within_days
-        if days is None or days == _stored_notice(record):
-            return
-        key = f"{days} {record.policy.spec.expires.isoformat()}"
-        notice = Notice(regarding, Reason.POLICY_EXPIRING.value, "ExemptPods", notice_text(record.policy), key)
-        await write_warning(self._api, notice, self._identity, now)
-
     async def _warn_of_replicas(self, view: View) -> None:
         """Write an Event for each replica that serves no reviews, once for each reason. Never raises."""
         problems = {(replica.name, replica.problem) for replica in view.replicas if replica.problem}
@@ -454,52 +429,6 @@ class StatusKeeper:
         return None
 
 
-class ShownCounts:
-    """Denials and warnings as statuses show them: those of one policy change once in COUNT_SECONDS at most."""
-
-    def __init__(self) -> None:
-        self._shown: dict[str, tuple[Recent, float]] = {}
-
-    def of(self, records: Iterable[Record], reports: Sequence[Replica], now: float) -> Counts:
-        """The counts to show, by the policies' titles; zero for those without."""
-        shown: dict[str, tuple[Recent, float]] = {}
-        counts: dict[str, Recent] = {}
-        reported = {title for report in reports for title in report.counts}
-        for record in records:
-            if not record.is_policy:
-                continue
-            before, at = self._shown.get(record.uid) or (_stored_counts(record), now - COUNT_SECONDS)
-            if before == _NONE and now - at >= COUNT_SECONDS and record.title not in reported:
-                continue  # as for most of thousands of policies
-            present = _reported_counts(record, reports)
-            is_due = present is not None and present != before and now - at >= COUNT_SECONDS
-            shown[record.uid] = (present, now) if is_due and present is not None else (before, at)
-            counts[record.title] = shown[record.uid][0]
-        self._shown = shown
-        return counts
-
-
-def _stored_counts(record: Record) -> Recent:
-    status = record.status
-    if not isinstance(status, PolicyStatus):
-        return _NONE
-    return Recent(status.denials or 0, status.warnings or 0, status.without_event or 0, status.audited or 0)
-
-
-def _reported_counts(record: Record, reports: Sequence[Replica]) -> Recent | None:
-    """The counts of a policy by the replicas that have read it; None when none has."""
-    plural = record.resource.plural
-    counts = [r.counts.get(record.title, _NONE) for r in reports if r.has_reached(plural, record.created)]
-    if not counts:
-        return None
-    return Recent(
-        sum(count.denials for count in counts),
-        sum(count.warnings for count in counts),
-        sum(count.without_event for count in counts),
-        sum(count.audited for count in counts),
-    )
-
-
 def _status_path(record: Record) -> str:
     namespace, _, name = record.title.rpartition("/")
     within = f"namespaces/{namespace}/" if namespace else ""
@@ -509,19 +438,6 @@ def _status_path(record: Record) -> str:
 def _is_observed(record: Record) -> bool:
     """Whether the stored status is about the present generation."""
     return record.status is not None and record.status.observed_generation == record.generation
-
-
-def _stored_notice(record: Record) -> int | None:
-    return record.status.expires_within_days if isinstance(record.status, PolicyWaiverStatus) else None
-
-
-def _without_notice(record: Record, status: Status) -> Status:
-    """The status with the notice that is stored: it must not say that an Event was written that was not."""
-    if isinstance(status, ImageCatalogStatus):
-        return msgspec.structs.replace(status, notices=tuple(stored_notices(record)) or None)
-    if not isinstance(status, PolicyWaiverStatus):
-        return status
-    return msgspec.structs.replace(status, expires_within_days=_stored_notice(record))
 
 
 def essence(replicas: Mapping[str, Replica], newest: Mapping[str, int], now: float) -> list[tuple[Any, ...]]:

@@ -21,8 +21,9 @@ from sekisho.cluster.replicas import (
     annotation_of,
 )
 from sekisho.operator.metrics import Metrics
-from sekisho.operator.policy_status import BATCH, COUNT_SECONDS, ShownCounts, StatusKeeper, essence
+from sekisho.operator.policy_status import BATCH, StatusKeeper, essence
 from sekisho.operator.records import Record, read_record
+from sekisho.operator.shown_counts import COUNT_SECONDS, ShownCounts
 from sekisho.operator.status import View, wanted_policy_status
 from sekisho.policies.status import Conflict, PolicyStatus
 from sekisho.timestamps import micro_time
