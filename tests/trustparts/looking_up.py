@@ -69,6 +69,8 @@ def look_up(
             datetime.now(UTC),
             candidates.omitted,
             predicates,
+            may_hide_vex=candidates.may_hide_vex,
+            large_scan=candidates.large_scan,
         )
 
     return asyncio.run(facts())

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sekisho.images.attested import PROVENANCE_PREDICATES, SBOM_PREDICATES, Build
-from sekisho.images.evidence import ImageFacts
+from sekisho.images.evidence import MAX_PAYLOAD_BYTES, ImageFacts
 from sekisho.images.scan_reports import Severity
 from sekisho.images.scans import SCAN_PREDICATE, Scan
 from sekisho.images.vex import VEX_PREDICATES, Vex
@@ -125,6 +125,19 @@ def test_scan_by_another_key_does_not_count(
     attach(image, scan_predicate(grype(digest=image.digest), now()))
     assert scans(image, odd_registry, cosign.new_key("no-scanner")) == []
     assert len(scans(image, odd_registry, key)) == 1
+
+
+def test_scan_does_not_count_where_a_newer_one_is_too_large_to_be_read(
+    image: Image, odd_registry: OddRegistry, key: Key, attach: Attach
+) -> None:
+    attach(image, scan_predicate(trivy(digest=image.digest), now()))
+    assert [scan.problem for scan in scans(image, odd_registry, key)] == [""]
+    large = trivy(trivy_row(Description="x" * (MAX_PAYLOAD_BYTES * 3 // 4)), digest=image.digest)
+    attach(image, scan_predicate(large, now()))
+    (problem,) = (scan.problem for scan in scans(image, odd_registry, key))
+    assert "a newer one may be in an attestation of more than 16,777,216 bytes" in problem
+    attach(image, scan_predicate(trivy(digest=image.digest), now() + timedelta(seconds=1)))
+    assert [scan.problem for scan in scans(image, odd_registry, key)] == [""]
 
 
 def test_scan_of_another_image_does_not_count(

@@ -12,7 +12,15 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from sekisho.images.evidence import MAX_ATTESTATIONS, MAX_SCANS, MAX_SCANS_BYTES, MAX_VEX, Attestation
+from sekisho.images.evidence import (
+    MAX_ATTESTATIONS,
+    MAX_PAYLOAD_BYTES,
+    MAX_SCANS,
+    MAX_SCANS_BYTES,
+    MAX_VEX,
+    Attestation,
+)
+from sekisho.images.scans import Scan
 from sekisho.images.scans import united as united_scans
 from sekisho.images.vex import VEX_UNKEPT, VEX_UNREAD, Vex
 from sekisho.images.vex import united as united_documents
@@ -20,11 +28,14 @@ from sekisho.images.vex import united as united_documents
 MAX_SIGNERS: Final = 64
 """Signatures of one attestation that are kept."""
 _MAX_VEX_BYTES: Final = 256 << 10
+_LARGE_SCAN: Final = f"a newer one may be in an attestation of more than {MAX_PAYLOAD_BYTES:,} bytes, which is not read"
 
 _Ranked = list[tuple[Any, Attestation]]
 
 
-def keep(attestations: Iterable[Attestation], *, may_hide_vex: bool) -> tuple[tuple[Attestation, ...], list[str]]:
+def keep(
+    attestations: Iterable[Attestation], *, may_hide_vex: bool, large_scan: datetime | None = None
+) -> tuple[tuple[Attestation, ...], list[str]]:
     """The attestations that count, each once, and why others do not.
 
     Of each scanner and signer the newest scan; the newest VEX documents; and the others. Where there is no room for
@@ -33,6 +44,8 @@ def keep(attestations: Iterable[Attestation], *, may_hide_vex: bool) -> tuple[tu
     Statements of one kind, signer and time count as one that says what all of them say: which one is newer is unknown.
 
     may_hide_vex: whether a VEX document may be among what was not read. Then none counts: it may be the newest.
+    large_scan: when the newest scan that is too large to be read may have been attached; None where there is none. An
+        older scan has a problem: the newest decides.
     """
     scans: dict[Hashable, list[Attestation]] = defaultdict(list)
     documents: dict[Hashable, list[Attestation]] = defaultdict(list)
@@ -45,7 +58,8 @@ def keep(attestations: Iterable[Attestation], *, may_hide_vex: bool) -> tuple[tu
             documents[one.vex.issued, signers].append(one)
         else:
             others[one.predicate_type, one.build, frozenset(one.values.items()), signers].append(one)
-    kept = _first(_ranked_scans(map(_newest_scan, scans.values())), MAX_SCANS, MAX_SCANS_BYTES)
+    newest = [_unless_outdated(_newest_scan(of_signer), large_scan) for of_signer in scans.values()]
+    kept = _first(_ranked_scans(newest), MAX_SCANS, MAX_SCANS_BYTES)
     problems = [VEX_UNREAD] if may_hide_vex else []
     read_documents = () if may_hide_vex else documents.values()
     kept += _kept_documents(_ranked_documents(map(_united_document, read_documents)))
@@ -78,6 +92,13 @@ def _newest_scan(of_signer: Sequence[Attestation]) -> Attestation:
     finished = max(one.scan.finished for one in of_signer if one.scan is not None)
     newest = [one for one in of_signer if one.scan is not None and one.scan.finished == finished]
     return replace(_listed_first(newest), scan=united_scans([one.scan for one in newest if one.scan is not None]))
+
+
+def _unless_outdated(one: Attestation, large_scan: datetime | None) -> Attestation:
+    """A scan; with a problem where one that is not read may be newer."""
+    if one.scan is None or large_scan is None or one.scan.finished > large_scan:
+        return one
+    return replace(one, scan=Scan(one.scan.finished, one.scan.scanner, problem=_LARGE_SCAN))
 
 
 def _united_document(at_once: Sequence[Attestation]) -> Attestation:

@@ -85,6 +85,7 @@ def verify(
     predicates: Collection[str] = (),
     *,
     may_hide_vex: bool = False,
+    large_scan: datetime | None = None,
 ) -> ImageFacts:
     """The facts about an image.
 
@@ -95,16 +96,15 @@ def verify(
     omitted: the number of candidates that were found and not read.
     predicates: the types of attestations that policies need, and the paths in them (`predicate_values.needed_path`).
     may_hide_vex: whether a VEX document may be among those that were not read. Then none counts: it may be the newest.
+    large_scan: when the newest scan that is too large to be read may have been attached; None where there is none.
 
     Takes milliseconds for each candidate with a certificate, and the first one imports sigstore: call it in a thread
     where an authority is keyless.
     """
     results = list(_results(candidates[:MAX_CANDIDATES], repository, digest, authorities, predicates))
-    needs_vex = not set(VEX_PREDICATES).isdisjoint(predicates)
-    attestations, unkept = keep(
-        [result.attestation for result in results if result.attestation is not None],
-        may_hide_vex=needs_vex and (may_hide_vex or len(candidates) > MAX_CANDIDATES),
-    )
+    read = [result.attestation for result in results if result.attestation is not None]
+    may_hide_vex = _needs_vex(predicates) and (may_hide_vex or len(candidates) > MAX_CANDIDATES)
+    attestations, unkept = keep(read, may_hide_vex=may_hide_vex, large_scan=large_scan)
     problems = dict.fromkeys([*unkept, *(_short(result.problem) for result in results if result.problem)])
     return ImageFacts(
         repository=repository,
@@ -118,6 +118,10 @@ def verify(
         predicates=tuple(sorted(predicates)),
         attestations=attestations,
     )
+
+
+def _needs_vex(predicates: Collection[str]) -> bool:
+    return not set(VEX_PREDICATES).isdisjoint(predicates)
 
 
 def _distinct(signatures: Iterable[Signature]) -> tuple[Signature, ...]:

@@ -6,8 +6,8 @@ Source: https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Collection, Coroutine, Hashable, Sequence
+from datetime import datetime
 from itertools import chain, islice, zip_longest
 from typing import Any, Final, TypeVar
 
@@ -22,10 +22,9 @@ from sekisho.images.evidence import (
     Candidate,
 )
 from sekisho.images.reference import is_digest
-from sekisho.images.statements import SIGN_PREDICATE
-from sekisho.images.vex import VEX_PREDICATES
 from sekisho.registry.client import Referrers, RegistryClient, Repository
 from sekisho.registry.errors import Failure, RegistryError
+from sekisho.registry.hints import attached_at, hint_of, in_order, layer_type, may_be_scan, may_be_vex
 from sekisho.registry.manifests import Descriptor
 from sekisho.registry.room import Hold
 
@@ -54,12 +53,15 @@ class Candidates(Struct, frozen=True):
     omitted: how many more there are at least, which no one has looked at.
     problems: why some of what is listed could not be read, a clause each.
     may_hide_vex: whether a VEX document may be among those omitted, by hints that nobody has signed.
+    large_scan: when the newest that may be a scan and has more than MAX_PAYLOAD_BYTES was attached, by such hints; a
+        distant future where it is not said; None where there is none.
     """
 
     candidates: tuple[Candidate, ...] = ()
     omitted: int = 0
     problems: tuple[str, ...] = ()
     may_hide_vex: bool = False
+    large_scan: datetime | None = None
 
 
 class Wanted(Struct, frozen=True, eq=False):
@@ -74,12 +76,13 @@ class Wanted(Struct, frozen=True, eq=False):
 
 
 class _Layer(Struct, frozen=True, gc=False):
-    """hint: what the manifest says is signed, which nobody has signed; empty where it says nothing."""
+    """hint: what is signed; attached: when it was; both as annotations say, which nobody has signed, or empty."""
 
     source: str
     manifest: str
     descriptor: Descriptor
     hint: str
+    attached: str
 
 
 class _Layers(Struct, frozen=True, gc=False):
@@ -105,12 +108,12 @@ async def of_referrers(
 
     Raises RegistryError.
     """
-    distinct = _in_order(_distinct(referrers.descriptors), wanted.predicates if wanted is not None else ())
+    distinct = in_order(_distinct(referrers.descriptors), wanted.predicates if wanted is not None else ())
     attached, problems = await _readable(
         [_layers(client, repository, one.digest, source) for one in distinct[:MAX_CANDIDATES]]
     )
     unread = distinct[MAX_CANDIDATES:]
-    may_hide_vex = referrers.omitted > 0 or any(_may_be_vex(_hint(one)) for one in unread)
+    may_hide_vex = referrers.omitted > 0 or any(may_be_vex(hint_of(one)) for one in unread)
     listed = Candidates((), referrers.omitted + len(unread), problems, may_hide_vex)
     return joined(listed, await _read_layers(client, repository, attached, wanted, max_attestation_bytes))
 
@@ -152,7 +155,13 @@ async def _layers(client: RegistryClient, repository: Repository, reference: str
     """
     content = await client.manifest(repository, reference, MAX_ATTACHED_BYTES)
     layers = [
-        _Layer(source, content.digest, layer, content.manifest.predicate_type)
+        _Layer(
+            source,
+            content.digest,
+            layer,
+            content.manifest.predicate_type or layer_type(layer),
+            content.manifest.created,
+        )
         for layer in content.manifest.layers or ()
         if layer.media_type.startswith(BUNDLE) or layer.media_type in (SIMPLE_SIGNING, ENVELOPE)
     ]
@@ -175,7 +184,7 @@ async def _read_layers(
     layers = [layer for one in attached for layer in one.layers]
     read: list[_Layer] = []
     unread: list[_Layer] = []
-    total = large = 0
+    total = total_large = 0
     for layer in layers:
         size = layer.descriptor.size
         if len(read) >= MAX_CANDIDATES or size < 0:
@@ -183,36 +192,28 @@ async def _read_layers(
         elif size <= MAX_LAYER_BYTES and total + size <= MAX_TOTAL_BYTES:
             read.append(layer)
             total += size
-        elif _may_be_wanted(layer, wanted) and size <= MAX_PAYLOAD_BYTES and large + size <= max_large:
+        elif _may_be_wanted(layer, wanted) and size <= MAX_PAYLOAD_BYTES and total_large + size <= max_large:
             read.append(layer)
-            large += size
+            total_large += size
         else:
             unread.append(layer)
-    if wanted is not None and total + large > MAX_UNHELD_BYTES:
-        await wanted.hold.take(total + large)
+    if wanted is not None and total + total_large > MAX_UNHELD_BYTES:
+        await wanted.hold.take(total + total_large)
     payloads, problems = await _readable([_candidate(client, repository, layer) for layer in read])
-    sizes = [layer.descriptor.size for layer in layers if _may_be_wanted(layer, wanted)]
+    large = [one for one in layers if _may_be_wanted(one, wanted) and one.descriptor.size > MAX_PAYLOAD_BYTES]
     too_large = [
-        f"an attestation has {size:,} bytes; the maximum is {MAX_PAYLOAD_BYTES:,}"
-        for size in sizes
-        if size > MAX_PAYLOAD_BYTES
+        f"an attestation has {one.descriptor.size:,} bytes; the maximum is {MAX_PAYLOAD_BYTES:,}" for one in large
     ]
+    large_scan = max((attached_at(one.attached) for one in large if may_be_scan(one.hint)), default=None)
     omitted = [layer for one in attached for layer in one.omitted] + unread
-    may_hide_vex = any(_may_be_vex(layer.hint) for layer in omitted)
-    return Candidates(tuple(payloads), len(omitted), (*too_large, *problems)[:MAX_PROBLEMS], may_hide_vex)
+    may_hide_vex = any(may_be_vex(layer.hint) for layer in omitted)
+    said = (*too_large, *problems)[:MAX_PROBLEMS]
+    return Candidates(tuple(payloads), len(omitted), said, may_hide_vex, large_scan)
 
 
 def _may_be_wanted(layer: _Layer, wanted: Wanted | None) -> bool:
     """Whether a layer may be an attestation that a policy needs. One with another hint would only cost its bytes."""
     return wanted is not None and bool(wanted.predicates) and (not layer.hint or layer.hint in wanted.predicates)
-
-
-def _hint(descriptor: Descriptor) -> str:
-    return descriptor.annotations.predicate_type if descriptor.annotations is not None else ""
-
-
-def _may_be_vex(hint: str) -> bool:
-    return not hint or hint in VEX_PREDICATES
 
 
 async def _candidate(client: RegistryClient, repository: Repository, layer: _Layer) -> Candidate:
@@ -257,29 +258,6 @@ def _distinct(descriptors: Sequence[Descriptor]) -> list[Descriptor]:
     return list({descriptor.digest: descriptor for descriptor in descriptors if is_digest(descriptor.digest)}.values())
 
 
-def _in_order(descriptors: Sequence[Descriptor], predicates: Collection[str]) -> list[Descriptor]:
-    """In which order to read, by hints that nobody has signed: signatures, what gives none, attestations.
-
-    Nothing is left out because of a hint but what is past the bounds. Of the attestations that policies need, the
-    newest of each type come first. Without hints, registries list the oldest or the newest first: then both ends come
-    first.
-    """
-    by_rank: list[list[Descriptor]] = [[], [], [], []]
-    for descriptor in descriptors:
-        hint = _hint(descriptor)
-        by_rank[0 if hint == SIGN_PREDICATE else 1 if not hint else 2 if hint in predicates else 3].append(descriptor)
-    signatures, unknown, needed, others = by_rank
-    if predicates and len(descriptors) > MAX_CANDIDATES:
-        unknown = [unknown[index // 2 if index % 2 == 0 else -1 - index // 2] for index in range(len(unknown))]
-    needed.sort(key=lambda one: one.annotations.created if one.annotations is not None else "", reverse=True)
-    numbers: Counter[str] = Counter()
-    by_number: dict[int, list[Descriptor]] = {}
-    for descriptor in needed:  # many of one type do not hide the others
-        numbers[_hint(descriptor)] += 1
-        by_number.setdefault(numbers[_hint(descriptor)], []).append(descriptor)
-    return [*signatures, *unknown, *chain.from_iterable(by_number.values()), *others]
-
-
 def joined(*sources: Candidates) -> Candidates:
     """The candidates of several sources, within the bound for an image, each layer of a manifest once.
 
@@ -294,6 +272,7 @@ def joined(*sources: Candidates) -> Candidates:
         sum(source.omitted for source in sources) + len(distinct) - len(kept),
         tuple(chain.from_iterable(source.problems for source in sources))[:MAX_PROBLEMS],
         any(source.may_hide_vex for source in sources) or len(kept) < len(distinct),
+        max((source.large_scan for source in sources if source.large_scan is not None), default=None),
     )
 
 

@@ -37,10 +37,14 @@ MAX_SIGNATURE_LENGTH: Final = 4096
 
 
 class Annotations(Struct, frozen=True, gc=False):
-    """What is read of a descriptor's annotations, which nobody has signed; empty where it is not there."""
+    """What is read of a descriptor's annotations, which nobody has signed; empty where it is not there.
+
+    layer_type: the predicate type of an attestation in the older format.
+    """
 
     predicate_type: str = msgspec.field(name="dev.sigstore.bundle.predicateType", default="")
     created: str = msgspec.field(name="org.opencontainers.image.created", default="")
+    layer_type: str = msgspec.field(name="predicateType", default="")
     signature: str | None = msgspec.field(name="dev.cosignproject.cosign/signature", default=None)
     certificate: str | None = msgspec.field(name="dev.sigstore.cosign/certificate", default=None)
 
@@ -61,16 +65,18 @@ class Descriptor(Struct, frozen=True, gc=False):
 class ImageManifest(Struct, frozen=True):
     """A manifest, which has layers, or an index, which has manifests; None for none, as some registries write it.
 
-    predicate_type: what an annotation says about it, which nobody has signed; empty where there is none.
+    predicate_type, created: what annotations say about it, which nobody has signed; empty where there are none.
     """
 
     layers: tuple[Descriptor, ...] | None
     manifests: tuple[Descriptor, ...] | None
-    predicate_type: str
+    predicate_type: str = ""
+    created: str = ""
 
 
-class _Hint(Struct, frozen=True):
+class _Hints(Struct, frozen=True):
     predicate_type: Any = msgspec.field(name="dev.sigstore.bundle.predicateType", default="")
+    created: Any = msgspec.field(name="org.opencontainers.image.created", default="")
 
 
 class _Platform(Struct, frozen=True):
@@ -104,7 +110,7 @@ _NAMES: Final = frozenset(
 )
 _ANNOTATIONS: Final = frozenset(("annotations",))
 _decoder = msgspec.json.Decoder(_Manifest)
-_hint_decoder = msgspec.json.Decoder(_Hint)
+_hints_decoder = msgspec.json.Decoder(_Hints)
 _platform_decoder = msgspec.json.Decoder(_Platform)
 
 
@@ -148,7 +154,7 @@ def decode_manifest(content: bytes, media_type: str, name: str) -> ImageManifest
     wrong = ("an index", "layers") if media_type in INDEXES else ("a manifest", "manifests")
     if getattr(manifest, wrong[1]) is not None:
         raise RegistryError(Failure.INVALID, f"{name} is {wrong[0]} and has {wrong[1]}")
-    return ImageManifest(_cut(manifest.layers), _cut(manifest.manifests), _hint(manifest.annotations))
+    return ImageManifest(_cut(manifest.layers), _cut(manifest.manifests), *_hints(manifest.annotations))
 
 
 def _cut(descriptors: Sequence[_Descriptor] | None) -> tuple[Descriptor, ...] | None:
@@ -171,18 +177,23 @@ def _cut_annotations(written: Annotations) -> Annotations:
     return Annotations(
         written.predicate_type[:MAX_URI_LENGTH],
         written.created[:MAX_TEXT_LENGTH],
+        written.layer_type[:MAX_URI_LENGTH],
         None if written.signature is None else written.signature[:MAX_SIGNATURE_LENGTH],
         None if written.certificate is None else "",
     )
 
 
-def _hint(annotations: msgspec.Raw) -> str:
-    """The predicate type that the annotations of a manifest name; empty where they name none."""
+def _hints(annotations: msgspec.Raw) -> tuple[str, str]:
+    """The predicate type that the annotations of a manifest name, and its time; empty where they name none."""
     try:
-        hint = _hint_decoder.decode(annotations).predicate_type
+        hints = _hints_decoder.decode(annotations)
     except msgspec.DecodeError:  # they are not a mapping, or there are none
-        return ""
-    return hint[:MAX_URI_LENGTH] if isinstance(hint, str) else ""
+        return "", ""
+    predicate_type, created = hints.predicate_type, hints.created
+    return (
+        predicate_type[:MAX_URI_LENGTH] if isinstance(predicate_type, str) else "",
+        created[:MAX_TEXT_LENGTH] if isinstance(created, str) else "",
+    )
 
 
 def _platform(written: msgspec.Raw) -> str:

@@ -429,6 +429,7 @@ class EvidenceStore:
             omitted=attached.omitted,
             predicates=predicates,
             may_hide_vex=attached.may_hide_vex,
+            large_scan=attached.large_scan,
         )
         size = sum(len(candidate.payload) for candidate in attached.candidates)
         keys = sum(len(authority.keys) for authority in authorities)

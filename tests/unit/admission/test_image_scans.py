@@ -299,6 +299,22 @@ VEX = {"by": {"anyOf": ["other"]}}
 DIRTY = scanned_by(report=trivy(trivy_row("CVE-2024-0001")))
 
 
+@pytest.mark.parametrize("age", [timedelta(), HOUR])
+def test_scan_does_not_count_while_one_that_may_be_newer_is_too_large_to_be_read(age: timedelta) -> None:
+    read = {SCAN_PREDICATE}
+    attached, authorities = [scanned_by(finished=NOW - HOUR)], list(AUTHORITIES.values())
+    for large_scan, is_denied in ((NOW - HOUR + age, True), (NOW - HOUR - timedelta(seconds=1), False)):
+        verified = verify(REPOSITORY, IMAGE, attached, authorities, NOW, predicates=read, large_scan=large_scan)
+        evaluation = judged(facts_of(shared(verified, NOW)))
+        assert evaluation.is_denied is is_denied
+        if is_denied:
+            assert (
+                f"which has no valid scan; that of {rfc3339(NOW - HOUR)} does not count: a newer one may be in an "
+                "attestation of more than 16,777,216 bytes, which is not read (allowed: scanned by scanner in the last "
+                "7d). Fix: run trivy image"
+            ) in message(evaluation)
+
+
 @pytest.mark.parametrize("status", ["not_affected", "fixed"])
 def test_vulnerability_that_a_vex_document_excludes_does_not_count(status: str) -> None:
     required = policy(maximum=STRICT, vex=VEX)

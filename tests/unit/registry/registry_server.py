@@ -93,10 +93,13 @@ class Registry:
         config = descriptor(EMPTY, "application/vnd.oci.empty.v1+json")
         return {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": listed} | more
 
-    def attach(self, image: str, payload: bytes, *, predicate: str = "", media_type: str = BUNDLE_V3) -> str:
+    def attach(
+        self, image: str, payload: bytes, *, predicate: str = "", media_type: str = BUNDLE_V3, created: str = ""
+    ) -> str:
         """Attach a bundle to an image by the referrers API, or by the fallback tag where there is none."""
         subject = {"mediaType": OCI_MANIFEST, "digest": image, "size": 2}
-        annotations = {"dev.sigstore.bundle.predicateType": predicate} if predicate else {}
+        both = (("dev.sigstore.bundle.predicateType", predicate), ("org.opencontainers.image.created", created))
+        annotations = {name: text for name, text in both if text}
         manifest = self.manifest_of([(payload, media_type, {})], subject=subject, annotations=annotations)
         digest = self.push(manifest)
         listed = {**descriptor(self.manifests[NAME, digest][1], OCI_MANIFEST), "annotations": annotations}

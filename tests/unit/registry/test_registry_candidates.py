@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 
 import pytest
 from aiohttp import web
@@ -454,6 +455,43 @@ async def test_attestation_above_the_bound_is_omitted_and_said(
         said = f"an attestation has {size:,} bytes; the maximum is {LARGE:,}"
         assert (len(result.candidates) == 1, said not in result.problems) == (read, read)
         registry.referrers.clear()
+
+
+UNKNOWN = datetime.max.replace(tzinfo=UTC)
+LARGE_SCANS = {
+    "a scan": (SCAN, "2026-11-02T00:00:00Z", datetime(2026, 11, 2, tzinfo=UTC)),
+    "a scan without a time": (SCAN, "", UNKNOWN),
+    "a scan with another time": (SCAN, "yesterday", UNKNOWN),
+    "of no type": ("", "2026-11-02T00:00:00Z", datetime(2026, 11, 2, tzinfo=UTC)),
+    "an SBOM": ("https://spdx.dev/Document", "2026-11-02T00:00:00Z", None),
+}
+
+
+@pytest.mark.parametrize("name", LARGE_SCANS)
+async def test_what_is_above_the_bound_may_be_a_scan_by_its_hints(
+    registry: Registry, client: RegistryClient, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(module, "MAX_PAYLOAD_BYTES", LARGE)
+    predicate, created, expected = LARGE_SCANS[name]
+    image = registry.image()
+    registry.attach(image, b"o" * (LARGE + 1), predicate=predicate, created=created and "2026-11-01T00:00:00Z")
+    registry.attach(image, b"x" * (LARGE + 1), predicate=predicate, created=created)
+    registry.attach(image, b"x" * LARGE, predicate=SCAN, created="2026-11-03T00:00:00Z")
+    for needs, large_scan in ((wanted(SCAN, "https://spdx.dev/Document"), expected), (wanted(), None)):
+        result = await find_candidates(client, registry.repository, image, needs)
+        assert result.large_scan == large_scan
+
+
+async def test_older_attestation_says_its_type_in_its_layer(
+    registry: Registry, client: RegistryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_PAYLOAD_BYTES", LARGE)
+    for predicate, large_scan in ((SCAN, UNKNOWN), ("https://spdx.dev/Document", None)):
+        image = registry.image(predicate)
+        layer = (b"x" * (LARGE + 1), module.ENVELOPE, {"predicateType": predicate})
+        registry.push(registry.manifest_of([layer]), f"{image.replace(':', '-')}.att")
+        result = await find_candidates(client, registry.repository, image, wanted(SCAN))
+        assert result.large_scan == large_scan
 
 
 async def test_newest_attestations_are_read_first(
