@@ -84,12 +84,12 @@ def _page(name: str) -> str:
 
 def _counts(rows: list[dict[str, Any]]) -> str:
     """What was tried, and how many rows and cases are right, wrong, or cannot be expressed."""
-    tried = [tuple(map(int, re.findall(r"\d+", row["agree"]))) for row in rows if "agree" in row]
-    wrong = [counts for counts in tried if counts[0] < counts[1]]
+    agreements = [tuple(map(int, re.findall(r"\d+", row["agree"]))) for row in rows if "agree" in row]
+    wrong = [counts for counts in agreements if counts[0] < counts[1]]
     untried = sum("untried" in row for row in rows)
     text = _TRIED.format(
-        right=len(tried) - len(wrong),
-        right_cases=sum(agree for agree, total in tried if agree == total),
+        right=len(agreements) - len(wrong),
+        right_cases=sum(agree for agree, total in agreements if agree == total),
         wrong=len(wrong),
         same=sum(agree for agree, _ in wrong),
         wrong_cases=sum(total for _, total in wrong),

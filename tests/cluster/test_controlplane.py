@@ -205,14 +205,14 @@ def test_a_port_in_use_is_replaced_by_another(tmp_path: Path) -> None:
 
 
 def test_a_port_that_another_process_takes_first_is_replaced(tmp_path: Path) -> None:
-    tried: list[int] = []
+    ports_used: list[int] = []
     with contextlib.ExitStack() as thefts:
 
         def make(ports: dict[str, int]) -> Component:
             port = ports["server"]
-            if not tried:
+            if not ports_used:
                 thefts.enter_context(socket.create_server(("127.0.0.1", port)))
-            tried.append(port)
+            ports_used.append(port)
 
             def ready() -> bool:
                 with socket.socket() as client:
@@ -223,7 +223,7 @@ def test_a_port_that_another_process_takes_first_is_replaced(tmp_path: Path) -> 
 
         component = start_component(tmp_path / "ports.json", ("server",), make)
         component.stop()
-    assert len(set(tried)) == 2
+    assert len(set(ports_used)) == 2
 
 
 def test_kubeconfigs_and_keys_are_readable_by_the_owner_only(cluster: Cluster) -> None:

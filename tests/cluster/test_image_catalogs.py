@@ -42,7 +42,7 @@ def certify(kubectl: Kubectl, *entries: dict[str, Any]) -> None:
     apply(kubectl, "ImageCatalog", {"owner": "security", "entries": list(entries)})
 
 
-def tried(kubectl: Kubectl, image: str) -> Completed:
+def dry_run(kubectl: Kubectl, image: str) -> Completed:
     pod = restricted_pod(container("app", image=image)) | {"apiVersion": "v1", "kind": "Pod"}
     return kubectl("create", "--dry-run=server", "-f", "-", input=json.dumps(pod | {"metadata": {"name": "app"}}))
 
@@ -58,28 +58,28 @@ def certified(kubectl: Kubectl, namespace: str) -> Iterator[Kubectl]:
 
 
 def test_only_certified_images_run(certified: Kubectl, namespace: str) -> None:
-    admitted = tried(certified, PAY)
+    admitted = dry_run(certified, PAY)
     assert admitted.returncode == 0, admitted.stderr
     assert (
         f'ImageCatalog "{namespace}" certifies other digests of ghcr.io/acme/pay'
-        in tried(certified, PAY.replace(A, B)).stderr
+        in dry_run(certified, PAY.replace(A, B)).stderr
     )
-    assert "has no entry for ghcr.io/acme/ledger" in tried(certified, LEDGER).stderr
-    assert "which has a mutable tag" in tried(certified, "ghcr.io/acme/pay:1").stderr
+    assert "has no entry for ghcr.io/acme/ledger" in dry_run(certified, LEDGER).stderr
+    assert "which has a mutable tag" in dry_run(certified, "ghcr.io/acme/pay:1").stderr
 
 
 def test_change_of_the_catalog_and_the_clock_decide(certified: Kubectl, namespace: str) -> None:
     certify(certified, entry(PAY, withdrawn={"reason": "CVE-2026-1234"}), entry(LEDGER))
-    assert f'was withdrawn in ImageCatalog "{namespace}": CVE-2026-1234' in tried(certified, PAY).stderr
-    assert tried(certified, LEDGER).returncode == 0
+    assert f'was withdrawn in ImageCatalog "{namespace}": CVE-2026-1234' in dry_run(certified, PAY).stderr
+    assert dry_run(certified, LEDGER).returncode == 0
     end = from_now(seconds=3)
     certify(certified, entry(PAY, validUntil=end))
-    wait_until(lambda: f"until {end}" in tried(certified, PAY).stderr, SOON, "the entry ends by the clock")
+    wait_until(lambda: f"until {end}" in dry_run(certified, PAY).stderr, SOON, "the entry ends by the clock")
     certify(certified, entry(PAY, validUntil=from_now(days=1)))
-    assert tried(certified, PAY).returncode == 0
+    assert dry_run(certified, PAY).returncode == 0
     certified.check("delete", "imagecatalog", namespace)
     missing = f"there is no ImageCatalog {namespace}"
-    wait_until(lambda: missing in tried(certified, PAY).stderr, SOON, "a missing catalog denies")
+    wait_until(lambda: missing in dry_run(certified, PAY).stderr, SOON, "a missing catalog denies")
 
 
 def test_status_counts_and_events_warn_once_also_after_a_restart(

@@ -38,14 +38,14 @@ def privileged(name: str = "app", image: str = "quay.io/driver:1") -> dict[str, 
     return container(name, image, securityContext=PRIVILEGED)
 
 
-def tried(kubectl: Kubectl, pod: dict[str, Any], *args: str) -> Completed:
+def dry_run(kubectl: Kubectl, pod: dict[str, Any], *args: str) -> Completed:
     return kubectl("create", "--dry-run=server", "-f", "-", *args, input=json.dumps(pod))
 
 
 def wait_admitted(kubectl: Kubectl, pod: dict[str, Any], *, admitted: bool) -> str:
     """Wait for a verdict, and give what is said beside it."""
-    wait_until(lambda: (tried(kubectl, pod).returncode == 0) is admitted, SOON, f"the pod is admitted: {admitted}")
-    return tried(kubectl, pod).stderr
+    wait_until(lambda: (dry_run(kubectl, pod).returncode == 0) is admitted, SOON, f"the pod is admitted: {admitted}")
+    return dry_run(kubectl, pod).stderr
 
 
 @pytest.fixture
@@ -88,9 +88,9 @@ def test_a_pod_policy_applies_to_its_own_namespace_only(kubectl: Kubectl, cluste
     plain = restricted_pod(container(securityContext={"allowPrivilegeEscalation": None}))
     said = wait_admitted(kubectl, plain, admitted=False)
     assert f'policy "{namespace}/own" denies container "app"' in said
-    assert tried(kubectl, restricted_pod()).returncode == 0
+    assert dry_run(kubectl, restricted_pod()).returncode == 0
     other = cluster.plane.kubectl.in_namespace("default")
-    assert tried(other, plain).returncode == 0
+    assert dry_run(other, plain).returncode == 0
 
 
 def test_many_pod_policies_and_a_pod_of_many_containers_hold_up_no_other_namespace(
@@ -129,7 +129,7 @@ def test_a_pod_policy_exempts_from_no_cluster_policy(kubectl: Kubectl, baseline:
     apply(kubectl, "PodPolicy", baseline, **spec)
     apply(kubectl, "PodPolicy", "marker", controls={"images": {"trustedRegistries": ["trusted.io"]}})
     wait_admitted(kubectl, restricted_pod(container(image="ghcr.io/x")), admitted=False)  # both are in force
-    bad = tried(kubectl, restricted_pod(container(image="trusted.io/x", securityContext=PRIVILEGED)))
+    bad = dry_run(kubectl, restricted_pod(container(image="trusted.io/x", securityContext=PRIVILEGED)))
     assert bad.returncode == 1
     assert f'policy "{baseline}" denies container "app" for privileged mode' in bad.stderr
 
@@ -180,7 +180,7 @@ def test_a_subject_is_excluded_by_its_exact_name(kubectl: Kubectl, namespace: st
             ("system:serviceaccount:ci:deployer", True),
             ("system:serviceaccount:ci:deployer2", False),
         ):
-            answer = tried(kubectl, bad, f"--as={user}", "--as-group=makers")
+            answer = dry_run(kubectl, bad, f"--as={user}", "--as-group=makers")
             assert (answer.returncode == 0) is admitted, (user, answer.stderr)
     finally:
         kubectl("delete", "clusterpodpolicy", namespace, "--wait=false")
@@ -221,8 +221,8 @@ def test_two_waivers_do_not_combine(kubectl: Kubectl, waivers: str) -> None:
     waive(kubectl, waivers, "b", match={"containers": ["other"], "images": ["quay.io/driver"]})
     wait_admitted(kubectl, restricted_pod(privileged("app", "ghcr.io/other")), admitted=True)
     wait_admitted(kubectl, restricted_pod(privileged("other", "quay.io/driver")), admitted=True)
-    assert tried(kubectl, restricted_pod(privileged("app", "quay.io/driver"))).returncode == 1
-    assert tried(kubectl, restricted_pod(privileged("app", "ghcr.io/other2"))).returncode == 1
+    assert dry_run(kubectl, restricted_pod(privileged("app", "quay.io/driver"))).returncode == 1
+    assert dry_run(kubectl, restricted_pod(privileged("app", "ghcr.io/other2"))).returncode == 1
 
 
 def test_a_waived_image_cannot_be_replaced_by_another(kubectl: Kubectl, waivers: str) -> None:
@@ -293,7 +293,7 @@ def test_policies_can_be_changed_unchecked_after_their_webhook_is_set_to_ignore(
     open_glass(kubectl)
     wait_open(kubectl)
     apply(kubectl, "ClusterPodPolicy", namespace, match={"namespaces": [namespace]}, controls={"privileged": {}})
-    assert "failed calling webhook" in tried(kubectl, restricted_pod()).stderr  # pods are still denied
+    assert "failed calling webhook" in dry_run(kubectl, restricted_pod()).stderr  # pods are still denied
     assert kubectl("delete", "clusterpodpolicy", namespace).returncode == 0
 
 

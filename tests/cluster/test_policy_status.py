@@ -125,8 +125,8 @@ def condition(thing: dict[str, Any], kind: str) -> dict[str, Any]:
     return dict(stored)
 
 
-def waiver(kubectl: Kubectl, namespace: str, suffix: str = "w", **left: float) -> str:
-    expires = datetime.now(UTC) + timedelta(**left)
+def waiver(kubectl: Kubectl, namespace: str, suffix: str = "w", **remaining: float) -> str:
+    expires = datetime.now(UTC) + timedelta(**remaining)
     apply(
         kubectl,
         "PolicyWaiver",

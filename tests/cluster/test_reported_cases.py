@@ -368,7 +368,7 @@ def has_account(cluster: Cluster, namespace: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def tried(cluster: Cluster) -> Iterator[Cluster]:
+def prepared(cluster: Cluster) -> Iterator[Cluster]:
     """The cluster with every case's namespace, policy, waiver and LimitRange in force."""
     cluster.sekisho.repair()
     kubectl = cluster.plane.kubectl
@@ -403,22 +403,22 @@ def stored_wrong(case: Case, stored: Json) -> Json:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_reported_workload_has_the_right_verdict_everywhere(tried: Cluster, case: Case) -> None:
+def test_a_reported_workload_has_the_right_verdict_everywhere(prepared: Cluster, case: Case) -> None:
     namespace, manifest = namespace_of(case), manifest_of(case)
     assert at_the_desk(case) == case.denied
     if case.kind != "Pod":
-        assert paths(by_webhook(tried.plane, namespace, manifest)[0]) == case.denied
-    denied, stored = by_webhook(tried.plane, namespace, pod_of(case))
+        assert paths(by_webhook(prepared.plane, namespace, manifest)[0]) == case.denied
+    denied, stored = by_webhook(prepared.plane, namespace, pod_of(case))
     assert paths(denied) == (case.denied if case.of_pod is None else case.of_pod)
     assert not stored or stored_wrong(case, stored) == {}
 
 
-def test_the_resize_of_a_pod_above_the_maximum_is_denied(tried: Cluster) -> None:
+def test_the_resize_of_a_pod_above_the_maximum_is_denied(prepared: Cluster) -> None:
     case = next(case for case in CASES if case.name == "pod-level-above-max")
     pods = path_of(namespace_of(case), "Pod")
     pod = {**pod_of(case), "spec": of_pod_limits("2", "1Gi")}
-    assert tried.plane.call("POST", pods, pod).status == 201
-    kubectl = tried.plane.kubectl.in_namespace(namespace_of(case))
+    assert prepared.plane.call("POST", pods, pod).status == 201
+    kubectl = prepared.plane.kubectl.in_namespace(namespace_of(case))
 
     def resized(**limits: str) -> Completed:
         patch = json.dumps({"spec": {"resources": {"limits": limits}}})

@@ -37,8 +37,8 @@ def workshop(target: Path, progress: Progress) -> Iterator[Path]:
         lock.write(str(os.getpid()))
         lock.flush()
         prefix = f"{_UNFINISHED}{target.name}-"
-        for left in target.parent.glob(f"{prefix}*"):
-            shutil.rmtree(left)
+        for leftover in target.parent.glob(f"{prefix}*"):
+            shutil.rmtree(leftover)
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
         try:
             yield folder

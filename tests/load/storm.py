@@ -76,11 +76,11 @@ async def post(port: int, bodies: Iterable[bytes], connections: int = 16, per_se
     """
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    left, taken, started = enumerate(bodies), list[float](), time.perf_counter()
+    remaining, taken, started = enumerate(bodies), list[float](), time.perf_counter()
 
     async def connection() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context)
-        for number, body in left:
+        for number, body in remaining:
             if per_second:
                 await asyncio.sleep(max(0.0, started + number / per_second - time.perf_counter()))
             taken.append(await _denied(reader, writer, body))

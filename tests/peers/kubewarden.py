@@ -19,7 +19,7 @@ def kubewarden_cases(checkout: Path, row: dict[str, Any]) -> Iterator[Case]:
             yield Case(f"examples[{place}]", _pod(example["spec"]), example["admitted"])
         return
     settings = yaml.safe_load(row.get("settings", "{}"))
-    yield from (case for tried, case in _tests(checkout / row["name"]) if tried == settings)
+    yield from (case for used, case in _tests(checkout / row["name"]) if used == settings)
 
 
 def settings_without_row(checkout: Path, rows: list[dict[str, Any]]) -> list[str]:

@@ -49,8 +49,8 @@ class ClusterServer:
             self.expired -= 1
             return _failure(410)
         items = self.lists[path]
-        left = len(items) - start - PAGE
-        meta = {"continue": str(start + PAGE), "remainingItemCount": left} if left > 0 else {}
+        remaining = len(items) - start - PAGE
+        meta = {"continue": str(start + PAGE), "remainingItemCount": remaining} if remaining > 0 else {}
         return web.json_response({"metadata": meta, "items": items[start : start + PAGE]})
 
     async def _watch(self, request: web.Request) -> web.StreamResponse:

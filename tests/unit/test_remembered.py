@@ -143,10 +143,10 @@ def test_dry_runs_with_random_labels_leave_no_memory_in_use() -> None:
         for number in range(50, 250):
             is_admitted(by, labels=labelled(number), dryRun=True)
         gc.collect()
-        left, _ = tracemalloc.get_traced_memory()
+        held_bytes, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert left < 64 << 10
+    assert held_bytes < 64 << 10
 
 
 def test_a_plan_that_was_remembered_late_is_the_same_as_a_new_one() -> None:

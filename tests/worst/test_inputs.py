@@ -42,8 +42,8 @@ def test_all_pairs_of_lists_in_a_policy_are_tried_except_those_of_two_controls()
         for path, schema in growable(of_struct(ClusterPodPolicy))
         if schema.kind in ("list", "map") and schema.most
     ]
-    tried = {one.name for one in pairs_of_policies()}
-    left_out = [pair for pair in combinations(limited, 2) if "ClusterPodPolicy: " + " and ".join(pair) not in tried]
+    names = {one.name for one in pairs_of_policies()}
+    left_out = [pair for pair in combinations(limited, 2) if "ClusterPodPolicy: " + " and ".join(pair) not in names]
     controls = [[label.split(".")[:3] for label in pair] for pair in left_out]
     assert controls
     assert all(one[:2] == other[:2] == ["spec", "controls"] and one != other for one, other in controls)

@@ -66,7 +66,7 @@ def test_no_review_that_is_judged_at_once_holds_the_loop(control: str, policies:
 
 
 def test_every_list_of_patterns_in_a_policy_is_tried() -> None:
-    tried = {(name, key) for name in CONTROLS for parameters in parameters_at_limits(name) for key in parameters}
+    used = {(name, key) for name in CONTROLS for parameters in parameters_at_limits(name) for key in parameters}
     lists = {
         (name, path[0])
         for name, control in CONTROLS.items()
@@ -87,7 +87,7 @@ def test_every_list_of_patterns_in_a_policy_is_tried() -> None:
         ("images", "signatures"),
         ("images", "attestations"),
     }
-    assert lists - tried == few_values
+    assert lists - used == few_values
 
 
 def test_the_parts_of_a_run_have_each_input_exactly_one_time() -> None:

@@ -1,9 +1,9 @@
 """Defaults: the values that policies give to unset fields of a pod, as operations of a JSON patch.
 
 Defaults never override: a field that is set, to `false` or `0` too, stays and is then judged. Only images are changed,
-to those of a mirror and to the digests of their tags. No default is applied
-that the API server or the kubelet would reject in that pod, none for what waivers exempt it from, and none that a
-policy would deny it for. Applying defaults again changes nothing.
+to those of a mirror and to the digests of their tags. No default is applied that the API server or the kubelet would
+reject in that pod, that a waiver exempts it from, or that a policy would deny it for.
+Applying defaults again changes nothing.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from sekisho.admission.patch import MAX_ANNOTATIONS, Filled, PatchOfDefaults, an
 from sekisho.admission.pod_defaults import is_token_mount, is_token_volume
 from sekisho.admission.resource_defaults import resources_wanted
 from sekisho.admission.time_checks import CheckTime, timed
-from sekisho.admission.waivers import Group, exemptions, keeps_off, waivers_of_defaults
+from sekisho.admission.waivers import Group, exemptions, is_default_exempt, waivers_of_defaults
 from sekisho.findings import render_path
 from sekisho.images.reference import default_pull_policy
 from sekisho.pods import (
@@ -74,7 +74,7 @@ def defaults_for(
     only: frozenset[str] | None = None,
     images: Sequence[ChangedImage] = (),
 ) -> Filled:
-    """The defaults for a pod, without those that waivers keep off.
+    """The defaults for a pod, without those that waivers exempt the pod from.
 
     only, images: as for `fill`.
 
@@ -88,19 +88,19 @@ def defaults_for(
     if not waivers:
         return filled
     exempt = exemptions(pod, context, now)
-    is_off = keeps_off(plan, exempt)
-    of_containers = [default for default in plan.all_defaults if default.level not in (_METADATA, _MIRRORS)]
-    of_groups: dict[Group, Sequence[Default]] = {}
+    is_exempt = is_default_exempt(plan, exempt)
+    container_defaults = [default for default in plan.all_defaults if default.level not in (_METADATA, _MIRRORS)]
+    by_group: dict[Group, Sequence[Default]] = {}
 
     def of(container: Container) -> Sequence[Default]:
         group = exempt.group(container)
-        if group not in of_groups:
-            of_groups[group] = first_per_field([one for one in of_containers if not is_off(one, container)])
-        return of_groups[group]
+        if group not in by_group:
+            by_group[group] = first_per_field([one for one in container_defaults if not is_exempt(one, container)])
+        return by_group[group]
 
-    of_pod = first_per_field([default for default in plan.all_defaults if not is_off(default, None)])
+    pod_defaults = first_per_field([default for default in plan.all_defaults if not is_exempt(default, None)])
     are_alike = not any(waiver.images or waiver.containers for waiver in waivers)
-    return fill(pod, of_pod, only, None if are_alike else of, images, context.check_time)
+    return fill(pod, pod_defaults, only, None if are_alike else of, images, context.check_time)
 
 
 def fill(
@@ -148,7 +148,7 @@ def fill(
 
 
 def _changeable(pod: Pod, only: frozenset[str] | None) -> list[ContainerRef]:
-    """The containers of these names; with None, all."""
+    """The containers with these names; all for None."""
     containers = container_refs(pod.spec)
     return containers if only is None else [ref for ref in containers if ref.container.name in only]
 
@@ -276,7 +276,7 @@ def _for_containers(defaults: Sequence[Default], inherited: set[str]) -> list[De
 def _fill_container(
     patch: PatchOfDefaults, pod: Pod, ref: ContainerRef, defaults: list[Default], others: list[Default]
 ) -> None:
-    """Set what a container does not inherit. `others` are the defaults beside those of its securityContext."""
+    """Set what a container does not inherit. `others` are the defaults other than those of its securityContext."""
     container = ref.container
     wanted = [
         default for default in defaults if _value(container, default.key) is None and _suits(pod, container, default)
@@ -291,7 +291,7 @@ def _fill_container(
 
 
 def _others(defaults: Sequence[Default]) -> list[Default]:
-    """The defaults beside those of the pod's spec and of the securityContext of the pod and its containers."""
+    """The defaults other than those of the pod's spec and of the securityContext of the pod and its containers."""
     return [default for default in defaults if default.level not in _CONTEXTS]
 
 

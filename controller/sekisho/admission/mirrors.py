@@ -5,7 +5,7 @@ from typing import Final
 
 from sekisho.admission.changed_images import ChangedImage, images_of
 from sekisho.admission.context import Context
-from sekisho.admission.waivers import KeepsOff, exemptions, keeps_off
+from sekisho.admission.waivers import IsDefaultExempt, exemptions, is_default_exempt
 from sekisho.images.reference import ImageError, Reference, parse
 from sekisho.images.registries import parse_pattern
 from sekisho.pods import Pod
@@ -30,7 +30,7 @@ def mirror_images(pod: Pod, plan: Plan, context: Context, only: frozenset[str] |
         return []
     mirrors = _by_registry(plan)
     served = {tuple(parse_pattern(default.value).segments) for of_one in mirrors.values() for default in of_one}
-    is_off: KeepsOff | None = None
+    is_exempt: IsDefaultExempt | None = None
     changed = []
     for placed in images_of(pod, only):
         if context.check_time is not None:
@@ -38,10 +38,10 @@ def mirror_images(pod: Pod, plan: Plan, context: Context, only: frozenset[str] |
         reference = _movable(placed.image, mirrors, served)
         if reference is None or any(names(reference) for names in plan.names_image):
             continue
-        if is_off is None and context.clock is not None and context.policies.has_waivers:
-            is_off = keeps_off(plan, exemptions(pod, context, context.clock()))
+        if is_exempt is None and context.clock is not None and context.policies.has_waivers:
+            is_exempt = is_default_exempt(plan, exemptions(pod, context, context.clock()))
         for default in mirrors[reference.registry]:
-            if is_off is None or not is_off(default, placed.container):
+            if is_exempt is None or not is_exempt(default, placed.container):
                 image = _at(default.value, reference)
                 if image is not None:
                     changed.append(ChangedImage(placed.path, image, (default.policy,)))

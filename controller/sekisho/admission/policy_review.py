@@ -85,7 +85,7 @@ def review_policy(
     """The answer to a review of a policy or a waiver.
 
     policies: those in effect, for warnings and for the limits of a namespace.
-    longest: how far in the future a waiver may end.
+    longest: how far in the future a waiver may expire.
     exempt: the namespaces whose pods the API server does not send to the webhook.
     verifies_images: whether this installation verifies images; warnings say where it does not.
     """
@@ -173,7 +173,7 @@ def _deny_unknown_fields(raw: msgspec.Raw, kind: str) -> None:
 def _expiry(
     waiver: PolicyWaiver, old: dict[str, Any], new: dict[str, Any], now: datetime, longest: timedelta
 ) -> Iterator[Problem]:
-    """The problems with the end of a waiver, where it changes. An existing waiver may be ended at once."""
+    """The problems with when a waiver expires, where that changes. An existing waiver may expire at once."""
     expires = waiver.spec.expires
     if old and old.get("expires") == new.get("expires"):
         return

@@ -15,8 +15,8 @@ def resources_wanted(resources: Resources | None, defaults: Sequence[Default]) -
 
     resources: those that it sets itself; None for none.
 
-    No limit is set below the container's request, and no request above its limit: the API server rejects both. A
-    request that is unset beside a limit becomes equal to it, as the API server has it.
+    No limit is set below the container's request, and no request above its limit: the API server rejects both. As in
+    the API server, an unset request becomes equal to the limit where that is set.
     """
     own_limits: Amounts = (resources.limits if resources is not None else None) or {}
     own_requests: Amounts = (resources.requests if resources is not None else None) or {}

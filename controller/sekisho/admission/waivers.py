@@ -22,12 +22,12 @@ from sekisho.timestamps import rfc3339
 Group = tuple[int, ...]
 """The waivers that apply to a container by its name or image, as their indices in `Exemptions.waivers`."""
 
-KeepsOff = Callable[[Default, Container | None], bool]
+IsDefaultExempt = Callable[[Default, Container | None], bool]
 """Whether a default is not applied to a container, or with None to the pod itself."""
 
 
 class Waived(Struct, frozen=True, gc=False):
-    """A finding that a waiver exempts from one policy: the waiver, when it ends, and why it was granted.
+    """A finding that a waiver exempts from one policy: the waiver, when it expires, and why it was granted.
 
     value: the value that it exempts from; None for a waiver without values, which exempts from all.
     """
@@ -46,8 +46,8 @@ def apply_waivers(
 ) -> tuple[list[Violation], tuple[Waived, ...]]:
     """The violations that stay, and the findings that waivers exempt.
 
-    One waiver must exempt a policy's finding alone: the conditions of two waivers never combine. A waiver has ended at
-    the time that it names.
+    One waiver must exempt a policy's finding alone: the conditions of two waivers never combine. A waiver has expired
+    at the time that it names.
 
     Raises UnjudgedError as `context.check_time` does, and for more than MAX_WAIVED exemptions.
     """
@@ -98,7 +98,7 @@ class Exemptions:
     """
 
     def __init__(self, pod: Pod, waivers: Iterable[CompiledWaiver], now: datetime) -> None:
-        """From waivers for the pod's namespace, each once or more; those that have ended are left out."""
+        """From waivers for the pod's namespace, each once or more; those that have expired are left out."""
         self._pod = pod
         self.waivers = sorted(
             (waiver for waiver in dict.fromkeys(waivers) if now < waiver.expires and waiver.selects(pod)),
@@ -221,26 +221,29 @@ def waivers_of_defaults(plan: Plan, pod: Pod, context: Context, now: datetime) -
     ]
 
 
-def keeps_off(plan: Plan, exemptions: Exemptions) -> KeepsOff:
-    """Whether waivers keep a default off a container of the pod, or with None off the pod itself.
+def is_default_exempt(plan: Plan, exemptions: Exemptions) -> IsDefaultExempt:
+    """Whether waivers exempt a container of the pod from a default, or with None the pod itself.
 
-    A waiver for the default's own policy keeps it off, and so do waivers for all policies that judge its field. But a
-    policy that denies pods without the field, and is not waived, still gets it: the pod would be denied otherwise.
+    A waiver for the default's own policy exempts from it, and so do waivers for all policies that judge its field. But
+    the default of a policy that denies pods without the field, and is not waived, is applied: the pod would be denied
+    otherwise.
     """
     known: dict[tuple[Group, str], tuple[bool, Set[str]]] = {}
 
-    def is_off(default: Default, container: Container | None) -> bool:
+    def is_exempt(default: Default, container: Container | None) -> bool:
         key = exemptions.group(container), default.control
         if key not in known:
-            known[key] = _kept_off(plan.judges.get(default.control), exemptions.policies(default.control, container))
-        of_all, of_policies = known[key]
-        return of_all or default.policy in of_policies
+            known[key] = _exempt_defaults(
+                plan.judges.get(default.control), exemptions.policies(default.control, container)
+            )
+        from_all, policies = known[key]
+        return from_all or default.policy in policies
 
-    return is_off
+    return is_exempt
 
 
-def _kept_off(judges: Judges | None, exempt: Set[str]) -> tuple[bool, Set[str]]:
-    """Whether the defaults of all policies for a field are kept off, and otherwise of which policies they are."""
+def _exempt_defaults(judges: Judges | None, exempt: Set[str]) -> tuple[bool, Set[str]]:
+    """Whether all defaults for a field are exempt; if not, the policies whose defaults are."""
     if judges is None:
         return False, exempt
     if not all(policy in exempt for policy in judges.requiring):

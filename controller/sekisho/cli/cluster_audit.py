@@ -19,9 +19,9 @@ from sekisho.policies import ClusterPodPolicy, PodPolicy, Policy, PolicySet
 from sekisho.policies.idle import EXEMPT_NAMESPACES
 
 MAX_VIOLATIONS: Final = 1000
-"""Those of one owner; each control of a policy counts once."""
+"""Violations of one owner that are kept; each control of a policy counts once."""
 ATTEMPTS: Final = 3
-"""Passes that are begun while lists take longer than the API server keeps them."""
+"""Attempts at a pass, while lists take longer than the API server keeps them."""
 max_owners = click.option(
     "--max-owners",
     type=click.IntRange(min=0),
@@ -32,20 +32,22 @@ max_owners = click.option(
 
 
 async def policies_of(
-    api: ApiClient, of_options: Sequence[Policy], namespace: str | None
+    api: ApiClient, option_policies: Sequence[Policy], namespace: str | None
 ) -> tuple[list[Policy], frozenset[str] | None]:
-    """All policies to judge by, those of the options in place of applied ones, and which are counted; None for all.
+    """All policies to judge by, and the titles of those that are counted; None for all.
+
+    option_policies: those of the options, which replace applied ones of the same name.
 
     Raises CommandError if there are none, and what the client raises.
     """
     applied, problems = await applied_policies(api, namespace)
     for problem in problems:
-        click.echo(f"note: not in force: {printable(str(problem))}", err=True)
-    replaced = {(policy.kind, policy.title) for policy in of_options}
-    policies = [*of_options, *(policy for policy in applied if (policy.kind, policy.title) not in replaced)]
+        click.echo(f"note: not in effect: {printable(str(problem))}", err=True)
+    replaced = {(policy.kind, policy.title) for policy in option_policies}
+    policies = [*option_policies, *(policy for policy in applied if (policy.kind, policy.title) not in replaced)]
     if not any(isinstance(policy, ClusterPodPolicy | PodPolicy) for policy in policies):
         raise CommandError("the cluster has no policies: use --policy FILE_OR_DIR or --standard LEVEL[:VERSION]")
-    only = frozenset(policy.title for policy in of_options if isinstance(policy, ClusterPodPolicy | PodPolicy))
+    only = frozenset(policy.title for policy in option_policies if isinstance(policy, ClusterPodPolicy | PodPolicy))
     return policies, only or None
 
 
@@ -64,7 +66,7 @@ async def audit_cluster(
     namespace: str | None,
     exempt: Iterable[str],
 ) -> Result:
-    """The result of a pass that came to its end. Raises what the client raises.
+    """The result of a complete pass. Raises what the client raises.
 
     only: the titles of the policies that are counted; None for all.
     namespace: the only one that is read; None for all.

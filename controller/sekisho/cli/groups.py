@@ -21,7 +21,7 @@ class Group(click.Group):
 
 
 def name_variables(command: click.Command, prefix: str) -> None:
-    """Let each option of a command and of those below it be set by an environment variable with the option's name.
+    """Let each option of a command and its subcommands be set by an environment variable with the option's name.
 
     prefix: begins the names of the command's variables, such as SEKISHO_CHECK.
     """

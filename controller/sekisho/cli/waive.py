@@ -80,8 +80,8 @@ def waive(
     expires = (datetime.now(UTC) + timedelta(days=days)).replace(microsecond=0)
     documents = [write_document(waiver) for waiver in _waivers(result, title, expires, reason)]
     write("---\n".join(documents))
-    end = "ends" if len(documents) == 1 else "end"
-    click.echo(f"{counted(len(documents), 'waiver')}, which {end} at {rfc3339(expires)}", err=True)
+    verb = "expires" if len(documents) == 1 else "expire"
+    click.echo(f"{counted(len(documents), 'waiver')}, which {verb} at {rfc3339(expires)}", err=True)
 
 
 def _waivers(result: Result, title: str, expires: datetime, reason: str) -> Iterator[dict[str, Any]]:

@@ -119,7 +119,7 @@ def reasons(text: str) -> frozenset[Reason]:
     type=click.IntRange(1, 36500),
     default=90,
     metavar="DAYS",
-    help="The maximum number of days from applying a PolicyWaiver to its end.",
+    help="How many days in the future a PolicyWaiver may expire when it is applied.",
 )
 @option(
     "--replica", default=socket.gethostname, show_default="host name", help="This replica's name, unique among them."

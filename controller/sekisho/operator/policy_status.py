@@ -354,7 +354,7 @@ class StatusKeeper:
             return None
 
     def _pause(self, view: View) -> float:
-        """The seconds until a Lease, a waiver or a catalog's entry ends, or until a failed write is tried again."""
+        """The seconds until a Lease or waiver expires, a catalog's entry ends, or a failed write is tried again."""
         now = time.monotonic()
         expiries = [replica.expires - now for replica in view.replicas]
         retries = [due - now for _, due in self._retries.values()]

@@ -47,7 +47,7 @@ class Conflict(Struct, frozen=True):
 
 
 class WaiverInEffect(Struct, frozen=True):
-    """A waiver that names the policy and has not ended."""
+    """A waiver that names the policy and has not expired."""
 
     name: Annotated[str, Meta(description="The waiver's name.", max_length=253)]
     expires: Annotated[_Moment, Meta(description="When it ends.")]
@@ -163,7 +163,8 @@ class PolicyStatus(Struct, frozen=True, rename="camel"):
         Annotated[
             tuple[WaiverInEffect, ...],
             Meta(
-                description=f"The waivers that name the policy and have not ended; the {MAX_WAIVERS} that end first.",
+                description=f"The waivers that name the policy and have not expired: the {MAX_WAIVERS} that "
+                "expire first.",
                 max_length=MAX_WAIVERS,
             ),
         ]
@@ -262,8 +263,8 @@ class PolicyWaiverStatus(Struct, frozen=True, rename="camel"):
         Annotated[
             tuple[Condition, ...],
             Meta(
-                description="Accepted: the waiver is valid. Active: it has not ended, one of its policies exists, and "
-                "every replica of the webhook applies it.",
+                description="Accepted: the waiver is valid. Active: it has not expired, one of its policies exists, "
+                "and every replica of the webhook applies it.",
                 extra_json_schema=_BY_TYPE,
                 max_length=16,
             ),
@@ -280,7 +281,7 @@ class PolicyWaiverStatus(Struct, frozen=True, rename="camel"):
         Annotated[
             int,
             Meta(
-                description="14, 3 or 1: the waiver ends within so many days, and has an Event PolicyExpiring that "
+                description="14, 3 or 1: the waiver expires within so many days, and has an Event PolicyExpiring that "
                 "says so.",
                 ge=0,
             ),

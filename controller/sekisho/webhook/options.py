@@ -41,7 +41,7 @@ class Options(Struct, frozen=True):
     exclude_namespace: tuple[str, ...]
     """The namespaces whose pods the API server does not send to the webhook, in addition to kube-system."""
     longest_waiver: int
-    """How many days in the future a waiver may end."""
+    """How many days in the future a waiver may expire."""
     replica: str
     events: frozenset[Reason]
     events_per_second: float

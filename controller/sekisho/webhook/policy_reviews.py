@@ -41,8 +41,8 @@ class PolicyReviews:
     """Answers reviews of policies and waivers.
 
     enforced: the policies in force, which warnings compare the new policy with.
-    clock: the time that the end of a waiver must be after.
-    longest_waiver: how far in the future a waiver may end.
+    clock: the time after which a waiver must expire.
+    longest_waiver: how far in the future a waiver may expire.
     exempt: the namespaces whose pods the API server does not send to the webhook.
     verifies_images: whether this installation verifies images; warnings say where it does not.
     is_logged: whether denials are logged.

@@ -173,7 +173,7 @@ def test_bad_input_is_written_as_it_is_and_reported() -> None:
     assert "Error: <stdin>:10:8: spec.hostPID: Expected" in result.stderr
 
 
-# Whatever a pod is like, once fixed it has no finding left that could have been fixed.
+# Whatever a pod is like, once fixed it has no finding unfixed that could have been fixed.
 
 LISTS = ("containers", "initContainers", "sidecar", "ephemeralContainers")
 CONTEXTS: dict[str, list[Any]] = {
@@ -246,11 +246,11 @@ def test_after_fix_all_no_finding_with_a_change_remains(pod: dict[str, Any], spe
         fixed = fix_source(source, checker, apply_changes=True)
         (again,) = sources_of(fixed.text, "f")
         (checked,) = checker.check(again).checked
-        left = [located.violation for located in checked.violations]
-        assert [violation.finding for violation in left if violation.finding.change is not None] == []
-        assert left == [located.violation for result in fixed.unfixed for located in result.violations]
+        unfixed = [located.violation for located in checked.violations]
+        assert [violation.finding for violation in unfixed if violation.finding.change is not None] == []
+        assert unfixed == [located.violation for result in fixed.unfixed for located in result.violations]
         assert fix_source(again, checker, apply_changes=True).text == again.text
-        denied = any(violation.enforcement == Enforcement.DENY for violation in left)
+        denied = any(violation.enforcement == Enforcement.DENY for violation in unfixed)
         assert any(result.is_denied for result in fixed.unfixed) is denied
 
 

@@ -56,7 +56,7 @@ async def test_waivers_exempt_what_runs_and_nothing_else(kubeconfig: str, tmp_pa
     ]
     expires = datetime.fromisoformat(waivers[0]["spec"]["expires"])
     assert abs(expires - datetime.now(UTC) - timedelta(days=60)) < timedelta(minutes=5)
-    assert done.stderr.startswith("3 waivers, which end at ")
+    assert done.stderr.startswith("3 waivers, which expire at ")
 
     policies = [policy("strict", controls=CONTROLS), *parse_policies(done.stdout, "waivers")]
     assert audit(policies, OBJECTS).owners == ()

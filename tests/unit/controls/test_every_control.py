@@ -56,8 +56,8 @@ def test_control_has_a_test_file_with_denied_and_allowed_pods(name: str) -> None
     named = ["PARAMETER_TWINS"] if no_level_has_it else ["CONTAINER_TWINS", "POD_TWINS", "PARAMETER_TWINS"]
     assert any(map(tables.get, named)), f"{tests.__name__} needs a table of twins.py: {' or '.join(named)}"
     marks = [mark for test in vars(tests).values() for mark in getattr(test, "pytestmark", ())]
-    tried = [mark.args[1] for mark in marks if mark.name == "parametrize"]
-    unused = [key for key, table in tables.items() if not any(values is table for values in tried)]
+    parameters_of_tests = [mark.args[1] for mark in marks if mark.name == "parametrize"]
+    unused = [key for key, table in tables.items() if not any(values is table for values in parameters_of_tests)]
     assert unused == [], f"no test of {tests.__name__} is parametrized by these tables"
 
 

@@ -284,8 +284,8 @@ async def test_two_policies_with_conflicting_defaults_both_say_so_until_one_is_d
     await server.wait_until(lambda: conflicting("b") == [])
 
 
-def waiver(server: Server, name: str, **left: float) -> Json:
-    expires = datetime.now(UTC) + timedelta(**left)
+def waiver(server: Server, name: str, **remaining: float) -> Json:
+    expires = datetime.now(UTC) + timedelta(**remaining)
     spec = {"policies": ["p", "q"], "controls": ["privileged"], "expires": expires.isoformat(), "reason": "x"}
     return server.make(name, spec, "PolicyWaiver")
 
@@ -332,8 +332,8 @@ async def test_the_expiry_of_a_waiver_is_announced_once_and_not_again_by_the_nex
     assert [event["regarding"]["name"] for event in server.events] == ["w", "later"]
 
 
-def catalog(server: Server, name: str, **left: float) -> Json:
-    until = (datetime.now(UTC) + timedelta(**left)).isoformat()
+def catalog(server: Server, name: str, **remaining: float) -> Json:
+    until = (datetime.now(UTC) + timedelta(**remaining)).isoformat()
     entry = {"repository": "ghcr.io/acme/pay", "digest": f"sha256:{'a' * 64}", "validUntil": until}
     return server.make(name, {"owner": "security", "entries": [entry]}, "ImageCatalog")
 

@@ -87,7 +87,7 @@ def test_a_stored_status_with_nothing_new_is_not_written_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("left", "notice"),
+    ("remaining", "notice"),
     [
         (timedelta(days=14, seconds=1), None),
         (timedelta(days=14), 14),
@@ -99,13 +99,13 @@ def test_a_stored_status_with_nothing_new_is_not_written_again() -> None:
         (timedelta(0), None),
     ],
 )
-def test_expiry_is_announced_14_3_and_1_days_before(left: timedelta, notice: int | None) -> None:
-    assert notice_of(ENDS, ENDS - left) == notice
+def test_expiry_is_announced_14_3_and_1_days_before(remaining: timedelta, notice: int | None) -> None:
+    assert notice_of(ENDS, ENDS - remaining) == notice
 
 
 def test_the_next_change_is_the_next_notice_or_the_expiry() -> None:
-    for left, wait in ((20, 6), (14, 11), (3, 2), (1, 1), (0.5, 0.5)):
-        assert next_change(ENDS, ENDS - timedelta(days=left)) == timedelta(days=wait)
+    for remaining, wait in ((20, 6), (14, 11), (3, 2), (1, 1), (0.5, 0.5)):
+        assert next_change(ENDS, ENDS - timedelta(days=remaining)) == timedelta(days=wait)
     assert next_change(ENDS, ENDS) is None
 
 

@@ -81,7 +81,7 @@ def unknown_labels(policies: Iterable[Policy], namespaces: Iterable[str]) -> Ite
 
 
 def waived_by(waived: Waived) -> str:
-    """The waiver, its end and its reason."""
+    """The waiver, when it expires, and its reason."""
     return printable(f'by waiver "{waived.waiver}" until {rfc3339(waived.expires)}: {waived.reason}')
 
 
