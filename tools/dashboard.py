@@ -41,7 +41,7 @@ AT_A_GLANCE: Final = (
         bad_below=1,
     ),
     Panel(
-        "Policies in force", "On the replica with the most policies.", ((f"max(sekisho_policies{{{_SELECTED}}})", ""),)
+        "Policies in effect", "On the replica with the most policies.", ((f"max(sekisho_policies{{{_SELECTED}}})", ""),)
     ),
     Panel(
         "Policies quarantined",

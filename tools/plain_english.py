@@ -67,6 +67,7 @@ WORDS: Final = (
     Word(r"(ha(s|ve)|is|are) to be", "must be; will be"),
     Word(r"all the same", "anyway; still"),
     Word(r"made again", "created again"),
+    Word(r"in force", "in effect"),
     Word(r"catalogues?", "catalog, as in ImageCatalog"),
     Word(r"outweighs?", "takes precedence over"),
     Word(r"without end|for ever", "forever; without limit"),

@@ -116,7 +116,7 @@ def test_counts_before_a_policy_is_applied_are_what_the_api_server_then_answers(
     violating = sum(bool(evaluate(pod, Context(policies, running, None)).violations) for pod in pods)
     assert (summary["pods"], summary["violating"]) == (len(pods), violating)
 
-    # Created again: the API server's answers, once the policy is in force.
+    # Created again: the API server's answers, once the policy is in effect.
     kubectl.check("apply", "-f", str(file))
     try:
         wait_enforced(cluster, running)

@@ -128,7 +128,7 @@ def test_a_pod_policy_exempts_from_no_cluster_policy(kubectl: Kubectl, baseline:
     spec = {"enforcement": "Audit", "podSecurityStandard": {"level": "privileged"}, "controls": everything_off}
     apply(kubectl, "PodPolicy", baseline, **spec)
     apply(kubectl, "PodPolicy", "marker", controls={"images": {"trustedRegistries": ["trusted.io"]}})
-    wait_admitted(kubectl, restricted_pod(container(image="ghcr.io/x")), admitted=False)  # both are in force
+    wait_admitted(kubectl, restricted_pod(container(image="ghcr.io/x")), admitted=False)  # both are in effect
     bad = dry_run(kubectl, restricted_pod(container(image="trusted.io/x", securityContext=PRIVILEGED)))
     assert bad.returncode == 1
     assert f'policy "{baseline}" denies container "app" for privileged mode' in bad.stderr

@@ -369,7 +369,7 @@ def has_account(cluster: Cluster, namespace: str) -> bool:
 
 @pytest.fixture(scope="module")
 def prepared(cluster: Cluster) -> Iterator[Cluster]:
-    """The cluster with every case's namespace, policy, waiver and LimitRange in force."""
+    """The cluster with every case's namespace, policy, waiver and LimitRange in effect."""
     cluster.sekisho.repair()
     kubectl = cluster.plane.kubectl
     items = [item for case in CASES for item in objects_of(case)]

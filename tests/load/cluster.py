@@ -1,5 +1,5 @@
 """`make bench-cluster`: Sekisho in a real control plane: what it adds to a pod's creation, how it starts in a large
-cluster, and how soon a changed policy is in force.
+cluster, and how soon a changed policy is in effect.
 
 API server, etcd, Sekisho and the client share the machine's cores.
 """
@@ -225,7 +225,7 @@ def _large_text(
         f"after a review in every namespace: {compared(memory, _MEMORY_BUDGET, ' MiB')}; "
         f"after {len(changes)} changes of a policy: {after:.0f} MiB",
         f"- CPU of the first review in a namespace: {cpu / namespaces * 1e3:.2f} ms",
-        f"- a changed policy in force on both replicas, {len(changes)} changes: p50 {changes.at(50) / 1e3:.3f} s, "
+        f"- a changed policy in effect on both replicas, {len(changes)} changes: p50 {changes.at(50) / 1e3:.3f} s, "
         f"p99 {compared(changes.at(99) / 1e3, _CHANGE_BUDGET, ' s')}",
     )
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""How long a change of a policy takes to be in force on every replica."""
+"""How long a change of a policy takes to be in effect on every replica."""
 
 import asyncio
 import random

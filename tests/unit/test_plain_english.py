@@ -23,6 +23,7 @@ def words(text: str) -> list[str]:
         ("pods that are made again", "pods that are created again"),
         ("it counts all the same", "it counts anyway"),
         ("a status is to be written", "a status is written"),
+        ("the policy is in force", "the policy is in effect"),
         ("the catalogue certifies it", "the catalog certifies it"),
         ("pods are dressed", "the address is set"),
         ("whoever made it", "the user who made it"),

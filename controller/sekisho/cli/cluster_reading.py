@@ -17,7 +17,7 @@ _NAME: Final = "<cluster>"
 
 
 def read_cluster(kubeconfig: Path | None, context: str | None) -> ClusterState:
-    """The state of a cluster, with a note for each policy that is not in force; ends the command if it cannot be read.
+    """The state of a cluster, with a note for each policy that is not in effect; ends the command if it cannot be read.
 
     kubeconfig, context: None for the usual places, and for the current context.
     """
@@ -26,7 +26,7 @@ def read_cluster(kubeconfig: Path | None, context: str | None) -> ClusterState:
     async def run(api: ApiClient) -> None:
         state = await read_state(api)
         for problem in state.problems:
-            click.echo(f"note: not in force: {printable(str(problem))}", err=True)
+            click.echo(f"note: not in effect: {printable(str(problem))}", err=True)
         sources = tuple(Source(_NAME, 0, f"[{text}]", ("v1", kind)) for kind, text in state.objects)
         labels = {name: dict(labels) for name, labels in labels_in(sources).items()}
         states.append(ClusterState(state.policies, sources, await namespaces_not_judged(api, labels)))

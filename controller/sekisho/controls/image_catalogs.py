@@ -86,7 +86,7 @@ class Entry(Struct, frozen=True, gc=False):
     withdrawn: str = ""
 
     def certifies(self, now: datetime | None) -> bool:
-        """Whether it is in force. With None the time is unknown, and what has an end may have ended."""
+        """Whether it is in effect. With None the time is unknown, and what has an end may have ended."""
         return not self.withdrawn and (self.until is None or (now is not None and now < self.until))
 
 

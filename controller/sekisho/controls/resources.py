@@ -204,11 +204,11 @@ def _unset(rules: _Rules, ref: ContainerRef, names: Set[str], missing: Sequence[
     for maximum in rules.maxima if rules.key is AmountsField.LIMITS else ():
         name = maximum.resource
         if name in UNLIMITED and name not in names and name not in rules.required:
-            most, fix = f"at most {maximum.text}", f"set it to at most {maximum.text}"
+            allowed, fix = f"at most {maximum.text}", f"set it to at most {maximum.text}"
             if _is_requested_above(maximum, ref.container.resources):
-                yield _not_set(rules, ref, name, most, f"{fix}, and lower the request to it", None)
+                yield _not_set(rules, ref, name, allowed, f"{fix}, and lower the request to it", None)
             else:
-                yield _not_set(rules, ref, name, most, fix, maximum.text)
+                yield _not_set(rules, ref, name, allowed, fix, maximum.text)
 
 
 def _not_set(rules: _Rules, ref: ContainerRef, name: str, allowed: str, fix: str, suggestion: str | None) -> Finding:

@@ -156,12 +156,12 @@ def _ranked_documents(documents: Iterable[Attestation]) -> _Ranked:
 def _ranked_others(others: Iterable[Attestation]) -> _Ranked:
     """Other attestations, of which any may count: authorities and types take turns."""
     ranked: _Ranked = []
-    places: dict[Hashable, int] = defaultdict(int)
+    ranks: dict[Hashable, int] = defaultdict(int)
     for one in sorted(others, key=_content):
         kinds = {(by.authority, one.predicate_type) for by in one.signatures}
-        ranked.append((min(places[kind] for kind in kinds), one))
+        ranked.append((min(ranks[kind] for kind in kinds), one))
         for kind in kinds:
-            places[kind] += 1
+            ranks[kind] += 1
     return sorted(ranked, key=lambda pair: pair[0])
 
 

@@ -231,8 +231,8 @@ class Checker:
             for located in checked.violations
             if (comment := _comment_on(located, checked, comments)) is not None
         ]
-        left = [one for one in checked.violations if all(one is not other.located for other in ignored)]
-        return replace(checked, violations=tuple(left), ignored=tuple(ignored))
+        remaining = [one for one in checked.violations if all(one is not other.located for other in ignored)]
+        return replace(checked, violations=tuple(remaining), ignored=tuple(ignored))
 
     def _unused(self, comments: Sequence[IgnoreComment], checked: Sequence[Checked]) -> Iterator[Problem]:
         used = {ignored.comment.location for one in checked for ignored in one.ignored}

@@ -34,7 +34,7 @@ class AuditMetrics:
         )
         self._ended = Gauge(
             "sekisho_controller_last_audit_timestamp_seconds",
-            "When this process last ended an audit; 0 for never.",
+            "When this process last completed an audit; 0 for never.",
             registry=registry,
         )
         self._seconds = Gauge(

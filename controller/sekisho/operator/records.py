@@ -1,4 +1,4 @@
-"""Policies and waivers as the controller knows them, and how far the webhook's replicas have them in force."""
+"""Policies and waivers as the controller knows them, and on how many replicas of the webhook they are in effect."""
 
 from collections.abc import Collection, Mapping
 from typing import Any, Final, cast
@@ -134,7 +134,7 @@ def _status_of(body: Mapping[str, Any], resource: Resource) -> Status | None:
 
 
 class Coverage(Struct, frozen=True):
-    """How many replicas have a policy or a waiver in force, and the names of those that do not."""
+    """How many replicas have a policy or a waiver in effect, and the names of those that do not."""
 
     enforcing: int
     behind: tuple[str, ...]
@@ -153,7 +153,7 @@ class Coverage(Struct, frozen=True):
 
     @property
     def ratio(self) -> str:
-        """How many of them have it in force, such as 3/3."""
+        """How many of them have it in effect, such as 3/3."""
         return f"{self.enforcing}/{self.total}"
 
 

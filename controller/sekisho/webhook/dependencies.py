@@ -65,9 +65,9 @@ def policies_from_cluster(
     def families() -> Iterable[Metric]:
         reflectors = dict(policies.reflectors)
         waivers = len(reflectors["policywaivers"].objects)
-        policies_in_force = sum(len(reflectors[plural].objects) for plural in ("clusterpodpolicies", "podpolicies"))
+        policies_in_effect = sum(len(reflectors[plural].objects) for plural in ("clusterpodpolicies", "podpolicies"))
         unusable = sum(len(reflector.quarantined) for reflector in reflectors.values())
-        yield gauges("sekisho_policies", "Policies in force.", (), {(): policies_in_force})
+        yield gauges("sekisho_policies", "Policies in effect.", (), {(): policies_in_effect})
         yield gauges("sekisho_waivers", "Waivers, expired ones included.", (), {(): waivers})
         yield gauges(
             "sekisho_policies_quarantined", "Policies, waivers and authorities that cannot be used.", (), {(): unusable}
@@ -98,7 +98,7 @@ def policies_from_folder(folder: Path, enforce: Callable[[PolicySet], None]) -> 
         try:
             load()
         except (PolicyError, OSError) as error:
-            logger.error("the policies in %s cannot be used, the last good ones stay in force: %s", folder, error)
+            logger.error("the policies in %s cannot be used, the last good ones stay in effect: %s", folder, error)
 
     try:
         load()
@@ -110,7 +110,7 @@ def policies_from_folder(folder: Path, enforce: Callable[[PolicySet], None]) -> 
         families=lambda: [
             gauges(
                 "sekisho_policies",
-                "Policies in force.",
+                "Policies in effect.",
                 (),
                 {(): sum(isinstance(policy, ClusterPodPolicy | PodPolicy) for policy in loaded)},
             ),
@@ -218,7 +218,7 @@ def clients_from_file(file: Path, certificate: ServingCertificate) -> Dependency
         try:
             load()
         except CertificateError as error:
-            logger.error("the authority of clients cannot be used, the last good one stays in force: %s", error)
+            logger.error("the authority of clients cannot be used, the last good one stays in effect: %s", error)
 
     try:
         load()
@@ -278,7 +278,7 @@ def _fingerprint(policies: bytes) -> Metric:
     digest = hashlib.blake2s(policies, digest_size=6).digest()
     return gauges(
         "sekisho_policies_fingerprint",
-        "A hash of the policies in force; replicas with different numbers enforce different policies.",
+        "A hash of the policies in effect; replicas with different numbers enforce different policies.",
         (),
         {(): int.from_bytes(digest)},
     )

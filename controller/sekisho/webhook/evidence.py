@@ -506,13 +506,13 @@ class EvidenceStore:
         age = 0.0 if oldest is None else (self._clock() - oldest).total_seconds()
         yield gauges(
             "sekisho_image_facts_oldest_seconds",
-            "Age of the oldest facts about a signed image that could not be renewed lately; 0 where all could.",
+            "Age of the oldest facts about a signed image that could not be renewed recently; 0 where all could.",
             (),
             {(): age},
         )
 
     def _not_renewed(self) -> Iterator[ImageFacts]:
-        """The facts about signed images whose last look-up failed lately; those that nobody needs grow old by right."""
+        """The facts about signed images whose last look-up failed recently; those that nobody needs may grow old."""
         since = time.monotonic() - RETRIED_SECONDS
         failed = {image for (image, _), failure in self._failures.items() if failure.retry_at > since}
         return (facts for facts in self._signed if failed and f"{facts.repository}@{facts.digest}" in failed)

@@ -151,7 +151,7 @@ class Counter(Protocol):
 class PodReviews:
     """Answers reviews of pods and of pod templates.
 
-    enforced: the policies in force, which may be replaced at any time; a review is judged by one set throughout.
+    enforced: the policies in effect, which may be replaced at any time; a review is judged by one set throughout.
     clock: the time that waivers expire by.
     namespaces: None without a cluster; then policies that select labels cannot be judged.
     objects_for: the objects of a namespace that will change a template's pod; none are known without a cluster.

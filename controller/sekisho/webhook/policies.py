@@ -35,7 +35,7 @@ _MAX_REST_SECONDS: Final = 0.5
 
 
 class Enforced:
-    """The policy set in force, shared by what loads policies and what judges by them.
+    """The policy set in effect, shared by what loads policies and what judges by them.
 
     policies: None for an empty set.
     """
@@ -55,7 +55,7 @@ class OnVersion(Protocol):
     """Called with how far a collection is enforced."""
 
     def __call__(self, plural: str, resource_version: str, unusable: Iterable[str], *, changed: bool) -> None:
-        """unusable: the objects that are not enforced. changed: whether the set in force has changed."""
+        """unusable: the objects that are not enforced. changed: whether the set in effect has changed."""
 
 
 class Kept(Struct, frozen=True, eq=False):
@@ -116,7 +116,7 @@ class ClusterPolicies:
 
     @property
     def enforced(self) -> Identities:
-        """What is in force: uid and generation by collection and name; empty before the first set."""
+        """What is in effect: uid and generation by collection and name; empty before the first set."""
         return self._enforced or {}
 
     @property
@@ -127,7 +127,7 @@ class ClusterPolicies:
     def _follow(self, api: ApiClient, resource: Resource) -> Reflector[Kept]:
         def quarantined(name: str, error: Exception) -> None:
             logger.error(
-                "%s %s cannot be enforced, its last usable version stays in force: %s",
+                "%s %s cannot be enforced, its last usable version stays in effect: %s",
                 resource.name,
                 name,
                 error,

@@ -40,7 +40,7 @@ _LATE: Final = Problem("", "other policies took longer to review than the API se
 class PolicyReviews:
     """Answers reviews of policies and waivers.
 
-    enforced: the policies in force, which warnings compare the new policy with.
+    enforced: the policies in effect, which warnings compare the new policy with.
     clock: the time after which a waiver must expire.
     longest_waiver: how far in the future a waiver may expire.
     exempt: the namespaces whose pods the API server does not send to the webhook.

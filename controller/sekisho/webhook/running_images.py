@@ -51,7 +51,7 @@ _AGE: Final = re.compile(r" \d+ (?:minutes|hours|days) ago(?:,(?= at ))?")
 class Judged(Struct, frozen=True, eq=False):
     """What running pods are judged by.
 
-    policies: the set in force.
+    policies: the set in effect.
     authorities: those of a set.
     evidence: what is known about images.
     looked_up: when the shared facts about an image, by `evidence_key`, were found; None where there are none.

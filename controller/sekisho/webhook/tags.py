@@ -29,7 +29,7 @@ MAX_FLIGHTS_OF_NAMESPACE: Final = 64
 """Tags that are resolved at the same time for one namespace, so that it does not hold up others."""
 LOOKUP_SECONDS: Final = 30.0
 MAX_WITHOUT_ROOM: Final = 1024
-"""Tags that found no room lately, so that the denials of their pods say so."""
+"""Tags that found no room recently, so that the denials of their pods say so."""
 WITHOUT_ROOM_SECONDS: Final = 30.0
 
 

@@ -179,7 +179,7 @@ async def test_policy_that_cannot_be_used_is_a_note(server: ClusterServer, kubec
     server.put(f"{POLICIES}/clusterpodpolicies", [broken, applied("live", controls={"privileged": {}})])
     done = await run(kubeconfig)
     assert done.exit_code == 1
-    assert done.stderr.startswith("note: not in force: ")
+    assert done.stderr.startswith("note: not in effect: ")
     assert "unknown" in done.stderr
 
 

@@ -120,7 +120,7 @@ def test_promtool_would_find_nothing_to_improve() -> None:
     for webhook in ("validate", "mutate"):
         metrics.count(webhook, outcome(), 0.001)
     metrics.count_http_error(404)
-    metrics.add_source(lambda: [gauges("sekisho_policies", "Policies in force.", (), {(): 1})])
+    metrics.add_source(lambda: [gauges("sekisho_policies", "Policies in effect.", (), {(): 1})])
     assert faults(metrics.render().decode()) == []
     in_open_metrics = exposition.generate_latest(metrics).decode()
     assert {family.name for family in parser.text_string_to_metric_families(in_open_metrics)} >= {

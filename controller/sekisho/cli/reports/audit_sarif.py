@@ -1,4 +1,4 @@
-"""The result of an audit as SARIF 2.1.0: each violation of an owner whose pods would be denied is a result."""
+"""The result of an audit as SARIF 2.1.0, with one result for each violation of each owner."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from sekisho.findings import printable
 
 
 def render(result: Result) -> str:
-    """One log with one run. Its results have no files: the objects are in a cluster."""
+    """One SARIF log with one run. Its results name objects of the cluster, as there are no files."""
     violations = [(owner, violation) for owner in result.owners for violation in owner.violations]
     controls = rules_of(violation.finding.control for _, violation in violations)
     return render_log(controls, [_result(owner, violation, controls) for owner, violation in violations])
