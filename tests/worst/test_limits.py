@@ -1,14 +1,16 @@
 """Lists at their limits, in policies and in pods: no review holds the loop, or takes more than its share apart."""
 
 import asyncio
+from typing import Any
 
+import msgspec
 import pytest
 
 from sekisho import admission
 from sekisho.controls import CONTROLS
-from sekisho.policies import PolicySet
+from sekisho.policies import ClusterPodPolicy, PolicySet
 from sekisho.webhook.pod_reviews import _is_quick
-from tests.reviews import review_body
+from tests.reviews import DEPLOYMENT, DEPLOYMENTS, review_body
 from tests.worst.limits import (
     MAX_LOOP_SECONDS,
     Large,
@@ -25,6 +27,7 @@ from tests.worst.schema import ENTRY, growable, of_struct
 
 DEAREST = ("hostPathVolumes", "resourceClaims", "sysctls", "secretsInEnv")
 """The controls that compared most; `make worst` tries all."""
+BASELINE = {"metadata": {"name": "baseline"}, "spec": {"podSecurityStandard": {"level": "baseline"}}}
 ATTEMPTS = 3
 COUNTS = (256, 140, 80, 40, 20, 8, 3, 1)
 
@@ -63,6 +66,31 @@ def test_no_review_that_is_judged_at_once_holds_the_loop(control: str, policies:
     assert bodies
     for body in bodies:
         assert least(enforced, "validate", body).loop <= MAX_LOOP_SECONDS
+
+
+@pytest.mark.parametrize(("sidecars", "names", "others"), [(4, 250, 450), (38, 256, 470)])
+def test_resources_of_sidecars_take_no_more_than_a_review_may(sidecars: int, names: int, others: int) -> None:
+    body = review_body(template_of_sidecars(sidecars, names, others), kind=DEPLOYMENT, resource=DEPLOYMENTS)
+    enforced = PolicySet.of([msgspec.convert(BASELINE, ClusterPodPolicy)])
+    assert not least(enforced, "validate", body).faults
+
+
+def template_of_sidecars(sidecars: int, names: int, others: int) -> dict[str, Any]:
+    """A Deployment of a pod with resources, sidecars with limits of huge pages that differ, and other init containers.
+
+    names: of huge pages in each sidecar.
+    """
+    init: list[Any] = [
+        {
+            "name": f"s{number}",
+            "restartPolicy": "Always",
+            "resources": {"limits": {f"hugepages-{number * names + name}": "1" for name in range(names)}},
+        }
+        for number in range(sidecars)
+    ]
+    init += [{"name": f"p{number}"} for number in range(others)]
+    spec = {"containers": [{"name": "c"}], "initContainers": init, "resources": {"limits": {"cpu": "1"}}}
+    return {"kind": "Deployment", "metadata": {"name": "x"}, "spec": {"template": {"spec": spec}}}
 
 
 def test_every_list_of_patterns_in_a_policy_is_tried() -> None:

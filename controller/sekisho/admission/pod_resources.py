@@ -112,8 +112,10 @@ def pod_resources(spec: PodSpec, origins: Origins) -> Resources | None:
     of_pod = {name: amount for name, amount in limits.items() if _is_pod_level(name)}
     requests = _filled(requests, of_pod, at_requests, "copied from limits", origins) or requests
     highest = {}
+    every = _limits_of_all(spec)
     for name in requests:
-        if _is_pod_level(name) and name not in limits and name in container_limits and _all_limit(spec, name):
+        is_open = _is_pod_level(name) and name not in limits and name in container_limits
+        if is_open and all(name in container for container in every):
             request = _exact(requests[name])
             above = request is not None and request > container_limits[name]
             highest[name] = requests[name] if above else _render(container_limits[name], spec, name)
@@ -176,15 +178,12 @@ def _total(spec: PodSpec, amounts_of: Callable[[Resources], Amounts | None]) -> 
     highest: Exact = {}
     for container in spec.init_containers or ():
         own = _amounts(container, amounts_of)
+        for name, amount in own.items():  # of other names, no more is used than when the last sidecar with them came
+            use = sidecars.get(name, Fraction(0)) + amount
+            highest[name] = max(use, highest.get(name, use))
         if container.restart_policy == "Always":
             _add(total, own)
             _add(sidecars, own)
-            use = sidecars
-        else:
-            use = dict(sidecars)
-            _add(use, own)
-        for name, amount in use.items():
-            highest[name] = max(amount, highest.get(name, amount))
     for name, amount in highest.items():
         total[name] = max(amount, total.get(name, amount))
     return total
@@ -201,10 +200,10 @@ def _add(total: Exact, more: Exact) -> None:
         total[name] = total.get(name, Fraction(0)) + amount
 
 
-def _all_limit(spec: PodSpec, name: str) -> bool:
+def _limits_of_all(spec: PodSpec) -> list[Amounts]:
+    """The limits of each container of any kind."""
     containers = (*(spec.init_containers or ()), *(spec.containers or ()), *(spec.ephemeral_containers or ()))
-    resources = [container.resources for container in containers]
-    return all(own is not None and name in (own.limits or {}) for own in resources)
+    return [(container.resources.limits if container.resources is not None else None) or {} for container in containers]
 
 
 def _render(amount: Fraction, spec: PodSpec, name: str) -> str:
