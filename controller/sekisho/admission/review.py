@@ -166,7 +166,10 @@ def decode_head(body: bytes) -> Review:
     try:
         head = _bare_decoder.decode(body).request
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        return Review(uid=_find_uid(body, _reason_of(error)))
+        uid = _UID.search(body)
+        if uid is None:
+            raise MalformedReviewError(_reason_of(error)) from None
+        return Review(uid=uid[1].decode())  # whether it is a review is left to `decode`, which takes longer
     return Review(**structs.asdict(head))
 
 
@@ -340,9 +343,9 @@ def _find_uid(body: bytes, reason: str) -> str:
 
 def _is_json(body: bytes) -> bool:
     try:
-        json.loads(body)
+        json.loads(body, parse_int=len, parse_float=len)  # the time that a number takes grows with its digits squared
     except RecursionError:
         return True
-    except ValueError as error:
-        return "integer string conversion" in str(error)
+    except ValueError:
+        return False
     return True

@@ -347,3 +347,21 @@ def test_name_of_a_namespace_is_bounded() -> None:
     """What is computed for a namespace is kept by its name, which a client of the port can make up."""
     for length, decision in ((64, Decision.ERROR), (63, Decision.ALLOW)):
         assert outcomes(review_body(restricted_pod(), namespace="n" * length))[1].decision is decision
+
+
+def test_request_whose_head_cannot_be_read_costs_no_more_for_long_numbers() -> None:
+    start = json.dumps({"kind": "AdmissionReview", "request": {"uid": UID, "namespace": 5}}).removesuffix("}}").encode()
+    body = start + b', "x": [' + b",".join([b"9" * 4299] * 1900) + b"]}}"
+    started = time.thread_time()
+    head = admission.decode_head(body)
+    assert time.thread_time() - started < 0.1
+    assert (head.uid, head.namespace) == (UID, None)
+    assert "cannot be read" in str(admission.decode(body).defect)
+
+
+def test_large_request_without_a_uid_or_without_json_is_malformed() -> None:
+    start = json.dumps({"kind": "AdmissionReview", "request": {"namespace": 5}}).encode()
+    with pytest.raises(MalformedReviewError):
+        admission.decode_head(start)
+    with pytest.raises(MalformedReviewError):
+        admission.decode(start.replace(b'"namespace"', b'"uid": "u", "namespace"').removesuffix(b"}"))
