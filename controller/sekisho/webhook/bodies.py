@@ -13,7 +13,8 @@ from sekisho.webhook.waiting import Waiting
 MAX_BODY_BYTES: Final = 8 << 20
 """The API server accepts objects of up to 3 MiB, and an update sends two."""
 MAX_HELD_BYTES: Final = 32 << 20
-"""The size of all bodies together, from their first byte to their answer; above it, a large body gets a 503."""
+"""The size of all bodies together, from their first byte to their answer. Above it, one of which a part is missing gets
+a 503: of the address that has sent most of what is unfinished, the one that has waited for longest."""
 MAX_FREE_BYTES: Final = 64 * 1024
 """A body up to this size counts as small: large ones cannot keep small ones out."""
 MAX_FRAMING: Final = 2
@@ -44,7 +45,6 @@ class Bodies:
         self.held = 0
         """Bytes of all bodies that were not released yet."""
         self._unfinished: Waiting[_Unfinished] = Waiting()
-        self._large: Waiting[_Unfinished] = Waiting()
 
     async def receive(self, request: web.BaseRequest, seconds: float) -> bytes:
         """The whole body of a request, within so many seconds. Raises RejectedError."""
@@ -73,7 +73,6 @@ class Bodies:
         finally:
             if unfinished is not None:
                 self._unfinished.remove(unfinished)
-                self._large.remove(unfinished)
 
     def release(self, body: bytes) -> None:
         """Note that a body is answered."""
@@ -81,31 +80,37 @@ class Bodies:
 
     def _give_up(self, unfinished: _Unfinished) -> None:
         self._unfinished.remove(unfinished)
-        self._large.remove(unfinished)
         unfinished.give_up()
+
+    def _make_room(self, size: int) -> None:
+        """Give one up for a body of this size, unless both are small: their number bounds what small ones take."""
+        if len(self._unfinished):
+            longest = self._unfinished.longest(_size)
+            if max(size, _size(longest)) > MAX_FREE_BYTES:
+                self._give_up(longest)
 
     async def _rest(self, content: StreamReader, unfinished: _Unfinished, request: web.BaseRequest) -> bytes:
         body = unfinished.body
         connection = cast("Connection", request.protocol)
         try:
             while chunk := await content.readany():
-                was_small = len(body) <= MAX_FREE_BYTES
                 body += chunk
                 self.held += len(chunk)
                 if len(body) > MAX_BODY_BYTES:
                     raise _too_large()
                 if connection.received > MAX_FRAMING * len(body) + FRAMING_BYTES:
                     raise RejectedError(400, "the body comes in chunks that are too small")
-                if len(body) > MAX_FREE_BYTES:
-                    if was_small:
-                        self._large.add(unfinished, request.remote or "")
-                    if self.held > MAX_HELD_BYTES and len(self._large):
-                        self._give_up(self._large.longest())
+                if self.held > MAX_HELD_BYTES:
+                    self._make_room(len(body))
             return bytes(body)
         except BaseException:
             self.held -= len(body)
             body.clear()
             raise
+
+
+def _size(unfinished: _Unfinished) -> int:
+    return len(unfinished.body)
 
 
 def _too_large() -> RejectedError:

@@ -22,8 +22,9 @@ MAX_CONNECTIONS = 1024
 """Open at the same time; past it, one without a request is closed for a new one: of the address that has the most
 connections, the one that has waited for a request for longest. All may be closed at once, which takes the event loop
 30 us each; the rest of what it takes waits for its turn."""
-MAX_UNKNOWN = 512
-"""The same for connections on which nothing has come that only the API server knows: the others are left to it."""
+MAX_UNKNOWN = 384
+"""The same for connections on which nothing has come that only the API server knows: the others are left to it. While
+a body arrives, one takes up to 240 KiB, most of it the buffers of TLS."""
 MAX_UNREAD = 64
 """Connections whose client does not read its answers, at the same time; past it, one of them is closed."""
 HEAD_SECONDS = 10.0
@@ -119,6 +120,10 @@ class Connection(web.RequestHandler):
         self._leave()
         if self.transport is not None:
             self.transport.abort()
+
+    def release_transport(self) -> None:
+        """Release the buffers of TLS, up to 200 KiB, of a connection that is closed. `connection_lost` must follow."""
+        self.transport = None
 
     def data_received(self, data: bytes) -> None:
         if data:  # aiohttp calls this without any to parse what it has kept
@@ -344,6 +349,7 @@ class Received(asyncio.BufferedProtocol):
             self._connection.connection_lost(exc)
         else:  # a client may close a thousand at once, and aiohttp takes up to 0.1 ms for each
             self._lost = exc
+            self._connection.release_transport()
             self._backlog.add(self, self._connection.address)
 
     def pause_writing(self) -> None:

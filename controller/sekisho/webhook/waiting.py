@@ -4,7 +4,7 @@ An honest client sends all of it at once. So where too much waits, what has wait
 address that has the most of it waiting: clients at other addresses are not affected.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -39,10 +39,17 @@ class Waiting(Generic[T]):
             if not waiting:
                 del self._by_address[address]
 
-    def longest(self) -> T:
-        """What has waited for longest, of the address with the most. Raises ValueError when nothing waits."""
-        longest: dict[T, None] = max(self._by_address.values(), key=len)
-        return next(iter(longest))
+    def longest(self, size: Callable[[T], int] | None = None) -> T:
+        """What has waited for longest, of the address with the most. Raises ValueError when nothing waits.
+
+        size: how much one counts; None where all count the same.
+        """
+
+        def total(waiting: dict[T, None]) -> int:
+            return len(waiting) if size is None else sum(map(size, waiting))
+
+        largest: dict[T, None] = max(self._by_address.values(), key=total)
+        return next(iter(largest))
 
     def next_in_turn(self) -> tuple[T, str]:
         """Remove what has waited for longest at the address whose turn it is, and give it with its address.

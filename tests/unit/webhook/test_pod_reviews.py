@@ -340,6 +340,27 @@ async def test_past_the_bytes_of_all_bodies_the_large_one_that_waited_longest_is
     first[1].close()
 
 
+async def test_small_unfinished_bodies_of_one_address_do_not_keep_large_ones_of_others_out(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "MAX_HELD_BYTES", 1600)
+    monkeypatch.setattr(bodies, "MAX_FREE_BYTES", 100)
+    halves = await half_bodies(served, 60)
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", served.port, ssl=served.trust(), local_addr=("127.0.0.2", 0)
+    )
+    large = json.dumps(review(pod(GOOD))).encode()
+    before = served.shell._bodies.held  # noqa: SLF001
+    writer.write(b"POST /validate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n")
+    writer.write(b"Content-Length: %d\r\n\r\n" % len(large) + large[:200])
+    await held_bytes(served, before + 1)
+    writer.write(large[200:])
+    assert b" 200 " in await reader.readline()
+    writer.close()
+    for _, half in halves:
+        half.close()
+
+
 async def test_past_the_number_of_unfinished_bodies_the_address_with_the_most_loses_one(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
