@@ -3,7 +3,7 @@
 import gc
 import tracemalloc
 from random import Random
-from time import process_time
+from time import process_time, thread_time
 from typing import Any
 
 import msgspec
@@ -18,6 +18,7 @@ from sekisho.policies.advice import advice
 from sekisho.policies.compilation import CompiledPolicy
 from sekisho.policies.limits import MAX_COST, MAX_POD_POLICIES, limit_problems
 from sekisho.policies.loading import verify
+from sekisho.policies.schemas import unknown_fields
 from sekisho.spelling import did_you_mean
 
 
@@ -77,6 +78,26 @@ def test_policies_that_require_the_same_share_the_check() -> None:
 def test_a_long_name_gets_no_suggestion() -> None:
     assert did_you_mean("privilegd", ["privileged"]) == "; did you mean privileged?"
     assert did_you_mean("privilegd" * 100_000, ["privileged" * 100_000]) == ""
+
+
+def test_suggestions_take_little_time_whatever_the_names_are() -> None:
+    known = [f"{'ab' * 60}{number:b}".replace("1", "a").replace("0", "b") for number in range(256)]
+    started = thread_time()
+    did_you_mean("ba" * 32, known)
+    did_you_mean("ba" * 60, known)
+    assert thread_time() - started < 0.05
+
+
+def test_the_closest_of_many_names_is_suggested() -> None:
+    known = [f"team-{number}-restricted" for number in range(200)]
+    assert did_you_mean("team-17-restrictd", known) == "; did you mean team-17-restricted?"
+
+
+def test_only_the_first_unknown_fields_get_a_suggestion() -> None:
+    policy: dict[str, Any] = {"spec": {"controls": {f"privileged{number}": {} for number in range(100)}}}
+    messages = [message for _, message in unknown_fields(policy, "ClusterPodPolicy")]
+    assert messages[0] == "unknown field; did you mean privileged?"
+    assert messages[8:] == ["unknown field"] * 92
 
 
 # Trusted and denied registries.
