@@ -31,6 +31,7 @@ from sekisho.pods import Container, Pod, PodSpec
 from sekisho.policies import PolicySet
 from sekisho.registry import RegistryClient, Settings, tls_context
 from sekisho.webhook.evidence import EvidenceStore
+from sekisho.webhook.image_needs import Needs
 from sekisho.webhook.interpreter import exempt_from_collection, prefer_event_loop
 from sekisho.webhook.signed_images import MAX_SIGNED
 from tests.controlplane.build import BuildError
@@ -150,8 +151,11 @@ class Bench:
             client,
             lambda: authorities,
             lambda: datetime.now(UTC),
-            predicates=lambda: predicates,
-            lacks_signature=lambda _, facts: not (facts.signatures or predicates),
+            needs=Needs(
+                predicates=lambda: predicates,
+                lacks_signature=lambda _, facts: not (facts.signatures or predicates),
+                fails_statement=lambda _, facts: bool(predicates) and not facts.attestations,
+            ),
         )
         lags: list[float] = []
         # The watch takes CPU time itself, which would count for the images.

@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from sekisho.cli import options
 from sekisho.cli.authority_objects import authorities_of
 from sekisho.controls.image_catalogs import Catalogs
-from sekisho.controls.image_rules import lacks_signature, lacks_statement
 from sekisho.images import Reference
 from sekisho.images.evidence import ImageFacts, Unknown, evidence_key, tag_key
 from sekisho.images.trust import Trust
@@ -24,6 +23,7 @@ from sekisho.registry import CredentialsError, RegistryClient, Settings, matchin
 from sekisho.registry.addresses import parse_networks
 from sekisho.registry.credentials import Entry
 from sekisho.webhook.evidence import EvidenceStore
+from sekisho.webhook.image_needs import needs_of
 from sekisho.webhook.tags import Tags
 
 _BATCH: Final = 64
@@ -102,15 +102,8 @@ class ImageLookups:
 
     async def _look_up(self, references: Sequence[Reference]) -> None:
         client = RegistryClient(self._settings, lambda *repository: matching(self._entries, *repository))
-        policies = self._policies
-        evidence = EvidenceStore(
-            client,
-            lambda: self.authorities,
-            lambda: datetime.now(UTC),
-            predicates=lambda: self._predicates,
-            lacks_signature=lambda image, facts: lacks_signature(policies.signature_rules, image, facts, self.trust()),
-            lacks_statement=lambda image, facts: lacks_statement(policies.statement_rules, image, facts, self.trust()),
-        )
+        needs = needs_of(lambda: self._policies, self.trust)
+        evidence = EvidenceStore(client, lambda: self.authorities, lambda: datetime.now(UTC), needs=needs)
         tags = Tags(client)
         try:
             self._digests |= await tags.digests(references, _SECONDS)

@@ -233,6 +233,15 @@ def lacks_signature(rules: Iterable[ImageRule] | None, reference: Reference, fac
     )
 
 
+def fails_statement(rules: Iterable[ImageRule], reference: Reference, facts: ImageFacts, trust: Trust) -> bool:
+    """Whether the facts about an image do not meet a rule on attestations that applies to it."""
+    return any(
+        rule.judge(facts, trust, dict(_unusable((*rule.names, *rule.others), trust))) is not None
+        for rule in rules
+        if rule.applies(reference)
+    )
+
+
 def lacks_statement(rules: Iterable[ImageRule], reference: Reference, facts: ImageFacts, trust: Trust) -> bool:
     """Whether there is no statement about an image that some rule which applies to it could judge."""
     for rule in rules:
@@ -272,7 +281,13 @@ def _unread(
         if name not in unusable and facts.checked.get(name) != trust.authorities[name].fingerprint
     ]
     if changed:
-        problem = f"is still being verified, because ImageAuthority {words(changed, 'and')} changed"
+        is_new = all(facts.checked.get(name) == "" for name in changed)  # no rule for the image named it before
+        why = (
+            f"a rule names ImageAuthority {words(changed, 'and')} now"
+            if is_new
+            else f"ImageAuthority {words(changed, 'and')} changed"
+        )
+        problem = f"is still being verified, because {why}"
         return Fault(problem, "try again in a few seconds", lookup, True)
     if any(predicate not in facts.predicates for predicate in rule.predicates):
         problem = f"is still being verified: its {rule.kind} have not been read yet"

@@ -31,6 +31,7 @@ SIGNATURE_ANNOTATION: Final = "dev.cosignproject.cosign/signature"
 CERTIFICATE_ANNOTATION: Final = "dev.sigstore.cosign/certificate"
 
 _BUNDLE_MARKS: Final = (b'"', b"\\", b",", b"[", b"{")
+_MAX_HINT_LENGTH: Final = 64
 _BASE64_STEP: Final = 1 << 18
 """Characters; a multiple of four."""
 _PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
@@ -51,6 +52,7 @@ class Bundle(Struct, frozen=True, eq=False):
     """A bundle's envelope.
 
     is_keyless: whether it holds a certificate instead of a key.
+    hint: the fingerprint of the key that it says it is by, which nobody has verified; empty where it says nothing.
     integrated_times: those that its log promises, in seconds since 1970; nothing has verified them yet.
     rest: of a large bundle, its JSON with another statement of a few bytes; None for a small one.
     """
@@ -59,6 +61,7 @@ class Bundle(Struct, frozen=True, eq=False):
     is_keyless: bool
     integrated_times: tuple[int, ...]
     rest: bytes | None = None
+    hint: str = ""
 
 
 class _EnvelopeSignature(Struct, frozen=True):
@@ -76,8 +79,12 @@ class _LogEntry(Struct, frozen=True, rename="camel"):
     inclusion_promise: dict[str, Raw] | None = None
 
 
+class _KeyHint(Struct, frozen=True):
+    hint: Raw = Raw()
+
+
 class _Material(Struct, frozen=True, rename="camel"):
-    public_key: dict[str, Raw] | None = None
+    public_key: _KeyHint | None = None
     certificate: dict[str, Raw] | None = None
     x509_certificate_chain: dict[str, Raw] | None = None
     tlog_entries: tuple[_LogEntry, ...] = ()
@@ -124,7 +131,8 @@ def read_bundle(payload: bytes, max_bytes: int = MAX_SIGNATURE_BYTES) -> Bundle:
         for entry in material.tlog_entries
         if entry.integrated_time and entry.inclusion_promise is not None
     )
-    return Bundle(signed, material.certificate is not None, times, cut.rest if cut.text else None)
+    hint = _fingerprint(material.public_key.hint) if material.public_key is not None else ""
+    return Bundle(signed, material.certificate is not None, times, cut.rest if cut.text else None, hint)
 
 
 def read_envelope(payload: bytes, max_bytes: int) -> Bundle:
@@ -213,6 +221,16 @@ def _payload(envelope: _Envelope, cut: _Cut) -> bytes | memoryview:
     if envelope.payload != cut.mark:
         raise NotASignatureError("its statement is not its longest text")
     return cut.text
+
+
+def _fingerprint(hint: Raw) -> str:
+    """The fingerprint of a key in a hint as cosign writes it, the digest in base64; empty for another one."""
+    if len(bytes(hint)) > _MAX_HINT_LENGTH:
+        return ""
+    try:
+        return msgspec.json.decode(hint, type=bytes).hex()
+    except msgspec.DecodeError:
+        return ""
 
 
 def _seconds(time: str | int) -> int:

@@ -18,7 +18,7 @@ from sekisho.images.vex import Vex
 DEFAULT_TAG: Final = "latest"
 """The tag of an image that has neither tag nor digest."""
 MAX_CANDIDATES: Final = 32
-"""The most candidates of one image; anyone who may push to a repository can attach more."""
+"""The most candidates in one of the sources where clients attach to an image; anyone who may push can attach more."""
 MAX_PAYLOAD_BYTES: Final = 16 << 20
 """The size of one candidate."""
 MAX_PROBLEMS: Final = 8
@@ -96,9 +96,10 @@ class ImageFacts(Struct, frozen=True, gc=False):
     signatures: those by authorities.
     others: the number of signatures of the image that no authority made.
     problems: why candidates do not count, as clauses; at most MAX_PROBLEMS.
-    omitted: the number of candidates past MAX_CANDIDATES, which nobody looked at.
-    checked: the fingerprint of each authority that the candidates were verified with, by name. No signature by another
-        authority, or by an authority of another fingerprint, says nothing.
+    omitted: the number of candidates past MAX_CANDIDATES of a source, which nobody looked at.
+    checked: the fingerprint of each authority that the candidates were verified with, by name; empty if not all of them
+        were tried with its keys, because no rule for the image names it. No signature by another authority, or by an
+        authority of another fingerprint, says nothing.
     looked_up: when it was looked up at its registry.
     predicates: the types of statements that were read, and the paths in them (`predicate_values.needed_path`); others
         are not known.

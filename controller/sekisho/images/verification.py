@@ -18,7 +18,6 @@ from sekisho.images.bundles import (
     SIGNATURE_ANNOTATION,
     SIMPLE_SIGNING_TYPE,
     Bundle,
-    Signed,
     read_bundle,
     read_envelope,
     read_simple_signing,
@@ -34,11 +33,9 @@ from sekisho.images.evidence import (
     Signature,
 )
 from sekisho.images.keeping import keep
-from sekisho.images.keyless import verify_keyless
-from sekisho.images.keys import has_signed
 from sekisho.images.predicate_values import paths_of, read_values
-from sekisho.images.roots import TrustedRoot
 from sekisho.images.scans import MAX_SKEW, SCAN_PREDICATE, Scan, read_scan, unread_scan
+from sekisho.images.signers import SignedBy, Signers, by_identity, by_key, signers_of
 from sekisho.images.statements import (
     MAX_SIGNATURE_BYTES,
     SIGN_PREDICATE,
@@ -51,6 +48,8 @@ from sekisho.images.statements import (
 )
 from sekisho.images.vex import VEX_PREDICATES, read_vex, unread_vex
 
+MAX_VERIFIED: Final = 4 * MAX_CANDIDATES
+"""Candidates that are verified in one pass: clients attach in four ways."""
 _OLDER_ATTESTATION: Final = "it is an attestation of the older format, not a signature"
 
 
@@ -62,17 +61,104 @@ class _Result(Struct, frozen=True, gc=False):
         nothing to say.
     attestation: what it is otherwise; None for a signature.
     is_signature: whether it is a signature or an attestation that counts, by whomever.
+    untried: the authorities that may have signed it: not all of their keys were tried.
     """
 
     signatures: tuple[Signature, ...] = ()
     problem: str = ""
     attestation: Attestation | None = None
     is_signature: bool = True
+    untried: tuple[str, ...] = ()
 
     @property
     def is_by_unknown(self) -> bool:
         """Whether it is a signature that no authority made."""
         return self.is_signature and self.attestation is None and not self.signatures
+
+
+class Verified(Struct, frozen=True, eq=False):
+    """What was read about an image so far.
+
+    repository: with the registry, as in ImageFacts.
+    digest: of the manifest that the pod names, such as sha256:….
+    authorities: those of the cluster; the ones that are unusable have signed nothing.
+    predicates: the types of attestations that policies need, and the paths in them (`predicate_values.needed_path`).
+    named: the authorities that rules for the image name.
+    results: what the candidates are.
+    omitted: the number of candidates that were found and not read.
+    problems: why some could not be read, as clauses.
+    may_hide_vex: whether a VEX document may be among those that were not read. Then none counts: it may be the newest.
+    large_scan: when the newest scan that is too large to be read may have been attached; None where there is none.
+    """
+
+    repository: str
+    digest: str
+    authorities: tuple[Authority, ...]
+    predicates: Collection[str] = ()
+    named: Collection[str] = ()
+    results: tuple[_Result, ...] = ()
+    omitted: int = 0
+    problems: tuple[str, ...] = ()
+    may_hide_vex: bool = False
+    large_scan: datetime | None = None
+
+
+def verify_more(
+    verified: Verified,
+    candidates: Sequence[Candidate],
+    omitted: int = 0,
+    problems: Sequence[str] = (),
+    *,
+    may_hide_vex: bool = False,
+    large_scan: datetime | None = None,
+) -> Verified:
+    """What was read before, with further candidates.
+
+    candidates: those past MAX_VERIFIED are left out.
+    omitted, problems, may_hide_vex, large_scan: of the sources that have the candidates, as in Verified.
+
+    Takes milliseconds for each candidate with a certificate, and the first one imports sigstore: call it in a thread
+    where an authority is keyless.
+    """
+    left_out = max(0, len(candidates) - MAX_VERIFIED)
+    return replace(
+        verified,
+        results=(*verified.results, *_results(candidates[:MAX_VERIFIED], verified)),
+        omitted=verified.omitted + omitted + left_out,
+        problems=(*verified.problems, *problems),
+        may_hide_vex=verified.may_hide_vex or may_hide_vex or left_out > 0,
+        large_scan=max((one for one in (verified.large_scan, large_scan) if one is not None), default=None),
+    )
+
+
+def facts_of(verified: Verified, now: datetime) -> ImageFacts:
+    """The facts about an image."""
+    results, predicates = verified.results, verified.predicates
+    needs_vex = not set(VEX_PREDICATES).isdisjoint(predicates)
+    untried = set(chain.from_iterable(result.untried for result in results))
+    attestations, unkept = keep(
+        [result.attestation for result in results if result.attestation is not None],
+        may_hide_vex=needs_vex and verified.may_hide_vex,
+        large_scan=verified.large_scan,
+    )
+    if any(not result.is_signature and not set(verified.named).isdisjoint(result.untried) for result in results):
+        attestations = ()  # it may be a newer one
+    problems = dict.fromkeys([*unkept, *(_short(result.problem) for result in results if result.problem)])
+    return ImageFacts(
+        repository=verified.repository,
+        digest=verified.digest,
+        signatures=_distinct(chain.from_iterable(result.signatures for result in results)),
+        others=sum(result.is_by_unknown for result in results),
+        problems=(*problems, *verified.problems)[:MAX_PROBLEMS],
+        omitted=verified.omitted,
+        checked={
+            one.name: "" if one.name in untried and one.name not in verified.named else one.fingerprint
+            for one in verified.authorities
+        },
+        looked_up=now,
+        predicates=tuple(sorted(predicates)),
+        attestations=attestations,
+    )
 
 
 def verify(
@@ -87,41 +173,10 @@ def verify(
     may_hide_vex: bool = False,
     large_scan: datetime | None = None,
 ) -> ImageFacts:
-    """The facts about an image.
-
-    repository: with the registry, as in ImageFacts.
-    digest: of the manifest that the pod names, such as sha256:….
-    candidates: all that were found; those past MAX_CANDIDATES are left out.
-    authorities: those that policies name; the ones that are unusable have signed nothing.
-    omitted: the number of candidates that were found and not read.
-    predicates: the types of attestations that policies need, and the paths in them (`predicate_values.needed_path`).
-    may_hide_vex: whether a VEX document may be among those that were not read. Then none counts: it may be the newest.
-    large_scan: when the newest scan that is too large to be read may have been attached; None where there is none.
-
-    Takes milliseconds for each candidate with a certificate, and the first one imports sigstore: call it in a thread
-    where an authority is keyless.
-    """
-    results = list(_results(candidates[:MAX_CANDIDATES], repository, digest, authorities, predicates))
-    read = [result.attestation for result in results if result.attestation is not None]
-    may_hide_vex = _needs_vex(predicates) and (may_hide_vex or len(candidates) > MAX_CANDIDATES)
-    attestations, unkept = keep(read, may_hide_vex=may_hide_vex, large_scan=large_scan)
-    problems = dict.fromkeys([*unkept, *(_short(result.problem) for result in results if result.problem)])
-    return ImageFacts(
-        repository=repository,
-        digest=digest,
-        signatures=_distinct(chain.from_iterable(result.signatures for result in results)),
-        others=sum(result.is_by_unknown for result in results),
-        problems=tuple(problems)[:MAX_PROBLEMS],
-        omitted=omitted + max(0, len(candidates) - MAX_CANDIDATES),
-        checked={authority.name: authority.fingerprint for authority in authorities},
-        looked_up=now,
-        predicates=tuple(sorted(predicates)),
-        attestations=attestations,
-    )
-
-
-def _needs_vex(predicates: Collection[str]) -> bool:
-    return not set(VEX_PREDICATES).isdisjoint(predicates)
+    """The facts about an image, from all of its candidates. Parameters are those of Verified and `verify_more`."""
+    nothing = Verified(repository, digest, tuple(authorities), predicates)
+    more = verify_more(nothing, candidates, omitted, may_hide_vex=may_hide_vex, large_scan=large_scan)
+    return facts_of(more, now)
 
 
 def _distinct(signatures: Iterable[Signature]) -> tuple[Signature, ...]:
@@ -132,17 +187,12 @@ def _distinct(signatures: Iterable[Signature]) -> tuple[Signature, ...]:
     return tuple(distinct.values())
 
 
-def _results(
-    candidates: Iterable[Candidate],
-    repository: str,
-    digest: str,
-    authorities: Sequence[Authority],
-    predicates: Collection[str],
-) -> Iterator[_Result]:
+def _results(candidates: Sequence[Candidate], verified: Verified) -> Iterator[_Result]:
     """What each candidate is, without those that hold no signature."""
+    signers = signers_of(verified.authorities, verified.named, len(candidates))
     for candidate in candidates:
         try:
-            result = _verify_candidate(candidate, repository, digest, authorities, predicates)
+            result = _verify_candidate(candidate, verified, signers)
         except NotASignatureError as error:
             result = _Result(problem=str(error), is_signature=False)
         if result is not None:
@@ -154,72 +204,73 @@ def _short(problem: str) -> str:
     return line if len(line) <= MAX_PROBLEM_LENGTH else line[: MAX_PROBLEM_LENGTH - 1] + "…"
 
 
-def _verify_candidate(
-    candidate: Candidate, repository: str, digest: str, authorities: Sequence[Authority], predicates: Collection[str]
-) -> _Result | None:
+def _verify_candidate(candidate: Candidate, verified: Verified, signers: Signers) -> _Result | None:
     """What a candidate is, None for one that holds no signature. Raises NotASignatureError."""
+    predicates = verified.predicates
     if candidate.media_type in BUNDLE_TYPES:
         bundle = read_bundle(candidate.payload, MAX_PAYLOAD_BYTES if predicates else MAX_SIGNATURE_BYTES)
-        return _verify_bundle(candidate, bundle, repository, digest, authorities, predicates)
+        return _verify_bundle(candidate, bundle, verified, signers)
     if candidate.media_type == SIMPLE_SIGNING_TYPE:
         if CERTIFICATE_ANNOTATION in candidate.annotations:
             raise NotASignatureError("it is a keyless signature of the older format; sign again with cosign 3")
         signed = read_simple_signing(candidate.payload, candidate.annotations.get(SIGNATURE_ANNOTATION))
-        verify_simple_signing(signed.payload, digest)
-        return _Result(tuple(_by_keys(signed, candidate, authorities)))
+        verify_simple_signing(signed.payload, verified.digest)
+        return _signature(by_key(signed, candidate, signers))
     if candidate.media_type == ENVELOPE_TYPE:
         if not predicates:
             raise NotASignatureError(_OLDER_ATTESTATION)
         if CERTIFICATE_ANNOTATION in candidate.annotations:
             raise NotASignatureError("it is a keyless attestation of the older format; attest again with cosign 3")
         envelope = read_envelope(candidate.payload, MAX_PAYLOAD_BYTES)
-        result = _verify_bundle(candidate, envelope, repository, digest, authorities, predicates)
-        if result.attestation is None:  # else whether an image is signed would depend on what another policy requires
+        result = _verify_bundle(candidate, envelope, verified, signers)
+        if result.is_signature and result.attestation is None:
+            # Else whether an image is signed would depend on what another policy requires.
             raise NotASignatureError(_OLDER_ATTESTATION)
         return result
     return None
 
 
-def _verify_bundle(
-    candidate: Candidate,
-    bundle: Bundle,
-    repository: str,
-    digest: str,
-    authorities: Sequence[Authority],
-    predicates: Collection[str],
-) -> _Result:
-    result: _Result | None = None
+def _verify_bundle(candidate: Candidate, bundle: Bundle, verified: Verified, signers: Signers) -> _Result:
+    by: SignedBy | None = None
     if len(candidate.payload) > MAX_SIGNATURE_BYTES:
         # A large statement is costly to read, and anyone who may push can attach one: first, who has signed it.
-        result = _signers(candidate, bundle, authorities)
-        if not result.signatures:
-            raise NotASignatureError(result.problem or "it is an attestation by another key")
+        by = _signers(candidate, bundle, signers)
+        if not by.signatures:
+            return _not_counted(by.problem or "it is an attestation by another key", by)
     # Before the costly part: what is not about this image need not be verified.
+    statement, digest = bundle.signed.payload, verified.digest
     try:
-        predicate = verify_statement(bundle.signed.payload, digest, predicates)
+        predicate = verify_statement(statement, digest, verified.predicates)
     except UnreadStatementError as error:
-        signers = result if result is not None else _signers(candidate, bundle, authorities)
-        unread = _unread(bundle.signed.payload, str(error), signers.signatures, digest, predicates)
-        if unread is None:
-            raise
-        return _Result(attestation=unread)
+        by = by or _signers(candidate, bundle, signers)
+        unread = _unread(statement, str(error), by.signatures, digest, verified.predicates)
+        return _not_counted(str(error), by) if unread is None else _Result(attestation=unread, untried=by.untried)
     if predicate == SIGN_PREDICATE:
         deny_large(candidate.payload)
-    if result is None:
-        result = _signers(candidate, bundle, authorities)
+    by = by or _signers(candidate, bundle, signers)
     if predicate == SIGN_PREDICATE:
-        return result
-    if not result.signatures:
-        raise NotASignatureError(result.problem or f"it is an attestation, {render_value(predicate)}, by another key")
-    read = _read_attestation(bundle.signed.payload, predicate, result.signatures, (repository, digest), predicates)
-    return _Result(attestation=read)
+        return _signature(by)
+    if not by.signatures:
+        return _not_counted(by.problem or f"it is an attestation, {render_value(predicate)}, by another key", by)
+    image = (verified.repository, digest)
+    read = _read_attestation(statement, predicate, by.signatures, image, verified.predicates)
+    return _Result(attestation=read, untried=by.untried)
 
 
-def _signers(candidate: Candidate, bundle: Bundle, authorities: Sequence[Authority]) -> _Result:
+def _signers(candidate: Candidate, bundle: Bundle, signers: Signers) -> SignedBy:
     """Who has signed a bundle's statement, whatever it says."""
     if bundle.is_keyless:
-        return _by_identity(candidate, bundle, authorities)
-    return _Result(tuple(_by_keys(bundle.signed, candidate, authorities)))
+        return by_identity(candidate, bundle, signers)
+    return by_key(bundle.signed, candidate, signers, bundle.hint)
+
+
+def _signature(by: SignedBy) -> _Result:
+    return _Result(by.signatures, by.problem, untried=by.untried)
+
+
+def _not_counted(problem: str, by: SignedBy) -> _Result:
+    """A candidate that counts for nothing, as far as it is known who has signed it."""
+    return _Result(problem=problem, is_signature=False, untried=by.untried)
 
 
 def _unread(
@@ -263,37 +314,3 @@ def _scan(statement: bytes, digest: str, signatures: Sequence[Signature]) -> Sca
     if signed_at and scan.finished > max(signed_at) + MAX_SKEW:
         return replace(scan, problem="it ended after it was signed")
     return scan
-
-
-def _by_keys(signed: Signed, candidate: Candidate, authorities: Sequence[Authority]) -> Iterator[Signature]:
-    verified: dict[str, bool] = {}
-    for authority in authorities:
-        for key in authority.keys:
-            if key.fingerprint not in verified:
-                verified[key.fingerprint] = has_signed(key.key, signed.message, signed.signature)
-            if verified[key.fingerprint]:
-                yield Signature(authority.name, key.fingerprint, candidate=candidate.digest)
-
-
-def _by_identity(candidate: Candidate, bundle: Bundle, authorities: Sequence[Authority]) -> _Result:
-    roots: dict[str, TrustedRoot] = {
-        authority.keyless.root.fingerprint: authority.keyless.root for authority in authorities if authority.keyless
-    }
-    signatures: list[Signature] = []
-    problem = ""
-    for fingerprint, root in roots.items():
-        try:
-            signer = verify_keyless(candidate.payload, bundle, root)
-        except NotASignatureError as error:
-            problem = str(error)
-            continue
-        signatures += [
-            Signature(authority.name, fingerprint, signer.identity, signer.issuer, signer.signed_at, candidate.digest)
-            for authority in authorities
-            if authority.keyless is not None
-            and authority.keyless.root.fingerprint == fingerprint
-            and authority.keyless.names(signer.issuer, signer.identity)
-        ]
-        if not signatures:
-            problem = f"it is signed by {signer.identity} of {signer.issuer}, which no authority names"
-    return _Result(tuple(signatures), "" if signatures else problem)

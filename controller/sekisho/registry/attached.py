@@ -10,7 +10,6 @@ Source: https://github.com/opencontainers/distribution-spec/blob/main/spec.md#li
 import asyncio
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from sekisho.images.evidence import MAX_PROBLEM_LENGTH
 from sekisho.registry.candidates import MAX_ATTESTATION_BYTES, Candidates, Wanted, joined, of_referrers, of_tag
@@ -21,76 +20,85 @@ from sekisho.registry.errors import Failure, RegistryError
 class Listed(Struct, frozen=True):
     """What the first sources have.
 
-    sources: what each of them has.
+    candidates: what is in them.
     unlisted: why the registry's list cannot be read; None if it was read, or if there is none.
-    has_read_tags: whether the tags that may have attestations are among the sources.
+    has_fallback: whether the fallback tag is among these sources.
+    has_attestations: whether the tag of older attestations is.
     """
 
-    sources: tuple[Candidates, ...]
+    candidates: Candidates
     unlisted: RegistryError | None = None
-    has_read_tags: bool = False
-
-    @property
-    def candidates(self) -> Candidates:
-        """What all of them have."""
-        return joined(*self.sources)
+    has_fallback: bool = False
+    has_attestations: bool = False
 
 
 async def find_candidates(
     client: RegistryClient, repository: Repository, digest: str, wanted: Wanted | None = None
 ) -> Candidates:
     """What all sources have. Parameters and errors are those of `find_listed` and `find_tagged`."""
-    return await find_tagged(client, repository, digest, await find_listed(client, repository, digest, wanted), wanted)
+    listed = await find_listed(client, repository, digest, wanted)
+    return joined(listed.candidates, await find_tagged(client, repository, digest, listed, wanted))
 
 
 async def find_listed(
     client: RegistryClient, repository: Repository, digest: str, wanted: Wanted | None = None
 ) -> Listed:
-    """What the registry lists, by the referrers API.
+    """What the registry lists: by the referrers API, or in the fallback tag where there is no such API.
 
-    Where policies need attestations, also what the tags have in which there may be some: of several statements the
-    newest decides, wherever it is.
+    Where policies need attestations, also what the `.att` tag has, where older clients still write: of several
+    statements the newest decides.
 
     wanted: the attestations that are read although they are large; None for none.
 
     Raises RegistryError when the registry is not available, or denies the request.
     """
-    listed = await _find_by_list(client, repository, digest, wanted)
-    if wanted is None or not wanted.predicates:
-        return listed
-    sources = listed.sources
-    for read in (_fallback_tag, _attestation_tag):
-        sources += (await read(client, repository, digest, wanted, sources),)
-    return replace(listed, sources=sources, has_read_tags=True)
+    needs_attestations = wanted is not None and bool(wanted.predicates)
+    listed, unlisted = await _find_by_list(client, repository, digest, wanted)
+    sources: tuple[Candidates, ...] = () if listed is None else (listed,)
+    has_fallback = listed is None or (needs_attestations and unlisted is not None)
+    if has_fallback:
+        sources += (await _fallback_tag(client, repository, digest, wanted, sources),)
+    if needs_attestations:
+        sources += (await _attestation_tag(client, repository, digest, wanted, sources),)
+    return Listed(joined(*sources), unlisted, has_fallback, needs_attestations)
 
 
 async def find_tagged(
-    client: RegistryClient, repository: Repository, digest: str, listed: Listed, wanted: Wanted | None = None
+    client: RegistryClient,
+    repository: Repository,
+    digest: str,
+    listed: Listed,
+    wanted: Wanted | None = None,
+    *,
+    needs_signature: bool = True,
 ) -> Candidates:
-    """What all sources have, those that `find_listed` has left out too.
+    """What the sources have that `find_listed` has left out.
 
     Registries that got the referrers API later must list what the fallback tag has, and some do not. The older `.att`
     tag is read where there is nothing else, to say so.
 
+    needs_signature: whether signatures are looked for, not only attestations.
+
     Raises RegistryError as `find_listed` does, and also if the list cannot be read and the other sources have nothing,
     or if the registry does not have the image.
     """
-    reads = [of_tag(client, repository, digest, "sig", wanted)]
-    if not listed.has_read_tags:
-        reads.append(_fallback_tag(client, repository, digest, wanted, listed.sources))
+    first = listed.candidates
+    sources: tuple[Candidates, ...] = ()
+    reads = [of_tag(client, repository, digest, "sig", wanted)] if needs_signature else []
+    if not listed.has_fallback:
+        reads.append(_fallback_tag(client, repository, digest, wanted, (first,)))
     # All end before this raises: the caller gives the room back then.
-    sources = listed.sources
     for source in await asyncio.gather(*reads, return_exceptions=True):
         if isinstance(source, BaseException):
             raise source
         sources += (source,)
-    if listed.unlisted is not None and not any(source.candidates for source in sources):
+    if listed.unlisted is not None and not any(source.candidates for source in (first, *sources)):
         raise RegistryError(Failure.INVALID, _unlisted(listed.unlisted))
-    if not listed.has_read_tags and not any(source.candidates for source in sources):
+    if not listed.has_attestations and not any(source.candidates for source in (first, *sources)):
         sources += (await _attestation_tag(client, repository, digest, wanted, sources),)
-    if not any(source.candidates or source.omitted for source in sources):
+    if not any(source.candidates or source.omitted for source in (first, *sources)):
         await _expect_image(client, repository, digest)
-    return joined(*sources)
+    return joined(*sources, known=first)
 
 
 async def _expect_image(client: RegistryClient, repository: Repository, digest: str) -> None:
@@ -102,19 +110,24 @@ async def _expect_image(client: RegistryClient, repository: Repository, digest: 
             raise
 
 
-async def _find_by_list(client: RegistryClient, repository: Repository, digest: str, wanted: Wanted | None) -> Listed:
-    """A list that cannot be read has something: anyone who may push can make it too large."""
+async def _find_by_list(
+    client: RegistryClient, repository: Repository, digest: str, wanted: Wanted | None
+) -> tuple[Candidates | None, RegistryError | None]:
+    """What the registry's list has, None where there is none; and why it cannot be read, None if it was.
+
+    A list that cannot be read has something: anyone who may push can make it too large.
+    """
     try:
         referrers = await client.referrers(repository, digest)
     except RegistryError as error:
         if error.failure is Failure.INVALID:
-            return Listed((_unread(error),), error)
+            return _unread(error), error
         if error.failure is not Failure.DENIED:  # some deny all paths that they do not know
             raise
         referrers = None
     if referrers is None:
-        return Listed(())
-    return Listed((await of_referrers(client, repository, referrers, "referrers", wanted, _remaining_bytes(())),))
+        return None, None
+    return await of_referrers(client, repository, referrers, "referrers", wanted, _remaining_bytes(())), None
 
 
 async def _fallback_tag(

@@ -8,7 +8,7 @@ Source: https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md
 import asyncio
 from collections.abc import Collection, Coroutine, Hashable, Sequence
 from datetime import datetime
-from itertools import chain, islice, zip_longest
+from itertools import chain
 from typing import Any, Final, TypeVar
 
 from msgspec import Struct
@@ -49,7 +49,7 @@ T = TypeVar("T")
 class Candidates(Struct, frozen=True):
     """What is attached to an image.
 
-    candidates: at most MAX_CANDIDATES, by where they were found, and by their digests.
+    candidates: at most MAX_CANDIDATES of each source, by where they were found.
     omitted: how many more there are at least, which no one has looked at.
     problems: why some of what is listed could not be read, a clause each.
     may_hide_vex: whether a VEX document may be among those omitted, by hints that nobody has signed.
@@ -258,20 +258,22 @@ def _distinct(descriptors: Sequence[Descriptor]) -> list[Descriptor]:
     return list({descriptor.digest: descriptor for descriptor in descriptors if is_digest(descriptor.digest)}.values())
 
 
-def joined(*sources: Candidates) -> Candidates:
-    """The candidates of several sources, within the bound for an image, each layer of a manifest once.
+def joined(*sources: Candidates, known: Candidates | None = None) -> Candidates:
+    """The candidates of several sources, each layer of a manifest once. Each source has its own bound, so that many in
+    one do not hide those of another.
 
-    Where there are too many, sources take turns, so that many in one do not hide those of another.
+    known: of other sources, which are left out; None for none.
     """
-    by_turns = chain.from_iterable(zip_longest(*(source.candidates for source in sources)))
-    distinct = {_identity(candidate): candidate for candidate in by_turns if candidate is not None}
-    kept = dict(islice(distinct.items(), MAX_CANDIDATES))
-    identities = dict.fromkeys(_identity(one) for source in sources for one in source.candidates)
+    others = {_identity(one) for one in known.candidates} if known is not None else set()
+    distinct: dict[Hashable, Candidate] = {}
+    for candidate in chain.from_iterable(source.candidates for source in sources):
+        if (identity := _identity(candidate)) not in others:
+            distinct.setdefault(identity, candidate)
     return Candidates(
-        tuple(kept[one] for one in identities if one in kept),
-        sum(source.omitted for source in sources) + len(distinct) - len(kept),
+        tuple(distinct.values()),
+        sum(source.omitted for source in sources),
         tuple(chain.from_iterable(source.problems for source in sources))[:MAX_PROBLEMS],
-        any(source.may_hide_vex for source in sources) or len(kept) < len(distinct),
+        any(source.may_hide_vex for source in sources),
         max((source.large_scan for source in sources if source.large_scan is not None), default=None),
     )
 

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, OrderedDict
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -22,12 +22,11 @@ from sekisho.backoff import doubling_delay
 from sekisho.images import Reference
 from sekisho.images.authorities import Authority
 from sekisho.images.evidence import MAX_PROBLEM_LENGTH, MAX_PROBLEMS, ImageFacts, Unknown, evidence_key
-from sekisho.images.verification import verify
+from sekisho.images.verification import Verified, facts_of, verify_more
 from sekisho.registry import (
     Candidates,
     Failure,
     Hold,
-    Listed,
     RegistryClient,
     RegistryError,
     Repository,
@@ -39,6 +38,7 @@ from sekisho.registry import (
 )
 from sekisho.telemetry.families import counters, gauges
 from sekisho.turns import Turns
+from sekisho.webhook.image_needs import Needs
 from sekisho.webhook.pod_pull_secrets import ClientWith, PodPullSecrets, client_for
 from sekisho.webhook.signed_images import SignedImages
 
@@ -130,11 +130,7 @@ class EvidenceStore:
     client_with: the client with a pod's own pull Secrets; None where pods' Secrets are not read.
     on_facts: called with the facts of each look-up that succeeded and counts for all namespaces, and with the namespace
         of the pod that needed them.
-    predicates: the types of attestations that policies need.
-    lacks_signature: whether some rule is not met by the signatures among the facts about an image, so that all places
-        are read where there may be more.
-    lacks_statement: whether some rule finds no statement among the facts about an image, so that those about the
-        platforms of an index count.
+    needs: what policies need.
     """
 
     def __init__(
@@ -144,18 +140,14 @@ class EvidenceStore:
         clock: Callable[[], datetime],
         client_with: ClientWith | None = None,
         on_facts: Callable[[ImageFacts, str], None] = lambda facts, namespace: None,
-        predicates: Callable[[], Collection[str]] = tuple,
-        lacks_signature: Callable[[Reference, ImageFacts], bool] = lambda reference, facts: True,
-        lacks_statement: Callable[[Reference, ImageFacts], bool] = lambda reference, facts: False,
+        needs: Needs = Needs(),  # noqa: B008 -- it is frozen
     ) -> None:
         self._client = client
         self._client_with = client_with
         self._authorities = authorities
         self._clock = clock
         self._on_facts = on_facts
-        self._predicates = predicates
-        self._lacks_signature = lacks_signature
-        self._lacks_statement = lacks_statement
+        self._needs = needs
         self._room = Room(MAX_HELD_BYTES)
         self._signed = SignedImages()
         self._unsigned: OrderedDict[_Key, ImageFacts] = OrderedDict()
@@ -266,7 +258,12 @@ class EvidenceStore:
 
     def _is_current(self, facts: ImageFacts) -> bool:
         """Whether facts were found for the authorities and the types of attestations that there are now."""
-        return facts.checked == self._current() and set(facts.predicates).issuperset(self._predicates())
+        current = self._current()
+        is_checked = facts.checked == current or (
+            facts.checked.keys() == current.keys()
+            and all(fingerprint in ("", current[name]) for name, fingerprint in facts.checked.items())
+        )
+        return is_checked and set(facts.predicates).issuperset(self._needs.predicates())
 
     def _current(self) -> Mapping[str, str]:
         """The fingerprints of the authorities, by name."""
@@ -320,17 +317,20 @@ class EvidenceStore:
     async def _look_up(self, key: _Key, reference: Reference, namespace: str, is_platform: bool) -> None:
         """Look an image up, and keep its facts or why there are none. Raises nothing."""
         repository, digest = Repository.of(reference), reference.digest or ""
-        wanted = Wanted(tuple(self._predicates()), Hold(self._room, namespace))
+        wanted = Wanted(tuple(self._needs.predicates()), Hold(self._room, namespace))
         facts: ImageFacts | None = None
         try:
             async with self._turn(reference.registry, namespace), asyncio.timeout(LOOKUP_SECONDS):
                 client = await client_for(self._client, self._client_with, key[1])
                 client = client.acting_for(namespace)
                 listed = await find_listed(client, repository, digest, wanted)
-            facts = await self._verified(repository, digest, listed.candidates, wanted.predicates, namespace)
-            if self._lacks_signature(reference, facts):
-                facts = await self._with_tags(facts, listed, client, reference, wanted)
-            if not is_platform and self._lacks_statement(reference, facts):
+            verified = await self._verified(self._nothing(reference, wanted), listed.candidates, namespace)
+            facts = facts_of(verified, self._clock())
+            lacks_signature = self._needs.lacks_signature(reference, facts)
+            if lacks_signature or (not listed.has_fallback and self._needs.fails_statement(reference, facts)):
+                find = partial(find_tagged, client, repository, digest, listed, wanted, needs_signature=lacks_signature)
+                facts = await self._with_tags(facts, verified, find, reference, namespace)
+            if not is_platform and self._needs.lacks_statement(reference, facts):
                 wanted.hold.release()  # the look-ups of platforms need room themselves
                 async with self._turn(reference.registry, namespace), asyncio.timeout(LOOKUP_SECONDS):
                     platforms = await _platforms(client, repository, digest)
@@ -354,23 +354,35 @@ class EvidenceStore:
         finally:
             wanted.hold.release()
 
+    def _nothing(self, reference: Reference, wanted: Wanted) -> Verified:
+        """What is known about an image before anything is read; one set of authorities counts for all that is."""
+        authorities, named = tuple(self._authorities().values()), self._needs.named(reference)
+        return Verified(str(Repository.of(reference)), reference.digest or "", authorities, wanted.predicates, named)
+
     async def _with_tags(
-        self, facts: ImageFacts, listed: Listed, client: RegistryClient, reference: Reference, wanted: Wanted
+        self,
+        facts: ImageFacts,
+        verified: Verified,
+        find: Callable[[], Awaitable[Candidates]],
+        reference: Reference,
+        namespace: str,
     ) -> ImageFacts:
         """The facts with those from the tags that clients attach to, which may have further signatures.
 
         A tag that the registry does not give hides no signature: raises RegistryError only where there is none yet.
+
+        verified: what the facts are from.
+        find: reads the tags.
         """
-        repository, digest = Repository.of(reference), reference.digest or ""
         try:
-            async with self._turn(reference.registry, client.namespace), asyncio.timeout(LOOKUP_SECONDS):
-                candidates = await find_tagged(client, repository, digest, listed, wanted)
+            async with self._turn(reference.registry, namespace), asyncio.timeout(LOOKUP_SECONDS):
+                candidates = await find()
         except RegistryError as error:
             if not facts.signatures:
                 raise
             problems = (*facts.problems, str(error)[:MAX_PROBLEM_LENGTH])[:MAX_PROBLEMS]
             return msgspec.structs.replace(facts, problems=problems, omitted=facts.omitted + 1)
-        return await self._verified(repository, digest, candidates, wanted.predicates, client.namespace)
+        return facts_of(await self._verified(verified, candidates, namespace), self._clock())
 
     async def _with_platforms(
         self,
@@ -409,34 +421,22 @@ class EvidenceStore:
             raise RegistryError(Failure.UNAVAILABLE, "some of its platforms could not be looked up")
         return facts
 
-    async def _verified(
-        self,
-        repository: Repository,
-        digest: str,
-        attached: Candidates,
-        predicates: Collection[str],
-        namespace: str,
-    ) -> ImageFacts:
-        """The facts that candidates prove; for authorities that changed meanwhile, the new ones count."""
-        authorities = tuple(self._authorities().values())
+    async def _verified(self, verified: Verified, attached: Candidates, namespace: str) -> Verified:
+        """What was read of an image before, with what further candidates prove."""
         call = partial(
-            verify,
-            str(repository),
-            digest,
+            verify_more,
+            verified,
             attached.candidates,
-            authorities,
-            self._clock(),
-            omitted=attached.omitted,
-            predicates=predicates,
+            attached.omitted,
+            attached.problems,
             may_hide_vex=attached.may_hide_vex,
             large_scan=attached.large_scan,
         )
         size = sum(len(candidate.payload) for candidate in attached.candidates)
-        keys = sum(len(authority.keys) for authority in authorities)
+        keys = sum(len(authority.keys) for authority in verified.authorities)
         is_small = size <= MAX_SMALL_BYTES and len(attached.candidates) * keys <= MAX_AT_ONCE
-        is_at_once = is_small and not any(authority.keyless for authority in authorities)
-        facts = call() if is_at_once else await self._client.worker.run(namespace, call)
-        return msgspec.structs.replace(facts, problems=(*facts.problems, *attached.problems)[:MAX_PROBLEMS])
+        is_at_once = is_small and not any(authority.keyless for authority in verified.authorities)
+        return call() if is_at_once else await self._client.worker.run(namespace, call)
 
     def _fail(self, key: _Key, failure: Failure, message: str, fix: str = "") -> None:
         self._results[failure] += 1

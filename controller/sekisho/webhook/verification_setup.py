@@ -12,7 +12,6 @@ from sekisho.admission import Clock, NamespaceObjects, Review
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.events import Occurrence
 from sekisho.cluster.namespaces import Namespaces
-from sekisho.controls.image_rules import lacks_signature, lacks_statement
 from sekisho.images.evidence import ImageFacts
 from sekisho.images.trust import Trust
 from sekisho.pods import Pod
@@ -25,6 +24,7 @@ from sekisho.webhook.authority_metrics import authority_families
 from sekisho.webhook.dependencies import Dependency, not_listed_yet
 from sekisho.webhook.evidence import EvidenceStore
 from sekisho.webhook.evidence_refresh import EvidenceRefresh
+from sekisho.webhook.image_needs import needs_of
 from sekisho.webhook.image_verification import ImageVerification
 from sekisho.webhook.options import Options, StartError
 from sekisho.webhook.pod_pull_secrets import ClientWith, PodPullSecretReader, PodPullSecrets, pull_secrets_of
@@ -103,9 +103,7 @@ def _evidence(
         clock,
         client_with,
         share,
-        predicates=lambda: enforced.policies.predicates,
-        lacks_signature=lambda image, facts: lacks_signature(enforced.policies.signature_rules, image, facts, now()),
-        lacks_statement=lambda image, facts: lacks_statement(enforced.policies.statement_rules, image, facts, now()),
+        needs_of(lambda: enforced.policies, now),
     )
     if api is not None:
         sharing = SharedEvidence(api, options.namespace, clock, evidence.offer)

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from sekisho.admission import Context, Evaluation, Form, denial_message, evaluate
 from sekisho.images import parse
@@ -382,6 +383,17 @@ def test_changed_authority_keeps_facts_of_its_remaining_keys() -> None:
     assert evaluation.lookups
     assert "still being verified, because ImageAuthority release changed" in message(evaluation)
     assert not judged(pod(), known=image_facts).lookups
+
+
+def test_authority_whose_keys_were_not_tried_is_looked_for_when_a_rule_names_it() -> None:
+    known = facts(signed_by(OTHER_P256))
+    untried = structs.replace(known, checked={**known.checked, "release": ""})
+    evaluation = judged(pod(), known=untried)
+    assert evaluation.is_pending
+    assert [lookup.reference for lookup in evaluation.lookups] == [parse(NAME)]
+    assert "still being verified, because a rule names ImageAuthority release now" in message(evaluation)
+    by_scanner = BY_RELEASE | {"by": {"anyOf": ["scanner"]}}
+    assert not judged(pod(), policy(by_scanner), known=untried).violations
 
 
 def test_pod_policy_may_require_signatures() -> None:

@@ -19,9 +19,9 @@ from sekisho.images.bundles import (
     SIMPLE_SIGNING_TYPE,
     pre_authentication,
 )
-from sekisho.images.evidence import MAX_CANDIDATES, MAX_PROBLEM_LENGTH, MAX_PROBLEMS, Candidate, ImageFacts
+from sekisho.images.evidence import MAX_PROBLEM_LENGTH, MAX_PROBLEMS, Candidate, ImageFacts
 from sekisho.images.statements import MAX_SIGNATURE_BYTES
-from sekisho.images.verification import verify
+from sekisho.images.verification import MAX_VERIFIED, verify
 from tests.unit.images.signing import (
     IMAGE,
     NOW,
@@ -330,11 +330,13 @@ def test_fingerprint_changes_with_the_authority() -> None:
 
 
 def test_candidates_and_problems_are_bounded() -> None:
-    foreign = [candidate(bundle(P256, statement(predicate_type=f"https://example.test/{n}"))) for n in range(40)]
+    foreign = [
+        candidate(bundle(P256, statement(predicate_type=f"https://example.test/{n}"))) for n in range(MAX_VERIFIED + 8)
+    ]
     image_facts = facts(*foreign, signed_by(P256))
     assert image_facts.signatures == ()
     assert len(image_facts.problems) == MAX_PROBLEMS
-    assert image_facts.omitted == 41 - MAX_CANDIDATES
+    assert image_facts.omitted == 9
     assert facts(signed_by(P256), *foreign).signatures
 
 

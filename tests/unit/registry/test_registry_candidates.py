@@ -116,8 +116,8 @@ async def test_many_bundles_in_the_list_do_not_hide_what_only_tags_have(
     registry.attach_tag(image, "by one", "by two")
     result = await find_candidates(client, registry.repository, image)
     payloads = [one.payload for one in result.candidates]
-    assert payloads == [*(b"%d" % number for number in range(29)), b"simple", b"simple", b"signature"]
-    assert result.omitted == 11
+    assert payloads == [*(b"%d" % number for number in range(32)), b"simple", b"simple", b"signature"]
+    assert result.omitted == 8
 
 
 async def test_tags_are_left_out_until_more_signatures_are_needed(registry: Registry, client: RegistryClient) -> None:
@@ -128,24 +128,38 @@ async def test_tags_are_left_out_until_more_signatures_are_needed(registry: Regi
     assert [one.payload for one in listed.candidates.candidates] == [b"signature"]
     assert len(registry.requests) == 3
     result = await find_tagged(client, registry.repository, image, listed)
-    assert [one.payload for one in result.candidates] == [b"signature", b"simple"]
+    assert [one.payload for one in result.candidates] == [b"simple"]
 
 
 async def test_tags_with_attestations_are_read_where_a_policy_needs_some(
     registry: Registry, client: RegistryClient
 ) -> None:
     image = registry.image()
-    registry.attach(image, b"newest", predicate=SCAN)
+    registry.attach(image, b"in the fallback tag", predicate=SCAN)
     registry.push_fallback(image)
     registry.referrers.clear()
-    registry.attach(image, b"older", predicate=SCAN)
-    layers: list[tuple[bytes, str, dict[str, str]]] = [(b"oldest", module.ENVELOPE, {})]
+    registry.attach(image, b"listed", predicate=SCAN)
+    layers: list[tuple[bytes, str, dict[str, str]]] = [(b"of cosign 2", module.ENVELOPE, {})]
     registry.push(registry.manifest_of(layers), f"{image.replace(':', '-')}.att")
     listed = await find_listed(client, registry.repository, image, wanted(SCAN))
-    assert {one.payload for one in listed.candidates.candidates} == {b"older", b"newest", b"oldest"}
+    assert [one.payload for one in listed.candidates.candidates] == [b"listed", b"of cosign 2"]
+    assert f"manifests/{image.replace(':', '-')}" not in registry.paths()
     earlier = len(registry.requests)
-    await find_tagged(client, registry.repository, image, listed, wanted(SCAN))
-    assert registry.paths()[earlier:] == [f"manifests/{image.replace(':', '-')}.sig"]
+    result = await find_tagged(client, registry.repository, image, listed, wanted(SCAN), needs_signature=False)
+    assert [one.payload for one in result.candidates] == [b"in the fallback tag"]
+    assert registry.paths()[earlier] == f"manifests/{image.replace(':', '-')}"
+    assert not any(path.endswith(".sig") for path in registry.paths())
+
+
+async def test_fallback_tag_is_the_list_where_there_is_no_other(registry: Registry, client: RegistryClient) -> None:
+    registry.has_referrers = False
+    image = registry.image()
+    registry.attach(image, b"signature")
+    listed = await find_listed(client, registry.repository, image)
+    assert [one.payload for one in listed.candidates.candidates] == [b"signature"]
+    assert len(registry.requests) == 4
+    assert not (await find_tagged(client, registry.repository, image, listed)).candidates
+    assert registry.paths()[4:] == [f"manifests/{image.replace(':', '-')}.sig"]
 
 
 async def test_large_attestations_of_all_places_together_are_bounded(
@@ -236,8 +250,8 @@ async def test_older_attestations_that_a_policy_needs_are_read_newest_first(
     registry.push(registry.manifest_of(layers), f"{image.replace(':', '-')}.att")
     result = await find_candidates(client, registry.repository, image, wanted(SCAN))
     payloads = [candidate.payload for candidate in result.candidates]
-    assert payloads == [b"bundle", *(f"scan {number}".encode() for number in range(39, 8, -1))]
-    assert result.omitted == 9
+    assert payloads == [b"bundle", *(f"scan {number}".encode() for number in range(39, 7, -1))]
+    assert result.omitted == 8
     assert await payloads_of(client, registry, image) == [("referrers", b"bundle")]
 
 

@@ -24,6 +24,7 @@ from sekisho.policies.image_evidence import name_of, shared
 from sekisho.webhook import running_images
 from sekisho.webhook.evidence import EvidenceStore
 from sekisho.webhook.evidence_refresh import EvidenceRefresh
+from sekisho.webhook.image_needs import Needs
 from sekisho.webhook.policies import Enforced
 from sekisho.webhook.running_images import Judged
 from sekisho.webhook.shared_evidence import SharedEvidence
@@ -119,7 +120,7 @@ async def site() -> AsyncIterator[Site]:
             client,
             lambda: site.authorities,
             lambda: site.now,
-            predicates=lambda: site.enforced.policies.predicates,
+            needs=Needs(predicates=lambda: site.enforced.policies.predicates),
         )
         sharing = SharedEvidence(api, RELEASE, lambda: site.now, evidence.offer)
         namespaces = Reflector(api, NAMESPACES, decode_labels)

@@ -12,18 +12,20 @@ import pytest
 from aiohttp import web
 from msgspec import structs
 
-from sekisho.images import Reference, parse
+from sekisho.images import Reference, parse, signers
 from sekisho.images.authorities import Authority
 from sekisho.images.evidence import ImageFacts, Unknown
+from sekisho.images.keys import has_signed
 from sekisho.images.scan_reports import Severity
 from sekisho.images.scans import SCAN_PREDICATE
-from sekisho.images.verification import verify as verify_image
+from sekisho.images.verification import Verified, verify_more
 from sekisho.registry import Hold
 from sekisho.registry.manifests import OCI_INDEX, OCI_MANIFEST
 from sekisho.turns import Turns
 from sekisho.webhook import evidence as module
 from sekisho.webhook import signed_images
 from sekisho.webhook.evidence import EvidenceStore
+from sekisho.webhook.image_needs import Needs
 from tests.unit.images.scan_data import scanned_by, scans_of, trivy, trivy_row
 from tests.unit.images.signing import OTHER_P256, P256, bundle, keyed, statement
 from tests.unit.registry.registry_server import NAME, Registry, client_of, serving
@@ -103,9 +105,13 @@ async def site() -> AsyncIterator[Site]:
             lambda: site.authorities,
             lambda: site.now,
             on_facts=lambda facts, namespace: site.shared.append(facts),
-            predicates=lambda: site.predicates,
-            lacks_signature=lambda _, facts: not site.required.issubset(one.authority for one in facts.signatures),
-            lacks_statement=lambda _, facts: bool(site.predicates) and not facts.attestations,
+            needs=Needs(
+                predicates=lambda: site.predicates,
+                named=lambda _: site.required,
+                lacks_signature=lambda _, facts: not site.required.issubset(one.authority for one in facts.signatures),
+                fails_statement=lambda _, facts: bool(site.predicates) and not facts.attestations,
+                lacks_statement=lambda _, facts: bool(site.predicates) and not facts.attestations,
+            ),
         )
         yield site
         await site.evidence.close()
@@ -155,7 +161,7 @@ async def test_signature_that_only_a_tag_has_is_found_whatever_the_list_has(site
         assert [one.authority for one in (await site.facts(image)).signatures] == expected
 
 
-@pytest.mark.parametrize(("is_scanned", "requests"), [(False, 3), (True, 7)])
+@pytest.mark.parametrize(("is_scanned", "requests"), [(False, 3), (True, 6)])
 async def test_requests_for_an_image_are_few(site: Site, is_scanned: bool, requests: int) -> None:
     image = site.signed()
     if is_scanned:
@@ -164,6 +170,54 @@ async def test_requests_for_an_image_are_few(site: Site, is_scanned: bool, reque
     facts = await site.facts(image)
     assert (len(facts.signatures), len(facts.attestations)) == (1, int(is_scanned))
     assert len(site.registry.requests) == requests
+
+
+async def test_requests_for_an_image_without_the_referrers_api_are_few(site: Site) -> None:
+    site.registry.has_referrers = False
+    image = site.signed()
+    assert (await site.facts(image)).signatures
+    assert len(site.registry.requests) == 4  # its list, the fallback tag, a manifest and a blob
+
+
+async def test_scan_that_only_the_fallback_tag_has_counts(site: Site) -> None:
+    site.predicates = (SCAN_PREDICATE,)
+    image = site.signed()
+    scan(site, image)
+    site.registry.push_fallback(image.digest or "")
+    site.registry.referrers[image.digest or ""].pop()
+    assert (await site.facts(image)).attestations
+    assert len(site.registry.requests) == 7
+
+
+async def test_candidates_are_verified_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = site.image()
+    for _ in range(3):
+        site.sign(image, OTHER_P256)
+    site.registry.attach(image.digest or "", b"another", media_type="application/spdx+json")
+    signatures: list[bytes] = []
+
+    def counted(key: Any, message: Any, signature: bytes) -> bool:
+        signatures.append(signature)
+        return has_signed(key, message, signature)
+
+    monkeypatch.setattr(signers, "has_signed", counted)
+    assert (await site.facts(image)).others == 3
+    assert any(one.path.endswith(".sig") for one in site.registry.requests)
+    assert len(signatures) == len(set(signatures)) == 3
+
+
+async def test_facts_stay_current_where_keys_that_no_rule_names_were_not_tried(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signers, "MAX_KEY_CHECKS", 1)
+    site.authorities = {"a": keyed("a", OTHER_P256), "release": RELEASE}
+    site.required = {"a"}
+    image = site.signed()
+    facts = await site.facts(image)
+    assert (facts.checked["release"], facts.others) == ("", 1)
+    assert site.now_known(image) is facts
+    site.authorities = {**site.authorities, "a": keyed("a", OTHER_P256, P256)}
+    assert site.now_known(image) is not facts
 
 
 async def test_requests_for_an_image_that_somebody_else_signed_are_few(site: Site) -> None:
@@ -268,13 +322,13 @@ async def test_namespaces_take_turns_at_verification(site: Site, monkeypatch: py
     order: list[str] = []
     begun, may_go_on = threading.Event(), threading.Event()
 
-    def verify(repository: str, digest: str, *candidates: Any, **more: Any) -> ImageFacts:
-        order.append(digest)
+    def verify(verified: Verified, *candidates: Any, **more: Any) -> Verified:
+        order.append(verified.digest)
         begun.set()
         may_go_on.wait(30)
-        return verify_image(repository, digest, *candidates, **more)
+        return verify_more(verified, *candidates, **more)
 
-    monkeypatch.setattr(module, "verify", verify)
+    monkeypatch.setattr(module, "verify_more", verify)
     site.evidence.start(images[:1], "flood")
     await until(begun.is_set)
     site.evidence.start(images[1:5], "flood")
@@ -547,7 +601,7 @@ async def test_error_inside_verification_is_a_failure_not_a_pass(
     def broken(*_: object, **__: object) -> ImageFacts:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(module, "verify", broken)
+    monkeypatch.setattr(module, "verify_more", broken)
     unknown = await site.look(site.signed())
     assert isinstance(unknown, Unknown)
     assert "internal error" in unknown.reason
