@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from sekisho.cluster.api import ApiClient
-from sekisho.cluster.replicas import RENEW_SECONDS, SETTLE_SECONDS
+from sekisho.cluster.replica_reporter import RENEW_SECONDS, SETTLE_SECONDS
 from sekisho.operator.prover import PROOF_SECONDS
 from tests.cluster.audit import Audit, Request
 from tests.load import population

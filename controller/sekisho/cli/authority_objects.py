@@ -13,7 +13,7 @@ from sekisho.images.authorities import Authority
 from sekisho.manifests import Manifest, Source
 from sekisho.manifests.objects import read_manifests
 from sekisho.policies import CompiledAuthority, PolicySet, Problem
-from sekisho.policies.authorities import resolve
+from sekisho.policies.resolved_authorities import resolve
 
 
 class _Metadata(Struct):

@@ -7,7 +7,7 @@ from sekisho.operator.conditions import State, accepted_condition, make_conditio
 from sekisho.operator.records import Record
 from sekisho.operator.status import Sources, View
 from sekisho.policies import ImageAuthority, compile_authority
-from sekisho.policies.authorities import ResolvedAuthority, resolve
+from sekisho.policies.resolved_authorities import ResolvedAuthority, resolve
 from sekisho.policies.status import ConditionStatus, ImageAuthorityStatus
 from sekisho.timestamps import rfc3339
 

@@ -10,7 +10,7 @@ from sekisho.operator.conditions import State, accepted_condition, coverage_stat
 from sekisho.operator.proof import Proof
 from sekisho.operator.records import Coverage, Record, coverage_of
 from sekisho.policies import PolicyWaiver
-from sekisho.policies.authorities import Contents
+from sekisho.policies.resolved_authorities import Contents
 from sekisho.policies.status import (
     MAX_WAIVERS,
     Condition,

@@ -9,7 +9,7 @@ from sekisho.cluster.reflector import Reflector
 from sekisho.cluster.release_data import Data, by_name, public_root, watch_config_maps, watch_secret
 from sekisho.images.authorities import Authority
 from sekisho.policies import CompiledAuthority, PolicySet
-from sekisho.policies.authorities import resolve
+from sekisho.policies.resolved_authorities import resolve
 from sekisho.registry import Credential, CredentialsError, matching, parse_config
 from sekisho.registry.credentials import CONFIG_KEY, Entry, merged
 

@@ -19,7 +19,7 @@ from sekisho.cluster.events import Occurrence, Reason
 from sekisho.cluster.namespaces import Namespaces
 from sekisho.cluster.owners import Owners
 from sekisho.cluster.recorder import EventRecorder
-from sekisho.cluster.replicas import ReplicaReporter
+from sekisho.cluster.replica_reporter import ReplicaReporter
 from sekisho.errors import SekishoError
 from sekisho.pods import Pod
 from sekisho.policies.idle import EXEMPT_NAMESPACES

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sekisho.cluster import replicas
+from sekisho.cluster import replica_reporter
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.lease import Lease, LeaseMeta, LeaseSpec
+from sekisho.cluster.replica_reporter import ReplicaReporter
 from sekisho.cluster.replicas import (
     AUTHORITY_ANNOTATION,
     COMPONENT,
@@ -18,7 +19,6 @@ from sekisho.cluster.replicas import (
     UNUSABLE_ANNOTATION,
     Recent,
     Replica,
-    ReplicaReporter,
     annotation_of,
     forgotten,
     live,
@@ -226,7 +226,7 @@ async def test_written_statuses_are_reported_later_and_changes_at_once(
     report_version(reporter, "102")
     await server.wait_until(lambda: reported_version(server) == "102")
     assert server.requests.count("PATCH") == 2
-    monkeypatch.setattr(replicas, "SETTLE_SECONDS", 0.01)
+    monkeypatch.setattr(replica_reporter, "SETTLE_SECONDS", 0.01)
     for version in range(103, 200):
         report_version(reporter, str(version), changed=False)
     await server.wait_until(lambda: reported_version(server) == "199")
@@ -258,7 +258,7 @@ async def test_an_unusable_policy_is_reported_at_once_in_a_bounded_list(server: 
 async def test_a_report_is_renewed_without_a_change(
     server: LeaseServer, api: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replicas, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(replica_reporter, "RENEW_SECONDS", 0.01)
     reporter = ReplicaReporter(api, "ns", "web-1")
     running = asyncio.create_task(reporter.run())
     report_version(reporter, "100")
@@ -351,7 +351,7 @@ async def test_a_report_belongs_to_the_service_account_that_writes_it(
 async def test_stopping_does_not_wait_for_a_server_that_does_not_answer(
     server: LeaseServer, api: ApiClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replicas, "_WITHDRAW_SECONDS", 0.1)
+    monkeypatch.setattr(replica_reporter, "_WITHDRAW_SECONDS", 0.1)
     reporter = ReplicaReporter(api, "ns", "web-1")
     running = asyncio.create_task(reporter.run())
     report_version(reporter, "100")

@@ -12,14 +12,7 @@ from aiohttp import web
 
 from sekisho.cluster.api import ApiClient
 from sekisho.cluster.config import ApiConfig
-from sekisho.cluster.replicas import (
-    COMPONENT,
-    COUNTS_ANNOTATION,
-    LABEL,
-    Recent,
-    Replica,
-    annotation_of,
-)
+from sekisho.cluster.replicas import COMPONENT, COUNTS_ANNOTATION, LABEL, Recent, Replica, annotation_of
 from sekisho.operator.metrics import Metrics
 from sekisho.operator.policy_status import BATCH, StatusKeeper, essence
 from sekisho.operator.records import Record, read_record

@@ -12,7 +12,8 @@ from sekisho.cluster.release_data import public_root
 from sekisho.findings import render_value
 from sekisho.images.authorities import identity_matches
 from sekisho.policies import ImageAuthority, PolicyError, compile_authority
-from sekisho.policies.authorities import Contents, ResolvedAuthority, resolve, warnings_about
+from sekisho.policies.authorities import warnings_about
+from sekisho.policies.resolved_authorities import Contents, ResolvedAuthority, resolve
 from tests.unit.images.signing import NOW, OTHER_P256, P256, key_of, pem
 
 END = "2027-06-30T00:00:00Z"
