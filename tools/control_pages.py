@@ -127,9 +127,9 @@ def parameter_table(control: Control[Parameters]) -> Iterator[str]:
     columns = " | ".join(f"default at {level}" for level in levels) if len(levels) > 1 else "default"
     yield f"| parameter | type | {columns} | description |"
     yield f"|---|---|{'---|' * len(levels)}---|"
-    of_levels = [_parameter_values(complete(control, control.parameters(), level, NEWEST)) for level in levels]
+    values_by_level = [_parameter_values(complete(control, control.parameters(), level, NEWEST)) for level in levels]
     for path, field, is_required in parameters_below("", schema_of(control.parameters)):
-        defaults = [_default(control, path, field, is_required, of_level) for of_level in of_levels]
+        defaults = [_default(control, path, field, is_required, of_level) for of_level in values_by_level]
         yield f"| `{path}` | {_type(field)} | {' | '.join(defaults)} | {field.get('description', '')} |"
 
 

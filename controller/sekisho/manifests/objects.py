@@ -159,7 +159,7 @@ def judged_objects(manifest: Manifest, namespace: str, kinds: PodKinds = CUSTOM_
     templates = [template for pattern in patterns for template in templates_at(manifest.value, pattern)]
     if not templates:
         return [_without_template(manifest, namespace)]
-    return [_of_custom_kind(manifest, path, template, namespace) for path, template in templates]
+    return [_custom_object(manifest, path, template, namespace) for path, template in templates]
 
 
 def _kubernetes_object(manifest: Manifest, path: TemplatePath, namespace: str) -> JudgedObject | Problem:
@@ -172,7 +172,7 @@ def _kubernetes_object(manifest: Manifest, path: TemplatePath, namespace: str) -
     return _bounded(manifest, path, meta, pod, namespace, WorkloadMeta(manifest.kind, meta) if path else None)
 
 
-def _of_custom_kind(manifest: Manifest, path: Path, template: Any, namespace: str) -> JudgedObject | Problem:
+def _custom_object(manifest: Manifest, path: Path, template: Any, namespace: str) -> JudgedObject | Problem:
     """The object with the template at a path. A template without a spec would be judged as an empty pod."""
     if not isinstance(template, dict) or not isinstance(template.get("spec"), dict):
         return Problem(

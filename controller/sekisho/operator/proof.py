@@ -77,7 +77,7 @@ def unknown(detail: str) -> Proof:
     return Proof(ConditionStatus.UNKNOWN, "NotTried", f"cannot try whether pods are judged: {_short(detail)}")
 
 
-def of_problems(problems: Collection[ConfigurationProblem]) -> Proof:
+def proof_by_problems(problems: Collection[ConfigurationProblem]) -> Proof:
     """The result for webhook configurations with problems, at least one."""
     worst = next(iter(problems))
     message = "; ".join(problem.message for problem in problems)

@@ -19,7 +19,7 @@ from sekisho.operator.events import Notice, write_warning
 from sekisho.operator.metrics import Metrics, ProofResult
 from sekisho.operator.objects import WebhookConfiguration
 from sekisho.operator.options import Options
-from sekisho.operator.proof import Proof, of_problems, try_webhooks, unknown
+from sekisho.operator.proof import Proof, proof_by_problems, try_webhooks, unknown
 from sekisho.policies.status import ConditionStatus
 
 logger = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class Prover:
         may_ignore = self._options.admit_pods_unjudged
         problems = problems_of(validating, mutating, self._options.exclude_namespaces, may_ignore=may_ignore)
         if problems:
-            await self._conclude(of_problems(problems))
+            await self._conclude(proof_by_problems(problems))
             return RETRY_SECONDS
         try:
             proof = await try_webhooks(self._api, self._options.proof_namespace, may_ignore=may_ignore)

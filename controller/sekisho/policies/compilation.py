@@ -201,7 +201,7 @@ def _compile_for_labels(
     spec = policy.spec
 
     @lru_cache(maxsize=1024)
-    def of_levels(levels: NamespaceLevels) -> CompiledPolicy:
+    def compiled_for(levels: NamespaceLevels) -> CompiledPolicy:
         enforced = _rules(spec, *levels.enforce)
         rules = [msgspec.structs.replace(r, on_templates=r.control in _own_controls(spec)) for r in enforced]
         for (level, minor), enforcement in ((levels.warn, Enforcement.WARN), (levels.audit, Enforcement.AUDIT)):
@@ -213,7 +213,7 @@ def _compile_for_labels(
             compiled, key=key, rules=tuple(rules), defaults=defaults, notes=levels.errors, for_labels=None
         )
 
-    return lambda labels: of_levels(levels_of_labels(labels))
+    return lambda labels: compiled_for(levels_of_labels(labels))
 
 
 def _defaults(policy: ClusterPodPolicy | PodPolicy, minor: int, labelled: Level | None = None) -> tuple[Default, ...]:

@@ -74,7 +74,7 @@ def verification_of(
             record,
         )
         refresh = EvidenceRefresh(api, options.namespace, options.replica, sharing, clock, judged)
-        dependencies += _of_sharing(sharing, refresh)
+        dependencies += _sharing_dependencies(sharing, refresh)
     return verification, dependencies
 
 
@@ -140,7 +140,7 @@ async def _keep(evidence: EvidenceStore, client: RegistryClient) -> None:
         await client.close()
 
 
-def _of_sharing(sharing: SharedEvidence, refresh: EvidenceRefresh) -> list[Dependency]:
+def _sharing_dependencies(sharing: SharedEvidence, refresh: EvidenceRefresh) -> list[Dependency]:
     missing = partial(not_listed_yet, "facts about images", sharing.reflector)
     return [
         Dependency("the facts of other replicas", sharing.reflector.run, missing),
