@@ -210,6 +210,10 @@ class PolicySet:
         selection = self._known_selection(namespace, namespace_labels)
         return selection is not None and (not selection.by_pod or self._plans.knows(selection.of(pod, subject)))
 
+    def most_in(self, namespace: str, namespace_labels: Mapping[str, str] | None) -> int:
+        """The most policies that may apply to pods of a namespace, by its name and its labels."""
+        return len(self._index.candidates(namespace, namespace_labels or {}))
+
     def knows_namespace(self, namespace: str, namespace_labels: Mapping[str, str] | None) -> bool:
         """Whether the policies and the waivers for a namespace were selected already."""
         return self._waivers.knows(namespace) and self._known_selection(namespace, namespace_labels) is not None

@@ -64,8 +64,8 @@ _MAX_PATTERNS: Final = 10_000
 """The cost of all patterns for namespaces, as `pattern_cost` gives it; about 1 us each. With more, the first review in
 a namespace is judged apart."""
 _MAX_FEW_POLICIES: Final = 50
-"""In the whole cluster. With more, a plan is not computed at once, which takes about 0.1 ms for each policy, and even a
-pod with few containers is judged at once only if its own policies cost little."""
+"""In the whole cluster. With more, even a pod with few containers is judged at once only if its own policies cost
+little. With more that may apply to a namespace, a plan is not computed at once, which takes about 0.1 ms for each."""
 _MAX_LARGE_WAIT: Final = 1.0
 """Seconds that a large review may wait for look-ups about its images, as all other large ones wait for it."""
 _LATE: Final = "judging took longer than the API server waits"
@@ -381,7 +381,8 @@ def _is_quick(review: Review, size: int, policies: PolicySet, labels: Mapping[st
     has_few_containers = is_few and review.containers <= _MAX_FEW_CONTAINERS
     if has_few_containers and size <= _MAX_TINY_BYTES:
         return True
-    if not is_few and not policies.is_planned(namespace, labels, review.pod, subject):
+    is_planned = is_few or policies.is_planned(namespace, labels, review.pod, subject)
+    if not is_planned and policies.most_in(namespace, labels) > _MAX_FEW_POLICIES:
         return False
     begin_trial()
     try:

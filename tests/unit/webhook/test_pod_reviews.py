@@ -632,6 +632,17 @@ async def test_a_new_plan_of_many_policies_is_computed_apart_and_only_once(
         assert len(apart) == taken
 
 
+async def test_a_new_plan_waits_for_nothing_where_few_policies_may_apply_to_the_namespace(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apart: list[str] = []
+    monkeypatch.setattr(Turns, "turn", noting(apart))
+    monkeypatch.setattr(module, "_MAX_FEW_POLICIES", 1)
+    served.enforced.enforce(PolicySet.of([policy(), policy("other", match={"namespaces": ["elsewhere"]})]))
+    assert not await served.allowed(review(pod(BAD)))
+    assert not apart
+
+
 def noting(namespaces: list[str]) -> Any:
     """A turn that is taken at once, and noted."""
 
