@@ -9,6 +9,7 @@ from json.encoder import encode_basestring
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from sekisho.errors import SekishoError
 from sekisho.pods import POD_TEMPLATES, ContainerRef, Volume, WorkloadMeta
@@ -51,6 +52,15 @@ def begin_findings(maximum: int | None) -> None:
 def end_findings() -> None:
     """Let this thread make any number of findings again. Always follows `begin_findings`."""
     _remaining.findings = None
+
+
+def count_as_findings(number: int) -> None:
+    """Count work that takes as long as making so many findings. Raises ManyFindingsError as `begin_findings` says."""
+    remaining = _remaining.findings
+    if remaining is not None:
+        if remaining < number:
+            raise ManyFindingsError("it takes as long as too many findings")
+        _remaining.findings = remaining - number
 
 
 class ChangeOperation(StrEnum):
@@ -137,11 +147,7 @@ class Finding(Struct, frozen=True, gc=False):
 
         Raises ManyFindingsError as `begin_findings` says.
         """
-        remaining = _remaining.findings
-        if remaining is not None:
-            if remaining <= 0:
-                raise ManyFindingsError("it has too many findings")
-            _remaining.findings = remaining - 1
+        count_as_findings(1)
         if shown is not None and value is not None:
             text = value if isinstance(value, str) else json.dumps(value)
             value = sha256(text.encode(errors="surrogatepass")).hexdigest()
@@ -180,6 +186,14 @@ class Finding(Struct, frozen=True, gc=False):
     def value_and_origin(self) -> str:
         """The value as people read it: `10250, set by hostNetwork` if nobody wrote it."""
         return f"{self.value}, {self.origin}" if self.origin else self.value
+
+    @property
+    def with_short_value(self) -> "Finding":
+        """The same, with no more of its value than people read, to be kept: lists and texts of pods may be long."""
+        raw = self.raw_value
+        if type(raw) in _HASHABLE or (isinstance(raw, str) and len(raw) <= MAX_COMPACT_LENGTH):
+            return self
+        return replace(self, raw_value="", shown=self.value)
 
     @property
     def value_key(self) -> object:

@@ -166,7 +166,7 @@ def judge_evidence(
     old: a pod whose images are left out, where they are in the same container or volume; None to judge all.
     violations: the others; an image that is denied already is not judged.
 
-    Raises UnjudgedError as `judge` does.
+    Raises UnjudgedError and ManyFindingsError as `judge` does; long scans count as findings.
     """
     containers = timed(container_refs(pod.spec), context.check_time)
     left_out = {violation.finding.path for violation in violations if violation.on_pods == Enforcement.DENY}
@@ -176,15 +176,19 @@ def judge_evidence(
     pod = with_time_checks(pod, context.check_time)
     catalogs = context.policies.catalogs_at(context.clock)
     unsigned: list[Violation] = []
-    for step in steps:
-        if step.evidence_check is None:
-            continue
-        if context.check_time is not None:
-            context.check_time()
-        faults = step.evidence_check(pod, containers, left_out, context.trust, catalogs)
-        if len(violations) + len(unsigned) + len(faults) * len(step.required_by) > MAX_FINDINGS:
-            raise _too_many("pod")
-        unsigned += [_by_evidence(fault, requirement) for fault in faults for requirement in step.required_by]
+    begin_findings(context.max_findings if context.max_findings < MAX_FINDINGS else None)
+    try:
+        for step in steps:
+            if step.evidence_check is None:
+                continue
+            if context.check_time is not None:
+                context.check_time()
+            faults = step.evidence_check(pod, containers, left_out, context.trust, catalogs)
+            if len(violations) + len(unsigned) + len(faults) * len(step.required_by) > MAX_FINDINGS:
+                raise _too_many("pod")
+            unsigned += [_by_evidence(fault, requirement) for fault in faults for requirement in step.required_by]
+    finally:
+        end_findings()
     return unsigned
 
 

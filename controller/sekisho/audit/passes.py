@@ -234,7 +234,7 @@ class Audit:
         return _Verdict(
             tuple(sorted({title for _, titles in denying for title in titles})),
             any(titles and one.enforcement == Enforcement.DENY for one, titles in denying),
-            _first_of_control(one for one, titles in denying if titles)[: self._max_violations],
+            _kept(_first_of_control(one for one, titles in denying if titles)[: self._max_violations]),
         )
 
     def _evaluate(
@@ -289,6 +289,11 @@ def _first_of_control(violations: Iterable[Violation]) -> tuple[Violation, ...]:
     for one in violations:
         first.setdefault((one.finding.control, one.policies), one)
     return tuple(first.values())
+
+
+def _kept(violations: Iterable[Violation]) -> tuple[Violation, ...]:
+    """The violations without long values: those of all owners are kept until the pass ends."""
+    return tuple(replace(one, finding=one.finding.with_short_value) for one in violations)
 
 
 def _judged(evaluation: Evaluation) -> list[Violation]:

@@ -8,7 +8,7 @@ from typing import Final
 from msgspec import Struct
 
 from sekisho.controls.image_vulnerabilities import Requirement, scan_problem
-from sekisho.findings import render_value, words
+from sekisho.findings import count_as_findings, render_value, words
 from sekisho.images.attested import Build, SbomFormat
 from sekisho.images.authorities import identity_matches
 from sekisho.images.evidence import Attestation
@@ -16,6 +16,8 @@ from sekisho.images.scan_reports import Scanner
 from sekisho.images.scans import Scan
 from sekisho.images.vex import exclusions_of
 
+_LETTERS_OF_A_FINDING: Final = 160
+"""Going through VEX documents of so many letters takes as long as making a finding."""
 _REVISION: Final = re.compile("[@#]")
 """Begins the revision in the URI of a source."""
 _GRYPE: Final = "scan it with Grype in cosign's form (docs/scanned-images.md)"
@@ -52,7 +54,9 @@ def judge_scans(
 ) -> AttestationProblem | None:
     """Why the newest scan of some scanner does not pass; None if all do. VEX documents are among the attestations."""
     scans = [one.scan for one in attestations if one.scan is not None]
-    exclusions = exclusions_of((one.vex for one in attestations if one.vex is not None), now)
+    documents = [one.vex for one in attestations if one.vex is not None]
+    count_as_findings(sum(len(one.excluded) + len(one.affecting) for one in documents) // _LETTERS_OF_A_FINDING)
+    exclusions = exclusions_of(documents, now)
     for scanner in requirement.scanners:
         newest, by = _newest(scans, scanner), f"{words(names)}{f' with {scanner}' if scanner else ''}"
         allowed = f"scanned by {by} {requirement.recent}"

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
+from itertools import islice
 from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
 from sekisho.controls.control import ParameterError
 from sekisho.controls.image_signatures import MAX_AUTHORITIES, AuthorityName
-from sekisho.findings import words
+from sekisho.findings import count_as_findings, words
 from sekisho.images.scan_reports import ID_PATTERN, NO_PACKAGES, NO_SYSTEM_PACKAGES, Scanner, Severity
 from sekisho.images.scans import MAX_SKEW, SEVERITIES, Scan, Vulnerability
 from sekisho.images.vex import Exclusions, covers
@@ -17,6 +19,8 @@ from sekisho.timestamps import rfc3339
 MAX_IDS: Final = 128
 MAX_SHOWN: Final = 3
 """Vulnerabilities that a denial names."""
+_IDS_OF_A_FINDING: Final = 10
+"""Going through so many ids of a scan takes as long as making a finding."""
 _RECOGNIZABLE: Final = "use a base image whose packages Trivy recognizes, or have an administrator waive this image"
 """Where another scan would find as little."""
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
@@ -268,9 +272,16 @@ def _counted(
     of = (scan.fixable if bound.is_fixable else scan.unfixable).of(bound.severity)
     if of.count <= bound.maximum:  # nearly always
         return ()
+    count_as_findings(of.count // _IDS_OF_A_FINDING)
     allowed = frozenset(one.id for one in requirement.allowed if now < one.until)
-    tokens = [token.split(",") for token in of.ids.split(" ")]
-    return [ids[0] for ids in tokens if not covers(allowed, ids) and not exclusions.covers(ids, allowed)]
+    return _counting(of.ids, allowed, exclusions)
+
+
+@lru_cache(maxsize=4)
+def _counting(listed: str, allowed: frozenset[str], exclusions: Exclusions) -> tuple[str, ...]:
+    """Of the ids that a scan lists, those that count. Several rules may go through the same long list."""
+    tokens = [token.split(",") for token in listed.split(" ")]
+    return tuple(ids[0] for ids in tokens if not covers(allowed, ids) and not exclusions.covers(ids, allowed))
 
 
 def _first_id(scan: Scan, name: str) -> str:
@@ -287,21 +298,17 @@ def _first_id(scan: Scan, name: str) -> str:
 
 def _worst(scan: Scan, denied: Sequence[str], exceeded: Sequence[tuple[_Bound, Sequence[str]]]) -> list[Vulnerability]:
     """The vulnerabilities to name, each once: those that the policy denies, then the worst ones that count."""
-    known = {(one.id, one.severity, one.is_fixable): one for one in reversed(scan.worst)}
     shown: dict[str, Vulnerability] = {}
     for name in denied:
         details = (one for one in scan.worst if one.id == name)
         shown[name] = next(details, Vulnerability(name, Severity.HIGH))
     ranked = sorted(exceeded, key=lambda pair: (SEVERITIES.index(pair[0].severity), not pair[0].is_fixable))
     for bound, ids in ranked:
-        unknown: list[str] = []
-        for name in ids:
-            one = known.get((name, bound.severity, bound.is_fixable))
-            if one is not None:
-                shown.setdefault(name, one)
-            else:
-                unknown.append(name)
-        for name in unknown:
+        alike = (one for one in scan.worst if (one.severity, one.is_fixable) == (bound.severity, bound.is_fixable))
+        known = {one.id: one for one in reversed(list(alike))}
+        for name in islice(filter(known.__contains__, ids), MAX_SHOWN):
+            shown.setdefault(name, known[name])
+        for name in islice((name for name in ids if name not in known), MAX_SHOWN):
             shown.setdefault(name, Vulnerability(name, bound.severity))
     return list(shown.values())[:MAX_SHOWN]
 

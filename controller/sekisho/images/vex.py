@@ -79,6 +79,10 @@ class Exclusions(Struct, frozen=True, eq=False):
         return is_excluded and not (self.affecting.intersection(ids) - allowed)
 
 
+NO_EXCLUSIONS: Final = Exclusions()
+"""Where there are no documents."""
+
+
 def covers(excused: frozenset[str], ids: Sequence[str]) -> bool:
     """Whether the first id of a vulnerability is excused, or all its others are: an advisory may be about several."""
     return ids[0] in excused or (len(ids) > 1 and excused.issuperset(ids[1:]))
@@ -186,10 +190,13 @@ def exclusions_of(documents: Iterable[Vex], now: datetime) -> Exclusions:
 
     One of the future excludes nothing, and neither does one with a problem, nor what is older than that.
     """
+    ordered = sorted(documents, key=_issued, reverse=True)
+    if not ordered:
+        return NO_EXCLUSIONS
     excluded: set[str] = set()
     affecting: set[str] = set()
     is_complete = True
-    for issued, of_time in groupby(sorted(documents, key=_issued, reverse=True), _issued):
+    for issued, of_time in groupby(ordered, _issued):
         at_once = list(of_time)
         is_complete = is_complete and not any(one.problem for one in at_once)
         affecting |= {name for one in at_once for name in one.affecting.split()} - excluded

@@ -1,6 +1,7 @@
 """Rules on scans of images: what they deny and admit, what must be looked up, and what they say."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 
 from sekisho.admission import Context, Evaluation, denial_message, evaluate
 from sekisho.controls.image_rules import lacks_signature, lacks_statement
+from sekisho.findings import ManyFindingsError
 from sekisho.images import parse
 from sekisho.images.authorities import Authority, authority
 from sekisho.images.evidence import MAX_VEX, Candidate, ImageFacts
@@ -87,6 +89,17 @@ def message(evaluation: Evaluation) -> str:
 
 def is_admitted(required: ClusterPodPolicy, *rows: Mapping[str, Any], now: datetime = NOW) -> bool:
     return not judged(facts(scanned_by(report=trivy(*rows))), required, now=now).violations
+
+
+@pytest.mark.parametrize(("number", "is_long"), [(500, False), (11_000, True)])
+def test_going_through_a_long_scan_counts_as_many_findings(number: int, *, is_long: bool) -> None:
+    rows = [trivy_row(f"CVE-2024-{index}", "CRITICAL") for index in range(number)]
+    evidence = {NAME: facts(scanned_by(report=trivy(*rows)))}
+    trust = Trust(AUTHORITIES, evidence, NOW)
+    context = Context(PolicySet.of([policy(maximum=STRICT)]), "shop", {}, trust=trust, clock=lambda: NOW)
+    with pytest.raises(ManyFindingsError) if is_long else nullcontext():
+        evaluate(pod(), replace(context, max_findings=1000))
+    assert len(evaluate(pod(), context).violations) == 1
 
 
 def test_image_with_a_fresh_scan_is_admitted() -> None:

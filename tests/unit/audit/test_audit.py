@@ -56,6 +56,16 @@ def test_violations_have_the_paths_of_the_owner() -> None:
     assert nightly.violations[0].finding.field.startswith("spec.jobTemplate.spec.template.spec.containers[0]")
 
 
+@pytest.mark.parametrize("many", [1, 19_000])
+def test_what_is_kept_of_a_violation_does_not_grow_with_its_value(many: int) -> None:
+    dropped = [f"NET_{number}" for number in range(many)]
+    spec = {"containers": [container(securityContext={"capabilities": {"drop": dropped}})]}
+    (owner,) = audit([STRICT], [workload("Deployment", "many", spec)]).owners
+    (finding,) = [one.finding for one in owner.violations if one.finding.control == "capabilities"]
+    assert finding.value.startswith('["NET_0"')
+    assert len(msgspec.json.encode(finding)) < 1024
+
+
 def test_waiver_that_has_not_ended_exempts_and_one_that_has_does_not() -> None:
     waived: dict[str, Any] = {"policies": ["unprivileged"], "controls": ["privileged"], "reason": "an agent"}
     waived["match"] = {"namespaces": ["shop"]}
