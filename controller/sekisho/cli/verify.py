@@ -2,13 +2,15 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import click
 import msgspec
 
-from sekisho.admission import denying
+from sekisho.admission import Context, denying
+from sekisho.admission.mirrors import mirror_images
 from sekisho.cli import options
 from sekisho.cli.image_lookups import ImageLookups, objects_for_authorities
 from sekisho.cli.reports.image_report import (
@@ -21,7 +23,7 @@ from sekisho.cli.reports.image_report import (
 from sekisho.cli.terminal import write
 from sekisho.controls.image_rules import RuleResult, rule_results
 from sekisho.controls.images import NEEDS_DIGEST, image_rules, judge_catalogs
-from sekisho.findings import printable
+from sekisho.findings import printable, words
 from sekisho.images import ImageError, Reference, parse, without_credentials
 from sekisho.images.evidence import ImageFacts, Signature, Unknown
 from sekisho.pods import Container, Pod, PodSpec, container_refs
@@ -72,9 +74,10 @@ def verify(
     applies to it in the namespace; and other reasons for which the control images would deny it, such as its registry.
     ImageAuthorities are read from the policies' files, and so are the Secrets and ConfigMaps that they refer to. The
     exit code is 0 if that control would admit every image, 1 if it would deny some, 2 for bad input or an image that
-    could not be looked up. The labels of pods are not known: a policy with a podSelector counts for every image.
+    could not be looked up. An image that pods pull from a mirror is verified there. The labels of pods are not known: a
+    policy with a podSelector counts for every image.
     """
-    references = _parsed(images)
+    written = _parsed(images)
     objects = options.load_policies(policy_paths, None, context_dir)
     policies = PolicySet.of(objects)
     context = options.context_sources(context_dir)
@@ -82,6 +85,7 @@ def verify(
     labels = namespaces.labels(namespace) if policies.needs_labels else None
     sources = objects_for_authorities(policy_paths, context)
     for_every_pod = PolicySet.of([_for_every_pod(one) for one in objects])
+    references = _parsed([_pulled(image, for_every_pod, namespace, labels) for image in written])
     with ImageLookups(policies, sources, registry_config, registry_ca_file) as lookups:
         lookups.look_up(references.values())
         _note_unusable(lookups)
@@ -108,6 +112,23 @@ def _parsed(images: Sequence[str]) -> dict[str, Reference]:
     if problems:
         options.fail(problems)
     return references
+
+
+def _pulled(image: str, policies: PolicySet, namespace: str, labels: Any) -> str:
+    """The image that pods pull instead, from a mirror, with a note; the image itself where there is none.
+
+    policies: as for `_applying`.
+    """
+    pod = _pod_with(image)
+    context = Context(policies, namespace, labels, clock=lambda: datetime.now(UTC))
+    changed = mirror_images(pod, policies.plan(namespace, labels, pod, None), context)
+    if not changed:
+        return image
+    mirror = words([f'"{policy}"' for policy in changed[0].policies], "and")
+    click.echo(
+        printable(f"note: pods get {changed[0].image} for {without_credentials(image)}, by policy {mirror}"), err=True
+    )
+    return changed[0].image
 
 
 def _note_unusable(lookups: ImageLookups) -> None:

@@ -19,20 +19,32 @@ ROOT = {"issuer": "https://ci.example", "identities": ["ci@acme.example"], "trus
 ENCODED = "LS0tLS1CRUdJTg=="
 
 
-def verified(folder: Path, context: object, *keys: Any, match: Any = None, **spec: Any) -> Result:
+def verified(
+    folder: Path,
+    context: object,
+    *keys: Any,
+    match: Any = None,
+    mirrors: dict[str, str] | None = None,
+    image: str = IMAGE,
+    **spec: Any,
+) -> Result:
     """The result for an image, by an authority with the key of Secret k, and a context with one object."""
     authority = HEAD | {"kind": "ImageAuthority", "metadata": {"name": "release"}, "spec": spec or {"keys": list(keys)}}
     rule = {"images": [f"{REGISTRY}/*"], "by": {"anyOf": ["release"]}}
     policy = HEAD | {
         "kind": "ClusterPodPolicy",
         "metadata": {"name": "signed"},
-        "spec": {"controls": {"images": {"signatures": [rule]}}, "match": match or {}},
+        "spec": {
+            "controls": {"images": {"signatures": [rule]}},
+            "match": match or {},
+            "defaults": {"mirrors": mirrors or {}},
+        },
     }
     file, directory = folder / "policies.json", folder / "context"
     file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": [authority, policy]}))
     directory.mkdir()
     (directory / "objects.json").write_text(json.dumps(context))
-    return sekisho("verify", "-p", file, "--context-dir", directory, IMAGE)
+    return sekisho("verify", "-p", file, "--context-dir", directory, image)
 
 
 @pytest.fixture(autouse=True)
@@ -116,3 +128,19 @@ def test_policy_that_has_rules_for_the_image_in_another_namespace_is_named(tmp_p
     result = verified(tmp_path, secret(), KEY, match={"namespaces": ["payments"]})
     assert "no rule on signatures, attestations or catalogs applies to it in namespace default" in result.stdout
     assert 'policy "signed" has rules for it; name its namespace with --namespace' in result.stdout
+
+
+def test_image_that_pods_pull_from_a_mirror_is_verified_there(tmp_path: Path) -> None:
+    elsewhere = "127.0.0.1:2"
+    image = IMAGE.replace(REGISTRY, elsewhere)
+    for number, mirrors in enumerate(({elsewhere: f"{REGISTRY}/hub"}, {"ghcr.io": f"{REGISTRY}/hub"})):
+        (tmp_path / str(number)).mkdir()
+        result = verified(tmp_path / str(number), secret(), KEY, mirrors=mirrors, image=image)
+        moved = IMAGE.replace("/acme", "/hub/acme")
+        assert (f'note: pods get {moved} for {image}, by policy "signed"' in result.stderr) is (elsewhere in mirrors)
+        assert ("signatures[0]: denied" in result.stdout) is (elsewhere in mirrors)
+
+
+def test_image_that_no_rule_applies_to_may_be_one_whose_rule_is_misspelt(tmp_path: Path) -> None:
+    advice = "compare the registry and the repository in its images with those of this image"
+    assert advice in verified(tmp_path, secret(), KEY, image=IMAGE.replace("127.0.0.1:1", "127.0.0.1:2")).stdout

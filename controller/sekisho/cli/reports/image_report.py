@@ -96,6 +96,8 @@ def image_lines(report: ImageReport, namespace: str) -> Iterator[str]:
         yield printable(f"  no rule on signatures, attestations or catalogs applies to it in namespace {namespace}")
         if report.elsewhere:
             yield printable(f"  {_in_other_namespaces(report.elsewhere)}; name its namespace with --namespace")
+        else:
+            yield "  if one should, compare the registry and the repository in its images with those of this image"
     for rule in report.rules:
         yield from _rule_lines(rule)
 
