@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from sekisho.controls.control import ParameterError
 from sekisho.controls.image_signatures import MAX_AUTHORITIES, AuthorityName
 from sekisho.findings import count_as_findings, words
-from sekisho.images.scan_reports import ID_PATTERN, NO_PACKAGES, NO_SYSTEM_PACKAGES, Scanner, Severity
+from sekisho.images.scan_reports import ID_PATTERN, NO_PACKAGES, NO_SYSTEM_PACKAGES, UNLISTED, Scanner, Severity
 from sekisho.images.scans import MAX_SKEW, SEVERITIES, Scan, Vulnerability
 from sekisho.images.vex import Exclusions, covers
 from sekisho.timestamps import rfc3339
@@ -23,6 +23,11 @@ _IDS_OF_A_FINDING: Final = 10
 """Going through so many ids of a scan takes as long as making a finding."""
 _RECOGNIZABLE: Final = "use a base image whose packages Trivy recognizes, or have an administrator waive this image"
 """Where another scan would find as little."""
+_PROBLEM_FIXES: Final = {
+    NO_PACKAGES: _RECOGNIZABLE,
+    NO_SYSTEM_PACKAGES: _RECOGNIZABLE,
+    UNLISTED: f"scan it by trivy image --list-all-pkgs, and if that lists none, {_RECOGNIZABLE}",
+}
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 
 Id = Annotated[str, Meta(pattern=f"^{ID_PATTERN}$")]
@@ -232,7 +237,7 @@ def scan_problem(requirement: Requirement, scan: Scan, now: datetime, exclusions
         return ScanProblem(f"has a scan from the future, {rfc3339(scan.finished)}")
     if scan.problem:
         text = f"has no valid scan; that of {rfc3339(scan.finished)} does not count: {scan.problem}"
-        return ScanProblem(text, fix=_RECOGNIZABLE if scan.problem in (NO_PACKAGES, NO_SYSTEM_PACKAGES) else "")
+        return ScanProblem(text, fix=_PROBLEM_FIXES.get(scan.problem, ""))
     age = now - scan.finished
     if age > requirement.max_age:
         return ScanProblem(f"was last scanned {_age(age)} ago, at {rfc3339(scan.finished)}")

@@ -21,11 +21,22 @@ ID_PATTERN: Final = "[A-Za-z0-9][A-Za-z0-9.:_-]{0,63}"
 TRIVY_SCHEMA: Final = 2
 NO_PACKAGES: Final = "its report is empty, as no packages were recognized"
 NO_SYSTEM_PACKAGES: Final = "its report has nothing about the packages of the operating system"
+UNLISTED: Final = "its report does not list the packages of the operating system"
 
 _ID: Final = re.compile(ID_PATTERN)
 _NOT_IN_ID: Final = re.compile("[^A-Za-z0-9.:_-]")
 _OS_PACKAGES: Final = "os-pkgs"
+_LIST_BYTES: Final = 256
+"""Of a list of packages; its first one begins there, however it is indented."""
 _PACKAGES: Final = frozenset({_OS_PACKAGES, "lang-pkgs"})
+_COMPARED: Final = re.compile(
+    "alma|alpine|amazon|azurelinux|bottlerocket|cbl-mariner|centos|centos-stream|chainguard|coreos|debian|echo|minimos|"
+    "opensuse[.-](leap|tumbleweed)|oracle|photon|redhat|rocky|sle[ms]|suse linux enterprise (micro|server)|ubuntu|wolfi"
+)
+"""The families of operating systems whose packages Trivy compares. Some of its releases list those of others, too.
+
+Source: https://github.com/aquasecurity/trivy/blob/main/pkg/detector/ospkg/detect.go
+"""
 
 
 class Severity(StrEnum):
@@ -103,10 +114,11 @@ class _TrivyVulnerability(Struct, frozen=True, gc=False):
 
 
 class _TrivyResult(Struct, frozen=True):
-    """kind: of a report of Trivy before 0.21 empty."""
+    """kind: of a report of Trivy before 0.21 empty. packages: by default not written before 0.67."""
 
     kind: str = field(name="Class", default="")
     type: str = field(name="Type", default="")
+    packages: Raw = field(name="Packages", default=Raw())
     vulnerabilities: tuple[_TrivyVulnerability, ...] | None = field(name="Vulnerabilities", default=None)
 
 
@@ -202,16 +214,26 @@ def _trivy(report: _TrivyReport, digest: str) -> Report:
 def _deny_unrecognized(results: Sequence[_TrivyResult], os: _TrivyOs | None) -> None:
     """Raise ReportError where no packages were compared, or not those of the operating system.
 
-    Of a system that its database lacks, or whose name the image hides, Trivy says only that it has seen it.
+    Of a system that its database lacks, or whose name the image hides, Trivy says only that it has seen it. Where the
+    image hides the packages of a known system, it compares none, and reports no vulnerabilities of them.
 
-    Source: https://github.com/aquasecurity/trivy/blob/main/pkg/scan/local/service.go
+    Sources: https://github.com/aquasecurity/trivy/blob/main/pkg/scan/local/service.go and
+    https://github.com/aquasecurity/trivy/blob/main/pkg/scan/ospkg/scan.go
     """
-    if os is not None and any(_is_of_system(one, os) for one in results):
+    is_compared = os is not None and _COMPARED.fullmatch(os.family) is not None
+    of_system = [one for one in results if os is not None and _is_of_system(one, os)]
+    if any(one.vulnerabilities or (is_compared and _lists_packages(one)) for one in of_system):
         return
+    if of_system:
+        raise ReportError(Scanner.TRIVY, UNLISTED if is_compared else NO_SYSTEM_PACKAGES)
     if not any(one.kind in _PACKAGES or one.vulnerabilities for one in results):
         raise ReportError(Scanner.TRIVY, NO_PACKAGES)
     if os is not None:
         raise ReportError(Scanner.TRIVY, NO_SYSTEM_PACKAGES)
+
+
+def _lists_packages(result: _TrivyResult) -> bool:
+    return bytes(memoryview(result.packages)[:_LIST_BYTES]).lstrip(b"[ \t\r\n").startswith(b"{")
 
 
 def _is_of_system(result: _TrivyResult, os: _TrivyOs) -> bool:

@@ -81,10 +81,15 @@ TRIVY: Final[dict[str, Golden]] = {
         {"fixable critical": "CVE-2021-0001", "unfixable medium": "CVE-2021-0002"},
         ("CVE-2021-0001", "libssl1.1", "1.1.1k-r0", "1.1.1l-r0"),
     ),
-    "0.38, packages of a language, a misconfiguration and a secret": Golden(
+    "0.38, all packages listed, those of a language, a misconfiguration and a secret": Golden(
         _trivy(
             [
-                {"Target": "pay (debian 11.6)", "Class": "os-pkgs", "Type": "debian"},
+                {
+                    "Target": "pay (debian 11.6)",
+                    "Class": "os-pkgs",
+                    "Type": "debian",
+                    "Packages": [{"ID": "adduser@3.118", "Name": "adduser", "Version": "3.118"}],
+                },
                 {
                     "Target": "app/package-lock.json",
                     "Class": "lang-pkgs",

@@ -28,7 +28,7 @@ def trivy_row(
 
 def trivy(*rows: Mapping[str, Any], digest: str = IMAGE, **rest: Any) -> dict[str, Any]:
     """A report of Trivy."""
-    result = {"Target": "pay (debian 12.5)", "Class": "os-pkgs", "Type": "debian"}
+    result = {"Target": "pay (debian 12.5)", "Class": "os-pkgs", "Type": "debian", "Packages": [{"Name": "openssl"}]}
     return {
         "SchemaVersion": 2,
         "ArtifactName": f"{REPOSITORY}@{digest}",

@@ -101,9 +101,22 @@ def test_report_of_grype() -> None:
     }
 
 
+UNLISTED: tuple[dict[str, Any], ...] = ({}, {"Packages": []}, {"Packages": None})
+LISTED = {"Target": "Node.js", "Class": "lang-pkgs", "Type": "node-pkg", "Packages": [{"Name": "x", "Version": "1"}]}
+
+
+def of_system(family: str, **fields: Any) -> dict[str, Any]:
+    """What Trivy reports of the packages of an operating system."""
+    return {"Target": f"pay ({family})", "Class": "os-pkgs", "Type": family} | fields
+
+
 # Fields that older and newer versions write, and what they must still be read as: no findings.
 CLEAN = {
-    "trivy 0.20": {"SchemaVersion": 2, "Results": [{"Target": "alpine 3.10", "Class": "os-pkgs", "Type": "alpine"}]},
+    "trivy 0.20": {
+        "SchemaVersion": 2,
+        "Metadata": {"OS": {"Family": "alpine", "Name": "3.14.2"}},
+        "Results": [{"Target": "pay (alpine 3.14.2)", "Type": "alpine", "Packages": [{"Name": "musl"}]}],
+    },
     "trivy 0.50, nothing but a binary": {
         "SchemaVersion": 2,
         "CreatedAt": "2026-11-26T11:00:00.123456789+01:00",
@@ -113,7 +126,9 @@ CLEAN = {
     "trivy 0.60, an operating system without vulnerabilities": {
         "SchemaVersion": 2,
         "Metadata": {"OS": {"Family": "wolfi", "Name": "20230201"}},
-        "Results": [{"Target": "pay (wolfi 20230201)", "Class": "os-pkgs", "Type": "wolfi"}],
+        "Results": [
+            {"Target": "pay (wolfi 20230201)", "Class": "os-pkgs", "Type": "wolfi", "Packages": [{"Name": "glibc"}]}
+        ],
     },
     "trivy 0.60, of no operating system": trivy(
         Metadata={"ImageID": IMAGE, "OS": None}, Results=[{"Class": "lang-pkgs", "Type": "gobinary"}]
@@ -149,6 +164,20 @@ NO_SCANS: dict[str, tuple[Any, str]] = {
         trivy(Metadata={"OS": {"Family": "none"}}, Results=[{"Class": "lang-pkgs", "Type": "gobinary"}]),
         "its report has nothing about the packages of the operating system",
     ),
+    **{
+        f"an operating system that is not compared, {family}": (
+            trivy(Metadata={"OS": {"Family": family}}, Results=[of_system(family, Packages=[{"Name": "openssl"}])]),
+            "its report has nothing about the packages of the operating system",
+        )
+        for family in ("none", "fedora", "arch", "")
+    },
+    **{
+        f"an operating system whose packages are hidden, {packages}": (
+            trivy(Results=[of_system("debian", **packages), LISTED]),
+            "its report does not list the packages of the operating system",
+        )
+        for packages in UNLISTED
+    },
     "an operating system without a name": (
         trivy(Metadata={"OS": {}}, Results=[{"Target": "x"}]),
         "its report is empty",
