@@ -6,7 +6,7 @@ Source: https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md
 """
 
 import asyncio
-from collections.abc import Collection, Coroutine, Hashable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Hashable, Sequence
 from datetime import datetime
 from itertools import chain
 from typing import Any, Final, TypeVar
@@ -43,6 +43,7 @@ BUNDLE: Final = "application/vnd.dev.sigstore.bundle"
 SIMPLE_SIGNING: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
 ENVELOPE: Final = "application/vnd.dsse.envelope.v1+json"
 _ATTESTATION_TAG: Final = ".att tag"
+K = TypeVar("K")
 T = TypeVar("T")
 
 
@@ -52,7 +53,7 @@ class Candidates(Struct, frozen=True):
     candidates: at most MAX_CANDIDATES of each source, by where they were found.
     omitted: how many more there are at least, which no one has looked at.
     problems: why some of what is listed could not be read, a clause each.
-    may_hide_vex: whether a VEX document may be among those omitted, by hints that nobody has signed.
+    may_hide_vex: whether a VEX document may be among those that were not read, by hints that nobody has signed.
     large_scan: when the newest that may be a scan and has more than MAX_PAYLOAD_BYTES was attached, by such hints; a
         distant future where it is not said; None where there is none.
     """
@@ -109,11 +110,11 @@ async def of_referrers(
     Raises RegistryError.
     """
     distinct = in_order(_distinct(referrers.descriptors), wanted.predicates if wanted is not None else ())
-    attached, problems = await _readable(
-        [_layers(client, repository, one.digest, source) for one in distinct[:MAX_CANDIDATES]]
+    attached, failed, problems = await _readable(
+        distinct[:MAX_CANDIDATES], lambda one: _layers(client, repository, one.digest, source)
     )
     unread = distinct[MAX_CANDIDATES:]
-    may_hide_vex = referrers.omitted > 0 or any(may_be_vex(hint_of(one)) for one in unread)
+    may_hide_vex = referrers.omitted > 0 or any(may_be_vex(hint_of(one)) for one in (*unread, *failed))
     listed = Candidates((), referrers.omitted + len(unread), problems, may_hide_vex)
     return joined(listed, await _read_layers(client, repository, attached, wanted, max_attestation_bytes))
 
@@ -141,7 +142,7 @@ async def of_tag(
         if error.failure is Failure.MISSING:
             return Candidates()
         if error.failure is Failure.INVALID:
-            return Candidates((), 0, (str(error)[:MAX_PROBLEM_LENGTH],))
+            return Candidates((), 0, (str(error)[:MAX_PROBLEM_LENGTH],), may_hide_vex=suffix == "att")
         raise
     if wanted is not None and not max_attestation_bytes:
         wanted = Wanted((), wanted.hold)
@@ -199,14 +200,14 @@ async def _read_layers(
             unread.append(layer)
     if wanted is not None and total + total_large > MAX_UNHELD_BYTES:
         await wanted.hold.take(total + total_large)
-    payloads, problems = await _readable([_candidate(client, repository, layer) for layer in read])
+    payloads, failed, problems = await _readable(read, lambda layer: _candidate(client, repository, layer))
     large = [one for one in layers if _may_be_wanted(one, wanted) and one.descriptor.size > MAX_PAYLOAD_BYTES]
     too_large = [
         f"an attestation has {one.descriptor.size:,} bytes; the maximum is {MAX_PAYLOAD_BYTES:,}" for one in large
     ]
     large_scan = max((attached_at(one.attached) for one in large if may_be_scan(one.hint)), default=None)
     omitted = [layer for one in attached for layer in one.omitted] + unread
-    may_hide_vex = any(may_be_vex(layer.hint) for layer in omitted)
+    may_hide_vex = any(may_be_vex(layer.hint) for layer in (*omitted, *failed))
     said = (*too_large, *problems)[:MAX_PROBLEMS]
     return Candidates(tuple(payloads), len(omitted), said, may_hide_vex, large_scan)
 
@@ -237,21 +238,25 @@ def _annotations(descriptor: Descriptor) -> dict[str, str]:
     return {name: text for name, text in both if text is not None}
 
 
-async def _readable(reads: Sequence[Coroutine[Any, Any, T]]) -> tuple[list[T], tuple[str, ...]]:
-    """The results of reads at the same time, and why others have none.
+async def _readable(
+    items: Sequence[K], read: Callable[[K], Coroutine[Any, Any, T]]
+) -> tuple[list[T], list[K], tuple[str, ...]]:
+    """The results of reading items at the same time, those that could not be read, and why.
 
     Raises RegistryError for a registry that gives no answer: then it is not known whether there is a signature.
     """
     results: list[T] = []
+    failed: list[K] = []
     problems: list[str] = []
-    for result in await asyncio.gather(*reads, return_exceptions=True):
+    for item, result in zip(items, await asyncio.gather(*map(read, items), return_exceptions=True), strict=True):
         if not isinstance(result, BaseException):
             results.append(result)
         elif isinstance(result, RegistryError) and result.failure in (Failure.INVALID, Failure.MISSING):
+            failed.append(item)
             problems.append(str(result)[:MAX_PROBLEM_LENGTH])
         else:
             raise result
-    return results, tuple(problems[:MAX_PROBLEMS])
+    return results, failed, tuple(problems[:MAX_PROBLEMS])
 
 
 def _distinct(descriptors: Sequence[Descriptor]) -> list[Descriptor]:

@@ -557,6 +557,24 @@ async def test_vex_whose_content_is_past_the_bounds_is_hidden(
         registry.referrers.clear()
 
 
+@pytest.mark.parametrize(("predicate", "may_hide_vex"), [(VEX, True), ("", True), (SCAN, False), (SIGN, False)])
+@pytest.mark.parametrize("part", ["manifest", "layer"])
+async def test_vex_that_is_listed_and_cannot_be_read_is_hidden(
+    registry: Registry, client: RegistryClient, part: str, predicate: str, may_hide_vex: bool
+) -> None:
+    image = registry.image()
+    registry.attach(image, b"older", predicate=VEX)
+    newest = registry.attach(image, b"newest", predicate=predicate)
+    assert not (await find_candidates(client, registry.repository, image, wanted(SCAN, VEX))).may_hide_vex
+    if part == "manifest":
+        del registry.manifests[NAME, newest]
+    else:
+        del registry.blobs[digest_of(b"newest")]
+    result = await find_candidates(client, registry.repository, image, wanted(SCAN, VEX))
+    assert [one.payload for one in result.candidates] == [b"older"]
+    assert result.may_hide_vex is may_hide_vex
+
+
 async def test_both_ends_of_a_long_list_without_hints_are_read(registry: Registry, client: RegistryClient) -> None:
     image = registry.image()
     for number in range(40):
